@@ -1,0 +1,167 @@
+/**
+ * IPC between primary and workers: discriminated unions, parsed at both ends, with a protocol version. A message that
+ * does not parse is an error of the build, never of a user: the receiver logs it and goes on.
+ */
+import * as z from 'zod';
+import type { TakeReply, TakeRequest } from './buckets.ts';
+import type { ClientRecord, ClientTombstone } from './clients.ts';
+import type { BackendAvailability } from './health.ts';
+import type { MetricsDelta } from './metrics.ts';
+import type { WorkerSettings } from './settings.ts';
+
+/** Raised whenever a message changes shape; a worker of another version is refused at its hello. */
+export const PROTOCOL_VERSION = 1;
+
+/** What the primary tells a worker. */
+export type PrimaryMessage =
+  | {
+      type: 'settings';
+      revision: number;
+      /** Load time of the YAML on the database's clock: the version of the policies' limits. */
+      policyVersionUs: number;
+      settings: WorkerSettings;
+    }
+  | { type: 'backends'; states: BackendAvailability[] }
+  | {
+      type: 'clients';
+      /** The directory's version after the last part; the worker acknowledges it. */
+      version: number;
+      /** true: the first part replaces everything the worker has. */
+      full: boolean;
+      first: boolean;
+      last: boolean;
+      upserts: ClientRecord[];
+      tombstones: ClientTombstone[];
+    }
+  | { type: 'bucket-replies'; id: number; replies: (TakeReply | null)[] }
+  | { type: 'drain'; graceMs: number; drainMs: number }
+  | { type: 'stop' };
+
+/** What a worker tells the primary. */
+export type WorkerMessage =
+  | { type: 'hello'; protocol: number; pid: number }
+  | { type: 'ready'; addresses: string[]; revision: number }
+  | { type: 'applied'; revision: number }
+  | { type: 'clients-applied'; version: number }
+  | { type: 'listen-failed'; code: string; address: string; detail: string }
+  | { type: 'backend-failure'; pool: string; backend: string; detail: string }
+  | { type: 'bucket-takes'; id: number; takes: TakeRequest[] }
+  | { type: 'report'; report: WorkerReport }
+  | { type: 'draining' }
+  | { type: 'drained' };
+
+/** WorkerReport comes once a second and once more before a worker exits. */
+export interface WorkerReport {
+  metrics: MetricsDelta;
+  connections: number;
+  requestsTotal: number;
+  inFlight: number;
+  loopDelayP99Ms: number;
+  breakerOpen: boolean;
+  /** Requests at each backend now. */
+  backendsInFlight: { pool: string; backend: string; count: number }[];
+}
+
+const number = z.number();
+const text = z.string();
+const limits = z.strictObject({ capacity: number, refillPerSecond: number });
+const client = z.strictObject({
+  clientId: text,
+  mode: z.enum(['limit', 'unlimited', 'blocked']),
+  limits: z.record(text, limits),
+  versionUs: number,
+});
+const tombstone = z.strictObject({ clientId: text, versionUs: number });
+const take = z.strictObject({
+  key: text,
+  capacity: number,
+  rateMicro: number,
+  versionUs: number,
+  need: number,
+  partial: z.boolean(),
+  ahead: number,
+  ret: number,
+  retEpoch: number,
+});
+const takeReply = z.strictObject({
+  granted: number,
+  ahead: number,
+  levelMicro: number,
+  retryUs: number,
+  epoch: number,
+  versionUs: number,
+  capacity: number,
+  rateMicro: number,
+});
+const metrics = z.strictObject({
+  series: z.array(
+    z.strictObject({
+      index: number,
+      name: z.custom<MetricsDelta['series'][number]['name']>(),
+      labels: z.array(text),
+    }),
+  ),
+  cells: z.array(number),
+});
+const report = z.strictObject({
+  metrics,
+  connections: number,
+  requestsTotal: number,
+  inFlight: number,
+  loopDelayP99Ms: number,
+  breakerOpen: z.boolean(),
+  backendsInFlight: z.array(z.strictObject({ pool: text, backend: text, count: number })),
+});
+
+const primaryMessage = z.discriminatedUnion('type', [
+  z.strictObject({
+    type: z.literal('settings'),
+    revision: number,
+    policyVersionUs: number,
+    // Validated by config/ in the process that sends it; only its being an object is checked again.
+    settings: z.custom<WorkerSettings>((value) => typeof value === 'object' && value !== null),
+  }),
+  z.strictObject({
+    type: z.literal('backends'),
+    states: z.array(
+      z.strictObject({ pool: text, backend: text, healthy: z.boolean(), enabled: z.boolean() }),
+    ),
+  }),
+  z.strictObject({
+    type: z.literal('clients'),
+    version: number,
+    full: z.boolean(),
+    first: z.boolean(),
+    last: z.boolean(),
+    upserts: z.array(client),
+    tombstones: z.array(tombstone),
+  }),
+  z.strictObject({ type: z.literal('bucket-replies'), id: number, replies: z.array(takeReply.nullable()) }),
+  z.strictObject({ type: z.literal('drain'), graceMs: number, drainMs: number }),
+  z.strictObject({ type: z.literal('stop') }),
+]);
+
+const workerMessage = z.discriminatedUnion('type', [
+  z.strictObject({ type: z.literal('hello'), protocol: number, pid: number }),
+  z.strictObject({ type: z.literal('ready'), addresses: z.array(text), revision: number }),
+  z.strictObject({ type: z.literal('applied'), revision: number }),
+  z.strictObject({ type: z.literal('clients-applied'), version: number }),
+  z.strictObject({ type: z.literal('listen-failed'), code: text, address: text, detail: text }),
+  z.strictObject({ type: z.literal('backend-failure'), pool: text, backend: text, detail: text }),
+  z.strictObject({ type: z.literal('bucket-takes'), id: number, takes: z.array(take) }),
+  z.strictObject({ type: z.literal('report'), report }),
+  z.strictObject({ type: z.literal('draining') }),
+  z.strictObject({ type: z.literal('drained') }),
+]);
+
+/** parsePrimaryMessage is the worker's door; null for anything it does not know. */
+export function parsePrimaryMessage(raw: unknown): PrimaryMessage | null {
+  const parsed = primaryMessage.safeParse(raw);
+  return parsed.success ? parsed.data : null;
+}
+
+/** parseWorkerMessage is the primary's door; null for anything it does not know. */
+export function parseWorkerMessage(raw: unknown): WorkerMessage | null {
+  const parsed = workerMessage.safeParse(raw);
+  return parsed.success ? parsed.data : null;
+}

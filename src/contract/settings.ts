@@ -1,0 +1,154 @@
+/**
+ * Settings: the whole configuration after parsing, defaults and checks. Plain JSON, so that it crosses IPC as it is;
+ * frozen, so that the request path only reads. Made by config/, read by everybody. Durations are milliseconds, sizes
+ * are bytes, CIDRs and addresses are in canonical form.
+ *
+ * Words: *downstream* is the client's side, *upstream* the backends' side; a *backend* is one server of a *pool*; an
+ * *attempt* is one try of a request at one backend; a *policy* names a limit; a *bucket* holds the tokens of one
+ * (caller, policy); a *plan* is what a worker compiles from one revision of the settings.
+ */
+import type { BucketLimits } from './clients.ts';
+
+export type ListenAddress =
+  | { kind: 'tcp'; host: string | null; port: number }
+  | { kind: 'unix'; path: string };
+
+export interface AdminSettings {
+  host: string;
+  /** 0: any free port. */
+  port: number;
+  /** null: no token needed (loopback only). */
+  token: string | null;
+  publicMetrics: boolean;
+  /** Further host names that `Host` and `Origin` may carry; lower case, without port. */
+  hosts: string[];
+}
+
+export type BalanceAlgorithm = 'round_robin' | 'least_requests';
+
+export interface BackendSettings {
+  /** Unique in its pool; defaults to host:port. State survives reloads by it. */
+  id: string;
+  host: string;
+  port: number;
+  /** ≥ 1. */
+  weight: number;
+}
+
+export interface HealthCheckSettings {
+  type: 'http' | 'tcp';
+  path: string;
+  intervalMs: number;
+  timeoutMs: number;
+  rise: number;
+  fall: number;
+  expectStatus: { from: number; to: number };
+}
+
+export interface PoolSettings {
+  name: string;
+  balance: BalanceAlgorithm;
+  backends: BackendSettings[];
+  /** null: backends count as healthy. */
+  healthCheck: HealthCheckSettings | null;
+  timeouts: { connectMs: number; responseMs: number; idleMs: number };
+}
+
+export interface RouteMatch {
+  /** Lower case without port; `*.example.com` matches one or more labels before it; null: any host. */
+  host: string | null;
+  /** Ends in `/`: prefix, else exact; null: any path. In normal form (behaviour 27). */
+  path: string | null;
+  /** Upper case; null: any method. */
+  methods: string[] | null;
+}
+
+export interface RouteSettings {
+  name: string;
+  match: RouteMatch;
+  pool: string;
+  /** null: not limited. */
+  rateLimit: { policy: string; cost: number } | null;
+}
+
+export interface PolicySettings extends BucketLimits {
+  name: string;
+  onStoreFailure: 'local';
+  /** Counts and sends the fields, refuses nothing. */
+  shadow: boolean;
+}
+
+export interface RateLimitSettings {
+  enabled: boolean;
+  identify: { ipv4Prefix: number; ipv6Prefix: number };
+  policies: PolicySettings[];
+  /** Machines that share the store; with the worker count it gives the local share while the store is away. */
+  instances: number;
+  headers: 'draft';
+}
+
+export interface RedisSettings {
+  url: string;
+  prefix: string;
+  timeoutMs: number;
+}
+
+export interface DatabaseSettings {
+  /** null: the embedded one, kept in embeddedPath. */
+  url: string | null;
+  embeddedPath: string;
+}
+
+export interface LimitSettings {
+  bodyBytes: number;
+  targetBytes: number;
+  headerBytes: number;
+  headerCount: number;
+  /** Per worker; auto: half of the worker's file descriptor limit; 0: no cap. */
+  connections: number | 'auto';
+  /** Per worker; 0: no cap. Trusted proxies do not count. */
+  connectionsPerIp: number;
+}
+
+export interface TimeoutSettings {
+  headersMs: number;
+  bodyIdleMs: number;
+  keepAliveMs: number;
+  drainGraceMs: number;
+  drainMs: number;
+}
+
+export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+
+export interface LogSettings {
+  level: LogLevel;
+  format: 'json' | 'pretty';
+  /** sample: share of requests that get a line, 0…1. */
+  access: { enabled: boolean; sample: number };
+}
+
+export interface Settings {
+  listen: ListenAddress[];
+  admin: AdminSettings;
+  workers: number | 'auto';
+  accept: 'shared' | 'round_robin';
+  trustedProxies: string[];
+  pools: PoolSettings[];
+  /** Never empty: without routes in the file there is the implied one, named `default`. */
+  routes: RouteSettings[];
+  rateLimit: RateLimitSettings;
+  /** null: buckets live in the primary. */
+  redis: RedisSettings | null;
+  database: DatabaseSettings;
+  limits: LimitSettings;
+  timeouts: TimeoutSettings;
+  log: LogSettings;
+}
+
+/** WorkerSettings is what crosses IPC: no admin token, no database address. */
+export type WorkerSettings = Omit<Settings, 'admin' | 'database'>;
+
+/** Label of a request that met no route (contract §8). */
+export const UNMATCHED_ROUTE = '_none';
+/** Name of the implied route and of the policy that a route without a name of one has. */
+export const DEFAULT_NAME = 'default';

@@ -1,0 +1,107 @@
+/**
+ * The one coarse timer of a worker. Everything on the request path that must not wait for ever (connect, response head,
+ * body silence, idle keep-alive connections) owns a Deadline and arms it; one interval looks at all of them. Arming
+ * is a store into a field, so a request that arms and disarms three deadlines creates no timer, closure or allocation.
+ *
+ * Accuracy: a deadline fires no earlier than asked for and at most two ticks later. `nowMs` is the time of the last
+ * tick, good enough for idle stamps and never for measuring.
+ */
+import type { Clock } from '../contract/clock.ts';
+
+const NEVER = Number.POSITIVE_INFINITY;
+
+/** Deadline is owned by one object for its whole life; arm and disarm it as often as needed. */
+export class Deadline {
+  /** Monotonic ms, or Infinity while disarmed; written by the wheel only. */
+  dueMs = NEVER;
+  /** Whether the wheel's list holds it; written by the wheel only. */
+  listed = false;
+  readonly onDue: () => void;
+
+  constructor(onDue: () => void) {
+    this.onDue = onDue;
+  }
+
+  get armed(): boolean {
+    return this.dueMs !== NEVER;
+  }
+}
+
+export const DEFAULT_TICK_MS = 100;
+
+interface DeadlineWheelOptions {
+  clock: Clock;
+  tickMs?: number;
+  /** Called when an onDue throws; the other deadlines of the tick still fire. */
+  onError: (error: unknown) => void;
+}
+
+export class DeadlineWheel {
+  readonly tickMs: number;
+  nowMs: number;
+  readonly #clock: Clock;
+  readonly #onError: (error: unknown) => void;
+  readonly #list: Deadline[] = [];
+  #timer: NodeJS.Timeout | null = null;
+
+  constructor(options: DeadlineWheelOptions) {
+    this.tickMs = options.tickMs ?? DEFAULT_TICK_MS;
+    this.#clock = options.clock;
+    this.#onError = options.onError;
+    this.nowMs = options.clock.monotonicMs();
+  }
+
+  /** start begins ticking; the interval does not keep the process alive. Composition roots call it once. */
+  start(): void {
+    this.#timer ??= setInterval(() => this.tick(), this.tickMs).unref();
+  }
+
+  stop(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
+  }
+
+  /** arm (re)starts a deadline: it fires once, delayMs from the coming tick, unless armed again or disarmed before. */
+  arm(deadline: Deadline, delayMs: number): void {
+    // nowMs may be a whole tick old: adding one keeps "no earlier than asked for" true.
+    deadline.dueMs = this.nowMs + delayMs + this.tickMs;
+    if (deadline.listed) return;
+    deadline.listed = true;
+    this.#list.push(deadline);
+  }
+
+  /** disarm is O(1): the list forgets the entry at the next tick. */
+  disarm(deadline: Deadline): void {
+    deadline.dueMs = NEVER;
+  }
+
+  /** tick is public for tests with a fake clock; start() calls it otherwise. */
+  tick(): void {
+    this.nowMs = this.#clock.monotonicMs();
+    const list = this.#list;
+    for (let i = list.length - 1; i >= 0; i--) {
+      const deadline = list[i]!;
+      if (deadline.dueMs > this.nowMs && deadline.dueMs !== NEVER) continue;
+      // Swap-remove before firing: onDue may arm this or any other deadline again.
+      const due = deadline.dueMs !== NEVER;
+      const last = list.pop()!;
+      if (last !== deadline) list[i] = last;
+      deadline.listed = false;
+      deadline.dueMs = NEVER;
+      if (due) this.#fire(deadline);
+    }
+  }
+
+  /** Entries that the next tick will look at, disarmed ones included; for tests and bounds. */
+  get size(): number {
+    return this.#list.length;
+  }
+
+  #fire(deadline: Deadline): void {
+    try {
+      deadline.onDue();
+    } catch (error) {
+      this.#onError(error);
+    }
+  }
+}

@@ -1,0 +1,83 @@
+/**
+ * The two ends of one request at one backend: what the proxy gives to the upstream client, and what it gets back.
+ *
+ * Order of calls on a sink: onConnected once, any number of onInformation, onHead once, then (unless onHead carried
+ * the complete body) any number of onBody and one onEnd. onError ends it at any point and nothing follows. Sinks never
+ * throw; the connection guards against it all the same.
+ */
+import type { LbError } from '../contract/errors.ts';
+
+/** Values of UpstreamRequest.bodyLength that are no length. */
+export const NO_BODY = -2;
+export const CHUNKED_BODY = -1;
+
+export interface UpstreamRequest {
+  /** Upper-case token. */
+  method: string;
+  /** Origin-form, or `*` for OPTIONS; the client's bytes (latin1). */
+  target: string;
+  /** Every header line but the framing ones, `Host` first, each ended by CRLF; latin1. */
+  headerLines: string;
+  /** NO_BODY: no framing line; CHUNKED_BODY; or the exact length (0 writes `Content-Length: 0`). */
+  bodyLength: number;
+}
+
+export interface ResponseHead {
+  /** 200–599. */
+  status: number;
+  /** As the backend sent it, without control bytes. */
+  reason: string;
+  /**
+   * Flat name, value, name, value…: names and values as sent, hop-by-hop fields, `Content-Length` and
+   * every field named by `Connection` (but protected ones) already left out.
+   */
+  headers: string[];
+  /** -1 where the backend gave none. HEAD and 304 may carry one without a body. */
+  contentLength: number;
+  /** Whether body bytes follow at all. */
+  hasBody: boolean;
+  hasDate: boolean;
+  hasVia: boolean;
+}
+
+export interface ResponseSink {
+  /** The request head is on its way over an open connection: body bytes may be sent now. */
+  onConnected(): void;
+  /** A 1xx other than 101 (contract §8); forwarded to HTTP/1.1 clients. */
+  onInformation(status: number, reason: string, headers: string[]): void;
+  /**
+   * @param completeBody the whole body as latin1 when it came with the head and is small ('' for none): the exchange
+   *   is over, its connection may already serve the next one, and neither onBody nor onEnd follows. null: they follow.
+   */
+  onHead(head: ResponseHead, completeBody: string | null): void;
+  /**
+   * A piece of body, valid until the sink has passed it on. true: every byte has left (the buffer may be read into at
+   * once). false: the connection stops reading and leaves the buffer alone until exchange.resume().
+   */
+  onBody(chunk: Buffer): boolean;
+  /** The body is complete. false: chunks given before are still on their way; the sink calls exchange.settled() later. */
+  onEnd(rawTrailers: string[]): boolean;
+  /** writeBody may be called again after it returned false. */
+  onRequestDrain(): void;
+  onError(error: LbError): void;
+}
+
+/** UpstreamExchange is the sink's handle on a request under way. Every call after the end is a no-op. */
+export interface UpstreamExchange {
+  /** Whether the connection had served a request before (B10). */
+  readonly reused: boolean;
+  /** Whether any byte of the request body was handed to the socket. */
+  readonly bodyStarted: boolean;
+  /**
+   * Sends a piece of request body; framing is added here. The exchange owns the chunk from then on and may free its memory.
+   * false: stop until onRequestDrain.
+   */
+  writeBody(chunk: Buffer): boolean;
+  endBody(rawTrailers: string[]): void;
+  /** The sink passed on all it was given: read on. */
+  resume(): void;
+  /** After onEnd returned false: ok when the last byte left, not ok when the client went away before. */
+  settled(ok: boolean): void;
+  /** Ends the exchange and its connection: client abort, early refusal, drain cut. The sink hears nothing more. */
+  destroy(): void;
+}
