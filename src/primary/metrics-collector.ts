@@ -1,0 +1,194 @@
+/**
+ * The totals of all workers, past and present, in one prom-client registry. Workers send growth once a second; the
+ * primary adds it up here, so a scrape is answered from memory and at most one second old, and a counter never falls
+ * when a worker is replaced. Gauges are kept per worker and summed, and go with the worker.
+ */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { definitionOf, METRICS, type MetricName, type MetricsDelta } from '../contract/metrics.ts';
+
+/** Names that promtool refuses: gauges ending in `_total` (contract §6). */
+const REFUSED_DEFAULTS = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+];
+
+type Labels = Record<string, string>;
+
+interface HistogramCells {
+  labels: Labels;
+  /** Not cumulative; one per bound, then +Inf. */
+  buckets: number[];
+  count: number;
+  sum: number;
+}
+
+interface ExposedValue {
+  labels: Labels | Record<string, string | number>;
+  value: number;
+  metricName: string;
+}
+
+/** prom-client has no way to add whole distributions to a Histogram, so this one brings its own values. */
+class SummedHistogram extends Histogram {
+  readonly #name: string;
+  readonly #help: string;
+  readonly #bounds: readonly number[];
+  readonly #byLabels = new Map<string, HistogramCells>();
+
+  constructor(name: MetricName, registry: Registry) {
+    const { help, labels, bucketsSec = [] } = definitionOf(name);
+    super({ name, help, labelNames: [...labels], buckets: [...bucketsSec], registers: [registry] });
+    this.#name = name;
+    this.#help = help;
+    this.#bounds = bucketsSec;
+  }
+
+  /** cellsOf finds or makes the distribution of a label set. */
+  cellsOf(labels: Labels): HistogramCells {
+    const key = JSON.stringify(labels);
+    let cells = this.#byLabels.get(key);
+    if (cells === undefined) {
+      cells = { labels, buckets: new Array<number>(this.#bounds.length + 1).fill(0), count: 0, sum: 0 };
+      this.#byLabels.set(key, cells);
+    }
+    return cells;
+  }
+
+  /** Called by the registry of prom-client in place of the class's own rendering. */
+  async getForPromString(): Promise<object> {
+    const values: ExposedValue[] = [];
+    for (const cells of this.#byLabels.values()) {
+      let cumulative = 0;
+      cells.buckets.forEach((count, i) => {
+        cumulative += count;
+        const le = this.#bounds[i] ?? '+Inf';
+        values.push({
+          metricName: `${this.#name}_bucket`,
+          labels: { ...cells.labels, le },
+          value: cumulative,
+        });
+      });
+      values.push({ metricName: `${this.#name}_sum`, labels: cells.labels, value: cells.sum });
+      values.push({ metricName: `${this.#name}_count`, labels: cells.labels, value: cells.count });
+    }
+    return { name: this.#name, help: this.#help, type: 'histogram', values, aggregator: 'sum' };
+  }
+}
+
+/** One cell of a worker: where its number goes. */
+type Cell =
+  | { kind: 'counter'; counter: Counter; labels: Labels }
+  | { kind: 'gauge'; name: MetricName; labels: Labels; value: number }
+  | { kind: 'histogram'; cells: HistogramCells; offset: number };
+
+export class MetricsCollector {
+  readonly #registry = new Registry();
+  readonly #counters = new Map<MetricName, Counter>();
+  readonly #gauges = new Map<MetricName, Gauge>();
+  readonly #histograms = new Map<MetricName, SummedHistogram>();
+  /** Cells by worker and index. */
+  readonly #workers = new Map<number, Map<number, Cell>>();
+
+  constructor() {
+    collectDefaultMetrics({ register: this.#registry });
+    for (const name of REFUSED_DEFAULTS) this.#registry.removeSingleMetric(name);
+    for (const name of Object.keys(METRICS) as MetricName[]) this.#define(name);
+  }
+
+  /** applyDelta adds what a worker sent; `worker` is any number unique to that process. */
+  applyDelta(worker: number, delta: MetricsDelta): void {
+    let cells = this.#workers.get(worker);
+    if (cells === undefined) {
+      cells = new Map();
+      this.#workers.set(worker, cells);
+    }
+    for (const series of delta.series) this.#open(cells, series);
+    for (let i = 0; i + 1 < delta.cells.length; i += 2) {
+      const cell = cells.get(delta.cells[i]!);
+      if (cell !== undefined) addTo(cell, delta.cells[i + 1]!);
+    }
+  }
+
+  /** forget drops the gauges of a worker that is gone; its counts stay. */
+  forget(worker: number): void {
+    this.#workers.delete(worker);
+  }
+
+  /** count adds to a counter of the primary's own. */
+  count(name: MetricName, labels: Labels, n = 1): void {
+    this.#counters.get(name)?.inc(labels, n);
+  }
+
+  /** replaceGauge sets a gauge of the primary's own to exactly these series; others of that name vanish. */
+  replaceGauge(name: MetricName, entries: { labels: Labels; value: number }[]): void {
+    const gauge = this.#gauges.get(name);
+    gauge?.reset();
+    for (const { labels, value } of entries) gauge?.set(labels, value);
+  }
+
+  /** text renders everything in the Prometheus text format; for /metrics. */
+  async text(): Promise<string> {
+    this.#sumWorkerGauges();
+    return this.#registry.metrics();
+  }
+
+  get contentType(): string {
+    return this.#registry.contentType;
+  }
+
+  #define(name: MetricName): void {
+    const { kind, help, labels } = definitionOf(name);
+    const common = { name, help, labelNames: [...labels], registers: [this.#registry] };
+    if (kind === 'counter') this.#counters.set(name, new Counter(common));
+    else if (kind === 'gauge') this.#gauges.set(name, new Gauge(common));
+    else this.#histograms.set(name, new SummedHistogram(name, this.#registry));
+  }
+
+  #open(cells: Map<number, Cell>, series: MetricsDelta['series'][number]): void {
+    const { kind, labels: names, bucketsSec = [] } = definitionOf(series.name);
+    const labels: Labels = Object.fromEntries(names.map((name, i) => [name, series.labels[i] ?? '']));
+    const counter = this.#counters.get(series.name);
+    const histogram = this.#histograms.get(series.name);
+    if (kind === 'counter' && counter !== undefined) {
+      cells.set(series.index, { kind, counter, labels });
+    } else if (kind === 'gauge') {
+      cells.set(series.index, { kind, name: series.name, labels, value: 0 });
+    } else if (kind === 'histogram' && histogram !== undefined) {
+      const into = histogram.cellsOf(labels);
+      // Behind the buckets: +Inf, count, sum (contract/metrics.ts).
+      for (let offset = 0; offset < bucketsSec.length + 3; offset++) {
+        cells.set(series.index + offset, { kind, cells: into, offset });
+      }
+    }
+  }
+
+  #sumWorkerGauges(): void {
+    const sums = new Map<MetricName, Map<string, { labels: Labels; value: number }>>();
+    for (const cells of this.#workers.values()) {
+      for (const cell of cells.values()) {
+        if (cell.kind !== 'gauge') continue;
+        const ofName = sums.get(cell.name) ?? new Map<string, { labels: Labels; value: number }>();
+        sums.set(cell.name, ofName);
+        const key = JSON.stringify(cell.labels);
+        const sum = ofName.get(key) ?? { labels: cell.labels, value: 0 };
+        sum.value += cell.value;
+        ofName.set(key, sum);
+      }
+    }
+    for (const [name, entries] of sums) this.replaceGauge(name, [...entries.values()]);
+  }
+}
+
+function addTo(cell: Cell, n: number): void {
+  if (cell.kind === 'counter') {
+    if (n > 0) cell.counter.inc(cell.labels, n);
+  } else if (cell.kind === 'gauge') {
+    cell.value = n;
+  } else {
+    const { buckets } = cell.cells;
+    if (cell.offset < buckets.length) buckets[cell.offset]! += n;
+    else if (cell.offset === buckets.length) cell.cells.count += n;
+    else cell.cells.sum += n;
+  }
+}

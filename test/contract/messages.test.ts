@@ -1,0 +1,56 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parsePrimaryMessage, parseWorkerMessage } from '../../src/contract/messages.ts';
+
+test('a message that is no known message is refused at either end', () => {
+  for (const raw of [
+    null,
+    'ready',
+    {},
+    { type: 'nonsense' },
+    { type: 'ready', addresses: [], revision: '1' },
+    { type: 'drain', graceMs: 1 },
+    { type: 'stop', extra: true },
+  ]) {
+    assert.equal(parsePrimaryMessage(raw), null);
+    assert.equal(parseWorkerMessage(raw), null);
+  }
+});
+
+test('messages survive the trip through JSON unchanged', () => {
+  const takes = {
+    type: 'bucket-takes',
+    id: 7,
+    takes: [
+      {
+        key: '{h}:default',
+        capacity: 5,
+        rateMicro: 1,
+        versionUs: 1,
+        need: 1,
+        partial: true,
+        ahead: 0,
+        ret: 0,
+        retEpoch: 0,
+      },
+    ],
+  };
+  assert.deepEqual(parseWorkerMessage(JSON.parse(JSON.stringify(takes))), takes);
+  const clients = {
+    type: 'clients',
+    version: 3,
+    full: true,
+    first: true,
+    last: true,
+    upserts: [
+      {
+        clientId: 'acme',
+        mode: 'limit',
+        limits: { default: { capacity: 1, refillPerSecond: 1 } },
+        versionUs: 3,
+      },
+    ],
+    tombstones: [{ clientId: 'gone', versionUs: 2 }],
+  };
+  assert.deepEqual(parsePrimaryMessage(JSON.parse(JSON.stringify(clients))), clients);
+});

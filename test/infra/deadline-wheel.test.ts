@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Deadline, DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+
+function fakeWheel(): { wheel: DeadlineWheel; at: (ms: number) => void; errors: unknown[] } {
+  let nowMs = 0;
+  const errors: unknown[] = [];
+  const wheel = new DeadlineWheel({
+    clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
+    tickMs: 100,
+    onError: (error) => errors.push(error),
+  });
+  return {
+    wheel,
+    errors,
+    at: (ms) => {
+      nowMs = ms;
+      wheel.tick();
+    },
+  };
+}
+
+test('a deadline fires once, not before its delay and at most two ticks after it', () => {
+  const { wheel, at } = fakeWheel();
+  let fired = 0;
+  const deadline = new Deadline(() => fired++);
+  wheel.arm(deadline, 250);
+  for (let ms = 0; ms < 350; ms += 10) at(ms);
+  assert.equal(fired, 0);
+  at(450);
+  assert.equal(fired, 1);
+  at(2000);
+  assert.equal(fired, 1);
+  assert.equal(wheel.size, 0);
+});
+
+test('a disarmed deadline never fires and a deadline armed again waits anew', () => {
+  const { wheel, at } = fakeWheel();
+  const fired: string[] = [];
+  const disarmed = new Deadline(() => fired.push('disarmed'));
+  const renewed = new Deadline(() => fired.push('renewed'));
+  wheel.arm(disarmed, 100);
+  wheel.arm(renewed, 100);
+  at(100);
+  wheel.disarm(disarmed);
+  wheel.arm(renewed, 500);
+  at(400);
+  assert.deepEqual(fired, []);
+  at(800);
+  assert.deepEqual(fired, ['renewed']);
+});
+
+test('a deadline may arm itself and others while it fires, and one that throws stops nobody', () => {
+  const { wheel, at, errors } = fakeWheel();
+  let again = 0;
+  let other = 0;
+  const second = new Deadline(() => other++);
+  const first: Deadline = new Deadline(() => {
+    again++;
+    wheel.arm(first, 100);
+    wheel.arm(second, 100);
+    throw new Error('boom');
+  });
+  wheel.arm(first, 100);
+  at(300);
+  assert.deepEqual([again, other, errors.length], [1, 0, 1]);
+  at(600);
+  assert.deepEqual([again, other, errors.length], [2, 1, 2]);
+});
+
+test('ten thousand deadlines armed and disarmed leave the list empty', () => {
+  const { wheel, at } = fakeWheel();
+  const all = Array.from({ length: 10_000 }, () => new Deadline(() => assert.fail('was disarmed')));
+  for (const deadline of all) wheel.arm(deadline, 100);
+  for (const deadline of all) wheel.arm(deadline, 200);
+  assert.equal(wheel.size, 10_000);
+  for (const deadline of all) wheel.disarm(deadline);
+  at(100);
+  assert.equal(wheel.size, 0);
+});

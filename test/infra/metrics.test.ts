@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { WorkerMetrics } from '../../src/infra/metrics.ts';
+import { MetricsCollector } from '../../src/primary/metrics-collector.ts';
+
+function seriesValue(text: string, series: string): number {
+  const line = text.split('\n').find((candidate) => candidate.startsWith(`${series} `));
+  assert.ok(line, `no line for ${series} in\n${text}`);
+  return Number(line.slice(series.length + 1));
+}
+
+test('a delta holds only what grew, and the same labels are the same cell', () => {
+  const metrics = new WorkerMetrics();
+  const first = metrics.series('sluice_requests_total', 'app', 'GET', '200');
+  assert.equal(metrics.series('sluice_requests_total', 'app', 'GET', '200'), first);
+  assert.notEqual(metrics.series('sluice_requests_total', 'app', 'GET', '404'), first);
+  metrics.add(first, 2);
+  assert.deepEqual(metrics.takeDelta().cells, [first, 2]);
+  assert.deepEqual(metrics.takeDelta(), { series: [], cells: [] });
+  metrics.add(first, 5);
+  assert.deepEqual(metrics.takeDelta(), { series: [], cells: [first, 5] });
+});
+
+test('more series than the first array holds keep their counts', () => {
+  const metrics = new WorkerMetrics();
+  const cells = Array.from({ length: 5000 }, (_, i) =>
+    metrics.series('sluice_requests_total', `r${i}`, 'GET', '200'),
+  );
+  for (const cell of cells) metrics.add(cell, 1);
+  const delta = metrics.takeDelta();
+  assert.equal(delta.series.length, 5000);
+  assert.equal(delta.cells.length, 10_000);
+  assert.ok(delta.cells.every((value, i) => i % 2 === 0 || value === 1));
+});
+
+test('totals stay when a worker is replaced, gauges go with it', async () => {
+  const collector = new MetricsCollector();
+  for (const worker of [1, 2]) {
+    const metrics = new WorkerMetrics();
+    metrics.add(metrics.series('sluice_bytes_total', 'in'), 10);
+    metrics.set(metrics.series('sluice_connections_open'), 3);
+    collector.applyDelta(worker, metrics.takeDelta());
+  }
+  let text = await collector.text();
+  assert.equal(seriesValue(text, 'sluice_bytes_total{direction="in"}'), 20);
+  assert.equal(seriesValue(text, 'sluice_connections_open'), 6);
+  collector.forget(1);
+  text = await collector.text();
+  assert.equal(seriesValue(text, 'sluice_bytes_total{direction="in"}'), 20);
+  assert.equal(seriesValue(text, 'sluice_connections_open'), 3);
+});
+
+test('histograms of several workers add up to cumulative buckets, sum and count', async () => {
+  const collector = new MetricsCollector();
+  for (const worker of [1, 2]) {
+    const metrics = new WorkerMetrics();
+    const cell = metrics.series('sluice_request_duration_seconds', 'app');
+    for (const seconds of [0.0004, 0.001, 0.02, 1000]) metrics.observe(cell, seconds);
+    collector.applyDelta(worker, metrics.takeDelta());
+  }
+  const text = await collector.text();
+  const bucket = (le: string) =>
+    seriesValue(text, `sluice_request_duration_seconds_bucket{route="app",le="${le}"}`);
+  assert.equal(bucket('0.0005'), 2);
+  assert.equal(bucket('0.001'), 4);
+  assert.equal(bucket('0.025'), 6);
+  assert.equal(bucket('60'), 6);
+  assert.equal(bucket('+Inf'), 8);
+  assert.equal(seriesValue(text, 'sluice_request_duration_seconds_count{route="app"}'), 8);
+  assert.ok(
+    Math.abs(seriesValue(text, 'sluice_request_duration_seconds_sum{route="app"}') - 2 * 1000.0214) < 1e-6,
+  );
+});
+
+test('every metric of the table shows HELP and TYPE before anything was counted', async () => {
+  const { METRICS } = await import('../../src/contract/metrics.ts');
+  const text = await new MetricsCollector().text();
+  for (const [name, { kind }] of Object.entries(METRICS)) {
+    assert.match(text, new RegExp(`^# HELP ${name} .+$`, 'm'));
+    assert.match(text, new RegExp(`^# TYPE ${name} ${kind}$`, 'm'));
+  }
+  assert.doesNotMatch(text, /nodejs_active_\w+_total/);
+});
