@@ -1,0 +1,256 @@
+/** A client that sends exactly the bytes it is given and reads answers without any help of node:http. */
+import { once } from 'node:events';
+import { createConnection, type Socket } from 'node:net';
+import { waitFor, within } from './wait.ts';
+
+export interface RawResponse {
+  version: string;
+  status: number;
+  reason: string;
+  /** Names as received, in order. */
+  headers: [name: string, value: string][];
+  /** Value of the first field of that name in any case, or null. */
+  header(name: string): string | null;
+  /** Values of all fields of that name. */
+  all(name: string): string[];
+  /** Without chunk framing. */
+  body: Buffer;
+  trailers: [name: string, value: string][];
+  /** 1xx answers that came before it. */
+  interims: { status: number; headers: [name: string, value: string][] }[];
+}
+
+export type RawTarget = string | { port: number; host?: string } | { path: string };
+
+export class RawClient {
+  readonly socket: Socket;
+  /** Bytes received and not yet taken by readResponse. */
+  received: Buffer = Buffer.alloc(0);
+  /** The other side sent its FIN. */
+  ended = false;
+  /** The socket is gone, by FIN or reset. */
+  closed = false;
+  /** Why it is gone, if by an error (ECONNRESET, …). */
+  error: NodeJS.ErrnoException | null = null;
+
+  constructor(socket: Socket) {
+    this.socket = socket;
+    socket.setNoDelay(true);
+    socket.on('data', (chunk: Buffer) => {
+      this.received = Buffer.concat([this.received, chunk]);
+    });
+    socket.on('end', () => {
+      this.ended = true;
+    });
+    socket.on('error', (error) => {
+      this.error = error;
+    });
+    socket.on('close', () => {
+      this.closed = true;
+    });
+  }
+
+  /** write sends bytes; a string is latin1, so that '\xff' is one byte. */
+  write(bytes: string | Buffer): void {
+    this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
+  }
+
+  /** end sends our FIN and keeps reading. */
+  end(): void {
+    this.socket.end();
+  }
+
+  /** reset drops the connection with a RST. */
+  reset(): void {
+    this.socket.resetAndDestroy();
+  }
+
+  /** close gives the connection up; may be called twice. */
+  close(): void {
+    this.socket.destroy();
+  }
+
+  /** readResponse takes the next final answer; `method` matters for HEAD, which has no body. */
+  async readResponse({ method = 'GET', timeoutMs = 5_000 } = {}): Promise<RawResponse> {
+    const found = await waitFor(
+      'a whole HTTP response',
+      () => takeResponse(this.received, method, this.ended || this.closed),
+      { timeoutMs, everyMs: 2 },
+    ).catch((error: Error) => {
+      const shown = JSON.stringify(this.received.subarray(0, 600).toString('latin1'));
+      throw new Error(
+        `${error.message}; closed: ${this.closed} (${this.error?.code ?? 'no error'}); got ${shown}`,
+      );
+    });
+    this.received = this.received.subarray(found.usedBytes);
+    return found.response;
+  }
+
+  /** waitForBytes waits until `received` holds the text (latin1). */
+  async waitForBytes(text: string, timeoutMs = 5_000): Promise<void> {
+    await waitFor(`to receive ${JSON.stringify(text)}`, () => this.received.includes(text, 0, 'latin1'), {
+      timeoutMs,
+      everyMs: 2,
+    });
+  }
+
+  /** waitForClose waits until the other side has ended or reset the connection and returns what was not yet taken. */
+  async waitForClose(timeoutMs = 5_000): Promise<Buffer> {
+    await waitFor('the connection to be closed by the other side', () => this.ended || this.closed, {
+      timeoutMs,
+      everyMs: 2,
+    });
+    return this.received;
+  }
+}
+
+/** connectRaw opens a connection to a URL, a port of 127.0.0.1 or a Unix socket. */
+export async function connectRaw(target: RawTarget, { allowHalfOpen = true } = {}): Promise<RawClient> {
+  const socket = createConnection({ ...addressOf(target), allowHalfOpen });
+  const client = new RawClient(socket);
+  await within(once(socket, 'connect'), 5_000, `a connection to ${JSON.stringify(target)}`);
+  return client;
+}
+
+/** exchangeRaw sends the bytes on a connection of its own and returns the first final answer. */
+export async function exchangeRaw(
+  target: RawTarget,
+  bytes: string | Buffer,
+  options: { method?: string; timeoutMs?: number } = {},
+): Promise<RawResponse> {
+  const client = await connectRaw(target);
+  try {
+    client.write(bytes);
+    return await client.readResponse(options);
+  } finally {
+    client.close();
+  }
+}
+
+function addressOf(target: RawTarget): { host: string; port: number } | { path: string } {
+  if (typeof target === 'string') {
+    const url = new URL(target);
+    return { host: url.hostname.replace(/^\[|\]$/g, ''), port: Number(url.port || 80) };
+  }
+  return 'path' in target ? target : { host: '127.0.0.1', ...target };
+}
+
+interface Head {
+  version: string;
+  status: number;
+  reason: string;
+  headers: [name: string, value: string][];
+  endOffset: number;
+}
+
+function takeResponse(
+  bytes: Buffer,
+  method: string,
+  ended: boolean,
+): { response: RawResponse; usedBytes: number } | null {
+  const interims: RawResponse['interims'] = [];
+  let offset = 0;
+  for (;;) {
+    const head = takeHead(bytes, offset);
+    if (head === null) return null;
+    offset = head.endOffset;
+    if (head.status < 200 && head.status !== 101) {
+      interims.push({ status: head.status, headers: head.headers });
+      continue;
+    }
+    const body = takeBody(bytes, offset, { head, method, ended });
+    if (body === null) return null;
+    const all = (name: string) =>
+      head.headers.filter(([key]) => key.toLowerCase() === name.toLowerCase()).map(([, value]) => value);
+    const { version, status, reason, headers } = head;
+    return {
+      response: {
+        version,
+        status,
+        reason,
+        headers,
+        interims,
+        all,
+        header: (name) => all(name)[0] ?? null,
+        body: body.bytes,
+        trailers: body.trailers,
+      },
+      usedBytes: body.endOffset,
+    };
+  }
+}
+
+function takeHead(bytes: Buffer, start: number): Head | null {
+  const end = bytes.indexOf('\r\n\r\n', start);
+  if (end < 0) return null;
+  const [statusLine = '', ...lines] = bytes.toString('latin1', start, end).split('\r\n');
+  const match = /^HTTP\/(\d\.\d) (\d{3}) ?(.*)$/.exec(statusLine);
+  if (match === null) throw new Error(`not a status line: ${JSON.stringify(statusLine)}`);
+  const [, version = '', status = '', reason = ''] = match;
+  return { version, status: Number(status), reason, headers: lines.map(parseField), endOffset: end + 4 };
+}
+
+function parseField(line: string): [string, string] {
+  const colon = line.indexOf(':');
+  if (colon < 1) throw new Error(`not a field line: ${JSON.stringify(line)}`);
+  return [line.slice(0, colon), line.slice(colon + 1).replace(/^[ \t]+|[ \t]+$/g, '')];
+}
+
+interface Body {
+  bytes: Buffer;
+  trailers: [name: string, value: string][];
+  endOffset: number;
+}
+
+/** RFC 9112 §6.3, from the client's side. */
+function takeBody(
+  bytes: Buffer,
+  start: number,
+  { head, method, ended }: { head: Head; method: string; ended: boolean },
+): Body | null {
+  const fieldOf = (name: string) => head.headers.find(([key]) => key.toLowerCase() === name)?.[1];
+  const { status } = head;
+  if (method === 'HEAD' || status === 101 || status === 204 || status === 304) {
+    return { bytes: Buffer.alloc(0), trailers: [], endOffset: start };
+  }
+  if (fieldOf('transfer-encoding') !== undefined) return takeChunked(bytes, start);
+  const length = fieldOf('content-length');
+  if (length !== undefined) {
+    const endOffset = start + Number(length);
+    if (bytes.length < endOffset) return null;
+    return { bytes: bytes.subarray(start, endOffset), trailers: [], endOffset };
+  }
+  return ended ? { bytes: bytes.subarray(start), trailers: [], endOffset: bytes.length } : null;
+}
+
+function takeChunked(bytes: Buffer, start: number): Body | null {
+  const parts: Buffer[] = [];
+  let offset = start;
+  for (;;) {
+    const lineEnd = bytes.indexOf('\r\n', offset);
+    if (lineEnd < 0) return null;
+    const line = bytes.toString('latin1', offset, lineEnd);
+    if (!/^[0-9a-fA-F]+(;.*)?$/.test(line)) throw new Error(`not a chunk size: ${JSON.stringify(line)}`);
+    const size = Number.parseInt(line, 16);
+    const dataStart = lineEnd + 2;
+    if (size === 0) return takeTrailers(bytes, dataStart, Buffer.concat(parts));
+    if (bytes.length < dataStart + size + 2) return null;
+    if (bytes.toString('latin1', dataStart + size, dataStart + size + 2) !== '\r\n') {
+      throw new Error('a chunk is longer than its size says');
+    }
+    parts.push(bytes.subarray(dataStart, dataStart + size));
+    offset = dataStart + size + 2;
+  }
+}
+
+function takeTrailers(bytes: Buffer, start: number, body: Buffer): Body | null {
+  const trailers: [string, string][] = [];
+  let offset = start;
+  for (;;) {
+    const end = bytes.indexOf('\r\n', offset);
+    if (end < 0) return null;
+    if (end === offset) return { bytes: body, trailers, endOffset: end + 2 };
+    trailers.push(parseField(bytes.toString('latin1', offset, end)));
+    offset = end + 2;
+  }
+}

@@ -1,0 +1,108 @@
+/** A throw-away redis-server on a free port of 127.0.0.1, without persistence. */
+import { createConnection } from 'node:net';
+import { type Child, type ExitStatus, spawnChild } from './child.ts';
+import { freePort } from './free-port.ts';
+import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
+import { waitFor } from './wait.ts';
+
+export interface RedisOptions {
+  /** Further arguments of redis-server, e.g. ['--maxmemory', '3mb']. */
+  args?: string[];
+  /** requirepass; it is then part of `url`. */
+  password?: string;
+}
+
+export interface RedisServer {
+  /** redis://[:password@]127.0.0.1:port */
+  readonly url: string;
+  readonly port: number;
+  /** Of the process that runs now; changes with restart(). */
+  readonly pid: number;
+  /** signal sends SIGSTOP, SIGCONT, SIGKILL, …; a stopped one is continued by stop(). */
+  signal(signal: NodeJS.Signals): void;
+  /** stop ends it, thaws it first if need be, and waits; start() brings it back. */
+  stop(): Promise<void>;
+  /** start runs it again on the same port, empty. */
+  start(): Promise<void>;
+  /** restart is stop() and start(). */
+  restart(): Promise<void>;
+}
+
+/** startRedis starts one; put `t.after(() => redis.stop())` on the next line. */
+export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
+  for (let attempt = 1; ; attempt += 1) {
+    const server = new ThrowAwayRedis(await freePort(), options);
+    try {
+      await server.start();
+      return server;
+    } catch (error) {
+      await server.stop();
+      if (attempt === 3) throw error;
+    }
+  }
+}
+
+class ThrowAwayRedis implements RedisServer {
+  readonly port: number;
+  readonly url: string;
+  readonly #options: RedisOptions;
+  #child: Child | null = null;
+  #folder = '';
+
+  constructor(port: number, options: RedisOptions) {
+    this.port = port;
+    this.#options = options;
+    const credentials = options.password === undefined ? '' : `:${encodeURIComponent(options.password)}@`;
+    this.url = `redis://${credentials}127.0.0.1:${port}`;
+  }
+
+  get pid(): number {
+    return this.#child?.pid ?? 0;
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child?.signal(signal);
+  }
+
+  async start(): Promise<void> {
+    this.#folder = makeTempFolder('sluice-redis-');
+    const fixed = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', ''];
+    const password = this.#options.password === undefined ? [] : ['--requirepass', this.#options.password];
+    const args = [...fixed, '--appendonly', 'no', ...password, ...(this.#options.args ?? [])];
+    const child = spawnChild('redis-server', args, { cwd: this.#folder });
+    this.#child = child;
+    await child.waitForLine('Ready to accept connections');
+    await waitFor(`redis on port ${this.port} to answer`, () => answersInline(this.port));
+  }
+
+  async stop(): Promise<void> {
+    const child = this.#child;
+    if (child === null) return;
+    this.#child = null;
+    child.signal('SIGCONT');
+    await endOf(child);
+    removeTempFolder(this.#folder);
+  }
+
+  async restart(): Promise<void> {
+    await this.stop();
+    await this.start();
+  }
+}
+
+function endOf(child: Child): Promise<ExitStatus> {
+  return child.stop('SIGTERM', 5_000);
+}
+
+/** Any reply, "-NOAUTH" too, shows that the event loop runs. */
+function answersInline(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection({ port, host: '127.0.0.1' }, () => socket.write('PING\r\n'));
+    socket.on('data', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+    socket.on('close', () => resolve(false));
+  });
+}

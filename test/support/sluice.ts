@@ -1,0 +1,165 @@
+/** The whole product as a child process: `src/cli.ts serve` with a generated config, in a throw-away working folder. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { stringify } from 'yaml';
+import { type Child, type ExitStatus, spawnChild } from './child.ts';
+import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
+
+export interface ReadyLine {
+  msg: 'ready';
+  addresses: string[];
+  admin: string;
+  workers: number;
+}
+
+/** A top-level object of the config file; `listen`, `admin`, `workers` and `database` get test values when absent. */
+export type SluiceConfig = Record<string, unknown>;
+
+export interface SluiceOptions {
+  /** An object (completed, see SluiceConfig) or the text of the file (taken as it is). */
+  config: SluiceConfig | string;
+  /** Added to the test's environment, from which REDIS_URL, DATABASE_URL, CONFIG_PATH and SLUICE_* are removed. */
+  env?: Record<string, string>;
+  /** Working folder with its ./data; default a new one, removed by stop(). Give one to start twice in it. */
+  folder?: string;
+  /** Entry file; default src/cli.ts. */
+  entry?: string;
+  /** For the ready line; default 30 s. */
+  timeoutMs?: number;
+}
+
+export interface SluiceProcess {
+  /** Of the primary; it leads a process group that holds the workers. */
+  readonly pid: number;
+  readonly ready: ReadyLine;
+  /** First listen address, e.g. http://127.0.0.1:41234. */
+  readonly proxyUrl: string;
+  readonly adminUrl: string;
+  readonly folder: string;
+  readonly configPath: string;
+  /** Lines so far. */
+  readonly stdout: string[];
+  readonly stderr: string[];
+  readonly child: Child;
+  /** jsonLines are the lines of standard output that are JSON objects; pass a filter to choose. */
+  jsonLines(filter?: (entry: Record<string, unknown>) => boolean): Record<string, unknown>[];
+  /** workerPids: living processes of the group but for the primary. */
+  workerPids(): number[];
+  /** configure writes another config to the file (completed in the same way); SIGHUP or the reload call applies it. */
+  configure(config: SluiceConfig | string): void;
+  signal(signal: NodeJS.Signals): void;
+  /**
+   * stop sends the signal, waits for the exit and proves that no process is left; else it kills what is left and
+   * rejects. After an exit it only cleans up. Returns how it ended.
+   */
+  stop(signal?: NodeJS.Signals, timeoutMs?: number): Promise<ExitStatus>;
+}
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** startSluice starts it and waits for the ready line; put `t.after(() => sluice.stop())` on the next line. */
+export async function startSluice(options: SluiceOptions): Promise<SluiceProcess> {
+  const folder = options.folder ?? makeTempFolder('sluice-run-');
+  const child = spawnSluice(['serve', '--config', writeConfig(folder, options.config)], {
+    ...options,
+    folder,
+  });
+  const cleanUp = () => {
+    if (options.folder === undefined) removeTempFolder(folder);
+  };
+  try {
+    const line = await child.waitForLine((text) => parseObject(text)?.msg === 'ready', {
+      timeoutMs: options.timeoutMs ?? 30_000,
+    });
+    return processOf(child, JSON.parse(line) as ReadyLine, { folder, cleanUp });
+  } catch (error) {
+    await child.kill();
+    cleanUp();
+    throw error;
+  }
+}
+
+/** spawnSluice runs the command line with any words, for tests of exits and messages; the caller stops the child. */
+export function spawnSluice(
+  words: string[],
+  { env = {}, folder, entry = 'src/cli.ts' }: Pick<SluiceOptions, 'env' | 'folder' | 'entry'> = {},
+): Child {
+  const removed = Object.keys(process.env).filter(
+    (name) =>
+      name.startsWith('SLUICE_') ||
+      ['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS'].includes(name),
+  );
+  return spawnChild(process.execPath, [join(ROOT, entry), ...words], {
+    cwd: folder ?? ROOT,
+    // node --test tells its children by this variable; the product is not a test file.
+    env: {
+      ...Object.fromEntries(removed.map((name) => [name, undefined])),
+      NODE_TEST_CONTEXT: undefined,
+      ...env,
+    },
+  });
+}
+
+/** completeConfig adds what a test rarely cares for: free ports of loopback, one worker, JSON logs. */
+export function completeConfig(config: SluiceConfig): SluiceConfig {
+  return {
+    listen: [{ address: '127.0.0.1:0' }],
+    admin: { address: '127.0.0.1:0' },
+    workers: 1,
+    ...config,
+    timeouts: { drainGrace: '0s', drain: '3s', ...(config.timeouts as object | undefined) },
+  };
+}
+
+/** writeConfig puts a config file into the folder and returns its path. */
+export function writeConfig(folder: string, config: SluiceConfig | string): string {
+  const path = join(folder, 'sluice.yaml');
+  writeFileSync(path, typeof config === 'string' ? config : stringify(completeConfig(config)));
+  return path;
+}
+
+function processOf(
+  child: Child,
+  ready: ReadyLine,
+  { folder, cleanUp }: { folder: string; cleanUp: () => void },
+): SluiceProcess {
+  return {
+    pid: child.pid,
+    ready,
+    proxyUrl: ready.addresses[0] ?? '',
+    adminUrl: ready.admin,
+    folder,
+    configPath: join(folder, 'sluice.yaml'),
+    stdout: child.stdout,
+    stderr: child.stderr,
+    child,
+    jsonLines: (filter = () => true) => objectsOf(child.stdout).filter(filter),
+    workerPids: () => child.groupPids().filter((pid) => pid !== child.pid),
+    configure: (config) => {
+      writeConfig(folder, config);
+    },
+    signal: (signal) => child.signal(signal),
+    async stop(signal = 'SIGTERM', timeoutMs = 10_000) {
+      try {
+        return await child.stop(signal, timeoutMs);
+      } finally {
+        cleanUp();
+      }
+    },
+  };
+}
+
+function objectsOf(lines: string[]): Record<string, unknown>[] {
+  return lines.map(parseObject).filter((entry) => entry !== null);
+}
+
+function parseObject(line: string): Record<string, unknown> | null {
+  if (!line.startsWith('{')) return null;
+  try {
+    return JSON.parse(line) as Record<string, unknown>;
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}

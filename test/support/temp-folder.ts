@@ -1,0 +1,26 @@
+/** Folders that a test may fill and that vanish with it. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const made = new Set<string>();
+let hooked = false;
+
+/** makeTempFolder returns the path of a new empty folder; removed by removeTempFolder, or when the process ends. */
+export function makeTempFolder(prefix = 'sluice-test-'): string {
+  if (!hooked) {
+    hooked = true;
+    process.on('exit', () => {
+      for (const folder of made) rmSync(folder, { recursive: true, force: true, maxRetries: 3 });
+    });
+  }
+  const folder = mkdtempSync(join(tmpdir(), prefix));
+  made.add(folder);
+  return folder;
+}
+
+/** removeTempFolder removes a folder with all that is in it. */
+export function removeTempFolder(folder: string): void {
+  rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+  made.delete(folder);
+}

@@ -1,0 +1,59 @@
+/** Waiting for a condition: the only way a test may let time pass. */
+
+export interface WaitOptions {
+  /** Default 5000. */
+  timeoutMs?: number;
+  /** Pause between two probes; default 10. */
+  everyMs?: number;
+}
+
+/**
+ * waitFor asks `probe` until it returns something truthy and returns that. A probe that throws counts as "not yet"; its
+ * last error becomes the cause. Rejects after timeoutMs with `description` (say what should have happened) and what
+ * the last probe gave.
+ */
+export async function waitFor<T>(
+  description: string,
+  probe: () => T | Promise<T>,
+  { timeoutMs = 5_000, everyMs = 10 }: WaitOptions = {},
+): Promise<NonNullable<Exclude<T, false | 0 | ''>>> {
+  const deadlineMs = performance.now() + timeoutMs;
+  for (;;) {
+    let seen: unknown;
+    let cause: unknown;
+    try {
+      const value = await within(Promise.resolve(probe()), deadlineMs - performance.now(), description);
+      if (value) return value as NonNullable<Exclude<T, false | 0 | ''>>;
+      seen = value;
+    } catch (thrown) {
+      cause = thrown;
+    }
+    if (performance.now() >= deadlineMs) {
+      const last = cause instanceof Error ? cause.message : JSON.stringify(seen);
+      throw new Error(`waited ${timeoutMs} ms in vain: ${description} (last: ${last})`, { cause });
+    }
+    await pause(everyMs);
+  }
+}
+
+/** within rejects when `promise` has not settled after timeoutMs; for waits that are promises already. */
+export async function within<T>(promise: Promise<T>, timeoutMs: number, description: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`not within ${Math.round(timeoutMs)} ms: ${description}`)),
+      Math.max(1, timeoutMs),
+    );
+  });
+  try {
+    return await Promise.race([promise, expired]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+}
