@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { keepBackends } from '../../src/balance/backend.ts';
+import { BackendSet } from '../../src/balance/backend-set.ts';
+import type { HealthCheckSettings } from '../../src/contract/settings.ts';
+import { countById, makeBackends, makePool, pickIds, seededRandom } from './fixtures.ts';
+
+const CHECK: HealthCheckSettings = {
+  type: 'http',
+  path: '/health',
+  intervalMs: 2000,
+  timeoutMs: 1000,
+  rise: 2,
+  fall: 3,
+  expectStatus: { from: 200, to: 399 },
+};
+
+test('the algorithm is the pool’s, and the start of the round is the worker’s', () => {
+  const options = { workerIndex: 1, workerCount: 2, random: seededRandom(5) };
+  const robin = new BackendSet(makePool([1, 1]), makeBackends([1, 1]), options);
+  assert.equal(robin.name, 'app');
+  assert.deepEqual(pickIds(robin, 4), ['b1', 'b0', 'b1', 'b0']);
+
+  const busy = makeBackends([1, 1]);
+  busy[0]!.inFlight = 3;
+  const least = new BackendSet(makePool([1, 1], { balance: 'least_requests' }), busy, options);
+  assert.deepEqual(countById(pickIds(least, 20)), { b1: 20 });
+  assert.equal(least.pick(busy), null);
+});
+
+test('B6: a new backend of a pool with a health check gets nothing before the primary says that it is healthy', () => {
+  const checked = keepBackends(makePool([1], { healthCheck: CHECK }), []);
+  assert.equal(checked[0]?.available, false);
+  assert.equal(keepBackends(makePool([1]), [])[0]?.available, true);
+});
+
+test('a reload keeps the object of every backend that kept its id and address, with its state and a new weight', () => {
+  const before = keepBackends(makePool([1, 1], { healthCheck: CHECK }), []);
+  before[0]!.healthy = true;
+  before[0]!.inFlight = 4;
+  before[1]!.enabled = false;
+
+  const pool = makePool([5, 1, 1], { healthCheck: CHECK });
+  const after = keepBackends(pool, before);
+  assert.equal(after[0], before[0]);
+  assert.equal(after[1], before[1]);
+  assert.equal(after[0]?.weight, 5);
+  assert.equal(after[0]?.inFlight, 4);
+  assert.equal(after[1]?.enabled, false);
+  assert.equal(after[2]?.available, false);
+
+  const moved = makePool([5], { healthCheck: CHECK });
+  moved.backends[0]!.port = 9999;
+  const fresh = keepBackends(moved, after);
+  assert.notEqual(fresh[0], after[0]);
+  assert.equal(fresh[0]?.healthy, false);
+});
+
+test('a reload that removes the health check makes its backends healthy', () => {
+  const before = keepBackends(makePool([1], { healthCheck: CHECK }), []);
+  const after = keepBackends(makePool([1]), before);
+  assert.equal(after[0], before[0]);
+  assert.equal(after[0]?.available, true);
+});

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { SmoothWeightedRoundRobin } from '../../src/balance/smooth-weighted-round-robin.ts';
+import { countById, makeBackends, pickIds } from './fixtures.ts';
+
+test('B1: weights 3:1 give exactly 300 and 100 of 400 picks, never more than 3 in a row', () => {
+  for (const startShare of [0, 0.25, 0.5, 0.75]) {
+    const ids = pickIds(new SmoothWeightedRoundRobin(makeBackends([3, 1]), startShare), 400);
+    assert.deepEqual(countById(ids), { b0: 300, b1: 100 }, `start ${startShare}`);
+    assert.doesNotMatch(ids.join(''), /(b0){4}|(b1){2}/, `start ${startShare}`);
+  }
+});
+
+test('B1: worker k of n starts its round k/n of the way, so that workers do not herd on the first backend', () => {
+  const round = pickIds(new SmoothWeightedRoundRobin(makeBackends([5, 1, 2]), 0), 8);
+  for (let k = 0; k < 8; k++) {
+    const ids = pickIds(new SmoothWeightedRoundRobin(makeBackends([5, 1, 2]), k / 8), 8);
+    assert.deepEqual(ids, [...round.slice(k), ...round.slice(0, k)], `worker ${k}`);
+  }
+  const firsts = [0, 1, 2, 3].map((k) =>
+    pickIds(new SmoothWeightedRoundRobin(makeBackends([1, 1, 1, 1]), k / 4), 1),
+  );
+  assert.deepEqual(firsts.flat(), ['b0', 'b1', 'b2', 'b3']);
+});
+
+test('the start offset of a pool with a very long round is bounded work', () => {
+  const weights = Array.from({ length: 300 }, (_, i) => 999_983 - i);
+  const balancer = new SmoothWeightedRoundRobin(makeBackends(weights), 0.99);
+  assert.notEqual(balancer.pick([]), null);
+});
+
+test('every window of picks is within one turn of the weights, whatever the weights', () => {
+  const weights = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 8 });
+  fc.assert(
+    fc.property(weights, fc.double({ min: 0, max: 0.99, noNaN: true }), (list, startShare) => {
+      const balancer = new SmoothWeightedRoundRobin(makeBackends(list), startShare);
+      const total = list.reduce((sum, weight) => sum + weight, 0);
+      const counts = countById(pickIds(balancer, total * 2));
+      list.forEach((weight, i) => {
+        assert.equal(counts[`b${i}`], weight * 2);
+      });
+    }),
+  );
+});
+
+test('a backend that leaves gives its turns to the others by weight and returns to its own share without a burst', () => {
+  const backends = makeBackends([4, 2, 1]);
+  const balancer = new SmoothWeightedRoundRobin(backends, 0);
+  pickIds(balancer, 9);
+  backends[0]!.healthy = false;
+  const without = countById(pickIds(balancer, 300));
+  assert.equal(without.b0, undefined);
+  assert.ok(Math.abs(without.b1! - 200) <= 1, JSON.stringify(without));
+  backends[0]!.healthy = true;
+  const after = countById(pickIds(balancer, 70));
+  assert.ok(Math.abs(after.b0! - 40) <= 1, JSON.stringify(after));
+});
+
+test('picks around a backend that refuses everything leave the shares of first attempts as they were', () => {
+  const backends = makeBackends([2, 1, 1]);
+  const balancer = new SmoothWeightedRoundRobin(backends, 0);
+  const firsts = Array.from({ length: 400 }, () => {
+    const first = balancer.pick([]);
+    if (first === backends[0]) assert.notEqual(balancer.pick([first]), first);
+    return first?.id ?? null;
+  });
+  const counts = countById(firsts);
+  assert.ok(Math.abs(counts.b0! - 200) <= 2, JSON.stringify(counts));
+  assert.ok(Math.abs(counts.b1! - counts.b2!) <= 2, JSON.stringify(counts));
+});
+
+test('it picks available and untried backends only, and nothing exactly when there is none', () => {
+  const step = fc.record({
+    up: fc.array(fc.boolean(), { minLength: 5, maxLength: 5 }),
+    drained: fc.integer({ min: 0, max: 9 }),
+    tried: fc.subarray([0, 1, 2, 3, 4]),
+  });
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 40 }), (steps) => {
+      const backends = makeBackends([1, 2, 3, 4, 5]);
+      const balancer = new SmoothWeightedRoundRobin(backends, 0.4);
+      for (const { up, drained, tried } of steps) {
+        backends.forEach((backend, i) => {
+          backend.healthy = up[i]!;
+          backend.enabled = i !== drained;
+        });
+        const skipped = tried.map((i) => backends[i]!);
+        const left = backends.filter((backend) => backend.available && !skipped.includes(backend));
+        const picked = balancer.pick(skipped);
+        assert.equal(picked === null, left.length === 0);
+        if (picked !== null) assert.ok(left.includes(picked));
+      }
+    }),
+  );
+});
+
+test('shares stay proportional among whoever is there, through any history of leaving and returning', () => {
+  const masks = fc.array(
+    fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }).filter((mask) => mask.includes(true)),
+    { minLength: 1, maxLength: 12 },
+  );
+  fc.assert(
+    fc.property(masks, (history) => {
+      const weights = [7, 3, 2, 1];
+      const backends = makeBackends(weights);
+      const balancer = new SmoothWeightedRoundRobin(backends, 0);
+      for (const mask of history) {
+        backends.forEach((backend, i) => {
+          backend.healthy = mask[i]!;
+        });
+        const total = weights.reduce((sum, weight, i) => sum + (mask[i]! ? weight : 0), 0);
+        const counts = countById(pickIds(balancer, total * 20));
+        weights.forEach((weight, i) => {
+          const expected = mask[i]! ? weight * 20 : 0;
+          assert.ok(Math.abs((counts[`b${i}`] ?? 0) - expected) <= 3, JSON.stringify({ counts, mask }));
+        });
+      }
+    }),
+  );
+});
