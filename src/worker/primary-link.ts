@@ -1,0 +1,57 @@
+/**
+ * The worker's end of the IPC: typed messages out, parsed messages in, and the loss of the primary told once. The worker
+ * never waits for the primary while it serves a request.
+ */
+import cluster from 'node:cluster';
+import {
+  PROTOCOL_VERSION,
+  type PrimaryMessage,
+  parsePrimaryMessage,
+  type WorkerMessage,
+} from '../contract/messages.ts';
+import type { Logger } from '../infra/logger.ts';
+
+export class PrimaryLink {
+  readonly #onMessage: (message: PrimaryMessage) => void;
+  #logger: Logger | null = null;
+
+  /**
+   * @param onMessage called for each message in the order of arrival
+   * @param onLost the primary is gone: called once
+   */
+  constructor(onMessage: (message: PrimaryMessage) => void, onLost: () => void) {
+    this.#onMessage = onMessage;
+    // Without this, node ends a worker at once when its primary goes (lib/internal/cluster/child.js), requests and all.
+    if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
+    process.on('message', (raw) => this.#receive(raw));
+    process.once('disconnect', onLost);
+  }
+
+  /** The logger comes with the first settings, hence late. */
+  set logger(logger: Logger) {
+    this.#logger = logger;
+  }
+
+  /** hello opens the conversation; the primary refuses another protocol. */
+  hello(): void {
+    this.send({ type: 'hello', protocol: PROTOCOL_VERSION, pid: process.pid });
+  }
+
+  /** send drops the message when the primary is gone: the worker is on its way out then. */
+  send(message: WorkerMessage): void {
+    if (!process.connected || process.send === undefined) return;
+    process.send(message, undefined, undefined, (error) => {
+      if (error !== null && process.connected)
+        this.#logger?.error({ err: error, type: message.type }, 'IPC send failed');
+    });
+  }
+
+  #receive(raw: unknown): void {
+    const message = parsePrimaryMessage(raw);
+    if (message === null) {
+      this.#logger?.error({ raw: JSON.stringify(raw)?.slice(0, 200) }, 'unknown message from the primary');
+      return;
+    }
+    this.#onMessage(message);
+  }
+}

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startLoad } from '../support/load.ts';
+import { startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+import { ask, askJson, metricOf, poolOf, QUICK_CHECK, startNamed } from './support.ts';
+
+test('B3: a backend that goes down gets no new request after its failed probes and returns after two good ones', async (t) => {
+  const a = await startNamed('a');
+  t.after(() => a.close());
+  let b = await startNamed('b');
+  t.after(() => b.close());
+  const sluice = await startSluice({
+    config: { workers: 2, pools: poolOf([a, b], { healthCheck: QUICK_CHECK }) },
+  });
+  t.after(() => sluice.stop());
+  const isUp = () => metricOf(sluice.adminUrl, 'sluice_backend_up', { backend: `127.0.0.1:${b.port}` });
+  assert.equal(await isUp(), 1);
+  const load = startLoad({ url: sluice.proxyUrl });
+  t.after(() => load.stop());
+  await load.atLeast(500);
+  const port = b.port;
+  await b.close();
+  await waitFor('the backend to be down', async () => (await isUp()) === 0);
+  await load.atLeast(300);
+  const retries = await metricOf(sluice.adminUrl, 'sluice_retries_total');
+  await load.atLeast(300);
+  assert.equal(
+    await metricOf(sluice.adminUrl, 'sluice_retries_total'),
+    retries,
+    'a backend that is down is not tried',
+  );
+  b = await startNamed('b', { port });
+  await waitFor('the backend to be up again', async () => (await isUp()) === 1);
+  await waitFor('requests at it', () => b.requestCount > 100);
+  const result = await load.stop();
+  assert.deepEqual(
+    Object.keys(result.statuses).filter((status) => status !== '200' && status !== '502'),
+    [],
+  );
+  // Requests that were under way at the backend when its sockets were cut; every other one was tried elsewhere.
+  assert.ok((result.statuses['502'] ?? 0) <= 16, JSON.stringify(result.statuses));
+  assert.deepEqual(result.failures, {});
+});
+
+test('without a healthy backend the answer is 503 with Retry-After', async (t) => {
+  const dead = await startNamed('dead');
+  await dead.close();
+  const sluice = await startSluice({ config: { pools: poolOf([dead], { healthCheck: QUICK_CHECK }) } });
+  t.after(() => sluice.stop());
+  const answer = await ask(sluice.proxyUrl);
+  assert.equal(answer.status, 503);
+  assert.match(String(answer.headers['retry-after']), /^[1-9]\d*$/);
+  assert.match(answer.text, /problems\/no_backend/);
+});
+
+test('an operator drains a backend and enables it again', async (t) => {
+  const [a, b] = await Promise.all([startNamed('a'), startNamed('b')]);
+  t.after(() => a.close());
+  t.after(() => b.close());
+  const sluice = await startSluice({ config: { workers: 2, pools: poolOf([a, b]) } });
+  t.after(() => sluice.stop());
+  const backendUrl = `${sluice.adminUrl}/api/v1/pools/app/backends/${encodeURIComponent(`127.0.0.1:${b.port}`)}`;
+  assert.equal((await askJson(`${backendUrl}/drain`, { method: 'POST' })).status, 200);
+  await waitFor('only the other backend to answer', async () => {
+    const names = await Promise.all(Array.from({ length: 8 }, async () => (await ask(sluice.proxyUrl)).text));
+    return names.every((name) => name === 'a');
+  });
+  assert.equal((await askJson(`${backendUrl}/enable`, { method: 'POST' })).status, 200);
+  await waitFor('both backends to answer', async () => {
+    const names = await Promise.all(Array.from({ length: 8 }, async () => (await ask(sluice.proxyUrl)).text));
+    return new Set(names).size === 2;
+  });
+});

@@ -1,0 +1,188 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { makeDatabase, startPostgres } from '../support/postgres.ts';
+import { startRedis } from '../support/redis.ts';
+import { type SluiceProcess, spawnSluice, startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+import { ask, askJson, poolOf, startNamed } from './support.ts';
+
+const LIMIT = {
+  enabled: true,
+  leases: false,
+  policies: { default: { capacity: 5, refillPerSecond: 0.001 } },
+};
+
+function statusAs(sluice: SluiceProcess, address: string): Promise<number> {
+  return ask(sluice.proxyUrl, { headers: { 'x-forwarded-for': address } }).then((answer) => answer.status);
+}
+
+function policyOf(sluice: SluiceProcess, address: string): Promise<unknown> {
+  return ask(sluice.proxyUrl, { headers: { 'x-forwarded-for': address } }).then(
+    (answer) => answer.headers['ratelimit-policy'],
+  );
+}
+
+test('clients created, changed and deleted at the admin port act on traffic of every machine within a second', async (t) => {
+  const postgres = await startPostgres();
+  t.after(() => postgres.remove());
+  const redis = await startRedis();
+  t.after(() => redis.stop());
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const config = {
+    workers: 2,
+    trustedProxies: ['127.0.0.0/8'],
+    pools: poolOf([backend]),
+    redis: { url: redis.url },
+    database: { url: await makeDatabase(postgres) },
+    rateLimit: LIMIT,
+  };
+  const migrated = spawnSluice(['migrate', 'up'], {
+    env: { DATABASE_URL: config.database.url },
+  });
+  t.after(() => migrated.kill());
+  assert.equal((await migrated.exited).code, 0, migrated.describe());
+  const one = await startSluice({ config });
+  t.after(() => one.stop());
+  const other = await startSluice({ config });
+  t.after(() => other.stop());
+  const clients = `${one.adminUrl}/api/v1/clients`;
+  const soon = { timeoutMs: 2_000 };
+
+  assert.equal(
+    (await askJson(clients, { method: 'POST', body: { clientId: '192.0.2.1', mode: 'blocked' } })).status,
+    201,
+  );
+  await waitFor(
+    'both machines to block',
+    async () => {
+      const statuses = await Promise.all([one, other].map((sluice) => statusAs(sluice, '192.0.2.1')));
+      return statuses.every((status) => status === 403);
+    },
+    soon,
+  );
+
+  assert.equal(
+    (await askJson(`${clients}/192.0.2.1`, { method: 'PATCH', body: { mode: 'unlimited' } })).status,
+    200,
+  );
+  await waitFor(
+    'both machines to let it pass without fields',
+    async () => {
+      const policies = await Promise.all([one, other].map((sluice) => policyOf(sluice, '192.0.2.1')));
+      return policies.every((policy) => policy === undefined);
+    },
+    soon,
+  );
+  for (let i = 0; i < 10; i++) assert.equal(await statusAs(other, '192.0.2.1'), 200);
+
+  const own = { clientId: '198.51.100.0/24', capacity: 7, refillPerSecond: 0.5 };
+  assert.equal((await askJson(clients, { method: 'POST', body: own })).status, 201);
+  await waitFor(
+    'both machines to use the range of its own',
+    async () => {
+      const policies = await Promise.all([policyOf(one, '198.51.100.7'), policyOf(other, '198.51.100.99')]);
+      return policies.every((policy) => policy === '"default";q=7;w=14');
+    },
+    soon,
+  );
+  const statuses = [];
+  for (let i = 0; i < 10; i++) statuses.push(await statusAs(i % 2 === 0 ? one : other, `198.51.100.${i}`));
+  assert.ok(statuses.includes(429), `the range shares one bucket: ${statuses}`);
+
+  assert.equal(
+    (await ask(`${clients}/${encodeURIComponent('198.51.100.0/24')}`, { method: 'DELETE' })).status,
+    204,
+  );
+  await waitFor(
+    'both machines to return to the policy',
+    async () => {
+      const policies = await Promise.all([policyOf(one, '198.51.100.7'), policyOf(other, '198.51.100.7')]);
+      return policies.every((policy) => policy === '"default";q=5;w=5000');
+    },
+    soon,
+  );
+});
+
+test('Postgres restarted and stopped under way: limits stay, admin writes answer 503, and it recovers', async (t) => {
+  const postgres = await startPostgres();
+  t.after(() => postgres.remove());
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const url = await makeDatabase(postgres);
+  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: url } });
+  t.after(() => migrated.kill());
+  assert.equal((await migrated.exited).code, 0, migrated.describe());
+  const sluice = await startSluice({
+    config: {
+      trustedProxies: ['127.0.0.0/8'],
+      pools: poolOf([backend]),
+      database: { url },
+      rateLimit: LIMIT,
+    },
+  });
+  t.after(() => sluice.stop());
+  const clients = `${sluice.adminUrl}/api/v1/clients`;
+  assert.equal(
+    (await askJson(clients, { method: 'POST', body: { clientId: '192.0.2.1', mode: 'blocked' } })).status,
+    201,
+  );
+  await waitFor('the block', async () => (await statusAs(sluice, '192.0.2.1')) === 403);
+  await postgres.stop();
+  await waitFor(
+    'readyz to tell',
+    async () => JSON.stringify((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded) === '["postgres"]',
+  );
+  assert.equal(await statusAs(sluice, '192.0.2.1'), 403);
+  const refused = await askJson(clients, { method: 'POST', body: { clientId: 'late' } });
+  assert.equal(refused.status, 503);
+  await postgres.start();
+  await waitFor(
+    'it to recover',
+    async () => JSON.stringify((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded) === '[]',
+    {
+      timeoutMs: 15_000,
+    },
+  );
+  assert.equal((await askJson(`${clients}/late`)).status, 404);
+  assert.equal(
+    (await askJson(`${clients}/192.0.2.1`, { method: 'PATCH', body: { mode: 'limit' } })).status,
+    200,
+  );
+  await waitFor('the change to act', async () => (await statusAs(sluice, '192.0.2.1')) === 200, {
+    timeoutMs: 2_000,
+  });
+});
+
+test('Postgres down at the start: it serves with the default policy and takes the clients when it comes', async (t) => {
+  const postgres = await startPostgres();
+  t.after(() => postgres.remove());
+  const url = await makeDatabase(postgres);
+  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: url } });
+  t.after(() => migrated.kill());
+  assert.equal((await migrated.exited).code, 0, migrated.describe());
+  await postgres.stop();
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({
+    config: { pools: poolOf([backend]), database: { url }, rateLimit: LIMIT },
+  });
+  t.after(() => sluice.stop());
+  const ready = await askJson(`${sluice.adminUrl}/readyz`);
+  assert.equal(ready.status, 200);
+  assert.deepEqual(ready.body.degraded, ['postgres']);
+  assert.equal((await ask(sluice.proxyUrl)).headers['ratelimit-policy'], '"default";q=5;w=5000');
+  await postgres.start();
+  await waitFor(
+    'the database to be taken',
+    async () => JSON.stringify((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded) === '[]',
+    {
+      timeoutMs: 15_000,
+    },
+  );
+  assert.equal(
+    (await askJson(`${sluice.adminUrl}/api/v1/clients`, { method: 'POST', body: { clientId: 'acme' } }))
+      .status,
+    201,
+  );
+});

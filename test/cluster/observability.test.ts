@@ -1,0 +1,131 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { runToEnd, spawnChild } from '../support/child.ts';
+import { startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+import { ask, metricOf, poolOf, startNamed } from './support.ts';
+
+const KEYS =
+  `time requestId traceId clientIp clientId method host path status reason bytesIn bytesOut totalMs upstreamMs
+  queueMs limiterMs backend attempts route userAgent`.split(/\s+/);
+
+test('B36: one JSON line per request with every key, without query, credentials or cookies', async (t) => {
+  const backend = await startNamed('hello');
+  t.after(() => backend.close());
+  const sluice = await startSluice({ config: { workers: 2, pools: poolOf([backend]) } });
+  t.after(() => sluice.stop());
+  const parent = '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01';
+  const answer = await ask(`${sluice.proxyUrl}/a/b?token=secret`, {
+    method: 'POST',
+    body: 'four',
+    headers: {
+      authorization: 'Bearer secret',
+      cookie: 'a=secret',
+      traceparent: parent,
+      'user-agent': 'a "test"',
+    },
+  });
+  assert.equal(answer.text, 'hello');
+  const [line] = await waitFor('the access line', () => {
+    const lines = sluice.jsonLines((entry) => entry.requestId === answer.headers['x-request-id']);
+    return lines.length > 0 ? lines : null;
+  });
+  assert.ok(line);
+  assert.deepEqual(Object.keys(line).sort(), [...KEYS].sort());
+  assert.match(String(line.time), /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);
+  const {
+    clientIp,
+    clientId,
+    method,
+    host,
+    path,
+    status,
+    reason,
+    bytesIn,
+    bytesOut,
+    attempts,
+    route,
+    userAgent,
+    traceId,
+  } = line;
+  assert.deepEqual(
+    {
+      clientIp,
+      clientId,
+      method,
+      path,
+      status,
+      reason,
+      bytesIn,
+      bytesOut,
+      attempts,
+      route,
+      userAgent,
+      traceId,
+    },
+    {
+      clientIp: '127.0.0.1',
+      clientId: null,
+      method: 'POST',
+      path: '/a/b',
+      status: 200,
+      reason: 'ok',
+      bytesIn: 4,
+      bytesOut: 5,
+      attempts: 1,
+      route: 'default',
+      userAgent: 'a "test"',
+      traceId: '4bf92f3577b34da6a3ce929d0e0e4736',
+    },
+  );
+  assert.equal(host, new URL(sluice.proxyUrl).host);
+  assert.equal(line.backend, `127.0.0.1:${backend.port}`);
+  assert.doesNotMatch(JSON.stringify(line), /secret/);
+});
+
+test('B35: counters are summed over workers, labels come from the config, and promtool accepts the text', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({ config: { workers: 2, pools: poolOf([backend]) } });
+  t.after(() => sluice.stop());
+  for (let i = 0; i < 30; i++) assert.equal((await ask(`${sluice.proxyUrl}/${i}`)).status, 200);
+  await ask(sluice.proxyUrl, { method: 'PROPFIND' });
+  await waitFor(
+    'all requests to be counted',
+    async () => (await metricOf(sluice.adminUrl, 'sluice_requests_total')) === 31,
+  );
+  assert.equal(
+    await metricOf(sluice.adminUrl, 'sluice_requests_total', {
+      route: 'default',
+      method: 'GET',
+      code: '200',
+    }),
+    30,
+  );
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_requests_total', { method: '_other' }), 1);
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_request_duration_seconds_count'), 31);
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_bytes_total', { direction: 'out' }), 31);
+  assert.equal(
+    await metricOf(sluice.adminUrl, 'sluice_upstream_requests_total', { pool: 'app', code: '200' }),
+    31,
+  );
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_backend_up'), 1);
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_workers', { state: 'serving' }), 2);
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_config_last_reload_success'), 1);
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_config_revision_info', { revision: '1' }), 1);
+  assert.ok(await metricOf(sluice.adminUrl, 'sluice_build_info'));
+  assert.ok(new URL(sluice.adminUrl).hostname === '127.0.0.1');
+  const { text } = await ask(`${sluice.adminUrl}/metrics`);
+  const check = spawnChild('sh', ['-c', 'printf "%s" "$METRICS" | promtool check metrics'], {
+    env: { METRICS: text },
+  });
+  t.after(() => check.kill());
+  const status = await check.exited;
+  assert.deepEqual([status.code, check.stdout, check.stderr], [0, [], []], check.describe());
+});
+
+test('the version is told by the command line', async () => {
+  const { code, stdout } = await runToEnd(process.execPath, ['src/cli.ts', 'version']);
+  assert.equal(code, 0);
+  assert.match(stdout.join(), /\d+\.\d+\.\d+/);
+});

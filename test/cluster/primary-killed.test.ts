@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { freePort } from '../support/free-port.ts';
+import { startSluice } from '../support/sluice.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+import { ask, poolOf, startNamed } from './support.ts';
+
+test('workers whose primary was killed with -9 finish what is in flight and exit; a new primary takes the port', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const port = await freePort();
+  const config = {
+    listen: [{ address: `127.0.0.1:${port}` }],
+    workers: 2,
+    pools: poolOf([backend]),
+    timeouts: { drain: '10s' },
+  };
+  const first = await startSluice({ config, folder });
+  t.after(() => first.child.kill());
+  const slow = ask(`${first.proxyUrl}/slow?ms=2000`);
+  await waitFor('the slow request at the backend', () => backend.requestCount === 1);
+  const workers = first.workerPids();
+  assert.equal(workers.length, 2);
+  process.kill(first.pid, 'SIGKILL');
+  await waitFor('the listeners to be closed', async () => {
+    const refused = await ask(first.proxyUrl).then(
+      () => false,
+      (error: NodeJS.ErrnoException) => error.code === 'ECONNREFUSED',
+    );
+    return refused;
+  });
+  assert.equal(first.workerPids().length >= 1, true, 'the worker with a request in flight still runs');
+  // The same folder and port: the embedded database's lock of the dead process is taken over.
+  const second = await startSluice({ config, folder });
+  t.after(() => second.stop());
+  assert.equal((await ask(second.proxyUrl)).status, 200);
+  assert.equal((await slow).text, 'a');
+  await waitFor('the old workers to be gone', () => first.workerPids().length === 0);
+  assert.ok(workers.every((pid) => !second.workerPids().includes(pid)));
+});
+
+test('a second serve on a busy port tries for ten seconds and takes it when it is free', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const port = await freePort();
+  const config = { listen: [{ address: `127.0.0.1:${port}` }], workers: 1, pools: poolOf([backend]) };
+  const first = await startSluice({ config });
+  t.after(() => first.stop());
+  const second = startSluice({ config });
+  t.after(async () => {
+    const started = await second.catch(() => null);
+    await started?.stop();
+  });
+  await waitFor('the first to be stopped while the second waits', () => first.stop());
+  assert.equal((await ask((await second).proxyUrl)).text, 'a');
+});

@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startLoad } from '../support/load.ts';
+import { startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+import { ask, askJson, metricOf, poolOf, startNamed, workersOf } from './support.ts';
+
+test('B37: reloads under load fail no request, and a bad file changes nothing', async (t) => {
+  const [a, b] = await Promise.all([startNamed('a'), startNamed('b')]);
+  t.after(() => a.close());
+  t.after(() => b.close());
+  const configOf = (backends: { url: string }[]) => ({ workers: 2, pools: poolOf(backends) });
+  const sluice = await startSluice({ config: configOf([a]) });
+  t.after(() => sluice.stop());
+  const seen = new Map<string, number>();
+  const load = startLoad({
+    url: sluice.proxyUrl,
+    onAnswer: (_, body) => seen.set(body, (seen.get(body) ?? 0) + 1),
+  });
+  t.after(() => load.stop());
+  await load.atLeast(500);
+  assert.deepEqual([...seen.keys()], ['a']);
+
+  sluice.configure(configOf([a, b]));
+  sluice.signal('SIGHUP');
+  await waitFor('every worker at revision 2', async () =>
+    (await workersOf(sluice.adminUrl)).every((w) => w.revision === 2),
+  );
+  await waitFor('answers of the new backend', () => (seen.get('b') ?? 0) > 100);
+  sluice.configure(configOf([b]));
+  assert.deepEqual(await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' }), {
+    status: 200,
+    body: { revision: 3 },
+  });
+  await waitFor('the workers to leave the old backend', async () => {
+    const before = a.requestCount;
+    await load.atLeast(200);
+    return a.requestCount === before;
+  });
+
+  for (let i = 0; i < 10; i++) {
+    sluice.configure(configOf(i % 2 === 0 ? [a, b] : [b]));
+    assert.equal((await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+  }
+
+  sluice.configure('pools: { app: { backends: [] } }\nnonsense: 1\n');
+  const refused = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+  assert.equal(refused.status, 422);
+  assert.match(JSON.stringify(refused.body), /nonsense/);
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_config_last_reload_success'), 0);
+  await load.atLeast(200);
+  sluice.configure(configOf([b]));
+  assert.equal((await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+  assert.equal(await metricOf(sluice.adminUrl, 'sluice_config_last_reload_success'), 1);
+
+  const result = await load.stop();
+  assert.deepEqual(result.failures, {});
+  assert.deepEqual(Object.keys(result.statuses), ['200']);
+});
+
+test('a change that needs a restart is refused with 422 and names the key', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({ config: { workers: 1, pools: poolOf([backend]) } });
+  t.after(() => sluice.stop());
+  sluice.configure({ workers: 2, pools: poolOf([backend]) });
+  const refused = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+  assert.equal(refused.status, 422);
+  assert.match(JSON.stringify(refused.body), /workers/);
+  assert.equal((await ask(sluice.proxyUrl)).status, 200);
+  assert.deepEqual(
+    (await workersOf(sluice.adminUrl)).map((w) => w.revision),
+    [1],
+  );
+});
+
+test('B6: over a reload a backend known to be down stays down, and a new one waits for its first probe', async (t) => {
+  const up = await startNamed('up');
+  t.after(() => up.close());
+  const dead = await startNamed('dead');
+  const check = {
+    healthCheck: { type: 'http', path: '/health', interval: '300ms', timeout: '200ms', rise: 2, fall: 1 },
+  };
+  await dead.close();
+  const sluice = await startSluice({ config: { workers: 2, pools: poolOf([up, dead], check) } });
+  t.after(() => sluice.stop());
+  const stateOf = async (url: string) => {
+    const { body } = await askJson(`${sluice.adminUrl}/api/v1/pools`);
+    const [pool] = body.items as { backends: { url: string; state: string }[] }[];
+    return pool?.backends.find((backend) => backend.url === url)?.state;
+  };
+  assert.equal(await stateOf(dead.url), 'down');
+  const third = await startNamed('third');
+  t.after(() => third.close());
+  sluice.configure({ workers: 2, pools: poolOf([up, dead, third], check) });
+  assert.equal((await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+  assert.equal(await stateOf(dead.url), 'down');
+  await waitFor('the new backend to be up', async () => (await stateOf(third.url)) === 'up');
+  for (let i = 0; i < 20; i++) assert.equal((await ask(sluice.proxyUrl)).status, 200);
+  assert.equal((await metricOf(sluice.adminUrl, 'sluice_retries_total')) ?? 0, 0);
+});

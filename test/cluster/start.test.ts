@@ -1,0 +1,105 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { connectRaw } from '../support/raw-http.ts';
+import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+import { ask, askJson, poolOf, startNamed } from './support.ts';
+
+test('the ready line names real addresses, and every worker accepts by then', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const socketPath = join(folder, 'front.sock');
+  const sluice = await startSluice({
+    folder,
+    config: {
+      listen: [{ address: '127.0.0.1:0' }, { address: `unix:${socketPath}` }],
+      workers: 3,
+      pools: poolOf([backend]),
+      log: { format: 'pretty' },
+    },
+  });
+  t.after(() => sluice.stop());
+  assert.deepEqual(Object.keys(sluice.ready), ['msg', 'addresses', 'admin', 'workers']);
+  assert.equal(sluice.ready.workers, 3);
+  assert.match(sluice.proxyUrl, /^http:\/\/127\.0\.0\.1:[1-9]\d*$/);
+  assert.deepEqual((await askJson(`${sluice.adminUrl}/readyz`)).body, {
+    status: 'ready',
+    degraded: [],
+    workers: { serving: 3, wanted: 3 },
+  });
+  const overSocket = await connectRaw({ path: socketPath });
+  t.after(() => overSocket.close());
+  overSocket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await overSocket.readResponse()).body.toString(), 'a');
+});
+
+test('a port that stays in use ends the start after ten seconds with exit 1 and the address', async (t) => {
+  const holder = createServer();
+  await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+  t.after(() => holder.close());
+  const address = holder.address();
+  assert.ok(typeof address === 'object' && address !== null);
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const config = writeConfig(folder, {
+    listen: [{ address: `127.0.0.1:${address.port}` }],
+    pools: poolOf([backend]),
+  });
+  const startedMs = performance.now();
+  const child = spawnSluice(['serve', '--config', config], { folder });
+  t.after(() => child.kill());
+  await waitFor('the start to be given up', () => child.exitStatus !== null, { timeoutMs: 20_000 });
+  const tookMs = performance.now() - startedMs;
+  assert.equal((await child.exited).code, 1);
+  assert.ok(tookMs > 9_000, `gave up after ${tookMs} ms`);
+  assert.match([...child.stdout, ...child.stderr].join('\n'), new RegExp(`${address.port}`));
+  assert.equal(child.groupPids().length, 0);
+});
+
+test('a second serve, and a migrate, on the folder of a running embedded database exit 1 and say why', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const first = await startSluice({ folder, config: { pools: poolOf([backend]) } });
+  t.after(() => first.stop());
+  for (const command of ['serve', 'migrate']) {
+    const child = spawnSluice([command, '--config', first.configPath], { folder });
+    t.after(() => child.kill());
+    await waitFor(`${command} to give up`, () => child.exitStatus !== null, { timeoutMs: 10_000 });
+    assert.equal((await child.exited).code, 1, child.describe());
+    assert.match([...child.stdout, ...child.stderr].join('\n'), new RegExp(`${first.pid}`), child.describe());
+  }
+  assert.equal((await ask(first.proxyUrl)).status, 200);
+});
+
+test('kill -9 of the whole loses no acknowledged client of the embedded database', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const first = await startSluice({ folder, config: { pools: poolOf([backend]) } });
+  t.after(() => first.child.kill());
+  const acknowledged: string[] = [];
+  for (let i = 0; i < 20; i++) {
+    const clientId = `client-${i}`;
+    const created = await askJson(`${first.adminUrl}/api/v1/clients`, { method: 'POST', body: { clientId } });
+    if (created.status === 201) acknowledged.push(clientId);
+  }
+  assert.equal(acknowledged.length, 20);
+  await first.child.kill();
+  const second = await startSluice({ folder, config: { pools: poolOf([backend]) } });
+  t.after(() => second.stop());
+  const { body } = await askJson(`${second.adminUrl}/api/v1/clients`);
+  assert.deepEqual(
+    (body.items as { clientId: string }[]).map((client) => client.clientId).sort(),
+    acknowledged.sort(),
+  );
+});

@@ -1,0 +1,110 @@
+/** A closed-loop load on keep-alive connections: each connection always has one request under way, as with wrk -c. */
+import { Agent, type IncomingMessage, request } from 'node:http';
+import { waitFor } from './wait.ts';
+
+export interface LoadOptions {
+  url: string;
+  connections?: number;
+  method?: string;
+  headers?: Record<string, string>;
+  body?: string;
+  /** Called for each answer, e.g. to count backends. */
+  onAnswer?: (status: number, body: string, response: IncomingMessage) => void;
+}
+
+export interface LoadResult {
+  total: number;
+  /** By status code. */
+  statuses: Record<string, number>;
+  /** Requests without a whole answer, by error code. */
+  failures: Record<string, number>;
+  /** Longest answer in ms. */
+  slowestMs: number;
+}
+
+export class Load {
+  readonly result: LoadResult = { total: 0, statuses: {}, failures: {}, slowestMs: 0 };
+  readonly #options: LoadOptions;
+  readonly #agent: Agent;
+  #running = true;
+  readonly #loops: Promise<void>[] = [];
+
+  constructor(options: LoadOptions) {
+    this.#options = options;
+    const connections = options.connections ?? 16;
+    this.#agent = new Agent({ keepAlive: true, maxSockets: connections });
+    for (let i = 0; i < connections; i++) this.#loops.push(this.#loop());
+  }
+
+  get failureCount(): number {
+    return Object.values(this.result.failures).reduce((sum, n) => sum + n, 0);
+  }
+
+  /** Answers that are no 2xx. */
+  get refusedCount(): number {
+    return Object.entries(this.result.statuses).reduce(
+      (sum, [status, n]) => sum + (status.startsWith('2') ? 0 : n),
+      0,
+    );
+  }
+
+  /** atLeast waits until this many further answers have come. */
+  async atLeast(count: number, timeoutMs = 20_000): Promise<void> {
+    const from = this.result.total;
+    await waitFor(`${count} further answers under load`, () => this.result.total - from >= count, {
+      timeoutMs,
+    });
+  }
+
+  /** stop lets the requests under way end and closes the connections. */
+  async stop(): Promise<LoadResult> {
+    this.#running = false;
+    await Promise.all(this.#loops);
+    this.#agent.destroy();
+    return this.result;
+  }
+
+  async #loop(): Promise<void> {
+    while (this.#running) await this.#one();
+  }
+
+  #one(): Promise<void> {
+    const { url, method = 'GET', headers, body, onAnswer } = this.#options;
+    const { result } = this;
+    const startedMs = performance.now();
+    return new Promise((resolve) => {
+      const fail = (error: NodeJS.ErrnoException) => {
+        const code = error.code ?? error.message;
+        result.failures[code] = (result.failures[code] ?? 0) + 1;
+        // A refused connection fails at once: without a breath the loop would spin.
+        setTimeout(resolve, 5);
+      };
+      const sent = request(url, { agent: this.#agent, method, headers, timeout: 15_000 }, (response) => {
+        let text = '';
+        response.setEncoding('utf8');
+        response.on('data', (chunk: string) => {
+          text += chunk;
+        });
+        response.on('error', fail);
+        response.on('end', () => {
+          const status = response.statusCode ?? 0;
+          result.total++;
+          result.statuses[status] = (result.statuses[status] ?? 0) + 1;
+          result.slowestMs = Math.max(result.slowestMs, performance.now() - startedMs);
+          onAnswer?.(status, text, response);
+          resolve();
+        });
+      });
+      sent.on('timeout', () =>
+        sent.destroy(Object.assign(new Error('no answer'), { code: 'NO_ANSWER_IN_15_S' })),
+      );
+      sent.on('error', fail);
+      sent.end(body);
+    });
+  }
+}
+
+/** startLoad begins at once; put `t.after(() => load.stop())` on the next line. */
+export function startLoad(options: LoadOptions): Load {
+  return new Load(options);
+}
