@@ -12,6 +12,10 @@ import type { WorkerSettings } from './settings.ts';
 /** Raised whenever a message changes shape; a worker of another version is refused at its hello. */
 export const PROTOCOL_VERSION = 1;
 
+/** Environment of a worker: which one it is (0…count - 1; a replacement has the number of the one before) of how many. */
+export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
+export const WORKER_COUNT_ENV = 'SLUICE_WORKER_COUNT';
+
 /** What the primary tells a worker. */
 export type PrimaryMessage =
   | {

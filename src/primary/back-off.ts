@@ -1,0 +1,34 @@
+/**
+ * How long to wait before a worker that died is replaced (contract §8, Ends): not at all at first, then longer with
+ * each further death that follows closely, so that a worker that cannot live does not eat the machine.
+ */
+
+/** Deaths older than this are forgiven. */
+const WINDOW_MS = 30_000;
+/** Deaths within the window that are mended at once. */
+const FREE_DEATH_COUNT = 2;
+const FIRST_DELAY_MS = 500;
+const MAX_DELAY_MS = 5_000;
+/** Deaths that lead to MAX_DELAY_MS; further ones change nothing. */
+const MAX_REMEMBERED = FREE_DEATH_COUNT + Math.ceil(Math.log2(MAX_DELAY_MS / FIRST_DELAY_MS)) + 1;
+
+/** BackOff is kept by each worker slot over its processes. Time comes in as a parameter. */
+export class BackOff {
+  /** Ascending monotonic ms. */
+  #deathsAtMs: number[] = [];
+
+  /**
+   * delayMsAfter notes a death and returns how long to wait before the replacement: 0 for the first two within 30 s,
+   * then 500 ms, doubling up to 5 s.
+   *
+   * @param diedAtMs monotonic ms, not before those of earlier calls
+   */
+  delayMsAfter(diedAtMs: number): number {
+    this.#deathsAtMs = this.#deathsAtMs
+      .filter((atMs) => diedAtMs - atMs < WINDOW_MS)
+      .slice(1 - MAX_REMEMBERED);
+    this.#deathsAtMs.push(diedAtMs);
+    const beyondFree = this.#deathsAtMs.length - FREE_DEATH_COUNT;
+    return beyondFree <= 0 ? 0 : Math.min(FIRST_DELAY_MS * 2 ** (beyondFree - 1), MAX_DELAY_MS);
+  }
+}
