@@ -1,0 +1,90 @@
+/** What a client is: its id in canonical form, its row in the database and the record that workers get. */
+import { isIP } from 'node:net';
+import { canonicalRange } from '../contract/addresses.ts';
+import type { BucketLimits, ClientMode, ClientRecord, ClientTombstone } from '../contract/clients.ts';
+import { LbError } from '../contract/errors.ts';
+import { DEFAULT_NAME } from '../contract/settings.ts';
+
+/** ClientInput is what an operator decides about a client; the shape of the admin API and of the table. */
+export interface ClientInput {
+  mode: ClientMode;
+  /** Integer 1…1e9; null together with refillPerSecond: the policy's own. */
+  capacity: number | null;
+  /** Tokens per second, 1e-6…1e9. */
+  refillPerSecond: number | null;
+  /** By policy name; never holds `default`. */
+  limits: Readonly<Record<string, BucketLimits>>;
+}
+
+const NAME = /^[A-Za-z0-9._:@-]{1,128}$/;
+
+/**
+ * canonicalClientId checks an id from outside and returns its one spelling, so that comparing texts decides whether two
+ * name the same client; null: not an id. A name stays as it is; an address becomes what RFC 5952 writes; a range loses
+ * its host bits, and one of a single address is that address. For the admin API and the command line.
+ */
+export function canonicalClientId(text: string): string | null {
+  if (text.includes('/') || isIP(text) !== 0) return canonicalRange(text);
+  return NAME.test(text) ? text : null;
+}
+
+/** Columns that clientRecordOf reads. */
+export const CLIENT_COLUMNS = 'client_id, mode, capacity, refill_per_second, limits, version_us';
+
+/**
+ * clientRecordOf turns a row of CLIENT_COLUMNS into a record. The table's constraints make a misfit impossible; one
+ * that came about all the same is an LbError schema_mismatch, never a wrong limit.
+ */
+export function clientRecordOf(row: Readonly<Record<string, unknown>>): ClientRecord {
+  const { client_id: clientId, mode, capacity, refill_per_second: refillPerSecond } = row;
+  if (typeof clientId !== 'string' || !isMode(mode)) throw misfit(row);
+  const limits: Record<string, BucketLimits> = {};
+  if (typeof capacity === 'number' && typeof refillPerSecond === 'number') {
+    limits[DEFAULT_NAME] = { capacity, refillPerSecond };
+  }
+  for (const [policy, own] of Object.entries(objectOf(row.limits, row))) {
+    if (!isBucketLimits(own)) throw misfit(row);
+    limits[policy] = { capacity: own.capacity, refillPerSecond: own.refillPerSecond };
+  }
+  return { clientId, mode, limits, versionUs: versionOf(row) };
+}
+
+/** tombstoneOf turns a row of client_tombstones into the message's form. */
+export function tombstoneOf(row: Readonly<Record<string, unknown>>): ClientTombstone {
+  if (typeof row.client_id !== 'string') throw misfit(row);
+  return { clientId: row.client_id, versionUs: versionOf(row) };
+}
+
+/** pg gives int8 as text; µs since the epoch stay exact in a number until the year 2255. */
+function versionOf(row: Readonly<Record<string, unknown>>): number {
+  const versionUs = Number(row.version_us);
+  if (!Number.isSafeInteger(versionUs)) throw misfit(row);
+  return versionUs;
+}
+
+function isMode(value: unknown): value is ClientMode {
+  return value === 'limit' || value === 'unlimited' || value === 'blocked';
+}
+
+function objectOf(value: unknown, row: Readonly<Record<string, unknown>>): object {
+  if (typeof value !== 'object' || value === null) throw misfit(row);
+  return value;
+}
+
+function isBucketLimits(value: unknown): value is BucketLimits {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    'capacity' in value &&
+    typeof value.capacity === 'number' &&
+    'refillPerSecond' in value &&
+    typeof value.refillPerSecond === 'number'
+  );
+}
+
+function misfit(row: Readonly<Record<string, unknown>>): LbError {
+  return new LbError(
+    'schema_mismatch',
+    `the row of client ${String(row.client_id)} does not fit this program`,
+  );
+}
