@@ -1,0 +1,124 @@
+/** From a file that passed every check to the Settings that everybody reads. */
+import {
+  type BackendSettings,
+  DEFAULT_NAME,
+  type PoolSettings,
+  type RateLimitSettings,
+  type RouteSettings,
+  type Settings,
+} from '../contract/settings.ts';
+import { hostPort } from './addresses.ts';
+import type { FileConfig } from './schema.ts';
+
+/** compileSettings fills in what depends on other keys and freezes the result; for loadConfig. */
+export function compileSettings(config: FileConfig): Settings {
+  const rateLimit = compileRateLimit(config.rateLimit);
+  const { database, redis, timeouts, admin } = config;
+  return frozen({
+    listen: config.listen.map(({ address }) => address),
+    admin: {
+      host: admin.address.host,
+      port: admin.address.port,
+      token: admin.token === '' ? null : admin.token,
+      publicMetrics: admin.publicMetrics,
+      hosts: [...new Set(admin.hosts)],
+    },
+    workers: config.workers,
+    accept: config.accept,
+    trustedProxies: [...new Set(config.trustedProxies)],
+    pools: Object.entries(config.pools).map(([name, pool]) => compilePool(name, pool)),
+    routes: compileRoutes(config, rateLimit),
+    rateLimit,
+    redis: redis === undefined ? null : { url: redis.url, prefix: redis.prefix, timeoutMs: redis.timeout },
+    database: { url: database.url === '' ? null : database.url, embeddedPath: database.embeddedPath },
+    limits: { ...config.limits },
+    timeouts: {
+      headersMs: timeouts.headers,
+      bodyIdleMs: timeouts.bodyIdle,
+      keepAliveMs: timeouts.keepAlive,
+      drainGraceMs: timeouts.drainGrace,
+      drainMs: timeouts.drain,
+    },
+    log: { level: config.log.level, format: config.log.format, access: { ...config.log.access } },
+  });
+}
+
+type FilePool = FileConfig['pools'][string];
+
+function compilePool(name: string, pool: FilePool): PoolSettings {
+  const { healthCheck, timeouts } = pool;
+  return {
+    name,
+    balance: pool.balance,
+    backends: pool.backends.map(compileBackend),
+    healthCheck:
+      healthCheck === undefined
+        ? null
+        : {
+            type: healthCheck.type,
+            path: healthCheck.path,
+            intervalMs: healthCheck.interval,
+            timeoutMs: healthCheck.timeout,
+            rise: healthCheck.rise,
+            fall: healthCheck.fall,
+            expectStatus: { ...healthCheck.expectStatus },
+          },
+    timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
+  };
+}
+
+function compileBackend({ url, id, weight }: FilePool['backends'][number]): BackendSettings {
+  return { id: id ?? hostPort(url.host, url.port), host: url.host, port: url.port, weight };
+}
+
+function compileRateLimit(rateLimit: FileConfig['rateLimit']): RateLimitSettings {
+  if (rateLimit === undefined) {
+    return {
+      enabled: false,
+      identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
+      policies: [],
+      instances: 1,
+      headers: 'draft',
+    };
+  }
+  return {
+    enabled: rateLimit.enabled,
+    identify: { ipv4Prefix: rateLimit.identify.ipv4Prefix, ipv6Prefix: rateLimit.identify.ipv6Prefix },
+    policies: Object.entries(rateLimit.policies).map(([name, policy]) => ({ name, ...policy })),
+    instances: rateLimit.instances,
+    headers: rateLimit.headers,
+  };
+}
+
+function compileRoutes(config: FileConfig, rateLimit: RateLimitSettings): RouteSettings[] {
+  const hasDefault = rateLimit.policies.some(({ name }) => name === DEFAULT_NAME);
+  const unnamed = hasDefault ? { policy: DEFAULT_NAME, cost: 1 } : null;
+  const limitOf = (written: FileConfig['routes'][number]['rateLimit']): RouteSettings['rateLimit'] => {
+    if (!rateLimit.enabled || written === 'off') return null;
+    return written === undefined ? unnamed : { policy: written.policy, cost: written.cost };
+  };
+  if (config.routes.length === 0) {
+    const match = { host: null, path: null, methods: null };
+    const pool = Object.keys(config.pools)[0] ?? '';
+    return [{ name: DEFAULT_NAME, match, pool, rateLimit: limitOf(undefined) }];
+  }
+  return config.routes.map(({ name, match, pool, rateLimit: written }) => ({
+    name,
+    match: {
+      host: match.host ?? null,
+      path: match.path ?? null,
+      methods:
+        match.methods === undefined ? null : [...new Set(match.methods.map((word) => word.toUpperCase()))],
+    },
+    pool,
+    rateLimit: limitOf(written),
+  }));
+}
+
+function frozen<T>(value: T): T {
+  if (typeof value === 'object' && value !== null && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    for (const inner of Object.values(value)) frozen(inner);
+  }
+  return value;
+}
