@@ -1,0 +1,165 @@
+/**
+ * Chunked transfer coding (RFC 9112 §7.1), decoded in place: the payload of one read is moved together at the front of
+ * the part it came from, so that a read with a hundred small chunks is one piece for the client.
+ *
+ * States, in order: SIZE (digits of a chunk size), EXTENSION (skipped up to CR), SIZE_LF, then for a size above 0 DATA,
+ * DATA_CR, DATA_LF and back to SIZE, for size 0 TRAILER (lines until an empty one) and COMPLETE. BROKEN is final too.
+ */
+import { readTrailers } from './response-head.ts';
+
+const SIZE = 0;
+const EXTENSION = 1;
+const SIZE_LF = 2;
+const DATA = 3;
+const DATA_CR = 4;
+const DATA_LF = 5;
+const TRAILER = 6;
+const COMPLETE = 7;
+const BROKEN = 8;
+
+/** A 64-bit size has 16 digits; more are zeros in front, or an attack on whoever overflows. */
+const SIZE_DIGITS_MAX = 16;
+/** Bytes of all extensions of one body together (node's own bound); they are dropped. */
+const EXTENSIONS_MAX_BYTES = 16_384;
+const TRAILERS_MAX_BYTES = 16_384;
+
+const CR = 13;
+const LF = 10;
+const SEMICOLON = 59;
+const NONE: string[] = [];
+
+/** ChunkedDecoder is owned by a response parser; start() once per body, then decode() once per read. */
+export class ChunkedDecoder {
+  /** Where the payload of the last decode() lies in its buffer. */
+  payloadFrom = 0;
+  payloadTo = 0;
+  /** Index of the first byte behind the last decode(): the end of the read unless complete. */
+  at = 0;
+  /** Field pairs behind the body, filtered; valid when complete. */
+  trailers: string[] = NONE;
+  /** Empty while nothing is wrong. */
+  problem = '';
+
+  #state = SIZE;
+  #left = 0;
+  #digits = 0;
+  #extensionBytes = 0;
+  #trailerText = '';
+
+  get complete(): boolean {
+    return this.#state === COMPLETE;
+  }
+
+  start(): void {
+    this.#state = SIZE;
+    this.#left = this.#digits = this.#extensionBytes = 0;
+    this.#trailerText = '';
+    this.trailers = NONE;
+    this.problem = '';
+  }
+
+  /** decode consumes bytes from..to-1 up to the end of the body and moves their payload to payloadFrom..payloadTo-1. */
+  decode(buffer: Buffer, from: number, to: number): void {
+    let at = from;
+    this.payloadFrom = this.payloadTo = from;
+    while (at < to && this.#state < COMPLETE) {
+      if (this.#state === DATA) at = this.#takeData(buffer, at, to);
+      else if (this.#state === TRAILER) at = this.#takeTrailer(buffer, at, to);
+      else this.#takeFraming(buffer[at++]!);
+    }
+    this.at = at;
+  }
+
+  #takeData(buffer: Buffer, at: number, to: number): number {
+    const count = Math.min(this.#left, to - at);
+    // The first piece stays where it is; later ones close the gaps that framing left.
+    if (this.payloadTo === this.payloadFrom) this.payloadFrom = this.payloadTo = at;
+    else buffer.copyWithin(this.payloadTo, at, at + count);
+    this.payloadTo += count;
+    this.#left -= count;
+    if (this.#left === 0) this.#state = DATA_CR;
+    return at + count;
+  }
+
+  #takeFraming(byte: number): void {
+    switch (this.#state) {
+      case SIZE:
+        this.#takeSize(byte);
+        break;
+      case EXTENSION:
+        this.#takeExtension(byte);
+        break;
+      case SIZE_LF:
+        if (byte !== LF) this.#break('bad chunk size line');
+        else this.#state = this.#left === 0 ? TRAILER : DATA;
+        this.#digits = 0;
+        break;
+      case DATA_CR:
+        if (byte === CR) this.#state = DATA_LF;
+        else this.#break('chunk longer than its size');
+        break;
+      default:
+        if (byte === LF) this.#state = SIZE;
+        else this.#break('chunk longer than its size');
+    }
+  }
+
+  #takeSize(byte: number): void {
+    const digit = hexDigit(byte);
+    if (digit >= 0) {
+      if (this.#digits === SIZE_DIGITS_MAX || this.#left > (Number.MAX_SAFE_INTEGER - digit) / 16) {
+        this.#break('chunk size too large');
+        return;
+      }
+      this.#left = this.#left * 16 + digit;
+      this.#digits++;
+    } else if (this.#digits > 0 && byte === CR) this.#state = SIZE_LF;
+    else if (this.#digits > 0 && byte === SEMICOLON) this.#state = EXTENSION;
+    else this.#break('bad chunk size');
+  }
+
+  #takeExtension(byte: number): void {
+    if (byte === CR) this.#state = SIZE_LF;
+    else if (isControl(byte)) this.#break('control byte in a chunk extension');
+    else if (++this.#extensionBytes > EXTENSIONS_MAX_BYTES) this.#break('chunk extensions too large');
+  }
+
+  /** Takes one line, or what is there of it; the section ends with an empty line. */
+  #takeTrailer(buffer: Buffer, at: number, to: number): number {
+    const lf = buffer.indexOf(LF, at);
+    const end = lf < 0 || lf >= to ? to : lf + 1;
+    const text = this.#trailerText + buffer.toString('latin1', at, end);
+    this.#trailerText = text;
+    if (text.length > TRAILERS_MAX_BYTES) this.#break('trailers too large');
+    else if (text === '\r\n' || text.endsWith('\r\n\r\n')) this.#finish(text.slice(0, -2));
+    else if (text.endsWith('\n') && !text.endsWith('\r\n')) this.#break('bad trailer');
+    return end;
+  }
+
+  #finish(text: string): void {
+    const trailers = text === '' ? NONE : readTrailers(text);
+    if (trailers === null) {
+      this.#break('bad trailer');
+      return;
+    }
+    this.trailers = trailers;
+    this.#trailerText = '';
+    this.#state = COMPLETE;
+  }
+
+  #break(problem: string): void {
+    this.problem = problem;
+    this.#state = BROKEN;
+  }
+}
+
+/** Value of a hexadecimal digit, -1 for any other byte. */
+function hexDigit(byte: number): number {
+  if (byte >= 48 && byte <= 57) return byte - 48;
+  const lower = byte | 32;
+  return lower >= 97 && lower <= 102 ? lower - 87 : -1;
+}
+
+function isControl(byte: number): boolean {
+  return (byte < 32 && byte !== 9) || byte === 127;
+}

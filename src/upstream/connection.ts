@@ -1,0 +1,394 @@
+/**
+ * One TCP connection to a backend and the request that it serves, if any.
+ *
+ * CONNECTING  the request waits for the handshake. Out: AWAITING, or DEAD with connect_failed.
+ * AWAITING    the request is being sent or sent, no final head yet. Out: STREAMING, IDLE, DEAD.
+ * STREAMING   the head went to the sink, body bytes follow in a buffer of this connection's own. Out: IDLE, DEAD.
+ * IDLE        parked in the pool. Anything that arrives, a byte, a FIN, an error, means DEAD: it cannot be an answer
+ *             (response-queue poisoning, CVE-2026-48931). Out: AWAITING, DEAD.
+ * DEAD        socket destroyed, exchange let go. Final.
+ *
+ * There is at most one wait at a time, so one deadline serves them all; what it means follows from the state. Listeners
+ * are attached once per socket and nothing is allocated per request but the exchange and the head.
+ */
+import { LbError } from '../contract/errors.ts';
+import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { BackendSocket } from './backend-socket.ts';
+import type { BodyBuffers } from './body-buffers.ts';
+import { NO_BODY, type ResponseSink, type UpstreamExchange, type UpstreamRequest } from './exchange.ts';
+import { type ExchangeOwner, type FaultListener, LiveExchange } from './live-exchange.ts';
+import { RequestSender, type SenderEvents } from './request-sender.ts';
+import { type ReaderEvents, ResponseReader } from './response-reader.ts';
+
+const CONNECTING = 0;
+const AWAITING = 1;
+const STREAMING = 2;
+const IDLE = 3;
+const DEAD = 4;
+
+/** After a failed write the peer's last words are in the receive buffer already, or never come. */
+const LAST_WORDS_MS = 1_000;
+/** See #onStall. */
+const STALL_SETTLE_MS = 10;
+/** A hint of N seconds is trusted for N - 1: the request must be there before the backend's timer fires. */
+const KEEP_ALIVE_MARGIN_SEC = 1;
+
+/** What every connection of a pool has in common. */
+export interface ConnectionSettings {
+  host: string;
+  port: number;
+  connectMs: number;
+  responseMs: number;
+  /** Silence allowed inside a response body, and while the backend does not read the request. */
+  idleMs: number;
+  /** How long a parked connection is kept at most. */
+  parkMs: number;
+  wheel: DeadlineWheel;
+  buffers: BodyBuffers;
+  onFault: FaultListener;
+}
+
+/** The pool, as its connections see it. */
+export interface ConnectionHost {
+  /** Takes a connection that may serve again; false: it shall close. */
+  park(connection: Connection): boolean;
+  /** It is dead: never hand it out. */
+  remove(connection: Connection): void;
+  /** Its socket is closed. */
+  closed(): void;
+}
+
+export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
+  readonly #settings: ConnectionSettings;
+  readonly #host: ConnectionHost;
+  readonly #socket: BackendSocket;
+  readonly #sender: RequestSender;
+  readonly #reader: ResponseReader;
+  readonly #deadline: Deadline;
+
+  #state = CONNECTING;
+  #exchange: LiveExchange | null = null;
+  /** The request that waits for the handshake. */
+  #pending: UpstreamRequest | null = null;
+  #stallWatched = false;
+  #stallSettled = false;
+  /** A body on GET or HEAD: backends exist that do not read it and take it for the next request (CL.0). */
+  #oddBody = false;
+
+  constructor(settings: ConnectionSettings, host: ConnectionHost) {
+    this.#settings = settings;
+    this.#host = host;
+    const { buffers } = settings;
+    this.#reader = new ResponseReader(buffers, this);
+    this.#deadline = new Deadline(() => this.#onDue());
+    const socket = new BackendSocket(
+      {
+        onread: {
+          buffer: () => this.#reader.nextBuffer(),
+          callback: (bytes) => this.#onRead(bytes),
+        },
+      },
+      () => this.#onWriteError(),
+    );
+    this.#socket = socket;
+    this.#sender = new RequestSender(socket, buffers, this);
+    socket.on('connect', () => this.#onConnect());
+    socket.on('end', () => this.#onEnd());
+    socket.on('error', (error) => this.#onSocketError(error));
+    socket.on('timeout', () => this.#onStall());
+    socket.on('close', () => this.#onClose());
+    settings.wheel.arm(this.#deadline, settings.connectMs);
+    socket.connect({ host: settings.host, port: settings.port });
+  }
+
+  /** start serves a request on a new connection, or on a parked one that the pool has just taken from its list. */
+  start(request: UpstreamRequest, sink: ResponseSink): UpstreamExchange {
+    const exchange = new LiveExchange(this, sink, this.#state === IDLE, this.#settings);
+    this.#exchange = exchange;
+    this.#oddBody =
+      request.bodyLength !== NO_BODY && request.bodyLength !== 0 && isReadMethod(request.method);
+    if (this.#state === CONNECTING) {
+      this.#pending = request;
+      return exchange;
+    }
+    this.#send(request);
+    // The caller has no exchange yet: nothing may be called back before start returns.
+    process.nextTick(announce, this, exchange);
+    return exchange;
+  }
+
+  #send(request: UpstreamRequest): void {
+    this.#state = AWAITING;
+    this.#settings.wheel.disarm(this.#deadline);
+    this.#reader.start(request.method);
+    this.#sender.begin(request);
+  }
+
+  #onConnect(): void {
+    const request = this.#pending;
+    const exchange = this.#exchange;
+    this.#pending = null;
+    if (request === null || exchange === null) return;
+    this.#send(request);
+    this.announce(exchange);
+  }
+
+  /** Called once the sink may send body bytes. */
+  announce(exchange: LiveExchange): void {
+    if (this.#exchange !== exchange) return;
+    try {
+      exchange.sink.onConnected();
+    } catch (thrown) {
+      this.#onSinkFault(exchange, thrown);
+    }
+  }
+
+  // The request side.
+
+  writeBody(chunk: Buffer): boolean {
+    if (this.#state === CONNECTING) {
+      this.#fail(new LbError('internal_error', 'request body before onConnected'));
+      return true;
+    }
+    // An echo that waits for the client is not a silent backend.
+    if (this.#state === STREAMING && !this.#reader.paused) this.onBodyProgress();
+    try {
+      return this.#sender.write(chunk);
+    } catch (thrown) {
+      this.#failBody(thrown);
+      return true;
+    }
+  }
+
+  endBody(rawTrailers: string[]): void {
+    try {
+      this.#sender.end(rawTrailers);
+    } catch (thrown) {
+      this.#failBody(thrown);
+    }
+  }
+
+  #failBody(thrown: unknown): void {
+    this.#fail(
+      thrown instanceof LbError
+        ? thrown
+        : new LbError('internal_error', 'request body failed', { cause: thrown }),
+    );
+  }
+
+  onRequestSent(): void {
+    if (this.#state !== AWAITING) return;
+    const failed = this.#socket.writeError !== null;
+    this.#settings.wheel.arm(this.#deadline, failed ? LAST_WORDS_MS : this.#settings.responseMs);
+  }
+
+  onBlocked(): void {
+    if (this.#state !== AWAITING) return;
+    this.#stallWatched = true;
+    this.#stallSettled = false;
+    this.#socket.setTimeout(STALL_SETTLE_MS);
+  }
+
+  onUnblocked(): void {
+    if (!this.#stallWatched) return;
+    this.#stallWatched = false;
+    this.#socket.setTimeout(0);
+  }
+
+  onWritable(): void {
+    const exchange = this.#exchange;
+    if (exchange === null) return;
+    try {
+      exchange.sink.onRequestDrain();
+    } catch (thrown) {
+      this.#onSinkFault(exchange, thrown);
+    }
+  }
+
+  /**
+   * node's socket timer is the only public thing that knows whether a blocked write makes progress: it compares the
+   * size of the write queue at each expiry. Its first comparison is against the size before the write and proves
+   * nothing, so a short round comes before the one that counts.
+   */
+  #onStall(): void {
+    if (this.#state !== AWAITING) return;
+    if (!this.#stallSettled) {
+      this.#stallSettled = true;
+      this.#socket.setTimeout(this.#settings.idleMs);
+      return;
+    }
+    this.#fail(new LbError('upstream_timeout', 'backend stopped reading the request'));
+  }
+
+  #onWriteError(): void {
+    if (this.#state !== AWAITING) return;
+    this.#settings.wheel.arm(this.#deadline, LAST_WORDS_MS);
+  }
+
+  // The response side.
+
+  #onRead(bytes: number): boolean {
+    const exchange = this.#exchange;
+    if (this.#state === IDLE) this.#kill();
+    if (exchange === null) return false;
+    try {
+      return this.#reader.read(exchange, bytes);
+    } catch (thrown) {
+      this.#onSinkFault(exchange, thrown);
+      return false;
+    } finally {
+      this.#settings.buffers.afterRead();
+    }
+  }
+
+  serves(exchange: LiveExchange): boolean {
+    return this.#exchange === exchange;
+  }
+
+  onFinalHead(): void {
+    this.#state = STREAMING;
+    // From here on the response alone is judged; what is left of the request is sent as it goes.
+    this.onUnblocked();
+  }
+
+  onBodyProgress(): void {
+    this.#settings.wheel.arm(this.#deadline, this.#settings.idleMs);
+  }
+
+  onPaused(): void {
+    this.#settings.wheel.disarm(this.#deadline);
+  }
+
+  onInvalid(problem: string): void {
+    this.#fail(new LbError('upstream_invalid', `invalid response: ${problem}`));
+  }
+
+  resume(): void {
+    if (!this.#reader.resume()) return;
+    this.onBodyProgress();
+    this.#socket.resume();
+  }
+
+  #onEnd(): void {
+    const exchange = this.#exchange;
+    if (exchange === null) {
+      this.#kill();
+      return;
+    }
+    if (this.#reader.endOfInput(exchange)) return;
+    this.#reset('backend closed the connection before the response was complete', null);
+  }
+
+  /** Lets the exchange go and parks or closes the connection; only then is the sink told. */
+  onComplete(exchange: LiveExchange, leftoverBytes: number): void {
+    const keepMs = leftoverBytes === 0 ? this.#keepMs() : 0;
+    this.#exchange = null;
+    exchange.detach(this.#reader.release());
+    this.#sender.stop();
+    if (keepMs <= 0 || !this.#host.park(this)) {
+      this.#kill();
+      return;
+    }
+    this.#state = IDLE;
+    this.#settings.wheel.arm(this.#deadline, keepMs);
+  }
+
+  /** How long this connection may wait for its next request; 0: it may not. */
+  #keepMs(): number {
+    const { persistent, keepAliveSec } = this.#reader.parser;
+    if (!persistent || !this.#sender.finished || this.#oddBody) return 0;
+    if (this.#socket.writeError !== null || this.#socket.writableLength > 0) return 0;
+    const { parkMs } = this.#settings;
+    return keepAliveSec < 0 ? parkMs : Math.min(parkMs, (keepAliveSec - KEEP_ALIVE_MARGIN_SEC) * 1000);
+  }
+
+  /** Whether a parked connection still looks open; the pool asks before it hands one out. */
+  get readable(): boolean {
+    return this.#socket.readable;
+  }
+
+  // Ends.
+
+  /** abort is the sink's: it hears nothing more. */
+  abort(): void {
+    this.#kill();
+  }
+
+  /** close is the pool's, for a parked connection. */
+  close(): void {
+    this.#kill();
+  }
+
+  #onDue(): void {
+    const { connectMs, responseMs, idleMs } = this.#settings;
+    switch (this.#state) {
+      case CONNECTING:
+        this.#fail(new LbError('connect_failed', `not connected within ${connectMs} ms`));
+        break;
+      case AWAITING:
+        if (this.#socket.writeError !== null)
+          this.#reset('request could not be sent', this.#socket.writeError);
+        else this.#fail(new LbError('upstream_timeout', `no response head within ${responseMs} ms`));
+        break;
+      case STREAMING:
+        this.#fail(new LbError('upstream_timeout', `response body silent for ${idleMs} ms`));
+        break;
+      case IDLE:
+        this.#kill();
+        break;
+    }
+  }
+
+  #onSocketError(error: Error): void {
+    if (this.#state === CONNECTING) {
+      this.#fail(new LbError('connect_failed', `connect failed: ${error.message}`, { cause: error }));
+    } else this.#reset(`connection failed: ${error.message}`, error);
+  }
+
+  #onClose(): void {
+    if (this.#state !== DEAD) this.#reset('connection closed', null);
+    this.#host.closed();
+  }
+
+  /** Retryable only where the backend may not have seen the request: a parked connection that it was closing (B10). */
+  #reset(message: string, cause: Error | null): void {
+    const retryable = !this.#reader.answered && this.#exchange !== null && this.#exchange.reused;
+    this.#fail(new LbError('upstream_reset', message, { cause: cause ?? undefined, retryable }));
+  }
+
+  #fail(error: LbError): void {
+    const exchange = this.#exchange;
+    this.#kill();
+    exchange?.fail(error);
+  }
+
+  #onSinkFault(exchange: LiveExchange, thrown: unknown): void {
+    // The connection may have been parked, or have begun another request: those go on.
+    if (this.#exchange === exchange) this.#kill();
+    exchange.fault(thrown);
+  }
+
+  #kill(): void {
+    if (this.#state === DEAD) return;
+    const parked = this.#state === IDLE;
+    this.#state = DEAD;
+    this.#settings.wheel.disarm(this.#deadline);
+    this.#exchange?.detach(null);
+    this.#exchange = null;
+    this.#pending = null;
+    this.#sender.stop();
+    const own = this.#reader.release();
+    // Not given back: a write to the client may still read from it.
+    if (own !== null) this.#settings.buffers.drop(own);
+    if (parked) this.#host.remove(this);
+    this.#socket.destroy();
+  }
+}
+
+function announce(connection: Connection, exchange: LiveExchange): void {
+  connection.announce(exchange);
+}
+
+function isReadMethod(method: string): boolean {
+  return method === 'GET' || method === 'HEAD';
+}

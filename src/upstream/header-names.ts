@@ -1,0 +1,180 @@
+/**
+ * What a field name means to a proxy, in both directions. The question is asked for every header line, so the answer is
+ * looked up by the name exactly as it was received; lower-casing and the token check happen on first sight only.
+ */
+
+/** Passed on without a look. */
+export const PLAIN = 0;
+/** Not a token (RFC 9110 §5.6.2): the message is refused. */
+export const INVALID = 1;
+/** Holds `_`: dropped from requests (B25), passed in responses. */
+export const UNDERSCORE = 2;
+/** Meant for this connection only (RFC 9110 §7.6.1) and of no use here: dropped. */
+export const HOP_BY_HOP = 3;
+export const CONNECTION = 4;
+export const KEEP_ALIVE = 5;
+export const HOST = 6;
+export const CONTENT_LENGTH = 7;
+export const TRANSFER_ENCODING = 8;
+export const TE = 9;
+export const TRAILER = 10;
+export const UPGRADE = 11;
+export const EXPECT = 12;
+export const X_FORWARDED_FOR = 13;
+export const X_FORWARDED_PROTO = 14;
+export const X_FORWARDED_HOST = 15;
+/** `Forwarded`, `X-Real-IP` and every other `X-Forwarded-…`. */
+export const FORWARDED_OTHER = 16;
+export const X_REQUEST_ID = 17;
+export const TRACEPARENT = 18;
+export const TRACESTATE = 19;
+export const VIA = 20;
+export const DATE = 21;
+
+const CLASSES: ReadonlyMap<string, number> = new Map([
+  ['connection', CONNECTION],
+  ['keep-alive', KEEP_ALIVE],
+  ['proxy-connection', HOP_BY_HOP],
+  ['proxy-authenticate', HOP_BY_HOP],
+  ['proxy-authorization', HOP_BY_HOP],
+  ['proxy-authentication-info', HOP_BY_HOP],
+  ['http2-settings', HOP_BY_HOP],
+  ['host', HOST],
+  ['content-length', CONTENT_LENGTH],
+  ['transfer-encoding', TRANSFER_ENCODING],
+  ['te', TE],
+  ['trailer', TRAILER],
+  ['upgrade', UPGRADE],
+  ['expect', EXPECT],
+  ['x-forwarded-for', X_FORWARDED_FOR],
+  ['x-forwarded-proto', X_FORWARDED_PROTO],
+  ['x-forwarded-host', X_FORWARDED_HOST],
+  ['forwarded', FORWARDED_OTHER],
+  ['x-real-ip', FORWARDED_OTHER],
+  ['x-request-id', X_REQUEST_ID],
+  ['traceparent', TRACEPARENT],
+  ['tracestate', TRACESTATE],
+  ['via', VIA],
+  ['date', DATE],
+]);
+
+/** Plain names that a Connection token cannot remove: taking them away would change who asks, or what an answer means. */
+const PROTECTED_PLAIN: ReadonlySet<string> = new Set([
+  'authorization',
+  'www-authenticate',
+  'cookie',
+  'set-cookie',
+  'cache-control',
+  'pragma',
+  'expires',
+  'vary',
+  'etag',
+  'location',
+  'server',
+  'origin',
+  'range',
+  'content-type',
+  'content-encoding',
+  'content-range',
+  'content-security-policy',
+  'strict-transport-security',
+  'ratelimit',
+  'ratelimit-policy',
+  'retry-after',
+]);
+
+/** Plain names that mean nothing, or harm, behind a body (RFC 9110 §6.5.1). */
+const NO_TRAILERS: ReadonlySet<string> = new Set([
+  'authorization',
+  'www-authenticate',
+  'authentication-info',
+  'cookie',
+  'set-cookie',
+  'cache-control',
+  'pragma',
+  'expires',
+  'age',
+  'vary',
+  'location',
+  'retry-after',
+  'range',
+  'max-forwards',
+  'origin',
+]);
+
+const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
+
+/** Names come from clients and backends: the cache has a bound in entries and in the length of each. */
+const CACHED_NAMES_MAX = 4096;
+const CACHED_NAME_LENGTH_MAX = 64;
+const cache = new Map<string, number>();
+
+/** classOf tells the class of a field name as received; the proxy and the response parser call it for every line. */
+export function classOf(name: string): number {
+  return cache.get(name) ?? classify(name);
+}
+
+function classify(name: string): number {
+  const found = classOfUnknown(name);
+  if (cache.size < CACHED_NAMES_MAX && name.length <= CACHED_NAME_LENGTH_MAX) {
+    // A copy: the name is a slice of a whole head and would keep that alive.
+    cache.set(Buffer.from(name, 'latin1').toString('latin1'), found);
+  }
+  return found;
+}
+
+function classOfUnknown(name: string): number {
+  if (!TOKEN.test(name)) return INVALID;
+  const lower = name.toLowerCase();
+  const known = CLASSES.get(lower);
+  if (known !== undefined) return known;
+  if (lower.includes('_')) return UNDERSCORE;
+  return lower.startsWith('x-forwarded-') ? FORWARDED_OTHER : PLAIN;
+}
+
+/**
+ * isProtected tells whether a `Connection` token leaves this field alone (B24): framing, routing, authentication and
+ * every field that Sluice adds itself. Fields dropped anyway count as not protected.
+ * @param lowerName in lower case, as connectionTokens returns it
+ */
+export function isProtected(lowerName: string): boolean {
+  switch (CLASSES.get(lowerName)) {
+    case undefined:
+      return (
+        PROTECTED_PLAIN.has(lowerName) ||
+        lowerName.startsWith('x-forwarded-') ||
+        lowerName.startsWith('access-control-')
+      );
+    case HOST:
+    case CONTENT_LENGTH:
+    case TRANSFER_ENCODING:
+    case X_FORWARDED_FOR:
+    case X_FORWARDED_PROTO:
+    case X_FORWARDED_HOST:
+    case FORWARDED_OTHER:
+    case X_REQUEST_ID:
+    case TRACEPARENT:
+    case TRACESTATE:
+    case VIA:
+    case DATE:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** isTrailerAllowed: false for framing, routing, authentication and control names, which never pass behind a body. */
+export function isTrailerAllowed(name: string): boolean {
+  if (classOf(name) !== PLAIN) return false;
+  const lower = name.toLowerCase();
+  return !NO_TRAILERS.has(lower) && !lower.startsWith('content-') && !lower.startsWith('access-control-');
+}
+
+/** connectionTokens lists the options of a Connection value in lower case; what is no token is left out. */
+export function connectionTokens(value: string): string[] {
+  return value
+    .toLowerCase()
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => TOKEN.test(part));
+}

@@ -1,0 +1,198 @@
+/**
+ * The request side of one connection: head, body framing, batching, back-pressure and the count that keeps a body from
+ * being longer or shorter than announced (either would make its end somebody else's request).
+ *
+ * A request without a body is one write. With one, head and chunks are corked and leave together, at 128 KiB, at the
+ * end, or when the event loop has nothing else to read (one writev instead of a write per 64 KiB chunk: half the CPU).
+ * States: idle → open (begin) → ended (end) → finished, when the kernel has every byte; `blocked` while it has not.
+ */
+import { LbError } from '../contract/errors.ts';
+import type { BackendSocket } from './backend-socket.ts';
+import type { BodyBuffers } from './body-buffers.ts';
+import { CHUNKED_BODY, NO_BODY, type UpstreamRequest } from './exchange.ts';
+import { CRLF, chunkHead, LAST_CHUNK, requestHead, trailerLines } from './request-writer.ts';
+
+const BATCH_BYTES = 131_072;
+
+/** What the connection is told; implemented by it. */
+export interface SenderEvents {
+  /** Every byte of the request is in the kernel: from now on the backend is waited for. */
+  onRequestSent(): void;
+  /** write() may be called again after it returned false. */
+  onWritable(): void;
+  /** The kernel takes no more bytes until onUnblocked. */
+  onBlocked(): void;
+  onUnblocked(): void;
+}
+
+/** RequestSender is owned by a connection for its whole life; begin() once per request. */
+export class RequestSender {
+  /** Whether the last byte was handed over and nothing of it waits in this process. */
+  finished = true;
+
+  readonly #socket: BackendSocket;
+  readonly #buffers: BodyBuffers;
+  readonly #events: SenderEvents;
+  #bodyLength = NO_BODY;
+  #sentBytes = 0;
+  #ended = true;
+  #corked = false;
+  #blocked = false;
+  /** Whether write() returned false since the last onWritable. */
+  #refused = false;
+  #counted = false;
+  #batchBytes = 0;
+  /** Chunks whose memory is given back once they have left. */
+  #held: Buffer[] = [];
+  #immediate: NodeJS.Immediate | null = null;
+  readonly #drained: (error?: Error | null) => void;
+
+  constructor(socket: BackendSocket, buffers: BodyBuffers, events: SenderEvents) {
+    this.#socket = socket;
+    this.#buffers = buffers;
+    this.#events = events;
+    this.#drained = (error) => this.#onDrained(error ?? null);
+  }
+
+  /** begin writes the head over an open connection. */
+  begin(request: UpstreamRequest): void {
+    this.#bodyLength = request.bodyLength;
+    this.#sentBytes = 0;
+    this.finished = this.#refused = false;
+    this.#ended = request.bodyLength === NO_BODY || request.bodyLength === 0;
+    const head = requestHead(request);
+    if (this.#ended) {
+      this.#socket.write(head, 'latin1');
+      this.#settle();
+      return;
+    }
+    this.#counted = true;
+    this.#buffers.uploadCount++;
+    this.#cork();
+    this.#socket.write(head, 'latin1');
+    this.#immediate ??= setImmediate(flushLater, this);
+  }
+
+  /**
+   * write frames and sends a chunk and owns it from then on. false: stop until onWritable. Throws an LbError where the
+   * chunk would make the body longer than announced; nothing of it is sent then.
+   */
+  write(chunk: Buffer): boolean {
+    if (chunk.length === 0) return !this.#blocked;
+    this.#sentBytes += chunk.length;
+    const chunked = this.#bodyLength === CHUNKED_BODY;
+    if (this.#ended || (!chunked && this.#sentBytes > this.#bodyLength)) {
+      throw new LbError('internal_error', 'request body longer than announced');
+    }
+    if (this.#socket.writeError !== null) {
+      // Nobody reads it any more; what the backend said about it is still being waited for.
+      this.#buffers.free(chunk);
+      return true;
+    }
+    if (!this.#blocked) this.#cork();
+    if (chunked) this.#socket.write(chunkHead(chunk.length), 'latin1');
+    this.#socket.write(chunk);
+    if (chunked) this.#socket.write(CRLF, 'latin1');
+    this.#held.push(chunk);
+    this.#batchBytes += chunk.length;
+    return this.#pace();
+  }
+
+  /** end closes the body; trailers go behind a chunked one only. Throws an LbError where bytes are missing. */
+  end(rawTrailers: readonly string[]): void {
+    if (this.#ended) return;
+    if (this.#bodyLength === CHUNKED_BODY) {
+      this.#socket.write(`${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`, 'latin1');
+    } else if (this.#sentBytes !== this.#bodyLength) {
+      throw new LbError('internal_error', 'request body shorter than announced');
+    }
+    this.#ended = true;
+    if (!this.#blocked) this.flush();
+  }
+
+  /** stop forgets a request that is over, finished or not. Memory that may still be read from is left to the collector. */
+  stop(): void {
+    if (this.#counted) this.#buffers.uploadCount--;
+    this.#counted = false;
+    if (this.#immediate !== null) clearImmediate(this.#immediate);
+    this.#immediate = null;
+    this.#refused = false;
+    this.#ended = true;
+    if (this.#held.length > 0) this.#held = [];
+    this.#batchBytes = 0;
+  }
+
+  /** flush lets a batch go; true when the kernel took all of it. */
+  flush(): boolean {
+    if (this.#immediate !== null) clearImmediate(this.#immediate);
+    this.#immediate = null;
+    if (this.#corked) this.#socket.uncork();
+    this.#corked = false;
+    return this.#settle();
+  }
+
+  #cork(): void {
+    if (this.#corked) return;
+    this.#corked = true;
+    this.#socket.cork();
+  }
+
+  #pace(): boolean {
+    if (!this.#blocked) {
+      if (this.#batchBytes < BATCH_BYTES && this.#buffers.batching) {
+        this.#immediate ??= setImmediate(flushLater, this);
+        return true;
+      }
+      if (this.flush()) return true;
+    }
+    this.#refused = true;
+    return false;
+  }
+
+  /** What is left to do once everything written has been offered to the kernel. */
+  #settle(): boolean {
+    if (this.#socket.writableLength === 0) {
+      this.#release();
+      if (this.#ended && !this.finished) {
+        this.finished = true;
+        this.#events.onRequestSent();
+      }
+      return true;
+    }
+    if (!this.#blocked) {
+      this.#blocked = true;
+      this.#events.onBlocked();
+    }
+    // Runs when all before it is out; `writableLength` alone would need a look at every event.
+    this.#socket.write('', this.#drained);
+    return false;
+  }
+
+  #onDrained(error: Error | null): void {
+    // After stop() there is nothing to release and nobody to tell; after an error the memory is not ours yet.
+    if (!this.#blocked || error !== null || this.#socket.destroyed) return;
+    if (this.#socket.writableLength > 0) {
+      this.#socket.write('', this.#drained);
+      return;
+    }
+    this.#blocked = false;
+    this.#events.onUnblocked();
+    this.#settle();
+    if (!this.#refused) return;
+    this.#refused = false;
+    this.#events.onWritable();
+  }
+
+  #release(): void {
+    if (this.#held.length === 0) return;
+    const held = this.#held;
+    this.#held = [];
+    this.#batchBytes = 0;
+    // A discarded write never read them either, so they are free in both cases.
+    for (const chunk of held) this.#buffers.free(chunk);
+  }
+}
+
+function flushLater(sender: RequestSender): void {
+  sender.flush();
+}

@@ -1,0 +1,201 @@
+/**
+ * The response side of one connection as a pull parser: it is handed what a read brought and says what that means. It
+ * keeps no reference to a buffer; what must outlive a read is kept as text.
+ */
+import { ChunkedDecoder } from './chunked-decoder.ts';
+import type { ResponseHead } from './exchange.ts';
+import {
+  BODY_CHUNKED,
+  BODY_LENGTH,
+  BODY_NONE,
+  BODY_UNTIL_CLOSE,
+  HEAD_MAX_BYTES,
+  HeadReader,
+  looksLikeHead,
+} from './response-head.ts';
+
+/** Answers of ResponseParser.readHead. */
+export const HEAD_MORE = 0;
+export const HEAD_INTERIM = 1;
+export const HEAD_FINAL = 2;
+export const HEAD_INVALID = 3;
+
+const INTERIM_MAX_COUNT = 16;
+/** A read is searched as text up to here, beyond as bytes: heads are small and bodies need not become text. */
+const TEXT_SEARCH_BYTES = 4096;
+const HEAD_END = '\r\n\r\n';
+const HEAD_END_BYTES = HEAD_END.length;
+
+/** ResponseParser is owned by a connection; start() before each request, then readHead until FINAL, then readBody. */
+export class ResponseParser {
+  /** The head that readHead found; null before. */
+  head: ResponseHead | null = null;
+  /** Index of the first byte not yet consumed of the last buffer. */
+  at = 0;
+  /** Payload of the last readBody: payloadFrom..payloadTo-1 of its buffer. */
+  payloadFrom = 0;
+  payloadTo = 0;
+  /** Whether the body has come to its end by its framing. */
+  complete = false;
+  /** What is wrong; empty while nothing is. */
+  problem = '';
+
+  readonly #reader = new HeadReader();
+  readonly #chunked = new ChunkedDecoder();
+  #headRequest = false;
+  /** Start of a head whose end has not come. A rope: appending is cheap, and it is flattened once. */
+  #partial = '';
+  #tail = '';
+  #interimCount = 0;
+  #interimBytes = 0;
+  /** Bytes of a BODY_LENGTH body still to come. */
+  #left = 0;
+
+  start(method: string): void {
+    this.#headRequest = method === 'HEAD';
+    this.head = null;
+    this.#partial = this.#tail = '';
+    this.#interimCount = this.#interimBytes = 0;
+    this.complete = false;
+    this.problem = '';
+  }
+
+  /** Whether the backend keeps the connection open after this response (RFC 9112 §9.3). */
+  get persistent(): boolean {
+    return this.#reader.persistent;
+  }
+
+  /** Seconds of the backend's `Keep-Alive: timeout=`, -1 without. */
+  get keepAliveSec(): number {
+    return this.#reader.keepAliveSec;
+  }
+
+  /** Body bytes still to come; Infinity where only the end will tell. */
+  get remainingBytes(): number {
+    return this.#reader.bodyKind === BODY_LENGTH ? this.#left : Number.POSITIVE_INFINITY;
+  }
+
+  /** Trailers of a complete chunked body. */
+  get trailers(): string[] {
+    return this.#reader.bodyKind === BODY_CHUNKED ? this.#chunked.trailers : [];
+  }
+
+  /** readHead consumes bytes from..to-1 up to the end of one head. HEAD_INVALID leaves the reason in `problem`. */
+  readHead(buffer: Buffer, from: number, to: number): number {
+    const text =
+      this.#partial === '' ? this.#wholeHead(buffer, from, to) : this.#joinedHead(buffer, from, to);
+    if (text === null) return this.problem === '' ? HEAD_MORE : HEAD_INVALID;
+    if (text.length > HEAD_MAX_BYTES) return this.#refuse('head too large');
+    const head = this.#reader.read(text, this.#headRequest);
+    if (head === null) return this.#refuse(this.#reader.problem);
+    this.head = head;
+    return head.status < 200 ? this.#interim(head, text.length) : this.#final();
+  }
+
+  /** The common case: the head came in one read. */
+  #wholeHead(buffer: Buffer, from: number, to: number): string | null {
+    const textTo = Math.min(to, from + TEXT_SEARCH_BYTES);
+    const text = buffer.toString('latin1', from, textTo);
+    let end = text.indexOf(HEAD_END);
+    if (end >= 0) {
+      this.at = from + end + HEAD_END_BYTES;
+      return text.slice(0, end + 2);
+    }
+    if (to > textTo) {
+      end = buffer.indexOf(HEAD_END, textTo - HEAD_END_BYTES + 1, 'latin1');
+      if (end >= 0 && end + HEAD_END_BYTES <= to) {
+        this.at = end + HEAD_END_BYTES;
+        return buffer.toString('latin1', from, end + 2);
+      }
+    }
+    return this.#keep(to > textTo ? buffer.toString('latin1', from, to) : text, to);
+  }
+
+  #joinedHead(buffer: Buffer, from: number, to: number): string | null {
+    const text = buffer.toString('latin1', from, to);
+    const tail = this.#tail;
+    const end = (tail + text).indexOf(HEAD_END);
+    if (end < 0) return this.#keep(text, to);
+    const taken = end + HEAD_END_BYTES - tail.length;
+    const head = this.#partial + text.slice(0, taken);
+    this.at = from + taken;
+    this.#partial = this.#tail = '';
+    return head.slice(0, -2);
+  }
+
+  /** Keeps the beginning of a head; refuses it at once when no rest could make it right. */
+  #keep(text: string, to: number): null {
+    this.at = to;
+    if (!looksLikeHead(this.#tail, text, this.#partial === '')) this.problem = 'not an HTTP/1.x head';
+    this.#partial += text;
+    this.#tail = (this.#tail + text).slice(1 - HEAD_END_BYTES);
+    if (this.#partial.length > HEAD_MAX_BYTES) this.problem = 'head too large';
+    return null;
+  }
+
+  #interim(head: ResponseHead, bytes: number): number {
+    // Switching protocols is never asked for, so nobody may do it (RFC 9110 §15.2.2).
+    if (head.status === 101) return this.#refuse('unsolicited 101');
+    this.#interimBytes += bytes;
+    if (++this.#interimCount > INTERIM_MAX_COUNT || this.#interimBytes > HEAD_MAX_BYTES) {
+      return this.#refuse('too many interim responses');
+    }
+    return HEAD_INTERIM;
+  }
+
+  #final(): number {
+    const kind = this.#reader.bodyKind;
+    if (kind === BODY_CHUNKED) this.#chunked.start();
+    this.#left = kind === BODY_LENGTH ? (this.head?.contentLength ?? 0) : 0;
+    this.complete = kind === BODY_NONE;
+    return HEAD_FINAL;
+  }
+
+  #refuse(problem: string): number {
+    this.problem = problem;
+    return HEAD_INVALID;
+  }
+
+  /**
+   * readBody consumes bytes from..to-1 up to the end of the body (`at`), moving payload together within them. Afterwards
+   * `payload…`, `complete` and `problem` tell; bytes behind a complete body are the caller's to judge.
+   */
+  readBody(buffer: Buffer, from: number, to: number): void {
+    switch (this.#reader.bodyKind) {
+      case BODY_CHUNKED:
+        this.#readChunked(buffer, from, to);
+        return;
+      case BODY_UNTIL_CLOSE:
+        this.#took(from, to);
+        return;
+      default: {
+        const count = Math.min(this.#left, to - from);
+        this.#left -= count;
+        this.complete = this.#left === 0;
+        this.#took(from, from + count);
+      }
+    }
+  }
+
+  #took(from: number, to: number): void {
+    this.payloadFrom = from;
+    this.payloadTo = this.at = to;
+  }
+
+  #readChunked(buffer: Buffer, from: number, to: number): void {
+    const chunked = this.#chunked;
+    chunked.decode(buffer, from, to);
+    this.payloadFrom = chunked.payloadFrom;
+    this.payloadTo = chunked.payloadTo;
+    this.at = chunked.at;
+    this.complete = chunked.complete;
+    this.problem = chunked.problem;
+  }
+
+  /** endOfInput tells whether a FIN here is the proper end of the body: only of one that lasts until close. */
+  endOfInput(): boolean {
+    if (this.head === null || this.#reader.bodyKind !== BODY_UNTIL_CLOSE) return false;
+    this.complete = true;
+    return true;
+  }
+}
