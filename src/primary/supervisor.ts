@@ -34,7 +34,7 @@ import {
 export interface SupervisorOptions {
   /** Absolute path of the worker's entry file. */
   exec: string;
-  /** Node's own arguments for workers; default none. */
+  /** Node's own arguments for workers; default those of this process. */
   execArgv?: string[];
   /** ≥ 1; known once `auto` is resolved. */
   workerCount: number;
@@ -123,7 +123,7 @@ export class Supervisor {
   start(): Promise<string[]> {
     if (this.#phase !== 'idle') return this.#started.promise;
     this.#phase = 'running';
-    const { exec, execArgv = [], accept, clock } = this.#options;
+    const { exec, execArgv = process.execArgv, accept, clock } = this.#options;
     // Frozen by the first fork of the process.
     cluster.schedulingPolicy = accept === 'shared' ? cluster.SCHED_NONE : cluster.SCHED_RR;
     cluster.setupPrimary({ exec, execArgv, args: [] });
@@ -137,7 +137,7 @@ export class Supervisor {
     return this.#started.promise;
   }
 
-  /** broadcast sends to every worker that has been prepared and is not on its way out. */
+  /** broadcast sends to every worker whose `prepare` was called, draining ones too: they still serve. */
   broadcast(message: PrimaryMessage): void {
     for (const link of this.links()) link.send(message);
   }

@@ -26,6 +26,8 @@ interface WorkerLinkOptions {
 
 /** Messages that may wait in this process for a worker that does not read; beyond it the worker is given up. */
 const MAX_UNSENT_MESSAGES = 20_000;
+/** How long an open pipe may keep a dead worker from being called gone: another process may have inherited it. */
+const LAST_MESSAGES_MS = 100;
 /** Characters of an unknown message that are logged. */
 const MAX_LOGGED_CHARS = 200;
 
@@ -35,7 +37,7 @@ export class WorkerLink {
   readonly index: number;
   /** 0 where the process could not be started. */
   readonly pid: number;
-  /** Resolves once the process is gone; never rejects. Its last messages may still arrive after it. */
+  /** Resolves once the process is gone and its last message was heard; never rejects. */
   readonly exited: Promise<WorkerExit>;
   readonly #worker: Worker;
   readonly #logger: Logger;
@@ -51,8 +53,7 @@ export class WorkerLink {
     this.#logger = logger.child({ worker: index, workerPid: this.pid });
     this.exited = new Promise((resolve) => {
       worker.once('exit', (code: number | null, signal: string | null) => {
-        this.#gone();
-        resolve({ code, signal });
+        this.#afterLastMessage(() => resolve({ code, signal }));
       });
       worker.on('error', (error: Error) => {
         this.#logger.error({ err: error }, 'worker process error');
@@ -65,7 +66,7 @@ export class WorkerLink {
     worker.on('message', (raw: unknown) => this.#receive(raw));
   }
 
-  /** Whether the process runs. */
+  /** Whether the process runs, as far as is known. */
   get alive(): boolean {
     return this.#alive;
   }
@@ -144,6 +145,19 @@ export class WorkerLink {
   /** kill ends the process with SIGKILL: for a worker that cannot be asked any more. */
   kill(): void {
     if (this.#alive) this.#worker.process.kill('SIGKILL');
+  }
+
+  /** The exit may be known before the pipe is read empty: what the worker said last must still be heard. */
+  #afterLastMessage(then: () => void): void {
+    const end = () => {
+      clearTimeout(timer);
+      this.#worker.off('disconnect', end);
+      this.#gone();
+      then();
+    };
+    const timer = setTimeout(end, LAST_MESSAGES_MS);
+    if (this.#worker.isConnected()) this.#worker.once('disconnect', end);
+    else end();
   }
 
   #gone(): void {

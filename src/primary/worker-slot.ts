@@ -116,10 +116,9 @@ export class WorkerSlot {
     return this.#state;
   }
 
-  /** The link of a process that may be sent settings and deltas; null otherwise. */
+  /** The link of a process that may be sent settings and deltas, draining ones too; null while there is none. */
   get reachableLink(): WorkerLink | null {
-    if (this.#now === null || !this.#now.reachable || this.#state === 'draining') return null;
-    return this.#now.link;
+    return this.#now?.reachable === true ? this.#now.link : null;
   }
 
   view(): WorkerView {
@@ -239,7 +238,7 @@ export class WorkerSlot {
       now.heardAtMs = this.#options.clock.monotonicMs();
       if (this.#now === now && this.#state === 'starting') this.#enter('serving');
     } catch (thrown) {
-      if (!link.alive) return;
+      if (!link.alive || this.#state !== 'starting') return;
       this.#logger.error({ err: toError(thrown) }, 'worker did not start, killing it');
       link.kill();
     }
