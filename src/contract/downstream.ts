@@ -1,0 +1,88 @@
+/**
+ * The client's side of one request, as the proxy sees it: a head, a body that comes in, an answer that goes out. The
+ * handler, the retries and the responder know nothing else of it, so that another protocol towards clients is another
+ * adapter and not another proxy. Framing of the answer (lengths, chunks, `Connection`) is the adapter's business.
+ *
+ * Order of calls: begin answers once, either by `complete` or by `start`, any number of `write` and one `end`; `inform`
+ * only before that. `abort` ends it at any point.
+ */
+
+/** DownstreamPeer is the other end of a client's connection; one object per connection. */
+export interface DownstreamPeer {
+  /** Canonical address; a peer on a Unix socket has the loopback address 127.0.0.1. */
+  readonly address: string;
+  /** Whether trustedProxies holds the address; kept by the proxy, valid for the set `trustedBy` only. */
+  trusted: boolean;
+  trustedBy: object | null;
+}
+
+/** ResponseStart is the head of an answer without its framing fields. */
+export interface ResponseStart {
+  /** 200–599. */
+  status: number;
+  reason: string;
+  /** Flat name, value, name, value…; none of Connection, Keep-Alive, Content-Length, Transfer-Encoding. */
+  headers: string[];
+  /** Exact bytes of the body, also where it is not sent (HEAD, 304); -1: not known. */
+  contentLength: number;
+  /** Whether body bytes follow. */
+  hasBody: boolean;
+  /** The connection ends after this answer, whatever the client asked for. */
+  closing: boolean;
+}
+
+export interface Downstream {
+  /** Upper-case token. */
+  readonly method: string;
+  /** As it came (latin1): origin-form, absolute-form or `*`. */
+  readonly target: string;
+  /** 10 times major plus minor: 10, 11; anything else is to be refused. */
+  readonly httpVersion: number;
+  /** Flat name, value, name, value…; as received, duplicates and order kept. */
+  readonly rawHeaders: readonly string[];
+  readonly peer: DownstreamPeer;
+  /** Whether the head of the answer was handed over. */
+  readonly started: boolean;
+
+  /** listen names who hears of this request from now on; called once, before anything else. */
+  listen(listener: DownstreamListener): void;
+
+  /** readBody starts the flow of the request body: onBody…, then onBodyEnd. */
+  readBody(): void;
+  /** pauseBody stops it (one more chunk may be on its way) until resumeBody. */
+  pauseBody(): void;
+  resumeBody(): void;
+  /** stopBody gives the rest of the body up: the listener hears nothing more of it, and the connection will close. */
+  stopBody(): void;
+
+  /** continueBody sends `100 Continue` where the protocol and the request call for one. */
+  continueBody(): void;
+  /** inform passes on a 1xx answer, where the client's protocol knows them. */
+  inform(status: number, headers: string[]): void;
+
+  /** start hands over the head of an answer whose body follows piece by piece. Throws upstream_invalid on a bad field. */
+  start(head: ResponseStart): void;
+  /** complete hands over a whole answer, which leaves in one write. Throws like start. `body` is latin1. */
+  complete(head: ResponseStart, body: string): void;
+  /** write sends a piece. true: all of it has left. false: the buffer is in use until onFlushed. */
+  write(chunk: Buffer): boolean;
+  /** end closes the answer. true: everything has left. false: onSent or onGone tells when the pieces before are out. */
+  end(rawTrailers: string[]): boolean;
+  /** abort cuts the client off so that an answer under way cannot be taken for a whole one. */
+  abort(): void;
+}
+
+/** DownstreamListener hears about one request; it must not throw. Nothing follows onSent or onGone. */
+export interface DownstreamListener {
+  /** The chunk belongs to the listener from now on. */
+  onBody(chunk: Buffer): void;
+  onBodyEnd(rawTrailers: string[]): void;
+  /** The rest of the request cannot be read: its framing is broken. `status` is what it deserves. */
+  onBodyInvalid(status: number): void;
+  /** Everything written so far has left. */
+  onFlushed(): void;
+  /** The last byte of the answer has left. */
+  onSent(): void;
+  /** The client is gone before that. */
+  onGone(): void;
+}

@@ -1,0 +1,71 @@
+/** From a head to a route and a caller: everything that is decided before a token is taken. */
+import type { Downstream, DownstreamPeer } from '../contract/downstream.ts';
+import type { Caller } from '../limit/client-identity.ts';
+import { isSuspect, normalPaths } from './normal-path.ts';
+import type { Plan, PlannedRoute } from './plan.ts';
+import { GuardedRequest, type Refusal } from './request-guard.ts';
+import { routingHost } from './router.ts';
+
+const AMBIGUOUS_PATH: Refusal = { reason: 'bad_request', status: 400 };
+const NO_ROUTE: Refusal = { reason: 'no_route', status: 404 };
+const METHOD_NOT_ALLOWED: Refusal = { reason: 'method_not_allowed', status: 405 };
+const BODY_TOO_LARGE: Refusal = { reason: 'body_too_large', status: 413 };
+const BLOCKED: Refusal = { reason: 'blocked', status: 403 };
+
+/** Admission holds what was found out, as far as it got; the transaction makes one per request and calls admit once. */
+export class Admission {
+  readonly guarded: GuardedRequest;
+  readonly trusted: boolean;
+  caller: Caller | null = null;
+  route: PlannedRoute | null = null;
+  /** For a 405. */
+  allow: readonly string[] = [];
+  readonly #downstream: Downstream;
+  readonly #plan: Plan;
+
+  constructor(downstream: Downstream, plan: Plan) {
+    this.#downstream = downstream;
+    this.#plan = plan;
+    this.trusted = isTrusted(downstream.peer, plan);
+    this.guarded = new GuardedRequest(downstream, this.trusted);
+  }
+
+  /** admit returns why the request is refused, or null. Order matters: what costs least comes first. */
+  admit(): Refusal | null {
+    const { guarded } = this;
+    const { limits, identifier } = this.#plan;
+    const refusal = guarded.guard(limits);
+    if (refusal !== null) return refusal;
+    this.caller = identifier.identify(this.#downstream.peer.address, guarded.forwardedFor);
+    const unrouted = this.#findRoute();
+    if (unrouted !== null) return unrouted;
+    if (guarded.bodyLength > limits.bodyBytes) return BODY_TOO_LARGE;
+    return this.caller.mode === 'blocked' ? BLOCKED : null;
+  }
+
+  #findRoute(): Refusal | null {
+    const { method } = this.#downstream;
+    const { path } = this.guarded;
+    const { router } = this.#plan;
+    const host = routingHost(this.guarded.host);
+    const route = router.find(host, path, method);
+    if (isSuspect(path)) {
+      for (const normal of normalPaths(path)) {
+        if (router.find(host, normal, method) !== route) return AMBIGUOUS_PATH;
+      }
+    }
+    this.route = route;
+    if (route !== null) return null;
+    this.allow = router.allowedMethods(host, path);
+    return this.allow.length > 0 ? METHOD_NOT_ALLOWED : NO_ROUTE;
+  }
+}
+
+/** Asked once per connection and plan. */
+function isTrusted(peer: DownstreamPeer, { trusted }: Plan): boolean {
+  if (peer.trustedBy !== trusted) {
+    peer.trusted = trusted.trusts(peer.address);
+    peer.trustedBy = trusted;
+  }
+  return peer.trusted;
+}

@@ -1,0 +1,39 @@
+/** The time as text, made once a second or millisecond and not once per request. */
+import type { Clock } from '../contract/clock.ts';
+
+const SECOND_MS = 1000;
+
+/** DateCache belongs to a worker; the responder asks for `Date`, the access log for ISO 8601. */
+export class DateCache {
+  readonly #clock: Clock;
+  #second = Number.NaN;
+  #imfDate = '';
+  #isoPrefix = '';
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** imfDate is the value of `Date` (RFC 9110 §5.6.7). */
+  imfDate(): string {
+    this.#renew(this.#clock.wallMs());
+    return this.#imfDate;
+  }
+
+  /** isoTime is UTC with milliseconds. */
+  isoTime(): string {
+    const nowMs = this.#clock.wallMs();
+    this.#renew(nowMs);
+    const ms = Math.floor(nowMs - this.#second * SECOND_MS);
+    return `${this.#isoPrefix}.${String(ms).padStart(3, '0')}Z`;
+  }
+
+  #renew(nowMs: number): void {
+    const second = Math.floor(nowMs / SECOND_MS);
+    if (second === this.#second) return;
+    this.#second = second;
+    const date = new Date(second * SECOND_MS);
+    this.#imfDate = date.toUTCString();
+    this.#isoPrefix = date.toISOString().slice(0, -'.000Z'.length);
+  }
+}

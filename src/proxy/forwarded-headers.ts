@@ -1,0 +1,65 @@
+/** What the backend is told about where a request came from (contract §3, B26, B34). */
+import type { GuardedRequest } from './request-guard.ts';
+import type { RequestIds } from './request-id.ts';
+
+/** Our name in Via, both ways (RFC 9110 §7.6.3). */
+export const VIA = '1.1 sluice';
+
+interface Origin {
+  peerAddress: string;
+  trusted: boolean;
+  /** The client by B26; becomes X-Real-IP. */
+  clientIp: string;
+  requestId: string;
+  trace: Trace;
+}
+
+/** forwardedLines writes the fields that Sluice adds to a request, each line with CRLF. */
+export function forwardedLines(guarded: GuardedRequest, origin: Origin): string {
+  const { peerAddress, trusted, clientIp, requestId, trace } = origin;
+  const hops =
+    trusted && guarded.forwardedFor !== '' ? `${guarded.forwardedFor}, ${peerAddress}` : peerAddress;
+  const proto = guarded.forwardedProto || 'http';
+  const host = guarded.forwardedHost || guarded.host;
+  return (
+    `X-Forwarded-For: ${hops}\r\nX-Forwarded-Proto: ${proto}\r\n` +
+    (host === '' ? '' : `X-Forwarded-Host: ${host}\r\n`) +
+    `X-Real-IP: ${clientIp}\r\nX-Request-Id: ${requestId}\r\nVia: ${VIA}\r\n` +
+    `traceparent: ${trace.traceparent}\r\n` +
+    (trace.continued ? guarded.tracestateLines : '')
+  );
+}
+
+export interface Trace {
+  traceId: string;
+  /** The value for the backend. */
+  traceparent: string;
+  /** false: a new trace was begun, so that an incoming tracestate belongs to nothing. */
+  continued: boolean;
+}
+
+const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?$/;
+const NO_TRACE = '0'.repeat(32);
+const NO_SPAN = '0'.repeat(16);
+const VERSION = '00';
+/** A trace begun here is sampled: with `00` no backend that follows its parent would record anything. */
+const SAMPLED = '01';
+
+/** traceOf goes on with a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3). */
+export function traceOf(incoming: string, ids: RequestIds): Trace {
+  const match = incoming === '' ? null : TRACEPARENT.exec(incoming);
+  if (match === null || !isValid(match)) {
+    const traceId = ids.nextTraceId();
+    const traceparent = `${VERSION}-${traceId}-${ids.nextSpanId()}-${SAMPLED}`;
+    return { traceId, traceparent, continued: false };
+  }
+  const [, version, traceId = '', , flags = ''] = match;
+  // Of a version to come only the sampled bit is known.
+  const known = version === VERSION ? flags : `0${Number.parseInt(flags, 16) & 1}`;
+  return { traceId, traceparent: `${VERSION}-${traceId}-${ids.nextSpanId()}-${known}`, continued: true };
+}
+
+function isValid([, version, traceId, spanId, , more]: RegExpExecArray): boolean {
+  if (version === 'ff' || traceId === NO_TRACE || spanId === NO_SPAN) return false;
+  return version !== VERSION || more === undefined;
+}

@@ -1,0 +1,54 @@
+/**
+ * The normal form of a path (B27): what backends may make of it. Routes are matched with it, requests are forwarded byte
+ * for byte, so a path whose forms lie on different routes is refused: it could pass one route's rules and reach what
+ * another one guards.
+ */
+
+/** Only a path with one of these can differ from its normal form. */
+const SUSPECT = /%|\/\/|\/\./;
+const ESCAPE = /%[0-9a-f]{2}/gi;
+const UNRESERVED = /[A-Za-z0-9._~-]/;
+const NUL_ESCAPE = '%00';
+
+/** isSuspect is the cheap question asked for every request. */
+export function isSuspect(path: string): boolean {
+  return SUSPECT.test(path);
+}
+
+/** hasNul tells whether the path holds an encoded NUL, which is never forwarded (B27). */
+export function hasNul(path: string): boolean {
+  return path.includes(NUL_ESCAPE);
+}
+
+/**
+ * normalPaths returns the normal forms of a path: unreserved escapes decoded (RFC 3986 §6.2.2.2), the others in upper
+ * case (§6.2.2.1, as in the configuration), dot segments and doubled slashes resolved. There are two when the order of the last two matters: file-like servers join slashes first,
+ * RFC 3986 §5.2.4 taken by the letter resolves dots first.
+ */
+export function normalPaths(path: string): string[] {
+  const decoded = path.replace(ESCAPE, (encoded) => {
+    const character = String.fromCharCode(Number.parseInt(encoded.slice(1), 16));
+    return UNRESERVED.test(character) ? character : encoded.toUpperCase();
+  });
+  const joinedFirst = withoutDots(withoutDoubledSlashes(decoded));
+  const dotsFirst = withoutDoubledSlashes(withoutDots(decoded));
+  return joinedFirst === dotsFirst ? [joinedFirst] : [joinedFirst, dotsFirst];
+}
+
+function withoutDoubledSlashes(path: string): string {
+  return path.replace(/\/{2,}/g, '/');
+}
+
+/** RFC 3986 §5.2.4 for a path that starts with a slash; `..` above the root stays at the root. */
+function withoutDots(path: string): string {
+  const segments = path.split('/');
+  const kept: string[] = [];
+  for (let i = 1; i < segments.length; i++) {
+    const segment = segments[i]!;
+    const isLast = i === segments.length - 1;
+    if (segment === '..') kept.pop();
+    if (segment !== '.' && segment !== '..') kept.push(segment);
+    else if (isLast) kept.push('');
+  }
+  return `/${kept.join('/')}`;
+}

@@ -1,0 +1,66 @@
+/** The answers of Sluice's own: problem+json (RFC 9457), written ahead as far as they can be. */
+import { problemTypeOf, type Reason } from '../contract/problems.ts';
+
+/** Reason phrases of the statuses that Sluice itself sends (RFC 9110 §15, RFC 6585). */
+const PHRASES: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  413: 'Content Too Large',
+  414: 'URI Too Long',
+  417: 'Expectation Failed',
+  429: 'Too Many Requests',
+  431: 'Request Header Fields Too Large',
+  501: 'Not Implemented',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
+  505: 'HTTP Version Not Supported',
+};
+
+const TITLES: Readonly<Record<Reason, string>> = {
+  ok: 'OK',
+  limited: 'Request quota exceeded',
+  blocked: 'Client is blocked',
+  no_route: 'No route for this request',
+  method_not_allowed: 'Method not allowed here',
+  bad_request: 'Request is malformed, ambiguous or not supported',
+  body_too_large: 'Request body is too large',
+  target_too_long: 'Request target is too long',
+  headers_too_large: 'Request headers are too large',
+  header_timeout: 'Request head took too long',
+  body_timeout: 'Request body stalled',
+  client_abort: 'Client went away',
+  no_backend: 'No backend is available',
+  queue_full: 'Too many requests are waiting',
+  overload: 'Server is overloaded',
+  connect_failed: 'Backend could not be reached',
+  upstream_reset: 'Backend closed the connection',
+  upstream_invalid: 'Backend gave an invalid answer',
+  upstream_timeout: 'Backend did not answer in time',
+  store_denied: 'Limits cannot be checked now',
+};
+
+export const PROBLEM_CONTENT_TYPE = 'application/problem+json';
+
+/** phraseOf is the reason phrase of a status that Sluice itself sends. */
+export function phraseOf(status: number): string {
+  return PHRASES[status] ?? '';
+}
+
+/** Bodies up to the request id, by status and reason: both are closed sets. */
+const prefixes = new Map<string, string>();
+
+/** problemBody is the body for a reason; ASCII. @param requestId only of [A-Za-z0-9._-] */
+export function problemBody(reason: Reason, status: number, requestId: string): string {
+  const key = `${status} ${reason}`;
+  let prefix = prefixes.get(key);
+  if (prefix === undefined) {
+    const known = { type: problemTypeOf(reason), title: TITLES[reason], status, requestId: '' };
+    prefix = JSON.stringify(known).slice(0, -'"}'.length);
+    prefixes.set(key, prefix);
+  }
+  return `${prefix}${requestId}"}`;
+}

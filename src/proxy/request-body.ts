@@ -1,0 +1,106 @@
+/**
+ * The request body on its way from the client to a backend: read only once the backend's connection is there, counted
+ * against the limit before a byte goes on (B18), stopped while the backend takes no more, and given up when the client
+ * pauses for too long (B14).
+ */
+import type { Downstream } from '../contract/downstream.ts';
+import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { UpstreamExchange } from '../upstream/exchange.ts';
+import { isTrailerAllowed } from '../upstream/header-names.ts';
+
+export interface BodyLimits {
+  maxBytes: number;
+  /** Longest pause of the client while it is our turn to read. */
+  idleMs: number;
+}
+
+/** What the transaction is told; both end the request. */
+export interface BodyEvents {
+  onBodyTooLarge(): void;
+  onBodyStalled(): void;
+}
+
+/** RequestBody is made for requests that have one. */
+export class RequestBody {
+  receivedBytes = 0;
+  /** false from the moment on at which bytes may have been read: the request cannot be sent again. */
+  unread = true;
+  /** All of it was handed to the backend's connection, or the rest was given up. */
+  done = false;
+
+  readonly #downstream: Downstream;
+  readonly #wheel: DeadlineWheel;
+  readonly #limits: BodyLimits;
+  readonly #events: BodyEvents;
+  readonly #idle: Deadline;
+  #exchange: UpstreamExchange | null = null;
+
+  constructor(downstream: Downstream, wheel: DeadlineWheel, limits: BodyLimits, events: BodyEvents) {
+    this.#downstream = downstream;
+    this.#wheel = wheel;
+    this.#limits = limits;
+    this.#events = events;
+    this.#idle = new Deadline(() => this.#events.onBodyStalled());
+  }
+
+  /** flowTo starts reading; the exchange is connected. */
+  flowTo(exchange: UpstreamExchange): void {
+    this.#exchange = exchange;
+    this.unread = false;
+    this.#downstream.continueBody();
+    this.#wheel.arm(this.#idle, this.#limits.idleMs);
+    this.#downstream.readBody();
+  }
+
+  take(chunk: Buffer): void {
+    if (this.done || this.#exchange === null) return;
+    this.receivedBytes += chunk.length;
+    if (this.receivedBytes > this.#limits.maxBytes) {
+      this.#events.onBodyTooLarge();
+      return;
+    }
+    if (this.#exchange.writeBody(chunk)) {
+      this.#wheel.arm(this.#idle, this.#limits.idleMs);
+      return;
+    }
+    // From here on the backend is late, not the client: its own deadline runs upstream.
+    this.#wheel.disarm(this.#idle);
+    this.#downstream.pauseBody();
+  }
+
+  /** resume is called when the backend takes bytes again. */
+  resume(): void {
+    if (this.done) return;
+    this.#wheel.arm(this.#idle, this.#limits.idleMs);
+    this.#downstream.resumeBody();
+  }
+
+  /** finish hands over the end, with the trailers that may pass (RFC 9110 §6.5.1). */
+  finish(rawTrailers: readonly string[]): void {
+    if (this.done || this.#exchange === null) return;
+    this.#close();
+    this.#exchange.endBody(passableTrailers(rawTrailers));
+  }
+
+  /** stop gives the rest up; without effect on a body that is through. */
+  stop(): void {
+    if (this.done) return;
+    this.#close();
+    this.#downstream.stopBody();
+  }
+
+  #close(): void {
+    this.done = true;
+    this.#wheel.disarm(this.#idle);
+  }
+}
+
+/** passableTrailers keeps what is no framing, routing or authentication; used in both directions. */
+export function passableTrailers(rawTrailers: readonly string[]): string[] {
+  const kept: string[] = [];
+  for (let i = 0; i < rawTrailers.length; i += 2) {
+    const name = rawTrailers[i]!;
+    if (isTrailerAllowed(name)) kept.push(name, rawTrailers[i + 1]!);
+  }
+  return kept;
+}

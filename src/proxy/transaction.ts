@@ -1,0 +1,401 @@
+/**
+ * The life of one request: admit → limit → pick → attempt → relay, and one access line at its end.
+ *
+ * States: admitting, limiting (the decision is awaited), forwarding (an attempt is under way), answering (the head of
+ * the answer is out), over. The client may go away in any of them; what comes late is ignored once it is over.
+ */
+
+import type { Backend } from '../balance/backend.ts';
+import type { Clock } from '../contract/clock.ts';
+import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
+import { ERRORS, type ErrorCode, type LbError, toError } from '../contract/errors.ts';
+import { REASONS, type Reason } from '../contract/problems.ts';
+import type { PolicySettings } from '../contract/settings.ts';
+import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { Logger } from '../infra/logger.ts';
+import type { WorkerMetrics } from '../infra/metrics.ts';
+import type { Caller } from '../limit/client-identity.ts';
+import type { Decision } from '../limit/decision.ts';
+import type { ResponseHead, UpstreamExchange, UpstreamRequest } from '../upstream/exchange.ts';
+import { type AccessRecord, accessLine } from './access-log.ts';
+import { Admission } from './admission.ts';
+import { Attempt, type AttemptEvents } from './attempt.ts';
+import type { DateCache } from './date-cache.ts';
+import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
+import type { Plan, PlannedBackend } from './plan.ts';
+import { problemBody } from './problem.ts';
+import { type BodyEvents, passableTrailers, RequestBody } from './request-body.ts';
+import type { Refusal } from './request-guard.ts';
+import type { RequestIds } from './request-id.ts';
+import type { TrafficStats } from './request-stats.ts';
+import type { Responder } from './responder.ts';
+import { decideRetry } from './retry-policy.ts';
+
+/** What the limiter must offer; limit/limiter.ts implements it. */
+export interface TokenTaker {
+  /** Never rejects and never waits past its own deadline. */
+  take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision>;
+}
+
+export interface TransactionDeps {
+  limiter: TokenTaker;
+  wheel: DeadlineWheel;
+  clock: Clock;
+  /** Uniform in [0, 1); for the sampling of access lines. */
+  random: () => number;
+  logger: Logger;
+  metrics: WorkerMetrics;
+  traffic: TrafficStats;
+  dates: DateCache;
+  responder: Responder;
+  requestIds: RequestIds;
+  accessLog: { write(line: string): void };
+  /** A backend could not be connected: counts as a failed probe in the primary. */
+  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
+}
+
+const CLIENT_ABORT_STATUS = 499;
+const CONTINUE_STATUS = 100;
+
+export class Transaction implements DownstreamListener, AttemptEvents, BodyEvents {
+  readonly #deps: TransactionDeps;
+  readonly #plan: Plan;
+  readonly #downstream: Downstream;
+  readonly #admission: Admission;
+  readonly #startMs: number;
+  #requestId = '';
+  #trace: Trace | null = null;
+  #decision: Decision | null = null;
+  #limiterMs: number | null = null;
+  #request: UpstreamRequest | null = null;
+  #body: RequestBody | null = null;
+  #attempt: Attempt | null = null;
+  #attempts = 0;
+  #tried: Backend[] = [];
+  #connectFailures = 0;
+  #replaced = false;
+  #status = 0;
+  #reason: Reason = 'ok';
+  #bytesOut = 0;
+  #over = false;
+
+  constructor(deps: TransactionDeps, plan: Plan, downstream: Downstream) {
+    this.#deps = deps;
+    this.#plan = plan;
+    this.#downstream = downstream;
+    this.#startMs = deps.clock.monotonicMs();
+    this.#admission = new Admission(downstream, plan);
+  }
+
+  /** run begins; the handler calls it once. */
+  run(): void {
+    this.#plan.enter();
+    this.#deps.traffic.begin();
+    this.#downstream.listen(this);
+    const refusal = this.#admission.admit();
+    this.#requestId = this.#admission.guarded.requestId || this.#deps.requestIds.nextRequestId();
+    if (refusal !== null) this.#refuse(refusal);
+    else this.#limit();
+  }
+
+  /** crash is for errors that should not exist: the request gets an end all the same. */
+  crash(thrown: unknown): void {
+    this.#deps.logger.error(
+      { err: toError(thrown), requestId: this.#requestId },
+      'request failed unexpectedly',
+    );
+    if (this.#over) return;
+    this.#attempt?.cancel();
+    this.#fail('upstream_invalid', ERRORS.upstream_invalid.status);
+  }
+
+  #limit(): void {
+    const { caller, route } = this.#admission;
+    if (caller === null || route?.policy == null || caller.mode === 'unlimited') {
+      this.#forward();
+      return;
+    }
+    const startMs = this.#deps.clock.monotonicMs();
+    const taken = this.#deps.limiter.take(caller, route.policy, route.cost);
+    if (!(taken instanceof Promise)) {
+      this.#decided(taken, startMs);
+      return;
+    }
+    taken
+      .then((decision) => {
+        if (!this.#over) this.#decided(decision, startMs);
+      })
+      .catch((thrown) => this.crash(thrown));
+  }
+
+  #decided(decision: Decision, startMs: number): void {
+    this.#decision = decision;
+    this.#limiterMs = this.#deps.clock.monotonicMs() - startMs;
+    if (decision.allowed) this.#forward();
+    else this.#refuse({ reason: 'limited', status: ERRORS.limited.status });
+  }
+
+  #forward(): void {
+    const { guarded, trusted, caller } = this.#admission;
+    const { method, peer } = this.#downstream;
+    this.#trace = traceOf(guarded.traceparent, this.#deps.requestIds);
+    const origin = {
+      peerAddress: peer.address,
+      trusted,
+      clientIp: caller?.clientIp ?? peer.address,
+      requestId: this.#requestId,
+      trace: this.#trace,
+    };
+    const headerLines = guarded.headerLines + forwardedLines(guarded, origin);
+    this.#request = { method, target: guarded.target, headerLines, bodyLength: guarded.bodyLength };
+    if (guarded.bodyLength !== 0 && guarded.bodyLength >= -1) this.#body = this.#makeBody();
+    if (!this.#attemptNext()) this.#refuse({ reason: 'no_backend', status: ERRORS.no_backend.status });
+  }
+
+  #makeBody(): RequestBody {
+    const { limits, timeouts } = this.#plan;
+    const bounds = { maxBytes: limits.bodyBytes, idleMs: timeouts.bodyIdleMs };
+    return new RequestBody(this.#downstream, this.#deps.wheel, bounds, this);
+  }
+
+  /** @returns false when no backend is left that was not tried */
+  #attemptNext(): boolean {
+    const pool = this.#admission.route?.pool;
+    const backend = pool?.set.pick(this.#tried) ?? null;
+    const target = backend === null ? undefined : pool?.byBackend.get(backend);
+    if (target === undefined) return false;
+    this.#tried.push(target.backend);
+    this.#attemptAt(target, { fresh: false });
+    return true;
+  }
+
+  #attemptAt(target: PlannedBackend, options: { fresh: boolean }): void {
+    const request = this.#request;
+    if (request === null) return;
+    const host = this.#admission.guarded.host || target.authority;
+    this.#attempts += 1;
+    this.#attempt = new Attempt(target, this, this.#deps.clock);
+    this.#attempt.start({ ...request, headerLines: `Host: ${host}\r\n${request.headerLines}` }, options);
+  }
+
+  onAttemptConnected(exchange: UpstreamExchange): void {
+    this.#body?.flowTo(exchange);
+  }
+
+  onAttemptInformation(status: number, headers: string[]): void {
+    // The 100 that a client waits for is ours: its Expect was not passed on.
+    if (status !== CONTINUE_STATUS) this.#downstream.inform(status, headers);
+  }
+
+  onAttemptHead(head: ResponseHead, completeBody: string | null): void {
+    // An early answer: the rest of the request is of no use to anybody (RFC 9112 §9.5).
+    const isEarly = this.#body !== null && !this.#body.done;
+    this.#body?.stop();
+    const closing = isEarly || this.#admission.guarded.hasUpgrade;
+    const context = { requestId: this.#requestId, decision: this.#decision, closing };
+    const start = this.#deps.responder.relay(head, context, completeBody?.length ?? -1);
+    try {
+      this.#status = head.status;
+      if (completeBody === null) this.#downstream.start(start);
+      else {
+        this.#bytesOut += completeBody.length;
+        this.#downstream.complete(start, completeBody);
+      }
+    } catch (thrown) {
+      this.#deps.logger.warn(
+        { err: toError(thrown), requestId: this.#requestId },
+        'answer cannot be sent on',
+      );
+      this.#attempt?.cancel();
+      this.#bytesOut = 0;
+      this.#fail('upstream_invalid', ERRORS.upstream_invalid.status);
+    }
+  }
+
+  onAttemptBody(chunk: Buffer): boolean {
+    this.#bytesOut += chunk.length;
+    return this.#downstream.write(chunk);
+  }
+
+  onAttemptEnd(rawTrailers: string[]): boolean {
+    return this.#downstream.end(passableTrailers(rawTrailers));
+  }
+
+  onAttemptDrain(): void {
+    this.#body?.resume();
+  }
+
+  onAttemptError(error: LbError): void {
+    const attempt = this.#attempt;
+    if (attempt === null || this.#over) return;
+    if (error.code === 'connect_failed') this.#noteConnectFailure(attempt.target, error);
+    if (!this.#downstream.started && this.#retry(attempt.target, error)) return;
+    this.#fail(reasonOf(error.code), error.status);
+  }
+
+  #noteConnectFailure({ poolName, backend }: PlannedBackend, error: LbError): void {
+    this.#connectFailures += 1;
+    this.#deps.onBackendFailure(poolName, backend.id, error.message);
+  }
+
+  /** @returns whether another attempt is under way */
+  #retry(failed: PlannedBackend, error: LbError): boolean {
+    const choice = decideRetry({
+      code: error.code,
+      retryable: error.retryable,
+      method: this.#downstream.method,
+      bodyUnread: this.#body?.unread ?? true,
+      connectFailures: this.#connectFailures,
+      replaced: this.#replaced,
+    });
+    const pool = this.#admission.route?.pool;
+    if (choice === 'none' || pool === undefined) return false;
+    if (choice === 'other') {
+      if (!pool.set.backends.some((backend) => backend.available && !this.#tried.includes(backend)))
+        return false;
+      this.#deps.metrics.add(pool.connectRetriesCell, 1);
+      return this.#attemptNext();
+    }
+    this.#deps.metrics.add(pool.freshRetriesCell, 1);
+    this.#replaced = true;
+    this.#attemptAt(failed, { fresh: true });
+    return true;
+  }
+
+  onBody(chunk: Buffer): void {
+    this.#body?.take(chunk);
+  }
+
+  onBodyEnd(rawTrailers: string[]): void {
+    this.#body?.finish(rawTrailers);
+  }
+
+  onBodyInvalid(status: number): void {
+    this.#failBody(REASON_OF_STATUS[status] ?? 'bad_request', status);
+  }
+
+  onBodyTooLarge(): void {
+    this.#failBody('body_too_large', ERRORS.body_too_large.status);
+  }
+
+  onBodyStalled(): void {
+    this.#failBody('body_timeout', ERRORS.body_timeout.status);
+  }
+
+  onFlushed(): void {
+    this.#attempt?.flushed();
+  }
+
+  onSent(): void {
+    this.#attempt?.settle(true);
+    this.#finish();
+  }
+
+  /** Nobody's failure (B28): the backend hears of it at once, and nothing is counted against it. */
+  onGone(): void {
+    this.#attempt?.cancel();
+    this.#attempt?.settle(false);
+    this.#body?.stop();
+    if (this.#reason === 'ok') {
+      this.#reason = 'client_abort';
+      this.#status = CLIENT_ABORT_STATUS;
+    }
+    this.#finish();
+  }
+
+  #failBody(reason: Reason, status: number): void {
+    if (this.#over) return;
+    this.#attempt?.cancel();
+    this.#fail(reason, status);
+  }
+
+  #fail(reason: Reason, status: number): void {
+    this.#body?.stop();
+    if (!this.#downstream.started) {
+      this.#refuse({ reason, status });
+      return;
+    }
+    // Too late for an answer of our own: the client must not take what it has for a whole one.
+    this.#reason = reason;
+    this.#downstream.abort();
+  }
+
+  #refuse({ reason, status }: Refusal): void {
+    this.#reason = reason;
+    this.#status = status;
+    const body = problemBody(reason, status, this.#requestId);
+    if (this.#downstream.method !== 'HEAD') this.#bytesOut = body.length;
+    const head = this.#deps.responder.problem(status, body.length, {
+      requestId: this.#requestId,
+      decision: this.#decision,
+      closing: CLOSING_REASONS.has(reason) || this.#admission.guarded.hasUpgrade,
+      allow: this.#admission.allow,
+    });
+    this.#downstream.complete(head, body);
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    const { method } = this.#downstream;
+    const totalMs = this.#deps.clock.monotonicMs() - this.#startMs;
+    const stats = this.#admission.route?.stats ?? this.#plan.unmatchedStats;
+    stats.count(method, this.#status, totalMs);
+    this.#deps.traffic.end(this.#body?.receivedBytes ?? 0, this.#bytesOut);
+    const { enabled, sample } = this.#plan.accessLog;
+    if (enabled && (sample >= 1 || this.#deps.random() < sample)) this.#log(totalMs);
+    this.#plan.leave();
+  }
+
+  #log(totalMs: number): void {
+    const { guarded, caller, route } = this.#admission;
+    const record: AccessRecord = {
+      time: this.#deps.dates.isoTime(),
+      requestId: this.#requestId,
+      traceId: this.#trace?.traceId ?? null,
+      clientIp: caller?.clientIp ?? this.#downstream.peer.address,
+      clientId: caller?.clientId ?? null,
+      method: this.#downstream.method,
+      host: guarded.host === '' ? null : guarded.host,
+      path: loggedPath(guarded.target),
+      status: this.#status,
+      reason: this.#reason,
+      bytesIn: this.#body?.receivedBytes ?? 0,
+      bytesOut: this.#bytesOut,
+      totalMs,
+      upstreamMs: this.#attempt?.upstreamMs ?? null,
+      queueMs: this.#attempts > 0 ? 0 : null,
+      limiterMs: this.#limiterMs,
+      backend: this.#attempt?.target.backend.id ?? null,
+      attempts: this.#attempts,
+      route: route?.name ?? null,
+      userAgent: guarded.userAgent,
+    };
+    this.#deps.accessLog.write(accessLine(record));
+  }
+}
+
+/** Refusals after which the bytes that follow may not be what they seem; the connection ends (contract §3). */
+const CLOSING_REASONS: ReadonlySet<Reason> = new Set<Reason>([
+  'bad_request',
+  'body_too_large',
+  'target_too_long',
+  'headers_too_large',
+  'body_timeout',
+]);
+
+const REASON_OF_STATUS: Readonly<Record<number, Reason>> = {
+  413: 'body_too_large',
+  431: 'headers_too_large',
+};
+
+function reasonOf(code: ErrorCode): Reason {
+  return REASONS.find((reason) => reason === code) ?? 'upstream_invalid';
+}
+
+/** As it came, without query; an authority in it may hold a password and stays out. */
+function loggedPath(target: string): string | null {
+  if (target !== '*' && !target.startsWith('/')) return null;
+  const queryAt = target.indexOf('?');
+  return queryAt < 0 ? target : target.slice(0, queryAt);
+}
