@@ -83,13 +83,25 @@ interface RangedNumber {
 }
 
 /** integer makes a whole number. */
-export function integer({ meaning, min, max, fallback }: RangedNumber) {
+export function integer({
+  meaning,
+  min,
+  max,
+  fallback,
+  ...shown
+}: RangedNumber & Pick<Partial<FieldInfo>, 'range' | 'laterValues'>) {
   const sentence = `must be a whole number from ${min} to ${max}`;
   return z
     .number(saying(sentence))
     .refine((value) => Number.isInteger(value) && value >= min && value <= max, sentence)
     .prefault(fallback)
-    .register(fieldInfo, { type: 'integer', meaning, range: `${min} … ${max}`, since: FIRST_VERSION });
+    .register(fieldInfo, {
+      type: 'integer',
+      meaning,
+      range: `${min} … ${max}`,
+      since: FIRST_VERSION,
+      ...shown,
+    });
 }
 
 /** decimal makes a number with a fraction. */
@@ -159,7 +171,7 @@ export function choice<const Value extends string>({ meaning, values, fallback, 
   return schema;
 }
 
-interface Text<Value> {
+interface Text<Value> extends Pick<FieldInfo, 'fallback' | 'laterValues'> {
   type: string;
   meaning: string;
   /** What is said when the value is no text at all. */
@@ -168,8 +180,8 @@ interface Text<Value> {
   parse: (text: string) => Parsed<Value>;
 }
 
-/** text makes a required text with a parser of its own. */
-export function text<Value>({ type, meaning, sentence, range, parse }: Text<Value>) {
+/** text makes a text with a parser of its own, required unless made optional. */
+export function text<Value>({ sentence, parse, ...info }: Text<Value>) {
   return z
     .string(saying(sentence))
     .transform((raw, context): Value => {
@@ -178,7 +190,7 @@ export function text<Value>({ type, meaning, sentence, range, parse }: Text<Valu
       context.addIssue({ code: 'custom', message: parsed.message });
       return z.NEVER;
     })
-    .register(fieldInfo, { type, meaning, range, since: FIRST_VERSION });
+    .register(fieldInfo, { ...info, since: FIRST_VERSION });
 }
 
 /** matching makes a parser of text that fits a pattern. */

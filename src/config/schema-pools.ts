@@ -51,17 +51,10 @@ const backendSchema = block(
       type: 'name',
       meaning: 'Name in metrics, logs and the admin API, unique in its pool; state survives reloads by it.',
       range: '1–128 of `A–Z a–z 0–9 . _ : @ [ ] -`',
+      fallback: 'host:port of the URL',
       sentence: 'must be text',
       parse: matching(/^[\w.:@[\]-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ : @ [ ] -'),
-    })
-      .optional()
-      .register(fieldInfo, {
-        type: 'name',
-        meaning: 'Name in metrics, logs and the admin API, unique in its pool; state survives reloads by it.',
-        range: '1–128 of `A–Z a–z 0–9 . _ : @ [ ] -`',
-        fallback: 'host:port of the URL',
-        since: FIRST_VERSION,
-      }),
+    }).optional(),
   },
   'One backend.',
 );

@@ -49,33 +49,19 @@ const matchSchema = block(
       type: 'host',
       meaning: 'Name in `Host`, without port; `*.` stands for one or more labels.',
       range: '`www.example.com`, `*.example.com`',
+      fallback: 'any',
       sentence: 'must be text',
       parse: parseHostPattern,
-    })
-      .optional()
-      .register(fieldInfo, {
-        type: 'host',
-        meaning: 'Name in `Host`, without port; `*.` stands for one or more labels.',
-        range: '`www.example.com`, `*.example.com`',
-        fallback: 'any',
-        since: FIRST_VERSION,
-      }),
+    }).optional(),
     path: text({
       type: 'path',
       meaning: 'Ends in `/`: everything below it, else exactly this path. Compared in normal form.',
       range: 'begins with `/`',
+      fallback: 'any',
+      laterValues: { 'a regular expression (`~…`)': LATER },
       sentence: 'must be text',
       parse: parsePathPattern,
-    })
-      .optional()
-      .register(fieldInfo, {
-        type: 'path',
-        meaning: 'Ends in `/`: everything below it, else exactly this path. Compared in normal form.',
-        range: 'begins with `/`',
-        fallback: 'any',
-        since: FIRST_VERSION,
-        laterValues: { '`~` and a regular expression': LATER },
-      }),
+    }).optional(),
     methods: methodsSchema,
     headers: later({ since: LATER, meaning: 'Header fields that must have a value' }),
   },
@@ -110,16 +96,14 @@ const routeLimitSchema = z
       block(
         {
           policy: policyNameSchema,
-          cost: integer({ meaning: 'Tokens of one request.', min: 1, max: MAX_COST, fallback: 1 }).register(
-            fieldInfo,
-            {
-              type: 'integer',
-              meaning: 'Tokens of one request.',
-              range: '1',
-              since: FIRST_VERSION,
-              laterValues: { 'above 1': '0.3' },
-            },
-          ),
+          cost: integer({
+            meaning: 'Tokens of one request.',
+            min: 1,
+            max: MAX_COST,
+            fallback: 1,
+            range: '1',
+            laterValues: { 'above 1': '0.3' },
+          }),
         },
         '',
       ),

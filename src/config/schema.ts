@@ -146,18 +146,11 @@ export const redisSchema = block(
       type: 'URL, secret',
       meaning: 'The Redis that holds the buckets.',
       range: '`redis://[[user]:password@]host[:port][/db]`',
+      fallback: '`REDIS_URL`, else `redis://127.0.0.1:6379`',
+      laterValues: { 'rediss://': '0.3' },
       sentence: 'must be text',
       parse: parseRedisUrl,
-    })
-      .prefault('redis://127.0.0.1:6379')
-      .register(fieldInfo, {
-        type: 'URL, secret',
-        meaning: 'The Redis that holds the buckets.',
-        range: '`redis://[[user]:password@]host[:port][/db]`',
-        fallback: '`REDIS_URL`, else `redis://127.0.0.1:6379`',
-        since: FIRST_VERSION,
-        laterValues: { 'rediss://': '0.3' },
-      }),
+    }).prefault('redis://127.0.0.1:6379'),
     prefix: text({
       type: 'text',
       meaning: 'Beginning of every key, so that several installations can share a Redis.',
@@ -190,18 +183,12 @@ const databaseSchema = block(
       type: 'URL, secret',
       meaning: 'The PostgreSQL that holds the clients. Empty: the embedded one.',
       range: '`postgres://…`',
+      fallback: '`DATABASE_URL`, else empty',
       sentence: 'must be text',
       parse: parseDatabaseUrl,
     })
       .nullable()
-      .prefault('')
-      .register(fieldInfo, {
-        type: 'URL, secret',
-        meaning: 'The PostgreSQL that holds the clients. Empty: the embedded one.',
-        range: '`postgres://…`',
-        fallback: '`DATABASE_URL`, else empty',
-        since: FIRST_VERSION,
-      }),
+      .prefault(''),
     embeddedPath: text({
       type: 'path',
       meaning: 'Folder of the embedded database; one process at a time.',
