@@ -1,0 +1,130 @@
+/** A pool on a wheel of its own, and a sink that writes down what it hears. */
+import type { TestContext } from 'node:test';
+import { systemClock } from '../../src/contract/clock.ts';
+import type { LbError } from '../../src/contract/errors.ts';
+import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+import { BackendPool, type BackendPoolOptions } from '../../src/upstream/connection-pool.ts';
+import {
+  NO_BODY,
+  type ResponseHead,
+  type ResponseSink,
+  type UpstreamExchange,
+  type UpstreamRequest,
+} from '../../src/upstream/exchange.ts';
+import { waitFor } from '../support/wait.ts';
+
+const TICK_MS = 10;
+
+/** makePool builds a pool whose deadlines are checked every 10 ms; the test gets its faults and closes it. */
+export function makePool(
+  t: TestContext,
+  options: Partial<BackendPoolOptions> & { port: number },
+): BackendPool & { faults: Error[] } {
+  const faults: Error[] = [];
+  const onFault = (error: unknown): void => {
+    faults.push(error instanceof Error ? error : new Error(String(error)));
+  };
+  const wheel = new DeadlineWheel({ clock: systemClock, tickMs: TICK_MS, onError: onFault });
+  wheel.start();
+  const pool = new BackendPool({
+    host: '127.0.0.1',
+    connectMs: 5_000,
+    responseMs: 5_000,
+    idleMs: 5_000,
+    wheel,
+    onFault,
+    ...options,
+  });
+  t.after(async () => {
+    pool.close();
+    // Whatever a test did, no socket may stay behind.
+    await waitFor(`all sockets closed (${pool.openCount} open)`, () => pool.openCount === 0);
+    wheel.stop();
+  });
+  return Object.assign(pool, { faults });
+}
+
+export function get(target = '/', more: Partial<UpstreamRequest> = {}): UpstreamRequest {
+  return { method: 'GET', target, headerLines: 'Host: test\r\n', bodyLength: NO_BODY, ...more };
+}
+
+/** RecordingSink takes everything at once; tests override what they want otherwise. */
+export class RecordingSink implements ResponseSink {
+  exchange: UpstreamExchange | null = null;
+  readonly calls: string[] = [];
+  readonly interims: number[] = [];
+  head: ResponseHead | null = null;
+  readonly chunks: Buffer[] = [];
+  trailers: string[] = [];
+  error: LbError | null = null;
+  ended = false;
+  drainCount = 0;
+
+  onConnected(): void {
+    this.calls.push('connected');
+  }
+
+  onInformation(status: number, _reason: string, _headers: string[]): void {
+    this.calls.push('information');
+    this.interims.push(status);
+  }
+
+  onHead(head: ResponseHead, completeBody: string | null): void {
+    this.calls.push('head');
+    this.head = head;
+    if (completeBody === null) return;
+    this.chunks.push(Buffer.from(completeBody, 'latin1'));
+    this.ended = true;
+  }
+
+  onBody(chunk: Buffer): boolean {
+    if (this.calls.at(-1) !== 'body') this.calls.push('body');
+    this.chunks.push(Buffer.from(chunk));
+    return true;
+  }
+
+  onEnd(rawTrailers: string[]): boolean {
+    this.calls.push('end');
+    this.trailers = rawTrailers;
+    this.ended = true;
+    return true;
+  }
+
+  onRequestDrain(): void {
+    this.drainCount++;
+  }
+
+  onError(error: LbError): void {
+    this.calls.push('error');
+    this.error = error;
+  }
+
+  get body(): Buffer {
+    return Buffer.concat(this.chunks);
+  }
+
+  get over(): boolean {
+    return this.ended || this.error !== null;
+  }
+
+  async finished(): Promise<this> {
+    await waitFor('the exchange to end', () => this.over, { everyMs: 1 });
+    return this;
+  }
+}
+
+/** send starts a request and gives the sink its handle. */
+export function send<Sink extends RecordingSink>(
+  pool: BackendPool,
+  request: UpstreamRequest,
+  sink: Sink,
+  options = { fresh: false },
+): Sink {
+  sink.exchange = pool.start(request, sink, options);
+  return sink;
+}
+
+/** ask sends a request and waits for its end. */
+export async function ask(pool: BackendPool, request: UpstreamRequest = get()): Promise<RecordingSink> {
+  return send(pool, request, new RecordingSink()).finished();
+}
