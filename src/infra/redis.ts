@@ -1,0 +1,94 @@
+/**
+ * The connection to Redis of one process. Commands are for the moment only: they go out while the connection is ready,
+ * are never queued for later and never sent twice; whoever calls has a deadline of its own.
+ */
+import { Redis } from 'ioredis';
+import { toError } from '../contract/errors.ts';
+import { withDeadline } from './lifecycle.ts';
+import type { Logger } from './logger.ts';
+import type { LuaScript } from './lua-scripts.ts';
+
+const CONNECT_TIMEOUT_MS = 1_000;
+/** A connection silent for so long with commands pending is dead: longer than any deadline, shorter than TCP's. */
+const SILENCE_TIMEOUT_MS = 1_500;
+const KEEP_ALIVE_DELAY_MS = 10_000;
+const FIRST_RETRY_MS = 50;
+const MAX_RETRY_MS = 1_000;
+const RETRY_JITTER_MS = 100;
+const MAX_RETRY_DOUBLINGS = 5;
+const DEFAULT_CLOSE_MS = 1_000;
+
+interface RedisConnectionOptions {
+  /** redis://[user][:password@]host[:port][/db] */
+  url: string;
+  /** Shown by CLIENT LIST, e.g. `sluice-w3`. */
+  connectionName: string;
+  /** Commands by name. Only here: one defined later breaks ioredis (redis/ioredis#1931). */
+  scripts: Record<string, LuaScript>;
+  logger: Pick<Logger, 'info' | 'warn'>;
+  random: () => number;
+}
+
+export class RedisConnection {
+  /** For stores, which use it while `ready`. */
+  readonly client: Redis;
+  readonly #logger: Pick<Logger, 'info' | 'warn'>;
+  /** One line per change, not one per attempt. */
+  #reported: 'up' | 'down' | null = null;
+  #closing = false;
+
+  /** Connects at once, and again for as long as it takes. */
+  constructor(options: RedisConnectionOptions) {
+    this.#logger = options.logger;
+    this.client = new Redis(options.url, {
+      scripts: options.scripts,
+      connectionName: options.connectionName,
+      enableOfflineQueue: false,
+      // With 0 a lost connection fails its commands at once instead of sending them again, perhaps twice.
+      maxRetriesPerRequest: 0,
+      autoResendUnfulfilledCommands: false,
+      // It has one pipeline in flight per node and makes the others wait; stores send explicit ones.
+      enableAutoPipelining: false,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      socketTimeout: SILENCE_TIMEOUT_MS,
+      keepAlive: KEEP_ALIVE_DELAY_MS,
+      retryStrategy: (attempt) => retryDelayMs(attempt, options.random),
+      // 1 reconnects after a failover; 2 would also send the command again.
+      reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 1 : false),
+    });
+    this.client.on('ready', () => this.#report('up', null));
+    this.client.on('error', (error) => this.#report('down', error));
+    this.client.on('close', () => this.#report('down', null));
+  }
+
+  /** Whether a command sent now would leave at once. */
+  get ready(): boolean {
+    return this.client.status === 'ready';
+  }
+
+  /** close lets pending commands finish for at most deadlineMs, then cuts. Never rejects. */
+  async close(deadlineMs = DEFAULT_CLOSE_MS): Promise<void> {
+    this.#closing = true;
+    if (this.ready) {
+      try {
+        await withDeadline(this.client.quit(), deadlineMs, 'QUIT to Redis');
+      } catch (thrown) {
+        this.#logger.info({ err: toError(thrown) }, 'the connection to Redis was cut');
+      }
+    }
+    this.client.disconnect();
+  }
+
+  #report(state: 'up' | 'down', error: Error | null): void {
+    if (this.#closing || this.#reported === state) return;
+    this.#reported = state;
+    if (state === 'up') this.#logger.info({}, 'connected to Redis');
+    else this.#logger.warn({ err: error }, 'no connection to Redis, trying again');
+  }
+}
+
+/** retryDelayMs is the pause before attempt 1, 2, …: at most MAX_RETRY_MS + RETRY_JITTER_MS. */
+export function retryDelayMs(attempt: number, random: () => number): number {
+  const delayMs = FIRST_RETRY_MS * 2 ** Math.min(attempt, MAX_RETRY_DOUBLINGS);
+  return Math.min(delayMs, MAX_RETRY_MS) + random() * RETRY_JITTER_MS;
+}

@@ -1,0 +1,83 @@
+/**
+ * A bounded map of buckets. A bucket that has had the time to fill up is as good as a missing one, so a hand that goes
+ * round the table forgets such entries a few at a time, and where it is still full the entry nearest to full makes room:
+ * what that gives away is the least there is to give.
+ */
+import { type BucketState, ttlMsOf } from './bucket-state.ts';
+
+interface Entry {
+  state: BucketState;
+  fullAtUs: number;
+}
+
+/** Entries looked at per insertion: two, so that the hand is faster than the growth. */
+const SWEEP_PER_INSERT = 2;
+/** Entries compared where one must go. */
+const EVICTION_SAMPLE = 16;
+
+export class BucketTable {
+  readonly #entries = new Map<string, Entry>();
+  readonly #max: number;
+  #hand: MapIterator<[string, Entry]>;
+
+  constructor(maxBuckets: number) {
+    this.#max = maxBuckets;
+    this.#hand = this.#entries.entries();
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** get returns what was last kept, or null where it is missing or must be full by now. */
+  get(key: string, nowUs: number): BucketState | null {
+    const entry = this.#entries.get(key);
+    if (entry === undefined) return null;
+    if (entry.fullAtUs > nowUs) return entry.state;
+    this.#entries.delete(key);
+    return null;
+  }
+
+  set(key: string, state: BucketState, nowUs: number): void {
+    // From the present, not from atUs: the clock may have been set back a little.
+    const fullAtUs = nowUs + ttlMsOf(state) * 1000;
+    const known = this.#entries.get(key);
+    if (known !== undefined) {
+      known.state = state;
+      known.fullAtUs = fullAtUs;
+      return;
+    }
+    this.#sweep(nowUs);
+    if (this.#entries.size >= this.#max) this.#evict();
+    this.#entries.set(key, { state, fullAtUs });
+  }
+
+  clear(): void {
+    this.#entries.clear();
+  }
+
+  #sweep(nowUs: number): void {
+    for (let i = 0; i < SWEEP_PER_INSERT; i++) {
+      const found = this.#step();
+      if (found !== null && found[1].fullAtUs <= nowUs) this.#entries.delete(found[0]);
+    }
+  }
+
+  #evict(): void {
+    let victim: [string, Entry] | null = null;
+    for (let i = 0; i < EVICTION_SAMPLE; i++) {
+      const found = this.#step();
+      if (found !== null && (victim === null || found[1].fullAtUs < victim[1].fullAtUs)) victim = found;
+    }
+    if (victim !== null) this.#entries.delete(victim[0]);
+  }
+
+  #step(): [string, Entry] | null {
+    let next = this.#hand.next();
+    if (next.done === true) {
+      this.#hand = this.#entries.entries();
+      next = this.#hand.next();
+    }
+    return next.done === true ? null : next.value;
+  }
+}

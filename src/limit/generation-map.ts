@@ -1,0 +1,36 @@
+/**
+ * A bounded cache in two generations: what was used since the last turn is kept, the rest is dropped at the next one.
+ * Close to least-recently-used at the cost of one Map look-up, and nothing is moved on a hit in the young generation.
+ */
+export class GenerationMap<V> {
+  readonly #perGeneration: number;
+  #young = new Map<string, V>();
+  #old = new Map<string, V>();
+
+  /** @param max entries kept at most, ≥ 2. */
+  constructor(max: number) {
+    this.#perGeneration = Math.max(1, Math.floor(max / 2));
+  }
+
+  get size(): number {
+    return this.#young.size + this.#old.size;
+  }
+
+  get(key: string): V | undefined {
+    const found = this.#young.get(key);
+    if (found !== undefined) return found;
+    const old = this.#old.get(key);
+    if (old === undefined) return undefined;
+    this.#old.delete(key);
+    this.set(key, old);
+    return old;
+  }
+
+  set(key: string, value: V): void {
+    if (this.#young.size >= this.#perGeneration && !this.#young.has(key)) {
+      this.#old = this.#young;
+      this.#young = new Map();
+    }
+    this.#young.set(key, value);
+  }
+}

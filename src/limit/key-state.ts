@@ -1,0 +1,103 @@
+/**
+ * What a worker knows of one bucket: the limits it asks for and those in force, the last level it heard, who waits for
+ * the next reply, and until when no token can exist (the deny cache).
+ */
+import type { TakeReply } from '../contract/buckets.ts';
+import { MICRO } from './bucket-store.ts';
+import type { Pending } from './deadline-queue.ts';
+import type { Decision, Level } from './decision.ts';
+import { type EffectiveLimits, sameRules } from './effective-limits.ts';
+import type { KnownLevel } from './local-buckets.ts';
+import type { PolicyBuckets } from './policy-buckets.ts';
+
+/** A request that waits for the store. */
+export interface Waiter extends Pending {
+  readonly state: KeyState;
+  readonly policy: PolicyBuckets;
+  readonly cost: number;
+  readonly enqueuedMs: number;
+  readonly resolve: (decision: Decision) => void;
+}
+
+/** The deny cache holds no longer, so that raised limits and a reset bucket are noticed. */
+const MAX_DENY_MS = 1_000;
+/** A dry bucket is asked at most once per this, or per quarter of its time to fill, whichever is shorter. */
+const PACE_MS = 5;
+const PACE_PART = 4;
+/** Spread, so that the workers that were refused together do not ask together. */
+const PACE_JITTER = 0.2;
+
+export class KeyState {
+  readonly key: string;
+  /** The limits that this worker asks for. */
+  rules: EffectiveLimits;
+  /** The newest limits known to be in force; the store's own where they are newer. */
+  force: EffectiveLimits;
+  /** One take in flight at a time; all who come meanwhile share the next one. */
+  busy = false;
+  /** Whether the limiter's next flush looks at it. */
+  listed = false;
+  queue: Waiter[] = [];
+  #levelMicro = 0;
+  /** When the take was sent whose reply told the level: the earliest moment it can be true for. -Infinity: never heard. */
+  #levelAtMs = Number.NEGATIVE_INFINITY;
+  #paceUntilMs = Number.NEGATIVE_INFINITY;
+  /** false: the level still serves the local share, but refuses nobody. */
+  #denying = false;
+
+  constructor(key: string, rules: EffectiveLimits) {
+    this.key = key;
+    this.rules = rules;
+    this.force = rules;
+  }
+
+  /** changeRules takes limits from the configuration or the directory; the deny cache forgets. */
+  changeRules(rules: EffectiveLimits): void {
+    if (sameRules(rules, this.rules)) return;
+    this.rules = rules;
+    this.#denying = false;
+    if (rules.versionUs < this.force.versionUs) return;
+    this.force = rules;
+    this.#levelMicro = Math.min(this.#levelMicro, rules.capacity * MICRO);
+  }
+
+  /**
+   * learn takes a reply in.
+   *
+   * @param short whether somebody was refused
+   */
+  learn(reply: TakeReply, sentAtMs: number, short: boolean, random: () => number): void {
+    const { capacity, rateMicro, versionUs } = reply;
+    this.force = sameRules(reply, this.rules)
+      ? this.rules
+      : { capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO };
+    this.#levelMicro = reply.levelMicro;
+    this.#levelAtMs = sentAtMs;
+    this.#denying = true;
+    if (!short || reply.levelMicro >= MICRO) return;
+    const partMs = ((capacity * MICRO) / rateMicro / PACE_PART) * 1000;
+    this.#paceUntilMs = sentAtMs + Math.min(PACE_MS, partMs) * (1 + random() * PACE_JITTER);
+  }
+
+  /** denyForMs is for how long `cost` tokens cannot be had, by what is known; ≤ 0: ask. */
+  denyForMs(cost: number, nowMs: number): number {
+    if (!this.#denying) return 0;
+    const missing = cost * MICRO - this.#levelMicro;
+    const emptyForMs = Math.min(MAX_DENY_MS, (missing / this.force.rateMicro) * 1000);
+    return Math.max(this.#levelAtMs + emptyForMs, this.#paceUntilMs) - nowMs;
+  }
+
+  /** levelAt is the most that the bucket can hold by now; full where nothing was heard of it. */
+  levelAt(nowMs: number): Level {
+    const full = this.force.capacity * MICRO;
+    const flowed = ((nowMs - this.#levelAtMs) * this.force.rateMicro) / 1000;
+    return { micro: Math.min(full, this.#levelMicro + flowed), rules: this.force };
+  }
+
+  /** known is what a local share starts from; null: nothing was heard of the bucket. */
+  known(nowMs: number): KnownLevel | null {
+    if (this.#levelAtMs === Number.NEGATIVE_INFINITY) return null;
+    const ratio = this.levelAt(nowMs).micro / (this.force.capacity * MICRO);
+    return { ratio, atUs: this.#levelAtMs * 1000 };
+  }
+}

@@ -1,0 +1,63 @@
+/** Random sequences of takes, for the properties that hold a bucket to the model. */
+import fc from 'fast-check';
+
+export interface Operation {
+  /** µs from the operation before; negative: the clock steps back. */
+  stepUs: number;
+  capacity: number;
+  rateMicro: number;
+  /** Added to the highest version so far; 0 and below: an equal or older one. */
+  versionStep: number;
+  need: number;
+  partial: boolean;
+  ahead: number;
+  /** Give back a lease, if there is one: which, and how much more than it was. */
+  giveBack: { index: number; excess: number } | null;
+}
+
+const capacities = fc.oneof(
+  { weight: 5, arbitrary: fc.constantFrom(1, 2, 3, 5, 10, 100, 1_000, 9_000) },
+  { weight: 1, arbitrary: fc.integer({ min: 1, max: 1_000_000_000 }) },
+);
+const rates = fc.oneof(
+  { weight: 5, arbitrary: fc.constantFrom(1, 277, 16_667, 1_666_666, 5_000_000, 100_000_000, 1_000_000_000) },
+  { weight: 1, arbitrary: fc.integer({ min: 1, max: 1_000_000_000_000_000 }) },
+);
+const steps = fc.oneof(
+  { weight: 10, arbitrary: fc.integer({ min: 0, max: 3_000 }) },
+  { weight: 6, arbitrary: fc.integer({ min: 0, max: 300_000 }) },
+  { weight: 2, arbitrary: fc.integer({ min: 0, max: 20_000_000 }) },
+  { weight: 1, arbitrary: fc.integer({ min: 0, max: 3_000_000_000_000 }) },
+  { weight: 1, arbitrary: fc.integer({ min: -1_000_000, max: 0 }) },
+  { weight: 1, arbitrary: fc.integer({ min: -5_000_000, max: -1_000_001 }) },
+);
+const limits = fc.record({ capacity: capacities, rateMicro: rates });
+
+/** A bucket keeps its limits most of the time, or random walks would say little about any of them. */
+export const operations = fc
+  .tuple(
+    limits,
+    fc.array(
+      fc.record({
+        stepUs: steps,
+        change: fc.option(fc.record({ limits, versionStep: fc.constantFrom(-1, 0, 0, 1, 1, 1, 5) }), {
+          freq: 12,
+        }),
+        need: fc.oneof(fc.constant(1), fc.integer({ min: 0, max: 60 })),
+        partial: fc.boolean(),
+        ahead: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 300 })),
+        giveBack: fc.option(fc.record({ index: fc.nat(), excess: fc.constantFrom(0, 0, 0, 0, 1, -1) }), {
+          freq: 3,
+        }),
+      }),
+      { minLength: 40, maxLength: 60, size: 'max' },
+    ),
+  )
+  .map(([first, list]) => {
+    let current = first;
+    return list.map(({ change, ...rest }): Operation => {
+      const asked = change === null ? current : change.limits;
+      if (change !== null && change.versionStep >= 0) current = change.limits;
+      return { ...rest, ...asked, versionStep: change?.versionStep ?? 0 };
+    });
+  });

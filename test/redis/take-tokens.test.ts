@@ -1,0 +1,194 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import fc from 'fast-check';
+import type { TakeReply, TakeRequest } from '../../src/contract/buckets.ts';
+import { loadLuaScript } from '../../src/infra/lua-scripts.ts';
+import { operations } from '../limit/bucket-operations.ts';
+import { assertSameReply, expectedTakes } from '../limit/model-run.ts';
+import { type RedisServer, startRedis } from '../support/redis.ts';
+import { waitFor } from '../support/wait.ts';
+import { ScriptLab, withTestClock } from './script-lab.ts';
+
+const RUNS = 260;
+const START_US = 1_790_000_000_000_000;
+const SEC_US = 1_000_000;
+const MAX_TTL_MS = 90 * 24 * 3600 * 1000;
+
+describe('take-tokens-1.lua', () => {
+  let server: RedisServer;
+  let lab: ScriptLab;
+  let keys = 0;
+  const freshKey = (): string => `bucket-${++keys}`;
+
+  before(async () => {
+    server = await startRedis();
+    lab = new ScriptLab(server.url);
+  });
+  after(async () => {
+    lab.close();
+    await server.stop();
+  });
+
+  /** A bucket of the test's own with a clock that starts at 0 µs. */
+  const makeBucket = () => {
+    const key = freshKey();
+    return async (atUs: number, fields: Partial<TakeRequest> = {}): Promise<TakeReply> => {
+      const limits = { capacity: 10, rateMicro: 1_000_000, versionUs: 1 };
+      const lease = { ahead: 0, ret: 0, retEpoch: 0 };
+      const request: TakeRequest = { key, ...limits, need: 1, partial: true, ...lease, ...fields };
+      const [reply] = await lab.takeAll([{ request, nowUs: START_US + atUs }]);
+      assert.ok(reply);
+      return reply;
+    };
+  };
+
+  it('does what the BigInt model does in 10,000 random takes', { timeout: 120_000 }, async (t) => {
+    const seed = Date.now() & 0x7fffffff;
+    t.diagnostic(`seed ${seed}`);
+    let count = 0;
+    const property = fc.asyncProperty(operations, async (list) => {
+      const expected = expectedTakes(list, freshKey());
+      const replies = await lab.takeAll(expected);
+      for (const [index, take] of expected.entries()) {
+        const reply = replies[index];
+        assert.ok(reply);
+        assertSameReply(reply, take);
+      }
+      count += expected.length;
+    });
+    await fc.assert(property, { seed, numRuns: RUNS });
+    assert.ok(count >= 10_000, `only ${count} takes`);
+  });
+
+  it('has no argument for the time: without the test’s edit it reads the server’s clock', async () => {
+    const { lua, numberOfKeys } = loadLuaScript('take-tokens-1.lua');
+    assert.equal(numberOfKeys, 1);
+    assert.notEqual(withTestClock(lua), lua);
+    assert.doesNotMatch(lua, /ARGV\[1\d\]/);
+    const key = freshKey();
+    const values = [10, 1, 1, 10, 1, 0, 50_000, 0, 0];
+    await lab.redis.eval(lua, 1, key, ...values, START_US);
+    const reply = await lab.redis.eval(lua, 1, key, ...values, START_US + 1_000_000_000_000);
+    assert.ok(Array.isArray(reply));
+    assert.equal(reply[0], 0, 'a tenth argument must not move the clock');
+  });
+
+  it('keeps a key at least until its bucket is full, so that expiry is no refill', async (t) => {
+    const seed = Date.now() & 0x7fffffff;
+    t.diagnostic(`seed ${seed}`);
+    const property = fc.asyncProperty(operations, async (list) => {
+      const [take] = expectedTakes(list.slice(0, 1), freshKey());
+      assert.ok(take);
+      await lab.takeAll([take]);
+      const ttlMs = await lab.redis.pttl(take.request.key);
+      const { capacity, rateMicro, levelMicro } = take.reply;
+      const missing = capacity * SEC_US - levelMicro;
+      if (missing === 0) return assert.ok(ttlMs === -2 || ttlMs > 0);
+      const fullMs = (missing / rateMicro) * 1000;
+      assert.ok(
+        ttlMs >= Math.min(fullMs, MAX_TTL_MS - 1000),
+        `${ttlMs} ms for ${JSON.stringify(take.request)}`,
+      );
+    });
+    await fc.assert(property, { seed, numRuns: 100 });
+  });
+
+  it('forgets a bucket once it is full, and not before, by the server’s own clock', async () => {
+    const { lua } = loadLuaScript('take-tokens-1.lua');
+    const key = freshKey();
+    const drain = async (): Promise<number> => {
+      const reply = await lab.redis.eval(lua, 1, key, 20, 20_000_000, 1, 20, 1, 0, 50_000, 0, 0);
+      return Array.isArray(reply) ? Number(reply[0]) : -1;
+    };
+    const startMs = performance.now();
+    let admitted = await drain();
+    assert.equal(admitted, 20);
+    await waitFor('the bucket to have been away for good', async () => {
+      admitted += await drain();
+      const idealTokens = 20 + (20 * (performance.now() - startMs)) / 1000;
+      assert.ok(admitted <= idealTokens + 1, `${admitted} of ${idealTokens}`);
+      return admitted >= 60;
+    });
+    await waitFor('the full bucket’s key to expire', async () => (await lab.redis.exists(key)) === 0);
+  });
+
+  it('grants what is there when partial, all or nothing otherwise', async () => {
+    const take = makeBucket();
+    assert.equal((await take(0, { need: 8, partial: false })).granted, 8);
+    const refused = await take(0, { need: 3, partial: false });
+    assert.deepEqual([refused.granted, refused.retryUs], [0, SEC_US]);
+    const partial = await take(0, { need: 3, partial: true });
+    assert.deepEqual([partial.granted, partial.retryUs, partial.levelMicro], [2, SEC_US, 0]);
+    assert.equal(
+      (await take(0, { need: 11, partial: false })).retryUs,
+      -1,
+      'more than the bucket ever holds',
+    );
+  });
+
+  it('adopts the newest limits, cuts the level to a smaller capacity and gives nothing for a larger one', async () => {
+    const take = makeBucket();
+    await take(0, { need: 2 });
+    const shrunk = await take(0, { capacity: 5, versionUs: 2 });
+    assert.deepEqual([shrunk.levelMicro, shrunk.capacity], [4_000_000, 5]);
+    const grown = await take(0, { capacity: 100, rateMicro: 2_000_000, versionUs: 3 });
+    assert.deepEqual([grown.levelMicro, grown.capacity, grown.rateMicro], [3_000_000, 100, 2_000_000]);
+    const stale = await take(SEC_US, { capacity: 5, versionUs: 2 });
+    assert.deepEqual([stale.levelMicro, stale.capacity, stale.versionUs], [4_000_000, 100, 3]);
+  });
+
+  it('accrues with the old limits up to the change of limits', async () => {
+    const take = makeBucket();
+    await take(0, { need: 10 });
+    const reply = await take(5 * SEC_US, { rateMicro: 1, versionUs: 2 });
+    assert.deepEqual([reply.granted, reply.levelMicro], [1, 4_000_000]);
+  });
+
+  it('decides two limits of one version the same way whoever comes first', async () => {
+    for (const order of [
+      [0, 1, 2],
+      [2, 1, 0],
+      [1, 2, 0],
+    ]) {
+      const take = makeBucket();
+      const limits = [
+        { capacity: 10, rateMicro: 1_000_000 },
+        { capacity: 5, rateMicro: 9_000_000 },
+        { capacity: 5, rateMicro: 2_000_000 },
+      ];
+      let last: TakeReply | null = null;
+      for (const index of order) last = await take(0, { ...limits[index] });
+      assert.deepEqual([last?.capacity, last?.rateMicro], [5, 2_000_000], String(order));
+    }
+  });
+
+  it('rides out a clock that steps back and does not credit the way forward twice', async () => {
+    const take = makeBucket();
+    await take(0, { need: 10 });
+    assert.equal((await take(3 * SEC_US, { need: 10 })).granted, 3);
+    assert.equal((await take(2.5 * SEC_US, { need: 10 })).granted, 0, 'half a second back: waits');
+    assert.equal((await take(3.5 * SEC_US, { need: 10 })).granted, 0);
+    assert.equal((await take(-3600 * SEC_US, { need: 10 })).granted, 0, 'an hour back: believed');
+    assert.equal((await take(-3598 * SEC_US, { need: 10 })).granted, 2);
+  });
+
+  it('writes nothing for a refused take', async () => {
+    const take = makeBucket();
+    await take(0, { need: 10 });
+    await lab.redis.config('RESETSTAT');
+    for (let i = 1; i <= 20; i++) assert.equal((await take(i * 1000)).granted, 0);
+    assert.doesNotMatch(await lab.redis.info('commandstats'), /cmdstat_set:/);
+    // 3 µs of each poll would round to 0 tokens; the time must not have moved.
+    assert.equal((await take(SEC_US)).granted, 1);
+  });
+
+  it('takes a value of another length for a missing bucket', async () => {
+    const key = freshKey();
+    await lab.redis.set(key, 'not a bucket');
+    const values = [10, 1, 1, 10, 1, 0, 50_000, 0, 0];
+    const reply = await lab.redis.eval(loadLuaScript('take-tokens-1.lua').lua, 1, key, ...values);
+    assert.ok(Array.isArray(reply));
+    assert.equal(reply[0], 10);
+    assert.equal(await lab.redis.strlen(key), 64);
+  });
+});
