@@ -42,6 +42,7 @@ export const ERRORS = {
   upstream_timeout: row('upstream', 504),
   store_denied: row('store', 503),
   store_unavailable: row('store', 503, true),
+  store_timeout: row('store', 503, true),
   database_unavailable: row('store', 503, true),
   client_exists: row('downstream', 409),
   client_not_found: row('downstream', 404),
