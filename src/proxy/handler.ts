@@ -33,8 +33,8 @@ export interface UnparsedRequest {
   reason: Reason;
   status: number;
   method: string | null;
-  /** Since when it was being received, as far as known; else null. */
-  totalMs: number | null;
+  /** Since the connection was opened or became idle. */
+  totalMs: number;
 }
 
 /** Handler is made once per worker by its main and given to the inbound server. */
@@ -83,7 +83,7 @@ export class Handler {
     const bytesOut = answer.length - answer.indexOf('\r\n\r\n') - '\r\n\r\n'.length;
     traffic.begin();
     traffic.end(0, bytesOut);
-    plan.unmatchedStats.count(method ?? '', status, totalMs ?? 0);
+    plan.unmatchedStats.count(method ?? '', status, totalMs);
     const { enabled, sample } = plan.accessLog;
     if (enabled && (sample >= 1 || random() < sample)) {
       accessLog.write(
@@ -96,7 +96,7 @@ export class Handler {
           status,
           reason,
           bytesOut,
-          totalMs: totalMs ?? 0,
+          totalMs,
         }),
       );
     }

@@ -20,7 +20,7 @@ import {
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import { ClientIdentifier, TrustedProxies } from '../limit/client-identity.ts';
-import { BackendPool } from '../upstream/backend-pool.ts';
+import { BackendPool } from '../upstream/connection-pool.ts';
 import { BackendStats, RouteStats } from './request-stats.ts';
 import { Router } from './router.ts';
 

@@ -8,7 +8,7 @@
 import type { Backend } from '../balance/backend.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
-import { ERRORS, type ErrorCode, type LbError, toError } from '../contract/errors.ts';
+import { ERRORS, type LbError, toError } from '../contract/errors.ts';
 import { REASONS, type Reason } from '../contract/problems.ts';
 import type { PolicySettings } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
@@ -230,7 +230,9 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     if (attempt === null || this.#over) return;
     if (error.code === 'connect_failed') this.#noteConnectFailure(attempt.target, error);
     if (!this.#downstream.started && this.#retry(attempt.target, error)) return;
-    this.#fail(reasonOf(error.code), error.status);
+    const reason = REASONS.find((known) => known === error.code);
+    if (reason === undefined) this.#fail('upstream_invalid', ERRORS.upstream_invalid.status);
+    else this.#fail(reason, error.status);
   }
 
   #noteConnectFailure({ poolName, backend }: PlannedBackend, error: LbError): void {
@@ -388,10 +390,6 @@ const REASON_OF_STATUS: Readonly<Record<number, Reason>> = {
   413: 'body_too_large',
   431: 'headers_too_large',
 };
-
-function reasonOf(code: ErrorCode): Reason {
-  return REASONS.find((reason) => reason === code) ?? 'upstream_invalid';
-}
 
 /** As it came, without query; an authority in it may hold a password and stays out. */
 function loggedPath(target: string): string | null {

@@ -1,0 +1,230 @@
+/**
+ * One connection of a client, as long as it lives.
+ *
+ * Requests that a client pipelines are served one after the other, so each finds the connection free for its answer and
+ * a client cannot occupy many backends by one packet. States:
+ *
+ * idle       no request; the keep-alive deadline runs (or the parser's own for the head).
+ * busy       `current` is being served, others wait in `queue`.
+ * failed     the parser gave up: what was sound before is still answered, then comes the refusal, then lingering.
+ * lingering  our FIN is out; what the client still sends is read into nothing for a while, because closing on unread
+ *            bytes makes the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
+ */
+import { isIP, Socket } from 'node:net';
+import { canonicalAddress } from '../contract/addresses.ts';
+import type { Clock } from '../contract/clock.ts';
+import type { DownstreamPeer } from '../contract/downstream.ts';
+import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
+
+/** What a peer on a Unix socket is called. */
+const UNIX_PEER = 'unix:';
+/** Requests that may wait on one connection before it is no longer read. */
+const QUEUE_MAX = 64;
+const LINGER_MS = 2_000;
+
+/** Failure is why a request never became one. */
+export interface Failure {
+  status: number;
+  /** Method, where it is known; else null. */
+  method: string | null;
+}
+
+/** What a connection needs of its server; implemented by InboundServer. */
+export interface ConnectionOwner {
+  readonly wheel: DeadlineWheel;
+  readonly clock: Clock;
+  readonly keepAliveMs: number;
+  readonly draining: boolean;
+  serve(downstream: NodeDownstream): void;
+  /** The whole answer to something that is no request. */
+  refusalOf(connection: InboundConnection, failure: Failure): string;
+  onConnectionClosed(connection: InboundConnection): void;
+}
+
+export class InboundConnection implements DownstreamOwner {
+  readonly socket: Socket;
+  readonly peer: DownstreamPeer;
+  /** When it was opened or last became idle, monotonic. */
+  sinceMs: number;
+  /** Counted against the cap per address. */
+  counted = false;
+  readonly onFlushed = (error?: Error | null): void => {
+    if (!error) this.#current?.flushed();
+  };
+
+  readonly #owner: ConnectionOwner;
+  readonly #deadline: Deadline;
+  readonly #queue: NodeDownstream[] = [];
+  #current: NodeDownstream | null = null;
+  #failure: Failure | null = null;
+  #failed = false;
+  #lingering = false;
+  /** Requests came in behind the last one that is served. */
+  #ignoring = false;
+  #pausedForQueue = false;
+  /** Bytes read when it last became idle: more of them mean that a request is coming in. */
+  #idleAtBytes = 0;
+
+  constructor(socket: Socket, owner: ConnectionOwner) {
+    this.socket = socket;
+    this.#owner = owner;
+    this.sinceMs = owner.clock.monotonicMs();
+    this.peer = { address: peerAddressOf(socket), trusted: false, trustedBy: null };
+    this.#deadline = new Deadline(() => this.#onDue());
+    socket.on('end', () => this.#onEnd());
+    socket.on('close', () => this.#onClose());
+    // node calls this where it wants an answer to be the last thing on the connection.
+    socket.destroySoon = () => this.#closeAfterAnswer();
+  }
+
+  /** Whether it waits for a request; one whose head is half there counts as idle. */
+  get idle(): boolean {
+    return this.#current === null && !this.#failed && !this.#lingering;
+  }
+
+  /** Whether bytes of a next request have come in while idle. */
+  get receiving(): boolean {
+    return this.readSinceIdle > 0;
+  }
+
+  /** Bytes read since it last became idle. */
+  get readSinceIdle(): number {
+    return this.socket.bytesRead - this.#idleAtBytes;
+  }
+
+  /** DownstreamOwner: the answer under way will be the last one. */
+  get ending(): boolean {
+    return this.#owner.draining && this.#queue.length === 0 && this.#failure === null;
+  }
+
+  /** take accepts a request that the parser made. */
+  take(downstream: NodeDownstream): void {
+    if (this.#lingering || this.#failed || this.socket.destroyed) return;
+    if (this.#current === null) {
+      this.#serve(downstream);
+      return;
+    }
+    // A busy connection whose answer will close it takes no more (RFC 9112 §9.6).
+    if (this.#current.closing) {
+      this.#ignoring = true;
+      return;
+    }
+    this.#queue.push(downstream);
+    if (this.#queue.length > QUEUE_MAX && !this.#pausedForQueue) {
+      this.#pausedForQueue = true;
+      // After the parser is through with its chunk: it resumes the socket at the end of every message.
+      process.nextTick(pauseSocket, this.socket);
+    }
+  }
+
+  /** fail is called when the parser, or a deadline, gave the bytes up; only the first time counts. */
+  fail(failure: Failure): void {
+    if (this.#failed || this.#lingering || this.socket.destroyed) return;
+    this.#failed = true;
+    const last = this.#queue.at(-1);
+    if (last !== undefined && !last.received) this.#queue.pop();
+    else if (last === undefined && this.#current !== null && !this.#current.received) {
+      // The bad bytes are the body of the request that is being served: it is the one to be refused.
+      this.#current.bodyInvalid(failure.status);
+      return;
+    }
+    if (this.#current === null) this.#refuse(failure);
+    else this.#failure = failure;
+  }
+
+  onSent(downstream: NodeDownstream): void {
+    if (this.#current !== downstream) return;
+    this.#current = null;
+    // node closes the connection right after this.
+    if (downstream.closing) return;
+    const next = this.#queue.shift();
+    if (next !== undefined) {
+      this.#resumeQueue();
+      this.#serve(next);
+    } else if (this.#failure !== null) this.#refuse(this.#failure);
+    else this.#becomeIdle();
+  }
+
+  cut({ visibly }: { visibly: boolean }): void {
+    const { socket } = this;
+    if (visibly && isIP(socket.remoteAddress ?? '') !== 0) socket.resetAndDestroy();
+    else socket.destroy();
+  }
+
+  #becomeIdle(): void {
+    if (this.#owner.draining) {
+      Socket.prototype.destroySoon.call(this.socket);
+      return;
+    }
+    this.sinceMs = this.#owner.clock.monotonicMs();
+    this.#idleAtBytes = this.socket.bytesRead;
+    this.#owner.wheel.arm(this.#deadline, this.#owner.keepAliveMs);
+  }
+
+  #serve(downstream: NodeDownstream): void {
+    this.#current = downstream;
+    this.#owner.wheel.disarm(this.#deadline);
+    this.#owner.serve(downstream);
+  }
+
+  #resumeQueue(): void {
+    if (!this.#pausedForQueue || this.#queue.length > QUEUE_MAX / 2) return;
+    this.#pausedForQueue = false;
+    this.socket.resume();
+  }
+
+  #refuse(failure: Failure): void {
+    const answer = this.#owner.refusalOf(this, failure);
+    if (this.socket.writable) this.socket.write(answer, 'latin1');
+    this.#linger();
+  }
+
+  /** The answer is on its way, and the client was told that it is the last one. */
+  #closeAfterAnswer(): void {
+    const received = this.#current?.received ?? true;
+    if (!received || this.#failed || this.#ignoring || this.#queue.length > 0) this.#linger();
+    else Socket.prototype.destroySoon.call(this.socket);
+  }
+
+  #linger(): void {
+    this.#lingering = true;
+    this.#queue.length = 0;
+    this.socket.end();
+    this.socket.resume();
+    this.#owner.wheel.arm(this.#deadline, LINGER_MS);
+  }
+
+  #onDue(): void {
+    if (this.#lingering) {
+      this.socket.destroy();
+      return;
+    }
+    if (this.#current !== null) return;
+    // A head that has begun is under the parser's deadline, and gets its 408.
+    if (this.receiving) this.#becomeIdle();
+    else this.socket.destroy();
+  }
+
+  /** A FIN while an answer is awaited is a client abort (contract §8). */
+  #onEnd(): void {
+    if (this.#current !== null && !this.#current.ended) this.socket.destroy();
+  }
+
+  #onClose(): void {
+    this.#owner.wheel.disarm(this.#deadline);
+    this.#queue.length = 0;
+    const current = this.#current;
+    this.#current = null;
+    current?.gone();
+    this.#owner.onConnectionClosed(this);
+  }
+}
+
+function pauseSocket(socket: Socket): void {
+  socket.pause();
+}
+
+function peerAddressOf({ remoteAddress }: Socket): string {
+  return remoteAddress === undefined ? UNIX_PEER : (canonicalAddress(remoteAddress) ?? UNIX_PEER);
+}

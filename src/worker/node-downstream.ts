@@ -1,0 +1,249 @@
+/**
+ * Downstream on node:http: one object per request. The framing of the answer is decided here, because node writes what
+ * it is told: it would send a body to HTTP/1.0 in chunks, or keep a connection open behind an unread body.
+ */
+import { type IncomingMessage, ServerResponse } from 'node:http';
+import type {
+  Downstream,
+  DownstreamListener,
+  DownstreamPeer,
+  ResponseStart,
+} from '../contract/downstream.ts';
+import { LbError } from '../contract/errors.ts';
+
+/** What a request must know of its connection; implemented by InboundConnection. */
+export interface DownstreamOwner {
+  readonly peer: DownstreamPeer;
+  /** No further request will be served on it. */
+  readonly ending: boolean;
+  /** Called when everything written before has left; see NodeDownstream.flushed. */
+  readonly onFlushed: (error?: Error | null) => void;
+  /** The last byte of the answer has left. */
+  onSent(downstream: NodeDownstream): void;
+  /** Cuts the connection; `visibly` where a plain end could be taken for the end of the answer. */
+  cut(options: { visibly: boolean }): void;
+}
+
+/** InboundResponse finds its way back without a closure per request. */
+export class InboundResponse extends ServerResponse<IncomingMessage> {
+  downstream: NodeDownstream | null = null;
+}
+
+function onResponseFinish(this: InboundResponse): void {
+  this.downstream?.sent();
+}
+
+export class NodeDownstream implements Downstream {
+  readonly method: string;
+  readonly target: string;
+  readonly httpVersion: number;
+  readonly rawHeaders: readonly string[];
+  readonly peer: DownstreamPeer;
+  started = false;
+  /** All of the answer was handed over. */
+  ended = false;
+  /** The connection ends after this answer; known once started. */
+  closing = false;
+
+  readonly #request: IncomingMessage;
+  readonly #response: InboundResponse;
+  readonly #owner: DownstreamOwner;
+  readonly #hasBodyFields: boolean;
+  #listener: DownstreamListener | null = null;
+  /** The body is read by the listener. */
+  #reading = false;
+  #stopped = false;
+  #waiting = false;
+  #continued = false;
+  #expectsContinue = false;
+  /** The head has left, or left with a first piece of body. */
+  #flushed = false;
+  /** The end of the answer is the end of the connection: HTTP/1.0 without a known length. */
+  #closeDelimited = false;
+  #over = false;
+
+  constructor(request: IncomingMessage, response: InboundResponse, owner: DownstreamOwner) {
+    this.#request = request;
+    this.#response = response;
+    this.#owner = owner;
+    this.method = request.method ?? '';
+    this.target = request.url ?? '';
+    this.httpVersion = request.httpVersionMajor * 10 + request.httpVersionMinor;
+    this.rawHeaders = request.rawHeaders;
+    this.peer = owner.peer;
+    // node has built this object for its own look at the very same fields.
+    const { headers } = request;
+    this.#hasBodyFields = 'content-length' in headers || 'transfer-encoding' in headers;
+    this.#expectsContinue = this.httpVersion === 11 && headers.expect !== undefined;
+    response.downstream = this;
+    response.on('finish', onResponseFinish);
+  }
+
+  /** Whether nothing of the request is still to come. */
+  get received(): boolean {
+    return !this.#hasBodyFields || this.#request.complete;
+  }
+
+  listen(listener: DownstreamListener): void {
+    this.#listener = listener;
+  }
+
+  readBody(): void {
+    if (this.#reading || this.#over) return;
+    this.#reading = true;
+    const request = this.#request;
+    request.on('data', (chunk: Buffer) => {
+      if (!this.#stopped) this.#listener?.onBody(chunk);
+    });
+    request.on('end', () => {
+      if (!this.#stopped) this.#listener?.onBodyEnd(request.rawTrailers);
+    });
+  }
+
+  pauseBody(): void {
+    if (!this.#stopped) this.#request.pause();
+  }
+
+  resumeBody(): void {
+    if (!this.#stopped) this.#request.resume();
+  }
+
+  stopBody(): void {
+    this.#stopped = true;
+    // What still comes runs into nothing: a client that sends on before it looks for an answer must not get stuck.
+    if (this.#reading) this.#request.resume();
+  }
+
+  continueBody(): void {
+    if (!this.#expectsContinue || this.#continued || this.started) return;
+    this.#continued = true;
+    this.#response.writeContinue();
+  }
+
+  inform(status: number, headers: string[]): void {
+    if (this.httpVersion !== 11 || this.started || this.#over) return;
+    try {
+      this.#response.writeInformation(status, headers);
+    } catch (thrown) {
+      throw new LbError('upstream_invalid', `interim answer ${status} cannot be sent on`, { cause: thrown });
+    }
+  }
+
+  start(head: ResponseStart): void {
+    this.#writeHead(head);
+    // Heads of streams must not wait for a first byte of body; those that have one leave with it.
+    if (head.hasBody) process.nextTick(flushHead, this);
+  }
+
+  complete(head: ResponseStart, body: string): void {
+    this.#writeHead(head);
+    this.ended = true;
+    // One string: node then sends head and body in one write.
+    this.#response.end(body, 'latin1');
+  }
+
+  write(chunk: Buffer): boolean {
+    const response = this.#response;
+    this.#flushed = true;
+    response.write(chunk);
+    response.uncork();
+    const { socket } = response;
+    // Without a socket the client is gone; its onGone is on the way.
+    if (socket === null || socket.writableLength === 0) return true;
+    this.#waiting = true;
+    socket.write('', this.#owner.onFlushed);
+    return false;
+  }
+
+  end(rawTrailers: string[]): boolean {
+    const response = this.#response;
+    if (rawTrailers.length > 0 && response.chunkedEncoding) response.addTrailers(pairs(rawTrailers));
+    const { socket } = response;
+    this.ended = true;
+    response.end();
+    return socket === null || socket.writableLength === 0;
+  }
+
+  abort(): void {
+    this.#owner.cut({ visibly: this.#closeDelimited });
+  }
+
+  /** flushHead sends a head that no body followed at once. node's flushHeaders would encode it as UTF-8. */
+  flushHead(): void {
+    if (this.#flushed || this.ended || this.#over) return;
+    this.#flushed = true;
+    this.#response.write('', 'latin1');
+    this.#response.uncork();
+  }
+
+  // What the connection tells.
+
+  flushed(): void {
+    if (!this.#waiting) return;
+    this.#waiting = false;
+    this.#listener?.onFlushed();
+  }
+
+  sent(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#listener?.onSent();
+    this.#owner.onSent(this);
+  }
+
+  gone(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#listener?.onGone();
+  }
+
+  /** bodyInvalid: what follows this request's head cannot be read. */
+  bodyInvalid(status: number): void {
+    if (!this.#over && !this.ended) this.#listener?.onBodyInvalid(status);
+  }
+
+  /** RFC 9112 §6, §9.3, §9.6. */
+  #writeHead(head: ResponseStart): void {
+    const { status, hasBody, contentLength } = head;
+    const response = this.#response;
+    const isHttp11 = this.httpVersion === 11;
+    this.#closeDelimited = hasBody && contentLength < 0 && !isHttp11;
+    this.closing = head.closing || this.#closeDelimited || this.#mustClose();
+    // node would take `TE: chunked` of an HTTP/1.0 client for a wish.
+    if (this.#closeDelimited) response.removeHeader('transfer-encoding');
+    response.sendDate = false;
+    const { headers } = head;
+    if (this.closing) headers.push('Connection', 'close');
+    else if (isHttp11) response.removeHeader('connection');
+    else headers.push('Connection', 'keep-alive');
+    // Last: node re-encodes a Content-Disposition that comes behind it.
+    if (contentLength >= 0) headers.push('Content-Length', String(contentLength));
+    else if (!hasBody && mayHaveBody(this.method, status)) headers.push('Content-Length', '0');
+    try {
+      response.writeHead(status, head.reason, headers);
+    } catch (thrown) {
+      throw new LbError('upstream_invalid', 'answer has a field that cannot be sent on', { cause: thrown });
+    }
+    this.started = true;
+  }
+
+  #mustClose(): boolean {
+    // node closes by itself behind an expectation that got no 100; the client must be told.
+    const unmet = this.#expectsContinue && !this.#continued;
+    return unmet || !this.#response.shouldKeepAlive || !this.received || this.#owner.ending;
+  }
+}
+
+function mayHaveBody(method: string, status: number): boolean {
+  return method !== 'HEAD' && status !== 204 && status !== 304;
+}
+
+function flushHead(downstream: NodeDownstream): void {
+  downstream.flushHead();
+}
+
+function pairs(flat: readonly string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let i = 0; i < flat.length; i += 2) list.push([flat[i] ?? '', flat[i + 1] ?? '']);
+  return list;
+}

@@ -1,0 +1,279 @@
+/**
+ * The listeners of a worker: node:http with strict parsing, our own caps, refusals and drain. Everything that node would
+ * do behind our back is switched off or taken over: keep-alive timers, `100 Continue`, bare 400s, closing of idle
+ * connections.
+ */
+import { type IncomingMessage, Server } from 'node:http';
+import { Server as NetServer, type Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Clock } from '../contract/clock.ts';
+import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import type { Reason } from '../contract/problems.ts';
+import type { LimitSettings, ListenAddress } from '../contract/settings.ts';
+import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { openFileLimit } from '../infra/file-descriptors.ts';
+import type { Logger } from '../infra/logger.ts';
+import type { WorkerMetrics } from '../infra/metrics.ts';
+import type { Handler } from '../proxy/handler.ts';
+import type { Plan } from '../proxy/plan.ts';
+import { type ConnectionOwner, type Failure, InboundConnection } from './inbound-connection.ts';
+import { InboundResponse, NodeDownstream } from './node-downstream.ts';
+
+/** How often deadlines of heads are looked at: B13 allows one such step. */
+const CHECK_EVERY_MS = 1_000;
+/** Room for the request line beside targetBytes and headerBytes (contract §8). */
+const PARSER_MARGIN_BYTES = 1024;
+
+/** node reads maxHeaderSize at each connection; its types know the option only. */
+type HttpServer = Server<typeof IncomingMessage, typeof InboundResponse> & { maxHeaderSize?: number };
+
+export interface InboundServerDeps {
+  /** The plan in force: its limits and timeouts hold for each new connection. */
+  plan: () => Plan;
+  handler: Handler;
+  wheel: DeadlineWheel;
+  clock: Clock;
+  metrics: WorkerMetrics;
+  logger: Logger;
+}
+
+/** InboundServer is made once per worker by its main. */
+export class InboundServer implements ConnectionOwner {
+  readonly wheel: DeadlineWheel;
+  readonly clock: Clock;
+  readonly #deps: InboundServerDeps;
+  readonly #servers: HttpServer[] = [];
+  readonly #connections = new Map<Socket, InboundConnection>();
+  /** Connections of peers that are no trusted proxies, by address; as many entries as connections at most. */
+  readonly #perAddress = new Map<string, number>();
+  readonly #automaticCap = Math.floor(openFileLimit() / 2);
+  readonly #openCell: number;
+  readonly #shedCell: number;
+  readonly #shedPerAddressCell: number;
+  #draining = false;
+  #onEmpty: (() => void) | null = null;
+
+  constructor(deps: InboundServerDeps) {
+    this.#deps = deps;
+    this.wheel = deps.wheel;
+    this.clock = deps.clock;
+    const { metrics } = deps;
+    this.#openCell = metrics.series('sluice_connections_open');
+    this.#shedCell = metrics.series('sluice_shed_total', 'connections');
+    this.#shedPerAddressCell = metrics.series('sluice_shed_total', 'connections_per_ip');
+  }
+
+  /** Client connections open now. */
+  get connectionCount(): number {
+    return this.#connections.size;
+  }
+
+  get draining(): boolean {
+    return this.#draining;
+  }
+
+  get keepAliveMs(): number {
+    return this.#deps.plan().timeouts.keepAliveMs;
+  }
+
+  /**
+   * listen opens one address and returns its URL (`http://127.0.0.1:8080`, `unix:/path`), with the real port where 0 was
+   * asked for. Throws listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …).
+   */
+  async listen(address: ListenAddress): Promise<string> {
+    const server = this.#makeServer();
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) =>
+        reject(
+          new LbError('listen_failed', `cannot listen on ${nameOf(address)}: ${error.message}`, {
+            cause: error,
+          }),
+        ),
+      );
+      server.once('listening', resolve);
+      if (address.kind === 'unix') server.listen({ path: address.path });
+      else server.listen({ port: address.port, ...(address.host === null ? {} : { host: address.host }) });
+    });
+    server.on('error', (error) => this.#deps.logger.error({ err: error }, 'listener failed'));
+    this.#servers.push(server);
+    return urlOf(address, server);
+  }
+
+  /**
+   * drain ends the service by B38: for graceMs everything goes on, then no connection is accepted, idle ones are closed,
+   * answers carry `Connection: close`, and what is still under way after drainMs is cut. Resolves when nothing is open.
+   */
+  async drain({ graceMs, drainMs }: { graceMs: number; drainMs: number }): Promise<void> {
+    if (graceMs > 0) await delay(graceMs);
+    this.#draining = true;
+    for (const server of this.#servers.splice(0)) stopAccepting(server);
+    for (const connection of this.#connections.values()) {
+      if (connection.idle && !connection.receiving) connection.socket.destroy();
+    }
+    if (this.#connections.size === 0) return;
+    const empty = new Promise<void>((resolve) => {
+      this.#onEmpty = resolve;
+    });
+    const aborted = new AbortController();
+    await Promise.race([empty, delay(drainMs, undefined, { signal: aborted.signal }).catch(ignoreAbort)]);
+    aborted.abort();
+    for (const { socket } of this.#connections.values()) socket.destroy();
+    await empty;
+  }
+
+  serve(downstream: NodeDownstream): void {
+    this.#deps.handler.handle(downstream);
+  }
+
+  refusalOf(connection: InboundConnection, { status, method }: Failure): string {
+    return this.#deps.handler.refuseUnparsed({
+      peerAddress: connection.peer.address,
+      reason: REASON_OF_STATUS[status] ?? 'bad_request',
+      status,
+      method,
+      totalMs: this.clock.monotonicMs() - connection.sinceMs,
+    });
+  }
+
+  onConnectionClosed(connection: InboundConnection): void {
+    this.#connections.delete(connection.socket);
+    if (connection.counted) this.#countPeer(connection.peer.address, -1);
+    this.#deps.metrics.set(this.#openCell, this.#connections.size);
+    if (this.#connections.size === 0) this.#onEmpty?.();
+  }
+
+  #makeServer(): HttpServer {
+    const server: HttpServer = new Server({
+      ServerResponse: InboundResponse,
+      keepAliveTimeout: 0,
+      optimizeEmptyRequests: true,
+      noDelay: true,
+      requestTimeout: 0,
+      headersTimeout: this.#deps.plan().timeouts.headersMs,
+      connectionsCheckingInterval: CHECK_EVERY_MS,
+      // Ours says why, and carries a request id.
+      requireHostHeader: false,
+      shouldUpgradeCallback: () => false,
+      httpValidation: 'strict',
+    });
+    // Before node's own listener, which reads the limits set here.
+    server.prependListener('connection', (socket: Socket) => this.#onConnection(server, socket));
+    const onRequest = (request: IncomingMessage, response: InboundResponse): void => {
+      const connection = this.#connections.get(request.socket);
+      connection?.take(new NodeDownstream(request, response, connection));
+    };
+    server.on('request', onRequest);
+    server.on('checkContinue', onRequest);
+    server.on('checkExpectation', onRequest);
+    server.on('connect', (_request, socket) => this.#onConnect(socket as Socket));
+    server.on('clientError', (error, socket) => this.#onClientError(error, socket as Socket));
+    return server;
+  }
+
+  #onConnection(server: HttpServer, socket: Socket): void {
+    const { limits, timeouts, trusted } = this.#deps.plan();
+    server.headersTimeout = timeouts.headersMs;
+    server.maxHeadersCount = limits.headerCount + 1;
+    server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
+    const connection = new InboundConnection(socket, this);
+    this.#connections.set(socket, connection);
+    this.#deps.metrics.set(this.#openCell, this.#connections.size);
+    const { address } = connection.peer;
+    connection.counted = !trusted.trusts(address);
+    const ofPeer = connection.counted ? this.#countPeer(address, 1) : 0;
+    const shedCell = this.#shedCellFor(limits, ofPeer);
+    if (shedCell === null) return;
+    this.#deps.metrics.add(shedCell, 1);
+    socket.destroy();
+  }
+
+  /** B20: what to count where a connection is above a cap; null where it may stay. */
+  #shedCellFor(limits: LimitSettings, ofPeer: number): number | null {
+    const cap = limits.connections === 'auto' ? this.#automaticCap : limits.connections;
+    if (cap > 0 && this.#connections.size > cap) return this.#shedCell;
+    const perAddressCap = limits.connectionsPerIp;
+    return perAddressCap > 0 && ofPeer > perAddressCap ? this.#shedPerAddressCell : null;
+  }
+
+  #countPeer(address: string, change: 1 | -1): number {
+    const count = (this.#perAddress.get(address) ?? 0) + change;
+    if (count > 0) this.#perAddress.set(address, count);
+    else this.#perAddress.delete(address);
+    return count;
+  }
+
+  /** Tunnels through us to anywhere are not offered. node has taken its listeners off this socket. */
+  #onConnect(socket: Socket): void {
+    socket.on('error', () => socket.destroy());
+    this.#connections.get(socket)?.fail({ status: 501, method: 'CONNECT' });
+  }
+
+  #onClientError(error: Error, socket: Socket): void {
+    const connection = this.#connections.get(socket);
+    const status = statusOf(error, connection);
+    if (connection === undefined || status === null) socket.destroy();
+    else connection.fail({ status, method: null });
+  }
+}
+
+/** The http.Server's own close() would destroy idle connections in the middle of a head and stop the head deadlines. */
+function stopAccepting(server: HttpServer): void {
+  NetServer.prototype.close.call(server);
+}
+
+function ignoreAbort(thrown: unknown): void {
+  if (toError(thrown).name !== 'AbortError') throw thrown;
+}
+
+const REASON_OF_STATUS: Readonly<Record<number, Reason>> = {
+  408: 'header_timeout',
+  413: 'body_too_large',
+  414: 'target_too_long',
+  431: 'headers_too_large',
+};
+
+/** What a failure of the parser deserves; null: nothing to say, or nobody to say it to. */
+function statusOf(error: Error, connection: InboundConnection | undefined): number | null {
+  const code = systemCodeOf(error);
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      // Connections opened in advance and never used are closed without a word, as nginx does.
+      return connection?.socket.bytesRead === 0 ? null : 408;
+    case 'HPE_HEADER_OVERFLOW':
+      return overflowStatus(error, connection);
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return 413;
+    case 'HPE_INVALID_VERSION':
+      return 'reason' in error && error.reason === 'Invalid HTTP version' ? 505 : 400;
+    default:
+      return code?.startsWith('HPE_') ? 400 : null;
+  }
+}
+
+/**
+ * 414 when the request line was not complete yet, else 431 (contract §8). The parser only shows the last read. Where that
+ * begins the message the answer is exact; in the middle of one very long line a space tells a field from a target.
+ */
+function overflowStatus(error: Error, connection: InboundConnection | undefined): number {
+  if (!('rawPacket' in error) || !Buffer.isBuffer(error.rawPacket)) return 431;
+  const parsedBytes = 'bytesParsed' in error ? Number(error.bytesParsed) : error.rawPacket.length;
+  const read = error.rawPacket.subarray(0, parsedBytes);
+  const headEnd = read.lastIndexOf('\r\n\r\n');
+  const message = read.subarray(headEnd < 0 ? 0 : headEnd + 4);
+  if (message.includes('\n')) return 431;
+  const isBeginning = headEnd >= 0 || connection?.readSinceIdle === error.rawPacket.length;
+  return isBeginning || !message.includes(' ') ? 414 : 431;
+}
+
+function nameOf(address: ListenAddress): string {
+  return address.kind === 'unix' ? `unix:${address.path}` : `${address.host ?? ''}:${address.port}`;
+}
+
+function urlOf(address: ListenAddress, server: HttpServer): string {
+  const bound = server.address();
+  if (address.kind === 'unix' || bound === null || typeof bound === 'string') return nameOf(address);
+  const { host } = address;
+  // A wildcard is no address that a client can use.
+  const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `http://${shown.includes(':') ? `[${shown}]` : shown}:${bound.port}`;
+}
