@@ -5,6 +5,7 @@ import { hostPort, isLoopback } from './addresses.ts';
 import { NOT_SUPPORTED } from './fields.ts';
 import type { FileConfig } from './schema.ts';
 import type { Finding } from './schema-issues.ts';
+import { parseName } from './schema-pools.ts';
 import type { Draft } from './schema-walk.ts';
 
 export type ConfigDraft = Draft<FileConfig>;
@@ -19,6 +20,9 @@ const MAX_FILL_SEC = 30 * 24 * 3600;
  */
 export function checkDraft(draft: ConfigDraft, rateLimitWritten: boolean): Finding[] {
   const findings: Finding[] = [];
+  // Here and not in the schema, which would not look into an entry with a bad name.
+  checkNames(['pools'], draft.pools, findings);
+  checkNames(['rateLimit', 'policies'], draft.rateLimit?.policies, findings);
   checkListen(draft, findings);
   checkAdmin(draft, findings);
   checkPools(draft, findings);
@@ -26,6 +30,13 @@ export function checkDraft(draft: ConfigDraft, rateLimitWritten: boolean): Findi
   checkRoutes(draft, findings);
   checkRouteLimits(draft, findings, rateLimitWritten);
   return findings;
+}
+
+function checkNames(path: readonly string[], entries: object | undefined, findings: Finding[]): void {
+  for (const name of Object.keys(entries ?? {})) {
+    const parsed = parseName(name);
+    if ('message' in parsed) findings.push({ path: [...path, name], message: parsed.message });
+  }
 }
 
 function checkListen({ listen = [] }: ConfigDraft, findings: Finding[]): void {

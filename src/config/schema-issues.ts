@@ -28,8 +28,6 @@ function collect(issues: readonly z.core.$ZodIssue[], base: KeyPath, findings: F
       const meant = issue.errors.find((option) => option.every(isInside));
       if (meant === undefined) findings.push({ path, message: issue.message });
       else collect(meant, path, findings);
-    } else if (issue.code === 'invalid_key') {
-      findings.push({ path, message: issue.issues[0]?.message ?? issue.message });
     } else {
       findings.push({ path, message: issue.message });
     }

@@ -20,8 +20,6 @@ const LATER = 'later';
 /** Names of pools, routes and policies: they are metric labels, parts of Redis keys and words in header fields. */
 export const NAME_SENTENCE = 'must be a name of 1–64 of A–Z a–z 0–9 . _ -';
 export const parseName = matching(/^[A-Za-z0-9._-]{1,64}$/, NAME_SENTENCE);
-/** nameKey is the key type of mappings by name. */
-export const nameKey = z.string().regex(/^[A-Za-z0-9._-]{1,64}$/, NAME_SENTENCE);
 
 const MAX_WEIGHT = 65_535;
 const weightSentence = `must be a whole number from 1 to ${MAX_WEIGHT}`;
@@ -186,7 +184,7 @@ const poolSchema = block(
 );
 
 export const poolsSchema = z
-  .record(nameKey, poolSchema, saying('must be a mapping'))
+  .record(z.string(), poolSchema, saying('must be a mapping'))
   .refine((pools) => Object.keys(pools).length > 0, 'needs at least one pool')
   .register(fieldInfo, {
     type: 'mapping by name',

@@ -16,7 +16,7 @@ import {
   text,
 } from './fields.ts';
 import { parseHostPattern, parsePathPattern } from './route-patterns.ts';
-import { NAME_SENTENCE, nameKey, parseName } from './schema-pools.ts';
+import { NAME_SENTENCE, parseName } from './schema-pools.ts';
 
 const LATER = 'later';
 const METHOD_SENTENCE = 'must be a method like GET';
@@ -199,7 +199,7 @@ export const rateLimitSchema = block(
       'How unknown callers are told apart.',
     ).prefault({}),
     policies: z
-      .record(nameKey, policySchema, saying('must be a mapping'))
+      .record(z.string(), policySchema, saying('must be a mapping'))
       .prefault({ [DEFAULT_NAME]: {} })
       .register(fieldInfo, {
         type: 'mapping by name',

@@ -19,8 +19,7 @@ export function substitute(text: string, env: Environment): Substituted {
     const found = closing === '' ? null : INSIDE.exec(inside);
     const name = found?.[1];
     if (name === undefined) {
-      // biome-ignore lint/suspicious/noTemplateCurlyInString: the sentence shows how a reference is written
-      message ??= 'holds a broken reference, write ${NAME} or ${NAME:-default}';
+      message ??= 'has a "${" without the name of a variable and a closing brace after it';
       return whole;
     }
     const value = env[name];

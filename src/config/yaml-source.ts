@@ -61,6 +61,7 @@ export function parseYaml(text: string, env: Environment): YamlSource {
   }
   const reader = new Reader(document, lineCounter, env);
   const value = reader.read();
+  if (reader.full) return failure(reader.problems.slice(-1));
   return {
     value,
     problems: reader.problems,
@@ -93,6 +94,8 @@ class Reader {
   readonly lines = new Map<string, number>();
   readonly failed = new Set<string>();
   readonly problems: Problem[] = [];
+  /** Whether reading stopped because the bounds were passed; the last problem says so. */
+  full = false;
   readonly #document: Document.Parsed;
   readonly #lineCounter: LineCounter;
   readonly #env: Environment;
@@ -101,7 +104,6 @@ class Reader {
   #aliasDepth = 0;
   #valueCount = 0;
   #depth = 0;
-  #full = false;
 
   constructor(document: Document.Parsed, lineCounter: LineCounter, env: Environment) {
     this.#document = document;
@@ -115,10 +117,10 @@ class Reader {
   }
 
   #node(node: unknown, path: KeyPath): unknown {
-    if (this.#full) return undefined;
+    if (this.full) return undefined;
     this.#valueCount++;
     if (this.#valueCount > MAX_VALUES || this.#depth > MAX_DEPTH) {
-      this.#full = true;
+      this.full = true;
       const limit = this.#depth > MAX_DEPTH ? `levels (${MAX_DEPTH})` : `values (${MAX_VALUES})`;
       return this.#fail(path, `has more ${limit} than allowed, aliases counted each time`);
     }

@@ -1,0 +1,426 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: references to variables are what is tested
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import fc from 'fast-check';
+import { stringify } from 'yaml';
+import { changedRestartKeys, loadConfig, parseConfig } from '../../src/config/load.ts';
+import { formatProblems } from '../../src/config/problems.ts';
+import { redactedConfig } from '../../src/config/redact.ts';
+import type { Settings } from '../../src/contract/settings.ts';
+
+const POOL = 'pools: { app: { backends: [{ url: "http://127.0.0.1:8081" }] } }\n';
+
+function settingsOf(text: string, env: Record<string, string> = {}): Settings {
+  const loaded = parseConfig(text, env);
+  assert.ok('settings' in loaded, JSON.stringify(loaded));
+  return loaded.settings;
+}
+
+function problemsOf(text: string, env: Record<string, string> = {}): string[] {
+  const loaded = parseConfig(text, env);
+  return 'problems' in loaded ? formatProblems('f', loaded.problems) : [];
+}
+
+test('a pool alone is a whole configuration, the rest has its defaults', () => {
+  assert.deepEqual(settingsOf(POOL), {
+    listen: [{ kind: 'tcp', host: null, port: 8080 }],
+    admin: { host: '127.0.0.1', port: 9900, token: null, publicMetrics: false, hosts: [] },
+    workers: 'auto',
+    accept: 'shared',
+    trustedProxies: [],
+    pools: [
+      {
+        name: 'app',
+        balance: 'round_robin',
+        backends: [{ id: '127.0.0.1:8081', host: '127.0.0.1', port: 8081, weight: 1 }],
+        healthCheck: null,
+        timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
+      },
+    ],
+    routes: [
+      { name: 'default', match: { host: null, path: null, methods: null }, pool: 'app', rateLimit: null },
+    ],
+    rateLimit: {
+      enabled: false,
+      identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
+      policies: [],
+      instances: 1,
+      headers: 'draft',
+    },
+    redis: null,
+    database: { url: null, embeddedPath: './data/postgres' },
+    limits: {
+      bodyBytes: 1_048_576,
+      targetBytes: 8192,
+      headerBytes: 16_384,
+      headerCount: 100,
+      connections: 'auto',
+      connectionsPerIp: 0,
+    },
+    timeouts: {
+      headersMs: 10_000,
+      bodyIdleMs: 60_000,
+      keepAliveMs: 75_000,
+      drainGraceMs: 5000,
+      drainMs: 30_000,
+    },
+    log: { level: 'info', format: 'json', access: { enabled: true, sample: 1 } },
+  });
+});
+
+test('blocks that are off until written have their values once they are', () => {
+  const settings = settingsOf(
+    'pools: { app: { backends: [{ url: "http://a" }], healthCheck: {} } }\nrateLimit: {}\nredis: {}\n',
+  );
+  assert.deepEqual(settings.pools[0]?.healthCheck, {
+    type: 'http',
+    path: '/health',
+    intervalMs: 2000,
+    timeoutMs: 1000,
+    rise: 2,
+    fall: 3,
+    expectStatus: { from: 200, to: 399 },
+  });
+  assert.equal(settings.rateLimit.enabled, true);
+  assert.deepEqual(settings.rateLimit.policies, [
+    { name: 'default', capacity: 100, refillPerSecond: 50, onStoreFailure: 'local', shadow: false },
+  ]);
+  assert.deepEqual(settings.routes[0]?.rateLimit, { policy: 'default', cost: 1 });
+  assert.deepEqual(settings.redis, { url: 'redis://127.0.0.1:6379', prefix: 'sluice', timeoutMs: 20 });
+});
+
+test('settings are frozen to the bottom and plain JSON', () => {
+  const settings = settingsOf(`${POOL}rateLimit: {}\ntrustedProxies: [10.0.0.0/8]\n`);
+  const visit = (value: unknown): void => {
+    if (typeof value !== 'object' || value === null) return;
+    assert.ok(Object.isFrozen(value));
+    for (const inner of Object.values(value)) visit(inner);
+  };
+  visit(settings);
+  assert.deepEqual(JSON.parse(JSON.stringify(settings)), settings);
+});
+
+test('an unquoted value is typed again after its variables are replaced, a quoted one stays text', () => {
+  const text = `workers: \${N}
+admin: { token: "\${N}" }
+log:
+  format: pr\${E}
+  access:
+    enabled: \${FLAG:-false}
+    sample: 0.\${N}
+listen:
+  - address: \${HOST:-[::1]}:\${PORT:-8081}
+${POOL}`;
+  const read = (env: Record<string, string>) => settingsOf(text, env);
+  const settings = read({ N: '4', E: 'etty', HOST: '' });
+  assert.equal(settings.workers, 4);
+  assert.equal(settings.admin.token, '4');
+  assert.deepEqual(settings.log, {
+    level: 'info',
+    format: 'pretty',
+    access: { enabled: false, sample: 0.4 },
+  });
+  assert.deepEqual(settings.listen, [{ kind: 'tcp', host: '::1', port: 8081 }]);
+  assert.equal(read({ N: '4', E: 'etty', FLAG: 'true' }).log.access.enabled, true);
+});
+
+test('a variable cannot bring in structure or further variables', () => {
+  assert.deepEqual(problemsOf(`trustedProxies: \${V}\n${POOL}`, { V: '[10.0.0.0/8]' }), [
+    'f:1: trustedProxies: must be a list',
+  ]);
+  assert.equal(settingsOf(`admin: { token: "\${V}" }\n${POOL}`, { V: '${HOME}' }).admin.token, '${HOME}');
+  assert.equal(settingsOf(`admin:\n  token: \${V:-}\n${POOL}`).admin.token, null);
+});
+
+test('REDIS_URL and DATABASE_URL stand in where the file says nothing', () => {
+  const env = { REDIS_URL: 'redis://:secret@r:6380/2', DATABASE_URL: 'postgres://u:secret@d/x' };
+  const bare = settingsOf(POOL, env);
+  assert.deepEqual(bare.redis, { url: env.REDIS_URL, prefix: 'sluice', timeoutMs: 20 });
+  assert.equal(bare.database.url, env.DATABASE_URL);
+  const prefixed = settingsOf(`redis: { prefix: p }\n${POOL}`, env);
+  assert.deepEqual(prefixed.redis, { url: env.REDIS_URL, prefix: 'p', timeoutMs: 20 });
+  const written = settingsOf(`redis: { url: "redis://w" }\ndatabase: { url: "" }\n${POOL}`, env);
+  assert.equal(written.redis?.url, 'redis://w');
+  assert.equal(written.database.url, null);
+  assert.equal(settingsOf(POOL, { REDIS_URL: '', DATABASE_URL: '' }).redis, null);
+});
+
+test('durations and sizes are milliseconds and bytes', () => {
+  const { timeouts, limits } =
+    settingsOf(`timeouts: { headers: 250ms, bodyIdle: 2s, keepAlive: 1m, drain: 1h, drainGrace: 0 }
+limits: { bodyBytes: 1GiB, headerBytes: 32KiB, targetBytes: 2048 }
+${POOL}`);
+  assert.deepEqual(timeouts, {
+    headersMs: 250,
+    bodyIdleMs: 2000,
+    keepAliveMs: 60_000,
+    drainGraceMs: 0,
+    drainMs: 3_600_000,
+  });
+  assert.deepEqual([limits.bodyBytes, limits.headerBytes, limits.targetBytes], [2 ** 30, 32_768, 2048]);
+});
+
+test('addresses come out in canonical form', () => {
+  const settings = settingsOf(`listen:
+  - address: ":8080"
+  - address: "[0:0:0:0:0:0:0:1]:8081"
+  - address: LocalHost:8082
+  - address: unix:/run/sluice.sock
+admin: { address: ":9900", token: t, hosts: [Admin.Example.com] }
+trustedProxies: [10.1.2.3/8, 127.0.0.1, "FD00:0::1/8", "::ffff:10.0.0.0/104", 10.0.0.0/8]
+pools: { app: { backends: [{ url: "http://[::1]:80" }, { url: "HTTP://Backend_1.internal/" }, { url: "http://a:81", id: "x:y" }] } }
+`);
+  assert.deepEqual(settings.listen, [
+    { kind: 'tcp', host: null, port: 8080 },
+    { kind: 'tcp', host: '::1', port: 8081 },
+    { kind: 'tcp', host: 'localhost', port: 8082 },
+    { kind: 'unix', path: '/run/sluice.sock' },
+  ]);
+  assert.deepEqual(settings.admin, {
+    host: '::',
+    port: 9900,
+    token: 't',
+    publicMetrics: false,
+    hosts: ['admin.example.com'],
+  });
+  assert.deepEqual(settings.trustedProxies, ['10.0.0.0/8', '127.0.0.1', 'fd00::/8']);
+  assert.deepEqual(settings.pools[0]?.backends, [
+    { id: '[::1]:80', host: '::1', port: 80, weight: 1 },
+    { id: 'backend_1.internal:80', host: 'backend_1.internal', port: 80, weight: 1 },
+    { id: 'x:y', host: 'a', port: 81, weight: 1 },
+  ]);
+});
+
+test('a route that names no policy has `default`, or no limit where that is not defined', () => {
+  const routes = `routes:
+  - { name: a, pool: app }
+  - { name: b, pool: app, rateLimit: off, match: { host: "*.Example.com", path: /x/, methods: [get, POST, GET] } }
+  - { name: c, pool: app, rateLimit: { policy: strict } }
+${POOL}`;
+  const limitsOf = (text: string) =>
+    settingsOf(text).routes.map(({ rateLimit }) => rateLimit?.policy ?? null);
+  const strict = 'strict: { capacity: 1, refillPerSecond: 1 }';
+  assert.deepEqual(limitsOf(`${routes}rateLimit: { policies: { default: {}, ${strict} } }`), [
+    'default',
+    null,
+    'strict',
+  ]);
+  assert.deepEqual(limitsOf(`${routes}rateLimit: { policies: { ${strict} } }`), [null, null, 'strict']);
+  assert.deepEqual(limitsOf(`${routes}rateLimit: { enabled: false, policies: { ${strict} } }`), [
+    null,
+    null,
+    null,
+  ]);
+  const { match } = settingsOf(`${routes}rateLimit: { policies: { ${strict} } }`).routes[1] ?? {};
+  assert.deepEqual(match, { host: '*.example.com', path: '/x/', methods: ['GET', 'POST'] });
+});
+
+test('values that ask for what the version does anyway are accepted', () => {
+  settingsOf(`listen: [{ address: ":8080", http2: false, proxyProtocol: false }]
+pools: { app: { backends: [{ url: "http://a" }], slowStart: 0s, panicThresholdPercent: 0 } }
+rateLimit: { leases: false, headers: draft, policies: { default: { onStoreFailure: local } } }
+audit: { requests: off, adminChanges: false }
+`);
+});
+
+test('anchors and aliases may be used', () => {
+  const text = `pools:
+  a: &pool { backends: [{ url: "http://a", id: &id one }], timeouts: &t { connect: 1s } }
+  b: { backends: [{ url: "http://b", id: *id }], timeouts: *t }
+  c: *pool
+routes: [{ name: r, pool: a }]
+`;
+  assert.deepEqual(
+    settingsOf(text).pools.map(({ backends, timeouts }) => [backends[0]?.id, timeouts.connectMs]),
+    [
+      ['one', 1000],
+      ['one', 1000],
+      ['one', 1000],
+    ],
+  );
+});
+
+test('names of prototypes are names like others', () => {
+  const settings = settingsOf('pools: { constructor: { backends: [{ url: "http://a" }] } }');
+  assert.equal(settings.pools[0]?.name, 'constructor');
+  assert.deepEqual(
+    problemsOf(`routes: [{ name: a, pool: app, rateLimit: { policy: toString } }]\nrateLimit: {}\n${POOL}`),
+    ['f:1: routes[0].rateLimit.policy: there is no policy toString'],
+  );
+});
+
+test('the files of config/ are accepted', () => {
+  const root = fileURLToPath(new URL('../../config/', import.meta.url));
+  const env = {
+    SLUICE_ADMIN_TOKEN: 't',
+    REDIS_URL: 'redis://redis',
+    DATABASE_URL: 'postgres://u:p@postgres/sluice',
+  };
+  const local = loadConfig(`${root}local.yaml`, {});
+  assert.ok('settings' in local);
+  assert.deepEqual(local.settings.trustedProxies, ['127.0.0.0/8', '::1']);
+  assert.equal(local.settings.log.format, 'pretty');
+  assert.equal(local.settings.timeouts.drainGraceMs, 0);
+  assert.ok('settings' in loadConfig(`${root}example.yaml`, {}));
+  assert.ok('settings' in loadConfig(`${root}docker.yaml`, env));
+  assert.ok('problems' in loadConfig(`${root}docker.yaml`, { ...env, SLUICE_ADMIN_TOKEN: '' }));
+});
+
+test('keys that only a restart can change are named', () => {
+  const before = settingsOf(POOL);
+  assert.deepEqual(changedRestartKeys(before, settingsOf(POOL)), []);
+  const after = settingsOf(`listen: [{ address: ":1" }]
+accept: round_robin
+workers: 3
+admin: { token: a }
+redis: {}
+database: { embeddedPath: x }
+timeouts: { drain: 1s }
+trustedProxies: ["::1"]
+rateLimit: {}
+log: { level: warn }
+limits: { bodyBytes: 1 }
+pools: { other: { backends: [{ url: "http://a" }] } }
+`);
+  assert.deepEqual(changedRestartKeys(before, after), [
+    'listen',
+    'accept',
+    'workers',
+    'admin',
+    'redis',
+    'database',
+  ]);
+});
+
+test('the configuration that is shown holds no secret', () => {
+  const settings = settingsOf(`admin: { token: hunter2 }
+redis: { url: "redis://user:hunter2@r:6379" }
+database: { url: "postgres://sluice:hunter2@d/x?sslpassword=hunter2&application_name=a" }
+${POOL}`);
+  const shown = redactedConfig(settings);
+  assert.doesNotMatch(JSON.stringify(shown), /hunter2/);
+  assert.equal(shown.admin.token, '***');
+  assert.equal(shown.redis?.url, 'redis://user:***@r:6379');
+  assert.equal(shown.database.url, 'postgres://sluice:***@d/x?sslpassword=***&application_name=a');
+  assert.deepEqual(redactedConfig(settingsOf(POOL)), settingsOf(POOL));
+});
+
+const words = [
+  'listen',
+  'address',
+  'admin',
+  'token',
+  'pools',
+  'app',
+  'backends',
+  'url',
+  'weight',
+  'id',
+  'healthCheck',
+  'interval',
+  'timeout',
+  'routes',
+  'name',
+  'match',
+  'host',
+  'path',
+  'methods',
+  'pool',
+  'rateLimit',
+  'policy',
+  'cost',
+  'policies',
+  'default',
+  'capacity',
+  'refillPerSecond',
+  'redis',
+  'database',
+  'log',
+  'access',
+  '__proto__',
+  'constructor',
+  'workers',
+  'trustedProxies',
+  'limits',
+];
+const scalar = fc.oneof(
+  fc.constantFrom(
+    ...words,
+    'http://a:1',
+    ':80',
+    '5s',
+    '1MiB',
+    'off',
+    '${A}',
+    '${',
+    '*',
+    '/a/',
+    '10.0.0.0/8',
+    '',
+  ),
+  fc.integer(),
+  fc.double(),
+  fc.boolean(),
+  fc.constant(null),
+  fc.string(),
+);
+const { tree } = fc.letrec((tie) => ({
+  tree: fc.oneof(
+    { maxDepth: 6 },
+    scalar,
+    fc.array(tie('tree'), { maxLength: 4 }),
+    fc.dictionary(fc.oneof(fc.constantFrom(...words), fc.string()), tie('tree'), { maxKeys: 6 }),
+  ),
+}));
+
+function assertVerdict(text: string): void {
+  const loaded = parseConfig(text, { A: '1' });
+  if ('settings' in loaded) return;
+  assert.notEqual(loaded.problems.length, 0);
+  for (const line of formatProblems('f', loaded.problems)) {
+    assert.match(line, /^f(:\d+)?: [^\n]+$/);
+    if (!line.includes(': not valid YAML: ')) assert.doesNotMatch(line, /\[object|undefined|expected|NaN/);
+  }
+}
+
+test('whatever the YAML says, the answer is settings or problems, never an exception', () => {
+  fc.assert(
+    fc.property(tree, (value) => assertVerdict(stringify(value, { aliasDuplicateObjects: false }))),
+    { numRuns: 1500 },
+  );
+});
+
+test('whatever the text is, the answer is settings or problems, never an exception', () => {
+  const fragments = fc.constantFrom(
+    'a: ',
+    '- ',
+    '\n',
+    '  ',
+    '{',
+    '}',
+    '[',
+    ']',
+    '&x ',
+    '*x',
+    '!!set ',
+    '? ',
+    '"',
+    "'",
+    '|',
+    '# ',
+    '---',
+    '%',
+    '${A}',
+    '\t',
+    POOL,
+  );
+  const text = fc.array(fc.oneof(fragments, fc.string({ unit: 'binary', maxLength: 5 })), { maxLength: 30 });
+  fc.assert(
+    fc.property(text, (parts) => assertVerdict(parts.join(''))),
+    { numRuns: 1500 },
+  );
+  assertVerdict('['.repeat(100_000));
+  assertVerdict('a:\n '.repeat(5000));
+  assertVerdict('{a: '.repeat(3000));
+});
