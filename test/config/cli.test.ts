@@ -1,0 +1,171 @@
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { NODE_RANGE, nodeProblem } from '../../src/config/node-version.ts';
+import { FolderLock } from '../../src/infra/folder-lock.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { EXPECTED_PROBLEMS } from './expected-problems.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const CLI = join(ROOT, 'src/cli.ts');
+const LOCAL = join(ROOT, 'config/local.yaml');
+const RUN_MS = 60_000;
+
+interface Run {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+interface RunOptions {
+  env?: Record<string, string>;
+  cwd?: string;
+  nodeFlags?: string[];
+}
+
+function sluice(words: string[], { env = {}, cwd = ROOT, nodeFlags = [] }: RunOptions = {}): Run {
+  const child = spawnSync(process.execPath, [...nodeFlags, CLI, ...words], {
+    cwd,
+    encoding: 'utf8',
+    timeout: RUN_MS,
+    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+  });
+  return { code: child.status, stdout: child.stdout, stderr: child.stderr };
+}
+
+function temporaryFolder(t: TestContext): string {
+  const folder = makeTempFolder('sluice-cli-');
+  t.after(() => removeTempFolder(folder));
+  return folder;
+}
+
+test('check says ok and exits 0 where nothing is wrong', () => {
+  assert.deepEqual(sluice(['check', '--config', LOCAL]), { code: 0, stdout: 'ok\n', stderr: '' });
+});
+
+for (const name of [
+  'many.yaml',
+  'syntax-error.yaml',
+  'empty.yaml',
+  'not-supported-pool.yaml',
+  'unset-variable.yaml',
+]) {
+  const path = `test/config/bad/${name}`;
+  const expected = (EXPECTED_PROBLEMS[name] ?? []).map((rest) => `${path}${rest}\n`).join('');
+
+  test(`B37: check prints every problem of ${name} with file, key and line to standard output and exits 2`, () => {
+    assert.deepEqual(sluice(['check', '--config', path]), { code: 2, stdout: expected, stderr: '' });
+  });
+
+  test(`serve prints every problem of ${name} to standard error and exits 2`, () => {
+    assert.deepEqual(sluice(['serve', '--config', path]), { code: 2, stdout: '', stderr: expected });
+  });
+}
+
+test('a missing file is named by check, serve and migrate', () => {
+  const said = 'none.yaml: the file does not exist\n';
+  assert.deepEqual(sluice(['check', '--config', 'none.yaml']), { code: 2, stdout: said, stderr: '' });
+  assert.deepEqual(sluice(['serve', '--config=none.yaml']), { code: 2, stdout: '', stderr: said });
+  assert.deepEqual(sluice(['migrate', '--config=none.yaml']), { code: 2, stdout: '', stderr: said });
+});
+
+test('--config wins over CONFIG_PATH, which wins over ./config/local.yaml', (t) => {
+  const env = { CONFIG_PATH: 'from-env.yaml' };
+  assert.match(sluice(['check', '--config', 'flag.yaml'], { env }).stdout, /^flag\.yaml: /);
+  assert.match(sluice(['check'], { env }).stdout, /^from-env\.yaml: /);
+  const cwd = temporaryFolder(t);
+  assert.match(sluice(['check'], { cwd }).stdout, /^\.\/config\/local\.yaml: /);
+  assert.match(sluice(['check'], { cwd, env: { CONFIG_PATH: '' } }).stdout, /^\.\/config\/local\.yaml: /);
+});
+
+test('a command line that cannot be understood gets a sentence and the usage on standard error, exit 2', () => {
+  const cases: [string[], string][] = [
+    [[], 'a command is missing'],
+    [['start'], 'unknown command: start'],
+    [['check', '--port', '1'], "Unknown option '--port'"],
+    [['check', 'config.yaml'], 'unexpected word: config.yaml'],
+    [['check', '--config'], "Option '--config <value>' argument missing"],
+    [['check', '--config='], '--config needs a file'],
+    [['migrate', 'sideways'], 'migrate knows up, down, status, not sideways'],
+    [['migrate', 'up', 'down'], 'unexpected word: up'],
+  ];
+  for (const [words, sentence] of cases) {
+    const { code, stdout, stderr } = sluice(words);
+    assert.deepEqual({ code, stdout }, { code: 2, stdout: '' });
+    assert.ok(stderr.startsWith(`sluice: ${sentence}\n\nusage: sluice `), stderr);
+  }
+});
+
+test('clients says that this version does not have it, exit 2', () => {
+  const expected = { code: 2, stdout: '', stderr: 'sluice: clients is not supported in this version\n' };
+  assert.deepEqual(sluice(['clients']), expected);
+  assert.deepEqual(sluice(['clients', 'create', '--capacity', '5']), expected);
+});
+
+test('version prints the version of package.json', () => {
+  const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
+  assert.deepEqual(sluice(['version']), { code: 0, stdout: `${version}\n`, stderr: '' });
+  assert.deepEqual(sluice(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' });
+});
+
+test('--help prints the usage to standard output', () => {
+  const { code, stdout, stderr } = sluice(['--help']);
+  assert.deepEqual([code, stderr], [0, '']);
+  assert.match(stdout, /^usage: sluice COMMAND/);
+});
+
+test('a Node too old is told so in one sentence before anything modern is read', () => {
+  const pretend = (version: string) =>
+    `data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'${version}'}})`;
+  assert.deepEqual(sluice(['serve'], { nodeFlags: ['--import', pretend('20.20.2')] }), {
+    code: 1,
+    stdout: '',
+    stderr: 'Sluice needs Node.js >=24.18.1 <25 || >=26.5.1, this is 20.20.2.\n',
+  });
+  const source = readFileSync(CLI, 'utf8');
+  const imported = [...source.matchAll(/^import (?!type\b)[^;]* from '([^']+)'/gm)].map((match) => match[1]);
+  assert.deepEqual(imported, ['./config/node-version.ts']);
+  assert.doesNotMatch(readFileSync(join(ROOT, 'src/config/node-version.ts'), 'utf8'), /^import /m);
+});
+
+test('the accepted range of Node is that of package.json', () => {
+  assert.equal(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).engines.node, NODE_RANGE);
+  for (const version of ['24.18.1', '24.18.2', '24.19.0', '26.5.1', '26.6.0', '27.0.0', '26.10.0']) {
+    assert.equal(nodeProblem(version), null, version);
+  }
+  for (const version of ['18.20.0', '22.99.9', '24.18.0', '24.9.9', '25.9.9', '26.5.0', '26.4.9']) {
+    assert.match(nodeProblem(version) ?? '', /needs Node\.js/, version);
+  }
+});
+
+test('migrate brings the embedded schema up, lists it and takes it down', (t) => {
+  const cwd = temporaryFolder(t);
+  writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
+  const migrate = (...words: string[]) => sluice(['migrate', ...words, '--config', 'a.yaml'], { cwd });
+  const up = migrate();
+  assert.deepEqual([up.code, up.stderr], [0, '']);
+  assert.match(up.stdout, /^(applied \d{4}_\w+\n)+$/);
+  assert.deepEqual(migrate('up'), { code: 0, stdout: 'up to date\n', stderr: '' });
+  assert.match(migrate('status').stdout, /^(\d{4}_\w+: applied \d{4}-\S+Z\n)+$/);
+  assert.match(migrate('down').stdout, /^undone \d{4}_\w+\n$/);
+  assert.match(migrate('status').stdout, /\d{4}_\w+: pending\n$/);
+});
+
+test('migrate on a folder in use, or without the server, says why and exits 1', async (t) => {
+  const cwd = temporaryFolder(t);
+  writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
+  const lock = await FolderLock.acquire(join(cwd, 'data/postgres'), 'sluice serve');
+  t.after(() => lock.release());
+  const locked = sluice(['migrate', '--config', 'a.yaml'], { cwd });
+  assert.deepEqual([locked.code, locked.stdout], [1, '']);
+  assert.match(locked.stderr, /^sluice: .*sluice serve.*\n$/);
+  const away = sluice(['migrate', '--config', 'a.yaml'], {
+    cwd,
+    env: { DATABASE_URL: 'postgres://127.0.0.1:1/x' },
+  });
+  assert.deepEqual([away.code, away.stdout], [1, '']);
+  assert.match(away.stderr, /^sluice: .*ECONNREFUSED/);
+});
