@@ -3,10 +3,11 @@
  * revision to everybody. A bad file leaves the old revision running, is counted and said aloud.
  */
 
-import { changedRestartKeys, loadConfig, type Problem } from '../config/load.ts';
+import { changedRestartKeys, loadConfig } from '../config/load.ts';
 import { toError } from '../contract/errors.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
+import type { ReloadOutcome } from './admin/services.ts';
 
 /** Revision is one accepted configuration; the number grows by one with each. */
 export interface Revision {
@@ -16,8 +17,6 @@ export interface Revision {
   policyVersionUs: number;
 }
 
-export type ReloadResult = { ok: true; revision: number } | { ok: false; problems: string[] };
-
 interface ReloaderOptions {
   configPath: string;
   env: NodeJS.ProcessEnv;
@@ -25,7 +24,9 @@ interface ReloaderOptions {
   logger: Logger;
   /** The database's time, or this machine's while it is away; µs since the epoch. */
   nowUs: () => Promise<number>;
-  /** Hands the revision to workers and health checks; resolves when every living worker runs it. */
+  /** Health checks follow the new pools; resolves after their first round. */
+  warm: (settings: Settings) => Promise<void>;
+  /** Hands the revision to the workers; resolves when every living one runs it. */
   apply: (revision: Revision) => Promise<void>;
 }
 
@@ -35,7 +36,7 @@ export class Reloader {
   #lastOk = true;
   /** Reloads run one after the other; calls that come while one waits share it. */
   #running: Promise<unknown> = Promise.resolve();
-  #waiting: Promise<ReloadResult> | null = null;
+  #waiting: Promise<ReloadOutcome> | null = null;
 
   constructor(options: ReloaderOptions) {
     this.#options = options;
@@ -52,7 +53,7 @@ export class Reloader {
   }
 
   /** reload is called by SIGHUP and the admin API; never rejects. */
-  reload(): Promise<ReloadResult> {
+  reload(): Promise<ReloadOutcome> {
     if (this.#waiting !== null) return this.#waiting;
     const next = this.#running.then(() => {
       this.#waiting = null;
@@ -63,14 +64,14 @@ export class Reloader {
     return next;
   }
 
-  async #reloadOnce(): Promise<ReloadResult> {
-    const { logger, configPath } = this.#options;
-    let result: ReloadResult;
+  async #reloadOnce(): Promise<ReloadOutcome> {
+    const { logger } = this.#options;
+    let result: ReloadOutcome;
     try {
       result = await this.#tryReload();
     } catch (thrown) {
       logger.error({ err: toError(thrown) }, 'reload failed');
-      result = { ok: false, problems: [`${configPath}: ${toError(thrown).message}`] };
+      result = { ok: false, problems: [{ line: null, path: null, message: toError(thrown).message }] };
     }
     this.#lastOk = result.ok;
     if (result.ok) logger.info({ revision: result.revision }, 'reloaded');
@@ -78,25 +79,22 @@ export class Reloader {
     return result;
   }
 
-  async #tryReload(): Promise<ReloadResult> {
-    const { configPath, env, nowUs, apply } = this.#options;
+  async #tryReload(): Promise<ReloadOutcome> {
+    const { configPath, env, nowUs, warm, apply } = this.#options;
     const loaded = loadConfig(configPath, env);
-    if ('problems' in loaded) return { ok: false, problems: describe(loaded.problems) };
+    if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const frozen = changedRestartKeys(this.#current.settings, loaded.settings);
     if (frozen.length > 0) {
-      return { ok: false, problems: frozen.map((key) => `${key}: a change needs a restart`) };
+      const message = 'a change needs a restart';
+      return { ok: false, problems: frozen.map((path) => ({ line: null, path, message })) };
     }
     // Two clocks may have answered (the database's, then this machine's): a later load is newer all the same.
     const policyVersionUs = Math.max(await nowUs(), this.#current.policyVersionUs + 1);
     const revision = { number: this.#current.number + 1, settings: loaded.settings, policyVersionUs };
+    await warm(loaded.settings);
+    // From here on a worker that starts gets the new revision; those that run get it next.
     this.#current = revision;
     await apply(revision);
     return { ok: true, revision: revision.number };
   }
-}
-
-function describe(problems: Problem[]): string[] {
-  return problems.map(({ line, path, message }) =>
-    [line, path, message].filter((part) => part !== null).join(': '),
-  );
 }

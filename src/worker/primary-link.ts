@@ -46,6 +46,12 @@ export class PrimaryLink {
     });
   }
 
+  /** sendLast sends and calls back once it, and so everything before it, has left this process or cannot any more. */
+  sendLast(message: WorkerMessage, done: () => void): void {
+    if (!process.connected || process.send === undefined) done();
+    else process.send(message, undefined, undefined, done);
+  }
+
   #receive(raw: unknown): void {
     const message = parsePrimaryMessage(raw);
     if (message === null) {

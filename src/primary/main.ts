@@ -1,0 +1,259 @@
+/**
+ * The primary process, put together: builds the parts, wires them, starts them in order, and ends them in the opposite one.
+ * No logic of its own. It never touches a proxied byte.
+ */
+import { writeSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { fileURLToPath } from 'node:url';
+import { ClientFeed } from '../clients/client-feed.ts';
+import { ClientRepository } from '../clients/client-repository.ts';
+import { systemClock } from '../contract/clock.ts';
+import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import type { WorkerMessage } from '../contract/messages.ts';
+import type { Settings } from '../contract/settings.ts';
+import { Lifecycle } from '../infra/lifecycle.ts';
+import { type Logger, makeLogger } from '../infra/logger.ts';
+import { MemoryBucketStore } from '../limit/memory-bucket-store.ts';
+import { startAdminServer } from './admin/server.ts';
+import type { AdminServices, Readiness } from './admin/services.ts';
+import { makeAdminServices } from './admin-services.ts';
+import { BucketHost } from './bucket-host.ts';
+import { PrimaryGauges } from './gauges.ts';
+import { HealthChecker } from './health-checker.ts';
+import { availabilityOf, HealthRegistry } from './health-registry.ts';
+import { MetricsCollector } from './metrics-collector.ts';
+import { Reloader } from './reloader.ts';
+import { rollOut, settingsMessage, warmHealth } from './rollout.ts';
+import { handleSignals } from './stop-signals.ts';
+import { openStorage, type Storage } from './storage.ts';
+import { Supervisor } from './supervisor.ts';
+import type { WorkerLink } from './worker-link.ts';
+
+export interface PrimaryOptions {
+  settings: Settings;
+  /** Read again by every reload. */
+  configPath: string;
+  env: NodeJS.ProcessEnv;
+}
+
+/** How long the ready line waits for the clients' first load (contract §1). */
+const FIRST_LOAD_MS = 5_000;
+/** A starting primary retries a busy port for so long (contract §5). */
+const BUSY_PORT_MS = 10_000;
+const BUSY_PORT_RETRY_MS = 500;
+
+/** The worker's entry file: TypeScript from a checkout, JavaScript from dist/. */
+function workerEntry(): string {
+  const file = import.meta.url.endsWith('.ts') ? '../worker/main.ts' : '../worker/main.js';
+  return fileURLToPath(new URL(file, import.meta.url));
+}
+
+/** startPrimary runs the front door until it is told to stop; called by `sluice serve`. Returns the exit code; never rejects. */
+export async function startPrimary(options: PrimaryOptions): Promise<number> {
+  const logger = makeLogger(options.settings.log);
+  const lifecycle = new Lifecycle();
+  process.on('uncaughtException', (error) => {
+    // Whatever it was, the state of this process is unknown now. Workers see the primary go, finish and exit.
+    logger.fatal({ err: error }, 'uncaught exception in the primary');
+    process.exit(1);
+  });
+  let code: number;
+  try {
+    code = await new Primary(options, logger, lifecycle).run();
+  } catch (thrown) {
+    logger.fatal({ err: toError(thrown) }, `cannot serve: ${toError(thrown).message}`);
+    code = 1;
+  }
+  try {
+    await lifecycle.close();
+  } catch (error) {
+    logger.error({ err: error }, 'closing was not clean');
+  }
+  return code;
+}
+
+class Primary {
+  readonly #options: PrimaryOptions;
+  readonly #logger: Logger;
+  readonly #lifecycle: Lifecycle;
+  readonly #collector = new MetricsCollector();
+  readonly #buckets = new MemoryBucketStore({ clock: systemClock });
+  readonly #bucketHost: BucketHost;
+  readonly #registry = new HealthRegistry();
+  readonly #checker = new HealthChecker({
+    clock: systemClock,
+    random: Math.random,
+    onResult: (pool, backend, result) => this.#registry.record(pool, backend, result),
+  });
+  readonly #supervisor: Supervisor;
+  readonly #stopped = Promise.withResolvers<number>();
+  #phase: Readiness['status'] = 'starting';
+
+  constructor(options: PrimaryOptions, logger: Logger, lifecycle: Lifecycle) {
+    this.#options = options;
+    this.#logger = logger;
+    this.#lifecycle = lifecycle;
+    this.#bucketHost = new BucketHost(this.#buckets, logger);
+    const { workers, accept } = options.settings;
+    this.#supervisor = new Supervisor({
+      exec: workerEntry(),
+      workerCount: workers === 'auto' ? availableParallelism() : workers,
+      accept,
+      clock: systemClock,
+      logger,
+      prepare: (link) => this.#prepare(link),
+      onMessage: (link, message) => this.#onMessage(link, message),
+    });
+  }
+
+  #prepare: (link: WorkerLink) => void = () => undefined;
+
+  /** Starts everything, says ready, and resolves with the exit code once stopped. */
+  async run(): Promise<number> {
+    const { settings } = this.#options;
+    handleSignals(
+      {
+        drain: (signal) => void this.#drain(signal),
+        stopNow: (signal) => void this.#stopNow(signal),
+        reload: () => this.#reload(),
+      },
+      this.#logger,
+    );
+    const storage = await openStorage(settings.database, this.#logger);
+    this.#lifecycle.onClose('the database', () => storage.close(), 15_000);
+    const { feed, services, firstRound } = await this.#wire(storage);
+    const admin = await this.#listenAdmin(services);
+    this.#lifecycle.onClose('the admin port', () => admin.close());
+    const addresses = await this.#startWorkers();
+    if (addresses === null) return this.#stopped.promise;
+    await Promise.all([firstRound, feed.waitForFirstLoad(FIRST_LOAD_MS)]);
+    if (this.#phase === 'starting') this.#sayReady(addresses, admin.url);
+    return this.#stopped.promise;
+  }
+
+  async #wire(
+    storage: Storage,
+  ): Promise<{ feed: ClientFeed; services: AdminServices; firstRound: Promise<void> }> {
+    const { settings, configPath, env } = this.#options;
+    const logger = this.#logger;
+    const registry = this.#registry;
+    const supervisor = this.#supervisor;
+    const repository = new ClientRepository(storage.database);
+    const feed = new ClientFeed({ database: storage.database, repository, logger });
+    this.#lifecycle.onClose('the client feed', () => feed.close());
+    this.#lifecycle.onClose('health checks', () => this.#checker.close());
+    registry.onChange(({ state, cause }) => {
+      const { pool, backend, health, enabled, reason } = state;
+      logger.warn({ pool, backend, health, enabled, reason, cause }, 'backend state changed');
+      supervisor.broadcast({ type: 'backends', states: [availabilityOf(state)] });
+    });
+    feed.onChange((message) => supervisor.broadcast(message));
+    const reloader = new Reloader({
+      configPath,
+      env,
+      logger,
+      initial: { number: 1, settings, policyVersionUs: await storage.nowUs() },
+      nowUs: () => storage.nowUs(),
+      warm: (next) => warmHealth(next, registry, this.#checker),
+      apply: (revision) => rollOut(revision, { links: supervisor.links(), registry, logger }),
+    });
+    this.#reload = () => void reloader.reload();
+    this.#settings = () => reloader.current.settings;
+    this.#prepare = (link) => {
+      void link.exited.then(() => this.#collector.forget(link.pid));
+      link.send({ type: 'backends', states: registry.availability() });
+      for (const part of feed.snapshot()) link.send(part);
+      link.send(settingsMessage(reloader.current));
+    };
+    const firstRound = warmHealth(settings, registry, this.#checker);
+    feed.start();
+    const gauges = new PrimaryGauges({ collector: this.#collector, supervisor, registry, reloader });
+    const phase = (): Readiness['status'] => this.#phase;
+    const parts = {
+      clock: systemClock,
+      logger,
+      repository,
+      feed,
+      registry,
+      supervisor,
+      reloader,
+      gauges,
+      phase,
+    };
+    return { feed, services: makeAdminServices(parts), firstRound };
+  }
+
+  /** The settings in force; a reload replaces them. */
+  #settings = (): Settings => this.#options.settings;
+
+  #reload: () => void = () => this.#logger.warn('nothing to reload yet');
+
+  #onMessage(link: WorkerLink, message: WorkerMessage): void {
+    if (message.type === 'report') this.#collector.applyDelta(link.pid, message.report.metrics);
+    else if (message.type === 'bucket-takes')
+      void this.#bucketHost.answer(message, (reply) => link.send(reply));
+    else if (message.type === 'backend-failure') {
+      this.#registry.recordTrafficFailure(message.pool, message.backend, message.detail);
+    }
+  }
+
+  async #listenAdmin(services: AdminServices): ReturnType<typeof startAdminServer> {
+    const { admin } = this.#options.settings;
+    const giveUpAtMs = systemClock.monotonicMs() + BUSY_PORT_MS;
+    for (;;) {
+      try {
+        return await startAdminServer(admin, services);
+      } catch (thrown) {
+        const busy = [thrown, toError(thrown).cause].some((error) => systemCodeOf(error) === 'EADDRINUSE');
+        if (
+          !busy ||
+          systemClock.monotonicMs() + BUSY_PORT_RETRY_MS > giveUpAtMs ||
+          this.#phase !== 'starting'
+        ) {
+          throw thrown;
+        }
+        this.#logger.warn(
+          { address: `${admin.host}:${admin.port}` },
+          'the admin address is busy, trying again',
+        );
+        await new Promise((resolve) => setTimeout(resolve, BUSY_PORT_RETRY_MS));
+      }
+    }
+  }
+
+  /** null: stopped before the workers were there. */
+  async #startWorkers(): Promise<string[] | null> {
+    if (this.#phase !== 'starting') return null;
+    try {
+      return await this.#supervisor.start();
+    } catch (thrown) {
+      if (this.#phase !== 'starting' && thrown instanceof LbError && thrown.code === 'worker_gone')
+        return null;
+      throw thrown;
+    }
+  }
+
+  #sayReady(addresses: string[], admin: string): void {
+    this.#phase = 'ready';
+    const workers = this.#supervisor.workers().length;
+    // Always JSON, whatever log.format is: supervisors and scripts wait for this line.
+    writeSync(1, `${JSON.stringify({ msg: 'ready', addresses, admin, workers })}\n`);
+  }
+
+  async #drain(signal: NodeJS.Signals): Promise<void> {
+    const { drainGraceMs, drainMs } = this.#settings().timeouts;
+    this.#phase = 'draining';
+    this.#logger.info({ signal, drainGraceMs, drainMs }, 'draining');
+    const { killedCount } = await this.#supervisor.drain({ graceMs: drainGraceMs, drainMs });
+    if (killedCount > 0)
+      this.#logger.warn({ workers: killedCount }, 'workers were killed at the end of the drain');
+    this.#stopped.resolve(0);
+  }
+
+  async #stopNow(signal: NodeJS.Signals): Promise<void> {
+    this.#logger.warn({ signal }, 'second signal: stopping at once');
+    await this.#supervisor.stopNow();
+    // No clean-up that could take its time: whoever signals twice wants an end.
+    process.exit(1);
+  }
+}

@@ -1,0 +1,55 @@
+/**
+ * Handing one revision to the fleet: health checks first, so that a new backend has had its first probe, then every worker
+ * at once, each of which swaps its whole plan between two requests and acknowledges.
+ */
+import type { PrimaryMessage } from '../contract/messages.ts';
+import type { Settings, WorkerSettings } from '../contract/settings.ts';
+import type { Logger } from '../infra/logger.ts';
+import type { HealthChecker } from './health-checker.ts';
+import type { HealthRegistry } from './health-registry.ts';
+import type { Revision } from './reloader.ts';
+import type { WorkerLink } from './worker-link.ts';
+
+/** A worker that has not acknowledged by then is told of in the log; it has the message and will apply it. */
+const ACKNOWLEDGE_MS = 5_000;
+
+/** settingsMessage is what a worker needs of a revision; for new workers and for reloads. */
+export function settingsMessage({ number, settings, policyVersionUs }: Revision): PrimaryMessage {
+  const { admin: _admin, database: _database, ...rest } = settings;
+  const workerSettings: WorkerSettings = rest;
+  return { type: 'settings', revision: number, policyVersionUs, settings: workerSettings };
+}
+
+/** warmHealth makes registry and checker follow the pools; resolves after the first round of the new checks. */
+export function warmHealth(
+  settings: Settings,
+  registry: HealthRegistry,
+  checker: HealthChecker,
+): Promise<void> {
+  registry.configure(settings.pools);
+  return checker.reconfigure(settings.pools);
+}
+
+interface RolloutOptions {
+  links: readonly WorkerLink[];
+  registry: HealthRegistry;
+  logger: Logger;
+}
+
+/** rollOut resolves when every living worker runs the revision, or is known not to have said so in time. */
+export async function rollOut(
+  revision: Revision,
+  { links, registry, logger }: RolloutOptions,
+): Promise<void> {
+  const message = settingsMessage(revision);
+  const states = registry.availability();
+  const acknowledged = links.map(async (link) => {
+    // States first: the worker applies them with the plan, so that no request sees a new backend as unknown.
+    link.send({ type: 'backends', states });
+    await link.ask(message, 'applied', ACKNOWLEDGE_MS, (applied) => applied.revision === revision.number);
+  });
+  for (const [i, result] of (await Promise.allSettled(acknowledged)).entries()) {
+    if (result.status === 'fulfilled') continue;
+    logger.warn({ err: result.reason, worker: links[i]?.index }, 'a worker did not acknowledge the revision');
+  }
+}

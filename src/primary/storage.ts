@@ -1,0 +1,47 @@
+/** The database that the settings ask for: a real server, or the embedded one in its folder. */
+import type { DatabaseSettings } from '../contract/settings.ts';
+import { EmbeddedPostgres } from '../infra/embedded-postgres.ts';
+import type { Logger } from '../infra/logger.ts';
+import { Database } from '../infra/postgres.ts';
+
+export interface Storage {
+  database: Database;
+  /** The time that versions of limits are measured in, µs since the epoch; this machine's while the database is away. */
+  nowUs(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** openStorage is called by `serve`. Throws LbError folder_locked when the embedded folder is in use. */
+export async function openStorage(settings: DatabaseSettings, logger: Logger): Promise<Storage> {
+  if (settings.url === null) {
+    const embedded = await EmbeddedPostgres.open({
+      folder: settings.embeddedPath,
+      purpose: 'sluice serve',
+      logger,
+    });
+    // The embedded database's clock is this machine's: there is no need to wait until it is up.
+    return {
+      database: embedded.database,
+      nowUs: () => Promise.resolve(wallUs()),
+      close: () => embedded.close(),
+    };
+  }
+  const database = new Database({ target: { kind: 'url', url: settings.url }, logger });
+  return { database, nowUs: () => databaseUs(database, logger), close: () => database.close() };
+}
+
+async function databaseUs(database: Database, logger: Logger): Promise<number> {
+  try {
+    return await database.nowUs();
+  } catch (error) {
+    logger.warn(
+      { err: error },
+      'the database did not tell its time; limits of this load are dated by this machine',
+    );
+    return wallUs();
+  }
+}
+
+function wallUs(): number {
+  return Date.now() * 1000;
+}

@@ -1,0 +1,199 @@
+/**
+ * The worker process, put together. It is told everything by the primary, in this order: backend states, clients, settings;
+ * with the first settings it builds its rooms, listens and says ready; later ones swap the plan between two requests.
+ */
+import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { ClientDirectory } from '../clients/client-directory.ts';
+import { systemClock } from '../contract/clock.ts';
+import { LbError, toError } from '../contract/errors.ts';
+import { type PrimaryMessage, WORKER_COUNT_ENV, WORKER_INDEX_ENV } from '../contract/messages.ts';
+import { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { LineWriter, makeLogger } from '../infra/logger.ts';
+import { WorkerMetrics } from '../infra/metrics.ts';
+import { Availability } from './availability.ts';
+import { PrimaryLink } from './primary-link.ts';
+import { WorkerRooms } from './rooms.ts';
+
+const REPORT_EVERY_MS = 1_000;
+/** Resolution of the loop delay's histogram; each sample is a wake-up. */
+const LOOP_DELAY_RESOLUTION_MS = 20;
+/** What an uncaught exception leaves to the requests in flight. */
+const CRASH_DRAIN_MS = 3_000;
+
+class WorkerMain {
+  readonly #link: PrimaryLink;
+  readonly #metrics = new WorkerMetrics();
+  readonly #directory = new ClientDirectory(systemClock);
+  readonly #availability = new Availability();
+  readonly #accessLog = new LineWriter();
+  readonly #loopDelay = monitorEventLoopDelay({ resolution: LOOP_DELAY_RESOLUTION_MS });
+  #rooms: WorkerRooms | null = null;
+  #ending = false;
+
+  constructor() {
+    this.#link = new PrimaryLink(
+      (message) => this.#receive(message),
+      () => this.#onPrimaryLost(),
+    );
+  }
+
+  start(): void {
+    this.#loopDelay.enable();
+    setInterval(() => this.#report(), REPORT_EVERY_MS).unref();
+    this.#handleSignals();
+    process.on('uncaughtException', (error) => this.#onUncaught(error));
+    this.#link.hello();
+  }
+
+  #receive(message: PrimaryMessage): void {
+    switch (message.type) {
+      case 'settings':
+        this.#onSettings(message).catch((error: unknown) => this.#cannotServe(error));
+        break;
+      case 'backends':
+        this.#availability.learn(message.states);
+        this.#rooms?.applyAvailability();
+        break;
+      case 'clients':
+        this.#onClients(message);
+        break;
+      case 'bucket-replies':
+        this.#rooms?.onBucketReplies(message);
+        break;
+      case 'drain':
+        this.#drain(message);
+        break;
+      case 'stop':
+        this.#exit(1);
+    }
+  }
+
+  async #onSettings(message: Extract<PrimaryMessage, { type: 'settings' }>): Promise<void> {
+    const { revision } = message;
+    if (this.#rooms !== null) {
+      this.#rooms.applySettings(message);
+      this.#link.send({ type: 'applied', revision });
+      return;
+    }
+    const { log } = message.settings;
+    const logger = makeLogger(log, { worker: Number(process.env[WORKER_INDEX_ENV]) });
+    this.#link.logger = logger;
+    const wheel = new DeadlineWheel({
+      clock: systemClock,
+      onError: (error) => logger.error({ err: toError(error) }, 'a deadline failed'),
+    });
+    wheel.start();
+    const rooms = new WorkerRooms(message, {
+      logger,
+      wheel,
+      clock: systemClock,
+      metrics: this.#metrics,
+      lookup: this.#directory,
+      accessLog: this.#accessLog,
+      availability: this.#availability,
+      workerIndex: Number(process.env[WORKER_INDEX_ENV]),
+      workerCount: Number(process.env[WORKER_COUNT_ENV]),
+      send: (toPrimary) => this.#link.send(toPrimary),
+    });
+    this.#rooms = rooms;
+    const addresses = await rooms.listen();
+    if (!this.#ending) this.#link.send({ type: 'ready', addresses, revision });
+  }
+
+  #onClients(message: Extract<PrimaryMessage, { type: 'clients' }>): void {
+    const version = this.#directory.apply(message);
+    if (version !== null) this.#link.send({ type: 'clients-applied', version });
+  }
+
+  /** The supervisor ends a worker that says so, and decides whether to try again. */
+  #cannotServe(thrown: unknown): void {
+    const error = toError(thrown);
+    if (error instanceof LbError && error.code === 'listen_failed') {
+      const { systemCode, address } = describeListenFailure(error);
+      this.#link.send({ type: 'listen-failed', code: systemCode, address, detail: error.message });
+      return;
+    }
+    this.#rooms?.logger.fatal({ err: error }, 'worker cannot serve');
+    this.#exit(1);
+  }
+
+  #report(): void {
+    const rooms = this.#rooms;
+    if (rooms === null) return;
+    const loopDelayP99Ms = Math.max(0, this.#loopDelay.percentile(99) / 1e6 - LOOP_DELAY_RESOLUTION_MS);
+    this.#loopDelay.reset();
+    this.#link.send({
+      type: 'report',
+      report: { ...rooms.report(), loopDelayP99Ms, metrics: this.#metrics.takeDelta() },
+    });
+  }
+
+  #drain({ graceMs, drainMs }: { graceMs: number; drainMs: number }): void {
+    if (this.#ending) return;
+    this.#ending = true;
+    this.#link.send({ type: 'draining' });
+    const rooms = this.#rooms;
+    const drained = rooms === null ? Promise.resolve() : rooms.drain({ graceMs, drainMs });
+    drained
+      .catch((error: unknown) => rooms?.logger.error({ err: toError(error) }, 'the drain was not clean'))
+      .finally(() => this.#leave());
+  }
+
+  /** The last words: counters, access lines, and the exit that the primary waits for. */
+  #leave(): void {
+    this.#report();
+    this.#link.sendLast({ type: 'drained' }, () => this.#exit(0));
+  }
+
+  #exit(code: number): void {
+    this.#accessLog.flushSync();
+    process.exit(code);
+  }
+
+  /** Nobody will replace this worker or tell it anything: finish what is in flight and go (contract §5). */
+  #onPrimaryLost(): void {
+    this.#rooms?.logger.error('the primary is gone: finishing what is in flight');
+    this.#drain({ graceMs: 0, drainMs: this.#rooms?.settings.timeouts.drainMs ?? 0 });
+  }
+
+  /**
+   * A terminal sends its signals to every process of the group, a supervisor perhaps to one: both mean the drain that the
+   * primary would order, and its order finds it begun. A second one stops at once.
+   */
+  #handleSignals(): void {
+    let stops = 0;
+    const onStop = (): void => {
+      stops++;
+      if (stops > 1) this.#exit(1);
+      const timeouts = this.#rooms?.settings.timeouts;
+      this.#drain({ graceMs: timeouts?.drainGraceMs ?? 0, drainMs: timeouts?.drainMs ?? 0 });
+    };
+    process.on('SIGTERM', onStop);
+    process.on('SIGINT', onStop);
+    // Meant for the primary; a terminal's hang-up reaches workers as well.
+    const leaveToPrimary = (): void => this.#rooms?.logger.debug('a signal for the primary');
+    process.on('SIGHUP', leaveToPrimary);
+    process.on('SIGUSR2', leaveToPrimary);
+  }
+
+  #onUncaught(error: Error): void {
+    const rooms = this.#rooms;
+    if (rooms === null || this.#ending) {
+      rooms?.logger.fatal({ err: error }, 'uncaught exception in a worker that is ending');
+      this.#exit(1);
+      return;
+    }
+    rooms.logger.fatal({ err: error }, 'uncaught exception: finishing what is in flight');
+    this.#drain({ graceMs: 0, drainMs: CRASH_DRAIN_MS });
+  }
+}
+
+function describeListenFailure(error: LbError): { systemCode: string; address: string } {
+  const cause: unknown = error.cause;
+  const facts = typeof cause === 'object' && cause !== null ? (cause as Record<string, unknown>) : {};
+  const systemCode = typeof facts.code === 'string' ? facts.code : 'unknown';
+  const place = facts.path ?? [facts.address, facts.port].filter((part) => part !== undefined).join(':');
+  return { systemCode, address: String(place) };
+}
+
+if (import.meta.main) new WorkerMain().start();

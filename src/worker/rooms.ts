@@ -1,0 +1,172 @@
+/** The rooms of a worker that serves, built from its first settings: limiter, plan, handler, listeners. */
+
+import type { ClientLookup } from '../contract/clients.ts';
+import type { Clock } from '../contract/clock.ts';
+import type { PrimaryMessage, WorkerMessage, WorkerReport } from '../contract/messages.ts';
+import type { RedisSettings, WorkerSettings } from '../contract/settings.ts';
+import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { LineWriter, Logger } from '../infra/logger.ts';
+import type { WorkerMetrics } from '../infra/metrics.ts';
+import { RedisConnection } from '../infra/redis.ts';
+import type { BucketStore } from '../limit/bucket-store.ts';
+import { Limiter } from '../limit/limiter.ts';
+import { PrimaryBucketStore } from '../limit/primary-bucket-store.ts';
+import { bucketScripts, RedisBucketStore } from '../limit/redis-bucket-store.ts';
+import { Handler } from '../proxy/handler.ts';
+import { buildPlan, type Plan, type PlanDeps } from '../proxy/plan.ts';
+import type { Availability } from './availability.ts';
+import { InboundServer } from './server.ts';
+
+type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
+
+export interface RoomsOptions {
+  logger: Logger;
+  wheel: DeadlineWheel;
+  clock: Clock;
+  metrics: WorkerMetrics;
+  lookup: ClientLookup;
+  accessLog: LineWriter;
+  availability: Availability;
+  workerIndex: number;
+  workerCount: number;
+  send: (message: WorkerMessage) => void;
+}
+
+/** Takes over IPC have the deadline that takes over Redis have by default. */
+const PRIMARY_STORE_TIMEOUT_MS = 20;
+
+export class WorkerRooms {
+  readonly logger: Logger;
+  readonly #options: RoomsOptions;
+  readonly #planDeps: PlanDeps;
+  readonly #store: BucketStore;
+  readonly #primaryStore: PrimaryBucketStore | null = null;
+  readonly #redis: RedisConnection | null = null;
+  readonly #limiter: Limiter;
+  readonly #handler: Handler;
+  readonly #server: InboundServer;
+  #settings: WorkerSettings;
+  #plan: Plan;
+
+  constructor(first: SettingsMessage, options: RoomsOptions) {
+    const { logger, wheel, clock, metrics, accessLog, send } = options;
+    this.logger = logger;
+    this.#options = options;
+    this.#settings = first.settings;
+    const { redis, rateLimit } = first.settings;
+    const storeTimeoutMs = redis?.timeoutMs ?? PRIMARY_STORE_TIMEOUT_MS;
+    if (redis === null) {
+      this.#primaryStore = new PrimaryBucketStore({ send, clock, timeoutMs: storeTimeoutMs });
+      this.#store = this.#primaryStore;
+    } else {
+      this.#redis = connectRedis(redis, options);
+      const { prefix, timeoutMs } = redis;
+      this.#store = new RedisBucketStore({ connection: this.#redis, prefix, timeoutMs, clock });
+    }
+    this.#limiter = new Limiter({
+      store: this.#store,
+      timeoutMs: storeTimeoutMs,
+      workers: options.workerCount,
+      instances: rateLimit.instances,
+      clock,
+      metrics,
+      logger,
+    });
+    this.#planDeps = { ...options, random: Math.random };
+    this.#plan = this.#buildPlan(first, null);
+    this.#handler = new Handler({
+      plan: () => this.#plan,
+      limiter: this.#limiter,
+      wheel,
+      clock,
+      metrics,
+      logger,
+      accessLog,
+      random: Math.random,
+      onBackendFailure: (pool, backend, detail) => send({ type: 'backend-failure', pool, backend, detail }),
+    });
+    this.#server = new InboundServer({
+      plan: () => this.#plan,
+      handler: this.#handler,
+      wheel,
+      clock,
+      metrics,
+      logger,
+    });
+  }
+
+  get settings(): WorkerSettings {
+    return this.#settings;
+  }
+
+  /** listen opens every address; resolves with the URLs. Throws LbError listen_failed. */
+  async listen(): Promise<string[]> {
+    const addresses: string[] = [];
+    for (const address of this.#settings.listen) addresses.push(await this.#server.listen(address));
+    return addresses;
+  }
+
+  /** applySettings swaps in the plan of a revision; requests under way keep the one that they began with. */
+  applySettings(message: SettingsMessage): void {
+    const previous = this.#plan;
+    const next = this.#buildPlan(message, previous);
+    this.#settings = message.settings;
+    this.#plan = next;
+    previous.supersede(next);
+    this.logger.level = message.settings.log.level;
+  }
+
+  /** applyAvailability follows the primary's word on backends. */
+  applyAvailability(): void {
+    for (const { poolName, backend } of this.#plan.backends())
+      this.#options.availability.apply(poolName, backend);
+  }
+
+  onBucketReplies(message: Extract<PrimaryMessage, { type: 'bucket-replies' }>): void {
+    this.#primaryStore?.onReplies(message);
+  }
+
+  /** report is the worker's part of what it tells the primary once a second. */
+  report(): Omit<WorkerReport, 'metrics' | 'loopDelayP99Ms'> {
+    return {
+      connections: this.#server.connectionCount,
+      requestsTotal: this.#handler.requestsTotal,
+      inFlight: this.#handler.requestsInFlight,
+      breakerOpen: this.#limiter.breakerOpen,
+      backendsInFlight: [...this.#plan.backends()].map(({ poolName, backend }) => ({
+        pool: poolName,
+        backend: backend.id,
+        count: backend.inFlight,
+      })),
+    };
+  }
+
+  /** drain serves on for graceMs, then finishes what is in flight within drainMs, and gives everything back. */
+  async drain(times: { graceMs: number; drainMs: number }): Promise<void> {
+    await this.#server.drain(times);
+    this.#plan.close();
+    await this.#limiter.close();
+    await this.#store.close();
+    await this.#redis?.close();
+  }
+
+  #buildPlan({ settings, revision, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
+    const { policies, instances } = settings.rateLimit;
+    // Before the plan: its requests ask for the new limits from their first.
+    this.#limiter.configure(policies, policyVersionUs, instances);
+    const plan = buildPlan({ settings, revision, policyVersionUs, previous, deps: this.#planDeps });
+    const { availability } = this.#options;
+    for (const { poolName, backend } of plan.backends()) availability.apply(poolName, backend);
+    const planned = [...plan.backends()].map(({ poolName, backend }) => ({
+      pool: poolName,
+      backend: backend.id,
+    }));
+    availability.keepOnly(planned);
+    return plan;
+  }
+}
+
+function connectRedis({ url }: RedisSettings, { logger, workerIndex }: RoomsOptions): RedisConnection {
+  const connectionName = `sluice-w${workerIndex}`;
+  return new RedisConnection({ url, connectionName, scripts: bucketScripts(), logger, random: Math.random });
+}
