@@ -10,6 +10,7 @@ import { PROBLEM_CONTENT_TYPE, phraseOf, problemBody } from './problem.ts';
 
 /** Seconds after which a client may try again when no backend was there: the order of a probe's interval. */
 const NO_BACKEND_RETRY_SEC = 1;
+const REQUEST_ID_NAME = 'x-request-id';
 
 interface AnswerContext {
   requestId: string;
@@ -36,7 +37,8 @@ export class Responder {
    * @param knownLength of a body that is there already, else -1
    */
   relay(head: ResponseHead, context: AnswerContext, knownLength: number): ResponseStart {
-    const { headers, status } = head;
+    const { status } = head;
+    const headers = withoutRequestId(head.headers);
     if (!head.hasDate) headers.push('Date', this.#dates.imfDate());
     headers.push('Via', VIA, 'X-Request-Id', context.requestId);
     if (context.decision !== null) appendRateLimitFields(headers, context.decision);
@@ -73,6 +75,17 @@ export class Responder {
       `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
     );
   }
+}
+
+/** A backend that repeats the id it was given must not make two of it. */
+function withoutRequestId(headers: string[]): string[] {
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i]!.length !== REQUEST_ID_NAME.length || headers[i]!.toLowerCase() !== REQUEST_ID_NAME)
+      continue;
+    headers.splice(i, 2);
+    i -= 2;
+  }
+  return headers;
 }
 
 function retryDelaySec(status: number, decision: Decision | null): number | null {
