@@ -1,0 +1,417 @@
+import assert from 'node:assert/strict';
+import { createServer, type Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import type { LbError } from '../../src/contract/errors.ts';
+import { startRawBackend } from '../support/backend.ts';
+import { waitFor } from '../support/wait.ts';
+import { ask, get, makePool, RecordingSink, send } from './support.ts';
+
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+/** A backend that answers every read with `answer` and keeps its sockets in order of arrival. */
+async function answering(t: TestContext, answer = OK) {
+  const sockets: Socket[] = [];
+  const backend = await startRawBackend((socket) => {
+    sockets.push(socket);
+    socket.on('data', () => socket.write(answer, 'latin1'));
+  });
+  t.after(() => backend.close());
+  return { port: backend.port, sockets };
+}
+
+/** A backend that holds its answers until told. */
+async function holding(t: TestContext) {
+  const waiting: Socket[] = [];
+  const backend = await startRawBackend((socket) => {
+    socket.on('data', () => waiting.push(socket));
+  });
+  t.after(() => backend.close());
+  return { port: backend.port, waiting };
+}
+
+test('one connection serves request after request', async (t) => {
+  const { port, sockets } = await answering(t);
+  const pool = makePool(t, { port });
+  for (let i = 0; i < 5; i++) {
+    const sink = await ask(pool);
+    assert.equal(sink.body.toString(), 'ok');
+    assert.equal(sink.exchange?.reused, i > 0);
+    assert.deepEqual(sink.calls, ['connected', 'head']);
+    assert.equal(pool.idleCount, 1);
+  }
+  assert.equal(sockets.length, 1);
+  assert.equal(pool.openCount, 1);
+});
+
+test('the newest parked connection is reused first', async (t) => {
+  const { port, waiting } = await holding(t);
+  const pool = makePool(t, { port });
+  const sinks = [0, 1, 2].map(() => send(pool, get(), new RecordingSink()));
+  await waitFor('three requests', () => waiting.length === 3);
+  const ports: (number | undefined)[] = [];
+  for (const socket of waiting.splice(0)) {
+    const before = pool.idleCount;
+    socket.write(OK);
+    await waitFor('the connection to be parked', () => pool.idleCount === before + 1);
+    ports.push(socket.remotePort);
+  }
+  assert.ok(sinks.every((sink) => sink.ended));
+  for (const expected of [ports[2], ports[1], ports[0]]) {
+    send(pool, get(), new RecordingSink());
+    await waitFor('the next request', () => waiting.length > 0);
+    // Left unanswered, so that the next request takes the next connection.
+    assert.equal(waiting.pop()?.remotePort, expected);
+  }
+  assert.equal(pool.openCount, 3);
+  for (const sink of sinks) sink.exchange?.destroy();
+});
+
+test('a fresh request never takes a parked connection', async (t) => {
+  const { port, sockets } = await answering(t);
+  const pool = makePool(t, { port });
+  await ask(pool);
+  const sink = await send(pool, get(), new RecordingSink(), { fresh: true }).finished();
+  assert.equal(sink.exchange?.reused, false);
+  assert.equal(sockets.length, 2);
+  assert.equal(pool.idleCount, 2);
+});
+
+test('the sink hears nothing before start has returned', async (t) => {
+  const { port } = await answering(t);
+  const pool = makePool(t, { port });
+  await ask(pool);
+  const sink = new RecordingSink();
+  pool.start(get(), sink, { fresh: false });
+  assert.deepEqual(sink.calls, []);
+  await sink.finished();
+  assert.deepEqual(sink.calls, ['connected', 'head']);
+});
+
+const ENDS: [string, (socket: Socket) => void][] = [
+  ['a FIN', (socket) => socket.end()],
+  ['a reset', (socket) => socket.resetAndDestroy()],
+  ['a byte', (socket) => socket.write('x')],
+];
+for (const [name, end] of ENDS) {
+  test(`${name} on a parked connection removes it at once`, async (t) => {
+    const { port, sockets } = await answering(t);
+    const pool = makePool(t, { port });
+    await ask(pool);
+    const socket = sockets[0];
+    assert.ok(socket !== undefined);
+    end(socket);
+    await waitFor('the parked connection to go', () => pool.idleCount === 0 && pool.openCount === 0);
+    assert.equal((await ask(pool)).exchange?.reused, false);
+  });
+}
+
+test('a parked connection closes after its time, without traffic', async (t) => {
+  const { port } = await answering(t);
+  const pool = makePool(t, { port, parkMs: 60 });
+  await ask(pool);
+  assert.equal(pool.idleCount, 1);
+  await waitFor('the parked connection to age out', () => pool.openCount === 0, { timeoutMs: 1_000 });
+  assert.equal(pool.idleCount, 0);
+});
+
+test("the backend's Keep-Alive hint shortens the parking, minus one second", async (t) => {
+  const second = await answering(
+    t,
+    'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=1\r\nContent-Length: 2\r\n\r\nok',
+  );
+  const pool = makePool(t, { port: second.port });
+  await ask(pool);
+  assert.equal(pool.idleCount, 0, 'a hint of one second leaves nothing');
+  const long = await answering(
+    t,
+    'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=2, max=99\r\nContent-Length: 2\r\n\r\nok',
+  );
+  const pool2 = makePool(t, { port: long.port });
+  const startMs = performance.now();
+  await ask(pool2);
+  assert.equal(pool2.idleCount, 1);
+  await waitFor('the hinted time to end', () => pool2.idleCount === 0, { timeoutMs: 1_900 });
+  assert.ok(performance.now() - startMs >= 990, 'not before one second');
+});
+
+test('no more than maxIdle connections are parked', async (t) => {
+  const { port, waiting } = await holding(t);
+  const pool = makePool(t, { port, maxIdle: 2 });
+  const sinks = Array.from({ length: 5 }, () => send(pool, get(), new RecordingSink()));
+  await waitFor('five requests', () => waiting.length === 5);
+  for (const socket of waiting) socket.write(OK);
+  await waitFor('five answers', () => sinks.every((sink) => sink.ended));
+  assert.equal(pool.idleCount, 2);
+  await waitFor('the others to close', () => pool.openCount === 2);
+});
+
+test('close destroys parked connections and lets busy ones finish', async (t) => {
+  const { port, waiting } = await holding(t);
+  const pool = makePool(t, { port });
+  const first = send(pool, get(), new RecordingSink());
+  const second = send(pool, get(), new RecordingSink());
+  await waitFor('two requests', () => waiting.length === 2);
+  waiting[0]?.write(OK);
+  await waitFor('one to be parked', () => pool.idleCount === 1);
+  pool.close();
+  pool.close();
+  assert.equal(pool.idleCount, 0);
+  waiting[1]?.write(OK);
+  await second.finished();
+  assert.ok(first.ended && second.ended);
+  await waitFor('both sockets closed', () => pool.openCount === 0);
+  // A request of an older plan still gets through.
+  waiting.length = 0;
+  const late = send(pool, get(), new RecordingSink());
+  await waitFor('the late request', () => waiting.length === 1);
+  waiting[0]?.write(OK);
+  await late.finished();
+  assert.equal(late.body.toString(), 'ok');
+});
+
+for (const [name, end] of ENDS.slice(0, 2)) {
+  test(`B10: ${name} on a reused connection before a response byte is retryable, once an answer began it is not`, async (t) => {
+    let requestCount = 0;
+    let prefix = '';
+    const backend = await startRawBackend((socket) => {
+      socket.on('data', () => {
+        if (requestCount++ === 0) socket.write(OK);
+        else if (prefix === '') end(socket);
+        else socket.write(prefix, () => end(socket));
+      });
+    });
+    t.after(() => backend.close());
+    const pool = makePool(t, { port: backend.port });
+    await ask(pool);
+    const reused = await ask(pool);
+    assert.equal(reused.exchange?.reused, true);
+    assert.equal(reused.error?.code, 'upstream_reset');
+    assert.equal(reused.error?.retryable, true);
+
+    const fresh = await ask(pool);
+    assert.equal(fresh.exchange?.reused, false);
+    assert.equal(fresh.error?.code, 'upstream_reset');
+    assert.equal(fresh.error?.retryable, false, 'a fresh connection proves that the backend is at fault');
+
+    requestCount = 0;
+    await ask(pool);
+    prefix = 'H';
+    const begun = await ask(pool);
+    assert.equal(begun.exchange?.reused, true);
+    assert.equal(begun.error?.code, 'upstream_reset');
+    // A reset may overtake the byte before it.
+    if (name === 'a FIN') assert.equal(begun.error?.retryable, false);
+  });
+}
+
+test('B10: a body that was begun shows in the exchange', async (t) => {
+  let requestCount = 0;
+  const backend = await startRawBackend((socket) => {
+    socket.on('data', () => {
+      if (requestCount++ === 0) socket.write(OK);
+      else socket.resetAndDestroy();
+    });
+  });
+  t.after(() => backend.close());
+  const pool = makePool(t, { port: backend.port });
+  await ask(pool);
+  class WritingSink extends RecordingSink {
+    override onConnected(): void {
+      assert.equal(this.exchange?.bodyStarted, false);
+      this.exchange?.writeBody(Buffer.from('hello'));
+      this.exchange?.endBody([]);
+    }
+  }
+  const sink = send(pool, get('/', { method: 'PUT', bodyLength: 5 }), new WritingSink());
+  await sink.finished();
+  assert.equal(sink.exchange?.bodyStarted, true);
+  assert.equal(sink.error?.retryable, true);
+});
+
+test('a refused connection is connect_failed and retryable, and leaves nothing open', async (t) => {
+  const { port, close } = await startRawBackend(() => undefined);
+  await close();
+  const pool = makePool(t, { port });
+  const sink = await ask(pool);
+  assert.equal(sink.error?.code, 'connect_failed');
+  assert.equal(sink.error?.retryable, true);
+  assert.equal(sink.error?.status, 502);
+  assert.deepEqual(sink.calls, ['error']);
+  await waitFor('no socket', () => pool.openCount === 0);
+});
+
+test('a name that does not resolve is connect_failed', async (t) => {
+  const pool = makePool(t, { port: 80, host: 'no-such-host.invalid' });
+  const sink = await ask(pool);
+  assert.equal(sink.error?.code, 'connect_failed');
+});
+
+test('names are resolved at each connect', async (t) => {
+  const { port } = await answering(t);
+  const pool = makePool(t, { port, host: 'localhost' });
+  assert.equal((await ask(pool)).body.toString(), 'ok');
+});
+
+test('B15: a backend that accepts no connection within connectMs is connect_failed', async (t) => {
+  // Linux drops the handshake of a listener whose queue is full: of a backlog of 1, two fit.
+  const { spawn } = await import('node:child_process');
+  const frozen = spawn(
+    process.execPath,
+    [
+      '-e',
+      `const s=require('node:net').createServer();s.listen({port:0,host:'127.0.0.1',backlog:1},()=>{
+        process.stdout.write(s.address().port+'\\n',()=>{for(;;);})})`,
+    ],
+    { stdio: ['ignore', 'pipe', 'ignore'] },
+  );
+  t.after(() => frozen.kill('SIGKILL'));
+  let text = '';
+  frozen.stdout.on('data', (data: Buffer) => {
+    text += data.toString();
+  });
+  const port = Number(
+    await waitFor('the port of the frozen listener', () => text.includes('\n') && text.trim()),
+  );
+  const pool = makePool(t, { port, connectMs: 150, responseMs: 60_000 });
+  const sinks = Array.from({ length: 6 }, () => send(pool, get(), new RecordingSink()));
+  await waitFor('refused handshakes', () => sinks.filter((sink) => sink.error !== null).length >= 3);
+  for (const sink of sinks) {
+    if (sink.error === null) sink.exchange?.destroy();
+    else assert.equal(sink.error.code, 'connect_failed');
+  }
+});
+
+test('B15: no response head within responseMs is upstream_timeout, and the connection goes', async (t) => {
+  const { port, waiting } = await holding(t);
+  const pool = makePool(t, { port, responseMs: 80 });
+  const startMs = performance.now();
+  const sink = await ask(pool);
+  assert.equal(sink.error?.code, 'upstream_timeout');
+  assert.equal(sink.error?.status, 504);
+  assert.ok(performance.now() - startMs >= 80);
+  assert.equal(waiting.length, 1);
+  await waitFor('the connection to be destroyed', () => pool.openCount === 0);
+});
+
+test('B15: a body that pauses for idleMs is upstream_timeout, one that never does lasts as long as it likes', async (t) => {
+  const PARTS = 12;
+  const backend = await startRawBackend((socket) => {
+    socket.on('data', (data) => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${PARTS}\r\n\r\n`);
+      let left = data.includes('/steady') ? PARTS : 3;
+      const timer = setInterval(() => {
+        socket.write('x');
+        if (--left === 0) clearInterval(timer);
+      }, 30);
+      socket.on('close', () => clearInterval(timer));
+    });
+  });
+  t.after(() => backend.close());
+  const pool = makePool(t, { port: backend.port, idleMs: 150, responseMs: 150 });
+  const steady = await ask(pool, get('/steady'));
+  assert.equal(steady.error, null);
+  assert.equal(steady.body.length, PARTS);
+  const stalled = await ask(pool, get('/stalled'));
+  assert.equal(stalled.error?.code, 'upstream_timeout');
+  assert.equal(stalled.body.length, 3);
+});
+
+test('B28: destroy closes the connection at once, and the sink hears nothing more', async (t) => {
+  const { port, waiting } = await holding(t);
+  const pool = makePool(t, { port });
+  const states: [string, () => Promise<unknown>][] = [
+    ['while connecting', async () => undefined],
+    ['while waiting', () => waitFor('the request', () => waiting.length > 0)],
+  ];
+  for (const [state, reached] of states) {
+    const sink = send(pool, get(), new RecordingSink());
+    await reached();
+    const calls = sink.calls.length;
+    const startMs = performance.now();
+    sink.exchange?.destroy();
+    await waitFor(`no socket after an abort ${state}`, () => pool.openCount === 0, { everyMs: 1 });
+    assert.ok(performance.now() - startMs < 100);
+    assert.equal(sink.calls.length, calls);
+    // Everything afterwards is a no-op.
+    assert.equal(sink.exchange?.writeBody(Buffer.from('x')), true);
+    sink.exchange?.endBody([]);
+    sink.exchange?.resume();
+    sink.exchange?.settled(true);
+    sink.exchange?.destroy();
+  }
+});
+
+test('B28: 200 aborts at random moments leave no socket open, here or there', async (t) => {
+  const server = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.on('data', () => {
+      socket.write('HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n');
+      socket.write(Buffer.alloc(400_000));
+    });
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  t.after(() => server.close());
+  const address = server.address();
+  assert.ok(address !== null && typeof address === 'object');
+  const pool = makePool(t, { port: address.port });
+  const errors: LbError[] = [];
+  for (let i = 0; i < 200; i++) {
+    const sink = send(pool, get(), new RecordingSink());
+    for (let turns = i % 7; turns > 0; turns--) await new Promise(setImmediate);
+    sink.exchange?.destroy();
+    if (sink.error !== null) errors.push(sink.error);
+  }
+  await waitFor('no socket of the pool', () => pool.openCount === 0);
+  await waitFor('no socket of the backend', async () => {
+    const count = await new Promise<number>((resolve) => {
+      server.getConnections((_error, connections) => resolve(connections));
+    });
+    return count === 0;
+  });
+  assert.deepEqual(errors, []);
+  assert.deepEqual(pool.faults, []);
+});
+
+const SINK_FAULTS: [
+  keyof RecordingSink & ('onConnected' | 'onInformation' | 'onHead' | 'onBody' | 'onEnd'),
+  string,
+][] = [
+  ['onConnected', OK],
+  ['onInformation', `HTTP/1.1 103 E\r\n\r\n${OK}`],
+  ['onHead', OK],
+  ['onHead', 'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok'],
+  ['onBody', 'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok'],
+  ['onEnd', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: 1\r\n\r\n'],
+];
+for (const [method, answer] of SINK_FAULTS) {
+  test(`a sink that throws in ${method} loses its request and nothing else (${answer.length} bytes)`, async (t) => {
+    const { port } = await answering(t, answer);
+    const pool = makePool(t, { port });
+    class ThrowingSink extends RecordingSink {}
+    Object.defineProperty(ThrowingSink.prototype, method, {
+      value: () => {
+        throw new Error('sink bug');
+      },
+    });
+    const sink = send(pool, get(), new ThrowingSink());
+    await waitFor('the internal error', () => sink.error !== null);
+    assert.equal(sink.error?.code, 'internal_error');
+    assert.equal(pool.faults.length, 1);
+    assert.match(pool.faults[0]?.message ?? '', /sink bug/);
+  });
+}
+
+test('a sink whose onError throws is reported and survived', async (t) => {
+  const { port } = await answering(t, 'nonsense');
+  const pool = makePool(t, { port });
+  class ThrowingSink extends RecordingSink {
+    override onError(): void {
+      throw new Error('worse bug');
+    }
+  }
+  send(pool, get(), new ThrowingSink());
+  await waitFor('the fault', () => pool.faults.length === 1);
+  assert.match(pool.faults[0]?.message ?? '', /worse bug/);
+});
