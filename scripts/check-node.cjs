@@ -1,0 +1,41 @@
+// Loaded with `node -r` before the program, and written so that any Node.js since version 4 can run it: says in one
+// sentence that this Node.js is too old, instead of the syntax error that the program itself would end in.
+'use strict';
+var wanted = require('../package.json').engines.node;
+
+// Understands what package.json uses: comparators `>=a.b.c` and `<a`, joined by spaces (and) and `||` (or).
+function fits(version) {
+  return wanted.split('||').some((range) =>
+    range
+      .trim()
+      .split(/\s+/)
+      .every((comparator) => {
+        var parts = /^(>=|<)(.+)$/.exec(comparator);
+        var order = compare(version, parts[2]);
+        return parts[1] === '<' ? order < 0 : order >= 0;
+      }),
+  );
+}
+
+function compare(left, right) {
+  var rightParts = right.split('.');
+  var leftParts = left.split('.');
+  var difference = 0;
+  var i;
+  for (i = 0; i < 3; i += 1) {
+    difference = parseInt(leftParts[i] || '0', 10) - parseInt(rightParts[i] || '0', 10);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+if (!fits(process.versions.node)) {
+  process.stderr.write(
+    'Sluice needs Node.js ' +
+      wanted +
+      ', this is ' +
+      process.versions.node +
+      ': run `npm ci`, which brings the right one, or `make`.\n',
+  );
+  process.exit(1);
+}

@@ -1,0 +1,142 @@
+/**
+ * Runs test files on the pinned Node.js, each in a process of its own with a deadline, and ends with the line
+ * `N passed, N failed`.
+ *
+ *   node scripts/run-tests.ts                      every test/**\/*.test.ts
+ *   node scripts/run-tests.ts --without-services   those that start no Redis, no PostgreSQL and no Sluice
+ *   node scripts/run-tests.ts test/limit …         files or folders
+ *
+ * A skipped test, a file without a test, a file that does not exit by itself and a run without files count as failures.
+ * Exit 0 only if nothing failed. (node:test's own run() has no deadline that ends a file whose event loop never empties.)
+ */
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Child, spawnChild } from '../test/support/child.ts';
+import { filesUnder, importsOf } from '../test/support/imports.ts';
+import { makeTempFolder } from '../test/support/temp-folder.ts';
+import { within } from '../test/support/wait.ts';
+import type { TestLine } from './test-reporter.ts';
+
+const ROOT = fileURLToPath(new URL('../', import.meta.url));
+/** Of one file. */
+const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 150_000);
+const SLOWEST_COUNT = 5;
+const OUTPUT_LINES = 80;
+/** Whole clusters under load: their deadlines mean little while other tests use the same cores. */
+const ALONE = 'test/cluster/';
+/** A file that reaches one of these needs a server or starts the product. */
+const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'sluice.ts'].map((name) => `test/support/${name}`);
+const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', 'test/repository/', ALONE];
+
+interface FileResult {
+  path: string;
+  passed: number;
+  failures: string[];
+  output: string[];
+  durationMs: number;
+}
+
+/** Follows imports within test/, where the helpers live. */
+function needsServices(path: string, seen = new Set<string>()): boolean {
+  if (seen.has(path)) return false;
+  seen.add(path);
+  if (SERVICE_MODULES.includes(path) || SERVICE_FOLDERS.some((folder) => path.startsWith(folder)))
+    return true;
+  const targets = importsOf(path, readFileSync(join(ROOT, path), 'utf8'));
+  return targets.some((target) => target.startsWith('test/') && needsServices(target, seen));
+}
+
+function chooseFiles(words: string[]): string[] {
+  const paths = words.filter((word) => !word.startsWith('--'));
+  const chosen =
+    paths.length === 0
+      ? filesUnder(ROOT, 'test', '.test.ts')
+      : paths.flatMap((path) => (statSync(path).isDirectory() ? filesUnder(ROOT, path, '.test.ts') : [path]));
+  return words.includes('--without-services') ? chosen.filter((path) => !needsServices(path)) : chosen;
+}
+
+async function runFile(path: string): Promise<FileResult> {
+  const startMs = performance.now();
+  const report = join(makeTempFolder('sluice-report-'), 'events');
+  const reporter = ['--test-reporter', './scripts/test-reporter.ts', '--test-reporter-destination', report];
+  const child = spawnChild(process.execPath, [...reporter, path], { cwd: ROOT });
+  const inTime = await exitsInTime(child);
+  const result = resultOf(path, readReport(report));
+  const { exitStatus } = child;
+  if (!inTime)
+    result.failures.push(`✖ did not exit within ${TIMEOUT_MS / 1000} s: something hangs or was left open`);
+  else if (result.failures.length === 0) {
+    if (exitStatus?.code !== 0) result.failures.push(`✖ ended with ${JSON.stringify(exitStatus)}`);
+    else if (result.passed === 0) result.failures.push('✖ holds no test');
+  }
+  result.output = [...child.stdout, ...child.stderr].slice(-OUTPUT_LINES);
+  result.durationMs = performance.now() - startMs;
+  const verdict = result.failures.length === 0 ? 'ok  ' : 'FAIL';
+  console.log(`${verdict} ${path}  ${result.passed} passed, ${(result.durationMs / 1000).toFixed(1)} s`);
+  return result;
+}
+
+/** On SIGTERM a test file ends the servers that it started (test/support/child.ts); SIGKILL comes only after that. */
+async function exitsInTime(child: Child): Promise<boolean> {
+  try {
+    await within(child.exited, TIMEOUT_MS, 'exit');
+    return true;
+  } catch {
+    await child.stop('SIGTERM', 5_000).catch(() => child.kill());
+    return false;
+  } finally {
+    await child.kill();
+  }
+}
+
+function readReport(path: string): TestLine[] {
+  if (!existsSync(path)) return [];
+  const whole = readFileSync(path, 'utf8').split('\n').slice(0, -1);
+  return whole.map((line) => JSON.parse(line) as TestLine);
+}
+
+function resultOf(path: string, lines: TestLine[]): FileResult {
+  const result: FileResult = { path, passed: 0, failures: [], output: [], durationMs: 0 };
+  for (const { name, passed, skipped, suite, line, failure } of lines) {
+    if (skipped) result.failures.push(`✖ ${name}\n  at ${path}:${line}\n  skipped`);
+    else if (failure !== '') {
+      result.failures.push(`✖ ${name}\n  at ${path}:${line}\n${failure.replace(/^/gm, '  ')}`);
+    } else if (passed && !suite) result.passed += 1;
+  }
+  return result;
+}
+
+async function runFiles(files: string[], concurrency: number): Promise<FileResult[]> {
+  const results: FileResult[] = [];
+  const waiting = [...files];
+  const runner = async () => {
+    for (let path = waiting.shift(); path !== undefined; path = waiting.shift())
+      results.push(await runFile(path));
+  };
+  await Promise.all(Array.from({ length: concurrency }, runner));
+  return results;
+}
+
+function summarize(results: FileResult[]): number {
+  for (const { path, failures, output } of results) {
+    if (failures.length === 0) continue;
+    console.log(`\n── ${path}`);
+    for (const failure of failures) console.log(failure);
+    if (output.length > 0) console.log(`── the last of its output\n${output.join('\n')}`);
+  }
+  const slowest = results.toSorted((a, b) => b.durationMs - a.durationMs).slice(0, SLOWEST_COUNT);
+  console.log('\nslowest files:');
+  for (const { path, durationMs } of slowest) console.log(`  ${(durationMs / 1000).toFixed(1)} s  ${path}`);
+  const passed = results.reduce((sum, result) => sum + result.passed, 0);
+  const failed = results.reduce((sum, result) => sum + result.failures.length, 0);
+  console.log(`${passed} passed, ${failed} failed`);
+  return failed === 0 && passed > 0 ? 0 : 1;
+}
+
+const files = chooseFiles(process.argv.slice(2));
+const together = files.filter((path) => !path.startsWith(ALONE));
+const alone = files.filter((path) => path.startsWith(ALONE));
+const results = await runFiles(together, Math.max(2, Math.min(4, availableParallelism())));
+process.exitCode = summarize([...results, ...(await runFiles(alone, 1))]);

@@ -1,0 +1,81 @@
+/** Reading the import graph of TypeScript sources, and the layers of src. Paths are relative to the root, with slashes. */
+import { existsSync, readdirSync } from 'node:fs';
+import { posix } from 'node:path';
+
+/** A folder of src may import itself and folders with a smaller number. */
+const LAYERS: Record<string, number> = {
+  contract: 0,
+  infra: 1,
+  config: 1,
+  upstream: 2,
+  balance: 2,
+  limit: 2,
+  clients: 2,
+  proxy: 3,
+  primary: 4,
+  worker: 4,
+  'cli.ts': 5,
+};
+
+/** What `contract` may use from outside: the parsers of its messages, and no door to the outside. */
+const CONTRACT_PACKAGES = ['zod', 'ipaddr.js', 'node:net'];
+
+/** filesUnder lists the files of a folder, all levels, that end in `ending`; sorted; [] where the folder is absent. */
+export function filesUnder(root: string, folder: string, ending: string): string[] {
+  if (!existsSync(posix.join(root, folder))) return [];
+  return readdirSync(posix.join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(ending))
+    .map((entry) => posix.relative(root, posix.join(entry.parentPath, entry.name)))
+    .sort();
+}
+
+/** importsOf lists what a file imports, types and dynamic imports too: relative ones as paths, others as written. */
+export function importsOf(path: string, text: string): string[] {
+  const code = text.replace(/^\s*\/\*[\s\S]*?\*\//gm, '').replace(/^\s*\/\/.*$/gm, '');
+  const found = [
+    ...code.matchAll(/^[ \t]*(?:import|export)\s(?:[^'";]*?\sfrom\s*)?['"]([^'"]+)['"]/gm),
+    ...code.matchAll(/\bimport\(\s*['"]([^'"]+)['"]/g),
+  ];
+  return found.map(([, target = '']) =>
+    target.startsWith('.') ? posix.normalize(posix.join(posix.dirname(path), target)) : target,
+  );
+}
+
+/** problemsOfArrow says in sentences what is wrong with one file of src importing `target`; [] when nothing is. */
+export function problemsOfArrow(from: string, target: string): string[] {
+  const [fromFolder, targetFolder] = [folderOf(from), folderOf(target)];
+  const fromLayer = LAYERS[fromFolder];
+  if (fromLayer === undefined) return [`${from}: the folder ${fromFolder} has no layer`];
+  if (/^(test|test_backs|bench|scripts)\//.test(target))
+    return [`${from} imports ${target}: not the product`];
+  if (!target.startsWith('src/')) {
+    if (fromFolder !== 'contract' || CONTRACT_PACKAGES.includes(target)) return [];
+    return [`${from} imports ${target}: contract knows only ${CONTRACT_PACKAGES.join(', ')}`];
+  }
+  const targetLayer = LAYERS[targetFolder];
+  if (targetLayer === undefined) return [`${from} imports ${target}: its folder has no layer`];
+  if (fromFolder === targetFolder || targetLayer < fromLayer) return [];
+  return [`${from} (layer ${fromLayer}) imports ${target} (layer ${targetLayer})`];
+}
+
+function folderOf(path: string): string {
+  return path.split('/')[1] ?? '';
+}
+
+/** cyclesIn returns one line for every edge that closes a circle. */
+export function cyclesIn(graph: ReadonlyMap<string, readonly string[]>): string[] {
+  const cycles: string[] = [];
+  const done = new Set<string>();
+  const visit = (path: string, trail: string[]) => {
+    const start = trail.indexOf(path);
+    if (start >= 0) {
+      cycles.push([...trail.slice(start), path].join(' → '));
+      return;
+    }
+    if (done.has(path)) return;
+    for (const target of graph.get(path) ?? []) visit(target, [...trail, path]);
+    done.add(path);
+  };
+  for (const path of graph.keys()) visit(path, []);
+  return cycles;
+}
