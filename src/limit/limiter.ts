@@ -214,11 +214,19 @@ export class Limiter {
 
   #launch(flights: Flight[]): void {
     const sentAtMs = this.#clock.monotonicMs();
-    this.#store
-      .takeBatch(flights.map(requestOf))
-      .catch((thrown: unknown) => flights.map(() => toError(thrown)))
+    this.#ask(flights.map(requestOf))
       .then((results) => this.#land(flights, results, sentAtMs))
       .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a batch'));
+  }
+
+  /** A store never rejects; where one does all the same, nobody may wait for ever. */
+  async #ask(takes: TakeRequest[]): Promise<(TakeReply | Error)[]> {
+    try {
+      return await this.#store.takeBatch(takes);
+    } catch (thrown) {
+      const error = toError(thrown);
+      return takes.map(() => error);
+    }
   }
 
   #land(flights: Flight[], results: (TakeReply | Error)[], sentAtMs: number): void {
@@ -325,9 +333,7 @@ export class Limiter {
   #probe(): void {
     if (this.#closed || !this.#store.available) return;
     const sentAtMs = this.#clock.monotonicMs();
-    this.#store
-      .takeBatch([makeProbe()])
-      .catch((thrown: unknown) => [toError(thrown)])
+    this.#ask([makeProbe()])
       .then((results) => this.#judge(results, sentAtMs, this.#clock.monotonicMs() - sentAtMs))
       .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a probe'));
   }

@@ -1,0 +1,312 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { systemClock } from '../../src/contract/clock.ts';
+import { LbError } from '../../src/contract/errors.ts';
+import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
+import { waitFor } from '../support/wait.ts';
+import {
+  allowed,
+  callerOf,
+  makeLimiter,
+  policyOf,
+  ScriptedStore,
+  TIMEOUT_MS,
+  takeMany,
+} from './limiter-lab.ts';
+
+const caller = callerOf('203.0.113.7');
+const DECISIONS = 'sluice_ratelimit_decisions_total';
+const CALLS = 'sluice_ratelimit_store_calls_total';
+
+function memory() {
+  const store = new MemoryBucketStore({ clock: systemClock });
+  return new ScriptedStore((takes) => store.takeBatch(takes));
+}
+
+describe('Limiter', () => {
+  it('asks the store once for all who come in one turn of the loop', async () => {
+    const store = memory();
+    const { limiter, metric } = makeLimiter({ store });
+    const decisions = await takeMany(limiter, 150);
+    assert.equal(allowed(decisions), 100);
+    assert.equal(store.batches.length, 1);
+    assert.deepEqual([store.batches[0]?.length, store.batches[0]?.[0]?.need], [1, 150]);
+    assert.equal(metric(DECISIONS, 'default', 'allowed', 'store'), 100);
+    assert.equal(metric(DECISIONS, 'default', 'limited', 'store'), 50);
+    assert.equal(metric(CALLS, 'ok'), 1);
+  });
+
+  it('tells each of them what is left as if they had come one by one', async () => {
+    const { limiter } = makeLimiter({ store: memory(), policies: [policyOf({ capacity: 3 })] });
+    const decisions = await takeMany(limiter, 5);
+    assert.deepEqual(
+      decisions.map((decision) => [decision.allowed, decision.remaining]),
+      [
+        [true, 2],
+        [true, 1],
+        [true, 0],
+        [false, 0],
+        [false, 0],
+      ],
+    );
+    const [first, , , refused] = decisions;
+    assert.deepEqual([first?.capacity, first?.refillPerSecond, first?.policyName], [3, 0.001, 'default']);
+    assert.equal(Math.ceil((refused?.retryAfterMs ?? 0) / 1000), 1000);
+    assert.equal(refused?.resetMs, refused?.retryAfterMs);
+  });
+
+  it('keeps one take per bucket in flight; those who come meanwhile share the next', async () => {
+    const store = memory();
+    const answer = store.answer;
+    const gate = Promise.withResolvers<void>();
+    store.answer = async (takes) => {
+      await gate.promise;
+      return answer?.(takes) ?? [];
+    };
+    const { limiter } = makeLimiter({ store, timeoutMs: 2_000 });
+    const first = takeMany(limiter, 3);
+    await waitFor('the first batch', () => store.batches.length === 1);
+    const second = takeMany(limiter, 4);
+    const other = takeMany(limiter, 1, { caller: callerOf('198.51.100.1') });
+    await waitFor('the other bucket’s batch', () => store.batches.length === 2);
+    gate.resolve();
+    await Promise.all([first, second, other]);
+    assert.deepEqual(
+      store.batches.map((batch) => batch.map((take) => take.need)),
+      [[3], [1], [4]],
+    );
+  });
+
+  it('splits what one turn brings at 256 buckets', async () => {
+    const store = memory();
+    const { limiter } = makeLimiter({ store });
+    const decisions = await Promise.all(
+      Array.from({ length: 600 }, async (_, i) => limiter.take(callerOf(`caller-${i}`), policyOf(), 1)),
+    );
+    assert.equal(allowed(decisions), 600);
+    assert.deepEqual(
+      store.batches.map((batch) => batch.length),
+      [256, 256, 88],
+    );
+  });
+
+  it('answers from the deny cache, without a promise, while no token can exist', async () => {
+    const store = memory();
+    const { limiter, metric } = makeLimiter({
+      store,
+      policies: [policyOf({ capacity: 1, refillPerSecond: 5 })],
+    });
+    await takeMany(limiter, 2);
+    const callsBefore = store.batches.length;
+    const untilMs = performance.now() + 150;
+    let asked = 0;
+    while (performance.now() < untilMs) {
+      const decision = limiter.take(caller, policyOf(), 1);
+      assert.ok(!(decision instanceof Promise));
+      assert.deepEqual([decision.allowed, decision.source, decision.remaining], [false, 'deny_cache', 0]);
+      assert.ok(decision.retryAfterMs > 0 && decision.retryAfterMs <= 200, `${decision.retryAfterMs} ms`);
+      asked++;
+    }
+    assert.equal(store.batches.length, callsBefore);
+    assert.equal(metric(DECISIONS, 'default', 'limited', 'deny_cache'), asked);
+    await waitFor('the next token', async () => (await limiter.take(caller, policyOf(), 1)).allowed, {
+      timeoutMs: 1_000,
+      everyMs: 1,
+    });
+  });
+
+  it('asks a dry bucket again after at most a second, however long the next token takes', async () => {
+    const store = memory();
+    const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 1 })] });
+    await takeMany(limiter, 2);
+    const startMs = performance.now();
+    await waitFor('another question', async () => {
+      await limiter.take(caller, policyOf(), 1);
+      return store.batches.length > 1;
+    });
+    const heldMs = performance.now() - startMs;
+    assert.ok(heldMs > 900 && heldMs < 1_500, `${heldMs} ms`);
+  });
+
+  it('paces questions to a bucket that refills quickly', async () => {
+    const store = memory();
+    const policy = policyOf({ capacity: 20, refillPerSecond: 1_000 });
+    const { limiter } = makeLimiter({ store, policies: [policy] });
+    await takeMany(limiter, 40);
+    const before = store.batches.length;
+    const untilMs = performance.now() + 100;
+    while (performance.now() < untilMs) await Promise.all([takeMany(limiter, 20), new Promise(setImmediate)]);
+    // min(5 ms, C/4R = 5 ms): 20 pauses, some of them ended by a full grant that needs none.
+    assert.ok(store.batches.length - before <= 45, `${store.batches.length - before} calls in 100 ms`);
+  });
+
+  it('lets everything pass under a shadow policy, and counts what it would have refused', async () => {
+    const policy = policyOf({ capacity: 2, shadow: true });
+    const { limiter, metric } = makeLimiter({ store: memory(), policies: [policy] });
+    const decisions = await takeMany(limiter, 5, { policy });
+    assert.equal(allowed(decisions), 5);
+    assert.deepEqual(
+      decisions.map((decision) => [decision.shadowed, decision.retryAfterMs, decision.remaining]),
+      [
+        [false, 0, 1],
+        [false, 0, 0],
+        [true, 0, 0],
+        [true, 0, 0],
+        [true, 0, 0],
+      ],
+    );
+    await limiter.take(caller, policy, 1);
+    assert.equal(metric(DECISIONS, 'default', 'allowed', 'store'), 2);
+    assert.equal(metric(DECISIONS, 'default', 'shadow', 'store'), 3);
+    assert.equal(metric(DECISIONS, 'default', 'shadow', 'deny_cache'), 1);
+  });
+
+  it('refuses a cost above the capacity for ever, without asking', async () => {
+    const store = memory();
+    const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })] });
+    const decision = await limiter.take(caller, policyOf(), 4);
+    assert.deepEqual([decision.allowed, decision.retryAfterMs, decision.remaining], [false, -1, 3]);
+    assert.equal(store.batches.length, 0);
+  });
+
+  it('serves mixed costs in order, first fit', async () => {
+    const { limiter } = makeLimiter({ store: memory(), policies: [policyOf({ capacity: 10 })] });
+    const costs = [4, 4, 4, 2, 1];
+    const decisions = await Promise.all(costs.map(async (cost) => limiter.take(caller, policyOf(), cost)));
+    assert.deepEqual(
+      decisions.map((decision) => decision.allowed),
+      [true, true, false, true, false],
+    );
+  });
+
+  it('gives all or nothing to one who is alone, so that no token is lost', async () => {
+    const { limiter } = makeLimiter({ store: memory(), policies: [policyOf({ capacity: 10 })] });
+    await limiter.take(caller, policyOf(), 7);
+    assert.equal((await limiter.take(caller, policyOf(), 5)).allowed, false);
+    assert.equal((await limiter.take(caller, policyOf(), 3)).allowed, true);
+  });
+
+  it('takes the limits in force from the reply where the store knows newer ones', async () => {
+    const store = memory();
+    const newer = makeLimiter({ store, policies: [policyOf({ capacity: 5 })], policyVersionUs: 2_000 });
+    const older = makeLimiter({ store, policyVersionUs: 1_000 });
+    await newer.limiter.take(caller, policyOf(), 1);
+    const decision = await older.limiter.take(caller, policyOf(), 1);
+    assert.deepEqual([decision.capacity, decision.remaining], [5, 3]);
+  });
+
+  it('forgets the deny cache when the limits of the caller change', async () => {
+    const { limiter } = makeLimiter({ store: memory(), policies: [policyOf({ capacity: 1 })] });
+    await takeMany(limiter, 2);
+    assert.ok(!(limiter.take(caller, policyOf(), 1) instanceof Promise));
+    const limits = { default: { capacity: 50, refillPerSecond: 1_000 } };
+    const changed = callerOf('203.0.113.7', { limits, versionUs: 5_000 });
+    assert.ok(limiter.take(changed, policyOf(), 1) instanceof Promise);
+    await waitFor(
+      'a token at the new rate',
+      async () => (await limiter.take(changed, policyOf(), 1)).allowed,
+    );
+  });
+
+  it('uses the limits of the last configure, whatever plan a request started with', async () => {
+    const store = memory();
+    const { limiter } = makeLimiter({ store });
+    const old = policyOf();
+    limiter.configure([policyOf({ capacity: 7 })], 2_000);
+    const decision = await limiter.take(caller, old, 1);
+    assert.deepEqual([decision.capacity, store.batches[0]?.[0]?.versionUs], [7, 2_000]);
+    // A policy that is gone still limits, by the oldest version there is.
+    const gone = await limiter.take(caller, policyOf({ name: 'gone', capacity: 3 }), 1);
+    assert.deepEqual([gone.capacity, store.batches[1]?.[0]?.versionUs], [3, 1]);
+  });
+
+  it('answers from the local share, and only one log line, when the store fails; a success closes the breaker', async () => {
+    const store = memory();
+    const working = store.answer;
+    store.answer = (takes) => Promise.resolve(takes.map(() => new LbError('store_unavailable', 'broken')));
+    const { limiter, log, metric } = makeLimiter({ store, workers: 4, instances: 2 });
+    const decisions = [];
+    for (let i = 0; i < 20; i++) decisions.push(await limiter.take(caller, policyOf(), 1));
+    assert.equal(allowed(decisions), 12, '100 tokens for 8 workers');
+    assert.ok(decisions.every((decision) => decision.source === 'local' && decision.capacity === 100));
+    assert.equal(limiter.breakerOpen, true);
+    assert.equal(store.batches.length, 5);
+    assert.ok(!(limiter.take(caller, policyOf(), 1) instanceof Promise), 'nobody waits while it is open');
+    assert.equal(metric(CALLS, 'error'), 5);
+    assert.equal(metric(CALLS, 'skipped'), 16);
+    assert.equal(metric('sluice_ratelimit_breaker_open'), 1);
+    assert.equal(metric(DECISIONS, 'default', 'limited', 'local'), 9);
+    store.answer = working;
+    await waitFor('the breaker to close', () => !limiter.breakerOpen, { timeoutMs: 2_000 });
+    assert.equal(metric('sluice_ratelimit_breaker_open'), 0);
+    assert.equal((await limiter.take(caller, policyOf(), 1)).source, 'store');
+    assert.deepEqual(
+      log.map((line) => line.level),
+      ['warn', 'info'],
+    );
+    await limiter.close();
+  });
+
+  it('lets nobody wait past the deadline for a store that says nothing', async () => {
+    const store = new ScriptedStore(null);
+    const { limiter } = makeLimiter({ store });
+    const startMs = performance.now();
+    const decisions = await takeMany(limiter, 50);
+    const waitedMs = performance.now() - startMs;
+    assert.ok(waitedMs >= TIMEOUT_MS && waitedMs < TIMEOUT_MS + 500, `${waitedMs} ms`);
+    assert.ok(decisions.every((decision) => decision.source === 'local'));
+    await limiter.close();
+  });
+
+  it('is local at once where the store says that it is away, and before the first connection', () => {
+    const store = new ScriptedStore(null);
+    store.available = false;
+    const { limiter, log } = makeLimiter({ store });
+    const decision = limiter.take(caller, policyOf(), 1);
+    assert.ok(!(decision instanceof Promise));
+    assert.deepEqual([decision.allowed, decision.source], [true, 'local']);
+    assert.equal(store.batches.length, 0);
+    assert.equal(log.length, 1);
+    return limiter.close();
+  });
+
+  it('starts the local share from the level that it knew', async () => {
+    const store = memory();
+    const { limiter } = makeLimiter({ store, workers: 10 });
+    assert.equal(allowed(await takeMany(limiter, 50)), 50);
+    store.available = false;
+    assert.equal(allowed(await takeMany(limiter, 50)), 5, 'half of a tenth of 100');
+    await limiter.close();
+  });
+
+  it('has a bound for those who wait for one bucket; the others get the local share', async () => {
+    const store = new ScriptedStore(null);
+    const { limiter } = makeLimiter({ store, workers: 1, policies: [policyOf({ capacity: 10_000 })] });
+    const answers = Array.from({ length: 1_500 }, () => limiter.take(caller, policyOf(), 1));
+    assert.equal(answers.filter((answer) => answer instanceof Promise).length, 1_024);
+    await Promise.all(answers);
+    await limiter.close();
+  });
+
+  it('survives a store that throws, and answers all when it is closed', async () => {
+    const store = new ScriptedStore(() => Promise.reject(new Error('a bug')));
+    const { limiter } = makeLimiter({ store });
+    assert.equal((await limiter.take(caller, policyOf(), 1)).source, 'local');
+    store.answer = null;
+    const waiting = takeMany(limiter, 3);
+    await limiter.close();
+    assert.ok((await waiting).every((decision) => decision.source === 'local'));
+    const after = limiter.take(caller, policyOf(), 1);
+    assert.ok(!(after instanceof Promise) && after.source === 'local');
+  });
+
+  it('remembers a bounded number of buckets', async () => {
+    const store = memory();
+    const { limiter } = makeLimiter({ store, maxKeys: 100, policies: [policyOf({ capacity: 1 })] });
+    for (let i = 0; i < 300; i++) await limiter.take(callerOf(`caller-${i}`), policyOf(), 1);
+    // The first ones are forgotten here, but not by the store.
+    const decision = limiter.take(callerOf('caller-0'), policyOf(), 1);
+    assert.ok(decision instanceof Promise);
+    assert.equal((await decision).allowed, false);
+  });
+});

@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import type { Decision } from '../../src/limit/decision.ts';
+import { appendRateLimitFields, retryAfterSec } from '../../src/limit/ratelimit-headers.ts';
+
+function decision(fields: Partial<Decision> = {}): Decision {
+  return {
+    allowed: true,
+    shadowed: false,
+    source: 'store',
+    policyName: 'default',
+    capacity: 100,
+    refillPerSecond: 50,
+    remaining: 99,
+    retryAfterMs: 0,
+    resetMs: 20,
+    ...fields,
+  };
+}
+
+function fields(of: Decision): string[] {
+  const headers: string[] = [];
+  appendRateLimitFields(headers, of);
+  return headers;
+}
+
+describe('RateLimit fields', () => {
+  it('B31: are written as the contract shows them', () => {
+    const golden: [Decision, string, string, number | null][] = [
+      [decision(), '"default";q=100;w=2', '"default";r=99;t=1', null],
+      [decision({ remaining: 100, resetMs: 0 }), '"default";q=100;w=2', '"default";r=100;t=0', null],
+      [
+        decision({ capacity: 10, refillPerSecond: 0.001, remaining: 0, resetMs: 1_000_000, allowed: true }),
+        '"default";q=10;w=10000',
+        '"default";r=0;t=1000',
+        null,
+      ],
+      [
+        decision({ allowed: false, remaining: 0, retryAfterMs: 12.3, resetMs: 12.3 }),
+        '"default";q=100;w=2',
+        '"default";r=0;t=1',
+        1,
+      ],
+      [
+        decision({
+          capacity: 5,
+          refillPerSecond: 1000,
+          remaining: 0,
+          allowed: false,
+          retryAfterMs: 1,
+          resetMs: 1,
+        }),
+        '"default";q=5;w=1',
+        '"default";r=0;t=1',
+        1,
+      ],
+      [
+        decision({ capacity: 100, refillPerSecond: 100 / 60, remaining: 3, resetMs: 58_200 }),
+        '"default";q=100;w=60',
+        '"default";r=3;t=59',
+        null,
+      ],
+      [
+        decision({ allowed: false, remaining: 2, retryAfterMs: 1500, resetMs: 7_000 }),
+        '"default";q=100;w=2',
+        '"default";r=2;t=7',
+        7,
+      ],
+      [
+        decision({ allowed: false, retryAfterMs: -1, remaining: 100, resetMs: 0 }),
+        '"default";q=100;w=2',
+        '"default";r=100;t=0',
+        null,
+      ],
+      [
+        decision({ shadowed: true, remaining: 0, resetMs: 400 }),
+        '"default";q=100;w=2',
+        '"default";r=0;t=1',
+        null,
+      ],
+      [
+        decision({ policyName: 'a "b" \\c' }),
+        '"a \\"b\\" \\\\c";q=100;w=2',
+        '"a \\"b\\" \\\\c";r=99;t=1',
+        null,
+      ],
+      [decision({ policyName: 'käse\n' }), '"k%C3%A4se%0A";q=100;w=2', '"k%C3%A4se%0A";r=99;t=1', null],
+    ];
+    for (const [of, policy, limit, retryAfter] of golden) {
+      assert.deepEqual(fields(of), ['RateLimit-Policy', policy, 'RateLimit', limit]);
+      assert.equal(retryAfterSec(of), retryAfter);
+    }
+  });
+
+  it('B31: are always a structured field, and Retry-After is a whole number ≥ 1 and ≥ t', () => {
+    const arbitrary = fc.record({
+      policyName: fc.string({ unit: 'binary' }),
+      capacity: fc.integer({ min: 1, max: 1_000_000_000 }),
+      refillPerSecond: fc.double({ min: 1e-6, max: 1e9, noNaN: true }),
+      remaining: fc.nat(),
+      retryAfterMs: fc.double({ min: 0, max: 1e9, noNaN: true }),
+      resetMs: fc.double({ min: 0, max: 1e9, noNaN: true }),
+    });
+    fc.assert(
+      fc.property(arbitrary, (random) => {
+        const refused = decision({ ...random, allowed: false });
+        const [, policy = '', , limit = ''] = fields(refused);
+        assert.match(policy, /^"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*";q=\d+;w=[1-9]\d*$/);
+        assert.match(limit, /^"(?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*";r=\d+;t=\d+$/);
+        const retryAfter = retryAfterSec(refused);
+        assert.ok(Number.isInteger(retryAfter) && retryAfter !== null && retryAfter >= 1);
+        assert.ok(retryAfter >= Number(/t=(\d+)$/.exec(limit)?.[1]));
+      }),
+    );
+  });
+});

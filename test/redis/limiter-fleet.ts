@@ -1,0 +1,49 @@
+/** Several workers as far as the limiter goes: limiters with a connection each to one Redis. */
+import { systemClock } from '../../src/contract/clock.ts';
+import { makeLogger } from '../../src/infra/logger.ts';
+import { RedisConnection } from '../../src/infra/redis.ts';
+import { bucketScripts, RedisBucketStore } from '../../src/limit/redis-bucket-store.ts';
+import { type LabOptions, type LimiterLab, makeLimiter, TIMEOUT_MS } from '../limit/limiter-lab.ts';
+import { waitFor } from '../support/wait.ts';
+
+export interface Fleet {
+  workers: (LimiterLab & { connection: RedisConnection; store: RedisBucketStore })[];
+  ready(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export function makeFleet(
+  url: string,
+  size: number,
+  options: Partial<LabOptions> & { prefix?: string } = {},
+): Fleet {
+  const logger = makeLogger({ level: 'silent', format: 'json' });
+  const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
+  const workers = Array.from({ length: size }, (_, index) => {
+    const connection = new RedisConnection({
+      url,
+      connectionName: `sluice-test-w${index}`,
+      scripts: bucketScripts(),
+      logger,
+      random: Math.random,
+    });
+    const prefix = options.prefix ?? 'sluice';
+    const store = new RedisBucketStore({ connection, prefix, timeoutMs, clock: systemClock });
+    return { ...makeLimiter({ workers: size, ...options, store }), connection, store };
+  });
+  return {
+    workers,
+    async ready() {
+      await waitFor('all connections to be ready', () => workers.every(({ store }) => store.available));
+    },
+    async close() {
+      await Promise.all(
+        workers.map(async ({ limiter, store, connection }) => {
+          await limiter.close();
+          await store.close();
+          await connection.close();
+        }),
+      );
+    },
+  };
+}
