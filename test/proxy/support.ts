@@ -46,7 +46,7 @@ export interface ProxyOptions {
   access?: WorkerSettings['log']['access'];
 }
 
-export interface Proxy {
+export interface TestProxy {
   port: number;
   url: string;
   /** Access lines so far. */
@@ -127,7 +127,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
 }
 
 /** startProxy builds and starts everything; it is closed with the test, which fails if a request or backend count is left. */
-export async function startProxy(t: TestContext, options: ProxyOptions): Promise<Proxy> {
+export async function startProxy(t: TestContext, options: ProxyOptions): Promise<TestProxy> {
   const clock = systemClock;
   const metrics = new WorkerMetrics();
   const logger = makeLogger({ level: 'fatal', format: 'json' });
@@ -145,7 +145,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   };
   let plan = build(options, null);
   const lines: AccessRecord[] = [];
-  const failures: Proxy['failures'] = [];
+  const failures: TestProxy['failures'] = [];
   const handler = new Handler({
     plan: () => plan,
     limiter,
@@ -389,7 +389,7 @@ function takeBody(text: string, start: number, header: (name: string) => string 
 
 /** lastLine waits for the access line of a request and returns it. */
 export async function accessLineOf(
-  proxy: Proxy,
+  proxy: TestProxy,
   match: (line: AccessRecord) => boolean,
 ): Promise<AccessRecord> {
   return waitFor('the access line', () => proxy.lines.find(match));
