@@ -1,0 +1,78 @@
+# Everything runs on the Node.js that npm ci brings (node_modules/.bin/node); the machine's own only has to run npm.
+SHELL := /bin/sh
+NODE := node_modules/.bin/node
+SLUICE := $(NODE) src/cli.ts
+STAMP := node_modules/.installed
+COMPOSE := scripts/compose.sh
+CONFIG_PATH ?= ./config/local.yaml
+SCENARIO ?= tiny-get
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo run backends test check build bench bench-peers migrate-up migrate-down docker-up \
+	docker-down clean services types lint layers config-docs
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## install what package-lock.json names
+
+# Removed first: an interrupted npm ci must not count.
+$(STAMP): package-lock.json
+	@rm -f $(STAMP)
+	npm ci --include=dev
+	@touch $(STAMP)
+
+demo: $(STAMP) ## three test backends (8081-8083) and the balancer with config/local.yaml; Ctrl-C stops all
+	@$(NODE) scripts/demo.ts
+
+run: $(STAMP) ## the balancer alone (CONFIG_PATH=./config/local.yaml)
+	@$(SLUICE) serve --config "$(CONFIG_PATH)"
+
+backends: $(STAMP) ## the three test backends alone (8081-8083)
+	@$(NODE) scripts/demo.ts --backends-only
+
+services: # Redis and PostgreSQL programs for the tests; they start their own servers
+	@scripts/services.sh
+
+test: $(STAMP) services types lint layers config-docs ## every test, with real Redis and PostgreSQL
+	@$(NODE) scripts/run-tests.ts
+
+check: $(STAMP) types lint layers config-docs ## types, lint, layers and the unit tests that need no services
+	@$(NODE) scripts/run-tests.ts --without-services
+
+types: $(STAMP)
+	node_modules/.bin/tsc
+
+lint: $(STAMP)
+	node_modules/.bin/biome check
+
+layers: $(STAMP)
+	@$(NODE) scripts/run-tests.ts test/layers.test.ts
+
+config-docs: $(STAMP)
+	$(NODE) scripts/config-docs.ts --check
+
+build: $(STAMP) ## JavaScript for production, into dist/ (node dist/cli.js)
+	@rm -rf dist
+	node_modules/.bin/tsc -p tsconfig.build.json
+
+bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=tiny-get)
+	@$(NODE) bench/run.ts "$(SCENARIO)"
+
+bench-peers: ## side by side with other balancers (in a later version)
+	@echo 'make bench-peers: not supported in this version' >&2; exit 2
+
+migrate-up: $(STAMP) ## bring the database's schema up to date (CONFIG_PATH, DATABASE_URL)
+	@$(SLUICE) migrate up --config "$(CONFIG_PATH)"
+
+migrate-down: $(STAMP) ## take the last migration back (CONFIG_PATH, DATABASE_URL)
+	@$(SLUICE) migrate down --config "$(CONFIG_PATH)"
+
+docker-up: ## build and start the compose stack; makes .env with new passwords the first time
+	@$(COMPOSE) up
+
+docker-down: ## stop the compose stack; its data stays
+	@$(COMPOSE) down
+
+clean: ## remove what was built and installed; ./data stays
+	rm -rf dist node_modules

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# make docker-up and make docker-down. Passwords are made once, on this machine, and kept in .env (0600); the token for
+# Prometheus also as a file, since that is how Prometheus takes it.
+#
+#   scripts/compose.sh up | down | secrets
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+compose() {
+  if docker compose version >/dev/null 2>&1; then docker compose "$@"
+  elif command -v docker-compose >/dev/null 2>&1; then docker-compose "$@"
+  else
+    echo 'Docker with its compose plugin is needed: https://docs.docker.com/engine/install/' >&2
+    exit 1
+  fi
+}
+
+random() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
+
+make_secrets() {
+  if [ ! -e .env ]; then
+    (
+      umask 077
+      printf 'SLUICE_ADMIN_TOKEN=%s\nPOSTGRES_PASSWORD=%s\nREDIS_PASSWORD=%s\n' "$(random)" "$(random)" "$(random)" >.env
+    )
+    echo 'made .env with new passwords' >&2
+  fi
+  local token
+  token=$(sed -n 's/^SLUICE_ADMIN_TOKEN=//p' .env)
+  if [ -z "$token" ]; then
+    echo '.env has no SLUICE_ADMIN_TOKEN' >&2
+    exit 1
+  fi
+  # Prometheus reads it as another user, so the file is open and its folder is not.
+  mkdir -p -m 700 .secrets
+  printf '%s' "$token" >.secrets/admin-token
+  chmod 444 .secrets/admin-token
+}
+
+case "${1:-}" in
+  up)
+    make_secrets
+    compose up --detach --build --wait
+    echo 'http://localhost:8080 the balancer · http://localhost:9900 its admin port (token in .env) · http://localhost:9090 Prometheus'
+    ;;
+  down) make_secrets && compose down ;;
+  secrets) make_secrets ;;
+  *)
+    echo "usage: $0 up | down | secrets" >&2
+    exit 2
+    ;;
+esac

@@ -1,0 +1,160 @@
+/**
+ * `make demo` and `make backends`: the three test backends and the balancer over them. Ctrl-C (or SIGTERM) stops all of
+ * them and exits 0; when one of them dies by itself the others are stopped too, and the exit is 1.
+ *
+ *   node scripts/demo.ts [--backends-only] [--ports=8081,8082,8083] [--config=./config/local.yaml]
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+
+const ROOT = fileURLToPath(new URL('../', import.meta.url));
+/** A part that does not stop by itself after a signal is killed; longer than the balancer's own drain. */
+const STOP_MS = 35_000;
+/** A second signal kills; but make and a shell may both pass one and the same on to us. */
+const REPEAT_MS = 500;
+
+const { values } = parseArgs({
+  options: {
+    'backends-only': { type: 'boolean', default: false },
+    ports: { type: 'string', default: '8081,8082,8083' },
+    config: { type: 'string', default: process.env.CONFIG_PATH || './config/local.yaml' },
+  },
+});
+
+interface Part {
+  name: string;
+  child: ChildProcess;
+  exited: Promise<void>;
+}
+
+const parts: Part[] = [];
+let stopping = false;
+let exitCode = 0;
+
+/** A group of its own: the terminal's Ctrl-C must reach each part once, through us, and not twice. */
+function start(name: string, args: string[]): Part {
+  const child = spawn(process.execPath, args, {
+    cwd: ROOT,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const exited = new Promise<void>((resolve) => {
+    child.on('error', (error) => {
+      console.error(`${name}: ${error.message}`);
+      resolve();
+    });
+    child.on('close', () => resolve());
+  });
+  child.on('exit', (code, signal) => {
+    if (stopping) return;
+    console.error(`${name} ended by itself (${signal ?? `exit ${code}`}); stopping the rest`);
+    exitCode = 1;
+    void stopAll();
+  });
+  const part = { name, child, exited };
+  parts.push(part);
+  return part;
+}
+
+/** Hands each line of a part to `onLine`; resolves with the first one that `isReady` accepts, null when there is none. */
+function follow(
+  part: Part,
+  isReady: (line: string) => boolean,
+  onLine: (line: string) => void,
+): Promise<string | null> {
+  return new Promise((resolve) => {
+    const stdout = part.child.stdout;
+    if (stdout === null) return resolve(null);
+    createInterface({ input: stdout }).on('line', (line) => {
+      onLine(line);
+      if (isReady(line)) resolve(line);
+    });
+    void part.exited.then(() => resolve(null));
+  });
+}
+
+async function stopAll(): Promise<void> {
+  if (stopping) return;
+  stopping = true;
+  // The balancer first, so that its last requests still find their backends.
+  for (const part of parts.toReversed()) await stopPart(part);
+  process.exit(exitCode);
+}
+
+async function stopPart({ child, exited }: Part): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
+  const timer = setTimeout(() => killGroup(child), STOP_MS);
+  child.kill('SIGTERM');
+  await exited;
+  clearTimeout(timer);
+}
+
+function killGroup(child: ChildProcess): void {
+  try {
+    if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
+  }
+}
+
+async function startBackends(): Promise<boolean> {
+  const started = values.ports.split(',').map((port) => {
+    const part = start(`backend ${port}`, ['test_backs/echo.ts', `--port=${port}`]);
+    return follow(
+      part,
+      (line) => line.startsWith('listening on'),
+      (line) => console.log(`backend ${port} ${line}`),
+    );
+  });
+  return (await Promise.all(started)).every((line) => line !== null);
+}
+
+interface ReadyLine {
+  addresses: string[];
+  admin: string;
+  workers: number;
+}
+
+function parseReady(line: string): ReadyLine | null {
+  if (!line.startsWith('{"msg":"ready"')) return null;
+  return JSON.parse(line) as ReadyLine;
+}
+
+function describe({ addresses, admin, workers }: ReadyLine): string {
+  const proxy = (addresses[0] ?? '').replace(/\/\/(\[::\]|0\.0\.0\.0|\*)/, '//localhost');
+  return `
+Sluice is ready: ${workers} workers over ${values.ports.split(',').length} backends. Ctrl-C stops everything.
+
+  ${proxy}/                      the front door
+  ${admin}/api/v1/pools          what it knows about the backends (also …/clients, …/workers, /metrics, /openapi.json)
+
+  curl -v ${proxy}/
+  for i in 1 2 3 4 5 6; do curl -s ${proxy}/ && echo; done
+  curl -v -H "X-Forwarded-For: 203.0.113.7" ${proxy}/
+`;
+}
+
+let firstSignalMs = 0;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.on(signal, () => {
+    if (!stopping) {
+      firstSignalMs = performance.now();
+      void stopAll();
+    } else if (performance.now() - firstSignalMs > REPEAT_MS) {
+      for (const { child } of parts) killGroup(child);
+    }
+  });
+}
+
+if ((await startBackends()) && !values['backends-only'] && !stopping) {
+  const balancer = start('balancer', ['src/cli.ts', 'serve', '--config', values.config]);
+  const line = await follow(
+    balancer,
+    (text) => parseReady(text) !== null,
+    (text) => console.log(text),
+  );
+  const ready = line === null ? null : parseReady(line);
+  if (ready !== null) console.log(describe(ready));
+}
