@@ -4,7 +4,8 @@
  * States, kept by #run: *loading* (nothing is known of this connection's past: check the schema, read everything),
  * *following* (asks for changes at every wake-up: a NOTIFY, a write of this process, or pollMs), *waiting* (the database
  * is away: what was known last stays in force, `degraded` says so; loading is tried again after a pause). Any failure
- * leads to waiting, whose end is always loading: a server that comes back may be another one, with another past.
+ * leads to waiting, whose end is always loading, as does a connection that broke unnoticed: a server that comes back may
+ * be another one, with another past.
  */
 import type { ClientRecord, ClientTombstone } from '../contract/clients.ts';
 import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
@@ -130,9 +131,12 @@ export class ClientFeed {
     let retryMs = MIN_RETRY_MS;
     while (!this.#closed) {
       try {
+        const { lossCount } = this.#options.database;
         const horizon = await this.#load();
         retryMs = MIN_RETRY_MS;
-        await this.#follow(horizon);
+        await this.#follow(horizon, lossCount);
+        // A connection that breaks after every answer must not make us read everything without a breath.
+        await this.#pause(MIN_RETRY_MS);
       } catch (thrown) {
         if (this.#closed) return;
         this.#noteFailure(toError(thrown));
@@ -157,10 +161,10 @@ export class ClientFeed {
     return horizon;
   }
 
-  /** Returns only when closed, or when so much has changed that loading is cheaper. */
-  async #follow(from: string): Promise<void> {
+  /** Returns when closed, after a break of a connection, or when so much has changed that loading is cheaper. */
+  async #follow(from: string, lossCount: number): Promise<void> {
     let horizon = from;
-    while (!this.#closed) {
+    while (!this.#closed && this.#options.database.lossCount === lossCount) {
       await this.#sweep();
       if (!this.#woken) await this.#pause(this.#pollMs);
       this.#woken = false;

@@ -59,6 +59,7 @@ export class Database {
   readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
   readonly #listeners = new Set<PostgresListener>();
   #available = false;
+  #lossCount = 0;
   #heldReason: string | null = null;
   #closing: Promise<void> | null = null;
 
@@ -77,7 +78,7 @@ export class Database {
     });
     // pg emits it for idle connections, e.g. when the server restarts; without a listener it ends the process.
     this.#pool.on('error', (error) => {
-      this.#available = false;
+      this.#noteLoss();
       this.#logger.debug({ err: error }, 'an idle database connection broke');
     });
   }
@@ -85,6 +86,14 @@ export class Database {
   /** false until the first answer and after each failure to get one. */
   get available(): boolean {
     return this.#available;
+  }
+
+  /**
+   * Raised when a connection breaks or cannot be made. Who carries on from an earlier answer compares it: after a break
+   * the server may be another one, with another past.
+   */
+  get lossCount(): number {
+    return this.#lossCount;
   }
 
   /** query runs one statement. Throws LbError (see mapDatabaseError); a failed write may still have happened. */
@@ -118,7 +127,7 @@ export class Database {
   /** hold makes every use fail at once with database_unavailable and this reason; null lets them through again. */
   hold(reason: string | null): void {
     this.#heldReason = reason;
-    if (reason !== null) this.#available = false;
+    if (reason !== null) this.#noteLoss();
   }
 
   /**
@@ -176,7 +185,8 @@ export class Database {
           evenHeld ||
           client.getTransactionStatus() !== 'I',
       );
-      this.#available = error.code !== 'database_unavailable';
+      if (error.code === 'database_unavailable') this.#noteLoss();
+      else this.#available = true;
       throw error;
     }
   }
@@ -185,9 +195,14 @@ export class Database {
     try {
       return await this.#pool.connect();
     } catch (thrown) {
-      this.#available = false;
+      this.#noteLoss();
       throw mapDatabaseError(thrown, 'cannot connect');
     }
+  }
+
+  #noteLoss(): void {
+    this.#available = false;
+    this.#lossCount++;
   }
 
   /** Remembers who is out, and keeps a broken connection's late 'error' from ending the process. */

@@ -1,0 +1,269 @@
+import assert from 'node:assert/strict';
+import { after, before, type TestContext, test } from 'node:test';
+import pg from 'pg';
+import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
+import { ClientFeed, type ClientFeedOptions, PART_RECORDS } from '../../src/clients/client-feed.ts';
+import { ClientRepository } from '../../src/clients/client-repository.ts';
+import { systemClock } from '../../src/contract/clock.ts';
+import { parsePrimaryMessage } from '../../src/contract/messages.ts';
+import { migrate } from '../../src/infra/migrations.ts';
+import type { Database } from '../../src/infra/postgres.ts';
+import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
+import { waitFor } from '../support/wait.ts';
+import { INPUT, makeMigrated, openDatabase, silent } from './support.ts';
+
+let server: PostgresServer;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+/** A feed and a worker's directory at its other end, the messages through the door that workers have. */
+function startFeed(t: TestContext, database: Database, options: Partial<ClientFeedOptions> = {}) {
+  const repository = options.repository ?? new ClientRepository(database);
+  const feed = new ClientFeed({ database, logger: silent, ...options, repository });
+  t.after(() => feed.close());
+  const directory = new ClientDirectory(systemClock);
+  const messages: ClientsMessage[] = [];
+  const take = (message: ClientsMessage) => {
+    const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
+    assert.ok(parsed?.type === 'clients', 'a worker would not understand this message');
+    messages.push(parsed);
+    directory.apply(parsed);
+  };
+  for (const part of feed.snapshot()) take(part);
+  feed.onChange(take);
+  feed.start();
+  return { feed, directory, messages, repository };
+}
+
+async function connect(t: TestContext, url: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString: url });
+  // Restarting the server is part of some tests.
+  client.on('error', () => undefined);
+  await client.connect();
+  t.after(() => client.end());
+  return client;
+}
+
+let stopped = false;
+
+async function stopServer(t: TestContext): Promise<void> {
+  t.after(startServer);
+  stopped = true;
+  await server.stop();
+}
+
+async function startServer(): Promise<void> {
+  if (!stopped) return;
+  stopped = false;
+  await server.start();
+}
+
+const INSERT = 'insert into clients (client_id) values ($1)';
+
+/** Waits for a change to be seen, at most the second that the contract gives. */
+function seen(what: string, probe: () => unknown): Promise<unknown> {
+  return waitFor(`${what} within 1 s`, probe, { timeoutMs: 1_000 });
+}
+
+test('NOTIFY alone brings a change of another program to the directory within 1 s', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const other = await connect(t, url);
+  const { feed, directory } = startFeed(t, database, { pollMs: 3_600_000 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the feed to listen', async () => {
+    const { rows } = await other.query(
+      'select 1 from pg_stat_activity where query = \'listen "sluice_clients"\'',
+    );
+    return rows.length > 0;
+  });
+  await other.query(INSERT, ['10.0.0.0/8']);
+  await seen('a new client', () => directory.byAddress('10.1.2.3', '10.1.2.3').client);
+  await other.query("update clients set mode = 'blocked'");
+  await seen('a changed client', () => directory.byName('10.0.0.0/8')?.mode === 'blocked');
+  await other.query('delete from clients');
+  await seen('a deleted client', () => directory.byAddress('x', '10.0.0.0/8').tombstoneUs > 0);
+  assert.equal(directory.byName('10.0.0.0/8'), null);
+  assert.equal(directory.version, feed.version);
+});
+
+test('the poll alone brings a change of another program to the directory within 1 s', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const other = await connect(t, url);
+  const { feed, directory } = startFeed(t, database, { notified: false });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  for (const id of ['a', 'b', 'c']) {
+    await other.query(INSERT, [id]);
+    await seen(`client ${id}`, () => directory.byName(id));
+  }
+  await other.query('truncate clients');
+  await seen('an empty directory', () => directory.clientCount === 0);
+});
+
+test('a write of this process is passed on at once, without NOTIFY and without waiting for the poll', async (t) => {
+  const { database } = await makeMigrated(t, server);
+  const { feed, directory, repository } = startFeed(t, database, { notified: false, pollMs: 3_600_000 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  await repository.create('acme', INPUT);
+  await seen('the created client', () => directory.byName('acme'));
+  const { versionUs } = await repository.patch('acme', { mode: 'blocked' });
+  await seen('the changed client', () => directory.byName('acme')?.versionUs === versionUs);
+  await repository.remove('acme');
+  await seen('the tombstone', () => directory.byAddress('x', 'acme').tombstoneUs > versionUs);
+});
+
+test('a change that commits long after younger ones is not missed', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const slow = await connect(t, url);
+  const fast = await connect(t, url);
+  const { feed, directory, messages } = startFeed(t, database, { notified: false, pollMs: 20 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  await slow.query('begin');
+  await slow.query(INSERT, ['slow']);
+  // Younger versions are committed and seen, and polls go by, while the old one is still under way.
+  for (const id of ['fast-1', 'fast-2', 'fast-3']) {
+    await fast.query(INSERT, [id]);
+    await seen(`client ${id}`, () => directory.byName(id));
+  }
+  await fast.query("delete from clients where client_id = 'fast-1'");
+  await seen('the deletion', () => directory.byName('fast-1') === null);
+  assert.equal(directory.byName('slow'), null);
+  const count = messages.length;
+  await slow.query('commit');
+  await seen('the late commit', () => directory.byName('slow'));
+  const slowUs = directory.byName('slow')?.versionUs ?? 0;
+  assert.ok(slowUs < (directory.byName('fast-2')?.versionUs ?? 0), 'its version is the oldest of all');
+  assert.deepEqual(
+    messages.slice(count).map((message) => message.upserts.map((client) => client.clientId)),
+    [['slow']],
+    'what is known is not sent again',
+  );
+});
+
+test('a snapshot comes in parts of at most 5000 that together are everything', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const other = await connect(t, url);
+  await other.query("insert into clients (client_id) select 'client-' || n from generate_series(1, 11000) n");
+  await other.query(
+    "delete from clients where client_id in (select 'client-' || n from generate_series(1, 5500) n)",
+  );
+  const { feed, directory, messages } = startFeed(t, database, { notified: false, pollMs: 50 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  const parts = messages.slice(1);
+  assert.ok(parts.length >= 4);
+  for (const part of parts)
+    assert.ok(part.full && part.upserts.length + part.tombstones.length <= PART_RECORDS);
+  assert.deepEqual(
+    parts.map((part) => part.first),
+    parts.map((_, index) => index === 0),
+  );
+  assert.deepEqual(
+    parts.map((part) => part.last),
+    parts.map((_, index) => index === parts.length - 1),
+  );
+  assert.equal(directory.clientCount, 5_500);
+  assert.ok(directory.byAddress('x', 'client-5500').tombstoneUs > 0);
+
+  const late = new ClientDirectory(systemClock);
+  const acknowledged = feed.snapshot().map((part) => late.apply(part));
+  assert.deepEqual(
+    acknowledged.filter((version) => version !== null),
+    [feed.version],
+  );
+  assert.equal(late.clientCount, 5_500);
+
+  // One statement that touches everybody is a delta in parts.
+  await other.query("update clients set mode = 'blocked'");
+  await seen(
+    'the mass change',
+    () => directory.version === 2 && directory.byName('client-11000')?.mode === 'blocked',
+  );
+  assert.equal(messages.at(-1)?.full, false);
+});
+
+test('the database away at the start: nobody is known, degraded, and loaded as soon as it is there', async (t) => {
+  const { url, database: first, repository: writer } = await makeMigrated(t, server);
+  await writer.create('acme', INPUT);
+  await first.close();
+  await stopServer(t);
+  const database = openDatabase(t, url, { connectMs: 500 });
+  const { feed, directory } = startFeed(t, database);
+  assert.equal(await feed.waitForFirstLoad(300), false);
+  assert.deepEqual([feed.degraded, feed.snapshot()[0]?.upserts], [true, []]);
+  await startServer();
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  assert.equal(feed.degraded, false);
+  assert.ok(directory.byName('acme'));
+});
+
+test('a server that restarts: the last limits stay in force, then the feed recovers with what was changed', async (t) => {
+  const { url, database, repository } = await makeMigrated(t, server);
+  await repository.create('acme', INPUT);
+  const { feed, directory } = startFeed(t, database);
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  await stopServer(t);
+  await waitFor('the feed to notice', () => feed.degraded);
+  assert.ok(directory.byName('acme'), 'the last known stays');
+  assert.equal(feed.snapshot()[0]?.upserts.length, 1, 'also for a new worker');
+  await assert.rejects(repository.create('b', INPUT), { code: 'database_unavailable' });
+  await startServer();
+  const other = await connect(t, url);
+  await other.query(INSERT, ['b']);
+  await waitFor('the feed to recover', () => !feed.degraded && directory.byName('b') !== null);
+  // And it listens again: the poll is not what brings this one, most of the time; either way it has a second.
+  await other.query(INSERT, ['c']);
+  await seen('client c', () => directory.byName('c'));
+});
+
+test('a database that was replaced by an older one makes workers forget', async (t) => {
+  const { url, database, repository } = await makeMigrated(t, server);
+  await repository.create('kept', INPUT);
+  await repository.create('gone', INPUT);
+  await repository.create('dead', INPUT);
+  await repository.remove('dead');
+  const { feed, directory, messages } = startFeed(t, database, { pollMs: 50 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  const other = await connect(t, url);
+  // What a restored backup looks like: no trigger ran, versions went back, rows are missing.
+  await other.query(`begin; set local session_replication_role = replica;
+    delete from clients where client_id = 'gone'; update clients set version_us = version_us - 1000, mode = 'blocked';
+    commit`);
+  await other.query(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sluice'",
+  );
+  await waitFor(
+    'the older state',
+    () => directory.byName('gone') === null && directory.byName('kept')?.mode === 'blocked',
+  );
+  assert.equal(messages.at(-1)?.full, true);
+  assert.ok(directory.byAddress('x', 'dead').tombstoneUs > 0);
+});
+
+test('a schema that does not fit is treated as a database that is away, until it is migrated', async (t) => {
+  const database = openDatabase(t, await makeDatabase(server));
+  const { feed, directory, repository } = startFeed(t, database);
+  assert.equal(await feed.waitForFirstLoad(300), false);
+  assert.equal(feed.degraded, true);
+  await assert.rejects(repository.create('a', INPUT), { code: 'schema_mismatch', status: 503 });
+  await migrate(database, 'up', { logger: silent });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  await repository.create('a', INPUT);
+  await seen('the client', () => directory.byName('a'));
+  await migrate(database, 'down', { logger: silent });
+  await waitFor('the feed to notice', () => feed.degraded);
+  assert.ok(directory.byName('a'), 'the last known stays');
+});
+
+test('closing ends at once, whether the feed follows, waits or was never started', async (t) => {
+  const { database } = await makeMigrated(t, server);
+  const { feed } = startFeed(t, database, { pollMs: 3_600_000 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  const waiting = startFeed(t, openDatabase(t, 'postgres://postgres@127.0.0.1:1/none')).feed;
+  const idle = new ClientFeed({ database, repository: new ClientRepository(database), logger: silent });
+  await waitFor('a failed load', () => waiting.degraded);
+  const startedMs = performance.now();
+  await Promise.all([feed.close(), waiting.close(), idle.close()]);
+  assert.ok(performance.now() - startedMs < 1_500);
+  assert.equal(await idle.waitForFirstLoad(10), false);
+});

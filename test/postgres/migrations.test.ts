@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { cpSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { assertSchema, migrate } from '../../src/infra/migrations.ts';
+import type { Database } from '../../src/infra/postgres.ts';
+import { runToEnd } from '../support/child.ts';
+import { makeDatabase, type PostgresServer, postgresBinFolder, startPostgres } from '../support/postgres.ts';
+import { makeTempFolder } from '../support/temp-folder.ts';
+import { makeMigrated, openDatabase, silent } from './support.ts';
+
+const PRODUCT = fileURLToPath(new URL('../../migrations/', import.meta.url));
+const RUN_UP = fileURLToPath(new URL('fixtures/migrate-up.ts', import.meta.url));
+const FIRST = '0001_clients';
+
+let server: PostgresServer;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+async function dump(url: string): Promise<string[]> {
+  const made = await runToEnd(join(postgresBinFolder(), 'pg_dump'), ['--schema-only', url]);
+  assert.equal(made.code, 0, made.stderr.join('\n'));
+  // Newer versions of pg_dump guard the file with a random word.
+  return made.stdout.filter((line) => !line.startsWith('\\'));
+}
+
+/** The product's steps and one of ours. */
+function folderWith(name: string, sql: string): string {
+  const folder = makeTempFolder();
+  cpSync(PRODUCT, folder, { recursive: true });
+  writeFileSync(join(folder, `${name}.sql`), sql);
+  return folder;
+}
+
+test('up, down and up again give the same schema, and status tells what is applied', async (t) => {
+  const url = await makeDatabase(server);
+  const database = openDatabase(t, url);
+  const stateOf = async () => (await migrate(database, 'status', { logger: silent })).migrations;
+  assert.deepEqual(await stateOf(), [{ name: FIRST, appliedAt: null, known: true }]);
+  assert.deepEqual((await migrate(database, 'up', { logger: silent })).changed, [FIRST]);
+  const first = await dump(url);
+  const [applied] = await stateOf();
+  assert.ok(applied?.appliedAt && Math.abs(Date.parse(applied.appliedAt) - Date.now()) < 60_000);
+  assert.deepEqual((await migrate(database, 'up', { logger: silent })).changed, []);
+
+  assert.deepEqual((await migrate(database, 'down', { logger: silent })).changed, [FIRST]);
+  const empty = (await dump(url)).join('\n');
+  assert.doesNotMatch(
+    empty.replaceAll('sluice_migrations', ''),
+    /clients|tombstones|sluice/,
+    'down left something behind',
+  );
+  assert.deepEqual((await migrate(database, 'down', { logger: silent })).changed, []);
+
+  await migrate(database, 'up', { logger: silent });
+  assert.deepEqual(await dump(url), first);
+});
+
+test('several processes may migrate at the same moment: one does the work, all succeed', async (t) => {
+  const url = await makeDatabase(server);
+  const runs = await Promise.all(
+    Array.from({ length: 4 }, () =>
+      runToEnd(process.execPath, [RUN_UP, url], { env: { NODE_TEST_CONTEXT: undefined } }),
+    ),
+  );
+  for (const run of runs) assert.equal(run.code, 0, run.stderr.join('\n'));
+  assert.deepEqual(
+    runs.flatMap((run) => JSON.parse(run.stdout.at(-1) ?? '[]')),
+    [FIRST],
+  );
+  await assertSchema(openDatabase(t, url));
+});
+
+test('a step that fails leaves nothing of itself and of the steps before it in the run', async (t) => {
+  const url = await makeDatabase(server);
+  const database = openDatabase(t, url);
+  const folder = folderWith(
+    '0002_broken',
+    '-- Up Migration\ncreate table half (a integer); selekt;\n-- Down Migration\nselect 1;',
+  );
+  await assert.rejects(migrate(database, 'up', { logger: silent, folder }), {
+    code: 'internal_error',
+    message: /syntax error/,
+  });
+  assert.deepEqual(await migrate(database, 'status', { logger: silent }), {
+    changed: [],
+    migrations: [{ name: FIRST, appliedAt: null, known: true }],
+  });
+});
+
+test('a database without the schema, or without its last step, does not fit', async (t) => {
+  const database = openDatabase(t, await makeDatabase(server));
+  const fits = { code: 'schema_mismatch', message: /lacks 0001_clients: run `sluice migrate up`/ };
+  await assert.rejects(assertSchema(database), fits);
+  await migrate(database, 'up', { logger: silent });
+  await assertSchema(database);
+  await assert.rejects(assertSchema(database, folderWith('0002_more', '')), {
+    code: 'schema_mismatch',
+    message: /0002_more/,
+  });
+});
+
+test('a newer schema fits when its steps tolerate older programs, and is never migrated by one', async (t) => {
+  const { database } = await makeMigrated(t, server);
+  const up = (name: string, sql: string) =>
+    migrate(database, 'up', {
+      logger: silent,
+      folder: folderWith(name, `-- Up Migration\n${sql};\n-- Down Migration\nselect 1;`),
+    });
+  await up('0002_additive', 'alter table clients add column note text');
+  await assertSchema(database);
+  for (const action of ['up', 'down'] as const) {
+    await assert.rejects(migrate(database, action, { logger: silent }), {
+      code: 'schema_mismatch',
+      message: /does not know \(0002_additive\)/,
+    });
+  }
+  const [, unknown] = (await migrate(database, 'status', { logger: silent })).migrations;
+  assert.equal(unknown?.known, false);
+
+  await database.query('update sluice_schema set oldest_reader = 2');
+  await assert.rejects(assertSchema(database), {
+    code: 'schema_mismatch',
+    message: /newer than this program/,
+  });
+});
+
+test('a database that is away is database_unavailable, not a mismatch', async (t) => {
+  const database: Database = openDatabase(t, 'postgres://postgres@127.0.0.1:1/none');
+  await assert.rejects(migrate(database, 'up', { logger: silent }), { code: 'database_unavailable' });
+  await assert.rejects(assertSchema(database), { code: 'database_unavailable' });
+});

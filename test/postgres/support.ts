@@ -1,0 +1,26 @@
+/** What the tests of PostgreSQL share: a silent logger, a migrated database, and the end of both. */
+import type { TestContext } from 'node:test';
+import { pino } from 'pino';
+import { ClientRepository } from '../../src/clients/client-repository.ts';
+import { migrate } from '../../src/infra/migrations.ts';
+import { Database, type DatabaseOptions } from '../../src/infra/postgres.ts';
+import { makeDatabase, type PostgresServer } from '../support/postgres.ts';
+
+export const silent = pino({ level: 'silent' });
+
+export const INPUT = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
+
+/** openDatabase opens a pool that the test closes. */
+export function openDatabase(t: TestContext, url: string, options: Partial<DatabaseOptions> = {}): Database {
+  const database = new Database({ target: { kind: 'url', url }, logger: silent, ...options });
+  t.after(() => database.close());
+  return database;
+}
+
+/** makeMigrated makes an empty, migrated database of its own for one test. */
+export async function makeMigrated(t: TestContext, server: Pick<PostgresServer, 'url'>) {
+  const url = await makeDatabase(server);
+  const database = openDatabase(t, url);
+  await migrate(database, 'up', { logger: silent });
+  return { url, database, repository: new ClientRepository(database) };
+}
