@@ -77,6 +77,8 @@ export class RedisConnection {
       }
     }
     this.client.disconnect();
+    // disconnect only half-closes, and a frozen server never closes its half; before the first connection there is none.
+    this.client.stream?.destroy();
   }
 
   #report(state: 'up' | 'down', error: Error | null): void {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { TakeRequest } from '../../src/contract/buckets.ts';
-import { type BucketState, takeFrom } from '../../src/limit/bucket-state.ts';
+import { type BucketState, refillOf, takeFrom, usUntil } from '../../src/limit/bucket-state.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import { operations } from './bucket-operations.ts';
 import { assertSameReply, expectedTakes } from './model-run.ts';
@@ -38,6 +38,27 @@ describe('MemoryBucketStore', () => {
     });
     fc.assert(property, { seed, numRuns: RUNS });
     assert.ok(count >= 10_000, `only ${count} takes`);
+  });
+
+  it('refills exactly, and waits exactly up to 9e9, where a plain product would leave the exact integers', () => {
+    const times = fc.integer({ min: 0, max: 3_000_000_000_000 });
+    fc.assert(
+      fc.property(times, fc.integer({ min: 1, max: 1_000_000_000_000_000 }), (us, rateMicro) => {
+        const exact = (BigInt(us) * BigInt(rateMicro)) / 1_000_000n;
+        if (exact < 2n ** 53n) assert.equal(BigInt(refillOf(us, rateMicro)), exact);
+        else assert.ok(refillOf(us, rateMicro) >= 2 ** 53, 'more than any bucket holds');
+      }),
+    );
+    fc.assert(
+      fc.property(
+        fc.integer({ min: 1, max: 1_000_000_000_000_000 }),
+        fc.integer({ min: 1, max: 9_000_000_000 }),
+        (micro, rateMicro) => {
+          const exact = (BigInt(micro) * 1_000_000n + BigInt(rateMicro) - 1n) / BigInt(rateMicro);
+          if (exact < 2n ** 53n) assert.equal(BigInt(usUntil(micro, rateMicro)), exact);
+        },
+      ),
+    );
   });
 
   it('agrees with the model through its own map, expiry included', (t) => {

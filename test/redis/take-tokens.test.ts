@@ -112,6 +112,21 @@ describe('take-tokens-1.lua', () => {
     await waitFor('the full bucket’s key to expire', async () => (await lab.redis.exists(key)) === 0);
   });
 
+  it('refills exactly where a plain product would leave the exact integers', async () => {
+    const property = fc.asyncProperty(
+      fc.integer({ min: 100_000, max: 999_999 }),
+      fc.integer({ min: 10_000_000_000_000, max: 1_000_000_000_000_000 }),
+      async (us, rateMicro) => {
+        const take = makeBucket();
+        const limits = { capacity: 1_000_000_000, rateMicro };
+        await take(0, { ...limits, need: 1_000_000_000 });
+        const { levelMicro } = await take(us, { ...limits, need: 0 });
+        assert.equal(BigInt(levelMicro), (BigInt(us) * BigInt(rateMicro)) / 1_000_000n);
+      },
+    );
+    await fc.assert(property, { numRuns: 200 });
+  });
+
   it('grants what is there when partial, all or nothing otherwise', async () => {
     const take = makeBucket();
     assert.equal((await take(0, { need: 8, partial: false })).granted, 8);

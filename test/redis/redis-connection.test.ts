@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { makeLogger } from '../../src/infra/logger.ts';
+import { loadLuaScript } from '../../src/infra/lua-scripts.ts';
+import { RedisConnection, retryDelayMs } from '../../src/infra/redis.ts';
+import { bucketScripts } from '../../src/limit/redis-bucket-store.ts';
+import { startRedis } from '../support/redis.ts';
+import { waitFor } from '../support/wait.ts';
+
+function connect(url: string) {
+  const lines: string[] = [];
+  const logger = makeLogger({ level: 'silent', format: 'json' });
+  const record = (_fields: unknown, msg?: string): void => {
+    lines.push(msg ?? '');
+  };
+  Object.assign(logger, { info: record, warn: record });
+  const connection = new RedisConnection({
+    url,
+    connectionName: 'sluice-test',
+    scripts: bucketScripts(),
+    logger,
+    random: Math.random,
+  });
+  return { connection, lines };
+}
+
+describe('RedisConnection', () => {
+  it('says once that Redis went away and once that it is back, however many attempts that takes', async (t) => {
+    const server = await startRedis();
+    t.after(() => server.stop());
+    const { connection, lines } = connect(server.url);
+    t.after(() => connection.close());
+    await waitFor('the connection', () => connection.ready);
+    await server.stop();
+    let attempts = 0;
+    connection.client.on('reconnecting', () => attempts++);
+    await waitFor('several attempts', () => attempts >= 3);
+    assert.equal(connection.ready, false);
+    await server.start();
+    await waitFor('the connection again', () => connection.ready);
+    assert.deepEqual(lines, [
+      'connected to Redis',
+      'no connection to Redis, trying again',
+      'connected to Redis',
+    ]);
+  });
+
+  it('rejects a command at once while there is no connection, and never sends it later', async (t) => {
+    const server = await startRedis();
+    t.after(() => server.stop());
+    await server.stop();
+    const { connection } = connect(server.url);
+    t.after(() => connection.close());
+    await assert.rejects(connection.client.incr('counter'));
+    await server.start();
+    await waitFor('the connection', () => connection.ready);
+    assert.equal(await connection.client.get('counter'), null);
+  });
+
+  it('fails what was in flight when the connection breaks, and does not send it again', async (t) => {
+    const server = await startRedis();
+    t.after(() => server.stop());
+    const { connection } = connect(server.url);
+    t.after(() => connection.close());
+    await waitFor('the connection', () => connection.ready);
+    server.signal('SIGSTOP');
+    const counted = connection.client.incr('counter');
+    counted.catch(() => undefined);
+    await waitFor('the bytes to leave', () => connection.client.stream.writableLength === 0);
+    connection.client.stream.destroy();
+    await assert.rejects(counted);
+    server.signal('SIGCONT');
+    await waitFor('the connection again', () => connection.ready);
+    const count = Number(await connection.client.get('counter'));
+    assert.ok(count <= 1, `counted ${count} times`);
+  });
+
+  it('closes within its deadline although Redis is frozen', async (t) => {
+    const server = await startRedis();
+    t.after(() => server.stop());
+    const { connection } = connect(server.url);
+    await waitFor('the connection', () => connection.ready);
+    server.signal('SIGSTOP');
+    const startMs = performance.now();
+    await connection.close(100);
+    assert.ok(performance.now() - startMs < 1_000);
+    await waitFor('the socket to be gone', () => connection.client.status === 'end', { timeoutMs: 500 });
+  });
+
+  it('tries again after 50 ms, then twice as long each time, at most about a second', () => {
+    const delays = [0, 1, 2, 3, 4, 5, 50].map((attempt) => retryDelayMs(attempt, () => 0));
+    assert.deepEqual(delays, [50, 100, 200, 400, 800, 1_000, 1_000]);
+    assert.equal(
+      retryDelayMs(50, () => 0.5),
+      1_050,
+    );
+  });
+});
+
+describe('loadLuaScript', () => {
+  it('reads the number of keys from the file’s name and refuses a name without', () => {
+    assert.equal(loadLuaScript('take-tokens-1.lua').numberOfKeys, 1);
+    assert.throws(() => loadLuaScript('take-tokens.lua'), /how many keys/);
+    assert.throws(() => loadLuaScript('missing-1.lua'), { code: 'ENOENT' });
+  });
+});
