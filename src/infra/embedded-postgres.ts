@@ -96,6 +96,11 @@ export class EmbeddedPostgres {
     this.#lock.release();
   }
 
+  /** killThread ends the thread as a crash would. For tests. */
+  killThread(): void {
+    this.#terminate();
+  }
+
   async #run(): Promise<void> {
     let retryMs = MIN_RETRY_MS;
     while (!this.#closed) {
@@ -151,6 +156,10 @@ export class EmbeddedPostgres {
     this.#lastStallMs = nowMs;
     if (!repeated || this.#closed) return;
     this.#logger.error('the embedded database does not answer; ending its thread');
+    this.#terminate();
+  }
+
+  #terminate(): void {
     this.#thread?.terminate().catch((error: unknown) => {
       this.#logger.error({ err: toError(error) }, 'the thread of the embedded database cannot be ended');
     });

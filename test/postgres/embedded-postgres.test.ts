@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { ClientDirectory } from '../../src/clients/client-directory.ts';
+import { ClientFeed } from '../../src/clients/client-feed.ts';
+import { ClientRepository } from '../../src/clients/client-repository.ts';
+import { systemClock } from '../../src/contract/clock.ts';
+import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../../src/infra/embedded-postgres.ts';
+import { FolderLock } from '../../src/infra/folder-lock.ts';
+import { assertSchema, migrate } from '../../src/infra/migrations.ts';
+import { type Child, spawnChild } from '../support/child.ts';
+import { makeTempFolder } from '../support/temp-folder.ts';
+import { waitFor, within } from '../support/wait.ts';
+import { INPUT, silent } from './support.ts';
+
+const WRITER = fileURLToPath(new URL('fixtures/embedded-writer.ts', import.meta.url));
+/** A cluster is made in about 4 s; the machine may be busy. */
+const START = { timeoutMs: 60_000 };
+
+async function open(t: TestContext, folder: string, options: Partial<EmbeddedPostgresOptions> = {}) {
+  const embedded = await EmbeddedPostgres.open({ folder, purpose: 'a test', logger: silent, ...options });
+  t.after(() => embedded.close());
+  return embedded;
+}
+
+function startWriter(t: TestContext, folder: string, from = 1): Child {
+  const child = spawnChild(process.execPath, [WRITER, folder, String(from)], {
+    env: { NODE_TEST_CONTEXT: undefined },
+  });
+  t.after(() => child.kill());
+  return child;
+}
+
+function acknowledgedBy(child: Child): number[] {
+  const lines = child.stdout.filter((line) => line.startsWith('acknowledged'));
+  return lines.map((line) => Number(line.split(' ')[1]));
+}
+
+test('the embedded database migrates itself, serves clients as a real one does, and keeps them', async (t) => {
+  // So long a path would not fit into a socket's address.
+  const folder = join(makeTempFolder(), 'deep'.repeat(20), 'postgres');
+  const embedded = await EmbeddedPostgres.open({ folder, purpose: 'a test', logger: silent });
+  t.after(() => embedded.close());
+  const { database } = embedded;
+  await assert.rejects(database.query('select 1'), { code: 'database_unavailable', message: /is starting/ });
+  await within(embedded.ready, START.timeoutMs, 'the first start');
+  assert.equal(statSync(folder).mode & 0o777, 0o700);
+  await assertSchema(database);
+  assert.deepEqual((await migrate(database, 'up', { logger: silent })).changed, []);
+  assert.ok(Math.abs((await database.nowUs()) / 1000 - Date.now()) < 60_000);
+
+  const repository = new ClientRepository(database);
+  const feed = new ClientFeed({ database, repository, logger: silent });
+  t.after(() => feed.close());
+  const directory = new ClientDirectory(systemClock);
+  feed.onChange((message) => directory.apply(message));
+  feed.start();
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  const created = await repository.create('acme', { ...INPUT, capacity: 9, refillPerSecond: 0.5 });
+  await waitFor('the own write', () => directory.byName('acme'), { timeoutMs: 1_000 });
+  const patched = await repository.patch('acme', { limits: { p: { capacity: 1, refillPerSecond: 1 } } });
+  assert.ok(patched.versionUs > created.versionUs);
+  await assert.rejects(repository.create('acme', INPUT), { code: 'client_exists' });
+  await assert.rejects(repository.patch('acme', { capacity: null }), { code: 'bad_request', status: 422 });
+  await repository.remove('acme');
+  await waitFor('the tombstone', () => directory.byAddress('x', 'acme').tombstoneUs > patched.versionUs);
+  const again = await repository.put('acme', INPUT);
+  assert.ok(again.record.versionUs > directory.byAddress('x', 'acme').tombstoneUs);
+  // Not through the repository: found by the poll.
+  await database.query("update clients set mode = 'blocked'");
+  await waitFor('the poll', () => directory.byName('acme')?.mode === 'blocked', { timeoutMs: 1_000 });
+  await feed.close();
+  await embedded.close();
+  await assert.rejects(database.query('select 1'), { code: 'database_unavailable' });
+  assert.deepEqual(readdirSync(folder), ['data']);
+
+  const later = await open(t, folder);
+  await within(later.ready, START.timeoutMs, 'the second start');
+  assert.equal((await new ClientRepository(later.database).get('acme')).mode, 'blocked');
+  const { changed } = await migrate(later.database, 'down', { logger: silent });
+  assert.deepEqual(changed, ['0001_clients']);
+});
+
+test('kill -9 loses no acknowledged write, and the dead process does not keep the folder', async (t) => {
+  const folder = makeTempFolder();
+  const acknowledged: number[] = [];
+  for (const round of [1, 2]) {
+    const writer = startWriter(t, folder, round * 10_000);
+    await waitFor(`60 writes\n${writer.describe()}`, () => acknowledgedBy(writer).length >= 60, START);
+    writer.signal('SIGKILL');
+    await writer.exited;
+    acknowledged.push(...acknowledgedBy(writer));
+    assert.ok(
+      readdirSync(folder).some((name) => name.startsWith('lock-')),
+      'its lock was left behind',
+    );
+  }
+  const embedded = await open(t, folder);
+  await within(embedded.ready, START.timeoutMs, 'the start after the kill');
+  const rows = await embedded.database.query('select substr(client_id, 8)::integer as n from clients');
+  const kept = new Set(rows.map((row) => row.n));
+  assert.ok(acknowledged.length >= 120);
+  assert.deepEqual(
+    acknowledged.filter((number) => !kept.has(number)),
+    [],
+  );
+  const [check] = await embedded.database.query(
+    'select count(*)::integer as n from clients where capacity = 10',
+  );
+  assert.equal(check?.n, rows.length);
+  await new ClientRepository(embedded.database).create('after', INPUT);
+});
+
+test('a process killed while it made the database leaves nothing that looks like one', async (t) => {
+  const folder = makeTempFolder();
+  const writer = startWriter(t, folder);
+  await waitFor('the database to be half made', () => existsSync(join(folder, 'data.new', 'base')), START);
+  writer.signal('SIGKILL');
+  await writer.exited;
+  assert.equal(existsSync(join(folder, 'data')), false);
+  const embedded = await open(t, folder);
+  await within(embedded.ready, START.timeoutMs, 'a start from the beginning');
+  await new ClientRepository(embedded.database).create('acme', INPUT);
+});
+
+test('a second opener of the folder is refused and told who has it; the first one goes on', async (t) => {
+  const folder = makeTempFolder();
+  const writer = startWriter(t, folder);
+  await writer.waitForLine('ready', START);
+  await assert.rejects(
+    EmbeddedPostgres.open({ folder, purpose: 'sluice migrate', logger: silent }),
+    (error: Error) => {
+      assert.equal((error as Error & { code?: string }).code, 'folder_locked');
+      assert.ok(
+        error.message.includes(
+          `the folder ${folder} is in use by process ${writer.pid} (a test writer, since `,
+        ),
+        error.message,
+      );
+      return true;
+    },
+  );
+  const seen = acknowledgedBy(writer).length;
+  await waitFor('the first one to go on writing', () => acknowledgedBy(writer).length > seen + 5);
+});
+
+test('a thread that ends is started again; meanwhile the database is unavailable at once', async (t) => {
+  const embedded = await open(t, makeTempFolder());
+  await within(embedded.ready, START.timeoutMs, 'the first start');
+  const repository = new ClientRepository(embedded.database);
+  await repository.create('acme', INPUT);
+  embedded.killThread();
+  await waitFor('the loss to be noticed', () => !embedded.database.available);
+  const startedMs = performance.now();
+  await assert.rejects(repository.get('acme'), { code: 'database_unavailable' });
+  assert.ok(performance.now() - startedMs < 1_000);
+  const found = await waitFor('the restart', () => repository.get('acme'), START);
+  assert.equal(found.clientId, 'acme');
+});
+
+test('closing while it starts is quick and gives the folder back', async (t) => {
+  const folder = makeTempFolder();
+  const embedded = await open(t, folder);
+  await within(embedded.close(), 12_000, 'closing');
+  await assert.rejects(embedded.ready, { code: 'database_unavailable' });
+  const lock = await FolderLock.acquire(folder, 'the next');
+  lock.release();
+});
+
+test('a folder that cannot be made or holds a strange lock is refused with the reason', async () => {
+  const folder = makeTempFolder();
+  writeFileSync(join(folder, 'file'), '');
+  const inside = { folder: join(folder, 'file', 'postgres'), purpose: 'a test', logger: silent };
+  await assert.rejects(EmbeddedPostgres.open(inside), {
+    code: 'folder_locked',
+    message: /cannot make the folder/,
+  });
+  mkdirSync(join(folder, 'b'));
+  writeFileSync(join(folder, 'b', 'lock-1.json'), 'nonsense');
+  await assert.rejects(FolderLock.acquire(join(folder, 'b'), 'a test'), {
+    code: 'folder_locked',
+    message: /not a lock file/,
+  });
+});
