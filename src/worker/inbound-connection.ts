@@ -202,7 +202,7 @@ export class InboundConnection implements DownstreamOwner {
     }
     if (this.#current !== null) return;
     // A head that has begun is under the parser's deadline, and gets its 408.
-    if (this.receiving) this.#becomeIdle();
+    if (this.receiving) this.#owner.wheel.arm(this.#deadline, this.#owner.keepAliveMs);
     else this.socket.destroy();
   }
 

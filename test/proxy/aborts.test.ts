@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { RawClient } from '../support/raw-http.ts';
+import { waitFor } from '../support/wait.ts';
+import {
+  accessLineOf,
+  type CapturingBackend,
+  startCapturingBackend,
+  startProxy,
+  type TestProxy,
+} from './support.ts';
+
+const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
+const CHUNKED_HEAD = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n';
+
+async function assertAborted(proxy: TestProxy, backend: CapturingBackend, leave: () => void): Promise<void> {
+  const startMs = performance.now();
+  leave();
+  await waitFor('the backend connection to be closed', () => backend.closedCount === 1, { everyMs: 2 });
+  const tookMs = performance.now() - startMs;
+  assert.ok(tookMs < 100, `destroyed after ${tookMs} ms`);
+  const line = await accessLineOf(proxy, ({ status }) => status === 499);
+  assert.equal(line.reason, 'client_abort');
+  assert.equal(proxy.failures.length, 0);
+  assert.equal(proxy.metric('sluice_retries_total'), 0);
+  assert.equal(proxy.metric('sluice_requests_total', 'default', '499'), 1);
+  assert.equal(proxy.metric('sluice_upstream_requests_total', '000'), 0);
+}
+
+const WAYS: [title: string, leave: (client: RawClient) => void][] = [
+  ['reset', (client) => client.reset()],
+  ['FIN', (client) => client.end()],
+];
+
+for (const [title, leave] of WAYS) {
+  test(`B28: a client’s ${title} while the answer is awaited destroys the upstream request within 100 ms`, async (t) => {
+    const backend = await startCapturingBackend(t, () => null);
+    const proxy = await startProxy(t, { backends: [backend] });
+    const client = await proxy.connect();
+    client.write(GET);
+    await waitFor('the request at the backend', () => backend.requests.length === 1);
+    await assertAborted(proxy, backend, () => leave(client));
+  });
+
+  test(`B28: a client’s ${title} in the middle of an answer destroys the upstream request within 100 ms`, async (t) => {
+    const backend = await startCapturingBackend(t, () => CHUNKED_HEAD);
+    const proxy = await startProxy(t, { backends: [backend] });
+    const client = await proxy.connect();
+    client.write(GET);
+    await client.waitForBytes('abc');
+    await assertAborted(proxy, backend, () => leave(client));
+  });
+
+  test(`B28: a client’s ${title} in the middle of its body destroys the upstream request within 100 ms`, async (t) => {
+    const backend = await startCapturingBackend(t);
+    const proxy = await startProxy(t, { backends: [backend] });
+    const client = await proxy.connect();
+    client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc');
+    await waitFor('the bytes at the backend', () => backend.received[0]?.endsWith('abc'));
+    await assertAborted(proxy, backend, () => leave(client));
+    assert.equal(backend.requests.length, 0);
+  });
+}
+
+test('B28: a backend’s dirty end in the middle of a body cuts the client off without a last chunk', async (t) => {
+  const backend = await startCapturingBackend(t, () => CHUNKED_HEAD);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write(GET);
+  await client.waitForBytes('abc');
+  backend.sockets[0]?.resetAndDestroy();
+  const rest = (await client.waitForClose()).toString('latin1');
+  assert.match(rest, /\r\n3\r\nabc\r\n$/);
+  assert.equal(proxy.lines[0]?.reason, 'upstream_reset');
+});
+
+test('a body shorter than its Content-Length cuts the client off', async (t) => {
+  const backend = await startCapturingBackend(t, (_request, socket) => {
+    socket.end('HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc');
+    return null;
+  });
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write(GET);
+  const rest = (await client.waitForClose()).toString('latin1');
+  assert.match(rest, /Content-Length: 10\r\n\r\nabc$/);
+  const line = await accessLineOf(proxy, () => true);
+  assert.equal(line.reason, 'upstream_reset');
+});
+
+test('an HTTP/1.0 client without a known length is reset, so that half an answer is not taken for a whole one', async (t) => {
+  const backend = await startCapturingBackend(t, () => CHUNKED_HEAD);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.0\r\nHost: a\r\n\r\n');
+  await client.waitForBytes('abc');
+  backend.sockets[0]?.resetAndDestroy();
+  await waitFor('the reset', () => client.closed);
+  assert.equal(client.error?.code, 'ECONNRESET');
+});
+
+test('a client that leaves while a take is awaited or after its answer is complete does no harm', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  for (let i = 0; i < 30; i++) {
+    const client = await proxy.connect();
+    client.write(GET);
+    if (i % 3 === 0) await new Promise((resolve) => setImmediate(resolve));
+    if (i % 3 === 1) await client.readResponse();
+    client.reset();
+  }
+  await waitFor('all requests to end', () => proxy.handler.requestsInFlight === 0);
+  const client = await proxy.connect();
+  client.write('GET /still HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).body.toString(), 'GET /still');
+});
