@@ -1,0 +1,253 @@
+/** Clients and their limits: list, create, read, replace, change, delete. */
+import * as z from 'zod';
+import { type ClientInput, canonicalClientId } from '../../clients/client-record.ts';
+import type { ClientRecord } from '../../contract/clients.ts';
+import { DEFAULT_NAME } from '../../contract/settings.ts';
+import { type AdminApp, listOf, problemResponses } from './app.ts';
+import { type FieldError, invalidFields } from './problems.ts';
+import type { AdminServices, ClientPatch } from './services.ts';
+
+const MAX_FILL_SEC = 30 * 24 * 3600;
+const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - or an IP address or CIDR';
+const PAIR_RULE = 'capacity and refillPerSecond come together or not at all';
+const FILL_RULE = 'capacity / refillPerSecond must be at most 30 days';
+
+/** The pattern is for readers of the description: the transform is exact, and makes the canonical form. */
+const clientId = z
+  .string()
+  .regex(/^[A-Za-z0-9._:@/-]{1,128}$/, ID_RULE)
+  .transform((text, context) => {
+    const canonical = canonicalClientId(text);
+    if (canonical !== null) return canonical;
+    context.issues.push({ code: 'custom', message: ID_RULE, input: text });
+    return z.NEVER;
+  });
+const capacity = z.int().min(1).max(1e9).meta({ description: 'Tokens the bucket holds at most' });
+const refillPerSecond = z.number().min(1e-6).max(1e9).meta({ description: 'Tokens per second' });
+const mode = z.enum(['limit', 'unlimited', 'blocked']);
+const bucketLimits = z.strictObject({ capacity, refillPerSecond }).check(checkPair);
+const limits = z
+  .record(z.string(), bucketLimits)
+  .meta({ description: 'Own limits by policy name, for the policies other than default' });
+
+const fields = {
+  mode: mode.default('limit'),
+  capacity: capacity.nullable().default(null),
+  refillPerSecond: refillPerSecond.nullable().default(null),
+  limits: limits.default({}),
+};
+const patchFields = {
+  mode: mode.optional(),
+  capacity: capacity.nullable().optional(),
+  refillPerSecond: refillPerSecond.nullable().optional(),
+  limits: limits.optional(),
+};
+const createBody = z.strictObject({ clientId, ...fields }).check(checkPair);
+const putBody = z.strictObject({ clientId: clientId.optional(), ...fields }).check(checkPair);
+const patchBody = z.strictObject(patchFields);
+const idParams = z.strictObject({ clientId });
+const pageQuery = z.strictObject({
+  limit: z.preprocess(
+    (raw) => (typeof raw === 'string' && /^\d{1,10}$/.test(raw) ? Number(raw) : raw),
+    z.int().min(1).max(1000).default(100),
+  ),
+  after: z.string().max(1024).optional().meta({ description: 'The `next` of the page before' }),
+});
+
+const clientView = z.strictObject({
+  clientId: z.string(),
+  mode,
+  capacity: capacity.nullable().meta({ description: "null: the policy's own" }),
+  refillPerSecond: refillPerSecond.nullable(),
+  limits: z.record(z.string(), z.strictObject({ capacity, refillPerSecond })),
+});
+
+const BASE = '/api/v1/clients';
+const ONE = `${BASE}/:clientId`;
+const tags = ['clients'];
+
+/** registerClients adds the routes; the server calls it once while it is built. */
+export function registerClients(app: AdminApp, services: AdminServices): void {
+  registerCollection(app, services);
+  registerReads(app, services);
+  registerWrites(app, services);
+}
+
+function registerCollection(app: AdminApp, { clients, policyNames }: AdminServices): void {
+  app.route({
+    method: 'GET',
+    url: BASE,
+    schema: {
+      tags,
+      summary: 'List clients in order of their ids',
+      querystring: pageQuery,
+      response: { 200: listOf(clientView), ...problemResponses(422) },
+    },
+    handler: async ({ query }, reply) => {
+      const page = await clients.list({ limit: query.limit, after: decodeCursor(query.after) });
+      return reply
+        .code(200)
+        .send({ items: page.items.map(viewOf), next: page.next === null ? null : encodeCursor(page.next) });
+    },
+  });
+  app.route({
+    method: 'POST',
+    url: BASE,
+    schema: {
+      tags,
+      summary: 'Create a client',
+      body: createBody,
+      response: { 201: clientView, ...problemResponses(400, 409, 413, 415, 422) },
+    },
+    handler: async ({ body }, reply) => {
+      const { clientId: id, ...input } = body;
+      assertPolicies(input.limits, policyNames());
+      const record = await clients.create(id, input);
+      return reply.code(201).header('location', locationOf(record.clientId)).send(viewOf(record));
+    },
+  });
+}
+
+function registerReads(app: AdminApp, { clients }: AdminServices): void {
+  app.route({
+    method: 'GET',
+    url: ONE,
+    schema: {
+      tags,
+      summary: 'Read a client',
+      params: idParams,
+      response: { 200: clientView, ...problemResponses(404, 422) },
+    },
+    handler: async ({ params }, reply) => reply.code(200).send(viewOf(await clients.get(params.clientId))),
+  });
+  app.route({
+    method: 'DELETE',
+    url: ONE,
+    schema: {
+      tags,
+      summary: 'Delete a client',
+      params: idParams,
+      response: { 204: z.null().meta({ description: 'Deleted' }), ...problemResponses(404, 422) },
+    },
+    handler: async ({ params }, reply) => {
+      await clients.remove(params.clientId);
+      return reply.code(204).send(null);
+    },
+  });
+}
+
+function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices): void {
+  app.route({
+    method: 'PUT',
+    url: ONE,
+    schema: {
+      tags,
+      summary: 'Create or replace a client',
+      params: idParams,
+      body: putBody,
+      response: { 200: clientView, 201: clientView, ...problemResponses(400, 413, 415, 422) },
+    },
+    handler: async ({ params, body }, reply) => {
+      const { clientId: bodyId = params.clientId, ...input } = body;
+      if (bodyId !== params.clientId) refuse('clientId', 'must equal the clientId of the path');
+      assertPolicies(input.limits, policyNames());
+      const { record, created } = await clients.put(params.clientId, input);
+      if (created) reply.header('location', locationOf(record.clientId));
+      return reply.code(created ? 201 : 200).send(viewOf(record));
+    },
+  });
+  app.route({
+    method: 'PATCH',
+    url: ONE,
+    schema: {
+      tags,
+      summary: 'Change fields of a client; limits are replaced as a whole',
+      params: idParams,
+      body: patchBody,
+      response: { 200: clientView, ...problemResponses(400, 404, 413, 415, 422) },
+    },
+    handler: async ({ params, body }, reply) => {
+      assertPolicies(body.limits ?? {}, policyNames());
+      await checkPatch(clients, params.clientId, body);
+      return reply.code(200).send(viewOf(await clients.patch(params.clientId, givenOf(body))));
+    },
+  });
+}
+
+/**
+ * A patch may carry one half of the pair when the client has the other. Only what was given is written, so that two
+ * patches at a time both count; the table's own constraints catch what they make together.
+ */
+async function checkPatch(
+  clients: AdminServices['clients'],
+  id: string,
+  body: z.infer<typeof patchBody>,
+): Promise<void> {
+  if (body.capacity === undefined && body.refillPerSecond === undefined) return;
+  const current = viewOf(await clients.get(id));
+  const { capacity: tokens = current.capacity, refillPerSecond: rate = current.refillPerSecond } = body;
+  const problem = pairProblem({ capacity: tokens, refillPerSecond: rate });
+  if (problem !== null) refuse('refillPerSecond', problem);
+}
+
+/** Absent, not undefined: the two mean the same here, and not to every store. */
+function givenOf(body: z.infer<typeof patchBody>): ClientPatch {
+  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
+}
+
+type Pair = Pick<ClientInput, 'capacity' | 'refillPerSecond'>;
+
+function checkPair(context: z.core.ParsePayload<Pair>): void {
+  // Of a number that is out of range already, nothing more need be said.
+  const message = context.issues.length > 0 ? null : pairProblem(context.value);
+  if (message === null) return;
+  context.issues.push({ code: 'custom', message, path: ['refillPerSecond'], input: context.value });
+}
+
+function pairProblem({ capacity: tokens, refillPerSecond: rate }: Pair): string | null {
+  if (tokens === null && rate === null) return null;
+  if (tokens === null || rate === null) return PAIR_RULE;
+  return tokens / rate <= MAX_FILL_SEC ? null : FILL_RULE;
+}
+
+function assertPolicies(given: ClientInput['limits'], known: readonly string[]): void {
+  const errors: FieldError[] = [];
+  for (const name of Object.keys(given)) {
+    const field = `limits.${name}`;
+    if (name === DEFAULT_NAME) errors.push({ field, message: 'is given as capacity and refillPerSecond' });
+    else if (!known.includes(name)) errors.push({ field, message: 'there is no policy of this name' });
+  }
+  if (errors.length > 0) throw invalidFields(errors);
+}
+
+function refuse(field: string, message: string): never {
+  throw invalidFields([{ field, message }]);
+}
+
+function viewOf(record: ClientRecord): z.infer<typeof clientView> {
+  const { [DEFAULT_NAME]: own, ...others } = record.limits;
+  return {
+    clientId: record.clientId,
+    mode: record.mode,
+    capacity: own?.capacity ?? null,
+    refillPerSecond: own?.refillPerSecond ?? null,
+    limits: others,
+  };
+}
+
+function locationOf(id: string): string {
+  return `${BASE}/${encodeURIComponent(id)}`;
+}
+
+function encodeCursor(id: string): string {
+  return Buffer.from(id, 'utf8').toString('base64url');
+}
+
+/** The cursor is the last id of the page before; anything else is refused rather than taken for a place in the list. */
+function decodeCursor(after: string | undefined): string | null {
+  if (after === undefined) return null;
+  const id = Buffer.from(after, 'base64url').toString('utf8');
+  if (canonicalClientId(id) !== id || encodeCursor(id) !== after)
+    refuse('after', 'is not the `next` of a page');
+  return id;
+}

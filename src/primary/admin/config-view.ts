@@ -1,0 +1,103 @@
+/**
+ * Settings in the words of the configuration file, secrets redacted. It is a file: JSON is YAML, and loading the view of
+ * settings without secrets gives the same settings again, which the tests hold it to.
+ */
+import { redactedConfig } from '../../config/redact.ts';
+import type { ListenAddress, PoolSettings, RouteSettings, Settings } from '../../contract/settings.ts';
+
+type View = Record<string, unknown>;
+
+/** configView is the body of `GET /api/v1/config`. Values equal to a default are shown too. */
+export function configView(settings: Settings): View {
+  const shown = redactedConfig(settings);
+  const { admin, limits, timeouts, database, log } = shown;
+  return {
+    listen: shown.listen.map((address) => ({ address: addressOf(address) })),
+    admin: {
+      address: hostPort(admin.host, admin.port),
+      token: admin.token ?? '',
+      publicMetrics: admin.publicMetrics,
+      hosts: admin.hosts,
+    },
+    workers: shown.workers,
+    accept: shown.accept,
+    trustedProxies: shown.trustedProxies,
+    pools: Object.fromEntries(shown.pools.map((pool) => [pool.name, poolOf(pool)])),
+    routes: shown.routes.map(routeOf),
+    rateLimit: rateLimitOf(shown),
+    ...(shown.redis === null
+      ? {}
+      : {
+          redis: {
+            url: shown.redis.url,
+            prefix: shown.redis.prefix,
+            timeout: durationOf(shown.redis.timeoutMs),
+          },
+        }),
+    database: { url: database.url ?? '', embeddedPath: database.embeddedPath },
+    limits,
+    timeouts: {
+      headers: durationOf(timeouts.headersMs),
+      bodyIdle: durationOf(timeouts.bodyIdleMs),
+      keepAlive: durationOf(timeouts.keepAliveMs),
+      drainGrace: durationOf(timeouts.drainGraceMs),
+      drain: durationOf(timeouts.drainMs),
+    },
+    log,
+  };
+}
+
+function poolOf({ balance, backends, healthCheck, timeouts }: PoolSettings): View {
+  return {
+    balance,
+    backends: backends.map(({ id, host, port, weight }) => ({
+      id,
+      url: `http://${hostPort(host, port)}`,
+      weight,
+    })),
+    ...(healthCheck === null
+      ? {}
+      : {
+          healthCheck: {
+            type: healthCheck.type,
+            path: healthCheck.path,
+            interval: durationOf(healthCheck.intervalMs),
+            timeout: durationOf(healthCheck.timeoutMs),
+            rise: healthCheck.rise,
+            fall: healthCheck.fall,
+            expectStatus: `${healthCheck.expectStatus.from}-${healthCheck.expectStatus.to}`,
+          },
+        }),
+    timeouts: {
+      connect: durationOf(timeouts.connectMs),
+      response: durationOf(timeouts.responseMs),
+      idle: durationOf(timeouts.idleMs),
+    },
+  };
+}
+
+function routeOf({ name, match, pool, rateLimit }: RouteSettings): View {
+  const given = Object.entries(match).filter(([, value]) => value !== null);
+  return { name, match: Object.fromEntries(given), pool, rateLimit: rateLimit ?? 'off' };
+}
+
+function rateLimitOf({ rateLimit }: Settings): View {
+  const { policies, ...others } = rateLimit;
+  const byName = policies.map(({ name, ...policy }) => [name, policy]);
+  return { ...others, policies: Object.fromEntries(byName) };
+}
+
+function addressOf(address: ListenAddress): string {
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  return address.host === null ? `:${address.port}` : hostPort(address.host, address.port);
+}
+
+function hostPort(host: string, port: number): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+/** In the largest unit that says it exactly. */
+function durationOf(ms: number): string {
+  if (ms % 60_000 === 0 && ms > 0) return `${ms / 60_000}m`;
+  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
+}

@@ -1,0 +1,42 @@
+/** The configuration: reading the file again, and showing what runs. */
+import * as z from 'zod';
+import { type AdminApp, problemResponses } from './app.ts';
+import { configView } from './config-view.ts';
+import { invalidFields } from './problems.ts';
+import type { AdminServices } from './services.ts';
+
+const tags = ['configuration'];
+
+/** A reload ends when every worker runs the new revision and new backends had their first probe. */
+const RELOAD_DEADLINE_MS = 60_000;
+
+/** registerConfig adds the routes; the server calls it once while it is built. */
+export function registerConfig(app: AdminApp, services: AdminServices): void {
+  app.route({
+    method: 'POST',
+    url: '/api/v1/reload',
+    config: { deadlineMs: RELOAD_DEADLINE_MS },
+    schema: {
+      tags,
+      summary: 'Read the configuration file again; all of it applies or nothing',
+      response: { 200: z.strictObject({ revision: z.int().min(1) }), ...problemResponses(422) },
+    },
+    handler: async (_request, reply) => {
+      const outcome = await services.reload();
+      if (outcome.ok) return reply.code(200).send({ revision: outcome.revision });
+      throw invalidFields(
+        outcome.problems.map(({ path, line, message }) => ({ field: path ?? '', line, message })),
+      );
+    },
+  });
+  app.route({
+    method: 'GET',
+    url: '/api/v1/config',
+    schema: {
+      tags,
+      summary: 'The running configuration as a configuration file would say it, secrets redacted',
+      response: { 200: z.record(z.string(), z.unknown()), ...problemResponses() },
+    },
+    handler: async (_request, reply) => reply.code(200).send(configView(services.config())),
+  });
+}

@@ -1,0 +1,38 @@
+/** The API's description, made from the schemas that check requests and answers. */
+import swagger from '@fastify/swagger';
+import { jsonSchemaTransform } from 'fastify-type-provider-zod';
+import * as z from 'zod';
+import { sluiceVersion } from '../../infra/build-info.ts';
+import { type AdminApp, problemResponses } from './app.ts';
+
+/** collectRoutes must run before any route is added: it watches them being added. */
+export async function collectRoutes(app: AdminApp): Promise<void> {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Sluice admin API',
+        description: 'Clients and their limits, backends, workers and the configuration of one Sluice.',
+        version: sluiceVersion(),
+      },
+      components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
+      // Empty: a port on loopback may ask for no token.
+      security: [{ token: [] }, {}],
+    },
+    transform: jsonSchemaTransform,
+  });
+}
+
+/** registerOpenapi adds the route that shows the description. */
+export function registerOpenapi(app: AdminApp): void {
+  app.route({
+    method: 'GET',
+    url: '/openapi.json',
+    schema: {
+      tags: ['operation'],
+      summary: 'This description',
+      response: { 200: z.record(z.string(), z.unknown()), ...problemResponses() },
+    },
+    handler: async (_request, reply) => reply.code(200).send({ ...app.swagger() }),
+  });
+}
