@@ -1,0 +1,99 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { waitFor } from '../support/wait.ts';
+import { ok, startCapturingBackend, startProxy } from './support.ts';
+
+const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`;
+
+test('pipelined requests are answered in order, one after the other', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  const targets = Array.from({ length: 300 }, (_, i) => `/${i}`);
+  client.write(targets.map(get).join(''));
+  for (const target of targets) assert.equal((await client.readResponse()).body.toString(), `GET ${target}`);
+  assert.equal(backend.connectionCount, 1, 'requests of one client ran at the same time');
+});
+
+test('pipelined requests with bodies each keep their own', async (t) => {
+  const backend = await startCapturingBackend(t, ({ body }) => ok(body));
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  const post = (body: string) =>
+    `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  const big = 'z'.repeat(200_000);
+  client.write(post('one') + post(big) + post('three'));
+  assert.equal((await client.readResponse()).body.toString(), 'one');
+  assert.equal((await client.readResponse()).body.toString(), big);
+  assert.equal((await client.readResponse()).body.toString(), 'three');
+});
+
+test('a sound request pipelined before a bad one is answered first, then comes the 400 and the end', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write(`${get('/1')}${get('/2')}GET / HTTP/1.1\r\nHost : a\r\n\r\n${get('/4')}`);
+  assert.equal((await client.readResponse()).body.toString(), 'GET /1');
+  assert.equal((await client.readResponse()).body.toString(), 'GET /2');
+  const last = await client.readResponse();
+  assert.equal(last.status, 400);
+  assert.equal(last.header('connection'), 'close');
+  assert.equal((await client.waitForClose()).length, 0);
+  assert.equal(client.error, null);
+  assert.equal(backend.requests.length, 2);
+});
+
+test('a sound request pipelined before a CONNECT is answered first', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write(`${get('/1')}CONNECT a:80 HTTP/1.1\r\nHost: a\r\n\r\n`);
+  assert.equal((await client.readResponse()).body.toString(), 'GET /1');
+  assert.equal((await client.readResponse()).status, 501);
+  await client.waitForClose();
+});
+
+test('what follows a refused request on its connection is not served', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write(`GET /a%00 HTTP/1.1\r\nHost: a\r\n\r\n${get('/2')}${get('/3')}`);
+  assert.equal((await client.readResponse()).status, 400);
+  assert.equal((await client.waitForClose()).length, 0);
+  assert.equal(client.error, null, 'the connection was reset');
+  assert.equal(backend.requests.length, 0);
+});
+
+test('a body that breaks its framing after the backend was reached gets 400 and ends both connections', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
+  await waitFor('the chunk at the backend', () => backend.received[0]?.includes('abc'));
+  client.write('nonsense\r\n');
+  assert.equal((await client.readResponse()).status, 400);
+  await client.waitForClose();
+  await waitFor('the backend connection to close', () => backend.closedCount === 1);
+  assert.equal(backend.requests.length, 0);
+  assert.equal(proxy.lines.length, 1);
+  assert.equal(proxy.lines[0]?.reason, 'bad_request');
+});
+
+test('a client that pipelines without reading is no longer read', async (t) => {
+  const body = 'b'.repeat(20_000);
+  const backend = await startCapturingBackend(t, () => ok(body));
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.socket.pause();
+  const burst = get('/').repeat(500);
+  let sentBytes = 0;
+  let blocked = false;
+  while (!blocked && sentBytes < 64 * 1024 * 1024) {
+    sentBytes += burst.length;
+    if (!client.socket.write(burst)) {
+      const drained = new Promise<boolean>((resolve) => client.socket.once('drain', () => resolve(true)));
+      blocked = !(await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, 500, false))]));
+    }
+  }
+  assert.ok(blocked, `${sentBytes} bytes of requests were taken`);
+});
