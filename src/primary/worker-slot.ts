@@ -20,6 +20,7 @@ import {
   type WorkerMessage,
   type WorkerReport,
 } from '../contract/messages.ts';
+import { withDeadline } from '../infra/lifecycle.ts';
 import type { Logger } from '../infra/logger.ts';
 import { BackOff } from './back-off.ts';
 import { type WorkerExit, WorkerLink } from './worker-link.ts';
@@ -232,7 +233,9 @@ export class WorkerSlot {
       now.reachable = true;
       // Waited for before preparing: a quick worker is ready while `prepare` is still at work.
       const ready = link.waitFor('ready', timings.readyMs);
-      const [{ addresses, revision }] = await Promise.all([ready, prepare(link)]);
+      // An async function at once turns a throw of `prepare` into a rejection, so that nobody forgets `ready`.
+      const prepared = withDeadline((async () => prepare(link))(), timings.readyMs, 'preparing a worker');
+      const [{ addresses, revision }] = await Promise.all([ready, prepared]);
       now.addresses = addresses;
       now.revision ??= revision;
       now.heardAtMs = this.#options.clock.monotonicMs();

@@ -118,12 +118,18 @@ test('a worker that does not become ready in time is killed, and so is one whose
   setMode('never-ready');
   await assert.rejects(within(never.supervisor.start(), 20_000, 'start gives up'), { code: 'worker_gone' });
 
-  const unprepared = makeFleet(t, 1, { prepare: () => Promise.reject(new Error('no settings today')) });
-  await assert.rejects(within(unprepared.supervisor.start(), 20_000, 'start gives up'), {
-    code: 'worker_gone',
-  });
-  const [refused] = unprepared.logged('worker did not start, killing it');
-  assert.match(JSON.stringify(refused?.err), /no settings today/);
+  const late = new Error('no settings today');
+  const thrower = () => {
+    throw late;
+  };
+  for (const prepare of [() => Promise.reject(late), thrower]) {
+    const unprepared = makeFleet(t, 1, { prepare });
+    await assert.rejects(within(unprepared.supervisor.start(), 20_000, 'start gives up'), {
+      code: 'worker_gone',
+    });
+    const [refused] = unprepared.logged('worker did not start, killing it');
+    assert.match(JSON.stringify(refused?.err), /no settings today/);
+  }
 });
 
 test('start is content with the workers that serve when one of them cannot', async (t) => {
