@@ -400,6 +400,6 @@ test("what the table refuses although the schema allowed it is 422 with the tabl
   const { call, services } = await withAcme(t);
   services.clients.failure = new LbError('bad_request', 'does not keep to both_or_neither', { status: 422 });
   const answer = await call({ method: 'PUT', path: `${path}/acme`, body: {} });
-  assert.equal(answer.status, 422);
+  assertProblem(answer, 422, ['']);
   assert.match(answer.text, /both_or_neither/);
 });

@@ -5,6 +5,7 @@ import type { TestContext } from 'node:test';
 import { parseConfig } from '../../src/config/load.ts';
 import type { AdminSettings, Settings } from '../../src/contract/settings.ts';
 import { type AdminOptions, startAdminServer } from '../../src/primary/admin/server.ts';
+import type { ClientStore } from '../../src/primary/admin/services.ts';
 import { type FakeServices, makeFakeServices } from './fake-services.ts';
 
 export const CONFIG = `
@@ -56,13 +57,21 @@ export function settingsOf(text: string): Settings {
   return loaded.settings;
 }
 
+interface StartOptions {
+  settings?: Partial<AdminSettings>;
+  options?: AdminOptions;
+  /** In place of the ones in memory. */
+  clients?: ClientStore;
+}
+
 export async function startAdmin(
   t: TestContext,
-  { settings = {}, options = {} }: { settings?: Partial<AdminSettings>; options?: AdminOptions } = {},
+  { settings = {}, options = {}, clients }: StartOptions = {},
 ): Promise<Admin> {
   const services = makeFakeServices(settingsOf(CONFIG));
   const defaults = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
-  const server = await startAdminServer({ ...defaults, ...settings }, services, options);
+  const served = clients === undefined ? services : Object.assign({ ...services }, { clients });
+  const server = await startAdminServer({ ...defaults, ...settings }, served, options);
   t.after(() => server.close());
   const port = Number(new URL(server.url).port);
   return {

@@ -152,6 +152,13 @@ test('a handler that takes too long is answered with 503 at its deadline', async
   assert.match(String(answer.headers['retry-after']), /^[1-9]\d*$/);
   gate.resolve();
   assert.equal((await call({ path: '/api/v1/clients/acme' })).status, 200, 'the port lives on');
+  const broken = Promise.withResolvers<void>();
+  services.clients.gate = broken.promise;
+  assertProblem(await call({ path: '/api/v1/clients/acme' }), 503);
+  broken.reject(new Error('failed at last'));
+  await waitFor('the late failure to be logged', () =>
+    services.logLines.some((line) => /failed at last/.test(line)),
+  );
 });
 
 test('an answer that breaks its own schema is 500 and logged, never sent', async (t) => {

@@ -99,7 +99,10 @@ export function toProblem(thrown: unknown): HttpProblem {
 function fromLbError(error: LbError): HttpProblem {
   const status = error.status >= 400 ? error.status : 500;
   // The table refused what passed the schema, e.g. two patches at a time that together make half a limit.
-  if (error.code === 'bad_request') return new HttpProblem(status, error.message);
+  if (error.code === 'bad_request') {
+    const errors = [{ field: '', message: error.message }];
+    return new HttpProblem(status, error.message, status === 422 ? { errors } : {});
+  }
   return new HttpProblem(status, CODE_DETAILS[error.code] ?? titleOf(status));
 }
 

@@ -1,0 +1,142 @@
+/** The admin API over the real repository and a real PostgreSQL. */
+import assert from 'node:assert/strict';
+import { after, before, type TestContext, test } from 'node:test';
+import { pino } from 'pino';
+import { ClientRepository } from '../../src/clients/client-repository.ts';
+import { migrate } from '../../src/infra/migrations.ts';
+import { Database } from '../../src/infra/postgres.ts';
+import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
+import { waitFor } from '../support/wait.ts';
+import { assertProblem, startAdmin } from './harness.ts';
+
+let server: PostgresServer;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+const path = '/api/v1/clients';
+
+async function startOnPostgres(t: TestContext) {
+  const logger = pino({ level: 'silent' });
+  const database = new Database({ target: { kind: 'url', url: await makeDatabase(server) }, logger });
+  t.after(() => database.close());
+  await migrate(database, 'up', { logger });
+  const { call } = await startAdmin(t, { clients: new ClientRepository(database) });
+  const rows = async () => JSON.stringify(await database.query('select * from clients order by client_id'));
+  return { call, rows };
+}
+
+test('clients are written to PostgreSQL and read back, page by page', async (t) => {
+  const { call } = await startOnPostgres(t);
+  const gold = { gold: { capacity: 7, refillPerSecond: 0.25 } };
+  const bodies = [
+    { clientId: '10.0.0.0/8', mode: 'blocked', capacity: null, refillPerSecond: null, limits: {} },
+    { clientId: 'Zed', mode: 'limit', capacity: 1_000_000_000, refillPerSecond: 1e9, limits: {} },
+    { clientId: 'acme', mode: 'limit', capacity: 1, refillPerSecond: 1e-6, limits: gold },
+    { clientId: 'free', mode: 'unlimited', capacity: 2_592_000, refillPerSecond: 1, limits: {} },
+  ];
+  for (const body of bodies) {
+    const made = await call({ method: 'POST', path, body });
+    assert.deepEqual([made.status, made.json], [201, body], made.text);
+    assert.deepEqual((await call({ path: String(made.headers.location) })).json, body);
+    assertProblem(await call({ method: 'POST', path, body }), 409);
+  }
+  const first = (await call({ path: `${path}?limit=3` })).json as { items: unknown[]; next: string };
+  assert.deepEqual(first.items, bodies.slice(0, 3));
+  const rest = await call({ path: `${path}?limit=3&after=${first.next}` });
+  assert.deepEqual(rest.json, { items: bodies.slice(3), next: null });
+
+  const acme = bodies[2];
+  const patched = await call({ method: 'PATCH', path: `${path}/acme`, body: { mode: 'unlimited' } });
+  assert.deepEqual(patched.json, { ...acme, mode: 'unlimited' });
+  const empty = await call({ method: 'PATCH', path: `${path}/acme`, body: {} });
+  assert.deepEqual(empty.json, patched.json);
+  const reset = await call({
+    method: 'PATCH',
+    path: `${path}/acme`,
+    body: { capacity: null, refillPerSecond: null, limits: {} },
+  });
+  assert.deepEqual(reset.json, {
+    clientId: 'acme',
+    mode: 'unlimited',
+    capacity: null,
+    refillPerSecond: null,
+    limits: {},
+  });
+  assert.equal((await call({ method: 'PUT', path: `${path}/acme`, body: {} })).status, 200);
+  assert.equal((await call({ method: 'PUT', path: `${path}/new`, body: {} })).status, 201);
+  assert.equal((await call({ method: 'DELETE', path: `${path}/10.255.0.0%2F8` })).status, 204);
+  assertProblem(await call({ path: `${path}/10.0.0.0%2F8` }), 404);
+  assertProblem(await call({ method: 'DELETE', path: `${path}/10.0.0.0%2F8` }), 404);
+  assertProblem(await call({ method: 'PATCH', path: `${path}/gone`, body: { mode: 'limit' } }), 404);
+});
+
+test('a refused write leaves the rows as they were', async (t) => {
+  const { call, rows } = await startOnPostgres(t);
+  await call({ method: 'PUT', path: `${path}/acme`, body: { capacity: 10, refillPerSecond: 1 } });
+  const before = await rows();
+  const bad = [
+    { capacity: -1, refillPerSecond: 1 },
+    { capacity: 1e300, refillPerSecond: 1 },
+    { capacity: 10 },
+    { unknown: 1 },
+    { limits: { silver: { capacity: 1, refillPerSecond: 1 } } },
+    { mode: "'; drop table clients; --" },
+  ];
+  for (const body of bad) {
+    assertProblem(await call({ method: 'PUT', path: `${path}/acme`, body }), 422);
+    assertProblem(await call({ method: 'POST', path, body: { clientId: 'other', ...body } }), 422);
+  }
+  assertProblem(await call({ method: 'PATCH', path: `${path}/acme`, body: { capacity: null } }), 422);
+  assertProblem(
+    await call({ method: 'PUT', path: `${path}/${encodeURIComponent("a' or 1=1")}`, body: {} }),
+    422,
+  );
+  assert.equal(await rows(), before);
+});
+
+test('patches of the two halves of a limit at the same time both count, and never leave half of one', async (t) => {
+  const { call } = await startOnPostgres(t);
+  const one = `${path}/acme`;
+  await call({ method: 'PUT', path: one, body: { capacity: 10, refillPerSecond: 1 } });
+  await Promise.all([
+    call({ method: 'PATCH', path: one, body: { capacity: 20 } }),
+    call({ method: 'PATCH', path: one, body: { refillPerSecond: 2 } }),
+  ]);
+  const { json } = await call({ path: one });
+  assert.deepEqual(json, { clientId: 'acme', mode: 'limit', capacity: 20, refillPerSecond: 2, limits: {} });
+  for (let round = 0; round < 10; round++) {
+    const answers = await Promise.all([
+      call({ method: 'PATCH', path: one, body: { capacity: null, refillPerSecond: null } }),
+      call({ method: 'PATCH', path: one, body: { capacity: 5 } }),
+    ]);
+    for (const answer of answers) assert.ok([200, 422].includes(answer.status), answer.text);
+    const now = (await call({ path: one })).json as { capacity: unknown; refillPerSecond: unknown };
+    assert.equal(now.capacity === null, now.refillPerSecond === null);
+    await call({ method: 'PUT', path: one, body: { capacity: 10, refillPerSecond: 1 } });
+  }
+});
+
+test('writes are 503 while PostgreSQL is down, and acknowledged ones are there when it is back', async (t) => {
+  const { call } = await startOnPostgres(t);
+  assert.equal((await call({ method: 'PUT', path: `${path}/kept`, body: {} })).status, 201);
+  await server.stop();
+  for (const [method, one] of [
+    ['PUT', 'lost'],
+    ['PATCH', 'kept'],
+    ['DELETE', 'kept'],
+  ] as const) {
+    const body = method === 'DELETE' ? {} : { body: { mode: 'blocked' } };
+    const answer = await call({ method, path: `${path}/${one}`, ...body });
+    assertProblem(answer, 503);
+    assert.match(String(answer.headers['retry-after']), /^[1-9]\d*$/);
+  }
+  assertProblem(await call({ path }), 503);
+  await server.start();
+  await waitFor('clients to be readable again', async () => (await call({ path })).status === 200);
+  const { json } = await call({ path });
+  assert.deepEqual((json as { items: { clientId: string; mode: string }[] }).items, [
+    { clientId: 'kept', mode: 'limit', capacity: null, refillPerSecond: null, limits: {} },
+  ]);
+});
