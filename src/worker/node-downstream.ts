@@ -48,7 +48,7 @@ export class NodeDownstream implements Downstream {
   readonly #request: IncomingMessage;
   readonly #response: InboundResponse;
   readonly #owner: DownstreamOwner;
-  readonly #hasBodyFields: boolean;
+  readonly #hasBody: boolean;
   #listener: DownstreamListener | null = null;
   /** The body is read by the listener. */
   #reading = false;
@@ -73,7 +73,8 @@ export class NodeDownstream implements Downstream {
     this.peer = owner.peer;
     // node has built this object for its own look at the very same fields.
     const { headers } = request;
-    this.#hasBodyFields = 'content-length' in headers || 'transfer-encoding' in headers;
+    const length = headers['content-length'];
+    this.#hasBody = (length !== undefined && Number(length) !== 0) || 'transfer-encoding' in headers;
     this.#expectsContinue = this.httpVersion === 11 && headers.expect !== undefined;
     response.downstream = this;
     response.on('finish', onResponseFinish);
@@ -81,7 +82,7 @@ export class NodeDownstream implements Downstream {
 
   /** Whether nothing of the request is still to come. */
   get received(): boolean {
-    return !this.#hasBodyFields || this.#request.complete;
+    return !this.#hasBody || this.#request.complete;
   }
 
   listen(listener: DownstreamListener): void {

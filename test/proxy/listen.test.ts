@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { systemCodeOf } from '../../src/contract/errors.ts';
+import { startCapturingBackend, startProxy } from './support.ts';
+
+test('a Unix socket serves; its peer has no address and is called unix:', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const path = join(folder, 's');
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], listen: { kind: 'unix', path } });
+  assert.equal(proxy.url, `unix:${path}`);
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 200);
+  assert.equal(backend.requests[0]?.header('x-forwarded-for'), 'unix:');
+  assert.equal(proxy.lines[0]?.clientIp, 'unix:');
+});
+
+test('a port in use is listen_failed with the system’s code as cause', async (t) => {
+  const proxy = await startProxy(t, { backends: [] });
+  await assert.rejects(
+    proxy.server.listen({ kind: 'tcp', host: '127.0.0.1', port: proxy.port }),
+    (error: Error) => {
+      assert.equal(systemCodeOf(error), 'listen_failed');
+      assert.equal(systemCodeOf(error.cause), 'EADDRINUSE');
+      return true;
+    },
+  );
+});
+
+test('an address without a host serves IPv4 and IPv6', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], listen: { kind: 'tcp', host: null, port: 0 } });
+  assert.match(proxy.url, /^http:\/\/127\.0\.0\.1:\d+$/);
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 200);
+  assert.equal(proxy.lines[0]?.clientIp, '127.0.0.1');
+});
