@@ -6,8 +6,10 @@
  * - starting: the process was forked. It must say hello (same protocol version) in time, is given its settings, backends
  *   and clients by `prepare`, and must say that it is ready in time; else it is killed. It gets broadcasts from
  *   the moment `prepare` is called, so no change falls between the snapshot and the deltas.
- * - serving: it accepts connections. It reports once a second; one that is silent for long has a hung loop and is killed.
- * - draining: it was told to end, gently or not. Nothing leads back to serving.
+ * - serving: it accepts connections. It reports once a second, also while draining; one that is silent for long has a
+ *   hung loop and is killed.
+ * - draining: it was told to end, gently or not, or says that it does so by itself (a signal of its own, an uncaught
+ *   exception). Nothing leads back to serving.
  * Invariant: `link` is set in every state but dead. Exit: whatever the state, the end of the process leads to dead
  * and to exactly one onDeath, which is where the supervisor decides about a replacement.
  */
@@ -201,7 +203,7 @@ export class WorkerSlot {
   /** checkSilence looks for a hung loop; the supervisor calls it about once a second with its limits. */
   checkSilence(nowMs: number, { warnMs, killMs }: { warnMs: number; killMs: number }): void {
     const now = this.#now;
-    if (now === null || this.#state !== 'serving') return;
+    if (now === null || this.#state === 'starting') return;
     const silentMs = Math.round(nowMs - now.heardAtMs);
     if (silentMs >= killMs) {
       this.#logger.error({ silentMs }, 'worker is silent, killing it');
@@ -252,6 +254,7 @@ export class WorkerSlot {
     now.silenceLogged = false;
     if (message.type === 'report') now.report = message.report;
     else if (message.type === 'applied') now.revision = message.revision;
+    else if (message.type === 'draining' && this.#state === 'serving') this.#enter('draining');
     else if (message.type === 'drained') this.#expectExit(now);
     else if (message.type === 'listen-failed') {
       now.listenFailure = message;

@@ -163,3 +163,19 @@ test('a serving worker that falls silent is logged, killed and replaced', async 
   assert.equal(logged('worker is silent, killing it').length, 1);
   assert.equal(logged('worker died')[0]?.signal, 'SIGKILL');
 });
+
+test('a worker that drains by itself is not counted as serving, hears broadcasts to the end and is replaced', async (t) => {
+  const { supervisor, serving, logged } = makeFleet(t, 2);
+  await supervisor.start();
+  const leaving = supervisor.links()[0];
+  assert.ok(leaving);
+  leaving.send({ type: 'bucket-replies', id: 4, replies: [] });
+  await waitFor('it is seen draining', () => supervisor.counts().draining === 1);
+  const answer = leaving.waitFor('applied', 5000);
+  supervisor.broadcast(settingsMessage(2));
+  await answer;
+  leaving.send({ type: 'bucket-replies', id: 5, replies: [] });
+  await waitFor('another process serves in its place', () => serving().length === 2);
+  assert.notEqual(serving()[0]?.pid, leaving.pid);
+  assert.equal(logged('worker died')[0]?.state, 'draining');
+});
