@@ -57,6 +57,7 @@ export class EmbeddedPostgres {
   readonly #done: Promise<void>;
   #thread: Worker | null = null;
   #lastStallMs = Number.NEGATIVE_INFINITY;
+  #serving = false;
   #closed = false;
   /** Ends the pause before a restart. */
   #wake: () => void = () => undefined;
@@ -82,7 +83,18 @@ export class EmbeddedPostgres {
    */
   static async open(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
     const lock = await FolderLock.acquire(resolve(options.folder), options.purpose);
-    return new EmbeddedPostgres(options, lock);
+    try {
+      return new EmbeddedPostgres(options, lock);
+    } catch (thrown) {
+      lock.release();
+      throw new LbError(
+        'folder_locked',
+        `cannot use the folder ${options.folder}: ${toError(thrown).message}`,
+        {
+          cause: thrown,
+        },
+      );
+    }
   }
 
   /** close shuts the server down cleanly, at most about 10 s, and gives the folder back. Safe to call twice. */
@@ -112,16 +124,26 @@ export class EmbeddedPostgres {
         if (!this.#closed)
           this.#logger.error({ err: reason }, 'the embedded database ended; starting it again');
       } catch (thrown) {
-        const error = toError(thrown);
+        const error = this.#startError(thrown);
         this.#firstStart.reject(error);
         if (!this.#closed)
           this.#logger.error({ err: error }, 'the embedded database did not start; trying again');
       }
+      this.#serving = false;
       this.database.hold('the embedded database is being restarted');
       await this.#pause(retryMs);
       retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
-    this.#firstStart.reject(new LbError('database_unavailable', 'the embedded database was closed'));
+    this.#firstStart.reject(this.#startError(null));
+  }
+
+  #startError(thrown: unknown): LbError {
+    if (this.#closed) return new LbError('database_unavailable', 'the embedded database was closed');
+    if (thrown instanceof LbError) return thrown;
+    const { message } = toError(thrown);
+    return new LbError('database_unavailable', `the embedded database does not start: ${message}`, {
+      cause: thrown,
+    });
   }
 
   /** From starting to serving. `ended` is fulfilled with the reason when the thread is gone. */
@@ -140,11 +162,12 @@ export class EmbeddedPostgres {
       if (this.#options.migrated ?? true) {
         await migrate(this.database, 'up', { logger: this.#logger, evenHeld: true });
       }
-      if (this.#closed) throw new LbError('database_unavailable', 'the embedded database was closed');
+      if (this.#closed) throw this.#startError(null);
     } catch (thrown) {
       await thread.terminate();
       throw thrown;
     }
+    this.#serving = true;
     this.database.hold(null);
     return { ended };
   }
@@ -168,6 +191,11 @@ export class EmbeddedPostgres {
   async #stopThread(): Promise<void> {
     const thread = this.#thread;
     if (thread === null || thread.threadId < 0) return;
+    // Still starting: it holds nothing that was acknowledged, and its start is not worth waiting for.
+    if (!this.#serving) {
+      await thread.terminate();
+      return;
+    }
     const exited = once(thread, 'exit');
     thread.postMessage('close');
     try {
