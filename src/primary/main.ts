@@ -166,7 +166,7 @@ class Primary {
       link.send(settingsMessage(reloader.current));
     };
     const firstRound = warmHealth(settings, registry, this.#checker);
-    feed.start();
+    void storage.opened.then(() => feed.start());
     const gauges = new PrimaryGauges({ collector: this.#collector, supervisor, registry, reloader });
     const phase = (): Readiness['status'] => this.#phase;
     const parts = {

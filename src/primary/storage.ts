@@ -1,4 +1,5 @@
 /** The database that the settings ask for: a real server, or the embedded one in its folder. */
+import { toError } from '../contract/errors.ts';
 import type { DatabaseSettings } from '../contract/settings.ts';
 import { EmbeddedPostgres } from '../infra/embedded-postgres.ts';
 import type { Logger } from '../infra/logger.ts';
@@ -8,6 +9,8 @@ export interface Storage {
   database: Database;
   /** The time that versions of limits are measured in, µs since the epoch; this machine's while the database is away. */
   nowUs(): Promise<number>;
+  /** Settles when asking the database begins to make sense: the embedded one takes seconds to start. Never rejects. */
+  opened: Promise<void>;
   close(): Promise<void>;
 }
 
@@ -23,11 +26,19 @@ export async function openStorage(settings: DatabaseSettings, logger: Logger): P
     return {
       database: embedded.database,
       nowUs: () => Promise.resolve(wallUs()),
+      opened: embedded.ready.catch((error: unknown) => {
+        logger.error({ err: toError(error) }, 'the embedded database did not start, trying again');
+      }),
       close: () => embedded.close(),
     };
   }
   const database = new Database({ target: { kind: 'url', url: settings.url }, logger });
-  return { database, nowUs: () => databaseUs(database, logger), close: () => database.close() };
+  return {
+    database,
+    nowUs: () => databaseUs(database, logger),
+    opened: Promise.resolve(),
+    close: () => database.close(),
+  };
 }
 
 async function databaseUs(database: Database, logger: Logger): Promise<number> {
