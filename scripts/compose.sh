@@ -21,7 +21,8 @@ make_secrets() {
   if [ ! -e .env ]; then
     (
       umask 077
-      printf 'SLUICE_ADMIN_TOKEN=%s\nPOSTGRES_PASSWORD=%s\nREDIS_PASSWORD=%s\n' "$(random)" "$(random)" "$(random)" >.env
+      printf '# Letters and digits only: the passwords become parts of URLs.\n' >.env
+      printf 'SLUICE_ADMIN_TOKEN=%s\nPOSTGRES_PASSWORD=%s\nREDIS_PASSWORD=%s\n' "$(random)" "$(random)" "$(random)" >>.env
     )
     echo 'made .env with new passwords' >&2
   fi
@@ -40,7 +41,7 @@ make_secrets() {
 case "${1:-}" in
   up)
     make_secrets
-    compose up --detach --build --wait
+    compose up --detach --build
     echo 'http://localhost:8080 the balancer · http://localhost:9900 its admin port (token in .env) · http://localhost:9090 Prometheus'
     ;;
   down) make_secrets && compose down ;;

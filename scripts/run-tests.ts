@@ -28,7 +28,7 @@ const OUTPUT_LINES = 80;
 const ALONE = 'test/cluster/';
 /** A file that reaches one of these needs a server or starts the product. */
 const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'sluice.ts'].map((name) => `test/support/${name}`);
-const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', 'test/repository/', ALONE];
+const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', ALONE];
 
 interface FileResult {
   path: string;

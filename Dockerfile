@@ -1,0 +1,39 @@
+# syntax=docker/dockerfile:1
+# The tag is the version of the npm package `node` in package-lock.json, so the image runs what the tests ran on.
+FROM node:26.10.0-slim AS base
+WORKDIR /app
+
+# Compiles src/ to dist/. Install scripts are off: the only one fetches a Node.js, and the image is one.
+FROM base AS build
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --include=dev --ignore-scripts
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN node_modules/.bin/tsc -p tsconfig.build.json
+
+FROM base AS dependencies
+COPY package.json package-lock.json .npmrc ./
+RUN npm ci --omit=dev --ignore-scripts
+
+# A backend to try the balancer with; not part of the product.
+FROM base AS backend
+COPY package.json ./
+COPY test_backs ./test_backs
+USER node
+EXPOSE 8080
+CMD ["node", "test_backs/echo.ts", "--host=0.0.0.0", "--port=8080"]
+
+FROM base AS balancer
+ENV NODE_ENV=production
+COPY package.json ./
+COPY --from=dependencies /app/node_modules ./node_modules
+COPY --from=build /app/dist ./dist
+COPY lua ./lua
+COPY migrations ./migrations
+COPY config ./config
+USER node
+ENV CONFIG_PATH=config/docker.yaml
+EXPOSE 8080 9900
+HEALTHCHECK --interval=5s --timeout=2s --start-period=30s --retries=3 \
+  CMD ["node", "-e", "fetch('http://127.0.0.1:9900/livez').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+CMD ["node", "dist/cli.js", "serve"]

@@ -1,0 +1,149 @@
+/** compose.yaml, .env and Prometheus' config, as far as they can be proven without an engine. */
+import assert from 'node:assert/strict';
+import { copyFileSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { parse } from 'yaml';
+import { runToEnd } from '../support/child.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+interface Service {
+  build?: { target: string };
+  command?: string[];
+  environment?: Record<string, string>;
+  ports?: string[];
+  read_only?: boolean;
+  cap_drop?: string[];
+  depends_on?: Record<string, { condition: string }>;
+  secrets?: string[];
+}
+
+interface ComposeFile {
+  services: Record<string, Service>;
+  secrets: Record<string, { file: string }>;
+}
+
+const text = readFileSync(`${ROOT}compose.yaml`, 'utf8');
+const compose = parse(text, { merge: true }) as ComposeFile;
+const SECRETS = ['SLUICE_ADMIN_TOKEN', 'POSTGRES_PASSWORD', 'REDIS_PASSWORD'];
+
+function serviceOf(name: string): Service {
+  const service = compose.services[name];
+  assert.ok(service, `no service ${name}`);
+  return service;
+}
+
+/** A folder with all that compose reads, and .env made by the script. */
+async function withSecrets(t: TestContext): Promise<string> {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  mkdirSync(join(folder, 'scripts'));
+  copyFileSync(`${ROOT}scripts/compose.sh`, join(folder, 'scripts/compose.sh'));
+  copyFileSync(`${ROOT}compose.yaml`, join(folder, 'compose.yaml'));
+  cpSync(`${ROOT}config`, join(folder, 'config'), { recursive: true });
+  const made = await runToEnd(join(folder, 'scripts/compose.sh'), ['secrets']);
+  assert.equal(made.code, 0, made.stderr.join('\n'));
+  return folder;
+}
+
+test('the stack has the balancer, a migration that ends, stores, three backends and Prometheus', () => {
+  assert.deepEqual(Object.keys(compose.services).sort(), [
+    'backend1',
+    'backend2',
+    'backend3',
+    'balancer',
+    'migrate',
+    'postgres',
+    'prometheus',
+    'redis',
+  ]);
+  assert.equal(serviceOf('balancer').depends_on?.migrate?.condition, 'service_completed_successfully');
+  assert.equal(serviceOf('migrate').depends_on?.postgres?.condition, 'service_healthy');
+  assert.deepEqual(serviceOf('prometheus').secrets, ['admin-token']);
+});
+
+test('only the front door is published to other machines, and the stores are not at all', () => {
+  const ports = Object.entries(compose.services).map(([name, service]) => [name, service.ports ?? []]);
+  assert.deepEqual(Object.fromEntries(ports.filter(([, list]) => (list?.length ?? 0) > 0)), {
+    balancer: ['8080:8080', '127.0.0.1:9900:9900'],
+    prometheus: ['127.0.0.1:9090:9090'],
+  });
+});
+
+test('what we build runs with a read-only file system and without capabilities', () => {
+  const built = Object.entries(compose.services).filter(([, service]) => service.build !== undefined);
+  assert.equal(built.length, 5);
+  for (const [name, service] of built) {
+    assert.equal(service.read_only, true, name);
+    assert.deepEqual(service.cap_drop, ['ALL'], name);
+  }
+});
+
+test('no password is built in: each comes from the environment and is refused when empty', () => {
+  for (const name of SECRETS) {
+    const uses = text.match(new RegExp(`(?<!\\$)\\$\\{${name}[^}]*\\}`, 'g')) ?? [];
+    assert.ok(uses.length > 0, name);
+    for (const use of uses) assert.match(use, /:\?/, use);
+  }
+  for (const service of Object.values(compose.services)) {
+    for (const [key, value] of Object.entries(service.environment ?? {})) {
+      if (/PASSWORD|TOKEN|_URL$/.test(key)) assert.match(value, /\$\{/, key);
+    }
+  }
+});
+
+test('passwords are made once, readable by their owner alone, and Prometheus gets the same token', async (t) => {
+  const folder = await withSecrets(t);
+  const first = readFileSync(join(folder, '.env'), 'utf8');
+  assert.equal(statSync(join(folder, '.env')).mode & 0o777, 0o600);
+  assert.equal(statSync(join(folder, '.secrets')).mode & 0o777, 0o700);
+  const values = SECRETS.map((name) => new RegExp(`^${name}=([0-9a-f]{48})$`, 'm').exec(first)?.[1]);
+  assert.equal(new Set(values).size, SECRETS.length, first);
+  assert.equal(readFileSync(join(folder, '.secrets/admin-token'), 'utf8'), values[0]);
+  const again = await runToEnd(join(folder, 'scripts/compose.sh'), ['secrets']);
+  assert.equal(again.code, 0, again.stderr.join('\n'));
+  assert.equal(readFileSync(join(folder, '.env'), 'utf8'), first);
+});
+
+test('docker-compose accepts the file with .env, and refuses it without, where it is installed', async (t) => {
+  const folder = await withSecrets(t);
+  // Always proven: the parser's view has no unresolved alias and every named service exists.
+  for (const [name, service] of Object.entries(compose.services)) {
+    for (const needed of Object.keys(service.depends_on ?? {}))
+      assert.ok(compose.services[needed], `${name}: ${needed}`);
+    for (const secret of service.secrets ?? []) assert.ok(compose.secrets[secret], `${name}: ${secret}`);
+  }
+  const found = await runToEnd('sh', ['-c', 'command -v docker-compose']);
+  if (found.code !== 0) return;
+  const accepted = await runToEnd('docker-compose', ['config', '-q'], { cwd: folder });
+  assert.equal(accepted.code, 0, accepted.stderr.join('\n'));
+  writeFileSync(join(folder, '.env'), '');
+  const refused = await runToEnd('docker-compose', ['config', '-q'], { cwd: folder });
+  assert.notEqual(refused.code, 0);
+  assert.match(refused.stderr.join('\n'), /make docker-up makes it/);
+});
+
+test('Prometheus scrapes the admin port with the token from the file that compose mounts', async (t) => {
+  const folder = await withSecrets(t);
+  const path = join(folder, 'config/prometheus.yml');
+  const config = parse(readFileSync(path, 'utf8')) as {
+    scrape_configs: {
+      metrics_path: string;
+      authorization: { type: string; credentials_file: string };
+      static_configs: { targets: string[] }[];
+    }[];
+  };
+  const [job] = config.scrape_configs;
+  assert.deepEqual(job?.static_configs, [{ targets: ['balancer:9900'] }]);
+  assert.equal(job?.metrics_path, '/metrics');
+  assert.deepEqual(job?.authorization, { type: 'Bearer', credentials_file: '/run/secrets/admin-token' });
+  const found = await runToEnd('sh', ['-c', 'command -v promtool']);
+  if (found.code !== 0) return;
+  const here = readFileSync(path, 'utf8').replace('/run/secrets/', `${folder}/.secrets/`);
+  writeFileSync(path, here);
+  const checked = await runToEnd('promtool', ['check', 'config', path]);
+  assert.equal(checked.code, 0, checked.stderr.join('\n'));
+});

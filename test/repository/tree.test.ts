@@ -1,0 +1,179 @@
+/** The repository itself: what a clone brings, and that nothing of one machine is in it. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runToEnd } from '../support/child.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const textOf = (path: string) => readFileSync(`${ROOT}${path}`, 'utf8');
+
+const TOP_LEVEL = new Set([
+  ...['package.json', 'package-lock.json', 'tsconfig.json', 'tsconfig.build.json', 'biome.json'],
+  ...['Makefile', 'compose.yaml', 'Dockerfile', '.dockerignore', '.gitignore', '.npmrc', '.ci'],
+  ...['README.md', 'CHANGELOG.md', 'CONTRIBUTING.md', 'SECURITY.md', 'LICENSE', 'docs'],
+  ...['config', 'src', 'lua', 'migrations', 'bench', 'test_backs', 'test', 'scripts'],
+]);
+
+interface Manifest {
+  scripts: Record<string, string>;
+  engines: { node: string };
+  devDependencies: Record<string, string>;
+}
+
+interface LockFile {
+  packages: Record<string, { version?: string }>;
+}
+
+const manifest = JSON.parse(textOf('package.json')) as Manifest;
+const lockFile = JSON.parse(textOf('package-lock.json')) as LockFile;
+
+/** What is committed, and what would be by `git add`. */
+async function files(): Promise<string[]> {
+  const listed = await runToEnd('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+    cwd: ROOT,
+  });
+  assert.equal(listed.code, 0, listed.stderr.join('\n'));
+  return listed.stdout;
+}
+
+test('the top level holds only what a maintainer expects there', async () => {
+  const names = new Set((await files()).map((path) => path.split('/')[0] ?? ''));
+  assert.deepEqual(
+    [...names].filter((name) => !TOP_LEVEL.has(name)),
+    [],
+  );
+});
+
+test('the lock file names no place to download from', () => {
+  const text = textOf('package-lock.json');
+  assert.equal(text.includes('"resolved"'), false);
+  const hosts = [...text.matchAll(/https?:\/\/([^/"]+)/g)].map(([, host = '']) => host);
+  assert.deepEqual(
+    hosts.filter((host) => /registry|npmjs|artifact|mirror|proxy|localhost|\d+\.\d+\.\d+\.\d+/.test(host)),
+    [],
+  );
+  assert.equal(/^\s*registry\s*=/m.test(textOf('.npmrc')), false);
+});
+
+test('no file holds a path of one machine', async () => {
+  const folders = ['work', 'farm', 'root', 'home', 'Users'].join('|');
+  const pattern = new RegExp(`(^|[^A-Za-z0-9_./-])/(${folders})/`, 'm');
+  const readable = (await files()).filter((path) => !path.endsWith('package-lock.json'));
+  assert.deepEqual(
+    readable.filter((path) => pattern.test(textOf(path))),
+    [],
+  );
+});
+
+test('the npm scripts run on the Node.js of node_modules, and say so where it is too old', async () => {
+  assert.ok(
+    'node' in manifest.devDependencies,
+    'npm puts node_modules/.bin before PATH; the node must be in it',
+  );
+  for (const [name, command] of Object.entries(manifest.scripts)) {
+    assert.match(
+      command,
+      /^(node -r \.\/scripts\/check-node\.cjs [\w/-]+\.ts|tsc -p tsconfig\.build\.json)$/,
+      name,
+    );
+  }
+  const pretend = (version: string) =>
+    runToEnd(
+      process.execPath,
+      [
+        '-e',
+        `Object.defineProperty(process, 'versions', { value: { node: '${version}' } }); require('./scripts/check-node.cjs')`,
+      ],
+      { cwd: ROOT },
+    );
+  for (const version of ['26.5.1', '26.10.0', '27.0.0', '24.18.1', '24.99.0']) {
+    assert.equal((await pretend(version)).code, 0, version);
+  }
+  for (const version of ['26.5.0', '25.0.0', '24.18.0', '22.20.0', '4.9.1']) {
+    const { code, stderr } = await pretend(version);
+    assert.deepEqual([code, stderr.length], [1, 1], version);
+    assert.ok(
+      stderr[0]?.includes(`needs Node.js ${manifest.engines.node}, this is ${version}`),
+      stderr.join(),
+    );
+  }
+});
+
+test('npm run takes both spellings of the backend port', async () => {
+  for (const word of ['--port=70000', '-port=70000']) {
+    const { code, stderr } = await runToEnd('npm', ['run', '-s', 'backend', '--', word], { cwd: ROOT });
+    assert.deepEqual([code, stderr[0]], [2, 'not a port: 70000']);
+  }
+});
+
+test('make without a target lists every target of the contract, each with a word about it', async () => {
+  const { code, stdout } = await runToEnd('make', ['--no-print-directory'], { cwd: ROOT });
+  assert.equal(code, 0);
+  const described = stdout.map((line) => /^ {2}make ([a-z-]+) +\S+/.exec(line)?.[1]);
+  const promised = [
+    'demo',
+    'test',
+    'run',
+    'build',
+    'check',
+    'bench',
+    'bench-peers',
+    'docker-up',
+    'docker-down',
+  ];
+  for (const target of [...promised, 'migrate-up', 'migrate-down', 'backends', 'install', 'clean', 'help']) {
+    assert.ok(described.includes(target), `make help lacks ${target}`);
+  }
+});
+
+test('make bench-peers says that it comes later', async () => {
+  const { code, stderr } = await runToEnd('make', ['bench-peers'], { cwd: ROOT });
+  assert.equal(code, 2);
+  assert.equal(stderr[0], 'make bench-peers: not supported in this version');
+});
+
+test('make runs everything on the Node.js of node_modules', () => {
+  const recipes = textOf('Makefile')
+    .split('\n')
+    .filter((line) => line.startsWith('\t'));
+  const foreign = recipes.filter((line) => /(^|[\s;&|@])(node|npx|tsx)\s/.test(line));
+  assert.deepEqual(foreign, []);
+});
+
+test('the image has the Node.js version that the tests ran on', () => {
+  const tag = /^FROM node:([\d.]+)-slim AS base$/m.exec(textOf('Dockerfile'))?.[1];
+  assert.equal(tag, lockFile.packages['node_modules/node']?.version);
+  assert.equal(process.versions.node, tag);
+});
+
+test('the compiler is strict and any is refused', () => {
+  const { compilerOptions } = JSON.parse(textOf('tsconfig.json')) as {
+    compilerOptions: Record<string, unknown>;
+  };
+  for (const option of ['strict', 'noUncheckedIndexedAccess', 'verbatimModuleSyntax', 'erasableSyntaxOnly']) {
+    assert.equal(compilerOptions[option], true, option);
+  }
+  assert.match(textOf('biome.json'), /"noExplicitAny": "error"/);
+});
+
+test('services.sh is silent where everything is there, and says how to get what is missing', async () => {
+  const present = await runToEnd('scripts/services.sh', [], { cwd: ROOT });
+  assert.deepEqual(present, { code: 0, signal: null, stdout: [], stderr: [] });
+  // Without PATH nothing is found but PostgreSQL in its own folder, and without `id` nobody is root.
+  const bash = (await runToEnd('sh', ['-c', 'command -v bash'])).stdout[0] ?? '';
+  const env = { PATH: `${ROOT}no-such-folder` };
+  const missing = await runToEnd(
+    bash,
+    [
+      '-c',
+      `cat() { while IFS= read -r l; do echo "$l"; done; }; id() { echo 1000; }
+    export -f cat id; . scripts/services.sh`,
+    ],
+    { cwd: ROOT, env },
+  );
+  assert.equal(missing.code, 1);
+  const said = missing.stderr.join('\n');
+  assert.match(said, /these programs are missing: redis-server/);
+  assert.match(said, /sudo apt-get install redis-server/);
+});
