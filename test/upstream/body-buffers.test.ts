@@ -1,0 +1,64 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import {
+  BodyBuffers,
+  FIRST_BUFFER_BYTES,
+  LARGE_BUFFER_BYTES,
+  POISON,
+} from '../../src/upstream/body-buffers.ts';
+
+test('at most 32 large buffers are live, and giving or dropping one makes room', () => {
+  const buffers = new BodyBuffers();
+  const taken = Array.from({ length: 32 }, () => buffers.takeLarge());
+  assert.ok(taken.every((buffer) => buffer?.length === LARGE_BUFFER_BYTES));
+  assert.equal(buffers.takeLarge(), null);
+  const [first, second] = taken;
+  assert.ok(first && second);
+  buffers.give(first);
+  assert.equal(buffers.largeLiveCount, 31);
+  assert.equal(buffers.takeLarge(), first, 'recycled');
+  buffers.drop(second);
+  assert.notEqual(buffers.takeLarge(), second, 'a dropped one is never handed out again');
+});
+
+test('at most 16 of each size are kept, further ones are freed at once', () => {
+  const buffers = new BodyBuffers();
+  const taken = Array.from({ length: 20 }, () => buffers.take());
+  assert.equal(new Set(taken).size, 20);
+  for (const buffer of taken) buffers.give(buffer);
+  assert.equal(buffers.pooledCount, 16);
+  assert.deepEqual(
+    taken.map((buffer) => buffer.length),
+    [...Array(16).fill(FIRST_BUFFER_BYTES), ...Array(4).fill(0)],
+  );
+});
+
+test('free detaches a chunk that is all of its memory, and leaves views and small ones alone', () => {
+  const buffers = new BodyBuffers();
+  const whole = Buffer.allocUnsafeSlow(8192);
+  buffers.free(whole);
+  assert.equal(whole.length, 0);
+  buffers.free(whole);
+  const parent = Buffer.alloc(16_384, 'p');
+  for (const view of [parent.subarray(0, 8192), parent.subarray(8192), Buffer.from('small')]) {
+    const { length } = view;
+    buffers.free(view);
+    assert.equal(view.length, length);
+  }
+  assert.equal(parent.toString('latin1', 0, 3), 'ppp');
+});
+
+test('the shared buffer is never one that was lent', () => {
+  const buffers = new BodyBuffers();
+  for (let i = 0; i < 20; i++) assert.notEqual(buffers.take(), buffers.shared);
+});
+
+test('poisoned buffers overwrite what is given back', () => {
+  const buffers = new BodyBuffers({ poisoned: true });
+  const buffer = buffers.take().fill('x');
+  buffers.give(buffer);
+  buffers.shared.fill('x');
+  buffers.afterRead();
+  assert.ok(buffer.every((byte) => byte === POISON));
+  assert.ok(buffers.shared.every((byte) => byte === POISON));
+});

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { ChunkedDecoder } from '../../src/upstream/chunked-decoder.ts';
+
+/** Decodes in segments, each in memory that is overwritten afterwards. */
+function decode(segments: Buffer[]): { payload: string; decoder: ChunkedDecoder; leftoverBytes: number } {
+  const decoder = new ChunkedDecoder();
+  decoder.start();
+  let payload = '';
+  let leftoverBytes = 0;
+  for (const segment of segments) {
+    const buffer = Buffer.alloc(segment.length + 9, '\n');
+    segment.copy(buffer, 4);
+    decoder.decode(buffer, 4, 4 + segment.length);
+    payload += buffer.toString('latin1', decoder.payloadFrom, decoder.payloadTo);
+    leftoverBytes += 4 + segment.length - decoder.at;
+    buffer.fill(0x21);
+  }
+  return { payload, decoder, leftoverBytes };
+}
+
+test('any chunks in any segmentation give back their payload, and nothing behind them is consumed', () => {
+  const data = fc.string({ unit: 'binary-ascii', minLength: 1, maxLength: 80 });
+  fc.assert(
+    fc.property(
+      fc.array(data, { maxLength: 12 }),
+      fc.array(fc.nat(2000), { maxLength: 12 }),
+      fc.string({ unit: 'binary-ascii', maxLength: 10 }),
+      (pieces, cuts, behind) => {
+        const chunks = pieces.map((piece) => `${piece.length.toString(16)};x=y\r\n${piece}\r\n`).join('');
+        const whole = Buffer.from(`${chunks}0\r\nX: 1\r\n\r\n${behind}`, 'latin1');
+        const at = [0, ...cuts.map((cut) => cut % (whole.length + 1)).sort((a, b) => a - b), whole.length];
+        const { payload, decoder, leftoverBytes } = decode(
+          at.slice(1).map((end, i) => whole.subarray(at[i], end)),
+        );
+        assert.equal(payload, pieces.join(''));
+        assert.equal(decoder.complete, true);
+        assert.equal(decoder.problem, '');
+        assert.deepEqual(decoder.trailers, ['X', '1']);
+        assert.equal(leftoverBytes, behind.length);
+      },
+    ),
+    { numRuns: 1_000 },
+  );
+});
+
+test('a size of 16 digits is understood up to 2^53 - 1', () => {
+  for (const [size, right] of [
+    ['001fffffffffffff', true],
+    ['0020000000000000', false],
+    ['ffffffffffffffff', false],
+    ['00000000000000000', false],
+  ] as const) {
+    const { decoder } = decode([Buffer.from(`${size}\r\nx`)]);
+    assert.equal(decoder.problem === '', right, size);
+  }
+});

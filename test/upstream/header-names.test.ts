@@ -1,0 +1,135 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as names from '../../src/upstream/header-names.ts';
+import { trailerLines } from '../../src/upstream/request-writer.ts';
+
+test('names are classified in any case, again and again', () => {
+  const expected: [string, number][] = [
+    ['Accept', names.PLAIN],
+    ['Connection', names.CONNECTION],
+    ['keep-ALIVE', names.KEEP_ALIVE],
+    ['Proxy-Connection', names.HOP_BY_HOP],
+    ['Proxy-Authorization', names.HOP_BY_HOP],
+    ['HTTP2-Settings', names.HOP_BY_HOP],
+    ['hOST', names.HOST],
+    ['Content-Length', names.CONTENT_LENGTH],
+    ['Content_Length', names.UNDERSCORE],
+    ['X_Forwarded_For', names.UNDERSCORE],
+    ['TRANSFER-ENCODING', names.TRANSFER_ENCODING],
+    ['TE', names.TE],
+    ['Trailer', names.TRAILER],
+    ['Upgrade', names.UPGRADE],
+    ['Expect', names.EXPECT],
+    ['X-Forwarded-For', names.X_FORWARDED_FOR],
+    ['X-Forwarded-Proto', names.X_FORWARDED_PROTO],
+    ['X-Forwarded-Host', names.X_FORWARDED_HOST],
+    ['X-Forwarded-Prefix', names.FORWARDED_OTHER],
+    ['Forwarded', names.FORWARDED_OTHER],
+    ['X-Real-IP', names.FORWARDED_OTHER],
+    ['X-Request-ID', names.X_REQUEST_ID],
+    ['Traceparent', names.TRACEPARENT],
+    ['tracestate', names.TRACESTATE],
+    ['Via', names.VIA],
+    ['Date', names.DATE],
+    ['__proto__', names.UNDERSCORE],
+    ['constructor', names.PLAIN],
+  ];
+  for (let round = 0; round < 2; round++) {
+    for (const [name, wanted] of expected) assert.equal(names.classOf(name), wanted, name);
+  }
+});
+
+test('what is no token is invalid', () => {
+  for (const name of [
+    '',
+    ' ',
+    'a b',
+    'a ',
+    ' a',
+    'a:',
+    'a\r',
+    'a\n',
+    'a\0',
+    'a\x7f',
+    '\xe9',
+    'a"',
+    'a(',
+    'a/b',
+    'a@b',
+  ]) {
+    assert.equal(names.classOf(name), names.INVALID, JSON.stringify(name));
+  }
+  for (const name of ["!#$%&'*+-.^`|~09AZaz"]) assert.equal(names.classOf(name), names.PLAIN);
+});
+
+test('a flood of made-up names is classified right and does not grow memory without bound', () => {
+  for (let i = 0; i < 20_000; i++) assert.equal(names.classOf(`X-Flood-${i}`), names.PLAIN);
+  for (let i = 0; i < 200; i++) assert.equal(names.classOf(`x-${'y'.repeat(10_000)}${i}`), names.PLAIN);
+  assert.equal(names.classOf('Host'), names.HOST);
+  assert.equal(names.classOf('x-never-seen '), names.INVALID);
+});
+
+test('B24: protected names cannot be removed by a Connection token, others can', () => {
+  for (const name of [
+    'authorization',
+    'cookie',
+    'set-cookie',
+    'host',
+    'content-length',
+    'transfer-encoding',
+    'x-forwarded-for',
+    'x-forwarded-anything',
+    'x-real-ip',
+    'forwarded',
+    'x-request-id',
+    'via',
+    'traceparent',
+    'tracestate',
+    'date',
+    'cache-control',
+    'ratelimit',
+    'ratelimit-policy',
+    'retry-after',
+  ]) {
+    assert.equal(names.isProtected(name), true, name);
+  }
+  for (const name of ['x-hop', 'keep-alive', 'upgrade', 'te', 'trailer', 'proxy-authorization', 'accept']) {
+    assert.equal(names.isProtected(name), false, name);
+  }
+  assert.deepEqual(names.connectionTokens(' Close , X-Hop,, a b,\tTE'), ['close', 'x-hop', 'te']);
+});
+
+test('trailers pass, minus framing, routing and authentication names', () => {
+  for (const name of ['X-Checksum', 'grpc-status', 'Server-Timing', 'ETag']) {
+    assert.equal(names.isTrailerAllowed(name), true, name);
+  }
+  for (const name of [
+    'Content-Length',
+    'Transfer-Encoding',
+    'Trailer',
+    'TE',
+    'Connection',
+    'Keep-Alive',
+    'Upgrade',
+    'Host',
+    'Authorization',
+    'Proxy-Authorization',
+    'WWW-Authenticate',
+    'Cookie',
+    'Set-Cookie',
+    'X-Forwarded-For',
+    'Forwarded',
+    'X-Request-Id',
+    'Content-Type',
+    'Cache-Control',
+    'Expect',
+    'X_Under',
+    'no token',
+  ]) {
+    assert.equal(names.isTrailerAllowed(name), false, name);
+  }
+  assert.equal(
+    trailerLines(['X-A', '1', 'X-B', 'a\r\nHost: evil', 'X-C', '\0', 'Host', 'a', 'X-D', '\ta\xe9', 'X-E']),
+    'X-A: 1\r\nX-D: \ta\xe9\r\n',
+  );
+});
