@@ -22,8 +22,8 @@ export interface ClientPage {
 
 /**
  * ClientStore is the table of clients. Ids arrive checked and in canonical form. Rejects with LbError
- * `client_not_found`, `client_exists`, `database_unavailable`, or bad_request where the table refuses; a write that rejects has changed nothing, save when the
- * connection broke while it was committed.
+ * `client_not_found`, `client_exists`, `database_unavailable`, or `bad_request` where the table refuses; a write that
+ * rejects has changed nothing, save when the connection broke while it was committed.
  */
 export interface ClientStore {
   /** @param page limit 1…1000; after: the clientId behind which the page starts, null: the first one. */
