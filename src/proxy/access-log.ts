@@ -49,6 +49,13 @@ export function accessLine(record: AccessRecord): string {
   return `${before}${text(record.path, pathBytes)}${after}\n`;
 }
 
+/** loggedPath is the path as it came, without query; an authority in it may hold a password and stays out. */
+export function loggedPath(target: string): string | null {
+  if (target !== '*' && !target.startsWith('/')) return null;
+  const queryAt = target.indexOf('?');
+  return queryAt < 0 ? target : target.slice(0, queryAt);
+}
+
 const PLAIN_TEXT = /^[ !#-[\]-~]*$/;
 const QUOTES_BYTES = 2;
 

@@ -11,7 +11,8 @@ import type { Plan } from './plan.ts';
 import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
 import { Responder } from './responder.ts';
-import { type TokenTaker, Transaction, type TransactionDeps } from './transaction.ts';
+import { Transaction } from './transaction.ts';
+import type { TokenTaker, TransactionDeps } from './transaction-deps.ts';
 
 export interface HandlerDeps {
   /** The plan in force; asked once per request. */

@@ -45,6 +45,15 @@ const TITLES: Readonly<Record<Reason, string>> = {
 
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json';
 
+/** CLOSING_REASONS: the bytes behind such a request may not be what they seem; the connection ends (contract §3). */
+export const CLOSING_REASONS: ReadonlySet<Reason> = new Set<Reason>([
+  'bad_request',
+  'body_too_large',
+  'target_too_long',
+  'headers_too_large',
+  'body_timeout',
+]);
+
 /** phraseOf is the reason phrase of a status that Sluice itself sends. */
 export function phraseOf(status: number): string {
   return PHRASES[status] ?? '';

@@ -6,53 +6,21 @@
  */
 
 import type { Backend } from '../balance/backend.ts';
-import type { Clock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { ERRORS, type LbError, toError } from '../contract/errors.ts';
 import { REASONS, type Reason } from '../contract/problems.ts';
-import type { PolicySettings } from '../contract/settings.ts';
-import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import type { Logger } from '../infra/logger.ts';
-import type { WorkerMetrics } from '../infra/metrics.ts';
-import type { Caller } from '../limit/client-identity.ts';
 import type { Decision } from '../limit/decision.ts';
 import type { ResponseHead, UpstreamExchange, UpstreamRequest } from '../upstream/exchange.ts';
-import { type AccessRecord, accessLine } from './access-log.ts';
+import { type AccessRecord, accessLine, loggedPath } from './access-log.ts';
 import { Admission } from './admission.ts';
 import { Attempt, type AttemptEvents } from './attempt.ts';
-import type { DateCache } from './date-cache.ts';
 import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
-import { problemBody } from './problem.ts';
+import { CLOSING_REASONS, problemBody } from './problem.ts';
 import { type BodyEvents, passableTrailers, RequestBody } from './request-body.ts';
 import type { Refusal } from './request-guard.ts';
-import type { RequestIds } from './request-id.ts';
-import type { TrafficStats } from './request-stats.ts';
-import type { Responder } from './responder.ts';
 import { decideRetry } from './retry-policy.ts';
-
-/** What the limiter must offer; limit/limiter.ts implements it. */
-export interface TokenTaker {
-  /** Never rejects and never waits past its own deadline. */
-  take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision>;
-}
-
-export interface TransactionDeps {
-  limiter: TokenTaker;
-  wheel: DeadlineWheel;
-  clock: Clock;
-  /** Uniform in [0, 1); for the sampling of access lines. */
-  random: () => number;
-  logger: Logger;
-  metrics: WorkerMetrics;
-  traffic: TrafficStats;
-  dates: DateCache;
-  responder: Responder;
-  requestIds: RequestIds;
-  accessLog: { write(line: string): void };
-  /** A backend could not be connected: counts as a failed probe in the primary. */
-  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
-}
+import type { TransactionDeps } from './transaction-deps.ts';
 
 const CLIENT_ABORT_STATUS = 499;
 const CONTINUE_STATUS = 100;
@@ -100,6 +68,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
 
   /** crash is for errors that should not exist: the request gets an end all the same. */
   crash(thrown: unknown): void {
+    this.#requestId ||= this.#deps.requestIds.nextRequestId();
     this.#deps.logger.error(
       { err: toError(thrown), requestId: this.#requestId },
       'request failed unexpectedly',
@@ -377,23 +346,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   }
 }
 
-/** Refusals after which the bytes that follow may not be what they seem; the connection ends (contract §3). */
-const CLOSING_REASONS: ReadonlySet<Reason> = new Set<Reason>([
-  'bad_request',
-  'body_too_large',
-  'target_too_long',
-  'headers_too_large',
-  'body_timeout',
-]);
-
 const REASON_OF_STATUS: Readonly<Record<number, Reason>> = {
   413: 'body_too_large',
   431: 'headers_too_large',
 };
-
-/** As it came, without query; an authority in it may hold a password and stays out. */
-function loggedPath(target: string): string | null {
-  if (target !== '*' && !target.startsWith('/')) return null;
-  const queryAt = target.indexOf('?');
-  return queryAt < 0 ? target : target.slice(0, queryAt);
-}

@@ -21,7 +21,9 @@ import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
 const UNIX_PEER = 'unix:';
 /** Requests that may wait on one connection before it is no longer read. */
 const QUEUE_MAX = 64;
-const LINGER_MS = 2_000;
+/** A lingering connection is kept while bytes come in, as long as this at most, or for one pause of that. */
+const LINGER_MAX_MS = 30_000;
+const LINGER_IDLE_MS = 2_000;
 
 /** Failure is why a request never became one. */
 export interface Failure {
@@ -45,7 +47,7 @@ export interface ConnectionOwner {
 export class InboundConnection implements DownstreamOwner {
   readonly socket: Socket;
   readonly peer: DownstreamPeer;
-  /** When it was opened or last became idle, monotonic. */
+  /** When it was opened, last became idle or began to linger; monotonic. */
   sinceMs: number;
   /** Counted against the cap per address. */
   counted = false;
@@ -63,7 +65,7 @@ export class InboundConnection implements DownstreamOwner {
   /** Requests came in behind the last one that is served. */
   #ignoring = false;
   #pausedForQueue = false;
-  /** Bytes read when it last became idle: more of them mean that a request is coming in. */
+  /** Bytes read when it last became idle, or was looked at while lingering. */
   #idleAtBytes = 0;
 
   constructor(socket: Socket, owner: ConnectionOwner) {
@@ -192,12 +194,24 @@ export class InboundConnection implements DownstreamOwner {
     this.#queue.length = 0;
     this.socket.end();
     this.socket.resume();
-    this.#owner.wheel.arm(this.#deadline, LINGER_MS);
+    this.sinceMs = this.#owner.clock.monotonicMs();
+    this.#idleAtBytes = this.socket.bytesRead;
+    this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
+  }
+
+  #lingerOn(): void {
+    const lingeredMs = this.#owner.clock.monotonicMs() - this.sinceMs;
+    if (!this.receiving || this.#owner.draining || lingeredMs > LINGER_MAX_MS) {
+      this.socket.destroy();
+      return;
+    }
+    this.#idleAtBytes = this.socket.bytesRead;
+    this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
   }
 
   #onDue(): void {
     if (this.#lingering) {
-      this.socket.destroy();
+      this.#lingerOn();
       return;
     }
     if (this.#current !== null) return;

@@ -60,3 +60,19 @@ test('B18: 100 Continue is not sent before a 413', async (t) => {
   assert.equal(answer.interims.length, 0);
   await client.waitForClose();
 });
+
+test('B18: a client that goes on sending its refused body slowly still gets the answer', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], ...LIMITS });
+  const client = await proxy.connect();
+  client.socket.pause();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n');
+  const startMs = performance.now();
+  while (performance.now() - startMs < 3_000) {
+    client.write('x'.repeat(100));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  client.socket.resume();
+  assert.equal((await client.readResponse()).status, 413);
+  assert.equal(client.error, null, 'the connection was reset');
+});

@@ -64,6 +64,30 @@ test('what follows a refused request on its connection is not served', async (t)
   assert.equal(backend.requests.length, 0);
 });
 
+test('what follows a request that said Connection: close is not served', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write(`GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n${get('/2')}`);
+  const answer = await client.readResponse();
+  assert.equal(answer.body.toString(), 'GET /1');
+  assert.equal(answer.header('connection'), 'close');
+  assert.equal((await client.waitForClose()).length, 0);
+  assert.equal(backend.requests.length, 1);
+});
+
+test('a request sent in place of a body that was refused without 100 Continue is not served', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: 10 } });
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 35\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 413);
+  client.write(get('/in-place'));
+  client.write(get('/behind'));
+  assert.equal((await client.waitForClose()).length, 0);
+  assert.equal(backend.requests.length, 0);
+});
+
 test('a body that breaks its framing after the backend was reached gets 400 and ends both connections', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });

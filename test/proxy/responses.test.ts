@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
-import { ok, startCapturingBackend, startProxy } from './support.ts';
+import { ok, pool, route, startCapturingBackend, startProxy } from './support.ts';
 
 const request = (method: string, target: string, version = '1.1', lines = '') =>
   `${method} ${target} HTTP/${version}\r\nHost: a\r\n${lines}\r\n`;
@@ -32,6 +32,18 @@ test('HEAD without a length gets none, and no chunked framing', async (t) => {
   assert.equal(answer.header('content-length'), null);
   assert.equal(answer.header('transfer-encoding'), null);
   await next();
+});
+
+test('HEAD gets a problem without its body', async (t) => {
+  const { client, proxy } = await answered(t, ok('x'));
+  proxy.reload({ pools: [pool('app', [])], routes: [route('a', { path: '/a' })] });
+  client.write(request('HEAD', '/'));
+  const answer = await client.readResponse({ method: 'HEAD' });
+  assert.equal(answer.status, 404);
+  assert.ok(Number(answer.header('content-length')) > 0);
+  client.write(request('GET', '/'));
+  assert.equal(JSON.parse((await client.readResponse()).body.toString()).status, 404);
+  assert.equal(proxy.lines[0]?.bytesOut, 0);
 });
 
 test('204 carries neither length nor coding', async (t) => {

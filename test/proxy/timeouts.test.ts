@@ -49,10 +49,21 @@ test('B13: a client that dribbles its head is cut with 408 at the deadline, one 
   assert.equal(answer.status, 408);
   assert.match(JSON.parse(answer.body.toString()).type, /\/header_timeout$/);
   assert.ok(answer.header('x-request-id'));
-  assert.ok(tookMs >= 490 && tookMs < 500 + 1_000 + 700, `${tookMs} ms`);
+  assert.ok(tookMs >= 490 && tookMs < 500 + 1_000 + 2_000, `${tookMs} ms`);
   await client.waitForClose();
   assert.equal(proxy.lines[0]?.reason, 'header_timeout');
   assert.equal(proxy.lines[0]?.status, 408);
+});
+
+test('B13: the head of a later request on a connection has the same deadline', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], timeouts: { headersMs: 200 } });
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 200);
+  client.write('GET / HTT');
+  assert.equal((await client.readResponse()).status, 408);
+  await client.waitForClose();
 });
 
 test('B13: a connection that never sends a byte is closed without an answer', async (t) => {
@@ -65,13 +76,13 @@ test('B13: a connection that never sends a byte is closed without an answer', as
 
 test('B14: a body that never pauses for bodyIdle may last much longer than it', async (t) => {
   const backend = await startCapturingBackend(t);
-  const proxy = await startProxy(t, { backends: [backend], timeouts: { bodyIdleMs: 300 } });
+  const proxy = await startProxy(t, { backends: [backend], timeouts: { bodyIdleMs: 1_000 } });
   const client = await proxy.connect();
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n');
   for (let i = 0; i < 10; i++) {
     client.write('x');
     await waitFor('the byte to reach the backend', () => backend.received[0]?.endsWith('x'.repeat(i + 1)));
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await new Promise((resolve) => setTimeout(resolve, 150));
   }
   assert.equal((await client.readResponse()).status, 200);
 });
@@ -160,7 +171,7 @@ test('B16: an idle connection stays open for keepAlive and is then closed', asyn
     if (i === 1) {
       await client.waitForClose();
       const idleMs = performance.now() - sentMs;
-      assert.ok(idleMs >= 395 && idleMs < 1_500, `${idleMs} ms`);
+      assert.ok(idleMs >= 395 && idleMs < 4_000, `${idleMs} ms`);
     }
   }
 });
