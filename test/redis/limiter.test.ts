@@ -5,7 +5,7 @@ import type { LabOptions } from '../limit/limiter-lab.ts';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter-lab.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
-import { type Fleet, makeFleet } from './limiter-fleet.ts';
+import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
 
 const policy = policyOf();
 
@@ -24,7 +24,7 @@ describe('limiters that share a Redis', () => {
 
   async function fleetOf(t: TestContext, size: number, options: Partial<LabOptions> = {}): Promise<Fleet> {
     await admin.flushall();
-    const fleet = makeFleet(server.url, size, options);
+    const fleet = makeFleet(server.url, size, { timeoutMs: PATIENT_MS, ...options });
     t.after(() => fleet.close());
     await fleet.ready();
     return fleet;
@@ -132,6 +132,7 @@ describe('limiters that share a Redis', () => {
     const young = makeFleet(server.url, 1, {
       policies: [policyOf({ capacity: 30 })],
       policyVersionUs: 2_000,
+      timeoutMs: PATIENT_MS,
     });
     t.after(() => young.close());
     await young.ready();
@@ -177,7 +178,7 @@ describe('limiters that share a Redis', () => {
   it('reach a Redis with a password, and stay local with a wrong one', async (t) => {
     const locked = await startRedis({ password: 'p@ss/word' });
     t.after(() => locked.stop());
-    const fleet = makeFleet(locked.url, 1);
+    const fleet = makeFleet(locked.url, 1, { timeoutMs: PATIENT_MS });
     t.after(() => fleet.close());
     await fleet.ready();
     assert.equal((await fleet.workers[0]?.limiter.take(callerOf('a'), policy, 1))?.source, 'store');

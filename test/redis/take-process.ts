@@ -1,9 +1,9 @@
 /** A process of many-processes.test.ts: a limiter of its own that takes when it is told to. */
 import process from 'node:process';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter-lab.ts';
-import { makeFleet } from './limiter-fleet.ts';
+import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
 
-const fleet = makeFleet(process.argv[2] ?? '', 1, { workers: 8 });
+const fleet = makeFleet(process.argv[2] ?? '', 1, { workers: 8, timeoutMs: PATIENT_MS });
 
 process.on('message', async (order: { round: number; takes: number } | 'stop') => {
   if (order === 'stop') {
