@@ -45,7 +45,8 @@ function needsServices(path: string, seen = new Set<string>()): boolean {
   if (SERVICE_MODULES.includes(path) || SERVICE_FOLDERS.some((folder) => path.startsWith(folder)))
     return true;
   const targets = importsOf(path, readFileSync(join(ROOT, path), 'utf8'));
-  return targets.some((target) => target.startsWith('test/') && needsServices(target, seen));
+  const helpers = targets.filter((target) => target.startsWith('test/') && existsSync(join(ROOT, target)));
+  return helpers.some((helper) => needsServices(helper, seen));
 }
 
 function chooseFiles(words: string[]): string[] {
