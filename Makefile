@@ -9,7 +9,7 @@ SCENARIO ?= tiny-get
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run backends test check build bench bench-peers migrate-up migrate-down docker-up \
-	docker-down clean services types lint layers config-docs
+	docker-down clean services types lint config-docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,10 +34,11 @@ backends: $(STAMP) ## the three test backends alone (8081-8083)
 services: # Redis and PostgreSQL programs for the tests; they start their own servers
 	@scripts/services.sh
 
-test: $(STAMP) services types lint layers config-docs ## every test, with real Redis and PostgreSQL
+# The layers are a test among the others (test/layers.test.ts).
+test: $(STAMP) services types lint config-docs ## every test, with real Redis and PostgreSQL
 	@$(NODE) scripts/run-tests.ts
 
-check: $(STAMP) types lint layers config-docs ## types, lint, layers and the unit tests that need no services
+check: $(STAMP) types lint config-docs ## types, lint, layers and the unit tests that need no services
 	@$(NODE) scripts/run-tests.ts --without-services
 
 types: $(STAMP)
@@ -45,9 +46,6 @@ types: $(STAMP)
 
 lint: $(STAMP)
 	node_modules/.bin/biome check
-
-layers: $(STAMP)
-	@$(NODE) scripts/run-tests.ts test/layers.test.ts
 
 config-docs: $(STAMP)
 	$(NODE) scripts/config-docs.ts --check
