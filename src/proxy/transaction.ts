@@ -92,7 +92,8 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     }
     taken
       .then((decision) => {
-        if (!this.#over) this.#decided(decision, startMs);
+        // It may have been refused meanwhile, for the framing of its body.
+        if (!this.#over && !this.#downstream.started) this.#decided(decision, startMs);
       })
       .catch((thrown) => this.crash(thrown));
   }

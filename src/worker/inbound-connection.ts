@@ -138,7 +138,7 @@ export class InboundConnection implements DownstreamOwner {
   onSent(downstream: NodeDownstream): void {
     if (this.#current !== downstream) return;
     this.#current = null;
-    // node closes the connection right after this.
+    // node has called destroySoon just before.
     if (downstream.closing) return;
     const next = this.#queue.shift();
     if (next !== undefined) {

@@ -2,6 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
+import type { Decision } from '../../src/limit/decision.ts';
+import type { TokenTaker } from '../../src/proxy/transaction-deps.ts';
+import { waitFor } from '../support/wait.ts';
 import { type ProxyOptions, route, startCapturingBackend, startProxy } from './support.ts';
 
 const POLICY: PolicySettings = {
@@ -164,4 +167,59 @@ test('a client’s own limits replace those of the policy', async (t) => {
   const client = await proxy.connect();
   client.write(GET);
   assert.equal((await client.readResponse()).header('ratelimit-policy'), '"default";q=7;w=7');
+});
+
+/** A limiter whose one decision is given when the test says so. */
+function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: () => void } {
+  const waiting: ((decision: Decision) => void)[] = [];
+  const decision: Decision = {
+    allowed: true,
+    shadowed: false,
+    source: 'store',
+    policyName: 'default',
+    capacity: 2,
+    refillPerSecond: 1,
+    remaining: 1,
+    retryAfterMs: 0,
+    resetMs: 0,
+  };
+  return {
+    limiter: { take: () => new Promise((resolve) => waiting.push(resolve)) },
+    asked: () => waiting.length,
+    allow: () => {
+      for (const resolve of waiting) resolve(decision);
+    },
+  };
+}
+
+test('a client that leaves while its token is awaited never reaches a backend', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const { limiter, asked, allow } = makeSlowLimiter();
+  const proxy = await startProxy(t, { ...LIMITED, backends: [backend], limiter });
+  const client = await proxy.connect();
+  client.write(GET);
+  await waitFor('the take', () => asked() === 1);
+  client.reset();
+  await waitFor('the request to end', () => proxy.handler.requestsInFlight === 0);
+  allow();
+  const other = await proxy.connect();
+  other.write('BAD\r\n\r\n');
+  await other.readResponse();
+  assert.equal(backend.connectionCount, 0);
+  assert.equal(proxy.lines[0]?.reason, 'client_abort');
+});
+
+test('a request refused for its body while its token is awaited never reaches a backend', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const { limiter, asked, allow } = makeSlowLimiter();
+  const proxy = await startProxy(t, { ...LIMITED, backends: [backend], limiter });
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
+  await waitFor('the take', () => asked() === 1);
+  client.write('nonsense\r\n');
+  client.socket.once('data', allow);
+  assert.equal((await client.readResponse()).status, 400);
+  assert.equal((await client.waitForClose()).length, 0);
+  assert.equal(backend.connectionCount, 0);
+  assert.equal(proxy.lines.length, 1);
 });

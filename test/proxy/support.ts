@@ -23,6 +23,7 @@ import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { buildPlan, type Plan } from '../../src/proxy/plan.ts';
+import type { TokenTaker } from '../../src/proxy/transaction-deps.ts';
 import { InboundServer } from '../../src/worker/server.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
@@ -44,6 +45,8 @@ export interface ProxyOptions {
   listen?: ListenAddress;
   clients?: ClientRecord[];
   access?: WorkerSettings['log']['access'];
+  /** In place of the real limiter. */
+  limiter?: TokenTaker;
 }
 
 export interface TestProxy {
@@ -148,7 +151,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const failures: TestProxy['failures'] = [];
   const handler = new Handler({
     plan: () => plan,
-    limiter,
+    limiter: options.limiter ?? limiter,
     wheel,
     clock,
     metrics,
