@@ -8,12 +8,18 @@ import type { Pending } from './deadline-queue.ts';
 import type { Decision, Level } from './decision.ts';
 import { type EffectiveLimits, sameRules } from './effective-limits.ts';
 import type { KnownLevel } from './local-buckets.ts';
-import type { PolicyBuckets } from './policy-buckets.ts';
+
+/** What a waiting request must know of its policy. */
+export interface WaitersPolicy {
+  readonly name: string;
+  readonly shadow: boolean;
+  count(decision: Decision): Decision;
+}
 
 /** A request that waits for the store. */
 export interface Waiter extends Pending {
   readonly state: KeyState;
-  readonly policy: PolicyBuckets;
+  readonly policy: WaitersPolicy;
   readonly cost: number;
   readonly enqueuedMs: number;
   readonly resolve: (decision: Decision) => void;

@@ -20,7 +20,7 @@ import { type BucketStore, MICRO } from './bucket-store.ts';
 import type { Caller } from './client-identity.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
 import { allow, type Decision, type Level, refuse } from './decision.ts';
-import type { KeyState, Waiter } from './key-state.ts';
+import type { KeyState, Waiter, WaitersPolicy } from './key-state.ts';
 import { LocalBuckets } from './local-buckets.ts';
 import { PolicyBuckets } from './policy-buckets.ts';
 import { makeProbe } from './probe.ts';
@@ -297,7 +297,7 @@ export class Limiter {
   }
 
   #denyFromCache(
-    policy: PolicyBuckets,
+    policy: WaitersPolicy,
     state: KeyState,
     { cost, nowMs, deniedForMs }: { cost: number; nowMs: number; deniedForMs: number },
   ): Decision {

@@ -12,6 +12,7 @@ import type {
   Readiness,
   WorkerStatus,
 } from './admin/services.ts';
+import type { BucketViews } from './bucket-views.ts';
 import { backendInFlight, type PrimaryGauges } from './gauges.ts';
 import type { HealthRegistry } from './health-registry.ts';
 import type { Reloader } from './reloader.ts';
@@ -26,6 +27,7 @@ interface ServiceParts {
   supervisor: Supervisor;
   reloader: Reloader;
   gauges: PrimaryGauges;
+  bucketViews: BucketViews;
   /** What the primary as a whole is doing. */
   phase: () => Readiness['status'];
 }
@@ -45,6 +47,7 @@ export function makeAdminServices(parts: ServiceParts): AdminServices {
   return {
     clients: repository,
     logger,
+    buckets: (client) => parts.bucketViews.of(client, reloader.current),
     policyNames: () => settings().rateLimit.policies.map((policy) => policy.name),
     pools: () => poolsOf(parts, settings()),
     drainBackend: (pool, backend) => setEnabled(pool, backend, false),

@@ -18,11 +18,12 @@ import { startAdminServer } from './admin/server.ts';
 import type { AdminServices, Readiness } from './admin/services.ts';
 import { makeAdminServices } from './admin-services.ts';
 import { BucketHost } from './bucket-host.ts';
+import { BucketViews } from './bucket-views.ts';
 import { PrimaryGauges } from './gauges.ts';
 import { HealthChecker } from './health-checker.ts';
 import { availabilityOf, HealthRegistry } from './health-registry.ts';
 import { MetricsCollector } from './metrics-collector.ts';
-import { Reloader } from './reloader.ts';
+import { Reloader, type Revision } from './reloader.ts';
 import { rollOut, settingsMessage, warmHealth } from './rollout.ts';
 import { handleSignals } from './stop-signals.ts';
 import { openStorage, type Storage } from './storage.ts';
@@ -147,7 +148,6 @@ class Primary {
       logger.warn({ pool, backend, health, enabled, reason, cause }, 'backend state changed');
       supervisor.broadcast({ type: 'backends', states: [availabilityOf(state)] });
     });
-    feed.onChange((message) => supervisor.broadcast(message));
     const reloader = new Reloader({
       configPath,
       env,
@@ -155,7 +155,12 @@ class Primary {
       initial: { number: 1, settings, policyVersionUs: await storage.nowUs() },
       nowUs: () => storage.nowUs(),
       warm: (next) => warmHealth(next, registry, this.#checker),
-      apply: (revision) => rollOut(revision, { links: supervisor.links(), registry, logger }),
+      apply: (revision) => this.#rollOut(revision, feed),
+    });
+    feed.onChange((message) => {
+      supervisor.broadcast(message);
+      // The first load: from now on the policies' limits carry their real version.
+      if (message.version === 1 && message.last) void this.#rollOut(reloader.current, feed);
     });
     this.#reload = () => void reloader.reload();
     this.#settings = () => reloader.current.settings;
@@ -163,24 +168,38 @@ class Primary {
       void link.exited.then(() => this.#collector.forget(link.pid));
       link.send({ type: 'backends', states: registry.availability() });
       for (const part of feed.snapshot()) link.send(part);
-      link.send(settingsMessage(reloader.current));
+      link.send(settingsMessage(reloader.current, feed.version > 0));
     };
     const firstRound = warmHealth(settings, registry, this.#checker);
     void storage.opened.then(() => feed.start());
+    const bucketViews = this.#openBucketViews();
     const gauges = new PrimaryGauges({ collector: this.#collector, supervisor, registry, reloader });
     const phase = (): Readiness['status'] => this.#phase;
-    const parts = {
+    const stores = { repository, feed, bucketViews };
+    const services = makeAdminServices({
+      ...stores,
       clock: systemClock,
       logger,
-      repository,
-      feed,
       registry,
       supervisor,
       reloader,
       gauges,
       phase,
-    };
-    return { feed, services: makeAdminServices(parts), firstRound };
+    });
+    return { feed, services, firstRound };
+  }
+
+  #openBucketViews(): BucketViews {
+    const { redis } = this.#options.settings;
+    const views = new BucketViews({ redis, memory: this.#buckets, clock: systemClock, logger: this.#logger });
+    this.#lifecycle.onClose('the look at buckets', () => views.close());
+    return views;
+  }
+
+  #rollOut(revision: Revision, feed: ClientFeed): Promise<void> {
+    const links = this.#supervisor.links();
+    const clientsKnown = feed.version > 0;
+    return rollOut(revision, { links, registry: this.#registry, clientsKnown, logger: this.#logger });
   }
 
   /** The settings in force; a reload replaces them. */

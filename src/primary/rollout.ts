@@ -13,8 +13,21 @@ import type { WorkerLink } from './worker-link.ts';
 /** A worker that has not acknowledged by then is told of in the log; it has the message and will apply it. */
 const ACKNOWLEDGE_MS = 5_000;
 
-/** settingsMessage is what a worker needs of a revision; for new workers and for reloads. */
-export function settingsMessage({ number, settings, policyVersionUs }: Revision): PrimaryMessage {
+/** A blind machine's versions are its load times in seconds: in their own order, and older than any real one. */
+const BLIND_DIVISOR = 1_000_000;
+
+/**
+ * settingsMessage is what a worker needs of a revision; for new workers and for reloads.
+ *
+ * @param clientsKnown false until the clients were loaded for the first time: the policies' limits are then dated so far
+ *   back that they never win over limits of clients that this machine does not know of; a bucket that other machines keep
+ *   answers with the right ones
+ */
+export function settingsMessage(revision: Revision, clientsKnown: boolean): PrimaryMessage {
+  const { number, settings } = revision;
+  const policyVersionUs = clientsKnown
+    ? revision.policyVersionUs
+    : Math.floor(revision.policyVersionUs / BLIND_DIVISOR);
   const { admin: _admin, database: _database, ...rest } = settings;
   const workerSettings: WorkerSettings = rest;
   return { type: 'settings', revision: number, policyVersionUs, settings: workerSettings };
@@ -33,15 +46,14 @@ export function warmHealth(
 interface RolloutOptions {
   links: readonly WorkerLink[];
   registry: HealthRegistry;
+  clientsKnown: boolean;
   logger: Logger;
 }
 
 /** rollOut resolves when every living worker runs the revision, or is known not to have said so in time. */
-export async function rollOut(
-  revision: Revision,
-  { links, registry, logger }: RolloutOptions,
-): Promise<void> {
-  const message = settingsMessage(revision);
+export async function rollOut(revision: Revision, options: RolloutOptions): Promise<void> {
+  const { links, registry, clientsKnown, logger } = options;
+  const message = settingsMessage(revision, clientsKnown);
   const states = registry.availability();
   const acknowledged = links.map(async (link) => {
     // States first: the worker applies them with the plan, so that no request sees a new backend as unknown.

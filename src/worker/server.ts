@@ -21,6 +21,12 @@ import { InboundResponse, NodeDownstream } from './node-downstream.ts';
 
 /** How often deadlines of heads are looked at: B13 allows one such step. */
 const CHECK_EVERY_MS = 1_000;
+/**
+ * At the drain a connection must be idle for so long before it is closed: a client in a burst has its next request on the
+ * way already, and closing right behind an answer would lose it. Such a client gets `Connection: close` with its next answer.
+ */
+const DRAIN_IDLE_MS = 250;
+const DRAIN_SWEEP_MS = 50;
 /** Room for the request line beside targetBytes and headerBytes (contract §8). */
 const PARSER_MARGIN_BYTES = 1024;
 
@@ -107,10 +113,9 @@ export class InboundServer implements ConnectionOwner {
     if (graceMs > 0) await delay(graceMs);
     this.#draining = true;
     for (const server of this.#servers.splice(0)) stopAccepting(server);
-    for (const connection of this.#connections.values()) {
-      if (connection.idle && !connection.receiving) connection.socket.destroy();
-    }
+    this.#closeIdle();
     if (this.#connections.size === 0) return;
+    const sweep = setInterval(() => this.#closeIdle(), DRAIN_SWEEP_MS);
     const empty = new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
@@ -119,6 +124,14 @@ export class InboundServer implements ConnectionOwner {
     aborted.abort();
     for (const { socket } of this.#connections.values()) socket.destroy();
     await empty;
+    clearInterval(sweep);
+  }
+
+  #closeIdle(): void {
+    const idleSinceMs = this.clock.monotonicMs() - DRAIN_IDLE_MS;
+    for (const { idle, receiving, sinceMs, socket } of this.#connections.values()) {
+      if (idle && !receiving && sinceMs <= idleSinceMs) socket.destroy();
+    }
   }
 
   serve(downstream: NodeDownstream): void {

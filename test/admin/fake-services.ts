@@ -116,6 +116,14 @@ export function makeFakeServices(settings: Settings): FakeServices {
     settings,
     logLines,
     metrics: async () => '# HELP up x\n# TYPE up gauge\nup 1\n',
+    buckets: async (client) =>
+      settings.rateLimit.policies.map(({ name, capacity, refillPerSecond }) => ({
+        policy: name,
+        level: 99.5,
+        capacity: client.limits[name]?.capacity ?? capacity,
+        refillPerSecond,
+        nextTokenMs: 0,
+      })),
     policyNames: () => settings.rateLimit.policies.map(({ name }) => name),
     pools: () => poolList,
     drainBackend: (pool, id) => setEnabled(pool, id, false),

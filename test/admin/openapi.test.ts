@@ -12,6 +12,7 @@ const ROUTES = [
   'GET /api/v1/clients',
   'POST /api/v1/clients',
   'GET /api/v1/clients/{clientId}',
+  'GET /api/v1/clients/{clientId}/bucket',
   'PUT /api/v1/clients/{clientId}',
   'PATCH /api/v1/clients/{clientId}',
   'DELETE /api/v1/clients/{clientId}',

@@ -90,6 +90,17 @@ test('clients created, changed and deleted at the admin port act on traffic of e
   for (let i = 0; i < 10; i++) statuses.push(await statusAs(i % 2 === 0 ? one : other, `198.51.100.${i}`));
   assert.ok(statuses.includes(429), `the range shares one bucket: ${statuses}`);
 
+  const { body: bucket } = await askJson(`${clients}/${encodeURIComponent('198.51.100.0/24')}/bucket`);
+  const [live] = bucket.items as {
+    policy: string;
+    level: number;
+    capacity: number;
+    refillPerSecond: number;
+  }[];
+  assert.deepEqual([live?.policy, live?.capacity, live?.refillPerSecond], ['default', 7, 0.5]);
+  assert.ok(live !== undefined && live.level < 4, `a bucket that was just drained is at ${live?.level}`);
+  assert.equal((await askJson(`${clients}/nobody/bucket`)).status, 404);
+
   assert.equal(
     (await ask(`${clients}/${encodeURIComponent('198.51.100.0/24')}`, { method: 'DELETE' })).status,
     204,

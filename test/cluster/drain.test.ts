@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { startLoad } from '../support/load.ts';
 import { connectRaw } from '../support/raw-http.ts';
 import { startSluice } from '../support/sluice.ts';
-import { waitFor } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 import { ask, askJson, poolOf, startNamed } from './support.ts';
 
 async function isFree(url: string): Promise<boolean> {
@@ -55,7 +55,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       [],
     );
     assert.equal((await slow).status, 200);
-    assert.deepEqual(await sluice.stop(signal), { code: 0, signal: null });
+    assert.deepEqual(await within(sluice.child.exited, 10_000, 'the exit'), { code: 0, signal: null });
+    assert.deepEqual(sluice.child.groupPids(), []);
     assert.ok(await isFree(sluice.proxyUrl));
     assert.ok(await isFree(sluice.adminUrl));
   });

@@ -12,7 +12,10 @@ export async function startNamed(name: string, options: { port?: number } = {}):
     const url = new URL(req.url ?? '/', 'http://backend');
     const answer = () => res.writeHead(200, { 'content-length': name.length }).end(name);
     if (url.pathname === '/health') res.writeHead(200, { 'content-length': 0 }).end();
-    else if (url.pathname === '/slow') setTimeout(answer, Number(url.searchParams.get('ms')));
+    else if (url.pathname === '/slow') {
+      const timer = setTimeout(answer, Number(url.searchParams.get('ms')));
+      res.on('close', () => clearTimeout(timer));
+    }
     else req.resume().on('end', answer);
   }, options);
   return Object.defineProperty(backend, 'name', { value: name }) as NamedBackend;

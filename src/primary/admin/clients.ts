@@ -45,7 +45,8 @@ const patchFields = {
 const createBody = z.strictObject({ clientId, ...fields }).check(checkPair);
 const putBody = z.strictObject({ clientId: clientId.optional(), ...fields }).check(checkPair);
 const patchBody = z.strictObject(patchFields);
-const idParams = z.strictObject({ clientId });
+/** The path of one client; in canonical form once parsed. */
+export const clientIdParams = z.strictObject({ clientId });
 const pageQuery = z.strictObject({
   limit: z.preprocess(
     (raw) => (typeof raw === 'string' && /^\d{1,10}$/.test(raw) ? Number(raw) : raw),
@@ -115,7 +116,7 @@ function registerReads(app: AdminApp, { clients }: AdminServices): void {
     schema: {
       tags,
       summary: 'Read a client',
-      params: idParams,
+      params: clientIdParams,
       response: { 200: clientView, ...problemResponses(404, 422) },
     },
     handler: async ({ params }, reply) => reply.code(200).send(viewOf(await clients.get(params.clientId))),
@@ -126,7 +127,7 @@ function registerReads(app: AdminApp, { clients }: AdminServices): void {
     schema: {
       tags,
       summary: 'Delete a client',
-      params: idParams,
+      params: clientIdParams,
       response: { 204: z.null().meta({ description: 'Deleted' }), ...problemResponses(404, 422) },
     },
     handler: async ({ params }, reply) => {
@@ -143,7 +144,7 @@ function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices):
     schema: {
       tags,
       summary: 'Create or replace a client',
-      params: idParams,
+      params: clientIdParams,
       body: putBody,
       response: { 200: clientView, 201: clientView, ...problemResponses(400, 413, 415, 422) },
     },
@@ -162,7 +163,7 @@ function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices):
     schema: {
       tags,
       summary: 'Change fields of a client; limits are replaced as a whole',
-      params: idParams,
+      params: clientIdParams,
       body: patchBody,
       response: { 200: clientView, ...problemResponses(400, 404, 413, 415, 422) },
     },

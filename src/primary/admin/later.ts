@@ -6,7 +6,6 @@ import { HttpProblem } from './problems.ts';
 const CLIENT = '/api/v1/clients/:clientId';
 
 const LATER: readonly (readonly [HTTPMethods, string])[] = [
-  ['GET', `${CLIENT}/bucket`],
   ['POST', `${CLIENT}/bucket/reset`],
   ['GET', `${CLIENT}/keys`],
   ['POST', `${CLIENT}/keys`],

@@ -71,6 +71,8 @@ const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   client_exists: 'a client with this clientId exists already',
   client_not_found: 'there is no client with this clientId',
   database_unavailable: 'the database cannot be reached',
+  store_unavailable: 'the bucket store cannot be reached',
+  store_timeout: 'the bucket store did not answer in time',
   schema_mismatch: 'the schema of the database does not fit this version',
 };
 

@@ -13,6 +13,7 @@ import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logger.ts';
 import { type AdminApp, compileValidator } from './app.ts';
+import { registerBuckets } from './buckets.ts';
 import { registerClients } from './clients.ts';
 import { registerConfig } from './config.ts';
 import { limitHandler } from './handler-deadline.ts';
@@ -150,6 +151,7 @@ async function addRoutes(app: AdminApp, services: AdminServices): Promise<void> 
   await collectRoutes(app);
   registerMetrics(app, services);
   registerClients(app, services);
+  registerBuckets(app, services);
   registerPools(app, services);
   registerWorkers(app, services);
   registerConfig(app, services);

@@ -7,6 +7,7 @@ import type { ClientRecord } from '../../contract/clients.ts';
 import type { BackendState } from '../../contract/health.ts';
 import type { BackendSettings, PoolSettings, Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logger.ts';
+import type { BucketView } from '../../limit/bucket-peek.ts';
 
 type MaybePromise<T> = T | Promise<T>;
 
@@ -88,6 +89,8 @@ export interface Readiness {
 export interface AdminServices {
   readonly clients: ClientStore;
   readonly logger: Logger;
+  /** The live buckets of a client, one per policy; rejects with LbError store_unavailable or store_timeout. */
+  buckets(client: ClientRecord): Promise<BucketView[]>;
   /** Names of the policies of the running configuration: the keys that `limits` may have. */
   policyNames(): readonly string[];
   /** In the order of the configuration. */
