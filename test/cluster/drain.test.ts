@@ -49,11 +49,10 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     assert.ok(performance.now() - signalledAtMs > 900, 'idle connections live through the grace');
     const result = await load.stop();
     assert.deepEqual(Object.keys(result.statuses), ['200']);
-    // Once the listeners are closed a new connection is refused; nothing else may fail.
-    assert.deepEqual(
-      Object.keys(result.failures).filter((code) => code !== 'ECONNREFUSED'),
-      [],
-    );
+    // A new connection may meet the closing of the listener (refused, or reset in the accept queue); one that was
+    // accepted never fails.
+    const lost = Object.keys(result.failures).filter((code) => !/^(ECONNREFUSED|ECONNRESET)$/.test(code));
+    assert.deepEqual(lost, []);
     assert.equal((await slow).status, 200);
     assert.deepEqual(await within(sluice.child.exited, 10_000, 'the exit'), { code: 0, signal: null });
     assert.deepEqual(sluice.child.groupPids(), []);

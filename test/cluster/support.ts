@@ -15,8 +15,7 @@ export async function startNamed(name: string, options: { port?: number } = {}):
     else if (url.pathname === '/slow') {
       const timer = setTimeout(answer, Number(url.searchParams.get('ms')));
       res.on('close', () => clearTimeout(timer));
-    }
-    else req.resume().on('end', answer);
+    } else req.resume().on('end', answer);
   }, options);
   return Object.defineProperty(backend, 'name', { value: name }) as NamedBackend;
 }

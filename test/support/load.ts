@@ -16,7 +16,7 @@ export interface LoadResult {
   total: number;
   /** By status code. */
   statuses: Record<string, number>;
-  /** Requests without a whole answer, by error code. */
+  /** Requests without a whole answer, by error code and whether the connection had served another before. */
   failures: Record<string, number>;
   /** Longest answer in ms. */
   slowestMs: number;
@@ -74,7 +74,7 @@ export class Load {
     const startedMs = performance.now();
     return new Promise((resolve) => {
       const fail = (error: NodeJS.ErrnoException) => {
-        const code = error.code ?? error.message;
+        const code = `${error.code ?? error.message}${sent.reusedSocket ? ' on a reused connection' : ''}`;
         result.failures[code] = (result.failures[code] ?? 0) + 1;
         // A refused connection fails at once: without a breath the loop would spin.
         setTimeout(resolve, 5);
