@@ -19,7 +19,7 @@ install: $(STAMP) ## install what package-lock.json names
 # Removed first: an interrupted npm ci must not count.
 $(STAMP): package-lock.json
 	@rm -f $(STAMP)
-	npm ci --include=dev
+	npm ci --include=dev --loglevel=error
 	@touch $(STAMP)
 
 demo: $(STAMP) ## three test backends (8081-8083) and the balancer with config/local.yaml; Ctrl-C stops all

@@ -145,7 +145,8 @@ class Primary {
     this.#lifecycle.onClose('health checks', () => this.#checker.close());
     registry.onChange(({ state, cause }) => {
       const { pool, backend, health, enabled, reason } = state;
-      logger.warn({ pool, backend, health, enabled, reason, cause }, 'backend state changed');
+      const level = health === 'down' ? 'warn' : 'info';
+      logger[level]({ pool, backend, health, enabled, reason, cause }, 'backend state changed');
       supervisor.broadcast({ type: 'backends', states: [availabilityOf(state)] });
     });
     const reloader = new Reloader({
