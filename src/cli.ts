@@ -15,6 +15,8 @@ const REFUSED = 2;
 
 const DEFAULT_CONFIG_PATH = './config/local.yaml';
 
+const NO_CLIENTS = 'clients is not supported in this version';
+
 const USAGE = `usage: sluice COMMAND [--config FILE]
 
   serve                     run the load balancer
@@ -46,12 +48,14 @@ async function run(): Promise<void> {
 
 async function main(argv: string[]): Promise<number> {
   // Its own flags are not known yet either.
-  if (argv[0] === 'clients') return refuse('clients is not supported in this version');
+  if (argv[0] === 'clients') return refuse(NO_CLIENTS);
   const words = await readWords(argv);
   if (typeof words === 'number') return words;
   const { command, rest, configPath } = words;
-  if (command === 'migrate' && rest.length <= 1) return migrateCommand(configPath, rest[0] ?? 'up');
-  if (rest.length > 0) return refuse(`unexpected word: ${rest[0]}`, USAGE);
+  if (command === 'clients') return refuse(NO_CLIENTS);
+  const [action = 'up', ...unexpected] = command === 'migrate' ? rest : ['up', ...rest];
+  if (unexpected.length > 0) return refuse(`unexpected word: ${unexpected[0]}`, USAGE);
+  if (command === 'migrate') return migrateCommand(configPath, action);
   if (command === 'serve') return serve(configPath);
   if (command === 'check') return check(configPath);
   if (command === 'version') return version();

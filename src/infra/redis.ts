@@ -34,7 +34,7 @@ export class RedisConnection {
   readonly client: Redis;
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
   /** One line per change, not one per attempt. */
-  #reported: 'up' | 'down' | null = null;
+  #reported: 'up' | 'down' | 'read-only' | null = null;
   #closing = false;
 
   /** Connects at once, and again for as long as it takes. */
@@ -53,8 +53,12 @@ export class RedisConnection {
       socketTimeout: SILENCE_TIMEOUT_MS,
       keepAlive: KEEP_ALIVE_DELAY_MS,
       retryStrategy: (attempt) => retryDelayMs(attempt, options.random),
-      // 1 reconnects after a failover; 2 would also send the command again.
-      reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 1 : false),
+      reconnectOnError: (error) => {
+        if (!error.message.startsWith('READONLY')) return false;
+        this.#report('read-only', error);
+        // 1 reconnects after a failover; 2 would also send the command again.
+        return 1;
+      },
     });
     this.client.on('ready', () => this.#report('up', null));
     this.client.on('error', (error) => this.#report('down', error));
@@ -64,6 +68,21 @@ export class RedisConnection {
   /** Whether a command sent now would leave at once. */
   get ready(): boolean {
     return this.client.status === 'ready';
+  }
+
+  /**
+   * waitForFirstAttempt resolves when the connection is ready, or when it is known that it is not so easy: after a first
+   * failure, or timeoutMs. For a worker's start: what it decides before is decided alone.
+   */
+  async waitForFirstAttempt(timeoutMs: number): Promise<void> {
+    if (this.ready) return;
+    const settled = Promise.withResolvers<void>();
+    const events = ['ready', 'error', 'close'] as const;
+    for (const event of events) this.client.once(event, settled.resolve);
+    const timer = setTimeout(settled.resolve, timeoutMs);
+    await settled.promise;
+    clearTimeout(timer);
+    for (const event of events) this.client.off(event, settled.resolve);
   }
 
   /** close lets pending commands finish for at most deadlineMs, then cuts. Never rejects. */
@@ -81,10 +100,13 @@ export class RedisConnection {
     this.client.stream?.destroy();
   }
 
-  #report(state: 'up' | 'down', error: Error | null): void {
+  #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
     if (this.#closing || this.#reported === state) return;
+    // A connection without an error that ends or begins while Redis is read-only is one that we replaced ourselves.
+    if (this.#reported === 'read-only' && error === null) return;
     this.#reported = state;
     if (state === 'up') this.#logger.info({}, 'connected to Redis');
+    else if (state === 'read-only') this.#logger.warn({ err: error }, 'Redis is read-only, connecting anew');
     else this.#logger.warn({ err: error }, 'no connection to Redis, trying again');
   }
 }

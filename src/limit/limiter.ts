@@ -26,9 +26,13 @@ import { PolicyBuckets } from './policy-buckets.ts';
 import { makeProbe } from './probe.ts';
 import { StoreMeter } from './store-meter.ts';
 
-/** Requests that may wait for one bucket, and for all of a worker; the others get the local share. */
-const MAX_WAITERS_PER_KEY = 1_024;
-const MAX_WAITERS = 16_384;
+/**
+ * Requests of a worker that may wait for the store; the others get the local share, which adds to what the store grants
+ * (behaviour 30). So it is no bound that traffic should meet, only one for memory: about 25 MB. All may wait for one bucket.
+ */
+const MAX_WAITERS = 65_536;
+/** A connection that nobody uses can break unseen: a store not heard for so long is asked. */
+const WATCH_EVERY_MS = 1_000;
 /** Takes in one pipeline at most. */
 const MAX_BATCH = 256;
 const DEFAULT_MAX_KEYS = 100_000;
@@ -78,9 +82,10 @@ export class Limiter {
   /** For the log line of an opening breaker. */
   #lastError: Error | null = null;
   #closed = false;
+  #stopWatch: () => void = () => undefined;
 
   constructor(options: LimiterOptions) {
-    const { store, workers, instances, clock, metrics, logger, timeoutMs } = options;
+    const { store, workers, instances, clock, metrics, logger, timeoutMs, timers = realTimers } = options;
     this.#store = store;
     this.#workers = workers;
     this.#clock = clock;
@@ -91,11 +96,12 @@ export class Limiter {
     this.#meter = new StoreMeter(metrics);
     this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxKeys });
     this.#breaker = new Breaker({
-      probe: () => this.#probe(),
+      probe: () => this.#probe('breaker'),
       onChange: (open, reason) => this.#breakerChanged(open, reason),
       random: this.#random,
-      timers: options.timers ?? realTimers,
+      timers,
     });
+    if (store.kind === 'redis') this.#watch(timers);
     this.#waiting = new DeadlineQueue({
       patienceMs: timeoutMs,
       clock,
@@ -105,7 +111,7 @@ export class Limiter {
 
   /** Whether requests go without the store now; for the worker's report. */
   get breakerOpen(): boolean {
-    return this.#breaker.open;
+    return this.#breaker.open || !this.#store.available;
   }
 
   /**
@@ -142,7 +148,7 @@ export class Limiter {
       this.#meter.skipped();
       return buckets.count(this.#decideLocally({ state, policy: buckets, cost }));
     }
-    if (state.queue.length >= MAX_WAITERS_PER_KEY || this.#waiting.size >= MAX_WAITERS) {
+    if (this.#waiting.size >= MAX_WAITERS) {
       return buckets.count(this.#decideLocally({ state, policy: buckets, cost }));
     }
     return new Promise((resolve) => {
@@ -156,6 +162,7 @@ export class Limiter {
   /** close answers all who still wait from the local share and stops the probes; later takes are local too. */
   close(): Promise<void> {
     this.#closed = true;
+    this.#stopWatch();
     this.#breaker.close();
     this.#waiting.close();
     return Promise.resolve();
@@ -165,6 +172,15 @@ export class Limiter {
     if (this.#closed) return false;
     if (!this.#breaker.open && !this.#store.available) this.#breaker.away();
     return !this.#breaker.open;
+  }
+
+  /** Without traffic nobody would notice that Redis is away, and readiness could not say so (contract §4). */
+  #watch(timers: BreakerTimers): void {
+    this.#stopWatch = timers.after(WATCH_EVERY_MS, () => {
+      this.#watch(timers);
+      const silentMs = this.#clock.monotonicMs() - this.#lastHeardMs;
+      if (this.#reachable() && silentMs >= WATCH_EVERY_MS) this.#probe('watch');
+    });
   }
 
   #makePolicy(settings: PolicySettings, versionUs: number): PolicyBuckets {
@@ -330,11 +346,13 @@ export class Limiter {
     waiter.resolve(waiter.policy.count(decision));
   }
 
-  #probe(): void {
+  /** A watch that gets no answer holds nobody: it counts as one failure, where a request's silence would open the breaker. */
+  #probe(cause: 'breaker' | 'watch'): void {
     if (this.#closed || !this.#store.available) return;
-    const sentAtMs = this.#clock.monotonicMs();
+    const startMs = this.#clock.monotonicMs();
+    const sentAtMs = cause === 'watch' ? Number.NEGATIVE_INFINITY : startMs;
     this.#ask([makeProbe()])
-      .then((results) => this.#judge(results, sentAtMs, this.#clock.monotonicMs() - sentAtMs))
+      .then((results) => this.#judge(results, sentAtMs, this.#clock.monotonicMs() - startMs))
       .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a probe'));
   }
 

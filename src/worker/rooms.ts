@@ -38,6 +38,9 @@ export interface RoomsOptions {
  */
 const PRIMARY_STORE_TIMEOUT_MS = 250;
 
+/** A start waits no longer for Redis; as long as an attempt to connect takes at most. */
+const FIRST_CONNECTION_MS = 1_000;
+
 export class WorkerRooms {
   readonly logger: Logger;
   readonly #options: RoomsOptions;
@@ -104,6 +107,8 @@ export class WorkerRooms {
 
   /** listen opens every address; resolves with the URLs. Throws LbError listen_failed. */
   async listen(): Promise<string[]> {
+    // Before the first request: a worker without the store grants its local share on top of what the store grants.
+    await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
     const addresses: string[] = [];
     for (const address of this.#settings.listen) addresses.push(await this.#server.listen(address));
     return addresses;

@@ -24,7 +24,7 @@ async function startOnPostgres(t: TestContext) {
   await migrate(database, 'up', { logger });
   const { call } = await startAdmin(t, { clients: new ClientRepository(database) });
   const rows = async () => JSON.stringify(await database.query('select * from clients order by client_id'));
-  return { call, rows };
+  return { call, rows, database };
 }
 
 test('clients are written to PostgreSQL and read back, page by page', async (t) => {
@@ -70,6 +70,21 @@ test('clients are written to PostgreSQL and read back, page by page', async (t) 
   assertProblem(await call({ path: `${path}/10.0.0.0%2F8` }), 404);
   assertProblem(await call({ method: 'DELETE', path: `${path}/10.0.0.0%2F8` }), 404);
   assertProblem(await call({ method: 'PATCH', path: `${path}/gone`, body: { mode: 'limit' } }), 404);
+});
+
+test('a list goes on behind an id that only a hand with psql can have written', async (t) => {
+  const { call, database } = await startOnPostgres(t);
+  const ids = ['2001:DB8::1', 'a', 'b c', 'z', '\u00e4'];
+  await database.query('insert into clients (client_id) select unnest($1::text[])', [ids]);
+  const seen: string[] = [];
+  for (let after: string | null = ''; after !== null; ) {
+    const page = await call({ path: `${path}?limit=1${after === '' ? '' : `&after=${after}`}` });
+    assert.equal(page.status, 200, page.text);
+    const { items, next } = page.json as { items: { clientId: string }[]; next: string | null };
+    seen.push(...items.map(({ clientId }) => clientId));
+    after = next;
+  }
+  assert.deepEqual(seen, ids);
 });
 
 test('a refused write leaves the rows as they were', async (t) => {

@@ -90,7 +90,7 @@ test('a command line that cannot be understood gets a sentence and the usage on 
     [['check', '--config'], "Option '--config <value>' argument missing"],
     [['check', '--config='], '--config needs a file'],
     [['migrate', 'sideways'], 'migrate knows up, down, status, not sideways'],
-    [['migrate', 'up', 'down'], 'unexpected word: up'],
+    [['migrate', 'up', 'down'], 'unexpected word: down'],
   ];
   for (const [words, sentence] of cases) {
     const { code, stdout, stderr } = sluice(words);
@@ -103,6 +103,7 @@ test('clients says that this version does not have it, exit 2', () => {
   const expected = { code: 2, stdout: '', stderr: 'sluice: clients is not supported in this version\n' };
   assert.deepEqual(sluice(['clients']), expected);
   assert.deepEqual(sluice(['clients', 'create', '--capacity', '5']), expected);
+  assert.deepEqual(sluice(['--config', 'a.yaml', 'clients', 'list']), expected);
 });
 
 test('version prints the version of package.json', () => {

@@ -279,12 +279,35 @@ describe('Limiter', () => {
     await limiter.close();
   });
 
-  it('has a bound for those who wait for one bucket; the others get the local share', async () => {
+  it('B30: admits what the bucket holds, however many wait for it at once', async () => {
+    const { limiter } = makeLimiter({ store: memory(), workers: 1 });
+    const decisions = await takeMany(limiter, 20_000);
+    assert.equal(allowed(decisions), 100);
+    assert.ok(decisions.every((decision) => decision.source === 'store'));
+    await limiter.close();
+  });
+
+  it('has a bound for those who wait, far above any traffic; the others get the local share', async () => {
     const store = new ScriptedStore(null);
-    const { limiter } = makeLimiter({ store, workers: 1, policies: [policyOf({ capacity: 10_000 })] });
-    const answers = Array.from({ length: 1_500 }, () => limiter.take(caller, policyOf(), 1));
-    assert.equal(answers.filter((answer) => answer instanceof Promise).length, 1_024);
+    const { limiter } = makeLimiter({ store, workers: 1, policies: [policyOf({ capacity: 100_000 })] });
+    const answers = Array.from({ length: 66_000 }, () => limiter.take(caller, policyOf(), 1));
+    assert.equal(answers.filter((answer) => answer instanceof Promise).length, 65_536);
+    await limiter.close();
     await Promise.all(answers);
+  });
+
+  it('asks a silent Redis once a second, so that it is known to be away without traffic', async () => {
+    const store = new ScriptedStore(memory().answer);
+    const { limiter } = makeLimiter({ store: Object.assign(store, { kind: 'redis' as const }) });
+    await waitFor('a first question', () => store.batches.length === 1);
+    assert.equal(limiter.breakerOpen, false);
+    store.available = false;
+    assert.equal(limiter.breakerOpen, true);
+    store.available = true;
+    store.answer = () => Promise.reject(new Error('OOM'));
+    await waitFor('five failures in a row', () => limiter.breakerOpen, { timeoutMs: 10_000 });
+    store.answer = memory().answer;
+    await waitFor('the breaker to close', () => !limiter.breakerOpen, { timeoutMs: 2_000 });
     await limiter.close();
   });
 

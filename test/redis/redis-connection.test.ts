@@ -45,6 +45,52 @@ describe('RedisConnection', () => {
     ]);
   });
 
+  it('says once that Redis is read-only, connecting anew until it is not', async (t) => {
+    const server = await startRedis();
+    t.after(() => server.stop());
+    const { connection, lines } = connect(server.url);
+    t.after(() => connection.close());
+    const operator = connect(server.url).connection;
+    t.after(() => operator.close());
+    await waitFor('both connections', () => connection.ready && operator.ready);
+    await operator.client.replicaof('127.0.0.1', '1');
+    let connections = 0;
+    connection.client.on('ready', () => connections++);
+    const canWrite = async () => {
+      if (!connection.ready) return false;
+      return (await connection.client.set('key', 'value').catch(() => null)) === 'OK';
+    };
+    await waitFor('three connections anew', async () => (await canWrite()) || connections >= 3);
+    await operator.client.replicaof('no', 'one');
+    await waitFor('a write', canWrite);
+    assert.deepEqual(lines, ['connected to Redis', 'Redis is read-only, connecting anew']);
+    await server.stop();
+    await waitFor('the end of the connection to be told', () => lines.length === 3);
+    await server.start();
+    await waitFor('the connection to be told', () => lines.length === 4);
+    assert.deepEqual(lines.slice(2), ['no connection to Redis, trying again', 'connected to Redis']);
+  });
+
+  it('has made its first attempt when it is ready, refused, or when time is up', async (t) => {
+    const server = await startRedis();
+    t.after(() => server.stop());
+    const { connection } = connect(server.url);
+    t.after(() => connection.close());
+    await connection.waitForFirstAttempt(5_000);
+    assert.equal(connection.ready, true);
+    await connection.waitForFirstAttempt(5_000);
+    await server.stop();
+    const refused = connect(server.url);
+    t.after(() => refused.connection.close());
+    await refused.connection.waitForFirstAttempt(60_000);
+    assert.equal(refused.connection.ready, false);
+    // 192.0.2.0/24 is nobody's (RFC 5737): whether it is unreachable or silent, the wait ends.
+    const silent = connect('redis://192.0.2.1:6379');
+    t.after(() => silent.connection.close());
+    await silent.connection.waitForFirstAttempt(50);
+    assert.equal(silent.connection.ready, false);
+  });
+
   it('rejects a command at once while there is no connection, and never sends it later', async (t) => {
     const server = await startRedis();
     t.after(() => server.stop());
