@@ -191,7 +191,8 @@ const databaseSchema = block(
       .prefault(''),
     embeddedPath: text({
       type: 'path',
-      meaning: 'Folder of the embedded database; one process at a time.',
+      meaning:
+        'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing, a machine that loses power may lose the last seconds.',
       range: '',
       sentence: 'must be text',
       parse: matching(/^[^\0]{1,4096}$/, 'must be a path'),
