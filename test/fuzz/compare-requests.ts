@@ -1,0 +1,100 @@
+/** What a backend was sent must be what node's server reads in the client's bytes, in canonical form: nothing more, nothing else. */
+import type { CanonicalRequest } from './canonical.ts';
+import { endsConnection, refusalOf, valuesOf } from './decided-requests.ts';
+import { passingHeaders, passingTrailers } from './passing-fields.ts';
+import type { ReadRequest } from './request-reader.ts';
+
+export interface Seen {
+  /** Whole requests in the order in which the backend had them. */
+  requests: CanonicalRequest[];
+  /** Beginnings of requests on connections that were cut. */
+  partial: CanonicalRequest[];
+  faults: string[];
+}
+
+/** Written by Sluice, whatever the client said. */
+const OURS =
+  /^(?:host|content-length|transfer-encoding|x-forwarded-.*|x-real-ip|x-request-id|traceparent|tracestate|te)$/i;
+/** Never passed on from a client that is no trusted proxy, or replaced. */
+const DROPPED = /_|^(?:host|expect|forwarded|x-forwarded-.*|x-real-ip|x-request-id|traceparent|tracestate)$/i;
+
+/** compareRequests returns the class of each request that node's server read, and what is wrong. */
+export function compareRequests(
+  read: readonly ReadRequest[],
+  seen: Seen,
+): { classes: string[]; failures: string[] } {
+  const classes: string[] = [];
+  const failures = seen.faults.map((fault) => `the backend was sent something else: ${fault}`);
+  let at = 0;
+  let over = '';
+  for (const request of read) {
+    const forwarded = seen.requests[at];
+    if (forwarded !== undefined && request.complete && differenceOf(request, forwarded) === null) {
+      if (over !== '') failures.push(`forwarded ${over}: ${request.method} ${request.target}`);
+      classes.push('forwarded as one canonical request');
+      at++;
+      if (endsConnection(request)) over = 'behind the last request of its connection';
+      continue;
+    }
+    const refusal = refusalOf(request);
+    if (over !== '') classes.push(`not forwarded: ${over}`);
+    else if (refusal !== null) classes.push(`not forwarded: ${refusal}`);
+    else if (!request.complete) classes.push('not forwarded: body without its end');
+    else
+      failures.push(
+        `not forwarded, or otherwise: ${forwarded === undefined ? 'nothing came' : differenceOf(request, forwarded)}`,
+      );
+    over ||= 'behind a refused request';
+  }
+  if (at < seen.requests.length)
+    failures.push(`the backend saw ${seen.requests.length - at} requests that nobody sent`);
+  if (seen.partial.length > 1) failures.push(`${seen.partial.length} requests were cut`);
+  for (const cut of seen.partial) {
+    if (!read.some((request) => isBeginningOf(cut, request)))
+      failures.push(`the beginning of something else: ${JSON.stringify(cut)}`);
+  }
+  return { classes, failures };
+}
+
+/** null where the backend's request says what the client's said. */
+function differenceOf(read: ReadRequest, seen: CanonicalRequest): string | null {
+  const head = headDifferenceOf(read, seen);
+  if (head !== null) return head;
+  if (seen.body !== read.body) return `body ${JSON.stringify([read.body, seen.body])}`;
+  const trailers = passingTrailers(read.trailers);
+  const isChunked = valuesOf(read, 'transfer-encoding').length > 0;
+  return differs('trailers', isChunked ? trailers : [], seen.trailers.flat());
+}
+
+function headDifferenceOf(read: ReadRequest, seen: CanonicalRequest): string | null {
+  if (seen.method !== read.method) return `method ${read.method} ${seen.method}`;
+  const target = originForm(read);
+  if (seen.target !== target) return `target ${target} ${seen.target}`;
+  const host = valuesOf(read, 'host')[0];
+  if (host !== undefined && seen.headers[0]?.[1] !== host) return `host ${host} ${seen.headers[0]?.[1]}`;
+  const expected = passingHeaders(read.headers).filter((_, i, all) => !DROPPED.test(all[i - (i % 2)] ?? ''));
+  expected.push('Via', '1.1 sluice');
+  const passed = seen.headers.filter(([name]) => !OURS.test(name));
+  const framed = seen.headers.some(([name]) => /^(?:content-length|transfer-encoding)$/i.test(name));
+  const wantsFraming =
+    valuesOf(read, 'content-length').length + valuesOf(read, 'transfer-encoding').length > 0;
+  if (wantsFraming && !framed) return 'framing was lost';
+  return differs('fields', expected, passed.flat());
+}
+
+function originForm({ target, method }: ReadRequest): string {
+  const found = /^https?:\/\/[^/?]*(.*)$/i.exec(target);
+  if (found === null) return target;
+  const rest = found[1] ?? '';
+  if (rest === '') return method === 'OPTIONS' ? '*' : '/';
+  return rest.startsWith('/') ? rest : `/${rest}`;
+}
+
+function differs(what: string, expected: readonly string[], found: readonly string[]): string | null {
+  const [one, other] = [JSON.stringify(expected), JSON.stringify(found)];
+  return one === other ? null : `${what} ${one} ${other}`;
+}
+
+function isBeginningOf(cut: CanonicalRequest, whole: ReadRequest): boolean {
+  return headDifferenceOf(whole, cut) === null && whole.body.startsWith(cut.body);
+}

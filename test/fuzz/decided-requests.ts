@@ -1,0 +1,124 @@
+/**
+ * Requests that node's server takes and Sluice does not forward: each refusal is a rule that was decided. A request that
+ * none of them refuses must have reached the backend.
+ */
+import type { ReadRequest } from './request-reader.ts';
+
+interface Refusal {
+  name: string;
+  why: string;
+  applies(request: ReadRequest, values: (name: string) => string[]): boolean;
+}
+
+const HEADERS_MAX = 100;
+const HEADER_MAX_BYTES = 16_384;
+const HOST = /^(?:[\w.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i;
+
+const REFUSALS: readonly Refusal[] = [
+  {
+    name: 'version other than 1.0 and 1.1',
+    why: 'RFC 9112 §2.3: framing is known of these only',
+    applies: ({ version }) => version !== '1.1' && version !== '1.0',
+  },
+  {
+    name: 'not exactly one sound Host',
+    why: 'RFC 9112 §3.2; HTTP/1.0 may leave it out',
+    applies: ({ version }, values) => {
+      const hosts = values('host');
+      return hosts.length === 0 ? version === '1.1' : hosts.length > 1 || !HOST.test(hosts[0] ?? '');
+    },
+  },
+  {
+    name: 'target with a byte that is not visible ASCII, or a fragment',
+    why: 'RFC 9112 §3.2; backends differ in what they make of it',
+    applies: ({ target }) => !/^[\x21\x22\x24-\x7e]+$/.test(target),
+  },
+  {
+    name: 'target that is no path of this host',
+    why: 'RFC 9112 §3.2.2: authority and Host must be one; * is for OPTIONS',
+    applies: ({ target, method }, values) => {
+      if (target.startsWith('/')) return false;
+      if (target === '*') return method !== 'OPTIONS';
+      const authority = /^https?:\/\/([^/?]*)/i.exec(target)?.[1]?.toLowerCase();
+      return authority === undefined || (values('host')[0] ?? authority).toLowerCase() !== authority;
+    },
+  },
+  {
+    name: 'backslash or encoded NUL in the path',
+    why: 'file-like backends take the first for a slash and the second for the end',
+    applies: ({ target }) => /^[^?]*(?:\\|%00)/.test(target),
+  },
+  {
+    name: 'Content-Length that is no single safe number',
+    why: 'RFC 9112 §6.3',
+    applies: (_request, values) => {
+      const all = values('content-length');
+      return (
+        all.length > 1 || all.some((value) => !/^\d+$/.test(value) || !Number.isSafeInteger(Number(value)))
+      );
+    },
+  },
+  {
+    name: 'Transfer-Encoding other than sole chunked, beside Content-Length or in HTTP/1.0',
+    why: 'RFC 9112 §6.1, §6.3: two readers could find two ends',
+    applies: ({ version }, values) => {
+      const all = values('transfer-encoding');
+      if (all.length === 0) return false;
+      return (
+        all.length > 1 ||
+        all[0]?.toLowerCase() !== 'chunked' ||
+        version === '1.0' ||
+        values('content-length').length > 0
+      );
+    },
+  },
+  {
+    name: 'unknown expectation',
+    why: 'RFC 9110 §10.1.1',
+    applies: ({ version }, values) =>
+      version === '1.1' && values('expect').some((value) => value.toLowerCase() !== '100-continue'),
+  },
+  {
+    name: 'Connection that names a framing field',
+    why: 'whoever removes such a field on the way reads another message',
+    applies: (_request, values) =>
+      values('connection').some((value) =>
+        value
+          .split(',')
+          .some((token) => /^[ \t]*(?:content-length|transfer-encoding|host)[ \t]*$/i.test(token)),
+      ),
+  },
+  {
+    name: 'head over the limits',
+    why: 'bounds of memory',
+    applies: ({ headers }) =>
+      headers.length / 2 > HEADERS_MAX || headers.join('').length + headers.length * 2 > HEADER_MAX_BYTES,
+  },
+];
+
+/** refusalOf names the rule by which a request is not forwarded; null: it must be. */
+export function refusalOf(request: ReadRequest): string | null {
+  return REFUSALS.find(({ applies }) => applies(request, (name) => valuesOf(request, name)))?.name ?? null;
+}
+
+/** endsConnection tells whether the answer to this request is the last of its connection. */
+export function endsConnection(request: ReadRequest): boolean {
+  const tokens = valuesOf(request, 'connection').flatMap((value) =>
+    value
+      .toLowerCase()
+      .split(',')
+      .map((token) => token.trim()),
+  );
+  if (tokens.includes('close') || valuesOf(request, 'upgrade').length > 0) return true;
+  // node ends a connection by itself behind an expectation that got no 100, and without a body there is none to be had.
+  const isBodiless =
+    valuesOf(request, 'transfer-encoding').length === 0 &&
+    Number(valuesOf(request, 'content-length')[0] ?? 0) === 0;
+  if (request.version === '1.1' && valuesOf(request, 'expect').length > 0 && isBodiless) return true;
+  return request.version !== '1.1' && !tokens.includes('keep-alive');
+}
+
+/** valuesOf lists the values of a field in any case. */
+export function valuesOf({ headers }: ReadRequest, name: string): string[] {
+  return headers.filter((_, i) => i % 2 === 1 && headers[i - 1]?.toLowerCase() === name);
+}

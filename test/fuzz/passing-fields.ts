@@ -1,0 +1,38 @@
+/** Which of the fields that another reader found may pass: the rule of hop-by-hop fields (B24), written a second time. */
+import { isProtected, isTrailerAllowed } from '../../src/upstream/header-names.ts';
+
+const HOP_BY_HOP = new Set([
+  ...['connection', 'keep-alive', 'transfer-encoding', 'content-length', 'trailer', 'upgrade', 'te'],
+  ...[
+    'proxy-connection',
+    'proxy-authenticate',
+    'proxy-authorization',
+    'proxy-authentication-info',
+    'http2-settings',
+  ],
+]);
+
+/** passingHeaders leaves out hop-by-hop fields and what Connection names. */
+export function passingHeaders(headers: readonly string[]): string[] {
+  const named = new Set<string>();
+  for (let i = 0; i < headers.length; i += 2) {
+    if (headers[i]?.toLowerCase() !== 'connection') continue;
+    for (const token of (headers[i + 1] ?? '').toLowerCase().split(',')) {
+      const name = token.trim();
+      if (!isProtected(name)) named.add(name);
+    }
+  }
+  return pairsOf(headers).flatMap(([name, value]) => {
+    const lower = name.toLowerCase();
+    return HOP_BY_HOP.has(lower) || named.has(lower) ? [] : [name, value];
+  });
+}
+
+/** passingTrailers leaves out what must not stand behind a body. */
+export function passingTrailers(trailers: readonly string[]): string[] {
+  return pairsOf(trailers).flatMap(([name, value]) => (isTrailerAllowed(name) ? [name, value] : []));
+}
+
+function pairsOf(flat: readonly string[]): [string, string][] {
+  return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i] ?? '', flat[2 * i + 1] ?? '']);
+}

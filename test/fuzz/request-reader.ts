@@ -1,0 +1,79 @@
+/** What node's own server makes of the bytes of a client. */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { MemorySocket, turn } from './memory-socket.ts';
+
+export interface ReadRequest {
+  method: string;
+  target: string;
+  version: string;
+  /** Flat, as received. */
+  headers: string[];
+  body: string;
+  trailers: string[];
+  /** The body came to its end. */
+  complete: boolean;
+}
+
+const MAX_HEADER_BYTES = 65_536;
+/** Turns of the event loop without news behind which nothing more is expected. */
+const QUIET_TURNS = 3;
+
+export class RequestReader {
+  readonly #server: Server;
+  readonly #found = new WeakMap<object, ReadRequest[]>();
+
+  constructor() {
+    this.#server = createServer({
+      maxHeaderSize: MAX_HEADER_BYTES,
+      requireHostHeader: false,
+      keepAliveTimeout: 0,
+    });
+    const onRequest = (request: IncomingMessage, response: ServerResponse) =>
+      this.#onRequest(request, response);
+    this.#server.on('request', onRequest);
+    this.#server.on('checkContinue', onRequest);
+    this.#server.on('checkExpectation', onRequest);
+    // The socket stays: what was read before the fault is still to be handed over.
+    this.#server.on('clientError', () => undefined);
+  }
+
+  /** read returns the requests in order; all but the last are complete. */
+  async read(segments: readonly Buffer[]): Promise<ReadRequest[]> {
+    const socket = new MemorySocket();
+    const found: ReadRequest[] = [];
+    this.#found.set(socket, found);
+    this.#server.emit('connection', socket);
+    for (const segment of segments) socket.feed(segment);
+    let known = '';
+    for (let quiet = 0; quiet < QUIET_TURNS; ) {
+      await turn();
+      const now = `${found.length} ${found.at(-1)?.complete} ${found.at(-1)?.body.length} ${socket.written.length}`;
+      quiet = now === known ? quiet + 1 : 0;
+      known = now;
+    }
+    socket.destroy();
+    return found;
+  }
+
+  #onRequest(request: IncomingMessage, response: ServerResponse): void {
+    const read: ReadRequest = {
+      method: request.method ?? '',
+      target: request.url ?? '',
+      version: request.httpVersion,
+      headers: request.rawHeaders,
+      body: '',
+      trailers: [],
+      complete: false,
+    };
+    this.#found.get(request.socket)?.push(read);
+    request.on('error', () => response.destroy());
+    request.on('data', (chunk: Buffer) => {
+      read.body += chunk.toString('latin1');
+    });
+    request.on('end', () => {
+      read.complete = request.complete;
+      read.trailers = request.rawTrailers;
+      response.end();
+    });
+  }
+}

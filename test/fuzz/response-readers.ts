@@ -1,0 +1,182 @@
+/** What others make of the bytes of a response: node's own client and undici. */
+import { request } from 'node:http';
+import { Client } from 'undici';
+import { MemorySocket, turn } from './memory-socket.ts';
+
+export interface Reading {
+  /** The response is complete. */
+  accepted: boolean;
+  upgraded: boolean;
+  status: number | null;
+  headers: string[];
+  body: string;
+  trailers: string[];
+  interims: number[];
+  /** How many bytes had been fed when it became complete; 0: by the FIN. */
+  endAtBytes: number;
+  /** Whether the connection was left open for a next request; undefined: not known. */
+  reused?: boolean;
+  error: string;
+}
+
+export const READERS = ['node', 'undici'] as const;
+export type ReaderName = (typeof READERS)[number];
+
+const MAX_HEADER_BYTES = 131_072;
+/** Turns of the event loop that a reader has behind the FIN to say something. */
+const TURNS_AFTER_END = 10;
+
+interface Feeding {
+  socket: MemorySocket;
+  segments: readonly Buffer[];
+  reading: Reading;
+  giveUp: () => void;
+}
+
+/** readAs asks one reader; the last segment is followed by a FIN. */
+export function readAs(reader: ReaderName, segments: readonly Buffer[], method: string): Promise<Reading> {
+  return reader === 'node' ? askNode(segments, method) : askUndici(segments, method);
+}
+
+function newReading(): Reading {
+  return {
+    accepted: false,
+    upgraded: false,
+    status: null,
+    headers: [],
+    body: '',
+    trailers: [],
+    interims: [],
+    endAtBytes: 0,
+    error: '',
+  };
+}
+
+/** Feeds after the request was written; notes after which bytes the reader was content. */
+function feedAll({ socket, segments, reading, giveUp }: Feeding, isComplete: () => boolean): void {
+  socket.onWritten = () => {
+    socket.onWritten = null;
+    void feed();
+  };
+  async function feed(): Promise<void> {
+    let fedBytes = 0;
+    await turn();
+    for (const segment of segments) {
+      socket.feed(segment);
+      fedBytes += segment.length;
+      await turn();
+      if (reading.endAtBytes === 0 && isComplete()) reading.endAtBytes = fedBytes;
+    }
+    socket.finish();
+    for (let left = TURNS_AFTER_END; left > 0; left--) await turn();
+    if (!reading.accepted) reading.error ||= 'no verdict';
+    giveUp();
+  }
+}
+
+function askNode(segments: readonly Buffer[], method: string): Promise<Reading> {
+  const reading = newReading();
+  const socket = new MemorySocket();
+  let complete = () => false;
+  return new Promise((resolve) => {
+    feedAll({ socket, segments, reading, giveUp: () => resolve(reading) }, () => complete());
+    const asked = request({
+      host: 'a',
+      method,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      createConnection: () => socket,
+    });
+    const failed = (error: Error): void => {
+      reading.error ||= codeOf(error);
+    };
+    // Bytes behind a response are an error that comes before the body was handed over.
+    asked.on('close', () => setImmediate(resolve, reading));
+    asked.on('information', (info) => reading.interims.push(info.statusCode));
+    asked.on('upgrade', (_answer, upgraded) => {
+      reading.upgraded = true;
+      upgraded.destroy();
+    });
+    asked.on('error', failed);
+    asked.on('response', (answer) => {
+      reading.status = answer.statusCode ?? null;
+      reading.headers = answer.rawHeaders;
+      complete = () => answer.complete;
+      answer.on('data', (data: Buffer) => {
+        reading.body += data.toString('latin1');
+      });
+      answer.on('end', () => {
+        reading.accepted = answer.complete;
+        reading.trailers = answer.rawTrailers;
+      });
+      answer.on('error', failed);
+    });
+    asked.end();
+  });
+}
+
+function askUndici(segments: readonly Buffer[], method: string): Promise<Reading> {
+  const reading = newReading();
+  const socket = new MemorySocket();
+  const options = {
+    // undici calls back when its own call has returned.
+    connect: (_options: object, callback: (...args: [null, MemorySocket]) => void) =>
+      queueMicrotask(() => callback(null, socket)),
+    headersTimeout: 0,
+    bodyTimeout: 0,
+    maxHeaderSize: MAX_HEADER_BYTES,
+    allowH2: false,
+  };
+  // Its types know only sockets of node:net.
+  const client: Client = Reflect.construct(Client, ['http://a', options]);
+  return new Promise((resolve) => {
+    let over = false;
+    const done = (): void => {
+      if (over) return;
+      over = true;
+      setImmediate(() => {
+        resolve(reading);
+        void client.destroy();
+        socket.destroy();
+      });
+    };
+    feedAll({ socket, segments, reading, giveUp: done }, () => reading.accepted);
+    client.dispatch(
+      { path: '/', method },
+      {
+        onRequestStart: () => undefined,
+        onResponseStart: (controller, status) => {
+          if (status < 200) {
+            reading.interims.push(status);
+            return;
+          }
+          reading.status = status;
+          reading.headers = textsOf(controller.rawHeaders);
+        },
+        onResponseData: (_controller, chunk) => {
+          reading.body += chunk.toString('latin1');
+        },
+        onResponseEnd: (controller) => {
+          reading.accepted = true;
+          reading.trailers = textsOf(controller.rawTrailers);
+          process.nextTick(() => {
+            reading.reused = !socket.destroyed;
+          });
+          done();
+        },
+        onResponseError: (_controller, error) => {
+          reading.error ||= codeOf(error);
+          done();
+        },
+      },
+    );
+  });
+}
+
+function textsOf(raw: unknown): string[] {
+  if (!Array.isArray(raw)) return [];
+  return raw.map((item) => (Buffer.isBuffer(item) ? item.toString('latin1') : String(item)));
+}
+
+function codeOf(error: Error): string {
+  return ('code' in error && typeof error.code === 'string' ? error.code : '') || error.message;
+}
