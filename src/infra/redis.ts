@@ -35,6 +35,8 @@ export class RedisConnection {
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
   /** One line per change, not one per attempt. */
   #reported: 'up' | 'down' | 'read-only' | null = null;
+  /** The database of the URL was refused: this connection would read and write another one. */
+  #misplaced = false;
   #closing = false;
 
   /** Connects at once, and again for as long as it takes. */
@@ -60,14 +62,22 @@ export class RedisConnection {
         return 1;
       },
     });
-    this.client.on('ready', () => this.#report('up', null));
-    this.client.on('error', (error) => this.#report('down', error));
-    this.client.on('close', () => this.#report('down', null));
+    this.client.on('ready', () => {
+      if (this.ready) this.#report('up', null);
+    });
+    this.client.on('error', (error) => {
+      if (isRefusedSelect(error)) this.#misplaced = true;
+      this.#report('down', error);
+    });
+    this.client.on('close', () => {
+      this.#misplaced = false;
+      this.#report('down', null);
+    });
   }
 
-  /** Whether a command sent now would leave at once. */
+  /** Whether a command sent now would leave at once, to the right database. */
   get ready(): boolean {
-    return this.client.status === 'ready';
+    return this.client.status === 'ready' && !this.#misplaced;
   }
 
   /**
@@ -88,7 +98,7 @@ export class RedisConnection {
   /** close lets pending commands finish for at most deadlineMs, then cuts. Never rejects. */
   async close(deadlineMs = DEFAULT_CLOSE_MS): Promise<void> {
     this.#closing = true;
-    if (this.ready) {
+    if (this.client.status === 'ready') {
       try {
         await withDeadline(this.client.quit(), deadlineMs, 'QUIT to Redis');
       } catch (thrown) {
@@ -109,6 +119,12 @@ export class RedisConnection {
     else if (state === 'read-only') this.#logger.warn({ err: error }, 'Redis is read-only, connecting anew');
     else this.#logger.warn({ err: error }, 'no connection to Redis, trying again');
   }
+}
+
+/** ioredis says so and goes on, in database 0. */
+function isRefusedSelect(error: Error): boolean {
+  const { command } = error as { command?: { name?: unknown } };
+  return command?.name === 'select';
 }
 
 /** retryDelayMs is the pause before attempt 1, 2, …: at most MAX_RETRY_MS + RETRY_JITTER_MS. */

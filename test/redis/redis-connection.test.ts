@@ -71,6 +71,19 @@ describe('RedisConnection', () => {
     assert.deepEqual(lines.slice(2), ['no connection to Redis, trying again', 'connected to Redis']);
   });
 
+  it('is not ready, instead of at another database, where Redis refuses the one of the URL', async (t) => {
+    const server = await startRedis({ args: ['--databases', '4'] });
+    t.after(() => server.stop());
+    const right = connect(`${server.url}/3`);
+    t.after(() => right.connection.close());
+    await waitFor('the connection to database 3', () => right.connection.ready);
+    const wrong = connect(`${server.url}/4`);
+    t.after(() => wrong.connection.close());
+    await waitFor('the connection to be made', () => wrong.connection.client.status === 'ready');
+    assert.equal(wrong.connection.ready, false);
+    assert.deepEqual(wrong.lines, ['no connection to Redis, trying again']);
+  });
+
   it('has made its first attempt when it is ready, refused, or when time is up', async (t) => {
     const server = await startRedis();
     t.after(() => server.stop());
