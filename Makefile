@@ -5,11 +5,16 @@ SLUICE := $(NODE) src/cli.ts
 STAMP := node_modules/.installed
 COMPOSE := scripts/compose.sh
 CONFIG_PATH ?= ./config/local.yaml
-SCENARIO ?= tiny-get
+# Of the benches: names, or all; an empty number stands for the bench's own.
+SCENARIO ?= all
+DURATION_SEC ?=
+ROUNDS ?=
+BASELINE ?=
+PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run backends test check build bench bench-peers migrate-up migrate-down docker-up \
-	docker-down clean services types lint config-docs
+.PHONY: help install demo run backends test check build bench bench-peers bench-check bench-report peers \
+	migrate-up migrate-down docker-up docker-down clean services types lint config-docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,11 +59,20 @@ build: $(STAMP) ## JavaScript for production, into dist/ (node dist/cli.js)
 	@rm -rf dist
 	node_modules/.bin/tsc -p tsconfig.build.json
 
-bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=tiny-get)
-	@$(NODE) bench/run.ts "$(SCENARIO)"
+bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_SEC=5)
+	@$(NODE) bench/run.ts $(SCENARIO) $(PACE)
 
-bench-peers: ## side by side with other balancers (in a later version)
-	@echo 'make bench-peers: not supported in this version' >&2; exit 2
+bench-peers: $(STAMP) peers ## side by side with other balancers, six minutes (SCENARIO=all, ROUNDS=5)
+	@$(NODE) bench/run-peers.ts $(SCENARIO) $(PACE)
+
+bench-check: $(STAMP) ## Sluice against nginx now, compared with bench/results/baseline.json; more than 15 % worse fails
+	@$(NODE) bench/check.ts $(SCENARIO) $(PACE)
+
+bench-report: $(STAMP) ## docs/benchmarks.md from the newest results
+	@$(NODE) bench/report.ts
+
+peers: # what bench-peers compares with: from Debian as root, and from npm into bench/peers/node_modules
+	@scripts/peers.sh
 
 migrate-up: $(STAMP) ## bring the database's schema up to date (CONFIG_PATH, DATABASE_URL)
 	@$(SLUICE) migrate up --config "$(CONFIG_PATH)"
@@ -73,4 +87,4 @@ docker-down: ## stop the compose stack; its data stays
 	@$(COMPOSE) down
 
 clean: ## remove what was built and installed; ./data stays
-	rm -rf dist node_modules
+	rm -rf dist node_modules bench/peers/node_modules

@@ -1,122 +1,149 @@
 /**
- * `make bench`: starts three backends and Sluice with the scenario's config, loads it with autocannon from a process of
- * its own, and prints throughput, latency, errors and the CPU time that one request cost all of Sluice's processes.
- * Exit 1 unless at least 99 % of the answers are 2xx.
+ * `make bench`: Sluice as it is deployed, one worker per CPU, three backends, loaded with autocannon from a process of its
+ * own; throughput, latency, errors, and what one request cost Sluice's processes and Redis. Results go to bench/results.
+ * Exit 1 unless in each scenario at least 99 % of the answers are 2xx.
  *
- *   node bench/run.ts [tiny-get] [--duration-sec=8] [--connections=64]
+ *   node bench/run.ts [tiny-get …] [--duration-sec=5] [--connections=64] [--baseline]
  */
-import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
-import { type Child, runToEnd, spawnChild } from '../test/support/child.ts';
-import { type SluiceProcess, startSluice } from '../test/support/sluice.ts';
-import { type Scenario, tinyGet } from './tiny-get.ts';
+import { runToEnd } from '../test/support/child.ts';
+import { Arena, FULL_PACE } from './rig/arena.ts';
+import type { AutocannonJob } from './rig/autocannon-run.ts';
+import { cpuSince, cpuTimes, rssBytes } from './rig/cpu.ts';
+import { type LoadFigures, problemOf } from './rig/load.ts';
+import { readWords } from './rig/options.ts';
+import type { ServerProcess } from './rig/process.ts';
+import { loadAverage } from './rig/record.ts';
+import type { MeteredRedis } from './rig/redis-meter.ts';
+import { header, type SluiceScenarioResult, writeResult } from './rig/results.ts';
+import { SCENARIOS } from './scenarios/all.ts';
+import type { Scenario } from './scenarios/scenario.ts';
 
-const ECHO = fileURLToPath(new URL('../test_backs/echo.ts', import.meta.url));
-const AUTOCANNON = fileURLToPath(new URL('../node_modules/autocannon/autocannon.js', import.meta.url));
-const BACKEND_COUNT = 3;
-const WARM_UP_SEC = 2;
-const MIN_SUCCESS_RATIO = 0.99;
-/** utime and stime of /proc/PID/stat are in these; 100 on every Linux of the last decades. */
-const TICKS_PER_SEC = 100;
+const AUTOCANNON = fileURLToPath(new URL('rig/autocannon-run.ts', import.meta.url));
+const DEFAULTS = { durationSec: 5, rounds: 1 };
 
-const SCENARIOS: Record<string, Scenario> = { 'tiny-get': tinyGet };
-
-interface Load {
-  /** Answers by the hundreds of their status. */
-  '2xx': number;
-  non2xx: number;
-  errors: number;
-  timeouts: number;
-  duration: number;
-  requests: { total: number };
-  latency: { p50: number; p99: number; max: number };
+export interface ScenarioPace {
+  durationSec: number;
+  warmUpSec: number;
+  /** Requests in all instead of a duration; 0: by duration. */
+  amount: number;
 }
 
-async function loadOf(url: string, durationSec: number, connections: number): Promise<Load> {
-  const args = [AUTOCANNON, '--json', '-c', String(connections), '-d', String(durationSec), url];
-  const { code, stdout, stderr } = await runToEnd(process.execPath, args, {
-    timeoutMs: (durationSec + 30) * 1_000,
+/** runScenario starts the server that the scenario needs, unless the arena has it, and loads it. */
+export async function runScenario(
+  scenario: Scenario,
+  arena: Arena,
+  pace: ScenarioPace,
+): Promise<SluiceScenarioResult> {
+  const workers = availableParallelism();
+  const { name, title, work, accessLog = false, limiter } = scenario;
+  const generator = work.reconnecting === true ? 'bench/rig/reconnecting-load.ts' : 'autocannon';
+  const load = `${generator}, ${work.connections} connections, ${work.method ?? 'GET'} ${work.path}`;
+  const result = { name, title, load, workers, problem: '', figures: {} };
+  try {
+    const redis = limiter === undefined ? null : await arena.redis();
+    const options = { workers, accessLog, redisPort: redis?.port ?? null };
+    const server = await arena.serverOf({ peer: 'sluice', options });
+    return { ...result, ...(await measure(server, scenario, { pace, redis })) };
+  } catch (error) {
+    return { ...result, problem: (error as Error).message };
+  }
+}
+
+async function measure(
+  server: ServerProcess,
+  { work, limiter }: Scenario,
+  { pace, redis }: { pace: ScenarioPace; redis: MeteredRedis | null },
+): Promise<Pick<SluiceScenarioResult, 'problem' | 'figures'>> {
+  const { durationSec, warmUpSec, amount } = pace;
+  const job = { port: server.port, work, amount, clients: limiter?.clients ?? 1 };
+  if (warmUpSec > 0) await runAutocannon({ ...job, durationSec: warmUpSec });
+  await redis?.mark();
+  const before = cpuTimes(server.pids());
+  const load = await runAutocannon({ ...job, durationSec });
+  const cpu = cpuSince(before, cpuTimes(server.pids()));
+  const cost = await redis?.since();
+  const { requests, badStatus, errors, timeouts, p50Ms, p99Ms, p999Ms } = load;
+  const figures = {
+    requestsPerSec: requests / load.durationSec,
+    ...{ p50Ms, p99Ms, p999Ms },
+    good: requests - badStatus,
+    ...{ badStatus, errors, timeouts },
+    cpuUs: cpu.totalUs / requests,
+    userUs: cpu.userUs / requests,
+    systemUs: cpu.systemUs / requests,
+    rssMiB: rssBytes(server.pids()) / 2 ** 20,
+    workerRssMiB: rssBytes(server.workerPids()) / 2 ** 20,
+    ...(cost === undefined
+      ? {}
+      : { redisCommandsPerRequest: cost.commands / requests, redisCpuUs: cost.cpuUs / requests }),
+  };
+  return { problem: problemOf(load), figures };
+}
+
+async function runAutocannon(job: AutocannonJob): Promise<LoadFigures> {
+  const { code, stdout, stderr } = await runToEnd(process.execPath, [AUTOCANNON, JSON.stringify(job)], {
+    timeoutMs: (job.durationSec + 30) * 1_000,
+    env: { NODE_TEST_CONTEXT: undefined },
   });
   const line = stdout.find((text) => text.startsWith('{'));
   if (code !== 0 || line === undefined) throw new Error(`autocannon failed (${code}):\n${stderr.join('\n')}`);
-  return JSON.parse(line) as Load;
+  return JSON.parse(line) as LoadFigures;
 }
 
-/** CPU time used so far by the primary and its workers, in µs. */
-function cpuUs(sluice: SluiceProcess): number {
-  const pids = [sluice.pid, ...sluice.workerPids()];
-  const ticks = pids.map((pid) => {
-    const text = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-    return Number(fields[11]) + Number(fields[12]);
-  });
-  return (ticks.reduce((sum, each) => sum + each, 0) * 1e6) / TICKS_PER_SEC;
-}
-
-async function startBackends(backends: Child[]): Promise<string[]> {
-  for (let index = 0; index < BACKEND_COUNT; index += 1) {
-    backends.push(spawnChild(process.execPath, [ECHO, '--port=0', `--id=${index + 1}`]));
-  }
-  const lines = await Promise.all(backends.map((backend) => backend.waitForLine('listening on')));
-  return lines.map((line) => line.replace('listening on ', ''));
-}
-
-function report(
-  name: string,
-  load: Load,
-  { cpuTotalUs, workers }: { cpuTotalUs: number; workers: number },
-): boolean {
-  const answers = load['2xx'] + load.non2xx;
-  const failures = load.non2xx + load.errors + load.timeouts;
-  const ratio = load['2xx'] / Math.max(1, load['2xx'] + failures);
-  console.log(`scenario            ${name} (${workers} workers, ${BACKEND_COUNT} backends, no access log)`);
-  console.log(`requests/s          ${(answers / load.duration).toFixed(0)}`);
+function print({ name, title, problem, workers, figures }: SluiceScenarioResult): void {
+  const of = (metric: string, digits = 1) => (figures[metric] ?? 0).toFixed(digits);
+  console.log(`\n${name}: ${title}`);
+  if (problem !== '') console.log(`  FAILED, no figure   ${problem}`);
+  if (figures.requestsPerSec === undefined) return;
+  console.log(`  requests/s          ${of('requestsPerSec', 0)} (${workers} workers)`);
   console.log(
-    `latency             p50 ${load.latency.p50} ms · p99 ${load.latency.p99} ms · max ${load.latency.max} ms`,
+    `  latency             p50 ${of('p50Ms', 0)} ms · p99 ${of('p99Ms', 0)} ms · p99.9 ${of('p999Ms', 0)} ms`,
   );
-  console.log(
-    `answers             ${load['2xx']} 2xx · ${load.non2xx} other · ${load.errors} errors · ${load.timeouts} timeouts`,
-  );
-  console.log(
-    `CPU per request     ${(cpuTotalUs / Math.max(1, answers)).toFixed(1)} µs (primary and workers)`,
-  );
-  console.log(`2xx                 ${(ratio * 100).toFixed(2)} % (at least ${MIN_SUCCESS_RATIO * 100} %)`);
-  return ratio >= MIN_SUCCESS_RATIO && answers > 0;
+  const bad = `${of('badStatus', 0)} other · ${of('errors', 0)} errors · ${of('timeouts', 0)} timeouts`;
+  console.log(`  answers             ${of('good', 0)} 2xx · ${bad}`);
+  console.log(`  CPU per request     ${of('cpuUs')} µs (user ${of('userUs')}, system ${of('systemUs')})`);
+  console.log(`  resident            ${of('rssMiB', 0)} MiB, ${of('workerRssMiB', 0)} of it the workers'`);
+  if (figures.redisCpuUs === undefined) return;
+  console.log(`  Redis per request   ${of('redisCommandsPerRequest', 3)} commands · ${of('redisCpuUs')} µs`);
 }
 
-async function bench(name: string, durationSec: number, connections: number): Promise<boolean> {
-  const scenario = SCENARIOS[name];
-  if (scenario === undefined)
-    throw new Error(`no scenario ${name}; there is ${Object.keys(SCENARIOS).join(', ')}`);
-  const backends: Child[] = [];
-  let sluice: SluiceProcess | null = null;
+if (import.meta.main) {
+  const words = readWords(
+    SCENARIOS.map(({ name }) => name),
+    DEFAULTS,
+  );
+  const begin = header();
+  const before = loadAverage();
+  const arena = await Arena.open(FULL_PACE);
+  const scenarios: SluiceScenarioResult[] = [];
   try {
-    sluice = await startSluice({ config: scenario.config(await startBackends(backends)) });
-    const url = `${sluice.proxyUrl}${scenario.target}`;
-    await loadOf(url, WARM_UP_SEC, connections);
-    const beforeUs = cpuUs(sluice);
-    const load = await loadOf(url, durationSec, connections);
-    return report(name, load, { cpuTotalUs: cpuUs(sluice) - beforeUs, workers: sluice.ready.workers });
+    for (const scenario of SCENARIOS.filter(
+      ({ name }) => words.names.length === 0 || words.names.includes(name),
+    )) {
+      const work = { ...scenario.work, connections: words.connections ?? scenario.work.connections };
+      const pace = { durationSec: words.durationSec, warmUpSec: 2, amount: 0 };
+      const result = await runScenario({ ...scenario, work }, arena, pace);
+      print(result);
+      scenarios.push(result);
+    }
   } finally {
-    await sluice?.stop();
-    for (const backend of backends) await backend.stop();
+    await arena.close();
   }
-}
-
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    'duration-sec': { type: 'string', default: '8' },
-    connections: { type: 'string', default: '64' },
-  },
-});
-const good = await bench(
-  positionals[0] ?? 'tiny-get',
-  Number(values['duration-sec']),
-  Number(values.connections),
-);
-if (!good) {
-  console.error('too many answers were not 2xx');
-  process.exitCode = 1;
+  const path = writeResult(
+    {
+      kind: 'sluice',
+      ...begin,
+      complete: scenarios.length === SCENARIOS.length,
+      loadAverage: { before, after: loadAverage() },
+      durationSec: words.durationSec,
+      commands: arena.commands,
+      backends: arena.backends.kind,
+      scenarios,
+    },
+    { asBaseline: words.baseline },
+  );
+  console.log(`\n${path}`);
+  if (scenarios.some(({ problem }) => problem !== '')) process.exitCode = 1;
 }

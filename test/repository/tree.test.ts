@@ -119,6 +119,7 @@ test('make without a target lists every target of the contract, each with a word
     'check',
     'bench',
     'bench-peers',
+    'bench-check',
     'docker-up',
     'docker-down',
   ];
@@ -127,10 +128,25 @@ test('make without a target lists every target of the contract, each with a word
   }
 });
 
-test('make bench-peers says that it comes later', async () => {
-  const { code, stderr } = await runToEnd('make', ['bench-peers'], { cwd: ROOT });
-  assert.equal(code, 2);
-  assert.equal(stderr[0], 'make bench-peers: not supported in this version');
+test('make bench refuses a scenario that it does not have, and names those that it has', async () => {
+  for (const target of ['bench', 'bench-peers', 'bench-check']) {
+    // Asks make for the command only: nothing is installed.
+    const shown = await runToEnd('make', ['-n', target, 'SCENARIO=nothing'], { cwd: ROOT });
+    const [, script = ''] = /node (bench\/[\w-]+\.ts)/.exec(shown.stdout.join('\n')) ?? [];
+    const { code, stderr } = await runToEnd(process.execPath, [script, 'nothing'], { cwd: ROOT });
+    assert.equal(code, 2, target);
+    assert.match(stderr.join('\n'), /^no scenario nothing; there is all, tiny/, target);
+  }
+});
+
+test('what bench-peers compares with is no dependency of the product', () => {
+  const peers = JSON.parse(textOf('bench/peers/package.json')) as { dependencies: Record<string, string> };
+  const own = Object.keys(lockFile.packages);
+  for (const name of ['http-proxy', 'http-proxy-3', 'httpxy', '@fastify/http-proxy']) {
+    assert.ok(name in peers.dependencies, name);
+    assert.equal(own.includes(`node_modules/${name}`), false, name);
+  }
+  assert.equal(textOf('bench/peers/package-lock.json').includes('"resolved"'), false);
 });
 
 test('make runs everything on the Node.js of node_modules', () => {

@@ -20,12 +20,13 @@ const LAYERS: Record<string, number> = {
 /** What `contract` may use from outside: the parsers of its messages, and no door to the outside. */
 const CONTRACT_PACKAGES = ['zod', 'ipaddr.js', 'node:net'];
 
-/** filesUnder lists the files of a folder, all levels, that end in `ending`; sorted; [] where the folder is absent. */
+/** filesUnder lists the files of a folder, all levels but node_modules, that end in `ending`; sorted; [] if absent. */
 export function filesUnder(root: string, folder: string, ending: string): string[] {
   if (!existsSync(posix.join(root, folder))) return [];
   return readdirSync(posix.join(root, folder), { recursive: true, withFileTypes: true })
     .filter((entry) => entry.isFile() && entry.name.endsWith(ending))
     .map((entry) => posix.relative(root, posix.join(entry.parentPath, entry.name)))
+    .filter((path) => !path.includes('/node_modules/'))
     .sort();
 }
 

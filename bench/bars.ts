@@ -1,0 +1,115 @@
+/** What the data path is to reach, and what a result says about it; the report shows both, the losses too. */
+import { compareRounds, figureOf, type PeersResult, type Ratio, type RoundPairs } from './rig/results.ts';
+
+export interface Verdict {
+  work: string;
+  bar: string;
+  measured: string;
+  /** null: there is no figure. */
+  reached: boolean | null;
+}
+
+/** verdicts judges a result, bar by bar. */
+export function verdicts(result: PeersResult): Verdict[] {
+  const ratioBar = (work: string, matchup: string, theirs: string, atMost: number): Verdict => {
+    const ratio = compareRounds(result, { matchup, ours: 'sluice', theirs });
+    return judge(work, `≤ ${atMost} × ${theirs}`, ratio, atMost, ' ×');
+  };
+  return [
+    ratioBar('tiny GET', 'tiny', 'floor', 1.25),
+    ratioBar('tiny GET', 'tiny', 'nginx', 1.75),
+    ratioBar('tiny GET', 'tiny', 'http-proxy', 0.4),
+    ratioBar('tiny GET', 'tiny', 'http-proxy-3', 0.4),
+    ratioBar('tiny GET', 'tiny', 'httpxy', 0.5),
+    ratioBar('tiny GET', 'tiny', 'fastify-http-proxy', 0.5),
+    ratioBar('tiny GET', 'tiny', 'caddy', 0.5),
+    accessLogBar(result),
+    ratioBar('10 KiB response', 'ten-kib', 'nginx', 1.6),
+    ratioBar('1 MiB response', 'download-1mib', 'haproxy', 0.6),
+    ratioBar('1 MiB response', 'download-1mib', 'caddy', 1),
+    ratioBar('1 MiB upload', 'upload-1mib', 'haproxy', 0.8),
+    ratioBar('1 MiB upload', 'upload-1mib', 'caddy', 1),
+    ratioBar('connection per request', 'new-connection', 'nginx', 2),
+    twoWorkersBar(result),
+    differenceBar(result),
+    idleBar(result),
+    growthBar(result),
+    crowdBar(result),
+  ];
+}
+
+function judge(work: string, bar: string, ratio: Ratio | null, atMost: number, unit: string): Verdict {
+  if (ratio === null) return { work, bar, measured: 'no figure', reached: null };
+  const { median, smallest, largest } = ratio;
+  const measured = `${median.toFixed(2)}${unit} (${smallest.toFixed(2)}–${largest.toFixed(2)})`;
+  return { work, bar, measured, reached: median <= atMost };
+}
+
+function difference(result: PeersResult, pairs: RoundPairs): Ratio | null {
+  return compareRounds(result, { ...pairs, as: (ours, theirs) => ours - theirs });
+}
+
+function accessLogBar(result: PeersResult): Verdict {
+  const pairs = { matchup: 'access-log', ours: 'sluice', theirs: 'sluice without log' };
+  return judge('access log on', '+ ≤ 3 µs', difference(result, pairs), 3, ' µs');
+}
+
+function differenceBar(result: PeersResult): Verdict {
+  const pairs = { matchup: 'half-load', ours: 'sluice', theirs: 'nginx', metric: 'p99Ms' };
+  const verdict = judge('p99 at half capacity', '≤ nginx + 1 ms', difference(result, pairs), 1, ' ms');
+  return { ...verdict, measured: verdict.reached === null ? verdict.measured : `+ ${verdict.measured}` };
+}
+
+function twoWorkersBar(result: PeersResult): Verdict {
+  const one = compareRounds(result, { matchup: 'tiny', ours: 'sluice', theirs: 'nginx' });
+  const two = compareRounds(result, { matchup: 'two-workers', ours: 'sluice', theirs: 'nginx' });
+  const [work, bar] = ['two workers', '≤ 1.1 × the ratio to nginx of one worker'];
+  if (one === null || two === null) return { work, bar, measured: 'no figure', reached: null };
+  const measured = `${(two.median / one.median).toFixed(2)} × (${two.median.toFixed(2)} of ${one.median.toFixed(2)})`;
+  return { work, bar, measured, reached: two.median <= 1.1 * one.median };
+}
+
+function idleBar(result: PeersResult): Verdict {
+  const pairs = {
+    matchup: 'idle-connections',
+    ours: 'sluice',
+    theirs: 'node-http',
+    metric: 'kibPerConnection',
+  };
+  return judge('10,000 idle connections', '≤ 1.2 × node:http each', compareRounds(result, pairs), 1.2, ' ×');
+}
+
+const GROWTHS = [
+  'downSlow1MiB',
+  'downSlow50MiB',
+  'downStoppedMiB',
+  'upSlow1MiB',
+  'upSlow50MiB',
+  'upStoppedMiB',
+];
+
+function growthBar(result: PeersResult): Verdict {
+  return worstBar(result, { work: 'slow and stopped peers', metrics: GROWTHS, below: 16, unit: 'MiB' });
+}
+
+function crowdBar(result: PeersResult): Verdict {
+  const metrics = ['downStopped200KibEach', 'upStopped200KibEach'];
+  return worstBar(result, { work: '200 stopped peers, each', metrics, below: 256, unit: 'KiB' });
+}
+
+function worstBar(
+  result: PeersResult,
+  { work, metrics, below, unit }: { work: string; metrics: string[]; below: number; unit: string },
+): Verdict {
+  const figures = metrics.map((metric) => figureOf(result, 'slow-peers', 'sluice', metric));
+  const bar = `< ${below} ${unit}`;
+  const known = figures.filter((figure) => figure !== null);
+  if (known.length < metrics.length) return { work, bar, measured: 'no figure', reached: null };
+  const worst = Math.max(...known);
+  return {
+    work,
+    bar,
+    measured: `${worst.toFixed(1)} ${unit} (the worst of ${known.length})`,
+    reached: worst < below,
+  };
+}

@@ -1,0 +1,71 @@
+/** The chart of the report: CPU time per request, user and system apart, one panel per scenario. */
+import { figureOf, type MatchupResult, type PeersResult } from './rig/results.ts';
+
+const WIDTH = 760;
+const LABEL_WIDTH = 170;
+const BAR_WIDTH = 460;
+const BAR_HEIGHT = 16;
+const ROW_HEIGHT = 22;
+const PANEL_HEAD = 34;
+
+interface Bar {
+  label: string;
+  userUs: number;
+  systemUs: number;
+}
+
+/** chartOf draws an SVG that is readable on light and on dark pages. */
+export function chartOf(result: PeersResult): string {
+  let top = 8;
+  const panels = result.matchups.flatMap((matchup) => {
+    const bars = barsOf(result, matchup);
+    if (bars.length === 0) return [];
+    const panel = panelOf(matchup.title, bars, top);
+    top += PANEL_HEAD + bars.length * ROW_HEIGHT + 12;
+    return [panel];
+  });
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${top}" font-family="sans-serif" font-size="12">`,
+    `<rect width="${WIDTH}" height="${top}" fill="#ffffff"/>`,
+    ...panels,
+    '</svg>\n',
+  ].join('\n');
+}
+
+function barsOf(result: PeersResult, { name, rows }: MatchupResult): Bar[] {
+  return rows.flatMap(({ label }) => {
+    const userUs = figureOf(result, name, label, 'userUs');
+    const systemUs = figureOf(result, name, label, 'systemUs');
+    return userUs === null || systemUs === null ? [] : [{ label, userUs, systemUs }];
+  });
+}
+
+function panelOf(title: string, bars: Bar[], top: number): string {
+  const most = Math.max(...bars.map(({ userUs, systemUs }) => userUs + systemUs));
+  const lines = bars.map((bar, index) => barOf(bar, top + PANEL_HEAD + index * ROW_HEIGHT, BAR_WIDTH / most));
+  const legend =
+    `<tspan fill="#2b6cb0">■ user</tspan> <tspan fill="#90cdf4">■ system</tspan>` +
+    '<tspan fill="#555555"> · CPU µs per request, less is better</tspan>';
+  return [
+    `<text x="8" y="${top + 16}" font-weight="bold" fill="#1a202c">${escaped(title)}</text>`,
+    `<text x="${WIDTH - 8}" y="${top + 16}" text-anchor="end" font-size="11">${legend}</text>`,
+    ...lines,
+  ].join('\n');
+}
+
+function barOf({ label, userUs, systemUs }: Bar, top: number, pixelsPerUs: number): string {
+  const ours = label.startsWith('sluice');
+  const [user, system] = [userUs * pixelsPerUs, systemUs * pixelsPerUs];
+  const baseline = top + 12;
+  const total = userUs + systemUs;
+  return [
+    `<text x="${LABEL_WIDTH - 6}" y="${baseline}" text-anchor="end" fill="#1a202c"${ours ? ' font-weight="bold"' : ''}>${escaped(label)}</text>`,
+    `<rect x="${LABEL_WIDTH}" y="${top}" width="${user.toFixed(1)}" height="${BAR_HEIGHT}" fill="#2b6cb0"/>`,
+    `<rect x="${(LABEL_WIDTH + user).toFixed(1)}" y="${top}" width="${system.toFixed(1)}" height="${BAR_HEIGHT}" fill="#90cdf4"/>`,
+    `<text x="${(LABEL_WIDTH + user + system + 6).toFixed(1)}" y="${baseline}" fill="#1a202c">${total.toFixed(total < 100 ? 1 : 0)}</text>`,
+  ].join('');
+}
+
+function escaped(text: string): string {
+  return text.replace(/&/g, '&amp;').replace(/</g, '&lt;');
+}

@@ -1,0 +1,73 @@
+/**
+ * `make bench-check`: measures Sluice and nginx anew, in turns, and compares their ratio with the committed baseline's.
+ * Exit 1 when Sluice needs more than 15 % more CPU relative to nginx than it did then. Ratios of another CPU are another
+ * thing: it says so when the machine is not the baseline's.
+ */
+import { MATCHUPS } from './matchups/all.ts';
+import { FULL_PACE } from './rig/arena.ts';
+import { readWords } from './rig/options.ts';
+import { compareRounds, type PeersResult, type Ratio, readBaseline } from './rig/results.ts';
+import { runPeers } from './run-peers.ts';
+
+/** Those that are one kind of request under load, for both. */
+const CHECKED = [
+  'tiny',
+  'access-log',
+  'ten-kib',
+  'download-1mib',
+  'upload-1mib',
+  'new-connection',
+  'two-workers',
+];
+const MAX_REGRESSION = 1.15;
+
+export interface Comparison {
+  name: string;
+  /** Sluice's CPU per request over nginx's. */
+  before: number;
+  now: Ratio;
+  regressed: boolean;
+}
+
+/** compare gives one entry per scenario that both results have figures of. */
+export function compare(baseline: PeersResult, fresh: PeersResult): Comparison[] {
+  return CHECKED.flatMap((name) => {
+    const pairs = { matchup: name, ours: 'sluice', theirs: 'nginx' };
+    const [before, now] = [compareRounds(baseline, pairs)?.median, compareRounds(fresh, pairs)];
+    if (before === undefined || now === null) return [];
+    return [{ name, before, now, regressed: now.median > before * MAX_REGRESSION }];
+  });
+}
+
+function inWords({ name, before, now, regressed }: Comparison): string {
+  const change = `${((now.median / before - 1) * 100).toFixed(0)} %`.padStart(6);
+  const range = `${now.smallest.toFixed(2)}–${now.largest.toFixed(2)}`;
+  const verdict = regressed ? 'WORSE' : 'ok   ';
+  return `${verdict} ${name.padEnd(16)} ${before.toFixed(2)} → ${now.median.toFixed(2)} × nginx ${change}  (rounds ${range})`;
+}
+
+async function check(): Promise<number> {
+  const words = readWords(CHECKED, FULL_PACE);
+  const baseline = readBaseline();
+  if (baseline === null) {
+    console.error('no bench/results/baseline.json; make one with: make bench-peers BASELINE=yes');
+    return 2;
+  }
+  const chosen = words.names.length === 0 ? CHECKED : words.names;
+  const fresh = await runPeers({
+    matchups: MATCHUPS.filter(({ name }) => chosen.includes(name)),
+    pace: { ...FULL_PACE, rounds: words.rounds, durationSec: words.durationSec },
+    only: ['sluice', 'nginx'],
+    say: () => undefined,
+  });
+  if (fresh.machine.cpuModel !== baseline.machine.cpuModel) {
+    console.log(`another CPU: ${fresh.machine.cpuModel}, the baseline's is ${baseline.machine.cpuModel}`);
+  }
+  const comparisons = compare(baseline, fresh);
+  for (const each of comparisons) console.log(inWords(each));
+  const uncompared = chosen.filter((name) => comparisons.every((each) => each.name !== name));
+  for (const name of uncompared) console.error(`no figures to compare: ${name}`);
+  return uncompared.length > 0 || comparisons.some(({ regressed }) => regressed) ? 1 : 0;
+}
+
+if (import.meta.main) process.exitCode = await check();

@@ -1,0 +1,128 @@
+/** A scenario of `make bench-peers`: the same work for several balancers in turns, and what each needed. */
+
+import { peerNamed } from '../peers/registry.ts';
+import type { Arena, Contestant } from '../rig/arena.ts';
+import { cpuSince, cpuTimes, rssBytes } from '../rig/cpu.ts';
+import { problemOf, type Work } from '../rig/load.ts';
+import type { ServerProcess } from '../rig/process.ts';
+import { runWrk } from '../rig/wrk.ts';
+
+/** One pass: numbers by the name of what was measured, units in the names. */
+export type Round = Record<string, number>;
+
+export interface Row {
+  label: string;
+  peer: string;
+  rounds: Round[];
+  /** Why there is no figure; '' when there is. */
+  problem: string;
+}
+
+export interface Matchup {
+  readonly name: string;
+  /** For the table. */
+  readonly title: string;
+  /** What the load generator does, for the record. */
+  readonly load: string;
+  readonly contestants: readonly Contestant[];
+  run(arena: Arena): Promise<Row[]>;
+}
+
+export type Measure = (server: ServerProcess, arena: Arena, contestant: Contestant) => Promise<Round>;
+
+/** labelOf names a contestant in tables. */
+export function labelOf({ label, peer }: Contestant): string {
+  return label ?? peer;
+}
+
+/**
+ * inTurns starts every contestant that is there, warms each up, and measures A B C A B C …; one that is missing or fails
+ * gets a row that says so, and the others go on.
+ */
+export async function inTurns(
+  arena: Arena,
+  contestants: readonly Contestant[],
+  { measure, warmUp, rounds = arena.pace.rounds }: { measure: Measure; warmUp?: Measure; rounds?: number },
+): Promise<Row[]> {
+  const rows: Row[] = [];
+  const running: { row: Row; contestant: Contestant; server: ServerProcess }[] = [];
+  for (const contestant of contestants.filter((each) => arena.takesPart(each))) {
+    const row: Row = { label: labelOf(contestant), peer: contestant.peer, rounds: [], problem: '' };
+    rows.push(row);
+    row.problem = peerNamed(contestant.peer).missing();
+    if (row.problem !== '') continue;
+    await attempt(row, async () => {
+      const server = await arena.serverOf(contestant);
+      if (arena.pace.warmUpSec > 0) await warmUp?.(server, arena, contestant);
+      running.push({ row, contestant, server });
+    });
+  }
+  for (let round = 0; round < rounds; round += 1) {
+    for (const { row, contestant, server } of running) {
+      if (row.problem !== '') continue;
+      await attempt(row, async () => {
+        row.rounds.push(await measure(server, arena, contestant));
+      });
+    }
+  }
+  return rows;
+}
+
+async function attempt(row: Row, action: () => Promise<void>): Promise<void> {
+  try {
+    await action();
+  } catch (error) {
+    row.problem = (error as Error).message.slice(0, 500);
+    row.rounds = [];
+  }
+}
+
+/** measureLoad is one pass of wrk: CPU per request, throughput, latency and memory; throws when too much failed. */
+export async function measureLoad(server: ServerProcess, arena: Arena, work: Work): Promise<Round> {
+  const pids = server.pids();
+  const before = cpuTimes(pids);
+  const figures = await runWrk(server.port, work, arena.pace.durationSec);
+  const cpu = cpuSince(before, cpuTimes(pids));
+  const problem = problemOf(figures);
+  if (problem !== '') throw new Error(problem);
+  const { requests, durationSec, errors, timeouts, badStatus, p50Ms, p99Ms, p999Ms } = figures;
+  return {
+    cpuUs: cpu.totalUs / requests,
+    userUs: cpu.userUs / requests,
+    systemUs: cpu.systemUs / requests,
+    requestsPerSec: requests / durationSec,
+    ...{ p50Ms, p99Ms, p999Ms },
+    errors: errors + timeouts + badStatus,
+    rssMiB: rssBytes(pids) / 2 ** 20,
+    workerRssMiB: rssBytes(server.workerPids()) / 2 ** 20,
+  };
+}
+
+export interface LoadMatchup {
+  name: string;
+  title: string;
+  work: Work;
+  contestants: readonly Contestant[];
+}
+
+/** loadMatchup is a scenario that is one kind of request under wrk. */
+export function loadMatchup({ name, title, work, contestants }: LoadMatchup): Matchup {
+  const { method = 'GET', path, connections, reconnecting = false } = work;
+  return {
+    name,
+    title,
+    load: `wrk, 1 thread, ${connections} connections${reconnecting ? ', a new one for each request' : ''}, ${method} ${path}`,
+    contestants,
+    async run(arena) {
+      const rows = await inTurns(arena, contestants, {
+        warmUp: async (server) => {
+          await runWrk(server.port, work, arena.pace.warmUpSec);
+          return {};
+        },
+        measure: (server) => measureLoad(server, arena, work),
+      });
+      for (const each of contestants) if (each.options !== undefined) await arena.release(each);
+      return rows;
+    },
+  };
+}

@@ -1,0 +1,9 @@
+/** Clients that come for one request only. */
+import { loadMatchup } from './matchup.ts';
+
+export const newConnection = loadMatchup({
+  name: 'new-connection',
+  title: 'A connection per request',
+  work: { path: '/tiny', connections: 64, reconnecting: true },
+  contestants: ['sluice', 'floor', 'nginx', 'haproxy', 'caddy'].map((peer) => ({ peer })),
+});

@@ -1,0 +1,9 @@
+/** A page, or an answer of an API. */
+import { loadMatchup } from './matchup.ts';
+
+export const tenKib = loadMatchup({
+  name: 'ten-kib',
+  title: '10 KiB response',
+  work: { path: '/10k', connections: 64 },
+  contestants: ['sluice', 'floor', 'nginx', 'haproxy', 'caddy'].map((peer) => ({ peer })),
+});

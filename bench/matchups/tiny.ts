@@ -1,0 +1,14 @@
+/** The smallest request there is: what a front door costs by itself. */
+import { loadMatchup } from './matchup.ts';
+
+const CONTESTANTS = [
+  ...['sluice', 'floor', 'nginx', 'haproxy', 'caddy'],
+  ...['http-proxy', 'http-proxy-3', 'httpxy', 'fastify-http-proxy'],
+];
+
+export const tiny = loadMatchup({
+  name: 'tiny',
+  title: 'Tiny GET, keep-alive, no limiter, no access log',
+  work: { path: '/tiny', connections: 64 },
+  contestants: CONTESTANTS.map((peer) => ({ peer })),
+});

@@ -1,0 +1,9 @@
+/** Whether a second worker brings what a second worker brings nginx. */
+import { loadMatchup } from './matchup.ts';
+
+export const twoWorkers = loadMatchup({
+  name: 'two-workers',
+  title: 'Tiny GET, two workers',
+  work: { path: '/tiny', connections: 64 },
+  contestants: ['sluice', 'nginx'].map((peer) => ({ peer, options: { workers: 2 } })),
+});

@@ -1,0 +1,33 @@
+/**
+ * A proxy made with http-proxy, http-proxy-3 or httpxy, which share their API; keep-alive to the backends and the
+ * forwarding fields of Sluice. `node bench/peers/node-proxy.mjs LIBRARY PORT BACKEND_PORT…`
+ */
+import { randomBytes } from 'node:crypto';
+import { Agent, createServer } from 'node:http';
+
+const [library, port, ...backendPorts] = process.argv.slice(2);
+const module = await import(library);
+const createProxyServer = module.createProxyServer ?? module.default.createProxyServer;
+const targets = backendPorts.map((each) => `http://127.0.0.1:${each}`);
+const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, maxFreeSockets: 1024 });
+const proxy = createProxyServer({ agent, xfwd: true });
+proxy.on('error', (_, __, response) => response.destroy());
+
+const idPrefix = randomBytes(6).toString('hex');
+let count = 0;
+
+const server = createServer({ keepAliveTimeout: 75_000, requestTimeout: 0 }, async (request, response) => {
+  count += 1;
+  const requestId = idPrefix + count.toString(36);
+  request.headers['x-real-ip'] = request.socket.remoteAddress;
+  request.headers['x-request-id'] = requestId;
+  request.headers.via = `1.1 ${library}`;
+  response.setHeader('X-Request-Id', requestId);
+  response.setHeader('Via', `1.1 ${library}`);
+  try {
+    await proxy.web(request, response, { target: targets[count % targets.length] });
+  } catch {
+    response.destroy();
+  }
+});
+server.listen({ port: Number(port), host: '127.0.0.1', backlog: 4096 });

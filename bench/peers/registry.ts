@@ -1,0 +1,19 @@
+/** Every peer there is, Sluice first. */
+import { caddy } from './caddy.ts';
+import { haproxy } from './haproxy.ts';
+import { nginx, nginxLua } from './nginx.ts';
+import { fastifyProxy, floor, nodeHttp, nodeProxies } from './node-peers.ts';
+import type { Peer } from './peer.ts';
+import { sluice } from './sluice.ts';
+
+export const PEERS: readonly Peer[] = [
+  ...[sluice, floor, nginx, haproxy, caddy, nginxLua, ...nodeProxies, fastifyProxy, nodeHttp],
+];
+
+/** peerNamed throws for a name that is none of ours. */
+export function peerNamed(name: string): Peer {
+  const peer = PEERS.find((each) => each.name === name);
+  if (peer === undefined)
+    throw new Error(`no peer ${name}; there is ${PEERS.map((each) => each.name).join(', ')}`);
+  return peer;
+}

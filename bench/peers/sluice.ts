@@ -1,0 +1,74 @@
+/** Sluice itself: everything a default config does, but for what the scenario turns off. */
+import { fileURLToPath } from 'node:url';
+import { type SluiceConfig, writeConfig } from '../../test/support/sluice.ts';
+import { waitFor } from '../../test/support/wait.ts';
+import { launch, outputOf, type ServerProcess, serverOf, untilServes } from '../rig/process.ts';
+import { commandLine } from '../rig/record.ts';
+import type { Peer, PeerOptions } from './peer.ts';
+
+const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+export const sluice: Peer = {
+  name: 'sluice',
+  can: { workers: true, accessLog: true, limiter: true },
+  missing: () => '',
+  version: () => `node ${process.versions.node}`,
+  start: (folder, options) => startSluiceServer(folder, configOf(options)),
+};
+
+/** configOf is a config file's content for the options. */
+export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOptions): SluiceConfig {
+  return {
+    workers,
+    trustedProxies: ['127.0.0.0/8'],
+    pools: { app: { backends: backendPorts.map((port) => ({ url: `http://127.0.0.1:${port}` })) } },
+    routes: [
+      {
+        name: 'bench',
+        match: { path: '/' },
+        pool: 'app',
+        rateLimit: redisPort === null ? 'off' : { policy: 'default' },
+      },
+    ],
+    // No request is refused: what is measured is the taking of tokens.
+    ...(redisPort === null
+      ? {}
+      : {
+          rateLimit: { policies: { default: { capacity: 1_000_000_000, refillPerSecond: 1_000_000 } } },
+          redis: { url: `redis://127.0.0.1:${redisPort}`, timeout: '100ms' },
+        }),
+    // Uploads without end, and 10,000 connections whatever the machine's limit of files is.
+    limits: { bodyBytes: '64GiB', connections: 0 },
+    log: { level: 'warn', access: { enabled: accessLog } },
+  };
+}
+
+/** startSluiceServer runs `serve` with a config (completed as for tests) and waits for its ready line. */
+export async function startSluiceServer(folder: string, config: SluiceConfig): Promise<ServerProcess> {
+  const args = [CLI, 'serve', '--config', writeConfig(folder, config)];
+  const unset = ['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS', 'NODE_TEST_CONTEXT'];
+  const env = Object.fromEntries(unset.map((name) => [name, undefined]));
+  const child = launch({ name: 'sluice', folder, command: process.execPath, args, env });
+  const line = await waitFor(
+    'sluice to be ready',
+    () =>
+      child.exitStatus !== null
+        ? 'exited'
+        : outputOf(folder, 'sluice', 'stdout')
+            .split('\n')
+            .find((text) => text.includes('"msg":"ready"') && text.endsWith('}')),
+    { timeoutMs: 30_000, everyMs: 25 },
+  );
+  if (line === 'exited') throw new Error(`sluice exited\n${outputOf(folder, 'sluice', 'stderr')}`);
+  const { addresses } = JSON.parse(line) as { addresses: string[] };
+  const port = Number(new URL(addresses[0] ?? '').port);
+  const facts = {
+    name: 'sluice',
+    folder,
+    port,
+    command: commandLine(process.execPath, args, { ROOT, folder }),
+  };
+  await untilServes(child, facts, '/tiny');
+  return serverOf(child, facts);
+}

@@ -1,0 +1,113 @@
+/** Where peers meet: the backends, a Redis, and the servers that a run has started; everything ends with close(). */
+import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
+import type { PeerOptions } from '../peers/peer.ts';
+import { peerNamed } from '../peers/registry.ts';
+import { type Backends, startBackends } from './backend.ts';
+import type { ServerProcess } from './process.ts';
+import { MeteredRedis } from './redis-meter.ts';
+
+export interface Pace {
+  /** Measured passes over every contestant. */
+  rounds: number;
+  /** Of one pass of one contestant; whole seconds. */
+  durationSec: number;
+  /** Before the first pass, so that compilers are done; 0: none. */
+  warmUpSec: number;
+  /** Clients where a scenario wants many. */
+  crowd: number;
+  /** One server per peer with log, limit and two workers, whatever the scenario asks for: for proofs that it works. */
+  sharing: boolean;
+}
+
+export const FULL_PACE: Pace = { rounds: 5, durationSec: 1, warmUpSec: 2, crowd: 10_000, sharing: false };
+
+export interface Contestant {
+  /** In tables; default the peer's name. */
+  label?: string;
+  peer: string;
+  options?: Partial<PeerOptions>;
+}
+
+interface Started {
+  server: ServerProcess;
+  folder: string;
+}
+
+export class Arena {
+  readonly pace: Pace;
+  readonly backends: Backends;
+  /** Of everything started so far, by label. */
+  readonly commands: Record<string, string> = {};
+  readonly #started = new Map<string, Started>();
+  readonly #only: ReadonlySet<string> | null;
+  #redis: MeteredRedis | null = null;
+
+  static async open(pace: Pace, only: readonly string[] | null = null): Promise<Arena> {
+    return new Arena(pace, await startBackends(), only);
+  }
+
+  private constructor(pace: Pace, backends: Backends, only: readonly string[] | null) {
+    this.pace = pace;
+    this.backends = backends;
+    this.#only = only === null ? null : new Set(only);
+  }
+
+  /** takesPart tells whether a run is about this peer, installed or not. */
+  takesPart(contestant: Contestant): boolean {
+    return this.#only === null || this.#only.has(contestant.peer);
+  }
+
+  async redis(): Promise<MeteredRedis> {
+    this.#redis ??= await MeteredRedis.start();
+    return this.#redis;
+  }
+
+  /** serverOf starts a contestant, or gives the one that runs already with the same options. */
+  async serverOf({ label, peer, options: wanted = {} }: Contestant): Promise<ServerProcess> {
+    const options = this.pace.sharing ? await this.#everything(peer, wanted) : wanted;
+    const key = `${peer} ${JSON.stringify(options)}`;
+    const running = this.#started.get(key);
+    if (running !== undefined) return running.server;
+    const folder = makeTempFolder('sluice-bench-');
+    const server = await peerNamed(peer).start(folder, {
+      backendPorts: this.backends.ports,
+      workers: 1,
+      accessLog: false,
+      redisPort: null,
+      ...options,
+    });
+    this.#started.set(key, { server, folder });
+    this.commands[label ?? peer] = server.command;
+    return server;
+  }
+
+  async #everything(peer: string, { backendPorts }: Partial<PeerOptions>): Promise<Partial<PeerOptions>> {
+    const { can } = peerNamed(peer);
+    return {
+      workers: can.workers ? 2 : 1,
+      accessLog: can.accessLog,
+      redisPort: can.limiter ? (await this.redis()).port : null,
+      ...(backendPorts === undefined ? {} : { backendPorts }),
+    };
+  }
+
+  /** release stops a contestant that the scenarios to come do not need. */
+  async release({ peer, options = {} }: Contestant): Promise<void> {
+    const key = `${peer} ${JSON.stringify(options)}`;
+    const running = this.#started.get(key);
+    this.#started.delete(key);
+    if (running !== undefined) await stop(running);
+  }
+
+  async close(): Promise<void> {
+    for (const running of this.#started.values()) await stop(running);
+    this.#started.clear();
+    await this.#redis?.stop();
+    await this.backends.stop();
+  }
+}
+
+async function stop({ server, folder }: Started): Promise<void> {
+  await server.stop();
+  removeTempFolder(folder);
+}

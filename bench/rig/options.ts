@@ -1,0 +1,61 @@
+/** The bench's words on the command line; make passes SCENARIO, DURATION_SEC and ROUNDS. */
+import { parseArgs } from 'node:util';
+
+export interface BenchWords {
+  /** Empty: all of them. */
+  names: string[];
+  durationSec: number;
+  rounds: number;
+  /** Instead of the scenarios' own; null: those. */
+  connections: number | null;
+  baseline: boolean;
+}
+
+const MAX_DURATION_SEC = 600;
+const MAX_ROUNDS = 100;
+const MAX_CONNECTIONS = 10_000;
+
+/** readWords parses the command line against the defaults; ends the process with 2 and a sentence when it is wrong. */
+export function readWords(
+  known: readonly string[],
+  defaults: Pick<BenchWords, 'durationSec' | 'rounds'>,
+): BenchWords {
+  try {
+    const { values, positionals } = parseArgs({
+      allowPositionals: true,
+      options: {
+        'duration-sec': { type: 'string' },
+        rounds: { type: 'string' },
+        connections: { type: 'string' },
+        baseline: { type: 'boolean', default: false },
+      },
+    });
+    const names = positionals
+      .flatMap((word) => word.split(/[\s,]+/))
+      .filter((word) => word !== '' && word !== 'all');
+    const unknown = names.find((name) => !known.includes(name));
+    if (unknown !== undefined) throw new Error(`no scenario ${unknown}; there is all, ${known.join(', ')}`);
+    return {
+      names,
+      durationSec: whole('duration-sec', values['duration-sec'], defaults.durationSec, MAX_DURATION_SEC),
+      rounds: whole('rounds', values.rounds, defaults.rounds, MAX_ROUNDS),
+      connections:
+        values.connections === undefined
+          ? null
+          : whole('connections', values.connections, 0, MAX_CONNECTIONS),
+      baseline: values.baseline,
+    };
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n`);
+    process.exit(2);
+  }
+}
+
+function whole(name: string, text: string | undefined, fallback: number, max: number): number {
+  if (text === undefined || text === '') return fallback;
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1 || value > max) {
+    throw new Error(`--${name} must be a whole number from 1 to ${max}, not ${text}`);
+  }
+  return value;
+}

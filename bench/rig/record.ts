@@ -1,0 +1,78 @@
+/** What a result says about the machine, the versions and the commands, without any path of the machine. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { cpus, loadavg, release, totalmem } from 'node:os';
+import { basename } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+export interface Machine {
+  cpuModel: string;
+  cpuCount: number;
+  memoryMiB: number;
+  kernel: string;
+  node: string;
+}
+
+export interface Revision {
+  commit: string;
+  /** true: files of the product differed from the commit. */
+  dirty: boolean;
+}
+
+/** machine describes where the bench runs. */
+export function machine(): Machine {
+  const all = cpus();
+  return {
+    cpuModel: cpuModel() || (all[0]?.model ?? 'unknown'),
+    cpuCount: all.length,
+    memoryMiB: Math.round(totalmem() / 2 ** 20),
+    kernel: release(),
+    node: process.versions.node,
+  };
+}
+
+/** Family, model and stepping tell apart what clouds call by one name. */
+function cpuModel(): string {
+  try {
+    const text = readFileSync('/proc/cpuinfo', 'utf8');
+    const field = (name: string) => new RegExp(`^${name}\\s*:\\s*(.*)$`, 'm').exec(text)?.[1] ?? '';
+    const name = field('model name');
+    return name === ''
+      ? ''
+      : `${name} (family ${field('cpu family')}, model ${field('model')}, stepping ${field('stepping')})`;
+  } catch {
+    return ''; // no procfs
+  }
+}
+
+/** revision tells which sources are measured. */
+export function revision(): Revision {
+  const git = (...args: string[]) =>
+    execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  try {
+    return {
+      commit: git('rev-parse', 'HEAD'),
+      dirty: git('status', '--porcelain', '--', 'src', 'lua', 'package-lock.json') !== '',
+    };
+  } catch {
+    return { commit: 'unknown', dirty: false };
+  }
+}
+
+/** loadAverage of the last minute: what else the machine was doing. */
+export function loadAverage(): number {
+  return Math.round((loadavg()[0] ?? 0) * 100) / 100;
+}
+
+/** commandLine writes a command with the checkout as `.`, the working folder as `$DIR`, programs by their names. */
+export function commandLine(
+  command: string,
+  args: string[],
+  { ROOT: root, folder }: { ROOT: string; folder: string },
+): string {
+  return [basename(command), ...args]
+    .map((word) => word.replaceAll(folder, '$DIR').replaceAll(root, ''))
+    .join(' ');
+}

@@ -1,0 +1,144 @@
+/** Files of results: written by the runs, read by the report and the check. */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Row } from '../matchups/matchup.ts';
+import { type Machine, machine, type Revision, revision } from './record.ts';
+import { median } from './stats.ts';
+
+const FOLDER = fileURLToPath(new URL('../results/', import.meta.url));
+const BASELINE = 'baseline.json';
+
+interface Header {
+  startedAt: string;
+  revision: Revision;
+  machine: Machine;
+  /** false: of some scenarios only; the report takes no notice of it. */
+  complete: boolean;
+  /** Load average of a minute before and after; what is above the run's own share is somebody else's. */
+  loadAverage: { before: number; after: number };
+  /** Server and load command lines by name. */
+  commands: Record<string, string>;
+  backends: string;
+}
+
+export interface MatchupResult {
+  name: string;
+  title: string;
+  load: string;
+  rows: Row[];
+}
+
+export interface PeersResult extends Header {
+  kind: 'peers';
+  rounds: number;
+  durationSec: number;
+  versions: Record<string, string>;
+  /** Peers and tools that could not run, and why. */
+  absent: Record<string, string>;
+  matchups: MatchupResult[];
+}
+
+export interface SluiceScenarioResult {
+  name: string;
+  title: string;
+  load: string;
+  workers: number;
+  /** '' or why there is no figure. */
+  problem: string;
+  figures: Record<string, number>;
+}
+
+export interface SluiceResult extends Header {
+  kind: 'sluice';
+  durationSec: number;
+  scenarios: SluiceScenarioResult[];
+}
+
+export type AnyResult = PeersResult | SluiceResult;
+
+/** header begins a result; the runs fill in the rest. */
+export function header(): Pick<Header, 'startedAt' | 'revision' | 'machine'> {
+  return { startedAt: new Date().toISOString(), revision: revision(), machine: machine() };
+}
+
+/** writeResult saves it under a name of its own, or as the baseline that is committed; returns the path. */
+export function writeResult(result: AnyResult, { asBaseline = false } = {}): string {
+  mkdirSync(FOLDER, { recursive: true });
+  const stamp = result.startedAt.replace(/[-:]|\.\d+/g, '');
+  const own = asBaseline && result.kind === 'peers' ? BASELINE : `${result.kind}-${stamp}.json`;
+  const name = asBaseline && result.kind === 'sluice' ? `sluice-${BASELINE}` : own;
+  writeFileSync(`${FOLDER}${name}`, `${JSON.stringify(result, rounded, 1)}\n`);
+  return `bench/results/${name}`;
+}
+
+/** readBaseline gives the committed result of `make bench-peers`; null when there is none. */
+export function readBaseline(): PeersResult | null {
+  return allResults().find(({ name }) => name === BASELINE)?.result as PeersResult | null;
+}
+
+/** newestOf gives the latest complete result of a kind; null when there is none. */
+export function newestOf<K extends AnyResult['kind']>(kind: K): Extract<AnyResult, { kind: K }> | null {
+  const found = allResults()
+    .map(({ result }) => result)
+    .filter((result): result is Extract<AnyResult, { kind: K }> => result.kind === kind && result.complete)
+    .toSorted((a, b) => a.startedAt.localeCompare(b.startedAt));
+  return found.at(-1) ?? null;
+}
+
+/** figureOf is the median over the rounds of one row; null where the row is missing or failed. */
+export function figureOf(
+  result: PeersResult,
+  matchup: string,
+  label: string,
+  metric = 'cpuUs',
+): number | null {
+  const values = valuesOf(result, matchup, label, metric);
+  return values.length === 0 ? null : median(values);
+}
+
+export interface Ratio {
+  median: number;
+  /** Of the rounds. */
+  smallest: number;
+  largest: number;
+}
+
+/**
+ * compareRounds sets one row against another round by round, since what disturbs a machine lasts longer than a round;
+ * null where either has no figures.
+ */
+export function compareRounds(
+  result: PeersResult,
+  { matchup, ours, theirs, metric = 'cpuUs', as = (a, b) => a / b }: RoundPairs,
+): Ratio | null {
+  const [a, b] = [valuesOf(result, matchup, ours, metric), valuesOf(result, matchup, theirs, metric)];
+  const values = a.slice(0, b.length).map((value, round) => as(value, b[round]!));
+  if (values.length === 0) return null;
+  return { median: median(values), smallest: Math.min(...values), largest: Math.max(...values) };
+}
+
+export interface RoundPairs {
+  matchup: string;
+  ours: string;
+  theirs: string;
+  metric?: string;
+  /** Default the ratio. */
+  as?: (ours: number, theirs: number) => number;
+}
+
+function valuesOf(result: PeersResult, matchup: string, label: string, metric: string): number[] {
+  const row = result.matchups.find(({ name }) => name === matchup)?.rows.find((each) => each.label === label);
+  if (row === undefined || row.problem !== '') return [];
+  return row.rounds.map((round) => round[metric]).filter((value) => value !== undefined);
+}
+
+function allResults(): { name: string; result: AnyResult }[] {
+  mkdirSync(FOLDER, { recursive: true });
+  return readdirSync(FOLDER)
+    .filter((name) => name.endsWith('.json'))
+    .map((name) => ({ name, result: JSON.parse(readFileSync(`${FOLDER}${name}`, 'utf8')) as AnyResult }));
+}
+
+function rounded(_: string, value: unknown): unknown {
+  return typeof value === 'number' ? Math.round(value * 1_000) / 1_000 : value;
+}

@@ -1,0 +1,107 @@
+/**
+ * `make bench-peers`: the same work for Sluice and the others, in turns (A B C A B C …), wrk as load generator, CPU time
+ * per request from /proc. Results go to bench/results; what cannot run is named. Exit 1 when Sluice has no figure.
+ *
+ *   node bench/run-peers.ts [tiny download-1mib …] [--rounds=5] [--duration-sec=1] [--baseline]
+ */
+import { MATCHUPS } from './matchups/all.ts';
+import type { Matchup, Row } from './matchups/matchup.ts';
+import { PEERS } from './peers/registry.ts';
+import { Arena, FULL_PACE, type Pace } from './rig/arena.ts';
+import { readWords } from './rig/options.ts';
+import { loadAverage } from './rig/record.ts';
+import { header, type MatchupResult, type PeersResult, writeResult } from './rig/results.ts';
+import { median, spreadPercent } from './rig/stats.ts';
+import { findProgram, versionOf } from './rig/tools.ts';
+
+export interface PeersRun {
+  matchups: readonly Matchup[];
+  pace: Pace;
+  /** Names of peers; null: all. */
+  only: readonly string[] | null;
+  say: (line: string) => void;
+  /** Of the caller, who closes it; default one of its own. */
+  arena?: Arena;
+}
+
+/** runPeers measures and returns the result; it writes nothing. */
+export async function runPeers({ matchups, pace, only, say, arena: given }: PeersRun): Promise<PeersResult> {
+  const begin = header();
+  const before = loadAverage();
+  const absent = absentParts();
+  for (const [name, why] of Object.entries(absent)) say(`absent: ${name}: ${why}`);
+  const arena = given ?? (await Arena.open(pace, only));
+  const results: MatchupResult[] = [];
+  try {
+    for (const matchup of absent.wrk === undefined ? matchups : []) {
+      const { name, title, load } = matchup;
+      say(`\n${name}: ${title}`);
+      const rows = await matchup.run(arena);
+      for (const row of rows) say(`  ${row.label.padEnd(22)} ${inWords(row)}`);
+      results.push({ name, title, load, rows });
+    }
+  } finally {
+    if (given === undefined) await arena.close();
+  }
+  return {
+    kind: 'peers',
+    ...begin,
+    complete: results.length === MATCHUPS.length && only === null,
+    loadAverage: { before, after: loadAverage() },
+    rounds: pace.rounds,
+    durationSec: pace.durationSec,
+    backends: arena.backends.kind,
+    versions: versions(),
+    absent,
+    commands: arena.commands,
+    matchups: results,
+  };
+}
+
+/** absentParts names the peers and tools that this machine lacks, with the reason. */
+export function absentParts(): Record<string, string> {
+  const missing = PEERS.map((peer) => [peer.name, peer.missing()] as const).filter(([, why]) => why !== '');
+  const wrk =
+    findProgram('wrk') === null ? [['wrk', 'wrk is not installed: nothing is measured'] as const] : [];
+  return Object.fromEntries([...wrk, ...missing]);
+}
+
+function versions(): Record<string, string> {
+  const present = PEERS.filter((peer) => peer.missing() === '');
+  const wrk = findProgram('wrk');
+  return {
+    ...Object.fromEntries(present.map((peer) => [peer.name, peer.version()])),
+    ...(wrk === null ? {} : { wrk: versionOf(wrk, ['-v']) }),
+  };
+}
+
+function inWords({ rounds, problem }: Row): string {
+  if (problem !== '') return `no figure: ${problem.split('\n')[0]}`;
+  return Object.keys(rounds[0] ?? {})
+    .map((metric) => {
+      const values = rounds.map((round) => round[metric] ?? Number.NaN);
+      const spread = metric === 'cpuUs' ? ` (±${(spreadPercent(values) / 2).toFixed(0)} %)` : '';
+      return `${metric} ${shortNumber(median(values))}${spread}`;
+    })
+    .join(' · ');
+}
+
+function shortNumber(value: number): string {
+  return Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2);
+}
+
+if (import.meta.main) {
+  const words = readWords(
+    MATCHUPS.map(({ name }) => name),
+    FULL_PACE,
+  );
+  const matchups = MATCHUPS.filter(({ name }) => words.names.length === 0 || words.names.includes(name));
+  const pace = { ...FULL_PACE, rounds: words.rounds, durationSec: words.durationSec };
+  const result = await runPeers({ matchups, pace, only: null, say: console.log });
+  console.log(`\n${writeResult(result, { asBaseline: words.baseline })}`);
+  const failed = result.matchups.filter(({ rows }) =>
+    rows.some(({ peer, problem }) => peer === 'sluice' && problem !== ''),
+  );
+  for (const { name } of failed) console.error(`sluice has no figure in ${name}`);
+  if (failed.length > 0 || result.matchups.length === 0) process.exitCode = 1;
+}

@@ -1,0 +1,8 @@
+/** Clients that come for one request only. */
+import type { Scenario } from './scenario.ts';
+
+export const newConnection: Scenario = {
+  name: 'new-connection',
+  title: 'A connection per request',
+  work: { path: '/tiny', connections: 64, reconnecting: true },
+};

@@ -1,0 +1,8 @@
+/** A page, or an answer of an API. */
+import type { Scenario } from './scenario.ts';
+
+export const tenKib: Scenario = {
+  name: 'ten-kib',
+  title: '10 KiB response',
+  work: { path: '/10k', connections: 64 },
+};

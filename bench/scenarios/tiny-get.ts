@@ -1,0 +1,8 @@
+/** The smallest request there is: a GET without a body, 19 bytes back, on a route without a limit. */
+import type { Scenario } from './scenario.ts';
+
+export const tinyGet: Scenario = {
+  name: 'tiny-get',
+  title: 'Tiny GET, keep-alive, limiter and access log off',
+  work: { path: '/tiny', connections: 64 },
+};
