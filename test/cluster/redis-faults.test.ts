@@ -67,7 +67,8 @@ test('B32: with Redis frozen under load no request fails or hangs, and thawing b
   await localGrows('local decisions');
   await waitFor(
     'the breaker to show',
-    async () => (await metricOf(sluice.adminUrl, 'sluice_ratelimit_breaker_open')) === 2,
+    // The kernel may have given all connections to one worker; the other then has nothing to notice.
+    async () => ((await metricOf(sluice.adminUrl, 'sluice_ratelimit_breaker_open')) ?? 0) >= 1,
   );
   redis.signal('SIGCONT');
   await storeGrows('decisions of the store again');

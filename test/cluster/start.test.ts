@@ -88,6 +88,10 @@ test('kill -9 of the whole loses no acknowledged client of the embedded database
   t.after(() => removeTempFolder(folder));
   const first = await startSluice({ folder, config: { pools: poolOf([backend]) } });
   t.after(() => first.child.kill());
+  await waitFor(
+    'the database',
+    async () => ((await askJson(`${first.adminUrl}/readyz`)).body.degraded as string[]).length === 0,
+  );
   const acknowledged: string[] = [];
   for (let i = 0; i < 20; i++) {
     const clientId = `client-${i}`;
@@ -98,7 +102,10 @@ test('kill -9 of the whole loses no acknowledged client of the embedded database
   await first.child.kill();
   const second = await startSluice({ folder, config: { pools: poolOf([backend]) } });
   t.after(() => second.stop());
-  const { body } = await askJson(`${second.adminUrl}/api/v1/clients`);
+  const { body } = await waitFor('the database again', async () => {
+    const answer = await askJson(`${second.adminUrl}/api/v1/clients`);
+    return answer.status === 200 ? answer : null;
+  });
   assert.deepEqual(
     (body.items as { clientId: string }[]).map((client) => client.clientId).sort(),
     acknowledged.sort(),
