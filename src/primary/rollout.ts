@@ -13,8 +13,8 @@ import type { WorkerLink } from './worker-link.ts';
 /** A worker that has not acknowledged by then is told of in the log; it has the message and will apply it. */
 const ACKNOWLEDGE_MS = 5_000;
 
-/** A blind machine's versions are its load times in seconds: in their own order, and older than any real one. */
-const BLIND_DIVISOR = 1_000_000;
+/** A blind machine's versions are its load times in ms: in their own order, and older than any real one, which is in µs. */
+const BLIND_DIVISOR = 1_000;
 
 /**
  * settingsMessage is what a worker needs of a revision; for new workers and for reloads.

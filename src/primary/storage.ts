@@ -7,7 +7,10 @@ import { Database } from '../infra/postgres.ts';
 
 export interface Storage {
   database: Database;
-  /** The time that versions of limits are measured in, µs since the epoch; this machine's while the database is away. */
+  /**
+   * The time that versions of limits are measured in, µs since the epoch. While the database is away it is this machine's,
+   * corrected by how far the two were apart when it last answered.
+   */
   nowUs(): Promise<number>;
   /** Settles when asking the database begins to make sense: the embedded one takes seconds to start. Never rejects. */
   opened: Promise<void>;
@@ -33,23 +36,37 @@ export async function openStorage(settings: DatabaseSettings, logger: Logger): P
     };
   }
   const database = new Database({ target: { kind: 'url', url: settings.url }, logger });
+  const clock = new DatabaseClock(database, logger);
   return {
     database,
-    nowUs: () => databaseUs(database, logger),
+    nowUs: () => clock.nowUs(),
     opened: Promise.resolve(),
     close: () => database.close(),
   };
 }
 
-async function databaseUs(database: Database, logger: Logger): Promise<number> {
-  try {
-    return await database.nowUs();
-  } catch (error) {
-    logger.warn(
-      { err: error },
-      'the database did not tell its time; limits of this load are dated by this machine',
-    );
-    return wallUs();
+class DatabaseClock {
+  readonly #database: Database;
+  readonly #logger: Logger;
+  #aheadUs = 0;
+
+  constructor(database: Database, logger: Logger) {
+    this.#database = database;
+    this.#logger = logger;
+  }
+
+  async nowUs(): Promise<number> {
+    try {
+      const nowUs = await this.#database.nowUs();
+      this.#aheadUs = nowUs - wallUs();
+      return nowUs;
+    } catch (error) {
+      this.#logger.warn(
+        { err: error },
+        'the database did not tell its time; limits of this load are dated by this machine',
+      );
+      return wallUs() + this.#aheadUs;
+    }
   }
 }
 
