@@ -14,7 +14,7 @@ PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--base
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run backends test check build bench bench-peers bench-check bench-report peers \
-	migrate-up migrate-down docker-up docker-down clean services types lint config-docs
+	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage services types lint config-docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,17 @@ bench-report: $(STAMP) ## docs/benchmarks.md from the newest results
 
 peers: # what bench-peers compares with: from Debian as root, and from npm into bench/peers/node_modules
 	@scripts/peers.sh
+
+# One after the other: each reports its seed, its counts and what nobody has decided.
+fuzz: $(STAMP) ## generated requests and responses against node and undici (FUZZ_COUNT=100000, FUZZ_SEED, FUZZ_SEC)
+	@for kind in responses requests writer; do \
+	  FUZZ_COUNT="$${FUZZ_COUNT:-100000}" $(NODE) test/fuzz/$$kind.test.ts || exit 1; \
+	done
+
+fuzz-coverage: $(STAMP) ## the response parser under a coverage-guided fuzzer (FUZZ_SEC=60)
+	@cd test/fuzz/coverage && npm ci --ignore-scripts --loglevel=error
+	@node_modules/.bin/tsc -p tsconfig.build.json --outDir .tmp/fuzz-build
+	@$(NODE) test/fuzz/coverage/run.ts
 
 migrate-up: $(STAMP) ## bring the database's schema up to date (CONFIG_PATH, DATABASE_URL)
 	@$(SLUICE) migrate up --config "$(CONFIG_PATH)"

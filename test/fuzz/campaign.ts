@@ -18,8 +18,9 @@ export interface CaseResult {
 }
 
 export interface Campaign {
-  /** Name of the cases, as in FUZZ-ONLY lines. */
+  /** The test file, without its endings. */
   name: string;
+  title: string;
   /** Cases under way at a time. */
   lanes: number;
   /** Cases and longest time of the run within `make test`. */
@@ -96,11 +97,11 @@ async function describe(
   return `${again}\n  ${result.failures.join('\n  ').slice(0, 4000)}${shown}`;
 }
 
-function print({ name }: Campaign, { seed, cases, classes, failures }: CampaignReport, sec: number): void {
+function print({ title }: Campaign, { seed, cases, classes, failures }: CampaignReport, sec: number): void {
   const rate = Math.round(cases / sec);
-  const lines = [`${name}: ${cases} cases in ${sec.toFixed(1)} s, ${rate} per second, FUZZ_SEED=${seed}`];
+  const lines = [`${title}: ${cases} cases in ${sec.toFixed(1)} s, ${rate} per second, FUZZ_SEED=${seed}`];
   const sorted = [...classes].sort(([a], [b]) => a.localeCompare(b));
   for (const [of, times] of sorted) lines.push(`${String(times).padStart(9)}  ${of}`);
   lines.push(`${String(failures.length).padStart(9)}  undecided`);
-  console.log(lines.join('\n'));
+  console.log([...lines, ...failures].join('\n'));
 }

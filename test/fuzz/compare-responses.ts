@@ -4,7 +4,7 @@ import { type Disagreement, decisionFor, type Kind } from './decided.ts';
 import type { ResponseCase } from './generate-responses.ts';
 import { passingHeaders, passingTrailers } from './passing-fields.ts';
 import { type Random, segmentsOf } from './random.ts';
-import { READERS, type ReaderName, readAs } from './response-readers.ts';
+import { type Line, memoryLine, READERS, readAs } from './response-readers.ts';
 
 /** Names of the classes that a case fell into; `undecided` are failures. */
 export interface Verdict {
@@ -16,7 +16,7 @@ export interface Verdict {
 export async function compareResponse(
   { text, method }: ResponseCase,
   random: Random,
-  readers: readonly ReaderName[] = READERS,
+  line: (segments: readonly Buffer[]) => Line = memoryLine,
 ): Promise<Verdict> {
   const whole = Buffer.from(text, 'latin1');
   const ours = parseSegments([whole], method, true);
@@ -27,8 +27,8 @@ export async function compareResponse(
   const split = parseSegments(segments, method, true);
   if (!sameOutcome(ours, split))
     verdict.undecided.push(`split: we read the pieces otherwise: ${JSON.stringify({ ours, split })}`);
-  const readings = await Promise.all(readers.map((reader) => readAs(reader, segments, method)));
-  for (const [i, reader] of readers.entries()) {
+  const readings = await Promise.all(READERS.map((reader) => readAs(reader, line(segments), method)));
+  for (const [i, reader] of READERS.entries()) {
     const theirs = readings[i];
     if (theirs !== undefined) judge({ text, method, ours, theirs, reader, endBytes }, verdict);
   }

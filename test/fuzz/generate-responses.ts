@@ -239,7 +239,7 @@ function statusOf(random: Random): string {
 }
 
 function field(random: Random): string {
-  return `${random.pick(NAMES)}${random.pick([': ', ':', ':\t', ':  '])}${random.pick(VALUES)}${random.pick(['', '', ' ', '\t'])}`;
+  return `${random.pick(NAMES)}${random.pick([': ', ':', ':\t', ':  '])}${random.pick(VALUES)}${random.pick(['', '', '', '', '', '', ' ', '\t'])}`;
 }
 
 function shuffled(random: Random, list: string[]): string[] {

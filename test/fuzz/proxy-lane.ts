@@ -15,6 +15,8 @@ export interface Exchange extends Seen {
   received: string;
   /** The proxy ended the connection. */
   closed: boolean;
+  /** It did so by a RST. */
+  reset: boolean;
   /** Not empty: nothing came to an end. */
   stuck: string;
 }
@@ -52,7 +54,11 @@ export class ProxyLane {
     const client = connect({ port: this.#proxy.port, host: '127.0.0.1', noDelay: true });
     const parts: string[] = [];
     let closed = false;
-    client.on('error', () => client.destroy());
+    let reset = false;
+    client.on('error', (error) => {
+      reset = 'code' in error && error.code === 'ECONNRESET';
+      client.destroy();
+    });
     client.on('data', (chunk: Buffer) => parts.push(chunk.toString('latin1')));
     client.on('end', () => {
       closed = true;
@@ -74,7 +80,7 @@ export class ProxyLane {
     const proxyClosed = closed;
     client.destroy();
     const stuck = late || (await this.#settled());
-    return { ...backend.take(), received: parts.join(''), closed: proxyClosed, stuck };
+    return { ...backend.take(), received: parts.join(''), closed: proxyClosed, reset, stuck };
   }
 
   async #settled(): Promise<string> {

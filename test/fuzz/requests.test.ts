@@ -62,14 +62,16 @@ test('a backend sees exactly the requests that were sent, in canonical form, or 
   const laneOf = (number: number) => lanes[number] ?? spare;
   const { classes, failures, cases } = await runCampaign({
     name: 'requests',
+    title: 'pipelines of requests through a proxy',
     lanes: LANES,
-    short: { count: 1_500, sec: 4 },
+    share: 0.4,
+    short: { count: 1_500, sec: 3 },
     run: (random, lane) => judge(laneOf(lane), pipelineCase(random), random),
     minimize: (random, failure) =>
       minimize(pipelineCase(random), async (text) =>
         isSameFailure(await judge(spare, text, random), failure),
       ),
   });
-  assert.deepEqual(failures, []);
+  assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
   assert.ok((classes.get('request forwarded as one canonical request') ?? 0) > cases / 2);
 });

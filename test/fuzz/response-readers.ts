@@ -1,5 +1,6 @@
 /** What others make of the bytes of a response: node's own client and undici. */
 import { request } from 'node:http';
+import type { Duplex } from 'node:stream';
 import { Client } from 'undici';
 import { MemorySocket, turn } from './memory-socket.ts';
 
@@ -26,16 +27,24 @@ const MAX_HEADER_BYTES = 131_072;
 /** Turns of the event loop that a reader has behind the FIN to say something. */
 const TURNS_AFTER_END = 10;
 
-interface Feeding {
-  socket: MemorySocket;
-  segments: readonly Buffer[];
-  reading: Reading;
-  giveUp: () => void;
+/** Line is one connection to a backend: in memory, or of the operating system. */
+export interface Line {
+  socket: Duplex;
+  /** Where the request goes. */
+  path: string;
+  /** Lets the response come once the request was written. */
+  feed(reading: Reading, watch: { isComplete: () => boolean; giveUp: () => void }): void;
 }
 
-/** readAs asks one reader; the last segment is followed by a FIN. */
-export function readAs(reader: ReaderName, segments: readonly Buffer[], method: string): Promise<Reading> {
-  return reader === 'node' ? askNode(segments, method) : askUndici(segments, method);
+/** memoryLine feeds the segments, each in a read of its own, then a FIN. */
+export function memoryLine(segments: readonly Buffer[]): Line {
+  const socket = new MemorySocket();
+  return { socket, path: '/', feed: (reading, watch) => feedAll(socket, segments, reading, watch) };
+}
+
+/** readAs asks one reader. */
+export function readAs(reader: ReaderName, line: Line, method: string): Promise<Reading> {
+  return reader === 'node' ? askNode(line, method) : askUndici(line, method);
 }
 
 function newReading(): Reading {
@@ -53,7 +62,12 @@ function newReading(): Reading {
 }
 
 /** Feeds after the request was written; notes after which bytes the reader was content. */
-function feedAll({ socket, segments, reading, giveUp }: Feeding, isComplete: () => boolean): void {
+function feedAll(
+  socket: MemorySocket,
+  segments: readonly Buffer[],
+  reading: Reading,
+  { isComplete, giveUp }: { isComplete: () => boolean; giveUp: () => void },
+): void {
   socket.onWritten = () => {
     socket.onWritten = null;
     void feed();
@@ -74,14 +88,14 @@ function feedAll({ socket, segments, reading, giveUp }: Feeding, isComplete: () 
   }
 }
 
-function askNode(segments: readonly Buffer[], method: string): Promise<Reading> {
+function askNode({ socket, path, feed }: Line, method: string): Promise<Reading> {
   const reading = newReading();
-  const socket = new MemorySocket();
   let complete = () => false;
   return new Promise((resolve) => {
-    feedAll({ socket, segments, reading, giveUp: () => resolve(reading) }, () => complete());
+    feed(reading, { isComplete: () => complete(), giveUp: () => resolve(reading) });
     const asked = request({
       host: 'a',
+      path,
       method,
       maxHeaderSize: MAX_HEADER_BYTES,
       createConnection: () => socket,
@@ -114,12 +128,11 @@ function askNode(segments: readonly Buffer[], method: string): Promise<Reading> 
   });
 }
 
-function askUndici(segments: readonly Buffer[], method: string): Promise<Reading> {
+function askUndici({ socket, path, feed }: Line, method: string): Promise<Reading> {
   const reading = newReading();
-  const socket = new MemorySocket();
   const options = {
     // undici calls back when its own call has returned.
-    connect: (_options: object, callback: (...args: [null, MemorySocket]) => void) =>
+    connect: (_options: object, callback: (...args: [null, Duplex]) => void) =>
       queueMicrotask(() => callback(null, socket)),
     headersTimeout: 0,
     bodyTimeout: 0,
@@ -139,9 +152,9 @@ function askUndici(segments: readonly Buffer[], method: string): Promise<Reading
         socket.destroy();
       });
     };
-    feedAll({ socket, segments, reading, giveUp: done }, () => reading.accepted);
+    feed(reading, { isComplete: () => reading.accepted, giveUp: done });
     client.dispatch(
-      { path: '/', method },
+      { path, method },
       {
         onRequestStart: () => undefined,
         onResponseStart: (controller, status) => {
