@@ -19,8 +19,14 @@ import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
 
 /** What a peer on a Unix socket is called. */
 const UNIX_PEER = 'unix:';
-/** Requests that may wait on one connection before it is no longer read. */
+/** Requests that may wait on one connection, and bytes that may come in behind the first, before it is no longer read. */
 const QUEUE_MAX = 64;
+const AHEAD_MAX_BYTES = 32_768;
+/**
+ * The parser is not to be stopped inside a read, and one of 64 KiB can hold 2,400 requests of 2 KiB of memory each: above
+ * this sum over all connections those with more than QUEUE_MAX are cut.
+ */
+const WAITING_MAX = 8_192;
 /** A lingering connection is kept while bytes come in, as long as this at most, or for one pause of that. */
 const LINGER_MAX_MS = 30_000;
 const LINGER_IDLE_MS = 2_000;
@@ -38,7 +44,13 @@ export interface ConnectionOwner {
   readonly clock: Clock;
   readonly keepAliveMs: number;
   readonly draining: boolean;
+  /** Whether this connection should end with the answer under way although it could go on. */
+  takeSurplus(): boolean;
+  /** Requests that wait behind others, on all connections; the connections keep it. */
+  waitingCount: number;
   serve(downstream: NodeDownstream): void;
+  /** The connection is about to be cut for what it heaped up. */
+  onOverload(): void;
   /** The whole answer to something that is no request. */
   refusalOf(connection: InboundConnection, failure: Failure): string;
   onConnectionClosed(connection: InboundConnection): void;
@@ -65,6 +77,8 @@ export class InboundConnection implements DownstreamOwner {
   /** Requests came in behind the last one that is served. */
   #ignoring = false;
   #pausedForQueue = false;
+  /** Bytes read when the queue was last empty and got its first request. */
+  #queuedAtBytes = 0;
   /** Bytes read when it last became idle, or was looked at while lingering. */
   #idleAtBytes = 0;
 
@@ -97,7 +111,8 @@ export class InboundConnection implements DownstreamOwner {
 
   /** DownstreamOwner: the answer under way will be the last one. */
   get ending(): boolean {
-    return this.#owner.draining && this.#queue.length === 0 && this.#failure === null;
+    if (this.#queue.length > 0 || this.#failure !== null) return false;
+    return this.#owner.draining || this.#owner.takeSurplus();
   }
 
   /** take accepts a request that the parser made. */
@@ -112,12 +127,38 @@ export class InboundConnection implements DownstreamOwner {
       this.#ignoring = true;
       return;
     }
-    this.#queue.push(downstream);
-    if (this.#queue.length > QUEUE_MAX && !this.#pausedForQueue) {
-      this.#pausedForQueue = true;
-      // After the parser is through with its chunk: it resumes the socket at the end of every message.
-      process.nextTick(pauseSocket, this.socket);
+    this.#enqueue(downstream);
+  }
+
+  #enqueue(downstream: NodeDownstream): void {
+    const { socket } = this;
+    if (this.#queue.length === 0) {
+      this.#queuedAtBytes = socket.bytesRead;
+      this.#watch();
     }
+    this.#queue.push(downstream);
+    this.#owner.waitingCount += 1;
+    if (this.#queue.length <= QUEUE_MAX && socket.bytesRead - this.#queuedAtBytes <= AHEAD_MAX_BYTES) return;
+    if (this.#queue.length > QUEUE_MAX && this.#owner.waitingCount > WAITING_MAX) {
+      this.#owner.onOverload();
+      socket.destroy();
+      return;
+    }
+    // Again for each: reading a body that lies in the queue starts the socket too.
+    this.#pausedForQueue = true;
+    // After the parser is through with its chunk: it resumes the socket at the end of every message.
+    process.nextTick(pauseSocket, socket);
+  }
+
+  #dequeue(): NodeDownstream | undefined {
+    const next = this.#queue.shift();
+    if (next !== undefined) this.#owner.waitingCount -= 1;
+    return next;
+  }
+
+  #dropQueue(): void {
+    this.#owner.waitingCount -= this.#queue.length;
+    this.#queue.length = 0;
   }
 
   /** fail is called when the parser, or a deadline, gave the bytes up; only the first time counts. */
@@ -125,8 +166,10 @@ export class InboundConnection implements DownstreamOwner {
     if (this.#failed || this.#lingering || this.socket.destroyed) return;
     this.#failed = true;
     const last = this.#queue.at(-1);
-    if (last !== undefined && !last.received) this.#queue.pop();
-    else if (last === undefined && this.#current !== null && !this.#current.received) {
+    if (last !== undefined && !last.received) {
+      this.#queue.pop();
+      this.#owner.waitingCount -= 1;
+    } else if (last === undefined && this.#current !== null && !this.#current.received) {
       // The bad bytes are the body of the request that is being served: it is the one to be refused.
       this.#current.bodyInvalid(failure.status);
       return;
@@ -140,7 +183,7 @@ export class InboundConnection implements DownstreamOwner {
     this.#current = null;
     // node has called destroySoon just before.
     if (downstream.closing) return;
-    const next = this.#queue.shift();
+    const next = this.#dequeue();
     if (next !== undefined) {
       this.#resumeQueue();
       this.#serve(next);
@@ -167,11 +210,29 @@ export class InboundConnection implements DownstreamOwner {
   #serve(downstream: NodeDownstream): void {
     this.#current = downstream;
     this.#owner.wheel.disarm(this.#deadline);
+    if (!downstream.received) this.#watch();
     this.#owner.serve(downstream);
   }
 
+  /** #watch looks at the socket with the coming tick of the wheel, which adds one to what it is asked for. */
+  #watch(): void {
+    const { wheel } = this.#owner;
+    wheel.arm(this.#deadline, -wheel.tickMs);
+  }
+
+  /**
+   * A socket that is not read, because a backend takes no more of a body or because requests wait, says nothing of a reset.
+   * Writing nothing makes the kernel tell: an error destroys the socket (B28). No system call for any other request.
+   */
+  #probe(current: NodeDownstream): void {
+    if (current.received && this.#queue.length === 0) return;
+    const { socket } = this;
+    if (socket.writable && socket.writableLength === 0) socket.write('', 'latin1');
+    this.#watch();
+  }
+
   #resumeQueue(): void {
-    if (!this.#pausedForQueue || this.#queue.length > QUEUE_MAX / 2) return;
+    if (!this.#pausedForQueue || this.#queue.length > 0) return;
     this.#pausedForQueue = false;
     this.socket.resume();
   }
@@ -191,7 +252,7 @@ export class InboundConnection implements DownstreamOwner {
 
   #linger(): void {
     this.#lingering = true;
-    this.#queue.length = 0;
+    this.#dropQueue();
     this.socket.end();
     this.socket.resume();
     this.sinceMs = this.#owner.clock.monotonicMs();
@@ -214,7 +275,10 @@ export class InboundConnection implements DownstreamOwner {
       this.#lingerOn();
       return;
     }
-    if (this.#current !== null) return;
+    if (this.#current !== null) {
+      this.#probe(this.#current);
+      return;
+    }
     // A head that has begun is under the parser's deadline, and gets its 408.
     if (this.receiving) this.#owner.wheel.arm(this.#deadline, this.#owner.keepAliveMs);
     else this.socket.destroy();
@@ -227,7 +291,7 @@ export class InboundConnection implements DownstreamOwner {
 
   #onClose(): void {
     this.#owner.wheel.disarm(this.#deadline);
-    this.#queue.length = 0;
+    this.#dropQueue();
     const current = this.#current;
     this.#current = null;
     current?.gone();

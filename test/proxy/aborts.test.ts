@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startRawBackend } from '../support/backend.ts';
 import type { RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
 import {
@@ -85,6 +86,40 @@ for (const [title, leave] of WAYS) {
     assert.equal(backend.requests.length, 0);
   });
 }
+
+test('B28: a client’s reset while the backend takes no more of its body ends the request, though nobody reads the client', async (t) => {
+  const backend = await startRawBackend((socket) => socket.pause());
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: 1024 ** 3 } });
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n');
+  const piece = Buffer.alloc(1_048_576);
+  let stuck = false;
+  while (!stuck) {
+    if (client.socket.write(piece)) continue;
+    const drained = new Promise<boolean>((resolve) => client.socket.once('drain', () => resolve(false)));
+    stuck = await Promise.race([drained, new Promise<boolean>((resolve) => setTimeout(resolve, 500, true))]);
+  }
+  client.reset();
+  const seen = await waitFor('the access line', () => proxy.lines[0], { timeoutMs: 2_000 });
+  assert.equal(seen.reason, 'client_abort');
+  assert.equal(proxy.failures.length, 0);
+});
+
+test('B28: a client’s reset while further requests of it wait ends the one under way', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write(GET.repeat(100));
+  await waitFor('the requests to wait', () => proxy.server.waitingCount === 99);
+  client.reset();
+  await waitFor('the backend’s connection to close', () => backend.closedCount === 1, { timeoutMs: 2_000 });
+  assert.deepEqual(
+    proxy.lines.map(({ reason }) => reason),
+    ['client_abort'],
+  );
+  assert.equal(proxy.server.waitingCount, 0);
+});
 
 test('B28: a backend’s dirty end in the middle of a body cuts the client off without a last chunk', async (t) => {
   const backend = await startCapturingBackend(t, () => CHUNKED_HEAD);
