@@ -13,6 +13,12 @@ import { CHUNKED_BODY, NO_BODY, type UpstreamRequest } from './exchange.ts';
 import { CRLF, chunkHead, LAST_CHUNK, requestHead, trailerLines } from './request-writer.ts';
 
 const BATCH_BYTES = 131_072;
+/**
+ * Smaller pieces are put together: a body in 1-byte chunks would be three writes for each of its bytes (measured: 260 MiB
+ * for 500 KB of body, and half of that time).
+ */
+const SMALL_BYTES = 1024;
+const GATHERED_MAX_BYTES = 16_384;
 
 /** What the connection is told; implemented by it. */
 export interface SenderEvents {
@@ -42,6 +48,8 @@ export class RequestSender {
   #refused = false;
   #counted = false;
   #batchBytes = 0;
+  /** Small pieces (latin1) that are not yet with the socket. */
+  #gathered = '';
   /** Chunks whose memory is given back once they have left. */
   #held: Buffer[] = [];
   #immediate: NodeJS.Immediate | null = null;
@@ -90,17 +98,32 @@ export class RequestSender {
       return true;
     }
     if (!this.#blocked) this.#cork();
+    this.#batchBytes += chunk.length;
+    if (chunk.length < SMALL_BYTES) {
+      this.#gathered += chunk.toString('latin1');
+      if (this.#blocked || this.#gathered.length >= GATHERED_MAX_BYTES) this.#writeGathered();
+      return this.#pace();
+    }
+    this.#writeGathered();
     if (chunked) this.#socket.write(chunkHead(chunk.length), 'latin1');
     this.#socket.write(chunk);
     if (chunked) this.#socket.write(CRLF, 'latin1');
     this.#held.push(chunk);
-    this.#batchBytes += chunk.length;
     return this.#pace();
+  }
+
+  #writeGathered(): void {
+    const text = this.#gathered;
+    if (text === '') return;
+    this.#gathered = '';
+    const chunked = this.#bodyLength === CHUNKED_BODY;
+    this.#socket.write(chunked ? `${chunkHead(text.length)}${text}${CRLF}` : text, 'latin1');
   }
 
   /** end closes the body; trailers go behind a chunked one only. Throws an LbError where bytes are missing. */
   end(rawTrailers: readonly string[]): void {
     if (this.#ended) return;
+    this.#writeGathered();
     if (this.#bodyLength === CHUNKED_BODY) {
       this.#socket.write(`${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`, 'latin1');
     } else if (this.#sentBytes !== this.#bodyLength) {
@@ -119,6 +142,7 @@ export class RequestSender {
     this.#refused = false;
     this.#ended = true;
     if (this.#held.length > 0) this.#held = [];
+    this.#gathered = '';
     this.#batchBytes = 0;
   }
 
@@ -126,6 +150,7 @@ export class RequestSender {
   flush(): boolean {
     if (this.#immediate !== null) clearImmediate(this.#immediate);
     this.#immediate = null;
+    this.#writeGathered();
     if (this.#corked) this.#socket.uncork();
     this.#corked = false;
     return this.#settle();
@@ -184,10 +209,10 @@ export class RequestSender {
   }
 
   #release(): void {
+    this.#batchBytes = 0;
     if (this.#held.length === 0) return;
     const held = this.#held;
     this.#held = [];
-    this.#batchBytes = 0;
     // A discarded write never read them either, so they are free in both cases.
     for (const chunk of held) this.#buffers.free(chunk);
   }

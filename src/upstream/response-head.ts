@@ -60,7 +60,7 @@ export class HeadReader {
   #closing = false;
   #hasDate = false;
   #hasVia = false;
-  #named: string[] | null = null;
+  #named: Set<string> | null = null;
 
   /**
    * @param text the head without its empty line: every line of it ended by CRLF
@@ -164,8 +164,8 @@ export class HeadReader {
     for (const token of connectionTokens(value)) {
       if (token === 'close') this.#closing = true;
       else if (!isProtected(token)) {
-        this.#named ??= [];
-        this.#named.push(token);
+        this.#named ??= new Set();
+        this.#named.add(token);
       }
     }
   }
@@ -254,11 +254,11 @@ function keepAliveTimeoutSec(value: string): number {
   return found === null ? -1 : Number(found[1]);
 }
 
-function without(headers: string[], lowerNames: string[]): string[] {
+function without(headers: string[], lowerNames: ReadonlySet<string>): string[] {
   const kept: string[] = [];
   for (let i = 0; i < headers.length; i += 2) {
     const name = headers[i] ?? '';
-    if (!lowerNames.includes(name.toLowerCase())) kept.push(name, headers[i + 1] ?? '');
+    if (!lowerNames.has(name.toLowerCase())) kept.push(name, headers[i + 1] ?? '');
   }
   return kept;
 }

@@ -136,14 +136,43 @@ test('a body of known length arrives behind its head, whole, and the connection 
 test('B23: a chunked body is framed anew, empty pieces do not end it, and the next request is not read from its bytes', async (t) => {
   const { port, received } = await recording(t, '0\r\n\r\n');
   const pool = makePool(t, { port });
-  const pieces = [Buffer.from('hello'), Buffer.alloc(0), Buffer.from('0\r\n\r\nGET /evil'), Buffer.from('.')];
+  const large = 'z'.repeat(2_000);
+  const pieces = ['hello', '', '0\r\n\r\nGET /evil', '.', large, '.'].map((text) => Buffer.from(text));
   await upload(pool, { method: 'DELETE', bodyLength: CHUNKED_BODY }, new UploadingSink(pieces)).finished();
   assert.equal(
     received(),
     'DELETE /up HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n' +
-      '5\r\nhello\r\ne\r\n0\r\n\r\nGET /evil\r\n1\r\n.\r\n0\r\n\r\n',
+      `14\r\nhello0\r\n\r\nGET /evil.\r\n7d0\r\n${large}\r\n1\r\n.\r\n0\r\n\r\n`,
   );
   assert.equal(pool.idleCount, 1);
+});
+
+test('a body in pieces of one byte leaves in few chunks', async (t) => {
+  const { port, received } = await recording(t, '0\r\n\r\n');
+  const pool = makePool(t, { port });
+  const pieces = Array.from({ length: 40_000 }, (_, i) => Buffer.from([97 + (i % 26)]));
+  const whole = Buffer.concat(pieces).toString();
+  await upload(pool, { bodyLength: CHUNKED_BODY }, new UploadingSink(pieces)).finished();
+  const chunks = received().split('\r\n\r\n')[1]?.split('\r\n') ?? [];
+  const body = chunks.filter((_, i) => i % 2 === 1).join('');
+  assert.ok(body === whole, `${body.length} bytes arrived, or others`);
+  assert.ok(chunks.length < 40, `${chunks.length / 2} chunks`);
+});
+
+test('small and large pieces keep their order and length', async (t) => {
+  for (const bodyLength of [CHUNKED_BODY, 'exact'] as const) {
+    const port = await hashing(t);
+    const pool = makePool(t, { port });
+    const pieces = Array.from({ length: 3_000 }, (_, i) => pattern((i * 7_919) % 2_500, i));
+    const whole = Buffer.concat(pieces);
+    const sink = upload(
+      pool,
+      { bodyLength: bodyLength === 'exact' ? whole.length : bodyLength },
+      new UploadingSink(pieces),
+    );
+    await sink.finished();
+    assert.match(sink.body.toString(), new RegExp(createHash('sha1').update(whole).digest('hex')));
+  }
 });
 
 test('B23: request trailers pass, but for framing, routing and authentication', async (t) => {
