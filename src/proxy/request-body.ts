@@ -34,6 +34,7 @@ export class RequestBody {
   readonly #events: BodyEvents;
   readonly #idle: Deadline;
   #exchange: UpstreamExchange | null = null;
+  #answering = false;
 
   constructor(downstream: Downstream, wheel: DeadlineWheel, limits: BodyLimits, events: BodyEvents) {
     this.#downstream = downstream;
@@ -48,8 +49,21 @@ export class RequestBody {
     this.#exchange = exchange;
     this.unread = false;
     this.#downstream.continueBody();
-    this.#wheel.arm(this.#idle, this.#limits.idleMs);
+    this.#armIdle();
     this.#downstream.readBody();
+  }
+
+  /**
+   * answered: the answer has begun and the rest may belong to it (an echo, a conversation). A client may pause in it as long
+   * as the backend goes on: the deadline of the answer watches both.
+   */
+  answered(): void {
+    this.#answering = true;
+    this.#wheel.disarm(this.#idle);
+  }
+
+  #armIdle(): void {
+    if (!this.#answering) this.#wheel.arm(this.#idle, this.#limits.idleMs);
   }
 
   take(chunk: Buffer): void {
@@ -60,7 +74,7 @@ export class RequestBody {
       return;
     }
     if (this.#exchange.writeBody(chunk)) {
-      this.#wheel.arm(this.#idle, this.#limits.idleMs);
+      this.#armIdle();
       return;
     }
     // From here on the backend is late, not the client: its own deadline runs upstream.
@@ -71,7 +85,7 @@ export class RequestBody {
   /** resume is called when the backend takes bytes again. */
   resume(): void {
     if (this.done) return;
-    this.#wheel.arm(this.#idle, this.#limits.idleMs);
+    this.#armIdle();
     this.#downstream.resumeBody();
   }
 

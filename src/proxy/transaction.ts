@@ -24,6 +24,7 @@ import type { TransactionDeps } from './transaction-deps.ts';
 
 const CLIENT_ABORT_STATUS = 499;
 const CONTINUE_STATUS = 100;
+const FIRST_NO_SUCCESS_STATUS = 300;
 
 export class Transaction implements DownstreamListener, AttemptEvents, BodyEvents {
   readonly #deps: TransactionDeps;
@@ -158,9 +159,10 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   }
 
   onAttemptHead(head: ResponseHead, completeBody: string | null): void {
-    // An early answer: the rest of the request is of no use to anybody (RFC 9112 §9.5).
     const isEarly = this.#body !== null && !this.#body.done;
-    this.#body?.stop();
+    // Behind an early answer that is over, or no success, the rest of the request is of no use (RFC 9112 §9.5).
+    if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
+    else this.#body?.answered();
     const closing = isEarly || this.#admission.guarded.hasUpgrade;
     const context = { requestId: this.#requestId, decision: this.#decision, closing };
     const start = this.#deps.responder.relay(head, context, completeBody?.length ?? -1);
@@ -188,6 +190,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   }
 
   onAttemptEnd(rawTrailers: string[]): boolean {
+    this.#body?.stop();
     return this.#downstream.end(passableTrailers(rawTrailers));
   }
 

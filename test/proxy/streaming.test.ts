@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { startRawBackend } from '../support/backend.ts';
+import { startBackend, startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
 import { ok, startCapturingBackend, startProxy } from './support.ts';
 
@@ -191,4 +191,41 @@ test('slow readers among many others get their own bytes and nobody else’s', a
     assert.equal(body.length, length);
     assert.ok(body.every((byte) => byte === 's'.charCodeAt(0)));
   }
+});
+
+test('an answer that begins while the body still comes gets all of it, though the client pauses longer than bodyIdle', async (t) => {
+  const backend = await startBackend((request, response) => request.pipe(response));
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, { backends: [backend], timeouts: { bodyIdleMs: 100 } });
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 15\r\n\r\n');
+  for (const piece of ['first', 'later', 'final']) {
+    client.write(piece);
+    await client.waitForBytes(piece);
+    await new Promise((resolve) => setTimeout(resolve, 250));
+  }
+  const answer = await client.readResponse();
+  assert.equal(answer.body.toString(), 'firstlaterfinal');
+  assert.equal(answer.header('connection'), 'close');
+  await client.waitForClose();
+  const line = await waitFor('the access line', () => proxy.lines[0]);
+  assert.deepEqual([line.reason, line.bytesIn, line.bytesOut], ['ok', 15, 15]);
+});
+
+test('when such an answer ends first, the rest of the body goes nowhere and both connections end', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\nabc');
+  await waitFor('the bytes at the backend', () => backend.received[0]?.endsWith('abc'));
+  backend.sockets[0]?.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n');
+  await client.waitForBytes('one');
+  client.write('def');
+  await waitFor('more of the body', () => backend.received[0]?.endsWith('def'));
+  backend.sockets[0]?.write('3\r\ntwo\r\n0\r\n\r\n');
+  assert.equal((await client.readResponse()).body.toString(), 'onetwo');
+  client.write('y'.repeat(50_000));
+  await client.waitForClose();
+  await waitFor('the backend connection to close', () => backend.closedCount === 1);
+  assert.doesNotMatch(backend.received[0] ?? '', /y/);
 });
