@@ -10,7 +10,7 @@ import type { MetricsDelta } from './metrics.ts';
 import type { WorkerSettings } from './settings.ts';
 
 /** Raised whenever a message changes shape; a worker of another version is refused at its hello. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 /** Environment of a worker: which one it is (0…count - 1; a replacement has the number of the one before) of how many. */
 export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
@@ -38,6 +38,8 @@ export type PrimaryMessage =
       tombstones: ClientTombstone[];
     }
   | { type: 'bucket-replies'; id: number; replies: (TakeReply | null)[] }
+  /** Once a second with two workers and more: client connections per worker on average. */
+  | { type: 'fleet'; meanConnections: number }
   | { type: 'drain'; graceMs: number; drainMs: number }
   | { type: 'stop' };
 
@@ -141,6 +143,7 @@ const primaryMessage = z.discriminatedUnion('type', [
     tombstones: z.array(tombstone),
   }),
   z.strictObject({ type: z.literal('bucket-replies'), id: number, replies: z.array(takeReply.nullable()) }),
+  z.strictObject({ type: z.literal('fleet'), meanConnections: number }),
   z.strictObject({ type: z.literal('drain'), graceMs: number, drainMs: number }),
   z.strictObject({ type: z.literal('stop') }),
 ]);

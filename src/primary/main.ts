@@ -19,6 +19,7 @@ import type { AdminServices, Readiness } from './admin/services.ts';
 import { makeAdminServices } from './admin-services.ts';
 import { BucketHost } from './bucket-host.ts';
 import { BucketViews } from './bucket-views.ts';
+import { startFleetMean } from './fleet-mean.ts';
 import { PrimaryGauges } from './gauges.ts';
 import { HealthChecker } from './health-checker.ts';
 import { availabilityOf, HealthRegistry } from './health-registry.ts';
@@ -127,6 +128,9 @@ class Primary {
     this.#lifecycle.onClose('the admin port', () => admin.close());
     const addresses = await this.#startWorkers();
     if (addresses === null) return this.#stopped.promise;
+    const supervisor = this.#supervisor;
+    const broadcast = supervisor.broadcast.bind(supervisor);
+    this.#lifecycle.onClose('the mean', startFleetMean({ workers: () => supervisor.workers(), broadcast }));
     await Promise.all([firstRound, feed.waitForFirstLoad(FIRST_LOAD_MS)]);
     if (this.#phase === 'starting') this.#sayReady(addresses, admin.url);
     return this.#stopped.promise;

@@ -60,6 +60,9 @@ class WorkerMain {
       case 'bucket-replies':
         this.#rooms?.onBucketReplies(message);
         break;
+      case 'fleet':
+        this.#rooms?.shareConnections(message.meanConnections);
+        break;
       case 'drain':
         this.#drain(message);
         break;

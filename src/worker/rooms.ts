@@ -130,6 +130,11 @@ export class WorkerRooms {
       this.#options.availability.apply(poolName, backend);
   }
 
+  /** shareConnections hears the mean over all workers and gives up a surplus. */
+  shareConnections(meanConnections: number): void {
+    this.#server.shareConnections(meanConnections);
+  }
+
   onBucketReplies(message: Extract<PrimaryMessage, { type: 'bucket-replies' }>): void {
     this.#primaryStore?.onReplies(message);
   }
