@@ -33,6 +33,8 @@ export interface PlanDeps {
   workerCount: number;
   /** Uniform in [0, 1). */
   random: () => number;
+  /** Hears of errors inside the connections to backends that should not exist; default: a process warning. */
+  onFault?: (error: Error) => void;
 }
 
 /** PlannedBackend is a backend with the way to it. */
@@ -189,12 +191,13 @@ function planPool(settings: PoolSettings, previous: PlannedPool | null, deps: Pl
   };
 }
 
-function planBackend(pool: PoolSettings, backend: Backend, { wheel, metrics }: PlanDeps): PlannedBackend {
+function planBackend(pool: PoolSettings, backend: Backend, deps: PlanDeps): PlannedBackend {
+  const { wheel, metrics, onFault } = deps;
   const { host, port, id } = backend;
   return {
     poolName: pool.name,
     backend,
-    connections: new BackendPool({ host, port, ...pool.timeouts, wheel }),
+    connections: new BackendPool({ host, port, ...pool.timeouts, wheel, ...(onFault && { onFault }) }),
     stats: new BackendStats(metrics, pool.name, id),
     timeouts: pool.timeouts,
     authority: host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`,

@@ -78,7 +78,8 @@ export class WorkerRooms {
       metrics,
       logger,
     });
-    this.#planDeps = { ...options, random: Math.random };
+    const onFault = (err: Error): void => logger.error({ err }, 'a backend connection failed unexpectedly');
+    this.#planDeps = { ...options, random: Math.random, onFault };
     this.#plan = this.#buildPlan(first, null);
     this.#handler = new Handler({
       plan: () => this.#plan,
@@ -89,7 +90,7 @@ export class WorkerRooms {
       logger,
       accessLog,
       random: Math.random,
-      onBackendFailure: (pool, backend, detail) => send({ type: 'backend-failure', pool, backend, detail }),
+      onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
     });
     this.#server = new InboundServer({
       plan: () => this.#plan,
@@ -161,6 +162,14 @@ export class WorkerRooms {
     await this.#limiter.close();
     await this.#store.close();
     await this.#redis?.close();
+  }
+
+  /** The primary counts it as a failed probe; where there is no health check it has no use for it. */
+  #tellFailure(pool: string, backend: string, detail: string): void {
+    const checked = this.#settings.pools.some(
+      ({ name, healthCheck }) => name === pool && healthCheck !== null,
+    );
+    if (checked) this.#options.send({ type: 'backend-failure', pool, backend, detail });
   }
 
   #buildPlan({ settings, revision, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
