@@ -44,6 +44,8 @@ export interface ConnectionOwner {
   readonly clock: Clock;
   readonly keepAliveMs: number;
   readonly draining: boolean;
+  /** Whether takeSurplus could say so. */
+  readonly crowded: boolean;
   /** Whether this connection should end with the answer under way although it could go on. */
   takeSurplus(): boolean;
   /** Requests that wait behind others, on all connections; the connections keep it. */
@@ -77,6 +79,8 @@ export class InboundConnection implements DownstreamOwner {
   /** Requests came in behind the last one that is served. */
   #ignoring = false;
   #pausedForQueue = false;
+  /** A request was served from within the parser; known only while the owner is crowded. */
+  #parsing = false;
   /** Bytes read when the queue was last empty and got its first request. */
   #queuedAtBytes = 0;
   /** Bytes read when it last became idle, or was looked at while lingering. */
@@ -112,13 +116,23 @@ export class InboundConnection implements DownstreamOwner {
   /** DownstreamOwner: the answer under way will be the last one. */
   get ending(): boolean {
     if (this.#queue.length > 0 || this.#failure !== null) return false;
-    return this.#owner.draining || this.#owner.takeSurplus();
+    return this.#owner.draining || (!this.#parsing && this.#owner.takeSurplus());
+  }
+
+  /** The parser is through with what it has read. */
+  parsed(): void {
+    this.#parsing = false;
   }
 
   /** take accepts a request that the parser made. */
   take(downstream: NodeDownstream): void {
     if (this.#lingering || this.#failed || this.socket.destroyed) return;
     if (this.#current === null) {
+      if (this.#owner.crowded) {
+        // Requests behind it in the same packet are not known yet: an answer given at once must not end their connection.
+        this.#parsing = true;
+        process.nextTick(endParsing, this);
+      }
       this.#serve(downstream);
       return;
     }
@@ -297,6 +311,10 @@ export class InboundConnection implements DownstreamOwner {
     current?.gone();
     this.#owner.onConnectionClosed(this);
   }
+}
+
+function endParsing(connection: InboundConnection): void {
+  connection.parsed();
 }
 
 function pauseSocket(socket: Socket): void {

@@ -153,6 +153,10 @@ export class InboundServer implements ConnectionOwner {
     this.#surplus = crowded ? Math.floor(surplus) : 0;
   }
 
+  get crowded(): boolean {
+    return this.#surplus > 0;
+  }
+
   /** takeSurplus is asked by a connection that could go on: true makes it end with the answer under way. */
   takeSurplus(): boolean {
     if (this.#surplus === 0) return false;
