@@ -31,6 +31,8 @@ export function compareRequests(
     const forwarded = seen.requests[at];
     if (forwarded !== undefined && request.complete && differenceOf(request, forwarded) === null) {
       if (over !== '') failures.push(`forwarded ${over}: ${request.method} ${request.target}`);
+      const refusal = refusalOf(request);
+      if (refusal !== null) failures.push(`forwarded although refused by rule: ${refusal}`);
       classes.push('forwarded as one canonical request');
       at++;
       if (endsConnection(request)) over = 'behind the last request of its connection';

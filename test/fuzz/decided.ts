@@ -228,6 +228,18 @@ const WE_DIFFER: readonly Decision[] = [
   },
 ];
 
+/** RFC 9110 §5.5: a tab is a blank as good as a space. Their error does not reach further: what we relay has framing of our own. */
+const TAB_BEHIND_CHUNKED: readonly Decision[] = (
+  ['we refuse', 'body', 'trailers', 'end', 'reuse'] as const
+).map(
+  (kind): Decision => ({
+    name: 'llhttp takes a tab behind chunked for another coding',
+    why: 'RFC 9110 §5.5: blanks around a value are no part of it',
+    kind,
+    applies: ({ final }) => /^transfer-encoding:[ \t]*chunked *\t[ \t]*\r$/im.test(final),
+  }),
+);
+
 const WE_REUSE: readonly Omit<Decision, 'kind'>[] = [
   {
     name: 'undici gives a connection up behind HEAD',
@@ -259,6 +271,7 @@ const DECISIONS: readonly Decision[] = [
   ...WE_REFUSE.map((decision): Decision => ({ ...decision, kind: 'we refuse' })),
   ...WE_ACCEPT.map((decision): Decision => ({ ...decision, kind: 'we accept' })),
   ...WE_DIFFER,
+  ...TAB_BEHIND_CHUNKED,
   ...WE_REUSE.map((decision): Decision => ({ ...decision, kind: 'reuse' })),
 ];
 

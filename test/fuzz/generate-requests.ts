@@ -214,6 +214,9 @@ const BETWEEN = ['\r\n', '\n', '\r\n\r\n', ' ', '\0', 'X'];
 export const LAST_TARGET = '/last';
 const LAST = `GET ${LAST_TARGET} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
 
+/** In place of the CRLF behind a chunk. */
+const CHUNK_ENDS = ['', '\n', '\r', '\r\r\n', ';\n', 'X\r\n', '\r\n\r\n', '\0\n', ' \r\n', '\n\n'];
+
 const lines = (list: readonly string[]): string => list.map((line) => `${line}\r\n`).join('');
 
 /** pipelineCase makes the bytes of one connection, the closing request included. */
@@ -268,7 +271,7 @@ function chunkedBody(random: Random): string {
     const size = random.oneIn(80)
       ? random.pick(SIZES)
       : (random.oneIn(6) ? '00' : '') + data.length.toString(16);
-    return `${size}${extension(random)}\r\n${data}\r\n`;
+    return `${size}${extension(random)}\r\n${data}${random.oneIn(60) ? random.pick(CHUNK_ENDS) : '\r\n'}`;
   });
   const trailers = random.oneIn(4)
     ? random.some(2, () => (random.oneIn(3) ? random.pick(TRAILERS) : field(random)))

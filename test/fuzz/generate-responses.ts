@@ -188,6 +188,9 @@ const BEHIND = [
   'HTTP/1.1 204 N\r\n\r\n',
 ];
 
+/** In place of the CRLF behind a chunk. */
+const CHUNK_ENDS = ['', '\n', '\r', '\r\r\n', ';\n', 'X\r\n', '\r\n\r\n', '\0\n', ' \r\n', '\n\n'];
+
 const lines = (list: readonly string[]): string => list.map((line) => `${line}\r\n`).join('');
 
 /** responseCase makes the bytes that a backend sends in answer to one request. */
@@ -272,7 +275,7 @@ function chunkedBody(random: Random, odd: boolean): string {
     const data = `x${random.text(random.oneIn(40) ? 5000 : 30)}`;
     const zeros = random.oneIn(6) ? '00' : '';
     const size = random.oneIn(2) ? data.length.toString(16) : data.length.toString(16).toUpperCase();
-    return `${odd && random.oneIn(60) ? random.pick(SIZES) : zeros + size}${extension(random, odd)}\r\n${data}\r\n`;
+    return `${odd && random.oneIn(60) ? random.pick(SIZES) : zeros + size}${extension(random, odd)}\r\n${data}${odd && random.oneIn(60) ? random.pick(CHUNK_ENDS) : '\r\n'}`;
   });
   const trailers = random.some(2, () => (odd && random.oneIn(3) ? random.pick(TRAILERS) : field(random)));
   const last = random.oneIn(8) ? '000' : '0';
