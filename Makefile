@@ -62,7 +62,7 @@ build: $(STAMP) ## JavaScript for production, into dist/ (node dist/cli.js)
 bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_SEC=5)
 	@$(NODE) bench/run.ts $(SCENARIO) $(PACE)
 
-bench-peers: $(STAMP) peers ## side by side with other balancers, six minutes (SCENARIO=all, ROUNDS=5)
+bench-peers: $(STAMP) peers ## side by side with other balancers, some seven minutes (SCENARIO=all, ROUNDS=5)
 	@$(NODE) bench/run-peers.ts $(SCENARIO) $(PACE)
 
 bench-check: $(STAMP) ## Sluice against nginx now, compared with bench/results/baseline.json; more than 15 % worse fails

@@ -21,6 +21,8 @@ import { SCENARIOS } from './scenarios/all.ts';
 import type { Scenario } from './scenarios/scenario.ts';
 
 const AUTOCANNON = fileURLToPath(new URL('rig/autocannon-run.ts', import.meta.url));
+/** Until V8 has compiled what is hot, in every worker. */
+const WARM_UP_SEC = 4;
 const DEFAULTS = { durationSec: 5, rounds: 1 };
 
 export interface ScenarioPace {
@@ -123,7 +125,7 @@ if (import.meta.main) {
       ({ name }) => words.names.length === 0 || words.names.includes(name),
     )) {
       const work = { ...scenario.work, connections: words.connections ?? scenario.work.connections };
-      const pace = { durationSec: words.durationSec, warmUpSec: 2, amount: 0 };
+      const pace = { durationSec: words.durationSec, warmUpSec: WARM_UP_SEC, amount: 0 };
       const result = await runScenario({ ...scenario, work }, arena, pace);
       print(result);
       scenarios.push(result);

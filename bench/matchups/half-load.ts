@@ -8,6 +8,8 @@ import { inTurns, type Matchup, type Round } from './matchup.ts';
 
 const GENERATOR = fileURLToPath(new URL('../rig/open-loop.ts', import.meta.url));
 const PEERS = ['sluice', 'nginx'];
+/** Each is three passes long. */
+const ROUNDS = 3;
 
 interface Latencies {
   requests: number;
@@ -66,15 +68,14 @@ export const halfLoad: Matchup = {
         generatorLagP99Ms: through.lagP99Ms,
       };
     };
-    const warmUp = async (server: ServerProcess): Promise<Round> => {
-      await runWrk(server.port, { path: '/tiny', connections: 64 }, arena.pace.warmUpSec);
+    const warmUp = async (server: ServerProcess) => {
+      await arena.warmUp(server, { path: '/tiny', connections: 64 });
       await capacityOf(server);
-      return {};
     };
     return inTurns(
       arena,
       PEERS.map((peer) => ({ peer })),
-      { measure, warmUp },
+      { measure, warmUp, rounds: Math.min(ROUNDS, arena.pace.rounds) },
     );
   },
 };

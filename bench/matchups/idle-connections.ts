@@ -17,7 +17,7 @@ const SETTLE_MS = 1_500;
 
 async function measureIdle(server: ServerProcess, arena: Arena): Promise<Round> {
   const { crowd, warmUpSec } = arena.pace;
-  if (warmUpSec > 0) await runWrk(server.port, { path: '/tiny', connections: 64 }, warmUpSec);
+  if (warmUpSec > 0) await runWrk(server.port, { path: '/tiny', connections: 64 }, 1);
   const before = rssBytes(server.workerPids());
   const clients = spawnChild(process.execPath, [CLIENTS, String(server.port), String(crowd)], {
     env: { NODE_TEST_CONTEXT: undefined },

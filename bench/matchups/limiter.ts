@@ -1,7 +1,6 @@
 /** One client that asks all the time, each request charged to its bucket in Redis, none refused. */
 import type { Contestant } from '../rig/arena.ts';
 import type { Work } from '../rig/load.ts';
-import { runWrk } from '../rig/wrk.ts';
 import { inTurns, type Matchup, measureLoad } from './matchup.ts';
 
 const WORK: Work = { path: '/tiny', connections: 64 };
@@ -16,10 +15,7 @@ export const limiter: Matchup = {
     const redis = await arena.redis();
     const limited: Contestant[] = PEERS.map((peer) => ({ peer, options: { redisPort: redis.port } }));
     const rows = await inTurns(arena, [{ peer: 'sluice', label: 'sluice without limit' }, ...limited], {
-      warmUp: async (server) => {
-        await runWrk(server.port, WORK, arena.pace.warmUpSec);
-        return {};
-      },
+      warmUp: (server) => arena.warmUp(server, WORK),
       measure: async (server) => {
         await redis.mark();
         const round = await measureLoad(server, arena, WORK);

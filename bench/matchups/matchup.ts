@@ -30,6 +30,8 @@ export interface Matchup {
 
 export type Measure = (server: ServerProcess, arena: Arena, contestant: Contestant) => Promise<Round>;
 
+export type WarmUp = (server: ServerProcess) => Promise<void>;
+
 /** labelOf names a contestant in tables. */
 export function labelOf({ label, peer }: Contestant): string {
   return label ?? peer;
@@ -42,7 +44,7 @@ export function labelOf({ label, peer }: Contestant): string {
 export async function inTurns(
   arena: Arena,
   contestants: readonly Contestant[],
-  { measure, warmUp, rounds = arena.pace.rounds }: { measure: Measure; warmUp?: Measure; rounds?: number },
+  { measure, warmUp, rounds = arena.pace.rounds }: { measure: Measure; warmUp?: WarmUp; rounds?: number },
 ): Promise<Row[]> {
   const rows: Row[] = [];
   const running: { row: Row; contestant: Contestant; server: ServerProcess }[] = [];
@@ -53,16 +55,18 @@ export async function inTurns(
     if (row.problem !== '') continue;
     await attempt(row, async () => {
       const server = await arena.serverOf(contestant);
-      if (arena.pace.warmUpSec > 0) await warmUp?.(server, arena, contestant);
+      if (arena.pace.warmUpSec > 0) await warmUp?.(server);
       running.push({ row, contestant, server });
     });
   }
   for (let round = 0; round < rounds; round += 1) {
     for (const { row, contestant, server } of running) {
       if (row.problem !== '') continue;
-      await attempt(row, async () => {
+      const once = async () => {
         row.rounds.push(await measure(server, arena, contestant));
-      });
+      };
+      // A second time: a machine that others use as well stalls now and then.
+      await attempt(row, () => once().catch(once));
     }
   }
   return rows;
@@ -115,10 +119,7 @@ export function loadMatchup({ name, title, work, contestants }: LoadMatchup): Ma
     contestants,
     async run(arena) {
       const rows = await inTurns(arena, contestants, {
-        warmUp: async (server) => {
-          await runWrk(server.port, work, arena.pace.warmUpSec);
-          return {};
-        },
+        warmUp: (server) => arena.warmUp(server, work),
         measure: (server) => measureLoad(server, arena, work),
       });
       for (const each of contestants) if (each.options !== undefined) await arena.release(each);

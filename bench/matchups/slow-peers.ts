@@ -8,7 +8,6 @@ import type { Contestant } from '../rig/arena.ts';
 import { rssBytes } from '../rig/cpu.ts';
 import { pace } from '../rig/pace.ts';
 import { launch, type ServerProcess, serverOf, untilServes } from '../rig/process.ts';
-import { runWrk } from '../rig/wrk.ts';
 import { inTurns, type Matchup, type Round } from './matchup.ts';
 
 const FLOW_BACKEND = fileURLToPath(new URL('../rig/flow-backend.ts', import.meta.url));
@@ -122,9 +121,8 @@ export const slowPeers: Matchup = {
       return await inTurns(arena, contestants, {
         rounds: 1,
         warmUp: async (server) => {
-          await runWrk(server.port, { path: '/tiny', connections: 64 }, arena.pace.warmUpSec);
+          await arena.warmUp(server, { path: '/tiny', connections: 64 });
           await pause(300);
-          return {};
         },
         measure: (server) => measureFlows(server, durationMs),
       });
