@@ -51,13 +51,12 @@ function difference(result: PeersResult, pairs: RoundPairs): Ratio | null {
 
 function accessLogBar(result: PeersResult): Verdict {
   const pairs = { matchup: 'access-log', ours: 'sluice', theirs: 'sluice without log' };
-  return judge('access log on', '+ ≤ 3 µs', difference(result, pairs), 3, ' µs');
+  return judge('access log on', 'over without: ≤ 3 µs', difference(result, pairs), 3, ' µs');
 }
 
 function differenceBar(result: PeersResult): Verdict {
   const pairs = { matchup: 'half-load', ours: 'sluice', theirs: 'nginx', metric: 'p99Ms' };
-  const verdict = judge('p99 at half capacity', '≤ nginx + 1 ms', difference(result, pairs), 1, ' ms');
-  return { ...verdict, measured: verdict.reached === null ? verdict.measured : `+ ${verdict.measured}` };
+  return judge('p99 at half capacity', 'over nginx’s: ≤ 1 ms', difference(result, pairs), 1, ' ms');
 }
 
 function twoWorkersBar(result: PeersResult): Verdict {

@@ -26,6 +26,7 @@ export function chartOf(result: PeersResult): string {
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${top}" font-family="sans-serif" font-size="12">`,
+    '<title>CPU time per request of each balancer, user and system</title>',
     `<rect width="${WIDTH}" height="${top}" fill="#ffffff"/>`,
     ...panels,
     '</svg>\n',
