@@ -78,6 +78,8 @@ export class InboundConnection implements DownstreamOwner {
   #lingering = false;
   /** Requests came in behind the last one that is served. */
   #ignoring = false;
+  /** The last answer has left. The parser may still be in the middle of a packet with further requests. */
+  #closing = false;
   #pausedForQueue = false;
   /** A request was served from within the parser; known only while the owner is crowded. */
   #parsing = false;
@@ -126,7 +128,7 @@ export class InboundConnection implements DownstreamOwner {
 
   /** take accepts a request that the parser made. */
   take(downstream: NodeDownstream): void {
-    if (this.#lingering || this.#failed || this.socket.destroyed) return;
+    if (this.#lingering || this.#failed || this.#closing || this.socket.destroyed) return;
     if (this.#current === null) {
       if (this.#owner.crowded) {
         // Requests behind it in the same packet are not known yet: an answer given at once must not end their connection.
@@ -196,7 +198,10 @@ export class InboundConnection implements DownstreamOwner {
     if (this.#current !== downstream) return;
     this.#current = null;
     // node has called destroySoon just before.
-    if (downstream.closing) return;
+    if (downstream.closing) {
+      this.#closing = true;
+      return;
+    }
     const next = this.#dequeue();
     if (next !== undefined) {
       this.#resumeQueue();

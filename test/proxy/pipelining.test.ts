@@ -64,6 +64,25 @@ test('what follows a refused request on its connection is not served', async (t)
   assert.equal(backend.requests.length, 0);
 });
 
+test('what follows a refused request with many headers in the same packet is not served', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const before = await proxy.connect();
+  before.write(get('/1'));
+  assert.equal((await before.readResponse()).status, 200);
+  // Above 32 headers node's parser hands them over in parts and runs the task queue within the packet: the refusal has
+  // been sent when the next request comes up. A backend's connection waits, so serving it would show at once.
+  const client = await proxy.connect();
+  client.write(`GET /a%00 HTTP/1.1\r\nHost: a\r\n${'X: 1\r\n'.repeat(40)}\r\n${get('/2')}${get('/3')}`);
+  assert.equal((await client.readResponse()).status, 400);
+  assert.equal((await client.waitForClose()).length, 0);
+  await waitFor('the connection to be gone', () => proxy.handler.requestsInFlight === 0);
+  assert.deepEqual(
+    backend.requests.map(({ target }) => target),
+    ['/1'],
+  );
+});
+
 test('what follows a request that said Connection: close is not served', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
