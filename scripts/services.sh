@@ -7,26 +7,8 @@
 #   scripts/services.sh --tools    docker-compose and promtool too, for checks that do without them where they are not
 set -euo pipefail
 
-policy=/usr/sbin/policy-rc.d
-policy_made=no
-policy_kept=
-
-restore_policy() {
-  if [ "$policy_made" = yes ]; then rm -f "$policy"; fi
-  if [ -n "$policy_kept" ]; then mv -f "$policy_kept" "$policy"; fi
-}
-
-# What Debian asks before it starts a service: 101 means no.
-forbid_service_starts() {
-  trap restore_policy EXIT
-  if [ -e "$policy" ]; then
-    policy_kept=$(mktemp /usr/sbin/policy-rc.d.kept.XXXXXX)
-    mv -f "$policy" "$policy_kept"
-  fi
-  policy_made=yes
-  printf '#!/bin/sh\nexit 101\n' >"$policy"
-  chmod 755 "$policy"
-}
+# shellcheck source=scripts/apt.sh
+source "$(dirname "$0")/apt.sh"
 
 has_redis() { command -v redis-server >/dev/null 2>&1; }
 
@@ -59,28 +41,6 @@ END
   exit 1
 }
 
-can_install() { [ "$(id -u)" = 0 ] && [ -r /etc/debian_version ] && command -v apt-get >/dev/null 2>&1; }
-
-# Its long report is shown only when it failed.
-install_packages() {
-  local log
-  log=$(mktemp)
-  if DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq -o DPkg::Lock::Timeout=120 -o Dpkg::Use-Pty=0 \
-    install -y --no-install-recommends "$@" </dev/null >"$log" 2>&1; then
-    rm -f "$log"
-    return 0
-  fi
-  cat "$log" >&2
-  rm -f "$log"
-  return 1
-}
-
-# Nobody asked for servers that run from the next boot on.
-disable_services() {
-  command -v systemctl >/dev/null 2>&1 || return 0
-  systemctl disable --quiet "$@" >/dev/null 2>&1 || echo "could not disable the services $*: they may start at boot" >&2
-}
-
 if [ ${#missing[@]} -eq 0 ] && [ ${#optional[@]} -eq 0 ]; then exit 0; fi
 if ! can_install; then
   if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
@@ -89,7 +49,7 @@ fi
 
 forbid_service_starts
 echo "installing ${missing[*]} ${optional[*]} (no service is started)" >&2
-apt-get -qq update </dev/null >&2 || true
+update_packages
 if [ ${#missing[@]} -gt 0 ]; then
   install_packages "${missing[@]}" || say_how
   disable_services "${missing[@]}"
