@@ -155,7 +155,8 @@ function lintMetrics(text: string): string[] {
       if (!types.has(metric) && !types.has(metric.replace(/_(bucket|sum|count)$/, '')))
         complaints.push(`${series}: no TYPE`);
       if (seen.has(series)) complaints.push(`${series}: twice`);
-      if (Number.isNaN(Number(line.slice(series.length)))) complaints.push(`${line}: no number`);
+      if (!/^ (-?[\d.]+(e[+-]?\d+)?|NaN|Nan|[+-]Inf)$/i.test(line.slice(series.length)))
+        complaints.push(`${line}: no number`);
       seen.add(series);
     }
   }
