@@ -8,7 +8,7 @@
 set -euo pipefail
 
 # shellcheck source=scripts/apt.sh
-source "$(dirname "$0")/apt.sh"
+source "${BASH_SOURCE[0]%/*}/apt.sh"
 
 has_redis() { command -v redis-server >/dev/null 2>&1; }
 
