@@ -10,14 +10,14 @@ test('connections under load are spread evenly over the workers, without a faile
   t.after(() => backend.close());
   const sluice = await startSluice({ config: { workers: 4, pools: poolOf([backend]) } });
   t.after(() => sluice.stop());
-  const load = startLoad({ url: sluice.proxyUrl, connections: 200 });
+  const load = startLoad({ url: sluice.proxyUrl, connections: 480 });
   t.after(() => load.stop());
   await waitFor(
     'no worker to have more than 1.3 times the mean',
     async () => {
       const counts = (await workersOf(sluice.adminUrl)).map(({ connections }) => connections);
       const sum = counts.reduce((total, count) => total + count, 0);
-      return sum > 180 && Math.max(...counts) <= (1.3 * sum) / counts.length;
+      return sum > 450 && Math.max(...counts) <= (1.3 * sum) / counts.length;
     },
     { timeoutMs: 20_000, everyMs: 200 },
   );
