@@ -6,7 +6,6 @@
 import type { Downstream } from '../contract/downstream.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { UpstreamExchange } from '../upstream/exchange.ts';
-import { isTrailerAllowed } from '../upstream/header-names.ts';
 
 export interface BodyLimits {
   maxBytes: number;
@@ -89,11 +88,11 @@ export class RequestBody {
     this.#downstream.resumeBody();
   }
 
-  /** finish hands over the end, with the trailers that may pass (RFC 9110 §6.5.1). */
-  finish(rawTrailers: readonly string[]): void {
+  /** finish hands over the end; the exchange leaves out the trailers that may not pass (RFC 9110 §6.5.1). */
+  finish(rawTrailers: string[]): void {
     if (this.done || this.#exchange === null) return;
     this.#close();
-    this.#exchange.endBody(passableTrailers(rawTrailers));
+    this.#exchange.endBody(rawTrailers);
   }
 
   /** stop gives the rest up; without effect on a body that is through. */
@@ -107,14 +106,4 @@ export class RequestBody {
     this.done = true;
     this.#wheel.disarm(this.#idle);
   }
-}
-
-/** passableTrailers keeps what is no framing, routing or authentication; used in both directions. */
-export function passableTrailers(rawTrailers: readonly string[]): string[] {
-  const kept: string[] = [];
-  for (let i = 0; i < rawTrailers.length; i += 2) {
-    const name = rawTrailers[i]!;
-    if (isTrailerAllowed(name)) kept.push(name, rawTrailers[i + 1]!);
-  }
-  return kept;
 }

@@ -17,7 +17,7 @@ import { Attempt, type AttemptEvents } from './attempt.ts';
 import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
 import { CLOSING_REASONS, problemBody } from './problem.ts';
-import { type BodyEvents, passableTrailers, RequestBody } from './request-body.ts';
+import { type BodyEvents, RequestBody } from './request-body.ts';
 import type { Refusal } from './request-guard.ts';
 import { decideRetry } from './retry-policy.ts';
 import type { TransactionDeps } from './transaction-deps.ts';
@@ -191,7 +191,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
 
   onAttemptEnd(rawTrailers: string[]): boolean {
     this.#body?.stop();
-    return this.#downstream.end(passableTrailers(rawTrailers));
+    return this.#downstream.end(rawTrailers);
   }
 
   onAttemptDrain(): void {
@@ -226,10 +226,9 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     const pool = this.#admission.route?.pool;
     if (choice === 'none' || pool === undefined) return false;
     if (choice === 'other') {
-      if (!pool.set.backends.some((backend) => backend.available && !this.#tried.includes(backend)))
-        return false;
+      if (!this.#attemptNext()) return false;
       this.#deps.metrics.add(pool.connectRetriesCell, 1);
-      return this.#attemptNext();
+      return true;
     }
     this.#deps.metrics.add(pool.freshRetriesCell, 1);
     this.#replaced = true;

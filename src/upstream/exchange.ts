@@ -55,7 +55,7 @@ export interface ResponseSink {
    * once). false: the connection stops reading and leaves the buffer alone until exchange.resume().
    */
   onBody(chunk: Buffer): boolean;
-  /** The body is complete. false: chunks given before are still on their way; the sink calls exchange.settled() later. */
+  /** The body is complete; trailers that may not pass (RFC 9110 §6.5.1) are left out already. false: chunks given before are still on their way; the sink calls exchange.settled() later. */
   onEnd(rawTrailers: string[]): boolean;
   /** writeBody may be called again after it returned false. */
   onRequestDrain(): void;
@@ -73,6 +73,7 @@ export interface UpstreamExchange {
    * false: stop until onRequestDrain.
    */
   writeBody(chunk: Buffer): boolean;
+  /** Trailers that may not pass are left out here. */
   endBody(rawTrailers: string[]): void;
   /** The sink passed on all it was given: read on. */
   resume(): void;
