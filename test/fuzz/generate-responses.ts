@@ -7,6 +7,24 @@ export interface ResponseCase {
   method: 'GET' | 'HEAD';
 }
 
+/** Lines that are no field by RFC 9112 §5, sent in both directions. */
+export const BAD_FIELD_LINES: readonly string[] = [
+  'X-A : 1',
+  ' X-A: 1',
+  '\tX-A: 1',
+  'X A: 1',
+  'foo',
+  ': x',
+  'X\xe9: a',
+  'X-A: a\rb',
+  'X-A: a\nb',
+  'X-A: a\0b',
+  'X-A: a\x01b',
+  'X-A: a\x7fb',
+  'X-A: a\r',
+  'X(: 1',
+];
+
 const NAMES = [
   'X-A',
   'x-b',
@@ -56,22 +74,7 @@ const ODD_FIELDS = [
   ].map((value) => `Connection: ${value}`),
   ...['timeout=5', 'timeout=0', 'max=3, timeout = 7', 'x'].map((value) => `Keep-Alive: ${value}`),
   ...['Trailer: X-T', 'Upgrade: h2c', 'TE: trailers', 'Proxy-Connection: close', 'Proxy-Authenticate: Basic'],
-  ...[
-    'X-A : 1',
-    ' X-A: 1',
-    '\tX-A: 1',
-    'X A: 1',
-    'foo',
-    ': x',
-    'X\xe9: a',
-    'X-A: a\rb',
-    'X-A: a\nb',
-    'X-A: a\0b',
-    'X-A: a\x01b',
-    'X-A: a\x7fb',
-    'X-A: a\r',
-    'X(: 1',
-  ],
+  ...BAD_FIELD_LINES,
   ...[
     'Content-Length : 2',
     'Content_Length: 2',
