@@ -1,15 +1,36 @@
 /** Ports for servers that cannot be asked for port 0. */
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 
-/** freePort returns a TCP port of 127.0.0.1 that was free a moment ago; callers try another one when it is taken. */
+const LOWEST_PORT = 10_000;
+const ATTEMPTS = 50;
+
+/**
+ * freePort returns a TCP port of 127.0.0.1 that was free a moment ago. It lies below the range from which the kernel
+ * takes the local ports of outgoing connections: one of thousands of those would otherwise sit on it before the
+ * server listens.
+ */
 export async function freePort(): Promise<number> {
+  const firstEphemeral = Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    const port = randomInt(LOWEST_PORT, Math.max(firstEphemeral, LOWEST_PORT + 1_000));
+    if (await canListen(port)) return port;
+  }
+  throw new Error(`no free port from ${LOWEST_PORT} to ${firstEphemeral} in ${ATTEMPTS} attempts`);
+}
+
+async function canListen(port: number): Promise<boolean> {
   const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  const port = typeof address === 'object' && address !== null ? address.port : 0;
+  server.listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
+    throw error;
+  }
   server.close();
   await once(server, 'close');
-  return port;
+  return true;
 }
