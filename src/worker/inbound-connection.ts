@@ -16,6 +16,7 @@ import type { Clock } from '../contract/clock.ts';
 import type { DownstreamPeer } from '../contract/downstream.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
+import type { HeadWriter } from './response-heads.ts';
 
 /** What a peer on a Unix socket is called. */
 const UNIX_PEER = 'unix:';
@@ -42,6 +43,7 @@ export interface Failure {
 export interface ConnectionOwner {
   readonly wheel: DeadlineWheel;
   readonly clock: Clock;
+  readonly writeHead: HeadWriter;
   readonly keepAliveMs: number;
   readonly draining: boolean;
   /** Whether takeSurplus could say so. */
@@ -61,6 +63,7 @@ export interface ConnectionOwner {
 export class InboundConnection implements DownstreamOwner {
   readonly socket: Socket;
   readonly peer: DownstreamPeer;
+  readonly writeHead: HeadWriter;
   /** When it was opened, last became idle or began to linger; monotonic. */
   sinceMs: number;
   /** Counted against the cap per address. */
@@ -91,6 +94,7 @@ export class InboundConnection implements DownstreamOwner {
   constructor(socket: Socket, owner: ConnectionOwner) {
     this.socket = socket;
     this.#owner = owner;
+    this.writeHead = owner.writeHead;
     this.sinceMs = owner.clock.monotonicMs();
     this.peer = { address: peerAddressOf(socket), trusted: false, trustedBy: null };
     this.#deadline = new Deadline(() => this.#onDue());

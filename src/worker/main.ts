@@ -12,6 +12,7 @@ import { LineWriter, makeLogger } from '../infra/logger.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { Availability } from './availability.ts';
 import { PrimaryLink } from './primary-link.ts';
+import { headWriterFor } from './response-heads.ts';
 import { WorkerRooms } from './rooms.ts';
 
 const REPORT_EVERY_MS = 1_000;
@@ -96,6 +97,7 @@ class WorkerMain {
       availability: this.#availability,
       workerIndex: Number(process.env[WORKER_INDEX_ENV]),
       workerCount: Number(process.env[WORKER_COUNT_ENV]),
+      writeHead: headWriterFor(process.env),
       send: (toPrimary) => this.#link.send(toPrimary),
     });
     this.#rooms = rooms;

@@ -2,7 +2,7 @@
  * Downstream on node:http: one object per request. The framing of the answer is decided here, because node writes what
  * it is told: it would send a body to HTTP/1.0 in chunks, or keep a connection open behind an unread body.
  */
-import { type IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import type {
   Downstream,
   DownstreamListener,
@@ -10,10 +10,12 @@ import type {
   ResponseStart,
 } from '../contract/downstream.ts';
 import { LbError } from '../contract/errors.ts';
+import { FramedResponse, type HeadWriter } from './response-heads.ts';
 
 /** What a request must know of its connection; implemented by InboundConnection. */
 export interface DownstreamOwner {
   readonly peer: DownstreamPeer;
+  readonly writeHead: HeadWriter;
   /** No further request will be served on it. */
   readonly ending: boolean;
   /** Called when everything written before has left; see NodeDownstream.flushed. */
@@ -25,7 +27,7 @@ export interface DownstreamOwner {
 }
 
 /** InboundResponse finds its way back without a closure per request. */
-export class InboundResponse extends ServerResponse<IncomingMessage> {
+export class InboundResponse extends FramedResponse {
   downstream: NodeDownstream | null = null;
 }
 
@@ -206,22 +208,24 @@ export class NodeDownstream implements Downstream {
   /** RFC 9112 §6, §9.3, §9.6. */
   #writeHead(head: ResponseStart): void {
     const { status, hasBody, contentLength } = head;
-    const response = this.#response;
     const isHttp11 = this.httpVersion === 11;
     this.#closeDelimited = hasBody && contentLength < 0 && !isHttp11;
     this.closing = head.closing || this.#closeDelimited || this.#mustClose();
-    // node would take `TE: chunked` of an HTTP/1.0 client for a wish.
-    if (this.#closeDelimited) response.removeHeader('transfer-encoding');
-    response.sendDate = false;
     const { headers } = head;
     if (this.closing) headers.push('Connection', 'close');
-    else if (isHttp11) response.removeHeader('connection');
-    else headers.push('Connection', 'keep-alive');
+    else if (!isHttp11) headers.push('Connection', 'keep-alive');
     // Last: node re-encodes a Content-Disposition that comes behind it.
     if (contentLength >= 0) headers.push('Content-Length', String(contentLength));
     else if (!hasBody && mayHaveBody(this.method, status)) headers.push('Content-Length', '0');
+    const chunked = hasBody && contentLength < 0 && isHttp11;
     try {
-      response.writeHead(status, head.reason, headers);
+      this.#owner.writeHead(this.#response, {
+        status,
+        reason: head.reason,
+        headers,
+        chunked,
+        closing: this.closing,
+      });
     } catch (thrown) {
       throw new LbError('upstream_invalid', 'answer has a field that cannot be sent on', { cause: thrown });
     }

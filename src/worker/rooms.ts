@@ -15,6 +15,7 @@ import { bucketScripts, RedisBucketStore } from '../limit/redis-bucket-store.ts'
 import { Handler } from '../proxy/handler.ts';
 import { buildPlan, type Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { Availability } from './availability.ts';
+import type { HeadWriter } from './response-heads.ts';
 import { InboundServer } from './server.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
@@ -29,6 +30,7 @@ export interface RoomsOptions {
   availability: Availability;
   workerIndex: number;
   workerCount: number;
+  writeHead: HeadWriter;
   send: (message: WorkerMessage) => void;
 }
 
@@ -99,6 +101,7 @@ export class WorkerRooms {
       clock,
       metrics,
       logger,
+      writeHead: options.writeHead,
     });
   }
 

@@ -18,6 +18,7 @@ import type { Handler } from '../proxy/handler.ts';
 import type { Plan } from '../proxy/plan.ts';
 import { type ConnectionOwner, type Failure, InboundConnection } from './inbound-connection.ts';
 import { InboundResponse, NodeDownstream } from './node-downstream.ts';
+import type { HeadWriter } from './response-heads.ts';
 
 /** How often deadlines of heads are looked at: B13 allows one such step. */
 const CHECK_EVERY_MS = 1_000;
@@ -48,12 +49,14 @@ export interface InboundServerDeps {
   clock: Clock;
   metrics: WorkerMetrics;
   logger: Logger;
+  writeHead: HeadWriter;
 }
 
 /** InboundServer is made once per worker by its main. */
 export class InboundServer implements ConnectionOwner {
   readonly wheel: DeadlineWheel;
   readonly clock: Clock;
+  readonly writeHead: HeadWriter;
   waitingCount = 0;
   readonly #deps: InboundServerDeps;
   readonly #servers: HttpServer[] = [];
@@ -74,6 +77,7 @@ export class InboundServer implements ConnectionOwner {
     this.#deps = deps;
     this.wheel = deps.wheel;
     this.clock = deps.clock;
+    this.writeHead = deps.writeHead;
     const { metrics } = deps;
     this.#openCell = metrics.series('sluice_connections_open');
     this.#shedCell = metrics.series('sluice_shed_total', 'connections');

@@ -24,6 +24,7 @@ import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { buildPlan, type Plan } from '../../src/proxy/plan.ts';
 import type { TokenTaker } from '../../src/proxy/transaction-deps.ts';
+import { headWriterFor } from '../../src/worker/response-heads.ts';
 import { InboundServer } from '../../src/worker/server.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
@@ -160,7 +161,15 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     random: Math.random,
     onBackendFailure: (poolName, backend, detail) => failures.push({ pool: poolName, backend, detail }),
   });
-  const server = new InboundServer({ plan: () => plan, handler, wheel, clock, metrics, logger });
+  const server = new InboundServer({
+    plan: () => plan,
+    handler,
+    wheel,
+    clock,
+    metrics,
+    logger,
+    writeHead: headWriterFor(process.env),
+  });
   const url = await server.listen(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 });
   const clients: RawClient[] = [];
   const totals = new Totals(metrics);

@@ -1,0 +1,115 @@
+/**
+ * How the head of an answer gets into node's ServerResponse. The public way is writeHead, which validates every field
+ * by regular expressions once more and decides framing that has been decided already: a tenth of the CPU of a small
+ * answer (figures: docs/architecture.md). The short way puts the finished text where writeHead would: into a private
+ * field. It is taken only where probeShortHeads has seen, at the start of the process, that both leave a response in
+ * the same state.
+ */
+import { IncomingMessage, ServerResponse } from 'node:http';
+import { Socket } from 'node:net';
+
+/** AnswerHead is a head whose framing is decided: Connection and Content-Length are among the fields where they belong. */
+export interface AnswerHead {
+  /** 200–599. */
+  status: number;
+  reason: string;
+  /** Flat name, value, name, value…; sound by RFC 9110 §5. */
+  headers: string[];
+  /** The body follows in chunks; node writes their framing. */
+  chunked: boolean;
+  /** The connection ends after the answer, and a field says so unless the body ends with it. */
+  closing: boolean;
+}
+
+/** HeadWriter hands a head to a response; it leaves with the first piece of body. */
+export type HeadWriter = (response: FramedResponse, head: AnswerHead) => void;
+
+/** FramedResponse is node's, with what the short way needs of its inside. */
+export class FramedResponse extends ServerResponse<IncomingMessage> {
+  declare _header: string | null;
+  declare _hasBody: boolean;
+  declare _last: boolean;
+}
+
+/** writeHeadPublicly uses documented API only. Throws what node finds wrong with a field. */
+export function writeHeadPublicly(response: FramedResponse, head: AnswerHead): void {
+  response.sendDate = false;
+  // node would take `TE: chunked` of an HTTP/1.0 client for a wish, and add `Connection: keep-alive` on its own.
+  if (!head.chunked) response.removeHeader('transfer-encoding');
+  response.removeHeader('connection');
+  response.shouldKeepAlive = !head.closing;
+  response.writeHead(head.status, head.reason, head.headers);
+}
+
+/** writeHeadShortly needs probeShortHeads to have returned true. */
+export function writeHeadShortly(response: FramedResponse, head: AnswerHead): void {
+  const { status, headers } = head;
+  let text = `HTTP/1.1 ${status} ${head.reason}\r\n`;
+  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
+  if (head.chunked) text += 'Transfer-Encoding: chunked\r\n';
+  response.statusCode = status;
+  if (status === 204 || status === 304) response._hasBody = false;
+  response.chunkedEncoding = head.chunked;
+  response._last = head.closing;
+  response._header = `${text}\r\n`;
+}
+
+const VIA = ['Via', '1.1 a'];
+const PROBED_BODY = 'body';
+const PROBES: readonly { method: string; head: AnswerHead }[] = [
+  probeOf('GET', 200, [...VIA, 'Set-Cookie', 'a', 'Set-Cookie', 'b', 'Content-Length', '4']),
+  probeOf('GET', 404, ['Content-Length', '4', 'Connection', 'close'], { closing: true }),
+  probeOf('GET', 200, VIA, { chunked: true }),
+  probeOf('GET', 204, VIA),
+  probeOf('GET', 304, ['Content-Length', '9']),
+  probeOf('HEAD', 200, ['Content-Length', '9']),
+  probeOf('HEAD', 200, VIA),
+];
+
+function probeOf(method: string, status: number, headers: string[], more: Partial<AnswerHead> = {}) {
+  return { method, head: { status, reason: 'Fine', headers, chunked: false, closing: false, ...more } };
+}
+
+/** Set to 1, it keeps a worker to the public way: for comparison, or where the short one is suspected of something. */
+const PUBLIC_ONLY_ENV = 'SLUICE_PUBLIC_HTTP_API';
+
+/** headWriterFor picks the way for this process; the worker's main calls it once. */
+export function headWriterFor(env: NodeJS.ProcessEnv): HeadWriter {
+  return env[PUBLIC_ONLY_ENV] !== '1' && probeShortHeads() ? writeHeadShortly : writeHeadPublicly;
+}
+
+/**
+ * probeShortHeads tells whether the short way does on this Node.js what the public way does: same bytes in the same
+ * writes, same decision about the connection. The worker's main asks once, before it serves (some milliseconds).
+ */
+export function probeShortHeads(): boolean {
+  try {
+    return PROBES.every(
+      ({ method, head }) => trial(method, head, writeHeadShortly) === trial(method, head, writeHeadPublicly),
+    );
+  } catch {
+    // A Node.js whose inside is so different that the trial itself fails: the public way it is.
+    return false;
+  }
+}
+
+/** What one answer does to a socket, as text to compare. */
+function trial(method: string, head: AnswerHead, write: HeadWriter): string {
+  const writes: string[] = [];
+  const socket = new Socket();
+  socket._write = (chunk: Buffer, _encoding, done) => {
+    writes.push(chunk.toString('latin1'));
+    done();
+  };
+  const request = new IncomingMessage(socket);
+  Object.assign(request, { method, httpVersionMajor: 1, httpVersionMinor: 1 });
+  const response = new FramedResponse(request);
+  response.assignSocket(socket);
+  response.shouldKeepAlive = true;
+  write(response, { ...head, headers: [...head.headers] });
+  response.end(PROBED_BODY, 'latin1');
+  const { headersSent, writableEnded, statusCode, _last, _hasBody, chunkedEncoding } = response;
+  response.detachSocket(socket);
+  socket.destroy();
+  return JSON.stringify({ writes, headersSent, writableEnded, statusCode, _last, _hasBody, chunkedEncoding });
+}
