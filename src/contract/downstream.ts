@@ -21,8 +21,8 @@ export interface ResponseStart {
   /** 200–599. */
   status: number;
   reason: string;
-  /** Flat name, value, name, value…; none of Connection, Keep-Alive, Content-Length, Transfer-Encoding. */
-  headers: string[];
+  /** Lines `name: value`, each with CRLF; latin1. None of Connection, Keep-Alive, Content-Length, Transfer-Encoding. */
+  lines: string;
   /** Exact bytes of the body, also where it is not sent (HEAD, 304); -1: not known. */
   contentLength: number;
   /** Whether body bytes follow. */
@@ -58,7 +58,7 @@ export interface Downstream {
   /** continueBody sends `100 Continue` where the protocol and the request call for one. */
   continueBody(): void;
   /** inform passes on a 1xx answer, where the client's protocol knows them. */
-  inform(status: number, headers: string[]): void;
+  inform(status: number, lines: string): void;
 
   /** start hands over the head of an answer whose body follows piece by piece. Throws upstream_invalid on a bad field. */
   start(head: ResponseStart): void;

@@ -26,6 +26,8 @@ export class WorkerMetrics {
   #used = 0;
   readonly #byKey = new Map<string, Series>();
   readonly #byIndex = new Map<number, Series>();
+  /** Bounds of the histogram that begins at a cell; a plain array, since every request looks here twice. */
+  readonly #boundsAt: (readonly number[])[] = [];
   #fresh: MetricsDelta['series'] = [];
 
   /**
@@ -44,6 +46,7 @@ export class WorkerMetrics {
     if (this.#used > this.#values.length) this.#grow();
     this.#byKey.set(key, made);
     this.#byIndex.set(made.index, made);
+    for (let cell = made.index; cell < this.#used; cell++) this.#boundsAt.push(bounds);
     this.#fresh.push({ index: made.index, name, labels });
     return made.index;
   }
@@ -60,7 +63,7 @@ export class WorkerMetrics {
 
   /** observe files a duration in a histogram. */
   observe(index: number, seconds: number): void {
-    const bounds = this.#byIndex.get(index)?.bounds ?? NO_BOUNDS;
+    const bounds = this.#boundsAt[index] ?? NO_BOUNDS;
     const values = this.#values;
     let bucket = 0;
     while (bucket < bounds.length && seconds > bounds[bucket]!) bucket++;

@@ -68,12 +68,18 @@ interface Known {
   caller: Caller | null;
 }
 
+interface Peer {
+  known: Known;
+  /** Whether it is believed about whom it speaks for. */
+  isProxy: boolean;
+}
+
 export class ClientIdentifier {
   readonly #trusted: TrustedProxies;
   readonly #ipv4Prefix: number;
   readonly #ipv6Prefix: number;
   readonly #lookup: ClientLookup;
-  readonly #byPeer = new GenerationMap<Known | 'proxy'>(MAX_CACHED_ADDRESSES);
+  readonly #byPeer = new GenerationMap<Peer>(MAX_CACHED_ADDRESSES);
   readonly #byForwarded = new GenerationMap<Known>(MAX_CACHED_ADDRESSES);
   readonly #byAddress = new GenerationMap<Known>(MAX_CACHED_CALLERS);
 
@@ -91,8 +97,8 @@ export class ClientIdentifier {
    * @param forwardedFor all X-Forwarded-For values joined by ', ' in order; '' for none
    */
   identify(peerAddress: string, forwardedFor: string): Caller {
-    const known = this.#ofPeer(peerAddress);
-    if (known !== 'proxy') return this.#callerOf(known);
+    const peer = this.#ofPeer(peerAddress);
+    if (!peer.isProxy || forwardedFor === '') return this.#callerOf(peer.known);
     const cacheable = forwardedFor.length <= MAX_CACHED_LENGTH;
     const key = cacheable ? `${peerAddress} ${forwardedFor}` : '';
     let behind = cacheable ? this.#byForwarded.get(key) : undefined;
@@ -103,12 +109,11 @@ export class ClientIdentifier {
     return this.#callerOf(behind);
   }
 
-  #ofPeer(peerAddress: string): Known | 'proxy' {
+  #ofPeer(peerAddress: string): Peer {
     const cached = this.#byPeer.get(peerAddress);
     if (cached !== undefined) return cached;
-    const made = this.#trusted.trusts(peerAddress)
-      ? 'proxy'
-      : this.#know(canonicalAddress(peerAddress) ?? UNIX_PEER);
+    const known = this.#know(canonicalAddress(peerAddress) ?? UNIX_PEER);
+    const made = { known, isProxy: this.#trusted.trusts(peerAddress) };
     this.#byPeer.set(peerAddress, made);
     return made;
   }

@@ -4,16 +4,14 @@
  */
 import type { Decision } from './decision.ts';
 
-/** appendRateLimitFields adds both fields to a flat list name, value, name, value…; call it for every limited answer. */
-export function appendRateLimitFields(headers: string[], decision: Decision): void {
+/** rateLimitLines writes both fields as header lines, each with CRLF; call it for every limited answer. */
+export function rateLimitLines(decision: Decision): string {
   const name = structuredString(decision.policyName);
   const { capacity, refillPerSecond, remaining } = decision;
   const windowSec = Math.max(1, Math.ceil(capacity / refillPerSecond));
-  headers.push(
-    'RateLimit-Policy',
-    `${name};q=${capacity};w=${windowSec}`,
-    'RateLimit',
-    `${name};r=${remaining};t=${resetSec(decision)}`,
+  return (
+    `RateLimit-Policy: ${name};q=${capacity};w=${windowSec}\r\n` +
+    `RateLimit: ${name};r=${remaining};t=${resetSec(decision)}\r\n`
   );
 }
 

@@ -45,11 +45,11 @@ export class Admission {
 
   #findRoute(): Refusal | null {
     const { method } = this.#downstream;
-    const { path } = this.guarded;
+    const { path, hasSuspectPath } = this.guarded;
     const { router } = this.#plan;
     const host = routingHost(this.guarded.host);
     const route = router.find(host, path, method);
-    if (isSuspect(path)) {
+    if (hasSuspectPath && isSuspect(path)) {
       for (const normal of normalPaths(path)) {
         if (router.find(host, normal, method) !== route) return AMBIGUOUS_PATH;
       }

@@ -7,7 +7,7 @@ import type { PlannedBackend } from './plan.ts';
 /** What the transaction hears of its attempt. */
 export interface AttemptEvents {
   onAttemptConnected(exchange: UpstreamExchange): void;
-  onAttemptInformation(status: number, headers: string[]): void;
+  onAttemptInformation(status: number, lines: string): void;
   onAttemptHead(head: ResponseHead, completeBody: string | null): void;
   onAttemptBody(chunk: Buffer): boolean;
   onAttemptEnd(rawTrailers: string[]): boolean;
@@ -74,8 +74,8 @@ export class Attempt implements ResponseSink {
     if (this.#exchange !== null) this.#events.onAttemptConnected(this.#exchange);
   }
 
-  onInformation(status: number, _reason: string, headers: string[]): void {
-    this.#events.onAttemptInformation(status, headers);
+  onInformation(status: number, _reason: string, lines: string): void {
+    this.#events.onAttemptInformation(status, lines);
   }
 
   onHead(head: ResponseHead, completeBody: string | null): void {

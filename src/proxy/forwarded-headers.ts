@@ -49,8 +49,9 @@ const SAMPLED = '01';
 export function traceOf(incoming: string, ids: RequestIds): Trace {
   const match = incoming === '' ? null : TRACEPARENT.exec(incoming);
   if (match === null || !isValid(match)) {
-    const traceId = ids.nextTraceId();
-    const traceparent = `${VERSION}-${traceId}-${ids.nextSpanId()}-${SAMPLED}`;
+    const spanId = ids.nextSpanId();
+    const traceId = ids.traceIdAround(spanId);
+    const traceparent = `${VERSION}-${traceId}-${spanId}-${SAMPLED}`;
     return { traceId, traceparent, continued: false };
   }
   const [, version, traceId = '', , flags = ''] = match;

@@ -40,11 +40,16 @@ const HOST = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)(.*)$/i;
 /** Visible ASCII without `#`. */
 const TARGET = /^[\x21\x22\x24-\x7e]+$/;
+/** Origin-form of which nothing can be understood in two ways: no escape, dot segment or empty segment in its path. */
+const SIMPLE_TARGET = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?(?:\?[\x21\x22\x24-\x7e]*)?$/;
 const DIGITS = /^\d+$/;
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 /** Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110 §8.6). */
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 const FRAMING_TOKENS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host']);
+
+/** The last value that was found to be a good Host: most requests of a worker carry the same few. */
+let goodHost = 'localhost';
 
 /** GuardedRequest is the head of a request that may go on; valid once guard returned null. */
 export class GuardedRequest {
@@ -54,6 +59,8 @@ export class GuardedRequest {
   target: string;
   /** The target without query; `/` for `*`. */
   path = '/';
+  /** Whether the path may differ from its normal form (B27). */
+  hasSuspectPath = false;
   /** As UpstreamRequest.bodyLength. */
   bodyLength = NO_BODY;
   /** Lines for the backend, each with CRLF; Host, framing and the forwarding fields are not among them. */
@@ -201,16 +208,24 @@ export class GuardedRequest {
   /** RFC 9112 §3.2: exactly one Host, which HTTP/1.0 may leave out. */
   #checkHost(): Refusal | null {
     if (this.#hostCount === 0) return this.#input.httpVersion === 11 ? BAD_REQUEST : null;
-    return this.#hostCount > 1 || !HOST.test(this.host) ? BAD_REQUEST : null;
+    if (this.#hostCount > 1) return BAD_REQUEST;
+    if (this.host === goodHost) return null;
+    if (!HOST.test(this.host)) return BAD_REQUEST;
+    goodHost = this.host;
+    return null;
   }
 
   #checkTarget(): Refusal | null {
+    if (this.target.charCodeAt(0) === 0x2f && SIMPLE_TARGET.test(this.target)) {
+      this.path = withoutQuery(this.target);
+      return null;
+    }
+    this.hasSuspectPath = true;
     if (!TARGET.test(this.target)) return BAD_REQUEST;
     const isOriginForm = this.target.charCodeAt(0) === 0x2f;
     if (!isOriginForm && this.target !== '*' && !this.#toOriginForm()) return BAD_REQUEST;
     if (this.target === '*') return this.#input.method === 'OPTIONS' ? null : BAD_REQUEST;
-    const queryAt = this.target.indexOf('?');
-    this.path = queryAt < 0 ? this.target : this.target.slice(0, queryAt);
+    this.path = withoutQuery(this.target);
     return this.path.includes('\\') || hasNul(this.path) ? BAD_REQUEST : null;
   }
 
@@ -257,4 +272,9 @@ export class GuardedRequest {
       .map((line) => `${line}\r\n`)
       .join('');
   }
+}
+
+function withoutQuery(target: string): string {
+  const queryAt = target.indexOf('?');
+  return queryAt < 0 ? target : target.slice(0, queryAt);
 }

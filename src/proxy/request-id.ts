@@ -6,12 +6,15 @@ import { randomBytes } from 'node:crypto';
 
 /** 96 bits: two workers of any two machines never share it. */
 const PREFIX_BYTES = 12;
+/** Half of a trace id; the other half is new for each trace. */
+const TRACE_PREFIX_BYTES = 8;
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 const WORD = 0x1_0000_0000;
 
 /** RequestIds makes the ids of one worker; one per process. */
 export class RequestIds {
   readonly #prefix: string;
+  readonly #tracePrefix = randomBytes(TRACE_PREFIX_BYTES).toString('hex');
   readonly #random: () => number;
   #count = 0;
 
@@ -32,11 +35,12 @@ export class RequestIds {
     return hexWord(((this.#random() * WORD) >>> 0) | 1) + hexWord((this.#random() * WORD) >>> 0);
   }
 
-  /** nextTraceId is 32 hex digits; the lower half is evenly spread, as samplers by ratio expect (§3.2.2.3). */
-  nextTraceId(): string {
-    return (
-      this.nextSpanId() + hexWord((this.#random() * WORD) >>> 0) + hexWord((this.#random() * WORD) >>> 0)
-    );
+  /**
+   * traceIdAround is 32 hex digits that end with a span id: the half that is evenly spread, as samplers by ratio expect
+   * (§3.2.2.3). A trace begins with its first span, so one draw serves both.
+   */
+  traceIdAround(spanId: string): string {
+    return this.#tracePrefix + spanId;
   }
 }
 

@@ -2,15 +2,16 @@
 import type { ResponseStart } from '../contract/downstream.ts';
 import type { Reason } from '../contract/problems.ts';
 import type { Decision } from '../limit/decision.ts';
-import { appendRateLimitFields, retryAfterSec } from '../limit/ratelimit-headers.ts';
+import { rateLimitLines, retryAfterSec } from '../limit/ratelimit-headers.ts';
 import type { ResponseHead } from '../upstream/exchange.ts';
+import { withoutFields } from '../upstream/field-lines.ts';
 import type { DateCache } from './date-cache.ts';
 import { VIA } from './forwarded-headers.ts';
 import { PROBLEM_CONTENT_TYPE, phraseOf, problemBody } from './problem.ts';
 
 /** Seconds after which a client may try again when no backend was there: the order of a probe's interval. */
 const NO_BACKEND_RETRY_SEC = 1;
-const REQUEST_ID_NAME = 'x-request-id';
+const REQUEST_ID_NAME: ReadonlySet<string> = new Set(['x-request-id']);
 
 interface AnswerContext {
   requestId: string;
@@ -38,14 +39,15 @@ export class Responder {
    */
   relay(head: ResponseHead, context: AnswerContext, knownLength: number): ResponseStart {
     const { status } = head;
-    const headers = withoutRequestId(head.headers);
-    if (!head.hasDate) headers.push('Date', this.#dates.imfDate());
-    headers.push('Via', VIA, 'X-Request-Id', context.requestId);
-    if (context.decision !== null) appendRateLimitFields(headers, context.decision);
+    // A backend that repeats the id it was given must not make two of it.
+    let lines = head.hasRequestId ? withoutFields(head.lines, REQUEST_ID_NAME) : head.lines;
+    if (!head.hasDate) lines += `Date: ${this.#dates.imfDate()}\r\n`;
+    lines += `Via: ${VIA}\r\nX-Request-Id: ${context.requestId}\r\n`;
+    if (context.decision !== null) lines += rateLimitLines(context.decision);
     return {
       status,
       reason: head.reason,
-      headers,
+      lines,
       // RFC 9110 §8.6: no Content-Length in a 204.
       contentLength:
         status === 204 ? -1 : head.hasBody ? Math.max(head.contentLength, knownLength) : head.contentLength,
@@ -56,14 +58,13 @@ export class Responder {
 
   /** problem is the head of an answer of our own; its body is problemBody's. */
   problem(status: number, bodyBytes: number, context: ProblemContext): ResponseStart {
-    const headers = ['Content-Type', PROBLEM_CONTENT_TYPE, 'Date', this.#dates.imfDate()];
-    headers.push('X-Request-Id', context.requestId);
-    if (status === 405) headers.push('Allow', context.allow.join(', '));
-    if (context.decision !== null) appendRateLimitFields(headers, context.decision);
-    const retrySec = retryDelaySec(status, context.decision);
-    if (retrySec !== null) headers.push('Retry-After', String(retrySec));
-    const { closing } = context;
-    return { status, reason: phraseOf(status), headers, contentLength: bodyBytes, hasBody: true, closing };
+    const { requestId, decision, allow, closing } = context;
+    let lines = `Content-Type: ${PROBLEM_CONTENT_TYPE}\r\nDate: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n`;
+    if (status === 405) lines += `Allow: ${allow.join(', ')}\r\n`;
+    if (decision !== null) lines += rateLimitLines(decision);
+    const retrySec = retryDelaySec(status, decision);
+    if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
+    return { status, reason: phraseOf(status), lines, contentLength: bodyBytes, hasBody: true, closing };
   }
 
   /** rawProblem is a whole HTTP/1.1 answer for a request that never became one; the connection closes after it. */
@@ -75,17 +76,6 @@ export class Responder {
       `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
     );
   }
-}
-
-/** A backend that repeats the id it was given must not make two of it. */
-function withoutRequestId(headers: string[]): string[] {
-  for (let i = 0; i < headers.length; i += 2) {
-    if (headers[i]!.length !== REQUEST_ID_NAME.length || headers[i]!.toLowerCase() !== REQUEST_ID_NAME)
-      continue;
-    headers.splice(i, 2);
-    i -= 2;
-  }
-  return headers;
 }
 
 function retryDelaySec(status: number, decision: Decision | null): number | null {

@@ -45,8 +45,19 @@ export class Router<R> {
   }
 }
 
+/** The last answer of routingHost: most requests of a worker carry the same few hosts. */
+let lastHost = '';
+let lastRoutingHost = '';
+
 /** routingHost turns a valid Host value into what routes are compared with: lower case, no port, no final dot. */
 export function routingHost(host: string): string {
+  if (host === lastHost) return lastRoutingHost;
+  lastHost = host;
+  lastRoutingHost = withoutPort(host);
+  return lastRoutingHost;
+}
+
+function withoutPort(host: string): string {
   const lower = host.toLowerCase();
   const colon = lower.endsWith(']') ? -1 : lower.lastIndexOf(':');
   const name = colon < 0 ? lower : lower.slice(0, colon);

@@ -117,9 +117,11 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
       requestId: this.#requestId,
       trace: this.#trace,
     };
-    const headerLines = guarded.headerLines + forwardedLines(guarded, origin);
-    this.#request = { method, target: guarded.target, headerLines, bodyLength: guarded.bodyLength };
-    if (guarded.bodyLength !== 0 && guarded.bodyLength >= -1) this.#body = this.#makeBody();
+    const { host, target, bodyLength } = guarded;
+    const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
+    const headerLines = hostLine + guarded.headerLines + forwardedLines(guarded, origin);
+    this.#request = { method, target, headerLines, bodyLength };
+    if (bodyLength !== 0 && bodyLength >= -1) this.#body = this.#makeBody();
     if (!this.#attemptNext()) this.#refuse({ reason: 'no_backend', status: ERRORS.no_backend.status });
   }
 
@@ -143,19 +145,18 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   #attemptAt(target: PlannedBackend, options: { fresh: boolean }): void {
     const request = this.#request;
     if (request === null) return;
-    const host = this.#admission.guarded.host || target.authority;
     this.#attempts += 1;
     this.#attempt = new Attempt(target, this, this.#deps.clock);
-    this.#attempt.start({ ...request, headerLines: `Host: ${host}\r\n${request.headerLines}` }, options);
+    this.#attempt.start(this.#admission.guarded.host === '' ? named(request, target) : request, options);
   }
 
   onAttemptConnected(exchange: UpstreamExchange): void {
     this.#body?.flowTo(exchange);
   }
 
-  onAttemptInformation(status: number, headers: string[]): void {
+  onAttemptInformation(status: number, lines: string): void {
     // The 100 that a client waits for is ours: its Expect was not passed on.
-    if (status !== CONTINUE_STATUS) this.#downstream.inform(status, headers);
+    if (status !== CONTINUE_STATUS) this.#downstream.inform(status, lines);
   }
 
   onAttemptHead(head: ResponseHead, completeBody: string | null): void {
@@ -347,6 +348,11 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     };
     this.#deps.accessLog.write(accessLine(record));
   }
+}
+
+/** HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2). */
+function named(request: UpstreamRequest, { authority }: PlannedBackend): UpstreamRequest {
+  return { ...request, headerLines: `Host: ${authority}\r\n${request.headerLines}` };
 }
 
 const REASON_OF_STATUS: Readonly<Record<number, Reason>> = {

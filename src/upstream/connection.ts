@@ -72,6 +72,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
   #pending: UpstreamRequest | null = null;
   #stallWatched = false;
   #stallSettled = false;
+  #hasBody = false;
   /** A body on GET or HEAD: backends exist that do not read it and take it for the next request (CL.0). */
   #oddBody = false;
 
@@ -105,15 +106,15 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
   start(request: UpstreamRequest, sink: ResponseSink): UpstreamExchange {
     const exchange = new LiveExchange(this, sink, this.#state === IDLE, this.#settings);
     this.#exchange = exchange;
-    this.#oddBody =
-      request.bodyLength !== NO_BODY && request.bodyLength !== 0 && isReadMethod(request.method);
+    this.#hasBody = request.bodyLength !== NO_BODY && request.bodyLength !== 0;
+    this.#oddBody = this.#hasBody && isReadMethod(request.method);
     if (this.#state === CONNECTING) {
       this.#pending = request;
       return exchange;
     }
     this.#send(request);
     // The caller has no exchange yet: nothing may be called back before start returns.
-    process.nextTick(announce, this, exchange);
+    if (this.#hasBody) process.nextTick(announce, this, exchange);
     return exchange;
   }
 
@@ -130,7 +131,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     this.#pending = null;
     if (request === null || exchange === null) return;
     this.#send(request);
-    this.announce(exchange);
+    if (this.#hasBody) this.announce(exchange);
   }
 
   /** Called once the sink may send body bytes. */

@@ -1,7 +1,7 @@
 /**
  * The two ends of one request at one backend: what the proxy gives to the upstream client, and what it gets back.
  *
- * Order of calls on a sink: onConnected once, any number of onInformation, onHead once, then (unless onHead carried
+ * Order of calls on a sink: onConnected once where the request has a body, any number of onInformation, onHead once, then (unless onHead carried
  * the complete body) any number of onBody and one onEnd. onError ends it at any point and nothing follows. Sinks never
  * throw; the connection guards against it all the same.
  */
@@ -28,23 +28,23 @@ export interface ResponseHead {
   /** As the backend sent it, without control bytes. */
   reason: string;
   /**
-   * Flat name, value, name, value…: names and values as sent, hop-by-hop fields, `Content-Length` and
-   * every field named by `Connection` (but protected ones) already left out.
+   * Lines `name: value`, each with CRLF; latin1. Names and values as sent; hop-by-hop fields, `Content-Length` and every
+   * field named by `Connection` (but protected ones) already left out.
    */
-  headers: string[];
+  lines: string;
   /** -1 where the backend gave none. HEAD and 304 may carry one without a body. */
   contentLength: number;
   /** Whether body bytes follow at all. */
   hasBody: boolean;
   hasDate: boolean;
-  hasVia: boolean;
+  hasRequestId: boolean;
 }
 
 export interface ResponseSink {
-  /** The request head is on its way over an open connection: body bytes may be sent now. */
+  /** Only for a request with a body: its head is on its way over an open connection, body bytes may be sent now. */
   onConnected(): void;
   /** A 1xx other than 101 (contract §8); forwarded to HTTP/1.1 clients. */
-  onInformation(status: number, reason: string, headers: string[]): void;
+  onInformation(status: number, reason: string, lines: string): void;
   /**
    * @param completeBody the whole body as latin1 when it came with the head and is small ('' for none): the exchange
    *   is over, its connection may already serve the next one, and neither onBody nor onEnd follows. null: they follow.

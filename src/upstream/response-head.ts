@@ -3,6 +3,7 @@
  * in two ways is refused, because the bytes after the head are then somebody else's answer.
  */
 import type { ResponseHead } from './exchange.ts';
+import { withoutFields } from './field-lines.ts';
 import {
   CONNECTION,
   CONTENT_LENGTH,
@@ -14,11 +15,12 @@ import {
   isProtected,
   isTrailerAllowed,
   KEEP_ALIVE,
+  PLAIN,
   TE,
   TRAILER,
   TRANSFER_ENCODING,
   UPGRADE,
-  VIA,
+  X_REQUEST_ID,
 } from './header-names.ts';
 
 /** Bytes of one head, and of all interim heads of one response together. */
@@ -59,8 +61,11 @@ export class HeadReader {
   #chunked = false;
   #closing = false;
   #hasDate = false;
-  #hasVia = false;
+  #hasRequestId = false;
   #named: Set<string> | null = null;
+  /** Lines that go on, so far without those from keptFrom up to the current one: neighbours are cut out as one piece. */
+  #lines = '';
+  #keptFrom = 0;
 
   /**
    * @param text the head without its empty line: every line of it ended by CRLF
@@ -70,8 +75,9 @@ export class HeadReader {
     this.problem = '';
     this.keepAliveSec = -1;
     this.#contentLength = -1;
-    this.#chunked = this.#closing = this.#hasDate = this.#hasVia = false;
+    this.#chunked = this.#closing = this.#hasDate = this.#hasRequestId = false;
     this.#named = null;
+    this.#lines = '';
     const eol = lineEnd(text, 0);
     const status = eol < 0 ? -1 : this.#statusOf(text, eol);
     if (status < 0) return this.#none('bad status line');
@@ -79,9 +85,8 @@ export class HeadReader {
     const clean = !CONTROL.test(text);
     if (!clean && CONTROL.test(text.slice(eol))) return this.#none('control byte in a header');
     const reason = clean || !CONTROL.test(text.slice(0, eol)) ? text.slice(13, eol) : '';
-    const headers: string[] = [];
-    if (!this.#readLines(text, eol + 2, headers)) return null;
-    return this.#conclude(status, reason, headers, headRequest);
+    if (!this.#readLines(text, eol + 2)) return null;
+    return this.#conclude(status, reason, headRequest);
   }
 
   /** `HTTP/1.[01] SP 3DIGIT [SP reason]`, RFC 9112 §4; the last SP is optional, since backends leave it out. */
@@ -99,7 +104,8 @@ export class HeadReader {
     return status >= 100 && status <= 599 ? status : -1;
   }
 
-  #readLines(text: string, from: number, headers: string[]): boolean {
+  #readLines(text: string, from: number): boolean {
+    this.#keptFrom = from;
     let at = from;
     for (let count = 0; at < text.length; count++) {
       if (count === HEADERS_MAX_COUNT) return this.#refuse('too many headers');
@@ -107,16 +113,30 @@ export class HeadReader {
       if (eol < 0) return this.#refuse('line ends that are not CRLF');
       const colon = text.indexOf(':', at);
       if (colon < 0 || colon > eol) return this.#refuse('header line without a colon');
-      const name = text.slice(at, colon);
-      const value = trimmed(text, colon + 1, eol);
-      if (!this.#take(name, value, headers)) return false;
+      const kind = classOf(text.slice(at, colon));
+      const passes = kind === PLAIN || kind === DATE || this.#take(kind, trimmed(text, colon + 1, eol));
+      if (kind === DATE) this.#hasDate = true;
+      if (this.problem !== '') return false;
+      if (!passes) this.#cut(text, at, eol + 2);
+      else if (!isTidy(text, colon, eol)) {
+        this.#cut(text, at, eol + 2);
+        this.#lines += `${text.slice(at, colon)}: ${trimmed(text, colon + 1, eol)}\r\n`;
+      }
       at = eol + 2;
     }
+    this.#cut(text, at, at);
     return true;
   }
 
-  #take(name: string, value: string, headers: string[]): boolean {
-    switch (classOf(name)) {
+  /** Keeps the lines up to `at` and goes on at `next`. */
+  #cut(text: string, at: number, next: number): void {
+    if (this.#keptFrom < at) this.#lines += text.slice(this.#keptFrom, at);
+    this.#keptFrom = next;
+  }
+
+  /** @returns whether the line goes on to the client; what is wrong with it is in `problem` */
+  #take(kind: number, value: string): boolean {
+    switch (kind) {
       case INVALID:
         return this.#refuse('bad header name');
       case CONTENT_LENGTH:
@@ -127,27 +147,24 @@ export class HeadReader {
           return this.#refuse('Transfer-Encoding other than chunked');
         }
         this.#chunked = true;
-        return true;
+        return false;
       case CONNECTION:
         this.#takeConnection(value);
-        return true;
+        return false;
       case KEEP_ALIVE:
         this.keepAliveSec = keepAliveTimeoutSec(value);
-        return true;
+        return false;
       case HOP_BY_HOP:
       case TE:
       case TRAILER:
       case UPGRADE:
+        return false;
+      case X_REQUEST_ID:
+        this.#hasRequestId = true;
         return true;
-      case DATE:
-        this.#hasDate = true;
-        break;
-      case VIA:
-        this.#hasVia = true;
-        break;
+      default:
+        return true;
     }
-    headers.push(name, value);
-    return true;
   }
 
   #takeLength(value: string): boolean {
@@ -156,7 +173,7 @@ export class HeadReader {
       return this.#refuse('bad Content-Length');
     }
     this.#contentLength = length;
-    return true;
+    return false;
   }
 
   #takeConnection(value: string): void {
@@ -171,7 +188,7 @@ export class HeadReader {
   }
 
   /** The length of the body by RFC 9112 §6.3, in its order. */
-  #conclude(status: number, reason: string, headers: string[], headRequest: boolean): ResponseHead | null {
+  #conclude(status: number, reason: string, headRequest: boolean): ResponseHead | null {
     const chunked = this.#chunked;
     if (chunked && this.#contentLength >= 0) return this.#none('Content-Length with Transfer-Encoding');
     if (chunked && this.#minor === 0) return this.#none('Transfer-Encoding in HTTP/1.0');
@@ -191,11 +208,11 @@ export class HeadReader {
     return {
       status,
       reason,
-      headers: this.#named === null ? headers : without(headers, this.#named),
+      lines: this.#named === null ? this.#lines : withoutFields(this.#lines, this.#named),
       contentLength: bodiless ? -1 : this.#contentLength,
       hasBody: this.bodyKind !== BODY_NONE,
       hasDate: this.#hasDate,
-      hasVia: this.#hasVia,
+      hasRequestId: this.#hasRequestId,
     };
   }
 
@@ -254,13 +271,10 @@ function keepAliveTimeoutSec(value: string): number {
   return found === null ? -1 : Number(found[1]);
 }
 
-function without(headers: string[], lowerNames: ReadonlySet<string>): string[] {
-  const kept: string[] = [];
-  for (let i = 0; i < headers.length; i += 2) {
-    const name = headers[i] ?? '';
-    if (!lowerNames.has(name.toLowerCase())) kept.push(name, headers[i + 1] ?? '');
-  }
-  return kept;
+/** Whether a line is already as it goes on: one space behind the colon, none at the end. */
+function isTidy(text: string, colon: number, eol: number): boolean {
+  if (text.charCodeAt(colon + 1) !== SPACE) return false;
+  return eol === colon + 2 || !(isBlank(text.charCodeAt(colon + 2)) || isBlank(text.charCodeAt(eol - 1)));
 }
 
 /**

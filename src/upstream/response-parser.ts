@@ -21,7 +21,9 @@ export const HEAD_FINAL = 2;
 export const HEAD_INVALID = 3;
 
 const INTERIM_MAX_COUNT = 16;
-/** A read is searched as text up to here, beyond as bytes: heads are small and bodies need not become text. */
+/** A read up to this size is one small answer more often than not: all of it becomes text at once, by one call. */
+const SMALL_READ_BYTES = 18_432;
+/** A larger one is searched as text up to here, beyond as bytes: heads are small and bodies need not become text. */
 const TEXT_SEARCH_BYTES = 4096;
 const HEAD_END = '\r\n\r\n';
 const HEAD_END_BYTES = HEAD_END.length;
@@ -46,6 +48,9 @@ export class ResponseParser {
   /** Start of a head whose end has not come. A rope: appending is cheap, and it is flattened once. */
   #partial = '';
   #tail = '';
+  /** The read that holds the last head, as text from `#textFrom` on; '' when that is not there. */
+  #text = '';
+  #textFrom = 0;
   #interimCount = 0;
   #interimBytes = 0;
   /** Bytes of a BODY_LENGTH body still to come. */
@@ -53,11 +58,17 @@ export class ResponseParser {
 
   start(method: string): void {
     this.#headRequest = method === 'HEAD';
-    this.head = null;
+    this.forget();
     this.#partial = this.#tail = '';
     this.#interimCount = this.#interimBytes = 0;
     this.complete = false;
     this.problem = '';
+  }
+
+  /** forget lets the text of the last response go, so that a parked connection does not keep it. */
+  forget(): void {
+    this.head = null;
+    this.#text = '';
   }
 
   /** Whether the backend keeps the connection open after this response (RFC 9112 §9.3). */
@@ -82,6 +93,7 @@ export class ResponseParser {
 
   /** readHead consumes bytes from..to-1 up to the end of one head. HEAD_INVALID leaves the reason in `problem`. */
   readHead(buffer: Buffer, from: number, to: number): number {
+    this.#text = '';
     const text =
       this.#partial === '' ? this.#wholeHead(buffer, from, to) : this.#joinedHead(buffer, from, to);
     if (text === null) return this.problem === '' ? HEAD_MORE : HEAD_INVALID;
@@ -94,10 +106,12 @@ export class ResponseParser {
 
   /** The common case: the head came in one read. */
   #wholeHead(buffer: Buffer, from: number, to: number): string | null {
-    const textTo = Math.min(to, from + TEXT_SEARCH_BYTES);
+    const textTo = to - from <= SMALL_READ_BYTES ? to : from + TEXT_SEARCH_BYTES;
     const text = buffer.toString('latin1', from, textTo);
     let end = text.indexOf(HEAD_END);
     if (end >= 0) {
+      this.#text = text;
+      this.#textFrom = from;
       this.at = from + end + HEAD_END_BYTES;
       return text.slice(0, end + 2);
     }
@@ -175,6 +189,20 @@ export class ResponseParser {
         this.#took(from, from + count);
       }
     }
+  }
+
+  /** payloadText is what the last readBody found, as latin1; the same read must have brought the head. */
+  payloadText(buffer: Buffer): string {
+    const { payloadFrom, payloadTo } = this;
+    const text = this.#text;
+    const from = payloadFrom - this.#textFrom;
+    const to = payloadTo - this.#textFrom;
+    this.#text = '';
+    // Payload of chunks has been moved in the buffer since.
+    const moved = this.#reader.bodyKind === BODY_CHUNKED;
+    return moved || text === '' || to > text.length
+      ? buffer.toString('latin1', payloadFrom, payloadTo)
+      : text.slice(from, to);
   }
 
   #took(from: number, to: number): void {

@@ -81,7 +81,7 @@ export class ResponseReader {
       at = parser.at;
       if (found !== HEAD_INTERIM) return this.#readFirstBody(exchange, buffer, at, end);
       const head = parser.head;
-      if (head !== null) exchange.sink.onInformation(head.status, head.reason, head.headers);
+      if (head !== null) exchange.sink.onInformation(head.status, head.reason, head.lines);
       if (!this.#events.serves(exchange)) return false;
     }
   }
@@ -100,7 +100,7 @@ export class ResponseReader {
     const leftoverBytes = end - parser.at;
     this.#events.onFinalHead();
     if (parser.complete && size <= SMALL_BODY_BYTES && parser.trailers.length === 0) {
-      const body = size === 0 ? '' : buffer.toString('latin1', parser.payloadFrom, parser.payloadTo);
+      const body = size === 0 ? '' : parser.payloadText(buffer);
       this.#events.onComplete(exchange, leftoverBytes);
       exchange.sink.onHead(head, body);
       return true;
@@ -188,6 +188,7 @@ export class ResponseReader {
     const own = this.#own;
     this.#own = null;
     this.#streaming = false;
+    this.parser.forget();
     return own;
   }
 

@@ -10,6 +10,7 @@ import type {
   ResponseStart,
 } from '../contract/downstream.ts';
 import { LbError } from '../contract/errors.ts';
+import { fieldsOf } from '../upstream/field-lines.ts';
 import { FramedResponse, type HeadWriter } from './response-heads.ts';
 
 /** What a request must know of its connection; implemented by InboundConnection. */
@@ -123,10 +124,10 @@ export class NodeDownstream implements Downstream {
     this.#response.writeContinue();
   }
 
-  inform(status: number, headers: string[]): void {
+  inform(status: number, lines: string): void {
     if (this.httpVersion !== 11 || this.started || this.#over) return;
     try {
-      this.#response.writeInformation(status, headers);
+      this.#response.writeInformation(status, fieldsOf(lines));
     } catch (thrown) {
       throw new LbError('upstream_invalid', `interim answer ${status} cannot be sent on`, { cause: thrown });
     }
@@ -211,18 +212,18 @@ export class NodeDownstream implements Downstream {
     const isHttp11 = this.httpVersion === 11;
     this.#closeDelimited = hasBody && contentLength < 0 && !isHttp11;
     this.closing = head.closing || this.#closeDelimited || this.#mustClose();
-    const { headers } = head;
-    if (this.closing) headers.push('Connection', 'close');
-    else if (!isHttp11) headers.push('Connection', 'keep-alive');
+    let { lines } = head;
+    if (this.closing) lines += 'Connection: close\r\n';
+    else if (!isHttp11) lines += 'Connection: keep-alive\r\n';
     // Last: node re-encodes a Content-Disposition that comes behind it.
-    if (contentLength >= 0) headers.push('Content-Length', String(contentLength));
-    else if (!hasBody && mayHaveBody(this.method, status)) headers.push('Content-Length', '0');
+    if (contentLength >= 0) lines += `Content-Length: ${contentLength}\r\n`;
+    else if (!hasBody && mayHaveBody(this.method, status)) lines += 'Content-Length: 0\r\n';
     const chunked = hasBody && contentLength < 0 && isHttp11;
     try {
       this.#owner.writeHead(this.#response, {
         status,
         reason: head.reason,
-        headers,
+        lines,
         chunked,
         closing: this.closing,
       });

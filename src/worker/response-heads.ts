@@ -7,14 +7,15 @@
  */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
+import { fieldsOf } from '../upstream/field-lines.ts';
 
 /** AnswerHead is a head whose framing is decided: Connection and Content-Length are among the fields where they belong. */
 export interface AnswerHead {
   /** 200–599. */
   status: number;
   reason: string;
-  /** Flat name, value, name, value…; sound by RFC 9110 §5. */
-  headers: string[];
+  /** Lines `name: value`, each with CRLF; sound by RFC 9110 §5. */
+  lines: string;
   /** The body follows in chunks; node writes their framing. */
   chunked: boolean;
   /** The connection ends after the answer, and a field says so unless the body ends with it. */
@@ -38,36 +39,34 @@ export function writeHeadPublicly(response: FramedResponse, head: AnswerHead): v
   if (!head.chunked) response.removeHeader('transfer-encoding');
   response.removeHeader('connection');
   response.shouldKeepAlive = !head.closing;
-  response.writeHead(head.status, head.reason, head.headers);
+  response.writeHead(head.status, head.reason, fieldsOf(head.lines));
 }
 
 /** writeHeadShortly needs probeShortHeads to have returned true. */
 export function writeHeadShortly(response: FramedResponse, head: AnswerHead): void {
-  const { status, headers } = head;
-  let text = `HTTP/1.1 ${status} ${head.reason}\r\n`;
-  for (let i = 0; i < headers.length; i += 2) text += `${headers[i]}: ${headers[i + 1]}\r\n`;
-  if (head.chunked) text += 'Transfer-Encoding: chunked\r\n';
+  const { status, chunked } = head;
+  const coding = chunked ? 'Transfer-Encoding: chunked\r\n' : '';
   response.statusCode = status;
   if (status === 204 || status === 304) response._hasBody = false;
-  response.chunkedEncoding = head.chunked;
+  response.chunkedEncoding = chunked;
   response._last = head.closing;
-  response._header = `${text}\r\n`;
+  response._header = `HTTP/1.1 ${status} ${head.reason}\r\n${head.lines}${coding}\r\n`;
 }
 
-const VIA = ['Via', '1.1 a'];
+const VIA = 'Via: 1.1 a\r\n';
 const PROBED_BODY = 'body';
 const PROBES: readonly { method: string; head: AnswerHead }[] = [
-  probeOf('GET', 200, [...VIA, 'Set-Cookie', 'a', 'Set-Cookie', 'b', 'Content-Length', '4']),
-  probeOf('GET', 404, ['Content-Length', '4', 'Connection', 'close'], { closing: true }),
+  probeOf('GET', 200, `${VIA}Set-Cookie: a\r\nSet-Cookie: b\r\nContent-Length: 4\r\n`),
+  probeOf('GET', 404, 'Content-Length: 4\r\nConnection: close\r\n', { closing: true }),
   probeOf('GET', 200, VIA, { chunked: true }),
   probeOf('GET', 204, VIA),
-  probeOf('GET', 304, ['Content-Length', '9']),
-  probeOf('HEAD', 200, ['Content-Length', '9']),
+  probeOf('GET', 304, 'Content-Length: 9\r\n'),
+  probeOf('HEAD', 200, 'Content-Length: 9\r\n'),
   probeOf('HEAD', 200, VIA),
 ];
 
-function probeOf(method: string, status: number, headers: string[], more: Partial<AnswerHead> = {}) {
-  return { method, head: { status, reason: 'Fine', headers, chunked: false, closing: false, ...more } };
+function probeOf(method: string, status: number, lines: string, more: Partial<AnswerHead> = {}) {
+  return { method, head: { status, reason: 'Fine', lines, chunked: false, closing: false, ...more } };
 }
 
 /** Set to 1, it keeps a worker to the public way: for comparison, or where the short one is suspected of something. */
@@ -106,7 +105,7 @@ function trial(method: string, head: AnswerHead, write: HeadWriter): string {
   const response = new FramedResponse(request);
   response.assignSocket(socket);
   response.shouldKeepAlive = true;
-  write(response, { ...head, headers: [...head.headers] });
+  write(response, head);
   response.end(PROBED_BODY, 'latin1');
   const { headersSent, writableEnded, statusCode, _last, _hasBody, chunkedEncoding } = response;
   response.detachSocket(socket);

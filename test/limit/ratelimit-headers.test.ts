@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { Decision } from '../../src/limit/decision.ts';
-import { appendRateLimitFields, retryAfterSec } from '../../src/limit/ratelimit-headers.ts';
+import { rateLimitLines, retryAfterSec } from '../../src/limit/ratelimit-headers.ts';
 
 function decision(fields: Partial<Decision> = {}): Decision {
   return {
@@ -20,9 +20,9 @@ function decision(fields: Partial<Decision> = {}): Decision {
 }
 
 function fields(of: Decision): string[] {
-  const headers: string[] = [];
-  appendRateLimitFields(headers, of);
-  return headers;
+  const lines = rateLimitLines(of).split('\r\n');
+  assert.equal(lines.pop(), '', 'every line has its end');
+  return lines.flatMap((line) => line.split(': ', 2));
 }
 
 describe('RateLimit fields', () => {

@@ -36,7 +36,7 @@ test('one connection serves request after request', async (t) => {
     const sink = await ask(pool);
     assert.equal(sink.body.toString(), 'ok');
     assert.equal(sink.exchange?.reused, i > 0);
-    assert.deepEqual(sink.calls, ['connected', 'head']);
+    assert.deepEqual(sink.calls, ['head']);
     assert.equal(pool.idleCount, 1);
   }
   assert.equal(sockets.length, 1);
@@ -84,7 +84,7 @@ test('the sink hears nothing before start has returned', async (t) => {
   pool.start(get(), sink, { fresh: false });
   assert.deepEqual(sink.calls, []);
   await sink.finished();
-  assert.deepEqual(sink.calls, ['connected', 'head']);
+  assert.deepEqual(sink.calls, ['head']);
 });
 
 const ENDS: [string, (socket: Socket) => void][] = [
@@ -395,7 +395,8 @@ for (const [method, answer] of SINK_FAULTS) {
         throw new Error('sink bug');
       },
     });
-    const sink = send(pool, get(), new ThrowingSink());
+    const request = method === 'onConnected' ? get('/', { method: 'PUT', bodyLength: 5 }) : get();
+    const sink = send(pool, request, new ThrowingSink());
     await waitFor('the internal error', () => sink.error !== null);
     assert.equal(sink.error?.code, 'internal_error');
     assert.equal(pool.faults.length, 1);

@@ -1,4 +1,5 @@
 /** Drives a ResponseParser as a connection does, without sockets: bytes in any segmentation, one outcome. */
+import { fieldsOf } from '../../src/upstream/field-lines.ts';
 import {
   HEAD_FINAL,
   HEAD_INTERIM,
@@ -73,7 +74,7 @@ function feed(
     if (found !== HEAD_FINAL || head === null) continue;
     outcome.status = head.status;
     outcome.reason = head.reason;
-    outcome.headers = head.headers;
+    outcome.headers = fieldsOf(head.lines);
     outcome.contentLength = head.contentLength;
     outcome.complete = parser.complete;
   }
