@@ -5,7 +5,7 @@
  * States, in order: SIZE (digits of a chunk size), EXTENSION (skipped up to CR), SIZE_LF, then for a size above 0 DATA,
  * DATA_CR, DATA_LF and back to SIZE, for size 0 TRAILER (lines until an empty one) and COMPLETE. BROKEN is final too.
  */
-import { readTrailers } from './response-head.ts';
+import { readTrailers } from './field-lines.ts';
 
 const SIZE = 0;
 const EXTENSION = 1;

@@ -2,6 +2,37 @@
  * Header fields as text: lines `name: value`, each with its CRLF. Heads are read, rewritten and sent in this form; only
  * what wants single fields takes them apart.
  */
+import { isTrailerAllowed } from './header-names.ts';
+
+/** Of one head or trailer section of a backend. */
+export const HEADERS_MAX_COUNT = 200;
+
+/** A line of the strict grammar (RFC 9112 §5): a token, no blank before the colon, no control byte but HTAB. */
+const LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n/y;
+const OUTER_BLANKS = /^[ \t]+|[ \t]+$/g;
+
+/** trimmedValue takes the blanks away that are around a value, not part of it (RFC 9110 §5.5). */
+export function trimmedValue(text: string): string {
+  return text.replace(OUTER_BLANKS, '');
+}
+
+/**
+ * readTrailers parses a trailer section; null when it is malformed. Names that have no business behind a body are left
+ * out.
+ * @param text lines ended by CRLF, without the empty one
+ */
+export function readTrailers(text: string): string[] | null {
+  const trailers: string[] = [];
+  for (let at = 0, count = 0; at < text.length; count++) {
+    LINE.lastIndex = at;
+    const [line, name, value] = LINE.exec(text) ?? [];
+    if (line === undefined || name === undefined || value === undefined || count === HEADERS_MAX_COUNT)
+      return null;
+    if (isTrailerAllowed(name)) trailers.push(name, trimmedValue(value));
+    at += line.length;
+  }
+  return trailers;
+}
 
 /** fieldsOf gives a flat list name, value, name, value…; the text must be made of sound lines. */
 export function fieldsOf(lines: string): string[] {

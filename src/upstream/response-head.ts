@@ -3,7 +3,7 @@
  * in two ways is refused, because the bytes after the head are then somebody else's answer.
  */
 import type { ResponseHead } from './exchange.ts';
-import { withoutFields } from './field-lines.ts';
+import { HEADERS_MAX_COUNT, trimmedValue, withoutFields } from './field-lines.ts';
 import {
   CONNECTION,
   CONTENT_LENGTH,
@@ -13,9 +13,7 @@ import {
   HOP_BY_HOP,
   INVALID,
   isProtected,
-  isTrailerAllowed,
   KEEP_ALIVE,
-  PLAIN,
   TE,
   TRAILER,
   TRANSFER_ENCODING,
@@ -25,7 +23,12 @@ import {
 
 /** Bytes of one head, and of all interim heads of one response together. */
 export const HEAD_MAX_BYTES = 65_536;
-const HEADERS_MAX_COUNT = 200;
+
+export interface ByteRange {
+  from: number;
+  /** Exclusive. */
+  to: number;
+}
 
 /** Values of HeadReader.bodyKind. */
 export const BODY_NONE = 0;
@@ -34,21 +37,59 @@ export const BODY_CHUNKED = 2;
 /** Ends with the connection (RFC 9112 §6.3, last case). */
 export const BODY_UNTIL_CLOSE = 3;
 
+/** Answers of HeadReader.read. */
+export const HEAD_INCOMPLETE = -1;
+export const HEAD_MALFORMED = -2;
+
 const CR = 13;
 const LF = 10;
 const SPACE = 32;
 const TAB = 9;
+const COLON = 58;
 const ZERO = 48;
 const NINE = 57;
-/** Control bytes other than HTAB, CR and LF; the latter two are looked at line by line. */
-const CONTROL = /[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]/;
+const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
+/** `HTTP/1.1 200`; a space and the reason may follow. */
+const STATUS_END = 12;
 const LENGTH = /^\d{1,16}$/;
 
+/** Bytes of a token (RFC 9110 §5.6.2), letters in lower case; 0 for every other byte. */
+const TOKEN_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const character = String.fromCharCode(byte);
+  return /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character) ? character.toLowerCase().charCodeAt(0) : 0;
+});
+/** 1 for bytes that a value or reason may hold (RFC 9110 §5.5): HTAB, SP, visible ones, 0x80 and above. */
+const TEXT_BYTES = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte === TAB || (byte >= SPACE && byte !== 0x7f) ? 1 : 0,
+);
+
+/** Names whose lines want a look. All others, the more frequent ones, are never made a string of their own. */
+const SPECIAL_NAMES = [
+  ...['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization'],
+  ...['proxy-authentication-info', 'http2-settings', 'content-length', 'transfer-encoding', 'te', 'trailer'],
+  ...['upgrade', 'x-request-id', 'date'],
+];
+const HASH_MASK = 1023;
+/** 1 where a special name has this hash; a name that happens to share it is asked for its class, and found plain. */
+const SPECIAL_HASHES = new Uint8Array(HASH_MASK + 1);
+for (const name of SPECIAL_NAMES) {
+  let hash = 0;
+  for (let i = 0; i < name.length; i++) hash = nextHash(hash, name.charCodeAt(i));
+  SPECIAL_HASHES[hash & HASH_MASK] = 1;
+}
+
+function nextHash(hash: number, byte: number): number {
+  return (Math.imul(hash, 31) + byte) | 0;
+}
+
 /**
- * HeadReader is owned by a response parser and reused for each of its heads. read() returns the head or null; then
- * `problem` says what is wrong with it.
+ * HeadReader is owned by a response parser and reused for each of its heads. It goes over the bytes once: measured at a
+ * third of what searching the same text for line ends, colons and control bytes costs.
  */
 export class HeadReader {
+  /** What the last read found; null while nothing. */
+  head: ResponseHead | null = null;
+  /** Why the last read returned HEAD_MALFORMED. */
   problem = '';
   bodyKind = BODY_NONE;
   /** Whether the backend leaves the connection open afterwards. */
@@ -57,81 +98,127 @@ export class HeadReader {
   keepAliveSec = -1;
 
   #minor = 1;
+  #status = 0;
+  #reason = '';
   #contentLength = -1;
   #chunked = false;
   #closing = false;
   #hasDate = false;
   #hasRequestId = false;
   #named: Set<string> | null = null;
+  /** The bytes as text, and where in them it begins. */
+  #text = '';
+  #base = 0;
   /** Lines that go on, so far without those from keptFrom up to the current one: neighbours are cut out as one piece. */
   #lines = '';
   #keptFrom = 0;
 
   /**
-   * @param text the head without its empty line: every line of it ended by CRLF
+   * read takes the head at from…to-1 apart.
+   *
+   * @param text the same bytes as latin1
    * @param headRequest whether HEAD was asked, so that no body follows whatever the fields say
+   * @returns the index behind the head, HEAD_INCOMPLETE or HEAD_MALFORMED
    */
-  read(text: string, headRequest: boolean): ResponseHead | null {
+  read(bytes: Uint8Array, { from, to }: ByteRange, text: string, headRequest: boolean): number {
+    this.head = null;
     this.problem = '';
     this.keepAliveSec = -1;
     this.#contentLength = -1;
     this.#chunked = this.#closing = this.#hasDate = this.#hasRequestId = false;
     this.#named = null;
+    this.#text = text;
+    this.#base = from;
     this.#lines = '';
-    const eol = lineEnd(text, 0);
-    const status = eol < 0 ? -1 : this.#statusOf(text, eol);
-    if (status < 0) return this.#none('bad status line');
-    // A control byte in the reason costs the backend its reason, one in a field the whole response.
-    const clean = !CONTROL.test(text);
-    if (!clean && CONTROL.test(text.slice(eol))) return this.#none('control byte in a header');
-    const reason = clean || !CONTROL.test(text.slice(0, eol)) ? text.slice(13, eol) : '';
-    if (!this.#readLines(text, eol + 2)) return null;
-    return this.#conclude(status, reason, headRequest);
+    let at = this.#readStatusLine(bytes, from, to);
+    if (at > 0) at = this.#readLines(bytes, at, to);
+    if (at > 0 && !this.#conclude(headRequest)) at = HEAD_MALFORMED;
+    this.#text = '';
+    return at;
   }
 
   /** `HTTP/1.[01] SP 3DIGIT [SP reason]`, RFC 9112 §4; the last SP is optional, since backends leave it out. */
-  #statusOf(text: string, eol: number): number {
-    if (!text.startsWith('HTTP/1.') || text.charCodeAt(8) !== SPACE) return -1;
-    this.#minor = text.charCodeAt(7) - ZERO;
-    if (this.#minor !== 0 && this.#minor !== 1) return -1;
-    if (eol < 12 || (eol > 12 && text.charCodeAt(12) !== SPACE)) return -1;
-    let status = 0;
-    for (let i = 9; i < 12; i++) {
-      const digit = text.charCodeAt(i);
-      if (digit < ZERO || digit > NINE) return -1;
-      status = status * 10 + digit - ZERO;
+  #readStatusLine(bytes: Uint8Array, from: number, to: number): number {
+    let eol = from;
+    let dirty = false;
+    for (; eol < to && bytes[eol] !== CR; eol++) {
+      if (TEXT_BYTES[bytes[eol]!] === 1) continue;
+      if (bytes[eol] === LF) return this.#malformed('bad status line');
+      dirty = true;
     }
-    return status >= 100 && status <= 599 ? status : -1;
+    if (eol + 1 >= to) return HEAD_INCOMPLETE;
+    if (bytes[eol + 1] !== LF || !this.#takeStatus(bytes, from, eol)) {
+      return this.#malformed('bad status line');
+    }
+    // A control byte in the reason costs the backend its reason, one in a field the whole response.
+    this.#reason = dirty ? '' : this.#cutText(from + STATUS_END + 1, eol);
+    return eol + 2;
   }
 
-  #readLines(text: string, from: number): boolean {
+  #takeStatus(bytes: Uint8Array, from: number, eol: number): boolean {
+    const end = from + STATUS_END;
+    if (eol < end || (eol > end && bytes[end] !== SPACE)) return false;
+    for (let i = 0; i < PROTOCOL.length; i++) if (bytes[from + i] !== PROTOCOL[i]) return false;
+    this.#minor = bytes[from + PROTOCOL.length]! - ZERO;
+    if ((this.#minor !== 0 && this.#minor !== 1) || bytes[from + PROTOCOL.length + 1] !== SPACE) return false;
+    let status = 0;
+    for (let i = end - 3; i < end; i++) {
+      const digit = bytes[i]!;
+      if (digit < ZERO || digit > NINE) return false;
+      status = status * 10 + digit - ZERO;
+    }
+    this.#status = status;
+    return status >= 100 && status <= 599;
+  }
+
+  #readLines(bytes: Uint8Array, from: number, to: number): number {
     this.#keptFrom = from;
     let at = from;
-    for (let count = 0; at < text.length; count++) {
-      if (count === HEADERS_MAX_COUNT) return this.#refuse('too many headers');
-      const eol = lineEnd(text, at);
-      if (eol < 0) return this.#refuse('line ends that are not CRLF');
-      const colon = text.indexOf(':', at);
-      if (colon < 0 || colon > eol) return this.#refuse('header line without a colon');
-      const kind = classOf(text.slice(at, colon));
-      const passes = kind === PLAIN || kind === DATE || this.#take(kind, trimmed(text, colon + 1, eol));
-      if (kind === DATE) this.#hasDate = true;
-      if (this.problem !== '') return false;
-      if (!passes) this.#cut(text, at, eol + 2);
-      else if (!isTidy(text, colon, eol)) {
-        this.#cut(text, at, eol + 2);
-        this.#lines += `${text.slice(at, colon)}: ${trimmed(text, colon + 1, eol)}\r\n`;
+    for (let count = 0; at + 1 < to; count++) {
+      if (bytes[at] === CR && bytes[at + 1] === LF) {
+        this.#cut(at, at);
+        return at + 2;
       }
+      if (count === HEADERS_MAX_COUNT) return this.#malformed('too many headers');
+      let colon = at;
+      let hash = 0;
+      for (; colon < to; colon++) {
+        const byte = TOKEN_BYTES[bytes[colon]!]!;
+        if (byte === 0) break;
+        hash = nextHash(hash, byte);
+      }
+      if (colon === to) return HEAD_INCOMPLETE;
+      if (bytes[colon] !== COLON || colon === at) return this.#malformed(nameProblem(bytes, colon, to));
+      let eol = colon + 1;
+      while (eol < to && TEXT_BYTES[bytes[eol]!] === 1) eol++;
+      if (eol + 1 >= to) return HEAD_INCOMPLETE;
+      if (bytes[eol] !== CR || bytes[eol + 1] !== LF) return this.#malformed(valueProblem(bytes[eol]!));
+      const special = SPECIAL_HASHES[hash & HASH_MASK] === 1;
+      if (special || !isTidy(bytes, colon, eol)) this.#takeLine(at, colon, eol);
+      if (this.problem !== '') return HEAD_MALFORMED;
       at = eol + 2;
     }
-    this.#cut(text, at, at);
-    return true;
+    return HEAD_INCOMPLETE;
+  }
+
+  /** A line that may stay behind, or does not go on as it came. */
+  #takeLine(at: number, colon: number, eol: number): void {
+    const name = this.#cutText(at, colon);
+    const value = trimmedValue(this.#cutText(colon + 1, eol));
+    const passes = this.#take(classOf(name), value);
+    if (passes && this.#cutText(colon, eol) === `: ${value}`) return;
+    this.#cut(at, eol + 2);
+    if (passes) this.#lines += `${name}: ${value}\r\n`;
   }
 
   /** Keeps the lines up to `at` and goes on at `next`. */
-  #cut(text: string, at: number, next: number): void {
-    if (this.#keptFrom < at) this.#lines += text.slice(this.#keptFrom, at);
+  #cut(at: number, next: number): void {
+    if (this.#keptFrom < at) this.#lines += this.#cutText(this.#keptFrom, at);
     this.#keptFrom = next;
+  }
+
+  #cutText(from: number, to: number): string {
+    return this.#text.slice(from - this.#base, to - this.#base);
   }
 
   /** @returns whether the line goes on to the client; what is wrong with it is in `problem` */
@@ -159,6 +246,9 @@ export class HeadReader {
       case TRAILER:
       case UPGRADE:
         return false;
+      case DATE:
+        this.#hasDate = true;
+        return true;
       case X_REQUEST_ID:
         this.#hasRequestId = true;
         return true;
@@ -188,10 +278,11 @@ export class HeadReader {
   }
 
   /** The length of the body by RFC 9112 §6.3, in its order. */
-  #conclude(status: number, reason: string, headRequest: boolean): ResponseHead | null {
+  #conclude(headRequest: boolean): boolean {
+    const status = this.#status;
     const chunked = this.#chunked;
-    if (chunked && this.#contentLength >= 0) return this.#none('Content-Length with Transfer-Encoding');
-    if (chunked && this.#minor === 0) return this.#none('Transfer-Encoding in HTTP/1.0');
+    if (chunked && this.#contentLength >= 0) return this.#refuse('Content-Length with Transfer-Encoding');
+    if (chunked && this.#minor === 0) return this.#refuse('Transfer-Encoding in HTTP/1.0');
     const bodiless = status < 200 || status === 204;
     const lengthAnnounced = this.#contentLength > 0;
     if (bodiless || status === 304 || headRequest) this.bodyKind = BODY_NONE;
@@ -205,15 +296,16 @@ export class HeadReader {
       // A backend that announces a body where none may be could send it: the next answer would begin with it.
       !(headRequest && this.#contentLength !== 0) &&
       !(status === 204 && (lengthAnnounced || chunked));
-    return {
+    this.head = {
       status,
-      reason,
+      reason: this.#reason,
       lines: this.#named === null ? this.#lines : withoutFields(this.#lines, this.#named),
       contentLength: bodiless ? -1 : this.#contentLength,
       hasBody: this.bodyKind !== BODY_NONE,
       hasDate: this.#hasDate,
       hasRequestId: this.#hasRequestId,
     };
+    return true;
   }
 
   #refuse(problem: string): false {
@@ -221,49 +313,24 @@ export class HeadReader {
     return false;
   }
 
-  #none(problem: string): null {
+  #malformed(problem: string): number {
     this.problem = problem;
-    return null;
+    return HEAD_MALFORMED;
   }
 }
 
-/**
- * readTrailers parses a trailer section by the grammar of heads; null when it is malformed. Names that have no business
- * behind a body are left out.
- * @param text lines ended by CRLF, without the empty one
- */
-export function readTrailers(text: string): string[] | null {
-  const trailers: string[] = [];
-  if (CONTROL.test(text)) return null;
-  for (let at = 0, count = 0; at < text.length; count++) {
-    const eol = lineEnd(text, at);
-    const colon = text.indexOf(':', at);
-    if (eol < 0 || colon < 0 || colon > eol || count === HEADERS_MAX_COUNT) return null;
-    const name = text.slice(at, colon);
-    const kind = classOf(name);
-    if (kind === INVALID) return null;
-    if (isTrailerAllowed(name)) trailers.push(name, trimmed(text, colon + 1, eol));
-    at = eol + 2;
-  }
-  return trailers;
+/** `at` is the first byte of a line that cannot be part of its name. */
+function nameProblem(bytes: Uint8Array, at: number, to: number): string {
+  for (let i = at; i < to && bytes[i] !== LF; i++) if (bytes[i] === COLON) return 'bad header name';
+  return 'header line without a colon';
 }
 
-/** Index of the CR that ends the line at `from`; -1 when a CR or LF stands alone in it. */
-function lineEnd(text: string, from: number): number {
-  const lf = text.indexOf('\n', from);
-  return lf > from && text.indexOf('\r', from) === lf - 1 ? lf - 1 : -1;
+function valueProblem(byte: number): string {
+  return byte === CR || byte === LF ? 'line ends that are not CRLF' : 'control byte in a header';
 }
 
-function trimmed(text: string, from: number, to: number): string {
-  let start = from;
-  let end = to;
-  while (start < end && isBlank(text.charCodeAt(start))) start++;
-  while (end > start && isBlank(text.charCodeAt(end - 1))) end--;
-  return text.slice(start, end);
-}
-
-function isBlank(code: number): boolean {
-  return code === SPACE || code === TAB;
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === TAB;
 }
 
 function keepAliveTimeoutSec(value: string): number {
@@ -272,9 +339,9 @@ function keepAliveTimeoutSec(value: string): number {
 }
 
 /** Whether a line is already as it goes on: one space behind the colon, none at the end. */
-function isTidy(text: string, colon: number, eol: number): boolean {
-  if (text.charCodeAt(colon + 1) !== SPACE) return false;
-  return eol === colon + 2 || !(isBlank(text.charCodeAt(colon + 2)) || isBlank(text.charCodeAt(eol - 1)));
+function isTidy(bytes: Uint8Array, colon: number, eol: number): boolean {
+  if (bytes[colon + 1] !== SPACE) return false;
+  return eol === colon + 2 || !(isBlank(bytes[colon + 2]!) || isBlank(bytes[eol - 1]!));
 }
 
 /**

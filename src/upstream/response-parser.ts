@@ -9,6 +9,8 @@ import {
   BODY_LENGTH,
   BODY_NONE,
   BODY_UNTIL_CLOSE,
+  HEAD_INCOMPLETE,
+  HEAD_MALFORMED,
   HEAD_MAX_BYTES,
   HeadReader,
   looksLikeHead,
@@ -94,38 +96,36 @@ export class ResponseParser {
   /** readHead consumes bytes from..to-1 up to the end of one head. HEAD_INVALID leaves the reason in `problem`. */
   readHead(buffer: Buffer, from: number, to: number): number {
     this.#text = '';
-    const text =
+    const found =
       this.#partial === '' ? this.#wholeHead(buffer, from, to) : this.#joinedHead(buffer, from, to);
-    if (text === null) return this.problem === '' ? HEAD_MORE : HEAD_INVALID;
-    if (text.length > HEAD_MAX_BYTES) return this.#refuse('head too large');
-    const head = this.#reader.read(text, this.#headRequest);
-    if (head === null) return this.#refuse(this.#reader.problem);
+    if (found === HEAD_MALFORMED) return this.#refuse(this.#reader.problem);
+    if (found === HEAD_INCOMPLETE) return this.problem === '' ? HEAD_MORE : HEAD_INVALID;
+    const { head } = this.#reader;
+    if (head === null || found > HEAD_MAX_BYTES) return this.#refuse('head too large');
     this.head = head;
-    return head.status < 200 ? this.#interim(head, text.length) : this.#final();
+    return head.status < 200 ? this.#interim(head, found) : this.#final();
   }
 
-  /** The common case: the head came in one read. */
-  #wholeHead(buffer: Buffer, from: number, to: number): string | null {
-    const textTo = to - from <= SMALL_READ_BYTES ? to : from + TEXT_SEARCH_BYTES;
-    const text = buffer.toString('latin1', from, textTo);
-    let end = text.indexOf(HEAD_END);
-    if (end >= 0) {
-      this.#text = text;
-      this.#textFrom = from;
-      this.at = from + end + HEAD_END_BYTES;
-      return text.slice(0, end + 2);
+  /** The common case: the head came in one read. Returns its length, or what the reader says. */
+  #wholeHead(buffer: Buffer, from: number, to: number): number {
+    const isSmall = to - from <= SMALL_READ_BYTES;
+    let textTo = isSmall ? to : from + TEXT_SEARCH_BYTES;
+    let text = buffer.toString('latin1', from, textTo);
+    let end = this.#reader.read(buffer, { from, to: textTo }, text, this.#headRequest);
+    if (end === HEAD_INCOMPLETE && textTo < to) {
+      textTo = Math.min(to, from + HEAD_MAX_BYTES + 1);
+      text = buffer.toString('latin1', from, textTo);
+      end = this.#reader.read(buffer, { from, to: textTo }, text, this.#headRequest);
     }
-    if (to > textTo) {
-      end = buffer.indexOf(HEAD_END, textTo - HEAD_END_BYTES + 1, 'latin1');
-      if (end >= 0 && end + HEAD_END_BYTES <= to) {
-        this.at = end + HEAD_END_BYTES;
-        return buffer.toString('latin1', from, end + 2);
-      }
-    }
-    return this.#keep(to > textTo ? buffer.toString('latin1', from, to) : text, to);
+    if (end === HEAD_INCOMPLETE) return this.#keep(text, to);
+    if (end === HEAD_MALFORMED) return end;
+    this.#text = text;
+    this.#textFrom = from;
+    this.at = end;
+    return end - from;
   }
 
-  #joinedHead(buffer: Buffer, from: number, to: number): string | null {
+  #joinedHead(buffer: Buffer, from: number, to: number): number {
     const text = buffer.toString('latin1', from, to);
     const tail = this.#tail;
     const end = (tail + text).indexOf(HEAD_END);
@@ -134,17 +134,18 @@ export class ResponseParser {
     const head = this.#partial + text.slice(0, taken);
     this.at = from + taken;
     this.#partial = this.#tail = '';
-    return head.slice(0, -2);
+    const bytes = Buffer.from(head, 'latin1');
+    return this.#reader.read(bytes, { from: 0, to: bytes.length }, head, this.#headRequest);
   }
 
   /** Keeps the beginning of a head; refuses it at once when no rest could make it right. */
-  #keep(text: string, to: number): null {
+  #keep(text: string, to: number): number {
     this.at = to;
     if (!looksLikeHead(this.#tail, text, this.#partial === '')) this.problem = 'not an HTTP/1.x head';
     this.#partial += text;
     this.#tail = (this.#tail + text).slice(1 - HEAD_END_BYTES);
     if (this.#partial.length > HEAD_MAX_BYTES) this.problem = 'head too large';
-    return null;
+    return HEAD_INCOMPLETE;
   }
 
   #interim(head: ResponseHead, bytes: number): number {

@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test';
 import { fieldsOf } from '../../src/upstream/field-lines.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, get, makePool, type RecordingSink } from './support.ts';
+import { ask, get, makePool, RecordingSink, send } from './support.ts';
 import { VECTORS, type Vector } from './vectors.ts';
 
 const NEXT_ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnext';
@@ -139,4 +139,23 @@ test('R25 a dribbled head ends with the response deadline', async (t) => {
   const sink = await ask(pool);
   assert.equal(sink.error?.code, 'upstream_timeout');
   assert.equal(sink.head, null);
+});
+
+test('a final head that is cut behind an interim one keeps its own body', async (t) => {
+  const backend = await startRawBackend((socket) => {
+    socket.once('data', () => {
+      socket.write(
+        'HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-',
+      );
+      socket.once('data', () => socket.write('Length: 4\r\n\r\nbody'));
+    });
+  });
+  t.after(() => backend.close());
+  const pool = makePool(t, { port: backend.port });
+  const sink = send(pool, get('/', { method: 'PUT', bodyLength: 1 }), new RecordingSink());
+  await waitFor('the interim answer', () => sink.interims.length > 0);
+  sink.exchange?.writeBody(Buffer.from('x'));
+  sink.exchange?.endBody([]);
+  await sink.finished();
+  assert.equal(sink.body.toString('latin1'), 'body');
 });
