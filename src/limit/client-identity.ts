@@ -34,6 +34,8 @@ export interface Caller {
 export class TrustedProxies {
   readonly #list = new BlockList();
   readonly #empty: boolean;
+  /** Asked for every connection; a look into the list costs a call out of JavaScript. */
+  readonly #known = new GenerationMap<boolean>(MAX_CACHED_ADDRESSES);
 
   /** @param cidrs the setting `trustedProxies`: CIDRs or addresses, checked by config/ */
   constructor(cidrs: readonly string[]) {
@@ -48,8 +50,14 @@ export class TrustedProxies {
 
   /** trusts takes any spelling of an address; anything else is not trusted. */
   trusts(address: string): boolean {
-    const canonical = this.#empty ? null : canonicalAddress(address);
-    return canonical !== null && this.#list.check(canonical, isIP(canonical) === 6 ? 'ipv6' : 'ipv4');
+    if (this.#empty) return false;
+    const known = this.#known.get(address);
+    if (known !== undefined) return known;
+    const canonical = canonicalAddress(address);
+    const family = canonical !== null && isIP(canonical) === 6 ? 'ipv6' : 'ipv4';
+    const found = canonical !== null && this.#list.check(canonical, family);
+    this.#known.set(address, found);
+    return found;
   }
 }
 

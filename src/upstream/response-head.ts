@@ -30,6 +30,13 @@ export interface ByteRange {
   to: number;
 }
 
+interface LinePlace {
+  at: number;
+  colon: number;
+  eol: number;
+  isTidy: boolean;
+}
+
 /** Values of HeadReader.bodyKind. */
 export const BODY_NONE = 0;
 export const BODY_LENGTH = 1;
@@ -193,8 +200,8 @@ export class HeadReader {
       while (eol < to && TEXT_BYTES[bytes[eol]!] === 1) eol++;
       if (eol + 1 >= to) return HEAD_INCOMPLETE;
       if (bytes[eol] !== CR || bytes[eol + 1] !== LF) return this.#malformed(valueProblem(bytes[eol]!));
-      const special = SPECIAL_HASHES[hash & HASH_MASK] === 1;
-      if (special || !isTidy(bytes, colon, eol)) this.#takeLine(at, colon, eol);
+      const isTidy = isTidyLine(bytes, colon, eol);
+      if (!isTidy || SPECIAL_HASHES[hash & HASH_MASK] === 1) this.#takeLine({ at, colon, eol, isTidy });
       if (this.problem !== '') return HEAD_MALFORMED;
       at = eol + 2;
     }
@@ -202,11 +209,11 @@ export class HeadReader {
   }
 
   /** A line that may stay behind, or does not go on as it came. */
-  #takeLine(at: number, colon: number, eol: number): void {
+  #takeLine({ at, colon, eol, isTidy }: LinePlace): void {
     const name = this.#cutText(at, colon);
-    const value = trimmedValue(this.#cutText(colon + 1, eol));
+    const value = isTidy ? this.#cutText(colon + 2, eol) : trimmedValue(this.#cutText(colon + 1, eol));
     const passes = this.#take(classOf(name), value);
-    if (passes && this.#cutText(colon, eol) === `: ${value}`) return;
+    if (passes && isTidy) return;
     this.#cut(at, eol + 2);
     if (passes) this.#lines += `${name}: ${value}\r\n`;
   }
@@ -339,7 +346,7 @@ function keepAliveTimeoutSec(value: string): number {
 }
 
 /** Whether a line is already as it goes on: one space behind the colon, none at the end. */
-function isTidy(bytes: Uint8Array, colon: number, eol: number): boolean {
+function isTidyLine(bytes: Uint8Array, colon: number, eol: number): boolean {
   if (bytes[colon + 1] !== SPACE) return false;
   return eol === colon + 2 || !(isBlank(bytes[colon + 2]!) || isBlank(bytes[eol - 1]!));
 }

@@ -222,7 +222,7 @@ export class InboundConnection implements DownstreamOwner {
 
   #becomeIdle(): void {
     if (this.#owner.draining) {
-      Socket.prototype.destroySoon.call(this.socket);
+      this.#closeSocket();
       return;
     }
     this.sinceMs = this.#owner.clock.monotonicMs();
@@ -270,6 +270,12 @@ export class InboundConnection implements DownstreamOwner {
   #closeAfterAnswer(): void {
     const received = this.#current?.received ?? true;
     if (!received || this.#failed || this.#ignoring || this.#queue.length > 0) this.#linger();
+    else this.#closeSocket();
+  }
+
+  /** Where the kernel has every byte, close() says all that a shutdown() before it would (one system call less). */
+  #closeSocket(): void {
+    if (this.socket.writableLength === 0) this.socket.destroy();
     else Socket.prototype.destroySoon.call(this.socket);
   }
 
