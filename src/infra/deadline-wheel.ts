@@ -2,9 +2,9 @@
  * The one coarse timer of a worker. Everything on the request path that must not wait for ever (connect, response head,
  * body silence, idle keep-alive connections) owns a Deadline and arms it; one interval looks at all of them. Arming
  * is a store into a field, so a request that arms and disarms three deadlines creates no timer, closure or allocation.
+ * A wheel that has had nothing to watch for a while rests until the next arming, so that an idle process sleeps.
  *
- * Accuracy: a deadline fires no earlier than asked for and at most two ticks later. `nowMs` is the time of the last
- * tick, good enough for idle stamps and never for measuring.
+ * Accuracy: a deadline fires no earlier than asked for and at most two ticks later.
  */
 import type { Clock } from '../contract/clock.ts';
 
@@ -29,6 +29,9 @@ export class Deadline {
 
 export const DEFAULT_TICK_MS = 100;
 
+/** Ticks with nothing to watch before the wheel rests: a request every now and then shall not start and stop it each time. */
+const TICKS_BEFORE_REST = 10;
+
 interface DeadlineWheelOptions {
   clock: Clock;
   tickMs?: number;
@@ -38,33 +41,43 @@ interface DeadlineWheelOptions {
 
 export class DeadlineWheel {
   readonly tickMs: number;
-  nowMs: number;
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
   readonly #list: Deadline[] = [];
   #timer: NodeJS.Timeout | null = null;
+  #started = false;
+  #emptyTicks = 0;
+  /** Monotonic; of the last tick or of the arming that ended a rest. */
+  #nowMs: number;
 
   constructor(options: DeadlineWheelOptions) {
     this.tickMs = options.tickMs ?? DEFAULT_TICK_MS;
     this.#clock = options.clock;
     this.#onError = options.onError;
-    this.nowMs = options.clock.monotonicMs();
+    this.#nowMs = options.clock.monotonicMs();
   }
 
-  /** start begins ticking; the interval does not keep the process alive. Composition roots call it once. */
+  /** start begins ticking while there is something to watch; the interval does not keep the process alive. Composition roots call it once. */
   start(): void {
-    this.#timer ??= setInterval(() => this.tick(), this.tickMs).unref();
+    this.#started = true;
+    this.#wake();
   }
 
   stop(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
+    this.#started = false;
+    this.#rest();
+  }
+
+  /** Whether no interval runs; for tests. */
+  get resting(): boolean {
+    return this.#timer === null;
   }
 
   /** arm (re)starts a deadline: it fires once, delayMs from the coming tick, unless armed again or disarmed before. */
   arm(deadline: Deadline, delayMs: number): void {
-    // nowMs may be a whole tick old: adding one keeps "no earlier than asked for" true.
-    deadline.dueMs = this.nowMs + delayMs + this.tickMs;
+    if (this.#timer === null && this.#started) this.#wake();
+    // The last tick may be a whole one ago: adding one keeps "no earlier than asked for" true.
+    deadline.dueMs = this.#nowMs + delayMs + this.tickMs;
     if (deadline.listed) return;
     deadline.listed = true;
     this.#list.push(deadline);
@@ -77,11 +90,13 @@ export class DeadlineWheel {
 
   /** tick is public for tests with a fake clock; start() calls it otherwise. */
   tick(): void {
-    this.nowMs = this.#clock.monotonicMs();
+    this.#nowMs = this.#clock.monotonicMs();
     const list = this.#list;
+    if (list.length > 0) this.#emptyTicks = 0;
+    else if (++this.#emptyTicks >= TICKS_BEFORE_REST) this.#rest();
     for (let i = list.length - 1; i >= 0; i--) {
       const deadline = list[i]!;
-      if (deadline.dueMs > this.nowMs && deadline.dueMs !== NEVER) continue;
+      if (deadline.dueMs > this.#nowMs && deadline.dueMs !== NEVER) continue;
       // Swap-remove before firing: onDue may arm this or any other deadline again.
       const due = deadline.dueMs !== NEVER;
       const last = list.pop()!;
@@ -95,6 +110,18 @@ export class DeadlineWheel {
   /** Entries that the next tick will look at, disarmed ones included; for tests and bounds. */
   get size(): number {
     return this.#list.length;
+  }
+
+  #wake(): void {
+    if (this.#timer !== null) return;
+    this.#nowMs = this.#clock.monotonicMs();
+    this.#emptyTicks = 0;
+    this.#timer = setInterval(() => this.tick(), this.tickMs).unref();
+  }
+
+  #rest(): void {
+    if (this.#timer !== null) clearInterval(this.#timer);
+    this.#timer = null;
   }
 
   #fire(deadline: Deadline): void {

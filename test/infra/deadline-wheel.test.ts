@@ -78,3 +78,40 @@ test('ten thousand deadlines armed and disarmed leave the list empty', () => {
   at(100);
   assert.equal(wheel.size, 0);
 });
+
+test('a wheel with nothing to watch rests, and the next deadline is as exact as any other', (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  let nowMs = 0;
+  const wheel = new DeadlineWheel({
+    clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
+    tickMs: 100,
+    onError: (error) => assert.ifError(error),
+  });
+  const pass = (ms: number): void => {
+    nowMs += ms;
+    t.mock.timers.tick(ms);
+  };
+  const firedAtMs: number[] = [];
+  const deadline = new Deadline(() => firedAtMs.push(nowMs));
+  wheel.arm(deadline, 100);
+  wheel.start();
+  for (let i = 0; i < 5; i++) pass(100);
+  assert.equal(wheel.resting, false, 'it was busy a moment ago');
+  for (let i = 0; i < 20; i++) pass(100);
+  assert.equal(wheel.resting, true);
+  assert.equal(firedAtMs.length, 1);
+
+  pass(3_600_050);
+  const armedAtMs = nowMs;
+  wheel.arm(deadline, 250);
+  assert.equal(wheel.resting, false);
+  for (let i = 0; i < 60; i++) pass(10);
+  const lateMs = (firedAtMs[1] ?? Number.NaN) - armedAtMs - 250;
+  assert.ok(lateMs >= 0 && lateMs <= 200, `${lateMs} ms late`);
+
+  for (let i = 0; i < 20; i++) pass(100);
+  assert.equal(wheel.resting, true);
+  wheel.stop();
+  wheel.arm(deadline, 100);
+  assert.equal(wheel.resting, true, 'one that was stopped stays so');
+});

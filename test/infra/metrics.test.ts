@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
 import { MetricsCollector } from '../../src/primary/metrics-collector.ts';
+import { block } from '../support/block.ts';
 
 function seriesValue(text: string, series: string): number {
   const line = text.split('\n').find((candidate) => candidate.startsWith(`${series} `));
@@ -80,4 +82,19 @@ test('every metric of the table shows HELP and TYPE before anything was counted'
     assert.match(text, new RegExp(`^# TYPE ${name} ${kind}$`, 'm'));
   }
   assert.doesNotMatch(text, /nodejs_active_\w+_total/);
+});
+
+test("the gauges of the primary's event loop tell how it was delayed since the last scrape", async () => {
+  const collector = new MetricsCollector();
+  await delay(5);
+  block(60);
+  await delay(5);
+  const text = await collector.text();
+  const lag = (of: string) => seriesValue(text, `nodejs_eventloop_lag_${of}seconds`);
+  assert.ok(lag('max_') >= 0.055 && lag('max_') < 10, text);
+  assert.ok(lag('p99_') >= 0.055 && lag('stddev_') >= 0, text);
+  assert.ok(lag('min_') <= lag('p50_') && lag('p50_') <= lag('p90_') && lag('p90_') <= lag('p99_'), text);
+  assert.ok(lag('mean_') > 0 && lag('') === lag('mean_'), text);
+  await delay(5);
+  assert.ok(seriesValue(await collector.text(), 'nodejs_eventloop_lag_max_seconds') < 0.055);
 });
