@@ -156,6 +156,8 @@ export class EmbeddedPostgres {
       },
     });
     this.#thread = thread;
+    // After its first word, that it is ready: whoever connects may write.
+    thread.on('message', () => this.database.noteActivity());
     const ended = endOf(thread);
     try {
       await withDeadline(Promise.race([isReady(thread), failOn(ended)]), START_MS, 'starting PGlite');

@@ -60,6 +60,7 @@ export class Database {
   readonly #listeners = new Set<PostgresListener>();
   #available = false;
   #lossCount = 0;
+  #activity = 0;
   #heldReason: string | null = null;
   #closing: Promise<void> | null = null;
 
@@ -94,6 +95,19 @@ export class Database {
    */
   get lossCount(): number {
     return this.#lossCount;
+  }
+
+  /**
+   * Raised by one after each use of this object, and by noteActivity: while it stays the same nobody has written. null where
+   * programs that we know nothing of may write, which is so with every real server.
+   */
+  get activity(): number | null {
+    return this.singleSession ? this.#activity : null;
+  }
+
+  /** noteActivity says that another program may have written; called by the embedded server. */
+  noteActivity(): void {
+    this.#activity++;
   }
 
   /** query runs one statement. Throws LbError (see mapDatabaseError); a failed write may still have happened. */
@@ -188,6 +202,8 @@ export class Database {
       if (error.code === 'database_unavailable') this.#noteLoss();
       else this.#available = true;
       throw error;
+    } finally {
+      this.#activity++;
     }
   }
 

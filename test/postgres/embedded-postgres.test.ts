@@ -3,6 +3,7 @@ import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import pg from 'pg';
 import { ClientDirectory } from '../../src/clients/client-directory.ts';
 import { ClientFeed } from '../../src/clients/client-feed.ts';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
@@ -146,8 +147,9 @@ test('a second opener of the folder is refused and told who has it; the first on
   await waitFor('the first one to go on writing', () => acknowledgedBy(writer).length > seen + 5);
 });
 
-test('a thread that ends is started again; meanwhile the database is unavailable at once', async (t) => {
-  const embedded = await open(t, makeTempFolder());
+test('a thread that ends is started again, is left alone while nobody writes, and its other writers are followed', async (t) => {
+  const folder = makeTempFolder();
+  const embedded = await open(t, folder);
   await within(embedded.ready, START.timeoutMs, 'the first start');
   const repository = new ClientRepository(embedded.database);
   await repository.create('acme', INPUT);
@@ -158,6 +160,26 @@ test('a thread that ends is started again; meanwhile the database is unavailable
   assert.ok(performance.now() - startedMs < 1_000);
   const found = await waitFor('the restart', () => repository.get('acme'), START);
   assert.equal(found.clientId, 'acme');
+
+  const { database } = embedded;
+  const feed = new ClientFeed({ database, repository, logger: silent, pollMs: 20 });
+  t.after(() => feed.close());
+  const directory = new ClientDirectory(systemClock);
+  feed.onChange((message) => directory.apply(message));
+  feed.start();
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  let activity = database.activity;
+  let sinceMs = performance.now();
+  await waitFor('15 polls in a row that do not ask', () => {
+    if (activity !== database.activity) sinceMs = performance.now();
+    activity = database.activity;
+    return performance.now() - sinceMs > 300;
+  });
+  const other = new pg.Client({ host: join(folder, 'socket'), user: 'postgres', password: 'any' });
+  await other.connect();
+  await other.query("insert into clients (client_id) values ('of-another-program')");
+  await other.end();
+  await waitFor('its write', () => directory.byName('of-another-program'), { timeoutMs: 1_000 });
 });
 
 test('closing while it starts is quick and gives the folder back', async (t) => {
