@@ -8,11 +8,20 @@
  * the loop has polled its sockets once more.
  */
 import type { Clock } from '../contract/clock.ts';
+import type { BreakerTimers } from './breaker.ts';
 
 /** Slices of the patience; the smaller, the more exactly lateness is told from silence. */
 const SLICES = 4;
 /** Timers have 1 ms steps: less is no lateness. */
 const TOLERANCE_MS = 1;
+
+/** Unlike the breaker's these keep the process alive: somebody waits. */
+const holdingTimers: BreakerTimers = {
+  after(delayMs, fn) {
+    const timer = setTimeout(fn, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
 
 /** A call that waits; whoever settles it sets the flag, the queue forgets it later. */
 export interface Pending {
@@ -24,11 +33,14 @@ interface Entry<T> {
   dueMs: number;
 }
 
-interface DeadlineQueueOptions<T> {
+export interface DeadlineQueueOptions<T> {
   patienceMs: number;
   clock: Pick<Clock, 'monotonicMs'>;
   /** Called once for a call that is due and not settled. */
   onDue: (call: T) => void;
+  timers?: BreakerTimers;
+  /** Runs fn once the event loop has polled its sockets; default setImmediate. */
+  defer?: (fn: () => void) => void;
 }
 
 export class DeadlineQueue<T extends Pending> {
@@ -36,9 +48,12 @@ export class DeadlineQueue<T extends Pending> {
   readonly #sliceMs: number;
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   readonly #onDue: (call: T) => void;
+  readonly #timers: BreakerTimers;
+  readonly #defer: (fn: () => void) => void;
   #entries: Entry<T>[] = [];
   #head = 0;
-  #timer: NodeJS.Timeout | null = null;
+  /** Cancels the running timer. */
+  #timer: (() => void) | null = null;
   #polling = false;
   /** When the running timer should fire; up to when lateness has been counted; the sum of it. */
   #expectedMs = 0;
@@ -50,6 +65,8 @@ export class DeadlineQueue<T extends Pending> {
     this.#sliceMs = options.patienceMs / SLICES;
     this.#clock = options.clock;
     this.#onDue = options.onDue;
+    this.#timers = options.timers ?? holdingTimers;
+    this.#defer = options.defer ?? setImmediate;
   }
 
   /** add starts the patience of a call now. */
@@ -67,7 +84,7 @@ export class DeadlineQueue<T extends Pending> {
 
   /** close gives up every call that is not settled, at once. */
   close(): void {
-    if (this.#timer !== null) clearTimeout(this.#timer);
+    this.#timer?.();
     this.#timer = null;
     const calls = this.#entries.slice(this.#head);
     this.#entries = [];
@@ -89,7 +106,7 @@ export class DeadlineQueue<T extends Pending> {
     const leftMs = oldest.dueMs - (nowMs - this.#lateMs);
     const delayMs = Math.max(1, Math.min(this.#sliceMs, leftMs));
     this.#expectedMs = nowMs + delayMs;
-    this.#timer = setTimeout(() => this.#tick(), delayMs);
+    this.#timer = this.#timers.after(delayMs, () => this.#tick());
   }
 
   #tick(): void {
@@ -105,7 +122,7 @@ export class DeadlineQueue<T extends Pending> {
     }
     // From a timer an immediate runs right after the loop's next poll.
     this.#polling = true;
-    setImmediate(() => this.#giveUp(nowMs - this.#lateMs));
+    this.#defer(() => this.#giveUp(nowMs - this.#lateMs));
   }
 
   #giveUp(activeMs: number): void {

@@ -52,6 +52,8 @@ interface LimiterOptions {
   logger: Pick<Logger, 'info' | 'warn' | 'error'>;
   random?: () => number;
   timers?: BreakerTimers;
+  /** Runs fn once the event loop has polled its sockets; default setImmediate. */
+  defer?: (fn: () => void) => void;
   /** Buckets remembered per policy, and local shares; default 100,000. */
   maxKeys?: number;
 }
@@ -70,6 +72,7 @@ export class Limiter {
   readonly #metrics: WorkerMetrics;
   readonly #logger: LimiterOptions['logger'];
   readonly #random: () => number;
+  readonly #defer: (fn: () => void) => void;
   readonly #maxKeys: number;
   readonly #breaker: Breaker;
   readonly #meter: StoreMeter;
@@ -92,6 +95,7 @@ export class Limiter {
     this.#metrics = metrics;
     this.#logger = logger;
     this.#random = options.random ?? Math.random;
+    this.#defer = options.defer ?? setImmediate;
     this.#maxKeys = options.maxKeys ?? DEFAULT_MAX_KEYS;
     this.#meter = new StoreMeter(metrics);
     this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxKeys });
@@ -105,6 +109,8 @@ export class Limiter {
     this.#waiting = new DeadlineQueue({
       patienceMs: timeoutMs,
       clock,
+      defer: this.#defer,
+      timers: options.timers,
       onDue: (waiter) => this.#settle(waiter, this.#decideLocally(waiter)),
     });
   }
@@ -201,7 +207,7 @@ export class Limiter {
     if (this.#flushing) return;
     this.#flushing = true;
     // After the poll phase: every request that this turn of the loop read is in.
-    setImmediate(() => this.#flush());
+    this.#defer(() => this.#flush());
   }
 
   #flush(): void {

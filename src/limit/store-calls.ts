@@ -1,8 +1,7 @@
 /** What the stores at the other end of a wire share: calls that wait for a reply, each settled once, none for ever. */
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
-import type { Clock } from '../contract/clock.ts';
 import { LbError } from '../contract/errors.ts';
-import { DeadlineQueue, type Pending } from './deadline-queue.ts';
+import { DeadlineQueue, type DeadlineQueueOptions, type Pending } from './deadline-queue.ts';
 
 /** A batch on its way. */
 export interface StoreCall extends Pending {
@@ -13,15 +12,21 @@ export interface StoreCall extends Pending {
 /** Batches on their way at most; a limiter has one take per bucket in flight, so only a dead store gets there. */
 export const MAX_CALLS_IN_FLIGHT = 4_096;
 
+interface StoreCallsOptions extends Pick<DeadlineQueueOptions<StoreCall>, 'clock' | 'timers' | 'defer'> {
+  timeoutMs: number;
+}
+
 export class StoreCalls {
   readonly #deadlines: DeadlineQueue<StoreCall>;
   #inFlight = 0;
 
-  constructor(options: { timeoutMs: number; clock: Pick<Clock, 'monotonicMs'> }) {
-    const { timeoutMs, clock } = options;
+  constructor(options: StoreCallsOptions) {
+    const { timeoutMs, clock, timers, defer } = options;
     this.#deadlines = new DeadlineQueue({
       patienceMs: timeoutMs,
       clock,
+      timers,
+      defer,
       onDue: (call) =>
         this.fail(call, new LbError('store_timeout', `no reply of the store within ${timeoutMs} ms`)),
     });
