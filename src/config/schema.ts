@@ -301,10 +301,10 @@ export const configSchema = block(
       auto: 'one per available CPU',
     }),
     accept: choice({
-      meaning: 'How workers share the listen sockets. Changes need a restart.',
-      values: ['shared', 'round_robin'],
+      meaning:
+        'How workers get connections: from one socket, whoever is first (`shared`); from the primary, in turn (`round_robin`); each from a socket of its own, spread by the kernel (`reuse_port`: Linux, version 0.2; Unix sockets stay shared). Changes need a restart.',
+      values: ['shared', 'round_robin', 'reuse_port'],
       fallback: 'shared',
-      later: { reuse_port: '0.2' },
     }),
     trustedProxies: trustedProxiesSchema,
     pools: poolsSchema,

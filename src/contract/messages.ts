@@ -16,6 +16,12 @@ export const PROTOCOL_VERSION = 1;
 export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
 export const WORKER_COUNT_ENV = 'SLUICE_WORKER_COUNT';
 
+/**
+ * The descriptor under which a worker inherits its own socket for the first TCP address of `listen` where accept is
+ * reuse_port; those of further TCP addresses follow. Below are the standard streams and the IPC channel.
+ */
+export const FIRST_LISTEN_FD = 4;
+
 /** What the primary tells a worker. */
 export type PrimaryMessage =
   | {

@@ -131,7 +131,8 @@ export interface Settings {
   listen: ListenAddress[];
   admin: AdminSettings;
   workers: number | 'auto';
-  accept: 'shared' | 'round_robin';
+  /** reuse_port: a listening socket per worker and TCP address; Unix sockets are shared then. */
+  accept: 'shared' | 'round_robin' | 'reuse_port';
   trustedProxies: string[];
   pools: PoolSettings[];
   /** Never empty: without routes in the file there is the implied one, named `default`. */

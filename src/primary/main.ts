@@ -23,6 +23,7 @@ import { startFleetMean } from './fleet-mean.ts';
 import { PrimaryGauges } from './gauges.ts';
 import { HealthChecker } from './health-checker.ts';
 import { availabilityOf, HealthRegistry } from './health-registry.ts';
+import { ListenSockets } from './listen-sockets.ts';
 import { MetricsCollector } from './metrics-collector.ts';
 import { Reloader, type Revision } from './reloader.ts';
 import { rollOut, settingsMessage, warmHealth } from './rollout.ts';
@@ -88,6 +89,8 @@ class Primary {
     onResult: (pool, backend, result) => this.#registry.record(pool, backend, result),
   });
   readonly #supervisor: Supervisor;
+  /** With accept reuse_port, once they are bound. */
+  #sockets: ListenSockets | null = null;
   readonly #stopped = Promise.withResolvers<number>();
   #phase: Readiness['status'] = 'starting';
 
@@ -101,6 +104,7 @@ class Primary {
       exec: workerEntry(),
       workerCount: workers === 'auto' ? availableParallelism() : workers,
       accept,
+      inheritedFds: (index) => this.#sockets?.descriptorsOf(index) ?? [],
       clock: systemClock,
       logger,
       prepare: (link) => this.#prepare(link),
@@ -249,12 +253,30 @@ class Primary {
   async #startWorkers(): Promise<string[] | null> {
     if (this.#phase !== 'starting') return null;
     try {
-      return await this.#supervisor.start();
+      if (this.#options.settings.accept === 'reuse_port') await this.#openSockets();
+      const addresses = await this.#supervisor.start();
+      this.#sockets?.unlock();
+      return addresses;
     } catch (thrown) {
       if (this.#phase !== 'starting' && thrown instanceof LbError && thrown.code === 'worker_gone')
         return null;
       throw thrown;
     }
+  }
+
+  async #openSockets(): Promise<void> {
+    const { listen } = this.#options.settings;
+    const sockets = await ListenSockets.open({
+      listen,
+      workerCount: this.#supervisor.workers().length,
+      clock: systemClock,
+      logger: this.#logger,
+      busyPortMs: BUSY_PORT_MS,
+      busyPortRetryMs: BUSY_PORT_RETRY_MS,
+      stopped: () => this.#phase !== 'starting',
+    });
+    this.#sockets = sockets;
+    this.#lifecycle.onClose('the listening sockets', () => sockets.close());
   }
 
   #sayReady(addresses: string[], admin: string): void {
@@ -268,6 +290,8 @@ class Primary {
     const { drainGraceMs, drainMs } = this.#settings().timeouts;
     this.#phase = 'draining';
     this.#logger.info({ signal, drainGraceMs, drainMs }, 'draining');
+    // Nobody is replaced any more, and what a worker closes must be closed then.
+    this.#sockets?.close();
     const { killedCount } = await this.#supervisor.drain({ graceMs: drainGraceMs, drainMs });
     if (killedCount > 0)
       this.#logger.warn({ workers: killedCount }, 'workers were killed at the end of the drain');

@@ -39,6 +39,8 @@ export interface SupervisorOptions {
   /** ≥ 1; known once `auto` is resolved. */
   workerCount: number;
   accept: Settings['accept'];
+  /** Descriptors that the worker of a slot inherits, from FIRST_LISTEN_FD on; asked at each fork. Default none. */
+  inheritedFds?: (index: number) => readonly number[];
   clock: Clock;
   logger: Logger;
   /**
@@ -125,7 +127,7 @@ export class Supervisor {
     this.#phase = 'running';
     const { exec, execArgv = process.execArgv, accept, clock } = this.#options;
     // Frozen by the first fork of the process.
-    cluster.schedulingPolicy = accept === 'shared' ? cluster.SCHED_NONE : cluster.SCHED_RR;
+    cluster.schedulingPolicy = accept === 'round_robin' ? cluster.SCHED_RR : cluster.SCHED_NONE;
     cluster.setupPrimary({ exec, execArgv, args: [] });
     for (const slot of this.#slots) slot.start();
     this.#watchedAtMs = clock.monotonicMs();
@@ -191,12 +193,20 @@ export class Supervisor {
       clock,
       logger,
       timings: this.#timings,
-      fork: () => cluster.fork({ [WORKER_INDEX_ENV]: index, [WORKER_COUNT_ENV]: workerCount }),
+      fork: () => {
+        // Settings of the next fork only; those of start() stay.
+        cluster.setupPrimary({ stdio: this.#stdioOf(index) });
+        return cluster.fork({ [WORKER_INDEX_ENV]: index, [WORKER_COUNT_ENV]: workerCount });
+      },
       prepare,
       onMessage,
       onStateChange: (slot) => this.#changed(slot),
       onDeath: (slot, death) => this.#mourn(slot, death),
     });
+  }
+
+  #stdioOf(index: number): (string | number)[] {
+    return ['inherit', 'inherit', 'inherit', 'ipc', ...(this.#options.inheritedFds?.(index) ?? [])];
   }
 
   #changed(slot: WorkerSlot): void {

@@ -14,6 +14,7 @@ import { Availability } from './availability.ts';
 import { PrimaryLink } from './primary-link.ts';
 import { headWriterFor } from './response-heads.ts';
 import { WorkerRooms } from './rooms.ts';
+import type { DrainTimes } from './server.ts';
 
 const REPORT_EVERY_MS = 1_000;
 /** What an uncaught exception leaves to the requests in flight. */
@@ -130,12 +131,15 @@ class WorkerMain {
     });
   }
 
-  #drain({ graceMs, drainMs }: { graceMs: number; drainMs: number }): void {
-    if (this.#ending) return;
+  #drain({ graceMs, drainMs, alone = false }: DrainTimes): void {
+    if (this.#ending) {
+      this.#rooms?.stopListening(graceMs);
+      return;
+    }
     this.#ending = true;
     this.#link.send({ type: 'draining' });
     const rooms = this.#rooms;
-    const drained = rooms === null ? Promise.resolve() : rooms.drain({ graceMs, drainMs });
+    const drained = rooms === null ? Promise.resolve() : rooms.drain({ graceMs, drainMs, alone });
     drained
       .catch((error: unknown) => rooms?.logger.error({ err: toError(error) }, 'the drain was not clean'))
       .finally(() => this.#leave());
@@ -167,8 +171,9 @@ class WorkerMain {
     const onStop = (): void => {
       stops++;
       if (stops > 1) this.#exit(1);
-      const timeouts = this.#rooms?.settings.timeouts;
-      this.#drain({ graceMs: timeouts?.drainGraceMs ?? 0, drainMs: timeouts?.drainMs ?? 0 });
+      const settings = this.#rooms?.settings;
+      const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
+      this.#drain({ graceMs, drainMs, alone: settings?.accept === 'reuse_port' });
     };
     process.on('SIGTERM', onStop);
     process.on('SIGINT', onStop);

@@ -2,7 +2,12 @@
 
 import type { ClientLookup } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
-import type { PrimaryMessage, WorkerMessage, WorkerReport } from '../contract/messages.ts';
+import {
+  FIRST_LISTEN_FD,
+  type PrimaryMessage,
+  type WorkerMessage,
+  type WorkerReport,
+} from '../contract/messages.ts';
 import type { RedisSettings, WorkerSettings } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { LineWriter, Logger } from '../infra/logger.ts';
@@ -16,7 +21,7 @@ import { Handler } from '../proxy/handler.ts';
 import { buildPlan, type Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { Availability } from './availability.ts';
 import type { HeadWriter } from './response-heads.ts';
-import { InboundServer } from './server.ts';
+import { type DrainTimes, InboundServer } from './server.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 
@@ -114,7 +119,12 @@ export class WorkerRooms {
     // Before the first request: a worker without the store grants its local share on top of what the store grants.
     await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
     const addresses: string[] = [];
-    for (const address of this.#settings.listen) addresses.push(await this.#server.listen(address));
+    const inherits = this.#settings.accept === 'reuse_port';
+    let nextFd = FIRST_LISTEN_FD;
+    for (const address of this.#settings.listen) {
+      const inheritedFd = inherits && address.kind === 'tcp' ? nextFd++ : null;
+      addresses.push(await this.#server.listen(address, inheritedFd));
+    }
     return addresses;
   }
 
@@ -159,12 +169,17 @@ export class WorkerRooms {
   }
 
   /** drain serves on for graceMs, then finishes what is in flight within drainMs, and gives everything back. */
-  async drain(times: { graceMs: number; drainMs: number }): Promise<void> {
+  async drain(times: DrainTimes): Promise<void> {
     await this.#server.drain(times);
     this.#plan.close();
     await this.#limiter.close();
     await this.#store.close();
     await this.#redis?.close();
+  }
+
+  /** stopListening hears, during a drain, that the other workers close their listeners after graceMs. */
+  stopListening(graceMs: number): void {
+    setTimeout(() => this.#server.stopListening(), graceMs).unref();
   }
 
   /** The primary counts it as a failed probe; where there is no health check it has no use for it. */

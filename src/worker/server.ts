@@ -4,10 +4,10 @@
  * connections.
  */
 import { type IncomingMessage, Server } from 'node:http';
-import { Server as NetServer, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../contract/clock.ts';
-import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import { systemCodeOf, toError } from '../contract/errors.ts';
 import type { Reason } from '../contract/problems.ts';
 import type { LimitSettings, ListenAddress } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
@@ -17,6 +17,7 @@ import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { Handler } from '../proxy/handler.ts';
 import type { Plan } from '../proxy/plan.ts';
 import { type ConnectionOwner, type Failure, InboundConnection } from './inbound-connection.ts';
+import { Listeners } from './listeners.ts';
 import { InboundResponse, NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
 
@@ -28,6 +29,8 @@ const CHECK_EVERY_MS = 1_000;
  */
 const DRAIN_IDLE_MS = 250;
 const DRAIN_SWEEP_MS = 50;
+/** How long connections are still taken from the queues before the listeners are closed; new ones may always come. */
+const QUEUE_REST_MS = 1_000;
 /**
  * A worker above the mean of all by this ratio asks its surplus to come again, where the mean is worth the trouble. The kernel
  * gives a connection to whichever worker wakes first: measured over 8 workers on 2 cores, the fullest had 1.2 to 2 times
@@ -52,6 +55,15 @@ export interface InboundServerDeps {
   writeHead: HeadWriter;
 }
 
+export interface DrainTimes {
+  /** Everything goes on for so long. */
+  graceMs: number;
+  /** Then: for what is in flight. */
+  drainMs: number;
+  /** Nobody else accepts from this worker's sockets until it is replaced: it goes on for as long as it has to stay anyway. */
+  alone?: boolean;
+}
+
 /** InboundServer is made once per worker by its main. */
 export class InboundServer implements ConnectionOwner {
   readonly wheel: DeadlineWheel;
@@ -59,7 +71,7 @@ export class InboundServer implements ConnectionOwner {
   readonly writeHead: HeadWriter;
   waitingCount = 0;
   readonly #deps: InboundServerDeps;
-  readonly #servers: HttpServer[] = [];
+  readonly #listeners: Listeners;
   readonly #connections = new Map<Socket, InboundConnection>();
   /** Connections of peers that are no trusted proxies, by address; as many entries as connections at most. */
   readonly #perAddress = new Map<string, number>();
@@ -69,6 +81,8 @@ export class InboundServer implements ConnectionOwner {
   readonly #shedPerAddressCell: number;
   readonly #overloadCell: number;
   #draining = false;
+  /** Whether a worker that drains alone is to close its listeners now. */
+  #listeningOver = false;
   /** Connections that are to end with their next answer, because other workers have fewer. */
   #surplus = 0;
   #onEmpty: (() => void) | null = null;
@@ -77,6 +91,7 @@ export class InboundServer implements ConnectionOwner {
     this.#deps = deps;
     this.wheel = deps.wheel;
     this.clock = deps.clock;
+    this.#listeners = new Listeners(deps.clock);
     this.writeHead = deps.writeHead;
     const { metrics } = deps;
     this.#openCell = metrics.series('sluice_connections_open');
@@ -98,49 +113,57 @@ export class InboundServer implements ConnectionOwner {
     return this.#deps.plan().timeouts.keepAliveMs;
   }
 
-  /**
-   * listen opens one address and returns its URL (`http://127.0.0.1:8080`, `unix:/path`), with the real port where 0 was
-   * asked for. Throws listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …).
-   */
-  async listen(address: ListenAddress): Promise<string> {
+  /** listen opens one address and returns its URL; see Listeners.open, also for its parameters and errors. */
+  async listen(address: ListenAddress, inheritedFd: number | null = null): Promise<string> {
     const server = this.#makeServer();
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', (error) =>
-        reject(
-          new LbError('listen_failed', `cannot listen on ${nameOf(address)}: ${error.message}`, {
-            cause: error,
-          }),
-        ),
-      );
-      server.once('listening', resolve);
-      if (address.kind === 'unix') server.listen({ path: address.path });
-      else server.listen({ port: address.port, ...(address.host === null ? {} : { host: address.host }) });
-    });
+    const url = await this.#listeners.open(server, address, inheritedFd);
     server.on('error', (error) => this.#deps.logger.error({ err: error }, 'listener failed'));
-    this.#servers.push(server);
-    return urlOf(address, server);
+    return url;
   }
 
   /**
-   * drain ends the service by B38: for graceMs everything goes on, then no connection is accepted, idle ones are closed,
-   * answers carry `Connection: close`, and what is still under way after drainMs is cut. Resolves when nothing is open.
+   * drain ends the service by B38: for graceMs everything goes on, then no connection is accepted but for those that wait
+   * already, idle ones are closed, answers carry `Connection: close`, and what is still under way after drainMs is cut.
+   * Resolves when nothing is open.
    */
-  async drain({ graceMs, drainMs }: { graceMs: number; drainMs: number }): Promise<void> {
+  async drain({ graceMs, drainMs, alone = false }: DrainTimes): Promise<void> {
     if (graceMs > 0) await delay(graceMs);
     this.#draining = true;
-    for (const server of this.#servers.splice(0)) stopAccepting(server);
+    const endsAtMs = this.clock.monotonicMs() + drainMs;
     this.#closeIdle();
-    if (this.#connections.size === 0) return;
     const sweep = setInterval(() => this.#closeIdle(), DRAIN_SWEEP_MS);
+    const restMs = Math.min(QUEUE_REST_MS, drainMs / 2);
+    if (alone) await this.#outlastPresent(endsAtMs - restMs);
+    await this.#listeners.close(restMs);
+    await this.#waitUntilEmpty(endsAtMs);
+    clearInterval(sweep);
+  }
+
+  /** stopListening makes a worker that drains alone close its listeners: the others end as well. */
+  stopListening(): void {
+    this.#listeningOver = true;
+  }
+
+  /** Waits until the connections of now are gone. */
+  async #outlastPresent(untilMs: number): Promise<void> {
+    const present = new Set(this.#connections.keys());
+    while (present.size > 0 && !this.#listeningOver && this.clock.monotonicMs() < untilMs) {
+      await delay(DRAIN_SWEEP_MS);
+      for (const socket of present) if (!this.#connections.has(socket)) present.delete(socket);
+    }
+  }
+
+  async #waitUntilEmpty(endsAtMs: number): Promise<void> {
+    if (this.#connections.size === 0) return;
     const empty = new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
     const aborted = new AbortController();
-    await Promise.race([empty, delay(drainMs, undefined, { signal: aborted.signal }).catch(ignoreAbort)]);
+    const leftMs = Math.max(0, endsAtMs - this.clock.monotonicMs());
+    await Promise.race([empty, delay(leftMs, undefined, { signal: aborted.signal }).catch(ignoreAbort)]);
     aborted.abort();
     for (const { socket } of this.#connections.values()) socket.destroy();
     await empty;
-    clearInterval(sweep);
   }
 
   #closeIdle(): void {
@@ -267,11 +290,6 @@ export class InboundServer implements ConnectionOwner {
   }
 }
 
-/** The http.Server's own close() would destroy idle connections in the middle of a head and stop the head deadlines. */
-function stopAccepting(server: HttpServer): void {
-  NetServer.prototype.close.call(server);
-}
-
 function ignoreAbort(thrown: unknown): void {
   if (toError(thrown).name !== 'AbortError') throw thrown;
 }
@@ -314,17 +332,4 @@ function overflowStatus(error: Error, connection: InboundConnection | undefined)
   if (message.includes('\n')) return 431;
   const isBeginning = headEnd >= 0 || connection?.readSinceIdle === error.rawPacket.length;
   return isBeginning || !message.includes(' ') ? 414 : 431;
-}
-
-function nameOf(address: ListenAddress): string {
-  return address.kind === 'unix' ? `unix:${address.path}` : `${address.host ?? ''}:${address.port}`;
-}
-
-function urlOf(address: ListenAddress, server: HttpServer): string {
-  const bound = server.address();
-  if (address.kind === 'unix' || bound === null || typeof bound === 'string') return nameOf(address);
-  const { host } = address;
-  // A wildcard is no address that a client can use.
-  const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-  return `http://${shown.includes(':') ? `[${shown}]` : shown}:${bound.port}`;
 }

@@ -162,7 +162,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':3: listen[0].tls: not supported in this version',
     ':4: listen[0].http2: not supported in this version',
     ':5: listen[0].proxyProtocol: not supported in this version',
-    ':6: accept: reuse_port is not supported in this version',
   ],
   'not-supported-pool.yaml': [
     ':3: pools.app.balance: consistent_hash is not supported in this version',

@@ -271,7 +271,7 @@ test('keys that only a restart can change are named', () => {
   const before = settingsOf(POOL);
   assert.deepEqual(changedRestartKeys(before, settingsOf(POOL)), []);
   const after = settingsOf(`listen: [{ address: ":1" }]
-accept: round_robin
+accept: reuse_port
 workers: 3
 admin: { token: a }
 redis: {}

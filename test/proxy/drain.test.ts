@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { connectRaw } from '../support/raw-http.ts';
 import { waitFor, within } from '../support/wait.ts';
 import { ok, startCapturingBackend, startProxy } from './support.ts';
@@ -88,4 +90,46 @@ test('B38: what is not over after the time for it is cut', async (t) => {
   await client.waitForClose();
   await waitFor('the backend connection to close', () => backend.closedCount === 1);
   assert.equal(proxy.handler.requestsInFlight, 0);
+});
+
+/** Clients of another thread, which connect while this one is blocked: nobody accepts. */
+const QUEUING_CLIENTS = `
+const { workerData, parentPort } = require('node:worker_threads');
+const { connect } = require('node:net');
+const { port, count, cells } = workerData;
+Atomics.wait(cells, 0, 0);
+const answers = [];
+for (let i = 0; i < count; i++) {
+  let text = '';
+  const socket = connect(port, '127.0.0.1', () => {
+    socket.write('GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n');
+    Atomics.add(cells, 1, 1);
+    Atomics.notify(cells, 1);
+  });
+  socket.on('data', (chunk) => { text += chunk; });
+  socket.on('error', (error) => { text += error.code; });
+  socket.on('close', () => {
+    if (answers.push(text.slice(0, 12)) === count) parentPort.postMessage(answers);
+  });
+}
+`;
+
+test('B38: connections that wait in the accept queue at the end of the grace are answered', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const count = 20;
+  const cells = new Int32Array(new SharedArrayBuffer(8));
+  const clients = new Worker(QUEUING_CLIENTS, { eval: true, workerData: { port: proxy.port, count, cells } });
+  t.after(() => clients.terminate());
+  await once(clients, 'online');
+  Atomics.store(cells, 0, 1);
+  Atomics.notify(cells, 0);
+  const blockedUntilMs = performance.now() + 5_000;
+  while (Atomics.load(cells, 1) < count && performance.now() < blockedUntilMs)
+    Atomics.wait(cells, 1, Atomics.load(cells, 1), 100);
+  assert.equal(Atomics.load(cells, 1), count, 'not all have connected');
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 5_000 });
+  const [answers] = await within(once(clients, 'message'), 5_000, 'all answers');
+  assert.deepEqual([...new Set(answers)], ['HTTP/1.1 200']);
+  await within(drained, 2_000, 'the drain to end');
 });

@@ -1,0 +1,137 @@
+/** accept: reuse_port with real processes. A stopped process (SIGSTOP) is how connections come to wait in its accept queue. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { connectRaw, type RawClient } from '../support/raw-http.ts';
+import {
+  type ReadyLine,
+  type SluiceProcess,
+  spawnSluice,
+  startSluice,
+  writeConfig,
+} from '../support/sluice.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { waitFor, within } from '../support/wait.ts';
+import { ask, type NamedBackend, poolOf, startNamed, workersOf } from './support.ts';
+
+/** Of so many the kernel gives some to each of two workers, but for one case in 10^12. */
+const CONNECTIONS = 40;
+
+function configOf(backend: NamedBackend, address: string, workers: number) {
+  const timeouts = { drain: '10s' };
+  return { accept: 'reuse_port', listen: [{ address }], workers, pools: poolOf([backend]), timeouts };
+}
+
+/** Opens connections, each with a request, whether or not anybody accepts them. */
+async function crowd(t: TestContext, url: string): Promise<RawClient[]> {
+  const clients = await Promise.all(Array.from({ length: CONNECTIONS }, () => connectRaw(url)));
+  t.after(() => {
+    for (const client of clients) client.close();
+  });
+  for (const client of clients) client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  return clients;
+}
+
+async function statusesOf(clients: RawClient[]): Promise<number[]> {
+  const answers = await Promise.all(clients.map((client) => client.readResponse({ timeoutMs: 10_000 })));
+  return [...new Set(answers.map(({ status }) => status))];
+}
+
+async function twoServing(sluice: SluiceProcess): Promise<number[]> {
+  return waitFor('two workers to serve', async () => {
+    const workers = await workersOf(sluice.adminUrl);
+    return workers.filter(({ state }) => state === 'serving').length === 2 && workers.map(({ pid }) => pid);
+  });
+}
+
+test('with reuse_port no end of a worker or of an instance resets a connection, and a second instance has to wait', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({ config: configOf(backend, '127.0.0.1:0', 2) });
+  t.after(() => sluice.stop());
+  const url = sluice.proxyUrl;
+
+  await t.test('a worker that leaves alone serves new connections while it finishes', async () => {
+    const [victim] = await twoServing(sluice);
+    assert.ok(victim);
+    let slowIsOver = false;
+    const slow = Promise.all(Array.from({ length: CONNECTIONS }, () => ask(`${url}/slow?ms=2000`))).finally(
+      () => {
+        slowIsOver = true;
+      },
+    );
+    await waitFor('all slow requests at the backend', () => backend.requestCount >= CONNECTIONS);
+    process.kill(victim, 'SIGTERM');
+    await waitFor('its drain to begin', async () =>
+      (await workersOf(sluice.adminUrl)).some(({ state }) => state === 'draining'),
+    );
+    assert.deepEqual(await statusesOf(await crowd(t, url)), [200]);
+    assert.equal(slowIsOver, false, 'new connections had to wait for old requests');
+    assert.ok((await slow).every(({ status }) => status === 200));
+    assert.ok(!(await twoServing(sluice)).includes(victim));
+  });
+
+  await t.test('who waits for a worker that is killed is served by the one that replaces it', async () => {
+    const [victim] = await twoServing(sluice);
+    assert.ok(victim);
+    process.kill(victim, 'SIGSTOP');
+    const clients = await crowd(t, url);
+    await waitFor('the other worker to have answered its own', () => {
+      const answered = clients.filter(({ received }) => received.length > 0).length;
+      return answered > 0 && answered < CONNECTIONS;
+    });
+    process.kill(victim, 'SIGKILL');
+    assert.deepEqual(await statusesOf(clients), [200]);
+    assert.ok(!(await twoServing(sluice)).includes(victim));
+  });
+
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const secondConfig = writeConfig(folder, configOf(backend, new URL(url).host, 1));
+  const second = spawnSluice(['serve', '--config', secondConfig], { folder });
+  t.after(() => second.kill());
+
+  await t.test(
+    'a drain answers who waits already, and only then lets another instance have the address',
+    async () => {
+      await second.waitForLine((line) => line.includes('address is busy') && line.includes(url.slice(7)));
+      const pids = await twoServing(sluice);
+      for (const pid of pids) process.kill(pid, 'SIGSTOP');
+      const clients = await crowd(t, url);
+      sluice.signal('SIGTERM');
+      await waitFor('the drain to be ordered', () => sluice.jsonLines(({ msg }) => msg === 'draining')[0]);
+      for (const pid of pids) process.kill(pid, 'SIGCONT');
+      assert.deepEqual(await statusesOf(clients), [200]);
+      assert.deepEqual(await within(sluice.child.exited, 10_000, 'the exit'), { code: 0, signal: null });
+    },
+  );
+
+  await t.test('the only worker of an instance is replaced without a reset as well', async () => {
+    const ready: ReadyLine = JSON.parse(await second.waitForLine((line) => line.includes('"ready"')));
+    assert.deepEqual(ready.addresses, [url]);
+    const [only] = await workersOf(ready.admin);
+    assert.ok(only);
+    process.kill(only.pid, 'SIGSTOP');
+    const clients = await crowd(t, url);
+    process.kill(only.pid, 'SIGKILL');
+    assert.deepEqual(await statusesOf(clients), [200]);
+  });
+
+  await t.test('a signal to the whole group closes the listeners while requests are in flight', async () => {
+    let slowIsOver = false;
+    const slow = ask(`${url}/slow?ms=2000`).finally(() => {
+      slowIsOver = true;
+    });
+    const before = backend.requestCount;
+    await waitFor('the slow request at the backend', () => backend.requestCount > before);
+    process.kill(-second.pid, 'SIGTERM');
+    await waitFor('connections to be refused', () =>
+      ask(url).then(
+        () => false,
+        (error: NodeJS.ErrnoException) => error.code === 'ECONNREFUSED',
+      ),
+    );
+    assert.equal(slowIsOver, false, 'new connections were accepted as long as an old request lasted');
+    assert.equal((await slow).status, 200);
+    assert.deepEqual(await second.exited, { code: 0, signal: null });
+  });
+});
