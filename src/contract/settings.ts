@@ -73,7 +73,8 @@ export interface RouteSettings {
 
 export interface PolicySettings extends BucketLimits {
   name: string;
-  onStoreFailure: 'local';
+  /** While the store is away: every worker keeps its share of the limit, or lets pass, or refuses (503). */
+  onStoreFailure: 'local' | 'allow' | 'deny';
   /** Counts and sends the fields, refuses nothing. */
   shadow: boolean;
 }
@@ -84,7 +85,8 @@ export interface RateLimitSettings {
   policies: PolicySettings[];
   /** Machines that share the store; with the worker count it gives the local share while the store is away. */
   instances: number;
-  headers: 'draft';
+  /** RateLimit and RateLimit-Policy; X-RateLimit-*; none. */
+  headers: 'draft' | 'legacy' | 'off';
 }
 
 export interface RedisSettings {

@@ -10,6 +10,10 @@ export interface Decision {
   readonly allowed: boolean;
   /** It would have been refused, had the policy not been a shadow. */
   readonly shadowed: boolean;
+  /** Refused because the store is away and the policy says `deny`: a 503, no word about the client's quota. */
+  readonly storeDenied: boolean;
+  /** Tokens left the bucket, or the local share, for it; only these can be given back. */
+  readonly charged: boolean;
   readonly source: DecisionSource;
   readonly policyName: string;
   /** Tokens: of the whole bucket, also while only a share of it decides. */
@@ -19,8 +23,10 @@ export interface Decision {
   readonly remaining: number;
   /** 0 when allowed, -1 when the cost is above the capacity and can never be met. */
   readonly retryAfterMs: number;
-  /** Until a token when remaining is 0, else until full. */
+  /** Until the request could pass where it was refused; else until a token when remaining is 0, else until full. */
   readonly resetMs: number;
+  /** The decisions of every policy of a route with several, in their order, this one being the one that counts; else null. */
+  readonly members: readonly Decision[] | null;
 }
 
 /** A level as the decision sees it: after the take, at the moment of the answer. */
@@ -35,7 +41,8 @@ export function msUntil(tokens: number, level: Level): number {
   return Math.max(0, ((tokens * MICRO - level.micro) / level.rules.rateMicro) * 1000);
 }
 
-interface Verdict {
+/** Verdict is what all decisions about one bucket have in common. */
+export interface Verdict {
   policyName: string;
   shadow: boolean;
   /** The limits of the whole bucket, for the fields. */
@@ -43,8 +50,14 @@ interface Verdict {
   source: DecisionSource;
 }
 
+/** allow grants what was taken. */
 export function allow(verdict: Verdict, level: Level): Decision {
-  return decide(verdict, level, { refused: false, retryAfterMs: 0 });
+  return decide(verdict, level, { charged: true, retryAfterMs: 0, storeDenied: false });
+}
+
+/** allowUncharged lets pass without a token: the store is away and the policy says `allow`. */
+export function allowUncharged(verdict: Verdict, level: Level): Decision {
+  return decide(verdict, level, { charged: false, retryAfterMs: 0, storeDenied: false });
 }
 
 /**
@@ -53,31 +66,50 @@ export function allow(verdict: Verdict, level: Level): Decision {
  * @param earliestMs a refusal that holds for so long in any case (pacing)
  */
 export function refuse(verdict: Verdict, level: Level, cost: number, earliestMs = 0): Decision {
-  if (cost > verdict.rules.capacity) return decide(verdict, level, { refused: true, retryAfterMs: -1 });
-  // A local share may be too small for a cost that the whole bucket can meet: then the store must come back first.
-  const waitMs = cost > level.rules.capacity ? SHARE_TOO_SMALL_MS : msUntil(cost, level);
-  return decide(verdict, level, { refused: true, retryAfterMs: Math.max(1, waitMs, earliestMs) });
+  const retryAfterMs = cost > verdict.rules.capacity ? -1 : Math.max(1, waitMs(level, cost), earliestMs);
+  return decide(verdict, level, { charged: false, retryAfterMs, storeDenied: false });
 }
 
-const SHARE_TOO_SMALL_MS = 1000;
+/** refuseUnchecked says no because the store is away and the policy says `deny`. */
+export function refuseUnchecked(verdict: Verdict, level: Level): Decision {
+  return decide(verdict, level, { charged: false, retryAfterMs: STORE_BACK_MS, storeDenied: true });
+}
+
+/** A guess: the breaker asks four times a second whether the store is back. */
+const STORE_BACK_MS = 1000;
+
+function waitMs(level: Level, cost: number): number {
+  // A local share may be too small for a cost that the whole bucket can meet: then the store must come back first.
+  return cost > level.rules.capacity ? STORE_BACK_MS : msUntil(cost, level);
+}
+
+interface Answer {
+  charged: boolean;
+  /** 0: not refused. */
+  retryAfterMs: number;
+  storeDenied: boolean;
+}
 
 function decide(
-  verdict: Verdict,
+  { policyName, shadow, rules, source }: Verdict,
   level: Level,
-  answer: { refused: boolean; retryAfterMs: number },
+  { charged, retryAfterMs, storeDenied }: Answer,
 ): Decision {
-  const { policyName, shadow, rules, source } = verdict;
+  const refused = retryAfterMs !== 0 && !shadow;
   const remaining = Math.max(0, Math.floor(level.micro / MICRO));
-  const shadowed = answer.refused && shadow;
   return {
-    allowed: !answer.refused || shadow,
-    shadowed,
+    allowed: !refused,
+    shadowed: shadow && retryAfterMs !== 0,
+    storeDenied: refused && storeDenied,
+    charged,
     source,
     policyName,
     capacity: rules.capacity,
     refillPerSecond: rules.refillPerSecond,
     remaining,
-    retryAfterMs: shadowed ? 0 : answer.retryAfterMs,
-    resetMs: msUntil(remaining === 0 ? 1 : level.rules.capacity, level),
+    retryAfterMs: refused ? retryAfterMs : 0,
+    resetMs:
+      refused && retryAfterMs > 0 ? retryAfterMs : msUntil(remaining === 0 ? 1 : level.rules.capacity, level),
+    members: null,
   };
 }

@@ -5,7 +5,7 @@
 import type { TakeReply } from '../contract/buckets.ts';
 import { MICRO } from './bucket-store.ts';
 import type { Pending } from './deadline-queue.ts';
-import type { Decision, Level } from './decision.ts';
+import type { Decision, DecisionSource, Level, Verdict } from './decision.ts';
 import { type EffectiveLimits, sameRules } from './effective-limits.ts';
 import type { KnownLevel } from './local-buckets.ts';
 
@@ -13,6 +13,8 @@ import type { KnownLevel } from './local-buckets.ts';
 export interface WaitersPolicy {
   readonly name: string;
   readonly shadow: boolean;
+  refusalOf(state: KeyState, cost: number, nowMs: number): Decision | null;
+  verdictOn(state: KeyState, source: DecisionSource): Verdict;
   count(decision: Decision): Decision;
 }
 

@@ -20,7 +20,7 @@ import { type BucketStore, MICRO } from './bucket-store.ts';
 import type { Caller } from './client-identity.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
 import { allow, type Decision, type Level, refuse } from './decision.ts';
-import type { KeyState, Waiter, WaitersPolicy } from './key-state.ts';
+import type { KeyState, Waiter } from './key-state.ts';
 import { LocalBuckets } from './local-buckets.ts';
 import { PolicyBuckets } from './policy-buckets.ts';
 import { makeProbe } from './probe.ts';
@@ -143,13 +143,11 @@ export class Limiter {
    * those of the last configure() by the policy's name, whatever revision the caller's plan is of.
    */
   take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision> {
-    const buckets = this.#policies.get(policy.name) ?? this.#adopt(policy);
+    const buckets = this.#bucketsOf(policy);
     const state = buckets.stateOf(caller);
     const nowMs = this.#clock.monotonicMs();
-    const deniedForMs = state.denyForMs(cost, nowMs);
-    if (deniedForMs > 0 || cost > state.force.capacity) {
-      return buckets.count(this.#denyFromCache(buckets, state, { cost, nowMs, deniedForMs }));
-    }
+    const refusal = buckets.refusalOf(state, cost, nowMs);
+    if (refusal !== null) return buckets.count(refusal);
     if (!this.#reachable()) {
       this.#meter.skipped();
       return buckets.count(this.#decideLocally({ state, policy: buckets, cost }));
@@ -163,6 +161,18 @@ export class Limiter {
       this.#waiting.add(waiter);
       this.#list(state);
     });
+  }
+
+  /** refusalOf is what take would refuse from memory, counted; null: take must be asked. For lists of policies. */
+  refusalOf(caller: Caller, policy: PolicySettings, cost: number): Decision | null {
+    const buckets = this.#bucketsOf(policy);
+    const refusal = buckets.refusalOf(buckets.stateOf(caller), cost, this.#clock.monotonicMs());
+    return refusal === null ? null : buckets.count(refusal);
+  }
+
+  /** knownOf is what is known of a bucket: an allowed decision that took nothing and is not counted. */
+  knownOf(caller: Caller, policy: PolicySettings): Decision {
+    return this.#bucketsOf(policy).knownOf(caller, this.#clock.monotonicMs());
   }
 
   /** close answers all who still wait from the local share and stops the probes; later takes are local too. */
@@ -193,8 +203,10 @@ export class Limiter {
     return new PolicyBuckets(settings, versionUs, this.#metrics, this.#maxKeys);
   }
 
-  /** A request of an older plan asks for a policy that is gone; the next configure() forgets it again. */
-  #adopt(policy: PolicySettings): PolicyBuckets {
+  /** A request of an older plan may ask for a policy that is gone: it is made once more, and the next configure() forgets it. */
+  #bucketsOf(policy: PolicySettings): PolicyBuckets {
+    const known = this.#policies.get(policy.name);
+    if (known !== undefined) return known;
     const buckets = this.#makePolicy(policy, OLDEST_VERSION_US);
     this.#policies.set(policy.name, buckets);
     return buckets;
@@ -296,11 +308,12 @@ export class Limiter {
     const grant = (waiter: Waiter): boolean => {
       if (waiter.settled || waiter.cost > left) return waiter.settled;
       left -= waiter.cost;
-      this.#settle(waiter, allow(verdictOf(waiter, 'store'), levelNow()));
+      this.#settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), levelNow()));
       return true;
     };
     for (const waiter of waiters) {
-      if (!grant(waiter)) this.#settle(waiter, refuse(verdictOf(waiter, 'store'), levelNow(), waiter.cost));
+      if (!grant(waiter))
+        this.#settle(waiter, refuse(waiter.policy.verdictOn(state, 'store'), levelNow(), waiter.cost));
     }
     // Tokens of those who gave up waiting go to those who came meanwhile; what is left then is lost.
     for (const waiter of left > 0 ? state.queue : []) grant(waiter);
@@ -310,21 +323,11 @@ export class Limiter {
     const nowMs = this.#clock.monotonicMs();
     state.queue = state.queue.filter((waiter) => {
       if (waiter.settled) return false;
-      const deniedForMs = state.denyForMs(waiter.cost, nowMs);
-      if (deniedForMs <= 0) return true;
-      const { policy, cost } = waiter;
-      this.#settle(waiter, this.#denyFromCache(policy, state, { cost, nowMs, deniedForMs }));
+      const refusal = waiter.policy.refusalOf(state, waiter.cost, nowMs);
+      if (refusal === null) return true;
+      this.#settle(waiter, refusal);
       return false;
     });
-  }
-
-  #denyFromCache(
-    policy: WaitersPolicy,
-    state: KeyState,
-    { cost, nowMs, deniedForMs }: { cost: number; nowMs: number; deniedForMs: number },
-  ): Decision {
-    const verdict = verdictOf({ policy, state }, 'deny_cache');
-    return refuse(verdict, state.levelAt(nowMs), cost, deniedForMs);
   }
 
   #fallBack(waiters: Waiter[]): void {
@@ -343,7 +346,7 @@ export class Limiter {
       Math.floor(nowMs * 1000),
     );
     const level = { micro: reply.levelMicro, rules: reply };
-    const verdict = verdictOf({ policy, state }, 'local');
+    const verdict = policy.verdictOn(state, 'local');
     return reply.granted === cost ? allow(verdict, level) : refuse(verdict, level, cost);
   }
 
@@ -372,11 +375,6 @@ export class Limiter {
       );
     else this.#logger.info(fields, 'the bucket store is back');
   }
-}
-
-function verdictOf(waiter: Pick<Waiter, 'policy' | 'state'>, source: Decision['source']) {
-  const { policy, state } = waiter;
-  return { policyName: policy.name, shadow: policy.shadow, rules: state.force, source };
 }
 
 function requestOf({ state, waiters, need }: Flight): TakeRequest {

@@ -4,7 +4,7 @@ import type { PolicySettings } from '../contract/settings.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import { bucketKey } from './bucket-key.ts';
 import type { Caller } from './client-identity.ts';
-import type { Decision } from './decision.ts';
+import { allowUncharged, type Decision, type DecisionSource, refuse, type Verdict } from './decision.ts';
 import { effectiveLimits } from './effective-limits.ts';
 import { GenerationMap } from './generation-map.ts';
 import { KeyState } from './key-state.ts';
@@ -59,9 +59,27 @@ export class PolicyBuckets {
     return known.state;
   }
 
+  /** refusalOf is the deny cache: the refusal of what is known not to be there, or null. Counts nothing. */
+  refusalOf(state: KeyState, cost: number, nowMs: number): Decision | null {
+    const deniedForMs = state.denyForMs(cost, nowMs);
+    if (deniedForMs <= 0 && cost <= state.force.capacity) return null;
+    return refuse(this.verdictOn(state, 'deny_cache'), state.levelAt(nowMs), cost, deniedForMs);
+  }
+
+  /** knownOf tells of a bucket without touching it: an allowed decision that took nothing. Counts nothing. */
+  knownOf(caller: Caller, nowMs: number): Decision {
+    const state = this.stateOf(caller);
+    return allowUncharged(this.verdictOn(state, 'deny_cache'), state.levelAt(nowMs));
+  }
+
+  /** verdictOn is what all decisions about a bucket have in common. */
+  verdictOn(state: KeyState, source: DecisionSource): Verdict {
+    return { policyName: this.name, shadow: this.shadow, rules: state.force, source };
+  }
+
   /** count files a decision under its policy, result and source, and returns it. */
   count(decision: Decision): Decision {
-    const result = decision.shadowed ? 'shadow' : decision.allowed ? 'allowed' : 'limited';
+    const result = resultOf(decision);
     const key = `${result} ${decision.source}`;
     let cell = this.#cells.get(key);
     if (cell === undefined) {
@@ -79,4 +97,11 @@ export class PolicyBuckets {
     this.#known.set(bucketHash, { state, match, revision: this.#revision });
     return state;
   }
+}
+
+/** The label `result` of a decision. */
+function resultOf({ shadowed, allowed, storeDenied }: Decision): string {
+  if (shadowed) return 'shadow';
+  if (allowed) return 'allowed';
+  return storeDenied ? 'refused' : 'limited';
 }

@@ -8,6 +8,8 @@ function decision(fields: Partial<Decision> = {}): Decision {
   return {
     allowed: true,
     shadowed: false,
+    storeDenied: false,
+    charged: true,
     source: 'store',
     policyName: 'default',
     capacity: 100,
@@ -15,6 +17,7 @@ function decision(fields: Partial<Decision> = {}): Decision {
     remaining: 99,
     retryAfterMs: 0,
     resetMs: 20,
+    members: null,
     ...fields,
   };
 }

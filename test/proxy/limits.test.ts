@@ -175,6 +175,8 @@ function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: (
   const decision: Decision = {
     allowed: true,
     shadowed: false,
+    storeDenied: false,
+    charged: true,
     source: 'store',
     policyName: 'default',
     capacity: 2,
@@ -182,6 +184,7 @@ function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: (
     remaining: 1,
     retryAfterMs: 0,
     resetMs: 0,
+    members: null,
   };
   return {
     limiter: { take: () => new Promise((resolve) => waiting.push(resolve)) },
