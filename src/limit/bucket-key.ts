@@ -31,6 +31,11 @@ export function bucketKey(hash: string, policyName: string): string {
   return `{${hash}}:${escapePart(policyName)}`;
 }
 
+/** hashOf is the owner's hash in a bucketKey; '' for any other text. */
+export function hashOf(key: string): string {
+  return key.startsWith('{') ? key.slice(1, Math.max(1, key.indexOf('}'))) : '';
+}
+
 /** storeKeyPrefix is what a store shared with other programs puts before a bucketKey. */
 export function storeKeyPrefix(prefix: string): string {
   return `${prefix.replaceAll(/[^A-Za-z0-9._:-]/g, escapeUnit)}:${STATE_FORMAT}:`;

@@ -52,6 +52,10 @@ export class BucketTable {
     this.#entries.set(key, { state, fullAtUs });
   }
 
+  delete(key: string): void {
+    this.#entries.delete(key);
+  }
+
   clear(): void {
     this.#entries.clear();
   }

@@ -3,6 +3,7 @@
  * the next reply, and until when no token can exist (the deny cache).
  */
 import type { TakeReply } from '../contract/buckets.ts';
+import type { PolicySettings } from '../contract/settings.ts';
 import { MICRO } from './bucket-store.ts';
 import type { Pending } from './deadline-queue.ts';
 import type { Decision, DecisionSource, Level, Verdict } from './decision.ts';
@@ -13,6 +14,7 @@ import type { KnownLevel } from './local-buckets.ts';
 export interface WaitersPolicy {
   readonly name: string;
   readonly shadow: boolean;
+  readonly onStoreFailure: PolicySettings['onStoreFailure'];
   refusalOf(state: KeyState, cost: number, nowMs: number): Decision | null;
   verdictOn(state: KeyState, source: DecisionSource): Verdict;
   count(decision: Decision): Decision;
@@ -52,6 +54,8 @@ export class KeyState {
   #paceUntilMs = Number.NEGATIVE_INFINITY;
   /** false: the level still serves the local share, but refuses nobody. */
   #denying = false;
+  /** What was sent before says nothing any more: the bucket was refilled by an operator. */
+  #resetAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(key: string, rules: EffectiveLimits) {
     this.key = key;
@@ -69,6 +73,12 @@ export class KeyState {
     this.#levelMicro = Math.min(this.#levelMicro, rules.capacity * MICRO);
   }
 
+  /** reset forgets the level; also replies to takes that are under way. */
+  reset(nowMs: number): void {
+    this.#resetAtMs = nowMs;
+    this.#forget();
+  }
+
   /**
    * learn takes a reply in.
    *
@@ -79,6 +89,7 @@ export class KeyState {
     this.force = sameRules(reply, this.rules)
       ? this.rules
       : { capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO };
+    if (sentAtMs <= this.#resetAtMs) return;
     this.#levelMicro = reply.levelMicro;
     this.#levelAtMs = sentAtMs;
     this.#denying = true;
@@ -107,5 +118,12 @@ export class KeyState {
     if (this.#levelAtMs === Number.NEGATIVE_INFINITY) return null;
     const ratio = this.levelAt(nowMs).micro / (this.force.capacity * MICRO);
     return { ratio, atUs: this.#levelAtMs * 1000 };
+  }
+
+  #forget(): void {
+    this.#levelMicro = 0;
+    this.#levelAtMs = Number.NEGATIVE_INFINITY;
+    this.#paceUntilMs = Number.NEGATIVE_INFINITY;
+    this.#denying = false;
   }
 }

@@ -11,28 +11,26 @@
  */
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
 import type { Clock } from '../contract/clock.ts';
-import { LbError, toError } from '../contract/errors.ts';
+import { toError } from '../contract/errors.ts';
 import type { PolicySettings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
-import { Breaker, type BreakerTimers, realTimers } from './breaker.ts';
+import { type BreakerTimers, realTimers } from './breaker.ts';
+import { hashOf } from './bucket-key.ts';
 import { type BucketStore, MICRO } from './bucket-store.ts';
 import type { Caller } from './client-identity.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
-import { allow, type Decision, type Level, refuse } from './decision.ts';
+import { allow, allowUncharged, type Decision, type Level, refuse, refuseUnchecked } from './decision.ts';
 import type { KeyState, Waiter } from './key-state.ts';
 import { LocalBuckets } from './local-buckets.ts';
 import { PolicyBuckets } from './policy-buckets.ts';
-import { makeProbe } from './probe.ts';
-import { StoreMeter } from './store-meter.ts';
+import { StoreHealth } from './store-health.ts';
 
 /**
  * Requests of a worker that may wait for the store; the others get the local share, which adds to what the store grants
  * (behaviour 30). So it is no bound that traffic should meet, only one for memory: about 25 MB. All may wait for one bucket.
  */
 const MAX_WAITERS = 65_536;
-/** A connection that nobody uses can break unseen: a store not heard for so long is asked. */
-const WATCH_EVERY_MS = 1_000;
 /** Takes in one pipeline at most. */
 const MAX_BATCH = 256;
 const DEFAULT_MAX_KEYS = 100_000;
@@ -66,7 +64,6 @@ interface Flight {
 }
 
 export class Limiter {
-  readonly #store: BucketStore;
   readonly #workers: number;
   readonly #clock: Clock;
   readonly #metrics: WorkerMetrics;
@@ -74,22 +71,17 @@ export class Limiter {
   readonly #random: () => number;
   readonly #defer: (fn: () => void) => void;
   readonly #maxKeys: number;
-  readonly #breaker: Breaker;
-  readonly #meter: StoreMeter;
+  readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
   readonly #waiting: DeadlineQueue<Waiter>;
   #policies = new Map<string, PolicyBuckets>();
   #dirty: KeyState[] = [];
   #flushing = false;
-  #lastHeardMs = Number.NEGATIVE_INFINITY;
-  /** For the log line of an opening breaker. */
-  #lastError: Error | null = null;
-  #closed = false;
-  #stopWatch: () => void = () => undefined;
+  /** Decisions whose tokens have been given back. */
+  readonly #returned = new WeakSet<Decision>();
 
   constructor(options: LimiterOptions) {
     const { store, workers, instances, clock, metrics, logger, timeoutMs, timers = realTimers } = options;
-    this.#store = store;
     this.#workers = workers;
     this.#clock = clock;
     this.#metrics = metrics;
@@ -97,27 +89,20 @@ export class Limiter {
     this.#random = options.random ?? Math.random;
     this.#defer = options.defer ?? setImmediate;
     this.#maxKeys = options.maxKeys ?? DEFAULT_MAX_KEYS;
-    this.#meter = new StoreMeter(metrics);
     this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxKeys });
-    this.#breaker = new Breaker({
-      probe: () => this.#probe('breaker'),
-      onChange: (open, reason) => this.#breakerChanged(open, reason),
-      random: this.#random,
-      timers,
-    });
-    if (store.kind === 'redis') this.#watch(timers);
+    this.#health = new StoreHealth({ store, clock, metrics, logger, random: this.#random, timers });
     this.#waiting = new DeadlineQueue({
       patienceMs: timeoutMs,
       clock,
       defer: this.#defer,
       timers: options.timers,
-      onDue: (waiter) => this.#settle(waiter, this.#decideLocally(waiter)),
+      onDue: (waiter) => this.#settle(waiter, this.#decideAlone(waiter)),
     });
   }
 
   /** Whether requests go without the store now; for the worker's report. */
   get breakerOpen(): boolean {
-    return this.#breaker.open || !this.#store.available;
+    return this.#health.away;
   }
 
   /**
@@ -148,12 +133,12 @@ export class Limiter {
     const nowMs = this.#clock.monotonicMs();
     const refusal = buckets.refusalOf(state, cost, nowMs);
     if (refusal !== null) return buckets.count(refusal);
-    if (!this.#reachable()) {
-      this.#meter.skipped();
-      return buckets.count(this.#decideLocally({ state, policy: buckets, cost }));
+    if (!this.#health.reachable()) {
+      this.#health.skipped();
+      return buckets.count(this.#decideAlone({ state, policy: buckets, cost }));
     }
     if (this.#waiting.size >= MAX_WAITERS) {
-      return buckets.count(this.#decideLocally({ state, policy: buckets, cost }));
+      return buckets.count(this.#decideAlone({ state, policy: buckets, cost }));
     }
     return new Promise((resolve) => {
       const waiter = { state, policy: buckets, cost, enqueuedMs: nowMs, resolve, settled: false };
@@ -175,28 +160,39 @@ export class Limiter {
     return this.#bucketsOf(policy).knownOf(caller, this.#clock.monotonicMs());
   }
 
+  /**
+   * giveBack returns what a decision of take was charged, where the request is not served after all: another policy of its
+   * route refused. A second call for the same decision does nothing. A token that came from the store goes to a request
+   * that waits for this bucket, or is lost; one of the local share goes back into the share.
+   */
+  giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void {
+    if (!decision.charged || this.#returned.has(decision)) return;
+    this.#returned.add(decision);
+    const state = this.#bucketsOf(policy).stateOf(caller);
+    if (decision.source === 'local')
+      this.#local.giveBack(state.key, cost, Math.floor(this.#clock.monotonicMs() * 1000));
+    else this.#serveQueue(state, cost);
+  }
+
+  /**
+   * resetBucket forgets what is known of a bucket that has been refilled in the store: deny cache and local share.
+   *
+   * @param key as in TakeRequest.key
+   */
+  resetBucket(key: string): void {
+    this.#local.forget(key);
+    const hash = hashOf(key);
+    for (const buckets of this.#policies.values()) {
+      const state = buckets.known(hash);
+      if (state?.key === key) state.reset(this.#clock.monotonicMs());
+    }
+  }
+
   /** close answers all who still wait from the local share and stops the probes; later takes are local too. */
   close(): Promise<void> {
-    this.#closed = true;
-    this.#stopWatch();
-    this.#breaker.close();
+    this.#health.close();
     this.#waiting.close();
     return Promise.resolve();
-  }
-
-  #reachable(): boolean {
-    if (this.#closed) return false;
-    if (!this.#breaker.open && !this.#store.available) this.#breaker.away();
-    return !this.#breaker.open;
-  }
-
-  /** Without traffic nobody would notice that Redis is away, and readiness could not say so (contract §4). */
-  #watch(timers: BreakerTimers): void {
-    this.#stopWatch = timers.after(WATCH_EVERY_MS, () => {
-      this.#watch(timers);
-      const silentMs = this.#clock.monotonicMs() - this.#lastHeardMs;
-      if (this.#reachable() && silentMs >= WATCH_EVERY_MS) this.#probe('watch');
-    });
   }
 
   #makePolicy(settings: PolicySettings, versionUs: number): PolicyBuckets {
@@ -226,7 +222,7 @@ export class Limiter {
     this.#flushing = false;
     const states = this.#dirty;
     this.#dirty = [];
-    const reachable = this.#reachable();
+    const reachable = this.#health.reachable();
     let flights: Flight[] = [];
     for (const state of states) {
       state.listed = false;
@@ -248,25 +244,16 @@ export class Limiter {
 
   #launch(flights: Flight[]): void {
     const sentAtMs = this.#clock.monotonicMs();
-    this.#ask(flights.map(requestOf))
+    this.#health
+      .ask(flights.map(requestOf))
       .then((results) => this.#land(flights, results, sentAtMs))
       .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a batch'));
-  }
-
-  /** A store never rejects; where one does all the same, nobody may wait for ever. */
-  async #ask(takes: TakeRequest[]): Promise<(TakeReply | Error)[]> {
-    try {
-      return await this.#store.takeBatch(takes);
-    } catch (thrown) {
-      const error = toError(thrown);
-      return takes.map(() => error);
-    }
   }
 
   #land(flights: Flight[], results: (TakeReply | Error)[], sentAtMs: number): void {
     const nowMs = this.#clock.monotonicMs();
     const enqueuedMs = Math.min(...flights.map((flight) => flight.waiters[0]?.enqueuedMs ?? sentAtMs));
-    this.#judge(results, sentAtMs, nowMs - enqueuedMs);
+    this.#health.judge(results, sentAtMs, nowMs - enqueuedMs);
     for (const [index, flight] of flights.entries()) {
       const { state, waiters } = flight;
       const result = results[index];
@@ -274,29 +261,10 @@ export class Limiter {
       if (result === undefined || result instanceof Error) this.#fallBack(waiters);
       else this.#share(flight, result, sentAtMs);
       // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
-      if (this.#breaker.open) this.#fallBack(state.queue.splice(0));
+      if (this.#health.away) this.#fallBack(state.queue.splice(0));
       else this.#denyQueued(state);
       if (state.queue.length > 0) this.#list(state);
     }
-  }
-
-  /** Tells the breaker and the counters how a batch went; one answered take shows that the store is there. */
-  #judge(results: (TakeReply | Error)[], sentAtMs: number, waitedMs: number): void {
-    const errors = results.filter((result) => result instanceof Error);
-    if (errors.length < results.length) {
-      this.#lastHeardMs = this.#clock.monotonicMs();
-      this.#meter.answered(waitedMs / 1000);
-      this.#breaker.succeed();
-      return;
-    }
-    const error = errors[0];
-    this.#lastError = error ?? null;
-    const timedOut = error instanceof LbError && error.code === 'store_timeout';
-    if (timedOut) this.#meter.timedOut();
-    else this.#meter.failed();
-    if (this.#closed) return;
-    if (timedOut && this.#lastHeardMs < sentAtMs) this.#breaker.silence();
-    else this.#breaker.fail();
   }
 
   /** Hands the tokens of a reply to those who wait, in order, first fit; the rest are refused. */
@@ -305,18 +273,30 @@ export class Limiter {
     let left = reply.granted;
     state.learn(reply, sentAtMs, left < need, this.#random);
     const levelNow = (): Level => ({ micro: reply.levelMicro + left * MICRO, rules: state.force });
-    const grant = (waiter: Waiter): boolean => {
-      if (waiter.settled || waiter.cost > left) return waiter.settled;
-      left -= waiter.cost;
-      this.#settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), levelNow()));
-      return true;
-    };
     for (const waiter of waiters) {
-      if (!grant(waiter))
-        this.#settle(waiter, refuse(waiter.policy.verdictOn(state, 'store'), levelNow(), waiter.cost));
+      if (waiter.settled) continue;
+      const verdict = waiter.policy.verdictOn(state, 'store');
+      if (waiter.cost > left) {
+        this.#settle(waiter, refuse(verdict, levelNow(), waiter.cost));
+        continue;
+      }
+      left -= waiter.cost;
+      this.#settle(waiter, allow(verdict, levelNow()));
     }
     // Tokens of those who gave up waiting go to those who came meanwhile; what is left then is lost.
-    for (const waiter of left > 0 ? state.queue : []) grant(waiter);
+    this.#serveQueue(state, left);
+  }
+
+  /** Gives tokens of the store to those who wait for the next take, in order, first fit; what is left is lost. */
+  #serveQueue(state: KeyState, tokens: number): void {
+    let left = tokens;
+    for (const waiter of state.queue) {
+      if (left === 0) return;
+      if (waiter.settled || waiter.cost > left) continue;
+      left -= waiter.cost;
+      const level = state.levelAt(this.#clock.monotonicMs());
+      this.#settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), level));
+    }
   }
 
   #denyQueued(state: KeyState): void {
@@ -332,48 +312,25 @@ export class Limiter {
 
   #fallBack(waiters: Waiter[]): void {
     for (const waiter of waiters) {
-      if (!waiter.settled) this.#settle(waiter, this.#decideLocally(waiter));
+      if (!waiter.settled) this.#settle(waiter, this.#decideAlone(waiter));
     }
   }
 
-  #decideLocally({ state, policy, cost }: Pick<Waiter, 'state' | 'policy' | 'cost'>): Decision {
+  /** By the policy's word for a store that is away, which also holds where too many wait for it. */
+  #decideAlone({ state, policy, cost }: Pick<Waiter, 'state' | 'policy' | 'cost'>): Decision {
     const nowMs = this.#clock.monotonicMs();
-    const reply = this.#local.take(
-      state.key,
-      state.force,
-      cost,
-      state.known(nowMs),
-      Math.floor(nowMs * 1000),
-    );
-    const level = { micro: reply.levelMicro, rules: reply };
     const verdict = policy.verdictOn(state, 'local');
+    if (policy.onStoreFailure === 'allow') return allowUncharged(verdict, state.levelAt(nowMs));
+    if (policy.onStoreFailure === 'deny') return refuseUnchecked(verdict, state.levelAt(nowMs));
+    const nowUs = Math.floor(nowMs * 1000);
+    const reply = this.#local.take(state.key, state.force, cost, state.known(nowMs), nowUs);
+    const level = { micro: reply.levelMicro, rules: reply };
     return reply.granted === cost ? allow(verdict, level) : refuse(verdict, level, cost);
   }
 
   #settle(waiter: Waiter, decision: Decision): void {
     waiter.settled = true;
     waiter.resolve(waiter.policy.count(decision));
-  }
-
-  /** A watch that gets no answer holds nobody: it counts as one failure, where a request's silence would open the breaker. */
-  #probe(cause: 'breaker' | 'watch'): void {
-    if (this.#closed || !this.#store.available) return;
-    const startMs = this.#clock.monotonicMs();
-    const sentAtMs = cause === 'watch' ? Number.NEGATIVE_INFINITY : startMs;
-    this.#ask([makeProbe()])
-      .then((results) => this.#judge(results, sentAtMs, this.#clock.monotonicMs() - startMs))
-      .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a probe'));
-  }
-
-  #breakerChanged(open: boolean, reason: string): void {
-    this.#meter.breaker(open);
-    const fields = { store: this.#store.kind, reason };
-    if (open)
-      this.#logger.warn(
-        { ...fields, err: this.#lastError },
-        'the bucket store is away, limits are kept locally',
-      );
-    else this.#logger.info(fields, 'the bucket store is back');
   }
 }
 

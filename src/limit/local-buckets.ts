@@ -70,6 +70,19 @@ export class LocalBuckets {
     if (keep !== null && keep !== kept) this.#table.set(key, keep, nowUs);
     return reply;
   }
+
+  /** giveBack puts tokens of a take back into the share they came from; a share that is gone has been full since. */
+  giveBack(key: string, tokens: number, nowUs: number): void {
+    const kept = this.#table.get(key, nowUs);
+    if (kept === null) return;
+    const levelMicro = Math.min(kept.capacity * MICRO, kept.levelMicro + tokens * MICRO);
+    this.#table.set(key, { ...kept, levelMicro }, nowUs);
+  }
+
+  /** forget makes the share of a bucket a full one. */
+  forget(key: string): void {
+    this.#table.delete(key);
+  }
 }
 
 /** A share after the limits changed, or after the store was heard, which counts where it knows of fewer tokens. */

@@ -41,6 +41,10 @@ export class PolicyBuckets {
     return this.#settings.shadow;
   }
 
+  get onStoreFailure(): PolicySettings['onStoreFailure'] {
+    return this.#settings.onStoreFailure;
+  }
+
   change(settings: PolicySettings, versionUs: number): void {
     this.#settings = settings;
     this.#versionUs = versionUs;
@@ -57,6 +61,11 @@ export class PolicyBuckets {
       known.state.changeRules(effectiveLimits(this.#settings, this.#versionUs, caller.match));
     }
     return known.state;
+  }
+
+  /** known finds a bucket by its owner's hash where this worker knows of it. */
+  known(bucketHash: string): KeyState | null {
+    return this.#known.get(bucketHash)?.state ?? null;
   }
 
   /** refusalOf is the deny cache: the refusal of what is known not to be there, or null. Counts nothing. */

@@ -311,6 +311,82 @@ describe('Limiter', () => {
     await limiter.close();
   });
 
+  for (const [onStoreFailure, answer] of [
+    ['allow', [true, false, false, 0]],
+    ['deny', [false, true, false, 1_000]],
+  ] as const) {
+    it(`does as the policy says while the store is away: ${onStoreFailure}`, async () => {
+      const store = new ScriptedStore((takes) => Promise.resolve(takes.map(() => new Error('broken'))));
+      const policy = policyOf({ onStoreFailure });
+      const { limiter, metric } = makeLimiter({ store, policies: [policy] });
+      const decisions = await takeMany(limiter, 500, { policy });
+      store.available = false;
+      decisions.push(await limiter.take(caller, policy, 1));
+      for (const { allowed, storeDenied, charged, retryAfterMs, source } of decisions) {
+        assert.deepEqual([allowed, storeDenied, charged, retryAfterMs], answer);
+        assert.equal(source, 'local');
+      }
+      const result = onStoreFailure === 'allow' ? 'allowed' : 'refused';
+      assert.equal(metric(DECISIONS, 'default', result, 'local'), 501);
+      await limiter.close();
+    });
+  }
+
+  it('gives a token back to one who waits for the bucket, once', async () => {
+    const store = memory();
+    const answer = store.answer;
+    const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })], timeoutMs: 2_000 });
+    const first = await limiter.take(caller, policyOf(), 1);
+    const gate = Promise.withResolvers<void>();
+    store.answer = async (takes) => {
+      await gate.promise;
+      return answer?.(takes) ?? [];
+    };
+    const waiting = takeMany(limiter, 2);
+    await waitFor('the second batch', () => store.batches.length === 2);
+    const behind = takeMany(limiter, 2);
+    limiter.giveBack(caller, policyOf(), first, 1);
+    limiter.giveBack(caller, policyOf(), first, 1);
+    gate.resolve();
+    assert.equal(allowed(await waiting), 2);
+    assert.deepEqual(
+      (await behind).map((decision) => decision.allowed),
+      [true, false],
+    );
+  });
+
+  it('gives back to the local share what came from there, and nothing that was not charged', async () => {
+    const store = memory();
+    store.available = false;
+    const { limiter } = makeLimiter({ store, workers: 50 });
+    const [first, second, refused] = await takeMany(limiter, 3);
+    assert.ok(first && second && refused);
+    assert.deepEqual([second.allowed, refused.allowed], [true, false]);
+    for (const decision of [first, first, refused]) limiter.giveBack(caller, policyOf(), decision, 1);
+    assert.equal(allowed(await takeMany(limiter, 3)), 1);
+    await limiter.close();
+  });
+
+  it('forgets the deny cache and the local share of a bucket that was refilled', async () => {
+    const buckets = [0, 1].map(() => memory());
+    const store = new ScriptedStore((takes) => buckets[0]?.answer?.(takes) ?? Promise.resolve([]));
+    const { limiter } = makeLimiter({ store, workers: 1 });
+    const other = callerOf('198.51.100.1');
+    await Promise.all([takeMany(limiter, 101), takeMany(limiter, 101, { caller: other })]);
+    const key = store.batches[0]?.[0]?.key ?? '';
+    // As if the keys were gone; this worker has not heard of it.
+    buckets.shift();
+    assert.equal((await limiter.take(caller, policyOf(), 1)).source, 'deny_cache');
+    limiter.resetBucket(key);
+    assert.equal((await limiter.take(caller, policyOf(), 1)).allowed, true);
+    assert.equal((await limiter.take(other, policyOf(), 1)).source, 'deny_cache');
+    store.available = false;
+    assert.equal(allowed(await takeMany(limiter, 100)), 99);
+    limiter.resetBucket(key);
+    assert.equal(allowed(await takeMany(limiter, 101)), 100, 'a share that nothing is known of');
+    await limiter.close();
+  });
+
   it('survives a store that throws, and answers all when it is closed', async () => {
     const store = new ScriptedStore(() => Promise.reject(new Error('a bug')));
     const { limiter } = makeLimiter({ store });
