@@ -3,7 +3,7 @@ import type { ClientRecord } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { RedisSettings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
-import { RedisConnection } from '../infra/redis.ts';
+import type { RedisConnection } from '../infra/redis.ts';
 import { type BucketView, peekBuckets } from '../limit/bucket-peek.ts';
 import type { BucketStore } from '../limit/bucket-store.ts';
 import type { MemoryBucketStore } from '../limit/memory-bucket-store.ts';
@@ -23,28 +23,28 @@ interface BucketViewsOptions {
 
 export class BucketViews {
   readonly #store: BucketStore;
-  readonly #connection: RedisConnection | null = null;
+  readonly #connection: RedisConnection | null;
 
-  constructor({ redis, memory, clock, logger }: BucketViewsOptions) {
-    if (redis === null) {
-      this.#store = memory;
-      return;
-    }
+  private constructor(store: BucketStore, connection: RedisConnection | null) {
+    this.#store = store;
+    this.#connection = connection;
+  }
+
+  /** open is called once by the primary's main. The client of Redis, 14 MiB, is loaded only where there is one. */
+  static async open({ redis, memory, clock, logger }: BucketViewsOptions): Promise<BucketViews> {
+    if (redis === null) return new BucketViews(memory, null);
+    const { RedisConnection } = await import('../infra/redis.ts');
     const { url, prefix } = redis;
     const scripts = bucketScripts();
-    this.#connection = new RedisConnection({
+    const connection = new RedisConnection({
       url,
       connectionName: 'sluice-primary',
       scripts,
       logger,
       random: Math.random,
     });
-    this.#store = new RedisBucketStore({
-      connection: this.#connection,
-      prefix,
-      timeoutMs: LOOK_TIMEOUT_MS,
-      clock,
-    });
+    const store = new RedisBucketStore({ connection, prefix, timeoutMs: LOOK_TIMEOUT_MS, clock });
+    return new BucketViews(store, connection);
   }
 
   /** of shows a client's buckets, one per policy; rejects with the store's LbError where it is away. */

@@ -15,6 +15,8 @@ interface FleetMeanOptions {
 
 /** startFleetMean begins to tell; returns how to stop. For the primary's main. */
 export function startFleetMean({ workers, broadcast }: FleetMeanOptions): () => void {
+  // Their number is fixed: a single one never has a mean.
+  if (workers().length < 2) return () => undefined;
   const timer = setInterval(() => {
     const meanConnections = meanOf(workers());
     if (meanConnections !== null) broadcast({ type: 'fleet', meanConnections });

@@ -181,7 +181,7 @@ class Primary {
     };
     const firstRound = warmHealth(settings, registry, this.#checker);
     void storage.opened.then(() => feed.start());
-    const bucketViews = this.#openBucketViews();
+    const bucketViews = await this.#openBucketViews();
     const gauges = new PrimaryGauges({ collector: this.#collector, supervisor, registry, reloader });
     const phase = (): Readiness['status'] => this.#phase;
     const stores = { repository, feed, bucketViews };
@@ -198,9 +198,10 @@ class Primary {
     return { feed, services, firstRound };
   }
 
-  #openBucketViews(): BucketViews {
+  async #openBucketViews(): Promise<BucketViews> {
     const { redis } = this.#options.settings;
-    const views = new BucketViews({ redis, memory: this.#buckets, clock: systemClock, logger: this.#logger });
+    const memory = this.#buckets;
+    const views = await BucketViews.open({ redis, memory, clock: systemClock, logger: this.#logger });
     this.#lifecycle.onClose('the look at buckets', () => views.close());
     return views;
   }

@@ -28,6 +28,8 @@ class WorkerMain {
   readonly #accessLog = new LineWriter();
   readonly #loopDelay = new LoopDelayMonitor();
   #rooms: WorkerRooms | null = null;
+  /** The settings before the ones that come: building the rooms may take a moment. */
+  #settled: Promise<void> = Promise.resolve();
   #ending = false;
 
   constructor() {
@@ -47,7 +49,9 @@ class WorkerMain {
   #receive(message: PrimaryMessage): void {
     switch (message.type) {
       case 'settings':
-        this.#onSettings(message).catch((error: unknown) => this.#cannotServe(error));
+        this.#settled = this.#settled
+          .then(() => this.#onSettings(message))
+          .catch((error: unknown) => this.#cannotServe(error));
         break;
       case 'backends':
         this.#availability.learn(message.states);
@@ -85,7 +89,7 @@ class WorkerMain {
       onError: (error) => logger.error({ err: toError(error) }, 'a deadline failed'),
     });
     wheel.start();
-    const rooms = new WorkerRooms(message, {
+    this.#rooms = await WorkerRooms.open(message, {
       logger,
       wheel,
       clock: systemClock,
@@ -98,7 +102,11 @@ class WorkerMain {
       writeHead: headWriterFor(process.env),
       send: (toPrimary) => this.#link.send(toPrimary),
     });
-    this.#rooms = rooms;
+    // Not waited for: a newer revision may come meanwhile.
+    this.#listen(this.#rooms, revision).catch((error: unknown) => this.#cannotServe(error));
+  }
+
+  async #listen(rooms: WorkerRooms, revision: number): Promise<void> {
     const addresses = await rooms.listen();
     if (!this.#ending) this.#link.send({ type: 'ready', addresses, revision });
   }

@@ -12,7 +12,7 @@ import type { RedisSettings, WorkerSettings } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { LineWriter, Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
-import { RedisConnection } from '../infra/redis.ts';
+import type { RedisConnection } from '../infra/redis.ts';
 import type { BucketStore } from '../limit/bucket-store.ts';
 import { Limiter } from '../limit/limiter.ts';
 import { PrimaryBucketStore } from '../limit/primary-bucket-store.ts';
@@ -54,27 +54,33 @@ export class WorkerRooms {
   readonly #planDeps: PlanDeps;
   readonly #store: BucketStore;
   readonly #primaryStore: PrimaryBucketStore | null = null;
-  readonly #redis: RedisConnection | null = null;
+  readonly #redis: RedisConnection | null;
   readonly #limiter: Limiter;
   readonly #handler: Handler;
   readonly #server: InboundServer;
   #settings: WorkerSettings;
   #plan: Plan;
 
-  constructor(first: SettingsMessage, options: RoomsOptions) {
+  /** open builds the rooms for the first settings; a worker makes them once. */
+  static async open(first: SettingsMessage, options: RoomsOptions): Promise<WorkerRooms> {
+    const { redis } = first.settings;
+    return new WorkerRooms(first, options, redis === null ? null : await connectRedis(redis, options));
+  }
+
+  private constructor(first: SettingsMessage, options: RoomsOptions, connection: RedisConnection | null) {
     const { logger, wheel, clock, metrics, accessLog, send } = options;
     this.logger = logger;
     this.#options = options;
     this.#settings = first.settings;
     const { redis, rateLimit } = first.settings;
     const storeTimeoutMs = redis?.timeoutMs ?? PRIMARY_STORE_TIMEOUT_MS;
-    if (redis === null) {
+    this.#redis = connection;
+    if (redis === null || connection === null) {
       this.#primaryStore = new PrimaryBucketStore({ send, clock, timeoutMs: storeTimeoutMs });
       this.#store = this.#primaryStore;
     } else {
-      this.#redis = connectRedis(redis, options);
       const { prefix, timeoutMs } = redis;
-      this.#store = new RedisBucketStore({ connection: this.#redis, prefix, timeoutMs, clock });
+      this.#store = new RedisBucketStore({ connection, prefix, timeoutMs, clock });
     }
     this.#limiter = new Limiter({
       store: this.#store,
@@ -206,7 +212,12 @@ export class WorkerRooms {
   }
 }
 
-function connectRedis({ url }: RedisSettings, { logger, workerIndex }: RoomsOptions): RedisConnection {
+/** The client is loaded here: it takes 14 MiB, which a worker without Redis spares. */
+async function connectRedis(
+  { url }: RedisSettings,
+  { logger, workerIndex }: RoomsOptions,
+): Promise<RedisConnection> {
+  const { RedisConnection } = await import('../infra/redis.ts');
   const connectionName = `sluice-w${workerIndex}`;
   return new RedisConnection({ url, connectionName, scripts: bucketScripts(), logger, random: Math.random });
 }

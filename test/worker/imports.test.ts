@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { runToEnd } from '../support/child.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+/** Imports a file of the project and prints each package of node_modules that was loaded with it. */
+const PROGRAM = `
+  import { registerHooks } from 'node:module';
+  const names = new Set();
+  registerHooks({
+    load(url, context, next) {
+      const name = /.*\\/node_modules\\/((?:@[^/]+\\/)?[^/]+)/.exec(url)?.[1];
+      if (name !== undefined) names.add(name);
+      return next(url, context);
+    },
+  });
+  await import(process.argv[1]);
+  console.log([...names].join(' '));
+`;
+
+async function packagesOf(file: string): Promise<string[]> {
+  const args = ['--input-type=module', '-e', PROGRAM, `${ROOT}${file}`];
+  const { code, stdout, stderr } = await runToEnd(process.execPath, args, { cwd: ROOT });
+  assert.equal(code, 0, stderr.join('\n'));
+  return stdout.join(' ').split(' ');
+}
+
+test('a worker, of which there is one per CPU, loads no package that only the primary needs, and Redis on demand', async () => {
+  const loaded = await packagesOf('src/worker/main.ts');
+  assert.ok(loaded.includes('zod') && loaded.includes('pino'), `${loaded}`);
+  const spared = [
+    'ioredis',
+    'pg',
+    'fastify',
+    'prom-client',
+    'yaml',
+    '@electric-sql/pglite',
+    'node-pg-migrate',
+  ];
+  assert.deepEqual(
+    spared.filter((name) => loaded.includes(name)),
+    [],
+  );
+  assert.ok((await packagesOf('src/infra/redis.ts')).includes('ioredis'), 'the names are those of packages');
+});
