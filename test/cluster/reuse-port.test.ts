@@ -15,19 +15,21 @@ import { ask, type NamedBackend, poolOf, startNamed, workersOf } from './support
 
 /** Of so many the kernel gives some to each of two workers, but for one case in 10^12. */
 const CONNECTIONS = 40;
+/** Longer than any of these tests. */
+const SLOW = '/slow?ms=60000';
 
 function configOf(backend: NamedBackend, address: string, workers: number) {
-  const timeouts = { drain: '10s' };
+  const timeouts = { drain: '30s' };
   return { accept: 'reuse_port', listen: [{ address }], workers, pools: poolOf([backend]), timeouts };
 }
 
 /** Opens connections, each with a request, whether or not anybody accepts them. */
-async function crowd(t: TestContext, url: string): Promise<RawClient[]> {
+async function crowd(t: TestContext, url: string, path = '/'): Promise<RawClient[]> {
   const clients = await Promise.all(Array.from({ length: CONNECTIONS }, () => connectRaw(url)));
   t.after(() => {
     for (const client of clients) client.close();
   });
-  for (const client of clients) client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  for (const client of clients) client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
   return clients;
 }
 
@@ -43,6 +45,12 @@ async function twoServing(sluice: SluiceProcess): Promise<number[]> {
   });
 }
 
+function waitForDrain(adminUrl: string): Promise<unknown> {
+  return waitFor('a worker to drain', async () =>
+    (await workersOf(adminUrl)).some(({ state }) => state === 'draining'),
+  );
+}
+
 test('with reuse_port no end of a worker or of an instance resets a connection, and a second instance has to wait', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
@@ -53,21 +61,15 @@ test('with reuse_port no end of a worker or of an instance resets a connection, 
   await t.test('a worker that leaves alone serves new connections while it finishes', async () => {
     const [victim] = await twoServing(sluice);
     assert.ok(victim);
-    let slowIsOver = false;
-    const slow = Promise.all(Array.from({ length: CONNECTIONS }, () => ask(`${url}/slow?ms=2000`))).finally(
-      () => {
-        slowIsOver = true;
-      },
-    );
+    const slow = await crowd(t, url, SLOW);
     await waitFor('all slow requests at the backend', () => backend.requestCount >= CONNECTIONS);
     process.kill(victim, 'SIGTERM');
-    await waitFor('its drain to begin', async () =>
-      (await workersOf(sluice.adminUrl)).some(({ state }) => state === 'draining'),
-    );
+    await waitForDrain(sluice.adminUrl);
     assert.deepEqual(await statusesOf(await crowd(t, url)), [200]);
-    assert.equal(slowIsOver, false, 'new connections had to wait for old requests');
-    assert.ok((await slow).every(({ status }) => status === 200));
-    assert.ok(!(await twoServing(sluice)).includes(victim));
+    const states = (await workersOf(sluice.adminUrl)).map(({ state }) => state);
+    assert.ok(states.includes('draining'), 'new connections had to wait for old requests');
+    for (const client of slow) client.close();
+    await waitFor('its replacement', async () => !(await twoServing(sluice)).includes(victim));
   });
 
   await t.test('who waits for a worker that is killed is served by the one that replaces it', async () => {
@@ -105,8 +107,8 @@ test('with reuse_port no end of a worker or of an instance resets a connection, 
     },
   );
 
+  const ready: ReadyLine = JSON.parse(await second.waitForLine((line) => line.includes('"ready"')));
   await t.test('the only worker of an instance is replaced without a reset as well', async () => {
-    const ready: ReadyLine = JSON.parse(await second.waitForLine((line) => line.includes('"ready"')));
     assert.deepEqual(ready.addresses, [url]);
     const [only] = await workersOf(ready.admin);
     assert.ok(only);
@@ -116,22 +118,30 @@ test('with reuse_port no end of a worker or of an instance resets a connection, 
     assert.deepEqual(await statusesOf(clients), [200]);
   });
 
-  await t.test('a signal to the whole group closes the listeners while requests are in flight', async () => {
-    let slowIsOver = false;
-    const slow = ask(`${url}/slow?ms=2000`).finally(() => {
-      slowIsOver = true;
-    });
-    const before = backend.requestCount;
-    await waitFor('the slow request at the backend', () => backend.requestCount > before);
-    process.kill(-second.pid, 'SIGTERM');
-    await waitFor('connections to be refused', () =>
-      ask(url).then(
-        () => false,
-        (error: NodeJS.ErrnoException) => error.code === 'ECONNREFUSED',
-      ),
-    );
-    assert.equal(slowIsOver, false, 'new connections were accepted as long as an old request lasted');
-    assert.equal((await slow).status, 200);
-    assert.deepEqual(await second.exited, { code: 0, signal: null });
-  });
+  await t.test(
+    'a worker that was told to go before all the others closes its listeners with them',
+    async () => {
+      const [worker] = await waitFor('the replacement to serve', async () => {
+        const workers = await workersOf(ready.admin);
+        return workers[0]?.state === 'serving' && workers;
+      });
+      assert.ok(worker);
+      const before = backend.requestCount;
+      const slow = await crowd(t, url, SLOW);
+      await waitFor('all slow requests at the backend', () => backend.requestCount >= before + CONNECTIONS);
+      process.kill(worker.pid, 'SIGTERM');
+      await waitForDrain(ready.admin);
+      assert.equal((await ask(url)).status, 200);
+      second.signal('SIGTERM');
+      await waitFor('connections to be refused', () =>
+        ask(url).then(
+          () => false,
+          (error: NodeJS.ErrnoException) => error.code === 'ECONNREFUSED',
+        ),
+      );
+      assert.equal(second.exitStatus, null, 'new connections were accepted as long as old requests lasted');
+      for (const client of slow) client.close();
+      assert.deepEqual(await second.exited, { code: 0, signal: null });
+    },
+  );
 });
