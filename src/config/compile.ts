@@ -92,10 +92,10 @@ function compileRateLimit(rateLimit: FileConfig['rateLimit']): RateLimitSettings
 
 function compileRoutes(config: FileConfig, rateLimit: RateLimitSettings): RouteSettings[] {
   const hasDefault = rateLimit.policies.some(({ name }) => name === DEFAULT_NAME);
-  const unnamed = hasDefault ? { policy: DEFAULT_NAME, cost: 1 } : null;
+  const unnamed = hasDefault ? { policies: [DEFAULT_NAME], cost: 1 } : null;
   const limitOf = (written: FileConfig['routes'][number]['rateLimit']): RouteSettings['rateLimit'] => {
     if (!rateLimit.enabled || written === 'off') return null;
-    return written === undefined ? unnamed : { policy: written.policy, cost: written.cost };
+    return written === undefined ? unnamed : { policies: [written.policy].flat(), cost: written.cost };
   };
   if (config.routes.length === 0) {
     const match = { host: null, path: null, methods: null };

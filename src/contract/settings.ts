@@ -67,8 +67,8 @@ export interface RouteSettings {
   name: string;
   match: RouteMatch;
   pool: string;
-  /** null: not limited. */
-  rateLimit: { policy: string; cost: number } | null;
+  /** Names of policies, at least one, all different, charged together or not at all; null: not limited. */
+  rateLimit: { policies: string[]; cost: number } | null;
 }
 
 export interface PolicySettings extends BucketLimits {

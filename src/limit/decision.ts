@@ -29,6 +29,14 @@ export interface Decision {
   readonly members: readonly Decision[] | null;
 }
 
+/** violatedPolicies names those whose quota is spent, of a decision that refuses. */
+export function violatedPolicies(decision: Decision): string[] {
+  const members = decision.members ?? [decision];
+  return members
+    .filter(({ allowed, storeDenied }) => !allowed && !storeDenied)
+    .map(({ policyName }) => policyName);
+}
+
 /** A level as the decision sees it: after the take, at the moment of the answer. */
 export interface Level {
   micro: number;

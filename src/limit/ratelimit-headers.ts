@@ -1,17 +1,92 @@
 /**
- * The RateLimit fields (draft-ietf-httpapi-ratelimit-headers-11, contract §8) and Retry-After. The draft may still change
- * its parameters, so nothing else in the product knows how they are written.
+ * The fields that tell a client of its limits (contract §3, §8): `RateLimit` and `RateLimit-Policy`
+ * (draft-ietf-httpapi-ratelimit-headers-11), or the older `X-RateLimit-*`, or none; and Retry-After. The draft may still
+ * change its parameters, so nothing else in the product knows how they are written.
  */
+import type { RateLimitSettings } from '../contract/settings.ts';
 import type { Decision } from './decision.ts';
 
-/** rateLimitLines writes both fields as header lines, each with CRLF; call it for every limited answer. */
-export function rateLimitLines(decision: Decision): string {
-  const name = structuredString(decision.policyName);
-  const { capacity, refillPerSecond, remaining } = decision;
-  const windowSec = Math.max(1, Math.ceil(capacity / refillPerSecond));
+/** What does not change from answer to answer while a policy's limits stay the same. */
+interface PolicyItem {
+  capacity: number;
+  refillPerSecond: number;
+  /** The policy's name as a String of structured fields. */
+  name: string;
+  /** Its item of RateLimit-Policy. */
+  text: string;
+}
+
+/** Where an answer has any of these already, from a backend, a second set would make them unreadable. */
+const LEGACY_LINE = /^x-ratelimit-(?:limit|remaining|reset):/im;
+
+/** RateLimitFields writes the lines of one plan's answers. */
+export class RateLimitFields {
+  readonly #style: RateLimitSettings['headers'];
+  /** By name, the last limits seen (clients may have their own); as many as the plan has policies. */
+  readonly #items = new Map<string, PolicyItem>();
+
+  /** @param style the setting `rateLimit.headers` */
+  constructor(style: RateLimitSettings['headers']) {
+    this.#style = style;
+  }
+
+  /**
+   * lines are those of a limited answer, each with CRLF. Both fields of the draft are lists, so a backend's own lines of
+   * these names stay beside ours (RFC 9110 §5.3).
+   *
+   * @param backendLines the lines that the answer has from a backend; '' for one of Sluice's own
+   * @param clock for the reset of X-RateLimit-*, in ms since the epoch
+   */
+  lines(decision: Decision, backendLines: string, clock: { wallMs(): number }): string {
+    switch (this.#style) {
+      case 'draft':
+        return decision.members === null
+          ? this.#draftLines(decision)
+          : this.#draftListLines(decision.members);
+      case 'legacy':
+        return LEGACY_LINE.test(backendLines) ? '' : legacyLines(decision, clock.wallMs());
+      case 'off':
+        return '';
+    }
+  }
+
+  #draftLines(decision: Decision): string {
+    const item = this.#itemOf(decision);
+    return `RateLimit-Policy: ${item.text}\r\nRateLimit: ${limitText(item, decision)}\r\n`;
+  }
+
+  #draftListLines(members: readonly Decision[]): string {
+    let policies = '';
+    let limits = '';
+    for (const member of members) {
+      const item = this.#itemOf(member);
+      const comma = policies === '' ? '' : ', ';
+      policies += comma + item.text;
+      limits += comma + limitText(item, member);
+    }
+    return `RateLimit-Policy: ${policies}\r\nRateLimit: ${limits}\r\n`;
+  }
+
+  #itemOf({ policyName, capacity, refillPerSecond }: Decision): PolicyItem {
+    const known = this.#items.get(policyName);
+    if (known?.capacity === capacity && known.refillPerSecond === refillPerSecond) return known;
+    const name = known?.name ?? structuredString(policyName);
+    const windowSec = Math.max(1, Math.ceil(capacity / refillPerSecond));
+    const item = { capacity, refillPerSecond, name, text: `${name};q=${capacity};w=${windowSec}` };
+    this.#items.set(policyName, item);
+    return item;
+  }
+}
+
+function limitText({ name }: PolicyItem, decision: Decision): string {
+  return `${name};r=${decision.remaining};t=${resetSec(decision)}`;
+}
+
+/** One set for all policies: that of the decision that counts. The reset is a time, in seconds since the epoch. */
+function legacyLines({ capacity, remaining, resetMs }: Decision, nowMs: number): string {
   return (
-    `RateLimit-Policy: ${name};q=${capacity};w=${windowSec}\r\n` +
-    `RateLimit: ${name};r=${remaining};t=${resetSec(decision)}\r\n`
+    `X-RateLimit-Limit: ${capacity}\r\nX-RateLimit-Remaining: ${remaining}\r\n` +
+    `X-RateLimit-Reset: ${Math.ceil((nowMs + resetMs) / 1000)}\r\n`
   );
 }
 

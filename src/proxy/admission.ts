@@ -1,6 +1,7 @@
 /** From a head to a route and a caller: everything that is decided before a token is taken. */
 import type { Downstream, DownstreamPeer } from '../contract/downstream.ts';
 import type { Caller } from '../limit/client-identity.ts';
+import type { Decision } from '../limit/decision.ts';
 import { isSuspect, normalPaths } from './normal-path.ts';
 import type { Plan, PlannedRoute } from './plan.ts';
 import { GuardedRequest, type Refusal } from './request-guard.ts';
@@ -11,6 +12,8 @@ const NO_ROUTE: Refusal = { reason: 'no_route', status: 404 };
 const METHOD_NOT_ALLOWED: Refusal = { reason: 'method_not_allowed', status: 405 };
 const BODY_TOO_LARGE: Refusal = { reason: 'body_too_large', status: 413 };
 const BLOCKED: Refusal = { reason: 'blocked', status: 403 };
+const LIMITED: Refusal = { reason: 'limited', status: 429 };
+const STORE_DENIED: Refusal = { reason: 'store_denied', status: 503 };
 
 /** Admission holds what was found out, as far as it got; the transaction makes one per request and calls admit once. */
 export class Admission {
@@ -59,6 +62,12 @@ export class Admission {
     this.allow = router.allowedMethods(host, path);
     return this.allow.length > 0 ? METHOD_NOT_ALLOWED : NO_ROUTE;
   }
+}
+
+/** refusalBy turns the limiter's word into an answer; null: the request goes on. */
+export function refusalBy({ allowed, storeDenied }: Decision): Refusal | null {
+  if (allowed) return null;
+  return storeDenied ? STORE_DENIED : LIMITED;
 }
 
 /** Asked once per connection and plan. */

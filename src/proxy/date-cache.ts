@@ -14,6 +14,11 @@ export class DateCache {
     this.#clock = clock;
   }
 
+  /** wallMs is the time itself. */
+  wallMs(): number {
+    return this.#clock.wallMs();
+  }
+
   /** imfDate is the value of `Date` (RFC 9110 §5.6.7). */
   imfDate(): string {
     this.#renew(this.#clock.wallMs());

@@ -5,6 +5,7 @@ import type { Reason } from '../contract/problems.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
+import type { TokenTaker } from '../limit/charge.ts';
 import { accessLine } from './access-log.ts';
 import { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
@@ -12,7 +13,7 @@ import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
 import { Responder } from './responder.ts';
 import { Transaction } from './transaction.ts';
-import type { TokenTaker, TransactionDeps } from './transaction-deps.ts';
+import type { TransactionDeps } from './transaction-deps.ts';
 
 export interface HandlerDeps {
   /** The plan in force; asked once per request. */

@@ -10,8 +10,8 @@ import type { ClientLookup } from '../contract/clients.ts';
 import {
   type LimitSettings,
   type LogSettings,
-  type PolicySettings,
   type PoolSettings,
+  type RateLimitSettings,
   type RouteSettings,
   type TimeoutSettings,
   UNMATCHED_ROUTE,
@@ -19,7 +19,9 @@ import {
 } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
+import type { RouteLimit } from '../limit/charge.ts';
 import { ClientIdentifier, TrustedProxies } from '../limit/client-identity.ts';
+import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { BackendPool } from '../upstream/connection-pool.ts';
 import { BackendStats, RouteStats } from './request-stats.ts';
 import { Router } from './router.ts';
@@ -61,8 +63,7 @@ export interface PlannedRoute {
   name: string;
   pool: PlannedPool;
   /** null: not limited. */
-  policy: PolicySettings | null;
-  cost: number;
+  limit: RouteLimit | null;
   stats: RouteStats;
 }
 
@@ -87,6 +88,8 @@ export class Plan {
   readonly pools: ReadonlyMap<string, PlannedPool>;
   readonly trusted: TrustedProxies;
   readonly identifier: ClientIdentifier;
+  /** How answers tell of limits. */
+  readonly limitFields: RateLimitFields;
   /** Counts requests that met no route. */
   readonly unmatchedStats: RouteStats;
   #requestsInFlight = 0;
@@ -104,6 +107,7 @@ export class Plan {
     this.pools = parts.pools;
     this.trusted = parts.trusted;
     this.identifier = parts.identifier;
+    this.limitFields = new RateLimitFields(parts.settings.rateLimit.headers);
     this.unmatchedStats = parts.unmatchedStats;
   }
 
@@ -217,14 +221,23 @@ function planRoute(
   const pool = pools.get(route.pool);
   // config/ has checked it; a worker that is told otherwise must not serve.
   if (pool === undefined) throw new Error(`route ${route.name} names the unknown pool ${route.pool}`);
-  const { rateLimit } = settings;
-  const policyName = rateLimit.enabled ? (route.rateLimit?.policy ?? null) : null;
-  const policy = rateLimit.policies.find(({ name }) => name === policyName) ?? null;
   return {
     name: route.name,
     pool,
-    policy,
-    cost: route.rateLimit?.cost ?? 1,
+    limit: planLimit(route, settings.rateLimit),
     stats: new RouteStats(metrics, route.name),
   };
+}
+
+function planLimit(
+  { name, rateLimit }: RouteSettings,
+  { enabled, policies }: RateLimitSettings,
+): RouteLimit | null {
+  if (!enabled || rateLimit === null) return null;
+  const [first, ...others] = rateLimit.policies.map((wanted) => {
+    const policy = policies.find((known) => known.name === wanted);
+    if (policy === undefined) throw new Error(`route ${name} names the unknown policy ${wanted}`);
+    return policy;
+  });
+  return first === undefined ? null : { policies: [first, ...others], cost: rateLimit.cost };
 }

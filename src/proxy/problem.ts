@@ -1,5 +1,6 @@
 /** The answers of Sluice's own: problem+json (RFC 9457), written ahead as far as they can be. */
 import { problemTypeOf, type Reason } from '../contract/problems.ts';
+import { type Decision, violatedPolicies } from '../limit/decision.ts';
 
 /** Reason phrases of the statuses that Sluice itself sends (RFC 9110 §15, RFC 6585). */
 const PHRASES: Readonly<Record<number, string>> = {
@@ -62,8 +63,19 @@ export function phraseOf(status: number): string {
 /** Bodies up to the request id, by status and reason: both are closed sets. */
 const prefixes = new Map<string, string>();
 
-/** problemBody is the body for a reason; ASCII. @param requestId only of [A-Za-z0-9._-] */
-export function problemBody(reason: Reason, status: number, requestId: string): string {
+/**
+ * problemBody is the body for a reason; ASCII. That of a 429 names the policies whose quota is spent (a member of the
+ * registered type).
+ *
+ * @param requestId only of [A-Za-z0-9._-]
+ * @param decision the limiter's, for a request that was limited
+ */
+export function problemBody(
+  reason: Reason,
+  status: number,
+  requestId: string,
+  decision: Decision | null = null,
+): string {
   const key = `${status} ${reason}`;
   let prefix = prefixes.get(key);
   if (prefix === undefined) {
@@ -71,5 +83,6 @@ export function problemBody(reason: Reason, status: number, requestId: string): 
     prefix = JSON.stringify(known).slice(0, -'"}'.length);
     prefixes.set(key, prefix);
   }
-  return `${prefix}${requestId}"}`;
+  if (reason !== 'limited' || decision === null) return `${prefix}${requestId}"}`;
+  return `${prefix}${requestId}","violated-policies":${JSON.stringify(violatedPolicies(decision))}}`;
 }

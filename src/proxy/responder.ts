@@ -2,7 +2,7 @@
 import type { ResponseStart } from '../contract/downstream.ts';
 import type { Reason } from '../contract/problems.ts';
 import type { Decision } from '../limit/decision.ts';
-import { rateLimitLines, retryAfterSec } from '../limit/ratelimit-headers.ts';
+import { type RateLimitFields, retryAfterSec } from '../limit/ratelimit-headers.ts';
 import type { ResponseHead } from '../upstream/exchange.ts';
 import { withoutFields } from '../upstream/field-lines.ts';
 import type { DateCache } from './date-cache.ts';
@@ -17,6 +17,8 @@ interface AnswerContext {
   requestId: string;
   /** null: the route or the client is not limited. */
   decision: Decision | null;
+  /** Of the request's plan. */
+  limitFields: RateLimitFields;
   /** The connection ends after this answer. */
   closing: boolean;
 }
@@ -43,7 +45,8 @@ export class Responder {
     let lines = head.hasRequestId ? withoutFields(head.lines, REQUEST_ID_NAME) : head.lines;
     if (!head.hasDate) lines += `Date: ${this.#dates.imfDate()}\r\n`;
     lines += `Via: ${VIA}\r\nX-Request-Id: ${context.requestId}\r\n`;
-    if (context.decision !== null) lines += rateLimitLines(context.decision);
+    const { decision, limitFields } = context;
+    if (decision !== null) lines += limitFields.lines(decision, head.lines, this.#dates);
     return {
       status,
       reason: head.reason,
@@ -58,10 +61,10 @@ export class Responder {
 
   /** problem is the head of an answer of our own; its body is problemBody's. */
   problem(status: number, bodyBytes: number, context: ProblemContext): ResponseStart {
-    const { requestId, decision, allow, closing } = context;
+    const { requestId, decision, limitFields, allow, closing } = context;
     let lines = `Content-Type: ${PROBLEM_CONTENT_TYPE}\r\nDate: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n`;
     if (status === 405) lines += `Allow: ${allow.join(', ')}\r\n`;
-    if (decision !== null) lines += rateLimitLines(decision);
+    if (decision !== null) lines += limitFields.lines(decision, '', this.#dates);
     const retrySec = retryDelaySec(status, decision);
     if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
     return { status, reason: phraseOf(status), lines, contentLength: bodyBytes, hasBody: true, closing };
@@ -79,6 +82,8 @@ export class Responder {
 }
 
 function retryDelaySec(status: number, decision: Decision | null): number | null {
-  if (status === 503) return NO_BACKEND_RETRY_SEC;
-  return status === 429 && decision !== null ? retryAfterSec(decision) : null;
+  if (status !== 429 && status !== 503) return null;
+  // A refused request has no other answer than the limiter's.
+  if (decision !== null && !decision.allowed) return retryAfterSec(decision);
+  return status === 503 ? NO_BACKEND_RETRY_SEC : null;
 }

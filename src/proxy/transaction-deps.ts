@@ -1,21 +1,13 @@
 /** What every transaction of a worker shares; put together by the handler. */
 import type { Clock } from '../contract/clock.ts';
-import type { PolicySettings } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
-import type { Caller } from '../limit/client-identity.ts';
-import type { Decision } from '../limit/decision.ts';
+import type { TokenTaker } from '../limit/charge.ts';
 import type { DateCache } from './date-cache.ts';
 import type { RequestIds } from './request-id.ts';
 import type { TrafficStats } from './request-stats.ts';
 import type { Responder } from './responder.ts';
-
-/** What the limiter must offer; limit/limiter.ts implements it. */
-export interface TokenTaker {
-  /** Never rejects and never waits past its own deadline. */
-  take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision>;
-}
 
 export interface TransactionDeps {
   limiter: TokenTaker;

@@ -9,10 +9,11 @@ import type { Backend } from '../balance/backend.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { ERRORS, type LbError, toError } from '../contract/errors.ts';
 import { REASONS, type Reason } from '../contract/problems.ts';
+import { charge } from '../limit/charge.ts';
 import type { Decision } from '../limit/decision.ts';
 import type { ResponseHead, UpstreamExchange, UpstreamRequest } from '../upstream/exchange.ts';
 import { type AccessRecord, accessLine, loggedPath } from './access-log.ts';
-import { Admission } from './admission.ts';
+import { Admission, refusalBy } from './admission.ts';
 import { Attempt, type AttemptEvents } from './attempt.ts';
 import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
@@ -81,12 +82,12 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
 
   #limit(): void {
     const { caller, route } = this.#admission;
-    if (caller === null || route?.policy == null || caller.mode === 'unlimited') {
+    if (caller === null || route?.limit == null || caller.mode === 'unlimited') {
       this.#forward();
       return;
     }
     const startMs = this.#deps.clock.monotonicMs();
-    const taken = this.#deps.limiter.take(caller, route.policy, route.cost);
+    const taken = charge(this.#deps.limiter, caller, route.limit);
     if (!(taken instanceof Promise)) {
       this.#decided(taken, startMs);
       return;
@@ -102,8 +103,9 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   #decided(decision: Decision, startMs: number): void {
     this.#decision = decision;
     this.#limiterMs = this.#deps.clock.monotonicMs() - startMs;
-    if (decision.allowed) this.#forward();
-    else this.#refuse({ reason: 'limited', status: ERRORS.limited.status });
+    const refusal = refusalBy(decision);
+    if (refusal === null) this.#forward();
+    else this.#refuse(refusal);
   }
 
   #forward(): void {
@@ -165,7 +167,8 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
     else this.#body?.answered();
     const closing = isEarly || this.#admission.guarded.hasUpgrade;
-    const context = { requestId: this.#requestId, decision: this.#decision, closing };
+    const { limitFields } = this.#plan;
+    const context = { requestId: this.#requestId, decision: this.#decision, limitFields, closing };
     const start = this.#deps.responder.relay(head, context, completeBody?.length ?? -1);
     try {
       this.#status = head.status;
@@ -298,11 +301,12 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   #refuse({ reason, status }: Refusal): void {
     this.#reason = reason;
     this.#status = status;
-    const body = problemBody(reason, status, this.#requestId);
+    const body = problemBody(reason, status, this.#requestId, this.#decision);
     if (this.#downstream.method !== 'HEAD') this.#bytesOut = body.length;
     const head = this.#deps.responder.problem(status, body.length, {
       requestId: this.#requestId,
       decision: this.#decision,
+      limitFields: this.#plan.limitFields,
       closing: CLOSING_REASONS.has(reason) || this.#admission.guarded.hasUpgrade,
       allow: this.#admission.allow,
     });

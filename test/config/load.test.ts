@@ -86,7 +86,7 @@ test('blocks that are off until written have their values once they are', () => 
   assert.deepEqual(settings.rateLimit.policies, [
     { name: 'default', capacity: 100, refillPerSecond: 50, onStoreFailure: 'local', shadow: false },
   ]);
-  assert.deepEqual(settings.routes[0]?.rateLimit, { policy: 'default', cost: 1 });
+  assert.deepEqual(settings.routes[0]?.rateLimit, { policies: ['default'], cost: 1 });
   assert.deepEqual(settings.redis, { url: 'redis://127.0.0.1:6379', prefix: 'sluice', timeoutMs: 20 });
 });
 
@@ -199,7 +199,7 @@ test('a route that names no policy has `default`, or no limit where that is not 
   - { name: c, pool: app, rateLimit: { policy: strict } }
 ${POOL}`;
   const limitsOf = (text: string) =>
-    settingsOf(text).routes.map(({ rateLimit }) => rateLimit?.policy ?? null);
+    settingsOf(text).routes.map(({ rateLimit }) => rateLimit?.policies.join() ?? null);
   const strict = 'strict: { capacity: 1, refillPerSecond: 1 }';
   assert.deepEqual(limitsOf(`${routes}rateLimit: { policies: { default: {}, ${strict} } }`), [
     'default',

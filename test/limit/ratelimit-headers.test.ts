@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { Decision } from '../../src/limit/decision.ts';
-import { rateLimitLines, retryAfterSec } from '../../src/limit/ratelimit-headers.ts';
+import { RateLimitFields, retryAfterSec } from '../../src/limit/ratelimit-headers.ts';
+
+const NOW_SEC = 1_800_000_000;
+const CLOCK = { wallMs: () => NOW_SEC * 1000 };
 
 function decision(fields: Partial<Decision> = {}): Decision {
   return {
@@ -23,7 +26,7 @@ function decision(fields: Partial<Decision> = {}): Decision {
 }
 
 function fields(of: Decision): string[] {
-  const lines = rateLimitLines(of).split('\r\n');
+  const lines = new RateLimitFields('draft').lines(of, '', CLOCK).split('\r\n');
   assert.equal(lines.pop(), '', 'every line has its end');
   return lines.flatMap((line) => line.split(': ', 2));
 }
@@ -116,5 +119,56 @@ describe('RateLimit fields', () => {
         assert.ok(retryAfter >= Number(/t=(\d+)$/.exec(limit)?.[1]));
       }),
     );
+  });
+
+  it('name the policies of a route with several in one list', () => {
+    const members = [
+      decision({ policyName: 'second', capacity: 10, refillPerSecond: 10, remaining: 9 }),
+      decision({
+        policyName: 'day',
+        capacity: 86_400,
+        refillPerSecond: 1,
+        remaining: 5,
+        resetMs: 86_395_000,
+      }),
+    ];
+    assert.deepEqual(fields(decision({ members })), [
+      'RateLimit-Policy',
+      '"second";q=10;w=1, "day";q=86400;w=86400',
+      'RateLimit',
+      '"second";r=9;t=1, "day";r=5;t=86395',
+    ]);
+  });
+
+  it('follow the limits of each client although they are remembered', () => {
+    const own = decision({ capacity: 7, refillPerSecond: 0.5, remaining: 6, resetMs: 2_000 });
+    const written = new RateLimitFields('draft');
+    const policyOf = (of: Decision) => written.lines(of, '', CLOCK).split('\r\n')[0];
+    for (let i = 0; i < 2; i++) {
+      assert.equal(policyOf(decision()), 'RateLimit-Policy: "default";q=100;w=2');
+      assert.equal(policyOf(own), 'RateLimit-Policy: "default";q=7;w=14');
+    }
+  });
+
+  it('are the X-RateLimit set of the policy that counts where the setting says legacy, its reset in epoch seconds', () => {
+    const legacy = new RateLimitFields('legacy');
+    const members = [decision({ policyName: 'second' }), decision({ policyName: 'day' })];
+    const counting = decision({ remaining: 3, resetMs: 58_200, members });
+    assert.equal(
+      legacy.lines(counting, 'Server: x\r\n', CLOCK),
+      `X-RateLimit-Limit: 100\r\nX-RateLimit-Remaining: 3\r\nX-RateLimit-Reset: ${NOW_SEC + 59}\r\n`,
+    );
+  });
+
+  it('leave a backend’s own X-RateLimit set alone', () => {
+    const legacy = new RateLimitFields('legacy');
+    for (const lines of ['x-ratelimit-limit: 5\r\n', 'Server: x\r\nX-RateLimit-Reset: 5\r\n']) {
+      assert.equal(legacy.lines(decision(), lines, CLOCK), '');
+    }
+    assert.notEqual(legacy.lines(decision(), 'X-RateLimit-Other: 1\r\n', CLOCK), '');
+  });
+
+  it('are not there where the setting says off', () => {
+    assert.equal(new RateLimitFields('off').lines(decision(), '', CLOCK), '');
   });
 });

@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
+import type { TokenTaker } from '../../src/limit/charge.ts';
 import type { Decision } from '../../src/limit/decision.ts';
-import type { TokenTaker } from '../../src/proxy/transaction-deps.ts';
 import { waitFor } from '../support/wait.ts';
 import { type ProxyOptions, route, startCapturingBackend, startProxy } from './support.ts';
 
@@ -16,7 +16,7 @@ const POLICY: PolicySettings = {
 };
 const LIMITED: ProxyOptions = {
   policies: [POLICY],
-  routes: [route('api', {}, { rateLimit: { policy: 'default', cost: 1 } })],
+  routes: [route('api', {}, { rateLimit: { policies: ['default'], cost: 1 } })],
 };
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const from = (address: string) => `GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: ${address}\r\n\r\n`;
@@ -187,7 +187,12 @@ function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: (
     members: null,
   };
   return {
-    limiter: { take: () => new Promise((resolve) => waiting.push(resolve)) },
+    limiter: {
+      take: () => new Promise((resolve) => waiting.push(resolve)),
+      refusalOf: () => null,
+      knownOf: () => decision,
+      giveBack: () => undefined,
+    },
     asked: () => waiting.length,
     allow: () => {
       for (const resolve of waiting) resolve(decision);

@@ -18,12 +18,12 @@ import type {
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
+import type { TokenTaker } from '../../src/limit/charge.ts';
 import { Limiter } from '../../src/limit/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { buildPlan, type Plan } from '../../src/proxy/plan.ts';
-import type { TokenTaker } from '../../src/proxy/transaction-deps.ts';
 import { headWriterFor } from '../../src/worker/response-heads.ts';
 import { InboundServer } from '../../src/worker/server.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
@@ -38,6 +38,7 @@ export interface ProxyOptions {
   pools?: PoolSettings[];
   routes?: RouteSettings[];
   policies?: PolicySettings[];
+  limitHeaders?: WorkerSettings['rateLimit']['headers'];
   trustedProxies?: string[];
   limits?: Partial<WorkerSettings['limits']>;
   timeouts?: Partial<WorkerSettings['timeouts']>;
@@ -106,7 +107,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
       identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
       policies: options.policies ?? [],
       instances: 1,
-      headers: 'draft',
+      headers: options.limitHeaders ?? 'draft',
     },
     redis: null,
     limits: {

@@ -78,7 +78,13 @@ function poolOf({ balance, backends, healthCheck, timeouts }: PoolSettings): Vie
 
 function routeOf({ name, match, pool, rateLimit }: RouteSettings): View {
   const given = Object.entries(match).filter(([, value]) => value !== null);
-  return { name, match: Object.fromEntries(given), pool, rateLimit: rateLimit ?? 'off' };
+  return { name, match: Object.fromEntries(given), pool, rateLimit: limitOf(rateLimit) };
+}
+
+function limitOf(rateLimit: RouteSettings['rateLimit']): View | 'off' {
+  if (rateLimit === null) return 'off';
+  const { policies, cost } = rateLimit;
+  return { policy: policies.length === 1 ? policies[0] : policies, cost };
 }
 
 function rateLimitOf({ rateLimit }: Settings): View {

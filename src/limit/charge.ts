@@ -1,0 +1,97 @@
+/**
+ * The limit of a route: one policy, or several that are charged together or not at all (such as per second and per day).
+ *
+ * With several the deny caches are asked first, which costs nothing. Then all are taken from at once, so that the takes
+ * leave in one round trip; where one refuses, the others get back what they gave. Until then it is missing there: another
+ * request may be refused for it in that moment, none is let through.
+ */
+import type { PolicySettings } from '../contract/settings.ts';
+import type { Caller } from './client-identity.ts';
+import type { Decision } from './decision.ts';
+
+/** What charging needs of a limiter; limit/limiter.ts implements it. */
+export interface TokenTaker {
+  /** Never rejects and never waits past its own deadline. */
+  take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision>;
+  /** What take would refuse from memory, counted; null: it must be asked. */
+  refusalOf(caller: Caller, policy: PolicySettings, cost: number): Decision | null;
+  /** What is known of a bucket: an allowed decision that took nothing and is not counted. */
+  knownOf(caller: Caller, policy: PolicySettings): Decision;
+  /** Returns the tokens of a charged decision whose request does not go on, at most once for each. */
+  giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void;
+}
+
+/** RouteLimit is what every request of a route takes; part of a plan. */
+export interface RouteLimit {
+  /** All different. */
+  readonly policies: readonly [PolicySettings, ...PolicySettings[]];
+  /** Tokens of each policy, ≥ 1. */
+  readonly cost: number;
+}
+
+/** charge takes the tokens of one request, at once or within the limiter's deadline; it never throws or rejects. */
+export function charge(taker: TokenTaker, caller: Caller, limit: RouteLimit): Decision | Promise<Decision> {
+  const { policies, cost } = limit;
+  return policies.length === 1 ? taker.take(caller, policies[0], cost) : chargeAll(taker, caller, limit);
+}
+
+function chargeAll(taker: TokenTaker, caller: Caller, limit: RouteLimit): Decision | Promise<Decision> {
+  const { policies, cost } = limit;
+  const known = policies.map((policy) => taker.refusalOf(caller, policy, cost));
+  if (known.some((decision) => decision?.allowed === false)) {
+    return oneOf(policies.map((policy, i) => known[i] ?? taker.knownOf(caller, policy)));
+  }
+  // What is known of a shadow is its answer.
+  const taken = policies.map((policy, i) => known[i] ?? taker.take(caller, policy, cost));
+  const settled = taken.filter((decision): decision is Decision => !(decision instanceof Promise));
+  if (settled.length === taken.length) return conclude(taker, caller, limit, settled);
+  return Promise.all(taken).then((decisions) => conclude(taker, caller, limit, decisions));
+}
+
+function conclude(
+  taker: TokenTaker,
+  caller: Caller,
+  { policies, cost }: RouteLimit,
+  decisions: Decision[],
+): Decision {
+  if (decisions.every(({ allowed }) => allowed)) return oneOf(decisions);
+  return oneOf(
+    decisions.map((decision, i) => {
+      const policy = policies[i];
+      if (!decision.charged || policy === undefined) return decision;
+      taker.giveBack(caller, policy, decision, cost);
+      return returned(decision, cost);
+    }),
+  );
+}
+
+/** The decision as it reads once its tokens are back. */
+function returned(decision: Decision, cost: number): Decision {
+  const { capacity, refillPerSecond } = decision;
+  const remaining = Math.min(capacity, decision.remaining + cost);
+  const resetMs = ((capacity - remaining) / refillPerSecond) * 1000;
+  return { ...decision, charged: false, remaining, resetMs };
+}
+
+/**
+ * The decision for the request: where it passes that of the policy with the fewest tokens left, else the refusal that lasts
+ * longest. A limit that is reached counts before a store that is away: it is the client's, and stays.
+ */
+function oneOf(members: readonly Decision[]): Decision {
+  const refusals = members.filter(({ allowed }) => !allowed);
+  if (refusals.length === 0) return { ...first(members, (a, b) => a.remaining - b.remaining), members };
+  const limited = refusals.filter(({ storeDenied }) => !storeDenied);
+  const counting = first(limited.length > 0 ? limited : refusals, (a, b) => waitOf(b) - waitOf(a));
+  const longest = first(refusals, (a, b) => waitOf(b) - waitOf(a));
+  return { ...counting, retryAfterMs: longest.retryAfterMs, members };
+}
+
+/** -1 is for ever. */
+function waitOf({ retryAfterMs }: Decision): number {
+  return retryAfterMs < 0 ? Number.POSITIVE_INFINITY : retryAfterMs;
+}
+
+/** The first in an order, of a list with at least one. */
+function first(decisions: readonly Decision[], order: (a: Decision, b: Decision) => number): Decision {
+  return decisions.reduce((best, next) => (order(next, best) < 0 ? next : best));
+}

@@ -1,0 +1,162 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { PolicySettings } from '../../src/contract/settings.ts';
+import { charge, type RouteLimit, type TokenTaker } from '../../src/limit/charge.ts';
+import { type Decision, violatedPolicies } from '../../src/limit/decision.ts';
+import { callerOf, policyOf } from './limiter-lab.ts';
+
+const caller = callerOf('203.0.113.7');
+const second = policyOf({ name: 'second' });
+const day = policyOf({ name: 'day' });
+const month = policyOf({ name: 'month', shadow: true });
+const ALL: RouteLimit = { policies: [second, day, month], cost: 3 };
+
+function decision(policyName: string, fields: Partial<Decision> = {}): Decision {
+  return {
+    allowed: true,
+    shadowed: false,
+    storeDenied: false,
+    charged: true,
+    source: 'store',
+    policyName,
+    capacity: 100,
+    refillPerSecond: 10,
+    remaining: 50,
+    retryAfterMs: 0,
+    resetMs: 5_000,
+    members: null,
+    ...fields,
+  };
+}
+
+const refusal = (policyName: string, fields: Partial<Decision> = {}) =>
+  decision(policyName, { allowed: false, charged: false, remaining: 0, retryAfterMs: 400, ...fields });
+
+/** A limiter that answers by policy name; what is not listed is allowed, and the deny cache is empty. */
+function makeTaker(script: {
+  takes?: Record<string, Decision | Promise<Decision>>;
+  refusals?: Record<string, Decision>;
+}) {
+  const calls: string[] = [];
+  const record = (word: string, { name }: PolicySettings) => calls.push(`${word} ${name}`);
+  const taker: TokenTaker = {
+    take: (_caller, policy, cost) => {
+      record(`take ${cost}`, policy);
+      return script.takes?.[policy.name] ?? decision(policy.name);
+    },
+    refusalOf: (_caller, policy) => script.refusals?.[policy.name] ?? null,
+    knownOf: (_caller, policy) => decision(policy.name, { charged: false, remaining: 77 }),
+    giveBack: (_caller, policy, given, cost) => {
+      assert.equal(given.policyName, policy.name);
+      record(`return ${cost}`, policy);
+    },
+  };
+  return { taker, calls };
+}
+
+const left = (of: Decision) => of.members?.map(({ policyName, remaining }) => [policyName, remaining]);
+
+describe('charge', () => {
+  it('passes the answer of one policy on as it is', async () => {
+    const given = decision('day');
+    const { taker, calls } = makeTaker({ takes: { day: given }, refusals: { day: refusal('day') } });
+    assert.equal(charge(taker, caller, { policies: [day], cost: 2 }), given);
+    assert.deepEqual(calls, ['take 2 day']);
+    const later = Promise.resolve(given);
+    assert.equal(
+      charge(makeTaker({ takes: { day: later } }).taker, caller, { policies: [day], cost: 1 }),
+      later,
+    );
+  });
+
+  it('asks all policies in one turn; where all grant, the one with the fewest tokens left counts', async () => {
+    const gate = Promise.withResolvers<Decision>();
+    const { taker, calls } = makeTaker({
+      takes: { second: gate.promise, day: decision('day', { remaining: 7 }) },
+    });
+    const charged = charge(taker, caller, ALL);
+    assert.deepEqual(calls, ['take 3 second', 'take 3 day', 'take 3 month']);
+    gate.resolve(decision('second', { remaining: 9 }));
+    const all = await charged;
+    assert.deepEqual([all.allowed, all.policyName, all.remaining], [true, 'day', 7]);
+    assert.deepEqual(left(all), [
+      ['second', 9],
+      ['day', 7],
+      ['month', 50],
+    ]);
+    assert.equal(calls.length, 3);
+  });
+
+  it('decides at once where every policy does', () => {
+    const { taker } = makeTaker({});
+    assert.ok(!(charge(taker, caller, ALL) instanceof Promise));
+  });
+
+  it('gives back what the others took where one refuses, shadows too, and shows them with their tokens', async () => {
+    const { taker, calls } = makeTaker({
+      takes: { second: Promise.resolve(refusal('second')), day: decision('day', { remaining: 99 }) },
+    });
+    const refused = await charge(taker, caller, ALL);
+    assert.deepEqual(calls.slice(3), ['return 3 day', 'return 3 month']);
+    assert.deepEqual([refused.allowed, refused.policyName, refused.retryAfterMs], [false, 'second', 400]);
+    assert.deepEqual(left(refused), [
+      ['second', 0],
+      ['day', 100],
+      ['month', 53],
+    ]);
+    assert.deepEqual(violatedPolicies(refused), ['second']);
+  });
+
+  it('gives nothing back that was not taken', async () => {
+    const free = decision('second', { charged: false, source: 'local' });
+    const { taker, calls } = makeTaker({
+      takes: {
+        second: free,
+        day: refusal('day'),
+        month: decision('month', { shadowed: true, charged: false }),
+      },
+    });
+    assert.equal((await charge(taker, caller, ALL)).allowed, false);
+    assert.equal(calls.length, 3);
+  });
+
+  it('takes nothing where a deny cache refuses, and the longest of its refusals counts', () => {
+    const { taker, calls } = makeTaker({
+      refusals: { second: refusal('second'), day: refusal('day', { retryAfterMs: 90_000 }) },
+    });
+    const refused = charge(taker, caller, ALL);
+    assert.ok(!(refused instanceof Promise));
+    assert.deepEqual(calls, []);
+    assert.deepEqual([refused.policyName, refused.retryAfterMs], ['day', 90_000]);
+    assert.deepEqual(left(refused), [
+      ['second', 0],
+      ['day', 0],
+      ['month', 77],
+    ]);
+    assert.deepEqual(violatedPolicies(refused), ['second', 'day']);
+  });
+
+  it('a shadow refuses nothing, and is asked once', async () => {
+    const shadowed = decision('month', { shadowed: true, charged: false, remaining: 0 });
+    const { taker, calls } = makeTaker({ refusals: { month: shadowed } });
+    const all = await charge(taker, caller, ALL);
+    assert.equal(all.allowed, true);
+    assert.deepEqual(calls, ['take 3 second', 'take 3 day']);
+  });
+
+  it('what can never pass outlasts every wait, and a spent quota counts before a store that is away', async () => {
+    const away = refusal('day', { storeDenied: true, retryAfterMs: 1_000, source: 'local' });
+    const both = await charge(
+      makeTaker({ takes: { second: refusal('second'), day: away } }).taker,
+      caller,
+      ALL,
+    );
+    assert.deepEqual([both.policyName, both.storeDenied, both.retryAfterMs], ['second', false, 1_000]);
+    assert.deepEqual(violatedPolicies(both), ['second']);
+    const never = refusal('second', { retryAfterMs: -1 });
+    const refused = await charge(makeTaker({ takes: { second: never, day: away } }).taker, caller, ALL);
+    assert.deepEqual([refused.policyName, refused.retryAfterMs], ['second', -1]);
+    const alone = await charge(makeTaker({ takes: { day: away } }).taker, caller, ALL);
+    assert.deepEqual([alone.policyName, alone.storeDenied, violatedPolicies(alone)], ['day', true, []]);
+  });
+});
