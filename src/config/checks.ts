@@ -2,7 +2,7 @@
 import { isIPv4 } from 'node:net';
 import type { ListenAddress } from '../contract/settings.ts';
 import { hostPort, isLoopback } from './addresses.ts';
-import { NOT_SUPPORTED } from './fields.ts';
+import type { KeyPath } from './problems.ts';
 import type { FileConfig } from './schema.ts';
 import type { Finding } from './schema-issues.ts';
 import { parseName } from './schema-pools.ts';
@@ -164,21 +164,37 @@ function checkRoutes({ routes, pools }: ConfigDraft, findings: Finding[]): void 
 }
 
 function checkRouteLimits(draft: ConfigDraft, findings: Finding[], rateLimitWritten: boolean): void {
-  const policies = draft.rateLimit?.policies;
+  const policies = draft.rateLimit?.policies ?? (rateLimitWritten ? null : {});
   for (const [index, route] of (draft.routes ?? []).entries()) {
     const limit = route?.rateLimit;
     if (limit === undefined || limit === 'off') continue;
-    const path = ['routes', index, 'rateLimit'];
-    const { policy, cost } = limit;
-    if (policy !== undefined && (policies !== undefined || !rateLimitWritten)) {
-      const known = policies !== undefined && Object.hasOwn(policies, policy);
-      if (!known) findings.push({ path: [...path, 'policy'], message: `there is no policy ${policy}` });
-    }
-    if (cost === undefined || cost === 1) continue;
-    findings.push({ path: [...path, 'cost'], message: `a cost above 1 is ${NOT_SUPPORTED}` });
-    const capacity = policy === undefined ? undefined : policies?.[policy]?.capacity;
-    if (capacity !== undefined && cost > capacity) {
-      findings.push({ path: [...path, 'cost'], message: `is above the capacity of the policy ${policy}` });
-    }
+    checkRouteLimit(limit, ['routes', index, 'rateLimit'], policies, findings);
+  }
+}
+
+type RouteLimitDraft = Exclude<
+  NonNullable<NonNullable<ConfigDraft['routes']>[number]>['rateLimit'],
+  'off' | undefined
+>;
+type PoliciesDraft = NonNullable<NonNullable<ConfigDraft['rateLimit']>['policies']>;
+
+/** @param policies null: what they are could not be read */
+function checkRouteLimit(
+  { policy, cost }: RouteLimitDraft,
+  path: KeyPath,
+  policies: PoliciesDraft | null,
+  findings: Finding[],
+): void {
+  const names = typeof policy === 'string' ? [policy] : (policy ?? []);
+  for (const [at, name] of names.entries()) {
+    if (name === undefined) continue;
+    const place = [...path, 'policy', ...(typeof policy === 'string' ? [] : [at])];
+    const known = policies !== null && Object.hasOwn(policies, name);
+    if (names.indexOf(name) < at) findings.push({ path: place, message: `names the policy ${name} again` });
+    else if (!known && policies !== null)
+      findings.push({ path: place, message: `there is no policy ${name}` });
+    const capacity = known ? policies[name]?.capacity : undefined;
+    if (capacity !== undefined && cost !== undefined && cost > capacity)
+      findings.push({ path: [...path, 'cost'], message: `is above the capacity of the policy ${name}` });
   }
 }

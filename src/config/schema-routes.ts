@@ -11,7 +11,6 @@ import {
   integer,
   later,
   matching,
-  NOT_SUPPORTED,
   saying,
   text,
 } from './fields.ts';
@@ -70,23 +69,23 @@ const matchSchema = block(
 
 const MAX_COST = 1_000_000_000;
 
-/** Lists of policies are a later version's; told apart from a plain mistake. */
-const policyNameSchema = z
-  .unknown()
-  .transform((raw, context): string => {
-    const parsed = typeof raw === 'string' ? parseName(raw) : { message: NAME_SENTENCE };
-    if ('value' in parsed) return parsed.value;
-    const message = Array.isArray(raw) ? `a list of policies is ${NOT_SUPPORTED}` : parsed.message;
-    context.addIssue({ code: 'custom', message });
-    return z.NEVER;
-  })
+const policyNameSchema = text({
+  type: 'name',
+  meaning: '',
+  range: '',
+  sentence: NAME_SENTENCE,
+  parse: parseName,
+});
+
+const policiesSchema = z
+  .union([policyNameSchema, z.array(policyNameSchema)], saying(`${NAME_SENTENCE}, or a list of such names`))
+  .refine((names) => names.length > 0, 'needs at least one policy')
   .prefault(DEFAULT_NAME)
   .register(fieldInfo, {
-    type: 'name',
-    meaning: 'The policy, one of `rateLimit.policies`.',
+    type: 'name or list of names',
+    meaning: 'The policy, one of `rateLimit.policies`; a list (since 0.3) is charged together or not at all.',
     range: '',
     since: FIRST_VERSION,
-    laterValues: { 'a list of names': '0.3' },
   });
 
 const routeLimitSchema = z
@@ -95,14 +94,13 @@ const routeLimitSchema = z
       z.literal('off'),
       block(
         {
-          policy: policyNameSchema,
+          policy: policiesSchema,
           cost: integer({
-            meaning: 'Tokens of one request.',
+            meaning:
+              'Tokens that one request takes from each policy; at most the capacity. Above 1 since 0.3.',
             min: 1,
             max: MAX_COST,
             fallback: 1,
-            range: '1',
-            laterValues: { 'above 1': '0.3' },
           }),
         },
         '',
@@ -167,10 +165,10 @@ const policySchema = block(
       fallback: 50,
     }),
     onStoreFailure: choice({
-      meaning: "While the store is away: this machine's workers share the limit among themselves.",
-      values: ['local'],
+      meaning:
+        'While the store is away: every worker keeps its share of the limit (`local`), lets pass (`allow`) or answers 503 (`deny`). The last two since 0.3.',
+      values: ['local', 'allow', 'deny'],
       fallback: 'local',
-      later: { allow: '0.3', deny: '0.3' },
     }),
     shadow: flag({ meaning: 'Count and send the header fields, refuse nothing.', fallback: false }),
   },
@@ -212,10 +210,10 @@ export const rateLimitSchema = block(
     leases: later({ since: '0.3', meaning: 'Tokens taken ahead by workers', accepts: [false] }),
     instances: integer({ meaning: 'Machines that share the store.', min: 1, max: 1000, fallback: 1 }),
     headers: choice({
-      meaning: '`RateLimit` and `RateLimit-Policy` on limited routes.',
-      values: ['draft'],
+      meaning:
+        'On answers of limited routes: `RateLimit` and `RateLimit-Policy` (`draft`), `X-RateLimit-*` (`legacy`) or neither (`off`). The last two since 0.3.',
+      values: ['draft', 'legacy', 'off'],
       fallback: 'draft',
-      later: { legacy: '0.3', off: '0.3' },
     }),
   },
   'Token buckets, one per client and policy. Absent: nothing is limited.',

@@ -57,7 +57,9 @@ function salvageAny(schema: z.core.$ZodType, raw: unknown): unknown {
   if (parsed.success) return parsed.data;
   const inner = unwrapped(schema);
   if (Array.isArray(raw)) {
-    return inner instanceof z.ZodArray ? raw.map((item) => salvageAny(inner.element, item)) : undefined;
+    const list =
+      inner instanceof z.ZodUnion ? inner.options.find((option) => option instanceof z.ZodArray) : inner;
+    return list instanceof z.ZodArray ? raw.map((item) => salvageAny(list.element, item)) : undefined;
   }
   if (!isMapping(raw)) return undefined;
   if (inner instanceof z.ZodObject) {

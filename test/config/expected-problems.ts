@@ -103,7 +103,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'complex-key.yaml': [':1: has a key that is not a plain word'],
   'cost-above-capacity.yaml': [
-    ':8: routes[0].rateLimit.cost: a cost above 1 is not supported in this version',
     ':8: routes[0].rateLimit.cost: is above the capacity of the policy small',
     ':11: routes[1].rateLimit.cost: must be a whole number from 1 to 1000000000',
     ':14: routes[2].rateLimit: must be off, or a mapping like { policy: default, cost: 1 }',
@@ -150,13 +149,10 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'not-a-mapping.yaml': [':1: must be a mapping'],
   'not-supported-limits.yaml': [
     ':6: rateLimit.identify.apiKeyHeader: not supported in this version',
-    ':8: rateLimit.policies.default.onStoreFailure: allow is not supported in this version',
-    ':9: rateLimit.policies.strict.onStoreFailure: deny is not supported in this version',
-    ':10: rateLimit.leases: not supported in this version',
-    ':11: rateLimit.headers: legacy is not supported in this version',
-    ':13: redis.url: rediss:// is not supported in this version',
-    ':14: redis.cluster: not supported in this version',
-    ':15: redis.sentinel: not supported in this version',
+    ':9: rateLimit.leases: not supported in this version',
+    ':11: redis.url: rediss:// is not supported in this version',
+    ':12: redis.cluster: not supported in this version',
+    ':13: redis.sentinel: not supported in this version',
   ],
   'not-supported-listen.yaml': [
     ':3: listen[0].tls: not supported in this version',
@@ -186,8 +182,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'not-supported-route.yaml': [
     ':8: routes[0].match.headers: not supported in this version',
     ':9: routes[0].mirror: not supported in this version',
-    ':10: routes[0].rateLimit.policy: a list of policies is not supported in this version',
-    ':12: routes[1].split: not supported in this version',
+    ':11: routes[1].split: not supported in this version',
   ],
   'path-not-normal.yaml': [
     ':8: routes[0].match.path: can never match, the normal form is /b',
@@ -196,6 +191,20 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':17: routes[3].match.path: must be a path alone, without ? or #',
     ':20: routes[4].match.path: holds a % that begins no valid %XX',
     ':23: routes[5].match.path: must be visible ASCII without \\, other characters are written as %XX',
+  ],
+  'policy-list.yaml': [
+    ':8: routes[0].rateLimit.policy[1]: there is no policy strict',
+    ':8: routes[0].rateLimit.policy[2]: names the policy default again',
+    ':11: routes[1].rateLimit.policy: needs at least one policy',
+    ':17: routes[2].rateLimit.policy[1]: must be a name of 1–64 of A–Z a–z 0–9 . _ -',
+    ':18: routes[2].rateLimit.policy[2]: there is no policy strict',
+    ':19: routes[2].rateLimit.cost: must be a whole number from 1 to 1000000000',
+    ':22: routes[3].rateLimit.policy: must be a name of 1–64 of A–Z a–z 0–9 . _ -, or a list of such names',
+    ':25: routes[4].rateLimit.cost: is above the capacity of the policy small',
+    ':25: routes[4].rateLimit.cost: is above the capacity of the policy default',
+    ':28: routes[5].rateLimit.policy: must be a name of 1–64 of A–Z a–z 0–9 . _ -, or a list of such names',
+    ':31: rateLimit.policies.default.onStoreFailure: must be one of local, allow, deny',
+    ':33: rateLimit.headers: must be one of draft, legacy, off',
   ],
   'policy-without-limits.yaml': [':8: routes[0].rateLimit.policy: there is no policy default'],
   'port-out-of-range.yaml': [

@@ -216,6 +216,31 @@ ${POOL}`;
   assert.deepEqual(match, { host: '*.example.com', path: '/x/', methods: ['GET', 'POST'] });
 });
 
+test('a route may name several policies, with a cost for each', () => {
+  const text = `routes:
+  - { name: a, pool: app, rateLimit: { policy: [second, day], cost: 1000 } }
+  - { name: b, pool: app, rateLimit: { policy: [day] } }
+rateLimit:
+  headers: off
+  policies:
+    second: { capacity: 1000, onStoreFailure: allow }
+    day: { capacity: 100000, onStoreFailure: deny }
+${POOL}`;
+  const { routes, rateLimit } = settingsOf(text);
+  assert.deepEqual(
+    routes.map((route) => route.rateLimit),
+    [
+      { policies: ['second', 'day'], cost: 1000 },
+      { policies: ['day'], cost: 1 },
+    ],
+  );
+  assert.deepEqual(
+    rateLimit.policies.map(({ onStoreFailure }) => onStoreFailure),
+    ['allow', 'deny'],
+  );
+  assert.equal(rateLimit.headers, 'off');
+});
+
 test('values that ask for what the version does anyway are accepted', () => {
   settingsOf(`listen: [{ address: ":8080", http2: false, proxyProtocol: false }]
 pools: { app: { backends: [{ url: "http://a" }], slowStart: 0s, panicThresholdPercent: 0 } }
