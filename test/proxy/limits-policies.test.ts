@@ -4,6 +4,7 @@ import type { ClientRecord } from '../../src/contract/clients.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
 import { makeLimiter, policyOf, ScriptedStore } from '../limit/limiter-lab.ts';
 import {
+  accessLineOf,
   ok,
   type ProxyOptions,
   route,
