@@ -39,6 +39,29 @@ export interface ClientMatch {
   tombstoneUs: number;
 }
 
+/** ApiKeyRecord is a key as the primary tells workers. */
+export interface ApiKeyRecord {
+  /** HMAC-SHA-256 of the key, base64url. */
+  digest: string;
+  clientId: string;
+}
+
+/** VerifiedKey is a key that was found; whoever keeps the object must look at `revoked` before using it again. */
+export interface VerifiedKey {
+  readonly clientId: string;
+  readonly revoked: boolean;
+}
+
+/** malformed: not the form of a Sluice key, so perhaps the backend's own; unknown: wrong, revoked, or of another secret. */
+export type ApiKeyRefusal = 'malformed' | 'unknown';
+
+/** ApiKeyLookup is implemented by the worker's directory of keys and used by limit/. Synchronous, never throws. */
+export interface ApiKeyLookup {
+  verify(text: string): VerifiedKey | ApiKeyRefusal;
+  /** The client of a key by the newest word; null: there is none. */
+  clientOf(key: VerifiedKey): ClientRecord | null;
+}
+
 /** ClientLookup is implemented by the worker's client directory and used by limit/. Synchronous, never throws. */
 export interface ClientLookup {
   /**

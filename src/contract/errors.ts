@@ -46,6 +46,8 @@ export const ERRORS = {
   database_unavailable: row('store', 503, true),
   client_exists: row('downstream', 409),
   client_not_found: row('downstream', 404),
+  key_not_found: row('downstream', 404),
+  secret_missing: row('config', 503),
   schema_mismatch: row('store', 503),
   folder_locked: row('store', 0),
   config_invalid: row('config', 0),

@@ -4,7 +4,7 @@
  */
 import * as z from 'zod';
 import type { TakeReply, TakeRequest } from './buckets.ts';
-import type { ClientRecord, ClientTombstone } from './clients.ts';
+import type { ApiKeyRecord, ClientRecord, ClientTombstone } from './clients.ts';
 import type { BackendAvailability } from './health.ts';
 import type { MetricsDelta } from './metrics.ts';
 import type { WorkerSettings } from './settings.ts';
@@ -42,6 +42,18 @@ export type PrimaryMessage =
       last: boolean;
       upserts: ClientRecord[];
       tombstones: ClientTombstone[];
+    }
+  | {
+      type: 'api-keys';
+      /** true: replaces all keys and the secret once the last part is there. */
+      full: boolean;
+      first: boolean;
+      last: boolean;
+      /** What digests are made with; null: this machine has no secret and accepts no key. Counts in full sets only. */
+      secret: string | null;
+      upserts: ApiKeyRecord[];
+      /** Digests of keys that are revoked. */
+      removed: string[];
     }
   | { type: 'bucket-replies'; id: number; replies: (TakeReply | null)[] }
   /** Once a second with two workers and more: client connections per worker on average. */
@@ -84,6 +96,7 @@ const client = z.strictObject({
   versionUs: number,
 });
 const tombstone = z.strictObject({ clientId: text, versionUs: number });
+const apiKey = z.strictObject({ digest: text, clientId: text });
 const take = z.strictObject({
   key: text,
   capacity: number,
@@ -147,6 +160,15 @@ const primaryMessage = z.discriminatedUnion('type', [
     last: z.boolean(),
     upserts: z.array(client),
     tombstones: z.array(tombstone),
+  }),
+  z.strictObject({
+    type: z.literal('api-keys'),
+    full: z.boolean(),
+    first: z.boolean(),
+    last: z.boolean(),
+    secret: text.nullable(),
+    upserts: z.array(apiKey),
+    removed: z.array(text),
   }),
   z.strictObject({ type: z.literal('bucket-replies'), id: number, replies: z.array(takeReply.nullable()) }),
   z.strictObject({ type: z.literal('fleet'), meanConnections: number }),

@@ -56,6 +56,10 @@ export const METRICS = {
     bucketsSec: STORE_BUCKETS_SEC,
   },
   sluice_ratelimit_breaker_open: gauge('Workers whose breaker towards the bucket store is open.'),
+  sluice_api_key_requests_total: counter(
+    'Requests with an API key: valid, or counted by address because it is unknown or malformed.',
+    'result',
+  ),
   sluice_connections_open: gauge('Client connections open now.'),
   sluice_shed_total: counter('Connections and requests turned away to protect the worker.', 'reason'),
   sluice_event_loop_delay_seconds: gauge(

@@ -98,7 +98,7 @@ export class Database {
   }
 
   /**
-   * Raised by one after each use of this object, and by noteActivity: while it stays the same nobody has written. null where
+   * Raised by one after each use of this object that may write, and by noteActivity: while it stays the same nobody has written. null where
    * programs that we know nothing of may write, which is so with every real server.
    */
   get activity(): number | null {
@@ -112,12 +112,19 @@ export class Database {
 
   /** query runs one statement. Throws LbError (see mapDatabaseError); a failed write may still have happened. */
   query(text: string, params: readonly unknown[] = []): Promise<Row[]> {
-    return this.#lend(this.#statementMs + ANSWER_GRACE_MS, false, (client) => run(client, text, params));
+    const timeoutMs = this.#statementMs + ANSWER_GRACE_MS;
+    return this.#lend({ timeoutMs }, (client) => run(client, text, params));
+  }
+
+  /** read is query for a statement that changes nothing: it does not count as activity. */
+  read(text: string, params: readonly unknown[] = []): Promise<Row[]> {
+    const timeoutMs = this.#statementMs + ANSWER_GRACE_MS;
+    return this.#lend({ timeoutMs, readOnly: true }, (client) => run(client, text, params));
   }
 
   /** readSnapshot runs several reads of one moment, each within its own deadline and all within timeoutMs. */
   readSnapshot<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
-    return this.#lend(timeoutMs, false, async (client) => {
+    return this.#lend({ timeoutMs, readOnly: true }, async (client) => {
       await run(client, 'begin isolation level repeatable read read only', []);
       const result = await fn((text, params = []) =>
         this.#bounded(run(client, text, params), this.#statementMs + ANSWER_GRACE_MS),
@@ -129,7 +136,7 @@ export class Database {
 
   /** withClient lends a raw connection; whatever fn throws destroys it. For the migration library. */
   withClient<T>(fn: (client: pg.PoolClient) => Promise<T>, options: WithClientOptions): Promise<T> {
-    return this.#lend(options.timeoutMs, options.evenHeld ?? false, fn);
+    return this.#lend(options, fn);
   }
 
   /** nowUs is the database's time in µs since the epoch: the clock of every version of limits. */
@@ -175,8 +182,7 @@ export class Database {
   }
 
   async #lend<T>(
-    timeoutMs: number,
-    evenHeld: boolean,
+    { timeoutMs, evenHeld = false, readOnly = false }: WithClientOptions & { readOnly?: boolean },
     fn: (client: pg.PoolClient) => Promise<T>,
   ): Promise<T> {
     if (this.#heldReason !== null && !evenHeld) {
@@ -203,7 +209,7 @@ export class Database {
       else this.#available = true;
       throw error;
     } finally {
-      this.#activity++;
+      if (!readOnly) this.#activity++;
     }
   }
 

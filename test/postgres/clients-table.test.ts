@@ -134,7 +134,7 @@ test('truncate buries every client', async (t) => {
   const { database, repository } = await makeMigrated(t, server);
   await repository.create('a', INPUT);
   await repository.create('b', INPUT);
-  await database.query('truncate clients');
+  await database.query('truncate clients cascade');
   const rows = await database.query('select client_id from client_tombstones order by 1');
   assert.deepEqual(rows, [{ client_id: 'a' }, { client_id: 'b' }]);
 });

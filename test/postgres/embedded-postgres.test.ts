@@ -81,7 +81,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   await within(later.ready, START.timeoutMs, 'the second start');
   assert.equal((await new ClientRepository(later.database).get('acme')).mode, 'blocked');
   const { changed } = await migrate(later.database, 'down', { logger: silent });
-  assert.deepEqual(changed, ['0001_clients']);
+  assert.deepEqual(changed, ['0002_api_keys']);
 });
 
 test('kill -9 loses no acknowledged write, and the dead process does not keep the folder', async (t) => {

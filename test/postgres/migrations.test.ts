@@ -12,7 +12,7 @@ import { makeMigrated, openDatabase, silent } from './support.ts';
 
 const PRODUCT = fileURLToPath(new URL('../../migrations/', import.meta.url));
 const RUN_UP = fileURLToPath(new URL('fixtures/migrate-up.ts', import.meta.url));
-const FIRST = '0001_clients';
+const STEPS = ['0001_clients', '0002_api_keys'];
 
 let server: PostgresServer;
 before(async () => {
@@ -39,14 +39,16 @@ test('up, down and up again give the same schema, and status tells what is appli
   const url = await makeDatabase(server);
   const database = openDatabase(t, url);
   const stateOf = async () => (await migrate(database, 'status', { logger: silent })).migrations;
-  assert.deepEqual(await stateOf(), [{ name: FIRST, appliedAt: null, known: true }]);
-  assert.deepEqual((await migrate(database, 'up', { logger: silent })).changed, [FIRST]);
+  const pending = STEPS.map((name) => ({ name, appliedAt: null, known: true }));
+  assert.deepEqual(await stateOf(), pending);
+  assert.deepEqual((await migrate(database, 'up', { logger: silent })).changed, STEPS);
   const first = await dump(url);
   const [applied] = await stateOf();
   assert.ok(applied?.appliedAt && Math.abs(Date.parse(applied.appliedAt) - Date.now()) < 60_000);
   assert.deepEqual((await migrate(database, 'up', { logger: silent })).changed, []);
 
-  assert.deepEqual((await migrate(database, 'down', { logger: silent })).changed, [FIRST]);
+  for (const step of STEPS.toReversed())
+    assert.deepEqual((await migrate(database, 'down', { logger: silent })).changed, [step]);
   const empty = (await dump(url)).join('\n');
   assert.doesNotMatch(
     empty.replaceAll('sluice_migrations', ''),
@@ -69,7 +71,7 @@ test('several processes may migrate at the same moment: one does the work, all s
   for (const run of runs) assert.equal(run.code, 0, run.stderr.join('\n'));
   assert.deepEqual(
     runs.flatMap((run) => JSON.parse(run.stdout.at(-1) ?? '[]')),
-    [FIRST],
+    STEPS,
   );
   await assertSchema(openDatabase(t, url));
 });
@@ -78,7 +80,7 @@ test('a step that fails leaves nothing of itself and of the steps before it in t
   const url = await makeDatabase(server);
   const database = openDatabase(t, url);
   const folder = folderWith(
-    '0002_broken',
+    '9001_broken',
     '-- Up Migration\ncreate table half (a integer); selekt;\n-- Down Migration\nselect 1;',
   );
   await assert.rejects(migrate(database, 'up', { logger: silent, folder }), {
@@ -87,19 +89,19 @@ test('a step that fails leaves nothing of itself and of the steps before it in t
   });
   assert.deepEqual(await migrate(database, 'status', { logger: silent }), {
     changed: [],
-    migrations: [{ name: FIRST, appliedAt: null, known: true }],
+    migrations: STEPS.map((name) => ({ name, appliedAt: null, known: true })),
   });
 });
 
 test('a database without the schema, or without its last step, does not fit', async (t) => {
   const database = openDatabase(t, await makeDatabase(server));
-  const fits = { code: 'schema_mismatch', message: /lacks 0001_clients: run `sluice migrate up`/ };
+  const fits = { code: 'schema_mismatch', message: /lacks 0001_clients, 0002_api_keys: run `sluice migrate up`/ };
   await assert.rejects(assertSchema(database), fits);
   await migrate(database, 'up', { logger: silent });
   await assertSchema(database);
-  await assert.rejects(assertSchema(database, folderWith('0002_more', '')), {
+  await assert.rejects(assertSchema(database, folderWith('9001_more', '')), {
     code: 'schema_mismatch',
-    message: /0002_more/,
+    message: /9001_more/,
   });
 });
 
@@ -110,18 +112,18 @@ test('a newer schema fits when its steps tolerate older programs, and is never m
       logger: silent,
       folder: folderWith(name, `-- Up Migration\n${sql};\n-- Down Migration\nselect 1;`),
     });
-  await up('0002_additive', 'alter table clients add column note text');
+  await up('9001_additive', 'alter table clients add column note text');
   await assertSchema(database);
   for (const action of ['up', 'down'] as const) {
     await assert.rejects(migrate(database, action, { logger: silent }), {
       code: 'schema_mismatch',
-      message: /does not know \(0002_additive\)/,
+      message: /does not know \(9001_additive\)/,
     });
   }
-  const [, unknown] = (await migrate(database, 'status', { logger: silent })).migrations;
+  const unknown = (await migrate(database, 'status', { logger: silent })).migrations.at(-1);
   assert.equal(unknown?.known, false);
 
-  await database.query('update sluice_schema set oldest_reader = 2');
+  await database.query('update sluice_schema set oldest_reader = 9001');
   await assert.rejects(assertSchema(database), {
     code: 'schema_mismatch',
     message: /newer than this program/,

@@ -1,0 +1,63 @@
+/**
+ * What an API key is: `slk_<keyId>_<secret part>`. The id names the key in lists and calls and is no secret; the 256
+ * random bits behind it are, and only their HMAC is kept. The form is fixed, so that scanners find a key that was
+ * committed somewhere, and so that keys of other makers are told apart without any cryptography.
+ */
+import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
+
+const PREFIX = 'slk_';
+/** 48 bits of time in ms, then as many random ones: ids sort by their making, and two of one ms do not meet. */
+const ID_TIME_HEX = 12;
+const ID_RANDOM_BYTES = 6;
+const SECRET_BYTES = 32;
+const KEY = /^slk_[0-9a-f]{24}_[A-Za-z0-9_-]{43}$/;
+const KEY_ID = /^[0-9a-f]{24}$/;
+/** Enough to tell secrets apart, too little to say anything about one. */
+const SECRET_ID_BYTES = 6;
+
+/** SigningSecret is what digests are made with; the same on every machine that shall know the same keys. */
+export interface SigningSecret {
+  /** Text of the setting or the file. */
+  readonly text: string;
+  readonly key: KeyObject;
+  /** Stored with each key: which secret it was signed with. */
+  readonly id: string;
+}
+
+/** makeSigningSecret prepares a secret of one character and more for use. */
+export function makeSigningSecret(text: string): SigningSecret {
+  const key = createSecretKey(text, 'utf8');
+  // No key has this form, so the id is never the beginning of a key's digest.
+  const id = createHmac('sha256', key).update('id of the secret').digest('hex');
+  return { text, key, id: id.slice(0, SECRET_ID_BYTES * 2) };
+}
+
+/**
+ * makeApiKey makes a new one.
+ *
+ * @param nowMs wall clock
+ * @param randomBytes a cryptographic source
+ */
+export function makeApiKey(
+  nowMs: number,
+  randomBytes: (count: number) => Buffer,
+): { keyId: string; key: string } {
+  const time = Math.floor(nowMs).toString(16).padStart(ID_TIME_HEX, '0').slice(-ID_TIME_HEX);
+  const keyId = time + randomBytes(ID_RANDOM_BYTES).toString('hex');
+  return { keyId, key: `${PREFIX}${keyId}_${randomBytes(SECRET_BYTES).toString('base64url')}` };
+}
+
+/** isApiKey tells keys of ours from anything else by their form. */
+export function isApiKey(text: string): boolean {
+  return KEY.test(text);
+}
+
+/** isKeyId tells ids by their form; for the admin API. */
+export function isKeyId(text: string): boolean {
+  return KEY_ID.test(text);
+}
+
+/** digestOf is what is stored and compared of a key: HMAC-SHA-256 in 43 characters of base64url. About 2 µs. */
+export function digestOf(secret: KeyObject, key: string): string {
+  return createHmac('sha256', secret).update(key).digest('base64url');
+}

@@ -1,0 +1,226 @@
+/** API keys in a real PostgreSQL: the table, the repository, and the way from a write to a worker's directory. */
+import assert from 'node:assert/strict';
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, type TestContext, test } from 'node:test';
+import { digestOf, isApiKey, isKeyId, makeSigningSecret } from '../../src/clients/api-key.ts';
+import { ApiKeyDirectory, type ApiKeysMessage } from '../../src/clients/api-key-directory.ts';
+import { ApiKeyFeed, type ApiKeyFeedOptions, PART_KEYS } from '../../src/clients/api-key-feed.ts';
+import { ApiKeyRepository } from '../../src/clients/api-key-repository.ts';
+import { ApiKeySecret } from '../../src/clients/api-key-secret.ts';
+import { ApiKeyService } from '../../src/clients/api-key-service.ts';
+import type { ClientRecord } from '../../src/contract/clients.ts';
+import { systemClock } from '../../src/contract/clock.ts';
+import { parsePrimaryMessage } from '../../src/contract/messages.ts';
+import type { Database } from '../../src/infra/postgres.ts';
+import { type PostgresServer, startPostgres } from '../support/postgres.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+import { INPUT, makeMigrated, openDatabase, silent } from './support.ts';
+
+let server: PostgresServer;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+const FIRST_PAGE = { limit: 100, after: null };
+const ANYBODY = {
+  byName: (clientId: string): ClientRecord => ({ clientId, mode: 'limit', limits: {}, versionUs: 1 }),
+};
+
+interface MachineOptions extends Partial<ApiKeyFeedOptions> {
+  configured?: string | null;
+  folder?: string;
+}
+
+/** What one machine has of it: a service and a feed in the primary, a directory in a worker behind the door of the IPC. */
+function startMachine(t: TestContext, database: Database, options: MachineOptions = {}) {
+  const folder = options.folder ?? makeTempFolder('sluice-keys-');
+  if (options.folder === undefined) t.after(() => removeTempFolder(folder));
+  const path = join(folder, 'data', 'api-keys.secret');
+  const { configured = 'a secret of many machines' } = options;
+  const secret = new ApiKeySecret({ configured, path, logger: silent });
+  const repository = new ApiKeyRepository(database);
+  const feed = new ApiKeyFeed({ database, logger: silent, repository, secret, ...options });
+  t.after(() => feed.close());
+  const directory = new ApiKeyDirectory(ANYBODY);
+  const messages: ApiKeysMessage[] = [];
+  const take = (message: ApiKeysMessage) => {
+    const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
+    assert.ok(parsed?.type === 'api-keys', 'a worker would not understand this message');
+    messages.push(parsed);
+    directory.apply(parsed);
+  };
+  for (const part of feed.snapshot()) take(part);
+  feed.onChange(take);
+  feed.start();
+  const service = new ApiKeyService({ repository, secret, clock: systemClock });
+  const clientOf = (key: string): string => {
+    const found = directory.verify(key);
+    return typeof found === 'string' ? found : found.clientId;
+  };
+  return { path, secret, repository, feed, directory, messages, service, clientOf };
+}
+
+/** The second that the contract gives. */
+function soon(what: string, probe: () => unknown): Promise<unknown> {
+  return waitFor(`${what} within 1 s`, probe, { timeoutMs: 1_000 });
+}
+
+test('a key is issued, listed in the order of making and revoked; only its HMAC is in the database', async (t) => {
+  const { database, repository: clients } = await makeMigrated(t, server);
+  await clients.create('acme', INPUT);
+  await clients.create('other', INPUT);
+  const { service } = startMachine(t, database);
+  const made = [];
+  for (const name of ['ci', null, 'ümlaut']) made.push(await service.issue('acme', name));
+  for (const { key, keyId, createdAt } of made) {
+    assert.ok(isApiKey(key) && isKeyId(keyId) && key.startsWith(`slk_${keyId}_`), key);
+    assert.ok(Math.abs(Date.parse(createdAt) - Date.now()) < 60_000);
+  }
+  assert.equal(new Set(made.map(({ key }) => key)).size, 3);
+  const shown = made.map(({ key: _, ...view }) => view);
+  assert.deepEqual(await service.list('acme', FIRST_PAGE), { items: shown, next: null });
+  const first = await service.list('acme', { limit: 2, after: null });
+  assert.deepEqual(first, { items: shown.slice(0, 2), next: shown[1]?.keyId });
+  assert.deepEqual(await service.list('acme', { limit: 2, after: first.next }), {
+    items: shown.slice(2),
+    next: null,
+  });
+  assert.deepEqual(await service.list('other', FIRST_PAGE), { items: [], next: null });
+
+  const stored = JSON.stringify(
+    await database.query('select k.*, encode(digest, $1) as text from api_keys k', ['escape']),
+  );
+  const { key, keyId } = made[0] ?? assert.fail();
+  assert.ok(!stored.includes(key.slice(-43)), 'the key itself is in the table');
+  const [row] = await database.query('select digest from api_keys where key_id = $1', [keyId]);
+  const { key: secret } = makeSigningSecret('a secret of many machines');
+  assert.ok(Buffer.isBuffer(row?.digest));
+  assert.equal(row.digest.toString('base64url'), digestOf(secret, key));
+
+  await service.revoke('acme', keyId);
+  assert.deepEqual((await service.list('acme', FIRST_PAGE)).items, shown.slice(1));
+  await assert.rejects(service.revoke('acme', keyId), { code: 'key_not_found', status: 404 });
+  await assert.rejects(service.revoke('other', made[1]?.keyId ?? ''), { code: 'key_not_found' });
+  for (const call of [
+    () => service.issue('nobody', null),
+    () => service.list('nobody', FIRST_PAGE),
+    () => service.revoke('nobody', keyId),
+  ]) {
+    await assert.rejects(call, { code: 'client_not_found', status: 404 });
+  }
+});
+
+test('issued and revoked keys reach the workers of two machines within 1 s, by NOTIFY alone and by the poll alone', async (t) => {
+  const { url, database, repository: clients } = await makeMigrated(t, server);
+  await clients.create('acme', INPUT);
+  const own = startMachine(t, database, { pollMs: 3_600_000, notified: false });
+  const notified = startMachine(t, openDatabase(t, url), { pollMs: 3_600_000 });
+  const polling = startMachine(t, openDatabase(t, url), { notified: false });
+  const machines = [own, notified, polling];
+  for (const { feed } of machines) assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the feed to listen', async () => {
+    const rows = await database.query('select 1 from pg_stat_activity where query = $1', [
+      'listen "sluice_api_keys"',
+    ]);
+    return rows.length > 0;
+  });
+  const { key, keyId } = await own.service.issue('acme', null);
+  await soon('the key on every machine', () => machines.every(({ clientOf }) => clientOf(key) === 'acme'));
+  const remembered = machines.map(({ directory }) => directory.verify(key));
+  await own.service.revoke('acme', keyId);
+  await soon('its end on every machine', () => machines.every(({ clientOf }) => clientOf(key) === 'unknown'));
+  for (const found of remembered) assert.ok(typeof found === 'object' && found.revoked);
+});
+
+test('keys go with their client, however it goes, and do not come back with one of the same name', async (t) => {
+  const { database, repository: clients } = await makeMigrated(t, server);
+  const { service, directory, feed, clientOf } = startMachine(t, database, { pollMs: 20, notified: false });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  for (const end of [() => clients.remove('acme'), () => database.query('truncate clients cascade')]) {
+    await clients.create('acme', INPUT);
+    const { key } = await service.issue('acme', null);
+    await soon('the key', () => clientOf(key) === 'acme');
+    await end();
+    await soon('its end', () => clientOf(key) === 'unknown');
+    await clients.create('acme', INPUT);
+    assert.deepEqual((await service.list('acme', FIRST_PAGE)).items, []);
+    await clients.remove('acme');
+  }
+  assert.equal(directory.keyCount, 0);
+  await assert.rejects(
+    database.query("insert into api_keys (key_id, client_id, digest, secret_id) values ($1, 'x', $2, 's')", [
+      '0'.repeat(24),
+      Buffer.alloc(32),
+    ]),
+    { code: 'internal_error' },
+  );
+});
+
+test('without a configured secret the first key makes one, 0600, that restarts and other processes find', async (t) => {
+  const { database, repository: clients } = await makeMigrated(t, server);
+  await clients.create('acme', INPUT);
+  const folder = makeTempFolder('sluice-keys-');
+  t.after(() => removeTempFolder(folder));
+  const options = { configured: null, folder, pollMs: 20, notified: false };
+  const first = startMachine(t, database, options);
+  const beside = startMachine(t, database, options);
+  for (const { feed } of [first, beside]) assert.ok(await feed.waitForFirstLoad(5_000));
+  assert.equal(first.secret.current, null);
+  assert.throws(() => statSync(first.path), { code: 'ENOENT' });
+  const { key } = await first.service.issue('acme', null);
+  assert.equal(statSync(first.path).mode & 0o777, 0o600);
+  await soon('the process beside it', () => beside.clientOf(key) === 'acme');
+  const later = startMachine(t, database, options);
+  await soon('the next start', () => later.clientOf(key) === 'acme');
+  later.secret.configure('another secret');
+  assert.equal(later.clientOf(key), 'unknown');
+  later.secret.configure(null);
+  assert.equal(later.clientOf(key), 'acme');
+
+  const nowhere = startMachine(t, database, { configured: null, folder: '/proc/none', notified: false });
+  await assert.rejects(nowhere.service.issue('acme', null), { code: 'secret_missing', status: 503 });
+});
+
+test('many keys go to a worker in parts, and a set that is replaced forgets those that are gone', async (t) => {
+  const { database, repository: clients } = await makeMigrated(t, server);
+  await clients.create('acme', INPUT);
+  const count = PART_KEYS + 10;
+  await database.query(
+    `insert into api_keys (key_id, client_id, digest, secret_id)
+     select lpad(to_hex(n), 24, '0'), 'acme', decode(lpad(to_hex(n), 64, '0'), 'hex'), 'foreign' from generate_series(1, $1) n`,
+    [count],
+  );
+  const { feed, directory, messages, service, clientOf } = startMachine(t, database, { pollMs: 20 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  assert.equal(directory.keyCount, count);
+  assert.deepEqual(
+    messages.slice(1).map(({ upserts, first, last }) => [upserts.length, first, last]),
+    [
+      [PART_KEYS, true, false],
+      [10, false, true],
+    ],
+  );
+  const { key } = await service.issue('acme', null);
+  await soon('the new key', () => clientOf(key) === 'acme');
+  const late = new ApiKeyDirectory(ANYBODY);
+  const [start, ...rest] = feed.snapshot();
+  assert.ok(start !== undefined);
+  late.apply(start);
+  assert.equal(late.keyCount, 0);
+  for (const part of rest) late.apply(part);
+  assert.equal(late.keyCount, count + 1);
+  const found = late.verify(key);
+  assert.ok(typeof found === 'object' && !found.revoked);
+  late.apply({ ...start, last: true, upserts: [] });
+  assert.equal(late.keyCount, 0);
+  assert.ok(found.revoked);
+  // What a restored backup looks like: no trigger ran.
+  await database.query('alter table api_keys disable trigger user');
+  await database.query("delete from api_keys where secret_id = 'foreign'");
+  await assert.rejects(database.query('select pg_terminate_backend(pg_backend_pid())'));
+  await soon('the older set', () => directory.keyCount === 1);
+  assert.equal(clientOf(key), 'acme');
+});
