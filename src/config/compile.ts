@@ -77,6 +77,7 @@ function compileRateLimit(rateLimit: FileConfig['rateLimit']): RateLimitSettings
       enabled: false,
       identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
       policies: [],
+      leases: true,
       instances: 1,
       headers: 'draft',
     };
@@ -85,6 +86,7 @@ function compileRateLimit(rateLimit: FileConfig['rateLimit']): RateLimitSettings
     enabled: rateLimit.enabled,
     identify: { ipv4Prefix: rateLimit.identify.ipv4Prefix, ipv6Prefix: rateLimit.identify.ipv6Prefix },
     policies: Object.entries(rateLimit.policies).map(([name, policy]) => ({ name, ...policy })),
+    leases: rateLimit.leases,
     instances: rateLimit.instances,
     headers: rateLimit.headers,
   };

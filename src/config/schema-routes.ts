@@ -207,7 +207,11 @@ export const rateLimitSchema = block(
         fallback: '`default` with the values below',
         since: FIRST_VERSION,
       }),
-    leases: later({ since: '0.3', meaning: 'Tokens taken ahead by workers', accepts: [false] }),
+    leases: flag({
+      meaning:
+        'Workers take tokens of busy buckets ahead, so that most requests need not wait for the store; false: none is taken before a request wants it. true since 0.3.',
+      fallback: true,
+    }),
     instances: integer({ meaning: 'Machines that share the store.', min: 1, max: 1000, fallback: 1 }),
     headers: choice({
       meaning:

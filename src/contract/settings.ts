@@ -83,6 +83,8 @@ export interface RateLimitSettings {
   enabled: boolean;
   identify: { ipv4Prefix: number; ipv6Prefix: number };
   policies: PolicySettings[];
+  /** Workers take tokens of busy buckets ahead. */
+  leases: boolean;
   /** Machines that share the store; with the worker count it gives the local share while the store is away. */
   instances: number;
   /** RateLimit and RateLimit-Policy; X-RateLimit-*; none. */

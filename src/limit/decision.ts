@@ -27,6 +27,14 @@ export interface Decision {
   readonly resetMs: number;
   /** The decisions of every policy of a route with several, in their order, this one being the one that counts; else null. */
   readonly members: readonly Decision[] | null;
+  /** Where charged tokens came from, for Limiter.giveBack alone; null: nothing was charged, or by the local share. */
+  readonly origin?: TokenOrigin | null;
+}
+
+/** TokenOrigin is a lot of a lease, or a reply of the store. */
+export interface TokenOrigin {
+  /** The store's epoch in which they were granted. */
+  readonly epoch: number;
 }
 
 /** violatedPolicies names those whose quota is spent, of a decision that refuses. */
@@ -59,8 +67,8 @@ export interface Verdict {
 }
 
 /** allow grants what was taken. */
-export function allow(verdict: Verdict, level: Level): Decision {
-  return decide(verdict, level, { charged: true, retryAfterMs: 0, storeDenied: false });
+export function allow(verdict: Verdict, level: Level, origin: TokenOrigin | null = null): Decision {
+  return decide(verdict, level, { charged: true, retryAfterMs: 0, storeDenied: false }, origin);
 }
 
 /** allowUncharged lets pass without a token: the store is away and the policy says `allow`. */
@@ -102,6 +110,7 @@ function decide(
   { policyName, shadow, rules, source }: Verdict,
   level: Level,
   { charged, retryAfterMs, storeDenied }: Answer,
+  origin: TokenOrigin | null = null,
 ): Decision {
   const refused = retryAfterMs !== 0 && !shadow;
   const remaining = Math.max(0, Math.floor(level.micro / MICRO));
@@ -119,5 +128,6 @@ function decide(
     resetMs:
       refused && retryAfterMs > 0 ? retryAfterMs : msUntil(remaining === 0 ? 1 : level.rules.capacity, level),
     members: null,
+    origin,
   };
 }

@@ -8,6 +8,7 @@ import { MICRO } from './bucket-store.ts';
 import type { Pending } from './deadline-queue.ts';
 import type { Decision, DecisionSource, Level, Verdict } from './decision.ts';
 import { type EffectiveLimits, sameRules } from './effective-limits.ts';
+import { BIN_MS, LeaseAccount, type LeaseAsk, leasable } from './lease.ts';
 import type { KnownLevel } from './local-buckets.ts';
 
 /** What a waiting request must know of its policy. */
@@ -36,6 +37,9 @@ const PACE_MS = 5;
 const PACE_PART = 4;
 /** Spread, so that the workers that were refused together do not ask together. */
 const PACE_JITTER = 0.2;
+/** Tokens wanted within BIN_MS that make a bucket worth a lease account. */
+const MIN_DEMAND_PER_BIN = 8;
+const NO_LEASE: LeaseAsk = { ahead: 0, ret: 0, retEpoch: 0 };
 
 export class KeyState {
   readonly key: string;
@@ -48,6 +52,11 @@ export class KeyState {
   /** Whether the limiter's next flush looks at it. */
   listed = false;
   queue: Waiter[] = [];
+  /** null: not asked for often enough. */
+  lease: LeaseAccount | null = null;
+  /** Demand while there is no lease account. */
+  #wanted = 0;
+  #wantedSinceMs = Number.NEGATIVE_INFINITY;
   #levelMicro = 0;
   /** When the take was sent whose reply told the level: the earliest moment it can be true for. -Infinity: never heard. */
   #levelAtMs = Number.NEGATIVE_INFINITY;
@@ -69,14 +78,43 @@ export class KeyState {
     this.rules = rules;
     this.#denying = false;
     if (rules.versionUs < this.force.versionUs) return;
-    this.force = rules;
+    this.#enforce(rules);
     this.#levelMicro = Math.min(this.#levelMicro, rules.capacity * MICRO);
   }
 
-  /** reset forgets the level; also replies to takes that are under way. */
+  /** reset forgets the level, the lease, and what replies to takes that are under way will say of either. */
   reset(nowMs: number): void {
     this.#resetAtMs = nowMs;
-    this.#forget();
+    this.#levelMicro = 0;
+    this.#levelAtMs = Number.NEGATIVE_INFINITY;
+    this.#paceUntilMs = Number.NEGATIVE_INFINITY;
+    this.#denying = false;
+    this.lease?.drop();
+  }
+
+  /** isStale says whether a take was sent before the bucket was refilled. */
+  isStale(sentAtMs: number): boolean {
+    return sentAtMs <= this.#resetAtMs;
+  }
+
+  /** want counts a request that asks for tokens; a bucket asked for often enough gets a lease account. */
+  want(cost: number, nowMs: number): void {
+    if (this.lease !== null) {
+      this.lease.observe(cost, nowMs);
+      return;
+    }
+    if (nowMs - this.#wantedSinceMs >= BIN_MS) {
+      this.#wanted = 0;
+      this.#wantedSinceMs = nowMs;
+    }
+    this.#wanted += cost;
+    if (this.#wanted < MIN_DEMAND_PER_BIN || !leasable(this.force)) return;
+    this.lease = new LeaseAccount(this.#wantedSinceMs, this.#wanted);
+  }
+
+  /** leaseAsk is what the lease adds to the next take. */
+  leaseAsk(nowMs: number, leases: boolean): LeaseAsk {
+    return this.lease === null ? NO_LEASE : this.lease.ask(nowMs, leases ? this.force : null);
   }
 
   /**
@@ -86,10 +124,9 @@ export class KeyState {
    */
   learn(reply: TakeReply, sentAtMs: number, short: boolean, random: () => number): void {
     const { capacity, rateMicro, versionUs } = reply;
-    this.force = sameRules(reply, this.rules)
-      ? this.rules
-      : { capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO };
-    if (sentAtMs <= this.#resetAtMs) return;
+    if (sameRules(reply, this.rules)) this.#enforce(this.rules);
+    else this.#enforce({ capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO });
+    if (this.isStale(sentAtMs)) return;
     this.#levelMicro = reply.levelMicro;
     this.#levelAtMs = sentAtMs;
     this.#denying = true;
@@ -100,30 +137,34 @@ export class KeyState {
 
   /** denyForMs is for how long `cost` tokens cannot be had, by what is known; ≤ 0: ask. */
   denyForMs(cost: number, nowMs: number): number {
-    if (!this.#denying) return 0;
+    if (!this.#denying || this.lease?.covers(cost, nowMs) === true) return 0;
     const missing = cost * MICRO - this.#levelMicro;
     const emptyForMs = Math.min(MAX_DENY_MS, (missing / this.force.rateMicro) * 1000);
     return Math.max(this.#levelAtMs + emptyForMs, this.#paceUntilMs) - nowMs;
   }
 
-  /** levelAt is the most that the bucket can hold by now; full where nothing was heard of it. */
+  /** levelAt is the most that there can be by now, with what is held on lease; full where nothing was heard of it. */
   levelAt(nowMs: number): Level {
     const full = this.force.capacity * MICRO;
-    const flowed = ((nowMs - this.#levelAtMs) * this.force.rateMicro) / 1000;
-    return { micro: Math.min(full, this.#levelMicro + flowed), rules: this.force };
+    const heldMicro = (this.lease?.held ?? 0) * MICRO;
+    return { micro: Math.min(full, this.#microAt(nowMs) + heldMicro), rules: this.force };
   }
 
   /** known is what a local share starts from; null: nothing was heard of the bucket. */
   known(nowMs: number): KnownLevel | null {
     if (this.#levelAtMs === Number.NEGATIVE_INFINITY) return null;
-    const ratio = this.levelAt(nowMs).micro / (this.force.capacity * MICRO);
+    const ratio = this.#microAt(nowMs) / (this.force.capacity * MICRO);
     return { ratio, atUs: this.#levelAtMs * 1000 };
   }
 
-  #forget(): void {
-    this.#levelMicro = 0;
-    this.#levelAtMs = Number.NEGATIVE_INFINITY;
-    this.#paceUntilMs = Number.NEGATIVE_INFINITY;
-    this.#denying = false;
+  #microAt(nowMs: number): number {
+    const flowed = ((nowMs - this.#levelAtMs) * this.force.rateMicro) / 1000;
+    return Math.min(this.force.capacity * MICRO, this.#levelMicro + flowed);
+  }
+
+  /** Tokens leased under other limits go back: after a cut they may be more than the bucket has room for. */
+  #enforce(rules: EffectiveLimits): void {
+    if (!sameRules(rules, this.force)) this.lease?.returnAll();
+    this.force = rules;
   }
 }

@@ -9,7 +9,7 @@
  * A token taken from the store is used at most once or lost, never given back: so the bound of the bucket holds whatever
  * happens. The client never sees an error.
  */
-import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
+import type { TakeReply } from '../contract/buckets.ts';
 import type { Clock } from '../contract/clock.ts';
 import { toError } from '../contract/errors.ts';
 import type { PolicySettings } from '../contract/settings.ts';
@@ -17,13 +17,17 @@ import type { Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import { type BreakerTimers, realTimers } from './breaker.ts';
 import { hashOf } from './bucket-key.ts';
-import { type BucketStore, MICRO } from './bucket-store.ts';
+import type { BucketStore } from './bucket-store.ts';
 import type { Caller } from './client-identity.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
-import { allow, allowUncharged, type Decision, type Level, refuse, refuseUnchecked } from './decision.ts';
+import { allow, allowUncharged, type Decision, refuse, refuseUnchecked } from './decision.ts';
+import { departureOf, type Flight, requestOf } from './flight.ts';
 import type { KeyState, Waiter } from './key-state.ts';
+import { LEASE_MS, Lot, RETURN_AFTER_MS } from './lease.ts';
+import { LeaseAging } from './lease-aging.ts';
 import { LocalBuckets } from './local-buckets.ts';
 import { PolicyBuckets } from './policy-buckets.ts';
+import { denyQueued, serveFlight, serveFromLease, serveQueue, settle } from './serve.ts';
 import { StoreHealth } from './store-health.ts';
 
 /**
@@ -33,6 +37,7 @@ import { StoreHealth } from './store-health.ts';
 const MAX_WAITERS = 65_536;
 /** Takes in one pipeline at most. */
 const MAX_BATCH = 256;
+const ROUND_TRIP_SMOOTHING = 0.2;
 const DEFAULT_MAX_KEYS = 100_000;
 /** Version of a policy that the current configuration does not know: anything else wins. */
 const OLDEST_VERSION_US = 1;
@@ -48,19 +53,14 @@ interface LimiterOptions {
   clock: Clock;
   metrics: WorkerMetrics;
   logger: Pick<Logger, 'info' | 'warn' | 'error'>;
+  /** The setting `rateLimit.leases`; default true. */
+  leases?: boolean;
   random?: () => number;
   timers?: BreakerTimers;
   /** Runs fn once the event loop has polled its sockets; default setImmediate. */
   defer?: (fn: () => void) => void;
   /** Buckets remembered per policy, and local shares; default 100,000. */
   maxKeys?: number;
-}
-
-/** A take on its way, with those who wait for it. */
-interface Flight {
-  state: KeyState;
-  waiters: Waiter[];
-  need: number;
 }
 
 export class Limiter {
@@ -77,6 +77,10 @@ export class Limiter {
   #policies = new Map<string, PolicyBuckets>();
   #dirty: KeyState[] = [];
   #flushing = false;
+  #leases: boolean;
+  readonly #aging: LeaseAging<KeyState>;
+  /** Smoothed, of all takes. */
+  #roundTripMs = 1;
   /** Decisions whose tokens have been given back. */
   readonly #returned = new WeakSet<Decision>();
 
@@ -89,6 +93,8 @@ export class Limiter {
     this.#random = options.random ?? Math.random;
     this.#defer = options.defer ?? setImmediate;
     this.#maxKeys = options.maxKeys ?? DEFAULT_MAX_KEYS;
+    this.#leases = options.leases ?? true;
+    this.#aging = new LeaseAging({ clock, timers, onDue: (state) => this.#returnAged(state) });
     this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxKeys });
     this.#health = new StoreHealth({ store, clock, metrics, logger, random: this.#random, timers });
     this.#waiting = new DeadlineQueue({
@@ -96,7 +102,7 @@ export class Limiter {
       clock,
       defer: this.#defer,
       timers: options.timers,
-      onDue: (waiter) => this.#settle(waiter, this.#decideAlone(waiter)),
+      onDue: (waiter) => settle(waiter, this.#decideAlone(waiter)),
     });
   }
 
@@ -123,6 +129,11 @@ export class Limiter {
     if (instances !== undefined) this.#local.setShares(this.#workers * instances);
   }
 
+  /** useLeases follows the setting `rateLimit.leases`; lots that are out go back as they age. */
+  useLeases(leases: boolean): void {
+    this.#leases = leases;
+  }
+
   /**
    * take asks for `cost` tokens of a policy, at once or within the deadline; it never throws or rejects. The limits are
    * those of the last configure() by the policy's name, whatever revision the caller's plan is of.
@@ -131,6 +142,8 @@ export class Limiter {
     const buckets = this.#bucketsOf(policy);
     const state = buckets.stateOf(caller);
     const nowMs = this.#clock.monotonicMs();
+    const leased = this.#takeLeased(buckets, state, { cost, nowMs });
+    if (leased !== null) return buckets.count(leased);
     const refusal = buckets.refusalOf(state, cost, nowMs);
     if (refusal !== null) return buckets.count(refusal);
     if (!this.#health.reachable()) {
@@ -142,6 +155,7 @@ export class Limiter {
     }
     return new Promise((resolve) => {
       const waiter = { state, policy: buckets, cost, enqueuedMs: nowMs, resolve, settled: false };
+      state.want(cost, nowMs);
       state.queue.push(waiter);
       this.#waiting.add(waiter);
       this.#list(state);
@@ -162,16 +176,18 @@ export class Limiter {
 
   /**
    * giveBack returns what a decision of take was charged, where the request is not served after all: another policy of its
-   * route refused. A second call for the same decision does nothing. A token that came from the store goes to a request
-   * that waits for this bucket, or is lost; one of the local share goes back into the share.
+   * route refused. A second call for the same decision does nothing. Lease tokens go back into their lot, those of the
+   * local share into the share; a token that came from the store goes to a request that waits for this bucket, or is lost.
    */
   giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void {
     if (!decision.charged || this.#returned.has(decision)) return;
     this.#returned.add(decision);
     const state = this.#bucketsOf(policy).stateOf(caller);
-    if (decision.source === 'local')
-      this.#local.giveBack(state.key, cost, Math.floor(this.#clock.monotonicMs() * 1000));
-    else this.#serveQueue(state, cost);
+    const { source, origin } = decision;
+    const nowMs = this.#clock.monotonicMs();
+    if (source === 'local') this.#local.giveBack(state.key, cost, Math.floor(nowMs * 1000));
+    else if (!(origin instanceof Lot)) serveQueue(state, cost, nowMs);
+    else if (state.lease?.unspend(origin, cost, nowMs) === true) this.#list(state);
   }
 
   /**
@@ -188,11 +204,41 @@ export class Limiter {
     }
   }
 
-  /** close answers all who still wait from the local share and stops the probes; later takes are local too. */
-  close(): Promise<void> {
-    this.#health.close();
+  /**
+   * close answers all who still wait from the local share and stops the probes; later takes are local too. Leased tokens go
+   * back, where the store takes them within its deadline.
+   */
+  async close(): Promise<void> {
     this.#waiting.close();
-    return Promise.resolve();
+    const nowMs = this.#clock.monotonicMs();
+    const flights: Flight[] = [];
+    for (const state of this.#aging.close()) {
+      state.lease?.returnAll();
+      const flight = departureOf(state, [], state.leaseAsk(nowMs, false));
+      if (flight !== null && flights.length < MAX_BATCH) flights.push(flight);
+    }
+    const reachable = this.#health.reachable();
+    this.#health.close();
+    if (reachable && flights.length > 0) await this.#health.ask(flights.map(requestOf));
+  }
+
+  /** From what is held on lease, unless somebody waits already; null: the store must be asked. */
+  #takeLeased(
+    buckets: PolicyBuckets,
+    state: KeyState,
+    { cost, nowMs }: { cost: number; nowMs: number },
+  ): Decision | null {
+    const { lease } = state;
+    if (lease === null || !this.#leases || state.queue.length > 0) return null;
+    const lot = lease.spend(cost, nowMs);
+    if (lot === null) return null;
+    lease.observe(cost, nowMs);
+    if (lease.runsLow(nowMs, this.#roundTripMs)) this.#list(state);
+    return allow(buckets.verdictOn(state, 'lease'), state.levelAt(nowMs), lot);
+  }
+
+  #returnAged(state: KeyState): void {
+    if (state.lease?.age(this.#clock.monotonicMs()) === true) this.#list(state);
   }
 
   #makePolicy(settings: PolicySettings, versionUs: number): PolicyBuckets {
@@ -223,18 +269,20 @@ export class Limiter {
     const states = this.#dirty;
     this.#dirty = [];
     const reachable = this.#health.reachable();
+    const nowMs = this.#clock.monotonicMs();
     let flights: Flight[] = [];
     for (const state of states) {
       state.listed = false;
       const waiters = state.queue.filter((waiter) => !waiter.settled);
       state.queue = [];
-      if (waiters.length === 0) continue;
       if (!reachable) {
         this.#fallBack(waiters);
         continue;
       }
+      const flight = departureOf(state, waiters, state.leaseAsk(nowMs, this.#leases));
+      if (flight === null) continue;
       state.busy = true;
-      flights.push({ state, waiters, need: waiters.reduce((sum, waiter) => sum + waiter.cost, 0) });
+      flights.push(flight);
       if (flights.length < MAX_BATCH) continue;
       this.#launch(flights);
       flights = [];
@@ -254,6 +302,7 @@ export class Limiter {
     const nowMs = this.#clock.monotonicMs();
     const enqueuedMs = Math.min(...flights.map((flight) => flight.waiters[0]?.enqueuedMs ?? sentAtMs));
     this.#health.judge(results, sentAtMs, nowMs - enqueuedMs);
+    this.#roundTripMs += (nowMs - sentAtMs - this.#roundTripMs) * ROUND_TRIP_SMOOTHING;
     for (const [index, flight] of flights.entries()) {
       const { state, waiters } = flight;
       const result = results[index];
@@ -262,57 +311,33 @@ export class Limiter {
       else this.#share(flight, result, sentAtMs);
       // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
       if (this.#health.away) this.#fallBack(state.queue.splice(0));
-      else this.#denyQueued(state);
-      if (state.queue.length > 0) this.#list(state);
+      else denyQueued(state, nowMs);
+      if (state.queue.length > 0 || state.lease?.hasReturns === true) this.#list(state);
     }
   }
 
-  /** Hands the tokens of a reply to those who wait, in order, first fit; the rest are refused. */
   #share(flight: Flight, reply: TakeReply, sentAtMs: number): void {
-    const { state, waiters, need } = flight;
-    let left = reply.granted;
-    state.learn(reply, sentAtMs, left < need, this.#random);
-    const levelNow = (): Level => ({ micro: reply.levelMicro + left * MICRO, rules: state.force });
-    for (const waiter of waiters) {
-      if (waiter.settled) continue;
-      const verdict = waiter.policy.verdictOn(state, 'store');
-      if (waiter.cost > left) {
-        this.#settle(waiter, refuse(verdict, levelNow(), waiter.cost));
-        continue;
-      }
-      left -= waiter.cost;
-      this.#settle(waiter, allow(verdict, levelNow()));
-    }
-    // Tokens of those who gave up waiting go to those who came meanwhile; what is left then is lost.
-    this.#serveQueue(state, left);
-  }
-
-  /** Gives tokens of the store to those who wait for the next take, in order, first fit; what is left is lost. */
-  #serveQueue(state: KeyState, tokens: number): void {
-    let left = tokens;
-    for (const waiter of state.queue) {
-      if (left === 0) return;
-      if (waiter.settled || waiter.cost > left) continue;
-      left -= waiter.cost;
-      const level = state.levelAt(this.#clock.monotonicMs());
-      this.#settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), level));
-    }
-  }
-
-  #denyQueued(state: KeyState): void {
+    const { state, need } = flight;
     const nowMs = this.#clock.monotonicMs();
-    state.queue = state.queue.filter((waiter) => {
-      if (waiter.settled) return false;
-      const refusal = waiter.policy.refusalOf(state, waiter.cost, nowMs);
-      if (refusal === null) return true;
-      this.#settle(waiter, refusal);
-      return false;
-    });
+    state.learn(reply, sentAtMs, reply.granted < need, this.#random);
+    this.#addLot(flight, reply, sentAtMs);
+    serveFlight(flight, reply, nowMs);
+    serveFromLease(state, nowMs);
   }
 
-  #fallBack(waiters: Waiter[]): void {
+  #addLot({ state, ask }: Flight, reply: TakeReply, sentAtMs: number): void {
+    const { lease } = state;
+    if (lease === null || ask.ahead === 0) return;
+    const nowMs = this.#clock.monotonicMs();
+    lease.lent(ask.ahead, reply.ahead, nowMs);
+    if (reply.ahead === 0 || state.isStale(sentAtMs)) return;
+    lease.add(new Lot(reply.ahead, reply.epoch, sentAtMs + LEASE_MS), nowMs);
+    this.#aging.add(state, sentAtMs + RETURN_AFTER_MS);
+  }
+
+  #fallBack(waiters: readonly Waiter[]): void {
     for (const waiter of waiters) {
-      if (!waiter.settled) this.#settle(waiter, this.#decideAlone(waiter));
+      if (!waiter.settled) settle(waiter, this.#decideAlone(waiter));
     }
   }
 
@@ -327,16 +352,4 @@ export class Limiter {
     const level = { micro: reply.levelMicro, rules: reply };
     return reply.granted === cost ? allow(verdict, level) : refuse(verdict, level, cost);
   }
-
-  #settle(waiter: Waiter, decision: Decision): void {
-    waiter.settled = true;
-    waiter.resolve(waiter.policy.count(decision));
-  }
-}
-
-function requestOf({ state, waiters, need }: Flight): TakeRequest {
-  const { capacity, rateMicro, versionUs } = state.rules;
-  // One alone gets all or nothing: what does not fit anybody would be lost.
-  const partial = waiters.length > 1;
-  return { key: state.key, capacity, rateMicro, versionUs, need, partial, ahead: 0, ret: 0, retEpoch: 0 };
 }

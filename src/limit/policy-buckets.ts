@@ -70,8 +70,9 @@ export class PolicyBuckets {
 
   /** refusalOf is the deny cache: the refusal of what is known not to be there, or null. Counts nothing. */
   refusalOf(state: KeyState, cost: number, nowMs: number): Decision | null {
+    // Also of a cost above the capacity: it is asked for once in a while, so that a raised limit is noticed.
     const deniedForMs = state.denyForMs(cost, nowMs);
-    if (deniedForMs <= 0 && cost <= state.force.capacity) return null;
+    if (deniedForMs <= 0) return null;
     return refuse(this.verdictOn(state, 'deny_cache'), state.levelAt(nowMs), cost, deniedForMs);
   }
 

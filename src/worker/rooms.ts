@@ -197,9 +197,10 @@ export class WorkerRooms {
   }
 
   #buildPlan({ settings, revision, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
-    const { policies, instances } = settings.rateLimit;
+    const { policies, instances, leases } = settings.rateLimit;
     // Before the plan: its requests ask for the new limits from their first.
     this.#limiter.configure(policies, policyVersionUs, instances);
+    this.#limiter.useLeases(leases);
     const plan = buildPlan({ settings, revision, policyVersionUs, previous, deps: this.#planDeps });
     const { availability } = this.#options;
     for (const { poolName, backend } of plan.backends()) availability.apply(poolName, backend);

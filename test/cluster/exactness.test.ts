@@ -10,7 +10,6 @@ import { poolOf, startNamed, workersOf } from './support.ts';
 const PATIENT = { timeouts: { headers: '120s' } };
 const POLICY = {
   enabled: true,
-  leases: false,
   policies: { default: { capacity: 100, refillPerSecond: 0.001 } },
 };
 const CONNECTIONS = 200;

@@ -149,10 +149,9 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'not-a-mapping.yaml': [':1: must be a mapping'],
   'not-supported-limits.yaml': [
     ':6: rateLimit.identify.apiKeyHeader: not supported in this version',
-    ':9: rateLimit.leases: not supported in this version',
-    ':11: redis.url: rediss:// is not supported in this version',
-    ':12: redis.cluster: not supported in this version',
-    ':13: redis.sentinel: not supported in this version',
+    ':10: redis.url: rediss:// is not supported in this version',
+    ':11: redis.cluster: not supported in this version',
+    ':12: redis.sentinel: not supported in this version',
   ],
   'not-supported-listen.yaml': [
     ':3: listen[0].tls: not supported in this version',

@@ -46,6 +46,7 @@ test('a pool alone is a whole configuration, the rest has its defaults', () => {
       identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
       policies: [],
       instances: 1,
+      leases: true,
       headers: 'draft',
     },
     redis: null,
@@ -82,7 +83,7 @@ test('blocks that are off until written have their values once they are', () => 
     fall: 3,
     expectStatus: { from: 200, to: 399 },
   });
-  assert.equal(settings.rateLimit.enabled, true);
+  assert.deepEqual([settings.rateLimit.enabled, settings.rateLimit.leases], [true, true]);
   assert.deepEqual(settings.rateLimit.policies, [
     { name: 'default', capacity: 100, refillPerSecond: 50, onStoreFailure: 'local', shadow: false },
   ]);

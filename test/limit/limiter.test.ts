@@ -161,12 +161,28 @@ describe('Limiter', () => {
     assert.equal(metric(DECISIONS, 'default', 'shadow', 'deny_cache'), 1);
   });
 
-  it('refuses a cost above the capacity for ever, without asking', async () => {
+  it('refuses a cost above the capacity for ever, by a first question and then from the deny cache', async () => {
     const store = memory();
     const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })] });
-    const decision = await limiter.take(caller, policyOf(), 4);
-    assert.deepEqual([decision.allowed, decision.retryAfterMs, decision.remaining], [false, -1, 3]);
-    assert.equal(store.batches.length, 0);
+    for (const source of ['store', 'deny_cache', 'deny_cache']) {
+      const decision = await limiter.take(caller, policyOf(), 4);
+      assert.deepEqual([decision.allowed, decision.retryAfterMs, decision.remaining], [false, -1, 3]);
+      assert.equal(decision.source, source);
+    }
+    assert.equal(store.batches.length, 1);
+  });
+
+  it('draws no tokens for a cost that can never be met', async () => {
+    const store = memory();
+    const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })] });
+    const costs = [4, 1, 5, 1];
+    const decisions = await Promise.all(costs.map(async (cost) => limiter.take(caller, policyOf(), cost)));
+    assert.deepEqual(
+      decisions.map((decision) => decision.allowed),
+      [false, true, false, true],
+    );
+    assert.equal(store.batches[0]?.[0]?.need, 2);
+    assert.equal((await limiter.take(caller, policyOf(), 1)).allowed, true);
   });
 
   it('serves mixed costs in order, first fit', async () => {

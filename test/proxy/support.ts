@@ -107,6 +107,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
       identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
       policies: options.policies ?? [],
       instances: 1,
+      leases: true,
       headers: options.limitHeaders ?? 'draft',
     },
     redis: null,

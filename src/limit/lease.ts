@@ -1,0 +1,230 @@
+/**
+ * Leases: tokens of one hot bucket that a worker took ahead of its requests, so that most of them need no question.
+ *
+ * The bucket accounts for every token out on lease (lua/take-tokens-1.lua): level + leased ≤ capacity, so leases admit
+ * nothing that the bucket would not have admitted. That holds because of three rules kept here:
+ * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later than it was sent, and
+ *   accounts for it at least as long from then;
+ * - only tokens lent ahead become a lot, never those granted to requests, which the bucket does not account for;
+ * - a token is spent or returned, once. A return that is lost, or late by the store's clock, loses the tokens.
+ *
+ * An account exists only for a bucket that has been asked for often enough; how much it asks for follows the demand.
+ */
+import { LEASE_US } from './bucket-store.ts';
+import type { TokenOrigin } from './decision.ts';
+import type { BucketRules } from './effective-limits.ts';
+
+export const LEASE_MS = LEASE_US / 1000;
+/** Smaller buckets, and those that refill fewer tokens in a lease than this, are not worth it: coalescing serves them. */
+const MIN_CAPACITY = 20;
+const MIN_REFILL_PER_LEASE = 8;
+/** Demand below which a lot would hold but one token or two; tokens per lease. */
+const MIN_DEMAND_PER_LEASE = 4;
+/** A lot is to last for this part of its life, so that a steady flow spends it before it is returned. */
+const TARGET_PART = 0.6;
+/** What is left of a lot goes back when this part of its life is left, in time for the store to accept it. */
+const RETURN_PART = 0.25;
+/** From sending a take until what is left of its lot goes back. */
+export const RETURN_AFTER_MS = LEASE_MS * (1 - RETURN_PART);
+/** Asked for when no more is held than this many round trips use up. */
+const LOW_ROUND_TRIPS = 2;
+/** Demand is counted in bins and smoothed over about three of them. */
+export const BIN_MS = 50;
+const SMOOTHING = 0.3;
+/** A bucket that lends less than asked is near its limit: only requests ask it for a while. */
+const PAUSE_PART = 0.25;
+
+/** Lot is what one take lent. */
+export class Lot implements TokenOrigin {
+  tokens: number;
+  /** The store's epoch in which it was lent. */
+  readonly epoch: number;
+  /** Monotonic; from then on it must not be spent. */
+  readonly expiresMs: number;
+
+  constructor(tokens: number, epoch: number, expiresMs: number) {
+    this.tokens = tokens;
+    this.epoch = epoch;
+    this.expiresMs = expiresMs;
+  }
+}
+
+/** What a take asks of a bucket beside the tokens of its requests, and gives back to it. */
+export interface LeaseAsk {
+  ahead: number;
+  ret: number;
+  retEpoch: number;
+}
+
+/** leasable says whether a bucket is large and quick enough to lend. */
+export function leasable({ capacity, rateMicro }: BucketRules): boolean {
+  return capacity >= MIN_CAPACITY && (rateMicro / 1e6) * (LEASE_US / 1e6) >= MIN_REFILL_PER_LEASE;
+}
+
+export class LeaseAccount {
+  /** Oldest first. */
+  #lots: Lot[] = [];
+  #held = 0;
+  /** Lots, or what is left of them, that await a take to go back with. */
+  #returns: Lot[] = [];
+  /** Smoothed tokens per ms. */
+  #demand = 0;
+  #binTokens: number;
+  #binStartMs: number;
+  #pausedUntilMs = Number.NEGATIVE_INFINITY;
+
+  /** The demand so far: tokens wanted since a moment less than BIN_MS ago. */
+  constructor(sinceMs: number, tokens: number) {
+    this.#binStartMs = sinceMs;
+    this.#binTokens = tokens;
+  }
+
+  /** Tokens in hand, some of which may have expired. */
+  get held(): number {
+    return this.#held;
+  }
+
+  get hasReturns(): boolean {
+    return this.#returns.length > 0;
+  }
+
+  /** observe counts the demand of a request that wants tokens, whoever grants them. */
+  observe(cost: number, nowMs: number): void {
+    const elapsedMs = nowMs - this.#binStartMs;
+    if (elapsedMs >= BIN_MS) {
+      const emptyBins = Math.floor(elapsedMs / BIN_MS) - 1;
+      const heard = this.#binTokens / BIN_MS;
+      const grown = this.#demand === 0 ? heard : this.#demand + SMOOTHING * (heard - this.#demand);
+      this.#demand = grown * (1 - SMOOTHING) ** emptyBins;
+      this.#binTokens = 0;
+      this.#binStartMs = nowMs - (elapsedMs % BIN_MS);
+    }
+    this.#binTokens += cost;
+  }
+
+  /** covers says whether spend would find enough. */
+  covers(cost: number, nowMs: number): boolean {
+    this.#retire(nowMs);
+    return this.#held >= cost;
+  }
+
+  /** spend takes `cost` tokens out of the lots and returns the oldest of those, or null where there are not enough. */
+  spend(cost: number, nowMs: number): Lot | null {
+    const oldest = this.#lots[0];
+    if (oldest === undefined || !this.covers(cost, nowMs)) return null;
+    this.#held -= cost;
+    let missing = cost;
+    for (let lot: Lot | undefined = oldest; lot !== undefined && missing > 0; lot = this.#lots[0]) {
+      const spent = Math.min(lot.tokens, missing);
+      lot.tokens -= spent;
+      missing -= spent;
+      if (lot.tokens === 0) this.#lots.shift();
+    }
+    return oldest;
+  }
+
+  /**
+   * unspend puts tokens back that were spent for nothing. Where several lots were spent from, all go to the one that
+   * expires first. True where they have to go back to the bucket.
+   */
+  unspend(lot: Lot, tokens: number, nowMs: number): boolean {
+    if (nowMs >= lot.expiresMs) {
+      this.#putUp(new Lot(tokens, lot.epoch, lot.expiresMs));
+      return true;
+    }
+    this.#held += tokens;
+    lot.tokens += tokens;
+    if (this.#lots.includes(lot)) return false;
+    const after = this.#lots.findIndex((other) => other.expiresMs > lot.expiresMs);
+    this.#lots.splice(after === -1 ? this.#lots.length : after, 0, lot);
+    return false;
+  }
+
+  /** add takes a lot in; one that has expired on its way is returned. */
+  add(lot: Lot, nowMs: number): void {
+    if (nowMs >= lot.expiresMs) {
+      this.#putUp(lot);
+      return;
+    }
+    this.#lots.push(lot);
+    this.#held += lot.tokens;
+  }
+
+  /**
+   * runsLow says whether it is time to ask although nobody waits.
+   *
+   * @param roundTripMs how long an answer takes
+   */
+  runsLow(nowMs: number, roundTripMs: number): boolean {
+    if (!this.#hot || nowMs < this.#pausedUntilMs) return false;
+    return this.#held <= LOW_ROUND_TRIPS * this.#demand * roundTripMs;
+  }
+
+  /**
+   * ask is what the next take carries.
+   *
+   * @param rules the limits in force, or null where nothing may be lent
+   */
+  ask(nowMs: number, rules: BucketRules | null): LeaseAsk {
+    this.age(nowMs);
+    const back = this.#nextReturn(nowMs);
+    if (rules === null || !this.#hot || !leasable(rules)) return { ahead: 0, ...back };
+    const wanted = Math.ceil(this.#demand * LEASE_MS * TARGET_PART) - this.#held;
+    return { ahead: Math.max(0, wanted), ...back };
+  }
+
+  /** lent hears how much of what was asked for was lent. */
+  lent(asked: number, got: number, nowMs: number): void {
+    if (got < asked) this.#pausedUntilMs = nowMs + LEASE_MS * PAUSE_PART;
+  }
+
+  /** age puts up for return what will not be spent in time; true where anything waits to go back. */
+  age(nowMs: number): boolean {
+    const returnFromMs = nowMs + LEASE_MS * RETURN_PART;
+    this.#retire(returnFromMs);
+    return this.hasReturns;
+  }
+
+  /** returnAll puts up everything for return: the limits changed, or the worker stops. */
+  returnAll(): void {
+    this.#retire(Number.POSITIVE_INFINITY);
+  }
+
+  /** drop loses everything: the bucket it came from is gone. */
+  drop(): void {
+    this.#lots = [];
+    this.#held = 0;
+    this.#returns = [];
+  }
+
+  get #hot(): boolean {
+    return this.#demand * LEASE_MS >= MIN_DEMAND_PER_LEASE;
+  }
+
+  /** Puts up for return what expires by then. */
+  #retire(byMs: number): void {
+    for (;;) {
+      const oldest = this.#lots[0];
+      if (oldest === undefined || oldest.expiresMs > byMs) return;
+      this.#lots.shift();
+      this.#held -= oldest.tokens;
+      this.#putUp(new Lot(oldest.tokens, oldest.epoch, oldest.expiresMs));
+      // A token that is given back to the lot from now on is all there is in it.
+      oldest.tokens = 0;
+    }
+  }
+
+  #putUp(lot: Lot): void {
+    if (lot.tokens === 0) return;
+    const same = this.#returns.find((other) => other.epoch === lot.epoch);
+    if (same === undefined) this.#returns.push(lot);
+    else same.tokens += lot.tokens;
+  }
+
+  /** One epoch per take. The store's accounting ends at most one lease after the lot's own end. */
+  #nextReturn(nowMs: number): { ret: number; retEpoch: number } {
+    this.#returns = this.#returns.filter((lot) => nowMs < lot.expiresMs + LEASE_MS);
+    const next = this.#returns.shift();
+    return next === undefined ? { ret: 0, retEpoch: 0 } : { ret: next.tokens, retEpoch: next.epoch };
+  }
+}

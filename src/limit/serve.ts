@@ -1,0 +1,61 @@
+/** Who of those that wait for a bucket gets what of the tokens that came: in order, first fit. */
+import type { TakeReply } from '../contract/buckets.ts';
+import { MICRO } from './bucket-store.ts';
+import { allow, type Decision, refuse } from './decision.ts';
+import type { Flight } from './flight.ts';
+import type { KeyState, Waiter } from './key-state.ts';
+
+/** settle answers one who waits, and counts the answer. */
+export function settle(waiter: Waiter, decision: Decision): void {
+  waiter.settled = true;
+  waiter.resolve(waiter.policy.count(decision));
+}
+
+/** serveFlight hands the granted tokens of a reply to those who waited for it, and refuses the rest. */
+export function serveFlight({ state, waiters }: Flight, reply: TakeReply, nowMs: number): void {
+  let left = reply.granted;
+  const heldTokens = state.lease?.held ?? 0;
+  const levelMicro = () => reply.levelMicro + (left + heldTokens) * MICRO;
+  for (const waiter of waiters) {
+    if (waiter.settled) continue;
+    const verdict = waiter.policy.verdictOn(state, 'store');
+    const served = waiter.cost <= left;
+    if (served) left -= waiter.cost;
+    const level = { micro: levelMicro(), rules: state.force };
+    settle(waiter, served ? allow(verdict, level, reply) : refuse(verdict, level, waiter.cost));
+  }
+  // Tokens of those who gave up waiting.
+  serveQueue(state, left, nowMs);
+}
+
+/** serveQueue gives tokens of the store to those who wait for the next take; what is left is lost. */
+export function serveQueue(state: KeyState, tokens: number, nowMs: number): void {
+  let left = tokens;
+  for (const waiter of state.queue) {
+    if (left === 0) return;
+    if (waiter.settled || waiter.cost > left) continue;
+    left -= waiter.cost;
+    settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), state.levelAt(nowMs)));
+  }
+}
+
+/** serveFromLease serves those who came while a lot was on its way. */
+export function serveFromLease(state: KeyState, nowMs: number): void {
+  const { lease, queue } = state;
+  if (lease === null) return;
+  for (const waiter of queue) {
+    const lot = waiter.settled ? null : lease.spend(waiter.cost, nowMs);
+    if (lot === null) continue;
+    settle(waiter, allow(waiter.policy.verdictOn(state, 'lease'), state.levelAt(nowMs), lot));
+  }
+}
+
+/** denyQueued refuses those in the queue for whom there is nothing, by what is known now, and keeps the others. */
+export function denyQueued(state: KeyState, nowMs: number): void {
+  state.queue = state.queue.filter((waiter) => {
+    if (waiter.settled) return false;
+    const refusal = waiter.policy.refusalOf(state, waiter.cost, nowMs);
+    if (refusal !== null) settle(waiter, refusal);
+    return refusal === null;
+  });
+}

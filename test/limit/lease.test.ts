@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { LEASE_MS, LeaseAccount, Lot, leasable } from '../../src/limit/lease.ts';
+
+const RULES = { capacity: 10_000, rateMicro: 10_000_000_000, versionUs: 1 };
+const ROUND_TRIP_MS = 1;
+
+/** An account whose demand is known: 4 tokens per ms, counted up to `nowMs`. */
+function busyAccount(nowMs: number): LeaseAccount {
+  const account = new LeaseAccount(nowMs - 50, 0);
+  for (let i = 0; i < 200; i++) account.observe(1, nowMs - 25);
+  account.observe(1, nowMs);
+  return account;
+}
+
+describe('LeaseAccount', () => {
+  it('is for buckets that hold and refill enough', () => {
+    const rules = (capacity: number, refillPerSecond: number) => ({
+      capacity,
+      rateMicro: refillPerSecond * 1e6,
+      versionUs: 1,
+    });
+    assert.equal(leasable(rules(20, 160)), true);
+    assert.equal(leasable(rules(19, 10_000)), false);
+    assert.equal(leasable(rules(1_000_000, 159)), false);
+  });
+
+  it('asks for what its demand spends in a good half of a lease, less what it holds', () => {
+    const account = busyAccount(1_000);
+    const wanted = 4 * LEASE_MS * 0.6;
+    assert.deepEqual(account.ask(1_000, RULES), { ahead: wanted, ret: 0, retEpoch: 0 });
+    account.add(new Lot(50, 7, 1_050), 1_000);
+    assert.equal(account.ask(1_000, RULES).ahead, wanted - 50);
+    assert.equal(account.ask(1_000, null).ahead, 0, 'leases are off');
+    assert.equal(account.ask(1_000, { ...RULES, capacity: 19 }).ahead, 0, 'the bucket has become small');
+  });
+
+  it('asks for nothing where the demand is low, and forgets a demand that is over', () => {
+    const calm = new LeaseAccount(0, 0);
+    for (let ms = 0; ms < 500; ms += 20) calm.observe(1, ms);
+    assert.equal(calm.ask(500, RULES).ahead, 0);
+    const busy = busyAccount(1_000);
+    busy.observe(1, 3_000);
+    assert.equal(busy.ask(3_000, RULES).ahead, 0);
+  });
+
+  it('spends what expires first, over several lots, and never more than there is', () => {
+    const account = new LeaseAccount(0, 0);
+    const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
+    account.add(old, 0);
+    account.add(young, 10);
+    assert.equal(account.spend(6, 10), null);
+    assert.equal(account.spend(3, 10), old);
+    assert.equal(account.held, 2);
+    assert.equal(account.spend(2, 10), young);
+    assert.equal(account.spend(1, 10), null);
+  });
+
+  it('spends nothing at or after the end of a lot', () => {
+    const account = new LeaseAccount(0, 0);
+    account.add(new Lot(5, 1, 50), 0);
+    assert.ok(account.covers(5, 49.999));
+    assert.equal(account.spend(1, 50), null);
+    assert.equal(account.held, 0);
+    account.add(new Lot(5, 1, 50), 50);
+    assert.equal(account.spend(1, 50), null, 'expired on its way');
+  });
+
+  it('returns what is left of a lot in its last quarter, by epoch, once', () => {
+    const account = new LeaseAccount(0, 0);
+    account.add(new Lot(5, 1, 50), 0);
+    account.add(new Lot(7, 1, 51), 1);
+    account.add(new Lot(9, 2, 52), 2);
+    account.spend(1, 2);
+    assert.equal(account.age(37), false);
+    assert.equal(account.age(40), true);
+    assert.equal(account.spend(1, 40), null, 'what goes back is not spent');
+    assert.deepEqual(account.ask(40, null), { ahead: 0, ret: 11, retEpoch: 1 });
+    assert.deepEqual(account.ask(40, null), { ahead: 0, ret: 9, retEpoch: 2 });
+    assert.deepEqual(account.ask(40, null), { ahead: 0, ret: 0, retEpoch: 0 });
+  });
+
+  it('does not bother the store with returns that it cannot accept any more', () => {
+    const account = new LeaseAccount(0, 0);
+    account.add(new Lot(5, 1, 50), 0);
+    assert.equal(account.ask(100, null).ret, 0);
+  });
+
+  it('takes back into the lot what was spent for nothing, and returns it where the lot has ended', () => {
+    const account = new LeaseAccount(0, 0);
+    const [old, young] = [new Lot(1, 1, 50), new Lot(2, 2, 60)];
+    account.add(old, 0);
+    account.add(young, 10);
+    assert.equal(account.spend(1, 10), old);
+    assert.equal(account.unspend(old, 1, 20), false);
+    assert.equal(account.spend(1, 20), old, 'it still ends first');
+    assert.equal(account.unspend(old, 1, 50), true);
+    assert.deepEqual(account.ask(50, null), { ahead: 0, ret: 1, retEpoch: 1 });
+  });
+
+  it('never returns a token twice that came back after its lot was put up for return', () => {
+    const account = new LeaseAccount(0, 0);
+    const lot = new Lot(5, 1, 50);
+    account.add(lot, 0);
+    account.spend(2, 0);
+    assert.equal(account.age(40), true);
+    account.unspend(lot, 2, 41);
+    assert.equal(account.held, 2);
+    assert.deepEqual(account.ask(41, null), { ahead: 0, ret: 5, retEpoch: 1 });
+    assert.equal(account.ask(41, null).ret, 0);
+  });
+
+  it('wants more before it is empty, but not from a bucket that has just lent less than asked', () => {
+    const account = busyAccount(1_000);
+    assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
+    account.add(new Lot(20, 1, 1_050), 1_000);
+    assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), false);
+    account.spend(12, 1_000);
+    assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
+    account.lent(100, 10, 1_000);
+    assert.equal(account.runsLow(1_001, ROUND_TRIP_MS), false);
+    assert.equal(account.runsLow(1_000 + LEASE_MS / 4, ROUND_TRIP_MS), true);
+  });
+
+  it('puts everything up for return, or drops it, when it is told to', () => {
+    const account = new LeaseAccount(0, 0);
+    account.add(new Lot(5, 1, 50), 0);
+    account.returnAll();
+    assert.deepEqual([account.held, account.hasReturns], [0, true]);
+    account.add(new Lot(5, 1, 50), 0);
+    account.drop();
+    assert.deepEqual([account.held, account.hasReturns], [0, false]);
+  });
+});
