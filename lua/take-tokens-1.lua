@@ -9,8 +9,8 @@
 -- ARGV[5]  partial    1: grant what is there, up to need; 0: all of need or nothing
 -- ARGV[6]  ahead      tokens wanted beyond need, for a lease; 0: none
 -- ARGV[7]  lease      microseconds that a lease lives; the same for every caller of a bucket
--- ARGV[8]  ret        unspent lease tokens given back; 0: none
--- ARGV[9]  ret epoch  the epoch in whose reply they were granted
+-- ARGV[8]  ret        unspent tokens given back; 0: none
+-- ARGV[9]  ret epoch  the epoch in whose reply they were lent; -1: they were granted as need, not lent
 --
 -- Reply, integers: granted tokens, ahead tokens, level in micro-tokens after the take, microseconds until the missing
 --   tokens can exist (0: nothing is missing, -1: never), epoch, and the limits in force: version, capacity, rate.
@@ -32,6 +32,7 @@ local MAX_BACKSTEP_US = 1000000
 local MAX_TTL_MS = 90 * 24 * 3600 * 1000
 local TTL_MARGIN_MS = 1000
 local STATE_BYTES = 64
+local GRANTED_AS_NEED = -1
 local STATE_FORMAT = '<dddddddd'
 
 local capacity, rate, version = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -102,14 +103,15 @@ else
   ownVersion, ownCapacity, ownRate = version, capacity, rate
 end
 
--- Lease tokens come back only while they are still accounted for; later they have been made room for already.
+-- Lease tokens come back only while they are still accounted for; later they have been made room for already. Those granted
+-- as need may come at any time: the bucket is never fuller than if they had not been taken.
 if ret > 0 then
   local accepted = true
   if retEpoch == epoch and leased >= ret then
     leased = leased - ret
   elseif retEpoch == epoch - 1 and leasedBefore >= ret then
     leasedBefore = leasedBefore - ret
-  else
+  elseif retEpoch ~= GRANTED_AS_NEED then
     accepted = false
   end
   if accepted then

@@ -17,7 +17,7 @@ export interface TakeRequest {
   partial: boolean;
   /** Tokens wanted beyond need for a lease; 0 without leases. */
   ahead: number;
-  /** Unspent lease tokens given back, with the epoch that granted them; 0 without leases. */
+  /** Unspent tokens given back, with the epoch that lent them, or -1 where they were granted as need; 0: none. */
   ret: number;
   retEpoch: number;
 }

@@ -6,7 +6,7 @@
  * a full one. Everything is an integer below 2^53.
  */
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
-import { LEASE_US, MICRO } from './bucket-store.ts';
+import { GRANTED_AS_NEED, LEASE_US, MICRO } from './bucket-store.ts';
 
 export interface BucketState {
   levelMicro: number;
@@ -144,13 +144,16 @@ function adopt(state: BucketState, request: TakeRequest): boolean {
   return true;
 }
 
-/** Lease tokens come back only while they are still accounted for; later they have been made room for already. */
+/**
+ * Lease tokens come back only while they are still accounted for; later they have been made room for already. Those granted
+ * as need may come at any time: the bucket is never fuller than if they had not been taken.
+ */
 function giveBack(state: BucketState, request: TakeRequest): boolean {
   const { ret, retEpoch } = request;
   if (ret === 0) return false;
   if (retEpoch === state.epoch && state.leased >= ret) state.leased -= ret;
   else if (retEpoch === state.epoch - 1 && state.leasedBefore >= ret) state.leasedBefore -= ret;
-  else return false;
+  else if (retEpoch !== GRANTED_AS_NEED) return false;
   state.levelMicro = Math.max(state.levelMicro, Math.min(state.levelMicro + ret * MICRO, roomMicro(state)));
   return true;
 }

@@ -7,6 +7,9 @@ import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
  */
 export const LEASE_US = 50_000;
 
+/** TakeRequest.retEpoch of tokens that were granted as need, not lent. */
+export const GRANTED_AS_NEED = -1;
+
 /** Micro-tokens in a token, and µs in a second. */
 export const MICRO = 1_000_000;
 

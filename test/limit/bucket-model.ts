@@ -63,9 +63,10 @@ export class BucketModel {
     }
     if (ret > 0n) {
       const granted = BigInt(request.retEpoch);
+      const wasNeed = granted === -1n;
       const out = state.out.get(granted) ?? 0n;
-      if (granted >= state.epoch - 1n && granted <= state.epoch && out >= ret) {
-        state.out.set(granted, out - ret);
+      if (wasNeed || (granted >= state.epoch - 1n && granted <= state.epoch && out >= ret)) {
+        if (!wasNeed) state.out.set(granted, out - ret);
         state.level = most(state.level, least(state.level + ret * M, this.#room(state)));
         dirty = true;
       }

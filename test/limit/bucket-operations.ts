@@ -13,6 +13,8 @@ export interface Operation {
   ahead: number;
   /** Give back a lease, if there is one: which, and how much more than it was. */
   giveBack: { index: number; excess: number } | null;
+  /** Give back what a take was granted, if nothing of a lease is given back: which. */
+  undo: number | null;
 }
 
 const capacities = fc.oneof(
@@ -49,6 +51,7 @@ export const operations = fc
         giveBack: fc.option(fc.record({ index: fc.nat(), excess: fc.constantFrom(0, 0, 0, 0, 1, -1) }), {
           freq: 3,
         }),
+        undo: fc.option(fc.nat(), { freq: 3 }),
       }),
       { minLength: 40, maxLength: 60, size: 'max' },
     ),

@@ -1,6 +1,7 @@
 /** Turns random operations into takes with the replies that the model expects of them. */
 import assert from 'node:assert/strict';
 import type { TakeReply, TakeRequest } from '../../src/contract/buckets.ts';
+import { GRANTED_AS_NEED } from '../../src/limit/bucket-store.ts';
 import { BucketModel } from './bucket-model.ts';
 import type { Operation } from './bucket-operations.ts';
 
@@ -22,17 +23,15 @@ export function expectedTakes(
 ): ExpectedTake[] {
   const model = new BucketModel();
   const leases: { tokens: number; epoch: number }[] = [];
+  const taken: { tokens: number; epoch: number }[] = [];
   let nowUs = startUs;
   let versionUs = 1;
   return operations.map((operation) => {
     nowUs = Math.max(0, nowUs + operation.stepUs);
     const asked = Math.max(1, versionUs + operation.versionStep);
     versionUs = Math.max(versionUs, asked);
-    const { giveBack } = operation;
-    const lease =
-      giveBack === null || leases.length === 0
-        ? undefined
-        : leases.splice(giveBack.index % leases.length, 1)[0];
+    const { giveBack, undo } = operation;
+    const back = giveBack === null ? pick(taken, undo) : pick(leases, giveBack.index);
     const request: TakeRequest = {
       key,
       capacity: operation.capacity,
@@ -41,14 +40,19 @@ export function expectedTakes(
       need: operation.need,
       partial: operation.partial,
       ahead: operation.ahead,
-      ret: lease === undefined ? 0 : Math.max(0, lease.tokens + (giveBack?.excess ?? 0)),
-      retEpoch: lease?.epoch ?? 0,
+      ret: back === undefined ? 0 : Math.max(0, back.tokens + (giveBack?.excess ?? 0)),
+      retEpoch: back?.epoch ?? 0,
     };
     const reply = model.take(request, nowUs);
     if (reply.ahead > 0) leases.push({ tokens: reply.ahead, epoch: reply.epoch });
+    if (reply.granted > 0) taken.push({ tokens: reply.granted, epoch: GRANTED_AS_NEED });
     assertInvariants(model);
     return { request, nowUs, reply };
   });
+}
+
+function pick<T>(list: T[], index: number | null): T | undefined {
+  return index === null || list.length === 0 ? undefined : list.splice(index % list.length, 1)[0];
 }
 
 function assertInvariants(model: BucketModel): void {
