@@ -1,5 +1,6 @@
 /** A take on its way to the store, with those who wait for it. */
 import type { TakeRequest } from '../contract/buckets.ts';
+import { GRANTED_AS_NEED } from './bucket-store.ts';
 import type { KeyState, Waiter } from './key-state.ts';
 import type { LeaseAsk } from './lease.ts';
 
@@ -13,7 +14,8 @@ export interface Flight {
 }
 
 /** departureOf makes the take of those who wait for a bucket and of its lease; null: there is nothing to ask. */
-export function departureOf(state: KeyState, waiters: readonly Waiter[], ask: LeaseAsk): Flight | null {
+export function departureOf(state: KeyState, waiters: readonly Waiter[], leaseAsk: LeaseAsk): Flight | null {
+  const ask = withUnused(state, leaseAsk);
   if (waiters.length === 0 && ask.ahead === 0 && ask.ret === 0) return null;
   // What can never be met must not draw tokens that then fit nobody; where there is nothing else it asks all the same,
   // so that a raised limit is noticed.
@@ -22,6 +24,14 @@ export function departureOf(state: KeyState, waiters: readonly Waiter[], ask: Le
   const need = asking.reduce((sum, waiter) => sum + waiter.cost, 0);
   // One alone gets all or nothing: what does not fit anybody would be lost.
   return { state, waiters, need, partial: asking.length > 1, ask };
+}
+
+/** A take has room for one return; that of a lease is the urgent one. */
+function withUnused(state: KeyState, ask: LeaseAsk): LeaseAsk {
+  if (state.unused === 0 || ask.ret > 0) return ask;
+  const ret = state.unused;
+  state.unused = 0;
+  return { ...ask, ret, retEpoch: GRANTED_AS_NEED };
 }
 
 export function requestOf({ state, need, partial, ask }: Flight): TakeRequest {

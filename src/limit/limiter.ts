@@ -177,7 +177,8 @@ export class Limiter {
   /**
    * giveBack returns what a decision of take was charged, where the request is not served after all: another policy of its
    * route refused. A second call for the same decision does nothing. Lease tokens go back into their lot, those of the
-   * local share into the share; a token that came from the store goes to a request that waits for this bucket, or is lost.
+   * local share into the share; a token that came from the store goes to a request that waits for this bucket, or into the
+   * store with the next take.
    */
   giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void {
     if (!decision.charged || this.#returned.has(decision)) return;
@@ -186,8 +187,9 @@ export class Limiter {
     const { source, origin } = decision;
     const nowMs = this.#clock.monotonicMs();
     if (source === 'local') this.#local.giveBack(state.key, cost, Math.floor(nowMs * 1000));
-    else if (!(origin instanceof Lot)) serveQueue(state, cost, nowMs);
-    else if (state.lease?.unspend(origin, cost, nowMs) === true) this.#list(state);
+    else if (!(origin instanceof Lot)) state.unused += serveQueue(state, cost, nowMs);
+    else state.lease?.unspend(origin, cost, nowMs);
+    if (hasReturns(state)) this.#list(state);
   }
 
   /**
@@ -312,7 +314,7 @@ export class Limiter {
       // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
       if (this.#health.away) this.#fallBack(state.queue.splice(0));
       else denyQueued(state, nowMs);
-      if (state.queue.length > 0 || state.lease?.hasReturns === true) this.#list(state);
+      if (state.queue.length > 0 || hasReturns(state)) this.#list(state);
     }
   }
 
@@ -352,4 +354,8 @@ export class Limiter {
     const level = { micro: reply.levelMicro, rules: reply };
     return reply.granted === cost ? allow(verdict, level) : refuse(verdict, level, cost);
   }
+}
+
+function hasReturns({ unused, lease }: KeyState): boolean {
+  return unused > 0 || lease?.hasReturns === true;
 }

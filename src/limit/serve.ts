@@ -24,19 +24,20 @@ export function serveFlight({ state, waiters }: Flight, reply: TakeReply, nowMs:
     const level = { micro: levelMicro(), rules: state.force };
     settle(waiter, served ? allow(verdict, level, reply) : refuse(verdict, level, waiter.cost));
   }
-  // Tokens of those who gave up waiting.
-  serveQueue(state, left, nowMs);
+  // Tokens of those who gave up waiting, and what is less than anybody's cost.
+  state.unused += serveQueue(state, left, nowMs);
 }
 
-/** serveQueue gives tokens of the store to those who wait for the next take; what is left is lost. */
-export function serveQueue(state: KeyState, tokens: number, nowMs: number): void {
+/** serveQueue gives tokens of the store to those who wait for the next take, and returns how many are left. */
+export function serveQueue(state: KeyState, tokens: number, nowMs: number): number {
   let left = tokens;
   for (const waiter of state.queue) {
-    if (left === 0) return;
+    if (left === 0) break;
     if (waiter.settled || waiter.cost > left) continue;
     left -= waiter.cost;
     settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), state.levelAt(nowMs)));
   }
+  return left;
 }
 
 /** serveFromLease serves those who came while a lot was on its way. */

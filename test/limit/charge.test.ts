@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { systemClock } from '../../src/contract/clock.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
+import { peekBuckets } from '../../src/limit/bucket-peek.ts';
 import { charge, type RouteLimit, type TokenTaker } from '../../src/limit/charge.ts';
 import { type Decision, violatedPolicies } from '../../src/limit/decision.ts';
-import { callerOf, policyOf } from './limiter-lab.ts';
+import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
+import { waitFor } from '../support/wait.ts';
+import { allowed, callerOf, makeLimiter, policyOf } from './limiter-lab.ts';
 
 const caller = callerOf('203.0.113.7');
 const second = policyOf({ name: 'second' });
@@ -158,5 +162,26 @@ describe('charge', () => {
     assert.deepEqual([refused.policyName, refused.retryAfterMs], ['second', -1]);
     const alone = await charge(makeTaker({ takes: { day: away } }).taker, caller, ALL);
     assert.deepEqual([alone.policyName, alone.storeDenied, violatedPolicies(alone)], ['day', true, []]);
+  });
+});
+
+describe('charge with a limiter', () => {
+  const small = policyOf({ name: 'second', capacity: 5 });
+  const large = policyOf({ name: 'day', capacity: 1_000 });
+  const limit: RouteLimit = { policies: [small, large], cost: 2 };
+
+  it('takes from no policy for a request that one of them refuses, however many come at once', async () => {
+    const store = new MemoryBucketStore({ clock: systemClock });
+    const { limiter } = makeLimiter({ store, policies: [small, large] });
+    const decisions = await Promise.all(
+      Array.from({ length: 50 }, async () => charge(limiter, caller, limit)),
+    );
+    assert.equal(allowed(decisions), 2);
+    assert.ok(decisions.every(({ members }) => members?.length === 2));
+    const levelOf = async (policy: PolicySettings) =>
+      Math.floor((await peekBuckets(store, caller.match, [policy], 1_000))[0]?.level ?? 0);
+    await waitFor('the tokens to be back', async () => (await levelOf(large)) === 996);
+    assert.equal(await levelOf(small), 1);
+    await limiter.close();
   });
 });

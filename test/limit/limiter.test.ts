@@ -371,6 +371,20 @@ describe('Limiter', () => {
     );
   });
 
+  it('puts a token that came from the store and that nobody waits for back into the bucket, once', async () => {
+    const store = memory();
+    const { limiter } = makeLimiter({ store });
+    const [first, second] = await takeMany(limiter, 3);
+    assert.ok(first && second);
+    for (const decision of [first, second, first]) limiter.giveBack(caller, policyOf(), decision, 1);
+    await waitFor('the return', () => store.batches.length === 2);
+    assert.deepEqual(
+      store.batches[1]?.map(({ need, ret, retEpoch }) => [need, ret, retEpoch]),
+      [[0, 2, -1]],
+    );
+    assert.equal((await limiter.take(caller, policyOf(), 1)).remaining, 98);
+  });
+
   it('gives back to the local share what came from there, and nothing that was not charged', async () => {
     const store = memory();
     store.available = false;

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { Redis } from 'ioredis';
+import { peekBuckets } from '../../src/limit/bucket-peek.ts';
+import { charge } from '../../src/limit/charge.ts';
 import type { LabOptions } from '../limit/limiter-lab.ts';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter-lab.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
@@ -80,6 +82,28 @@ describe('limiters that share a Redis', () => {
     // The client's clock sees replies late and unevenly: up to the deadline's worth of refill beside the one token.
     assert.ok(deepest >= -(1 + 0.02 * 200), `over by ${-deepest}`);
     assert.ok(admittedMs.length >= 60, `only ${admittedMs.length} admitted of about 120`);
+  });
+
+  it('B30: charge the policies of a list together or not at all, exactly, over all workers', async (t) => {
+    const perSecond = policyOf({ name: 'second', capacity: 30 });
+    const perDay = policyOf({ name: 'day', capacity: 1_000 });
+    const fleet = await fleetOf(t, 8, { policies: [perSecond, perDay] });
+    const caller = callerOf('203.0.113.7');
+    const decisions = await Promise.all(
+      fleet.workers.flatMap(({ limiter }) =>
+        Array.from({ length: 50 }, async () =>
+          charge(limiter, caller, { policies: [perSecond, perDay], cost: 3 }),
+        ),
+      ),
+    );
+    assert.equal(allowed(decisions), 10);
+    assert.ok(decisions.every(({ members }) => members?.every(({ source }) => source !== 'local')));
+    const [first] = fleet.workers;
+    assert.ok(first);
+    await waitFor('what refused requests took from the day to be back', async () => {
+      const [day] = await peekBuckets(first.store, caller.match, [perDay], 1_000);
+      return Math.floor(day?.level ?? 0) === 970;
+    });
   });
 
   it('keep floods of refused requests away from Redis', async (t) => {
