@@ -186,10 +186,12 @@ pools:
 routes:
   - { name: one, match: { host: x.example, path: /exact, methods: [get, POST] }, pool: tcp, rateLimit: { policy: slow } }
   - { name: two, pool: tcp, rateLimit: off }
+  - { name: three, pool: tcp, rateLimit: { policy: [slow, strict], cost: 1 } }
 rateLimit:
   identify: { ipv4Prefix: 24, ipv6Prefix: 56 }
-  policies: { slow: { capacity: 1, refillPerSecond: 0.000001, shadow: true } }
+  policies: { slow: { capacity: 1, refillPerSecond: 0.000001, shadow: true }, strict: { onStoreFailure: deny } }
   instances: 3
+  headers: legacy
 redis: { prefix: other, timeout: 35ms }
 limits: { bodyBytes: 5MiB, targetBytes: 100, connections: 0, connectionsPerIp: 9 }
 timeouts: { headers: 1s, drainGrace: 0s, drain: 1h }
