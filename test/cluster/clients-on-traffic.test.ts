@@ -9,17 +9,33 @@ import { ask, askJson, poolOf, startNamed } from './support.ts';
 const LIMIT = {
   enabled: true,
   leases: false,
-  policies: { default: { capacity: 5, refillPerSecond: 0.001 } },
+  policies: {
+    default: { capacity: 5, refillPerSecond: 0.001 },
+    day: { capacity: 50, refillPerSecond: 0.001 },
+  },
 };
+/** `/both` is charged to two policies, everything else to `default`. */
+const ROUTES = [
+  { name: 'both', match: { path: '/both' }, pool: 'app', rateLimit: { policy: ['default', 'day'], cost: 2 } },
+  { name: 'rest', pool: 'app' },
+];
 
-function statusAs(sluice: SluiceProcess, address: string): Promise<number> {
-  return ask(sluice.proxyUrl, { headers: { 'x-forwarded-for': address } }).then((answer) => answer.status);
+function askAs(sluice: SluiceProcess, address: string, path = '/') {
+  return ask(`${sluice.proxyUrl}${path}`, { headers: { 'x-forwarded-for': address } });
 }
 
-function policyOf(sluice: SluiceProcess, address: string): Promise<unknown> {
-  return ask(sluice.proxyUrl, { headers: { 'x-forwarded-for': address } }).then(
-    (answer) => answer.headers['ratelimit-policy'],
-  );
+async function statusAs(sluice: SluiceProcess, address: string): Promise<number> {
+  return (await askAs(sluice, address)).status;
+}
+
+async function policyOf(sluice: SluiceProcess, address: string, path?: string): Promise<unknown> {
+  return (await askAs(sluice, address, path)).headers['ratelimit-policy'];
+}
+
+/** Whole tokens left of each policy, as one machine tells. */
+async function leftOf(sluice: SluiceProcess, address: string): Promise<number[]> {
+  const field = (await askAs(sluice, address, '/both')).headers.ratelimit;
+  return [...String(field).matchAll(/;r=(\d+)/g)].map((match) => Number(match[1]));
 }
 
 test('clients created, changed and deleted at the admin port act on traffic of every machine within a second', async (t) => {
@@ -33,6 +49,7 @@ test('clients created, changed and deleted at the admin port act on traffic of e
     workers: 2,
     trustedProxies: ['127.0.0.0/8'],
     pools: poolOf([backend]),
+    routes: ROUTES,
     redis: { url: redis.url },
     database: { url: await makeDatabase(postgres) },
     rateLimit: LIMIT,
@@ -110,6 +127,33 @@ test('clients created, changed and deleted at the admin port act on traffic of e
     async () => {
       const policies = await Promise.all([policyOf(one, '198.51.100.7'), policyOf(other, '198.51.100.7')]);
       return policies.every((policy) => policy === '"default";q=5;w=5000');
+    },
+    soon,
+  );
+
+  // A list: each policy of it follows the client's own limits for it, and gives nothing away.
+  assert.deepEqual(await leftOf(one, '192.0.2.9'), [3, 48]);
+  const listed = { clientId: '192.0.2.9', limits: { day: { capacity: 100, refillPerSecond: 0.5 } } };
+  assert.equal((await askJson(clients, { method: 'POST', body: listed })).status, 201);
+  await waitFor(
+    'both machines to use the client’s own limit for one policy of the list',
+    async () => {
+      const policies = await Promise.all(
+        [one, other].map((sluice) => policyOf(sluice, '192.0.2.9', '/both')),
+      );
+      return policies.every((policy) => policy === '"default";q=5;w=5000, "day";q=100;w=200');
+    },
+    soon,
+  );
+  const [ofDefault = 0, ofDay = 0] = await leftOf(other, '192.0.2.9');
+  assert.ok(ofDefault <= 1 && ofDay >= 44 && ofDay <= 50, `left: ${ofDefault}, ${ofDay}; growth is no gift`);
+  const cut = { limits: { day: { capacity: 1, refillPerSecond: 0.001 } } };
+  assert.equal((await askJson(`${clients}/192.0.2.9`, { method: 'PATCH', body: cut })).status, 200);
+  await waitFor(
+    'both machines to refuse for good what costs more than the client’s bucket holds',
+    async () => {
+      const answers = await Promise.all([one, other].map((sluice) => askAs(sluice, '192.0.2.9', '/both')));
+      return answers.every(({ status, headers }) => status === 429 && headers['retry-after'] === undefined);
     },
     soon,
   );
