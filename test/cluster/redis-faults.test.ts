@@ -77,7 +77,14 @@ test('B32: with Redis frozen under load no request fails or hangs, and thawing b
   assert.deepEqual(Object.keys(result.statuses), ['200']);
 });
 
-test('Redis dead at the start: it serves, says degraded, and takes the store when it comes', async (t) => {
+const routeOf = (policy: string) => ({
+  name: policy,
+  match: { path: `/${policy}` },
+  pool: 'app',
+  rateLimit: { policy },
+});
+
+test('B32: Redis dead at the start: each policy has its say, readyz says degraded, and the store is taken when it comes', async (t) => {
   const redis = await startRedis();
   t.after(() => redis.stop());
   await redis.stop();
@@ -86,19 +93,34 @@ test('Redis dead at the start: it serves, says degraded, and takes the store whe
   const sluice = await startSluice({
     config: {
       pools: poolOf([backend]),
+      routes: [routeOf('strict'), routeOf('free'), { name: 'rest', pool: 'app' }],
       redis: { url: redis.url },
-      rateLimit: { ...LIMIT, policies: { default: { capacity: 4, refillPerSecond: 0.001 } } },
+      rateLimit: {
+        ...LIMIT,
+        policies: {
+          default: { capacity: 4, refillPerSecond: 0.001 },
+          strict: { capacity: 4, onStoreFailure: 'deny' },
+          free: { capacity: 1, onStoreFailure: 'allow' },
+        },
+      },
     },
   });
   t.after(() => sluice.stop());
   const statuses = [];
   for (let i = 0; i < 6; i++) statuses.push((await ask(sluice.proxyUrl)).status);
   assert.deepEqual(statuses, [200, 200, 200, 200, 429, 429]);
+  const denied = await ask(`${sluice.proxyUrl}/strict`);
+  assert.deepEqual([denied.status, denied.headers['retry-after']], [503, '1']);
+  for (let i = 0; i < 3; i++) assert.equal((await ask(`${sluice.proxyUrl}/free`)).status, 200);
   await waitFor(
     'readyz to tell',
     async () => JSON.stringify((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded) === '["redis"]',
   );
   await redis.start();
+  await waitFor(
+    'the strict policy to pass',
+    async () => (await ask(`${sluice.proxyUrl}/strict`)).status === 200,
+  );
   await waitFor(
     'the store to be used',
     async () => JSON.stringify((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded) === '[]',
