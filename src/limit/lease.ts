@@ -110,8 +110,10 @@ export class LeaseAccount {
 
   /** spend takes `cost` tokens out of the lots and returns the oldest of those, or null where there are not enough. */
   spend(cost: number, nowMs: number): Lot | null {
+    // First, for it retires what has expired.
+    const covered = this.covers(cost, nowMs);
     const oldest = this.#lots[0];
-    if (oldest === undefined || !this.covers(cost, nowMs)) return null;
+    if (oldest === undefined || !covered) return null;
     this.#held -= cost;
     let missing = cost;
     for (let lot: Lot | undefined = oldest; lot !== undefined && missing > 0; lot = this.#lots[0]) {

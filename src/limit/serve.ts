@@ -15,7 +15,9 @@ export function settle(waiter: Waiter, decision: Decision): void {
 export function serveFlight({ state, waiters }: Flight, reply: TakeReply, nowMs: number): void {
   let left = reply.granted;
   const heldTokens = state.lease?.held ?? 0;
-  const levelMicro = () => reply.levelMicro + (left + heldTokens) * MICRO;
+  // What is held may have expired, and the bucket have filled up again since.
+  const fullMicro = state.force.capacity * MICRO;
+  const levelMicro = () => Math.min(fullMicro, reply.levelMicro + (left + heldTokens) * MICRO);
   for (const waiter of waiters) {
     if (waiter.settled) continue;
     const verdict = waiter.policy.verdictOn(state, 'store');

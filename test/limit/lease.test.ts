@@ -66,6 +66,18 @@ describe('LeaseAccount', () => {
     assert.equal(account.spend(1, 50), null, 'expired on its way');
   });
 
+  it('spends from the next lot where the oldest has just expired', () => {
+    const account = new LeaseAccount(0, 0);
+    const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
+    account.add(old, 0);
+    account.add(young, 10);
+    assert.equal(account.spend(1, 50), young);
+    assert.equal(account.spend(2, 50), young, 'its other tokens are there too');
+    assert.equal(account.held, 0);
+    account.add(new Lot(1, 3, 100), 55);
+    assert.equal(account.spend(2, 55), null, 'and none is there twice');
+  });
+
   it('returns what is left of a lot in its last quarter, by epoch, once', () => {
     const account = new LeaseAccount(0, 0);
     account.add(new Lot(5, 1, 50), 0);
