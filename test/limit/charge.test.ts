@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import fc from 'fast-check';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
 import { peekBuckets } from '../../src/limit/bucket-peek.ts';
@@ -183,5 +184,48 @@ describe('charge with a limiter', () => {
     await waitFor('the tokens to be back', async () => (await levelOf(large)) === 996);
     assert.equal(await levelOf(small), 1);
     await limiter.close();
+  });
+
+  it('takes from every policy exactly what its admitted requests cost, whatever lists meet in whatever order', async () => {
+    const names = ['a', 'b', 'c'] as const;
+    const request = fc.record({
+      list: fc.shuffledSubarray([...names], { minLength: 1 }),
+      cost: fc.integer({ min: 1, max: 4 }),
+      /** Whether the loop turns before the request comes. */
+      later: fc.boolean(),
+    });
+    const scenario = fc.record({
+      capacities: fc.tuple(...names.map(() => fc.integer({ min: 4, max: 40 }))),
+      requests: fc.array(request, { minLength: 10, maxLength: 60 }),
+    });
+    await fc.assert(
+      fc.asyncProperty(scenario, async ({ capacities, requests }) => {
+        const policies = names.map((name, i) => policyOf({ name, capacity: capacities[i] ?? 0 }));
+        const store = new MemoryBucketStore({ clock: systemClock });
+        const { limiter } = makeLimiter({ store, policies, timeoutMs: 2_000 });
+        const spent = new Map<string, number>(names.map((name) => [name, 0]));
+        const decided = [];
+        for (const { list, cost, later } of requests) {
+          if (later) await new Promise(setImmediate);
+          const [one, ...others] = policies.filter(({ name }) => list.some((wanted) => wanted === name));
+          assert.ok(one);
+          const count = async () => {
+            const { allowed: passes } = await charge(limiter, caller, { policies: [one, ...others], cost });
+            if (passes) for (const name of list) spent.set(name, (spent.get(name) ?? 0) + cost);
+          };
+          decided.push(count());
+        }
+        await Promise.all(decided);
+        const left = async () =>
+          (await peekBuckets(store, caller.match, policies, 1_000)).map(({ level }) => Math.floor(level));
+        const expected = policies.map(({ name, capacity }) => capacity - (spent.get(name) ?? 0));
+        await waitFor(`the levels ${expected}`, async () => `${await left()}` === `${expected}`, {
+          timeoutMs: 500,
+          everyMs: 1,
+        });
+        await limiter.close();
+      }),
+      { numRuns: 60 },
+    );
   });
 });
