@@ -6,8 +6,8 @@
  *    all buckets of one turn of the event loop share one pipeline (coalescing: exact, and a fraction of the calls).
  * 3. Where the store is away, or does not answer in time, the local share answers, at once while the breaker is open.
  *
- * A token taken from the store is used at most once or lost, never given back: so the bound of the bucket holds whatever
- * happens. The client never sees an error.
+ * A token taken from the store is used or put back, at most once, or lost: so the bound of the bucket holds whatever
+ * happens. The client never sees an error, unless a policy says `deny`.
  */
 import type { TakeReply } from '../contract/buckets.ts';
 import type { Clock } from '../contract/clock.ts';
