@@ -1,0 +1,162 @@
+/**
+ * One of the many small hash tables that a client table is made of: packed records one after the other, and slots that say
+ * where. Whatever takes time in proportion to a table (growing, squeezing out what was replaced, forgetting) happens here,
+ * to a thousandth of all clients at a time.
+ */
+import { hashKey, MAX_KEY_BYTES } from './client-key.ts';
+import { copyKey, hasKey, isTombstoneAt, lengthAt, versionAt } from './packed-client.ts';
+
+const MIN_SLOTS = 8;
+const NO_BYTES = Buffer.allocUnsafeSlow(0);
+/** A buffer that grows gets as much again, this much at most or an eighth: every process pays for what is never used. */
+const MAX_SPARE_BYTES = 4_096;
+
+/** For the keys of records that are here already. */
+const scratch = Buffer.allocUnsafeSlow(MAX_KEY_BYTES);
+
+export class ClientShard {
+  /** Whole records up to #end, some of them replaced since. */
+  #bytes: Buffer = NO_BYTES;
+  #end = 0;
+  #liveBytes = 0;
+  /** 1 + the place of a record; 0: free. Probed one after the other; their number is a power of two. */
+  #slots = new Uint32Array(MIN_SLOTS);
+  #count = 0;
+  #tombstoneCount = 0;
+  #layout = 0;
+
+  /** Records: clients and tombstones. */
+  get count(): number {
+    return this.#count;
+  }
+
+  get tombstoneCount(): number {
+    return this.#tombstoneCount;
+  }
+
+  get slotCount(): number {
+    return this.#slots.length;
+  }
+
+  /** Raised when records change their slots; else a record keeps its slot for ever. */
+  get layout(): number {
+    return this.#layout;
+  }
+
+  /** What placeOf points into; good until the next change. */
+  get bytes(): Buffer {
+    return this.#bytes;
+  }
+
+  /** placeOf is where the record of a slot begins; -1: the slot is free. */
+  placeOf(slot: number): number {
+    return (this.#slots[slot] ?? 0) - 1;
+  }
+
+  /** slotOf finds the record with a key of `length` bytes; -1: there is none. */
+  slotOf(key: Buffer, length: number, hash: number): number {
+    const mask = this.#slots.length - 1;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      const place = this.placeOf(slot);
+      if (place === -1) return -1;
+      if (hasKey(this.#bytes, place, key, length)) return slot;
+    }
+  }
+
+  /** add takes the record at `from`, whose key is not here yet. */
+  add(record: Buffer, from: number, hash: number): void {
+    if ((this.#count + 1) * 4 > this.#slots.length * 3) this.#rebuild(this.#slots.length * 2, 0);
+    const place = this.#append(record, from);
+    this.#occupy(hash, place);
+    this.#enter(place);
+  }
+
+  /** replace takes the record at `from` in the place of a slot's, which has the same key. */
+  replace(slot: number, record: Buffer, from: number): void {
+    const place = this.placeOf(slot);
+    this.#leave(place);
+    const length = lengthAt(record, from);
+    if (length === lengthAt(this.#bytes, place)) {
+      record.copy(this.#bytes, place, from, from + length);
+      this.#enter(place);
+      return;
+    }
+    // No longer to be kept by whatever makes room.
+    this.#slots[slot] = 0;
+    const moved = this.#append(record, from);
+    this.#slots[slot] = moved + 1;
+    this.#enter(moved);
+  }
+
+  /** forget drops tombstones of before `beforeUs`. */
+  forget(beforeUs: number): void {
+    if (this.#tombstoneCount === 0) return;
+    for (let slot = 0; slot < this.#slots.length; slot++) {
+      const place = this.placeOf(slot);
+      if (place === -1 || !isTombstoneAt(this.#bytes, place)) continue;
+      if (versionAt(this.#bytes, place) < beforeUs) {
+        this.#rebuild(this.#slots.length, beforeUs);
+        return;
+      }
+    }
+  }
+
+  #enter(place: number): void {
+    this.#count++;
+    this.#liveBytes += lengthAt(this.#bytes, place);
+    if (isTombstoneAt(this.#bytes, place)) this.#tombstoneCount++;
+  }
+
+  #leave(place: number): void {
+    this.#count--;
+    this.#liveBytes -= lengthAt(this.#bytes, place);
+    if (isTombstoneAt(this.#bytes, place)) this.#tombstoneCount--;
+  }
+
+  #append(record: Buffer, from: number): number {
+    const length = lengthAt(record, from);
+    if (this.#end + length > this.#bytes.length) this.#squeeze(length);
+    const place = this.#end;
+    this.#end += record.copy(this.#bytes, place, from, from + length);
+    return place;
+  }
+
+  #occupy(hash: number, place: number): void {
+    const mask = this.#slots.length - 1;
+    let slot = hash & mask;
+    while (this.#slots[slot] !== 0) slot = (slot + 1) & mask;
+    this.#slots[slot] = place + 1;
+  }
+
+  /** Copies what is in use into a buffer with room for `more`. */
+  #squeeze(more: number): void {
+    const before = this.#bytes;
+    const needed = this.#liveBytes + more;
+    const spare = Math.max(Math.min(needed, MAX_SPARE_BYTES), needed >> 3);
+    this.#bytes = Buffer.allocUnsafeSlow(needed + spare);
+    if (this.#end === this.#liveBytes) {
+      before.copy(this.#bytes, 0, 0, this.#end);
+      return;
+    }
+    this.#end = 0;
+    for (let slot = 0; slot < this.#slots.length; slot++) {
+      const place = this.placeOf(slot);
+      if (place === -1) continue;
+      this.#slots[slot] = this.#end + 1;
+      this.#end += before.copy(this.#bytes, this.#end, place, place + lengthAt(before, place));
+    }
+  }
+
+  /** Gives every record a slot anew, but for tombstones of before `beforeUs`. */
+  #rebuild(slotCount: number, beforeUs: number): void {
+    const before = this.#slots;
+    this.#slots = new Uint32Array(slotCount);
+    this.#layout++;
+    for (const entry of before) {
+      if (entry === 0) continue;
+      const place = entry - 1;
+      if (isTombstoneAt(this.#bytes, place) && versionAt(this.#bytes, place) < beforeUs) this.#leave(place);
+      else this.#occupy(hashKey(scratch, copyKey(this.#bytes, place, scratch)), place);
+    }
+  }
+}
