@@ -11,15 +11,19 @@ export interface TakeRequest {
   rateMicro: number;
   /** Version of these limits in µs since the epoch; the newest that a bucket has seen wins. */
   versionUs: number;
-  /** Tokens wanted, ≥ 1. */
+  /** Tokens wanted, ≥ 0. */
   need: number;
   /** true: grant what is there, up to need; false: all or nothing. */
   partial: boolean;
   /** Tokens wanted beyond need for a lease; 0 without leases. */
   ahead: number;
-  /** Unspent tokens given back, with the epoch that lent them, or -1 where they were granted as need; 0: none. */
+  /** Lease tokens that are settled, with the epoch of the reply that lent them: those given back unspent, and those spent. */
   ret: number;
+  spent: number;
   retEpoch: number;
+  /** Granted tokens given back, of requests that were not served after all, with the epoch of the reply that granted them. */
+  refund: number;
+  refundEpoch: number;
 }
 
 export interface TakeReply {

@@ -106,7 +106,10 @@ const take = z.strictObject({
   partial: z.boolean(),
   ahead: number,
   ret: number,
+  spent: number,
   retEpoch: number,
+  refund: number,
+  refundEpoch: number,
 });
 const takeReply = z.strictObject({
   granted: number,

@@ -5,7 +5,7 @@
  */
 import { createHash } from 'node:crypto';
 
-/** The format of a bucket's state (lua/take-tokens-1.lua); a new format gets a new name and never meets old state. */
+/** The format of a bucket's state (lua/take-tokens-n.lua); a new format gets a new name and never meets old state. */
 const STATE_FORMAT = 'rl1';
 /** 128 bits: no two callers meet by chance, and nobody can aim at another's bucket. */
 const HASH_BYTES = 16;

@@ -3,7 +3,7 @@ import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
 import type { ClientMatch } from '../contract/clients.ts';
 import type { PolicySettings } from '../contract/settings.ts';
 import { bucketKey, hashBucketName } from './bucket-key.ts';
-import { type BucketStore, MICRO } from './bucket-store.ts';
+import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
 import { msUntil } from './decision.ts';
 import { effectiveLimits } from './effective-limits.ts';
 
@@ -34,7 +34,7 @@ export async function peekBuckets(
   const limits = policies.map((policy) => effectiveLimits(policy, policyVersionUs, match));
   const looks = limits.map(({ capacity, rateMicro, versionUs }, index): TakeRequest => {
     const key = bucketKey(hash, policies[index]?.name ?? '');
-    return { key, capacity, rateMicro, versionUs, need: 0, partial: true, ahead: 0, ret: 0, retEpoch: 0 };
+    return { key, capacity, rateMicro, versionUs, need: 0, partial: true, ...PLAIN_TAKE };
   });
   const replies = await store.takeBatch(looks);
   return policies.map(({ name }, index) => {

@@ -1,12 +1,12 @@
 /**
- * The token bucket of lua/take-tokens-1.lua in TypeScript, statement by statement, for the stores that live in a
+ * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for the stores that live in a
  * process. One BigInt model in the tests holds both to the same results; change both or none.
  *
  * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time, never in jumps; a missing bucket is
  * a full one. Everything is an integer below 2^53.
  */
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
-import { GRANTED_AS_NEED, LEASE_US, MICRO } from './bucket-store.ts';
+import { LEASE_US, MICRO } from './bucket-store.ts';
 
 export interface BucketState {
   levelMicro: number;
@@ -37,7 +37,8 @@ export function takeFrom(kept: BucketState | null, request: TakeRequest, nowUs: 
   const state = kept === null ? fullBucket(request, nowUs) : { ...kept };
   let changed = kept !== null && advance(state, nowUs);
   changed = (kept !== null && adopt(state, request)) || changed;
-  changed = giveBack(state, request) || changed;
+  changed = settle(state, request) || changed;
+  changed = takeBack(state, request) || changed;
   const available = Math.floor(state.levelMicro / MICRO);
   const granted = available >= request.need ? request.need : request.partial ? available : 0;
   const ahead = granted === request.need ? lendable(state, request.ahead, available - granted) : 0;
@@ -144,18 +145,29 @@ function adopt(state: BucketState, request: TakeRequest): boolean {
   return true;
 }
 
-/**
- * Lease tokens come back only while they are still accounted for; later they have been made room for already. Those granted
- * as need may come at any time: the bucket is never fuller than if they had not been taken.
- */
-function giveBack(state: BucketState, request: TakeRequest): boolean {
-  const { ret, retEpoch } = request;
-  if (ret === 0) return false;
-  if (retEpoch === state.epoch && state.leased >= ret) state.leased -= ret;
-  else if (retEpoch === state.epoch - 1 && state.leasedBefore >= ret) state.leasedBefore -= ret;
-  else if (retEpoch !== GRANTED_AS_NEED) return false;
-  state.levelMicro = Math.max(state.levelMicro, Math.min(state.levelMicro + ret * MICRO, roomMicro(state)));
+/** Lease tokens are settled only while they are still accounted for; later they have been made room for already. */
+function settle(state: BucketState, { ret, spent, retEpoch }: TakeRequest): boolean {
+  const settled = ret + spent;
+  if (settled === 0) return false;
+  if (retEpoch === state.epoch && state.leased >= settled) state.leased -= settled;
+  else if (retEpoch === state.epoch - 1 && state.leasedBefore >= settled) state.leasedBefore -= settled;
+  else return false;
+  putBack(state, ret);
   return true;
+}
+
+/** Not at any time: what flowed in meanwhile may have been spent, so that a late refund would be a gift. */
+function takeBack(state: BucketState, { refund, refundEpoch }: TakeRequest): boolean {
+  if (refund === 0 || (refundEpoch !== state.epoch && refundEpoch !== state.epoch - 1)) return false;
+  putBack(state, refund);
+  return true;
+}
+
+function putBack(state: BucketState, tokens: number): void {
+  state.levelMicro = Math.max(
+    state.levelMicro,
+    Math.min(state.levelMicro + tokens * MICRO, roomMicro(state)),
+  );
 }
 
 function roomMicro(state: BucketState): number {

@@ -7,8 +7,8 @@ import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
  */
 export const LEASE_US = 50_000;
 
-/** TakeRequest.retEpoch of tokens that were granted as need, not lent. */
-export const GRANTED_AS_NEED = -1;
+/** What a take carries that has nothing to do with leases and gives nothing back. */
+export const PLAIN_TAKE = { ahead: 0, ret: 0, spent: 0, retEpoch: 0, refund: 0, refundEpoch: 0 } as const;
 
 /** Micro-tokens in a token, and µs in a second. */
 export const MICRO = 1_000_000;

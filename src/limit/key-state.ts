@@ -39,7 +39,15 @@ const PACE_PART = 4;
 const PACE_JITTER = 0.2;
 /** Tokens wanted within BIN_MS that make a bucket worth a lease account. */
 const MIN_DEMAND_PER_BIN = 8;
-const NO_LEASE: LeaseAsk = { ahead: 0, ret: 0, retEpoch: 0 };
+const NO_LEASE: LeaseAsk = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
+
+/** Granted tokens that no request used, and the store's epoch of the oldest. */
+export interface Refund {
+  readonly refund: number;
+  readonly refundEpoch: number;
+}
+
+const NO_REFUND: Refund = { refund: 0, refundEpoch: 0 };
 
 export class KeyState {
   readonly key: string;
@@ -59,6 +67,8 @@ export class KeyState {
   /** Demand while there is no lease account. */
   #wanted = 0;
   #wantedSinceMs = Number.NEGATIVE_INFINITY;
+  /** Goes back with the next take. */
+  #refund = NO_REFUND;
   #levelMicro = 0;
   /** When the take was sent whose reply told the level: the earliest moment it can be true for. -Infinity: never heard. */
   #levelAtMs = Number.NEGATIVE_INFINITY;
@@ -114,9 +124,35 @@ export class KeyState {
     this.lease = new LeaseAccount(this.#wantedSinceMs, this.#wanted);
   }
 
-  /** leaseAsk is what the lease adds to the next take. */
-  leaseAsk(nowMs: number, leases: boolean): LeaseAsk {
-    return this.lease === null ? NO_LEASE : this.lease.ask(nowMs, leases ? this.force : null);
+  /**
+   * leaseAsk is what the lease adds to the next take.
+   *
+   * @param travels whether that take leaves in any case
+   */
+  leaseAsk({ leases, nowMs }: { leases: boolean; nowMs: number }, travels: boolean): LeaseAsk {
+    return this.lease === null ? NO_LEASE : this.lease.ask(nowMs, leases ? this.force : null, travels);
+  }
+
+  /** giveBack keeps granted tokens that no request used for the next take. */
+  giveBack(tokens: number, epoch: number): void {
+    if (tokens === 0) return;
+    const { refund, refundEpoch } = this.#refund;
+    this.#refund = {
+      refund: refund + tokens,
+      refundEpoch: refund === 0 ? epoch : Math.min(epoch, refundEpoch),
+    };
+  }
+
+  /** takeRefund empties what giveBack kept. */
+  takeRefund(): Refund {
+    const refund = this.#refund;
+    this.#refund = NO_REFUND;
+    return refund;
+  }
+
+  /** Whether anything is to go back that is worth a take of its own. */
+  get hasReturns(): boolean {
+    return this.#refund.refund > 0 || this.lease?.hasReturns === true;
   }
 
   /**

@@ -1,12 +1,15 @@
 /**
  * Leases: tokens of one hot bucket that a worker took ahead of its requests, so that most of them need no question.
  *
- * The bucket accounts for every token out on lease (lua/take-tokens-1.lua): level + leased ≤ capacity, so leases admit
+ * The bucket accounts for every token out on lease (lua/take-tokens-n.lua): level + leased ≤ capacity, so leases admit
  * nothing that the bucket would not have admitted. That holds because of three rules kept here:
  * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later than it was sent, and
  *   accounts for it at least as long from then;
  * - only tokens lent ahead become a lot, never those granted to requests, which the bucket does not account for;
  * - a token is spent or returned, once. A return that is lost, or late by the store's clock, loses the tokens.
+ *
+ * The store hears what was spent, too: spent tokens need no room in the bucket any more, which may then fill up to its rim
+ * and lend more. (Without that, leases of 50 ms on a bucket of 500 that refills 5,000/s saved half of the calls, with it 97 %.)
  *
  * An account exists only for a bucket that has been asked for often enough; how much it asks for follows the demand.
  */
@@ -37,6 +40,8 @@ const PAUSE_PART = 0.25;
 /** Lot is what one take lent. */
 export class Lot implements TokenOrigin {
   tokens: number;
+  /** Spent and not settled yet: only so many can be put back into it. */
+  spent = 0;
   /** The store's epoch in which it was lent. */
   readonly epoch: number;
   /** Monotonic; from then on it must not be spent. */
@@ -49,12 +54,24 @@ export class Lot implements TokenOrigin {
   }
 }
 
-/** What a take asks of a bucket beside the tokens of its requests, and gives back to it. */
+/** What a take asks of a bucket beside the tokens of its requests, and tells it of those lent before. */
 export interface LeaseAsk {
-  ahead: number;
-  ret: number;
-  retEpoch: number;
+  readonly ahead: number;
+  readonly ret: number;
+  readonly spent: number;
+  readonly retEpoch: number;
 }
+
+/** Tokens of one epoch that are the worker's no more. */
+interface Settlement {
+  ret: number;
+  spent: number;
+  readonly epoch: number;
+  /** The store's accounting ends at most one lease after the lot's own end. */
+  readonly untilMs: number;
+}
+
+const NOTHING: LeaseAsk = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
 
 /** leasable says whether a bucket is large and quick enough to lend. */
 export function leasable({ capacity, rateMicro }: BucketRules): boolean {
@@ -65,8 +82,8 @@ export class LeaseAccount {
   /** Oldest first. */
   #lots: Lot[] = [];
   #held = 0;
-  /** Lots, or what is left of them, that await a take to go back with. */
-  #returns: Lot[] = [];
+  /** What awaits a take to travel with, one per epoch. */
+  #settlements: Settlement[] = [];
   /** Smoothed tokens per ms. */
   #demand = 0;
   #binTokens: number;
@@ -84,8 +101,9 @@ export class LeaseAccount {
     return this.#held;
   }
 
+  /** Whether tokens wait to go back, which is worth a take of its own. */
   get hasReturns(): boolean {
-    return this.#returns.length > 0;
+    return this.#settlements.some(({ ret }) => ret > 0);
   }
 
   /** observe counts the demand of a request that wants tokens, whoever grants them. */
@@ -119,33 +137,31 @@ export class LeaseAccount {
     for (let lot: Lot | undefined = oldest; lot !== undefined && missing > 0; lot = this.#lots[0]) {
       const spent = Math.min(lot.tokens, missing);
       lot.tokens -= spent;
+      lot.spent += spent;
       missing -= spent;
-      if (lot.tokens === 0) this.#lots.shift();
+      if (lot.tokens > 0) continue;
+      this.#lots.shift();
+      this.#settle(lot, 0);
     }
     return oldest;
   }
 
   /**
-   * unspend puts tokens back that were spent for nothing. Where several lots were spent from, all go to the one that
-   * expires first. True where they have to go back to the bucket.
+   * unspend puts tokens back that were spent for nothing, into the lot that spend named. False where the store has heard
+   * of the spending, or is about to: then they are nobody's, and only the store can take them.
    */
   unspend(lot: Lot, tokens: number, nowMs: number): boolean {
-    if (nowMs >= lot.expiresMs) {
-      this.#putUp(new Lot(tokens, lot.epoch, lot.expiresMs));
-      return true;
-    }
-    this.#held += tokens;
+    if (nowMs >= lot.expiresMs || lot.spent < tokens) return false;
+    lot.spent -= tokens;
     lot.tokens += tokens;
-    if (this.#lots.includes(lot)) return false;
-    const after = this.#lots.findIndex((other) => other.expiresMs > lot.expiresMs);
-    this.#lots.splice(after === -1 ? this.#lots.length : after, 0, lot);
-    return false;
+    this.#held += tokens;
+    return true;
   }
 
   /** add takes a lot in; one that has expired on its way is returned. */
   add(lot: Lot, nowMs: number): void {
     if (nowMs >= lot.expiresMs) {
-      this.#putUp(lot);
+      this.#settle(lot, lot.tokens);
       return;
     }
     this.#lots.push(lot);
@@ -166,13 +182,15 @@ export class LeaseAccount {
    * ask is what the next take carries.
    *
    * @param rules the limits in force, or null where nothing may be lent
+   * @param travels whether the take leaves in any case
    */
-  ask(nowMs: number, rules: BucketRules | null): LeaseAsk {
+  ask(nowMs: number, rules: BucketRules | null, travels: boolean): LeaseAsk {
     this.age(nowMs);
-    const back = this.#nextReturn(nowMs);
-    if (rules === null || !this.#hot || !leasable(rules)) return { ahead: 0, ...back };
-    const wanted = Math.ceil(this.#demand * LEASE_MS * TARGET_PART) - this.#held;
-    return { ahead: Math.max(0, wanted), ...back };
+    const ahead = rules !== null && leasable(rules) ? this.#wanted : 0;
+    const settlement = this.#nextSettlement(nowMs, travels || ahead > 0);
+    if (settlement === undefined) return ahead === 0 ? NOTHING : { ...NOTHING, ahead };
+    const { ret, spent, epoch } = settlement;
+    return { ahead, ret, spent, retEpoch: epoch };
   }
 
   /** lent hears how much of what was asked for was lent. */
@@ -194,13 +212,19 @@ export class LeaseAccount {
 
   /** drop loses everything: the bucket it came from is gone. */
   drop(): void {
+    for (const lot of this.#lots) lot.spent = 0;
     this.#lots = [];
     this.#held = 0;
-    this.#returns = [];
+    this.#settlements = [];
   }
 
   get #hot(): boolean {
     return this.#demand * LEASE_MS >= MIN_DEMAND_PER_LEASE;
+  }
+
+  get #wanted(): number {
+    if (!this.#hot) return 0;
+    return Math.max(0, Math.ceil(this.#demand * LEASE_MS * TARGET_PART) - this.#held);
   }
 
   /** Puts up for return what expires by then. */
@@ -210,23 +234,30 @@ export class LeaseAccount {
       if (oldest === undefined || oldest.expiresMs > byMs) return;
       this.#lots.shift();
       this.#held -= oldest.tokens;
-      this.#putUp(new Lot(oldest.tokens, oldest.epoch, oldest.expiresMs));
-      // A token that is given back to the lot from now on is all there is in it.
-      oldest.tokens = 0;
+      this.#settle(oldest, oldest.tokens);
     }
   }
 
-  #putUp(lot: Lot): void {
-    if (lot.tokens === 0) return;
-    const same = this.#returns.find((other) => other.epoch === lot.epoch);
-    if (same === undefined) this.#returns.push(lot);
-    else same.tokens += lot.tokens;
+  /** Moves out of a lot what the store is to hear: what was spent, and so many that go back. */
+  #settle(lot: Lot, ret: number): void {
+    const { spent, epoch, expiresMs } = lot;
+    lot.tokens -= ret;
+    lot.spent = 0;
+    if (ret + spent === 0) return;
+    const known = this.#settlements.find((settlement) => settlement.epoch === epoch);
+    if (known === undefined) {
+      this.#settlements.push({ ret, spent, epoch, untilMs: expiresMs + LEASE_MS });
+      return;
+    }
+    known.ret += ret;
+    known.spent += spent;
   }
 
-  /** One epoch per take. The store's accounting ends at most one lease after the lot's own end. */
-  #nextReturn(nowMs: number): { ret: number; retEpoch: number } {
-    this.#returns = this.#returns.filter((lot) => nowMs < lot.expiresMs + LEASE_MS);
-    const next = this.#returns.shift();
-    return next === undefined ? { ret: 0, retEpoch: 0 } : { ret: next.tokens, retEpoch: next.epoch };
+  /** @param travels whether a take leaves in any case: for what was spent alone none is sent */
+  #nextSettlement(nowMs: number, travels: boolean): Settlement | undefined {
+    this.#settlements = this.#settlements.filter(({ untilMs }) => nowMs < untilMs);
+    if (travels) for (const lot of this.#lots) this.#settle(lot, 0);
+    const index = travels ? 0 : this.#settlements.findIndex(({ ret }) => ret > 0);
+    return index === -1 ? undefined : this.#settlements.splice(index, 1)[0];
   }
 }

@@ -3,7 +3,7 @@
  *
  * 1. The deny cache answers at once while no token can exist.
  * 2. Otherwise the take joins the bucket's queue. One take per bucket is in flight; all who wait share the next one, and
- *    all buckets of one turn of the event loop share one pipeline (coalescing: exact, and a fraction of the calls).
+ *    all buckets of one turn of the event loop share one call (coalescing: exact, and a fraction of the calls).
  * 3. Where the store is away, or does not answer in time, the local share answers, at once while the breaker is open.
  *
  * A token taken from the store is used or put back, at most once, or lost: so the bound of the bucket holds whatever
@@ -35,8 +35,8 @@ import { StoreHealth } from './store-health.ts';
  * (behaviour 30). So it is no bound that traffic should meet, only one for memory: about 25 MB. All may wait for one bucket.
  */
 const MAX_WAITERS = 65_536;
-/** Takes in one pipeline at most. */
-const MAX_BATCH = 256;
+/** Takes in one call of the store at most: half a millisecond of Redis. */
+const MAX_BATCH = 128;
 const ROUND_TRIP_SMOOTHING = 0.2;
 const DEFAULT_MAX_KEYS = 100_000;
 /** Version of a policy that the current configuration does not know: anything else wins. */
@@ -187,9 +187,9 @@ export class Limiter {
     const { source, origin } = decision;
     const nowMs = this.#clock.monotonicMs();
     if (source === 'local') this.#local.giveBack(state.key, cost, Math.floor(nowMs * 1000));
-    else if (!(origin instanceof Lot)) state.unused += serveQueue(state, cost, nowMs);
-    else state.lease?.unspend(origin, cost, nowMs);
-    if (hasReturns(state)) this.#list(state);
+    else if (origin instanceof Lot && state.lease?.unspend(origin, cost, nowMs) === true) return;
+    else if (origin) state.giveBack(serveQueue(state, cost, origin, nowMs), origin.epoch);
+    if (state.hasReturns) this.#list(state);
   }
 
   /**
@@ -216,7 +216,7 @@ export class Limiter {
     const flights: Flight[] = [];
     for (const state of this.#aging.close()) {
       state.lease?.returnAll();
-      const flight = departureOf(state, [], state.leaseAsk(nowMs, false));
+      const flight = departureOf(state, [], { leases: false, nowMs });
       if (flight !== null && flights.length < MAX_BATCH) flights.push(flight);
     }
     const reachable = this.#health.reachable();
@@ -281,7 +281,7 @@ export class Limiter {
         this.#fallBack(waiters);
         continue;
       }
-      const flight = departureOf(state, waiters, state.leaseAsk(nowMs, this.#leases));
+      const flight = departureOf(state, waiters, { leases: this.#leases, nowMs });
       if (flight === null) continue;
       state.busy = true;
       flights.push(flight);
@@ -314,7 +314,7 @@ export class Limiter {
       // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
       if (this.#health.away) this.#fallBack(state.queue.splice(0));
       else denyQueued(state, nowMs);
-      if (state.queue.length > 0 || hasReturns(state)) this.#list(state);
+      if (state.queue.length > 0 || state.hasReturns) this.#list(state);
     }
   }
 
@@ -354,8 +354,4 @@ export class Limiter {
     const level = { micro: reply.levelMicro, rules: reply };
     return reply.granted === cost ? allow(verdict, level) : refuse(verdict, level, cost);
   }
-}
-
-function hasReturns({ unused, lease }: KeyState): boolean {
-  return unused > 0 || lease?.hasReturns === true;
 }

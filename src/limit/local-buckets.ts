@@ -7,7 +7,7 @@
  */
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
 import { type BucketState, takeFrom } from './bucket-state.ts';
-import { MICRO } from './bucket-store.ts';
+import { MICRO, PLAIN_TAKE } from './bucket-store.ts';
 import { BucketTable } from './bucket-table.ts';
 import type { BucketRules } from './effective-limits.ts';
 
@@ -104,5 +104,5 @@ function levelOf(kept: BucketState, nowUs: number): number {
 
 function requestFor(key: string, rules: BucketRules, need: number): TakeRequest {
   const { capacity, rateMicro, versionUs } = rules;
-  return { key, capacity, rateMicro, versionUs, need, partial: false, ahead: 0, ret: 0, retEpoch: 0 };
+  return { key, capacity, rateMicro, versionUs, need, partial: false, ...PLAIN_TAKE };
 }

@@ -1,7 +1,7 @@
 /** The question that an open breaker asks: a real take, so that everything that takes need must work. */
 import type { TakeRequest } from '../contract/buckets.ts';
 import { bucketKey, hashBucketName } from './bucket-key.ts';
-import { MICRO } from './bucket-store.ts';
+import { MICRO, PLAIN_TAKE } from './bucket-store.ts';
 
 const PROBE_CAPACITY = 1_000;
 const PROBE_KEY = bucketKey(hashBucketName('probe', 'breaker'), 'probe');
@@ -15,8 +15,6 @@ export function makeProbe(): TakeRequest {
     versionUs: 1,
     need: 1,
     partial: false,
-    ahead: 0,
-    ret: 0,
-    retEpoch: 0,
+    ...PLAIN_TAKE,
   };
 }

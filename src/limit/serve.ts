@@ -1,7 +1,7 @@
 /** Who of those that wait for a bucket gets what of the tokens that came: in order, first fit. */
 import type { TakeReply } from '../contract/buckets.ts';
 import { MICRO } from './bucket-store.ts';
-import { allow, type Decision, refuse } from './decision.ts';
+import { allow, type Decision, refuse, type TokenOrigin } from './decision.ts';
 import type { Flight } from './flight.ts';
 import type { KeyState, Waiter } from './key-state.ts';
 
@@ -27,17 +27,17 @@ export function serveFlight({ state, waiters }: Flight, reply: TakeReply, nowMs:
     settle(waiter, served ? allow(verdict, level, reply) : refuse(verdict, level, waiter.cost));
   }
   // Tokens of those who gave up waiting, and what is less than anybody's cost.
-  state.unused += serveQueue(state, left, nowMs);
+  state.giveBack(serveQueue(state, left, reply, nowMs), reply.epoch);
 }
 
-/** serveQueue gives tokens of the store to those who wait for the next take, and returns how many are left. */
-export function serveQueue(state: KeyState, tokens: number, nowMs: number): number {
+/** serveQueue gives granted tokens to those who wait for the next take, and returns how many are left. */
+export function serveQueue(state: KeyState, tokens: number, origin: TokenOrigin, nowMs: number): number {
   let left = tokens;
   for (const waiter of state.queue) {
     if (left === 0) break;
     if (waiter.settled || waiter.cost > left) continue;
     left -= waiter.cost;
-    settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), state.levelAt(nowMs)));
+    settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), state.levelAt(nowMs), origin));
   }
   return left;
 }

@@ -31,7 +31,10 @@ test('messages survive the trip through JSON unchanged', () => {
         partial: true,
         ahead: 0,
         ret: 0,
+        spent: 0,
         retEpoch: 0,
+        refund: 0,
+        refundEpoch: 0,
       },
     ],
   };

@@ -1,4 +1,4 @@
-/** An independent model of the token bucket in BigInt: what lua/take-tokens-1.lua and bucket-state.ts are held to. */
+/** An independent model of the token bucket in BigInt: what lua/take-tokens-n.lua and bucket-state.ts are held to. */
 import type { TakeReply, TakeRequest } from '../../src/contract/buckets.ts';
 
 const M = 1_000_000n;
@@ -35,6 +35,8 @@ export class BucketModel {
     const version = BigInt(request.versionUs);
     const need = BigInt(request.need);
     const ret = BigInt(request.ret);
+    const settled = ret + BigInt(request.spent);
+    const refund = BigInt(request.refund);
     let now = BigInt(nowUs);
     let dirty = false;
     let state: ModelState;
@@ -61,15 +63,17 @@ export class BucketModel {
         dirty = true;
       }
     }
-    if (ret > 0n) {
-      const granted = BigInt(request.retEpoch);
-      const wasNeed = granted === -1n;
-      const out = state.out.get(granted) ?? 0n;
-      if (wasNeed || (granted >= state.epoch - 1n && granted <= state.epoch && out >= ret)) {
-        if (!wasNeed) state.out.set(granted, out - ret);
-        state.level = most(state.level, least(state.level + ret * M, this.#room(state)));
-        dirty = true;
-      }
+    const recent = (epoch: bigint): boolean => epoch === state.epoch || epoch === state.epoch - 1n;
+    const lent = BigInt(request.retEpoch);
+    const out = state.out.get(lent) ?? 0n;
+    if (settled > 0n && recent(lent) && out >= settled) {
+      state.out.set(lent, out - settled);
+      state.level = most(state.level, least(state.level + ret * M, this.#room(state)));
+      dirty = true;
+    }
+    if (refund > 0n && recent(BigInt(request.refundEpoch))) {
+      state.level = most(state.level, least(state.level + refund * M, this.#room(state)));
+      dirty = true;
     }
     const available = state.level / M;
     const granted = available >= need ? need : request.partial ? available : 0n;

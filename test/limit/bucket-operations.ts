@@ -11,9 +11,9 @@ export interface Operation {
   need: number;
   partial: boolean;
   ahead: number;
-  /** Give back a lease, if there is one: which, and how much more than it was. */
-  giveBack: { index: number; excess: number } | null;
-  /** Give back what a take was granted, if nothing of a lease is given back: which. */
+  /** Settle a lease, if there is one: which, the part that was spent, and how much more than it was. */
+  settle: { index: number; spentPart: number; excess: number } | null;
+  /** Give back what a take was granted: which. */
   undo: number | null;
 }
 
@@ -48,9 +48,14 @@ export const operations = fc
         need: fc.oneof(fc.constant(1), fc.integer({ min: 0, max: 60 })),
         partial: fc.boolean(),
         ahead: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 300 })),
-        giveBack: fc.option(fc.record({ index: fc.nat(), excess: fc.constantFrom(0, 0, 0, 0, 1, -1) }), {
-          freq: 3,
-        }),
+        settle: fc.option(
+          fc.record({
+            index: fc.nat(),
+            spentPart: fc.constantFrom(0, 0.5, 1),
+            excess: fc.constantFrom(0, 0, 0, 0, 1, -1),
+          }),
+          { freq: 3 },
+        ),
         undo: fc.option(fc.nat(), { freq: 3 }),
       }),
       { minLength: 40, maxLength: 60, size: 'max' },

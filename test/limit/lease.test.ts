@@ -4,6 +4,7 @@ import { LEASE_MS, LeaseAccount, Lot, leasable } from '../../src/limit/lease.ts'
 
 const RULES = { capacity: 10_000, rateMicro: 10_000_000_000, versionUs: 1 };
 const ROUND_TRIP_MS = 1;
+const NOTHING = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
 
 /** An account whose demand is known: 4 tokens per ms, counted up to `nowMs`. */
 function busyAccount(nowMs: number): LeaseAccount {
@@ -28,20 +29,24 @@ describe('LeaseAccount', () => {
   it('asks for what its demand spends in a good half of a lease, less what it holds', () => {
     const account = busyAccount(1_000);
     const wanted = 4 * LEASE_MS * 0.6;
-    assert.deepEqual(account.ask(1_000, RULES), { ahead: wanted, ret: 0, retEpoch: 0 });
+    assert.deepEqual(account.ask(1_000, RULES, false), { ...NOTHING, ahead: wanted });
     account.add(new Lot(50, 7, 1_050), 1_000);
-    assert.equal(account.ask(1_000, RULES).ahead, wanted - 50);
-    assert.equal(account.ask(1_000, null).ahead, 0, 'leases are off');
-    assert.equal(account.ask(1_000, { ...RULES, capacity: 19 }).ahead, 0, 'the bucket has become small');
+    assert.equal(account.ask(1_000, RULES, false).ahead, wanted - 50);
+    assert.equal(account.ask(1_000, null, false).ahead, 0, 'leases are off');
+    assert.equal(
+      account.ask(1_000, { ...RULES, capacity: 19 }, false).ahead,
+      0,
+      'the bucket has become small',
+    );
   });
 
   it('asks for nothing where the demand is low, and forgets a demand that is over', () => {
     const calm = new LeaseAccount(0, 0);
     for (let ms = 0; ms < 500; ms += 20) calm.observe(1, ms);
-    assert.equal(calm.ask(500, RULES).ahead, 0);
+    assert.equal(calm.ask(500, RULES, false).ahead, 0);
     const busy = busyAccount(1_000);
     busy.observe(1, 3_000);
-    assert.equal(busy.ask(3_000, RULES).ahead, 0);
+    assert.equal(busy.ask(3_000, RULES, false).ahead, 0);
   });
 
   it('spends what expires first, over several lots, and never more than there is', () => {
@@ -87,39 +92,43 @@ describe('LeaseAccount', () => {
     assert.equal(account.age(37), false);
     assert.equal(account.age(40), true);
     assert.equal(account.spend(1, 40), null, 'what goes back is not spent');
-    assert.deepEqual(account.ask(40, null), { ahead: 0, ret: 11, retEpoch: 1 });
-    assert.deepEqual(account.ask(40, null), { ahead: 0, ret: 9, retEpoch: 2 });
-    assert.deepEqual(account.ask(40, null), { ahead: 0, ret: 0, retEpoch: 0 });
+    assert.deepEqual(account.ask(40, null, false), { ...NOTHING, ret: 11, spent: 1, retEpoch: 1 });
+    assert.deepEqual(account.ask(40, null, false), { ...NOTHING, ret: 9, retEpoch: 2 });
+    assert.deepEqual(account.ask(40, null, true), NOTHING);
   });
 
-  it('does not bother the store with returns that it cannot accept any more', () => {
+  it('tells of what was spent with a take that leaves in any case, also of lots that go on', () => {
+    const account = new LeaseAccount(0, 0);
+    account.add(new Lot(3, 1, 50), 0);
+    account.add(new Lot(5, 2, 60), 10);
+    account.spend(4, 10);
+    assert.deepEqual(account.ask(10, null, false), NOTHING);
+    assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 3, retEpoch: 1 });
+    assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 1, retEpoch: 2 });
+    account.spend(1, 10);
+    assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 1, retEpoch: 2 }, 'each token once');
+    assert.equal(account.held, 3);
+  });
+
+  it('does not bother the store with what it cannot accept any more', () => {
     const account = new LeaseAccount(0, 0);
     account.add(new Lot(5, 1, 50), 0);
-    assert.equal(account.ask(100, null).ret, 0);
+    assert.deepEqual(account.ask(100, null, true), NOTHING);
   });
 
-  it('takes back into the lot what was spent for nothing, and returns it where the lot has ended', () => {
-    const account = new LeaseAccount(0, 0);
-    const [old, young] = [new Lot(1, 1, 50), new Lot(2, 2, 60)];
-    account.add(old, 0);
-    account.add(young, 10);
-    assert.equal(account.spend(1, 10), old);
-    assert.equal(account.unspend(old, 1, 20), false);
-    assert.equal(account.spend(1, 20), old, 'it still ends first');
-    assert.equal(account.unspend(old, 1, 50), true);
-    assert.deepEqual(account.ask(50, null), { ahead: 0, ret: 1, retEpoch: 1 });
-  });
-
-  it('never returns a token twice that came back after its lot was put up for return', () => {
+  it('takes back into the lot what was spent for nothing, until the store hears of it or the lot ends', () => {
     const account = new LeaseAccount(0, 0);
     const lot = new Lot(5, 1, 50);
     account.add(lot, 0);
-    account.spend(2, 0);
-    assert.equal(account.age(40), true);
-    account.unspend(lot, 2, 41);
-    assert.equal(account.held, 2);
-    assert.deepEqual(account.ask(41, null), { ahead: 0, ret: 5, retEpoch: 1 });
-    assert.equal(account.ask(41, null).ret, 0);
+    assert.equal(account.spend(3, 0), lot);
+    assert.equal(account.unspend(lot, 2, 10), true);
+    assert.equal(account.held, 4);
+    assert.equal(account.unspend(lot, 2, 10), false, 'only one is spent');
+    assert.equal(account.ask(10, null, true).spent, 1);
+    assert.equal(account.unspend(lot, 1, 10), false, 'the store has made room for it');
+    account.spend(1, 10);
+    assert.equal(account.unspend(lot, 1, 50), false, 'the lot has ended');
+    assert.deepEqual(account.ask(50, null, false), { ...NOTHING, ret: 3, spent: 1, retEpoch: 1 });
   });
 
   it('wants more before it is empty, but not from a bucket that has just lent less than asked', () => {

@@ -77,7 +77,7 @@ describe('Limiter', () => {
     );
   });
 
-  it('splits what one turn brings at 256 buckets', async () => {
+  it('splits what one turn brings at 128 buckets', async () => {
     const store = memory();
     const { limiter } = makeLimiter({ store });
     const decisions = await Promise.all(
@@ -86,7 +86,7 @@ describe('Limiter', () => {
     assert.equal(allowed(decisions), 600);
     assert.deepEqual(
       store.batches.map((batch) => batch.length),
-      [256, 256, 88],
+      [128, 128, 128, 128, 88],
     );
   });
 
@@ -379,8 +379,8 @@ describe('Limiter', () => {
     for (const decision of [first, second, first]) limiter.giveBack(caller, policyOf(), decision, 1);
     await waitFor('the return', () => store.batches.length === 2);
     assert.deepEqual(
-      store.batches[1]?.map(({ need, ret, retEpoch }) => [need, ret, retEpoch]),
-      [[0, 2, -1]],
+      store.batches[1]?.map(({ need, refund }) => [need, refund]),
+      [[0, 2]],
     );
     assert.equal((await limiter.take(caller, policyOf(), 1)).remaining, 98);
   });

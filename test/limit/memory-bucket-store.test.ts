@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { TakeRequest } from '../../src/contract/buckets.ts';
 import { type BucketState, refillOf, takeFrom, usUntil } from '../../src/limit/bucket-state.ts';
+import { PLAIN_TAKE } from '../../src/limit/bucket-store.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import { operations } from './bucket-operations.ts';
 import { assertSameReply, expectedTakes } from './model-run.ts';
@@ -11,7 +12,7 @@ const RUNS = 260;
 
 function takeOf(key: string, fields: Partial<TakeRequest> = {}): TakeRequest {
   const limits = { capacity: 10, rateMicro: 1_000_000, versionUs: 1 };
-  return { key, ...limits, need: 1, partial: true, ahead: 0, ret: 0, retEpoch: 0, ...fields };
+  return { key, ...limits, need: 1, partial: true, ...PLAIN_TAKE, ...fields };
 }
 
 function makeStore(maxBuckets?: number) {

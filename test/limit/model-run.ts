@@ -1,7 +1,6 @@
 /** Turns random operations into takes with the replies that the model expects of them. */
 import assert from 'node:assert/strict';
 import type { TakeReply, TakeRequest } from '../../src/contract/buckets.ts';
-import { GRANTED_AS_NEED } from '../../src/limit/bucket-store.ts';
 import { BucketModel } from './bucket-model.ts';
 import type { Operation } from './bucket-operations.ts';
 
@@ -30,8 +29,11 @@ export function expectedTakes(
     nowUs = Math.max(0, nowUs + operation.stepUs);
     const asked = Math.max(1, versionUs + operation.versionStep);
     versionUs = Math.max(versionUs, asked);
-    const { giveBack, undo } = operation;
-    const back = giveBack === null ? pick(taken, undo) : pick(leases, giveBack.index);
+    const { settle, undo } = operation;
+    const lease = pick(leases, settle?.index ?? null);
+    const settled = Math.max(0, (lease?.tokens ?? 0) + (settle?.excess ?? 0));
+    const spent = Math.floor(settled * (settle?.spentPart ?? 0));
+    const undone = pick(taken, undo);
     const request: TakeRequest = {
       key,
       capacity: operation.capacity,
@@ -40,12 +42,15 @@ export function expectedTakes(
       need: operation.need,
       partial: operation.partial,
       ahead: operation.ahead,
-      ret: back === undefined ? 0 : Math.max(0, back.tokens + (giveBack?.excess ?? 0)),
-      retEpoch: back?.epoch ?? 0,
+      ret: lease === undefined ? 0 : settled - spent,
+      spent: lease === undefined ? 0 : spent,
+      retEpoch: lease?.epoch ?? 0,
+      refund: undone?.tokens ?? 0,
+      refundEpoch: undone?.epoch ?? 0,
     };
     const reply = model.take(request, nowUs);
     if (reply.ahead > 0) leases.push({ tokens: reply.ahead, epoch: reply.epoch });
-    if (reply.granted > 0) taken.push({ tokens: reply.granted, epoch: GRANTED_AS_NEED });
+    if (reply.granted > 0) taken.push({ tokens: reply.granted, epoch: reply.epoch });
     assertInvariants(model);
     return { request, nowUs, reply };
   });

@@ -4,6 +4,7 @@ import type { TakeRequest } from '../../src/contract/buckets.ts';
 import { systemClock } from '../../src/contract/clock.ts';
 import { LbError } from '../../src/contract/errors.ts';
 import { parsePrimaryMessage, parseWorkerMessage } from '../../src/contract/messages.ts';
+import { PLAIN_TAKE } from '../../src/limit/bucket-store.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import { type BucketTakesMessage, PrimaryBucketStore } from '../../src/limit/primary-bucket-store.ts';
 import { allowed, makeLimiter, takeMany } from './limiter-lab.ts';
@@ -15,9 +16,7 @@ const take: TakeRequest = {
   versionUs: 1,
   need: 1,
   partial: true,
-  ahead: 0,
-  ret: 0,
-  retEpoch: 0,
+  ...PLAIN_TAKE,
 };
 
 function makeLink(timeoutMs = 20) {

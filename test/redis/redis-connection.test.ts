@@ -158,7 +158,7 @@ describe('RedisConnection', () => {
 
 describe('loadLuaScript', () => {
   it('reads the number of keys from the file’s name and refuses a name without', () => {
-    assert.equal(loadLuaScript('take-tokens-1.lua').numberOfKeys, 1);
+    assert.equal('numberOfKeys' in loadLuaScript('take-tokens-n.lua'), false);
     assert.throws(() => loadLuaScript('take-tokens.lua'), /how many keys/);
     assert.throws(() => loadLuaScript('missing-1.lua'), { code: 'ENOENT' });
   });

@@ -3,18 +3,20 @@ import { after, before, describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { TakeReply, TakeRequest } from '../../src/contract/buckets.ts';
 import { loadLuaScript } from '../../src/infra/lua-scripts.ts';
+import { LEASE_US, PLAIN_TAKE } from '../../src/limit/bucket-store.ts';
+import { packTakes } from '../../src/limit/take-codec.ts';
 import { operations } from '../limit/bucket-operations.ts';
 import { assertSameReply, expectedTakes } from '../limit/model-run.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
-import { ScriptLab, withTestClock } from './script-lab.ts';
+import { replyOf, ScriptLab, withTestClock } from './script-lab.ts';
 
 const RUNS = 260;
 const START_US = 1_790_000_000_000_000;
 const SEC_US = 1_000_000;
 const MAX_TTL_MS = 90 * 24 * 3600 * 1000;
 
-describe('take-tokens-1.lua', () => {
+describe('take-tokens-n.lua', () => {
   let server: RedisServer;
   let lab: ScriptLab;
   let keys = 0;
@@ -33,10 +35,7 @@ describe('take-tokens-1.lua', () => {
   const makeBucket = () => {
     const key = freshKey();
     return async (atUs: number, fields: Partial<TakeRequest> = {}): Promise<TakeReply> => {
-      const limits = { capacity: 10, rateMicro: 1_000_000, versionUs: 1 };
-      const lease = { ahead: 0, ret: 0, retEpoch: 0 };
-      const request: TakeRequest = { key, ...limits, need: 1, partial: true, ...lease, ...fields };
-      const [reply] = await lab.takeAll([{ request, nowUs: START_US + atUs }]);
+      const [reply] = await lab.takeAll([{ request: takeOf(key, fields), nowUs: START_US + atUs }]);
       assert.ok(reply);
       return reply;
     };
@@ -60,17 +59,44 @@ describe('take-tokens-1.lua', () => {
     assert.ok(count >= 10_000, `only ${count} takes`);
   });
 
+  it('takes from many buckets in one call as from each alone', async (t) => {
+    const seed = Date.now() & 0x7fffffff;
+    t.diagnostic(`seed ${seed}`);
+    const property = fc.asyncProperty(
+      fc.array(operations, { minLength: 2, maxLength: 20 }),
+      async (lists) => {
+        const runs = lists.map((list) =>
+          expectedTakes(
+            list.slice(0, 10).map((operation) => ({ ...operation, stepUs: 10_000 })),
+            freshKey(),
+          ),
+        );
+        for (let step = 0; step < 10; step++) {
+          const takes = runs.flatMap((run) => run[step] ?? []);
+          const replies = await lab.takeTogether(
+            takes.map(({ request }) => request),
+            takes[0]?.nowUs ?? 0,
+          );
+          for (const [index, reply] of replies.entries())
+            assertSameReply(reply, takes[index] ?? assert.fail());
+        }
+      },
+    );
+    await fc.assert(property, { seed, numRuns: 20 });
+  });
+
   it('has no argument for the time: without the test’s edit it reads the server’s clock', async () => {
-    const { lua, numberOfKeys } = loadLuaScript('take-tokens-1.lua');
-    assert.equal(numberOfKeys, 1);
+    const { lua, numberOfKeys } = loadLuaScript('take-tokens-n.lua');
+    assert.equal(numberOfKeys, undefined);
     assert.notEqual(withTestClock(lua), lua);
-    assert.doesNotMatch(lua, /ARGV\[1\d\]/);
+    assert.doesNotMatch(lua, /ARGV\[[3-9]/);
     const key = freshKey();
-    const values = [10, 1, 1, 10, 1, 0, 50_000, 0, 0];
-    await lab.redis.eval(lua, 1, key, ...values, START_US);
-    const reply = await lab.redis.eval(lua, 1, key, ...values, START_US + 1_000_000_000_000);
-    assert.ok(Array.isArray(reply));
-    assert.equal(reply[0], 0, 'a tenth argument must not move the clock');
+    const drain = takeOf(key, { need: 10, rateMicro: 1 });
+    const drainAt = (atUs: number) =>
+      lab.redis.takeTokensBuffer(1, key, LEASE_US, packTakes([drain]), START_US + atUs);
+    await drainAt(0);
+    const [reply] = await drainAt(1_000_000_000_000);
+    assert.equal(replyOf(reply).granted, 0, 'a third argument must not move the clock');
   });
 
   it('keeps a key at least until its bucket is full, so that expiry is no refill', async (t) => {
@@ -94,11 +120,11 @@ describe('take-tokens-1.lua', () => {
   });
 
   it('forgets a bucket once it is full, and not before, by the server’s own clock', async () => {
-    const { lua } = loadLuaScript('take-tokens-1.lua');
     const key = freshKey();
+    const packed = packTakes([takeOf(key, { capacity: 20, rateMicro: 20_000_000, need: 20 })]);
     const drain = async (): Promise<number> => {
-      const reply = await lab.redis.eval(lua, 1, key, 20, 20_000_000, 1, 20, 1, 0, 50_000, 0, 0);
-      return Array.isArray(reply) ? Number(reply[0]) : -1;
+      const [reply] = await lab.redis.takeTokensBuffer(1, key, LEASE_US, packed);
+      return replyOf(reply).granted;
     };
     const startMs = performance.now();
     let admitted = await drain();
@@ -200,10 +226,45 @@ describe('take-tokens-1.lua', () => {
   it('takes a value of another length for a missing bucket', async () => {
     const key = freshKey();
     await lab.redis.set(key, 'not a bucket');
-    const values = [10, 1, 1, 10, 1, 0, 50_000, 0, 0];
-    const reply = await lab.redis.eval(loadLuaScript('take-tokens-1.lua').lua, 1, key, ...values);
-    assert.ok(Array.isArray(reply));
-    assert.equal(reply[0], 10);
+    const [reply] = await lab.takeTogether([takeOf(key, { need: 10 })], START_US);
+    assert.equal(reply?.granted, 10);
     assert.equal(await lab.redis.strlen(key), 64);
   });
+
+  it('leaves a key of another type alone, and the other buckets of the call unharmed', async () => {
+    const [sound, broken] = [freshKey(), freshKey()];
+    await lab.redis.rpush(broken, 'x');
+    await assert.rejects(lab.takeTogether([takeOf(sound), takeOf(broken)], START_US), /something else/);
+    assert.equal(await lab.redis.type(broken), 'list');
+    const [reply] = await lab.takeTogether([takeOf(sound)], START_US);
+    assert.equal(reply?.levelMicro, 8_000_000, 'two takes of one token each');
+  });
+
+  it('takes granted tokens back in their epoch and the next one, and never above what is not leased', async () => {
+    const take = makeBucket();
+    const { epoch } = await take(0, { need: 5 });
+    const back = { need: 0, refundEpoch: epoch, rateMicro: 1 };
+    assert.equal((await take(0, { ...back, refund: 3, versionUs: 2 })).levelMicro, 8_000_000);
+    assert.equal((await take(LEASE_US, { ...back, refund: 1, versionUs: 2 })).levelMicro, 9_000_000);
+    assert.equal((await take(LEASE_US, { ...back, refund: 9, versionUs: 2 })).levelMicro, 10_000_000);
+    await take(LEASE_US, { need: 5, versionUs: 2 });
+    assert.ok((await take(2 * LEASE_US, { ...back, refund: 1, versionUs: 2 })).levelMicro < 6_000_000);
+  });
+
+  it('makes room for lease tokens once they are spent', async () => {
+    const take = makeBucket();
+    const limits = { capacity: 100, rateMicro: 1_000_000_000 };
+    const { ahead, epoch } = await take(0, { ...limits, need: 0, ahead: 20 });
+    assert.equal(ahead, 20);
+    const full = await take(30_000, { ...limits, need: 0 });
+    assert.equal(full.levelMicro, 80_000_000, 'the rest is out');
+    await take(30_000, { ...limits, need: 0, spent: 15, retEpoch: epoch });
+    const refilled = await take(31_000, { ...limits, need: 0, ret: 5, retEpoch: epoch });
+    assert.equal(refilled.levelMicro, 86_000_000, 'a millisecond of refill, and what came back');
+  });
 });
+
+function takeOf(key: string, fields: Partial<TakeRequest> = {}): TakeRequest {
+  const limits = { capacity: 10, rateMicro: 1_000_000, versionUs: 1 };
+  return { key, ...limits, need: 1, partial: true, ...PLAIN_TAKE, ...fields };
+}

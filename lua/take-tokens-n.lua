@@ -1,0 +1,177 @@
+-- take-tokens: one take from each of several token buckets, all of them in one atomic step.
+--
+-- KEYS[i]  a bucket: a string of 64 bytes, 8 little-endian doubles, format `rl1` (the format's name is part of the key)
+--
+-- ARGV[1]  lease         microseconds that a lease lives; the same for every caller of a bucket
+-- ARGV[2]  takes         for each key, in their order, 11 little-endian doubles that are integers:
+--          capacity      tokens, 1..1e9
+--          rate          micro-tokens per second, 1..1e15
+--          version       of capacity and rate: microseconds since the epoch; the newest that the bucket has seen wins
+--          need          tokens, >= 0
+--          partial       1: grant what is there, up to need; 0: all of need or nothing
+--          ahead         tokens wanted beyond need, for a lease; 0: none
+--          ret           unspent lease tokens given back; 0: none
+--          spent         lease tokens that were spent and need no room in the bucket any more; 0: none
+--          ret epoch     the epoch in whose reply both of these were lent
+--          refund        granted tokens given back, of requests that were not served after all; 0: none
+--          refund epoch  the epoch in whose reply they were granted
+--
+-- Reply: for each key a string of 8 such doubles: granted tokens, ahead tokens, level in micro-tokens after the take,
+--   microseconds until the missing tokens can exist (0: nothing is missing, -1: never), epoch, and the limits in force: version,
+--   capacity, rate. An empty string where the key holds something else than a string: nothing was taken there.
+--
+-- State: level (micro-tokens), its time (us), version, capacity (tokens), rate (micro-tokens/s), epoch (time / lease),
+--   tokens leased in this epoch, tokens leased in the epoch before.
+--
+-- Invariants: level + leased tokens <= capacity; the level rises by at most rate * time, never in jumps. A missing key is
+--   a full bucket, so the key may expire no earlier than the bucket is full: the TTL follows from the level.
+-- Numbers: everything is an integer below 2^53, which doubles hold exactly. The clock is the server's own.
+-- A take that changes nothing writes nothing: a refused one must not move the time, or the fractions of a micro-token that
+--   each step rounds down would starve slow rates.
+
+local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
+local pack, unpack = struct.pack, struct.unpack
+local MICRO = 1000000
+-- A clock that went back further than this is believed: else one bad hour of it would freeze every bucket for an hour.
+local MAX_BACKSTEP_US = 1000000
+-- Longer than any bucket takes to fill: 30 days by the configuration, at most doubled where the rate was rounded down.
+local MAX_TTL_MS = 90 * 24 * 3600 * 1000
+local TTL_MARGIN_MS = 1000
+local STATE_BYTES = 64
+local STATE_FORMAT = '<dddddddd'
+local TAKE_BYTES = 88
+local TAKE_FORMAT = '<ddddddddddd'
+
+local leaseUs, takes = tonumber(ARGV[1]), ARGV[2]
+
+local time = redis.call('TIME')
+local clockUs = time[1] * MICRO + time[2]
+
+-- floor(us * perSec / 1e6) without a product that leaves the exact integers.
+local function refillOf(us, perSec)
+  local sec, restUs = floor(us / MICRO), us % MICRO
+  local tokensPerSec, restPerSec = floor(perSec / MICRO), perSec % MICRO
+  return sec * perSec + restUs * tokensPerSec + floor(restUs * restPerSec / MICRO)
+end
+
+-- ceil(micro * 1e6 / perSec), at most 1 us off for rates above 9e9.
+local function usUntil(micro, perSec)
+  local sec = floor(micro / perSec)
+  return sec * MICRO + ceil((micro - sec * perSec) * MICRO / perSec)
+end
+
+-- The bucket at hand.
+local level, atUs, ownVersion, ownCapacity, ownRate, epoch, leased, leasedBefore
+
+-- Adds what has flowed in up to toUs, never above topMicro.
+local function accrue(toUs, topMicro)
+  if toUs <= atUs then return end
+  if level < topMicro then level = min(topMicro, level + refillOf(toUs - atUs, ownRate)) end
+  atUs = toUs
+end
+
+-- Adds tokens that come back, never above what is not out on lease.
+local function putBack(tokens)
+  level = max(level, min(level + tokens * MICRO, (ownCapacity - leased - leasedBefore) * MICRO))
+end
+
+local function take(key, offset)
+  local state = redis.pcall('GET', key)
+  if type(state) == 'table' then return '' end
+  local capacity, rate, version, need, partial, ahead, ret, spent, retEpoch, refund, refundEpoch =
+    unpack(TAKE_FORMAT, takes, offset)
+  local nowUs, changed = clockUs, false
+
+  if state and #state == STATE_BYTES then
+    level, atUs, ownVersion, ownCapacity, ownRate, epoch, leased, leasedBefore = unpack(STATE_FORMAT, state)
+
+    if nowUs < atUs then
+      if atUs - nowUs > MAX_BACKSTEP_US then
+        atUs, epoch, changed = nowUs, floor(nowUs / leaseUs), true
+      else
+        nowUs = atUs
+      end
+    end
+
+    -- Along the way, not in one step: tokens out on lease make room only when their epoch has passed.
+    if leased + leasedBefore > 0 then
+      accrue(min(nowUs, (epoch + 1) * leaseUs), (ownCapacity - leased - leasedBefore) * MICRO)
+    end
+    if leased > 0 then
+      accrue(min(nowUs, (epoch + 2) * leaseUs), (ownCapacity - leased) * MICRO)
+    end
+    accrue(nowUs, ownCapacity * MICRO)
+    local nowEpoch = floor(nowUs / leaseUs)
+    if nowEpoch > epoch then
+      leasedBefore = nowEpoch == epoch + 1 and leased or 0
+      leased, epoch = 0, nowEpoch
+    end
+
+    -- The newest limits win; of two with one version the lower capacity, then the lower rate, so that all callers agree.
+    local lower = capacity < ownCapacity or (capacity == ownCapacity and rate < ownRate)
+    if version > ownVersion or (version == ownVersion and lower) then
+      ownVersion, ownCapacity, ownRate, changed = version, capacity, rate, true
+      -- A smaller bucket cuts the level, a larger one is no gift.
+      level = max(0, min(level, (ownCapacity - leased - leasedBefore) * MICRO))
+    end
+  else
+    level, atUs, epoch, leased, leasedBefore = capacity * MICRO, nowUs, floor(nowUs / leaseUs), 0, 0
+    ownVersion, ownCapacity, ownRate = version, capacity, rate
+  end
+
+  -- Lease tokens are settled only while they are still accounted for; later they have been made room for already.
+  local settled, known = ret + spent, false
+  if settled > 0 then
+    if retEpoch == epoch and leased >= settled then
+      leased, known = leased - settled, true
+    elseif retEpoch == epoch - 1 and leasedBefore >= settled then
+      leasedBefore, known = leasedBefore - settled, true
+    end
+    if known then
+      putBack(ret)
+      changed = true
+    end
+  end
+  -- Not at any time: what flowed in meanwhile may have been spent, so that a late refund would be a gift.
+  if refund > 0 and (refundEpoch == epoch or refundEpoch == epoch - 1) then
+    putBack(refund)
+    changed = true
+  end
+
+  local available, granted, lent, retryUs = floor(level / MICRO), 0, 0, 0
+  if available >= need then
+    granted = need
+  elseif partial == 1 then
+    granted = available
+  end
+  -- The last quarter is never lent, of the rest half, and no more than a quarter is out at any time.
+  if granted == need and ahead > 0 then
+    local quarter = floor(ownCapacity / 4)
+    local half = floor((available - granted - (ownCapacity - 3 * quarter)) / 2)
+    lent = max(0, min(ahead, half, quarter - leased - leasedBefore))
+  end
+  if granted + lent > 0 then
+    level, leased, changed = level - (granted + lent) * MICRO, leased + lent, true
+  end
+  if granted < need then
+    if partial ~= 1 and need > ownCapacity then
+      retryUs = -1
+    else
+      retryUs = usUntil((partial == 1 and 1 or need) * MICRO - level, ownRate)
+    end
+  end
+
+  if changed then
+    local fullMs = ceil((ownCapacity * MICRO - level) / ownRate * 1000)
+    local ttlMs = min(MAX_TTL_MS, fullMs + ceil(2 * leaseUs / 1000) + TTL_MARGIN_MS)
+    state = pack(STATE_FORMAT, level, atUs, ownVersion, ownCapacity, ownRate, epoch, leased, leasedBefore)
+    redis.call('SET', key, state, 'PX', ttlMs)
+  end
+  return pack(STATE_FORMAT, granted, lent, level, retryUs, epoch, ownVersion, ownCapacity, ownRate)
+end
+
+local replies = {}
+for index, key in ipairs(KEYS) do
+  replies[index] = take(key, (index - 1) * TAKE_BYTES + 1)
+end
+return replies
