@@ -60,8 +60,6 @@ export class KeyState {
   /** Whether the limiter's next flush looks at it. */
   listed = false;
   queue: Waiter[] = [];
-  /** Tokens granted to requests and used by none: they go back with the next take. */
-  unused = 0;
   /** null: not asked for often enough. */
   lease: LeaseAccount | null = null;
   /** Demand while there is no lease account. */
