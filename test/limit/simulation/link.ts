@@ -1,0 +1,190 @@
+/**
+ * A worker's connection to the store: delays, loss, partitions and cuts, and the client at its near end, which is the
+ * product's own book-keeping of calls and deadlines.
+ */
+import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
+import type { Clock } from '../../../src/contract/clock.ts';
+import { LbError } from '../../../src/contract/errors.ts';
+import type { BreakerTimers } from '../../../src/limit/breaker.ts';
+import type { BucketStore } from '../../../src/limit/bucket-store.ts';
+import { failedBatch, type StoreCall, StoreCalls } from '../../../src/limit/store-calls.ts';
+import type { Random } from '../../fuzz/random.ts';
+import type { SimStore } from './sim-store.ts';
+import type { VirtualTime } from './virtual-time.ts';
+
+/** Delays one way. */
+export interface Weather {
+  minMs: number;
+  maxMs: number;
+  /** Whether replies and requests of one connection keep their order, as on TCP. */
+  inOrder: boolean;
+  /** Percent of messages that never arrive. */
+  lostRequests: number;
+  lostReplies: number;
+  /** Percent of messages that take slowMs more. */
+  slow: number;
+  slowMs: number;
+}
+
+/** When the client of a silent connection gives it up. */
+const SOCKET_TIMEOUT_MS = 1_500;
+const RECONNECT_MS = 50;
+
+export interface LinkEvents {
+  sent(takes: readonly TakeRequest[]): void;
+  /** The store has done a batch. */
+  executed(batch: Batch): void;
+  delivered(batch: Batch): void;
+}
+
+export interface Batch {
+  takes: readonly TakeRequest[];
+  results: readonly (TakeReply | Error)[];
+  executedMs: number;
+  /** Number of the store's first take for it: the order in which tokens left the bucket. */
+  order: number;
+  sentMs: number;
+}
+
+interface LinkOptions {
+  time: VirtualTime;
+  store: SimStore;
+  random: Random;
+  weather: () => Weather;
+  /** Runs what the worker does with a message, when its event loop comes to it. */
+  loop: (fn: () => void) => void;
+  events: LinkEvents;
+  calls: { timeoutMs: number; clock: Clock; timers: BreakerTimers; defer: (fn: () => void) => void };
+}
+
+export class Link implements BucketStore {
+  readonly kind = 'redis';
+  readonly #options: LinkOptions;
+  readonly #calls: StoreCalls;
+  #connected = true;
+  /** Counts connections: what is under way on an earlier one is lost. */
+  #connection = 0;
+  readonly #open = new Set<StoreCall>();
+  #partitioned = false;
+  /** Whether messages are kept until the partition is over, as TCP sends them again, or lost. */
+  #keeps = false;
+  #kept: (() => void)[] = [];
+  /** When the last message of each direction arrives. */
+  readonly #lastMs = { request: 0, reply: 0 };
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#calls = new StoreCalls(options.calls);
+  }
+
+  get available(): boolean {
+    return this.#connected;
+  }
+
+  takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
+    if (!this.#connected) return Promise.resolve(failedBatch(takes, 'the simulated connection is down'));
+    if (this.#calls.full) return Promise.resolve(failedBatch(takes, 'too many calls'));
+    const { call, results } = this.#calls.open(takes);
+    this.#open.add(call);
+    this.#options.events.sent(takes);
+    this.#request(call);
+    return results.finally(() => this.#open.delete(call));
+  }
+
+  close(): Promise<void> {
+    this.#calls.close();
+    return Promise.resolve();
+  }
+
+  /** cut breaks the connection: whoever waits learns it at once, whether the store has done the take or not. */
+  cut(forMs: number): void {
+    if (!this.#connected) return;
+    this.#connected = false;
+    this.#connection++;
+    const error = new LbError('store_unavailable', 'the simulated connection broke');
+    for (const call of this.#open) this.#options.loop(() => this.#calls.fail(call, error));
+    this.#reconnect(forMs);
+  }
+
+  /** partition swallows messages; with `keeps` they arrive when it is over. */
+  partition(keeps: boolean): void {
+    if (this.#partitioned) return;
+    this.#partitioned = true;
+    this.#keeps = keeps;
+    const connection = this.#connection;
+    this.#options.time.after(SOCKET_TIMEOUT_MS, () => {
+      if (this.#partitioned && connection === this.#connection) this.cut(RECONNECT_MS);
+    });
+  }
+
+  heal(): void {
+    this.#partitioned = false;
+    for (const travel of this.#kept.splice(0)) travel();
+  }
+
+  #reconnect(afterMs: number): void {
+    this.#options.time.after(afterMs, () => {
+      if (this.#partitioned) this.#reconnect(RECONNECT_MS);
+      else this.#connected = true;
+    });
+  }
+
+  #request(call: StoreCall): void {
+    const { time, store, random, weather, events } = this.#options;
+    const connection = this.#connection;
+    const { incarnation } = store;
+    const sentMs = time.nowMs;
+    if (random.below(100) < weather().lostRequests) return;
+    this.#travel('request', () => {
+      if (incarnation !== store.incarnation) return;
+      // What was on the wire when the connection broke may have reached the store.
+      if (connection !== this.#connection && random.oneIn(2)) return;
+      store.receive(() => {
+        const { takes } = call;
+        const order = store.executions;
+        const batch = { takes, results: store.execute(takes), executedMs: time.nowMs, order, sentMs };
+        events.executed(batch);
+        if (connection === this.#connection) this.#reply(call, batch);
+      });
+    });
+  }
+
+  #reply(call: StoreCall, batch: Batch): void {
+    const { random, weather, events, loop } = this.#options;
+    const connection = this.#connection;
+    if (random.below(100) < weather().lostReplies) return;
+    this.#travel('reply', () => {
+      if (connection !== this.#connection) return;
+      loop(() => {
+        // Of a call given up the reply is dropped, as every store of the product does.
+        if (call.settled) return;
+        events.delivered(batch);
+        this.#calls.settle(call, [...batch.results]);
+      });
+    });
+  }
+
+  #travel(way: 'request' | 'reply', arrive: () => void): void {
+    if (this.#partitioned) {
+      this.#keep(() => this.#travel(way, arrive));
+      return;
+    }
+    const { time, random, weather } = this.#options;
+    const { minMs, maxMs, inOrder, slow, slowMs } = weather();
+    const delayMs = minMs + (random.below(1_000_001) / 1_000_000) * (maxMs - minMs);
+    const lateMs = random.below(100) < slow ? slowMs : 0;
+    const atMs = Math.max(inOrder ? this.#lastMs[way] : 0, time.nowMs + delayMs + lateMs);
+    this.#lastMs[way] = atMs;
+    const arrives = () => {
+      if (this.#partitioned) this.#keep(() => this.#travel(way, arrive));
+      else arrive();
+    };
+    // At the store nobody waits for a promise.
+    if (way === 'request') time.atQuietly(atMs, arrives);
+    else time.at(atMs, arrives);
+  }
+
+  #keep(travel: () => void): void {
+    if (this.#keeps) this.#kept.push(travel);
+  }
+}

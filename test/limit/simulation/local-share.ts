@@ -1,0 +1,68 @@
+/** What a worker may grant by itself while the store is away: its part of the limit, from what it knew of the bucket. */
+import type { TakeReply } from '../../../src/contract/buckets.ts';
+import { MICRO } from '../../../src/limit/bucket-store.ts';
+import type { Decision } from '../../../src/limit/decision.ts';
+import { WindowOracle } from '../oracle.ts';
+
+/** Shares count in whole micro-tokens, and microseconds: two of those may be missing or too many. */
+const SLACK = 0.001;
+const SLACK_SEC = 2e-6;
+
+/** All moments are on the worker's own monotonic clock. */
+export class LocalShare {
+  readonly #parts: number;
+  #oracle: WindowOracle | null = null;
+  #heard: { reply: TakeReply; sentMs: number } | null = null;
+  #decidedMs = Number.NEGATIVE_INFINITY;
+  #resetMs = Number.NEGATIVE_INFINITY;
+
+  /** @param parts workers of all machines */
+  constructor(parts: number) {
+    this.#parts = parts;
+  }
+
+  /** The store has told the level of the whole bucket. */
+  heard(reply: TakeReply, sentMs: number): void {
+    if (sentMs > this.#resetMs) this.#heard = { reply, sentMs };
+  }
+
+  /** decide takes a decision that the worker made alone, and returns by how much it was too generous. */
+  decide({ capacity, refillPerSecond, charged }: Decision, cost: number, nowMs: number): number {
+    const share = {
+      capacity: Math.max(1, Math.floor(capacity / this.#parts)),
+      ratePerSec: Math.max(1 / MICRO, refillPerSecond / this.#parts),
+    };
+    this.#oracle?.spend(nowMs, 0);
+    // A share that is full is as good as a missing one: of new limits it is full too.
+    if (this.#oracle === null || this.#oracle.level >= this.#oracle.limits.capacity) {
+      this.#oracle = new WindowOracle(share, nowMs);
+    }
+    this.#oracle.changeLimits(nowMs, share);
+    const heard = this.#heard;
+    const fresh = heard !== null && heard.sentMs > this.#decidedMs;
+    if (
+      fresh &&
+      heard.reply.capacity === capacity &&
+      heard.reply.rateMicro / MICRO <= refillPerSecond + SLACK
+    ) {
+      const flowed = ((nowMs - heard.sentMs) / 1000) * refillPerSecond;
+      const ratio = Math.min(1, (heard.reply.levelMicro / MICRO + flowed) / capacity);
+      this.#oracle.lower(nowMs, ratio * share.capacity);
+    }
+    this.#decidedMs = nowMs;
+    const debt = this.#oracle.spend(nowMs, charged ? cost : 0);
+    return debt > SLACK + share.ratePerSec * SLACK_SEC ? debt : 0;
+  }
+
+  /** The request did not go on. */
+  giveBack(cost: number, nowMs: number): void {
+    this.#oracle?.allow(nowMs, cost, 0);
+  }
+
+  /** An operator refilled the bucket. */
+  refill(nowMs: number): void {
+    this.#resetMs = nowMs;
+    this.#heard = null;
+    this.#oracle = null;
+  }
+}

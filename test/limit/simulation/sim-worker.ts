@@ -1,0 +1,210 @@
+/** A worker process of the simulation: the product's limiter, on clocks and an event loop that the simulation turns. */
+import type { PolicySettings } from '../../../src/contract/settings.ts';
+import { WorkerMetrics } from '../../../src/infra/metrics.ts';
+import { charge, type RouteLimit } from '../../../src/limit/charge.ts';
+import type { Caller } from '../../../src/limit/client-identity.ts';
+import type { Decision } from '../../../src/limit/decision.ts';
+import { Limiter } from '../../../src/limit/limiter.ts';
+import type { Random } from '../../fuzz/random.ts';
+import { AuditedTaker } from './audited-taker.ts';
+import type { Auditor } from './auditor.ts';
+import { Link, type LinkEvents, type Weather } from './link.ts';
+import type { SimStore } from './sim-store.ts';
+import type { VirtualTime } from './virtual-time.ts';
+
+export interface WorkerOptions {
+  name: string;
+  time: VirtualTime;
+  store: SimStore;
+  random: Random;
+  weather: () => Weather;
+  events: LinkEvents;
+  timeoutMs: number;
+  workers: number;
+  instances: number;
+  leases: boolean;
+  /** The machine's monotonic clock: where it began, and how fast it runs (1: as fast as the store's). */
+  clockOffsetMs: number;
+  clockSpeed: number;
+  onError: (message: string) => void;
+}
+
+/** A turn of the event loop takes up to so long. */
+const MAX_TURN_MS = 0.3;
+/** Timers are late by up to so much. */
+const TIMER_STEP_MS = 1;
+
+/** What a request takes: of each policy, or of none. */
+export interface Asked {
+  caller: Caller;
+  policies: readonly PolicySettings[];
+  cost: number;
+}
+
+export interface Answer {
+  decision: Decision;
+  /** Since the request was read, without the stalls of this worker. */
+  waitedMs: number;
+}
+
+export class SimWorker {
+  readonly name: string;
+  readonly link: Link;
+  readonly #options: WorkerOptions;
+  readonly #limiter: Limiter;
+  #alive = true;
+  #draining = false;
+  #stalledUntilMs = 0;
+  #stalledMs = 0;
+  /** Takes that wait for an answer. */
+  waiting = 0;
+
+  constructor(options: WorkerOptions) {
+    this.#options = options;
+    this.name = options.name;
+    const { time, store, random, weather, events, timeoutMs, workers, instances, leases } = options;
+    const clock = { monotonicMs: () => this.monotonicMs, wallMs: () => time.nowMs };
+    const timers = {
+      after: (delayMs: number, fn: () => void) =>
+        this.#later(delayMs / options.clockSpeed + random.below(1_000) * (TIMER_STEP_MS / 1_000), fn),
+    };
+    const defer = (fn: () => void) => {
+      this.#later(random.below(1_000) * (MAX_TURN_MS / 1_000), fn);
+    };
+    const loop = (fn: () => void) => this.#loop(fn);
+    const calls = { timeoutMs, clock, timers, defer };
+    this.link = new Link({ time, store, random, weather, events, loop, calls });
+    this.#limiter = new Limiter({
+      store: this.link,
+      timeoutMs,
+      workers,
+      instances,
+      leases,
+      clock,
+      timers,
+      defer,
+      metrics: new WorkerMetrics(),
+      logger: {
+        info: () => undefined,
+        warn: () => undefined,
+        error: (_: unknown, message?: string) => options.onError(message ?? 'an error without a word'),
+      },
+      random: () => random.next() / 2 ** 32,
+    });
+  }
+
+  /** On the machine's own clock. */
+  get monotonicMs(): number {
+    return this.monotonicMsAt(this.#options.time.nowMs);
+  }
+
+  get clockSpeed(): number {
+    return this.#options.clockSpeed;
+  }
+
+  monotonicMsAt(atMs: number): number {
+    return this.#options.clockOffsetMs + atMs * this.#options.clockSpeed;
+  }
+
+  /** timeOf is when its clock shows so much. */
+  timeOf(monotonicMs: number): number {
+    return (monotonicMs - this.#options.clockOffsetMs) / this.#options.clockSpeed;
+  }
+
+  /** Whether new requests come to it. */
+  get accepting(): boolean {
+    return this.#alive && !this.#draining;
+  }
+
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  get breakerOpen(): boolean {
+    return this.#limiter.breakerOpen;
+  }
+
+  configure(policies: readonly PolicySettings[], versionUs: number): void {
+    this.#loop(() => this.#limiter.configure(policies, versionUs));
+  }
+
+  /** request asks when the event loop reads it; onAnswer is not called where the worker dies before. */
+  request(asked: Asked, auditor: Auditor, onAnswer: (answer: Answer) => void): void {
+    this.#loop(() => {
+      const [startMs, stalledMs] = [this.#options.time.nowMs, this.#stalledMs];
+      const taker = new AuditedTaker(this.#limiter, this, auditor);
+      const answered = (decision: Decision) => {
+        if (!this.#alive) return;
+        if (decision.allowed) for (const charge of taker.charges) auditor.admitted(charge);
+        const waitedMs = this.#options.time.nowMs - startMs - (this.#stalledMs - stalledMs);
+        onAnswer({ decision, waitedMs });
+      };
+      const answer = charge(taker, asked.caller, routeLimitOf(asked));
+      if (!(answer instanceof Promise)) {
+        answered(answer);
+        return;
+      }
+      this.waiting++;
+      void answer.then((decision) => {
+        this.waiting--;
+        answered(decision);
+      });
+    });
+  }
+
+  resetBucket(key: string, onReset: () => void): void {
+    this.#loop(() => {
+      this.#limiter.resetBucket(key);
+      onReset();
+    });
+  }
+
+  /** stall blocks the event loop. */
+  stall(forMs: number): void {
+    const { nowMs } = this.#options.time;
+    const fromMs = Math.max(nowMs, this.#stalledUntilMs);
+    this.#stalledUntilMs = Math.max(fromMs, nowMs + forMs);
+    this.#stalledMs += this.#stalledUntilMs - fromMs;
+  }
+
+  /** crash ends the process with everything that it holds. */
+  crash(): void {
+    this.#alive = false;
+    this.link.cut(Number.POSITIVE_INFINITY);
+  }
+
+  /** drain ends it in order: what waits is answered, what it holds may be given back. */
+  drain(): void {
+    this.#draining = true;
+    this.#loop(() => {
+      void this.#limiter.close();
+    });
+  }
+
+  #later(delayMs: number, fn: () => void): () => void {
+    let cancelled = false;
+    // A stall puts it off further, and then it can still be cancelled.
+    this.#options.time.after(delayMs, () => {
+      this.#loop(() => {
+        if (!cancelled) fn();
+      });
+    });
+    return () => {
+      cancelled = true;
+    };
+  }
+
+  /** Runs fn now, or after the stall, or never in a dead process. */
+  #loop(fn: () => void): void {
+    if (!this.#alive) return;
+    const { time } = this.#options;
+    if (this.#stalledUntilMs > time.nowMs) time.at(this.#stalledUntilMs, () => this.#loop(fn));
+    else fn();
+  }
+}
+
+function routeLimitOf({ policies, cost }: Asked): RouteLimit {
+  const [first, ...rest] = policies;
+  if (first === undefined) throw new Error('a request without a policy');
+  return { policies: [first, ...rest], cost };
+}

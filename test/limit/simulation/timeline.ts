@@ -1,0 +1,99 @@
+/**
+ * One bucket's history: what was admitted from it, and what changed its limits or gave tokens away. The guarantee is judged
+ * twice: on the moments of admission, as it is stated, and on the moments at which the store granted.
+ */
+import { type Limits, WindowOracle } from '../oracle.ts';
+
+export type StoreEvent = {
+  atMs: number;
+  /** Place among the takes of the store. */
+  order: number;
+  /** Tokens granted but not arrived at that moment. */
+  flying: number;
+} & ({ kind: 'gift'; tokens: number } | { kind: 'limits'; limits: Limits; leased: number });
+
+export interface Admission {
+  atMs: number;
+  /** When the token left the bucket; of one on lease, when it was spent. */
+  grantedMs: number;
+  order: number;
+  tokens: number;
+}
+
+type Entry = { atMs: number; order: number } & (
+  | { kind: 'admission'; tokens: number }
+  | { kind: 'event'; event: StoreEvent }
+);
+
+/** The guarantee's own token: parts of one that the ideal bucket does not know. */
+const ONE = 1;
+
+export class Timeline {
+  readonly #lagMs: number;
+  readonly #first: { limits: Limits; atMs: number };
+  readonly #onAdmission: WindowOracle;
+  #entries: Entry[] = [];
+  #maxRate: number;
+  #maxDelayMs = 0;
+  #worstOnGrant = 0;
+
+  constructor(limits: Limits, atMs: number, lagMs: number) {
+    this.#lagMs = lagMs;
+    this.#first = { limits, atMs };
+    this.#onAdmission = new WindowOracle(limits, atMs);
+    this.#maxRate = limits.ratePerSec;
+  }
+
+  /** Those in force in the store. */
+  get limits(): Limits {
+    return this.#onAdmission.limits;
+  }
+
+  get worst(): { onAdmission: number; onGrant: number } {
+    return { onAdmission: this.#onAdmission.worst, onGrant: this.#worstOnGrant };
+  }
+
+  has({ capacity, ratePerSec }: Limits): boolean {
+    return this.limits.capacity === capacity && this.limits.ratePerSec === ratePerSec;
+  }
+
+  add(event: StoreEvent): void {
+    this.#entries.push({ atMs: event.atMs, order: event.order, kind: 'event', event });
+    apply(this.#onAdmission, event, { lagMs: this.#lagMs, flying: event.flying });
+    this.#maxRate = Math.max(this.#maxRate, this.limits.ratePerSec);
+  }
+
+  /** admit returns what is wrong, or null. */
+  admit({ atMs, grantedMs, order, tokens }: Admission, delayMs: number): string | null {
+    this.#entries.push({ atMs: grantedMs, order, kind: 'admission', tokens });
+    this.#maxDelayMs = Math.max(this.#maxDelayMs, delayMs);
+    const excess = this.#onAdmission.spend(atMs, tokens);
+    const bound = ONE + (this.#maxRate * this.#maxDelayMs) / 1000;
+    return excess > bound
+      ? `a window admitted ${excess.toFixed(3)} over capacity + rate × time, ${bound.toFixed(3)} is the bound`
+      : null;
+  }
+
+  judgeGrants(): string[] {
+    const { limits, atMs } = this.#first;
+    const oracle = new WindowOracle(limits, atMs);
+    this.#entries.sort((a, b) => a.atMs - b.atMs || a.order - b.order);
+    for (const entry of this.#entries) {
+      if (entry.kind === 'admission') oracle.spend(entry.atMs, entry.tokens);
+      else apply(oracle, entry.event, { lagMs: this.#lagMs, flying: 0 });
+    }
+    this.#worstOnGrant = oracle.worst;
+    return oracle.worst > ONE
+      ? [`a window granted ${oracle.worst.toFixed(3)} over capacity + rate × time on the store's clock`]
+      : [];
+  }
+}
+
+function apply(
+  oracle: WindowOracle,
+  event: StoreEvent,
+  { lagMs, flying }: { lagMs: number; flying: number },
+): void {
+  if (event.kind === 'gift') oracle.allow(event.atMs, event.tokens, lagMs);
+  else oracle.changeLimits(event.atMs, event.limits, event.leased + flying, lagMs);
+}
