@@ -25,7 +25,7 @@ export function departureOf(
   options: { leases: boolean; nowMs: number },
 ): Flight | null {
   const refund = state.takeRefund();
-  const ask = state.leaseAsk(options, waiters.length > 0 || refund.refund > 0);
+  const ask = state.leaseAsk(options, waiters.length > 0);
   if (waiters.length === 0 && ask.ahead === 0 && ask.ret === 0 && refund.refund === 0) return null;
   // What can never be met must not draw tokens that then fit nobody; where there is nothing else it asks all the same,
   // so that a raised limit is noticed.

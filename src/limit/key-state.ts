@@ -125,10 +125,10 @@ export class KeyState {
   /**
    * leaseAsk is what the lease adds to the next take.
    *
-   * @param travels whether that take leaves in any case
+   * @param waiting whether requests wait for it
    */
-  leaseAsk({ leases, nowMs }: { leases: boolean; nowMs: number }, travels: boolean): LeaseAsk {
-    return this.lease === null ? NO_LEASE : this.lease.ask(nowMs, leases ? this.force : null, travels);
+  leaseAsk({ leases, nowMs }: { leases: boolean; nowMs: number }, waiting: boolean): LeaseAsk {
+    return this.lease === null ? NO_LEASE : this.lease.ask(nowMs, leases ? this.force : null, waiting);
   }
 
   /** giveBack keeps granted tokens that no request used for the next take. */

@@ -89,6 +89,8 @@ export class LeaseAccount {
   #binTokens: number;
   #binStartMs: number;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
+  /** runsLow said so since the last ask. */
+  #low = false;
 
   /** The demand so far: tokens wanted since a moment less than BIN_MS ago. */
   constructor(sinceMs: number, tokens: number) {
@@ -108,15 +110,7 @@ export class LeaseAccount {
 
   /** observe counts the demand of a request that wants tokens, whoever grants them. */
   observe(cost: number, nowMs: number): void {
-    const elapsedMs = nowMs - this.#binStartMs;
-    if (elapsedMs >= BIN_MS) {
-      const emptyBins = Math.floor(elapsedMs / BIN_MS) - 1;
-      const heard = this.#binTokens / BIN_MS;
-      const grown = this.#demand === 0 ? heard : this.#demand + SMOOTHING * (heard - this.#demand);
-      this.#demand = grown * (1 - SMOOTHING) ** emptyBins;
-      this.#binTokens = 0;
-      this.#binStartMs = nowMs - (elapsedMs % BIN_MS);
-    }
+    this.#turnBin(nowMs);
     this.#binTokens += cost;
   }
 
@@ -169,25 +163,29 @@ export class LeaseAccount {
   }
 
   /**
-   * runsLow says whether it is time to ask although nobody waits.
+   * runsLow says whether it is time to ask although nobody waits; the next ask then does.
    *
    * @param roundTripMs how long an answer takes
    */
   runsLow(nowMs: number, roundTripMs: number): boolean {
     if (!this.#hot || nowMs < this.#pausedUntilMs) return false;
-    return this.#held <= LOW_ROUND_TRIPS * this.#demand * roundTripMs;
+    this.#low = this.#held <= LOW_ROUND_TRIPS * this.#demand * roundTripMs;
+    return this.#low;
   }
 
   /**
    * ask is what the next take carries.
    *
    * @param rules the limits in force, or null where nothing may be lent
-   * @param travels whether the take leaves in any case
+   * @param waiting whether the take leaves in any case, for requests
    */
-  ask(nowMs: number, rules: BucketRules | null, travels: boolean): LeaseAsk {
+  ask(nowMs: number, rules: BucketRules | null, waiting: boolean): LeaseAsk {
     this.age(nowMs);
-    const ahead = rules !== null && leasable(rules) ? this.#wanted : 0;
-    const settlement = this.#nextSettlement(nowMs, travels || ahead > 0);
+    // Only requests make it ask for more: a return must not, or it would go round for ever.
+    const wants = (waiting || this.#low) && rules !== null && leasable(rules);
+    this.#low = false;
+    const ahead = wants ? this.#wanted(nowMs) : 0;
+    const settlement = this.#nextSettlement(nowMs, waiting || ahead > 0);
     if (settlement === undefined) return ahead === 0 ? NOTHING : { ...NOTHING, ahead };
     const { ret, spent, epoch } = settlement;
     return { ahead, ret, spent, retEpoch: epoch };
@@ -218,11 +216,23 @@ export class LeaseAccount {
     this.#settlements = [];
   }
 
+  #turnBin(nowMs: number): void {
+    const elapsedMs = nowMs - this.#binStartMs;
+    if (elapsedMs < BIN_MS) return;
+    const emptyBins = Math.floor(elapsedMs / BIN_MS) - 1;
+    const heard = this.#binTokens / BIN_MS;
+    const grown = this.#demand === 0 ? heard : this.#demand + SMOOTHING * (heard - this.#demand);
+    this.#demand = grown * (1 - SMOOTHING) ** emptyBins;
+    this.#binTokens = 0;
+    this.#binStartMs = nowMs - (elapsedMs % BIN_MS);
+  }
+
   get #hot(): boolean {
     return this.#demand * LEASE_MS >= MIN_DEMAND_PER_LEASE;
   }
 
-  get #wanted(): number {
+  #wanted(nowMs: number): number {
+    this.#turnBin(nowMs);
     if (!this.#hot) return 0;
     return Math.max(0, Math.ceil(this.#demand * LEASE_MS * TARGET_PART) - this.#held);
   }

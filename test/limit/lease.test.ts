@@ -29,12 +29,12 @@ describe('LeaseAccount', () => {
   it('asks for what its demand spends in a good half of a lease, less what it holds', () => {
     const account = busyAccount(1_000);
     const wanted = 4 * LEASE_MS * 0.6;
-    assert.deepEqual(account.ask(1_000, RULES, false), { ...NOTHING, ahead: wanted });
+    assert.deepEqual(account.ask(1_000, RULES, true), { ...NOTHING, ahead: wanted });
     account.add(new Lot(50, 7, 1_050), 1_000);
-    assert.equal(account.ask(1_000, RULES, false).ahead, wanted - 50);
-    assert.equal(account.ask(1_000, null, false).ahead, 0, 'leases are off');
+    assert.equal(account.ask(1_000, RULES, true).ahead, wanted - 50);
+    assert.equal(account.ask(1_000, null, true).ahead, 0, 'leases are off');
     assert.equal(
-      account.ask(1_000, { ...RULES, capacity: 19 }, false).ahead,
+      account.ask(1_000, { ...RULES, capacity: 19 }, true).ahead,
       0,
       'the bucket has become small',
     );
@@ -43,10 +43,10 @@ describe('LeaseAccount', () => {
   it('asks for nothing where the demand is low, and forgets a demand that is over', () => {
     const calm = new LeaseAccount(0, 0);
     for (let ms = 0; ms < 500; ms += 20) calm.observe(1, ms);
-    assert.equal(calm.ask(500, RULES, false).ahead, 0);
+    assert.equal(calm.ask(500, RULES, true).ahead, 0);
     const busy = busyAccount(1_000);
     busy.observe(1, 3_000);
-    assert.equal(busy.ask(3_000, RULES, false).ahead, 0);
+    assert.equal(busy.ask(3_000, RULES, true).ahead, 0);
   });
 
   it('spends what expires first, over several lots, and never more than there is', () => {
@@ -141,6 +141,8 @@ describe('LeaseAccount', () => {
     account.lent(100, 10, 1_000);
     assert.equal(account.runsLow(1_001, ROUND_TRIP_MS), false);
     assert.equal(account.runsLow(1_000 + LEASE_MS / 4, ROUND_TRIP_MS), true);
+    assert.ok(account.ask(1_000 + LEASE_MS / 4, RULES, false).ahead > 0);
+    assert.equal(account.ask(1_000 + LEASE_MS / 4, RULES, false).ahead, 0, 'asked for already');
   });
 
   it('puts everything up for return, or drops it, when it is told to', () => {

@@ -1,10 +1,11 @@
 /** Limiters for tests: real clock, counted metrics, recorded log lines. */
 import type { TakeReply, TakeRequest } from '../../src/contract/buckets.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
-import { systemClock } from '../../src/contract/clock.ts';
+import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
+import type { BreakerTimers } from '../../src/limit/breaker.ts';
 import { hashBucketName } from '../../src/limit/bucket-key.ts';
 import type { BucketStore } from '../../src/limit/bucket-store.ts';
 import type { Caller } from '../../src/limit/client-identity.ts';
@@ -50,6 +51,9 @@ export interface LabOptions {
   instances?: number;
   timeoutMs?: number;
   maxKeys?: number;
+  leases?: boolean;
+  clock?: Clock;
+  timers?: BreakerTimers;
 }
 
 export function makeLimiter(options: LabOptions): LimiterLab {
@@ -68,10 +72,12 @@ export function makeLimiter(options: LabOptions): LimiterLab {
     timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
     workers,
     instances,
-    clock: systemClock,
+    clock: options.clock ?? systemClock,
     metrics,
     logger,
     ...(options.maxKeys === undefined ? {} : { maxKeys: options.maxKeys }),
+    ...(options.leases === undefined ? {} : { leases: options.leases }),
+    ...(options.timers === undefined ? {} : { timers: options.timers }),
   });
   limiter.configure(policies, policyVersionUs);
   return { limiter, log, metric: makeReader(metrics) };
