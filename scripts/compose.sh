@@ -26,6 +26,10 @@ make_secrets() {
     )
     echo 'made .env with new passwords' >&2
   fi
+  # A stack of version 0.2 or before had no API keys.
+  if ! grep -q '^SLUICE_KEY_SECRET=' .env; then
+    printf 'SLUICE_KEY_SECRET=%s\n' "$(random)" >>.env
+  fi
   local token
   token=$(sed -n 's/^SLUICE_ADMIN_TOKEN=//p' .env)
   if [ -z "$token" ]; then

@@ -23,7 +23,8 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
 - **Variables.** \`\${NAME}\` and \`\${NAME:-default}\` inside a value are replaced from the environment; the default also stands in
   for an empty variable; without one, a variable that is not set is an error. What replaces an unquoted value is typed
   again: \`workers: \${N}\` is a number, \`token: "\${T}"\` always text. Inside \`{ … }\` and \`[ … ]\` YAML wants the quotes.
-- **\`REDIS_URL\` and \`DATABASE_URL\`**, when set, are the defaults of \`redis.url\` and \`database.url\`.
+- **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
+  \`secrets.apiKeys\`.
 - **Durations** are written \`250ms\`, \`2s\`, \`1m\`, \`1h\`; **sizes** \`16KiB\`, \`1MiB\`, \`1GiB\` or a number of bytes.
 - Relative paths start at the working directory. YAML anchors and aliases may be used; merge keys (\`<<\`) may not.
 - A reload (SIGHUP, \`POST /api/v1/reload\`) applies everything at once but for \`listen\`, \`accept\`, \`workers\`, \`admin\`, \`redis\` and

@@ -29,6 +29,7 @@ export function checkDraft(draft: ConfigDraft, rateLimitWritten: boolean): Findi
   checkPolicies(draft, findings);
   checkRoutes(draft, findings);
   checkRouteLimits(draft, findings, rateLimitWritten);
+  checkSecrets(draft, findings);
   return findings;
 }
 
@@ -89,6 +90,17 @@ function checkAdmin({ admin, listen = [] }: ConfigDraft, findings: Finding[]): v
   });
   if (clash >= 0)
     findings.push({ path: ['admin', 'address'], message: `is taken by listen[${clash}] already` });
+}
+
+/** A key that one machine issues must be known to the others, so they cannot each make a secret of their own. */
+function checkSecrets({ rateLimit, secrets }: ConfigDraft, findings: Finding[]): void {
+  const { apiKeyHeader } = rateLimit?.identify ?? {};
+  if ((rateLimit?.instances ?? 1) <= 1 || !apiKeyHeader) return;
+  if (secrets?.apiKeys !== '' && secrets?.apiKeys !== null) return;
+  findings.push({
+    path: ['secrets', 'apiKeys'],
+    message: 'is needed where rateLimit.instances is above 1, or rateLimit.identify.apiKeyHeader empty',
+  });
 }
 
 function checkPools({ pools = {} }: ConfigDraft, findings: Finding[]): void {

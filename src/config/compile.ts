@@ -40,6 +40,7 @@ export function compileSettings(config: FileConfig): Settings {
       drainMs: timeouts.drain,
     },
     log: { level: config.log.level, format: config.log.format, access: { ...config.log.access } },
+    secrets: { apiKeys: config.secrets.apiKeys || null },
   });
 }
 
@@ -75,7 +76,7 @@ function compileRateLimit(rateLimit: FileConfig['rateLimit']): RateLimitSettings
   if (rateLimit === undefined) {
     return {
       enabled: false,
-      identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
+      identify: { apiKeyHeader: null, ipv4Prefix: 32, ipv6Prefix: 64 },
       policies: [],
       leases: true,
       instances: 1,
@@ -84,7 +85,11 @@ function compileRateLimit(rateLimit: FileConfig['rateLimit']): RateLimitSettings
   }
   return {
     enabled: rateLimit.enabled,
-    identify: { ipv4Prefix: rateLimit.identify.ipv4Prefix, ipv6Prefix: rateLimit.identify.ipv6Prefix },
+    identify: {
+      apiKeyHeader: rateLimit.identify.apiKeyHeader || null,
+      ipv4Prefix: rateLimit.identify.ipv4Prefix,
+      ipv6Prefix: rateLimit.identify.ipv6Prefix,
+    },
     policies: Object.entries(rateLimit.policies).map(([name, policy]) => ({ name, ...policy })),
     leases: rateLimit.leases,
     instances: rateLimit.instances,

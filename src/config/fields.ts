@@ -171,7 +171,7 @@ export function choice<const Value extends string>({ meaning, values, fallback, 
   return schema;
 }
 
-interface Text<Value> extends Pick<FieldInfo, 'fallback' | 'laterValues'> {
+interface Text<Value> extends Pick<FieldInfo, 'fallback' | 'laterValues'>, Partial<Pick<FieldInfo, 'since'>> {
   type: string;
   meaning: string;
   /** What is said when the value is no text at all. */
@@ -190,7 +190,7 @@ export function text<Value>({ sentence, parse, ...info }: Text<Value>) {
       context.addIssue({ code: 'custom', message: parsed.message });
       return z.NEVER;
     })
-    .register(fieldInfo, { ...info, since: FIRST_VERSION });
+    .register(fieldInfo, { since: FIRST_VERSION, ...info });
 }
 
 /** matching makes a parser of text that fits a pattern. */

@@ -23,7 +23,7 @@ const MAX_FILE_BYTES = 1024 * 1024;
  * loadConfig reads, parses and checks a file; never throws. Gives deep-frozen Settings, or every problem at once, sorted
  * by line.
  *
- * @param env where `${VAR}`, REDIS_URL and DATABASE_URL come from
+ * @param env where `${VAR}`, REDIS_URL, DATABASE_URL and SLUICE_KEY_SECRET come from
  */
 export function loadConfig(path: string, env: Environment): LoadResult {
   const read = readText(path);
@@ -107,19 +107,23 @@ function readFailure(thrown: unknown): string {
   }
 }
 
-const URL_VARIABLES = { redis: 'REDIS_URL', database: 'DATABASE_URL' } as const;
+const VARIABLES = [
+  ['redis', 'url', 'REDIS_URL'],
+  ['database', 'url', 'DATABASE_URL'],
+  ['secrets', 'apiKeys', 'SLUICE_KEY_SECRET'],
+] as const;
 
-/** Puts the URLs of the environment where the file says nothing about them; `variables` maps such a path to the name. */
+/** Puts the values of the environment where the file says nothing about them; `variables` maps such a path to the name. */
 function withEnvironment(value: unknown, env: Environment): { raw: unknown; variables: Map<string, string> } {
   const variables = new Map<string, string>();
   if (!isMapping(value)) return { raw: value, variables };
   const raw = { ...value };
-  for (const [block, variable] of Object.entries(URL_VARIABLES)) {
-    const url = env[variable];
+  for (const [block, key, variable] of VARIABLES) {
+    const given = env[variable];
     const written = block in raw ? raw[block] : {};
-    if (url === undefined || url === '' || !isMapping(written) || 'url' in written) continue;
-    raw[block] = { ...written, url };
-    variables.set(pathText([block, 'url']), variable);
+    if (given === undefined || given === '' || !isMapping(written) || key in written) continue;
+    raw[block] = { ...written, [key]: given };
+    variables.set(pathText([block, key]), variable);
   }
   return { raw, variables };
 }

@@ -5,12 +5,13 @@ const HIDDEN = '***';
 
 /** redactedConfig is a copy of the settings without tokens and passwords; for `GET /api/v1/config` and logs. */
 export function redactedConfig(settings: Settings): Settings {
-  const { admin, redis, database } = settings;
+  const { admin, redis, database, secrets } = settings;
   return {
     ...settings,
     admin: { ...admin, token: admin.token === null ? null : HIDDEN },
     redis: redis === null ? null : { ...redis, url: withoutSecrets(redis.url) },
     database: { ...database, url: database.url === null ? null : withoutSecrets(database.url) },
+    secrets: { apiKeys: secrets.apiKeys === null ? null : HIDDEN },
   };
 }
 

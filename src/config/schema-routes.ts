@@ -14,6 +14,7 @@ import {
   saying,
   text,
 } from './fields.ts';
+import { parseKeyHeader } from './key-header.ts';
 import { parseHostPattern, parsePathPattern } from './route-patterns.ts';
 import { NAME_SENTENCE, parseName } from './schema-pools.ts';
 
@@ -180,7 +181,17 @@ export const rateLimitSchema = block(
     enabled: flag({ meaning: 'false turns every limit off.', fallback: true }),
     identify: block(
       {
-        apiKeyHeader: later({ since: '0.3', meaning: "Header field with a client's API key" }),
+        apiKeyHeader: text({
+          type: 'field name',
+          since: '0.3',
+          meaning:
+            'Header field with the API key of a client. A key that does not verify is ignored and counted; the field goes on to the backend. Empty: callers are told apart by their addresses alone.',
+          range: '',
+          sentence: 'must be text',
+          parse: parseKeyHeader,
+        })
+          .nullable()
+          .prefault('x-api-key'),
         ipv4Prefix: integer({
           meaning: 'Bits of an IPv4 address that make a client.',
           min: 1,
@@ -194,7 +205,7 @@ export const rateLimitSchema = block(
           fallback: 64,
         }),
       },
-      'How unknown callers are told apart.',
+      'How callers are told apart.',
     ).prefault({}),
     policies: z
       .record(z.string(), policySchema, saying('must be a mapping'))

@@ -318,11 +318,22 @@ export const configSchema = block(
     log: logSchema,
     secrets: block(
       {
-        apiKeys: later({ since: '0.3', meaning: "Secret behind clients' API keys" }),
+        apiKeys: text({
+          type: 'text, secret',
+          since: '0.3',
+          meaning:
+            'Signs the API keys of clients; the same on all machines that share the database, needed where `rateLimit.instances` is above 1. With another one all keys issued before are refused. Empty: made with the first key and kept in `./data/api-keys.secret` (0600).',
+          range: 'at most 1,024 characters',
+          fallback: '`SLUICE_KEY_SECRET`, else empty',
+          sentence: 'must be text',
+          parse: matching(/^[^\0]{0,1024}$/, 'must be at most 1024 characters'),
+        })
+          .nullable()
+          .prefault(''),
         cookies: later({ since: LATER, meaning: 'Secret behind sticky cookies' }),
       },
-      'Secrets of features to come.',
-    ).optional(),
+      'Secrets.',
+    ).prefault({}),
     audit: block(
       {
         adminChanges: later({

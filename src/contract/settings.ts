@@ -81,7 +81,8 @@ export interface PolicySettings extends BucketLimits {
 
 export interface RateLimitSettings {
   enabled: boolean;
-  identify: { ipv4Prefix: number; ipv6Prefix: number };
+  /** apiKeyHeader: lower case; null: callers are told apart by their addresses alone. */
+  identify: { apiKeyHeader: string | null; ipv4Prefix: number; ipv6Prefix: number };
   policies: PolicySettings[];
   /** Workers take tokens of busy buckets ahead. */
   leases: boolean;
@@ -148,10 +149,12 @@ export interface Settings {
   limits: LimitSettings;
   timeouts: TimeoutSettings;
   log: LogSettings;
+  /** null: none is set, and one of this machine is used. */
+  secrets: { apiKeys: string | null };
 }
 
-/** WorkerSettings is what crosses IPC: no admin token, no database address. */
-export type WorkerSettings = Omit<Settings, 'admin' | 'database'>;
+/** WorkerSettings is what crosses IPC: no admin token, no database address; secrets come with what needs them. */
+export type WorkerSettings = Omit<Settings, 'admin' | 'database' | 'secrets'>;
 
 /** Label of a request that met no route (contract §8). */
 export const UNMATCHED_ROUTE = '_none';

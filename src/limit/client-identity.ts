@@ -1,12 +1,14 @@
 /**
- * Who a request is counted for (behaviours 26 and 33): the peer's address, or, where the peer is a trusted proxy, the
- * first untrusted address from the right of X-Forwarded-For. Nothing that an untrusted party wrote is ever looked at.
+ * Who a request is counted for (behaviours 26 and 33): the client whose API key it carries, else the peer's address, or,
+ * where the peer is a trusted proxy, the first untrusted address from the right of X-Forwarded-For. A key counts only once
+ * it is verified, so that made-up ones make no buckets; nothing else that an untrusted party wrote is ever looked at.
  */
 import { BlockList, isIP } from 'node:net';
 import { canonicalAddress, groupOf } from '../contract/addresses.ts';
 import type { ClientLookup, ClientMatch, ClientMode } from '../contract/clients.ts';
 import { hashBucketName } from './bucket-key.ts';
 import { GenerationMap } from './generation-map.ts';
+import type { KeyedClient, KeyedClients } from './keyed-clients.ts';
 
 /** Hops looked at, from the right; a longer chain is nobody's honest one. */
 const MAX_HOPS = 32;
@@ -67,6 +69,8 @@ interface ClientIdentifierOptions {
   ipv4Prefix: number;
   ipv6Prefix: number;
   lookup: ClientLookup;
+  /** Default: nobody is told apart by keys. */
+  keys?: KeyedClients | null;
 }
 
 /** What is known of an address; the caller is made anew when the directory answers differently. */
@@ -74,6 +78,8 @@ interface Known {
   address: string;
   grouped: string;
   caller: Caller | null;
+  /** The last one from there with a key. */
+  keyed: Caller | null;
 }
 
 interface Peer {
@@ -87,6 +93,7 @@ export class ClientIdentifier {
   readonly #ipv4Prefix: number;
   readonly #ipv6Prefix: number;
   readonly #lookup: ClientLookup;
+  readonly #keys: KeyedClients | null;
   readonly #byPeer = new GenerationMap<Peer>(MAX_CACHED_ADDRESSES);
   readonly #byForwarded = new GenerationMap<Known>(MAX_CACHED_ADDRESSES);
   readonly #byAddress = new GenerationMap<Known>(MAX_CACHED_CALLERS);
@@ -96,6 +103,7 @@ export class ClientIdentifier {
     this.#ipv4Prefix = options.ipv4Prefix;
     this.#ipv6Prefix = options.ipv6Prefix;
     this.#lookup = options.lookup;
+    this.#keys = options.keys ?? null;
   }
 
   /**
@@ -103,10 +111,18 @@ export class ClientIdentifier {
    *
    * @param peerAddress the socket's remote address; '' where it has none
    * @param forwardedFor all X-Forwarded-For values joined by ', ' in order; '' for none
+   * @param apiKey all values of the field with the key, joined likewise; '' for none
    */
-  identify(peerAddress: string, forwardedFor: string): Caller {
+  identify(peerAddress: string, forwardedFor: string, apiKey = ''): Caller {
+    const known = this.#addressOf(peerAddress, forwardedFor);
+    if (apiKey === '' || this.#keys === null) return this.#callerOf(known);
+    const client = this.#keys.clientOf(apiKey);
+    return client === null ? this.#callerOf(known) : keyedCaller(known, client);
+  }
+
+  #addressOf(peerAddress: string, forwardedFor: string): Known {
     const peer = this.#ofPeer(peerAddress);
-    if (!peer.isProxy || forwardedFor === '') return this.#callerOf(peer.known);
+    if (!peer.isProxy || forwardedFor === '') return peer.known;
     const cacheable = forwardedFor.length <= MAX_CACHED_LENGTH;
     const key = cacheable ? `${peerAddress} ${forwardedFor}` : '';
     let behind = cacheable ? this.#byForwarded.get(key) : undefined;
@@ -114,7 +130,7 @@ export class ClientIdentifier {
       behind = this.#know(clientBehind(peerAddress, forwardedFor, this.#trusted));
       if (cacheable) this.#byForwarded.set(key, behind);
     }
-    return this.#callerOf(behind);
+    return behind;
   }
 
   #ofPeer(peerAddress: string): Peer {
@@ -130,7 +146,7 @@ export class ClientIdentifier {
     const cached = this.#byAddress.get(address);
     if (cached !== undefined) return cached;
     const grouped = address === UNIX_PEER ? address : groupOf(address, this.#ipv4Prefix, this.#ipv6Prefix);
-    const made: Known = { address, grouped, caller: null };
+    const made: Known = { address, grouped, caller: null, keyed: null };
     this.#byAddress.set(address, made);
     return made;
   }
@@ -150,6 +166,14 @@ export class ClientIdentifier {
     known.caller = caller;
     return caller;
   }
+}
+
+/** The bucket is the client's, wherever it calls from; the address is for logs and for the backend. */
+function keyedCaller(known: Known, { match, client, bucketHash }: KeyedClient): Caller {
+  if (known.keyed !== null && known.keyed.match === match) return known.keyed;
+  const { clientId, mode } = client;
+  known.keyed = { clientIp: known.address, clientId, mode, match, bucketHash };
+  return known.keyed;
 }
 
 function sameMatch(a: ClientMatch, b: ClientMatch): boolean {

@@ -12,6 +12,7 @@ import type {
   Readiness,
   WorkerStatus,
 } from './admin/services.ts';
+import type { PrimaryApiKeys } from './api-keys.ts';
 import type { BucketViews } from './bucket-views.ts';
 import { backendInFlight, type PrimaryGauges } from './gauges.ts';
 import type { HealthRegistry } from './health-registry.ts';
@@ -23,6 +24,7 @@ interface ServiceParts {
   logger: Logger;
   repository: ClientRepository;
   feed: ClientFeed;
+  apiKeys: PrimaryApiKeys;
   registry: HealthRegistry;
   supervisor: Supervisor;
   reloader: Reloader;
@@ -46,6 +48,7 @@ export function makeAdminServices(parts: ServiceParts): AdminServices {
   };
   return {
     clients: repository,
+    apiKeys: parts.apiKeys.service,
     logger,
     buckets: (client) => parts.bucketViews.of(client, reloader.current),
     policyNames: () => settings().rateLimit.policies.map((policy) => policy.name),
@@ -91,13 +94,13 @@ function workersOf({ supervisor, clock }: ServiceParts): WorkerStatus[] {
   });
 }
 
-function readinessOf({ supervisor, feed, phase }: ServiceParts, settings: Settings): Readiness {
+function readinessOf({ supervisor, feed, apiKeys, phase }: ServiceParts, settings: Settings): Readiness {
   const workers = supervisor.workers();
   const serving = supervisor.counts().serving;
   const degraded: Dependency[] = [];
   if (settings.redis !== null && workers.some(({ report }) => report?.breakerOpen === true))
     degraded.push('redis');
-  if (feed.degraded) degraded.push('postgres');
+  if (feed.degraded || apiKeys.degraded) degraded.push('postgres');
   const status = phase();
   return {
     // After the first `ready`, one serving worker is enough (contract §4).

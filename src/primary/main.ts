@@ -17,6 +17,7 @@ import { MemoryBucketStore } from '../limit/memory-bucket-store.ts';
 import { startAdminServer } from './admin/server.ts';
 import type { AdminServices, Readiness } from './admin/services.ts';
 import { makeAdminServices } from './admin-services.ts';
+import { PrimaryApiKeys } from './api-keys.ts';
 import { BucketHost } from './bucket-host.ts';
 import { BucketViews } from './bucket-views.ts';
 import { startFleetMean } from './fleet-mean.ts';
@@ -75,6 +76,14 @@ export async function startPrimary(options: PrimaryOptions): Promise<number> {
   return code;
 }
 
+interface Wired {
+  feed: ClientFeed;
+  apiKeys: PrimaryApiKeys;
+  services: AdminServices;
+  /** The first round of probes. */
+  firstRound: Promise<void>;
+}
+
 class Primary {
   readonly #options: PrimaryOptions;
   readonly #logger: Logger;
@@ -127,7 +136,7 @@ class Primary {
     );
     const storage = await openStorage(settings.database, this.#logger);
     this.#lifecycle.onClose('the database', () => storage.close(), 15_000);
-    const { feed, services, firstRound } = await this.#wire(storage);
+    const { feed, apiKeys, services, firstRound } = await this.#wire(storage);
     const admin = await this.#listenAdmin(services);
     this.#lifecycle.onClose('the admin port', () => admin.close());
     const addresses = await this.#startWorkers();
@@ -135,14 +144,13 @@ class Primary {
     const supervisor = this.#supervisor;
     const broadcast = supervisor.broadcast.bind(supervisor);
     this.#lifecycle.onClose('the mean', startFleetMean({ workers: () => supervisor.workers(), broadcast }));
-    await Promise.all([firstRound, feed.waitForFirstLoad(FIRST_LOAD_MS)]);
+    const firstLoads = [feed, apiKeys].map((each) => each.waitForFirstLoad(FIRST_LOAD_MS));
+    await Promise.all([firstRound, ...firstLoads]);
     if (this.#phase === 'starting') this.#sayReady(addresses, admin.url);
     return this.#stopped.promise;
   }
 
-  async #wire(
-    storage: Storage,
-  ): Promise<{ feed: ClientFeed; services: AdminServices; firstRound: Promise<void> }> {
+  async #wire(storage: Storage): Promise<Wired> {
     const { settings, configPath, env } = this.#options;
     const logger = this.#logger;
     const registry = this.#registry;
@@ -150,6 +158,7 @@ class Primary {
     const repository = new ClientRepository(storage.database);
     const feed = new ClientFeed({ database: storage.database, repository, logger });
     this.#lifecycle.onClose('the client feed', () => feed.close());
+    const apiKeys = this.#openApiKeys(storage);
     this.#lifecycle.onClose('health checks', () => this.#checker.close());
     registry.onChange(({ state, cause }) => {
       const { pool, backend, health, enabled, reason } = state;
@@ -164,7 +173,10 @@ class Primary {
       initial: { number: 1, settings, policyVersionUs: await storage.nowUs() },
       nowUs: () => storage.nowUs(),
       warm: (next) => warmHealth(next, registry, this.#checker),
-      apply: (revision) => this.#rollOut(revision, feed),
+      apply: (revision) => {
+        apiKeys.follow(revision.settings);
+        return this.#rollOut(revision, feed);
+      },
     });
     feed.onChange((message) => {
       supervisor.broadcast(message);
@@ -176,7 +188,7 @@ class Primary {
     this.#prepare = (link) => {
       void link.exited.then(() => this.#collector.forget(link.pid));
       link.send({ type: 'backends', states: registry.availability() });
-      for (const part of feed.snapshot()) link.send(part);
+      for (const part of [...feed.snapshot(), ...apiKeys.feed.snapshot()]) link.send(part);
       link.send(settingsMessage(reloader.current, feed.version > 0));
     };
     const firstRound = warmHealth(settings, registry, this.#checker);
@@ -184,7 +196,7 @@ class Primary {
     const bucketViews = await this.#openBucketViews();
     const gauges = new PrimaryGauges({ collector: this.#collector, supervisor, registry, reloader });
     const phase = (): Readiness['status'] => this.#phase;
-    const stores = { repository, feed, bucketViews };
+    const stores = { repository, feed, apiKeys, bucketViews };
     const services = makeAdminServices({
       ...stores,
       clock: systemClock,
@@ -195,7 +207,15 @@ class Primary {
       gauges,
       phase,
     });
-    return { feed, services, firstRound };
+    return { feed, apiKeys, services, firstRound };
+  }
+
+  #openApiKeys({ database, opened }: Storage): PrimaryApiKeys {
+    const { settings } = this.#options;
+    const apiKeys = new PrimaryApiKeys({ database, opened, settings, logger: this.#logger });
+    this.#lifecycle.onClose('the API keys', () => apiKeys.feed.close());
+    apiKeys.feed.onChange((message) => this.#supervisor.broadcast(message));
+    return apiKeys;
   }
 
   async #openBucketViews(): Promise<BucketViews> {

@@ -28,7 +28,7 @@ export function settingsMessage(revision: Revision, clientsKnown: boolean): Prim
   const policyVersionUs = clientsKnown
     ? revision.policyVersionUs
     : Math.floor(revision.policyVersionUs / BLIND_DIVISOR);
-  const { admin: _admin, database: _database, ...rest } = settings;
+  const { admin: _admin, database: _database, secrets: _secrets, ...rest } = settings;
   const workerSettings: WorkerSettings = rest;
   return { type: 'settings', revision: number, policyVersionUs, settings: workerSettings };
 }

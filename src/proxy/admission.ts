@@ -36,10 +36,11 @@ export class Admission {
   /** admit returns why the request is refused, or null. Order matters: what costs least comes first. */
   admit(): Refusal | null {
     const { guarded } = this;
-    const { limits, identifier } = this.#plan;
-    const refusal = guarded.guard(limits);
+    const { limits, identifier, apiKeyHeader } = this.#plan;
+    const refusal = guarded.guard(limits, apiKeyHeader);
     if (refusal !== null) return refusal;
-    this.caller = identifier.identify(this.#downstream.peer.address, guarded.forwardedFor);
+    const { forwardedFor, apiKey } = guarded;
+    this.caller = identifier.identify(this.#downstream.peer.address, forwardedFor, apiKey);
     const unrouted = this.#findRoute();
     if (unrouted !== null) return unrouted;
     if (guarded.bodyLength > limits.bodyBytes) return BODY_TOO_LARGE;

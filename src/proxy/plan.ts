@@ -6,7 +6,7 @@
 import type { Backend } from '../balance/backend.ts';
 import { keepBackends } from '../balance/backend.ts';
 import { BackendSet } from '../balance/backend-set.ts';
-import type { ClientLookup } from '../contract/clients.ts';
+import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import {
   type LimitSettings,
   type LogSettings,
@@ -21,6 +21,7 @@ import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { ClientIdentifier, TrustedProxies } from '../limit/client-identity.ts';
+import { KeyedClients } from '../limit/keyed-clients.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { BackendPool } from '../upstream/connection-pool.ts';
 import { BackendStats, RouteStats } from './request-stats.ts';
@@ -30,6 +31,8 @@ export interface PlanDeps {
   wheel: DeadlineWheel;
   metrics: WorkerMetrics;
   lookup: ClientLookup;
+  /** Default: no key is accepted. */
+  apiKeys?: ApiKeyLookup;
   /** This worker among its peers, for the starting point of round robin (B1). */
   workerIndex: number;
   workerCount: number;
@@ -88,6 +91,8 @@ export class Plan {
   readonly pools: ReadonlyMap<string, PlannedPool>;
   readonly trusted: TrustedProxies;
   readonly identifier: ClientIdentifier;
+  /** Name of the field with API keys in lower case; '': keys mean nothing. */
+  readonly apiKeyHeader: string;
   /** How answers tell of limits. */
   readonly limitFields: RateLimitFields;
   /** Counts requests that met no route. */
@@ -107,6 +112,7 @@ export class Plan {
     this.pools = parts.pools;
     this.trusted = parts.trusted;
     this.identifier = parts.identifier;
+    this.apiKeyHeader = parts.settings.rateLimit.identify.apiKeyHeader ?? '';
     this.limitFields = new RateLimitFields(parts.settings.rateLimit.headers);
     this.unmatchedStats = parts.unmatchedStats;
   }
@@ -164,7 +170,9 @@ export function buildPlan({ settings, revision, policyVersionUs, previous, deps 
     route: planRoute(route, settings, pools, deps),
   }));
   const trusted = new TrustedProxies(settings.trustedProxies);
-  const { ipv4Prefix, ipv6Prefix } = settings.rateLimit.identify;
+  const { ipv4Prefix, ipv6Prefix, apiKeyHeader } = settings.rateLimit.identify;
+  const { lookup, apiKeys, metrics } = deps;
+  const keys = apiKeyHeader === null || apiKeys === undefined ? null : new KeyedClients(apiKeys, metrics);
   return new Plan({
     revision,
     policyVersionUs,
@@ -172,7 +180,7 @@ export function buildPlan({ settings, revision, policyVersionUs, previous, deps 
     router: new Router(routes),
     pools,
     trusted,
-    identifier: new ClientIdentifier({ trusted, ipv4Prefix, ipv6Prefix, lookup: deps.lookup }),
+    identifier: new ClientIdentifier({ trusted, ipv4Prefix, ipv6Prefix, lookup, keys }),
     unmatchedStats: new RouteStats(deps.metrics, UNMATCHED_ROUTE),
   });
 }

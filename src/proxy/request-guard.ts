@@ -75,6 +75,8 @@ export class GuardedRequest {
   traceparent = '';
   tracestateLines = '';
   userAgent: string | null = null;
+  /** All values of the field that carries API keys, joined; '' for none. */
+  apiKey = '';
   expectsContinue = false;
   /**
    * The client wanted another protocol. Bytes behind such a request are lost by the parser (found by running it), so
@@ -84,6 +86,7 @@ export class GuardedRequest {
 
   readonly #input: GuardedInput;
   readonly #trusted: boolean;
+  #apiKeyHeader = '';
   #hostCount = 0;
   #contentLength = '';
   #transferEncoding = '';
@@ -99,8 +102,13 @@ export class GuardedRequest {
     this.target = input.target;
   }
 
-  /** guard checks everything; the handler calls it once. Returns null when the request may go on. */
-  guard(limits: GuardLimits): Refusal | null {
+  /**
+   * guard checks everything; the handler calls it once. Returns null when the request may go on.
+   *
+   * @param apiKeyHeader name of the field with the key in lower case; '': there is none. The field goes on to the backend.
+   */
+  guard(limits: GuardLimits, apiKeyHeader = ''): Refusal | null {
+    this.#apiKeyHeader = apiKeyHeader;
     const { httpVersion, rawHeaders } = this.#input;
     if (httpVersion !== 11 && httpVersion !== 10) return UNKNOWN_VERSION;
     if (this.target.length > limits.targetBytes) return TARGET_TOO_LONG;
@@ -122,6 +130,7 @@ export class GuardedRequest {
       case names.PLAIN:
         this.headerLines += `${name}: ${value}\r\n`;
         if (name.length === 10 && name.toLowerCase() === 'user-agent') this.userAgent = value;
+        else if (name.length === this.#apiKeyHeader.length) this.#takeApiKey(name, value);
         return null;
       case names.VIA:
       case names.DATE:
@@ -185,12 +194,18 @@ export class GuardedRequest {
     }
   }
 
+  #takeApiKey(name: string, value: string): void {
+    if (name.toLowerCase() !== this.#apiKeyHeader) return;
+    // Two keys are nobody's: together they never verify.
+    this.apiKey += this.apiKey === '' ? value : `, ${value}`;
+  }
+
   #takeConnection(value: string): Refusal | null {
     if (value === 'keep-alive' || value === 'close') return null;
     for (const token of names.connectionTokens(value)) {
       if (FRAMING_TOKENS.has(token)) return BAD_REQUEST;
       if (names.isProtected(token) || names.classOf(token) !== names.PLAIN) continue;
-      if (token === 'close') continue;
+      if (token === 'close' || token === this.#apiKeyHeader) continue;
       this.#named ??= new Set();
       this.#named.add(token);
     }

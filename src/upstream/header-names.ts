@@ -31,7 +31,8 @@ export const TRACESTATE = 19;
 export const VIA = 20;
 export const DATE = 21;
 
-const CLASSES: ReadonlyMap<string, number> = new Map([
+/** Lower case; also for the test that config/ lets none of them carry API keys. */
+export const CLASSES: ReadonlyMap<string, number> = new Map([
   ['connection', CONNECTION],
   ['keep-alive', KEEP_ALIVE],
   ['proxy-connection', HOP_BY_HOP],

@@ -2,6 +2,7 @@
  * The worker process, put together. It is told everything by the primary, in this order: backend states, clients, settings;
  * with the first settings it builds its rooms, listens and says ready; later ones swap the plan between two requests.
  */
+import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, toError } from '../contract/errors.ts';
@@ -24,6 +25,7 @@ class WorkerMain {
   readonly #link: PrimaryLink;
   readonly #metrics = new WorkerMetrics();
   readonly #directory = new ClientDirectory(systemClock);
+  readonly #apiKeys = new ApiKeyDirectory(this.#directory);
   readonly #availability = new Availability();
   readonly #accessLog = new LineWriter();
   readonly #loopDelay = new LoopDelayMonitor();
@@ -60,6 +62,9 @@ class WorkerMain {
       case 'clients':
         this.#onClients(message);
         break;
+      case 'api-keys':
+        this.#apiKeys.apply(message);
+        break;
       case 'bucket-replies':
         this.#rooms?.onBucketReplies(message);
         break;
@@ -95,6 +100,7 @@ class WorkerMain {
       clock: systemClock,
       metrics: this.#metrics,
       lookup: this.#directory,
+      apiKeys: this.#apiKeys,
       accessLog: this.#accessLog,
       availability: this.#availability,
       workerIndex: Number(process.env[WORKER_INDEX_ENV]),

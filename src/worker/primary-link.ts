@@ -55,9 +55,16 @@ export class PrimaryLink {
   #receive(raw: unknown): void {
     const message = parsePrimaryMessage(raw);
     if (message === null) {
-      this.#logger?.error({ raw: JSON.stringify(raw)?.slice(0, 200) }, 'unknown message from the primary');
+      // Not the whole of it: messages carry secrets.
+      this.#logger?.error({ type: typeOf(raw) }, 'unknown message from the primary');
       return;
     }
     this.#onMessage(message);
   }
+}
+
+function typeOf(raw: unknown): string {
+  return typeof raw === 'object' && raw !== null && 'type' in raw
+    ? String(raw.type).slice(0, 50)
+    : typeof raw;
 }

@@ -1,6 +1,6 @@
 /** The rooms of a worker that serves, built from its first settings: limiter, plan, handler, listeners. */
 
-import type { ClientLookup } from '../contract/clients.ts';
+import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
 import {
   FIRST_LISTEN_FD,
@@ -31,6 +31,7 @@ export interface RoomsOptions {
   clock: Clock;
   metrics: WorkerMetrics;
   lookup: ClientLookup;
+  apiKeys: ApiKeyLookup;
   accessLog: LineWriter;
   availability: Availability;
   workerIndex: number;

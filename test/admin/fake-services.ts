@@ -1,5 +1,6 @@
 /** AdminServices in memory, with the rules of the real ones that the admin port relies on. */
 import { pino } from 'pino';
+import type { ApiKeyView } from '../../src/clients/api-key-repository.ts';
 import type { ClientInput } from '../../src/clients/client-record.ts';
 import type { BucketLimits, ClientRecord } from '../../src/contract/clients.ts';
 import { LbError } from '../../src/contract/errors.ts';
@@ -7,6 +8,7 @@ import type { BackendState } from '../../src/contract/health.ts';
 import type { Settings } from '../../src/contract/settings.ts';
 import type {
   AdminServices,
+  ApiKeyStore,
   BackendStatus,
   ClientStore,
   PoolStatus,
@@ -76,8 +78,50 @@ export class FakeClients implements ClientStore {
   }
 }
 
+/** Keys of the clients in memory; the real ones are those of test/postgres/api-keys.test.ts. */
+export class FakeApiKeys implements ApiKeyStore {
+  readonly #clients: FakeClients;
+  readonly #rows: { clientId: string; view: ApiKeyView }[] = [];
+  /** Set: every call fails with it. */
+  failure: Error | null = null;
+  #count = 0;
+
+  constructor(clients: FakeClients) {
+    this.#clients = clients;
+  }
+
+  async issue(clientId: string, name: string | null) {
+    await this.#check(clientId);
+    this.#count++;
+    const view = { keyId: `k${this.#count}`, name, createdAt: new Date(this.#count).toISOString() };
+    this.#rows.push({ clientId, view });
+    return { ...view, key: `secret-${this.#count}-key` };
+  }
+
+  async list(clientId: string, { limit, after }: { limit: number; after: string | null }) {
+    await this.#check(clientId);
+    const views = this.#rows.filter((row) => row.clientId === clientId).map(({ view }) => view);
+    const items = views.slice(views.findIndex(({ keyId }) => keyId === after) + 1);
+    const next = items.length > limit ? (items[limit - 1]?.keyId ?? null) : null;
+    return { items: items.slice(0, limit), next };
+  }
+
+  async revoke(clientId: string, keyId: string) {
+    await this.#check(clientId);
+    const index = this.#rows.findIndex((row) => row.clientId === clientId && row.view.keyId === keyId);
+    if (index < 0) throw new LbError('key_not_found', 'secret host db-7');
+    this.#rows.splice(index, 1);
+  }
+
+  async #check(clientId: string) {
+    if (this.failure !== null) throw this.failure;
+    await this.#clients.get(clientId);
+  }
+}
+
 export interface FakeServices extends AdminServices {
   clients: FakeClients;
+  apiKeys: FakeApiKeys;
   poolList: PoolStatus[];
   outcome: ReloadOutcome;
   ready: Readiness;
@@ -107,8 +151,10 @@ export function makeFakeServices(settings: Settings): FakeServices {
     found.state.reason = enabled ? null : 'drained by an operator';
     return found;
   };
+  const clients = new FakeClients();
   const services: FakeServices = {
-    clients: new FakeClients(),
+    clients,
+    apiKeys: new FakeApiKeys(clients),
     logger: pino({ level: 'info' }, { write: (line: string) => void logLines.push(line) }),
     poolList,
     outcome: { ok: true, revision: 2 },

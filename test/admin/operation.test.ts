@@ -155,13 +155,14 @@ test('the configuration is shown without its secrets', async (t) => {
 admin: { token: tok-secret-1 }
 redis: { url: "redis://user:red-secret-2@127.0.0.1:6379/1" }
 database: { url: "postgres://user:pg-secret-3@127.0.0.1:5432/sluice?sslpassword=ssl-secret-4" }
+secrets: { apiKeys: key-secret-5 }
 `,
   );
   const answer = await call({ path: '/api/v1/config' });
   assert.equal(answer.status, 200);
-  assert.doesNotMatch(answer.text, /secret/);
-  const { admin, redis, database, pools } = answer.json as Record<string, Record<string, unknown>>;
-  assert.equal(admin?.token, '***');
+  assert.doesNotMatch(answer.text, /-secret-/);
+  const { admin, redis, database, secrets, pools } = answer.json as Record<string, Record<string, unknown>>;
+  assert.deepEqual([admin?.token, secrets?.apiKeys], ['***', '***']);
   assert.equal(redis?.url, 'redis://user:***@127.0.0.1:6379/1');
   assert.match(String(database?.url), /^postgres:\/\/user:\*\*\*@127\.0\.0\.1:5432\/sluice/);
   assert.deepEqual(Object.keys(pools ?? {}), ['app', 'bare']);
@@ -192,6 +193,7 @@ rateLimit:
   policies: { slow: { capacity: 1, refillPerSecond: 0.000001, shadow: true }, strict: { onStoreFailure: deny } }
   instances: 3
   headers: legacy
+secrets: { apiKeys: "***" }
 redis: { prefix: other, timeout: 35ms }
 limits: { bodyBytes: 5MiB, targetBytes: 100, connections: 0, connectionsPerIp: 9 }
 timeouts: { headers: 1s, drainGrace: 0s, drain: 1h }

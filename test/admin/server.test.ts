@@ -69,9 +69,6 @@ test('a call of a later version is 501, whatever is in it', async (t) => {
   const { call } = await startAdmin(t);
   const calls = [
     ['POST', '/api/v1/clients/acme/bucket/reset'],
-    ['GET', '/api/v1/clients/acme/keys'],
-    ['POST', '/api/v1/clients/acme/keys'],
-    ['DELETE', '/api/v1/clients/acme/keys/k1'],
     ['POST', '/api/v1/workers/restart'],
     ['GET', '/api/v1/audit'],
     ['GET', '/api/v1/events'],

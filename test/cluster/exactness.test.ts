@@ -87,6 +87,7 @@ test('B30: 2,000 concurrent requests over 2 instances of 4 workers and one Redis
     // The guarantee is about workers that reach the store: with 20 ms a machine of few cores may starve Redis for longer.
     redis: { url: redis.url, timeout: '1s' },
     rateLimit: { ...POLICY, instances: 2 },
+    secrets: { apiKeys: 'the same on both' },
   };
   const instances: SluiceProcess[] = [];
   for (let i = 0; i < 2; i++) {

@@ -78,6 +78,10 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':2: database.url: must be a URL like postgres://user:password@127.0.0.1:5432/sluice',
     ':2: database.embeddedPath: must be a path',
   ],
+  'bad-secrets.yaml': [
+    ':6: rateLimit.identify.apiKeyHeader: must not be X-Forwarded-Key, which has a meaning of its own',
+    ':8: secrets.apiKeys: must be text',
+  ],
   'bad-size.yaml': [
     ':2: limits.bodyBytes: must be a size from 1 to 1024GiB, written like 16KiB, 1MiB or a number of bytes',
     ':3: limits.headerBytes: must be a size from 256 to 1MiB, written like 16KiB, 1MiB or a number of bytes',
@@ -124,6 +128,9 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':8: pools.other.healthCheck.timeout: must not be longer than the interval',
   ],
   'https-backend.yaml': [':4: pools.app.backends[0].url: https backends are not supported in this version'],
+  'instances-without-secret.yaml': [
+    ':7: secrets.apiKeys: is needed where rateLimit.instances is above 1, or rateLimit.identify.apiKeyHeader empty',
+  ],
   'listen-duplicate.yaml': [
     ':1: admin.address: is taken by listen[2] already',
     ':3: listen[1].address: is taken by listen[0] already',
@@ -148,10 +155,9 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'no-routes-several-pools.yaml': [':1: routes: are needed where there are several pools'],
   'not-a-mapping.yaml': [':1: must be a mapping'],
   'not-supported-limits.yaml': [
-    ':6: rateLimit.identify.apiKeyHeader: not supported in this version',
-    ':10: redis.url: rediss:// is not supported in this version',
-    ':11: redis.cluster: not supported in this version',
-    ':12: redis.sentinel: not supported in this version',
+    ':9: redis.url: rediss:// is not supported in this version',
+    ':10: redis.cluster: not supported in this version',
+    ':11: redis.sentinel: not supported in this version',
   ],
   'not-supported-listen.yaml': [
     ':3: listen[0].tls: not supported in this version',
@@ -173,7 +179,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'not-supported-rest.yaml': [
     ':5: timeouts.tunnelIdle: not supported in this version',
     ':6: overload: not supported in this version',
-    ':7: secrets.apiKeys: not supported in this version',
     ':7: secrets.cookies: not supported in this version',
     ':8: audit.adminChanges: not supported in this version',
     ':8: audit.requests: not supported in this version',

@@ -8,6 +8,7 @@ import { changedRestartKeys, loadConfig, parseConfig } from '../../src/config/lo
 import { formatProblems } from '../../src/config/problems.ts';
 import { redactedConfig } from '../../src/config/redact.ts';
 import type { Settings } from '../../src/contract/settings.ts';
+import { CLASSES, classOf, PLAIN } from '../../src/upstream/header-names.ts';
 
 const POOL = 'pools: { app: { backends: [{ url: "http://127.0.0.1:8081" }] } }\n';
 
@@ -43,7 +44,7 @@ test('a pool alone is a whole configuration, the rest has its defaults', () => {
     ],
     rateLimit: {
       enabled: false,
-      identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
+      identify: { apiKeyHeader: null, ipv4Prefix: 32, ipv6Prefix: 64 },
       policies: [],
       instances: 1,
       leases: true,
@@ -67,6 +68,7 @@ test('a pool alone is a whole configuration, the rest has its defaults', () => {
       drainMs: 30_000,
     },
     log: { level: 'info', format: 'json', access: { enabled: true, sample: 1 } },
+    secrets: { apiKeys: null },
   });
 });
 
@@ -84,6 +86,7 @@ test('blocks that are off until written have their values once they are', () => 
     expectStatus: { from: 200, to: 399 },
   });
   assert.deepEqual([settings.rateLimit.enabled, settings.rateLimit.leases], [true, true]);
+  assert.equal(settings.rateLimit.identify.apiKeyHeader, 'x-api-key');
   assert.deepEqual(settings.rateLimit.policies, [
     { name: 'default', capacity: 100, refillPerSecond: 50, onStoreFailure: 'local', shadow: false },
   ]);
@@ -145,6 +148,30 @@ test('REDIS_URL and DATABASE_URL stand in where the file says nothing', () => {
   assert.equal(written.redis?.url, 'redis://w');
   assert.equal(written.database.url, null);
   assert.equal(settingsOf(POOL, { REDIS_URL: '', DATABASE_URL: '' }).redis, null);
+});
+
+test('the secret of API keys comes from the file, else from the environment, and several machines need one', () => {
+  const env = { SLUICE_KEY_SECRET: 'of the environment' };
+  assert.equal(settingsOf(POOL, env).secrets.apiKeys, env.SLUICE_KEY_SECRET);
+  assert.equal(settingsOf(`secrets: { apiKeys: own }\n${POOL}`, env).secrets.apiKeys, 'own');
+  assert.equal(settingsOf(`secrets: { apiKeys: "" }\n${POOL}`, env).secrets.apiKeys, null);
+  const machines = (identify: string) => `${POOL}rateLimit: { instances: 2, identify: { ${identify} } }\n`;
+  assert.equal(settingsOf(machines(''), env).rateLimit.identify.apiKeyHeader, 'x-api-key');
+  assert.equal(settingsOf(machines('apiKeyHeader: ""')).rateLimit.identify.apiKeyHeader, null);
+  assert.equal(problemsOf(machines('')).length, 1);
+});
+
+test('no field that Sluice reads, writes or drops can carry API keys', () => {
+  const refused = (name: string) =>
+    problemsOf(`${POOL}rateLimit: { identify: { apiKeyHeader: "${name}" } }\n`);
+  for (const name of [...CLASSES.keys(), 'x-forwarded-key']) {
+    assert.notEqual(classOf(name), PLAIN, name);
+    assert.equal(refused(name).length, 1, name);
+  }
+  for (const name of ['user-agent', 'cookie', 'X_Api_Key', 'x api', 'x:y'])
+    assert.equal(refused(name).length, 1, name);
+  const settings = settingsOf(`${POOL}rateLimit: { identify: { apiKeyHeader: X-My-KEY } }\n`);
+  assert.equal(settings.rateLimit.identify.apiKeyHeader, 'x-my-key');
 });
 
 test('durations and sizes are milliseconds and bytes', () => {
@@ -280,6 +307,7 @@ test('the files of config/ are accepted', () => {
   const root = fileURLToPath(new URL('../../config/', import.meta.url));
   const env = {
     SLUICE_ADMIN_TOKEN: 't',
+    SLUICE_KEY_SECRET: 's',
     REDIS_URL: 'redis://redis',
     DATABASE_URL: 'postgres://u:p@postgres/sluice',
   };
@@ -323,10 +351,12 @@ test('the configuration that is shown holds no secret', () => {
   const settings = settingsOf(`admin: { token: hunter2 }
 redis: { url: "redis://user:hunter2@r:6379" }
 database: { url: "postgres://sluice:hunter2@d/x?sslpassword=hunter2&application_name=a" }
+secrets: { apiKeys: hunter2 }
 ${POOL}`);
   const shown = redactedConfig(settings);
   assert.doesNotMatch(JSON.stringify(shown), /hunter2/);
   assert.equal(shown.admin.token, '***');
+  assert.equal(shown.secrets.apiKeys, '***');
   assert.equal(shown.redis?.url, 'redis://user:***@r:6379');
   assert.equal(shown.database.url, 'postgres://sluice:***@d/x?sslpassword=***&application_name=a');
   assert.deepEqual(redactedConfig(settingsOf(POOL)), settingsOf(POOL));

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { ClientLookup, ClientMatch, ClientRecord } from '../../src/contract/clients.ts';
+import type {
+  ApiKeyLookup,
+  ClientLookup,
+  ClientMatch,
+  ClientRecord,
+  VerifiedKey,
+} from '../../src/contract/clients.ts';
+import { WorkerMetrics } from '../../src/infra/metrics.ts';
 import { ClientIdentifier, TrustedProxies } from '../../src/limit/client-identity.ts';
+import { KeyedClients } from '../../src/limit/keyed-clients.ts';
 
 /** A directory of nobody, or of what the test puts in. */
 class Directory implements ClientLookup {
@@ -155,5 +163,97 @@ describe('B33: the bucket of a caller', () => {
     directory.clients.clear();
     directory.tombstones.set('203.0.113.7', 9);
     assert.equal(identifier.identify('203.0.113.7', '').match.tombstoneUs, 9);
+  });
+});
+
+/** Keys of clients; what does not begin with `k` has not the form of one. */
+class Keys implements ApiKeyLookup {
+  readonly known = new Map<string, { clientId: string; revoked: boolean }>();
+  readonly clients = new Map<string, ClientRecord>();
+  verifiedCount = 0;
+
+  verify(text: string) {
+    this.verifiedCount++;
+    return this.known.get(text) ?? (text.startsWith('k') ? 'unknown' : 'malformed');
+  }
+
+  clientOf({ clientId }: VerifiedKey): ClientRecord | null {
+    return this.clients.get(clientId) ?? null;
+  }
+
+  add(key: string, clientId: string, mode: ClientRecord['mode'] = 'limit'): void {
+    this.known.set(key, { clientId, revoked: false });
+    this.clients.set(clientId, { clientId, mode, limits: {}, versionUs: 1 });
+  }
+}
+
+function makeKeyed() {
+  const keys = new Keys();
+  const metrics = new WorkerMetrics();
+  const directory = new Directory();
+  const identifier = new ClientIdentifier({
+    trusted: new TrustedProxies([]),
+    lookup: directory,
+    keys: new KeyedClients(keys, metrics),
+    ipv4Prefix: 32,
+    ipv6Prefix: 64,
+  });
+  const cells = ['valid', 'unknown', 'malformed'].map((result) =>
+    metrics.series('sluice_api_key_requests_total', result),
+  );
+  const counts = () => {
+    const { cells: delta } = metrics.takeDelta();
+    return cells.map((cell) => {
+      const at = delta.findIndex((value, index) => index % 2 === 0 && value === cell);
+      return at < 0 ? 0 : delta[at + 1];
+    });
+  };
+  return { keys, directory, identifier, counts };
+}
+
+describe('B33: a caller with an API key', () => {
+  it('is the client of the key, with one bucket wherever it calls from, and keeps its address for logs', () => {
+    const { keys, identifier, counts } = makeKeyed();
+    keys.add('k1', 'acme', 'unlimited');
+    keys.add('k2', 'acme', 'unlimited');
+    const one = identifier.identify('192.0.2.1', '', 'k1');
+    const other = identifier.identify('198.51.100.9', '', 'k2');
+    assert.deepEqual([one.clientId, one.mode, one.clientIp], ['acme', 'unlimited', '192.0.2.1']);
+    assert.deepEqual([other.bucketHash, other.clientIp], [one.bucketHash, '198.51.100.9']);
+    assert.equal(other.match, one.match, 'one object, so that the limiter sees no change');
+    assert.equal(identifier.identify('192.0.2.1', '', 'k1'), one);
+    assert.equal(keys.verifiedCount, 2, 'a known key is not verified again');
+    const anonymous = identifier.identify('192.0.2.1', '');
+    assert.equal(anonymous.clientId, null);
+    assert.notEqual(anonymous.bucketHash, one.bucketHash);
+    assert.deepEqual(counts(), [3, 0, 0]);
+  });
+
+  it('is its address where the key is wrong, of a foreign form, two at once, or of a client that is not there', () => {
+    const { keys, directory, identifier, counts } = makeKeyed();
+    keys.add('k1', 'acme');
+    directory.add('192.0.2.1', 'blocked');
+    for (const key of ['k2', 'acme', 'k1, k1', 'Bearer k1']) {
+      const caller = identifier.identify('192.0.2.1', '', key);
+      assert.deepEqual([caller.clientId, caller.mode], ['192.0.2.1', 'blocked'], key);
+    }
+    assert.deepEqual(counts(), [0, 2, 2]);
+    keys.clients.clear();
+    assert.equal(identifier.identify('192.0.2.7', '', 'k1').clientId, null);
+    assert.deepEqual(counts(), [0, 1, 0]);
+  });
+
+  it('is its address from the moment that the key is revoked, and changes with its client at once', () => {
+    const { keys, identifier } = makeKeyed();
+    keys.add('k1', 'acme');
+    const before = identifier.identify('192.0.2.1', '', 'k1');
+    keys.clients.set('acme', { clientId: 'acme', mode: 'blocked', limits: {}, versionUs: 2 });
+    const changed = identifier.identify('192.0.2.1', '', 'k1');
+    assert.deepEqual([changed.mode, changed.bucketHash], ['blocked', before.bucketHash]);
+    const key = keys.known.get('k1');
+    assert.ok(key !== undefined);
+    key.revoked = true;
+    keys.known.delete('k1');
+    assert.equal(identifier.identify('192.0.2.1', '', 'k1').clientId, null);
   });
 });

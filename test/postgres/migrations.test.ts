@@ -95,7 +95,10 @@ test('a step that fails leaves nothing of itself and of the steps before it in t
 
 test('a database without the schema, or without its last step, does not fit', async (t) => {
   const database = openDatabase(t, await makeDatabase(server));
-  const fits = { code: 'schema_mismatch', message: /lacks 0001_clients, 0002_api_keys: run `sluice migrate up`/ };
+  const fits = {
+    code: 'schema_mismatch',
+    message: /lacks 0001_clients, 0002_api_keys: run `sluice migrate up`/,
+  };
   await assert.rejects(assertSchema(database), fits);
   await migrate(database, 'up', { logger: silent });
   await assertSchema(database);

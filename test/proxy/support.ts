@@ -5,7 +5,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { Backend } from '../../src/balance/backend.ts';
-import type { ClientLookup, ClientRecord } from '../../src/contract/clients.ts';
+import type { ApiKeyLookup, ClientLookup, ClientRecord } from '../../src/contract/clients.ts';
 import { systemClock } from '../../src/contract/clock.ts';
 import { STANDARD_METHODS } from '../../src/contract/metrics.ts';
 import type {
@@ -46,6 +46,9 @@ export interface ProxyOptions {
   healthCheck?: PoolSettings['healthCheck'];
   listen?: ListenAddress;
   clients?: ClientRecord[];
+  /** Name of the field, and the clients by their keys. */
+  apiKeyHeader?: string;
+  apiKeys?: ApiKeyLookup;
   access?: WorkerSettings['log']['access'];
   /** In place of the real limiter. */
   limiter?: TokenTaker;
@@ -104,7 +107,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
     routes: options.routes ?? [route('default')],
     rateLimit: {
       enabled: true,
-      identify: { ipv4Prefix: 32, ipv6Prefix: 64 },
+      identify: { apiKeyHeader: options.apiKeyHeader ?? null, ipv4Prefix: 32, ipv6Prefix: 64 },
       policies: options.policies ?? [],
       instances: 1,
       leases: true,
@@ -143,7 +146,9 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const store = new MemoryBucketStore({ clock });
   const limiter = new Limiter({ store, timeoutMs: 200, workers: 1, instances: 1, clock, metrics, logger });
   const lookup = lookupOf(options.clients ?? []);
-  const deps = { wheel, metrics, lookup, workerIndex: 0, workerCount: 1, random: Math.random };
+  const { apiKeys } = options;
+  const given = { wheel, metrics, lookup, ...(apiKeys && { apiKeys }) };
+  const deps = { ...given, workerIndex: 0, workerCount: 1, random: Math.random };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit.policies, 1);

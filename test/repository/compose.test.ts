@@ -28,7 +28,7 @@ interface ComposeFile {
 
 const text = readFileSync(`${ROOT}compose.yaml`, 'utf8');
 const compose = parse(text, { merge: true }) as ComposeFile;
-const SECRETS = ['SLUICE_ADMIN_TOKEN', 'POSTGRES_PASSWORD', 'REDIS_PASSWORD'];
+const SECRETS = ['SLUICE_ADMIN_TOKEN', 'POSTGRES_PASSWORD', 'REDIS_PASSWORD', 'SLUICE_KEY_SECRET'];
 
 function serviceOf(name: string): Service {
   const service = compose.services[name];
@@ -90,7 +90,7 @@ test('no password is built in: each comes from the environment and is refused wh
   }
   for (const service of Object.values(compose.services)) {
     for (const [key, value] of Object.entries(service.environment ?? {})) {
-      if (/PASSWORD|TOKEN|_URL$/.test(key)) assert.match(value, /\$\{/, key);
+      if (/PASSWORD|TOKEN|SECRET|_URL$/.test(key)) assert.match(value, /\$\{/, key);
     }
   }
 });

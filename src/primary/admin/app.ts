@@ -34,20 +34,24 @@ export function listOf<T extends z.ZodType>(item: T) {
 
 /**
  * compileValidator makes the framework check a part of a request with its zod schema; set as the validator compiler. A
- * body that is absent where one is described is malformed (400), whatever else does not fit names its fields (422).
+ * body that is absent where one is needed is malformed (400), whatever else does not fit names its fields (422).
  */
 export function compileValidator({ schema, httpPart }: { schema: z.ZodType; httpPart?: string | undefined }) {
   return (data: unknown): { value: unknown } | { error: Error } => {
-    const isBody = httpPart === 'body';
-    if (isBody && (data === undefined || data === null)) {
+    const isAbsent = data === undefined || data === null;
+    if (httpPart === 'body' && isAbsent && !takesNothing(schema)) {
       return { error: new HttpProblem(400, 'a JSON body is needed') };
     }
-    const result = schema.safeParse(data);
+    const result = schema.safeParse(data ?? undefined);
     if (result.success) return { value: result.data };
     const errors = result.error.issues.flatMap((issue) => fieldErrorsOf(issue, httpPart));
     // One sentence per field; of several the last, which is the narrowest (an integer's own range comes first).
     return { error: invalidFields([...new Map(errors.map((error) => [error.field, error])).values()]) };
   };
+}
+
+function takesNothing(schema: z.ZodType): boolean {
+  return schema.safeParse(undefined).success;
 }
 
 function fieldErrorsOf(issue: z.core.$ZodIssue, part = 'body'): FieldError[] {

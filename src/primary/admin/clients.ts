@@ -4,6 +4,7 @@ import { type ClientInput, canonicalClientId } from '../../clients/client-record
 import type { ClientRecord } from '../../contract/clients.ts';
 import { DEFAULT_NAME } from '../../contract/settings.ts';
 import { type AdminApp, listOf, problemResponses } from './app.ts';
+import { decodeCursor, listBody, pageQuery } from './paging.ts';
 import { type FieldError, invalidFields } from './problems.ts';
 import type { AdminServices, ClientPatch } from './services.ts';
 
@@ -47,13 +48,6 @@ const putBody = z.strictObject({ clientId: clientId.optional(), ...fields }).che
 const patchBody = z.strictObject(patchFields);
 /** The path of one client; in canonical form once parsed. */
 export const clientIdParams = z.strictObject({ clientId });
-const pageQuery = z.strictObject({
-  limit: z.preprocess(
-    (raw) => (typeof raw === 'string' && /^\d{1,10}$/.test(raw) ? Number(raw) : raw),
-    z.int().min(1).max(1000).default(100),
-  ),
-  after: z.string().max(1024).optional().meta({ description: 'The `next` of the page before' }),
-});
 
 const clientView = z.strictObject({
   clientId: z.string(),
@@ -86,9 +80,7 @@ function registerCollection(app: AdminApp, { clients, policyNames }: AdminServic
     },
     handler: async ({ query }, reply) => {
       const page = await clients.list({ limit: query.limit, after: decodeCursor(query.after) });
-      return reply
-        .code(200)
-        .send({ items: page.items.map(viewOf), next: page.next === null ? null : encodeCursor(page.next) });
+      return reply.code(200).send(listBody(page, viewOf));
     },
   });
   app.route({
@@ -238,20 +230,4 @@ function viewOf(record: ClientRecord): z.infer<typeof clientView> {
 
 function locationOf(id: string): string {
   return `${BASE}/${encodeURIComponent(id)}`;
-}
-
-function encodeCursor(id: string): string {
-  return Buffer.from(id, 'utf8').toString('base64url');
-}
-
-/**
- * The cursor is the last id of the page before; anything else is refused rather than taken for a place in the list. Any
- * text can be an id here, not only what this API would take: whoever writes rows by hand may not break the list.
- */
-function decodeCursor(after: string | undefined): string | null {
-  if (after === undefined) return null;
-  const id = Buffer.from(after, 'base64url').toString('utf8');
-  if (id === '' || id.includes('\0') || encodeCursor(id) !== after)
-    refuse('after', 'is not the `next` of a page');
-  return id;
 }

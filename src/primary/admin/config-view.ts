@@ -10,7 +10,7 @@ type View = Record<string, unknown>;
 /** configView is the body of `GET /api/v1/config`. Values equal to a default are shown too. */
 export function configView(settings: Settings): View {
   const shown = redactedConfig(settings);
-  const { admin, limits, timeouts, database, log } = shown;
+  const { admin, limits, timeouts, database, log, secrets } = shown;
   return {
     listen: shown.listen.map((address) => ({ address: addressOf(address) })),
     admin: {
@@ -44,6 +44,7 @@ export function configView(settings: Settings): View {
       drain: durationOf(timeouts.drainMs),
     },
     log,
+    secrets: { apiKeys: secrets.apiKeys ?? '' },
   };
 }
 

@@ -7,9 +7,6 @@ const CLIENT = '/api/v1/clients/:clientId';
 
 const LATER: readonly (readonly [HTTPMethods, string])[] = [
   ['POST', `${CLIENT}/bucket/reset`],
-  ['GET', `${CLIENT}/keys`],
-  ['POST', `${CLIENT}/keys`],
-  ['DELETE', `${CLIENT}/keys/:keyId`],
   ['POST', '/api/v1/workers/restart'],
   ['GET', '/api/v1/audit'],
   ['GET', '/api/v1/events'],

@@ -70,6 +70,9 @@ export function invalidFields(errors: FieldError[]): HttpProblem {
 const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   client_exists: 'a client with this clientId exists already',
   client_not_found: 'there is no client with this clientId',
+  key_not_found: 'the client has no key with this keyId',
+  secret_missing:
+    'there is no secret to sign API keys with: set secrets.apiKeys (none could be kept in ./data)',
   database_unavailable: 'the database cannot be reached',
   store_unavailable: 'the bucket store cannot be reached',
   store_timeout: 'the bucket store did not answer in time',

@@ -17,6 +17,7 @@ import { registerBuckets } from './buckets.ts';
 import { registerClients } from './clients.ts';
 import { registerConfig } from './config.ts';
 import { limitHandler } from './handler-deadline.ts';
+import { registerKeys } from './keys.ts';
 import { KnownRoutes } from './known-routes.ts';
 import { registerLater } from './later.ts';
 import { registerMetrics } from './metrics.ts';
@@ -152,6 +153,7 @@ async function addRoutes(app: AdminApp, services: AdminServices): Promise<void> 
   registerMetrics(app, services);
   registerClients(app, services);
   registerBuckets(app, services);
+  registerKeys(app, services);
   registerPools(app, services);
   registerWorkers(app, services);
   registerConfig(app, services);

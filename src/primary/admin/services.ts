@@ -2,6 +2,7 @@
  * What the admin port asks of the rest of the primary. `primary/main.ts` implements AdminServices over the repository,
  * the health checker, the supervisor and the reloader; tests implement it in memory.
  */
+import type { ApiKeyService } from '../../clients/api-key-service.ts';
 import type { ClientInput } from '../../clients/client-record.ts';
 import type { ClientRecord } from '../../contract/clients.ts';
 import type { BackendState } from '../../contract/health.ts';
@@ -36,6 +37,12 @@ export interface ClientStore {
   patch(clientId: string, patch: ClientPatch): Promise<ClientRecord>;
   remove(clientId: string): Promise<void>;
 }
+
+/**
+ * ApiKeyStore issues, lists and revokes the keys of a client. Rejects with LbError `client_not_found`, `key_not_found`,
+ * `secret_missing`, `database_unavailable`.
+ */
+export type ApiKeyStore = Pick<ApiKeyService, 'issue' | 'list' | 'revoke'>;
 
 export interface BackendStatus {
   settings: BackendSettings;
@@ -88,6 +95,7 @@ export interface Readiness {
 
 export interface AdminServices {
   readonly clients: ClientStore;
+  readonly apiKeys: ApiKeyStore;
   readonly logger: Logger;
   /** The live buckets of a client, one per policy; rejects with LbError store_unavailable or store_timeout. */
   buckets(client: ClientRecord): Promise<BucketView[]>;

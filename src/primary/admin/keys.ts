@@ -1,0 +1,77 @@
+/** API keys of a client: issue, list, revoke. */
+import * as z from 'zod';
+import { type AdminApp, listOf, problemResponses } from './app.ts';
+import { clientIdParams } from './clients.ts';
+import { decodeCursor, listBody, pageQuery } from './paging.ts';
+import type { AdminServices } from './services.ts';
+
+const name = z
+  .string()
+  .min(1)
+  .max(128)
+  // The one character that PostgreSQL's text cannot hold.
+  .refine((text) => !text.includes('\0'), 'must not hold U+0000')
+  .meta({ description: 'What the key is called in lists' });
+const issueBody = z.strictObject({ name: name.nullable().default(null) }).optional();
+const keyIdParams = clientIdParams.extend({ keyId: z.string().regex(/^[A-Za-z0-9_-]{1,128}$/) });
+
+const keyView = z.strictObject({
+  keyId: z.string(),
+  name: name.nullable(),
+  createdAt: z.iso.datetime(),
+});
+const issuedView = keyView.extend({
+  key: z.string().meta({ description: 'The key itself, shown this once: only an HMAC of it is kept' }),
+});
+
+const KEYS = '/api/v1/clients/:clientId/keys';
+const tags = ['keys'];
+
+/** registerKeys adds the routes; the server calls it once while it is built. */
+export function registerKeys(app: AdminApp, { apiKeys }: AdminServices): void {
+  app.route({
+    method: 'POST',
+    url: KEYS,
+    schema: {
+      tags,
+      summary: 'Issue a key for a client',
+      params: clientIdParams,
+      body: issueBody,
+      response: { 201: issuedView, ...problemResponses(400, 404, 413, 415, 422) },
+    },
+    handler: async ({ params, body }, reply) =>
+      reply.code(201).send(await apiKeys.issue(params.clientId, body?.name ?? null)),
+  });
+  app.route({
+    method: 'GET',
+    url: KEYS,
+    schema: {
+      tags,
+      summary: 'List the keys of a client in the order of their making, without the keys themselves',
+      params: clientIdParams,
+      querystring: pageQuery,
+      response: { 200: listOf(keyView), ...problemResponses(404, 422) },
+    },
+    handler: async ({ params, query }, reply) => {
+      const page = await apiKeys.list(params.clientId, {
+        limit: query.limit,
+        after: decodeCursor(query.after),
+      });
+      return reply.code(200).send(listBody(page, (view) => view));
+    },
+  });
+  app.route({
+    method: 'DELETE',
+    url: `${KEYS}/:keyId`,
+    schema: {
+      tags,
+      summary: 'Revoke a key; within a second no worker of any machine accepts it',
+      params: keyIdParams,
+      response: { 204: z.null().meta({ description: 'Revoked' }), ...problemResponses(404, 422) },
+    },
+    handler: async ({ params }, reply) => {
+      await apiKeys.revoke(params.clientId, params.keyId);
+      return reply.code(204).send(null);
+    },
+  });
+}

@@ -1,0 +1,102 @@
+/** API keys over two machines that share Redis and Postgres: issued, used, revoked. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { makeDatabase, startPostgres } from '../support/postgres.ts';
+import { startRedis } from '../support/redis.ts';
+import { type SluiceConfig, type SluiceProcess, spawnSluice, startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+import { ask, askJson, metricOf, poolOf, startNamed } from './support.ts';
+
+const WITHIN_MS = 1_000;
+const SECRET = 'the same on both';
+const OWN = '"default";q=1000;w=10';
+const EVERYBODYS = '"default";q=50;w=50000';
+
+/** Two machines of two workers each. */
+async function startMachines(t: TestContext) {
+  const postgres = await startPostgres();
+  t.after(() => postgres.remove());
+  const redis = await startRedis();
+  t.after(() => redis.stop());
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const url = await makeDatabase(postgres);
+  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: url } });
+  t.after(() => migrated.kill());
+  assert.equal((await migrated.exited).code, 0, migrated.describe());
+  const configOf = (apiKeys: string): SluiceConfig => ({
+    workers: 2,
+    pools: poolOf([backend]),
+    redis: { url: redis.url },
+    database: { url },
+    secrets: { apiKeys },
+    rateLimit: { instances: 2, policies: { default: { capacity: 50, refillPerSecond: 0.001 } } },
+  });
+  const start = async () => {
+    const machine = await startSluice({ config: configOf(SECRET) });
+    t.after(() => machine.stop());
+    return machine;
+  };
+  return { configOf, one: await start(), other: await start() };
+}
+
+async function policyWith(machine: SluiceProcess, key: string): Promise<string> {
+  const answer = await ask(machine.proxyUrl, { headers: { 'x-api-key': key } });
+  return String(answer.headers['ratelimit-policy']);
+}
+
+/** Asks both machines until all say `policy` on several connections in a row, so that every worker was met; ms it took. */
+async function untilAll(machines: SluiceProcess[], key: string, policy: string): Promise<number> {
+  const startedMs = performance.now();
+  await waitFor(
+    `both machines to use ${policy}`,
+    async () => {
+      const found = await Promise.all(
+        machines.flatMap((machine) => Array.from({ length: 6 }, () => policyWith(machine, key))),
+      );
+      return found.every((each) => each === policy);
+    },
+    { timeoutMs: WITHIN_MS, everyMs: 20 },
+  );
+  return performance.now() - startedMs;
+}
+
+test('B33: a key acts on both machines within a second of its issue, and on neither within a second of its end or under another secret', async (t) => {
+  const { one, other, configOf } = await startMachines(t);
+  const machines = [one, other];
+  const client = { clientId: 'acme', capacity: 1000, refillPerSecond: 100 };
+  const clients = `${one.adminUrl}/api/v1/clients`;
+  assert.equal((await askJson(clients, { method: 'POST', body: client })).status, 201);
+  const { status, body } = await askJson(`${clients}/acme/keys`, { method: 'POST', body: { name: 'ci' } });
+  assert.equal(status, 201);
+  const key = String(body.key);
+  const issuedMs = await untilAll(machines, key, OWN);
+  const line = await waitFor(
+    'an access line',
+    () => other.jsonLines((entry) => entry.clientId === 'acme')[0],
+  );
+  assert.equal(line?.clientIp, '127.0.0.1');
+
+  for (const [secret, policy] of [
+    ['another one', EVERYBODYS],
+    [SECRET, OWN],
+  ] as const) {
+    one.configure(configOf(secret));
+    assert.equal((await askJson(`${one.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+    assert.deepEqual([await policyWith(one, key), await policyWith(other, key)], [policy, OWN], secret);
+  }
+  assert.ok(one.stdout.some((line) => line.includes('issued under another secret')));
+
+  const revoked = await ask(`${other.adminUrl}/api/v1/clients/acme/keys/${body.keyId}`, { method: 'DELETE' });
+  assert.equal(revoked.status, 204);
+  const revokedMs = await untilAll(machines, key, EVERYBODYS);
+  t.diagnostic(`issued after ${Math.round(issuedMs)} ms, revoked after ${Math.round(revokedMs)} ms`);
+  for (const machine of machines) {
+    for (const result of ['valid', 'unknown']) {
+      const counted = () => metricOf(machine.adminUrl, 'sluice_api_key_requests_total', { result });
+      await waitFor(`${result} keys to be counted`, async () => ((await counted()) ?? 0) > 0);
+    }
+    const said = [...machine.stdout, ...machine.stderr].join('\n');
+    assert.ok(!said.includes(key) && !said.includes(SECRET), 'a secret in the logs');
+  }
+});
