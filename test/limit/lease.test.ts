@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { LEASE_MS, LeaseAccount, Lot, leasable } from '../../src/limit/lease.ts';
+import fc from 'fast-check';
+import { LEASE_MS, LeaseAccount, type LeaseAsk, Lot, leasable } from '../../src/limit/lease.ts';
 
 const RULES = { capacity: 10_000, rateMicro: 10_000_000_000, versionUs: 1 };
 const ROUND_TRIP_MS = 1;
@@ -154,4 +155,76 @@ describe('LeaseAccount', () => {
     account.drop();
     assert.deepEqual([account.held, account.hasReturns], [0, false]);
   });
+
+  it('uses each token once, and holds no token that the store does not account for, whatever happens', (t) => {
+    const seed = Date.now() & 0x7fffffff;
+    t.diagnostic(`seed ${seed}`);
+    const step = fc.record({
+      afterMs: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 120 })),
+      action: fc.constantFrom('add', 'add', 'spend', 'spend', 'spend', 'unspend', 'ask', 'ask', 'returnAll'),
+      tokens: fc.integer({ min: 1, max: 20 }),
+      waiting: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 20, maxLength: 80, size: 'max' }), (steps) => {
+        const account = new LeaseAccount(0, 0);
+        const books = new Books();
+        let nowMs = 0;
+        for (const { afterMs, action, tokens, waiting } of steps) {
+          nowMs += afterMs;
+          if (action === 'add') books.lend(account, tokens, nowMs);
+          if (action === 'spend') books.spend(account, tokens, nowMs);
+          if (action === 'unspend') books.unspend(account, nowMs);
+          if (action === 'ask') books.hear(account.ask(nowMs, null, waiting));
+          if (action === 'returnAll') account.returnAll();
+          account.covers(0, nowMs);
+          books.check(account, nowMs);
+        }
+      }),
+      { seed, numRuns: 500 },
+    );
+  });
 });
+
+/** What the store would know of a lease, with an epoch per 50 ms of the same clock. */
+class Books {
+  /** Tokens out by epoch: lent, neither returned nor told as spent. */
+  readonly #out = new Map<number, number>();
+  readonly #spends: { lot: Lot; cost: number }[] = [];
+  #lent = 0;
+  #spent = 0;
+  #returned = 0;
+
+  lend(account: LeaseAccount, tokens: number, nowMs: number): void {
+    const epoch = Math.floor(nowMs / LEASE_MS);
+    account.add(new Lot(tokens, epoch, nowMs + LEASE_MS), nowMs);
+    this.#out.set(epoch, (this.#out.get(epoch) ?? 0) + tokens);
+    this.#lent += tokens;
+  }
+
+  spend(account: LeaseAccount, cost: number, nowMs: number): void {
+    const lot = account.spend(cost, nowMs);
+    if (lot === null) return;
+    this.#spent += cost;
+    this.#spends.push({ lot, cost });
+  }
+
+  unspend(account: LeaseAccount, nowMs: number): void {
+    const last = this.#spends.pop();
+    if (last !== undefined && account.unspend(last.lot, last.cost, nowMs)) this.#spent -= last.cost;
+  }
+
+  hear({ ret, spent, retEpoch }: LeaseAsk): void {
+    const out = (this.#out.get(retEpoch) ?? 0) - ret - spent;
+    assert.ok(out >= 0, 'more settled than lent');
+    this.#out.set(retEpoch, out);
+    this.#returned += ret;
+  }
+
+  check(account: LeaseAccount, nowMs: number): void {
+    assert.ok(this.#spent + this.#returned + account.held <= this.#lent, 'a token twice');
+    const epoch = Math.floor(nowMs / LEASE_MS);
+    const accounted = (this.#out.get(epoch) ?? 0) + (this.#out.get(epoch - 1) ?? 0);
+    assert.ok(account.held <= accounted, `holds ${account.held}, the store knows of ${accounted}`);
+  }
+}
