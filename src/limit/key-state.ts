@@ -174,8 +174,10 @@ export class KeyState {
   /** denyForMs is for how long `cost` tokens cannot be had, by what is known; ≤ 0: ask. */
   denyForMs(cost: number, nowMs: number): number {
     if (!this.#denying || this.lease?.covers(cost, nowMs) === true) return 0;
-    const missing = cost * MICRO - this.#levelMicro;
-    const emptyForMs = Math.min(MAX_DENY_MS, (missing / this.force.rateMicro) * 1000);
+    const { capacity, rateMicro } = this.force;
+    // More than the bucket ever holds comes only with other limits.
+    const missing = cost > capacity ? Number.POSITIVE_INFINITY : cost * MICRO - this.#levelMicro;
+    const emptyForMs = Math.min(MAX_DENY_MS, (missing / rateMicro) * 1000);
     return Math.max(this.#levelAtMs + emptyForMs, this.#paceUntilMs) - nowMs;
   }
 

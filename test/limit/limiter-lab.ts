@@ -54,6 +54,7 @@ export interface LabOptions {
   leases?: boolean;
   clock?: Clock;
   timers?: BreakerTimers;
+  defer?: (fn: () => void) => void;
 }
 
 export function makeLimiter(options: LabOptions): LimiterLab {
@@ -78,6 +79,7 @@ export function makeLimiter(options: LabOptions): LimiterLab {
     ...(options.maxKeys === undefined ? {} : { maxKeys: options.maxKeys }),
     ...(options.leases === undefined ? {} : { leases: options.leases }),
     ...(options.timers === undefined ? {} : { timers: options.timers }),
+    ...(options.defer === undefined ? {} : { defer: options.defer }),
   });
   limiter.configure(policies, policyVersionUs);
   return { limiter, log, metric: makeReader(metrics) };

@@ -12,48 +12,15 @@ import { LEASE_MS } from '../../src/limit/lease.ts';
 import type { Limiter } from '../../src/limit/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import { callerOf, makeLimiter, policyOf, ScriptedStore, takeMany } from './limiter-lab.ts';
+import { VirtualTime } from './simulation/virtual-time.ts';
 
 const caller = callerOf('203.0.113.7');
 const large = policyOf({ capacity: 10_000, refillPerSecond: 1_000 });
 
-/** Time that passes when the test says so; immediates and promises run meanwhile. */
-class ManualTime {
-  nowMs = 1_000;
-  readonly clock: Clock = { monotonicMs: () => this.nowMs, wallMs: () => this.nowMs };
-  #due: { atMs: number; fn: () => void }[] = [];
-
-  readonly timers: BreakerTimers = {
-    after: (delayMs, fn) => {
-      const entry = { atMs: this.nowMs + delayMs, fn };
-      this.#due.push(entry);
-      return () => {
-        this.#due = this.#due.filter((other) => other !== entry);
-      };
-    },
-  };
-
-  async pass(ms: number): Promise<void> {
-    const untilMs = this.nowMs + ms;
-    await settled();
-    for (;;) {
-      const next = this.#due.filter(({ atMs }) => atMs <= untilMs).sort((a, b) => a.atMs - b.atMs)[0];
-      if (next === undefined) break;
-      this.#due = this.#due.filter((entry) => entry !== next);
-      this.nowMs = next.atMs;
-      next.fn();
-      await settled();
-    }
-    this.nowMs = untilMs;
-  }
-}
-
-async function settled(): Promise<void> {
-  for (let i = 0; i < 3; i++) await new Promise(setImmediate);
-}
-
 class LeaseLab {
-  readonly time = new ManualTime();
-  readonly memory = new MemoryBucketStore({ clock: this.time.clock });
+  readonly time = new VirtualTime();
+  readonly clock: Clock = { monotonicMs: () => this.time.nowMs, wallMs: () => this.time.nowMs };
+  readonly memory = new MemoryBucketStore({ clock: this.clock });
   readonly store = new ScriptedStore((takes) => this.memory.takeBatch(takes));
   readonly policy: PolicySettings;
   readonly limiters: Limiter[];
@@ -61,13 +28,12 @@ class LeaseLab {
 
   constructor(policy: PolicySettings, options: { workers?: number; leases?: boolean } = {}) {
     const { workers = 1, leases = true } = options;
+    const { store, clock, time } = this;
+    const timers: BreakerTimers = { after: (delayMs, fn) => time.after(delayMs, fn) };
+    const defer = (fn: () => void) => void time.after(0, fn);
+    const shared = { store, policies: [policy], timeoutMs: 10_000, leases, clock, timers, defer };
     this.policy = policy;
-    this.limiters = Array.from(
-      { length: workers },
-      () =>
-        makeLimiter({ store: this.store, policies: [policy], timeoutMs: 10_000, leases, ...this.time })
-          .limiter,
-    );
+    this.limiters = Array.from({ length: workers }, () => makeLimiter(shared).limiter);
   }
 
   get limiter(): Limiter {
@@ -101,8 +67,12 @@ class LeaseLab {
           );
         }
       }
-      await this.time.pass(1);
+      await this.pass(1);
     }
+  }
+
+  async pass(ms: number): Promise<void> {
+    await this.time.run(this.time.nowMs + ms);
   }
 }
 
@@ -125,7 +95,7 @@ describe('Limiter with leases', () => {
   it('leaves the bucket as the admitted requests made it, once the traffic ends', async () => {
     const lab = new LeaseLab(large, { workers: 3 });
     await lab.flow(300, 8);
-    await lab.time.pass(LEASE_MS);
+    await lab.pass(LEASE_MS);
     assert.equal(lab.admitted, 2_400);
     assert.ok(lab.takes.some(({ ret }) => ret > 0));
     // 350 ms of refill.
@@ -166,7 +136,7 @@ describe('Limiter with leases', () => {
     await lab.flow(100, 4);
     assert.ok(lab.decisions.every(({ source }) => source === 'store'));
     assert.ok(lab.takes.slice(before).every(({ ahead }) => ahead === 0));
-    await lab.time.pass(LEASE_MS);
+    await lab.pass(LEASE_MS);
     assert.ok(Math.abs(lab.level() - (10_000 - 1_200 + 350)) <= 1, `${lab.level()}`);
   });
 
@@ -186,7 +156,7 @@ describe('Limiter with leases', () => {
     });
     const decision = lab.limiter.take(cut, large, 1);
     assert.ok(decision instanceof Promise);
-    await lab.time.pass(1);
+    await lab.pass(1);
     assert.ok((lab.takes.at(-1)?.ret ?? 0) > 0);
     assert.equal((await decision).capacity, 30);
     assert.ok(lab.level(cut) <= 30);
@@ -196,9 +166,9 @@ describe('Limiter with leases', () => {
     const lab = new LeaseLab(large);
     await lab.flow(200, 4);
     lab.limiter.resetBucket(lab.takes[0]?.key ?? '');
-    await lab.time.pass(1);
+    await lab.pass(1);
     assert.ok(lab.limiter.take(caller, large, 1) instanceof Promise);
-    await lab.time.pass(1);
+    await lab.pass(1);
     assert.ok(!(lab.limiter.take(caller, large, 1) instanceof Promise), 'a new lease');
     const gate = Promise.withResolvers<void>();
     const answer = lab.store.answer;
@@ -210,7 +180,7 @@ describe('Limiter with leases', () => {
     assert.ok((lab.takes.at(-1)?.ahead ?? 0) > 0, 'a lot is under way');
     lab.limiter.resetBucket(lab.takes[0]?.key ?? '');
     gate.resolve();
-    await lab.time.pass(1);
+    await lab.pass(1);
     assert.ok(lab.limiter.take(caller, large, 1) instanceof Promise);
   });
 
@@ -220,13 +190,13 @@ describe('Limiter with leases', () => {
     const decision = await lab.limiter.take(caller, large, 3);
     assert.equal(decision.source, 'lease');
     for (let i = 0; i < 2; i++) lab.limiter.giveBack(caller, large, decision, 3);
-    await lab.time.pass(LEASE_MS);
+    await lab.pass(LEASE_MS);
     assert.ok(Math.abs(lab.level() - (10_000 - 800 + 250)) <= 1, `${lab.level()}`);
     const late = lab.limiter.take(caller, large, 3);
-    await lab.time.pass(1);
+    await lab.pass(1);
     assert.equal((await late).source, 'store');
     lab.limiter.giveBack(caller, large, await late, 3);
-    await lab.time.pass(LEASE_MS);
+    await lab.pass(LEASE_MS);
     assert.ok(Math.abs(lab.level() - (10_000 - 800 + 301)) <= 1, `${lab.level()}`);
   });
 
@@ -236,7 +206,7 @@ describe('Limiter with leases', () => {
     lab.store.available = false;
     const [first] = await takeMany(lab.limiter, 1, { policy: large });
     assert.equal(first?.source, 'lease');
-    lab.time.nowMs += LEASE_MS;
+    await lab.pass(LEASE_MS);
     const [second] = await takeMany(lab.limiter, 1, { policy: large });
     assert.equal(second?.source, 'local');
   });
@@ -247,8 +217,43 @@ describe('Limiter with leases', () => {
     const held = lab.limiter.take(caller, large, 500);
     assert.ok(held instanceof Promise, 'more than the lots hold');
     assert.ok(lab.limiter.take(caller, large, 1) instanceof Promise);
-    await lab.time.pass(1);
+    await lab.pass(1);
     assert.equal((await held).allowed, true);
     assert.ok(!(lab.limiter.take(caller, large, 1) instanceof Promise));
+  });
+
+  it('notices a raised limit for a cost above the old one within a second', async () => {
+    const lab = new LeaseLab(policyOf({ capacity: 3, refillPerSecond: 1_000 }));
+    const ask = async (): Promise<Decision> => {
+      const taken = lab.limiter.take(caller, lab.policy, 4);
+      await lab.pass(1);
+      return taken;
+    };
+    assert.equal((await ask()).retryAfterMs, -1);
+    // Another machine, with a newer file.
+    const raised = { capacity: 10, rateMicro: 1e9, versionUs: 5_000, need: 1, partial: true, ...PLAIN_TAKE };
+    lab.memory.take({ key: lab.takes[0]?.key ?? '', ...raised });
+    await lab.pass(900);
+    assert.deepEqual([(await ask()).allowed, lab.takes.length], [false, 1]);
+    await lab.pass(100);
+    const decision = await ask();
+    assert.deepEqual([decision.allowed, decision.capacity], [true, 10]);
+  });
+
+  it('asks for a client far over its limit at most twice per token and worker, and twice a second', async () => {
+    for (const [capacity, refillPerSecond] of [
+      [1, 0.5],
+      [1, 10],
+      [100, 10],
+      [20, 200],
+      [500, 5_000],
+    ] as const) {
+      const lab = new LeaseLab(policyOf({ capacity, refillPerSecond }), { workers: 2 });
+      await lab.flow(1_000, 12);
+      const before = lab.takes.length;
+      await lab.flow(1_000, 12);
+      const perWorker = (lab.takes.length - before) / 2;
+      assert.ok(perWorker <= 2 * Math.max(1, refillPerSecond), `${perWorker} at ${refillPerSecond}/s`);
+    }
   });
 });
