@@ -58,6 +58,8 @@ export type PrimaryMessage =
   | { type: 'bucket-replies'; id: number; replies: (TakeReply | null)[] }
   /** Once a second with two workers and more: client connections per worker on average. */
   | { type: 'fleet'; meanConnections: number }
+  /** Workers of all instances that share Redis: when first known, at each change, and to each new worker. */
+  | { type: 'store-workers'; count: number }
   | { type: 'drain'; graceMs: number; drainMs: number }
   | { type: 'stop' };
 
@@ -175,6 +177,7 @@ const primaryMessage = z.discriminatedUnion('type', [
   }),
   z.strictObject({ type: z.literal('bucket-replies'), id: number, replies: z.array(takeReply.nullable()) }),
   z.strictObject({ type: z.literal('fleet'), meanConnections: number }),
+  z.strictObject({ type: z.literal('store-workers'), count: number }),
   z.strictObject({ type: z.literal('drain'), graceMs: number, drainMs: number }),
   z.strictObject({ type: z.literal('stop') }),
 ]);

@@ -1,5 +1,5 @@
 /**
- * The one place that builds names of buckets in a store: `<prefix>:rl1:{<hash>}:<policy>`. The braces around the hash
+ * The one place that builds names of keys in a store. A bucket: `<prefix>:rl1:{<hash>}:<policy>`. The braces around the hash
  * are the only ones, so that Redis Cluster puts all buckets of one caller on one node; nothing that comes from outside
  * is ever part of a key in the clear.
  */
@@ -38,7 +38,16 @@ export function hashOf(key: string): string {
 
 /** storeKeyPrefix is what a store shared with other programs puts before a bucketKey. */
 export function storeKeyPrefix(prefix: string): string {
-  return `${prefix.replaceAll(/[^A-Za-z0-9._:-]/g, escapeUnit)}:${STATE_FORMAT}:`;
+  return `${escapePrefix(prefix)}:${STATE_FORMAT}:`;
+}
+
+/** instancesKey is where the instances that share a store say that they live. */
+export function instancesKey(prefix: string): string {
+  return `${escapePrefix(prefix)}:instances`;
+}
+
+function escapePrefix(prefix: string): string {
+  return prefix.replaceAll(/[^A-Za-z0-9._:-]/g, escapeUnit);
 }
 
 function escapePart(text: string): string {

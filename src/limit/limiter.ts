@@ -64,7 +64,6 @@ interface LimiterOptions {
 }
 
 export class Limiter {
-  readonly #workers: number;
   readonly #clock: Clock;
   readonly #metrics: WorkerMetrics;
   readonly #logger: LimiterOptions['logger'];
@@ -86,7 +85,6 @@ export class Limiter {
 
   constructor(options: LimiterOptions) {
     const { store, workers, instances, clock, metrics, logger, timeoutMs, timers = realTimers } = options;
-    this.#workers = workers;
     this.#clock = clock;
     this.#metrics = metrics;
     this.#logger = logger;
@@ -116,9 +114,8 @@ export class Limiter {
    * used. Buckets and what is known of them stay.
    *
    * @param policyVersionUs when the policies were loaded, on the database's clock
-   * @param instances machines that share the store, where that changed
    */
-  configure(policies: readonly PolicySettings[], policyVersionUs: number, instances?: number): void {
+  configure(policies: readonly PolicySettings[], policyVersionUs: number): void {
     const next = new Map<string, PolicyBuckets>();
     for (const settings of policies) {
       const known = this.#policies.get(settings.name);
@@ -126,7 +123,11 @@ export class Limiter {
       next.set(settings.name, known ?? this.#makePolicy(settings, policyVersionUs));
     }
     this.#policies = next;
-    if (instances !== undefined) this.#local.setShares(this.#workers * instances);
+  }
+
+  /** shareAmong says how many workers of all machines share the store: each grants its part of a limit alone. */
+  shareAmong(storeWorkers: number): void {
+    this.#local.setShares(storeWorkers);
   }
 
   /** useLeases follows the setting `rateLimit.leases`; lots that are out go back as they age. */

@@ -38,7 +38,7 @@ export class LocalBuckets {
     return this.#table.size;
   }
 
-  /** setShares is for a reload that changes the number of machines. */
+  /** setShares hears of a new number of workers. */
   setShares(shares: number): void {
     this.#shares = Math.max(1, shares);
   }

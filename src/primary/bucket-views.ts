@@ -8,6 +8,7 @@ import { type BucketView, peekBuckets } from '../limit/bucket-peek.ts';
 import type { BucketStore } from '../limit/bucket-store.ts';
 import type { MemoryBucketStore } from '../limit/memory-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../limit/redis-bucket-store.ts';
+import { heartbeatScripts } from './instance-heartbeat.ts';
 import type { Revision } from './reloader.ts';
 
 /** An operator's look may wait longer than a request. */
@@ -23,11 +24,12 @@ interface BucketViewsOptions {
 
 export class BucketViews {
   readonly #store: BucketStore;
-  readonly #connection: RedisConnection | null;
+  /** The primary's own, also for the heartbeat; null without Redis. */
+  readonly connection: RedisConnection | null;
 
   private constructor(store: BucketStore, connection: RedisConnection | null) {
     this.#store = store;
-    this.#connection = connection;
+    this.connection = connection;
   }
 
   /** open is called once by the primary's main. The client of Redis, 14 MiB, is loaded only where there is one. */
@@ -35,7 +37,7 @@ export class BucketViews {
     if (redis === null) return new BucketViews(memory, null);
     const { RedisConnection } = await import('../infra/redis.ts');
     const { url, prefix } = redis;
-    const scripts = bucketScripts();
+    const scripts = { ...bucketScripts(), ...heartbeatScripts() };
     const connection = new RedisConnection({
       url,
       connectionName: 'sluice-primary',
@@ -54,6 +56,6 @@ export class BucketViews {
   }
 
   async close(): Promise<void> {
-    await this.#connection?.close();
+    await this.connection?.close();
   }
 }

@@ -24,6 +24,7 @@ import { startFleetMean } from './fleet-mean.ts';
 import { PrimaryGauges } from './gauges.ts';
 import { HealthChecker } from './health-checker.ts';
 import { availabilityOf, HealthRegistry } from './health-registry.ts';
+import { InstanceHeartbeat } from './instance-heartbeat.ts';
 import { ListenSockets } from './listen-sockets.ts';
 import { MetricsCollector } from './metrics-collector.ts';
 import { Reloader, type Revision } from './reloader.ts';
@@ -122,6 +123,8 @@ class Primary {
   }
 
   #prepare: (link: WorkerLink) => void = () => undefined;
+  /** null without Redis. */
+  #heartbeat: InstanceHeartbeat | null = null;
 
   /** Starts everything, says ready, and resolves with the exit code once stopped. */
   async run(): Promise<number> {
@@ -189,6 +192,8 @@ class Primary {
       void link.exited.then(() => this.#collector.forget(link.pid));
       link.send({ type: 'backends', states: registry.availability() });
       for (const part of [...feed.snapshot(), ...apiKeys.feed.snapshot()]) link.send(part);
+      const count = this.#heartbeat?.storeWorkers ?? null;
+      if (count !== null) link.send({ type: 'store-workers', count });
       link.send(settingsMessage(reloader.current, feed.version > 0));
     };
     const firstRound = warmHealth(settings, registry, this.#checker);
@@ -223,7 +228,27 @@ class Primary {
     const memory = this.#buckets;
     const views = await BucketViews.open({ redis, memory, clock: systemClock, logger: this.#logger });
     this.#lifecycle.onClose('the look at buckets', () => views.close());
+    this.#startHeartbeat(views);
     return views;
+  }
+
+  #startHeartbeat({ connection }: BucketViews): void {
+    const { redis } = this.#options.settings;
+    if (redis === null || connection === null) return;
+    const supervisor = this.#supervisor;
+    const workers = supervisor.workers().length;
+    const heartbeat = new InstanceHeartbeat({
+      connection,
+      prefix: redis.prefix,
+      workers,
+      assumedWorkers: () => this.#settings().rateLimit.instances * workers,
+      onChange: (count) => supervisor.broadcast({ type: 'store-workers', count }),
+      clock: systemClock,
+      logger: this.#logger,
+    });
+    this.#heartbeat = heartbeat;
+    this.#lifecycle.onClose('the heartbeat', () => heartbeat.close());
+    heartbeat.start();
   }
 
   #rollOut(revision: Revision, feed: ClientFeed): Promise<void> {

@@ -30,6 +30,8 @@ class WorkerMain {
   readonly #accessLog = new LineWriter();
   readonly #loopDelay = new LoopDelayMonitor();
   #rooms: WorkerRooms | null = null;
+  /** The primary's last word, which may come before there are rooms. */
+  #storeWorkers: number | null = null;
   /** The settings before the ones that come: building the rooms may take a moment. */
   #settled: Promise<void> = Promise.resolve();
   #ending = false;
@@ -71,6 +73,10 @@ class WorkerMain {
       case 'fleet':
         this.#rooms?.shareConnections(message.meanConnections);
         break;
+      case 'store-workers':
+        this.#storeWorkers = message.count;
+        this.#rooms?.shareStore(message.count);
+        break;
       case 'drain':
         this.#drain(message);
         break;
@@ -94,7 +100,7 @@ class WorkerMain {
       onError: (error) => logger.error({ err: toError(error) }, 'a deadline failed'),
     });
     wheel.start();
-    this.#rooms = await WorkerRooms.open(message, {
+    const rooms = await WorkerRooms.open(message, {
       logger,
       wheel,
       clock: systemClock,
@@ -108,8 +114,10 @@ class WorkerMain {
       writeHead: headWriterFor(process.env),
       send: (toPrimary) => this.#link.send(toPrimary),
     });
+    if (this.#storeWorkers !== null) rooms.shareStore(this.#storeWorkers);
+    this.#rooms = rooms;
     // Not waited for: a newer revision may come meanwhile.
-    this.#listen(this.#rooms, revision).catch((error: unknown) => this.#cannotServe(error));
+    this.#listen(rooms, revision).catch((error: unknown) => this.#cannotServe(error));
   }
 
   async #listen(rooms: WorkerRooms, revision: number): Promise<void> {

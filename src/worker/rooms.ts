@@ -60,6 +60,8 @@ export class WorkerRooms {
   readonly #handler: Handler;
   readonly #server: InboundServer;
   #settings: WorkerSettings;
+  /** Workers of all instances that share Redis; null while the primary does not know. */
+  #storeWorkers: number | null = null;
   #plan: Plan;
 
   /** open builds the rooms for the first settings; a worker makes them once. */
@@ -156,6 +158,12 @@ export class WorkerRooms {
     this.#server.shareConnections(meanConnections);
   }
 
+  /** shareStore hears how many workers share Redis. */
+  shareStore(storeWorkers: number): void {
+    this.#storeWorkers = storeWorkers;
+    this.#limiter.shareAmong(storeWorkers);
+  }
+
   onBucketReplies(message: Extract<PrimaryMessage, { type: 'bucket-replies' }>): void {
     this.#primaryStore?.onReplies(message);
   }
@@ -200,7 +208,8 @@ export class WorkerRooms {
   #buildPlan({ settings, revision, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
     const { policies, instances, leases } = settings.rateLimit;
     // Before the plan: its requests ask for the new limits from their first.
-    this.#limiter.configure(policies, policyVersionUs, instances);
+    this.#limiter.configure(policies, policyVersionUs);
+    this.#limiter.shareAmong(this.#storeWorkers ?? instances * this.#options.workerCount);
     this.#limiter.useLeases(leases);
     const plan = buildPlan({ settings, revision, policyVersionUs, previous, deps: this.#planDeps });
     const { availability } = this.#options;

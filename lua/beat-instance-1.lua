@@ -1,0 +1,30 @@
+-- beat-instance: one instance says that it lives, or that it ends, and hears how many workers all living ones have.
+--
+-- KEYS[1]  the living instances: a sorted set of members `<id> <workers>`, scored by the time at which they count as gone
+--
+-- ARGV[1]  member   of the instance that calls
+-- ARGV[2]  ttl      milliseconds that it is good for; 0: it ends now. The same for every instance
+--
+-- Reply: the workers of all living instances.
+--
+-- The clock is the server's own. A time further ahead than any ttl is one from before the clock was set back.
+
+local key, member, ttl = KEYS[1], ARGV[1], tonumber(ARGV[2])
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+
+if ttl == 0 then
+  redis.call('ZREM', key, member)
+else
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', string.format('%.0f', now))
+  redis.call('ZREMRANGEBYSCORE', key, string.format('(%.0f', now + ttl), '+inf')
+  redis.call('ZADD', key, string.format('%.0f', now + ttl), member)
+  redis.call('PEXPIRE', key, ttl)
+end
+
+local sum = 0
+for _, living in ipairs(redis.call('ZRANGE', key, 0, -1)) do
+  sum = sum + (tonumber(string.match(living, ' (%d+)$')) or 0)
+end
+return sum

@@ -1,0 +1,135 @@
+/**
+ * How many workers share the store: every instance says every two seconds, in the store itself, that it lives and how many
+ * workers it has, and hears the sum. Workers divide limits by it while the store is away.
+ *
+ * A larger sum counts at once. A smaller one counts only after it was heard for as long as an instance is good for without
+ * a beat: a store that was restarted empty, or whose clock was stepped, hears from everybody within that time, and until then
+ * would give each the share of a fleet that is smaller than the real one.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Result } from 'ioredis';
+import type { Clock } from '../contract/clock.ts';
+import { toError } from '../contract/errors.ts';
+import { withDeadline } from '../infra/lifecycle.ts';
+import type { Logger } from '../infra/logger.ts';
+import { type LuaScript, loadLuaScript } from '../infra/lua-scripts.ts';
+import type { RedisConnection } from '../infra/redis.ts';
+import { instancesKey } from '../limit/bucket-key.ts';
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    beatInstance(key: string, member: string, ttlMs: number): Result<number, Context>;
+  }
+}
+
+/** Contract §8 (Limits): every 2 s, and gone after three beats that did not come. */
+const BEAT_EVERY_MS = 2_000;
+const GONE_AFTER_MS = 6_000;
+const BEAT_TIMEOUT_MS = 1_000;
+const ID_BYTES = 8;
+
+/** heartbeatScripts are the commands that a RedisConnection needs for this. */
+export function heartbeatScripts(): Record<'beatInstance', LuaScript> {
+  return { beatInstance: loadLuaScript('beat-instance-1.lua') };
+}
+
+interface InstanceHeartbeatOptions {
+  /** Made with heartbeatScripts(); stays its maker's to close. */
+  connection: RedisConnection;
+  /** The setting `redis.prefix`. */
+  prefix: string;
+  /** Workers of this instance. */
+  workers: number;
+  /** What is assumed until the store is heard: `rateLimit.instances` × workers. */
+  assumedWorkers: () => number;
+  /** Called at each change, with the workers of all instances. */
+  onChange: (storeWorkers: number) => void;
+  clock: Pick<Clock, 'monotonicMs'>;
+  logger: Pick<Logger, 'info' | 'warn'>;
+  /** For tests; the same for every instance. */
+  everyMs?: number;
+  goneAfterMs?: number;
+}
+
+/** InstanceHeartbeat is made once by the primary's main, where there is a Redis. */
+export class InstanceHeartbeat {
+  readonly #options: InstanceHeartbeatOptions;
+  readonly #key: string;
+  readonly #member: string;
+  readonly #everyMs: number;
+  readonly #goneAfterMs: number;
+  #storeWorkers: number | null = null;
+  /** Since when every beat was answered with a smaller sum; null: the last one was not. */
+  #smallerSinceMs: number | null = null;
+  #refused = false;
+  #closed = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: InstanceHeartbeatOptions) {
+    this.#options = options;
+    this.#everyMs = options.everyMs ?? BEAT_EVERY_MS;
+    this.#goneAfterMs = options.goneAfterMs ?? GONE_AFTER_MS;
+    this.#key = instancesKey(options.prefix);
+    this.#member = `${randomBytes(ID_BYTES).toString('hex')} ${options.workers}`;
+  }
+
+  /** The last that is known, also while the store is away; null: it was never heard. */
+  get storeWorkers(): number | null {
+    return this.#storeWorkers;
+  }
+
+  /** start beats at once, and from then on every two seconds. Connections that are not there yet are waited for, briefly. */
+  start(): void {
+    const first = this.#options.connection.waitForFirstAttempt(BEAT_TIMEOUT_MS);
+    void first.then(() => this.#beatOn());
+  }
+
+  /** close takes this instance out of the store, where the store is there; never rejects. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    clearTimeout(this.#timer);
+    if (this.#storeWorkers !== null) await this.#say(0);
+  }
+
+  async #beatOn(): Promise<void> {
+    if (this.#closed) return;
+    this.#timer = setTimeout(() => void this.#beatOn(), this.#everyMs).unref();
+    const sum = await this.#say(this.#goneAfterMs);
+    if (this.#closed) return;
+    if (sum === null) this.#smallerSinceMs = null;
+    else this.#hear(sum);
+  }
+
+  /** null: the store is away, or refuses. */
+  async #say(ttlMs: number): Promise<number | null> {
+    const { connection, logger } = this.#options;
+    if (!connection.ready) return null;
+    try {
+      const said = connection.client.beatInstance(this.#key, this.#member, ttlMs);
+      const sum = await withDeadline(said, BEAT_TIMEOUT_MS, 'the heartbeat in Redis');
+      this.#refused = false;
+      return sum;
+    } catch (thrown) {
+      // Once per outage. A lost connection says so itself; rights that a Redis user lacks show only here.
+      if (!this.#refused && connection.ready)
+        logger.warn({ err: toError(thrown) }, 'this instance cannot say in Redis that it lives');
+      this.#refused = true;
+      return null;
+    }
+  }
+
+  #hear(sum: number): void {
+    const { assumedWorkers, clock, logger, onChange } = this.#options;
+    const nowMs = clock.monotonicMs();
+    const before = this.#storeWorkers ?? assumedWorkers();
+    if (sum >= before) this.#smallerSinceMs = null;
+    else this.#smallerSinceMs ??= nowMs;
+    const believed = this.#smallerSinceMs === null || nowMs - this.#smallerSinceMs >= this.#goneAfterMs;
+    const next = believed ? sum : before;
+    if (next === this.#storeWorkers) return;
+    this.#smallerSinceMs = null;
+    this.#storeWorkers = next;
+    logger.info({ workers: next }, 'workers that share the store');
+    onChange(next);
+  }
+}
