@@ -55,3 +55,47 @@ test('B36: whatever clients send, a line is valid JSON, one line and at most 4,0
     { numRuns: 300 },
   );
 });
+
+test('B36: a line tells of its own request, whatever the lines before it told', () => {
+  const name = fc.constantFrom(null, 'a', 'b', 'ü"');
+  const count = fc.constantFrom(0, 1, 2 ** 33);
+  const ms = fc.oneof(fc.double({ min: 0, max: 1e7, noNaN: true }), fc.constantFrom(0, 0.0004, 1, 2.5, 1e12));
+  const record: fc.Arbitrary<AccessRecord> = fc.record({
+    time: fc.constant(RECORD.time),
+    requestId: fc.constantFrom('r-1', 'r-2'),
+    traceId: fc.constantFrom(null, '4bf92f3577b34da6a3ce929d0e0e4736'),
+    clientIp: fc.constantFrom('127.0.0.1', '::1'),
+    clientId: name,
+    method: name,
+    host: name,
+    path: name,
+    status: fc.constantFrom(200, 499),
+    reason: fc.constantFrom('ok', 'client_abort'),
+    bytesIn: count,
+    bytesOut: count,
+    totalMs: ms,
+    upstreamMs: fc.option(ms),
+    queueMs: fc.option(ms),
+    limiterMs: fc.option(ms),
+    backend: name,
+    attempts: count,
+    route: name,
+    userAgent: name,
+  });
+  const rounded = (value: number | null) => (value === null ? null : Math.round(value * 1000) / 1000);
+  fc.assert(
+    fc.property(fc.array(record, { minLength: 2 }), (records) => {
+      for (const each of records) {
+        const { totalMs, upstreamMs, queueMs, limiterMs } = each;
+        assert.deepEqual(JSON.parse(accessLine(each)), {
+          ...each,
+          totalMs: rounded(totalMs),
+          upstreamMs: rounded(upstreamMs),
+          queueMs: rounded(queueMs),
+          limiterMs: rounded(limiterMs),
+        });
+      }
+    }),
+    { numRuns: 300 },
+  );
+});
