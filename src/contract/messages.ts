@@ -56,6 +56,8 @@ export type PrimaryMessage =
       removed: string[];
     }
   | { type: 'bucket-replies'; id: number; replies: (TakeReply | null)[] }
+  /** Buckets that an operator has refilled in the store: what is known of them, or held of them, counts no more. */
+  | { type: 'bucket-reset'; keys: string[] }
   /** Once a second with two workers and more: client connections per worker on average. */
   | { type: 'fleet'; meanConnections: number }
   /** Workers of all instances that share Redis: when first known, at each change, and to each new worker. */
@@ -176,6 +178,7 @@ const primaryMessage = z.discriminatedUnion('type', [
     removed: z.array(text),
   }),
   z.strictObject({ type: z.literal('bucket-replies'), id: number, replies: z.array(takeReply.nullable()) }),
+  z.strictObject({ type: z.literal('bucket-reset'), keys: z.array(text) }),
   z.strictObject({ type: z.literal('fleet'), meanConnections: number }),
   z.strictObject({ type: z.literal('store-workers'), count: number }),
   z.strictObject({ type: z.literal('drain'), graceMs: number, drainMs: number }),

@@ -7,7 +7,7 @@ import { LbError } from '../contract/errors.ts';
 import { withDeadline } from './lifecycle.ts';
 import type { Logger } from './logger.ts';
 import { mapDatabaseError, sqlStateOf } from './postgres-errors.ts';
-import { type ListenOptions, PostgresListener } from './postgres-listener.ts';
+import { type ListenOptions, NoticeConnection, type PostgresListener } from './postgres-listener.ts';
 
 /** A row as pg gives it: int8 as text, json parsed, timestamptz as Date. Check before use. */
 export type Row = Record<string, unknown>;
@@ -57,7 +57,7 @@ export class Database {
   readonly #logger: Logger;
   readonly #onStall: () => void;
   readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
-  readonly #listeners = new Set<PostgresListener>();
+  readonly #notices: NoticeConnection;
   #available = false;
   #lossCount = 0;
   #activity = 0;
@@ -71,6 +71,7 @@ export class Database {
     this.#logger = options.logger;
     this.#onStall = options.onStall ?? (() => undefined);
     this.#config = clientConfig(target, statementMs, connectMs);
+    this.#notices = new NoticeConnection({ config: this.#config, logger: options.logger });
     this.#pool = new pg.Pool({
       ...this.#config,
       max: this.singleSession ? 1 : (options.poolSize ?? DEFAULT_POOL_SIZE),
@@ -152,14 +153,11 @@ export class Database {
   }
 
   /**
-   * listen follows a NOTIFY channel on a connection of its own, which is reopened for ever. null: this database has
-   * only one session (a NOTIFY would never arrive): poll.
+   * listen follows a NOTIFY channel on one more connection, which all who listen share and which is reopened for ever. null:
+   * this database has only one session (a NOTIFY would never arrive): poll.
    */
-  listen(options: Omit<ListenOptions, 'config' | 'logger'>): PostgresListener | null {
-    if (this.singleSession) return null;
-    const listener = new PostgresListener({ ...options, config: this.#config, logger: this.#logger });
-    this.#listeners.add(listener);
-    return listener;
+  listen(options: ListenOptions): PostgresListener | null {
+    return this.singleSession ? null : this.#notices.listen(options);
   }
 
   /** close waits for statements under way, at most 2 s, then cuts them. Safe to call twice. */
@@ -170,7 +168,7 @@ export class Database {
 
   async #closeAll(): Promise<void> {
     this.#available = false;
-    await Promise.all([...this.#listeners].map((listener) => listener.close()));
+    await this.#notices.close();
     const ended = this.#pool.end();
     try {
       await withDeadline(ended, CLOSE_MS, 'the database connections');

@@ -18,6 +18,12 @@ export interface BucketView {
   nextTokenMs: number;
 }
 
+/** bucketKeysOf names the buckets of a client, one per policy; for their reset. */
+export function bucketKeysOf(clientId: string, policies: readonly Pick<PolicySettings, 'name'>[]): string[] {
+  const hash = hashBucketName('client', clientId);
+  return policies.map(({ name }) => bucketKey(hash, name));
+}
+
 /**
  * peekBuckets returns the bucket of a client for each policy, in the order given. A bucket that nobody has used is full.
  * Rejects with the store's LbError where it is away.

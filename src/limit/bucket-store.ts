@@ -25,3 +25,14 @@ export interface BucketStore {
   takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]>;
   close(): Promise<void>;
 }
+
+/** RefillableStore is what the primary resets buckets in. */
+export interface RefillableStore extends BucketStore {
+  /**
+   * refill forgets buckets of one caller, which fills them; what was leased of them is forgotten too. Rejects with LbError
+   * `store_unavailable` or `store_timeout`, after which they may have been filled all the same.
+   *
+   * @param keys as in TakeRequest.key; all with the same hash
+   */
+  refill(keys: readonly string[]): Promise<void>;
+}

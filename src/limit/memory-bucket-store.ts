@@ -2,7 +2,7 @@
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
 import type { Clock } from '../contract/clock.ts';
 import { takeFrom } from './bucket-state.ts';
-import type { BucketStore } from './bucket-store.ts';
+import type { RefillableStore } from './bucket-store.ts';
 import { BucketTable } from './bucket-table.ts';
 
 /** About 100 MB when full; a flood of new addresses then costs the buckets that are nearest to full. */
@@ -14,7 +14,7 @@ interface MemoryBucketStoreOptions {
   maxBuckets?: number;
 }
 
-export class MemoryBucketStore implements BucketStore {
+export class MemoryBucketStore implements RefillableStore {
   readonly kind = 'memory';
   readonly available = true;
   readonly #clock: Pick<Clock, 'monotonicMs'>;
@@ -38,6 +38,11 @@ export class MemoryBucketStore implements BucketStore {
 
   takeBatch(takes: readonly TakeRequest[]): Promise<TakeReply[]> {
     return Promise.resolve(takes.map((request) => this.take(request)));
+  }
+
+  refill(keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.#table.delete(key);
+    return Promise.resolve();
   }
 
   close(): Promise<void> {

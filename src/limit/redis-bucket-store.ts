@@ -6,10 +6,11 @@ import type { Result } from 'ioredis';
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
 import type { Clock } from '../contract/clock.ts';
 import { LbError, toError } from '../contract/errors.ts';
+import { withDeadline } from '../infra/lifecycle.ts';
 import { type LuaScript, loadLuaScript } from '../infra/lua-scripts.ts';
 import type { RedisConnection } from '../infra/redis.ts';
 import { storeKeyPrefix } from './bucket-key.ts';
-import { type BucketStore, LEASE_US } from './bucket-store.ts';
+import { LEASE_US, type RefillableStore } from './bucket-store.ts';
 import { failedBatch, StoreCalls } from './store-calls.ts';
 import { packTakes, unpackReply } from './take-codec.ts';
 
@@ -36,17 +37,19 @@ interface RedisBucketStoreOptions {
   clock: Pick<Clock, 'monotonicMs'>;
 }
 
-export class RedisBucketStore implements BucketStore {
+export class RedisBucketStore implements RefillableStore {
   readonly kind = 'redis';
   readonly #connection: RedisConnection;
   readonly #keyPrefix: string;
   readonly #calls: StoreCalls;
+  readonly #timeoutMs: number;
   #closed = false;
 
   constructor(options: RedisBucketStoreOptions) {
     this.#connection = options.connection;
     this.#keyPrefix = storeKeyPrefix(options.prefix);
     this.#calls = new StoreCalls(options);
+    this.#timeoutMs = options.timeoutMs;
   }
 
   get available(): boolean {
@@ -64,6 +67,20 @@ export class RedisBucketStore implements BucketStore {
       },
     );
     return results;
+  }
+
+  async refill(keys: readonly string[]): Promise<void> {
+    if (!this.available) throw new LbError('store_unavailable', 'no connection to Redis');
+    if (keys.length === 0) return;
+    // One hash, so one node of a Cluster has them all.
+    const deleted = this.#connection.client.del(...keys.map((key) => this.#keyPrefix + key));
+    const failed = deleted.catch((thrown: unknown) => {
+      throw new LbError('store_unavailable', 'Redis failed', { cause: toError(thrown) });
+    });
+    await withDeadline(failed, this.#timeoutMs, 'refilling buckets').catch((error: unknown) => {
+      if (error instanceof LbError) throw error;
+      throw new LbError('store_timeout', 'Redis did not answer in time', { cause: error });
+    });
   }
 
   close(): Promise<void> {

@@ -13,6 +13,7 @@ import type {
   WorkerStatus,
 } from './admin/services.ts';
 import type { PrimaryApiKeys } from './api-keys.ts';
+import type { BucketResets } from './bucket-resets.ts';
 import type { BucketViews } from './bucket-views.ts';
 import { backendInFlight, type PrimaryGauges } from './gauges.ts';
 import type { HealthRegistry } from './health-registry.ts';
@@ -30,6 +31,7 @@ interface ServiceParts {
   reloader: Reloader;
   gauges: PrimaryGauges;
   bucketViews: BucketViews;
+  bucketResets: BucketResets;
   /** What the primary as a whole is doing. */
   phase: () => Readiness['status'];
 }
@@ -51,6 +53,7 @@ export function makeAdminServices(parts: ServiceParts): AdminServices {
     apiKeys: parts.apiKeys.service,
     logger,
     buckets: (client) => parts.bucketViews.of(client, reloader.current),
+    resetBuckets: (client) => parts.bucketResets.reset(client),
     policyNames: () => settings().rateLimit.policies.map((policy) => policy.name),
     pools: () => poolsOf(parts, settings()),
     drainBackend: (pool, backend) => setEnabled(pool, backend, false),

@@ -1,11 +1,11 @@
-/** Looks at buckets for the admin port: in Redis over a connection of the primary's own, else in its memory. */
+/** Looks at buckets and refills them, for the admin port: in Redis over a connection of its own, else in the primary's memory. */
 import type { ClientRecord } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { RedisSettings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
 import type { RedisConnection } from '../infra/redis.ts';
 import { type BucketView, peekBuckets } from '../limit/bucket-peek.ts';
-import type { BucketStore } from '../limit/bucket-store.ts';
+import type { RefillableStore } from '../limit/bucket-store.ts';
 import type { MemoryBucketStore } from '../limit/memory-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../limit/redis-bucket-store.ts';
 import { heartbeatScripts } from './instance-heartbeat.ts';
@@ -23,11 +23,11 @@ interface BucketViewsOptions {
 }
 
 export class BucketViews {
-  readonly #store: BucketStore;
+  readonly #store: RefillableStore;
   /** The primary's own, also for the heartbeat; null without Redis. */
   readonly connection: RedisConnection | null;
 
-  private constructor(store: BucketStore, connection: RedisConnection | null) {
+  private constructor(store: RefillableStore, connection: RedisConnection | null) {
     this.#store = store;
     this.connection = connection;
   }
@@ -53,6 +53,11 @@ export class BucketViews {
   of(client: ClientRecord, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
     const match = { client, bucketName: client.clientId, tombstoneUs: 0 };
     return peekBuckets(this.#store, match, settings.rateLimit.policies, policyVersionUs);
+  }
+
+  /** refill fills buckets of one client; see RefillableStore. */
+  refill(keys: readonly string[]): Promise<void> {
+    return this.#store.refill(keys);
   }
 
   async close(): Promise<void> {

@@ -19,6 +19,7 @@ import type { AdminServices, Readiness } from './admin/services.ts';
 import { makeAdminServices } from './admin-services.ts';
 import { PrimaryApiKeys } from './api-keys.ts';
 import { BucketHost } from './bucket-host.ts';
+import { BucketResets } from './bucket-resets.ts';
 import { BucketViews } from './bucket-views.ts';
 import { startFleetMean } from './fleet-mean.ts';
 import { PrimaryGauges } from './gauges.ts';
@@ -201,7 +202,8 @@ class Primary {
     const bucketViews = await this.#openBucketViews();
     const gauges = new PrimaryGauges({ collector: this.#collector, supervisor, registry, reloader });
     const phase = (): Readiness['status'] => this.#phase;
-    const stores = { repository, feed, apiKeys, bucketViews };
+    const bucketResets = this.#openBucketResets(bucketViews, storage, () => reloader.current);
+    const stores = { repository, feed, apiKeys, bucketViews, bucketResets };
     const services = makeAdminServices({
       ...stores,
       clock: systemClock,
@@ -221,6 +223,13 @@ class Primary {
     this.#lifecycle.onClose('the API keys', () => apiKeys.feed.close());
     apiKeys.feed.onChange((message) => this.#supervisor.broadcast(message));
     return apiKeys;
+  }
+
+  #openBucketResets(views: BucketViews, { database }: Storage, current: () => Revision): BucketResets {
+    const broadcast = this.#supervisor.broadcast.bind(this.#supervisor);
+    const resets = new BucketResets({ views, database, current, broadcast, logger: this.#logger });
+    this.#lifecycle.onClose('the resets of buckets', resets.start());
+    return resets;
   }
 
   async #openBucketViews(): Promise<BucketViews> {

@@ -70,6 +70,9 @@ class WorkerMain {
       case 'bucket-replies':
         this.#rooms?.onBucketReplies(message);
         break;
+      case 'bucket-reset':
+        this.#rooms?.resetBuckets(message.keys);
+        break;
       case 'fleet':
         this.#rooms?.shareConnections(message.meanConnections);
         break;

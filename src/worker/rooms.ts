@@ -164,6 +164,11 @@ export class WorkerRooms {
     this.#limiter.shareAmong(storeWorkers);
   }
 
+  /** resetBuckets forgets what is known of buckets that the primary has refilled. */
+  resetBuckets(keys: readonly string[]): void {
+    for (const key of keys) this.#limiter.resetBucket(key);
+  }
+
   onBucketReplies(message: Extract<PrimaryMessage, { type: 'bucket-replies' }>): void {
     this.#primaryStore?.onReplies(message);
   }

@@ -122,6 +122,8 @@ export class FakeApiKeys implements ApiKeyStore {
 export interface FakeServices extends AdminServices {
   clients: FakeClients;
   apiKeys: FakeApiKeys;
+  /** Ids of the clients whose buckets were reset. */
+  resets: string[];
   poolList: PoolStatus[];
   outcome: ReloadOutcome;
   ready: Readiness;
@@ -170,6 +172,8 @@ export function makeFakeServices(settings: Settings): FakeServices {
         refillPerSecond,
         nextTokenMs: 0,
       })),
+    resetBuckets: async ({ clientId }) => void services.resets.push(clientId),
+    resets: [],
     policyNames: () => settings.rateLimit.policies.map(({ name }) => name),
     pools: () => poolList,
     drainBackend: (pool, id) => setEnabled(pool, id, false),

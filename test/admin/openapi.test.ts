@@ -13,6 +13,7 @@ const ROUTES = [
   'POST /api/v1/clients',
   'GET /api/v1/clients/{clientId}',
   'GET /api/v1/clients/{clientId}/bucket',
+  'POST /api/v1/clients/{clientId}/bucket/reset',
   'POST /api/v1/clients/{clientId}/keys',
   'GET /api/v1/clients/{clientId}/keys',
   'DELETE /api/v1/clients/{clientId}/keys/{keyId}',

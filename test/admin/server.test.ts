@@ -68,7 +68,6 @@ test('HEAD answers like GET without a body', async (t) => {
 test('a call of a later version is 501, whatever is in it', async (t) => {
   const { call } = await startAdmin(t);
   const calls = [
-    ['POST', '/api/v1/clients/acme/bucket/reset'],
     ['POST', '/api/v1/workers/restart'],
     ['GET', '/api/v1/audit'],
     ['GET', '/api/v1/events'],

@@ -12,8 +12,9 @@ const bucketView = z.strictObject({
   nextTokenMs: z.number().meta({ description: 'Milliseconds until there is a whole token; 0: there is one' }),
 });
 
-/** registerBuckets adds the route; the server calls it once while it is built. */
-export function registerBuckets(app: AdminApp, { clients, buckets }: AdminServices): void {
+/** registerBuckets adds the routes; the server calls it once while it is built. */
+export function registerBuckets(app: AdminApp, services: AdminServices): void {
+  const { clients } = services;
   app.route({
     method: 'GET',
     url: '/api/v1/clients/:clientId/bucket',
@@ -25,7 +26,22 @@ export function registerBuckets(app: AdminApp, { clients, buckets }: AdminServic
     },
     handler: async ({ params }, reply) => {
       const record = await clients.get(params.clientId);
-      return reply.code(200).send({ items: await buckets(record) });
+      return reply.code(200).send({ items: await services.buckets(record) });
+    },
+  });
+  app.route({
+    method: 'POST',
+    url: '/api/v1/clients/:clientId/bucket/reset',
+    schema: {
+      tags: ['clients'],
+      summary:
+        'Fill the buckets of a client, one per policy; every worker of every machine acts on it within a second',
+      params: clientIdParams,
+      response: { 204: z.null().meta({ description: 'Full' }), ...problemResponses(404, 422) },
+    },
+    handler: async ({ params }, reply) => {
+      await services.resetBuckets(await clients.get(params.clientId));
+      return reply.code(204).send(null);
     },
   });
 }

@@ -3,10 +3,7 @@ import type { HTTPMethods } from 'fastify';
 import type { AdminApp } from './app.ts';
 import { HttpProblem } from './problems.ts';
 
-const CLIENT = '/api/v1/clients/:clientId';
-
 const LATER: readonly (readonly [HTTPMethods, string])[] = [
-  ['POST', `${CLIENT}/bucket/reset`],
   ['POST', '/api/v1/workers/restart'],
   ['GET', '/api/v1/audit'],
   ['GET', '/api/v1/events'],

@@ -99,6 +99,8 @@ export interface AdminServices {
   readonly logger: Logger;
   /** The live buckets of a client, one per policy; rejects with LbError store_unavailable or store_timeout. */
   buckets(client: ClientRecord): Promise<BucketView[]>;
+  /** Fills them all; rejects as `buckets` does. */
+  resetBuckets(client: ClientRecord): Promise<void>;
   /** Names of the policies of the running configuration: the keys that `limits` may have. */
   policyNames(): readonly string[];
   /** In the order of the configuration. */

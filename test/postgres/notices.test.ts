@@ -1,0 +1,71 @@
+/** NOTIFY over the one connection that all listeners of a Database share. */
+import assert from 'node:assert/strict';
+import { after, before, type TestContext, test } from 'node:test';
+import type { Database } from '../../src/infra/postgres.ts';
+import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
+import { waitFor } from '../support/wait.ts';
+import { openDatabase } from './support.ts';
+
+let server: PostgresServer;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+/** What one listener was told; null: listening has begun. */
+function listen(database: Database, channel: string) {
+  const told: (string | null)[] = [];
+  const listener = database.listen({ channel, onWake: (payload) => told.push(payload) });
+  assert.ok(listener !== null);
+  return { told, listener };
+}
+
+async function start(t: TestContext) {
+  const url = await makeDatabase(server);
+  const [database, other] = [openDatabase(t, url), openDatabase(t, url)];
+  const notify = (channel: string, payload: string) =>
+    other.query('select pg_notify($1, $2)', [channel, payload]);
+  const listening = async () =>
+    (await other.query("select pid from pg_stat_activity where query like 'listen %'")).map(({ pid }) => pid);
+  return { database, notify, listening, other };
+}
+
+test('listeners share a connection, hear the payloads of their own channels, and may come and go', async (t) => {
+  const { database, notify, listening } = await start(t);
+  const one = listen(database, 'one');
+  await waitFor('the first to listen', () => one.told.length === 1 && one.listener.connected);
+  const two = listen(database, 'two');
+  await waitFor('the second to listen', () => two.told.length === 1);
+  assert.equal((await listening()).length, 1);
+  await notify('one', 'a');
+  await notify('two', 'b');
+  await notify('three', 'c');
+  await waitFor('both to hear', () => one.told.length === 2 && two.told.length === 2);
+  assert.deepEqual(
+    [one.told, two.told],
+    [
+      [null, 'a'],
+      [null, 'b'],
+    ],
+  );
+  await one.listener.close();
+  await notify('one', 'd');
+  await notify('two', 'e');
+  await waitFor('the other to hear', () => two.told.at(-1) === 'e');
+  assert.equal(one.told.length, 2);
+  await two.listener.close();
+  await waitFor('the connection to end with its last listener', async () => (await listening()).length === 0);
+  const again = listen(database, 'one');
+  await waitFor('a new one to listen', () => again.told.length === 1);
+});
+
+test('a connection that breaks is made again, and all who listen are woken', async (t) => {
+  const { database, notify, listening, other } = await start(t);
+  const both = [listen(database, 'one'), listen(database, 'two')];
+  await waitFor('both to listen', () => both.every(({ told }) => told.length === 1));
+  const [pid] = await listening();
+  await other.query('select pg_terminate_backend($1)', [pid]);
+  await waitFor('both to be woken', () => both.every(({ told }) => told.length === 2));
+  for (const channel of ['one', 'two']) await notify(channel, 'x');
+  await waitFor('both to hear', () => both.every(({ told }) => told.at(-1) === 'x'));
+});
