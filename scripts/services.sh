@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes sure that the programs are there from which the tests start throw-away Redis and PostgreSQL servers of their
+# Makes sure that the programs are there from which the tests start throw-away Redis, Valkey and PostgreSQL servers of their
 # own. On Debian and Ubuntu as root the missing ones are installed, without starting or enabling any service; elsewhere
 # this says how to get them and exits 1.
 #
-#   scripts/services.sh            redis-server and postgres
+#   scripts/services.sh            redis-server, valkey-server, postgres and openssl
 #   scripts/services.sh --tools    docker-compose and promtool too, for checks that do without them where they are not
 set -euo pipefail
 
@@ -11,6 +11,10 @@ set -euo pipefail
 source "${BASH_SOURCE[0]%/*}/apt.sh"
 
 has_redis() { command -v redis-server >/dev/null 2>&1; }
+
+has_valkey() { command -v valkey-server >/dev/null 2>&1; }
+
+has_openssl() { command -v openssl >/dev/null 2>&1; }
 
 has_postgres() {
   local folder
@@ -22,6 +26,8 @@ has_postgres() {
 
 missing=()
 has_redis || missing+=(redis-server)
+has_valkey || missing+=(valkey-server)
+has_openssl || missing+=(openssl)
 has_postgres || missing+=(postgresql)
 
 optional=()
@@ -32,10 +38,10 @@ fi
 
 say_how() {
   cat >&2 <<END
-The tests start Redis and PostgreSQL servers of their own; these programs are missing: ${missing[*]}
+The tests start Redis, Valkey and PostgreSQL servers of their own; these programs are missing: ${missing[*]}
   Debian, Ubuntu:  sudo apt-get install ${missing[*]}
-  Fedora:          sudo dnf install redis postgresql-server
-  macOS:           brew install redis postgresql
+  Fedora:          sudo dnf install redis valkey postgresql-server openssl
+  macOS:           brew install redis valkey postgresql openssl
 They have to be on PATH (PostgreSQL also in /usr/lib/postgresql/*/bin) and need not run.
 END
   exit 1

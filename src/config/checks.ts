@@ -30,6 +30,7 @@ export function checkDraft(draft: ConfigDraft, rateLimitWritten: boolean): Findi
   checkRoutes(draft, findings);
   checkRouteLimits(draft, findings, rateLimitWritten);
   checkSecrets(draft, findings);
+  checkRedis(draft, findings);
   return findings;
 }
 
@@ -101,6 +102,12 @@ function checkSecrets({ rateLimit, secrets }: ConfigDraft, findings: Finding[]):
     path: ['secrets', 'apiKeys'],
     message: 'is needed where rateLimit.instances is above 1, or rateLimit.identify.apiKeyHeader empty',
   });
+}
+
+function checkRedis({ redis }: ConfigDraft, findings: Finding[]): void {
+  const [, second] = (['url', 'cluster', 'sentinel'] as const).filter((key) => redis?.[key] !== undefined);
+  if (second === undefined) return;
+  findings.push({ path: ['redis', second], message: 'only one of url, cluster and sentinel may be given' });
 }
 
 function checkPools({ pools = {} }: ConfigDraft, findings: Finding[]): void {

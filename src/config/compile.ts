@@ -4,11 +4,14 @@ import {
   DEFAULT_NAME,
   type PoolSettings,
   type RateLimitSettings,
+  type RedisServers,
+  type RedisSettings,
   type RouteSettings,
   type Settings,
 } from '../contract/settings.ts';
 import { hostPort } from './addresses.ts';
 import type { FileConfig } from './schema.ts';
+import { DEFAULT_REDIS_URL } from './schema-redis.ts';
 
 /** compileSettings fills in what depends on other keys and freezes the result; for loadConfig. */
 export function compileSettings(config: FileConfig): Settings {
@@ -29,7 +32,7 @@ export function compileSettings(config: FileConfig): Settings {
     pools: Object.entries(config.pools).map(([name, pool]) => compilePool(name, pool)),
     routes: compileRoutes(config, rateLimit),
     rateLimit,
-    redis: redis === undefined ? null : { url: redis.url, prefix: redis.prefix, timeoutMs: redis.timeout },
+    redis: redis === undefined ? null : compileRedis(redis),
     database: { url: database.url === '' ? null : database.url, embeddedPath: database.embeddedPath },
     limits: { ...config.limits },
     timeouts: {
@@ -42,6 +45,19 @@ export function compileSettings(config: FileConfig): Settings {
     log: { level: config.log.level, format: config.log.format, access: { ...config.log.access } },
     secrets: { apiKeys: config.secrets.apiKeys || null },
   });
+}
+
+function compileRedis({
+  url,
+  cluster,
+  sentinel,
+  prefix,
+  timeout,
+}: NonNullable<FileConfig['redis']>): RedisSettings {
+  let servers: RedisServers = { kind: 'single', url: url ?? DEFAULT_REDIS_URL };
+  if (cluster !== undefined) servers = { kind: 'cluster', urls: cluster };
+  if (sentinel !== undefined) servers = { kind: 'sentinel', master: sentinel.master, urls: sentinel.nodes };
+  return { servers, prefix, timeoutMs: timeout };
 }
 
 type FilePool = FileConfig['pools'][string];

@@ -122,6 +122,8 @@ function withEnvironment(value: unknown, env: Environment): { raw: unknown; vari
     const given = env[variable];
     const written = block in raw ? raw[block] : {};
     if (given === undefined || given === '' || !isMapping(written) || key in written) continue;
+    // Who names a Cluster or sentinels means those.
+    if (block === 'redis' && ('cluster' in written || 'sentinel' in written)) continue;
     raw[block] = { ...written, [key]: given };
     variables.set(pathText([block, key]), variable);
   }

@@ -1,5 +1,5 @@
 /** The configuration as it may be shown. */
-import type { Settings } from '../contract/settings.ts';
+import type { RedisServers, Settings } from '../contract/settings.ts';
 
 const HIDDEN = '***';
 
@@ -9,10 +9,16 @@ export function redactedConfig(settings: Settings): Settings {
   return {
     ...settings,
     admin: { ...admin, token: admin.token === null ? null : HIDDEN },
-    redis: redis === null ? null : { ...redis, url: withoutSecrets(redis.url) },
+    redis: redis === null ? null : { ...redis, servers: shownServers(redis.servers) },
     database: { ...database, url: database.url === null ? null : withoutSecrets(database.url) },
     secrets: { apiKeys: secrets.apiKeys === null ? null : HIDDEN },
   };
+}
+
+function shownServers(servers: RedisServers): RedisServers {
+  return servers.kind === 'single'
+    ? { ...servers, url: withoutSecrets(servers.url) }
+    : { ...servers, urls: servers.urls.map(withoutSecrets) };
 }
 
 const SECRET_PARAMETER = /pass|secret|token|key/i;

@@ -17,12 +17,12 @@ import {
   integerOrAuto,
   later,
   matching,
-  NOT_SUPPORTED,
   saying,
   size,
   text,
 } from './fields.ts';
 import { poolsSchema } from './schema-pools.ts';
+import { redisSchema } from './schema-redis.ts';
 import { rateLimitSchema, routesSchema } from './schema-routes.ts';
 
 const LATER = 'later';
@@ -131,44 +131,6 @@ const trustedProxiesSchema = z
     fallback: 'empty: nobody',
     since: FIRST_VERSION,
   });
-
-function parseRedisUrl(raw: string): Parsed<string> {
-  if (/^rediss:/i.test(raw)) return { message: `rediss:// is ${NOT_SUPPORTED}` };
-  const usable =
-    /^redis:\/\/[^/?#]+(\/\d{0,3})?$/i.test(raw) && URL.canParse(raw) && new URL(raw).hostname !== '';
-  return usable ? { value: raw } : { message: 'must be a URL like redis://:password@127.0.0.1:6379/0' };
-}
-
-/** redisSchema is applied to the block as written, or to an empty one where REDIS_URL asks for it. */
-export const redisSchema = block(
-  {
-    url: text({
-      type: 'URL, secret',
-      meaning: 'The Redis that holds the buckets.',
-      range: '`redis://[[user]:password@]host[:port][/db]`',
-      fallback: '`REDIS_URL`, else `redis://127.0.0.1:6379`',
-      laterValues: { 'rediss://': '0.3' },
-      sentence: 'must be text',
-      parse: parseRedisUrl,
-    }).prefault('redis://127.0.0.1:6379'),
-    prefix: text({
-      type: 'text',
-      meaning: 'Beginning of every key, so that several installations can share a Redis.',
-      range: '1–64 of `A–Z a–z 0–9 . _ : -`',
-      sentence: 'must be text',
-      parse: matching(/^[\w.:-]{1,64}$/, 'must be 1–64 of A–Z a–z 0–9 . _ : -'),
-    }).prefault('sluice'),
-    timeout: duration({
-      meaning: 'Longest wait of a request for the store; afterwards the local share of the limit decides.',
-      min: '1ms',
-      max: '10s',
-      fallback: '20ms',
-    }),
-    cluster: later({ since: '0.3', meaning: 'URLs of a Redis Cluster' }),
-    sentinel: later({ since: '0.3', meaning: 'A master behind Redis Sentinel' }),
-  },
-  'Where buckets live. Without this block and without `REDIS_URL` they live in the primary process. Changes need a restart.',
-);
 
 function parseDatabaseUrl(raw: string): Parsed<string> {
   const usable = raw === '' || (/^postgres(ql)?:\/\/\S+$/i.test(raw) && URL.canParse(raw));

@@ -92,8 +92,16 @@ export interface RateLimitSettings {
   headers: 'draft' | 'legacy' | 'off';
 }
 
+/** Where the buckets are: URLs `redis://` or `rediss://`, `[[user]:password@]host[:port]`, a single one also `/db`. */
+export type RedisServers =
+  | { kind: 'single'; url: string }
+  /** Some nodes of the Cluster; the others are learnt from them. The first URL's user and password hold for all. */
+  | { kind: 'cluster'; urls: string[] }
+  /** The sentinels; user and password of the first hold for them and for the servers that they watch. */
+  | { kind: 'sentinel'; master: string; urls: string[] };
+
 export interface RedisSettings {
-  url: string;
+  servers: RedisServers;
   prefix: string;
   timeoutMs: number;
 }

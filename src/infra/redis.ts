@@ -1,26 +1,20 @@
 /**
- * The connection to Redis of one process. Commands are for the moment only: they go out while the connection is ready,
- * are never queued for later and never sent twice; whoever calls has a deadline of its own.
+ * The connection to Redis of one process: to one server, to the master that Sentinel names, or to the nodes of a Cluster.
+ * Commands are for the moment only: they go out while the connection is ready, are never queued for later and never
+ * sent twice; whoever calls has a deadline of its own.
  */
-import { Redis } from 'ioredis';
+import type { Cluster, Redis } from 'ioredis';
 import { toError } from '../contract/errors.ts';
+import type { RedisServers } from '../contract/settings.ts';
 import { withDeadline } from './lifecycle.ts';
 import type { Logger } from './logger.ts';
 import type { LuaScript } from './lua-scripts.ts';
+import { makeClient } from './redis-client.ts';
 
-const CONNECT_TIMEOUT_MS = 1_000;
-/** A connection silent for so long with commands pending is dead: longer than any deadline, shorter than TCP's. */
-const SILENCE_TIMEOUT_MS = 1_500;
-const KEEP_ALIVE_DELAY_MS = 10_000;
-const FIRST_RETRY_MS = 50;
-const MAX_RETRY_MS = 1_000;
-const RETRY_JITTER_MS = 100;
-const MAX_RETRY_DOUBLINGS = 5;
 const DEFAULT_CLOSE_MS = 1_000;
 
 interface RedisConnectionOptions {
-  /** redis://[user][:password@]host[:port][/db] */
-  url: string;
+  servers: RedisServers;
   /** Shown by CLIENT LIST, e.g. `sluice-w3`. */
   connectionName: string;
   /** Commands by name. Only here: one defined later breaks ioredis (redis/ioredis#1931). */
@@ -31,7 +25,9 @@ interface RedisConnectionOptions {
 
 export class RedisConnection {
   /** For stores, which use it while `ready`. */
-  readonly client: Redis;
+  readonly client: Redis | Cluster;
+  /** Whether the keys of one call must share a hash tag, because others may live on another node. */
+  readonly sharded: boolean;
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
   /** One line per change, not one per attempt. */
   #reported: 'up' | 'down' | 'read-only' | null = null;
@@ -42,25 +38,12 @@ export class RedisConnection {
   /** Connects at once, and again for as long as it takes. */
   constructor(options: RedisConnectionOptions) {
     this.#logger = options.logger;
-    this.client = new Redis(options.url, {
-      scripts: options.scripts,
-      connectionName: options.connectionName,
-      enableOfflineQueue: false,
-      // With 0 a lost connection fails its commands at once instead of sending them again, perhaps twice.
-      maxRetriesPerRequest: 0,
-      autoResendUnfulfilledCommands: false,
-      // It has one pipeline in flight per node and makes the others wait; stores send explicit ones.
-      enableAutoPipelining: false,
-      connectTimeout: CONNECT_TIMEOUT_MS,
-      socketTimeout: SILENCE_TIMEOUT_MS,
-      keepAlive: KEEP_ALIVE_DELAY_MS,
-      retryStrategy: (attempt) => retryDelayMs(attempt, options.random),
-      reconnectOnError: (error) => {
-        if (!error.message.startsWith('READONLY')) return false;
-        this.#report('read-only', error);
-        // 1 reconnects after a failover; 2 would also send the command again.
-        return 1;
-      },
+    this.sharded = options.servers.kind === 'cluster';
+    this.client = makeClient(options, (error) => {
+      if (!error.message.startsWith('READONLY')) return false;
+      this.#report('read-only', error);
+      // 1 reconnects after a failover; 2 would also send the command again.
+      return 1;
     });
     this.client.on('ready', () => {
       if (this.ready) this.#report('up', null);
@@ -107,7 +90,7 @@ export class RedisConnection {
     }
     this.client.disconnect();
     // disconnect only half-closes, and a frozen server never closes its half; before the first connection there is none.
-    this.client.stream?.destroy();
+    if ('stream' in this.client) this.client.stream?.destroy();
   }
 
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
@@ -125,10 +108,4 @@ export class RedisConnection {
 function isRefusedSelect(error: Error): boolean {
   const { command } = error as { command?: { name?: unknown } };
   return command?.name === 'select';
-}
-
-/** retryDelayMs is the pause before attempt 1, 2, …: at most MAX_RETRY_MS + RETRY_JITTER_MS. */
-export function retryDelayMs(attempt: number, random: () => number): number {
-  const delayMs = FIRST_RETRY_MS * 2 ** Math.min(attempt, MAX_RETRY_DOUBLINGS);
-  return Math.min(delayMs, MAX_RETRY_MS) + random() * RETRY_JITTER_MS;
 }

@@ -17,6 +17,8 @@ export interface BucketStore {
   readonly kind: 'redis' | 'memory' | 'primary';
   /** false: a take would fail at once, do not try. */
   readonly available: boolean;
+  /** true: buckets of different callers may live on different servers; a batch holds one caller's, and fails alone. */
+  readonly sharded?: boolean;
   /**
    * takeBatch takes from each bucket, in order, at most once: whatever happens a take is never repeated, and a lost reply
    * costs tokens instead of adding any. Never rejects and never stays open for longer than the store's deadline: each

@@ -1,5 +1,6 @@
 /** A take on its way to the store, with those who wait for it. */
 import type { TakeRequest } from '../contract/buckets.ts';
+import { hashOf } from './bucket-key.ts';
 import type { KeyState, Refund, Waiter } from './key-state.ts';
 import type { LeaseAsk } from './lease.ts';
 
@@ -39,4 +40,16 @@ export function departureOf(
 export function requestOf({ state, need, partial, ask, refund }: Flight): TakeRequest {
   const { capacity, rateMicro, versionUs } = state.rules;
   return { key: state.key, capacity, rateMicro, versionUs, need, partial, ...ask, ...refund };
+}
+
+/** byOwner splits a batch for a sharded store: a call of its own for each caller's buckets. */
+export function byOwner(flights: readonly Flight[]): Flight[][] {
+  const groups = new Map<string, Flight[]>();
+  for (const flight of flights) {
+    const owner = hashOf(flight.state.key);
+    const group = groups.get(owner);
+    if (group === undefined) groups.set(owner, [flight]);
+    else group.push(flight);
+  }
+  return [...groups.values()];
 }

@@ -21,7 +21,7 @@ import type { BucketStore } from './bucket-store.ts';
 import type { Caller } from './client-identity.ts';
 import { DeadlineQueue } from './deadline-queue.ts';
 import { allow, allowUncharged, type Decision, refuse, refuseUnchecked } from './decision.ts';
-import { departureOf, type Flight, requestOf } from './flight.ts';
+import { byOwner, departureOf, type Flight, requestOf } from './flight.ts';
 import type { KeyState, Waiter } from './key-state.ts';
 import { LEASE_MS, Lot, RETURN_AFTER_MS } from './lease.ts';
 import { LeaseAging } from './lease-aging.ts';
@@ -76,6 +76,7 @@ export class Limiter {
   #policies = new Map<string, PolicyBuckets>();
   #dirty: KeyState[] = [];
   #flushing = false;
+  readonly #sharded: boolean;
   #leases: boolean;
   readonly #aging: LeaseAging<KeyState>;
   /** Smoothed, of all takes. */
@@ -92,6 +93,7 @@ export class Limiter {
     this.#defer = options.defer ?? setImmediate;
     this.#maxKeys = options.maxKeys ?? DEFAULT_MAX_KEYS;
     this.#leases = options.leases ?? true;
+    this.#sharded = store.sharded ?? false;
     this.#aging = new LeaseAging({ clock, timers, onDue: (state) => this.#returnAged(state) });
     this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxKeys });
     this.#health = new StoreHealth({ store, clock, metrics, logger, random: this.#random, timers });
@@ -294,6 +296,11 @@ export class Limiter {
   }
 
   #launch(flights: Flight[]): void {
+    if (this.#sharded) for (const ofOwner of byOwner(flights)) this.#send(ofOwner);
+    else this.#send(flights);
+  }
+
+  #send(flights: Flight[]): void {
     const sentAtMs = this.#clock.monotonicMs();
     this.#health
       .ask(flights.map(requestOf))

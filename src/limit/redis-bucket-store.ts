@@ -39,6 +39,7 @@ interface RedisBucketStoreOptions {
 
 export class RedisBucketStore implements RefillableStore {
   readonly kind = 'redis';
+  readonly sharded: boolean;
   readonly #connection: RedisConnection;
   readonly #keyPrefix: string;
   readonly #calls: StoreCalls;
@@ -47,6 +48,7 @@ export class RedisBucketStore implements RefillableStore {
 
   constructor(options: RedisBucketStoreOptions) {
     this.#connection = options.connection;
+    this.sharded = options.connection.sharded;
     this.#keyPrefix = storeKeyPrefix(options.prefix);
     this.#calls = new StoreCalls(options);
     this.#timeoutMs = options.timeoutMs;

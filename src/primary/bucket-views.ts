@@ -36,10 +36,10 @@ export class BucketViews {
   static async open({ redis, memory, clock, logger }: BucketViewsOptions): Promise<BucketViews> {
     if (redis === null) return new BucketViews(memory, null);
     const { RedisConnection } = await import('../infra/redis.ts');
-    const { url, prefix } = redis;
+    const { servers, prefix } = redis;
     const scripts = { ...bucketScripts(), ...heartbeatScripts() };
     const connection = new RedisConnection({
-      url,
+      servers,
       connectionName: 'sluice-primary',
       scripts,
       logger,

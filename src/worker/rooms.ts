@@ -230,10 +230,16 @@ export class WorkerRooms {
 
 /** The client is loaded here: it takes 14 MiB, which a worker without Redis spares. */
 async function connectRedis(
-  { url }: RedisSettings,
+  { servers }: RedisSettings,
   { logger, workerIndex }: RoomsOptions,
 ): Promise<RedisConnection> {
   const { RedisConnection } = await import('../infra/redis.ts');
   const connectionName = `sluice-w${workerIndex}`;
-  return new RedisConnection({ url, connectionName, scripts: bucketScripts(), logger, random: Math.random });
+  return new RedisConnection({
+    servers,
+    connectionName,
+    scripts: bucketScripts(),
+    logger,
+    random: Math.random,
+  });
 }

@@ -154,10 +154,13 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'no-pool.yaml': [':1: pools: is missing'],
   'no-routes-several-pools.yaml': [':1: routes: are needed where there are several pools'],
   'not-a-mapping.yaml': [':1: must be a mapping'],
-  'not-supported-limits.yaml': [
-    ':9: redis.url: rediss:// is not supported in this version',
-    ':10: redis.cluster: not supported in this version',
-    ':11: redis.sentinel: not supported in this version',
+  'redis-servers.yaml': [
+    ':6: redis.url: must be a URL like redis://:password@127.0.0.1:6379/0',
+    ':7: redis.cluster[0]: must be a URL like redis://:password@10.0.0.1:6379, without a database',
+    ':7: redis.cluster[1]: must be a URL like redis://:password@10.0.0.1:6379, without a database',
+    ':8: redis.sentinel.master: must be 1–128 of A–Z a–z 0–9 . _ -',
+    ':8: redis.sentinel.nodes: needs at least one URL',
+    ':8: redis.sentinel: only one of url, cluster and sentinel may be given',
   ],
   'not-supported-listen.yaml': [
     ':3: listen[0].tls: not supported in this version',

@@ -91,7 +91,7 @@ test('blocks that are off until written have their values once they are', () => 
     { name: 'default', capacity: 100, refillPerSecond: 50, onStoreFailure: 'local', shadow: false },
   ]);
   assert.deepEqual(settings.routes[0]?.rateLimit, { policies: ['default'], cost: 1 });
-  assert.deepEqual(settings.redis, { url: 'redis://127.0.0.1:6379', prefix: 'sluice', timeoutMs: 20 });
+  assert.deepEqual(settings.redis, { servers: { kind: 'single', url: 'redis://127.0.0.1:6379' }, prefix: 'sluice', timeoutMs: 20 });
 });
 
 test('settings are frozen to the bottom and plain JSON', () => {
@@ -140,14 +140,24 @@ test('a variable cannot bring in structure or further variables', () => {
 test('REDIS_URL and DATABASE_URL stand in where the file says nothing', () => {
   const env = { REDIS_URL: 'redis://:secret@r:6380/2', DATABASE_URL: 'postgres://u:secret@d/x' };
   const bare = settingsOf(POOL, env);
-  assert.deepEqual(bare.redis, { url: env.REDIS_URL, prefix: 'sluice', timeoutMs: 20 });
+  const single = (url: string) => ({ kind: 'single' as const, url });
+  assert.deepEqual(bare.redis, { servers: single(env.REDIS_URL), prefix: 'sluice', timeoutMs: 20 });
   assert.equal(bare.database.url, env.DATABASE_URL);
   const prefixed = settingsOf(`redis: { prefix: p }\n${POOL}`, env);
-  assert.deepEqual(prefixed.redis, { url: env.REDIS_URL, prefix: 'p', timeoutMs: 20 });
+  assert.deepEqual(prefixed.redis, { servers: single(env.REDIS_URL), prefix: 'p', timeoutMs: 20 });
   const written = settingsOf(`redis: { url: "redis://w" }\ndatabase: { url: "" }\n${POOL}`, env);
-  assert.equal(written.redis?.url, 'redis://w');
+  assert.deepEqual(written.redis?.servers, single('redis://w'));
   assert.equal(written.database.url, null);
   assert.equal(settingsOf(POOL, { REDIS_URL: '', DATABASE_URL: '' }).redis, null);
+});
+
+test('a Cluster or sentinels stand in the place of one URL, and REDIS_URL does not come between', () => {
+  const env = { REDIS_URL: 'redis://elsewhere' };
+  const nodes = ['redis://:p@10.0.0.1:7000', 'redis://10.0.0.2:7000'];
+  const cluster = settingsOf(`redis: { cluster: ["${nodes.join('", "')}"] }\n${POOL}`, env);
+  assert.deepEqual(cluster.redis?.servers, { kind: 'cluster', urls: nodes });
+  const sentinel = settingsOf(`redis: { sentinel: { master: m, nodes: ["${nodes[0]}"] } }\n${POOL}`, env);
+  assert.deepEqual(sentinel.redis?.servers, { kind: 'sentinel', master: 'm', urls: [nodes[0]] });
 });
 
 test('the secret of API keys comes from the file, else from the environment, and several machines need one', () => {
@@ -349,7 +359,7 @@ pools: { other: { backends: [{ url: "http://a" }] } }
 
 test('the configuration that is shown holds no secret', () => {
   const settings = settingsOf(`admin: { token: hunter2 }
-redis: { url: "redis://user:hunter2@r:6379" }
+redis: { sentinel: { master: m, nodes: ["rediss://user:hunter2@r:6379"] } }
 database: { url: "postgres://sluice:hunter2@d/x?sslpassword=hunter2&application_name=a" }
 secrets: { apiKeys: hunter2 }
 ${POOL}`);
@@ -357,7 +367,11 @@ ${POOL}`);
   assert.doesNotMatch(JSON.stringify(shown), /hunter2/);
   assert.equal(shown.admin.token, '***');
   assert.equal(shown.secrets.apiKeys, '***');
-  assert.equal(shown.redis?.url, 'redis://user:***@r:6379');
+  assert.deepEqual(shown.redis?.servers, {
+    kind: 'sentinel',
+    master: 'm',
+    urls: ['rediss://user:***@r:6379'],
+  });
   assert.equal(shown.database.url, 'postgres://sluice:***@d/x?sslpassword=***&application_name=a');
   assert.deepEqual(redactedConfig(settingsOf(POOL)), settingsOf(POOL));
 });

@@ -27,7 +27,7 @@ export function makeFleet(
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
   const workers = Array.from({ length: size }, (_, index) => {
     const connection = new RedisConnection({
-      url,
+      servers: { kind: 'single', url },
       connectionName: `sluice-test-w${index}`,
       scripts: bucketScripts(),
       logger,

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { loadLuaScript } from '../../src/infra/lua-scripts.ts';
-import { RedisConnection, retryDelayMs } from '../../src/infra/redis.ts';
+import { RedisConnection } from '../../src/infra/redis.ts';
+import { retryDelayMs } from '../../src/infra/redis-client.ts';
 import { bucketScripts } from '../../src/limit/redis-bucket-store.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
@@ -15,7 +16,7 @@ function connect(url: string) {
   };
   Object.assign(logger, { info: record, warn: record });
   const connection = new RedisConnection({
-    url,
+    servers: { kind: 'single', url },
     connectionName: 'sluice-test',
     scripts: bucketScripts(),
     logger,
@@ -125,8 +126,10 @@ describe('RedisConnection', () => {
     server.signal('SIGSTOP');
     const counted = connection.client.incr('counter');
     counted.catch(() => undefined);
-    await waitFor('the bytes to leave', () => connection.client.stream.writableLength === 0);
-    connection.client.stream.destroy();
+    const { client } = connection;
+    assert.ok('stream' in client);
+    await waitFor('the bytes to leave', () => client.stream.writableLength === 0);
+    client.stream.destroy();
     await assert.rejects(counted);
     server.signal('SIGCONT');
     await waitFor('the connection again', () => connection.ready);

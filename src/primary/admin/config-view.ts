@@ -3,7 +3,13 @@
  * settings without secrets gives the same settings again, which the tests hold it to.
  */
 import { redactedConfig } from '../../config/redact.ts';
-import type { ListenAddress, PoolSettings, RouteSettings, Settings } from '../../contract/settings.ts';
+import type {
+  ListenAddress,
+  PoolSettings,
+  RedisServers,
+  RouteSettings,
+  Settings,
+} from '../../contract/settings.ts';
 
 type View = Record<string, unknown>;
 
@@ -29,7 +35,7 @@ export function configView(settings: Settings): View {
       ? {}
       : {
           redis: {
-            url: shown.redis.url,
+            ...serversOf(shown.redis.servers),
             prefix: shown.redis.prefix,
             timeout: durationOf(shown.redis.timeoutMs),
           },
@@ -107,4 +113,12 @@ function hostPort(host: string, port: number): string {
 function durationOf(ms: number): string {
   if (ms % 60_000 === 0 && ms > 0) return `${ms / 60_000}m`;
   return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
+}
+
+function serversOf(servers: RedisServers): object {
+  if (servers.kind === 'single') return { url: servers.url };
+  const { urls } = servers;
+  return servers.kind === 'cluster'
+    ? { cluster: urls }
+    : { sentinel: { master: servers.master, nodes: urls } };
 }

@@ -1,0 +1,142 @@
+/**
+ * Clients of ioredis for the three kinds of deployment. What they have in common: a command is sent at most once, at once
+ * or not at all. A node of a Cluster that answers MOVED, ASK or TRYAGAIN has not run the command, so following it is
+ * no second time; a connection that closed leaves that open, so such a command is given up.
+ */
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import type { RedisServers } from '../contract/settings.ts';
+import type { LuaScript } from './lua-scripts.ts';
+
+const CONNECT_TIMEOUT_MS = 1_000;
+/** A connection silent for so long with commands pending is dead: longer than any deadline, shorter than TCP's. */
+const SILENCE_TIMEOUT_MS = 1_500;
+const KEEP_ALIVE_DELAY_MS = 10_000;
+const FIRST_RETRY_MS = 50;
+const MAX_RETRY_MS = 1_000;
+const RETRY_JITTER_MS = 100;
+const MAX_RETRY_DOUBLINGS = 5;
+/** How old the map of a Cluster may get; a MOVED renews it too. */
+const SLOTS_REFRESH_MS = 1_000;
+/** A slot on its way answers TRYAGAIN for a call whose keys are not all there yet. */
+const TRY_AGAIN_MS = 5;
+const MAX_REDIRECTIONS = 4;
+const DEFAULT_PORT = 6379;
+const DEFAULT_SENTINEL_PORT = 26_379;
+
+interface ClientOptions {
+  servers: RedisServers;
+  /** Shown by CLIENT LIST, e.g. `sluice-w3`. */
+  connectionName: string;
+  /** Commands by name. Only here: one defined later breaks ioredis (redis/ioredis#1931). */
+  scripts: Record<string, LuaScript>;
+  random: () => number;
+}
+
+/** retryDelayMs is the pause before attempt 1, 2, …: at most MAX_RETRY_MS + RETRY_JITTER_MS. */
+export function retryDelayMs(attempt: number, random: () => number): number {
+  const delayMs = FIRST_RETRY_MS * 2 ** Math.min(attempt, MAX_RETRY_DOUBLINGS);
+  return Math.min(delayMs, MAX_RETRY_MS) + random() * RETRY_JITTER_MS;
+}
+
+/** makeClient is called by RedisConnection; the client connects at once. */
+export function makeClient(
+  options: ClientOptions,
+  reconnectOnError: (error: Error) => boolean | 1 | 2,
+): Redis | Cluster {
+  const { servers, scripts, random } = options;
+  const common = { ...connectionOptions(options), reconnectOnError };
+  const retry = (attempt: number): number => retryDelayMs(attempt, random);
+  switch (servers.kind) {
+    case 'single':
+      return new Redis({ ...common, ...placeOf(servers.url, DEFAULT_PORT), scripts, retryStrategy: retry });
+    case 'sentinel':
+      return new Redis({ ...common, ...sentinelOptions(servers), scripts, retryStrategy: retry });
+    case 'cluster':
+      return new Cluster(
+        servers.urls.map((url) => addressOf(placeOf(url, DEFAULT_PORT))),
+        {
+          scripts,
+          enableOfflineQueue: false,
+          enableAutoPipelining: false,
+          clusterRetryStrategy: retry,
+          maxRedirections: MAX_REDIRECTIONS,
+          retryDelayOnTryAgain: TRY_AGAIN_MS,
+          // 0: given up. The first would repeat commands that may have run, the second only waits past any deadline.
+          retryDelayOnFailover: 0,
+          retryDelayOnClusterDown: 0,
+          slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+          slotsRefreshInterval: SLOTS_REFRESH_MS,
+          redisOptions: { ...common, ...accessOf(placeOf(servers.urls[0] ?? '', DEFAULT_PORT)) },
+        },
+      );
+  }
+}
+
+function connectionOptions({ connectionName }: ClientOptions): RedisOptions {
+  return {
+    connectionName,
+    enableOfflineQueue: false,
+    // With 0 a lost connection fails its commands at once instead of sending them again, perhaps twice.
+    maxRetriesPerRequest: 0,
+    autoResendUnfulfilledCommands: false,
+    // It has one pipeline in flight per node and makes the others wait; stores send explicit ones.
+    enableAutoPipelining: false,
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    socketTimeout: SILENCE_TIMEOUT_MS,
+    keepAlive: KEEP_ALIVE_DELAY_MS,
+  };
+}
+
+function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): RedisOptions {
+  const nodes = servers.urls.map((url) => placeOf(url, DEFAULT_SENTINEL_PORT));
+  const { username, password, tls } = nodes[0] ?? {};
+  return {
+    name: servers.master,
+    sentinels: nodes.map(addressOf),
+    // The servers behind are watched by these sentinels and guarded like them.
+    ...given({ username, password, sentinelUsername: username, sentinelPassword: password }),
+    ...(tls === undefined ? {} : { tls, sentinelTLS: tls, enableTLSForSentinelMode: true }),
+    sentinelRetryStrategy: (attempt) => retryDelayMs(attempt, Math.random),
+    // Hears of a switch from the sentinels instead of waiting for the old master to fail.
+    failoverDetector: true,
+  };
+}
+
+interface Place {
+  host: string;
+  port: number;
+  username?: string;
+  password?: string;
+  db?: number;
+  tls?: { servername?: string };
+}
+
+/** What a URL says; the configuration has checked it. Certificates are checked against the host's name (rediss://). */
+function placeOf(text: string, defaultPort: number): Place {
+  const url = new URL(text);
+  const host = url.hostname.replace(/^\[|\]$/g, '');
+  return {
+    host,
+    port: url.port === '' ? defaultPort : Number(url.port),
+    ...given({
+      username: decodeURIComponent(url.username),
+      password: decodeURIComponent(url.password),
+      db: Number(url.pathname.slice(1)),
+    }),
+    ...(url.protocol === 'rediss:' ? { tls: {} } : {}),
+  };
+}
+
+function addressOf({ host, port }: Place): { host: string; port: number } {
+  return { host, port };
+}
+
+function accessOf({ username, password, tls }: Place): RedisOptions {
+  return { ...given({ username, password }), ...(tls === undefined ? {} : { tls }) };
+}
+
+/** Without what is empty: ioredis takes an empty user name for one. */
+function given<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
+  const kept = Object.entries(fields).filter(([, value]) => Boolean(value));
+  return Object.fromEntries(kept) as { [K in keyof T]?: NonNullable<T[K]> };
+}
