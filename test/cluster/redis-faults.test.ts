@@ -1,5 +1,9 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { systemClock } from '../../src/contract/clock.ts';
+import { makeLogger } from '../../src/infra/logger.ts';
+import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
+import { connectTo } from '../redis/connect.ts';
 import { startLoad } from '../support/load.ts';
 import { startRedis } from '../support/redis.ts';
 import { startSluice } from '../support/sluice.ts';
@@ -128,4 +132,37 @@ test('B32: Redis dead at the start: each policy has its say, readyz says degrade
       timeoutMs: 10_000,
     },
   );
+});
+
+test('B32: with Redis gone a worker keeps to its part among the workers of all instances', async (t) => {
+  const redis = await startRedis();
+  t.after(() => redis.stop());
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const rateLimit = { enabled: true, policies: { default: { capacity: 8, refillPerSecond: 0.001 } } };
+  const sluice = await startSluice({
+    config: { pools: poolOf([backend]), redis: { url: redis.url }, rateLimit },
+  });
+  t.after(() => sluice.stop());
+  const connection = connectTo(redis.url, heartbeatScripts());
+  t.after(() => connection.close());
+  const other = new InstanceHeartbeat({
+    connection,
+    prefix: 'sluice',
+    workers: 3,
+    assumedWorkers: () => 3,
+    onChange: () => undefined,
+    clock: systemClock,
+    logger: makeLogger({ level: 'silent', format: 'json' }),
+  });
+  t.after(() => other.close());
+  other.start();
+  const heard = () => sluice.jsonLines(({ msg }) => msg === 'workers that share the store');
+  await waitFor('both instances to be known', () => heard().at(-1)?.workers === 4);
+  await redis.stop();
+  const knows = () => sluice.jsonLines(({ msg }) => String(msg).startsWith('the bucket store is away'));
+  await waitFor('the worker to know', () => knows().length > 0);
+  const statuses = [];
+  for (let i = 0; i < 4; i++) statuses.push((await ask(sluice.proxyUrl)).status);
+  assert.deepEqual(statuses, [200, 200, 429, 429]);
 });

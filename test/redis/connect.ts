@@ -1,0 +1,23 @@
+/** A silent connection to one Redis: a part of the product's own, or an operator's who breaks things and looks. */
+import type { Redis } from 'ioredis';
+import { makeLogger } from '../../src/infra/logger.ts';
+import type { LuaScript } from '../../src/infra/lua-scripts.ts';
+import { RedisConnection } from '../../src/infra/redis.ts';
+import { waitFor } from '../support/wait.ts';
+
+export function connectTo(url: string, scripts: Record<string, LuaScript> = {}): RedisConnection {
+  return new RedisConnection({
+    servers: { kind: 'single', url },
+    connectionName: 'sluice-test',
+    scripts,
+    logger: makeLogger({ level: 'silent', format: 'json' }),
+    random: Math.random,
+  });
+}
+
+/** openOperator connects and waits; end it with close(). */
+export async function openOperator(url: string): Promise<{ client: Redis; close: () => Promise<void> }> {
+  const connection = connectTo(url);
+  await waitFor('the connection of the operator', () => connection.ready);
+  return { client: connection.client as Redis, close: () => connection.close() };
+}
