@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { describe, it, type TestContext } from 'node:test';
+import type { RedisServer } from '../support/redis.ts';
+import { waitFor } from '../support/wait.ts';
+import { openOperator } from './connect.ts';
+import { type FaultyWire, startFaultyWire } from './faulty-wire.ts';
+import {
+  assertBooks,
+  assertOneLinePerChange,
+  assertPatience,
+  metricSum,
+  openFleet,
+  proveOutage,
+  recovered,
+  startTraffic,
+} from './outage-lab.ts';
+
+const TIMEOUT = { timeout: 60_000 };
+
+async function openWired(t: TestContext) {
+  let wire: FaultyWire | undefined;
+  const outage = await openFleet(t, {
+    wire: async (server) => {
+      wire = await startFaultyWire(server.port);
+      t.after(() => wire?.close());
+      return wire.url;
+    },
+  });
+  assert.ok(wire);
+  return { ...outage, wire };
+}
+
+async function operatorOf(t: TestContext, server: RedisServer) {
+  const operator = await openOperator(server.url);
+  t.after(() => operator.close());
+  return operator.client;
+}
+
+describe('B32: limiters whose Redis', () => {
+  it('takes 200 ms to answer do not wait for it, and use it again within 5 s', TIMEOUT, async (t) => {
+    const { fleet, wire } = await openWired(t);
+    await proveOutage(fleet, {
+      breakIt: () => {
+        wire.delayMs = 200;
+      },
+      mend: () => {
+        wire.delayMs = 0;
+      },
+    });
+  });
+
+  it('is out of memory decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
+    const { server, fleet } = await openFleet(t);
+    const operator = await operatorOf(t, server);
+    await proveOutage(fleet, {
+      breakIt: () => operator.config('SET', 'maxmemory', '1'),
+      mend: () => operator.config('SET', 'maxmemory', '0'),
+    });
+  });
+
+  it('has become a read-only replica decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
+    const { server, fleet } = await openFleet(t);
+    const operator = await operatorOf(t, server);
+    await proveOutage(fleet, {
+      breakIt: () => operator.replicaof('127.0.0.1', '1'),
+      mend: () => operator.replicaof('NO', 'ONE'),
+    });
+  });
+
+  it('has another password now decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
+    const { server, fleet } = await openFleet(t);
+    const operator = await operatorOf(t, server);
+    await proveOutage(fleet, {
+      breakIt: async () => {
+        await operator.config('SET', 'requirepass', 'another');
+        await operator.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+      },
+      mend: () => operator.config('SET', 'requirepass', ''),
+    });
+  });
+
+  it('forgets its scripts in the middle of batches notice nothing', TIMEOUT, async (t) => {
+    const { server, fleet } = await openFleet(t);
+    const operator = await operatorOf(t, server);
+    const traffic = startTraffic(fleet);
+    try {
+      for (let flushed = 0; flushed < 50; flushed++) {
+        const before = traffic.waitsMs.length;
+        await operator.script('FLUSH', 'SYNC');
+        await waitFor('traffic', () => traffic.waitsMs.length > before + 20);
+      }
+    } finally {
+      await traffic.stop();
+    }
+    assert.match(await operator.info('commandstats'), /cmdstat_eval:calls=/, 'scripts were sent again');
+    assert.equal(metricSum(fleet, 'sluice_ratelimit_store_calls_total', 'error'), 0);
+    assertPatience(traffic);
+    await assertBooks(fleet, traffic);
+  });
+
+  it(
+    'is cut off in the middle of replies lose tokens at most, and use it again within 5 s',
+    TIMEOUT,
+    async (t) => {
+      const { fleet, wire } = await openWired(t);
+      const traffic = startTraffic(fleet);
+      const cuts = [0, 1, 5, 10, 40, 70];
+      try {
+        await waitFor('some traffic', () => traffic.waitsMs.length > 100);
+        for (const [index, afterBytes] of cuts.entries()) {
+          wire.cutNext([afterBytes]);
+          await waitFor('the cut', () => wire.cutCount > index);
+        }
+        await recovered(fleet);
+      } finally {
+        await traffic.stop();
+      }
+      assert.ok(traffic.counts.local > 0);
+      assertPatience(traffic);
+      assertOneLinePerChange(fleet, { everyOne: false });
+      await assertBooks(fleet, traffic);
+    },
+  );
+});

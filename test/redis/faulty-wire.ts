@@ -1,0 +1,89 @@
+/** A TCP proxy in front of a Redis that can be slow, and cut connections in the middle of a reply. */
+import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+
+export interface FaultyWire {
+  /** redis://127.0.0.1:port */
+  readonly url: string;
+  /** Each piece of a reply arrives so much later; 0 at first. */
+  delayMs: number;
+  /** Connections cut in the middle of a reply so far. */
+  readonly cutCount: number;
+  /** cutNext ends as many connections as there are `afterBytes`, each after so many bytes of its next reply. */
+  cutNext(afterBytes: readonly number[]): void;
+  close(): Promise<void>;
+}
+
+export async function startFaultyWire(redisPort: number): Promise<FaultyWire> {
+  const wire = new Wire(redisPort);
+  await wire.listen();
+  return wire;
+}
+
+class Wire implements FaultyWire {
+  delayMs = 0;
+  cutCount = 0;
+  readonly #redisPort: number;
+  readonly #server = createServer((client) => this.#join(client));
+  readonly #sockets = new Set<Socket>();
+  #cuts: number[] = [];
+
+  constructor(redisPort: number) {
+    this.#redisPort = redisPort;
+  }
+
+  get url(): string {
+    return `redis://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
+  }
+
+  listen(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.listen(0, '127.0.0.1', resolve);
+    });
+  }
+
+  cutNext(afterBytes: readonly number[]): void {
+    this.#cuts.push(...afterBytes);
+  }
+
+  async close(): Promise<void> {
+    for (const socket of this.#sockets) socket.destroy();
+    await new Promise((resolve) => this.#server.close(resolve));
+  }
+
+  #join(client: Socket): void {
+    const server = dial({ port: this.#redisPort, host: '127.0.0.1', noDelay: true });
+    client.setNoDelay(true);
+    for (const [socket, other] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      this.#sockets.add(socket);
+      // A peer that resets has ended as well.
+      socket.on('error', () => other.destroy());
+      socket.on('close', () => {
+        this.#sockets.delete(socket);
+        other.destroy();
+      });
+    }
+    client.on('data', (command) => server.write(command));
+    let order: Promise<unknown> = Promise.resolve();
+    server.on('data', (reply: Buffer) => {
+      const { delayMs } = this;
+      if (delayMs === 0) order = order.then(() => this.#pass(client, reply));
+      else order = Promise.all([order, pause(delayMs)]).then(() => this.#pass(client, reply));
+    });
+  }
+
+  #pass(client: Socket, reply: Buffer): void {
+    const cutAfter = this.#cuts[0];
+    if (cutAfter === undefined || cutAfter >= reply.length) {
+      client.write(reply);
+      return;
+    }
+    this.#cuts.shift();
+    this.cutCount++;
+    if (cutAfter === 0) client.destroy();
+    else client.write(reply.subarray(0, cutAfter), () => client.destroy());
+  }
+}

@@ -1,0 +1,215 @@
+/** What the tests of a Redis that fails share: limiters under traffic, how long each take waited, and the books of tokens. */
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import type { PolicySettings } from '../../src/contract/settings.ts';
+import { bucketKey } from '../../src/limit/bucket-key.ts';
+import { MICRO, PLAIN_TAKE } from '../../src/limit/bucket-store.ts';
+import type { DecisionSource } from '../../src/limit/decision.ts';
+import { callerOf, policyOf, TIMEOUT_MS } from '../limit/limiter-lab.ts';
+import { type RedisServer, startRedis } from '../support/redis.ts';
+import { waitFor } from '../support/wait.ts';
+import { type Fleet, makeFleet } from './limiter-fleet.ts';
+
+/** Behaviour 32, beside which only the lateness of our own loop counts. */
+const SLACK_MS = 5;
+export const RECOVERY_MS = 5_000;
+/** Of the sampler of our own loop's lateness. */
+const SAMPLE_MS = 2;
+export const FLEET_SIZE = 4;
+const CALLERS = 20;
+const VERSION_US = 1_000;
+/** Never empty in a test, and hardly refilled: what is missing in a bucket was taken. */
+export const PLENTY = policyOf({ capacity: 1_000_000, refillPerSecond: 0.001 });
+
+export interface Outage {
+  server: RedisServer;
+  fleet: Fleet;
+}
+
+interface OutageOptions {
+  policy?: PolicySettings;
+  /** What the limiters connect to; default the server itself. */
+  wire?: (server: RedisServer) => Promise<string>;
+}
+
+/** openFleet starts a Redis and four limiters whose first takes it has answered. */
+export async function openFleet(
+  t: TestContext,
+  { policy = PLENTY, wire = async (server) => server.url }: OutageOptions = {},
+): Promise<Outage> {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const fleet = makeFleet(await wire(server), FLEET_SIZE, {
+    policies: [policy],
+    policyVersionUs: VERSION_US,
+  });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  for (const { limiter } of fleet.workers) await limiter.take(callerOf('warm-up'), PLENTY, 1);
+  return { server, fleet };
+}
+
+export interface Traffic {
+  waitsMs: number[];
+  /** Decisions by their source. */
+  counts: Record<DecisionSource, number>;
+  /** Tokens that the store gave for each caller, ahead or for the moment. */
+  granted: Map<string, number>;
+  /** Takes while the breaker was open that had to wait, or had their answer at once. */
+  waitedWhileOpen: number;
+  answeredWhileOpen: number;
+  stop(): Promise<void>;
+}
+
+/** startTraffic takes one by one, every limiter for the same callers, until told to stop. */
+export function startTraffic(fleet: Fleet): Traffic {
+  let running = true;
+  const loop = watchLoop();
+  const traffic: Traffic = {
+    waitsMs: [],
+    counts: { lease: 0, store: 0, deny_cache: 0, local: 0 },
+    granted: new Map(),
+    waitedWhileOpen: 0,
+    answeredWhileOpen: 0,
+    async stop() {
+      running = false;
+      loop.stop();
+      await done;
+    },
+  };
+  const done = Promise.all(
+    fleet.workers.map(async ({ limiter }) => {
+      for (let i = 0; running; i++) {
+        const name = `caller-${i % CALLERS}`;
+        const started = loop.now();
+        const open = limiter.breakerOpen;
+        const answer = limiter.take(callerOf(name), PLENTY, 1);
+        if (open && answer instanceof Promise) traffic.waitedWhileOpen++;
+        if (open && !(answer instanceof Promise)) traffic.answeredWhileOpen++;
+        const decision = await answer;
+        traffic.waitsMs.push(loop.now() - started);
+        assert.ok(decision.allowed, 'no request fails');
+        traffic.counts[decision.source]++;
+        if (decision.source !== 'local') traffic.granted.set(name, (traffic.granted.get(name) ?? 0) + 1);
+        await new Promise(setImmediate);
+      }
+    }),
+  );
+  return traffic;
+}
+
+/** A clock that stands still while our own event loop is late. */
+function watchLoop(): { now: () => number; stop: () => void } {
+  let lateMs = 0;
+  let expectedMs = performance.now() + SAMPLE_MS;
+  const sampler = setInterval(() => {
+    const nowMs = performance.now();
+    lateMs += Math.max(0, nowMs - expectedMs);
+    expectedMs = nowMs + SAMPLE_MS;
+  }, SAMPLE_MS);
+  return {
+    now: () => {
+      const nowMs = performance.now();
+      return nowMs - lateMs - Math.max(0, nowMs - expectedMs);
+    },
+    stop: () => clearInterval(sampler),
+  };
+}
+
+/** metricSum adds a counter or gauge over all limiters. */
+export function metricSum(fleet: Fleet, name: string, ...labels: string[]): number {
+  return fleet.workers.reduce((sum, { metric }) => sum + metric(name, ...labels), 0);
+}
+
+/** recovered resolves once every limiter uses the store again; rejects after the 5 s of behaviour 32. */
+export async function recovered(fleet: Fleet): Promise<void> {
+  await waitFor(
+    'all workers to use the store again',
+    async () => {
+      const decisions = await Promise.all(
+        fleet.workers.map(async ({ limiter }, worker) =>
+          limiter.take(callerOf(`after-${worker}`), PLENTY, 1),
+        ),
+      );
+      return decisions.every((decision) => decision.source !== 'local');
+    },
+    { timeoutMs: RECOVERY_MS, everyMs: 20 },
+  );
+}
+
+/** assertPatience holds every wait to the deadline and 5 ms, the lateness of our own loop apart. */
+export function assertPatience(traffic: Traffic): void {
+  const longestMs = Math.max(...traffic.waitsMs);
+  assert.ok(longestMs <= TIMEOUT_MS + SLACK_MS, `a take waited ${longestMs} ms`);
+}
+
+/** assertBooks ends the limiters and proves that no token was spent that is not missing in its bucket. */
+export async function assertBooks(fleet: Fleet, traffic: Traffic): Promise<void> {
+  await Promise.all(fleet.workers.map(({ limiter }) => limiter.close()));
+  const store = fleet.workers[0]?.store;
+  assert.ok(store);
+  const { capacity, refillPerSecond } = PLENTY;
+  const names = [...traffic.granted.keys()];
+  const looks = names.map((name) => {
+    const limits = { capacity, rateMicro: refillPerSecond * MICRO, versionUs: VERSION_US };
+    return {
+      key: bucketKey(callerOf(name).bucketHash, PLENTY.name),
+      ...limits,
+      need: 0,
+      partial: true,
+      ...PLAIN_TAKE,
+    };
+  });
+  const replies = await store.takeBatch(looks);
+  for (const [index, name] of names.entries()) {
+    const reply = replies[index];
+    assert.ok(reply && !(reply instanceof Error), `the bucket of ${name}`);
+    const missing = Math.ceil(capacity - reply.levelMicro / MICRO);
+    const spent = traffic.granted.get(name) ?? 0;
+    assert.ok(spent <= missing, `${name} spent ${spent}, and ${missing} are missing in its bucket`);
+  }
+}
+
+/** assertOneLinePerChange: away and back, in turn, and back at the end; every limiter, or those that noticed. */
+export function assertOneLinePerChange(fleet: Fleet, { everyOne = true } = {}): void {
+  assert.equal(metricSum(fleet, 'sluice_ratelimit_breaker_open'), 0);
+  for (const { log } of fleet.workers) {
+    const levels = log.map((line) => line.level).join(' ');
+    if (everyOne || levels !== '')
+      assert.match(levels, /^warn info( warn info)*$/, 'one line per change of the breaker');
+  }
+}
+
+interface OutageSteps {
+  breakIt: () => unknown;
+  mend: () => unknown;
+  /** The buckets outlive the fault; default true. */
+  keepsBuckets?: boolean;
+}
+
+/** proveOutage: traffic goes on while the store is away, nobody waits too long, no token is spent twice, and it is used again. */
+export async function proveOutage(
+  fleet: Fleet,
+  { breakIt, mend, keepsBuckets = true }: OutageSteps,
+): Promise<void> {
+  const traffic = startTraffic(fleet);
+  try {
+    await waitFor('some traffic', () => traffic.waitsMs.length > 100);
+    await breakIt();
+    await waitFor('every breaker to open', () => fleet.workers.every(({ limiter }) => limiter.breakerOpen), {
+      timeoutMs: 3_000,
+    });
+    await waitFor('traffic without the store', () => traffic.answeredWhileOpen > 500);
+    assert.equal(traffic.waitedWhileOpen, 0, 'an open breaker, its probes included, holds nobody');
+    assert.ok(traffic.counts.local > 0);
+    assert.equal(metricSum(fleet, 'sluice_ratelimit_breaker_open'), FLEET_SIZE);
+    assert.ok(metricSum(fleet, 'sluice_ratelimit_store_calls_total', 'skipped') > 0);
+    await mend();
+    await recovered(fleet);
+  } finally {
+    await traffic.stop();
+  }
+  assertPatience(traffic);
+  assertOneLinePerChange(fleet);
+  if (keepsBuckets) await assertBooks(fleet, traffic);
+}
