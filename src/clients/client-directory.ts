@@ -1,30 +1,40 @@
 /**
- * Who the callers are, in the memory of a worker: filled by the primary's messages, asked once per new caller. A full
- * snapshot is gathered aside and takes over with its last part, so that no request ever sees half of it.
+ * Who the callers are, in the memory of a worker: filled by the primary's messages, asked once per caller and change. A full
+ * set is gathered aside and takes over with its last part, so that no request ever sees half of it; changes that come in
+ * between are merged into both.
  */
-import type { ClientLookup, ClientMatch, ClientRecord, ClientTombstone } from '../contract/clients.ts';
+import type { ClientLookup, ClientMatch, ClientRecord } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
-import type { PrimaryMessage } from '../contract/messages.ts';
-import { NetworkIndex } from './network-index.ts';
+import { CLIENTS_PART_BYTES, type PrimaryMessage } from '../contract/messages.ts';
+import { ClientTable } from './client-table.ts';
+import { areRecords, lengthAt } from './packed-client.ts';
 
 export type ClientsMessage = Extract<PrimaryMessage, { type: 'clients' }>;
 
 /** No bucket is older than 30 days, so no older tombstone can matter. */
 export const TOMBSTONE_DAYS = 31;
 const DAY_US = 86_400_000_000;
-const PRUNE_EVERY_MS = 3_600_000;
+/** Clients whose objects are kept, to be handed out again; more only means that objects are made anew. */
+const MAX_OBJECTS = 20_000;
+
+/** The object of a client, and the generation in which it was found to be the newest last. */
+interface Known {
+  client: ClientRecord;
+  generation: number;
+}
 
 export class ClientDirectory implements ClientLookup {
   readonly #clock: Clock;
-  #entries = new Entries();
-  /** A snapshot under way. */
-  #draft: Entries | null = null;
+  readonly #received = Buffer.allocUnsafeSlow(CLIENTS_PART_BYTES);
+  readonly #known = new Map<string, Known>();
+  #table = new ClientTable();
+  /** A full set under way. */
+  #draft: ClientTable | null = null;
   #version = 0;
-  #prunedAtMs: number;
+  #generation = 0;
 
   constructor(clock: Clock) {
     this.#clock = clock;
-    this.#prunedAtMs = clock.monotonicMs();
   }
 
   /** Version of the last complete message; 0: none yet. */
@@ -32,84 +42,83 @@ export class ClientDirectory implements ClientLookup {
     return this.#version;
   }
 
+  /** See ClientLookup. */
+  get generation(): number {
+    return this.#generation;
+  }
+
   get clientCount(): number {
-    return this.#entries.records.size;
+    return this.#table.clientCount;
   }
 
   /**
-   * apply takes one message and returns the version to acknowledge when it was the last of its parts, else null. Parts
-   * of a snapshot come in a row; one that lost its beginning is ignored.
+   * apply takes one message. Parts of a full set come in a row; one that lost its beginning is ignored.
+   *
+   * @returns false: the records are none that a primary of this version packs, and were not taken
    */
-  apply(message: ClientsMessage): number | null {
-    const entries = this.#targetOf(message);
-    if (entries === null) return null;
-    for (const client of message.upserts) entries.upsert(client);
-    for (const tombstone of message.tombstones) entries.bury(tombstone);
-    if (!message.last) return null;
-    if (message.full) {
-      this.#entries = entries;
+  apply({ full, first, last, version, records }: ClientsMessage): boolean {
+    const end = this.#decode(records);
+    if (end === -1) return false;
+    if (full && first) this.#draft = new ClientTable();
+    if (this.#draft !== null) this.#merge(this.#draft, end);
+    if (full) {
+      if (!last || this.#draft === null) return true;
+      this.#table = this.#draft;
       this.#draft = null;
+    } else {
+      // Before the first full set nobody shall be known, rather than a few.
+      if (this.#version === 0) return true;
+      this.#merge(this.#table, end);
     }
-    this.#version = message.version;
-    this.#prune();
-    return message.version;
+    this.#version = version;
+    this.#generation++;
+    return true;
+  }
+
+  /** forgetSome drops tombstones that no bucket can need any more, a few at a time: to be called about once a second. */
+  forgetSome(): void {
+    this.#table.forgetSome(this.#clock.wallMs() * 1000 - TOMBSTONE_DAYS * DAY_US);
   }
 
   /** An exact address, then the longest range, then nobody; see ClientLookup. Cost: one look-up per prefix length in use. */
   byAddress(address: string, grouped: string): ClientMatch {
-    const { records, networks, tombstones } = this.#entries;
-    const client = records.get(address) ?? networks.find(address);
-    const bucketName = client?.clientId ?? grouped;
-    return { client, bucketName, tombstoneUs: tombstones.get(bucketName) ?? 0 };
+    const found = this.#table.get(address)?.client ?? this.#table.longestRange(address);
+    if (found !== null) {
+      const client = this.#sameObject(found);
+      return { client, bucketName: client.clientId, tombstoneUs: 0 };
+    }
+    const entry = this.#table.get(grouped);
+    return { client: null, bucketName: grouped, tombstoneUs: entry?.client === null ? entry.versionUs : 0 };
   }
 
   /** byName finds a client by its id, for callers whose name was proven; null: unknown. */
   byName(clientId: string): ClientRecord | null {
-    return this.#entries.records.get(clientId) ?? null;
+    const known = this.#known.get(clientId);
+    if (known?.generation === this.#generation) return known.client;
+    const client = this.#table.get(clientId)?.client ?? null;
+    return client === null ? null : this.#sameObject(client);
   }
 
-  #targetOf(message: ClientsMessage): Entries | null {
-    if (!message.full) return this.#entries;
-    if (message.first) this.#draft = new Entries();
-    return this.#draft;
-  }
-
-  #prune(): void {
-    const nowMs = this.#clock.monotonicMs();
-    if (nowMs - this.#prunedAtMs < PRUNE_EVERY_MS) return;
-    this.#prunedAtMs = nowMs;
-    this.#entries.dropTombstones(this.#clock.wallMs() * 1000 - TOMBSTONE_DAYS * DAY_US);
-  }
-}
-
-/** One generation of the directory. An id is a client or a tombstone, never both; the newer version wins. */
-class Entries {
-  readonly records = new Map<string, ClientRecord>();
-  readonly networks = new NetworkIndex<ClientRecord>();
-  readonly tombstones = new Map<string, number>();
-
-  upsert(client: ClientRecord): void {
-    const { clientId, versionUs } = client;
-    if (versionUs < this.#versionOf(clientId)) return;
-    this.records.set(clientId, client);
-    this.networks.set(clientId, client);
-    this.tombstones.delete(clientId);
-  }
-
-  bury({ clientId, versionUs }: ClientTombstone): void {
-    if (versionUs < this.#versionOf(clientId)) return;
-    this.records.delete(clientId);
-    this.networks.delete(clientId);
-    this.tombstones.set(clientId, versionUs);
-  }
-
-  dropTombstones(beforeUs: number): void {
-    for (const [clientId, versionUs] of this.tombstones) {
-      if (versionUs < beforeUs) this.tombstones.delete(clientId);
+  /** One object per client and version: callers compare objects to find out whether anything has changed. */
+  #sameObject(client: ClientRecord): ClientRecord {
+    const known = this.#known.get(client.clientId);
+    if (known?.client.versionUs === client.versionUs) {
+      known.generation = this.#generation;
+      return known.client;
     }
+    if (this.#known.size >= MAX_OBJECTS) this.#known.clear();
+    this.#known.set(client.clientId, { client, generation: this.#generation });
+    return client;
   }
 
-  #versionOf(clientId: string): number {
-    return this.records.get(clientId)?.versionUs ?? this.tombstones.get(clientId) ?? 0;
+  /** Where the records end that were received; -1: they do not add up. */
+  #decode(records: string): number {
+    if (Buffer.byteLength(records, 'base64') > CLIENTS_PART_BYTES) return -1;
+    const end = this.#received.write(records, 'base64');
+    return areRecords(this.#received, end) ? end : -1;
+  }
+
+  #merge(table: ClientTable, end: number): void {
+    for (let at = 0; at < end; at += lengthAt(this.#received, at)) table.merge(this.#received, at);
   }
 }

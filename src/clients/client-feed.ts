@@ -1,318 +1,206 @@
 /**
- * The primary's picture of all clients, kept true to the database and passed on to workers.
- *
- * States, kept by #run: *loading* (nothing is known of this connection's past: check the schema, read everything),
- * *following* (asks for changes at every wake-up: a NOTIFY, a write of this process, or pollMs), *waiting* (the database
- * is away: what was known last stays in force, `degraded` says so; loading is tried again after a pause). Any failure
- * leads to waiting, whose end is always loading, as does a connection that broke unnoticed: a server that comes back may
- * be another one, with another past.
- *
- * The embedded database is asked only when somebody may have written: each poll costs its thread and this one 2 ms of CPU.
+ * The primary's picture of all clients, kept true to the database: what workers are told, and what new ones are told of
+ * everything. How and when they are told is the business of whoever listens (primary/client-streams.ts).
  */
-import type { ClientRecord, ClientTombstone } from '../contract/clients.ts';
-import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { CLIENTS_PART_BYTES } from '../contract/messages.ts';
 import type { Logger } from '../infra/logger.ts';
-import { assertSchema } from '../infra/migrations.ts';
-import type { Database } from '../infra/postgres.ts';
-import type { PostgresListener } from '../infra/postgres-listener.ts';
-import { type ClientsMessage, TOMBSTONE_DAYS } from './client-directory.ts';
-import { CLIENTS_CHANNEL, type ClientRepository } from './client-repository.ts';
+import { TOMBSTONE_DAYS } from './client-directory.ts';
+import { CLIENTS_CHANNEL, type ClientRepository, type PartFn } from './client-repository.ts';
+import { ClientTable, SHARDS } from './client-table.ts';
+import { ClientPacker, isTombstoneAt, lengthAt, versionAt } from './packed-client.ts';
+import { type FollowedTable, TableFollower, type TableFollowerOptions } from './table-follower.ts';
 
-export interface ClientFeedOptions {
-  database: Database;
+export interface ClientFeedOptions extends TableFollowerOptions {
   repository: ClientRepository;
-  logger: Logger;
-  /** Default 500. */
-  pollMs?: number;
-  /** false: the poll alone, for tests of it. */
-  notified?: boolean;
 }
 
-/** Records and tombstones of one IPC message. */
-export const PART_RECORDS = 5_000;
-const POLL_MS = 500;
-/** A database in which nothing happens is asked all the same so often: one that hangs shows it by not answering. */
-const ASK_ANYWAY_MS = 5_000;
-const MIN_RETRY_MS = 100;
-const MAX_RETRY_MS = 2_000;
-const SWEEP_EVERY_MS = 3_600_000;
+/** What happened to the picture. */
+export type ClientsChange =
+  /** It is another one, by no way from the one before: the first, or that of a database whose past is another. */
+  | { kind: 'replaced' }
+  | {
+      kind: 'changed';
+      /** Packed, at most CLIENTS_PART_BYTES; good until the listener returns. */
+      records: Buffer;
+      /** The shards that they are in; may name one more than once. */
+      shards: readonly number[];
+    };
 
-/** What is known; an id is a client or a tombstone, never both. */
-interface Picture {
-  clients: Map<string, ClientRecord>;
-  tombstones: Map<string, number>;
-}
+/** Work on all shards pauses so often, for whoever else waits for this process. */
+const SLICE_MS = 5;
 
-export class ClientFeed {
-  readonly #options: ClientFeedOptions;
-  readonly #pollMs: number;
-  readonly #listeners = new Set<(message: ClientsMessage) => void>();
-  readonly #firstLoad = Promise.withResolvers<boolean>();
-  #listener: PostgresListener | null = null;
-  #picture: Picture = { clients: new Map(), tombstones: new Map() };
+export class ClientFeed implements FollowedTable {
+  readonly channel = CLIENTS_CHANNEL;
+  readonly what = 'clients';
+  readonly #repository: ClientRepository;
+  readonly #logger: Logger;
+  readonly #follower: TableFollower;
+  readonly #listeners = new Set<(change: ClientsChange) => void>();
+  readonly #packer = new ClientPacker();
+  readonly #changes = new ChangeBuffer((change) => this.#emit(change));
+  #table = new ClientTable();
   #version = 0;
-  #loaded = false;
-  /** Why the database cannot be read now; null: it can. */
-  #failure: ErrorCode | null = null;
-  #sweptAtMs = Number.NEGATIVE_INFINITY;
-  #done: Promise<void> | null = null;
-  #closed = false;
-  /** A wake-up that came while the loop was busy. */
-  #woken = false;
-  #wakeLoop: () => void = () => undefined;
 
   constructor(options: ClientFeedOptions) {
-    this.#options = options;
-    this.#pollMs = options.pollMs ?? POLL_MS;
-    options.repository.onWrite(() => this.noteWrite());
+    this.#repository = options.repository;
+    this.#logger = options.logger;
+    this.#follower = new TableFollower(this, options);
+    this.#repository.onWrite(() => this.#follower.wake());
   }
 
   /** true until the first load and while the database is away or does not fit: for /readyz. */
   get degraded(): boolean {
-    return !this.#loaded || this.#failure !== null;
+    return this.#follower.degraded;
   }
 
-  /** Raised with every change that is passed on; the version of the messages. */
+  /** Raised with every change that is passed on; 0: nothing was loaded yet. */
   get version(): number {
     return this.#version;
   }
 
   get clientCount(): number {
-    return this.#picture.clients.size;
+    return this.#table.clientCount;
   }
 
-  /** start begins to load and follow, for ever. */
+  /** The picture itself, to be read; another one after a change of kind `replaced`. */
+  get table(): ClientTable {
+    return this.#table;
+  }
+
+  /** start begins to load and follow, until close. */
   start(): void {
-    const onWake = (): void => this.noteWrite();
-    if (this.#options.notified ?? true) {
-      this.#listener = this.#options.database.listen({ channel: CLIENTS_CHANNEL, onWake });
-    }
-    this.#done ??= this.#run();
+    this.#follower.start();
   }
 
-  /** waitForFirstLoad is true once everything was loaded, false when that took longer; serve's ready line waits for it. */
-  async waitForFirstLoad(timeoutMs: number): Promise<boolean> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<boolean>((resolve) => {
-      timer = setTimeout(resolve, timeoutMs, false);
-    });
-    const loaded = await Promise.race([this.#firstLoad.promise, late]);
-    clearTimeout(timer);
-    return loaded;
-  }
-
-  /** onChange hands every further change to a listener, as it happens, in parts; returns how to stop. Synchronous. */
-  onChange(listener: (message: ClientsMessage) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
-  }
-
-  /** snapshot is everything known, in parts, for a worker that has just started; onChange continues from it. */
-  snapshot(): ClientsMessage[] {
-    const tombstones = [...this.#picture.tombstones].map(([clientId, versionUs]) => ({
-      clientId,
-      versionUs,
-    }));
-    return partsOf([...this.#picture.clients.values()], tombstones, { version: this.#version, full: true });
-  }
-
-  /** noteWrite makes the feed look at once; the repository's writes call it by themselves. */
-  noteWrite(): void {
-    this.#woken = true;
-    this.#wakeLoop();
+  /** waitForFirstLoad is true once everything was loaded, false when that took longer. */
+  waitForFirstLoad(timeoutMs: number): Promise<boolean> {
+    return this.#follower.waitForFirstLoad(timeoutMs);
   }
 
   /** close stops following; the database stays open. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    this.#wakeLoop();
-    await this.#listener?.close();
-    await this.#done;
-    this.#firstLoad.resolve(false);
+  close(): Promise<void> {
+    return this.#follower.close();
   }
 
-  async #run(): Promise<void> {
-    let retryMs = MIN_RETRY_MS;
-    while (!this.#closed) {
-      try {
-        const { lossCount } = this.#options.database;
-        const horizon = await this.#load();
-        retryMs = MIN_RETRY_MS;
-        await this.#follow(horizon, lossCount);
-        // A connection that breaks after every answer must not make us read everything without a breath.
-        await this.#pause(MIN_RETRY_MS);
-      } catch (thrown) {
-        if (this.#closed) return;
-        this.#noteFailure(toError(thrown));
-        await this.#pause(retryMs);
-        retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
-      }
+  /** onChange hands every further change to a listener, after it was made to `table`. Synchronous. */
+  onChange(listener: (change: ClientsChange) => void): void {
+    this.#listeners.add(listener);
+  }
+
+  async load(): Promise<string> {
+    const fresh = new ClientTable();
+    const horizon = await this.#repository.loadAll(this.#into(fresh, () => undefined));
+    if (this.#version > 0 && (await isContinued(this.#table, fresh))) {
+      await this.#advanceTo(fresh);
+      return horizon;
     }
-  }
-
-  async #load(): Promise<string> {
-    await assertSchema(this.#options.database);
-    const fresh: Picture = { clients: new Map(), tombstones: new Map() };
-    const horizon = await this.#options.repository.loadAll((clients, tombstones) => {
-      for (const client of clients) fresh.clients.set(client.clientId, client);
-      for (const { clientId, versionUs } of tombstones) fresh.tombstones.set(clientId, versionUs);
-    });
-    this.#replace(fresh);
-    if (this.degraded) this.#options.logger.info({ clients: fresh.clients.size }, 'clients loaded');
-    this.#failure = null;
-    this.#loaded = true;
-    this.#firstLoad.resolve(true);
+    this.#table = fresh;
+    this.#logger.debug({ clients: fresh.clientCount }, 'the directory of clients is a new one');
+    this.#emit({ kind: 'replaced' });
     return horizon;
   }
 
-  /** Returns when closed, after a break of a connection, or when so much has changed that loading is cheaper. */
-  async #follow(from: string, lossCount: number): Promise<void> {
-    const { database } = this.#options;
-    const quiet = new Quiet(database);
-    let horizon = from;
-    while (!this.#closed && database.lossCount === lossCount) {
-      await this.#sweep();
-      if (!this.#woken) await this.#pause(this.#pollMs);
-      const woken = this.#woken;
-      this.#woken = false;
-      if (this.#closed) return;
-      if (!woken && quiet.lasts()) continue;
-      quiet.ask();
-      const changes = await this.#options.repository.changesSince(horizon);
-      if (changes === null) return;
-      horizon = changes.horizon;
-      this.#merge(changes.clients, changes.tombstones);
-    }
-  }
-
-  /** Removes what no bucket can need any more, in the database and here. */
-  async #sweep(): Promise<void> {
-    const nowMs = performance.now();
-    if (nowMs - this.#sweptAtMs < SWEEP_EVERY_MS) return;
-    this.#sweptAtMs = nowMs;
-    const beforeUs = await this.#options.repository.dropTombstones(TOMBSTONE_DAYS);
-    for (const [clientId, versionUs] of this.#picture.tombstones) {
-      if (versionUs < beforeUs) this.#picture.tombstones.delete(clientId);
-    }
-  }
-
-  #merge(clients: readonly ClientRecord[], tombstones: readonly ClientTombstone[]): void {
-    const upserts = clients.filter((client) => client.versionUs > versionIn(this.#picture, client.clientId));
-    const burials = tombstones.filter((each) => each.versionUs > versionIn(this.#picture, each.clientId));
-    if (upserts.length === 0 && burials.length === 0) return;
-    for (const client of upserts) {
-      this.#picture.clients.set(client.clientId, client);
-      this.#picture.tombstones.delete(client.clientId);
-    }
-    for (const { clientId, versionUs } of burials) {
-      this.#picture.clients.delete(clientId);
-      this.#picture.tombstones.set(clientId, versionUs);
-    }
-    this.#version++;
-    this.#emit(partsOf(upserts, burials, { version: this.#version, full: false }));
-  }
-
-  /**
-   * A full load mostly finds what was known and little more: a delta will do. Where versions have gone back or clients
-   * vanished without a tombstone (a restored backup, another server) only a snapshot makes workers forget.
-   */
-  #replace(fresh: Picture): void {
-    if (this.#loaded && isContinued(this.#picture, fresh)) {
-      const tombstones = [...fresh.tombstones].map(([clientId, versionUs]) => ({ clientId, versionUs }));
-      this.#merge([...fresh.clients.values()], tombstones);
-      return;
-    }
-    this.#picture = fresh;
-    this.#version++;
-    this.#emit(this.snapshot());
-  }
-
-  #emit(parts: readonly ClientsMessage[]): void {
-    for (const part of parts) for (const listener of this.#listeners) listener(part);
-  }
-
-  /** Once per kind of trouble, not once per try. */
-  #noteFailure(error: Error): void {
-    const code = error instanceof LbError ? error.code : 'internal_error';
-    const level = code === this.#failure ? 'debug' : 'warn';
-    this.#failure = code;
-    const meanwhile = this.#loaded
-      ? 'the last known limits stay in force'
-      : 'the policies apply to everybody';
-    this.#options.logger[level]({ err: error }, `clients cannot be read; ${meanwhile}; trying again`);
-  }
-
-  #pause(ms: number): Promise<void> {
-    if (this.#closed) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wakeLoop = () => {
-        clearTimeout(timer);
-        resolve();
-      };
+  readChanges(since: string): Promise<string> {
+    const merge = this.#into(this.#table, (record, shard) => this.#changes.add(record, 0, shard));
+    return this.#repository.changesSince(since, (clients, tombstones) => {
+      merge(clients, tombstones);
+      this.#changes.flush();
     });
   }
+
+  async sweep(): Promise<void> {
+    const beforeUs = await this.#repository.dropTombstones(TOMBSTONE_DAYS);
+    const rest = new Rest();
+    for (let i = 0; i < SHARDS; i++) {
+      this.#table.forgetSome(beforeUs);
+      await rest.takeIfDue();
+    }
+  }
+
+  #into(table: ClientTable, onTaken: (record: Buffer, shard: number) => void): PartFn {
+    const merge = (record: Buffer): void => {
+      const shard = table.merge(record, 0);
+      if (shard !== -1) onTaken(record, shard);
+    };
+    return (clients, tombstones) => {
+      for (const client of clients) merge(this.#packer.client(client));
+      for (const { clientId, versionUs } of tombstones) merge(this.#packer.tombstone(clientId, versionUs));
+    };
+  }
+
+  /** A load mostly finds what was known and little more: the difference is told, and no worker has to forget anything. */
+  async #advanceTo(fresh: ClientTable): Promise<void> {
+    const known = this.#table;
+    this.#table = fresh;
+    const rest = new Rest();
+    for (let shard = 0; shard < SHARDS; shard++) {
+      for (const { bytes, at } of fresh.records(shard)) {
+        if (versionAt(bytes, at) > known.versionOf(bytes, at)) this.#changes.add(bytes, at, shard);
+      }
+      await rest.takeIfDue();
+    }
+    this.#changes.flush();
+  }
+
+  #emit(change: ClientsChange): void {
+    this.#version++;
+    for (const listener of this.#listeners) listener(change);
+  }
 }
 
-/** Whether nobody can have written since the last question. */
-class Quiet {
-  readonly #database: Database;
-  #activity: number | null = null;
-  #askedAtMs = Number.NEGATIVE_INFINITY;
+/** Gathers records that were taken until a message is full. */
+class ChangeBuffer {
+  readonly #onChange: (change: ClientsChange) => void;
+  readonly #bytes = Buffer.allocUnsafeSlow(CLIENTS_PART_BYTES);
+  #end = 0;
+  #shards: number[] = [];
 
-  constructor(database: Database) {
-    this.#database = database;
+  constructor(onChange: (change: ClientsChange) => void) {
+    this.#onChange = onChange;
   }
 
-  lasts(): boolean {
-    const { activity } = this.#database;
-    if (activity === null || activity !== this.#activity) return false;
-    return performance.now() - this.#askedAtMs < ASK_ANYWAY_MS;
+  add(record: Buffer, from: number, shard: number): void {
+    const length = lengthAt(record, from);
+    if (this.#end + length > this.#bytes.length) this.flush();
+    this.#end += record.copy(this.#bytes, this.#end, from, from + length);
+    this.#shards.push(shard);
   }
 
-  /** To be called right before the question. */
-  ask(): void {
-    const { activity } = this.#database;
-    // The question is a use of the database itself.
-    this.#activity = activity === null ? null : activity + 1;
-    this.#askedAtMs = performance.now();
+  flush(): void {
+    if (this.#end === 0) return;
+    const [records, shards] = [this.#bytes.subarray(0, this.#end), this.#shards];
+    this.#end = 0;
+    this.#shards = [];
+    this.#onChange({ kind: 'changed', records, shards });
   }
 }
 
-function versionIn(picture: Picture, clientId: string): number {
-  return picture.clients.get(clientId)?.versionUs ?? picture.tombstones.get(clientId) ?? 0;
+/** A pause every few milliseconds of work. */
+class Rest {
+  #sinceMs = performance.now();
+
+  async takeIfDue(): Promise<void> {
+    if (performance.now() - this.#sinceMs < SLICE_MS) return;
+    await nextTurn();
+    this.#sinceMs = performance.now();
+  }
 }
 
-function isContinued(known: Picture, fresh: Picture): boolean {
-  for (const [clientId, { versionUs }] of known.clients) {
-    if (versionIn(fresh, clientId) < versionUs) return false;
-  }
-  for (const [clientId, versionUs] of known.tombstones) {
-    const now = versionIn(fresh, clientId);
-    // Swept by another machine: it is gone from the table and matters no more.
-    if (now !== 0 && now < versionUs) return false;
+/**
+ * Whether all that is known is there still, or in a newer version. Where versions have gone back or clients vanished without
+ * a tombstone (a restored backup, another server) nothing less than everything makes workers forget.
+ */
+async function isContinued(known: ClientTable, fresh: ClientTable): Promise<boolean> {
+  const rest = new Rest();
+  for (let shard = 0; shard < SHARDS; shard++) {
+    for (const { bytes, at } of known.records(shard)) {
+      const now = fresh.versionOf(bytes, at);
+      // A tombstone may have been swept by another machine: it is gone from the table and matters no more.
+      const isSwept = now === 0 && isTombstoneAt(bytes, at);
+      if (now < versionAt(bytes, at) && !isSwept) return false;
+    }
+    await rest.takeIfDue();
   }
   return true;
-}
-
-function partsOf(
-  upserts: readonly ClientRecord[],
-  tombstones: readonly ClientTombstone[],
-  { version, full }: { version: number; full: boolean },
-): ClientsMessage[] {
-  const clientParts = Math.ceil(upserts.length / PART_RECORDS);
-  const count = Math.max(1, clientParts + Math.ceil(tombstones.length / PART_RECORDS));
-  return Array.from({ length: count }, (_, index) => {
-    const from = index * PART_RECORDS;
-    const buriedFrom = (index - clientParts) * PART_RECORDS;
-    return {
-      type: 'clients' as const,
-      version,
-      full,
-      first: index === 0,
-      last: index === count - 1,
-      upserts: upserts.slice(from, from + PART_RECORDS),
-      tombstones: buriedFrom < 0 ? [] : tombstones.slice(buriedFrom, buriedFrom + PART_RECORDS),
-    };
-  });
 }

@@ -16,23 +16,15 @@ export interface ClientPage {
   next: string | null;
 }
 
-/** What has changed; clients and tombstones never hold the same id. */
-export interface ClientChanges {
-  clients: ClientRecord[];
-  tombstones: ClientTombstone[];
-  /** Where to go on from, for changesSince. */
-  horizon: string;
-}
-
-/** Receives one part of a full load. */
+/** Receives what was read, in parts of at most PART_ROWS each; clients and tombstones never hold the same id. */
 export type PartFn = (clients: ClientRecord[], tombstones: ClientTombstone[]) => void;
 
 /** NOTIFY channel of every change of the table. */
 export const CLIENTS_CHANNEL = 'sluice_clients';
-/** More changes than this at once are for a full load, which reads in parts. */
-export const MAX_CHANGES = 50_000;
-const LOAD_PART_ROWS = 5_000;
-const LOAD_MS = 60_000;
+/** Rows that are read, and turned into records, at a time: some 5 ms of work. */
+export const PART_ROWS = 1_000;
+/** Of all parts together; each has the deadline of a statement. */
+const LOAD_MS = 600_000;
 /** Between its update and its insert another writer may create or delete the client; each round needs another one. */
 const PUT_ROUNDS = 5;
 
@@ -137,34 +129,46 @@ export class ClientRepository {
     if (rows.length === 0) throw notFound(clientId);
   }
 
-  /** loadAll hands out everything of one moment in parts and returns the horizon for changesSince. */
+  /** loadAll hands out everything of one moment and returns the horizon for changesSince. */
   loadAll(onPart: PartFn): Promise<string> {
     return this.#database.readSnapshot(LOAD_MS, async (query) => {
-      const [row] = await query('select pg_snapshot_xmin(pg_current_snapshot())::text as horizon');
-      await eachPart(query, `select ${CLIENT_COLUMNS} from clients`, (rows) =>
+      const horizon = await horizonOf(query);
+      await eachPart(query, { text: `select ${CLIENT_COLUMNS} from clients` }, (rows) =>
         onPart(rows.map(clientRecordOf), []),
       );
-      await eachPart(query, 'select client_id, version_us from client_tombstones', (rows) =>
+      await eachPart(query, { text: 'select client_id, version_us from client_tombstones' }, (rows) =>
         onPart([], rows.map(tombstoneOf)),
       );
-      return String(row?.horizon);
+      return horizon;
     });
   }
 
   /**
-   * changesSince returns what was changed by transactions that were not finished when `horizon` was taken, however late
+   * changesSince hands out what was changed by transactions that were not finished when `since` was taken, however late
    * they commit: a horizon is the oldest transaction still running then, and every row carries the one that wrote it.
-   * Some of it may be known already: compare versions. null: more than MAX_CHANGES, load all instead.
+   * Some of it may be known already: compare versions. Returns the next horizon.
    */
-  async changesSince(horizon: string): Promise<ClientChanges | null> {
-    const rows = await this.#database.query(CHANGES, [horizon, MAX_CHANGES + 1]);
-    const next = rows.find((row) => row.kind === 'horizon');
-    if (rows.length > MAX_CHANGES) return null;
-    return {
-      clients: rows.filter((row) => row.kind === 'client').map(clientRecordOf),
-      tombstones: rows.filter((row) => row.kind === 'tombstone').map(tombstoneOf),
-      horizon: String(next?.client_id),
-    };
+  async changesSince(since: string, onPart: PartFn): Promise<string> {
+    const rows = await this.#database.read(CHANGES, [since, PART_ROWS + 1]);
+    const clients = rows.filter((row) => row.kind === 'client');
+    const tombstones = rows.filter((row) => row.kind === 'tombstone');
+    if (clients.length > PART_ROWS || tombstones.length > PART_ROWS)
+      return this.#manyChangesSince(since, onPart);
+    if (rows.length > 1) onPart(clients.map(clientRecordOf), tombstones.map(tombstoneOf));
+    return String(rows.find((row) => row.kind === 'horizon')?.client_id);
+  }
+
+  #manyChangesSince(since: string, onPart: PartFn): Promise<string> {
+    return this.#database.readSnapshot(LOAD_MS, async (query) => {
+      const horizon = await horizonOf(query);
+      await eachPart(query, { text: CHANGED_CLIENTS, params: [since] }, (rows) =>
+        onPart(rows.map(clientRecordOf), []),
+      );
+      await eachPart(query, { text: CHANGED_TOMBSTONES, params: [since] }, (rows) =>
+        onPart([], rows.map(tombstoneOf)),
+      );
+      return horizon;
+    });
   }
 
   /**
@@ -192,29 +196,38 @@ export class ClientRepository {
   }
 }
 
+const CHANGED =
+  'where changed_xid >= $1::text::xid8 and changed_xid < pg_snapshot_xmax(pg_current_snapshot())';
+const CHANGED_CLIENTS = `select ${CLIENT_COLUMNS} from clients ${CHANGED}`;
+const CHANGED_TOMBSTONES = `select client_id, version_us from client_tombstones ${CHANGED}`;
+
 /** One statement is one snapshot: the rows and the next horizon belong together. */
 const CHANGES = `
   select 'horizon' as kind, pg_snapshot_xmin(pg_current_snapshot())::text as client_id,
     null as mode, null::integer as capacity, null::float8 as refill_per_second, null::jsonb as limits, 0::bigint as version_us
   union all
-  (select 'client', ${CLIENT_COLUMNS} from clients
-    where changed_xid >= $1::text::xid8 and changed_xid < pg_snapshot_xmax(pg_current_snapshot()) limit $2)
+  (select 'client', ${CLIENT_COLUMNS} from clients ${CHANGED} limit $2)
   union all
-  (select 'tombstone', client_id, null, null, null, null, version_us from client_tombstones
-    where changed_xid >= $1::text::xid8 and changed_xid < pg_snapshot_xmax(pg_current_snapshot()) limit $2)`;
+  (select 'tombstone', client_id, null, null, null, null, version_us from client_tombstones ${CHANGED} limit $2)`;
 
-/** Pages by key, so that no statement and no array grows with the table. */
-async function eachPart(query: QueryFn, select: string, onRows: (rows: Row[]) => void): Promise<void> {
-  let after = '';
+async function horizonOf(query: QueryFn): Promise<string> {
+  const [row] = await query('select pg_snapshot_xmin(pg_current_snapshot())::text as horizon');
+  return String(row?.horizon);
+}
+
+/** By a cursor, so that no array grows with the table, and nothing is sorted. */
+async function eachPart(
+  query: QueryFn,
+  select: { text: string; params?: readonly unknown[] },
+  onRows: (rows: Row[]) => void,
+): Promise<void> {
+  await query(`declare part no scroll cursor for ${select.text}`, select.params);
   for (;;) {
-    const rows = await query(`${select} where client_id > $1 order by client_id limit $2`, [
-      after,
-      LOAD_PART_ROWS,
-    ]);
+    const rows = await query(`fetch ${PART_ROWS} from part`);
     if (rows.length > 0) onRows(rows);
-    if (rows.length < LOAD_PART_ROWS) return;
-    after = String(rows.at(-1)?.client_id);
+    if (rows.length < PART_ROWS) break;
   }
+  await query('close part');
 }
 
 function valuesOf(clientId: string, input: ClientInput): unknown[] {

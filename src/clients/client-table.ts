@@ -24,6 +24,9 @@ export const SHARDS = 1_024;
 /** The lowest bits of a hash choose the slot, the highest ones the shard. */
 const SHARD_SHIFT = 22;
 
+/** Stands for all shards in which nothing ever was. */
+const EMPTY = new ClientShard();
+
 /** What is known of an id. */
 export interface Entry {
   /** null: deleted. */
@@ -38,7 +41,7 @@ export interface ShardCursor {
 }
 
 export class ClientTable {
-  readonly #shards: ClientShard[] = Array.from({ length: SHARDS }, () => new ClientShard());
+  readonly #shards: (ClientShard | null)[] = Array.from({ length: SHARDS }, () => null);
   readonly #ranges = new PrefixCounts();
   readonly #key = Buffer.allocUnsafeSlow(MAX_KEY_BYTES);
   readonly #rangeKey = Buffer.allocUnsafeSlow(MAX_KEY_BYTES);
@@ -59,7 +62,8 @@ export class ClientTable {
     const length = copyKey(record, from, this.#key);
     const hash = hashKey(this.#key, length);
     const number = hash >>> SHARD_SHIFT;
-    const shard = this.#shard(number);
+    const shard = this.#shards[number] ?? new ClientShard();
+    this.#shards[number] = shard;
     const slot = shard.slotOf(this.#key, length, hash);
     const existed = slot !== -1 && !isTombstoneAt(shard.bytes, shard.placeOf(slot));
     if (slot !== -1 && versionAt(record, from) <= versionAt(shard.bytes, shard.placeOf(slot))) return -1;
@@ -148,8 +152,7 @@ export class ClientTable {
   }
 
   #shard(number: number): ClientShard {
-    // In range by construction: a hash has 32 bits.
-    return this.#shards[number]!;
+    return this.#shards[number] ?? EMPTY;
   }
 }
 

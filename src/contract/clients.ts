@@ -64,6 +64,8 @@ export interface ApiKeyLookup {
 
 /** ClientLookup is implemented by the worker's client directory and used by limit/. Synchronous, never throws. */
 export interface ClientLookup {
+  /** Raised whenever an answer may be another one; the same number, the same answers. */
+  readonly generation: number;
   /**
    * @param address canonical address (`::ffff:1.2.3.4` already turned into `1.2.3.4`)
    * @param grouped canonical form of the anonymous group of that address: the address, or its prefix as CIDR

@@ -4,7 +4,7 @@
  */
 import * as z from 'zod';
 import type { TakeReply, TakeRequest } from './buckets.ts';
-import type { ApiKeyRecord, ClientRecord, ClientTombstone } from './clients.ts';
+import type { ApiKeyRecord } from './clients.ts';
 import type { BackendAvailability } from './health.ts';
 import type { MetricsDelta } from './metrics.ts';
 import type { WorkerSettings } from './settings.ts';
@@ -15,6 +15,9 @@ export const PROTOCOL_VERSION = 2;
 /** Environment of a worker: which one it is (0…count - 1; a replacement has the number of the one before) of how many. */
 export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
 export const WORKER_COUNT_ENV = 'SLUICE_WORKER_COUNT';
+
+/** Some 1,500 clients, which a worker takes in within 1 ms; the figures are in docs/architecture.md. */
+export const CLIENTS_PART_BYTES = 65_536;
 
 /**
  * The descriptor under which a worker inherits its own socket for the first TCP address of `listen` where accept is
@@ -34,14 +37,17 @@ export type PrimaryMessage =
   | { type: 'backends'; states: BackendAvailability[] }
   | {
       type: 'clients';
-      /** The directory's version after the last part; the worker acknowledges it. */
+      /** Number of the message, counted up from 1 for each worker; the worker acknowledges it. */
+      part: number;
+      /** The directory's version when it left; the worker has it with a change and with the last part of a full one. */
       version: number;
-      /** true: the first part replaces everything the worker has. */
+      /** true: a part of everything, gathered aside, which takes over with the last. false: a change, merged at once. */
       full: boolean;
+      /** Of everything: begins anew. */
       first: boolean;
       last: boolean;
-      upserts: ClientRecord[];
-      tombstones: ClientTombstone[];
+      /** Clients and tombstones as src/clients/packed-client.ts packs them, at most CLIENTS_PART_BYTES of them, in base64. */
+      records: string;
     }
   | {
       type: 'api-keys';
@@ -70,7 +76,8 @@ export type WorkerMessage =
   | { type: 'hello'; protocol: number; pid: number }
   | { type: 'ready'; addresses: string[]; revision: number }
   | { type: 'applied'; revision: number }
-  | { type: 'clients-applied'; version: number }
+  /** Every part up to this one was taken in. */
+  | { type: 'clients-applied'; part: number; version: number }
   | { type: 'listen-failed'; code: string; address: string; detail: string }
   | { type: 'backend-failure'; pool: string; backend: string; detail: string }
   | { type: 'bucket-takes'; id: number; takes: TakeRequest[] }
@@ -92,14 +99,6 @@ export interface WorkerReport {
 
 const number = z.number();
 const text = z.string();
-const limits = z.strictObject({ capacity: number, refillPerSecond: number });
-const client = z.strictObject({
-  clientId: text,
-  mode: z.enum(['limit', 'unlimited', 'blocked']),
-  limits: z.record(text, limits),
-  versionUs: number,
-});
-const tombstone = z.strictObject({ clientId: text, versionUs: number });
 const apiKey = z.strictObject({ digest: text, clientId: text });
 const take = z.strictObject({
   key: text,
@@ -161,12 +160,12 @@ const primaryMessage = z.discriminatedUnion('type', [
   }),
   z.strictObject({
     type: z.literal('clients'),
+    part: number,
     version: number,
     full: z.boolean(),
     first: z.boolean(),
     last: z.boolean(),
-    upserts: z.array(client),
-    tombstones: z.array(tombstone),
+    records: text,
   }),
   z.strictObject({
     type: z.literal('api-keys'),
@@ -189,7 +188,7 @@ const workerMessage = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('hello'), protocol: number, pid: number }),
   z.strictObject({ type: z.literal('ready'), addresses: z.array(text), revision: number }),
   z.strictObject({ type: z.literal('applied'), revision: number }),
-  z.strictObject({ type: z.literal('clients-applied'), version: number }),
+  z.strictObject({ type: z.literal('clients-applied'), part: number, version: number }),
   z.strictObject({ type: z.literal('listen-failed'), code: text, address: text, detail: text }),
   z.strictObject({ type: z.literal('backend-failure'), pool: text, backend: text, detail: text }),
   z.strictObject({ type: z.literal('bucket-takes'), id: number, takes: z.array(take) }),

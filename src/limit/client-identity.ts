@@ -80,6 +80,8 @@ interface Known {
   caller: Caller | null;
   /** The last one from there with a key. */
   keyed: Caller | null;
+  /** Of the directory, when it was asked last. */
+  generation: number;
 }
 
 interface Peer {
@@ -146,15 +148,18 @@ export class ClientIdentifier {
     const cached = this.#byAddress.get(address);
     if (cached !== undefined) return cached;
     const grouped = address === UNIX_PEER ? address : groupOf(address, this.#ipv4Prefix, this.#ipv6Prefix);
-    const made: Known = { address, grouped, caller: null, keyed: null };
+    const made: Known = { address, grouped, caller: null, keyed: null, generation: -1 };
     this.#byAddress.set(address, made);
     return made;
   }
 
   #callerOf(known: Known): Caller {
-    // Asked each time: the directory changes under us, and its answer is a few look-ups in memory.
-    const match = this.#lookup.byAddress(known.address, known.grouped);
+    // The directory changes under us.
+    const { generation } = this.#lookup;
     const before = known.caller;
+    if (before !== null && known.generation === generation) return before;
+    known.generation = generation;
+    const match = this.#lookup.byAddress(known.address, known.grouped);
     if (before !== null && sameMatch(before.match, match)) return before;
     const caller: Caller = {
       clientIp: known.address,

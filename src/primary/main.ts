@@ -21,6 +21,7 @@ import { PrimaryApiKeys } from './api-keys.ts';
 import { BucketHost } from './bucket-host.ts';
 import { BucketResets } from './bucket-resets.ts';
 import { BucketViews } from './bucket-views.ts';
+import { ClientStreams } from './client-streams.ts';
 import { startFleetMean } from './fleet-mean.ts';
 import { PrimaryGauges } from './gauges.ts';
 import { HealthChecker } from './health-checker.ts';
@@ -42,7 +43,7 @@ export interface PrimaryOptions {
   env: NodeJS.ProcessEnv;
 }
 
-/** How long the ready line waits for the clients' first load (contract §1). */
+/** How long the ready line, and a new worker, wait until the clients are known (contract §1). */
 const FIRST_LOAD_MS = 5_000;
 /** A starting primary retries a busy port for so long (contract §5). */
 const BUSY_PORT_MS = 10_000;
@@ -79,7 +80,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<number> {
 }
 
 interface Wired {
-  feed: ClientFeed;
+  streams: ClientStreams;
   apiKeys: PrimaryApiKeys;
   services: AdminServices;
   /** The first round of probes. */
@@ -123,7 +124,7 @@ class Primary {
     });
   }
 
-  #prepare: (link: WorkerLink) => void = () => undefined;
+  #prepare: (link: WorkerLink) => void | Promise<void> = () => undefined;
   /** null without Redis. */
   #heartbeat: InstanceHeartbeat | null = null;
 
@@ -140,7 +141,7 @@ class Primary {
     );
     const storage = await openStorage(settings.database, this.#logger);
     this.#lifecycle.onClose('the database', () => storage.close(), 15_000);
-    const { feed, apiKeys, services, firstRound } = await this.#wire(storage);
+    const { streams, apiKeys, services, firstRound } = await this.#wire(storage);
     const admin = await this.#listenAdmin(services);
     this.#lifecycle.onClose('the admin port', () => admin.close());
     const addresses = await this.#startWorkers();
@@ -148,7 +149,7 @@ class Primary {
     const supervisor = this.#supervisor;
     const broadcast = supervisor.broadcast.bind(supervisor);
     this.#lifecycle.onClose('the mean', startFleetMean({ workers: () => supervisor.workers(), broadcast }));
-    const firstLoads = [feed, apiKeys].map((each) => each.waitForFirstLoad(FIRST_LOAD_MS));
+    const firstLoads = [streams.waitForAll(FIRST_LOAD_MS), apiKeys.waitForFirstLoad(FIRST_LOAD_MS)];
     await Promise.all([firstRound, ...firstLoads]);
     if (this.#phase === 'starting') this.#sayReady(addresses, admin.url);
     return this.#stopped.promise;
@@ -161,6 +162,7 @@ class Primary {
     const supervisor = this.#supervisor;
     const repository = new ClientRepository(storage.database);
     const feed = new ClientFeed({ database: storage.database, repository, logger });
+    const streams = new ClientStreams(feed);
     this.#lifecycle.onClose('the client feed', () => feed.close());
     const apiKeys = this.#openApiKeys(storage);
     this.#lifecycle.onClose('health checks', () => this.#checker.close());
@@ -179,23 +181,25 @@ class Primary {
       warm: (next) => warmHealth(next, registry, this.#checker),
       apply: (revision) => {
         apiKeys.follow(revision.settings);
-        return this.#rollOut(revision, feed);
+        return this.#rollOut(revision, streams);
       },
-    });
-    feed.onChange((message) => {
-      supervisor.broadcast(message);
-      // The first load: from now on the policies' limits carry their real version.
-      if (message.version === 1 && message.last) void this.#rollOut(reloader.current, feed);
     });
     this.#reload = () => void reloader.reload();
     this.#settings = () => reloader.current.settings;
-    this.#prepare = (link) => {
+    this.#prepare = async (link) => {
       void link.exited.then(() => this.#collector.forget(link.pid));
       link.send({ type: 'backends', states: registry.availability() });
-      for (const part of [...feed.snapshot(), ...apiKeys.feed.snapshot()]) link.send(part);
+      for (const part of apiKeys.feed.snapshot()) link.send(part);
       const count = this.#heartbeat?.storeWorkers ?? null;
       if (count !== null) link.send({ type: 'store-workers', count });
-      link.send(settingsMessage(reloader.current, feed.version > 0));
+      const informed = streams.attach(link);
+      // A replacement serves nobody before it knows who is blocked. Before the first load there is nothing to wait for.
+      if (feed.version > 0) await streams.waitFor(link, FIRST_LOAD_MS);
+      const known = streams.knows(link);
+      link.send(settingsMessage(reloader.current, known));
+      if (known) return;
+      // From then on the policies' limits carry their real version.
+      void informed.then((knows) => (knows ? this.#rollOut(reloader.current, streams, [link]) : null));
     };
     const firstRound = warmHealth(settings, registry, this.#checker);
     void storage.opened.then(() => feed.start());
@@ -214,7 +218,7 @@ class Primary {
       gauges,
       phase,
     });
-    return { feed, apiKeys, services, firstRound };
+    return { streams, apiKeys, services, firstRound };
   }
 
   #openApiKeys({ database, opened }: Storage): PrimaryApiKeys {
@@ -260,9 +264,8 @@ class Primary {
     heartbeat.start();
   }
 
-  #rollOut(revision: Revision, feed: ClientFeed): Promise<void> {
-    const links = this.#supervisor.links();
-    const clientsKnown = feed.version > 0;
+  #rollOut(revision: Revision, streams: ClientStreams, links = this.#supervisor.links()): Promise<void> {
+    const clientsKnown = (link: WorkerLink): boolean => streams.knows(link);
     return rollOut(revision, { links, registry: this.#registry, clientsKnown, logger: this.#logger });
   }
 

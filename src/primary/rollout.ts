@@ -19,9 +19,9 @@ const BLIND_DIVISOR = 1_000;
 /**
  * settingsMessage is what a worker needs of a revision; for new workers and for reloads.
  *
- * @param clientsKnown false until the clients were loaded for the first time: the policies' limits are then dated so far
- *   back that they never win over limits of clients that this machine does not know of; a bucket that other machines keep
- *   answers with the right ones
+ * @param clientsKnown false until the worker has had all clients for the first time: the policies' limits are then dated so
+ *   far back that they never win over limits of clients that it does not know of; a bucket that other machines keep answers
+ *   with the right ones
  */
 export function settingsMessage(revision: Revision, clientsKnown: boolean): PrimaryMessage {
   const { number, settings } = revision;
@@ -46,18 +46,19 @@ export function warmHealth(
 interface RolloutOptions {
   links: readonly WorkerLink[];
   registry: HealthRegistry;
-  clientsKnown: boolean;
+  /** Of one worker; see settingsMessage. */
+  clientsKnown: (link: WorkerLink) => boolean;
   logger: Logger;
 }
 
 /** rollOut resolves when every living worker runs the revision, or is known not to have said so in time. */
 export async function rollOut(revision: Revision, options: RolloutOptions): Promise<void> {
   const { links, registry, clientsKnown, logger } = options;
-  const message = settingsMessage(revision, clientsKnown);
   const states = registry.availability();
   const acknowledged = links.map(async (link) => {
     // States first: the worker applies them with the plan, so that no request sees a new backend as unknown.
     link.send({ type: 'backends', states });
+    const message = settingsMessage(revision, clientsKnown(link));
     await link.ask(message, 'applied', ACKNOWLEDGE_MS, (applied) => applied.revision === revision.number);
   });
   for (const [i, result] of (await Promise.allSettled(acknowledged)).entries()) {

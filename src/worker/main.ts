@@ -44,7 +44,10 @@ class WorkerMain {
   }
 
   start(): void {
-    setInterval(() => this.#report(), REPORT_EVERY_MS).unref();
+    setInterval(() => {
+      this.#report();
+      this.#directory.forgetSome();
+    }, REPORT_EVERY_MS).unref();
     this.#handleSignals();
     process.on('uncaughtException', (error) => this.#onUncaught(error));
     this.#link.hello();
@@ -129,8 +132,9 @@ class WorkerMain {
   }
 
   #onClients(message: Extract<PrimaryMessage, { type: 'clients' }>): void {
-    const version = this.#directory.apply(message);
-    if (version !== null) this.#link.send({ type: 'clients-applied', version });
+    const { part } = message;
+    if (!this.#directory.apply(message)) this.#rooms?.logger.error({ part }, 'clients that cannot be read');
+    this.#link.send({ type: 'clients-applied', part, version: this.#directory.version });
   }
 
   /** The supervisor ends a worker that says so, and decides whether to try again. */

@@ -16,6 +16,13 @@ class Directory implements ClientLookup {
   readonly clients = new Map<string, ClientRecord>();
   readonly tombstones = new Map<string, number>();
   asked: string[] = [];
+  /** true: nothing changes. */
+  still = false;
+  #generation = 0;
+
+  get generation(): number {
+    return this.still ? this.#generation : ++this.#generation;
+  }
 
   byAddress(address: string, grouped: string): ClientMatch {
     this.asked.push(`${address} ${grouped}`);
@@ -151,6 +158,16 @@ describe('B33: the bucket of a caller', () => {
       assert.equal(after.bucketHash, before.bucketHash);
       assert.deepEqual([before.clientId, after.clientId], [null, clientId]);
     }
+  });
+
+  it('is asked for once, and again when the directory has changed', () => {
+    const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
+    directory.still = true;
+    const identify = () => identifier.identify('10.0.0.1', '203.0.113.7');
+    const first = identify();
+    assert.deepEqual([identify(), directory.asked.length], [first, 1]);
+    directory.still = false;
+    assert.deepEqual([identify(), directory.asked.length], [first, 2]);
   });
 
   it('belongs to the client that the directory names, and changes with it at once', () => {

@@ -2,12 +2,14 @@ import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
 import pg from 'pg';
 import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
-import { ClientFeed, type ClientFeedOptions, PART_RECORDS } from '../../src/clients/client-feed.ts';
-import { ClientRepository } from '../../src/clients/client-repository.ts';
+import { ClientFeed, type ClientFeedOptions } from '../../src/clients/client-feed.ts';
+import { ClientRepository, PART_ROWS } from '../../src/clients/client-repository.ts';
+import { lengthAt, unpackClient } from '../../src/clients/packed-client.ts';
 import { systemClock } from '../../src/contract/clock.ts';
-import { parsePrimaryMessage } from '../../src/contract/messages.ts';
+import { CLIENTS_PART_BYTES, parsePrimaryMessage, type WorkerMessage } from '../../src/contract/messages.ts';
 import { migrate } from '../../src/infra/migrations.ts';
 import type { Database } from '../../src/infra/postgres.ts';
+import { ClientStreams } from '../../src/primary/client-streams.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import { INPUT, makeMigrated, openDatabase, silent } from './support.ts';
@@ -18,23 +20,48 @@ before(async () => {
 });
 after(() => server.remove());
 
-/** A feed and a worker's directory at its other end, the messages through the door that workers have. */
+/** A worker's directory, and the messages that filled it, through the door that workers have. */
+function attachWorker(streams: ClientStreams) {
+  const directory = new ClientDirectory(systemClock);
+  const messages: ClientsMessage[] = [];
+  const acknowledge = new Set<(message: WorkerMessage) => void>();
+  const informed = streams.attach({
+    exited: new Promise(() => undefined),
+    onMessage: (listener) => {
+      acknowledge.add(listener);
+      return () => acknowledge.delete(listener);
+    },
+    send: (message) => {
+      const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
+      assert.ok(parsed?.type === 'clients', 'a worker would not understand this message');
+      messages.push(parsed);
+      setImmediate(() => {
+        assert.ok(directory.apply(parsed));
+        for (const listener of acknowledge)
+          listener({ type: 'clients-applied', part: parsed.part, version: directory.version });
+      });
+    },
+  });
+  return { directory, messages, informed };
+}
+
+/** A feed and a worker at its other end. */
 function startFeed(t: TestContext, database: Database, options: Partial<ClientFeedOptions> = {}) {
   const repository = options.repository ?? new ClientRepository(database);
   const feed = new ClientFeed({ database, logger: silent, ...options, repository });
   t.after(() => feed.close());
-  const directory = new ClientDirectory(systemClock);
-  const messages: ClientsMessage[] = [];
-  const take = (message: ClientsMessage) => {
-    const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
-    assert.ok(parsed?.type === 'clients', 'a worker would not understand this message');
-    messages.push(parsed);
-    directory.apply(parsed);
-  };
-  for (const part of feed.snapshot()) take(part);
-  feed.onChange(take);
+  const streams = new ClientStreams(feed);
+  const worker = attachWorker(streams);
   feed.start();
-  return { feed, directory, messages, repository };
+  return { feed, streams, repository, ...worker };
+}
+
+/** The clients of a message. */
+function idsOf({ records }: ClientsMessage): (string | undefined)[] {
+  const bytes = Buffer.from(records, 'base64');
+  const ids = [];
+  for (let at = 0; at < bytes.length; at += lengthAt(bytes, at)) ids.push(unpackClient(bytes, at)?.clientId);
+  return ids;
 }
 
 async function connect(t: TestContext, url: string): Promise<pg.Client> {
@@ -134,52 +161,69 @@ test('a change that commits long after younger ones is not missed', async (t) =>
   await seen('the late commit', () => directory.byName('slow'));
   const slowUs = directory.byName('slow')?.versionUs ?? 0;
   assert.ok(slowUs < (directory.byName('fast-2')?.versionUs ?? 0), 'its version is the oldest of all');
-  assert.deepEqual(
-    messages.slice(count).map((message) => message.upserts.map((client) => client.clientId)),
-    [['slow']],
-    'what is known is not sent again',
-  );
+  assert.deepEqual(messages.slice(count).map(idsOf), [['slow']], 'what is known is not sent again');
 });
 
-test('a snapshot comes in parts of at most 5000 that together are everything', async (t) => {
+test('many clients and many changes are read and sent in parts that together are everything', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
   await other.query("insert into clients (client_id) select 'client-' || n from generate_series(1, 11000) n");
   await other.query(
     "delete from clients where client_id in (select 'client-' || n from generate_series(1, 5500) n)",
   );
-  const { feed, directory, messages } = startFeed(t, database, { notified: false, pollMs: 50 });
+  const { feed, streams, directory, messages, informed } = startFeed(t, database, {
+    notified: false,
+    pollMs: 50,
+  });
   assert.ok(await feed.waitForFirstLoad(5_000));
-  const parts = messages.slice(1);
-  assert.ok(parts.length >= 4);
-  for (const part of parts)
-    assert.ok(part.full && part.upserts.length + part.tombstones.length <= PART_RECORDS);
-  assert.deepEqual(
-    parts.map((part) => part.first),
-    parts.map((_, index) => index === 0),
-  );
-  assert.deepEqual(
-    parts.map((part) => part.last),
-    parts.map((_, index) => index === parts.length - 1),
-  );
+  assert.ok(await informed);
+  assert.ok(messages.length >= 4 && messages.every(({ full }) => full));
+  for (const [index, message] of messages.entries()) {
+    assert.ok(Buffer.byteLength(message.records, 'base64') <= CLIENTS_PART_BYTES);
+    assert.deepEqual(
+      [message.part, message.first, message.last],
+      [index + 1, index === 0, index === messages.length - 1],
+    );
+  }
   assert.equal(directory.clientCount, 5_500);
   assert.ok(directory.byAddress('x', 'client-5500').tombstoneUs > 0);
+  assert.equal(directory.version, feed.version);
 
-  const late = new ClientDirectory(systemClock);
-  const acknowledged = feed.snapshot().map((part) => late.apply(part));
-  assert.deepEqual(
-    acknowledged.filter((version) => version !== null),
-    [feed.version],
-  );
-  assert.equal(late.clientCount, 5_500);
+  const late = attachWorker(streams);
+  assert.ok(await late.informed);
+  assert.equal(late.directory.clientCount, 5_500);
 
-  // One statement that touches everybody is a delta in parts.
+  // One statement that touches everybody, more than is read at a time, and neither worker is told everything anew.
+  assert.ok(5_500 > PART_ROWS);
   await other.query("update clients set mode = 'blocked'");
-  await seen(
-    'the mass change',
-    () => directory.version === 2 && directory.byName('client-11000')?.mode === 'blocked',
+  const ids = Array.from({ length: 5_500 }, (_, i) => `client-${5_501 + i}`);
+  for (const { directory: each } of [{ directory }, late]) {
+    await seen('the mass change', () => ids.every((id) => each.byName(id)?.mode === 'blocked'));
+  }
+  await other.query('delete from clients');
+  await seen('the mass deletion', () => directory.clientCount === 0);
+  assert.ok(directory.byAddress('x', 'client-11000').tombstoneUs > 0);
+  assert.equal(messages.filter(({ first }) => first).length, 1);
+});
+
+test('a connection that broke while much was changed: workers are told the difference alone', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const other = await connect(t, url);
+  await other.query("insert into clients (client_id) select 'client-' || n from generate_series(1, 3000) n");
+  const { feed, directory, messages, informed } = startFeed(t, database, { pollMs: 50 });
+  assert.ok(await informed);
+  const count = messages.length;
+  await other.query("begin; update clients set mode = 'blocked' where client_id < 'client-2'");
+  await other.query(
+    "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sluice'",
   );
-  assert.equal(messages.at(-1)?.full, false);
+  await other.query('commit');
+  await waitFor('the change', () => directory.byName('client-1999')?.mode === 'blocked');
+  await waitFor('the feed to recover', () => !feed.degraded);
+  const changed = messages.slice(count).flatMap(idsOf);
+  assert.ok(messages.slice(count).every(({ full }) => !full));
+  assert.deepEqual(new Set(changed), new Set(changed.filter((id) => id !== undefined && id < 'client-2')));
+  assert.equal(directory.clientCount, 3_000);
 });
 
 test('the database away at the start: nobody is known, degraded, and loaded as soon as it is there', async (t) => {
@@ -190,22 +234,24 @@ test('the database away at the start: nobody is known, degraded, and loaded as s
   const database = openDatabase(t, url, { connectMs: 500 });
   const { feed, directory } = startFeed(t, database);
   assert.equal(await feed.waitForFirstLoad(300), false);
-  assert.deepEqual([feed.degraded, feed.snapshot()[0]?.upserts], [true, []]);
+  assert.deepEqual([feed.degraded, feed.version, directory.version], [true, 0, 0]);
   await startServer();
   assert.ok(await feed.waitForFirstLoad(5_000));
   assert.equal(feed.degraded, false);
-  assert.ok(directory.byName('acme'));
+  await seen('the client', () => directory.byName('acme'));
 });
 
 test('a server that restarts: the last limits stay in force, then the feed recovers with what was changed', async (t) => {
   const { url, database, repository } = await makeMigrated(t, server);
   await repository.create('acme', INPUT);
-  const { feed, directory } = startFeed(t, database);
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  const { feed, streams, directory, informed } = startFeed(t, database);
+  assert.ok(await informed);
   await stopServer(t);
   await waitFor('the feed to notice', () => feed.degraded);
   assert.ok(directory.byName('acme'), 'the last known stays');
-  assert.equal(feed.snapshot()[0]?.upserts.length, 1, 'also for a new worker');
+  const late = attachWorker(streams);
+  assert.ok(await late.informed);
+  assert.ok(late.directory.byName('acme'), 'also for a new worker');
   await assert.rejects(repository.create('b', INPUT), { code: 'database_unavailable' });
   await startServer();
   const other = await connect(t, url);

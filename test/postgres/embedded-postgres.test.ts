@@ -4,10 +4,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { ClientDirectory } from '../../src/clients/client-directory.ts';
 import { ClientFeed } from '../../src/clients/client-feed.ts';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
-import { systemClock } from '../../src/contract/clock.ts';
 import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../../src/infra/embedded-postgres.ts';
 import { FolderLock } from '../../src/infra/folder-lock.ts';
 import { assertSchema, migrate } from '../../src/infra/migrations.ts';
@@ -55,23 +53,25 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   const repository = new ClientRepository(database);
   const feed = new ClientFeed({ database, repository, logger: silent });
   t.after(() => feed.close());
-  const directory = new ClientDirectory(systemClock);
-  feed.onChange((message) => directory.apply(message));
   feed.start();
   assert.ok(await feed.waitForFirstLoad(5_000));
   const created = await repository.create('acme', { ...INPUT, capacity: 9, refillPerSecond: 0.5 });
-  await waitFor('the own write', () => directory.byName('acme'), { timeoutMs: 1_000 });
+  await waitFor('the own write', () => feed.table.get('acme')?.client, { timeoutMs: 1_000 });
   const patched = await repository.patch('acme', { limits: { p: { capacity: 1, refillPerSecond: 1 } } });
   assert.ok(patched.versionUs > created.versionUs);
   await assert.rejects(repository.create('acme', INPUT), { code: 'client_exists' });
   await assert.rejects(repository.patch('acme', { capacity: null }), { code: 'bad_request', status: 422 });
   await repository.remove('acme');
-  await waitFor('the tombstone', () => directory.byAddress('x', 'acme').tombstoneUs > patched.versionUs);
+  const tombstone = await waitFor('the tombstone', () => {
+    const entry = feed.table.get('acme');
+    return entry?.client === null ? entry : null;
+  });
+  assert.ok(tombstone.versionUs > patched.versionUs);
   const again = await repository.put('acme', INPUT);
-  assert.ok(again.record.versionUs > directory.byAddress('x', 'acme').tombstoneUs);
+  assert.ok(again.record.versionUs > tombstone.versionUs);
   // Not through the repository: found by the poll.
   await database.query("update clients set mode = 'blocked'");
-  await waitFor('the poll', () => directory.byName('acme')?.mode === 'blocked', { timeoutMs: 1_000 });
+  await waitFor('the poll', () => feed.table.get('acme')?.client?.mode === 'blocked', { timeoutMs: 1_000 });
   await feed.close();
   await embedded.close();
   await assert.rejects(database.query('select 1'), { code: 'database_unavailable' });
@@ -164,8 +164,6 @@ test('a thread that ends is started again, is left alone while nobody writes, an
   const { database } = embedded;
   const feed = new ClientFeed({ database, repository, logger: silent, pollMs: 20 });
   t.after(() => feed.close());
-  const directory = new ClientDirectory(systemClock);
-  feed.onChange((message) => directory.apply(message));
   feed.start();
   assert.ok(await feed.waitForFirstLoad(5_000));
   let activity = database.activity;
@@ -179,7 +177,7 @@ test('a thread that ends is started again, is left alone while nobody writes, an
   await other.connect();
   await other.query("insert into clients (client_id) values ('of-another-program')");
   await other.end();
-  await waitFor('its write', () => directory.byName('of-another-program'), { timeoutMs: 1_000 });
+  await waitFor('its write', () => feed.table.get('of-another-program'), { timeoutMs: 1_000 });
 });
 
 test('closing while it starts is quick and gives the folder back', async (t) => {

@@ -221,6 +221,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
 function lookupOf(clients: ClientRecord[]): ClientLookup {
   const byId = new Map(clients.map((client) => [client.clientId, client]));
   return {
+    generation: 1,
     byAddress: (address, grouped) => {
       const client = byId.get(address) ?? null;
       return { client, bucketName: client?.clientId ?? grouped, tombstoneUs: 0 };
