@@ -12,7 +12,8 @@ const CONNECT_TIMEOUT_MS = 1_000;
 const SILENCE_TIMEOUT_MS = 1_500;
 const KEEP_ALIVE_DELAY_MS = 10_000;
 const FIRST_RETRY_MS = 50;
-const MAX_RETRY_MS = 1_000;
+/** Longest pause between two attempts to connect. */
+export const MAX_RETRY_MS = 1_000;
 const RETRY_JITTER_MS = 100;
 const MAX_RETRY_DOUBLINGS = 5;
 /** How old the map of a Cluster may get; a MOVED renews it too. */
@@ -52,24 +53,35 @@ export function makeClient(
     case 'sentinel':
       return new Redis({ ...common, ...sentinelOptions(servers), scripts, retryStrategy: retry });
     case 'cluster':
-      return new Cluster(
-        servers.urls.map((url) => addressOf(placeOf(url, DEFAULT_PORT))),
-        {
-          scripts,
-          enableOfflineQueue: false,
-          enableAutoPipelining: false,
-          clusterRetryStrategy: retry,
-          maxRedirections: MAX_REDIRECTIONS,
-          retryDelayOnTryAgain: TRY_AGAIN_MS,
-          // 0: given up. The first would repeat commands that may have run, the second only waits past any deadline.
-          retryDelayOnFailover: 0,
-          retryDelayOnClusterDown: 0,
-          slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
-          slotsRefreshInterval: SLOTS_REFRESH_MS,
-          redisOptions: { ...common, ...accessOf(placeOf(servers.urls[0] ?? '', DEFAULT_PORT)) },
-        },
+      return withNodesConnected(
+        new Cluster(
+          servers.urls.map((url) => addressOf(placeOf(url, DEFAULT_PORT))),
+          {
+            scripts,
+            enableOfflineQueue: false,
+            enableAutoPipelining: false,
+            clusterRetryStrategy: retry,
+            maxRedirections: MAX_REDIRECTIONS,
+            retryDelayOnTryAgain: TRY_AGAIN_MS,
+            // 0: given up. The first would repeat commands that may have run, the second only waits past any deadline.
+            retryDelayOnFailover: 0,
+            retryDelayOnClusterDown: 0,
+            slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+            slotsRefreshInterval: SLOTS_REFRESH_MS,
+            redisOptions: { ...common, ...accessOf(placeOf(servers.urls[0] ?? '', DEFAULT_PORT)) },
+          },
+        ),
       );
   }
+}
+
+/** ioredis opens the connection to a node with the first command for it, and would refuse that one. */
+function withNodesConnected(cluster: Cluster): Cluster {
+  cluster.on('+node', (node: Redis) => {
+    // A failure is told by the cluster itself; with the next renewal of its map the node is made anew.
+    node.connect().catch(() => undefined);
+  });
+  return cluster;
 }
 
 function connectionOptions({ connectionName }: ClientOptions): RedisOptions {
@@ -97,8 +109,9 @@ function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): 
     ...given({ username, password, sentinelUsername: username, sentinelPassword: password }),
     ...(tls === undefined ? {} : { tls, sentinelTLS: tls, enableTLSForSentinelMode: true }),
     sentinelRetryStrategy: (attempt) => retryDelayMs(attempt, Math.random),
-    // Hears of a switch from the sentinels instead of waiting for the old master to fail.
-    failoverDetector: true,
+    // A switch that it hears of while it is connecting anew would end the client for good (ioredis 6.0.0): a master that
+    // died closes its connection, one that was demoted answers READONLY, and both lead to the sentinels.
+    failoverDetector: false,
   };
 }
 

@@ -3,13 +3,14 @@
  * Commands are for the moment only: they go out while the connection is ready, are never queued for later and never
  * sent twice; whoever calls has a deadline of its own.
  */
+import { once } from 'node:events';
 import type { Cluster, Redis } from 'ioredis';
 import { toError } from '../contract/errors.ts';
 import type { RedisServers } from '../contract/settings.ts';
 import { withDeadline } from './lifecycle.ts';
 import type { Logger } from './logger.ts';
 import type { LuaScript } from './lua-scripts.ts';
-import { makeClient } from './redis-client.ts';
+import { MAX_RETRY_MS, makeClient } from './redis-client.ts';
 
 const DEFAULT_CLOSE_MS = 1_000;
 
@@ -33,7 +34,11 @@ export class RedisConnection {
   #reported: 'up' | 'down' | 'read-only' | null = null;
   /** The database of the URL was refused: this connection would read and write another one. */
   #misplaced = false;
+  /** After `ready`; of a Cluster, once its nodes are connected too. */
+  #usable = false;
+  #reached: Promise<void> = Promise.resolve();
   #closing = false;
+  #again: NodeJS.Timeout | undefined;
 
   /** Connects at once, and again for as long as it takes. */
   constructor(options: RedisConnectionOptions) {
@@ -46,21 +51,25 @@ export class RedisConnection {
       return 1;
     });
     this.client.on('ready', () => {
-      if (this.ready) this.#report('up', null);
+      this.#reached = reachedNodes(this.client).then(() => {
+        this.#usable = true;
+        if (this.ready) this.#report('up', null);
+      });
     });
     this.client.on('error', (error) => {
       if (isRefusedSelect(error)) this.#misplaced = true;
       this.#report('down', error);
     });
     this.client.on('close', () => {
-      this.#misplaced = false;
+      this.#misplaced = this.#usable = false;
       this.#report('down', null);
     });
+    this.client.on('end', () => this.#beginAgain());
   }
 
   /** Whether a command sent now would leave at once, to the right database. */
   get ready(): boolean {
-    return this.client.status === 'ready' && !this.#misplaced;
+    return this.client.status === 'ready' && this.#usable && !this.#misplaced;
   }
 
   /**
@@ -75,12 +84,14 @@ export class RedisConnection {
     const timer = setTimeout(settled.resolve, timeoutMs);
     await settled.promise;
     clearTimeout(timer);
+    await this.#reached;
     for (const event of events) this.client.off(event, settled.resolve);
   }
 
   /** close lets pending commands finish for at most deadlineMs, then cuts. Never rejects. */
   async close(deadlineMs = DEFAULT_CLOSE_MS): Promise<void> {
     this.#closing = true;
+    clearTimeout(this.#again);
     if (this.client.status === 'ready') {
       try {
         await withDeadline(this.client.quit(), deadlineMs, 'QUIT to Redis');
@@ -93,6 +104,14 @@ export class RedisConnection {
     if ('stream' in this.client) this.client.stream?.destroy();
   }
 
+  /** What ioredis takes for the end, an answer of a sentinel that it cannot use for one, is none while we serve. */
+  #beginAgain(): void {
+    if (this.#closing) return;
+    this.#again = setTimeout(() => {
+      this.client.connect().catch((thrown: unknown) => this.#report('down', toError(thrown)));
+    }, MAX_RETRY_MS).unref();
+  }
+
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
     if (this.#closing || this.#reported === state) return;
     // A connection without an error that ends or begins while Redis is read-only is one that we replaced ourselves.
@@ -102,6 +121,13 @@ export class RedisConnection {
     else if (state === 'read-only') this.#logger.warn({ err: error }, 'Redis is read-only, connecting anew');
     else this.#logger.warn({ err: error }, 'no connection to Redis, trying again');
   }
+}
+
+/** The client of a Cluster is ready with its first node; a command for another one would be refused until that is there. */
+async function reachedNodes(client: Redis | Cluster): Promise<void> {
+  if (!('nodes' in client)) return;
+  const nodes = client.nodes('master').map((node) => (node.status === 'ready' ? null : once(node, 'ready')));
+  await withDeadline(Promise.all(nodes), MAX_RETRY_MS, 'the nodes of the Cluster').catch(() => undefined);
 }
 
 /** ioredis says so and goes on, in database 0. */

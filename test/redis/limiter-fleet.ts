@@ -1,5 +1,6 @@
 /** Several workers as far as the limiter goes: limiters with a connection each to one Redis. */
 import { systemClock } from '../../src/contract/clock.ts';
+import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { RedisConnection } from '../../src/infra/redis.ts';
 import { bucketScripts, RedisBucketStore } from '../../src/limit/redis-bucket-store.ts';
@@ -19,7 +20,7 @@ export interface Fleet {
 }
 
 export function makeFleet(
-  url: string,
+  servers: RedisServers | string,
   size: number,
   options: Partial<LabOptions> & { prefix?: string } = {},
 ): Fleet {
@@ -27,7 +28,7 @@ export function makeFleet(
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
   const workers = Array.from({ length: size }, (_, index) => {
     const connection = new RedisConnection({
-      servers: { kind: 'single', url },
+      servers: typeof servers === 'string' ? { kind: 'single', url: servers } : servers,
       connectionName: `sluice-test-w${index}`,
       scripts: bucketScripts(),
       logger,

@@ -10,6 +10,10 @@ export interface RedisOptions {
   args?: string[];
   /** requirepass; it is then part of `url`. */
   password?: string;
+  /** Default redis-server. */
+  program?: 'redis-server' | 'valkey-server';
+  /** Files in PEM; it then speaks TLS only, and `url` is rediss://localhost. */
+  tls?: { cert: string; key: string };
 }
 
 export interface RedisServer {
@@ -53,7 +57,10 @@ class ThrowAwayRedis implements RedisServer {
     this.port = port;
     this.#options = options;
     const credentials = options.password === undefined ? '' : `:${encodeURIComponent(options.password)}@`;
-    this.url = `redis://${credentials}127.0.0.1:${port}`;
+    this.url =
+      options.tls === undefined
+        ? `redis://${credentials}127.0.0.1:${port}`
+        : `rediss://${credentials}localhost:${port}`;
   }
 
   get pid(): number {
@@ -66,13 +73,22 @@ class ThrowAwayRedis implements RedisServer {
 
   async start(): Promise<void> {
     this.#folder = makeTempFolder('sluice-redis-');
-    const fixed = ['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', ''];
+    const fixed = [...this.#portArgs(), '--bind', '127.0.0.1', '--dir', this.#folder, '--save', ''];
     const password = this.#options.password === undefined ? [] : ['--requirepass', this.#options.password];
     const args = [...fixed, '--appendonly', 'no', ...password, ...(this.#options.args ?? [])];
-    const child = spawnChild('redis-server', args, { cwd: this.#folder });
+    const child = spawnChild(this.#options.program ?? 'redis-server', args, { cwd: this.#folder });
     this.#child = child;
     await child.waitForLine('Ready to accept connections');
+    if (this.#options.tls !== undefined) return;
     await waitFor(`redis on port ${this.port} to answer`, () => answersInline(this.port));
+  }
+
+  #portArgs(): string[] {
+    const { tls } = this.#options;
+    const port = String(this.port);
+    if (tls === undefined) return ['--port', port];
+    const files = ['--tls-cert-file', tls.cert, '--tls-key-file', tls.key, '--tls-auth-clients', 'no'];
+    return ['--port', '0', '--tls-port', port, ...files];
   }
 
   async stop(): Promise<void> {

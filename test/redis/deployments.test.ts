@@ -1,0 +1,190 @@
+/** The same exactness whatever holds the buckets: Valkey, a Cluster, a master behind Sentinel, TLS, an ACL user. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { Redis } from 'ioredis';
+import type { RedisServers } from '../../src/contract/settings.ts';
+import { bucketKey } from '../../src/limit/bucket-key.ts';
+import type { Caller } from '../../src/limit/client-identity.ts';
+import type { Decision } from '../../src/limit/decision.ts';
+import { callerOf, policyOf } from '../limit/limiter-lab.ts';
+import { startRedis } from '../support/redis.ts';
+import { startRedisCluster } from '../support/redis-cluster.ts';
+import { startRedisSentinel } from '../support/redis-sentinel.ts';
+import { startSluice } from '../support/sluice.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+
+const FLEET_SIZE = 4;
+const CAPACITY = 100;
+const POLICY = policyOf({ capacity: CAPACITY, refillPerSecond: 0.001 });
+/** The rights as an operator finds them. */
+const ACL_RULE = /^ACL SETUSER sluice on >secret (.+)$/m.exec(
+  readFileSync(new URL('../../docs/rate-limiting.md', import.meta.url), 'utf8'),
+)?.[1];
+
+async function fleetOf(t: TestContext, servers: RedisServers | string, prefix?: string): Promise<Fleet> {
+  const options = { policies: [POLICY], timeoutMs: PATIENT_MS };
+  const fleet = makeFleet(servers, FLEET_SIZE, prefix === undefined ? options : { ...options, prefix });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  return fleet;
+}
+
+/** Every worker asks `perWorker` times for each caller at once. */
+async function burst(fleet: Fleet, callers: readonly Caller[], perWorker: number): Promise<Decision[][]> {
+  return await Promise.all(
+    callers.map((caller) =>
+      Promise.all(
+        fleet.workers.flatMap(({ limiter }) =>
+          Array.from({ length: perWorker }, async () => limiter.take(caller, POLICY, 1)),
+        ),
+      ),
+    ),
+  );
+}
+
+function admitted(decisions: readonly Decision[]): number {
+  return decisions.filter(({ allowed }) => allowed).length;
+}
+
+async function proveExact(fleet: Fleet, names: readonly string[]): Promise<void> {
+  const all = await burst(
+    fleet,
+    names.map((name) => callerOf(name)),
+    50,
+  );
+  for (const decisions of all) assert.equal(admitted(decisions), CAPACITY);
+  assert.ok(all.flat().every(({ source }) => source !== 'local'));
+}
+
+test('B30: Valkey holds buckets as Redis does', async (t) => {
+  const server = await startRedis({ program: 'valkey-server' });
+  t.after(() => server.stop());
+  await proveExact(await fleetOf(t, server.url), ['one', 'two']);
+});
+
+test('B30: buckets on the nodes of a Cluster are exact, also while a slot moves', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  const fleet = await fleetOf(t, { kind: 'cluster', urls: cluster.urls.slice(0, 1) });
+  await proveExact(
+    fleet,
+    Array.from({ length: 12 }, (_, index) => `caller-${index}`),
+  );
+
+  const mover = callerOf('mover');
+  const client = new Redis(cluster.urls[0] ?? '');
+  t.after(() => client.disconnect());
+  const slot = Number(await client.call('CLUSTER', 'KEYSLOT', bucketKey(mover.bucketHash, POLICY.name)));
+  const owner = await cluster.ownerOf(slot);
+  const target = cluster.nodes.find((node) => node !== owner);
+  assert.ok(target !== undefined);
+  const decisions: Decision[] = (await burst(fleet, [mover], 5)).flat();
+  await cluster.moveSlot(slot, target, async () => {
+    decisions.push(...(await burst(fleet, [mover], 5)).flat());
+  });
+  assert.equal(await cluster.ownerOf(slot), target);
+  decisions.push(...(await burst(fleet, [mover], 20)).flat());
+  assert.equal(admitted(decisions), CAPACITY);
+});
+
+test('B32: a node of a Cluster that dies takes only its own buckets along', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  const fleet = await fleetOf(t, { kind: 'cluster', urls: cluster.urls });
+  const names = Array.from({ length: 12 }, (_, index) => `caller-${index}`);
+  await burst(
+    fleet,
+    names.map((name) => callerOf(name)),
+    1,
+  );
+  const [dead] = cluster.nodes;
+  // No replica takes over; the others go on, as an operator asks for by this setting.
+  for (const { url } of cluster.nodes) {
+    const client = new Redis(url);
+    await client.config('SET', 'cluster-require-full-coverage', 'no');
+    client.disconnect();
+  }
+  dead?.signal('SIGKILL');
+  await waitFor('decisions alone about some buckets, and by the store about the others', async () => {
+    const all = await burst(
+      fleet,
+      names.map((name) => callerOf(name)),
+      1,
+    );
+    const sources = new Set(all.flat().map(({ source }) => source));
+    return sources.has('local') && (sources.has('store') || sources.has('lease'));
+  });
+});
+
+test('B32: after a failover by Sentinel the new master decides within 5 s, and nobody is refused for it', async (t) => {
+  const sentinel = await startRedisSentinel();
+  t.after(() => sentinel.stop());
+  const fleet = await fleetOf(t, { kind: 'sentinel', master: sentinel.name, urls: [sentinel.url] });
+  const before = (await burst(fleet, [callerOf('before')], 1)).flat();
+  assert.ok(before.every(({ source }) => source !== 'local'));
+  sentinel.master.signal('SIGKILL');
+  await waitFor('the store to be missed', () => fleet.workers.every(({ store }) => !store.available));
+  let count = 0;
+  await waitFor(
+    'the new master to decide',
+    async () => {
+      // A caller of its own each time: a share of a full bucket refuses nobody.
+      const decisions = (await burst(fleet, [callerOf(`caller-${count++}`)], 1)).flat();
+      assert.ok(decisions.every(({ allowed }) => allowed));
+      return decisions.every(({ source }) => source !== 'local');
+    },
+    { timeoutMs: 10_000, everyMs: 50 },
+  );
+  const replica = new Redis(sentinel.replica.url);
+  t.after(() => replica.disconnect());
+  assert.match(await replica.info('replication'), /role:master/);
+});
+
+test('an ACL user with the documented rights and one prefix is enough', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const admin = new Redis(server.url);
+  t.after(() => admin.disconnect());
+  assert.ok(ACL_RULE !== undefined);
+  await admin.call('ACL', 'SETUSER', 'sluice', 'reset', 'on', '>secret', ...ACL_RULE.split(' '));
+  const url = server.url.replace('redis://', 'redis://sluice:secret@');
+  await proveExact(await fleetOf(t, url), ['one']);
+  const other = await fleetOf(t, url, 'other');
+  const [decision] = (await burst(other, [callerOf('two')], 1)).flat();
+  assert.equal(decision?.source, 'local', 'another prefix is closed to it');
+});
+
+test('rediss:// checks the certificate: a front door that knows the CA is served, one that does not is not', async (t) => {
+  const folder = makeTempFolder('sluice-tls-');
+  t.after(() => removeTempFolder(folder));
+  const files = { cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') };
+  const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
+  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-days', '2'];
+  execFileSync('openssl', [...request, '-keyout', files.key, '-out', files.cert, ...names], {
+    stdio: 'pipe',
+  });
+  const server = await startRedis({ tls: files });
+  t.after(() => server.stop());
+  const config = {
+    pools: { app: { backends: [{ url: 'http://127.0.0.1:1' }] } },
+    redis: { url: server.url, timeout: '1s' },
+  };
+  const knowing = await startSluice({ config, env: { NODE_EXTRA_CA_CERTS: files.cert } });
+  t.after(() => knowing.stop());
+  await waitFor(
+    'the connection by TLS',
+    () => knowing.jsonLines(({ msg }) => msg === 'connected to Redis').length > 0,
+  );
+  const ignorant = await startSluice({ config });
+  t.after(() => ignorant.stop());
+  const [refusal] = await waitFor('the refusal of an unknown certificate', () => {
+    const lines = ignorant.jsonLines(({ msg }) => msg === 'no connection to Redis, trying again');
+    return lines.length > 0 && lines;
+  });
+  assert.match(JSON.stringify(refusal), /self-signed|unable to verify/);
+});

@@ -1,0 +1,117 @@
+/** A throw-away Redis Cluster of masters without replicas, the slots spread evenly. */
+import { Redis } from 'ioredis';
+import { freePort } from './free-port.ts';
+import { type RedisServer, startRedis } from './redis.ts';
+import { waitFor } from './wait.ts';
+
+const SLOTS = 16_384;
+
+export interface RedisCluster {
+  readonly nodes: readonly RedisServer[];
+  readonly urls: string[];
+  /** moveSlot hands a slot and its keys over, step by step as redis-cli does; `between` runs while it is on its way. */
+  moveSlot(slot: number, to: RedisServer, between: () => Promise<void>): Promise<void>;
+  /** The node that has the slot. */
+  ownerOf(slot: number): Promise<RedisServer>;
+  stop(): Promise<void>;
+}
+
+/** startRedisCluster starts one; put `t.after(() => cluster.stop())` on the next line. */
+export async function startRedisCluster(count = 3): Promise<RedisCluster> {
+  const nodes: RedisServer[] = [];
+  const clients: Redis[] = [];
+  const stop = async (): Promise<void> => {
+    for (const client of clients) client.disconnect();
+    await Promise.all(nodes.map((node) => node.stop()));
+  };
+  try {
+    while (nodes.length < count) {
+      const busPort = await freePort();
+      const args = [
+        '--cluster-enabled',
+        'yes',
+        '--cluster-port',
+        String(busPort),
+        '--cluster-node-timeout',
+        '2000',
+      ];
+      const node = await startRedis({ args });
+      nodes.push(node);
+      clients.push(new Redis(node.url));
+    }
+    await join(nodes, clients);
+    return new Joined(nodes, clients, stop);
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+async function join(nodes: readonly RedisServer[], clients: readonly Redis[]): Promise<void> {
+  const [first, ...others] = clients;
+  const busPort = (await first?.config('GET', 'cluster-port')) as string[];
+  for (const other of others) {
+    await other.call('CLUSTER', 'MEET', '127.0.0.1', String(nodes[0]?.port), busPort[1] ?? '');
+  }
+  const share = Math.ceil(SLOTS / clients.length);
+  for (const [index, client] of clients.entries()) {
+    const last = Math.min(SLOTS, (index + 1) * share) - 1;
+    await client.call('CLUSTER', 'ADDSLOTSRANGE', String(index * share), String(last));
+  }
+  await waitFor(
+    'the cluster to be whole',
+    async () => {
+      const infos = await Promise.all(clients.map((client) => client.call('CLUSTER', 'INFO')));
+      return infos.every(
+        (info) =>
+          /cluster_state:ok/.test(String(info)) && String(info).includes(`cluster_size:${clients.length}`),
+      );
+    },
+    { timeoutMs: 20_000, everyMs: 50 },
+  );
+}
+
+class Joined implements RedisCluster {
+  readonly nodes: readonly RedisServer[];
+  readonly #clients: readonly Redis[];
+  readonly stop: () => Promise<void>;
+
+  constructor(nodes: readonly RedisServer[], clients: readonly Redis[], stop: () => Promise<void>) {
+    this.nodes = nodes;
+    this.#clients = clients;
+    this.stop = stop;
+  }
+
+  get urls(): string[] {
+    return this.nodes.map(({ url }) => url);
+  }
+
+  async ownerOf(slot: number): Promise<RedisServer> {
+    const ranges = (await this.#clients[0]?.call('CLUSTER', 'SLOTS')) as [number, number, [string, number]][];
+    const range = ranges.find(([from, to]) => from <= slot && slot <= to);
+    const node = this.nodes.find(({ port }) => port === range?.[2][1]);
+    if (node === undefined) throw new Error(`nobody has slot ${slot}`);
+    return node;
+  }
+
+  async moveSlot(slot: number, to: RedisServer, between: () => Promise<void>): Promise<void> {
+    const from = await this.ownerOf(slot);
+    const [source, target] = [from, to].map((node) => this.#clients[this.nodes.indexOf(node)]);
+    if (source === undefined || target === undefined) throw new Error('a node of another cluster');
+    const [sourceId, targetId] = (await Promise.all(
+      [source, target].map((client) => client.call('CLUSTER', 'MYID')),
+    )) as [string, string];
+    const setSlot = (client: Redis, ...words: string[]) =>
+      client.call('CLUSTER', 'SETSLOT', String(slot), ...words);
+    await setSlot(target, 'IMPORTING', sourceId);
+    await setSlot(source, 'MIGRATING', targetId);
+    await between();
+    const keys = (await source.call('CLUSTER', 'GETKEYSINSLOT', String(slot), '1000')) as string[];
+    if (keys.length > 0) {
+      await source.call('MIGRATE', '127.0.0.1', String(to.port), '', '0', '5000', 'KEYS', ...keys);
+    }
+    await between();
+    for (const client of [target, source]) await setSlot(client, 'NODE', targetId);
+    await between();
+  }
+}
