@@ -9,6 +9,7 @@ import {
   POISON,
 } from '../../src/upstream/body-buffers.ts';
 import { startRawBackend } from '../support/backend.ts';
+import { firstMismatch } from '../support/pattern.ts';
 import { waitFor } from '../support/wait.ts';
 import { ask, get, makePool, RecordingSink, send } from './support.ts';
 
@@ -203,13 +204,6 @@ test('slow readers among busy fast ones get their own bytes and nobody else thei
   assert.ok(fastCount > passCount, `${fastCount} fast answers during ${passCount} slow steps`);
   assert.equal(buffers.largeLiveCount, 0);
 });
-
-function firstMismatch(got: Buffer, wanted: Buffer): number {
-  if (got.equals(wanted)) return -1;
-  let at = 0;
-  while (at < wanted.length && got[at] === wanted[at]) at++;
-  return at;
-}
 
 test('a buffer is held until settled, given back by settled(true) and left alone by settled(false)', async (t) => {
   const body = patternOf(9, 40_000);

@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { startBackend, startRawBackend } from '../support/backend.ts';
+import { makeTempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+import { bulkBackend, makeTransfer, poisonBodyBuffers, runPipelined } from './bulk.ts';
+import { startProxy } from './support.ts';
+
+/** More than may have a large buffer or collect batches. */
+const STOPPED_COUNT = 200;
+/** Answers that are complete, and their backend's connection free for others, while the client has not taken the last of it. */
+const COMPLETE_COUNT = 40;
+/** The kernel takes 4 MB of each before it stops us. */
+const BLOCKED_COUNT = 100;
+const EACH_BYTES = 256 * 1024;
+
+/** A Unix socket's buffers are small and do not grow: a reader that stops is felt at once. */
+async function startUnixProxy(t: TestContext, backend: { port: number }) {
+  const path = join(makeTempFolder(), 'front.sock');
+  const listen = { kind: 'unix', path } as const;
+  const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: 2 ** 50 }, listen });
+  return { path, proxy };
+}
+
+test(`${BLOCKED_COUNT} uploads whose backend stops cost at most 256 KiB each, and nothing once they are cut`, async (t) => {
+  const watch = poisonBodyBuffers(t);
+  const backend = await startRawBackend((socket) => socket.pause());
+  t.after(() => backend.close());
+  const { proxy } = await startUnixProxy(t, backend);
+  const piece = Buffer.alloc(65_536, 'u');
+  const before = process.memoryUsage().arrayBuffers;
+  const clients = await Promise.all(Array.from({ length: BLOCKED_COUNT }, () => proxy.connect()));
+  for (const { socket } of clients) {
+    socket.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${2 ** 40}\r\n\r\n`);
+    const flood = (): void => {
+      while (!socket.destroyed && socket.write(piece));
+    };
+    socket.on('drain', flood);
+    flood();
+  }
+  await waitFor('all uploads to be stopped', () => watch.blocked.size === BLOCKED_COUNT, {
+    timeoutMs: 20_000,
+  });
+  const eachBytes = (process.memoryUsage().arrayBuffers - before) / BLOCKED_COUNT;
+  assert.ok(eachBytes < EACH_BYTES, `${eachBytes} bytes each`);
+  for (const client of clients) client.close();
+  const [store] = watch.stores;
+  await waitFor('every upload to be forgotten', () => store?.uploadCount === 0);
+});
+
+test(`${STOPPED_COUNT} answers whose clients stop cost at most 256 KiB each, and go on where they were`, async (t) => {
+  const watch = poisonBodyBuffers(t);
+  const problems: string[] = [];
+  const transfers = Array.from({ length: COMPLETE_COUNT + STOPPED_COUNT }, (_, id) =>
+    makeTransfer(7, id, { bytes: id < COMPLETE_COUNT ? 250_000 : 500_000, shape: 'down/length' }),
+  );
+  const backend = await startBackend(
+    bulkBackend(new Map(transfers.map((each) => [each.id, each])), problems),
+  );
+  t.after(() => backend.close());
+  const { path } = await startUnixProxy(t, backend);
+  const before = process.memoryUsage().arrayBuffers;
+  const start = Promise.withResolvers<void>();
+  const running = transfers.map((each) => runPipelined([each], { path }, start.promise));
+  await waitFor('all answers to be stopped', () => watch.pausedCount >= STOPPED_COUNT, { timeoutMs: 20_000 });
+  const eachBytes = (process.memoryUsage().arrayBuffers - before) / transfers.length;
+  assert.ok(eachBytes < EACH_BYTES, `${eachBytes} bytes each`);
+  start.resolve();
+  problems.push(...(await Promise.all(running)));
+  assert.deepEqual(
+    problems.filter((problem) => problem !== ''),
+    [],
+  );
+  const [store] = watch.stores;
+  assert.equal(store?.largeLiveCount, 0);
+});
