@@ -15,14 +15,12 @@ const REFUSED = 2;
 
 const DEFAULT_CONFIG_PATH = './config/local.yaml';
 
-const NO_CLIENTS = 'clients is not supported in this version';
-
 const USAGE = `usage: sluice COMMAND [--config FILE]
 
   serve                     run the load balancer
   check                     say what is wrong with the configuration
   migrate [up|down|status]  bring the database's schema up, one step down, or list the steps
-  clients                   manage clients (not supported in this version)
+  clients ACTION            list, get, set, delete, issue-key, list-keys, revoke-key; see sluice clients --help
   version                   print the version
 
 FILE defaults to the environment variable CONFIG_PATH, then to ${DEFAULT_CONFIG_PATH}.
@@ -47,12 +45,11 @@ async function run(): Promise<void> {
 }
 
 async function main(argv: string[]): Promise<number> {
-  // Its own flags are not known yet either.
-  if (argv[0] === 'clients') return refuse(NO_CLIENTS);
+  const clientsAt = clientsWordIn(argv);
+  if (clientsAt !== null) return clients(argv.toSpliced(clientsAt, 1));
   const words = await readWords(argv);
   if (typeof words === 'number') return words;
   const { command, rest, configPath } = words;
-  if (command === 'clients') return refuse(NO_CLIENTS);
   const [action = 'up', ...unexpected] = command === 'migrate' ? rest : ['up', ...rest];
   if (unexpected.length > 0) return refuse(`unexpected word: ${unexpected[0]}`, USAGE);
   if (command === 'migrate') return migrateCommand(configPath, action);
@@ -60,6 +57,18 @@ async function main(argv: string[]): Promise<number> {
   if (command === 'check') return check(configPath);
   if (command === 'version') return version();
   return refuse(`unknown command: ${command}`, USAGE);
+}
+
+/** Flags of `clients` are its own, but --config may stand before the word as it may before others; null: another command. */
+function clientsWordIn(argv: string[]): number | null {
+  let at = 0;
+  while (argv[at]?.startsWith('--config') === true) at += argv[at] === '--config' ? 2 : 1;
+  return argv[at] === 'clients' ? at : null;
+}
+
+async function clients(argv: string[]): Promise<number> {
+  const { clientsCommand } = await import('./cli-clients/command.ts');
+  return clientsCommand({ argv, env: process.env, defaultConfigPath: DEFAULT_CONFIG_PATH });
 }
 
 /** Gives the words, or the exit code where there is nothing further to do. */

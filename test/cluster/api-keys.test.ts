@@ -61,12 +61,19 @@ async function untilAll(machines: SluiceProcess[], key: string, policy: string):
   return performance.now() - startedMs;
 }
 
+/** `sluice clients` at the admin port of a machine; what it writes. */
+async function clientsCommand(t: TestContext, machine: SluiceProcess, ...words: string[]): Promise<string> {
+  const child = spawnSluice(['clients', ...words, '--admin', machine.adminUrl]);
+  t.after(() => child.kill());
+  assert.equal((await child.exited).code, 0, child.describe());
+  return child.stdout.join('\n');
+}
+
 /** Fills the buckets of a client that both machines have been refusing, and counts what they admit then. */
-async function proveReset(clients: string, machines: SluiceProcess[]): Promise<number> {
-  const tiny = { capacity: 5, refillPerSecond: 0.001 };
-  assert.equal((await askJson(`${clients}/tiny`, { method: 'PUT', body: tiny })).status, 201);
-  const { body } = await askJson(`${clients}/tiny/keys`, { method: 'POST' });
-  const headers = { 'x-api-key': String(body.key) };
+async function proveReset(t: TestContext, one: SluiceProcess, machines: SluiceProcess[]): Promise<number> {
+  const clients = `${one.adminUrl}/api/v1/clients`;
+  await clientsCommand(t, one, 'set', 'tiny', '--capacity', '5', '--refill-per-second', '0.001');
+  const headers = { 'x-api-key': await clientsCommand(t, one, 'issue-key', 'tiny') };
   await untilAll(machines, headers['x-api-key'], '"default";q=5;w=5000');
   const askAll = () => {
     const asked = machines.flatMap((machine) =>
@@ -107,7 +114,7 @@ test('B33: a key acts on both machines within a second of its issue, and on neit
   );
   assert.equal(line?.clientIp, '127.0.0.1');
 
-  const resetMs = await proveReset(clients, machines);
+  const resetMs = await proveReset(t, one, machines);
   for (const [secret, policy] of [
     ['another one', EVERYBODYS],
     [SECRET, OWN],

@@ -99,13 +99,6 @@ test('a command line that cannot be understood gets a sentence and the usage on 
   }
 });
 
-test('clients says that this version does not have it, exit 2', () => {
-  const expected = { code: 2, stdout: '', stderr: 'sluice: clients is not supported in this version\n' };
-  assert.deepEqual(sluice(['clients']), expected);
-  assert.deepEqual(sluice(['clients', 'create', '--capacity', '5']), expected);
-  assert.deepEqual(sluice(['--config', 'a.yaml', 'clients', 'list']), expected);
-});
-
 test('version prints the version of package.json', () => {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   assert.deepEqual(sluice(['version']), { code: 0, stdout: `${version}\n`, stderr: '' });

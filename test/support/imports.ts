@@ -14,6 +14,7 @@ const LAYERS: Record<string, number> = {
   proxy: 3,
   primary: 4,
   worker: 4,
+  'cli-clients': 4,
   'cli.ts': 5,
 };
 

@@ -1,0 +1,124 @@
+/** Calls to the admin port of a running Sluice, with sentences for everything that can go wrong on the way. */
+import { request as httpRequest, type IncomingMessage } from 'node:http';
+import { request as httpsRequest } from 'node:https';
+import * as z from 'zod';
+import { systemCodeOf, toError } from '../contract/errors.ts';
+
+export interface AdminTarget {
+  /** http:// or https://, without a path. */
+  url: string;
+  /** null: none is sent. */
+  token: string | null;
+}
+
+export interface AdminCall {
+  method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE';
+  /** From `/api/v1/` on. */
+  path: string;
+  body?: unknown;
+}
+
+/** AdminProblem is a refusal of the admin port; its message is for people. */
+export class AdminProblem extends Error {
+  readonly status: number;
+
+  constructor(status: number, message: string) {
+    super(message);
+    this.name = 'AdminProblem';
+    this.status = status;
+  }
+}
+
+/** Longer than the admin port gives its handlers. */
+const ANSWER_MS = 20_000;
+/** Far above a page of a thousand clients. */
+const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+
+const problemSchema = z.object({
+  detail: z.string(),
+  errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
+});
+
+/**
+ * callAdmin resolves with the JSON of an answer of success, undefined where there is none. Rejects with AdminProblem, or an
+ * Error where no Sluice answered.
+ */
+export async function callAdmin(target: AdminTarget, call: AdminCall): Promise<unknown> {
+  const { status, text } = await exchange(target, call);
+  const json = parseOrNull(text);
+  if (status >= 200 && status < 300) {
+    if (text === '') return undefined;
+    if (json === null) throw new Error(`${target.url} did not answer with JSON: is it the admin port?`);
+    return json;
+  }
+  throw new AdminProblem(status, sentenceOf(status, json, target));
+}
+
+function sentenceOf(status: number, json: unknown, { url, token }: AdminTarget): string {
+  if (status === 401) {
+    const fault = token === null ? 'wants a token' : 'refuses the token';
+    return `the admin port at ${url} ${fault}: see admin.token, SLUICE_ADMIN_TOKEN and --token`;
+  }
+  const problem = problemSchema.safeParse(json);
+  if (!problem.success) return `${url} answered ${status}, not like an admin port of Sluice`;
+  return `${problem.data.detail} (${status})`;
+}
+
+async function exchange(target: AdminTarget, call: AdminCall): Promise<{ status: number; text: string }> {
+  try {
+    const response = await send(target, call);
+    return { status: response.statusCode ?? 0, text: await readText(response) };
+  } catch (thrown) {
+    const error = toError(thrown);
+    const reason = reasonOf(error);
+    throw new Error(`the admin port at ${target.url} cannot be reached: ${reason}`, { cause: error });
+  }
+}
+
+function send({ url, token }: AdminTarget, { method, path, body }: AdminCall): Promise<IncomingMessage> {
+  const text = body === undefined ? null : JSON.stringify(body);
+  const headers = {
+    accept: 'application/json',
+    ...(token === null ? {} : { authorization: `Bearer ${token}` }),
+    ...(text === null
+      ? {}
+      : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) }),
+  };
+  const target = new URL(path, url);
+  const request = target.protocol === 'https:' ? httpsRequest : httpRequest;
+  return new Promise((resolve, reject) => {
+    const signal = AbortSignal.timeout(ANSWER_MS);
+    const sent = request(target, { method, headers, signal, agent: false }, resolve);
+    sent.on('error', reject);
+    sent.end(text ?? undefined);
+  });
+}
+
+async function readText(response: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of response) {
+    const bytes: Buffer = chunk;
+    length += bytes.length;
+    if (length > MAX_ANSWER_BYTES) throw new Error('its answer is longer than any of Sluice’s');
+    chunks.push(bytes);
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
+function reasonOf(error: Error): string {
+  const code = systemCodeOf(error);
+  if (code === 'ABORT_ERR') return `no answer within ${ANSWER_MS / 1000} s`;
+  if (code === 'ECONNREFUSED') return 'nothing listens there (ECONNREFUSED)';
+  if (error.message !== '') return error.message;
+  return code ?? error.name;
+}
+
+function parseOrNull(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    if (error instanceof SyntaxError) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,183 @@
+/** `sluice clients` as a process of its own, against a real admin port over clients in memory. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { callAdmin } from '../../src/cli-clients/admin-client.ts';
+import { readRequest } from '../../src/cli-clients/request.ts';
+import { startAdmin } from '../admin/harness.ts';
+import { spawnSluice } from '../support/sluice.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+
+interface Run {
+  code: number | null;
+  out: string;
+  err: string;
+}
+
+async function sluice(
+  t: TestContext,
+  words: string[],
+  options: Parameters<typeof spawnSluice>[1] = {},
+): Promise<Run> {
+  const child = spawnSluice(words, options);
+  t.after(() => child.kill());
+  const { code } = await child.exited;
+  return { code, out: child.stdout.join('\n'), err: child.stderr.join('\n') };
+}
+
+/** A folder with a configuration whose admin port is the given one. */
+function configFor(t: TestContext, port: number, token: string): string {
+  const folder = makeTempFolder('sluice-clients-');
+  t.after(() => removeTempFolder(folder));
+  const path = join(folder, 'sluice.yaml');
+  writeFileSync(
+    path,
+    `admin: { address: "127.0.0.1:${port}", token: "${token}" }\npools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n`,
+  );
+  return path;
+}
+
+test('clients are set, listed, read and deleted with the address and the token of the configuration', async (t) => {
+  const admin = await startAdmin(t, { settings: { token: 'tok' } });
+  const config = configFor(t, admin.port, 'tok');
+  const clients = (...words: string[]) => sluice(t, ['clients', ...words, '--config', config]);
+  const made = await clients('set', '10.1.2.3/8', '--capacity', '100', '--refill-per-second', '2.5');
+  assert.deepEqual(made, {
+    code: 0,
+    out: 'client           10.0.0.0/8\nmode             limit\ncapacity         100\nrefillPerSecond  2.5',
+    err: '',
+  });
+  await Promise.all([
+    clients('set', 'acme', '--mode', 'blocked', '--policy-limit', 'gold=1000/50'),
+    clients('set', '10.0.0.0/8', '--mode', 'unlimited'),
+  ]);
+  const [listed, json, one, nothing] = await Promise.all([
+    clients('list'),
+    clients('list', '--json'),
+    sluice(t, ['--config', config, 'clients', 'get', 'acme', '--json']),
+    clients('list-keys', 'acme', '--json'),
+  ]);
+  assert.deepEqual(listed.out.split('\n'), [
+    'CLIENT      MODE       CAPACITY  REFILL/S  LIMITS OF OTHER POLICIES',
+    '10.0.0.0/8  unlimited  100       2.5',
+    'acme        blocked    -         -         gold=1000/50',
+  ]);
+  const acme = {
+    clientId: 'acme',
+    mode: 'blocked',
+    capacity: null,
+    refillPerSecond: null,
+    limits: { gold: { capacity: 1000, refillPerSecond: 50 } },
+  };
+  assert.deepEqual(JSON.parse(one.out), acme);
+  assert.deepEqual(JSON.parse(json.out).slice(1), [acme]);
+  assert.deepEqual([nothing.code, nothing.out], [0, '[]']);
+  const bare = await clients('set', 'acme', '--no-limits', '--mode', 'limit', '--json');
+  assert.deepEqual(JSON.parse(bare.out), { ...acme, mode: 'limit', limits: {} });
+  assert.deepEqual(await clients('delete', 'acme'), { code: 0, out: 'deleted acme', err: '' });
+  assert.equal(admin.services.clients.rows.size, 1);
+});
+
+test('a list goes on over pages', async (t) => {
+  const admin = await startAdmin(t);
+  const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
+  for (let i = 0; i < 1001; i++) admin.services.clients.rows.set(`client-${i}`, input);
+  const { out } = await sluice(t, ['clients', 'list', '--json', '--admin', admin.url]);
+  assert.equal(JSON.parse(out).length, 1001);
+});
+
+test('a key is issued on standard output alone, listed and revoked', async (t) => {
+  const admin = await startAdmin(t, { settings: { token: 'tok' } });
+  const env = { SLUICE_ADMIN_TOKEN: 'tok' };
+  const clients = (...words: string[]) => sluice(t, ['clients', ...words, '--admin', admin.url], { env });
+  const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
+  admin.services.clients.rows.set('acme', input);
+  const issued = await clients('issue-key', 'acme', '--name', 'ci');
+  assert.deepEqual(issued, { code: 0, out: 'secret-1-key', err: 'sluice: key k1 of acme, shown this once' });
+  const second = await clients('issue-key', 'acme', '--json');
+  assert.equal(JSON.parse(second.out).key, 'secret-2-key');
+  const [revoked, unknown] = await Promise.all([
+    clients('revoke-key', 'acme', 'k2'),
+    clients('revoke-key', 'acme', 'k9'),
+  ]);
+  assert.deepEqual([revoked.code, revoked.out], [0, 'revoked k2']);
+  assert.deepEqual(unknown, { code: 1, out: '', err: 'sluice: the client has no key with this keyId (404)' });
+  assert.deepEqual((await clients('list-keys', 'acme')).out.split('\n'), [
+    'KEY ID  CREATED                   NAME',
+    'k1      1970-01-01T00:00:00.001Z  ci',
+  ]);
+});
+
+test('what the admin port refuses, and a port that is not one, end with a sentence and exit 1', async (t) => {
+  const admin = await startAdmin(t, { settings: { token: 'tok' } });
+  const stranger = createServer((_request, response) => response.end('hello')).listen(0, '127.0.0.1');
+  await once(stranger, 'listening');
+  t.after(() => stranger.close());
+  const at = (url: string, ...words: string[]) => sluice(t, ['clients', ...words, '--admin', url]);
+  const cases: [Promise<Run>, RegExp][] = [
+    [at(admin.url, 'list'), /^sluice: the admin port at http:\S+ wants a token: see .*SLUICE_ADMIN_TOKEN/],
+    [
+      at(admin.url, 'get', 'nobody', '--token', 'tok'),
+      /^sluice: there is no client with this clientId \(404\)$/,
+    ],
+    [at('http://127.0.0.1:1', 'list'), /cannot be reached: nothing listens there \(ECONNREFUSED\)$/],
+  ];
+  for (const [run, sentence] of cases) {
+    const { code, out, err } = await run;
+    assert.deepEqual([code, out], [1, ''], err);
+    assert.match(err, sentence);
+  }
+  const call = { method: 'PATCH', path: '/api/v1/clients/a', body: { capacity: 0 } } as const;
+  const refused = (url: string, token: string | null) => callAdmin({ url, token }, call);
+  await assert.rejects(refused(admin.url, 'x'), { status: 401, message: /refuses the token/ });
+  await assert.rejects(refused(admin.url, 'tok'), { status: 422, message: /^capacity: .* \(422\)$/ });
+  const port = (stranger.address() as AddressInfo).port;
+  await assert.rejects(
+    refused(`http://127.0.0.1:${port}`, null),
+    /did not answer with JSON: is it the admin port\?$/,
+  );
+});
+
+test('words that mean nothing get a sentence', () => {
+  const cases: [string[], string][] = [
+    [[], 'an action is missing'],
+    [['get'], 'get needs a CLIENT'],
+    [['get', ''], 'get needs a CLIENT'],
+    [['revoke-key', 'acme'], 'revoke-key needs a KEY_ID'],
+    [['list', 'acme'], 'unexpected word: acme'],
+    [['get', 'acme', '--capacity', '1'], '--capacity is not for get'],
+    [['set', 'acme', '--capacity', 'many'], '--capacity needs a number, not many'],
+    [['set', 'acme', '--mode', 'open'], '--mode must be one of limit, unlimited, blocked'],
+    [['set', 'acme', '--no-limits', '--capacity', '1'], '--no-limits leaves no room for limits'],
+    [['list', '--colour'], "Unknown option '--colour'"],
+  ];
+  for (const [words, problem] of cases) assert.deepEqual(readRequest(words), { problem });
+  for (const limit of ['gold', 'gold=1', '=1/1', 'gold=/1', 'gold=1/x']) {
+    const refused = readRequest(['set', 'acme', '--policy-limit', limit]);
+    assert.match(
+      typeof refused === 'object' && 'problem' in refused ? refused.problem : '',
+      /^--policy-limit /,
+    );
+  }
+});
+
+test('a command line or a configuration that is wrong is exit 2, and --help is no error', async (t) => {
+  const [unknown, url, config, help] = await Promise.all([
+    sluice(t, ['clients', 'create']),
+    sluice(t, ['clients', 'list', '--admin', '127.0.0.1:9900']),
+    sluice(t, ['clients', 'list', '--config', 'none.yaml']),
+    sluice(t, ['clients', '--help']),
+  ]);
+  assert.deepEqual([unknown?.code, url?.code, config?.code, help?.code], [2, 2, 2, 0]);
+  assert.match(
+    unknown?.err ?? '',
+    /^sluice: clients knows list, get, .*, not create\n\nusage: sluice clients ACTION/,
+  );
+  assert.match(url?.err ?? '', /^sluice: --admin must be a URL like/);
+  assert.equal(config?.err, 'none.yaml: the file does not exist');
+  assert.match(help?.out ?? '', /^usage: sluice clients ACTION/);
+});
