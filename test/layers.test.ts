@@ -102,13 +102,14 @@ test('every Lua script names in its header the keys its file name promises and e
     const lines = textOf(path).split('\n');
     const bodyStart = lines.findIndex((line) => line.trim() !== '' && !line.startsWith('--'));
     const [header, body] = [lines.slice(0, bodyStart).join('\n'), lines.slice(bodyStart).join('\n')];
-    const promised = /-(\d+)\.lua$/.exec(path)?.[1];
+    const promised = /-(\d+|n)\.lua$/.exec(path)?.[1];
     if (promised === undefined)
-      return [`${path}: the name must end in its number of keys, <verb-noun>-<keys>.lua`];
+      return [`${path}: the name must end in its number of keys or n, <verb-noun>-<keys>.lua`];
+    if (promised === 'n' && !/^-- KEYS\[i\] /m.test(header)) return [`${path}: the header lacks KEYS[i]`];
     const named = (word: string) =>
       new Set([...header.matchAll(new RegExp(`${word}\\[(\\d+)\\]`, 'g'))].map(([, index]) => Number(index)));
     const keys = named('KEYS');
-    const wanted = Array.from({ length: Number(promised) }, (_, index) => index + 1);
+    const wanted = Array.from({ length: promised === 'n' ? 0 : Number(promised) }, (_, index) => index + 1);
     const used = [...body.matchAll(/\b(KEYS|ARGV)\[(\d+)\]/g)];
     return [
       ...wanted

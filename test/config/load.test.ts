@@ -91,7 +91,11 @@ test('blocks that are off until written have their values once they are', () => 
     { name: 'default', capacity: 100, refillPerSecond: 50, onStoreFailure: 'local', shadow: false },
   ]);
   assert.deepEqual(settings.routes[0]?.rateLimit, { policies: ['default'], cost: 1 });
-  assert.deepEqual(settings.redis, { servers: { kind: 'single', url: 'redis://127.0.0.1:6379' }, prefix: 'sluice', timeoutMs: 20 });
+  assert.deepEqual(settings.redis, {
+    servers: { kind: 'single', url: 'redis://127.0.0.1:6379' },
+    prefix: 'sluice',
+    timeoutMs: 20,
+  });
 });
 
 test('settings are frozen to the bottom and plain JSON', () => {
