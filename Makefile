@@ -14,7 +14,7 @@ PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--base
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo run backends test check build bench bench-peers bench-check bench-report peers \
-	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage services types lint config-docs
+	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ fuzz-coverage: $(STAMP) ## the response parser under a coverage-guided fuzzer (F
 	@cd test/fuzz/coverage && npm ci --ignore-scripts --loglevel=error
 	@node_modules/.bin/tsc -p tsconfig.build.json --outDir .tmp/fuzz-build
 	@$(NODE) test/fuzz/coverage/run.ts
+
+simulate: $(STAMP) ## random fleets of limiters in virtual time, some minutes (SIM_COUNT=5000, SIM_SEC, SIM_SEED repeats one)
+	@$(NODE) test/limit/simulation/simulate.ts
 
 migrate-up: $(STAMP) ## bring the database's schema up to date (CONFIG_PATH, DATABASE_URL)
 	@$(SLUICE) migrate up --config "$(CONFIG_PATH)"

@@ -16,6 +16,7 @@ import type { Batch } from './link.ts';
 import { LocalShare } from './local-share.ts';
 import type { Execution, LostWrites, SimStore } from './sim-store.ts';
 import type { SimWorker } from './sim-worker.ts';
+import { NONE, type Worst, worse } from './timeline.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
 /** A decision that took tokens from the store, or from a lease. */
@@ -58,13 +59,9 @@ export class Auditor {
     this.complaints.push(`at ${this.#options.time.nowMs.toFixed(3)} ms: ${text}`);
   }
 
-  /** Worst excess over all buckets, in tokens. */
-  worst(): { onAdmission: number; onGrant: number } {
-    const worst = [...this.#books.values()].map(({ timeline }) => timeline.worst);
-    return {
-      onAdmission: Math.max(0, ...worst.map(({ onAdmission }) => onAdmission)),
-      onGrant: Math.max(0, ...worst.map(({ onGrant }) => onGrant)),
-    };
+  /** worst is the worst of all buckets. */
+  worst(): Worst {
+    return [...this.#books.values()].reduce((worst, { timeline }) => worse(worst, timeline.worst), NONE);
   }
 
   // What happens at the store, and between it and the workers.
@@ -157,8 +154,8 @@ export class Auditor {
     this.#shareOf(worker, key).refill(worker.monotonicMs);
   }
 
-  failedOver({ tokens }: LostWrites): void {
-    for (const [key, lost] of tokens) this.#books.get(key)?.failedOver(lost);
+  failedOver({ tokens, changed }: LostWrites): void {
+    for (const [key, lost] of tokens) this.#books.get(key)?.failedOver(lost, changed.has(key));
     for (const books of this.#books.values()) books.look();
   }
 

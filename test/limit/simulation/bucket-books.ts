@@ -152,17 +152,16 @@ export class BucketBooks {
     this.#voidLeases();
   }
 
-  /** failedOver: the store goes on without its last writes, which had granted so many tokens. */
-  failedOver(tokens: number): void {
+  /**
+   * failedOver: the store goes on without its last writes, which had granted so many tokens.
+   *
+   * @param changed whether they took on other limits: these come again with the next take, but not what they cut
+   */
+  failedOver(tokens: number, changed: boolean): void {
     const state = this.#options.store.stateOf(this.key);
     const limits = state === null ? this.timeline.limits : limitsOf(state);
-    if (this.timeline.has(limits)) {
-      this.#happened({ kind: 'gift', tokens: Math.min(limits.capacity, tokens) });
-    } else {
-      // A change of limits that was lost comes again with the next take, and cuts the level again.
-      this.#happened({ kind: 'limits', limits, leased: 0 });
-      this.#happened({ kind: 'gift', tokens: limits.capacity });
-    }
+    if (!this.timeline.has(limits)) this.#happened({ kind: 'limits', limits, leased: 0 });
+    this.#happened({ kind: 'gift', tokens: changed ? limits.capacity : Math.min(limits.capacity, tokens) });
     this.#voidLeases();
   }
 

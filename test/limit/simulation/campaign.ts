@@ -8,6 +8,7 @@
 import { seedOf } from '../../fuzz/random.ts';
 import { type Report, runScenario } from './run-scenario.ts';
 import { isWithinDomain, scenarioOf } from './scenario.ts';
+import { NONE, type Worst, worse } from './timeline.ts';
 
 export interface Summary {
   scenarios: number;
@@ -18,8 +19,9 @@ export interface Summary {
   executions: number;
   bySource: Map<string, number>;
   faults: Map<string, number>;
-  /** Highest excess over capacity + rate × time, in tokens, where no fault could add anything. */
-  worstWithin: { onAdmission: number; onGrant: number };
+  /** Where no fault could add anything, and everywhere. */
+  worstWithin: Worst;
+  worst: Worst;
   failures: string[];
 }
 
@@ -56,11 +58,10 @@ export async function simulateOne(seed: number, summary: Summary = emptySummary(
   summary.executions += report.executions;
   for (const [source, times] of Object.entries(report.bySource)) count(summary.bySource, source, times);
   for (const { kind } of scenario.faults) count(summary.faults, kind, 1);
+  summary.worst = worse(summary.worst, report.worst);
   if (isWithinDomain(scenario)) {
     summary.withinDomain++;
-    const { worstWithin } = summary;
-    worstWithin.onAdmission = Math.max(worstWithin.onAdmission, report.worst.onAdmission);
-    worstWithin.onGrant = Math.max(worstWithin.onGrant, report.worst.onGrant);
+    summary.worstWithin = worse(summary.worstWithin, report.worst);
   }
   if (report.complaints.length > 0) summary.failures.push(describe(seed, report));
   return summary;
@@ -76,7 +77,8 @@ function emptySummary(): Summary {
     executions: 0,
     bySource: new Map(),
     faults: new Map(),
-    worstWithin: { onAdmission: 0, onGrant: 0 },
+    worstWithin: NONE,
+    worst: NONE,
     failures: [],
   };
 }

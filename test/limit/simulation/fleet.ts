@@ -5,7 +5,7 @@ import type { Caller } from '../../../src/limit/client-identity.ts';
 import type { Random } from '../../fuzz/random.ts';
 import { Auditor } from './auditor.ts';
 import type { Weather } from './link.ts';
-import { type Sabotage, SimStore } from './sim-store.ts';
+import { type Execution, type Sabotage, SimStore } from './sim-store.ts';
 import { type Answer, type Asked, SimWorker } from './sim-worker.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
@@ -22,6 +22,8 @@ interface FleetOptions {
   policies: PolicySettings[];
   versionUs: number;
   sabotage: Sabotage | null;
+  /** Also hears of every take at the store. */
+  onTake?: (execution: Execution) => void;
 }
 
 /** A connection that the store broke comes back within so long. */
@@ -44,7 +46,11 @@ export class Fleet {
     this.#options = options;
     this.#weather = options.weather;
     this.#configured = { policies: options.policies, versionUs: options.versionUs };
-    this.store = new SimStore(time, (execution) => this.auditor.onTake(execution), options.sabotage);
+    const onTake = (execution: Execution) => {
+      options.onTake?.(execution);
+      this.auditor.onTake(execution);
+    };
+    this.store = new SimStore(time, onTake, options.sabotage);
     const workers = machines * workersPerMachine;
     this.auditor = new Auditor({ time, store: this.store, workers, lagMs: options.lagMs });
     // Machines boot at different times, and their clocks are 50 parts in a million apart.

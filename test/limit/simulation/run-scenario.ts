@@ -7,6 +7,7 @@ import { WindowOracle } from '../oracle.ts';
 import { Fleet } from './fleet.ts';
 import { type Fault, isNear, isWithinDomain, MAX_STALL_MS, type Scenario, TIMEOUT_MS } from './scenario.ts';
 import type { Sabotage } from './sim-store.ts';
+import { NONE, type Worst } from './timeline.ts';
 import { VirtualTime } from './virtual-time.ts';
 
 /** Service is normal again within so long (and stays so until the end). */
@@ -22,7 +23,7 @@ export interface Report {
   admitted: number;
   bySource: Record<string, number>;
   executions: number;
-  worst: { onAdmission: number; onGrant: number };
+  worst: Worst;
   /** Excess of all admissions, local ones too, over one bucket of the first limits; for one caller. */
   worstWithLocal: number;
 }
@@ -45,7 +46,7 @@ class Run {
     admitted: 0,
     bySource: {},
     executions: 0,
-    worst: { onAdmission: 0, onGrant: 0 },
+    worst: NONE,
     worstWithLocal: 0,
   };
   readonly #everything: WindowOracle;

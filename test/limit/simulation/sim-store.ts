@@ -22,6 +22,8 @@ export interface Kept {
 export interface Execution {
   request: TakeRequest;
   reply: TakeReply;
+  /** On the store's clock. */
+  nowUs: number;
   before: BucketState | null;
   after: BucketState | null;
 }
@@ -31,12 +33,15 @@ interface Write {
   key: string;
   before: Kept | null;
   tokens: number;
+  /** Whether it took on other limits. */
+  changesLimits: boolean;
 }
 
 export interface LostWrites {
   /** Tokens that they granted, per bucket. */
   tokens: Map<string, number>;
-  writes: number;
+  /** Buckets that took on other limits with them. */
+  changed: Set<string>;
 }
 
 /** What the store does to a take before or after the arithmetic; only tests of the simulation itself use it. */
@@ -103,7 +108,7 @@ export class SimStore {
   /** failOver goes on with the state of `lagMs` ago. */
   failOver(lagMs: number): LostWrites {
     this.#replace();
-    const lost: LostWrites = { tokens: new Map(), writes: 0 };
+    const lost: LostWrites = { tokens: new Map(), changed: new Set() };
     for (;;) {
       const write = this.#journal.at(-1);
       if (write === undefined || write.atMs <= this.#time.nowMs - lagMs) return lost;
@@ -111,7 +116,7 @@ export class SimStore {
       if (write.before === null) this.#kept.delete(write.key);
       else this.#kept.set(write.key, write.before);
       lost.tokens.set(write.key, (lost.tokens.get(write.key) ?? 0) + write.tokens);
-      lost.writes++;
+      if (write.changesLimits) lost.changed.add(write.key);
     }
   }
 
@@ -156,13 +161,15 @@ export class SimStore {
       outcome.state === null || this.#sabotage === null ? outcome.state : this.#sabotage(outcome.state);
     const { reply } = outcome;
     if (state !== null) this.#write(key, state, reply.granted + reply.ahead);
-    this.#onExecuted({ request, reply, before, after: state ?? before });
+    this.#onExecuted({ request, reply, nowUs: this.nowUs, before, after: state ?? before });
     this.executions++;
     return reply;
   }
 
   #write(key: string, state: BucketState, tokens: number): void {
-    this.#journal.push({ atMs: this.#time.nowMs, key, before: this.#kept.get(key) ?? null, tokens });
+    const before = this.#kept.get(key) ?? null;
+    const changesLimits = before !== null && before.state.versionUs !== state.versionUs;
+    this.#journal.push({ atMs: this.#time.nowMs, key, before, tokens, changesLimits });
     if (this.#journal.length > 2 * MAX_JOURNAL) this.#journal = this.#journal.slice(-MAX_JOURNAL);
     this.#kept.set(key, { state, expiresAtUs: this.nowUs + ttlMsOf(state) * 1000 });
   }

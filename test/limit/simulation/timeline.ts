@@ -20,6 +20,25 @@ export interface Admission {
   tokens: number;
 }
 
+/** Excess over capacity + rate × time. */
+export interface Worst {
+  /** Tokens, on the moments of admission; and as a part of 1 + rate × delay. */
+  onAdmission: number;
+  partOfBound: number;
+  /** Tokens, on the moments at which the store granted. */
+  onGrant: number;
+}
+
+export function worse(a: Worst, b: Worst): Worst {
+  return {
+    onAdmission: Math.max(a.onAdmission, b.onAdmission),
+    partOfBound: Math.max(a.partOfBound, b.partOfBound),
+    onGrant: Math.max(a.onGrant, b.onGrant),
+  };
+}
+
+export const NONE: Worst = { onAdmission: 0, partOfBound: 0, onGrant: 0 };
+
 type Entry = { atMs: number; order: number } & (
   | { kind: 'admission'; tokens: number }
   | { kind: 'event'; event: StoreEvent }
@@ -35,7 +54,7 @@ export class Timeline {
   #entries: Entry[] = [];
   #maxRate: number;
   #maxDelayMs = 0;
-  #worstOnGrant = 0;
+  #worst = NONE;
 
   constructor(limits: Limits, atMs: number, lagMs: number) {
     this.#lagMs = lagMs;
@@ -49,8 +68,8 @@ export class Timeline {
     return this.#onAdmission.limits;
   }
 
-  get worst(): { onAdmission: number; onGrant: number } {
-    return { onAdmission: this.#onAdmission.worst, onGrant: this.#worstOnGrant };
+  get worst(): Worst {
+    return this.#worst;
   }
 
   has({ capacity, ratePerSec }: Limits): boolean {
@@ -69,6 +88,7 @@ export class Timeline {
     this.#maxDelayMs = Math.max(this.#maxDelayMs, delayMs);
     const excess = this.#onAdmission.spend(atMs, tokens);
     const bound = ONE + (this.#maxRate * this.#maxDelayMs) / 1000;
+    this.#worst = worse(this.#worst, { onAdmission: excess, partOfBound: excess / bound, onGrant: 0 });
     return excess > bound
       ? `a window admitted ${excess.toFixed(3)} over capacity + rate × time, ${bound.toFixed(3)} is the bound`
       : null;
@@ -82,7 +102,7 @@ export class Timeline {
       if (entry.kind === 'admission') oracle.spend(entry.atMs, entry.tokens);
       else apply(oracle, entry.event, { lagMs: this.#lagMs, flying: 0 });
     }
-    this.#worstOnGrant = oracle.worst;
+    this.#worst = worse(this.#worst, { onAdmission: 0, partOfBound: 0, onGrant: oracle.worst });
     return oracle.worst > ONE
       ? [`a window granted ${oracle.worst.toFixed(3)} over capacity + rate × time on the store's clock`]
       : [];
