@@ -110,6 +110,10 @@ test('the description has the constraints by which bodies are refused', async (t
     assert.equal(body.additionalProperties, false);
     assert.equal(body.required, undefined);
   }
+  const needed = ['/api/v1/clients', '/api/v1/clients/{clientId}/keys'].map(
+    (path) => nodeAt(json, 'paths', path, 'post', 'requestBody').required,
+  );
+  assert.deepEqual(needed, [true, false], 'a key can be issued without a body');
   const operation = nodeAt(json, 'paths', '/api/v1/clients', 'get');
   const query = (operation.parameters as Node[]).find((each) => each.name === 'limit');
   const { type, minimum, maximum, default: fallback } = nodeAt(query?.schema ?? null);

@@ -7,6 +7,8 @@ import { type AdminApp, problemResponses } from './app.ts';
 
 /** collectRoutes must run before any route is added: it watches them being added. */
 export async function collectRoutes(app: AdminApp): Promise<void> {
+  /** Paths whose POST can do without a body, which the framework's description would demand. */
+  const bodiless = new Set<string>();
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -20,6 +22,19 @@ export async function collectRoutes(app: AdminApp): Promise<void> {
       security: [{ token: [] }, {}],
     },
     transform: jsonSchemaTransform,
+    transformObject: (document) => {
+      if (!('openapiObject' in document)) return document.swaggerObject;
+      const { openapiObject } = document;
+      for (const url of bodiless) {
+        const body = openapiObject.paths?.[url]?.post?.requestBody;
+        if (body !== undefined && 'required' in body) body.required = false;
+      }
+      return openapiObject;
+    },
+  });
+  app.addHook('onRoute', ({ method, url, schema }) => {
+    if (method !== 'POST' || !(schema?.body instanceof z.ZodOptional)) return;
+    bodiless.add(url.replaceAll(/:(\w+)/g, '{$1}'));
   });
 }
 
