@@ -38,8 +38,8 @@ async function operatorOf(t: TestContext, server: RedisServer) {
 
 describe('B32: limiters whose Redis', () => {
   it('takes 200 ms to answer do not wait for it, and use it again within 5 s', TIMEOUT, async (t) => {
-    const { fleet, wire } = await openWired(t);
-    await proveOutage(fleet, {
+    const { wire, ...outage } = await openWired(t);
+    await proveOutage(outage, {
       breakIt: () => {
         wire.delayMs = 200;
       },
@@ -50,27 +50,27 @@ describe('B32: limiters whose Redis', () => {
   });
 
   it('is out of memory decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
-    const { server, fleet } = await openFleet(t);
-    const operator = await operatorOf(t, server);
-    await proveOutage(fleet, {
+    const outage = await openFleet(t);
+    const operator = await operatorOf(t, outage.server);
+    await proveOutage(outage, {
       breakIt: () => operator.config('SET', 'maxmemory', '1'),
       mend: () => operator.config('SET', 'maxmemory', '0'),
     });
   });
 
   it('has become a read-only replica decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
-    const { server, fleet } = await openFleet(t);
-    const operator = await operatorOf(t, server);
-    await proveOutage(fleet, {
+    const outage = await openFleet(t);
+    const operator = await operatorOf(t, outage.server);
+    await proveOutage(outage, {
       breakIt: () => operator.replicaof('127.0.0.1', '1'),
       mend: () => operator.replicaof('NO', 'ONE'),
     });
   });
 
   it('has another password now decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
-    const { server, fleet } = await openFleet(t);
-    const operator = await operatorOf(t, server);
-    await proveOutage(fleet, {
+    const outage = await openFleet(t);
+    const operator = await operatorOf(t, outage.server);
+    await proveOutage(outage, {
       breakIt: async () => {
         await operator.config('SET', 'requirepass', 'another');
         await operator.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
@@ -80,9 +80,9 @@ describe('B32: limiters whose Redis', () => {
   });
 
   it('forgets its scripts in the middle of batches notice nothing', TIMEOUT, async (t) => {
-    const { server, fleet } = await openFleet(t);
-    const operator = await operatorOf(t, server);
-    const traffic = startTraffic(fleet);
+    const outage = await openFleet(t);
+    const operator = await operatorOf(t, outage.server);
+    const traffic = startTraffic(outage.fleet);
     try {
       for (let flushed = 0; flushed < 50; flushed++) {
         const before = traffic.waitsMs.length;
@@ -93,20 +93,21 @@ describe('B32: limiters whose Redis', () => {
       await traffic.stop();
     }
     assert.match(await operator.info('commandstats'), /cmdstat_eval:calls=/, 'scripts were sent again');
-    assert.equal(metricSum(fleet, 'sluice_ratelimit_store_calls_total', 'error'), 0);
+    assert.equal(metricSum(outage.fleet, 'sluice_ratelimit_store_calls_total', 'error'), 0);
     assertPatience(traffic);
-    await assertBooks(fleet, traffic);
+    await assertBooks(outage, traffic);
   });
 
   it(
     'is cut off in the middle of replies lose tokens at most, and use it again within 5 s',
     TIMEOUT,
     async (t) => {
-      const { fleet, wire } = await openWired(t);
+      const { wire, ...outage } = await openWired(t);
+      const { fleet } = outage;
       const traffic = startTraffic(fleet);
       const cuts = [0, 1, 5, 10, 40, 70];
       try {
-        await waitFor('some traffic', () => traffic.waitsMs.length > 100);
+        await waitFor('leases', () => traffic.counts.lease > 500);
         for (const [index, afterBytes] of cuts.entries()) {
           wire.cutNext([afterBytes]);
           await waitFor('the cut', () => wire.cutCount > index);
@@ -118,7 +119,7 @@ describe('B32: limiters whose Redis', () => {
       assert.ok(traffic.counts.local > 0);
       assertPatience(traffic);
       assertOneLinePerChange(fleet, { everyOne: false });
-      await assertBooks(fleet, traffic);
+      await assertBooks(outage, traffic);
     },
   );
 });

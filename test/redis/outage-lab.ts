@@ -1,13 +1,16 @@
 /** What the tests of a Redis that fails share: limiters under traffic, how long each take waited, and the books of tokens. */
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
+import type { TakeRequest } from '../../src/contract/buckets.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
-import { bucketKey } from '../../src/limit/bucket-key.ts';
+import { bucketKey, storeKeyPrefix } from '../../src/limit/bucket-key.ts';
 import { MICRO, PLAIN_TAKE } from '../../src/limit/bucket-store.ts';
 import type { DecisionSource } from '../../src/limit/decision.ts';
+import type { Limiter } from '../../src/limit/limiter.ts';
 import { callerOf, policyOf, TIMEOUT_MS } from '../limit/limiter-lab.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
+import { openOperator } from './connect.ts';
 import { type Fleet, makeFleet } from './limiter-fleet.ts';
 
 /** Behaviour 32, beside which only the lateness of our own loop counts. */
@@ -17,13 +20,15 @@ export const RECOVERY_MS = 5_000;
 const SAMPLE_MS = 2;
 export const FLEET_SIZE = 4;
 const CALLERS = 20;
-const VERSION_US = 1_000;
-/** Never empty in a test, and hardly refilled: what is missing in a bucket was taken. */
-export const PLENTY = policyOf({ capacity: 1_000_000, refillPerSecond: 0.001 });
+/** Never empty in a test, and never full once halved: every token that is missing was taken. Quick enough for leases. */
+export const PLENTY = policyOf({ capacity: 1_000_000, refillPerSecond: 200 });
+const HALF = PLENTY.capacity / 2;
 
 export interface Outage {
   server: RedisServer;
   fleet: Fleet;
+  /** The buckets before any traffic. */
+  before: BucketState[];
 }
 
 interface OutageOptions {
@@ -39,14 +44,49 @@ export async function openFleet(
 ): Promise<Outage> {
   const server = await startRedis();
   t.after(() => server.stop());
-  const fleet = makeFleet(await wire(server), FLEET_SIZE, {
-    policies: [policy],
-    policyVersionUs: VERSION_US,
-  });
+  const fleet = makeFleet(await wire(server), FLEET_SIZE, { policies: [policy] });
   t.after(() => fleet.close());
   await fleet.ready();
-  for (const { limiter } of fleet.workers) await limiter.take(callerOf('warm-up'), PLENTY, 1);
-  return { server, fleet };
+  for (const { limiter } of fleet.workers) await limiter.take(callerOf('warm-up'), policy, 1);
+  if (policy !== PLENTY) return { server, fleet, before: [] };
+  // Past the limiters, which would take it for demand.
+  const { store } = fleet.workers[0] ?? assert.fail();
+  const replies = await store.takeBatch(Array.from({ length: CALLERS }, (_, i) => halfOf(keyOf(i))));
+  assert.ok(replies.every((reply) => !(reply instanceof Error) && reply.granted === HALF));
+  return { server, fleet, before: await readBuckets(server) };
+}
+
+function nameOf(caller: number): string {
+  return `caller-${caller}`;
+}
+
+function keyOf(caller: number): string {
+  return bucketKey(callerOf(nameOf(caller)).bucketHash, PLENTY.name);
+}
+
+function halfOf(key: string): TakeRequest {
+  const { capacity, refillPerSecond } = PLENTY;
+  const limits = { capacity, rateMicro: refillPerSecond * MICRO, versionUs: 1 };
+  return { key, ...limits, need: HALF, partial: false, ...PLAIN_TAKE };
+}
+
+/** What lua/take-tokens-n.lua keeps of a bucket. */
+interface BucketState {
+  levelMicro: number;
+  atUs: number;
+}
+
+async function readBuckets(server: RedisServer): Promise<BucketState[]> {
+  const operator = await openOperator(server.url);
+  try {
+    const keys = Array.from({ length: CALLERS }, (_, i) => storeKeyPrefix('sluice') + keyOf(i));
+    return (await operator.client.mgetBuffer(keys)).map((state) => {
+      assert.ok(state);
+      return { levelMicro: state.readDoubleLE(0), atUs: state.readDoubleLE(8) };
+    });
+  } finally {
+    await operator.close();
+  }
 }
 
 export interface Traffic {
@@ -77,24 +117,24 @@ export function startTraffic(fleet: Fleet): Traffic {
       await done;
     },
   };
-  const done = Promise.all(
-    fleet.workers.map(async ({ limiter }) => {
-      for (let i = 0; running; i++) {
-        const name = `caller-${i % CALLERS}`;
-        const started = loop.now();
-        const open = limiter.breakerOpen;
-        const answer = limiter.take(callerOf(name), PLENTY, 1);
-        if (open && answer instanceof Promise) traffic.waitedWhileOpen++;
-        if (open && !(answer instanceof Promise)) traffic.answeredWhileOpen++;
-        const decision = await answer;
-        traffic.waitsMs.push(loop.now() - started);
-        assert.ok(decision.allowed, 'no request fails');
-        traffic.counts[decision.source]++;
-        if (decision.source !== 'local') traffic.granted.set(name, (traffic.granted.get(name) ?? 0) + 1);
-        await new Promise(setImmediate);
-      }
-    }),
-  );
+  const run = async (limiter: Limiter): Promise<void> => {
+    for (let i = 0; running; i++) {
+      // The first is hot enough for a lease.
+      const name = nameOf(i % 4 === 0 ? (i / 4) % CALLERS : 0);
+      const startMs = loop.now();
+      const open = limiter.breakerOpen;
+      const answer = limiter.take(callerOf(name), PLENTY, 1);
+      if (open && answer instanceof Promise) traffic.waitedWhileOpen++;
+      if (open && !(answer instanceof Promise)) traffic.answeredWhileOpen++;
+      const decision = await answer;
+      traffic.waitsMs.push(loop.now() - startMs);
+      assert.ok(decision.allowed, 'no request fails');
+      traffic.counts[decision.source]++;
+      if (decision.source !== 'local') traffic.granted.set(name, (traffic.granted.get(name) ?? 0) + 1);
+      await new Promise(setImmediate);
+    }
+  };
+  const done = Promise.all(fleet.workers.flatMap(({ limiter }) => [run(limiter), run(limiter)]));
   return traffic;
 }
 
@@ -143,30 +183,21 @@ export function assertPatience(traffic: Traffic): void {
   assert.ok(longestMs <= TIMEOUT_MS + SLACK_MS, `a take waited ${longestMs} ms`);
 }
 
-/** assertBooks ends the limiters and proves that no token was spent that is not missing in its bucket. */
-export async function assertBooks(fleet: Fleet, traffic: Traffic): Promise<void> {
+/**
+ * assertBooks ends the limiters and proves that no token was spent that its bucket does not miss, what flowed in between two
+ * writes of its state included.
+ */
+export async function assertBooks({ server, fleet, before }: Outage, traffic: Traffic): Promise<void> {
   await Promise.all(fleet.workers.map(({ limiter }) => limiter.close()));
-  const store = fleet.workers[0]?.store;
-  assert.ok(store);
-  const { capacity, refillPerSecond } = PLENTY;
-  const names = [...traffic.granted.keys()];
-  const looks = names.map((name) => {
-    const limits = { capacity, rateMicro: refillPerSecond * MICRO, versionUs: VERSION_US };
-    return {
-      key: bucketKey(callerOf(name).bucketHash, PLENTY.name),
-      ...limits,
-      need: 0,
-      partial: true,
-      ...PLAIN_TAKE,
-    };
-  });
-  const replies = await store.takeBatch(looks);
-  for (const [index, name] of names.entries()) {
-    const reply = replies[index];
-    assert.ok(reply && !(reply instanceof Error), `the bucket of ${name}`);
-    const missing = Math.ceil(capacity - reply.levelMicro / MICRO);
-    const spent = traffic.granted.get(name) ?? 0;
-    assert.ok(spent <= missing, `${name} spent ${spent}, and ${missing} are missing in its bucket`);
+  for (const [i, { levelMicro, atUs }] of (await readBuckets(server)).entries()) {
+    const first = before[i] ?? assert.fail();
+    const refilledMicro = (atUs - first.atUs) * PLENTY.refillPerSecond;
+    const takenMicro = first.levelMicro + refilledMicro - levelMicro;
+    const spent = traffic.granted.get(nameOf(i)) ?? 0;
+    assert.ok(
+      spent * MICRO <= takenMicro,
+      `${spent} were spent of the ${takenMicro / MICRO} that were taken`,
+    );
   }
 }
 
@@ -189,20 +220,20 @@ interface OutageSteps {
 
 /** proveOutage: traffic goes on while the store is away, nobody waits too long, no token is spent twice, and it is used again. */
 export async function proveOutage(
-  fleet: Fleet,
+  outage: Outage,
   { breakIt, mend, keepsBuckets = true }: OutageSteps,
 ): Promise<void> {
+  const { fleet } = outage;
   const traffic = startTraffic(fleet);
   try {
-    await waitFor('some traffic', () => traffic.waitsMs.length > 100);
+    await waitFor('leases', () => traffic.counts.lease > 500);
     await breakIt();
-    await waitFor('every breaker to open', () => fleet.workers.every(({ limiter }) => limiter.breakerOpen), {
-      timeoutMs: 3_000,
-    });
+    const openCount = (): number => metricSum(fleet, 'sluice_ratelimit_breaker_open');
+    await waitFor('every breaker to open', () => openCount() === FLEET_SIZE, { timeoutMs: 3_000 });
     await waitFor('traffic without the store', () => traffic.answeredWhileOpen > 500);
     assert.equal(traffic.waitedWhileOpen, 0, 'an open breaker, its probes included, holds nobody');
     assert.ok(traffic.counts.local > 0);
-    assert.equal(metricSum(fleet, 'sluice_ratelimit_breaker_open'), FLEET_SIZE);
+    assert.equal(openCount(), FLEET_SIZE);
     assert.ok(metricSum(fleet, 'sluice_ratelimit_store_calls_total', 'skipped') > 0);
     await mend();
     await recovered(fleet);
@@ -211,5 +242,5 @@ export async function proveOutage(
   }
   assertPatience(traffic);
   assertOneLinePerChange(fleet);
-  if (keepsBuckets) await assertBooks(fleet, traffic);
+  if (keepsBuckets) await assertBooks(outage, traffic);
 }

@@ -11,8 +11,9 @@ const policy = policyOf({ capacity: 1_000, refillPerSecond: 0.001 });
 
 describe('B32: limiters whose Redis', () => {
   it('is killed and started again answer at once, and use it again within 5 s', TIMEOUT, async (t) => {
-    const { server, fleet } = await openFleet(t);
-    await proveOutage(fleet, {
+    const outage = await openFleet(t);
+    const { server } = outage;
+    await proveOutage(outage, {
       breakIt: () => server.signal('SIGKILL'),
       mend: () => server.restart(),
       keepsBuckets: false,
@@ -20,8 +21,9 @@ describe('B32: limiters whose Redis', () => {
   });
 
   it('is frozen and thawed answer within the deadline, and use it again within 5 s', TIMEOUT, async (t) => {
-    const { server, fleet } = await openFleet(t);
-    await proveOutage(fleet, {
+    const outage = await openFleet(t);
+    const { server } = outage;
+    await proveOutage(outage, {
       breakIt: () => server.signal('SIGSTOP'),
       mend: () => server.signal('SIGCONT'),
     });
