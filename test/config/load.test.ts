@@ -321,7 +321,6 @@ test('the files of config/ are accepted', () => {
   const root = fileURLToPath(new URL('../../config/', import.meta.url));
   const env = {
     SLUICE_ADMIN_TOKEN: 't',
-    SLUICE_KEY_SECRET: 's',
     REDIS_URL: 'redis://redis',
     DATABASE_URL: 'postgres://u:p@postgres/sluice',
   };

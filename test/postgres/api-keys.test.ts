@@ -182,6 +182,8 @@ test('without a configured secret the first key makes one, 0600, that restarts a
 
   const nowhere = startMachine(t, database, { configured: null, folder: '/proc/none', notified: false });
   await assert.rejects(nowhere.service.issue('acme', null), { code: 'secret_missing', status: 503 });
+  // Before the pool, which waits for whoever is asking.
+  await Promise.all([first, beside, later, nowhere].map(({ feed }) => feed.close()));
 });
 
 test('many keys go to a worker in parts, and a set that is replaced forgets those that are gone', async (t) => {
