@@ -139,7 +139,7 @@ export function startTraffic(fleet: Fleet): Traffic {
 }
 
 /** A clock that stands still while our own event loop is late. */
-function watchLoop(): { now: () => number; stop: () => void } {
+export function watchLoop(): { now: () => number; stop: () => void } {
   let lateMs = 0;
   let expectedMs = performance.now() + SAMPLE_MS;
   const sampler = setInterval(() => {
