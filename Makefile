@@ -13,7 +13,7 @@ BASELINE ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run backends test check build bench bench-peers bench-check bench-report peers \
+.PHONY: help install demo run backends test check build bench bench-directory bench-peers bench-check bench-report peers \
 	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs
 
 help: ## list the targets
@@ -61,6 +61,9 @@ build: $(STAMP) ## JavaScript for production, into dist/ (node dist/cli.js)
 
 bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_SEC=5)
 	@$(NODE) bench/run.ts $(SCENARIO) $(PACE)
+
+bench-directory: $(STAMP) services ## a million clients in PostgreSQL: time, memory, stalls, changes (CLIENTS=1000000)
+	@$(NODE) bench/directory.ts --clients=$(CLIENTS)
 
 bench-peers: $(STAMP) peers ## side by side with other balancers, some seven minutes (SCENARIO=all, ROUNDS=5)
 	@$(NODE) bench/run-peers.ts $(SCENARIO) $(PACE)

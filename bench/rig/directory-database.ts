@@ -1,0 +1,53 @@
+/** A database full of clients for `make bench-directory`: a server of its own, or the embedded one's folder. */
+import pg from 'pg';
+import { pino } from 'pino';
+import { EmbeddedPostgres } from '../../src/infra/embedded-postgres.ts';
+import { migrate } from '../../src/infra/migrations.ts';
+import { Database } from '../../src/infra/postgres.ts';
+import { makeDatabase, startPostgres } from '../../test/support/postgres.ts';
+import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
+import { insertClients } from './directory-data.ts';
+
+export interface FullDatabase {
+  /** For the configuration. */
+  readonly config: object;
+  /** Another program's connection; null: the embedded one has none while Sluice runs. */
+  readonly other: pg.Client | null;
+  close(): Promise<void>;
+}
+
+const silent = pino({ level: 'silent' });
+const FILL_MS = 900_000;
+
+export async function serverWith(count: number): Promise<FullDatabase> {
+  // The size that Debian configures; the tests' own is smaller than the table.
+  const server = await startPostgres({ settings: { shared_buffers: '128MB' } });
+  const url = await makeDatabase(server);
+  const database = new Database({ target: { kind: 'url', url }, logger: silent });
+  await migrate(database, 'up', { logger: silent });
+  await database.close();
+  const other = new pg.Client({ connectionString: url });
+  await other.connect();
+  await insertClients(other, count);
+  return {
+    config: { url },
+    other,
+    close: async () => {
+      await other.end();
+      await server.remove();
+    },
+  };
+}
+
+export async function embeddedWith(count: number): Promise<FullDatabase> {
+  const folder = makeTempFolder('sluice-directory-');
+  const embedded = await EmbeddedPostgres.open({ folder, purpose: 'the bench', logger: silent });
+  await embedded.ready;
+  await embedded.database.withClient((client) => insertClients(client, count), { timeoutMs: FILL_MS });
+  await embedded.close();
+  return {
+    config: { embeddedPath: folder },
+    other: null,
+    close: () => Promise.resolve(removeTempFolder(folder)),
+  };
+}
