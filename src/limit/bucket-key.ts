@@ -28,7 +28,12 @@ export function hashBucketName(namespace: BucketNamespace, name: string): string
  * @param hash result of hashBucketName
  */
 export function bucketKey(hash: string, policyName: string): string {
-  return `{${hash}}:${escapePart(policyName)}`;
+  return `{${hash}}${keySuffixOf(policyName)}`;
+}
+
+/** keySuffixOf is what all buckets of a policy end with: `{<hash>}` + suffix is a bucketKey. */
+export function keySuffixOf(policyName: string): string {
+  return `:${escapePart(policyName)}`;
 }
 
 /** hashOf is the owner's hash in a bucketKey; '' for any other text. */

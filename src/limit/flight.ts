@@ -28,13 +28,20 @@ export function departureOf(
   const refund = state.takeRefund();
   const ask = state.leaseAsk(options, waiters.length > 0);
   if (waiters.length === 0 && ask.ahead === 0 && ask.ret === 0 && refund.refund === 0) return null;
-  // What can never be met must not draw tokens that then fit nobody; where there is nothing else it asks all the same,
-  // so that a raised limit is noticed.
-  const possible = waiters.filter((waiter) => waiter.cost <= state.force.capacity);
-  const asking = possible.length > 0 ? possible : waiters.slice(0, 1);
+  const asking = askingOf(state, waiters);
   const need = asking.reduce((sum, waiter) => sum + waiter.cost, 0);
   // One alone gets all or nothing: what does not fit anybody would have to go back.
   return { state, waiters, need, partial: asking.length > 1, ask, refund };
+}
+
+/**
+ * What can never be met must not draw tokens that then fit nobody; where there is nothing else it asks all the same, so
+ * that a raised limit is noticed.
+ */
+function askingOf({ force }: KeyState, waiters: readonly Waiter[]): readonly Waiter[] {
+  if (waiters.every((waiter) => waiter.cost <= force.capacity)) return waiters;
+  const possible = waiters.filter((waiter) => waiter.cost <= force.capacity);
+  return possible.length > 0 ? possible : waiters.slice(0, 1);
 }
 
 export function requestOf({ state, need, partial, ask, refund }: Flight): TakeRequest {

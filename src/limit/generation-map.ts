@@ -3,17 +3,22 @@
  * Close to least-recently-used at the cost of one Map look-up, and nothing is moved on a hit in the young generation.
  */
 export class GenerationMap<V> {
-  readonly #perGeneration: number;
+  #perGeneration: number;
   #young = new Map<string, V>();
   #old = new Map<string, V>();
 
   /** @param max entries kept at most, ≥ 2. */
   constructor(max: number) {
-    this.#perGeneration = Math.max(1, Math.floor(max / 2));
+    this.#perGeneration = perGenerationOf(max);
   }
 
   get size(): number {
     return this.#young.size + this.#old.size;
+  }
+
+  /** resize changes how many are kept; what is too much goes with the next turns. */
+  resize(max: number): void {
+    this.#perGeneration = perGenerationOf(max);
   }
 
   get(key: string): V | undefined {
@@ -33,4 +38,8 @@ export class GenerationMap<V> {
     }
     this.#young.set(key, value);
   }
+}
+
+function perGenerationOf(max: number): number {
+  return Math.max(1, Math.floor(max / 2));
 }

@@ -3,6 +3,7 @@
  * the next reply, and until when no token can exist (the deny cache).
  */
 import type { TakeReply } from '../contract/buckets.ts';
+import type { ClientMatch } from '../contract/clients.ts';
 import type { PolicySettings } from '../contract/settings.ts';
 import { MICRO } from './bucket-store.ts';
 import type { Pending } from './deadline-queue.ts';
@@ -11,9 +12,11 @@ import { type EffectiveLimits, sameRules } from './effective-limits.ts';
 import { BIN_MS, LeaseAccount, type LeaseAsk, leasable } from './lease.ts';
 import type { KnownLevel } from './local-buckets.ts';
 
-/** What a waiting request must know of its policy. */
-export interface WaitersPolicy {
+/** What a bucket must know of its policy. */
+export interface KeyPolicy {
   readonly name: string;
+  /** See keySuffixOf. */
+  readonly keySuffix: string;
   readonly shadow: boolean;
   readonly onStoreFailure: PolicySettings['onStoreFailure'];
   refusalOf(state: KeyState, cost: number, nowMs: number): Decision | null;
@@ -24,7 +27,6 @@ export interface WaitersPolicy {
 /** A request that waits for the store. */
 export interface Waiter extends Pending {
   readonly state: KeyState;
-  readonly policy: WaitersPolicy;
   readonly cost: number;
   readonly enqueuedMs: number;
   readonly resolve: (decision: Decision) => void;
@@ -49,37 +51,80 @@ export interface Refund {
 
 const NO_REFUND: Refund = { refund: 0, refundEpoch: 0 };
 
+const NO_WAITERS: readonly Waiter[] = [];
+
+/** Thousands of these are kept, nearly all of them of buckets without traffic: what only traffic needs is made when it comes. */
 export class KeyState {
-  readonly key: string;
-  /** The limits that this worker asks for. */
+  readonly policy: KeyPolicy;
+  /** Of its owner, for bucketKey. */
+  readonly hash: string;
+  /** The limits that this worker asks for, and what they were made from. */
   rules: EffectiveLimits;
+  match: ClientMatch;
+  revision: number;
   /** The newest limits known to be in force; the store's own where they are newer. */
   force: EffectiveLimits;
   /** One take in flight at a time; all who come meanwhile share the next one. */
   busy = false;
   /** Whether the limiter's next flush looks at it. */
   listed = false;
-  queue: Waiter[] = [];
   /** null: not asked for often enough. */
   lease: LeaseAccount | null = null;
+  #queue: Waiter[] | null = null;
   /** Demand while there is no lease account. */
   #wanted = 0;
-  #wantedSinceMs = Number.NEGATIVE_INFINITY;
+  #wantedSinceMs: number | null = null;
   /** Goes back with the next take. */
   #refund = NO_REFUND;
   #levelMicro = 0;
   /** When the take was sent whose reply told the level: the earliest moment it can be true for. -Infinity: never heard. */
   #levelAtMs = Number.NEGATIVE_INFINITY;
-  #paceUntilMs = Number.NEGATIVE_INFINITY;
+  #paceUntilMs: number | null = null;
   /** false: the level still serves the local share, but refuses nobody. */
   #denying = false;
   /** What was sent before says nothing any more: the bucket was refilled by an operator. */
-  #resetAtMs = Number.NEGATIVE_INFINITY;
+  #resetAtMs: number | null = null;
 
-  constructor(key: string, rules: EffectiveLimits) {
-    this.key = key;
-    this.rules = rules;
-    this.force = rules;
+  constructor(
+    policy: KeyPolicy,
+    hash: string,
+    made: { rules: EffectiveLimits; match: ClientMatch; revision: number },
+  ) {
+    this.policy = policy;
+    this.hash = hash;
+    this.rules = made.rules;
+    this.match = made.match;
+    this.revision = made.revision;
+    this.force = made.rules;
+  }
+
+  /** TakeRequest.key; made anew each time, since it is needed once per take. */
+  get key(): string {
+    return `{${this.hash}}${this.policy.keySuffix}`;
+  }
+
+  /** Those who wait for the next take, in order; some may have been settled meanwhile. */
+  get queue(): readonly Waiter[] {
+    return this.#queue ?? NO_WAITERS;
+  }
+
+  enqueue(waiter: Waiter): void {
+    this.#queue ??= [];
+    this.#queue.push(waiter);
+  }
+
+  /** keepWaiting drops from the queue those whom the test does not keep. */
+  keepWaiting(keeps: (waiter: Waiter) => boolean): void {
+    if (this.#queue === null) return;
+    const kept = this.#queue.filter(keeps);
+    this.#queue = kept.length === 0 ? null : kept;
+  }
+
+  /** takeQueue empties the queue; returned are those who still wait. */
+  takeQueue(): readonly Waiter[] {
+    const waiters = this.#queue?.filter((waiter) => !waiter.settled) ?? NO_WAITERS;
+    this.#queue = null;
+    return waiters;
   }
 
   /** changeRules takes limits from the configuration or the directory; the deny cache forgets. */
@@ -97,14 +142,14 @@ export class KeyState {
     this.#resetAtMs = nowMs;
     this.#levelMicro = 0;
     this.#levelAtMs = Number.NEGATIVE_INFINITY;
-    this.#paceUntilMs = Number.NEGATIVE_INFINITY;
+    this.#paceUntilMs = null;
     this.#denying = false;
     this.lease?.drop();
   }
 
   /** isStale says whether a take was sent before the bucket was refilled. */
   isStale(sentAtMs: number): boolean {
-    return sentAtMs <= this.#resetAtMs;
+    return this.#resetAtMs !== null && sentAtMs <= this.#resetAtMs;
   }
 
   /** want counts a request that asks for tokens; a bucket asked for often enough gets a lease account. */
@@ -113,13 +158,15 @@ export class KeyState {
       this.lease.observe(cost, nowMs);
       return;
     }
-    if (nowMs - this.#wantedSinceMs >= BIN_MS) {
-      this.#wanted = 0;
+    if (!leasable(this.force)) return;
+    const sinceMs = this.#wantedSinceMs;
+    if (sinceMs === null || nowMs - sinceMs >= BIN_MS) {
+      this.#wanted = cost;
       this.#wantedSinceMs = nowMs;
+      return;
     }
     this.#wanted += cost;
-    if (this.#wanted < MIN_DEMAND_PER_BIN || !leasable(this.force)) return;
-    this.lease = new LeaseAccount(this.#wantedSinceMs, this.#wanted);
+    if (this.#wanted >= MIN_DEMAND_PER_BIN) this.lease = new LeaseAccount(sinceMs, this.#wanted);
   }
 
   /**
@@ -178,7 +225,8 @@ export class KeyState {
     // More than the bucket ever holds comes only with other limits.
     const missing = cost > capacity ? Number.POSITIVE_INFINITY : cost * MICRO - this.#levelMicro;
     const emptyForMs = Math.min(MAX_DENY_MS, (missing / rateMicro) * 1000);
-    return Math.max(this.#levelAtMs + emptyForMs, this.#paceUntilMs) - nowMs;
+    const untilMs = this.#levelAtMs + emptyForMs;
+    return (this.#paceUntilMs === null ? untilMs : Math.max(untilMs, this.#paceUntilMs)) - nowMs;
   }
 
   /** levelAt is the most that there can be by now, with what is held on lease; full where nothing was heard of it. */

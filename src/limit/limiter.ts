@@ -38,7 +38,13 @@ const MAX_WAITERS = 65_536;
 /** Takes in one call of the store at most: half a millisecond of Redis. */
 const MAX_BATCH = 128;
 const ROUND_TRIP_SMOOTHING = 0.2;
-const DEFAULT_MAX_KEYS = 100_000;
+/**
+ * Per policy: about 250 bytes each. Ten thousand callers in turn stay known; with 100,000 a flood of new callers
+ * added 230 MiB to a worker, with this 40.
+ */
+const DEFAULT_MAX_KEYS = 20_000;
+/** All policies together, in DEFAULT_MAX_KEYS. */
+const MAX_KEYS_FACTOR = 2;
 /** Version of a policy that the current configuration does not know: anything else wins. */
 const OLDEST_VERSION_US = 1;
 
@@ -59,7 +65,7 @@ interface LimiterOptions {
   timers?: BreakerTimers;
   /** Runs fn once the event loop has polled its sockets; default setImmediate. */
   defer?: (fn: () => void) => void;
-  /** Buckets remembered per policy, and local shares; default 100,000. */
+  /** Buckets remembered per policy, and local shares; default DEFAULT_MAX_KEYS. */
   maxKeys?: number;
 }
 
@@ -125,6 +131,7 @@ export class Limiter {
       next.set(settings.name, known ?? this.#makePolicy(settings, policyVersionUs));
     }
     this.#policies = next;
+    for (const buckets of next.values()) buckets.resize(this.#keysPerPolicy);
   }
 
   /** shareAmong says how many workers of all machines share the store: each grants its part of a limit alone. */
@@ -151,15 +158,15 @@ export class Limiter {
     if (refusal !== null) return buckets.count(refusal);
     if (!this.#health.reachable()) {
       this.#health.skipped();
-      return buckets.count(this.#decideAlone({ state, policy: buckets, cost }));
+      return buckets.count(this.#decideAlone({ state, cost }));
     }
     if (this.#waiting.size >= MAX_WAITERS) {
-      return buckets.count(this.#decideAlone({ state, policy: buckets, cost }));
+      return buckets.count(this.#decideAlone({ state, cost }));
     }
     return new Promise((resolve) => {
-      const waiter = { state, policy: buckets, cost, enqueuedMs: nowMs, resolve, settled: false };
+      const waiter = { state, cost, enqueuedMs: nowMs, resolve, settled: false };
       state.want(cost, nowMs);
-      state.queue.push(waiter);
+      state.enqueue(waiter);
       this.#waiting.add(waiter);
       this.#list(state);
     });
@@ -246,8 +253,12 @@ export class Limiter {
     if (state.lease?.age(this.#clock.monotonicMs()) === true) this.#list(state);
   }
 
+  get #keysPerPolicy(): number {
+    return Math.min(this.#maxKeys, (this.#maxKeys * MAX_KEYS_FACTOR) / this.#policies.size);
+  }
+
   #makePolicy(settings: PolicySettings, versionUs: number): PolicyBuckets {
-    return new PolicyBuckets(settings, versionUs, this.#metrics, this.#maxKeys);
+    return new PolicyBuckets(settings, versionUs, this.#metrics, this.#keysPerPolicy);
   }
 
   /** A request of an older plan may ask for a policy that is gone: it is made once more, and the next configure() forgets it. */
@@ -278,10 +289,11 @@ export class Limiter {
     let flights: Flight[] = [];
     for (const state of states) {
       state.listed = false;
-      const waiters = state.queue.filter((waiter) => !waiter.settled);
-      state.queue = [];
+      const waiters = state.takeQueue();
       if (!reachable) {
         this.#fallBack(waiters);
+        // Would be too late once the store is back.
+        state.takeRefund();
         continue;
       }
       const flight = departureOf(state, waiters, { leases: this.#leases, nowMs });
@@ -320,7 +332,7 @@ export class Limiter {
       if (result === undefined || result instanceof Error) this.#fallBack(waiters);
       else this.#share(flight, result, sentAtMs);
       // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
-      if (this.#health.away) this.#fallBack(state.queue.splice(0));
+      if (this.#health.away) this.#fallBack(state.takeQueue());
       else denyQueued(state, nowMs);
       if (state.queue.length > 0 || state.hasReturns) this.#list(state);
     }
@@ -352,7 +364,8 @@ export class Limiter {
   }
 
   /** By the policy's word for a store that is away, which also holds where too many wait for it. */
-  #decideAlone({ state, policy, cost }: Pick<Waiter, 'state' | 'policy' | 'cost'>): Decision {
+  #decideAlone({ state, cost }: Pick<Waiter, 'state' | 'cost'>): Decision {
+    const { policy } = state;
     const nowMs = this.#clock.monotonicMs();
     const verdict = policy.verdictOn(state, 'local');
     if (policy.onStoreFailure === 'allow') return allowUncharged(verdict, state.levelAt(nowMs));

@@ -2,28 +2,32 @@
 import type { ClientMatch } from '../contract/clients.ts';
 import type { PolicySettings } from '../contract/settings.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
-import { bucketKey } from './bucket-key.ts';
+import { keySuffixOf } from './bucket-key.ts';
 import type { Caller } from './client-identity.ts';
 import { allowUncharged, type Decision, type DecisionSource, refuse, type Verdict } from './decision.ts';
-import { effectiveLimits } from './effective-limits.ts';
+import { type EffectiveLimits, effectiveLimits } from './effective-limits.ts';
 import { GenerationMap } from './generation-map.ts';
-import { KeyState } from './key-state.ts';
+import { type KeyPolicy, KeyState } from './key-state.ts';
 
-interface Known {
-  state: KeyState;
-  /** What the state's rules were made from. */
-  match: ClientMatch;
-  revision: number;
-}
+/** Results and sources of decisions, for the cells of the counter. */
+const RESULTS = ['allowed', 'limited', 'shadow', 'refused'] as const;
+const SOURCE_CODES = { lease: 0, store: 1, deny_cache: 2, local: 3 } as const;
+const SOURCE_COUNT = 4;
+const UNUSED_CELL = -1;
+/** ClientMatch.tombstoneUs where nobody deleted a client of that name. */
+const NEVER_DELETED = 0;
 
-export class PolicyBuckets {
+export class PolicyBuckets implements KeyPolicy {
+  readonly keySuffix: string;
   #settings: PolicySettings;
   #versionUs: number;
   /** Counts the changes of settings. */
   #revision = 0;
-  readonly #known: GenerationMap<Known>;
+  /** The limits of callers who are nobody's clients: one object for all. */
+  #anonymous: EffectiveLimits | null = null;
+  readonly #known: GenerationMap<KeyState>;
   readonly #metrics: WorkerMetrics;
-  readonly #cells = new Map<string, number>();
+  readonly #cells: number[];
 
   /** @param maxKeys buckets remembered at most; a forgotten one only costs a question to the store */
   constructor(settings: PolicySettings, versionUs: number, metrics: WorkerMetrics, maxKeys: number) {
@@ -31,6 +35,8 @@ export class PolicyBuckets {
     this.#versionUs = versionUs;
     this.#metrics = metrics;
     this.#known = new GenerationMap(maxKeys);
+    this.#cells = new Array(RESULTS.length * SOURCE_COUNT).fill(UNUSED_CELL);
+    this.keySuffix = keySuffixOf(settings.name);
   }
 
   get name(): string {
@@ -49,23 +55,37 @@ export class PolicyBuckets {
     this.#settings = settings;
     this.#versionUs = versionUs;
     this.#revision++;
+    this.#anonymous = null;
+  }
+
+  /** resize changes how many buckets are remembered. */
+  resize(maxKeys: number): void {
+    this.#known.resize(maxKeys);
   }
 
   /** stateOf finds the bucket of a caller and brings its limits up to date. */
-  stateOf(caller: Caller): KeyState {
-    const known = this.#known.get(caller.bucketHash);
-    if (known === undefined) return this.#add(caller);
-    if (known.match !== caller.match || known.revision !== this.#revision) {
-      known.match = caller.match;
-      known.revision = this.#revision;
-      known.state.changeRules(effectiveLimits(this.#settings, this.#versionUs, caller.match));
+  stateOf({ bucketHash, match }: Caller): KeyState {
+    const state = this.#known.get(bucketHash);
+    if (state === undefined) {
+      const made = new KeyState(this, bucketHash, {
+        rules: this.#rulesOf(match),
+        match,
+        revision: this.#revision,
+      });
+      this.#known.set(bucketHash, made);
+      return made;
     }
-    return known.state;
+    if (state.match !== match || state.revision !== this.#revision) {
+      state.match = match;
+      state.revision = this.#revision;
+      state.changeRules(this.#rulesOf(match));
+    }
+    return state;
   }
 
   /** known finds a bucket by its owner's hash where this worker knows of it. */
   known(bucketHash: string): KeyState | null {
-    return this.#known.get(bucketHash)?.state ?? null;
+    return this.#known.get(bucketHash) ?? null;
   }
 
   /** refusalOf is the deny cache: the refusal of what is known not to be there, or null. Counts nothing. */
@@ -90,28 +110,29 @@ export class PolicyBuckets {
   /** count files a decision under its policy, result and source, and returns it. */
   count(decision: Decision): Decision {
     const result = resultOf(decision);
-    const key = `${result} ${decision.source}`;
-    let cell = this.#cells.get(key);
-    if (cell === undefined) {
-      cell = this.#metrics.series('sluice_ratelimit_decisions_total', this.name, result, decision.source);
-      this.#cells.set(key, cell);
+    const code = result * SOURCE_COUNT + SOURCE_CODES[decision.source];
+    let cell = this.#cells[code] ?? UNUSED_CELL;
+    if (cell === UNUSED_CELL) {
+      const { source } = decision;
+      cell = this.#metrics.series('sluice_ratelimit_decisions_total', this.name, RESULTS[result], source);
+      this.#cells[code] = cell;
     }
     this.#metrics.add(cell, 1);
     return decision;
   }
 
-  #add(caller: Caller): KeyState {
-    const { bucketHash, match } = caller;
-    const rules = effectiveLimits(this.#settings, this.#versionUs, match);
-    const state = new KeyState(bucketKey(bucketHash, this.name), rules);
-    this.#known.set(bucketHash, { state, match, revision: this.#revision });
-    return state;
+  #rulesOf(match: ClientMatch): EffectiveLimits {
+    if (match.client !== null || match.tombstoneUs !== NEVER_DELETED) {
+      return effectiveLimits(this.#settings, this.#versionUs, match);
+    }
+    this.#anonymous ??= effectiveLimits(this.#settings, this.#versionUs, match);
+    return this.#anonymous;
   }
 }
 
-/** The label `result` of a decision. */
-function resultOf({ shadowed, allowed, storeDenied }: Decision): string {
-  if (shadowed) return 'shadow';
-  if (allowed) return 'allowed';
-  return storeDenied ? 'refused' : 'limited';
+/** The index in RESULTS. */
+function resultOf({ shadowed, allowed, storeDenied }: Decision): 0 | 1 | 2 | 3 {
+  if (shadowed) return 2;
+  if (allowed) return 0;
+  return storeDenied ? 3 : 1;
 }

@@ -8,7 +8,7 @@ import type { KeyState, Waiter } from './key-state.ts';
 /** settle answers one who waits, and counts the answer. */
 export function settle(waiter: Waiter, decision: Decision): void {
   waiter.settled = true;
-  waiter.resolve(waiter.policy.count(decision));
+  waiter.resolve(waiter.state.policy.count(decision));
 }
 
 /** serveFlight hands the granted tokens of a reply to those who waited for it, and refuses the rest. */
@@ -20,7 +20,7 @@ export function serveFlight({ state, waiters }: Flight, reply: TakeReply, nowMs:
   const levelMicro = () => Math.min(fullMicro, reply.levelMicro + (left + heldTokens) * MICRO);
   for (const waiter of waiters) {
     if (waiter.settled) continue;
-    const verdict = waiter.policy.verdictOn(state, 'store');
+    const verdict = state.policy.verdictOn(state, 'store');
     const served = waiter.cost <= left;
     if (served) left -= waiter.cost;
     const level = { micro: levelMicro(), rules: state.force };
@@ -37,7 +37,7 @@ export function serveQueue(state: KeyState, tokens: number, origin: TokenOrigin,
     if (left === 0) break;
     if (waiter.settled || waiter.cost > left) continue;
     left -= waiter.cost;
-    settle(waiter, allow(waiter.policy.verdictOn(state, 'store'), state.levelAt(nowMs), origin));
+    settle(waiter, allow(state.policy.verdictOn(state, 'store'), state.levelAt(nowMs), origin));
   }
   return left;
 }
@@ -49,15 +49,15 @@ export function serveFromLease(state: KeyState, nowMs: number): void {
   for (const waiter of queue) {
     const lot = waiter.settled ? null : lease.spend(waiter.cost, nowMs);
     if (lot === null) continue;
-    settle(waiter, allow(waiter.policy.verdictOn(state, 'lease'), state.levelAt(nowMs), lot));
+    settle(waiter, allow(state.policy.verdictOn(state, 'lease'), state.levelAt(nowMs), lot));
   }
 }
 
 /** denyQueued refuses those in the queue for whom there is nothing, by what is known now, and keeps the others. */
 export function denyQueued(state: KeyState, nowMs: number): void {
-  state.queue = state.queue.filter((waiter) => {
+  state.keepWaiting((waiter) => {
     if (waiter.settled) return false;
-    const refusal = waiter.policy.refusalOf(state, waiter.cost, nowMs);
+    const refusal = state.policy.refusalOf(state, waiter.cost, nowMs);
     if (refusal !== null) settle(waiter, refusal);
     return refusal === null;
   });

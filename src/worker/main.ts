@@ -12,6 +12,7 @@ import { LineWriter, makeLogger } from '../infra/logger.ts';
 import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { Availability } from './availability.ts';
+import { limitHeapGrowth } from './heap.ts';
 import { PrimaryLink } from './primary-link.ts';
 import { headWriterFor } from './response-heads.ts';
 import { WorkerRooms } from './rooms.ts';
@@ -232,4 +233,7 @@ function describeListenFailure(error: LbError): { systemCode: string; address: s
   return { systemCode, address: String(place) };
 }
 
-if (import.meta.main) new WorkerMain().start();
+if (import.meta.main) {
+  limitHeapGrowth();
+  new WorkerMain().start();
+}
