@@ -59,6 +59,8 @@ export function makeClient(
           {
             scripts,
             enableOfflineQueue: false,
+            // It asks a node that need not be connected yet, and takes the refusal for a failure of the Cluster.
+            enableReadyCheck: false,
             enableAutoPipelining: false,
             clusterRetryStrategy: retry,
             maxRedirections: MAX_REDIRECTIONS,
