@@ -27,7 +27,7 @@ async function startMachines(t: TestContext) {
   const configOf = (apiKeys: string): SluiceConfig => ({
     workers: 2,
     pools: poolOf([backend]),
-    redis: { url: redis.url },
+    redis: { url: redis.url, timeout: '1s' },
     database: { url },
     secrets: { apiKeys },
     rateLimit: { instances: 2, policies: { default: { capacity: 50, refillPerSecond: 0.001 } } },
