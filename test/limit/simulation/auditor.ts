@@ -39,8 +39,6 @@ export interface Returned {
 interface AuditorOptions {
   time: VirtualTime;
   store: SimStore;
-  /** Workers of all machines: the n of the local share. */
-  workers: number;
   /** Longest time from a grant to the admission. */
   lagMs: number;
 }
@@ -99,7 +97,8 @@ export class Auditor {
     this.#checkFields(decision);
     const { allowed, source, charged } = decision;
     if (source === 'local') {
-      const debt = this.#shareOf(worker, key).decide(decision, cost, worker.monotonicMs);
+      const { monotonicMs: nowMs, parts } = worker;
+      const debt = this.#shareOf(worker, key).decide(decision, cost, { nowMs, parts });
       if (debt > 0) this.complain(`${worker.name} spent ${debt.toFixed(4)} tokens more than its local share`);
       return null;
     }
@@ -202,7 +201,7 @@ export class Auditor {
     }
     let share = shares.get(key);
     if (share === undefined) {
-      share = new LocalShare(this.#options.workers);
+      share = new LocalShare();
       shares.set(key, share);
     }
     return share;

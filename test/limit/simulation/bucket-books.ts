@@ -109,12 +109,20 @@ export class BucketBooks {
       // A live bucket gets no gift. One that had the time to fill is missing, and a missing one is full.
       if (before === null && !this.#lost) this.#happened({ kind: 'gift', tokens: grownBy });
     }
+    this.#checkVersion(execution);
     if (before === null) {
       this.#levelMicro = reply.capacity * MICRO;
       if (this.#lost) this.#happened({ kind: 'gift', tokens: reply.capacity });
       this.#lost = false;
     }
     if (after !== null && after.rateMicro !== this.#rateMicro) this.#changeRate(after.rateMicro);
+  }
+
+  /** The newest limits that the bucket has seen are in force. */
+  #checkVersion({ request, reply, before }: Execution): void {
+    const newest = Math.max(request.versionUs, before?.versionUs ?? 0);
+    if (reply.versionUs !== newest)
+      this.#options.complain(`${this.key}: limits of version ${reply.versionUs} instead of ${newest}`);
   }
 
   #takeBack({ request, reply }: Execution): void {

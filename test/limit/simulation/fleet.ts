@@ -39,6 +39,8 @@ export class Fleet {
   readonly #clocks: { offsetMs: number; speed: number }[];
   #weather: Weather;
   #configured: { policies: PolicySettings[]; versionUs: number };
+  /** Workers that the instances have counted. */
+  #counted: number;
   #started = 0;
 
   constructor(options: FleetOptions) {
@@ -52,7 +54,8 @@ export class Fleet {
     };
     this.store = new SimStore(time, onTake, options.sabotage);
     const workers = machines * workersPerMachine;
-    this.auditor = new Auditor({ time, store: this.store, workers, lagMs: options.lagMs });
+    this.#counted = workers;
+    this.auditor = new Auditor({ time, store: this.store, lagMs: options.lagMs });
     // Machines boot at different times, and their clocks are 50 parts in a million apart.
     this.#clocks = Array.from({ length: machines }, () => ({
       offsetMs: random.below(1_000_000_000) / 1_000,
@@ -109,6 +112,14 @@ export class Fleet {
         if (this.#configured.versionUs === versionUs) this.#tell(worker);
       });
     }
+  }
+
+  /** recount: the workers hear, one after the other, that they are so many. */
+  recount(workers: number, spreadMs: number): void {
+    const { time, random } = this.#options;
+    this.#counted = workers;
+    for (const worker of this.#workers)
+      time.after(random.below(spreadMs + 1), () => worker.shareAmong(workers));
   }
 
   resetBuckets(caller: Caller, policies: readonly PolicySettings[]): void {
@@ -212,6 +223,7 @@ export class Fleet {
       onError: (message) => auditor.complain(`logged an error: ${message}`),
     });
     this.#tell(worker);
+    worker.shareAmong(this.#counted);
     return worker;
   }
 }

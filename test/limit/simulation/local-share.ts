@@ -10,27 +10,26 @@ const SLACK_SEC = 2e-6;
 
 /** All moments are on the worker's own monotonic clock. */
 export class LocalShare {
-  readonly #parts: number;
   #oracle: WindowOracle | null = null;
   #heard: { reply: TakeReply; sentMs: number } | null = null;
   #decidedMs = Number.NEGATIVE_INFINITY;
   #resetMs = Number.NEGATIVE_INFINITY;
-
-  /** @param parts workers of all machines */
-  constructor(parts: number) {
-    this.#parts = parts;
-  }
 
   /** The store has told the level of the whole bucket. */
   heard(reply: TakeReply, sentMs: number): void {
     if (sentMs > this.#resetMs) this.#heard = { reply, sentMs };
   }
 
-  /** decide takes a decision that the worker made alone, and returns by how much it was too generous. */
-  decide({ capacity, refillPerSecond, charged }: Decision, cost: number, nowMs: number): number {
+  /**
+   * decide takes a decision that the worker made alone, and returns by how much it was too generous.
+   *
+   * @param parts workers of all machines, as far as this one has heard
+   */
+  decide(decision: Decision, cost: number, { nowMs, parts }: { nowMs: number; parts: number }): number {
+    const { capacity, refillPerSecond, charged } = decision;
     const share = {
-      capacity: Math.max(1, Math.floor(capacity / this.#parts)),
-      ratePerSec: Math.max(1 / MICRO, refillPerSecond / this.#parts),
+      capacity: Math.max(1, Math.floor(capacity / parts)),
+      ratePerSec: Math.max(1 / MICRO, refillPerSecond / parts),
     };
     this.#oracle?.spend(nowMs, 0);
     // A share that is full is as good as a missing one: of new limits it is full too.

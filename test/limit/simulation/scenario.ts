@@ -13,10 +13,12 @@ export type Fault =
   | { kind: 'drain'; worker: number }
   | { kind: 'stall'; worker: number; ms: number }
   | { kind: 'limits'; policy: number; size: BucketSize; spreadMs: number }
+  | { kind: 'recount'; workers: number; spreadMs: number }
   | { kind: 'operator-reset'; caller: number }
   | { kind: 'restart-empty' }
   | { kind: 'failover'; lostMs: number }
-  | { kind: 'clock'; byMs: number }
+  /** Back again after a while, or for good. */
+  | { kind: 'clock'; byMs: number; forMs: number | null }
   | { kind: 'partition'; workers: number[]; ms: number; keeps: boolean }
   | { kind: 'flapping'; workers: number[]; times: number; upMs: number; downMs: number }
   | { kind: 'cut'; worker: number; ms: number }
@@ -74,6 +76,7 @@ const WITHIN_DOMAIN = ['crash', 'drain', 'stall'] as const;
 const OUTSIDE: readonly Fault['kind'][] = [
   'limits',
   'limits',
+  'recount',
   'operator-reset',
   'restart-empty',
   'failover',
@@ -177,6 +180,8 @@ function faultOf(random: Random, kind: Fault['kind'], scenario: Scenario): Fault
         size: random.pick(SIZES),
         spreadMs: random.pick([0, 10, 100, 1_000]),
       };
+    case 'recount':
+      return { kind, workers: 1 + random.below(2 * count), spreadMs: random.pick([0, 100, 1_000]) };
     case 'operator-reset':
       return { kind, caller: random.below(scenario.callers) };
     case 'restart-empty':
@@ -184,7 +189,11 @@ function faultOf(random: Random, kind: Fault['kind'], scenario: Scenario): Fault
     case 'failover':
       return { kind, lostMs: 1 + random.below(500) };
     case 'clock':
-      return { kind, byMs: random.pick([-5_000, -1_500, -900, -100, -20, 5, 60, 400, 2_000, 30_000]) };
+      return {
+        kind,
+        byMs: random.pick([-5_000, -1_500, -900, -100, -20, 5, 60, 400, 2_000, 30_000]),
+        forMs: random.oneIn(2) ? 1 + random.below(1_000) : null,
+      };
     case 'partition':
       return {
         kind,

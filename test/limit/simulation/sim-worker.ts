@@ -56,11 +56,13 @@ export class SimWorker {
   #draining = false;
   #stalledUntilMs = 0;
   #stalledMs = 0;
+  #parts: number;
   /** Takes that wait for an answer. */
   waiting = 0;
 
   constructor(options: WorkerOptions) {
     this.#options = options;
+    this.#parts = options.workers * options.instances;
     this.name = options.name;
     const { time, store, random, weather, events, timeoutMs, workers, instances, leases } = options;
     const clock = { monotonicMs: () => this.monotonicMs, wallMs: () => time.nowMs };
@@ -111,6 +113,11 @@ export class SimWorker {
     return (monotonicMs - this.#options.clockOffsetMs) / this.#options.clockSpeed;
   }
 
+  /** Workers of all machines that it knows of: the n of its local shares. */
+  get parts(): number {
+    return this.#parts;
+  }
+
   /** Whether new requests come to it. */
   get accepting(): boolean {
     return this.#alive && !this.#draining;
@@ -126,6 +133,13 @@ export class SimWorker {
 
   configure(policies: readonly PolicySettings[], versionUs: number): void {
     this.#loop(() => this.#limiter.configure(policies, versionUs));
+  }
+
+  shareAmong(parts: number): void {
+    this.#loop(() => {
+      this.#parts = parts;
+      this.#limiter.shareAmong(parts);
+    });
   }
 
   /** request asks when the event loop reads it; onAnswer is not called where the worker dies before. */

@@ -76,10 +76,16 @@ describe('the limiter, simulated', () => {
     const failedOver = await play({ faults: [{ atMs: 150, kind: 'failover', lostMs: 100 }] });
     const fromStore = failedOver.admitted - (failedOver.bySource['allowed local'] ?? 0);
     assert.ok(fromStore > 120 && fromStore <= 180, `${fromStore} after a failover`);
-    const stepped = await play({ ...sized(100, 10), faults: [{ atMs: 500, kind: 'clock', byMs: 4_000 }] });
+    const stepped = await play({
+      ...sized(100, 10),
+      faults: [{ atMs: 500, kind: 'clock', byMs: 4_000, forMs: null }],
+    });
     const steady = await play(sized(100, 10));
     assert.ok(Math.abs(stepped.admitted - steady.admitted - 40) <= 1, 'ten per second, four seconds at once');
-    const back = await play({ ...sized(100, 10), faults: [{ atMs: 500, kind: 'clock', byMs: -5_000 }] });
+    const back = await play({
+      ...sized(100, 10),
+      faults: [{ atMs: 500, kind: 'clock', byMs: -5_000, forMs: null }],
+    });
     assert.ok(back.admitted <= steady.admitted, 'a step back gives nothing');
   });
 
