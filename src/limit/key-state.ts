@@ -9,7 +9,7 @@ import { MICRO } from './bucket-store.ts';
 import type { Pending } from './deadline-queue.ts';
 import type { Decision, DecisionSource, Level, Verdict } from './decision.ts';
 import { type EffectiveLimits, sameRules } from './effective-limits.ts';
-import { BIN_MS, LeaseAccount, type LeaseAsk, leasable } from './lease.ts';
+import { BIN_MS, LeaseAccount, type LeaseAsk, leasable, MAX_DEMAND_PER_REQUEST } from './lease.ts';
 import type { KnownLevel } from './local-buckets.ts';
 
 /** What a bucket must know of its policy. */
@@ -160,12 +160,13 @@ export class KeyState {
     }
     if (!leasable(this.force)) return;
     const sinceMs = this.#wantedSinceMs;
+    const demand = Math.min(cost, MAX_DEMAND_PER_REQUEST);
     if (sinceMs === null || nowMs - sinceMs >= BIN_MS) {
-      this.#wanted = cost;
+      this.#wanted = demand;
       this.#wantedSinceMs = nowMs;
       return;
     }
-    this.#wanted += cost;
+    this.#wanted += demand;
     if (this.#wanted >= MIN_DEMAND_PER_BIN) this.lease = new LeaseAccount(sinceMs, this.#wanted);
   }
 

@@ -23,6 +23,11 @@ const MIN_CAPACITY = 20;
 const MIN_REFILL_PER_LEASE = 8;
 /** Demand below which a lot would hold but one token or two; tokens per lease. */
 const MIN_DEMAND_PER_LEASE = 4;
+/**
+ * A request counts for no more tokens of demand than this. It makes the next lots larger by less than so many tokens: one
+ * request of a cost of thousands says nothing about the next ones, for which the bucket would have to lend as much.
+ */
+export const MAX_DEMAND_PER_REQUEST = 10;
 /** A lot is to last for this part of its life, so that a steady flow spends it before it is returned. */
 const TARGET_PART = 0.6;
 /** What is left of a lot goes back when this part of its life is left, in time for the store to accept it. */
@@ -111,7 +116,7 @@ export class LeaseAccount {
   /** observe counts the demand of a request that wants tokens, whoever grants them. */
   observe(cost: number, nowMs: number): void {
     this.#turnBin(nowMs);
-    this.#binTokens += cost;
+    this.#binTokens += Math.min(cost, MAX_DEMAND_PER_REQUEST);
   }
 
   /** covers says whether spend would find enough. */

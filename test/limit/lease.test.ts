@@ -41,6 +41,17 @@ describe('LeaseAccount', () => {
     );
   });
 
+  it('asks for less because of one expensive request than that request costs', () => {
+    const account = busyAccount(1_000);
+    const before = account.ask(1_000, RULES, true).ahead;
+    account.observe(5_000, 1_020);
+    for (let i = 0; i < 199; i++) account.observe(1, 1_020);
+    assert.ok(account.ask(1_050, RULES, true).ahead - before <= 10);
+    const alone = new LeaseAccount(0, 0);
+    for (const ms of [0, 49]) alone.observe(5_000, ms);
+    assert.ok(alone.ask(50, RULES, true).ahead <= 20);
+  });
+
   it('asks for nothing where the demand is low, and forgets a demand that is over', () => {
     const calm = new LeaseAccount(0, 0);
     for (let ms = 0; ms < 500; ms += 20) calm.observe(1, ms);

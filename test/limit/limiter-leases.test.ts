@@ -92,6 +92,17 @@ describe('Limiter with leases', () => {
       assert.ok(remaining >= 7_100 && remaining <= 9_500, `${remaining}`);
   });
 
+  it('takes little ahead because of a few requests of a huge cost', async () => {
+    const lab = new LeaseLab(large);
+    for (let i = 0; i < 4; i++) {
+      void lab.limiter.take(caller, large, 1_000);
+      await lab.pass(20);
+    }
+    const ahead = lab.takes.map((take) => take.ahead);
+    assert.ok(Math.max(...ahead) <= 40, `${ahead} tokens ahead`);
+    assert.equal(lab.takes.filter(({ need }) => need === 1_000).length, 4);
+  });
+
   it('leaves the bucket as the admitted requests made it, once the traffic ends', async () => {
     const lab = new LeaseLab(large, { workers: 3 });
     await lab.flow(300, 8);
