@@ -1,21 +1,20 @@
 /**
- * A Redis that is frozen under load: what requests wait for. Prints figures, judges nothing; half a minute.
+ * A Redis that is frozen under load: what requests wait for. Prints figures, judges nothing; half a minute. Needs a C compiler.
  *
  *   node bench/frozen-redis.ts [REQUESTS_PER_SEC, for each worker; 500]
  *
  * First two limiters alone, the lateness of this process apart; then a whole Sluice of one worker, where a limited and an
  * unlimited route get the same load at the same time, so that their difference is what the limit adds.
  */
-import { fileURLToPath } from 'node:url';
 import type { Limiter } from '../src/limit/limiter.ts';
 import { callerOf } from '../test/limit/limiter-lab.ts';
 import { type Fleet, makeFleet } from '../test/redis/limiter-fleet.ts';
 import { PLENTY, watchLoop } from '../test/redis/outage-lab.ts';
 import { startBackend } from '../test/support/backend.ts';
-import { runToEnd } from '../test/support/child.ts';
 import { type RedisServer, startRedis } from '../test/support/redis.ts';
 import { startSluice } from '../test/support/sluice.ts';
 import { waitFor } from '../test/support/wait.ts';
+import { OpenLoop } from './rig/open-loop.ts';
 import { percentile } from './rig/stats.ts';
 
 const HEALTHY_MS = 2_000;
@@ -23,7 +22,11 @@ const FROZEN_MS = 5_000;
 const RUN_SEC = 8;
 const TICK_MS = 1;
 const CALLERS = 100;
-const OPEN_LOOP = fileURLToPath(new URL('rig/open-loop.ts', import.meta.url));
+
+interface Load {
+  perSec: number;
+  title: string;
+}
 
 interface Waits {
   /** Of decisions that were asked for while the breaker was closed, frozen or not, and while it was open; ms. */
@@ -88,7 +91,7 @@ async function limitersAlone(redis: RedisServer, perSec: number): Promise<void> 
   }
 }
 
-async function wholeSluice(redis: RedisServer, perSec: number): Promise<void> {
+async function wholeSluice(redis: RedisServer, openLoop: OpenLoop, perSec: number): Promise<void> {
   const backend = await startBackend((_req, res) => res.writeHead(200, { 'content-length': 2 }).end('ok'));
   const { capacity, refillPerSecond } = PLENTY;
   const sluice = await startSluice({
@@ -103,9 +106,9 @@ async function wholeSluice(redis: RedisServer, perSec: number): Promise<void> {
     },
   });
   try {
-    await loadBoth(sluice.proxyUrl, perSec, 'Sluice, Redis healthy');
+    await loadBoth(openLoop, sluice.proxyUrl, { perSec, title: 'Sluice, Redis healthy' });
     redis.signal('SIGSTOP');
-    await loadBoth(sluice.proxyUrl, perSec, 'Sluice, Redis frozen');
+    await loadBoth(openLoop, sluice.proxyUrl, { perSec, title: 'Sluice, Redis frozen' });
     redis.signal('SIGCONT');
     const back = () => sluice.jsonLines(({ msg }) => msg === 'the bucket store is back');
     await waitFor('the store to be back', () => back().length > 0);
@@ -117,21 +120,22 @@ async function wholeSluice(redis: RedisServer, perSec: number): Promise<void> {
 }
 
 /** The first fifth of a run, in which the breaker opens, counts for failures only. */
-async function loadBoth(proxyUrl: string, perSec: number, title: string): Promise<void> {
-  const { port } = new URL(proxyUrl);
-  const runs = ['/limited', '/free'].map(async (path) => {
-    const words = [OPEN_LOOP, port, path, String(perSec), String(RUN_SEC)];
-    const { stdout } = await runToEnd(process.execPath, words);
-    return `${path} ${stdout.join('')}`;
+async function loadBoth(openLoop: OpenLoop, proxyUrl: string, { perSec, title }: Load): Promise<void> {
+  const port = Number(new URL(proxyUrl).port);
+  const runs = ['/limited', '/free'].map(async (path, index) => {
+    const work = { port, path, ratePerSec: perSec, durationSec: RUN_SEC, seed: index + 1 };
+    return `${path} ${JSON.stringify(await openLoop.run(work))}`;
   });
   for (const line of await Promise.all(runs)) console.log(`${title}: ${line}`);
 }
 
 const perSec = Number(process.argv[2] ?? 500);
+const openLoop = OpenLoop.build();
 const redis = await startRedis();
 try {
   await limitersAlone(redis, perSec);
-  await wholeSluice(redis, perSec);
+  await wholeSluice(redis, openLoop, perSec);
 } finally {
   await redis.stop();
+  openLoop.close();
 }

@@ -70,6 +70,8 @@ const COLUMNS: [metric: string, title: string, digits: number][] = [
   ['directP99Ms', 'p99 direct', 2],
   ['addedP99Ms', 'p99 added', 2],
   ['generatorLagP99Ms', 'generator late p99', 2],
+  ['generatorCpuShare', 'generator, cores', 2],
+  ['balancerCpuShare', 'balancer, cores', 2],
   ['kibPerConnection', 'KiB each', 1],
   ['downSlow1MiB', 'down 1 MiB/s, MiB', 1],
   ['downSlow50MiB', 'down 50 MiB/s, MiB', 1],

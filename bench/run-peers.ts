@@ -1,6 +1,7 @@
 /**
  * `make bench-peers`: the same work for Sluice and the others, in turns (A B C A B C …), wrk as load generator, CPU time
- * per request from /proc. Results go to bench/results; what cannot run is named. Exit 1 when Sluice has no figure.
+ * per request from /proc. Results go to bench/results; what cannot run is named. Exit 1 when Sluice has no
+ * figure where the tools for one are there.
  *
  *   node bench/run-peers.ts [tiny download-1mib …] [--rounds=5] [--duration-sec=1] [--baseline]
  */
@@ -8,6 +9,7 @@ import { MATCHUPS } from './matchups/all.ts';
 import type { Matchup, Row } from './matchups/matchup.ts';
 import { PEERS } from './peers/registry.ts';
 import { Arena, FULL_PACE, type Pace } from './rig/arena.ts';
+import { OpenLoop } from './rig/open-loop.ts';
 import { readWords } from './rig/options.ts';
 import { loadAverage } from './rig/record.ts';
 import { header, type MatchupResult, type PeersResult, writeResult } from './rig/results.ts';
@@ -58,9 +60,12 @@ export async function runPeers({ matchups, pace, only, say, arena: given }: Peer
   };
 }
 
-/** absentParts names the peers and tools that this machine lacks, with the reason. */
+/** absentParts names the peers and tools that this machine lacks, and what cannot be measured for want of one, with the reason. */
 export function absentParts(): Record<string, string> {
-  const missing = PEERS.map((peer) => [peer.name, peer.missing()] as const).filter(([, why]) => why !== '');
+  const compiler = ['half-load', OpenLoop.missing()] as const;
+  const missing = [...PEERS.map((peer) => [peer.name, peer.missing()] as const), compiler].filter(
+    ([, why]) => why !== '',
+  );
   const wrk =
     findProgram('wrk') === null ? [['wrk', 'wrk is not installed: nothing is measured'] as const] : [];
   return Object.fromEntries([...wrk, ...missing]);
@@ -99,8 +104,9 @@ if (import.meta.main) {
   const pace = { ...FULL_PACE, rounds: words.rounds, durationSec: words.durationSec };
   const result = await runPeers({ matchups, pace, only: null, say: console.log });
   console.log(`\n${writeResult(result, { asBaseline: words.baseline })}`);
-  const failed = result.matchups.filter(({ rows }) =>
-    rows.some(({ peer, problem }) => peer === 'sluice' && problem !== ''),
+  const { absent } = result;
+  const failed = result.matchups.filter(({ name, rows }) =>
+    rows.some(({ peer, problem }) => peer === 'sluice' && problem !== '' && problem !== absent[name]),
   );
   for (const { name } of failed) console.error(`sluice has no figure in ${name}`);
   if (failed.length > 0 || result.matchups.length === 0) process.exitCode = 1;

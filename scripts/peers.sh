@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what `make bench-peers` compares Sluice with: a load generator and servers from Debian (as root on Debian or
-# Ubuntu, without starting or enabling a service) and proxies from npm (into bench/peers/node_modules). What cannot be
-# installed is named and the exit is still 0: the bench does without it and says so.
+# Installs what `make bench-peers` compares Sluice with: a load generator, a compiler for another, and servers from Debian (as
+# root on Debian or Ubuntu, without starting or enabling a service) and proxies from npm (into bench/peers/node_modules).
+# What cannot be installed is named and the exit is still 0: the bench does without it and says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,6 +12,9 @@ missing=()
 for program in wrk nginx haproxy caddy redis-server; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null 2>&1 || missing+=("$program")
 done
+# half-load's generator is built where it runs.
+command -v cc >/dev/null 2>&1 || missing+=(gcc)
+[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing+=(libnginx-mod-http-lua)
 [ -e /usr/share/lua/5.1/nginx/redis.lua ] || [ -e /usr/share/lua/5.1/resty/redis.lua ] || missing+=(lua-nginx-redis)
 

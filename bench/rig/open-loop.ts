@@ -1,116 +1,98 @@
-/**
- * An open-loop load generator: requests leave at the times of a Poisson process, whether or not earlier ones are answered,
- * each on an idle keep-alive connection or a new one. Latency counts from the planned time, so it holds half a tick or so. Ends with a line of JSON.
- *
- *   node bench/rig/open-loop.ts PORT PATH RATE_PER_SEC DURATION_SEC
- */
-import { connect, type Socket } from 'node:net';
-import { percentile } from './stats.ts';
+/** The open-loop load generator of open-loop.c: built on this machine, and run as a process of its own. */
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { runToEnd } from '../../test/support/child.ts';
+import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
+import { findProgram } from './tools.ts';
 
-const [portText = '', path = '/', rateText = '', secondsText = ''] = process.argv.slice(2);
-const port = Number(portText);
-const ratePerMs = Number(rateText) / 1_000;
-const durationMs = Number(secondsText) * 1_000;
-const REQUEST = `GET ${path} HTTP/1.1\r\nHost: bench\r\n\r\n`;
-const MAX_CONNECTIONS = 4_000;
-/** What was planned since the last tick leaves together: a loop that turns without rest would take a core from the others. */
-const TICK_MS = 1;
-const LINGER_MS = 2_000;
-/**
- * Connections and compiled code are not what is measured. The rate grows over this part: a start at full speed heaps up
- * thousands of requests before anything is compiled, on this side first.
- */
-const WARM_UP_SHARE = 0.3;
-const FIRST_RATE_SHARE = 0.05;
-const WARM_UP_MS = durationMs * WARM_UP_SHARE;
+const SOURCE = fileURLToPath(new URL('open-loop.c', import.meta.url));
+const BUILD_MS = 60_000;
+/** To open connections before, and to wait for the last answers. */
+const EXTRA_MS = 15_000;
+/** A p99 that leaves out more failures than this is no p99. */
+const MAX_FAILED_SHARE = 0.001;
 
-const latencies: number[] = [];
-const lags: number[] = [];
-const idle: Connection[] = [];
-let connectionCount = 0;
-let failed = 0;
-let awaited = 0;
-
-class Connection {
-  readonly socket: Socket;
-  plannedMs = -1;
-  text = '';
-
-  constructor() {
-    connectionCount += 1;
-    this.socket = connect({ port, host: '127.0.0.1', noDelay: true });
-    this.socket.setEncoding('latin1');
-    this.socket.on('data', (text: string) => this.read(text));
-    this.socket.on('error', () => this.socket.destroy());
-    this.socket.on('close', () => this.lost());
-  }
-
-  ask(plannedMs: number): void {
-    this.plannedMs = plannedMs;
-    this.text = '';
-    awaited += 1;
-    this.socket.write(REQUEST, 'latin1');
-  }
-
-  read(text: string): void {
-    this.text += text;
-    const headEnd = this.text.indexOf('\r\n\r\n');
-    if (headEnd < 0 || this.plannedMs < 0) return;
-    const length = Number(/\r\ncontent-length: *(\d+)/i.exec(this.text)?.[1] ?? 0);
-    if (this.text.length < headEnd + 4 + length) return;
-    if (!this.text.startsWith('HTTP/1.1 200')) failed += 1;
-    else if (this.plannedMs > WARM_UP_MS) latencies.push(now() - this.plannedMs);
-    this.plannedMs = -1;
-    awaited -= 1;
-    idle.push(this);
-  }
-
-  lost(): void {
-    connectionCount -= 1;
-    const index = idle.indexOf(this);
-    if (index >= 0) idle.splice(index, 1);
-    if (this.plannedMs < 0) return;
-    this.plannedMs = -1;
-    awaited -= 1;
-    failed += 1;
-  }
+export interface OpenLoopWork {
+  port: number;
+  path: string;
+  ratePerSec: number;
+  durationSec: number;
+  /** Of the arrivals' times: the same one gives the same arrivals. */
+  seed: number;
 }
 
-const startMs = performance.now();
-const now = () => performance.now() - startMs;
-let plannedMs = 0;
-const rateShare = () => Math.min(1, Math.max(FIRST_RATE_SHARE, plannedMs / WARM_UP_MS));
-/** Exponential pauses make a Poisson process. */
-const nextPauseMs = () => -Math.log(1 - Math.random()) / (ratePerMs * rateShare());
+export interface OpenLoopFigures {
+  /** Answers that were timed: those of the last four fifths. */
+  requests: number;
+  /** Of the whole run: no answer, a bad one, or no connection for it in time. */
+  failed: number;
+  /** From the scheduled time to the end of the answer. */
+  p50Ms: number;
+  p99Ms: number;
+  p999Ms: number;
+  maxMs: number;
+  /** How late the generator itself turned to an arrival. */
+  lagP50Ms: number;
+  lagP99Ms: number;
+  /** CPU time of the generator over the duration; 1 is a whole core. */
+  cpuShare: number;
+  /** Arrivals that waited for a connection, at most. */
+  backlogMax: number;
+  /** Connections that the server ended. */
+  reopened: number;
+}
 
-function turn(): void {
-  const nowMs = now();
-  for (; plannedMs <= nowMs && plannedMs < durationMs; plannedMs += nextPauseMs()) {
-    if (idle.length === 0 && connectionCount >= MAX_CONNECTIONS) {
-      if (plannedMs > WARM_UP_MS) failed += 1;
-      continue;
+export class OpenLoop {
+  readonly #folder: string;
+  readonly #program: string;
+
+  private constructor(folder: string) {
+    this.#folder = folder;
+    this.#program = join(folder, 'open-loop');
+  }
+
+  /** missing says in a few words what the machine lacks; '' when it can be built. */
+  static missing(): string {
+    return findProgram('cc') === null ? 'cc is not installed' : '';
+  }
+
+  /** build compiles it into a folder of its own, which close() removes; throws with the compiler's words. */
+  static build(): OpenLoop {
+    const built = new OpenLoop(makeTempFolder('sluice-bench-'));
+    const words = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-o', built.#program, SOURCE, '-lm'];
+    try {
+      execFileSync(findProgram('cc') ?? 'cc', words, {
+        stdio: ['ignore', 'pipe', 'pipe'],
+        timeout: BUILD_MS,
+      });
+    } catch (error) {
+      built.close();
+      throw error;
     }
-    if (plannedMs > WARM_UP_MS) lags.push(nowMs - plannedMs);
-    (idle.pop() ?? new Connection()).ask(plannedMs);
+    return built;
   }
-  if (plannedMs >= durationMs) {
-    if (awaited === 0 || now() > durationMs + LINGER_MS) finish();
-    else setTimeout(turn, 5);
-  } else setTimeout(turn, TICK_MS);
+
+  /** run loads a port of this machine; throws when it gets no figures. Whoever calls judges the failures: see checked(). */
+  async run({ port, path, ratePerSec, durationSec, seed }: OpenLoopWork): Promise<OpenLoopFigures> {
+    const words = [String(port), path, ratePerSec.toFixed(1), String(durationSec), String(seed)];
+    const timeoutMs = durationSec * 1_000 + EXTRA_MS;
+    const { code, stdout, stderr } = await runToEnd(this.#program, words, { timeoutMs });
+    const line = stdout.find((text) => text.startsWith('{'));
+    if (code !== 0 || line === undefined) throw new Error(`open-loop failed (${code}): ${stderr.join('\n')}`);
+    return JSON.parse(line) as OpenLoopFigures;
+  }
+
+  close(): void {
+    removeTempFolder(this.#folder);
+  }
 }
 
-function finish(): void {
-  const share = (values: number[], of: number) => percentile(values, of);
-  const line = {
-    requests: latencies.length,
-    failed: failed + awaited,
-    p50Ms: share(latencies, 0.5),
-    p99Ms: share(latencies, 0.99),
-    p999Ms: share(latencies, 0.999),
-    lagP99Ms: share(lags, 0.99),
-    connections: connectionCount,
-  };
-  process.stdout.write(`${JSON.stringify(line)}\n`, () => process.exit(0));
+/** checked gives the figures back; throws where nothing was timed or more than one in a thousand failed. */
+export function checked(figures: OpenLoopFigures): OpenLoopFigures {
+  const { requests, failed } = figures;
+  if (requests === 0) throw new Error('no answer at all');
+  if (failed > requests * MAX_FAILED_SHARE)
+    throw new Error(`${failed} requests failed beside ${requests} good ones`);
+  return figures;
 }
-
-turn();

@@ -15,6 +15,7 @@ import { PEERS } from '../../bench/peers/registry.ts';
 import { reportOf } from '../../bench/report.ts';
 import { Arena } from '../../bench/rig/arena.ts';
 import { startBackends } from '../../bench/rig/backend.ts';
+import { OpenLoop } from '../../bench/rig/open-loop.ts';
 import type { PeersResult } from '../../bench/rig/results.ts';
 import { findProgram } from '../../bench/rig/tools.ts';
 import { runScenario } from '../../bench/run.ts';
@@ -58,8 +59,10 @@ test('every scenario of both benches gets figures of Sluice', async (t) => {
     );
     for (const { name, rows } of result.matchups) {
       assert.ok(rows.length > 0, name);
+      const missing = name === 'half-load' ? OpenLoop.missing() : '';
       for (const { peer, problem, rounds } of rows) {
-        assert.deepEqual([peer, problem], ['sluice', ''], name);
+        assert.deepEqual([peer, problem], ['sluice', missing], name);
+        if (missing !== '') continue;
         assert.ok(rounds.length === 1 && Object.values(rounds[0]!).every(Number.isFinite), name);
       }
     }

@@ -1,0 +1,124 @@
+/** The open-loop generator counts what was scheduled, whatever the server does. Where there is no C compiler it must be named. */
+import assert from 'node:assert/strict';
+import { createServer, type Socket } from 'node:net';
+import { after, before, describe, type TestContext, test } from 'node:test';
+import { checked, OpenLoop } from '../../bench/rig/open-loop.ts';
+import { findProgram } from '../../bench/rig/tools.ts';
+import { listen } from '../../test_backs/server.ts';
+
+const OK = 'HTTP/1.1 200 OK\r\nX-Filler: Content-Length: 3\r\ncontent-LENGTH:  12\r\n\r\ntwelve bytes';
+const REFUSAL = 'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n';
+const GOODBYE = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok';
+
+/** What a server writes for its nth request; a text or its parts, each in a packet of its own. */
+type Answers = (count: number, socket: Socket) => string | string[];
+
+async function startServer(t: TestContext, answers: Answers) {
+  const seen = { requests: 0, text: '' };
+  const server = createServer({ noDelay: true }, (socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk) => {
+      seen.text = chunk.toString('latin1');
+      seen.requests += 1;
+      void writeParts(socket, [answers(seen.requests, socket)].flat());
+    });
+  });
+  const { port, close } = await listen(server);
+  t.after(() => close());
+  return { port, seen };
+}
+
+async function writeParts(socket: Socket, parts: string[]): Promise<void> {
+  for (const part of parts) {
+    await new Promise((resolve) => socket.write(part, 'latin1', resolve));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  if (parts.join('').includes('Connection: close')) socket.end();
+}
+
+const CONNECTIONS = 256;
+const WORK = { path: '/tiny', ratePerSec: 800, durationSec: 0.5, seed: 7 };
+
+test('without a compiler half load is named as missing', () => {
+  assert.equal(OpenLoop.missing(), findProgram('cc') === null ? 'cc is not installed' : '');
+});
+
+describe('the open-loop generator', { skip: OpenLoop.missing() || false, concurrency: true }, () => {
+  let openLoop: OpenLoop;
+  before(() => {
+    openLoop = OpenLoop.build();
+  });
+  after(() => openLoop.close());
+
+  test('sends a Poisson process of the rate, the same for the same seed, and reads answers in pieces', async (t) => {
+    const parts = [OK.slice(0, 5), OK.slice(5, 17), OK.slice(17, -14), OK.slice(-14, -6), OK.slice(-6)];
+    const { port, seen } = await startServer(t, (count) => (count % 3 === 0 ? parts : OK));
+    const figures = checked(await openLoop.run({ ...WORK, port }));
+    const sent = seen.requests - CONNECTIONS;
+    assert.match(seen.text, /^GET \/tiny HTTP\/1\.1\r\nHost: [^\r]+\r\n\r\n$/);
+    // Five standard deviations.
+    assert.ok(Math.abs(sent - 400) < 100, `${sent} requests`);
+    // The first fifth is not timed.
+    assert.ok(figures.requests < sent && figures.requests > sent * 0.6, JSON.stringify(figures));
+    assert.equal(figures.failed, 0);
+    const { p50Ms, p99Ms, p999Ms, maxMs, lagP99Ms, cpuShare } = figures;
+    assert.ok(0 < p50Ms && p50Ms <= p99Ms && p99Ms <= p999Ms && p999Ms <= maxMs, JSON.stringify(figures));
+    assert.ok(lagP99Ms > 0 && cpuShare > 0 && cpuShare < 1, JSON.stringify(figures));
+    await openLoop.run({ ...WORK, port });
+    assert.equal(seen.requests, 2 * (CONNECTIONS + sent));
+  });
+
+  test('requests that a server held up count from when they were due', async (t) => {
+    const stallMs = 400;
+    let stalled = false;
+    const { port } = await startServer(t, (count) => {
+      if (!stalled && count > CONNECTIONS + 1_500) {
+        stalled = true;
+        Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, stallMs);
+      }
+      return OK;
+    });
+    const figures = await openLoop.run({ ...WORK, ratePerSec: 3_000, durationSec: 1, port });
+    const text = JSON.stringify(figures);
+    assert.equal(figures.failed, 0, text);
+    assert.ok(figures.maxMs > stallMs * 0.9, text);
+    // 1,200 of 2,400 came meanwhile, evenly: a tenth of all waited longer than 360 ms or so, most of them without a connection.
+    assert.ok(figures.backlogMax > 500, text);
+    assert.ok(figures.p99Ms > stallMs * 0.75, text);
+  });
+
+  test('tells failures, goes on when connections end, and waits for no answer for long', async (t) => {
+    let refused = 0;
+    let cut = 0;
+    let unanswered = 0;
+    const { port, seen } = await startServer(t, (count, socket) => {
+      if (count <= CONNECTIONS) return OK;
+      if (count % 10 === 0) {
+        refused += 1;
+        return REFUSAL;
+      }
+      if (count % 10 === 5) {
+        cut += 1;
+        socket.destroy();
+        return [];
+      }
+      if (count % 100 === 8) {
+        unanswered += 1;
+        return [];
+      }
+      return count % 10 === 7 ? GOODBYE : OK;
+    });
+    const figures = await openLoop.run({ ...WORK, port });
+    assert.ok(refused > 10 && cut > 10 && unanswered > 1 && seen.requests > CONNECTIONS + 200);
+    // A connection that is opened anew is not asked before an arrival needs it.
+    assert.equal(figures.failed, refused + cut + unanswered);
+    assert.ok(figures.reopened > refused + cut, JSON.stringify(figures));
+    assert.throws(() => checked(figures), /requests failed/);
+  });
+
+  test('a port that nobody listens on, and a server that takes no connection, are errors', async (t) => {
+    const { port } = await startServer(t, () => REFUSAL);
+    await assert.rejects(openLoop.run({ ...WORK, port }), /no good first answer/);
+    await assert.rejects(openLoop.run({ ...WORK, port: 1 }), /connect: Connection refused/);
+  });
+});
