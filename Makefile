@@ -13,7 +13,7 @@ BASELINE ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run backends test check build bench bench-directory bench-peers bench-check bench-report peers \
+.PHONY: help install demo run backends test check build bench bench-accept bench-directory bench-peers bench-check bench-report peers \
 	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs
 
 help: ## list the targets
@@ -64,6 +64,9 @@ bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_S
 
 bench-directory: $(STAMP) services ## a million clients in PostgreSQL: time, memory, stalls, changes (CLIENTS=1000000)
 	@$(NODE) bench/directory.ts --clients=$(CLIENTS)
+
+bench-accept: $(STAMP) peers ## the modes of accept: spread over the workers, cost of a new one; four minutes (WORKERS=8, ROUNDS=3)
+	@$(NODE) bench/accept-spread.ts --workers=$(WORKERS) --rounds=$(ROUNDS) --duration-sec=$(DURATION_SEC)
 
 bench-peers: $(STAMP) peers ## side by side with other balancers, some seven minutes (SCENARIO=all, ROUNDS=5)
 	@$(NODE) bench/run-peers.ts $(SCENARIO) $(PACE)
