@@ -8,6 +8,12 @@ import { inTurns, type Matchup, type Round } from './matchup.ts';
 
 const CONTESTANTS = ['sluice', 'nginx'].map((peer) => ({ peer }));
 const WORK = { path: '/tiny', connections: 64 };
+/**
+ * Who is late by more than the bar does not tell a millisecond. On two cores that nobody else uses the generator was late by
+ * 0.05 to 0.5 ms at p99, whatever the balancer's own p99; beside other work by 2 to 5 ms.
+ */
+const MAX_LAG_MS = 1;
+const TRIES = 4;
 /** A proof that it works asks for no speed, which a busy machine may not have. */
 const PROOF_RATE_PER_SEC = 300;
 
@@ -21,11 +27,27 @@ async function halfCapacityPerSec({ port }: ServerProcess, arena: Arena): Promis
   return requests / durationSec / 2;
 }
 
-/** The rounds of all contestants have the same seeds. */
-async function measure(
-  server: ServerProcess,
-  { arena, openLoop, seed }: { arena: Arena; openLoop: OpenLoop; seed: number },
-): Promise<Round> {
+interface Pass {
+  arena: Arena;
+  openLoop: OpenLoop;
+  /** The rounds of all contestants have the same ones. */
+  seed: number;
+}
+
+/** A pass in which the generator was late is measured again, a few times. */
+async function measureUndisturbed(server: ServerProcess, pass: Pass): Promise<Round> {
+  let lagMs = 0;
+  for (let tries = 0; tries < TRIES; tries += 1) {
+    const round = await measure(server, pass);
+    lagMs = round.generatorLagP99Ms ?? Number.NaN;
+    if (pass.arena.pace.sharing || lagMs <= MAX_LAG_MS) return round;
+  }
+  throw new Error(
+    `${TRIES} times the generator itself was late, by ${lagMs.toFixed(2)} ms at last: the machine is busy`,
+  );
+}
+
+async function measure(server: ServerProcess, { arena, openLoop, seed }: Pass): Promise<Round> {
   const ratePerSec = await halfCapacityPerSec(server, arena);
   const work = { path: WORK.path, ratePerSec, durationSec: arena.pace.durationSec, seed };
   const before = cpuTimes(server.pids());
@@ -65,7 +87,7 @@ export const halfLoad: Matchup = {
         measure: (server) => {
           const seed = (passes.get(server.name) ?? 0) + 1;
           passes.set(server.name, seed);
-          return measure(server, { arena, openLoop, seed });
+          return measureUndisturbed(server, { arena, openLoop, seed });
         },
       });
     } finally {
