@@ -197,6 +197,7 @@ export class RequestSender {
     // After stop() there is nothing to release and nobody to tell; after an error the memory is not ours yet.
     if (!this.#blocked || error !== null || this.#socket.destroyed) return;
     if (this.#socket.writableLength > 0) {
+      // Behind what was written since, so that one more call comes only once all of that has left.
       this.#socket.write('', this.#drained);
       return;
     }
