@@ -82,8 +82,22 @@ function withNodesConnected(cluster: Cluster): Cluster {
   cluster.on('+node', (node: Redis) => {
     // A failure is told by the cluster itself; with the next renewal of its map the node is made anew.
     node.connect().catch(() => undefined);
+    withAskingHeard(node);
   });
   return cluster;
+}
+
+/**
+ * ioredis (6.0.0) sends ASKING before a command that it sends to a slot on its way, and listens to nobody's answer: one that is
+ * refused, or lost with its connection, would be an unhandled rejection and end the process. The command itself tells of it.
+ */
+function withAskingHeard(node: Redis): void {
+  const asking = node.asking.bind(node);
+  node.asking = () => {
+    const sent = asking();
+    sent.catch(() => undefined);
+    return sent;
+  };
 }
 
 function connectionOptions({ connectionName }: ClientOptions): RedisOptions {

@@ -1,7 +1,6 @@
-/** The same exactness whatever holds the buckets: Valkey, a Cluster, a master behind Sentinel, TLS, an ACL user. */
+/** The same exactness whatever holds the buckets: Valkey, a Cluster, a master behind Sentinel, TLS. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -22,14 +21,8 @@ import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
 const FLEET_SIZE = 4;
 const CAPACITY = 100;
 const POLICY = policyOf({ capacity: CAPACITY, refillPerSecond: 0.001 });
-/** The rights as an operator finds them. */
-const ACL_RULE = /^ACL SETUSER sluice on >secret (.+)$/m.exec(
-  readFileSync(new URL('../../docs/rate-limiting.md', import.meta.url), 'utf8'),
-)?.[1];
-
-async function fleetOf(t: TestContext, servers: RedisServers | string, prefix?: string): Promise<Fleet> {
-  const options = { policies: [POLICY], timeoutMs: PATIENT_MS };
-  const fleet = makeFleet(servers, FLEET_SIZE, prefix === undefined ? options : { ...options, prefix });
+async function fleetOf(t: TestContext, servers: RedisServers | string): Promise<Fleet> {
+  const fleet = makeFleet(servers, FLEET_SIZE, { policies: [POLICY], timeoutMs: PATIENT_MS });
   t.after(() => fleet.close());
   await fleet.ready();
   return fleet;
@@ -144,20 +137,6 @@ test('B32: after a failover by Sentinel the new master decides within 5 s, and n
   const replica = new Redis(sentinel.replica.url);
   t.after(() => replica.disconnect());
   assert.match(await replica.info('replication'), /role:master/);
-});
-
-test('an ACL user with the documented rights and one prefix is enough', async (t) => {
-  const server = await startRedis();
-  t.after(() => server.stop());
-  const admin = new Redis(server.url);
-  t.after(() => admin.disconnect());
-  assert.ok(ACL_RULE !== undefined);
-  await admin.call('ACL', 'SETUSER', 'sluice', 'reset', 'on', '>secret', ...ACL_RULE.split(' '));
-  const url = server.url.replace('redis://', 'redis://sluice:secret@');
-  await proveExact(await fleetOf(t, url), ['one']);
-  const other = await fleetOf(t, url, 'other');
-  const [decision] = (await burst(other, [callerOf('two')], 1)).flat();
-  assert.equal(decision?.source, 'local', 'another prefix is closed to it');
 });
 
 test('rediss:// checks the certificate: a process that knows the CA is connected, one that does not is not', async (t) => {

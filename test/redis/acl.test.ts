@@ -1,0 +1,137 @@
+/** The rights that docs/rate-limiting.md gives a user of Redis are enough for everything that the product does there. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { type TestContext, test } from 'node:test';
+import { Redis } from 'ioredis';
+import type { ClientRecord } from '../../src/contract/clients.ts';
+import { systemClock } from '../../src/contract/clock.ts';
+import type { RedisServers } from '../../src/contract/settings.ts';
+import { makeLogger } from '../../src/infra/logger.ts';
+import { bucketKey } from '../../src/limit/bucket-key.ts';
+import { bucketKeysOf } from '../../src/limit/bucket-peek.ts';
+import type { Decision } from '../../src/limit/decision.ts';
+import { BucketViews } from '../../src/primary/bucket-views.ts';
+import { InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
+import type { Revision } from '../../src/primary/reloader.ts';
+import { callerOf, policyOf } from '../limit/limiter-lab.ts';
+import { startRedis } from '../support/redis.ts';
+import { startRedisCluster } from '../support/redis-cluster.ts';
+import { waitFor } from '../support/wait.ts';
+import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+
+const DOCS = readFileSync(new URL('../../docs/rate-limiting.md', import.meta.url), 'utf8');
+const RULE = /^ACL SETUSER sluice on >secret (.+)$/m.exec(DOCS)?.[1] ?? '';
+const CLUSTER_RIGHTS = [...(/^In a Cluster .+ too/m.exec(DOCS)?.[0].matchAll(/\+[a-z|]+/g) ?? [])].map(
+  ([word]) => word,
+);
+
+const POLICIES = ['perSecond', 'perDay'].map((name) => policyOf({ name, capacity: 100 }));
+const CLIENT: ClientRecord = { clientId: '203.0.113.7', mode: 'limit', limits: {}, versionUs: 1 };
+const CALLER = callerOf(CLIENT.clientId);
+const silent = makeLogger({ level: 'silent', format: 'json' });
+
+/** An operator's connection, on which the documented user was made. */
+async function documentedUser(t: TestContext, url: string, more: readonly string[] = []): Promise<Redis> {
+  const admin = new Redis(url);
+  t.after(() => admin.disconnect());
+  await admin.call('ACL', 'SETUSER', 'sluice', 'reset', 'on', '>secret', ...RULE.split(' '), ...more);
+  return admin;
+}
+
+function asUser(url: string): string {
+  return url.replace('redis://', 'redis://sluice:secret@');
+}
+
+/** What a whole instance asks of its Redis: one after the other, all of it answered. */
+async function useAll(t: TestContext, servers: RedisServers) {
+  const fleet = makeFleet(servers, 2, { policies: POLICIES, timeoutMs: PATIENT_MS });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  const decide = (count: number, policies = POLICIES): Promise<Decision[]> =>
+    Promise.all(
+      fleet.workers.flatMap(({ limiter }) =>
+        policies.flatMap((policy) =>
+          Array.from({ length: count }, async (): Promise<Decision> => limiter.take(CALLER, policy, 1)),
+        ),
+      ),
+    );
+  const take = async (count: number, policies = POLICIES): Promise<void> => {
+    const decisions = await decide(count, policies);
+    assert.ok(decisions.every(({ source, allowed }) => source !== 'local' && allowed));
+  };
+  await take(5);
+
+  const redis = { servers, prefix: 'sluice', timeoutMs: PATIENT_MS };
+  const views = await BucketViews.open({ redis, memory: null as never, clock: systemClock, logger: silent });
+  t.after(() => views.close());
+  const { connection } = views;
+  assert.ok(connection !== null);
+  await waitFor('the connection of the primary', () => connection.ready);
+  const revision = { policyVersionUs: 1_000, settings: { rateLimit: { policies: POLICIES } } };
+  const levels = async () =>
+    (await views.of(CLIENT, revision as unknown as Revision)).map(({ level }) => Math.floor(level));
+  assert.deepEqual(await levels(), [90, 90], 'a look');
+  await views.refill(bucketKeysOf(CLIENT.clientId, POLICIES));
+  assert.deepEqual(await levels(), [100, 100], 'a reset');
+
+  const heard: number[] = [];
+  const heartbeat = new InstanceHeartbeat({
+    connection,
+    prefix: 'sluice',
+    workers: 2,
+    assumedWorkers: () => 1,
+    onChange: (workers) => heard.push(workers),
+    clock: systemClock,
+    logger: silent,
+  });
+  heartbeat.start();
+  await waitFor('the heartbeat', () => heard.length > 0);
+  await heartbeat.close();
+  assert.deepEqual(heard, [2]);
+  return { decide, take };
+}
+
+async function assertNothingDenied(admins: readonly Redis[]): Promise<void> {
+  for (const admin of admins) assert.deepEqual(await admin.call('ACL', 'LOG'), []);
+}
+
+test('an ACL user with the documented rights and one prefix is enough for takes, looks, resets and heartbeats', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const admin = await documentedUser(t, server.url);
+  await useAll(t, { kind: 'single', url: asUser(server.url) });
+  await assertNothingDenied([admin]);
+  const other = makeFleet(asUser(server.url), 1, { policies: POLICIES, prefix: 'other' });
+  t.after(() => other.close());
+  await other.ready();
+  const [policy] = POLICIES;
+  const decision = await other.workers[0]?.limiter.take(CALLER, policy ?? assert.fail(), 1);
+  assert.equal(decision?.source, 'local', 'another prefix is closed to it');
+});
+
+test('an ACL user with the documented rights is enough in a Cluster, also while a slot moves', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  assert.ok(CLUSTER_RIGHTS.length > 0);
+  const admins = await Promise.all(cluster.urls.map((url) => documentedUser(t, url, CLUSTER_RIGHTS)));
+  const { decide, take } = await useAll(t, { kind: 'cluster', urls: cluster.urls.map(asUser) });
+  const key = bucketKey(CALLER.bucketHash, POLICIES[0]?.name ?? '');
+  const slot = Number(await admins[0]?.call('CLUSTER', 'KEYSLOT', key));
+  const owner = await cluster.ownerOf(slot);
+  const target = cluster.nodes.find((node) => node !== owner) ?? assert.fail();
+  // One bucket: a call for several of which some are not there yet is refused while their slot moves.
+  const one = POLICIES.slice(0, 1);
+  await cluster.moveSlot(slot, target, () => take(1, one));
+  await assertNothingDenied(admins);
+
+  // Whoever lacks a right for it decides alone meanwhile; nothing else comes of it.
+  for (const admin of admins) await admin.call('ACL', 'SETUSER', 'sluice', '-asking');
+  const sources = new Set<string>();
+  await cluster.moveSlot(slot, owner, async () => {
+    for (const { allowed, source } of await decide(1, one)) {
+      assert.ok(allowed);
+      sources.add(source);
+    }
+  });
+  assert.ok(sources.has('local'));
+});
