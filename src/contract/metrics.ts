@@ -62,6 +62,9 @@ export const METRICS = {
   ),
   sluice_connections_open: gauge('Client connections open now.'),
   sluice_shed_total: counter('Connections and requests turned away to protect the worker.', 'reason'),
+  sluice_access_log_dropped_lines_total: counter(
+    'Access lines lost because the output took none: its reader stalled or went away, or the disk is full.',
+  ),
   sluice_event_loop_delay_seconds: gauge(
     '99th percentile of the event loop delay over the last second.',
     'worker',

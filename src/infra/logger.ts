@@ -81,7 +81,7 @@ export class LineWriter {
     else if (this.#flushTimer === null) this.#flushSoon();
   }
 
-  /** Lines lost to a reader that stalled or went away. */
+  /** Lines lost to a reader that stalled or went away; the worker tells it as a metric. */
   get droppedCount(): number {
     return this.#dropped;
   }

@@ -56,7 +56,7 @@ export class WorkerMetrics {
     this.#values[index]! += n;
   }
 
-  /** set replaces the value of a gauge. */
+  /** set replaces the value of a gauge, or of a counter that somebody else counts and that never falls. */
   set(index: number, value: number): void {
     this.#values[index] = value;
   }

@@ -29,6 +29,7 @@ class WorkerMain {
   readonly #apiKeys = new ApiKeyDirectory(this.#directory);
   readonly #availability = new Availability();
   readonly #accessLog = new LineWriter();
+  readonly #droppedLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   readonly #loopDelay = new LoopDelayMonitor();
   #rooms: WorkerRooms | null = null;
   /** The primary's last word, which may come before there are rooms. */
@@ -155,6 +156,7 @@ class WorkerMain {
     if (rooms === null) return;
     // Of moments, not of turns: a stall of 150 ms is one turn in thousands, and one event in seven of that second waits for it.
     const loopDelayP99Ms = this.#loopDelay.takeMaxMs();
+    this.#metrics.set(this.#droppedLines, this.#accessLog.droppedCount);
     this.#link.send({
       type: 'report',
       report: { ...rooms.report(), loopDelayP99Ms, metrics: this.#metrics.takeDelta() },

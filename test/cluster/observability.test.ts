@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { systemCodeOf } from '../../src/contract/errors.ts';
 import { runToEnd } from '../support/child.ts';
+import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 import { ask, metricOf, poolOf, startNamed } from './support.ts';
@@ -83,6 +84,26 @@ test('B36: one JSON line per request with every key, without query, credentials 
   assert.equal(host, new URL(sluice.proxyUrl).host);
   assert.equal(line.backend, `127.0.0.1:${backend.port}`);
   assert.doesNotMatch(JSON.stringify(line), /secret/);
+});
+
+test('B36: lines that a stalled reader costs are counted, and all others arrive whole', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({ config: { pools: poolOf([backend]) } });
+  t.after(() => sluice.stop());
+  const dropped = () => metricOf(sluice.adminUrl, 'sluice_access_log_dropped_lines_total');
+  assert.equal(await dropped(), 0);
+  sluice.child.stall(true);
+  // Lines of nearly 4,000 bytes: some 1,100 fill what a worker keeps, and the pipe takes a few.
+  const load = startLoad({ url: `${sluice.proxyUrl}/${'a'.repeat(5_000)}`, connections: 4 });
+  t.after(() => load.stop());
+  await waitFor('lines to be lost', async () => ((await dropped()) ?? 0) > 0, { timeoutMs: 20_000 });
+  const { total } = await load.stop();
+  sluice.child.stall(false);
+  await waitFor('every line to be there or counted', async () => {
+    const lines = sluice.jsonLines(({ reason }) => reason === 'ok');
+    return lines.length > 0 && lines.length + ((await dropped()) ?? 0) === total;
+  });
 });
 
 test('B35: counters are summed over workers, labels come from the config, and promtool accepts the text', async (t) => {

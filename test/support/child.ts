@@ -104,6 +104,12 @@ export class Child {
     if (this.exitStatus === null) process.kill(this.pid, signal);
   }
 
+  /** stall stops or goes on reading its standard output; what it writes meanwhile waits in the pipe, or in it. */
+  stall(stalled: boolean): void {
+    if (stalled) this.#process.stdout?.pause();
+    else this.#process.stdout?.resume();
+  }
+
   /** groupPids lists whoever of the group still runs (zombies do not). */
   groupPids(): number[] {
     return processes()

@@ -1,5 +1,6 @@
 /** A closed-loop load on keep-alive connections: each connection always has one request under way, as with wrk -c. */
 import { Agent, type IncomingMessage, request } from 'node:http';
+import { setTimeout as pause } from 'node:timers/promises';
 import { waitFor } from './wait.ts';
 
 export interface LoadOptions {
@@ -8,6 +9,8 @@ export interface LoadOptions {
   method?: string;
   headers?: Record<string, string>;
   body?: string;
+  /** A breath of each connection after an answer, so that a test does not fill the machine; default none. */
+  pauseMs?: number;
   /** Called for each answer, e.g. to count backends. */
   onAnswer?: (status: number, body: string, response: IncomingMessage) => void;
 }
@@ -65,7 +68,11 @@ export class Load {
   }
 
   async #loop(): Promise<void> {
-    while (this.#running) await this.#one();
+    const { pauseMs = 0 } = this.#options;
+    while (this.#running) {
+      await this.#one();
+      if (pauseMs > 0) await pause(pauseMs);
+    }
   }
 
   #one(): Promise<void> {
