@@ -9,8 +9,15 @@ export interface Verdict {
   reached: boolean | null;
 }
 
+/** With the usual recipe's script, and with the script of Sluice. */
+const LIMITING_NGINX = ['nginx-lua-redis', 'nginx-lua-redis-ours'];
+
 /** verdicts judges a result, bar by bar. */
 export function verdicts(result: PeersResult): Verdict[] {
+  const limiterBar = (work: string, matchup: string, theirs: string, atMost: number): Verdict => {
+    const ratio = compareRounds(result, { matchup, ours: 'sluice', theirs, metric: 'cpuWithRedisUs' });
+    return judge(work, `with Redis ≤ ${atMost} × ${theirs}`, ratio, atMost, ' ×');
+  };
   const ratioBar = (work: string, matchup: string, theirs: string, atMost: number): Verdict => {
     const ratio = compareRounds(result, { matchup, ours: 'sluice', theirs });
     return judge(work, `≤ ${atMost} × ${theirs}`, ratio, atMost, ' ×');
@@ -31,6 +38,11 @@ export function verdicts(result: PeersResult): Verdict[] {
     ratioBar('1 MiB upload', 'upload-1mib', 'caddy', 1),
     ratioBar('connection per request', 'new-connection', 'nginx', 2),
     twoWorkersBar(result),
+    ...LIMITING_NGINX.map((theirs) => limiterBar('one hot client in Redis', 'limiter-hot', theirs, 0.8)),
+    ...LIMITING_NGINX.map((theirs) =>
+      limiterBar('10,000 clients in turn in Redis', 'limiter-crowd', theirs, 1.1),
+    ),
+    ratioBar('a 429', 'refused', 'node-http', 1.4),
     differenceBar(result),
     idleBar(result),
     growthBar(result),

@@ -83,6 +83,7 @@ const COLUMNS: [metric: string, title: string, digits: number][] = [
   ['upStopped200KibEach', '200 up, KiB each', 0],
   ['redisCommandsPerRequest', 'Redis commands', 3],
   ['redisCpuUs', 'Redis µs', 1],
+  ['cpuWithRedisUs', 'CPU and Redis µs', 1],
   ['rssMiB', 'RSS MiB', 0],
   ['workerRssMiB', 'workers’ RSS', 0],
 ];

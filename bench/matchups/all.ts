@@ -3,9 +3,10 @@ import { accessLog } from './access-log.ts';
 import { download } from './download.ts';
 import { halfLoad } from './half-load.ts';
 import { idleConnections } from './idle-connections.ts';
-import { limiter } from './limiter.ts';
+import { limiterCrowd, limiterHot } from './limiter.ts';
 import type { Matchup } from './matchup.ts';
 import { newConnection } from './new-connection.ts';
+import { refused } from './refused.ts';
 import { slowPeers } from './slow-peers.ts';
 import { tenKib } from './ten-kib.ts';
 import { tiny } from './tiny.ts';
@@ -13,6 +14,6 @@ import { twoWorkers } from './two-workers.ts';
 import { upload } from './upload.ts';
 
 export const MATCHUPS: readonly Matchup[] = [
-  ...[tiny, accessLog, tenKib, download, upload, newConnection, twoWorkers, limiter],
-  ...[halfLoad, idleConnections, slowPeers],
+  ...[tiny, accessLog, tenKib, download, upload, newConnection, twoWorkers],
+  ...[limiterHot, limiterCrowd, refused, halfLoad, idleConnections, slowPeers],
 ];

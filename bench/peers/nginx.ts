@@ -1,5 +1,5 @@
-/** nginx, plain and with a token bucket in Redis by its Lua module. */
-import { chmodSync, existsSync, readFileSync } from 'node:fs';
+/** nginx, plain and with a token bucket in Redis by its Lua module: by a lean script, and by the one of Sluice. */
+import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/free-port.ts';
@@ -10,6 +10,7 @@ import { findProgram, versionOf } from '../rig/tools.ts';
 import type { Peer, PeerOptions } from './peer.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const TAKE_SCRIPT = new URL('../../lua/take-tokens-n.lua', import.meta.url);
 const MODULES = '/usr/lib/nginx/modules';
 const LUA_MODULES = ['ndk_http_module.so', 'ngx_http_lua_module.so'];
 const REDIS_LIBRARIES = ['/usr/share/lua/5.1/nginx/redis.lua', '/usr/share/lua/5.1/resty/redis.lua'];
@@ -22,33 +23,48 @@ export const nginx: Peer = {
   start: (folder, options) => startNginx('nginx', folder, options, { MODULES: '', HTTP: '', LOCATION: '' }),
 };
 
-export const nginxLua: Peer = {
-  name: 'nginx-lua-redis',
-  can: { workers: true, accessLog: true, limiter: true },
-  missing() {
-    if (nginx.missing() !== '') return nginx.missing();
-    if (!LUA_MODULES.every((name) => existsSync(join(MODULES, name))))
-      return 'libnginx-mod-http-lua is not installed';
-    return redisLibrary() === undefined ? 'lua-nginx-redis is not installed' : '';
-  },
-  version: nginx.version,
-  start: (folder, options) =>
-    startNginx('nginx-lua-redis', folder, options, {
-      MODULES: LUA_MODULES.map((name) => `load_module ${join(MODULES, name)};`).join('\n'),
-      HTTP: 'lua_package_path "/usr/share/lua/5.1/?.lua;;";',
-      LOCATION: options.redisPort === null ? '' : limiterBlock(options.redisPort),
-    }),
-};
+export const nginxLua = limitingNginx('nginx-lua-redis', 'nginx-limiter.lua');
+export const nginxLuaOurs = limitingNginx('nginx-lua-redis-ours', 'nginx-limiter-ours.lua');
+
+/** @param source of the Lua module that checks a request */
+function limitingNginx(name: string, source: string): Peer {
+  return {
+    name,
+    can: { workers: true, accessLog: true, limiter: true },
+    missing() {
+      if (nginx.missing() !== '') return nginx.missing();
+      if (!LUA_MODULES.every((module) => existsSync(join(MODULES, module))))
+        return 'libnginx-mod-http-lua is not installed';
+      return redisLibrary() === undefined ? 'lua-nginx-redis is not installed' : '';
+    },
+    version: nginx.version,
+    start(folder, options) {
+      if (options.redisPort !== null) writeLimiter(folder, source, options.redisPort);
+      return startNginx(name, folder, options, {
+        MODULES: LUA_MODULES.map((module) => `load_module ${join(MODULES, module)};`).join('\n'),
+        HTTP: `lua_package_path "${folder}/?.lua;/usr/share/lua/5.1/?.lua;;";`,
+        LOCATION: options.redisPort === null ? '' : CHECK,
+      });
+    },
+  };
+}
+
+/** Who asks is told by the same field as Sluice believes. */
+const CHECK = `set_real_ip_from 127.0.0.0/8;
+      real_ip_header X-Forwarded-For;
+      access_by_lua_block { require('limiter')() }`;
 
 function redisLibrary(): string | undefined {
   return REDIS_LIBRARIES.find((path) => existsSync(path));
 }
 
-/** The block goes into nginx's own syntax, where Lua needs no quoting. */
-function limiterBlock(redisPort: number): string {
-  const code = readFileSync(new URL('nginx-limiter.lua', import.meta.url), 'utf8');
-  const library = redisLibrary()?.includes('/nginx/') === true ? 'nginx.redis' : 'resty.redis';
-  return `access_by_lua_block {\n${code.replace('@REDIS_PORT@', String(redisPort)).replace('@LIBRARY@', library)}}`;
+/** As a module, which is loaded once: what is in the configuration itself runs anew with every request. */
+function writeLimiter(folder: string, source: string, redisPort: number): void {
+  fillTemplate(new URL(source, import.meta.url), join(folder, 'limiter.lua'), {
+    REDIS_PORT: redisPort,
+    LIBRARY: redisLibrary()?.includes('/nginx/') === true ? 'nginx.redis' : 'resty.redis',
+    SCRIPT: fileURLToPath(TAKE_SCRIPT),
+  });
 }
 
 async function startNginx(

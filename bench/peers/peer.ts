@@ -8,9 +8,12 @@ export interface PeerOptions {
   workers: number;
   /** One line of JSON per request, into a file. */
   accessLog: boolean;
-  /** Where buckets live; null: no limit. All requests of one client, none of them refused. */
+  /** Where buckets live, one per address of X-Forwarded-For; null: no limit. None is refused, but at REFUSED_PATH. */
   redisPort: number | null;
 }
+
+/** Sluice under a limit lets one request a second through here, the bare server none. */
+export const REFUSED_PATH = '/refused';
 
 export interface Peer {
   readonly name: string;

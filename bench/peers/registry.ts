@@ -1,13 +1,13 @@
 /** Every peer there is, Sluice first. */
 import { caddy } from './caddy.ts';
 import { haproxy } from './haproxy.ts';
-import { nginx, nginxLua } from './nginx.ts';
+import { nginx, nginxLua, nginxLuaOurs } from './nginx.ts';
 import { fastifyProxy, floor, nodeHttp, nodeProxies } from './node-peers.ts';
 import type { Peer } from './peer.ts';
 import { sluice } from './sluice.ts';
 
 export const PEERS: readonly Peer[] = [
-  ...[sluice, floor, nginx, haproxy, caddy, nginxLua, ...nodeProxies, fastifyProxy, nodeHttp],
+  ...[sluice, floor, nginx, haproxy, caddy, nginxLua, nginxLuaOurs, ...nodeProxies, fastifyProxy, nodeHttp],
 ];
 
 /** peerNamed throws for a name that is none of ours. */

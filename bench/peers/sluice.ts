@@ -4,7 +4,7 @@ import { type SluiceConfig, writeConfig } from '../../test/support/sluice.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import { launch, outputOf, type ServerProcess, serverOf, untilServes } from '../rig/process.ts';
 import { commandLine } from '../rig/record.ts';
-import type { Peer, PeerOptions } from './peer.ts';
+import { type Peer, type PeerOptions, REFUSED_PATH } from './peer.ts';
 
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -17,27 +17,32 @@ export const sluice: Peer = {
   start: (folder, options) => startSluiceServer(folder, configOf(options)),
 };
 
+const POLICIES = {
+  // No request is refused: what is measured is the taking of tokens.
+  default: { capacity: 1_000_000_000, refillPerSecond: 1_000_000 },
+  refusing: { capacity: 1, refillPerSecond: 1 },
+};
+
 /** configOf is a config file's content for the options. */
 export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOptions): SluiceConfig {
+  const pool = 'app';
+  const bench = { name: 'bench', match: { path: '/' }, pool };
+  const refusing = {
+    name: 'refusing',
+    match: { path: REFUSED_PATH },
+    pool,
+    rateLimit: { policy: 'refusing' },
+  };
+  const limited = {
+    routes: [refusing, { ...bench, rateLimit: { policy: 'default' } }],
+    rateLimit: { policies: POLICIES },
+    redis: { url: `redis://127.0.0.1:${redisPort}`, timeout: '100ms' },
+  };
   return {
     workers,
     trustedProxies: ['127.0.0.0/8'],
-    pools: { app: { backends: backendPorts.map((port) => ({ url: `http://127.0.0.1:${port}` })) } },
-    routes: [
-      {
-        name: 'bench',
-        match: { path: '/' },
-        pool: 'app',
-        rateLimit: redisPort === null ? 'off' : { policy: 'default' },
-      },
-    ],
-    // No request is refused: what is measured is the taking of tokens.
-    ...(redisPort === null
-      ? {}
-      : {
-          rateLimit: { policies: { default: { capacity: 1_000_000_000, refillPerSecond: 1_000_000 } } },
-          redis: { url: `redis://127.0.0.1:${redisPort}`, timeout: '100ms' },
-        }),
+    pools: { [pool]: { backends: backendPorts.map((port) => ({ url: `http://127.0.0.1:${port}` })) } },
+    ...(redisPort === null ? { routes: [{ ...bench, rateLimit: 'off' }] } : limited),
     // Uploads without end, and 10,000 connections whatever the machine's limit of files is.
     limits: { bodyBytes: '64GiB', connections: 0 },
     log: { level: 'warn', access: { enabled: accessLog } },

@@ -18,7 +18,7 @@ export interface Backends {
 const BACKEND_COUNT = 3;
 const NODE_BACKEND = fileURLToPath(new URL('node-backend.ts', import.meta.url));
 
-/** startBackends serves /tiny (19 bytes), /10k, /1m and POST /upload on three ports; null of `program` means Node.js. */
+/** startBackends serves /tiny and what is under it (19 bytes), /10k, /1m and POST /upload on three ports; null of `program` means Node.js. */
 export async function startBackends(program = findProgram('nginx')): Promise<Backends> {
   const folder = makeTempFolder('sluice-bench-');
   const ports = await Promise.all(Array.from({ length: BACKEND_COUNT }, freePort));

@@ -3,7 +3,7 @@
 export interface LoadFigures {
   /** Whole answers, of any status. */
   requests: number;
-  /** Answers that are not 2xx (wrk: above 399). */
+  /** Answers that are not 2xx (wrk: above 399; of refused work: the others). */
   badStatus: number;
   errors: number;
   timeouts: number;
@@ -23,6 +23,10 @@ export interface Work {
   connections: number;
   /** A new connection for every request. */
   reconnecting?: boolean;
+  /** Addresses in X-Forwarded-For, in turn; 1, the default: no such field. For wrk alone. */
+  clients?: number;
+  /** Good answers are the refusals, of a status above 399. For wrk alone. */
+  refused?: boolean;
 }
 
 /** A scenario with fewer good answers than this is a failure, not a figure. */

@@ -13,7 +13,8 @@ const BODIES: Record<string, Buffer> = {
 };
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
-  const body = BODIES[request.url ?? ''];
+  const { url = '' } = request;
+  const body = BODIES[url.startsWith('/tiny/') ? '/tiny' : url];
   response.statusCode = body === undefined ? 404 : 200;
   response.setHeader('Content-Length', body?.length ?? 0);
   if (request.method !== 'POST') {

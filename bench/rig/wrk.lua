@@ -1,4 +1,6 @@
--- The bench's work for wrk: wrk … -s wrk.lua URL -- METHOD BODY_BYTES CONNECTION; ends with one line of JSON.
+-- The bench's work for wrk: wrk … -s wrk.lua URL -- METHOD BODY_BYTES CONNECTION CLIENTS; ends with one line of JSON.
+local requests, asked = {}, 0
+
 function init(args)
   local method, bodyBytes, connection = args[1] or 'GET', tonumber(args[2] or '0'), args[3] or 'keep-alive'
   wrk.method = method
@@ -7,6 +9,19 @@ function init(args)
     wrk.headers['Content-Type'] = 'application/octet-stream'
   end
   if connection == 'close' then wrk.headers['Connection'] = 'close' end
+  local clients = tonumber(args[4] or '1')
+  if clients == 1 then return end
+  -- 10.x.y.z, so that each is a client of its own.
+  for n = 0, clients - 1 do
+    wrk.headers['X-Forwarded-For'] =
+      string.format('10.%d.%d.%d', math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256)
+    requests[n + 1] = wrk.format()
+  end
+  -- Only here: where there is none, wrk makes its request once and not each time.
+  function request()
+    asked = asked + 1
+    return requests[(asked - 1) % clients + 1]
+  end
 end
 
 function done(summary, latency)

@@ -8,7 +8,7 @@ const TIMEOUT_SEC = 5;
 
 /** wrkArgs are the words of one run, for the record too. */
 export function wrkArgs(port: number, work: Work, durationSec: number): string[] {
-  const { method = 'GET', path, bodyBytes = 0, connections, reconnecting = false } = work;
+  const { method = 'GET', path, bodyBytes = 0, connections, reconnecting = false, clients = 1 } = work;
   return [
     ...['-t1', `-c${connections}`, `-d${durationSec}s`, `--timeout=${TIMEOUT_SEC}s`, '-s', SCRIPT],
     ...[
@@ -17,6 +17,7 @@ export function wrkArgs(port: number, work: Work, durationSec: number): string[]
       method,
       String(bodyBytes),
       reconnecting ? 'close' : 'keep-alive',
+      String(clients),
     ],
   ];
 }
@@ -30,5 +31,6 @@ export async function runWrk(port: number, work: Work, durationSec: number): Pro
   if (code !== 0 || line === undefined) {
     throw new Error(`wrk failed (${code}):\n${[...stdout, ...stderr].slice(-10).join('\n')}`);
   }
-  return JSON.parse(line) as LoadFigures;
+  const figures = JSON.parse(line) as LoadFigures;
+  return work.refused === true ? { ...figures, badStatus: figures.requests - figures.badStatus } : figures;
 }

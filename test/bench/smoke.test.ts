@@ -7,11 +7,15 @@ import { readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { Redis } from 'ioredis';
 import { verdicts } from '../../bench/bars.ts';
 import { chartOf } from '../../bench/chart.ts';
 import { compare } from '../../bench/check.ts';
 import { MATCHUPS } from '../../bench/matchups/all.ts';
+import { nodeHttp } from '../../bench/peers/node-peers.ts';
+import { REFUSED_PATH } from '../../bench/peers/peer.ts';
 import { PEERS } from '../../bench/peers/registry.ts';
+import { sluice } from '../../bench/peers/sluice.ts';
 import { reportOf } from '../../bench/report.ts';
 import { Arena } from '../../bench/rig/arena.ts';
 import { startBackends } from '../../bench/rig/backend.ts';
@@ -101,6 +105,9 @@ async function startRecorder(t: TestContext) {
   return { port: backend.port, seen };
 }
 
+/** The answers of those that refuse, of the tests below. */
+const refusals = new Map<string, Response>();
+
 for (const peer of INSTALLED) {
   test(`${peer.name} serves every path, with the forwarding fields, the log and the limit of the scenarios`, async (t) => {
     const { port, seen } = await startRecorder(t);
@@ -121,14 +128,46 @@ for (const peer of INSTALLED) {
     const url = `http://127.0.0.1:${server.port}`;
     const answer = await fetch(`${url}/tiny`);
     assert.match(await answer.text(), /bytes here$/);
-    if (peer.name === 'node-http') return;
+    if (peer === sluice || peer === nodeHttp) {
+      refusals.set(peer.name, await refusalOf(url + REFUSED_PATH));
+    }
+    if (peer === nodeHttp) return;
     assert.equal((await textOf(fetch(`${url}/10k`))).length, 10 * 1024);
     assert.equal((await textOf(fetch(`${url}/1m`))).length, ONE_MIB);
     const body = 'x'.repeat(ONE_MIB);
     assert.equal(await textOf(fetch(`${url}/upload`, { method: 'POST', body })), `${ONE_MIB} bytes here`);
     assertForwarded(seen.at(-1) ?? {}, answer);
     if (peer.can.accessLog) await assertLogged(peer.name, folder);
-    if (peer.can.limiter) assert.match(answer.headers.get('ratelimit') ?? '', /r=\d+/);
+    if (redis === null) return;
+    assert.match(answer.headers.get('ratelimit') ?? '', /r=999999\d{3};/);
+    await fetch(`${url}/tiny`, { headers: { 'X-Forwarded-For': '10.1.2.3' } });
+    assert.equal(await bucketCount(redis.url), 2, 'a bucket for each address');
+  });
+}
+
+async function bucketCount(url: string): Promise<number> {
+  const client = new Redis(url);
+  try {
+    const keys = await client.keys('*');
+    return keys.filter((key) => /^bench|:default$/.test(key)).length;
+  } finally {
+    client.disconnect();
+  }
+}
+
+test('the bare server’s 429 is like that of Sluice, whose requests go on refused', async () => {
+  const [ours, bare] = ['sluice', 'node-http'].map((name) => refusals.get(name)!);
+  const namesOf = ({ headers }: Response) =>
+    [...headers.keys()].filter((name) => name !== 'connection').toSorted();
+  assert.deepEqual(namesOf(bare!), namesOf(ours!));
+  assert.equal((await bare!.text()).length, (await ours!.text()).length);
+});
+
+/** The first 429; a limit of one a second lets pass what comes before. */
+async function refusalOf(url: string): Promise<Response> {
+  return waitFor(`${url} to refuse`, async () => {
+    const response = await fetch(url);
+    return response.status === 429 ? response : null;
   });
 }
 
@@ -192,6 +231,23 @@ function resultWith(cpuUs: number): PeersResult {
     ],
   };
 }
+
+test('what Redis needs counts in the bars of the limiter', () => {
+  const result = resultWith(20);
+  const row = (label: string, cpuUs: number, cpuWithRedisUs: number) => ({
+    ...{ label, peer: label, problem: '', rounds: [{ cpuUs, cpuWithRedisUs }] },
+  });
+  const rows = [row('sluice', 30, 40), row('nginx-lua-redis', 20, 60)];
+  result.matchups.push({ name: 'limiter-hot', title: 'hot', load: 'wrk', rows });
+  const bars = verdicts(result).filter(({ work }) => work === 'one hot client in Redis');
+  assert.deepEqual(
+    bars.map(({ measured, reached }) => [measured.slice(0, 6), reached]),
+    [
+      ['0.67 ×', true],
+      ['no fig', null],
+    ],
+  );
+});
 
 test('make bench-check fails what needs over 15 % more relative to nginx, and nothing else', () => {
   const [baseline, same, worse] = [resultWith(20), resultWith(22.9), resultWith(23.1)];
