@@ -36,23 +36,17 @@ export class ApiKeyDirectory implements ApiKeyLookup {
     return this.#keys.size;
   }
 
-  /** apply takes one message. Parts of a full set come in a row; one that lost its beginning is ignored. */
+  /**
+   * apply takes one message. A part of a full set goes into the draft, and one that lost its beginning is ignored; a change is
+   * merged at once, and into a draft as well, which may have been read before it.
+   */
   apply(message: ApiKeysMessage): void {
     if (message.full && message.first) this.#draft = new Map();
-    const keys = message.full ? this.#draft : this.#keys;
-    if (keys === null) return;
-    for (const digest of message.removed) {
-      revoke(keys.get(digest));
-      keys.delete(digest);
-    }
-    for (const { digest, clientId } of message.upserts) {
-      // Whoever remembers the old object must ask again: the key may be another client's now.
-      revoke(keys.get(digest));
-      keys.set(digest, { clientId, revoked: false });
-    }
-    if (!message.full || !message.last) return;
+    if (!message.full) merge(this.#keys, message);
+    if (this.#draft !== null) merge(this.#draft, message);
+    if (!message.full || !message.last || this.#draft === null) return;
     for (const key of this.#keys.values()) revoke(key);
-    this.#keys = keys;
+    this.#keys = this.#draft;
     this.#draft = null;
     this.#secret = message.secret === null ? null : createSecretKey(message.secret, 'utf8');
   }
@@ -72,4 +66,16 @@ export class ApiKeyDirectory implements ApiKeyLookup {
 
 function revoke(key: LiveKey | undefined): void {
   if (key !== undefined) key.revoked = true;
+}
+
+function merge(keys: Keys, { upserts, removed }: ApiKeysMessage): void {
+  for (const digest of removed) {
+    revoke(keys.get(digest));
+    keys.delete(digest);
+  }
+  for (const { digest, clientId } of upserts) {
+    // Whoever remembers the old object must ask again: the key may be another client's now.
+    revoke(keys.get(digest));
+    keys.set(digest, { clientId, revoked: false });
+  }
 }

@@ -1,7 +1,7 @@
-/** The primary's picture of all API keys, kept true to the database and passed on to workers with the secret. */
+/** The primary's picture of all API keys, kept true to the database; src/primary/key-streams.ts tells workers. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ApiKeyRecord } from '../contract/clients.ts';
 import type { Logger } from '../infra/logger.ts';
-import type { ApiKeysMessage } from './api-key-directory.ts';
 import { API_KEYS_CHANNEL, type ApiKeyRepository, type StoredKey } from './api-key-repository.ts';
 import type { ApiKeySecret } from './api-key-secret.ts';
 import { type FollowedTable, TableFollower, type TableFollowerOptions } from './table-follower.ts';
@@ -16,6 +16,16 @@ export const PART_KEYS = 1_000;
 /** As long as a client's; see ApiKeyRepository.dropTombstones. */
 const TOMBSTONE_DAYS = 31;
 
+/** More news at once than this, and reading everything anew is no dearer. */
+const MAX_NEWS = 50_000;
+/** Of the picture, in one turn of the loop. */
+const TURN_KEYS = 10_000;
+
+/** What listeners hear: what is new and what is gone (digests), or that everything is to be read anew. */
+export type ApiKeysChange =
+  | { kind: 'changed'; upserts: ApiKeyRecord[]; removed: string[] }
+  | { kind: 'replaced' };
+
 type Known = Pick<StoredKey, 'clientId' | 'secretId'>;
 
 export class ApiKeyFeed implements FollowedTable {
@@ -25,9 +35,11 @@ export class ApiKeyFeed implements FollowedTable {
   readonly #secret: ApiKeySecret;
   readonly #logger: Logger;
   readonly #follower: TableFollower;
-  readonly #listeners = new Set<(message: ApiKeysMessage) => void>();
+  readonly #listeners = new Set<(change: ApiKeysChange) => void>();
   /** By digest. */
-  #keys = new Map<string, Known>();
+  readonly #keys = new Map<string, Known>();
+  /** What is in the picture and was not told yet: of a load that is under way, or that failed on its way. */
+  #news = new News();
 
   constructor(options: ApiKeyFeedOptions) {
     this.#repository = options.repository;
@@ -36,7 +48,7 @@ export class ApiKeyFeed implements FollowedTable {
     this.#follower = new TableFollower(this, options);
     this.#repository.onWrite(() => this.#follower.wake());
     this.#secret.onChange(() => {
-      this.#emit(this.snapshot());
+      this.#emit({ kind: 'replaced' });
       this.#warnOfForeign(this.#keys.values());
     });
   }
@@ -64,34 +76,45 @@ export class ApiKeyFeed implements FollowedTable {
     return this.#follower.close();
   }
 
-  /** onChange hands every further change to a listener, as it happens, in parts. Synchronous. */
-  onChange(listener: (message: ApiKeysMessage) => void): void {
+  /** onChange hands every further change to a listener, as it happens. Synchronous. */
+  onChange(listener: (change: ApiKeysChange) => void): void {
     this.#listeners.add(listener);
   }
 
-  /** snapshot is everything known, in parts, for a worker that has just started; onChange continues from it. */
-  snapshot(): ApiKeysMessage[] {
-    const keys = Array.from(this.#keys, ([digest, { clientId }]) => ({ digest, clientId }));
-    return this.#partsOf(keys, [], { full: true });
+  /** What digests are made with; null: this machine has no secret and accepts no key. */
+  get secret(): string | null {
+    return this.#secret.current?.text ?? null;
+  }
+
+  /** records reads the picture while it changes: what is new comes in the end, what is gone does not come. */
+  *records(): Generator<ApiKeyRecord, undefined> {
+    for (const [digest, { clientId }] of this.#keys) yield { digest, clientId };
+    return undefined;
   }
 
   async load(): Promise<string> {
-    const fresh = new Map<string, Known>();
+    const seen = new Set<string>();
     const horizon = await this.#repository.loadAll((keys) => {
-      for (const { digest, ...known } of keys) fresh.set(digest, known);
+      for (const key of keys) {
+        seen.add(key.digest);
+        this.#learn(key);
+      }
     });
-    const removed = [...this.#keys.keys()].filter((digest) => !fresh.has(digest));
-    this.#merge(
-      [...fresh].map(([digest, known]) => ({ digest, ...known })),
-      removed,
-    );
+    let count = 0;
+    for (const digest of this.#keys.keys()) {
+      if (!seen.has(digest)) this.#forget(digest);
+      if (++count % TURN_KEYS === 0) await nextTurn();
+    }
+    this.#tell();
     return horizon;
   }
 
   async readChanges(since: string): Promise<string | null> {
     const changes = await this.#repository.changesSince(since);
     if (changes === null) return null;
-    this.#merge(changes.keys, changes.removed);
+    for (const key of changes.keys) this.#learn(key);
+    for (const digest of changes.removed) this.#forget(digest);
+    this.#tell();
     return changes.horizon;
   }
 
@@ -100,14 +123,23 @@ export class ApiKeyFeed implements FollowedTable {
   }
 
   /** Of what the database says, only what is news goes on. */
-  #merge(keys: readonly StoredKey[], removed: readonly string[]): void {
-    const fresh = keys.filter(({ digest, clientId }) => this.#keys.get(digest)?.clientId !== clientId);
-    const gone = removed.filter((digest) => this.#keys.delete(digest));
-    for (const { digest, ...known } of fresh) this.#keys.set(digest, known);
-    if (fresh.length === 0 && gone.length === 0) return;
-    const upserts = fresh.map(({ digest, clientId }) => ({ digest, clientId }));
-    this.#emit(this.#partsOf(upserts, gone, { full: false }));
-    this.#warnOfForeign(fresh);
+  #learn({ digest, clientId, secretId }: StoredKey): void {
+    const known = this.#keys.get(digest);
+    this.#keys.set(digest, { clientId, secretId });
+    if (known?.clientId !== clientId) this.#news.upsert({ digest, clientId });
+    if (known?.secretId !== secretId && secretId !== this.#secret.current?.id) this.#news.foreign = true;
+  }
+
+  #forget(digest: string): void {
+    if (this.#keys.delete(digest)) this.#news.remove(digest);
+  }
+
+  #tell(): void {
+    const news = this.#news;
+    if (news.count === 0) return;
+    this.#news = new News();
+    this.#emit(news.count > MAX_NEWS ? { kind: 'replaced' } : news.change);
+    if (news.foreign) this.#warnOfForeign(this.#keys.values());
   }
 
   /** Keys of another secret prove nothing here, and without a word nobody would find out why. */
@@ -127,28 +159,40 @@ export class ApiKeyFeed implements FollowedTable {
     return false;
   }
 
-  #emit(parts: readonly ApiKeysMessage[]): void {
-    for (const part of parts) for (const listener of this.#listeners) listener(part);
+  #emit(change: ApiKeysChange): void {
+    for (const listener of this.#listeners) listener(change);
+  }
+}
+
+/** What was learned and not told: bounded, since beyond MAX_NEWS only the count matters. */
+class News {
+  count = 0;
+  /** A key among it is of another secret. */
+  foreign = false;
+  /** By digest; null: gone. The last word counts. */
+  readonly #clients = new Map<string, string | null>();
+
+  upsert({ digest, clientId }: ApiKeyRecord): void {
+    this.#add(digest, clientId);
   }
 
-  #partsOf(
-    upserts: readonly ApiKeyRecord[],
-    removed: readonly string[],
-    { full }: { full: boolean },
-  ): ApiKeysMessage[] {
-    const count = Math.max(1, Math.ceil(Math.max(upserts.length, removed.length) / PART_KEYS));
-    const secret = this.#secret.current?.text ?? null;
-    return Array.from({ length: count }, (_, index) => {
-      const from = index * PART_KEYS;
-      return {
-        type: 'api-keys' as const,
-        full,
-        first: index === 0,
-        last: index === count - 1,
-        secret,
-        upserts: upserts.slice(from, from + PART_KEYS),
-        removed: removed.slice(from, from + PART_KEYS),
-      };
-    });
+  remove(digest: string): void {
+    this.#add(digest, null);
+  }
+
+  get change(): ApiKeysChange {
+    const upserts: ApiKeyRecord[] = [];
+    const removed: string[] = [];
+    for (const [digest, clientId] of this.#clients) {
+      if (clientId === null) removed.push(digest);
+      else upserts.push({ digest, clientId });
+    }
+    return { kind: 'changed', upserts, removed };
+  }
+
+  #add(digest: string, clientId: string | null): void {
+    this.count++;
+    if (this.count <= MAX_NEWS) this.#clients.set(digest, clientId);
+    else this.#clients.clear();
   }
 }

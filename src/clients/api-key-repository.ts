@@ -51,6 +51,8 @@ export interface ApiKeyChanges {
 export const API_KEYS_CHANNEL = 'sluice_api_keys';
 /** More changes than this at once are for a full load, which reads in parts. */
 export const MAX_KEY_CHANGES = 50_000;
+/** Contract §4. Calls at the same moment may pass it by as many as they are. */
+export const MAX_KEYS_PER_CLIENT = 1_000;
 const LOAD_PART_ROWS = 5_000;
 const LOAD_MS = 60_000;
 const FOREIGN_KEY_VIOLATION = '23503';
@@ -68,16 +70,20 @@ export class ApiKeyRepository {
     this.#writeListeners.add(listener);
   }
 
-  /** Throws client_not_found. */
+  /** Throws client_not_found, or too_many_keys where the client has MAX_KEYS_PER_CLIENT. */
   async insert({ keyId, clientId, name, digest, secretId }: NewApiKey): Promise<ApiKeyView> {
     try {
       const [row] = await this.#database.query(
         `insert into api_keys (key_id, client_id, name, digest, secret_id)
-         values ($1, $2, $3, $4, $5) returning key_id, name, created_at`,
-        [keyId, clientId, name, Buffer.from(digest, 'base64url'), secretId],
+         select $1::text, $2::text, $3::text, $4::bytea, $5::text
+         where (select count(*) from (select 1 from api_keys where client_id = $2 limit $6::integer) k) < $6::integer
+         returning key_id, name, created_at`,
+        [keyId, clientId, name, Buffer.from(digest, 'base64url'), secretId, MAX_KEYS_PER_CLIENT],
       );
+      if (row === undefined)
+        throw new LbError('too_many_keys', `the client ${clientId} has ${MAX_KEYS_PER_CLIENT} keys`);
       this.#tellWritten();
-      return viewOf(row ?? {});
+      return viewOf(row);
     } catch (error) {
       if (sqlStateOf(error) === FOREIGN_KEY_VIOLATION) throw noClient(clientId);
       throw error;

@@ -47,6 +47,7 @@ export const ERRORS = {
   client_exists: row('downstream', 409),
   client_not_found: row('downstream', 404),
   key_not_found: row('downstream', 404),
+  too_many_keys: row('downstream', 409),
   secret_missing: row('config', 503),
   schema_mismatch: row('store', 503),
   folder_locked: row('store', 0),

@@ -6,6 +6,7 @@ import { ApiKeyService } from '../clients/api-key-service.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
+import { KeyStreams } from './key-streams.ts';
 import type { Storage } from './storage.ts';
 
 /** From the working folder, beside the embedded database. */
@@ -21,6 +22,7 @@ interface PrimaryApiKeysOptions extends Pick<Storage, 'database' | 'opened'> {
 export class PrimaryApiKeys {
   readonly service: ApiKeyService;
   readonly feed: ApiKeyFeed;
+  readonly streams: KeyStreams;
   readonly #secret: ApiKeySecret;
   readonly #opened: Promise<void>;
   #following = false;
@@ -31,6 +33,7 @@ export class PrimaryApiKeys {
     this.#secret = new ApiKeySecret({ configured: settings.secrets.apiKeys, path: SECRET_PATH, logger });
     this.service = new ApiKeyService({ repository, secret: this.#secret, clock: systemClock });
     this.feed = new ApiKeyFeed({ database, repository, secret: this.#secret, logger });
+    this.streams = new KeyStreams(this.feed);
     this.follow(settings);
   }
 

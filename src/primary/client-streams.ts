@@ -237,7 +237,8 @@ class Stream {
   }
 }
 
-async function atMost(promise: Promise<unknown> | undefined, timeoutMs: number): Promise<void> {
+/** atMost resolves with `promise`, or after timeoutMs. */
+export async function atMost(promise: Promise<unknown> | undefined, timeoutMs: number): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise((resolve) => {
     timer = setTimeout(resolve, timeoutMs);

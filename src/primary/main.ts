@@ -21,7 +21,7 @@ import { PrimaryApiKeys } from './api-keys.ts';
 import { BucketHost } from './bucket-host.ts';
 import { BucketResets } from './bucket-resets.ts';
 import { BucketViews } from './bucket-views.ts';
-import { ClientStreams } from './client-streams.ts';
+import { atMost, ClientStreams } from './client-streams.ts';
 import { startFleetMean } from './fleet-mean.ts';
 import { PrimaryGauges } from './gauges.ts';
 import { HealthChecker } from './health-checker.ts';
@@ -189,12 +189,13 @@ class Primary {
     this.#prepare = async (link) => {
       void link.exited.then(() => this.#collector.forget(link.pid));
       link.send({ type: 'backends', states: registry.availability() });
-      for (const part of apiKeys.feed.snapshot()) link.send(part);
+      const keysTold = apiKeys.streams.attach(link);
       const count = this.#heartbeat?.storeWorkers ?? null;
       if (count !== null) link.send({ type: 'store-workers', count });
       const informed = streams.attach(link);
       // A replacement serves nobody before it knows who is blocked. Before the first load there is nothing to wait for.
       if (feed.version > 0) await streams.waitFor(link, FIRST_LOAD_MS);
+      await atMost(keysTold, FIRST_LOAD_MS);
       const known = streams.knows(link);
       link.send(settingsMessage(reloader.current, known));
       if (known) return;
@@ -225,7 +226,6 @@ class Primary {
     const { settings } = this.#options;
     const apiKeys = new PrimaryApiKeys({ database, opened, settings, logger: this.#logger });
     this.#lifecycle.onClose('the API keys', () => apiKeys.feed.close());
-    apiKeys.feed.onChange((message) => this.#supervisor.broadcast(message));
     return apiKeys;
   }
 

@@ -71,8 +71,12 @@ export class WorkerLink {
     return this.#alive;
   }
 
-  /** send passes a message on; one to a worker that is gone is dropped, since whoever replaces it is told everything anew. */
-  send(message: PrimaryMessage): void {
+  /**
+   * send passes a message on; one to a worker that is gone is dropped, since whoever replaces it is told everything anew.
+   *
+   * @param onSent called once the pipe to the worker has taken it; never for a worker that is gone
+   */
+  send(message: PrimaryMessage, onSent?: () => void): void {
     if (!this.#alive || !this.#worker.isConnected()) return;
     if (this.#unsentCount >= MAX_UNSENT_MESSAGES) {
       this.#logger.error({ unsent: this.#unsentCount }, 'worker does not read its messages, killing it');
@@ -83,6 +87,7 @@ export class WorkerLink {
     this.#worker.send(message, (error: Error | null) => {
       this.#unsentCount--;
       if (error !== null && this.#alive) this.#logger.warn({ err: error, type: message.type }, 'send failed');
+      if (error === null) onSent?.();
     });
   }
 

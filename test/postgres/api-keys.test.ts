@@ -6,13 +6,14 @@ import { after, before, type TestContext, test } from 'node:test';
 import { digestOf, isApiKey, isKeyId, makeSigningSecret } from '../../src/clients/api-key.ts';
 import { ApiKeyDirectory, type ApiKeysMessage } from '../../src/clients/api-key-directory.ts';
 import { ApiKeyFeed, type ApiKeyFeedOptions, PART_KEYS } from '../../src/clients/api-key-feed.ts';
-import { ApiKeyRepository } from '../../src/clients/api-key-repository.ts';
+import { ApiKeyRepository, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
 import { ApiKeySecret } from '../../src/clients/api-key-secret.ts';
 import { ApiKeyService } from '../../src/clients/api-key-service.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 import { systemClock } from '../../src/contract/clock.ts';
 import { parsePrimaryMessage } from '../../src/contract/messages.ts';
 import type { Database } from '../../src/infra/postgres.ts';
+import { type KeyLink, KeyStreams } from '../../src/primary/key-streams.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
@@ -52,15 +53,25 @@ function startMachine(t: TestContext, database: Database, options: MachineOption
     messages.push(parsed);
     directory.apply(parsed);
   };
-  for (const part of feed.snapshot()) take(part);
-  feed.onChange(take);
+  const streams = new KeyStreams(feed);
+  void streams.attach(linkTo(take));
   feed.start();
   const service = new ApiKeyService({ repository, secret, clock: systemClock });
   const clientOf = (key: string): string => {
     const found = directory.verify(key);
     return typeof found === 'string' ? found : found.clientId;
   };
-  return { path, secret, repository, feed, directory, messages, service, clientOf };
+  return { path, secret, repository, feed, streams, directory, messages, service, clientOf };
+}
+
+/** A worker that takes each part in a turn of its own. */
+function linkTo(take: (message: ApiKeysMessage) => void): KeyLink {
+  const send: KeyLink['send'] = (message, onSent) => {
+    assert.ok(message.type === 'api-keys');
+    take(message);
+    setImmediate(onSent);
+  };
+  return { send, exited: new Promise(() => undefined) };
 }
 
 /** The second that the contract gives. */
@@ -135,6 +146,22 @@ test('issued and revoked keys reach the workers of two machines within 1 s, by N
   for (const found of remembered) assert.ok(typeof found === 'object' && found.revoked);
 });
 
+test('a client has at most so many keys, and one more after a revocation', async (t) => {
+  const { database, repository: clients } = await makeMigrated(t, server);
+  for (const clientId of ['acme', 'other']) await clients.create(clientId, INPUT);
+  await database.query(
+    `insert into api_keys (key_id, client_id, digest, secret_id)
+     select lpad(to_hex(n), 24, '0'), 'acme', decode(lpad(to_hex(n), 64, '0'), 'hex'), 'foreign' from generate_series(1, $1) n`,
+    [MAX_KEYS_PER_CLIENT - 1],
+  );
+  const { service } = startMachine(t, database);
+  const { keyId } = await service.issue('acme', null);
+  await assert.rejects(service.issue('acme', null), { code: 'too_many_keys', status: 409 });
+  await service.issue('other', null);
+  await service.revoke('acme', keyId);
+  await service.issue('acme', null);
+});
+
 test('keys go with their client, however it goes, and do not come back with one of the same name', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   const { service, directory, feed, clientOf } = startMachine(t, database, { pollMs: 20, notified: false });
@@ -176,9 +203,9 @@ test('without a configured secret the first key makes one, 0600, that restarts a
   const later = startMachine(t, database, options);
   await soon('the next start', () => later.clientOf(key) === 'acme');
   later.secret.configure('another secret');
-  assert.equal(later.clientOf(key), 'unknown');
+  await soon('the other secret', () => later.clientOf(key) === 'unknown');
   later.secret.configure(null);
-  assert.equal(later.clientOf(key), 'acme');
+  await soon('the first secret', () => later.clientOf(key) === 'acme');
 
   const nowhere = startMachine(t, database, { configured: null, folder: '/proc/none', notified: false });
   await assert.rejects(nowhere.service.issue('acme', null), { code: 'secret_missing', status: 503 });
@@ -188,16 +215,16 @@ test('without a configured secret the first key makes one, 0600, that restarts a
 
 test('many keys go to a worker in parts, and a set that is replaced forgets those that are gone', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
-  await clients.create('acme', INPUT);
+  for (const clientId of ['acme', 'other']) await clients.create(clientId, INPUT);
   const count = PART_KEYS + 10;
   await database.query(
     `insert into api_keys (key_id, client_id, digest, secret_id)
      select lpad(to_hex(n), 24, '0'), 'acme', decode(lpad(to_hex(n), 64, '0'), 'hex'), 'foreign' from generate_series(1, $1) n`,
     [count],
   );
-  const { feed, directory, messages, service, clientOf } = startMachine(t, database, { pollMs: 20 });
+  const { feed, streams, directory, messages, service, clientOf } = startMachine(t, database, { pollMs: 20 });
   assert.ok(await feed.waitForFirstLoad(5_000));
-  assert.equal(directory.keyCount, count);
+  await soon('all keys', () => directory.keyCount === count);
   assert.deepEqual(
     messages.slice(1).map(({ upserts, first, last }) => [upserts.length, first, last]),
     [
@@ -205,10 +232,12 @@ test('many keys go to a worker in parts, and a set that is replaced forgets thos
       [10, false, true],
     ],
   );
-  const { key } = await service.issue('acme', null);
-  await soon('the new key', () => clientOf(key) === 'acme');
+  const { key } = await service.issue('other', null);
+  await soon('the new key', () => clientOf(key) === 'other');
   const late = new ApiKeyDirectory(ANYBODY);
-  const [start, ...rest] = feed.snapshot();
+  const parts: ApiKeysMessage[] = [];
+  await streams.attach(linkTo((part) => parts.push(part)));
+  const [start, ...rest] = parts;
   assert.ok(start !== undefined);
   late.apply(start);
   assert.equal(late.keyCount, 0);
@@ -224,5 +253,5 @@ test('many keys go to a worker in parts, and a set that is replaced forgets thos
   await database.query("delete from api_keys where secret_id = 'foreign'");
   await assert.rejects(database.query('select pg_terminate_backend(pg_backend_pid())'));
   await soon('the older set', () => directory.keyCount === 1);
-  assert.equal(clientOf(key), 'acme');
+  assert.equal(clientOf(key), 'other');
 });

@@ -34,10 +34,10 @@ export function registerKeys(app: AdminApp, { apiKeys }: AdminServices): void {
     url: KEYS,
     schema: {
       tags,
-      summary: 'Issue a key for a client',
+      summary: 'Issue a key for a client, which may have 1,000 of them',
       params: clientIdParams,
       body: issueBody,
-      response: { 201: issuedView, ...problemResponses(400, 404, 413, 415, 422) },
+      response: { 201: issuedView, ...problemResponses(400, 404, 409, 413, 415, 422) },
     },
     handler: async ({ params, body }, reply) =>
       reply.code(201).send(await apiKeys.issue(params.clientId, body?.name ?? null)),

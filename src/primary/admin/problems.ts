@@ -71,6 +71,7 @@ const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   client_exists: 'a client with this clientId exists already',
   client_not_found: 'there is no client with this clientId',
   key_not_found: 'the client has no key with this keyId',
+  too_many_keys: 'the client has 1,000 keys; revoke one first',
   secret_missing:
     'there is no secret to sign API keys with: set secrets.apiKeys (none could be kept in ./data)',
   database_unavailable: 'the database cannot be reached',

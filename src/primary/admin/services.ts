@@ -40,7 +40,7 @@ export interface ClientStore {
 
 /**
  * ApiKeyStore issues, lists and revokes the keys of a client. Rejects with LbError `client_not_found`, `key_not_found`,
- * `secret_missing`, `database_unavailable`.
+ * `too_many_keys`, `secret_missing`, `database_unavailable`.
  */
 export type ApiKeyStore = Pick<ApiKeyService, 'issue' | 'list' | 'revoke'>;
 
