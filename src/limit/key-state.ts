@@ -37,6 +37,8 @@ const MAX_DENY_MS = 1_000;
 /** A dry bucket is asked at most once per this, or per quarter of its time to fill, whichever is shorter. */
 const PACE_MS = 5;
 const PACE_PART = 4;
+/** A round trip may be long because this process stood still, which says nothing of the bucket. */
+const MAX_GRACE_MS = 5;
 /** Spread, so that the workers that were refused together do not ask together. */
 const PACE_JITTER = 0.2;
 /** Tokens wanted within BIN_MS that make a bucket worth a lease account. */
@@ -80,6 +82,8 @@ export class KeyState {
   /** When the take was sent whose reply told the level: the earliest moment it can be true for. -Infinity: never heard. */
   #levelAtMs = Number.NEGATIVE_INFINITY;
   #paceUntilMs: number | null = null;
+  /** Half of that take's round trip, at most MAX_GRACE_MS. */
+  #halfTripMs = 0;
   /** false: the level still serves the local share, but refuses nobody. */
   #denying = false;
   /** What was sent before says nothing any more: the bucket was refilled by an operator. */
@@ -204,15 +208,22 @@ export class KeyState {
   /**
    * learn takes a reply in.
    *
+   * @param trip when the take was sent, and when its reply came
    * @param short whether somebody was refused
    */
-  learn(reply: TakeReply, sentAtMs: number, short: boolean, random: () => number): void {
+  learn(
+    reply: TakeReply,
+    { sentAtMs, nowMs }: { sentAtMs: number; nowMs: number },
+    short: boolean,
+    random: () => number,
+  ): void {
     const { capacity, rateMicro, versionUs } = reply;
     if (sameRules(reply, this.rules)) this.#enforce(this.rules);
     else this.#enforce({ capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO });
     if (this.isStale(sentAtMs)) return;
     this.#levelMicro = reply.levelMicro;
     this.#levelAtMs = sentAtMs;
+    this.#halfTripMs = Math.min(MAX_GRACE_MS, (nowMs - sentAtMs) / 2);
     this.#denying = true;
     if (!short || reply.levelMicro >= MICRO) return;
     const partMs = ((capacity * MICRO) / rateMicro / PACE_PART) * 1000;
@@ -226,8 +237,18 @@ export class KeyState {
     // More than the bucket ever holds comes only with other limits.
     const missing = cost > capacity ? Number.POSITIVE_INFINITY : cost * MICRO - this.#levelMicro;
     const emptyForMs = Math.min(MAX_DENY_MS, (missing / rateMicro) * 1000);
-    const untilMs = this.#levelAtMs + emptyForMs;
+    const untilMs = this.#levelAtMs + this.#graceMs(cost) + emptyForMs;
     return (this.#paceUntilMs === null ? untilMs : Math.max(untilMs, this.#paceUntilMs)) - nowMs;
+  }
+
+  /**
+   * The store looked at some time between sending and reply. Asked from the earliest moment on, it would refuse half of the
+   * time, and be asked once more; asked a little later it has the token, which waits where the bucket has room for it.
+   */
+  #graceMs(cost: number): number {
+    const { capacity, rateMicro } = this.force;
+    const roomMs = (((capacity - cost) * MICRO) / rateMicro) * 1000;
+    return Math.max(0, Math.min(this.#halfTripMs, roomMs));
   }
 
   /** levelAt is the most that there can be by now, with what is held on lease; full where nothing was heard of it. */

@@ -341,7 +341,7 @@ export class Limiter {
   #share(flight: Flight, reply: TakeReply, sentAtMs: number): void {
     const { state, need } = flight;
     const nowMs = this.#clock.monotonicMs();
-    state.learn(reply, sentAtMs, reply.granted < need, this.#random);
+    state.learn(reply, { sentAtMs, nowMs }, reply.granted < need, this.#random);
     this.#addLot(flight, reply, sentAtMs);
     serveFlight(flight, reply, nowMs);
     serveFromLease(state, nowMs);

@@ -117,6 +117,32 @@ describe('limiters that share a Redis', () => {
     assert.ok((await scriptCalls()) <= 4, 'at most one question a second and worker');
   });
 
+  for (const { workers, refillPerSecond } of [
+    { workers: 1, refillPerSecond: 10 },
+    { workers: 1, refillPerSecond: 100 },
+    { workers: 4, refillPerSecond: 10 },
+    { workers: 4, refillPerSecond: 100 },
+  ]) {
+    it(`ask Redis at most twice per worker and token: ${workers} workers, ${refillPerSecond}/s`, async (t) => {
+      const flooded = policyOf({ capacity: 10, refillPerSecond });
+      const fleet = await fleetOf(t, workers, { policies: [flooded] });
+      const caller = callerOf('203.0.113.7');
+      const floodOnce = async () => {
+        await Promise.all(
+          fleet.workers.map(({ limiter }) => takeMany(limiter, 10, { caller, policy: flooded })),
+        );
+        await new Promise(setImmediate);
+      };
+      await floodOnce();
+      await admin.config('RESETSTAT');
+      const startMs = performance.now();
+      while (performance.now() < startMs + 500) await floodOnce();
+      const calls = await scriptCalls();
+      const tokens = ((performance.now() - startMs) / 1_000) * refillPerSecond;
+      assert.ok(calls <= 2 * workers * (tokens + 1), `${calls} calls for ${tokens.toFixed(1)} tokens`);
+    });
+  }
+
   it('name their keys in one place and store nothing else', async (t) => {
     const fleet = await fleetOf(t, 1, { policies: [policyOf({ name: 'a{b}:c' })] });
     const spoof = callerOf('x}:default');
