@@ -1,14 +1,13 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
 import { connectTo } from '../redis/connect.ts';
-import { startLoad } from '../support/load.ts';
 import { startRedis } from '../support/redis.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, askJson, metricOf, poolOf, startNamed } from './support.ts';
+import { ask, askJson, poolOf, startNamed } from './support.ts';
 
 /** Generous limits: the tests ask for answers and for who decided, not for refusals. */
 const LIMIT = {
@@ -16,70 +15,6 @@ const LIMIT = {
   leases: false,
   policies: { default: { capacity: 1_000_000, refillPerSecond: 1_000_000 } },
 };
-
-async function startWithRedis(t: TestContext) {
-  const redis = await startRedis();
-  t.after(() => redis.stop());
-  const backend = await startNamed('a');
-  t.after(() => backend.close());
-  const sluice = await startSluice({
-    config: { workers: 2, pools: poolOf([backend]), redis: { url: redis.url }, rateLimit: LIMIT },
-  });
-  t.after(() => sluice.stop());
-  const decisions = async (source: string) =>
-    (await metricOf(sluice.adminUrl, 'sluice_ratelimit_decisions_total', { source })) ?? 0;
-  const degraded = async () => (await askJson(`${sluice.adminUrl}/readyz`)).body.degraded;
-  const localGrows = async (what: string) => {
-    const before = await decisions('local');
-    await waitFor(what, async () => (await decisions('local')) > before + 50, { timeoutMs: 10_000 });
-  };
-  const storeGrows = async (what: string) => {
-    const before = await decisions('store');
-    await waitFor(what, async () => (await decisions('store')) > before + 50, { timeoutMs: 10_000 });
-  };
-  return { redis, sluice, degraded, localGrows, storeGrows };
-}
-
-test('B32: with Redis killed and restarted under load no request fails, and the shared store returns', async (t) => {
-  const { redis, sluice, degraded, localGrows, storeGrows } = await startWithRedis(t);
-  const load = startLoad({ url: sluice.proxyUrl, connections: 8 });
-  t.after(() => load.stop());
-  await storeGrows('decisions of the store');
-  redis.signal('SIGKILL');
-  await redis.stop();
-  await localGrows('local decisions');
-  await waitFor('readyz to tell', async () => JSON.stringify(await degraded()) === '["redis"]');
-  assert.equal((await askJson(`${sluice.adminUrl}/readyz`)).status, 200);
-  await redis.start();
-  const backAtMs = performance.now();
-  await waitFor('nobody to be degraded', async () => JSON.stringify(await degraded()) === '[]', {
-    timeoutMs: 10_000,
-  });
-  await storeGrows('decisions of the store again');
-  assert.ok(performance.now() - backAtMs < 10_000);
-  const result = await load.stop();
-  assert.deepEqual(result.failures, {});
-  assert.deepEqual(Object.keys(result.statuses), ['200']);
-});
-
-test('B32: with Redis frozen under load no request fails or hangs, and thawing brings it back', async (t) => {
-  const { redis, sluice, localGrows, storeGrows } = await startWithRedis(t);
-  const load = startLoad({ url: sluice.proxyUrl, connections: 8 });
-  t.after(() => load.stop());
-  await storeGrows('decisions of the store');
-  redis.signal('SIGSTOP');
-  await localGrows('local decisions');
-  await waitFor(
-    'the breaker to show',
-    // The kernel may have given all connections to one worker; the other then has nothing to notice.
-    async () => ((await metricOf(sluice.adminUrl, 'sluice_ratelimit_breaker_open')) ?? 0) >= 1,
-  );
-  redis.signal('SIGCONT');
-  await storeGrows('decisions of the store again');
-  const result = await load.stop();
-  assert.deepEqual(result.failures, {});
-  assert.deepEqual(Object.keys(result.statuses), ['200']);
-});
 
 const routeOf = (policy: string) => ({
   name: policy,

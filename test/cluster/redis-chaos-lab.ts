@@ -1,0 +1,226 @@
+/**
+ * A whole Sluice under load whose Redis the tests break: who decided, how long requests waited for the limiter, what was
+ * logged. Every fact is read from outside: answers, access lines, log lines, the admin port.
+ */
+import assert from 'node:assert/strict';
+import type { TestContext } from 'node:test';
+import { PROBE_EVERY_MS } from '../../src/limit/breaker.ts';
+import { type Load, startLoad } from '../support/load.ts';
+import { type SluiceProcess, startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+import { askJson, metricOf, poolOf, startNamed, workersOf } from './support.ts';
+
+const WORKERS = 2;
+/** `redis.timeout`: more than the default, because the tests, their load and their wire share the machine with Redis. */
+const TIMEOUT_MS = 50;
+/** Behaviour 32. */
+const RECOVERY_MS = 5_000;
+/** A machine that gives a process no CPU for a moment is no failure of the limiter; one that waits for Redis waits longer. */
+const MARGIN_MS = PROBE_EVERY_MS;
+
+const AWAY = 'the bucket store is away, limits are kept locally';
+const BACK = 'the bucket store is back';
+const UP = 'connected to Redis';
+const DOWN = 'no connection to Redis, trying again';
+const READ_ONLY = 'Redis is read-only, connecting anew';
+const SILENT = 'this instance cannot say in Redis that it lives';
+
+interface Entry {
+  msg?: string;
+  level?: string;
+  /** Absent in lines of the primary. */
+  worker?: number;
+  status?: number;
+  limiterMs?: number;
+}
+
+export interface ChaosSteps {
+  /** Default: it is broken already. */
+  breakIt?: () => unknown;
+  /** Default: it mends by itself. */
+  mend?: () => unknown;
+  /** The entry from which on workers may say that it is away; default the next one. */
+  from?: number;
+}
+
+/** startChaos starts the product on `redisUrl`, with two workers that share the connections of a load evenly. */
+export async function startChaos(t: TestContext, redisUrl: string): Promise<Chaos> {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({
+    config: {
+      workers: WORKERS,
+      accept: 'round_robin',
+      pools: poolOf([backend]),
+      redis: { url: redisUrl, timeout: `${TIMEOUT_MS}ms` },
+      // Every request asks the store, and none is refused.
+      rateLimit: {
+        enabled: true,
+        leases: false,
+        policies: { default: { capacity: 1_000_000, refillPerSecond: 1_000_000 } },
+      },
+    },
+  });
+  t.after(() => sluice.stop());
+  const load = startLoad({ url: sluice.proxyUrl, connections: 8, pauseMs: 5 });
+  t.after(() => load.stop());
+  return new Chaos(sluice, load);
+}
+
+class Chaos {
+  readonly sluice: SluiceProcess;
+  readonly load: Load;
+  readonly #entries: Entry[] = [];
+  #linesRead = 0;
+  /** The longest that a worker's loop was kept from its events, as the product says of the last second. */
+  #lateMs = 0;
+
+  constructor(sluice: SluiceProcess, load: Load) {
+    this.sluice = sluice;
+    this.load = load;
+  }
+
+  /** Everything that was written so far; each line is read once. */
+  get entries(): readonly Entry[] {
+    const { stdout } = this.sluice;
+    for (; this.#linesRead < stdout.length; this.#linesRead++) {
+      const line = stdout[this.#linesRead] ?? '';
+      if (line.startsWith('{')) this.#entries.push(JSON.parse(line) as Entry);
+    }
+    return this.#entries;
+  }
+
+  /** away waits until every worker has said, since `from`, that it decides alone. */
+  async away(from: number): Promise<void> {
+    await this.#said(AWAY, from, { timeoutMs: 4 * RECOVERY_MS });
+  }
+
+  /** back waits until the last word of every worker is that the store is there. */
+  async back(): Promise<void> {
+    const isBack = (worker: number): boolean => this.#linesOf(worker, [AWAY, BACK]).at(-1) !== AWAY;
+    await waitFor(
+      'every worker to use the store again',
+      () => Array.from({ length: WORKERS }, (_, worker) => worker).every(isBack),
+      { timeoutMs: RECOVERY_MS },
+    );
+  }
+
+  decisions(source: string): Promise<number> {
+    return this.#metric('sluice_ratelimit_decisions_total', { source });
+  }
+
+  storeCalls(result: string): Promise<number> {
+    return this.#metric('sluice_ratelimit_store_calls_total', { result });
+  }
+
+  /** storeDecides waits for decisions of the store after those so far. */
+  async storeDecides(): Promise<void> {
+    const before = await this.decisions('store');
+    await this.#told('the store to decide', async () => (await this.decisions('store')) > before + 50);
+  }
+
+  /** toldAway waits until metrics and readiness say what the workers know, and proves that requests are served all the same. */
+  async toldAway(): Promise<void> {
+    const [local, skipped] = [await this.decisions('local'), await this.storeCalls('skipped')];
+    const { total } = this.load.result;
+    await this.#told(
+      'metrics to tell',
+      async () =>
+        (await this.decisions('local')) > local &&
+        (await this.storeCalls('skipped')) > skipped &&
+        (await this.#metric('sluice_ratelimit_breaker_open')) === WORKERS,
+    );
+    const { status, body } = await askJson(`${this.sluice.adminUrl}/readyz`);
+    assert.deepEqual([status, body.degraded], [200, ['redis']]);
+    await waitFor('answers', () => this.load.result.total > total + 100);
+  }
+
+  /** prove breaks Redis under load and mends it, where it does not mend by itself. */
+  async prove({ breakIt, mend, from = this.entries.length }: ChaosSteps): Promise<void> {
+    await breakIt?.();
+    await this.away(from);
+    if (mend !== undefined) {
+      const alone = this.entries.length;
+      await this.toldAway();
+      const waits = this.#waitsMs(alone).sort((a, b) => a - b);
+      const p90Ms = waits[Math.floor(waits.length * 0.9)] ?? assert.fail('no request was served');
+      assert.ok(p90Ms < TIMEOUT_MS, `an open breaker holds nobody, but one in ten waited ${p90Ms} ms`);
+      await mend();
+    }
+    await this.back();
+    await this.storeDecides();
+  }
+
+  /** judge ends the load: what must hold over everything that happened. */
+  async judge(): Promise<void> {
+    const served = (await workersOf(this.sluice.adminUrl)).map(({ requestsTotal }) => requestsTotal);
+    assert.ok(
+      served.every((count) => count > 100),
+      `requests of each worker: ${served}`,
+    );
+    const { statuses, failures } = await this.load.stop();
+    await this.back();
+    assert.deepEqual([Object.keys(statuses), failures], [['200'], {}]);
+    const longestMs = Math.max(...this.#waitsMs(0));
+    const allowedMs = TIMEOUT_MS + MARGIN_MS + this.#lateMs;
+    assert.ok(longestMs <= allowedMs, `a request waited ${longestMs} ms for the limiter, not ${allowedMs}`);
+    this.#judgeLines();
+  }
+
+  /** One line per change of state, in turn, and no other complaint. */
+  #judgeLines(): void {
+    for (const worker of [0, 1, undefined]) {
+      const store = this.#linesOf(worker, [AWAY, BACK]).join('; ');
+      if (worker !== undefined) assert.match(store, new RegExp(`^${AWAY}(; ${BACK}; ${AWAY})*(; ${BACK})?$`));
+      const connection = this.#linesOf(worker, [UP, DOWN, READ_ONLY]);
+      for (const [i, line] of connection.entries())
+        assert.notEqual(line, connection[i - 1], `the same again: ${connection.join('; ')}`);
+    }
+    const known = [AWAY, DOWN, READ_ONLY, SILENT];
+    const others = this.entries.filter(
+      ({ level, msg }) =>
+        level !== undefined && ['warn', 'error', 'fatal'].includes(level) && !known.includes(msg ?? ''),
+    );
+    assert.deepEqual(others, []);
+  }
+
+  #linesOf(worker: number | undefined, messages: readonly string[]): string[] {
+    return this.entries.flatMap((entry) =>
+      entry.worker === worker && entry.msg !== undefined && messages.includes(entry.msg) ? [entry.msg] : [],
+    );
+  }
+
+  #waitsMs(from: number): number[] {
+    return this.entries
+      .slice(from)
+      .flatMap(({ limiterMs }) => (typeof limiterMs === 'number' ? [limiterMs] : []));
+  }
+
+  async #said(msg: string, from: number, options: { timeoutMs: number }): Promise<void> {
+    const workers = () =>
+      new Set(this.entries.slice(from).flatMap((entry) => (entry.msg === msg ? [entry.worker] : [])));
+    await waitFor(`every worker to say: ${msg}`, () => workers().size === WORKERS, options);
+  }
+
+  async #metric(name: string, labels: Record<string, string> = {}): Promise<number> {
+    return (await metricOf(this.sluice.adminUrl, name, labels)) ?? 0;
+  }
+
+  /** Waits for what the admin port tells, which is at most a second old. */
+  async #told(what: string, probe: () => Promise<boolean>): Promise<void> {
+    const probeAll = async (): Promise<boolean> => {
+      await this.#lookAtLoops();
+      return probe();
+    };
+    await waitFor(what, probeAll, { everyMs: 50 });
+  }
+
+  async #lookAtLoops(): Promise<void> {
+    for (const worker of ['0', '1']) {
+      const lateMs = 1_000 * (await this.#metric('sluice_event_loop_delay_seconds', { worker }));
+      this.#lateMs = Math.max(this.#lateMs, lateMs);
+    }
+  }
+}
+
+export type { Chaos };
