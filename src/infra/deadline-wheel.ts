@@ -9,13 +9,14 @@
 import type { Clock } from '../contract/clock.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
+const NOWHERE = -1;
 
 /** Deadline is owned by one object for its whole life; arm and disarm it as often as needed. */
 export class Deadline {
   /** Monotonic ms, or Infinity while disarmed; written by the wheel only. */
   dueMs = NEVER;
-  /** Whether the wheel's list holds it; written by the wheel only. */
-  listed = false;
+  /** Its place in the wheel's list, -1 outside of it; written by the wheel only. */
+  place = NOWHERE;
   readonly onDue: () => void;
 
   constructor(onDue: () => void) {
@@ -78,14 +79,22 @@ export class DeadlineWheel {
     if (this.#timer === null && this.#started) this.#wake();
     // The last tick may be a whole one ago: adding one keeps "no earlier than asked for" true.
     deadline.dueMs = this.#nowMs + delayMs + this.tickMs;
-    if (deadline.listed) return;
-    deadline.listed = true;
-    this.#list.push(deadline);
+    if (deadline.place !== NOWHERE) return;
+    deadline.place = this.#list.push(deadline) - 1;
   }
 
-  /** disarm is O(1): the list forgets the entry at the next tick. */
+  /** disarm is a store: the list forgets the entry at the next tick. For owners that will arm it again soon. */
   disarm(deadline: Deadline): void {
     deadline.dueMs = NEVER;
+  }
+
+  /**
+   * forget disarms a deadline whose owner has ended. An entry that stays until the tick keeps all of its owner alive: at
+   * thousands of short connections a second that is what the collector copies from one scavenge to the next.
+   */
+  forget(deadline: Deadline): void {
+    deadline.dueMs = NEVER;
+    this.#remove(deadline);
   }
 
   /** tick is public for tests with a fake clock; start() calls it otherwise. */
@@ -95,16 +104,25 @@ export class DeadlineWheel {
     if (list.length > 0) this.#emptyTicks = 0;
     else if (++this.#emptyTicks >= TICKS_BEFORE_REST) this.#rest();
     for (let i = list.length - 1; i >= 0; i--) {
-      const deadline = list[i]!;
-      if (deadline.dueMs > this.#nowMs && deadline.dueMs !== NEVER) continue;
-      // Swap-remove before firing: onDue may arm this or any other deadline again.
+      const deadline = list[i];
+      // Absent where an onDue had others forgotten.
+      if (deadline === undefined || (deadline.dueMs > this.#nowMs && deadline.dueMs !== NEVER)) continue;
+      // Removed before firing: onDue may arm this or any other deadline again.
       const due = deadline.dueMs !== NEVER;
-      const last = list.pop()!;
-      if (last !== deadline) list[i] = last;
-      deadline.listed = false;
-      deadline.dueMs = NEVER;
+      this.forget(deadline);
       if (due) this.#fire(deadline);
     }
+  }
+
+  /** The last entry takes the place: those behind a tick's position have been looked at already. */
+  #remove(deadline: Deadline): void {
+    const { place } = deadline;
+    if (place === NOWHERE) return;
+    deadline.place = NOWHERE;
+    const last = this.#list.pop();
+    if (last === undefined || last === deadline) return;
+    this.#list[place] = last;
+    last.place = place;
   }
 
   /** Entries that the next tick will look at, disarmed ones included; for tests and bounds. */

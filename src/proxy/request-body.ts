@@ -104,6 +104,6 @@ export class RequestBody {
 
   #close(): void {
     this.done = true;
-    this.#wheel.disarm(this.#idle);
+    this.#wheel.forget(this.#idle);
   }
 }

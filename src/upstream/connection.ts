@@ -373,7 +373,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     if (this.#state === DEAD) return;
     const parked = this.#state === IDLE;
     this.#state = DEAD;
-    this.#settings.wheel.disarm(this.#deadline);
+    this.#settings.wheel.forget(this.#deadline);
     this.#exchange?.detach(null);
     this.#exchange = null;
     this.#pending = null;

@@ -68,6 +68,8 @@ export class InboundConnection implements DownstreamOwner {
   sinceMs: number;
   /** Counted against the cap per address. */
   counted = false;
+  /** In the list of its server, -1 when it is not; written by ConnectionRegistry only. */
+  place = -1;
   readonly onFlushed = (error?: Error | null): void => {
     if (!error) this.#current?.flushed();
   };
@@ -319,7 +321,7 @@ export class InboundConnection implements DownstreamOwner {
   }
 
   #onClose(): void {
-    this.#owner.wheel.disarm(this.#deadline);
+    this.#owner.wheel.forget(this.#deadline);
     this.#dropQueue();
     const current = this.#current;
     this.#current = null;

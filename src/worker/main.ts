@@ -12,7 +12,7 @@ import { LineWriter, makeLogger } from '../infra/logger.ts';
 import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { Availability } from './availability.ts';
-import { limitHeapGrowth } from './heap.ts';
+import { tuneHeap } from './heap.ts';
 import { PrimaryLink } from './primary-link.ts';
 import { headWriterFor } from './response-heads.ts';
 import { WorkerRooms } from './rooms.ts';
@@ -236,6 +236,6 @@ function describeListenFailure(error: LbError): { systemCode: string; address: s
 }
 
 if (import.meta.main) {
-  limitHeapGrowth();
+  tuneHeap();
   new WorkerMain().start();
 }

@@ -16,6 +16,7 @@ import type { Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { Handler } from '../proxy/handler.ts';
 import type { Plan } from '../proxy/plan.ts';
+import { ConnectionRegistry } from './connection-registry.ts';
 import { type ConnectionOwner, type Failure, InboundConnection } from './inbound-connection.ts';
 import { Listeners } from './listeners.ts';
 import { InboundResponse, NodeDownstream } from './node-downstream.ts';
@@ -72,7 +73,7 @@ export class InboundServer implements ConnectionOwner {
   waitingCount = 0;
   readonly #deps: InboundServerDeps;
   readonly #listeners: Listeners;
-  readonly #connections = new Map<Socket, InboundConnection>();
+  readonly #connections = new ConnectionRegistry();
   /** Connections of peers that are no trusted proxies, by address; as many entries as connections at most. */
   readonly #perAddress = new Map<string, number>();
   readonly #automaticCap = Math.floor(openFileLimit() / 2);
@@ -146,10 +147,10 @@ export class InboundServer implements ConnectionOwner {
 
   /** Waits until the connections of now are gone. */
   async #outlastPresent(untilMs: number): Promise<void> {
-    const present = new Set(this.#connections.keys());
-    while (present.size > 0 && !this.#listeningOver && this.clock.monotonicMs() < untilMs) {
+    let present = this.#connections.snapshot();
+    while (present.length > 0 && !this.#listeningOver && this.clock.monotonicMs() < untilMs) {
       await delay(DRAIN_SWEEP_MS);
-      for (const socket of present) if (!this.#connections.has(socket)) present.delete(socket);
+      present = present.filter(({ place }) => place >= 0);
     }
   }
 
@@ -162,13 +163,13 @@ export class InboundServer implements ConnectionOwner {
     const leftMs = Math.max(0, endsAtMs - this.clock.monotonicMs());
     await Promise.race([empty, delay(leftMs, undefined, { signal: aborted.signal }).catch(ignoreAbort)]);
     aborted.abort();
-    for (const { socket } of this.#connections.values()) socket.destroy();
+    for (const { socket } of this.#connections.snapshot()) socket.destroy();
     await empty;
   }
 
   #closeIdle(): void {
     const idleSinceMs = this.clock.monotonicMs() - DRAIN_IDLE_MS;
-    for (const { idle, receiving, sinceMs, socket } of this.#connections.values()) {
+    for (const { idle, receiving, sinceMs, socket } of this.#connections.snapshot()) {
       if (idle && !receiving && sinceMs <= idleSinceMs) socket.destroy();
     }
   }
@@ -210,7 +211,7 @@ export class InboundServer implements ConnectionOwner {
   }
 
   onConnectionClosed(connection: InboundConnection): void {
-    this.#connections.delete(connection.socket);
+    this.#connections.remove(connection);
     if (connection.counted) this.#countPeer(connection.peer.address, -1);
     this.#deps.metrics.set(this.#openCell, this.#connections.size);
     if (this.#connections.size === 0) this.#onEmpty?.();
@@ -233,7 +234,7 @@ export class InboundServer implements ConnectionOwner {
     // Before node's own listener, which reads the limits set here.
     server.prependListener('connection', (socket: Socket) => this.#onConnection(server, socket));
     const onRequest = (request: IncomingMessage, response: InboundResponse): void => {
-      const connection = this.#connections.get(request.socket);
+      const connection = this.#connections.of(request.socket);
       connection?.take(new NodeDownstream(request, response, connection));
     };
     server.on('request', onRequest);
@@ -250,7 +251,7 @@ export class InboundServer implements ConnectionOwner {
     server.maxHeadersCount = limits.headerCount + 1;
     server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
     const connection = new InboundConnection(socket, this);
-    this.#connections.set(socket, connection);
+    this.#connections.add(connection);
     this.#deps.metrics.set(this.#openCell, this.#connections.size);
     const { address } = connection.peer;
     connection.counted = !trusted.trusts(address);
@@ -279,11 +280,11 @@ export class InboundServer implements ConnectionOwner {
   /** Tunnels through us to anywhere are not offered. node has taken its listeners off this socket. */
   #onConnect(socket: Socket): void {
     socket.on('error', () => socket.destroy());
-    this.#connections.get(socket)?.fail({ status: 501, method: 'CONNECT' });
+    this.#connections.of(socket)?.fail({ status: 501, method: 'CONNECT' });
   }
 
   #onClientError(error: Error, socket: Socket): void {
-    const connection = this.#connections.get(socket);
+    const connection = this.#connections.of(socket);
     const status = statusOf(error, connection);
     if (connection === undefined || status === null) socket.destroy();
     else connection.fail({ status, method: null });

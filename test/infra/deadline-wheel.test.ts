@@ -115,3 +115,29 @@ test('a wheel with nothing to watch rests, and the next deadline is as exact as 
   wheel.arm(deadline, 100);
   assert.equal(wheel.resting, true, 'one that was stopped stays so');
 });
+
+test('a forgotten deadline leaves the list at once, whoever fires meanwhile, and may be armed again', () => {
+  const { wheel, at } = fakeWheel();
+  const fired: string[] = [];
+  const others = ['a', 'b', 'c', 'd'].map((name) => new Deadline(() => fired.push(name)));
+  const remover = new Deadline(() => {
+    fired.push('remover');
+    for (const deadline of others) wheel.forget(deadline);
+  });
+  for (const deadline of [...others, remover]) wheel.arm(deadline, 100);
+  assert.equal(wheel.size, 5);
+  at(300);
+  assert.deepEqual(fired, ['remover'], 'the last one armed is looked at first');
+  assert.equal(wheel.size, 0);
+
+  const [first, second] = others as [Deadline, Deadline];
+  wheel.arm(first, 100);
+  wheel.arm(second, 100);
+  wheel.forget(first);
+  wheel.forget(first);
+  assert.equal(wheel.size, 1);
+  wheel.arm(first, 200);
+  at(700);
+  assert.deepEqual(fired, ['remover', 'a', 'b']);
+  assert.equal(wheel.size, 0);
+});
