@@ -3,13 +3,8 @@ import { test } from 'node:test';
 import { startRawBackend } from '../support/backend.ts';
 import type { RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
-import {
-  accessLineOf,
-  type CapturingBackend,
-  startCapturingBackend,
-  startProxy,
-  type TestProxy,
-} from './support.ts';
+import { type CapturingBackend, startCapturingBackend } from './capturing-backend.ts';
+import { accessLineOf, startProxy, type TestProxy } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const CHUNKED_HEAD = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n';

@@ -3,7 +3,8 @@ import { test } from 'node:test';
 import { digestOf, makeApiKey, makeSigningSecret } from '../../src/clients/api-key.ts';
 import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
-import { route, startCapturingBackend, startProxy } from './support.ts';
+import { startCapturingBackend } from './capturing-backend.ts';
+import { route, startProxy } from './support.ts';
 
 const SECRET = makeSigningSecret('test');
 const CLIENTS: Record<string, ClientRecord> = {

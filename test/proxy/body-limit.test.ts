@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCapturingBackend, startProxy } from './support.ts';
+import { startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 const LIMITS = { limits: { bodyBytes: 1000 } };
 

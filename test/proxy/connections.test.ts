@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
-import { startCapturingBackend, startProxy } from './support.ts';
+import { startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 test('B20: connections above the cap are closed at once and counted, the others go on', async (t) => {
   const backend = await startCapturingBackend(t);

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { RawClient } from '../support/raw-http.ts';
-import { route, startCapturingBackend, startProxy, type TestProxy } from './support.ts';
+import { startCapturingBackend } from './capturing-backend.ts';
+import { route, startProxy, type TestProxy } from './support.ts';
 
 const CLIENTS = 140;
 const MEAN = 110;

@@ -4,7 +4,8 @@ import { test } from 'node:test';
 import { Worker } from 'node:worker_threads';
 import { connectRaw } from '../support/raw-http.ts';
 import { waitFor, within } from '../support/wait.ts';
-import { ok, startCapturingBackend, startProxy } from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ok, startCapturingBackend, startProxy } from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 const TRUST_LOOPBACK = { trustedProxies: ['127.0.0.0/8'] };
 

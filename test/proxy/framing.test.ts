@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startCapturingBackend, startProxy } from './support.ts';
+import { startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 test('B23: a chunked DELETE with a body arrives whole and the next request on that socket is its own', async (t) => {
   const backend = await startCapturingBackend(t);

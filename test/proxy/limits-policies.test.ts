@@ -3,15 +3,8 @@ import { test } from 'node:test';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
 import { makeLimiter, policyOf, ScriptedStore } from '../limit/limiter-lab.ts';
-import {
-  accessLineOf,
-  ok,
-  type ProxyOptions,
-  route,
-  startCapturingBackend,
-  startProxy,
-  type TestProxy,
-} from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { accessLineOf, type ProxyOptions, route, startProxy, type TestProxy } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const SECOND = policyOf({ name: 'second', capacity: 2, refillPerSecond: 0.001 });

@@ -5,7 +5,8 @@ import type { PolicySettings } from '../../src/contract/settings.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
 import type { Decision } from '../../src/limit/decision.ts';
 import { waitFor } from '../support/wait.ts';
-import { type ProxyOptions, route, startCapturingBackend, startProxy } from './support.ts';
+import { startCapturingBackend } from './capturing-backend.ts';
+import { type ProxyOptions, route, startProxy } from './support.ts';
 
 const POLICY: PolicySettings = {
   name: 'default',

@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { systemCodeOf } from '../../src/contract/errors.ts';
-import { startCapturingBackend, startProxy } from './support.ts';
+import { startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 test('a Unix socket serves; its peer has no address and is called unix:', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'sluice-'));

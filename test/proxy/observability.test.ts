@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
-import { accessLineOf, startCapturingBackend, startProxy } from './support.ts';
+import { startCapturingBackend } from './capturing-backend.ts';
+import { accessLineOf, startProxy } from './support.ts';
 
 test('B36: a request’s line tells who, what, where and how long, and no secrets', async (t) => {
   const backend = await startCapturingBackend(t);

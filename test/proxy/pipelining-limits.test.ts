@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
-import { type CapturedRequest, ok, startCapturingBackend, startProxy } from './support.ts';
+import { type CapturedRequest, ok, startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 const TINY = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const FAT_BYTES = 15_000;

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
-import { ok, startCapturingBackend, startProxy } from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`;
 

@@ -7,13 +7,8 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { RawClient } from '../support/raw-http.ts';
-import {
-  type CapturedRequest,
-  type CapturingBackend,
-  startCapturingBackend,
-  startProxy,
-  type TestProxy,
-} from './support.ts';
+import { type CapturedRequest, type CapturingBackend, startCapturingBackend } from './capturing-backend.ts';
+import { startProxy, type TestProxy } from './support.ts';
 
 interface Vector {
   title: string;

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
-import { ok, pool, route, startCapturingBackend, startProxy } from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { pool, route, startProxy } from './support.ts';
 
 const request = (method: string, target: string, version = '1.1', lines = '') =>
   `${method} ${target} HTTP/${version}\r\nHost: a\r\n${lines}\r\n`;

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
-import { ok, startCapturingBackend, startProxy } from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 /** A port on which nothing listens. */
 async function closedPort(): Promise<number> {

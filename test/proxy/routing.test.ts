@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ok, pool, route, startCapturingBackend, startProxy } from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { pool, route, startProxy } from './support.ts';
 
 test('requests go to the pool of the first route that matches host, path and method', async (t) => {
   const one = await startCapturingBackend(t, () => ok('one'));

@@ -4,7 +4,8 @@ import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { startBackend, startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
-import { ok, startCapturingBackend, startProxy } from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 const MIB = 1024 * 1024;
 

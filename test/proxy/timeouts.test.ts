@@ -5,7 +5,8 @@ import { connect, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { waitFor } from '../support/wait.ts';
-import { ok, startCapturingBackend, startProxy } from './support.ts';
+import { ok, startCapturingBackend } from './capturing-backend.ts';
+import { startProxy } from './support.ts';
 
 /** A port whose SYNs are not answered: a stopped process listens on it and its queue is full. */
 async function startSilentListener(t: TestContext): Promise<number> {

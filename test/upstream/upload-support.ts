@@ -1,0 +1,107 @@
+/** What the tests of uploads share: a sink that sends a body, and backends that record or hash what arrives. */
+import { createHash } from 'node:crypto';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { TestContext } from 'node:test';
+import type { BackendPool } from '../../src/upstream/connection-pool.ts';
+import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
+import { startRawBackend } from '../support/backend.ts';
+import { get, RecordingSink, send } from './support.ts';
+
+export const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
+
+/** Sends `pieces` as fast as it is let, each in memory of its own as node's parser delivers them. */
+export class UploadingSink extends RecordingSink {
+  readonly #pieces: Buffer[];
+  readonly #trailers: string[];
+  sentBytes = 0;
+  stopCount = 0;
+
+  constructor(pieces: Buffer[], trailers: string[] = []) {
+    super();
+    this.#pieces = pieces;
+    this.#trailers = trailers;
+  }
+
+  override onConnected(): void {
+    super.onConnected();
+    this.#pump();
+  }
+
+  override onRequestDrain(): void {
+    super.onRequestDrain();
+    this.#pump();
+  }
+
+  #pump(): void {
+    for (let piece = this.#pieces.shift(); piece !== undefined; piece = this.#pieces.shift()) {
+      const own = Buffer.allocUnsafeSlow(piece.length);
+      piece.copy(own);
+      this.sentBytes += piece.length;
+      if (this.exchange?.writeBody(own) === false) {
+        this.stopCount++;
+        return;
+      }
+    }
+    this.exchange?.endBody(this.#trailers);
+  }
+}
+
+export function upload(
+  pool: BackendPool,
+  request: Partial<UpstreamRequest>,
+  sink: UploadingSink,
+): UploadingSink {
+  return send(pool, get('/up', { method: 'POST', ...request }), sink);
+}
+
+export function pattern(bytes: number, seed: number): Buffer {
+  const made = Buffer.alloc(bytes);
+  for (let i = 0; i + 4 <= bytes; i += 4) made.writeUInt32LE((i * 2654435761 + seed) >>> 0, i);
+  return made;
+}
+
+export function cut(whole: Buffer, size: number): Buffer[] {
+  const pieces: Buffer[] = [];
+  for (let at = 0; at < whole.length; at += size) pieces.push(whole.subarray(at, at + size));
+  return pieces;
+}
+
+/** A backend that writes down everything it reads and answers when `until` is in it. */
+export async function recording(t: TestContext, until: string, answer = OK) {
+  let received = '';
+  const backend = await startRawBackend((socket) => {
+    socket.on('data', (data) => {
+      received += data.toString('latin1');
+      if (received.endsWith(until)) socket.write(answer);
+    });
+  });
+  t.after(() => backend.close());
+  return { port: backend.port, received: () => received };
+}
+
+/** node's server answers with the hash of what it read; `slow` makes it read in fits. */
+export async function hashing(t: TestContext, slow = false) {
+  const server = createServer((request, response) => {
+    const hash = createHash('sha1');
+    request.on('data', (data: Buffer) => {
+      hash.update(data);
+      if (!slow) return;
+      request.pause();
+      setTimeout(() => request.resume(), 2);
+    });
+    request.on('end', () => response.end(hash.digest('hex') + trailerText(request)));
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
+}
+
+export function trailerText(request: IncomingMessage): string {
+  return request.rawTrailers.length > 0 ? ` ${request.rawTrailers.join(' ')}` : '';
+}
