@@ -161,7 +161,7 @@ function method(peers: PeersResult): string[] {
     '* Commands:',
     ...Object.entries(peers.commands).map(([name, text]) => command(name, text)),
     '',
-    'Again: `make bench-peers` (all, six to eight minutes), `make bench-peers SCENARIO=tiny ROUNDS=3`, `make bench`, `make bench-check`,',
+    'Again: `make bench-peers` (all, eight to ten minutes), `make bench-peers SCENARIO=tiny ROUNDS=3`, `make bench`, `make bench-check`,',
     '`make bench-report`.',
   ];
 }
