@@ -11,6 +11,7 @@ import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { ApiKeyLookup, ApiKeyRefusal, ClientRecord, VerifiedKey } from '../contract/clients.ts';
 import type { PrimaryMessage } from '../contract/messages.ts';
 import { digestOf, isApiKey } from './api-key.ts';
+import { DigestMap } from './digest-map.ts';
 
 export type ApiKeysMessage = Extract<PrimaryMessage, { type: 'api-keys' }>;
 
@@ -18,11 +19,11 @@ interface LiveKey extends VerifiedKey {
   revoked: boolean;
 }
 
-type Keys = Map<string, LiveKey>;
+type Keys = DigestMap<LiveKey>;
 
 export class ApiKeyDirectory implements ApiKeyLookup {
   readonly #clients: { byName(clientId: string): ClientRecord | null };
-  #keys: Keys = new Map();
+  #keys: Keys = new DigestMap();
   /** A full set under way. */
   #draft: Keys | null = null;
   #secret: KeyObject | null = null;
@@ -41,7 +42,7 @@ export class ApiKeyDirectory implements ApiKeyLookup {
    * merged at once, and into a draft as well, which may have been read before it.
    */
   apply(message: ApiKeysMessage): void {
-    if (message.full && message.first) this.#draft = new Map();
+    if (message.full && message.first) this.#draft = new DigestMap();
     if (!message.full) merge(this.#keys, message);
     if (this.#draft !== null) merge(this.#draft, message);
     if (!message.full || !message.last || this.#draft === null) return;

@@ -4,6 +4,7 @@ import type { ApiKeyRecord } from '../contract/clients.ts';
 import type { Logger } from '../infra/logger.ts';
 import { API_KEYS_CHANNEL, type ApiKeyRepository, type StoredKey } from './api-key-repository.ts';
 import type { ApiKeySecret } from './api-key-secret.ts';
+import { DigestMap } from './digest-map.ts';
 import { type FollowedTable, TableFollower, type TableFollowerOptions } from './table-follower.ts';
 
 export interface ApiKeyFeedOptions extends TableFollowerOptions {
@@ -37,7 +38,7 @@ export class ApiKeyFeed implements FollowedTable {
   readonly #follower: TableFollower;
   readonly #listeners = new Set<(change: ApiKeysChange) => void>();
   /** By digest. */
-  readonly #keys = new Map<string, Known>();
+  readonly #keys = new DigestMap<Known>();
   /** What is in the picture and was not told yet: of a load that is under way, or that failed on its way. */
   #news = new News();
 
@@ -86,23 +87,23 @@ export class ApiKeyFeed implements FollowedTable {
     return this.#secret.current?.text ?? null;
   }
 
-  /** records reads the picture while it changes: what is new comes in the end, what is gone does not come. */
+  /** records reads the picture, also while it changes: what is gone does not come any more, what is new may come or not. */
   *records(): Generator<ApiKeyRecord, undefined> {
-    for (const [digest, { clientId }] of this.#keys) yield { digest, clientId };
+    for (const [digest, { clientId }] of this.#keys.entries()) yield { digest, clientId };
     return undefined;
   }
 
   async load(): Promise<string> {
-    const seen = new Set<string>();
+    const seen = new DigestMap<true>();
     const horizon = await this.#repository.loadAll((keys) => {
       for (const key of keys) {
-        seen.add(key.digest);
+        seen.set(key.digest, true);
         this.#learn(key);
       }
     });
     let count = 0;
-    for (const digest of this.#keys.keys()) {
-      if (!seen.has(digest)) this.#forget(digest);
+    for (const [digest] of this.#keys.entries()) {
+      if (seen.get(digest) === undefined) this.#forget(digest);
       if (++count % TURN_KEYS === 0) await nextTurn();
     }
     this.#tell();

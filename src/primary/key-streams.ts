@@ -3,7 +3,7 @@
  * when the pipe to the worker has taken the one before, so that a million keys stall neither this loop nor a worker's,
  * and wait nowhere but in the feed's own picture.
  *
- * A full set is read from the picture while it changes. What is new in it meanwhile is read in the end, what is gone is not
+ * A full set is read from the picture while it changes. What is new in it meanwhile may be read or not, what is gone is not
  * read any more, and each change is told as well, before the next part of the set: the worker takes it into both.
  */
 import type { ApiKeyFeed, ApiKeysChange } from '../clients/api-key-feed.ts';
