@@ -21,6 +21,7 @@ import {
 } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
+import { workerArguments } from './worker-arguments.ts';
 import type { WorkerLink } from './worker-link.ts';
 import {
   type ListenFailure,
@@ -34,7 +35,7 @@ import {
 export interface SupervisorOptions {
   /** Absolute path of the worker's entry file. */
   exec: string;
-  /** Node's own arguments for workers; default those of this process. */
+  /** Node's own arguments for workers; default workerArguments(). */
   execArgv?: string[];
   /** ≥ 1; known once `auto` is resolved. */
   workerCount: number;
@@ -125,7 +126,7 @@ export class Supervisor {
   start(): Promise<string[]> {
     if (this.#phase !== 'idle') return this.#started.promise;
     this.#phase = 'running';
-    const { exec, execArgv = process.execArgv, accept, clock } = this.#options;
+    const { exec, execArgv = workerArguments(), accept, clock } = this.#options;
     // Frozen by the first fork of the process.
     cluster.schedulingPolicy = accept === 'round_robin' ? cluster.SCHED_RR : cluster.SCHED_NONE;
     cluster.setupPrimary({ exec, execArgv, args: [] });
