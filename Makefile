@@ -68,7 +68,7 @@ bench-directory: $(STAMP) services ## a million clients in PostgreSQL: time, mem
 bench-accept: $(STAMP) peers ## the modes of accept: spread over the workers, cost of a new one; four minutes (WORKERS=8, ROUNDS=3)
 	@$(NODE) bench/accept-spread.ts --workers=$(WORKERS) --rounds=$(ROUNDS) --duration-sec=$(DURATION_SEC)
 
-bench-peers: $(STAMP) peers ## side by side with other balancers, some nine minutes (SCENARIO=all, ROUNDS=5)
+bench-peers: $(STAMP) peers ## side by side with other balancers, some ten minutes (SCENARIO=all, ROUNDS=5)
 	@$(NODE) bench/run-peers.ts $(SCENARIO) $(PACE)
 
 bench-check: $(STAMP) ## Sluice against nginx now, compared with bench/results/baseline.json; more than 15 % worse fails

@@ -151,7 +151,7 @@ function method(peers: PeersResult): string[] {
     'adds X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via (Sluice a traceparent besides), and is set up as its own',
     'documentation advises; the files are in `bench/peers`. CPU time is that of all its processes, from `/proc`, over the answers of the',
     'load generator; a pass with less than 99 % good answers is done once more, then the row has no figure. Before the first pass a',
-    'server gets 50,000 requests or 6 s of load, since V8 takes that long to compile what is hot. `floor` is a bare sketch on node:http and node:net',
+    'server gets 50,000 requests or 6 s of each kind of load, since V8 takes that long to compile what is hot. `floor` is a bare sketch on node:http and node:net',
     'without guards, timeouts, metrics or limits. Everything runs on loopback of one machine, so the kernel’s share is that of',
     'loopback, and the load generator and the backends use the same cores.',
     '',

@@ -44,7 +44,8 @@ export class Arena {
   readonly commands: Record<string, string> = {};
   readonly #started = new Map<string, Started>();
   readonly #only: ReadonlySet<string> | null;
-  readonly #warm = new WeakSet<ServerProcess>();
+  /** The kinds of work that a server was warmed up for. */
+  readonly #warm = new WeakMap<ServerProcess, Set<string>>();
   #redis: MeteredRedis | null = null;
 
   static async open(pace: Pace, only: readonly string[] | null = null): Promise<Arena> {
@@ -68,13 +69,16 @@ export class Arena {
   }
 
   /**
-   * warmUp loads a server before it is measured: one that is new here until V8 has compiled what is hot, which takes
-   * requests rather than seconds (measured: 50 % more CPU per request until about 50,000 of them).
+   * warmUp loads a server before it is measured: one that is new to this kind of work until V8 has compiled what is hot,
+   * which takes requests rather than seconds (measured: 50 % more CPU per request until about 50,000 of them).
    */
   async warmUp(server: ServerProcess, work: Work): Promise<void> {
     const { warmUpSec } = this.pace;
-    const isNew = !this.#warm.has(server);
-    this.#warm.add(server);
+    const known = this.#warm.get(server) ?? new Set();
+    this.#warm.set(server, known);
+    const kind = JSON.stringify(work);
+    const isNew = !known.has(kind);
+    known.add(kind);
     let requests = 0;
     for (let sec = 0; sec < warmUpSec && (sec === 0 || (isNew && requests < WARM_REQUESTS)); sec += 1) {
       requests += (await runWrk(server.port, work, 1)).requests;
