@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { test } from 'node:test';
 import { systemCodeOf } from '../../src/contract/errors.ts';
+import { ask, metricOf, poolOf, startNamed } from '../cluster/support.ts';
 import { runToEnd } from '../support/child.ts';
 import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, metricOf, poolOf, startNamed } from './support.ts';
 
 const KEYS =
   `time requestId traceId clientIp clientId method host path status reason bytesIn bytesOut totalMs upstreamMs

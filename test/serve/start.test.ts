@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
 import { connectRaw } from '../support/raw-http.ts';
 import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, askJson, poolOf, startNamed } from './support.ts';
 
 test('the ready line names real addresses, and every worker accepts by then', async (t) => {
   const backend = await startNamed('a');
@@ -74,7 +74,7 @@ test('a second serve, and a migrate, on the folder of a running embedded databas
   for (const command of ['serve', 'migrate']) {
     const child = spawnSluice([command, '--config', first.configPath], { folder });
     t.after(() => child.kill());
-    await waitFor(`${command} to give up`, () => child.exitStatus !== null, { timeoutMs: 10_000 });
+    await waitFor(`${command} to give up`, () => child.exitStatus !== null, { timeoutMs: 20_000 });
     assert.equal((await child.exited).code, 1, child.describe());
     assert.match([...child.stdout, ...child.stderr].join('\n'), new RegExp(`${first.pid}`), child.describe());
   }
