@@ -1,7 +1,7 @@
 /** Waiting for a condition: the only way a test may let time pass. */
 
 export interface WaitOptions {
-  /** Default 5000. */
+  /** Default 15,000: a busy machine of two cores is late by seconds. */
   timeoutMs?: number;
   /** Pause between two probes; default 10. */
   everyMs?: number;
@@ -15,7 +15,7 @@ export interface WaitOptions {
 export async function waitFor<T>(
   description: string,
   probe: () => T | Promise<T>,
-  { timeoutMs = 5_000, everyMs = 10 }: WaitOptions = {},
+  { timeoutMs = 15_000, everyMs = 10 }: WaitOptions = {},
 ): Promise<NonNullable<Exclude<T, false | 0 | ''>>> {
   const deadlineMs = performance.now() + timeoutMs;
   for (;;) {
