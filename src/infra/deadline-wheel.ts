@@ -7,15 +7,15 @@
  * Accuracy: a deadline fires no earlier than asked for and at most two ticks later.
  */
 import type { Clock } from '../contract/clock.ts';
+import { NOWHERE, type Placed, PlacedList } from './placed-list.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
-const NOWHERE = -1;
 
 /** Deadline is owned by one object for its whole life; arm and disarm it as often as needed. */
-export class Deadline {
+export class Deadline implements Placed {
   /** Monotonic ms, or Infinity while disarmed; written by the wheel only. */
   dueMs = NEVER;
-  /** Its place in the wheel's list, -1 outside of it; written by the wheel only. */
+  /** In the wheel's list. */
   place = NOWHERE;
   readonly onDue: () => void;
 
@@ -44,7 +44,7 @@ export class DeadlineWheel {
   readonly tickMs: number;
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
-  readonly #list: Deadline[] = [];
+  readonly #list = new PlacedList<Deadline>();
   #timer: NodeJS.Timeout | null = null;
   #started = false;
   #emptyTicks = 0;
@@ -79,8 +79,7 @@ export class DeadlineWheel {
     if (this.#timer === null && this.#started) this.#wake();
     // The last tick may be a whole one ago: adding one keeps "no earlier than asked for" true.
     deadline.dueMs = this.#nowMs + delayMs + this.tickMs;
-    if (deadline.place !== NOWHERE) return;
-    deadline.place = this.#list.push(deadline) - 1;
+    this.#list.add(deadline);
   }
 
   /** disarm is a store: the list forgets the entry at the next tick. For owners that will arm it again soon. */
@@ -94,15 +93,16 @@ export class DeadlineWheel {
    */
   forget(deadline: Deadline): void {
     deadline.dueMs = NEVER;
-    this.#remove(deadline);
+    this.#list.remove(deadline);
   }
 
   /** tick is public for tests with a fake clock; start() calls it otherwise. */
   tick(): void {
     this.#nowMs = this.#clock.monotonicMs();
-    const list = this.#list;
+    const { items: list } = this.#list;
     if (list.length > 0) this.#emptyTicks = 0;
     else if (++this.#emptyTicks >= TICKS_BEFORE_REST) this.#rest();
+    // Backwards: what takes the place of a removed entry comes from behind and has been looked at already.
     for (let i = list.length - 1; i >= 0; i--) {
       const deadline = list[i];
       // Absent where an onDue had others forgotten.
@@ -114,20 +114,9 @@ export class DeadlineWheel {
     }
   }
 
-  /** The last entry takes the place: those behind a tick's position have been looked at already. */
-  #remove(deadline: Deadline): void {
-    const { place } = deadline;
-    if (place === NOWHERE) return;
-    deadline.place = NOWHERE;
-    const last = this.#list.pop();
-    if (last === undefined || last === deadline) return;
-    this.#list[place] = last;
-    last.place = place;
-  }
-
   /** Entries that the next tick will look at, disarmed ones included; for tests and bounds. */
   get size(): number {
-    return this.#list.length;
+    return this.#list.items.length;
   }
 
   #wake(): void {

@@ -15,6 +15,7 @@ import { canonicalAddress } from '../contract/addresses.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { DownstreamPeer } from '../contract/downstream.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { NOWHERE, type Placed } from '../infra/placed-list.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
 
@@ -60,7 +61,7 @@ export interface ConnectionOwner {
   onConnectionClosed(connection: InboundConnection): void;
 }
 
-export class InboundConnection implements DownstreamOwner {
+export class InboundConnection implements DownstreamOwner, Placed {
   readonly socket: Socket;
   readonly peer: DownstreamPeer;
   readonly writeHead: HeadWriter;
@@ -68,8 +69,8 @@ export class InboundConnection implements DownstreamOwner {
   sinceMs: number;
   /** Counted against the cap per address. */
   counted = false;
-  /** In the list of its server, -1 when it is not; written by ConnectionRegistry only. */
-  place = -1;
+  /** In the list of its server. */
+  place = NOWHERE;
   readonly onFlushed = (error?: Error | null): void => {
     if (!error) this.#current?.flushed();
   };

@@ -14,6 +14,7 @@ import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import { openFileLimit } from '../infra/file-descriptors.ts';
 import type { Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
+import { NOWHERE } from '../infra/placed-list.ts';
 import type { Handler } from '../proxy/handler.ts';
 import type { Plan } from '../proxy/plan.ts';
 import { ConnectionRegistry } from './connection-registry.ts';
@@ -150,7 +151,7 @@ export class InboundServer implements ConnectionOwner {
     let present = this.#connections.snapshot();
     while (present.length > 0 && !this.#listeningOver && this.clock.monotonicMs() < untilMs) {
       await delay(DRAIN_SWEEP_MS);
-      present = present.filter(({ place }) => place >= 0);
+      present = present.filter(({ place }) => place !== NOWHERE);
     }
   }
 

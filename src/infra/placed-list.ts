@@ -1,0 +1,29 @@
+/** A list whose members know their place: in and out in one step, without the tables of a Map. Order means nothing. */
+
+/** `place` is written by the list only. */
+export interface Placed {
+  place: number;
+}
+
+/** The place of what is in no list. */
+export const NOWHERE = -1;
+
+/** PlacedList holds each member once; a member belongs to one list at most. */
+export class PlacedList<T extends Placed> {
+  readonly items: T[] = [];
+
+  add(item: T): void {
+    if (item.place === NOWHERE) item.place = this.items.push(item) - 1;
+  }
+
+  /** remove lets the last member take the place; without effect on what is not in the list. */
+  remove(item: T): void {
+    const { place } = item;
+    if (place === NOWHERE) return;
+    item.place = NOWHERE;
+    const last = this.items.pop();
+    if (last === undefined || last === item) return;
+    this.items[place] = last;
+    last.place = place;
+  }
+}
