@@ -46,6 +46,8 @@ export interface ConnectionOwner {
   readonly clock: Clock;
   readonly writeHead: HeadWriter;
   readonly keepAliveMs: number;
+  /** When a head that has begun is surely over: the parser has made a request of it, or given it up. */
+  readonly headMs: number;
   readonly draining: boolean;
   /** Whether takeSurplus could say so. */
   readonly crowded: boolean;
@@ -91,6 +93,8 @@ export class InboundConnection implements DownstreamOwner, Placed {
   #parsing = false;
   /** Bytes read when the queue was last empty and got its first request. */
   #queuedAtBytes = 0;
+  /** Something had come in by the end of keepAlive; see #onDue. */
+  #overdue = false;
   /** Bytes read when it last became idle, or was looked at while lingering. */
   #idleAtBytes = 0;
 
@@ -230,6 +234,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
     }
     this.sinceMs = this.#owner.clock.monotonicMs();
     this.#idleAtBytes = this.socket.bytesRead;
+    this.#overdue = false;
     this.#owner.wheel.arm(this.#deadline, this.#owner.keepAliveMs);
   }
 
@@ -315,9 +320,12 @@ export class InboundConnection implements DownstreamOwner, Placed {
       this.#probe(this.#current);
       return;
     }
-    // A head that has begun is under the parser's deadline, and gets its 408.
-    if (this.receiving) this.#owner.wheel.arm(this.#deadline, this.#owner.keepAliveMs);
-    else this.socket.destroy();
+    // A head that has begun is under the parser's deadline, and gets its 408. Empty lines begin none (RFC 9112 §2.2), and
+    // would keep the connection open for ever: whatever came is given the time of a head, once.
+    if (this.receiving && !this.#overdue) {
+      this.#overdue = true;
+      this.#owner.wheel.arm(this.#deadline, this.#owner.headMs);
+    } else this.socket.destroy();
   }
 
   /** A FIN while an answer is awaited is a client abort (contract §8). */

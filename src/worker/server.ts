@@ -25,6 +25,8 @@ import type { HeadWriter } from './response-heads.ts';
 
 /** How often deadlines of heads are looked at: B13 allows one such step. */
 const CHECK_EVERY_MS = 1_000;
+/** After so many of them the parser has surely looked at a deadline that is over. */
+const HEAD_CHECKS = 2;
 /**
  * At the drain a connection must be idle for so long before it is closed: a client in a burst has its next request on the
  * way already, and closing right behind an answer would lose it. Such a client gets `Connection: close` with its next answer.
@@ -115,6 +117,10 @@ export class InboundServer implements ConnectionOwner {
     return this.#deps.plan().timeouts.keepAliveMs;
   }
 
+  get headMs(): number {
+    return this.#deps.plan().timeouts.headersMs + HEAD_CHECKS * CHECK_EVERY_MS;
+  }
+
   /** listen opens one address and returns its URL; see Listeners.open, also for its parameters and errors. */
   async listen(address: ListenAddress, inheritedFd: number | null = null): Promise<string> {
     const server = this.#makeServer();
@@ -131,9 +137,11 @@ export class InboundServer implements ConnectionOwner {
   async drain({ graceMs, drainMs, alone = false }: DrainTimes): Promise<void> {
     if (graceMs > 0) await delay(graceMs);
     this.#draining = true;
-    const endsAtMs = this.clock.monotonicMs() + drainMs;
-    this.#closeIdle();
-    const sweep = setInterval(() => this.#closeIdle(), DRAIN_SWEEP_MS);
+    const startMs = this.clock.monotonicMs();
+    const endsAtMs = startMs + drainMs;
+    const headsEndAtMs = startMs + this.headMs;
+    this.#closeIdle(headsEndAtMs);
+    const sweep = setInterval(() => this.#closeIdle(headsEndAtMs), DRAIN_SWEEP_MS);
     const restMs = Math.min(QUEUE_REST_MS, drainMs / 2);
     if (alone) await this.#outlastPresent(endsAtMs - restMs);
     await this.#listeners.close(restMs);
@@ -168,10 +176,12 @@ export class InboundServer implements ConnectionOwner {
     await empty;
   }
 
-  #closeIdle(): void {
-    const idleSinceMs = this.clock.monotonicMs() - DRAIN_IDLE_MS;
+  /** @param headsEndAtMs until then bytes on an idle connection may be the beginning of a head */
+  #closeIdle(headsEndAtMs: number): void {
+    const nowMs = this.clock.monotonicMs();
     for (const { idle, receiving, sinceMs, socket } of this.#connections.snapshot()) {
-      if (idle && !receiving && sinceMs <= idleSinceMs) socket.destroy();
+      const mayBegin = receiving && nowMs < headsEndAtMs;
+      if (idle && !mayBegin && sinceMs <= nowMs - DRAIN_IDLE_MS) socket.destroy();
     }
   }
 

@@ -81,6 +81,20 @@ test('B38: a head that was half received is served, with Connection: close', asy
   await within(drained, 2_000, 'the drain to end');
 });
 
+test('B38: an empty line is no half received head for longer than a head may take', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], timeouts: { headersMs: 100 } });
+  const client = await proxy.connect();
+  client.write(GET);
+  await client.readResponse();
+  client.write('\r\n');
+  const probe = await proxy.connect();
+  probe.write(GET);
+  await probe.readResponse();
+  await within(proxy.server.drain({ graceMs: 0, drainMs: 30_000 }), 6_000, 'the drain to end');
+  await client.waitForClose();
+});
+
 test('B38: what is not over after the time for it is cut', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const proxy = await startProxy(t, { backends: [backend] });

@@ -191,3 +191,19 @@ test('B16: a head that has begun before keepAlive is over is served', async (t) 
   client.write('Host: a\r\n\r\n');
   assert.equal((await client.readResponse()).status, 200);
 });
+
+test('B16: empty lines behind an answer do not keep an idle connection open', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, {
+    backends: [backend],
+    timeouts: { keepAliveMs: 200, headersMs: 200 },
+  });
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await client.readResponse();
+  const startMs = performance.now();
+  client.write('\r\n');
+  assert.equal((await client.waitForClose()).length, 0);
+  const tookMs = performance.now() - startMs;
+  assert.ok(tookMs < 200 + 200 + 2_000 + 2_000, `${tookMs} ms`);
+});
