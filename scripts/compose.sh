@@ -36,8 +36,9 @@ make_secrets() {
     echo '.env has no SLUICE_ADMIN_TOKEN' >&2
     exit 1
   fi
-  # Prometheus reads it as another user, so the file is open and its folder is not.
+  # Prometheus reads it as another user, so the file is open and its folder is not. Nobody may write to it: it is made anew.
   mkdir -p -m 700 .secrets
+  rm -f .secrets/admin-token
   printf '%s' "$token" >.secrets/admin-token
   chmod 444 .secrets/admin-token
 }

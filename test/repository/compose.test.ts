@@ -1,6 +1,6 @@
 /** compose.yaml, .env and Prometheus' config, as far as they can be proven without an engine. */
 import assert from 'node:assert/strict';
-import { copyFileSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, copyFileSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -29,6 +29,13 @@ interface ComposeFile {
 const text = readFileSync(`${ROOT}compose.yaml`, 'utf8');
 const compose = parse(text, { merge: true }) as ComposeFile;
 const SECRETS = ['SLUICE_ADMIN_TOKEN', 'POSTGRES_PASSWORD', 'REDIS_PASSWORD', 'SLUICE_KEY_SECRET'];
+
+/** Root may write to files that nobody may write to, so where the tests run as root the script does not. */
+const NOBODY = 65_534;
+const PLAIN_USER = {
+  uid: process.getuid?.() || NOBODY,
+  gid: process.getgid?.() || NOBODY,
+};
 
 function serviceOf(name: string): Service {
   const service = compose.services[name];
@@ -106,6 +113,18 @@ test('passwords are made once, readable by their owner alone, and Prometheus get
   const again = await runToEnd(join(folder, 'scripts/compose.sh'), ['secrets']);
   assert.equal(again.code, 0, again.stderr.join('\n'));
   assert.equal(readFileSync(join(folder, '.env'), 'utf8'), first);
+});
+
+test('a second make docker-up, and make docker-down, are no trouble to a user who is not root', async (t) => {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  mkdirSync(join(folder, 'scripts'));
+  copyFileSync(`${ROOT}scripts/compose.sh`, join(folder, 'scripts/compose.sh'));
+  chownSync(folder, PLAIN_USER.uid, PLAIN_USER.gid);
+  for (const round of ['first', 'second']) {
+    const made = await runToEnd(join(folder, 'scripts/compose.sh'), ['secrets'], PLAIN_USER);
+    assert.equal(made.code, 0, `${round}: ${made.stderr.join('\n')}`);
+  }
 });
 
 test('docker-compose accepts the file with .env, and refuses it without, where it is installed', async (t) => {
