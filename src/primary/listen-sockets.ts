@@ -16,6 +16,7 @@ import * as net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import { listenSentence } from '../contract/listen-failure.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
 
@@ -118,7 +119,9 @@ async function lockStart(port: number): Promise<net.Server> {
   try {
     await promise;
   } catch (cause) {
-    throw listenFailed(`port ${port}`, 'another instance is starting on it', cause);
+    const code = systemCodeOf(cause) ?? 'unknown';
+    const message = `cannot listen on port ${port}: ${code}: another instance is starting on it`;
+    throw new LbError('listen_failed', message, { cause });
   }
   return lock;
 }
@@ -133,7 +136,8 @@ async function bindAddress({ host, port }: TcpAddress, count: number): Promise<n
       return bindGroup('0.0.0.0', port, count);
     }
   } catch (cause) {
-    throw listenFailed(`${host ?? ''}:${port}`, toError(cause).message, cause);
+    const message = listenSentence(`${host ?? ''}:${port}`, systemCodeOf(cause), toError(cause).message);
+    throw new LbError('listen_failed', message, { cause });
   }
 }
 
@@ -151,9 +155,4 @@ function bindGroup(host: string, port: number, count: number): net.BoundSocket[]
     for (const socket of group) socket.close();
     throw thrown;
   }
-}
-
-function listenFailed(where: string, why: string, cause: unknown): LbError {
-  const code = systemCodeOf(cause) ?? 'unknown';
-  return new LbError('listen_failed', `cannot listen on ${where}: ${code}: ${why}`, { cause });
 }

@@ -68,7 +68,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<number> {
   try {
     code = await new Primary(options, logger, lifecycle).run();
   } catch (thrown) {
-    logger.fatal({ err: toError(thrown) }, `cannot serve: ${toError(thrown).message}`);
+    const error = toError(thrown);
+    // What is known to go wrong has a sentence, which a stack would only bury.
+    const facts = error instanceof LbError ? { code: error.code } : { err: error };
+    logger.fatal(facts, `cannot serve: ${error.message}`);
     code = 1;
   }
   try {

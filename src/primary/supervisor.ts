@@ -13,6 +13,7 @@
 import cluster from 'node:cluster';
 import type { Clock } from '../contract/clock.ts';
 import { LbError } from '../contract/errors.ts';
+import { listenSentence } from '../contract/listen-failure.ts';
 import {
   type PrimaryMessage,
   WORKER_COUNT_ENV,
@@ -264,7 +265,7 @@ export class Supervisor {
     this.#portBusySinceMs ??= nowMs;
     const hopeless = code !== 'EADDRINUSE' || nowMs - this.#portBusySinceMs + busyPortRetryMs > busyPortMs;
     if (hopeless) {
-      this.#fail(new LbError('listen_failed', `cannot listen on ${address}: ${code}: ${detail}`));
+      this.#fail(new LbError('listen_failed', listenSentence(address, code, detail)));
       return;
     }
     logger.warn(

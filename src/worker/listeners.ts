@@ -2,7 +2,8 @@
 import { Server, Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../contract/clock.ts';
-import { LbError, toError } from '../contract/errors.ts';
+import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import { listenSentence } from '../contract/listen-failure.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 
 /**
@@ -23,7 +24,7 @@ export class Listeners {
 
   /**
    * open makes a server listen and returns its URL (`http://127.0.0.1:8080`, `unix:/path`), with the real port where 0 was
-   * asked for. Throws listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …).
+   * asked for. Throws listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …) and the address as `place`.
    *
    * @param inheritedFd the socket that the primary bound for this worker; null: one that the cluster shares
    */
@@ -38,11 +39,12 @@ export class Listeners {
       await promise;
     } catch (thrown) {
       const cause = toError(thrown);
-      // Of a descriptor node does not know the address.
-      if (inheritedFd !== null && address.kind === 'tcp')
-        Object.assign(cause, { address: address.host ?? '', port: address.port });
-      const message = `cannot listen on ${nameOf(address)}: ${cause.message}`;
-      throw new LbError('listen_failed', message, { cause });
+      const place = nameOf(address);
+      // Node names a Unix socket `/path:-1`, and of a descriptor it does not know the address.
+      Object.assign(cause, { place });
+      throw new LbError('listen_failed', listenSentence(place, systemCodeOf(cause), cause.message), {
+        cause,
+      });
     }
     server.off('error', reject);
     if (this.#closed) stopAccepting(server);
@@ -89,7 +91,9 @@ function stopAccepting(server: Server): void {
 }
 
 function nameOf(address: ListenAddress): string {
-  return address.kind === 'unix' ? `unix:${address.path}` : `${address.host ?? ''}:${address.port}`;
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  const host = address.host ?? '';
+  return `${host.includes(':') ? `[${host}]` : host}:${address.port}`;
 }
 
 function urlOf(address: ListenAddress, server: Server): string {

@@ -144,7 +144,12 @@ class WorkerMain {
     const error = toError(thrown);
     if (error instanceof LbError && error.code === 'listen_failed') {
       const { systemCode, address } = describeListenFailure(error);
-      this.#link.send({ type: 'listen-failed', code: systemCode, address, detail: error.message });
+      this.#link.send({
+        type: 'listen-failed',
+        code: systemCode,
+        address,
+        detail: toError(error.cause).message,
+      });
       return;
     }
     this.#rooms?.logger.fatal({ err: error }, 'worker cannot serve');
@@ -231,8 +236,7 @@ function describeListenFailure(error: LbError): { systemCode: string; address: s
   const cause: unknown = error.cause;
   const facts = typeof cause === 'object' && cause !== null ? (cause as Record<string, unknown>) : {};
   const systemCode = typeof facts.code === 'string' ? facts.code : 'unknown';
-  const place = facts.path ?? [facts.address, facts.port].filter((part) => part !== undefined).join(':');
-  return { systemCode, address: String(place) };
+  return { systemCode, address: String(facts.place) };
 }
 
 if (import.meta.main) {

@@ -33,6 +33,20 @@ test('a port in use is listen_failed with the system’s code as cause', async (
   );
 });
 
+test('an address in use is named as the configuration names it', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const taken = { kind: 'unix', path: join(folder, 's') } as const;
+  const proxy = await startProxy(t, { backends: [], listen: taken });
+  await assert.rejects(proxy.server.listen(taken), {
+    message: `cannot listen on unix:${taken.path}: EADDRINUSE: another program listens there, or one that was killed left the file behind`,
+  });
+  const elsewhere = { kind: 'tcp', host: '2001:db8::1', port: 0 } as const;
+  await assert.rejects(proxy.server.listen(elsewhere), {
+    message: 'cannot listen on [2001:db8::1]:0: EADDRNOTAVAIL: this machine has no such address',
+  });
+});
+
 test('an address without a host serves IPv4 and IPv6', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], listen: { kind: 'tcp', host: null, port: 0 } });

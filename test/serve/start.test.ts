@@ -60,7 +60,12 @@ test('a port that stays in use ends the start after ten seconds with exit 1 and 
   const tookMs = performance.now() - startedMs;
   assert.equal((await child.exited).code, 1);
   assert.ok(tookMs > 9_000, `gave up after ${tookMs} ms`);
-  assert.match([...child.stdout, ...child.stderr].join('\n'), new RegExp(`${address.port}`));
+  const last = child.stdout.find((line) => line.includes('cannot serve'));
+  assert.ok(last !== undefined, child.describe());
+  const { msg, code, err } = JSON.parse(last);
+  const why = 'EADDRINUSE: another program listens there';
+  assert.equal(msg, `cannot serve: cannot listen on 127.0.0.1:${address.port}: ${why}`);
+  assert.deepEqual({ code, err }, { code: 'listen_failed', err: undefined }, 'a sentence, without a stack');
   assert.equal(child.groupPids().length, 0);
 });
 

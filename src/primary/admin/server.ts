@@ -10,6 +10,7 @@ import type { Duplex } from 'node:stream';
 import fastify, { type FastifyBaseLogger, type FastifyReply, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
+import { listenSentence } from '../../contract/listen-failure.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logger.ts';
 import { type AdminApp, compileValidator } from './app.ts';
@@ -73,9 +74,8 @@ export async function startAdminServer(
   } catch (thrown) {
     await app.close();
     const where = `${settings.host}:${settings.port}`;
-    throw new LbError('listen_failed', `cannot listen on ${where}: ${toError(thrown).message}`, {
-      cause: thrown,
-    });
+    const message = listenSentence(where, systemCodeOf(thrown), toError(thrown).message);
+    throw new LbError('listen_failed', message, { cause: thrown });
   }
   return { url: urlOf(app, settings.host), close: () => closeWithin(app, limits.closeMs) };
 }
