@@ -17,7 +17,7 @@ PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--base
 	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## install what package-lock.json names
 
@@ -55,7 +55,7 @@ lint: $(STAMP)
 config-docs: $(STAMP)
 	$(NODE) scripts/config-docs.ts --check
 
-build: $(STAMP) ## JavaScript for production, into dist/ (node dist/cli.js)
+build: $(STAMP) ## JavaScript for production, into dist/ (node_modules/.bin/node dist/cli.js)
 	@rm -rf dist
 	node_modules/.bin/tsc -p tsconfig.build.json
 

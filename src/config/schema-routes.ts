@@ -37,7 +37,7 @@ const methodsSchema = z
   .optional()
   .register(fieldInfo, {
     type: 'list of methods',
-    meaning: 'Methods of the route; others go on to the next one.',
+    meaning: 'Methods of the route; others go on to the next one. `GET` does not stand for `HEAD`.',
     range: '',
     fallback: 'any',
     since: FIRST_VERSION,
