@@ -84,7 +84,7 @@ async function readWords(argv: string[]): Promise<Words | number> {
         version: { type: 'boolean' },
       },
     });
-    if (values.help === true) {
+    if (values.help === true || positionals[0] === 'help') {
       process.stdout.write(USAGE);
       return DONE;
     }

@@ -87,7 +87,7 @@ type Values = ReturnType<typeof parseWords>['values'];
 export function readRequest(argv: string[]): ClientsRequest | 'help' | { problem: string } {
   try {
     const { values, positionals } = parseWords(argv);
-    if (values.help === true) return 'help';
+    if (values.help === true || positionals[0] === 'help') return 'help';
     const action = actionOf(positionals, values);
     return {
       action,

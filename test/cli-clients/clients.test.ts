@@ -165,14 +165,16 @@ test('words that mean nothing get a sentence', () => {
   }
 });
 
-test('a command line or a configuration that is wrong is exit 2, and --help is no error', async (t) => {
-  const [unknown, url, config, help] = await Promise.all([
+test('a command line or a configuration that is wrong is exit 2, and asking for help is no error', async (t) => {
+  const [unknown, url, config, help, word] = await Promise.all([
     sluice(t, ['clients', 'create']),
     sluice(t, ['clients', 'list', '--admin', '127.0.0.1:9900']),
     sluice(t, ['clients', 'list', '--config', 'none.yaml']),
     sluice(t, ['clients', '--help']),
+    sluice(t, ['clients', 'help']),
   ]);
   assert.deepEqual([unknown?.code, url?.code, config?.code, help?.code], [2, 2, 2, 0]);
+  assert.deepEqual([word?.code, word?.out], [0, help?.out]);
   assert.match(
     unknown?.err ?? '',
     /^sluice: clients knows list, get, .*, not create\n\nusage: sluice clients ACTION/,

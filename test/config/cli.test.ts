@@ -105,10 +105,12 @@ test('version prints the version of package.json', () => {
   assert.deepEqual(sluice(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' });
 });
 
-test('--help prints the usage to standard output', () => {
-  const { code, stdout, stderr } = sluice(['--help']);
-  assert.deepEqual([code, stderr], [0, '']);
-  assert.match(stdout, /^usage: sluice COMMAND/);
+test('--help, -h and help print the usage to standard output', () => {
+  for (const word of ['--help', '-h', 'help']) {
+    const { code, stdout, stderr } = sluice([word]);
+    assert.deepEqual([code, stderr], [0, ''], word);
+    assert.match(stdout, /^usage: sluice COMMAND/);
+  }
 });
 
 test('a Node too old is told so in one sentence before anything modern is read', () => {
