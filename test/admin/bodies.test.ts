@@ -1,8 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Admin, assertProblem, startAdmin } from './harness.ts';
+import { type Admin, type Answer, assertProblem, startAdmin } from './harness.ts';
 
 const path = '/api/v1/clients';
+
+function detailOf({ json }: Answer): unknown {
+  return (json as { detail?: unknown } | null)?.detail;
+}
 
 async function withAcme(t: Parameters<typeof startAdmin>[0]): Promise<Admin> {
   const admin = await startAdmin(t);
@@ -51,6 +55,34 @@ test('a body that is not JSON is 400, one over 64 KiB is 413, and nothing change
   const largest = `{"mode":"blocked"${' '.repeat(64 * 1024 - 18)}}`;
   assert.equal(largest.length, 64 * 1024);
   assert.equal((await call({ method: 'PUT', path: `${path}/acme`, headers, body: largest })).status, 200);
+});
+
+test('what is wrong with a field is said in words that `sluice check` would use', async (t) => {
+  const { call } = await withAcme(t);
+  const id = { clientId: 'x' };
+  const bodies: [object, string][] = [
+    [{ ...id, capacity: 0, refillPerSecond: 1 }, 'capacity: must be at least 1'],
+    [{ ...id, capacity: 2e9, refillPerSecond: 1 }, 'capacity: must be at most 1000000000'],
+    [{ ...id, capacity: 1.5, refillPerSecond: 1 }, 'capacity: must be a whole number'],
+    [{ ...id, capacity: 1, refillPerSecond: -1 }, 'refillPerSecond: must be at least 0.000001'],
+    [{ ...id, mode: 'open' }, 'mode: must be one of limit, unlimited, blocked'],
+    [{ ...id, limits: [] }, 'limits: must be an object'],
+    [{ ...id, limits: { gold: { capacity: 1 } } }, 'limits.gold.refillPerSecond: is missing'],
+    [{ clientId: 7 }, 'clientId: must be text'],
+    [{}, 'clientId: is missing'],
+    [[], 'body: must be an object'],
+  ];
+  for (const [body, detail] of bodies) {
+    const answer = await call({ method: 'POST', path, body });
+    assert.deepEqual([answer.status, detailOf(answer)], [422, detail]);
+  }
+  const pages = { x: 'must be a number', 0: 'must be at least 1', 1001: 'must be at most 1000' };
+  for (const [limit, words] of Object.entries(pages)) {
+    assert.equal(detailOf(await call({ path: `${path}?limit=${limit}` })), `limit: ${words}`);
+  }
+  const name = 'n'.repeat(129);
+  const keyed = await call({ method: 'POST', path: `${path}/acme/keys`, body: { name } });
+  assert.equal(detailOf(keyed), 'name: must have at most 128 characters');
 });
 
 test('a write with a body needs application/json, a bodyless one needs no type', async (t) => {

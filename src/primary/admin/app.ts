@@ -4,6 +4,7 @@ import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fasti
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import * as z from 'zod';
 import { type FieldError, HttpProblem, invalidFields, PROBLEM_TYPE, problemSchema } from './problems.ts';
+import { sentenceOf } from './sentences.ts';
 
 export type AdminApp = FastifyInstance<
   RawServerDefault,
@@ -42,7 +43,7 @@ export function compileValidator({ schema, httpPart }: { schema: z.ZodType; http
     if (httpPart === 'body' && isAbsent && !takesNothing(schema)) {
       return { error: new HttpProblem(400, 'a JSON body is needed') };
     }
-    const result = schema.safeParse(data ?? undefined);
+    const result = schema.safeParse(data ?? undefined, { error: sentenceOf });
     if (result.success) return { value: result.data };
     const errors = result.error.issues.flatMap((issue) => fieldErrorsOf(issue, httpPart));
     // One sentence per field; of several the last, which is the narrowest (an integer's own range comes first).
