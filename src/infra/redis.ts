@@ -11,6 +11,7 @@ import { withDeadline } from './lifecycle.ts';
 import type { Logger } from './logger.ts';
 import type { LuaScript } from './lua-scripts.ts';
 import { MAX_RETRY_MS, makeClient } from './redis-client.ts';
+import { ReplyWatch } from './reply-watch.ts';
 
 const DEFAULT_CLOSE_MS = 1_000;
 
@@ -39,6 +40,7 @@ export class RedisConnection {
   #reached: Promise<void> = Promise.resolve();
   #closing = false;
   #again: NodeJS.Timeout | undefined;
+  readonly #replies = new ReplyWatch((error) => this.#renew(error));
 
   /** Connects at once, and again for as long as it takes. */
   constructor(options: RedisConnectionOptions) {
@@ -88,6 +90,12 @@ export class RedisConnection {
     for (const event of events) this.client.off(event, settled.resolve);
   }
 
+  /** follow returns the reply of a command that was just sent; where replies no longer come through, it connects anew. */
+  follow<T>(reply: Promise<T>): Promise<T> {
+    this.#replies.follow(reply);
+    return reply;
+  }
+
   /** close lets pending commands finish for at most deadlineMs, then cuts. Never rejects. */
   async close(deadlineMs = DEFAULT_CLOSE_MS): Promise<void> {
     this.#closing = true;
@@ -102,6 +110,13 @@ export class RedisConnection {
     this.client.disconnect();
     // disconnect only half-closes, and a frozen server never closes its half; before the first connection there is none.
     if ('stream' in this.client) this.client.stream?.destroy();
+  }
+
+  /** Sockets are destroyed: disconnect only half-closes, and would wait for the other half of one that is stuck. */
+  #renew(error: Error): void {
+    this.#report('down', error);
+    const nodes = 'nodes' in this.client ? this.client.nodes('all') : [this.client];
+    for (const { stream } of nodes) stream?.destroy();
   }
 
   /** What ioredis takes for the end, an answer of a sentinel that it cannot use for one, is none while we serve. */

@@ -93,12 +93,9 @@ export class RedisBucketStore implements RefillableStore {
 
   async #send(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
     const keys = takes.map((take) => this.#keyPrefix + take.key);
-    const replies = await this.#connection.client.takeTokensBuffer(
-      keys.length,
-      ...keys,
-      LEASE_US,
-      packTakes(takes),
-    );
+    const { client } = this.#connection;
+    const reply = client.takeTokensBuffer(keys.length, ...keys, LEASE_US, packTakes(takes));
+    const replies = await this.#connection.follow(reply);
     return takes.map((_, index) => unpackReply(replies[index]));
   }
 }

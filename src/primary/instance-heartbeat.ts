@@ -106,7 +106,7 @@ export class InstanceHeartbeat {
     if (!connection.ready) return null;
     try {
       const said = connection.client.beatInstance(this.#key, this.#member, ttlMs);
-      const sum = await withDeadline(said, BEAT_TIMEOUT_MS, 'the heartbeat in Redis');
+      const sum = await withDeadline(connection.follow(said), BEAT_TIMEOUT_MS, 'the heartbeat in Redis');
       this.#refused = false;
       return sum;
     } catch (thrown) {

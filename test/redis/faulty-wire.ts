@@ -1,4 +1,4 @@
-/** A TCP proxy in front of a Redis that can be slow, and cut connections in the middle of a reply. */
+/** A TCP proxy in front of a Redis that can be slow, cut connections in the middle of a reply, and spoil a reply. */
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 
@@ -9,6 +9,8 @@ export interface FaultyWire {
   delayMs: number;
   /** Connections cut in the middle of a reply so far. */
   readonly cutCount: number;
+  /** Before the next reply comes the beginning of one that is larger than all that will follow; set back when it has. */
+  announceTooMuch: boolean;
   /** cutNext ends as many connections as there are `afterBytes`, each after so many bytes of its next reply. */
   cutNext(afterBytes: readonly number[]): void;
   close(): Promise<void>;
@@ -22,6 +24,7 @@ export async function startFaultyWire(redisPort: number): Promise<FaultyWire> {
 
 class Wire implements FaultyWire {
   delayMs = 0;
+  announceTooMuch = false;
   cutCount = 0;
   readonly #redisPort: number;
   readonly #server = createServer((client) => this.#join(client));
@@ -76,6 +79,10 @@ class Wire implements FaultyWire {
   }
 
   #pass(client: Socket, reply: Buffer): void {
+    if (this.announceTooMuch) {
+      this.announceTooMuch = false;
+      client.write('$100000000\r\n');
+    }
     const cutAfter = this.#cuts[0];
     if (cutAfter === undefined || cutAfter >= reply.length) {
       client.write(reply);

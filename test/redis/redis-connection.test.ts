@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { loadLuaScript } from '../../src/infra/lua-scripts.ts';
 import { RedisConnection } from '../../src/infra/redis.ts';
@@ -7,6 +8,7 @@ import { retryDelayMs } from '../../src/infra/redis-client.ts';
 import { bucketScripts } from '../../src/limit/redis-bucket-store.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
+import { startFaultyWire } from './faulty-wire.ts';
 
 function connect(url: string) {
   const lines: string[] = [];
@@ -135,6 +137,30 @@ describe('RedisConnection', () => {
     await waitFor('the connection again', () => connection.ready);
     const count = Number(await connection.client.get('counter'));
     assert.ok(count <= 1, `counted ${count} times`);
+  });
+
+  it('connects anew where a reply announces more than ever comes, although bytes go on coming', async (t) => {
+    const server = await startRedis();
+    t.after(() => server.stop());
+    const wire = await startFaultyWire(server.port);
+    t.after(() => wire.close());
+    const { connection, lines } = connect(wire.url);
+    t.after(() => connection.close());
+    await waitFor('the connection', () => connection.ready);
+    const ask = (): Promise<unknown> => connection.follow(connection.client.get('key')).catch(() => 'failed');
+    assert.equal(await ask(), null);
+    wire.announceTooMuch = true;
+    const startMs = performance.now();
+    // Sent one after the other, whatever becomes of them: each brings bytes.
+    const answered = async (): Promise<boolean> => (await Promise.race([ask(), delay(20)])) === null;
+    await waitFor('a reply again', answered, { timeoutMs: 5_000, everyMs: 20 });
+    assert.ok(performance.now() - startMs > 1_000, 'the reply was not lost');
+    assert.equal(wire.announceTooMuch, false);
+    assert.deepEqual(lines, [
+      'connected to Redis',
+      'no connection to Redis, trying again',
+      'connected to Redis',
+    ]);
   });
 
   it('closes within its deadline although Redis is frozen', async (t) => {
