@@ -34,7 +34,7 @@ const listenSchema = z
         address: text({
           type: 'address',
           meaning:
-            'Where to accept HTTP/1.1. Without a host: every IPv4 and IPv6 address. Port 0: any free one.',
+            'Where to accept HTTP/1.1. Without a host: every IPv4 and IPv6 address. Port 0: any free one. The file of a Unix socket at which nobody listens any more is replaced.',
           range: '`host:port`, `[v6]:port`, `:port`, `unix:/path`',
           sentence: 'must be text like ":8080"',
           parse: parseListenAddress,

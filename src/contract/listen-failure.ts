@@ -5,9 +5,6 @@ const MEANINGS: Readonly<Record<string, string>> = {
   EADDRNOTAVAIL: 'this machine has no such address',
 };
 
-/** The file of a Unix socket outlives a process that could not remove it. */
-const LEFT_BEHIND = ', or one that was killed left the file behind';
-
 /**
  * listenSentence says why an address cannot be listened at; for the message of a listen_failed.
  *
@@ -16,7 +13,6 @@ const LEFT_BEHIND = ', or one that was killed left the file behind';
  * @param detail the system's own words, said where the code means nothing to us
  */
 export function listenSentence(where: string, code: string | null, detail: string): string {
-  let meaning = MEANINGS[code ?? ''] ?? detail;
-  if (code === 'EADDRINUSE' && where.startsWith('unix:')) meaning += LEFT_BEHIND;
+  const meaning = MEANINGS[code ?? ''] ?? detail;
   return `cannot listen on ${where}: ${code === null ? '' : `${code}: `}${meaning}`;
 }

@@ -22,6 +22,7 @@ import { BucketHost } from './bucket-host.ts';
 import { BucketResets } from './bucket-resets.ts';
 import { BucketViews } from './bucket-views.ts';
 import { atMost, ClientStreams } from './client-streams.ts';
+import { removeDeadSockets } from './dead-sockets.ts';
 import { startFleetMean } from './fleet-mean.ts';
 import { PrimaryGauges } from './gauges.ts';
 import { HealthChecker } from './health-checker.ts';
@@ -312,9 +313,11 @@ class Primary {
 
   /** null: stopped before the workers were there. */
   async #startWorkers(): Promise<string[] | null> {
+    const { accept, listen } = this.#options.settings;
+    await removeDeadSockets(listen, this.#logger);
     if (this.#phase !== 'starting') return null;
     try {
-      if (this.#options.settings.accept === 'reuse_port') await this.#openSockets();
+      if (accept === 'reuse_port') await this.#openSockets();
       const addresses = await this.#supervisor.start();
       this.#sockets?.unlock();
       return addresses;

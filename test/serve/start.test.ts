@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
+import { leaveDeadSocket } from '../support/dead-socket.ts';
 import { connectRaw } from '../support/raw-http.ts';
 import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
@@ -14,6 +15,8 @@ test('the ready line names real addresses, and every worker accepts by then', as
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
   const socketPath = join(folder, 'front.sock');
+  // Of an instance that was killed.
+  await leaveDeadSocket(socketPath);
   const sluice = await startSluice({
     folder,
     config: {
