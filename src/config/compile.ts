@@ -38,6 +38,7 @@ export function compileSettings(config: FileConfig): Settings {
     timeouts: {
       headersMs: timeouts.headers,
       bodyIdleMs: timeouts.bodyIdle,
+      writeIdleMs: timeouts.writeIdle,
       keepAliveMs: timeouts.keepAlive,
       drainGraceMs: timeouts.drainGrace,
       drainMs: timeouts.drain,

@@ -41,10 +41,12 @@ interface RangedText {
   min: string;
   max: string;
   fallback: string;
+  /** FIRST_VERSION unless given. */
+  since?: string;
 }
 
 /** duration makes a key in milliseconds, written `250ms`, `2s`, `1m` or `1h`. */
-export function duration({ meaning, min, max, fallback }: RangedText) {
+export function duration({ meaning, min, max, fallback, since = FIRST_VERSION }: RangedText) {
   const least = parseDuration(min) ?? 0;
   const most = parseDuration(max) ?? 0;
   const sentence = `must be a duration from ${min} to ${max}, written like 250ms, 2s, 1m or 1h`;
@@ -56,11 +58,11 @@ export function duration({ meaning, min, max, fallback }: RangedText) {
       return z.NEVER;
     })
     .prefault(fallback)
-    .register(fieldInfo, { type: 'duration', meaning, range: `${min} … ${max}`, since: FIRST_VERSION });
+    .register(fieldInfo, { type: 'duration', meaning, range: `${min} … ${max}`, since });
 }
 
 /** size makes a key in bytes, written `16KiB`, `1MiB` or as a number of bytes. */
-export function size({ meaning, min, max, fallback }: RangedText) {
+export function size({ meaning, min, max, fallback, since = FIRST_VERSION }: RangedText) {
   const least = parseSize(min) ?? 0;
   const most = parseSize(max) ?? 0;
   const sentence = `must be a size from ${min} to ${max}, written like 16KiB, 1MiB or a number of bytes`;
@@ -72,7 +74,7 @@ export function size({ meaning, min, max, fallback }: RangedText) {
       return z.NEVER;
     })
     .prefault(fallback)
-    .register(fieldInfo, { type: 'size', meaning, range: `${min} … ${max}`, since: FIRST_VERSION });
+    .register(fieldInfo, { type: 'size', meaning, range: `${min} … ${max}`, since });
 }
 
 interface RangedNumber {

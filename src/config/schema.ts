@@ -214,6 +214,13 @@ const timeoutsSchema = block(
       max: '24h',
       fallback: '60s',
     }),
+    writeIdle: duration({
+      meaning: 'A client takes nothing of an answer that waits for it; then it is cut.',
+      min: '10ms',
+      max: '24h',
+      fallback: '60s',
+      since: '0.3',
+    }),
     keepAlive: duration({
       meaning: 'An idle client connection stays open.',
       min: '10ms',

@@ -81,6 +81,8 @@ export interface DownstreamListener {
   onBodyInvalid(status: number): void;
   /** Everything written so far has left. */
   onFlushed(): void;
+  /** The client takes nothing of the answer any more; it is to be aborted. */
+  onStalled(): void;
   /** The last byte of the answer has left. */
   onSent(): void;
   /** The client is gone before that. */

@@ -29,6 +29,7 @@ export const ERRORS = {
   method_not_allowed: row('downstream', 405),
   header_timeout: row('downstream', 408),
   body_timeout: row('downstream', 408),
+  write_timeout: row('downstream', 0),
   body_too_large: row('downstream', 413),
   target_too_long: row('downstream', 414),
   headers_too_large: row('downstream', 431),

@@ -21,6 +21,7 @@ export const REASONS = [
   'headers_too_large',
   'header_timeout',
   'body_timeout',
+  'write_timeout',
   'client_abort',
   'no_backend',
   'queue_full',

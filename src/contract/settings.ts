@@ -126,6 +126,7 @@ export interface LimitSettings {
 export interface TimeoutSettings {
   headersMs: number;
   bodyIdleMs: number;
+  writeIdleMs: number;
   keepAliveMs: number;
   drainGraceMs: number;
   drainMs: number;

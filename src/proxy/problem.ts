@@ -33,6 +33,7 @@ const TITLES: Readonly<Record<Reason, string>> = {
   headers_too_large: 'Request headers are too large',
   header_timeout: 'Request head took too long',
   body_timeout: 'Request body stalled',
+  write_timeout: 'Client stopped reading the answer',
   client_abort: 'Client went away',
   no_backend: 'No backend is available',
   queue_full: 'Too many requests are waiting',

@@ -249,19 +249,23 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   }
 
   onBodyInvalid(status: number): void {
-    this.#failBody(REASON_OF_STATUS[status] ?? 'bad_request', status);
+    this.#failClient(REASON_OF_STATUS[status] ?? 'bad_request', status);
   }
 
   onBodyTooLarge(): void {
-    this.#failBody('body_too_large', ERRORS.body_too_large.status);
+    this.#failClient('body_too_large', ERRORS.body_too_large.status);
   }
 
   onBodyStalled(): void {
-    this.#failBody('body_timeout', ERRORS.body_timeout.status);
+    this.#failClient('body_timeout', ERRORS.body_timeout.status);
   }
 
   onFlushed(): void {
     this.#attempt?.flushed();
+  }
+
+  onStalled(): void {
+    this.#failClient('write_timeout', ERRORS.write_timeout.status);
   }
 
   onSent(): void {
@@ -281,7 +285,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     this.#finish();
   }
 
-  #failBody(reason: Reason, status: number): void {
+  #failClient(reason: Reason, status: number): void {
     if (this.#over) return;
     this.#attempt?.cancel();
     this.#fail(reason, status);

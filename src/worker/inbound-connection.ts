@@ -12,12 +12,12 @@
  */
 import { isIP, Socket } from 'node:net';
 import { canonicalAddress } from '../contract/addresses.ts';
-import type { Clock } from '../contract/clock.ts';
 import type { DownstreamPeer } from '../contract/downstream.ts';
-import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { Deadline } from '../infra/deadline-wheel.ts';
 import { NOWHERE, type Placed } from '../infra/placed-list.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
+import { SendWatch, type SendWatchOwner } from './send-watch.ts';
 
 /** What a peer on a Unix socket is called. */
 const UNIX_PEER = 'unix:';
@@ -41,9 +41,7 @@ export interface Failure {
 }
 
 /** What a connection needs of its server; implemented by InboundServer. */
-export interface ConnectionOwner {
-  readonly wheel: DeadlineWheel;
-  readonly clock: Clock;
+export interface ConnectionOwner extends SendWatchOwner {
   readonly writeHead: HeadWriter;
   readonly keepAliveMs: number;
   /** When a head that has begun is surely over: the parser has made a request of it, or given it up. */
@@ -79,6 +77,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
 
   readonly #owner: ConnectionOwner;
   readonly #deadline: Deadline;
+  #sendWatch: SendWatch | null = null;
   readonly #queue: NodeDownstream[] = [];
   #current: NodeDownstream | null = null;
   #failure: Failure | null = null;
@@ -221,6 +220,11 @@ export class InboundConnection implements DownstreamOwner, Placed {
     else this.#becomeIdle();
   }
 
+  onBlocked(): void {
+    this.#sendWatch ??= new SendWatch(this.socket, this.#owner, () => this.#current?.stalled());
+    this.#sendWatch.blocked();
+  }
+
   cut({ visibly }: { visibly: boolean }): void {
     const { socket } = this;
     if (visibly && isIP(socket.remoteAddress ?? '') !== 0) socket.resetAndDestroy();
@@ -335,6 +339,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
 
   #onClose(): void {
     this.#owner.wheel.forget(this.#deadline);
+    this.#sendWatch?.forget();
     this.#dropQueue();
     const current = this.#current;
     this.#current = null;

@@ -21,6 +21,8 @@ export interface DownstreamOwner {
   readonly ending: boolean;
   /** Called when everything written before has left; see NodeDownstream.flushed. */
   readonly onFlushed: (error?: Error | null) => void;
+  /** The socket took less of the answer than it was given. */
+  onBlocked(): void;
   /** The last byte of the answer has left. */
   onSent(downstream: NodeDownstream): void;
   /** Cuts the connection; `visibly` where a plain end could be taken for the end of the answer. */
@@ -63,6 +65,8 @@ export class NodeDownstream implements Downstream {
   #flushed = false;
   /** The end of the answer is the end of the connection: HTTP/1.0 without a known length. */
   #closeDelimited = false;
+  /** The client takes no more of the answer. */
+  #stalled = false;
   #over = false;
 
   constructor(request: IncomingMessage, response: InboundResponse, owner: DownstreamOwner) {
@@ -143,7 +147,10 @@ export class NodeDownstream implements Downstream {
     this.#writeHead(head);
     this.ended = true;
     // One string: node then sends head and body in one write.
-    this.#response.end(body, 'latin1');
+    const response = this.#response;
+    response.end(body, 'latin1');
+    const { socket } = response;
+    if (socket !== null && socket.writableLength > 0) this.#owner.onBlocked();
   }
 
   write(chunk: Buffer): boolean {
@@ -156,6 +163,7 @@ export class NodeDownstream implements Downstream {
     if (socket === null || socket.writableLength === 0) return true;
     this.#waiting = true;
     socket.write('', this.#owner.onFlushed);
+    this.#owner.onBlocked();
     return false;
   }
 
@@ -165,11 +173,14 @@ export class NodeDownstream implements Downstream {
     const { socket } = response;
     this.ended = true;
     response.end();
-    return socket === null || socket.writableLength === 0;
+    if (socket === null || socket.writableLength === 0) return true;
+    this.#owner.onBlocked();
+    return false;
   }
 
   abort(): void {
-    this.#owner.cut({ visibly: this.#closeDelimited });
+    // A reset of a client that reads nothing frees what the kernel holds for it, too.
+    this.#owner.cut({ visibly: this.#closeDelimited || this.#stalled });
   }
 
   /** flushHead sends a head that no body followed at once. node's flushHeaders would encode it as UTF-8. */
@@ -186,6 +197,12 @@ export class NodeDownstream implements Downstream {
     if (!this.#waiting) return;
     this.#waiting = false;
     this.#listener?.onFlushed();
+  }
+
+  stalled(): void {
+    if (this.#over) return;
+    this.#stalled = true;
+    this.#listener?.onStalled();
   }
 
   sent(): void {

@@ -121,6 +121,10 @@ export class InboundServer implements ConnectionOwner {
     return this.#deps.plan().timeouts.headersMs + HEAD_CHECKS * CHECK_EVERY_MS;
   }
 
+  get writeIdleMs(): number {
+    return this.#deps.plan().timeouts.writeIdleMs;
+  }
+
   /** listen opens one address and returns its URL; see Listeners.open, also for its parameters and errors. */
   async listen(address: ListenAddress, inheritedFd: number | null = null): Promise<string> {
     const server = this.#makeServer();

@@ -61,6 +61,7 @@ test('a pool alone is a whole configuration, the rest has its defaults', () => {
     timeouts: {
       headersMs: 10_000,
       bodyIdleMs: 60_000,
+      writeIdleMs: 60_000,
       keepAliveMs: 75_000,
       drainGraceMs: 5000,
       drainMs: 30_000,
@@ -188,12 +189,13 @@ test('no field that Sluice reads, writes or drops can carry API keys', () => {
 
 test('durations and sizes are milliseconds and bytes', () => {
   const { timeouts, limits } =
-    settingsOf(`timeouts: { headers: 250ms, bodyIdle: 2s, keepAlive: 1m, drain: 1h, drainGrace: 0 }
+    settingsOf(`timeouts: { headers: 250ms, bodyIdle: 2s, writeIdle: 3s, keepAlive: 1m, drain: 1h, drainGrace: 0 }
 limits: { bodyBytes: 1GiB, headerBytes: 32KiB, targetBytes: 2048 }
 ${POOL}`);
   assert.deepEqual(timeouts, {
     headersMs: 250,
     bodyIdleMs: 2000,
+    writeIdleMs: 3000,
     keepAliveMs: 60_000,
     drainGraceMs: 0,
     drainMs: 3_600_000,

@@ -120,6 +120,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
     timeouts: {
       headersMs: 10_000,
       bodyIdleMs: 10_000,
+      writeIdleMs: 60_000,
       keepAliveMs: 75_000,
       drainGraceMs: 0,
       drainMs: 5_000,

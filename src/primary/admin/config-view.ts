@@ -45,6 +45,7 @@ export function configView(settings: Settings): View {
     timeouts: {
       headers: durationOf(timeouts.headersMs),
       bodyIdle: durationOf(timeouts.bodyIdleMs),
+      writeIdle: durationOf(timeouts.writeIdleMs),
       keepAlive: durationOf(timeouts.keepAliveMs),
       drainGrace: durationOf(timeouts.drainGraceMs),
       drain: durationOf(timeouts.drainMs),
