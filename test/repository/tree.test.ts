@@ -173,9 +173,7 @@ test('the compiler is strict and any is refused', () => {
   assert.match(textOf('biome.json'), /"noExplicitAny": "error"/);
 });
 
-test('services.sh is silent where everything is there, and says how to get what is missing', async () => {
-  const present = await runToEnd('scripts/services.sh', [], { cwd: ROOT });
-  assert.deepEqual(present, { code: 0, signal: null, stdout: [], stderr: [] });
+test('services.sh says how to get what is missing', async () => {
   // Without PATH nothing is found but PostgreSQL in its own folder, and without `id` nobody is root.
   const bash = (await runToEnd('sh', ['-c', 'command -v bash'])).stdout[0] ?? '';
   const env = { PATH: `${ROOT}no-such-folder` };
