@@ -4,7 +4,6 @@
  */
 import { LbError } from '../contract/errors.ts';
 import type { Database, QueryFn, Row } from '../infra/postgres.ts';
-import { sqlStateOf } from '../infra/postgres-errors.ts';
 
 /** ApiKeyView is what may be shown of a key. */
 export interface ApiKeyView {
@@ -51,11 +50,11 @@ export interface ApiKeyChanges {
 export const API_KEYS_CHANNEL = 'sluice_api_keys';
 /** More changes than this at once are for a full load, which reads in parts. */
 export const MAX_KEY_CHANGES = 50_000;
-/** Contract §4. Calls at the same moment may pass it by as many as they are. */
+/** Holds for calls at the same moment, too. */
 export const MAX_KEYS_PER_CLIENT = 1_000;
 const LOAD_PART_ROWS = 5_000;
 const LOAD_MS = 60_000;
-const FOREIGN_KEY_VIOLATION = '23503';
+const INSERT_MS = 10_000;
 
 export class ApiKeyRepository {
   readonly #database: Database;
@@ -70,24 +69,21 @@ export class ApiKeyRepository {
     this.#writeListeners.add(listener);
   }
 
-  /** Throws client_not_found, or too_many_keys where the client has MAX_KEYS_PER_CLIENT. */
+  /**
+   * Throws client_not_found, or too_many_keys where the client has MAX_KEYS_PER_CLIENT. Calls for one client wait for each
+   * other: only a statement that begins after the lock was got sees the keys of those before.
+   */
   async insert({ keyId, clientId, name, digest, secretId }: NewApiKey): Promise<ApiKeyView> {
-    try {
-      const [row] = await this.#database.query(
-        `insert into api_keys (key_id, client_id, name, digest, secret_id)
-         select $1::text, $2::text, $3::text, $4::bytea, $5::text
-         where (select count(*) from (select 1 from api_keys where client_id = $2 limit $6::integer) k) < $6::integer
-         returning key_id, name, created_at`,
-        [keyId, clientId, name, Buffer.from(digest, 'base64url'), secretId, MAX_KEYS_PER_CLIENT],
-      );
-      if (row === undefined)
-        throw new LbError('too_many_keys', `the client ${clientId} has ${MAX_KEYS_PER_CLIENT} keys`);
-      this.#tellWritten();
-      return viewOf(row);
-    } catch (error) {
-      if (sqlStateOf(error) === FOREIGN_KEY_VIOLATION) throw noClient(clientId);
-      throw error;
-    }
+    const values = [keyId, clientId, name, Buffer.from(digest, 'base64url'), secretId, MAX_KEYS_PER_CLIENT];
+    const row = await this.#database.transaction(INSERT_MS, async (query) => {
+      const known = await query('select 1 from clients where client_id = $1 for no key update', [clientId]);
+      return known.length === 0 ? null : (await query(INSERT_WITHIN_LIMIT, values))[0];
+    });
+    if (row === null) throw noClient(clientId);
+    if (row === undefined)
+      throw new LbError('too_many_keys', `the client ${clientId} has ${MAX_KEYS_PER_CLIENT} keys`);
+    this.#tellWritten();
+    return viewOf(row);
   }
 
   /**
@@ -158,6 +154,12 @@ export class ApiKeyRepository {
     for (const listener of this.#writeListeners) listener();
   }
 }
+
+const INSERT_WITHIN_LIMIT = `
+  insert into api_keys (key_id, client_id, name, digest, secret_id)
+  select $1::text, $2::text, $3::text, $4::bytea, $5::text
+  where (select count(*) from (select 1 from api_keys where client_id = $2 limit $6::integer) k) < $6::integer
+  returning key_id, name, created_at`;
 
 /** One statement is one snapshot: the rows and the next horizon belong together. */
 const CHANGES = `

@@ -12,7 +12,7 @@ import { type ListenOptions, NoticeConnection, type PostgresListener } from './p
 /** A row as pg gives it: int8 as text, json parsed, timestamptz as Date. Check before use. */
 export type Row = Record<string, unknown>;
 
-/** One statement inside readSnapshot. */
+/** One statement inside a transaction. */
 export type QueryFn = (text: string, params?: readonly unknown[]) => Promise<Row[]>;
 
 export type DatabaseTarget =
@@ -125,14 +125,26 @@ export class Database {
 
   /** readSnapshot runs several reads of one moment, each within its own deadline and all within timeoutMs. */
   readSnapshot<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
-    return this.#lend({ timeoutMs, readOnly: true }, async (client) => {
-      await run(client, 'begin isolation level repeatable read read only', []);
-      const result = await fn((text, params = []) =>
-        this.#bounded(run(client, text, params), this.#statementMs + ANSWER_GRACE_MS),
-      );
-      await run(client, 'commit', []);
-      return result;
-    });
+    const lending = { timeoutMs, readOnly: true };
+    return this.#lend(lending, (client) => this.#inside('repeatable read read only', client, fn));
+  }
+
+  /**
+   * transaction runs several statements that count together or not at all, with the deadlines of readSnapshot. Each sees
+   * what was committed before it began: one that waited for a lock leaves what it waited for to the next. An error that
+   * fn throws costs the connection.
+   */
+  transaction<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
+    return this.#lend({ timeoutMs }, (client) => this.#inside('read committed', client, fn));
+  }
+
+  async #inside<T>(level: string, client: pg.PoolClient, fn: (query: QueryFn) => Promise<T>): Promise<T> {
+    await run(client, `begin isolation level ${level}`, []);
+    const result = await fn((text, params = []) =>
+      this.#bounded(run(client, text, params), this.#statementMs + ANSWER_GRACE_MS),
+    );
+    await run(client, 'commit', []);
+    return result;
   }
 
   /** withClient lends a raw connection; whatever fn throws destroys it. For the migration library. */

@@ -17,7 +17,7 @@ import { type KeyLink, KeyStreams } from '../../src/primary/key-streams.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
-import { INPUT, makeMigrated, openDatabase, silent } from './support.ts';
+import { INPUT, insertKeys, makeMigrated, openDatabase, silent } from './support.ts';
 
 let server: PostgresServer;
 before(async () => {
@@ -149,17 +149,36 @@ test('issued and revoked keys reach the workers of two machines within 1 s, by N
 test('a client has at most so many keys, and one more after a revocation', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   for (const clientId of ['acme', 'other']) await clients.create(clientId, INPUT);
-  await database.query(
-    `insert into api_keys (key_id, client_id, digest, secret_id)
-     select lpad(to_hex(n), 24, '0'), 'acme', decode(lpad(to_hex(n), 64, '0'), 'hex'), 'foreign' from generate_series(1, $1) n`,
-    [MAX_KEYS_PER_CLIENT - 1],
-  );
+  await insertKeys(database, MAX_KEYS_PER_CLIENT - 1);
   const { service } = startMachine(t, database);
   const { keyId } = await service.issue('acme', null);
   await assert.rejects(service.issue('acme', null), { code: 'too_many_keys', status: 409 });
   await service.issue('other', null);
   await service.revoke('acme', keyId);
   await service.issue('acme', null);
+});
+
+test('calls at the same moment, from two machines, do not pass that number', async (t) => {
+  const { url, database, repository: clients } = await makeMigrated(t, server);
+  await clients.create('acme', INPUT);
+  await insertKeys(database, MAX_KEYS_PER_CLIENT - 2);
+  // Long enough for every call to have looked before the first one's key is there.
+  await database.query(
+    'create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(0.2); return new; end $$',
+  );
+  await database.query(
+    'create trigger dawdle before insert on api_keys for each row execute function dawdle()',
+  );
+  const machines = [database, openDatabase(t, url)].map((each) => startMachine(t, each));
+  const calls = machines.flatMap(({ service }) => [1, 2, 3, 4].map(() => service.issue('acme', null)));
+  const results = await Promise.allSettled(calls);
+  const refused = results.filter((result) => result.status === 'rejected');
+  assert.deepEqual(
+    refused.map(({ reason }) => reason.code),
+    Array(6).fill('too_many_keys'),
+  );
+  const [row] = await database.query('select count(*)::integer as n from api_keys');
+  assert.equal(row?.n, MAX_KEYS_PER_CLIENT);
 });
 
 test('keys go with their client, however it goes, and do not come back with one of the same name', async (t) => {
@@ -217,11 +236,7 @@ test('many keys go to a worker in parts, and a set that is replaced forgets thos
   const { database, repository: clients } = await makeMigrated(t, server);
   for (const clientId of ['acme', 'other']) await clients.create(clientId, INPUT);
   const count = PART_KEYS + 10;
-  await database.query(
-    `insert into api_keys (key_id, client_id, digest, secret_id)
-     select lpad(to_hex(n), 24, '0'), 'acme', decode(lpad(to_hex(n), 64, '0'), 'hex'), 'foreign' from generate_series(1, $1) n`,
-    [count],
-  );
+  await insertKeys(database, count);
   const { feed, streams, directory, messages, service, clientOf } = startMachine(t, database, { pollMs: 20 });
   assert.ok(await feed.waitForFirstLoad(5_000));
   await soon('all keys', () => directory.keyCount === count);

@@ -1,18 +1,21 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
+import { ApiKeyRepository, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
 import { ClientFeed } from '../../src/clients/client-feed.ts';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
 import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../../src/infra/embedded-postgres.ts';
 import { FolderLock } from '../../src/infra/folder-lock.ts';
 import { assertSchema, migrate } from '../../src/infra/migrations.ts';
+import type { Database } from '../../src/infra/postgres.ts';
 import { type Child, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
-import { INPUT, silent } from './support.ts';
+import { INPUT, insertKeys, silent } from './support.ts';
 
 const WRITER = fileURLToPath(new URL('fixtures/embedded-writer.ts', import.meta.url));
 /** A cluster is made in about 4 s; the machine may be busy. */
@@ -35,6 +38,27 @@ function startWriter(t: TestContext, folder: string, from = 1): Child {
 function acknowledgedBy(child: Child): number[] {
   const lines = child.stdout.filter((line) => line.startsWith('acknowledged'));
   return lines.map((line) => Number(line.split(' ')[1]));
+}
+
+/** Calls at the same moment do not give acme more keys than it may have, and a refusal costs nothing. */
+async function assertKeysBounded(database: Database): Promise<void> {
+  const repository = new ApiKeyRepository(database);
+  const insert = (n: number, clientId = 'acme') =>
+    repository.insert({
+      keyId: n.toString(16).padStart(24, '0'),
+      clientId,
+      name: null,
+      digest: createHash('sha256').update(String(n)).digest('base64url'),
+      secretId: 's',
+    });
+  await insertKeys(database, MAX_KEYS_PER_CLIENT - 1);
+  const results = await Promise.allSettled([1, 2, 3].map((n) => insert(MAX_KEYS_PER_CLIENT + n)));
+  const refused = results.filter((result) => result.status === 'rejected');
+  assert.deepEqual(
+    refused.map(({ reason }) => reason.code),
+    ['too_many_keys', 'too_many_keys'],
+  );
+  await assert.rejects(insert(0, 'nobody'), { code: 'client_not_found' });
 }
 
 test('the embedded database migrates itself, serves clients as a real one does, and keeps them', async (t) => {
@@ -72,6 +96,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   // Not through the repository: found by the poll.
   await database.query("update clients set mode = 'blocked'");
   await waitFor('the poll', () => feed.table.get('acme')?.client?.mode === 'blocked', { timeoutMs: 1_000 });
+  await assertKeysBounded(database);
   await feed.close();
   await embedded.close();
   await assert.rejects(database.query('select 1'), { code: 'database_unavailable' });

@@ -24,3 +24,12 @@ export async function makeMigrated(t: TestContext, server: Pick<PostgresServer, 
   await migrate(database, 'up', { logger: silent });
   return { url, database, repository: new ClientRepository(database) };
 }
+
+/** insertKeys gives acme the keys 1…count, under a secret that nobody has. */
+export async function insertKeys(database: Database, count: number): Promise<void> {
+  await database.query(
+    `insert into api_keys (key_id, client_id, digest, secret_id)
+     select lpad(to_hex(n), 24, '0'), 'acme', decode(lpad(to_hex(n), 64, '0'), 'hex'), 'foreign' from generate_series(1, $1) n`,
+    [count],
+  );
+}
