@@ -14,7 +14,7 @@ export interface FailedAttempt {
   method: string;
   /** No byte of the request body was read from the client, or there is none. */
   bodyUnread: boolean;
-  /** Backends of this request that could not be connected, this one included. */
+  /** Backends of this request that could not be connected, this one included, whoever is to blame. */
   connectFailures: number;
   /** A fresh connection was already used to replace a dead one. */
   replaced: boolean;
@@ -26,7 +26,8 @@ export type RetryChoice = 'other' | 'fresh' | 'none';
 /** decideRetry is asked by the transaction before any byte went to the client. */
 export function decideRetry(failed: FailedAttempt): RetryChoice {
   if (!failed.retryable || !failed.bodyUnread) return 'none';
-  if (failed.code === 'connect_failed') return failed.connectFailures <= FURTHER_BACKENDS ? 'other' : 'none';
+  const isUnconnected = failed.code === 'connect_failed' || failed.code === 'overload';
+  if (isUnconnected) return failed.connectFailures <= FURTHER_BACKENDS ? 'other' : 'none';
   if (failed.code === 'upstream_reset' && !failed.replaced && IDEMPOTENT.has(failed.method)) return 'fresh';
   return 'none';
 }

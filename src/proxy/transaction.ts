@@ -205,6 +205,8 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   onAttemptError(error: LbError): void {
     const attempt = this.#attempt;
     if (attempt === null || this.#over) return;
+    // With `overload` it is this worker that cannot make connections: another backend may have one that is parked.
+    if (error.code === 'overload') this.#connectFailures += 1;
     if (error.code === 'connect_failed') this.#noteConnectFailure(attempt.target, error);
     if (!this.#downstream.started && this.#retry(attempt.target, error)) return;
     const reason = REASONS.find((known) => known === error.code);

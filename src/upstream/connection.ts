@@ -1,7 +1,7 @@
 /**
  * One TCP connection to a backend and the request that it serves, if any.
  *
- * CONNECTING  the request waits for the handshake. Out: AWAITING, or DEAD with connect_failed.
+ * CONNECTING  the request waits for the handshake. Out: AWAITING, or DEAD with connect_failed or overload.
  * AWAITING    the request is being sent or sent, no final head yet. Out: STREAMING, IDLE, DEAD.
  * STREAMING   the head went to the sink, body bytes follow in a buffer of this connection's own. Out: IDLE, DEAD.
  * IDLE        parked in the pool. Anything that arrives, a byte, a FIN, an error, means DEAD: it cannot be an answer
@@ -11,7 +11,7 @@
  * There is at most one wait at a time, so one deadline serves them all; what it means follows from the state. Listeners
  * are attached once per socket and nothing is allocated per request but the exchange and the head.
  */
-import { LbError } from '../contract/errors.ts';
+import { LbError, systemCodeOf } from '../contract/errors.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
 import { BackendSocket } from './backend-socket.ts';
 import type { BodyBuffers } from './body-buffers.ts';
@@ -32,6 +32,15 @@ const LAST_WORDS_MS = 1_000;
 const STALL_SETTLE_MS = 10;
 /** A hint of N seconds is trusted for N - 1: the request must be there before the backend's timer fires. */
 const KEEP_ALIVE_MARGIN_SEC = 1;
+
+/** What this machine, and not the backend, lacks where a connection cannot even be begun: descriptors, ports, memory. */
+const OWN_SHORTAGES: ReadonlySet<string> = new Set([
+  'EMFILE',
+  'ENFILE',
+  'EADDRNOTAVAIL',
+  'ENOBUFS',
+  'ENOMEM',
+]);
 
 /** What every connection of a pool has in common. */
 export interface ConnectionSettings {
@@ -342,7 +351,8 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
 
   #onSocketError(error: Error): void {
     if (this.#state === CONNECTING) {
-      this.#fail(new LbError('connect_failed', `connect failed: ${error.message}`, { cause: error }));
+      const code = OWN_SHORTAGES.has(systemCodeOf(error) ?? '') ? 'overload' : 'connect_failed';
+      this.#fail(new LbError(code, `connect failed: ${error.message}`, { cause: error, retryable: true }));
     } else this.#reset(`connection failed: ${error.message}`, error);
   }
 

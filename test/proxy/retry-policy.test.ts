@@ -16,6 +16,7 @@ test('B8: a connection that failed before a byte was sent goes to at most two fu
   assert.equal(decideRetry(FAILED), 'other');
   assert.equal(decideRetry({ ...FAILED, connectFailures: 2 }), 'other');
   assert.equal(decideRetry({ ...FAILED, connectFailures: 3 }), 'none');
+  assert.equal(decideRetry({ ...FAILED, code: 'overload' }), 'other');
 });
 
 test('B10: a reused connection that died is replaced once, for idempotent methods only', () => {

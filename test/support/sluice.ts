@@ -25,6 +25,8 @@ export interface SluiceOptions {
   folder?: string;
   /** Entry file; default src/cli.ts. */
   entry?: string;
+  /** Its limit of open files, soft and hard; default the test's own. */
+  openFiles?: number;
   /** For the ready line; default 30 s. */
   timeoutMs?: number;
 }
@@ -83,14 +85,18 @@ export async function startSluice(options: SluiceOptions): Promise<SluiceProcess
 /** spawnSluice runs the command line with any words, for tests of exits and messages; the caller stops the child. */
 export function spawnSluice(
   words: string[],
-  { env = {}, folder, entry = 'src/cli.ts' }: Pick<SluiceOptions, 'env' | 'folder' | 'entry'> = {},
+  options: Pick<SluiceOptions, 'env' | 'folder' | 'entry' | 'openFiles'> = {},
 ): Child {
+  const { env = {}, folder, entry = 'src/cli.ts', openFiles } = options;
   const removed = Object.keys(process.env).filter(
     (name) =>
       name.startsWith('SLUICE_') ||
       ['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS'].includes(name),
   );
-  return spawnChild(process.execPath, [join(ROOT, entry), ...words], {
+  const line = [process.execPath, join(ROOT, entry), ...words];
+  const limited = ['/bin/sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`];
+  const [command = '', ...args] = openFiles === undefined ? line : [...limited, ...line];
+  return spawnChild(command, args, {
     cwd: folder ?? ROOT,
     // node --test tells its children by this variable; the product is not a test file.
     env: {

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ask, poolOf, QUICK_CHECK, startNamed } from '../cluster/support.ts';
+import { connectRaw, type RawClient } from '../support/raw-http.ts';
+import { startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+
+/** More than a worker needs for itself and its clients, less than for a backend's connection for each of them as well. */
+const OPEN_FILES = 150;
+const CLIENTS = OPEN_FILES / 2;
+
+test('a worker without a free file descriptor says that it is overloaded, and blames no backend', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  // Probes that say nothing meanwhile: what the backend is taken for is up to the requests.
+  const healthCheck = { ...QUICK_CHECK, interval: '1h', timeout: '10s', fall: 1 };
+  const sluice = await startSluice({
+    config: { pools: poolOf([backend], { healthCheck }) },
+    openFiles: OPEN_FILES,
+  });
+  t.after(() => sluice.stop());
+  const clients: RawClient[] = [];
+  t.after(() => {
+    for (const client of clients) client.close();
+  });
+  for (let i = 0; i < CLIENTS; i++) clients.push(await connectRaw(sluice.proxyUrl));
+  for (const client of clients) client.write('GET /slow?ms=60000 HTTP/1.1\r\nHost: a\r\n\r\n');
+  const refusedOf = () => clients.filter(({ received }) => received.length > 0);
+  await waitFor('a request that finds no descriptor', () => refusedOf().length > 0);
+  const answer = await (refusedOf()[0] ?? assert.fail()).readResponse();
+  assert.equal(answer.status, 503);
+  assert.equal(answer.header('retry-after'), '1');
+  assert.match(JSON.parse(answer.body.toString()).type, /\/overload$/);
+  await waitFor('its access line', () => sluice.jsonLines(({ reason }) => reason === 'overload').length > 0);
+  // A failure would have been told to the primary before that line was written.
+  const { text } = await ask(`${sluice.adminUrl}/api/v1/pools`);
+  const [{ backends } = assert.fail()] = JSON.parse(text).items;
+  assert.equal(backends[0].state, 'up');
+  assert.equal(backends[0].consecutiveFailures, 0);
+  for (const client of clients) client.close();
+  await waitFor('the next request to be served', async () => (await ask(sluice.proxyUrl)).text === 'a');
+});
