@@ -1,7 +1,8 @@
 /**
  * Clients of ioredis for the three kinds of deployment. What they have in common: a command is sent at most once, at once
- * or not at all. A node of a Cluster that answers MOVED, ASK or TRYAGAIN has not run the command, so following it is
- * no second time; a connection that closed leaves that open, so such a command is given up.
+ * or not at all. A node of a Cluster that answers MOVED or ASK has not run the command, so following it is no second
+ * time, and neither is what a caller does about TRYAGAIN; a connection that closed leaves that open, so such a command
+ * is given up.
  */
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { RedisServers } from '../contract/settings.ts';
@@ -18,8 +19,6 @@ const RETRY_JITTER_MS = 100;
 const MAX_RETRY_DOUBLINGS = 5;
 /** How old the map of a Cluster may get; a MOVED renews it too. */
 const SLOTS_REFRESH_MS = 1_000;
-/** A slot on its way answers TRYAGAIN for a call whose keys are not all there yet. */
-const TRY_AGAIN_MS = 5;
 const MAX_REDIRECTIONS = 4;
 const DEFAULT_PORT = 6379;
 const DEFAULT_SENTINEL_PORT = 26_379;
@@ -64,7 +63,6 @@ export function makeClient(
             enableAutoPipelining: false,
             clusterRetryStrategy: retry,
             maxRedirections: MAX_REDIRECTIONS,
-            retryDelayOnTryAgain: TRY_AGAIN_MS,
             // 0: given up. The first would repeat commands that may have run, the second only waits past any deadline.
             retryDelayOnFailover: 0,
             retryDelayOnClusterDown: 0,
@@ -77,6 +75,11 @@ export function makeClient(
   }
 }
 
+/** isTryAgain tells the refusal of a call whose keys are not all on the node: nothing of it was run. */
+export function isTryAgain(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.message.startsWith('TRYAGAIN');
+}
+
 /** ioredis opens the connection to a node with the first command for it, and would refuse that one. */
 function withNodesConnected(cluster: Cluster): Cluster {
   cluster.on('+node', (node: Redis) => {
@@ -84,7 +87,20 @@ function withNodesConnected(cluster: Cluster): Cluster {
     node.connect().catch(() => undefined);
     withAskingHeard(node);
   });
+  withTryAgainTold(cluster);
   return cluster;
+}
+
+/**
+ * While a slot is on its way both of its nodes refuse a call for several keys that are not all there, and ioredis asks and
+ * asks again until any deadline is over. Here the caller hears of it at once: keys that are asked for one by one are served.
+ */
+function withTryAgainTold(cluster: Cluster): void {
+  const handle = cluster.handleError.bind(cluster);
+  cluster.handleError = (error, ttl, handlers: { defaults: () => void }) => {
+    if (isTryAgain(error)) handlers.defaults();
+    else handle(error, ttl, handlers);
+  };
 }
 
 /**

@@ -9,9 +9,10 @@ import { LbError, toError } from '../contract/errors.ts';
 import { withDeadline } from '../infra/lifecycle.ts';
 import { type LuaScript, loadLuaScript } from '../infra/lua-scripts.ts';
 import type { RedisConnection } from '../infra/redis.ts';
+import { isTryAgain } from '../infra/redis-client.ts';
 import { storeKeyPrefix } from './bucket-key.ts';
 import { LEASE_US, type RefillableStore } from './bucket-store.ts';
-import { failedBatch, StoreCalls } from './store-calls.ts';
+import { failedBatch, type StoreCall, StoreCalls } from './store-calls.ts';
 import { packTakes, unpackReply } from './take-codec.ts';
 
 declare module 'ioredis' {
@@ -62,10 +63,10 @@ export class RedisBucketStore implements RefillableStore {
     if (!this.available) return Promise.resolve(failedBatch(takes, 'no connection to Redis'));
     if (this.#calls.full) return Promise.resolve(failedBatch(takes, 'too many calls to Redis in flight'));
     const { call, results } = this.#calls.open(takes);
-    this.#send(takes).then(
+    this.#send(call).then(
       (replies) => this.#calls.settle(call, replies),
       (thrown: unknown) => {
-        this.#calls.fail(call, new LbError('store_unavailable', 'Redis failed', { cause: toError(thrown) }));
+        this.#calls.fail(call, unavailable(thrown));
       },
     );
     return results;
@@ -75,9 +76,8 @@ export class RedisBucketStore implements RefillableStore {
     if (!this.available) throw new LbError('store_unavailable', 'no connection to Redis');
     if (keys.length === 0) return;
     // One hash, so one node of a Cluster has them all.
-    const deleted = this.#connection.client.del(...keys.map((key) => this.#keyPrefix + key));
-    const failed = deleted.catch((thrown: unknown) => {
-      throw new LbError('store_unavailable', 'Redis failed', { cause: toError(thrown) });
+    const failed = this.#delete(keys.map((key) => this.#keyPrefix + key)).catch((thrown: unknown) => {
+      throw unavailable(thrown);
     });
     await withDeadline(failed, this.#timeoutMs, 'refilling buckets').catch((error: unknown) => {
       if (error instanceof LbError) throw error;
@@ -91,11 +91,37 @@ export class RedisBucketStore implements RefillableStore {
     return Promise.resolve();
   }
 
-  async #send(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
+  async #delete(keys: readonly string[]): Promise<void> {
+    const { client } = this.#connection;
+    try {
+      await client.del(...keys);
+    } catch (thrown) {
+      if (!isTryAgain(thrown)) throw thrown;
+      await Promise.all(keys.map((key) => client.del(key)));
+    }
+  }
+
+  async #send(call: StoreCall): Promise<(TakeReply | Error)[]> {
+    const { takes } = call;
+    try {
+      return await this.#ask(takes);
+    } catch (thrown) {
+      // Nothing was taken; and nothing is to be, once nobody waits for it.
+      if (!isTryAgain(thrown) || call.settled) throw thrown;
+    }
+    const alone = takes.map((take) => this.#ask([take]).catch((thrown: unknown) => [unavailable(thrown)]));
+    return (await Promise.all(alone)).flat();
+  }
+
+  async #ask(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
     const keys = takes.map((take) => this.#keyPrefix + take.key);
     const { client } = this.#connection;
     const reply = client.takeTokensBuffer(keys.length, ...keys, LEASE_US, packTakes(takes));
     const replies = await this.#connection.follow(reply);
     return takes.map((_, index) => unpackReply(replies[index]));
   }
+}
+
+function unavailable(thrown: unknown): LbError {
+  return new LbError('store_unavailable', 'Redis failed', { cause: toError(thrown) });
 }

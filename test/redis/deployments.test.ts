@@ -5,14 +5,16 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
-import type { RedisServers } from '../../src/contract/settings.ts';
+import type { PolicySettings, RedisServers } from '../../src/contract/settings.ts';
 import { bucketKey } from '../../src/limit/bucket-key.ts';
+import { PLAIN_TAKE } from '../../src/limit/bucket-store.ts';
+import { charge, type RouteLimit } from '../../src/limit/charge.ts';
 import type { Caller } from '../../src/limit/client-identity.ts';
 import type { Decision } from '../../src/limit/decision.ts';
 import { callerOf, policyOf } from '../limit/limiter-lab.ts';
 import { spawnChild } from '../support/child.ts';
 import { startRedis } from '../support/redis.ts';
-import { startRedisCluster } from '../support/redis-cluster.ts';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
 import { startRedisSentinel } from '../support/redis-sentinel.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
@@ -55,6 +57,17 @@ async function proveExact(fleet: Fleet, names: readonly string[]): Promise<void>
   assert.ok(all.flat().every(({ source }) => source !== 'local'));
 }
 
+/** The slot of a key, and a node that does not have it. */
+async function moveOf(t: TestContext, cluster: RedisCluster, key: string) {
+  const client = new Redis(cluster.urls[0] ?? '');
+  t.after(() => client.disconnect());
+  const slot = Number(await client.call('CLUSTER', 'KEYSLOT', key));
+  const owner = await cluster.ownerOf(slot);
+  const target = cluster.nodes.find((node) => node !== owner);
+  assert.ok(target !== undefined);
+  return { slot, target };
+}
+
 test('B30: Valkey holds buckets as Redis does', async (t) => {
   const server = await startRedis({ program: 'valkey-server' });
   t.after(() => server.stop());
@@ -71,12 +84,7 @@ test('B30: buckets on the nodes of a Cluster are exact, also while a slot moves'
   );
 
   const mover = callerOf('mover');
-  const client = new Redis(cluster.urls[0] ?? '');
-  t.after(() => client.disconnect());
-  const slot = Number(await client.call('CLUSTER', 'KEYSLOT', bucketKey(mover.bucketHash, POLICY.name)));
-  const owner = await cluster.ownerOf(slot);
-  const target = cluster.nodes.find((node) => node !== owner);
-  assert.ok(target !== undefined);
+  const { slot, target } = await moveOf(t, cluster, bucketKey(mover.bucketHash, POLICY.name));
   const decisions: Decision[] = (await burst(fleet, [mover], 5)).flat();
   await cluster.moveSlot(slot, target, async () => {
     decisions.push(...(await burst(fleet, [mover], 5)).flat());
@@ -84,6 +92,67 @@ test('B30: buckets on the nodes of a Cluster are exact, also while a slot moves'
   assert.equal(await cluster.ownerOf(slot), target);
   decisions.push(...(await burst(fleet, [mover], 20)).flat());
   assert.equal(admitted(decisions), CAPACITY);
+});
+
+test('B30: several policies are charged together by the store while the slot of their buckets moves, bucket by bucket', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  const policies: [PolicySettings, ...PolicySettings[]] = [
+    POLICY,
+    policyOf({ name: 'second', capacity: 2 * CAPACITY, refillPerSecond: 0.001 }),
+    // Never taken from before the slot moves: a bucket that is full is on neither node.
+    policyOf({ name: 'third', capacity: 3 * CAPACITY, refillPerSecond: 0.001 }),
+  ];
+  const servers: RedisServers = { kind: 'cluster', urls: cluster.urls };
+  const fleet = makeFleet(servers, FLEET_SIZE, { policies, timeoutMs: PATIENT_MS, leases: false });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  const mover = callerOf('mover');
+  const ask = (chargedCount: 2 | 3) => {
+    const limit = { policies: policies.slice(0, chargedCount), cost: 1 } as unknown as RouteLimit;
+    return Promise.all(
+      fleet.workers.flatMap(({ limiter }) =>
+        Array.from({ length: 2 }, async () => charge(limiter, mover, limit)),
+      ),
+    );
+  };
+  const decisions: Decision[] = await ask(2);
+  const { slot, target } = await moveOf(t, cluster, bucketKey(mover.bucketHash, POLICY.name));
+  let steps = 0;
+  await cluster.moveSlot(slot, target, async () => {
+    steps += 1;
+    decisions.push(...(await ask(steps < 3 ? 2 : 3)));
+  });
+  assert.equal(steps, 4, 'before, after each of two buckets, and at the end');
+  while (decisions.length < 2 * CAPACITY) decisions.push(...(await ask(3)));
+  assert.deepEqual(new Set(decisions.map(({ source }) => source)), new Set(['store', 'deny_cache']));
+  assert.equal(admitted(decisions), CAPACITY);
+});
+
+test('a client’s buckets are refilled while their slot moves', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  const fleet = makeFleet({ kind: 'cluster', urls: cluster.urls }, 1, { timeoutMs: PATIENT_MS });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  const store = fleet.workers[0]?.store;
+  assert.ok(store !== undefined);
+  const keys = ['one', 'two'].map((name) => bucketKey(callerOf('mover').bucketHash, name));
+  const drain = () =>
+    store.takeBatch(
+      keys.map((key) => ({
+        ...{ ...PLAIN_TAKE, key, capacity: 5, rateMicro: 1, versionUs: 1, need: 5, partial: false },
+      })),
+    );
+  const granted = async () =>
+    (await drain()).map((reply) => (reply instanceof Error ? reply : reply.granted));
+  assert.deepEqual(await granted(), [5, 5]);
+  const { slot, target } = await moveOf(t, cluster, keys[0] ?? '');
+  await cluster.moveSlot(slot, target, async () => {
+    assert.deepEqual(await granted(), [0, 0]);
+    await store.refill(keys);
+    assert.deepEqual(await granted(), [5, 5]);
+  });
 });
 
 test('B32: a node of a Cluster that dies takes only its own buckets along', async (t) => {

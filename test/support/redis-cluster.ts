@@ -9,7 +9,7 @@ const SLOTS = 16_384;
 export interface RedisCluster {
   readonly nodes: readonly RedisServer[];
   readonly urls: string[];
-  /** moveSlot hands a slot and its keys over, step by step as redis-cli does; `between` runs while it is on its way. */
+  /** moveSlot hands a slot and its keys over, one by one; `between` runs before and after each step. */
   moveSlot(slot: number, to: RedisServer, between: () => Promise<void>): Promise<void>;
   /** The node that has the slot. */
   ownerOf(slot: number): Promise<RedisServer>;
@@ -107,10 +107,10 @@ class Joined implements RedisCluster {
     await setSlot(source, 'MIGRATING', targetId);
     await between();
     const keys = (await source.call('CLUSTER', 'GETKEYSINSLOT', String(slot), '1000')) as string[];
-    if (keys.length > 0) {
-      await source.call('MIGRATE', '127.0.0.1', String(to.port), '', '0', '5000', 'KEYS', ...keys);
+    for (const key of keys) {
+      await source.call('MIGRATE', '127.0.0.1', String(to.port), key, '0', '5000');
+      await between();
     }
-    await between();
     for (const client of [target, source]) await setSlot(client, 'NODE', targetId);
     await between();
   }
