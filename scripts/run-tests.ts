@@ -30,6 +30,10 @@ const ALONE = 'test/cluster/';
 const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'sluice.ts'].map((name) => `test/support/${name}`);
 const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', ALONE];
 
+/** Gone with the run: what the processes of many files share, compiled code and a database made in advance. */
+const RUN_FOLDER = makeTempFolder('sluice-tests-');
+const ENV = { NODE_COMPILE_CACHE: join(RUN_FOLDER, 'compile-cache'), TEST_RUN_FOLDER: RUN_FOLDER };
+
 interface FileResult {
   path: string;
   passed: number;
@@ -62,7 +66,7 @@ async function runFile(path: string): Promise<FileResult> {
   const startMs = performance.now();
   const report = join(makeTempFolder('sluice-report-'), 'events');
   const reporter = ['--test-reporter', './scripts/test-reporter.ts', '--test-reporter-destination', report];
-  const child = spawnChild(process.execPath, [...reporter, path], { cwd: ROOT });
+  const child = spawnChild(process.execPath, [...reporter, path], { cwd: ROOT, env: ENV });
   const inTime = await exitsInTime(child);
   const result = resultOf(path, readReport(report));
   const { exitStatus } = child;

@@ -13,6 +13,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const CLI = join(ROOT, 'src/cli.ts');
 const LOCAL = join(ROOT, 'config/local.yaml');
 const RUN_MS = 60_000;
+const { PATH, HOME, NODE_COMPILE_CACHE } = process.env;
 
 interface Run {
   code: number | null;
@@ -31,7 +32,7 @@ function sluice(words: string[], { env = {}, cwd = ROOT, nodeFlags = [] }: RunOp
     cwd,
     encoding: 'utf8',
     timeout: RUN_MS,
-    env: { PATH: process.env.PATH, HOME: process.env.HOME, ...env },
+    env: { PATH, HOME, NODE_COMPILE_CACHE, ...env },
   });
   return { code: child.status, stdout: child.stdout, stderr: child.stderr };
 }

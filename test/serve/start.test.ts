@@ -19,6 +19,7 @@ test('the ready line names real addresses, and every worker accepts by then', as
   await leaveDeadSocket(socketPath);
   const sluice = await startSluice({
     folder,
+    data: 'absent',
     config: {
       listen: [{ address: '127.0.0.1:0' }, { address: `unix:${socketPath}` }],
       workers: 3,

@@ -1,9 +1,10 @@
 /** The whole product as a child process: `src/cli.ts serve` with a generated config, in a throw-away working folder. */
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import { type Child, type ExitStatus, spawnChild } from './child.ts';
+import { copyMadeDatabase } from './made-database.ts';
 import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
 
 export interface ReadyLine {
@@ -23,6 +24,11 @@ export interface SluiceOptions {
   env?: Record<string, string>;
   /** Working folder with its ./data; default a new one, removed by stop(). Give one to start twice in it. */
   folder?: string;
+  /**
+   * What the embedded database finds at its first start; default `made`, as at any later start of an installation, which
+   * takes 2 s less than an `absent` one.
+   */
+  data?: 'made' | 'absent';
   /** Entry file; default src/cli.ts. */
   entry?: string;
   /** Its limit of open files, soft and hard; default the test's own. */
@@ -63,6 +69,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 /** startSluice starts it and waits for the ready line; put `t.after(() => sluice.stop())` on the next line. */
 export async function startSluice(options: SluiceOptions): Promise<SluiceProcess> {
   const folder = options.folder ?? makeTempFolder('sluice-run-');
+  if (wantsMadeDatabase(folder, options)) await copyMadeDatabase(folder);
   const child = spawnSluice(['serve', '--config', writeConfig(folder, options.config)], {
     ...options,
     folder,
@@ -80,6 +87,11 @@ export async function startSluice(options: SluiceOptions): Promise<SluiceProcess
     cleanUp();
     throw error;
   }
+}
+
+function wantsMadeDatabase(folder: string, { config, env, data = 'made' }: SluiceOptions): boolean {
+  const embedded = typeof config === 'object' && config.database === undefined && !env?.DATABASE_URL;
+  return embedded && data === 'made' && !existsSync(join(folder, 'data'));
 }
 
 /** spawnSluice runs the command line with any words, for tests of exits and messages; the caller stops the child. */
