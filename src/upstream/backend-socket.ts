@@ -5,9 +5,19 @@
  * reading decides how the connection ends (a read error or a FIN always follows).
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
+import { LbError, systemCodeOf } from '../contract/errors.ts';
 
 /** How long before the operating system asks a silent backend whether it is there. */
 const KEEP_ALIVE_PROBE_MS = 30_000;
+
+/** What this machine, and not the backend, lacks where a connection cannot even be begun: descriptors, ports, memory. */
+const OWN_SHORTAGES: ReadonlySet<string> = new Set([
+  'EMFILE',
+  'ENFILE',
+  'EADDRNOTAVAIL',
+  'ENOBUFS',
+  'ENOMEM',
+]);
 
 type WriteCallback = (error?: Error | null) => void;
 
@@ -57,4 +67,10 @@ export class BackendSocket extends Socket {
     this.writeError = error;
     this.#onWriteError();
   }
+}
+
+/** connectErrorOf says whose fault it is that a socket could not be connected; in both cases nothing was sent. */
+export function connectErrorOf(error: Error): LbError {
+  const code = OWN_SHORTAGES.has(systemCodeOf(error) ?? '') ? 'overload' : 'connect_failed';
+  return new LbError(code, `connect failed: ${error.message}`, { cause: error, retryable: true });
 }

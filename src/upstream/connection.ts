@@ -11,9 +11,9 @@
  * There is at most one wait at a time, so one deadline serves them all; what it means follows from the state. Listeners
  * are attached once per socket and nothing is allocated per request but the exchange and the head.
  */
-import { LbError, systemCodeOf } from '../contract/errors.ts';
+import { LbError } from '../contract/errors.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
-import { BackendSocket } from './backend-socket.ts';
+import { BackendSocket, connectErrorOf } from './backend-socket.ts';
 import type { BodyBuffers } from './body-buffers.ts';
 import { NO_BODY, type ResponseSink, type UpstreamExchange, type UpstreamRequest } from './exchange.ts';
 import { type ExchangeOwner, type FaultListener, LiveExchange } from './live-exchange.ts';
@@ -32,15 +32,6 @@ const LAST_WORDS_MS = 1_000;
 const STALL_SETTLE_MS = 10;
 /** A hint of N seconds is trusted for N - 1: the request must be there before the backend's timer fires. */
 const KEEP_ALIVE_MARGIN_SEC = 1;
-
-/** What this machine, and not the backend, lacks where a connection cannot even be begun: descriptors, ports, memory. */
-const OWN_SHORTAGES: ReadonlySet<string> = new Set([
-  'EMFILE',
-  'ENFILE',
-  'EADDRNOTAVAIL',
-  'ENOBUFS',
-  'ENOMEM',
-]);
 
 /** What every connection of a pool has in common. */
 export interface ConnectionSettings {
@@ -350,10 +341,8 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
   }
 
   #onSocketError(error: Error): void {
-    if (this.#state === CONNECTING) {
-      const code = OWN_SHORTAGES.has(systemCodeOf(error) ?? '') ? 'overload' : 'connect_failed';
-      this.#fail(new LbError(code, `connect failed: ${error.message}`, { cause: error, retryable: true }));
-    } else this.#reset(`connection failed: ${error.message}`, error);
+    if (this.#state === CONNECTING) this.#fail(connectErrorOf(error));
+    else this.#reset(`connection failed: ${error.message}`, error);
   }
 
   #onClose(): void {
