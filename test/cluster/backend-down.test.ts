@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, askJson, metricOf, poolOf, QUICK_CHECK, startNamed } from './support.ts';
+import { metricOf, poolOf, QUICK_CHECK, startNamed } from './support.ts';
 
 test('B3: a backend that goes down gets no new request after its failed probes and returns after two good ones', async (t) => {
   const a = await startNamed('a');
@@ -44,34 +44,4 @@ test('B3: a backend that goes down gets no new request after its failed probes a
   // Requests that were under way at the backend when its sockets were cut; every other one was tried elsewhere.
   assert.ok((result.statuses['502'] ?? 0) <= 16, JSON.stringify(result.statuses));
   assert.deepEqual(result.failures, {});
-});
-
-test('without a healthy backend the answer is 503 with Retry-After', async (t) => {
-  const dead = await startNamed('dead');
-  await dead.close();
-  const sluice = await startSluice({ config: { pools: poolOf([dead], { healthCheck: QUICK_CHECK }) } });
-  t.after(() => sluice.stop());
-  const answer = await ask(sluice.proxyUrl);
-  assert.equal(answer.status, 503);
-  assert.match(String(answer.headers['retry-after']), /^[1-9]\d*$/);
-  assert.match(answer.text, /problems\/no_backend/);
-});
-
-test('an operator drains a backend and enables it again', async (t) => {
-  const [a, b] = await Promise.all([startNamed('a'), startNamed('b')]);
-  t.after(() => a.close());
-  t.after(() => b.close());
-  const sluice = await startSluice({ config: { workers: 2, pools: poolOf([a, b]) } });
-  t.after(() => sluice.stop());
-  const backendUrl = `${sluice.adminUrl}/api/v1/pools/app/backends/${encodeURIComponent(`127.0.0.1:${b.port}`)}`;
-  assert.equal((await askJson(`${backendUrl}/drain`, { method: 'POST' })).status, 200);
-  await waitFor('only the other backend to answer', async () => {
-    const names = await Promise.all(Array.from({ length: 8 }, async () => (await ask(sluice.proxyUrl)).text));
-    return names.every((name) => name === 'a');
-  });
-  assert.equal((await askJson(`${backendUrl}/enable`, { method: 'POST' })).status, 200);
-  await waitFor('both backends to answer', async () => {
-    const names = await Promise.all(Array.from({ length: 8 }, async () => (await ask(sluice.proxyUrl)).text));
-    return new Set(names).size === 2;
-  });
 });

@@ -39,7 +39,9 @@ test('a Node.js that keeps the head elsewhere is served the public way', (t) => 
 test('the semantics tests of the proxy hold on the public way too', async () => {
   const files = SUITES.map((name) => fileURLToPath(new URL(`${name}.test.ts`, import.meta.url)));
   const env = { SLUICE_PUBLIC_HTTP_API: '1', NODE_TEST_CONTEXT: undefined };
-  const { code, stdout } = await runToEnd(process.execPath, ['--test', '--test-reporter=tap', ...files], {
+  // Several at a time: mostly they wait.
+  const flags = ['--test', '--test-concurrency=3', '--test-reporter=tap'];
+  const { code, stdout } = await runToEnd(process.execPath, [...flags, ...files], {
     timeoutMs: 120_000,
     env,
   });

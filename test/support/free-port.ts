@@ -21,7 +21,8 @@ export async function freePort(): Promise<number> {
   throw new Error(`no free port from ${LOWEST_PORT} to ${firstEphemeral} in ${ATTEMPTS} attempts`);
 }
 
-async function canListen(port: number): Promise<boolean> {
+/** canListen tells whether nobody has the TCP port of 127.0.0.1. */
+export async function canListen(port: number): Promise<boolean> {
   const server = createServer();
   server.listen(port, '127.0.0.1');
   try {

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ask, askJson, metricOf, poolOf, startNamed, workersOf } from '../cluster/support.ts';
 import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, askJson, metricOf, poolOf, startNamed, workersOf } from './support.ts';
 
 test('B37: reloads under load fail no request, and a bad file changes nothing', async (t) => {
   const [a, b] = await Promise.all([startNamed('a'), startNamed('b')]);
@@ -78,8 +78,9 @@ test('B6: over a reload a backend known to be down stays down, and a new one wai
   const up = await startNamed('up');
   t.after(() => up.close());
   const dead = await startNamed('dead');
+  // Time enough for a probe on a busy machine.
   const check = {
-    healthCheck: { type: 'http', path: '/health', interval: '300ms', timeout: '200ms', rise: 2, fall: 1 },
+    healthCheck: { type: 'http', path: '/health', interval: '600ms', timeout: '500ms', rise: 2, fall: 1 },
   };
   await dead.close();
   const sluice = await startSluice({ config: { workers: 2, pools: poolOf([up, dead], check) } });

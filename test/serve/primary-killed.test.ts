@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { ask, poolOf, startNamed } from '../cluster/support.ts';
 import { freePort } from '../support/free-port.ts';
-import { startSluice } from '../support/sluice.ts';
+import { copyMadeDatabase } from '../support/made-database.ts';
+import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, poolOf, startNamed } from './support.ts';
 
 test('workers whose primary was killed with -9 finish what is in flight and exit; a new primary takes the port', async (t) => {
   const backend = await startNamed('a');
@@ -49,11 +50,14 @@ test('a second serve on a busy port tries for ten seconds and takes it when it i
   const config = { listen: [{ address: `127.0.0.1:${port}` }], workers: 1, pools: poolOf([backend]) };
   const first = await startSluice({ config });
   t.after(() => first.stop());
-  const second = startSluice({ config });
-  t.after(async () => {
-    const started = await second.catch(() => null);
-    await started?.stop();
-  });
-  await waitFor('the first to be stopped while the second waits', () => first.stop());
-  assert.equal((await ask((await second).proxyUrl)).text, 'a');
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  await copyMadeDatabase(folder);
+  const second = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
+  t.after(() => second.kill());
+  await second.waitForLine((line) => line.includes('address is busy') && line.includes(String(port)));
+  await first.stop();
+  await second.waitForLine('"msg":"ready"');
+  assert.equal((await ask(`http://127.0.0.1:${port}`)).text, 'a');
+  assert.deepEqual(await second.stop(), { code: 0, signal: null });
 });

@@ -3,11 +3,11 @@ import { test } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
+import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
 import { connectTo } from '../redis/connect.ts';
 import { startRedis } from '../support/redis.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, askJson, poolOf, startNamed } from './support.ts';
 
 /** Generous limits: the tests ask for answers and for who decided, not for refusals. */
 const LIMIT = {
@@ -100,4 +100,34 @@ test('B32: with Redis gone a worker keeps to its part among the workers of all i
   const statuses = [];
   for (let i = 0; i < 4; i++) statuses.push((await ask(sluice.proxyUrl)).status);
   assert.deepEqual(statuses, [200, 200, 429, 429]);
+});
+
+test('readyz tells of a Redis that is gone or frozen while no request comes', async (t) => {
+  const redis = await startRedis();
+  t.after(() => redis.stop());
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({
+    config: {
+      workers: 2,
+      pools: poolOf([backend]),
+      redis: { url: redis.url, timeout: '200ms' },
+      rateLimit: LIMIT,
+    },
+  });
+  t.after(() => sluice.stop());
+  const told = (degraded: string[]) =>
+    waitFor(`degraded to be ${JSON.stringify(degraded)}`, async () => {
+      const { body } = await askJson(`${sluice.adminUrl}/readyz`);
+      return JSON.stringify(body.degraded) === JSON.stringify(degraded);
+    });
+  await told([]);
+  await redis.stop();
+  await told(['redis']);
+  await redis.start();
+  await told([]);
+  redis.signal('SIGSTOP');
+  await told(['redis']);
+  redis.signal('SIGCONT');
+  await told([]);
 });

@@ -1,6 +1,8 @@
 /** accept: reuse_port with real processes. A stopped process (SIGSTOP) is how connections come to wait in its accept queue. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { ask, type NamedBackend, poolOf, startNamed, workersOf } from '../cluster/support.ts';
+import { copyMadeDatabase } from '../support/made-database.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import {
   type ReadyLine,
@@ -11,7 +13,6 @@ import {
 } from '../support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
-import { ask, type NamedBackend, poolOf, startNamed, workersOf } from './support.ts';
 
 /** Of so many the kernel gives some to each of two workers, but for one case in 10^12. */
 const CONNECTIONS = 40;
@@ -88,6 +89,7 @@ test('with reuse_port no end of a worker or of an instance resets a connection, 
 
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
+  await copyMadeDatabase(folder);
   const secondConfig = writeConfig(folder, configOf(backend, new URL(url).host, 1));
   const second = spawnSluice(['serve', '--config', secondConfig], { folder });
   t.after(() => second.kill());

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
+import { canListen } from '../support/free-port.ts';
+import { startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+
+test('B38: what is still under way after `drain` is cut, and the exit is 0 all the same', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({
+    config: { workers: 1, pools: poolOf([backend]), timeouts: { drainGrace: '0s', drain: '500ms' } },
+  });
+  t.after(() => sluice.stop());
+  const cut = ask(`${sluice.proxyUrl}/slow?ms=60000`).then(
+    () => 'answered',
+    (error: NodeJS.ErrnoException) => error.code,
+  );
+  await waitFor('the request at the backend', () => backend.requestCount === 1);
+  const startedMs = performance.now();
+  assert.deepEqual(await sluice.stop('SIGTERM'), { code: 0, signal: null });
+  assert.ok(performance.now() - startedMs < 5_000);
+  assert.equal(await cut, 'ECONNRESET');
+});
+
+test('a second signal stops at once with exit 1 and leaves nobody behind', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({
+    config: { workers: 2, pools: poolOf([backend]), timeouts: { drainGrace: '20s', drain: '20s' } },
+  });
+  t.after(() => sluice.stop());
+  sluice.signal('SIGTERM');
+  await waitFor(
+    'the drain to begin',
+    async () => (await askJson(`${sluice.adminUrl}/readyz`)).status === 503,
+  );
+  const startedMs = performance.now();
+  assert.deepEqual(await sluice.stop('SIGTERM'), { code: 1, signal: null });
+  assert.ok(performance.now() - startedMs < 3_000);
+  assert.ok(await canListen(Number(new URL(sluice.proxyUrl).port)));
+});
