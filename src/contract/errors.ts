@@ -45,6 +45,7 @@ export const ERRORS = {
   store_unavailable: row('store', 503, true),
   store_timeout: row('store', 503, true),
   database_unavailable: row('store', 503, true),
+  database_starting: row('store', 503, true),
   client_exists: row('downstream', 409),
   client_not_found: row('downstream', 404),
   key_not_found: row('downstream', 404),

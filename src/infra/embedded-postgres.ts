@@ -43,7 +43,10 @@ const SOCKET_NAME = '.s.PGSQL.5432';
 const SOCKET_PATH_BYTES = 103;
 
 export class EmbeddedPostgres {
-  /** For everybody who needs the database; held (database_unavailable at once) while the server is not serving. */
+  /**
+   * For everybody who needs the database; held while the server is not serving: database_starting at once, or
+   * database_unavailable where the last start has failed.
+   */
   readonly database: Database;
   /**
    * Fulfilled when the server serves for the first time; rejected when its first start failed (it is tried again all
@@ -71,7 +74,7 @@ export class EmbeddedPostgres {
       logger: options.logger,
       onStall: () => this.#onStall(),
     });
-    this.database.hold('the embedded database is starting');
+    this.database.hold(starting());
     this.ready = this.#firstStart.promise;
     this.ready.catch(() => undefined);
     this.#done = this.#run();
@@ -121,16 +124,17 @@ export class EmbeddedPostgres {
         retryMs = MIN_RETRY_MS;
         this.#firstStart.resolve();
         const reason = await server.ended;
+        this.database.hold(this.#closed ? this.#startError(null) : starting());
         if (!this.#closed)
           this.#logger.error({ err: reason }, 'the embedded database ended; starting it again');
       } catch (thrown) {
         const error = this.#startError(thrown);
         this.#firstStart.reject(error);
+        this.database.hold(error);
         if (!this.#closed)
           this.#logger.error({ err: error }, 'the embedded database did not start; trying again');
       }
       this.#serving = false;
-      this.database.hold('the embedded database is being restarted');
       await this.#pause(retryMs);
       retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
@@ -222,6 +226,10 @@ export class EmbeddedPostgres {
   get #logger(): Logger {
     return this.#options.logger;
   }
+}
+
+function starting(): LbError {
+  return new LbError('database_starting', 'the embedded database is starting');
 }
 
 /** Runs from src/ as TypeScript and from dist/ as JavaScript. */

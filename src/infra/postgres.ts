@@ -61,7 +61,7 @@ export class Database {
   #available = false;
   #lossCount = 0;
   #activity = 0;
-  #heldReason: string | null = null;
+  #held: LbError | null = null;
   #closing: Promise<void> | null = null;
 
   constructor(options: DatabaseOptions) {
@@ -158,9 +158,9 @@ export class Database {
     return Number(row?.us);
   }
 
-  /** hold makes every use fail at once with database_unavailable and this reason; null lets them through again. */
-  hold(reason: string | null): void {
-    this.#heldReason = reason;
+  /** hold makes every use fail at once for this reason; null lets them through again. */
+  hold(reason: LbError | null): void {
+    this.#held = reason;
     if (reason !== null) this.#noteLoss();
   }
 
@@ -195,8 +195,9 @@ export class Database {
     { timeoutMs, evenHeld = false, readOnly = false }: WithClientOptions & { readOnly?: boolean },
     fn: (client: pg.PoolClient) => Promise<T>,
   ): Promise<T> {
-    if (this.#heldReason !== null && !evenHeld) {
-      throw new LbError('database_unavailable', `the database is not available: ${this.#heldReason}`);
+    if (this.#held !== null && !evenHeld) {
+      const { code, message } = this.#held;
+      throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });
     }
     const client = await this.#connect();
     const release = this.#guard(client);

@@ -3,10 +3,12 @@ import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
 import { pino } from 'pino';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
+import { EmbeddedPostgres } from '../../src/infra/embedded-postgres.ts';
 import { migrate } from '../../src/infra/migrations.ts';
 import { Database } from '../../src/infra/postgres.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
-import { waitFor } from '../support/wait.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { waitFor, within } from '../support/wait.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
 let server: PostgresServer;
@@ -26,6 +28,24 @@ async function startOnPostgres(t: TestContext) {
   const rows = async () => JSON.stringify(await database.query('select * from clients order by client_id'));
   return { call, rows, database };
 }
+
+test('calls while the embedded database starts are 503 and say so, with a time after which it should be there', async (t) => {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const embedded = await EmbeddedPostgres.open({
+    folder,
+    purpose: 'a test',
+    logger: pino({ level: 'silent' }),
+  });
+  t.after(() => embedded.close());
+  const { call } = await startAdmin(t, { clients: new ClientRepository(embedded.database) });
+  const early = await call({ path });
+  assertProblem(early, 503);
+  assert.equal((early.json as { detail: string }).detail, 'the database is starting');
+  assert.equal(early.headers['retry-after'], '2');
+  await within(embedded.ready, 60_000, 'the start');
+  assert.equal((await call({ path })).status, 200);
+});
 
 test('clients are written to PostgreSQL and read back, page by page', async (t) => {
   const { call } = await startOnPostgres(t);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -67,7 +67,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   const embedded = await EmbeddedPostgres.open({ folder, purpose: 'a test', logger: silent });
   t.after(() => embedded.close());
   const { database } = embedded;
-  await assert.rejects(database.query('select 1'), { code: 'database_unavailable', message: /is starting/ });
+  await assert.rejects(database.query('select 1'), { code: 'database_starting', message: /is starting/ });
   await within(embedded.ready, START.timeoutMs, 'the first start');
   assert.equal(statSync(folder).mode & 0o777, 0o700);
   await assertSchema(database);
@@ -181,7 +181,7 @@ test('a thread that ends is started again, is left alone while nobody writes, an
   embedded.killThread();
   await waitFor('the loss to be noticed', () => !embedded.database.available);
   const startedMs = performance.now();
-  await assert.rejects(repository.get('acme'), { code: 'database_unavailable' });
+  await assert.rejects(repository.get('acme'), { status: 503, retryable: true });
   assert.ok(performance.now() - startedMs < 1_000);
   const found = await waitFor('the restart', () => repository.get('acme'), START);
   assert.equal(found.clientId, 'acme');
@@ -203,6 +203,23 @@ test('a thread that ends is started again, is left alone while nobody writes, an
   await other.query("insert into clients (client_id) values ('of-another-program')");
   await other.end();
   await waitFor('its write', () => feed.table.get('of-another-program'), { timeoutMs: 1_000 });
+});
+
+test('a database that does not start is away, not starting, and is tried again', async (t) => {
+  const folder = makeTempFolder();
+  writeFileSync(join(folder, 'data'), 'no folder');
+  const embedded = await open(t, folder);
+  const { database } = embedded;
+  await assert.rejects(database.query('select 1'), { code: 'database_starting' });
+  await assert.rejects(within(embedded.ready, START.timeoutMs, 'the failure'), {
+    code: 'database_unavailable',
+  });
+  await assert.rejects(database.query('select 1'), {
+    code: 'database_unavailable',
+    message: /does not start/,
+  });
+  unlinkSync(join(folder, 'data'));
+  await waitFor('the start', () => database.query('select 1'), START);
 });
 
 test('closing while it starts is quick and gives the folder back', async (t) => {

@@ -11,6 +11,8 @@ export const PROBLEM_TYPE = 'application/problem+json';
 
 /** A 503 asks to come back this much later: about what a database needs to be noticed again. */
 const RETRY_AFTER_SEC = 1;
+/** Of a database that starts: it opens its files in a second and makes them in three or more. */
+const RETRY_STARTING_SEC = 2;
 
 export const problemSchema = z
   .strictObject({
@@ -75,6 +77,7 @@ const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   secret_missing:
     'there is no secret to sign API keys with: set secrets.apiKeys (none could be kept in ./data)',
   database_unavailable: 'the database cannot be reached',
+  database_starting: 'the database is starting',
   store_unavailable: 'the bucket store cannot be reached',
   store_timeout: 'the bucket store did not answer in time',
   schema_mismatch: 'the schema of the database does not fit this version',
@@ -109,7 +112,9 @@ function fromLbError(error: LbError): HttpProblem {
     const errors = [{ field: '', message: error.message }];
     return new HttpProblem(status, error.message, status === 422 ? { errors } : {});
   }
-  return new HttpProblem(status, CODE_DETAILS[error.code] ?? titleOf(status));
+  const starting = error.code === 'database_starting';
+  const headers: Record<string, string> = starting ? { 'retry-after': String(RETRY_STARTING_SEC) } : {};
+  return new HttpProblem(status, CODE_DETAILS[error.code] ?? titleOf(status), { headers });
 }
 
 /** sendProblem answers a request of the framework; the request id is on the response already. */

@@ -24,8 +24,8 @@ export interface ClientPage {
 
 /**
  * ClientStore is the table of clients. Ids arrive checked and in canonical form. Rejects with LbError
- * `client_not_found`, `client_exists`, `database_unavailable`, or `bad_request` where the table refuses; a write that
- * rejects has changed nothing, save when the connection broke while it was committed.
+ * `client_not_found`, `client_exists`, `database_unavailable`, `database_starting`, or `bad_request` where the table
+ * refuses; a write that rejects has changed nothing, save when the connection broke while it was committed.
  */
 export interface ClientStore {
   /** @param page limit 1…1000; after: the clientId behind which the page starts, null: the first one. */
@@ -40,7 +40,7 @@ export interface ClientStore {
 
 /**
  * ApiKeyStore issues, lists and revokes the keys of a client. Rejects with LbError `client_not_found`, `key_not_found`,
- * `too_many_keys`, `secret_missing`, `database_unavailable`.
+ * `too_many_keys`, `secret_missing`, `database_unavailable`, `database_starting`.
  */
 export type ApiKeyStore = Pick<ApiKeyService, 'issue' | 'list' | 'revoke'>;
 
