@@ -16,7 +16,8 @@ export interface ClientInput {
   limits: Readonly<Record<string, BucketLimits>>;
 }
 
-const NAME = /^[A-Za-z0-9._:@-]{1,128}$/;
+/** Not `.` and `..`: in a path they mean folders, and whoever writes URLs by the book could not even delete such a client. */
+const NAME = /^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}$/;
 
 /**
  * canonicalClientId checks an id from outside and returns its one spelling, so that comparing texts decides whether two

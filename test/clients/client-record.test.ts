@@ -8,6 +8,7 @@ test('an id has one canonical form: names as they are, addresses by RFC 5952, ra
     ['Acme.Corp_1:eu@x-y', 'Acme.Corp_1:eu@x-y'],
     ['x'.repeat(128), 'x'.repeat(128)],
     ['1.2.3', '1.2.3'],
+    ['...', '...'],
     ['1.2.3.4', '1.2.3.4'],
     ['::ffff:1.2.3.4', '1.2.3.4'],
     ['::FFFF:102:304', '1.2.3.4'],
@@ -35,6 +36,8 @@ test('anything else is no id', () => {
   const bad = [
     '',
     'x'.repeat(129),
+    '.',
+    '..',
     'a b',
     'a/b',
     '/',

@@ -9,7 +9,7 @@ import { type FieldError, invalidFields } from './problems.ts';
 import type { AdminServices, ClientPatch } from './services.ts';
 
 const MAX_FILL_SEC = 30 * 24 * 3600;
-const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - or an IP address or CIDR';
+const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - (other than . and ..) or an IP address or CIDR';
 const PAIR_RULE = 'capacity and refillPerSecond come together or not at all';
 const FILL_RULE = 'capacity / refillPerSecond must be at most 30 days';
 
