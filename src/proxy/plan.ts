@@ -19,6 +19,7 @@ import {
 } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
+import type { TextWriter } from '../infra/text-writes.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { ClientIdentifier, TrustedProxies } from '../limit/client-identity.ts';
 import { KeyedClients } from '../limit/keyed-clients.ts';
@@ -38,6 +39,8 @@ export interface PlanDeps {
   workerCount: number;
   /** Uniform in [0, 1). */
   random: () => number;
+  /** How requests without a body leave. */
+  writeText: TextWriter;
   /** Hears of errors inside the connections to backends that should not exist; default: a process warning. */
   onFault?: (error: Error) => void;
 }
@@ -204,12 +207,19 @@ function planPool(settings: PoolSettings, previous: PlannedPool | null, deps: Pl
 }
 
 function planBackend(pool: PoolSettings, backend: Backend, deps: PlanDeps): PlannedBackend {
-  const { wheel, metrics, onFault } = deps;
+  const { wheel, metrics, onFault, writeText } = deps;
   const { host, port, id } = backend;
   return {
     poolName: pool.name,
     backend,
-    connections: new BackendPool({ host, port, ...pool.timeouts, wheel, ...(onFault && { onFault }) }),
+    connections: new BackendPool({
+      host,
+      port,
+      ...pool.timeouts,
+      wheel,
+      writeText,
+      ...(onFault && { onFault }),
+    }),
     stats: new BackendStats(metrics, pool.name, id),
     timeouts: pool.timeouts,
     authority: host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`,

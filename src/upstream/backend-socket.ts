@@ -6,6 +6,7 @@
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { LbError, systemCodeOf } from '../contract/errors.ts';
+import { type TextWriter, writeTextPublicly } from '../infra/text-writes.ts';
 
 /** How long before the operating system asks a silent backend whether it is there. */
 const KEEP_ALIVE_PROBE_MS = 30_000;
@@ -26,14 +27,20 @@ export class BackendSocket extends Socket {
   writeError: Error | null = null;
 
   readonly #onWriteError: () => void;
+  readonly #writeText: TextWriter;
   /** The stream machinery has one write under way at a time. */
   #callback: WriteCallback | null = null;
   readonly #written: WriteCallback;
 
   /** @param onWriteError called once, possibly inside write(): it must not destroy the socket there and then */
-  constructor(options: SocketConstructorOpts, onWriteError: () => void) {
+  constructor(
+    options: SocketConstructorOpts,
+    onWriteError: () => void,
+    writeText: TextWriter = writeTextPublicly,
+  ) {
     super(options);
     this.#onWriteError = onWriteError;
+    this.#writeText = writeText;
     this.#written = (error) => {
       const callback = this.#callback;
       this.#callback = null;
@@ -42,6 +49,11 @@ export class BackendSocket extends Socket {
     };
     this.setNoDelay(true);
     this.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+  }
+
+  /** sendText writes a whole message (latin1). Returns whether nothing of it waits in this process; see TextWriter. */
+  sendText(text: string): boolean {
+    return this.#writeText(this, text);
   }
 
   override _write(chunk: unknown, encoding: BufferEncoding, callback: WriteCallback): void {

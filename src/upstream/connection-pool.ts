@@ -3,6 +3,7 @@
  * age out instead of being kept half alive; a request never waits for a connection, it opens one.
  */
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { type TextWriter, writeTextPublicly } from '../infra/text-writes.ts';
 import { BodyBuffers } from './body-buffers.ts';
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
 import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
@@ -28,6 +29,8 @@ export interface BackendPoolOptions {
   parkMs?: number;
   /** One per worker; the budget of large buffers lies in it. Default: one for the process. */
   buffers?: BodyBuffers;
+  /** How requests without a body leave; default writeTextPublicly. */
+  writeText?: TextWriter;
   /** Called when a sink throws; the exchange ends as internal_error all the same. Default: a process warning. */
   onFault?: FaultListener;
 }
@@ -54,6 +57,7 @@ export class BackendPool implements ConnectionHost {
       wheel,
       parkMs: options.parkMs ?? DEFAULT_PARK_MS,
       buffers: options.buffers ?? processBuffers,
+      writeText: options.writeText ?? writeTextPublicly,
       onFault: options.onFault ?? ((error) => process.emitWarning(error)),
     };
     this.#maxIdle = options.maxIdle ?? DEFAULT_MAX_IDLE;

@@ -13,6 +13,7 @@
  */
 import { LbError } from '../contract/errors.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { TextWriter } from '../infra/text-writes.ts';
 import { BackendSocket, connectErrorOf } from './backend-socket.ts';
 import type { BodyBuffers } from './body-buffers.ts';
 import { NO_BODY, type ResponseSink, type UpstreamExchange, type UpstreamRequest } from './exchange.ts';
@@ -45,6 +46,7 @@ export interface ConnectionSettings {
   parkMs: number;
   wheel: DeadlineWheel;
   buffers: BodyBuffers;
+  writeText: TextWriter;
   onFault: FaultListener;
 }
 
@@ -90,6 +92,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
         },
       },
       () => this.#onWriteError(),
+      settings.writeText,
     );
     this.#socket = socket;
     this.#sender = new RequestSender(socket, buffers, this);

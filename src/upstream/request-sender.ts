@@ -70,8 +70,7 @@ export class RequestSender {
     this.#ended = request.bodyLength === NO_BODY || request.bodyLength === 0;
     const head = requestHead(request);
     if (this.#ended) {
-      this.#socket.write(head, 'latin1');
-      this.#settle();
+      this.#settle(this.#socket.sendText(head));
       return;
     }
     this.#counted = true;
@@ -175,8 +174,8 @@ export class RequestSender {
   }
 
   /** What is left to do once everything written has been offered to the kernel. */
-  #settle(): boolean {
-    if (this.#socket.writableLength === 0) {
+  #settle(allOut = this.#socket.writableLength === 0): boolean {
+    if (allOut) {
       this.#release();
       if (this.#ended && !this.finished) {
         this.finished = true;

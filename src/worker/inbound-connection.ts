@@ -131,6 +131,11 @@ export class InboundConnection implements DownstreamOwner, Placed {
     return this.#owner.draining || (!this.#parsing && this.#owner.takeSurplus());
   }
 
+  /** DownstreamOwner: no further request waits, and the connection has not failed. */
+  get alone(): boolean {
+    return this.#queue.length === 0 && this.#failure === null;
+  }
+
   /** The parser is through with what it has read. */
   parsed(): void {
     this.#parsing = false;

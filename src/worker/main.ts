@@ -13,8 +13,8 @@ import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { Availability } from './availability.ts';
 import { tuneHeap } from './heap.ts';
+import { innerWaysFor } from './inner-ways.ts';
 import { PrimaryLink } from './primary-link.ts';
-import { headWriterFor } from './response-heads.ts';
 import { WorkerRooms } from './rooms.ts';
 import type { DrainTimes } from './server.ts';
 
@@ -119,7 +119,7 @@ class WorkerMain {
       availability: this.#availability,
       workerIndex: Number(process.env[WORKER_INDEX_ENV]),
       workerCount: Number(process.env[WORKER_COUNT_ENV]),
-      writeHead: headWriterFor(process.env),
+      ways: await innerWaysFor(process.env),
       send: (toPrimary) => this.#link.send(toPrimary),
     });
     if (this.#storeWorkers !== null) rooms.shareStore(this.#storeWorkers);

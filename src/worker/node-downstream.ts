@@ -11,7 +11,8 @@ import type {
 } from '../contract/downstream.ts';
 import { LbError } from '../contract/errors.ts';
 import { fieldsOf } from '../upstream/field-lines.ts';
-import { FramedResponse, type HeadWriter } from './response-heads.ts';
+import type { AnswerHead, HeadWriter } from './response-heads.ts';
+import type { InboundResponse, SentListener } from './short-messages.ts';
 
 /** What a request must know of its connection; implemented by InboundConnection. */
 export interface DownstreamOwner {
@@ -19,6 +20,8 @@ export interface DownstreamOwner {
   readonly writeHead: HeadWriter;
   /** No further request will be served on it. */
   readonly ending: boolean;
+  /** Nothing is to be done once the answer under way has left. */
+  readonly alone: boolean;
   /** Called when everything written before has left; see NodeDownstream.flushed. */
   readonly onFlushed: (error?: Error | null) => void;
   /** The socket took less of the answer than it was given. */
@@ -29,16 +32,11 @@ export interface DownstreamOwner {
   cut(options: { visibly: boolean }): void;
 }
 
-/** InboundResponse finds its way back without a closure per request. */
-export class InboundResponse extends FramedResponse {
-  downstream: NodeDownstream | null = null;
-}
-
 function onResponseFinish(this: InboundResponse): void {
   this.downstream?.sent();
 }
 
-export class NodeDownstream implements Downstream {
+export class NodeDownstream implements Downstream, SentListener {
   readonly method: string;
   readonly target: string;
   readonly httpVersion: number;
@@ -49,6 +47,8 @@ export class NodeDownstream implements Downstream {
   ended = false;
   /** The connection ends after this answer; known once started. */
   closing = false;
+  /** The parser that made this request may still be in the middle of a read. */
+  parsing = true;
 
   readonly #request: IncomingMessage;
   readonly #response: InboundResponse;
@@ -68,6 +68,7 @@ export class NodeDownstream implements Downstream {
   /** The client takes no more of the answer. */
   #stalled = false;
   #over = false;
+  #unfolded = false;
 
   constructor(request: IncomingMessage, response: InboundResponse, owner: DownstreamOwner) {
     this.#request = request;
@@ -83,8 +84,6 @@ export class NodeDownstream implements Downstream {
     const length = headers['content-length'];
     this.#hasBody = (length !== undefined && Number(length) !== 0) || 'transfer-encoding' in headers;
     this.#expectsContinue = this.httpVersion === 11 && headers.expect !== undefined;
-    response.downstream = this;
-    response.on('finish', onResponseFinish);
   }
 
   /** Whether nothing of the request is still to come. */
@@ -125,11 +124,13 @@ export class NodeDownstream implements Downstream {
   continueBody(): void {
     if (!this.#expectsContinue || this.#continued || this.started) return;
     this.#continued = true;
+    this.#unfold();
     this.#response.writeContinue();
   }
 
   inform(status: number, lines: string): void {
     if (this.httpVersion !== 11 || this.started || this.#over) return;
+    this.#unfold();
     try {
       this.#response.writeInformation(status, fieldsOf(lines));
     } catch (thrown) {
@@ -138,13 +139,22 @@ export class NodeDownstream implements Downstream {
   }
 
   start(head: ResponseStart): void {
-    this.#writeHead(head);
+    this.#writeHead(this.#frame(head));
     // Heads of streams must not wait for a first byte of body; those that have one leave with it.
     if (head.hasBody) process.nextTick(flushHead, this);
   }
 
   complete(head: ResponseStart, body: string): void {
-    this.#writeHead(head);
+    const framed = this.#frame(head);
+    // Within the parser, or with requests that wait, what follows an answer could run into what is under way.
+    const atOnce = !this.parsing && !this.#hasBody && this.#owner.alone;
+    if (!this.#unfolded) {
+      // Before: it may be over when sendWhole returns.
+      this.started = this.ended = true;
+      if (this.#response.sendWhole(framed, body, this, atOnce)) return;
+      this.started = this.ended = false;
+    }
+    this.#writeHead(framed);
     this.ended = true;
     // One string: node then sends head and body in one write.
     const response = this.#response;
@@ -205,6 +215,10 @@ export class NodeDownstream implements Downstream {
     this.#listener?.onStalled();
   }
 
+  blocked(): void {
+    this.#owner.onBlocked();
+  }
+
   sent(): void {
     if (this.#over) return;
     this.#over = true;
@@ -224,30 +238,38 @@ export class NodeDownstream implements Downstream {
   }
 
   /** RFC 9112 §6, §9.3, §9.6. */
-  #writeHead(head: ResponseStart): void {
-    const { status, hasBody, contentLength } = head;
+  #frame({ status, reason, lines: given, hasBody, contentLength, closing }: ResponseStart): AnswerHead {
     const isHttp11 = this.httpVersion === 11;
     this.#closeDelimited = hasBody && contentLength < 0 && !isHttp11;
-    this.closing = head.closing || this.#closeDelimited || this.#mustClose();
-    let { lines } = head;
+    this.closing = closing || this.#closeDelimited || this.#mustClose();
+    let lines = given;
     if (this.closing) lines += 'Connection: close\r\n';
     else if (!isHttp11) lines += 'Connection: keep-alive\r\n';
     // Last: node re-encodes a Content-Disposition that comes behind it.
     if (contentLength >= 0) lines += `Content-Length: ${contentLength}\r\n`;
     else if (!hasBody && mayHaveBody(this.method, status)) lines += 'Content-Length: 0\r\n';
     const chunked = hasBody && contentLength < 0 && isHttp11;
+    return { status, reason, lines, chunked, closing: this.closing };
+  }
+
+  #writeHead(head: AnswerHead): void {
+    this.#unfold();
     try {
-      this.#owner.writeHead(this.#response, {
-        status,
-        reason: head.reason,
-        lines,
-        chunked,
-        closing: this.closing,
-      });
+      this.#owner.writeHead(this.#response, head);
     } catch (thrown) {
       throw new LbError('upstream_invalid', 'answer has a field that cannot be sent on', { cause: thrown });
     }
     this.started = true;
+  }
+
+  /** From here on the answer goes through node's response. */
+  #unfold(): void {
+    if (this.#unfolded) return;
+    this.#unfolded = true;
+    const response = this.#response;
+    response.unfold();
+    response.downstream = this;
+    response.on('finish', onResponseFinish);
   }
 
   #mustClose(): boolean {

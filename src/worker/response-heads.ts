@@ -45,12 +45,17 @@ export function writeHeadPublicly(response: FramedResponse, head: AnswerHead): v
 /** writeHeadShortly needs probeShortHeads to have returned true. */
 export function writeHeadShortly(response: FramedResponse, head: AnswerHead): void {
   const { status, chunked } = head;
-  const coding = chunked ? 'Transfer-Encoding: chunked\r\n' : '';
   response.statusCode = status;
   if (status === 204 || status === 304) response._hasBody = false;
   response.chunkedEncoding = chunked;
   response._last = head.closing;
-  response._header = `HTTP/1.1 ${status} ${head.reason}\r\n${head.lines}${coding}\r\n`;
+  response._header = headText(head);
+}
+
+/** headText is the whole head as latin1. */
+export function headText({ status, reason, lines, chunked }: AnswerHead): string {
+  const coding = chunked ? 'Transfer-Encoding: chunked\r\n' : '';
+  return `HTTP/1.1 ${status} ${reason}\r\n${lines}${coding}\r\n`;
 }
 
 const VIA = 'Via: 1.1 a\r\n';
@@ -67,14 +72,6 @@ const PROBES: readonly { method: string; head: AnswerHead }[] = [
 
 function probeOf(method: string, status: number, lines: string, more: Partial<AnswerHead> = {}) {
   return { method, head: { status, reason: 'Fine', lines, chunked: false, closing: false, ...more } };
-}
-
-/** Set to 1, it keeps a worker to the public way: for comparison, or where the short one is suspected of something. */
-const PUBLIC_ONLY_ENV = 'SLUICE_PUBLIC_HTTP_API';
-
-/** headWriterFor picks the way for this process; the worker's main calls it once. */
-export function headWriterFor(env: NodeJS.ProcessEnv): HeadWriter {
-  return env[PUBLIC_ONLY_ENV] !== '1' && probeShortHeads() ? writeHeadShortly : writeHeadPublicly;
 }
 
 /**

@@ -20,7 +20,7 @@ import { bucketScripts, RedisBucketStore } from '../limit/redis-bucket-store.ts'
 import { Handler } from '../proxy/handler.ts';
 import { buildPlan, type Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { Availability } from './availability.ts';
-import type { HeadWriter } from './response-heads.ts';
+import type { InnerWays } from './inner-ways.ts';
 import { type DrainTimes, InboundServer } from './server.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
@@ -36,7 +36,7 @@ export interface RoomsOptions {
   availability: Availability;
   workerIndex: number;
   workerCount: number;
-  writeHead: HeadWriter;
+  ways: InnerWays;
   send: (message: WorkerMessage) => void;
 }
 
@@ -95,7 +95,7 @@ export class WorkerRooms {
       logger,
     });
     const onFault = (err: Error): void => logger.error({ err }, 'a backend connection failed unexpectedly');
-    this.#planDeps = { ...options, random: Math.random, onFault };
+    this.#planDeps = { ...options, writeText: options.ways.writeText, random: Math.random, onFault };
     this.#plan = this.#buildPlan(first, null);
     this.#handler = new Handler({
       plan: () => this.#plan,
@@ -115,7 +115,7 @@ export class WorkerRooms {
       clock,
       metrics,
       logger,
-      writeHead: options.writeHead,
+      ways: options.ways,
     });
   }
 

@@ -60,7 +60,7 @@ export class SendWatch {
   }
 
   #look(): void {
-    if (this.#socket.destroyed || this.#socket.writableLength === 0) return;
+    if (this.#socket.destroyed || !hasWaiting(this.#socket)) return;
     const takenBytes = takenBytesOf(this.#socket);
     if (takenBytes !== this.#takenBytes) this.#note(takenBytes);
     else if (this.#owner.clock.monotonicMs() - this.#sinceMs >= this.#owner.writeIdleMs) {
@@ -79,9 +79,18 @@ interface CountingHandle {
   writeQueueSize?: unknown;
 }
 
+type CountedSocket = Socket & { _handle?: CountingHandle | null };
+
+/** Texts may wait below the stream (infra/text-writes.ts), which knows nothing of them. */
+function hasWaiting(socket: Socket): boolean {
+  const { _handle: handle } = socket as CountedSocket;
+  const belowBytes = handle?.writeQueueSize;
+  return socket.writableLength > 0 || (typeof belowBytes === 'number' && belowBytes > 0);
+}
+
 /** Bytes that the kernel has taken; on a node without these counters, those of the pieces it has taken as a whole. */
 function takenBytesOf(socket: Socket): number {
-  const { _handle: handle } = socket as Socket & { _handle?: CountingHandle | null };
+  const { _handle: handle } = socket as CountedSocket;
   const { bytesWritten, writeQueueSize } = handle ?? {};
   if (typeof bytesWritten === 'number' && typeof writeQueueSize === 'number')
     return bytesWritten - writeQueueSize;

@@ -19,9 +19,11 @@ import type { Handler } from '../proxy/handler.ts';
 import type { Plan } from '../proxy/plan.ts';
 import { ConnectionRegistry } from './connection-registry.ts';
 import { type ConnectionOwner, type Failure, InboundConnection } from './inbound-connection.ts';
+import type { InnerWays } from './inner-ways.ts';
 import { Listeners } from './listeners.ts';
-import { InboundResponse, NodeDownstream } from './node-downstream.ts';
+import { NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
+import type { InboundResponse } from './short-messages.ts';
 
 /** How often deadlines of heads are looked at: B13 allows one such step. */
 const CHECK_EVERY_MS = 1_000;
@@ -56,7 +58,7 @@ export interface InboundServerDeps {
   clock: Clock;
   metrics: WorkerMetrics;
   logger: Logger;
-  writeHead: HeadWriter;
+  ways: InnerWays;
 }
 
 export interface DrainTimes {
@@ -96,7 +98,7 @@ export class InboundServer implements ConnectionOwner {
     this.wheel = deps.wheel;
     this.clock = deps.clock;
     this.#listeners = new Listeners(deps.clock);
-    this.writeHead = deps.writeHead;
+    this.writeHead = deps.ways.writeHead;
     const { metrics } = deps;
     this.#openCell = metrics.series('sluice_connections_open');
     this.#shedCell = metrics.series('sluice_shed_total', 'connections');
@@ -234,7 +236,7 @@ export class InboundServer implements ConnectionOwner {
 
   #makeServer(): HttpServer {
     const server: HttpServer = new Server({
-      ServerResponse: InboundResponse,
+      ...this.#deps.ways.messages,
       keepAliveTimeout: 0,
       optimizeEmptyRequests: true,
       noDelay: true,
@@ -250,7 +252,10 @@ export class InboundServer implements ConnectionOwner {
     server.prependListener('connection', (socket: Socket) => this.#onConnection(server, socket));
     const onRequest = (request: IncomingMessage, response: InboundResponse): void => {
       const connection = this.#connections.of(request.socket);
-      connection?.take(new NodeDownstream(request, response, connection));
+      if (connection === undefined) return;
+      const downstream = new NodeDownstream(request, response, connection);
+      connection.take(downstream);
+      downstream.parsing = false;
     };
     server.on('request', onRequest);
     server.on('checkContinue', onRequest);

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor } from '../support/wait.ts';
 import { type CapturedRequest, ok, startCapturingBackend } from './capturing-backend.ts';
-import { startProxy } from './support.ts';
+import { route, startProxy } from './support.ts';
 
 const TINY = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const FAT_BYTES = 15_000;
@@ -57,4 +57,44 @@ test('when too many requests wait in all, the clients that sent heaps are cut an
     while (held.length > 0) held.pop()?.();
     assert.equal((await modest.readResponse()).body.toString(), 'late');
   }
+});
+
+test('a heap of requests that are refused at once behind one that was not is answered one after the other, not one within the other', async (t) => {
+  const held: (() => void)[] = [];
+  const backend = await startCapturingBackend(t, (_request, socket) => {
+    held.push(() => socket.write(ok('late')));
+    return null;
+  });
+  const proxy = await startProxy(t, { backends: [backend], routes: [route('known', { path: '/known' })] });
+  const client = await proxy.connect();
+  const heap = 2_000;
+  client.write(TINY.replace('/', '/known') + TINY.repeat(heap));
+  await waitFor('the heap to wait', () => held.length === 1 && proxy.server.waitingCount === heap);
+  held[0]?.();
+  assert.equal((await client.readResponse()).body.toString(), 'late');
+  for (let i = 0; i < heap; i++) assert.equal((await client.readResponse()).status, 404);
+  assert.equal(proxy.server.waitingCount, 0);
+});
+
+test('an answer that a slow client leaves half in the queue is over when it has left, and the next ones follow whole', async (t) => {
+  const body = 'b'.repeat(16_000);
+  const backend = await startCapturingBackend(t, () => ok(body));
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.socket.pause();
+  const count = 1_000;
+  client.write(TINY.repeat(count));
+  let seen = -1;
+  let unchanged = 0;
+  await waitFor('the answers to get stuck', () => {
+    unchanged = proxy.lines.length === seen ? unchanged + 1 : 0;
+    seen = proxy.lines.length;
+    return seen > 0 && unchanged > 20;
+  });
+  assert.ok(proxy.lines.length < count, 'some have not left');
+  assert.equal(proxy.handler.requestsInFlight, 1);
+  client.socket.resume();
+  for (let i = 0; i < count; i++) assert.equal((await client.readResponse()).body.toString(), body);
+  await waitFor('all lines', () => proxy.lines.length === count);
+  assert.ok(proxy.lines.every(({ status, bytesOut }) => status === 200 && bytesOut === body.length));
 });

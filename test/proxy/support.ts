@@ -18,10 +18,13 @@ import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { buildPlan, type Plan } from '../../src/proxy/plan.ts';
-import { headWriterFor } from '../../src/worker/response-heads.ts';
+import { innerWaysFor } from '../../src/worker/inner-ways.ts';
 import { InboundServer } from '../../src/worker/server.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
+
+/** As a worker's. */
+const ways = await innerWaysFor(process.env);
 
 /** Ticks faster than the product's, so that tests of deadlines are short. */
 const TICK_MS = 20;
@@ -143,7 +146,8 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const lookup = lookupOf(options.clients ?? []);
   const { apiKeys } = options;
   const given = { wheel, metrics, lookup, ...(apiKeys && { apiKeys }) };
-  const deps = { ...given, workerIndex: 0, workerCount: 1, random: Math.random };
+  const { writeText } = ways;
+  const deps = { ...given, writeText, workerIndex: 0, workerCount: 1, random: Math.random };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit.policies, 1);
@@ -170,7 +174,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     clock,
     metrics,
     logger,
-    writeHead: headWriterFor(process.env),
+    ways,
   });
   const url = await server.listen(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 });
   const clients: RawClient[] = [];

@@ -3,6 +3,7 @@ import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+import { writeTextPublicly, writeTextShortly } from '../../src/infra/text-writes.ts';
 import { BackendPool, type BackendPoolOptions } from '../../src/upstream/connection-pool.ts';
 import {
   NO_BODY,
@@ -32,6 +33,7 @@ export function makePool(
     responseMs: 5_000,
     idleMs: 5_000,
     wheel,
+    writeText: process.env.SLUICE_PUBLIC_HTTP_API === '1' ? writeTextPublicly : writeTextShortly,
     onFault,
     ...options,
   });
