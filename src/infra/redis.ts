@@ -39,6 +39,7 @@ export class RedisConnection {
   #usable = false;
   #reached: Promise<void> = Promise.resolve();
   #closing = false;
+  #askingRole = false;
   #again: NodeJS.Timeout | undefined;
   readonly #replies = new ReplyWatch((error) => this.#renew(error));
 
@@ -90,9 +91,13 @@ export class RedisConnection {
     for (const event of events) this.client.off(event, settled.resolve);
   }
 
-  /** follow returns the reply of a command that was just sent; where replies no longer come through, it connects anew. */
+  /**
+   * follow returns the reply of a command that was just sent; where replies no longer come through, it connects anew. The
+   * first good one behind a time as a read-only replica is a reason to look whether that is over.
+   */
   follow<T>(reply: Promise<T>): Promise<T> {
     this.#replies.follow(reply);
+    if (this.#reported === 'read-only') reply.then(() => this.#askRole()).catch(() => undefined);
     return reply;
   }
 
@@ -125,6 +130,20 @@ export class RedisConnection {
     this.#again = setTimeout(() => {
       this.client.connect().catch((thrown: unknown) => this.#report('down', toError(thrown)));
     }, MAX_RETRY_MS).unref();
+  }
+
+  /** A replica answers as well, whatever changes nothing; who it is it says itself. */
+  async #askRole(): Promise<void> {
+    if (this.#askingRole) return;
+    this.#askingRole = true;
+    const master = await this.client.info('replication').then(
+      (info) => /^role:master/m.test(info),
+      () => false,
+    );
+    this.#askingRole = false;
+    if (!master || this.#closing || this.#reported !== 'read-only') return;
+    this.#reported = 'up';
+    this.#logger.info({}, 'Redis takes writes again');
   }
 
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {

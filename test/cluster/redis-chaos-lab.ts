@@ -23,6 +23,7 @@ const BACK = 'the bucket store is back';
 const UP = 'connected to Redis';
 const DOWN = 'no connection to Redis, trying again';
 const READ_ONLY = 'Redis is read-only, connecting anew';
+const WRITABLE = 'Redis takes writes again';
 const SILENT = 'this instance cannot say in Redis that it lives';
 
 interface Entry {
@@ -176,7 +177,7 @@ class Chaos {
     for (const worker of [0, 1, undefined]) {
       const store = this.#linesOf(worker, [AWAY, BACK]).join('; ');
       if (worker !== undefined) assert.match(store, new RegExp(`^${AWAY}(; ${BACK}; ${AWAY})*(; ${BACK})?$`));
-      const connection = this.#linesOf(worker, [UP, DOWN, READ_ONLY]);
+      const connection = this.#linesOf(worker, [UP, DOWN, READ_ONLY, WRITABLE]);
       for (const [i, line] of connection.entries())
         assert.notEqual(line, connection[i - 1], `the same again: ${connection.join('; ')}`);
     }

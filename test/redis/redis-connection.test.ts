@@ -48,7 +48,7 @@ describe('RedisConnection', () => {
     ]);
   });
 
-  it('says once that Redis is read-only, connecting anew until it is not', async (t) => {
+  it('says once that Redis is read-only, connecting anew until it is not, and once that it takes writes again', async (t) => {
     const server = await startRedis();
     t.after(() => server.stop());
     const { connection, lines } = connect(server.url);
@@ -61,17 +61,24 @@ describe('RedisConnection', () => {
     connection.client.on('ready', () => connections++);
     const canWrite = async () => {
       if (!connection.ready) return false;
-      return (await connection.client.set('key', 'value').catch(() => null)) === 'OK';
+      return (await connection.follow(connection.client.set('key', 'value')).catch(() => null)) === 'OK';
     };
-    await waitFor('three connections anew', async () => (await canWrite()) || connections >= 3);
+    const read = () => connection.follow(connection.client.get('key')).catch(() => null);
+    await waitFor('three connections anew', async () => {
+      await read();
+      return (await canWrite()) || connections >= 3;
+    });
+    assert.deepEqual(lines, ['connected to Redis', 'Redis is read-only, connecting anew']);
     await operator.client.replicaof('no', 'one');
     await waitFor('a write', canWrite);
-    assert.deepEqual(lines, ['connected to Redis', 'Redis is read-only, connecting anew']);
+    await waitFor('that to be told', () => lines.length === 3);
+    for (let i = 0; i < 10; i++) await canWrite();
+    assert.deepEqual(lines.slice(2), ['Redis takes writes again']);
     await server.stop();
-    await waitFor('the end of the connection to be told', () => lines.length === 3);
+    await waitFor('the end of the connection to be told', () => lines.length === 4);
     await server.start();
-    await waitFor('the connection to be told', () => lines.length === 4);
-    assert.deepEqual(lines.slice(2), ['no connection to Redis, trying again', 'connected to Redis']);
+    await waitFor('the connection to be told', () => lines.length === 5);
+    assert.deepEqual(lines.slice(3), ['no connection to Redis, trying again', 'connected to Redis']);
   });
 
   it('is not ready, instead of at another database, where Redis refuses the one of the URL', async (t) => {
