@@ -27,14 +27,15 @@ $(STAMP): package-lock.json
 	npm ci --include=dev --loglevel=error
 	@touch $(STAMP)
 
+# With exec, a SIGTERM to make reaches the program and not just a shell around it.
 demo: $(STAMP) ## three test backends (8081-8083) and the balancer with config/local.yaml; Ctrl-C stops all
-	@$(NODE) scripts/demo.ts
+	@exec $(NODE) scripts/demo.ts
 
 run: $(STAMP) ## the balancer alone (CONFIG_PATH=./config/local.yaml)
-	@$(SLUICE) serve --config "$(CONFIG_PATH)"
+	@exec $(SLUICE) serve --config "$(CONFIG_PATH)"
 
 backends: $(STAMP) ## the three test backends alone (8081-8083)
-	@$(NODE) scripts/demo.ts --backends-only
+	@exec $(NODE) scripts/demo.ts --backends-only
 
 services: # Redis and PostgreSQL programs for the tests; they start their own servers
 	@scripts/services.sh

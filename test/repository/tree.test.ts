@@ -74,7 +74,7 @@ test('the npm scripts run on the Node.js of node_modules, and say so where it is
   for (const [name, command] of Object.entries(manifest.scripts)) {
     assert.match(
       command,
-      /^(node -r \.\/scripts\/check-node\.cjs [\w/-]+\.ts|tsc -p tsconfig\.build\.json)$/,
+      /^((?:exec )?node -r \.\/scripts\/check-node\.cjs [\w/-]+\.ts|tsc -p tsconfig\.build\.json)$/,
       name,
     );
   }

@@ -1,0 +1,44 @@
+/** How people start it in a checkout: whoever stops the launcher means the balancer. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { type Child, spawnChild } from '../support/child.ts';
+import { writeConfig } from '../support/sluice.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+
+function launch(t: TestContext, command: string, wordsFor: (config: string) => string[]): Child {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const config = writeConfig(folder, {
+    pools: { app: { backends: [{ url: 'http://127.0.0.1:9' }] } },
+    database: { embeddedPath: join(folder, 'postgres') },
+  });
+  const env = { NODE_TEST_CONTEXT: undefined, REDIS_URL: undefined, DATABASE_URL: undefined };
+  const child = spawnChild(command, wordsFor(config), { cwd: ROOT, env });
+  t.after(() => child.kill());
+  return child;
+}
+
+async function endsWithIts(child: Child): Promise<void> {
+  await child.waitForLine('"ready"', { timeoutMs: 30_000 });
+  child.signal('SIGTERM');
+  await waitFor('the launcher to end', () => child.exitStatus !== null || child.groupPids().length === 0);
+  assert.deepEqual(child.groupPids(), [], 'nobody is left behind');
+  await child.waitForLine('"draining"');
+}
+
+test('a SIGTERM to npm run sluice drains the balancer, which does not stay behind', async (t) => {
+  const child = launch(t, 'npm', (config) => ['run', '-s', 'sluice', '--', 'serve', '--config', config]);
+  await endsWithIts(child);
+  assert.deepEqual(await child.exited, { code: 0, signal: null });
+});
+
+test('a SIGTERM to make run drains the balancer, which does not stay behind', async (t) => {
+  // What npm ci installed is not made anew in the middle of a test, however old it is.
+  const installed = ['-o', 'node_modules/.installed'];
+  await endsWithIts(launch(t, 'make', (config) => [...installed, 'run', `CONFIG_PATH=${config}`]));
+});
