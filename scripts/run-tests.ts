@@ -140,8 +140,11 @@ function summarize(results: FileResult[]): number {
   return failed === 0 && passed > 0 ? 0 : 1;
 }
 
+/** One more than there are cores: a third of the time a file waits. */
+const TOGETHER = Math.max(3, Math.min(5, availableParallelism() + 1));
+
 const files = chooseFiles(process.argv.slice(2));
 const together = files.filter((path) => !path.startsWith(ALONE));
 const alone = files.filter((path) => path.startsWith(ALONE));
-const results = await runFiles(together, Math.max(2, Math.min(4, availableParallelism())));
+const results = await runFiles(together, TOGETHER);
 process.exitCode = summarize([...results, ...(await runFiles(alone, 1))]);
