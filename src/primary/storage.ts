@@ -1,5 +1,4 @@
 /** The database that the settings ask for: a real server, or the embedded one in its folder. */
-import { toError } from '../contract/errors.ts';
 import type { DatabaseSettings } from '../contract/settings.ts';
 import { EmbeddedPostgres } from '../infra/embedded-postgres.ts';
 import type { Logger } from '../infra/logger.ts';
@@ -29,9 +28,8 @@ export async function openStorage(settings: DatabaseSettings, logger: Logger): P
     return {
       database: embedded.database,
       nowUs: () => Promise.resolve(wallUs()),
-      opened: embedded.ready.catch((error: unknown) => {
-        logger.error({ err: toError(error) }, 'the embedded database did not start, trying again');
-      }),
+      // It tells of a failed start itself, and tries again; the end of one that is stopped is none.
+      opened: embedded.ready.catch(() => undefined),
       close: () => embedded.close(),
     };
   }

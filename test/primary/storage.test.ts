@@ -1,0 +1,19 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { openStorage } from '../../src/primary/storage.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { keepLog } from './fixtures/harness.ts';
+
+test('a stop while the embedded database still starts is no failure of it', async (t) => {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const { logger, lines } = keepLog();
+  const storage = await openStorage({ url: null, embeddedPath: join(folder, 'postgres') }, logger);
+  await storage.close();
+  await storage.opened;
+  assert.deepEqual(
+    lines.filter(({ level }) => Number(level) > 30),
+    [],
+  );
+});
