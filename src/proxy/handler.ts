@@ -1,7 +1,6 @@
 /** The proxy's front: takes requests from the listeners and hands each to a transaction of its own. */
 import type { Clock } from '../contract/clock.ts';
 import type { Downstream } from '../contract/downstream.ts';
-import type { Reason } from '../contract/problems.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
@@ -9,6 +8,7 @@ import type { TokenTaker } from '../limit/charge.ts';
 import { accessLine } from './access-log.ts';
 import { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
+import { reasonOfStatus } from './problem.ts';
 import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
 import { Responder } from './responder.ts';
@@ -32,7 +32,6 @@ export interface HandlerDeps {
 /** UnparsedRequest is what the parser, or a deadline, refused before there was a request. */
 export interface UnparsedRequest {
   peerAddress: string;
-  reason: Reason;
   status: number;
   method: string | null;
   /** Since the connection was opened or became idle. */
@@ -77,7 +76,8 @@ export class Handler {
   }
 
   /** refuseUnparsed counts and logs such a request and returns the whole answer (latin1); the connection closes after it. */
-  refuseUnparsed({ peerAddress, reason, status, method, totalMs }: UnparsedRequest): string {
+  refuseUnparsed({ peerAddress, status, method, totalMs }: UnparsedRequest): string {
+    const reason = reasonOfStatus(status);
     const { requestIds, traffic, responder, dates, accessLog, random } = this.#deps;
     const plan = this.#plan();
     const requestId = requestIds.nextRequestId();

@@ -45,6 +45,19 @@ const TITLES: Readonly<Record<Reason, string>> = {
   store_denied: 'Limits cannot be checked now',
 };
 
+/** What the parser of requests complains of, by what it deserves. */
+const REASONS_OF_STATUS: Readonly<Record<number, Reason>> = {
+  408: 'header_timeout',
+  413: 'body_too_large',
+  414: 'target_too_long',
+  431: 'headers_too_large',
+};
+
+/** reasonOfStatus is the reason of a request, or of a rest of one, that cannot be parsed; for handler and transaction. */
+export function reasonOfStatus(status: number): Reason {
+  return REASONS_OF_STATUS[status] ?? 'bad_request';
+}
+
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json';
 
 /** CLOSING_REASONS: the bytes behind such a request may not be what they seem; the connection ends (contract §3). */

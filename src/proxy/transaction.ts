@@ -17,7 +17,7 @@ import { Admission, refusalBy } from './admission.ts';
 import { Attempt, type AttemptEvents } from './attempt.ts';
 import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
-import { CLOSING_REASONS, problemBody } from './problem.ts';
+import { CLOSING_REASONS, problemBody, reasonOfStatus } from './problem.ts';
 import { type BodyEvents, RequestBody } from './request-body.ts';
 import type { Refusal } from './request-guard.ts';
 import { decideRetry } from './retry-policy.ts';
@@ -251,7 +251,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   }
 
   onBodyInvalid(status: number): void {
-    this.#failClient(REASON_OF_STATUS[status] ?? 'bad_request', status);
+    this.#failClient(reasonOfStatus(status), status);
   }
 
   onBodyTooLarge(): void {
@@ -364,8 +364,3 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
 function named(request: UpstreamRequest, { authority }: PlannedBackend): UpstreamRequest {
   return { ...request, headerLines: `Host: ${authority}\r\n${request.headerLines}` };
 }
-
-const REASON_OF_STATUS: Readonly<Record<number, Reason>> = {
-  413: 'body_too_large',
-  431: 'headers_too_large',
-};

@@ -8,7 +8,6 @@ import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../contract/clock.ts';
 import { systemCodeOf, toError } from '../contract/errors.ts';
-import type { Reason } from '../contract/problems.ts';
 import type { LimitSettings, ListenAddress } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import { openFileLimit } from '../infra/file-descriptors.ts';
@@ -220,7 +219,6 @@ export class InboundServer implements ConnectionOwner {
   refusalOf(connection: InboundConnection, { status, method }: Failure): string {
     return this.#deps.handler.refuseUnparsed({
       peerAddress: connection.peer.address,
-      reason: REASON_OF_STATUS[status] ?? 'bad_request',
       status,
       method,
       totalMs: this.clock.monotonicMs() - connection.sinceMs,
@@ -314,13 +312,6 @@ export class InboundServer implements ConnectionOwner {
 function ignoreAbort(thrown: unknown): void {
   if (toError(thrown).name !== 'AbortError') throw thrown;
 }
-
-const REASON_OF_STATUS: Readonly<Record<number, Reason>> = {
-  408: 'header_timeout',
-  413: 'body_too_large',
-  414: 'target_too_long',
-  431: 'headers_too_large',
-};
 
 /** What a failure of the parser deserves; null: nothing to say, or nobody to say it to. */
 function statusOf(error: Error, connection: InboundConnection | undefined): number | null {
