@@ -14,12 +14,14 @@ import {
   INVALID,
   isProtected,
   KEEP_ALIVE,
+  PLAIN,
   TE,
   TRAILER,
   TRANSFER_ENCODING,
   UPGRADE,
   X_REQUEST_ID,
 } from './header-names.ts';
+import { nextHash, specialClass, TOKEN_BYTES } from './special-names.ts';
 
 /** Bytes of one head, and of all interim heads of one response together. */
 export const HEAD_MAX_BYTES = 65_536;
@@ -59,35 +61,12 @@ const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
 /** `HTTP/1.1 200`; a space and the reason may follow. */
 const STATUS_END = 12;
 const LENGTH = /^\d{1,16}$/;
+const LENGTH_DIGITS_MAX = 16;
 
-/** Bytes of a token (RFC 9110 §5.6.2), letters in lower case; 0 for every other byte. */
-const TOKEN_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
-  const character = String.fromCharCode(byte);
-  return /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character) ? character.toLowerCase().charCodeAt(0) : 0;
-});
 /** 1 for bytes that a value or reason may hold (RFC 9110 §5.5): HTAB, SP, visible ones, 0x80 and above. */
 const TEXT_BYTES = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte === TAB || (byte >= SPACE && byte !== 0x7f) ? 1 : 0,
 );
-
-/** Names whose lines want a look. All others, the more frequent ones, are never made a string of their own. */
-const SPECIAL_NAMES = [
-  ...['connection', 'keep-alive', 'proxy-connection', 'proxy-authenticate', 'proxy-authorization'],
-  ...['proxy-authentication-info', 'http2-settings', 'content-length', 'transfer-encoding', 'te', 'trailer'],
-  ...['upgrade', 'x-request-id', 'date'],
-];
-const HASH_MASK = 1023;
-/** 1 where a special name has this hash; a name that happens to share it is asked for its class, and found plain. */
-const SPECIAL_HASHES = new Uint8Array(HASH_MASK + 1);
-for (const name of SPECIAL_NAMES) {
-  let hash = 0;
-  for (let i = 0; i < name.length; i++) hash = nextHash(hash, name.charCodeAt(i));
-  SPECIAL_HASHES[hash & HASH_MASK] = 1;
-}
-
-function nextHash(hash: number, byte: number): number {
-  return (Math.imul(hash, 31) + byte) | 0;
-}
 
 /**
  * HeadReader is owned by a response parser and reused for each of its heads. It goes over the bytes once: measured at a
@@ -201,11 +180,23 @@ export class HeadReader {
       if (eol + 1 >= to) return HEAD_INCOMPLETE;
       if (bytes[eol] !== CR || bytes[eol + 1] !== LF) return this.#malformed(valueProblem(bytes[eol]!));
       const isTidy = isTidyLine(bytes, colon, eol);
-      if (!isTidy || SPECIAL_HASHES[hash & HASH_MASK] === 1) this.#takeLine({ at, colon, eol, isTidy });
+      const kind = specialClass(hash, bytes, at, colon);
+      if (!isTidy) this.#takeLine({ at, colon, eol, isTidy });
+      else if (kind !== PLAIN) this.#takeSpecial(bytes, { at, colon, eol, isTidy }, kind);
       if (this.problem !== '') return HEAD_MALFORMED;
       at = eol + 2;
     }
     return HEAD_INCOMPLETE;
+  }
+
+  /** A tidy line of a known class; the most frequent ones without a string of their own. */
+  #takeSpecial(bytes: Uint8Array, place: LinePlace, kind: number): void {
+    const { at, colon, eol } = place;
+    if (kind === DATE) this.#hasDate = true;
+    else if (kind === CONTENT_LENGTH) {
+      this.#takeLength(lengthOf(bytes, colon + 2, eol));
+      this.#cut(at, eol + 2);
+    } else if (!this.#take(kind, this.#cutText(colon + 2, eol))) this.#cut(at, eol + 2);
   }
 
   /** A line that may stay behind, or does not go on as it came. */
@@ -234,7 +225,7 @@ export class HeadReader {
       case INVALID:
         return this.#refuse('bad header name');
       case CONTENT_LENGTH:
-        return this.#takeLength(value);
+        return this.#takeLength(LENGTH.test(value) ? Number(value) : -1);
       case TRANSFER_ENCODING:
         // Anything but the sole coding `chunked` would have to be undone to know where the body ends.
         if (this.#chunked || value.toLowerCase() !== 'chunked') {
@@ -264,8 +255,8 @@ export class HeadReader {
     }
   }
 
-  #takeLength(value: string): boolean {
-    const length = LENGTH.test(value) ? Number(value) : -1;
+  /** @param length -1 for a value that is none */
+  #takeLength(length: number): boolean {
     if (this.#contentLength >= 0 || length < 0 || length > Number.MAX_SAFE_INTEGER) {
       return this.#refuse('bad Content-Length');
     }
@@ -324,6 +315,18 @@ export class HeadReader {
     this.problem = problem;
     return HEAD_MALFORMED;
   }
+}
+
+/** The number that the digits at from…to-1 make, -1 where they are anything else or too many. */
+function lengthOf(bytes: Uint8Array, from: number, to: number): number {
+  if (to === from || to - from > LENGTH_DIGITS_MAX) return -1;
+  let length = 0;
+  for (let i = from; i < to; i++) {
+    const digit = bytes[i]! - ZERO;
+    if (digit < 0 || digit > 9) return -1;
+    length = length * 10 + digit;
+  }
+  return length;
 }
 
 /** `at` is the first byte of a line that cannot be part of its name. */
