@@ -78,8 +78,11 @@ export class InboundServer implements ConnectionOwner {
   readonly #deps: InboundServerDeps;
   readonly #listeners: Listeners;
   readonly #connections = new ConnectionRegistry();
-  /** Connections of peers that are no trusted proxies, by address; as many entries as connections at most. */
-  readonly #perAddress = new Map<string, number>();
+  /**
+   * Connections of peers that are no trusted proxies, by address; as many entries as connections at most. null while there
+   * is no cap on them: a Map is dear where connections come and go (see ConnectionRegistry).
+   */
+  #perAddress: Map<string, number> | null = null;
   readonly #automaticCap = Math.floor(openFileLimit() / 2);
   readonly #openCell: number;
   readonly #shedCell: number;
@@ -264,17 +267,15 @@ export class InboundServer implements ConnectionOwner {
   }
 
   #onConnection(server: HttpServer, socket: Socket): void {
-    const { limits, timeouts, trusted } = this.#deps.plan();
+    const plan = this.#deps.plan();
+    const { limits, timeouts } = plan;
     server.headersTimeout = timeouts.headersMs;
     server.maxHeadersCount = limits.headerCount + 1;
     server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
     const connection = new InboundConnection(socket, this);
     this.#connections.add(connection);
     this.#deps.metrics.set(this.#openCell, this.#connections.size);
-    const { address } = connection.peer;
-    connection.counted = !trusted.trusts(address);
-    const ofPeer = connection.counted ? this.#countPeer(address, 1) : 0;
-    const shedCell = this.#shedCellFor(limits, ofPeer);
+    const shedCell = this.#shedCellFor(limits, this.#countOf(connection, plan));
     if (shedCell === null) return;
     this.#deps.metrics.add(shedCell, 1);
     socket.destroy();
@@ -288,11 +289,26 @@ export class InboundServer implements ConnectionOwner {
     return perAddressCap > 0 && ofPeer > perAddressCap ? this.#shedPerAddressCell : null;
   }
 
-  #countPeer(address: string, change: 1 | -1): number {
-    const count = (this.#perAddress.get(address) ?? 0) + change;
-    if (count > 0) this.#perAddress.set(address, count);
-    else this.#perAddress.delete(address);
-    return count;
+  /** Connections of a new one's address with it; 0 where they are not counted. The first under a cap counts all that are there. */
+  #countOf(connection: InboundConnection, { limits, trusted }: Plan): number {
+    if (limits.connectionsPerIp === 0) {
+      this.#perAddress = null;
+      return 0;
+    }
+    const uncounted = this.#perAddress === null ? this.#connections.snapshot() : [connection];
+    this.#perAddress ??= new Map();
+    for (const each of uncounted) {
+      each.counted = !trusted.trusts(each.peer.address);
+      if (each.counted) this.#countPeer(each.peer.address, 1);
+    }
+    return connection.counted ? (this.#perAddress.get(connection.peer.address) ?? 0) : 0;
+  }
+
+  #countPeer(address: string, change: 1 | -1): void {
+    const counts = this.#perAddress;
+    const count = (counts?.get(address) ?? 0) + change;
+    if (count > 0) counts?.set(address, count);
+    else counts?.delete(address);
   }
 
   /** Tunnels through us to anywhere are not offered. node has taken its listeners off this socket. */

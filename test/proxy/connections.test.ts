@@ -35,6 +35,32 @@ test('B20: the cap per address counts each address', async (t) => {
   assert.equal((await first.readResponse()).status, 200);
 });
 
+test('B20: a cap per address that a reload sets counts the connections that are open, and a closed one makes room', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const capTo = (connectionsPerIp: number) =>
+    proxy.reload({ backends: [backend], limits: { connectionsPerIp } });
+  const isKept = async () => {
+    const client = await proxy.connect();
+    client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+    await waitFor('an answer or the end', () => client.received.length > 0 || client.ended || client.closed);
+    return client.received.length > 0;
+  };
+  const early = [await proxy.connect(), await proxy.connect()];
+  await waitFor('both to be taken in', () => proxy.server.connectionCount === 2);
+  capTo(2);
+  assert.equal(await isKept(), false);
+  capTo(0);
+  assert.equal(await isKept(), true);
+  // Now with the one that came while there was no cap.
+  capTo(3);
+  assert.equal(await isKept(), false);
+  early[0]?.close();
+  await waitFor('it to be gone', () => proxy.server.connectionCount === 2);
+  assert.equal(await isKept(), true);
+  assert.equal(await isKept(), false);
+});
+
 test('B20: the cap per address does not count trusted proxies', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, {
