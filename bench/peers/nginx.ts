@@ -11,6 +11,7 @@ import type { Peer, PeerOptions } from './peer.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const TAKE_SCRIPT = new URL('../../lua/take-tokens-n.lua', import.meta.url);
+const REDIS_CALLS = 'nginx-limiter-redis.lua';
 const MODULES = '/usr/lib/nginx/modules';
 const LUA_MODULES = ['ndk_http_module.so', 'ngx_http_lua_module.so'];
 const REDIS_LIBRARIES = ['/usr/share/lua/5.1/nginx/redis.lua', '/usr/share/lua/5.1/resty/redis.lua'];
@@ -58,13 +59,15 @@ function redisLibrary(): string | undefined {
   return REDIS_LIBRARIES.find((path) => existsSync(path));
 }
 
-/** As a module, which is loaded once: what is in the configuration itself runs anew with every request. */
+/** As modules, which are loaded once: what is in the configuration itself runs anew with every request. */
 function writeLimiter(folder: string, source: string, redisPort: number): void {
-  fillTemplate(new URL(source, import.meta.url), join(folder, 'limiter.lua'), {
+  const values = {
     REDIS_PORT: redisPort,
     LIBRARY: redisLibrary()?.includes('/nginx/') === true ? 'nginx.redis' : 'resty.redis',
     SCRIPT: fileURLToPath(TAKE_SCRIPT),
-  });
+  };
+  fillTemplate(new URL(source, import.meta.url), join(folder, 'limiter.lua'), values);
+  fillTemplate(new URL(REDIS_CALLS, import.meta.url), join(folder, 'limiter-redis.lua'), values);
 }
 
 async function startNginx(
