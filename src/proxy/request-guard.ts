@@ -79,10 +79,10 @@ export class GuardedRequest {
   apiKey = '';
   expectsContinue = false;
   /**
-   * The client wanted another protocol. Bytes behind such a request are lost by the parser (found by running it), so
-   * the connection must not be used again.
+   * The connection ends with this request. The client wanted another protocol: bytes behind such a request are lost by the
+   * parser (found by running it). Or it said `close`, which the parser overlooks beside an HTTP/1.0 `keep-alive`.
    */
-  hasUpgrade = false;
+  isLast = false;
 
   readonly #input: GuardedInput;
   readonly #trusted: boolean;
@@ -167,7 +167,7 @@ export class GuardedRequest {
         this.#wantsTrailers ||= /(?:^|,)\s*trailers\s*(?:,|;|$)/i.test(value);
         break;
       case names.UPGRADE:
-        this.hasUpgrade = true;
+        this.isLast = true;
         break;
       case names.X_FORWARDED_FOR:
         this.forwardedFor += this.forwardedFor === '' ? value : `, ${value}`;
@@ -201,9 +201,14 @@ export class GuardedRequest {
   }
 
   #takeConnection(value: string): Refusal | null {
-    if (value === 'keep-alive' || value === 'close') return null;
+    if (value === 'keep-alive') return null;
+    if (value === 'close') {
+      this.isLast = true;
+      return null;
+    }
     for (const token of names.connectionTokens(value)) {
       if (FRAMING_TOKENS.has(token)) return BAD_REQUEST;
+      if (token === 'close') this.isLast = true;
       if (names.isProtected(token) || names.classOf(token) !== names.PLAIN) continue;
       if (token === 'close' || token === this.#apiKeyHeader) continue;
       this.#named ??= new Set();

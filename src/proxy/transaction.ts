@@ -166,7 +166,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     // Behind an early answer that is over, or no success, the rest of the request is of no use (RFC 9112 §9.5).
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
     else this.#body?.answered();
-    const closing = isEarly || this.#admission.guarded.hasUpgrade;
+    const closing = isEarly || this.#admission.guarded.isLast;
     const { limitFields } = this.#plan;
     const context = { requestId: this.#requestId, decision: this.#decision, limitFields, closing };
     const start = this.#deps.responder.relay(head, context, completeBody?.length ?? -1);
@@ -313,7 +313,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
       requestId: this.#requestId,
       decision: this.#decision,
       limitFields: this.#plan.limitFields,
-      closing: CLOSING_REASONS.has(reason) || this.#admission.guarded.hasUpgrade,
+      closing: CLOSING_REASONS.has(reason) || this.#admission.guarded.isLast,
       allow: this.#admission.allow,
     });
     this.#downstream.complete(head, body);

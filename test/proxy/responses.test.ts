@@ -182,6 +182,16 @@ test('Connection: close of the client is honoured', async (t) => {
   await client.waitForClose();
 });
 
+for (const connection of ['keep-alive, close', 'close, keep-alive', 'close\r\nConnection: keep-alive']) {
+  test(`an HTTP/1.0 client that says ${JSON.stringify(connection)} gets no second answer`, async (t) => {
+    const { client } = await answered(t, ok('abc'));
+    client.write(request('GET', '/', '1.0', `Connection: ${connection}\r\n`).repeat(2));
+    const answer = await client.readResponse();
+    assert.equal(answer.header('connection'), 'close');
+    assert.equal((await client.waitForClose()).length, 0);
+  });
+}
+
 test('a head without a body yet leaves at once', async (t) => {
   const { client, backend } = await answered(
     t,
