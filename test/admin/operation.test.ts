@@ -144,7 +144,12 @@ test('a reload answers with the revision, or with every problem of the file', as
 
 test('a reload may take longer than other calls', async (t) => {
   const { call, services } = await startAdmin(t, { options: { handlerMs: 50 } });
-  services.reload = () => new Promise((resolve) => setTimeout(resolve, 150, { ok: true, revision: 3 }));
+  services.metrics = () => new Promise(() => undefined);
+  // It ends after another call of the same moment, and of no end, has been given up.
+  services.reload = async () => {
+    assert.equal((await call({ path: '/metrics' })).status, 503);
+    return { ok: true, revision: 3 };
+  };
   assert.equal((await call({ method: 'POST', path: '/api/v1/reload' })).status, 200);
 });
 

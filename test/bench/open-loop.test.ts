@@ -1,10 +1,13 @@
-/** The open-loop generator counts what was scheduled, whatever the server does. Where there is no C compiler it must be named. */
+/** The open-loop generator counts what was scheduled, whatever the server does. Where there is no C compiler the bench must say so. */
 import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
+import { join } from 'node:path';
 import { after, before, describe, type TestContext, test } from 'node:test';
 import { checked, OpenLoop } from '../../bench/rig/open-loop.ts';
-import { findProgram } from '../../bench/rig/tools.ts';
 import { listen } from '../../test_backs/server.ts';
+import { runToEnd } from '../support/child.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 
 const OK = 'HTTP/1.1 200 OK\r\nX-Filler: Content-Length: 3\r\ncontent-LENGTH:  12\r\n\r\ntwelve bytes';
 const REFUSAL = 'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n';
@@ -39,11 +42,33 @@ async function writeParts(socket: Socket, parts: string[]): Promise<void> {
 const CONNECTIONS = 256;
 const WORK = { path: '/tiny', ratePerSec: 800, durationSec: 0.5, seed: 7 };
 
-test('without a compiler half load is named as missing', () => {
-  assert.equal(OpenLoop.missing(), findProgram('cc') === null ? 'cc is not installed' : '');
+/** A program that says what a bench would say first: who takes no part, and why. */
+const SAY_ABSENT = `
+  import { absentParts } from '${new URL('../../bench/run-peers.ts', import.meta.url)}';
+  console.log(JSON.stringify(absentParts()));
+`;
+
+async function absentWith(folders: string): Promise<Record<string, string>> {
+  const words = ['--input-type=module', '-e', SAY_ABSENT];
+  const { code, stdout, stderr } = await runToEnd(process.execPath, words, { env: { PATH: folders } });
+  assert.equal(code, 0, stderr.join('\n'));
+  return JSON.parse(stdout.join(''));
+}
+
+test('without a C compiler the bench names half load as absent, and with one it does not', async (t) => {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  // Where the folders that the bench always looks into are those of all programs, the compiler is found all the same.
+  const found = ['/usr/sbin', '/sbin', '/usr/local/sbin'].some((each) => existsSync(join(each, 'cc')));
+  assert.equal((await absentWith(folder))['half-load'], found ? undefined : 'cc is not installed');
+  writeFileSync(join(folder, 'cc'), '#!/bin/sh\n', { mode: 0o755 });
+  assert.equal((await absentWith(folder))['half-load'], undefined);
 });
 
-describe('the open-loop generator', { skip: OpenLoop.missing() || false, concurrency: true }, () => {
+// The bench does without a compiler; there the test above is all there is to prove.
+if (OpenLoop.missing() === '') describe('the open-loop generator', { concurrency: true }, proveGenerator);
+
+function proveGenerator(): void {
   let openLoop: OpenLoop;
   before(() => {
     openLoop = OpenLoop.build();
@@ -121,4 +146,4 @@ describe('the open-loop generator', { skip: OpenLoop.missing() || false, concurr
     await assert.rejects(openLoop.run({ ...WORK, port }), /no good first answer/);
     await assert.rejects(openLoop.run({ ...WORK, port: 1 }), /connect: Connection refused/);
   });
-});
+}

@@ -11,8 +11,13 @@ import type { BucketStore } from '../../src/limit/bucket-store.ts';
 import type { Caller } from '../../src/limit/client-identity.ts';
 import type { Decision } from '../../src/limit/decision.ts';
 import { Limiter } from '../../src/limit/limiter.ts';
+import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 
 export const TIMEOUT_MS = 20;
+export const DECISIONS = 'sluice_ratelimit_decisions_total';
+export const STORE_CALLS = 'sluice_ratelimit_store_calls_total';
+/** Who asks where nothing else is said. */
+export const CALLER_NAME = '203.0.113.7';
 
 export function policyOf(fields: Partial<PolicySettings> = {}): PolicySettings {
   const limits = { capacity: 100, refillPerSecond: 0.001 };
@@ -106,7 +111,7 @@ export function takeMany(
   n: number,
   options: { caller?: Caller; policy?: PolicySettings; cost?: number } = {},
 ) {
-  const { caller = callerOf('203.0.113.7'), policy = policyOf(), cost = 1 } = options;
+  const { caller = callerOf(CALLER_NAME), policy = policyOf(), cost = 1 } = options;
   return Promise.all(
     Array.from({ length: n }, async (): Promise<Decision> => limiter.take(caller, policy, cost)),
   );
@@ -137,4 +142,10 @@ export class ScriptedStore implements BucketStore {
   close(): Promise<void> {
     return Promise.resolve();
   }
+}
+
+/** memoryStore answers from memory, as the store of a machine on its own does, until a test takes its answer away. */
+export function memoryStore(): ScriptedStore {
+  const store = new MemoryBucketStore({ clock: systemClock });
+  return new ScriptedStore((takes) => store.takeBatch(takes));
 }

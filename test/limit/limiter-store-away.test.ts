@@ -1,31 +1,26 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { systemClock } from '../../src/contract/clock.ts';
 import { LbError } from '../../src/contract/errors.ts';
-import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import { waitFor } from '../support/wait.ts';
 import {
   allowed,
+  CALLER_NAME,
   callerOf,
+  DECISIONS,
   makeLimiter,
+  memoryStore,
   policyOf,
   ScriptedStore,
+  STORE_CALLS,
   TIMEOUT_MS,
   takeMany,
 } from './limiter-lab.ts';
 
-const caller = callerOf('203.0.113.7');
-const DECISIONS = 'sluice_ratelimit_decisions_total';
-const CALLS = 'sluice_ratelimit_store_calls_total';
-
-function memory() {
-  const store = new MemoryBucketStore({ clock: systemClock });
-  return new ScriptedStore((takes) => store.takeBatch(takes));
-}
+const caller = callerOf(CALLER_NAME);
 
 describe('Limiter whose store fails', () => {
   it('answers from the local share, and only one log line, when the store fails; a success closes the breaker', async () => {
-    const store = memory();
+    const store = memoryStore();
     const working = store.answer;
     store.answer = (takes) => Promise.resolve(takes.map(() => new LbError('store_unavailable', 'broken')));
     const { limiter, log, metric } = makeLimiter({ store, workers: 4, instances: 2 });
@@ -36,8 +31,8 @@ describe('Limiter whose store fails', () => {
     assert.equal(limiter.breakerOpen, true);
     assert.equal(store.batches.length, 5);
     assert.ok(!(limiter.take(caller, policyOf(), 1) instanceof Promise), 'nobody waits while it is open');
-    assert.equal(metric(CALLS, 'error'), 5);
-    assert.equal(metric(CALLS, 'skipped'), 16);
+    assert.equal(metric(STORE_CALLS, 'error'), 5);
+    assert.equal(metric(STORE_CALLS, 'skipped'), 16);
     assert.equal(metric('sluice_ratelimit_breaker_open'), 1);
     assert.equal(metric(DECISIONS, 'default', 'limited', 'local'), 9);
     store.answer = working;
@@ -75,7 +70,7 @@ describe('Limiter whose store fails', () => {
   });
 
   it('starts the local share from the level that it knew', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter } = makeLimiter({ store, workers: 10 });
     assert.equal(allowed(await takeMany(limiter, 50)), 50);
     store.available = false;
@@ -84,7 +79,7 @@ describe('Limiter whose store fails', () => {
   });
 
   it('B30: admits what the bucket holds, however many wait for it at once', async () => {
-    const { limiter } = makeLimiter({ store: memory(), workers: 1 });
+    const { limiter } = makeLimiter({ store: memoryStore(), workers: 1 });
     const decisions = await takeMany(limiter, 20_000);
     assert.equal(allowed(decisions), 100);
     assert.ok(decisions.every((decision) => decision.source === 'store'));
@@ -101,7 +96,7 @@ describe('Limiter whose store fails', () => {
   });
 
   it('asks a silent Redis once a second, so that it is known to be away without traffic', async () => {
-    const store = new ScriptedStore(memory().answer);
+    const store = new ScriptedStore(memoryStore().answer);
     const { limiter } = makeLimiter({ store: Object.assign(store, { kind: 'redis' as const }) });
     await waitFor('a first question', () => store.batches.length === 1);
     assert.equal(limiter.breakerOpen, false);
@@ -110,7 +105,7 @@ describe('Limiter whose store fails', () => {
     store.available = true;
     store.answer = () => Promise.reject(new Error('OOM'));
     await waitFor('five failures in a row', () => limiter.breakerOpen, { timeoutMs: 10_000 });
-    store.answer = memory().answer;
+    store.answer = memoryStore().answer;
     await waitFor('the breaker to close', () => !limiter.breakerOpen, { timeoutMs: 2_000 });
     await limiter.close();
   });

@@ -1,22 +1,24 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { systemClock } from '../../src/contract/clock.ts';
-import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import { waitFor } from '../support/wait.ts';
-import { allowed, callerOf, makeLimiter, policyOf, ScriptedStore, takeMany } from './limiter-lab.ts';
+import {
+  allowed,
+  CALLER_NAME,
+  callerOf,
+  DECISIONS,
+  makeLimiter,
+  memoryStore,
+  policyOf,
+  ScriptedStore,
+  STORE_CALLS,
+  takeMany,
+} from './limiter-lab.ts';
 
-const caller = callerOf('203.0.113.7');
-const DECISIONS = 'sluice_ratelimit_decisions_total';
-const CALLS = 'sluice_ratelimit_store_calls_total';
-
-function memory() {
-  const store = new MemoryBucketStore({ clock: systemClock });
-  return new ScriptedStore((takes) => store.takeBatch(takes));
-}
+const caller = callerOf(CALLER_NAME);
 
 describe('Limiter', () => {
   it('asks the store once for all who come in one turn of the loop', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter, metric } = makeLimiter({ store });
     const decisions = await takeMany(limiter, 150);
     assert.equal(allowed(decisions), 100);
@@ -24,11 +26,11 @@ describe('Limiter', () => {
     assert.deepEqual([store.batches[0]?.length, store.batches[0]?.[0]?.need], [1, 150]);
     assert.equal(metric(DECISIONS, 'default', 'allowed', 'store'), 100);
     assert.equal(metric(DECISIONS, 'default', 'limited', 'store'), 50);
-    assert.equal(metric(CALLS, 'ok'), 1);
+    assert.equal(metric(STORE_CALLS, 'ok'), 1);
   });
 
   it('tells each of them what is left as if they had come one by one', async () => {
-    const { limiter } = makeLimiter({ store: memory(), policies: [policyOf({ capacity: 3 })] });
+    const { limiter } = makeLimiter({ store: memoryStore(), policies: [policyOf({ capacity: 3 })] });
     const decisions = await takeMany(limiter, 5);
     assert.deepEqual(
       decisions.map((decision) => [decision.allowed, decision.remaining]),
@@ -47,7 +49,7 @@ describe('Limiter', () => {
   });
 
   it('keeps one take per bucket in flight; those who come meanwhile share the next', async () => {
-    const store = memory();
+    const store = memoryStore();
     const answer = store.answer;
     const gate = Promise.withResolvers<void>();
     store.answer = async (takes) => {
@@ -69,7 +71,7 @@ describe('Limiter', () => {
   });
 
   it('splits what one turn brings at 128 buckets', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter } = makeLimiter({ store });
     const decisions = await Promise.all(
       Array.from({ length: 600 }, async (_, i) => limiter.take(callerOf(`caller-${i}`), policyOf(), 1)),
@@ -82,7 +84,7 @@ describe('Limiter', () => {
   });
 
   it('answers from the deny cache, without a promise, while no token can exist', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter, metric } = makeLimiter({
       store,
       policies: [policyOf({ capacity: 1, refillPerSecond: 2 })],
@@ -107,7 +109,7 @@ describe('Limiter', () => {
   });
 
   it('asks a dry bucket again after at most a second, however long the next token takes', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 1 })] });
     await takeMany(limiter, 2);
     const startMs = performance.now();
@@ -120,7 +122,7 @@ describe('Limiter', () => {
   });
 
   it('paces questions to a bucket that refills quickly', async () => {
-    const store = memory();
+    const store = memoryStore();
     const policy = policyOf({ capacity: 20, refillPerSecond: 1_000 });
     const { limiter } = makeLimiter({ store, policies: [policy] });
     await takeMany(limiter, 40);
@@ -133,7 +135,7 @@ describe('Limiter', () => {
 
   it('lets everything pass under a shadow policy, and counts what it would have refused', async () => {
     const policy = policyOf({ capacity: 2, shadow: true });
-    const { limiter, metric } = makeLimiter({ store: memory(), policies: [policy] });
+    const { limiter, metric } = makeLimiter({ store: memoryStore(), policies: [policy] });
     const decisions = await takeMany(limiter, 5, { policy });
     assert.equal(allowed(decisions), 5);
     assert.deepEqual(
@@ -153,7 +155,7 @@ describe('Limiter', () => {
   });
 
   it('refuses a cost above the capacity for ever, by a first question and then from the deny cache', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })] });
     for (const source of ['store', 'deny_cache', 'deny_cache']) {
       const decision = await limiter.take(caller, policyOf(), 4);
@@ -164,7 +166,7 @@ describe('Limiter', () => {
   });
 
   it('draws no tokens for a cost that can never be met', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })] });
     const costs = [4, 1, 5, 1];
     const decisions = await Promise.all(costs.map(async (cost) => limiter.take(caller, policyOf(), cost)));
@@ -177,7 +179,7 @@ describe('Limiter', () => {
   });
 
   it('serves mixed costs in order, first fit', async () => {
-    const { limiter } = makeLimiter({ store: memory(), policies: [policyOf({ capacity: 10 })] });
+    const { limiter } = makeLimiter({ store: memoryStore(), policies: [policyOf({ capacity: 10 })] });
     const costs = [4, 4, 4, 2, 1];
     const decisions = await Promise.all(costs.map(async (cost) => limiter.take(caller, policyOf(), cost)));
     assert.deepEqual(
@@ -187,14 +189,14 @@ describe('Limiter', () => {
   });
 
   it('gives all or nothing to one who is alone, so that no token is lost', async () => {
-    const { limiter } = makeLimiter({ store: memory(), policies: [policyOf({ capacity: 10 })] });
+    const { limiter } = makeLimiter({ store: memoryStore(), policies: [policyOf({ capacity: 10 })] });
     await limiter.take(caller, policyOf(), 7);
     assert.equal((await limiter.take(caller, policyOf(), 5)).allowed, false);
     assert.equal((await limiter.take(caller, policyOf(), 3)).allowed, true);
   });
 
   it('takes the limits in force from the reply where the store knows newer ones', async () => {
-    const store = memory();
+    const store = memoryStore();
     const newer = makeLimiter({ store, policies: [policyOf({ capacity: 5 })], policyVersionUs: 2_000 });
     const older = makeLimiter({ store, policyVersionUs: 1_000 });
     await newer.limiter.take(caller, policyOf(), 1);
@@ -203,7 +205,7 @@ describe('Limiter', () => {
   });
 
   it('forgets the deny cache when the limits of the caller change', async () => {
-    const { limiter } = makeLimiter({ store: memory(), policies: [policyOf({ capacity: 1 })] });
+    const { limiter } = makeLimiter({ store: memoryStore(), policies: [policyOf({ capacity: 1 })] });
     await takeMany(limiter, 2);
     assert.ok(!(limiter.take(caller, policyOf(), 1) instanceof Promise));
     const limits = { default: { capacity: 50, refillPerSecond: 1_000 } };
@@ -216,7 +218,7 @@ describe('Limiter', () => {
   });
 
   it('uses the limits of the last configure, whatever plan a request started with', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter } = makeLimiter({ store });
     const old = policyOf();
     limiter.configure([policyOf({ capacity: 7 })], 2_000);
@@ -228,7 +230,7 @@ describe('Limiter', () => {
   });
 
   it('gives a token back to one who waits for the bucket, once', async () => {
-    const store = memory();
+    const store = memoryStore();
     const answer = store.answer;
     const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })], timeoutMs: 2_000 });
     const first = await limiter.take(caller, policyOf(), 1);
@@ -251,7 +253,7 @@ describe('Limiter', () => {
   });
 
   it('puts a token that came from the store and that nobody waits for back into the bucket, once', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter } = makeLimiter({ store });
     const [first, second] = await takeMany(limiter, 3);
     assert.ok(first && second);
@@ -265,7 +267,7 @@ describe('Limiter', () => {
   });
 
   it('gives back to the local share what came from there, and nothing that was not charged', async () => {
-    const store = memory();
+    const store = memoryStore();
     store.available = false;
     const { limiter } = makeLimiter({ store, workers: 50 });
     const [first, second, refused] = await takeMany(limiter, 3);
@@ -277,7 +279,7 @@ describe('Limiter', () => {
   });
 
   it('forgets the deny cache and the local share of a bucket that was refilled', async () => {
-    const buckets = [0, 1].map(() => memory());
+    const buckets = [0, 1].map(() => memoryStore());
     const store = new ScriptedStore((takes) => buckets[0]?.answer?.(takes) ?? Promise.resolve([]));
     const { limiter } = makeLimiter({ store, workers: 1 });
     const other = callerOf('198.51.100.1');
@@ -309,7 +311,7 @@ describe('Limiter', () => {
   });
 
   it('remembers a bounded number of buckets', async () => {
-    const store = memory();
+    const store = memoryStore();
     const { limiter } = makeLimiter({ store, maxKeys: 100, policies: [policyOf({ capacity: 1 })] });
     for (let i = 0; i < 300; i++) await limiter.take(callerOf(`caller-${i}`), policyOf(), 1);
     // The first ones are forgotten here, but not by the store.

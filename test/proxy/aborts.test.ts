@@ -88,13 +88,7 @@ test('B28: a client’s reset while the backend takes no more of its body ends t
   const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: 1024 ** 3 } });
   const client = await proxy.connect();
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n');
-  const piece = Buffer.alloc(1_048_576);
-  let stuck = false;
-  while (!stuck) {
-    if (client.socket.write(piece)) continue;
-    const drained = new Promise<boolean>((resolve) => client.socket.once('drain', () => resolve(false)));
-    stuck = await Promise.race([drained, new Promise<boolean>((resolve) => setTimeout(resolve, 500, true))]);
-  }
+  await client.writeUntilStuck(Buffer.alloc(1_048_576));
   client.reset();
   const seen = await waitFor('the access line', () => proxy.lines[0], { timeoutMs: 2_000 });
   assert.equal(seen.reason, 'client_abort');

@@ -203,6 +203,7 @@ test('an answer that begins while the body still comes gets all of it, though th
   for (const piece of ['first', 'later', 'final']) {
     client.write(piece);
     await client.waitForBytes(piece);
+    // The pause is what is tested: longer than bodyIdle.
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
   const answer = await client.readResponse();

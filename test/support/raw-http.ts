@@ -22,6 +22,9 @@ export interface RawResponse {
 
 export type RawTarget = string | { port: number; host?: string } | { path: string };
 
+const STUCK_MS = 500;
+const MOST_STUCK_BYTES = 64 << 20;
+
 export class RawClient {
   readonly socket: Socket;
   /** Bytes received and not yet taken by readResponse. */
@@ -53,6 +56,21 @@ export class RawClient {
   /** write sends bytes; a string is latin1, so that '\xff' is one byte. */
   write(bytes: string | Buffer): void {
     this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
+  }
+
+  /**
+   * writeUntilStuck sends `piece` again and again until the other side takes nothing for STUCK_MS; rejects when it ends the
+   * connection, or still takes something after MOST_STUCK_BYTES. That nobody reads shows by nothing else than silence.
+   */
+  async writeUntilStuck(piece: Buffer): Promise<void> {
+    for (let sentBytes = 0; sentBytes < MOST_STUCK_BYTES; sentBytes += piece.length) {
+      if (this.socket.write(piece)) continue;
+      const drained = once(this.socket, 'drain').then(() => true);
+      if (await within(drained, STUCK_MS, 'room').catch(() => false)) continue;
+      if (this.closed) throw new Error('the connection ended', { cause: this.error });
+      return;
+    }
+    throw new Error(`still read after ${MOST_STUCK_BYTES} bytes`);
   }
 
   /** end sends our FIN and keeps reading. */

@@ -55,6 +55,15 @@ export function upload(
   return send(pool, get('/up', { method: 'POST', ...request }), sink);
 }
 
+/** More than the kernel's buffers on loopback take while nobody reads. */
+const MUCH_MIB = 64;
+
+/** uploadMuch begins an upload that a backend which does not read stops; of an announced length unless told. */
+export function uploadMuch(pool: BackendPool, bodyLength = MUCH_MIB << 20): UploadingSink {
+  const piece = Buffer.alloc(1 << 20);
+  return upload(pool, { bodyLength }, new UploadingSink(Array.from({ length: MUCH_MIB }, () => piece)));
+}
+
 export function pattern(bytes: number, seed: number): Buffer {
   const made = Buffer.alloc(bytes);
   for (let i = 0; i + 4 <= bytes; i += 4) made.writeUInt32LE((i * 2654435761 + seed) >>> 0, i);

@@ -7,7 +7,7 @@ import { CHUNKED_BODY } from '../../src/upstream/exchange.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
 import { get, makePool, RecordingSink, send } from './support.ts';
-import { OK, recording, UploadingSink, upload } from './upload-support.ts';
+import { OK, recording, UploadingSink, upload, uploadMuch } from './upload-support.ts';
 
 test('a backend that reads nothing stops the upload: memory stays bounded, and reading on completes it', async (t) => {
   let socket: Socket | null = null;
@@ -50,13 +50,8 @@ test('B15: a backend that stops reading the request is upstream_timeout', async 
   const backend = await startRawBackend((socket) => socket.pause());
   t.after(() => backend.close());
   const pool = makePool(t, { port: backend.port, idleMs: 200, responseMs: 100 });
-  const piece = Buffer.alloc(1 << 20);
   const startMs = performance.now();
-  const sink = upload(
-    pool,
-    { bodyLength: 64 << 20 },
-    new UploadingSink(Array.from({ length: 64 }, () => piece)),
-  );
+  const sink = uploadMuch(pool);
   await sink.finished();
   assert.equal(sink.error?.code, 'upstream_timeout');
   assert.match(sink.error?.message ?? '', /stopped reading/);
@@ -140,12 +135,7 @@ for (const how of ['FIN', 'RST'] as const) {
         else socket.write(answer, () => socket.destroy());
       });
       const pool = makePool(t, { port: backend.port });
-      const piece = Buffer.alloc(1 << 20);
-      const sink = upload(
-        pool,
-        { bodyLength: 64 << 20 },
-        new UploadingSink(Array.from({ length: 64 }, () => piece)),
-      );
+      const sink = uploadMuch(pool);
       await sink.finished();
       await backend.close();
       assert.equal(sink.error, null, `round ${round}: ${sink.error?.message}`);
@@ -161,12 +151,7 @@ test('an upload into a reset connection ends as upstream_reset', async (t) => {
   });
   t.after(() => backend.close());
   const pool = makePool(t, { port: backend.port });
-  const piece = Buffer.alloc(1 << 20);
-  const sink = upload(
-    pool,
-    { bodyLength: 64 << 20 },
-    new UploadingSink(Array.from({ length: 64 }, () => piece)),
-  );
+  const sink = uploadMuch(pool);
   await sink.finished();
   assert.equal(sink.error?.code, 'upstream_reset');
   assert.equal(sink.error?.retryable, false);
@@ -211,12 +196,7 @@ test('an abort in the middle of a blocked upload leaves nothing open and nothing
   t.after(() => backend.close());
   const buffers = new BodyBuffers({ poisoned: true });
   const pool = makePool(t, { port: backend.port, buffers });
-  const piece = Buffer.alloc(1 << 20);
-  const sink = upload(
-    pool,
-    { bodyLength: CHUNKED_BODY },
-    new UploadingSink(Array.from({ length: 64 }, () => piece)),
-  );
+  const sink = uploadMuch(pool, CHUNKED_BODY);
   await waitFor('the upload to be stopped', () => sink.stopCount > sink.drainCount);
   assert.equal(buffers.uploadCount, 1);
   sink.exchange?.destroy();
