@@ -57,11 +57,15 @@ function check(vector: Vector, sink: RecordingSink): void {
   if (expected.contentLength !== undefined) assert.equal(sink.head?.contentLength, expected.contentLength);
 }
 
+function leavesReusable({ expected }: Vector): boolean {
+  return typeof expected !== 'string' && expected.reused;
+}
+
 for (const vector of VECTORS) {
   test(`over a socket: ${vector.name}`, async (t) => {
     const { pool, sink, sockets } = await runVector(t, vector, false);
     check(vector, sink);
-    const reused = typeof vector.expected !== 'string' && vector.expected.reused;
+    const reused = leavesReusable(vector);
     assert.equal(pool.idleCount, reused ? 1 : 0);
     if (!reused) {
       await waitFor('the connection to be destroyed', () => pool.openCount === 0);
