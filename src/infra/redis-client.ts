@@ -7,6 +7,7 @@
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { RedisServers } from '../contract/settings.ts';
 import type { LuaScript } from './lua-scripts.ts';
+import { isTryAgain } from './redis-refusals.ts';
 
 const CONNECT_TIMEOUT_MS = 1_000;
 /** A connection silent for so long with commands pending is dead: longer than any deadline, shorter than TCP's. */
@@ -73,11 +74,6 @@ export function makeClient(
         ),
       );
   }
-}
-
-/** isTryAgain tells the refusal of a call whose keys are not all on the node: nothing of it was run. */
-export function isTryAgain(thrown: unknown): boolean {
-  return thrown instanceof Error && thrown.message.startsWith('TRYAGAIN');
 }
 
 /** ioredis opens the connection to a node with the first command for it, and would refuse that one. */

@@ -9,7 +9,7 @@ import { LbError, toError } from '../contract/errors.ts';
 import { withDeadline } from '../infra/lifecycle.ts';
 import { type LuaScript, loadLuaScript } from '../infra/lua-scripts.ts';
 import type { RedisConnection } from '../infra/redis.ts';
-import { isTryAgain } from '../infra/redis-client.ts';
+import { isTryAgain } from '../infra/redis-refusals.ts';
 import { storeKeyPrefix } from './bucket-key.ts';
 import { LEASE_US, type RefillableStore } from './bucket-store.ts';
 import { failedBatch, type StoreCall, StoreCalls } from './store-calls.ts';
