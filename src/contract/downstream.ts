@@ -74,8 +74,11 @@ export interface Downstream {
 
 /** DownstreamListener hears about one request; it must not throw. Nothing follows onSent or onGone. */
 export interface DownstreamListener {
-  /** The chunk belongs to the listener from now on. */
-  onBody(chunk: Buffer): void;
+  /**
+   * The chunk belongs to the listener from now on, unless it is lent: then it may be read until onBody returns or, where
+   * pauseBody was called in it, until resumeBody.
+   */
+  onBody(chunk: Buffer, lent: boolean): void;
   onBodyEnd(rawTrailers: string[]): void;
   /** The rest of the request cannot be read: its framing is broken. `status` is what it deserves. */
   onBodyInvalid(status: number): void;

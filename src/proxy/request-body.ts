@@ -65,14 +65,15 @@ export class RequestBody {
     if (!this.#answering) this.#wheel.arm(this.#idle, this.#limits.idleMs);
   }
 
-  take(chunk: Buffer): void {
+  /** take is called with each piece; `lent` as in DownstreamListener.onBody. */
+  take(chunk: Buffer, lent: boolean): void {
     if (this.done || this.#exchange === null) return;
     this.receivedBytes += chunk.length;
     if (this.receivedBytes > this.#limits.maxBytes) {
       this.#events.onBodyTooLarge();
       return;
     }
-    if (this.#exchange.writeBody(chunk)) {
+    if (this.#exchange.writeBody(chunk, lent)) {
       this.#armIdle();
       return;
     }

@@ -20,7 +20,7 @@ const BATCHING_UPLOADS_MAX = 32;
 /** What tests find where someone reads memory that is no longer his. */
 export const POISON = 0x21;
 
-/** BodyBuffers is one per worker, handed to all its backend pools. */
+/** BodyBuffers is one per worker, handed to all its backend pools and to the readers of large request bodies. */
 export class BodyBuffers {
   readonly shared = Buffer.allocUnsafeSlow(FIRST_BUFFER_BYTES);
   /** Request bodies under way; kept by the request senders. */
@@ -88,4 +88,12 @@ export class BodyBuffers {
   afterRead(): void {
     if (this.#poisoned) this.shared.fill(POISON);
   }
+}
+
+let processBuffers: BodyBuffers | null = null;
+
+/** processBodyBuffers is the one of this process, for whoever was given none. */
+export function processBodyBuffers(): BodyBuffers {
+  processBuffers ??= new BodyBuffers();
+  return processBuffers;
 }

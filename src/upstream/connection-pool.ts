@@ -4,7 +4,7 @@
  */
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import { type TextWriter, writeTextPublicly } from '../infra/text-writes.ts';
-import { BodyBuffers } from './body-buffers.ts';
+import { type BodyBuffers, processBodyBuffers } from './body-buffers.ts';
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
 import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
 import type { FaultListener } from './live-exchange.ts';
@@ -35,8 +35,6 @@ export interface BackendPoolOptions {
   onFault?: FaultListener;
 }
 
-let processBuffers: BodyBuffers | null = null;
-
 /** BackendPool is built per (worker, backend) by the plan and asked by every attempt. */
 export class BackendPool implements ConnectionHost {
   readonly #settings: ConnectionSettings;
@@ -46,7 +44,6 @@ export class BackendPool implements ConnectionHost {
   #closed = false;
 
   constructor(options: BackendPoolOptions) {
-    processBuffers ??= new BodyBuffers();
     const { host, port, connectMs, responseMs, idleMs, wheel } = options;
     this.#settings = {
       host,
@@ -56,7 +53,7 @@ export class BackendPool implements ConnectionHost {
       idleMs,
       wheel,
       parkMs: options.parkMs ?? DEFAULT_PARK_MS,
-      buffers: options.buffers ?? processBuffers,
+      buffers: options.buffers ?? processBodyBuffers(),
       writeText: options.writeText ?? writeTextPublicly,
       onFault: options.onFault ?? ((error) => process.emitWarning(error)),
     };

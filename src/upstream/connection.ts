@@ -149,7 +149,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
 
   // The request side.
 
-  writeBody(chunk: Buffer): boolean {
+  writeBody(chunk: Buffer, lent = false): boolean {
     if (this.#state === CONNECTING) {
       this.#fail(new LbError('internal_error', 'request body before onConnected'));
       return true;
@@ -157,7 +157,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     // An echo that waits for the client is not a silent backend.
     if (this.#state === STREAMING && !this.#reader.paused) this.onBodyProgress();
     try {
-      return this.#sender.write(chunk);
+      return this.#sender.write(chunk, lent);
     } catch (thrown) {
       this.#failBody(thrown);
       return true;

@@ -70,9 +70,9 @@ export interface UpstreamExchange {
   readonly bodyStarted: boolean;
   /**
    * Sends a piece of request body; framing is added here. The exchange owns the chunk from then on and may free its memory.
-   * false: stop until onRequestDrain.
+   * false: stop until onRequestDrain. A lent chunk stays the caller's: it is in use until then, or, after true, no more.
    */
-  writeBody(chunk: Buffer): boolean;
+  writeBody(chunk: Buffer, lent?: boolean): boolean;
   /** Trailers that may not pass are left out here. */
   endBody(rawTrailers: string[]): void;
   /** The sink passed on all it was given: read on. */

@@ -5,7 +5,7 @@ import type { ResponseSink, UpstreamExchange } from './exchange.ts';
 
 /** What an exchange asks of its connection while it lasts. */
 export interface ExchangeOwner {
-  writeBody(chunk: Buffer): boolean;
+  writeBody(chunk: Buffer, lent: boolean): boolean;
   endBody(rawTrailers: string[]): void;
   resume(): void;
   abort(): void;
@@ -38,14 +38,14 @@ export class LiveExchange implements UpstreamExchange {
     this.#onFault = shared.onFault;
   }
 
-  writeBody(chunk: Buffer): boolean {
+  writeBody(chunk: Buffer, lent = false): boolean {
     const owner = this.#owner;
     if (owner === null) {
-      this.#buffers.free(chunk);
+      if (!lent) this.#buffers.free(chunk);
       return true;
     }
     if (chunk.length > 0) this.bodyStarted = true;
-    return owner.writeBody(chunk);
+    return owner.writeBody(chunk, lent);
   }
 
   endBody(rawTrailers: string[]): void {

@@ -81,10 +81,11 @@ export class RequestSender {
   }
 
   /**
-   * write frames and sends a chunk and owns it from then on. false: stop until onWritable. Throws an LbError where the
-   * chunk would make the body longer than announced; nothing of it is sent then.
+   * write frames and sends a chunk and owns it from then on, unless it is lent: such a piece leaves at once, and after true
+   * nothing of it is in use. false: stop until onWritable. Throws an LbError where the chunk would make the body longer
+   * than announced; nothing of it is sent then.
    */
-  write(chunk: Buffer): boolean {
+  write(chunk: Buffer, lent = false): boolean {
     if (chunk.length === 0) return !this.#blocked;
     this.#sentBytes += chunk.length;
     const chunked = this.#bodyLength === CHUNKED_BODY;
@@ -93,7 +94,7 @@ export class RequestSender {
     }
     if (this.#socket.writeError !== null) {
       // Nobody reads it any more; what the backend said about it is still being waited for.
-      this.#buffers.free(chunk);
+      if (!lent) this.#buffers.free(chunk);
       return true;
     }
     if (!this.#blocked) this.#cork();
@@ -107,6 +108,7 @@ export class RequestSender {
     if (chunked) this.#socket.write(chunkHead(chunk.length), 'latin1');
     this.#socket.write(chunk);
     if (chunked) this.#socket.write(CRLF, 'latin1');
+    if (lent) return this.#leave();
     this.#held.push(chunk);
     return this.#pace();
   }
@@ -167,8 +169,14 @@ export class RequestSender {
         this.#immediate ??= setImmediate(flushLater, this);
         return true;
       }
-      if (this.flush()) return true;
+      return this.#leave();
     }
+    this.#refused = true;
+    return false;
+  }
+
+  #leave(): boolean {
+    if (!this.#blocked && this.flush()) return true;
     this.#refused = true;
     return false;
   }

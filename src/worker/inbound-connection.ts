@@ -15,6 +15,8 @@ import { canonicalAddress } from '../contract/addresses.ts';
 import type { DownstreamPeer } from '../contract/downstream.ts';
 import { Deadline } from '../infra/deadline-wheel.ts';
 import { NOWHERE, type Placed } from '../infra/placed-list.ts';
+import type { DirectReader } from './direct-reader.ts';
+import type { DirectReads } from './direct-reads.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
 import { SendWatch, type SendWatchOwner } from './send-watch.ts';
@@ -43,6 +45,8 @@ export interface Failure {
 /** What a connection needs of its server; implemented by InboundServer. */
 export interface ConnectionOwner extends SendWatchOwner {
   readonly writeHead: HeadWriter;
+  /** null: request bodies come through the parser. */
+  readonly directReads: DirectReads | null;
   readonly keepAliveMs: number;
   /** When a head that has begun is surely over: the parser has made a request of it, or given it up. */
   readonly headMs: number;
@@ -78,6 +82,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
   readonly #owner: ConnectionOwner;
   readonly #deadline: Deadline;
   #sendWatch: SendWatch | null = null;
+  #directReader: DirectReader | null = null;
   readonly #queue: NodeDownstream[] = [];
   #current: NodeDownstream | null = null;
   #failure: Failure | null = null;
@@ -230,6 +235,11 @@ export class InboundConnection implements DownstreamOwner, Placed {
     this.#sendWatch.blocked();
   }
 
+  directReader(): DirectReader | null {
+    this.#directReader ??= this.#owner.directReads?.readerFor(this.socket) ?? null;
+    return this.#directReader;
+  }
+
   cut({ visibly }: { visibly: boolean }): void {
     const { socket } = this;
     if (visibly && isIP(socket.remoteAddress ?? '') !== 0) socket.resetAndDestroy();
@@ -345,6 +355,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
   #onClose(): void {
     this.#owner.wheel.forget(this.#deadline);
     this.#sendWatch?.forget();
+    this.#directReader?.close();
     this.#dropQueue();
     const current = this.#current;
     this.#current = null;

@@ -8,6 +8,8 @@ import {
   writeTextPublicly,
   writeTextShortly,
 } from '../infra/text-writes.ts';
+import { processBodyBuffers } from '../upstream/body-buffers.ts';
+import { type DirectReads, directReadsFor } from './direct-reads.ts';
 import { type HeadWriter, probeShortHeads, writeHeadPublicly, writeHeadShortly } from './response-heads.ts';
 import { type MessageClasses, PUBLIC_MESSAGES, SHORT_MESSAGES } from './short-messages.ts';
 import { probeShortMessages } from './short-probe.ts';
@@ -16,6 +18,8 @@ export interface InnerWays {
   writeHead: HeadWriter;
   writeText: TextWriter;
   messages: MessageClasses;
+  /** null: request bodies come through the parser. */
+  directReads: DirectReads | null;
 }
 
 /** Set to 1, it keeps a worker to the public ways: for comparison, or where a short one is suspected of something. */
@@ -29,6 +33,7 @@ export async function innerWaysFor(env: NodeJS.ProcessEnv): Promise<InnerWays> {
   return {
     writeHead: shortHeads ? writeHeadShortly : writeHeadPublicly,
     writeText: shortWrites ? writeTextShortly : writeTextPublicly,
+    directReads: isPublicOnly ? null : await directReadsFor(processBodyBuffers()),
     messages: shortWrites && probeShortMessages() ? SHORT_MESSAGES : PUBLIC_MESSAGES,
   };
 }

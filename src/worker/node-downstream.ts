@@ -11,6 +11,7 @@ import type {
 } from '../contract/downstream.ts';
 import { LbError } from '../contract/errors.ts';
 import { fieldsOf } from '../upstream/field-lines.ts';
+import { DIRECT_MIN_BYTES, type DirectReader, type DirectSink } from './direct-reader.ts';
 import type { AnswerHead, HeadWriter } from './response-heads.ts';
 import type { InboundResponse, SentListener } from './short-messages.ts';
 
@@ -28,6 +29,8 @@ export interface DownstreamOwner {
   onBlocked(): void;
   /** The last byte of the answer has left. */
   onSent(downstream: NodeDownstream): void;
+  /** directReader is what may take over a large body; null where bodies come through the parser. */
+  directReader(): DirectReader | null;
   /** Cuts the connection; `visibly` where a plain end could be taken for the end of the answer. */
   cut(options: { visibly: boolean }): void;
 }
@@ -36,7 +39,7 @@ function onResponseFinish(this: InboundResponse): void {
   this.downstream?.sent();
 }
 
-export class NodeDownstream implements Downstream, SentListener {
+export class NodeDownstream implements Downstream, DirectSink, SentListener {
   readonly method: string;
   readonly target: string;
   readonly httpVersion: number;
@@ -58,6 +61,10 @@ export class NodeDownstream implements Downstream, SentListener {
   /** The body is read by the listener. */
   #reading = false;
   #stopped = false;
+  /** Of the request, as far as the parser passed it on. */
+  #bodyBytes = 0;
+  /** Reads the rest of the body. */
+  #direct: DirectReader | null = null;
   #waiting = false;
   #continued = false;
   #expectsContinue = false;
@@ -100,23 +107,50 @@ export class NodeDownstream implements Downstream, SentListener {
     this.#reading = true;
     const request = this.#request;
     request.on('data', (chunk: Buffer) => {
-      if (!this.#stopped) this.#listener?.onBody(chunk);
+      this.#bodyBytes += chunk.length;
+      this.onBody(chunk, false);
+      this.#readDirectly();
     });
     request.on('end', () => {
+      this.#direct?.end();
+      this.#direct = null;
       if (!this.#stopped) this.#listener?.onBodyEnd(request.rawTrailers);
     });
   }
 
+  /** The large rest of a body of known length needs no parser. */
+  #readDirectly(): void {
+    const request = this.#request;
+    const { 'content-length': length, 'transfer-encoding': coding } = request.headers;
+    if (length === undefined || coding !== undefined) return;
+    const leftBytes = Number(length) - this.#bodyBytes;
+    if (leftBytes < DIRECT_MIN_BYTES || this.#stopped || this.#over) return;
+    // What lies in the stream comes first; and a listener that wants no more now gets it as the parser gives it.
+    if (request.readableLength > 0 || request.isPaused()) return;
+    const reader = this.#owner.directReader();
+    if (reader?.begin(this, leftBytes)) this.#direct = reader;
+  }
+
+  onBody(chunk: Buffer, lent: boolean): void {
+    if (!this.#stopped) this.#listener?.onBody(chunk, lent);
+  }
+
   pauseBody(): void {
-    if (!this.#stopped) this.#request.pause();
+    if (this.#stopped) return;
+    if (this.#direct === null) this.#request.pause();
+    else this.#direct.pause();
   }
 
   resumeBody(): void {
-    if (!this.#stopped) this.#request.resume();
+    if (this.#stopped) return;
+    if (this.#direct === null) this.#request.resume();
+    else this.#direct.resume();
   }
 
   stopBody(): void {
     this.#stopped = true;
+    this.#direct?.stop();
+    this.#direct = null;
     // What still comes runs into nothing: a client that sends on before it looks for an answer must not get stuck.
     if (this.#reading) this.#request.resume();
   }

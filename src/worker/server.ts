@@ -17,6 +17,7 @@ import { NOWHERE } from '../infra/placed-list.ts';
 import type { Handler } from '../proxy/handler.ts';
 import type { Plan } from '../proxy/plan.ts';
 import { ConnectionRegistry } from './connection-registry.ts';
+import type { DirectReads } from './direct-reads.ts';
 import { type ConnectionOwner, type Failure, InboundConnection } from './inbound-connection.ts';
 import type { InnerWays } from './inner-ways.ts';
 import { Listeners } from './listeners.ts';
@@ -74,6 +75,7 @@ export class InboundServer implements ConnectionOwner {
   readonly wheel: DeadlineWheel;
   readonly clock: Clock;
   readonly writeHead: HeadWriter;
+  readonly directReads: DirectReads | null;
   waitingCount = 0;
   readonly #deps: InboundServerDeps;
   readonly #listeners: Listeners;
@@ -101,6 +103,7 @@ export class InboundServer implements ConnectionOwner {
     this.clock = deps.clock;
     this.#listeners = new Listeners(deps.clock);
     this.writeHead = deps.ways.writeHead;
+    this.directReads = deps.ways.directReads;
     const { metrics } = deps;
     this.#openCell = metrics.series('sluice_connections_open');
     this.#shedCell = metrics.series('sluice_shed_total', 'connections');
