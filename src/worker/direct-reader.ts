@@ -14,6 +14,9 @@ import { type BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES } from '../ups
 /** With less to come than this, the parser is as good. More than one read of the first buffer, which may be over-full. */
 export const DIRECT_MIN_BYTES = 2 * FIRST_BUFFER_BYTES;
 
+/** A read of less gives the buffer back: the next one is likely as small. */
+const KEPT_MIN_BYTES = FIRST_BUFFER_BYTES / 2;
+
 /** DirectSink hears of the bytes; the contract of DownstreamListener.onBody. */
 export interface DirectSink {
   onBody(chunk: Buffer, lent: boolean): void;
@@ -115,6 +118,7 @@ export class DirectReader {
     if (this.#sink === null) return;
     this.#handBack();
     this.#dropOwn();
+    this.#paused = false;
     this.#socket.resume();
   }
 
@@ -156,8 +160,11 @@ export class DirectReader {
     const last = this.#leftBytes === 0;
     if (last) this.#handBack();
     sink.onBody(chunk, lent);
-    if (last && lent && !this.#paused) this.#giveOwn();
-    else if (lent) this.#grow(bytes);
+    if (lent && !this.#paused) {
+      // A client that sends little at a time must not keep much for it.
+      if (last || bytes < KEPT_MIN_BYTES) this.#giveOwn();
+      else this.#grow(bytes);
+    }
     return last || !this.#paused;
   }
 
@@ -172,7 +179,7 @@ export class DirectReader {
   }
 
   #grow(bytes: number): void {
-    if (this.#own?.length !== FIRST_BUFFER_BYTES || this.#paused) return;
+    if (this.#own?.length !== FIRST_BUFFER_BYTES) return;
     if (bytes < FIRST_BUFFER_BYTES || this.#leftBytes <= FIRST_BUFFER_BYTES) return;
     const large = this.#buffers.takeLarge();
     if (large === null) return;

@@ -147,3 +147,39 @@ test('an answer that comes before the body is over is passed on, and the rest of
   await client.waitForClose();
   assert.equal(taken.count, 1);
 });
+
+test('a client that sends little at a time holds no buffer meanwhile', async (t) => {
+  const taken = watchTakeovers(t);
+  let lent = 0;
+  const { take, takeLarge, drop } = BodyBuffers.prototype;
+  t.mock.method(BodyBuffers.prototype, 'take', function (this: BodyBuffers) {
+    lent++;
+    return take.call(this);
+  });
+  t.mock.method(BodyBuffers.prototype, 'takeLarge', function (this: BodyBuffers) {
+    const buffer = takeLarge.call(this);
+    if (buffer !== null) lent++;
+    return buffer;
+  });
+  // give() drops what it takes back, too.
+  t.mock.method(BodyBuffers.prototype, 'drop', function (this: BodyBuffers, buffer: Buffer<ArrayBuffer>) {
+    lent--;
+    drop.call(this, buffer);
+  });
+  let receivedBytes = 0;
+  const backend = await startChecker((request) =>
+    request.on('data', (chunk: Buffer) => {
+      receivedBytes += chunk.length;
+    }),
+  );
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: BODY_BYTES } });
+  const client = await proxy.connect();
+  client.write(headOf(BODY_BYTES));
+  for (let sentBytes = 0; sentBytes < 400_000; sentBytes += 20_000) {
+    client.write(bodyOf(0, BODY_BYTES).subarray(sentBytes, sentBytes + 20_000));
+    await waitFor('the piece at the backend', () => receivedBytes === sentBytes + 20_000);
+    assert.equal(lent, 0, `after ${sentBytes} bytes`);
+  }
+  assert.equal(taken.count, 1);
+});
