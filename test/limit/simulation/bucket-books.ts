@@ -60,6 +60,8 @@ export class BucketBooks {
   #returned = 0;
   /** The store has lost the bucket: the next one is full. */
   #lost = false;
+  /** When it was last lost, or got other limits. */
+  #replacedMs = Number.NEGATIVE_INFINITY;
   #leasesUnknownUntilMs = 0;
 
   constructor(key: string, reply: TakeReply, options: BooksOptions) {
@@ -106,6 +108,7 @@ export class BucketBooks {
       const leased = before === null ? 0 : store.accountedOf(before);
       const grownBy = Math.max(0, limits.capacity - this.timeline.limits.capacity);
       this.#happened({ kind: 'limits', limits, leased });
+      this.#replacedMs = this.#options.time.nowMs;
       // A live bucket gets no gift. One that had the time to fill is missing, and a missing one is full.
       if (before === null && !this.#lost) this.#happened({ kind: 'gift', tokens: grownBy });
     }
@@ -132,7 +135,11 @@ export class BucketBooks {
     if (grantedMs === undefined || refundEpoch < reply.epoch - 1 || refundEpoch > reply.epoch) return;
     this.#returned += refund;
     // The store kept no room for them: for as long as they were out, it could fill up behind them.
-    const flowed = (this.timeline.limits.ratePerSec * (this.#options.time.nowMs - grantedMs)) / 1000;
+    // One that has become full, or was cut down to other limits, owes nothing for what was out of it before.
+    const flowed =
+      grantedMs <= this.#replacedMs
+        ? refund
+        : (this.timeline.limits.ratePerSec * (this.#options.time.nowMs - grantedMs)) / 1000;
     this.#happened({ kind: 'gift', tokens: Math.min(refund, flowed) });
   }
 
@@ -157,6 +164,7 @@ export class BucketBooks {
   /** lost: the store knows the bucket no longer. */
   lost(): void {
     this.#lost = true;
+    this.#replacedMs = this.#options.time.nowMs;
     this.#voidLeases();
   }
 
