@@ -66,6 +66,8 @@ export class DirectReader {
   #leftBytes = 0;
   /** Read into and lent; never in two hands. */
   #own: Buffer<ArrayBuffer> | null = null;
+  /** The buffer of the next read may be one that was dropped: this connection is about to close. */
+  #stopped = false;
   /** What was lent last is in use until resume(). */
   #paused = false;
   #installed = false;
@@ -83,7 +85,7 @@ export class DirectReader {
    */
   begin(sink: DirectSink, leftBytes: number): boolean {
     const { parser, _handle: handle } = insideOf(this.#socket);
-    if (this.#sink !== null || !parser?._consumed || handle === null) return false;
+    if (this.#sink !== null || this.#stopped || !parser?._consumed || handle === null) return false;
     const { kOnBody } = parser.constructor;
     if (typeof kOnBody !== 'number' || typeof parser[kOnBody] !== 'function') return false;
     this.#dropOwn();
@@ -118,6 +120,7 @@ export class DirectReader {
     if (this.#sink === null) return;
     this.#handBack();
     this.#dropOwn();
+    this.#stopped = true;
     this.#paused = false;
     this.#socket.resume();
   }
@@ -150,7 +153,7 @@ export class DirectReader {
     // Someone else has taken the parser off the socket: what node's stream would do.
     if (sink === null) return this.#socket.push(Buffer.from(buffer.subarray(0, bytes)));
     this.#leftBytes -= bytes;
-    if (this.#parser?.execute(UNSEEN.subarray(0, bytes)) !== bytes) {
+    if (this.#leftBytes < 0 || this.#parser?.execute(UNSEEN.subarray(0, bytes)) !== bytes) {
       this.#socket.destroy(new Error('the parser lost count of a body'));
       return false;
     }
@@ -170,7 +173,7 @@ export class DirectReader {
 
   /** What was read, in a buffer that no other connection reads into. */
   #ownOf(bytes: number, buffer: Buffer): Buffer {
-    if (buffer !== this.#buffers.shared) return buffer.subarray(0, bytes);
+    if (buffer.buffer !== this.#buffers.shared.buffer) return buffer.subarray(0, bytes);
     const many = bytes === FIRST_BUFFER_BYTES && this.#leftBytes > FIRST_BUFFER_BYTES;
     this.#own ??= (many ? this.#buffers.takeLarge() : null) ?? this.#buffers.take();
     buffer.copy(this.#own, 0, 0, bytes);
@@ -187,11 +190,12 @@ export class DirectReader {
     this.#own = large;
   }
 
-  /** The buffer for the next read: never one that is lent, never longer than the body. */
+  /** The buffer for the next read: never one that is lent, never longer than the body, behind which another request begins. */
   #next(): Buffer {
-    const own = this.#own;
-    if (this.#sink === null || own === null || this.#paused) return this.#buffers.shared;
-    return this.#leftBytes < own.length ? own.subarray(0, this.#leftBytes) : own;
+    const { shared } = this.#buffers;
+    if (this.#sink === null) return shared;
+    const buffer = this.#paused ? shared : (this.#own ?? shared);
+    return this.#leftBytes < buffer.length ? buffer.subarray(0, this.#leftBytes) : buffer;
   }
 
   #handBack(): void {

@@ -148,7 +148,7 @@ test('an answer that comes before the body is over is passed on, and the rest of
   assert.equal(taken.count, 1);
 });
 
-test('a client that sends little at a time holds no buffer meanwhile', async (t) => {
+test('a client that sends little at a time holds no buffer meanwhile, and its last piece ends where it ends', async (t) => {
   const taken = watchTakeovers(t);
   let lent = 0;
   const { take, takeLarge, drop } = BodyBuffers.prototype;
@@ -175,11 +175,17 @@ test('a client that sends little at a time holds no buffer meanwhile', async (t)
   t.after(() => backend.close());
   const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: BODY_BYTES } });
   const client = await proxy.connect();
-  client.write(headOf(BODY_BYTES));
-  for (let sentBytes = 0; sentBytes < 400_000; sentBytes += 20_000) {
-    client.write(bodyOf(0, BODY_BYTES).subarray(sentBytes, sentBytes + 20_000));
+  const body = bodyOf(0, 400_000);
+  client.write(headOf(body.length));
+  const lastBytes = 20_000;
+  for (let sentBytes = 0; sentBytes < body.length - lastBytes; sentBytes += 20_000) {
+    client.write(body.subarray(sentBytes, sentBytes + 20_000));
     await waitFor('the piece at the backend', () => receivedBytes === sentBytes + 20_000);
     assert.equal(lent, 0, `after ${sentBytes} bytes`);
   }
   assert.equal(taken.count, 1);
+  // What comes in one packet with the last piece is another request.
+  client.write(Buffer.concat([body.subarray(-lastBytes), Buffer.from(headOf(5)), bodyOf(1, 5)]));
+  assert.equal((await client.readResponse()).body.toString(), 'whole');
+  assert.equal((await client.readResponse()).body.toString(), 'whole');
 });
