@@ -164,15 +164,11 @@ export class RequestSender {
   }
 
   #pace(): boolean {
-    if (!this.#blocked) {
-      if (this.#batchBytes < BATCH_BYTES && this.#buffers.batching) {
-        this.#immediate ??= setImmediate(flushLater, this);
-        return true;
-      }
-      return this.#leave();
+    if (!this.#blocked && this.#batchBytes < BATCH_BYTES && this.#buffers.batching) {
+      this.#immediate ??= setImmediate(flushLater, this);
+      return true;
     }
-    this.#refused = true;
-    return false;
+    return this.#leave();
   }
 
   #leave(): boolean {
