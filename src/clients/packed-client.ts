@@ -124,14 +124,19 @@ export function hasKey(bytes: Buffer, at: number, key: Buffer, length: number): 
   return true;
 }
 
+/** idAt is the id of the record at `at`, a client's or a tombstone's. */
+export function idAt(bytes: Buffer, at: number): string {
+  const key = Buffer.allocUnsafe(1 + keyBytes(bytes, at));
+  copyKey(bytes, at, key);
+  return readKey(key);
+}
+
 /** unpackClient makes the object of the record at `at`; null: it is a tombstone. */
 export function unpackClient(bytes: Buffer, at: number): ClientRecord | null {
   const mode = MODES[(bytes[at] ?? 0) >> KIND_BITS];
   if (mode === undefined) return null;
-  const key = Buffer.allocUnsafe(1 + keyBytes(bytes, at));
-  copyKey(bytes, at, key);
   const limits = readLimits(bytes, keyAt(bytes, at) + keyBytes(bytes, at), at + lengthAt(bytes, at));
-  return { clientId: readKey(key), mode, limits, versionUs: versionAt(bytes, at) };
+  return { clientId: idAt(bytes, at), mode, limits, versionUs: versionAt(bytes, at) };
 }
 
 /** Where the key is, behind the length that a name has. */

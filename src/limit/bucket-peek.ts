@@ -1,11 +1,15 @@
-/** Looking at buckets without taking from them, for the admin port's `GET …/bucket`. */
+/** Looking at buckets without changing them, for the admin port's `GET …/bucket`, and bringing them limits. */
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
 import type { ClientMatch } from '../contract/clients.ts';
 import type { PolicySettings } from '../contract/settings.ts';
 import { bucketKey, hashBucketName } from './bucket-key.ts';
+import { prevails } from './bucket-state.ts';
 import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
 import { msUntil } from './decision.ts';
-import { effectiveLimits } from './effective-limits.ts';
+import { type EffectiveLimits, effectiveLimits } from './effective-limits.ts';
+
+/** A version that no limits have, so that those of a bucket stay in force whatever they are. */
+const BEFORE_ALL_US = 0;
 
 /** BucketView is one bucket as an operator sees it. */
 export interface BucketView {
@@ -25,10 +29,29 @@ export function bucketKeysOf(clientId: string, policies: readonly Pick<PolicySet
 }
 
 /**
- * peekBuckets returns the bucket of a client for each policy, in the order given. A bucket that nobody has used is full.
- * Rejects with the store's LbError where it is away.
+ * limitTakes are takes of nothing from the buckets of a client, one per policy in the order given. What such a take does all
+ * the same is to bring its limits, where they are newer than the bucket's.
  *
- * @param policyVersionUs as for Limiter.configure: a look may bring limits to a bucket like any take
+ * @param policyVersionUs as for Limiter.configure
+ */
+export function limitTakes(
+  match: ClientMatch,
+  policies: readonly PolicySettings[],
+  policyVersionUs: number,
+): TakeRequest[] {
+  const hash = hashBucketName('client', match.bucketName);
+  return policies.map((policy): TakeRequest => {
+    const { capacity, rateMicro, versionUs } = effectiveLimits(policy, policyVersionUs, match);
+    const key = bucketKey(hash, policy.name);
+    return { key, capacity, rateMicro, versionUs, need: 0, partial: true, ...PLAIN_TAKE };
+  });
+}
+
+/**
+ * peekBuckets returns the bucket of a client for each policy, in the order given, as the next request would find it, and
+ * changes none. A bucket that nobody has used is full. Rejects with the store's LbError where it is away.
+ *
+ * @param policyVersionUs as for Limiter.configure
  */
 export async function peekBuckets(
   store: BucketStore,
@@ -36,25 +59,24 @@ export async function peekBuckets(
   policies: readonly PolicySettings[],
   policyVersionUs: number,
 ): Promise<BucketView[]> {
-  const hash = hashBucketName('client', match.bucketName);
-  const limits = policies.map((policy) => effectiveLimits(policy, policyVersionUs, match));
-  const looks = limits.map(({ capacity, rateMicro, versionUs }, index): TakeRequest => {
-    const key = bucketKey(hash, policies[index]?.name ?? '');
-    return { key, capacity, rateMicro, versionUs, need: 0, partial: true, ...PLAIN_TAKE };
-  });
-  const replies = await store.takeBatch(looks);
-  return policies.map(({ name }, index) => {
-    const reply = replies[index];
+  const known = limitTakes(match, policies, policyVersionUs);
+  const replies = await store.takeBatch(known.map((take) => ({ ...take, versionUs: BEFORE_ALL_US })));
+  return policies.map((policy, index) => {
+    const [asked, reply] = [known[index], replies[index]];
     if (reply instanceof Error) throw reply;
-    if (reply === undefined) throw new RangeError('a store answered fewer takes than it was given');
-    const asked = limits[index];
-    const same = asked !== undefined && asked.rateMicro === reply.rateMicro;
-    return viewOf(name, reply, same ? asked.refillPerSecond : reply.rateMicro / MICRO);
+    if (asked === undefined || reply === undefined)
+      throw new RangeError('a store answered fewer takes than it was given');
+    const { refillPerSecond } = effectiveLimits(policy, policyVersionUs, match);
+    return viewOf(policy.name, reply, { ...asked, refillPerSecond });
   });
 }
 
-function viewOf(policy: string, reply: TakeReply, refillPerSecond: number): BucketView {
-  const { levelMicro, capacity } = reply;
-  const nextTokenMs = Math.ceil(msUntil(1, { micro: levelMicro, rules: reply }));
-  return { policy, level: levelMicro / MICRO, capacity, refillPerSecond, nextTokenMs };
+/** @param asked the limits that a worker would bring with a take */
+function viewOf(policy: string, reply: TakeReply, asked: EffectiveLimits): BucketView {
+  const rules = prevails(asked, reply) ? asked : reply;
+  const { capacity, rateMicro } = rules;
+  const refillPerSecond = rateMicro === asked.rateMicro ? asked.refillPerSecond : rateMicro / MICRO;
+  const micro = Math.min(reply.levelMicro, capacity * MICRO);
+  const nextTokenMs = Math.ceil(msUntil(1, { micro, rules }));
+  return { policy, level: micro / MICRO, capacity, refillPerSecond, nextTokenMs };
 }

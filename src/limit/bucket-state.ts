@@ -7,6 +7,7 @@
  */
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
 import { LEASE_US, MICRO } from './bucket-store.ts';
+import type { BucketRules } from './effective-limits.ts';
 
 export interface BucketState {
   levelMicro: number;
@@ -132,11 +133,17 @@ function accrue(state: BucketState, toUs: number, topTokens: number): void {
   state.atUs = toUs;
 }
 
-/** The newest limits win; of two with one version the lower capacity, then the lower rate, so that all callers agree. */
+/** prevails: the newest limits win; of two with one version the lower capacity, then the lower rate, so that all callers agree. */
+export function prevails(given: BucketRules, over: BucketRules): boolean {
+  if (given.versionUs !== over.versionUs) return given.versionUs > over.versionUs;
+  return (
+    given.capacity < over.capacity || (given.capacity === over.capacity && given.rateMicro < over.rateMicro)
+  );
+}
+
 function adopt(state: BucketState, request: TakeRequest): boolean {
   const { capacity, rateMicro, versionUs } = request;
-  const lower = capacity < state.capacity || (capacity === state.capacity && rateMicro < state.rateMicro);
-  if (versionUs < state.versionUs || (versionUs === state.versionUs && !lower)) return false;
+  if (!prevails(request, state)) return false;
   state.versionUs = versionUs;
   state.capacity = capacity;
   state.rateMicro = rateMicro;

@@ -5,7 +5,7 @@ import type { RedisSettings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
 import type { RedisConnection } from '../infra/redis.ts';
 import { type BucketView, peekBuckets } from '../limit/bucket-peek.ts';
-import type { RefillableStore } from '../limit/bucket-store.ts';
+import type { BucketStore, RefillableStore } from '../limit/bucket-store.ts';
 import type { MemoryBucketStore } from '../limit/memory-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../limit/redis-bucket-store.ts';
 import { heartbeatScripts } from './instance-heartbeat.ts';
@@ -47,6 +47,11 @@ export class BucketViews {
     });
     const store = new RedisBucketStore({ connection, prefix, timeoutMs: LOOK_TIMEOUT_MS, clock });
     return new BucketViews(store, connection);
+  }
+
+  /** Where the buckets are; its calls wait for a second at most. */
+  get store(): BucketStore {
+    return this.#store;
   }
 
   /** of shows a client's buckets, one per policy; rejects with the store's LbError where it is away. */

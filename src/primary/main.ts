@@ -28,6 +28,7 @@ import { PrimaryGauges } from './gauges.ts';
 import { HealthChecker } from './health-checker.ts';
 import { availabilityOf, HealthRegistry } from './health-registry.ts';
 import { InstanceHeartbeat } from './instance-heartbeat.ts';
+import { LimitChanges } from './limit-changes.ts';
 import { ListenSockets } from './listen-sockets.ts';
 import { MetricsCollector } from './metrics-collector.ts';
 import { Reloader, type Revision } from './reloader.ts';
@@ -211,7 +212,10 @@ class Primary {
     const bucketViews = await this.#openBucketViews();
     const gauges = new PrimaryGauges({ collector: this.#collector, supervisor, registry, reloader });
     const phase = (): Readiness['status'] => this.#phase;
-    const bucketResets = this.#openBucketResets(bucketViews, storage, () => reloader.current);
+    const current = (): Revision => reloader.current;
+    const limitChanges = new LimitChanges({ feed, store: bucketViews.store, current, logger });
+    this.#lifecycle.onClose('the changes of limits', () => limitChanges.close());
+    const bucketResets = this.#openBucketResets(bucketViews, storage, current);
     const stores = { repository, feed, apiKeys, bucketViews, bucketResets };
     const services = makeAdminServices({
       ...stores,

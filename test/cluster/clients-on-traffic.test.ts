@@ -136,6 +136,20 @@ test('clients created, changed and deleted at the admin port act on traffic of e
     soon,
   );
 
+  // The new rate counts from the change on, not from the next request.
+  const idle = { clientId: '192.0.2.20', capacity: 5, refillPerSecond: 0.001 };
+  assert.equal((await askJson(clients, { method: 'POST', body: idle })).status, 201);
+  await waitFor('its bucket to be empty', async () => (await statusAs(one, '192.0.2.20')) === 429, soon);
+  const raised = { refillPerSecond: 100 };
+  assert.equal((await askJson(`${clients}/192.0.2.20`, { method: 'PATCH', body: raised })).status, 200);
+  const ofOther = `${other.adminUrl}/api/v1/clients/192.0.2.20/bucket`;
+  await waitFor(
+    'the bucket to fill although nobody asks it',
+    async () => ((await askJson(ofOther)).body.items as { level: number }[])[0]?.level === 5,
+    soon,
+  );
+  assert.deepEqual([await statusAs(one, '192.0.2.20'), await statusAs(other, '192.0.2.20')], [200, 200]);
+
   // A list: each policy of it follows the client's own limits for it, and gives nothing away.
   assert.deepEqual(await leftOf(one, '192.0.2.9'), [3, 48]);
   const listed = { clientId: '192.0.2.9', limits: { day: { capacity: 100, refillPerSecond: 0.5 } } };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { LbError } from '../../src/contract/errors.ts';
-import { peekBuckets } from '../../src/limit/bucket-peek.ts';
+import { limitTakes, peekBuckets } from '../../src/limit/bucket-peek.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import { callerOf, makeLimiter, policyOf, ScriptedStore, takeMany } from './limiter-lab.ts';
 
@@ -26,6 +26,40 @@ describe('peekBuckets', () => {
     clock.nowMs = 500_000;
     const [later] = await peekBuckets(store, caller.match, policies, 1_000);
     assert.deepEqual([later?.level, later?.nextTokenMs], [0.5, 500_000]);
+  });
+
+  it('shows a bucket under limits that it has not heard of as the next take finds it, and brings it none', async () => {
+    const clock = { nowMs: 0, monotonicMs: () => clock.nowMs };
+    const store = new MemoryBucketStore({ clock });
+    const { limiter } = makeLimiter({
+      store,
+      policies: [policyOf({ capacity: 30 })],
+      policyVersionUs: 1_000,
+    });
+    const caller = callerOf('203.0.113.7');
+    await takeMany(limiter, 10, { caller });
+    const [request] = limitTakes(caller.match, [policyOf({ capacity: 30 })], 1_000);
+    assert.ok(request !== undefined);
+    const before = store.take(request);
+    for (const [versionUs, capacity, level] of [
+      [2_000, 40, 20],
+      [2_000, 5, 5],
+      [1_000, 5, 5],
+      [999, 5, 20],
+      [1_000, 40, 20],
+    ] as const) {
+      const [view] = await peekBuckets(
+        store,
+        caller.match,
+        [policyOf({ capacity, refillPerSecond: 2 })],
+        versionUs,
+      );
+      assert.deepEqual(
+        [view?.level, view?.capacity, view?.refillPerSecond],
+        level === 20 && versionUs < 2_000 ? [20, 30, 0.001] : [level, capacity, 2],
+      );
+      assert.deepEqual(store.take(request), before, `after a look with version ${versionUs}`);
+    }
   });
 
   it('shows a client’s own limits', async () => {

@@ -1,0 +1,59 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { Redis } from 'ioredis';
+import { systemClock } from '../../src/contract/clock.ts';
+import { makeLogger } from '../../src/infra/logger.ts';
+import { limitTakes } from '../../src/limit/bucket-peek.ts';
+import { BucketViews } from '../../src/primary/bucket-views.ts';
+import type { Revision } from '../../src/primary/reloader.ts';
+import { policyOf } from '../limit/limiter-lab.ts';
+import { startRedis } from '../support/redis.ts';
+import { waitFor } from '../support/wait.ts';
+
+const POLICIES = [policyOf({ capacity: 100, refillPerSecond: 1 }), policyOf({ name: 'day', capacity: 500 })];
+const silent = makeLogger({ level: 'silent', format: 'json' });
+
+test('a look leaves every byte in Redis as it is, with tokens out on lease, and under limits that the bucket has not heard of', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const operator = new Redis(server.url);
+  t.after(() => operator.disconnect());
+  const redis = { servers: { kind: 'single', url: server.url } as const, prefix: 'p', timeoutMs: 1_000 };
+  const views = await BucketViews.open({ redis, memory: null as never, clock: systemClock, logger: silent });
+  t.after(() => views.close());
+  await waitFor('the connection', () => views.store.available);
+  const client = { clientId: 'acme', mode: 'limit', limits: {}, versionUs: 1 } as const;
+  const match = { client, bucketName: 'acme', tombstoneUs: 0 };
+  const [take] = limitTakes(match, POLICIES, 1_000);
+  assert.ok(take !== undefined);
+  const [lent] = await views.store.takeBatch([{ ...take, need: 10, ahead: 20 }]);
+  assert.ok(lent !== undefined && !(lent instanceof Error) && lent.ahead === 20);
+
+  const looks = async (versionUs: number, capacity: number) => {
+    const policies = [policyOf({ capacity, refillPerSecond: 1 }), ...POLICIES.slice(1)];
+    const revision = { policyVersionUs: versionUs, settings: { rateLimit: { policies } } };
+    const seen = await views.of(client, revision as unknown as Revision);
+    return seen.map(({ level, capacity: of }) => [Math.floor(level), of]);
+  };
+  const stored = async () => {
+    const keys = await operator.keys('*');
+    return Promise.all(keys.map(async (key) => [key, (await operator.dump(key))?.toString()]));
+  };
+  const before = await stored();
+  assert.equal(before.length, 1, 'the other bucket was never used');
+  const expiresAt = await operator.call('PEXPIRETIME', String(before[0]?.[0]));
+  assert.deepEqual(await looks(1_000, 100), [
+    [70, 100],
+    [500, 500],
+  ]);
+  assert.deepEqual(await looks(2_000, 40), [
+    [40, 40],
+    [500, 500],
+  ]);
+  assert.deepEqual(await looks(2_000, 200), [
+    [70, 200],
+    [500, 500],
+  ]);
+  assert.deepEqual(await stored(), before);
+  assert.equal(await operator.call('PEXPIRETIME', String(before[0]?.[0])), expiresAt);
+});
