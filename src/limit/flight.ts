@@ -25,9 +25,12 @@ export function departureOf(
   waiters: readonly Waiter[],
   options: { leases: boolean; nowMs: number },
 ): Flight | null {
+  const { untold } = state;
+  state.untold = false;
   const refund = state.takeRefund();
   const ask = state.leaseAsk(options, waiters.length > 0);
-  if (waiters.length === 0 && ask.ahead === 0 && ask.ret === 0 && refund.refund === 0) return null;
+  const asksNothing = waiters.length === 0 && ask.ahead === 0 && ask.ret === 0 && refund.refund === 0;
+  if (asksNothing && !untold) return null;
   const asking = askingOf(state, waiters);
   const need = asking.reduce((sum, waiter) => sum + waiter.cost, 0);
   // One alone gets all or nothing: what does not fit anybody would have to go back.

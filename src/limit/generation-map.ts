@@ -31,6 +31,13 @@ export class GenerationMap<V> {
     return old;
   }
 
+  /** values are all that are kept, in no order; they may change meanwhile. */
+  *values(): Generator<V, undefined> {
+    yield* this.#young.values();
+    yield* this.#old.values();
+    return undefined;
+  }
+
   set(key: string, value: V): void {
     if (this.#young.size >= this.#perGeneration && !this.#young.has(key)) {
       this.#old = this.#young;

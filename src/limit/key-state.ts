@@ -70,6 +70,8 @@ export class KeyState {
   busy = false;
   /** Whether the limiter's next flush looks at it. */
   listed = false;
+  /** The bucket is to hear of its limits, with a take of nothing where no other leaves. */
+  untold = false;
   /** null: not asked for often enough. */
   lease: LeaseAccount | null = null;
   #queue: Waiter[] | null = null;
@@ -200,9 +202,9 @@ export class KeyState {
     return refund;
   }
 
-  /** Whether anything is to go back that is worth a take of its own. */
+  /** Whether anything is to go back, or to be told, that is worth a take of its own. */
   get hasReturns(): boolean {
-    return this.#refund.refund > 0 || this.lease?.hasReturns === true;
+    return this.untold || this.#refund.refund > 0 || this.lease?.hasReturns === true;
   }
 
   /**

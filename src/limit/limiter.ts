@@ -25,6 +25,7 @@ import { byOwner, departureOf, type Flight, requestOf } from './flight.ts';
 import type { KeyState, Waiter } from './key-state.ts';
 import { LEASE_MS, Lot, RETURN_AFTER_MS } from './lease.ts';
 import { LeaseAging } from './lease-aging.ts';
+import { LimitsSpread } from './limits-spread.ts';
 import { LocalBuckets } from './local-buckets.ts';
 import { PolicyBuckets } from './policy-buckets.ts';
 import { denyQueued, serveFlight, serveFromLease, serveQueue, settle } from './serve.ts';
@@ -85,6 +86,7 @@ export class Limiter {
   readonly #sharded: boolean;
   #leases: boolean;
   readonly #aging: LeaseAging<KeyState>;
+  readonly #spread: LimitsSpread;
   /** Smoothed, of all takes. */
   #roundTripMs = 1;
   /** Decisions whose tokens have been given back. */
@@ -101,6 +103,7 @@ export class Limiter {
     this.#leases = options.leases ?? true;
     this.#sharded = store.sharded ?? false;
     this.#aging = new LeaseAging({ clock, timers, onDue: (state) => this.#returnAged(state) });
+    this.#spread = new LimitsSpread({ timers, tell: (state) => this.#tell(state) });
     this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxKeys });
     this.#health = new StoreHealth({ store, clock, metrics, logger, random: this.#random, timers });
     this.#waiting = new DeadlineQueue({
@@ -127,7 +130,8 @@ export class Limiter {
     const next = new Map<string, PolicyBuckets>();
     for (const settings of policies) {
       const known = this.#policies.get(settings.name);
-      known?.change(settings, policyVersionUs);
+      if (known?.change(settings, policyVersionUs) === true)
+        this.#spread.add(settings.name, known.changed(this.#clock));
       next.set(settings.name, known ?? this.#makePolicy(settings, policyVersionUs));
     }
     this.#policies = next;
@@ -222,6 +226,7 @@ export class Limiter {
    */
   async close(): Promise<void> {
     this.#waiting.close();
+    this.#spread.close();
     const nowMs = this.#clock.monotonicMs();
     const flights: Flight[] = [];
     for (const state of this.#aging.close()) {
@@ -251,6 +256,11 @@ export class Limiter {
 
   #returnAged(state: KeyState): void {
     if (state.lease?.age(this.#clock.monotonicMs()) === true) this.#list(state);
+  }
+
+  #tell(state: KeyState): void {
+    state.untold = true;
+    this.#list(state);
   }
 
   get #keysPerPolicy(): number {
@@ -294,6 +304,7 @@ export class Limiter {
         this.#fallBack(waiters);
         // Would be too late once the store is back.
         state.takeRefund();
+        state.untold = false;
         continue;
       }
       const flight = departureOf(state, waiters, { leases: this.#leases, nowMs });

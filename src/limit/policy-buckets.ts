@@ -1,5 +1,6 @@
 /** One policy in a worker: its settings, its buckets, its counters. */
 import type { ClientMatch } from '../contract/clients.ts';
+import type { Clock } from '../contract/clock.ts';
 import type { PolicySettings } from '../contract/settings.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import { keySuffixOf } from './bucket-key.ts';
@@ -51,11 +52,26 @@ export class PolicyBuckets implements KeyPolicy {
     return this.#settings.onStoreFailure;
   }
 
-  change(settings: PolicySettings, versionUs: number): void {
+  /** change takes the settings of a revision; true: the policy's limits are others now. */
+  change(settings: PolicySettings, versionUs: number): boolean {
+    const { capacity, refillPerSecond } = this.#settings;
     this.#settings = settings;
     this.#versionUs = versionUs;
     this.#revision++;
     this.#anonymous = null;
+    return settings.capacity !== capacity || settings.refillPerSecond !== refillPerSecond;
+  }
+
+  /** changed gives the buckets that have other limits since the last change and were not full by the old ones. */
+  *changed(clock: Pick<Clock, 'monotonicMs'>): Generator<KeyState, undefined> {
+    for (const state of this.#known.values()) {
+      const { capacity, rateMicro } = state.force;
+      const ratio = state.known(clock.monotonicMs())?.ratio ?? 1;
+      this.#bringUpToDate(state, state.match);
+      const { rules } = state;
+      if (ratio < 1 && (rules.capacity !== capacity || rules.rateMicro !== rateMicro)) yield state;
+    }
+    return undefined;
   }
 
   /** resize changes how many buckets are remembered. */
@@ -75,11 +91,7 @@ export class PolicyBuckets implements KeyPolicy {
       this.#known.set(bucketHash, made);
       return made;
     }
-    if (state.match !== match || state.revision !== this.#revision) {
-      state.match = match;
-      state.revision = this.#revision;
-      state.changeRules(this.#rulesOf(match));
-    }
+    this.#bringUpToDate(state, match);
     return state;
   }
 
@@ -119,6 +131,13 @@ export class PolicyBuckets implements KeyPolicy {
     }
     this.#metrics.add(cell, 1);
     return decision;
+  }
+
+  #bringUpToDate(state: KeyState, match: ClientMatch): void {
+    if (state.match === match && state.revision === this.#revision) return;
+    state.match = match;
+    state.revision = this.#revision;
+    state.changeRules(this.#rulesOf(match));
   }
 
   #rulesOf(match: ClientMatch): EffectiveLimits {
