@@ -8,7 +8,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ClientFeed, ClientsChange } from '../clients/client-feed.ts';
-import { idAt, isTombstoneAt, lengthAt, unpackClient, versionAt } from '../clients/packed-client.ts';
+import { idAt, lengthAt } from '../clients/packed-client.ts';
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
 import type { ClientMatch } from '../contract/clients.ts';
 import { LbError, toError } from '../contract/errors.ts';
@@ -25,7 +25,7 @@ const MAX_TAKES = 128;
 const RETRY_MS = 1_000;
 
 interface LimitChangesOptions {
-  feed: Pick<ClientFeed, 'onChange'>;
+  feed: Pick<ClientFeed, 'onChange' | 'table'>;
   store: BucketStore;
   /** The revision in force: its policies name the buckets. */
   current: () => Pick<Revision, 'policyVersionUs'> & { settings: { rateLimit: RateLimitPolicies } };
@@ -36,8 +36,9 @@ type RateLimitPolicies = Pick<Revision['settings']['rateLimit'], 'policies'>;
 
 export class LimitChanges {
   readonly #options: LimitChangesOptions;
-  /** By the name of the bucket; the newest word of each. */
-  readonly #pending = new Map<string, ClientMatch>();
+  /** Their ids; what is to be told of them is looked up when their turn comes. */
+  readonly #pending = new Set<string>();
+  #telling = 0;
   #running = false;
   #overflowed = false;
   #retry: NodeJS.Timeout | undefined;
@@ -48,9 +49,9 @@ export class LimitChanges {
     options.feed.onChange((change) => this.#note(change));
   }
 
-  /** Clients whose change is still to be told. */
+  /** Clients whose change is still to be told, or is being told. */
   get pendingCount(): number {
-    return this.#pending.size;
+    return this.#pending.size + this.#telling;
   }
 
   /** close leaves what is still to be told; the store stays its maker's to close. */
@@ -67,20 +68,23 @@ export class LimitChanges {
       return;
     }
     const { records } = change;
-    for (let at = 0; at < records.length; at += lengthAt(records, at)) this.#add(matchAt(records, at));
+    for (let at = 0; at < records.length; at += lengthAt(records, at)) {
+      if (this.#pending.size >= MAX_PENDING_CLIENTS) {
+        this.#overflow();
+        break;
+      }
+      this.#pending.add(idAt(records, at));
+    }
     this.#start();
   }
 
-  #add(match: ClientMatch): void {
-    if (this.#pending.size < MAX_PENDING_CLIENTS || this.#pending.has(match.bucketName)) {
-      this.#pending.set(match.bucketName, match);
-    } else if (!this.#overflowed) {
-      this.#overflowed = true;
-      this.#options.logger.warn(
-        { clients: MAX_PENDING_CLIENTS },
-        'more clients changed at once than buckets are told of; the others take on their limits with their next request',
-      );
-    }
+  #overflow(): void {
+    if (this.#overflowed) return;
+    this.#overflowed = true;
+    this.#options.logger.warn(
+      { clients: MAX_PENDING_CLIENTS },
+      'more clients changed at once than buckets are told of; the others take on their limits with their next request',
+    );
   }
 
   #start(): void {
@@ -117,27 +121,30 @@ export class LimitChanges {
     const { store, current } = this.#options;
     const { settings, policyVersionUs } = current();
     const { policies } = settings.rateLimit;
-    const some = this.#next(Math.max(1, Math.floor(MAX_TAKES / Math.max(1, policies.length))));
-    const answered = await ask(
-      store,
-      some.map((match) => limitTakes(match, policies, policyVersionUs)),
-    );
-    for (const [index, match] of some.entries()) {
-      // One that has changed meanwhile stays in any case.
-      if (this.#pending.get(match.bucketName) !== match) continue;
-      this.#pending.delete(match.bucketName);
-      if (answered[index] === false) this.#pending.set(match.bucketName, match);
-    }
+    const ids = this.#takeSome(Math.max(1, Math.floor(MAX_TAKES / Math.max(1, policies.length))));
+    const takes = ids.map((id) => limitTakes(this.#matchOf(id), policies, policyVersionUs));
+    this.#telling = ids.length;
+    const answered = await ask(store, takes);
+    this.#telling = 0;
+    if (!this.#closed) for (const [i, id] of ids.entries()) if (answered[i] === false) this.#pending.add(id);
     return answered.includes(true);
   }
 
-  #next(count: number): ClientMatch[] {
-    const some: ClientMatch[] = [];
-    for (const match of this.#pending.values()) {
-      if (some.length === count) break;
-      some.push(match);
+  #takeSome(count: number): string[] {
+    const ids: string[] = [];
+    for (const id of this.#pending) {
+      if (ids.length === count) break;
+      ids.push(id);
+      this.#pending.delete(id);
     }
-    return some;
+    return ids;
+  }
+
+  /** Who has the bucket of that name by the newest word: the client, or whoever calls from the address of one that is deleted. */
+  #matchOf(id: string): ClientMatch {
+    const entry = this.#options.feed.table.get(id);
+    const client = entry?.client ?? null;
+    return { client, bucketName: id, tombstoneUs: client === null ? (entry?.versionUs ?? 0) : 0 };
   }
 }
 
@@ -153,11 +160,4 @@ async function ask(store: BucketStore, takes: readonly TakeRequest[][]): Promise
 
 function wasAnswered(results: readonly (TakeReply | Error)[]): boolean {
   return !results.some((result) => result instanceof LbError && result.code === 'store_timeout');
-}
-
-/** Who has the bucket of that name by the newest word: the client, or whoever calls from the address of one that is deleted. */
-function matchAt(bytes: Buffer, at: number): ClientMatch {
-  const bucketName = idAt(bytes, at);
-  const tombstoneUs = isTombstoneAt(bytes, at) ? versionAt(bytes, at) : 0;
-  return { client: unpackClient(bytes, at), bucketName, tombstoneUs };
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { ClientsChange } from '../../src/clients/client-feed.ts';
+import { ClientTable } from '../../src/clients/client-table.ts';
 import { ClientPacker } from '../../src/clients/packed-client.ts';
 import type { TakeReply } from '../../src/contract/buckets.ts';
 import { LbError } from '../../src/contract/errors.ts';
@@ -24,9 +25,11 @@ function packed(clientId: string, versionUs: number, refillPerSecond?: number): 
 
 function makeChanges(store: BucketStore) {
   let tell: (change: ClientsChange) => void = () => assert.fail('nobody listens');
+  const table = new ClientTable();
   const warnings: string[] = [];
   const changes = new LimitChanges({
     feed: {
+      table,
       onChange: (listener) => {
         tell = listener;
       },
@@ -41,7 +44,10 @@ function makeChanges(store: BucketStore) {
   return {
     changes,
     warnings,
-    tell: (...records: Buffer[]) => tell({ kind: 'changed', records: Buffer.concat(records), shards: [] }),
+    tell: (...records: Buffer[]) => {
+      for (const record of records) table.merge(record, 0);
+      tell({ kind: 'changed', records: Buffer.concat(records), shards: [] });
+    },
     replace: () => tell({ kind: 'replaced' }),
     told: () => waitFor('every change to be told', () => changes.pendingCount === 0),
   };
