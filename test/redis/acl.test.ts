@@ -16,6 +16,7 @@ import type { Revision } from '../../src/primary/reloader.ts';
 import { callerOf, policyOf } from '../limit/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { startRedisCluster } from '../support/redis-cluster.ts';
+import { startRedisSentinel } from '../support/redis-sentinel.ts';
 import { waitFor } from '../support/wait.ts';
 import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
 
@@ -24,6 +25,7 @@ const RULE = /^ACL SETUSER sluice on >secret (.+)$/m.exec(DOCS)?.[1] ?? '';
 const CLUSTER_RIGHTS = [...(/^In a Cluster .+ too/m.exec(DOCS)?.[0].matchAll(/\+[a-z|]+/g) ?? [])].map(
   ([word]) => word,
 );
+const SENTINEL_USER = /^user sluice on >secret .+$/m.exec(DOCS)?.[0] ?? '';
 
 const POLICIES = ['perSecond', 'perDay'].map((name) => policyOf({ name, capacity: 100 }));
 const CLIENT: ClientRecord = { clientId: '203.0.113.7', mode: 'limit', limits: {}, versionUs: 1 };
@@ -134,4 +136,16 @@ test('an ACL user with the documented rights is enough in a Cluster, also while 
     }
   });
   assert.ok(sources.has('local'));
+});
+
+test('an ACL user with the documented rights is enough behind Sentinel, at the sentinels too', async (t) => {
+  assert.notEqual(SENTINEL_USER, '');
+  const sentinel = await startRedisSentinel([SENTINEL_USER]);
+  t.after(() => sentinel.stop());
+  const { master, replica, name, url } = sentinel;
+  const admins = await Promise.all([master, replica].map((server) => documentedUser(t, server.url)));
+  const atSentinel = new Redis(url);
+  t.after(() => atSentinel.disconnect());
+  await useAll(t, { kind: 'sentinel', master: name, urls: [asUser(url)] });
+  await assertNothingDenied([...admins, atSentinel]);
 });

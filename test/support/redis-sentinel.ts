@@ -21,8 +21,12 @@ export interface RedisSentinel {
   stop(): Promise<void>;
 }
 
-/** startRedisSentinel starts the three; put `t.after(() => sentinel.stop())` on the next line. */
-export async function startRedisSentinel(): Promise<RedisSentinel> {
+/**
+ * startRedisSentinel starts the three; put `t.after(() => sentinel.stop())` on the next line.
+ *
+ * @param lines further ones of the sentinel's configuration
+ */
+export async function startRedisSentinel(lines: readonly string[] = []): Promise<RedisSentinel> {
   const name = 'buckets';
   const folder = makeTempFolder('sluice-sentinel-');
   const servers: RedisServer[] = [];
@@ -49,6 +53,7 @@ export async function startRedisSentinel(): Promise<RedisSentinel> {
         `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
         `sentinel down-after-milliseconds ${name} ${DOWN_AFTER_MS}`,
         `sentinel failover-timeout ${name} 5000`,
+        ...lines,
       ].join('\n'),
     );
     sentinel = spawnChild('redis-server', [config, '--sentinel'], { cwd: folder });
