@@ -16,6 +16,7 @@ interface LimitsSpreadOptions {
   tell: (state: KeyState) => void;
 }
 
+/** LimitsSpread is kept by a Limiter, which calls add with every change of a policy. */
 export class LimitsSpread {
   readonly #options: LimitsSpreadOptions;
   /** By policy: a further change begins anew. */

@@ -34,6 +34,7 @@ interface LimitChangesOptions {
 
 type RateLimitPolicies = Pick<Revision['settings']['rateLimit'], 'policies'>;
 
+/** LimitChanges is made once by the primary's main, before the feed tells of changes; it works by itself from then on. */
 export class LimitChanges {
   readonly #options: LimitChangesOptions;
   /** Their ids; what is to be told of them is looked up when their turn comes. */
