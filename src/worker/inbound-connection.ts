@@ -161,6 +161,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
     // A busy connection whose answer will close it takes no more (RFC 9112 §9.6).
     if (this.#current.closing) {
       this.#ignoring = true;
+      this.#readIntoNothing();
       return;
     }
     this.#enqueue(downstream);
@@ -210,6 +211,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
       this.#current.bodyInvalid(failure.status);
       return;
     }
+    this.#readIntoNothing();
     if (this.#current === null) this.#refuse(failure);
     else this.#failure = failure;
   }
@@ -310,11 +312,21 @@ export class InboundConnection implements DownstreamOwner, Placed {
     else Socket.prototype.destroySoon.call(this.socket);
   }
 
+  /**
+   * What still comes is no request any more. The parser would make one of each all the same, and node would keep them until
+   * the connection ends: a listener to the bytes takes it off the socket.
+   */
+  #readIntoNothing(): void {
+    this.socket.removeAllListeners('data');
+    this.socket.on('data', ignore);
+    this.socket.resume();
+  }
+
   #linger(): void {
     this.#lingering = true;
     this.#dropQueue();
     this.socket.end();
-    this.socket.resume();
+    this.#readIntoNothing();
     this.sinceMs = this.#owner.clock.monotonicMs();
     this.#idleAtBytes = this.socket.bytesRead;
     this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
@@ -366,6 +378,10 @@ export class InboundConnection implements DownstreamOwner, Placed {
 
 function endParsing(connection: InboundConnection): void {
   connection.parsed();
+}
+
+function ignore(): void {
+  // Into nothing.
 }
 
 function destroySocket(socket: Socket): void {

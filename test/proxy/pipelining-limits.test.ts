@@ -1,6 +1,8 @@
 /** What one client may heap up by sending requests before it has their answers. */
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
+import { InboundConnection } from '../../src/worker/inbound-connection.ts';
+import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
 import { type CapturedRequest, ok, startCapturingBackend } from './capturing-backend.ts';
 import { route, startProxy } from './support.ts';
@@ -97,4 +99,101 @@ test('an answer that a slow client leaves half in the queue is over when it has 
   for (let i = 0; i < count; i++) assert.equal((await client.readResponse()).body.toString(), body);
   await waitFor('all lines', () => proxy.lines.length === count);
   assert.ok(proxy.lines.every(({ status, bytesOut }) => status === 200 && bytesOut === body.length));
+});
+
+/** More than one read brings, and few enough that a failing run ends. */
+const FLOOD = 10_000;
+const READ_MAX = Math.ceil(65_536 / TINY.length);
+
+/** Counts the requests that the parser makes, and the times that it gives up. */
+function watchParser(t: TestContext): { made: number; failed: number } {
+  const seen = { made: 0, failed: 0 };
+  const { take, fail } = InboundConnection.prototype;
+  t.mock.method(
+    InboundConnection.prototype,
+    'take',
+    function (this: InboundConnection, ...given: Parameters<typeof take>) {
+      seen.made++;
+      take.apply(this, given);
+    },
+  );
+  t.mock.method(
+    InboundConnection.prototype,
+    'fail',
+    function (this: InboundConnection, ...given: Parameters<typeof fail>) {
+      seen.failed++;
+      fail.apply(this, given);
+    },
+  );
+  return seen;
+}
+
+/** A backend that begins an answer at once, and ends it when it is told. */
+async function startSlowBackend(t: TestContext): Promise<{ port: number; finish: () => void }> {
+  let finish = (): void => undefined;
+  const backend = await startRawBackend((socket) => {
+    socket.once('data', () =>
+      socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n'),
+    );
+    finish = () => socket.end('1\r\nz\r\n0\r\n\r\n');
+  });
+  t.after(() => backend.close());
+  return { port: backend.port, finish: () => finish() };
+}
+
+test('no requests are made of what comes behind one that was refused with close', async (t) => {
+  const seen = watchParser(t);
+  const proxy = await startProxy(t, {});
+  const client = await proxy.connect();
+  client.write(`GET / HTTP/1.1\r\n\r\n${TINY}`);
+  const answer = await client.readResponse();
+  assert.equal(answer.status, 400);
+  assert.equal(answer.header('connection'), 'close');
+  const flood = Buffer.from(TINY.repeat(FLOOD));
+  client.write(flood);
+  await waitFor('the flood to be read', () => client.socket.writableLength === 0);
+  client.end();
+  await waitFor('the connection to be over', () => proxy.server.connectionCount === 0);
+  assert.ok(seen.made <= READ_MAX, `${seen.made} requests`);
+});
+
+test('no requests are made of what comes behind one whose answer ends the connection', async (t) => {
+  const seen = watchParser(t);
+  const backend = await startSlowBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1');
+  // It is answered before its body is there.
+  await client.waitForBytes('\r\na\r\n');
+  client.write(`2${TINY}`);
+  await waitFor('the request behind it', () => seen.made === 2);
+  client.write(TINY.repeat(FLOOD));
+  await waitFor('the flood to be read', () => client.socket.writableLength === 0);
+  backend.finish();
+  const answer = await client.readResponse();
+  assert.equal(answer.body.toString(), 'az');
+  assert.equal(answer.header('connection'), 'close');
+  assert.equal((await client.waitForClose()).length, 0);
+  assert.ok(seen.made <= 2 + READ_MAX, `${seen.made} requests`);
+  assert.deepEqual(
+    proxy.lines.map(({ status }) => status),
+    [200],
+  );
+});
+
+test('no requests are made of what comes behind a head that came too late', async (t) => {
+  const seen = watchParser(t);
+  const backend = await startSlowBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], timeouts: { headersMs: 100 } });
+  const client = await proxy.connect();
+  client.write(`${TINY}GET / HT`);
+  await client.waitForBytes('\r\na\r\n');
+  await waitFor('the head to be given up', () => seen.failed === 1);
+  client.write(`TP/1.1\r\nHost: a\r\n\r\n${TINY.repeat(FLOOD)}`);
+  await waitFor('the flood to be read', () => client.socket.writableLength === 0);
+  backend.finish();
+  assert.equal((await client.readResponse()).body.toString(), 'az');
+  assert.equal((await client.readResponse()).status, 408);
+  assert.equal((await client.waitForClose()).length, 0);
+  assert.ok(seen.made <= 1 + READ_MAX, `${seen.made} requests`);
 });
