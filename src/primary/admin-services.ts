@@ -97,12 +97,12 @@ function workersOf({ supervisor, clock }: ServiceParts): WorkerStatus[] {
   });
 }
 
-function readinessOf({ supervisor, feed, apiKeys, phase }: ServiceParts, settings: Settings): Readiness {
+function readinessOf(parts: ServiceParts, settings: Settings): Readiness {
+  const { supervisor, feed, apiKeys, phase } = parts;
   const workers = supervisor.workers();
   const serving = supervisor.counts().serving;
   const degraded: Dependency[] = [];
-  if (settings.redis !== null && workers.some(({ report }) => report?.breakerOpen === true))
-    degraded.push('redis');
+  if (settings.redis !== null && isRedisAway(parts)) degraded.push('redis');
   if (feed.degraded || apiKeys.degraded) degraded.push('postgres');
   const status = phase();
   return {
@@ -111,4 +111,10 @@ function readinessOf({ supervisor, feed, apiKeys, phase }: ServiceParts, setting
     degraded,
     workers: { serving, wanted: workers.length },
   };
+}
+
+/** By any worker's breaker, or by the primary's own connection: workers do not report before a second has passed. */
+function isRedisAway({ supervisor, bucketViews }: ServiceParts): boolean {
+  const isConnected = bucketViews.connection?.ready ?? true;
+  return !isConnected || supervisor.workers().some(({ report }) => report?.breakerOpen === true);
 }
