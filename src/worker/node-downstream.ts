@@ -12,8 +12,8 @@ import type {
 import { LbError } from '../contract/errors.ts';
 import { fieldsOf } from '../upstream/field-lines.ts';
 import { DIRECT_MIN_BYTES, type DirectReader, type DirectSink } from './direct-reader.ts';
+import type { InboundResponse, SentListener } from './inbound-response.ts';
 import type { AnswerHead, HeadWriter } from './response-heads.ts';
-import type { InboundResponse, SentListener } from './short-messages.ts';
 
 /** What a request must know of its connection; implemented by InboundConnection. */
 export interface DownstreamOwner {
@@ -173,7 +173,11 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
   }
 
   start(head: ResponseStart): void {
-    this.#writeHead(this.#frame(head));
+    const framed = this.#frame(head);
+    if (!this.#unfolded && head.hasBody && this.#response.beginStream(framed)) {
+      this.#response.downstream = this;
+      this.started = true;
+    } else this.#writeHead(framed);
     // Heads of streams must not wait for a first byte of body; those that have one leave with it.
     if (head.hasBody) process.nextTick(flushHead, this);
   }
@@ -200,8 +204,7 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
   write(chunk: Buffer): boolean {
     const response = this.#response;
     this.#flushed = true;
-    response.write(chunk);
-    response.uncork();
+    response.writePiece(chunk);
     const { socket } = response;
     // Without a socket the client is gone; its onGone is on the way.
     if (socket === null || socket.writableLength === 0) return true;
@@ -213,10 +216,9 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
 
   end(rawTrailers: string[]): boolean {
     const response = this.#response;
-    if (rawTrailers.length > 0 && response.chunkedEncoding) response.addTrailers(pairs(rawTrailers));
     const { socket } = response;
     this.ended = true;
-    response.end();
+    response.endStream(rawTrailers);
     if (socket === null || socket.writableLength === 0) return true;
     this.#owner.onBlocked();
     return false;
@@ -227,12 +229,11 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
     this.#owner.cut({ visibly: this.#closeDelimited || this.#stalled });
   }
 
-  /** flushHead sends a head that no body followed at once. node's flushHeaders would encode it as UTF-8. */
+  /** flushHead sends a head that no body followed at once. */
   flushHead(): void {
     if (this.#flushed || this.ended || this.#over) return;
     this.#flushed = true;
-    this.#response.write('', 'latin1');
-    this.#response.uncork();
+    this.#response.flushHead();
   }
 
   // What the connection tells.
@@ -319,10 +320,4 @@ function mayHaveBody(method: string, status: number): boolean {
 
 function flushHead(downstream: NodeDownstream): void {
   downstream.flushHead();
-}
-
-function pairs(flat: readonly string[]): [string, string][] {
-  const list: [string, string][] = [];
-  for (let i = 0; i < flat.length; i += 2) list.push([flat[i] ?? '', flat[i + 1] ?? '']);
-  return list;
 }

@@ -19,11 +19,11 @@ import type { Plan } from '../proxy/plan.ts';
 import { ConnectionRegistry } from './connection-registry.ts';
 import type { DirectReads } from './direct-reads.ts';
 import { type ConnectionOwner, type Failure, InboundConnection } from './inbound-connection.ts';
+import type { InboundResponse } from './inbound-response.ts';
 import type { InnerWays } from './inner-ways.ts';
 import { Listeners } from './listeners.ts';
 import { NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
-import type { InboundResponse } from './short-messages.ts';
 
 /** How often deadlines of heads are looked at: B13 allows one such step. */
 const CHECK_EVERY_MS = 1_000;

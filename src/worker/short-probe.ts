@@ -1,13 +1,9 @@
 /** Whether the light messages of short-messages.ts do what node's own do, on the Node.js that runs. */
 import { type IncomingMessage, Server } from 'node:http';
 import { Socket } from 'node:net';
+import type { InboundResponse } from './inbound-response.ts';
 import { type AnswerHead, headText } from './response-heads.ts';
-import {
-  type InboundResponse,
-  type MessageClasses,
-  PUBLIC_MESSAGES,
-  SHORT_MESSAGES,
-} from './short-messages.ts';
+import { type MessageClasses, PUBLIC_MESSAGES, SHORT_MESSAGES } from './short-messages.ts';
 
 type Handle = (request: IncomingMessage, response: InboundResponse) => void;
 
