@@ -157,7 +157,7 @@ export class DirectReader {
       this.#socket.destroy(new Error('the parser lost count of a body'));
       return false;
     }
-    // One read more than asked for: what was lent is in use.
+    // Somebody else has started the socket again: what was lent is in use.
     const lent = !this.#paused;
     const chunk = lent ? this.#ownOf(bytes, buffer) : Buffer.from(buffer.subarray(0, bytes));
     const last = this.#leftBytes === 0;
@@ -190,7 +190,10 @@ export class DirectReader {
     this.#own = large;
   }
 
-  /** The buffer for the next read: never one that is lent, never longer than the body, behind which another request begins. */
+  /**
+   * The buffer for the next read: never longer than the body, behind which another request begins, and never one that is in
+   * use. After stop() the connection may be taken from the parser, and what comes then is read into it.
+   */
   #next(): Buffer {
     const { shared } = this.#buffers;
     if (this.#sink === null) return shared;

@@ -1,13 +1,15 @@
 /** Large request bodies that are read past node's parser, and what must be as if they were not. */
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { BodyBuffers } from '../../src/upstream/body-buffers.ts';
 import { DirectReader } from '../../src/worker/direct-reader.ts';
 import { DirectReads, directReadsFor, probeDirectReads } from '../../src/worker/direct-reads.ts';
-import { startBackend } from '../support/backend.ts';
+import { startBackend, startRawBackend } from '../support/backend.ts';
 import { BodyCheck, bodyOf } from '../support/pattern.ts';
 import { waitFor } from '../support/wait.ts';
+import { poisonBodyBuffers } from './bulk.ts';
 import { startProxy } from './support.ts';
 
 const BODY_BYTES = 3 * 1_048_576 + 17;
@@ -26,6 +28,17 @@ function watchTakeovers(t: TestContext): { count: number } {
     },
   );
   return seen;
+}
+
+/** The sockets that got a reader. */
+function watchSockets(t: TestContext): Socket[] {
+  const sockets: Socket[] = [];
+  const { readerFor } = DirectReads.prototype;
+  t.mock.method(DirectReads.prototype, 'readerFor', function (this: DirectReads, socket: Socket) {
+    sockets.push(socket);
+    return readerFor.call(this, socket);
+  });
+  return sockets;
 }
 
 function headOf(bytes: number, more = ''): string {
@@ -103,6 +116,7 @@ test('a client that leaves in the middle leaves a parser that shows bodies to ot
 
 test('a backend that pauses keeps what was read, and what comes on meanwhile waits at the client', async (t) => {
   const taken = watchTakeovers(t);
+  const sockets = watchSockets(t);
   let paused: IncomingMessage | null = null;
   const backend = await startChecker((request) => {
     request.pause();
@@ -123,6 +137,14 @@ test('a backend that pauses keeps what was read, and what comes on meanwhile wai
   };
   let lastSent = -1;
   await waitFor('the client to be held back', atRest, { everyMs: 100 });
+  // Reads that nobody asked for must not touch what waits for the backend.
+  const [socket] = sockets;
+  assert.ok(socket);
+  for (let i = 0; i < 3; i++) {
+    const { bytesRead } = socket;
+    socket.resume();
+    await waitFor('another read', () => socket.bytesRead > bytesRead);
+  }
   (paused as IncomingMessage | null)?.resume();
   assert.equal((await client.readResponse({ timeoutMs: 10_000 })).body.toString(), 'whole');
 });
@@ -188,4 +210,48 @@ test('a client that sends little at a time holds no buffer meanwhile, and its la
   client.write(Buffer.concat([body.subarray(-lastBytes), Buffer.from(headOf(5)), bodyOf(1, 5)]));
   assert.equal((await client.readResponse()).body.toString(), 'whole');
   assert.equal((await client.readResponse()).body.toString(), 'whole');
+});
+
+/** A backend that stops reading at the head, answers before it reads on, and compares what it reads with `body`. */
+async function startStopping(t: TestContext, body: Buffer) {
+  const seen = { bytes: 0, whole: true };
+  const sockets: Socket[] = [];
+  const backend = await startRawBackend((socket) => {
+    sockets.push(socket);
+    socket.on('data', (chunk: Buffer) => {
+      let own = chunk;
+      if (seen.bytes === 0) {
+        socket.pause();
+        own = chunk.subarray(chunk.indexOf('\r\n\r\n') + 4);
+      }
+      seen.whole &&= own.equals(body.subarray(seen.bytes, seen.bytes + own.length));
+      seen.bytes += own.length;
+    });
+  });
+  t.after(() => backend.close());
+  const answer = () => sockets[0]?.write('HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n');
+  return { port: backend.port, seen, answer, goOn: () => sockets[0]?.resume() };
+}
+
+test('what is on its way to a backend stays as it is while the rest from the client runs into nothing', async (t) => {
+  const taken = watchTakeovers(t);
+  const { blocked } = poisonBodyBuffers(t);
+  const body = bodyOf(0, 40 * 1_048_576);
+  const backend = await startStopping(t, body);
+  const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: body.length } });
+  const client = await proxy.connect();
+  client.write(headOf(body.length));
+  client.write(body);
+  await waitFor('the upload to be stopped', () => taken.count === 1 && blocked.size === 1);
+  backend.answer();
+  await client.waitForBytes('\r\na\r\n');
+  // A request that is not served takes the connection from the parser: reads go where the direct ones went.
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  client.write(Buffer.alloc(1_048_576, '!'));
+  await waitFor('all to be read', () => client.socket.writableLength === 0);
+  const { seen } = backend;
+  const { bytes } = seen;
+  backend.goOn();
+  await waitFor('the rest of what was under way', () => seen.bytes > bytes + 200_000);
+  assert.ok(seen.whole);
 });
