@@ -19,7 +19,7 @@ import type { DirectReader } from './direct-reader.ts';
 import type { DirectReads } from './direct-reads.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
-import { SendWatch, type SendWatchOwner } from './send-watch.ts';
+import { hasWaiting, SendWatch, type SendWatchOwner } from './send-watch.ts';
 
 /** What a peer on a Unix socket is called. */
 const UNIX_PEER = 'unix:';
@@ -262,7 +262,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
   #serve(downstream: NodeDownstream): void {
     this.#current = downstream;
     this.#owner.wheel.disarm(this.#deadline);
-    if (!downstream.received) this.#watch();
+    if (!downstream.received || this.#queue.length > 0) this.#watch();
     this.#owner.serve(downstream);
   }
 
@@ -279,7 +279,8 @@ export class InboundConnection implements DownstreamOwner, Placed {
   #probe(current: NodeDownstream): void {
     if (current.received && this.#queue.length === 0) return;
     const { socket } = this;
-    if (socket.writable && socket.writableLength === 0) socket.write('', 'latin1');
+    // What waits to leave tells by itself.
+    if (socket.writable && !hasWaiting(socket)) socket.write('', 'latin1');
     this.#watch();
   }
 

@@ -81,8 +81,8 @@ interface CountingHandle {
 
 type CountedSocket = Socket & { _handle?: CountingHandle | null };
 
-/** Texts may wait below the stream (infra/text-writes.ts), which knows nothing of them. */
-function hasWaiting(socket: Socket): boolean {
+/** hasWaiting tells whether the kernel has not taken all of it. Texts may wait below the stream (infra/text-writes.ts), which knows nothing of them. */
+export function hasWaiting(socket: Socket): boolean {
   const { _handle: handle } = socket as CountedSocket;
   const belowBytes = handle?.writeQueueSize;
   return socket.writableLength > 0 || (typeof belowBytes === 'number' && belowBytes > 0);

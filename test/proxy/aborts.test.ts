@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { startRawBackend } from '../support/backend.ts';
 import type { RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
-import { type CapturingBackend, startCapturingBackend } from './capturing-backend.ts';
+import { type CapturingBackend, ok, startCapturingBackend } from './capturing-backend.ts';
 import { accessLineOf, startProxy, type TestProxy } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
@@ -108,6 +108,21 @@ test('B28: a client’s reset while further requests of it wait ends the one und
     ['client_abort'],
   );
   assert.equal(proxy.server.waitingCount, 0);
+});
+
+test('B28: so does one behind the first of many answers', async (t) => {
+  const backend = await startCapturingBackend(t, ({ target }) => (target === '/first' ? ok('') : null));
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write(GET.replace('/', '/first') + GET.repeat(100));
+  await client.readResponse();
+  await waitFor('the second request', () => backend.requests.length === 2);
+  client.reset();
+  await waitFor('the backend’s connection to close', () => backend.closedCount === 1, { timeoutMs: 2_000 });
+  assert.deepEqual(
+    proxy.lines.map(({ reason }) => reason),
+    ['ok', 'client_abort'],
+  );
 });
 
 test('B28: a backend’s dirty end in the middle of a body cuts the client off without a last chunk', async (t) => {

@@ -1,6 +1,8 @@
 /** What one client may heap up by sending requests before it has their answers. */
 import assert from 'node:assert/strict';
+import { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
 import { InboundConnection } from '../../src/worker/inbound-connection.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
@@ -94,6 +96,23 @@ test('an answer that a slow client leaves half in the queue is over when it has 
     return seen > 0 && unchanged > 20;
   });
   assert.ok(proxy.lines.length < count, 'some have not left');
+  // Looks at a connection whose requests wait must not heap up writes behind the one that is stuck.
+  const { write } = Socket.prototype;
+  let writes = 0;
+  const written = t.mock.method(Socket.prototype, 'write', function (this: Socket, ...given: [string]) {
+    writes++;
+    return write.apply(this, given);
+  });
+  let looks = 0;
+  const { tick } = DeadlineWheel.prototype;
+  const ticked = t.mock.method(DeadlineWheel.prototype, 'tick', function (this: DeadlineWheel) {
+    looks++;
+    tick.call(this);
+  });
+  await waitFor('looks', () => looks > 10);
+  written.mock.restore();
+  ticked.mock.restore();
+  assert.equal(writes, 0);
   assert.equal(proxy.handler.requestsInFlight, 1);
   client.socket.resume();
   for (let i = 0; i < count; i++) assert.equal((await client.readResponse()).body.toString(), body);
