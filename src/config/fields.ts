@@ -200,11 +200,11 @@ export function matching(pattern: RegExp, message: string): (text: string) => Pa
   return (raw) => (pattern.test(raw) ? { value: raw } : { message });
 }
 
-/** block makes a mapping that knows all its keys. */
-export function block<Shape extends z.core.$ZodShape>(shape: Shape, meaning: string) {
+/** block makes a mapping that knows all its keys. @param since the first version that accepts it */
+export function block<Shape extends z.core.$ZodShape>(shape: Shape, meaning: string, since = FIRST_VERSION) {
   return z
     .strictObject(shape, saying('must be a mapping'))
-    .register(fieldInfo, { type: 'mapping', meaning, range: '', since: FIRST_VERSION });
+    .register(fieldInfo, { type: 'mapping', meaning, range: '', since });
 }
 
 /**

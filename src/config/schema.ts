@@ -302,6 +302,7 @@ export const configSchema = block(
         cookies: later({ since: LATER, meaning: 'Secret behind sticky cookies' }),
       },
       'Secrets.',
+      '0.3',
     ).prefault({}),
     audit: block(
       {
