@@ -18,13 +18,13 @@ import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { buildPlan, type Plan } from '../../src/proxy/plan.ts';
-import { innerWaysFor } from '../../src/worker/inner-ways.ts';
+import { type InnerWays, innerWaysFor } from '../../src/worker/inner-ways.ts';
 import { InboundServer } from '../../src/worker/server.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** As a worker's. */
-const ways = await innerWaysFor(process.env);
+const workerWays = await innerWaysFor(process.env);
 
 /** Ticks faster than the product's, so that tests of deadlines are short. */
 const TICK_MS = 20;
@@ -49,6 +49,8 @@ export interface ProxyOptions {
   access?: WorkerSettings['log']['access'];
   /** In place of the real limiter. */
   limiter?: TokenTaker;
+  /** In place of the ways that a worker would take. */
+  ways?: InnerWays;
 }
 
 export interface TestProxy {
@@ -146,6 +148,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const lookup = lookupOf(options.clients ?? []);
   const { apiKeys } = options;
   const given = { wheel, metrics, lookup, ...(apiKeys && { apiKeys }) };
+  const { ways = workerWays } = options;
   const { writeText } = ways;
   const deps = { ...given, writeText, workerIndex: 0, workerCount: 1, random: Math.random };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
