@@ -15,11 +15,11 @@ import { canonicalAddress } from '../contract/addresses.ts';
 import type { DownstreamPeer } from '../contract/downstream.ts';
 import { Deadline } from '../infra/deadline-wheel.ts';
 import { NOWHERE, type Placed } from '../infra/placed-list.ts';
+import type { ConnectionOwner, Failure } from './connection-owner.ts';
 import type { DirectReader } from './direct-reader.ts';
-import type { DirectReads } from './direct-reads.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
-import { hasWaiting, SendWatch, type SendWatchOwner } from './send-watch.ts';
+import { hasWaiting, SendWatch } from './send-watch.ts';
 
 /** What a peer on a Unix socket is called. */
 const UNIX_PEER = 'unix:';
@@ -34,36 +34,6 @@ const WAITING_MAX = 8_192;
 /** A lingering connection is kept while bytes come in, as long as this at most, or for one pause of that. */
 const LINGER_MAX_MS = 30_000;
 const LINGER_IDLE_MS = 2_000;
-
-/** Failure is why a request never became one. */
-export interface Failure {
-  status: number;
-  /** Method, where it is known; else null. */
-  method: string | null;
-}
-
-/** What a connection needs of its server; implemented by InboundServer. */
-export interface ConnectionOwner extends SendWatchOwner {
-  readonly writeHead: HeadWriter;
-  /** null: request bodies come through the parser. */
-  readonly directReads: DirectReads | null;
-  readonly keepAliveMs: number;
-  /** When a head that has begun is surely over: the parser has made a request of it, or given it up. */
-  readonly headMs: number;
-  readonly draining: boolean;
-  /** Whether takeSurplus could say so. */
-  readonly crowded: boolean;
-  /** Whether this connection should end with the answer under way although it could go on. */
-  takeSurplus(): boolean;
-  /** Requests that wait behind others, on all connections; the connections keep it. */
-  waitingCount: number;
-  serve(downstream: NodeDownstream): void;
-  /** The connection is about to be cut for what it heaped up. */
-  onOverload(): void;
-  /** The whole answer to something that is no request. */
-  refusalOf(connection: InboundConnection, failure: Failure): string;
-  onConnectionClosed(connection: InboundConnection): void;
-}
 
 export class InboundConnection implements DownstreamOwner, Placed {
   readonly socket: Socket;
@@ -90,6 +60,8 @@ export class InboundConnection implements DownstreamOwner, Placed {
   #lingering = false;
   /** Requests came in behind the last one that is served. */
   #ignoring = false;
+  /** Requests that nobody will serve; they count as waiting. */
+  #ignoredCount = 0;
   /** The last answer has left. The parser may still be in the middle of a packet with further requests. */
   #closing = false;
   #pausedForQueue = false;
@@ -148,7 +120,11 @@ export class InboundConnection implements DownstreamOwner, Placed {
 
   /** take accepts a request that the parser made. */
   take(downstream: NodeDownstream): void {
-    if (this.#lingering || this.#failed || this.#closing || this.socket.destroyed) return;
+    if (this.socket.destroyed) return;
+    if (this.#lingering || this.#failed || this.#closing) {
+      this.#ignore();
+      return;
+    }
     if (this.#current === null) {
       if (this.#owner.crowded) {
         // Requests behind it in the same packet are not known yet: an answer given at once must not end their connection.
@@ -160,8 +136,9 @@ export class InboundConnection implements DownstreamOwner, Placed {
     }
     // A busy connection whose answer will close it takes no more (RFC 9112 §9.6).
     if (this.#current.closing) {
+      if (!this.#ignoring) this.#readIntoNothing();
       this.#ignoring = true;
-      this.#readIntoNothing();
+      this.#ignore();
       return;
     }
     this.#enqueue(downstream);
@@ -176,15 +153,26 @@ export class InboundConnection implements DownstreamOwner, Placed {
     this.#queue.push(downstream);
     this.#owner.waitingCount += 1;
     if (this.#queue.length <= QUEUE_MAX && socket.bytesRead - this.#queuedAtBytes <= AHEAD_MAX_BYTES) return;
-    if (this.#queue.length > QUEUE_MAX && this.#owner.waitingCount > WAITING_MAX) {
-      this.#owner.onOverload();
-      socket.destroy();
-      return;
-    }
+    if (this.#cutAbove(this.#queue.length)) return;
     // Again for each: reading a body that lies in the queue starts the socket too.
     this.#pausedForQueue = true;
     // After the parser is through with its chunk: it resumes the socket at the end of every message.
     process.nextTick(pauseSocket, socket);
+  }
+
+  /** What one read brings can be many: node keeps each of them until the connection ends. */
+  #ignore(): void {
+    this.#ignoredCount += 1;
+    this.#owner.waitingCount += 1;
+    this.#cutAbove(this.#ignoredCount);
+  }
+
+  /** @returns whether it was cut, for `count` requests that wait here and too many in all */
+  #cutAbove(count: number): boolean {
+    if (count <= QUEUE_MAX || this.#owner.waitingCount <= WAITING_MAX) return false;
+    this.#owner.onOverload();
+    this.socket.destroy();
+    return true;
   }
 
   #dequeue(): NodeDownstream | undefined {
@@ -194,7 +182,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
   }
 
   #dropQueue(): void {
-    this.#owner.waitingCount -= this.#queue.length;
+    this.#ignoredCount += this.#queue.length;
     this.#queue.length = 0;
   }
 
@@ -205,7 +193,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
     const last = this.#queue.at(-1);
     if (last !== undefined && !last.received) {
       this.#queue.pop();
-      this.#owner.waitingCount -= 1;
+      this.#ignoredCount += 1;
     } else if (last === undefined && this.#current !== null && !this.#current.received) {
       // The bad bytes are the body of the request that is being served: it is the one to be refused.
       this.#current.bodyInvalid(failure.status);
@@ -370,6 +358,8 @@ export class InboundConnection implements DownstreamOwner, Placed {
     this.#sendWatch?.forget();
     this.#directReader?.close();
     this.#dropQueue();
+    this.#owner.waitingCount -= this.#ignoredCount;
+    this.#ignoredCount = 0;
     const current = this.#current;
     this.#current = null;
     current?.gone();

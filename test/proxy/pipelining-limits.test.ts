@@ -176,6 +176,21 @@ test('no requests are made of what comes behind one that was refused with close'
   assert.ok(seen.made <= READ_MAX, `${seen.made} requests`);
 });
 
+test('what one packet brings behind a refused request counts as waiting, and heaps of it are cut', async (t) => {
+  const proxy = await startProxy(t, {});
+  const refused = 'GET / HTTP/1.1\r\n\r\n';
+  const modest = await proxy.connect();
+  modest.write(refused + TINY.repeat(10));
+  assert.equal((await modest.readResponse()).status, 400);
+  await waitFor('what it sent behind', () => proxy.server.waitingCount === 10);
+  const greedy = await Promise.all(Array.from({ length: 12 }, () => proxy.connect()));
+  for (const client of greedy) client.write(refused + TINY.repeat(2_000));
+  await waitFor('a greedy client to be cut', () => proxy.metric('sluice_shed_total', 'overload') > 0);
+  for (const client of [modest, ...greedy]) client.close();
+  await waitFor('all to be forgotten', () => proxy.server.connectionCount === 0);
+  assert.equal(proxy.server.waitingCount, 0);
+});
+
 test('no requests are made of what comes behind one whose answer ends the connection', async (t) => {
   const seen = watchParser(t);
   const backend = await startSlowBackend(t);
