@@ -2,6 +2,7 @@
  * Node's ServerResponse with the way back to who answers. What an answer needs is asked of it in words of our own, so that a
  * lighter object (short-response.ts) can do the same without it.
  */
+import type { InboundRequest } from './inbound-request.ts';
 import { type AnswerHead, FramedResponse } from './response-heads.ts';
 
 /** Hears what becomes of an answer. */
@@ -13,7 +14,7 @@ export interface SentListener {
 }
 
 /** InboundResponse is node's response with the way back to who answers, or a lighter one that becomes it with unfold(). */
-export class InboundResponse extends FramedResponse {
+export class InboundResponse extends FramedResponse<InboundRequest> {
   downstream: SentListener | null = null;
 
   /**

@@ -34,6 +34,6 @@ export async function innerWaysFor(env: NodeJS.ProcessEnv): Promise<InnerWays> {
     writeHead: shortHeads ? writeHeadShortly : writeHeadPublicly,
     writeText: shortWrites ? writeTextShortly : writeTextPublicly,
     directReads: isPublicOnly ? null : await directReadsFor(processBodyBuffers()),
-    messages: shortWrites && probeShortMessages() ? SHORT_MESSAGES : PUBLIC_MESSAGES,
+    messages: shortWrites && (await probeShortMessages()) ? SHORT_MESSAGES : PUBLIC_MESSAGES,
   };
 }

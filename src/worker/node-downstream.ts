@@ -2,7 +2,6 @@
  * Downstream on node:http: one object per request. The framing of the answer is decided here, because node writes what
  * it is told: it would send a body to HTTP/1.0 in chunks, or keep a connection open behind an unread body.
  */
-import type { IncomingMessage } from 'node:http';
 import type {
   Downstream,
   DownstreamListener,
@@ -12,6 +11,7 @@ import type {
 import { LbError } from '../contract/errors.ts';
 import { fieldsOf } from '../upstream/field-lines.ts';
 import { DIRECT_MIN_BYTES, type DirectReader, type DirectSink } from './direct-reader.ts';
+import type { BodySink, InboundRequest } from './inbound-request.ts';
 import type { InboundResponse, SentListener } from './inbound-response.ts';
 import type { AnswerHead, HeadWriter } from './response-heads.ts';
 
@@ -39,7 +39,7 @@ function onResponseFinish(this: InboundResponse): void {
   this.downstream?.sent();
 }
 
-export class NodeDownstream implements Downstream, DirectSink, SentListener {
+export class NodeDownstream implements Downstream, BodySink, DirectSink, SentListener {
   readonly method: string;
   readonly target: string;
   readonly httpVersion: number;
@@ -53,7 +53,7 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
   /** The parser that made this request may still be in the middle of a read. */
   parsing = true;
 
-  readonly #request: IncomingMessage;
+  readonly #request: InboundRequest;
   readonly #response: InboundResponse;
   readonly #owner: DownstreamOwner;
   readonly #hasBody: boolean;
@@ -77,7 +77,7 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
   #over = false;
   #unfolded = false;
 
-  constructor(request: IncomingMessage, response: InboundResponse, owner: DownstreamOwner) {
+  constructor(request: InboundRequest, response: InboundResponse, owner: DownstreamOwner) {
     this.#request = request;
     this.#response = response;
     this.#owner = owner;
@@ -105,17 +105,21 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
   readBody(): void {
     if (this.#reading || this.#over) return;
     this.#reading = true;
-    const request = this.#request;
-    request.on('data', (chunk: Buffer) => {
-      this.#bodyBytes += chunk.length;
-      this.onBody(chunk, false);
-      this.#readDirectly();
-    });
-    request.on('end', () => {
-      this.#direct?.end();
-      this.#direct = null;
-      if (!this.#stopped) this.#listener?.onBodyEnd(request.rawTrailers);
-    });
+    this.#request.flowInto(this);
+  }
+
+  /** BodySink: the parser made it. */
+  onPiece(chunk: Buffer): void {
+    this.#bodyBytes += chunk.length;
+    this.onBody(chunk, false);
+    this.#readDirectly();
+  }
+
+  /** BodySink. */
+  onEnd(): void {
+    this.#direct?.end();
+    this.#direct = null;
+    if (!this.#stopped) this.#listener?.onBodyEnd(this.#request.rawTrailers);
   }
 
   /** The large rest of a body of known length needs no parser. */
@@ -126,7 +130,7 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
     const leftBytes = Number(length) - this.#bodyBytes;
     if (leftBytes < DIRECT_MIN_BYTES || this.#stopped || this.#over) return;
     // What lies in the stream comes first; and a listener that wants no more now gets it as the parser gives it.
-    if (request.readableLength > 0 || request.isPaused()) return;
+    if (!request.bodyFlows) return;
     const reader = this.#owner.directReader();
     if (reader?.begin(this, leftBytes)) this.#direct = reader;
   }
@@ -137,13 +141,13 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
 
   pauseBody(): void {
     if (this.#stopped) return;
-    if (this.#direct === null) this.#request.pause();
+    if (this.#direct === null) this.#request.holdBody();
     else this.#direct.pause();
   }
 
   resumeBody(): void {
     if (this.#stopped) return;
-    if (this.#direct === null) this.#request.resume();
+    if (this.#direct === null) this.#request.releaseBody();
     else this.#direct.resume();
   }
 
@@ -152,7 +156,7 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
     this.#direct?.stop();
     this.#direct = null;
     // What still comes runs into nothing: a client that sends on before it looks for an answer must not get stuck.
-    if (this.#reading) this.#request.resume();
+    if (this.#reading) this.#request.releaseBody();
   }
 
   continueBody(): void {
@@ -257,6 +261,7 @@ export class NodeDownstream implements Downstream, DirectSink, SentListener {
   sent(): void {
     if (this.#over) return;
     this.#over = true;
+    if (this.#hasBody && !this.#reading) this.#request.dropBody();
     this.#listener?.onSent();
     this.#owner.onSent(this);
   }

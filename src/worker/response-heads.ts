@@ -26,7 +26,9 @@ export interface AnswerHead {
 export type HeadWriter = (response: FramedResponse, head: AnswerHead) => void;
 
 /** FramedResponse is node's, with what the short way needs of its inside. */
-export class FramedResponse extends ServerResponse<IncomingMessage> {
+export class FramedResponse<
+  Request extends IncomingMessage = IncomingMessage,
+> extends ServerResponse<Request> {
   declare _header: string | null;
   declare _hasBody: boolean;
   declare _last: boolean;

@@ -3,7 +3,7 @@
  * do behind our back is switched off or taken over: keep-alive timers, `100 Continue`, bare 400s, closing of idle
  * connections.
  */
-import { type IncomingMessage, Server } from 'node:http';
+import { Server } from 'node:http';
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../contract/clock.ts';
@@ -20,6 +20,7 @@ import type { ConnectionOwner, Failure } from './connection-owner.ts';
 import { ConnectionRegistry } from './connection-registry.ts';
 import type { DirectReads } from './direct-reads.ts';
 import { InboundConnection } from './inbound-connection.ts';
+import type { InboundRequest } from './inbound-request.ts';
 import type { InboundResponse } from './inbound-response.ts';
 import type { InnerWays } from './inner-ways.ts';
 import { Listeners } from './listeners.ts';
@@ -49,7 +50,7 @@ const CROWDED_MEAN_MIN = 100;
 const PARSER_MARGIN_BYTES = 1024;
 
 /** node reads maxHeaderSize at each connection; its types know the option only. */
-type HttpServer = Server<typeof IncomingMessage, typeof InboundResponse> & { maxHeaderSize?: number };
+type HttpServer = Server<typeof InboundRequest, typeof InboundResponse> & { maxHeaderSize?: number };
 
 export interface InboundServerDeps {
   /** The plan in force: its limits and timeouts hold for each new connection. */
@@ -255,7 +256,7 @@ export class InboundServer implements ConnectionOwner {
     });
     // Before node's own listener, which reads the limits set here.
     server.prependListener('connection', (socket: Socket) => this.#onConnection(server, socket));
-    const onRequest = (request: IncomingMessage, response: InboundResponse): void => {
+    const onRequest = (request: InboundRequest, response: InboundResponse): void => {
       const connection = this.#connections.of(request.socket);
       if (connection === undefined) return;
       const downstream = new NodeDownstream(request, response, connection);
