@@ -7,7 +7,7 @@ import { InboundConnection } from '../../src/worker/inbound-connection.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
 import { type CapturedRequest, ok, startCapturingBackend } from './capturing-backend.ts';
-import { route, startProxy } from './support.ts';
+import { route, startProxy, type TestProxy } from './support.ts';
 
 const TINY = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const FAT_BYTES = 15_000;
@@ -80,6 +80,29 @@ test('a heap of requests that are refused at once behind one that was not is ans
   assert.equal(proxy.server.waitingCount, 0);
 });
 
+async function untilStuck({ lines }: TestProxy): Promise<void> {
+  let seen = -1;
+  let unchanged = 0;
+  await waitFor('the answers to get stuck', () => {
+    unchanged = lines.length === seen ? unchanged + 1 : 0;
+    seen = lines.length;
+    return seen > 0 && unchanged > 20;
+  });
+}
+
+test('a client that resets while an answer is stuck and nobody reads its requests is gone at once', async (t) => {
+  const backend = await startCapturingBackend(t, () => ok('b'.repeat(16_000)));
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.socket.pause();
+  client.write(TINY.repeat(1_000));
+  await untilStuck(proxy);
+  client.reset();
+  await waitFor('the connection to be over', () => proxy.server.connectionCount === 0, { timeoutMs: 2_000 });
+  assert.equal(proxy.lines.at(-1)?.reason, 'client_abort');
+  assert.equal(proxy.server.waitingCount, 0);
+});
+
 test('an answer that a slow client leaves half in the queue is over when it has left, and the next ones follow whole', async (t) => {
   const body = 'b'.repeat(16_000);
   const backend = await startCapturingBackend(t, () => ok(body));
@@ -88,13 +111,7 @@ test('an answer that a slow client leaves half in the queue is over when it has 
   client.socket.pause();
   const count = 1_000;
   client.write(TINY.repeat(count));
-  let seen = -1;
-  let unchanged = 0;
-  await waitFor('the answers to get stuck', () => {
-    unchanged = proxy.lines.length === seen ? unchanged + 1 : 0;
-    seen = proxy.lines.length;
-    return seen > 0 && unchanged > 20;
-  });
+  await untilStuck(proxy);
   assert.ok(proxy.lines.length < count, 'some have not left');
   // Looks at a connection whose requests wait must not heap up writes behind the one that is stuck.
   const { write } = Socket.prototype;
