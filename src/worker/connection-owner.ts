@@ -1,6 +1,5 @@
 /** What the connections of a worker need of their server. */
 import type { DirectReads } from './direct-reads.ts';
-import type { InboundConnection } from './inbound-connection.ts';
 import type { NodeDownstream } from './node-downstream.ts';
 import type { HeadWriter } from './response-heads.ts';
 import type { SendWatchOwner } from './send-watch.ts';
@@ -12,8 +11,8 @@ export interface Failure {
   method: string | null;
 }
 
-/** What a connection needs of its server; implemented by InboundServer. */
-export interface ConnectionOwner extends SendWatchOwner {
+/** What a connection needs of its server; implemented by InboundServer, for InboundConnection. */
+export interface ConnectionOwner<Connection> extends SendWatchOwner {
   readonly writeHead: HeadWriter;
   /** null: request bodies come through the parser. */
   readonly directReads: DirectReads | null;
@@ -34,6 +33,6 @@ export interface ConnectionOwner extends SendWatchOwner {
   /** The connection is about to be cut for what it heaped up. */
   onOverload(): void;
   /** The whole answer to something that is no request. */
-  refusalOf(connection: InboundConnection, failure: Failure): string;
-  onConnectionClosed(connection: InboundConnection): void;
+  refusalOf(connection: Connection, failure: Failure): string;
+  onConnectionClosed(connection: Connection): void;
 }

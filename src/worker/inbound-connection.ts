@@ -49,7 +49,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
     if (!error) this.#current?.flushed();
   };
 
-  readonly #owner: ConnectionOwner;
+  readonly #owner: ConnectionOwner<InboundConnection>;
   readonly #deadline: Deadline;
   #sendWatch: SendWatch | null = null;
   #directReader: DirectReader | null = null;
@@ -74,7 +74,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
   /** Bytes read when it last became idle, or was looked at while lingering. */
   #idleAtBytes = 0;
 
-  constructor(socket: Socket, owner: ConnectionOwner) {
+  constructor(socket: Socket, owner: ConnectionOwner<InboundConnection>) {
     this.socket = socket;
     this.#owner = owner;
     this.writeHead = owner.writeHead;

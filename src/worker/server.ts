@@ -73,7 +73,7 @@ export interface DrainTimes {
 }
 
 /** InboundServer is made once per worker by its main. */
-export class InboundServer implements ConnectionOwner {
+export class InboundServer implements ConnectionOwner<InboundConnection> {
   readonly wheel: DeadlineWheel;
   readonly clock: Clock;
   readonly writeHead: HeadWriter;
