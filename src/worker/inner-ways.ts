@@ -25,7 +25,7 @@ export interface InnerWays {
 /** Set to 1, it keeps a worker to the public ways: for comparison, or where a short one is suspected of something. */
 const PUBLIC_ONLY_ENV = 'SLUICE_PUBLIC_HTTP_API';
 
-/** innerWaysFor picks the ways for this process; the worker's main calls it once (some 30 ms). */
+/** innerWaysFor picks the ways for this process; the worker's main calls it once (some 80 ms). */
 export async function innerWaysFor(env: NodeJS.ProcessEnv): Promise<InnerWays> {
   const isPublicOnly = env[PUBLIC_ONLY_ENV] === '1';
   const shortHeads = !isPublicOnly && probeShortHeads();

@@ -224,7 +224,7 @@ function describe(message: object): string {
 
 /**
  * probeShortMessages tells whether this Node.js serves the light messages as its own: answers of one piece leave and their
- * connections go on, bodies come as they do from node's, and what is unfolded is what node would have made. Some milliseconds, without a socket of the system.
+ * connections go on, bodies come as they do from node's, and what is unfolded is what node would have made. Some 40 ms, without a socket of the system.
  */
 export async function probeShortMessages(): Promise<boolean> {
   try {
