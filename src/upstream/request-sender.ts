@@ -2,8 +2,9 @@
  * The request side of one connection: head, body framing, batching, back-pressure and the count that keeps a body from
  * being longer or shorter than announced (either would make its end somebody else's request).
  *
- * A request without a body is one write. With one, head and chunks are corked and leave together, at 128 KiB, at the
- * end, or when the event loop has nothing else to read (one writev instead of a write per 64 KiB chunk: half the CPU).
+ * A request without a body, or with a small one that is there at once, is one text. With a larger one, head and chunks are
+ * corked and leave together, at 128 KiB, at the end, or when the event loop has nothing else to read (one writev instead
+ * of a write per 64 KiB chunk: half the CPU).
  * States: idle → open (begin) → ended (end) → finished, when the kernel has every byte; `blocked` while it has not.
  */
 import { LbError } from '../contract/errors.ts';
@@ -48,6 +49,8 @@ export class RequestSender {
   #refused = false;
   #counted = false;
   #batchBytes = 0;
+  /** The head in front of a body (latin1), until its first bytes leave. */
+  #head = '';
   /** Small pieces (latin1) that are not yet with the socket. */
   #gathered = '';
   /** Chunks whose memory is given back once they have left. */
@@ -75,8 +78,7 @@ export class RequestSender {
     }
     this.#counted = true;
     this.#buffers.uploadCount++;
-    this.#cork();
-    this.#socket.write(head, 'latin1');
+    this.#head = head;
     this.#immediate ??= setImmediate(flushLater, this);
   }
 
@@ -97,13 +99,17 @@ export class RequestSender {
       if (!lent) this.#buffers.free(chunk);
       return true;
     }
-    if (!this.#blocked) this.#cork();
     this.#batchBytes += chunk.length;
     if (chunk.length < SMALL_BYTES) {
       this.#gathered += chunk.toString('latin1');
-      if (this.#blocked || this.#gathered.length >= GATHERED_MAX_BYTES) this.#writeGathered();
+      if (this.#blocked) this.#writeGathered();
+      else if (this.#gathered.length >= GATHERED_MAX_BYTES) {
+        this.#cork();
+        this.#writeGathered();
+      }
       return this.#pace();
     }
+    if (!this.#blocked) this.#cork();
     this.#writeGathered();
     if (chunked) this.#socket.write(chunkHead(chunk.length), 'latin1');
     this.#socket.write(chunk);
@@ -114,24 +120,30 @@ export class RequestSender {
   }
 
   #writeGathered(): void {
+    const text = this.#takeText();
+    if (text !== '') this.#socket.write(text, 'latin1');
+  }
+
+  #takeText(): string {
+    const head = this.#head;
     const text = this.#gathered;
-    if (text === '') return;
-    this.#gathered = '';
-    const chunked = this.#bodyLength === CHUNKED_BODY;
-    this.#socket.write(chunked ? `${chunkHead(text.length)}${text}${CRLF}` : text, 'latin1');
+    this.#head = this.#gathered = '';
+    if (text === '') return head;
+    return head + (this.#bodyLength === CHUNKED_BODY ? `${chunkHead(text.length)}${text}${CRLF}` : text);
   }
 
   /** end closes the body; trailers go behind a chunked one only. Throws an LbError where bytes are missing. */
   end(rawTrailers: readonly string[]): void {
     if (this.#ended) return;
-    this.#writeGathered();
+    const rest = this.#takeText();
     if (this.#bodyLength === CHUNKED_BODY) {
-      this.#socket.write(`${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`, 'latin1');
+      this.#head = `${rest}${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`;
     } else if (this.#sentBytes !== this.#bodyLength) {
       throw new LbError('internal_error', 'request body shorter than announced');
-    }
+    } else this.#head = rest;
     this.#ended = true;
-    if (!this.#blocked) this.flush();
+    if (this.#blocked) this.#writeGathered();
+    else this.flush();
   }
 
   /** stop forgets a request that is over, finished or not. Memory that may still be read from is left to the collector. */
@@ -143,7 +155,7 @@ export class RequestSender {
     this.#refused = false;
     this.#ended = true;
     if (this.#held.length > 0) this.#held = [];
-    this.#gathered = '';
+    this.#head = this.#gathered = '';
     this.#batchBytes = 0;
   }
 
@@ -151,9 +163,13 @@ export class RequestSender {
   flush(): boolean {
     if (this.#immediate !== null) clearImmediate(this.#immediate);
     this.#immediate = null;
+    if (!this.#corked) {
+      const text = this.#takeText();
+      return text === '' ? this.#settle() : this.#settle(this.#socket.sendText(text));
+    }
     this.#writeGathered();
-    if (this.#corked) this.#socket.uncork();
     this.#corked = false;
+    this.#socket.uncork();
     return this.#settle();
   }
 
