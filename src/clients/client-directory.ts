@@ -3,7 +3,13 @@
  * set is gathered aside and takes over with its last part, so that no request ever sees half of it; changes that come in
  * between are merged into both.
  */
-import type { ClientLookup, ClientMatch, ClientRecord } from '../contract/clients.ts';
+import {
+  type ClientLookup,
+  type ClientMatch,
+  type ClientRecord,
+  matchOfClient,
+  matchOfNobody,
+} from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
 import { CLIENTS_PART_BYTES, type PrimaryMessage } from '../contract/messages.ts';
 import { ClientTable } from './client-table.ts';
@@ -83,12 +89,9 @@ export class ClientDirectory implements ClientLookup {
   /** An exact address, then the longest range, then nobody; see ClientLookup. Cost: one look-up per prefix length in use. */
   byAddress(address: string, grouped: string): ClientMatch {
     const found = this.#table.get(address)?.client ?? this.#table.longestRange(address);
-    if (found !== null) {
-      const client = this.#sameObject(found);
-      return { client, bucketName: client.clientId, tombstoneUs: 0 };
-    }
+    if (found !== null) return matchOfClient(this.#sameObject(found));
     const entry = this.#table.get(grouped);
-    return { client: null, bucketName: grouped, tombstoneUs: entry?.client === null ? entry.versionUs : 0 };
+    return matchOfNobody(grouped, entry?.client === null ? entry : null);
   }
 
   /** byName finds a client by its id, for callers whose name was proven; null: unknown. */

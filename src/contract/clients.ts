@@ -39,6 +39,16 @@ export interface ClientMatch {
   tombstoneUs: number;
 }
 
+/** matchOfClient is what a client is charged as. */
+export function matchOfClient(client: ClientRecord): ClientMatch {
+  return { client, bucketName: client.clientId, tombstoneUs: 0 };
+}
+
+/** matchOfNobody is for a name that no client has. @param last the last word of it: a deleted client, or null */
+export function matchOfNobody(bucketName: string, last: { versionUs: number } | null): ClientMatch {
+  return { client: null, bucketName, tombstoneUs: last?.versionUs ?? 0 };
+}
+
 /** ApiKeyRecord is a key as the primary tells workers. */
 export interface ApiKeyRecord {
   /** HMAC-SHA-256 of the key, base64url. */

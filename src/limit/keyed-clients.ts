@@ -1,5 +1,11 @@
 /** From the text of the key header to the client that it proves, with a bounded memory and counters; per plan. */
-import type { ApiKeyLookup, ClientMatch, ClientRecord, VerifiedKey } from '../contract/clients.ts';
+import {
+  type ApiKeyLookup,
+  type ClientMatch,
+  type ClientRecord,
+  matchOfClient,
+  type VerifiedKey,
+} from '../contract/clients.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import { hashBucketName } from './bucket-key.ts';
 import { GenerationMap } from './generation-map.ts';
@@ -56,7 +62,7 @@ export class KeyedClients {
     if (known?.client === client) return known;
     const { clientId } = client;
     const made: KeyedClient = {
-      match: { client, bucketName: clientId, tombstoneUs: 0 },
+      match: matchOfClient(client),
       client,
       bucketHash: known?.bucketHash ?? hashBucketName('client', clientId),
     };

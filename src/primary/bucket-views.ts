@@ -1,5 +1,5 @@
 /** Looks at buckets and refills them, for the admin port: in Redis over a connection of its own, else in the primary's memory. */
-import type { ClientRecord } from '../contract/clients.ts';
+import { type ClientRecord, matchOfClient } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { RedisSettings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logger.ts';
@@ -56,8 +56,7 @@ export class BucketViews {
 
   /** of shows a client's buckets, one per policy; rejects with the store's LbError where it is away. */
   of(client: ClientRecord, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
-    const match = { client, bucketName: client.clientId, tombstoneUs: 0 };
-    return peekBuckets(this.#store, match, settings.rateLimit.policies, policyVersionUs);
+    return peekBuckets(this.#store, matchOfClient(client), settings.rateLimit.policies, policyVersionUs);
   }
 
   /** refill fills buckets of one client; see RefillableStore. */

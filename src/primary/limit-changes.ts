@@ -10,7 +10,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ClientFeed, ClientsChange } from '../clients/client-feed.ts';
 import { idAt, lengthAt } from '../clients/packed-client.ts';
 import type { TakeReply, TakeRequest } from '../contract/buckets.ts';
-import type { ClientMatch } from '../contract/clients.ts';
+import { type ClientMatch, matchOfClient, matchOfNobody } from '../contract/clients.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logger.ts';
 import { limitTakes } from '../limit/bucket-peek.ts';
@@ -144,8 +144,7 @@ export class LimitChanges {
   /** Who has the bucket of that name by the newest word: the client, or whoever calls from the address of one that is deleted. */
   #matchOf(id: string): ClientMatch {
     const entry = this.#options.feed.table.get(id);
-    const client = entry?.client ?? null;
-    return { client, bucketName: id, tombstoneUs: client === null ? (entry?.versionUs ?? 0) : 0 };
+    return entry?.client ? matchOfClient(entry.client) : matchOfNobody(id, entry);
   }
 }
 

@@ -49,8 +49,8 @@ export class RequestSender {
   #refused = false;
   #counted = false;
   #batchBytes = 0;
-  /** The head in front of a body (latin1), until its first bytes leave. */
-  #head = '';
+  /** Framed (latin1) and not yet with the socket: the head in front of a body, later its end. */
+  #framed = '';
   /** Small pieces (latin1) that are not yet with the socket. */
   #gathered = '';
   /** Chunks whose memory is given back once they have left. */
@@ -78,7 +78,7 @@ export class RequestSender {
     }
     this.#counted = true;
     this.#buffers.uploadCount++;
-    this.#head = head;
+    this.#framed = head;
     this.#immediate ??= setImmediate(flushLater, this);
   }
 
@@ -125,11 +125,11 @@ export class RequestSender {
   }
 
   #takeText(): string {
-    const head = this.#head;
+    const framed = this.#framed;
     const text = this.#gathered;
-    this.#head = this.#gathered = '';
-    if (text === '') return head;
-    return head + (this.#bodyLength === CHUNKED_BODY ? `${chunkHead(text.length)}${text}${CRLF}` : text);
+    this.#framed = this.#gathered = '';
+    if (text === '') return framed;
+    return framed + (this.#bodyLength === CHUNKED_BODY ? `${chunkHead(text.length)}${text}${CRLF}` : text);
   }
 
   /** end closes the body; trailers go behind a chunked one only. Throws an LbError where bytes are missing. */
@@ -137,10 +137,10 @@ export class RequestSender {
     if (this.#ended) return;
     const rest = this.#takeText();
     if (this.#bodyLength === CHUNKED_BODY) {
-      this.#head = `${rest}${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`;
+      this.#framed = `${rest}${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`;
     } else if (this.#sentBytes !== this.#bodyLength) {
       throw new LbError('internal_error', 'request body shorter than announced');
-    } else this.#head = rest;
+    } else this.#framed = rest;
     this.#ended = true;
     if (this.#blocked) this.#writeGathered();
     else this.flush();
@@ -155,7 +155,7 @@ export class RequestSender {
     this.#refused = false;
     this.#ended = true;
     if (this.#held.length > 0) this.#held = [];
-    this.#head = this.#gathered = '';
+    this.#framed = this.#gathered = '';
     this.#batchBytes = 0;
   }
 

@@ -14,6 +14,7 @@ interface PausableSocket extends Socket {
   _paused?: boolean;
 }
 
+/** ShortBody is one per light request that has a body. */
 export class ShortBody {
   /** The end was passed on. */
   ended = false;

@@ -161,7 +161,7 @@ export const PUBLIC_MESSAGES: MessageClasses = {
   ServerResponse: InboundResponse,
 };
 
-/** SHORT_MESSAGES need probeShortMessages and probeShortWrites to have returned true. */
+/** SHORT_MESSAGES need probeShortMessages and probeShortWrites to have returned true. They have node's types by their prototypes. */
 export const SHORT_MESSAGES: MessageClasses = {
   IncomingMessage: ShortRequest as unknown as typeof InboundRequest,
   ServerResponse: ShortResponse as unknown as typeof InboundResponse,

@@ -16,6 +16,7 @@ interface OccupiedSocket extends Socket {
   _httpMessage?: unknown;
 }
 
+/** ShortResponse is made by node's server in place of its own, and by nobody else. */
 export class ShortResponse {
   downstream: SentListener | null = null;
   shouldKeepAlive = true;
@@ -74,11 +75,10 @@ export class ShortResponse {
     this.downstream = listener;
     const bodiless = this.#request.method === 'HEAD' || head.status === 204 || head.status === 304;
     const text = headText(head);
-    if (!writeTextShortly(socket, bodiless ? text : text + body)) {
-      socket.write('', (error) => error || this.tellSent());
-      listener.blocked();
-    } else if (atOnce) this.tellSent();
-    else process.nextTick(tellSent, this);
+    const allOut = writeTextShortly(socket, bodiless ? text : text + body);
+    if (allOut && atOnce) this.tellSent();
+    else this.#tellOnceOut(socket, allOut);
+    if (!allOut) listener.blocked();
     return true;
   }
 
@@ -117,8 +117,12 @@ export class ShortResponse {
     const rest = this.#chunked ? `${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}` : '';
     const last = this.#takeHead() + rest;
     if (last !== '') socket.write(last, 'latin1');
-    if (socket.writableLength > 0) socket.write('', (error) => error || this.tellSent());
-    else process.nextTick(tellSent, this);
+    this.#tellOnceOut(socket, socket.writableLength === 0);
+  }
+
+  #tellOnceOut(socket: Socket, allOut: boolean): void {
+    if (allOut) process.nextTick(tellSent, this);
+    else socket.write('', (error) => error || this.tellSent());
   }
 
   /** The socket, as long as anything may be written to it. */
@@ -149,6 +153,7 @@ export class ShortResponse {
     Object.setPrototypeOf(this, InboundResponse.prototype);
     initializeResponse.call(this, this.#request, this.#options);
     Object.assign(this, given);
+    // Since its prototype is.
     const response = this as unknown as ServerResponse;
     if (clearUp !== null) response.on('finish', clearUp);
     if (socket === null) return;
