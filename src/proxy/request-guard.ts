@@ -4,8 +4,8 @@
  * at once into the text that the upstream client sends.
  */
 import type { Reason } from '../contract/problems.ts';
-import { CHUNKED_BODY, NO_BODY } from '../upstream/exchange.ts';
-import * as names from '../upstream/header-names.ts';
+import { CHUNKED_BODY, NO_BODY } from '../http1/framing.ts';
+import * as names from '../http1/header-names.ts';
 import { hasNul } from './normal-path.ts';
 
 /** Refusal is why a request gets an answer of our own; `reason` goes to the access line, `status` to the client. */

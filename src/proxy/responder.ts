@@ -1,10 +1,10 @@
 /** Heads of answers: what Sluice adds to a backend's, and its own problems. */
 import type { ResponseStart } from '../contract/downstream.ts';
 import type { Reason } from '../contract/problems.ts';
+import { withoutFields } from '../http1/field-lines.ts';
 import type { Decision } from '../limit/decision.ts';
 import { type RateLimitFields, retryAfterSec } from '../limit/ratelimit-headers.ts';
 import type { ResponseHead } from '../upstream/exchange.ts';
-import { withoutFields } from '../upstream/field-lines.ts';
 import type { DateCache } from './date-cache.ts';
 import { VIA } from './forwarded-headers.ts';
 import { PROBLEM_CONTENT_TYPE, phraseOf, problemBody } from './problem.ts';

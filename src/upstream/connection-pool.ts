@@ -2,9 +2,10 @@
  * The connections of one worker to one backend. Parked ones are reused newest first, so that under low load the old ones
  * age out instead of being kept half alive; a request never waits for a connection, it opens one.
  */
+
+import { type BodyBuffers, processBodyBuffers } from '../http1/body-buffers.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import { type TextWriter, writeTextPublicly } from '../infra/text-writes.ts';
-import { type BodyBuffers, processBodyBuffers } from './body-buffers.ts';
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
 import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
 import type { FaultListener } from './live-exchange.ts';

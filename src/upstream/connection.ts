@@ -12,11 +12,12 @@
  * are attached once per socket and nothing is allocated per request but the exchange and the head.
  */
 import { LbError } from '../contract/errors.ts';
+import type { BodyBuffers } from '../http1/body-buffers.ts';
+import { NO_BODY } from '../http1/framing.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { TextWriter } from '../infra/text-writes.ts';
 import { BackendSocket, connectErrorOf } from './backend-socket.ts';
-import type { BodyBuffers } from './body-buffers.ts';
-import { NO_BODY, type ResponseSink, type UpstreamExchange, type UpstreamRequest } from './exchange.ts';
+import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
 import { type ExchangeOwner, type FaultListener, LiveExchange } from './live-exchange.ts';
 import { RequestSender, type SenderEvents } from './request-sender.ts';
 import { type ReaderEvents, ResponseReader } from './response-reader.ts';

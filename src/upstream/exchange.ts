@@ -7,10 +7,6 @@
  */
 import type { LbError } from '../contract/errors.ts';
 
-/** Values of UpstreamRequest.bodyLength that are no length. */
-export const NO_BODY = -2;
-export const CHUNKED_BODY = -1;
-
 export interface UpstreamRequest {
   /** Upper-case token. */
   method: string;

@@ -1,6 +1,6 @@
 /** The handle that a sink holds on its request, valid for exactly one request while the connection goes on to others. */
 import { LbError, toError } from '../contract/errors.ts';
-import type { BodyBuffers } from './body-buffers.ts';
+import type { BodyBuffers } from '../http1/body-buffers.ts';
 import type { ResponseSink, UpstreamExchange } from './exchange.ts';
 
 /** What an exchange asks of its connection while it lasts. */

@@ -8,10 +8,12 @@
  * States: idle → open (begin) → ended (end) → finished, when the kernel has every byte; `blocked` while it has not.
  */
 import { LbError } from '../contract/errors.ts';
+import type { BodyBuffers } from '../http1/body-buffers.ts';
+import { CRLF, chunkHead, lastChunk } from '../http1/chunk-writing.ts';
+import { CHUNKED_BODY, NO_BODY } from '../http1/framing.ts';
 import type { BackendSocket } from './backend-socket.ts';
-import type { BodyBuffers } from './body-buffers.ts';
-import { CHUNKED_BODY, NO_BODY, type UpstreamRequest } from './exchange.ts';
-import { CRLF, chunkHead, LAST_CHUNK, requestHead, trailerLines } from './request-writer.ts';
+import type { UpstreamRequest } from './exchange.ts';
+import { requestHead } from './request-writer.ts';
 
 const BATCH_BYTES = 131_072;
 /**
@@ -137,7 +139,7 @@ export class RequestSender {
     if (this.#ended) return;
     const rest = this.#takeText();
     if (this.#bodyLength === CHUNKED_BODY) {
-      this.#framed = `${rest}${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`;
+      this.#framed = rest + lastChunk(rawTrailers);
     } else if (this.#sentBytes !== this.#bodyLength) {
       throw new LbError('internal_error', 'request body shorter than announced');
     } else this.#framed = rest;

@@ -2,26 +2,32 @@
  * One response head, from text to facts. Strict where RFC 9112 lets a recipient choose: whatever two parsers could read
  * in two ways is refused, because the bytes after the head are then somebody else's answer.
  */
-import type { ResponseHead } from './exchange.ts';
-import { HEADERS_MAX_COUNT, trimmedValue, withoutFields } from './field-lines.ts';
+import { HEADERS_MAX_COUNT, withoutFields } from '../http1/field-lines.ts';
+import { FieldReader, HEAD_INCOMPLETE, HEAD_MALFORMED } from '../http1/field-reader.ts';
+import {
+  BODY_CHUNKED,
+  BODY_LENGTH,
+  BODY_NONE,
+  BODY_UNTIL_CLOSE,
+  isChunked,
+  lengthOf,
+} from '../http1/framing.ts';
+import { CR, LF, SPACE, TEXT_BYTES } from '../http1/head-bytes.ts';
 import {
   CONNECTION,
   CONTENT_LENGTH,
-  classOf,
   connectionTokens,
   DATE,
   HOP_BY_HOP,
-  INVALID,
   isProtected,
   KEEP_ALIVE,
-  PLAIN,
   TE,
   TRAILER,
   TRANSFER_ENCODING,
   UPGRADE,
   X_REQUEST_ID,
-} from './header-names.ts';
-import { nextHash, specialClass, TOKEN_BYTES } from './special-names.ts';
+} from '../http1/header-names.ts';
+import type { ResponseHead } from './exchange.ts';
 
 /** Bytes of one head, and of all interim heads of one response together. */
 export const HEAD_MAX_BYTES = 65_536;
@@ -32,51 +38,17 @@ export interface ByteRange {
   to: number;
 }
 
-interface LinePlace {
-  at: number;
-  colon: number;
-  eol: number;
-  isTidy: boolean;
-}
-
-/** Values of HeadReader.bodyKind. */
-export const BODY_NONE = 0;
-export const BODY_LENGTH = 1;
-export const BODY_CHUNKED = 2;
-/** Ends with the connection (RFC 9112 §6.3, last case). */
-export const BODY_UNTIL_CLOSE = 3;
-
-/** Answers of HeadReader.read. */
-export const HEAD_INCOMPLETE = -1;
-export const HEAD_MALFORMED = -2;
-
-const CR = 13;
-const LF = 10;
-const SPACE = 32;
-const TAB = 9;
-const COLON = 58;
 const ZERO = 48;
 const NINE = 57;
 const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
 /** `HTTP/1.1 200`; a space and the reason may follow. */
 const STATUS_END = 12;
 const LENGTH = /^\d{1,16}$/;
-const LENGTH_DIGITS_MAX = 16;
 
-/** 1 for bytes that a value or reason may hold (RFC 9110 §5.5): HTAB, SP, visible ones, 0x80 and above. */
-const TEXT_BYTES = Uint8Array.from({ length: 256 }, (_, byte) =>
-  byte === TAB || (byte >= SPACE && byte !== 0x7f) ? 1 : 0,
-);
-
-/**
- * HeadReader is owned by a response parser and reused for each of its heads. It goes over the bytes once: measured at a
- * third of what searching the same text for line ends, colons and control bytes costs.
- */
-export class HeadReader {
+/** HeadReader is owned by a response parser and reused for each of its heads. */
+export class HeadReader extends FieldReader {
   /** What the last read found; null while nothing. */
   head: ResponseHead | null = null;
-  /** Why the last read returned HEAD_MALFORMED. */
-  problem = '';
   bodyKind = BODY_NONE;
   /** Whether the backend leaves the connection open afterwards. */
   persistent = false;
@@ -92,12 +64,6 @@ export class HeadReader {
   #hasDate = false;
   #hasRequestId = false;
   #named: Set<string> | null = null;
-  /** The bytes as text, and where in them it begins. */
-  #text = '';
-  #base = 0;
-  /** Lines that go on, so far without those from keptFrom up to the current one: neighbours are cut out as one piece. */
-  #lines = '';
-  #keptFrom = 0;
 
   /**
    * read takes the head at from…to-1 apart.
@@ -113,13 +79,12 @@ export class HeadReader {
     this.#contentLength = -1;
     this.#chunked = this.#closing = this.#hasDate = this.#hasRequestId = false;
     this.#named = null;
-    this.#text = text;
-    this.#base = from;
-    this.#lines = '';
+    this.text = text;
+    this.base = from;
     let at = this.#readStatusLine(bytes, from, to);
-    if (at > 0) at = this.#readLines(bytes, at, to);
+    if (at > 0) at = this.readLines(bytes, at, to, HEADERS_MAX_COUNT);
     if (at > 0 && !this.#conclude(headRequest)) at = HEAD_MALFORMED;
-    this.#text = '';
+    this.text = '';
     return at;
   }
 
@@ -129,15 +94,15 @@ export class HeadReader {
     let dirty = false;
     for (; eol < to && bytes[eol] !== CR; eol++) {
       if (TEXT_BYTES[bytes[eol]!] === 1) continue;
-      if (bytes[eol] === LF) return this.#malformed('bad status line');
+      if (bytes[eol] === LF) return this.malformed('bad status line');
       dirty = true;
     }
     if (eol + 1 >= to) return HEAD_INCOMPLETE;
     if (bytes[eol + 1] !== LF || !this.#takeStatus(bytes, from, eol)) {
-      return this.#malformed('bad status line');
+      return this.malformed('bad status line');
     }
     // A control byte in the reason costs the backend its reason, one in a field the whole response.
-    this.#reason = dirty ? '' : this.#cutText(from + STATUS_END + 1, eol);
+    this.#reason = dirty ? '' : this.cutText(from + STATUS_END + 1, eol);
     return eol + 2;
   }
 
@@ -157,80 +122,21 @@ export class HeadReader {
     return status >= 100 && status <= 599;
   }
 
-  #readLines(bytes: Uint8Array, from: number, to: number): number {
-    this.#keptFrom = from;
-    let at = from;
-    for (let count = 0; at + 1 < to; count++) {
-      if (bytes[at] === CR && bytes[at + 1] === LF) {
-        this.#cut(at, at);
-        return at + 2;
-      }
-      if (count === HEADERS_MAX_COUNT) return this.#malformed('too many headers');
-      let colon = at;
-      let hash = 0;
-      for (; colon < to; colon++) {
-        const byte = TOKEN_BYTES[bytes[colon]!]!;
-        if (byte === 0) break;
-        hash = nextHash(hash, byte);
-      }
-      if (colon === to) return HEAD_INCOMPLETE;
-      if (bytes[colon] !== COLON || colon === at) return this.#malformed(nameProblem(bytes, colon, to));
-      let eol = colon + 1;
-      while (eol < to && TEXT_BYTES[bytes[eol]!] === 1) eol++;
-      if (eol + 1 >= to) return HEAD_INCOMPLETE;
-      if (bytes[eol] !== CR || bytes[eol + 1] !== LF) return this.#malformed(valueProblem(bytes[eol]!));
-      const isTidy = isTidyLine(bytes, colon, eol);
-      const kind = specialClass(hash, bytes, at, colon);
-      if (!isTidy) this.#takeLine({ at, colon, eol, isTidy });
-      else if (kind !== PLAIN) this.#takeSpecial(bytes, { at, colon, eol, isTidy }, kind);
-      if (this.problem !== '') return HEAD_MALFORMED;
-      at = eol + 2;
-    }
-    return HEAD_INCOMPLETE;
+  /** The most frequent special fields need no string of their own. */
+  protected override takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null {
+    if (kind === CONTENT_LENGTH) return this.#takeLength(lengthOf(bytes, from, to));
+    if (kind !== DATE) return null;
+    this.#hasDate = true;
+    return true;
   }
 
-  /** A tidy line of a known class; the most frequent ones without a string of their own. */
-  #takeSpecial(bytes: Uint8Array, place: LinePlace, kind: number): void {
-    const { at, colon, eol } = place;
-    if (kind === DATE) this.#hasDate = true;
-    else if (kind === CONTENT_LENGTH) {
-      this.#takeLength(lengthOf(bytes, colon + 2, eol));
-      this.#cut(at, eol + 2);
-    } else if (!this.#take(kind, this.#cutText(colon + 2, eol))) this.#cut(at, eol + 2);
-  }
-
-  /** A line that may stay behind, or does not go on as it came. */
-  #takeLine({ at, colon, eol, isTidy }: LinePlace): void {
-    const name = this.#cutText(at, colon);
-    const value = isTidy ? this.#cutText(colon + 2, eol) : trimmedValue(this.#cutText(colon + 1, eol));
-    const passes = this.#take(classOf(name), value);
-    if (passes && isTidy) return;
-    this.#cut(at, eol + 2);
-    if (passes) this.#lines += `${name}: ${value}\r\n`;
-  }
-
-  /** Keeps the lines up to `at` and goes on at `next`. */
-  #cut(at: number, next: number): void {
-    if (this.#keptFrom < at) this.#lines += this.#cutText(this.#keptFrom, at);
-    this.#keptFrom = next;
-  }
-
-  #cutText(from: number, to: number): string {
-    return this.#text.slice(from - this.#base, to - this.#base);
-  }
-
-  /** @returns whether the line goes on to the client; what is wrong with it is in `problem` */
-  #take(kind: number, value: string): boolean {
+  protected override take(kind: number, _name: string, value: string): boolean {
     switch (kind) {
-      case INVALID:
-        return this.#refuse('bad header name');
       case CONTENT_LENGTH:
         return this.#takeLength(LENGTH.test(value) ? Number(value) : -1);
       case TRANSFER_ENCODING:
         // Anything but the sole coding `chunked` would have to be undone to know where the body ends.
-        if (this.#chunked || value.toLowerCase() !== 'chunked') {
-          return this.#refuse('Transfer-Encoding other than chunked');
-        }
+        if (this.#chunked || !isChunked(value)) return this.refuse('Transfer-Encoding other than chunked');
         this.#chunked = true;
         return false;
       case CONNECTION:
@@ -258,7 +164,7 @@ export class HeadReader {
   /** @param length -1 for a value that is none */
   #takeLength(length: number): boolean {
     if (this.#contentLength >= 0 || length < 0 || length > Number.MAX_SAFE_INTEGER) {
-      return this.#refuse('bad Content-Length');
+      return this.refuse('bad Content-Length');
     }
     this.#contentLength = length;
     return false;
@@ -279,8 +185,8 @@ export class HeadReader {
   #conclude(headRequest: boolean): boolean {
     const status = this.#status;
     const chunked = this.#chunked;
-    if (chunked && this.#contentLength >= 0) return this.#refuse('Content-Length with Transfer-Encoding');
-    if (chunked && this.#minor === 0) return this.#refuse('Transfer-Encoding in HTTP/1.0');
+    if (chunked && this.#contentLength >= 0) return this.refuse('Content-Length with Transfer-Encoding');
+    if (chunked && this.#minor === 0) return this.refuse('Transfer-Encoding in HTTP/1.0');
     const bodiless = status < 200 || status === 204;
     const lengthAnnounced = this.#contentLength > 0;
     if (bodiless || status === 304 || headRequest) this.bodyKind = BODY_NONE;
@@ -297,7 +203,7 @@ export class HeadReader {
     this.head = {
       status,
       reason: this.#reason,
-      lines: this.#named === null ? this.#lines : withoutFields(this.#lines, this.#named),
+      lines: this.#named === null ? this.lines : withoutFields(this.lines, this.#named),
       contentLength: bodiless ? -1 : this.#contentLength,
       hasBody: this.bodyKind !== BODY_NONE,
       hasDate: this.#hasDate,
@@ -305,53 +211,11 @@ export class HeadReader {
     };
     return true;
   }
-
-  #refuse(problem: string): false {
-    this.problem = problem;
-    return false;
-  }
-
-  #malformed(problem: string): number {
-    this.problem = problem;
-    return HEAD_MALFORMED;
-  }
-}
-
-/** The number that the digits at from…to-1 make, -1 where they are anything else or too many. */
-function lengthOf(bytes: Uint8Array, from: number, to: number): number {
-  if (to === from || to - from > LENGTH_DIGITS_MAX) return -1;
-  let length = 0;
-  for (let i = from; i < to; i++) {
-    const digit = bytes[i]! - ZERO;
-    if (digit < 0 || digit > 9) return -1;
-    length = length * 10 + digit;
-  }
-  return length;
-}
-
-/** `at` is the first byte of a line that cannot be part of its name. */
-function nameProblem(bytes: Uint8Array, at: number, to: number): string {
-  for (let i = at; i < to && bytes[i] !== LF; i++) if (bytes[i] === COLON) return 'bad header name';
-  return 'header line without a colon';
-}
-
-function valueProblem(byte: number): string {
-  return byte === CR || byte === LF ? 'line ends that are not CRLF' : 'control byte in a header';
-}
-
-function isBlank(byte: number): boolean {
-  return byte === SPACE || byte === TAB;
 }
 
 function keepAliveTimeoutSec(value: string): number {
   const found = /(?:^|[\s,;])timeout\s*=\s*(\d{1,9})/i.exec(value);
   return found === null ? -1 : Number(found[1]);
-}
-
-/** Whether a line is already as it goes on: one space behind the colon, none at the end. */
-function isTidyLine(bytes: Uint8Array, colon: number, eol: number): boolean {
-  if (bytes[colon + 1] !== SPACE) return false;
-  return eol === colon + 2 || !(isBlank(bytes[colon + 2]!) || isBlank(bytes[eol - 1]!));
 }
 
 /**

@@ -2,19 +2,11 @@
  * The response side of one connection as a pull parser: it is handed what a read brought and says what that means. It
  * keeps no reference to a buffer; what must outlive a read is kept as text.
  */
-import { ChunkedDecoder } from './chunked-decoder.ts';
+import { BodyReader } from '../http1/body-reader.ts';
+import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../http1/field-reader.ts';
+import { BODY_CHUNKED, BODY_LENGTH } from '../http1/framing.ts';
 import type { ResponseHead } from './exchange.ts';
-import {
-  BODY_CHUNKED,
-  BODY_LENGTH,
-  BODY_NONE,
-  BODY_UNTIL_CLOSE,
-  HEAD_INCOMPLETE,
-  HEAD_MALFORMED,
-  HEAD_MAX_BYTES,
-  HeadReader,
-  looksLikeHead,
-} from './response-head.ts';
+import { HEAD_MAX_BYTES, HeadReader, looksLikeHead } from './response-head.ts';
 
 /** Answers of ResponseParser.readHead. */
 export const HEAD_MORE = 0;
@@ -30,22 +22,18 @@ const TEXT_SEARCH_BYTES = 4096;
 const HEAD_END = '\r\n\r\n';
 const HEAD_END_BYTES = HEAD_END.length;
 
-/** ResponseParser is owned by a connection; start() before each request, then readHead until FINAL, then readBody. */
+/** ResponseParser is owned by a connection; start() before each request, then readHead until FINAL, then body.read. */
 export class ResponseParser {
   /** The head that readHead found; null before. */
   head: ResponseHead | null = null;
-  /** Index of the first byte not yet consumed of the last buffer. */
+  /** Index of the first byte not yet consumed of the last buffer that readHead was given. */
   at = 0;
-  /** Payload of the last readBody: payloadFrom..payloadTo-1 of its buffer. */
-  payloadFrom = 0;
-  payloadTo = 0;
-  /** Whether the body has come to its end by its framing. */
-  complete = false;
-  /** What is wrong; empty while nothing is. */
+  /** What is wrong with a head; empty while nothing is. */
   problem = '';
+  /** Of the final head that was read last. */
+  readonly body = new BodyReader();
 
   readonly #reader = new HeadReader();
-  readonly #chunked = new ChunkedDecoder();
   #headRequest = false;
   /** Start of a head whose end has not come. A rope: appending is cheap, and it is flattened once. */
   #partial = '';
@@ -55,15 +43,12 @@ export class ResponseParser {
   #textFrom = 0;
   #interimCount = 0;
   #interimBytes = 0;
-  /** Bytes of a BODY_LENGTH body still to come. */
-  #left = 0;
 
   start(method: string): void {
     this.#headRequest = method === 'HEAD';
     this.forget();
     this.#partial = this.#tail = '';
     this.#interimCount = this.#interimBytes = 0;
-    this.complete = false;
     this.problem = '';
   }
 
@@ -85,12 +70,7 @@ export class ResponseParser {
 
   /** Body bytes still to come; Infinity where only the end will tell. */
   get remainingBytes(): number {
-    return this.#reader.bodyKind === BODY_LENGTH ? this.#left : Number.POSITIVE_INFINITY;
-  }
-
-  /** Trailers of a complete chunked body. */
-  get trailers(): string[] {
-    return this.#reader.bodyKind === BODY_CHUNKED ? this.#chunked.trailers : [];
+    return this.body.kind === BODY_LENGTH ? this.body.remainingBytes : Number.POSITIVE_INFINITY;
   }
 
   /** readHead consumes bytes from..to-1 up to the end of one head. HEAD_INVALID leaves the reason in `problem`. */
@@ -159,10 +139,7 @@ export class ResponseParser {
   }
 
   #final(): number {
-    const kind = this.#reader.bodyKind;
-    if (kind === BODY_CHUNKED) this.#chunked.start();
-    this.#left = kind === BODY_LENGTH ? (this.head?.contentLength ?? 0) : 0;
-    this.complete = kind === BODY_NONE;
+    this.body.start(this.#reader.bodyKind, this.head?.contentLength ?? 0);
     return HEAD_FINAL;
   }
 
@@ -171,60 +148,22 @@ export class ResponseParser {
     return HEAD_INVALID;
   }
 
-  /**
-   * readBody consumes bytes from..to-1 up to the end of the body (`at`), moving payload together within them. Afterwards
-   * `payload…`, `complete` and `problem` tell; bytes behind a complete body are the caller's to judge.
-   */
-  readBody(buffer: Buffer, from: number, to: number): void {
-    switch (this.#reader.bodyKind) {
-      case BODY_CHUNKED:
-        this.#readChunked(buffer, from, to);
-        return;
-      case BODY_UNTIL_CLOSE:
-        this.#took(from, to);
-        return;
-      default: {
-        const count = Math.min(this.#left, to - from);
-        this.#left -= count;
-        this.complete = this.#left === 0;
-        this.#took(from, from + count);
-      }
-    }
-  }
-
-  /** payloadText is what the last readBody found, as latin1; the same read must have brought the head. */
+  /** payloadText is what the last body.read found, as latin1; the same read must have brought the head. */
   payloadText(buffer: Buffer): string {
-    const { payloadFrom, payloadTo } = this;
+    const { payloadFrom, payloadTo } = this.body;
     const text = this.#text;
     const from = payloadFrom - this.#textFrom;
     const to = payloadTo - this.#textFrom;
     this.#text = '';
     // Payload of chunks has been moved in the buffer since.
-    const moved = this.#reader.bodyKind === BODY_CHUNKED;
+    const moved = this.body.kind === BODY_CHUNKED;
     return moved || text === '' || to > text.length
       ? buffer.toString('latin1', payloadFrom, payloadTo)
       : text.slice(from, to);
   }
 
-  #took(from: number, to: number): void {
-    this.payloadFrom = from;
-    this.payloadTo = this.at = to;
-  }
-
-  #readChunked(buffer: Buffer, from: number, to: number): void {
-    const chunked = this.#chunked;
-    chunked.decode(buffer, from, to);
-    this.payloadFrom = chunked.payloadFrom;
-    this.payloadTo = chunked.payloadTo;
-    this.at = chunked.at;
-    this.complete = chunked.complete;
-    this.problem = chunked.problem;
-  }
-
   /** endOfInput tells whether a FIN here is the proper end of the body: only of one that lasts until close. */
   endOfInput(): boolean {
-    if (this.head === null || this.#reader.bodyKind !== BODY_UNTIL_CLOSE) return false;
-    this.complete = true;
-    return true;
+    return this.head !== null && this.body.endOfInput();
   }
 }

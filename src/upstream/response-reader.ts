@@ -3,7 +3,7 @@
  * goes into: the worker's shared buffer while heads and small answers come, a buffer of its own once a body streams,
  * because a client may take its time with those bytes while other connections read on.
  */
-import { type BodyBuffers, FIRST_BUFFER_BYTES } from './body-buffers.ts';
+import { type BodyBuffers, FIRST_BUFFER_BYTES } from '../http1/body-buffers.ts';
 import type { LiveExchange } from './live-exchange.ts';
 import { HEAD_INTERIM, HEAD_INVALID, HEAD_MORE, ResponseParser } from './response-parser.ts';
 
@@ -77,7 +77,7 @@ export class ResponseReader {
     for (;;) {
       const found = parser.readHead(buffer, at, end);
       if (found === HEAD_MORE) return true;
-      if (found === HEAD_INVALID) return this.#invalid();
+      if (found === HEAD_INVALID) return this.#invalid(parser.problem);
       at = parser.at;
       if (found !== HEAD_INTERIM) return this.#readFirstBody(exchange, buffer, at, end);
       const head = parser.head;
@@ -93,13 +93,13 @@ export class ResponseReader {
     if (head === null) return false;
     let size = 0;
     if (head.hasBody) {
-      parser.readBody(buffer, from, end);
-      if (parser.problem !== '') return this.#invalid();
-      size = parser.payloadTo - parser.payloadFrom;
+      parser.body.read(buffer, from, end);
+      if (parser.body.problem !== '') return this.#invalid(parser.body.problem);
+      size = parser.body.payloadTo - parser.body.payloadFrom;
     }
-    const leftoverBytes = end - parser.at;
+    const leftoverBytes = end - (head.hasBody ? parser.body.at : parser.at);
     this.#events.onFinalHead();
-    if (parser.complete && size <= SMALL_BODY_BYTES && parser.trailers.length === 0) {
+    if (parser.body.complete && size <= SMALL_BODY_BYTES && parser.body.trailers.length === 0) {
       const body = size === 0 ? '' : parser.payloadText(buffer);
       this.#events.onComplete(exchange, leftoverBytes);
       exchange.sink.onHead(head, body);
@@ -107,7 +107,7 @@ export class ResponseReader {
     }
     this.#own = this.#buffers.take();
     // The only copy, at most one read: `buffer` is other sockets' too.
-    if (size > 0) buffer.copy(this.#own, 0, parser.payloadFrom, parser.payloadTo);
+    if (size > 0) buffer.copy(this.#own, 0, parser.body.payloadFrom, parser.body.payloadTo);
     const chunk = this.#own.subarray(0, size);
     this.#streaming = true;
     exchange.sink.onHead(head, null);
@@ -116,11 +116,11 @@ export class ResponseReader {
 
   #readBody(exchange: LiveExchange, buffer: Buffer, end: number): boolean {
     const parser = this.parser;
-    parser.readBody(buffer, 0, end);
-    if (parser.problem !== '') return this.#invalid();
-    const whole = parser.payloadFrom === 0 && parser.payloadTo === buffer.length;
-    const chunk = whole ? buffer : buffer.subarray(parser.payloadFrom, parser.payloadTo);
-    const flowing = this.#deliver(exchange, chunk, end - parser.at);
+    parser.body.read(buffer, 0, end);
+    if (parser.body.problem !== '') return this.#invalid(parser.body.problem);
+    const whole = parser.body.payloadFrom === 0 && parser.body.payloadTo === buffer.length;
+    const chunk = whole ? buffer : buffer.subarray(parser.body.payloadFrom, parser.body.payloadTo);
+    const flowing = this.#deliver(exchange, chunk, end - parser.body.at);
     if (flowing && end === buffer.length) this.#grow();
     return flowing;
   }
@@ -129,7 +129,7 @@ export class ResponseReader {
   #deliver(exchange: LiveExchange, chunk: Buffer, leftoverBytes: number): boolean {
     const flowing = chunk.length === 0 || this.#passOn(exchange, chunk);
     if (!this.#events.serves(exchange)) return false;
-    if (this.parser.complete) {
+    if (this.parser.body.complete) {
       this.#complete(exchange, leftoverBytes);
       return true;
     }
@@ -152,7 +152,7 @@ export class ResponseReader {
   }
 
   #complete(exchange: LiveExchange, leftoverBytes: number): void {
-    const { trailers } = this.parser;
+    const { trailers } = this.parser.body;
     this.#events.onComplete(exchange, leftoverBytes);
     exchange.finish(trailers);
   }
@@ -192,8 +192,8 @@ export class ResponseReader {
     return own;
   }
 
-  #invalid(): false {
-    this.#events.onInvalid(this.parser.problem);
+  #invalid(problem: string): false {
+    this.#events.onInvalid(problem);
     return false;
   }
 }

@@ -9,7 +9,7 @@
  * direct-reads.ts has seen it work at the start of the process.
  */
 import type { Socket } from 'node:net';
-import { type BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES } from '../upstream/body-buffers.ts';
+import { type BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES } from '../http1/body-buffers.ts';
 
 /** With less to come than this, the parser is as good. More than one read of the first buffer, which may be over-full. */
 export const DIRECT_MIN_BYTES = 2 * FIRST_BUFFER_BYTES;

@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type AddressInfo, connect, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { BodyBuffers } from '../upstream/body-buffers.ts';
+import type { BodyBuffers } from '../http1/body-buffers.ts';
 import { DIRECT_MIN_BYTES, DirectReader, type DirectSink, type SocketKeys } from './direct-reader.ts';
 
 /** A machine that is busy with starting many workers needs some; the trial itself takes 10 ms. */

@@ -2,13 +2,14 @@
  * Where a request may go past node's documented API, and where it may not. Each short way is taken only after a probe at the
  * start of the process has seen that it does the same as the public one; the tests run on both.
  */
+
+import { processBodyBuffers } from '../http1/body-buffers.ts';
 import {
   probeShortWrites,
   type TextWriter,
   writeTextPublicly,
   writeTextShortly,
 } from '../infra/text-writes.ts';
-import { processBodyBuffers } from '../upstream/body-buffers.ts';
 import { type DirectReads, directReadsFor } from './direct-reads.ts';
 import { type HeadWriter, probeShortHeads, writeHeadPublicly, writeHeadShortly } from './response-heads.ts';
 import { type MessageClasses, PUBLIC_MESSAGES, SHORT_MESSAGES } from './short-messages.ts';

@@ -9,7 +9,7 @@ import type {
   ResponseStart,
 } from '../contract/downstream.ts';
 import { LbError } from '../contract/errors.ts';
-import { fieldsOf } from '../upstream/field-lines.ts';
+import { fieldsOf } from '../http1/field-lines.ts';
 import { DIRECT_MIN_BYTES, type DirectReader, type DirectSink } from './direct-reader.ts';
 import type { BodySink, InboundRequest } from './inbound-request.ts';
 import type { InboundResponse, SentListener } from './inbound-response.ts';

@@ -7,7 +7,7 @@
  */
 import { IncomingMessage, ServerResponse } from 'node:http';
 import { Socket } from 'node:net';
-import { fieldsOf } from '../upstream/field-lines.ts';
+import { fieldsOf } from '../http1/field-lines.ts';
 
 /** AnswerHead is a head whose framing is decided: Connection and Content-Length are among the fields where they belong. */
 export interface AnswerHead {

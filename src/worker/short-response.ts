@@ -4,8 +4,8 @@
  */
 import { type IncomingMessage, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { CRLF, chunkHead, LAST_CHUNK, trailerLines } from '../http1/chunk-writing.ts';
 import { writeTextShortly } from '../infra/text-writes.ts';
-import { CRLF, chunkHead, LAST_CHUNK, trailerLines } from '../upstream/request-writer.ts';
 import { InboundResponse, type SentListener } from './inbound-response.ts';
 import { type AnswerHead, headText } from './response-heads.ts';
 

@@ -6,7 +6,7 @@ import { changedRestartKeys, loadConfig, parseConfig } from '../../src/config/lo
 import { formatProblems } from '../../src/config/problems.ts';
 import { redactedConfig } from '../../src/config/redact.ts';
 import type { Settings } from '../../src/contract/settings.ts';
-import { CLASSES, classOf, PLAIN } from '../../src/upstream/header-names.ts';
+import { CLASSES, classOf, PLAIN } from '../../src/http1/header-names.ts';
 
 const POOL = 'pools: { app: { backends: [{ url: "http://127.0.0.1:8081" }] } }\n';
 

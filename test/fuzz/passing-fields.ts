@@ -1,5 +1,5 @@
 /** Which of the fields that another reader found may pass: the rule of hop-by-hop fields (B24), written a second time. */
-import { isProtected, isTrailerAllowed } from '../../src/upstream/header-names.ts';
+import { isProtected, isTrailerAllowed } from '../../src/http1/header-names.ts';
 
 const HOP_BY_HOP = new Set([
   ...['connection', 'keep-alive', 'transfer-encoding', 'content-length', 'trailer', 'upgrade', 'te'],

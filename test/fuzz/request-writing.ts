@@ -1,7 +1,9 @@
 /** Requests as the proxy hands them to the upstream client, and the bytes that the sender makes of them. */
+
+import { BodyBuffers } from '../../src/http1/body-buffers.ts';
+import { CHUNKED_BODY, NO_BODY } from '../../src/http1/framing.ts';
 import { BackendSocket } from '../../src/upstream/backend-socket.ts';
-import { BodyBuffers } from '../../src/upstream/body-buffers.ts';
-import { CHUNKED_BODY, NO_BODY, type UpstreamRequest } from '../../src/upstream/exchange.ts';
+import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
 import { turn } from './memory-socket.ts';
 import { passingTrailers } from './passing-fields.ts';

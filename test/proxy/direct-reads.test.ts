@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { BodyBuffers } from '../../src/upstream/body-buffers.ts';
+import { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import { DirectReader } from '../../src/worker/direct-reader.ts';
 import { DirectReads, directReadsFor, probeDirectReads } from '../../src/worker/direct-reads.ts';
 import { startBackend, startRawBackend } from '../support/backend.ts';

@@ -7,6 +7,7 @@ const LAYERS: Record<string, number> = {
   contract: 0,
   infra: 1,
   config: 1,
+  http1: 1,
   upstream: 2,
   balance: 2,
   limit: 2,

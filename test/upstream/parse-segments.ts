@@ -1,5 +1,5 @@
 /** Drives a ResponseParser as a connection does, without sockets: bytes in any segmentation, one outcome. */
-import { fieldsOf } from '../../src/upstream/field-lines.ts';
+import { fieldsOf } from '../../src/http1/field-lines.ts';
 import {
   HEAD_FINAL,
   HEAD_INTERIM,
@@ -76,15 +76,16 @@ function feed(
     outcome.reason = head.reason;
     outcome.headers = fieldsOf(head.lines);
     outcome.contentLength = head.contentLength;
-    outcome.complete = parser.complete;
+    outcome.complete = parser.body.complete;
   }
   if (at < to && !outcome.complete && outcome.status !== null) {
-    parser.readBody(buffer, at, to);
-    at = parser.at;
-    outcome.problem = parser.problem;
-    outcome.body += buffer.toString('latin1', parser.payloadFrom, parser.payloadTo);
-    outcome.complete = parser.complete;
-    if (outcome.complete) outcome.trailers = parser.trailers;
+    const { body } = parser;
+    body.read(buffer, at, to);
+    at = body.at;
+    outcome.problem = body.problem;
+    outcome.body += buffer.toString('latin1', body.payloadFrom, body.payloadTo);
+    outcome.complete = body.complete;
+    if (outcome.complete) outcome.trailers = body.trailers;
   }
   outcome.leftoverBytes += to - at;
 }

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { BodyBuffers } from '../../src/http1/body-buffers.ts';
+import { CHUNKED_BODY } from '../../src/http1/framing.ts';
 import { BackendSocket } from '../../src/upstream/backend-socket.ts';
-import { BodyBuffers } from '../../src/upstream/body-buffers.ts';
-import { CHUNKED_BODY, type UpstreamRequest } from '../../src/upstream/exchange.ts';
+import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fieldsOf } from '../../src/upstream/field-lines.ts';
+import { fieldsOf } from '../../src/http1/field-lines.ts';
 import { type Outcome, parseSegments } from './parse-segments.ts';
 import { VECTORS, type Vector } from './vectors.ts';
 
@@ -91,8 +91,8 @@ test('a later response on the same parser starts clean', async () => {
     const buffer = Buffer.from(text, 'latin1');
     parser.start('GET');
     parser.readHead(buffer, 0, buffer.length);
-    if (parser.head?.hasBody) parser.readBody(buffer, parser.at, buffer.length);
-    return `${fieldsOf(parser.head?.lines ?? '').join()} ${parser.trailers.join()} ${parser.keepAliveSec} ${parser.persistent}`;
+    if (parser.head?.hasBody) parser.body.read(buffer, parser.at, buffer.length);
+    return `${fieldsOf(parser.head?.lines ?? '').join()} ${parser.body.trailers.join()} ${parser.keepAliveSec} ${parser.persistent}`;
   };
   const chunked = 'HTTP/1.1 200 OK\r\nConnection: close, Y\r\nY: 1\r\nKeep-Alive: max=1, timeout=7\r\n';
   assert.equal(

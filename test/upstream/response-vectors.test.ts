@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { fieldsOf } from '../../src/upstream/field-lines.ts';
+import { fieldsOf } from '../../src/http1/field-lines.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
 import { ask, get, makePool, RecordingSink, send } from './support.ts';

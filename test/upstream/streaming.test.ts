@@ -2,12 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, createConnection, createServer as createTcpServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import {
-  BodyBuffers,
-  FIRST_BUFFER_BYTES,
-  LARGE_BUFFER_BYTES,
-  POISON,
-} from '../../src/upstream/body-buffers.ts';
+import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES, POISON } from '../../src/http1/body-buffers.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { firstMismatch } from '../support/pattern.ts';
 import { waitFor } from '../support/wait.ts';

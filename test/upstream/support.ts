@@ -2,15 +2,15 @@
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
+import { NO_BODY } from '../../src/http1/framing.ts';
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
 import { writeTextPublicly, writeTextShortly } from '../../src/infra/text-writes.ts';
 import { BackendPool, type BackendPoolOptions } from '../../src/upstream/connection-pool.ts';
-import {
-  NO_BODY,
-  type ResponseHead,
-  type ResponseSink,
-  type UpstreamExchange,
-  type UpstreamRequest,
+import type {
+  ResponseHead,
+  ResponseSink,
+  UpstreamExchange,
+  UpstreamRequest,
 } from '../../src/upstream/exchange.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -24,14 +24,18 @@ export function fuzz(data) {
 function read(bytes, step, method) {
   const parser = new ResponseParser();
   parser.start(method);
-  const found = { complete: false, status: 0, headers: [], body: '', trailers: [], endAtBytes: 0 };
-  for (let from = 0; from < bytes.length && !found.complete && parser.problem === ''; from += step) {
+  const found = { complete: false, status: 0, lines: '', body: '', trailers: [], endAtBytes: 0 };
+  for (let from = 0; from < bytes.length && !found.complete && problemOf(parser) === ''; from += step) {
     // The parser moves payload within its buffer.
     const piece = Buffer.from(bytes.subarray(from, from + step));
     found.endAtBytes = from + readPiece(parser, piece, found);
   }
-  if (!found.complete && parser.problem === '') found.complete = parser.endOfInput();
+  if (!found.complete && problemOf(parser) === '') found.complete = parser.endOfInput();
   return found;
+}
+
+function problemOf(parser) {
+  return parser.problem || parser.body.problem;
 }
 
 function readPiece(parser, piece, found) {
@@ -42,13 +46,14 @@ function readPiece(parser, piece, found) {
     if (kind === HEAD_INVALID) return at;
     if (kind !== HEAD_FINAL) continue;
     found.status = parser.head.status;
-    found.headers = parser.head.headers;
-    found.complete = parser.complete;
+    found.lines = parser.head.lines;
+    found.complete = parser.body.complete;
   }
   if (at === piece.length || found.complete) return at;
-  parser.readBody(piece, at, piece.length);
-  found.body += piece.toString('latin1', parser.payloadFrom, parser.payloadTo);
-  found.complete = parser.complete;
-  if (found.complete) found.trailers = parser.trailers;
-  return parser.at;
+  const { body } = parser;
+  body.read(piece, at, piece.length);
+  found.body += piece.toString('latin1', body.payloadFrom, body.payloadTo);
+  found.complete = body.complete;
+  if (found.complete) found.trailers = body.trailers;
+  return body.at;
 }

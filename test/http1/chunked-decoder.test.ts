@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { ChunkedDecoder } from '../../src/upstream/chunked-decoder.ts';
+import { ChunkedDecoder } from '../../src/http1/chunked-decoder.ts';
 
 /** Decodes in segments, each in memory that is overwritten afterwards. */
 function decode(segments: Buffer[]): { payload: string; decoder: ChunkedDecoder; leftoverBytes: number } {

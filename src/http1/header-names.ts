@@ -30,6 +30,8 @@ export const TRACEPARENT = 18;
 export const TRACESTATE = 19;
 export const VIA = 20;
 export const DATE = 21;
+/** Passed on like a plain one; only the reader of heads tells it apart (special-names.ts). */
+export const USER_AGENT = 22;
 
 /** Lower case; also for the test that config/ lets none of them carry API keys. */
 export const CLASSES: ReadonlyMap<string, number> = new Map([

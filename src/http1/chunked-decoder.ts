@@ -28,7 +28,7 @@ const LF = 10;
 const SEMICOLON = 59;
 const NONE: string[] = [];
 
-/** ChunkedDecoder is owned by a response parser; start() once per body, then decode() once per read. */
+/** ChunkedDecoder is owned by a BodyReader; start() once per body, then decode() once per read. */
 export class ChunkedDecoder {
   /** Where the payload of the last decode() lies in its buffer. */
   payloadFrom = 0;
@@ -39,6 +39,8 @@ export class ChunkedDecoder {
   trailers: string[] = NONE;
   /** Empty while nothing is wrong. */
   problem = '';
+  /** What a client that sent it is answered. */
+  problemStatus = 400;
 
   #state = SIZE;
   #left = 0;
@@ -56,6 +58,7 @@ export class ChunkedDecoder {
     this.#trailerText = '';
     this.trailers = NONE;
     this.problem = '';
+    this.problemStatus = 400;
   }
 
   /** decode consumes bytes from..to-1 up to the end of the body and moves their payload to payloadFrom..payloadTo-1. */
@@ -121,7 +124,7 @@ export class ChunkedDecoder {
   #takeExtension(byte: number): void {
     if (byte === CR) this.#state = SIZE_LF;
     else if (isControl(byte)) this.#break('control byte in a chunk extension');
-    else if (++this.#extensionBytes > EXTENSIONS_MAX_BYTES) this.#break('chunk extensions too large');
+    else if (++this.#extensionBytes > EXTENSIONS_MAX_BYTES) this.#break('chunk extensions too large', 413);
   }
 
   /** Takes one line, or what is there of it; the section ends with an empty line. */
@@ -130,7 +133,7 @@ export class ChunkedDecoder {
     const end = lf < 0 || lf >= to ? to : lf + 1;
     const text = this.#trailerText + buffer.toString('latin1', at, end);
     this.#trailerText = text;
-    if (text.length > TRAILERS_MAX_BYTES) this.#break('trailers too large');
+    if (text.length > TRAILERS_MAX_BYTES) this.#break('trailers too large', 431);
     else if (text === '\r\n' || text.endsWith('\r\n\r\n')) this.#finish(text.slice(0, -2));
     else if (text.endsWith('\n') && !text.endsWith('\r\n')) this.#break('bad trailer');
     return end;
@@ -147,8 +150,9 @@ export class ChunkedDecoder {
     this.#state = COMPLETE;
   }
 
-  #break(problem: string): void {
+  #break(problem: string, status = 400): void {
     this.problem = problem;
+    this.problemStatus = status;
     this.#state = BROKEN;
   }
 }

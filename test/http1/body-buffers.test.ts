@@ -1,11 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import {
-  BodyBuffers,
-  FIRST_BUFFER_BYTES,
-  LARGE_BUFFER_BYTES,
-  POISON,
-} from '../../src/upstream/body-buffers.ts';
+import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES, POISON } from '../../src/http1/body-buffers.ts';
 
 test('at most 32 large buffers are live, and giving or dropping one makes room', () => {
   const buffers = new BodyBuffers();

@@ -1,0 +1,93 @@
+/** Reads the body of one message after another, whatever tells its end. It keeps no reference to a buffer. */
+import { ChunkedDecoder } from './chunked-decoder.ts';
+import { BODY_CHUNKED, BODY_LENGTH, BODY_NONE, BODY_UNTIL_CLOSE } from './framing.ts';
+
+const NONE: string[] = [];
+
+/** BodyReader is owned by a parser of either direction: start() once per body, then read() once per read. */
+export class BodyReader {
+  /** Payload of the last read: payloadFrom…payloadTo-1 of its buffer. */
+  payloadFrom = 0;
+  payloadTo = 0;
+  /** Index of the first byte behind the last read: its end, unless the body is complete. */
+  at = 0;
+  /** Whether the body has come to its end by its framing. */
+  complete = true;
+  /** What is wrong; empty while nothing is. */
+  problem = '';
+  kind = BODY_NONE;
+
+  /** Made with the first body in chunks: most connections never see one. */
+  #chunked: ChunkedDecoder | null = null;
+  #left = 0;
+
+  /** @param length of a body of the kind BODY_LENGTH, else ignored */
+  start(kind: number, length: number): void {
+    this.kind = kind;
+    this.problem = '';
+    this.complete = kind === BODY_NONE;
+    this.#left = kind === BODY_LENGTH ? length : 0;
+    if (kind !== BODY_CHUNKED) return;
+    this.#chunked ??= new ChunkedDecoder();
+    this.#chunked.start();
+  }
+
+  /** Bytes of a BODY_LENGTH body that have not come yet; 0 where nobody knows. */
+  get remainingBytes(): number {
+    return this.#left;
+  }
+
+  /** Status of the problem for whoever answers it: 400, 413, 431. */
+  get problemStatus(): number {
+    return this.#chunked?.problemStatus ?? 400;
+  }
+
+  /** Field pairs behind a complete body in chunks. */
+  get trailers(): string[] {
+    return this.kind === BODY_CHUNKED ? (this.#chunked?.trailers ?? NONE) : NONE;
+  }
+
+  /**
+   * read consumes bytes from…to-1 up to the end of the body (`at`), moving payload together within them. Afterwards
+   * `payload…`, `complete` and `problem` tell; bytes behind a complete body are the caller's to judge.
+   */
+  read(buffer: Buffer, from: number, to: number): void {
+    switch (this.kind) {
+      case BODY_CHUNKED:
+        this.#readChunked(buffer, from, to);
+        return;
+      case BODY_UNTIL_CLOSE:
+        this.#took(from, to);
+        return;
+      default: {
+        const count = Math.min(this.#left, to - from);
+        this.#left -= count;
+        this.complete = this.#left === 0;
+        this.#took(from, from + count);
+      }
+    }
+  }
+
+  #took(from: number, to: number): void {
+    this.payloadFrom = from;
+    this.payloadTo = this.at = to;
+  }
+
+  #readChunked(buffer: Buffer, from: number, to: number): void {
+    const chunked = this.#chunked;
+    if (chunked === null) return;
+    chunked.decode(buffer, from, to);
+    this.payloadFrom = chunked.payloadFrom;
+    this.payloadTo = chunked.payloadTo;
+    this.at = chunked.at;
+    this.complete = chunked.complete;
+    this.problem = chunked.problem;
+  }
+
+  /** endOfInput tells whether a FIN here is the proper end of the body: only of one that lasts until close. */
+  endOfInput(): boolean {
+    if (this.kind !== BODY_UNTIL_CLOSE) return false;
+    this.complete = true;
+    return true;
+  }
+}

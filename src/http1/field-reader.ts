@@ -1,0 +1,137 @@
+/**
+ * The field lines of a head, read in one pass over its bytes: measured at a third of what searching the same text for line
+ * ends, colons and control bytes costs. Strict where RFC 9112 lets a recipient choose: whatever two parsers could read in
+ * two ways is refused, because the bytes behind the head would then be somebody else's message.
+ *
+ * Lines that pass on unchanged never become strings of their own: neighbours are cut out of the head as one piece.
+ */
+import { trimmedValue } from './field-lines.ts';
+import { CR, isTidyLine, LF, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
+import { PLAIN, UNDERSCORE } from './header-names.ts';
+import { COLON, nextHash, specialClass, UNDERSCORE_BYTE } from './special-names.ts';
+
+/** Answers of a reader of heads; any other is the index of the first byte behind the head. */
+export const HEAD_INCOMPLETE = -1;
+export const HEAD_MALFORMED = -2;
+
+/** FieldReader is the half that readers of requests and of responses share. */
+export abstract class FieldReader {
+  /** Why the last read returned HEAD_MALFORMED; for logs. */
+  problem = '';
+
+  /** Lines that pass on, each with CRLF. */
+  protected lines = '';
+  /** Of the current head: how many lines it has, those left out included. */
+  protected lineCount = 0;
+  /** The bytes as latin1, and where in them the text begins. */
+  protected text = '';
+  protected base = 0;
+  #keptFrom = 0;
+
+  /**
+   * take looks at the value of a field that is not PLAIN, or that stood in an untidy line.
+   * @returns whether the line passes on; what is wrong with it is in `problem`
+   */
+  protected abstract take(kind: number, name: string, value: string): boolean;
+
+  /** takeBytes may answer for a tidy line without a string being made of it; null: ask take. */
+  protected abstract takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null;
+
+  /** readLines returns the index behind the empty line, HEAD_INCOMPLETE or HEAD_MALFORMED. */
+  protected readLines(bytes: Uint8Array, from: number, to: number, maxCount: number): number {
+    this.lines = '';
+    this.#keptFrom = from;
+    let at = from;
+    for (let count = 0; at + 1 < to; count++) {
+      if (bytes[at] === CR && bytes[at + 1] === LF) {
+        this.#cut(at, at);
+        this.lineCount = count;
+        return at + 2;
+      }
+      if (count === maxCount) return this.malformed('too many headers');
+      let colon = at;
+      let hash = 0;
+      let hasUnderscore = false;
+      for (; colon < to; colon++) {
+        const byte = TOKEN_BYTES[bytes[colon]!]!;
+        if (byte === 0) break;
+        if (byte === UNDERSCORE_BYTE) hasUnderscore = true;
+        hash = nextHash(hash, byte);
+      }
+      if (colon === to) return HEAD_INCOMPLETE;
+      if (bytes[colon] !== COLON || colon === at) return this.malformed(nameProblem(bytes, colon, to));
+      let eol = colon + 1;
+      while (eol < to && TEXT_BYTES[bytes[eol]!] === 1) eol++;
+      if (eol + 1 >= to)
+        return eol < to && bytes[eol] !== CR ? this.malformed(LINE_PROBLEM) : HEAD_INCOMPLETE;
+      if (bytes[eol] !== CR || bytes[eol + 1] !== LF) return this.malformed(valueProblem(bytes[eol]!));
+      const kind = hasUnderscore ? UNDERSCORE : specialClass(hash, bytes, at, colon);
+      const isTidy = isTidyLine(bytes, colon, eol);
+      if (kind !== PLAIN || !isTidy) {
+        this.#takeLine(bytes, { at, colon, eol, kind, isTidy });
+        if (this.problem !== '') return HEAD_MALFORMED;
+      }
+      at = eol + 2;
+    }
+    return HEAD_INCOMPLETE;
+  }
+
+  /** A line that may be left out, or passes on in another form than it came. */
+  #takeLine(bytes: Uint8Array, line: Line): void {
+    const { at, colon, eol, kind, isTidy } = line;
+    const known = isTidy ? this.takeBytes(kind, bytes, colon + 2, eol) : null;
+    if (known === true) return;
+    if (known === false) {
+      this.#cut(at, eol + 2);
+      return;
+    }
+    const name = this.cutText(at, colon);
+    const value = isTidy ? this.cutText(colon + 2, eol) : trimmedValue(this.cutText(colon + 1, eol));
+    const passes = this.take(kind, name, value);
+    if (passes && isTidy) return;
+    this.#cut(at, eol + 2);
+    if (passes) this.lines += `${name}: ${value}\r\n`;
+  }
+
+  /** Keeps the lines up to `at` and goes on at `next`. */
+  #cut(at: number, next: number): void {
+    if (this.#keptFrom < at) this.lines += this.cutText(this.#keptFrom, at);
+    this.#keptFrom = next;
+  }
+
+  /** cutText is the part of the text that stands at these bytes. */
+  protected cutText(from: number, to: number): string {
+    return this.text.slice(from - this.base, to - this.base);
+  }
+
+  /** refuse is for take: the head is malformed. */
+  protected refuse(problem: string): false {
+    this.problem = problem;
+    return false;
+  }
+
+  protected malformed(problem: string): number {
+    this.problem = problem;
+    return HEAD_MALFORMED;
+  }
+}
+
+interface Line {
+  at: number;
+  colon: number;
+  eol: number;
+  kind: number;
+  isTidy: boolean;
+}
+
+const LINE_PROBLEM = 'line ends that are not CRLF';
+
+/** `at` is the first byte of a line that cannot be part of its name. */
+function nameProblem(bytes: Uint8Array, at: number, to: number): string {
+  for (let i = at; i < to && bytes[i] !== LF; i++) if (bytes[i] === COLON) return 'bad header name';
+  return 'header line without a colon';
+}
+
+function valueProblem(byte: number): string {
+  return byte === CR || byte === LF ? LINE_PROBLEM : 'control byte in a header';
+}

@@ -1,0 +1,41 @@
+/** Which bytes may stand where in a head, as tables: one look per byte. */
+import { isBlank } from './field-lines.ts';
+
+export const LF = 10;
+export const CR = 13;
+export const SPACE = 32;
+const TAB = 9;
+const DELETE = 0x7f;
+
+/** Bytes of a token (RFC 9110 §5.6.2), letters in lower case; 0 for every other byte. */
+export const TOKEN_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const character = String.fromCharCode(byte);
+  return /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character) ? character.toLowerCase().charCodeAt(0) : 0;
+});
+
+/** 1 for bytes that a value or a reason may hold (RFC 9110 §5.5): HTAB, SP, visible ones, 0x80 and above. */
+export const TEXT_BYTES = Uint8Array.from({ length: 256 }, (_, byte) =>
+  byte === TAB || (byte >= SPACE && byte !== DELETE) ? 1 : 0,
+);
+
+/** isTidyLine tells whether a field line is already as it passes on: one space behind the colon, none at the end. */
+export function isTidyLine(bytes: Uint8Array, colon: number, eol: number): boolean {
+  if (bytes[colon + 1] !== SPACE) return false;
+  return eol === colon + 2 || !(isBlank(bytes[colon + 2]!) || isBlank(bytes[eol - 1]!));
+}
+
+/**
+ * hasBrokenLine tells whether bytes that are not yet a whole head can never become one: a CR without its LF, an LF without
+ * its CR, or a control byte. So a peer that speaks another protocol is refused at its first bytes and not at the deadline.
+ * @param from where to begin; the byte before it, if any, is looked at as well
+ */
+export function hasBrokenLine(bytes: Uint8Array, start: number, from: number, to: number): boolean {
+  for (let i = Math.max(start, from - 1); i < to; i++) {
+    const byte = bytes[i]!;
+    if (TEXT_BYTES[byte] === 1) continue;
+    if (byte === LF && i > start && bytes[i - 1] === CR) continue;
+    if (byte === CR && (i + 1 === to || bytes[i + 1] === LF)) continue;
+    return true;
+  }
+  return false;
+}
