@@ -75,10 +75,10 @@ export interface Downstream {
 /** DownstreamListener hears about one request; it must not throw. Nothing follows onSent or onGone. */
 export interface DownstreamListener {
   /**
-   * The chunk belongs to the listener from now on, unless it is lent: then it may be read until onBody returns or, where
-   * pauseBody was called in it, until resumeBody.
+   * The chunk may be read until onBody returns or, where pauseBody was called in it, until resumeBody; one that is smaller
+   * than SMALL_PIECE_BYTES (http1/body-buffers.ts) until onBody returns, whatever was called.
    */
-  onBody(chunk: Buffer, lent: boolean): void;
+  onBody(chunk: Buffer): void;
   onBodyEnd(rawTrailers: string[]): void;
   /** The rest of the request cannot be read: its framing is broken. `status` is what it deserves. */
   onBodyInvalid(status: number): void;

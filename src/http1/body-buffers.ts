@@ -3,7 +3,7 @@
  * therefore recycled, or freed by hand with transfer(0) (bulk measurements: 0.2–1 MiB of growth against 41–69).
  *
  * Two kinds, never mixed: `shared` is handed to every socket that waits for a head, so nothing of it survives the read
- * callback. An *own* buffer belongs to one streaming response from take() to give() or drop(). Keeping a shared buffer
+ * callback. An *own* buffer belongs to one streaming body from take() to give() or drop(). Keeping a shared buffer
  * for one slow client leaks other clients' bytes into its response.
  */
 
@@ -13,18 +13,17 @@ export const FIRST_BUFFER_BYTES = 65_536;
 export const LARGE_BUFFER_BYTES = 262_144;
 const LARGE_LIVE_MAX = 32;
 const POOLED_MAX = 16;
-/** Smaller blocks may come from node's own slab and are not worth a call. */
-const FREE_MIN_BYTES = 4096;
-/** Uploads up to this number hold a batch each; beyond, each piece leaves by itself. */
-const BATCHING_UPLOADS_MAX = 32;
+/**
+ * Pieces of a request body below this size are copied before whoever is given them returns: they may lie in memory that the
+ * next read overwrites.
+ */
+export const SMALL_PIECE_BYTES = 1024;
 /** What tests find where someone reads memory that is no longer his. */
 export const POISON = 0x21;
 
-/** BodyBuffers is one per worker, handed to all its backend pools and to the readers of large request bodies. */
+/** BodyBuffers is one per worker, handed to its connections of both directions. */
 export class BodyBuffers {
   readonly shared = Buffer.allocUnsafeSlow(FIRST_BUFFER_BYTES);
-  /** Request bodies under way; kept by the request senders. */
-  uploadCount = 0;
 
   readonly #poisoned: boolean;
   readonly #first: Buffer<ArrayBuffer>[] = [];
@@ -34,11 +33,6 @@ export class BodyBuffers {
   /** @param options poisoned: for tests, overwrites memory at the moment it is given back instead of trusting everybody */
   constructor(options: { poisoned?: boolean } = {}) {
     this.#poisoned = options.poisoned ?? false;
-  }
-
-  /** Whether uploads may collect chunks into batches. */
-  get batching(): boolean {
-    return this.uploadCount <= BATCHING_UPLOADS_MAX;
   }
 
   get largeLiveCount(): number {
@@ -73,15 +67,6 @@ export class BodyBuffers {
   /** drop forgets a buffer that a write may still read from: the collector takes it when that is over. */
   drop(buffer: Buffer<ArrayBuffer>): void {
     if (buffer.length === LARGE_BUFFER_BYTES) this.#largeLive--;
-  }
-
-  /** free gives the memory of a sent chunk back at once, if the chunk is all there is of its ArrayBuffer. */
-  free(chunk: Buffer): void {
-    const memory = chunk.buffer;
-    if (chunk.length < FREE_MIN_BYTES || chunk.length !== memory.byteLength) return;
-    if (!(memory instanceof ArrayBuffer) || memory.detached) return;
-    if (this.#poisoned) chunk.fill(POISON);
-    memory.transfer(0);
   }
 
   /** afterRead is called when a read callback is over: from now on the next socket may write into `shared`. */

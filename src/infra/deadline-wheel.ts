@@ -69,6 +69,11 @@ export class DeadlineWheel {
     this.#rest();
   }
 
+  /** Monotonic, of the last tick: a clock of the wheel's own accuracy that costs nothing. */
+  get nowMs(): number {
+    return this.#nowMs;
+  }
+
   /** Whether no interval runs; for tests. */
   get resting(): boolean {
     return this.#timer === null;

@@ -25,7 +25,6 @@ export class Attempt implements ResponseSink {
   readonly #clock: Clock;
   readonly #startMs: number;
   #exchange: UpstreamExchange | null = null;
-  #connected = false;
   #over = false;
   #unsettled = false;
 
@@ -41,13 +40,7 @@ export class Attempt implements ResponseSink {
     this.target.backend.inFlight += 1;
     const exchange = this.target.connections.start(request, this, options);
     this.#exchange = exchange;
-    // An idle connection tells so before it is returned.
-    if (this.#connected && !this.#over) this.#events.onAttemptConnected(exchange);
-  }
-
-  /** Whether the connection had served before. */
-  get reused(): boolean {
-    return this.#exchange?.reused ?? false;
+    if (exchange.connected) this.#events.onAttemptConnected(exchange);
   }
 
   /** flushed: the client took everything it was given. */
@@ -70,7 +63,6 @@ export class Attempt implements ResponseSink {
   }
 
   onConnected(): void {
-    this.#connected = true;
     if (this.#exchange !== null) this.#events.onAttemptConnected(this.#exchange);
   }
 

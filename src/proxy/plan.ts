@@ -19,7 +19,7 @@ import {
 } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
-import type { TextWriter } from '../infra/text-writes.ts';
+import type { WireMaker } from '../infra/wire/wire.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { ClientIdentifier, TrustedProxies } from '../limit/client-identity.ts';
 import { KeyedClients } from '../limit/keyed-clients.ts';
@@ -39,8 +39,7 @@ export interface PlanDeps {
   workerCount: number;
   /** Uniform in [0, 1). */
   random: () => number;
-  /** How requests without a body leave. */
-  writeText: TextWriter;
+  wires: WireMaker;
   /** Hears of errors inside the connections to backends that should not exist; default: a process warning. */
   onFault?: (error: Error) => void;
 }
@@ -207,7 +206,7 @@ function planPool(settings: PoolSettings, previous: PlannedPool | null, deps: Pl
 }
 
 function planBackend(pool: PoolSettings, backend: Backend, deps: PlanDeps): PlannedBackend {
-  const { wheel, metrics, onFault, writeText } = deps;
+  const { wheel, metrics, onFault, wires } = deps;
   const { host, port, id } = backend;
   return {
     poolName: pool.name,
@@ -217,7 +216,7 @@ function planBackend(pool: PoolSettings, backend: Backend, deps: PlanDeps): Plan
       port,
       ...pool.timeouts,
       wheel,
-      writeText,
+      wires,
       ...(onFault && { onFault }),
     }),
     stats: new BackendStats(metrics, pool.name, id),

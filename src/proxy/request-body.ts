@@ -65,15 +65,15 @@ export class RequestBody {
     if (!this.#answering) this.#wheel.arm(this.#idle, this.#limits.idleMs);
   }
 
-  /** take is called with each piece; `lent` as in DownstreamListener.onBody. */
-  take(chunk: Buffer, lent: boolean): void {
+  /** take is called with each piece. */
+  take(chunk: Buffer): void {
     if (this.done || this.#exchange === null) return;
     this.receivedBytes += chunk.length;
     if (this.receivedBytes > this.#limits.maxBytes) {
       this.#events.onBodyTooLarge();
       return;
     }
-    if (this.#exchange.writeBody(chunk, lent)) {
+    if (this.#exchange.writeBody(chunk)) {
       this.#armIdle();
       return;
     }

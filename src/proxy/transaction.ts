@@ -242,8 +242,8 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     return true;
   }
 
-  onBody(chunk: Buffer, lent: boolean): void {
-    this.#body?.take(chunk, lent);
+  onBody(chunk: Buffer): void {
+    this.#body?.take(chunk);
   }
 
   onBodyEnd(rawTrailers: string[]): void {

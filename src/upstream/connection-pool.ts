@@ -5,7 +5,7 @@
 
 import { type BodyBuffers, processBodyBuffers } from '../http1/body-buffers.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import { type TextWriter, writeTextPublicly } from '../infra/text-writes.ts';
+import type { WireMaker } from '../infra/wire/wire.ts';
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
 import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
 import type { FaultListener } from './live-exchange.ts';
@@ -30,8 +30,7 @@ export interface BackendPoolOptions {
   parkMs?: number;
   /** One per worker; the budget of large buffers lies in it. Default: one for the process. */
   buffers?: BodyBuffers;
-  /** How requests without a body leave; default writeTextPublicly. */
-  writeText?: TextWriter;
+  wires: WireMaker;
   /** Called when a sink throws; the exchange ends as internal_error all the same. Default: a process warning. */
   onFault?: FaultListener;
 }
@@ -55,7 +54,7 @@ export class BackendPool implements ConnectionHost {
       wheel,
       parkMs: options.parkMs ?? DEFAULT_PARK_MS,
       buffers: options.buffers ?? processBodyBuffers(),
-      writeText: options.writeText ?? writeTextPublicly,
+      wires: options.wires,
       onFault: options.onFault ?? ((error) => process.emitWarning(error)),
     };
     this.#maxIdle = options.maxIdle ?? DEFAULT_MAX_IDLE;
@@ -95,7 +94,7 @@ export class BackendPool implements ConnectionHost {
     return this.#idle.length;
   }
 
-  /** Sockets connecting, busy, parked or closing. */
+  /** Connections connecting, busy or parked. */
   get openCount(): number {
     return this.#openCount;
   }

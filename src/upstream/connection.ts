@@ -6,17 +6,18 @@
  * STREAMING   the head went to the sink, body bytes follow in a buffer of this connection's own. Out: IDLE, DEAD.
  * IDLE        parked in the pool. Anything that arrives, a byte, a FIN, an error, means DEAD: it cannot be an answer
  *             (response-queue poisoning, CVE-2026-48931). Out: AWAITING, DEAD.
- * DEAD        socket destroyed, exchange let go. Final.
+ * DEAD        wire closed, exchange let go. Final.
  *
- * There is at most one wait at a time, so one deadline serves them all; what it means follows from the state. Listeners
- * are attached once per socket and nothing is allocated per request but the exchange and the head.
+ * There is at most one wait at a time, so one deadline serves them all; what it means follows from the state. Nothing is
+ * allocated per request but the exchange and the head.
  */
 import { LbError } from '../contract/errors.ts';
 import type { BodyBuffers } from '../http1/body-buffers.ts';
 import { NO_BODY } from '../http1/framing.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
-import type { TextWriter } from '../infra/text-writes.ts';
-import { BackendSocket, connectErrorOf } from './backend-socket.ts';
+import type { ConnectEvents, Wire, WireMaker } from '../infra/wire/wire.ts';
+import { WriteWatch } from '../infra/wire/write-watch.ts';
+import { connectErrorOf } from './connect-errors.ts';
 import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
 import { type ExchangeOwner, type FaultListener, LiveExchange } from './live-exchange.ts';
 import { RequestSender, type SenderEvents } from './request-sender.ts';
@@ -30,8 +31,6 @@ const DEAD = 4;
 
 /** After a failed write the peer's last words are in the receive buffer already, or never come. */
 const LAST_WORDS_MS = 1_000;
-/** See #onStall. */
-const STALL_SETTLE_MS = 10;
 /** A hint of N seconds is trusted for N - 1: the request must be there before the backend's timer fires. */
 const KEEP_ALIVE_MARGIN_SEC = 1;
 
@@ -47,7 +46,7 @@ export interface ConnectionSettings {
   parkMs: number;
   wheel: DeadlineWheel;
   buffers: BodyBuffers;
-  writeText: TextWriter;
+  wires: WireMaker;
   onFault: FaultListener;
 }
 
@@ -57,14 +56,14 @@ export interface ConnectionHost {
   park(connection: Connection): boolean;
   /** It is dead: never hand it out. */
   remove(connection: Connection): void;
-  /** Its socket is closed. */
+  /** It is dead, and counts no longer. */
   closed(): void;
 }
 
-export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
+export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, ReaderEvents {
   readonly #settings: ConnectionSettings;
   readonly #host: ConnectionHost;
-  readonly #socket: BackendSocket;
+  readonly #wire: Wire;
   readonly #sender: RequestSender;
   readonly #reader: ResponseReader;
   readonly #deadline: Deadline;
@@ -73,9 +72,9 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
   #exchange: LiveExchange | null = null;
   /** The request that waits for the handshake. */
   #pending: UpstreamRequest | null = null;
-  #stallWatched = false;
-  #stallSettled = false;
+  #writeWatch: WriteWatch | null = null;
   #hasBody = false;
+  #writeError: Error | null = null;
   /** A body on GET or HEAD: backends exist that do not read it and take it for the next request (CL.0). */
   #oddBody = false;
 
@@ -85,25 +84,9 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     const { buffers } = settings;
     this.#reader = new ResponseReader(buffers, this);
     this.#deadline = new Deadline(() => this.#onDue());
-    const socket = new BackendSocket(
-      {
-        onread: {
-          buffer: () => this.#reader.nextBuffer(),
-          callback: (bytes) => this.#onRead(bytes),
-        },
-      },
-      () => this.#onWriteError(),
-      settings.writeText,
-    );
-    this.#socket = socket;
-    this.#sender = new RequestSender(socket, buffers, this);
-    socket.on('connect', () => this.#onConnect());
-    socket.on('end', () => this.#onEnd());
-    socket.on('error', (error) => this.#onSocketError(error));
-    socket.on('timeout', () => this.#onStall());
-    socket.on('close', () => this.#onClose());
     settings.wheel.arm(this.#deadline, settings.connectMs);
-    socket.connect({ host: settings.host, port: settings.port });
+    this.#wire = settings.wires.connect({ host: settings.host, port: settings.port }, this);
+    this.#sender = new RequestSender(this.#wire, this);
   }
 
   /** start serves a request on a new connection, or on a parked one that the pool has just taken from its list. */
@@ -117,8 +100,6 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
       return exchange;
     }
     this.#send(request);
-    // The caller has no exchange yet: nothing may be called back before start returns.
-    if (this.#hasBody) process.nextTick(announce, this, exchange);
     return exchange;
   }
 
@@ -129,18 +110,14 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     this.#sender.begin(request);
   }
 
-  #onConnect(): void {
+  onConnect(): void {
     const request = this.#pending;
     const exchange = this.#exchange;
     this.#pending = null;
     if (request === null || exchange === null) return;
+    exchange.connected = true;
     this.#send(request);
-    if (this.#hasBody) this.announce(exchange);
-  }
-
-  /** Called once the sink may send body bytes. */
-  announce(exchange: LiveExchange): void {
-    if (this.#exchange !== exchange) return;
+    if (!this.#hasBody) return;
     try {
       exchange.sink.onConnected();
     } catch (thrown) {
@@ -150,7 +127,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
 
   // The request side.
 
-  writeBody(chunk: Buffer, lent = false): boolean {
+  writeBody(chunk: Buffer): boolean {
     if (this.#state === CONNECTING) {
       this.#fail(new LbError('internal_error', 'request body before onConnected'));
       return true;
@@ -158,7 +135,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     // An echo that waits for the client is not a silent backend.
     if (this.#state === STREAMING && !this.#reader.paused) this.onBodyProgress();
     try {
-      return this.#sender.write(chunk, lent);
+      return this.#sender.write(chunk);
     } catch (thrown) {
       this.#failBody(thrown);
       return true;
@@ -183,21 +160,26 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
 
   onRequestSent(): void {
     if (this.#state !== AWAITING) return;
-    const failed = this.#socket.writeError !== null;
-    this.#settings.wheel.arm(this.#deadline, failed ? LAST_WORDS_MS : this.#settings.responseMs);
+    this.#settings.wheel.arm(
+      this.#deadline,
+      this.#wire.writeFailed ? LAST_WORDS_MS : this.#settings.responseMs,
+    );
   }
 
   onBlocked(): void {
     if (this.#state !== AWAITING) return;
-    this.#stallWatched = true;
-    this.#stallSettled = false;
-    this.#socket.setTimeout(STALL_SETTLE_MS);
+    const { wheel, idleMs } = this.#settings;
+    this.#writeWatch ??= new WriteWatch({
+      wire: this.#wire,
+      wheel,
+      idleMs: () => idleMs,
+      onStalled: () => this.#fail(new LbError('upstream_timeout', 'backend stopped reading the request')),
+    });
+    this.#writeWatch.blocked();
   }
 
   onUnblocked(): void {
-    if (!this.#stallWatched) return;
-    this.#stallWatched = false;
-    this.#socket.setTimeout(0);
+    this.#writeWatch?.rest();
   }
 
   onWritable(): void {
@@ -210,37 +192,30 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     }
   }
 
-  /**
-   * node's socket timer is the only public thing that knows whether a blocked write makes progress: it compares the
-   * size of the write queue at each expiry. Its first comparison is against the size before the write and proves
-   * nothing, so a short round comes before the one that counts.
-   */
-  #onStall(): void {
-    if (this.#state !== AWAITING) return;
-    if (!this.#stallSettled) {
-      this.#stallSettled = true;
-      this.#socket.setTimeout(this.#settings.idleMs);
-      return;
-    }
-    this.#fail(new LbError('upstream_timeout', 'backend stopped reading the request'));
+  onDrain(): void {
+    this.#sender.drained();
   }
 
-  #onWriteError(): void {
+  onWriteError(error: Error): void {
+    this.#writeError = error;
     if (this.#state !== AWAITING) return;
     this.#settings.wheel.arm(this.#deadline, LAST_WORDS_MS);
   }
 
   // The response side.
 
-  #onRead(bytes: number): boolean {
+  nextBuffer(): Buffer {
+    return this.#reader.nextBuffer();
+  }
+
+  onRead(byteCount: number): void {
     const exchange = this.#exchange;
     if (this.#state === IDLE) this.#kill();
-    if (exchange === null) return false;
+    if (exchange === null) return;
     try {
-      return this.#reader.read(exchange, bytes);
+      if (!this.#reader.read(exchange, byteCount)) this.#wire.pause();
     } catch (thrown) {
       this.#onSinkFault(exchange, thrown);
-      return false;
     } finally {
       this.#settings.buffers.afterRead();
     }
@@ -271,10 +246,10 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
   resume(): void {
     if (!this.#reader.resume()) return;
     this.onBodyProgress();
-    this.#socket.resume();
+    this.#wire.resume();
   }
 
-  #onEnd(): void {
+  onEnd(): void {
     const exchange = this.#exchange;
     if (exchange === null) {
       this.#kill();
@@ -302,14 +277,14 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
   #keepMs(): number {
     const { persistent, keepAliveSec } = this.#reader.parser;
     if (!persistent || !this.#sender.finished || this.#oddBody) return 0;
-    if (this.#socket.writeError !== null || this.#socket.writableLength > 0) return 0;
+    if (this.#wire.writeFailed || this.#wire.blocked) return 0;
     const { parkMs } = this.#settings;
     return keepAliveSec < 0 ? parkMs : Math.min(parkMs, (keepAliveSec - KEEP_ALIVE_MARGIN_SEC) * 1000);
   }
 
   /** Whether a parked connection still looks open; the pool asks before it hands one out. */
   get readable(): boolean {
-    return this.#socket.readable;
+    return this.#wire.readable;
   }
 
   // Ends.
@@ -331,8 +306,7 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
         this.#fail(new LbError('connect_failed', `not connected within ${connectMs} ms`));
         break;
       case AWAITING:
-        if (this.#socket.writeError !== null)
-          this.#reset('request could not be sent', this.#socket.writeError);
+        if (this.#wire.writeFailed) this.#reset('request could not be sent', this.#writeError);
         else this.#fail(new LbError('upstream_timeout', `no response head within ${responseMs} ms`));
         break;
       case STREAMING:
@@ -344,14 +318,9 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     }
   }
 
-  #onSocketError(error: Error): void {
+  onBroken(error: Error): void {
     if (this.#state === CONNECTING) this.#fail(connectErrorOf(error));
     else this.#reset(`connection failed: ${error.message}`, error);
-  }
-
-  #onClose(): void {
-    if (this.#state !== DEAD) this.#reset('connection closed', null);
-    this.#host.closed();
   }
 
   /** Retryable only where the backend may not have seen the request: a parked connection that it was closing (B10). */
@@ -384,13 +353,11 @@ export class Connection implements ExchangeOwner, SenderEvents, ReaderEvents {
     const own = this.#reader.release();
     // Not given back: a write to the client may still read from it.
     if (own !== null) this.#settings.buffers.drop(own);
+    this.#writeWatch?.forget();
     if (parked) this.#host.remove(this);
-    this.#socket.destroy();
+    this.#wire.close();
+    this.#host.closed();
   }
-}
-
-function announce(connection: Connection, exchange: LiveExchange): void {
-  connection.announce(exchange);
 }
 
 function isReadMethod(method: string): boolean {

@@ -1,8 +1,8 @@
 /**
  * The two ends of one request at one backend: what the proxy gives to the upstream client, and what it gets back.
  *
- * Order of calls on a sink: onConnected once where the request has a body, any number of onInformation, onHead once, then (unless onHead carried
- * the complete body) any number of onBody and one onEnd. onError ends it at any point and nothing follows. Sinks never
+ * Order of calls on a sink: onConnected at most once, any number of onInformation, onHead once, then (unless onHead carried the
+ * complete body) any number of onBody and one onEnd. onError ends it at any point and nothing follows. Sinks never
  * throw; the connection guards against it all the same.
  */
 import type { LbError } from '../contract/errors.ts';
@@ -37,7 +37,7 @@ export interface ResponseHead {
 }
 
 export interface ResponseSink {
-  /** Only for a request with a body: its head is on its way over an open connection, body bytes may be sent now. */
+  /** Only for a request with a body whose connection had to be opened: body bytes may be sent now. */
   onConnected(): void;
   /** A 1xx other than 101 (contract §8); forwarded to HTTP/1.1 clients. */
   onInformation(status: number, reason: string, lines: string): void;
@@ -62,13 +62,13 @@ export interface ResponseSink {
 export interface UpstreamExchange {
   /** Whether the connection had served a request before (B10). */
   readonly reused: boolean;
-  /** Whether any byte of the request body was handed to the socket. */
-  readonly bodyStarted: boolean;
+  /** Whether the connection is open: a request with a body that finds it so hears no onConnected. */
+  readonly connected: boolean;
   /**
-   * Sends a piece of request body; framing is added here. The exchange owns the chunk from then on and may free its memory.
-   * false: stop until onRequestDrain. A lent chunk stays the caller's: it is in use until then, or, after true, no more.
+   * Sends a piece of request body; framing is added here. true: its memory is free again. false: stop until onRequestDrain,
+   * and leave the memory alone until then, unless the piece is smaller than SMALL_PIECE_BYTES.
    */
-  writeBody(chunk: Buffer, lent?: boolean): boolean;
+  writeBody(chunk: Buffer): boolean;
   /** Trailers that may not pass are left out here. */
   endBody(rawTrailers: string[]): void;
   /** The sink passed on all it was given: read on. */

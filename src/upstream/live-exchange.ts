@@ -5,7 +5,7 @@ import type { ResponseSink, UpstreamExchange } from './exchange.ts';
 
 /** What an exchange asks of its connection while it lasts. */
 export interface ExchangeOwner {
-  writeBody(chunk: Buffer, lent: boolean): boolean;
+  writeBody(chunk: Buffer): boolean;
   endBody(rawTrailers: string[]): void;
   resume(): void;
   abort(): void;
@@ -17,7 +17,7 @@ export type FaultListener = (error: Error) => void;
 export class LiveExchange implements UpstreamExchange {
   readonly reused: boolean;
   readonly sink: ResponseSink;
-  bodyStarted = false;
+  connected: boolean;
 
   readonly #buffers: BodyBuffers;
   readonly #onFault: FaultListener;
@@ -33,19 +33,13 @@ export class LiveExchange implements UpstreamExchange {
   ) {
     this.#owner = owner;
     this.sink = sink;
-    this.reused = reused;
+    this.reused = this.connected = reused;
     this.#buffers = shared.buffers;
     this.#onFault = shared.onFault;
   }
 
-  writeBody(chunk: Buffer, lent = false): boolean {
-    const owner = this.#owner;
-    if (owner === null) {
-      if (!lent) this.#buffers.free(chunk);
-      return true;
-    }
-    if (chunk.length > 0) this.bodyStarted = true;
-    return owner.writeBody(chunk, lent);
+  writeBody(chunk: Buffer): boolean {
+    return this.#owner?.writeBody(chunk) ?? true;
   }
 
   endBody(rawTrailers: string[]): void {

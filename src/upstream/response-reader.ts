@@ -56,7 +56,7 @@ export class ResponseReader {
     this.parser.start(method);
   }
 
-  /** nextBuffer is asked by the socket before its first read and after each read callback, and only then. */
+  /** nextBuffer is the wire's question; see WireEvents. */
   nextBuffer(): Buffer {
     this.#lent = this.#own ?? this.#buffers.shared;
     return this.#lent;

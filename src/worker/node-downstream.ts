@@ -136,7 +136,7 @@ export class NodeDownstream implements Downstream, BodySink, DirectSink, SentLis
   }
 
   onBody(chunk: Buffer, lent: boolean): void {
-    if (!this.#stopped) this.#listener?.onBody(chunk, lent);
+    if (!this.#stopped && lent !== null) this.#listener?.onBody(chunk);
   }
 
   pauseBody(): void {

@@ -13,6 +13,7 @@ import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { LineWriter, Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { RedisConnection } from '../infra/redis.ts';
+import { chooseWire, wiresOf } from '../infra/wire/wire-choice.ts';
 import type { BucketStore } from '../limit/bucket-store.ts';
 import { Limiter } from '../limit/limiter.ts';
 import { PrimaryBucketStore } from '../limit/primary-bucket-store.ts';
@@ -95,7 +96,12 @@ export class WorkerRooms {
       logger,
     });
     const onFault = (err: Error): void => logger.error({ err }, 'a backend connection failed unexpectedly');
-    this.#planDeps = { ...options, writeText: options.ways.writeText, random: Math.random, onFault };
+    this.#planDeps = {
+      ...options,
+      wires: wiresOf(chooseWire(process.version, process.env)),
+      random: Math.random,
+      onFault,
+    };
     this.#plan = this.#buildPlan(first, null);
     this.#handler = new Handler({
       plan: () => this.#plan,

@@ -1,10 +1,10 @@
 /** Requests as the proxy hands them to the upstream client, and the bytes that the sender makes of them. */
 
-import { BodyBuffers } from '../../src/http1/body-buffers.ts';
+import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import { CHUNKED_BODY, NO_BODY } from '../../src/http1/framing.ts';
-import { BackendSocket } from '../../src/upstream/backend-socket.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
+import { MemoryWire } from '../support/memory-wire.ts';
 import { turn } from './memory-socket.ts';
 import { passingTrailers } from './passing-fields.ts';
 import type { Random } from './random.ts';
@@ -110,18 +110,22 @@ export function expectedOf({ request, fields, pieces, trailers }: RequestToWrite
 
 /** writtenBytes sends requests one after the other over one connection, as the pool does; latin1. */
 export async function writtenBytes(random: Random, requests: readonly RequestToWrite[]): Promise<string> {
-  const socket = new RecordingSocket(random);
-  // Memory that is given back too early is overwritten, and shows.
-  const sender = new RequestSender(socket, new BodyBuffers({ poisoned: true }), {
+  const wire = new RecordingWire(random);
+  const sender = new RequestSender(wire, {
     onRequestSent: () => undefined,
     onWritable: () => undefined,
     onBlocked: () => undefined,
     onUnblocked: () => undefined,
   });
+  wire.onDrain = () => sender.drained();
   for (const { request, pieces, trailers } of requests) {
     sender.begin(request);
-    for (const piece of pieces) {
-      sender.write(Buffer.from(piece, 'latin1'));
+    for (const text of pieces) {
+      const piece = Buffer.from(text, 'latin1');
+      const isFree = sender.write(piece);
+      // Memory that is free again is overwritten: whoever still reads it, shows.
+      if (isFree || piece.length < SMALL_PIECE_BYTES) piece.fill(POISON);
+      for (let left = 50; wire.blocked && left > 0; left--) await turn();
       if (random.oneIn(4)) await turn();
     }
     sender.end(trailers);
@@ -129,38 +133,35 @@ export async function writtenBytes(random: Random, requests: readonly RequestToW
     if (!sender.finished) throw new Error('the sender did not finish');
     sender.stop();
   }
-  socket.destroy();
-  return socket.text;
+  return wire.text;
 }
 
-/** Takes bytes at once or later, as a kernel does. */
-class RecordingSocket extends BackendSocket {
-  text = '';
+/** Takes bytes at once or later, as a kernel does, from the memory that it was handed. */
+class RecordingWire extends MemoryWire {
   readonly #random: Random;
+  #waiting: (() => void)[] = [];
 
   constructor(random: Random) {
-    super({}, () => undefined);
+    super();
     this.#random = random;
   }
 
-  override _write(chunk: unknown, encoding: BufferEncoding, callback: () => void): void {
-    this.#take([{ chunk, encoding }], callback);
+  override get blocked(): boolean {
+    return this.#waiting.length > 0;
   }
 
-  override _writev(chunks: { chunk: unknown; encoding: BufferEncoding }[], callback: () => void): void {
-    this.#take(chunks, callback);
+  override write(take: () => void): boolean {
+    if (!this.blocked && !this.#random.oneIn(3)) {
+      take();
+      return true;
+    }
+    this.#waiting.push(take);
+    if (this.#waiting.length === 1) setImmediate(() => this.#drain());
+    return false;
   }
 
-  #take(chunks: { chunk: unknown; encoding: BufferEncoding }[], callback: () => void): void {
-    const take = () => {
-      for (const { chunk, encoding } of chunks) {
-        this.text += Buffer.isBuffer(chunk)
-          ? chunk.toString('latin1')
-          : Buffer.from(String(chunk), encoding).toString('latin1');
-      }
-      callback();
-    };
-    if (this.#random.oneIn(3)) setImmediate(take);
-    else take();
+  #drain(): void {
+    for (const take of this.#waiting.splice(0)) take();
+    this.onDrain?.();
   }
 }

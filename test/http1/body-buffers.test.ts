@@ -28,21 +28,6 @@ test('at most 16 of each size are kept, further ones are freed at once', () => {
   );
 });
 
-test('free detaches a chunk that is all of its memory, and leaves views and small ones alone', () => {
-  const buffers = new BodyBuffers();
-  const whole = Buffer.allocUnsafeSlow(8192);
-  buffers.free(whole);
-  assert.equal(whole.length, 0);
-  buffers.free(whole);
-  const parent = Buffer.alloc(16_384, 'p');
-  for (const view of [parent.subarray(0, 8192), parent.subarray(8192), Buffer.from('small')]) {
-    const { length } = view;
-    buffers.free(view);
-    assert.equal(view.length, length);
-  }
-  assert.equal(parent.toString('latin1', 0, 3), 'ppp');
-});
-
 test('the shared buffer is never one that was lent', () => {
   const buffers = new BodyBuffers();
   for (let i = 0; i < 20; i++) assert.notEqual(buffers.take(), buffers.shared);

@@ -78,17 +78,12 @@ export interface BodyWatch {
 /** poisonBodyBuffers overwrites memory of bodies at the moment it is given back, in every worker of this process. */
 export function poisonBodyBuffers(t: TestContext): BodyWatch {
   const watch: BodyWatch = { stores: new Set(), pausedCount: 0, blockedCount: 0, blocked: new Set() };
-  const { give, free, afterRead } = BodyBuffers.prototype;
+  const { give, afterRead } = BodyBuffers.prototype;
   const { onPaused, onBlocked, onUnblocked } = Connection.prototype;
   Object.assign(BodyBuffers.prototype, {
     give(this: BodyBuffers, buffer: Buffer<ArrayBuffer>) {
       buffer.fill(POISON);
       give.call(this, buffer);
-    },
-    free(this: BodyBuffers, chunk: Buffer) {
-      watch.stores.add(this);
-      if (chunk.length === chunk.buffer.byteLength) chunk.fill(POISON);
-      free.call(this, chunk);
     },
     afterRead(this: BodyBuffers) {
       watch.stores.add(this);
@@ -112,7 +107,7 @@ export function poisonBodyBuffers(t: TestContext): BodyWatch {
     },
   });
   t.after(() => {
-    Object.assign(BodyBuffers.prototype, { give, free, afterRead });
+    Object.assign(BodyBuffers.prototype, { give, afterRead });
     Object.assign(Connection.prototype, { onPaused, onBlocked, onUnblocked });
   });
   return watch;

@@ -12,6 +12,7 @@ import type {
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
+import { chooseWire, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
 import { Limiter } from '../../src/limit/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
@@ -24,6 +25,7 @@ import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** As a worker's. */
+const wires = wiresOf(chooseWire(process.version, process.env));
 const workerWays = await innerWaysFor(process.env);
 
 /** Ticks faster than the product's, so that tests of deadlines are short. */
@@ -149,8 +151,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const { apiKeys } = options;
   const given = { wheel, metrics, lookup, ...(apiKeys && { apiKeys }) };
   const { ways = workerWays } = options;
-  const { writeText } = ways;
-  const deps = { ...given, writeText, workerIndex: 0, workerCount: 1, random: Math.random };
+  const deps = { ...given, wires, workerIndex: 0, workerCount: 1, random: Math.random };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit.policies, 1);

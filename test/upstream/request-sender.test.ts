@@ -1,72 +1,46 @@
 import assert from 'node:assert/strict';
-import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { BodyBuffers } from '../../src/http1/body-buffers.ts';
+import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import { CHUNKED_BODY } from '../../src/http1/framing.ts';
-import { BackendSocket } from '../../src/upstream/backend-socket.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
-import { waitFor } from '../support/wait.ts';
+import { MemoryWire } from '../support/memory-wire.ts';
 
-const CHUNK_BYTES = 65_536;
-const TURNS = 500;
+const TURNS = 50;
 
-/** Counts the empty writes by which the sender waits for all before them. */
-class CountingSocket extends BackendSocket {
-  emptyCount = 0;
-  fullCount = 0;
+/** Takes nothing while `stuck`, and reads the memory only when it takes. */
+class StuckWire extends MemoryWire {
+  stuck = false;
+  #waiting: (() => void)[] = [];
 
-  override _write(chunk: unknown, encoding: BufferEncoding, callback: (error?: Error | null) => void): void {
-    this.#count(chunk);
-    super._write(chunk, encoding, callback);
+  override get blocked(): boolean {
+    return this.#waiting.length > 0;
   }
 
-  override _writev(
-    chunks: { chunk: unknown; encoding: BufferEncoding }[],
-    callback: (error?: Error | null) => void,
-  ): void {
-    for (const { chunk } of chunks) this.#count(chunk);
-    super._writev(chunks, callback);
+  override write(take: () => void): boolean {
+    if (this.stuck) this.#waiting.push(take);
+    else take();
+    return !this.stuck;
   }
 
-  #count(chunk: unknown): void {
-    if ((chunk as { length: number }).length === 0) this.emptyCount++;
-    else this.fullCount++;
+  drain(): void {
+    this.stuck = false;
+    for (const take of this.#waiting.splice(0)) take();
+    this.onDrain?.();
   }
 }
 
-async function openSender(t: TestContext) {
-  let peer: Socket | undefined;
-  let received = 0;
-  const server = createServer((socket) => {
-    peer = socket.pause();
-    socket.on('data', (data) => {
-      received += data.length;
-    });
-    socket.on('error', () => undefined);
-  });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  const { port } = server.address() as AddressInfo;
-  const socket = new CountingSocket({}, () => undefined);
-  // A reset is one of the ends that are tried.
-  socket.on('error', () => undefined);
-  socket.connect({ port, host: '127.0.0.1' });
-  t.after(() => {
-    socket.destroy();
-    peer?.destroy();
-    return new Promise((resolve) => server.close(resolve));
-  });
-  await waitFor('the connection', () => !socket.connecting && peer !== undefined);
+function makeSender(_t: TestContext) {
+  const wire = new StuckWire();
   const counts = { sent: 0, blocked: 0, unblocked: 0, writable: 0 };
-  const sender = new RequestSender(socket, new BodyBuffers(), {
+  const sender = new RequestSender(wire, {
     onRequestSent: () => counts.sent++,
     onBlocked: () => counts.blocked++,
     onUnblocked: () => counts.unblocked++,
     onWritable: () => counts.writable++,
   });
-  return { sender, socket, counts, peer: peer ?? assert.fail(), received: () => received };
+  wire.onDrain = () => sender.drained();
+  return { sender, wire, counts };
 }
 
 const REQUEST: UpstreamRequest = {
@@ -75,51 +49,83 @@ const REQUEST: UpstreamRequest = {
   headerLines: 'Host: backend\r\n',
   bodyLength: CHUNKED_BODY,
 };
+const HEAD = 'POST / HTTP/1.1\r\nHost: backend\r\nTransfer-Encoding: chunked\r\n\r\n';
 
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise(setImmediate);
 }
 
-test('a sender that is blocked waits without a turn of its own, however much is written on top', async (t) => {
-  const { sender, socket, counts, peer, received } = await openSender(t);
+test('a head and a small body that is there at once are one write', (t) => {
+  const { sender, wire, counts } = makeSender(t);
   sender.begin(REQUEST);
-  let writes = 0;
-  while (sender.write(Buffer.alloc(CHUNK_BYTES, 'a'))) writes++;
-  await turns(1);
-  // A writer that does not stop: each of these stands between an empty write and the end of what waits.
-  for (let i = 0; i < 50; i++) {
-    sender.write(Buffer.alloc(CHUNK_BYTES, 'a'));
-    await turns(1);
-    writes++;
-  }
-  assert.equal(counts.blocked, 1);
-  assert.ok(socket.writableLength > 0);
-  const before = socket.emptyCount;
-  await turns(TURNS);
-  assert.equal(socket.emptyCount, before, 'nothing moves, so nothing runs');
+  assert.equal(sender.write(Buffer.from('hello')), true);
   sender.end([]);
-  peer.resume();
-  await waitFor('all to be sent', () => sender.finished);
-  assert.ok(
-    socket.emptyCount <= socket.fullCount,
-    `${socket.emptyCount} empty writes beside ${socket.fullCount}`,
-  );
-  assert.deepEqual(counts, { sent: 1, blocked: 1, unblocked: 1, writable: 1 });
-  await waitFor('all to be received', () => received() > writes * CHUNK_BYTES);
+  assert.equal(wire.text, `${HEAD}5\r\nhello\r\n0\r\n\r\n`);
+  assert.equal(wire.writeCount, 1);
+  assert.deepEqual(counts, { sent: 1, blocked: 0, unblocked: 0, writable: 0 });
 });
 
-test('a blocked sender whose backend goes away, or whose socket is destroyed, comes to rest', async (t) => {
-  for (const end of ['reset', 'destroy'] as const) {
-    const { sender, socket, counts, peer } = await openSender(t);
-    sender.begin(REQUEST);
-    while (sender.write(Buffer.alloc(CHUNK_BYTES, 'a'))) await turns(1);
-    for (let i = 0; i < 5; i++) sender.write(Buffer.alloc(CHUNK_BYTES, 'a'));
-    if (end === 'reset') peer.resetAndDestroy();
-    else socket.destroy();
-    await waitFor('the end', () => socket.destroyed || socket.writeError !== null);
-    const before = socket.emptyCount;
-    await turns(TURNS);
-    assert.ok(socket.emptyCount <= before + 2, `${socket.emptyCount - before} empty writes after ${end}`);
-    assert.equal(counts.sent, 0);
-  }
+test('a head whose body is late leaves without it', async (t) => {
+  const { sender, wire } = makeSender(t);
+  sender.begin(REQUEST);
+  await turns(1);
+  assert.equal(wire.text, HEAD);
+  sender.write(Buffer.from('hello'));
+  await turns(1);
+  assert.equal(wire.text, `${HEAD}5\r\nhello\r\n`);
+});
+
+test('small pieces may be overwritten at once, larger ones once the wire has drained', async (t) => {
+  const { sender, wire, counts } = makeSender(t);
+  sender.begin({ ...REQUEST, bodyLength: SMALL_PIECE_BYTES + 4 });
+  wire.stuck = true;
+  const small = Buffer.from('abcd');
+  assert.equal(sender.write(small), true);
+  small.fill(POISON);
+  const large = Buffer.alloc(SMALL_PIECE_BYTES, 'x');
+  assert.equal(sender.write(large), false);
+  sender.end([]);
+  await turns(TURNS);
+  assert.equal(wire.text, '');
+  assert.deepEqual(counts, { sent: 0, blocked: 1, unblocked: 0, writable: 0 });
+  wire.drain();
+  assert.ok(wire.text.endsWith(`\r\n\r\nabcd${'x'.repeat(SMALL_PIECE_BYTES)}`));
+  assert.deepEqual(counts, { sent: 1, blocked: 1, unblocked: 1, writable: 1 });
+});
+
+test('a small piece that comes while the wire is stuck is copied, and refuses the next', async (t) => {
+  const { sender, wire, counts } = makeSender(t);
+  sender.begin({ ...REQUEST, bodyLength: 8 });
+  wire.stuck = true;
+  await turns(1);
+  const small = Buffer.from('abcd');
+  assert.equal(sender.write(small), false);
+  small.fill(POISON);
+  wire.drain();
+  assert.equal(counts.writable, 1);
+  sender.write(Buffer.from('efgh'));
+  sender.end([]);
+  assert.ok(wire.text.endsWith('abcdefgh'));
+  assert.equal(counts.sent, 1);
+});
+
+test('a body longer or shorter than announced is refused, and nothing of the excess is sent', (t) => {
+  const { sender, wire } = makeSender(t);
+  sender.begin({ ...REQUEST, bodyLength: 3 });
+  assert.throws(() => sender.write(Buffer.from('abcd')), { code: 'internal_error' });
+  sender.stop();
+  sender.begin({ ...REQUEST, bodyLength: 3 });
+  sender.write(Buffer.from('ab'));
+  assert.throws(() => sender.end([]), { code: 'internal_error' });
+  assert.doesNotMatch(wire.text, /ab/);
+});
+
+test('after stop nothing is sent later', async (t) => {
+  const { sender, wire, counts } = makeSender(t);
+  sender.begin(REQUEST);
+  sender.write(Buffer.from('hello'));
+  sender.stop();
+  await turns(TURNS);
+  assert.equal(wire.text, '');
+  assert.equal(counts.sent, 0);
 });

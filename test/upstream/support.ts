@@ -4,7 +4,7 @@ import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
 import { NO_BODY } from '../../src/http1/framing.ts';
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
-import { writeTextPublicly, writeTextShortly } from '../../src/infra/text-writes.ts';
+import { chooseWire, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import { BackendPool, type BackendPoolOptions } from '../../src/upstream/connection-pool.ts';
 import type {
   ResponseHead,
@@ -15,6 +15,8 @@ import type {
 import { waitFor } from '../support/wait.ts';
 
 const TICK_MS = 10;
+/** As a worker's. */
+export const wires = wiresOf(chooseWire(process.version, process.env));
 
 /** makePool builds a pool whose deadlines are checked every 10 ms; the test gets its faults and closes it. */
 export function makePool(
@@ -33,7 +35,7 @@ export function makePool(
     responseMs: 5_000,
     idleMs: 5_000,
     wheel,
-    writeText: process.env.SLUICE_PUBLIC_HTTP_API === '1' ? writeTextPublicly : writeTextShortly,
+    wires,
     onFault,
     ...options,
   });
@@ -115,7 +117,7 @@ export class RecordingSink implements ResponseSink {
   }
 }
 
-/** send starts a request and gives the sink its handle. */
+/** send starts a request and gives the sink its handle; like an attempt, it goes on at once where the connection is open. */
 export function send<Sink extends RecordingSink>(
   pool: BackendPool,
   request: UpstreamRequest,
@@ -123,6 +125,7 @@ export function send<Sink extends RecordingSink>(
   options = { fresh: false },
 ): Sink {
   sink.exchange = pool.start(request, sink, options);
+  if (sink.exchange.connected && request.bodyLength !== NO_BODY) sink.onConnected();
   return sink;
 }
 

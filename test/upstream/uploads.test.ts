@@ -134,5 +134,4 @@ test('forty uploads at once keep their bytes apart', async (t) => {
         .digest('hex'),
     );
   }
-  assert.equal(buffers.uploadCount, 0);
 });

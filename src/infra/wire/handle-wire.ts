@@ -1,0 +1,263 @@
+/**
+ * A Wire on the handle inside a socket: the only file that touches what node keeps for itself. The handle reads into the
+ * owner's memory and says at once whether the kernel took a write, so a small proxied request passes by both directions of
+ * node's stream machinery. It is chosen only on the exact versions in wire-choice.ts; figures: docs/architecture.md.
+ *
+ * Sockets are made, connected and accepted by node's documented API, and closed by it. In between nobody but the wire reads
+ * or writes them: node's own stream of the socket sees neither data nor its end.
+ */
+import { isIP, Socket } from 'node:net';
+import { getSystemErrorName } from 'node:util';
+import {
+  type ConnectEvents,
+  KEEP_ALIVE_PROBE_MS,
+  type Wire,
+  type WireEvents,
+  type WireMaker,
+} from './wire.ts';
+
+/** Of the handle of a TCP, pipe or TLS socket (node's LibuvStreamWrap and TLSWrap). */
+interface Handle {
+  /** Handed over for writing, and of that not yet with the kernel. */
+  readonly bytesWritten: number;
+  readonly writeQueueSize: number;
+  onread: (this: Handle) => Buffer | undefined;
+  useUserBuffer(buffer: Buffer): void;
+  readStart(): number;
+  readStop(): number;
+  writeLatin1String(request: WriteRequest, text: string): number;
+  writeBuffer(request: WriteRequest, chunk: Buffer): number;
+  writev(request: WriteRequest, parts: unknown[], allBuffers: boolean): number;
+  [WIRE]: HandleWire;
+}
+
+/** Needed, and kept by node, only for a write that the kernel did not take at once. */
+interface WriteRequest {
+  oncomplete: (this: WriteRequest, status: number) => void;
+  wire: HandleWire;
+  /** Keeps the memory alive that node writes from. */
+  chunk: Buffer | null;
+}
+
+interface StreamWrap {
+  WriteWrap: new () => WriteRequest;
+  kReadBytesOrError: number;
+  kLastWriteWasAsync: number;
+  streamBaseState: Int32Array;
+}
+
+const WIRE = Symbol('wire');
+const UV_EOF = -4095;
+
+let streamWrap: StreamWrap;
+/** The next write's request; used up only by one that is not over at once. */
+let spareRequest: WriteRequest;
+
+/** handleWires is called once per process, and only on a version that the list names. */
+export function handleWires(): WireMaker {
+  const { binding } = process as unknown as { binding: (name: string) => StreamWrap };
+  streamWrap = binding('stream_wrap');
+  spareRequest = new streamWrap.WriteWrap();
+  return {
+    name: 'handle',
+    accept: (socket, events) => {
+      const wire = new HandleWire(socket, events);
+      wire.attach();
+      return wire;
+    },
+    connect: (target, events) => {
+      const socket = new Socket();
+      const wire = new HandleWire(socket, events);
+      socket.on('connect', () => wire.connected(events));
+      socket.setNoDelay(true);
+      socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+      socket.connect(target);
+      return wire;
+    },
+  };
+}
+
+class HandleWire implements Wire {
+  closed = false;
+  writeFailed = false;
+  readonly #socket: Socket;
+  readonly #events: WireEvents;
+  /** null before the connection is open. */
+  #handle: Handle | null = null;
+  /** What the handle reads into. */
+  #buffer: Buffer | null = null;
+  #pendingWrites = 0;
+  #ended = false;
+
+  constructor(socket: Socket, events: WireEvents) {
+    this.#socket = socket;
+    this.#events = events;
+    socket.on('error', (error) => this.#broken(error));
+  }
+
+  /** attach takes the handle of an open socket over; node has started reading on it, in this turn of the loop. */
+  attach(): void {
+    const handle = (this.#socket as unknown as { _handle: Handle | null })._handle;
+    if (handle === null) return;
+    this.#handle = handle;
+    this.#buffer = this.#events.nextBuffer();
+    handle[WIRE] = this;
+    handle.useUserBuffer(this.#buffer);
+    handle.onread = onRead;
+  }
+
+  connected(events: ConnectEvents): void {
+    if (this.closed) return;
+    this.attach();
+    events.onConnect();
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#socket.remoteAddress;
+  }
+
+  get readable(): boolean {
+    return !this.closed && !this.#ended;
+  }
+
+  get blocked(): boolean {
+    return this.#pendingWrites > 0;
+  }
+
+  get takenBytes(): number {
+    const handle = this.#handle;
+    return handle === null ? 0 : handle.bytesWritten - handle.writeQueueSize;
+  }
+
+  /** read is the handle's: a count, or the code of an error. Returns the memory for the next read where it is another. */
+  read(countOrError: number): Buffer | undefined {
+    if (this.closed || countOrError === 0) return undefined;
+    if (countOrError < 0) {
+      this.#ended = true;
+      if (countOrError === UV_EOF) this.#events.onEnd();
+      else this.#broken(systemError('read', countOrError));
+      return undefined;
+    }
+    this.#events.onRead(countOrError);
+    if (this.closed) return undefined;
+    const next = this.#events.nextBuffer();
+    if (next === this.#buffer) return undefined;
+    this.#buffer = next;
+    return next;
+  }
+
+  writeText(text: string): boolean {
+    const handle = this.#writable();
+    if (handle === null) return true;
+    return this.#settle(handle.writeLatin1String(spareRequest, text), null);
+  }
+
+  writeChunk(before: string, chunk: Buffer, after: string): boolean {
+    const handle = this.#writable();
+    if (handle === null) return true;
+    if (before === '' && after === '') return this.#settle(handle.writeBuffer(spareRequest, chunk), chunk);
+    const parts = [before, 'latin1', chunk, 'buffer', after, 'latin1'];
+    return this.#settle(handle.writev(spareRequest, parts, false), chunk);
+  }
+
+  probe(): void {
+    const handle = this.#writable();
+    if (handle !== null && this.#pendingWrites === 0) {
+      this.#settle(handle.writeLatin1String(spareRequest, ''), null);
+    }
+  }
+
+  pause(): void {
+    if (!this.closed) this.#handle?.readStop();
+  }
+
+  resume(): void {
+    // A handle that is started again behind the end would tell of the end again.
+    if (!this.closed && !this.#ended) this.#handle?.readStart();
+  }
+
+  end(): void {
+    if (!this.closed) this.#socket.end();
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#handle = null;
+    this.#socket.destroy();
+  }
+
+  reset(): void {
+    if (this.closed) return;
+    if (isIP(this.#socket.remoteAddress ?? '') === 0) {
+      this.close();
+      return;
+    }
+    this.closed = true;
+    this.#handle = null;
+    this.#socket.resetAndDestroy();
+  }
+
+  /** written is the request's, for a write that was not over at once. */
+  written(status: number): void {
+    this.#pendingWrites--;
+    if (this.closed) return;
+    if (status < 0) this.#failWrites(status);
+    else if (this.#pendingWrites === 0) this.#events.onDrain();
+  }
+
+  tellWriteError(error: Error): void {
+    if (!this.closed) this.#events.onWriteError(error);
+  }
+
+  #writable(): Handle | null {
+    return this.closed || this.writeFailed ? null : this.#handle;
+  }
+
+  /** @returns whether the kernel has all that was ever written, or will never have it */
+  #settle(code: number, chunk: Buffer | null): boolean {
+    if (code !== 0) {
+      this.#failWrites(code);
+      return true;
+    }
+    const { streamBaseState, kLastWriteWasAsync } = streamWrap;
+    if (streamBaseState[kLastWriteWasAsync] === 0) return this.#pendingWrites === 0;
+    const request = spareRequest;
+    spareRequest = new streamWrap.WriteWrap();
+    request.oncomplete = onWritten;
+    request.wire = this;
+    request.chunk = chunk;
+    this.#pendingWrites++;
+    return false;
+  }
+
+  #failWrites(code: number): void {
+    if (this.writeFailed) return;
+    this.writeFailed = true;
+    process.nextTick(tellWriteError, this, systemError('write', code));
+  }
+
+  #broken(error: Error): void {
+    if (this.closed) return;
+    this.close();
+    this.#events.onBroken(error);
+  }
+}
+
+function onRead(this: Handle): Buffer | undefined {
+  return this[WIRE].read(streamWrap.streamBaseState[streamWrap.kReadBytesOrError]!);
+}
+
+function onWritten(this: WriteRequest, status: number): void {
+  this.chunk = null;
+  this.wire.written(status);
+}
+
+function tellWriteError(wire: HandleWire, error: Error): void {
+  wire.tellWriteError(error);
+}
+
+function systemError(call: string, code: number): Error {
+  const name = getSystemErrorName(code);
+  return Object.assign(new Error(`${call} ${name}`), { code: name, errno: code, syscall: call });
+}

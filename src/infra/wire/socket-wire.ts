@@ -1,0 +1,265 @@
+/**
+ * A Wire on node's documented API: any Node.js version, TCP, Unix sockets, TLS. Each read is copied once, from the chunk that
+ * node allocated for it into the owner's memory, and the chunk's memory is given back at once; sockets that we connect
+ * ourselves read into the owner's memory without that (`onread`).
+ */
+import { isIP, Socket, type SocketConstructorOpts } from 'node:net';
+import {
+  type ConnectEvents,
+  KEEP_ALIVE_PROBE_MS,
+  type Wire,
+  type WireEvents,
+  type WireMaker,
+} from './wire.ts';
+
+/** Smaller chunks may be views of node's own slab, and are not worth a call. */
+const FREE_MIN_BYTES = 4096;
+
+export const socketWires: WireMaker = {
+  name: 'socket',
+  accept: (socket, events) => {
+    const wire = new SocketWire(socket, events);
+    socket.on('data', (chunk: Buffer) => wire.take(chunk));
+    return wire;
+  },
+  connect: (target, events) => {
+    const outbound = new OutboundSocket(events);
+    const wire = new SocketWire(outbound, events);
+    outbound.wire = wire;
+    outbound.on('connect', () => {
+      if (!wire.closed) events.onConnect();
+    });
+    outbound.setNoDelay(true);
+    outbound.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+    outbound.connect(target);
+    return wire;
+  },
+};
+
+export class SocketWire implements Wire {
+  closed = false;
+  writeFailed = false;
+  readonly #socket: Socket;
+  readonly #events: WireEvents;
+  /** Of a chunk longer than the owner's memory, or whose owner paused in the middle: what is left. */
+  #rest: Buffer | null = null;
+  #paused = false;
+  #draining = false;
+  readonly #drained = (error?: Error | null): void => this.#onDrained(error ?? null);
+
+  constructor(socket: Socket, events: WireEvents) {
+    this.#socket = socket;
+    this.#events = events;
+    socket.on('end', () => {
+      if (!this.closed) events.onEnd();
+    });
+    socket.on('error', (error) => this.broken(error));
+    socket.on('close', () => this.broken(new Error('connection closed')));
+  }
+
+  get remoteAddress(): string | undefined {
+    return this.#socket.remoteAddress;
+  }
+
+  get readable(): boolean {
+    return !this.closed && this.#socket.readable;
+  }
+
+  get blocked(): boolean {
+    return this.#socket.writableLength > 0;
+  }
+
+  /** Pieces count once all of a piece has left: node's documented API knows no more. */
+  get takenBytes(): number {
+    return this.#socket.bytesWritten - this.#socket.writableLength;
+  }
+
+  writeText(text: string): boolean {
+    if (this.#mayWrite()) this.#socket.write(text, 'latin1');
+    return this.#settle();
+  }
+
+  writeChunk(before: string, chunk: Buffer, after: string): boolean {
+    if (!this.#mayWrite()) return true;
+    const socket = this.#socket;
+    if (before === '' && after === '') {
+      socket.write(chunk);
+      return this.#settle();
+    }
+    socket.cork();
+    if (before !== '') socket.write(before, 'latin1');
+    socket.write(chunk);
+    if (after !== '') socket.write(after, 'latin1');
+    socket.uncork();
+    return this.#settle();
+  }
+
+  probe(): void {
+    if (this.#mayWrite() && !this.blocked) this.#socket.write('', 'latin1');
+  }
+
+  pause(): void {
+    if (this.closed) return;
+    this.#paused = true;
+    this.#socket.pause();
+  }
+
+  resume(): void {
+    if (!this.#paused || this.closed) return;
+    this.#paused = false;
+    // The rest of the last chunk comes first, and never from within the owner's call.
+    if (this.#rest === null) this.#socket.resume();
+    else process.nextTick(goOn, this);
+  }
+
+  /** goOn hands out what is left of a chunk once its owner reads again. */
+  goOn(): void {
+    const rest = this.#rest;
+    if (rest === null || this.#paused) return;
+    this.#rest = null;
+    this.take(rest);
+    if (!this.#paused && !this.closed) this.#socket.resume();
+  }
+
+  end(): void {
+    if (!this.closed) this.#socket.end();
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#rest = null;
+    this.#socket.destroy();
+  }
+
+  reset(): void {
+    if (this.closed) return;
+    if (isIP(this.#socket.remoteAddress ?? '') === 0) {
+      this.close();
+      return;
+    }
+    this.closed = true;
+    this.#socket.resetAndDestroy();
+  }
+
+  /** take gives a chunk to the owner in pieces that fit into its memory. */
+  take(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length && !this.closed) {
+      if (this.#paused) {
+        this.#rest = chunk.subarray(at);
+        return;
+      }
+      const buffer = this.#events.nextBuffer();
+      const count = chunk.copy(buffer, 0, at);
+      at += count;
+      this.#events.onRead(count);
+    }
+    free(chunk);
+  }
+
+  broken(error: Error): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.#rest = null;
+    this.#events.onBroken(error);
+  }
+
+  /** writesFailed is told of a failed write by a socket that outlives it. */
+  writesFailed(error: Error): void {
+    if (this.writeFailed || this.closed) return;
+    this.writeFailed = true;
+    process.nextTick(tellWriteError, this, error);
+  }
+
+  tellWriteError(error: Error): void {
+    if (!this.closed) this.#events.onWriteError(error);
+  }
+
+  #mayWrite(): boolean {
+    return !this.closed && !this.writeFailed && this.#socket.writable;
+  }
+
+  #settle(): boolean {
+    if (!this.blocked) return true;
+    if (!this.#draining) {
+      this.#draining = true;
+      this.#socket.write('', this.#drained);
+    }
+    return false;
+  }
+
+  #onDrained(error: Error | null): void {
+    this.#draining = false;
+    if (this.closed || error !== null) return;
+    // Behind what was written since.
+    if (this.#settle()) this.#events.onDrain();
+  }
+}
+
+type WriteCallback = (error?: Error | null) => void;
+
+/**
+ * A socket that outlives its failed writes. node destroys a socket as soon as a write fails (EPIPE, ECONNRESET), and with it
+ * a response that already lies in the receive buffer: a backend that answers 413 and closes while the upload is still coming
+ * would be a 502. Here a failed write only ends the writing; reading decides how the connection ends.
+ */
+class OutboundSocket extends Socket {
+  wire: SocketWire | null = null;
+  #writeFailed = false;
+  /** The stream machinery has one write under way at a time. */
+  #callback: WriteCallback | null = null;
+  readonly #written: WriteCallback = (error) => {
+    const callback = this.#callback;
+    this.#callback = null;
+    if (error && !this.destroyed) {
+      this.#writeFailed = true;
+      this.wire?.writesFailed(error);
+    }
+    callback?.(this.destroyed ? error : null);
+  };
+
+  constructor(events: ConnectEvents) {
+    const options: SocketConstructorOpts = {
+      onread: {
+        buffer: () => events.nextBuffer(),
+        callback: (byteCount) => {
+          if (this.wire?.closed === false) events.onRead(byteCount);
+          return !this.isPaused();
+        },
+      },
+    };
+    super(options);
+  }
+
+  override _write(chunk: unknown, encoding: BufferEncoding, callback: WriteCallback): void {
+    if (this.#discards(callback)) return;
+    super._write(chunk, encoding, this.#written);
+  }
+
+  override _writev(chunks: { chunk: unknown; encoding: BufferEncoding }[], callback: WriteCallback): void {
+    if (this.#discards(callback)) return;
+    super._writev?.(chunks, this.#written);
+  }
+
+  #discards(callback: WriteCallback): boolean {
+    if (this.#writeFailed) callback(null);
+    else this.#callback = callback;
+    return this.#writeFailed;
+  }
+}
+
+function goOn(wire: SocketWire): void {
+  wire.goOn();
+}
+
+function tellWriteError(wire: SocketWire, error: Error): void {
+  wire.tellWriteError(error);
+}
+
+/** Gives the memory of a chunk back at once: dead ArrayBuffers wait for tens of MiB of them before V8 collects. */
+function free(chunk: Buffer): void {
+  const memory = chunk.buffer;
+  if (chunk.length < FREE_MIN_BYTES || chunk.length !== memory.byteLength) return;
+  if (memory instanceof ArrayBuffer && !memory.detached) memory.transfer(0);
+}
