@@ -7,9 +7,11 @@
  * only before that. `abort` ends it at any point.
  */
 
+import type { RequestHead } from './request-head.ts';
+
 /** DownstreamPeer is the other end of a client's connection; one object per connection. */
 export interface DownstreamPeer {
-  /** Canonical address; a peer on a Unix socket has the loopback address 127.0.0.1. */
+  /** Canonical address; `unix:` for a peer on a Unix socket. */
   readonly address: string;
   /** Whether trustedProxies holds the address; kept by the proxy, valid for the set `trustedBy` only. */
   trusted: boolean;
@@ -32,14 +34,7 @@ export interface ResponseStart {
 }
 
 export interface Downstream {
-  /** Upper-case token. */
-  readonly method: string;
-  /** As it came (latin1): origin-form, absolute-form or `*`. */
-  readonly target: string;
-  /** 10 times major plus minor: 10, 11; anything else is to be refused. */
-  readonly httpVersion: number;
-  /** Flat name, value, name, value…; as received, duplicates and order kept. */
-  readonly rawHeaders: readonly string[];
+  readonly head: RequestHead;
   readonly peer: DownstreamPeer;
   /** Whether the head of the answer was handed over. */
   readonly started: boolean;
@@ -52,7 +47,7 @@ export interface Downstream {
   /** pauseBody stops it (one more chunk may be on its way) until resumeBody. */
   pauseBody(): void;
   resumeBody(): void;
-  /** stopBody gives the rest of the body up: the listener hears nothing more of it, and the connection will close. */
+  /** stopBody gives the rest of the body up: the listener hears nothing more of it. */
   stopBody(): void;
 
   /** continueBody sends `100 Continue` where the protocol and the request call for one. */

@@ -15,6 +15,8 @@ export const PROTOCOL_VERSION = 2;
 /** Environment of a worker: which one it is (0…count - 1; a replacement has the number of the one before) of how many. */
 export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
 export const WORKER_COUNT_ENV = 'SLUICE_WORKER_COUNT';
+/** The DataPath as JSON. */
+export const WORKER_DATA_PATH_ENV = 'SLUICE_WORKER_DATA_PATH';
 
 /** Some 1,500 clients, which a worker takes in within 1 ms; the figures are in docs/architecture.md. */
 export const CLIENTS_PART_BYTES = 65_536;

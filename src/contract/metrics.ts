@@ -74,7 +74,12 @@ export const METRICS = {
   sluice_config_last_reload_success: gauge('1 when the last load of the configuration succeeded.'),
   sluice_config_revision_info: gauge('The revision of the configuration in force.', 'revision'),
   sluice_tls_certificate_expiry_seconds: gauge('Unix time at which a certificate expires.', 'name'),
-  sluice_build_info: gauge('Version of Sluice and of Node.js.', 'version', 'node'),
+  sluice_build_info: gauge(
+    'Version of Sluice and of Node.js, and what connections are built on (handle, socket).',
+    'version',
+    'node',
+    'fast_path',
+  ),
 } as const satisfies Record<string, MetricDefinition>;
 
 export type MetricName = keyof typeof METRICS;

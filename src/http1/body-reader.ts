@@ -20,6 +20,12 @@ export class BodyReader {
   /** Made with the first body in chunks: most connections never see one. */
   #chunked: ChunkedDecoder | null = null;
   #left = 0;
+  readonly #refusesFramingTrailers: boolean;
+
+  /** @param options refusesFramingTrailers: a trailer that frames makes the body invalid, instead of being left out */
+  constructor({ refusesFramingTrailers }: { refusesFramingTrailers: boolean }) {
+    this.#refusesFramingTrailers = refusesFramingTrailers;
+  }
 
   /** @param length of a body of the kind BODY_LENGTH, else ignored */
   start(kind: number, length: number): void {
@@ -28,7 +34,7 @@ export class BodyReader {
     this.complete = kind === BODY_NONE;
     this.#left = kind === BODY_LENGTH ? length : 0;
     if (kind !== BODY_CHUNKED) return;
-    this.#chunked ??= new ChunkedDecoder();
+    this.#chunked ??= new ChunkedDecoder(this.#refusesFramingTrailers);
     this.#chunked.start();
   }
 

@@ -2,10 +2,11 @@
  * Chunked transfer coding (RFC 9112 §7.1), decoded in place: the payload of one read is moved together at the front of
  * the part it came from, so that a read with a hundred small chunks is one piece for the client.
  *
- * States, in order: SIZE (digits of a chunk size), EXTENSION (skipped up to CR), SIZE_LF, then for a size above 0 DATA,
+ * States, in order: SIZE (digits of a chunk size), EXTENSION (checked and skipped up to CR), SIZE_LF, then for a size above 0 DATA,
  * DATA_CR, DATA_LF and back to SIZE, for size 0 TRAILER (lines until an empty one) and COMPLETE. BROKEN is final too.
  */
 import { readTrailers } from './field-lines.ts';
+import { CR, LF, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
 
 const SIZE = 0;
 const EXTENSION = 1;
@@ -23,9 +24,10 @@ const SIZE_DIGITS_MAX = 16;
 const EXTENSIONS_MAX_BYTES = 16_384;
 const TRAILERS_MAX_BYTES = 16_384;
 
-const CR = 13;
-const LF = 10;
 const SEMICOLON = 59;
+const EQUALS = 61;
+const QUOTE = 34;
+const BACKSLASH = 92;
 const NONE: string[] = [];
 
 /** ChunkedDecoder is owned by a BodyReader; start() once per body, then decode() once per read. */
@@ -46,7 +48,14 @@ export class ChunkedDecoder {
   #left = 0;
   #digits = 0;
   #extensionBytes = 0;
+  #extensionPart = 0;
   #trailerText = '';
+  readonly #refusesFramingTrailers: boolean;
+
+  /** @param refusesFramingTrailers see BodyReader */
+  constructor(refusesFramingTrailers = false) {
+    this.#refusesFramingTrailers = refusesFramingTrailers;
+  }
 
   get complete(): boolean {
     return this.#state === COMPLETE;
@@ -117,14 +126,22 @@ export class ChunkedDecoder {
       this.#left = this.#left * 16 + digit;
       this.#digits++;
     } else if (this.#digits > 0 && byte === CR) this.#state = SIZE_LF;
-    else if (this.#digits > 0 && byte === SEMICOLON) this.#state = EXTENSION;
-    else this.#break('bad chunk size');
+    else if (this.#digits > 0 && byte === SEMICOLON) {
+      this.#state = EXTENSION;
+      this.#extensionPart = PART_START;
+    } else this.#break('bad chunk size');
   }
 
+  /** `;name`, `;name=value` or `;name="value"`, without blanks (RFC 9112 §7.1.1); as strict as llhttp. */
   #takeExtension(byte: number): void {
-    if (byte === CR) this.#state = SIZE_LF;
-    else if (isControl(byte)) this.#break('control byte in a chunk extension');
-    else if (++this.#extensionBytes > EXTENSIONS_MAX_BYTES) this.#break('chunk extensions too large', 413);
+    if (++this.#extensionBytes > EXTENSIONS_MAX_BYTES) {
+      this.#break('chunk extensions too large', 413);
+      return;
+    }
+    const part = nextPart(this.#extensionPart, byte);
+    if (part === PART_BAD) this.#break('bad chunk extension');
+    else if (part === PART_END) this.#state = SIZE_LF;
+    this.#extensionPart = part;
   }
 
   /** Takes one line, or what is there of it; the section ends with an empty line. */
@@ -140,7 +157,7 @@ export class ChunkedDecoder {
   }
 
   #finish(text: string): void {
-    const trailers = text === '' ? NONE : readTrailers(text);
+    const trailers = text === '' ? NONE : readTrailers(text, this.#refusesFramingTrailers);
     if (trailers === null) {
       this.#break('bad trailer');
       return;
@@ -164,6 +181,39 @@ function hexDigit(byte: number): number {
   return lower >= 97 && lower <= 102 ? lower - 87 : -1;
 }
 
-function isControl(byte: number): boolean {
-  return (byte < 32 && byte !== 9) || byte === 127;
+/** Where in an extension the next byte stands. */
+const PART_START = 0;
+const PART_NAME = 1;
+const PART_VALUE = 2;
+const PART_QUOTED = 3;
+const PART_ESCAPED = 4;
+const PART_CLOSED = 5;
+const PART_END = 6;
+const PART_BAD = 7;
+
+function nextPart(part: number, byte: number): number {
+  switch (part) {
+    case PART_START:
+      if (byte === CR) return PART_BAD;
+      return nextPart(PART_NAME, byte);
+    case PART_NAME:
+    case PART_VALUE:
+      if (TOKEN_BYTES[byte] !== 0) return part;
+      if (byte === EQUALS && part === PART_NAME) return PART_VALUE;
+      if (byte === QUOTE && part === PART_VALUE) return PART_QUOTED;
+      return behindExtension(byte);
+    case PART_QUOTED:
+      if (byte === QUOTE) return PART_CLOSED;
+      if (byte === BACKSLASH) return PART_ESCAPED;
+      return TEXT_BYTES[byte] === 1 ? PART_QUOTED : PART_BAD;
+    case PART_ESCAPED:
+      return TEXT_BYTES[byte] === 1 ? PART_QUOTED : PART_BAD;
+    default:
+      return behindExtension(byte);
+  }
+}
+
+function behindExtension(byte: number): number {
+  if (byte === CR) return PART_END;
+  return byte === SEMICOLON ? PART_START : PART_BAD;
 }

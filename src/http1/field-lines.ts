@@ -2,13 +2,14 @@
  * Header fields as text: lines `name: value`, each with its CRLF. Heads are read, rewritten and sent in this form; only
  * what wants single fields takes them apart.
  */
-import { isTrailerAllowed } from './header-names.ts';
+import { isFraming, isTrailerAllowed } from './header-names.ts';
 
 /** Of one head or trailer section of a backend. */
 export const HEADERS_MAX_COUNT = 200;
 
 /** A line of the strict grammar (RFC 9112 §5): a token, no blank before the colon, no control byte but HTAB. */
 const LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n/y;
+const COLON = 58;
 const SPACE = 32;
 const TAB = 9;
 
@@ -33,14 +34,16 @@ export function isBlank(byte: number): boolean {
  * readTrailers parses a trailer section; null when it is malformed. Names that have no business behind a body are left
  * out.
  * @param text lines ended by CRLF, without the empty one
+ * @param refusesFraming names that frame a message make the section malformed
  */
-export function readTrailers(text: string): string[] | null {
+export function readTrailers(text: string, refusesFraming = false): string[] | null {
   const trailers: string[] = [];
   for (let at = 0, count = 0; at < text.length; count++) {
     LINE.lastIndex = at;
     const [line, name, value] = LINE.exec(text) ?? [];
     if (line === undefined || name === undefined || value === undefined || count === HEADERS_MAX_COUNT)
       return null;
+    if (refusesFraming && isFraming(name)) return null;
     if (isTrailerAllowed(name)) trailers.push(name, trimmedValue(value));
     at += line.length;
   }
@@ -57,6 +60,20 @@ export function fieldsOf(lines: string): string[] {
     at = end + 2;
   }
   return fields;
+}
+
+/** fieldValues lists the values of all fields of a name; the text must be made of sound lines. */
+export function fieldValues(lines: string, lowerName: string): string[] {
+  const values: string[] = [];
+  for (let at = 0; at < lines.length; ) {
+    const next = lines.indexOf('\n', at) + 1;
+    const colon = at + lowerName.length;
+    if (lines.charCodeAt(colon) === COLON && lines.slice(at, colon).toLowerCase() === lowerName) {
+      values.push(lines.slice(colon + 2, next - 2));
+    }
+    at = next;
+  }
+  return values;
 }
 
 /** withoutFields leaves out the lines of these names. */

@@ -1,9 +1,5 @@
 /** How a message says where its body ends (RFC 9112 §6), in the words that both directions share. */
 
-/** Values of a body length that are no length. */
-export const NO_BODY = -2;
-export const CHUNKED_BODY = -1;
-
 /** Values of BodyReader.kind. */
 export const BODY_NONE = 0;
 export const BODY_LENGTH = 1;
@@ -11,7 +7,6 @@ export const BODY_CHUNKED = 2;
 /** Ends with the connection (RFC 9112 §6.3, last case); responses only. */
 export const BODY_UNTIL_CLOSE = 3;
 
-const LENGTH_DIGITS_MAX = 16;
 const ZERO = 48;
 
 /**
@@ -19,14 +14,15 @@ const ZERO = 48;
  * bytes, so that no string is made of it.
  */
 export function lengthOf(bytes: Uint8Array, from: number, to: number): number {
-  if (to === from || to - from > LENGTH_DIGITS_MAX) return -1;
+  if (to === from) return -1;
   let length = 0;
   for (let i = from; i < to; i++) {
     const digit = bytes[i]! - ZERO;
     if (digit < 0 || digit > 9) return -1;
     length = length * 10 + digit;
+    if (length > Number.MAX_SAFE_INTEGER) return -1;
   }
-  return length <= Number.MAX_SAFE_INTEGER ? length : -1;
+  return length;
 }
 
 /** isChunked tells whether a Transfer-Encoding is the one coding that is understood; any other is refused. */

@@ -32,12 +32,13 @@ export const VIA = 20;
 export const DATE = 21;
 /** Passed on like a plain one; only the reader of heads tells it apart (special-names.ts). */
 export const USER_AGENT = 22;
+export const PROXY_CONNECTION = 23;
 
 /** Lower case; also for the test that config/ lets none of them carry API keys. */
 export const CLASSES: ReadonlyMap<string, number> = new Map([
   ['connection', CONNECTION],
   ['keep-alive', KEEP_ALIVE],
-  ['proxy-connection', HOP_BY_HOP],
+  ['proxy-connection', PROXY_CONNECTION],
   ['proxy-authenticate', HOP_BY_HOP],
   ['proxy-authorization', HOP_BY_HOP],
   ['proxy-authentication-info', HOP_BY_HOP],
@@ -171,6 +172,12 @@ export function isTrailerAllowed(name: string): boolean {
   if (classOf(name) !== PLAIN) return false;
   const lower = name.toLowerCase();
   return !NO_TRAILERS.has(lower) && !lower.startsWith('content-') && !lower.startsWith('access-control-');
+}
+
+/** isFraming tells the names that say where a message ends. */
+export function isFraming(name: string): boolean {
+  const found = classOf(name);
+  return found === CONTENT_LENGTH || found === TRANSFER_ENCODING;
 }
 
 /** connectionTokens lists the options of a Connection value in lower case; what is no token is left out. */

@@ -1,4 +1,9 @@
-/** A list whose members know their place: in and out in one step, without the tables of a Map. Order means nothing. */
+/**
+ * A list whose members know their place: in and out in one step; order means nothing. Not a Map: V8's hash tables are replaced
+ * every few dozen insertions, and each old one points at its successor. Once a full collection has promoted one of them, the
+ * chain keeps every member that ever stood in a later table alive until the next full one: at a connection per request a
+ * scavenge copied 60 % of the young generation instead of 2 % (7–14 ms instead of 0.5 ms).
+ */
 
 /** `place` is written by the list only. */
 export interface Placed {

@@ -1,4 +1,5 @@
 /** Gauges that the primary knows itself, put into the registry when somebody asks for it. */
+import type { DataPath } from '../contract/data-path.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
 import type { HealthRegistry } from './health-registry.ts';
 import type { MetricsCollector } from './metrics-collector.ts';
@@ -10,6 +11,7 @@ interface GaugeSources {
   supervisor: Supervisor;
   registry: HealthRegistry;
   reloader: Reloader;
+  dataPath: DataPath;
 }
 
 export class PrimaryGauges {
@@ -32,7 +34,10 @@ export class PrimaryGauges {
       { labels: { revision: String(reloader.current.number) }, value: 1 },
     ]);
     collector.replaceGauge('sluice_build_info', [
-      { labels: { version: sluiceVersion(), node: process.version }, value: 1 },
+      {
+        labels: { version: sluiceVersion(), node: process.version, fast_path: this.#sources.dataPath.wire },
+        value: 1,
+      },
     ]);
     return collector.text();
   }

@@ -8,11 +8,13 @@ import { fileURLToPath } from 'node:url';
 import { ClientFeed } from '../clients/client-feed.ts';
 import { ClientRepository } from '../clients/client-repository.ts';
 import { systemClock } from '../contract/clock.ts';
+import type { DataPath } from '../contract/data-path.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { WorkerMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
 import { type Logger, makeLogger } from '../infra/logger.ts';
+import { chooseDataPath, REMEDY } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/memory-bucket-store.ts';
 import { startAdminServer } from './admin/server.ts';
 import type { AdminServices, Readiness } from './admin/services.ts';
@@ -106,6 +108,7 @@ class Primary {
     onResult: (pool, backend, result) => this.#registry.record(pool, backend, result),
   });
   readonly #supervisor: Supervisor;
+  readonly #dataPath: DataPath;
   /** With accept reuse_port, once they are bound. */
   #sockets: ListenSockets | null = null;
   readonly #stopped = Promise.withResolvers<number>();
@@ -116,11 +119,13 @@ class Primary {
     this.#logger = logger;
     this.#lifecycle = lifecycle;
     this.#bucketHost = new BucketHost(this.#buckets, logger);
+    this.#dataPath = chooseDataPath(process.version, options.env);
     const { workers, accept } = options.settings;
     this.#supervisor = new Supervisor({
       exec: workerEntry(),
       workerCount: workers === 'auto' ? availableParallelism() : workers,
       accept,
+      dataPath: this.#dataPath,
       inheritedFds: (index) => this.#sockets?.descriptorsOf(index) ?? [],
       clock: systemClock,
       logger,
@@ -144,6 +149,7 @@ class Primary {
       },
       this.#logger,
     );
+    this.#tellDataPath();
     const storage = await openStorage(settings.database, this.#logger);
     this.#lifecycle.onClose('the database', () => storage.close(), 15_000);
     const { streams, apiKeys, services, firstRound } = await this.#wire(storage);
@@ -158,6 +164,14 @@ class Primary {
     await Promise.all([firstRound, ...firstLoads]);
     if (this.#phase === 'starting') this.#sayReady(addresses, admin.url);
     return this.#stopped.promise;
+  }
+
+  #tellDataPath(): void {
+    const { wire, engine } = this.#dataPath;
+    const node = process.version;
+    if (wire === 'socket' && !('SLUICE_WIRE' in this.#options.env)) {
+      this.#logger.warn({ wire, node }, `connections go the slow way on this version of Node.js: ${REMEDY}`);
+    } else this.#logger.info({ wire, engine, node }, 'data path');
   }
 
   async #wire(storage: Storage): Promise<Wired> {
@@ -210,7 +224,13 @@ class Primary {
     const firstRound = warmHealth(settings, registry, this.#checker);
     void storage.opened.then(() => feed.start());
     const bucketViews = await this.#openBucketViews();
-    const gauges = new PrimaryGauges({ collector: this.#collector, supervisor, registry, reloader });
+    const gauges = new PrimaryGauges({
+      collector: this.#collector,
+      supervisor,
+      registry,
+      reloader,
+      dataPath: this.#dataPath,
+    });
     const phase = (): Readiness['status'] => this.#phase;
     const current = (): Revision => reloader.current;
     const limitChanges = new LimitChanges({ feed, store: bucketViews.store, current, logger });
@@ -351,7 +371,8 @@ class Primary {
     this.#phase = 'ready';
     const workers = this.#supervisor.workers().length;
     // Always JSON, whatever log.format is: supervisors and scripts wait for this line.
-    writeSync(1, `${JSON.stringify({ msg: 'ready', addresses, admin, workers })}\n`);
+    const { wire, engine } = this.#dataPath;
+    writeSync(1, `${JSON.stringify({ msg: 'ready', addresses, admin, workers, wire, engine })}\n`);
   }
 
   async #drain(signal: NodeJS.Signals): Promise<void> {

@@ -12,11 +12,13 @@
  */
 import cluster from 'node:cluster';
 import type { Clock } from '../contract/clock.ts';
+import type { DataPath } from '../contract/data-path.ts';
 import { LbError } from '../contract/errors.ts';
 import { listenSentence } from '../contract/listen-failure.ts';
 import {
   type PrimaryMessage,
   WORKER_COUNT_ENV,
+  WORKER_DATA_PATH_ENV,
   WORKER_INDEX_ENV,
   type WorkerMessage,
 } from '../contract/messages.ts';
@@ -41,6 +43,8 @@ export interface SupervisorOptions {
   /** ≥ 1; known once `auto` is resolved. */
   workerCount: number;
   accept: Settings['accept'];
+  /** How workers serve; absent in tests of workers that do not. */
+  dataPath?: DataPath;
   /** Descriptors that the worker of a slot inherits, from FIRST_LISTEN_FD on; asked at each fork. Default none. */
   inheritedFds?: (index: number) => readonly number[];
   clock: Clock;
@@ -198,7 +202,11 @@ export class Supervisor {
       fork: () => {
         // Settings of the next fork only; those of start() stay.
         cluster.setupPrimary({ stdio: this.#stdioOf(index) });
-        return cluster.fork({ [WORKER_INDEX_ENV]: index, [WORKER_COUNT_ENV]: workerCount });
+        return cluster.fork({
+          [WORKER_INDEX_ENV]: index,
+          [WORKER_COUNT_ENV]: workerCount,
+          [WORKER_DATA_PATH_ENV]: this.#options.dataPath && JSON.stringify(this.#options.dataPath),
+        });
       },
       prepare,
       onMessage,

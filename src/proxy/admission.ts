@@ -18,7 +18,6 @@ const STORE_DENIED: Refusal = { reason: 'store_denied', status: 503 };
 /** Admission holds what was found out, as far as it got; the transaction makes one per request and calls admit once. */
 export class Admission {
   readonly guarded: GuardedRequest;
-  readonly trusted: boolean;
   caller: Caller | null = null;
   route: PlannedRoute | null = null;
   /** For a 405. */
@@ -29,8 +28,7 @@ export class Admission {
   constructor(downstream: Downstream, plan: Plan) {
     this.#downstream = downstream;
     this.#plan = plan;
-    this.trusted = isTrusted(downstream.peer, plan);
-    this.guarded = new GuardedRequest(downstream, this.trusted);
+    this.guarded = new GuardedRequest(downstream.head, isTrusted(downstream.peer, plan));
   }
 
   /** admit returns why the request is refused, or null. Order matters: what costs least comes first. */
@@ -39,8 +37,8 @@ export class Admission {
     const { limits, identifier, apiKeyHeader } = this.#plan;
     const refusal = guarded.guard(limits, apiKeyHeader);
     if (refusal !== null) return refusal;
-    const { forwardedFor, apiKey } = guarded;
-    this.caller = identifier.identify(this.#downstream.peer.address, forwardedFor, apiKey);
+    const { head, apiKey } = guarded;
+    this.caller = identifier.identify(this.#downstream.peer.address, head.forwardedFor, apiKey);
     const unrouted = this.#findRoute();
     if (unrouted !== null) return unrouted;
     if (guarded.bodyLength > limits.bodyBytes) return BODY_TOO_LARGE;
@@ -48,7 +46,7 @@ export class Admission {
   }
 
   #findRoute(): Refusal | null {
-    const { method } = this.#downstream;
+    const { method } = this.#downstream.head;
     const { path, hasSuspectPath } = this.guarded;
     const { router } = this.#plan;
     const host = routingHost(this.guarded.host);

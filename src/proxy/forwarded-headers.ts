@@ -7,7 +7,6 @@ export const VIA = '1.1 sluice';
 
 interface Origin {
   peerAddress: string;
-  trusted: boolean;
   /** The client by B26; becomes X-Real-IP. */
   clientIp: string;
   requestId: string;
@@ -16,17 +15,17 @@ interface Origin {
 
 /** forwardedLines writes the fields that Sluice adds to a request, each line with CRLF. */
 export function forwardedLines(guarded: GuardedRequest, origin: Origin): string {
-  const { peerAddress, trusted, clientIp, requestId, trace } = origin;
-  const hops =
-    trusted && guarded.forwardedFor !== '' ? `${guarded.forwardedFor}, ${peerAddress}` : peerAddress;
-  const proto = guarded.forwardedProto || 'http';
-  const host = guarded.forwardedHost || guarded.host;
+  const { peerAddress, clientIp, requestId, trace } = origin;
+  const { head, trusted } = guarded;
+  const hops = trusted && head.forwardedFor !== '' ? `${head.forwardedFor}, ${peerAddress}` : peerAddress;
+  const proto = (trusted && head.forwardedProto) || 'http';
+  const host = (trusted && head.forwardedHost) || guarded.host;
   return (
     `X-Forwarded-For: ${hops}\r\nX-Forwarded-Proto: ${proto}\r\n` +
     (host === '' ? '' : `X-Forwarded-Host: ${host}\r\n`) +
     `X-Real-IP: ${clientIp}\r\nX-Request-Id: ${requestId}\r\nVia: ${VIA}\r\n` +
     `traceparent: ${trace.traceparent}\r\n` +
-    (trace.continued ? guarded.tracestateLines : '')
+    (trace.continued ? head.tracestateLines : '')
   );
 }
 

@@ -63,7 +63,8 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     this.#deps.traffic.begin();
     this.#downstream.listen(this);
     const refusal = this.#admission.admit();
-    this.#requestId = this.#admission.guarded.requestId || this.#deps.requestIds.nextRequestId();
+    const { trusted, head } = this.#admission.guarded;
+    this.#requestId = (trusted && head.requestId) || this.#deps.requestIds.nextRequestId();
     if (refusal !== null) this.#refuse(refusal);
     else this.#limit();
   }
@@ -109,12 +110,13 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   }
 
   #forward(): void {
-    const { guarded, trusted, caller } = this.#admission;
-    const { method, peer } = this.#downstream;
-    this.#trace = traceOf(guarded.traceparent, this.#deps.requestIds);
+    const { guarded, caller } = this.#admission;
+    const { head, peer } = this.#downstream;
+    // Two are nobody's.
+    const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
+    this.#trace = traceOf(traceparent, this.#deps.requestIds);
     const origin = {
       peerAddress: peer.address,
-      trusted,
       clientIp: caller?.clientIp ?? peer.address,
       requestId: this.#requestId,
       trace: this.#trace,
@@ -122,7 +124,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     const { host, target, bodyLength } = guarded;
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     const headerLines = hostLine + guarded.headerLines + forwardedLines(guarded, origin);
-    this.#request = { method, target, headerLines, bodyLength };
+    this.#request = { method: head.method, target, headerLines, bodyLength };
     if (bodyLength !== 0 && bodyLength >= -1) this.#body = this.#makeBody();
     if (!this.#attemptNext()) this.#refuse({ reason: 'no_backend', status: ERRORS.no_backend.status });
   }
@@ -224,7 +226,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     const choice = decideRetry({
       code: error.code,
       retryable: error.retryable,
-      method: this.#downstream.method,
+      method: this.#downstream.head.method,
       bodyUnread: this.#body?.unread ?? true,
       connectFailures: this.#connectFailures,
       replaced: this.#replaced,
@@ -308,7 +310,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     this.#reason = reason;
     this.#status = status;
     const body = problemBody(reason, status, this.#requestId, this.#decision);
-    if (this.#downstream.method !== 'HEAD') this.#bytesOut = body.length;
+    if (this.#downstream.head.method !== 'HEAD') this.#bytesOut = body.length;
     const head = this.#deps.responder.problem(status, body.length, {
       requestId: this.#requestId,
       decision: this.#decision,
@@ -322,7 +324,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
-    const { method } = this.#downstream;
+    const { method } = this.#downstream.head;
     const totalMs = this.#deps.clock.monotonicMs() - this.#startMs;
     const stats = this.#admission.route?.stats ?? this.#plan.unmatchedStats;
     stats.count(method, this.#status, totalMs);
@@ -340,7 +342,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
       traceId: this.#trace?.traceId ?? null,
       clientIp: caller?.clientIp ?? this.#downstream.peer.address,
       clientId: caller?.clientId ?? null,
-      method: this.#downstream.method,
+      method: this.#downstream.head.method,
       host: guarded.host === '' ? null : guarded.host,
       path: loggedPath(guarded.target),
       status: this.#status,
@@ -354,7 +356,7 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
       backend: this.#attempt?.target.backend.id ?? null,
       attempts: this.#attempts,
       route: route?.name ?? null,
-      userAgent: guarded.userAgent,
+      userAgent: guarded.head.userAgent,
     };
     this.#deps.accessLog.write(accessLine(record));
   }

@@ -12,8 +12,8 @@
  * allocated per request but the exchange and the head.
  */
 import { LbError } from '../contract/errors.ts';
+import { NO_BODY } from '../contract/request-head.ts';
 import type { BodyBuffers } from '../http1/body-buffers.ts';
-import { NO_BODY } from '../http1/framing.ts';
 import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { ConnectEvents, Wire, WireMaker } from '../infra/wire/wire.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';

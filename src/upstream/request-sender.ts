@@ -7,9 +7,9 @@
  * States: idle → open (begin) → ended (end) → finished, when the kernel has every byte; `blocked` while it has not.
  */
 import { LbError } from '../contract/errors.ts';
+import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
 import { SMALL_PIECE_BYTES } from '../http1/body-buffers.ts';
 import { CRLF, chunkHead, lastChunk } from '../http1/chunk-writing.ts';
-import { CHUNKED_BODY, NO_BODY } from '../http1/framing.ts';
 import type { Wire } from '../infra/wire/wire.ts';
 import type { UpstreamRequest } from './exchange.ts';
 import { requestHead } from './request-writer.ts';

@@ -2,7 +2,7 @@
  * The head of a request. Framing is made from what was parsed and from nothing else (RFC 9112 §6): the client's own
  * framing text never reaches a backend (B23).
  */
-import { CHUNKED_BODY, NO_BODY } from '../http1/framing.ts';
+import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
 import type { UpstreamRequest } from './exchange.ts';
 
 /** requestHead is the whole head as latin1, so that it leaves in one write. */

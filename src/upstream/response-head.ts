@@ -21,6 +21,7 @@ import {
   HOP_BY_HOP,
   isProtected,
   KEEP_ALIVE,
+  PROXY_CONNECTION,
   TE,
   TRAILER,
   TRANSFER_ENCODING,
@@ -43,7 +44,7 @@ const NINE = 57;
 const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
 /** `HTTP/1.1 200`; a space and the reason may follow. */
 const STATUS_END = 12;
-const LENGTH = /^\d{1,16}$/;
+const LENGTH = /^\d+$/;
 
 /** HeadReader is owned by a response parser and reused for each of its heads. */
 export class HeadReader extends FieldReader {
@@ -146,6 +147,7 @@ export class HeadReader extends FieldReader {
         this.keepAliveSec = keepAliveTimeoutSec(value);
         return false;
       case HOP_BY_HOP:
+      case PROXY_CONNECTION:
       case TE:
       case TRAILER:
       case UPGRADE:

@@ -31,7 +31,7 @@ export class ResponseParser {
   /** What is wrong with a head; empty while nothing is. */
   problem = '';
   /** Of the final head that was read last. */
-  readonly body = new BodyReader();
+  readonly body = new BodyReader({ refusesFramingTrailers: false });
 
   readonly #reader = new HeadReader();
   #headRequest = false;

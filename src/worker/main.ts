@@ -5,18 +5,23 @@
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
+import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
-import { type PrimaryMessage, WORKER_COUNT_ENV, WORKER_INDEX_ENV } from '../contract/messages.ts';
+import {
+  type PrimaryMessage,
+  WORKER_COUNT_ENV,
+  WORKER_DATA_PATH_ENV,
+  WORKER_INDEX_ENV,
+} from '../contract/messages.ts';
 import { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import { LineWriter, makeLogger } from '../infra/logger.ts';
 import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { Availability } from './availability.ts';
 import { tuneHeap } from './heap.ts';
-import { innerWaysFor } from './inner-ways.ts';
+import type { DrainTimes } from './inbound/server.ts';
 import { PrimaryLink } from './primary-link.ts';
 import { WorkerRooms } from './rooms.ts';
-import type { DrainTimes } from './server.ts';
 
 const REPORT_EVERY_MS = 1_000;
 /** What an uncaught exception leaves to the requests in flight. */
@@ -119,7 +124,7 @@ class WorkerMain {
       availability: this.#availability,
       workerIndex: Number(process.env[WORKER_INDEX_ENV]),
       workerCount: Number(process.env[WORKER_COUNT_ENV]),
-      ways: await innerWaysFor(process.env),
+      dataPath: JSON.parse(process.env[WORKER_DATA_PATH_ENV] ?? '') as DataPath,
       send: (toPrimary) => this.#link.send(toPrimary),
     });
     if (this.#storeWorkers !== null) rooms.shareStore(this.#storeWorkers);

@@ -2,6 +2,7 @@
 
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
+import type { DataPath } from '../contract/data-path.ts';
 import {
   FIRST_LISTEN_FD,
   type PrimaryMessage,
@@ -13,7 +14,7 @@ import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { LineWriter, Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { RedisConnection } from '../infra/redis.ts';
-import { chooseWire, wiresOf } from '../infra/wire/wire-choice.ts';
+import { wiresOf } from '../infra/wire/wire-choice.ts';
 import type { BucketStore } from '../limit/bucket-store.ts';
 import { Limiter } from '../limit/limiter.ts';
 import { PrimaryBucketStore } from '../limit/primary-bucket-store.ts';
@@ -21,8 +22,9 @@ import { bucketScripts, RedisBucketStore } from '../limit/redis-bucket-store.ts'
 import { Handler } from '../proxy/handler.ts';
 import { buildPlan, type Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { Availability } from './availability.ts';
-import type { InnerWays } from './inner-ways.ts';
-import { type DrainTimes, InboundServer } from './server.ts';
+import { nodeEngine } from './inbound/node/node-engine.ts';
+import { type DrainTimes, InboundServer } from './inbound/server.ts';
+import { wireEngine } from './inbound/wire/wire-engine.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 
@@ -37,7 +39,7 @@ export interface RoomsOptions {
   availability: Availability;
   workerIndex: number;
   workerCount: number;
-  ways: InnerWays;
+  dataPath: DataPath;
   send: (message: WorkerMessage) => void;
 }
 
@@ -95,10 +97,12 @@ export class WorkerRooms {
       metrics,
       logger,
     });
+    const { engine, wire } = options.dataPath;
+    const wires = wiresOf(wire);
     const onFault = (err: Error): void => logger.error({ err }, 'a backend connection failed unexpectedly');
     this.#planDeps = {
       ...options,
-      wires: wiresOf(chooseWire(process.version, process.env)),
+      wires,
       random: Math.random,
       onFault,
     };
@@ -121,7 +125,7 @@ export class WorkerRooms {
       clock,
       metrics,
       logger,
-      ways: options.ways,
+      engine: engine === 'node' ? nodeEngine() : wireEngine(wires),
     });
   }
 

@@ -18,10 +18,11 @@ const OURS =
 /** Never passed on from a client that is no trusted proxy, or replaced. */
 const DROPPED = /_|^(?:host|expect|forwarded|x-forwarded-.*|x-real-ip|x-request-id|traceparent|tracestate)$/i;
 
-/** compareRequests returns the class of each request that node's server read, and what is wrong. */
+/** compareRequests returns the class of each request that node's server read, and what is wrong; `text` is the whole pipeline, latin1. */
 export function compareRequests(
   read: readonly ReadRequest[],
   seen: Seen,
+  text: string,
 ): { classes: string[]; failures: string[] } {
   const classes: string[] = [];
   const failures = seen.faults.map((fault) => `the backend was sent something else: ${fault}`);
@@ -31,14 +32,14 @@ export function compareRequests(
     const forwarded = seen.requests[at];
     if (forwarded !== undefined && request.complete && differenceOf(request, forwarded) === null) {
       if (over !== '') failures.push(`forwarded ${over}: ${request.method} ${request.target}`);
-      const refusal = refusalOf(request);
+      const refusal = refusalOf(request, text);
       if (refusal !== null) failures.push(`forwarded although refused by rule: ${refusal}`);
       classes.push('forwarded as one canonical request');
       at++;
       if (endsConnection(request)) over = 'behind the last request of its connection';
       continue;
     }
-    const refusal = refusalOf(request);
+    const refusal = refusalOf(request, text);
     if (over !== '') classes.push(`not forwarded: ${over}`);
     else if (refusal !== null) classes.push(`not forwarded: ${refusal}`);
     else if (!request.complete) classes.push('not forwarded: body without its end');

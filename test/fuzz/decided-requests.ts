@@ -7,7 +7,8 @@ import type { ReadRequest } from './request-reader.ts';
 interface Refusal {
   name: string;
   why: string;
-  applies(request: ReadRequest, values: (name: string) => string[]): boolean;
+  /** @param text all of the pipeline, latin1 */
+  applies(request: ReadRequest, values: (name: string) => string[], text: string): boolean;
 }
 
 const HEADERS_MAX = 100;
@@ -19,6 +20,12 @@ const REFUSALS: readonly Refusal[] = [
     name: 'version other than 1.0 and 1.1',
     why: 'RFC 9112 §2.3: framing is known of these only',
     applies: ({ version }) => version !== '1.1' && version !== '1.0',
+  },
+  {
+    name: 'protocol other than HTTP',
+    why: 'RFC 9112 §2.3; llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0, and node does not tell',
+    applies: ({ target }, _values, text) =>
+      ['RTSP', 'ICE'].some((protocol) => text.includes(` ${target} ${protocol}/`)),
   },
   {
     name: 'not exactly one sound Host',
@@ -97,8 +104,9 @@ const REFUSALS: readonly Refusal[] = [
 ];
 
 /** refusalOf names the rule by which a request is not forwarded; null: it must be. */
-export function refusalOf(request: ReadRequest): string | null {
-  return REFUSALS.find(({ applies }) => applies(request, (name) => valuesOf(request, name)))?.name ?? null;
+export function refusalOf(request: ReadRequest, text: string): string | null {
+  const values = (name: string) => valuesOf(request, name);
+  return REFUSALS.find(({ applies }) => applies(request, values, text))?.name ?? null;
 }
 
 /** endsConnection tells whether the answer to this request is the last of its connection. */

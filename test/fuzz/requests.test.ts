@@ -29,7 +29,7 @@ async function judge(lane: ProxyLane, text: string, random: Random): Promise<Cas
     owed: (received) => !closes && takeAnswers(received).answers.length >= wholeCount,
     answer: echo,
   });
-  const { classes, failures } = compareRequests(read, exchange);
+  const { classes, failures } = compareRequests(read, exchange, text);
   failures.push(...answerFaults(exchange, read, closes));
   const context = failures.length === 0 ? [] : [JSON.stringify({ text, read, exchange })];
   return { classes: classes.map((name) => `request ${name}`), failures: [...failures, ...context] };

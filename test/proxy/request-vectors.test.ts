@@ -8,7 +8,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { RawClient } from '../support/raw-http.ts';
 import { type CapturedRequest, type CapturingBackend, startCapturingBackend } from './capturing-backend.ts';
-import { startProxy, type TestProxy } from './support.ts';
+import { dataPath, startProxy, type TestProxy } from './support.ts';
 
 interface Vector {
   title: string;
@@ -210,7 +210,10 @@ const VECTORS: Vector[] = [
   refused('60 HTTP/2.0', `GET / HTTP/2.0\r\n${H}\r\n`, 505),
   refused('61 HTTP/0.9 without version', 'GET /\r\n\r\n', 505),
   refused('61 HTTP/0.9', `GET / HTTP/0.9\r\n${H}\r\n`, 505),
-  { ...passed('62 RTSP/1.0 is taken for HTTP/1.0', `OPTIONS * RTSP/1.0\r\n${H}\r\n`), open: false },
+  // llhttp takes it for HTTP/1.0, and does not say that it was not.
+  dataPath.engine === 'node'
+    ? { ...passed('62 RTSP/1.0 is taken for HTTP/1.0', `OPTIONS * RTSP/1.0\r\n${H}\r\n`), open: false }
+    : refused('62 RTSP/1.0', `OPTIONS * RTSP/1.0\r\n${H}\r\n`),
   refused('63 HTTP/1.2', `GET / HTTP/1.2\r\n${H}\r\n`, 505),
   refused('63 HTTP/3.0', `GET / HTTP/3.0\r\n${H}\r\n`, 505),
   refused('63 HTTP/01.1', `GET / HTTP/01.1\r\n${H}\r\n`),

@@ -12,21 +12,28 @@ import type {
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
-import { chooseWire, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
 import { Limiter } from '../../src/limit/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { buildPlan, type Plan } from '../../src/proxy/plan.ts';
-import { type InnerWays, innerWaysFor } from '../../src/worker/inner-ways.ts';
-import { InboundServer } from '../../src/worker/server.ts';
+import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
+import type { Engine } from '../../src/worker/inbound/engine.ts';
+import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
+import { InboundServer } from '../../src/worker/inbound/server.ts';
+import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** As a worker's. */
-const wires = wiresOf(chooseWire(process.version, process.env));
-const workerWays = await innerWaysFor(process.env);
+export const dataPath = chooseDataPath(process.version, process.env);
+const wires = wiresOf(dataPath.wire);
+
+/** engineOf makes the engine of a worker that was told this. */
+export function engineOf(name: Engine['name']): Engine {
+  return name === 'node' ? nodeEngine() : wireEngine(wires);
+}
 
 /** Ticks faster than the product's, so that tests of deadlines are short. */
 const TICK_MS = 20;
@@ -51,8 +58,8 @@ export interface ProxyOptions {
   access?: WorkerSettings['log']['access'];
   /** In place of the real limiter. */
   limiter?: TokenTaker;
-  /** In place of the ways that a worker would take. */
-  ways?: InnerWays;
+  /** In place of the one that a worker would have. */
+  engine?: Engine;
 }
 
 export interface TestProxy {
@@ -150,7 +157,6 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const lookup = lookupOf(options.clients ?? []);
   const { apiKeys } = options;
   const given = { wheel, metrics, lookup, ...(apiKeys && { apiKeys }) };
-  const { ways = workerWays } = options;
   const deps = { ...given, wires, workerIndex: 0, workerCount: 1, random: Math.random };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
@@ -178,7 +184,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     clock,
     metrics,
     logger,
-    ways,
+    engine: options.engine ?? engineOf(dataPath.engine),
   });
   const url = await server.listen(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 });
   const clients: RawClient[] = [];

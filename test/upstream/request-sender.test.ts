@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
-import { CHUNKED_BODY } from '../../src/http1/framing.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
 import { MemoryWire } from '../support/memory-wire.ts';

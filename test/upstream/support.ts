@@ -2,9 +2,9 @@
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
-import { NO_BODY } from '../../src/http1/framing.ts';
+import { NO_BODY } from '../../src/contract/request-head.ts';
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
-import { chooseWire, wiresOf } from '../../src/infra/wire/wire-choice.ts';
+import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import { BackendPool, type BackendPoolOptions } from '../../src/upstream/connection-pool.ts';
 import type {
   ResponseHead,
@@ -16,7 +16,7 @@ import { waitFor } from '../support/wait.ts';
 
 const TICK_MS = 10;
 /** As a worker's. */
-export const wires = wiresOf(chooseWire(process.version, process.env));
+export const wires = wiresOf(chooseDataPath(process.version, process.env).wire);
 
 /** makePool builds a pool whose deadlines are checked every 10 ms; the test gets its faults and closes it. */
 export function makePool(

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
+import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
-import { CHUNKED_BODY } from '../../src/http1/framing.ts';
 import { ask, get, makePool } from './support.ts';
 import { cut, hashing, pattern, recording, UploadingSink, upload } from './upload-support.ts';
 

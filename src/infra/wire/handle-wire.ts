@@ -6,11 +6,12 @@
  * Sockets are made, connected and accepted by node's documented API, and closed by it. In between nobody but the wire reads
  * or writes them: node's own stream of the socket sees neither data nor its end.
  */
-import { isIP, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import {
   type ConnectEvents,
   KEEP_ALIVE_PROBE_MS,
+  mayReset,
   type Wire,
   type WireEvents,
   type WireMaker,
@@ -88,6 +89,9 @@ class HandleWire implements Wire {
   #buffer: Buffer | null = null;
   #pendingWrites = 0;
   #ended = false;
+  #paused = false;
+  /** Our FIN is on its way, behind what was written. */
+  #finished = false;
 
   constructor(socket: Socket, events: WireEvents) {
     this.#socket = socket;
@@ -110,6 +114,8 @@ class HandleWire implements Wire {
     if (this.closed) return;
     this.attach();
     events.onConnect();
+    // node starts the handle behind its event, unless the socket is paused.
+    if (this.#paused) this.#socket.pause();
   }
 
   get remoteAddress(): string | undefined {
@@ -121,7 +127,7 @@ class HandleWire implements Wire {
   }
 
   get blocked(): boolean {
-    return this.#pendingWrites > 0;
+    return !this.closed && this.#pendingWrites > 0;
   }
 
   get takenBytes(): number {
@@ -168,15 +174,18 @@ class HandleWire implements Wire {
   }
 
   pause(): void {
+    this.#paused = true;
     if (!this.closed) this.#handle?.readStop();
   }
 
   resume(): void {
+    this.#paused = false;
     // A handle that is started again behind the end would tell of the end again.
     if (!this.closed && !this.#ended) this.#handle?.readStart();
   }
 
   end(): void {
+    this.#finished = true;
     if (!this.closed) this.#socket.end();
   }
 
@@ -189,7 +198,7 @@ class HandleWire implements Wire {
 
   reset(): void {
     if (this.closed) return;
-    if (isIP(this.#socket.remoteAddress ?? '') === 0) {
+    if (!mayReset(this.#socket)) {
       this.close();
       return;
     }
@@ -211,7 +220,7 @@ class HandleWire implements Wire {
   }
 
   #writable(): Handle | null {
-    return this.closed || this.writeFailed ? null : this.#handle;
+    return this.closed || this.writeFailed || this.#finished ? null : this.#handle;
   }
 
   /** @returns whether the kernel has all that was ever written, or will never have it */

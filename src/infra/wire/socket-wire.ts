@@ -3,10 +3,11 @@
  * node allocated for it into the owner's memory, and the chunk's memory is given back at once; sockets that we connect
  * ourselves read into the owner's memory without that (`onread`).
  */
-import { isIP, Socket, type SocketConstructorOpts } from 'node:net';
+import { Socket, type SocketConstructorOpts } from 'node:net';
 import {
   type ConnectEvents,
   KEEP_ALIVE_PROBE_MS,
+  mayReset,
   type Wire,
   type WireEvents,
   type WireMaker,
@@ -44,6 +45,12 @@ export class SocketWire implements Wire {
   /** Of a chunk longer than the owner's memory, or whose owner paused in the middle: what is left. */
   #rest: Buffer | null = null;
   #paused = false;
+  /** The peer's FIN has come; it is told behind the rest. */
+  #peerEnded = false;
+  #endTold = false;
+  /** Our FIN is on its way, behind what was written. */
+  #ended = false;
+  /** onDrain is owed. */
   #draining = false;
   readonly #drained = (error?: Error | null): void => this.#onDrained(error ?? null);
 
@@ -51,10 +58,14 @@ export class SocketWire implements Wire {
     this.#socket = socket;
     this.#events = events;
     socket.on('end', () => {
-      if (!this.closed) events.onEnd();
+      this.#peerEnded = true;
+      this.#tellEnd();
     });
     socket.on('error', (error) => this.broken(error));
-    socket.on('close', () => this.broken(new Error('connection closed')));
+    socket.on('close', () => {
+      // node destroys a socket whose both sides have ended: that is no failure, and the wire stays its owner's to close.
+      if (!this.#ended || !this.#peerEnded) this.broken(new Error('connection closed'));
+    });
   }
 
   get remoteAddress(): string | undefined {
@@ -62,11 +73,11 @@ export class SocketWire implements Wire {
   }
 
   get readable(): boolean {
-    return !this.closed && this.#socket.readable;
+    return !this.closed && (this.#rest !== null || this.#socket.readable);
   }
 
   get blocked(): boolean {
-    return this.#socket.writableLength > 0;
+    return !this.closed && this.#socket.writableLength > 0;
   }
 
   /** Pieces count once all of a piece has left: node's documented API knows no more. */
@@ -75,7 +86,8 @@ export class SocketWire implements Wire {
   }
 
   writeText(text: string): boolean {
-    if (this.#mayWrite()) this.#socket.write(text, 'latin1');
+    if (!this.#mayWrite()) return true;
+    this.#socket.write(text, 'latin1');
     return this.#settle();
   }
 
@@ -118,11 +130,15 @@ export class SocketWire implements Wire {
     if (rest === null || this.#paused) return;
     this.#rest = null;
     this.take(rest);
-    if (!this.#paused && !this.closed) this.#socket.resume();
+    if (this.#paused || this.closed) return;
+    this.#socket.resume();
+    this.#tellEnd();
   }
 
   end(): void {
-    if (!this.closed) this.#socket.end();
+    if (this.closed || this.#ended) return;
+    this.#ended = true;
+    this.#socket.end(() => this.#tellDrained());
   }
 
   close(): void {
@@ -134,7 +150,7 @@ export class SocketWire implements Wire {
 
   reset(): void {
     if (this.closed) return;
-    if (isIP(this.#socket.remoteAddress ?? '') === 0) {
+    if (!mayReset(this.#socket)) {
       this.close();
       return;
     }
@@ -158,6 +174,12 @@ export class SocketWire implements Wire {
     free(chunk);
   }
 
+  #tellEnd(): void {
+    if (!this.#peerEnded || this.#endTold || this.#rest !== null || this.closed) return;
+    this.#endTold = true;
+    this.#events.onEnd();
+  }
+
   broken(error: Error): void {
     if (this.closed) return;
     this.closed = true;
@@ -177,7 +199,7 @@ export class SocketWire implements Wire {
   }
 
   #mayWrite(): boolean {
-    return !this.closed && !this.writeFailed && this.#socket.writable;
+    return !this.closed && !this.writeFailed && !this.#ended && this.#socket.writable;
   }
 
   #settle(): boolean {
@@ -190,10 +212,17 @@ export class SocketWire implements Wire {
   }
 
   #onDrained(error: Error | null): void {
-    this.#draining = false;
-    if (this.closed || error !== null) return;
+    // Behind an end() nothing more can be written to wait for: the end itself tells.
+    if (this.closed || error !== null || (this.#ended && this.blocked)) return;
+    if (!this.blocked) this.#tellDrained();
     // Behind what was written since.
-    if (this.#settle()) this.#events.onDrain();
+    else this.#socket.write('', this.#drained);
+  }
+
+  #tellDrained(): void {
+    const isOwed = this.#draining;
+    this.#draining = false;
+    if (isOwed && !this.closed && !this.writeFailed) this.#events.onDrain();
   }
 }
 
@@ -206,6 +235,7 @@ type WriteCallback = (error?: Error | null) => void;
  */
 class OutboundSocket extends Socket {
   wire: SocketWire | null = null;
+  #buffer: Buffer = Buffer.alloc(0);
   #writeFailed = false;
   /** The stream machinery has one write under way at a time. */
   #callback: WriteCallback | null = null;
@@ -222,14 +252,18 @@ class OutboundSocket extends Socket {
   constructor(events: ConnectEvents) {
     const options: SocketConstructorOpts = {
       onread: {
-        buffer: () => events.nextBuffer(),
+        // node asks once more behind a callback in which the wire was closed.
+        buffer: () => {
+          if (this.wire?.closed !== true) this.#buffer = events.nextBuffer();
+          return this.#buffer;
+        },
         callback: (byteCount) => {
           if (this.wire?.closed === false) events.onRead(byteCount);
           return !this.isPaused();
         },
       },
     };
-    super(options);
+    super({ ...options, allowHalfOpen: true });
   }
 
   override _write(chunk: unknown, encoding: BufferEncoding, callback: WriteCallback): void {

@@ -1,7 +1,9 @@
-/** Which wire a process uses. The primary decides once, and tells its workers, the log and the metrics. */
+/** How a process serves its clients and reaches its backends. The primary decides once, and tells workers, log and metrics. */
+import { type DataPath, ENGINES, WIRES, type WireName } from '../../contract/data-path.ts';
+import { LbError } from '../../contract/errors.ts';
 import { handleWires } from './handle-wire.ts';
 import { socketWires } from './socket-wire.ts';
-import type { WireMaker, WireName } from './wire.ts';
+import type { WireMaker } from './wire.ts';
 
 /**
  * The Node.js versions whose inside HandleWire was tested on: `make test-node` runs the tests there and says what may be
@@ -9,13 +11,37 @@ import type { WireMaker, WireName } from './wire.ts';
  */
 export const HANDLE_WIRE_VERSIONS: readonly string[] = ['v26.10.0'];
 
-/** Set to `socket`, it keeps to node's documented API. */
 const WIRE_ENV = 'SLUICE_WIRE';
+const ENGINE_ENV = 'SLUICE_ENGINE';
 
-/** chooseWire is pure; `version` as in process.version. */
-export function chooseWire(version: string, env: NodeJS.ProcessEnv): WireName {
-  if (env[WIRE_ENV] === 'socket') return 'socket';
-  return HANDLE_WIRE_VERSIONS.includes(version) ? 'handle' : 'socket';
+/**
+ * chooseDataPath decides by the version of Node.js (as in process.version) and by what the environment asks for. Throws
+ * config_invalid where that is not to be had.
+ */
+export function chooseDataPath(version: string, env: NodeJS.ProcessEnv): DataPath {
+  const isTested = HANDLE_WIRE_VERSIONS.includes(version);
+  const wire = oneOf(WIRES, env[WIRE_ENV]) ?? (isTested ? 'handle' : 'socket');
+  if (wire === 'handle' && !isTested) {
+    throw new LbError(
+      'config_invalid',
+      `${WIRE_ENV}=handle is not to be had on Node.js ${version}: ${REMEDY}`,
+    );
+  }
+  return { engine: oneOf(ENGINES, env[ENGINE_ENV], ENGINE_ENV) ?? 'wire', wire };
+}
+
+/** REMEDY is what to do about a slow path; for the log. */
+export const REMEDY = `run Node.js ${HANDLE_WIRE_VERSIONS.join(' or ')}`;
+
+function oneOf<Name extends string>(
+  known: readonly Name[],
+  value: string | undefined,
+  variable = WIRE_ENV,
+): Name | null {
+  if (value === undefined || value === '') return null;
+  const found = known.find((name) => name === value);
+  if (found !== undefined) return found;
+  throw new LbError('config_invalid', `${variable} is ${known.join(' or ')}, not ${value}`);
 }
 
 /** wiresOf makes the one maker of a process. */

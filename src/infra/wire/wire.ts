@@ -9,7 +9,8 @@
  * Writes return whether the kernel has every byte written so far. After a false, chunks handed over since then are in use
  * until onDrain; text is the wire's own. Owners never get a call back from within a write.
  */
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
+import type { WireName } from '../../contract/data-path.ts';
 
 export interface WireEvents {
   /** The memory for the next read, 1 byte or more. */
@@ -70,12 +71,18 @@ export interface ConnectTarget {
 /** WireMaker is one per process: the way to all of its wires. */
 export interface WireMaker {
   readonly name: WireName;
-  /** accept takes over a socket that a server has just accepted; nobody else may touch it afterwards. */
+  /**
+   * accept takes over a socket that a server has just accepted, with allowHalfOpen and without pauseOnConnect; nobody else
+   * may touch it afterwards.
+   */
   accept(socket: Socket, events: WireEvents): Wire;
   connect(target: ConnectTarget, events: ConnectEvents): Wire;
 }
 
-export type WireName = 'handle' | 'socket';
-
 /** How long before the operating system asks a silent backend whether it is there. */
 export const KEEP_ALIVE_PROBE_MS = 30_000;
+
+/** mayReset tells whether a socket's transport knows a RST of ours: TCP, without TLS above it. */
+export function mayReset(socket: Socket): boolean {
+  return isIP(socket.remoteAddress ?? '') !== 0 && !('encrypted' in socket);
+}

@@ -13,7 +13,7 @@ import type { Wire } from './wire.ts';
 const LOOKS = 4;
 
 export interface WriteWatchOptions {
-  wire: Wire;
+  wire: Pick<Wire, 'closed' | 'blocked' | 'takenBytes'>;
   wheel: DeadlineWheel;
   /** Longest time in which the peer takes nothing; asked at each look. */
   idleMs: () => number;
@@ -52,7 +52,9 @@ export class WriteWatch {
 
   #note(takenBytes: number): void {
     this.#takenBytes = takenBytes;
-    this.#sinceMs = this.#options.wheel.nowMs;
+    const { wheel } = this.#options;
+    // The last tick may be a whole one ago: nobody is given up early.
+    this.#sinceMs = wheel.nowMs + wheel.tickMs;
   }
 
   #arm(): void {

@@ -1,28 +1,34 @@
 /**
- * One connection of a client, as long as it lives.
+ * One connection of a client on node:http, as long as it lives.
  *
  * Requests that a client pipelines are served one after the other, so each finds the connection free for its answer and
- * a client cannot occupy many backends by one packet. States:
+ * a client cannot occupy many backends by one packet. node has parsed them all by then. States:
  *
- * idle       no request; the keep-alive deadline runs (or the parser's own for the head).
+ * idle       no request; the keep-alive deadline runs (or node's own for the head).
  * busy       `current` is being served, others wait in `queue`.
  * failed     the parser gave up: what was sound before is still answered, then comes the refusal, then lingering.
  * lingering  our FIN is out; what the client still sends is read into nothing for a while, because closing on unread
  *            bytes makes the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
  */
 import { isIP, Socket } from 'node:net';
-import { canonicalAddress } from '../contract/addresses.ts';
-import type { DownstreamPeer } from '../contract/downstream.ts';
-import { Deadline } from '../infra/deadline-wheel.ts';
-import { NOWHERE, type Placed } from '../infra/placed-list.ts';
-import type { ConnectionOwner, Failure } from './connection-owner.ts';
-import type { DirectReader } from './direct-reader.ts';
+import type { DownstreamPeer } from '../../../contract/downstream.ts';
+import { Deadline } from '../../../infra/deadline-wheel.ts';
+import { NOWHERE } from '../../../infra/placed-list.ts';
+import { WriteWatch } from '../../../infra/wire/write-watch.ts';
+import {
+  type ConnectionOwner,
+  type Failure,
+  type InboundConnection,
+  LINGER_IDLE_MS,
+  LINGER_MAX_MS,
+  peerOf,
+} from '../engine.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
-import type { HeadWriter } from './response-heads.ts';
-import { hasWaiting, SendWatch } from './send-watch.ts';
 
-/** What a peer on a Unix socket is called. */
-const UNIX_PEER = 'unix:';
+/** How often node looks at the deadlines of heads. */
+export const HEAD_CHECK_MS = 1_000;
+/** After so many of them it has surely looked at a deadline that is over. */
+const HEAD_CHECKS = 2;
 /** Requests that may wait on one connection, and bytes that may come in behind the first, before it is no longer read. */
 const QUEUE_MAX = 64;
 const AHEAD_MAX_BYTES = 32_768;
@@ -31,14 +37,14 @@ const AHEAD_MAX_BYTES = 32_768;
  * this sum over all connections those with more than QUEUE_MAX are cut.
  */
 const WAITING_MAX = 8_192;
-/** A lingering connection is kept while bytes come in, as long as this at most, or for one pause of that. */
-const LINGER_MAX_MS = 30_000;
-const LINGER_IDLE_MS = 2_000;
+/** QueuedRequests counts, over all connections of a worker, requests that wait or that node keeps although nobody serves them. */
+export interface QueuedRequests {
+  count: number;
+}
 
-export class InboundConnection implements DownstreamOwner, Placed {
+export class NodeConnection implements DownstreamOwner, InboundConnection {
   readonly socket: Socket;
   readonly peer: DownstreamPeer;
-  readonly writeHead: HeadWriter;
   /** When it was opened, last became idle or began to linger; monotonic. */
   sinceMs: number;
   /** Counted against the cap per address. */
@@ -49,10 +55,10 @@ export class InboundConnection implements DownstreamOwner, Placed {
     if (!error) this.#current?.flushed();
   };
 
-  readonly #owner: ConnectionOwner<InboundConnection>;
+  readonly #owner: ConnectionOwner;
+  readonly #queued: QueuedRequests;
   readonly #deadline: Deadline;
-  #sendWatch: SendWatch | null = null;
-  #directReader: DirectReader | null = null;
+  #writeWatch: WriteWatch | null = null;
   readonly #queue: NodeDownstream[] = [];
   #current: NodeDownstream | null = null;
   #failure: Failure | null = null;
@@ -65,7 +71,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
   /** The last answer has left. The parser may still be in the middle of a packet with further requests. */
   #closing = false;
   #pausedForQueue = false;
-  /** A request was served from within the parser; known only while the owner is crowded. */
+  /** A request was served from within the parser: those behind it in the same packet are not known yet. */
   #parsing = false;
   /** Bytes read when the queue was last empty and got its first request. */
   #queuedAtBytes = 0;
@@ -74,12 +80,12 @@ export class InboundConnection implements DownstreamOwner, Placed {
   /** Bytes read when it last became idle, or was looked at while lingering. */
   #idleAtBytes = 0;
 
-  constructor(socket: Socket, owner: ConnectionOwner<InboundConnection>) {
+  constructor(socket: Socket, owner: ConnectionOwner, queued: QueuedRequests) {
     this.socket = socket;
     this.#owner = owner;
-    this.writeHead = owner.writeHead;
+    this.#queued = queued;
     this.sinceMs = owner.clock.monotonicMs();
-    this.peer = { address: peerAddressOf(socket), trusted: false, trustedBy: null };
+    this.peer = peerOf(socket.remoteAddress);
     this.#deadline = new Deadline(() => this.#onDue());
     socket.on('end', () => this.#onEnd());
     socket.on('close', () => this.#onClose());
@@ -108,9 +114,8 @@ export class InboundConnection implements DownstreamOwner, Placed {
     return this.#owner.draining || (!this.#parsing && this.#owner.takeSurplus());
   }
 
-  /** DownstreamOwner: no further request waits, and the connection has not failed. */
-  get alone(): boolean {
-    return this.#queue.length === 0 && this.#failure === null;
+  destroy(): void {
+    this.socket.destroy();
   }
 
   /** The parser is through with what it has read. */
@@ -126,11 +131,8 @@ export class InboundConnection implements DownstreamOwner, Placed {
       return;
     }
     if (this.#current === null) {
-      if (this.#owner.crowded) {
-        // Requests behind it in the same packet are not known yet: an answer given at once must not end their connection.
-        this.#parsing = true;
-        process.nextTick(endParsing, this);
-      }
+      this.#parsing = true;
+      process.nextTick(endParsing, this);
       this.#serve(downstream);
       return;
     }
@@ -151,7 +153,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
       this.#watch();
     }
     this.#queue.push(downstream);
-    this.#owner.waitingCount += 1;
+    this.#queued.count += 1;
     if (this.#queue.length <= QUEUE_MAX && socket.bytesRead - this.#queuedAtBytes <= AHEAD_MAX_BYTES) return;
     if (this.#cutAbove(this.#queue.length)) return;
     // Again for each: reading a body that lies in the queue starts the socket too.
@@ -163,13 +165,13 @@ export class InboundConnection implements DownstreamOwner, Placed {
   /** What one read brings can be many: node keeps each of them until the connection ends. */
   #ignore(): void {
     this.#ignoredCount += 1;
-    this.#owner.waitingCount += 1;
+    this.#queued.count += 1;
     this.#cutAbove(this.#ignoredCount);
   }
 
   /** @returns whether it was cut, for `count` requests that wait here and too many in all */
   #cutAbove(count: number): boolean {
-    if (count <= QUEUE_MAX || this.#owner.waitingCount <= WAITING_MAX) return false;
+    if (count <= QUEUE_MAX || this.#queued.count <= WAITING_MAX) return false;
     this.#owner.onOverload();
     this.socket.destroy();
     return true;
@@ -177,7 +179,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
 
   #dequeue(): NodeDownstream | undefined {
     const next = this.#queue.shift();
-    if (next !== undefined) this.#owner.waitingCount -= 1;
+    if (next !== undefined) this.#queued.count -= 1;
     return next;
   }
 
@@ -221,13 +223,24 @@ export class InboundConnection implements DownstreamOwner, Placed {
   }
 
   onBlocked(): void {
-    this.#sendWatch ??= new SendWatch(this.socket, this.#owner, () => this.#current?.stalled());
-    this.#sendWatch.blocked();
-  }
-
-  directReader(): DirectReader | null {
-    this.#directReader ??= this.#owner.directReads?.readerFor(this.socket) ?? null;
-    return this.#directReader;
+    const { socket } = this;
+    this.#writeWatch ??= new WriteWatch({
+      wire: {
+        get closed() {
+          return socket.destroyed;
+        },
+        get blocked() {
+          return socket.writableLength > 0;
+        },
+        get takenBytes() {
+          return socket.bytesWritten - socket.writableLength;
+        },
+      },
+      wheel: this.#owner.wheel,
+      idleMs: () => this.#owner.plan.timeouts.writeIdleMs,
+      onStalled: () => this.#current?.stalled(),
+    });
+    this.#writeWatch.blocked();
   }
 
   cut({ visibly }: { visibly: boolean }): void {
@@ -244,7 +257,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
     this.sinceMs = this.#owner.clock.monotonicMs();
     this.#idleAtBytes = this.socket.bytesRead;
     this.#overdue = false;
-    this.#owner.wheel.arm(this.#deadline, this.#owner.keepAliveMs);
+    this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.keepAliveMs);
   }
 
   #serve(downstream: NodeDownstream): void {
@@ -268,7 +281,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
     if (current.received && this.#queue.length === 0) return;
     const { socket } = this;
     // What waits to leave tells by itself.
-    if (socket.writable && !hasWaiting(socket)) socket.write('', 'latin1');
+    if (socket.writable && socket.writableLength === 0) socket.write('', 'latin1');
     this.#watch();
   }
 
@@ -344,7 +357,8 @@ export class InboundConnection implements DownstreamOwner, Placed {
     // would keep the connection open for ever: whatever came is given the time of a head, once.
     if (this.receiving && !this.#overdue) {
       this.#overdue = true;
-      this.#owner.wheel.arm(this.#deadline, this.#owner.headMs);
+      const headMs = this.#owner.plan.timeouts.headersMs + HEAD_CHECKS * HEAD_CHECK_MS;
+      this.#owner.wheel.arm(this.#deadline, headMs);
     } else this.socket.destroy();
   }
 
@@ -355,10 +369,9 @@ export class InboundConnection implements DownstreamOwner, Placed {
 
   #onClose(): void {
     this.#owner.wheel.forget(this.#deadline);
-    this.#sendWatch?.forget();
-    this.#directReader?.close();
+    this.#writeWatch?.forget();
     this.#dropQueue();
-    this.#owner.waitingCount -= this.#ignoredCount;
+    this.#queued.count -= this.#ignoredCount;
     this.#ignoredCount = 0;
     const current = this.#current;
     this.#current = null;
@@ -367,7 +380,7 @@ export class InboundConnection implements DownstreamOwner, Placed {
   }
 }
 
-function endParsing(connection: InboundConnection): void {
+function endParsing(connection: NodeConnection): void {
   connection.parsed();
 }
 
@@ -381,8 +394,4 @@ function destroySocket(socket: Socket): void {
 
 function pauseSocket(socket: Socket): void {
   socket.pause();
-}
-
-function peerAddressOf({ remoteAddress }: Socket): string {
-  return remoteAddress === undefined ? UNIX_PEER : (canonicalAddress(remoteAddress) ?? UNIX_PEER);
 }

@@ -1,14 +1,13 @@
 /**
- * The same bytes for two proxies, one on node's documented API and one past it: both say the same to the client, to the
- * backend and to the access log, also where a pipeline ends in something that is no request.
+ * The same bytes for both engines, our own and node:http: they say the same to the client, to the backend and to the access
+ * log, also where a pipeline ends in something that is no request.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type InnerWays, innerWaysFor } from '../../src/worker/inner-ways.ts';
-import { SHORT_MESSAGES } from '../../src/worker/short-messages.ts';
+import type { Engine } from '../../src/worker/inbound/engine.ts';
 import { Random, seedOf } from '../fuzz/random.ts';
 import type { RawClient, RawResponse } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
@@ -18,7 +17,7 @@ import {
   ok,
   startCapturingBackend,
 } from './capturing-backend.ts';
-import { startProxy, type TestProxy } from './support.ts';
+import { engineOf, startProxy, type TestProxy } from './support.ts';
 
 const PIPELINES = 60;
 const MOST_REQUESTS = 5;
@@ -171,9 +170,9 @@ function passed(proxy: TestProxy, backend: CapturingBackend) {
   };
 }
 
-async function runAll(t: TestContext, ways: InnerWays, seed: number) {
+async function runAll(t: TestContext, engine: Engine, seed: number) {
   const backend = await startCapturingBackend(t, answer);
-  const proxy = await startProxy(t, { backends: [backend], ways });
+  const proxy = await startProxy(t, { backends: [backend], engine });
   const answers = [];
   for (let i = 0; i < PIPELINES; i++) {
     const pipeline = pipelineOf(new Random(seedOf(seed, i)), i);
@@ -185,16 +184,13 @@ async function runAll(t: TestContext, ways: InnerWays, seed: number) {
   return { answers, ...passed(proxy, backend) };
 }
 
-test('both ways say the same of random pipelines, and let nothing through behind what is refused', async (t) => {
+test('both engines say the same of random pipelines, and let nothing through behind what is refused', async (t) => {
   const seed = Number(process.env.TWIN_SEED ?? Date.now() & 0x7fffffff);
   t.diagnostic(`TWIN_SEED=${seed}`);
-  const shortWays = await innerWaysFor({});
-  assert.equal(shortWays.messages, SHORT_MESSAGES, 'this Node.js has what the short ways need');
-  assert.notEqual(shortWays.directReads, null, 'and what direct reads need');
-  const short = await runAll(t, shortWays, seed);
-  const plain = await runAll(t, await innerWaysFor({ SLUICE_PUBLIC_HTTP_API: '1' }), seed);
-  for (const [i, answers] of plain.answers.entries())
-    assert.deepEqual(short.answers[i], answers, `pipeline ${i} of seed ${seed}`);
-  assert.deepEqual(short.requests, plain.requests, `seed ${seed}`);
-  assert.deepEqual(short.lines, plain.lines, `seed ${seed}`);
+  const own = await runAll(t, engineOf('wire'), seed);
+  const node = await runAll(t, engineOf('node'), seed);
+  for (const [i, answers] of node.answers.entries())
+    assert.deepEqual(own.answers[i], answers, `pipeline ${i} of seed ${seed}`);
+  assert.deepEqual(own.requests, node.requests, `seed ${seed}`);
+  assert.deepEqual(own.lines, node.lines, `seed ${seed}`);
 });

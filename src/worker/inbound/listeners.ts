@@ -1,10 +1,10 @@
 /** The listening sockets of a worker: opened, and closed without losing those who wait in their queues. */
 import { Server, Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Clock } from '../contract/clock.ts';
-import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
-import { listenSentence } from '../contract/listen-failure.ts';
-import type { ListenAddress } from '../contract/settings.ts';
+import type { Clock } from '../../contract/clock.ts';
+import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
+import { listenSentence } from '../../contract/listen-failure.ts';
+import type { ListenAddress } from '../../contract/settings.ts';
 
 /**
  * A connection that is established while a listener is being closed is reset by the kernel. The time for that lasts from the

@@ -1,0 +1,65 @@
+/**
+ * The head of a request as facts: what the connection needs to find the end of the request, and what the proxy needs to
+ * judge and rewrite it. Nothing in it depends on limits or on who the peer is.
+ */
+
+/** Values of a body length that are no length. */
+export const NO_BODY = -2;
+export const CHUNKED_BODY = -1;
+
+/** RequestHead is made by the reader of a protocol (http1/request-head.ts), one per request. Texts are latin1. */
+export class RequestHead {
+  /** One of node's METHODS. */
+  method = '';
+  /** As it came. */
+  target = '';
+  /** 10 or 11. */
+  httpVersion = 11;
+  lineCount = 0;
+  /** Of all field lines together, ends included. */
+  headerBytes = 0;
+  /** Lines that go on whoever the peer is, each with CRLF: neither framing, nor hop-by-hop, nor forwarding fields. */
+  lines = '';
+  host = '';
+  hostCount = 0;
+  /** NO_BODY, CHUNKED_BODY or the exact length; without meaning where hasBadFraming. */
+  bodyLength = NO_BODY;
+  /** The end of the request cannot be told for sure: two lengths, an unknown coding, both (RFC 9112 §6.1, §6.3). */
+  hasBadFraming = false;
+  /** `Connection: close`. */
+  closes = false;
+  /** `Connection: keep-alive`; says something in HTTP/1.0 only. */
+  keepsAlive = false;
+  /** Connection names a field that frames or routes the request. */
+  namesFraming = false;
+  /** Fields that Connection takes away, in lower case; null for none. */
+  named: Set<string> | null = null;
+  expectsContinue = false;
+  hasUnknownExpectation = false;
+  wantsUpgrade = false;
+  /** `TE: trailers`. */
+  wantsTrailers = false;
+  /** All values of X-Forwarded-For, joined; '' for none. */
+  forwardedFor = '';
+  /** The first value of each; '' for none. */
+  forwardedProto = '';
+  forwardedHost = '';
+  /** `Forwarded` and further `X-Forwarded-…` lines, for peers that may say so. */
+  forwardedLines = '';
+  /** The first that may be one; '' for none. */
+  requestId = '';
+  traceparent = '';
+  traceparentCount = 0;
+  tracestateLines = '';
+  userAgent: string | null = null;
+
+  /** Whether the client leaves the connection open afterwards (RFC 9112 §9.3); close wins. */
+  get persistent(): boolean {
+    return !this.closes && (this.httpVersion === 11 || this.keepsAlive);
+  }
+
+  /** Whether bytes of a body follow. */
+  get hasBody(): boolean {
+    return this.bodyLength > 0 || this.bodyLength === CHUNKED_BODY;
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * Between the server of a worker and the connections of its clients: what each needs of the other. An engine makes the
+ * connections: our own HTTP/1.1 on wires (wire/), or raw node:http (node/).
+ */
+import type { Server } from 'node:net';
+import { canonicalAddress } from '../../contract/addresses.ts';
+import type { Clock } from '../../contract/clock.ts';
+import type { EngineName } from '../../contract/data-path.ts';
+import type { Downstream, DownstreamPeer } from '../../contract/downstream.ts';
+import type { BodyBuffers } from '../../http1/body-buffers.ts';
+import type { DeadlineWheel } from '../../infra/deadline-wheel.ts';
+import type { Placed } from '../../infra/placed-list.ts';
+import type { Plan } from '../../proxy/plan.ts';
+
+/** Engine is chosen once per worker. */
+export interface Engine {
+  readonly name: EngineName;
+  /**
+   * makeServer makes the server of one listener; it does not listen yet.
+   * @param onAccept is called with each connection before anything else happens on it; false: it was turned away
+   */
+  makeServer(owner: ConnectionOwner, onAccept: (connection: InboundConnection) => boolean): Server;
+}
+
+/** InboundConnection is one connection of a client, as its server sees it. */
+export interface InboundConnection extends Placed {
+  readonly peer: DownstreamPeer;
+  /** Counted against the cap per address; the server's. */
+  counted: boolean;
+  /** When it was opened, last became idle or began to linger; monotonic. */
+  readonly sinceMs: number;
+  /** Whether it waits for a request; one whose head is half there counts as idle. */
+  readonly idle: boolean;
+  /** Whether bytes of a next request have come in while idle. */
+  readonly receiving: boolean;
+  /** destroy cuts it, whatever is under way; onConnectionClosed follows. */
+  destroy(): void;
+}
+
+/** Failure is why bytes never became a request. */
+export interface Failure {
+  status: number;
+  /** Method, where it is known; else null. */
+  method: string | null;
+}
+
+/** ConnectionOwner is what a connection needs of its server; implemented by InboundServer. */
+export interface ConnectionOwner {
+  readonly wheel: DeadlineWheel;
+  readonly clock: Clock;
+  readonly buffers: BodyBuffers;
+  /** In force now: its limits and timeouts hold for whatever begins now. */
+  readonly plan: Plan;
+  readonly draining: boolean;
+  /** takeSurplus: whether this connection should end with the answer under way although it could go on. */
+  takeSurplus(): boolean;
+  serve(downstream: Downstream): void;
+  /** A connection is about to be cut for what it heaped up. */
+  onOverload(): void;
+  /** refusalOf is the whole answer to something that is no request; it is counted and logged. */
+  refusalOf(connection: InboundConnection, failure: Failure): string;
+  onConnectionClosed(connection: InboundConnection): void;
+}
+
+/** A lingering connection is kept while bytes come in, as long as this at most, or for one pause of LINGER_IDLE_MS. */
+export const LINGER_MAX_MS = 30_000;
+export const LINGER_IDLE_MS = 2_000;
+
+/** What a peer on a Unix socket is called. */
+const UNIX_PEER = 'unix:';
+
+/** peerOf makes the peer of a new connection from the address that the system names, undefined on a Unix socket. */
+export function peerOf(remoteAddress: string | undefined): DownstreamPeer {
+  const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
+  return { address: address ?? UNIX_PEER, trusted: false, trustedBy: null };
+}

@@ -1,0 +1,241 @@
+/** Downstream on node:http's documented API: one object per request. */
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type {
+  Downstream,
+  DownstreamListener,
+  DownstreamPeer,
+  ResponseStart,
+} from '../../../contract/downstream.ts';
+import { LbError } from '../../../contract/errors.ts';
+import type { RequestHead } from '../../../contract/request-head.ts';
+import { frameAnswer } from '../../../http1/answer-head.ts';
+import { fieldsOf } from '../../../http1/field-lines.ts';
+
+/** What a request must know of its connection; implemented by NodeConnection. */
+export interface DownstreamOwner {
+  readonly peer: DownstreamPeer;
+  /** No further request will be served on it. */
+  readonly ending: boolean;
+  /** Called when everything written before has left; see NodeDownstream.flushed. */
+  readonly onFlushed: (error?: Error | null) => void;
+  /** The socket took less of the answer than it was given. */
+  onBlocked(): void;
+  /** The last byte of the answer has left. */
+  onSent(downstream: NodeDownstream): void;
+  /** Cuts the connection; `visibly` where a plain end could be taken for the end of the answer. */
+  cut(options: { visibly: boolean }): void;
+}
+
+/** The rest of an unwanted body that is read so that the connection can stay; see ClientConnection. */
+const DISCARD_MAX_BYTES = 65_536;
+
+export class NodeDownstream implements Downstream {
+  readonly head: RequestHead;
+  readonly peer: DownstreamPeer;
+  started = false;
+  /** All of the answer was handed over. */
+  ended = false;
+  /** The connection ends after this answer; known once started. */
+  closing = false;
+
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #owner: DownstreamOwner;
+  #listener: DownstreamListener | null = null;
+  #reading = false;
+  #stopped = false;
+  #bodyBytes = 0;
+  #waiting = false;
+  #continued = false;
+  /** The head has left, or left with a first piece of body. */
+  #flushed = false;
+  #closeDelimited = false;
+  /** The client takes no more of the answer. */
+  #stalled = false;
+  #over = false;
+
+  constructor(head: RequestHead, request: IncomingMessage, response: ServerResponse, owner: DownstreamOwner) {
+    this.head = head;
+    this.#request = request;
+    this.#response = response;
+    this.#owner = owner;
+    this.peer = owner.peer;
+    response.on('finish', () => this.sent());
+  }
+
+  /** Whether nothing of the request is still to come. */
+  get received(): boolean {
+    return !(this.head.hasBody || this.head.hasBadFraming) || this.#request.complete;
+  }
+
+  listen(listener: DownstreamListener): void {
+    this.#listener = listener;
+  }
+
+  readBody(): void {
+    if (this.#reading || this.#over) return;
+    this.#reading = true;
+    this.#request.on('data', (chunk: Buffer) => {
+      this.#bodyBytes += chunk.length;
+      if (!this.#stopped) this.#listener?.onBody(chunk);
+    });
+    this.#request.on('end', () => {
+      if (!this.#stopped) this.#listener?.onBodyEnd(this.#request.rawTrailers);
+    });
+  }
+
+  pauseBody(): void {
+    if (!this.#stopped) this.#request.pause();
+  }
+
+  resumeBody(): void {
+    if (!this.#stopped) this.#request.resume();
+  }
+
+  stopBody(): void {
+    this.#stopped = true;
+    // What still comes runs into nothing: a client that sends on before it looks for an answer must not get stuck.
+    if (this.#reading) this.#request.resume();
+  }
+
+  continueBody(): void {
+    if (!this.head.expectsContinue || this.#continued || this.started) return;
+    this.#continued = true;
+    this.#response.writeContinue();
+  }
+
+  inform(status: number, lines: string): void {
+    if (this.head.httpVersion !== 11 || this.started || this.#over) return;
+    try {
+      this.#response.writeInformation(status, fieldsOf(lines));
+    } catch (thrown) {
+      throw new LbError('upstream_invalid', `interim answer ${status} cannot be sent on`, { cause: thrown });
+    }
+  }
+
+  start(answer: ResponseStart): void {
+    this.#writeHead(answer);
+    // Heads of streams must not wait for a first byte of body; those that have one leave with it.
+    if (answer.hasBody) process.nextTick(flushHead, this);
+  }
+
+  complete(answer: ResponseStart, body: string): void {
+    this.#writeHead(answer);
+    this.ended = true;
+    // One string: node then sends head and body in one write.
+    this.#response.end(body, 'latin1');
+    const { socket } = this.#response;
+    if (socket !== null && socket.writableLength > 0) this.#owner.onBlocked();
+  }
+
+  write(chunk: Buffer): boolean {
+    const response = this.#response;
+    this.#flushed = true;
+    response.write(chunk);
+    // node corks the first pieces until the next tick.
+    response.uncork();
+    const { socket } = response;
+    // Without a socket the client is gone; its onGone is on the way.
+    if (socket === null || socket.writableLength === 0) return true;
+    this.#waiting = true;
+    socket.write('', this.#owner.onFlushed);
+    this.#owner.onBlocked();
+    return false;
+  }
+
+  end(rawTrailers: string[]): boolean {
+    const response = this.#response;
+    const { socket } = response;
+    this.ended = true;
+    if (rawTrailers.length > 0 && response.chunkedEncoding) response.addTrailers(pairsOf(rawTrailers));
+    response.end();
+    if (socket === null || socket.writableLength === 0) return true;
+    this.#owner.onBlocked();
+    return false;
+  }
+
+  abort(): void {
+    // A reset of a client that reads nothing frees what the kernel holds for it, too.
+    this.#owner.cut({ visibly: this.#closeDelimited || this.#stalled });
+  }
+
+  /** flushHead sends a head that no body followed at once; node's flushHeaders would encode it as UTF-8. */
+  flushHead(): void {
+    if (this.#flushed || this.ended || this.#over) return;
+    this.#flushed = true;
+    this.#response.write('', 'latin1');
+    this.#response.uncork();
+  }
+
+  // What the connection tells.
+
+  flushed(): void {
+    if (!this.#waiting) return;
+    this.#waiting = false;
+    this.#listener?.onFlushed();
+  }
+
+  stalled(): void {
+    if (this.#over) return;
+    this.#stalled = true;
+    this.#listener?.onStalled();
+  }
+
+  sent(): void {
+    if (this.#over) return;
+    this.#over = true;
+    if (!this.#reading) this.#request.resume();
+    this.#listener?.onSent();
+    this.#owner.onSent(this);
+  }
+
+  gone(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#listener?.onGone();
+  }
+
+  /** bodyInvalid: what follows this request's head cannot be read. */
+  bodyInvalid(status: number): void {
+    if (!this.#over && !this.ended) this.#listener?.onBodyInvalid(status);
+  }
+
+  #writeHead(answer: ResponseStart): void {
+    const response = this.#response;
+    const framed = frameAnswer(answer, this.head, answer.closing || this.#mustClose());
+    this.closing = framed.closing;
+    this.#closeDelimited = framed.closeDelimited;
+    try {
+      response.sendDate = false;
+      // node would take `TE: chunked` of an HTTP/1.0 client for a wish, and add `Connection: keep-alive` on its own.
+      if (!framed.chunked) response.removeHeader('transfer-encoding');
+      response.removeHeader('connection');
+      response.shouldKeepAlive = !framed.closing;
+      response.writeHead(framed.status, framed.reason, fieldsOf(framed.lines));
+    } catch (thrown) {
+      throw new LbError('upstream_invalid', 'answer has a field that cannot be sent on', { cause: thrown });
+    }
+    this.started = true;
+  }
+
+  #mustClose(): boolean {
+    // node closes by itself behind an expectation that got no 100; the client must be told.
+    const unmet = this.head.expectsContinue && !this.#continued;
+    return unmet || !this.head.persistent || !(this.received || this.#isRestShort()) || this.#owner.ending;
+  }
+
+  #isRestShort(): boolean {
+    const { bodyLength, hasBadFraming } = this.head;
+    return !hasBadFraming && bodyLength - this.#bodyBytes <= DISCARD_MAX_BYTES;
+  }
+}
+
+function flushHead(downstream: NodeDownstream): void {
+  downstream.flushHead();
+}
+
+function pairsOf(flat: readonly string[]): [string, string][] {
+  const list: [string, string][] = [];
+  for (let i = 0; i < flat.length; i += 2) list.push([flat[i] ?? '', flat[i + 1] ?? '']);
+  return list;
+}

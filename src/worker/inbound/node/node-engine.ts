@@ -1,0 +1,122 @@
+/**
+ * The second engine: raw node:http on documented API only. For those who trust it more than our own, and to hold our own
+ * against. Everything that node would do behind our back is switched off or taken over: keep-alive timers, `100 Continue`,
+ * bare 400s, closing of idle connections.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import { systemCodeOf } from '../../../contract/errors.ts';
+import type { ConnectionOwner, Engine, InboundConnection } from '../engine.ts';
+import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
+import { NodeDownstream } from './node-downstream.ts';
+import { NodeHeads } from './node-heads.ts';
+
+/** Room for the request line beside targetBytes and headerBytes (contract §8). */
+const PARSER_MARGIN_BYTES = 1024;
+
+const CONNECTION = Symbol('connection');
+
+interface OwnedSocket extends Socket {
+  [CONNECTION]?: NodeConnection;
+}
+
+/** node reads maxHeaderSize at each connection; its types know the option only. */
+type HttpServer = Server & { maxHeaderSize?: number };
+
+/** nodeEngine makes it; one per worker. */
+export function nodeEngine(): Engine {
+  const queued: QueuedRequests = { count: 0 };
+  return {
+    name: 'node',
+    makeServer: (owner, onAccept) => makeServer(owner, onAccept, queued),
+  };
+}
+
+function makeServer(
+  owner: ConnectionOwner,
+  onAccept: (connection: InboundConnection) => boolean,
+  queued: QueuedRequests,
+): Server {
+  const heads = new NodeHeads();
+  const server: HttpServer = createServer({
+    keepAliveTimeout: 0,
+    optimizeEmptyRequests: true,
+    noDelay: true,
+    requestTimeout: 0,
+    headersTimeout: owner.plan.timeouts.headersMs,
+    connectionsCheckingInterval: HEAD_CHECK_MS,
+    // Ours says why, and carries a request id.
+    requireHostHeader: false,
+    shouldUpgradeCallback: () => false,
+    httpValidation: 'strict',
+  });
+  // Before node's own listener, which reads the limits set here.
+  server.prependListener('connection', (socket: OwnedSocket) => {
+    const { limits, timeouts } = owner.plan;
+    server.headersTimeout = timeouts.headersMs;
+    server.maxHeadersCount = limits.headerCount + 1;
+    server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
+    const connection = new NodeConnection(socket, owner, queued);
+    socket[CONNECTION] = connection;
+    if (!onAccept(connection)) connection.destroy();
+  });
+  const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    const connection = connectionOf(request.socket);
+    if (connection === undefined) return;
+    const head = heads.headOf(request);
+    if (head === null) connection.fail({ status: heads.problemStatus, method: request.method ?? null });
+    else connection.take(new NodeDownstream(head, request, response, connection));
+  };
+  server.on('request', onRequest);
+  server.on('checkContinue', onRequest);
+  server.on('checkExpectation', onRequest);
+  // Tunnels through us to anywhere are not offered. node has taken its listeners off this socket.
+  server.on('connect', (_request, socket) => {
+    socket.on('error', () => socket.destroy());
+    connectionOf(socket as Socket)?.fail({ status: 501, method: 'CONNECT' });
+  });
+  server.on('clientError', (error, socket) => {
+    const connection = connectionOf(socket as Socket);
+    const status = statusOf(error, connection);
+    if (connection === undefined || status === null) socket.destroy();
+    else connection.fail({ status, method: null });
+  });
+  return server;
+}
+
+function connectionOf(socket: Socket): NodeConnection | undefined {
+  return (socket as OwnedSocket)[CONNECTION];
+}
+
+/** What a failure of the parser deserves; null: nothing to say, or nobody to say it to. */
+function statusOf(error: Error, connection: NodeConnection | undefined): number | null {
+  const code = systemCodeOf(error);
+  switch (code) {
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      // Connections opened in advance and never used are closed without a word, as nginx does.
+      return connection?.socket.bytesRead === 0 ? null : 408;
+    case 'HPE_HEADER_OVERFLOW':
+      return overflowStatus(error, connection);
+    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
+      return 413;
+    case 'HPE_INVALID_VERSION':
+      return 'reason' in error && error.reason === 'Invalid HTTP version' ? 505 : 400;
+    default:
+      return code?.startsWith('HPE_') ? 400 : null;
+  }
+}
+
+/**
+ * 414 when the request line was not complete yet, else 431 (contract §8). The parser only shows the last read. Where that
+ * begins the message the answer is exact; in the middle of one very long line a space tells a field from a target.
+ */
+function overflowStatus(error: Error, connection: NodeConnection | undefined): number {
+  if (!('rawPacket' in error) || !Buffer.isBuffer(error.rawPacket)) return 431;
+  const parsedBytes = 'bytesParsed' in error ? Number(error.bytesParsed) : error.rawPacket.length;
+  const read = error.rawPacket.subarray(0, parsedBytes);
+  const headEnd = read.lastIndexOf('\r\n\r\n');
+  const message = read.subarray(headEnd < 0 ? 0 : headEnd + 4);
+  if (message.includes('\n')) return 431;
+  const isBeginning = headEnd >= 0 || connection?.readSinceIdle === error.rawPacket.length;
+  return isBeginning || !message.includes(' ') ? 414 : 431;
+}

@@ -1,0 +1,77 @@
+/**
+ * The memory of a client's request bodies on their way. What is read into memory that all connections share is copied out
+ * of it once; from then on a large body is read into memory of the connection's own, of up to 256 KiB, and written from
+ * there. Memory that a backend still takes bytes from is never offered for a read, and none changes hands within a read.
+ */
+import {
+  type BodyBuffers,
+  FIRST_BUFFER_BYTES,
+  LARGE_BUFFER_BYTES,
+  SMALL_PIECE_BYTES,
+} from '../../../http1/body-buffers.ts';
+
+/** A read of less gives the memory back: the next one is likely as small, and slow clients shall keep none. */
+const KEPT_MIN_BYTES = FIRST_BUFFER_BYTES / 2;
+
+/** BodyMemory is made by a connection with its first body. */
+export class BodyMemory {
+  readonly #buffers: BodyBuffers;
+  #own: Buffer<ArrayBuffer> | null = null;
+  #held = false;
+
+  constructor(buffers: BodyBuffers) {
+    this.#buffers = buffers;
+  }
+
+  /** What the next read may go into; null: what all share. */
+  get readable(): Buffer | null {
+    return this.#held ? null : this.#own;
+  }
+
+  /** pieceOf is the piece at from…to-1 for whoever passes it on, in memory that stays as it is until it has. */
+  pieceOf(buffer: Buffer, from: number, to: number): Buffer {
+    const isShared = buffer === this.#buffers.shared;
+    if (!isShared || to - from < SMALL_PIECE_BYTES) return buffer.subarray(from, to);
+    this.#own ??= this.#buffers.take();
+    buffer.copy(this.#own, 0, from, to);
+    return this.#own.subarray(0, to - from);
+  }
+
+  /**
+   * afterRead decides what the next read goes into; called once everything of a read has been looked at.
+   * @param remainingBytes of the body that flows, 0 for none
+   */
+  afterRead(readBytes: number, remainingBytes: number): void {
+    const own = this.#own;
+    if (own === null || this.#held) return;
+    if (remainingBytes === 0 || readBytes < KEPT_MIN_BYTES) {
+      this.#buffers.give(own);
+      this.#own = null;
+    } else if (own.length < LARGE_BUFFER_BYTES && readBytes >= FIRST_BUFFER_BYTES)
+      this.#grow(own, remainingBytes);
+  }
+
+  #grow(own: Buffer<ArrayBuffer>, remainingBytes: number): void {
+    if (remainingBytes <= FIRST_BUFFER_BYTES) return;
+    const large = this.#buffers.takeLarge();
+    if (large === null) return;
+    this.#buffers.give(own);
+    this.#own = large;
+  }
+
+  /** hold: the last piece is in use until release. */
+  hold(): void {
+    this.#held = true;
+  }
+
+  release(): void {
+    this.#held = false;
+  }
+
+  /** drop gives the memory up while somebody may still read from it: the collector takes it when that is over. */
+  drop(): void {
+    if (this.#own !== null) this.#buffers.drop(this.#own);
+    this.#own = null;
+    this.#held = false;
+  }
+}

@@ -1,0 +1,18 @@
+/** The engine of our own: HTTP/1.1 on wires. */
+import { createServer } from 'node:net';
+import type { WireMaker } from '../../../infra/wire/wire.ts';
+import type { Engine } from '../engine.ts';
+import { ClientConnection } from './client-connection.ts';
+
+/** wireEngine makes it; the worker's rooms choose between it and node's. */
+export function wireEngine(wires: WireMaker): Engine {
+  return {
+    name: 'wire',
+    makeServer: (owner, onAccept) =>
+      createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+        const connection = new ClientConnection(socket.remoteAddress, owner);
+        connection.wire = wires.accept(socket, connection);
+        if (!onAccept(connection)) connection.destroy();
+      }),
+  };
+}

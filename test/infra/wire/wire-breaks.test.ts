@@ -1,0 +1,190 @@
+/** Ends that are not proper: resets of either side, failed writes, connections that never come about. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type Socket } from 'node:net';
+import { test } from 'node:test';
+import { waitFor } from '../../support/wait.ts';
+import { closeOf, LARGE_BYTES, listen, MAKERS, RecordingOwner, tcpPort, turns, WAYS } from './pairs.ts';
+
+/** Gives up at once: with a RST over TCP. A Unix socket has none. */
+async function breakOff(peer: Socket, transport: 'TCP' | 'Unix'): Promise<void> {
+  const closed = closeOf(peer);
+  if (transport === 'TCP') peer.resetAndDestroy();
+  else peer.destroy();
+  await closed;
+}
+
+for (const way of WAYS) {
+  test(`${way.name}: reset shows to a TCP peer, and on a Unix socket it is a close`, async (t) => {
+    const { owner, peer, peerErrors, wire } = await way.pair(t);
+    let ended = false;
+    peer.on('end', () => {
+      ended = true;
+      peer.end();
+    });
+    const closed = closeOf(peer);
+    peer.resume();
+    owner.leave('reset');
+    assert.deepEqual([wire.closed, wire.readable], [true, false]);
+    await closed;
+    await turns();
+    const codes = peerErrors.map((error) => (error as NodeJS.ErrnoException).code);
+    assert.deepEqual([codes, ended], way.transport === 'TCP' ? [['ECONNRESET'], false] : [[], true]);
+    assert.deepEqual([owner.told, owner.wrongCalls], [[], []]);
+  });
+
+  test(`${way.name}: reset while bytes wait and in the middle of a read hands out no more`, async (t) => {
+    const owner = new RecordingOwner([10]);
+    const { peer, wire } = await way.pair(t, owner);
+    owner.hooks.read = () => owner.leave('reset');
+    wire.writeText('x'.repeat(LARGE_BYTES));
+    peer.write('y'.repeat(1000));
+    await waitFor('the read', () => owner.readCount === 1);
+    const closed = closeOf(peer);
+    peer.resume();
+    peer.end();
+    await closed;
+    await turns();
+    assert.deepEqual([owner.readCount, owner.told], [1, []]);
+  });
+
+  test(`${way.name}: a failed write is told once, whatever is written afterwards`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    wire.pause();
+    await breakOff(peer, way.transport);
+    owner.call(() => wire.writeText('x'));
+    for (let i = 0; i < 5; i++) owner.call(() => wire.writeChunk('a', Buffer.from('b'), 'c'));
+    await waitFor('an error', () => owner.errors.length > 0);
+    owner.call(() => wire.writeText('y'));
+    await turns();
+    const [first] = owner.told;
+    assert.ok(first === 'write error' || first === 'broken', String(first));
+    assert.deepEqual([wire.writeFailed, wire.closed], [first === 'write error', first === 'broken']);
+    assert.match(String((owner.errors[0] as NodeJS.ErrnoException).code), /^(EPIPE|ECONNRESET)$/);
+    assert.deepEqual([owner.told.length, owner.wrongCalls], [1, []]);
+    if (way.side === 'connecting') assert.equal(first, 'write error');
+  });
+
+  test(`${way.name}: probe tells that the peer of a paused wire has broken off`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    wire.pause();
+    await breakOff(peer, way.transport);
+    await waitFor('the error', () => {
+      owner.call(() => wire.probe());
+      return owner.errors.length > 0;
+    });
+    await turns();
+    // A socket wire may find out before it is asked: node reads ahead.
+    assert.equal(owner.count('write error') + owner.count('broken'), 1, owner.told.join());
+    assert.deepEqual([owner.errors.length, owner.wrongCalls], [1, []]);
+  });
+
+  test(`${way.name}: a peer that breaks off while bytes wait for it ends them once, and they are not said to have left`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
+    assert.equal(wire.writeText('y'), false);
+    await breakOff(peer, way.transport);
+    await waitFor('the error', () => owner.errors.length > 0);
+    await turns();
+    assert.ok(owner.count('write error') <= 1 && owner.count('broken') <= 1, owner.told.join());
+    assert.equal(owner.count('drain'), 0);
+    assert.deepEqual(owner.wrongCalls, []);
+  });
+
+  test(`${way.name}: the same of a paused wire, whose kernel alone can tell`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    wire.pause();
+    assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
+    assert.equal(wire.writeText('y'), false);
+    await breakOff(peer, way.transport);
+    await waitFor('the error', () => owner.errors.length > 0);
+    await turns();
+    assert.equal(owner.errors.length, 1, owner.told.join());
+    assert.deepEqual(owner.wrongCalls, []);
+  });
+
+  test(`${way.name}: nothing is called after a close that follows a failed write at once`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    wire.pause();
+    await breakOff(peer, way.transport);
+    wire.writeText('x');
+    owner.leave();
+    await turns();
+    assert.deepEqual([owner.told, owner.wrongCalls], [[], []]);
+  });
+
+  if (way.transport === 'TCP')
+    test(`${way.name}: a peer's reset is told once, as the last call`, async (t) => {
+      const { owner, peer, wire } = await way.pair(t);
+      peer.write('some');
+      await waitFor('bytes', () => owner.text === 'some');
+      let closedThen = false;
+      owner.hooks.broken = () => {
+        closedThen = wire.closed;
+      };
+      await breakOff(peer, 'TCP');
+      await waitFor('the break', () => owner.count('broken') === 1);
+      await turns();
+      assert.deepEqual([owner.told, owner.wrongCalls, closedThen], [['broken'], [], true]);
+      assert.equal((owner.errors[0] as NodeJS.ErrnoException).code, 'ECONNRESET');
+      assert.deepEqual([wire.readable, wire.blocked], [false, false]);
+      wire.writeText('x');
+      wire.resume();
+      await turns();
+      assert.deepEqual(owner.told, ['broken']);
+    });
+
+  if (way.side === 'connecting')
+    test(`${way.name}: what the peer sent before it broke off is still read after a failed write`, async (t) => {
+      const owner = new RecordingOwner([50]);
+      const { peer, wire } = await way.pair(t, owner);
+      wire.pause();
+      const answer = `413 ${'too large '.repeat(100)}`;
+      await new Promise((resolve) => peer.write(answer, resolve));
+      await breakOff(peer, 'TCP');
+      owner.call(() => wire.writeText('x'));
+      await waitFor('the failed write', () => owner.count('write error') === 1);
+      assert.deepEqual([wire.writeFailed, wire.closed, wire.readable, owner.text], [true, false, true, '']);
+      owner.call(() => wire.resume());
+      await waitFor('the end', () => owner.count('end') + owner.count('broken') > 0);
+      assert.equal(owner.text, answer);
+      await turns();
+      assert.deepEqual([owner.count('write error'), owner.wrongCalls], [1, []]);
+    });
+}
+
+for (const maker of MAKERS) {
+  test(`${maker.name} wire: a connection to a port where nobody listens is broken, and was never open`, async (t) => {
+    const server = createServer();
+    await listen(t, server, 'TCP');
+    const port = tcpPort(server);
+    server.close();
+    await once(server, 'close');
+    const owner = new RecordingOwner();
+    owner.wire = maker.connect({ host: '127.0.0.1', port }, owner);
+    assert.deepEqual(owner.told, []);
+    await waitFor('the error', () => owner.told.length > 0);
+    await turns();
+    assert.deepEqual(owner.told, ['broken']);
+    assert.equal((owner.errors[0] as NodeJS.ErrnoException).code, 'ECONNREFUSED');
+    assert.equal(owner.wire.closed, true);
+  });
+
+  test(`${maker.name} wire: one that is closed before it is open calls nobody`, async (t) => {
+    const server = createServer((socket) => socket.on('error', () => socket.destroy()).resume());
+    await listen(t, server, 'TCP');
+    for (const how of ['close', 'reset'] as const) {
+      const owner = new RecordingOwner();
+      owner.wire = maker.connect({ host: '127.0.0.1', port: tcpPort(server) }, owner);
+      assert.equal(owner.wire.remoteAddress, undefined);
+      owner.leave(how);
+      // A later one that is open shows that the time of the first is over.
+      const later = new RecordingOwner();
+      later.wire = maker.connect({ host: '127.0.0.1', port: tcpPort(server) }, later);
+      t.after(() => later.wire.close());
+      await waitFor('the later one', () => later.count('connect') === 1);
+      await turns();
+      assert.deepEqual([owner.told, owner.wrongCalls, owner.wire.closed], [[], [], true]);
+    }
+  });
+}

@@ -1,0 +1,199 @@
+/** Reading: into the owner's memory, with pauses, up to a close. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { bodyOf, firstMismatch } from '../../support/pattern.ts';
+import { waitFor } from '../../support/wait.ts';
+import { closeOf, LARGE_BYTES, RecordingOwner, turns, WAYS } from './pairs.ts';
+
+/** Several chunks of node's 64 KiB. */
+const BODY_BYTES = 300_000;
+
+for (const way of WAYS) {
+  test(`${way.name}: bytes arrive whole and in order, in memory of any size and another one each time`, async (t) => {
+    const owner = new RecordingOwner([1, 700, 3, 65_536, 64, 5000]);
+    const { peer, wire } = await way.pair(t, owner);
+    const body = bodyOf(1, BODY_BYTES);
+    let [seen, largest] = [0, 0];
+    owner.hooks.read = () => {
+      largest = Math.max(largest, owner.bytes.length - seen);
+      seen = owner.bytes.length;
+    };
+    peer.write(body);
+    await waitFor('the body', () => seen === BODY_BYTES);
+    assert.equal(firstMismatch(owner.bytes, body), -1);
+    assert.ok(owner.readCount >= 2 * Math.floor(BODY_BYTES / 71_304), String(owner.readCount));
+    assert.ok(largest <= 65_536, String(largest));
+    assert.deepEqual([owner.told, owner.wrongCalls, wire.readable], [[], [], true]);
+  });
+
+  test(`${way.name}: a chunk far longer than the memory comes in pieces that fill it`, async (t) => {
+    const owner = new RecordingOwner([10]);
+    const { peer } = await way.pair(t, owner);
+    const body = bodyOf(2, 10_000);
+    peer.write(body);
+    await waitFor('the body', () => owner.bytes.length === body.length);
+    assert.equal(firstMismatch(owner.bytes, body), -1);
+    assert.ok(owner.readCount >= 1000, String(owner.readCount));
+  });
+
+  test(`${way.name}: a pause in the middle of a chunk stops at once, and resume goes on where it was`, async (t) => {
+    const owner = new RecordingOwner([1000, 333]);
+    const { peer, wire } = await way.pair(t, owner);
+    const body = bodyOf(3, 40_000);
+    owner.hooks.read = () => {
+      if (owner.readCount % 4 === 0) owner.call(() => wire.pause());
+    };
+    peer.write(body);
+    let [pauses, paused] = [0, 0];
+    const stopped = () => owner.readCount > paused && owner.readCount % 4 === 0;
+    for (;;) {
+      await waitFor('a pause or the end', () => stopped() || owner.bytes.length === body.length);
+      if (owner.bytes.length === body.length) break;
+      assert.ok(owner.readCount - paused === 4, 'nothing came between the pause and the look');
+      paused = owner.readCount;
+      await turns();
+      assert.equal(owner.readCount, paused, 'nothing comes while it is paused');
+      pauses++;
+      owner.call(() => wire.resume());
+      assert.equal(owner.readCount, paused, 'nothing comes from within resume');
+    }
+    assert.ok(pauses > 10, String(pauses));
+    assert.equal(firstMismatch(owner.bytes, body), -1);
+    assert.deepEqual(owner.wrongCalls, []);
+  });
+
+  test(`${way.name}: pauses that are taken back at once, and resumes that are, change nothing`, async (t) => {
+    const owner = new RecordingOwner([100]);
+    const { peer, wire } = await way.pair(t, owner);
+    const body = bodyOf(4, 30_000);
+    const stop = owner.bytes.length + 5000;
+    owner.hooks.read = () => {
+      owner.call(() => {
+        wire.pause();
+        wire.resume();
+        if (owner.bytes.length >= stop) wire.pause();
+      });
+    };
+    peer.write(body);
+    await waitFor('the pause', () => owner.bytes.length >= stop);
+    owner.call(() => {
+      for (let i = 0; i < 3; i++) {
+        wire.resume();
+        wire.pause();
+      }
+    });
+    const before = owner.readCount;
+    await turns();
+    assert.equal(owner.readCount, before);
+    owner.hooks.read = () => {
+      owner.call(() => wire.resume());
+    };
+    owner.call(() => {
+      wire.resume();
+      wire.resume();
+    });
+    await waitFor('the body', () => owner.bytes.length === body.length);
+    assert.equal(firstMismatch(owner.bytes, body), -1);
+    assert.deepEqual(owner.wrongCalls, []);
+  });
+
+  test(`${way.name}: one that is closed as it opens calls nobody`, async (t) => {
+    const owner = new RecordingOwner();
+    owner.hooks.open = () => owner.leave();
+    const { peer, wire } = await way.pair(t, owner);
+    const closed = closeOf(peer);
+    peer.resume().end('hello');
+    await closed;
+    await turns();
+    assert.deepEqual([wire.closed, owner.readCount, owner.told, owner.wrongCalls], [true, 0, [], []]);
+  });
+
+  test(`${way.name}: bytes and FIN that came while it was paused are told after resume, in order`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    wire.pause();
+    peer.end('last words');
+    await once(peer, 'finish');
+    await turns();
+    assert.deepEqual([owner.text, owner.told, wire.readable], ['', [], true]);
+    let atEnd = '';
+    owner.hooks.end = () => {
+      atEnd = owner.text;
+    };
+    wire.resume();
+    await waitFor('the end', () => owner.count('end') === 1);
+    assert.equal(atEnd, 'last words');
+  });
+
+  test(`${way.name}: after a close in the middle of a chunk no more of it is handed out`, async (t) => {
+    const owner = new RecordingOwner([100]);
+    const { peer, wire } = await way.pair(t, owner);
+    owner.hooks.read = () => owner.leave();
+    peer.resume();
+    peer.write(bodyOf(5, 50_000));
+    const closed = closeOf(peer);
+    await waitFor('the first bytes', () => owner.readCount === 1);
+    assert.equal(wire.closed, true);
+    assert.equal(wire.readable, false);
+    peer.end();
+    await closed;
+    await turns();
+    assert.deepEqual([owner.readCount, owner.told], [1, []]);
+  });
+
+  test(`${way.name}: nothing is called after a close while the rest of a chunk waits`, async (t) => {
+    const owner = new RecordingOwner([100]);
+    const { peer, wire } = await way.pair(t, owner);
+    owner.hooks.read = () => wire.pause();
+    peer.write(bodyOf(6, 50_000));
+    await waitFor('the first bytes', () => owner.readCount === 1);
+    wire.resume();
+    owner.leave();
+    for (const act of ['resume', 'pause', 'resume', 'probe', 'end', 'close', 'reset'] as const) wire[act]();
+    await turns();
+    assert.deepEqual([owner.readCount, owner.told, owner.wrongCalls], [1, [], []]);
+  });
+
+  test(`${way.name}: nothing is called after a close in onEnd`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    owner.hooks.end = () => owner.leave();
+    const ended = once(peer, 'end');
+    peer.resume().end('bye');
+    await ended;
+    await turns();
+    assert.deepEqual([owner.text, owner.told, owner.wrongCalls, wire.closed], ['bye', ['end'], [], true]);
+  });
+
+  test(`${way.name}: nothing is called after a close in onDrain`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    owner.hooks.drain = () => owner.leave();
+    assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
+    const ended = once(peer, 'end');
+    peer.resume().write('more');
+    await ended;
+    await turns();
+    assert.deepEqual([owner.told, owner.wrongCalls, wire.closed], [['drain'], [], true]);
+  });
+
+  test(`${way.name}: nothing is called after a close while bytes wait, and they are lost`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    let got = 0;
+    peer.on('data', (piece: Buffer) => {
+      got += piece.length;
+    });
+    peer.pause();
+    assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
+    owner.leave();
+    const ended = once(peer, 'end');
+    peer.resume();
+    await ended;
+    await turns();
+    assert.ok(got < LARGE_BYTES, String(got));
+    assert.deepEqual([owner.told, owner.wrongCalls, wire.closed], [[], [], true]);
+  });
+
+  test(`${way.name}: remoteAddress is the peer's address where there is one`, async (t) => {
+    const { wire } = await way.pair(t);
+    assert.equal(wire.remoteAddress, way.transport === 'TCP' ? '127.0.0.1' : undefined);
+  });
+}

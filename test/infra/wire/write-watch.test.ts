@@ -1,0 +1,157 @@
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { DeadlineWheel } from '../../../src/infra/deadline-wheel.ts';
+import { WriteWatch } from '../../../src/infra/wire/write-watch.ts';
+import { MemoryWire } from '../../support/memory-wire.ts';
+
+const IDLE_MS = 400;
+const TICK_MS = 20;
+/** At most one look and the wheel's own two ticks, and as much for the look before. */
+const LATEST_MS = IDLE_MS + IDLE_MS / 4 + 4 * TICK_MS;
+
+/** A wire whose kernel takes what the test says. */
+class StuckWire extends MemoryWire {
+  waiting = 0;
+
+  override get blocked(): boolean {
+    return this.waiting > 0;
+  }
+
+  take(bytes: number): void {
+    this.waiting -= bytes;
+    this.takenBytes += bytes;
+  }
+}
+
+function watch(t: TestContext, { waiting }: { waiting: number }) {
+  let nowMs = 0;
+  const faults: unknown[] = [];
+  const wheel = new DeadlineWheel({
+    clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
+    tickMs: TICK_MS,
+    onError: (error) => faults.push(error),
+  });
+  t.after(() => assert.deepEqual(faults, []));
+  const wire = new StuckWire();
+  wire.waiting = waiting;
+  const stalledAtMs: number[] = [];
+  const limits = { idleMs: IDLE_MS };
+  const made = new WriteWatch({
+    wire,
+    wheel,
+    idleMs: () => limits.idleMs,
+    onStalled: () => stalledAtMs.push(nowMs),
+  });
+  /** Lets time pass, tick by tick. */
+  const pass = (ms: number, eachTick?: () => void): void => {
+    for (const endMs = nowMs + ms; nowMs < endMs; ) {
+      nowMs += TICK_MS;
+      eachTick?.();
+      wheel.tick();
+    }
+  };
+  return { wire, wheel, made, limits, stalledAtMs, pass };
+}
+
+test('a peer that takes nothing is given up once, not before its time and one look late at most', (t) => {
+  const { made, stalledAtMs, pass, wheel } = watch(t, { waiting: 1000 });
+  made.blocked();
+  pass(10 * IDLE_MS);
+  assert.equal(stalledAtMs.length, 1);
+  const [atMs = 0] = stalledAtMs;
+  assert.ok(atMs >= IDLE_MS && atMs <= LATEST_MS, `after ${atMs} ms`);
+  assert.equal(wheel.size, 0, 'nobody looks any more');
+});
+
+test('one piece may take many times the deadline as long as some of it is taken, and not once nothing is', (t) => {
+  const { made, wire, stalledAtMs, pass } = watch(t, { waiting: 1_000_000 });
+  made.blocked();
+  for (let i = 0; i < 20; i++) {
+    pass(IDLE_MS - 2 * TICK_MS);
+    wire.take(1);
+  }
+  assert.deepEqual(stalledAtMs, []);
+  const stoppedMs = 20 * (IDLE_MS - 2 * TICK_MS);
+  pass(10 * IDLE_MS);
+  assert.equal(stalledAtMs.length, 1);
+  const tookMs = (stalledAtMs[0] ?? 0) - stoppedMs;
+  assert.ok(tookMs >= IDLE_MS && tookMs <= LATEST_MS + IDLE_MS / 4 + TICK_MS, `after ${tookMs} ms`);
+});
+
+test('saying again that the wire is blocked does not give a peer more time', (t) => {
+  const { made, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+  made.blocked();
+  pass(10 * IDLE_MS, () => {
+    if (stalledAtMs.length === 0) made.blocked();
+  });
+  const [atMs = 0] = stalledAtMs;
+  assert.ok(atMs >= IDLE_MS && atMs <= LATEST_MS, `after ${atMs} ms`);
+});
+
+test('once everything has left there is nothing to watch, until the wire is blocked again', (t) => {
+  const { made, wire, wheel, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+  made.blocked();
+  wire.take(1000);
+  pass(IDLE_MS);
+  assert.equal(wheel.size, 0, 'the look finds it out by itself');
+  pass(100 * IDLE_MS);
+  assert.deepEqual(stalledAtMs, []);
+  wire.waiting = 5;
+  made.blocked();
+  pass(IDLE_MS - TICK_MS);
+  assert.deepEqual(stalledAtMs, [], 'the time before does not count');
+  pass(IDLE_MS);
+  assert.equal(stalledAtMs.length, 1);
+});
+
+test('a wire that was free for a moment and is blocked again has its whole time', (t) => {
+  const { made, wire, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+  made.blocked();
+  pass(IDLE_MS - TICK_MS);
+  wire.take(1000);
+  wire.waiting = 1000;
+  made.blocked();
+  pass(IDLE_MS - TICK_MS);
+  assert.deepEqual(stalledAtMs, []);
+  pass(IDLE_MS);
+  assert.equal(stalledAtMs.length, 1);
+});
+
+test('a watch at rest says nothing, and has its whole time once it is told again', (t) => {
+  const { made, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+  made.blocked();
+  pass(IDLE_MS - TICK_MS);
+  made.rest();
+  pass(10 * IDLE_MS);
+  assert.deepEqual(stalledAtMs, []);
+  made.blocked();
+  pass(IDLE_MS - TICK_MS);
+  assert.deepEqual(stalledAtMs, []);
+  pass(IDLE_MS);
+  assert.equal(stalledAtMs.length, 1);
+});
+
+test('a forgotten watch leaves the wheel at once, and one of a closed wire with its next look', (t) => {
+  const forgotten = watch(t, { waiting: 1000 });
+  forgotten.made.blocked();
+  assert.equal(forgotten.wheel.size, 1);
+  forgotten.made.forget();
+  assert.equal(forgotten.wheel.size, 0);
+
+  const closed = watch(t, { waiting: 1000 });
+  closed.made.blocked();
+  closed.wire.close();
+  closed.pass(10 * IDLE_MS);
+  assert.deepEqual([closed.wheel.size, closed.stalledAtMs], [0, []]);
+});
+
+test('the deadline is asked for at each look, so that a new one holds at once', (t) => {
+  const { made, limits, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+  made.blocked();
+  limits.idleMs = 10 * IDLE_MS;
+  pass(9 * IDLE_MS);
+  assert.deepEqual(stalledAtMs, []);
+  limits.idleMs = IDLE_MS;
+  pass(2 * IDLE_MS);
+  assert.equal(stalledAtMs.length, 1);
+});
