@@ -21,7 +21,7 @@ const DOT = 46;
 /** A read up to this size becomes text at once; of a larger one the beginning: heads are small. */
 const TEXT_MAX_BYTES = 16_384;
 
-/** RequestHeadReader is owned by a client's connection: load() what a read brought, then read() head after head. */
+/** RequestHeadReader is owned by a client's connection: read() head after head of what a read brought, then forget(). */
 export class RequestHeadReader extends FieldReader {
   /** What the last read() found. */
   head = new RequestHead();
@@ -29,42 +29,33 @@ export class RequestHeadReader extends FieldReader {
   problemStatus = 400;
 
   #buffer: Buffer = NO_BYTES;
-  #to = 0;
   #textTo = 0;
 
-  /** load takes the bytes from…to-1 that heads are to be read from; unload must follow in the same turn. */
-  load(buffer: Buffer, from: number, to: number): void {
-    this.#buffer = buffer;
-    this.#to = to;
-    this.#moveText(from);
+  /**
+   * read takes the head at the front of the bytes at…to-1 apart. Returns the index behind it, HEAD_INCOMPLETE or
+   * HEAD_MALFORMED (see `problem` and `problemStatus`). What it has made of a buffer is used again for the next head in it,
+   * until forget.
+   * @param maxBytes a head of more is incomplete
+   */
+  read(buffer: Buffer, at: number, to: number, maxBytes: number): number {
+    if (this.#buffer !== buffer) this.#makeText(buffer, at, Math.min(to, at + TEXT_MAX_BYTES));
+    const found = this.#readUpTo(at, this.#textTo);
+    if (found !== HEAD_INCOMPLETE || this.#textTo === to) return found;
+    this.#makeText(buffer, at, Math.min(to, at + maxBytes));
+    return this.#readUpTo(at, this.#textTo);
   }
 
-  /** unload lets go of the bytes. */
-  unload(): void {
+  /** forget lets go of the bytes. */
+  forget(): void {
     this.#buffer = NO_BYTES;
     this.text = '';
   }
 
-  #moveText(from: number): void {
+  #makeText(buffer: Buffer, from: number, to: number): void {
+    this.#buffer = buffer;
     this.base = from;
-    this.#textTo = Math.min(this.#to, from + TEXT_MAX_BYTES);
-    this.text = this.#buffer.toString('latin1', from, this.#textTo);
-  }
-
-  /**
-   * read takes the head that begins at `at` apart. Returns the index behind it, HEAD_INCOMPLETE or HEAD_MALFORMED (see
-   * `problem` and `problemStatus`).
-   * @param maxBytes a head of more is incomplete
-   */
-  read(at: number, maxBytes: number): number {
-    let found = this.#readUpTo(at, this.#textTo);
-    if (found === HEAD_INCOMPLETE && this.#textTo < this.#to) {
-      this.base = at;
-      this.#textTo = Math.min(this.#to, at + maxBytes);
-      this.text = this.#buffer.toString('latin1', at, this.#textTo);
-      found = this.#readUpTo(at, this.#textTo);
-    }
-    return found;
+    this.#textTo = to;
+    this.text = buffer.toString('latin1', from, to);
   }
 
   #readUpTo(from: number, to: number): number {

@@ -12,13 +12,13 @@ import type {
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
+import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
 import { Limiter } from '../../src/limit/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { buildPlan, type Plan } from '../../src/proxy/plan.ts';
-import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import type { Engine } from '../../src/worker/inbound/engine.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
 import { InboundServer } from '../../src/worker/inbound/server.ts';

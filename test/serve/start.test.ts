@@ -28,7 +28,7 @@ test('the ready line names real addresses, and every worker accepts by then', as
     },
   });
   t.after(() => sluice.stop());
-  assert.deepEqual(Object.keys(sluice.ready), ['msg', 'addresses', 'admin', 'workers']);
+  assert.deepEqual(Object.keys(sluice.ready), ['msg', 'addresses', 'admin', 'workers', 'wire', 'engine']);
   assert.equal(sluice.ready.workers, 3);
   assert.match(sluice.proxyUrl, /^http:\/\/127\.0\.0\.1:[1-9]\d*$/);
   const ready = await waitFor('the embedded database, which ready waits for no longer than 5 s', async () => {

@@ -21,9 +21,8 @@ export class NodeHeads {
     for (let i = 0; i < rawHeaders.length; i += 2) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`;
     const bytes = Buffer.from(`${text}\r\n`, 'latin1');
     const reader = this.#reader;
-    reader.load(bytes, 0, bytes.length);
-    const end = reader.read(0, bytes.length);
-    reader.unload();
+    const end = reader.read(bytes, 0, bytes.length, bytes.length);
+    reader.forget();
     return end === bytes.length ? reader.head : null;
   }
 }

@@ -16,10 +16,7 @@
  */
 import type { DownstreamPeer } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
-import { BodyReader } from '../../../http1/body-reader.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts';
-import { BODY_CHUNKED, BODY_LENGTH } from '../../../http1/framing.ts';
-import { CR, hasBrokenLine, LF } from '../../../http1/head-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head.ts';
 import { Deadline } from '../../../infra/deadline-wheel.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
@@ -33,8 +30,9 @@ import {
   LINGER_MAX_MS,
   peerOf,
 } from '../engine.ts';
-import { BodyMemory } from './body-memory.ts';
+import { ClientBody } from './client-body.ts';
 import { ClientRequest, type RequestOwner } from './client-request.ts';
+import { headMaxBytes, PartialHead, skipEmptyLines } from './partial-head.ts';
 import { UnreadBytes } from './unread-bytes.ts';
 
 const HEAD = 0;
@@ -43,24 +41,8 @@ const DISCARDING = 2;
 const LINGERING = 3;
 const DEAD = 4;
 
-/** What is to become of the body of the request that is served. */
-const NO_BODY_LEFT = 0;
-/** Nobody has asked for it: it waits with the unread bytes. */
-const UNASKED = 1;
-const FLOWING = 2;
-/** What was handed out last is in use. */
-const PAUSED = 3;
-/** Nobody wants the rest. */
-const UNWANTED = 4;
-
 /** Bytes that may wait behind the request that is served before the client is no longer read. */
 const AHEAD_MAX_BYTES = 32_768;
-/** The rest of an unwanted body that is read so that the connection can stay: one that is longer costs more than a new one. */
-const DISCARD_MAX_BYTES = 65_536;
-/** Room for the request line beside targetBytes (contract §8). */
-const HEAD_MARGIN_BYTES = 1024;
-const CRLF_BYTES = 2;
-
 export class ClientConnection implements InboundConnection, RequestOwner, WireEvents {
   readonly peer: DownstreamPeer;
   sinceMs: number;
@@ -74,20 +56,13 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   readonly #unread = new UnreadBytes();
   #state = HEAD;
   #current: ClientRequest | null = null;
-  /** Of the current request; made with the first body. */
-  #body: BodyReader | null = null;
-  #bodyMemory: BodyMemory | null = null;
-  #bodyState = NO_BODY_LEFT;
-  #unwantedBytes = 0;
-  /** The end of the current request cannot be found. */
-  #endless = false;
+  #body: ClientBody | null = null;
   /** The memory of the read under way or to come. */
   #lent: Buffer;
   #writeWatch: WriteWatch | null = null;
   /** Bytes have come since it became idle, or while it lingers. */
   #received = false;
-  /** Of the unread bytes, those that are known to be a sound beginning of a head. */
-  #scannedBytes = 0;
+  readonly #partial = new PartialHead();
   /** Bytes that have come and wait for their turn. */
   #restBytes = 0;
   #advancing = false;
@@ -119,8 +94,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   // Reading.
 
   nextBuffer(): Buffer {
-    const own = this.#bodyState === FLOWING ? (this.#bodyMemory?.readable ?? null) : null;
-    this.#lent = own ?? this.#owner.buffers.shared;
+    this.#lent = this.#body?.readable ?? this.#owner.buffers.shared;
     return this.#lent;
   }
 
@@ -136,7 +110,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
       if (at < byteCount && this.#state < LINGERING) unread.append(buffer, at, byteCount);
       this.#pace();
     }
-    this.#bodyMemory?.afterRead(byteCount, this.#bodyState === FLOWING ? remainingOf(this.#body) : 0);
+    this.#body?.afterRead(byteCount);
     this.#owner.buffers.afterRead();
   }
 
@@ -162,15 +136,12 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   #advance(buffer: Buffer, from: number, to: number): number {
     this.#advancing = true;
     let at = from;
-    let loaded = false;
     while (at < to) {
       if (this.#state === HEAD) {
         const start = skipEmptyLines(buffer, at, to);
-        if (start !== at) this.#scannedBytes = 0;
+        if (start !== at) this.#partial.forget();
         at = start;
-        if (at === to || !this.#mayHoldHead(buffer, at, to)) break;
-        if (!loaded) this.#parser.load(buffer, at, to);
-        loaded = true;
+        if (at === to) break;
         const end = this.#readHead(buffer, at, to);
         if (end < 0) break;
         at = end;
@@ -180,7 +151,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
         at = next;
       }
     }
-    if (loaded) this.#parser.unload();
+    this.#parser.forget();
     this.#restBytes = this.#state < LINGERING ? to - at : 0;
     this.#advancing = false;
     return at;
@@ -190,7 +161,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   #pace(): void {
     if (this.#state === DEAD) return;
     const isAhead = this.#state === SERVING && this.#unread.length >= AHEAD_MAX_BYTES;
-    const paused = isAhead || this.#bodyState === PAUSED;
+    const paused = isAhead || this.#body?.paused === true;
     if (paused === this.#wirePaused) return;
     this.#wirePaused = paused;
     if (!paused) this.wire.resume();
@@ -202,48 +173,23 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   // Heads.
 
-  get #headMaxBytes(): number {
-    const { headerBytes, targetBytes } = this.#owner.plan.limits;
-    return headerBytes + targetBytes + HEAD_MARGIN_BYTES;
-  }
-
-  /** Whether what came since the last look can have completed a line; a head in single bytes shall not be read for each. */
-  #mayHoldHead(buffer: Buffer, at: number, to: number): boolean {
-    if (this.#scannedBytes === 0) return true;
-    const lf = buffer.indexOf(LF, at + this.#scannedBytes);
-    if (lf >= 0 && lf < to) return true;
-    this.#keepHead(buffer, at, to);
-    return false;
-  }
-
   /** @returns the index behind a head that was served, or a negative number */
   #readHead(buffer: Buffer, at: number, to: number): number {
-    const end = this.#parser.read(at, this.#headMaxBytes);
-    if (end === HEAD_INCOMPLETE) this.#keepHead(buffer, at, to);
-    else if (end === HEAD_MALFORMED) {
+    const { limits } = this.#owner.plan;
+    const mayBeWhole = this.#partial.mayBeWhole(buffer, at, to);
+    const end = mayBeWhole ? this.#parser.read(buffer, at, to, headMaxBytes(limits)) : HEAD_INCOMPLETE;
+    if (end === HEAD_INCOMPLETE) {
+      const status = this.#partial.refusalOf(buffer, at, to, limits);
+      if (status !== 0) this.#refuse({ status, method: null });
+    } else if (end === HEAD_MALFORMED) {
       const method = this.#parser.head.method || null;
       this.#refuse({ status: this.#parser.problemStatus, method });
     } else {
-      this.#scannedBytes = 0;
+      this.#partial.forget();
       this.#restBytes = to - end;
       this.#serve(this.#parser.head);
     }
     return end;
-  }
-
-  /** A head whose rest is still to come. */
-  #keepHead(buffer: Buffer, at: number, to: number): void {
-    if (hasBrokenLine(buffer, at, at + this.#scannedBytes, to)) {
-      this.#refuse({ status: 400, method: null });
-      return;
-    }
-    this.#scannedBytes = to - at;
-    const { headerBytes, targetBytes } = this.#owner.plan.limits;
-    const lf = buffer.indexOf(LF, at);
-    const hasRequestLine = lf >= 0 && lf < Math.min(to, at + targetBytes + HEAD_MARGIN_BYTES);
-    if (hasRequestLine) {
-      if (to - lf - 1 > headerBytes + CRLF_BYTES) this.#refuse({ status: 431, method: null });
-    } else if (to - at > targetBytes + HEAD_MARGIN_BYTES) this.#refuse({ status: 414, method: null });
   }
 
   #serve(head: RequestHead): void {
@@ -251,14 +197,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.#current = request;
     this.#state = SERVING;
     this.#owner.wheel.disarm(this.#deadline);
-    this.#endless = head.hasBadFraming;
-    if (this.#endless) this.#bodyState = UNWANTED;
-    else if (head.hasBody) {
-      this.#body ??= new BodyReader({ refusesFramingTrailers: true });
-      this.#body.start(head.bodyLength < 0 ? BODY_CHUNKED : BODY_LENGTH, head.bodyLength);
-      this.#bodyState = UNASKED;
-    } else this.#bodyState = NO_BODY_LEFT;
-    this.#unwantedBytes = 0;
+    if (head.hasBody || head.hasBadFraming) this.#body ??= new ClientBody(this.#owner.buffers);
+    this.#body?.begin(head);
     this.#owner.serve(request);
   }
 
@@ -271,98 +211,42 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   // Bodies.
 
   readBody(): void {
-    if (this.#bodyState !== UNASKED) return;
-    this.#bodyState = FLOWING;
-    this.#advanceUnread();
+    if (this.#body?.ask()) this.#advanceUnread();
   }
 
   pauseBody(): void {
-    if (this.#bodyState !== FLOWING) return;
-    this.#bodyState = PAUSED;
-    this.#bodyMemory?.hold();
-    if (!this.#advancing) this.#pace();
+    if (this.#body?.pause() && !this.#advancing) this.#pace();
   }
 
   resumeBody(): void {
-    if (this.#bodyState !== PAUSED) return;
-    this.#bodyState = FLOWING;
-    this.#bodyMemory?.release();
-    this.#advanceUnread();
+    if (this.#body?.resume()) this.#advanceUnread();
   }
 
   dropBody(): void {
-    if (this.#bodyState === NO_BODY_LEFT || this.#bodyState === UNWANTED) return;
-    this.#bodyState = UNWANTED;
-    this.#bodyMemory?.drop();
     // A client that sends on before it looks for an answer must not get stuck.
-    this.#advanceUnread();
+    if (this.#body?.drop()) this.#advanceUnread();
   }
 
   /** Passes on or drops what there is of the body; returns `at` where nothing of it may be touched now. */
   #readBody(buffer: Buffer, at: number, to: number): number {
     const body = this.#body;
-    const isUnwanted = this.#bodyState === UNWANTED;
-    if (!isUnwanted && this.#bodyState !== FLOWING) return at;
-    // Nobody knows what is body and what is not: all of it is.
-    if (body === null || this.#endless) return to;
-    body.read(buffer, at, to);
-    if (body.problem !== '') {
-      this.#onBodyBroken(body.problemStatus);
-      return to;
+    if (body === null) return at;
+    const next = body.read(buffer, at, to, this.#current);
+    this.#restBytes = to - next;
+    if (this.#state === DISCARDING) {
+      if (body.complete) this.#becomeIdle();
+      else if (!body.isRestShort) this.#linger();
     }
-    this.#restBytes = to - body.at;
-    if (isUnwanted) this.#drop(body);
-    else this.#passOn(body, buffer);
-    return body.at;
-  }
-
-  #passOn(body: BodyReader, buffer: Buffer): void {
-    const request = this.#current;
-    const { payloadFrom, payloadTo, complete } = body;
-    if (payloadTo > payloadFrom) {
-      const memory = (this.#bodyMemory ??= new BodyMemory(this.#owner.buffers));
-      request?.onBody(memory.pieceOf(buffer, payloadFrom, payloadTo));
-    }
-    if (!complete || this.#current !== request) return;
-    // The end belongs to the last piece, also where that is still in use.
-    if (this.#bodyState === PAUSED) this.#bodyMemory?.drop();
-    const isWanted = this.#bodyState !== UNWANTED;
-    this.#bodyState = NO_BODY_LEFT;
-    if (isWanted) request?.onBodyEnd(body.trailers);
-  }
-
-  #drop(body: BodyReader): void {
-    this.#unwantedBytes += body.payloadTo - body.payloadFrom;
-    if (body.complete) {
-      this.#bodyState = NO_BODY_LEFT;
-      if (this.#state === DISCARDING) this.#becomeIdle();
-    } else if (this.#state === DISCARDING && this.#unwantedBytes > DISCARD_MAX_BYTES) this.#linger();
-  }
-
-  /** What follows the head cannot be read: no further request can be found. */
-  #onBodyBroken(status: number): void {
-    const wasUnwanted = this.#bodyState === UNWANTED;
-    this.#bodyState = UNWANTED;
-    this.#endless = true;
-    if (this.#state === DISCARDING) this.#linger();
-    else if (!wasUnwanted) this.#current?.bodyInvalid(status);
+    return next;
   }
 
   // Answers.
 
   mustClose(): boolean {
-    if (this.#bodyState !== NO_BODY_LEFT && !this.#isRestShort()) return true;
+    const body = this.#body;
+    if (body !== null && !body.complete && !body.isRestShort) return true;
     if (this.#restBytes > 0) return false;
     return this.#owner.draining || this.#owner.takeSurplus();
-  }
-
-  /** Whether the rest of the body would be read so that the connection can stay. */
-  #isRestShort(): boolean {
-    const body = this.#body;
-    if (body === null || this.#endless) return false;
-    return body.kind === BODY_LENGTH
-      ? body.remainingBytes <= DISCARD_MAX_BYTES
-      : this.#unwantedBytes <= DISCARD_MAX_BYTES;
   }
 
   onBlocked(): void {
@@ -370,14 +254,9 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
       wire: this.wire,
       wheel: this.#owner.wheel,
       idleMs: () => this.#owner.plan.timeouts.writeIdleMs,
-      onStalled: () => this.#onStalled(),
+      onStalled: () => (this.#current === null ? this.#die() : this.#current.stalled()),
     });
     this.#writeWatch.blocked();
-  }
-
-  #onStalled(): void {
-    if (this.#current === null) this.#die();
-    else this.#current.stalled();
   }
 
   onDrain(): void {
@@ -387,9 +266,13 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   onSent(request: ClientRequest): void {
     if (this.#current !== request || this.#state === DEAD) return;
     this.#current = null;
-    if (request.closing) this.#closeAfterAnswer();
-    else if (this.#bodyState === NO_BODY_LEFT) this.#becomeIdle();
-    else this.#discard();
+    const mayGoOn = !request.closing;
+    if (!this.#hasAll) {
+      if (mayGoOn) this.#discard();
+      else this.#linger();
+    } else if (mayGoOn) this.#becomeIdle();
+    else if (this.#restBytes > 0) this.#linger();
+    else this.#die();
     this.#advanceUnread();
   }
 
@@ -409,16 +292,15 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     wheel.arm(this.#deadline, isPipelined ? headersMs : keepAliveMs);
   }
 
-  #discard(): void {
-    this.#state = DISCARDING;
-    this.#bodyState = UNWANTED;
-    this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.headersMs);
+  /** Whether nothing of the current request is still to come. */
+  get #hasAll(): boolean {
+    return this.#body?.complete ?? true;
   }
 
-  /** The answer is out, and the client was told that it is the last one. */
-  #closeAfterAnswer(): void {
-    if (this.#bodyState !== NO_BODY_LEFT || this.#restBytes > 0) this.#linger();
-    else this.#die();
+  #discard(): void {
+    this.#state = DISCARDING;
+    this.#body?.drop();
+    this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.headersMs);
   }
 
   // Ends.
@@ -508,26 +390,11 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.wire.close();
     this.#owner.wheel.forget(this.#deadline);
     this.#writeWatch?.forget();
-    this.#bodyMemory?.drop();
+    this.#body?.close();
     this.#unread.clear();
     const current = this.#current;
     this.#current = null;
     current?.gone();
     this.#owner.onConnectionClosed(this);
   }
-}
-
-/** RFC 9112 §2.2: empty lines before a request are ignored, ended by CRLF or by LF alone. */
-function skipEmptyLines(buffer: Buffer, from: number, to: number): number {
-  let at = from;
-  for (;;) {
-    if (at < to && buffer[at] === LF) at += 1;
-    else if (at + 1 < to && buffer[at] === CR && buffer[at + 1] === LF) at += 2;
-    else return at;
-  }
-}
-
-function remainingOf(body: BodyReader | null): number {
-  if (body === null) return 0;
-  return body.kind === BODY_LENGTH ? body.remainingBytes : Number.POSITIVE_INFINITY;
 }

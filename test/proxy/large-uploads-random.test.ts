@@ -1,4 +1,4 @@
-/** Random pipelines of small and large bodies, sent in random pieces to backends that pause: each body is checked. */
+/** Random pipelines of small and large uploads, sent in random pieces to backends that pause: each body is checked. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -59,8 +59,8 @@ async function send(client: RawClient, bytes: Buffer, random: Random): Promise<v
 }
 
 test('each body of random pipelines is its own, whole, and the connection goes on', async (t) => {
-  const seed = Number(process.env.DIRECT_SEED ?? Date.now() & 0x7fffffff);
-  t.diagnostic(`DIRECT_SEED=${seed}`);
+  const seed = Number(process.env.UPLOADS_SEED ?? Date.now() & 0x7fffffff);
+  t.diagnostic(`UPLOADS_SEED=${seed}`);
   poisonBodyBuffers(t);
   const backend = await startBackend(check);
   t.after(() => backend.close());

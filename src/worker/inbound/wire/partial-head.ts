@@ -1,0 +1,53 @@
+/**
+ * The beginning of a head whose rest is still to come. What has been looked at is not looked at again, so that a head in
+ * single bytes costs no more than its bytes, and bytes that can never become a head are refused at once.
+ */
+import { CR, hasBrokenLine, LF } from '../../../http1/head-bytes.ts';
+import type { GuardLimits } from '../../../proxy/request-guard.ts';
+
+/** Room for method, version and line end beside targetBytes (contract §8). */
+const REQUEST_LINE_MARGIN_BYTES = 1024;
+const CRLF_BYTES = 2;
+
+/** PartialHead is owned by a connection; all its questions are of bytes at…to-1, which begin with the head. */
+export class PartialHead {
+  /** So many bytes are known to be a sound beginning. */
+  #scannedBytes = 0;
+
+  forget(): void {
+    this.#scannedBytes = 0;
+  }
+
+  /** mayBeWhole tells whether what came since the last look can have completed a line. */
+  mayBeWhole(buffer: Buffer, at: number, to: number): boolean {
+    if (this.#scannedBytes === 0) return true;
+    const lf = buffer.indexOf(LF, at + this.#scannedBytes);
+    return lf >= 0 && lf < to;
+  }
+
+  /** refusalOf takes note of an incomplete head; returns the status that refuses it, 0 while it may become one. */
+  refusalOf(buffer: Buffer, at: number, to: number, { targetBytes, headerBytes }: GuardLimits): number {
+    if (hasBrokenLine(buffer, at, at + this.#scannedBytes, to)) return 400;
+    this.#scannedBytes = to - at;
+    const requestLineMaxBytes = targetBytes + REQUEST_LINE_MARGIN_BYTES;
+    const lf = buffer.indexOf(LF, at);
+    if (lf < 0 || lf >= Math.min(to, at + requestLineMaxBytes))
+      return to - at > requestLineMaxBytes ? 414 : 0;
+    return to - lf - 1 > headerBytes + CRLF_BYTES ? 431 : 0;
+  }
+}
+
+/** headMaxBytes is what a head may take that is not refused for its size. */
+export function headMaxBytes({ targetBytes, headerBytes }: GuardLimits): number {
+  return targetBytes + REQUEST_LINE_MARGIN_BYTES + headerBytes + CRLF_BYTES;
+}
+
+/** skipEmptyLines, RFC 9112 §2.2: empty lines before a request are ignored, ended by CRLF or by LF alone. */
+export function skipEmptyLines(buffer: Buffer, from: number, to: number): number {
+  let at = from;
+  for (;;) {
+    if (at < to && buffer[at] === LF) at += 1;
+    else if (at + 1 < to && buffer[at] === CR && buffer[at + 1] === LF) at += 2;
+    else return at;
+  }
+}
