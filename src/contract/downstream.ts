@@ -42,7 +42,7 @@ export interface Downstream {
   /** listen names who hears of this request from now on; called once, before anything else. */
   listen(listener: DownstreamListener): void;
 
-  /** readBody starts the flow of the request body: onBody…, then onBodyEnd. */
+  /** readBody starts the flow of the request body: onRequestBody…, then onRequestBodyEnd. */
   readBody(): void;
   /** pauseBody stops it (one more chunk may be on its way) until resumeBody. */
   pauseBody(): void;
@@ -70,13 +70,13 @@ export interface Downstream {
 /** DownstreamListener hears about one request; it must not throw. Nothing follows onSent or onGone. */
 export interface DownstreamListener {
   /**
-   * The chunk may be read until onBody returns or, where pauseBody was called in it, until resumeBody; one that is smaller
-   * than SMALL_PIECE_BYTES (http1/body-buffers.ts) until onBody returns, whatever was called.
+   * The piece may be read until onRequestBody returns or, where pauseBody was called in it, until resumeBody; one that is smaller
+   * than SMALL_PIECE_BYTES (http1/body-buffers.ts) until onRequestBody returns, whatever was called.
    */
-  onBody(chunk: Buffer): void;
-  onBodyEnd(rawTrailers: string[]): void;
+  onRequestBody(piece: Buffer): void;
+  onRequestBodyEnd(rawTrailers: string[]): void;
   /** The rest of the request cannot be read: its framing is broken. `status` is what it deserves. */
-  onBodyInvalid(status: number): void;
+  onRequestBodyInvalid(status: number): void;
   /** Everything written so far has left. */
   onFlushed(): void;
   /** The client takes nothing of the answer any more; it is to be aborted. */

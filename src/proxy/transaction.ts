@@ -11,10 +11,10 @@ import { ERRORS, type LbError, toError } from '../contract/errors.ts';
 import { REASONS, type Reason } from '../contract/problems.ts';
 import { charge } from '../limit/charge.ts';
 import type { Decision } from '../limit/decision.ts';
-import type { ResponseHead, UpstreamExchange, UpstreamRequest } from '../upstream/exchange.ts';
+import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
 import { type AccessRecord, accessLine, loggedPath } from './access-log.ts';
 import { Admission, refusalBy } from './admission.ts';
-import { Attempt, type AttemptEvents } from './attempt.ts';
+import { Attempt } from './attempt.ts';
 import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
 import { CLOSING_REASONS, problemBody, reasonOfStatus } from './problem.ts';
@@ -27,7 +27,7 @@ const CLIENT_ABORT_STATUS = 499;
 const CONTINUE_STATUS = 100;
 const FIRST_NO_SUCCESS_STATUS = 300;
 
-export class Transaction implements DownstreamListener, AttemptEvents, BodyEvents {
+export class Transaction implements DownstreamListener, ResponseSink, BodyEvents {
   readonly #deps: TransactionDeps;
   readonly #plan: Plan;
   readonly #downstream: Downstream;
@@ -150,20 +150,26 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     const request = this.#request;
     if (request === null) return;
     this.#attempts += 1;
-    this.#attempt = new Attempt(target, this, this.#deps.clock);
-    this.#attempt.start(this.#admission.guarded.host === '' ? named(request, target) : request, options);
+    const attempt = new Attempt(target, this.#deps.clock);
+    this.#attempt = attempt;
+    attempt.start(this.#admission.guarded.host === '' ? named(request, target) : request, this, options);
+    this.onConnected();
   }
 
-  onAttemptConnected(exchange: UpstreamExchange): void {
-    this.#body?.flowTo(exchange);
+  // What the backend says (ResponseSink).
+
+  onConnected(): void {
+    const exchange = this.#attempt?.connected ?? null;
+    if (exchange !== null) this.#body?.flowTo(exchange);
   }
 
-  onAttemptInformation(status: number, lines: string): void {
+  onInformation(status: number, _reason: string, lines: string): void {
     // The 100 that a client waits for is ours: its Expect was not passed on.
     if (status !== CONTINUE_STATUS) this.#downstream.inform(status, lines);
   }
 
-  onAttemptHead(head: ResponseHead, completeBody: string | null): void {
+  onHead(head: ResponseHead, completeBody: string | null): void {
+    this.#attempt?.answered(head.status, completeBody !== null);
     const isEarly = this.#body !== null && !this.#body.done;
     // Behind an early answer that is over, or no success, the rest of the request is of no use (RFC 9112 §9.5).
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
@@ -190,23 +196,27 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     }
   }
 
-  onAttemptBody(chunk: Buffer): boolean {
+  onBody(chunk: Buffer): boolean {
     this.#bytesOut += chunk.length;
     return this.#downstream.write(chunk);
   }
 
-  onAttemptEnd(rawTrailers: string[]): boolean {
+  onEnd(rawTrailers: string[]): boolean {
     this.#body?.stop();
-    return this.#downstream.end(rawTrailers);
+    // First: the last bytes may end the transaction when they leave.
+    this.#attempt?.complete();
+    const allOut = this.#downstream.end(rawTrailers);
+    if (!allOut) this.#attempt?.awaitFlush();
+    return allOut;
   }
 
-  onAttemptDrain(): void {
+  onRequestDrain(): void {
     this.#body?.resume();
   }
 
-  onAttemptError(error: LbError): void {
+  onError(error: LbError): void {
     const attempt = this.#attempt;
-    if (attempt === null || this.#over) return;
+    if (attempt === null || !attempt.failed() || this.#over) return;
     // With `overload` it is this worker that cannot make connections: another backend may have one that is parked.
     if (error.code === 'overload') this.#connectFailures += 1;
     if (error.code === 'connect_failed') this.#noteConnectFailure(attempt.target, error);
@@ -244,15 +254,17 @@ export class Transaction implements DownstreamListener, AttemptEvents, BodyEvent
     return true;
   }
 
-  onBody(chunk: Buffer): void {
-    this.#body?.take(chunk);
+  // What the client says (DownstreamListener).
+
+  onRequestBody(piece: Buffer): void {
+    this.#body?.take(piece);
   }
 
-  onBodyEnd(rawTrailers: string[]): void {
+  onRequestBodyEnd(rawTrailers: string[]): void {
     this.#body?.finish(rawTrailers);
   }
 
-  onBodyInvalid(status: number): void {
+  onRequestBodyInvalid(status: number): void {
     this.#failClient(reasonOfStatus(status), status);
   }
 

@@ -77,10 +77,10 @@ export class NodeDownstream implements Downstream {
     this.#reading = true;
     this.#request.on('data', (chunk: Buffer) => {
       this.#bodyBytes += chunk.length;
-      if (!this.#stopped) this.#listener?.onBody(chunk);
+      if (!this.#stopped) this.#listener?.onRequestBody(chunk);
     });
     this.#request.on('end', () => {
-      if (!this.#stopped) this.#listener?.onBodyEnd(this.#request.rawTrailers);
+      if (!this.#stopped) this.#listener?.onRequestBodyEnd(this.#request.rawTrailers);
     });
   }
 
@@ -197,7 +197,7 @@ export class NodeDownstream implements Downstream {
 
   /** bodyInvalid: what follows this request's head cannot be read. */
   bodyInvalid(status: number): void {
-    if (!this.#over && !this.ended) this.#listener?.onBodyInvalid(status);
+    if (!this.#over && !this.ended) this.#listener?.onRequestBodyInvalid(status);
   }
 
   #writeHead(answer: ResponseStart): void {

@@ -147,16 +147,16 @@ export class ClientRequest implements Downstream {
   // What the connection tells.
 
   onBody(piece: Buffer): void {
-    this.#listener?.onBody(piece);
+    this.#listener?.onRequestBody(piece);
   }
 
   onBodyEnd(rawTrailers: string[]): void {
-    this.#listener?.onBodyEnd(rawTrailers);
+    this.#listener?.onRequestBodyEnd(rawTrailers);
   }
 
   /** bodyInvalid: what follows this request's head cannot be read. */
   bodyInvalid(status: number): void {
-    if (this.#owner !== null && !this.ended) this.#listener?.onBodyInvalid(status);
+    if (this.#owner !== null && !this.ended) this.#listener?.onRequestBodyInvalid(status);
   }
 
   /** drained: everything written has left. */
