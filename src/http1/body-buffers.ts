@@ -11,7 +11,7 @@
 export const FIRST_BUFFER_BYTES = 65_536;
 /** What a stream grows to once a read fills the first one. */
 export const LARGE_BUFFER_BYTES = 262_144;
-const LARGE_LIVE_MAX = 32;
+const LARGE_LIVE_MAX = 16;
 const POOLED_MAX = 16;
 /**
  * Pieces of a request body below this size are copied before whoever is given them returns: they may lie in memory that the

@@ -54,11 +54,11 @@ export class Attempt {
     this.#unsettled = true;
   }
 
-  /** settle tells what became of an answer that was complete before all of it had left. */
-  settle(ok: boolean): void {
+  /** settle: the last bytes of a complete answer have left, or the client is gone: their memory is free. */
+  settle(): void {
     if (!this.#unsettled) return;
     this.#unsettled = false;
-    this.#exchange?.settled(ok);
+    this.#exchange?.settled();
   }
 
   /** failed: nothing more comes. @returns false where it was over before */
@@ -69,11 +69,11 @@ export class Attempt {
     return true;
   }
 
-  /** cancel ends the attempt from our side; no failure of the backend. */
-  cancel(): void {
+  /** cancel ends the attempt from our side; no failure of the backend. @param options see UpstreamExchange.destroy */
+  cancel(options: { memoryIsFree: boolean }): void {
     if (this.#over) return;
     this.#release();
-    this.#exchange?.destroy();
+    this.#exchange?.destroy(options);
   }
 
   #release(): void {

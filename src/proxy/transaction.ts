@@ -77,7 +77,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
       'request failed unexpectedly',
     );
     if (this.#over) return;
-    this.#attempt?.cancel();
+    this.#attempt?.cancel({ memoryIsFree: false });
     this.#fail('upstream_invalid', ERRORS.upstream_invalid.status);
   }
 
@@ -190,7 +190,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
         { err: toError(thrown), requestId: this.#requestId },
         'answer cannot be sent on',
       );
-      this.#attempt?.cancel();
+      this.#attempt?.cancel({ memoryIsFree: false });
       this.#bytesOut = 0;
       this.#fail('upstream_invalid', ERRORS.upstream_invalid.status);
     }
@@ -285,14 +285,15 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   onSent(): void {
-    this.#attempt?.settle(true);
+    this.#attempt?.settle();
     this.#finish();
   }
 
   /** Nobody's failure (B28): the backend hears of it at once, and nothing is counted against it. */
   onGone(): void {
-    this.#attempt?.cancel();
-    this.#attempt?.settle(false);
+    // Nobody writes to a client that is gone, so the memory of what was on its way is free.
+    this.#attempt?.cancel({ memoryIsFree: true });
+    this.#attempt?.settle();
     this.#body?.stop();
     if (this.#reason === 'ok') {
       this.#reason = 'client_abort';
@@ -303,7 +304,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
 
   #failClient(reason: Reason, status: number): void {
     if (this.#over) return;
-    this.#attempt?.cancel();
+    this.#attempt?.cancel({ memoryIsFree: false });
     this.#fail(reason, status);
   }
 

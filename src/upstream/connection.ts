@@ -290,8 +290,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   // Ends.
 
   /** abort is the sink's: it hears nothing more. */
-  abort(): void {
-    this.#kill();
+  abort(memoryIsFree: boolean): void {
+    this.#kill(memoryIsFree);
   }
 
   /** close is the pool's, for a parked connection. */
@@ -341,7 +341,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     exchange.fault(thrown);
   }
 
-  #kill(): void {
+  /** @param memoryIsFree whether nobody reads any more from what the sink was handed */
+  #kill(memoryIsFree = false): void {
     if (this.#state === DEAD) return;
     const parked = this.#state === IDLE;
     this.#state = DEAD;
@@ -350,12 +351,13 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#exchange = null;
     this.#pending = null;
     this.#sender.stop();
-    const own = this.#reader.release();
-    // Not given back: a write to the client may still read from it.
-    if (own !== null) this.#settings.buffers.drop(own);
     this.#writeWatch?.forget();
     if (parked) this.#host.remove(this);
     this.#wire.close();
+    const own = this.#reader.release();
+    // A write to the client may still read from it.
+    if (own !== null && memoryIsFree) this.#settings.buffers.give(own);
+    else if (own !== null) this.#settings.buffers.drop(own);
     this.#host.closed();
   }
 }

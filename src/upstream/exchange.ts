@@ -73,8 +73,11 @@ export interface UpstreamExchange {
   endBody(rawTrailers: string[]): void;
   /** The sink passed on all it was given: read on. */
   resume(): void;
-  /** After onEnd returned false: ok when the last byte left, not ok when the client went away before. */
-  settled(ok: boolean): void;
-  /** Ends the exchange and its connection: client abort, early refusal, drain cut. The sink hears nothing more. */
-  destroy(): void;
+  /** After onEnd returned false: nobody reads from the memory of the last pieces any more. */
+  settled(): void;
+  /**
+   * Ends the exchange and its connection: client abort, early refusal, drain cut. The sink hears nothing more.
+   * @param options memoryIsFree: the client is gone, so nobody reads from the pieces it was handed
+   */
+  destroy(options: { memoryIsFree: boolean }): void;
 }

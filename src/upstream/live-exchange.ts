@@ -8,7 +8,7 @@ export interface ExchangeOwner {
   writeBody(chunk: Buffer): boolean;
   endBody(rawTrailers: string[]): void;
   resume(): void;
-  abort(): void;
+  abort(memoryIsFree: boolean): void;
 }
 
 /** Told of errors that sinks threw where no sink can be told. */
@@ -50,17 +50,20 @@ export class LiveExchange implements UpstreamExchange {
     this.#owner?.resume();
   }
 
-  settled(ok: boolean): void {
-    const held = this.#held;
-    if (held === null) return;
+  settled(): void {
+    if (this.#held !== null) this.#buffers.give(this.#held);
     this.#held = null;
-    if (ok) this.#buffers.give(held);
-    else this.#buffers.drop(held);
   }
 
-  destroy(): void {
-    if (this.#owner === null) this.settled(false);
-    else this.#owner.abort();
+  destroy({ memoryIsFree }: { memoryIsFree: boolean }): void {
+    if (this.#owner !== null) this.#owner.abort(memoryIsFree);
+    else if (memoryIsFree) this.settled();
+    else this.#dropHeld();
+  }
+
+  #dropHeld(): void {
+    if (this.#held !== null) this.#buffers.drop(this.#held);
+    this.#held = null;
   }
 
   /** detach is called by the connection when it is done with this request, whatever the outcome. */
@@ -72,7 +75,7 @@ export class LiveExchange implements UpstreamExchange {
   /** finish tells the sink that the body is complete. */
   finish(rawTrailers: string[]): void {
     try {
-      if (this.sink.onEnd(rawTrailers)) this.settled(true);
+      if (this.sink.onEnd(rawTrailers)) this.settled();
     } catch (thrown) {
       this.fault(thrown);
     }
@@ -89,7 +92,7 @@ export class LiveExchange implements UpstreamExchange {
 
   /** fault is for what a sink threw: its request ends as an internal error, the process goes on. */
   fault(thrown: unknown): void {
-    this.settled(false);
+    this.#dropHeld();
     const cause = toError(thrown);
     this.#onFault(cause);
     this.fail(new LbError('internal_error', `response sink threw: ${cause.message}`, { cause }));

@@ -55,7 +55,7 @@ test('B15: a backend that accepts no connection within connectMs is connect_fail
   const sinks = Array.from({ length: 6 }, () => send(pool, get(), new RecordingSink()));
   await waitFor('refused handshakes', () => sinks.filter((sink) => sink.error !== null).length >= 3);
   for (const sink of sinks) {
-    if (sink.error === null) sink.exchange?.destroy();
+    if (sink.error === null) sink.exchange?.destroy({ memoryIsFree: false });
     else assert.equal(sink.error.code, 'connect_failed');
   }
 });
@@ -107,7 +107,7 @@ test('B28: destroy closes the connection at once, and the sink hears nothing mor
     await reached();
     const calls = sink.calls.length;
     const startMs = performance.now();
-    sink.exchange?.destroy();
+    sink.exchange?.destroy({ memoryIsFree: false });
     await waitFor(`no socket after an abort ${state}`, () => pool.openCount === 0, { everyMs: 1 });
     assert.ok(performance.now() - startMs < 100);
     assert.equal(sink.calls.length, calls);
@@ -115,8 +115,8 @@ test('B28: destroy closes the connection at once, and the sink hears nothing mor
     assert.equal(sink.exchange?.writeBody(Buffer.from('x')), true);
     sink.exchange?.endBody([]);
     sink.exchange?.resume();
-    sink.exchange?.settled(true);
-    sink.exchange?.destroy();
+    sink.exchange?.settled();
+    sink.exchange?.destroy({ memoryIsFree: false });
   }
 });
 
@@ -139,7 +139,7 @@ test('B28: 200 aborts at random moments leave no socket open, here or there', as
   for (let i = 0; i < 200; i++) {
     const sink = send(pool, get(), new RecordingSink());
     for (let turns = i % 7; turns > 0; turns--) await new Promise(setImmediate);
-    sink.exchange?.destroy();
+    sink.exchange?.destroy({ memoryIsFree: false });
     if (sink.error !== null) errors.push(sink.error);
   }
   await waitFor('no socket of the pool', () => pool.openCount === 0);

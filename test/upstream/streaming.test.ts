@@ -54,7 +54,7 @@ class SlowSink extends RecordingSink {
     for (const view of this.views) this.chunks.push(Buffer.from(view));
     this.views = [];
     this.waiting = false;
-    if (this.ended) this.exchange?.settled(true);
+    if (this.ended) this.exchange?.settled();
     else this.exchange?.resume();
   }
 }
@@ -200,7 +200,7 @@ test('slow readers among busy fast ones get their own bytes and nobody else thei
   assert.equal(buffers.largeLiveCount, 0);
 });
 
-test('a buffer is held until settled, given back by settled(true) and left alone by settled(false)', async (t) => {
+test('a buffer is held until settled, which gives it back; destroyed while in use it is left alone', async (t) => {
   const body = patternOf(9, 40_000);
   const server = createServer((_request, response) => response.end(body));
   const port = await listen(t, server);
@@ -222,22 +222,26 @@ test('a buffer is held until settled, given back by settled(true) and left alone
     const offset = sink.body.length;
     assert.ok(view.equals(body.subarray(offset)));
     const pooledBefore = buffers.pooledCount;
-    sink.exchange?.settled(ok);
-    sink.exchange?.settled(ok);
-    sink.exchange?.destroy();
+    if (ok) sink.exchange?.settled();
+    else sink.exchange?.destroy({ memoryIsFree: false });
+    sink.exchange?.settled();
+    sink.exchange?.destroy({ memoryIsFree: true });
     assert.equal(buffers.pooledCount, pooledBefore + (ok ? 1 : 0));
     assert.equal(view[0] === POISON, ok);
   }
 });
 
-test('destroy while the last bytes are on their way gives the buffer to nobody', async (t) => {
+test('destroy gives the memory back where nobody reads from it, also while the last bytes are on their way', async (t) => {
   const server = createServer((request, response) =>
     response.end(patternOf(9, Number(request.url?.slice(1)))),
   );
   const port = await listen(t, server);
   const buffers = new BodyBuffers({ poisoned: true });
   const pool = makePool(t, { port, buffers });
-  for (const atEnd of [false, true]) {
+  const cases = [false, true].flatMap((atEnd) =>
+    [false, true].map((memoryIsFree) => ({ atEnd, memoryIsFree })),
+  );
+  for (const { atEnd, memoryIsFree } of cases) {
     const sink = send(pool, get(atEnd ? '/60000' : '/900000'), new SlowSink());
     await waitFor('a wait', () => sink.waiting);
     assert.ok(atEnd || !sink.ended);
@@ -248,9 +252,9 @@ test('destroy while the last bytes are on their way gives the buffer to nobody',
     const pooledBefore = buffers.pooledCount;
     const view = sink.views[0];
     const copy = Buffer.from(view ?? '');
-    sink.exchange?.destroy();
-    assert.equal(buffers.pooledCount, pooledBefore);
-    assert.ok(view?.equals(copy));
+    sink.exchange?.destroy({ memoryIsFree });
+    assert.equal(buffers.pooledCount, pooledBefore + (memoryIsFree ? 1 : 0));
+    assert.equal(view?.equals(copy), !memoryIsFree);
   }
 });
 
@@ -293,7 +297,7 @@ test('B29: a server-sent event arrives as it is sent', async (t) => {
     assert.ok(performance.now() - startMs < 50);
     assert.equal(sink.chunks[i]?.toString(), event);
   }
-  sink.exchange?.destroy();
+  sink.exchange?.destroy({ memoryIsFree: false });
 });
 
 test('many small chunks of one read are one piece for the sink', async (t) => {
@@ -336,7 +340,7 @@ test('a client that reads slowly through a real socket gets its bytes, with the 
     }
     override onEnd(): boolean {
       this.ended = true;
-      this.client?.end(() => this.exchange?.settled(true));
+      this.client?.end(() => this.exchange?.settled());
       return false;
     }
   }

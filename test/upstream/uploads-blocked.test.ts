@@ -198,7 +198,7 @@ test('an abort in the middle of a blocked upload leaves nothing open and nothing
   const pool = makePool(t, { port: backend.port, buffers });
   const sink = uploadMuch(pool, CHUNKED_BODY);
   await waitFor('the upload to be stopped', () => sink.stopCount > sink.drainCount);
-  sink.exchange?.destroy();
+  sink.exchange?.destroy({ memoryIsFree: false });
   await waitFor('no socket', () => pool.openCount === 0, { everyMs: 1 });
   assert.equal(sink.error, null);
 });

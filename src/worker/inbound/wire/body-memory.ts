@@ -68,6 +68,12 @@ export class BodyMemory {
     this.#held = false;
   }
 
+  /** close gives the memory back: neither side reads or writes any more. */
+  close(): void {
+    if (this.#own !== null) this.#buffers.give(this.#own);
+    this.#own = null;
+  }
+
   /** drop gives the memory up while somebody may still read from it: the collector takes it when that is over. */
   drop(): void {
     if (this.#own !== null) this.#buffers.drop(this.#own);

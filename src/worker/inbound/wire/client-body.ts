@@ -156,8 +156,8 @@ export class ClientBody {
     return reader.kind === BODY_LENGTH ? reader.remainingBytes : Number.POSITIVE_INFINITY;
   }
 
-  /** close gives its memory up with the connection. */
+  /** close is called when the connection is closed, and the one to the backend. */
   close(): void {
-    this.#memory.drop();
+    this.#memory.close();
   }
 }

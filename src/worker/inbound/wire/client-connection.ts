@@ -390,11 +390,11 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.wire.close();
     this.#owner.wheel.forget(this.#deadline);
     this.#writeWatch?.forget();
-    this.#body?.close();
     this.#unread.clear();
     const current = this.#current;
     this.#current = null;
     current?.gone();
+    this.#body?.close();
     this.#owner.onConnectionClosed(this);
   }
 }
