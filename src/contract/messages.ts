@@ -2,12 +2,12 @@
  * IPC between primary and workers: discriminated unions, parsed at both ends, with a protocol version. A message that
  * does not parse is an error of the build, never of a user: the receiver logs it and goes on.
  */
-import * as z from 'zod';
 import type { TakeReply, TakeRequest } from './buckets.ts';
 import type { ApiKeyRecord } from './clients.ts';
 import type { BackendAvailability } from './health.ts';
 import type { MetricsDelta } from './metrics.ts';
 import type { WorkerSettings } from './settings.ts';
+import { fits, type Shape } from './shape.ts';
 
 /** Raised whenever a message changes shape; a worker of another version is refused at its hello. */
 export const PROTOCOL_VERSION = 2;
@@ -99,114 +99,95 @@ export interface WorkerReport {
   backendsInFlight: { pool: string; backend: string; count: number }[];
 }
 
-const number = z.number();
-const text = z.string();
-const apiKey = z.strictObject({ digest: text, clientId: text });
-const take = z.strictObject({
-  key: text,
-  capacity: number,
-  rateMicro: number,
-  versionUs: number,
-  need: number,
-  partial: z.boolean(),
-  ahead: number,
-  ret: number,
-  spent: number,
-  retEpoch: number,
-  refund: number,
-  refundEpoch: number,
-});
-const takeReply = z.strictObject({
-  granted: number,
-  ahead: number,
-  levelMicro: number,
-  retryUs: number,
-  epoch: number,
-  versionUs: number,
-  capacity: number,
-  rateMicro: number,
-});
-const metrics = z.strictObject({
-  series: z.array(
-    z.strictObject({
-      index: number,
-      name: z.custom<MetricsDelta['series'][number]['name']>(),
-      labels: z.array(text),
-    }),
-  ),
-  cells: z.array(number),
-});
-const report = z.strictObject({
-  metrics,
-  connections: number,
-  requestsTotal: number,
-  inFlight: number,
-  loopDelayP99Ms: number,
-  breakerOpen: z.boolean(),
-  backendsInFlight: z.array(z.strictObject({ pool: text, backend: text, count: number })),
-});
+const NUMBERS = (...names: string[]): Record<string, Shape> =>
+  Object.fromEntries(names.map((name) => [name, 'number' as const]));
+const STRINGS: Shape = { listOf: 'string' };
+const LISTING: Record<string, Shape> = { full: 'boolean', first: 'boolean', last: 'boolean' };
 
-const primaryMessage = z.discriminatedUnion('type', [
-  z.strictObject({
-    type: z.literal('settings'),
-    revision: number,
-    policyVersionUs: number,
-    // Validated by config/ in the process that sends it; only its being an object is checked again.
-    settings: z.custom<WorkerSettings>((value) => typeof value === 'object' && value !== null),
-  }),
-  z.strictObject({
-    type: z.literal('backends'),
-    states: z.array(
-      z.strictObject({ pool: text, backend: text, healthy: z.boolean(), enabled: z.boolean() }),
-    ),
-  }),
-  z.strictObject({
-    type: z.literal('clients'),
-    part: number,
-    version: number,
-    full: z.boolean(),
-    first: z.boolean(),
-    last: z.boolean(),
-    records: text,
-  }),
-  z.strictObject({
-    type: z.literal('api-keys'),
-    full: z.boolean(),
-    first: z.boolean(),
-    last: z.boolean(),
-    secret: text.nullable(),
-    upserts: z.array(apiKey),
-    removed: z.array(text),
-  }),
-  z.strictObject({ type: z.literal('bucket-replies'), id: number, replies: z.array(takeReply.nullable()) }),
-  z.strictObject({ type: z.literal('bucket-reset'), keys: z.array(text) }),
-  z.strictObject({ type: z.literal('fleet'), meanConnections: number }),
-  z.strictObject({ type: z.literal('store-workers'), count: number }),
-  z.strictObject({ type: z.literal('drain'), graceMs: number, drainMs: number }),
-  z.strictObject({ type: z.literal('stop') }),
-]);
+const PRIMARY_SHAPES: Record<PrimaryMessage['type'], Record<string, Shape>> = {
+  // Settings are validated by config/ in the process that sends them.
+  settings: { revision: 'number', policyVersionUs: 'number', settings: 'object' },
+  backends: {
+    states: {
+      listOf: { fields: { pool: 'string', backend: 'string', healthy: 'boolean', enabled: 'boolean' } },
+    },
+  },
+  clients: { part: 'number', version: 'number', ...LISTING, records: 'string' },
+  'api-keys': {
+    ...LISTING,
+    secret: { nullOr: 'string' },
+    upserts: { listOf: { fields: { digest: 'string', clientId: 'string' } } },
+    removed: STRINGS,
+  },
+  'bucket-replies': {
+    id: 'number',
+    replies: {
+      listOf: {
+        nullOr: {
+          fields: {
+            ...NUMBERS('granted', 'ahead', 'levelMicro', 'retryUs'),
+            ...NUMBERS('epoch', 'versionUs', 'capacity', 'rateMicro'),
+          },
+        },
+      },
+    },
+  },
+  'bucket-reset': { keys: STRINGS },
+  fleet: { meanConnections: 'number' },
+  'store-workers': { count: 'number' },
+  drain: { graceMs: 'number', drainMs: 'number' },
+  stop: {},
+};
 
-const workerMessage = z.discriminatedUnion('type', [
-  z.strictObject({ type: z.literal('hello'), protocol: number, pid: number }),
-  z.strictObject({ type: z.literal('ready'), addresses: z.array(text), revision: number }),
-  z.strictObject({ type: z.literal('applied'), revision: number }),
-  z.strictObject({ type: z.literal('clients-applied'), part: number, version: number }),
-  z.strictObject({ type: z.literal('listen-failed'), code: text, address: text, detail: text }),
-  z.strictObject({ type: z.literal('backend-failure'), pool: text, backend: text, detail: text }),
-  z.strictObject({ type: z.literal('bucket-takes'), id: number, takes: z.array(take) }),
-  z.strictObject({ type: z.literal('report'), report }),
-  z.strictObject({ type: z.literal('draining') }),
-  z.strictObject({ type: z.literal('drained') }),
-]);
+const TAKE: Shape = {
+  fields: {
+    key: 'string',
+    partial: 'boolean',
+    ...NUMBERS('capacity', 'rateMicro', 'versionUs', 'need', 'ahead', 'ret', 'spent', 'retEpoch'),
+    ...NUMBERS('refund', 'refundEpoch'),
+  },
+};
+const METRICS: Shape = {
+  fields: {
+    series: { listOf: { fields: { index: 'number', name: 'string', labels: STRINGS } } },
+    cells: { listOf: 'number' },
+  },
+};
+const REPORT: Shape = {
+  fields: {
+    metrics: METRICS,
+    ...NUMBERS('connections', 'requestsTotal', 'inFlight', 'loopDelayP99Ms'),
+    breakerOpen: 'boolean',
+    backendsInFlight: { listOf: { fields: { pool: 'string', backend: 'string', count: 'number' } } },
+  },
+};
+
+const WORKER_SHAPES: Record<WorkerMessage['type'], Record<string, Shape>> = {
+  hello: { protocol: 'number', pid: 'number' },
+  ready: { addresses: STRINGS, revision: 'number' },
+  applied: { revision: 'number' },
+  'clients-applied': { part: 'number', version: 'number' },
+  'listen-failed': { code: 'string', address: 'string', detail: 'string' },
+  'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
+  'bucket-takes': { id: 'number', takes: { listOf: TAKE } },
+  report: { report: REPORT },
+  draining: {},
+  drained: {},
+};
 
 /** parsePrimaryMessage is the worker's door; null for anything it does not know. */
 export function parsePrimaryMessage(raw: unknown): PrimaryMessage | null {
-  const parsed = primaryMessage.safeParse(raw);
-  return parsed.success ? parsed.data : null;
+  return isMessage(PRIMARY_SHAPES, raw) ? (raw as PrimaryMessage) : null;
 }
 
 /** parseWorkerMessage is the primary's door; null for anything it does not know. */
 export function parseWorkerMessage(raw: unknown): WorkerMessage | null {
-  const parsed = workerMessage.safeParse(raw);
-  return parsed.success ? parsed.data : null;
+  return isMessage(WORKER_SHAPES, raw) ? (raw as WorkerMessage) : null;
+}
+
+function isMessage(shapes: Readonly<Record<string, Record<string, Shape>>>, raw: unknown): boolean {
+  if (typeof raw !== 'object' || raw === null || !('type' in raw)) return false;
+  const { type } = raw;
+  if (typeof type !== 'string' || !Object.hasOwn(shapes, type)) return false;
+  return fits({ fields: { type: 'string', ...shapes[type] } }, raw);
 }

@@ -3,14 +3,13 @@
  * to judge and rewrite it. Strict where RFC 9112 lets a recipient choose, and at least as strict as llhttp. What a fact
  * deserves is decided by the proxy (proxy/request-guard.ts), which knows limits and trusted peers.
  */
-import { METHODS } from 'node:http';
 import { CHUNKED_BODY, RequestHead } from '../contract/request-head.ts';
 import { FieldReader, HEAD_INCOMPLETE } from './field-reader.ts';
 import { isChunked, lengthOf } from './framing.ts';
 import { CR, LF, SPACE, TEXT_BYTES } from './head-bytes.ts';
 import * as names from './header-names.ts';
+import { KNOWN_METHODS } from './methods.ts';
 
-const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS);
 const FRAMING_TOKENS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host']);
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const LENGTH = /^\d+$/;

@@ -3,8 +3,8 @@
  * workers can share one pipe). Both go to standard output.
  */
 import { write, writeSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { type Logger as PinoLogger, pino } from 'pino';
-import { PinoPretty } from 'pino-pretty';
 import { systemCodeOf } from '../contract/errors.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { LineBatch } from './line-batch.ts';
@@ -26,6 +26,8 @@ export function makeLogger(settings: Pick<LogSettings, 'level' | 'format'>, fiel
     timestamp: pino.stdTimeFunctions.isoTime,
   };
   if (settings.format === 'pretty') {
+    // Loaded where it is asked for: it takes a few MiB.
+    const { PinoPretty } = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty');
     return pino(options, PinoPretty({ colorize: process.stdout.isTTY, ignore: 'pid', sync: true }));
   }
   const destination = pino.destination({ fd: STDOUT_FD, sync: true });

@@ -14,6 +14,7 @@ import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { LineWriter, Logger } from '../infra/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { RedisConnection } from '../infra/redis.ts';
+import type { WireMaker } from '../infra/wire/wire.ts';
 import { wiresOf } from '../infra/wire/wire-choice.ts';
 import type { BucketStore } from '../limit/bucket-store.ts';
 import { Limiter } from '../limit/limiter.ts';
@@ -22,7 +23,7 @@ import { bucketScripts, RedisBucketStore } from '../limit/redis-bucket-store.ts'
 import { Handler } from '../proxy/handler.ts';
 import { buildPlan, type Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { Availability } from './availability.ts';
-import { nodeEngine } from './inbound/node/node-engine.ts';
+import type { Engine } from './inbound/engine.ts';
 import { type DrainTimes, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
 
@@ -70,10 +71,13 @@ export class WorkerRooms {
   /** open builds the rooms for the first settings; a worker makes them once. */
   static async open(first: SettingsMessage, options: RoomsOptions): Promise<WorkerRooms> {
     const { redis } = first.settings;
-    return new WorkerRooms(first, options, redis === null ? null : await connectRedis(redis, options));
+    const wires = wiresOf(options.dataPath.wire);
+    const engine = await engineOf(options.dataPath, wires);
+    const connection = redis === null ? null : await connectRedis(redis, options);
+    return new WorkerRooms(first, options, { wires, engine, connection });
   }
 
-  private constructor(first: SettingsMessage, options: RoomsOptions, connection: RedisConnection | null) {
+  private constructor(first: SettingsMessage, options: RoomsOptions, { wires, engine, connection }: Doors) {
     const { logger, wheel, clock, metrics, accessLog, send } = options;
     this.logger = logger;
     this.#options = options;
@@ -97,8 +101,6 @@ export class WorkerRooms {
       metrics,
       logger,
     });
-    const { engine, wire } = options.dataPath;
-    const wires = wiresOf(wire);
     const onFault = (err: Error): void => logger.error({ err }, 'a backend connection failed unexpectedly');
     this.#planDeps = {
       ...options,
@@ -125,7 +127,7 @@ export class WorkerRooms {
       clock,
       metrics,
       logger,
-      engine: engine === 'node' ? nodeEngine() : wireEngine(wires),
+      engine,
     });
   }
 
@@ -236,6 +238,21 @@ export class WorkerRooms {
     availability.keepOnly(planned);
     return plan;
   }
+}
+
+/** What leads out of a worker. */
+interface Doors {
+  wires: WireMaker;
+  engine: Engine;
+  /** null without Redis. */
+  connection: RedisConnection | null;
+}
+
+/** node's engine is loaded where it is asked for: node:http takes 15 MiB. */
+async function engineOf({ engine }: DataPath, wires: WireMaker): Promise<Engine> {
+  if (engine === 'wire') return wireEngine(wires);
+  const { nodeEngine } = await import('./inbound/node/node-engine.ts');
+  return nodeEngine();
 }
 
 /** The client is loaded here: it takes 14 MiB, which a worker without Redis spares. */

@@ -2,7 +2,6 @@
  * One request on a client's connection, as the proxy sees it (Downstream): it frames the answer and writes it. It is cut off
  * from its connection when it is over, so that a late call can never reach the request behind it.
  */
-import { STATUS_CODES } from 'node:http';
 import type {
   Downstream,
   DownstreamListener,
@@ -14,6 +13,8 @@ import { frameAnswer, headText, mayHaveBody } from '../../../http1/answer-head.t
 import { CRLF, chunkHead, lastChunk } from '../../../http1/chunk-writing.ts';
 import type { Wire } from '../../../infra/wire/wire.ts';
 
+/** Reason phrases of interim answers that backends send. */
+const INTERIM_PHRASES: Readonly<Record<number, string>> = { 102: 'Processing', 103: 'Early Hints' };
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
 /** What a request asks of its connection while it lasts; implemented by ClientConnection. */
@@ -88,7 +89,7 @@ export class ClientRequest implements Downstream {
 
   inform(status: number, lines: string): void {
     if (this.head.httpVersion !== 11 || this.started) return;
-    this.#owner?.wire.writeText(`HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ''}\r\n${lines}\r\n`);
+    this.#owner?.wire.writeText(`HTTP/1.1 ${status} ${INTERIM_PHRASES[status] ?? ''}\r\n${lines}\r\n`);
   }
 
   start(answer: ResponseStart): void {
