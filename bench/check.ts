@@ -14,6 +14,7 @@ const CHECKED = [
   'tiny',
   'access-log',
   'ten-kib',
+  'post',
   'download-1mib',
   'upload-1mib',
   'new-connection',

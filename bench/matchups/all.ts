@@ -6,7 +6,9 @@ import { idleConnections } from './idle-connections.ts';
 import { limiterCrowd, limiterHot } from './limiter.ts';
 import type { Matchup } from './matchup.ts';
 import { newConnection } from './new-connection.ts';
+import { post } from './post.ts';
 import { refused } from './refused.ts';
+import { rest } from './rest.ts';
 import { slowPeers } from './slow-peers.ts';
 import { tenKib } from './ten-kib.ts';
 import { tiny } from './tiny.ts';
@@ -14,6 +16,6 @@ import { twoWorkers } from './two-workers.ts';
 import { upload } from './upload.ts';
 
 export const MATCHUPS: readonly Matchup[] = [
-  ...[tiny, accessLog, tenKib, download, upload, newConnection, twoWorkers],
-  ...[limiterHot, limiterCrowd, refused, halfLoad, idleConnections, slowPeers],
+  ...[tiny, accessLog, tenKib, post, download, upload, newConnection, twoWorkers],
+  ...[limiterHot, limiterCrowd, refused, halfLoad, idleConnections, slowPeers, rest],
 ];

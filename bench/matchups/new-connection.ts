@@ -5,5 +5,5 @@ export const newConnection = loadMatchup({
   name: 'new-connection',
   title: 'A connection per request',
   work: { path: '/tiny', connections: 64, reconnecting: true },
-  contestants: ['sluice', 'floor', 'nginx', 'haproxy', 'caddy'].map((peer) => ({ peer })),
+  contestants: ['sluice', 'nginx', 'haproxy', 'caddy'].map((peer) => ({ peer })),
 });

@@ -5,5 +5,5 @@ export const tenKib = loadMatchup({
   name: 'ten-kib',
   title: '10 KiB response',
   work: { path: '/10k', connections: 64 },
-  contestants: ['sluice', 'floor', 'nginx', 'haproxy', 'caddy'].map((peer) => ({ peer })),
+  contestants: ['sluice', 'nginx', 'haproxy', 'caddy'].map((peer) => ({ peer })),
 });

@@ -2,7 +2,7 @@
 import { loadMatchup } from './matchup.ts';
 
 const CONTESTANTS = [
-  ...['sluice', 'floor', 'nginx', 'haproxy', 'caddy'],
+  ...['sluice', 'sluice-socket', 'sluice-node', 'nginx', 'haproxy', 'caddy'],
   ...['http-proxy', 'http-proxy-3', 'httpxy', 'fastify-http-proxy'],
 ];
 

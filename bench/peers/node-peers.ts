@@ -1,4 +1,4 @@
-/** Peers that are scripts for this Node.js: the floor, a bare server, and the proxies of npm. */
+/** Peers that are scripts for this Node.js: a bare server, and the proxies of npm. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -42,7 +42,6 @@ function scriptPeer({ name, file, words = [], library }: Script): Peer {
   };
 }
 
-export const floor = scriptPeer({ name: 'floor', file: 'floor.ts', library: '' });
 export const nodeHttp = scriptPeer({ name: 'node-http', file: 'node-http.ts', library: '' });
 export const nodeProxies = ['http-proxy', 'http-proxy-3', 'httpxy'].map((library) =>
   scriptPeer({ name: library, file: 'node-proxy.mjs', words: [library], library }),

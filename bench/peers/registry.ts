@@ -2,12 +2,13 @@
 import { caddy } from './caddy.ts';
 import { haproxy } from './haproxy.ts';
 import { nginx, nginxLua, nginxLuaOurs } from './nginx.ts';
-import { fastifyProxy, floor, nodeHttp, nodeProxies } from './node-peers.ts';
+import { fastifyProxy, nodeHttp, nodeProxies } from './node-peers.ts';
 import type { Peer } from './peer.ts';
-import { sluice } from './sluice.ts';
+import { sluice, sluiceBuilt, sluiceNode, sluiceSocket } from './sluice.ts';
 
 export const PEERS: readonly Peer[] = [
-  ...[sluice, floor, nginx, haproxy, caddy, nginxLua, nginxLuaOurs, ...nodeProxies, fastifyProxy, nodeHttp],
+  ...[sluice, sluiceSocket, sluiceNode, sluiceBuilt],
+  ...[nginx, haproxy, caddy, nginxLua, nginxLuaOurs, ...nodeProxies, fastifyProxy, nodeHttp],
 ];
 
 /** peerNamed throws for a name that is none of ours. */

@@ -1,4 +1,5 @@
 /** Sluice itself: everything a default config does, but for what the scenario turns off. */
+import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type SluiceConfig, writeConfig } from '../../test/support/sluice.ts';
 import { waitFor } from '../../test/support/wait.ts';
@@ -7,15 +8,34 @@ import { commandLine } from '../rig/record.ts';
 import { type Peer, type PeerOptions, REFUSED_PATH } from './peer.ts';
 
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
+const BUILT_CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-export const sluice: Peer = {
-  name: 'sluice',
-  can: { workers: true, accessLog: true, limiter: true },
-  missing: () => '',
-  version: () => `node ${process.versions.node}`,
-  start: (folder, options) => startSluiceServer(folder, configOf(options)),
-};
+interface Variant {
+  name: string;
+  cli?: string;
+  /** Beside the environment of the bench. */
+  env?: Record<string, string>;
+}
+
+function variant({ name, cli = CLI, env = {} }: Variant): Peer {
+  return {
+    name,
+    can: { workers: true, accessLog: true, limiter: true },
+    missing: () => (existsSync(cli) ? '' : 'dist/cli.js (make build) is not installed'),
+    version: () => `node ${process.versions.node}`,
+    start: (folder, options) => startSluiceServer(folder, configOf(options), { cli, env }),
+  };
+}
+
+export const sluice = variant({ name: 'sluice' });
+/** On node's documented API alone, with our own HTTP/1.1 and with node's. */
+export const sluiceSocket = variant({ name: 'sluice-socket', env: { SLUICE_WIRE: 'socket' } });
+export const sluiceNode = variant({
+  name: 'sluice-node',
+  env: { SLUICE_WIRE: 'socket', SLUICE_ENGINE: 'node' },
+});
+export const sluiceBuilt = variant({ name: 'sluice-built', cli: BUILT_CLI });
 
 const POLICIES = {
   // No request is refused: what is measured is the taking of tokens.
@@ -50,10 +70,17 @@ export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOp
 }
 
 /** startSluiceServer runs `serve` with a config (completed as for tests) and waits for its ready line. */
-export async function startSluiceServer(folder: string, config: SluiceConfig): Promise<ServerProcess> {
-  const args = [CLI, 'serve', '--config', writeConfig(folder, config)];
-  const unset = ['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS', 'NODE_TEST_CONTEXT'];
-  const env = Object.fromEntries(unset.map((name) => [name, undefined]));
+export async function startSluiceServer(
+  folder: string,
+  config: SluiceConfig,
+  { cli = CLI, env: given = {} }: Omit<Variant, 'name'> = {},
+): Promise<ServerProcess> {
+  const args = [cli, 'serve', '--config', writeConfig(folder, config)];
+  const unset = [
+    ...['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS', 'NODE_TEST_CONTEXT'],
+    ...['SLUICE_WIRE', 'SLUICE_ENGINE'],
+  ];
+  const env = { ...Object.fromEntries(unset.map((name) => [name, undefined])), ...given };
   const child = launch({ name: 'sluice', folder, command: process.execPath, args, env });
   const line = await waitFor(
     'sluice to be ready',

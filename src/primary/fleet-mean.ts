@@ -1,7 +1,7 @@
 /**
  * Tells workers how many client connections they hold on average. The kernel gives a new connection to whichever worker wakes
  * first, so with more workers than CPUs some collect twice their part; a worker above the mean sheds its surplus with
- * `Connection: close` on answers (worker/server.ts).
+ * `Connection: close` on answers (worker/inbound/server.ts).
  */
 import type { PrimaryMessage } from '../contract/messages.ts';
 import type { WorkerView } from './worker-slot.ts';

@@ -79,7 +79,7 @@ test('a peer that is not installed is named, with what is missing', () => {
     assert.equal(absent[peer.name] ?? '', peer.missing());
     if (peer.name in absent) assert.match(absent[peer.name] ?? '', /is not installed$/);
   }
-  for (const ours of ['sluice', 'floor', 'node-http']) assert.equal(absent[ours], undefined);
+  for (const ours of ['sluice', 'sluice-socket', 'node-http']) assert.equal(absent[ours], undefined);
   assert.equal('wrk' in absent, findProgram('wrk') === null);
 });
 

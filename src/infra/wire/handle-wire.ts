@@ -154,13 +154,13 @@ class HandleWire implements Wire {
 
   writeText(text: string): boolean {
     const handle = this.#writable();
-    if (handle === null) return true;
+    if (handle === null) return !this.writeFailed;
     return this.#settle(handle.writeLatin1String(spareRequest, text), null);
   }
 
   writeChunk(before: string, chunk: Buffer, after: string): boolean {
     const handle = this.#writable();
-    if (handle === null) return true;
+    if (handle === null) return !this.writeFailed;
     if (before === '' && after === '') return this.#settle(handle.writeBuffer(spareRequest, chunk), chunk);
     const parts = [before, 'latin1', chunk, 'buffer', after, 'latin1'];
     return this.#settle(handle.writev(spareRequest, parts, false), chunk);
@@ -223,11 +223,11 @@ class HandleWire implements Wire {
     return this.closed || this.writeFailed || this.#finished ? null : this.#handle;
   }
 
-  /** @returns whether the kernel has all that was ever written, or will never have it */
+  /** @returns whether the kernel has all that was ever written */
   #settle(code: number, chunk: Buffer | null): boolean {
     if (code !== 0) {
       this.#failWrites(code);
-      return true;
+      return false;
     }
     const { streamBaseState, kLastWriteWasAsync } = streamWrap;
     if (streamBaseState[kLastWriteWasAsync] === 0) return this.#pendingWrites === 0;

@@ -86,13 +86,13 @@ export class SocketWire implements Wire {
   }
 
   writeText(text: string): boolean {
-    if (!this.#mayWrite()) return true;
+    if (!this.#mayWrite()) return !this.writeFailed;
     this.#socket.write(text, 'latin1');
     return this.#settle();
   }
 
   writeChunk(before: string, chunk: Buffer, after: string): boolean {
-    if (!this.#mayWrite()) return true;
+    if (!this.#mayWrite()) return !this.writeFailed;
     const socket = this.#socket;
     if (before === '' && after === '') {
       socket.write(chunk);
@@ -203,7 +203,8 @@ export class SocketWire implements Wire {
   }
 
   #settle(): boolean {
-    if (!this.blocked) return true;
+    // node counts a write that has failed as done, and tells a tick later.
+    if (!this.blocked) return this.#socket.errored === null;
     if (!this.#draining) {
       this.#draining = true;
       this.#socket.write('', this.#drained);

@@ -7,7 +7,8 @@
  * valid until onRead returns, or for longer where the owner does not give the same memory out again.
  *
  * Writes return whether the kernel has every byte written so far. After a false, chunks handed over since then are in use
- * until onDrain; text is the wire's own. Owners never get a call back from within a write.
+ * until onDrain; text is the wire's own. A write that fails, and any behind it, returns false as well: onWriteError or
+ * onBroken follows, and no onDrain. Owners never get a call back from within a write.
  */
 import { isIP, type Socket } from 'node:net';
 import type { WireName } from '../../contract/data-path.ts';

@@ -1,0 +1,9 @@
+/** A form, or a call of an API: a small body, a small answer. */
+import { loadMatchup } from './matchup.ts';
+
+export const post = loadMatchup({
+  name: 'post',
+  title: 'POST of 200 bytes, small answer',
+  work: { method: 'POST', path: '/tiny', bodyBytes: 200, connections: 64 },
+  contestants: ['sluice', 'nginx', 'haproxy', 'caddy'].map((peer) => ({ peer })),
+});
