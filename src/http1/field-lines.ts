@@ -2,6 +2,7 @@
  * Header fields as text: lines `name: value`, each with its CRLF. Heads are read, rewritten and sent in this form; only
  * what wants single fields takes them apart.
  */
+import { trimmedValue } from './head-bytes.ts';
 import { isFraming, isTrailerAllowed } from './header-names.ts';
 
 /** Of one head or trailer section of a backend. */
@@ -10,25 +11,6 @@ export const HEADERS_MAX_COUNT = 200;
 /** A line of the strict grammar (RFC 9112 §5): a token, no blank before the colon, no control byte but HTAB. */
 const LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n/y;
 const COLON = 58;
-const SPACE = 32;
-const TAB = 9;
-
-/**
- * trimmedValue takes the blanks away that are around a value, not part of it (RFC 9110 §5.5). From both ends by index: a
- * regular expression for it tries every run of blanks inside the value, which is quadratic in a field of blanks.
- */
-export function trimmedValue(text: string): string {
-  let from = 0;
-  let to = text.length;
-  while (from < to && isBlank(text.charCodeAt(from))) from++;
-  while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
-  return text.slice(from, to);
-}
-
-/** isBlank: optional whitespace, RFC 9110 §5.6.3. */
-export function isBlank(byte: number): boolean {
-  return byte === SPACE || byte === TAB;
-}
 
 /**
  * readTrailers parses a trailer section; null when it is malformed. Names that have no business behind a body are left

@@ -5,9 +5,8 @@
  *
  * Lines that pass on unchanged never become strings of their own: neighbours are cut out of the head as one piece.
  */
-import { trimmedValue } from './field-lines.ts';
-import { CR, isTidyLine, LF, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
-import { PLAIN, UNDERSCORE } from './header-names.ts';
+import { CR, isTidyLine, LF, TAB, TEXT_BYTES, TOKEN_BYTES, trimmedValue } from './head-bytes.ts';
+import { PLAIN, TRANSFER_ENCODING, UNDERSCORE } from './header-names.ts';
 import { COLON, nextHash, specialClass, UNDERSCORE_BYTE } from './special-names.ts';
 
 /** Answers of a reader of heads; any other is the index of the first byte behind the head. */
@@ -87,6 +86,8 @@ export abstract class FieldReader {
     }
     const name = this.cutText(at, colon);
     const value = isTidy ? this.cutText(colon + 2, eol) : trimmedValue(this.cutText(colon + 1, eol));
+    // llhttp finds no end of a body whose coding has a tab behind it: no two readers shall differ.
+    if (kind === TRANSFER_ENCODING && bytes[eol - 1] === TAB) this.refuse('tab behind Transfer-Encoding');
     const passes = this.take(kind, name, value);
     if (passes && isTidy) return;
     this.#cut(at, eol + 2);

@@ -1,10 +1,9 @@
 /** Which bytes may stand where in a head, as tables: one look per byte. */
-import { isBlank } from './field-lines.ts';
 
 export const LF = 10;
 export const CR = 13;
 export const SPACE = 32;
-const TAB = 9;
+export const TAB = 9;
 const DELETE = 0x7f;
 
 /** Bytes of a token (RFC 9110 §5.6.2), letters in lower case; 0 for every other byte. */
@@ -17,6 +16,23 @@ export const TOKEN_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => {
 export const TEXT_BYTES = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte === TAB || (byte >= SPACE && byte !== DELETE) ? 1 : 0,
 );
+
+/**
+ * trimmedValue takes the blanks away that are around a value, not part of it (RFC 9110 §5.5). From both ends by index: a
+ * regular expression for it tries every run of blanks inside the value, which is quadratic in a field of blanks.
+ */
+export function trimmedValue(text: string): string {
+  let from = 0;
+  let to = text.length;
+  while (from < to && isBlank(text.charCodeAt(from))) from++;
+  while (to > from && isBlank(text.charCodeAt(to - 1))) to--;
+  return text.slice(from, to);
+}
+
+/** isBlank: optional whitespace, RFC 9110 §5.6.3. */
+export function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === TAB;
+}
 
 /** isTidyLine tells whether a field line is already as it passes on: one space behind the colon, none at the end. */
 export function isTidyLine(bytes: Uint8Array, colon: number, eol: number): boolean {

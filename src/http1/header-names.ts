@@ -3,6 +3,8 @@
  * looked up by the name exactly as it was received; lower-casing and the token check happen on first sight only.
  */
 
+import { trimmedValue } from './head-bytes.ts';
+
 /** Passed on without a look. */
 export const PLAIN = 0;
 /** Not a token (RFC 9110 §5.6.2): the message is refused. */
@@ -185,6 +187,6 @@ export function connectionTokens(value: string): string[] {
   return value
     .toLowerCase()
     .split(',')
-    .map((part) => part.trim())
+    .map(trimmedValue)
     .filter((part) => TOKEN.test(part));
 }

@@ -10,6 +10,8 @@ import { CR, LF, SPACE, TEXT_BYTES } from './head-bytes.ts';
 import * as names from './header-names.ts';
 import { KNOWN_METHODS } from './methods.ts';
 
+/** What a CONNECT is answered, and nothing else. */
+export const CONNECT_STATUS = 501;
 const FRAMING_TOKENS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host']);
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const LENGTH = /^\d+$/;
@@ -100,7 +102,7 @@ export class RequestHeadReader extends FieldReader {
     if (version === 10 || version === 11) {
       if (head.method !== 'CONNECT') return eol + 2;
       // Tunnels through us to anywhere are not offered.
-      this.problemStatus = 501;
+      this.problemStatus = CONNECT_STATUS;
       return this.malformed('CONNECT');
     }
     this.problemStatus = 505;

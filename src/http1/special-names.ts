@@ -37,7 +37,7 @@ export function specialClass(hash: number, bytes: Uint8Array, from: number, to: 
     const name = SPECIAL_NAMES[place - 1]!;
     if (to - from === name.length && startsWith(bytes, from, name)) return SPECIAL_CLASSES[place - 1]!;
   }
-  if (to - from <= FORWARDED_PREFIX.length) return PLAIN;
+  if (to - from < FORWARDED_PREFIX.length) return PLAIN;
   return startsWith(bytes, from, FORWARDED_PREFIX) ? FORWARDED_OTHER : PLAIN;
 }
 

@@ -1,13 +1,17 @@
 /**
  * Requests that node's server takes and Sluice does not forward: each refusal is a rule that was decided. A request that
- * none of them refuses must have reached the backend.
+ * none of them refuses must have reached the backend. Rules that look at the bytes cannot tell two requests of one method
+ * and target apart: without the bytes they do not apply.
  */
+import { tokensOf } from './passing-fields.ts';
 import type { ReadRequest } from './request-reader.ts';
 
 interface Refusal {
   name: string;
   why: string;
-  /** @param text all of the pipeline, latin1 */
+  /** What is refused: the head before it becomes a request, the body behind a sound head, else a request as a whole. */
+  part?: 'head' | 'body';
+  /** @param text all of the pipeline, latin1; '' where the request was read */
   applies(request: ReadRequest, values: (name: string) => string[], text: string): boolean;
 }
 
@@ -15,17 +19,41 @@ const HEADERS_MAX = 100;
 const HEADER_MAX_BYTES = 16_384;
 const HOST = /^(?:[\w.-]+|\[[0-9a-f:.]+\])(?::\d{1,5})?$/i;
 
+const LONE_CR = /\r(?!\n)/;
+const LONG_SIZE = /\r\n[0-9a-f]{17,}[;\r]/i;
+
 const REFUSALS: readonly Refusal[] = [
   {
     name: 'version other than 1.0 and 1.1',
     why: 'RFC 9112 §2.3: framing is known of these only',
+    part: 'head',
     applies: ({ version }) => version !== '1.1' && version !== '1.0',
   },
   {
     name: 'protocol other than HTTP',
     why: 'RFC 9112 §2.3; llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0, and node does not tell',
+    part: 'head',
     applies: ({ target }, _values, text) =>
       ['RTSP', 'ICE'].some((protocol) => text.includes(` ${target} ${protocol}/`)),
+  },
+  {
+    name: 'CR without LF before a request line',
+    why: 'RFC 9112 §2.2: what may be ignored are empty lines; llhttp skips any CR and LF',
+    part: 'head',
+    applies: (request, _values, text) => LONE_CR.test(bytesBefore(request, text)),
+  },
+  {
+    name: 'tab behind Transfer-Encoding',
+    why: 'llhttp reads the head and never finds the end of the body',
+    part: 'head',
+    applies: (_request, values, text) =>
+      values('transfer-encoding').length > 0 && /transfer-encoding:[^\r\n]*\t\r\n/i.test(text),
+  },
+  {
+    name: 'chunk size of more than 16 digits',
+    why: 'more than 64 bits, or zeros that nobody needs; the same bound as for responses',
+    part: 'body',
+    applies: (_request, values, text) => values('transfer-encoding').length > 0 && LONG_SIZE.test(text),
   },
   {
     name: 'not exactly one sound Host',
@@ -98,6 +126,7 @@ const REFUSALS: readonly Refusal[] = [
   {
     name: 'head over the limits',
     why: 'bounds of memory',
+    part: 'head',
     applies: ({ headers }) =>
       headers.length / 2 > HEADERS_MAX || headers.join('').length + headers.length * 2 > HEADER_MAX_BYTES,
   },
@@ -105,18 +134,36 @@ const REFUSALS: readonly Refusal[] = [
 
 /** refusalOf names the rule by which a request is not forwarded; null: it must be. */
 export function refusalOf(request: ReadRequest, text: string): string | null {
+  return refusalAmong(REFUSALS, request, text);
+}
+
+/** partRefusalOf names the rule by which a parser of ours refuses this part. */
+export function partRefusalOf(part: 'head' | 'body', request: ReadRequest, text: string): string | null {
+  const rules = REFUSALS.filter((rule) => rule.part === part);
+  return refusalAmong(rules, request, text);
+}
+
+function refusalAmong(rules: readonly Refusal[], request: ReadRequest, text: string): string | null {
   const values = (name: string) => valuesOf(request, name);
-  return REFUSALS.find(({ applies }) => applies(request, values, text))?.name ?? null;
+  return rules.find(({ applies }) => applies(request, values, text))?.name ?? null;
+}
+
+/** All CR and LF in front of request lines that may be this one's. */
+function bytesBefore({ method, target }: ReadRequest, text: string): string {
+  let found = '';
+  for (let at = text.indexOf(`${method} `); at >= 0; at = text.indexOf(`${method} `, at + 1)) {
+    const rest = text.slice(at + method.length).replace(/^ +/, '');
+    if (!rest.startsWith(`${target} `)) continue;
+    let from = at;
+    while (from > 0 && '\r\n'.includes(text[from - 1] ?? 'x')) from--;
+    found += `${text.slice(from, at)}|`;
+  }
+  return found;
 }
 
 /** endsConnection tells whether the answer to this request is the last of its connection. */
 export function endsConnection(request: ReadRequest): boolean {
-  const tokens = valuesOf(request, 'connection').flatMap((value) =>
-    value
-      .toLowerCase()
-      .split(',')
-      .map((token) => token.trim()),
-  );
+  const tokens = valuesOf(request, 'connection').flatMap(tokensOf);
   if (tokens.includes('close') || valuesOf(request, 'upgrade').length > 0) return true;
   // node ends a connection by itself behind an expectation that got no 100, and without a body there is none to be had.
   const isBodiless =

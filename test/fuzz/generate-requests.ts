@@ -67,6 +67,8 @@ const NAMES = [
 ];
 const VALUES = ['', 'a', 'a b', '"q, r"', '\xe9', 'a:b', '\ta\t', ',', 'x'.repeat(70), 'GET / HTTP/1.1'];
 const ODD_FIELDS = [
+  'Connection: \xa0keep-alive',
+  'Transfer-Encoding: chunked\t',
   ...[
     '0',
     '1',

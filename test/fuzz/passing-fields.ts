@@ -17,15 +17,20 @@ export function passingHeaders(headers: readonly string[]): string[] {
   const named = new Set<string>();
   for (let i = 0; i < headers.length; i += 2) {
     if (headers[i]?.toLowerCase() !== 'connection') continue;
-    for (const token of (headers[i + 1] ?? '').toLowerCase().split(',')) {
-      const name = token.trim();
-      if (!isProtected(name)) named.add(name);
-    }
+    for (const name of tokensOf(headers[i + 1] ?? '')) if (!isProtected(name)) named.add(name);
   }
   return pairsOf(headers).flatMap(([name, value]) => {
     const lower = name.toLowerCase();
     return HOP_BY_HOP.has(lower) || named.has(lower) ? [] : [name, value];
   });
+}
+
+/** tokensOf lists the options of a Connection value in lower case; blanks are SP and HTAB only, and not what trim takes. */
+export function tokensOf(value: string): string[] {
+  return value
+    .toLowerCase()
+    .split(',')
+    .map((token) => token.replace(/^[ \t]+/, '').replace(/[ \t]+$/, ''));
 }
 
 /** passingTrailers leaves out what must not stand behind a body. */

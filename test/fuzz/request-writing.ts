@@ -1,7 +1,7 @@
 /** Requests as the proxy hands them to the upstream client, and the bytes that the sender makes of them. */
 
-import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import { CHUNKED_BODY, NO_BODY } from '../../src/contract/request-head.ts';
+import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
 import { MemoryWire } from '../support/memory-wire.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readTrailers, trimmedValue } from '../../src/http1/field-lines.ts';
+import { readTrailers } from '../../src/http1/field-lines.ts';
+import { trimmedValue } from '../../src/http1/head-bytes.ts';
 
 test('blanks around a value go, those inside stay', () => {
   assert.equal(trimmedValue(' \t a \t b\t '), 'a \t b');

@@ -10,7 +10,7 @@ test('names are classified in any case, again and again', () => {
     ['Accept', names.PLAIN],
     ['Connection', names.CONNECTION],
     ['keep-ALIVE', names.KEEP_ALIVE],
-    ['Proxy-Connection', names.HOP_BY_HOP],
+    ['Proxy-Connection', names.PROXY_CONNECTION],
     ['Proxy-Authorization', names.HOP_BY_HOP],
     ['HTTP2-Settings', names.HOP_BY_HOP],
     ['hOST', names.HOST],

@@ -7,13 +7,25 @@ import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 
 setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
+const gc = runInNewContext('gc') as () => void;
+
+/** The memory of buffers is given back beside a collection, and surely by the end of the next one. */
+function collect(): void {
+  gc();
+  gc();
+}
 
 /** usedBytes is what this process really holds, on V8's heap and beside it. Bytes to be sent must be there before the first call. */
 export function usedBytes(): number {
   collect();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
+}
+
+/** bufferBytes is what is really held in memory for buffers, without what the collector has not come to yet. */
+export function bufferBytes(): number {
+  collect();
+  return process.memoryUsage().arrayBuffers;
 }
 
 /** takenBytes is what the kernel has taken of all that a client wrote; the last 64 KiB may be counted late. */

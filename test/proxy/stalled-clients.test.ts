@@ -120,7 +120,7 @@ test('a client that sends while it does not read is not spared', async (t) => {
 });
 
 test('a client that reads a little every now and then gets all of an answer that takes many times writeIdle', async (t) => {
-  const bytes = 2_000_000;
+  const bytes = 4_000_000;
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(bytes)));
   const { path, proxy } = await startUnixProxy(t, backend);
   const client = await connectMute(t, { path });
@@ -130,7 +130,7 @@ test('a client that reads a little every now and then gets all of an answer that
   const reading = setInterval(() => {
     const chunk: Buffer | null = client.read(Math.min(40_000, client.readableLength));
     readBytes += chunk?.length ?? 0;
-  }, WRITE_IDLE_MS / 10);
+  }, WRITE_IDLE_MS / 20);
   t.after(() => clearInterval(reading));
   await waitFor('the whole answer', () => readBytes > bytes, { timeoutMs: 30_000 });
   const tookMs = performance.now() - startMs;

@@ -5,7 +5,8 @@ import { startBackend, startRawBackend } from '../support/backend.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 import { bulkBackend, makeTransfer, poisonBodyBuffers, runPipelined } from './bulk.ts';
-import { startProxy } from './support.ts';
+import { bufferBytes } from './memory.ts';
+import { dataPath, startProxy } from './support.ts';
 
 /** More than may have a large buffer or collect batches. */
 const STOPPED_COUNT = 200;
@@ -14,6 +15,8 @@ const COMPLETE_COUNT = 40;
 /** The kernel takes 4 MB of each before it stops us. */
 const BLOCKED_COUNT = 100;
 const EACH_BYTES = 256 * 1024;
+/** The stream of a paused socket reads on into memory of its own; a handle and a request of node:http stop at once. */
+const STREAM_BYTES = dataPath.engine === 'wire' && dataPath.wire === 'socket' ? 64 * 1024 : 0;
 
 /** A Unix socket's buffers are small and do not grow: a reader that stops is felt at once. */
 async function startUnixProxy(t: TestContext, backend: { port: number }) {
@@ -29,7 +32,7 @@ test(`${BLOCKED_COUNT} uploads whose backend stops cost at most 256 KiB each, an
   t.after(() => backend.close());
   const { proxy } = await startUnixProxy(t, backend);
   const piece = Buffer.alloc(65_536, 'u');
-  const before = process.memoryUsage().arrayBuffers;
+  const before = bufferBytes();
   const clients = await Promise.all(Array.from({ length: BLOCKED_COUNT }, () => proxy.connect()));
   for (const { socket } of clients) {
     socket.write(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${2 ** 40}\r\n\r\n`);
@@ -42,8 +45,8 @@ test(`${BLOCKED_COUNT} uploads whose backend stops cost at most 256 KiB each, an
   await waitFor('all uploads to be stopped', () => watch.blocked.size === BLOCKED_COUNT, {
     timeoutMs: 20_000,
   });
-  const eachBytes = (process.memoryUsage().arrayBuffers - before) / BLOCKED_COUNT;
-  assert.ok(eachBytes < EACH_BYTES, `${eachBytes} bytes each`);
+  const eachBytes = (bufferBytes() - before) / BLOCKED_COUNT;
+  assert.ok(eachBytes < EACH_BYTES + STREAM_BYTES, `${eachBytes} bytes each`);
   for (const client of clients) client.close();
   await waitFor('every upload to be forgotten', () => proxy.handler.requestsInFlight === 0);
 });
@@ -59,11 +62,11 @@ test(`${STOPPED_COUNT} answers whose clients stop cost at most 256 KiB each, and
   );
   t.after(() => backend.close());
   const { path } = await startUnixProxy(t, backend);
-  const before = process.memoryUsage().arrayBuffers;
+  const before = bufferBytes();
   const start = Promise.withResolvers<void>();
   const running = transfers.map((each) => runPipelined([each], { path }, start.promise));
   await waitFor('all answers to be stopped', () => watch.pausedCount >= STOPPED_COUNT, { timeoutMs: 20_000 });
-  const eachBytes = (process.memoryUsage().arrayBuffers - before) / transfers.length;
+  const eachBytes = (bufferBytes() - before) / transfers.length;
   assert.ok(eachBytes < EACH_BYTES, `${eachBytes} bytes each`);
   start.resolve();
   problems.push(...(await Promise.all(running)));

@@ -1,5 +1,6 @@
 /** accept: reuse_port with real processes. A stopped process (SIGSTOP) is how connections come to wait in its accept queue. */
 import assert from 'node:assert/strict';
+import * as net from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { ask, type NamedBackend, poolOf, startNamed, workersOf } from '../cluster/support.ts';
 import { copyMadeDatabase } from '../support/made-database.ts';
@@ -52,7 +53,7 @@ function waitForDrain(adminUrl: string): Promise<unknown> {
   );
 }
 
-test('with reuse_port no end of a worker or of an instance resets a connection, and a second instance has to wait', async (t) => {
+async function neverResets(t: TestContext): Promise<void> {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const sluice = await startSluice({ config: configOf(backend, '127.0.0.1:0', 2) });
@@ -146,4 +147,23 @@ test('with reuse_port no end of a worker or of an instance resets a connection, 
       assert.deepEqual(await second.exited, { code: 0, signal: null });
     },
   );
-});
+}
+
+async function isRefused(t: TestContext): Promise<void> {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const config = writeConfig(folder, configOf(backend, '127.0.0.1:0', 2));
+  const child = spawnSluice(['serve', '--config', config], { folder });
+  t.after(() => child.kill());
+  await child.waitForLine('accept: reuse_port needs Node.js 24.19 or later', { timeoutMs: 30_000 });
+  assert.deepEqual(await within(child.exited, 10_000, 'the exit'), { code: 1, signal: null });
+}
+
+if (typeof net.BoundSocket === 'function')
+  test(
+    'with reuse_port no end of a worker or of an instance resets a connection, and a second instance has to wait',
+    neverResets,
+  );
+else test('a Node.js before 24.19, which binds no socket in advance, refuses reuse_port', isRefused);

@@ -20,7 +20,10 @@ export type SluiceConfig = Record<string, unknown>;
 export interface SluiceOptions {
   /** An object (completed, see SluiceConfig) or the text of the file (taken as it is). */
   config: SluiceConfig | string;
-  /** Added to the test's environment, from which REDIS_URL, DATABASE_URL, CONFIG_PATH and SLUICE_* are removed. */
+  /**
+   * Added to the test's environment, from which REDIS_URL, DATABASE_URL, CONFIG_PATH and SLUICE_* are removed; all but
+   * what chooses the data path, so that a whole run is had on another one (`make test-node`).
+   */
   env?: Record<string, string>;
   /** Working folder with its ./data; default a new one, removed by stop(). Give one to start twice in it. */
   folder?: string;
@@ -65,6 +68,7 @@ export interface SluiceProcess {
 }
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const DATA_PATH_ENV = ['SLUICE_WIRE', 'SLUICE_UNTESTED_WIRE', 'SLUICE_ENGINE'];
 
 /** startSluice starts it and waits for the ready line; put `t.after(() => sluice.stop())` on the next line. */
 export async function startSluice(options: SluiceOptions): Promise<SluiceProcess> {
@@ -102,7 +106,7 @@ export function spawnSluice(
   const { env = {}, folder, entry = 'src/cli.ts', openFiles } = options;
   const removed = Object.keys(process.env).filter(
     (name) =>
-      name.startsWith('SLUICE_') ||
+      (name.startsWith('SLUICE_') && !DATA_PATH_ENV.includes(name)) ||
       ['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS'].includes(name),
   );
   const line = [process.execPath, join(ROOT, entry), ...words];

@@ -9,7 +9,13 @@ import type { WireMaker } from './wire.ts';
  * The Node.js versions whose inside HandleWire was tested on: `make test-node` runs the tests there and says what may be
  * added. On any other version SocketWire serves.
  */
-export const HANDLE_WIRE_VERSIONS: readonly string[] = ['v26.10.0'];
+export const HANDLE_WIRE_VERSIONS: readonly string[] = [
+  'v24.18.1',
+  'v24.22.3',
+  'v26.5.1',
+  'v26.10.0',
+  'v26.12.1',
+];
 
 const WIRE_ENV = 'SLUICE_WIRE';
 const ENGINE_ENV = 'SLUICE_ENGINE';

@@ -7,7 +7,7 @@ import {
   HEAD_FINAL,
   HEAD_INVALID,
   ResponseParser,
-} from '../../../.tmp/fuzz-build/upstream/response-parser.js';
+} from '../../../.tmp/fuzz-build/src/upstream/response-parser.js';
 
 /** @param {Buffer} data the first two bytes say how to cut and what was asked */
 export function fuzz(data) {

@@ -44,6 +44,14 @@ test('SLUICE_WIRE=handle is had on a tested version and refused on any other', (
   assert.throws(() => chooseDataPath('v20.0.0', { SLUICE_WIRE: 'handle' }), expected);
 });
 
+test('make test-node has the handle wire on other versions: with both variables, and the second one exactly 1', () => {
+  const both = { SLUICE_WIRE: 'handle', SLUICE_UNTESTED_WIRE: '1' };
+  assert.equal(chooseDataPath('v20.0.0', both).wire, 'handle');
+  assert.equal(chooseDataPath('v20.0.0', { SLUICE_UNTESTED_WIRE: '1' }).wire, 'socket');
+  for (const word of ['', '0', 'true'])
+    assert.throws(() => chooseDataPath('v20.0.0', { ...both, SLUICE_UNTESTED_WIRE: word }), /not to be had/);
+});
+
 test('SLUICE_ENGINE chooses the engine, whatever the wire', () => {
   for (const wire of ['socket', 'handle']) {
     for (const engine of ['wire', 'node']) {

@@ -24,6 +24,7 @@ import {
   peerOf,
 } from '../engine.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
+import { watchedSocket } from './watched-socket.ts';
 
 /** How often node looks at the deadlines of heads. */
 export const HEAD_CHECK_MS = 1_000;
@@ -47,9 +48,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   readonly peer: DownstreamPeer;
   /** When it was opened, last became idle or began to linger; monotonic. */
   sinceMs: number;
-  /** Counted against the cap per address. */
   counted = false;
-  /** In the list of its server. */
   place = NOWHERE;
   readonly onFlushed = (error?: Error | null): void => {
     if (!error) this.#current?.flushed();
@@ -219,23 +218,27 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
       this.#resumeQueue();
       this.#serve(next);
     } else if (this.#failure !== null) this.#refuse(this.#failure);
-    else this.#becomeIdle();
+    else if (downstream.received) this.#becomeIdle();
+    else this.#awaitRest();
+  }
+
+  onDiscarded(): void {
+    if (this.#current === null && !this.#failed && !this.#lingering) this.#becomeIdle();
+  }
+
+  onOverlong(): void {
+    if (!this.#lingering && !this.socket.destroyed) this.#linger();
+  }
+
+  /** The rest of a body that nobody wants has as long as a head. */
+  #awaitRest(): void {
+    this.#overdue = true;
+    this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.headersMs);
   }
 
   onBlocked(): void {
-    const { socket } = this;
     this.#writeWatch ??= new WriteWatch({
-      wire: {
-        get closed() {
-          return socket.destroyed;
-        },
-        get blocked() {
-          return socket.writableLength > 0;
-        },
-        get takenBytes() {
-          return socket.bytesWritten - socket.writableLength;
-        },
-      },
+      wire: watchedSocket(this.socket),
       wheel: this.#owner.wheel,
       idleMs: () => this.#owner.plan.timeouts.writeIdleMs,
       onStalled: () => this.#current?.stalled(),

@@ -7,7 +7,7 @@ import type {
   ResponseStart,
 } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
-import type { RequestHead } from '../../../contract/request-head.ts';
+import { CHUNKED_BODY, type RequestHead } from '../../../contract/request-head.ts';
 import { frameAnswer } from '../../../http1/answer-head.ts';
 import { fieldsOf } from '../../../http1/field-lines.ts';
 
@@ -22,6 +22,10 @@ export interface DownstreamOwner {
   onBlocked(): void;
   /** The last byte of the answer has left. */
   onSent(downstream: NodeDownstream): void;
+  /** The rest of a body that outlived its answer has come. */
+  onDiscarded(): void;
+  /** It is longer than the connection is worth. */
+  onOverlong(): void;
   /** Cuts the connection; `visibly` where a plain end could be taken for the end of the answer. */
   cut(options: { visibly: boolean }): void;
 }
@@ -80,7 +84,8 @@ export class NodeDownstream implements Downstream {
       if (!this.#stopped) this.#listener?.onRequestBody(chunk);
     });
     this.#request.on('end', () => {
-      if (!this.#stopped) this.#listener?.onRequestBodyEnd(this.#request.rawTrailers);
+      if (this.#over) this.#owner.onDiscarded();
+      else if (!this.#stopped) this.#listener?.onRequestBodyEnd(this.#request.rawTrailers);
     });
   }
 
@@ -184,7 +189,6 @@ export class NodeDownstream implements Downstream {
   sent(): void {
     if (this.#over) return;
     this.#over = true;
-    if (!this.#reading) this.#request.resume();
     this.#listener?.onSent();
     this.#owner.onSent(this);
   }
@@ -204,6 +208,7 @@ export class NodeDownstream implements Downstream {
     const response = this.#response;
     const framed = frameAnswer(answer, this.head, answer.closing || this.#mustClose());
     this.closing = framed.closing;
+    if (!this.closing && !this.#reading && !this.received) this.#discard();
     this.#closeDelimited = framed.closeDelimited;
     try {
       response.sendDate = false;
@@ -224,9 +229,24 @@ export class NodeDownstream implements Downstream {
     return unmet || !this.head.persistent || !(this.received || this.#isRestShort()) || this.#owner.ending;
   }
 
+  /** As ClientBody.isRestShort. */
   #isRestShort(): boolean {
     const { bodyLength, hasBadFraming } = this.head;
-    return !hasBadFraming && bodyLength - this.#bodyBytes <= DISCARD_MAX_BYTES;
+    if (hasBadFraming) return false;
+    return bodyLength === CHUNKED_BODY ? !this.#reading : bodyLength - this.#bodyBytes <= DISCARD_MAX_BYTES;
+  }
+
+  /** Reads a body that nobody asked for into nothing: before its answer is out, when node would begin to drop it unseen. */
+  #discard(): void {
+    this.#reading = true;
+    let discardedBytes = 0;
+    this.#request.on('data', (chunk: Buffer) => {
+      discardedBytes += chunk.length;
+      if (discardedBytes > DISCARD_MAX_BYTES) this.#owner.onOverlong();
+    });
+    this.#request.on('end', () => {
+      if (this.#over) this.#owner.onDiscarded();
+    });
   }
 }
 

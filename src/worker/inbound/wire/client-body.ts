@@ -50,12 +50,19 @@ export class ClientBody {
     return this.#state === PAUSED;
   }
 
-  /** Whether the rest may be read into nothing so that the connection can go on. */
+  /**
+   * Whether the rest may be read into nothing so that the connection can go on. Nobody knows how long a body in chunks is: one
+   * that has begun to flow is taken for a long one, one that nobody asked for gets a try.
+   */
   get isRestShort(): boolean {
     if (this.#endless || this.#reader === null) return false;
     const { kind, remainingBytes } = this.#reader;
-    // Nobody knows how long a body in chunks still is: it is cut off once it was too long.
-    return (kind === BODY_LENGTH ? remainingBytes : this.#unwantedBytes) <= DISCARD_MAX_BYTES;
+    return kind === BODY_LENGTH ? remainingBytes <= DISCARD_MAX_BYTES : this.#state === UNASKED;
+  }
+
+  /** Whether more of it was read into nothing than the connection is worth. */
+  get isOverlong(): boolean {
+    return this.#endless || this.#unwantedBytes > DISCARD_MAX_BYTES;
   }
 
   /** The memory of its own that the next read may go into; null: what all connections share. */

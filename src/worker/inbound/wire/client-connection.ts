@@ -17,7 +17,7 @@
 import type { DownstreamPeer } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts';
-import { RequestHeadReader } from '../../../http1/request-head.ts';
+import { CONNECT_STATUS, RequestHeadReader } from '../../../http1/request-head.ts';
 import { Deadline } from '../../../infra/deadline-wheel.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
@@ -182,8 +182,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
       const status = this.#partial.refusalOf(buffer, at, to, limits);
       if (status !== 0) this.#refuse({ status, method: null });
     } else if (end === HEAD_MALFORMED) {
-      const method = this.#parser.head.method || null;
-      this.#refuse({ status: this.#parser.problemStatus, method });
+      const { problemStatus: status } = this.#parser;
+      this.#refuse({ status, method: status === CONNECT_STATUS ? 'CONNECT' : null });
     } else {
       this.#partial.forget();
       this.#restBytes = to - end;
@@ -235,7 +235,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.#restBytes = to - next;
     if (this.#state === DISCARDING) {
       if (body.complete) this.#becomeIdle();
-      else if (!body.isRestShort) this.#linger();
+      else if (body.isOverlong) this.#linger();
     }
     return next;
   }

@@ -9,7 +9,7 @@ export function wireEngine(wires: WireMaker): Engine {
   return {
     name: 'wire',
     makeServer: (owner, onAccept) =>
-      createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
+      createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: 1 }, (socket) => {
         const connection = new ClientConnection(socket.remoteAddress, owner);
         connection.wire = wires.accept(socket, connection);
         if (!onAccept(connection)) connection.destroy();

@@ -1,0 +1,108 @@
+/** The ground under a connection that is fed by a test: a wire, memory that shows who reads what is no longer his, turns. */
+import { BodyBuffers, POISON } from '../../src/http1/body-buffers.ts';
+import { MemoryWire } from '../support/memory-wire.ts';
+import type { Random } from './random.ts';
+
+/** Turns holds what happens outside of reads, in any order. */
+export class Turns {
+  readonly #random: Random;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(random: Random) {
+    this.#random = random;
+  }
+
+  later(task: () => void): void {
+    this.#waiting.push(task);
+  }
+
+  /** turn lets one thing happen; false where nothing waits. */
+  turn(): boolean {
+    const [task] = this.#waiting.splice(this.#random.below(this.#waiting.length), 1);
+    task?.();
+    return task !== undefined;
+  }
+}
+
+/** FedWire takes what is written at once, or in a later turn. */
+export class FedWire extends MemoryWire {
+  /** The client's FIN has come. */
+  finished = false;
+  readonly #random: Random;
+  readonly #turns: Turns;
+  #untaken: (() => void)[] = [];
+
+  constructor(random: Random, turns: Turns) {
+    super();
+    this.#random = random;
+    this.#turns = turns;
+  }
+
+  override get blocked(): boolean {
+    return this.#untaken.length > 0;
+  }
+
+  override get readable(): boolean {
+    return !this.closed && !this.finished;
+  }
+
+  override write(take: () => void): boolean {
+    if (!this.blocked && !this.#random.oneIn(5)) {
+      take();
+      return true;
+    }
+    this.#untaken.push(take);
+    if (this.#untaken.length === 1) this.#turns.later(() => this.#drain());
+    return false;
+  }
+
+  #drain(): void {
+    if (this.closed) return;
+    for (const take of this.#untaken.splice(0)) take();
+    this.onDrain?.();
+  }
+}
+
+/** FedBuffers overwrites what a read brought as soon as it is over; filling all of the memory each time would take long. */
+export class FedBuffers extends BodyBuffers {
+  #readBytes = this.shared.length;
+  readonly #free = new Set<Buffer>();
+
+  constructor() {
+    super({ poisoned: true });
+    this.afterRead();
+  }
+
+  /** fill puts what a read brings into memory that the connection gave for it. */
+  fill(memory: Buffer, source: Buffer, from: number, to: number): number {
+    if (this.#free.has(memory)) throw new Error('a read into memory that was given back');
+    const count = Math.min(memory.length, to - from);
+    if (count === 1) memory[0] = source[from]!;
+    else source.copy(memory, 0, from, from + count);
+    if (memory === this.shared) this.#readBytes = count;
+    return count;
+  }
+
+  override take(): Buffer<ArrayBuffer> {
+    const taken = super.take();
+    this.#free.delete(taken);
+    return taken;
+  }
+
+  override takeLarge(): Buffer<ArrayBuffer> | null {
+    const taken = super.takeLarge();
+    if (taken !== null) this.#free.delete(taken);
+    return taken;
+  }
+
+  override give(buffer: Buffer<ArrayBuffer>): void {
+    super.give(buffer);
+    if (buffer.length > 0) this.#free.add(buffer);
+  }
+
+  override afterRead(): void {
+    if (this.#readBytes === 1) this.shared[0] = POISON;
+    else this.shared.fill(POISON, 0, this.#readBytes);
+    this.#readBytes = 0;
+  }
+}

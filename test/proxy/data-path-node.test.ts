@@ -1,0 +1,3 @@
+import { testDataPath } from './data-paths.ts';
+
+testDataPath({ SLUICE_ENGINE: 'node' });
