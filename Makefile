@@ -10,10 +10,14 @@ SCENARIO ?= all
 DURATION_SEC ?=
 ROUNDS ?=
 BASELINE ?=
+# Of test-node; an empty one stands for the script's own.
+VERSIONS ?=
+SETTING ?=
+SUITES ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run backends test check build bench bench-accept bench-directory bench-peers bench-check bench-report peers \
+.PHONY: help install demo run backends test test-node check build bench bench-accept bench-directory bench-peers bench-check bench-report peers \
 	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs
 
 help: ## list the targets
@@ -44,6 +48,9 @@ services: # Redis and PostgreSQL programs for the tests; they start their own se
 test: $(STAMP) services types lint config-docs ## every test, with real Redis and PostgreSQL
 	@$(NODE) scripts/run-tests.ts
 
+test-node: $(STAMP) services ## the data path's tests on other Node.js versions, with both wires (VERSIONS="24.18.1", SETTING=socket, SUITES)
+	@$(NODE) scripts/test-node.ts --versions="$(VERSIONS)" --setting="$(SETTING)" --suites="$(SUITES)"
+
 check: $(STAMP) types lint config-docs ## types, lint, layers and the unit tests that need no services
 	@$(NODE) scripts/run-tests.ts --without-services
 
@@ -69,7 +76,7 @@ bench-directory: $(STAMP) services ## a million clients in PostgreSQL: time, mem
 bench-accept: $(STAMP) peers ## the modes of accept: spread over the workers, cost of a new one; four minutes (WORKERS=8, ROUNDS=3)
 	@$(NODE) bench/accept-spread.ts --workers=$(WORKERS) --rounds=$(ROUNDS) --duration-sec=$(DURATION_SEC)
 
-bench-peers: $(STAMP) peers ## side by side with other balancers, some ten minutes (SCENARIO=all, ROUNDS=5)
+bench-peers: $(STAMP) peers build ## side by side with other balancers, some ten minutes (SCENARIO=all, ROUNDS=5)
 	@$(NODE) bench/run-peers.ts $(SCENARIO) $(PACE)
 
 bench-check: $(STAMP) ## Sluice against nginx now, compared with bench/results/baseline.json; more than 15 % worse fails
@@ -82,14 +89,16 @@ peers: # what bench-peers compares with: from Debian as root, and from npm into 
 	@scripts/peers.sh
 
 # One after the other: each reports its seed, its counts and what nobody has decided.
-fuzz: $(STAMP) ## generated requests and responses against node and undici (FUZZ_COUNT=100000, FUZZ_SEED, FUZZ_SEC)
+fuzz: $(STAMP) ## generated requests and responses against node and undici (FUZZ_COUNT=100000, parser 200000; FUZZ_SEED, FUZZ_SEC)
 	@for kind in responses requests writer; do \
 	  FUZZ_COUNT="$${FUZZ_COUNT:-100000}" $(NODE) test/fuzz/$$kind.test.ts || exit 1; \
 	done
+	@FUZZ_COUNT="$${FUZZ_COUNT:-200000}" $(NODE) test/fuzz/parser.test.ts
 
-fuzz-coverage: $(STAMP) ## the response parser under a coverage-guided fuzzer (FUZZ_SEC=60)
+fuzz-coverage: $(STAMP) ## both parsers under a coverage-guided fuzzer (FUZZ_SEC=60 for each, FUZZ_KIND=requests)
 	@cd test/fuzz/coverage && npm ci --ignore-scripts --loglevel=error
-	@node_modules/.bin/tsc -p tsconfig.build.json --outDir .tmp/fuzz-build
+	@rm -rf .tmp/fuzz-build
+	@node_modules/.bin/tsc -p test/fuzz/coverage/tsconfig.json
 	@$(NODE) test/fuzz/coverage/run.ts
 
 simulate: $(STAMP) ## random fleets of limiters in virtual time, some minutes (SIM_COUNT=5000, SIM_SEC, SIM_SEED repeats one)

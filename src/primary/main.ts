@@ -224,13 +224,7 @@ class Primary {
     const firstRound = warmHealth(settings, registry, this.#checker);
     void storage.opened.then(() => feed.start());
     const bucketViews = await this.#openBucketViews();
-    const gauges = new PrimaryGauges({
-      collector: this.#collector,
-      supervisor,
-      registry,
-      reloader,
-      dataPath: this.#dataPath,
-    });
+    const gauges = this.#makeGauges(reloader);
     const phase = (): Readiness['status'] => this.#phase;
     const current = (): Revision => reloader.current;
     const limitChanges = new LimitChanges({ feed, store: bucketViews.store, current, logger });
@@ -248,6 +242,16 @@ class Primary {
       phase,
     });
     return { streams, apiKeys, services, firstRound };
+  }
+
+  #makeGauges(reloader: Reloader): PrimaryGauges {
+    return new PrimaryGauges({
+      collector: this.#collector,
+      supervisor: this.#supervisor,
+      registry: this.#registry,
+      reloader,
+      dataPath: this.#dataPath,
+    });
   }
 
   #openApiKeys({ database, opened }: Storage): PrimaryApiKeys {
