@@ -1,0 +1,122 @@
+/** Which releases of Node.js there are for this machine, which of them the product allows, and how to get one of them aside. */
+import { execFile } from 'node:child_process';
+import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { promisify } from 'node:util';
+
+const run = promisify(execFile);
+/** On npm: a plain bin/node, without install scripts. */
+const PACKAGE = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`;
+const LIST_TIMEOUT_MS = 60_000;
+/** 60 MB each. */
+const INSTALL_TIMEOUT_MS = 300_000;
+
+export interface NodeRelease {
+  version: string;
+  /** The program, relative to the root. */
+  binary: string;
+  /** Where `npm run` finds a shell that has this Node.js first on its PATH, behind node_modules/.bin or not. */
+  shell: string;
+}
+
+/** chooseVersions turns words into versions: `lowest`, `ends`, `all`, or a version as it is. */
+export function chooseVersions(words: readonly string[], engines: string, published: string[]): string[] {
+  const lines = allowedLines(engines, published);
+  const chosen = words.flatMap((word) => {
+    if (word === 'lowest') return lines.flat().slice(0, 1);
+    if (word === 'ends') return lines.flatMap((line) => [line[0], line.at(-1)]);
+    if (word === 'all') return lines.flat();
+    if (lines.flat().includes(word)) return [word];
+    throw new Error(`${word} is no published Node.js that engines allows (${engines})`);
+  });
+  return [...new Set(chosen.filter((version) => version !== undefined))];
+}
+
+/** allowedLines lists for every part of `engines` between `||` the releases that it allows, lowest first. */
+export function allowedLines(engines: string, published: readonly string[]): string[][] {
+  const releases = published.filter((version) => /^\d+\.\d+\.\d+$/.test(version)).toSorted(compare);
+  return engines.split('||').map((part) => {
+    const comparators = part
+      .trim()
+      .split(/\s+/)
+      .map((text) => {
+        const [, sign, bound] = /^(>=|<)([\d.]+)$/.exec(text) ?? [];
+        if (bound === undefined) throw new Error(`engines in package.json: do not know ${text}`);
+        return (version: string) => compare(version, bound) >= 0 === (sign === '>=');
+      });
+    return releases.filter((version) => comparators.every((fits) => fits(version)));
+  });
+}
+
+function compare(left: string, right: string): number {
+  const [leftParts, rightParts] = [left.split('.'), right.split('.')];
+  for (let i = 0; i < 3; i++) {
+    const difference = Number(leftParts[i] ?? 0) - Number(rightParts[i] ?? 0);
+    if (difference !== 0) return difference;
+  }
+  return 0;
+}
+
+/** publishedVersions asks npm. */
+export async function publishedVersions(): Promise<string[]> {
+  try {
+    const { stdout } = await run('npm', ['view', PACKAGE, 'versions', '--json'], {
+      timeout: LIST_TIMEOUT_MS,
+    });
+    return JSON.parse(stdout) as string[];
+  } catch (error) {
+    throw new Error(`cannot ask npm for the versions of ${PACKAGE}: ${reasonOf(error)}`);
+  }
+}
+
+/**
+ * installRelease gets a release unless an earlier run did, and proves that it is the one.
+ * @param folder for all releases, relative to the root; it stays
+ */
+export async function installRelease(root: string, folder: string, version: string): Promise<NodeRelease> {
+  const prefix = join(folder, version);
+  const binary = join(prefix, 'node_modules', PACKAGE, 'bin/node');
+  if ((await versionOf(join(root, binary))) !== `v${version}`) {
+    console.log(`getting Node.js ${version} into ${prefix}`);
+    rmSync(join(root, prefix), { recursive: true, force: true });
+    mkdirSync(join(root, prefix), { recursive: true });
+    const words = ['install', '--prefix', prefix, '--no-save', '--no-audit', '--no-fund', '--ignore-scripts'];
+    try {
+      await run('npm', [...words, '--loglevel=error', `${PACKAGE}@${version}`], {
+        cwd: root,
+        timeout: INSTALL_TIMEOUT_MS,
+      });
+    } catch (error) {
+      throw new Error(`cannot get Node.js ${version} (${PACKAGE} on npm): ${reasonOf(error)}`);
+    }
+    const got = await versionOf(join(root, binary));
+    if (got !== `v${version}`)
+      throw new Error(
+        `${binary} should be Node.js ${version} and ${got === null ? 'does not run' : `is ${got}`}`,
+      );
+  }
+  return { version, binary, shell: writeShell(root, prefix, dirname(join(root, binary))) };
+}
+
+/** npm puts node_modules/.bin, with the pinned Node.js, before any PATH that it is given; its shell comes after that. */
+function writeShell(root: string, prefix: string, binFolder: string): string {
+  const path = join(root, prefix, 'shell');
+  writeFileSync(path, `#!/bin/sh\nPATH='${binFolder}':"$PATH" exec /bin/sh "$@"\n`);
+  chmodSync(path, 0o755);
+  return path;
+}
+
+async function versionOf(binary: string): Promise<string | null> {
+  if (!existsSync(binary)) return null;
+  try {
+    return (await run(binary, ['--version'])).stdout.trim();
+  } catch {
+    return null; // half a download, or another machine's
+  }
+}
+
+function reasonOf(error: unknown): string {
+  const { killed, stderr, message } = error as Error & { killed?: boolean; stderr?: string };
+  if (killed) return 'it took too long';
+  return stderr?.trim() || message;
+}
