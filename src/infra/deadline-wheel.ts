@@ -4,7 +4,7 @@
  * is a store into a field, so a request that arms and disarms three deadlines creates no timer, closure or allocation.
  * A wheel that has had nothing to watch for a while rests until the next arming, so that an idle process sleeps.
  *
- * Accuracy: a deadline fires no earlier than asked for and at most two ticks later.
+ * Accuracy: a deadline fires no earlier than asked for and at most one tick later.
  */
 import type { Clock } from '../contract/clock.ts';
 import { NOWHERE, type Placed, PlacedList } from './placed-list.ts';
@@ -79,11 +79,11 @@ export class DeadlineWheel {
     return this.#timer === null;
   }
 
-  /** arm (re)starts a deadline: it fires once, delayMs from the coming tick, unless armed again or disarmed before. */
+  /** arm (re)starts a deadline: it fires once, delayMs from now, unless armed again or disarmed before. */
   arm(deadline: Deadline, delayMs: number): void {
     if (this.#timer === null && this.#started) this.#wake();
-    // The last tick may be a whole one ago: adding one keeps "no earlier than asked for" true.
-    deadline.dueMs = this.#nowMs + delayMs + this.tickMs;
+    // Not from the last tick on: behind a stall of the event loop that may be seconds ago.
+    deadline.dueMs = this.#clock.monotonicMs() + delayMs;
     this.#list.add(deadline);
   }
 
