@@ -3,8 +3,8 @@
  * handler, the retries and the responder know nothing else of it, so that another protocol towards clients is another
  * adapter and not another proxy. Framing of the answer (lengths, chunks, `Connection`) is the adapter's business.
  *
- * Order of calls: begin answers once, either by `complete` or by `start`, any number of `write` and one `end`; `inform`
- * only before that. `abort` ends it at any point.
+ * A request is answered once: by `complete`, or by `start`, then any number of `write`, then `end`. `inform` comes before
+ * either. `abort` may come at any time. The listener may hear onSent before `complete` or `end` returns.
  */
 
 import type { RequestHead } from './request-head.ts';
@@ -55,9 +55,12 @@ export interface Downstream {
   /** inform passes on a 1xx answer, where the client's protocol knows them. */
   inform(status: number, lines: string): void;
 
-  /** start hands over the head of an answer whose body follows piece by piece. Throws upstream_invalid on a bad field. */
+  /**
+   * start hands over the head of an answer whose body follows piece by piece. It, complete and inform throw
+   * upstream_invalid where the engine finds a field that it cannot send.
+   */
   start(head: ResponseStart): void;
-  /** complete hands over a whole answer, which leaves in one write. Throws like start. `body` is latin1. */
+  /** complete hands over a whole answer, which leaves in one write. `body` is latin1. */
   complete(head: ResponseStart, body: string): void;
   /** write sends a piece. true: all of it has left. false: the buffer is in use until onFlushed. */
   write(chunk: Buffer): boolean;

@@ -10,7 +10,7 @@ import type { WorkerSettings } from './settings.ts';
 import { fits, type Shape } from './shape.ts';
 
 /** Raised whenever a message changes shape; a worker of another version is refused at its hello. */
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 /** Environment of a worker: which one it is (0…count - 1; a replacement has the number of the one before) of how many. */
 export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';

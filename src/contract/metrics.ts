@@ -75,7 +75,7 @@ export const METRICS = {
   sluice_config_revision_info: gauge('The revision of the configuration in force.', 'revision'),
   sluice_tls_certificate_expiry_seconds: gauge('Unix time at which a certificate expires.', 'name'),
   sluice_build_info: gauge(
-    'Version of Sluice and of Node.js, and what connections are built on (handle, socket).',
+    'Version of Sluice and of Node.js, and what connections of clients are built on (handle, socket, node).',
     'version',
     'node',
     'fast_path',

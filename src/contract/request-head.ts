@@ -53,9 +53,9 @@ export class RequestHead {
   tracestateLines = '';
   userAgent: string | null = null;
 
-  /** Whether the client leaves the connection open afterwards (RFC 9112 §9.3); close wins. */
+  /** Whether the connection can go on afterwards (RFC 9112 §9.3): close wins, and a wish for another protocol ends it. */
   get persistent(): boolean {
-    return !this.closes && (this.httpVersion === 11 || this.keepsAlive);
+    return !this.closes && !this.wantsUpgrade && (this.httpVersion === 11 || this.keepsAlive);
   }
 
   /** Whether bytes of a body follow. */

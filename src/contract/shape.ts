@@ -15,6 +15,7 @@ export type Shape =
 
 /** fits tells whether a value has a shape. */
 export function fits(shape: Shape, value: unknown): boolean {
+  if (shape === 'number') return Number.isFinite(value);
   if (typeof shape === 'string') return typeof value === shape && value !== null;
   if ('nullOr' in shape) return value === null || fits(shape.nullOr, value);
   if ('listOf' in shape) return Array.isArray(value) && value.every((each) => fits(shape.listOf, each));

@@ -2,12 +2,12 @@
  * Memory for bodies. Dead ArrayBuffers wait for V8's collector, which starts only after tens of MiB of them: buffers are
  * therefore recycled, or freed by hand with transfer(0) (bulk measurements: 0.2–1 MiB of growth against 41–69).
  *
- * Two kinds, never mixed: `shared` is handed to every socket that waits for a head, so nothing of it survives the read
+ * Two kinds, never mixed: `shared` is handed to every wire without a body of its own, so nothing of it survives the read
  * callback. An *own* buffer belongs to one streaming body from take() to give() or drop(). Keeping a shared buffer
  * for one slow client leaks other clients' bytes into its response.
  */
 
-/** A read of this size is the largest that a head or a small answer takes. */
+/** Size of the shared buffer, and of the first one that a body has for its own. */
 export const FIRST_BUFFER_BYTES = 65_536;
 /** What a stream grows to once a read fills the first one. */
 export const LARGE_BUFFER_BYTES = 262_144;
@@ -55,7 +55,7 @@ export class BodyBuffers {
     return this.#large.pop() ?? Buffer.allocUnsafeSlow(LARGE_BUFFER_BYTES);
   }
 
-  /** give takes a buffer back of which no byte is on its way any more. */
+  /** give returns a buffer to the pool. No write may still read from it. */
   give(buffer: Buffer<ArrayBuffer>): void {
     this.drop(buffer);
     if (this.#poisoned) buffer.fill(POISON);

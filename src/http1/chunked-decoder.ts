@@ -5,7 +5,7 @@
  * States, in order: SIZE (digits of a chunk size), EXTENSION (checked and skipped up to CR), SIZE_LF, then for a size above 0 DATA,
  * DATA_CR, DATA_LF and back to SIZE, for size 0 TRAILER (lines until an empty one) and COMPLETE. BROKEN is final too.
  */
-import { readTrailers } from './field-lines.ts';
+import { HEADERS_MAX_COUNT, readTrailers } from './field-lines.ts';
 import { CR, LF, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
 
 const SIZE = 0;
@@ -28,6 +28,7 @@ const SEMICOLON = 59;
 const EQUALS = 61;
 const QUOTE = 34;
 const BACKSLASH = 92;
+const HEAD_END = '\r\n\r\n';
 const NONE: string[] = [];
 
 /** ChunkedDecoder is owned by a BodyReader; start() once per body, then decode() once per read. */
@@ -50,6 +51,9 @@ export class ChunkedDecoder {
   #extensionBytes = 0;
   #extensionPart = 0;
   #trailerText = '';
+  /** The last four characters of it. */
+  #trailerTail = '';
+  #trailerCount = 0;
   readonly #refusesFramingTrailers: boolean;
 
   /** @param refusesFramingTrailers see BodyReader */
@@ -64,7 +68,8 @@ export class ChunkedDecoder {
   start(): void {
     this.#state = SIZE;
     this.#left = this.#digits = this.#extensionBytes = 0;
-    this.#trailerText = '';
+    this.#trailerText = this.#trailerTail = '';
+    this.#trailerCount = 0;
     this.trailers = NONE;
     this.problem = '';
     this.problemStatus = 400;
@@ -146,13 +151,19 @@ export class ChunkedDecoder {
 
   /** Takes one line, or what is there of it; the section ends with an empty line. */
   #takeTrailer(buffer: Buffer, at: number, to: number): number {
-    const lf = buffer.indexOf(LF, at);
-    const end = lf < 0 || lf >= to ? to : lf + 1;
-    const text = this.#trailerText + buffer.toString('latin1', at, end);
-    this.#trailerText = text;
-    if (text.length > TRAILERS_MAX_BYTES) this.#break('trailers too large', 431);
-    else if (text === '\r\n' || text.endsWith('\r\n\r\n')) this.#finish(text.slice(0, -2));
-    else if (text.endsWith('\n') && !text.endsWith('\r\n')) this.#break('bad trailer');
+    const lf = buffer.subarray(at, to).indexOf(LF);
+    const end = lf < 0 ? to : at + lf + 1;
+    const piece = buffer.toString('latin1', at, end);
+    // Joined when all of it is there: a look at the whole for each line would be quadratic.
+    this.#trailerText += piece;
+    this.#trailerTail = (this.#trailerTail + piece).slice(-HEAD_END.length);
+    const tail = this.#trailerTail;
+    if (this.#trailerText.length > TRAILERS_MAX_BYTES) this.#break('trailers too large', 431);
+    else if (tail === '\r\n' || tail === HEAD_END) this.#finish(this.#trailerText.slice(0, -2));
+    else if (tail.endsWith('\n')) {
+      if (!tail.endsWith('\r\n')) this.#break('bad trailer');
+      else if (++this.#trailerCount > HEADERS_MAX_COUNT) this.#break('too many trailers', 431);
+    }
     return end;
   }
 

@@ -10,8 +10,6 @@ import { CR, LF, SPACE, TEXT_BYTES } from './head-bytes.ts';
 import * as names from './header-names.ts';
 import { KNOWN_METHODS } from './methods.ts';
 
-/** What a CONNECT is answered, and nothing else. */
-export const CONNECT_STATUS = 501;
 const FRAMING_TOKENS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host']);
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const LENGTH = /^\d+$/;
@@ -25,7 +23,7 @@ const TEXT_MAX_BYTES = 16_384;
 /** RequestHeadReader is owned by a client's connection: read() head after head of what a read brought, then forget(). */
 export class RequestHeadReader extends FieldReader {
   /** What the last read() found. */
-  head = new RequestHead();
+  head = NO_HEAD;
   /** What a client whose head is malformed is answered: 400, 501, 505. */
   problemStatus = 400;
 
@@ -39,17 +37,21 @@ export class RequestHeadReader extends FieldReader {
    * @param maxBytes a head of more is incomplete
    */
   read(buffer: Buffer, at: number, to: number, maxBytes: number): number {
-    if (this.#buffer !== buffer) this.#makeText(buffer, at, Math.min(to, at + TEXT_MAX_BYTES));
+    // A body that was dropped within the read may end behind what became text.
+    if (this.#buffer !== buffer || at >= this.#textTo) {
+      this.#makeText(buffer, at, Math.min(to, at + TEXT_MAX_BYTES));
+    }
     const found = this.#readUpTo(at, this.#textTo);
     if (found !== HEAD_INCOMPLETE || this.#textTo === to) return found;
     this.#makeText(buffer, at, Math.min(to, at + maxBytes));
     return this.#readUpTo(at, this.#textTo);
   }
 
-  /** forget lets go of the bytes. */
+  /** forget lets go of the bytes and of what was made of them, so that an idle connection keeps nothing. */
   forget(): void {
     this.#buffer = NO_BYTES;
-    this.text = '';
+    this.text = this.lines = '';
+    this.head = NO_HEAD;
   }
 
   #makeText(buffer: Buffer, from: number, to: number): void {
@@ -102,24 +104,23 @@ export class RequestHeadReader extends FieldReader {
     if (version === 10 || version === 11) {
       if (head.method !== 'CONNECT') return eol + 2;
       // Tunnels through us to anywhere are not offered.
-      this.problemStatus = CONNECT_STATUS;
+      this.problemStatus = 501;
       return this.malformed('CONNECT');
     }
     this.problemStatus = 505;
     return this.malformed('HTTP version not supported');
   }
 
-  /** What had a Content-Length, or a Transfer-Encoding. */
+  /** Whether the head under way has a Content-Length; a Transfer-Encoding. */
   #hasLength = false;
   #isChunked = false;
 
-  /** Lengths, hosts and agents of tidy lines need no look by string. */
+  /** A Content-Length is read from its bytes. */
   protected override takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null {
     if (kind === names.CONTENT_LENGTH) return this.#takeLength(lengthOf(bytes, from, to));
     return null;
   }
 
-  /** A method and not one per class: V8 inlines it into the pass over the lines. */
   protected override take(kind: number, name: string, value: string): boolean {
     const { head } = this;
     switch (kind) {
@@ -229,6 +230,7 @@ export class RequestHeadReader extends FieldReader {
 }
 
 const NO_BYTES = Buffer.alloc(0);
+const NO_HEAD = new RequestHead();
 const GET = Buffer.from('GET', 'latin1');
 const POST = Buffer.from('POST', 'latin1');
 

@@ -69,9 +69,9 @@ export class DeadlineWheel {
     this.#rest();
   }
 
-  /** Monotonic, of the last tick: a clock of the wheel's own accuracy that costs nothing. */
-  get nowMs(): number {
-    return this.#nowMs;
+  /** The clock that deadlines are measured by. */
+  monotonicMs(): number {
+    return this.#clock.monotonicMs();
   }
 
   /** Whether no interval runs; for tests. */

@@ -35,7 +35,11 @@ export class PrimaryGauges {
     ]);
     collector.replaceGauge('sluice_build_info', [
       {
-        labels: { version: sluiceVersion(), node: process.version, fast_path: this.#sources.dataPath.wire },
+        labels: {
+          version: sluiceVersion(),
+          node: process.version,
+          fast_path: fastPathOf(this.#sources.dataPath),
+        },
         value: 1,
       },
     ]);
@@ -93,4 +97,9 @@ export function backendInFlight(supervisor: Supervisor, pool: string, backend: s
     }
   }
   return sum;
+}
+
+/** What is slowest about a data path. */
+function fastPathOf({ engine, wire }: DataPath): string {
+  return engine === 'node' ? 'node' : wire;
 }

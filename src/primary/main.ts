@@ -167,11 +167,9 @@ class Primary {
   }
 
   #tellDataPath(): void {
-    const { wire, engine } = this.#dataPath;
-    const node = process.version;
-    if (wire === 'socket' && !('SLUICE_WIRE' in this.#options.env)) {
-      this.#logger.warn({ wire, node }, `connections go the slow way on this version of Node.js: ${REMEDY}`);
-    } else this.#logger.info({ wire, engine, node }, 'data path');
+    const facts = { ...this.#dataPath, node: process.version };
+    if (facts.wire === 'handle' || this.#options.env.SLUICE_WIRE) this.#logger.info(facts, 'data path');
+    else this.#logger.warn(facts, `connections go the slow way on this version of Node.js: ${REMEDY}`);
   }
 
   async #wire(storage: Storage): Promise<Wired> {

@@ -64,11 +64,6 @@ export class GuardedRequest {
     this.target = head.target;
   }
 
-  /** The connection ends with this request: the client said so, or wanted another protocol behind it. */
-  get isLast(): boolean {
-    return this.head.closes || this.head.wantsUpgrade;
-  }
-
   /**
    * guard checks everything; called once. Returns null when the request may go on.
    *

@@ -174,7 +174,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     // Behind an early answer that is over, or no success, the rest of the request is of no use (RFC 9112 §9.5).
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
     else this.#body?.answered();
-    const closing = isEarly || this.#admission.guarded.isLast;
+    const closing = isEarly;
     const { limitFields } = this.#plan;
     const context = { requestId: this.#requestId, decision: this.#decision, limitFields, closing };
     const start = this.#deps.responder.relay(head, context, completeBody?.length ?? -1);
@@ -328,7 +328,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
       requestId: this.#requestId,
       decision: this.#decision,
       limitFields: this.#plan.limitFields,
-      closing: CLOSING_REASONS.has(reason) || this.#admission.guarded.isLast,
+      closing: CLOSING_REASONS.has(reason),
       allow: this.#admission.allow,
     });
     this.#downstream.complete(head, body);

@@ -89,6 +89,12 @@ export class HeadReader extends FieldReader {
     return at;
   }
 
+  /** forget lets go of the texts of the last head. */
+  forget(): void {
+    this.head = null;
+    this.lines = this.#reason = '';
+  }
+
   /** `HTTP/1.[01] SP 3DIGIT [SP reason]`, RFC 9112 §4; the last SP is optional, since backends leave it out. */
   #readStatusLine(bytes: Uint8Array, from: number, to: number): number {
     let eol = from;

@@ -56,6 +56,7 @@ export class ResponseParser {
   forget(): void {
     this.head = null;
     this.#text = '';
+    this.#reader.forget();
   }
 
   /** Whether the backend keeps the connection open after this response (RFC 9112 §9.3). */

@@ -2,10 +2,11 @@
  * The worker process, put together. It is told everything by the primary, in this order: backend states, clients, settings;
  * with the first settings it builds its rooms, listens and says ready; later ones swap the plan between two requests.
  */
+import { writeSync } from 'node:fs';
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
-import type { DataPath } from '../contract/data-path.ts';
+import { type DataPath, ENGINES, WIRES } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import {
   type PrimaryMessage,
@@ -14,7 +15,7 @@ import {
   WORKER_INDEX_ENV,
 } from '../contract/messages.ts';
 import { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import { LineWriter, makeLogger } from '../infra/logger.ts';
+import { LineWriter, type Logger, makeLogger } from '../infra/logger.ts';
 import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { Availability } from './availability.ts';
@@ -24,6 +25,7 @@ import { PrimaryLink } from './primary-link.ts';
 import { WorkerRooms } from './rooms.ts';
 
 const REPORT_EVERY_MS = 1_000;
+const STDERR_FD = 2;
 /** What an uncaught exception leaves to the requests in flight. */
 const CRASH_DRAIN_MS = 3_000;
 
@@ -36,6 +38,8 @@ class WorkerMain {
   readonly #accessLog = new LineWriter();
   readonly #droppedLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   readonly #loopDelay = new LoopDelayMonitor();
+  /** Comes with the first settings. */
+  #logger: Logger | null = null;
   #rooms: WorkerRooms | null = null;
   /** The primary's last word, which may come before there are rooms. */
   #storeWorkers: number | null = null;
@@ -107,6 +111,7 @@ class WorkerMain {
     }
     const { log } = message.settings;
     const logger = makeLogger(log, { worker: Number(process.env[WORKER_INDEX_ENV]) });
+    this.#logger = logger;
     this.#link.logger = logger;
     const wheel = new DeadlineWheel({
       clock: systemClock,
@@ -124,7 +129,7 @@ class WorkerMain {
       availability: this.#availability,
       workerIndex: Number(process.env[WORKER_INDEX_ENV]),
       workerCount: Number(process.env[WORKER_COUNT_ENV]),
-      dataPath: JSON.parse(process.env[WORKER_DATA_PATH_ENV] ?? '') as DataPath,
+      dataPath: readDataPath(process.env[WORKER_DATA_PATH_ENV]),
       send: (toPrimary) => this.#link.send(toPrimary),
     });
     if (this.#storeWorkers !== null) rooms.shareStore(this.#storeWorkers);
@@ -157,8 +162,14 @@ class WorkerMain {
       });
       return;
     }
-    this.#rooms?.logger.fatal({ err: error }, 'worker cannot serve');
+    this.#sayFatal(error, 'worker cannot serve');
     this.#exit(1);
+  }
+
+  /** Before the first settings there is no logger. */
+  #sayFatal(error: Error, message: string): void {
+    if (this.#logger === null) writeSync(STDERR_FD, `${message}: ${error.stack ?? error.message}\n`);
+    else this.#logger.fatal({ err: error }, message);
   }
 
   #report(): void {
@@ -200,7 +211,7 @@ class WorkerMain {
 
   /** Nobody will replace this worker or tell it anything: finish what is in flight and go (contract §5). */
   #onPrimaryLost(): void {
-    this.#rooms?.logger.error('the primary is gone: finishing what is in flight');
+    this.#logger?.error('the primary is gone: finishing what is in flight');
     this.#drain({ graceMs: 0, drainMs: this.#rooms?.settings.timeouts.drainMs ?? 0 });
   }
 
@@ -228,13 +239,22 @@ class WorkerMain {
   #onUncaught(error: Error): void {
     const rooms = this.#rooms;
     if (rooms === null || this.#ending) {
-      rooms?.logger.fatal({ err: error }, 'uncaught exception in a worker that is ending');
+      this.#sayFatal(error, 'uncaught exception in a worker that is not serving');
       this.#exit(1);
       return;
     }
     rooms.logger.fatal({ err: error }, 'uncaught exception: finishing what is in flight');
     this.#drain({ graceMs: 0, drainMs: CRASH_DRAIN_MS });
   }
+}
+
+/** What the primary has decided; it says so in the environment. */
+function readDataPath(text = ''): DataPath {
+  const path = JSON.parse(text) as Partial<DataPath>;
+  const engine = ENGINES.find((name) => name === path.engine);
+  const wire = WIRES.find((name) => name === path.wire);
+  if (engine === undefined || wire === undefined) throw new Error(`no data path: ${text}`);
+  return { engine, wire };
 }
 
 function describeListenFailure(error: LbError): { systemCode: string; address: string } {

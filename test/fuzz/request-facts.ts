@@ -87,7 +87,7 @@ export function factsOfRead(read: ReadRequest): RequestFacts {
       all('x-forwarded-for').reduce((joined, value) => (joined === '' ? value : `${joined}, ${value}`), ''),
       all('x-forwarded-proto').find((value) => value !== '') ?? '',
       all('x-forwarded-host').find((value) => value !== '') ?? '',
-      linesOf(/^(?:forwarded|x-forwarded-(?!(?:for|proto|host)$)[^_]+)$/i).join(''),
+      linesOf(/^(?:forwarded|x-forwarded-(?!(?:for|proto|host)$)[^_]*)$/i).join(''),
     ],
     traced: [
       all('x-request-id').find((value) => REQUEST_ID.test(value)) ?? '',

@@ -87,6 +87,15 @@ for (const [title, head, body] of SHORT_BODIES) {
   });
 }
 
+for (const kib of [8, 15, 17, 30, 48]) {
+  test(`a request behind a refused body of ${kib} KiB in the same packet is served`, async (t) => {
+    const { client } = await startLimited(t);
+    client.write(lengthHead(kib * KIB) + 'x'.repeat(kib * KIB) + FREE);
+    assertRefused(await client.readResponse(), null);
+    assert.equal((await client.readResponse()).body.toString(), 'GET /free');
+  });
+}
+
 for (const together of [true, false]) {
   const how = together ? 'in one packet with its head' : 'that is yet to come';
   test(`a refused body of 70 KiB ${how} costs the connection, and the client is told`, async (t) => {

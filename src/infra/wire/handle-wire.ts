@@ -88,10 +88,10 @@ class HandleWire implements Wire {
   /** What the handle reads into. */
   #buffer: Buffer | null = null;
   #pendingWrites = 0;
-  #ended = false;
+  #peerEnded = false;
   #paused = false;
   /** Our FIN is on its way, behind what was written. */
-  #finished = false;
+  #finSent = false;
 
   constructor(socket: Socket, events: WireEvents) {
     this.#socket = socket;
@@ -123,7 +123,7 @@ class HandleWire implements Wire {
   }
 
   get readable(): boolean {
-    return !this.closed && !this.#ended;
+    return !this.closed && !this.#peerEnded;
   }
 
   get blocked(): boolean {
@@ -139,7 +139,7 @@ class HandleWire implements Wire {
   read(countOrError: number): Buffer | undefined {
     if (this.closed || countOrError === 0) return undefined;
     if (countOrError < 0) {
-      this.#ended = true;
+      this.#peerEnded = true;
       if (countOrError === UV_EOF) this.#events.onEnd();
       else this.#broken(systemError('read', countOrError));
       return undefined;
@@ -181,11 +181,11 @@ class HandleWire implements Wire {
   resume(): void {
     this.#paused = false;
     // A handle that is started again behind the end would tell of the end again.
-    if (!this.closed && !this.#ended) this.#handle?.readStart();
+    if (!this.closed && !this.#peerEnded) this.#handle?.readStart();
   }
 
   end(): void {
-    this.#finished = true;
+    this.#finSent = true;
     if (!this.closed) this.#socket.end();
   }
 
@@ -220,7 +220,7 @@ class HandleWire implements Wire {
   }
 
   #writable(): Handle | null {
-    return this.closed || this.writeFailed || this.#finished ? null : this.#handle;
+    return this.closed || this.writeFailed || this.#finSent ? null : this.#handle;
   }
 
   /** @returns whether the kernel has all that was ever written */

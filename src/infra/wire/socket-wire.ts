@@ -49,7 +49,7 @@ export class SocketWire implements Wire {
   #peerEnded = false;
   #endTold = false;
   /** Our FIN is on its way, behind what was written. */
-  #ended = false;
+  #finSent = false;
   /** onDrain is owed. */
   #draining = false;
   readonly #drained = (error?: Error | null): void => this.#onDrained(error ?? null);
@@ -64,7 +64,7 @@ export class SocketWire implements Wire {
     socket.on('error', (error) => this.broken(error));
     socket.on('close', () => {
       // node destroys a socket whose both sides have ended: that is no failure, and the wire stays its owner's to close.
-      if (!this.#ended || !this.#peerEnded) this.broken(new Error('connection closed'));
+      if (!this.#finSent || !this.#peerEnded) this.broken(new Error('connection closed'));
     });
   }
 
@@ -136,8 +136,8 @@ export class SocketWire implements Wire {
   }
 
   end(): void {
-    if (this.closed || this.#ended) return;
-    this.#ended = true;
+    if (this.closed || this.#finSent) return;
+    this.#finSent = true;
     this.#socket.end(() => this.#tellDrained());
   }
 
@@ -199,7 +199,7 @@ export class SocketWire implements Wire {
   }
 
   #mayWrite(): boolean {
-    return !this.closed && !this.writeFailed && !this.#ended && this.#socket.writable;
+    return !this.closed && !this.writeFailed && !this.#finSent && this.#socket.writable;
   }
 
   #settle(): boolean {
@@ -214,7 +214,7 @@ export class SocketWire implements Wire {
 
   #onDrained(error: Error | null): void {
     // Behind an end() nothing more can be written to wait for: the end itself tells.
-    if (this.closed || error !== null || (this.#ended && this.blocked)) return;
+    if (this.closed || error !== null || (this.#finSent && this.blocked)) return;
     if (!this.blocked) this.#tellDrained();
     // Behind what was written since.
     else this.#socket.write('', this.#drained);

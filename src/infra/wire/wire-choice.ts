@@ -49,7 +49,7 @@ function oneOf<Name extends string>(
   if (value === undefined || value === '') return null;
   const found = known.find((name) => name === value);
   if (found !== undefined) return found;
-  throw new LbError('config_invalid', `${variable} is ${known.join(' or ')}, not ${value}`);
+  throw new LbError('config_invalid', `${variable} is ${known.join(' or ')}, not ${JSON.stringify(value)}`);
 }
 
 /** wiresOf makes the one maker of a process. */

@@ -6,8 +6,8 @@
  * Reads go into memory that the owner chooses: nextBuffer is asked before the first read and after each onRead. Bytes are
  * valid until onRead returns, or for longer where the owner does not give the same memory out again.
  *
- * Writes return whether the kernel has every byte written so far. After a false, chunks handed over since then are in use
- * until onDrain; text is the wire's own. A write that fails, and any behind it, returns false as well: onWriteError or
+ * Writes return whether the kernel has every byte written so far. A write that returns false keeps its chunk, and every later
+ * one, in use until onDrain; text is the wire's own. After close() or end() writes do nothing and return true. A write that fails, and any behind it, returns false as well: onWriteError or
  * onBroken follows, and no onDrain. Owners never get a call back from within a write.
  */
 import { isIP, type Socket } from 'node:net';

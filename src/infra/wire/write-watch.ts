@@ -52,9 +52,7 @@ export class WriteWatch {
 
   #note(takenBytes: number): void {
     this.#takenBytes = takenBytes;
-    const { wheel } = this.#options;
-    // The last tick may be a whole one ago: nobody is given up early.
-    this.#sinceMs = wheel.nowMs + wheel.tickMs;
+    this.#sinceMs = this.#options.wheel.monotonicMs();
   }
 
   #arm(): void {
@@ -66,7 +64,7 @@ export class WriteWatch {
     if (wire.closed || !wire.blocked) return;
     const { takenBytes } = wire;
     if (takenBytes !== this.#takenBytes) this.#note(takenBytes);
-    else if (wheel.nowMs - this.#sinceMs >= idleMs()) {
+    else if (wheel.monotonicMs() - this.#sinceMs >= idleMs()) {
       onStalled();
       return;
     }

@@ -29,9 +29,9 @@ export interface InboundConnection extends Placed {
   counted: boolean;
   /** When it was opened, last became idle or began to linger; monotonic. */
   readonly sinceMs: number;
-  /** Whether it waits for a request; one whose head is half there counts as idle. */
+  /** Whether no answer is owed; also where a head is half there, or the rest of an unwanted body. */
   readonly idle: boolean;
-  /** Whether bytes of a next request have come in while idle. */
+  /** Whether bytes of a next request have come in while idle: it may be owed an answer soon. */
   readonly receiving: boolean;
   /** destroy cuts it, whatever is under way; onConnectionClosed follows. */
   destroy(): void;

@@ -22,7 +22,8 @@ export class NodeHeads {
     const bytes = Buffer.from(`${text}\r\n`, 'latin1');
     const reader = this.#reader;
     const end = reader.read(bytes, 0, bytes.length, bytes.length);
+    const { head } = reader;
     reader.forget();
-    return end === bytes.length ? reader.head : null;
+    return end === bytes.length ? head : null;
   }
 }

@@ -1,7 +1,7 @@
 /**
  * The memory of a client's request bodies on their way. What is read into memory that all connections share is copied out
  * of it once; from then on a large body is read into memory of the connection's own, of up to 256 KiB, and written from
- * there. Memory that a backend still takes bytes from is never offered for a read, and none changes hands within a read.
+ * there. Memory that a backend still takes bytes from is never offered for a read, and memory is swapped only between reads.
  */
 import {
   type BodyBuffers,

@@ -163,7 +163,7 @@ export class ClientBody {
     return reader.kind === BODY_LENGTH ? reader.remainingBytes : Number.POSITIVE_INFINITY;
   }
 
-  /** close is called when the connection is closed, and the one to the backend. */
+  /** close may be called only after both connections are closed: the memory is used again at once. */
   close(): void {
     this.#memory.close();
   }

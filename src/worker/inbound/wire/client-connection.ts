@@ -17,7 +17,7 @@
 import type { DownstreamPeer } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts';
-import { CONNECT_STATUS, RequestHeadReader } from '../../../http1/request-head.ts';
+import { RequestHeadReader } from '../../../http1/request-head.ts';
 import { Deadline } from '../../../infra/deadline-wheel.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
@@ -63,11 +63,11 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   /** Bytes have come since it became idle, or while it lingers. */
   #received = false;
   readonly #partial = new PartialHead();
-  /** Bytes that have come and wait for their turn. */
+  /** Bytes behind the current position: more than 0 means that the client pipelines, or that a body waits. */
   #restBytes = 0;
   #advancing = false;
   /** It has served a request: until then the deadline of the first head runs. */
-  #idled = false;
+  #hasServed = false;
   #wirePaused = false;
 
   constructor(peerAddress: string | undefined, owner: ConnectionOwner) {
@@ -80,18 +80,16 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   }
 
   get idle(): boolean {
-    return this.#state === HEAD;
+    return this.#state === HEAD || this.#state === DISCARDING;
   }
 
   get receiving(): boolean {
-    return this.#received;
+    return this.#state === HEAD && this.#received;
   }
 
   destroy(): void {
     this.#die();
   }
-
-  // Reading.
 
   nextBuffer(): Buffer {
     this.#lent = this.#body?.readable ?? this.#owner.buffers.shared;
@@ -116,7 +114,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   #onFirstByte(): void {
     this.#received = true;
-    if (this.#state !== HEAD || !this.#idled) return;
+    if (this.#state !== HEAD || !this.#hasServed) return;
     this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.headersMs);
   }
 
@@ -171,19 +169,18 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     }
   }
 
-  // Heads.
-
   /** @returns the index behind a head that was served, or a negative number */
   #readHead(buffer: Buffer, at: number, to: number): number {
     const { limits } = this.#owner.plan;
-    const mayBeWhole = this.#partial.mayBeWhole(buffer, at, to);
-    const end = mayBeWhole ? this.#parser.read(buffer, at, to, headMaxBytes(limits)) : HEAD_INCOMPLETE;
+    const end = this.#partial.isDue(buffer, at, to)
+      ? this.#parser.read(buffer, at, to, headMaxBytes(limits))
+      : HEAD_INCOMPLETE;
     if (end === HEAD_INCOMPLETE) {
       const status = this.#partial.refusalOf(buffer, at, to, limits);
       if (status !== 0) this.#refuse({ status, method: null });
     } else if (end === HEAD_MALFORMED) {
-      const { problemStatus: status } = this.#parser;
-      this.#refuse({ status, method: status === CONNECT_STATUS ? 'CONNECT' : null });
+      const { problemStatus: status, head } = this.#parser;
+      this.#refuse({ status, method: head.method === 'CONNECT' ? head.method : null });
     } else {
       this.#partial.forget();
       this.#restBytes = to - end;
@@ -207,8 +204,6 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.wire.writeText(this.#owner.refusalOf(this, failure));
     this.#linger();
   }
-
-  // Bodies.
 
   readBody(): void {
     if (this.#body?.ask()) this.#advanceUnread();
@@ -244,7 +239,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   mustClose(): boolean {
     const body = this.#body;
-    if (body !== null && !body.complete && !body.isRestShort) return true;
+    if (body !== null && !body.complete && (!body.isRestShort || this.#owner.draining)) return true;
     if (this.#restBytes > 0) return false;
     return this.#owner.draining || this.#owner.takeSurplus();
   }
@@ -278,7 +273,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   #becomeIdle(): void {
     this.#state = HEAD;
-    this.#idled = true;
+    this.#hasServed = true;
     this.sinceMs = this.#owner.clock.monotonicMs();
     const isPipelined = this.#restBytes > 0;
     const { wheel, plan, draining } = this.#owner;
@@ -299,6 +294,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   #discard(): void {
     this.#state = DISCARDING;
+    this.sinceMs = this.#owner.clock.monotonicMs();
     this.#body?.drop();
     this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.headersMs);
   }
@@ -365,7 +361,10 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.#watchForReset();
   }
 
-  /** A FIN while an answer is awaited is a client abort (contract §8). */
+  /**
+   * A FIN ends the connection: while an answer is awaited it is a client abort, as a reset is. In the middle of a head it is
+   * answered 400; behind an answer that is on its way that answer still leaves.
+   */
   onEnd(): void {
     if (this.#state === HEAD && this.#unread.length > 0) this.#refuse({ status: 400, method: null });
     else if (this.#state !== SERVING || this.#current?.ended !== true) this.#die();
@@ -393,6 +392,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.#unread.clear();
     const current = this.#current;
     this.#current = null;
+    // In this order: the connection to the backend must be closed before the memory that it writes from is used again.
     current?.gone();
     this.#body?.close();
     this.#owner.onConnectionClosed(this);

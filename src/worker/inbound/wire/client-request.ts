@@ -128,7 +128,8 @@ export class ClientRequest implements Downstream {
     if (owner === null) return true;
     this.ended = true;
     const last = this.#takeHead() + (this.#chunked ? lastChunk(rawTrailers) : '');
-    const allOut = last === '' ? !owner.wire.blocked : owner.wire.writeText(last);
+    // A write before that has failed has not left either, although nothing waits.
+    const allOut = last === '' ? !this.#waiting && !owner.wire.blocked : owner.wire.writeText(last);
     if (allOut) this.#sent(owner);
     else owner.onBlocked();
     return allOut;

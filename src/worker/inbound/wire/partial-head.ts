@@ -1,6 +1,7 @@
 /**
- * The beginning of a head whose rest is still to come. What has been looked at is not looked at again, so that a head in
- * single bytes costs no more than its bytes, and bytes that can never become a head are refused at once.
+ * The beginning of a head whose rest is still to come. It is read again from its start only when it has grown by a quarter
+ * or its empty line has come, so that a head in single bytes costs time in proportion to its bytes. Bytes that can never
+ * become a head are refused as soon as they are seen.
  */
 import { CR, hasBrokenLine, LF } from '../../../http1/head-bytes.ts';
 import type { GuardLimits } from '../../../proxy/request-guard.ts';
@@ -8,21 +9,37 @@ import type { GuardLimits } from '../../../proxy/request-guard.ts';
 /** Room for method, version and line end beside targetBytes (contract §8). */
 const REQUEST_LINE_MARGIN_BYTES = 1024;
 const CRLF_BYTES = 2;
+const FIRST_LOOK_BYTES = 512;
+const LOOK_GROWTH = 1.25;
+const HEAD_END = '\n\r\n';
 
 /** PartialHead is owned by a connection; all its questions are of bytes at…to-1, which begin with the head. */
 export class PartialHead {
   /** So many bytes are known to be a sound beginning. */
   #scannedBytes = 0;
+  /** With this size the lines that are there are looked at, whole or not: a bad one shall not wait for the end. */
+  #nextLookBytes = FIRST_LOOK_BYTES;
 
   forget(): void {
     this.#scannedBytes = 0;
+    this.#nextLookBytes = FIRST_LOOK_BYTES;
   }
 
-  /** mayBeWhole tells whether what came since the last look can have completed a line. */
-  mayBeWhole(buffer: Buffer, at: number, to: number): boolean {
+  /** isDue tells whether the head is to be read: it may be whole, or it is time to look at its lines. */
+  isDue(buffer: Buffer, at: number, to: number): boolean {
     if (this.#scannedBytes === 0) return true;
+    const end = buffer.indexOf(
+      HEAD_END,
+      at + Math.max(0, this.#scannedBytes - HEAD_END.length + 1),
+      'latin1',
+    );
+    if (end >= 0 && end + HEAD_END.length <= to) return true;
     const lf = buffer.indexOf(LF, at + this.#scannedBytes);
-    return lf >= 0 && lf < to;
+    if (lf < 0 || lf >= to) return false;
+    if (to - at < FIRST_LOOK_BYTES) return true;
+    if (to - at < this.#nextLookBytes) return false;
+    this.#nextLookBytes = (to - at) * LOOK_GROWTH;
+    return true;
   }
 
   /** refusalOf takes note of an incomplete head; returns the status that refuses it, 0 while it may become one. */
