@@ -4,31 +4,9 @@ import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
-import { MemoryWire } from '../support/memory-wire.ts';
+import { StuckWire } from '../support/stuck-wire.ts';
 
 const TURNS = 50;
-
-/** Takes nothing while `stuck`, and reads the memory only when it takes. */
-class StuckWire extends MemoryWire {
-  stuck = false;
-  #waiting: (() => void)[] = [];
-
-  override get blocked(): boolean {
-    return this.#waiting.length > 0;
-  }
-
-  override write(take: () => void): boolean {
-    if (this.stuck) this.#waiting.push(take);
-    else take();
-    return !this.stuck;
-  }
-
-  drain(): void {
-    this.stuck = false;
-    for (const take of this.#waiting.splice(0)) take();
-    this.onDrain?.();
-  }
-}
 
 function makeSender(_t: TestContext) {
   const wire = new StuckWire();

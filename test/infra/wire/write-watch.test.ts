@@ -10,7 +10,7 @@ const TICK_MS = 20;
 const LATEST_MS = IDLE_MS + IDLE_MS / 4 + 4 * TICK_MS;
 
 /** A wire whose kernel takes what the test says. */
-class StuckWire extends MemoryWire {
+class SlowWire extends MemoryWire {
   waiting = 0;
 
   override get blocked(): boolean {
@@ -32,7 +32,7 @@ function watch(t: TestContext, { waiting }: { waiting: number }) {
     onError: (error) => faults.push(error),
   });
   t.after(() => assert.deepEqual(faults, []));
-  const wire = new StuckWire();
+  const wire = new SlowWire();
   wire.waiting = waiting;
   const stalledAtMs: number[] = [];
   const limits = { idleMs: IDLE_MS };

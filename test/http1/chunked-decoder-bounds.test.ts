@@ -1,0 +1,59 @@
+/** The bounds of what a body in chunks carries beside its payload, and that each body has them anew. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ChunkedDecoder } from '../../src/http1/chunked-decoder.ts';
+
+const EXTENSIONS_MAX_BYTES = 16_384;
+const TRAILERS_MAX_BYTES = 16_384;
+
+function feed(decoder: ChunkedDecoder, text: string): ChunkedDecoder {
+  const buffer = Buffer.from(text, 'latin1');
+  decoder.decode(buffer, 0, buffer.length);
+  return decoder;
+}
+
+function started(): ChunkedDecoder {
+  const decoder = new ChunkedDecoder();
+  decoder.start();
+  return decoder;
+}
+
+/** A size line that counts so many bytes of extension: what is behind the first semicolon, up to the CR. */
+const sizeLine = (extensionBytes: number) => `1;${'x'.repeat(extensionBytes - 1)}\r\n`;
+
+test('extensions of a body take 16 KiB together, not a byte more', () => {
+  const half = EXTENSIONS_MAX_BYTES / 2;
+  const most = feed(started(), `${sizeLine(half)}a\r\n${sizeLine(half)}b\r\n0\r\n\r\n`);
+  assert.deepEqual([most.problem, most.complete], ['', true]);
+  const more = feed(started(), `${sizeLine(half)}a\r\n${sizeLine(half + 1)}b\r\n0\r\n\r\n`);
+  assert.deepEqual([more.problemStatus, more.complete], [413, false]);
+});
+
+test('the next body has the whole bound again, and no size of the one before', () => {
+  const decoder = started();
+  for (let i = 0; i < 3; i++) {
+    feed(decoder, `${sizeLine(EXTENSIONS_MAX_BYTES)}a\r\n0\r\nX: ${i}\r\n\r\n`);
+    assert.deepEqual([decoder.problem, decoder.complete, decoder.trailers], ['', true, ['X', `${i}`]]);
+    decoder.start();
+    // Left in the middle of a size.
+    feed(decoder, 'ff');
+    decoder.start();
+  }
+});
+
+test('many chunks have as many digits as they want together', () => {
+  const decoder = feed(started(), `${'01\r\na\r\n'.repeat(40)}0\r\n\r\n`);
+  assert.deepEqual([decoder.problem, decoder.complete], ['', true]);
+});
+
+test('a chunk without a size is refused behind others, too', () => {
+  for (const bad of ['\r\n', ';x\r\n']) assert.notEqual(feed(started(), `1\r\na\r\n${bad}`).problem, '', bad);
+});
+
+test('trailers take 16 KiB, not a byte more, and are 431 then', () => {
+  const line = (bytes: number) => `X: ${'y'.repeat(bytes - 5)}\r\n`;
+  const most = feed(started(), `0\r\n${line(TRAILERS_MAX_BYTES - 2)}\r\n`);
+  assert.deepEqual([most.problem, most.complete], ['', true]);
+  const more = feed(started(), `0\r\n${line(TRAILERS_MAX_BYTES - 1)}\r\n`);
+  assert.deepEqual([more.problemStatus, more.complete], [431, false]);
+});

@@ -1,0 +1,61 @@
+/** Names that have the hash of a special one: whatever is told from a hash must be told from the bytes, too. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as names from '../../src/http1/header-names.ts';
+import { nextHash, specialClass } from '../../src/http1/special-names.ts';
+
+const MASK = 4_095;
+const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';
+const SPECIAL = [...names.CLASSES.keys(), 'user-agent'];
+
+function hashOf(name: string): number {
+  let hash = 0;
+  for (let i = 0; i < name.length; i++) hash = nextHash(hash, name.charCodeAt(i));
+  return hash;
+}
+
+function classOf(name: string): number {
+  const bytes = Buffer.from(`--${name}: x`, 'latin1');
+  return specialClass(hashOf(name), bytes, 2, 2 + name.length);
+}
+
+/** Three letters behind a beginning that give the hash of another name. */
+function twinOf(beginning: string, wanted: number): string | null {
+  for (const a of LETTERS) {
+    for (const b of LETTERS) {
+      for (const c of LETTERS) {
+        const name = beginning + a + b + c;
+        if ((hashOf(name) & MASK) === (wanted & MASK)) return name;
+      }
+    }
+  }
+  return null;
+}
+
+test('a longer name that begins with a special one and has its hash is another', () => {
+  let found = 0;
+  for (const name of SPECIAL) {
+    const twin = twinOf(name, hashOf(name));
+    if (twin === null) continue;
+    found += 1;
+    assert.equal(classOf(twin), names.classOf(twin), twin);
+  }
+  assert.ok(found > SPECIAL.length / 2, `${found} twins are no test`);
+});
+
+test('another name of the same length that has the hash of a special one is plain', () => {
+  let found = 0;
+  for (const name of SPECIAL) {
+    if (name.length < 4) continue;
+    const twin = twinOf('z'.repeat(name.length - 3), hashOf(name));
+    if (twin === null) continue;
+    found += 1;
+    assert.equal(classOf(twin), names.PLAIN, twin);
+  }
+  assert.ok(found > SPECIAL.length / 2, `${found} twins are no test`);
+});
+
+test('the bare beginning of the names that proxies use is one of them', () => {
+  assert.equal(classOf('x-forwarded-'), names.FORWARDED_OTHER);
+  assert.equal(classOf('x-forwarded'), names.PLAIN);
+});

@@ -1,0 +1,186 @@
+/** How a client's connection goes on and ends, at bytes and times that no socket can cut so. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { Downstream } from '../../src/contract/downstream.ts';
+import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../src/worker/inbound/engine.ts';
+import {
+  answerAtOnce,
+  get,
+  HEADERS_MS,
+  KEEP_ALIVE_MS,
+  listener,
+  OK,
+  post,
+  Scene,
+  TICK_MS,
+} from '../support/client-scene.ts';
+
+test('requests of one read that are answered at once are all answered in a drain, and only the last answer says so', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.draining = true;
+  scene.read(get('/1') + get('/2') + get('/3'));
+  assert.deepEqual(scene.targets, ['/1', '/2', '/3']);
+  assert.deepEqual(scene.closings, [false, false, true]);
+  assert.equal(scene.closedCount, 1);
+  assert.equal(scene.wheel.size, 0);
+});
+
+test('requests that wait for a slow one are all answered in a drain, and only the last answer says so', () => {
+  const served: Downstream[] = [];
+  const scene = new Scene((downstream) => {
+    downstream.listen(listener());
+    served.push(downstream);
+  });
+  scene.read(get('/1') + get('/2'));
+  scene.draining = true;
+  served[0]?.complete(OK, '');
+  assert.deepEqual(scene.targets, ['/1', '/2']);
+  served[1]?.complete(OK, '');
+  assert.deepEqual(scene.closings, [false, true]);
+  assert.equal(scene.closedCount, 1);
+});
+
+test('a body that is read into nothing is nothing behind it: the time of an idle connection runs', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.read(post('abc'));
+  assert.deepEqual(scene.closings, [false]);
+  assert.equal(scene.connection.receiving, false);
+  scene.pass(KEEP_ALIVE_MS - 10 * TICK_MS);
+  assert.equal(scene.closedCount, 0, 'it was taken for one whose next head has begun');
+  scene.pass(20 * TICK_MS);
+  assert.deepEqual([scene.refusals, scene.closedCount], [[], 1]);
+});
+
+test('a request that comes with the last of a body that is read into nothing is served in a drain', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.read('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na');
+  scene.draining = true;
+  scene.read(`bc${get('/next')}`);
+  assert.deepEqual(scene.targets, ['/', '/next']);
+  assert.deepEqual(scene.closings, [false, true]);
+});
+
+test('a client that sends on and on behind its refusal is cut off after the longest lingering', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.read('nonsense\r\n\r\n');
+  assert.deepEqual([scene.refusals, scene.wire.ended], [[400], true]);
+  const endMs = scene.nowMs + LINGER_MAX_MS;
+  for (; scene.nowMs < endMs; scene.pass(LINGER_IDLE_MS / 2)) {
+    assert.equal(scene.closedCount, 0, `after ${scene.nowMs} ms`);
+    scene.read('more');
+  }
+  for (let i = 0; i < 5 && scene.closedCount === 0; i++) {
+    scene.read('more');
+    scene.pass(LINGER_IDLE_MS / 2);
+  }
+  assert.equal(scene.closedCount, 1);
+});
+
+test('a FIN behind a request whose answer is under way as a whole does not take the answer with it', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.wire.stuck = true;
+  scene.read(get('/1'));
+  scene.connection.onEnd();
+  assert.equal(scene.closedCount, 0);
+  scene.wire.drain();
+  assert.deepEqual(scene.closings, [false]);
+});
+
+test('the half of a head that came with the request before it counts as received, and has the time of a head', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.read(`${get('/1')}GET /2 HTTP/1.1\r\nHo`);
+  assert.ok(scene.connection.idle && scene.connection.receiving, 'a drain would cut it');
+  scene.pass(HEADERS_MS + 10 * TICK_MS);
+  assert.deepEqual(scene.refusals, [408]);
+});
+
+test('empty lines on an idle connection are no head that came too late', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.read(get('/1'));
+  scene.read('\r\n');
+  scene.pass(HEADERS_MS + 10 * TICK_MS);
+  assert.deepEqual([scene.refusals, scene.closedCount], [[], 1]);
+});
+
+test('a connection that is gone leaves nothing in the wheel, also while its answer waits to leave', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.wire.stuck = true;
+  scene.read(get('/1'));
+  assert.ok(scene.wheel.size > 0);
+  scene.connection.onBroken();
+  assert.equal(scene.wheel.size, 0);
+});
+
+test('a connection whose answer began before the drain is closed with its end', () => {
+  const served: Downstream[] = [];
+  const scene = new Scene((downstream) => {
+    downstream.listen(listener());
+    served.push(downstream);
+  });
+  scene.read(get('/1'));
+  served[0]?.start({ ...OK, contentLength: 3, hasBody: true });
+  scene.draining = true;
+  served[0]?.write(Buffer.from('abc'));
+  served[0]?.end([]);
+  assert.deepEqual([scene.closings, scene.closedCount], [[false], 1]);
+});
+
+test('bytes behind the last request are read into nothing, so that no RST takes its answer', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.read(`GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n${get('/2')}`);
+  assert.deepEqual([scene.targets, scene.closings], [['/'], [true]]);
+  assert.deepEqual([scene.wire.ended, scene.wire.closed], [true, false]);
+  scene.pass(LINGER_IDLE_MS + 10 * TICK_MS);
+  assert.equal(scene.wire.closed, true);
+});
+
+test('a piece that has to wait is told of once, when it has left, and an answer is sent with its last byte', () => {
+  const heard: string[] = [];
+  const served: Downstream[] = [];
+  const scene = new Scene((downstream) => {
+    const onFlushed = () => void heard.push('flushed');
+    downstream.listen(listener({ onFlushed, onSent: () => void heard.push('sent') }));
+    served.push(downstream);
+  });
+  scene.read(get('/1'));
+  const [first] = served;
+  assert.ok(first);
+  first.start({ ...OK, contentLength: 6, hasBody: true });
+  scene.wire.stuck = true;
+  assert.equal(first.write(Buffer.from('abc')), false);
+  scene.wire.drain();
+  assert.deepEqual(heard, ['flushed']);
+  assert.equal(first.write(Buffer.from('de')), true);
+  scene.connection.onDrain();
+  assert.deepEqual(heard, ['flushed'], 'nothing was waited for');
+  scene.wire.stuck = true;
+  assert.equal(first.write(Buffer.from('f')), false);
+  assert.equal(first.end([]), false);
+  assert.deepEqual([heard, scene.connection.idle], [['flushed'], false]);
+  scene.wire.drain();
+  assert.deepEqual([heard, scene.connection.idle], [['flushed', 'sent'], true]);
+});
+
+test('100 Continue is told once, and never behind the head of an answer', () => {
+  const served: Downstream[] = [];
+  const scene = new Scene((downstream) => {
+    downstream.listen(listener());
+    served.push(downstream);
+  });
+  const head = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n';
+  scene.read(head);
+  served[0]?.continueBody();
+  served[0]?.continueBody();
+  assert.equal(scene.wire.text, 'HTTP/1.1 100 Continue\r\n\r\n');
+  served[0]?.start({ ...OK, contentLength: 1, hasBody: true });
+  served[0]?.write(Buffer.from('x'));
+  const { length } = scene.wire.text;
+  served[0]?.continueBody();
+  assert.equal(scene.wire.text.length, length);
+  served[0]?.end([]);
+  scene.read(`x${head}`);
+  served[1]?.start({ ...OK, contentLength: 1, hasBody: true });
+  served[1]?.continueBody();
+  served[1]?.write(Buffer.from('x'));
+  assert.equal(scene.wire.text.split('100 Continue').length, 2);
+});
