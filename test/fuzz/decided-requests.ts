@@ -47,7 +47,7 @@ const REFUSALS: readonly Refusal[] = [
     why: 'llhttp reads the head and never finds the end of the body',
     part: 'head',
     applies: (_request, values, text) =>
-      values('transfer-encoding').length > 0 && /transfer-encoding:[^\r\n]*\t\r\n/i.test(text),
+      values('transfer-encoding').length > 0 && /transfer-encoding:[ \t]*[^ \t\r\n][^\r\n]*\t/i.test(text),
   },
   {
     name: 'chunk size of more than 16 digits',
