@@ -153,45 +153,46 @@ test('large bodies arrive whole in both directions, by length and in chunks', as
   assert.equal(proxy.metric('sluice_bytes_total', 'out'), 4 * body.length);
 });
 
-test('slow readers among many others get their own bytes and nobody else’s', async (t) => {
-  const length = 3 * MIB;
+test('64 slow readers among fast ones get their own bytes and nobody else’s', async (t) => {
+  const SLOW_BYTES = 3 * MIB;
+  const FAST_BYTES = 2_000;
+  /** Each target has a byte of its own, and of 251 bytes the next is another: a shifted or foreign piece shows. */
+  const bodyOf = (id: number, bytes: number) =>
+    Buffer.alloc(bytes, Buffer.from(Array.from({ length: 251 }, (_, i) => (id + i) % 256)));
   const backend = await startRawBackend((socket) => {
     socket.on('data', (data: Buffer) => {
-      const letter = /^GET \/(\w)/.exec(data.toString('latin1'))?.[1] ?? '?';
-      const size = letter === 's' ? length : 2_000;
-      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n`);
-      socket.write(Buffer.alloc(size, letter));
+      const [, kind, id] = /^GET \/(slow|fast)\/(\d+)/.exec(data.toString('latin1')) ?? [];
+      const bytes = kind === 'slow' ? SLOW_BYTES : FAST_BYTES;
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n`);
+      socket.write(bodyOf(Number(id), bytes));
     });
   });
   t.after(() => backend.close());
   const proxy = await startProxy(t, { backends: [backend] });
-  const slow = await Promise.all(Array.from({ length: 4 }, () => proxy.connect()));
-  for (const client of slow) {
-    client.write('GET /s HTTP/1.1\r\nHost: a\r\n\r\n');
+  const clients = (count: number) => Promise.all(Array.from({ length: count }, () => proxy.connect()));
+  const slow = await clients(64);
+  for (const [id, client] of slow.entries()) {
+    client.write(`GET /slow/${id} HTTP/1.1\r\nHost: a\r\n\r\n`);
     await client.waitForBytes('\r\n\r\n');
     client.socket.pause();
   }
-  const others = await Promise.all(Array.from({ length: 24 }, () => proxy.connect()));
+  const fast = await clients(24);
   for (let round = 0; round < 6; round++) {
     await Promise.all(
-      others.map(async (client, i) => {
-        const letter = String.fromCharCode(97 + (i % 18));
-        client.write(`GET /${letter} HTTP/1.1\r\nHost: a\r\n\r\n`);
-        const expected = letter === 's' ? length : 2_000;
+      fast.map(async (client, i) => {
+        client.write(`GET /fast/${100 + i} HTTP/1.1\r\nHost: a\r\n\r\n`);
         const { body } = await client.readResponse();
-        assert.equal(body.length, expected);
-        assert.ok(body.every((byte) => byte === letter.charCodeAt(0)));
+        assert.ok(body.equals(bodyOf(100 + i, FAST_BYTES)));
       }),
     );
     for (const client of slow) client.socket.resume();
     await new Promise((resolve) => setImmediate(resolve));
     for (const client of slow) client.socket.pause();
   }
-  for (const client of slow) {
+  for (const [id, client] of slow.entries()) {
     client.socket.resume();
     const { body } = await client.readResponse({ timeoutMs: 20_000 });
-    assert.equal(body.length, length);
-    assert.ok(body.every((byte) => byte === 's'.charCodeAt(0)));
+    assert.ok(body.equals(bodyOf(id, SLOW_BYTES)), `the body of ${id}`);
   }
 });
 

@@ -129,3 +129,20 @@ test('a body that fills what it reads into gets more of it, and gives the first 
   scene.connection.onBroken();
   assert.deepEqual([scene.buffers.largeLiveCount, scene.buffers.pooledCount], [0, 2]);
 });
+
+test('a body that nobody wanted any more leaves the next one the memory that it needs', () => {
+  let pauses = true;
+  const { scene, uploads } = uploadScene(({ downstream }) => {
+    if (pauses) downstream.pauseBody();
+  });
+  scene.read(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${4 * KIB}\r\n\r\n${'x'.repeat(2 * KIB)}`);
+  uploads[0]?.downstream.stopBody();
+  uploads[0]?.downstream.complete(OK, '');
+  scene.read('x'.repeat(2 * KIB));
+  pauses = false;
+  scene.read(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${96 * KIB}\r\n\r\n`);
+  scene.read('x'.repeat(48 * KIB));
+  assert.notEqual(scene.connection.nextBuffer(), scene.buffers.shared);
+  scene.read('x'.repeat(48 * KIB));
+  assert.equal(scene.buffers.pooledCount, 1);
+});
