@@ -1,7 +1,18 @@
 /** What becomes of a client's body and of its memory, at bytes that no socket can cut so. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { answerAtOnce, get, listener, OK, post, Scene, uploadScene } from '../support/client-scene.ts';
+import type { Downstream } from '../../src/contract/downstream.ts';
+import {
+  answerAtOnce,
+  get,
+  KEEP_ALIVE_MS,
+  listener,
+  OK,
+  post,
+  Scene,
+  TICK_MS,
+  uploadScene,
+} from '../support/client-scene.ts';
 
 const KIB = 1024;
 
@@ -145,4 +156,37 @@ test('a body that nobody wanted any more leaves the next one the memory that it 
   assert.notEqual(scene.connection.nextBuffer(), scene.buffers.shared);
   scene.read('x'.repeat(48 * KIB));
   assert.equal(scene.buffers.pooledCount, 1);
+});
+
+const answerBehindBody = (downstream: Downstream): void => {
+  downstream.listen(listener({ onRequestBodyEnd: () => downstream.complete(OK, '') }));
+  downstream.readBody();
+};
+
+test('a request answered from within the end of its body, with nothing behind it, is the last one in a drain', () => {
+  const scene = new Scene(answerBehindBody);
+  scene.draining = true;
+  scene.read(post('abc'));
+  assert.deepEqual(scene.closings, [true]);
+  assert.equal(scene.closedCount, 1);
+});
+
+test('behind a request answered from within the end of its body the time of an idle connection runs', () => {
+  const scene = new Scene(answerBehindBody);
+  scene.read(post('abc'));
+  assert.deepEqual(scene.closings, [false]);
+  assert.equal(scene.connection.receiving, false);
+  scene.pass(KEEP_ALIVE_MS - 10 * TICK_MS);
+  assert.equal(scene.closedCount, 0, 'it was taken for one whose next head has begun');
+  scene.pass(20 * TICK_MS);
+  assert.equal(scene.closedCount, 1);
+  assert.deepEqual(scene.refusals, []);
+});
+
+test('a client that is no longer read because of its body is read again once its last answer is out', () => {
+  const { scene, uploads } = uploadScene(({ downstream }) => downstream.pauseBody());
+  scene.read(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${1 << 20}\r\n\r\n${'x'.repeat(2 * KIB)}`);
+  assert.equal(scene.wire.paused, true);
+  uploads[0]?.downstream.complete({ ...OK, status: 413 }, '');
+  assert.deepEqual([scene.closings, scene.wire.ended, scene.wire.paused], [[true], true, false]);
 });

@@ -115,25 +115,33 @@ export class ClientBody {
   }
 
   /**
-   * read takes what the state allows of the bytes at…to-1 and returns where it stopped. Payload moves within them.
-   * @param sink null: the request is over
+   * read goes through what the state allows of the bytes at…to-1 and returns where it stopped; where that is behind `at`,
+   * deliver must follow. Two steps, so that the connection knows what waits behind the body when its end is told. Payload
+   * moves within the bytes.
    */
-  read(buffer: Buffer, at: number, to: number, sink: BodySink | null): number {
-    const isWanted = this.#state === FLOWING;
-    if (!isWanted && this.#state !== UNWANTED) return at;
+  read(buffer: Buffer, at: number, to: number): number {
+    if (this.#state !== FLOWING && this.#state !== UNWANTED) return at;
     const reader = this.#reader;
     if (reader === null || this.#endless) return to;
     reader.read(buffer, at, to);
-    if (reader.problem !== '') {
-      this.#endless = true;
-      this.#state = UNWANTED;
-      this.#memory.drop();
-      if (isWanted) sink?.bodyInvalid(reader.problemStatus);
-      return to;
+    if (reader.problem === '') return reader.at;
+    this.#endless = true;
+    return to;
+  }
+
+  /**
+   * deliver tells what the last read found.
+   * @param sink null: the request is over
+   */
+  deliver(buffer: Buffer, sink: BodySink | null): void {
+    const reader = this.#reader;
+    const isWanted = this.#state === FLOWING;
+    if (this.#endless) {
+      if (this.drop() && isWanted && reader !== null) sink?.bodyInvalid(reader.problemStatus);
+    } else if (reader !== null) {
+      if (isWanted) this.#passOn(reader, buffer, sink);
+      else this.#discard(reader);
     }
-    if (isWanted) this.#passOn(reader, buffer, sink);
-    else this.#discard(reader);
-    return reader.at;
   }
 
   #passOn(reader: BodyReader, buffer: Buffer, sink: BodySink | null): void {

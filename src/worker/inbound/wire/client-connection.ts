@@ -158,8 +158,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   /** Stops reading a client that is too far ahead, and reads on one that is not. */
   #pace(): void {
     if (this.#state === DEAD) return;
-    const isAhead = this.#state === SERVING && this.#unread.length >= AHEAD_MAX_BYTES;
-    const paused = isAhead || this.#body?.paused === true;
+    const isAhead = this.#unread.length >= AHEAD_MAX_BYTES || this.#body?.paused === true;
+    const paused = this.#state === SERVING && isAhead;
     if (paused === this.#wirePaused) return;
     this.#wirePaused = paused;
     if (!paused) this.wire.resume();
@@ -226,8 +226,9 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   #readBody(buffer: Buffer, at: number, to: number): number {
     const body = this.#body;
     if (body === null) return at;
-    const next = body.read(buffer, at, to, this.#current);
+    const next = body.read(buffer, at, to);
     this.#restBytes = to - next;
+    if (next !== at) body.deliver(buffer, this.#current);
     if (this.#state === DISCARDING) {
       if (body.complete) this.#becomeIdle();
       else if (body.isOverlong) this.#linger();
@@ -312,8 +313,6 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
       this.#die();
       return;
     }
-    if (this.#wirePaused) this.wire.resume();
-    this.#wirePaused = false;
     this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
   }
 
