@@ -64,7 +64,10 @@ test('SLUICE_ENGINE chooses the engine, whatever the wire', () => {
 test('a word that is not known is refused by the name of its variable, and never passed over', () => {
   for (const variable of ['SLUICE_WIRE', 'SLUICE_ENGINE']) {
     for (const word of ['Socket', 'no', ' wire']) {
-      const expected = { code: 'config_invalid', message: new RegExp(`^${variable} .* ${JSON.stringify(word)}$`) };
+      const expected = {
+        code: 'config_invalid',
+        message: new RegExp(`^${variable} .* ${JSON.stringify(word)}$`),
+      };
       assert.throws(() => chooseDataPath(TESTED, { [variable]: word }), expected, word);
     }
   }
