@@ -1,32 +1,8 @@
 /** What is left of one piece, or one request, must not show in the next. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
-import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
-import { RequestSender } from '../../src/upstream/request-sender.ts';
-import { StuckWire } from '../support/stuck-wire.ts';
-
-function makeSender() {
-  const wire = new StuckWire();
-  const counts = { sent: 0, blocked: 0, unblocked: 0, writable: 0 };
-  const sender = new RequestSender(wire, {
-    onRequestSent: () => counts.sent++,
-    onBlocked: () => counts.blocked++,
-    onUnblocked: () => counts.unblocked++,
-    onWritable: () => counts.writable++,
-  });
-  wire.onDrain = () => sender.drained();
-  return { sender, wire, counts };
-}
-
-const REQUEST: UpstreamRequest = {
-  method: 'POST',
-  target: '/',
-  headerLines: 'Host: backend\r\n',
-  bodyLength: CHUNKED_BODY,
-};
-const HEAD = 'POST / HTTP/1.1\r\nHost: backend\r\nTransfer-Encoding: chunked\r\n\r\n';
+import { HEAD, makeSender, REQUEST } from './sender-scene.ts';
 
 test('nothing of a request that was stopped is in the next one', () => {
   const { sender, wire } = makeSender();

@@ -1,40 +1,16 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
-import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
+import { test } from 'node:test';
 import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
-import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
-import { RequestSender } from '../../src/upstream/request-sender.ts';
-import { StuckWire } from '../support/stuck-wire.ts';
+import { HEAD, makeSender, REQUEST } from './sender-scene.ts';
 
 const TURNS = 50;
-
-function makeSender(_t: TestContext) {
-  const wire = new StuckWire();
-  const counts = { sent: 0, blocked: 0, unblocked: 0, writable: 0 };
-  const sender = new RequestSender(wire, {
-    onRequestSent: () => counts.sent++,
-    onBlocked: () => counts.blocked++,
-    onUnblocked: () => counts.unblocked++,
-    onWritable: () => counts.writable++,
-  });
-  wire.onDrain = () => sender.drained();
-  return { sender, wire, counts };
-}
-
-const REQUEST: UpstreamRequest = {
-  method: 'POST',
-  target: '/',
-  headerLines: 'Host: backend\r\n',
-  bodyLength: CHUNKED_BODY,
-};
-const HEAD = 'POST / HTTP/1.1\r\nHost: backend\r\nTransfer-Encoding: chunked\r\n\r\n';
 
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise(setImmediate);
 }
 
-test('a head and a small body that is there at once are one write', (t) => {
-  const { sender, wire, counts } = makeSender(t);
+test('a head and a small body that is there at once are one write', () => {
+  const { sender, wire, counts } = makeSender();
   sender.begin(REQUEST);
   assert.equal(sender.write(Buffer.from('hello')), true);
   sender.end([]);
@@ -43,8 +19,8 @@ test('a head and a small body that is there at once are one write', (t) => {
   assert.deepEqual(counts, { sent: 1, blocked: 0, unblocked: 0, writable: 0 });
 });
 
-test('a head whose body is late leaves without it', async (t) => {
-  const { sender, wire } = makeSender(t);
+test('a head whose body is late leaves without it', async () => {
+  const { sender, wire } = makeSender();
   sender.begin(REQUEST);
   await turns(1);
   assert.equal(wire.text, HEAD);
@@ -53,8 +29,8 @@ test('a head whose body is late leaves without it', async (t) => {
   assert.equal(wire.text, `${HEAD}5\r\nhello\r\n`);
 });
 
-test('small pieces may be overwritten at once, larger ones once the wire has drained', async (t) => {
-  const { sender, wire, counts } = makeSender(t);
+test('small pieces may be overwritten at once, larger ones once the wire has drained', async () => {
+  const { sender, wire, counts } = makeSender();
   sender.begin({ ...REQUEST, bodyLength: SMALL_PIECE_BYTES + 4 });
   wire.stuck = true;
   const small = Buffer.from('abcd');
@@ -71,8 +47,8 @@ test('small pieces may be overwritten at once, larger ones once the wire has dra
   assert.deepEqual(counts, { sent: 1, blocked: 1, unblocked: 1, writable: 1 });
 });
 
-test('a small piece that comes while the wire is stuck is copied, and refuses the next', async (t) => {
-  const { sender, wire, counts } = makeSender(t);
+test('a small piece that comes while the wire is stuck is copied, and refuses the next', async () => {
+  const { sender, wire, counts } = makeSender();
   sender.begin({ ...REQUEST, bodyLength: 8 });
   wire.stuck = true;
   await turns(1);
@@ -87,8 +63,8 @@ test('a small piece that comes while the wire is stuck is copied, and refuses th
   assert.equal(counts.sent, 1);
 });
 
-test('a body longer or shorter than announced is refused, and nothing of the excess is sent', (t) => {
-  const { sender, wire } = makeSender(t);
+test('a body longer or shorter than announced is refused, and nothing of the excess is sent', () => {
+  const { sender, wire } = makeSender();
   sender.begin({ ...REQUEST, bodyLength: 3 });
   assert.throws(() => sender.write(Buffer.from('abcd')), { code: 'internal_error' });
   sender.stop();
@@ -98,8 +74,8 @@ test('a body longer or shorter than announced is refused, and nothing of the exc
   assert.doesNotMatch(wire.text, /ab/);
 });
 
-test('after stop nothing is sent later', async (t) => {
-  const { sender, wire, counts } = makeSender(t);
+test('after stop nothing is sent later', async () => {
+  const { sender, wire, counts } = makeSender();
   sender.begin(REQUEST);
   sender.write(Buffer.from('hello'));
   sender.stop();

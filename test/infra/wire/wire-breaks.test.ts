@@ -100,6 +100,7 @@ for (const way of WAYS) {
     await waitFor('the error', () => owner.errors.length > 0);
     await turns();
     assert.equal(owner.errors.length, 1, owner.told.join());
+    assert.equal(owner.told.length, 1, owner.told.join());
     assert.deepEqual(owner.wrongCalls, []);
   });
 

@@ -1,20 +1,11 @@
 /** Behaviours that did not hold when the tests of the wires were written. */
 import assert from 'node:assert/strict';
-import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { bodyOf, firstMismatch } from '../../support/pattern.ts';
 import { waitFor } from '../../support/wait.ts';
 import { closeOf, collect, LARGE_BYTES, RecordingOwner, turns, WAYS } from './pairs.ts';
 
 const LARGE = 'x'.repeat(LARGE_BYTES);
-
-/** Gives up at once: with a RST over TCP. A Unix socket has none. */
-async function breakOff(peer: Socket, transport: 'TCP' | 'Unix'): Promise<void> {
-  const closed = closeOf(peer);
-  if (transport === 'TCP') peer.resetAndDestroy();
-  else peer.destroy();
-  await closed;
-}
 
 for (const way of WAYS) {
   test(`${way.name}: nothing is called after a close in the middle of a chunk`, async (t) => {
@@ -106,18 +97,6 @@ for (const way of WAYS) {
     assert.deepEqual([got.ended, wire.writeFailed], [false, false]);
     wire.end();
     await waitFor('our FIN', () => got.ended);
-  });
-
-  test(`${way.name}: bytes whose write failed are not said to have left, nor is anything else told`, async (t) => {
-    const { owner, peer, wire } = await way.pair(t);
-    wire.pause();
-    assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
-    assert.equal(wire.writeText('y'), false);
-    await breakOff(peer, way.transport);
-    await waitFor('the error', () => owner.errors.length > 0);
-    await turns();
-    assert.equal(owner.told.length, 1, owner.told.join());
-    assert.deepEqual(owner.wrongCalls, []);
   });
 
   test(`${way.name}: a FIN behind a chunk whose rest waits is told behind the rest`, async (t) => {

@@ -125,22 +125,6 @@ for (const way of WAYS) {
     assert.equal(atEnd, 'last words');
   });
 
-  test(`${way.name}: after a close in the middle of a chunk no more of it is handed out`, async (t) => {
-    const owner = new RecordingOwner([100]);
-    const { peer, wire } = await way.pair(t, owner);
-    owner.hooks.read = () => owner.leave();
-    peer.resume();
-    peer.write(bodyOf(5, 50_000));
-    const closed = closeOf(peer);
-    await waitFor('the first bytes', () => owner.readCount === 1);
-    assert.equal(wire.closed, true);
-    assert.equal(wire.readable, false);
-    peer.end();
-    await closed;
-    await turns();
-    assert.deepEqual([owner.readCount, owner.told], [1, []]);
-  });
-
   test(`${way.name}: nothing is called after a close while the rest of a chunk waits`, async (t) => {
     const owner = new RecordingOwner([100]);
     const { peer, wire } = await way.pair(t, owner);
