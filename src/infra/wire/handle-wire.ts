@@ -11,7 +11,7 @@ import { getSystemErrorName } from 'node:util';
 import {
   type ConnectEvents,
   KEEP_ALIVE_PROBE_MS,
-  mayReset,
+  resetOrDestroy,
   type Wire,
   type WireEvents,
   type WireMaker,
@@ -198,13 +198,9 @@ class HandleWire implements Wire {
 
   reset(): void {
     if (this.closed) return;
-    if (!mayReset(this.#socket)) {
-      this.close();
-      return;
-    }
     this.closed = true;
     this.#handle = null;
-    this.#socket.resetAndDestroy();
+    resetOrDestroy(this.#socket);
   }
 
   /** written is the request's, for a write that was not over at once. */

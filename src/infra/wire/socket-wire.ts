@@ -7,7 +7,7 @@ import { Socket, type SocketConstructorOpts } from 'node:net';
 import {
   type ConnectEvents,
   KEEP_ALIVE_PROBE_MS,
-  mayReset,
+  resetOrDestroy,
   type Wire,
   type WireEvents,
   type WireMaker,
@@ -150,12 +150,9 @@ export class SocketWire implements Wire {
 
   reset(): void {
     if (this.closed) return;
-    if (!mayReset(this.#socket)) {
-      this.close();
-      return;
-    }
     this.closed = true;
-    this.#socket.resetAndDestroy();
+    this.#rest = null;
+    resetOrDestroy(this.#socket);
   }
 
   /** take gives a chunk to the owner in pieces that fit into its memory. */

@@ -83,7 +83,8 @@ export interface WireMaker {
 /** How long before the operating system asks a silent backend whether it is there. */
 export const KEEP_ALIVE_PROBE_MS = 30_000;
 
-/** mayReset tells whether a socket's transport knows a RST of ours: TCP, without TLS above it. */
-export function mayReset(socket: Socket): boolean {
-  return isIP(socket.remoteAddress ?? '') !== 0 && !('encrypted' in socket);
+/** resetOrDestroy ends a socket by a RST where its transport knows one of ours: TCP, without TLS above it. */
+export function resetOrDestroy(socket: Socket): void {
+  if (isIP(socket.remoteAddress ?? '') !== 0 && !('encrypted' in socket)) socket.resetAndDestroy();
+  else socket.destroy();
 }

@@ -10,10 +10,11 @@
  * lingering  our FIN is out; what the client still sends is read into nothing for a while, because closing on unread
  *            bytes makes the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
  */
-import { isIP, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import type { DownstreamPeer } from '../../../contract/downstream.ts';
 import { Deadline } from '../../../infra/deadline-wheel.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
+import { resetOrDestroy } from '../../../infra/wire/wire.ts';
 import { WriteWatch } from '../../../infra/wire/write-watch.ts';
 import {
   type ConnectionOwner,
@@ -247,9 +248,8 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   }
 
   cut({ visibly }: { visibly: boolean }): void {
-    const { socket } = this;
-    if (visibly && isIP(socket.remoteAddress ?? '') !== 0) socket.resetAndDestroy();
-    else socket.destroy();
+    if (visibly) resetOrDestroy(this.socket);
+    else this.socket.destroy();
   }
 
   #becomeIdle(): void {
