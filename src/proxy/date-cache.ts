@@ -9,6 +9,8 @@ export class DateCache {
   #second = Number.NaN;
   #imfDate = '';
   #isoPrefix = '';
+  #isoMs = Number.NaN;
+  #isoTime = '';
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -27,10 +29,12 @@ export class DateCache {
 
   /** isoTime is UTC with milliseconds. */
   isoTime(): string {
-    const nowMs = this.#clock.wallMs();
+    const nowMs = Math.floor(this.#clock.wallMs());
+    if (nowMs === this.#isoMs) return this.#isoTime;
     this.#renew(nowMs);
-    const ms = Math.floor(nowMs - this.#second * SECOND_MS);
-    return `${this.#isoPrefix}.${String(ms).padStart(3, '0')}Z`;
+    this.#isoMs = nowMs;
+    this.#isoTime = `${this.#isoPrefix}.${String(nowMs - this.#second * SECOND_MS).padStart(3, '0')}Z`;
+    return this.#isoTime;
   }
 
   #renew(nowMs: number): void {
