@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
 import { makeLogger } from '../../src/infra/logger.ts';
 import { loadLuaScript } from '../../src/infra/lua-scripts.ts';
 import { RedisConnection } from '../../src/infra/redis.ts';
@@ -26,6 +27,16 @@ function connect(url: string) {
   });
   return { connection, lines };
 }
+
+it('loading the client leaves strings as quick as they were', () => {
+  setFlagsFromString('--allow-natives-syntax');
+  const isQuick: (prototype: object) => boolean = new Function('o', 'return %HasFastProperties(o)') as never;
+  assert.equal(
+    isQuick(String.prototype),
+    true,
+    'String.prototype is a hash table: see src/infra/redis-client.ts',
+  );
+});
 
 describe('RedisConnection', () => {
   it('says once that Redis went away and once that it is back, however many attempts that takes', async (t) => {
