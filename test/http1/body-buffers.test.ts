@@ -2,15 +2,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES, POISON } from '../../src/http1/body-buffers.ts';
 
-test('at most 16 large buffers are live, and giving or dropping one makes room', () => {
+test('at most 12 large buffers are live, and giving or dropping one makes room', () => {
   const buffers = new BodyBuffers();
-  const taken = Array.from({ length: 16 }, () => buffers.takeLarge());
+  const taken = Array.from({ length: 12 }, () => buffers.takeLarge());
   assert.ok(taken.every((buffer) => buffer?.length === LARGE_BUFFER_BYTES));
   assert.equal(buffers.takeLarge(), null);
   const [first, second] = taken;
   assert.ok(first && second);
   buffers.give(first);
-  assert.equal(buffers.largeLiveCount, 15);
+  assert.equal(buffers.largeLiveCount, 11);
   assert.equal(buffers.takeLarge(), first, 'recycled');
   buffers.drop(second);
   assert.notEqual(buffers.takeLarge(), second, 'a dropped one is never handed out again');

@@ -1,6 +1,6 @@
 /**
  * The memory of a client's request bodies on their way. What is read into memory that all connections share is copied out
- * of it once; from then on a large body is read into memory of the connection's own, of up to 256 KiB, and written from
+ * of it once; from then on a large body is read into memory of the connection's own, of up to 512 KiB, and written from
  * there. Memory that a backend still takes bytes from is never offered for a read, and memory is swapped only between reads.
  */
 import {
