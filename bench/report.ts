@@ -40,7 +40,7 @@ function introduction(peers: PeersResult): string[] {
   const { machine, revision, loadAverage } = peers;
   return [
     `Measured ${peers.startedAt.slice(0, 16).replace('T', ' ')} UTC at commit ${revision.commit.slice(0, 10)}${revision.dirty ? ' with local changes' : ''},`,
-    `Node.js ${machine.node}, ${machine.cpuCount} × ${machine.cpuModel}, Linux ${machine.kernel}. Medians of ${peers.rounds} rounds of ${peers.durationSec} s, all in turns;`,
+    `Node.js ${machine.node}, ${machine.cpuCount} × ${machine.cpuModel}, Linux ${machine.kernel}. Medians of ${peers.rounds} rounds of ${peers.durationSec} s, all in turns, there and back;`,
     `in brackets the range over the rounds. Load average ${loadAverage.before} before and ${loadAverage.after} after: the machine was shared, so trust the`,
     'ratios within a table, not numbers across runs or machines.',
     '',

@@ -1,5 +1,5 @@
 /**
- * `make bench-peers`: the same work for Sluice and the others, in turns (A B C A B C …), wrk as load generator, CPU time
+ * `make bench-peers`: the same work for Sluice and the others, in turns (A B C C B A …), wrk as load generator, CPU time
  * per request from /proc. Results go to bench/results; what cannot run is named. Exit 1 when Sluice has no
  * figure where the tools for one are there.
  *

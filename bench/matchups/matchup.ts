@@ -38,8 +38,8 @@ export function labelOf({ label, peer }: Contestant): string {
 }
 
 /**
- * inTurns starts every contestant that is there, warms each up, and measures A B C A B C …; one that is missing or fails
- * gets a row that says so, and the others go on.
+ * inTurns starts every contestant that is there, warms each up, and measures A B C C B A …, so that no one always comes
+ * after the same neighbour; one that is missing or fails gets a row that says so, and the others go on.
  */
 export async function inTurns(
   arena: Arena,
@@ -60,7 +60,7 @@ export async function inTurns(
     });
   }
   for (let round = 0; round < rounds; round += 1) {
-    for (const { row, contestant, server } of running) {
+    for (const { row, contestant, server } of round % 2 === 0 ? running : running.toReversed()) {
       if (row.problem !== '') continue;
       const once = async () => {
         row.rounds.push(await measure(server, arena, contestant));
