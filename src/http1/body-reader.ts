@@ -38,9 +38,9 @@ export class BodyReader {
     this.#chunked.start();
   }
 
-  /** Bytes of a BODY_LENGTH body that have not come yet; 0 where nobody knows. */
+  /** Bytes of the body that have not come yet; Infinity where only its end will tell. */
   get remainingBytes(): number {
-    return this.#left;
+    return this.kind === BODY_LENGTH ? this.#left : this.complete ? 0 : Number.POSITIVE_INFINITY;
   }
 
   /** Status of the problem for whoever answers it: 400, 413, 431. */

@@ -1,9 +1,9 @@
 /** Framing of a body in chunks, written in both directions (RFC 9112 §7.1). */
-import { classOf, INVALID, isTrailerAllowed } from './header-names.ts';
+import { isTrailerAllowed } from './header-names.ts';
 
 export const CRLF = '\r\n';
 /** The size line of the last chunk; trailers and CRLF follow. */
-export const LAST_CHUNK = '0\r\n';
+const LAST_CHUNK = '0\r\n';
 
 const BAD_VALUE = /[\x00-\x08\x0a-\x1f\x7f]/;
 
@@ -14,7 +14,7 @@ export function chunkHead(bytes: number): string {
 
 /** lastChunk ends a body in chunks; trailers that may not pass are left out. */
 export function lastChunk(rawTrailers: readonly string[]): string {
-  return rawTrailers.length === 0 ? '0\r\n\r\n' : `${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`;
+  return `${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`;
 }
 
 /** trailerLines writes the pairs that may pass behind a body; those with names or values that may not are left out. */
@@ -23,7 +23,7 @@ export function trailerLines(rawTrailers: readonly string[]): string {
   for (let i = 0; i + 1 < rawTrailers.length; i += 2) {
     const name = rawTrailers[i] ?? '';
     const value = rawTrailers[i + 1] ?? '';
-    if (classOf(name) === INVALID || !isTrailerAllowed(name) || BAD_VALUE.test(value)) continue;
+    if (!isTrailerAllowed(name) || BAD_VALUE.test(value)) continue;
     lines += `${name}: ${value}\r\n`;
   }
   return lines;

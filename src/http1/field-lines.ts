@@ -2,7 +2,7 @@
  * Header fields as text: lines `name: value`, each with its CRLF. Heads are read, rewritten and sent in this form; only
  * what wants single fields takes them apart.
  */
-import { trimmedValue } from './head-bytes.ts';
+import { COLON, trimmedValue } from './head-bytes.ts';
 import { isFraming, isTrailerAllowed } from './header-names.ts';
 
 /** Of one head or trailer section of a backend. */
@@ -10,7 +10,6 @@ export const HEADERS_MAX_COUNT = 200;
 
 /** A line of the strict grammar (RFC 9112 §5): a token, no blank before the colon, no control byte but HTAB. */
 const LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n/y;
-const COLON = 58;
 
 /**
  * readTrailers parses a trailer section; null when it is malformed. Names that have no business behind a body are left

@@ -5,15 +5,13 @@
  *
  * Lines that pass on unchanged never become strings of their own: neighbours are cut out of the head as one piece.
  */
-import { CR, isTidyLine, LF, TEXT_BYTES, TOKEN_BYTES, trimmedValue } from './head-bytes.ts';
+import { COLON, CR, isBlank, isTidyLine, LF, TAB, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
 import { PLAIN, TRANSFER_ENCODING, UNDERSCORE } from './header-names.ts';
-import { COLON, nextHash, specialClass, UNDERSCORE_BYTE } from './special-names.ts';
+import { nextHash, specialClass, UNDERSCORE_BYTE } from './special-names.ts';
 
 /** Answers of a reader of heads; any other is the index of the first byte behind the head. */
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_MALFORMED = -2;
-
-const TAB_BEHIND_TEXT = /[^ \t].*\t/;
 
 /** FieldReader is the half that readers of requests and of responses share. */
 export abstract class FieldReader {
@@ -35,7 +33,7 @@ export abstract class FieldReader {
    */
   protected abstract take(kind: number, name: string, value: string): boolean;
 
-  /** takeBytes may answer for a tidy line without a string being made of it; null: ask take. */
+  /** takeBytes may answer from the value's bytes, without a string being made of it; null: ask take. */
   protected abstract takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null;
 
   /** readLines returns the index behind the empty line, HEAD_INCOMPLETE or HEAD_MALFORMED. */
@@ -80,21 +78,20 @@ export abstract class FieldReader {
   /** A line that may be left out, or passes on in another form than it came. */
   #takeLine(bytes: Uint8Array, line: Line): void {
     const { at, colon, eol, kind, isTidy } = line;
-    const known = isTidy ? this.takeBytes(kind, bytes, colon + 2, eol) : null;
-    if (known === true) return;
-    if (known === false) {
-      this.#cut(at, eol + 2);
-      return;
-    }
-    const name = this.cutText(at, colon);
-    const raw = this.cutText(isTidy ? colon + 2 : colon + 1, eol);
-    const value = isTidy ? raw : trimmedValue(raw);
+    let from = colon + 1;
+    let to = eol;
+    while (from < to && isBlank(bytes[from]!)) from++;
+    while (to > from && isBlank(bytes[to - 1]!)) to--;
     // llhttp finds no end of a body whose coding has a tab behind it: no two readers shall differ.
-    if (kind === TRANSFER_ENCODING && TAB_BEHIND_TEXT.test(raw)) this.refuse('tab behind Transfer-Encoding');
-    const passes = this.take(kind, name, value);
+    if (kind === TRANSFER_ENCODING && bytes.subarray(to, eol).includes(TAB)) {
+      this.refuse('tab behind Transfer-Encoding');
+    }
+    const passes =
+      this.takeBytes(kind, bytes, from, to) ??
+      this.take(kind, this.cutText(at, colon), this.cutText(from, to));
     if (passes && isTidy) return;
     this.#cut(at, eol + 2);
-    if (passes) this.lines += `${name}: ${value}\r\n`;
+    if (passes) this.lines += `${this.cutText(at, colon)}: ${this.cutText(from, to)}\r\n`;
   }
 
   /** Keeps the lines up to `at` and goes on at `next`. */

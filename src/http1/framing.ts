@@ -1,4 +1,5 @@
 /** How a message says where its body ends (RFC 9112 §6), in the words that both directions share. */
+import { ZERO } from './head-bytes.ts';
 
 /** Values of BodyReader.kind. */
 export const BODY_NONE = 0;
@@ -6,8 +7,6 @@ export const BODY_LENGTH = 1;
 export const BODY_CHUNKED = 2;
 /** Ends with the connection (RFC 9112 §6.3, last case); responses only. */
 export const BODY_UNTIL_CLOSE = 3;
-
-const ZERO = 48;
 
 /**
  * lengthOf is the value of a Content-Length at from…to-1: digits only, at most 2^53 - 1; -1 for anything else. Read from

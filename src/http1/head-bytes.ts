@@ -4,6 +4,8 @@ export const LF = 10;
 export const CR = 13;
 export const SPACE = 32;
 export const TAB = 9;
+export const COLON = 58;
+export const ZERO = 48;
 const DELETE = 0x7f;
 
 /** Bytes of a token (RFC 9110 §5.6.2), letters in lower case; 0 for every other byte. */

@@ -1,7 +1,4 @@
-/**
- * What a field name means to a proxy, in both directions. The question is asked for every header line, so the answer is
- * looked up by the name exactly as it was received; lower-casing and the token check happen on first sight only.
- */
+/** What a field name means to a proxy, in both directions. Lines of heads are classed by their bytes: special-names.ts. */
 
 import { trimmedValue } from './head-bytes.ts';
 
@@ -110,26 +107,8 @@ const NO_TRAILERS: ReadonlySet<string> = new Set([
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** Names come from clients and backends: the cache has a bound in entries and in the length of each. */
-const CACHED_NAMES_MAX = 4096;
-const CACHED_NAME_LENGTH_MAX = 64;
-const cache = new Map<string, number>();
-
-/** classOf tells the class of a field name as received; the proxy and the response parser call it for every line. */
+/** classOf tells the class of a field name that came as text: in trailers, and in the request's `Connection`. */
 export function classOf(name: string): number {
-  return cache.get(name) ?? classify(name);
-}
-
-function classify(name: string): number {
-  const found = classOfUnknown(name);
-  if (cache.size < CACHED_NAMES_MAX && name.length <= CACHED_NAME_LENGTH_MAX) {
-    // A copy: the name is a slice of a whole head and would keep that alive.
-    cache.set(Buffer.from(name, 'latin1').toString('latin1'), found);
-  }
-  return found;
-}
-
-function classOfUnknown(name: string): number {
   if (!TOKEN.test(name)) return INVALID;
   const lower = name.toLowerCase();
   const known = CLASSES.get(lower);

@@ -6,16 +6,14 @@
 import { CHUNKED_BODY, RequestHead } from '../contract/request-head.ts';
 import { FieldReader, HEAD_INCOMPLETE } from './field-reader.ts';
 import { isChunked, lengthOf } from './framing.ts';
-import { CR, LF, SPACE, TEXT_BYTES } from './head-bytes.ts';
+import { CR, LF, SPACE, TEXT_BYTES, ZERO } from './head-bytes.ts';
 import * as names from './header-names.ts';
 import { KNOWN_METHODS } from './methods.ts';
 
 const FRAMING_TOKENS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host']);
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
-const LENGTH = /^\d+$/;
 const PROTOCOL = Buffer.from('HTTP/', 'latin1');
 const VERSION_BYTES = 'HTTP/1.1'.length;
-const ZERO = 48;
 const DOT = 46;
 /** A read up to this size becomes text at once; of a larger one the beginning: heads are small. */
 const TEXT_MAX_BYTES = 16_384;
@@ -142,8 +140,6 @@ export class RequestHeadReader extends FieldReader {
         // Not a field of any RFC; llhttp heeds it, and an end is always safe.
         if (names.connectionTokens(value).includes('close')) head.closes = true;
         return false;
-      case names.CONTENT_LENGTH:
-        return this.#takeLength(LENGTH.test(value) ? Number(value) : -1);
       case names.TRANSFER_ENCODING:
         // Anything but the sole coding `chunked` would have to be undone to know where the body ends.
         if (this.#isChunked || !isChunked(value)) head.hasBadFraming = true;
@@ -196,7 +192,7 @@ export class RequestHeadReader extends FieldReader {
   /** @param length -1 for a value that is none */
   #takeLength(length: number): false {
     const { head } = this;
-    if (this.#hasLength || length < 0 || length > Number.MAX_SAFE_INTEGER) head.hasBadFraming = true;
+    if (this.#hasLength || length < 0) head.hasBadFraming = true;
     this.#hasLength = true;
     head.bodyLength = length;
     return false;

@@ -5,7 +5,6 @@
 import { TOKEN_BYTES } from './head-bytes.ts';
 import { CLASSES, FORWARDED_OTHER, PLAIN, USER_AGENT } from './header-names.ts';
 
-export const COLON = 58;
 export const UNDERSCORE_BYTE = 95;
 
 /** All other names are plain: they pass as they came. */

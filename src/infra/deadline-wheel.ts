@@ -41,21 +41,18 @@ interface DeadlineWheelOptions {
 }
 
 export class DeadlineWheel {
-  readonly tickMs: number;
+  readonly #tickMs: number;
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
   readonly #list = new PlacedList<Deadline>();
   #timer: NodeJS.Timeout | null = null;
   #started = false;
   #emptyTicks = 0;
-  /** Monotonic; of the last tick or of the arming that ended a rest. */
-  #nowMs: number;
 
   constructor(options: DeadlineWheelOptions) {
-    this.tickMs = options.tickMs ?? DEFAULT_TICK_MS;
+    this.#tickMs = options.tickMs ?? DEFAULT_TICK_MS;
     this.#clock = options.clock;
     this.#onError = options.onError;
-    this.#nowMs = options.clock.monotonicMs();
   }
 
   /** start begins ticking while there is something to watch; the interval does not keep the process alive. Composition roots call it once. */
@@ -79,7 +76,7 @@ export class DeadlineWheel {
     return this.#timer === null;
   }
 
-  /** arm (re)starts a deadline: it fires once, delayMs from now, unless armed again or disarmed before. */
+  /** arm (re)starts a deadline: it fires once, delayMs from now (0: with the next tick), unless armed again or disarmed before. */
   arm(deadline: Deadline, delayMs: number): void {
     if (this.#timer === null && this.#started) this.#wake();
     // Not from the last tick on: behind a stall of the event loop that may be seconds ago.
@@ -103,7 +100,7 @@ export class DeadlineWheel {
 
   /** tick is public for tests with a fake clock; start() calls it otherwise. */
   tick(): void {
-    this.#nowMs = this.#clock.monotonicMs();
+    const nowMs = this.#clock.monotonicMs();
     const { items: list } = this.#list;
     if (list.length > 0) this.#emptyTicks = 0;
     else if (++this.#emptyTicks >= TICKS_BEFORE_REST) this.#rest();
@@ -111,7 +108,7 @@ export class DeadlineWheel {
     for (let i = list.length - 1; i >= 0; i--) {
       const deadline = list[i];
       // Absent where an onDue had others forgotten.
-      if (deadline === undefined || (deadline.dueMs > this.#nowMs && deadline.dueMs !== NEVER)) continue;
+      if (deadline === undefined || (deadline.dueMs > nowMs && deadline.dueMs !== NEVER)) continue;
       // Removed before firing: onDue may arm this or any other deadline again.
       const due = deadline.dueMs !== NEVER;
       this.forget(deadline);
@@ -126,9 +123,8 @@ export class DeadlineWheel {
 
   #wake(): void {
     if (this.#timer !== null) return;
-    this.#nowMs = this.#clock.monotonicMs();
     this.#emptyTicks = 0;
-    this.#timer = setInterval(() => this.tick(), this.tickMs).unref();
+    this.#timer = setInterval(() => this.tick(), this.#tickMs).unref();
   }
 
   #rest(): void {

@@ -22,8 +22,8 @@ export function hasNul(path: string): boolean {
 
 /**
  * normalPaths returns the normal forms of a path: unreserved escapes decoded (RFC 3986 §6.2.2.2), the others in upper
- * case (§6.2.2.1, as in the configuration), dot segments and doubled slashes resolved. There are two when the order of the last two matters: file-like servers join slashes first,
- * RFC 3986 §5.2.4 taken by the letter resolves dots first.
+ * case (§6.2.2.1, as in the configuration), dot segments and doubled slashes resolved. There are two when the order of the
+ * last two matters: file-like servers join slashes first, RFC 3986 §5.2.4 taken by the letter resolves dots first.
  */
 export function normalPaths(path: string): string[] {
   const decoded = path.replace(ESCAPE, (encoded) => {

@@ -51,9 +51,7 @@ export class Responder {
       status,
       reason: head.reason,
       lines,
-      // RFC 9110 §8.6: no Content-Length in a 204.
-      contentLength:
-        status === 204 ? -1 : head.hasBody ? Math.max(head.contentLength, knownLength) : head.contentLength,
+      contentLength: head.hasBody ? Math.max(head.contentLength, knownLength) : head.contentLength,
       hasBody: head.hasBody,
       closing: context.closing,
     };

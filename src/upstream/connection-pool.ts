@@ -3,37 +3,22 @@
  * age out instead of being kept half alive; a request never waits for a connection, it opens one.
  */
 
-import { type BodyBuffers, processBodyBuffers } from '../http1/body-buffers.ts';
-import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import type { WireMaker } from '../infra/wire/wire.ts';
+import { processBodyBuffers } from '../http1/body-buffers.ts';
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
 import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
-import type { FaultListener } from './live-exchange.ts';
 
 const DEFAULT_MAX_IDLE = 512;
 const DEFAULT_PARK_MS = 60_000;
 
-export interface BackendPoolOptions {
-  /** Name or address; a name is resolved at each connect. */
-  host: string;
-  port: number;
-  /** From the first SYN to an open connection. */
-  connectMs: number;
-  /** From the last byte of the request to the end of the final response head. */
-  responseMs: number;
-  /** Silence inside a response body, or a backend that stops reading the request. */
-  idleMs: number;
-  wheel: DeadlineWheel;
+/** One address, its deadlines, and what has a default: 60 s parked, the buffers of the process, a process warning. */
+export interface BackendPoolOptions
+  extends Omit<ConnectionSettings, Defaulted>,
+    Partial<Pick<ConnectionSettings, Defaulted>> {
   /** Parked connections kept at most; default 512. */
   maxIdle?: number;
-  /** How long one is kept parked, unless the backend's `Keep-Alive: timeout=` says less; default 60,000. */
-  parkMs?: number;
-  /** One per worker; the budget of large buffers lies in it. Default: one for the process. */
-  buffers?: BodyBuffers;
-  wires: WireMaker;
-  /** Called when a sink throws; the exchange ends as internal_error all the same. Default: a process warning. */
-  onFault?: FaultListener;
 }
+
+type Defaulted = 'parkMs' | 'buffers' | 'onFault';
 
 /** BackendPool is built per (worker, backend) by the plan and asked by every attempt. */
 export class BackendPool implements ConnectionHost {
@@ -43,21 +28,14 @@ export class BackendPool implements ConnectionHost {
   #openCount = 0;
   #closed = false;
 
-  constructor(options: BackendPoolOptions) {
-    const { host, port, connectMs, responseMs, idleMs, wheel } = options;
+  constructor({ maxIdle = DEFAULT_MAX_IDLE, ...settings }: BackendPoolOptions) {
     this.#settings = {
-      host,
-      port,
-      connectMs,
-      responseMs,
-      idleMs,
-      wheel,
-      parkMs: options.parkMs ?? DEFAULT_PARK_MS,
-      buffers: options.buffers ?? processBodyBuffers(),
-      wires: options.wires,
-      onFault: options.onFault ?? ((error) => process.emitWarning(error)),
+      parkMs: DEFAULT_PARK_MS,
+      buffers: processBodyBuffers(),
+      onFault: (error) => process.emitWarning(error),
+      ...settings,
     };
-    this.#maxIdle = options.maxIdle ?? DEFAULT_MAX_IDLE;
+    this.#maxIdle = maxIdle;
   }
 
   /**

@@ -36,17 +36,22 @@ const KEEP_ALIVE_MARGIN_SEC = 1;
 
 /** What every connection of a pool has in common. */
 export interface ConnectionSettings {
+  /** Name or address; a name is resolved at each connect. */
   host: string;
   port: number;
+  /** From the first SYN to an open connection. */
   connectMs: number;
+  /** From the last byte of the request to the end of the final response head. */
   responseMs: number;
   /** Silence allowed inside a response body, and while the backend does not read the request. */
   idleMs: number;
-  /** How long a parked connection is kept at most. */
+  /** How long one is kept parked, unless the backend's `Keep-Alive: timeout=` says less. */
   parkMs: number;
   wheel: DeadlineWheel;
+  /** One per worker; the budget of large buffers lies in it. */
   buffers: BodyBuffers;
   wires: WireMaker;
+  /** Called when a sink throws; the exchange ends as internal_error all the same. */
   onFault: FaultListener;
 }
 

@@ -51,7 +51,10 @@ export interface ResponseSink {
    * once). false: the connection stops reading and leaves the buffer alone until exchange.resume().
    */
   onBody(chunk: Buffer): boolean;
-  /** The body is complete; trailers that may not pass (RFC 9110 §6.5.1) are left out already. false: chunks given before are still on their way; the sink calls exchange.settled() later. */
+  /**
+   * The body is complete; trailers that may not pass (RFC 9110 §6.5.1) are left out already. false: chunks given before are
+   * still on their way; the sink calls exchange.settled() later.
+   */
   onEnd(rawTrailers: string[]): boolean;
   /** writeBody may be called again after it returned false. */
   onRequestDrain(): void;

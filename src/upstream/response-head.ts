@@ -1,5 +1,5 @@
 /**
- * One response head, from text to facts. Strict where RFC 9112 lets a recipient choose: whatever two parsers could read
+ * One response head, from bytes to facts. Strict where RFC 9112 lets a recipient choose: whatever two parsers could read
  * in two ways is refused, because the bytes after the head are then somebody else's answer.
  */
 import { HEADERS_MAX_COUNT, withoutFields } from '../http1/field-lines.ts';
@@ -12,7 +12,7 @@ import {
   isChunked,
   lengthOf,
 } from '../http1/framing.ts';
-import { CR, LF, SPACE, TEXT_BYTES } from '../http1/head-bytes.ts';
+import { CR, LF, SPACE, TEXT_BYTES, ZERO } from '../http1/head-bytes.ts';
 import {
   CONNECTION,
   CONTENT_LENGTH,
@@ -33,18 +33,16 @@ import type { ResponseHead } from './exchange.ts';
 /** Bytes of one head, and of all interim heads of one response together. */
 export const HEAD_MAX_BYTES = 65_536;
 
-export interface ByteRange {
+interface ByteRange {
   from: number;
   /** Exclusive. */
   to: number;
 }
 
-const ZERO = 48;
 const NINE = 57;
 const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
 /** `HTTP/1.1 200`; a space and the reason may follow. */
 const STATUS_END = 12;
-const LENGTH = /^\d+$/;
 
 /** HeadReader is owned by a response parser and reused for each of its heads. */
 export class HeadReader extends FieldReader {
@@ -139,8 +137,6 @@ export class HeadReader extends FieldReader {
 
   protected override take(kind: number, _name: string, value: string): boolean {
     switch (kind) {
-      case CONTENT_LENGTH:
-        return this.#takeLength(LENGTH.test(value) ? Number(value) : -1);
       case TRANSFER_ENCODING:
         // Anything but the sole coding `chunked` would have to be undone to know where the body ends.
         if (this.#chunked || !isChunked(value)) return this.refuse('Transfer-Encoding other than chunked');
@@ -158,9 +154,6 @@ export class HeadReader extends FieldReader {
       case TRAILER:
       case UPGRADE:
         return false;
-      case DATE:
-        this.#hasDate = true;
-        return true;
       case X_REQUEST_ID:
         this.#hasRequestId = true;
         return true;
@@ -171,7 +164,7 @@ export class HeadReader extends FieldReader {
 
   /** @param length -1 for a value that is none */
   #takeLength(length: number): boolean {
-    if (this.#contentLength >= 0 || length < 0 || length > Number.MAX_SAFE_INTEGER) {
+    if (this.#contentLength >= 0 || length < 0) {
       return this.refuse('bad Content-Length');
     }
     this.#contentLength = length;

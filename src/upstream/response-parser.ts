@@ -4,7 +4,7 @@
  */
 import { BodyReader } from '../http1/body-reader.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../http1/field-reader.ts';
-import { BODY_CHUNKED, BODY_LENGTH } from '../http1/framing.ts';
+import { BODY_CHUNKED } from '../http1/framing.ts';
 import type { ResponseHead } from './exchange.ts';
 import { HEAD_MAX_BYTES, HeadReader, looksLikeHead } from './response-head.ts';
 
@@ -67,11 +67,6 @@ export class ResponseParser {
   /** Seconds of the backend's `Keep-Alive: timeout=`, -1 without. */
   get keepAliveSec(): number {
     return this.#reader.keepAliveSec;
-  }
-
-  /** Body bytes still to come; Infinity where only the end will tell. */
-  get remainingBytes(): number {
-    return this.body.kind === BODY_LENGTH ? this.body.remainingBytes : Number.POSITIVE_INFINITY;
   }
 
   /** readHead consumes bytes from..to-1 up to the end of one head. HEAD_INVALID leaves the reason in `problem`. */

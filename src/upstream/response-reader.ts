@@ -161,7 +161,7 @@ export class ResponseReader {
   #grow(): void {
     const own = this.#own;
     if (own === null || own.length !== FIRST_BUFFER_BYTES) return;
-    if (this.parser.remainingBytes <= FIRST_BUFFER_BYTES) return;
+    if (this.parser.body.remainingBytes <= FIRST_BUFFER_BYTES) return;
     const large = this.#buffers.takeLarge();
     if (large === null) return;
     this.#own = large;
@@ -183,7 +183,7 @@ export class ResponseReader {
     return true;
   }
 
-  /** release gives up the own buffer to whoever knows when its last bytes have left; the next read goes elsewhere. */
+  /** release hands the own buffer over: the caller gives or drops it once no write reads from it. The next read goes elsewhere. */
   release(): Buffer<ArrayBuffer> | null {
     const own = this.#own;
     this.#own = null;

@@ -64,13 +64,6 @@ test('what is no token is invalid', () => {
   for (const name of ["!#$%&'*+-.^`|~09AZaz"]) assert.equal(names.classOf(name), names.PLAIN);
 });
 
-test('a flood of made-up names is classified right and does not grow memory without bound', () => {
-  for (let i = 0; i < 20_000; i++) assert.equal(names.classOf(`X-Flood-${i}`), names.PLAIN);
-  for (let i = 0; i < 200; i++) assert.equal(names.classOf(`x-${'y'.repeat(10_000)}${i}`), names.PLAIN);
-  assert.equal(names.classOf('Host'), names.HOST);
-  assert.equal(names.classOf('x-never-seen '), names.INVALID);
-});
-
 test('B24: protected names cannot be removed by a Connection token, others can', () => {
   for (const name of [
     'authorization',

@@ -29,7 +29,7 @@ export interface InboundConnection extends Placed {
   counted: boolean;
   /** When it was opened, last became idle or began to linger; monotonic. */
   readonly sinceMs: number;
-  /** Whether no answer is owed; also where a head is half there, or the rest of an unwanted body. */
+  /** Whether a drain may close it: no answer is owed. True also with half a head (see receiving) or the rest of an unwanted body. */
   readonly idle: boolean;
   /** Whether bytes of a next request have come in while idle: it may be owed an answer soon. */
   readonly receiving: boolean;

@@ -247,8 +247,8 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     this.#writeWatch.blocked();
   }
 
-  cut({ visibly }: { visibly: boolean }): void {
-    if (visibly) resetOrDestroy(this.socket);
+  cut({ byReset }: { byReset: boolean }): void {
+    if (byReset) resetOrDestroy(this.socket);
     else this.socket.destroy();
   }
 
@@ -270,10 +270,9 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     this.#owner.serve(downstream);
   }
 
-  /** #watch looks at the socket with the coming tick of the wheel, which adds one to what it is asked for. */
+  /** #watch looks at the socket with the next tick of the wheel. */
   #watch(): void {
-    const { wheel } = this.#owner;
-    wheel.arm(this.#deadline, -wheel.tickMs);
+    this.#owner.wheel.arm(this.#deadline, 0);
   }
 
   /**

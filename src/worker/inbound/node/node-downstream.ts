@@ -26,11 +26,11 @@ export interface DownstreamOwner {
   onDiscarded(): void;
   /** It is longer than the connection is worth. */
   onOverlong(): void;
-  /** Cuts the connection; `visibly` where a plain end could be taken for the end of the answer. */
-  cut(options: { visibly: boolean }): void;
+  /** Cuts the connection, by a reset where a plain end could be taken for the end of the answer. */
+  cut(options: { byReset: boolean }): void;
 }
 
-/** The rest of an unwanted body that is read so that the connection can stay; see ClientConnection. */
+/** The rest of an unwanted body that is read so that the connection can stay; see ClientBody. */
 const DISCARD_MAX_BYTES = 65_536;
 
 export class NodeDownstream implements Downstream {
@@ -162,7 +162,7 @@ export class NodeDownstream implements Downstream {
 
   abort(): void {
     // A reset of a client that reads nothing frees what the kernel holds for it, too.
-    this.#owner.cut({ visibly: this.#closeDelimited || this.#stalled });
+    this.#owner.cut({ byReset: this.#closeDelimited || this.#stalled });
   }
 
   /** flushHead sends a head that no body followed at once; node's flushHeaders would encode it as UTF-8. */

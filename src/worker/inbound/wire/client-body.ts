@@ -162,13 +162,7 @@ export class ClientBody {
 
   /** afterRead is called once everything of a read has been looked at. */
   afterRead(readBytes: number): void {
-    this.#memory.afterRead(readBytes, this.#state === FLOWING ? this.#remainingBytes : 0);
-  }
-
-  get #remainingBytes(): number {
-    const reader = this.#reader;
-    if (reader === null) return 0;
-    return reader.kind === BODY_LENGTH ? reader.remainingBytes : Number.POSITIVE_INFINITY;
+    this.#memory.afterRead(readBytes, this.#state === FLOWING ? (this.#reader?.remainingBytes ?? 0) : 0);
   }
 
   /** close may be called only after both connections are closed: the memory is used again at once. */

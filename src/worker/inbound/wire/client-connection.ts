@@ -43,6 +43,8 @@ const DEAD = 4;
 
 /** Bytes that may wait behind the request that is served before the client is no longer read. */
 const AHEAD_MAX_BYTES = 32_768;
+
+/** ClientConnection is made by the engine for each accepted socket, which then sets its wire. */
 export class ClientConnection implements InboundConnection, RequestOwner, WireEvents {
   readonly peer: DownstreamPeer;
   sinceMs: number;
@@ -63,7 +65,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   /** Bytes have come since it became idle, or while it lingers. */
   #received = false;
   readonly #partial = new PartialHead();
-  /** Bytes behind the current position: more than 0 means that the client pipelines, or that a body waits. */
+  /** Bytes that have come behind the head or the piece of a body just read. */
   #restBytes = 0;
   #advancing = false;
   /** It has served a request: until then the deadline of the first head runs. */
@@ -345,12 +347,11 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   }
 
   /**
-   * A wire that is not read says nothing of a reset, which shall end the request at once (B28): it is probed with the coming
-   * tick of the wheel, which adds one to what it is asked for.
+   * A wire that is not read says nothing of a reset, which shall end the request at once (B28): it is probed with each tick
+   * of the wheel.
    */
   #watchForReset(): void {
-    const { wheel } = this.#owner;
-    if (this.#state === SERVING) wheel.arm(this.#deadline, -wheel.tickMs);
+    if (this.#state === SERVING) this.#owner.wheel.arm(this.#deadline, 0);
   }
 
   #probe(): void {
@@ -377,8 +378,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.#die();
   }
 
-  cut({ visibly }: { visibly: boolean }): void {
-    if (visibly) this.wire.reset();
+  cut({ byReset }: { byReset: boolean }): void {
+    if (byReset) this.wire.reset();
     this.#die();
   }
 

@@ -31,8 +31,8 @@ export interface RequestOwner {
   onBlocked(): void;
   /** The last byte of the answer has left. */
   onSent(request: ClientRequest): void;
-  /** cut ends the connection; `visibly` where a plain end could be taken for the end of the answer. */
-  cut(options: { visibly: boolean }): void;
+  /** cut ends the connection, by a reset where a plain end could be taken for the end of the answer. */
+  cut(options: { byReset: boolean }): void;
 }
 
 export class ClientRequest implements Downstream {
@@ -137,7 +137,7 @@ export class ClientRequest implements Downstream {
 
   abort(): void {
     // A reset of a client that reads nothing frees what the kernel holds for it, too.
-    this.#owner?.cut({ visibly: this.#closeDelimited || this.#stalled });
+    this.#owner?.cut({ byReset: this.#closeDelimited || this.#stalled });
   }
 
   flushHead(): void {

@@ -11,13 +11,14 @@ const REQUEST_LINE_MARGIN_BYTES = 1024;
 const CRLF_BYTES = 2;
 const FIRST_LOOK_BYTES = 512;
 const LOOK_GROWTH = 1.25;
-const HEAD_END = '\n\r\n';
+/** The end of the last line, and the empty one. */
+const EMPTY_LINE_END = '\n\r\n';
 
 /** PartialHead is owned by a connection; all its questions are of bytes at…to-1, which begin with the head. */
 export class PartialHead {
   /** So many bytes are known to be a sound beginning. */
   #scannedBytes = 0;
-  /** With this size the lines that are there are looked at, whole or not: a bad one shall not wait for the end. */
+  /** From this size on the head is parsed again although it is incomplete, so that a bad line is refused before the end. */
   #nextLookBytes = FIRST_LOOK_BYTES;
 
   forget(): void {
@@ -29,11 +30,11 @@ export class PartialHead {
   isDue(buffer: Buffer, at: number, to: number): boolean {
     if (this.#scannedBytes === 0) return true;
     const end = buffer.indexOf(
-      HEAD_END,
-      at + Math.max(0, this.#scannedBytes - HEAD_END.length + 1),
+      EMPTY_LINE_END,
+      at + Math.max(0, this.#scannedBytes - EMPTY_LINE_END.length + 1),
       'latin1',
     );
-    if (end >= 0 && end + HEAD_END.length <= to) return true;
+    if (end >= 0 && end + EMPTY_LINE_END.length <= to) return true;
     const lf = buffer.indexOf(LF, at + this.#scannedBytes);
     if (lf < 0 || lf >= to) return false;
     if (to - at < FIRST_LOOK_BYTES) return true;

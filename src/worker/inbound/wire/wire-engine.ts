@@ -4,12 +4,15 @@ import type { WireMaker } from '../../../infra/wire/wire.ts';
 import type { Engine } from '../engine.ts';
 import { ClientConnection } from './client-connection.ts';
 
+/** node stops reading a paused socket only when so much waits in it: a client that is ahead gets no further than one read. */
+const PAUSED_MAX_BYTES = 1;
+
 /** wireEngine makes it; the worker's rooms choose between it and node's. */
 export function wireEngine(wires: WireMaker): Engine {
   return {
     name: 'wire',
     makeServer: (owner, onAccept) =>
-      createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: 1 }, (socket) => {
+      createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: PAUSED_MAX_BYTES }, (socket) => {
         const connection = new ClientConnection(socket.remoteAddress, owner);
         connection.wire = wires.accept(socket, connection);
         if (!onAccept(connection)) connection.destroy();
