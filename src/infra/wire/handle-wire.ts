@@ -118,10 +118,6 @@ class HandleWire implements Wire {
     if (this.#paused) this.#socket.pause();
   }
 
-  get remoteAddress(): string | undefined {
-    return this.#socket.remoteAddress;
-  }
-
   get readable(): boolean {
     return !this.closed && !this.#peerEnded;
   }

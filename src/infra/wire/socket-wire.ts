@@ -68,10 +68,6 @@ export class SocketWire implements Wire {
     });
   }
 
-  get remoteAddress(): string | undefined {
-    return this.#socket.remoteAddress;
-  }
-
   get readable(): boolean {
     return !this.closed && (this.#rest !== null || this.#socket.readable);
   }

@@ -6,9 +6,10 @@
  * Reads go into memory that the owner chooses: nextBuffer is asked before the first read and after each onRead. Bytes are
  * valid until onRead returns, or for longer where the owner does not give the same memory out again.
  *
- * Writes return whether the kernel has every byte written so far. A write that returns false keeps its chunk, and every later
- * one, in use until onDrain; text is the wire's own. After close() or end() writes do nothing and return true. A write that fails, and any behind it, returns false as well: onWriteError or
- * onBroken follows, and no onDrain. Owners never get a call back from within a write.
+ * Writes return whether the kernel has every byte written so far. A write that returns false keeps its chunk, and every
+ * later one, in use until onDrain; text is the wire's own. After close() or end() writes do nothing and return true. A
+ * write that fails, and any behind it, returns false as well: onWriteError or onBroken follows, and no onDrain. Owners
+ * never get a call back from within a write.
  */
 import { isIP, type Socket } from 'node:net';
 import type { WireName } from '../../contract/data-path.ts';
@@ -34,8 +35,6 @@ export interface ConnectEvents extends WireEvents {
 }
 
 export interface Wire {
-  /** As the system tells it; undefined on a Unix socket or after the end. */
-  readonly remoteAddress: string | undefined;
   /** Whether bytes written wait in this process for the kernel. */
   readonly blocked: boolean;
   /** Grows when the kernel takes bytes; for WriteWatch. */

@@ -175,9 +175,4 @@ for (const way of WAYS) {
     assert.ok(got < LARGE_BYTES, String(got));
     assert.deepEqual([owner.told, owner.wrongCalls, wire.closed], [[], [], true]);
   });
-
-  test(`${way.name}: remoteAddress is the peer's address where there is one`, async (t) => {
-    const { wire } = await way.pair(t);
-    assert.equal(wire.remoteAddress, way.transport === 'TCP' ? '127.0.0.1' : undefined);
-  });
 }
