@@ -8,14 +8,8 @@
  */
 import { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
-import {
-  type ConnectEvents,
-  KEEP_ALIVE_PROBE_MS,
-  resetOrDestroy,
-  type Wire,
-  type WireEvents,
-  type WireMaker,
-} from './wire.ts';
+import { SocketBound } from './socket-bound.ts';
+import type { ConnectEvents, Wire, WireMaker } from './wire.ts';
 
 /** Of the handle of a TCP, pipe or TLS socket (node's LibuvStreamWrap and TLSWrap). */
 interface Handle {
@@ -67,55 +61,37 @@ export function handleWires(): WireMaker {
       return wire;
     },
     connect: (target, events) => {
-      const socket = new Socket();
-      const wire = new HandleWire(socket, events);
-      socket.on('connect', () => wire.connected(events));
-      socket.setNoDelay(true);
-      socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-      socket.connect(target);
+      const wire = new HandleWire(new Socket(), events);
+      wire.connect(target, () => wire.connected(events));
       return wire;
     },
   };
 }
 
-class HandleWire implements Wire {
-  closed = false;
-  writeFailed = false;
-  readonly #socket: Socket;
-  readonly #events: WireEvents;
-  /** null before the connection is open. */
+class HandleWire extends SocketBound implements Wire {
+  /** null before the connection is open, and once the wire is closed. */
   #handle: Handle | null = null;
   /** What the handle reads into. */
   #buffer: Buffer | null = null;
   #pendingWrites = 0;
   #peerEnded = false;
-  #paused = false;
-  /** Our FIN is on its way, behind what was written. */
-  #finSent = false;
-
-  constructor(socket: Socket, events: WireEvents) {
-    this.#socket = socket;
-    this.#events = events;
-    socket.on('error', (error) => this.#broken(error));
-  }
 
   /** attach takes the handle of an open socket over; node has started reading on it, in this turn of the loop. */
   attach(): void {
-    const handle = (this.#socket as unknown as { _handle: Handle | null })._handle;
+    const handle = (this.socket as unknown as { _handle: Handle | null })._handle;
     if (handle === null) return;
     this.#handle = handle;
-    this.#buffer = this.#events.nextBuffer();
+    this.#buffer = this.events.nextBuffer();
     handle[WIRE] = this;
     handle.useUserBuffer(this.#buffer);
     handle.onread = onRead;
   }
 
   connected(events: ConnectEvents): void {
-    if (this.closed) return;
     this.attach();
     events.onConnect();
     // node starts the handle behind its event, unless the socket is paused.
-    if (this.#paused) this.#socket.pause();
+    if (this.paused) this.socket.pause();
   }
 
   get readable(): boolean {
@@ -136,13 +112,13 @@ class HandleWire implements Wire {
     if (this.closed || countOrError === 0) return undefined;
     if (countOrError < 0) {
       this.#peerEnded = true;
-      if (countOrError === UV_EOF) this.#events.onEnd();
-      else this.#broken(systemError('read', countOrError));
+      if (countOrError === UV_EOF) this.events.onEnd();
+      else this.broken(systemError('read', countOrError));
       return undefined;
     }
-    this.#events.onRead(countOrError);
+    this.events.onRead(countOrError);
     if (this.closed) return undefined;
-    const next = this.#events.nextBuffer();
+    const next = this.events.nextBuffer();
     if (next === this.#buffer) return undefined;
     this.#buffer = next;
     return next;
@@ -169,56 +145,32 @@ class HandleWire implements Wire {
     }
   }
 
-  pause(): void {
-    this.#paused = true;
-    if (!this.closed) this.#handle?.readStop();
-  }
-
-  resume(): void {
-    this.#paused = false;
-    // A handle that is started again behind the end would tell of the end again.
-    if (!this.closed && !this.#peerEnded) this.#handle?.readStart();
-  }
-
-  end(): void {
-    this.#finSent = true;
-    if (!this.closed) this.#socket.end();
-  }
-
-  close(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.#handle = null;
-    this.#socket.destroy();
-  }
-
-  reset(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.#handle = null;
-    resetOrDestroy(this.#socket);
-  }
-
   /** written is the request's, for a write that was not over at once. */
   written(status: number): void {
     this.#pendingWrites--;
     if (this.closed) return;
-    if (status < 0) this.#failWrites(status);
-    else if (this.#pendingWrites === 0) this.#events.onDrain();
+    if (status < 0) this.failWrites(systemError('write', status));
+    else if (this.#pendingWrites === 0) this.events.onDrain();
   }
 
-  tellWriteError(error: Error): void {
-    if (!this.closed) this.#events.onWriteError(error);
+  protected override applyPaused(): void {
+    if (this.paused) this.#handle?.readStop();
+    // A handle that is started again behind the end would tell of the end again.
+    else if (!this.#peerEnded) this.#handle?.readStart();
+  }
+
+  protected override letGo(): void {
+    this.#handle = null;
   }
 
   #writable(): Handle | null {
-    return this.closed || this.writeFailed || this.#finSent ? null : this.#handle;
+    return this.closed || this.writeFailed || this.finSent ? null : this.#handle;
   }
 
   /** @returns whether the kernel has all that was ever written */
   #settle(code: number, chunk: Buffer | null): boolean {
     if (code !== 0) {
-      this.#failWrites(code);
+      this.failWrites(systemError('write', code));
       return false;
     }
     const { streamBaseState, kLastWriteWasAsync } = streamWrap;
@@ -231,18 +183,6 @@ class HandleWire implements Wire {
     this.#pendingWrites++;
     return false;
   }
-
-  #failWrites(code: number): void {
-    if (this.writeFailed) return;
-    this.writeFailed = true;
-    process.nextTick(tellWriteError, this, systemError('write', code));
-  }
-
-  #broken(error: Error): void {
-    if (this.closed) return;
-    this.close();
-    this.#events.onBroken(error);
-  }
 }
 
 function onRead(this: Handle): Buffer | undefined {
@@ -252,10 +192,6 @@ function onRead(this: Handle): Buffer | undefined {
 function onWritten(this: WriteRequest, status: number): void {
   this.chunk = null;
   this.wire.written(status);
-}
-
-function tellWriteError(wire: HandleWire, error: Error): void {
-  wire.tellWriteError(error);
 }
 
 function systemError(call: string, code: number): Error {

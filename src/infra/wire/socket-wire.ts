@@ -4,14 +4,8 @@
  * ourselves read into the owner's memory without that (`onread`).
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
-import {
-  type ConnectEvents,
-  KEEP_ALIVE_PROBE_MS,
-  resetOrDestroy,
-  type Wire,
-  type WireEvents,
-  type WireMaker,
-} from './wire.ts';
+import { SocketBound } from './socket-bound.ts';
+import type { ConnectEvents, Wire, WireEvents, WireMaker } from './wire.ts';
 
 /** Smaller chunks may be views of node's own slab, and are not worth a call. */
 const FREE_MIN_BYTES = 4096;
@@ -27,69 +21,56 @@ export const socketWires: WireMaker = {
     const outbound = new OutboundSocket(events);
     const wire = new SocketWire(outbound, events);
     outbound.wire = wire;
-    outbound.on('connect', () => {
-      if (!wire.closed) events.onConnect();
-    });
-    outbound.setNoDelay(true);
-    outbound.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-    outbound.connect(target);
+    wire.connect(target, () => events.onConnect());
     return wire;
   },
 };
 
-export class SocketWire implements Wire {
-  closed = false;
-  writeFailed = false;
-  readonly #socket: Socket;
-  readonly #events: WireEvents;
+export class SocketWire extends SocketBound implements Wire {
   /** Of a chunk longer than the owner's memory, or whose owner paused in the middle: what is left. */
   #rest: Buffer | null = null;
-  #paused = false;
   /** The peer's FIN has come; it is told behind the rest. */
   #peerEnded = false;
   #endTold = false;
-  /** Our FIN is on its way, behind what was written. */
-  #finSent = false;
   /** onDrain is owed. */
   #draining = false;
   readonly #drained = (error?: Error | null): void => this.#onDrained(error ?? null);
 
   constructor(socket: Socket, events: WireEvents) {
-    this.#socket = socket;
-    this.#events = events;
+    super(socket, events);
     socket.on('end', () => {
       this.#peerEnded = true;
       this.#tellEnd();
     });
-    socket.on('error', (error) => this.broken(error));
+    socket.on('finish', () => this.#tellDrained());
     socket.on('close', () => {
       // node destroys a socket whose both sides have ended: that is no failure, and the wire stays its owner's to close.
-      if (!this.#finSent || !this.#peerEnded) this.broken(new Error('connection closed'));
+      if (!this.finSent || !this.#peerEnded) this.broken(new Error('connection closed'));
     });
   }
 
   get readable(): boolean {
-    return !this.closed && (this.#rest !== null || this.#socket.readable);
+    return !this.closed && (this.#rest !== null || this.socket.readable);
   }
 
   get blocked(): boolean {
-    return !this.closed && this.#socket.writableLength > 0;
+    return !this.closed && this.socket.writableLength > 0;
   }
 
   /** Pieces count once all of a piece has left: node's documented API knows no more. */
   get takenBytes(): number {
-    return this.#socket.bytesWritten - this.#socket.writableLength;
+    return this.socket.bytesWritten - this.socket.writableLength;
   }
 
   writeText(text: string): boolean {
     if (!this.#mayWrite()) return !this.writeFailed;
-    this.#socket.write(text, 'latin1');
+    this.socket.write(text, 'latin1');
     return this.#settle();
   }
 
   writeChunk(before: string, chunk: Buffer, after: string): boolean {
     if (!this.#mayWrite()) return !this.writeFailed;
-    const socket = this.#socket;
+    const socket = this.socket;
     if (before === '' && after === '') {
       socket.write(chunk);
       return this.#settle();
@@ -103,120 +84,79 @@ export class SocketWire implements Wire {
   }
 
   probe(): void {
-    if (this.#mayWrite() && !this.blocked) this.#socket.write('', 'latin1');
-  }
-
-  pause(): void {
-    if (this.closed) return;
-    this.#paused = true;
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    if (!this.#paused || this.closed) return;
-    this.#paused = false;
-    // The rest of the last chunk comes first, and never from within the owner's call.
-    if (this.#rest === null) this.#socket.resume();
-    else process.nextTick(goOn, this);
+    if (this.#mayWrite() && !this.blocked) this.socket.write('', 'latin1');
   }
 
   /** goOn hands out what is left of a chunk once its owner reads again. */
   goOn(): void {
     const rest = this.#rest;
-    if (rest === null || this.#paused) return;
+    if (rest === null || this.paused) return;
     this.#rest = null;
     this.take(rest);
-    if (this.#paused || this.closed) return;
-    this.#socket.resume();
+    if (this.paused || this.closed) return;
+    this.socket.resume();
     this.#tellEnd();
-  }
-
-  end(): void {
-    if (this.closed || this.#finSent) return;
-    this.#finSent = true;
-    this.#socket.end(() => this.#tellDrained());
-  }
-
-  close(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.#rest = null;
-    this.#socket.destroy();
-  }
-
-  reset(): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.#rest = null;
-    resetOrDestroy(this.#socket);
   }
 
   /** take gives a chunk to the owner in pieces that fit into its memory. */
   take(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length && !this.closed) {
-      if (this.#paused) {
+      if (this.paused) {
         this.#rest = chunk.subarray(at);
         return;
       }
-      const buffer = this.#events.nextBuffer();
+      const buffer = this.events.nextBuffer();
       const count = chunk.copy(buffer, 0, at);
       at += count;
-      this.#events.onRead(count);
+      this.events.onRead(count);
     }
     free(chunk);
+  }
+
+  protected override applyPaused(): void {
+    if (this.paused) this.socket.pause();
+    // The rest of the last chunk comes first, and never from within the owner's call.
+    else if (this.#rest === null) this.socket.resume();
+    else process.nextTick(goOn, this);
+  }
+
+  protected override letGo(): void {
+    this.#rest = null;
   }
 
   #tellEnd(): void {
     if (!this.#peerEnded || this.#endTold || this.#rest !== null || this.closed) return;
     this.#endTold = true;
-    this.#events.onEnd();
-  }
-
-  broken(error: Error): void {
-    if (this.closed) return;
-    this.closed = true;
-    this.#rest = null;
-    this.#events.onBroken(error);
-  }
-
-  /** writesFailed is told of a failed write by a socket that outlives it. */
-  writesFailed(error: Error): void {
-    if (this.writeFailed || this.closed) return;
-    this.writeFailed = true;
-    process.nextTick(tellWriteError, this, error);
-  }
-
-  tellWriteError(error: Error): void {
-    if (!this.closed) this.#events.onWriteError(error);
+    this.events.onEnd();
   }
 
   #mayWrite(): boolean {
-    return !this.closed && !this.writeFailed && !this.#finSent && this.#socket.writable;
+    return !this.closed && !this.writeFailed && !this.finSent && this.socket.writable;
   }
 
   #settle(): boolean {
     // node counts a write that has failed as done, and tells a tick later.
-    if (!this.blocked) return this.#socket.errored === null;
+    if (!this.blocked) return this.socket.errored === null;
     if (!this.#draining) {
       this.#draining = true;
-      this.#socket.write('', this.#drained);
+      this.socket.write('', this.#drained);
     }
     return false;
   }
 
   #onDrained(error: Error | null): void {
     // Behind an end() nothing more can be written to wait for: the end itself tells.
-    if (this.closed || error !== null || (this.#finSent && this.blocked)) return;
+    if (this.closed || error !== null || (this.finSent && this.blocked)) return;
     if (!this.blocked) this.#tellDrained();
     // Behind what was written since.
-    else this.#socket.write('', this.#drained);
+    else this.socket.write('', this.#drained);
   }
 
   #tellDrained(): void {
     const isOwed = this.#draining;
     this.#draining = false;
-    if (isOwed && !this.closed && !this.writeFailed) this.#events.onDrain();
+    if (isOwed && !this.closed && !this.writeFailed) this.events.onDrain();
   }
 }
 
@@ -238,7 +178,7 @@ class OutboundSocket extends Socket {
     this.#callback = null;
     if (error && !this.destroyed) {
       this.#writeFailed = true;
-      this.wire?.writesFailed(error);
+      this.wire?.failWrites(error);
     }
     callback?.(this.destroyed ? error : null);
   };
@@ -279,10 +219,6 @@ class OutboundSocket extends Socket {
 
 function goOn(wire: SocketWire): void {
   wire.goOn();
-}
-
-function tellWriteError(wire: SocketWire, error: Error): void {
-  wire.tellWriteError(error);
 }
 
 /** Gives the memory of a chunk back at once: dead ArrayBuffers wait for tens of MiB of them before V8 collects. */

@@ -79,9 +79,6 @@ export interface WireMaker {
   connect(target: ConnectTarget, events: ConnectEvents): Wire;
 }
 
-/** How long before the operating system asks a silent backend whether it is there. */
-export const KEEP_ALIVE_PROBE_MS = 30_000;
-
 /** resetOrDestroy ends a socket by a RST where its transport knows one of ours: TCP, without TLS above it. */
 export function resetOrDestroy(socket: Socket): void {
   if (isIP(socket.remoteAddress ?? '') !== 0 && !('encrypted' in socket)) socket.resetAndDestroy();

@@ -104,6 +104,22 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
+  test(`${way.name}: the same of bytes in front of our FIN, on a wire that reads nothing`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    wire.pause();
+    // More than node reads ahead: a failed read would come first.
+    peer.write(Buffer.alloc(1_000_000));
+    await turns(30);
+    assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
+    owner.call(() => wire.end());
+    await turns(30);
+    await breakOff(peer, way.transport);
+    await waitFor('the error', () => owner.errors.length > 0);
+    await turns();
+    assert.equal(owner.count('drain'), 0, owner.told.join());
+    assert.deepEqual(owner.wrongCalls, []);
+  });
+
   test(`${way.name}: nothing is called after a close that follows a failed write at once`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     wire.pause();
