@@ -89,9 +89,10 @@ class HandleWire extends SocketBound implements Wire {
 
   connected(events: ConnectEvents): void {
     this.attach();
+    // Else node starts the handle behind its event, and gives up one that the owner has started by then.
+    this.socket.pause();
     events.onConnect();
-    // node starts the handle behind its event, unless the socket is paused.
-    if (this.paused) this.socket.pause();
+    if (!this.paused) this.#handle?.readStart();
   }
 
   get readable(): boolean {

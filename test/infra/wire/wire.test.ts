@@ -98,6 +98,20 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
+  test(`${way.name}: it may be resumed as it opens, paused before or not`, async (t) => {
+    for (const acts of [['resume'], ['pause', 'resume'], ['pause', 'resume', 'pause', 'resume']] as const) {
+      const owner = new RecordingOwner();
+      owner.hooks.open = () => {
+        for (const act of acts) owner.wire[act]();
+      };
+      const { peer, wire } = await way.pair(t, owner);
+      peer.write('hello');
+      await waitFor('the bytes', () => owner.text === 'hello');
+      await turns();
+      assert.deepEqual([owner.errors, wire.closed], [[], false]);
+    }
+  });
+
   test(`${way.name}: one that is closed as it opens calls nobody`, async (t) => {
     const owner = new RecordingOwner();
     owner.hooks.open = () => owner.leave();
