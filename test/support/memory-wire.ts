@@ -2,7 +2,6 @@
 import type { Wire } from '../../src/infra/wire/wire.ts';
 
 export class MemoryWire implements Wire {
-  readonly remoteAddress = '127.0.0.1';
   /** Everything that was taken, latin1. */
   text = '';
   writeCount = 0;
