@@ -3,22 +3,23 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { waitFor } from '../../support/wait.ts';
-import { collect, LARGE_BYTES, turns, WAYS } from './pairs.ts';
+import { closeOf, collect, LARGE_BYTES, turns, WAYS } from './pairs.ts';
 
 const LARGE = 'x'.repeat(LARGE_BYTES);
 
 for (const way of WAYS) {
-  test(`${way.name}: the peer's FIN is told once, behind its bytes`, async (t) => {
+  test(`${way.name}: the peer's FIN is told once behind its bytes, and writing goes on`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     let [readableAtEnd, atEnd] = [true, ''];
     owner.hooks.end = () => {
       readableAtEnd = wire.readable;
       atEnd = owner.text;
     };
+    const got = collect(peer);
     assert.equal(wire.readable, true);
     peer.end('all of it');
     await waitFor('the end', () => owner.count('end') === 1);
-    assert.deepEqual([atEnd, readableAtEnd, wire.readable], ['all of it', false, false]);
+    assert.deepEqual([atEnd, readableAtEnd, wire.readable, wire.closed], ['all of it', false, false, false]);
     // Nothing of it is told again by reading on.
     for (let i = 0; i < 3; i++) {
       owner.call(() => {
@@ -27,7 +28,14 @@ for (const way of WAYS) {
       });
       await turns();
     }
-    assert.deepEqual([owner.text, owner.count('end'), owner.wrongCalls], ['all of it', 1, []]);
+    wire.writeText('still ');
+    wire.writeText(LARGE);
+    await waitFor('everything', () => got.length === LARGE_BYTES + 6 && !wire.blocked);
+    await turns();
+    assert.deepEqual([owner.count('end'), owner.count('broken'), owner.wrongCalls], [1, 0, []]);
+    assert.deepEqual([owner.text, got.ended, wire.writeFailed], ['all of it', false, false]);
+    wire.end();
+    await waitFor('our FIN', () => got.ended);
   });
 
   test(`${way.name}: end sends our FIN behind what was written, and reading goes on`, async (t) => {
@@ -60,6 +68,28 @@ for (const way of WAYS) {
     assert.deepEqual([owner.count('broken'), owner.count('drain'), wire.closed], [0, 1, false]);
   });
 
+  test(`${way.name}: end loses nothing that was written while an earlier write was on its way`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    const got = collect(peer);
+    peer.pause();
+    assert.equal(wire.writeText(LARGE), false);
+    assert.equal(wire.writeText(LARGE), false);
+    // The first has left and the second has not.
+    await waitFor('the first', () => {
+      if (wire.takenBytes >= LARGE_BYTES) return true;
+      peer.resume();
+      peer.once('data', () => peer.pause());
+      return false;
+    });
+    peer.pause();
+    assert.equal(wire.writeText(LARGE), false);
+    owner.call(() => wire.end());
+    peer.resume();
+    await waitFor('our FIN', () => got.ended);
+    assert.equal(got.length, 3 * LARGE_BYTES);
+    assert.deepEqual([owner.errors, wire.closed], [[], false]);
+  });
+
   test(`${way.name}: bytes that the peer sends behind our FIN come in order up to its own`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     wire.end();
@@ -71,5 +101,16 @@ for (const way of WAYS) {
     await waitFor('the end', () => owner.count('end') === 1);
     assert.equal(owner.text, Array.from({ length: 100 }, (_, i) => `${i},`).join(''));
     assert.deepEqual(owner.wrongCalls, []);
+  });
+
+  test(`${way.name}: after both FINs at once the wire is the owner's to close, and not broken`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    const closed = closeOf(peer);
+    wire.end();
+    peer.resume().end();
+    await closed;
+    await waitFor('the end', () => owner.count('end') === 1);
+    await turns(30);
+    assert.deepEqual([owner.told, wire.closed], [['end'], false]);
   });
 }

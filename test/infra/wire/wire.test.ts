@@ -124,32 +124,53 @@ for (const way of WAYS) {
   });
 
   test(`${way.name}: bytes and FIN that came while it was paused are told after resume, in order`, async (t) => {
-    const { owner, peer, wire } = await way.pair(t);
-    wire.pause();
-    peer.end('last words');
-    await once(peer, 'finish');
-    await turns();
-    assert.deepEqual([owner.text, owner.told, wire.readable], ['', [], true]);
-    let atEnd = '';
-    owner.hooks.end = () => {
-      atEnd = owner.text;
-    };
-    wire.resume();
-    await waitFor('the end', () => owner.count('end') === 1);
-    assert.equal(atEnd, 'last words');
+    const body = bodyOf(9, 10_000);
+    // From before the first byte on, from within onConnect or onAccept, or from the middle of a chunk on.
+    for (const when of ['open', 'opening', 'reading'] as const) {
+      const owner = new RecordingOwner([100]);
+      if (when === 'opening') owner.hooks.open = () => owner.wire.pause();
+      const { peer, wire } = await way.pair(t, owner);
+      if (when === 'open') wire.pause();
+      owner.hooks.read = () => {
+        if (when === 'reading' && owner.readCount === 1) wire.pause();
+      };
+      let atEnd = -1;
+      owner.hooks.end = () => {
+        atEnd = owner.bytes.length;
+      };
+      peer.end(body);
+      await once(peer, 'finish');
+      const reads = when === 'reading' ? 1 : 0;
+      await waitFor('the pause', () => owner.readCount >= reads);
+      await turns(30);
+      assert.deepEqual([owner.told, owner.bytes.length, wire.readable], [[], 100 * reads, true], when);
+      wire.resume();
+      await waitFor('the end', () => owner.count('end') === 1);
+      assert.equal(atEnd, body.length, when);
+      assert.equal(firstMismatch(owner.bytes, body), -1, when);
+    }
   });
 
-  test(`${way.name}: nothing is called after a close while the rest of a chunk waits`, async (t) => {
-    const owner = new RecordingOwner([100]);
-    const { peer, wire } = await way.pair(t, owner);
-    owner.hooks.read = () => wire.pause();
-    peer.write(bodyOf(6, 50_000));
-    await waitFor('the first bytes', () => owner.readCount === 1);
-    wire.resume();
-    owner.leave();
-    for (const act of ['resume', 'pause', 'resume', 'probe', 'end', 'close', 'reset'] as const) wire[act]();
-    await turns();
-    assert.deepEqual([owner.readCount, owner.told, owner.wrongCalls], [1, [], []]);
+  test(`${way.name}: nothing is called after a close in the middle of a chunk, within the read or later`, async (t) => {
+    for (const isWithin of [true, false]) {
+      const owner = new RecordingOwner([100]);
+      const { peer, wire } = await way.pair(t, owner);
+      owner.hooks.read = () => (isWithin ? owner.leave() : wire.pause());
+      const closed = closeOf(peer);
+      peer.resume().write(bodyOf(6, 50_000));
+      await waitFor('the first bytes', () => owner.readCount === 1);
+      if (!isWithin) {
+        wire.resume();
+        owner.leave();
+        for (const act of ['resume', 'pause', 'resume', 'probe', 'end', 'close', 'reset'] as const)
+          wire[act]();
+      }
+      assert.deepEqual([wire.closed, wire.readable], [true, false]);
+      peer.end();
+      await closed;
+      await turns();
+      assert.deepEqual([owner.readCount, owner.told, owner.wrongCalls], [1, [], []]);
+    }
   });
 
   test(`${way.name}: nothing is called after a close in onEnd`, async (t) => {
