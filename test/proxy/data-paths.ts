@@ -14,7 +14,7 @@ const UPSTREAM = fileURLToPath(new URL('../upstream/', import.meta.url));
 /** Less than a file has (scripts/run-tests.ts). */
 const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 150_000) - 10_000;
 
-/** Connections to backends: what flows through a wire there, and how it ends. */
+/** Connections to backends: what flows through a wire there, and how it ends. No engine has a part in it. */
 const UPSTREAM_SUITES = [
   'connection-failures',
   'connection-pool',
@@ -36,7 +36,9 @@ function proxySuites(): string[] {
 export function testDataPath(dataPath: Record<string, string>): void {
   const told = Object.entries(dataPath).map((pair) => pair.join('='));
   test(`what the tests of the proxy say holds with ${told.join(' and ')} too`, async () => {
-    const files = [...proxySuites(), ...UPSTREAM_SUITES.map((name) => `${UPSTREAM}${name}.test.ts`)];
+    const files = proxySuites();
+    if (dataPath.SLUICE_ENGINE === undefined)
+      files.push(...UPSTREAM_SUITES.map((name) => `${UPSTREAM}${name}.test.ts`));
     const env = {
       SLUICE_ENGINE: undefined,
       SLUICE_WIRE: undefined,
