@@ -1,9 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { trailerLines } from '../../src/http1/chunk-writing.ts';
-import { TOKEN_BYTES } from '../../src/http1/head-bytes.ts';
 import * as names from '../../src/http1/header-names.ts';
-import { nextHash, specialClass } from '../../src/http1/special-names.ts';
 
 test('names are classified in any case, again and again', () => {
   const expected: [string, number][] = [
@@ -123,37 +120,4 @@ test('trailers pass, minus framing, routing and authentication names', () => {
   ]) {
     assert.equal(names.isTrailerAllowed(name), false, name);
   }
-  assert.equal(
-    trailerLines(['X-A', '1', 'X-B', 'a\r\nHost: evil', 'X-C', '\0', 'Host', 'a', 'X-D', '\ta\xe9', 'X-E']),
-    'X-A: 1\r\nX-D: \ta\xe9\r\n',
-  );
-});
-
-test('the names that want a look are told from their bytes, whatever shares their hash', () => {
-  const classByBytes = (name: string): number => {
-    const bytes = Buffer.from(`${name}:`, 'latin1');
-    let hash = 0;
-    for (let i = 0; i < name.length; i++) hash = nextHash(hash, TOKEN_BYTES[bytes[i]!]!);
-    return specialClass(hash, bytes, 0, name.length);
-  };
-  const special = [
-    'Content-Length',
-    'transfer-encoding',
-    'CONNECTION',
-    'Keep-Alive',
-    'X-Request-ID',
-    'Upgrade',
-    'X-Forwarded-For',
-    'X-Forwarded-Port',
-    'Expect',
-  ];
-  for (const name of special) assert.equal(classByBytes(name), names.classOf(name), name);
-  // Every name of four letters: some five hundred share the hash of `date`.
-  const found: string[] = [];
-  for (let number = 0; number < 26 ** 4; number++) {
-    const letters = [0, 1, 2, 3].map((place) => 97 + (Math.floor(number / 26 ** place) % 26));
-    const name = String.fromCharCode(...letters);
-    if (classByBytes(name) !== names.PLAIN) found.push(name);
-  }
-  assert.deepEqual(found.sort(), ['date', 'host']);
 });

@@ -1,6 +1,7 @@
 /** Names that have the hash of a special one: whatever is told from a hash must be told from the bytes, too. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { TOKEN_BYTES } from '../../src/http1/head-bytes.ts';
 import * as names from '../../src/http1/header-names.ts';
 import { nextHash, specialClass } from '../../src/http1/special-names.ts';
 
@@ -10,7 +11,7 @@ const SPECIAL = [...names.CLASSES.keys(), 'user-agent'];
 
 function hashOf(name: string): number {
   let hash = 0;
-  for (let i = 0; i < name.length; i++) hash = nextHash(hash, name.charCodeAt(i));
+  for (let i = 0; i < name.length; i++) hash = nextHash(hash, TOKEN_BYTES[name.charCodeAt(i)]!);
   return hash;
 }
 
@@ -58,4 +59,30 @@ test('another name of the same length that has the hash of a special one is plai
 test('the bare beginning of the names that proxies use is one of them', () => {
   assert.equal(classOf('x-forwarded-'), names.FORWARDED_OTHER);
   assert.equal(classOf('x-forwarded'), names.PLAIN);
+});
+
+test('special names are told in any case', () => {
+  for (const name of [
+    'Content-Length',
+    'transfer-encoding',
+    'CONNECTION',
+    'Keep-Alive',
+    'X-Request-ID',
+    'Upgrade',
+    'X-Forwarded-For',
+    'X-Forwarded-Port',
+    'Expect',
+  ])
+    assert.equal(classOf(name), names.classOf(name), name);
+});
+
+/** Some five hundred share the hash of `date`. */
+test('of all names of four letters two are special', () => {
+  const found: string[] = [];
+  for (let number = 0; number < 26 ** 4; number++) {
+    const letters = [0, 1, 2, 3].map((place) => 97 + (Math.floor(number / 26 ** place) % 26));
+    const name = String.fromCharCode(...letters);
+    if (classOf(name) !== names.PLAIN) found.push(name);
+  }
+  assert.deepEqual(found.sort(), ['date', 'host']);
 });

@@ -1,9 +1,34 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
-import { HEAD, makeSender, REQUEST } from './sender-scene.ts';
+import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
+import { RequestSender } from '../../src/upstream/request-sender.ts';
+import { StuckWire } from '../support/stuck-wire.ts';
 
 const TURNS = 50;
+const REQUEST: UpstreamRequest = {
+  method: 'POST',
+  target: '/',
+  headerLines: 'Host: backend\r\n',
+  bodyLength: CHUNKED_BODY,
+};
+/** What REQUEST begins with on the wire. */
+const HEAD = 'POST / HTTP/1.1\r\nHost: backend\r\nTransfer-Encoding: chunked\r\n\r\n';
+
+/** makeSender counts what a sender tells its owner; its wire takes nothing while `stuck`. */
+function makeSender() {
+  const wire = new StuckWire();
+  const counts = { sent: 0, blocked: 0, unblocked: 0, writable: 0 };
+  const sender = new RequestSender(wire, {
+    onRequestSent: () => counts.sent++,
+    onBlocked: () => counts.blocked++,
+    onUnblocked: () => counts.unblocked++,
+    onWritable: () => counts.writable++,
+  });
+  wire.onDrain = () => sender.drained();
+  return { sender, wire, counts };
+}
 
 async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise(setImmediate);
@@ -82,4 +107,38 @@ test('after stop nothing is sent later', async () => {
   await turns(TURNS);
   assert.equal(wire.text, '');
   assert.equal(counts.sent, 0);
+});
+
+test('nothing of a request that was stopped is in the next one', () => {
+  const { sender, wire } = makeSender();
+  sender.begin(REQUEST);
+  sender.write(Buffer.from('hello'));
+  sender.stop();
+  sender.begin(REQUEST);
+  sender.write(Buffer.from('world'));
+  sender.end([]);
+  assert.equal(wire.text, `${HEAD}5\r\nworld\r\n0\r\n\r\n`);
+});
+
+test('the next piece is asked for only where one was refused', () => {
+  const { sender, wire, counts } = makeSender();
+  sender.begin(REQUEST);
+  wire.stuck = true;
+  assert.equal(sender.write(Buffer.alloc(SMALL_PIECE_BYTES, 'x')), false);
+  wire.drain();
+  assert.equal(counts.writable, 1);
+  wire.stuck = true;
+  sender.end([]);
+  wire.drain();
+  assert.deepEqual(counts, { sent: 1, blocked: 2, unblocked: 2, writable: 1 });
+});
+
+test('small pieces leave once there are many of them, within one turn', () => {
+  const { sender, wire } = makeSender();
+  sender.begin(REQUEST);
+  for (let i = 0; i < 16; i++) sender.write(Buffer.alloc(SMALL_PIECE_BYTES - 1, 'x'));
+  assert.equal(wire.writeCount, 0);
+  for (let i = 0; i < 16; i++) sender.write(Buffer.alloc(SMALL_PIECE_BYTES - 1, 'x'));
+  assert.equal(wire.writeCount, 1);
+  sender.stop();
 });
