@@ -1,8 +1,8 @@
 /** One deadline serves all states of a connection: that of one state must not run on in the next. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { startRawBackend } from '../support/backend.ts';
+import { FakeTime } from '../support/fake-time.ts';
 import { waitFor } from '../support/wait.ts';
 import { get, makePool, RecordingSink, send } from './support.ts';
 
@@ -17,19 +17,21 @@ class PausedSink extends RecordingSink {
 }
 
 test('the time of the handshake is over with it: an upload may take longer', async (t) => {
+  let received = '';
   const backend = await startRawBackend((socket) => {
-    let received = '';
     socket.on('data', (bytes) => {
       received += bytes.toString('latin1');
       if (received.endsWith('hello')) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
     });
   });
   t.after(() => backend.close());
-  const pool = makePool(t, { port: backend.port, connectMs: SHORT_MS });
+  const time = new FakeTime();
+  const pool = makePool(t, { port: backend.port, connectMs: SHORT_MS, wheel: time.wheel });
   const sink = send(pool, get('/', { method: 'POST', bodyLength: 5 }), new RecordingSink());
   await waitFor('the connection', () => sink.calls.includes('connected'));
   sink.exchange?.writeBody(Buffer.from('he'));
-  await delay(3 * SHORT_MS);
+  await waitFor('a part of the body', () => received.endsWith('\r\n\r\nhe'));
+  time.pass(3 * SHORT_MS);
   assert.equal(sink.error, null);
   sink.exchange?.writeBody(Buffer.from('llo'));
   sink.exchange?.endBody([]);
@@ -38,18 +40,24 @@ test('the time of the handshake is over with it: an upload may take longer', asy
 });
 
 test('a backend whose answer is not read now is not silent, though the request goes on', async (t) => {
+  let received = '';
   const backend = await startRawBackend((socket) => {
     socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc'));
+    socket.on('data', (bytes) => {
+      received += bytes.toString('latin1');
+    });
     socket.on('error', () => socket.destroy());
   });
   t.after(() => backend.close());
-  const pool = makePool(t, { port: backend.port, idleMs: SHORT_MS });
+  const time = new FakeTime();
+  const pool = makePool(t, { port: backend.port, idleMs: SHORT_MS, wheel: time.wheel });
   const sink = send(pool, get('/', { method: 'POST', bodyLength: 9 }), new PausedSink());
   await waitFor('the connection', () => sink.calls.includes('connected'));
   sink.exchange?.writeBody(Buffer.from('abc'));
   await waitFor('a piece', () => sink.chunks.length === 1);
   sink.exchange?.writeBody(Buffer.from('def'));
-  await delay(3 * SHORT_MS);
+  await waitFor('the piece behind it', () => received.endsWith('abcdef'));
+  time.pass(3 * SHORT_MS);
   assert.equal(sink.error, null);
   sink.exchange?.destroy({ memoryIsFree: true });
 });

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
-import { DeadlineWheel } from '../../../src/infra/deadline-wheel.ts';
+import { test } from 'node:test';
 import { WriteWatch } from '../../../src/infra/wire/write-watch.ts';
+import { FakeTime, TICK_MS } from '../../support/fake-time.ts';
 import { MemoryWire } from '../../support/memory-wire.ts';
 
 const IDLE_MS = 400;
-const TICK_MS = 20;
 /** At most one look and the wheel's own two ticks, and as much for the look before. */
 const LATEST_MS = IDLE_MS + IDLE_MS / 4 + 4 * TICK_MS;
 
@@ -23,15 +22,9 @@ class SlowWire extends MemoryWire {
   }
 }
 
-function watch(t: TestContext, { waiting }: { waiting: number }) {
-  let nowMs = 0;
-  const faults: unknown[] = [];
-  const wheel = new DeadlineWheel({
-    clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
-    tickMs: TICK_MS,
-    onError: (error) => faults.push(error),
-  });
-  t.after(() => assert.deepEqual(faults, []));
+function watch({ waiting }: { waiting: number }) {
+  const time = new FakeTime();
+  const { wheel } = time;
   const wire = new SlowWire();
   wire.waiting = waiting;
   const stalledAtMs: number[] = [];
@@ -40,21 +33,13 @@ function watch(t: TestContext, { waiting }: { waiting: number }) {
     wire,
     wheel,
     idleMs: () => limits.idleMs,
-    onStalled: () => stalledAtMs.push(nowMs),
+    onStalled: () => stalledAtMs.push(time.nowMs),
   });
-  /** Lets time pass, tick by tick. */
-  const pass = (ms: number, eachTick?: () => void): void => {
-    for (const endMs = nowMs + ms; nowMs < endMs; ) {
-      nowMs += TICK_MS;
-      eachTick?.();
-      wheel.tick();
-    }
-  };
-  return { wire, wheel, made, limits, stalledAtMs, pass };
+  return { wire, wheel, made, limits, stalledAtMs, pass: time.pass.bind(time) };
 }
 
-test('a peer that takes nothing is given up once, not before its time and one look late at most', (t) => {
-  const { made, stalledAtMs, pass, wheel } = watch(t, { waiting: 1000 });
+test('a peer that takes nothing is given up once, not before its time and one look late at most', () => {
+  const { made, stalledAtMs, pass, wheel } = watch({ waiting: 1000 });
   made.blocked();
   pass(10 * IDLE_MS);
   assert.equal(stalledAtMs.length, 1);
@@ -63,8 +48,8 @@ test('a peer that takes nothing is given up once, not before its time and one lo
   assert.equal(wheel.size, 0, 'nobody looks any more');
 });
 
-test('one piece may take many times the deadline as long as some of it is taken, and not once nothing is', (t) => {
-  const { made, wire, stalledAtMs, pass } = watch(t, { waiting: 1_000_000 });
+test('one piece may take many times the deadline as long as some of it is taken, and not once nothing is', () => {
+  const { made, wire, stalledAtMs, pass } = watch({ waiting: 1_000_000 });
   made.blocked();
   for (let i = 0; i < 20; i++) {
     pass(IDLE_MS - 2 * TICK_MS);
@@ -78,8 +63,8 @@ test('one piece may take many times the deadline as long as some of it is taken,
   assert.ok(tookMs >= IDLE_MS && tookMs <= LATEST_MS + IDLE_MS / 4 + TICK_MS, `after ${tookMs} ms`);
 });
 
-test('saying again that the wire is blocked does not give a peer more time', (t) => {
-  const { made, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+test('saying again that the wire is blocked does not give a peer more time', () => {
+  const { made, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.blocked();
   pass(10 * IDLE_MS, () => {
     if (stalledAtMs.length === 0) made.blocked();
@@ -88,8 +73,8 @@ test('saying again that the wire is blocked does not give a peer more time', (t)
   assert.ok(atMs >= IDLE_MS && atMs <= LATEST_MS, `after ${atMs} ms`);
 });
 
-test('once everything has left there is nothing to watch, until the wire is blocked again', (t) => {
-  const { made, wire, wheel, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+test('once everything has left there is nothing to watch, until the wire is blocked again', () => {
+  const { made, wire, wheel, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.blocked();
   wire.take(1000);
   pass(IDLE_MS);
@@ -104,8 +89,8 @@ test('once everything has left there is nothing to watch, until the wire is bloc
   assert.equal(stalledAtMs.length, 1);
 });
 
-test('a wire that was free for a moment and is blocked again has its whole time', (t) => {
-  const { made, wire, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+test('a wire that was free for a moment and is blocked again has its whole time', () => {
+  const { made, wire, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.blocked();
   pass(IDLE_MS - TICK_MS);
   wire.take(1000);
@@ -117,8 +102,8 @@ test('a wire that was free for a moment and is blocked again has its whole time'
   assert.equal(stalledAtMs.length, 1);
 });
 
-test('a watch at rest says nothing, and has its whole time once it is told again', (t) => {
-  const { made, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+test('a watch at rest says nothing, and has its whole time once it is told again', () => {
+  const { made, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.blocked();
   pass(IDLE_MS - TICK_MS);
   made.rest();
@@ -131,22 +116,22 @@ test('a watch at rest says nothing, and has its whole time once it is told again
   assert.equal(stalledAtMs.length, 1);
 });
 
-test('a forgotten watch leaves the wheel at once, and one of a closed wire with its next look', (t) => {
-  const forgotten = watch(t, { waiting: 1000 });
+test('a forgotten watch leaves the wheel at once, and one of a closed wire with its next look', () => {
+  const forgotten = watch({ waiting: 1000 });
   forgotten.made.blocked();
   assert.equal(forgotten.wheel.size, 1);
   forgotten.made.forget();
   assert.equal(forgotten.wheel.size, 0);
 
-  const closed = watch(t, { waiting: 1000 });
+  const closed = watch({ waiting: 1000 });
   closed.made.blocked();
   closed.wire.close();
   closed.pass(10 * IDLE_MS);
   assert.deepEqual([closed.wheel.size, closed.stalledAtMs], [0, []]);
 });
 
-test('the deadline is asked for at each look, so that a new one holds at once', (t) => {
-  const { made, limits, stalledAtMs, pass } = watch(t, { waiting: 1000 });
+test('the deadline is asked for at each look, so that a new one holds at once', () => {
+  const { made, limits, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.blocked();
   limits.idleMs = 10 * IDLE_MS;
   pass(9 * IDLE_MS);

@@ -1,0 +1,26 @@
+import type { Clock } from '../../src/contract/clock.ts';
+import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+
+export const TICK_MS = 20;
+
+/** FakeTime is a clock that goes on as a test says, and a wheel that turns with it; what a deadline throws, `pass` throws. */
+export class FakeTime {
+  nowMs = 0;
+  readonly clock: Clock = { monotonicMs: () => this.nowMs, wallMs: () => this.nowMs };
+  readonly wheel = new DeadlineWheel({
+    clock: this.clock,
+    tickMs: TICK_MS,
+    onError: (error) => {
+      throw error;
+    },
+  });
+
+  /** pass lets time pass, tick by tick. */
+  pass(ms: number, eachTick?: () => void): void {
+    for (const endMs = this.nowMs + ms; this.nowMs < endMs; ) {
+      this.nowMs += TICK_MS;
+      eachTick?.();
+      this.wheel.tick();
+    }
+  }
+}
