@@ -3,11 +3,9 @@
  * answered, at once or in a later turn. Nothing waits for the event loop, so a connection takes some microseconds.
  */
 import type { Downstream } from '../../src/contract/downstream.ts';
-import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
-import type { Plan } from '../../src/proxy/plan.ts';
 import { GuardedRequest } from '../../src/proxy/request-guard.ts';
-import type { ConnectionOwner, Failure } from '../../src/worker/inbound/engine.ts';
-import { ClientConnection } from '../../src/worker/inbound/wire/client-connection.ts';
+import type { Failure, InboundConnection } from '../../src/worker/inbound/engine.ts';
+import { LoneConnection } from '../support/lone-connection.ts';
 import { takeAnswers } from './answers.ts';
 import { FedRequest } from './fed-request.ts';
 import { FedBuffers, FedWire, Turns } from './fed-wire.ts';
@@ -39,20 +37,6 @@ export interface OwnRead {
 }
 
 const TOO_LARGE: readonly number[] = [414, 431];
-const clock = { monotonicMs: () => 0, wallMs: () => 0 };
-/** The defaults (config/schema.ts), of which a connection looks at nothing else. */
-const PLAN = {
-  limits: { bodyBytes: 1_048_576, targetBytes: 8192, headerBytes: 16_384, headerCount: 100 },
-  timeouts: { headersMs: 10_000, bodyIdleMs: 60_000, writeIdleMs: 60_000, keepAliveMs: 75_000 },
-} as unknown as Plan;
-
-/** Never started: nothing becomes due. Its size is the number of connections that were not forgotten. */
-export const wheel = new DeadlineWheel({
-  clock,
-  onError: (error) => {
-    throw error;
-  },
-});
 const buffers = new FedBuffers();
 
 /**
@@ -79,76 +63,67 @@ export function singleEnds(bytes: Buffer): number[] {
   return Array.from(bytes, (_, i) => i + 1);
 }
 
-class Feed implements ConnectionOwner {
-  readonly wheel = wheel;
-  readonly clock = clock;
-  readonly buffers = buffers;
-  readonly plan = PLAN;
-  readonly draining = false;
-
+/** No time passes for it. */
+class Feed extends LoneConnection<FedWire> {
   readonly #seed: number;
   readonly #random: Random;
   readonly #turns: Turns;
-  readonly #wire: FedWire;
-  readonly #connection: ClientConnection;
   readonly #fed: FedRequest[] = [];
   readonly #found: OwnRead = { requests: [], refusal: 0, faults: [] };
   /** The two wires differ in when they ask for the memory of the next read: behind the last one, or just before it. */
   readonly #asksEarly: boolean;
   #memory: Buffer | null = null;
-  #closedCount = 0;
 
   constructor({ seed, random }: { seed: number; random: Random }) {
+    const turns = new Turns(random);
+    super(new FedWire(random, turns), buffers);
     this.#seed = seed;
     this.#random = random;
-    this.#turns = new Turns(random);
-    this.#wire = new FedWire(random, this.#turns);
+    this.#turns = turns;
     this.#asksEarly = random.oneIn(2);
-    this.#connection = new ClientConnection('127.0.0.1', this);
-    this.#connection.wire = this.#wire;
-    this.#wire.onDrain = () => this.#connection.onDrain();
-    if (this.#asksEarly) this.#memory = this.#connection.nextBuffer();
+    if (this.#asksEarly) this.#memory = this.connection.nextBuffer();
   }
 
   read(bytes: Buffer, from: number, to: number): void {
     for (let at = from; at < to; ) {
       while (this.#random.oneIn(3) && this.#turns.turn());
-      while (this.#wire.paused && !this.#wire.closed && this.#turns.turn());
-      if (this.#wire.closed) return;
-      if (this.#wire.paused) {
+      while (this.wire.paused && !this.wire.closed && this.#turns.turn());
+      if (this.wire.closed) return;
+      if (this.wire.paused) {
         this.#found.faults.push('it is never read again');
         return;
       }
-      const memory = this.#memory ?? this.#connection.nextBuffer();
+      const memory = this.#memory ?? this.connection.nextBuffer();
       const count = buffers.fill(memory, bytes, at, to);
       at += count;
-      this.#connection.onRead(count);
-      this.#memory = this.#asksEarly && !this.#wire.closed ? this.#connection.nextBuffer() : null;
+      this.connection.onRead(count);
+      this.#memory = this.#asksEarly && !this.wire.closed ? this.connection.nextBuffer() : null;
     }
   }
 
   finish(): OwnRead {
     while (this.#turns.turn());
-    this.#wire.finished = true;
-    if (!this.#wire.closed) this.#connection.onEnd();
+    this.wire.finished = true;
+    if (!this.wire.closed) this.connection.onEnd();
     while (this.#turns.turn());
     const { faults, requests } = this.#found;
     // One whose last answer had not left when the FIN came is closed by its deadline.
-    if (!this.#wire.closed && !this.#wire.ended) faults.push('it is still open behind a FIN');
-    this.#connection.destroy();
-    if (this.#closedCount !== 1) faults.push(`it was closed ${this.#closedCount} times`);
+    if (!this.wire.closed && !this.wire.ended) faults.push('it is still open behind a FIN');
+    this.connection.destroy();
+    if (this.closedCount !== 1) faults.push(`it was closed ${this.closedCount} times`);
     for (const request of this.#fed) {
       request.finish();
       faults.push(...request.faults);
     }
+    if (this.wheel.size !== 0) faults.push('the wheel has not forgotten it');
     this.#checkAnswers();
     return { ...this.#found, requests };
   }
 
   #checkAnswers(): void {
-    const { answers, whole } = takeAnswers(this.#wire.text);
+    const { answers, whole } = takeAnswers(this.wire.text);
     const { faults, refusal } = this.#found;
-    if (!whole) faults.push(`answers with something before, between or behind: ${this.#wire.text}`);
+    if (!whole) faults.push(`answers with something before, between or behind: ${this.wire.text}`);
     const own = answers.filter(({ echo }) => echo < 0);
     if (own.length > (refusal === 0 ? 0 : 1)) faults.push('a refusal that nobody made, or two');
     if (own.length > 0 && answers.at(-1)?.echo !== -1) faults.push('an answer behind a refusal');
@@ -163,10 +138,6 @@ class Feed implements ConnectionOwner {
   }
 
   // What the connection asks of its server.
-
-  takeSurplus(): boolean {
-    return false;
-  }
 
   serve(downstream: Downstream): void {
     const { head } = downstream;
@@ -197,17 +168,13 @@ class Feed implements ConnectionOwner {
     fed.begin(isEarly);
   }
 
-  onOverload(): void {
+  override onOverload(): void {
     this.#found.faults.push('overload');
   }
 
-  refusalOf(_connection: unknown, { status }: Failure): string {
+  override refusalOf(connection: InboundConnection, failure: Failure): string {
     if (this.#found.refusal !== 0) this.#found.faults.push('two refusals');
-    this.#found.refusal = status;
-    return `HTTP/1.1 ${status} No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
-  }
-
-  onConnectionClosed(): void {
-    this.#closedCount++;
+    this.#found.refusal = failure.status;
+    return super.refusalOf(connection, failure);
   }
 }

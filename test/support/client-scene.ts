@@ -1,16 +1,11 @@
-/** A client's connection without a server and without a socket: time and bytes come as a test says. */
+/** A client's connection of which every byte and every millisecond come as a test says. */
 import assert from 'node:assert/strict';
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
-import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
-import type { Plan } from '../../src/proxy/plan.ts';
-import type { ConnectionOwner, Failure } from '../../src/worker/inbound/engine.ts';
-import { ClientConnection } from '../../src/worker/inbound/wire/client-connection.ts';
+import type { Failure, InboundConnection } from '../../src/worker/inbound/engine.ts';
+import { LoneConnection } from './lone-connection.ts';
 import { StuckWire } from './stuck-wire.ts';
 
-export const HEADERS_MS = 300;
-export const KEEP_ALIVE_MS = 5_000;
-export const TICK_MS = 20;
 export const OK: ResponseStart = {
   status: 200,
   reason: 'OK',
@@ -23,35 +18,15 @@ export const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\
 export const post = (body: string) =>
   `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 
-/** Scene is a connection and the server that it belongs to. */
-export class Scene implements ConnectionOwner {
-  nowMs = 0;
-  readonly clock = { monotonicMs: () => this.nowMs, wallMs: () => this.nowMs };
-  readonly wheel = new DeadlineWheel({
-    clock: this.clock,
-    tickMs: TICK_MS,
-    onError: (error) => {
-      throw error;
-    },
-  });
-  readonly buffers = new BodyBuffers({ poisoned: true });
-  readonly plan = {
-    limits: { bodyBytes: 1 << 20, targetBytes: 8_192, headerBytes: 16_384, headerCount: 100 },
-    timeouts: { headersMs: HEADERS_MS, bodyIdleMs: 1_000, writeIdleMs: 1_000, keepAliveMs: KEEP_ALIVE_MS },
-  } as unknown as Plan;
-  draining = false;
-  readonly wire = new StuckWire();
-  readonly connection: ClientConnection;
+/** Scene notes what its connection asks of a server, and serves requests as a test says. */
+export class Scene extends LoneConnection<StuckWire> {
   readonly targets: string[] = [];
   readonly refusals: number[] = [];
-  closedCount = 0;
   readonly #serve: (downstream: Downstream) => void;
 
   constructor(serve: (downstream: Downstream) => void) {
+    super(new StuckWire(), new BodyBuffers({ poisoned: true }));
     this.#serve = serve;
-    this.connection = new ClientConnection('127.0.0.1', this);
-    this.connection.wire = this.wire;
-    this.wire.onDrain = () => this.connection.onDrain();
   }
 
   /** read brings bytes in one read. */
@@ -61,21 +36,10 @@ export class Scene implements ConnectionOwner {
     this.connection.onRead(count);
   }
 
-  pass(ms: number): void {
-    for (const endMs = this.nowMs + ms; this.nowMs < endMs; ) {
-      this.nowMs += TICK_MS;
-      this.wheel.tick();
-    }
-  }
-
   /** Of each answer so far, whether it said that it is the last. */
   get closings(): boolean[] {
     const heads = this.wire.text.split('\r\n\r\n').slice(0, -1);
     return heads.map((head) => head.includes('\r\nConnection: close'));
-  }
-
-  takeSurplus(): boolean {
-    return false;
   }
 
   serve(downstream: Downstream): void {
@@ -83,17 +47,9 @@ export class Scene implements ConnectionOwner {
     this.#serve(downstream);
   }
 
-  onOverload(): void {
-    throw new Error('overload');
-  }
-
-  refusalOf(_connection: unknown, { status }: Failure): string {
-    this.refusals.push(status);
-    return `HTTP/1.1 ${status} No\r\nConnection: close\r\n\r\n`;
-  }
-
-  onConnectionClosed(): void {
-    this.closedCount++;
+  override refusalOf(connection: InboundConnection, failure: Failure): string {
+    this.refusals.push(failure.status);
+    return super.refusalOf(connection, failure);
   }
 }
 

@@ -6,9 +6,8 @@ import type { TestContext } from 'node:test';
 import type { BackendPool } from '../../src/upstream/connection-pool.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { startRawBackend } from '../support/backend.ts';
+import { OK } from './pool-backends.ts';
 import { get, RecordingSink, send } from './support.ts';
-
-export const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
 /** Sends `pieces` as fast as it is let, each in memory of its own as node's parser delivers them. */
 export class UploadingSink extends RecordingSink {
@@ -62,12 +61,6 @@ const MUCH_MIB = 64;
 export function uploadMuch(pool: BackendPool, bodyLength = MUCH_MIB << 20): UploadingSink {
   const piece = Buffer.alloc(1 << 20);
   return upload(pool, { bodyLength }, new UploadingSink(Array.from({ length: MUCH_MIB }, () => piece)));
-}
-
-export function pattern(bytes: number, seed: number): Buffer {
-  const made = Buffer.alloc(bytes);
-  for (let i = 0; i + 4 <= bytes; i += 4) made.writeUInt32LE((i * 2654435761 + seed) >>> 0, i);
-  return made;
 }
 
 export function cut(whole: Buffer, size: number): Buffer[] {

@@ -6,8 +6,9 @@ import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
+import { OK } from './pool-backends.ts';
 import { get, makePool, RecordingSink, send } from './support.ts';
-import { OK, recording, UploadingSink, upload, uploadMuch } from './upload-support.ts';
+import { recording, UploadingSink, upload, uploadMuch } from './upload-support.ts';
 
 test('a backend that reads nothing stops the upload: memory stays bounded, and reading on completes it', async (t) => {
   let socket: Socket | null = null;

@@ -3,8 +3,9 @@ import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
+import { bodyOf } from '../support/pattern.ts';
 import { ask, get, makePool } from './support.ts';
-import { cut, hashing, pattern, recording, UploadingSink, upload } from './upload-support.ts';
+import { cut, hashing, recording, UploadingSink, upload } from './upload-support.ts';
 
 const HEAD = 'POST /up HTTP/1.1\r\nHost: test\r\n';
 
@@ -65,7 +66,7 @@ test('small and large pieces keep their order and length', async (t) => {
   for (const bodyLength of [CHUNKED_BODY, 'exact'] as const) {
     const port = await hashing(t);
     const pool = makePool(t, { port });
-    const pieces = Array.from({ length: 3_000 }, (_, i) => pattern((i * 7_919) % 2_500, i));
+    const pieces = Array.from({ length: 3_000 }, (_, i) => bodyOf(i % 40, (i * 7_919) % 2_500));
     const whole = Buffer.concat(pieces);
     const sink = upload(
       pool,
@@ -106,7 +107,7 @@ for (const bodyLength of [BIG_BYTES, CHUNKED_BODY]) {
     test(`an upload of 12 MB ${how} arrives as it was sent`, async (t) => {
       const port = await hashing(t, slow);
       const pool = makePool(t, { port, buffers: new BodyBuffers({ poisoned: true }) });
-      const whole = pattern(BIG_BYTES, 7);
+      const whole = bodyOf(7, BIG_BYTES);
       const sink = await upload(pool, { bodyLength }, new UploadingSink(cut(whole, 65_536))).finished();
       assert.equal(sink.error, null);
       assert.equal(sink.body.toString(), createHash('sha1').update(whole).digest('hex'));
@@ -121,7 +122,7 @@ test('forty uploads at once keep their bytes apart', async (t) => {
   const port = await hashing(t, true);
   const buffers = new BodyBuffers({ poisoned: true });
   const pool = makePool(t, { port, buffers });
-  const wholes = Array.from({ length: 40 }, (_, i) => pattern(300_000, i));
+  const wholes = Array.from({ length: 40 }, (_, i) => bodyOf(i, 300_000));
   const sinks = wholes.map((whole) =>
     upload(pool, { bodyLength: whole.length }, new UploadingSink(cut(whole, 40_000))),
   );

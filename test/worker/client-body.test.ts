@@ -2,17 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Downstream } from '../../src/contract/downstream.ts';
-import {
-  answerAtOnce,
-  get,
-  KEEP_ALIVE_MS,
-  listener,
-  OK,
-  post,
-  Scene,
-  TICK_MS,
-  uploadScene,
-} from '../support/client-scene.ts';
+import { answerAtOnce, get, listener, OK, post, Scene, uploadScene } from '../support/client-scene.ts';
+import { TICK_MS } from '../support/fake-time.ts';
+import { KEEP_ALIVE_MS } from '../support/lone-connection.ts';
 
 const KIB = 1024;
 

@@ -3,17 +3,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Downstream } from '../../src/contract/downstream.ts';
 import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../src/worker/inbound/engine.ts';
-import {
-  answerAtOnce,
-  get,
-  HEADERS_MS,
-  KEEP_ALIVE_MS,
-  listener,
-  OK,
-  post,
-  Scene,
-  TICK_MS,
-} from '../support/client-scene.ts';
+import { answerAtOnce, get, listener, OK, post, Scene } from '../support/client-scene.ts';
+import { TICK_MS } from '../support/fake-time.ts';
+import { HEADERS_MS, KEEP_ALIVE_MS } from '../support/lone-connection.ts';
 
 test('requests of one read that are answered at once are all answered in a drain, and only the last answer says so', () => {
   const scene = new Scene(answerAtOnce);

@@ -1,0 +1,54 @@
+/** A client's connection without a socket, and as much of a server as it asks for. */
+import type { Downstream } from '../../src/contract/downstream.ts';
+import type { BodyBuffers } from '../../src/http1/body-buffers.ts';
+import type { Plan } from '../../src/proxy/plan.ts';
+import type { ConnectionOwner, Failure, InboundConnection } from '../../src/worker/inbound/engine.ts';
+import { ClientConnection } from '../../src/worker/inbound/wire/client-connection.ts';
+import { FakeTime } from './fake-time.ts';
+import type { MemoryWire } from './memory-wire.ts';
+
+export const HEADERS_MS = 300;
+export const KEEP_ALIVE_MS = 5_000;
+
+/** A connection looks at nothing else of it. The limits are the defaults (config/schema.ts). */
+const PLAN = {
+  limits: { bodyBytes: 1_048_576, targetBytes: 8_192, headerBytes: 16_384, headerCount: 100 },
+  timeouts: { headersMs: HEADERS_MS, bodyIdleMs: 1_000, writeIdleMs: 1_000, keepAliveMs: KEEP_ALIVE_MS },
+} as unknown as Plan;
+
+/** LoneConnection owns one connection; what becomes of its requests is up to `serve`. */
+export abstract class LoneConnection<W extends MemoryWire> extends FakeTime implements ConnectionOwner {
+  readonly plan = PLAN;
+  readonly buffers: BodyBuffers;
+  readonly wire: W;
+  readonly connection: ClientConnection;
+  draining = false;
+  closedCount = 0;
+
+  constructor(wire: W, buffers: BodyBuffers) {
+    super();
+    this.buffers = buffers;
+    this.wire = wire;
+    this.connection = new ClientConnection('127.0.0.1', this);
+    this.connection.wire = wire;
+    wire.onDrain = () => this.connection.onDrain();
+  }
+
+  abstract serve(downstream: Downstream): void;
+
+  takeSurplus(): boolean {
+    return false;
+  }
+
+  onOverload(): void {
+    throw new Error('overload');
+  }
+
+  refusalOf(_connection: InboundConnection, { status }: Failure): string {
+    return `HTTP/1.1 ${status} No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
+  }
+
+  onConnectionClosed(): void {
+    this.closedCount++;
+  }
+}
