@@ -32,6 +32,8 @@ export const DEFAULT_TICK_MS = 100;
 
 /** Ticks with nothing to watch before the wheel rests: a request every now and then shall not start and stop it each time. */
 const TICKS_BEFORE_REST = 10;
+/** So many ticks from one to the next mean that the event loop stood still. */
+const LATE_TICKS = 2;
 
 interface DeadlineWheelOptions {
   clock: Clock;
@@ -48,6 +50,7 @@ export class DeadlineWheel {
   #timer: NodeJS.Timeout | null = null;
   #started = false;
   #emptyTicks = 0;
+  #lastTickMs = 0;
 
   constructor(options: DeadlineWheelOptions) {
     this.#tickMs = options.tickMs ?? DEFAULT_TICK_MS;
@@ -124,7 +127,20 @@ export class DeadlineWheel {
   #wake(): void {
     if (this.#timer !== null) return;
     this.#emptyTicks = 0;
-    this.#timer = setInterval(() => this.tick(), this.#tickMs).unref();
+    this.#lastTickMs = this.#clock.monotonicMs();
+    this.#timer = setInterval(() => this.#onInterval(), this.#tickMs).unref();
+  }
+
+  /**
+   * Behind a stall of the event loop what was waited for may lie in the kernel, unread: timers come before reads. The
+   * deadlines are looked at behind those.
+   */
+  #onInterval(): void {
+    const nowMs = this.#clock.monotonicMs();
+    const isLate = nowMs - this.#lastTickMs > LATE_TICKS * this.#tickMs;
+    this.#lastTickMs = nowMs;
+    if (isLate) setImmediate(() => this.tick());
+    else this.tick();
   }
 
   #rest(): void {

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
+import { systemClock } from '../../src/contract/clock.ts';
 import { Deadline, DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+import { waitFor } from '../support/wait.ts';
+import { listen, tcpPort } from './wire/pairs.ts';
 
 function fakeWheel() {
   let nowMs = 0;
@@ -65,6 +70,33 @@ test('a deadline that is armed behind a stall of the event loop has all of its t
   assert.equal(fired, 0);
   at(11_100);
   assert.equal(fired, 1);
+});
+
+test('behind a stall of the event loop bytes that had come in time are read before the deadline is looked at', async (t) => {
+  const wheel = new DeadlineWheel({
+    clock: systemClock,
+    tickMs: 10,
+    onError: (error) => assert.ifError(error),
+  });
+  wheel.start();
+  t.after(() => wheel.stop());
+  const server = createServer();
+  await listen(t, server, 'TCP');
+  const client = connect(tcpPort(server));
+  t.after(() => client.destroy());
+  const [accepted] = (await once(server, 'connection')) as [Socket];
+  t.after(() => accepted.destroy());
+  const events: string[] = [];
+  const deadline = new Deadline(() => events.push('deadline'));
+  accepted.on('data', () => {
+    events.push('data');
+    wheel.disarm(deadline);
+  });
+  wheel.arm(deadline, 50);
+  await new Promise((resolve) => client.write('x', resolve));
+  for (const endMs = performance.now() + 200; performance.now() < endMs; );
+  await waitFor('one of them', () => events.length > 0);
+  assert.deepEqual(events, ['data']);
 });
 
 test('a deadline may arm itself and others while it fires, and one that throws stops nobody', () => {
