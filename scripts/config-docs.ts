@@ -25,8 +25,8 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   again: \`workers: \${N}\` is a number, \`token: "\${T}"\` always text. Inside \`{ … }\` and \`[ … ]\` YAML wants the quotes.
 - **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
   \`secrets.apiKeys\`.
-- **How a worker serves is chosen by the environment**, not by the file: \`SLUICE_ENGINE=node\` serves clients by raw node:http,
-  \`SLUICE_WIRE=socket\` keeps our own engine to documented API of Node.js. The \`ready\` line tells both.
+- **How a worker serves is chosen by the environment**, not by the file: \`SLUICE_WIRE=socket\` keeps all connections
+  to documented API of Node.js, \`SLUICE_ENGINE=node\` besides serves clients by raw node:http. The \`ready\` line tells both.
 - **Durations** are written \`250ms\`, \`2s\`, \`1m\`, \`1h\`; **sizes** \`16KiB\`, \`1MiB\`, \`1GiB\` or a number of bytes.
 - Relative paths start at the working directory. YAML anchors and aliases may be used; merge keys (\`<<\`) may not.
 - A reload (SIGHUP, \`POST /api/v1/reload\`) applies everything at once but for \`listen\`, \`accept\`, \`workers\`, \`admin\`, \`redis\` and

@@ -89,6 +89,11 @@ export function definitionOf(name: MetricName): MetricDefinition {
   return METRICS[name];
 }
 
+/** isMetricName tells a name of this version from any other text. */
+export function isMetricName(name: string): name is MetricName {
+  return Object.hasOwn(METRICS, name);
+}
+
 /** Values of the label `method`; anything else is `_other`. */
 export const STANDARD_METHODS = [
   'GET',

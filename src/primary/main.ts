@@ -2,7 +2,6 @@
  * The primary process, put together: builds the parts, wires them, starts them in order, and ends them in the opposite one.
  * No logic of its own. It never touches a proxied byte.
  */
-import { writeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { ClientFeed } from '../clients/client-feed.ts';
@@ -14,7 +13,7 @@ import type { WorkerMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
 import { type Logger, makeLogger } from '../infra/logger.ts';
-import { chooseDataPath, REMEDY } from '../infra/wire/wire-choice.ts';
+import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/memory-bucket-store.ts';
 import { startAdminServer } from './admin/server.ts';
 import type { AdminServices, Readiness } from './admin/services.ts';
@@ -33,6 +32,7 @@ import { InstanceHeartbeat } from './instance-heartbeat.ts';
 import { LimitChanges } from './limit-changes.ts';
 import { ListenSockets } from './listen-sockets.ts';
 import { MetricsCollector } from './metrics-collector.ts';
+import { writeReadyLine } from './ready-line.ts';
 import { Reloader, type Revision } from './reloader.ts';
 import { rollOut, settingsMessage, warmHealth } from './rollout.ts';
 import { handleSignals } from './stop-signals.ts';
@@ -148,6 +148,7 @@ class Primary {
         reload: () => this.#reload(),
       },
       this.#logger,
+      systemClock,
     );
     this.#tellDataPath();
     const storage = await openStorage(settings.database, this.#logger);
@@ -168,8 +169,9 @@ class Primary {
 
   #tellDataPath(): void {
     const facts = { ...this.#dataPath, node: process.version };
-    if (facts.wire === 'handle' || this.#options.env.SLUICE_WIRE) this.#logger.info(facts, 'data path');
-    else this.#logger.warn(facts, `connections go the slow way on this version of Node.js: ${REMEDY}`);
+    if (facts.wire === 'handle' || facts.engine === 'node' || this.#options.env.SLUICE_WIRE)
+      this.#logger.info(facts, 'data path');
+    else this.#logger.warn(facts, `connections go the slow way: ${slowReason(process.version)}`);
   }
 
   async #wire(storage: Storage): Promise<Wired> {
@@ -372,9 +374,8 @@ class Primary {
   #sayReady(addresses: string[], admin: string): void {
     this.#phase = 'ready';
     const workers = this.#supervisor.workers().length;
-    // Always JSON, whatever log.format is: supervisors and scripts wait for this line.
     const { wire, engine } = this.#dataPath;
-    writeSync(1, `${JSON.stringify({ msg: 'ready', addresses, admin, workers, wire, engine })}\n`);
+    writeReadyLine({ addresses, admin, workers, wire, engine }, this.#logger);
   }
 
   async #drain(signal: NodeJS.Signals): Promise<void> {

@@ -4,7 +4,13 @@
  * when a worker is replaced. Gauges are kept per worker and summed, and go with the worker.
  */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
-import { definitionOf, METRICS, type MetricName, type MetricsDelta } from '../contract/metrics.ts';
+import {
+  definitionOf,
+  isMetricName,
+  METRICS,
+  type MetricName,
+  type MetricsDelta,
+} from '../contract/metrics.ts';
 import { LoopDelayMonitor, type LoopDelays } from '../infra/loop-delay.ts';
 
 /** Names that promtool refuses: gauges ending in `_total` (contract §6). */
@@ -169,6 +175,8 @@ export class MetricsCollector {
   }
 
   #open(cells: Map<number, Cell>, series: MetricsDelta['series'][number]): void {
+    // A worker of a newer version may have others.
+    if (!isMetricName(series.name)) return;
     const { kind, labels: names, bucketsSec = [] } = definitionOf(series.name);
     const labels: Labels = Object.fromEntries(names.map((name, i) => [name, series.labels[i] ?? '']));
     const counter = this.#counters.get(series.name);

@@ -52,6 +52,20 @@ test('totals stay when a worker is replaced, gauges go with it', async () => {
   assert.equal(seriesValue(text, 'sluice_connections_open'), 3);
 });
 
+test('a series that only a newer worker knows is left out, and the others count', async () => {
+  const collector = new MetricsCollector();
+  const metrics = new WorkerMetrics();
+  metrics.add(metrics.series('sluice_bytes_total', 'in'), 10);
+  const delta = metrics.takeDelta();
+  const unknown = {
+    ...delta.series[0]!,
+    name: 'sluice_of_tomorrow_total' as 'sluice_bytes_total',
+    index: 999,
+  };
+  collector.applyDelta(1, { ...delta, series: [unknown, ...delta.series] });
+  assert.equal(seriesValue(await collector.text(), 'sluice_bytes_total{direction="in"}'), 10);
+});
+
 test('histograms of several workers add up to cumulative buckets, sum and count', async () => {
   const collector = new MetricsCollector();
   for (const worker of [1, 2]) {

@@ -1,3 +1,3 @@
 import { testDataPath } from './data-paths.ts';
 
-testDataPath({ SLUICE_ENGINE: 'node' });
+testDataPath({ SLUICE_ENGINE: 'node', SLUICE_WIRE: 'handle' });

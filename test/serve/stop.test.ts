@@ -23,6 +23,21 @@ test('B38: what is still under way after `drain` is cut, and the exit is 0 all t
   assert.equal(await cut, 'ECONNRESET');
 });
 
+test('Ctrl-C that arrives twice, from the terminal and passed on by npm, drains', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const sluice = await startSluice({
+    config: { workers: 1, pools: poolOf([backend]), timeouts: { drainGrace: '0s', drain: '20s' } },
+  });
+  t.after(() => sluice.stop());
+  const slow = ask(`${sluice.proxyUrl}/slow?ms=1500`);
+  await waitFor('the request at the backend', () => backend.requestCount === 1);
+  // Two of one kind could become one on their way.
+  sluice.signal('SIGINT');
+  assert.deepEqual(await sluice.stop('SIGTERM'), { code: 0, signal: null });
+  assert.equal((await slow).status, 200);
+});
+
 test('a second signal stops at once with exit 1 and leaves nobody behind', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
@@ -36,7 +51,11 @@ test('a second signal stops at once with exit 1 and leaves nobody behind', async
     async () => (await askJson(`${sluice.adminUrl}/readyz`)).status === 503,
   );
   const startedMs = performance.now();
+  // One that comes within half a second of the first is its echo.
+  const again = setInterval(() => sluice.signal('SIGTERM'), 200);
+  t.after(() => clearInterval(again));
   assert.deepEqual(await sluice.stop('SIGTERM'), { code: 1, signal: null });
+  clearInterval(again);
   assert.ok(performance.now() - startedMs < 3_000);
   assert.ok(await canListen(Number(new URL(sluice.proxyUrl).port)));
 });

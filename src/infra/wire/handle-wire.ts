@@ -8,6 +8,7 @@
  */
 import { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
+import { toError } from '../../contract/errors.ts';
 import { SocketBound } from './socket-bound.ts';
 import type { ConnectEvents, Wire, WireMaker } from './wire.ts';
 
@@ -48,10 +49,23 @@ let streamWrap: StreamWrap;
 /** The next write's request; used up only by one that is not over at once. */
 let spareRequest: WriteRequest;
 
+/** handleProblem is why node does not give its handles away, null where it does: its permission model may forbid it. */
+export function handleProblem(): string | null {
+  try {
+    streamWrapOf(process);
+    return null;
+  } catch (error) {
+    return toError(error).message;
+  }
+}
+
+function streamWrapOf(owner: object): StreamWrap {
+  return (owner as { binding: (name: string) => StreamWrap }).binding('stream_wrap');
+}
+
 /** handleWires is called once per process, and only on a version that the list names. */
 export function handleWires(): WireMaker {
-  const { binding } = process as unknown as { binding: (name: string) => StreamWrap };
-  streamWrap = binding('stream_wrap');
+  streamWrap = streamWrapOf(process);
   spareRequest = new streamWrap.WriteWrap();
   return {
     name: 'handle',

@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { socketWires } from '../../../src/infra/wire/socket-wire.ts';
-import { chooseDataPath, HANDLE_WIRE_VERSIONS, wiresOf } from '../../../src/infra/wire/wire-choice.ts';
+import {
+  chooseDataPath,
+  HANDLE_WIRE_VERSIONS,
+  slowReason,
+  wiresOf,
+} from '../../../src/infra/wire/wire-choice.ts';
 
 const [TESTED = ''] = HANDLE_WIRE_VERSIONS;
 
@@ -59,6 +64,25 @@ test('SLUICE_ENGINE chooses the engine, whatever the wire', () => {
       assert.deepEqual(chosen, { engine, wire });
     }
   }
+});
+
+test('node’s engine is on documented API alone unless the handle wire is asked for', () => {
+  assert.deepEqual(chooseDataPath(TESTED, { SLUICE_ENGINE: 'node' }), { engine: 'node', wire: 'socket' });
+});
+
+test('where node gives no handle away the socket wire serves, and a wish for the other one is refused', (t) => {
+  const refuse = () => {
+    throw new Error('Access to this API has been restricted');
+  };
+  t.mock.method(process as unknown as { binding: () => void }, 'binding', refuse);
+  assert.deepEqual(chooseDataPath(TESTED, {}), { engine: 'wire', wire: 'socket' });
+  assert.match(slowReason(TESTED), /restricted/);
+  assert.throws(() => chooseDataPath(TESTED, { SLUICE_WIRE: 'handle' }), /not to be had: .*restricted/);
+});
+
+test('the variable of 0.3 is refused, with the ones that took its place', () => {
+  const expected = { code: 'config_invalid', message: /SLUICE_WIRE=socket, or SLUICE_ENGINE=node/ };
+  assert.throws(() => chooseDataPath(TESTED, { SLUICE_PUBLIC_HTTP_API: '1' }), expected);
 });
 
 test('a word that is not known is refused by the name of its variable, and never passed over', () => {
