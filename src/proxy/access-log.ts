@@ -122,10 +122,12 @@ const ESCAPED_BYTES = 6;
 function text(value: string | null, maxBytes = TEXT_BYTES): string {
   if (value === null) return 'null';
   let room = maxBytes - QUOTES_BYTES;
-  if (value.length <= room && PLAIN_TEXT.test(value)) return `"${value}"`;
+  // Cut first: a path of 8 KiB took a millisecond, character by character.
+  const start = value.length <= room ? value : value.slice(0, Math.max(0, room));
+  if (PLAIN_TEXT.test(start)) return `"${start}"`;
   if (value.length * ESCAPED_BYTES <= room) return JSON.stringify(value);
   let encoded = '';
-  for (const character of value) {
+  for (const character of start) {
     const piece = JSON.stringify(character).slice(1, -1);
     room -= Buffer.byteLength(piece);
     if (room < 0) break;
