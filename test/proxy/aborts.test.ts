@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Worker } from 'node:worker_threads';
 import { startRawBackend } from '../support/backend.ts';
 import type { RawClient } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
@@ -176,4 +177,39 @@ test('a client that leaves while a take is awaited or after its answer is comple
   const client = await proxy.connect();
   client.write('GET /still HTTP/1.1\r\nHost: a\r\n\r\n');
   assert.equal((await client.readResponse()).body.toString(), 'GET /still');
+});
+
+/** In a thread: connects, sends a request and resets, `count` times, while this one stands still and accepts nobody. */
+const RESETTING = `
+  const { port, flag, count } = require('node:worker_threads').workerData;
+  const { connect } = require('node:net');
+  let left = count;
+  for (let i = 0; i < count; i++) {
+    const socket = connect(port, '127.0.0.1', () => {
+      socket.write('POST / HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 1\\r\\n\\r\\nx', () => socket.resetAndDestroy());
+    });
+    socket.on('close', () => {
+      if (--left > 0) return;
+      Atomics.store(flag, 0, 1);
+      Atomics.notify(flag, 0);
+    });
+  }
+`;
+
+test('a client that has reset before it was accepted has no address: nothing is served to it', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const flag = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  const workerData = { port: Number(new URL(proxy.url).port), flag, count: 20 };
+  const thread = new Worker(RESETTING, { eval: true, workerData });
+  t.after(() => thread.terminate());
+  assert.notEqual(Atomics.wait(flag, 0, 0, 10_000), 'timed-out', 'the thread is done');
+  const last = await proxy.connect();
+  last.write(GET);
+  await last.readResponse();
+  await waitFor('the connections to be gone', () => proxy.server.connectionCount === 1);
+  assert.deepEqual(
+    proxy.lines.map(({ clientIp, status }) => [clientIp, status]),
+    [['127.0.0.1', 200]],
+  );
 });

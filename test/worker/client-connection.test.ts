@@ -6,6 +6,7 @@ import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../src/worker/inbound/engine.t
 import { answerAtOnce, get, listener, OK, post, Scene } from '../support/client-scene.ts';
 import { TICK_MS } from '../support/fake-time.ts';
 import { HEADERS_MS, KEEP_ALIVE_MS } from '../support/lone-connection.ts';
+import { waitFor } from '../support/wait.ts';
 
 test('requests of one read that are answered at once are all answered in a drain, and only the last answer says so', () => {
   const scene = new Scene(answerAtOnce);
@@ -103,7 +104,7 @@ test('a connection that is gone leaves nothing in the wheel, also while its answ
   assert.equal(scene.wheel.size, 0);
 });
 
-test('a connection whose answer began before the drain is closed with its end', () => {
+test('a connection whose answer began before the drain stays for the request that its client has sent meanwhile', () => {
   const served: Downstream[] = [];
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
@@ -114,7 +115,70 @@ test('a connection whose answer began before the drain is closed with its end', 
   scene.draining = true;
   served[0]?.write(Buffer.from('abc'));
   served[0]?.end([]);
-  assert.deepEqual([scene.closings, scene.closedCount], [[false], 1]);
+  assert.deepEqual([scene.closings, scene.closedCount, scene.connection.idle], [[false], 0, true]);
+  scene.read(get('/2'));
+  served[1]?.complete(OK, '');
+  assert.deepEqual([scene.targets, scene.closedCount], [['/1', '/2'], 1]);
+  assert.match(scene.wire.text, /abcHTTP\/1\.1 200 OK\r\nConnection: close\r\n/);
+});
+
+test('an answer without a length that the end of a drain cuts ends in a reset, so that it does not look complete', () => {
+  const scene = new Scene((downstream) => {
+    downstream.listen(listener());
+    downstream.start({ ...OK, contentLength: -1, hasBody: true });
+    downstream.write(Buffer.from('abc'));
+  });
+  let resets = 0;
+  scene.wire.reset = () => resets++;
+  scene.read('GET / HTTP/1.0\r\nHost: a\r\n\r\n');
+  scene.connection.destroy();
+  assert.deepEqual([resets, scene.closedCount], [1, 1]);
+});
+
+test('a heap of requests that are answered at once leaves other connections their turn, and all are answered in the end', async () => {
+  const scene = new Scene(answerAtOnce);
+  scene.read(get('/').repeat(200));
+  const inOneTurn = scene.targets.length;
+  assert.ok(inOneTurn < 100, `${inOneTurn} in one turn`);
+  scene.connection.onEnd();
+  assert.equal(scene.closedCount, 0, 'a FIN behind them takes none of them away');
+  await waitFor('all answers', () => scene.targets.length === 200);
+  await waitFor('the FIN to be heeded', () => scene.closedCount === 1);
+  assert.equal(scene.wheel.size, 0);
+});
+
+test('a client that is too far ahead is looked after for resets during each of its requests', () => {
+  const served: Downstream[] = [];
+  const scene = new Scene((downstream) => {
+    downstream.listen(listener());
+    served.push(downstream);
+  });
+  let probes = 0;
+  scene.wire.probe = () => {
+    probes++;
+  };
+  scene.read(get('/').repeat(1_500));
+  assert.equal(scene.wire.paused, true);
+  scene.pass(2 * TICK_MS);
+  assert.ok(probes > 0, 'during the first');
+  served[0]?.complete(OK, '');
+  assert.deepEqual([served.length, scene.wire.paused], [2, true]);
+  probes = 0;
+  scene.pass(2 * TICK_MS);
+  assert.ok(probes > 0, 'during the second');
+});
+
+test('empty lines behind a request are no next one: the time of an idle connection runs', () => {
+  for (const behind of ['\r\n', '\n', '\r\n\n']) {
+    const scene = new Scene(answerAtOnce);
+    scene.read(get('/') + behind);
+    assert.equal(scene.connection.receiving, false);
+    scene.pass(2 * HEADERS_MS);
+    assert.equal(scene.closedCount, 0, JSON.stringify(behind));
+    scene.draining = true;
+    scene.read(get('/') + behind);
+    assert.deepEqual(scene.closings, [false, true]);
+  }
 });
 
 test('bytes behind the last request are read into nothing, so that no RST takes its answer', () => {

@@ -2,7 +2,7 @@
  * Between the server of a worker and the connections of its clients: what each needs of the other. An engine makes the
  * connections: our own HTTP/1.1 on wires (wire/), or raw node:http (node/).
  */
-import type { Server } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { canonicalAddress } from '../../contract/addresses.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { EngineName } from '../../contract/data-path.ts';
@@ -10,6 +10,7 @@ import type { Downstream, DownstreamPeer } from '../../contract/downstream.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineWheel } from '../../infra/deadline-wheel.ts';
 import type { Placed } from '../../infra/placed-list.ts';
+import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
 import type { Plan } from '../../proxy/plan.ts';
 
 /** Engine is chosen once per worker. */
@@ -65,6 +66,33 @@ export interface ConnectionOwner {
 /** A lingering connection is kept while bytes come in, as long as this at most, or for one pause of LINGER_IDLE_MS. */
 export const LINGER_MAX_MS = 30_000;
 export const LINGER_IDLE_MS = 2_000;
+
+/** mayLinger tells whether a connection from which bytes still come may go on lingering. */
+export function mayLinger({ clock, draining }: ConnectionOwner, sinceMs: number): boolean {
+  return !draining && clock.monotonicMs() - sinceMs <= LINGER_MAX_MS;
+}
+
+/** watchWrites makes the watch over what a client does not take (`timeouts.writeIdle`). */
+export function watchWrites(
+  owner: ConnectionOwner,
+  wire: WriteWatchOptions['wire'],
+  onStalled: () => void,
+): WriteWatch {
+  return new WriteWatch({
+    wire,
+    wheel: owner.wheel,
+    idleMs: () => owner.plan.timeouts.writeIdleMs,
+    onStalled,
+  });
+}
+
+/**
+ * isGone tells a client that reset its connection before it was accepted. The system names no address for it, as for a peer
+ * on a Unix socket, but its bytes can still be read: limits and blocks by address would not hold for them.
+ */
+export function isGone(socket: Socket, server: Server): boolean {
+  return socket.remoteAddress === undefined && typeof server.address() !== 'string';
+}
 
 /** What a peer on a Unix socket is called. */
 const UNIX_PEER = 'unix:';

@@ -15,14 +15,15 @@ import type { DownstreamPeer } from '../../../contract/downstream.ts';
 import { Deadline } from '../../../infra/deadline-wheel.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
 import { resetOrDestroy } from '../../../infra/wire/wire.ts';
-import { WriteWatch } from '../../../infra/wire/write-watch.ts';
+import type { WriteWatch } from '../../../infra/wire/write-watch.ts';
 import {
   type ConnectionOwner,
   type Failure,
   type InboundConnection,
   LINGER_IDLE_MS,
-  LINGER_MAX_MS,
+  mayLinger,
   peerOf,
+  watchWrites,
 } from '../engine.ts';
 import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
 import { watchedSocket } from './watched-socket.ts';
@@ -115,6 +116,8 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   }
 
   destroy(): void {
+    // An answer without a length must not look complete.
+    this.#current?.abort();
     this.socket.destroy();
   }
 
@@ -238,12 +241,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   }
 
   onBlocked(): void {
-    this.#writeWatch ??= new WriteWatch({
-      wire: watchedSocket(this.socket),
-      wheel: this.#owner.wheel,
-      idleMs: () => this.#owner.plan.timeouts.writeIdleMs,
-      onStalled: () => this.#current?.stalled(),
-    });
+    this.#writeWatch ??= watchWrites(this.#owner, watchedSocket(this.socket), () => this.#current?.stalled());
     this.#writeWatch.blocked();
   }
 
@@ -253,10 +251,6 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   }
 
   #becomeIdle(): void {
-    if (this.#owner.draining) {
-      this.#closeSocket();
-      return;
-    }
     this.sinceMs = this.#owner.clock.monotonicMs();
     this.#idleAtBytes = this.socket.bytesRead;
     this.#overdue = false;
@@ -337,8 +331,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   }
 
   #lingerOn(): void {
-    const lingeredMs = this.#owner.clock.monotonicMs() - this.sinceMs;
-    if (!this.receiving || this.#owner.draining || lingeredMs > LINGER_MAX_MS) {
+    if (!this.receiving || !mayLinger(this.#owner, this.sinceMs)) {
       this.socket.destroy();
       return;
     }

@@ -6,7 +6,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { systemCodeOf } from '../../../contract/errors.ts';
-import type { ConnectionOwner, Engine, InboundConnection } from '../engine.ts';
+import { type ConnectionOwner, type Engine, type InboundConnection, isGone } from '../engine.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
 import { NodeDownstream } from './node-downstream.ts';
 import { NodeHeads } from './node-heads.ts';
@@ -56,6 +56,10 @@ function makeServer(
     server.headersTimeout = timeouts.headersMs;
     server.maxHeadersCount = limits.headerCount + 1;
     server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
+    if (isGone(socket, server)) {
+      socket.destroy();
+      return;
+    }
     const connection = new NodeConnection(socket, owner, queued);
     socket[CONNECTION] = connection;
     if (!onAccept(connection)) connection.destroy();

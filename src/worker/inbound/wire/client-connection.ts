@@ -16,23 +16,22 @@
  */
 import type { DownstreamPeer } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
-import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts';
-import { RequestHeadReader } from '../../../http1/request-head.ts';
 import { Deadline } from '../../../infra/deadline-wheel.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
-import { WriteWatch } from '../../../infra/wire/write-watch.ts';
+import type { WriteWatch } from '../../../infra/wire/write-watch.ts';
 import {
   type ConnectionOwner,
   type Failure,
   type InboundConnection,
   LINGER_IDLE_MS,
-  LINGER_MAX_MS,
+  mayLinger,
   peerOf,
+  watchWrites,
 } from '../engine.ts';
 import { ClientBody } from './client-body.ts';
+import { ClientHeads, skipEmptyLines } from './client-heads.ts';
 import { ClientRequest, type RequestOwner } from './client-request.ts';
-import { headMaxBytes, PartialHead, skipEmptyLines } from './partial-head.ts';
 import { UnreadBytes } from './unread-bytes.ts';
 
 const HEAD = 0;
@@ -43,6 +42,8 @@ const DEAD = 4;
 
 /** Bytes that may wait behind the request that is served before the client is no longer read. */
 const AHEAD_MAX_BYTES = 32_768;
+/** Requests of one connection that may be answered before other connections have their turn. */
+const TURN_MAX_REQUESTS = 32;
 
 /** ClientConnection is made by the engine for each accepted socket, which then sets its wire. */
 export class ClientConnection implements InboundConnection, RequestOwner, WireEvents {
@@ -54,7 +55,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   readonly #owner: ConnectionOwner;
   readonly #deadline = new Deadline(() => this.#onDue());
-  readonly #parser = new RequestHeadReader();
+  readonly #heads = new ClientHeads();
   readonly #unread = new UnreadBytes();
   #state = HEAD;
   #current: ClientRequest | null = null;
@@ -64,10 +65,13 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   #writeWatch: WriteWatch | null = null;
   /** Bytes have come since it became idle, or while it lingers. */
   #received = false;
-  readonly #partial = new PartialHead();
-  /** Bytes that have come behind the head or the piece of a body just read. */
+  /** Bytes that have come behind the head or the piece of a body just read, without empty lines (RFC 9112 §2.2). */
   #restBytes = 0;
   #advancing = false;
+  /** What is unread goes on in the next turn of the loop. */
+  #yielding = false;
+  /** A FIN came meanwhile. */
+  #endWaits = false;
   /** It has served a request: until then the deadline of the first head runs. */
   #hasServed = false;
   #wirePaused = false;
@@ -90,6 +94,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   }
 
   destroy(): void {
+    // An answer without a length must not look complete.
+    this.#current?.abort();
     this.#die();
   }
 
@@ -123,7 +129,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   #advanceUnread(): void {
     if (this.#advancing) return;
     const unread = this.#unread;
-    if (unread.length > 0) {
+    if (unread.length > 0 && !this.#yielding) {
       const { buffer, from, to } = unread;
       const at = this.#advance(buffer, from, to);
       // It may have died, and dropped everything, meanwhile.
@@ -136,10 +142,16 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   #advance(buffer: Buffer, from: number, to: number): number {
     this.#advancing = true;
     let at = from;
-    while (at < to) {
+    for (let heads = 0; at < to; ) {
       if (this.#state === HEAD) {
+        if (++heads > TURN_MAX_REQUESTS) {
+          // A heap of requests that are refused at once would hold the event loop.
+          this.#yielding = true;
+          setImmediate(() => this.#goOn());
+          break;
+        }
         const start = skipEmptyLines(buffer, at, to);
-        if (start !== at) this.#partial.forget();
+        if (start !== at) this.#heads.restart();
         at = start;
         if (at === to) break;
         const end = this.#readHead(buffer, at, to);
@@ -151,17 +163,26 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
         at = next;
       }
     }
-    this.#parser.forget();
-    this.#restBytes = this.#state < LINGERING ? to - at : 0;
+    this.#heads.forget();
+    this.#restBytes = this.#state < LINGERING ? to - skipEmptyLines(buffer, at, to) : 0;
     this.#advancing = false;
     return at;
+  }
+
+  #goOn(): void {
+    this.#yielding = false;
+    if (this.#state === DEAD) return;
+    this.#advanceUnread();
+    if (!this.#endWaits || this.#yielding) return;
+    this.#endWaits = false;
+    this.onEnd();
   }
 
   /** Stops reading a client that is too far ahead, and reads on one that is not. */
   #pace(): void {
     if (this.#state === DEAD) return;
     const isAhead = this.#unread.length >= AHEAD_MAX_BYTES || this.#body?.paused === true;
-    const paused = this.#state === SERVING && isAhead;
+    const paused = isAhead && (this.#state === SERVING || this.#yielding);
     if (paused === this.#wirePaused) return;
     this.#wirePaused = paused;
     if (!paused) this.wire.resume();
@@ -173,21 +194,12 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   /** @returns the index behind a head that was served, or a negative number */
   #readHead(buffer: Buffer, at: number, to: number): number {
-    const { limits } = this.#owner.plan;
-    const end = this.#partial.isDue(buffer, at, to)
-      ? this.#parser.read(buffer, at, to, headMaxBytes(limits))
-      : HEAD_INCOMPLETE;
-    if (end === HEAD_INCOMPLETE) {
-      const status = this.#partial.refusalOf(buffer, at, to, limits);
-      if (status !== 0) this.#refuse({ status, method: null });
-    } else if (end === HEAD_MALFORMED) {
-      const { problemStatus: status, head } = this.#parser;
-      this.#refuse({ status, method: head.method === 'CONNECT' ? head.method : null });
-    } else {
-      this.#partial.forget();
-      this.#restBytes = to - end;
-      this.#serve(this.#parser.head);
-    }
+    const heads = this.#heads;
+    const end = heads.read(buffer, at, to, this.#owner.plan.limits);
+    if (end >= 0) {
+      this.#restBytes = to - skipEmptyLines(buffer, end, to);
+      this.#serve(heads.head);
+    } else if (heads.failure !== null) this.#refuse(heads.failure);
     return end;
   }
 
@@ -195,7 +207,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     const request = new ClientRequest(head, this);
     this.#current = request;
     this.#state = SERVING;
-    this.#owner.wheel.disarm(this.#deadline);
+    if (this.#wirePaused) this.#watchForReset();
+    else this.#owner.wheel.disarm(this.#deadline);
     if (head.hasBody || head.hasBadFraming) this.#body ??= new ClientBody(this.#owner.buffers);
     this.#body?.begin(head);
     this.#owner.serve(request);
@@ -229,7 +242,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     const body = this.#body;
     if (body === null) return at;
     const next = body.read(buffer, at, to);
-    this.#restBytes = to - next;
+    this.#restBytes = to - skipEmptyLines(buffer, next, to);
     if (next !== at) body.deliver(buffer, this.#current);
     if (this.#state === DISCARDING) {
       if (body.complete) this.#becomeIdle();
@@ -248,12 +261,9 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   }
 
   onBlocked(): void {
-    this.#writeWatch ??= new WriteWatch({
-      wire: this.wire,
-      wheel: this.#owner.wheel,
-      idleMs: () => this.#owner.plan.timeouts.writeIdleMs,
-      onStalled: () => (this.#current === null ? this.#die() : this.#current.stalled()),
-    });
+    this.#writeWatch ??= watchWrites(this.#owner, this.wire, () =>
+      this.#current === null ? this.#die() : this.#current.stalled(),
+    );
     this.#writeWatch.blocked();
   }
 
@@ -265,7 +275,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     if (this.#current !== request || this.#state === DEAD) return;
     this.#current = null;
     const mayGoOn = !request.closing;
-    if (!this.#hasAll) {
+    if (this.#body?.complete === false) {
       if (mayGoOn) this.#discard();
       else this.#linger();
     } else if (mayGoOn) this.#becomeIdle();
@@ -278,21 +288,16 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.#state = HEAD;
     this.#hasServed = true;
     this.sinceMs = this.#owner.clock.monotonicMs();
-    const isPipelined = this.#restBytes > 0;
-    const { wheel, plan, draining } = this.#owner;
-    // Behind a FIN nothing comes; a client in a burst has its next request on the way already.
-    if (!this.wire.readable || (draining && !isPipelined)) {
+    // Behind a FIN nothing comes.
+    if (!this.wire.readable && !this.#endWaits) {
       this.#die();
       return;
     }
+    const { wheel, plan } = this.#owner;
+    const isPipelined = this.#restBytes > 0;
     this.#received = isPipelined;
     const { headersMs, keepAliveMs } = plan.timeouts;
     wheel.arm(this.#deadline, isPipelined ? headersMs : keepAliveMs);
-  }
-
-  /** Whether nothing of the current request is still to come. */
-  get #hasAll(): boolean {
-    return this.#body?.complete ?? true;
   }
 
   #discard(): void {
@@ -311,11 +316,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.#received = false;
     this.sinceMs = this.#owner.clock.monotonicMs();
     this.wire.end();
-    if (!this.wire.readable && !this.wire.blocked) {
-      this.#die();
-      return;
-    }
-    this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
+    if (this.wire.readable || this.wire.blocked) this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
+    else this.#die();
   }
 
   #onDue(): void {
@@ -337,13 +339,10 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   }
 
   #lingerOn(): void {
-    const lingeredMs = this.#owner.clock.monotonicMs() - this.sinceMs;
-    if (!this.#received || this.#owner.draining || lingeredMs > LINGER_MAX_MS) {
-      this.#die();
-      return;
-    }
-    this.#received = false;
-    this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
+    if (this.#received && mayLinger(this.#owner, this.sinceMs)) {
+      this.#received = false;
+      this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
+    } else this.#die();
   }
 
   /**
@@ -366,7 +365,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
    * answered 400; behind an answer that is on its way that answer still leaves.
    */
   onEnd(): void {
-    if (this.#state === HEAD && this.#unread.length > 0) this.#refuse({ status: 400, method: null });
+    if (this.#yielding) this.#endWaits = true;
+    else if (this.#state === HEAD && this.#unread.length > 0) this.#refuse({ status: 400, method: null });
     else if (this.#state !== SERVING || this.#current?.ended !== true) this.#die();
   }
 

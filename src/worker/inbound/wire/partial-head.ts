@@ -3,7 +3,7 @@
  * or its empty line has come, so that a head in single bytes costs time in proportion to its bytes. Bytes that can never
  * become a head are refused as soon as they are seen.
  */
-import { CR, hasBrokenLine, LF } from '../../../http1/head-bytes.ts';
+import { hasBrokenLine, LF } from '../../../http1/head-bytes.ts';
 import type { GuardLimits } from '../../../proxy/request-guard.ts';
 
 /** Room for method, version and line end beside targetBytes (contract §8). */
@@ -58,14 +58,4 @@ export class PartialHead {
 /** headMaxBytes is what a head may take that is not refused for its size. */
 export function headMaxBytes({ targetBytes, headerBytes }: GuardLimits): number {
   return targetBytes + REQUEST_LINE_MARGIN_BYTES + headerBytes + CRLF_BYTES;
-}
-
-/** skipEmptyLines, RFC 9112 §2.2: empty lines before a request are ignored, ended by CRLF or by LF alone. */
-export function skipEmptyLines(buffer: Buffer, from: number, to: number): number {
-  let at = from;
-  for (;;) {
-    if (at < to && buffer[at] === LF) at += 1;
-    else if (at + 1 < to && buffer[at] === CR && buffer[at + 1] === LF) at += 2;
-    else return at;
-  }
 }

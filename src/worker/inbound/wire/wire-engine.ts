@@ -1,7 +1,7 @@
 /** The engine of our own: HTTP/1.1 on wires. */
 import { createServer } from 'node:net';
 import type { WireMaker } from '../../../infra/wire/wire.ts';
-import type { Engine } from '../engine.ts';
+import { type Engine, isGone } from '../engine.ts';
 import { ClientConnection } from './client-connection.ts';
 
 /** node stops reading a paused socket only when so much waits in it: a client that is ahead gets no further than one read. */
@@ -11,11 +11,18 @@ const PAUSED_MAX_BYTES = 1;
 export function wireEngine(wires: WireMaker): Engine {
   return {
     name: 'wire',
-    makeServer: (owner, onAccept) =>
-      createServer({ allowHalfOpen: true, noDelay: true, highWaterMark: PAUSED_MAX_BYTES }, (socket) => {
+    makeServer: (owner, onAccept) => {
+      const options = { allowHalfOpen: true, noDelay: true, highWaterMark: PAUSED_MAX_BYTES };
+      const server = createServer(options, (socket) => {
+        if (isGone(socket, server)) {
+          socket.destroy();
+          return;
+        }
         const connection = new ClientConnection(socket.remoteAddress, owner);
         connection.wire = wires.accept(socket, connection);
         if (!onAccept(connection)) connection.destroy();
-      }),
+      });
+      return server;
+    },
   };
 }

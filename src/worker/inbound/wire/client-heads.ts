@@ -1,0 +1,60 @@
+/** The heads of a client's requests, found in what has come. */
+import type { RequestHead } from '../../../contract/request-head.ts';
+import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts';
+import { CR, LF } from '../../../http1/head-bytes.ts';
+import { RequestHeadReader } from '../../../http1/request-head.ts';
+import type { GuardLimits } from '../../../proxy/request-guard.ts';
+import type { Failure } from '../engine.ts';
+import { headMaxBytes, PartialHead } from './partial-head.ts';
+
+/** ClientHeads is owned by a connection. */
+export class ClientHeads {
+  /** Why the bytes of the last read can never become a head; null while they may. */
+  failure: Failure | null = null;
+  readonly #reader = new RequestHeadReader();
+  readonly #partial = new PartialHead();
+
+  /** What the last read found. */
+  get head(): RequestHead {
+    return this.#reader.head;
+  }
+
+  /**
+   * read looks for a head at the front of the bytes at…to-1, which grow until there is one.
+   * @returns the index behind it, or a negative number
+   */
+  read(buffer: Buffer, at: number, to: number, limits: GuardLimits): number {
+    const reader = this.#reader;
+    const partial = this.#partial;
+    const isDue = partial.isDue(buffer, at, to);
+    const end = isDue ? reader.read(buffer, at, to, headMaxBytes(limits)) : HEAD_INCOMPLETE;
+    if (end === HEAD_INCOMPLETE) {
+      const status = partial.refusalOf(buffer, at, to, limits);
+      this.failure = status === 0 ? null : { status, method: null };
+    } else if (end === HEAD_MALFORMED) {
+      const method = reader.head.method === 'CONNECT' ? reader.head.method : null;
+      this.failure = { status: reader.problemStatus, method };
+    } else partial.forget();
+    return end;
+  }
+
+  /** restart is called where the bytes of the next read are not those of the last one and more. */
+  restart(): void {
+    this.#partial.forget();
+  }
+
+  /** forget lets go of the bytes and of what was made of them. */
+  forget(): void {
+    this.#reader.forget();
+  }
+}
+
+/** skipEmptyLines, RFC 9112 §2.2: empty lines before a request are ignored, ended by CRLF or by LF alone. */
+export function skipEmptyLines(buffer: Buffer, from: number, to: number): number {
+  let at = from;
+  for (;;) {
+    if (at < to && buffer[at] === LF) at += 1;
+    else if (at + 1 < to && buffer[at] === CR && buffer[at + 1] === LF) at += 2;
+    else return at;
+  }
+}
