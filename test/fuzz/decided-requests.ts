@@ -34,7 +34,7 @@ const REFUSALS: readonly Refusal[] = [
     why: 'RFC 9112 §2.3; llhttp takes RTSP/1.0 and ICE/1.0 for HTTP/1.0, and node does not tell',
     part: 'head',
     applies: ({ target }, _values, text) =>
-      ['RTSP', 'ICE'].some((protocol) => text.includes(` ${target} ${protocol}/`)),
+      ['RTSP', 'ICE'].some((protocol) => text.replaceAll(/ +/g, ' ').includes(` ${target} ${protocol}/`)),
   },
   {
     name: 'CR without LF before a request line',
