@@ -147,6 +147,19 @@ test('a heap of requests that are answered at once leaves other connections thei
   assert.equal(scene.wheel.size, 0);
 });
 
+test('requests that are answered by promises kept long ago leave others their turn as well', async () => {
+  const scene = new Scene((downstream) => {
+    downstream.listen(listener());
+    queueMicrotask(() => downstream.complete(OK, ''));
+  });
+  scene.read(get('/').repeat(200));
+  const inOneTurn = await new Promise<number>((resolve) => {
+    setImmediate(() => resolve(scene.targets.length));
+  });
+  assert.ok(inOneTurn < 100, `${inOneTurn} in one turn`);
+  await waitFor('all answers', () => scene.targets.length === 200);
+});
+
 test('a client that is too far ahead is looked after for resets during each of its requests', () => {
   const served: Downstream[] = [];
   const scene = new Scene((downstream) => {

@@ -68,6 +68,8 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   /** Bytes that have come behind the head or the piece of a body just read, without empty lines (RFC 9112 §2.2). */
   #restBytes = 0;
   #advancing = false;
+  /** Heads looked for since the last read, or since it let others have their turn. */
+  #turnRequests = 0;
   /** What is unread goes on in the next turn of the loop. */
   #yielding = false;
   /** A FIN came meanwhile. */
@@ -106,6 +108,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   onRead(byteCount: number): void {
     if (!this.#received) this.#onFirstByte();
+    this.#turnRequests = 0;
     const unread = this.#unread;
     const buffer = this.#lent;
     if (unread.length > 0) {
@@ -142,9 +145,9 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   #advance(buffer: Buffer, from: number, to: number): number {
     this.#advancing = true;
     let at = from;
-    for (let heads = 0; at < to; ) {
+    while (at < to) {
       if (this.#state === HEAD) {
-        if (++heads > TURN_MAX_REQUESTS) {
+        if (++this.#turnRequests > TURN_MAX_REQUESTS) {
           // A heap of requests that are refused at once would hold the event loop.
           this.#yielding = true;
           setImmediate(() => this.#goOn());
@@ -171,6 +174,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
 
   #goOn(): void {
     this.#yielding = false;
+    this.#turnRequests = 0;
     if (this.#state === DEAD) return;
     this.#advanceUnread();
     if (!this.#endWaits || this.#yielding) return;
@@ -251,8 +255,6 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     return next;
   }
 
-  // Answers.
-
   mustClose(): boolean {
     const body = this.#body;
     if (body !== null && !body.complete && (!body.isRestShort || this.#owner.draining)) return true;
@@ -306,8 +308,6 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     this.#body?.drop();
     this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.headersMs);
   }
-
-  // Ends.
 
   #linger(): void {
     this.#state = LINGERING;
