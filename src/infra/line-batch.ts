@@ -3,10 +3,10 @@ import { ATOMIC_WRITE_BYTES } from './line-sink.ts';
 
 const NEWLINE = 10;
 /** What one UTF-16 unit takes at most. */
-const UTF8_BYTES = 3;
+export const UTF8_BYTES = 3;
 /**
  * Lines become bytes so many at a time: a call of `buffer.write` costs as much as the making of a line (a line in all
- * 1.1 µs with a call for each, 0.6 with one for 16).
+ * 1.1 µs with a call for each, 0.7 with one for 16).
  */
 const JOINED_LINES = 16;
 

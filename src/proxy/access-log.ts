@@ -1,5 +1,6 @@
 /** Access lines (contract §7): one JSON object per request, every key always there, at most LINE_BYTES long. */
 import type { Reason } from '../contract/problems.ts';
+import { UTF8_BYTES } from '../infra/line-batch.ts';
 
 /** Bytes of a line without its newline; writes of up to 4,096 bytes do not interleave on a pipe. */
 export const LINE_BYTES = 4000;
@@ -114,8 +115,7 @@ export function loggedPath(target: string): string | null {
 const PLAIN_TEXT = /^[ !#-[\]-~]*$/;
 const QUOTES_BYTES = 2;
 const NEWLINE_BYTES = 1;
-/** What one UTF-16 unit takes at most: as it is, and escaped (\\u0000). */
-const UTF8_BYTES = 3;
+/** What one UTF-16 unit takes at most where it is escaped (\\u0000). */
 const ESCAPED_BYTES = 6;
 
 /** text encodes a string as JSON in at most maxBytes of UTF-8, quotes included. */

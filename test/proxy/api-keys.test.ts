@@ -4,7 +4,7 @@ import { digestOf, makeApiKey, makeSigningSecret } from '../../src/clients/api-k
 import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 import { startCapturingBackend } from './capturing-backend.ts';
-import { route, startProxy } from './support.ts';
+import { policy, route, startProxy } from './support.ts';
 
 const SECRET = makeSigningSecret('test');
 const CLIENTS: Record<string, ClientRecord> = {
@@ -41,16 +41,10 @@ function makeKeys() {
 test('B33: a key decides whose bucket is used, goes on to the backend and cannot be taken off by Connection', async (t) => {
   const { directory, keys, revoke } = makeKeys();
   const backend = await startCapturingBackend(t);
-  const policy = {
-    name: 'default',
-    capacity: 2,
-    refillPerSecond: 0.001,
-    onStoreFailure: 'local',
-    shadow: false,
-  } as const;
+  const limit = policy('default', 2, 0.001);
   const proxy = await startProxy(t, {
     backends: [backend],
-    policies: [policy],
+    policies: [limit],
     routes: [route('api', {}, { rateLimit: { policies: ['default'], cost: 1 } })],
     apiKeyHeader: 'x-api-key',
     apiKeys: directory,

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ok, startCapturingBackend } from './capturing-backend.ts';
-import { route, startProxy } from './support.ts';
+import { policy, route, startProxy } from './support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 /** node looks at the deadlines of heads once a second. */
@@ -11,17 +11,11 @@ const CHECK_MS = 1_000;
 test('behind the rest of an unwanted body a connection has the time of an idle one', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'));
   const headersMs = 300;
-  const policy = {
-    name: 'one',
-    capacity: 1,
-    refillPerSecond: 0.001,
-    onStoreFailure: 'local',
-    shadow: false,
-  } as const;
+  const limit = policy('one', 1, 0.001);
   const proxy = await startProxy(t, {
     backends: [backend],
     timeouts: { headersMs },
-    policies: [policy],
+    policies: [limit],
     routes: [
       route('free', { path: '/free' }),
       route('limited', {}, { rateLimit: { policies: ['one'], cost: 1 } }),

@@ -6,7 +6,7 @@ import { startRawBackend } from '../support/backend.ts';
 import type { RawClient, RawResponse } from '../support/raw-http.ts';
 import { waitFor } from '../support/wait.ts';
 import { type CapturingBackend, startCapturingBackend } from './capturing-backend.ts';
-import { type ProxyOptions, route, startProxy, type TestProxy } from './support.ts';
+import { type ProxyOptions, policy, route, startProxy, type TestProxy } from './support.ts';
 
 const KIB = 1024;
 const HEADERS_MS = 300;
@@ -26,10 +26,9 @@ interface Scene {
 
 async function startLimited(t: TestContext, options: ProxyOptions = {}): Promise<Scene> {
   const backend = await startCapturingBackend(t);
-  const policy = { name: 'one', capacity: 1, refillPerSecond: 0.001, onStoreFailure: 'local', shadow: false };
   const proxy = await startProxy(t, {
     backends: [backend],
-    policies: [{ ...policy, onStoreFailure: 'local' }],
+    policies: [policy('one', 1, 0.001)],
     routes: [
       route('free', { path: '/free' }),
       route('limited', {}, { rateLimit: { policies: ['one'], cost: 1 } }),

@@ -1,20 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClientRecord } from '../../src/contract/clients.ts';
-import type { PolicySettings } from '../../src/contract/settings.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
 import type { Decision } from '../../src/limit/decision.ts';
 import { waitFor } from '../support/wait.ts';
 import { startCapturingBackend } from './capturing-backend.ts';
-import { dataPath, type ProxyOptions, route, startProxy } from './support.ts';
+import { dataPath, type ProxyOptions, policy, route, startProxy } from './support.ts';
 
-const POLICY: PolicySettings = {
-  name: 'default',
-  capacity: 2,
-  refillPerSecond: 0.5,
-  onStoreFailure: 'local',
-  shadow: false,
-};
+const POLICY = policy('default', 2, 0.5);
 const LIMITED: ProxyOptions = {
   policies: [POLICY],
   routes: [route('api', {}, { rateLimit: { policies: ['default'], cost: 1 } })],

@@ -79,6 +79,11 @@ export interface TestProxy {
 }
 
 /** route makes one with defaults. */
+/** policy is one of a route's limits; it decides locally where the store fails. */
+export function policy(name: string, capacity: number, refillPerSecond: number): PolicySettings {
+  return { name, capacity, refillPerSecond, onStoreFailure: 'local', shadow: false };
+}
+
 export function route(
   name: string,
   match: Partial<RouteSettings['match']> = {},

@@ -1,17 +1,20 @@
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
 import { canListen } from '../support/free-port.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('B38: what is still under way after `drain` is cut, and the exit is 0 all the same', async (t) => {
+async function start(t: TestContext, timeouts: { drainGrace: string; drain: string }, workers = 1) {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const sluice = await startSluice({
-    config: { workers: 1, pools: poolOf([backend]), timeouts: { drainGrace: '0s', drain: '500ms' } },
-  });
+  const sluice = await startSluice({ config: { workers, pools: poolOf([backend]), timeouts } });
   t.after(() => sluice.stop());
+  return { backend, sluice };
+}
+
+test('B38: what is still under way after `drain` is cut, and the exit is 0 all the same', async (t) => {
+  const { backend, sluice } = await start(t, { drainGrace: '0s', drain: '500ms' });
   const cut = ask(`${sluice.proxyUrl}/slow?ms=60000`).then(
     () => 'answered',
     (error: NodeJS.ErrnoException) => error.code,
@@ -24,12 +27,7 @@ test('B38: what is still under way after `drain` is cut, and the exit is 0 all t
 });
 
 test('Ctrl-C that arrives twice, from the terminal and passed on by npm, drains', async (t) => {
-  const backend = await startNamed('a');
-  t.after(() => backend.close());
-  const sluice = await startSluice({
-    config: { workers: 1, pools: poolOf([backend]), timeouts: { drainGrace: '0s', drain: '20s' } },
-  });
-  t.after(() => sluice.stop());
+  const { backend, sluice } = await start(t, { drainGrace: '0s', drain: '20s' });
   const slow = ask(`${sluice.proxyUrl}/slow?ms=1500`);
   await waitFor('the request at the backend', () => backend.requestCount === 1);
   // Two of one kind could become one on their way.
@@ -39,12 +37,7 @@ test('Ctrl-C that arrives twice, from the terminal and passed on by npm, drains'
 });
 
 test('a second signal stops at once with exit 1 and leaves nobody behind', async (t) => {
-  const backend = await startNamed('a');
-  t.after(() => backend.close());
-  const sluice = await startSluice({
-    config: { workers: 2, pools: poolOf([backend]), timeouts: { drainGrace: '20s', drain: '20s' } },
-  });
-  t.after(() => sluice.stop());
+  const { sluice } = await start(t, { drainGrace: '20s', drain: '20s' }, 2);
   sluice.signal('SIGTERM');
   await waitFor(
     'the drain to begin',

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import type { Failure, InboundConnection } from '../../src/worker/inbound/engine.ts';
-import { LoneConnection } from './lone-connection.ts';
+import { TICK_MS } from './fake-time.ts';
+import { KEEP_ALIVE_MS, LoneConnection } from './lone-connection.ts';
 import { StuckWire } from './stuck-wire.ts';
 
 export const OK: ResponseStart = {
@@ -51,6 +52,15 @@ export class Scene extends LoneConnection<StuckWire> {
     this.refusals.push(failure.status);
     return super.refusalOf(connection, failure);
   }
+}
+
+/** assertIdle: nothing is under way, so the connection goes on for keepAlive and no longer. */
+export function assertIdle(scene: Scene): void {
+  assert.equal(scene.connection.receiving, false);
+  scene.pass(KEEP_ALIVE_MS - 10 * TICK_MS);
+  assert.equal(scene.closedCount, 0, 'it was taken for one whose next head has begun');
+  scene.pass(20 * TICK_MS);
+  assert.deepEqual([scene.refusals, scene.closedCount], [[], 1]);
 }
 
 function ignore(): void {

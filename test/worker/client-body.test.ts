@@ -2,9 +2,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Downstream } from '../../src/contract/downstream.ts';
-import { answerAtOnce, get, listener, OK, post, Scene, uploadScene } from '../support/client-scene.ts';
-import { TICK_MS } from '../support/fake-time.ts';
-import { KEEP_ALIVE_MS } from '../support/lone-connection.ts';
+import {
+  answerAtOnce,
+  assertIdle,
+  get,
+  listener,
+  OK,
+  post,
+  Scene,
+  uploadScene,
+} from '../support/client-scene.ts';
 
 const KIB = 1024;
 
@@ -167,12 +174,7 @@ test('behind a request answered from within the end of its body the time of an i
   const scene = new Scene(answerBehindBody);
   scene.read(post('abc'));
   assert.deepEqual(scene.closings, [false]);
-  assert.equal(scene.connection.receiving, false);
-  scene.pass(KEEP_ALIVE_MS - 10 * TICK_MS);
-  assert.equal(scene.closedCount, 0, 'it was taken for one whose next head has begun');
-  scene.pass(20 * TICK_MS);
-  assert.equal(scene.closedCount, 1);
-  assert.deepEqual(scene.refusals, []);
+  assertIdle(scene);
 });
 
 test('a client that is no longer read because of its body is read again once its last answer is out', () => {

@@ -52,20 +52,22 @@ let spareRequest: WriteRequest;
 /** handleProblem is why node does not give its handles away, null where it does: its permission model may forbid it. */
 export function handleProblem(): string | null {
   try {
-    streamWrapOf(process);
+    streamWrapOfNode();
     return null;
   } catch (error) {
     return toError(error).message;
   }
 }
 
-function streamWrapOf(owner: object): StreamWrap {
-  return (owner as { binding: (name: string) => StreamWrap }).binding('stream_wrap');
+/** Throws where node refuses. */
+function streamWrapOfNode(): StreamWrap {
+  const { binding } = process as unknown as { binding: (name: string) => StreamWrap };
+  return binding('stream_wrap');
 }
 
 /** handleWires is called once per process, and only on a version that the list names. */
 export function handleWires(): WireMaker {
-  streamWrap = streamWrapOf(process);
+  streamWrap = streamWrapOfNode();
   spareRequest = new streamWrap.WriteWrap();
   return {
     name: 'handle',
