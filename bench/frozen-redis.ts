@@ -6,8 +6,8 @@
  * First two limiters alone, the lateness of this process apart; then a whole Sluice of one worker, where a limited and an
  * unlimited route get the same load at the same time, so that their difference is what the limit adds.
  */
-import type { Limiter } from '../src/limit/limiter.ts';
-import { callerOf } from '../test/limit/limiter-lab.ts';
+import type { Limiter } from '../src/limit/limiter/limiter.ts';
+import { callerOf } from '../test/limit/limiter/limiter-lab.ts';
 import { type Fleet, makeFleet } from '../test/redis/limiter-fleet.ts';
 import { PLENTY, watchLoop } from '../test/redis/outage-lab.ts';
 import { startBackend } from '../test/support/backend.ts';

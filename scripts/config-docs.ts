@@ -6,9 +6,9 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { type FieldInfo, fieldInfo } from '../src/config/fields.ts';
-import { configSchema } from '../src/config/schema.ts';
-import { unwrapped } from '../src/config/schema-walk.ts';
+import { type FieldInfo, fieldInfo } from '../src/config/schema/fields.ts';
+import { configSchema } from '../src/config/schema/schema.ts';
+import { unwrapped } from '../src/config/schema/schema-walk.ts';
 
 const PAGE = fileURLToPath(new URL('../docs/configuration.md', import.meta.url));
 

@@ -5,9 +5,9 @@
  */
 import { nodeProblem } from './config/node-version.ts';
 import type { Settings } from './contract/settings.ts';
-import type { Logger } from './infra/logger.ts';
-import type { MigrationAction, MigrationResult, MigrationState } from './infra/migrations.ts';
-import type { Database } from './infra/postgres.ts';
+import type { Logger } from './infra/logging/logger.ts';
+import type { MigrationAction, MigrationResult, MigrationState } from './infra/postgres/migrations.ts';
+import type { Database } from './infra/postgres/postgres.ts';
 
 const DONE = 0;
 const FAILED = 1;
@@ -143,8 +143,8 @@ async function migrateCommand(configPath: string, action: string): Promise<numbe
   if (!isAction(action)) return refuse(`migrate knows ${ACTIONS.join(', ')}, not ${action}`, USAGE);
   const settings = await loadOrPrint(configPath, process.stderr);
   if (settings === null) return REFUSED;
-  const { makeLogger } = await import('./infra/logger.ts');
-  const { migrate } = await import('./infra/migrations.ts');
+  const { makeLogger } = await import('./infra/logging/logger.ts');
+  const { migrate } = await import('./infra/postgres/migrations.ts');
   const logger = makeLogger({ level: 'warn', format: settings.log.format });
   const result = await withDatabase(settings, logger, (database) => migrate(database, action, { logger }));
   process.stdout.write(`${describe(action, result).join('\n')}\n`);
@@ -158,7 +158,7 @@ async function withDatabase<T>(
 ): Promise<T> {
   const { url, embeddedPath } = settings.database;
   if (url !== null) {
-    const { Database } = await import('./infra/postgres.ts');
+    const { Database } = await import('./infra/postgres/postgres.ts');
     const database = new Database({ target: { kind: 'url', url }, logger });
     try {
       return await use(database);
@@ -166,7 +166,7 @@ async function withDatabase<T>(
       await database.close();
     }
   }
-  const { EmbeddedPostgres } = await import('./infra/embedded-postgres.ts');
+  const { EmbeddedPostgres } = await import('./infra/postgres/embedded-postgres.ts');
   const server = await EmbeddedPostgres.open({
     folder: embeddedPath,
     purpose: 'sluice migrate',

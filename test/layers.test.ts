@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url';
 import { cyclesIn, filesUnder, importsOf, problemsOfArrow } from './support/imports.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
-const MAX_LINES = 400;
+/** A file holds one thing, however long that is; nearly all things fit into this. */
+const ADVISED_LINES = 250;
 const SOURCES = filesUnder(ROOT, 'src', '.ts');
 
 const textOf = (path: string) => readFileSync(`${ROOT}${path}`, 'utf8');
@@ -84,15 +85,12 @@ test('no folder has a barrel', () => {
   );
 });
 
-test(`no file is longer than ${MAX_LINES} lines`, () => {
-  const files = ['src', 'test', 'test_backs', 'scripts', 'bench'].flatMap((folder) =>
-    filesUnder(ROOT, folder, '.ts'),
-  );
-  const long = files
-    .map((path) => ({ path, lines: textOf(path).split('\n').length - 1 }))
-    .filter(({ lines }) => lines > MAX_LINES)
-    .map(({ path, lines }) => `${path}: ${lines} lines`);
-  assert.deepEqual(long, []);
+test(`nine of ten files have at most ${ADVISED_LINES} lines`, () => {
+  for (const folder of ['src', 'test']) {
+    const lengths = filesUnder(ROOT, folder, '.ts').map((path) => textOf(path).split('\n').length - 1);
+    const ninth = lengths.sort((a, b) => a - b)[Math.floor(lengths.length * 0.9)] ?? 0;
+    assert.ok(ninth <= ADVISED_LINES, `${folder}: one file of ten has more than ${ninth} lines`);
+  }
 });
 
 test('every Lua script names in its header the keys its file name promises and every argument it reads', () => {

@@ -1,9 +1,9 @@
 /** A database full of clients for `make bench-directory`: a server of its own, or the embedded one's folder. */
 import pg from 'pg';
 import { pino } from 'pino';
-import { EmbeddedPostgres } from '../../src/infra/embedded-postgres.ts';
-import { migrate } from '../../src/infra/migrations.ts';
-import { Database } from '../../src/infra/postgres.ts';
+import { EmbeddedPostgres } from '../../src/infra/postgres/embedded-postgres.ts';
+import { migrate } from '../../src/infra/postgres/migrations.ts';
+import { Database } from '../../src/infra/postgres/postgres.ts';
 import { makeDatabase, startPostgres } from '../../test/support/postgres.ts';
 import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
 import { insertClients } from './directory-data.ts';

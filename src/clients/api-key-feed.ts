@@ -1,7 +1,7 @@
-/** The primary's picture of all API keys, kept true to the database; src/primary/key-streams.ts tells workers. */
+/** The primary's picture of all API keys, kept true to the database; src/primary/clients/key-streams.ts tells workers. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ApiKeyRecord } from '../contract/clients.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 import { API_KEYS_CHANNEL, type ApiKeyRepository, type StoredKey } from './api-key-repository.ts';
 import type { ApiKeySecret } from './api-key-secret.ts';
 import { DigestMap } from './digest-map.ts';

@@ -3,7 +3,7 @@
  * base64url; the keys themselves never come here.
  */
 import { LbError } from '../contract/errors.ts';
-import type { Database, QueryFn, Row } from '../infra/postgres.ts';
+import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
 
 /** ApiKeyView is what may be shown of a key. */
 export interface ApiKeyView {

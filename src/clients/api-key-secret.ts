@@ -3,7 +3,7 @@
  * in a file. Until there is one no key can have been issued here, and nothing needs to be written anywhere.
  */
 import { LbError, toError } from '../contract/errors.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 import { ensureSecretFile, readSecretFile } from '../infra/secret-file.ts';
 import { makeSigningSecret, type SigningSecret } from './api-key.ts';
 

@@ -4,7 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { CLIENTS_PART_BYTES } from '../contract/messages.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 import { TOMBSTONE_DAYS } from './client-directory.ts';
 import { CLIENTS_CHANNEL, type ClientRepository, type PartFn } from './client-repository.ts';
 import { ClientTable, SHARDS } from './client-table.ts';

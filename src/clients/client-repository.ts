@@ -5,8 +5,8 @@
  */
 import type { ClientRecord, ClientTombstone } from '../contract/clients.ts';
 import { LbError } from '../contract/errors.ts';
-import type { Database, QueryFn, Row } from '../infra/postgres.ts';
-import { constraintOf, sqlStateOf } from '../infra/postgres-errors.ts';
+import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
+import { constraintOf, sqlStateOf } from '../infra/postgres/postgres-errors.ts';
 import { CLIENT_COLUMNS, type ClientInput, clientRecordOf, tombstoneOf } from './client-record.ts';
 
 export interface ClientPage {

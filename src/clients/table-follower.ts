@@ -10,10 +10,10 @@
  * The embedded database is asked only when somebody may have written: each poll costs its thread and this one 2 ms of CPU.
  */
 import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
-import type { Logger } from '../infra/logger.ts';
-import { assertSchema } from '../infra/migrations.ts';
-import type { Database } from '../infra/postgres.ts';
-import type { PostgresListener } from '../infra/postgres-listener.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import { assertSchema } from '../infra/postgres/migrations.ts';
+import type { Database } from '../infra/postgres/postgres.ts';
+import type { PostgresListener } from '../infra/postgres/postgres-listener.ts';
 
 /** FollowedTable is what a follower reads; every method may throw what Database throws. */
 export interface FollowedTable {

@@ -1,12 +1,12 @@
 /** Rules about several keys at once. They see a draft: what is missing in it was complained about already. */
 import { isIPv4 } from 'node:net';
 import type { ListenAddress } from '../contract/settings.ts';
-import { hostPort, isLoopback } from './addresses.ts';
 import type { KeyPath } from './problems.ts';
-import type { FileConfig } from './schema.ts';
-import type { Finding } from './schema-issues.ts';
-import { parseName } from './schema-pools.ts';
-import type { Draft } from './schema-walk.ts';
+import { hostPort, isLoopback } from './schema/addresses.ts';
+import type { FileConfig } from './schema/schema.ts';
+import type { Finding } from './schema/schema-issues.ts';
+import { parseName } from './schema/schema-pools.ts';
+import type { Draft } from './schema/schema-walk.ts';
 
 export type ConfigDraft = Draft<FileConfig>;
 

@@ -9,9 +9,9 @@ import {
   type RouteSettings,
   type Settings,
 } from '../contract/settings.ts';
-import { hostPort } from './addresses.ts';
-import type { FileConfig } from './schema.ts';
-import { DEFAULT_REDIS_URL } from './schema-redis.ts';
+import { hostPort } from './schema/addresses.ts';
+import type { FileConfig } from './schema/schema.ts';
+import { DEFAULT_REDIS_URL } from './schema/schema-redis.ts';
 
 /** compileSettings fills in what depends on other keys and freezes the result; for loadConfig. */
 export function compileSettings(config: FileConfig): Settings {

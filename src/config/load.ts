@@ -6,9 +6,9 @@ import type { Settings } from '../contract/settings.ts';
 import { checkDraft } from './checks.ts';
 import { compileSettings } from './compile.ts';
 import { type Problem, pathText, sortProblems } from './problems.ts';
-import { configSchema, type FileConfig } from './schema.ts';
-import { type Finding, findingsOf } from './schema-issues.ts';
-import { isMapping, salvage } from './schema-walk.ts';
+import { configSchema, type FileConfig } from './schema/schema.ts';
+import { type Finding, findingsOf } from './schema/schema-issues.ts';
+import { isMapping, salvage } from './schema/schema-walk.ts';
 import type { Environment } from './substitution.ts';
 import { parseYaml, type YamlSource } from './yaml-source.ts';
 

@@ -6,7 +6,7 @@
  * request may be refused for it in that moment, none is let through.
  */
 import type { PolicySettings } from '../contract/settings.ts';
-import type { Caller } from './client-identity.ts';
+import type { Caller } from './caller/identity.ts';
 import type { Decision } from './decision.ts';
 
 /** What charging needs of a limiter; limit/limiter.ts implements it. */

@@ -1,6 +1,7 @@
 /** What the limiter answers, and how levels become the numbers in it. */
-import { MICRO } from './bucket-store.ts';
-import type { BucketRules, EffectiveLimits } from './effective-limits.ts';
+
+import type { BucketRules, EffectiveLimits } from './bucket/effective-limits.ts';
+import { MICRO } from './store/bucket-store.ts';
 
 export type DecisionSource = 'lease' | 'store' | 'deny_cache' | 'local';
 

@@ -11,10 +11,10 @@ import type { Result } from 'ioredis';
 import type { Clock } from '../contract/clock.ts';
 import { toError } from '../contract/errors.ts';
 import { withDeadline } from '../infra/lifecycle.ts';
-import type { Logger } from '../infra/logger.ts';
-import { type LuaScript, loadLuaScript } from '../infra/lua-scripts.ts';
-import type { RedisConnection } from '../infra/redis.ts';
-import { instancesKey } from '../limit/bucket-key.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import { type LuaScript, loadLuaScript } from '../infra/redis/lua-scripts.ts';
+import type { RedisConnection } from '../infra/redis/redis.ts';
+import { instancesKey } from '../limit/bucket/bucket-key.ts';
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {

@@ -1,7 +1,7 @@
 /** The line that supervisors and scripts wait for. */
 import { writeSync } from 'node:fs';
 import type { DataPath } from '../contract/data-path.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 
 interface ReadyFacts extends DataPath {
   addresses: string[];

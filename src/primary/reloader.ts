@@ -6,7 +6,7 @@
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
 import { toError } from '../contract/errors.ts';
 import type { Settings } from '../contract/settings.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 import type { ReloadOutcome } from './admin/services.ts';
 
 /** Revision is one accepted configuration; the number grows by one with each. */

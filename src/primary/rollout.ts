@@ -4,11 +4,11 @@
  */
 import type { PrimaryMessage } from '../contract/messages.ts';
 import type { Settings, WorkerSettings } from '../contract/settings.ts';
-import type { Logger } from '../infra/logger.ts';
-import type { HealthChecker } from './health-checker.ts';
-import type { HealthRegistry } from './health-registry.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import type { HealthChecker } from './health/health-checker.ts';
+import type { HealthRegistry } from './health/health-registry.ts';
 import type { Revision } from './reloader.ts';
-import type { WorkerLink } from './worker-link.ts';
+import type { WorkerLink } from './workers/worker-link.ts';
 
 /** A worker that has not acknowledged by then is told of in the log; it has the message and will apply it. */
 const ACKNOWLEDGE_MS = 5_000;

@@ -3,7 +3,7 @@
  * until the process ends: a signal without one would kill it.
  */
 import type { Clock } from '../contract/clock.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 
 /** Ctrl-C may come twice: from the terminal to the whole group, and passed on by npm or timeout(1). */
 const ECHO_MS = 500;

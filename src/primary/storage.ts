@@ -1,8 +1,8 @@
 /** The database that the settings ask for: a real server, or the embedded one in its folder. */
 import type { DatabaseSettings } from '../contract/settings.ts';
-import { EmbeddedPostgres } from '../infra/embedded-postgres.ts';
-import type { Logger } from '../infra/logger.ts';
-import { Database } from '../infra/postgres.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import { EmbeddedPostgres } from '../infra/postgres/embedded-postgres.ts';
+import { Database } from '../infra/postgres/postgres.ts';
 
 export interface Storage {
   database: Database;

@@ -1,6 +1,6 @@
 /** Access lines (contract §7): one JSON object per request, every key always there, at most LINE_BYTES long. */
 import type { Reason } from '../contract/problems.ts';
-import { UTF8_BYTES } from '../infra/line-batch.ts';
+import { UTF8_BYTES } from '../infra/logging/line-batch.ts';
 
 /** Bytes of a line without its newline; writes of up to 4,096 bytes do not interleave on a pipe. */
 export const LINE_BYTES = 4000;

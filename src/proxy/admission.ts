@@ -1,6 +1,6 @@
 /** From a head to a route and a caller: everything that is decided before a token is taken. */
 import type { Downstream, DownstreamPeer } from '../contract/downstream.ts';
-import type { Caller } from '../limit/client-identity.ts';
+import type { Caller } from '../limit/caller/identity.ts';
 import type { Decision } from '../limit/decision.ts';
 import { isSuspect, normalPaths } from './normal-path.ts';
 import type { Plan, PlannedRoute } from './plan.ts';

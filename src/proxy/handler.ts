@@ -2,7 +2,7 @@
 import type { Clock } from '../contract/clock.ts';
 import type { Downstream } from '../contract/downstream.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { TokenTaker } from '../limit/charge.ts';
 import { accessLine } from './access-log.ts';

@@ -20,9 +20,9 @@ import {
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
+import { KeyedClients } from '../limit/caller/api-key-clients.ts';
+import { ClientIdentifier, TrustedProxies } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';
-import { ClientIdentifier, TrustedProxies } from '../limit/client-identity.ts';
-import { KeyedClients } from '../limit/keyed-clients.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { BackendPool } from '../upstream/connection-pool.ts';
 import { BackendStats, RouteStats } from './request-stats.ts';

@@ -1,7 +1,7 @@
 /** What every transaction of a worker shares; put together by the handler. */
 import type { Clock } from '../contract/clock.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { TokenTaker } from '../limit/charge.ts';
 import type { DateCache } from './date-cache.ts';

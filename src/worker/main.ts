@@ -15,14 +15,14 @@ import {
   WORKER_INDEX_ENV,
 } from '../contract/messages.ts';
 import { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import { LineWriter, type Logger, makeLogger } from '../infra/logger.ts';
+import { LineWriter, type Logger, makeLogger } from '../infra/logging/logger.ts';
 import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { Availability } from './availability.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/server.ts';
 import { PrimaryLink } from './primary-link.ts';
-import { WorkerRooms } from './rooms.ts';
+import { WorkerRooms } from './wiring.ts';
 
 const REPORT_EVERY_MS = 1_000;
 const STDERR_FD = 2;

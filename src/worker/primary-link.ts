@@ -9,7 +9,7 @@ import {
   parsePrimaryMessage,
   type WorkerMessage,
 } from '../contract/messages.ts';
-import type { Logger } from '../infra/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 
 export class PrimaryLink {
   readonly #onMessage: (message: PrimaryMessage) => void;

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { callAdmin } from '../../src/cli-clients/admin-client.ts';
 import { readRequest } from '../../src/cli-clients/request.ts';
-import { startAdmin } from '../admin/harness.ts';
+import { startAdmin } from '../primary/admin/harness.ts';
 import { spawnSluice } from '../support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 

@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
-import { PROBE_EVERY_MS } from '../../src/limit/breaker.ts';
+import { PROBE_EVERY_MS } from '../../src/limit/store/breaker.ts';
 import { type Load, startLoad } from '../support/load.ts';
 import { type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { NODE_RANGE, nodeProblem } from '../../src/config/node-version.ts';
-import { FolderLock } from '../../src/infra/folder-lock.ts';
+import { FolderLock } from '../../src/infra/postgres/folder-lock.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { EXPECTED_PROBLEMS } from './expected-problems.ts';
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
-import { MetricsCollector } from '../../src/primary/metrics-collector.ts';
+import { MetricsCollector } from '../../src/primary/metrics/metrics-collector.ts';
 import { block } from '../support/block.ts';
 
 function seriesValue(text: string, series: string): number {

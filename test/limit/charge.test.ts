@@ -3,12 +3,12 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
-import { peekBuckets } from '../../src/limit/bucket-peek.ts';
+import { peekBuckets } from '../../src/limit/bucket/bucket-peek.ts';
 import { charge, type RouteLimit, type TokenTaker } from '../../src/limit/charge.ts';
 import { type Decision, violatedPolicies } from '../../src/limit/decision.ts';
-import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
+import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
 import { waitFor } from '../support/wait.ts';
-import { allowed, callerOf, makeLimiter, policyOf } from './limiter-lab.ts';
+import { allowed, callerOf, makeLimiter, policyOf } from './limiter/limiter-lab.ts';
 
 const caller = callerOf('203.0.113.7');
 const second = policyOf({ name: 'second' });

@@ -7,9 +7,9 @@ import { ClientRepository, PART_ROWS } from '../../src/clients/client-repository
 import { lengthAt, unpackClient } from '../../src/clients/packed-client.ts';
 import { systemClock } from '../../src/contract/clock.ts';
 import { CLIENTS_PART_BYTES, parsePrimaryMessage, type WorkerMessage } from '../../src/contract/messages.ts';
-import { migrate } from '../../src/infra/migrations.ts';
-import type { Database } from '../../src/infra/postgres.ts';
-import { ClientStreams } from '../../src/primary/client-streams.ts';
+import { migrate } from '../../src/infra/postgres/migrations.ts';
+import type { Database } from '../../src/infra/postgres/postgres.ts';
+import { ClientStreams } from '../../src/primary/clients/client-streams.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import { INPUT, makeMigrated, openDatabase, silent } from './support.ts';

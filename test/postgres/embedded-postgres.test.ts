@@ -8,10 +8,13 @@ import pg from 'pg';
 import { ApiKeyRepository, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
 import { ClientFeed } from '../../src/clients/client-feed.ts';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
-import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../../src/infra/embedded-postgres.ts';
-import { FolderLock } from '../../src/infra/folder-lock.ts';
-import { assertSchema, migrate } from '../../src/infra/migrations.ts';
-import type { Database } from '../../src/infra/postgres.ts';
+import {
+  EmbeddedPostgres,
+  type EmbeddedPostgresOptions,
+} from '../../src/infra/postgres/embedded-postgres.ts';
+import { FolderLock } from '../../src/infra/postgres/folder-lock.ts';
+import { assertSchema, migrate } from '../../src/infra/postgres/migrations.ts';
+import type { Database } from '../../src/infra/postgres/postgres.ts';
 import { type Child, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { FolderLock } from '../../src/infra/folder-lock.ts';
+import { FolderLock } from '../../src/infra/postgres/folder-lock.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 
 function readOwn(folder: string): Record<string, unknown> {

@@ -1,7 +1,7 @@
 /** NOTIFY over the one connection that all listeners of a Database share. */
 import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
-import type { Database } from '../../src/infra/postgres.ts';
+import type { Database } from '../../src/infra/postgres/postgres.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import { openDatabase } from './support.ts';

@@ -2,8 +2,8 @@
 import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
-import { migrate } from '../../src/infra/migrations.ts';
-import { Database, type DatabaseOptions } from '../../src/infra/postgres.ts';
+import { migrate } from '../../src/infra/postgres/migrations.ts';
+import { Database, type DatabaseOptions } from '../../src/infra/postgres/postgres.ts';
 import { makeDatabase, type PostgresServer } from '../support/postgres.ts';
 
 export const silent = pino({ level: 'silent' });

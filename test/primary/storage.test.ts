@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { openStorage } from '../../src/primary/storage.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
-import { keepLog } from './fixtures/harness.ts';
+import { keepLog } from './workers/fixtures/harness.ts';
 
 test('a stop while the embedded database still starts is no failure of it', async (t) => {
   const folder = makeTempFolder();

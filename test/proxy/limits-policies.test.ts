@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
-import { makeLimiter, policyOf, ScriptedStore } from '../limit/limiter-lab.ts';
+import { makeLimiter, policyOf, ScriptedStore } from '../limit/limiter/limiter-lab.ts';
 import { ok, startCapturingBackend } from './capturing-backend.ts';
 import { accessLineOf, type ProxyOptions, route, startProxy, type TestProxy } from './support.ts';
 

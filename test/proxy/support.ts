@@ -10,12 +10,12 @@ import type {
   WorkerSettings,
 } from '../../src/contract/settings.ts';
 import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
-import { makeLogger } from '../../src/infra/logger.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
-import { Limiter } from '../../src/limit/limiter.ts';
-import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
+import { Limiter } from '../../src/limit/limiter/limiter.ts';
+import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { buildPlan, type Plan } from '../../src/proxy/plan.ts';

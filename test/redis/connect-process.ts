@@ -1,6 +1,6 @@
 /** Connects to the Redis of its first argument and logs how that goes: for tests of TLS. */
-import { makeLogger } from '../../src/infra/logger.ts';
-import { RedisConnection } from '../../src/infra/redis.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
+import { RedisConnection } from '../../src/infra/redis/redis.ts';
 
 // The process lives as long as the connection keeps trying; the test ends it.
 new RedisConnection({

@@ -1,8 +1,8 @@
 /** A silent connection to one Redis: a part of the product's own, or an operator's who breaks things and looks. */
 import type { Redis } from 'ioredis';
-import { makeLogger } from '../../src/infra/logger.ts';
-import type { LuaScript } from '../../src/infra/lua-scripts.ts';
-import { RedisConnection } from '../../src/infra/redis.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
+import type { LuaScript } from '../../src/infra/redis/lua-scripts.ts';
+import { RedisConnection } from '../../src/infra/redis/redis.ts';
 import { waitFor } from '../support/wait.ts';
 
 export function connectTo(url: string, scripts: Record<string, LuaScript> = {}): RedisConnection {

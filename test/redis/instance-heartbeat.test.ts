@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
-import { makeLogger } from '../../src/infra/logger.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';

@@ -1,10 +1,10 @@
 /** Several workers as far as the limiter goes: limiters with a connection each to one Redis. */
 import { systemClock } from '../../src/contract/clock.ts';
 import type { RedisServers } from '../../src/contract/settings.ts';
-import { makeLogger } from '../../src/infra/logger.ts';
-import { RedisConnection } from '../../src/infra/redis.ts';
-import { bucketScripts, RedisBucketStore } from '../../src/limit/redis-bucket-store.ts';
-import { type LabOptions, type LimiterLab, makeLimiter, TIMEOUT_MS } from '../limit/limiter-lab.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
+import { RedisConnection } from '../../src/infra/redis/redis.ts';
+import { bucketScripts, RedisBucketStore } from '../../src/limit/store/redis-bucket-store.ts';
+import { type LabOptions, type LimiterLab, makeLimiter, TIMEOUT_MS } from '../limit/limiter/limiter-lab.ts';
 import { waitFor } from '../support/wait.ts';
 
 /**

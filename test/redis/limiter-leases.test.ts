@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { Redis } from 'ioredis';
 import type { Decision } from '../../src/limit/decision.ts';
-import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter-lab.ts';
+import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';

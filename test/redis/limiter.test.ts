@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import { Redis } from 'ioredis';
-import { peekBuckets } from '../../src/limit/bucket-peek.ts';
+import { peekBuckets } from '../../src/limit/bucket/bucket-peek.ts';
 import { charge } from '../../src/limit/charge.ts';
-import type { LabOptions } from '../limit/limiter-lab.ts';
-import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter-lab.ts';
+import type { LabOptions } from '../limit/limiter/limiter-lab.ts';
+import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
 import { systemClock } from '../../src/contract/clock.ts';
-import { makeLogger } from '../../src/infra/logger.ts';
-import { limitTakes } from '../../src/limit/bucket-peek.ts';
-import { BucketViews } from '../../src/primary/bucket-views.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
+import { limitTakes } from '../../src/limit/bucket/bucket-peek.ts';
+import { BucketViews } from '../../src/primary/buckets/bucket-views.ts';
 import type { Revision } from '../../src/primary/reloader.ts';
-import { policyOf } from '../limit/limiter-lab.ts';
+import { policyOf } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 

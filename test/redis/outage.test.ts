@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { allowed, callerOf, policyOf } from '../limit/limiter-lab.ts';
+import { allowed, callerOf, policyOf } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 import { makeFleet } from './limiter-fleet.ts';

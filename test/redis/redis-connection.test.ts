@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
-import { makeLogger } from '../../src/infra/logger.ts';
-import { loadLuaScript } from '../../src/infra/lua-scripts.ts';
-import { RedisConnection } from '../../src/infra/redis.ts';
-import { retryDelayMs } from '../../src/infra/redis-client.ts';
-import { bucketScripts } from '../../src/limit/redis-bucket-store.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
+import { loadLuaScript } from '../../src/infra/redis/lua-scripts.ts';
+import { RedisConnection } from '../../src/infra/redis/redis.ts';
+import { retryDelayMs } from '../../src/infra/redis/redis-client.ts';
+import { bucketScripts } from '../../src/limit/store/redis-bucket-store.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 import { startFaultyWire } from './faulty-wire.ts';
@@ -34,7 +34,7 @@ it('loading the client leaves strings as quick as they were', () => {
   assert.equal(
     isQuick(String.prototype),
     true,
-    'String.prototype is a hash table: see src/infra/redis-client.ts',
+    'String.prototype is a hash table: see src/infra/redis/redis-client.ts',
   );
 });
 

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
-import { RedisConnection } from '../../src/infra/redis.ts';
-import { bucketKeysOf } from '../../src/limit/bucket-peek.ts';
-import { PLAIN_TAKE, type RefillableStore } from '../../src/limit/bucket-store.ts';
-import { MemoryBucketStore } from '../../src/limit/memory-bucket-store.ts';
-import { bucketScripts, RedisBucketStore } from '../../src/limit/redis-bucket-store.ts';
+import { RedisConnection } from '../../src/infra/redis/redis.ts';
+import { bucketKeysOf } from '../../src/limit/bucket/bucket-peek.ts';
+import { PLAIN_TAKE, type RefillableStore } from '../../src/limit/store/bucket-store.ts';
+import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
+import { bucketScripts, RedisBucketStore } from '../../src/limit/store/redis-bucket-store.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { Redis, type Result } from 'ioredis';
 import type { TakeReply, TakeRequest } from '../../src/contract/buckets.ts';
-import { LEASE_US } from '../../src/limit/bucket-store.ts';
-import { bucketScripts } from '../../src/limit/redis-bucket-store.ts';
-import { packTakes, unpackReply } from '../../src/limit/take-codec.ts';
+import { LEASE_US } from '../../src/limit/store/bucket-store.ts';
+import { bucketScripts } from '../../src/limit/store/redis-bucket-store.ts';
+import { packTakes, unpackReply } from '../../src/limit/store/take-codec.ts';
 
 const CLOCK_LINES = "local time = redis.call('TIME')\nlocal clockUs = time[1] * MICRO + time[2]\n";
 

@@ -1,6 +1,6 @@
 /** A process of many-processes.test.ts: a limiter of its own that takes when it is told to. */
 import process from 'node:process';
-import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter-lab.ts';
+import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
 import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
 
 const fleet = makeFleet(process.argv[2] ?? '', 1, { workers: 8, timeoutMs: PATIENT_MS });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
-import { makeLogger } from '../../src/infra/logger.ts';
+import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
 import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
 import { connectTo } from '../redis/connect.ts';

@@ -45,5 +45,8 @@ test('a worker, of which there is one per CPU, loads no package that only the pr
     spared.filter((name) => loaded.includes(name)),
     [],
   );
-  assert.ok((await packagesOf('src/infra/redis.ts')).includes('ioredis'), 'the names are those of packages');
+  assert.ok(
+    (await packagesOf('src/infra/redis/redis.ts')).includes('ioredis'),
+    'the names are those of packages',
+  );
 });

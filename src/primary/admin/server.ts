@@ -12,7 +12,7 @@ import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import { listenSentence } from '../../contract/listen-failure.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
-import type { Logger } from '../../infra/logger.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
 import { type AdminApp, compileValidator } from './app.ts';
 import { registerBuckets } from './buckets.ts';
 import { registerClients } from './clients.ts';

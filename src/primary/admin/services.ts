@@ -7,8 +7,8 @@ import type { ClientInput } from '../../clients/client-record.ts';
 import type { ClientRecord } from '../../contract/clients.ts';
 import type { BackendState } from '../../contract/health.ts';
 import type { BackendSettings, PoolSettings, Settings } from '../../contract/settings.ts';
-import type { Logger } from '../../infra/logger.ts';
-import type { BucketView } from '../../limit/bucket-peek.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { BucketView } from '../../limit/bucket/bucket-peek.ts';
 
 type MaybePromise<T> = T | Promise<T>;
 

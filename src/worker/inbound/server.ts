@@ -10,7 +10,7 @@ import type { LimitSettings, ListenAddress } from '../../contract/settings.ts';
 import { type BodyBuffers, processBodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineWheel } from '../../infra/deadline-wheel.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
-import type { Logger } from '../../infra/logger.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { NOWHERE, PlacedList } from '../../infra/placed-list.ts';
 import type { Handler } from '../../proxy/handler.ts';

@@ -1,10 +1,10 @@
 /** A limiter as the charging of requests sees it, with everything that it decides written down. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
-import { bucketKey } from '../../../src/limit/bucket-key.ts';
+import { bucketKey } from '../../../src/limit/bucket/bucket-key.ts';
+import type { Caller } from '../../../src/limit/caller/identity.ts';
 import type { TokenTaker } from '../../../src/limit/charge.ts';
-import type { Caller } from '../../../src/limit/client-identity.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
-import { Lot } from '../../../src/limit/lease.ts';
+import { Lot } from '../../../src/limit/limiter/lease.ts';
 import type { Auditor, Charge } from './auditor.ts';
 import type { SimWorker } from './sim-worker.ts';
 

@@ -9,7 +9,7 @@
  */
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
-import { Lot } from '../../../src/limit/lease.ts';
+import { Lot } from '../../../src/limit/limiter/lease.ts';
 import { BucketBooks } from './bucket-books.ts';
 import type { Origin, Source } from './ledger.ts';
 import type { Batch } from './link.ts';

@@ -6,9 +6,9 @@
  * - refill: the level rises by no more than rate × time, and never jumps.
  */
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
-import type { BucketState } from '../../../src/limit/bucket-state.ts';
-import { LEASE_US, MICRO } from '../../../src/limit/bucket-store.ts';
-import type { Limits } from '../oracle.ts';
+import type { BucketState } from '../../../src/limit/bucket/bucket-state.ts';
+import { LEASE_US, MICRO } from '../../../src/limit/store/bucket-store.ts';
+import type { Limits } from '../bucket/oracle.ts';
 import { Ledger } from './ledger.ts';
 import type { Batch } from './link.ts';
 import type { Execution, SimStore } from './sim-store.ts';

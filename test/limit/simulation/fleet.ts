@@ -1,7 +1,7 @@
 /** The workers of all machines, their connections and the store; and everything that befalls them. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
-import { bucketKey } from '../../../src/limit/bucket-key.ts';
-import type { Caller } from '../../../src/limit/client-identity.ts';
+import { bucketKey } from '../../../src/limit/bucket/bucket-key.ts';
+import type { Caller } from '../../../src/limit/caller/identity.ts';
 import type { Random } from '../../fuzz/random.ts';
 import { Auditor } from './auditor.ts';
 import type { Weather } from './link.ts';

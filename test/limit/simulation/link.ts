@@ -5,9 +5,9 @@
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
 import type { Clock } from '../../../src/contract/clock.ts';
 import { LbError } from '../../../src/contract/errors.ts';
-import type { BreakerTimers } from '../../../src/limit/breaker.ts';
-import type { BucketStore } from '../../../src/limit/bucket-store.ts';
-import { failedBatch, type StoreCall, StoreCalls } from '../../../src/limit/store-calls.ts';
+import type { BreakerTimers } from '../../../src/limit/store/breaker.ts';
+import type { BucketStore } from '../../../src/limit/store/bucket-store.ts';
+import { failedBatch, type StoreCall, StoreCalls } from '../../../src/limit/store/store-calls.ts';
 import type { Random } from '../../fuzz/random.ts';
 import type { SimStore } from './sim-store.ts';
 import type { VirtualTime } from './virtual-time.ts';

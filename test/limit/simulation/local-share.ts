@@ -1,8 +1,8 @@
 /** What a worker may grant by itself while the store is away: its part of the limit, from what it knew of the bucket. */
 import type { TakeReply } from '../../../src/contract/buckets.ts';
-import { MICRO } from '../../../src/limit/bucket-store.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
-import { WindowOracle } from '../oracle.ts';
+import { MICRO } from '../../../src/limit/store/bucket-store.ts';
+import { WindowOracle } from '../bucket/oracle.ts';
 
 /** Shares count in whole micro-tokens, and microseconds: two of those may be missing or too many. */
 const SLACK = 0.001;

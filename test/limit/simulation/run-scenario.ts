@@ -1,9 +1,9 @@
 /** Plays a scenario: traffic, faults, and at the end good weather, in which everything must be as before. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
-import type { Caller } from '../../../src/limit/client-identity.ts';
+import type { Caller } from '../../../src/limit/caller/identity.ts';
 import { Random, seedOf } from '../../fuzz/random.ts';
-import { callerOf, policyOf } from '../limiter-lab.ts';
-import { idealAdmissions, WindowOracle } from '../oracle.ts';
+import { idealAdmissions, WindowOracle } from '../bucket/oracle.ts';
+import { callerOf, policyOf } from '../limiter/limiter-lab.ts';
 import { Fleet } from './fleet.ts';
 import { type Fault, isNear, isWithinDomain, MAX_STALL_MS, type Scenario, TIMEOUT_MS } from './scenario.ts';
 import type { Sabotage } from './sim-store.ts';

@@ -1,7 +1,7 @@
 /** Plays a trace of one client on a fleet in good weather, and compares with a bucket that has no delay and no doubt. */
 import { Random } from '../../fuzz/random.ts';
-import { callerOf, policyOf } from '../limiter-lab.ts';
-import { idealAdmissions } from '../oracle.ts';
+import { idealAdmissions } from '../bucket/oracle.ts';
+import { callerOf, policyOf } from '../limiter/limiter-lab.ts';
 import { Fleet } from './fleet.ts';
 import { type BucketSize, TIMEOUT_MS } from './scenario.ts';
 import type { Trace } from './traces.ts';

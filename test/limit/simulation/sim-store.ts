@@ -4,8 +4,8 @@
  */
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
 import { LbError } from '../../../src/contract/errors.ts';
-import { type BucketState, takeFrom, ttlMsOf } from '../../../src/limit/bucket-state.ts';
-import { LEASE_US, PLAIN_TAKE } from '../../../src/limit/bucket-store.ts';
+import { type BucketState, takeFrom, ttlMsOf } from '../../../src/limit/bucket/bucket-state.ts';
+import { LEASE_US, PLAIN_TAKE } from '../../../src/limit/store/bucket-store.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
 const START_US = 1_790_000_000_000_000;

@@ -1,10 +1,10 @@
 /** A worker process of the simulation: the product's limiter, on clocks and an event loop that the simulation turns. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
 import { WorkerMetrics } from '../../../src/infra/metrics.ts';
+import type { Caller } from '../../../src/limit/caller/identity.ts';
 import { charge, type RouteLimit } from '../../../src/limit/charge.ts';
-import type { Caller } from '../../../src/limit/client-identity.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
-import { Limiter } from '../../../src/limit/limiter.ts';
+import { Limiter } from '../../../src/limit/limiter/limiter.ts';
 import type { Random } from '../../fuzz/random.ts';
 import { AuditedTaker } from './audited-taker.ts';
 import type { Auditor } from './auditor.ts';

@@ -2,7 +2,7 @@
  * One bucket's history: what was admitted from it, and what changed its limits or gave tokens away. The guarantee is judged
  * twice: on the moments of admission, as it is stated, and on the moments at which the store granted.
  */
-import { type Limits, WindowOracle } from '../oracle.ts';
+import { type Limits, WindowOracle } from '../bucket/oracle.ts';
 
 export type StoreEvent = {
   atMs: number;

@@ -1,11 +1,11 @@
 /** A small fleet for stateful tests, whose store is held to the BigInt model of the script at every take. */
 import assert from 'node:assert/strict';
 import type { PolicySettings } from '../../../src/contract/settings.ts';
-import type { Caller } from '../../../src/limit/client-identity.ts';
+import type { Caller } from '../../../src/limit/caller/identity.ts';
 import { Random } from '../../fuzz/random.ts';
-import { BucketModel } from '../bucket-model.ts';
-import { callerOf, policyOf } from '../limiter-lab.ts';
-import { assertSameReply } from '../model-run.ts';
+import { BucketModel } from '../bucket/bucket-model.ts';
+import { assertSameReply } from '../bucket/model-run.ts';
+import { callerOf, policyOf } from '../limiter/limiter-lab.ts';
 import { Fleet } from './fleet.ts';
 import type { Weather } from './link.ts';
 import { type BucketSize, MAX_STALL_MS, TIMEOUT_MS } from './scenario.ts';

@@ -1,0 +1,97 @@
+/** Addresses in the file: where to listen, whom to trust, where backends are. All parsers throw nothing. */
+import { isIP, isIPv4, isIPv6 } from 'node:net';
+import ipaddr from 'ipaddr.js';
+import type { ListenAddress } from '../../contract/settings.ts';
+
+/** A parsed value, or the sentence that says what is wrong with the text. */
+export type Parsed<T> = { value: T } | { message: string };
+
+/** Ports by number; 0 asks for any free one where that makes sense. */
+const MAX_PORT = 65_535;
+/** sockaddr_un holds 108 bytes with the closing NUL (unix(7)). */
+const MAX_SOCKET_PATH_BYTES = 107;
+const HOST_NAME = /^(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$/;
+const MAX_HOST_LENGTH = 253;
+
+/** isHostName says whether a text can be a DNS name (RFC 1123, and `_` as container networks use it). */
+export function isHostName(text: string): boolean {
+  return text.length <= MAX_HOST_LENGTH && HOST_NAME.test(text) && !/^[\d.]+$/.test(text);
+}
+
+/** isLoopback says whether a host can only be reached from this machine. */
+export function isLoopback(host: string): boolean {
+  if (host === 'localhost') return true;
+  return isIP(host) !== 0 && ipaddr.process(host).range() === 'loopback';
+}
+
+/** parseListenAddress reads `host:port`, `[v6]:port`, `:port` or `unix:/path`. */
+export function parseListenAddress(text: string): Parsed<ListenAddress> {
+  if (text.startsWith('unix:')) {
+    const path = text.slice('unix:'.length);
+    const usable =
+      path.startsWith('/') && Buffer.byteLength(path) <= MAX_SOCKET_PATH_BYTES && !path.includes('\0');
+    if (!usable)
+      return { message: `needs an absolute path of at most ${MAX_SOCKET_PATH_BYTES} bytes after unix:` };
+    return { value: { kind: 'unix', path } };
+  }
+  const found = /^(\[[^\]]*\]|[^:]*):(\d{1,10})$/.exec(text);
+  if (found === null) return { message: 'must be host:port, [v6]:port, :port or unix:/path' };
+  const port = Number(found[2]);
+  if (port > MAX_PORT) return { message: `must have a port from 0 to ${MAX_PORT}` };
+  if (found[1] === '') return { value: { kind: 'tcp', host: null, port } };
+  const host = parseHost(found[1] ?? '');
+  if (host === null)
+    return { message: 'must have a host name, an IPv4 address or an IPv6 address in brackets' };
+  return { value: { kind: 'tcp', host, port } };
+}
+
+/** listenText writes an address as the file would; also the key by which duplicates are found. */
+export function listenText(address: ListenAddress): string {
+  return address.kind === 'unix' ? `unix:${address.path}` : hostPort(address.host ?? '', address.port);
+}
+
+/** hostPort joins a host and a port, with brackets around an IPv6 address (RFC 3986 §3.2.2). */
+export function hostPort(host: string, port: number): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** parseHost reads a name or an address (IPv6 in brackets) into lower case and canonical form; null if it is neither. */
+function parseHost(text: string): string | null {
+  if (text.startsWith('[')) {
+    const inner = text.slice(1, -1);
+    return isIPv6(inner) && !inner.includes('%') ? ipaddr.parse(inner).toString() : null;
+  }
+  if (isIPv4(text)) return text;
+  return isHostName(text) ? text.toLowerCase() : null;
+}
+
+export interface BackendAddress {
+  host: string;
+  port: number;
+}
+
+const URL_PARTS =
+  /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(?:([^@/?#]*)@)?(\[[^\]]*\]|[^:/?#@]*)(?::(\d*))?([/?#].*)?$/;
+const HTTP_PORT = 80;
+
+/** parseBackendUrl reads `http://host[:port]`; everything else in a URL is refused by name. */
+export function parseBackendUrl(text: string): Parsed<BackendAddress> {
+  const parts = URL_PARTS.exec(text);
+  if (parts === null) return { message: 'must be a URL like http://127.0.0.1:8081' };
+  const [, scheme = '', credentials, hostText = '', portText, rest = ''] = parts;
+  if (scheme.toLowerCase() === 'https')
+    return { message: 'https backends are not supported in this version' };
+  if (scheme.toLowerCase() !== 'http') return { message: 'must begin with http://' };
+  if (credentials !== undefined) return { message: 'must not hold a user name or password' };
+  const host = parseHost(hostText);
+  if (host === null)
+    return { message: 'must have a host name, an IPv4 address or an IPv6 address in brackets' };
+  const port = portText === undefined || portText === '' ? HTTP_PORT : Number(portText);
+  if (port < 1 || port > MAX_PORT) return { message: `must have a port from 1 to ${MAX_PORT}` };
+  if (rest.includes('#')) return { message: 'must not have a fragment' };
+  if (rest.includes('?')) return { message: 'must not have a query' };
+  // A lone slash is the empty path (RFC 3986 §6.2.3).
+  if (rest !== '' && rest !== '/')
+    return { message: 'must not have a path, the path of the request is kept' };
+  return { value: { host, port } };
+}

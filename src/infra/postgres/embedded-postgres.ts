@@ -1,0 +1,268 @@
+/**
+ * The database of an installation without one: PGlite in a thread of the primary, its files and its lock in one folder.
+ *
+ * States of the server, kept by #run: *starting* (thread made, data opened or created, schema migrated; the database is
+ * held), *serving* (statements pass), *broken* (the thread ended by itself or a statement stalled; held, restarted after
+ * a pause), *closed* (for good). Only #start leads to serving, only close() to closed.
+ *
+ * A commit is written to the file before it is acknowledged: a process killed with -9 loses nothing, as the operating
+ * system has the bytes. It is not flushed to the disk (PGlite runs with fsync off): a machine that loses power may lose
+ * the last seconds. Whoever cannot accept that configures a real server.
+ */
+import { once } from 'node:events';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { extname, join, resolve } from 'node:path';
+import { Worker } from 'node:worker_threads';
+import { LbError, toError } from '../../contract/errors.ts';
+import { withDeadline } from '../lifecycle.ts';
+import type { Logger } from '../logging/logger.ts';
+import { FolderLock } from './folder-lock.ts';
+import { migrate } from './migrations.ts';
+import { Database } from './postgres.ts';
+
+export interface EmbeddedPostgresOptions {
+  /** Made (0700) where it is missing. */
+  folder: string;
+  /** What the lock tells others, e.g. "sluice serve". */
+  purpose: string;
+  logger: Logger;
+  /** Default true: pending migrations run before the first statement. */
+  migrated?: boolean;
+}
+
+/** Making a cluster takes 3 s on a fast machine. */
+const START_MS = 60_000;
+const CLOSE_MS = 5_000;
+const MIN_RETRY_MS = 250;
+const MAX_RETRY_MS = 5_000;
+/** Longer than two statements' deadlines. */
+const STALL_WINDOW_MS = 15_000;
+const SOCKET_NAME = '.s.PGSQL.5432';
+/** 108 with the final zero on Linux, 104 on macOS. */
+const SOCKET_PATH_BYTES = 103;
+
+export class EmbeddedPostgres {
+  /**
+   * For everybody who needs the database; held while the server is not serving: database_starting at once, or
+   * database_unavailable where the last start has failed.
+   */
+  readonly database: Database;
+  /**
+   * Fulfilled when the server serves for the first time; rejected when its first start failed (it is tried again all
+   * the same) or when it was closed before. Observing it is optional.
+   */
+  readonly ready: Promise<void>;
+  readonly #options: EmbeddedPostgresOptions;
+  readonly #lock: FolderLock;
+  readonly #socketFolder: string;
+  readonly #firstStart = Promise.withResolvers<void>();
+  readonly #done: Promise<void>;
+  #thread: Worker | null = null;
+  #lastStallMs = Number.NEGATIVE_INFINITY;
+  #serving = false;
+  #closed = false;
+  /** Ends the pause before a restart. */
+  #wake: () => void = () => undefined;
+
+  private constructor(options: EmbeddedPostgresOptions, lock: FolderLock) {
+    this.#options = options;
+    this.#lock = lock;
+    this.#socketFolder = makeSocketFolder(resolve(options.folder));
+    this.database = new Database({
+      target: { kind: 'embedded', socketFolder: this.#socketFolder },
+      logger: options.logger,
+      onStall: () => this.#onStall(),
+    });
+    this.database.hold(starting());
+    this.ready = this.#firstStart.promise;
+    this.ready.catch(() => undefined);
+    this.#done = this.#run();
+  }
+
+  /**
+   * open locks the folder and starts the server in the background; await `ready` to wait for it. Throws LbError
+   * folder_locked, naming the holder, when the folder is in use or cannot be written.
+   */
+  static async open(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
+    const lock = await FolderLock.acquire(resolve(options.folder), options.purpose);
+    try {
+      return new EmbeddedPostgres(options, lock);
+    } catch (thrown) {
+      lock.release();
+      throw new LbError(
+        'folder_locked',
+        `cannot use the folder ${options.folder}: ${toError(thrown).message}`,
+        {
+          cause: thrown,
+        },
+      );
+    }
+  }
+
+  /** close shuts the server down cleanly, at most about 10 s, and gives the folder back. Safe to call twice. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#wake();
+    await this.database.close();
+    await this.#stopThread();
+    await this.#done;
+    rmSync(this.#socketFolder, { recursive: true, force: true });
+    this.#lock.release();
+  }
+
+  /** killThread ends the thread as a crash would. For tests. */
+  killThread(): void {
+    this.#terminate();
+  }
+
+  async #run(): Promise<void> {
+    let retryMs = MIN_RETRY_MS;
+    while (!this.#closed) {
+      try {
+        const server = await this.#start();
+        retryMs = MIN_RETRY_MS;
+        this.#firstStart.resolve();
+        const reason = await server.ended;
+        this.database.hold(this.#closed ? this.#startError(null) : starting());
+        if (!this.#closed)
+          this.#logger.error({ err: reason }, 'the embedded database ended; starting it again');
+      } catch (thrown) {
+        const error = this.#startError(thrown);
+        this.#firstStart.reject(error);
+        this.database.hold(error);
+        if (!this.#closed)
+          this.#logger.error({ err: error }, 'the embedded database did not start; trying again');
+      }
+      this.#serving = false;
+      await this.#pause(retryMs);
+      retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
+    }
+    this.#firstStart.reject(this.#startError(null));
+  }
+
+  #startError(thrown: unknown): LbError {
+    if (this.#closed) return new LbError('database_unavailable', 'the embedded database was closed');
+    if (thrown instanceof LbError) return thrown;
+    const { message } = toError(thrown);
+    return new LbError('database_unavailable', `the embedded database does not start: ${message}`, {
+      cause: thrown,
+    });
+  }
+
+  /** From starting to serving. `ended` is fulfilled with the reason when the thread is gone. */
+  async #start(): Promise<{ ended: Promise<Error> }> {
+    this.#lastStallMs = Number.NEGATIVE_INFINITY;
+    const thread = new Worker(threadEntry(), {
+      workerData: {
+        dataFolder: join(resolve(this.#options.folder), 'data'),
+        socketPath: join(this.#socketFolder, SOCKET_NAME),
+      },
+    });
+    this.#thread = thread;
+    // After its first word, that it is ready: whoever connects may write.
+    thread.on('message', () => this.database.noteActivity());
+    const ended = endOf(thread);
+    try {
+      await withDeadline(Promise.race([isReady(thread), failOn(ended)]), START_MS, 'starting PGlite');
+      if (this.#options.migrated ?? true) {
+        await migrate(this.database, 'up', { logger: this.#logger, evenHeld: true });
+      }
+      if (this.#closed) throw this.#startError(null);
+    } catch (thrown) {
+      await thread.terminate();
+      throw thrown;
+    }
+    this.#serving = true;
+    this.database.hold(null);
+    return { ended };
+  }
+
+  /** A thread whose socket server lost count answers nobody, yet lives: two stalls close together end it. */
+  #onStall(): void {
+    const nowMs = performance.now();
+    const repeated = nowMs - this.#lastStallMs < STALL_WINDOW_MS;
+    this.#lastStallMs = nowMs;
+    if (!repeated || this.#closed) return;
+    this.#logger.error('the embedded database does not answer; ending its thread');
+    this.#terminate();
+  }
+
+  #terminate(): void {
+    this.#thread?.terminate().catch((error: unknown) => {
+      this.#logger.error({ err: toError(error) }, 'the thread of the embedded database cannot be ended');
+    });
+  }
+
+  async #stopThread(): Promise<void> {
+    const thread = this.#thread;
+    if (thread === null || thread.threadId < 0) return;
+    // Still starting: it holds nothing that was acknowledged, and its start is not worth waiting for.
+    if (!this.#serving) {
+      await thread.terminate();
+      return;
+    }
+    const exited = once(thread, 'exit');
+    thread.postMessage('close');
+    try {
+      await withDeadline(exited, CLOSE_MS, 'the shutdown of PGlite');
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'the embedded database was cut; it recovers at its next start');
+      await thread.terminate();
+    }
+  }
+
+  #pause(ms: number): Promise<void> {
+    if (this.#closed) return Promise.resolve();
+    return new Promise((done) => {
+      const timer = setTimeout(done, ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        done();
+      };
+    });
+  }
+
+  get #logger(): Logger {
+    return this.#options.logger;
+  }
+}
+
+function starting(): LbError {
+  return new LbError('database_starting', 'the embedded database is starting');
+}
+
+/** Runs from src/ as TypeScript and from dist/ as JavaScript. */
+function threadEntry(): URL {
+  return new URL(`./embedded-postgres-thread${extname(import.meta.filename)}`, import.meta.url);
+}
+
+/** Inside the data's folder where the path is short enough for a socket (sun_path, unix(7)), else in the temporary one. */
+function makeSocketFolder(folder: string): string {
+  const inside = join(folder, 'socket');
+  if (Buffer.byteLength(join(inside, SOCKET_NAME)) > SOCKET_PATH_BYTES) {
+    return mkdtempSync(join(tmpdir(), 'sluice-pg-'));
+  }
+  rmSync(inside, { recursive: true, force: true });
+  mkdirSync(inside, { mode: 0o700 });
+  return inside;
+}
+
+function isReady(thread: Worker): Promise<unknown> {
+  return once(thread, 'message');
+}
+
+/** Never rejects: a thread's error event is the reason, its exit the end. */
+function endOf(thread: Worker): Promise<Error> {
+  return new Promise((done) => {
+    let reason: Error | null = null;
+    thread.on('error', (error) => {
+      reason = toError(error);
+    });
+    thread.on('exit', (code) => done(reason ?? new Error(`the thread of PGlite ended with code ${code}`)));
+  });
+}
+
+async function failOn(ended: Promise<Error>): Promise<never> {
+  throw await ended;
+}

@@ -1,0 +1,293 @@
+/**
+ * The door to PostgreSQL: a pool in which nothing waits without a deadline and every failure is an LbError. Used by the
+ * primary and the command line, never by a worker.
+ */
+import pg from 'pg';
+import { LbError } from '../../contract/errors.ts';
+import { withDeadline } from '../lifecycle.ts';
+import type { Logger } from '../logging/logger.ts';
+import { mapDatabaseError, sqlStateOf } from './postgres-errors.ts';
+import { type ListenOptions, NoticeConnection, type PostgresListener } from './postgres-listener.ts';
+
+/** A row as pg gives it: int8 as text, json parsed, timestamptz as Date. Check before use. */
+export type Row = Record<string, unknown>;
+
+/** One statement inside a transaction. */
+export type QueryFn = (text: string, params?: readonly unknown[]) => Promise<Row[]>;
+
+export type DatabaseTarget =
+  | { kind: 'url'; url: string }
+  /** A folder with the socket `.s.PGSQL.5432` of the embedded server, which has only one session to share. */
+  | { kind: 'embedded'; socketFolder: string };
+
+export interface DatabaseOptions {
+  target: DatabaseTarget;
+  logger: Logger;
+  /** Connections at most; default 4; the embedded server gets 1 whatever is said here. */
+  poolSize?: number;
+  /** Bounds waiting for a free connection or opening one; default 2000. */
+  connectMs?: number;
+  /** Bounds one statement, at the server and, half a second later, here; default 5000. */
+  statementMs?: number;
+  /** Called after each statement that got no answer in time; the embedded server is restarted by it. */
+  onStall?: () => void;
+}
+
+export interface WithClientOptions {
+  /** Bounds everything that fn does. */
+  timeoutMs: number;
+  /** true: also while the database is held (see hold). */
+  evenHeld?: boolean;
+}
+
+const DEFAULT_POOL_SIZE = 4;
+const DEFAULT_CONNECT_MS = 2_000;
+const DEFAULT_STATEMENT_MS = 5_000;
+/** The server's own timeout shall win where it can: its message says more and the connection survives. */
+const ANSWER_GRACE_MS = 500;
+const CLOSE_MS = 2_000;
+const EMBEDDED_PORT = 5432;
+
+export class Database {
+  /** One session for everybody: no LISTEN, no second connection while one is in a transaction. */
+  readonly singleSession: boolean;
+  readonly #pool: pg.Pool;
+  readonly #config: pg.ClientConfig;
+  readonly #statementMs: number;
+  readonly #logger: Logger;
+  readonly #onStall: () => void;
+  readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
+  readonly #notices: NoticeConnection;
+  #available = false;
+  #lossCount = 0;
+  #activity = 0;
+  #held: LbError | null = null;
+  #closing: Promise<void> | null = null;
+
+  constructor(options: DatabaseOptions) {
+    const { target, connectMs = DEFAULT_CONNECT_MS, statementMs = DEFAULT_STATEMENT_MS } = options;
+    this.singleSession = target.kind === 'embedded';
+    this.#statementMs = statementMs;
+    this.#logger = options.logger;
+    this.#onStall = options.onStall ?? (() => undefined);
+    this.#config = clientConfig(target, statementMs, connectMs);
+    this.#notices = new NoticeConnection({ config: this.#config, logger: options.logger });
+    this.#pool = new pg.Pool({
+      ...this.#config,
+      max: this.singleSession ? 1 : (options.poolSize ?? DEFAULT_POOL_SIZE),
+      // A connection that costs nothing idle is kept; reopening the embedded one would only reset its session.
+      idleTimeoutMillis: this.singleSession ? 0 : 30_000,
+    });
+    // pg emits it for idle connections, e.g. when the server restarts; without a listener it ends the process.
+    this.#pool.on('error', (error) => {
+      this.#noteLoss();
+      this.#logger.debug({ err: error }, 'an idle database connection broke');
+    });
+  }
+
+  /** false until the first answer and after each failure to get one. */
+  get available(): boolean {
+    return this.#available;
+  }
+
+  /**
+   * Raised when a connection breaks or cannot be made. Who carries on from an earlier answer compares it: after a break
+   * the server may be another one, with another past.
+   */
+  get lossCount(): number {
+    return this.#lossCount;
+  }
+
+  /**
+   * Raised by one after each use of this object that may write, and by noteActivity: while it stays the same nobody has written. null where
+   * programs that we know nothing of may write, which is so with every real server.
+   */
+  get activity(): number | null {
+    return this.singleSession ? this.#activity : null;
+  }
+
+  /** noteActivity says that another program may have written; called by the embedded server. */
+  noteActivity(): void {
+    this.#activity++;
+  }
+
+  /** query runs one statement. Throws LbError (see mapDatabaseError); a failed write may still have happened. */
+  query(text: string, params: readonly unknown[] = []): Promise<Row[]> {
+    const timeoutMs = this.#statementMs + ANSWER_GRACE_MS;
+    return this.#lend({ timeoutMs }, (client) => run(client, text, params));
+  }
+
+  /** read is query for a statement that changes nothing: it does not count as activity. */
+  read(text: string, params: readonly unknown[] = []): Promise<Row[]> {
+    const timeoutMs = this.#statementMs + ANSWER_GRACE_MS;
+    return this.#lend({ timeoutMs, readOnly: true }, (client) => run(client, text, params));
+  }
+
+  /** readSnapshot runs several reads of one moment, each within its own deadline and all within timeoutMs. */
+  readSnapshot<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
+    const lending = { timeoutMs, readOnly: true };
+    return this.#lend(lending, (client) => this.#inside('repeatable read read only', client, fn));
+  }
+
+  /**
+   * transaction runs several statements that count together or not at all, with the deadlines of readSnapshot. Each sees
+   * what was committed before it began: one that waited for a lock leaves what it waited for to the next. An error that
+   * fn throws costs the connection.
+   */
+  transaction<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
+    return this.#lend({ timeoutMs }, (client) => this.#inside('read committed', client, fn));
+  }
+
+  async #inside<T>(level: string, client: pg.PoolClient, fn: (query: QueryFn) => Promise<T>): Promise<T> {
+    await run(client, `begin isolation level ${level}`, []);
+    const result = await fn((text, params = []) =>
+      this.#bounded(run(client, text, params), this.#statementMs + ANSWER_GRACE_MS),
+    );
+    await run(client, 'commit', []);
+    return result;
+  }
+
+  /** withClient lends a raw connection; whatever fn throws destroys it. For the migration library. */
+  withClient<T>(fn: (client: pg.PoolClient) => Promise<T>, options: WithClientOptions): Promise<T> {
+    return this.#lend(options, fn);
+  }
+
+  /** nowUs is the database's time in µs since the epoch: the clock of every version of limits. */
+  async nowUs(): Promise<number> {
+    const [row] = await this.query('select (extract(epoch from clock_timestamp()) * 1000000)::bigint as us');
+    return Number(row?.us);
+  }
+
+  /** hold makes every use fail at once for this reason; null lets them through again. */
+  hold(reason: LbError | null): void {
+    this.#held = reason;
+    if (reason !== null) this.#noteLoss();
+  }
+
+  /**
+   * listen follows a NOTIFY channel on one more connection, which all who listen share and which is reopened for ever. null:
+   * this database has only one session (a NOTIFY would never arrive): poll.
+   */
+  listen(options: ListenOptions): PostgresListener | null {
+    return this.singleSession ? null : this.#notices.listen(options);
+  }
+
+  /** close waits for statements under way, at most 2 s, then cuts them. Safe to call twice. */
+  close(): Promise<void> {
+    this.#closing ??= this.#closeAll();
+    return this.#closing;
+  }
+
+  async #closeAll(): Promise<void> {
+    this.#available = false;
+    await this.#notices.close();
+    const ended = this.#pool.end();
+    try {
+      await withDeadline(ended, CLOSE_MS, 'the database connections');
+    } catch (error) {
+      this.#logger.warn({ err: error }, 'database statements were cut at the end');
+      for (const release of this.#lent.values()) release(true);
+      await withDeadline(ended, CLOSE_MS, 'the cut database connections');
+    }
+  }
+
+  async #lend<T>(
+    { timeoutMs, evenHeld = false, readOnly = false }: WithClientOptions & { readOnly?: boolean },
+    fn: (client: pg.PoolClient) => Promise<T>,
+  ): Promise<T> {
+    if (this.#held !== null && !evenHeld) {
+      const { code, message } = this.#held;
+      throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });
+    }
+    const client = await this.#connect();
+    const release = this.#guard(client);
+    try {
+      const result = await this.#bounded(fn(client), timeoutMs);
+      this.#available = true;
+      release(false);
+      return result;
+    } catch (thrown) {
+      const error = mapDatabaseError(thrown, 'a statement failed');
+      const answered = sqlStateOf(error) !== null;
+      // After an error inside a transaction, or with an answer still to come, the connection is of no further use.
+      release(
+        !answered ||
+          error.code === 'database_unavailable' ||
+          evenHeld ||
+          client.getTransactionStatus() !== 'I',
+      );
+      if (error.code === 'database_unavailable') this.#noteLoss();
+      else this.#available = true;
+      throw error;
+    } finally {
+      if (!readOnly) this.#activity++;
+    }
+  }
+
+  async #connect(): Promise<pg.PoolClient> {
+    try {
+      return await this.#pool.connect();
+    } catch (thrown) {
+      this.#noteLoss();
+      throw mapDatabaseError(thrown, 'cannot connect');
+    }
+  }
+
+  #noteLoss(): void {
+    this.#available = false;
+    this.#lossCount++;
+  }
+
+  /** Remembers who is out, and keeps a broken connection's late 'error' from ending the process. */
+  #guard(client: pg.PoolClient): (destroy: boolean) => void {
+    const ignore = (error: Error): void => {
+      this.#logger.debug({ err: error }, 'a database connection broke in use');
+    };
+    client.on('error', ignore);
+    const release = (destroy: boolean): void => {
+      if (!this.#lent.delete(client)) return;
+      client.release(destroy);
+      // A destroyed one may still report its end; it keeps the listener until it is collected.
+      if (!destroy) client.off('error', ignore);
+    };
+    this.#lent.set(client, release);
+    return release;
+  }
+
+  async #bounded<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+    let timer: NodeJS.Timeout | undefined;
+    const expired = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        reject(new LbError('database_unavailable', `the database did not answer within ${timeoutMs} ms`));
+        this.#onStall();
+      }, timeoutMs);
+    });
+    try {
+      return await Promise.race([promise, expired]);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+async function run(client: pg.PoolClient, text: string, params: readonly unknown[]): Promise<Row[]> {
+  const result = await client.query<Row>(text, [...params]);
+  return result.rows;
+}
+
+function clientConfig(target: DatabaseTarget, statementMs: number, connectMs: number): pg.ClientConfig {
+  const common = { connectionTimeoutMillis: connectMs, application_name: 'sluice' };
+  if (target.kind === 'url') {
+    return { ...common, connectionString: target.url, statement_timeout: statementMs, keepAlive: true };
+  }
+  // Everything is said, so that no PG* variable of the environment leads elsewhere.
+  return {
+    ...common,
+    host: target.socketFolder,
+    port: EMBEDDED_PORT,
+    user: 'postgres',
+    password: 'embedded',
+    database: 'postgres',
+    ssl: false,
+  };
+}

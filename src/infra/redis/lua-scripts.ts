@@ -1,0 +1,19 @@
+/**
+ * The scripts of lua/, which lies beside both src/ and dist/. A file is named `<verb>-<noun>-<number of keys>.lua`, with `n`
+ * where any number will do.
+ */
+import { readFileSync } from 'node:fs';
+
+export interface LuaScript {
+  lua: string;
+  /** Absent: the first argument of each call says it. */
+  numberOfKeys?: number;
+}
+
+/** loadLuaScript reads one script at start-up; throws where the installation lacks it. */
+export function loadLuaScript(fileName: string): LuaScript {
+  const keys = /-(\d+|n)\.lua$/.exec(fileName)?.[1];
+  if (keys === undefined) throw new TypeError(`${fileName} does not say how many keys it takes`);
+  const lua = readFileSync(new URL(`../../../lua/${fileName}`, import.meta.url), 'utf8');
+  return keys === 'n' ? { lua } : { lua, numberOfKeys: Number(keys) };
+}

@@ -1,0 +1,195 @@
+/**
+ * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for the stores that live in a
+ * process. One BigInt model in the tests holds both to the same results; change both or none.
+ *
+ * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time, never in jumps; a missing bucket is
+ * a full one. Everything is an integer below 2^53.
+ */
+import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
+import { LEASE_US, MICRO } from '../store/bucket-store.ts';
+import type { BucketRules } from './effective-limits.ts';
+
+export interface BucketState {
+  levelMicro: number;
+  /** The time of levelMicro on the clock of whoever owns the bucket. */
+  atUs: number;
+  versionUs: number;
+  capacity: number;
+  rateMicro: number;
+  /** atUs / LEASE_US; tokens leased in it and in the one before. */
+  epoch: number;
+  leased: number;
+  leasedBefore: number;
+}
+
+export interface TakeOutcome {
+  reply: TakeReply;
+  /** What to keep, or null where nothing changed: a refused take must not move the time (see the script). */
+  state: BucketState | null;
+}
+
+/** A clock that went back further than this is believed. */
+const MAX_BACKSTEP_US = MICRO;
+const MAX_TTL_MS = 90 * 24 * 3600 * 1000;
+const TTL_MARGIN_MS = 1000;
+
+/** takeFrom answers one take from a bucket as it was last kept; null: there is none, which means a full one. */
+export function takeFrom(kept: BucketState | null, request: TakeRequest, nowUs: number): TakeOutcome {
+  const state = kept === null ? fullBucket(request, nowUs) : { ...kept };
+  let changed = kept !== null && advance(state, nowUs);
+  changed = (kept !== null && adopt(state, request)) || changed;
+  changed = settle(state, request) || changed;
+  changed = takeBack(state, request) || changed;
+  const available = Math.floor(state.levelMicro / MICRO);
+  const granted = available >= request.need ? request.need : request.partial ? available : 0;
+  const ahead = granted === request.need ? lendable(state, request.ahead, available - granted) : 0;
+  if (granted + ahead > 0) {
+    state.levelMicro -= (granted + ahead) * MICRO;
+    state.leased += ahead;
+    changed = true;
+  }
+  const reply: TakeReply = {
+    granted,
+    ahead,
+    levelMicro: state.levelMicro,
+    retryUs: granted < request.need ? retryOf(state, request) : 0,
+    epoch: state.epoch,
+    versionUs: state.versionUs,
+    capacity: state.capacity,
+    rateMicro: state.rateMicro,
+  };
+  return { reply, state: changed ? state : null };
+}
+
+/** ttlMsOf is how long a bucket must be kept at least: until it is full, and a margin. */
+export function ttlMsOf(state: BucketState): number {
+  const fullMs = Math.ceil(((state.capacity * MICRO - state.levelMicro) / state.rateMicro) * 1000);
+  return Math.min(MAX_TTL_MS, fullMs + Math.ceil((2 * LEASE_US) / 1000) + TTL_MARGIN_MS);
+}
+
+/** refillOf is floor(us × rate / 1e6) without a product that leaves the exact integers. */
+export function refillOf(us: number, rateMicro: number): number {
+  const sec = Math.floor(us / MICRO);
+  const restUs = us % MICRO;
+  const restRate = rateMicro % MICRO;
+  const whole = Math.floor(rateMicro / MICRO);
+  return sec * rateMicro + restUs * whole + Math.floor((restUs * restRate) / MICRO);
+}
+
+/** usUntil is ceil(micro × 1e6 / rate), at most 1 µs off for rates above 9e9. */
+export function usUntil(micro: number, rateMicro: number): number {
+  const sec = Math.floor(micro / rateMicro);
+  return sec * MICRO + Math.ceil(((micro - sec * rateMicro) * MICRO) / rateMicro);
+}
+
+function fullBucket(request: TakeRequest, nowUs: number): BucketState {
+  return {
+    levelMicro: request.capacity * MICRO,
+    atUs: nowUs,
+    versionUs: request.versionUs,
+    capacity: request.capacity,
+    rateMicro: request.rateMicro,
+    epoch: Math.floor(nowUs / LEASE_US),
+    leased: 0,
+    leasedBefore: 0,
+  };
+}
+
+/** Brings the level up to the present; true where the clock was set back and that must be kept. */
+function advance(state: BucketState, clockUs: number): boolean {
+  let nowUs = clockUs;
+  let changed = false;
+  if (nowUs < state.atUs) {
+    if (state.atUs - nowUs > MAX_BACKSTEP_US) {
+      state.atUs = nowUs;
+      state.epoch = Math.floor(nowUs / LEASE_US);
+      changed = true;
+    } else {
+      nowUs = state.atUs;
+    }
+  }
+  const { epoch, leased, leasedBefore } = state;
+  // Along the way, not in one step: tokens out on lease make room only when their epoch has passed.
+  if (leased + leasedBefore > 0) {
+    accrue(state, Math.min(nowUs, (epoch + 1) * LEASE_US), state.capacity - leased - leasedBefore);
+  }
+  if (leased > 0) accrue(state, Math.min(nowUs, (epoch + 2) * LEASE_US), state.capacity - leased);
+  accrue(state, nowUs, state.capacity);
+  const nowEpoch = Math.floor(nowUs / LEASE_US);
+  if (nowEpoch > epoch) {
+    state.leasedBefore = nowEpoch === epoch + 1 ? leased : 0;
+    state.leased = 0;
+    state.epoch = nowEpoch;
+  }
+  return changed;
+}
+
+function accrue(state: BucketState, toUs: number, topTokens: number): void {
+  if (toUs <= state.atUs) return;
+  const topMicro = topTokens * MICRO;
+  if (state.levelMicro < topMicro) {
+    state.levelMicro = Math.min(topMicro, state.levelMicro + refillOf(toUs - state.atUs, state.rateMicro));
+  }
+  state.atUs = toUs;
+}
+
+/** prevails: the newest limits win; of two with one version the lower capacity, then the lower rate, so that all callers agree. */
+export function prevails(given: BucketRules, over: BucketRules): boolean {
+  if (given.versionUs !== over.versionUs) return given.versionUs > over.versionUs;
+  return (
+    given.capacity < over.capacity || (given.capacity === over.capacity && given.rateMicro < over.rateMicro)
+  );
+}
+
+function adopt(state: BucketState, request: TakeRequest): boolean {
+  const { capacity, rateMicro, versionUs } = request;
+  if (!prevails(request, state)) return false;
+  state.versionUs = versionUs;
+  state.capacity = capacity;
+  state.rateMicro = rateMicro;
+  // A smaller bucket cuts the level, a larger one is no gift.
+  state.levelMicro = Math.max(0, Math.min(state.levelMicro, roomMicro(state)));
+  return true;
+}
+
+/** Lease tokens are settled only while they are still accounted for; later they have been made room for already. */
+function settle(state: BucketState, { ret, spent, retEpoch }: TakeRequest): boolean {
+  const settled = ret + spent;
+  if (settled === 0) return false;
+  if (retEpoch === state.epoch && state.leased >= settled) state.leased -= settled;
+  else if (retEpoch === state.epoch - 1 && state.leasedBefore >= settled) state.leasedBefore -= settled;
+  else return false;
+  putBack(state, ret);
+  return true;
+}
+
+/** Not at any time: what flowed in meanwhile may have been spent, so that a late refund would be a gift. */
+function takeBack(state: BucketState, { refund, refundEpoch }: TakeRequest): boolean {
+  if (refund === 0 || (refundEpoch !== state.epoch && refundEpoch !== state.epoch - 1)) return false;
+  putBack(state, refund);
+  return true;
+}
+
+function putBack(state: BucketState, tokens: number): void {
+  state.levelMicro = Math.max(
+    state.levelMicro,
+    Math.min(state.levelMicro + tokens * MICRO, roomMicro(state)),
+  );
+}
+
+function roomMicro(state: BucketState): number {
+  return (state.capacity - state.leased - state.leasedBefore) * MICRO;
+}
+
+/** The last quarter is never lent, of the rest half, and no more than a quarter is out at any time. */
+function lendable(state: BucketState, wanted: number, left: number): number {
+  if (wanted === 0) return 0;
+  const quarter = Math.floor(state.capacity / 4);
+  const half = Math.floor((left - (state.capacity - 3 * quarter)) / 2);
+  return Math.max(0, Math.min(wanted, half, quarter - state.leased - state.leasedBefore));
+}
+
+function retryOf(state: BucketState, request: TakeRequest): number {
+  if (!request.partial && request.need > state.capacity) return -1;
+  return usUntil((request.partial ? 1 : request.need) * MICRO - state.levelMicro, state.rateMicro);
+}

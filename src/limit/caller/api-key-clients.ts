@@ -1,0 +1,72 @@
+/** From the text of the key header to the client that it proves, with a bounded memory and counters; per plan. */
+import {
+  type ApiKeyLookup,
+  type ClientMatch,
+  type ClientRecord,
+  matchOfClient,
+  type VerifiedKey,
+} from '../../contract/clients.ts';
+import type { WorkerMetrics } from '../../infra/metrics.ts';
+import { hashBucketName } from '../bucket/bucket-key.ts';
+import { GenerationMap } from '../bucket/generation-map.ts';
+
+/** Keys whose HMAC is not made again; only accepted ones are kept, so that made-up ones drive nobody out. */
+const MAX_CACHED_KEYS = 20_000;
+
+/** KeyedClient is what all callers with keys of one client share; one object while the client does not change. */
+export interface KeyedClient {
+  readonly match: ClientMatch;
+  readonly client: ClientRecord;
+  /** For bucketKey. */
+  readonly bucketHash: string;
+}
+
+export class KeyedClients {
+  readonly #lookup: ApiKeyLookup;
+  readonly #metrics: WorkerMetrics;
+  readonly #cells: Readonly<Record<'valid' | 'unknown' | 'malformed', number>>;
+  readonly #verified = new GenerationMap<VerifiedKey>(MAX_CACHED_KEYS);
+  readonly #clients = new GenerationMap<KeyedClient>(MAX_CACHED_KEYS);
+
+  constructor(lookup: ApiKeyLookup, metrics: WorkerMetrics) {
+    this.#lookup = lookup;
+    this.#metrics = metrics;
+    const cell = (result: string): number => metrics.series('sluice_api_key_requests_total', result);
+    this.#cells = { valid: cell('valid'), unknown: cell('unknown'), malformed: cell('malformed') };
+  }
+
+  /**
+   * clientOf counts the key and returns its client; null: it proves nothing, the caller is its address.
+   *
+   * @param key the field's value as it came, not empty; several fields joined by ', '
+   */
+  clientOf(key: string): KeyedClient | null {
+    let verified = this.#verified.get(key);
+    if (verified === undefined || verified.revoked) {
+      const found = this.#lookup.verify(key);
+      if (typeof found === 'string') {
+        this.#metrics.add(this.#cells[found], 1);
+        return null;
+      }
+      this.#verified.set(key, found);
+      verified = found;
+    }
+    // Asked each time: the directory changes under us.
+    const client = this.#lookup.clientOf(verified);
+    this.#metrics.add(client === null ? this.#cells.unknown : this.#cells.valid, 1);
+    return client === null ? null : this.#shared(client);
+  }
+
+  #shared(client: ClientRecord): KeyedClient {
+    const known = this.#clients.get(client.clientId);
+    if (known?.client === client) return known;
+    const { clientId } = client;
+    const made: KeyedClient = {
+      match: matchOfClient(client),
+      client,
+      bucketHash: known?.bucketHash ?? hashBucketName('client', clientId),
+    };
+    this.#clients.set(clientId, made);
+    return made;
+  }
+}

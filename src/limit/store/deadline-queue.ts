@@ -1,0 +1,147 @@
+/**
+ * Deadlines of calls to the bucket store (behaviour 32). All calls of a queue have the same patience, so the oldest is due
+ * first and one timer serves them all.
+ *
+ * A stall of our own is not a failure of the store: the reply may lie in the socket unread. Hence two grants, measured to
+ * matter (with a plain timer 5 of 30 bursts over 8 workers on 2 cores fell back to the local share although the store
+ * had answered): the time by which the event loop was late does not count, and a call that is due is given up only after
+ * the loop has polled its sockets once more.
+ */
+import type { Clock } from '../../contract/clock.ts';
+import type { BreakerTimers } from './breaker.ts';
+
+/** Slices of the patience; the smaller, the more exactly lateness is told from silence. */
+const SLICES = 4;
+/** Timers have 1 ms steps: less is no lateness. */
+const TOLERANCE_MS = 1;
+
+/** Unlike the breaker's these keep the process alive: somebody waits. */
+const holdingTimers: BreakerTimers = {
+  after(delayMs, fn) {
+    const timer = setTimeout(fn, delayMs);
+    return () => clearTimeout(timer);
+  },
+};
+
+/** A call that waits; whoever settles it sets the flag, the queue forgets it later. */
+export interface Pending {
+  settled: boolean;
+}
+
+interface Entry<T> {
+  call: T;
+  dueMs: number;
+}
+
+export interface DeadlineQueueOptions<T> {
+  patienceMs: number;
+  clock: Pick<Clock, 'monotonicMs'>;
+  /** Called once for a call that is due and not settled. */
+  onDue: (call: T) => void;
+  timers?: BreakerTimers;
+  /** Runs fn once the event loop has polled its sockets; default setImmediate. */
+  defer?: (fn: () => void) => void;
+}
+
+export class DeadlineQueue<T extends Pending> {
+  readonly #patienceMs: number;
+  readonly #sliceMs: number;
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
+  readonly #onDue: (call: T) => void;
+  readonly #timers: BreakerTimers;
+  readonly #defer: (fn: () => void) => void;
+  #entries: Entry<T>[] = [];
+  #head = 0;
+  /** Cancels the running timer. */
+  #timer: (() => void) | null = null;
+  #polling = false;
+  /** When the running timer should fire; up to when lateness has been counted; the sum of it. */
+  #expectedMs = 0;
+  #countedMs = 0;
+  #lateMs = 0;
+
+  constructor(options: DeadlineQueueOptions<T>) {
+    this.#patienceMs = options.patienceMs;
+    this.#sliceMs = options.patienceMs / SLICES;
+    this.#clock = options.clock;
+    this.#onDue = options.onDue;
+    this.#timers = options.timers ?? holdingTimers;
+    this.#defer = options.defer ?? setImmediate;
+  }
+
+  /** add starts the patience of a call now. */
+  add(call: T): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#countLateness(nowMs);
+    this.#entries.push({ call, dueMs: nowMs - this.#lateMs + this.#patienceMs });
+    if (this.#timer === null && !this.#polling) this.#arm(nowMs);
+  }
+
+  /** Calls not forgotten yet; for bounds. */
+  get size(): number {
+    return this.#entries.length - this.#head;
+  }
+
+  /** close gives up every call that is not settled, at once. */
+  close(): void {
+    this.#timer?.();
+    this.#timer = null;
+    const calls = this.#entries.slice(this.#head);
+    this.#entries = [];
+    this.#head = 0;
+    for (const { call } of calls) if (!call.settled) this.#onDue(call);
+  }
+
+  #countLateness(nowMs: number): void {
+    if (this.#timer === null) return;
+    const lateFromMs = Math.max(this.#expectedMs + TOLERANCE_MS, this.#countedMs);
+    if (nowMs <= lateFromMs) return;
+    this.#lateMs += nowMs - lateFromMs;
+    this.#countedMs = nowMs;
+  }
+
+  #arm(nowMs: number): void {
+    const oldest = this.#entries[this.#head];
+    if (oldest === undefined) return;
+    const leftMs = oldest.dueMs - (nowMs - this.#lateMs);
+    const delayMs = Math.max(1, Math.min(this.#sliceMs, leftMs));
+    this.#expectedMs = nowMs + delayMs;
+    this.#timer = this.#timers.after(delayMs, () => this.#tick());
+  }
+
+  #tick(): void {
+    const nowMs = this.#clock.monotonicMs();
+    this.#countLateness(nowMs);
+    this.#timer = null;
+    this.#forgetSettled();
+    const oldest = this.#entries[this.#head];
+    if (oldest === undefined) return;
+    if (oldest.dueMs > nowMs - this.#lateMs) {
+      this.#arm(nowMs);
+      return;
+    }
+    // From a timer an immediate runs right after the loop's next poll.
+    this.#polling = true;
+    this.#defer(() => this.#giveUp(nowMs - this.#lateMs));
+  }
+
+  #giveUp(activeMs: number): void {
+    this.#polling = false;
+    for (;;) {
+      const entry = this.#entries[this.#head];
+      if (entry === undefined || (!entry.call.settled && entry.dueMs > activeMs)) break;
+      this.#head++;
+      if (!entry.call.settled) this.#onDue(entry.call);
+    }
+    this.#forgetSettled();
+    if (this.#timer === null) this.#arm(this.#clock.monotonicMs());
+  }
+
+  #forgetSettled(): void {
+    while (this.#entries[this.#head]?.call.settled === true) this.#head++;
+    // Amortised: each entry is moved at most once for each time it could have been dropped.
+    if (this.#head * 2 <= this.#entries.length) return;
+    this.#entries = this.#entries.slice(this.#head);
+    this.#head = 0;
+  }
+}

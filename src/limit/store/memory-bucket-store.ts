@@ -1,0 +1,52 @@
+/** Buckets in this process: the primary's store where no Redis is configured, and the one of unit tests. */
+import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
+import type { Clock } from '../../contract/clock.ts';
+import { takeFrom } from '../bucket/bucket-state.ts';
+import { BucketTable } from '../bucket/bucket-table.ts';
+import type { RefillableStore } from './bucket-store.ts';
+
+/** About 100 MB when full; a flood of new addresses then costs the buckets that are nearest to full. */
+const DEFAULT_MAX_BUCKETS = 250_000;
+
+interface MemoryBucketStoreOptions {
+  /** Only monotonicMs is used: buckets in memory do not know steps of the wall clock. */
+  clock: Pick<Clock, 'monotonicMs'>;
+  maxBuckets?: number;
+}
+
+export class MemoryBucketStore implements RefillableStore {
+  readonly kind = 'memory';
+  readonly available = true;
+  readonly #clock: Pick<Clock, 'monotonicMs'>;
+  readonly #table: BucketTable;
+
+  constructor(options: MemoryBucketStoreOptions) {
+    this.#clock = options.clock;
+    this.#table = new BucketTable(options.maxBuckets ?? DEFAULT_MAX_BUCKETS);
+  }
+
+  get size(): number {
+    return this.#table.size;
+  }
+
+  take(request: TakeRequest): TakeReply {
+    const nowUs = Math.floor(this.#clock.monotonicMs() * 1000);
+    const { reply, state } = takeFrom(this.#table.get(request.key, nowUs), request, nowUs);
+    if (state !== null) this.#table.set(request.key, state, nowUs);
+    return reply;
+  }
+
+  takeBatch(takes: readonly TakeRequest[]): Promise<TakeReply[]> {
+    return Promise.resolve(takes.map((request) => this.take(request)));
+  }
+
+  refill(keys: readonly string[]): Promise<void> {
+    for (const key of keys) this.#table.delete(key);
+    return Promise.resolve();
+  }
+
+  close(): Promise<void> {
+    this.#table.clear();
+    return Promise.resolve();
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * Buckets in Redis: one script call per batch, deadlines of our own. Measured with 100 buckets a batch: 1.2 µs of this process
+ * and 3.8 µs of Redis per take, where a pipeline of one call per take cost 10 and 10.
+ */
+import type { Result } from 'ioredis';
+import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
+import type { Clock } from '../../contract/clock.ts';
+import { LbError, toError } from '../../contract/errors.ts';
+import { withDeadline } from '../../infra/lifecycle.ts';
+import { type LuaScript, loadLuaScript } from '../../infra/redis/lua-scripts.ts';
+import type { RedisConnection } from '../../infra/redis/redis.ts';
+import { isTryAgain } from '../../infra/redis/redis-refusals.ts';
+import { storeKeyPrefix } from '../bucket/bucket-key.ts';
+import { LEASE_US, type RefillableStore } from './bucket-store.ts';
+import { failedBatch, type StoreCall, StoreCalls } from './store-calls.ts';
+import { packTakes, unpackReply } from './take-codec.ts';
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    takeTokensBuffer(
+      keyCount: number,
+      ...keysAndValues: (string | number | Buffer)[]
+    ): Result<Buffer[], Context>;
+  }
+}
+
+/** bucketScripts are the commands that a RedisConnection needs for this store. */
+export function bucketScripts(): Record<'takeTokens', LuaScript> {
+  return { takeTokens: loadLuaScript('take-tokens-n.lua') };
+}
+
+interface RedisBucketStoreOptions {
+  /** Made with bucketScripts(); stays its maker's to close. */
+  connection: RedisConnection;
+  /** The setting `redis.prefix`. */
+  prefix: string;
+  timeoutMs: number;
+  clock: Pick<Clock, 'monotonicMs'>;
+}
+
+export class RedisBucketStore implements RefillableStore {
+  readonly kind = 'redis';
+  readonly sharded: boolean;
+  readonly #connection: RedisConnection;
+  readonly #keyPrefix: string;
+  readonly #calls: StoreCalls;
+  readonly #timeoutMs: number;
+  #closed = false;
+
+  constructor(options: RedisBucketStoreOptions) {
+    this.#connection = options.connection;
+    this.sharded = options.connection.sharded;
+    this.#keyPrefix = storeKeyPrefix(options.prefix);
+    this.#calls = new StoreCalls(options);
+    this.#timeoutMs = options.timeoutMs;
+  }
+
+  get available(): boolean {
+    return !this.#closed && this.#connection.ready;
+  }
+
+  takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
+    if (!this.available) return Promise.resolve(failedBatch(takes, 'no connection to Redis'));
+    if (this.#calls.full) return Promise.resolve(failedBatch(takes, 'too many calls to Redis in flight'));
+    const { call, results } = this.#calls.open(takes);
+    this.#send(call).then(
+      (replies) => this.#calls.settle(call, replies),
+      (thrown: unknown) => {
+        this.#calls.fail(call, unavailable(thrown));
+      },
+    );
+    return results;
+  }
+
+  async refill(keys: readonly string[]): Promise<void> {
+    if (!this.available) throw new LbError('store_unavailable', 'no connection to Redis');
+    if (keys.length === 0) return;
+    // One hash, so one node of a Cluster has them all.
+    const failed = this.#delete(keys.map((key) => this.#keyPrefix + key)).catch((thrown: unknown) => {
+      throw unavailable(thrown);
+    });
+    await withDeadline(failed, this.#timeoutMs, 'refilling buckets').catch((error: unknown) => {
+      if (error instanceof LbError) throw error;
+      throw new LbError('store_timeout', 'Redis did not answer in time', { cause: error });
+    });
+  }
+
+  close(): Promise<void> {
+    this.#closed = true;
+    this.#calls.close();
+    return Promise.resolve();
+  }
+
+  async #delete(keys: readonly string[]): Promise<void> {
+    const { client } = this.#connection;
+    try {
+      await client.del(...keys);
+    } catch (thrown) {
+      if (!isTryAgain(thrown)) throw thrown;
+      await Promise.all(keys.map((key) => client.del(key)));
+    }
+  }
+
+  async #send(call: StoreCall): Promise<(TakeReply | Error)[]> {
+    const { takes } = call;
+    try {
+      return await this.#ask(takes);
+    } catch (thrown) {
+      // Nothing was taken; and nothing is to be, once nobody waits for it.
+      if (!isTryAgain(thrown) || call.settled) throw thrown;
+    }
+    const alone = takes.map((take) => this.#ask([take]).catch((thrown: unknown) => [unavailable(thrown)]));
+    return (await Promise.all(alone)).flat();
+  }
+
+  async #ask(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
+    const keys = takes.map((take) => this.#keyPrefix + take.key);
+    const { client } = this.#connection;
+    const reply = client.takeTokensBuffer(keys.length, ...keys, LEASE_US, packTakes(takes));
+    const replies = await this.#connection.follow(reply);
+    return takes.map((_, index) => unpackReply(replies[index]));
+  }
+}
+
+function unavailable(thrown: unknown): LbError {
+  return new LbError('store_unavailable', 'Redis failed', { cause: toError(thrown) });
+}

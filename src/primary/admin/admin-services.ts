@@ -1,0 +1,120 @@
+/** What the admin port asks, answered by the parts of the primary. */
+import type { ClientFeed } from '../../clients/client-feed.ts';
+import type { ClientRepository } from '../../clients/client-repository.ts';
+import type { Clock } from '../../contract/clock.ts';
+import type { Settings } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { BucketResets } from '../buckets/bucket-resets.ts';
+import type { BucketViews } from '../buckets/bucket-views.ts';
+import type { PrimaryApiKeys } from '../clients/api-keys.ts';
+import type { HealthRegistry } from '../health/health-registry.ts';
+import { backendInFlight, type PrimaryGauges } from '../metrics/gauges.ts';
+import type { Reloader } from '../reloader.ts';
+import type { Supervisor } from '../workers/supervisor.ts';
+import type {
+  AdminServices,
+  BackendStatus,
+  Dependency,
+  PoolStatus,
+  Readiness,
+  WorkerStatus,
+} from './services.ts';
+
+interface ServiceParts {
+  clock: Clock;
+  logger: Logger;
+  repository: ClientRepository;
+  feed: ClientFeed;
+  apiKeys: PrimaryApiKeys;
+  registry: HealthRegistry;
+  supervisor: Supervisor;
+  reloader: Reloader;
+  gauges: PrimaryGauges;
+  bucketViews: BucketViews;
+  bucketResets: BucketResets;
+  /** What the primary as a whole is doing. */
+  phase: () => Readiness['status'];
+}
+
+/** makeAdminServices is called once by the primary's main. */
+export function makeAdminServices(parts: ServiceParts): AdminServices {
+  const { repository, logger, registry, reloader, gauges } = parts;
+  const settings = (): Settings => reloader.current.settings;
+  const setEnabled = (pool: string, backend: string, enabled: boolean): BackendStatus | null => {
+    if (registry.setEnabled(pool, backend, enabled) === null) return null;
+    return (
+      poolsOf(parts, settings())
+        .find((status) => status.settings.name === pool)
+        ?.backends.find((status) => status.settings.id === backend) ?? null
+    );
+  };
+  return {
+    clients: repository,
+    apiKeys: parts.apiKeys.service,
+    logger,
+    buckets: (client) => parts.bucketViews.of(client, reloader.current),
+    resetBuckets: (client) => parts.bucketResets.reset(client),
+    policyNames: () => settings().rateLimit.policies.map((policy) => policy.name),
+    pools: () => poolsOf(parts, settings()),
+    drainBackend: (pool, backend) => setEnabled(pool, backend, false),
+    enableBackend: (pool, backend) => setEnabled(pool, backend, true),
+    workers: () => workersOf(parts),
+    reload: () => reloader.reload(),
+    config: settings,
+    readiness: () => readinessOf(parts, settings()),
+    metricsText: () => gauges.text(),
+  };
+}
+
+function poolsOf({ registry, supervisor }: ServiceParts, settings: Settings): PoolStatus[] {
+  return settings.pools.map((pool) => ({
+    settings: pool,
+    backends: pool.backends.flatMap((backend) => {
+      const state = registry.state(pool.name, backend.id);
+      if (state === null) return [];
+      return [{ settings: backend, state, inFlight: backendInFlight(supervisor, pool.name, backend.id) }];
+    }),
+  }));
+}
+
+function workersOf({ supervisor, clock }: ServiceParts): WorkerStatus[] {
+  const nowMs = clock.wallMs();
+  return supervisor.workers().flatMap(({ index, state, pid, startedAtMs, revision, report }) => {
+    if (state === 'dead' || pid === null) return [];
+    return [
+      {
+        id: index,
+        pid,
+        state,
+        uptimeSec: Math.max(0, Math.round((nowMs - (startedAtMs ?? nowMs)) / 1000)),
+        revision,
+        connections: report?.connections ?? 0,
+        requestsTotal: report?.requestsTotal ?? 0,
+        inFlight: report?.inFlight ?? 0,
+        loopDelayMs: report?.loopDelayP99Ms ?? 0,
+      },
+    ];
+  });
+}
+
+function readinessOf(parts: ServiceParts, settings: Settings): Readiness {
+  const { supervisor, feed, apiKeys, phase } = parts;
+  const workers = supervisor.workers();
+  const serving = supervisor.counts().serving;
+  const degraded: Dependency[] = [];
+  if (settings.redis !== null && isRedisAway(parts)) degraded.push('redis');
+  if (feed.degraded || apiKeys.degraded) degraded.push('postgres');
+  const status = phase();
+  return {
+    // After the first `ready`, one serving worker is enough (contract §4).
+    status: status === 'ready' && serving === 0 ? 'starting' : status,
+    degraded,
+    workers: { serving, wanted: workers.length },
+  };
+}
+
+/** By any worker's breaker, or by the primary's own connection: workers do not report before a second has passed. */
+function isRedisAway({ supervisor, bucketViews }: ServiceParts): boolean {
+  const isConnected = bucketViews.connection?.ready ?? true;
+  return !isConnected || supervisor.workers().some(({ report }) => report?.breakerOpen === true);
+}

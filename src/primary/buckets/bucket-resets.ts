@@ -1,0 +1,74 @@
+/**
+ * An operator's reset of a client's buckets: refilled in the store first, then every worker of every machine that shares
+ * it forgets its leases, its deny cache and its local share.
+ *
+ * Workers of this machine are told over IPC, other machines by a NOTIFY in Postgres. Not by Redis, which knows better who
+ * shares the buckets: its subscribers need one more connection per machine and one more right for the user, and
+ * Clusters pass messages on to every node. Nothing hangs on the word: a worker that misses it (machines with databases of
+ * their own, a connection that was just down) asks the store again once its deny cache is a second old, and leases end
+ * sooner. Without Redis the buckets are this machine's alone.
+ */
+import type { ClientRecord } from '../../contract/clients.ts';
+import { toError } from '../../contract/errors.ts';
+import type { PrimaryMessage } from '../../contract/messages.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { Database } from '../../infra/postgres/postgres.ts';
+import { bucketKeysOf } from '../../limit/bucket/bucket-peek.ts';
+import type { Revision } from '../reloader.ts';
+import type { BucketViews } from './bucket-views.ts';
+
+/** NOTIFY channel; the payload is the client's id. */
+export const RESETS_CHANNEL = 'sluice_bucket_resets';
+
+interface BucketResetsOptions {
+  views: BucketViews;
+  database: Database;
+  /** The revision in force: its policies name the buckets. */
+  current: () => Revision;
+  /** Sends to every worker of this machine. */
+  broadcast: (message: PrimaryMessage) => void;
+  logger: Logger;
+}
+
+export class BucketResets {
+  readonly #options: BucketResetsOptions;
+
+  constructor(options: BucketResetsOptions) {
+    this.#options = options;
+  }
+
+  /** start listens for the resets of other machines, and of this one, which hears of them a second time; returns how to stop. */
+  start(): () => Promise<void> {
+    const listener = this.#options.database.listen({
+      channel: RESETS_CHANNEL,
+      onWake: (clientId) => {
+        if (clientId !== null && clientId !== '') this.#tellWorkers(clientId);
+      },
+    });
+    return async () => listener?.close();
+  }
+
+  /** reset fills all buckets of a client. Rejects with LbError store_unavailable or store_timeout where the store is away. */
+  async reset({ clientId }: ClientRecord): Promise<void> {
+    const { views, database, logger } = this.#options;
+    await views.refill(this.#keysOf(clientId));
+    this.#tellWorkers(clientId);
+    if (database.singleSession) return;
+    try {
+      await database.read('select pg_notify($1, $2)', [RESETS_CHANNEL, clientId]);
+    } catch (error) {
+      logger.warn(
+        { err: toError(error) },
+        'other machines were not told of a bucket reset; they notice within a second',
+      );
+    }
+  }
+
+  #tellWorkers(clientId: string): void {
+    this.#options.broadcast({ type: 'bucket-reset', keys: this.#keysOf(clientId) });
+  }
+
+  #keysOf(clientId: string): string[] {
+    return bucketKeysOf(clientId, this.#options.current().settings.rateLimit.policies);
+  }
+}

@@ -1,0 +1,70 @@
+/** Looks at buckets and refills them, for the admin port: in Redis over a connection of its own, else in the primary's memory. */
+import { type ClientRecord, matchOfClient } from '../../contract/clients.ts';
+import type { Clock } from '../../contract/clock.ts';
+import type { RedisSettings } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { RedisConnection } from '../../infra/redis/redis.ts';
+import { type BucketView, peekBuckets } from '../../limit/bucket/bucket-peek.ts';
+import type { BucketStore, RefillableStore } from '../../limit/store/bucket-store.ts';
+import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts';
+import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
+import { heartbeatScripts } from '../instance-heartbeat.ts';
+import type { Revision } from '../reloader.ts';
+
+/** An operator's look may wait longer than a request. */
+const LOOK_TIMEOUT_MS = 1_000;
+
+interface BucketViewsOptions {
+  redis: RedisSettings | null;
+  /** Where the buckets are without Redis. */
+  memory: MemoryBucketStore;
+  clock: Clock;
+  logger: Logger;
+}
+
+export class BucketViews {
+  readonly #store: RefillableStore;
+  /** The primary's own, also for the heartbeat; null without Redis. */
+  readonly connection: RedisConnection | null;
+
+  private constructor(store: RefillableStore, connection: RedisConnection | null) {
+    this.#store = store;
+    this.connection = connection;
+  }
+
+  /** open is called once by the primary's main. The client of Redis, 14 MiB, is loaded only where there is one. */
+  static async open({ redis, memory, clock, logger }: BucketViewsOptions): Promise<BucketViews> {
+    if (redis === null) return new BucketViews(memory, null);
+    const { RedisConnection } = await import('../../infra/redis/redis.ts');
+    const { servers, prefix } = redis;
+    const scripts = { ...bucketScripts(), ...heartbeatScripts() };
+    const connection = new RedisConnection({
+      servers,
+      connectionName: 'sluice-primary',
+      scripts,
+      logger,
+      random: Math.random,
+    });
+    const store = new RedisBucketStore({ connection, prefix, timeoutMs: LOOK_TIMEOUT_MS, clock });
+    return new BucketViews(store, connection);
+  }
+
+  /** Where the buckets are; its calls wait for a second at most. */
+  get store(): BucketStore {
+    return this.#store;
+  }
+
+  /** of shows a client's buckets, one per policy; rejects with the store's LbError where it is away. */
+  of(client: ClientRecord, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
+    return peekBuckets(this.#store, matchOfClient(client), settings.rateLimit.policies, policyVersionUs);
+  }
+
+  /** refill fills buckets of one client; see RefillableStore. */
+  refill(keys: readonly string[]): Promise<void> {
+    return this.#store.refill(keys);
+  }
+
+  async close(): Promise<void> {
+    await this.connection?.close();
+  }
+}

@@ -1,0 +1,323 @@
+/**
+ * The fleet of workers: forks one per slot, replaces the dead, watches for hung ones, and ends them in order.
+ *
+ * Phases:
+ * - idle: nothing forked; start() leads to running.
+ * - running: a dead slot is started again, at once or after its back-off. Leaves for stopping by drain() or stopNow(),
+ *   and for failed when no worker has ever served and there is no hope: every slot died MAX_FAILED_STARTS times, or an
+ *   address cannot be had. Once any worker has served, the phase never becomes failed: it keeps trying.
+ * - stopping: no replacement; ends when the last process is gone. stopNow() may cut a drain() short.
+ * - failed: as stopping, and start() rejects.
+ * What happens to one process is the business of its slot (worker-slot.ts).
+ */
+import cluster from 'node:cluster';
+import type { Clock } from '../../contract/clock.ts';
+import type { DataPath } from '../../contract/data-path.ts';
+import { LbError } from '../../contract/errors.ts';
+import { listenSentence } from '../../contract/listen-failure.ts';
+import {
+  type PrimaryMessage,
+  WORKER_COUNT_ENV,
+  WORKER_DATA_PATH_ENV,
+  WORKER_INDEX_ENV,
+  type WorkerMessage,
+} from '../../contract/messages.ts';
+import type { Settings } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import { workerArguments } from './worker-arguments.ts';
+import type { WorkerLink } from './worker-link.ts';
+import {
+  type ListenFailure,
+  type SlotTimings,
+  type WorkerDeath,
+  WorkerSlot,
+  type WorkerState,
+  type WorkerView,
+} from './worker-slot.ts';
+
+export interface SupervisorOptions {
+  /** Absolute path of the worker's entry file. */
+  exec: string;
+  /** Node's own arguments for workers; default workerArguments(). */
+  execArgv?: string[];
+  /** ≥ 1; known once `auto` is resolved. */
+  workerCount: number;
+  accept: Settings['accept'];
+  /** How workers serve; absent in tests of workers that do not. */
+  dataPath?: DataPath;
+  /** Descriptors that the worker of a slot inherits, from FIRST_LISTEN_FD on; asked at each fork. Default none. */
+  inheritedFds?: (index: number) => readonly number[];
+  clock: Clock;
+  logger: Logger;
+  /**
+   * Sends a new worker its settings, backend states and clients; called once per process after its hello. Each snapshot
+   * should be read and sent in one turn: broadcasts reach the worker from this call on. A rejection ends the worker.
+   */
+  prepare: (link: WorkerLink) => void | Promise<void>;
+  /** Every message of every worker, in order per worker; must not throw. */
+  onMessage: (link: WorkerLink, message: WorkerMessage) => void;
+  /** After any slot changed its state; for logs and tests. */
+  onStateChange?: (view: WorkerView) => void;
+  /** For tests; the defaults are DEFAULT_TIMINGS. */
+  timings?: Partial<SupervisorTimings>;
+}
+
+export interface SupervisorTimings extends SlotTimings {
+  /** How long a busy port is tried again before any worker has served. */
+  busyPortMs: number;
+  busyPortRetryMs: number;
+  /** Silence of a serving worker that is logged, and that ends it. */
+  silenceWarnMs: number;
+  silenceKillMs: number;
+  /** After it, start() is content with the workers that serve, if any. */
+  startMs: number;
+  /** Added to grace and drain time before SIGKILL. */
+  drainMarginMs: number;
+}
+
+/** Contract §5 and §8 (Ends); the others leave a loaded machine some room. */
+export const DEFAULT_TIMINGS: SupervisorTimings = {
+  helloMs: 10_000,
+  readyMs: 30_000,
+  exitMs: 2_000,
+  stopMs: 300,
+  busyPortMs: 10_000,
+  busyPortRetryMs: 500,
+  silenceWarnMs: 5_000,
+  silenceKillMs: 30_000,
+  startMs: 60_000,
+  drainMarginMs: 5_000,
+};
+
+/** Starts that every slot may spend before it is certain that workers cannot live at all. */
+const MAX_FAILED_STARTS = 3;
+const WATCH_EVERY_MS = 1_000;
+
+type Phase = 'idle' | 'running' | 'stopping' | 'failed';
+
+/** Supervisor is built once by the primary's main; cluster is process-wide, so there is one at a time. */
+export class Supervisor {
+  readonly #options: SupervisorOptions;
+  readonly #timings: SupervisorTimings;
+  readonly #slots: WorkerSlot[];
+  readonly #failedStarts: number[];
+  readonly #restartTimers = new Map<WorkerSlot, NodeJS.Timeout>();
+  readonly #started = Promise.withResolvers<string[]>();
+  #phase: Phase = 'idle';
+  #everServed = false;
+  #startOverdue = false;
+  #startTimer: NodeJS.Timeout | undefined;
+  #watchTimer: NodeJS.Timeout | undefined;
+  #watchedAtMs = 0;
+  #portBusySinceMs: number | null = null;
+  #restartCount = 0;
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options;
+    this.#timings = { ...DEFAULT_TIMINGS, ...options.timings };
+    this.#slots = Array.from({ length: options.workerCount }, (_, index) => this.#makeSlot(index));
+    this.#failedStarts = this.#slots.map(() => 0);
+    // A rejection that nobody waits for any more (a stop during the start) is no accident.
+    this.#started.promise.catch(() => undefined);
+  }
+
+  /**
+   * start forks all workers.
+   *
+   * @returns the addresses that they listen on, once every worker serves (or after startMs those that do). Rejects with
+   *   LbError `listen_failed` or `worker_gone`, all processes being gone, when no worker could ever serve, and with
+   *   `worker_gone` when drain or stopNow came first.
+   */
+  start(): Promise<string[]> {
+    if (this.#phase !== 'idle') return this.#started.promise;
+    this.#phase = 'running';
+    const { exec, execArgv = workerArguments(), accept, clock } = this.#options;
+    // Frozen by the first fork of the process.
+    cluster.schedulingPolicy = accept === 'round_robin' ? cluster.SCHED_RR : cluster.SCHED_NONE;
+    cluster.setupPrimary({ exec, execArgv, args: [] });
+    for (const slot of this.#slots) slot.start();
+    this.#watchedAtMs = clock.monotonicMs();
+    this.#watchTimer = setInterval(() => this.#watch(), WATCH_EVERY_MS);
+    this.#startTimer = setTimeout(() => {
+      this.#startOverdue = true;
+      this.#settleStart();
+    }, this.#timings.startMs);
+    return this.#started.promise;
+  }
+
+  /** broadcast sends to every worker whose `prepare` was called, draining ones too: they still serve. */
+  broadcast(message: PrimaryMessage): void {
+    for (const link of this.links()) link.send(message);
+  }
+
+  /** links are the workers that broadcast reaches; for waits on each, such as acknowledgements of a revision. */
+  links(): WorkerLink[] {
+    return this.#slots.flatMap((slot) => slot.reachableLink ?? []);
+  }
+
+  /** workers lists every slot with what its process last reported; for the admin API. */
+  workers(): WorkerView[] {
+    return this.#slots.map((slot) => slot.view());
+  }
+
+  /** counts is the number of slots by state; for /readyz and the metric of workers. */
+  counts(): Record<WorkerState, number> {
+    const counts: Record<WorkerState, number> = { starting: 0, serving: 0, draining: 0, dead: 0 };
+    for (const slot of this.#slots) counts[slot.state]++;
+    return counts;
+  }
+
+  /** Workers that died and were replaced so far. */
+  get restartCount(): number {
+    return this.#restartCount;
+  }
+
+  /**
+   * drain ends all workers gently: each serves on for graceMs, then finishes what is in flight for at most drainMs. Nobody
+   * is replaced from now on.
+   *
+   * @returns resolves when all are gone, with the number that had to be killed
+   */
+  async drain({ graceMs, drainMs }: { graceMs: number; drainMs: number }): Promise<{ killedCount: number }> {
+    this.#leaveRunning('stopping');
+    const deadlineMs = graceMs + drainMs + this.#timings.drainMarginMs;
+    const gentle = await Promise.all(
+      this.#slots.map((slot) => slot.drain({ type: 'drain', graceMs, drainMs }, deadlineMs)),
+    );
+    return { killedCount: gentle.filter((wentByItself) => !wentByItself).length };
+  }
+
+  /** stopNow ends all workers at once, also during a drain; resolves when they are gone. */
+  async stopNow(): Promise<void> {
+    this.#leaveRunning('stopping');
+    await Promise.all(this.#slots.map((slot) => slot.stop()));
+  }
+
+  #makeSlot(index: number): WorkerSlot {
+    const { clock, logger, prepare, onMessage, workerCount } = this.#options;
+    return new WorkerSlot(index, {
+      clock,
+      logger,
+      timings: this.#timings,
+      fork: () => {
+        // Settings of the next fork only; those of start() stay.
+        cluster.setupPrimary({ stdio: this.#stdioOf(index) });
+        return cluster.fork({
+          [WORKER_INDEX_ENV]: index,
+          [WORKER_COUNT_ENV]: workerCount,
+          [WORKER_DATA_PATH_ENV]: this.#options.dataPath && JSON.stringify(this.#options.dataPath),
+        });
+      },
+      prepare,
+      onMessage,
+      onStateChange: (slot) => this.#changed(slot),
+      onDeath: (slot, death) => this.#mourn(slot, death),
+    });
+  }
+
+  #stdioOf(index: number): (string | number)[] {
+    return ['inherit', 'inherit', 'inherit', 'ipc', ...(this.#options.inheritedFds?.(index) ?? [])];
+  }
+
+  #changed(slot: WorkerSlot): void {
+    if (slot.state === 'serving') {
+      this.#everServed = true;
+      this.#settleStart();
+    }
+    this.#options.onStateChange?.(slot.view());
+  }
+
+  #settleStart(): void {
+    const serving = this.#slots.filter((slot) => slot.state === 'serving');
+    const enough = serving.length === this.#slots.length || (this.#startOverdue && serving.length > 0);
+    if (!enough || this.#phase !== 'running') return;
+    clearTimeout(this.#startTimer);
+    this.#started.resolve(serving[0]?.view().addresses ?? []);
+  }
+
+  /** Logs a death and decides what follows. */
+  #mourn(slot: WorkerSlot, death: WorkerDeath): void {
+    const facts = {
+      worker: slot.index,
+      workerPid: death.pid,
+      ...death.exit,
+      state: death.from,
+      uptimeMs: death.uptimeMs,
+    };
+    if (this.#phase !== 'running') {
+      this.#options.logger.info(facts, 'worker ended');
+      return;
+    }
+    if (death.listenFailure !== null && !this.#everServed) {
+      this.#afterListenFailure(slot, death.listenFailure);
+      return;
+    }
+    const restartInMs = slot.backOff.delayMsAfter(this.#options.clock.monotonicMs());
+    this.#options.logger.error({ ...facts, restartInMs }, 'worker died');
+    this.#failedStarts[slot.index]!++;
+    if (!this.#everServed && this.#failedStarts.every((count) => count >= MAX_FAILED_STARTS)) {
+      const message = `no worker could start: each died ${MAX_FAILED_STARTS} times before serving`;
+      this.#fail(new LbError('worker_gone', message));
+      return;
+    }
+    this.#startLater(slot, restartInMs, () => {
+      this.#restartCount++;
+    });
+  }
+
+  #afterListenFailure(slot: WorkerSlot, failure: ListenFailure): void {
+    const { clock, logger } = this.#options;
+    const { code, address, detail } = failure;
+    const { busyPortMs, busyPortRetryMs } = this.#timings;
+    const nowMs = clock.monotonicMs();
+    this.#portBusySinceMs ??= nowMs;
+    const hopeless = code !== 'EADDRINUSE' || nowMs - this.#portBusySinceMs + busyPortRetryMs > busyPortMs;
+    if (hopeless) {
+      this.#fail(new LbError('listen_failed', listenSentence(address, code, detail)));
+      return;
+    }
+    logger.warn(
+      { worker: slot.index, address, code, retryInMs: busyPortRetryMs },
+      'address is busy, trying again',
+    );
+    this.#startLater(slot, busyPortRetryMs);
+  }
+
+  #startLater(slot: WorkerSlot, delayMs: number, onStart: () => void = () => undefined): void {
+    const start = () => {
+      this.#restartTimers.delete(slot);
+      onStart();
+      slot.start();
+    };
+    this.#restartTimers.set(slot, setTimeout(start, delayMs));
+  }
+
+  #fail(error: LbError): void {
+    this.#leaveRunning('failed');
+    void Promise.all(this.#slots.map((slot) => slot.stop())).then(() => this.#started.reject(error));
+  }
+
+  /** No replacement from here on. */
+  #leaveRunning(phase: 'stopping' | 'failed'): void {
+    if (this.#phase === 'failed') return;
+    this.#phase = phase;
+    clearTimeout(this.#startTimer);
+    clearInterval(this.#watchTimer);
+    for (const timer of this.#restartTimers.values()) clearTimeout(timer);
+    this.#restartTimers.clear();
+    if (phase === 'stopping') {
+      this.#started.reject(new LbError('worker_gone', 'stopped before every worker was ready'));
+    }
+  }
+
+  #watch(): void {
+    const nowMs = this.#options.clock.monotonicMs();
+    const stalledMs = nowMs - this.#watchedAtMs - WATCH_EVERY_MS;
+    this.#watchedAtMs = nowMs;
+    for (const slot of this.#slots) {
+      // A primary that was suspended has not heard anybody: that is no worker's fault.
+      if (stalledMs > WATCH_EVERY_MS) slot.forgive(stalledMs);
+      slot.checkSilence(nowMs, { warnMs: this.#timings.silenceWarnMs, killMs: this.#timings.silenceKillMs });
+    }
+  }
+}

@@ -1,0 +1,187 @@
+/**
+ * The primary's end of the IPC to one worker process: typed messages out, parsed messages in, and waits that always end,
+ * with the message, with the worker's exit (`worker_gone`) or at their deadline (`worker_timeout`).
+ */
+import type { Worker } from 'node:cluster';
+import { LbError } from '../../contract/errors.ts';
+import { type PrimaryMessage, parseWorkerMessage, type WorkerMessage } from '../../contract/messages.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+
+/** How a worker process ended; both null where it could not even be started. */
+export interface WorkerExit {
+  code: number | null;
+  signal: string | null;
+}
+
+type MessageType = WorkerMessage['type'];
+type MessageOf<T extends MessageType> = Extract<WorkerMessage, { type: T }>;
+
+interface WorkerLinkOptions {
+  /** Fresh from cluster.fork(), in the same turn of the loop: nothing it says is lost. */
+  worker: Worker;
+  /** 0…workers - 1. */
+  index: number;
+  logger: Logger;
+}
+
+/** Messages that may wait in this process for a worker that does not read; beyond it the worker is given up. */
+const MAX_UNSENT_MESSAGES = 20_000;
+/** How long an open pipe may keep a dead worker from being called gone: another process may have inherited it. */
+const LAST_MESSAGES_MS = 100;
+/** Characters of an unknown message that are logged. */
+const MAX_LOGGED_CHARS = 200;
+
+/** WorkerLink lives as long as one worker process; the slot that forked it makes it. */
+export class WorkerLink {
+  /** Number of the worker's slot. */
+  readonly index: number;
+  /** 0 where the process could not be started. */
+  readonly pid: number;
+  /** Resolves once the process is gone and its last message was heard; never rejects. */
+  readonly exited: Promise<WorkerExit>;
+  readonly #worker: Worker;
+  readonly #logger: Logger;
+  readonly #listeners = new Set<(message: WorkerMessage) => void>();
+  readonly #exitListeners = new Set<() => void>();
+  #alive = true;
+  #unsentCount = 0;
+
+  constructor({ worker, index, logger }: WorkerLinkOptions) {
+    this.#worker = worker;
+    this.index = index;
+    this.pid = worker.process.pid ?? 0;
+    this.#logger = logger.child({ worker: index, workerPid: this.pid });
+    this.exited = new Promise((resolve) => {
+      worker.once('exit', (code: number | null, signal: string | null) => {
+        this.#afterLastMessage(() => resolve({ code, signal }));
+      });
+      worker.on('error', (error: Error) => {
+        this.#logger.error({ err: error }, 'worker process error');
+        // A process that could not be started has no exit: the error is all there is.
+        if (worker.process.pid !== undefined) return;
+        this.#gone();
+        resolve({ code: null, signal: null });
+      });
+    });
+    worker.on('message', (raw: unknown) => this.#receive(raw));
+  }
+
+  /** Whether the process runs, as far as is known. */
+  get alive(): boolean {
+    return this.#alive;
+  }
+
+  /**
+   * send passes a message on; one to a worker that is gone is dropped, since whoever replaces it is told everything anew.
+   *
+   * @param onSent called once the pipe to the worker has taken it; never for a worker that is gone
+   */
+  send(message: PrimaryMessage, onSent?: () => void): void {
+    if (!this.#alive || !this.#worker.isConnected()) return;
+    if (this.#unsentCount >= MAX_UNSENT_MESSAGES) {
+      this.#logger.error({ unsent: this.#unsentCount }, 'worker does not read its messages, killing it');
+      this.kill();
+      return;
+    }
+    this.#unsentCount++;
+    this.#worker.send(message, (error: Error | null) => {
+      this.#unsentCount--;
+      if (error !== null && this.#alive) this.#logger.warn({ err: error, type: message.type }, 'send failed');
+      if (error === null) onSent?.();
+    });
+  }
+
+  /** onMessage hears every message that parses, in order; returns how to stop listening. */
+  onMessage(listener: (message: WorkerMessage) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /**
+   * waitFor resolves with the next message of a type (that `accept` takes). Rejects with LbError `worker_gone` when the
+   * worker ends or has ended, and `worker_timeout` after deadlineMs.
+   */
+  waitFor<T extends MessageType>(
+    type: T,
+    deadlineMs: number,
+    accept: (message: MessageOf<T>) => boolean = () => true,
+  ): Promise<MessageOf<T>> {
+    return new Promise((resolve, reject) => {
+      const goneError = () => new LbError('worker_gone', `worker ${this.index} ended before its '${type}'`);
+      if (!this.#alive) {
+        reject(goneError());
+        return;
+      }
+      const finish = () => {
+        clearTimeout(timer);
+        stopListening();
+        this.#exitListeners.delete(onExit);
+      };
+      const onExit = () => {
+        finish();
+        reject(goneError());
+      };
+      const timer = setTimeout(() => {
+        finish();
+        const message = `worker ${this.index} sent no '${type}' within ${deadlineMs} ms`;
+        reject(new LbError('worker_timeout', message));
+      }, deadlineMs);
+      const stopListening = this.onMessage((message) => {
+        if (!isOfType(message, type) || !accept(message)) return;
+        finish();
+        resolve(message);
+      });
+      this.#exitListeners.add(onExit);
+    });
+  }
+
+  /** ask sends a message and waits for its answer as waitFor does. */
+  ask<T extends MessageType>(
+    message: PrimaryMessage,
+    type: T,
+    deadlineMs: number,
+    accept?: (message: MessageOf<T>) => boolean,
+  ): Promise<MessageOf<T>> {
+    const answer = this.waitFor(type, deadlineMs, accept);
+    this.send(message);
+    return answer;
+  }
+
+  /** kill ends the process with SIGKILL: for a worker that cannot be asked any more. */
+  kill(): void {
+    if (this.#alive) this.#worker.process.kill('SIGKILL');
+  }
+
+  /** The exit may be known before the pipe is read empty: what the worker said last must still be heard. */
+  #afterLastMessage(then: () => void): void {
+    const end = () => {
+      clearTimeout(timer);
+      this.#worker.off('disconnect', end);
+      this.#gone();
+      then();
+    };
+    const timer = setTimeout(end, LAST_MESSAGES_MS);
+    if (this.#worker.isConnected()) this.#worker.once('disconnect', end);
+    else end();
+  }
+
+  #gone(): void {
+    if (!this.#alive) return;
+    this.#alive = false;
+    for (const listener of [...this.#exitListeners]) listener();
+  }
+
+  #receive(raw: unknown): void {
+    const message = parseWorkerMessage(raw);
+    if (message === null) {
+      const start = JSON.stringify(raw)?.slice(0, MAX_LOGGED_CHARS);
+      this.#logger.error({ raw: start }, 'unknown message from a worker');
+      return;
+    }
+    for (const listener of [...this.#listeners]) listener(message);
+  }
+}
+
+function isOfType<T extends MessageType>(message: WorkerMessage, type: T): message is MessageOf<T> {
+  return message.type === type;
+}

@@ -1,0 +1,276 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type {
+  ApiKeyLookup,
+  ClientLookup,
+  ClientMatch,
+  ClientRecord,
+  VerifiedKey,
+} from '../../../src/contract/clients.ts';
+import { WorkerMetrics } from '../../../src/infra/metrics.ts';
+import { KeyedClients } from '../../../src/limit/caller/api-key-clients.ts';
+import { ClientIdentifier, TrustedProxies } from '../../../src/limit/caller/identity.ts';
+
+/** A directory of nobody, or of what the test puts in. */
+class Directory implements ClientLookup {
+  readonly clients = new Map<string, ClientRecord>();
+  readonly tombstones = new Map<string, number>();
+  asked: string[] = [];
+  /** true: nothing changes. */
+  still = false;
+  #generation = 0;
+
+  get generation(): number {
+    return this.still ? this.#generation : ++this.#generation;
+  }
+
+  byAddress(address: string, grouped: string): ClientMatch {
+    this.asked.push(`${address} ${grouped}`);
+    const client = this.clients.get(address) ?? this.clients.get(grouped) ?? null;
+    const bucketName = client?.clientId ?? grouped;
+    return { client, bucketName, tombstoneUs: this.tombstones.get(bucketName) ?? 0 };
+  }
+
+  add(clientId: string, mode: ClientRecord['mode'] = 'limit', versionUs = 1): ClientRecord {
+    const record = { clientId, mode, limits: {}, versionUs };
+    this.clients.set(clientId, record);
+    return record;
+  }
+}
+
+function makeIdentifier(trusted: string[] = [], prefixes = { ipv4Prefix: 32, ipv6Prefix: 64 }) {
+  const directory = new Directory();
+  const identifier = new ClientIdentifier({
+    trusted: new TrustedProxies(trusted),
+    lookup: directory,
+    ...prefixes,
+  });
+  return { directory, identifier };
+}
+
+/** trusted proxies, peer, X-Forwarded-For → the client */
+const WALKS: [what: string, trusted: string[], peer: string, forwardedFor: string, client: string][] = [
+  ['the peer where nobody is trusted', [], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
+  ['the peer where it is not trusted', ['10.0.0.0/8'], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
+  ['the peer without the field', ['10.0.0.0/8'], '10.0.0.1', '', '10.0.0.1'],
+  ['the only item', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7', '203.0.113.7'],
+  [
+    'the rightmost untrusted, not a spoofed one',
+    ['10.0.0.0/8'],
+    '10.0.0.1',
+    '6.6.6.6, 203.0.113.7',
+    '203.0.113.7',
+  ],
+  [
+    'past trusted hops',
+    ['10.0.0.0/8'],
+    '10.0.0.1',
+    '6.6.6.6, 203.0.113.7, 10.0.0.9, 10.0.0.8',
+    '203.0.113.7',
+  ],
+  ['the leftmost where all are trusted', ['10.0.0.0/8'], '10.0.0.1', '10.0.0.3, 10.0.0.2', '10.0.0.3'],
+  ['an item without space', ['10.0.0.0/8'], '10.0.0.1', '6.6.6.6,203.0.113.7', '203.0.113.7'],
+  ['an item with tabs', ['10.0.0.0/8'], '10.0.0.1', '6.6.6.6,\t203.0.113.7\t', '203.0.113.7'],
+  ['an item with a port', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7:5123', '203.0.113.7'],
+  ['a bare IPv6 item', ['10.0.0.0/8'], '10.0.0.1', '2001:DB8::1', '2001:db8::1'],
+  ['a bracketed IPv6 item', ['10.0.0.0/8'], '10.0.0.1', '[2001:db8::1]', '2001:db8::1'],
+  ['a bracketed IPv6 item with a port', ['10.0.0.0/8'], '10.0.0.1', '[2001:db8::1]:443', '2001:db8::1'],
+  ['a mapped item', ['10.0.0.0/8'], '10.0.0.1', '::ffff:203.0.113.7', '203.0.113.7'],
+  ['a mapped item in brackets', ['10.0.0.0/8'], '10.0.0.1', '[::ffff:203.0.113.7]:9', '203.0.113.7'],
+  ['a mapped peer', [], '::ffff:198.51.100.1', '', '198.51.100.1'],
+  ['a mapped peer that is trusted', ['10.0.0.0/8'], '::ffff:10.0.0.1', '203.0.113.7', '203.0.113.7'],
+  ['a peer with a zone', [], 'fe80::1%eth0', '', 'fe80::1'],
+  ['an IPv6 proxy', ['fd00::/8'], 'fd00::1', '203.0.113.7', '203.0.113.7'],
+  ['a lone trusted address', ['192.0.2.4'], '192.0.2.4', '203.0.113.7', '203.0.113.7'],
+  ['only up to garbage', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7, unknown, 10.0.0.2', '10.0.0.2'],
+  ['the peer before garbage', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7, <script>', '10.0.0.1'],
+  ['the peer before an empty item', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7, ', '10.0.0.1'],
+  ['no octal spelling', ['10.0.0.0/8'], '10.0.0.1', '010.1.1.1', '10.0.0.1'],
+  ['no number for an address', ['10.0.0.0/8'], '10.0.0.1', '3405803783', '10.0.0.1'],
+  ['no hexadecimal spelling', ['10.0.0.0/8'], '10.0.0.1', '0xcb.0.0x71.7', '10.0.0.1'],
+  ['no IPv4 in brackets', ['10.0.0.0/8'], '10.0.0.1', '[203.0.113.7]', '10.0.0.1'],
+  ['no port without digits', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7:', '10.0.0.1'],
+  ['a Unix socket’s peer', ['10.0.0.0/8'], '', '203.0.113.7', 'unix:'],
+];
+
+describe('B26: the client’s address', () => {
+  for (const [what, trusted, peer, forwardedFor, client] of WALKS) {
+    it(`is ${what}`, () => {
+      const { identifier } = makeIdentifier(trusted);
+      assert.equal(identifier.identify(peer, forwardedFor).clientIp, client);
+      assert.equal(identifier.identify(peer, forwardedFor).clientIp, client, 'from the cache');
+    });
+  }
+
+  it('is looked for in the last 32 hops only', () => {
+    const { identifier } = makeIdentifier(['10.0.0.0/8']);
+    const hops = Array.from({ length: 40 }, (_, index) => `10.1.0.${index}`);
+    assert.equal(identifier.identify('10.0.0.1', `6.6.6.6, ${hops.join(', ')}`).clientIp, '10.1.0.8');
+  });
+
+  it('does not make an untrusted peer’s header a cache of its own', () => {
+    const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
+    const callers = new Set(
+      Array.from({ length: 50 }, (_, index) => identifier.identify('198.51.100.1', `203.0.113.${index}`)),
+    );
+    assert.equal(callers.size, 1);
+    assert.equal(new Set(directory.asked).size, 1);
+  });
+});
+
+describe('B33: the bucket of a caller', () => {
+  const hashOf = (identifier: ClientIdentifier, address: string): string =>
+    identifier.identify(address, '').bucketHash;
+
+  it('is shared by all addresses of an IPv6 /64 and by nobody else', () => {
+    const { identifier, directory } = makeIdentifier();
+    assert.equal(hashOf(identifier, '2001:db8:1:2::1'), hashOf(identifier, '2001:db8:1:2:ffff::9'));
+    assert.notEqual(hashOf(identifier, '2001:db8:1:2::1'), hashOf(identifier, '2001:db8:1:3::1'));
+    assert.notEqual(hashOf(identifier, '192.0.2.1'), hashOf(identifier, '192.0.2.2'));
+    assert.ok(directory.asked.includes('2001:db8:1:2::1 2001:db8:1:2::/64'));
+    assert.ok(directory.asked.includes('192.0.2.1 192.0.2.1'));
+  });
+
+  it('follows the configured prefixes', () => {
+    const { directory, identifier } = makeIdentifier([], { ipv4Prefix: 24, ipv6Prefix: 128 });
+    assert.equal(hashOf(identifier, '192.0.2.1'), hashOf(identifier, '192.0.2.200'));
+    assert.notEqual(hashOf(identifier, '2001:db8::1'), hashOf(identifier, '2001:db8::2'));
+    assert.deepEqual(
+      new Set(directory.asked),
+      new Set([
+        '192.0.2.1 192.0.2.0/24',
+        '192.0.2.200 192.0.2.0/24',
+        '2001:db8::1 2001:db8::1',
+        '2001:db8::2 2001:db8::2',
+      ]),
+    );
+  });
+
+  it('is the same before and after a client is created for its address or group', () => {
+    for (const [address, clientId] of [
+      ['203.0.113.7', '203.0.113.7'],
+      ['2001:db8:1:2::1', '2001:db8:1:2::/64'],
+    ] as const) {
+      const { identifier, directory } = makeIdentifier();
+      const before = identifier.identify(address, '');
+      directory.add(clientId);
+      const after = identifier.identify(address, '');
+      assert.equal(after.bucketHash, before.bucketHash);
+      assert.deepEqual([before.clientId, after.clientId], [null, clientId]);
+    }
+  });
+
+  it('is asked for once, and again when the directory has changed', () => {
+    const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
+    directory.still = true;
+    const identify = () => identifier.identify('10.0.0.1', '203.0.113.7');
+    const first = identify();
+    assert.deepEqual([identify(), directory.asked.length], [first, 1]);
+    directory.still = false;
+    assert.deepEqual([identify(), directory.asked.length], [first, 2]);
+  });
+
+  it('belongs to the client that the directory names, and changes with it at once', () => {
+    const { identifier, directory } = makeIdentifier();
+    const anonymous = identifier.identify('203.0.113.7', '');
+    assert.deepEqual([anonymous.mode, anonymous.match.client], ['limit', null]);
+    assert.equal(identifier.identify('203.0.113.7', ''), anonymous, 'one object while nothing changes');
+    directory.add('203.0.113.7', 'blocked');
+    assert.equal(identifier.identify('203.0.113.7', '').mode, 'blocked');
+    directory.clients.clear();
+    directory.tombstones.set('203.0.113.7', 9);
+    assert.equal(identifier.identify('203.0.113.7', '').match.tombstoneUs, 9);
+  });
+});
+
+/** Keys of clients; what does not begin with `k` has not the form of one. */
+class Keys implements ApiKeyLookup {
+  readonly known = new Map<string, { clientId: string; revoked: boolean }>();
+  readonly clients = new Map<string, ClientRecord>();
+  verifiedCount = 0;
+
+  verify(text: string) {
+    this.verifiedCount++;
+    return this.known.get(text) ?? (text.startsWith('k') ? 'unknown' : 'malformed');
+  }
+
+  clientOf({ clientId }: VerifiedKey): ClientRecord | null {
+    return this.clients.get(clientId) ?? null;
+  }
+
+  add(key: string, clientId: string, mode: ClientRecord['mode'] = 'limit'): void {
+    this.known.set(key, { clientId, revoked: false });
+    this.clients.set(clientId, { clientId, mode, limits: {}, versionUs: 1 });
+  }
+}
+
+function makeKeyed() {
+  const keys = new Keys();
+  const metrics = new WorkerMetrics();
+  const directory = new Directory();
+  const identifier = new ClientIdentifier({
+    trusted: new TrustedProxies([]),
+    lookup: directory,
+    keys: new KeyedClients(keys, metrics),
+    ipv4Prefix: 32,
+    ipv6Prefix: 64,
+  });
+  const cells = ['valid', 'unknown', 'malformed'].map((result) =>
+    metrics.series('sluice_api_key_requests_total', result),
+  );
+  const counts = () => {
+    const { cells: delta } = metrics.takeDelta();
+    return cells.map((cell) => {
+      const at = delta.findIndex((value, index) => index % 2 === 0 && value === cell);
+      return at < 0 ? 0 : delta[at + 1];
+    });
+  };
+  return { keys, directory, identifier, counts };
+}
+
+describe('B33: a caller with an API key', () => {
+  it('is the client of the key, with one bucket wherever it calls from, and keeps its address for logs', () => {
+    const { keys, identifier, counts } = makeKeyed();
+    keys.add('k1', 'acme', 'unlimited');
+    keys.add('k2', 'acme', 'unlimited');
+    const one = identifier.identify('192.0.2.1', '', 'k1');
+    const other = identifier.identify('198.51.100.9', '', 'k2');
+    assert.deepEqual([one.clientId, one.mode, one.clientIp], ['acme', 'unlimited', '192.0.2.1']);
+    assert.deepEqual([other.bucketHash, other.clientIp], [one.bucketHash, '198.51.100.9']);
+    assert.equal(other.match, one.match, 'one object, so that the limiter sees no change');
+    assert.equal(identifier.identify('192.0.2.1', '', 'k1'), one);
+    assert.equal(keys.verifiedCount, 2, 'a known key is not verified again');
+    const anonymous = identifier.identify('192.0.2.1', '');
+    assert.equal(anonymous.clientId, null);
+    assert.notEqual(anonymous.bucketHash, one.bucketHash);
+    assert.deepEqual(counts(), [3, 0, 0]);
+  });
+
+  it('is its address where the key is wrong, of a foreign form, two at once, or of a client that is not there', () => {
+    const { keys, directory, identifier, counts } = makeKeyed();
+    keys.add('k1', 'acme');
+    directory.add('192.0.2.1', 'blocked');
+    for (const key of ['k2', 'acme', 'k1, k1', 'Bearer k1']) {
+      const caller = identifier.identify('192.0.2.1', '', key);
+      assert.deepEqual([caller.clientId, caller.mode], ['192.0.2.1', 'blocked'], key);
+    }
+    assert.deepEqual(counts(), [0, 2, 2]);
+    keys.clients.clear();
+    assert.equal(identifier.identify('192.0.2.7', '', 'k1').clientId, null);
+    assert.deepEqual(counts(), [0, 1, 0]);
+  });
+
+  it('is its address from the moment that the key is revoked, and changes with its client at once', () => {
+    const { keys, identifier } = makeKeyed();
+    keys.add('k1', 'acme');
+    const before = identifier.identify('192.0.2.1', '', 'k1');
+    keys.clients.set('acme', { clientId: 'acme', mode: 'blocked', limits: {}, versionUs: 2 });
+    const changed = identifier.identify('192.0.2.1', '', 'k1');
+    assert.deepEqual([changed.mode, changed.bucketHash], ['blocked', before.bucketHash]);
+    const key = keys.known.get('k1');
+    assert.ok(key !== undefined);
+    key.revoked = true;
+    keys.known.delete('k1');
+    assert.equal(identifier.identify('192.0.2.1', '', 'k1').clientId, null);
+  });
+});

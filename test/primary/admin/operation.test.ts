@@ -1,0 +1,213 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseConfig } from '../../../src/config/load.ts';
+import { configView } from '../../../src/primary/admin/config-view.ts';
+import type { Readiness } from '../../../src/primary/admin/services.ts';
+import { assertProblem, CONFIG, settingsOf, startAdmin } from './harness.ts';
+
+test('/livez is 200 in every phase; /readyz is 200 only while ready with a worker that serves', async (t) => {
+  const { call, services } = await startAdmin(t);
+  const cases: [Readiness, number, string][] = [
+    [{ status: 'starting', degraded: [], workers: { serving: 1, wanted: 2 } }, 503, 'starting'],
+    [{ status: 'ready', degraded: [], workers: { serving: 1, wanted: 2 } }, 200, 'ready'],
+    [{ status: 'ready', degraded: ['redis', 'postgres'], workers: { serving: 2, wanted: 2 } }, 200, 'ready'],
+    [{ status: 'ready', degraded: [], workers: { serving: 0, wanted: 2 } }, 503, 'starting'],
+    [{ status: 'draining', degraded: [], workers: { serving: 2, wanted: 2 } }, 503, 'draining'],
+  ];
+  for (const [ready, status, shown] of cases) {
+    services.ready = ready;
+    const answer = await call({ path: '/readyz' });
+    assert.equal(answer.status, status);
+    assert.deepEqual(answer.json, { ...ready, status: shown });
+    const alive = await call({ path: '/livez' });
+    assert.deepEqual([alive.status, alive.json], [200, { status: 'alive' }]);
+  }
+});
+
+test('B35: /metrics is the Prometheus text as the registry rendered it', async (t) => {
+  const { call, services } = await startAdmin(t);
+  const answer = await call({ path: '/metrics' });
+  assert.equal(answer.status, 200);
+  assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8');
+  assert.equal(answer.text, await services.metrics());
+  services.metrics = async () => {
+    throw new Error('secret host db-7');
+  };
+  const failed = await call({ path: '/metrics' });
+  assertProblem(failed, 500);
+  assert.doesNotMatch(failed.text, /db-7/);
+});
+
+test('pools are shown with the state of every backend', async (t) => {
+  const { call, services } = await startAdmin(t);
+  const state = services.poolList[0]?.backends[0]?.state;
+  assert.ok(state !== undefined);
+  Object.assign(state, { health: 'down', reason: 'timeout', consecutiveFailures: 3 });
+  state.lastProbe = { atMs: Date.UTC(2026, 0, 2, 3, 4, 5, 6), ok: false, durationMs: 1.5, detail: 'timeout' };
+  const fresh = {
+    reason: null,
+    enabled: true,
+    lastProbe: null,
+    consecutivePasses: 0,
+    consecutiveFailures: 0,
+    inFlight: 0,
+  };
+  const down = {
+    ...fresh,
+    reason: 'timeout',
+    consecutiveFailures: 3,
+    lastProbe: { at: '2026-01-02T03:04:05.006Z', ok: false, durationMs: 1.5, detail: 'timeout' },
+  };
+  const answer = await call({ path: '/api/v1/pools' });
+  assert.equal(answer.status, 200);
+  assert.deepEqual(answer.json, {
+    items: [
+      {
+        pool: 'app',
+        balance: 'round_robin',
+        backends: [
+          { id: 'one', url: 'http://127.0.0.1:8081', weight: 1, state: 'down', ...down },
+          { id: '[::1]:8082', url: 'http://[::1]:8082', weight: 3, state: 'unknown', ...fresh },
+        ],
+      },
+      {
+        pool: 'bare',
+        balance: 'round_robin',
+        // Nobody probes it, so nothing speaks against it.
+        backends: [{ id: '127.0.0.1:8083', url: 'http://127.0.0.1:8083', weight: 1, state: 'up', ...fresh }],
+      },
+    ],
+    next: null,
+  });
+});
+
+test('a backend is drained and enabled by its pool and id, each time shown as it is then', async (t) => {
+  const { call, services } = await startAdmin(t);
+  const operate = (id: string, operation: string, pool = 'app') =>
+    call({ method: 'POST', path: `/api/v1/pools/${pool}/backends/${encodeURIComponent(id)}/${operation}` });
+  for (const id of ['one', '[::1]:8082']) {
+    for (const [operation, state, enabled] of [
+      ['drain', 'draining', false],
+      ['drain', 'draining', false],
+      ['enable', 'unknown', true],
+    ] as const) {
+      const { status, json } = await operate(id, operation);
+      assert.ok(status === 200 && typeof json === 'object' && json !== null && !Array.isArray(json));
+      assert.deepEqual([json.id, json.state, json.enabled], [id, state, enabled]);
+    }
+  }
+  const bare = await operate('127.0.0.1:8083', 'enable', 'bare');
+  assert.match(bare.text, /"state":"up"/);
+  const before = services.state();
+  for (const [id, pool] of [
+    ['two', 'app'],
+    ['one', 'bare'],
+    ['one', 'nowhere'],
+    ['constructor', '__proto__'],
+    ['a/b c', 'app'],
+  ] as const) {
+    assertProblem(await operate(id, 'drain', pool), 404);
+    assertProblem(await operate(id, 'enable', pool), 404);
+  }
+  assertProblem(await operate('one', 'stop'), 404);
+  assert.equal(services.state(), before);
+});
+
+test('workers are shown with their load', async (t) => {
+  const { call, services } = await startAdmin(t);
+  const answer = await call({ path: '/api/v1/workers' });
+  assert.equal(answer.status, 200);
+  assert.deepEqual(answer.json, { items: [...services.workers()].map((each) => ({ ...each })), next: null });
+});
+
+test('a reload answers with the revision, or with every problem of the file', async (t) => {
+  const { call, services } = await startAdmin(t);
+  const good = await call({ method: 'POST', path: '/api/v1/reload' });
+  assert.deepEqual([good.status, good.json], [200, { revision: 2 }]);
+  services.outcome = {
+    ok: false,
+    problems: [
+      { line: 3, path: 'pools.app', message: 'is not a pool' },
+      { line: null, path: 'listen', message: 'a change needs a restart' },
+      { line: null, path: null, message: 'the file is empty' },
+    ],
+  };
+  const bad = await call({ method: 'POST', path: '/api/v1/reload' });
+  assertProblem(bad, 422, ['pools.app', 'listen', '']);
+  assert.deepEqual((bad.json as { errors: unknown[] }).errors[0], {
+    field: 'pools.app',
+    line: 3,
+    message: 'is not a pool',
+  });
+  assert.match(bad.text, /the file is empty/);
+});
+
+test('a reload may take longer than other calls', async (t) => {
+  const { call, services } = await startAdmin(t, { options: { handlerMs: 50 } });
+  services.metrics = () => new Promise(() => undefined);
+  // It ends after another call of the same moment, and of no end, has been given up.
+  services.reload = async () => {
+    assert.equal((await call({ path: '/metrics' })).status, 503);
+    return { ok: true, revision: 3 };
+  };
+  assert.equal((await call({ method: 'POST', path: '/api/v1/reload' })).status, 200);
+});
+
+test('the configuration is shown without its secrets', async (t) => {
+  const { call, services } = await startAdmin(t);
+  services.settings = settingsOf(
+    `${CONFIG}
+admin: { token: tok-secret-1 }
+redis: { url: "redis://user:red-secret-2@127.0.0.1:6379/1" }
+database: { url: "postgres://user:pg-secret-3@127.0.0.1:5432/sluice?sslpassword=ssl-secret-4" }
+secrets: { apiKeys: key-secret-5 }
+`,
+  );
+  const answer = await call({ path: '/api/v1/config' });
+  assert.equal(answer.status, 200);
+  assert.doesNotMatch(answer.text, /-secret-/);
+  const { admin, redis, database, secrets, pools } = answer.json as Record<string, Record<string, unknown>>;
+  assert.deepEqual([admin?.token, secrets?.apiKeys], ['***', '***']);
+  assert.equal(redis?.url, 'redis://user:***@127.0.0.1:6379/1');
+  assert.match(String(database?.url), /^postgres:\/\/user:\*\*\*@127\.0\.0\.1:5432\/sluice/);
+  assert.deepEqual(Object.keys(pools ?? {}), ['app', 'bare']);
+});
+
+test('the shown configuration is a configuration file that means the same', () => {
+  const texts = [
+    CONFIG,
+    'pools: { app: { backends: [{ url: "http://backend.internal" }] } }',
+    `
+listen: [{ address: ":0" }, { address: "[::1]:8080" }, { address: "127.0.0.1:8081" }, { address: "unix:/tmp/a.sock" }]
+admin: { address: "[::1]:9901", publicMetrics: true, hosts: [a.example] }
+workers: 3
+accept: round_robin
+trustedProxies: [10.0.0.0/8, "fd00::/8"]
+pools:
+  tcp:
+    balance: least_requests
+    backends: [{ url: "http://127.0.0.1:1", weight: 7, id: first }, { url: "http://127.0.0.1:2" }]
+    healthCheck: { type: tcp, interval: 90s, timeout: 1500ms, rise: 1, fall: 9, expectStatus: 204 }
+    timeouts: { connect: 1ms, response: 90m, idle: 61s }
+routes:
+  - { name: one, match: { host: x.example, path: /exact, methods: [get, POST] }, pool: tcp, rateLimit: { policy: slow } }
+  - { name: two, pool: tcp, rateLimit: off }
+  - { name: three, pool: tcp, rateLimit: { policy: [slow, strict], cost: 1 } }
+rateLimit:
+  identify: { ipv4Prefix: 24, ipv6Prefix: 56 }
+  policies: { slow: { capacity: 1, refillPerSecond: 0.000001, shadow: true }, strict: { onStoreFailure: deny } }
+  instances: 3
+  headers: legacy
+secrets: { apiKeys: "***" }
+redis: { prefix: other, timeout: 35ms }
+limits: { bodyBytes: 5MiB, targetBytes: 100, connections: 0, connectionsPerIp: 9 }
+timeouts: { headers: 1s, drainGrace: 0s, drain: 1h }
+log: { level: debug, format: pretty, access: { enabled: false, sample: 0.25 } }
+`,
+  ];
+  for (const text of texts) {
+    const settings = settingsOf(text);
+    const again = parseConfig(JSON.stringify(configView(settings)), {});
+    assert.deepEqual(again, { settings });
+  }
+});

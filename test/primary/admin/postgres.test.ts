@@ -1,0 +1,177 @@
+/** The admin API over the real repository and a real PostgreSQL. */
+import assert from 'node:assert/strict';
+import { after, before, type TestContext, test } from 'node:test';
+import { pino } from 'pino';
+import { ClientRepository } from '../../../src/clients/client-repository.ts';
+import { EmbeddedPostgres } from '../../../src/infra/postgres/embedded-postgres.ts';
+import { migrate } from '../../../src/infra/postgres/migrations.ts';
+import { Database } from '../../../src/infra/postgres/postgres.ts';
+import { makeDatabase, type PostgresServer, startPostgres } from '../../support/postgres.ts';
+import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
+import { waitFor, within } from '../../support/wait.ts';
+import { assertProblem, startAdmin } from './harness.ts';
+
+let server: PostgresServer;
+before(async () => {
+  server = await startPostgres();
+});
+after(() => server.remove());
+
+const path = '/api/v1/clients';
+
+async function startOnPostgres(t: TestContext) {
+  const logger = pino({ level: 'silent' });
+  const database = new Database({ target: { kind: 'url', url: await makeDatabase(server) }, logger });
+  t.after(() => database.close());
+  await migrate(database, 'up', { logger });
+  const { call } = await startAdmin(t, { clients: new ClientRepository(database) });
+  const rows = async () => JSON.stringify(await database.query('select * from clients order by client_id'));
+  return { call, rows, database };
+}
+
+test('calls while the embedded database starts are 503 and say so, with a time after which it should be there', async (t) => {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const embedded = await EmbeddedPostgres.open({
+    folder,
+    purpose: 'a test',
+    logger: pino({ level: 'silent' }),
+  });
+  t.after(() => embedded.close());
+  const { call } = await startAdmin(t, { clients: new ClientRepository(embedded.database) });
+  const early = await call({ path });
+  assertProblem(early, 503);
+  assert.equal((early.json as { detail: string }).detail, 'the database is starting');
+  assert.equal(early.headers['retry-after'], '2');
+  await within(embedded.ready, 60_000, 'the start');
+  assert.equal((await call({ path })).status, 200);
+});
+
+test('clients are written to PostgreSQL and read back, page by page', async (t) => {
+  const { call } = await startOnPostgres(t);
+  const gold = { gold: { capacity: 7, refillPerSecond: 0.25 } };
+  const bodies = [
+    { clientId: '10.0.0.0/8', mode: 'blocked', capacity: null, refillPerSecond: null, limits: {} },
+    { clientId: 'Zed', mode: 'limit', capacity: 1_000_000_000, refillPerSecond: 1e9, limits: {} },
+    { clientId: 'acme', mode: 'limit', capacity: 1, refillPerSecond: 1e-6, limits: gold },
+    { clientId: 'free', mode: 'unlimited', capacity: 2_592_000, refillPerSecond: 1, limits: {} },
+  ];
+  for (const body of bodies) {
+    const made = await call({ method: 'POST', path, body });
+    assert.deepEqual([made.status, made.json], [201, body], made.text);
+    assert.deepEqual((await call({ path: String(made.headers.location) })).json, body);
+    assertProblem(await call({ method: 'POST', path, body }), 409);
+  }
+  const first = (await call({ path: `${path}?limit=3` })).json as { items: unknown[]; next: string };
+  assert.deepEqual(first.items, bodies.slice(0, 3));
+  const rest = await call({ path: `${path}?limit=3&after=${first.next}` });
+  assert.deepEqual(rest.json, { items: bodies.slice(3), next: null });
+
+  const acme = bodies[2];
+  const patched = await call({ method: 'PATCH', path: `${path}/acme`, body: { mode: 'unlimited' } });
+  assert.deepEqual(patched.json, { ...acme, mode: 'unlimited' });
+  const empty = await call({ method: 'PATCH', path: `${path}/acme`, body: {} });
+  assert.deepEqual(empty.json, patched.json);
+  const reset = await call({
+    method: 'PATCH',
+    path: `${path}/acme`,
+    body: { capacity: null, refillPerSecond: null, limits: {} },
+  });
+  assert.deepEqual(reset.json, {
+    clientId: 'acme',
+    mode: 'unlimited',
+    capacity: null,
+    refillPerSecond: null,
+    limits: {},
+  });
+  assert.equal((await call({ method: 'PUT', path: `${path}/acme`, body: {} })).status, 200);
+  assert.equal((await call({ method: 'PUT', path: `${path}/new`, body: {} })).status, 201);
+  assert.equal((await call({ method: 'DELETE', path: `${path}/10.255.0.0%2F8` })).status, 204);
+  assertProblem(await call({ path: `${path}/10.0.0.0%2F8` }), 404);
+  assertProblem(await call({ method: 'DELETE', path: `${path}/10.0.0.0%2F8` }), 404);
+  assertProblem(await call({ method: 'PATCH', path: `${path}/gone`, body: { mode: 'limit' } }), 404);
+});
+
+test('a list goes on behind an id that only a hand with psql can have written', async (t) => {
+  const { call, database } = await startOnPostgres(t);
+  const ids = ['2001:DB8::1', 'a', 'b c', 'z', '\u00e4'];
+  await database.query('insert into clients (client_id) select unnest($1::text[])', [ids]);
+  const seen: string[] = [];
+  for (let after: string | null = ''; after !== null; ) {
+    const page = await call({ path: `${path}?limit=1${after === '' ? '' : `&after=${after}`}` });
+    assert.equal(page.status, 200, page.text);
+    const { items, next } = page.json as { items: { clientId: string }[]; next: string | null };
+    seen.push(...items.map(({ clientId }) => clientId));
+    after = next;
+  }
+  assert.deepEqual(seen, ids);
+});
+
+test('a refused write leaves the rows as they were', async (t) => {
+  const { call, rows } = await startOnPostgres(t);
+  await call({ method: 'PUT', path: `${path}/acme`, body: { capacity: 10, refillPerSecond: 1 } });
+  const before = await rows();
+  const bad = [
+    { capacity: -1, refillPerSecond: 1 },
+    { capacity: 1e300, refillPerSecond: 1 },
+    { capacity: 10 },
+    { unknown: 1 },
+    { limits: { silver: { capacity: 1, refillPerSecond: 1 } } },
+    { mode: "'; drop table clients; --" },
+  ];
+  for (const body of bad) {
+    assertProblem(await call({ method: 'PUT', path: `${path}/acme`, body }), 422);
+    assertProblem(await call({ method: 'POST', path, body: { clientId: 'other', ...body } }), 422);
+  }
+  assertProblem(await call({ method: 'PATCH', path: `${path}/acme`, body: { capacity: null } }), 422);
+  assertProblem(
+    await call({ method: 'PUT', path: `${path}/${encodeURIComponent("a' or 1=1")}`, body: {} }),
+    422,
+  );
+  assert.equal(await rows(), before);
+});
+
+test('patches of the two halves of a limit at the same time both count, and never leave half of one', async (t) => {
+  const { call } = await startOnPostgres(t);
+  const one = `${path}/acme`;
+  await call({ method: 'PUT', path: one, body: { capacity: 10, refillPerSecond: 1 } });
+  await Promise.all([
+    call({ method: 'PATCH', path: one, body: { capacity: 20 } }),
+    call({ method: 'PATCH', path: one, body: { refillPerSecond: 2 } }),
+  ]);
+  const { json } = await call({ path: one });
+  assert.deepEqual(json, { clientId: 'acme', mode: 'limit', capacity: 20, refillPerSecond: 2, limits: {} });
+  for (let round = 0; round < 10; round++) {
+    const answers = await Promise.all([
+      call({ method: 'PATCH', path: one, body: { capacity: null, refillPerSecond: null } }),
+      call({ method: 'PATCH', path: one, body: { capacity: 5 } }),
+    ]);
+    for (const answer of answers) assert.ok([200, 422].includes(answer.status), answer.text);
+    const now = (await call({ path: one })).json as { capacity: unknown; refillPerSecond: unknown };
+    assert.equal(now.capacity === null, now.refillPerSecond === null);
+    await call({ method: 'PUT', path: one, body: { capacity: 10, refillPerSecond: 1 } });
+  }
+});
+
+test('writes are 503 while PostgreSQL is down, and acknowledged ones are there when it is back', async (t) => {
+  const { call } = await startOnPostgres(t);
+  assert.equal((await call({ method: 'PUT', path: `${path}/kept`, body: {} })).status, 201);
+  await server.stop();
+  for (const [method, one] of [
+    ['PUT', 'lost'],
+    ['PATCH', 'kept'],
+    ['DELETE', 'kept'],
+  ] as const) {
+    const body = method === 'DELETE' ? {} : { body: { mode: 'blocked' } };
+    const answer = await call({ method, path: `${path}/${one}`, ...body });
+    assertProblem(answer, 503);
+    assert.match(String(answer.headers['retry-after']), /^[1-9]\d*$/);
+  }
+  assertProblem(await call({ path }), 503);
+  await server.start();
+  await waitFor('clients to be readable again', async () => (await call({ path })).status === 200);
+  const { json } = await call({ path });
+  assert.deepEqual((json as { items: { clientId: string; mode: string }[] }).items, [
+    { clientId: 'kept', mode: 'limit', capacity: null, refillPerSecond: null, limits: {} },
+  ]);
+});

@@ -1,0 +1,216 @@
+import assert from 'node:assert/strict';
+import crypto from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
+import { test } from 'node:test';
+import { isKnownAuthority } from '../../../src/primary/admin/security.ts';
+import { exchangeRaw } from '../../support/raw-http.ts';
+import { assertProblem, startAdmin } from './harness.ts';
+
+const TOKEN = 'tök3n/+=';
+/** As a client sends it: the bytes of its UTF-8. */
+const BEARER = Buffer.from(`Bearer ${TOKEN}`, 'utf8').toString('latin1');
+const clients = '/api/v1/clients';
+
+test('a configured token is needed everywhere but for /livez and /readyz, and 401 asks for it', async (t) => {
+  const { call, services } = await startAdmin(t, { settings: { token: TOKEN } });
+  const before = services.state();
+  const wrong = [
+    undefined,
+    '',
+    'Bearer',
+    'Bearer ',
+    'Bearer x',
+    `${BEARER}x`,
+    BEARER.slice(0, -1),
+    `Basic ${Buffer.from(`admin:${TOKEN}`).toString('base64')}`,
+    BEARER.replace('Bearer ', ''),
+  ];
+  const paths = [
+    clients,
+    '/api/v1/pools',
+    '/api/v1/config',
+    '/metrics',
+    '/openapi.json',
+    '/',
+    '/nowhere',
+    '/livez/',
+  ];
+  for (const authorization of wrong) {
+    const headers: Record<string, string> = authorization === undefined ? {} : { authorization };
+    for (const path of paths) {
+      const answer = await call({ path, headers });
+      assertProblem(answer, 401);
+      assert.match(String(answer.headers['www-authenticate']), /^Bearer /);
+    }
+    assertProblem(await call({ method: 'POST', path: clients, headers, body: { clientId: 'x' } }), 401);
+    assertProblem(await call({ method: 'POST', path: '/api/v1/reload', headers }), 401);
+    assertProblem(await call({ method: 'POST', path: '/api/v1/pools/app/backends/one/drain', headers }), 401);
+    for (const path of ['/livez', '/readyz']) assert.equal((await call({ path, headers })).status, 200);
+  }
+  assert.equal(services.state(), before);
+  for (const authorization of [BEARER, BEARER.replace('Bearer', 'bearer'), BEARER.replace(' ', '  ')]) {
+    for (const path of [clients, '/metrics', '/openapi.json']) {
+      assert.equal((await call({ path, headers: { authorization } })).status, 200);
+    }
+  }
+  assert.equal(services.logLines.filter((line) => line.includes('3n/')).length, 0, 'no token in the log');
+});
+
+test('B35: /metrics needs the token when one is set, unless admin.publicMetrics', async (t) => {
+  const open = await startAdmin(t);
+  assert.equal((await open.call({ path: '/metrics' })).status, 200);
+  const closed = await startAdmin(t, { settings: { token: 'x' } });
+  assertProblem(await closed.call({ path: '/metrics' }), 401);
+  const authorization = 'Bearer x';
+  assert.equal((await closed.call({ path: '/metrics', headers: { authorization } })).status, 200);
+  const shared = await startAdmin(t, { settings: { token: 'x', publicMetrics: true } });
+  assert.equal((await shared.call({ path: '/metrics' })).status, 200);
+  assertProblem(await shared.call({ path: clients }), 401);
+});
+
+test('tokens are compared by timingSafeEqual, over values of one length whatever was sent', async (t) => {
+  const compared: number[][] = [];
+  const real = crypto.timingSafeEqual;
+  t.mock.method(crypto, 'timingSafeEqual', (a: NodeJS.ArrayBufferView, b: NodeJS.ArrayBufferView) => {
+    compared.push([a.byteLength, b.byteLength]);
+    return real(a, b);
+  });
+  syncBuiltinESMExports();
+  t.after(() => {
+    t.mock.restoreAll();
+    syncBuiltinESMExports();
+  });
+  const { call } = await startAdmin(t, { settings: { token: 'secret' } });
+  const sent = ['secret', 's', 'secreT', 'a-much-longer-token-than-the-right-one'];
+  const statuses = [];
+  for (const token of sent) {
+    statuses.push((await call({ path: clients, headers: { authorization: `Bearer ${token}` } })).status);
+  }
+  assert.deepEqual(statuses, [200, 401, 401, 401]);
+  assert.deepEqual(compared, [
+    [32, 32],
+    [32, 32],
+    [32, 32],
+    [32, 32],
+  ]);
+});
+
+const KNOWN = [
+  '127.0.0.1',
+  '127.0.0.1:9900',
+  '10.1.2.3:80',
+  '[::1]',
+  '[::1]:9900',
+  '[2001:db8::5]',
+  'localhost',
+  'LOCALHOST:9900',
+  'localhost.',
+  'sluice.localhost',
+  'a.b.localhost:1',
+  'admin.internal',
+  'Admin.Internal:8443',
+];
+const FOREIGN = [
+  '',
+  'evil.example',
+  'evil.example:9900',
+  // DNS rebinding: a name of the attacker's that resolves to this machine.
+  '127.0.0.1.rebind.example',
+  '7f000001.c0a80001.rbndr.us:9900',
+  'localhost.evil.example',
+  'xlocalhost',
+  'notadmin.internal',
+  'admin.internal.evil.example',
+  '2130706433',
+  '0x7f.1',
+  '127.1',
+  '::1',
+  '[evil.example]',
+  '[::1',
+  'user@127.0.0.1',
+  '127.0.0.1:9900:1',
+  '127.0.0.1:port',
+  '127.0.0.1/x',
+  '127.0.0.1, evil.example',
+  '.',
+];
+
+test('an authority is known when it is an IP literal, a loopback name or listed', () => {
+  const hosts = new Set(['admin.internal']);
+  for (const authority of KNOWN) assert.equal(isKnownAuthority(authority, hosts), true, authority);
+  for (const authority of FOREIGN) assert.equal(isKnownAuthority(authority, hosts), false, authority);
+});
+
+test('a foreign Host is refused with 403 everywhere but at /livez, /readyz and /metrics', async (t) => {
+  const { call, services } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
+  const before = services.state();
+  for (const host of KNOWN)
+    assert.equal((await call({ path: clients, headers: { host } })).status, 200, host);
+  for (const host of FOREIGN.filter((each) => each !== '')) {
+    assertProblem(await call({ path: clients, headers: { host } }), 403);
+    assertProblem(await call({ path: '/nowhere', headers: { host } }), 403);
+    assertProblem(
+      await call({ method: 'POST', path: clients, headers: { host }, body: { clientId: 'x' } }),
+      403,
+    );
+    assertProblem(await call({ method: 'POST', path: '/api/v1/reload', headers: { host } }), 403);
+    for (const path of ['/livez', '/readyz', '/metrics', '/metrics?x=1']) {
+      assert.equal((await call({ path, headers: { host } })).status, 200, `${host} ${path}`);
+    }
+  }
+  assert.equal(services.state(), before);
+});
+
+test('a foreign Origin is refused with 403, the null one too, and nothing changes', async (t) => {
+  const { call, services } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
+  const before = services.state();
+  const bad = [
+    'null',
+    'https://evil.example',
+    'http://127.0.0.1.rebind.example',
+    'http://',
+    'evil.example',
+    'file://',
+    'http://localhost.evil.example:9900',
+    'http://[::1].evil.example',
+    'http://127.0.0.1, http://evil.example',
+  ];
+  for (const origin of bad) {
+    assertProblem(await call({ path: clients, headers: { origin } }), 403);
+    assertProblem(await call({ method: 'POST', path: '/api/v1/reload', headers: { origin } }), 403);
+    assertProblem(await call({ method: 'DELETE', path: `${clients}/x`, headers: { origin } }), 403);
+    assert.equal((await call({ path: '/metrics', headers: { origin } })).status, 200);
+  }
+  assert.equal(services.state(), before);
+  const good = [
+    'http://127.0.0.1:9900',
+    'http://localhost:3000',
+    'https://[::1]',
+    'https://admin.internal:8443',
+  ];
+  for (const origin of good) assert.equal((await call({ path: clients, headers: { origin } })).status, 200);
+});
+
+test('where the browser says that a request is cross-site it may read but not change', async (t) => {
+  const { call } = await startAdmin(t);
+  const headers = { origin: 'http://203.0.113.9', 'sec-fetch-site': 'cross-site' };
+  assertProblem(await call({ method: 'POST', path: '/api/v1/reload', headers }), 403);
+  assert.equal((await call({ path: clients, headers })).status, 200);
+  const own = { ...headers, 'sec-fetch-site': 'same-origin' };
+  assert.equal((await call({ method: 'POST', path: '/api/v1/reload', headers: own })).status, 200);
+});
+
+test('no Host is 400, two are 400, and an absolute target is judged by its authority too', async (t) => {
+  const { port } = await startAdmin(t);
+  const status = async (text: string) => (await exchangeRaw({ port }, text)).status;
+  const end = 'Connection: close\r\n\r\n';
+  assert.equal(await status(`GET ${clients} HTTP/1.1\r\n${end}`), 400);
+  assert.equal(await status(`GET ${clients} HTTP/1.0\r\n\r\n`), 200);
+  assert.equal(
+    await status(`GET ${clients} HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: evil.example\r\n${end}`),
+    400,
+  );
+  assert.equal(await status(`GET http://evil.example${clients} HTTP/1.1\r\nHost: 127.0.0.1\r\n${end}`), 403);
+  assert.equal(await status(`GET http://127.0.0.1${clients} HTTP/1.1\r\nHost: 127.0.0.1\r\n${end}`), 200);
+  assert.equal(await status(`GET ${clients} HTTP/1.1\r\nHost:\r\n${end}`), 403);
+});

@@ -1,0 +1,233 @@
+import assert from 'node:assert/strict';
+import { Agent, request } from 'node:http';
+import { test } from 'node:test';
+import { LbError, systemCodeOf } from '../../../src/contract/errors.ts';
+import { startAdminServer } from '../../../src/primary/admin/server.ts';
+import { connectRaw, exchangeRaw } from '../../support/raw-http.ts';
+import { waitFor } from '../../support/wait.ts';
+import { makeFakeServices } from './fake-services.ts';
+import { assertProblem, CONFIG, callPort, settingsOf, startAdmin } from './harness.ts';
+
+const SETTINGS = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
+
+test('an unknown path is 404, a known one with another method is 405 with Allow', async (t) => {
+  const { call } = await startAdmin(t);
+  for (const path of [
+    '/nowhere',
+    '/api/v1',
+    '/api/v1/client',
+    '/API/v1/clients',
+    '/api/v1/clients/a/b',
+    '/livez/',
+    '/api/v1/clients/a/keys/1/2',
+    '//livez',
+  ]) {
+    for (const method of ['GET', 'POST', 'DELETE', 'PROPFIND'])
+      assertProblem(await call({ path, method }), 404);
+  }
+  const cases = [
+    ['/livez', 'GET, HEAD', ['POST', 'PUT', 'DELETE', 'OPTIONS', 'PROPFIND', 'QUERY']],
+    ['/api/v1/clients', 'GET, HEAD, POST', ['PUT', 'PATCH', 'DELETE', 'TRACE']],
+    ['/api/v1/clients/a%2Fb', 'GET, HEAD, DELETE, PUT, PATCH', ['POST', 'OPTIONS']],
+    ['/api/v1/pools/app/backends/one/drain', 'POST', ['GET', 'HEAD', 'PUT']],
+    ['/api/v1/reload?x', 'POST', ['GET']],
+    ['/api/v1/config', 'GET, HEAD', ['POST']],
+  ] as const;
+  for (const [path, allow, methods] of cases) {
+    for (const method of methods) {
+      const answer = await call({ path, method });
+      assert.equal(answer.headers.allow, allow, `${method} ${path}`);
+      if (method === 'HEAD') assert.equal(answer.status, 405);
+      else assertProblem(answer, 405);
+    }
+  }
+  const headers = { 'content-type': 'text/plain' };
+  assertProblem(await call({ path: '/nowhere', method: 'POST', headers, body: '{' }), 404);
+  assertProblem(await call({ path: '/livez', method: 'POST', headers, body: '{' }), 405);
+});
+
+test('HEAD answers like GET without a body', async (t) => {
+  const { call } = await startAdmin(t);
+  for (const path of [
+    '/livez',
+    '/readyz',
+    '/metrics',
+    '/api/v1/clients',
+    '/api/v1/pools',
+    '/api/v1/workers',
+    '/openapi.json',
+  ]) {
+    const get = await call({ path });
+    const head = await call({ path, method: 'HEAD' });
+    assert.deepEqual([head.status, head.text], [get.status, ''], path);
+    assert.equal(head.headers['content-length'], get.headers['content-length']);
+    assert.equal(head.headers['content-type'], get.headers['content-type']);
+  }
+});
+
+test('a call of a later version is 501, whatever is in it', async (t) => {
+  const { call } = await startAdmin(t);
+  const calls = [
+    ['POST', '/api/v1/workers/restart'],
+    ['GET', '/api/v1/audit'],
+    ['GET', '/api/v1/events'],
+    ['GET', '/'],
+  ] as const;
+  for (const [method, path] of calls) {
+    for (const body of method === 'GET' ? [undefined] : [undefined, '{', 'x'.repeat(100_000)]) {
+      const answer = await call({ method, path, ...(body === undefined ? {} : { body }) });
+      assertProblem(answer, 501);
+      assert.match(answer.text, /not supported in this version/);
+    }
+  }
+});
+
+test('B34: every answer of the admin port carries an X-Request-Id of its own, errors included', async (t) => {
+  const { call, port } = await startAdmin(t);
+  const seen = new Set<string>();
+  const headers = { 'x-request-id': 'chosen-by-a-stranger' };
+  for (const path of [
+    '/livez',
+    '/readyz',
+    '/metrics',
+    '/api/v1/clients',
+    '/openapi.json',
+    '/nowhere',
+    '/api/v1/events',
+    '/%zz',
+  ]) {
+    const id = String((await call({ path, headers })).headers['x-request-id']);
+    assert.match(id, /^[A-Za-z0-9._-]{8,128}$/, path);
+    assert.notEqual(id, headers['x-request-id']);
+    seen.add(id);
+  }
+  const raw = [
+    'GET /livez HTTP/1.1\r\nbad header\r\n\r\n',
+    'NONSENSE\r\n\r\n',
+    'GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nExpect: wonders\r\n\r\n',
+    `GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ${'y'.repeat(20_000)}\r\n\r\n`,
+  ];
+  const statuses = [];
+  for (const bytes of raw) {
+    const answer = await exchangeRaw({ port }, bytes);
+    statuses.push(answer.status);
+    assert.equal(answer.header('content-type'), 'application/problem+json');
+    const body: { requestId: string; status: number } = JSON.parse(answer.body.toString());
+    assert.equal(body.requestId, answer.header('x-request-id'));
+    assert.equal(body.status, answer.status);
+    seen.add(body.requestId);
+  }
+  assert.deepEqual(statuses, [400, 400, 417, 431]);
+  assert.equal(seen.size, 12);
+});
+
+test('a request that does not arrive is 408, and its connection is closed', async (t) => {
+  const { port, services } = await startAdmin(t, { options: { requestMs: 300 } });
+  const before = services.state();
+  const starts = [
+    'POST /api/v1/clients HTTP/1.1\r\nHost: 127.0.0.1\r\n',
+    'POST /api/v1/clients HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"cl',
+  ];
+  for (const start of starts) {
+    const client = await connectRaw({ port });
+    t.after(() => client.close());
+    client.write(start);
+    assert.equal((await client.readResponse()).status, 408);
+    await client.waitForClose();
+  }
+  assert.equal(services.state(), before);
+});
+
+test('a handler that takes too long is answered with 503 at its deadline', async (t) => {
+  const { call, services } = await startAdmin(t, { options: { handlerMs: 100 } });
+  const gate = Promise.withResolvers<void>();
+  services.clients.gate = gate.promise;
+  const answer = await call({ method: 'PUT', path: '/api/v1/clients/acme', body: {} });
+  assertProblem(answer, 503);
+  assert.match(String(answer.headers['retry-after']), /^[1-9]\d*$/);
+  gate.resolve();
+  assert.equal((await call({ path: '/api/v1/clients/acme' })).status, 200, 'the port lives on');
+  const broken = Promise.withResolvers<void>();
+  services.clients.gate = broken.promise;
+  assertProblem(await call({ path: '/api/v1/clients/acme' }), 503);
+  broken.reject(new Error('failed at last'));
+  await waitFor('the late failure to be logged', () =>
+    services.logLines.some((line) => /failed at last/.test(line)),
+  );
+});
+
+test('an answer that breaks its own schema is 500 and logged, never sent', async (t) => {
+  const { call, services } = await startAdmin(t);
+  services.ready = { ...services.ready, workers: { serving: -1, wanted: 2 } };
+  assertProblem(await call({ path: '/readyz' }), 500);
+  assert.equal(services.logLines.length, 1);
+});
+
+test('calls that go well or are refused write nothing to the log', async (t) => {
+  const { call, services } = await startAdmin(t);
+  await call({ path: '/livez' });
+  await call({ path: '/nowhere' });
+  await call({ method: 'POST', path: '/api/v1/clients', body: {} });
+  assert.deepEqual(services.logLines, []);
+});
+
+test('close ends idle connections at once and cuts those still at work at its deadline', async (t) => {
+  const admin = await startAdmin(t, { options: { closeMs: 200 } });
+  const gate = Promise.withResolvers<void>();
+  t.after(() => gate.resolve());
+  const agent = new Agent({ keepAlive: true });
+  t.after(() => agent.destroy());
+  const idle = await connectRaw({ port: admin.port });
+  t.after(() => idle.close());
+  idle.write('GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
+  assert.equal((await idle.readResponse()).status, 200);
+  let calls = 0;
+  admin.services.metrics = async () => {
+    calls++;
+    await gate.promise;
+    return '';
+  };
+  const stuck = request({ port: admin.port, host: '127.0.0.1', path: '/metrics', agent });
+  const failed = new Promise<string | null>((resolve) =>
+    stuck.on('error', (error) => resolve(systemCodeOf(error))),
+  );
+  stuck.end();
+  await waitFor('the call to reach its handler', () => calls === 1);
+  await Promise.all([admin.close(), idle.waitForClose(2_000)]);
+  assert.equal(await failed, 'ECONNRESET');
+  await assert.rejects(callPort(admin.port, { path: '/livez' }), { code: 'ECONNREFUSED' });
+});
+
+test('an answer under way when the port closes is still given', async (t) => {
+  const admin = await startAdmin(t, { options: { closeMs: 5_000 } });
+  const gate = Promise.withResolvers<void>();
+  let calls = 0;
+  admin.services.metrics = async () => {
+    calls++;
+    await gate.promise;
+    return 'late 1\n';
+  };
+  const answer = admin.call({ path: '/metrics' });
+  await waitFor('the call to reach its handler', () => calls === 1);
+  const closed = admin.close();
+  gate.resolve();
+  assert.equal((await answer).text, 'late 1\n');
+  await closed;
+});
+
+test('a busy port is listen_failed with the cause of the system; names and IPv6 are fine to listen at', async (t) => {
+  const { port } = await startAdmin(t);
+  const services = makeFakeServices(settingsOf(CONFIG));
+  await assert.rejects(startAdminServer({ ...SETTINGS, port }, services), (error: unknown) => {
+    assert.ok(error instanceof LbError && error.code === 'listen_failed');
+    assert.equal(systemCodeOf(error.cause), 'EADDRINUSE');
+    return true;
+  });
+  await assert.rejects(startAdminServer({ ...SETTINGS, host: 'no-such-host.invalid' }, services), {
+    code: 'listen_failed',
+  });
+  const named = await startAdminServer({ ...SETTINGS, host: 'localhost' }, services);
+  t.after(() => named.close());
+  assert.match(named.url, /^http:\/\/localhost:\d+$/);
+  assert.equal((await fetch(`${named.url}/livez`)).status, 200);
+});

@@ -1,0 +1,243 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import fc from 'fast-check';
+import { ClientDirectory, type ClientsMessage } from '../../../src/clients/client-directory.ts';
+import type { ClientsChange } from '../../../src/clients/client-feed.ts';
+import { ClientTable } from '../../../src/clients/client-table.ts';
+import { ClientPacker, lengthAt } from '../../../src/clients/packed-client.ts';
+import { systemClock } from '../../../src/contract/clock.ts';
+import { CLIENTS_PART_BYTES, type WorkerMessage } from '../../../src/contract/messages.ts';
+import {
+  ClientStreams,
+  MAX_UNACKNOWLEDGED_BYTES,
+  type StreamLink,
+} from '../../../src/primary/clients/client-streams.ts';
+import { waitFor } from '../../support/wait.ts';
+
+const packer = new ClientPacker();
+
+/** A feed without a database: a table, and who is told of its changes. */
+class Feed {
+  table = new ClientTable();
+  version = 0;
+  #versionUs = 0;
+  readonly #listeners: ((change: ClientsChange) => void)[] = [];
+
+  onChange(listener: (change: ClientsChange) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  waitForFirstLoad(): Promise<boolean> {
+    return Promise.resolve(this.version > 0);
+  }
+
+  /** Another database: versions begin anew. */
+  replace(ids: readonly string[]): void {
+    this.table = new ClientTable();
+    this.#versionUs = 0;
+    for (const id of ids) this.table.merge(this.#pack(id, false), 0);
+    this.#emit({ kind: 'replaced' });
+  }
+
+  /** One change per 1,000 ids or so, as large as they get. */
+  change(ids: readonly string[], deleted = false): void {
+    let records: Buffer[] = [];
+    let shards: number[] = [];
+    let bytes = 0;
+    const flush = (): void => {
+      if (bytes > 0) this.#emit({ kind: 'changed', records: Buffer.concat(records), shards });
+      [records, shards, bytes] = [[], [], 0];
+    };
+    for (const id of ids) {
+      const record = Buffer.from(this.#pack(id, deleted));
+      if (bytes + record.length > CLIENTS_PART_BYTES) flush();
+      shards.push(this.table.merge(record, 0));
+      records.push(record);
+      bytes += record.length;
+    }
+    flush();
+  }
+
+  #pack(id: string, deleted: boolean): Buffer {
+    const versionUs = ++this.#versionUs;
+    if (deleted) return packer.tombstone(id, versionUs);
+    const limits = { default: { capacity: versionUs, refillPerSecond: 1 } };
+    return packer.client({ clientId: id, mode: 'limit', limits, versionUs });
+  }
+
+  #emit(change: ClientsChange): void {
+    this.version++;
+    for (const listener of this.#listeners) listener(change);
+  }
+}
+
+/** A worker that takes messages in when the test says so. */
+class Worker implements StreamLink {
+  readonly directory = new ClientDirectory(systemClock);
+  readonly inbox: ClientsMessage[] = [];
+  readonly sizes: number[] = [];
+  readonly #exit = Promise.withResolvers<void>();
+  readonly exited = this.#exit.promise;
+  #acknowledge: (message: WorkerMessage) => void = () => undefined;
+  receivedCount = 0;
+  maxInboxBytes = 0;
+
+  send(message: Parameters<StreamLink['send']>[0]): void {
+    assert.ok(message.type === 'clients');
+    this.inbox.push(message);
+    this.receivedCount++;
+    const bytes = this.inbox.reduce((sum, { records }) => sum + Buffer.byteLength(records, 'base64'), 0);
+    this.maxInboxBytes = Math.max(this.maxInboxBytes, bytes);
+    this.sizes.push(Buffer.byteLength(message.records, 'base64'));
+  }
+
+  onMessage(listener: (message: WorkerMessage) => void): () => void {
+    this.#acknowledge = listener;
+    return () => undefined;
+  }
+
+  /** Takes in the next message; false: there is none. */
+  take(): boolean {
+    const message = this.inbox.shift();
+    if (message === undefined) return false;
+    assert.ok(this.directory.apply(message));
+    const { version } = this.directory;
+    this.#acknowledge({ type: 'clients-applied', part: message.part, version });
+    return true;
+  }
+
+  exit(): void {
+    this.#exit.resolve();
+  }
+}
+
+/** A part of the ids, as the table and the directory have them. */
+function assertSame({ table }: Feed, { directory }: Worker, ids: readonly string[]): void {
+  assert.equal(directory.clientCount, table.clientCount);
+  for (let i = 0; i < ids.length; i += 7) {
+    const id = ids[i] ?? '';
+    const entry = table.get(id);
+    assert.deepEqual(directory.byName(id), entry?.client ?? null, id);
+    const tombstoneUs = entry?.client === null ? entry.versionUs : 0;
+    if (entry === null || entry.client === null)
+      assert.equal(directory.byAddress('nobody', id).tombstoneUs, tombstoneUs, id);
+  }
+}
+
+/** Everybody takes everything in until nothing comes any more. */
+async function settle(...workers: Worker[]): Promise<void> {
+  for (let quietTurns = 0; quietTurns < 3; ) {
+    const took = workers.filter((worker) => worker.take()).length;
+    quietTurns = took > 0 ? 0 : quietTurns + 1;
+    await nextTurn();
+  }
+}
+
+const idsUpTo = (count: number) =>
+  Array.from({ length: count }, (_, n) => `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`);
+
+test('a worker that does not read has a few parts on the way and no more, and gets everything once it does', async () => {
+  const feed = new Feed();
+  const streams = new ClientStreams(feed);
+  const ids = idsUpTo(30_000);
+  feed.replace(ids);
+  const worker = new Worker();
+  const informed = streams.attach(worker);
+  await waitFor('the first parts', () => worker.inbox.length >= 4);
+  for (let turn = 0; turn < 5; turn++) await nextTurn();
+  assert.equal(worker.inbox.length, 4);
+  assert.deepEqual([worker.inbox[0]?.first, worker.inbox[1]?.first], [true, false]);
+  // Changes go past the parts that wait, while there is room; what finds none is not lost.
+  for (let round = 0; round < 2; round++) feed.change(ids);
+  feed.change(ids.slice(0, 10), true);
+  assert.ok(worker.maxInboxBytes <= MAX_UNACKNOWLEDGED_BYTES);
+  assert.ok(worker.maxInboxBytes > MAX_UNACKNOWLEDGED_BYTES - CLIENTS_PART_BYTES);
+  assert.deepEqual([streams.knows(worker), worker.directory.clientCount], [false, 0]);
+  await settle(worker);
+  assert.ok(await informed);
+  assert.ok(streams.knows(worker));
+  assert.ok(worker.sizes.every((bytes) => bytes <= CLIENTS_PART_BYTES));
+  assertSame(feed, worker, ids);
+  // From now on a change is one message of its own size.
+  const before = worker.receivedCount;
+  feed.change(['192.0.2.1']);
+  assert.deepEqual([worker.receivedCount - before, worker.sizes.at(-1)], [1, 28]);
+  assert.equal(lengthAt(Buffer.from(worker.inbox[0]?.records ?? '', 'base64'), 0), 28);
+  await settle(worker);
+  assert.ok(worker.directory.byName('192.0.2.1'));
+});
+
+test('whatever the order of changes, replacements, slow and dying workers, all end up with the same clients', async () => {
+  const ids = idsUpTo(3_000);
+  const some = fc
+    .tuple(fc.nat(ids.length - 1), fc.nat(1_500))
+    .map(([from, count]) => ids.slice(from, from + count));
+  const step = fc.oneof(
+    {
+      weight: 6,
+      arbitrary: fc.record({ kind: fc.constant('take' as const), worker: fc.nat(2), count: fc.nat(12) }),
+    },
+    {
+      weight: 4,
+      arbitrary: fc.record({ kind: fc.constant('change' as const), deleted: fc.boolean(), ids: some }),
+    },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('replace' as const), ids: some }) },
+    { weight: 1, arbitrary: fc.record({ kind: fc.constant('restart' as const), worker: fc.nat(2) }) },
+    { weight: 4, arbitrary: fc.record({ kind: fc.constant('turn' as const) }) },
+  );
+  await fc.assert(
+    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
+      const feed = new Feed();
+      const streams = new ClientStreams(feed);
+      const workers = Array.from({ length: 3 }, () => new Worker());
+      for (const worker of workers) void streams.attach(worker);
+      feed.replace(ids);
+      for (const each of steps) {
+        if (each.kind === 'take') for (let i = 0; i < each.count; i++) workers[each.worker]?.take();
+        else if (each.kind === 'change') feed.change(each.ids, each.deleted);
+        else if (each.kind === 'replace') feed.replace(each.ids);
+        else if (each.kind === 'turn') await nextTurn();
+        else {
+          workers[each.worker]?.exit();
+          await nextTurn();
+          const fresh = new Worker();
+          workers[each.worker] = fresh;
+          void streams.attach(fresh);
+        }
+      }
+      await settle(...workers);
+      for (const worker of workers) {
+        assert.ok(streams.knows(worker));
+        assertSame(feed, worker, ids);
+      }
+    }),
+    { numRuns: 20 },
+  );
+});
+
+test('waits end with the full set, with the worker, or at their deadline', async () => {
+  const feed = new Feed();
+  const streams = new ClientStreams(feed);
+  const [slow, dying] = [new Worker(), new Worker()];
+  const informed = streams.attach(slow);
+  const gone = streams.attach(dying);
+  await streams.waitFor(slow, 10);
+  await streams.waitForAll(10);
+  assert.deepEqual(
+    [slow.receivedCount, streams.knows(slow)],
+    [0, false],
+    'nothing was loaded, nothing is sent',
+  );
+  feed.replace([]);
+  dying.exit();
+  assert.equal(await gone, false);
+  const all = streams.waitForAll(10_000);
+  await settle(slow);
+  await all;
+  assert.ok((await informed) && streams.knows(slow));
+  assert.deepEqual([slow.receivedCount, slow.directory.clientCount], [1, 0], 'an empty set is one message');
+  // Another database: what it has stays in force until it has the new set.
+  feed.replace(['a']);
+  assert.ok(streams.knows(slow));
+});

@@ -1,0 +1,32 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { meanOf } from '../../../src/primary/metrics/fleet-mean.ts';
+import type { WorkerState, WorkerView } from '../../../src/primary/workers/worker-slot.ts';
+
+function view(state: WorkerState, connections: number | null): WorkerView {
+  const report =
+    connections === null
+      ? null
+      : {
+          metrics: { series: [], cells: [] },
+          connections,
+          requestsTotal: 0,
+          inFlight: 0,
+          loopDelayP99Ms: 0,
+          breakerOpen: false,
+          backendsInFlight: [],
+        };
+  return { index: 0, state, pid: 1, startedAtMs: 0, revision: 1, addresses: [], report };
+}
+
+test('the mean is over serving workers that have reported', () => {
+  assert.equal(
+    meanOf([view('serving', 10), view('serving', 30), view('draining', 500), view('starting', null)]),
+    20,
+  );
+});
+
+test('one worker alone has no mean: it cannot have too many', () => {
+  assert.equal(meanOf([]), null);
+  assert.equal(meanOf([view('serving', 10), view('dead', null), view('draining', 7)]), null);
+});

@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import cluster from 'node:cluster';
+import { type TestContext, test } from 'node:test';
+import type { WorkerMessage } from '../../../src/contract/messages.ts';
+import { WorkerLink } from '../../../src/primary/workers/worker-link.ts';
+import { waitFor, within } from '../../support/wait.ts';
+import { keepLog, processAlive, WORKER_FILE, WORKER_SETTINGS } from './fixtures/harness.ts';
+
+cluster.schedulingPolicy = cluster.SCHED_NONE;
+
+function forkWorker(t: TestContext, mode = 'normal', settings: { cwd?: string } = {}) {
+  cluster.setupPrimary({ exec: WORKER_FILE, execArgv: [], args: [], cwd: process.cwd(), ...settings });
+  const { logger, lines } = keepLog();
+  const worker = cluster.fork({ FIXTURE_MODE: mode, SLUICE_WORKER_INDEX: 3, SLUICE_WORKER_COUNT: 4 });
+  const link = new WorkerLink({ worker, index: 3, logger });
+  t.after(async () => {
+    link.kill();
+    await within(link.exited, 5000, 'the worker of the test ends');
+  });
+  return { link, lines };
+}
+
+const settingsMessage = (revision: number) =>
+  ({ type: 'settings', revision, policyVersionUs: 1, settings: WORKER_SETTINGS }) as const;
+
+test('messages arrive parsed and in order, and an answer is waited for by type and content', async (t) => {
+  const { link } = forkWorker(t);
+  const seen: WorkerMessage['type'][] = [];
+  const stop = link.onMessage((message) => {
+    if (message.type !== 'report') seen.push(message.type);
+  });
+  const hello = await link.waitFor('hello', 5000);
+  assert.equal(hello.pid, link.pid);
+  const ready = await link.ask(settingsMessage(7), 'ready', 5000);
+  assert.deepEqual(ready.addresses, ['worker 3 of 4']);
+  assert.equal(ready.revision, 7);
+
+  const ninth = link.waitFor('applied', 5000, ({ revision }) => revision >= 9);
+  link.send(settingsMessage(8));
+  link.send(settingsMessage(9));
+  assert.equal((await ninth).revision, 9);
+  assert.deepEqual(seen, ['hello', 'ready', 'applied', 'applied']);
+  stop();
+  await link.ask(settingsMessage(10), 'applied', 5000);
+  assert.equal(seen.length, 4);
+});
+
+test('a wait ends at its deadline with worker_timeout', async (t) => {
+  const { link } = forkWorker(t);
+  await link.waitFor('hello', 5000);
+  await assert.rejects(link.waitFor('drained', 20), {
+    code: 'worker_timeout',
+    message: "worker 3 sent no 'drained' within 20 ms",
+  });
+  await assert.rejects(
+    link.ask(settingsMessage(1), 'ready', 300, () => false),
+    { code: 'worker_timeout' },
+  );
+});
+
+test('every wait races with the exit of the worker: worker_gone at once, also for waits begun later', async (t) => {
+  const { link } = forkWorker(t);
+  await link.waitFor('hello', 5000);
+  const waits = [link.waitFor('ready', 60_000), link.waitFor('drained', 60_000)];
+  const outcomes = Promise.allSettled(waits);
+  process.kill(link.pid, 'SIGKILL');
+  for (const outcome of await within(outcomes, 5000, 'the waits end with the worker')) {
+    assert.equal(outcome.status, 'rejected');
+    if (outcome.status === 'rejected') assert.equal(outcome.reason.code, 'worker_gone');
+  }
+  assert.deepEqual(await link.exited, { code: null, signal: 'SIGKILL' });
+  assert.equal(link.alive, false);
+  await assert.rejects(link.waitFor('ready', 60_000), { code: 'worker_gone' });
+  link.send({ type: 'stop' });
+  link.kill();
+});
+
+test('what a worker says last is heard before it is called gone', async (t) => {
+  const { link } = forkWorker(t);
+  await link.waitFor('hello', 5000);
+  let reportCount = 0;
+  link.onMessage((message) => {
+    if (message.type === 'report') reportCount++;
+  });
+  link.send({ type: 'bucket-replies', id: 3, replies: [] });
+  assert.deepEqual(await within(link.exited, 5000, 'the worker exits'), { code: 5, signal: null });
+  assert.equal(reportCount, 1);
+});
+
+test('an unknown message is logged, cut short, and the conversation goes on', async (t) => {
+  const { link, lines } = forkWorker(t);
+  await link.waitFor('hello', 5000);
+  link.send({ type: 'bucket-replies', id: 2, replies: [] });
+  const line = await waitFor('the unknown message is logged', () =>
+    lines.find(({ msg }) => msg === 'unknown message from a worker'),
+  );
+  assert.equal(line.worker, 3);
+  assert.match(String(line.raw), /^\{"type":"gossip"/);
+  assert.ok(String(line.raw).length <= 200);
+  await link.ask(settingsMessage(1), 'ready', 5000);
+});
+
+test('a process that cannot be started counts as one that ended', async (t) => {
+  const { link, lines } = forkWorker(t, 'normal', { cwd: '/nonexistent' });
+  const wait = assert.rejects(link.waitFor('hello', 60_000), { code: 'worker_gone' });
+  assert.deepEqual(await within(link.exited, 5000, 'the failure ends the link'), {
+    code: null,
+    signal: null,
+  });
+  await wait;
+  assert.ok(lines.some(({ msg }) => msg === 'worker process error'));
+});
+
+test('a worker that does not read is given up before its messages fill the memory', async (t) => {
+  const { link, lines } = forkWorker(t);
+  await link.waitFor('hello', 5000);
+  link.send({ type: 'bucket-replies', id: 1, replies: [] });
+  const bulk = { type: 'backends', states: Array.from({ length: 4 }, () => state) } as const;
+  for (let i = 0; i < 30_000; i++) link.send(bulk);
+  await within(link.exited, 20_000, 'the hung worker is killed');
+  assert.ok(lines.some(({ msg }) => msg === 'worker does not read its messages, killing it'));
+  assert.equal(processAlive(link.pid), false);
+});
+const state = { pool: 'app', backend: 'b0', healthy: true, enabled: true };
