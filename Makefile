@@ -57,8 +57,10 @@ check: $(STAMP) types lint config-docs ## types, lint, layers and the unit tests
 types: $(STAMP)
 	node_modules/.bin/tsc
 
+# knip finds exports that nobody imports (knip.json).
 lint: $(STAMP)
 	node_modules/.bin/biome check
+	$(NODE) node_modules/knip/bin/knip.js
 
 config-docs: $(STAMP)
 	$(NODE) scripts/config-docs.ts --check

@@ -23,7 +23,7 @@ export const CLIENTS_USAGE = `usage: sluice clients ACTION [CLIENT] [options]
 CLIENT is a name, an IP address or a CIDR.
 `;
 
-export type ClientMode = 'limit' | 'unlimited' | 'blocked';
+type ClientMode = 'limit' | 'unlimited' | 'blocked';
 
 /** ClientChange is the body of a PATCH: what is absent stays. */
 export interface ClientChange {

@@ -49,7 +49,7 @@ export interface ApiKeyChanges {
 /** NOTIFY channel of every change of the table. */
 export const API_KEYS_CHANNEL = 'sluice_api_keys';
 /** More changes than this at once are for a full load, which reads in parts. */
-export const MAX_KEY_CHANGES = 50_000;
+const MAX_KEY_CHANGES = 50_000;
 /** Holds for calls at the same moment, too. */
 export const MAX_KEYS_PER_CLIENT = 1_000;
 const LOAD_PART_ROWS = 5_000;

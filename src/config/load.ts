@@ -12,8 +12,6 @@ import { isMapping, salvage } from './schema/schema-walk.ts';
 import type { Environment } from './substitution.ts';
 import { parseYaml, type YamlSource } from './yaml-source.ts';
 
-export type { Problem } from './problems.ts';
-
 export type LoadResult = { settings: Settings } | { problems: Problem[] };
 
 /** Above any hand-written file; bounds what a wrong path can cost. */

@@ -3,10 +3,10 @@
  */
 
 /** Base of every problem type but the registered one; kept here only. */
-export const PROBLEM_BASE = 'https://sluice.dev/problems/';
+const PROBLEM_BASE = 'https://sluice.dev/problems/';
 
 /** The type registered for a spent quota, used by the 429 alone. */
-export const QUOTA_EXCEEDED_TYPE = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
+const QUOTA_EXCEEDED_TYPE = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
 
 /** Reasons of access lines (contract §7, §8), in the order in which they are documented. */
 export const REASONS = [
@@ -34,13 +34,6 @@ export const REASONS = [
 ] as const;
 
 export type Reason = (typeof REASONS)[number];
-
-export interface Problem {
-  type: string;
-  title: string;
-  status: number;
-  requestId: string;
-}
 
 /** problemTypeOf names the type of a reason; for the responder and for pre-encoded bodies. */
 export function problemTypeOf(reason: Reason): string {

@@ -132,7 +132,7 @@ export interface TimeoutSettings {
   drainMs: number;
 }
 
-export type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
+type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
 
 export interface LogSettings {
   level: LogLevel;

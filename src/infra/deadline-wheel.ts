@@ -28,7 +28,7 @@ export class Deadline implements Placed {
   }
 }
 
-export const DEFAULT_TICK_MS = 100;
+const DEFAULT_TICK_MS = 100;
 
 /** Ticks with nothing to watch before the wheel rests: a request every now and then shall not start and stop it each time. */
 const TICKS_BEFORE_REST = 10;

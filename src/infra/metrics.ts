@@ -7,7 +7,7 @@
 import { definitionOf, type MetricKind, type MetricName, type MetricsDelta } from '../contract/metrics.ts';
 
 /** Cells behind the buckets of a histogram: observations above the last bound, count, sum. */
-export const HISTOGRAM_EXTRA_CELLS = 3;
+const HISTOGRAM_EXTRA_CELLS = 3;
 
 const INITIAL_CELLS = 1024;
 const NO_BOUNDS: readonly number[] = [];

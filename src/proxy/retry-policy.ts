@@ -2,7 +2,7 @@
 import type { ErrorCode } from '../contract/errors.ts';
 
 /** Backends tried after the first one could not be connected. */
-export const FURTHER_BACKENDS = 2;
+const FURTHER_BACKENDS = 2;
 
 /** Methods whose repetition changes nothing (RFC 9110 §9.2.2); others are never sent twice. */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);

@@ -45,11 +45,6 @@ export function parseListenAddress(text: string): Parsed<ListenAddress> {
   return { value: { kind: 'tcp', host, port } };
 }
 
-/** listenText writes an address as the file would; also the key by which duplicates are found. */
-export function listenText(address: ListenAddress): string {
-  return address.kind === 'unix' ? `unix:${address.path}` : hostPort(address.host ?? '', address.port);
-}
-
 /** hostPort joins a host and a port, with brackets around an IPv6 address (RFC 3986 §3.2.2). */
 export function hostPort(host: string, port: number): string {
   return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;

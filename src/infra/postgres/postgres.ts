@@ -15,7 +15,7 @@ export type Row = Record<string, unknown>;
 /** One statement inside a transaction. */
 export type QueryFn = (text: string, params?: readonly unknown[]) => Promise<Row[]>;
 
-export type DatabaseTarget =
+type DatabaseTarget =
   | { kind: 'url'; url: string }
   /** A folder with the socket `.s.PGSQL.5432` of the embedded server, which has only one session to share. */
   | { kind: 'embedded'; socketFolder: string };

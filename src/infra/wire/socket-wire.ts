@@ -26,7 +26,7 @@ export const socketWires: WireMaker = {
   },
 };
 
-export class SocketWire extends SocketBound implements Wire {
+class SocketWire extends SocketBound implements Wire {
   /** Of a chunk longer than the owner's memory, or whose owner paused in the middle: what is left. */
   #rest: Buffer | null = null;
   /** The peer's FIN has come; it is told behind the rest. */

@@ -10,7 +10,7 @@ export interface StoreCall extends Pending {
 }
 
 /** Batches on their way at most; a limiter has one take per bucket in flight, so only a dead store gets there. */
-export const MAX_CALLS_IN_FLIGHT = 4_096;
+const MAX_CALLS_IN_FLIGHT = 4_096;
 
 interface StoreCallsOptions extends Pick<DeadlineQueueOptions<StoreCall>, 'clock' | 'timers' | 'defer'> {
   timeoutMs: number;

@@ -15,7 +15,7 @@ type MaybePromise<T> = T | Promise<T>;
 /** ClientPatch: absent fields stay; `limits` replaces as a whole. One of capacity and refill may come alone. */
 export type ClientPatch = Partial<ClientInput>;
 
-export interface ClientPage {
+interface ClientPage {
   /** In ascending order of clientId. */
   items: ClientRecord[];
   /** The `after` of the next page; null: this is the last. */
@@ -56,7 +56,7 @@ export interface PoolStatus {
   backends: BackendStatus[];
 }
 
-export type WorkerState = 'starting' | 'serving' | 'draining';
+type WorkerState = 'starting' | 'serving' | 'draining';
 
 export interface WorkerStatus {
   /** The number of the worker's place, 0 … n-1; its replacement has the same. */
@@ -74,7 +74,7 @@ export interface WorkerStatus {
 }
 
 /** ReloadProblem is one sentence about the file; null where it concerns no key or no line. */
-export interface ReloadProblem {
+interface ReloadProblem {
   line: number | null;
   path: string | null;
   message: string;

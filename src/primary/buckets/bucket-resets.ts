@@ -18,7 +18,7 @@ import type { Revision } from '../reloader.ts';
 import type { BucketViews } from './bucket-views.ts';
 
 /** NOTIFY channel; the payload is the client's id. */
-export const RESETS_CHANNEL = 'sluice_bucket_resets';
+const RESETS_CHANNEL = 'sluice_bucket_resets';
 
 interface BucketResetsOptions {
   views: BucketViews;

@@ -14,7 +14,7 @@ export interface ProbeTarget {
   check: HealthCheckSettings;
 }
 
-export interface ProbeOutcome {
+interface ProbeOutcome {
   ok: boolean;
   /** 'status 200', 'connected', 'timeout', 'ECONNREFUSED', … */
   detail: string;

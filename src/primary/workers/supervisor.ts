@@ -76,7 +76,7 @@ export interface SupervisorTimings extends SlotTimings {
 }
 
 /** Contract §5 and §8 (Ends); the others leave a loaded machine some room. */
-export const DEFAULT_TIMINGS: SupervisorTimings = {
+const DEFAULT_TIMINGS: SupervisorTimings = {
   helloMs: 10_000,
   readyMs: 30_000,
   exitMs: 2_000,
