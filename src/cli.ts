@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /**
- * The command line (contract §1). Everything but the check of Node's version is imported when it is needed: an old Node
+ * The command line. Everything but the check of Node's version is imported when it is needed: an old Node
  * must get as far as the sentence about itself.
  */
 import { nodeProblem } from './config/node-version.ts';

@@ -34,7 +34,7 @@ export class Backend {
 /**
  * keepBackends makes the backends of a pool for a new plan, in the order of the settings: those of the plan before
  * that kept id and address are the same objects, the others are new. A new backend of a pool with a health
- * check is not healthy before the primary says so (behaviour 6); without one it is healthy.
+ * check is not healthy before the primary says so (B6); without one it is healthy.
  *
  * @param previous the pool's backends in the plan before; empty for a new pool
  */

@@ -1,5 +1,5 @@
 /**
- * The less loaded of two random choices (behaviour 1). Two draws are nearly as good as looking at all, and unlike
+ * The less loaded of two random choices (B1). Two draws are nearly as good as looking at all, and unlike
  * the minimum over all they do not send every worker's next request to the same idle backend.
  *
  * Both draws are by weight, of two different backends, and the one with fewer requests under way relative to its weight wins;

@@ -20,7 +20,7 @@ export class SmoothWeightedRoundRobin implements Algorithm {
   readonly #claims: Float64Array;
 
   /**
-   * @param startShare in 0…1: how far into its round it begins (behaviour 1: k/n for worker k of n, so that workers
+   * @param startShare in 0…1: how far into its round it begins (B1: k/n for worker k of n, so that workers
    *   that start together do not all begin with the first backend)
    */
   constructor(backends: readonly Backend[], startShare: number) {

@@ -49,7 +49,7 @@ function settingsOf(config: FileConfig): LoadResult {
   return { settings: compileSettings(config) };
 }
 
-/** Keys whose change only a restart applies (contract §8, Reload). */
+/** Keys whose change only a restart applies. */
 const RESTART_KEYS = ['listen', 'accept', 'workers', 'admin', 'redis', 'database'] as const;
 
 /** changedRestartKeys names the keys that differ and may not in a reload; for the reloader's 422. */

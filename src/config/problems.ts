@@ -1,4 +1,4 @@
-/** What is wrong with a configuration file, where, and how it is said (contract §1: `FILE:LINE: path.to.key: sentence`). */
+/** What is wrong with a configuration file, and how it is said: `FILE:LINE: path.to.key: sentence`. */
 
 /** Path of a value in the file: keys of mappings and indices of lists, from the root. */
 export type KeyPath = readonly (string | number)[];

@@ -1,4 +1,4 @@
-/** `${VAR}` and `${VAR:-default}` inside scalar values (contract §2). */
+/** `${VAR}` and `${VAR:-default}` inside scalar values. */
 import type { ScalarTag, Schema } from 'yaml';
 
 export type Environment = Readonly<Record<string, string | undefined>>;

@@ -19,7 +19,7 @@ const row = (source: ErrorSource, status: number, retryable = false): ErrorRow =
 });
 
 /**
- * Codes of failures of a proxied request equal the `reason` of its access line (contract §7) and the last word of its
+ * Codes of failures of a proxied request equal the `reason` of its access line and the last word of its
  * problem type; the others name failures of start-up, of the stores and of the admin API.
  */
 export const ERRORS = {

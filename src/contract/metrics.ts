@@ -1,5 +1,5 @@
 /**
- * The one table of metrics (contract §6): the worker counts into plain numbers by these names, the primary renders them.
+ * The one table of metrics: the worker counts into plain numbers by these names, the primary renders them.
  * Labels come only from the configuration or from closed sets, never from a client, a path or a free host.
  */
 export type MetricKind = 'counter' | 'gauge' | 'histogram';

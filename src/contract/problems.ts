@@ -8,7 +8,7 @@ const PROBLEM_BASE = 'https://sluice.dev/problems/';
 /** The type registered for a spent quota, used by the 429 alone. */
 const QUOTA_EXCEEDED_TYPE = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
 
-/** Reasons of access lines (contract §7, §8), in the order in which they are documented. */
+/** Reasons of access lines, in the order in which they are documented. */
 export const REASONS = [
   'ok',
   'limited',

@@ -57,7 +57,7 @@ export interface PoolSettings {
 export interface RouteMatch {
   /** Lower case without port; `*.example.com` matches one or more labels before it; null: any host. */
   host: string | null;
-  /** Ends in `/`: prefix, else exact; null: any path. In normal form (behaviour 27). */
+  /** Ends in `/`: prefix, else exact; null: any path. In normal form (B27). */
   path: string | null;
   /** Upper case; null: any method. */
   methods: string[] | null;
@@ -165,7 +165,7 @@ export interface Settings {
 /** WorkerSettings is what crosses IPC: no admin token, no database address; secrets come with what needs them. */
 export type WorkerSettings = Omit<Settings, 'admin' | 'database' | 'secrets'>;
 
-/** Label of a request that met no route (contract §8). */
+/** Label of a request that met no route. */
 export const UNMATCHED_ROUTE = '_none';
 /** Name of the implied route and of the policy that a route without a name of one has. */
 export const DEFAULT_NAME = 'default';

@@ -1,4 +1,4 @@
-/** The process's limit of open files, for the default cap of connections (behaviour 20). */
+/** The process's limit of open files, for the default cap of connections (B20). */
 import { readFileSync } from 'node:fs';
 
 /** What is assumed where the system does not tell (anything but Linux). */

@@ -1,5 +1,5 @@
 /**
- * The fields that tell a client of its limits (contract §3, §8): `RateLimit` and `RateLimit-Policy`
+ * The fields that tell a client of its limits: `RateLimit` and `RateLimit-Policy`
  * (draft-ietf-httpapi-ratelimit-headers-11), or the older `X-RateLimit-*`, or none; and Retry-After. The draft may still
  * change its parameters, so nothing else in the product knows how they are written.
  */

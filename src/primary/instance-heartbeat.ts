@@ -22,7 +22,7 @@ declare module 'ioredis' {
   }
 }
 
-/** Contract §8 (Limits): every 2 s, and gone after three beats that did not come. */
+/** An instance is gone after three missed beats. */
 const BEAT_EVERY_MS = 2_000;
 const GONE_AFTER_MS = 6_000;
 const BEAT_TIMEOUT_MS = 1_000;

@@ -47,9 +47,9 @@ export interface PrimaryOptions {
   env: NodeJS.ProcessEnv;
 }
 
-/** How long the ready line, and a new worker, wait until the clients are known (contract §1). */
+/** How long the ready line, and a new worker, wait until the clients are known. */
 const FIRST_LOAD_MS = 5_000;
-/** A starting primary retries a busy port for so long (contract §5). */
+/** A starting primary retries a busy port for so long. */
 const BUSY_PORT_MS = 10_000;
 const BUSY_PORT_RETRY_MS = 500;
 

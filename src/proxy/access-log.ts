@@ -1,4 +1,4 @@
-/** Access lines (contract §7): one JSON object per request, every key always there, at most LINE_BYTES long. */
+/** Access lines: one JSON object per request, every key always there, at most LINE_BYTES long. */
 import type { Reason } from '../contract/problems.ts';
 import { UTF8_BYTES } from '../infra/logging/line-batch.ts';
 

@@ -1,4 +1,4 @@
-/** What the backend is told about where a request came from (contract §3, B26, B34). */
+/** What the backend is told about where a request came from (B26, B34). */
 import type { GuardedRequest } from './request-guard.ts';
 import type { RequestIds } from './request-id.ts';
 

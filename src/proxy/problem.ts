@@ -60,7 +60,7 @@ export function reasonOfStatus(status: number): Reason {
 
 export const PROBLEM_CONTENT_TYPE = 'application/problem+json';
 
-/** CLOSING_REASONS: the bytes behind such a request may not be what they seem; the connection ends (contract §3). */
+/** CLOSING_REASONS: the bytes behind such a request may not be what they seem; the connection ends. */
 export const CLOSING_REASONS: ReadonlySet<Reason> = new Set<Reason>([
   'bad_request',
   'body_too_large',

@@ -39,7 +39,7 @@ export interface ResponseHead {
 export interface ResponseSink {
   /** Only for a request with a body whose connection had to be opened: body bytes may be sent now. */
   onConnected(): void;
-  /** A 1xx other than 101 (contract §8); forwarded to HTTP/1.1 clients. */
+  /** A 1xx other than 101; forwarded to HTTP/1.1 clients. */
   onInformation(status: number, reason: string, lines: string): void;
   /**
    * @param completeBody the whole body as latin1 when it came with the head and is small ('' for none): the exchange

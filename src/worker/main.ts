@@ -209,7 +209,7 @@ class WorkerMain {
     process.exit(code);
   }
 
-  /** Nobody will replace this worker or tell it anything: finish what is in flight and go (contract §5). */
+  /** Nobody will replace this worker or tell it anything: finish what is in flight and go. */
   #onPrimaryLost(): void {
     this.#logger?.error('the primary is gone: finishing what is in flight');
     this.#drain({ graceMs: 0, drainMs: this.#rooms?.settings.timeouts.drainMs ?? 0 });

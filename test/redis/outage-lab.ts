@@ -161,7 +161,7 @@ export function metricSum(fleet: Fleet, name: string, ...labels: string[]): numb
   return fleet.workers.reduce((sum, { metric }) => sum + metric(name, ...labels), 0);
 }
 
-/** recovered resolves once every limiter uses the store again; rejects after the 5 s of behaviour 32. */
+/** recovered resolves once every limiter uses the store again; rejects after the 5 s of B32. */
 export async function recovered(fleet: Fleet): Promise<void> {
   await waitFor(
     'all workers to use the store again',

@@ -1,7 +1,7 @@
 /** Which header fields may carry API keys: end-to-end ones that Sluice neither reads nor writes itself. */
 import type { Parsed } from './addresses.ts';
 
-/** A token (RFC 9110 §5.6.2) without `_`, with which fields are dropped (behaviour 25). */
+/** A token (RFC 9110 §5.6.2) without `_`, with which fields are dropped (B25). */
 const NAME = /^[A-Za-z0-9!#$%&'*+.^`|~-]{1,64}$/;
 
 /** Connection, framing, routing, tracing, and what the access log shows. Those of upstream/header-names.ts and more. */

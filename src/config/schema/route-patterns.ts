@@ -16,7 +16,7 @@ export function parseHostPattern(text: string): Parsed<string> {
   return { value: text.toLowerCase() };
 }
 
-/** parsePathPattern checks an exact path or a prefix (it ends in `/`); it must be in normal form (behaviour 27). */
+/** parsePathPattern checks an exact path or a prefix (it ends in `/`); it must be in normal form (B27). */
 export function parsePathPattern(text: string): Parsed<string> {
   if (text.startsWith('~')) return { message: 'regular expressions are not supported in this version' };
   if (!text.startsWith('/')) return { message: 'must begin with /' };

@@ -1,4 +1,4 @@
-/** The `pools` block of the file (contract §2, §9). */
+/** The `pools` block of the file. */
 import { z } from 'zod';
 import { type BackendAddress, type Parsed, parseBackendUrl } from './addresses.ts';
 import {

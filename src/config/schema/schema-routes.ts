@@ -1,4 +1,4 @@
-/** The `routes` and `rateLimit` blocks of the file (contract §2, §9). */
+/** The `routes` and `rateLimit` blocks of the file. */
 import { z } from 'zod';
 import { DEFAULT_NAME, UNMATCHED_ROUTE } from '../../contract/settings.ts';
 import {

@@ -1,5 +1,5 @@
 /**
- * The configuration file (contract §2, §9) but for pools, routes and limits: keys, defaults, ranges and meanings. The
+ * The configuration file but for pools, routes and limits: keys, defaults, ranges and meanings. The
  * reference page docs/configuration.md is made from here by scripts/config-docs.ts.
  */
 import { z } from 'zod';

@@ -1,5 +1,5 @@
 /**
- * Who a request is counted for (behaviours 26 and 33): the client whose API key it carries, else the peer's address, or,
+ * Who a request is counted for (B26, B33): the client whose API key it carries, else the peer's address, or,
  * where the peer is a trusted proxy, the first untrusted address from the right of X-Forwarded-For. A key counts only once
  * it is verified, so that made-up ones make no buckets; nothing else that an untrusted party wrote is ever looked at.
  */

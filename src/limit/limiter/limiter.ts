@@ -33,7 +33,7 @@ import { denyQueued, serveFlight, serveFromLease, serveQueue, settle } from './s
 
 /**
  * Requests of a worker that may wait for the store; the others get the local share, which adds to what the store grants
- * (behaviour 30). So it is no bound that traffic should meet, only one for memory: about 25 MB. All may wait for one bucket.
+ * (B30). So it is no bound that traffic should meet, only one for memory: about 25 MB. All may wait for one bucket.
  */
 const MAX_WAITERS = 65_536;
 /** Takes in one call of the store at most: half a millisecond of Redis. */

@@ -1,5 +1,5 @@
 /**
- * Deadlines of calls to the bucket store (behaviour 32). All calls of a queue have the same patience, so the oldest is due
+ * Deadlines of calls to the bucket store (B32). All calls of a queue have the same patience, so the oldest is due
  * first and one timer serves them all.
  *
  * A stall of our own is not a failure of the store: the reply may lie in the socket unread. Hence two grants, measured to

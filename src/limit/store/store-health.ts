@@ -107,7 +107,7 @@ export class StoreHealth {
     this.#breaker.close();
   }
 
-  /** Without traffic nobody would notice that Redis is away, and readiness could not say so (contract §4). */
+  /** Without traffic nobody would notice that Redis is away, and readiness could not say so. */
   #watch(timers: BreakerTimers): void {
     this.#stopWatch = timers.after(WATCH_EVERY_MS, () => {
       this.#watch(timers);

@@ -106,7 +106,7 @@ function readinessOf(parts: ServiceParts, settings: Settings): Readiness {
   if (feed.degraded || apiKeys.degraded) degraded.push('postgres');
   const status = phase();
   return {
-    // After the first `ready`, one serving worker is enough (contract §4).
+    // After the first `ready`, one serving worker is enough.
     status: status === 'ready' && serving === 0 ? 'starting' : status,
     degraded,
     workers: { serving, wanted: workers.length },

@@ -10,7 +10,7 @@ const readyzView = z.strictObject({
   workers: z.strictObject({ serving: z.int().min(0), wanted: z.int().min(0) }),
 });
 
-/** The format that the registry renders (contract §4). */
+/** The format that the registry renders. */
 const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
 
 const tags = ['operation'];

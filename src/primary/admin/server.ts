@@ -88,7 +88,7 @@ function makeApp(logger: Logger, limits: typeof DEFAULTS): AdminApp {
   return fastify({
     loggerInstance,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
-    // Never the client's: nobody is a trusted peer here (behaviour 34).
+    // Never the client's: nobody is a trusted peer here (B34).
     genReqId: () => randomUUID(),
     bodyLimit: BODY_BYTES,
     requestTimeout: limits.requestMs,

@@ -2,7 +2,7 @@
  * Active health checks: one loop per (pool, backend), in the primary only, so that a backend is probed once per
  * machine whatever the number of workers. It measures and reports; what a result means is the registry's business.
  *
- * Intervals run from start to start, each within ±10 % of the setting (behaviour 3), so that checks which began
+ * Intervals run from start to start, each within ±10 % of the setting (B3), so that checks which began
  * together drift apart. The first probe of a check starts at once: `ready` and new revisions wait for it.
  */
 import type { Clock } from '../../contract/clock.ts';

@@ -3,7 +3,7 @@
  * live traffic (healthy or not) and the operator's word (enabled or not).
  *
  * Health is a small machine with consecutive counters that reset each other:
- * - unknown: has a health check and no result yet; no traffic. The first result decides: up or down (behaviour 6).
+ * - unknown: has a health check and no result yet; no traffic. The first result decides: up or down (B6).
  * - up: leaves for down at `fall` consecutive failures. Without a health check always up.
  * - down: leaves for up at `rise` consecutive passes.
  * A reload that adds a health check to a backend leaves it up, so that nothing fails for want of a probe, but its

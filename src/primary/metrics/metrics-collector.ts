@@ -13,7 +13,7 @@ import {
 } from '../../contract/metrics.ts';
 import { LoopDelayMonitor, type LoopDelays } from '../../infra/loop-delay.ts';
 
-/** Names that promtool refuses: gauges ending in `_total` (contract §6). */
+/** Names that promtool refuses: gauges ending in `_total`. */
 const REFUSED_DEFAULTS = [
   'nodejs_active_handles_total',
   'nodejs_active_requests_total',

@@ -1,5 +1,5 @@
 /**
- * How long to wait before a worker that died is replaced (contract §8, Ends): not at all at first, then longer with
+ * How long to wait before a worker that died is replaced: not at all at first, then longer with
  * each further death that follows closely, so that a worker that cannot live does not eat the machine.
  */
 

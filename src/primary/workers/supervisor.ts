@@ -75,7 +75,7 @@ export interface SupervisorTimings extends SlotTimings {
   drainMarginMs: number;
 }
 
-/** Contract §5 and §8 (Ends); the others leave a loaded machine some room. */
+/** Some deadlines are promised to users (B38, B39); the others leave a loaded machine some room. */
 const DEFAULT_TIMINGS: SupervisorTimings = {
   helloMs: 10_000,
   readyMs: 30_000,

@@ -357,7 +357,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     } else this.socket.destroy();
   }
 
-  /** A FIN while an answer is awaited is a client abort (contract §8). */
+  /** A FIN while an answer is awaited is a client abort. */
   #onEnd(): void {
     if (this.#current !== null && !this.#current.ended) this.socket.destroy();
   }

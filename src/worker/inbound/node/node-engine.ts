@@ -11,7 +11,7 @@ import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-conne
 import { NodeDownstream } from './node-downstream.ts';
 import { NodeHeads } from './node-heads.ts';
 
-/** Room for the request line beside targetBytes and headerBytes (contract §8). */
+/** Room for the request line beside targetBytes and headerBytes. */
 const PARSER_MARGIN_BYTES = 1024;
 
 const CONNECTION = Symbol('connection');
@@ -111,7 +111,7 @@ function statusOf(error: Error, connection: NodeConnection | undefined): number 
 }
 
 /**
- * 414 when the request line was not complete yet, else 431 (contract §8). The parser only shows the last read. Where that
+ * 414 when the request line was not complete yet, else 431. The parser only shows the last read. Where that
  * begins the message the answer is exact; in the middle of one very long line a space tells a field from a target.
  */
 function overflowStatus(error: Error, connection: NodeConnection | undefined): number {

@@ -6,7 +6,7 @@
 import { hasBrokenLine, LF } from '../../../http1/head-bytes.ts';
 import type { GuardLimits } from '../../../proxy/request-guard.ts';
 
-/** Room for method, version and line end beside targetBytes (contract §8). */
+/** Room for method, version and line end beside targetBytes. */
 const REQUEST_LINE_MARGIN_BYTES = 1024;
 const CRLF_BYTES = 2;
 const FIRST_LOOK_BYTES = 512;
