@@ -57,7 +57,7 @@ check: $(STAMP) types lint config-docs ## types, lint, layers and the unit tests
 types: $(STAMP)
 	node_modules/.bin/tsc
 
-# knip finds exports that nobody imports (knip.json).
+# knip finds exports that nobody imports (its settings are in package.json).
 lint: $(STAMP)
 	node_modules/.bin/biome check
 	$(NODE) node_modules/knip/bin/knip.js
