@@ -3,7 +3,7 @@
  * with the message, with the worker's exit (`worker_gone`) or at their deadline (`worker_timeout`).
  */
 import type { Worker } from 'node:cluster';
-import { LbError } from '../../contract/errors.ts';
+import { LbError, toError } from '../../contract/errors.ts';
 import { type PrimaryMessage, parseWorkerMessage, type WorkerMessage } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
@@ -178,7 +178,14 @@ export class WorkerLink {
       this.#logger.error({ raw: start }, 'unknown message from a worker');
       return;
     }
-    for (const listener of [...this.#listeners]) listener(message);
+    for (const listener of [...this.#listeners]) {
+      try {
+        listener(message);
+      } catch (thrown) {
+        // An exception here would end the primary, and with it every worker.
+        this.#logger.error({ err: toError(thrown), type: message.type }, 'a message of a worker failed');
+      }
+    }
   }
 }
 

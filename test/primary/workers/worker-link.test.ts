@@ -122,3 +122,16 @@ test('a worker that does not read is given up before its messages fill the memor
   assert.equal(processAlive(link.pid), false);
 });
 const state = { pool: 'app', backend: 'b0', healthy: true, enabled: true };
+
+test('an exception over a message of a worker is logged, and the others hear the message', async (t) => {
+  const { link, lines } = forkWorker(t);
+  link.onMessage(() => {
+    throw new Error('no such bucket');
+  });
+  await link.waitFor('hello', 5000);
+  const line = await waitFor('the exception is logged', () =>
+    lines.find(({ msg }) => msg === 'a message of a worker failed'),
+  );
+  assert.equal(line.type, 'hello');
+  await link.ask(settingsMessage(1), 'ready', 5000);
+});
