@@ -271,7 +271,7 @@ export const configSchema = block(
     }),
     accept: choice({
       meaning:
-        'How workers get connections: from one socket, whoever is first (`shared`); from the primary, in turn (`round_robin`); each from a socket of its own, spread by the kernel (`reuse_port`: Linux, version 0.2; Unix sockets stay shared). `reuse_port` spreads them most evenly; of a hundred or so `round_robin` does, at two to three times the cost of a connection ([figures](architecture.md#three-ways-to-get-connections)). Changes need a restart.',
+        'How workers get connections: from one socket, whoever is first (`shared`); from the primary, in turn (`round_robin`); each from a socket of its own, spread by the kernel (`reuse_port`: Linux, version 0.2; Unix sockets stay shared). `reuse_port` spreads them most evenly; of a hundred or so `round_robin` does, at two to three times the cost of a connection ([figures](performance.md#three-ways-to-get-connections)). Changes need a restart.',
       values: ['shared', 'round_robin', 'reuse_port'],
       fallback: 'shared',
     }),

@@ -1,7 +1,7 @@
 /**
  * A Wire on the handle inside a socket: the only file that touches what node keeps for itself. The handle reads into the
  * owner's memory and says at once whether the kernel took a write, so a small proxied request passes by both directions of
- * node's stream machinery. It is chosen only on the exact versions in wire-choice.ts; figures: docs/architecture.md.
+ * node's stream machinery. It is chosen only on the exact versions in wire-choice.ts; figures: docs/performance.md.
  *
  * Sockets are made, connected and accepted by node's documented API, and closed by it. In between nobody but the wire reads
  * or writes them: node's own stream of the socket sees neither data nor its end.
