@@ -10,8 +10,10 @@ const PANEL_HEAD = 34;
 
 interface Bar {
   label: string;
-  userUs: number;
-  systemUs: number;
+  /** The median over the rounds, as the table has it. */
+  cpuUs: number;
+  /** Of 1: the medians of user and system time need not add up to that of both. */
+  userShare: number;
 }
 
 /** chartOf draws an SVG that is readable on light and on dark pages. */
@@ -35,14 +37,16 @@ export function chartOf(result: PeersResult): string {
 
 function barsOf(result: PeersResult, { name, rows }: MatchupResult): Bar[] {
   return rows.flatMap(({ label }) => {
+    const cpuUs = figureOf(result, name, label);
     const userUs = figureOf(result, name, label, 'userUs');
     const systemUs = figureOf(result, name, label, 'systemUs');
-    return userUs === null || systemUs === null ? [] : [{ label, userUs, systemUs }];
+    if (cpuUs === null || userUs === null || systemUs === null) return [];
+    return [{ label, cpuUs, userShare: userUs / (userUs + systemUs) }];
   });
 }
 
 function panelOf(title: string, bars: Bar[], top: number): string {
-  const most = Math.max(...bars.map(({ userUs, systemUs }) => userUs + systemUs));
+  const most = Math.max(...bars.map(({ cpuUs }) => cpuUs));
   const lines = bars.map((bar, index) => barOf(bar, top + PANEL_HEAD + index * ROW_HEIGHT, BAR_WIDTH / most));
   const legend =
     `<tspan fill="#2b6cb0">■ user</tspan> <tspan fill="#90cdf4">■ system</tspan>` +
@@ -54,16 +58,16 @@ function panelOf(title: string, bars: Bar[], top: number): string {
   ].join('\n');
 }
 
-function barOf({ label, userUs, systemUs }: Bar, top: number, pixelsPerUs: number): string {
+function barOf({ label, cpuUs, userShare }: Bar, top: number, pixelsPerUs: number): string {
   const ours = label.startsWith('sluice');
-  const [user, system] = [userUs * pixelsPerUs, systemUs * pixelsPerUs];
+  const user = cpuUs * userShare * pixelsPerUs;
+  const system = cpuUs * (1 - userShare) * pixelsPerUs;
   const baseline = top + 12;
-  const total = userUs + systemUs;
   return [
     `<text x="${LABEL_WIDTH - 6}" y="${baseline}" text-anchor="end" fill="#1a202c"${ours ? ' font-weight="bold"' : ''}>${escaped(label)}</text>`,
     `<rect x="${LABEL_WIDTH}" y="${top}" width="${user.toFixed(1)}" height="${BAR_HEIGHT}" fill="#2b6cb0"/>`,
     `<rect x="${(LABEL_WIDTH + user).toFixed(1)}" y="${top}" width="${system.toFixed(1)}" height="${BAR_HEIGHT}" fill="#90cdf4"/>`,
-    `<text x="${(LABEL_WIDTH + user + system + 6).toFixed(1)}" y="${baseline}" fill="#1a202c">${total.toFixed(total < 100 ? 1 : 0)}</text>`,
+    `<text x="${(LABEL_WIDTH + user + system + 6).toFixed(1)}" y="${baseline}" fill="#1a202c">${cpuUs.toFixed(cpuUs < 100 ? 1 : 0)}</text>`,
   ].join('');
 }
 

@@ -3,7 +3,7 @@
  * own; throughput, latency, errors, and what one request cost Sluice's processes and Redis. Results go to bench/results.
  * Exit 1 unless in each scenario at least 99 % of the answers are 2xx.
  *
- *   node bench/run.ts [tiny-get …] [--duration-sec=5] [--connections=64] [--baseline]
+ *   node bench/run.ts [tiny …] [--duration-sec=5] [--connections=64] [--baseline]
  */
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';

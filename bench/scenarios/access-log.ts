@@ -1,4 +1,4 @@
-/** One line of JSON per request; `tiny-get` is the same without. */
+/** One line of JSON per request; `tiny` is the same without. */
 import type { Scenario } from './scenario.ts';
 
 export const accessLog: Scenario = {

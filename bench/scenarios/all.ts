@@ -6,7 +6,7 @@ import { limiterHot } from './limiter-hot.ts';
 import { newConnection } from './new-connection.ts';
 import type { Scenario } from './scenario.ts';
 import { tenKib } from './ten-kib.ts';
-import { tinyGet } from './tiny-get.ts';
+import { tinyGet } from './tiny.ts';
 import { upload } from './upload.ts';
 
 export const SCENARIOS: readonly Scenario[] = [

@@ -2,7 +2,7 @@
 import type { Scenario } from './scenario.ts';
 
 export const tinyGet: Scenario = {
-  name: 'tiny-get',
+  name: 'tiny',
   title: 'Tiny GET, keep-alive, limiter and access log off',
   work: { path: '/tiny', connections: 64 },
 };
