@@ -2,18 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { keepBackends } from '../../src/balance/backend.ts';
 import { BackendSet } from '../../src/balance/backend-set.ts';
-import type { HealthCheckSettings } from '../../src/contract/settings.ts';
+import { healthCheckSettings } from '../support/settings.ts';
 import { countById, makeBackends, makePool, pickIds, seededRandom } from './fixtures.ts';
 
-const CHECK: HealthCheckSettings = {
-  type: 'http',
-  path: '/health',
-  intervalMs: 2000,
-  timeoutMs: 1000,
-  rise: 2,
-  fall: 3,
-  expectStatus: { from: 200, to: 399 },
-};
+const CHECK = healthCheckSettings();
 
 test('the algorithm is the pool’s, and the start of the round is the worker’s', () => {
   const options = { workerIndex: 1, workerCount: 2, random: seededRandom(5) };

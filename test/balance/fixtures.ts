@@ -1,19 +1,11 @@
 /** Pools and backends for the tests of this folder. */
 import { Backend } from '../../src/balance/backend.ts';
-import type { BalanceAlgorithm, PoolSettings } from '../../src/contract/settings.ts';
+import type { PoolSettings } from '../../src/contract/settings.ts';
+import { poolSettings } from '../support/settings.ts';
 
-export function makePool(
-  weights: readonly number[],
-  overrides: Partial<PoolSettings> & { balance?: BalanceAlgorithm } = {},
-): PoolSettings {
-  return {
-    name: 'app',
-    balance: 'round_robin',
-    backends: weights.map((weight, i) => ({ id: `b${i}`, host: '127.0.0.1', port: 8081 + i, weight })),
-    healthCheck: null,
-    timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
-    ...overrides,
-  };
+export function makePool(weights: readonly number[], more: Partial<PoolSettings> = {}): PoolSettings {
+  const backends = weights.map((weight, i) => ({ id: `b${i}`, host: '127.0.0.1', port: 8081 + i, weight }));
+  return poolSettings({ backends, ...more });
 }
 
 export function makeBackends(weights: readonly number[]): Backend[] {

@@ -24,6 +24,7 @@ import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
 import { InboundServer } from '../../src/worker/inbound/server.ts';
 import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
+import { policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** As a worker's. */
@@ -78,75 +79,43 @@ export interface TestProxy {
   connect(): Promise<RawClient>;
 }
 
-/** route makes one with defaults. */
-/** policy is one of a route's limits; it decides locally where the store fails. */
+/** policy is one of a route's limits. */
 export function policy(name: string, capacity: number, refillPerSecond: number): PolicySettings {
-  return { name, capacity, refillPerSecond, onStoreFailure: 'local', shadow: false };
+  return policySettings({ name, capacity, refillPerSecond });
 }
 
-export function route(
-  name: string,
-  match: Partial<RouteSettings['match']> = {},
-  more: Partial<RouteSettings> = {},
-) {
-  const any = { host: null, path: null, methods: null };
-  return { name, match: { ...any, ...match }, pool: 'app', rateLimit: null, ...more };
-}
+export const route = routeSettings;
 
-/** pool makes one with defaults. */
+/** pool makes one of backends on loopback; its deadlines are those that a test can wait for. */
 export function pool(name: string, ports: number[], more: Partial<PoolSettings> = {}): PoolSettings {
   const backends = ports.map((port) => ({ id: `127.0.0.1:${port}`, host: '127.0.0.1', port, weight: 1 }));
-  const timeouts = { connectMs: 5_000, responseMs: 10_000, idleMs: 10_000 };
-  return { name, balance: 'round_robin', backends, healthCheck: null, timeouts, ...more };
+  return poolSettings({ name, backends, timeouts: TIMEOUTS, ...more });
 }
 
+const TIMEOUTS = { connectMs: 5_000, responseMs: 10_000, idleMs: 10_000 };
+
 function settingsOf(options: ProxyOptions): WorkerSettings {
-  const listed = options.backends ?? [];
-  const app = pool('app', []);
-  app.backends = listed.map(({ port, id, weight }) => ({
+  const backends = (options.backends ?? []).map(({ port, id, weight }) => ({
     id: id ?? `127.0.0.1:${port}`,
     host: '127.0.0.1',
     port,
     weight: weight ?? 1,
   }));
-  app.timeouts = { ...app.timeouts, ...options.poolTimeouts };
-  app.healthCheck = options.healthCheck ?? null;
-  return {
-    listen: [],
-    workers: 1,
-    accept: 'shared',
+  const timeouts = { ...TIMEOUTS, ...options.poolTimeouts };
+  const app = poolSettings({ backends, timeouts, healthCheck: options.healthCheck ?? null });
+  return workerSettings({
     trustedProxies: options.trustedProxies ?? [],
     pools: options.pools ?? [app],
     routes: options.routes ?? [route('default')],
     rateLimit: {
-      enabled: true,
       identify: { apiKeyHeader: options.apiKeyHeader ?? null, ipv4Prefix: 32, ipv6Prefix: 64 },
       policies: options.policies ?? [],
-      instances: 1,
-      leases: true,
       headers: options.limitHeaders ?? 'draft',
     },
-    redis: null,
-    limits: {
-      bodyBytes: 1_048_576,
-      targetBytes: 8192,
-      headerBytes: 16_384,
-      headerCount: 100,
-      connections: 0,
-      connectionsPerIp: 0,
-      ...options.limits,
-    },
-    timeouts: {
-      headersMs: 10_000,
-      bodyIdleMs: 10_000,
-      writeIdleMs: 60_000,
-      keepAliveMs: 75_000,
-      drainGraceMs: 0,
-      drainMs: 5_000,
-      ...options.timeouts,
-    },
-    log: { level: 'error', format: 'json', access: options.access ?? { enabled: true, sample: 1 } },
-  };
+    limits: options.limits ?? {},
+    timeouts: { bodyIdleMs: 10_000, ...options.timeouts },
+    log: { access: options.access ?? { enabled: true, sample: 1 } },
+  });
 }
 
 /** startProxy builds and starts everything; it is closed with the test, which fails if a request or backend count is left. */

@@ -12,6 +12,7 @@ import { Limiter } from '../../../src/limit/limiter/limiter.ts';
 import type { BreakerTimers } from '../../../src/limit/store/breaker.ts';
 import type { BucketStore } from '../../../src/limit/store/bucket-store.ts';
 import { MemoryBucketStore } from '../../../src/limit/store/memory-bucket-store.ts';
+import { policySettings } from '../../support/settings.ts';
 
 export const TIMEOUT_MS = 20;
 export const DECISIONS = 'sluice_ratelimit_decisions_total';
@@ -19,10 +20,7 @@ export const STORE_CALLS = 'sluice_ratelimit_store_calls_total';
 /** Who asks where nothing else is said. */
 export const CALLER_NAME = '203.0.113.7';
 
-export function policyOf(fields: Partial<PolicySettings> = {}): PolicySettings {
-  const limits = { capacity: 100, refillPerSecond: 0.001 };
-  return { name: 'default', onStoreFailure: 'local', shadow: false, ...limits, ...fields };
-}
+export const policyOf = policySettings;
 
 export function callerOf(name: string, client: Partial<ClientRecord> | null = null, tombstoneUs = 0): Caller {
   const record: ClientRecord | null =

@@ -12,18 +12,11 @@ import {
 import { HealthRegistry } from '../../../src/primary/health/health-registry.ts';
 import type { Probe } from '../../../src/primary/health/probe.ts';
 import { startBackend } from '../../support/backend.ts';
+import { healthCheckSettings } from '../../support/settings.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { makePool } from '../workers/fixtures/harness.ts';
 
-const FAST: HealthCheckSettings = {
-  type: 'http',
-  path: '/health',
-  intervalMs: 60,
-  timeoutMs: 50,
-  rise: 2,
-  fall: 3,
-  expectStatus: { from: 200, to: 399 },
-};
+const FAST = healthCheckSettings({ intervalMs: 60, timeoutMs: 50 });
 
 function poolAt(ports: number[], check: Partial<HealthCheckSettings> = {}, name = 'app'): PoolSettings {
   return makePool({

@@ -4,17 +4,10 @@ import { type TestContext, test } from 'node:test';
 import type { HealthCheckSettings } from '../../../src/contract/settings.ts';
 import { runProbe } from '../../../src/primary/health/probe.ts';
 import { startBackend, startRawBackend } from '../../support/backend.ts';
+import { healthCheckSettings } from '../../support/settings.ts';
 import { waitFor, within } from '../../support/wait.ts';
 
-const CHECK: HealthCheckSettings = {
-  type: 'http',
-  path: '/health?deep=1',
-  intervalMs: 2000,
-  timeoutMs: 2000,
-  rise: 2,
-  fall: 3,
-  expectStatus: { from: 200, to: 399 },
-};
+const CHECK = healthCheckSettings({ path: '/health?deep=1', timeoutMs: 2_000 });
 
 function probe(
   port: number,

@@ -1,0 +1,85 @@
+/**
+ * Settings for tests, whole ones from what a test says. What it leaves out has the product's default, but for what a test
+ * has to ask for: health checks, limits and listeners.
+ */
+import type {
+  HealthCheckSettings,
+  PolicySettings,
+  PoolSettings,
+  RouteSettings,
+  WorkerSettings,
+} from '../../src/contract/settings.ts';
+
+export function healthCheckSettings(more: Partial<HealthCheckSettings> = {}): HealthCheckSettings {
+  const counts = { rise: 2, fall: 3 };
+  const times = { intervalMs: 2_000, timeoutMs: 1_000 };
+  return {
+    type: 'http',
+    path: '/health',
+    ...times,
+    ...counts,
+    expectStatus: { from: 200, to: 399 },
+    ...more,
+  };
+}
+
+/** poolSettings makes the pool `app`, without backends and without a health check. */
+export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
+  const timeouts = { connectMs: 5_000, responseMs: 60_000, idleMs: 60_000 };
+  return { name: 'app', balance: 'round_robin', backends: [], healthCheck: null, timeouts, ...more };
+}
+
+/** routeSettings makes a route to the pool `app` for every request, without a limit. */
+export function routeSettings(
+  name: string,
+  match: Partial<RouteSettings['match']> = {},
+  more: Partial<RouteSettings> = {},
+): RouteSettings {
+  const any = { host: null, path: null, methods: null };
+  return { name, match: { ...any, ...match }, pool: 'app', rateLimit: null, ...more };
+}
+
+/** policySettings makes the policy `default`: 100 tokens, of which hardly any come back while a test runs. */
+export function policySettings(more: Partial<PolicySettings> = {}): PolicySettings {
+  const limits = { capacity: 100, refillPerSecond: 0.001 };
+  return { name: 'default', onStoreFailure: 'local', shadow: false, ...limits, ...more };
+}
+
+/** Blocks may be given in part. */
+export type WorkerSettingsParts = Partial<
+  Omit<WorkerSettings, 'limits' | 'timeouts' | 'rateLimit' | 'log'>
+> & {
+  limits?: Partial<WorkerSettings['limits']>;
+  timeouts?: Partial<WorkerSettings['timeouts']>;
+  rateLimit?: Partial<WorkerSettings['rateLimit']>;
+  log?: Partial<WorkerSettings['log']>;
+};
+
+/** workerSettings is what the primary would send to a worker. */
+export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {
+  const identify = { apiKeyHeader: null, ipv4Prefix: 32, ipv6Prefix: 64 };
+  const head = { targetBytes: 8_192, headerBytes: 16_384, headerCount: 100 };
+  const idle = { bodyIdleMs: 60_000, writeIdleMs: 60_000, keepAliveMs: 75_000 };
+  return {
+    listen: [],
+    workers: 1,
+    accept: 'shared',
+    trustedProxies: [],
+    pools: [],
+    routes: [],
+    redis: null,
+    ...more,
+    rateLimit: {
+      enabled: true,
+      identify,
+      policies: [],
+      instances: 1,
+      leases: true,
+      headers: 'draft',
+      ...more.rateLimit,
+    },
+    limits: { bodyBytes: 1_048_576, ...head, connections: 0, connectionsPerIp: 0, ...more.limits },
+    timeouts: { headersMs: 10_000, ...idle, drainGraceMs: 0, drainMs: 5_000, ...more.timeouts },
+    log: { level: 'error', format: 'json', access: { enabled: true, sample: 1 }, ...more.log },
+  };
+}
