@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { type AddressInfo, connect as connectSocket, createServer } from 'node:net';
 import { after, before, test } from 'node:test';
 import pg from 'pg';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
@@ -247,7 +248,13 @@ test('a database that is away or silent is database_unavailable, each within its
   const holder = new pg.Client({ connectionString: url });
   await holder.connect();
   await holder.query('begin; lock table clients');
+  const { lossCount } = database;
   await assert.rejects(impatient.get('a'), { ...away, message: /statement timeout/ });
+  assert.deepEqual(
+    [database.available, database.lossCount],
+    [true, lossCount],
+    'nothing but a statement failed',
+  );
   await holder.end();
   assert.equal((await impatient.get('a')).clientId, 'a');
 
@@ -286,4 +293,33 @@ test('a database that is closed while a statement hangs cuts it in time', async 
   await database.close();
   await hanging;
   assert.ok(performance.now() - startedMs < 4_500);
+});
+
+test('no start-up parameter is sent that PgBouncer refuses, and each session has its statement timeout', async (t) => {
+  const { url } = await makeMigrated(t, server);
+  const startups: string[] = [];
+  const { port, hostname } = new URL(url);
+  // A proxy that looks at the first message of each connection, as PgBouncer does.
+  const proxy = createServer((client) => {
+    const upstream = connectSocket(Number(port), hostname);
+    client.once('data', (bytes) => startups.push(bytes.toString('latin1', 8)));
+    client.pipe(upstream).pipe(client);
+    for (const socket of [client, upstream]) socket.on('error', () => socket.destroy());
+  });
+  await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+  t.after(() => proxy.close());
+  const through = new URL(url);
+  through.port = String((proxy.address() as AddressInfo).port);
+  const database = openDatabase(t, through.href, { statementMs: 1_234 });
+  const [row] = await database.query('show statement_timeout');
+  assert.equal(row?.statement_timeout, '1234ms');
+  // PgBouncer tracks these and refuses all others, unless told to ignore them.
+  const tracked = ['user', 'database', 'client_encoding', 'application_name'];
+  for (const startup of startups) {
+    const names = startup.split('\0').filter((_, index) => index % 2 === 0);
+    assert.deepEqual(
+      names.filter((name) => name !== '' && !tracked.includes(name)),
+      [],
+    );
+  }
 });

@@ -69,3 +69,18 @@ test('a connection that breaks is made again, and all who listen are woken', asy
   for (const channel of ['one', 'two']) await notify(channel, 'x');
   await waitFor('both to hear', () => both.every(({ told }) => told.at(-1) === 'x'));
 });
+
+test('listeners that come while others are being joined cost no second statement at a time', async (t) => {
+  const warnings: string[] = [];
+  const note = (warning: Error) => warnings.push(warning.message);
+  process.on('warning', note);
+  t.after(() => process.off('warning', note));
+  const { database, notify } = await start(t);
+  const all = [listen(database, 'c0')];
+  await waitFor('the first to listen', () => all[0]?.listener.connected);
+  for (let n = 1; n < 20; n++) all.push(listen(database, `c${n}`));
+  await waitFor('all to listen', () => all.every(({ told }) => told.length > 0));
+  for (const n of all.keys()) await notify(`c${n}`, 'x');
+  await waitFor('all to hear', () => all.every(({ told }) => told.at(-1) === 'x'));
+  assert.deepEqual(warnings, []);
+});

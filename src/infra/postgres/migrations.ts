@@ -6,7 +6,7 @@ import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
 import type pg from 'pg';
-import { LbError, toError } from '../../contract/errors.ts';
+import { LbError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { Database, QueryFn, Row } from './postgres.ts';
 import { mapDatabaseError, sqlStateOf } from './postgres-errors.ts';
@@ -113,10 +113,6 @@ async function run(
     return done.map((migration) => migration.name);
   } catch (thrown) {
     throw mapDatabaseError(thrown, `migrating ${direction} failed`);
-  } finally {
-    await client.query('reset statement_timeout').catch((error: unknown) => {
-      logger.debug({ err: toError(error) }, 'the connection of the migration is of no further use');
-    });
   }
 }
 

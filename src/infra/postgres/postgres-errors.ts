@@ -9,6 +9,8 @@ import { type ErrorCode, LbError, toError } from '../../contract/errors.ts';
 const AWAY_CLASSES = new Set(['08', '28', '3D', '53', '57', '58', 'XX']);
 /** Single states of that kind: a standby after a failover, a lock not got, serialization, deadlock, missing rights. */
 const AWAY_STATES = new Set(['25006', '55P03', '40001', '40P01', '42501']);
+/** admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle_session_timeout, idle_in_transaction_session_timeout. */
+const LAST_WORDS = new Set(['57P01', '57P02', '57P03', '57P04', '57P05', '25P03']);
 /** Tables, columns, functions, schemas or types that the program expects and the database does not have. */
 const SCHEMA_STATES = new Set(['42P01', '42703', '42883', '3F000', '42704']);
 
@@ -23,6 +25,15 @@ export function mapDatabaseError(thrown: unknown, doing: string): LbError {
   const code = codeFor(error);
   const prefix = code === 'database_unavailable' ? 'the database is not available: ' : '';
   return new LbError(code, `${prefix}${doing}: ${reasonOf(error)}`, { cause: error });
+}
+
+/**
+ * isConnectionLost tells a broken connection (no answer, or the server is ending it) from a statement that failed: a lock or
+ * statement timeout, a deadlock, a violated constraint.
+ */
+export function isConnectionLost(thrown: unknown): boolean {
+  const state = sqlStateOf(thrown);
+  return state === null || state.startsWith('08') || LAST_WORDS.has(state);
 }
 
 /** sqlStateOf is the five-letter SQLSTATE of an error or of its cause; null: it did not come from the server. */

@@ -61,6 +61,8 @@ export class NoticeConnection {
   #done: Promise<void> | null = null;
   /** null: not connected. */
   #client: pg.Client | null = null;
+  /** The statement before the next one: pg wants one at a time. */
+  #lastStatement: Promise<unknown> = Promise.resolve();
   /** Ends whatever the loop waits for now. */
   #wakeLoop: () => void = () => undefined;
 
@@ -141,14 +143,21 @@ export class NoticeConnection {
 
   async #subscribe(client: pg.Client): Promise<void> {
     await client.connect();
+    this.#lastStatement = Promise.resolve();
     // From here on those who come join by themselves.
     this.#client = client;
-    for (const { channel } of this.#listeners) await client.query(listenTo(channel));
+    for (const { channel } of this.#listeners) await this.#run(client, listenTo(channel));
+  }
+
+  #run(client: pg.Client, text: string): Promise<unknown> {
+    const done = this.#lastStatement.then(() => client.query(text));
+    this.#lastStatement = done.catch(() => undefined);
+    return done;
   }
 
   /** Somebody comes while the connection stands. */
   #join(client: pg.Client, listener: PostgresListener): void {
-    withDeadline(client.query(listenTo(listener.channel)), this.#pingMs, 'a LISTEN').then(
+    withDeadline(this.#run(client, listenTo(listener.channel)), this.#pingMs, 'a LISTEN').then(
       () => {
         if (this.#listeners.has(listener)) listener.wake(null);
       },
@@ -162,9 +171,11 @@ export class NoticeConnection {
 
   #ping(client: pg.Client): void {
     if (this.#client === null) return;
-    withDeadline(client.query('select 1'), this.#pingMs, 'the LISTEN connection').catch((error: unknown) => {
-      client.emit('error', toError(error));
-    });
+    withDeadline(this.#run(client, 'select 1'), this.#pingMs, 'the LISTEN connection').catch(
+      (error: unknown) => {
+        client.emit('error', toError(error));
+      },
+    );
   }
 
   #pause(ms: number): Promise<void> {

@@ -6,7 +6,7 @@ import pg from 'pg';
 import { LbError } from '../../contract/errors.ts';
 import { withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
-import { mapDatabaseError, sqlStateOf } from './postgres-errors.ts';
+import { isConnectionLost, mapDatabaseError } from './postgres-errors.ts';
 import { type ListenOptions, NoticeConnection, type PostgresListener } from './postgres-listener.ts';
 
 /** A row as pg gives it: int8 as text, json parsed, timestamptz as Date. Check before use. */
@@ -27,7 +27,7 @@ export interface DatabaseOptions {
   poolSize?: number;
   /** Bounds waiting for a free connection or opening one; default 2000. */
   connectMs?: number;
-  /** Bounds one statement, at the server and, half a second later, here; default 5000. */
+  /** Bounds one statement: at the server, and half a second later here. Default 5000. */
   statementMs?: number;
   /** Called after each statement that got no answer in time; the embedded server is restarted by it. */
   onStall?: () => void;
@@ -38,6 +38,12 @@ export interface WithClientOptions {
   timeoutMs: number;
   /** true: also while the database is held (see hold). */
   evenHeld?: boolean;
+}
+
+interface Lending extends WithClientOptions {
+  readOnly?: boolean;
+  /** The connection is closed after this use. */
+  once?: boolean;
 }
 
 const DEFAULT_POOL_SIZE = 4;
@@ -58,6 +64,8 @@ export class Database {
   readonly #onStall: () => void;
   readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
   readonly #notices: NoticeConnection;
+  /** Connections whose session has its statement_timeout. */
+  readonly #prepared = new WeakSet<pg.PoolClient>();
   #available = false;
   #lossCount = 0;
   #activity = 0;
@@ -70,7 +78,7 @@ export class Database {
     this.#statementMs = statementMs;
     this.#logger = options.logger;
     this.#onStall = options.onStall ?? (() => undefined);
-    this.#config = clientConfig(target, statementMs, connectMs);
+    this.#config = clientConfig(target, connectMs);
     this.#notices = new NoticeConnection({ config: this.#config, logger: options.logger });
     this.#pool = new pg.Pool({
       ...this.#config,
@@ -147,9 +155,9 @@ export class Database {
     return result;
   }
 
-  /** withClient lends a raw connection; whatever fn throws destroys it. For the migration library. */
+  /** withClient lends a raw connection and closes it afterwards, so fn may change its session. For the migration library. */
   withClient<T>(fn: (client: pg.PoolClient) => Promise<T>, options: WithClientOptions): Promise<T> {
-    return this.#lend(options, fn);
+    return this.#lend({ ...options, once: true }, fn);
   }
 
   /** nowUs is the database's time in µs since the epoch: the clock of every version of limits. */
@@ -192,7 +200,7 @@ export class Database {
   }
 
   async #lend<T>(
-    { timeoutMs, evenHeld = false, readOnly = false }: WithClientOptions & { readOnly?: boolean },
+    { timeoutMs, evenHeld = false, readOnly = false, once = false }: Lending,
     fn: (client: pg.PoolClient) => Promise<T>,
   ): Promise<T> {
     if (this.#held !== null && !evenHeld) {
@@ -202,26 +210,32 @@ export class Database {
     const client = await this.#connect();
     const release = this.#guard(client);
     try {
-      const result = await this.#bounded(fn(client), timeoutMs);
+      const result = await this.#bounded(
+        this.#prepare(client).then(() => fn(client)),
+        timeoutMs,
+      );
       this.#available = true;
-      release(false);
+      release(once);
       return result;
     } catch (thrown) {
       const error = mapDatabaseError(thrown, 'a statement failed');
-      const answered = sqlStateOf(error) !== null;
-      // After an error inside a transaction, or with an answer still to come, the connection is of no further use.
-      release(
-        !answered ||
-          error.code === 'database_unavailable' ||
-          evenHeld ||
-          client.getTransactionStatus() !== 'I',
-      );
-      if (error.code === 'database_unavailable') this.#noteLoss();
+      const isLost = error.code === 'database_unavailable' && isConnectionLost(error);
+      // A connection inside a failed transaction, or with an answer still to come, is of no further use.
+      release(isLost || once || client.getTransactionStatus() !== 'I');
+      // A statement that the server refused or gave up says nothing about the connections: only a break counts as one.
+      if (isLost) this.#noteLoss();
       else this.#available = true;
       throw error;
     } finally {
       if (!readOnly) this.#activity++;
     }
+  }
+
+  /** By a statement and not as a start-up parameter, which PgBouncer refuses. The embedded server has one session and no use for it. */
+  async #prepare(client: pg.PoolClient): Promise<void> {
+    if (this.singleSession || this.#prepared.has(client)) return;
+    await client.query(`set statement_timeout = ${this.#statementMs}`);
+    this.#prepared.add(client);
   }
 
   async #connect(): Promise<pg.PoolClient> {
@@ -275,10 +289,10 @@ async function run(client: pg.PoolClient, text: string, params: readonly unknown
   return result.rows;
 }
 
-function clientConfig(target: DatabaseTarget, statementMs: number, connectMs: number): pg.ClientConfig {
+function clientConfig(target: DatabaseTarget, connectMs: number): pg.ClientConfig {
   const common = { connectionTimeoutMillis: connectMs, application_name: 'sluice' };
   if (target.kind === 'url') {
-    return { ...common, connectionString: target.url, statement_timeout: statementMs, keepAlive: true };
+    return { ...common, connectionString: target.url, keepAlive: true };
   }
   // Everything is said, so that no PG* variable of the environment leads elsewhere.
   return {
