@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /**
- * The command line. Everything but the check of Node's version is imported when it is needed: an old Node
- * must get as far as the sentence about itself.
+ * The command line. Only the check of Node's version is imported statically: an old Node must get as far as the sentence
+ * about itself.
  */
+import type { Command } from 'commander';
 import { nodeProblem } from './config/node-version.ts';
 import type { Settings } from './contract/settings.ts';
 import type { Logger } from './infra/logging/logger.ts';
@@ -11,103 +12,78 @@ import type { Database } from './infra/postgres/postgres.ts';
 
 const DONE = 0;
 const FAILED = 1;
+/** The command line or the configuration is wrong. */
 const REFUSED = 2;
 
 const DEFAULT_CONFIG_PATH = './config/local.yaml';
+const MIGRATE_ACTIONS: readonly MigrationAction[] = ['up', 'down', 'status'];
 
-const USAGE = `usage: sluice COMMAND [--config FILE]
-
-  serve                     run the load balancer
-  check                     say what is wrong with the configuration
-  migrate [up|down|status]  bring the database's schema up, one step down, or list the steps
-  clients ACTION            list, get, set, delete, issue-key, list-keys, revoke-key; see sluice clients --help
-  version                   print the version
-
-FILE defaults to the environment variable CONFIG_PATH, then to ${DEFAULT_CONFIG_PATH}.
-`;
-
-const ACTIONS: readonly string[] = ['up', 'down', 'status'] satisfies MigrationAction[];
-
-interface Words {
-  command: string;
-  /** After the command. */
-  rest: string[];
-  configPath: string;
-}
-
-async function run(): Promise<void> {
+async function run(argv: string[]): Promise<number> {
+  const { CommanderError } = await import('commander');
+  let code = DONE;
   try {
-    process.exitCode = await main(process.argv.slice(2));
-  } catch (thrown) {
-    process.stderr.write(`sluice: ${thrown instanceof Error ? thrown.message : String(thrown)}\n`);
-    process.exitCode = FAILED;
-  }
-}
-
-async function main(argv: string[]): Promise<number> {
-  const clientsAt = clientsWordIn(argv);
-  if (clientsAt !== null) return clients(argv.toSpliced(clientsAt, 1));
-  const words = await readWords(argv);
-  if (typeof words === 'number') return words;
-  const { command, rest, configPath } = words;
-  const [action = 'up', ...unexpected] = command === 'migrate' ? rest : ['up', ...rest];
-  if (unexpected.length > 0) return refuse(`unexpected word: ${unexpected[0]}`, USAGE);
-  if (command === 'migrate') return migrateCommand(configPath, action);
-  if (command === 'serve') return serve(configPath);
-  if (command === 'check') return check(configPath);
-  if (command === 'version') return version();
-  return refuse(`unknown command: ${command}`, USAGE);
-}
-
-/** Flags of `clients` are its own, but --config may stand before the word as it may before others; null: another command. */
-function clientsWordIn(argv: string[]): number | null {
-  let at = 0;
-  while (argv[at]?.startsWith('--config') === true) at += argv[at] === '--config' ? 2 : 1;
-  return argv[at] === 'clients' ? at : null;
-}
-
-async function clients(argv: string[]): Promise<number> {
-  const { clientsCommand } = await import('./cli-clients/command.ts');
-  return clientsCommand({ argv, env: process.env, defaultConfigPath: DEFAULT_CONFIG_PATH });
-}
-
-/** Gives the words, or the exit code where there is nothing further to do. */
-async function readWords(argv: string[]): Promise<Words | number> {
-  const { parseArgs } = await import('node:util');
-  try {
-    const { values, positionals } = parseArgs({
-      args: argv,
-      allowPositionals: true,
-      options: {
-        config: { type: 'string' },
-        help: { type: 'boolean', short: 'h' },
-        version: { type: 'boolean' },
-      },
+    const program = await makeProgram((result) => {
+      code = result;
     });
-    if (values.help === true || positionals[0] === 'help') {
-      process.stdout.write(USAGE);
-      return DONE;
-    }
-    const [command = values.version === true ? 'version' : undefined, ...rest] = positionals;
-    if (command === undefined) return refuse('a command is missing', USAGE);
-    if (values.config === '') return refuse('--config needs a file', USAGE);
-    return { command, rest, configPath: values.config ?? (process.env.CONFIG_PATH || DEFAULT_CONFIG_PATH) };
+    await program.parseAsync(argv, { from: 'user' });
+    return code;
   } catch (thrown) {
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    // The advice after the first sentence is about something else.
-    return refuse(message.split('. ')[0] ?? message, USAGE);
+    // Commander has written the help or the complaint.
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? DONE : REFUSED;
+    process.stderr.write(`sluice: ${thrown instanceof Error ? thrown.message : String(thrown)}\n`);
+    return FAILED;
   }
 }
 
-function refuse(sentence: string, usage = ''): number {
-  process.stderr.write(`sluice: ${sentence}\n${usage === '' ? '' : `\n${usage}`}`);
-  return REFUSED;
+/** @param exitWith receives the exit code of the command that ran */
+async function makeProgram(exitWith: (code: number) => void): Promise<Command> {
+  const { Argument, Command, InvalidArgumentError } = await import('commander');
+  const { sluiceVersion } = await import('./infra/build-info.ts');
+  const { addClientsCommand } = await import('./cli-clients/command.ts');
+  const version = sluiceVersion();
+  const program = new Command('sluice');
+  const configPath = (): string => program.opts().config ?? (process.env.CONFIG_PATH || DEFAULT_CONFIG_PATH);
+  program
+    .description('An HTTP front door: load balancer with shared rate limits.')
+    .option('--config <file>', `default: $CONFIG_PATH, then ${DEFAULT_CONFIG_PATH}`, (value) => {
+      if (value === '') throw new InvalidArgumentError('It needs a file.');
+      return value;
+    })
+    .version(version, '-v, --version', 'print the version')
+    .configureHelp({ showGlobalOptions: true })
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sluice: ')) })
+    .exitOverride();
+  program
+    .command('serve')
+    .description('run the load balancer')
+    .action(async () => exitWith(await serve(configPath())));
+  program
+    .command('check')
+    .description('list every mistake in the configuration, with file and line')
+    .action(async () => exitWith(await check(configPath())));
+  program
+    .command('migrate')
+    .description("bring the database's schema up to date, undo the last step, or list the steps")
+    .addArgument(new Argument('[action]', 'what to do').choices(MIGRATE_ACTIONS).default('up'))
+    .action(async (action: MigrationAction) => exitWith(await migrateCommand(configPath(), action)));
+  addClientsCommand(program, { configPath, env: process.env });
+  program
+    .command('version')
+    .description('print the version')
+    .action(() => void process.stdout.write(`${version}\n`));
+  guide(program, 'sluice');
+  return program;
 }
 
-async function version(): Promise<number> {
-  const { sluiceVersion } = await import('./infra/build-info.ts');
-  process.stdout.write(`${sluiceVersion()}\n`);
-  return DONE;
+/** After a mistake each command names its own help; help for an unknown command is a mistake too. */
+function guide(command: Command, words: string): void {
+  command.showHelpAfterError(`Try: ${words} --help`);
+  command.on('beforeHelp', () => {
+    const [word] = command.args[0] === 'help' ? command.args.slice(1) : command.args;
+    if (command.commands.length === 0 || word === undefined || word.startsWith('-')) return;
+    command.error(`error: unknown command '${word}'`);
+  });
+  for (const inner of command.commands) guide(inner, `${words} ${inner.name()}`);
 }
 
 async function check(configPath: string): Promise<number> {
@@ -122,7 +98,7 @@ async function serve(configPath: string): Promise<number> {
   if (settings === null) return REFUSED;
   const { startPrimary } = await import('./primary/main.ts');
   const code = await startPrimary({ settings, configPath, env: process.env });
-  // The primary has closed what it opened; whatever a library still holds must not keep a stopped service alive.
+  // The primary has closed what it opened. A library that still holds a timer or a socket must not keep the process alive.
   process.exit(code);
 }
 
@@ -135,12 +111,7 @@ async function loadOrPrint(configPath: string, out: NodeJS.WriteStream): Promise
   return null;
 }
 
-function isAction(word: string): word is MigrationAction {
-  return ACTIONS.includes(word);
-}
-
-async function migrateCommand(configPath: string, action: string): Promise<number> {
-  if (!isAction(action)) return refuse(`migrate knows ${ACTIONS.join(', ')}, not ${action}`, USAGE);
+async function migrateCommand(configPath: string, action: MigrationAction): Promise<number> {
   const settings = await loadOrPrint(configPath, process.stderr);
   if (settings === null) return REFUSED;
   const { makeLogger } = await import('./infra/logging/logger.ts');
@@ -194,7 +165,7 @@ function stateText({ appliedAt, known }: MigrationState): string {
 
 const problem = nodeProblem(process.versions.node);
 if (problem === null) {
-  await run();
+  process.exitCode = await run(process.argv.slice(2));
 } else {
   process.stderr.write(`${problem}\n`);
   process.exitCode = FAILED;

@@ -1,96 +1,199 @@
-/** `sluice clients …`: the admin API from the command line. */
+/** `sluice clients …`: the admin API's clients, keys and buckets from the command line. */
 import { once } from 'node:events';
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 import * as z from 'zod';
 import { systemCodeOf } from '../contract/errors.ts';
 import { AdminProblem, type AdminTarget, callAdmin } from './admin-client.ts';
 import {
-  CLIENT_HEADINGS,
-  clientCells,
+  bucketTable,
   clientLines,
   clientSchema,
+  clientTable,
   issuedKeySchema,
-  KEY_HEADINGS,
-  keyCells,
-  keySchema,
+  keyTable,
+  type ListView,
   Table,
 } from './output.ts';
-import { CLIENTS_USAGE, type ClientChange, type ClientsAction, readRequest } from './request.ts';
 import { findTarget } from './target.ts';
 
-const DONE = 0;
-const FAILED = 1;
-const REFUSED = 2;
 const PAGE_ITEMS = 1000;
 const CLIENTS = '/api/v1/clients';
 const NOT_FOUND = 404;
+const MODES = ['limit', 'unlimited', 'blocked'];
+const CLIENT = 'a name, an IP address or a CIDR';
 
 interface ClientsCommandOptions {
-  /** Without the word `clients`. */
-  argv: string[];
+  /** The configuration that names the admin port, where --admin does not. */
+  configPath: () => string;
   env: NodeJS.ProcessEnv;
-  /** Where neither --config nor CONFIG_PATH says more. */
-  defaultConfigPath: string;
 }
 
+interface SharedOptions {
+  admin?: string;
+  token?: string;
+  json?: boolean;
+}
+
+interface SetOptions {
+  mode?: string;
+  capacity?: number;
+  refillPerSecond?: number;
+  policyLimit?: Record<string, object>;
+  /** false: --no-limits was given. */
+  limits: boolean;
+}
+
+/** What an action needs to call the admin port and to print the answer. */
 interface Context {
   target: AdminTarget;
   json: boolean;
 }
 
-/** clientsCommand returns the exit code: 0 done, 1 refused by the admin port or no way to it, 2 not understood. */
-export async function clientsCommand({
-  argv,
-  env,
-  defaultConfigPath,
-}: ClientsCommandOptions): Promise<number> {
-  const request = readRequest(argv);
-  if (request === 'help') return say(CLIENTS_USAGE);
-  if ('problem' in request) return refuse([`sluice: ${request.problem}`, '', CLIENTS_USAGE.trimEnd()]);
-  const configPath = request.configPath ?? (env.CONFIG_PATH || defaultConfigPath);
-  const target = await findTarget(request, configPath, env);
-  if ('problems' in target) return refuse(target.problems);
-  // `… | head`: whoever read enough is done, and so are we.
-  process.stdout.on('error', (error) => process.exit(systemCodeOf(error) === 'EPIPE' ? DONE : FAILED));
-  await run(request.action, { target, json: request.json });
-  return DONE;
+/** addClientsCommand adds `clients` and its actions to the program; for cli.ts. */
+export function addClientsCommand(program: Command, { configPath, env }: ClientsCommandOptions): void {
+  const clients = program
+    .command('clients')
+    .description('read and change clients, their API keys and buckets on a running Sluice')
+    .option('--admin <url>', 'the admin port (default: admin.address of the configuration)')
+    .option(
+      '--token <token>',
+      'its token; other users can see it here (default: $SLUICE_ADMIN_TOKEN with --admin, else admin.token)',
+    )
+    .option('--json', 'print JSON');
+  const context = async (): Promise<Context> => {
+    const { admin, token, json = false } = clients.opts<SharedOptions>();
+    const target = await findTarget({ adminUrl: admin ?? null, token: token ?? null }, configPath(), env);
+    if ('problems' in target) return clients.error(target.problems.join('\n'));
+    // The reader of `… | head` closes the pipe when it has read enough.
+    process.stdout.on('error', (error) => process.exit(systemCodeOf(error) === 'EPIPE' ? 0 : 1));
+    return { target, json };
+  };
+  addReads(clients, context);
+  addWrites(clients, context);
+  addKeys(clients, context);
 }
 
-async function run(action: ClientsAction, context: Context): Promise<void> {
-  switch (action.name) {
-    case 'list':
-      return printList(context, CLIENTS, {
-        item: clientSchema,
-        headings: CLIENT_HEADINGS,
-        cells: clientCells,
-      });
-    case 'list-keys':
-      return printList(context, keysOf(action.client), {
-        item: keySchema,
-        headings: KEY_HEADINGS,
-        cells: keyCells,
-      });
-    case 'get':
-      return printClient(
-        context,
-        await callAdmin(context.target, { method: 'GET', path: pathOf(action.client) }),
-      );
-    case 'set':
-      return printClient(context, await set(context.target, action.client, action.change));
-    case 'delete':
-      await callAdmin(context.target, { method: 'DELETE', path: pathOf(action.client) });
-      return printDone(context, `deleted ${action.client}`);
-    case 'issue-key':
-      return issueKey(context, action.client, action.label);
-    case 'revoke-key': {
-      const path = `${keysOf(action.client)}/${encodeURIComponent(action.keyId)}`;
-      await callAdmin(context.target, { method: 'DELETE', path });
-      return printDone(context, `revoked ${action.keyId}`);
-    }
+type MakeContext = () => Promise<Context>;
+
+function addReads(clients: Command, context: MakeContext): void {
+  clients
+    .command('list')
+    .description('list every client in order of the ids')
+    .action(async () => printList(await context(), CLIENTS, clientTable));
+  clients
+    .command('get')
+    .description('show one client')
+    .addArgument(clientArgument())
+    .action(async (client: string) => {
+      const made = await context();
+      await printClient(made, await callAdmin(made.target, { method: 'GET', path: pathOf(client) }));
+    });
+  clients
+    .command('bucket')
+    .description('show the live buckets of a client, or of the callers at an address')
+    .addArgument(clientArgument())
+    .action(async (client: string) => printList(await context(), `${pathOf(client)}/bucket`, bucketTable));
+}
+
+function addWrites(clients: Command, context: MakeContext): void {
+  clients
+    .command('set')
+    .description('create a client, or change what is given')
+    .addArgument(clientArgument())
+    .addOption(new Option('--mode <mode>', 'how its requests are treated').choices(MODES))
+    .option('--capacity <n>', 'tokens of a full bucket of the policy default', numberOf)
+    .option('--refill-per-second <r>', 'tokens that come back per second', numberOf)
+    .option(
+      '--policy-limit <policy=n/r>',
+      'own limits for other policies; replaces all of them',
+      policyLimitOf,
+    )
+    .option('--no-limits', "return to the policies' own limits")
+    .action(async (client: string, options: SetOptions, command: Command) => {
+      const change = changeOf(options);
+      if (change === null) command.error('error: --no-limits cannot be combined with limits');
+      const made = await context();
+      await printClient(made, await set(made.target, client, change));
+    });
+  clients
+    .command('delete')
+    .description('delete a client and its keys')
+    .addArgument(clientArgument())
+    .action(async (client: string) => {
+      const made = await context();
+      await callAdmin(made.target, { method: 'DELETE', path: pathOf(client) });
+      await printDone(made, `deleted ${client}`);
+    });
+  clients
+    .command('reset')
+    .description('fill the buckets of a client, or of the callers at an address')
+    .addArgument(clientArgument())
+    .action(async (client: string) => {
+      const made = await context();
+      await callAdmin(made.target, { method: 'POST', path: `${pathOf(client)}/bucket/reset` });
+      await printDone(made, `reset ${client}`);
+    });
+}
+
+function addKeys(clients: Command, context: MakeContext): void {
+  clients
+    .command('issue-key')
+    .description('print a new API key; it cannot be shown again')
+    .addArgument(clientArgument())
+    .option('--name <name>', 'what the key is called in lists')
+    .action(async (client: string, { name = null }: { name?: string | null }) =>
+      issueKey(await context(), client, name),
+    );
+  clients
+    .command('list-keys')
+    .description('list the keys of a client by id')
+    .addArgument(clientArgument())
+    .action(async (client: string) => printList(await context(), keysOf(client), keyTable));
+  clients
+    .command('revoke-key')
+    .description('revoke a key; within a second no worker of any machine accepts it')
+    .addArgument(clientArgument())
+    .argument('<key-id>', 'as list-keys shows it')
+    .action(async (client: string, keyId: string) => {
+      const made = await context();
+      const path = `${keysOf(client)}/${encodeURIComponent(keyId)}`;
+      await callAdmin(made.target, { method: 'DELETE', path });
+      await printDone(made, `revoked ${keyId}`);
+    });
+}
+
+function clientArgument(): Argument {
+  return new Argument('<client>', CLIENT).argParser((text) => {
+    if (text === '') throw new InvalidArgumentError('It must not be empty.');
+    return text;
+  });
+}
+
+/** Ranges are checked by the admin port. */
+function numberOf(text: string): number {
+  const value = Number(text);
+  if (text.trim() === '' || !Number.isFinite(value)) throw new InvalidArgumentError('It must be a number.');
+  return value;
+}
+
+/** Collects repeated options; names of policies have neither `=` nor `/`. */
+function policyLimitOf(text: string, others: Record<string, object> = {}): Record<string, object> {
+  const [, policy, capacity, refill] = /^([^=]+)=([^/]+)\/([^/]+)$/.exec(text) ?? [];
+  if (policy === undefined || capacity === undefined || refill === undefined) {
+    throw new InvalidArgumentError('It must be POLICY=CAPACITY/REFILL_PER_SECOND, like gold=1000/50.');
   }
+  return { ...others, [policy]: { capacity: numberOf(capacity), refillPerSecond: numberOf(refill) } };
 }
 
-/** Changes the client, or creates it where there is none; a PUT alone would take away what was not said. */
-async function set(target: AdminTarget, client: string, change: ClientChange): Promise<unknown> {
+/** changeOf is the body of the PATCH, in which an absent field stays as it is; null: the options contradict each other. */
+function changeOf({ mode, capacity, refillPerSecond, policyLimit, limits }: SetOptions): object | null {
+  if (limits) return { mode, capacity, refillPerSecond, limits: policyLimit };
+  if (capacity !== undefined || refillPerSecond !== undefined || policyLimit !== undefined) return null;
+  return { mode, capacity: null, refillPerSecond: null, limits: {} };
+}
+
+/** Changes the client, or creates it where there is none. A PUT alone would reset the fields that were not given. */
+async function set(target: AdminTarget, client: string, change: object | null): Promise<unknown> {
   const path = pathOf(client);
   try {
     return await callAdmin(target, { method: 'PATCH', path, body: change });
@@ -100,7 +203,7 @@ async function set(target: AdminTarget, client: string, change: ClientChange): P
   }
 }
 
-/** The key alone goes to standard output, so that a script can take it from there. */
+/** Only the key goes to standard output, so that a script can capture it. */
 async function issueKey({ target, json }: Context, client: string, name: string | null): Promise<void> {
   const answer = await callAdmin(target, { method: 'POST', path: keysOf(client), body: { name } });
   const issued = fitting(issuedKeySchema, answer);
@@ -109,33 +212,29 @@ async function issueKey({ target, json }: Context, client: string, name: string 
   process.stderr.write(`sluice: key ${issued.keyId} of ${client}, shown this once\n`);
 }
 
-interface Listed<Item> {
-  item: z.ZodType<Item>;
-  headings: readonly string[];
-  cells: (item: Item) => string[];
-}
-
-/** Page by page: a list may be longer than memory should hold. */
-async function printList<Item>({ target, json }: Context, path: string, listed: Listed<Item>): Promise<void> {
-  const pageSchema = z.object({ items: z.array(listed.item), next: z.string().nullable() });
-  const table = new Table(listed.headings);
+/** Prints page by page, because a list may be longer than memory should hold. */
+async function printList<Item>({ target, json }: Context, path: string, view: ListView<Item>): Promise<void> {
+  const pageSchema = z.object({ items: z.array(view.item), next: z.string().nullish() });
+  const table = new Table(view.headings);
+  const query = view.paged ? `?limit=${PAGE_ITEMS}` : '';
   let after = '';
   let count = 0;
   do {
     const page = fitting(
       pageSchema,
-      await callAdmin(target, { method: 'GET', path: `${path}?limit=${PAGE_ITEMS}${after}` }),
+      await callAdmin(target, { method: 'GET', path: `${path}${query}${after}` }),
     );
     if (json) {
       const items = page.items.map((item) => JSON.stringify(item));
       if (items.length > 0) await print((count === 0 ? '[\n' : ',\n') + items.join(',\n'));
     } else if (page.items.length > 0) {
-      await print(`${table.lines(page.items.map(listed.cells)).join('\n')}\n`);
+      await print(`${table.lines(page.items.map(view.cells)).join('\n')}\n`);
     }
     count += page.items.length;
-    after = page.next === null ? '' : `&after=${encodeURIComponent(page.next)}`;
+    after = page.next ? `&after=${encodeURIComponent(page.next)}` : '';
   } while (after !== '');
   if (json) await print(count === 0 ? '[]\n' : '\n]\n');
+  else if (count === 0) await print(`${view.none}\n`);
 }
 
 async function printClient({ json }: Context, answer: unknown): Promise<void> {
@@ -155,16 +254,6 @@ function fitting<T>(schema: z.ZodType<T>, answer: unknown): T {
   const parsed = schema.safeParse(answer);
   if (parsed.success) return parsed.data;
   throw new Error('the admin port answered in a form that this version does not know');
-}
-
-function say(text: string): number {
-  process.stdout.write(text);
-  return DONE;
-}
-
-function refuse(lines: string[]): number {
-  process.stderr.write(`${lines.join('\n')}\n`);
-  return REFUSED;
 }
 
 function pathOf(client: string): string {

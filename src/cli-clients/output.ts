@@ -1,4 +1,4 @@
-/** What people read of clients and keys; with --json they get the admin port's own. */
+/** How clients, keys and buckets are printed for people; --json prints the admin port's own JSON instead. */
 import * as z from 'zod';
 
 const limits = z.object({ capacity: z.number(), refillPerSecond: z.number() });
@@ -10,45 +10,79 @@ export const clientSchema = z.looseObject({
   refillPerSecond: z.number().nullable(),
   limits: z.record(z.string(), limits),
 });
-export const keySchema = z.looseObject({
-  keyId: z.string(),
-  name: z.string().nullable(),
-  createdAt: z.string(),
-});
+const keySchema = z.looseObject({ keyId: z.string(), name: z.string().nullable(), createdAt: z.string() });
 export const issuedKeySchema = keySchema.extend({ key: z.string() });
+const bucketSchema = limits
+  .extend({ policy: z.string(), level: z.number(), nextTokenMs: z.number() })
+  .loose();
 
-export type ClientView = z.infer<typeof clientSchema>;
-export type KeyView = z.infer<typeof keySchema>;
-
-export const CLIENT_HEADINGS = ['CLIENT', 'MODE', 'CAPACITY', 'REFILL/S', 'LIMITS OF OTHER POLICIES'];
-export const KEY_HEADINGS = ['KEY ID', 'CREATED', 'NAME'];
-
-/** clientCells is a line of `list`; `-` where the policy's own limits apply. */
-export function clientCells(client: ClientView): string[] {
-  const { clientId, mode, capacity, refillPerSecond } = client;
-  const others = Object.entries(client.limits).map(
-    ([policy, own]) => `${policy}=${own.capacity}/${own.refillPerSecond}`,
-  );
-  return [clientId, mode, String(capacity ?? '-'), String(refillPerSecond ?? '-'), others.join(' ')];
+/** ListView is how one kind of list is read and printed. */
+export interface ListView<Item> {
+  item: z.ZodType<Item>;
+  headings: readonly string[];
+  cells: (item: Item) => string[];
+  /** Printed for an empty list. */
+  none: string;
+  /** Whether the call takes `limit` and `after`. */
+  paged: boolean;
 }
 
-export function keyCells({ keyId, createdAt, name }: KeyView): string[] {
-  return [keyId, createdAt, name ?? ''];
-}
+type Client = z.infer<typeof clientSchema>;
 
-/** clientLines is the answer of `get`. */
-export function clientLines(client: ClientView): string[] {
-  const [, , capacity, refill, others] = clientCells(client);
+export const clientTable: ListView<Client> = {
+  item: clientSchema,
+  headings: ['CLIENT', 'MODE', 'CAPACITY', 'REFILL/S', 'LIMITS OF OTHER POLICIES'],
+  cells: ({ clientId, mode, capacity, refillPerSecond, limits: others }) => [
+    clientId,
+    mode,
+    String(capacity ?? '-'),
+    String(refillPerSecond ?? '-'),
+    limitsText(others),
+  ],
+  none: 'no clients',
+  paged: true,
+};
+
+export const keyTable: ListView<z.infer<typeof keySchema>> = {
+  item: keySchema,
+  headings: ['KEY ID', 'CREATED', 'NAME'],
+  cells: ({ keyId, createdAt, name }) => [keyId, createdAt, name ?? ''],
+  none: 'no keys',
+  paged: true,
+};
+
+export const bucketTable: ListView<z.infer<typeof bucketSchema>> = {
+  item: bucketSchema,
+  headings: ['POLICY', 'LEVEL', 'CAPACITY', 'REFILL/S', 'NEXT TOKEN'],
+  cells: ({ policy, level, capacity, refillPerSecond, nextTokenMs }) => [
+    policy,
+    String(Math.floor(level * 100) / 100),
+    String(capacity),
+    String(refillPerSecond),
+    nextTokenMs === 0 ? 'now' : `in ${nextTokenMs} ms`,
+  ],
+  none: 'no policies, so no buckets',
+  paged: false,
+};
+
+/** clientLines is the answer of `get` and `set`. */
+export function clientLines({ clientId, mode, capacity, refillPerSecond, limits: others }: Client): string[] {
   return [
-    `client           ${client.clientId}`,
-    `mode             ${client.mode}`,
-    `capacity         ${client.capacity === null ? 'of the policy' : capacity}`,
-    `refillPerSecond  ${client.refillPerSecond === null ? 'of the policy' : refill}`,
-    ...(others === '' ? [] : [`other policies   ${others}`]),
+    `client           ${clientId}`,
+    `mode             ${mode}`,
+    `capacity         ${capacity ?? 'of the policy'}`,
+    `refillPerSecond  ${refillPerSecond ?? 'of the policy'}`,
+    ...(Object.keys(others).length === 0 ? [] : [`other policies   ${limitsText(others)}`]),
   ];
 }
 
-/** Table writes rows page by page: its columns are as wide as the first page wants them. */
+function limitsText(others: Client['limits']): string {
+  return Object.entries(others)
+    .map(([policy, own]) => `${policy}=${own.capacity}/${own.refillPerSecond}`)
+    .join(' ');
+}
+
+/** Table formats rows page by page. The first page decides the widths of the columns. */
 export class Table {
   readonly #headings: readonly string[];
   #widths: number[] | null = null;
@@ -57,13 +91,11 @@ export class Table {
     this.#headings = headings;
   }
 
-  /** lines of a page; the first begins with the headings. */
+  /** lines formats one page; the first page begins with the headings. */
   lines(rows: readonly string[][]): string[] {
-    const isFirst = this.#widths === null;
-    const page = isFirst ? [[...this.#headings], ...rows] : rows;
-    const widths =
-      this.#widths ?? this.#headings.map((_, i) => Math.max(...page.map((row) => row[i]?.length ?? 0)));
-    this.#widths = widths;
+    const page = this.#widths === null ? [[...this.#headings], ...rows] : rows;
+    this.#widths ??= this.#headings.map((_, i) => Math.max(...page.map((row) => row[i]?.length ?? 0)));
+    const widths = this.#widths;
     return page.map((row) =>
       row
         .map((cell, i) => cell.padEnd(widths[i] ?? 0))

@@ -1,34 +1,35 @@
 /** Which admin port is meant, and with which token. */
 import type { AdminSettings } from '../contract/settings.ts';
 import type { AdminTarget } from './admin-client.ts';
-import type { ClientsRequest } from './request.ts';
 
-type Environment = Readonly<Record<string, string | undefined>>;
+/** What the command line says about the admin port; null: nothing. */
+interface Given {
+  adminUrl: string | null;
+  token: string | null;
+}
 
 /**
  * findTarget takes --admin, else the configuration; or gives lines about what is wrong. With --admin the configuration is
  * not read: it may be another machine's.
  */
 export async function findTarget(
-  request: Pick<ClientsRequest, 'adminUrl' | 'token'>,
+  { adminUrl, token }: Given,
   configPath: string,
-  env: Environment,
+  env: NodeJS.ProcessEnv,
 ): Promise<AdminTarget | { problems: string[] }> {
-  const { adminUrl, token } = request;
   if (adminUrl !== null) {
     const url = originOf(adminUrl);
     if (url === null)
       return { problems: [`sluice: --admin must be a URL like http://127.0.0.1:9900, not ${adminUrl}`] };
     return { url, token: token ?? (env.SLUICE_ADMIN_TOKEN || null) };
   }
-  const { loadConfig } = await import('../config/load.ts');
+  const { loadAdmin } = await import('../config/load.ts');
   const { formatProblems } = await import('../config/problems.ts');
-  const loaded = loadConfig(configPath, env);
+  const loaded = loadAdmin(configPath, env, token);
   if ('problems' in loaded) return { problems: formatProblems(configPath, loaded.problems) };
-  const { admin } = loaded.settings;
-  if (admin.port === 0)
+  if (loaded.admin.port === 0)
     return { problems: [`sluice: admin.address of ${configPath} has any free port: say --admin URL`] };
-  return { url: urlOf(admin), token: token ?? admin.token };
+  return { url: await urlOf(loaded.admin), token: loaded.admin.token };
 }
 
 function originOf(text: string): string | null {
@@ -39,8 +40,8 @@ function originOf(text: string): string | null {
 }
 
 /** From this machine, an address that stands for all is reached at loopback. */
-function urlOf({ host, port }: AdminSettings): string {
-  if (host === '0.0.0.0') return `http://127.0.0.1:${port}`;
-  if (host === '::') return `http://[::1]:${port}`;
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+async function urlOf({ host, port }: Pick<AdminSettings, 'host' | 'port'>): Promise<string> {
+  const { hostPort } = await import('../contract/addresses.ts');
+  const reached: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+  return `http://${hostPort(reached[host] ?? host, port)}`;
 }

@@ -1,8 +1,9 @@
 /** Rules about several keys at once. They see a draft: what is missing in it was complained about already. */
 import { isIPv4 } from 'node:net';
+import { hostPort } from '../contract/addresses.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 import type { KeyPath } from './problems.ts';
-import { hostPort, isLoopback } from './schema/addresses.ts';
+import { isLoopback } from './schema/addresses.ts';
 import type { FileConfig } from './schema/schema.ts';
 import type { Finding } from './schema/schema-issues.ts';
 import { parseName } from './schema/schema-pools.ts';

@@ -1,5 +1,7 @@
 /** From a file that passed every check to the Settings that everybody reads. */
+import { hostPort } from '../contract/addresses.ts';
 import {
+  type AdminSettings,
   type BackendSettings,
   DEFAULT_NAME,
   type PoolSettings,
@@ -9,7 +11,6 @@ import {
   type RouteSettings,
   type Settings,
 } from '../contract/settings.ts';
-import { hostPort } from './schema/addresses.ts';
 import type { FileConfig } from './schema/schema.ts';
 import { DEFAULT_REDIS_URL } from './schema/schema-redis.ts';
 
@@ -19,13 +20,7 @@ export function compileSettings(config: FileConfig): Settings {
   const { database, redis, timeouts, admin } = config;
   return frozen({
     listen: config.listen.map(({ address }) => address),
-    admin: {
-      host: admin.address.host,
-      port: admin.address.port,
-      token: admin.token === '' ? null : admin.token,
-      publicMetrics: admin.publicMetrics,
-      hosts: [...new Set(admin.hosts)],
-    },
+    admin: compileAdmin(admin),
     workers: config.workers,
     accept: config.accept,
     trustedProxies: [...new Set(config.trustedProxies)],
@@ -46,6 +41,12 @@ export function compileSettings(config: FileConfig): Settings {
     log: { level: config.log.level, format: config.log.format, access: { ...config.log.access } },
     secrets: { apiKeys: config.secrets.apiKeys || null },
   });
+}
+
+/** compileAdmin compiles the block `admin` alone; for loadAdmin. */
+export function compileAdmin({ address, token, publicMetrics, hosts }: FileConfig['admin']): AdminSettings {
+  const { host, port } = address;
+  return { host, port, token: token || null, publicMetrics, hosts: [...new Set(hosts)] };
 }
 
 function compileRedis({

@@ -2,11 +2,11 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { systemCodeOf, toError } from '../contract/errors.ts';
-import type { Settings } from '../contract/settings.ts';
+import type { AdminSettings, Settings } from '../contract/settings.ts';
 import { checkDraft } from './checks.ts';
-import { compileSettings } from './compile.ts';
+import { compileAdmin, compileSettings } from './compile.ts';
 import { type Problem, pathText, sortProblems } from './problems.ts';
-import { configSchema, type FileConfig } from './schema/schema.ts';
+import { adminSchema, configSchema, type FileConfig } from './schema/schema.ts';
 import { type Finding, findingsOf } from './schema/schema-issues.ts';
 import { isMapping, salvage } from './schema/schema-walk.ts';
 import type { Environment } from './substitution.ts';
@@ -45,6 +45,39 @@ export function parseConfig(text: string, env: Environment): LoadResult {
   return { problems: sortProblems(problems) };
 }
 
+/**
+ * loadAdmin reads only the block `admin`, for `sluice clients`: other mistakes in the file, and variables that only the
+ * server has, do not matter there.
+ *
+ * @param token in place of admin.token, which is then not read; null: admin.token
+ */
+export function loadAdmin(
+  path: string,
+  env: Environment,
+  token: string | null,
+): { admin: AdminSettings } | { problems: Problem[] } {
+  const read = readText(path);
+  if ('message' in read) return ofFile(read.message);
+  const source = parseYaml(read.text, env);
+  const { admin = {} } = isMapping(source.value) ? source.value : {};
+  const written = token !== null && isMapping(admin) ? { ...admin, token } : admin;
+  const problems = source.problems.filter(
+    ({ path: at }) => at === null || (/^admin\b/.test(at) && !(at === 'admin.token' && token !== null)),
+  );
+  const parsed = adminSchema.safeParse(written);
+  if (parsed.success && problems.length === 0) return { admin: compileAdmin(parsed.data) };
+  const findings = parsed.success ? [] : findingsOf(adminSchema, parsed.error.issues);
+  const located = findings.map(({ path: at, message }) =>
+    locate({ path: ['admin', ...at], message }, source, new Map()),
+  );
+  return {
+    problems: sortProblems([
+      ...located.filter(({ path: at }) => !problems.some((each) => each.path === at)),
+      ...problems,
+    ]),
+  };
+}
+
 function settingsOf(config: FileConfig): LoadResult {
   return { settings: compileSettings(config) };
 }
@@ -57,7 +90,7 @@ export function changedRestartKeys(before: Settings, after: Settings): string[] 
   return RESTART_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
 }
 
-function ofFile(message: string): LoadResult {
+function ofFile(message: string): { problems: Problem[] } {
   return { problems: [{ line: null, path: null, message }] };
 }
 

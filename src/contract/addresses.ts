@@ -44,6 +44,11 @@ export function canonicalRange(text: string): string | null {
   return networkOf(address, prefix);
 }
 
+/** hostPort joins a host and a port, with brackets around an IPv6 address (RFC 3986 §3.2.2). */
+export function hostPort(host: string, port: number): string {
+  return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
 /**
  * groupOf returns the range that an address belongs to when prefixes of these lengths are told apart; the address itself
  * for 32 and 128.

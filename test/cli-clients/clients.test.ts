@@ -1,13 +1,13 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: references to variables are what is tested
 /** `sluice clients` as a process of its own, against a real admin port over clients in memory. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { appendFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { callAdmin } from '../../src/cli-clients/admin-client.ts';
-import { readRequest } from '../../src/cli-clients/request.ts';
 import { startAdmin } from '../primary/admin/harness.ts';
 import { spawnSluice } from '../support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
@@ -142,44 +142,72 @@ test('what the admin port refuses, and a port that is not one, end with a senten
   );
 });
 
-test('words that mean nothing get a sentence', () => {
+test('words that mean nothing get a sentence, a hint and exit 2', async (t) => {
   const cases: [string[], string][] = [
-    [[], 'an action is missing'],
-    [['get'], 'get needs a CLIENT'],
-    [['get', ''], 'get needs a CLIENT'],
-    [['revoke-key', 'acme'], 'revoke-key needs a KEY_ID'],
-    [['list', 'acme'], 'unexpected word: acme'],
-    [['get', 'acme', '--capacity', '1'], '--capacity is not for get'],
-    [['set', 'acme', '--capacity', 'many'], '--capacity needs a number, not many'],
-    [['set', 'acme', '--mode', 'open'], '--mode must be one of limit, unlimited, blocked'],
-    [['set', 'acme', '--no-limits', '--capacity', '1'], '--no-limits leaves no room for limits'],
-    [['list', '--colour'], "Unknown option '--colour'"],
+    [['get'], "missing required argument 'client'"],
+    [['get', ''], "command-argument value '' is invalid for argument 'client'"],
+    [['revoke-key', 'acme'], "missing required argument 'key-id'"],
+    [['list', 'acme'], "too many arguments for 'list'"],
+    [['get', 'acme', '--capacity', '1'], "unknown option '--capacity'"],
+    [
+      ['set', 'acme', '--capacity', 'many'],
+      "option '--capacity <n>' argument 'many' is invalid. It must be a number.",
+    ],
+    [['set', 'acme', '--mode', 'open'], "option '--mode <mode>' argument 'open' is invalid"],
+    [['set', 'acme', '--no-limits', '--capacity', '1'], '--no-limits cannot be combined with limits'],
+    [['list', '--colour'], "unknown option '--colour'"],
+    [['create'], "unknown command 'create'"],
+    [['lst'], "unknown command 'lst'\n(Did you mean list?)"],
+    ...['gold', 'gold=1', '=1/1', 'gold=/1', 'gold=1/x'].map((limit): [string[], string] => [
+      ['set', 'acme', '--policy-limit', limit],
+      `option '--policy-limit <policy=n/r>' argument '${limit}' is invalid`,
+    ]),
   ];
-  for (const [words, problem] of cases) assert.deepEqual(readRequest(words), { problem });
-  for (const limit of ['gold', 'gold=1', '=1/1', 'gold=/1', 'gold=1/x']) {
-    const refused = readRequest(['set', 'acme', '--policy-limit', limit]);
-    assert.match(
-      typeof refused === 'object' && 'problem' in refused ? refused.problem : '',
-      /^--policy-limit /,
-    );
+  const runs = await Promise.all(cases.map(([words]) => sluice(t, ['clients', ...words])));
+  for (const [at, { code, out, err }] of runs.entries()) {
+    assert.deepEqual([code, out], [2, ''], err);
+    assert.ok(err.startsWith(`sluice: ${cases[at]?.[1]}`), err);
+    assert.match(err, /\nTry: sluice clients( [a-z-]+)? --help$/);
   }
 });
 
 test('a command line or a configuration that is wrong is exit 2, and asking for help is no error', async (t) => {
-  const [unknown, url, config, help, word] = await Promise.all([
-    sluice(t, ['clients', 'create']),
+  const [url, config, help, word, helpWord, inner, nothing] = await Promise.all([
     sluice(t, ['clients', 'list', '--admin', '127.0.0.1:9900']),
     sluice(t, ['clients', 'list', '--config', 'none.yaml']),
     sluice(t, ['clients', '--help']),
     sluice(t, ['clients', 'help']),
+    sluice(t, ['help', 'clients']),
+    sluice(t, ['clients', 'set', '--help']),
+    sluice(t, ['clients']),
   ]);
-  assert.deepEqual([unknown?.code, url?.code, config?.code, help?.code], [2, 2, 2, 0]);
+  assert.deepEqual([url?.code, config?.code, help?.code, inner?.code, nothing?.code], [2, 2, 0, 0, 2]);
   assert.deepEqual([word?.code, word?.out], [0, help?.out]);
-  assert.match(
-    unknown?.err ?? '',
-    /^sluice: clients knows list, get, .*, not create\n\nusage: sluice clients ACTION/,
-  );
+  assert.deepEqual([helpWord?.code, helpWord?.out], [0, help?.out]);
   assert.match(url?.err ?? '', /^sluice: --admin must be a URL like/);
-  assert.equal(config?.err, 'none.yaml: the file does not exist');
-  assert.match(help?.out ?? '', /^usage: sluice clients ACTION/);
+  assert.match(config?.err ?? '', /^none\.yaml: the file does not exist\n/);
+  assert.match(help?.out ?? '', /^Usage: sluice clients .*\n[\s\S]*\n {2}bucket /);
+  assert.match(inner?.out ?? '', /^Usage: sluice clients set [\s\S]*--no-limits[\s\S]*--config <file>/);
+});
+
+test('empty lists say that they are empty', async (t) => {
+  const admin = await startAdmin(t);
+  assert.equal((await sluice(t, ['clients', 'list', '--admin', admin.url])).out, 'no clients');
+});
+
+test('clients needs of a configuration only the admin block, and of the environment only its variables', async (t) => {
+  const admin = await startAdmin(t, { settings: { token: 'tok' } });
+  const path = configFor(t, admin.port, '${SLUICE_TEST_TOKEN}');
+  appendFileSync(path, 'redis: { url: "${SLUICE_TEST_UNSET}" }\nroutes: nonsense\n');
+  const list = (words: string[], env: Record<string, string> = {}) =>
+    sluice(t, ['clients', 'list', '--config', path, ...words], { env });
+  const [given, asked, unset] = await Promise.all([
+    list([], { SLUICE_TEST_TOKEN: 'tok' }),
+    list(['--token', 'tok']),
+    list([]),
+  ]);
+  assert.deepEqual(given, { code: 0, out: 'no clients', err: '' });
+  assert.deepEqual(asked, given);
+  assert.equal(unset?.code, 2);
+  assert.match(unset?.err ?? '', /:1: admin\.token: the environment variable SLUICE_TEST_TOKEN is not set/);
 });

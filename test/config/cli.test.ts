@@ -82,35 +82,52 @@ test('--config wins over CONFIG_PATH, which wins over ./config/local.yaml', (t) 
   assert.match(sluice(['check'], { cwd, env: { CONFIG_PATH: '' } }).stdout, /^\.\/config\/local\.yaml: /);
 });
 
-test('a command line that cannot be understood gets a sentence and the usage on standard error, exit 2', () => {
+test('a command line that cannot be understood gets a sentence and a hint on standard error, exit 2', () => {
   const cases: [string[], string][] = [
-    [[], 'a command is missing'],
-    [['start'], 'unknown command: start'],
-    [['check', '--port', '1'], "Unknown option '--port'"],
-    [['check', 'config.yaml'], 'unexpected word: config.yaml'],
-    [['check', '--config'], "Option '--config <value>' argument missing"],
-    [['check', '--config='], '--config needs a file'],
-    [['migrate', 'sideways'], 'migrate knows up, down, status, not sideways'],
-    [['migrate', 'up', 'down'], 'unexpected word: down'],
+    [['start'], "unknown command 'start'"],
+    [['serv'], "unknown command 'serv'\n(Did you mean serve?)"],
+    [['reload', '--help'], "unknown command 'reload'"],
+    [['help', 'reload'], "unknown command 'reload'"],
+    [['check', '--port', '1'], "unknown option '--port'"],
+    [['check', 'config.yaml'], "too many arguments for 'check'"],
+    [['check', '--config'], "option '--config <file>' argument missing"],
+    [['check', '--config='], "option '--config <file>' argument '' is invalid. It needs a file."],
+    [
+      ['migrate', 'sideways'],
+      "command-argument value 'sideways' is invalid for argument 'action'. Allowed choices are up, down, status.",
+    ],
+    [['migrate', 'up', 'down'], "too many arguments for 'migrate'"],
   ];
   for (const [words, sentence] of cases) {
     const { code, stdout, stderr } = sluice(words);
-    assert.deepEqual({ code, stdout }, { code: 2, stdout: '' });
-    assert.ok(stderr.startsWith(`sluice: ${sentence}\n\nusage: sluice `), stderr);
+    assert.deepEqual({ code, stdout }, { code: 2, stdout: '' }, stderr);
+    assert.ok(stderr.startsWith(`sluice: ${sentence}`), stderr);
+    assert.match(stderr, /\nTry: sluice( \w+)? --help\n$/);
   }
+  const nothing = sluice([]);
+  assert.deepEqual([nothing.code, nothing.stdout], [2, '']);
+  assert.match(nothing.stderr, /^Usage: sluice /);
 });
 
 test('version prints the version of package.json', () => {
   const { version } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8'));
   assert.deepEqual(sluice(['version']), { code: 0, stdout: `${version}\n`, stderr: '' });
-  assert.deepEqual(sluice(['--version']), { code: 0, stdout: `${version}\n`, stderr: '' });
+  for (const word of ['--version', '-v']) {
+    assert.deepEqual(sluice([word]), { code: 0, stdout: `${version}\n`, stderr: '' }, word);
+  }
 });
 
-test('--help, -h and help print the usage to standard output', () => {
+test('--help, -h and help print the usage to standard output, of each command too', () => {
   for (const word of ['--help', '-h', 'help']) {
     const { code, stdout, stderr } = sluice([word]);
     assert.deepEqual([code, stderr], [0, ''], word);
-    assert.match(stdout, /^usage: sluice COMMAND/);
+    assert.match(stdout, /^Usage: sluice /);
+  }
+  for (const words of [
+    ['migrate', '--help'],
+    ['help', 'migrate'],
+  ]) {
+    assert.match(sluice(words).stdout, /^Usage: sluice migrate [\s\S]*--config <file>/);
   }
 });
 

@@ -45,11 +45,6 @@ export function parseListenAddress(text: string): Parsed<ListenAddress> {
   return { value: { kind: 'tcp', host, port } };
 }
 
-/** hostPort joins a host and a port, with brackets around an IPv6 address (RFC 3986 §3.2.2). */
-export function hostPort(host: string, port: number): string {
-  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
-}
-
 /** parseHost reads a name or an address (IPv6 in brackets) into lower case and canonical form; null if it is neither. */
 function parseHost(text: string): string | null {
   if (text.startsWith('[')) {

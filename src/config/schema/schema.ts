@@ -69,7 +69,8 @@ function parseAdminHost(raw: string): Parsed<string> {
   return { value: raw.toLowerCase() };
 }
 
-const adminSchema = block(
+/** adminSchema is the block `admin`; on its own for `sluice clients`. */
+export const adminSchema = block(
   {
     address: text({
       type: 'address',

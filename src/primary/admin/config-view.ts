@@ -3,6 +3,7 @@
  * settings without secrets gives the same settings again, which the tests hold it to.
  */
 import { redactedConfig } from '../../config/redact.ts';
+import { hostPort } from '../../contract/addresses.ts';
 import type {
   ListenAddress,
   PoolSettings,
@@ -104,10 +105,6 @@ function rateLimitOf({ rateLimit }: Settings): View {
 function addressOf(address: ListenAddress): string {
   if (address.kind === 'unix') return `unix:${address.path}`;
   return address.host === null ? `:${address.port}` : hostPort(address.host, address.port);
-}
-
-function hostPort(host: string, port: number): string {
-  return `${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
 /** In the largest unit that says it exactly. */

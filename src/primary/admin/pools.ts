@@ -1,5 +1,6 @@
 /** Pools and their backends as they are now, and taking a backend out of the rotation by hand. */
 import * as z from 'zod';
+import { hostPort } from '../../contract/addresses.ts';
 import { type AdminApp, listOf, problemResponses } from './app.ts';
 import { HttpProblem } from './problems.ts';
 import type { AdminServices, BackendStatus, PoolStatus } from './services.ts';
@@ -98,7 +99,7 @@ function backendViewOf(
   const { lastProbe } = state;
   return {
     id: settings.id,
-    url: urlOf(settings.host, settings.port),
+    url: `http://${hostPort(settings.host, settings.port)}`,
     weight: settings.weight,
     state: state.enabled ? health : 'draining',
     reason: state.reason,
@@ -113,8 +114,4 @@ function backendViewOf(
     consecutiveFailures: state.consecutiveFailures,
     inFlight,
   };
-}
-
-function urlOf(host: string, port: number): string {
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }

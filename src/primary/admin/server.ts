@@ -9,6 +9,7 @@ import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import fastify, { type FastifyBaseLogger, type FastifyReply, LogController } from 'fastify';
 import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod';
+import { hostPort } from '../../contract/addresses.ts';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import { listenSentence } from '../../contract/listen-failure.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
@@ -224,7 +225,7 @@ async function bindAddress(host: string): Promise<string> {
 function urlOf(app: AdminApp, host: string): string {
   const address = app.server.address();
   const port = typeof address === 'object' && address !== null ? address.port : 0;
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+  return `http://${hostPort(host, port)}`;
 }
 
 async function closeWithin(app: AdminApp, closeMs: number): Promise<void> {
