@@ -1,77 +1,50 @@
 /**
- * The one error class and the one table of codes. Every failure that crosses a room carries what the next room must
- * know: whose fault it is (`source`), whether trying again can help (`retryable`), and what the client gets (`status`).
- * Callers branch on `code`, never on message text.
+ * The one error class. An error says whose fault it is (`source`), whether trying again can help (`retryable`) and what the
+ * client gets (`status`). Callers branch on `code`, never on message text. The log shows all of these fields: pino writes the
+ * own properties of an error.
  */
-export type ErrorSource = 'downstream' | 'upstream' | 'store' | 'config' | 'internal';
+import { type ErrorSource, OUTCOMES, type Reason } from './outcomes.ts';
 
 interface ErrorRow {
   source: ErrorSource;
-  retryable: boolean;
-  /** HTTP status of the answer; 0 where no answer is possible or none is meant. */
+  /** HTTP status of the answer; 0 where no answer is possible. */
   status: number;
+  retryable?: true;
 }
 
-const row = (source: ErrorSource, status: number, retryable = false): ErrorRow => ({
-  source,
-  retryable,
-  status,
-});
-
-/**
- * Codes of failures of a proxied request equal the `reason` of its access line and the last word of its
- * problem type; the others name failures of start-up, of the stores and of the admin API.
- */
-export const ERRORS = {
-  bad_request: row('downstream', 400),
-  blocked: row('downstream', 403),
-  no_route: row('downstream', 404),
-  method_not_allowed: row('downstream', 405),
-  header_timeout: row('downstream', 408),
-  body_timeout: row('downstream', 408),
-  write_timeout: row('downstream', 0),
-  body_too_large: row('downstream', 413),
-  target_too_long: row('downstream', 414),
-  headers_too_large: row('downstream', 431),
-  limited: row('downstream', 429),
-  client_abort: row('downstream', 499),
-  no_backend: row('upstream', 503),
-  overload: row('internal', 503),
-  connect_failed: row('upstream', 502, true),
-  upstream_reset: row('upstream', 502),
-  upstream_invalid: row('upstream', 502),
-  upstream_timeout: row('upstream', 504),
-  store_denied: row('store', 503),
-  store_unavailable: row('store', 503, true),
-  store_timeout: row('store', 503, true),
-  database_unavailable: row('store', 503, true),
-  database_starting: row('store', 503, true),
-  client_exists: row('downstream', 409),
-  client_not_found: row('downstream', 404),
-  key_not_found: row('downstream', 404),
-  too_many_keys: row('downstream', 409),
-  secret_missing: row('config', 503),
-  schema_mismatch: row('store', 503),
-  folder_locked: row('store', 0),
-  config_invalid: row('config', 0),
-  listen_failed: row('internal', 0),
-  worker_gone: row('internal', 0),
-  worker_timeout: row('internal', 0),
-  not_supported: row('downstream', 501),
-  internal_error: row('internal', 500),
+/** Failures that are not the outcome of a proxied request: of start-up, the stores and the admin API. */
+const OTHER_ERRORS = {
+  store_unavailable: { source: 'store', status: 503, retryable: true },
+  store_timeout: { source: 'store', status: 503, retryable: true },
+  database_unavailable: { source: 'store', status: 503, retryable: true },
+  database_starting: { source: 'store', status: 503, retryable: true },
+  client_exists: { source: 'downstream', status: 409 },
+  client_not_found: { source: 'downstream', status: 404 },
+  key_not_found: { source: 'downstream', status: 404 },
+  too_many_keys: { source: 'downstream', status: 409 },
+  secret_missing: { source: 'config', status: 503 },
+  schema_mismatch: { source: 'store', status: 503 },
+  folder_locked: { source: 'store', status: 0 },
+  config_invalid: { source: 'config', status: 0 },
+  listen_failed: { source: 'internal', status: 0 },
+  worker_gone: { source: 'internal', status: 0 },
+  worker_timeout: { source: 'internal', status: 0 },
+  internal_error: { source: 'internal', status: 500 },
 } as const satisfies Record<string, ErrorRow>;
 
-export type ErrorCode = keyof typeof ERRORS;
+export type ErrorCode = Reason | keyof typeof OTHER_ERRORS;
+
+const ERRORS: Readonly<Record<ErrorCode, ErrorRow>> = { ...OUTCOMES, ...OTHER_ERRORS };
 
 interface LbErrorOptions {
   cause?: unknown;
-  /** Overrides the table where the place of failure knows better, e.g. a reset before any byte was answered. */
+  /** Overrides the table where the thrower knows better, such as a reset before any byte of the answer. */
   retryable?: boolean;
-  /** Overrides the table's status, e.g. 505 for a bad_request about the version. */
+  /** Overrides the table's status. */
   status?: number;
 }
 
-/** LbError is thrown or passed by every room; `cause` keeps the library's own error. */
+/** LbError is every failure that crosses a folder; `cause` keeps the library's own error. */
 export class LbError extends Error {
   readonly code: ErrorCode;
   readonly source: ErrorSource;
@@ -82,10 +55,10 @@ export class LbError extends Error {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'LbError';
     this.code = code;
-    const known: ErrorRow = ERRORS[code];
-    this.source = known.source;
-    this.retryable = options.retryable ?? known.retryable;
-    this.status = options.status ?? known.status;
+    const { source, status, retryable = false } = ERRORS[code];
+    this.source = source;
+    this.status = options.status ?? status;
+    this.retryable = options.retryable ?? retryable;
   }
 }
 

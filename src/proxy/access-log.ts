@@ -1,43 +1,54 @@
-/** Access lines: one JSON object per request, every key always there, at most LINE_BYTES long. */
-import type { Reason } from '../contract/problems.ts';
+/** Access lines: one JSON object per request, with every key, at most LINE_BYTES long. */
+import type { Reason } from '../contract/outcomes.ts';
+import type { LogSettings } from '../contract/settings.ts';
 import { UTF8_BYTES } from '../infra/logging/line-batch.ts';
+import { withoutQuery } from './normal-path.ts';
 
 /** Bytes of a line without its newline; writes of up to 4,096 bytes do not interleave on a pipe. */
 export const LINE_BYTES = 4000;
 const USER_AGENT_BYTES = 1000;
-/** For all other texts that come from clients or the configuration. */
+/** Of every other text from a client or the configuration. */
 const TEXT_BYTES = 256;
+/** Names of policies in one line; each has at most 64 characters. */
+const MAX_POLICIES = 8;
 
 export interface AccessRecord {
   time: string;
   requestId: string;
-  /** Hexadecimal: as the request id, it is written as it is. */
+  /** Hexadecimal; like the request id, it is written without escapes. */
   traceId: string | null;
   clientIp: string;
   clientId: string | null;
   method: string | null;
   host: string | null;
-  /** Without query. */
+  /** Without its query. */
   path: string | null;
   status: number;
   reason: Reason;
   bytesIn: number;
   bytesOut: number;
   totalMs: number;
-  /** Until the response head of the last attempt. */
+  /** From the start of the last attempt to its response head. */
   upstreamMs: number | null;
   queueMs: number | null;
   limiterMs: number | null;
   backend: string | null;
   attempts: number;
   route: string | null;
+  /** Names of the policies that refused the request; null where none did. */
+  policies: readonly string[] | null;
   userAgent: string | null;
 }
 
+/** isSampled decides whether a request gets an access line. @param random uniform in [0, 1) */
+export function isSampled({ enabled, sample }: LogSettings['access'], random: () => number): boolean {
+  return enabled && (sample >= 1 || random() < sample);
+}
+
 /**
- * accessLine writes one line with its newline; what clients sent is escaped and, where too long, cut. V8 keeps a string
- * that is put together as a tree and pays for every piece again when it is written: the fewer pieces the better. With
- * `+` a line takes 0.40 µs, with template literals, which convert every piece to a string first, 0.48.
+ * accessLine encodes one line with its newline; it escapes what clients sent and cuts what is too long. V8 builds a
+ * concatenated string as a tree and pays for each piece again when the line is written, so few pieces are best. `+` takes
+ * 0.40 µs a line, template literals 0.48, because they first convert each piece to a string.
  */
 export function accessLine(record: AccessRecord): string {
   const { requestId, traceId } = record;
@@ -51,7 +62,7 @@ export function accessLine(record: AccessRecord): string {
 
 type Compare = (a: AccessRecord, b: AccessRecord) => boolean;
 
-/** Neighbouring fields that seldom change from one line to the next: their text is kept for as long as they stay. */
+/** Neighbouring fields that rarely change between lines: it keeps their text until they do. */
 class SteadyPart {
   readonly #areSame: Compare;
   readonly #encode: (record: AccessRecord) => string;
@@ -91,38 +102,52 @@ const outcome = new SteadyPart(
 
 /** From the backend to the end. */
 const origin = new SteadyPart(
-  (a, b) => a.attempts === b.attempts && a.route === b.route && a.userAgent === b.userAgent,
-  ({ attempts, route, userAgent }) =>
-    `,"attempts":${attempts},"route":${text(route)},"userAgent":${text(userAgent, USER_AGENT_BYTES)}}\n`,
+  (a, b) =>
+    a.attempts === b.attempts &&
+    a.route === b.route &&
+    a.userAgent === b.userAgent &&
+    samePolicies(a.policies, b.policies),
+  ({ attempts, route, policies, userAgent }) =>
+    `,"attempts":${attempts},"route":${text(route)},"policies":${policyList(policies)},` +
+    `"userAgent":${text(userAgent, USER_AGENT_BYTES)}}\n`,
 );
 
-/** The path gets what the rest of the line leaves, in bytes: the backend's and the route's name may hold anything YAML can. */
+type Policies = AccessRecord['policies'];
+
+function samePolicies(a: Policies, b: Policies): boolean {
+  if (a === null || b === null) return a === b;
+  return a.length === b.length && a.every((name, i) => name === b[i]);
+}
+
+function policyList(policies: Policies): string {
+  return policies === null ? 'null' : JSON.stringify(policies.slice(0, MAX_POLICIES));
+}
+
+/** The path gets the bytes that the rest of the line leaves. */
 function pathText(path: string | null, before: string, after: string): string {
   if (path === null) return 'null';
-  // Counting bytes costs as much as the line: it is done only where they could be too many.
+  // Counting bytes takes as long as encoding the line, so only lines that could be too long are counted.
   const mostBytes = (before.length + after.length) * UTF8_BYTES + path.length * ESCAPED_BYTES + QUOTES_BYTES;
   if (mostBytes <= LINE_BYTES) return text(path, LINE_BYTES);
   return text(path, LINE_BYTES + NEWLINE_BYTES - Buffer.byteLength(before) - Buffer.byteLength(after));
 }
 
-/** loggedPath is the path as it came, without query; an authority in it may hold a password and stays out. */
+/** loggedPath is the path as it came, without its query; null for an absolute-form, whose authority may hold a password. */
 export function loggedPath(target: string): string | null {
-  if (target !== '*' && !target.startsWith('/')) return null;
-  const queryAt = target.indexOf('?');
-  return queryAt < 0 ? target : target.slice(0, queryAt);
+  return target === '*' || target.startsWith('/') ? withoutQuery(target) : null;
 }
 
 const PLAIN_TEXT = /^[ !#-[\]-~]*$/;
 const QUOTES_BYTES = 2;
 const NEWLINE_BYTES = 1;
-/** What one UTF-16 unit takes at most where it is escaped (\\u0000). */
+/** Most bytes that an escaped UTF-16 unit takes (\\u0000). */
 const ESCAPED_BYTES = 6;
 
 /** text encodes a string as JSON in at most maxBytes of UTF-8, quotes included. */
 function text(value: string | null, maxBytes = TEXT_BYTES): string {
   if (value === null) return 'null';
   let room = maxBytes - QUOTES_BYTES;
-  // Cut first: a path of 8 KiB took a millisecond, character by character.
+  // Cut first: going through a path of 8 KiB character by character took a millisecond.
   const start = value.length <= room ? value : value.slice(0, Math.max(0, room));
   if (PLAIN_TEXT.test(start)) return `"${start}"`;
   if (value.length * ESCAPED_BYTES <= room) return JSON.stringify(value);
@@ -136,7 +161,7 @@ function text(value: string | null, maxBytes = TEXT_BYTES): string {
   return `"${encoded}"`;
 }
 
-/** V8 is quick with whole numbers up to here, and five times slower with fractions. */
+/** V8 formats whole numbers up to here five times faster than fractions. */
 const MAX_WHOLE = 0x7fff_ffff;
 const DECIMALS = Array.from({ length: 1000 }, (_, us) => String(us / 1000).slice(1));
 

@@ -1,44 +1,29 @@
-/** The proxy's front: takes requests from the listeners and hands each to a transaction of its own. */
-import type { Clock } from '../contract/clock.ts';
+/** The entrance of the proxy: takes requests from the listeners and gives each its own transaction. */
 import type { Downstream } from '../contract/downstream.ts';
-import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import type { Logger } from '../infra/logging/logger.ts';
-import type { WorkerMetrics } from '../infra/metrics.ts';
-import type { TokenTaker } from '../limit/charge.ts';
-import { accessLine } from './access-log.ts';
+import { accessLine, isSampled } from './access-log.ts';
 import { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
-import { reasonOfStatus } from './problem.ts';
+import { outcomeOfStatus } from './problem.ts';
 import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
 import { Responder } from './responder.ts';
-import { Transaction } from './transaction.ts';
-import type { TransactionDeps } from './transaction-deps.ts';
+import { type ProxyDeps, Transaction, type TransactionDeps } from './transaction.ts';
 
-export interface HandlerDeps {
+interface HandlerDeps extends ProxyDeps {
   /** The plan in force; asked once per request. */
   plan: () => Plan;
-  limiter: TokenTaker;
-  wheel: DeadlineWheel;
-  clock: Clock;
-  metrics: WorkerMetrics;
-  logger: Logger;
-  accessLog: { write(line: string): void };
-  /** Uniform in [0, 1). */
-  random: () => number;
-  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
 }
 
-/** UnparsedRequest is what the parser, or a deadline, refused before there was a request. */
+/** UnparsedRequest is what the parser or a deadline refused before there was a request. */
 export interface UnparsedRequest {
   peerAddress: string;
   status: number;
   method: string | null;
-  /** Since the connection was opened or became idle. */
+  /** Since the connection was opened or last became idle. */
   totalMs: number;
 }
 
-/** Handler is made once per worker by its main and given to the inbound server. */
+/** Handler is made once per worker (worker/wiring.ts) and called by the inbound server. */
 export class Handler {
   readonly #plan: () => Plan;
   readonly #deps: TransactionDeps;
@@ -52,6 +37,7 @@ export class Handler {
       responder: new Responder(dates),
       requestIds: new RequestIds(deps.random),
       traffic: new TrafficStats(deps.metrics),
+      stopping: false,
     };
   }
 
@@ -75,19 +61,23 @@ export class Handler {
     }
   }
 
-  /** refuseUnparsed counts and logs such a request and returns the whole answer (latin1); the connection closes after it. */
+  /** stop declares that the connections are about to be cut: what they lose is logged as `shutdown`. */
+  stop(): void {
+    this.#deps.stopping = true;
+  }
+
+  /** refuseUnparsed counts and logs such a request and returns the whole answer (latin1); the connection must close after it. */
   refuseUnparsed({ peerAddress, status, method, totalMs }: UnparsedRequest): string {
-    const reason = reasonOfStatus(status);
+    const outcome = outcomeOfStatus(status);
     const { requestIds, traffic, responder, dates, accessLog, random } = this.#deps;
     const plan = this.#plan();
     const requestId = requestIds.nextRequestId();
-    const answer = responder.rawProblem(reason, status, requestId);
+    const answer = responder.rawProblem(outcome, requestId);
     const bytesOut = answer.length - answer.indexOf('\r\n\r\n') - '\r\n\r\n'.length;
     traffic.begin();
     traffic.end(0, bytesOut);
     plan.unmatchedStats.count(method ?? '', status, totalMs);
-    const { enabled, sample } = plan.accessLog;
-    if (enabled && (sample >= 1 || random() < sample)) {
+    if (isSampled(plan.accessLog, random)) {
       accessLog.write(
         accessLine({
           ...NOTHING_KNOWN,
@@ -96,7 +86,7 @@ export class Handler {
           clientIp: peerAddress,
           method,
           status,
-          reason,
+          reason: outcome.reason,
           bytesOut,
           totalMs,
         }),
@@ -118,5 +108,6 @@ const NOTHING_KNOWN = {
   backend: null,
   attempts: 0,
   route: null,
+  policies: null,
   userAgent: null,
 } as const;

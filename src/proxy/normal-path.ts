@@ -1,7 +1,6 @@
 /**
- * The normal form of a path (B27): what backends may make of it. Routes are matched with it, requests are forwarded byte
- * for byte, so a path whose forms lie on different routes is refused: it could pass one route's rules and reach what
- * another one guards.
+ * The normal form of a path (B27): what a backend may read it as. Requests are forwarded byte for byte, so a path whose forms
+ * belong to different routes is refused (`ambiguous_path`): it could pass the rules of one route and reach what another guards.
  */
 
 /** Only a path with one of these can differ from its normal form. */
@@ -10,20 +9,26 @@ const ESCAPE = /%[0-9a-f]{2}/gi;
 const UNRESERVED = /[A-Za-z0-9._~-]/;
 const NUL_ESCAPE = '%00';
 
-/** isSuspect is the cheap question asked for every request. */
+/** withoutQuery cuts the query off a request target. */
+export function withoutQuery(target: string): string {
+  const queryAt = target.indexOf('?');
+  return queryAt < 0 ? target : target.slice(0, queryAt);
+}
+
+/** isSuspect is the cheap check that runs for every request. */
 export function isSuspect(path: string): boolean {
   return SUSPECT.test(path);
 }
 
-/** hasNul tells whether the path holds an encoded NUL, which is never forwarded (B27). */
+/** hasNul tells whether a path holds an encoded NUL, which is never forwarded (B27). */
 export function hasNul(path: string): boolean {
   return path.includes(NUL_ESCAPE);
 }
 
 /**
  * normalPaths returns the normal forms of a path: unreserved escapes decoded (RFC 3986 §6.2.2.2), the others in upper
- * case (§6.2.2.1, as in the configuration), dot segments and doubled slashes resolved. There are two when the order of the
- * last two matters: file-like servers join slashes first, RFC 3986 §5.2.4 taken by the letter resolves dots first.
+ * case (§6.2.2.1), dot segments and doubled slashes resolved. There are two where the order of the last two steps matters:
+ * servers of files join slashes first, the letter of RFC 3986 §5.2.4 resolves dots first.
  */
 export function normalPaths(path: string): string[] {
   const decoded = path.replace(ESCAPE, (encoded) => {

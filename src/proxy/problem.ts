@@ -1,6 +1,12 @@
-/** The answers of Sluice's own: problem+json (RFC 9457), written ahead as far as they can be. */
-import { problemTypeOf, type Reason } from '../contract/problems.ts';
+/** Sluice's own answers: problem+json (RFC 9457), encoded in advance as far as possible. */
+import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
+
+export const PROBLEM_CONTENT_TYPE = 'application/problem+json';
+/** Base of every problem type but the registered one. */
+const PROBLEM_BASE = 'https://sluice.dev/problems/';
+/** The type registered for a spent quota; every 429 has it. */
+const QUOTA_EXCEEDED_TYPE = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
 
 /** Reason phrases of the statuses that Sluice itself sends (RFC 9110 §15, RFC 6585). */
 const PHRASES: Readonly<Record<number, string>> = {
@@ -21,82 +27,47 @@ const PHRASES: Readonly<Record<number, string>> = {
   505: 'HTTP Version Not Supported',
 };
 
-const TITLES: Readonly<Record<Reason, string>> = {
-  ok: 'OK',
-  limited: 'Request quota exceeded',
-  blocked: 'Client is blocked',
-  no_route: 'No route for this request',
-  method_not_allowed: 'Method not allowed here',
-  bad_request: 'Request is malformed, ambiguous or not supported',
-  body_too_large: 'Request body is too large',
-  target_too_long: 'Request target is too long',
-  headers_too_large: 'Request headers are too large',
-  header_timeout: 'Request head took too long',
-  body_timeout: 'Request body stalled',
-  write_timeout: 'Client stopped reading the answer',
-  client_abort: 'Client went away',
-  no_backend: 'No backend is available',
-  queue_full: 'Too many requests are waiting',
-  overload: 'Server is overloaded',
-  connect_failed: 'Backend could not be reached',
-  upstream_reset: 'Backend closed the connection',
-  upstream_invalid: 'Backend gave an invalid answer',
-  upstream_timeout: 'Backend did not answer in time',
-  store_denied: 'Limits cannot be checked now',
+const PARSER_OUTCOMES: Readonly<Record<number, Outcome>> = {
+  408: OUTCOMES.header_timeout,
+  413: OUTCOMES.body_too_large,
+  414: OUTCOMES.target_too_long,
+  431: OUTCOMES.headers_too_large,
 };
 
-/** What the parser of requests complains of, by what it deserves. */
-const REASONS_OF_STATUS: Readonly<Record<number, Reason>> = {
-  408: 'header_timeout',
-  413: 'body_too_large',
-  414: 'target_too_long',
-  431: 'headers_too_large',
-};
-
-/** reasonOfStatus is the reason of a request, or of a rest of one, that cannot be parsed; for handler and transaction. */
-export function reasonOfStatus(status: number): Reason {
-  return REASONS_OF_STATUS[status] ?? 'bad_request';
+/** outcomeOfStatus is the outcome of a request that the parser refused with a status; for handler and transaction. */
+export function outcomeOfStatus(status: number): Outcome {
+  return PARSER_OUTCOMES[status] ?? { ...OUTCOMES.bad_request, status };
 }
-
-export const PROBLEM_CONTENT_TYPE = 'application/problem+json';
-
-/** CLOSING_REASONS: the bytes behind such a request may not be what they seem; the connection ends. */
-export const CLOSING_REASONS: ReadonlySet<Reason> = new Set<Reason>([
-  'bad_request',
-  'body_too_large',
-  'target_too_long',
-  'headers_too_large',
-  'body_timeout',
-]);
 
 /** phraseOf is the reason phrase of a status that Sluice itself sends. */
 export function phraseOf(status: number): string {
   return PHRASES[status] ?? '';
 }
 
-/** Bodies up to the request id, by status and reason: both are closed sets. */
+/** Bodies up to the request id, by reason and status. */
 const prefixes = new Map<string, string>();
 
 /**
- * problemBody is the body for a reason; ASCII. That of a 429 names the policies whose quota is spent (a member of the
- * registered type).
+ * problemBody is the body of an answer; ASCII. That of a 429 names the policies that refused ("violated-policies" is a member
+ * of the registered type).
  *
  * @param requestId only of [A-Za-z0-9._-]
  * @param decision the limiter's, for a request that was limited
  */
 export function problemBody(
-  reason: Reason,
-  status: number,
+  { reason, status, title }: Outcome,
   requestId: string,
   decision: Decision | null = null,
 ): string {
   const key = `${status} ${reason}`;
   let prefix = prefixes.get(key);
   if (prefix === undefined) {
-    const known = { type: problemTypeOf(reason), title: TITLES[reason], status, requestId: '' };
-    prefix = JSON.stringify(known).slice(0, -'"}'.length);
+    const type = status === 429 ? QUOTA_EXCEEDED_TYPE : PROBLEM_BASE + reason;
+    // Both reasons of a 429 have the registered type: the rarer one says so in a member of its own.
+    const member = reason === 'cost_above_capacity' ? { reason } : {};
+    prefix = JSON.stringify({ type, title, status, ...member, requestId: '' }).slice(0, -'"}'.length);
     prefixes.set(key, prefix);
   }
-  if (reason !== 'limited' || decision === null) return `${prefix}${requestId}"}`;
+  if (status !== 429 || decision === null) return `${prefix}${requestId}"}`;
   return `${prefix}${requestId}","violated-policies":${JSON.stringify(violatedPolicies(decision))}}`;
 }

@@ -1,61 +1,50 @@
 /**
- * What a proxy must refuse although it can be parsed (B21, B22, B25, B27), and what of the head goes on to the backend. The
- * facts come from the reader of the head, which has left out what never goes on; here is what depends on limits, on the
- * configuration and on whether the peer is trusted.
+ * Refuses what a proxy must refuse although it can be parsed (B21, B22, B25, B27), and rewrites the head for the backend. The
+ * reader of the head has already left out what never goes on; this file decides what depends on limits, on the configuration
+ * and on whether the peer is trusted.
  */
-import type { Reason } from '../contract/problems.ts';
+import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { NO_BODY, type RequestHead } from '../contract/request-head.ts';
+import type { LimitSettings } from '../contract/settings.ts';
 import { fieldValues, withoutFields } from '../http1/field-lines.ts';
-import { hasNul } from './normal-path.ts';
+import { hasNul, withoutQuery } from './normal-path.ts';
 
-/** Refusal is why a request gets an answer of our own; `reason` goes to the access line, `status` to the client. */
-export interface Refusal {
-  readonly reason: Reason;
-  readonly status: number;
-}
+const BAD_REQUEST = OUTCOMES.bad_request;
+const UNKNOWN_EXPECTATION: Outcome = { ...OUTCOMES.bad_request, status: 417 };
 
-const BAD_REQUEST: Refusal = { reason: 'bad_request', status: 400 };
-const UNKNOWN_EXPECTATION: Refusal = { reason: 'bad_request', status: 417 };
-const TARGET_TOO_LONG: Refusal = { reason: 'target_too_long', status: 414 };
-const HEADERS_TOO_LARGE: Refusal = { reason: 'headers_too_large', status: 431 };
+export type GuardLimits = Pick<LimitSettings, 'targetBytes' | 'headerBytes' | 'headerCount'>;
 
-export interface GuardLimits {
-  readonly targetBytes: number;
-  readonly headerBytes: number;
-  readonly headerCount: number;
-}
-
-/** RFC 9110 §7.2 with the names that are in use: letters, digits, `.`, `-`, `_`; or an IPv6 literal. */
+/** The names in use of what RFC 9110 §7.2 allows: letters, digits, `.`, `-`, `_`; or an IPv6 literal. */
 const HOST = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)(.*)$/i;
 /** Visible ASCII without `#`. */
 const TARGET = /^[\x21\x22\x24-\x7e]+$/;
-/** Origin-form of which nothing can be understood in two ways: no escape, dot segment or empty segment in its path. */
+/** Origin-form that is its own normal form: no escape, dot segment or empty segment in its path. */
 const SIMPLE_TARGET = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?(?:\?[\x21\x22\x24-\x7e]*)?$/;
 /** Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110 §8.6). */
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 
-/** The last value that was found to be a good Host: most requests of a worker carry the same few. */
+/** The last valid Host: most requests of a worker carry the same few. */
 let goodHost = 'localhost';
 
-/** GuardedRequest is a request that may go on; valid once guard returned null. Made by Admission. */
+/** GuardedRequest is a request that may go on; its fields are valid once guard has returned null. Admission makes it. */
 export class GuardedRequest {
   readonly head: RequestHead;
-  /** Whether the peer is a trusted proxy: what it says of the request is kept (B26). */
+  /** Whether the peer is a trusted proxy, whose forwarding fields are kept (B26). */
   readonly trusted: boolean;
-  /** As sent, `''` where an HTTP/1.0 client sent none. */
+  /** As sent; `''` where an HTTP/1.0 client sent none. */
   host = '';
   /** Origin-form or `*`, byte for byte as it came. */
   target: string;
-  /** The target without query; `/` for `*`. */
+  /** The target without its query; `/` for `*`. */
   path = '/';
   /** Whether the path may differ from its normal form (B27). */
   hasSuspectPath = false;
   /** As UpstreamRequest.bodyLength. */
   bodyLength = NO_BODY;
-  /** Lines for the backend, each with CRLF; Host, framing and the forwarding fields are not among them. */
+  /** Lines for the backend, each with CRLF; without Host, framing and the forwarding fields that Sluice writes. */
   headerLines = '';
-  /** All values of the field that carries API keys, joined; '' for none. */
+  /** All values of the API key field, joined by ', '; '' for none. */
   apiKey = '';
 
   constructor(head: RequestHead, trusted: boolean) {
@@ -65,15 +54,15 @@ export class GuardedRequest {
   }
 
   /**
-   * guard checks everything; called once. Returns null when the request may go on.
+   * guard checks everything and is called once. It returns null when the request may go on.
    *
-   * @param apiKeyHeader name of the field with the key in lower case; '': there is none. The field goes on to the backend.
+   * @param apiKeyHeader name of the API key field in lower case, '' for none; the field goes on to the backend
    */
-  guard(limits: GuardLimits, apiKeyHeader = ''): Refusal | null {
+  guard(limits: GuardLimits, apiKeyHeader = ''): Outcome | null {
     const { head } = this;
-    if (this.target.length > limits.targetBytes) return TARGET_TOO_LONG;
+    if (this.target.length > limits.targetBytes) return OUTCOMES.target_too_long;
     if (head.lineCount > limits.headerCount || head.headerBytes > limits.headerBytes)
-      return HEADERS_TOO_LARGE;
+      return OUTCOMES.headers_too_large;
     if (head.hasBadFraming || head.namesFraming) return BAD_REQUEST;
     if (head.hasUnknownExpectation) return UNKNOWN_EXPECTATION;
     const refusal = this.#checkHost() ?? this.#checkTarget();
@@ -84,7 +73,7 @@ export class GuardedRequest {
   }
 
   /** RFC 9112 §3.2: exactly one Host, which HTTP/1.0 may leave out. */
-  #checkHost(): Refusal | null {
+  #checkHost(): Outcome | null {
     const { host, hostCount, httpVersion } = this.head;
     if (hostCount === 0) return httpVersion === 11 ? BAD_REQUEST : null;
     if (hostCount > 1) return BAD_REQUEST;
@@ -95,7 +84,7 @@ export class GuardedRequest {
     return null;
   }
 
-  #checkTarget(): Refusal | null {
+  #checkTarget(): Outcome | null {
     if (this.target.charCodeAt(0) === 0x2f && SIMPLE_TARGET.test(this.target)) {
       this.path = withoutQuery(this.target);
       return null;
@@ -124,10 +113,10 @@ export class GuardedRequest {
   #rewrite(apiKeyHeader: string): void {
     const { head } = this;
     let { lines } = head;
-    // Two keys are nobody's: together they never verify.
+    // Two keys joined never verify.
     if (apiKeyHeader !== '') this.apiKey = fieldValues(lines, apiKeyHeader).join(', ');
     if (head.named !== null) {
-      // The key is not the client's to take away.
+      // A client must not be able to hide the key from the backend.
       head.named.delete(apiKeyHeader);
       lines = withoutFields(lines, head.named);
     }
@@ -135,9 +124,4 @@ export class GuardedRequest {
     if (head.wantsTrailers) lines += 'TE: trailers\r\n';
     this.headerLines = lines;
   }
-}
-
-function withoutQuery(target: string): string {
-  const queryAt = target.indexOf('?');
-  return queryAt < 0 ? target : target.slice(0, queryAt);
 }

@@ -1,6 +1,6 @@
-/** Heads of answers: what Sluice adds to a backend's, and its own problems. */
+/** Heads of answers: a backend's with what Sluice adds, and those of Sluice's own answers. */
 import type { ResponseStart } from '../contract/downstream.ts';
-import type { Reason } from '../contract/problems.ts';
+import type { Outcome } from '../contract/outcomes.ts';
 import { withoutFields } from '../http1/field-lines.ts';
 import type { Decision } from '../limit/decision.ts';
 import { type RateLimitFields, retryAfterSec } from '../limit/ratelimit-headers.ts';
@@ -9,17 +9,16 @@ import type { DateCache } from './date-cache.ts';
 import { VIA } from './forwarded-headers.ts';
 import { PROBLEM_CONTENT_TYPE, phraseOf, problemBody } from './problem.ts';
 
-/** Seconds after which a client may try again when no backend was there: the order of a probe's interval. */
+/** Retry-After where no backend was available: about the interval of a probe. */
 const NO_BACKEND_RETRY_SEC = 1;
 const REQUEST_ID_NAME: ReadonlySet<string> = new Set(['x-request-id']);
 
 interface AnswerContext {
   requestId: string;
-  /** null: the route or the client is not limited. */
+  /** null where the route or the client is not limited. */
   decision: Decision | null;
-  /** Of the request's plan. */
   limitFields: RateLimitFields;
-  /** The connection ends after this answer. */
+  /** The connection closes after this answer. */
   closing: boolean;
 }
 
@@ -36,12 +35,12 @@ export class Responder {
   }
 
   /**
-   * relay is the head for the client of an answer that a backend gave.
-   * @param knownLength of a body that is there already, else -1
+   * relay makes the client's head from a backend's.
+   * @param knownLength bytes of a body that is already complete, else -1
    */
   relay(head: ResponseHead, context: AnswerContext, knownLength: number): ResponseStart {
     const { status } = head;
-    // A backend that repeats the id it was given must not make two of it.
+    // A backend may repeat the id that it was given; the client gets one.
     let lines = head.hasRequestId ? withoutFields(head.lines, REQUEST_ID_NAME) : head.lines;
     if (!head.hasDate) lines += `Date: ${this.#dates.imfDate()}\r\n`;
     lines += `Via: ${VIA}\r\nX-Request-Id: ${context.requestId}\r\n`;
@@ -57,7 +56,7 @@ export class Responder {
     };
   }
 
-  /** problem is the head of an answer of our own; its body is problemBody's. */
+  /** problem makes the head of one of Sluice's own answers; problemBody makes its body. */
   problem(status: number, bodyBytes: number, context: ProblemContext): ResponseStart {
     const { requestId, decision, limitFields, allow, closing } = context;
     let lines = `Content-Type: ${PROBLEM_CONTENT_TYPE}\r\nDate: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n`;
@@ -68,9 +67,10 @@ export class Responder {
     return { status, reason: phraseOf(status), lines, contentLength: bodyBytes, hasBody: true, closing };
   }
 
-  /** rawProblem is a whole HTTP/1.1 answer for a request that never became one; the connection closes after it. */
-  rawProblem(reason: Reason, status: number, requestId: string): string {
-    const body = problemBody(reason, status, requestId);
+  /** rawProblem makes a whole HTTP/1.1 answer to bytes that are no request; the connection closes after it. */
+  rawProblem(outcome: Outcome, requestId: string): string {
+    const { status } = outcome;
+    const body = problemBody(outcome, requestId);
     return (
       `HTTP/1.1 ${status} ${phraseOf(status)}\r\nContent-Type: ${PROBLEM_CONTENT_TYPE}\r\n` +
       `Date: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n` +
@@ -81,7 +81,7 @@ export class Responder {
 
 function retryDelaySec(status: number, decision: Decision | null): number | null {
   if (status !== 429 && status !== 503) return null;
-  // A refused request has no other answer than the limiter's.
+  // The limiter refused it and knows when it could pass.
   if (decision !== null && !decision.allowed) return retryAfterSec(decision);
   return status === 503 ? NO_BACKEND_RETRY_SEC : null;
 }

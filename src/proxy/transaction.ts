@@ -1,31 +1,65 @@
 /**
- * The life of one request: admit → limit → pick → attempt → relay, and one access line at its end.
+ * The life of one request, and one access line at its end. States, in this order:
  *
- * States: admitting, limiting (the decision is awaited), forwarding (an attempt is under way), answering (the head of
- * the answer is out), over. The client may go away in any of them; what comes late is ignored once it is over.
+ * admitting   guard, caller and route are looked up, all in one turn of the loop.
+ * limiting    the limiter may answer later.
+ * forwarding  an attempt is under way; a failed one may be followed by another.
+ * answering   the head of the answer has left; a failure can only cut the connection.
+ * over        everything has left, or the client is gone. Late calls do nothing.
+ *
+ * Each state but the last may end in a refusal, which is an answer of our own, or in the loss of the client.
  */
 
 import type { Backend } from '../balance/backend.ts';
+import type { Clock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
-import { ERRORS, type LbError, toError } from '../contract/errors.ts';
-import { REASONS, type Reason } from '../contract/problems.ts';
-import { charge } from '../limit/charge.ts';
-import type { Decision } from '../limit/decision.ts';
+import { type LbError, toError } from '../contract/errors.ts';
+import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
+import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import type { WorkerMetrics } from '../infra/metrics.ts';
+import { charge, type TokenTaker } from '../limit/charge.ts';
+import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
-import { type AccessRecord, accessLine, loggedPath } from './access-log.ts';
+import { type AccessRecord, accessLine, isSampled, loggedPath } from './access-log.ts';
 import { Admission, refusalBy } from './admission.ts';
 import { Attempt } from './attempt.ts';
+import type { DateCache } from './date-cache.ts';
 import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
-import { CLOSING_REASONS, problemBody, reasonOfStatus } from './problem.ts';
+import { outcomeOfStatus, problemBody } from './problem.ts';
 import { type BodyEvents, RequestBody } from './request-body.ts';
-import type { Refusal } from './request-guard.ts';
+import type { RequestIds } from './request-id.ts';
+import type { TrafficStats } from './request-stats.ts';
+import type { Responder } from './responder.ts';
 import { decideRetry } from './retry-policy.ts';
-import type { TransactionDeps } from './transaction-deps.ts';
 
-const CLIENT_ABORT_STATUS = 499;
 const CONTINUE_STATUS = 100;
 const FIRST_NO_SUCCESS_STATUS = 300;
+
+/** What the worker hands to the proxy. */
+export interface ProxyDeps {
+  limiter: TokenTaker;
+  wheel: DeadlineWheel;
+  clock: Clock;
+  metrics: WorkerMetrics;
+  logger: Logger;
+  accessLog: { write(line: string): void };
+  /** Uniform in [0, 1). */
+  random: () => number;
+  /** A backend could not be connected: the primary counts it as a failed probe. */
+  onBackendFailure: (pool: string, backendId: string, detail: string) => void;
+}
+
+/** What all transactions of a worker share; the handler makes it. */
+export interface TransactionDeps extends ProxyDeps {
+  traffic: TrafficStats;
+  dates: DateCache;
+  responder: Responder;
+  requestIds: RequestIds;
+  /** The worker is about to cut what is still under way; requests that are lost from now on were not aborted by their clients. */
+  stopping: boolean;
+}
 
 export class Transaction implements DownstreamListener, ResponseSink, BodyEvents {
   readonly #deps: TransactionDeps;
@@ -57,7 +91,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     this.#admission = new Admission(downstream, plan);
   }
 
-  /** run begins; the handler calls it once. */
+  /** run starts the transaction; the handler calls it once. */
   run(): void {
     this.#plan.enter();
     this.#deps.traffic.begin();
@@ -69,7 +103,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     else this.#limit();
   }
 
-  /** crash is for errors that should not exist: the request gets an end all the same. */
+  /** crash ends the request after an unexpected error. */
   crash(thrown: unknown): void {
     this.#requestId ||= this.#deps.requestIds.nextRequestId();
     this.#deps.logger.error(
@@ -78,7 +112,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     );
     if (this.#over) return;
     this.#attempt?.cancel({ memoryIsFree: false });
-    this.#fail('upstream_invalid', ERRORS.upstream_invalid.status);
+    this.#fail(OUTCOMES.upstream_invalid);
   }
 
   #limit(): void {
@@ -95,7 +129,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     }
     taken
       .then((decision) => {
-        // It may have been refused meanwhile, for the framing of its body.
+        // Meanwhile the request may have been refused for the framing of its body.
         if (!this.#over && !this.#downstream.started) this.#decided(decision, startMs);
       })
       .catch((thrown) => this.crash(thrown));
@@ -112,7 +146,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   #forward(): void {
     const { guarded, caller } = this.#admission;
     const { head, peer } = this.#downstream;
-    // Two are nobody's.
+    // Several values: it is not known which one is valid.
     const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
     this.#trace = traceOf(traceparent, this.#deps.requestIds);
     const origin = {
@@ -126,7 +160,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     const headerLines = hostLine + guarded.headerLines + forwardedLines(guarded, origin);
     this.#request = { method: head.method, target, headerLines, bodyLength };
     if (bodyLength !== 0 && bodyLength >= -1) this.#body = this.#makeBody();
-    if (!this.#attemptNext()) this.#refuse({ reason: 'no_backend', status: ERRORS.no_backend.status });
+    if (!this.#attemptNext()) this.#refuse(OUTCOMES.no_backend);
   }
 
   #makeBody(): RequestBody {
@@ -135,7 +169,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     return new RequestBody(this.#downstream, this.#deps.wheel, bounds, this);
   }
 
-  /** @returns false when no backend is left that was not tried */
+  /** @returns false when no untried backend is left */
   #attemptNext(): boolean {
     const pool = this.#admission.route?.pool;
     const backend = pool?.set.pick(this.#tried) ?? null;
@@ -164,19 +198,18 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   onInformation(status: number, _reason: string, lines: string): void {
-    // The 100 that a client waits for is ours: its Expect was not passed on.
+    // Sluice answers Expect itself and does not pass it on, so this 100 is not for the client.
     if (status !== CONTINUE_STATUS) this.#downstream.inform(status, lines);
   }
 
   onHead(head: ResponseHead, completeBody: string | null): void {
     this.#attempt?.answered(head.status, completeBody !== null);
     const isEarly = this.#body !== null && !this.#body.done;
-    // Behind an early answer that is over, or no success, the rest of the request is of no use (RFC 9112 §9.5).
+    // After an early answer that is complete, or no success, nobody needs the rest of the request (RFC 9112 §9.5).
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
     else this.#body?.answered();
-    const closing = isEarly;
     const { limitFields } = this.#plan;
-    const context = { requestId: this.#requestId, decision: this.#decision, limitFields, closing };
+    const context = { requestId: this.#requestId, decision: this.#decision, limitFields, closing: isEarly };
     const start = this.#deps.responder.relay(head, context, completeBody?.length ?? -1);
     try {
       this.#status = head.status;
@@ -188,11 +221,11 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     } catch (thrown) {
       this.#deps.logger.warn(
         { err: toError(thrown), requestId: this.#requestId },
-        'answer cannot be sent on',
+        'the answer of a backend cannot be sent',
       );
       this.#attempt?.cancel({ memoryIsFree: false });
       this.#bytesOut = 0;
-      this.#fail('upstream_invalid', ERRORS.upstream_invalid.status);
+      this.#fail(OUTCOMES.upstream_invalid);
     }
   }
 
@@ -203,7 +236,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
 
   onEnd(rawTrailers: string[]): boolean {
     this.#body?.stop();
-    // First: the last bytes may end the transaction when they leave.
+    // Before end(), which may end the transaction.
     this.#attempt?.complete();
     const allOut = this.#downstream.end(rawTrailers);
     if (!allOut) this.#attempt?.awaitFlush();
@@ -217,13 +250,11 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   onError(error: LbError): void {
     const attempt = this.#attempt;
     if (attempt === null || !attempt.failed() || this.#over) return;
-    // With `overload` it is this worker that cannot make connections: another backend may have one that is parked.
+    // `overload` means that this worker cannot open connections; another backend may still have an idle one.
     if (error.code === 'overload') this.#connectFailures += 1;
     if (error.code === 'connect_failed') this.#noteConnectFailure(attempt.target, error);
     if (!this.#downstream.started && this.#retry(attempt.target, error)) return;
-    const reason = REASONS.find((known) => known === error.code);
-    if (reason === undefined) this.#fail('upstream_invalid', ERRORS.upstream_invalid.status);
-    else this.#fail(reason, error.status);
+    this.#fail(outcomeOfError(error));
   }
 
   #noteConnectFailure({ poolName, backend }: PlannedBackend, error: LbError): void {
@@ -265,15 +296,15 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   onRequestBodyInvalid(status: number): void {
-    this.#failClient(reasonOfStatus(status), status);
+    this.#failClient(outcomeOfStatus(status));
   }
 
   onBodyTooLarge(): void {
-    this.#failClient('body_too_large', ERRORS.body_too_large.status);
+    this.#failClient(OUTCOMES.body_too_large);
   }
 
   onBodyStalled(): void {
-    this.#failClient('body_timeout', ERRORS.body_timeout.status);
+    this.#failClient(OUTCOMES.body_timeout);
   }
 
   onFlushed(): void {
@@ -281,7 +312,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   onStalled(): void {
-    this.#failClient('write_timeout', ERRORS.write_timeout.status);
+    this.#failClient(OUTCOMES.write_timeout);
   }
 
   onSent(): void {
@@ -289,46 +320,47 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     this.#finish();
   }
 
-  /** Nobody's failure (B28): the backend hears of it at once, and nothing is counted against it. */
+  /** The backend hears of it at once, and it does not count as a failure of the backend (B28). */
   onGone(): void {
-    // Nobody writes to a client that is gone, so the memory of what was on its way is free.
+    // Nothing is written to this client any more, so the memory of the pieces on their way is free.
     this.#attempt?.cancel({ memoryIsFree: true });
     this.#attempt?.settle();
     this.#body?.stop();
     if (this.#reason === 'ok') {
-      this.#reason = 'client_abort';
-      this.#status = CLIENT_ABORT_STATUS;
+      const { reason, status } = this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort;
+      this.#reason = reason;
+      this.#status = status;
     }
     this.#finish();
   }
 
-  #failClient(reason: Reason, status: number): void {
+  #failClient(outcome: Outcome): void {
     if (this.#over) return;
     this.#attempt?.cancel({ memoryIsFree: false });
-    this.#fail(reason, status);
+    this.#fail(outcome);
   }
 
-  #fail(reason: Reason, status: number): void {
+  #fail(outcome: Outcome): void {
     this.#body?.stop();
     if (!this.#downstream.started) {
-      this.#refuse({ reason, status });
+      this.#refuse(outcome);
       return;
     }
-    // Too late for an answer of our own: the client must not take what it has for a whole one.
-    this.#reason = reason;
+    // Part of another answer has left: the client must not take that part for the whole.
+    this.#reason = outcome.reason;
     this.#downstream.abort();
   }
 
-  #refuse({ reason, status }: Refusal): void {
-    this.#reason = reason;
-    this.#status = status;
-    const body = problemBody(reason, status, this.#requestId, this.#decision);
+  #refuse(outcome: Outcome): void {
+    this.#reason = outcome.reason;
+    this.#status = outcome.status;
+    const body = problemBody(outcome, this.#requestId, this.#decision);
     if (this.#downstream.head.method !== 'HEAD') this.#bytesOut = body.length;
-    const head = this.#deps.responder.problem(status, body.length, {
+    const head = this.#deps.responder.problem(outcome.status, body.length, {
       requestId: this.#requestId,
       decision: this.#decision,
       limitFields: this.#plan.limitFields,
-      closing: CLOSING_REASONS.has(reason),
+      closing: outcome.closes ?? false,
       allow: this.#admission.allow,
     });
     this.#downstream.complete(head, body);
@@ -342,8 +374,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     const stats = this.#admission.route?.stats ?? this.#plan.unmatchedStats;
     stats.count(method, this.#status, totalMs);
     this.#deps.traffic.end(this.#body?.receivedBytes ?? 0, this.#bytesOut);
-    const { enabled, sample } = this.#plan.accessLog;
-    if (enabled && (sample >= 1 || this.#deps.random() < sample)) this.#log(totalMs);
+    if (isSampled(this.#plan.accessLog, this.#deps.random)) this.#log(totalMs);
     this.#plan.leave();
   }
 
@@ -369,10 +400,21 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
       backend: this.#attempt?.target.backend.id ?? null,
       attempts: this.#attempts,
       route: route?.name ?? null,
+      policies: refusingPolicies(this.#decision),
       userAgent: guarded.head.userAgent,
     };
     this.#deps.accessLog.write(accessLine(record));
   }
+}
+
+function outcomeOfError({ code }: LbError): Outcome {
+  return code in OUTCOMES ? OUTCOMES[code as Reason] : OUTCOMES.upstream_invalid;
+}
+
+/** The policies that refused a request; null where none did. */
+function refusingPolicies(decision: Decision | null): string[] | null {
+  if (decision === null || decision.allowed) return null;
+  return decision.storeDenied ? [decision.policyName] : violatedPolicies(decision);
 }
 
 /** HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2). */

@@ -23,6 +23,7 @@ const RECORD: AccessRecord = {
   backend: null,
   attempts: 0,
   route: null,
+  policies: null,
   userAgent: null,
 };
 
@@ -33,7 +34,7 @@ test('B36: a line is one JSON object with every key, absent values null, times w
   assert.deepEqual(
     Object.keys(JSON.parse(line)).join(' '),
     'time requestId traceId clientIp clientId method host path status reason bytesIn bytesOut totalMs upstreamMs ' +
-      'queueMs limiterMs backend attempts route userAgent',
+      'queueMs limiterMs backend attempts route policies userAgent',
   );
 });
 
@@ -80,6 +81,7 @@ test('B36: a line tells of its own request, whatever the lines before it told', 
     backend: name,
     attempts: count,
     route: name,
+    policies: fc.constantFrom(null, ['day'], ['day', 'hour']),
     userAgent: name,
   });
   const rounded = (value: number | null) => (value === null ? null : Math.round(value * 1000) / 1000);

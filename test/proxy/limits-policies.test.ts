@@ -61,6 +61,9 @@ test('B31: a route with several policies tells of each, and a 429 names those th
     assert.deepEqual([problem.status, problem['violated-policies']], [429, ['second']]);
     assert.equal(problem.requestId, refused.header('x-request-id'));
   }
+  const line = await accessLineOf(proxy, ({ status }) => status === 429);
+  assert.deepEqual([line.reason, line.policies], ['limited', ['second']]);
+  assert.deepEqual((await accessLineOf(proxy, ({ status }) => status === 200)).policies, null);
   const alone = await ask(proxy, 'GET /day HTTP/1.1\r\nHost: a\r\n\r\n');
   assert.match(alone.header('ratelimit') ?? '', /^"day";r=7;/, 'refused requests took nothing from it');
 });
@@ -76,7 +79,7 @@ test('a cost is taken from every policy; a refused one is told when so many toke
   assert.equal(refused.header('retry-after'), '100');
 });
 
-test('a cost above a client’s own capacity is refused without Retry-After', async (t) => {
+test('a cost above a client’s own capacity is refused as such, without Retry-After', async (t) => {
   const backend = await startCapturingBackend(t);
   const limits = { second: { capacity: 2, refillPerSecond: 1 } };
   const policies = [policyOf({ name: 'second' }), DAY];
@@ -88,6 +91,11 @@ test('a cost above a client’s own capacity is refused without Retry-After', as
   assert.equal(refused.status, 429);
   assert.equal(refused.header('retry-after'), null);
   assert.equal(refused.header('ratelimit-policy'), '"second";q=2;w=2, "day";q=10;w=10000');
+  const problem = JSON.parse(refused.body.toString());
+  assert.match(problem.type, /quota-exceeded$/);
+  assert.deepEqual([problem.reason, problem['violated-policies']], ['cost_above_capacity', ['second']]);
+  const line = await accessLineOf(proxy, ({ status }) => status === 429);
+  assert.deepEqual([line.reason, line.policies], ['cost_above_capacity', ['second']]);
   assert.equal(backend.requests.length, 0);
 });
 
@@ -177,7 +185,8 @@ test('B32: while the store is away each policy has its say: allow passes, deny i
   const problem = JSON.parse(denied.body.toString());
   assert.match(problem.type, /\/store_denied$/);
   assert.equal('violated-policies' in problem, false);
-  assert.equal((await accessLineOf(proxy, ({ status }) => status === 503)).reason, 'store_denied');
+  const line = await accessLineOf(proxy, ({ status }) => status === 503);
+  assert.deepEqual([line.reason, line.policies], ['store_denied', ['strict']]);
   assert.equal(await statusOf('/'), 503);
   assert.equal(await statusOf('/local'), 200, 'the refused list gave its token back');
   assert.equal(await statusOf('/'), 429);

@@ -87,7 +87,9 @@ for (const path of [
     client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`);
     const answer = await client.readResponse();
     assert.equal(answer.status, 400);
+    assert.match(JSON.parse(answer.body.toString()).type, /\/problems\/ambiguous_path$/);
     assert.equal(answer.header('connection'), 'close');
+    assert.equal(proxy.lines[0]?.reason, 'ambiguous_path');
     assert.equal(backend.requests.length, 0);
   });
 }
