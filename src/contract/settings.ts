@@ -2,10 +2,7 @@
  * Settings: the whole configuration after parsing, defaults and checks. Plain JSON, so that it crosses IPC as it is;
  * frozen, so that the request path only reads. Made by config/, read by everybody. Durations are milliseconds, sizes
  * are bytes, CIDRs and addresses are in canonical form.
- *
- * Words: *downstream* is the client's side, *upstream* the backends' side; a *backend* is one server of a *pool*; an
- * *attempt* is one try of a request at one backend; a *policy* names a limit; a *bucket* holds the tokens of one
- * (caller, policy); a *plan* is what a worker compiles from one revision of the settings.
+ * The words are those of docs/glossary.md.
  */
 import type { BucketLimits } from './clients.ts';
 
