@@ -21,8 +21,11 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
 
 - **Unknown keys are errors**, and so are keys and values of features that this version does not have (listed at the end).
 - **Variables.** \`\${NAME}\` and \`\${NAME:-default}\` inside a value are replaced from the environment; the default also stands in
-  for an empty variable; without one, a variable that is not set is an error. What replaces an unquoted value is typed
-  again: \`workers: \${N}\` is a number, \`token: "\${T}"\` always text. Inside \`{ … }\` and \`[ … ]\` YAML wants the quotes.
+  for an empty variable; without one, a variable that is not set is an error. Defaults cannot be nested, and \`$\${\` stands for
+  a literal \`\${\`. What replaces an unquoted value is typed again: \`workers: \${N}\` is a number, \`token: "\${T}"\` always text.
+  Inside \`{ … }\` and \`[ … ]\` YAML wants the quotes.
+- **Warnings** of \`check\` (\`FILE:LINE: warning: …\`) name what is allowed and probably not meant: a pool or a policy that no route uses,
+  a route that another one hides, a trusted proxy range that covers every address. The exit code stays 0.
 - **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
   \`secrets.apiKeys\`.
 - **How a worker serves is chosen by the environment**, not by the file: \`SLUICE_WIRE=socket\` keeps all connections
@@ -76,9 +79,9 @@ function walk(schema: z.core.$ZodType, path: string, found: Found): void {
       return;
     }
     if (!onlyLater(inner)) found.supported.push({ path, info, fallback: fallbackOf(schema, info) });
-    for (const [value, since] of Object.entries(info.laterValues ?? {})) {
+    for (const value of info.laterValues ?? []) {
       const what = `\`${path}\`: ${/[` ]/.test(value) ? value : `\`${value}\``}`;
-      found.unsupported.push({ what, since, meaning: '', accepted: '' });
+      found.unsupported.push({ what, since: 'later', meaning: '', accepted: '' });
     }
   }
   walkInside(inner, path, found);

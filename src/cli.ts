@@ -87,10 +87,26 @@ function guide(command: Command, words: string): void {
 }
 
 async function check(configPath: string): Promise<number> {
-  const settings = await loadOrPrint(configPath, process.stdout);
-  if (settings === null) return REFUSED;
-  process.stdout.write('ok\n');
-  return DONE;
+  const { loadConfig } = await import('./config/load.ts');
+  const { formatProblems } = await import('./config/problems.ts');
+  const { summaryOf } = await import('./config/warnings.ts');
+  const { toError } = await import('./contract/errors.ts');
+  const { chooseDataPath } = await import('./infra/wire/wire-choice.ts');
+  const loaded = loadConfig(configPath, process.env);
+  const lines =
+    'problems' in loaded
+      ? formatProblems(configPath, loaded.problems)
+      : formatProblems(configPath, loaded.warnings, 'warning: ');
+  let code = 'problems' in loaded ? REFUSED : DONE;
+  try {
+    chooseDataPath(process.version, process.env);
+  } catch (thrown) {
+    lines.push(toError(thrown).message);
+    code = REFUSED;
+  }
+  if ('settings' in loaded && code === DONE) lines.push(summaryOf(loaded.settings), 'ok');
+  process.stdout.write(`${lines.join('\n')}\n`);
+  return code;
 }
 
 async function serve(configPath: string): Promise<number> {

@@ -1,18 +1,19 @@
-/** The way from a path to Settings; `check`, `serve`, `migrate` and every reload go through loadConfig. */
+/** Loads a configuration file; `check`, `serve`, `migrate` and every reload go through loadConfig. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
 import { systemCodeOf, toError } from '../contract/errors.ts';
 import type { AdminSettings, Settings } from '../contract/settings.ts';
 import { checkDraft } from './checks.ts';
 import { compileAdmin, compileSettings } from './compile.ts';
-import { type Problem, pathText, sortProblems } from './problems.ts';
-import { adminSchema, configSchema, type FileConfig } from './schema/schema.ts';
-import { type Finding, findingsOf } from './schema/schema-issues.ts';
-import { isMapping, salvage } from './schema/schema-walk.ts';
+import { type Finding, type Problem, pathText, sortProblems } from './problems.ts';
+import { adminSchema, configSchema } from './schema/schema.ts';
+import { findingsOf, isMapping, salvage } from './schema/schema-walk.ts';
 import type { Environment } from './substitution.ts';
+import { warningsOf } from './warnings.ts';
 import { parseYaml, type YamlSource } from './yaml-source.ts';
 
-export type LoadResult = { settings: Settings } | { problems: Problem[] };
+/** Warnings do not keep a configuration from being used. */
+export type LoadResult = { settings: Settings; warnings: Problem[] } | { problems: Problem[] };
 
 /** Above any hand-written file; bounds what a wrong path can cost. */
 const MAX_FILE_BYTES = 1024 * 1024;
@@ -35,14 +36,13 @@ export function parseConfig(text: string, env: Environment): LoadResult {
   if (source.value === null && source.problems.length === 0) return ofFile('the file is empty');
   const { raw, variables } = withEnvironment(source.value, env);
   const parsed = configSchema.safeParse(raw);
-  const findings = parsed.success ? [] : findingsOf(configSchema, parsed.error.issues);
+  const findings = parsed.success ? [] : findingsOf(parsed.error.issues);
   findings.push(...checkDraft(salvage(configSchema, raw) ?? {}, isMapping(raw) && 'rateLimit' in raw));
-  const problems = findings
-    .filter(({ path }) => !source.failed(path))
-    .map((finding) => locate(finding, source, variables));
-  problems.push(...source.problems);
-  if (parsed.success && problems.length === 0) return settingsOf(parsed.data);
-  return { problems: sortProblems(problems) };
+  const located = (each: Finding): Problem => locate(each, source, variables);
+  const problems = [...findings.filter(({ path }) => !source.failed(path)).map(located), ...source.problems];
+  if (!parsed.success || problems.length > 0) return { problems: sortProblems(problems) };
+  const settings = compileSettings(parsed.data);
+  return { settings, warnings: sortProblems([...warningsOf(settings)].map(located)) };
 }
 
 /**
@@ -60,26 +60,15 @@ export function loadAdmin(
   if ('message' in read) return ofFile(read.message);
   const source = parseYaml(read.text, env);
   const { admin = {} } = isMapping(source.value) ? source.value : {};
-  const written = token !== null && isMapping(admin) ? { ...admin, token } : admin;
+  const parsed = adminSchema.safeParse(token !== null && isMapping(admin) ? { ...admin, token } : admin);
+  const ignored = token === null ? null : 'admin.token';
   const problems = source.problems.filter(
-    ({ path: at }) => at === null || (/^admin\b/.test(at) && !(at === 'admin.token' && token !== null)),
+    (each) => each.path !== ignored && /^admin\b|^$/.test(each.path ?? ''),
   );
-  const parsed = adminSchema.safeParse(written);
   if (parsed.success && problems.length === 0) return { admin: compileAdmin(parsed.data) };
-  const findings = parsed.success ? [] : findingsOf(adminSchema, parsed.error.issues);
-  const located = findings.map(({ path: at, message }) =>
-    locate({ path: ['admin', ...at], message }, source, new Map()),
-  );
-  return {
-    problems: sortProblems([
-      ...located.filter(({ path: at }) => !problems.some((each) => each.path === at)),
-      ...problems,
-    ]),
-  };
-}
-
-function settingsOf(config: FileConfig): LoadResult {
-  return { settings: compileSettings(config) };
+  const findings = parsed.success ? [] : findingsOf(parsed.error.issues, ['admin']);
+  const wrong = findings.filter((each) => !source.failed(each.path));
+  return { problems: sortProblems([...wrong.map((each) => locate(each, source)), ...problems]) };
 }
 
 /** Keys whose change only a restart applies. */
@@ -104,7 +93,7 @@ function readText(path: string): { text: string } | { message: string } {
   }
 }
 
-/** Not readFileSync: a pipe is welcome and has no size, /dev/zero has no end. */
+/** Not readFileSync, which would read a device or pipe without end. */
 function readBounded(path: string): Buffer {
   const buffer = Buffer.alloc(MAX_FILE_BYTES + 1);
   const file = openSync(path, 'r');
@@ -144,7 +133,7 @@ const VARIABLES = [
   ['secrets', 'apiKeys', 'SLUICE_KEY_SECRET'],
 ] as const;
 
-/** Puts the values of the environment where the file says nothing about them; `variables` maps such a path to the name. */
+/** Takes from the environment what the file does not say; `variables` maps the paths of such values to the names. */
 function withEnvironment(value: unknown, env: Environment): { raw: unknown; variables: Map<string, string> } {
   const variables = new Map<string, string>();
   if (!isMapping(value)) return { raw: value, variables };
@@ -153,7 +142,7 @@ function withEnvironment(value: unknown, env: Environment): { raw: unknown; vari
     const given = env[variable];
     const written = block in raw ? raw[block] : {};
     if (given === undefined || given === '' || !isMapping(written) || key in written) continue;
-    // Who names a Cluster or sentinels means those.
+    // A Cluster or sentinels in the file take the place of a URL.
     if (block === 'redis' && ('cluster' in written || 'sentinel' in written)) continue;
     raw[block] = { ...written, [key]: given };
     variables.set(pathText([block, key]), variable);
@@ -161,7 +150,12 @@ function withEnvironment(value: unknown, env: Environment): { raw: unknown; vari
   return { raw, variables };
 }
 
-function locate({ path, message }: Finding, source: YamlSource, variables: Map<string, string>): Problem {
+/** @param variables names of the environment variables that gave the values, by path */
+function locate(
+  { path, message }: Finding,
+  source: YamlSource,
+  variables: ReadonlyMap<string, string> = new Map(),
+): Problem {
   const text = pathText(path);
   const variable = variables.get(text);
   return {

@@ -1,7 +1,14 @@
-/** What is wrong with a configuration file, and how it is said: `FILE:LINE: path.to.key: sentence`. */
+/** Mistakes in a configuration file: what, where, and how they are printed. */
 
 /** Path of a value in the file: keys of mappings and indices of lists, from the root. */
 export type KeyPath = readonly (string | number)[];
+
+/** Finding is a mistake whose line is not known yet. */
+export interface Finding {
+  path: KeyPath;
+  /** See Problem. */
+  message: string;
+}
 
 /** Problem is one mistake in a configuration file; made by config/, shown by `check`, `serve` and a reload. */
 export interface Problem {
@@ -16,7 +23,7 @@ export interface Problem {
 const PLAIN_KEY = /^[\w-]{1,64}$/;
 const SHOWN_KEY_LENGTH = 64;
 
-/** pathText writes a path as users read it; keys with other characters than word ones are quoted, long ones cut. */
+/** pathText writes a path as users read it. Keys with other than word characters are quoted, long ones cut. */
 export function pathText(path: KeyPath): string {
   let text = '';
   for (const part of path) {
@@ -27,22 +34,18 @@ export function pathText(path: KeyPath): string {
   return text;
 }
 
-/** formatProblems turns problems into the lines that `check` and `serve` print, one per problem. */
-export function formatProblems(file: string, problems: readonly Problem[]): string[] {
+/** formatProblems writes one line per problem: `FILE:LINE: path.to.key: sentence`. @param label goes before the path */
+export function formatProblems(file: string, problems: readonly Problem[], label = ''): string[] {
   return problems.map(({ line, path, message }) => {
     const place = line === null ? file : `${file}:${line}`;
-    return path === null ? `${place}: ${message}` : `${place}: ${path}: ${message}`;
+    return `${place}: ${label}${path === null ? '' : `${path}: `}${message}`;
   });
 }
 
 /** sortProblems orders by line, keeps the order of finding within one, and drops repetitions. */
 export function sortProblems(problems: readonly Problem[]): Problem[] {
-  const seen = new Set<string>();
-  const unique = problems.filter((problem) => {
-    const name = JSON.stringify([problem.line, problem.path, problem.message]);
-    if (seen.has(name)) return false;
-    seen.add(name);
-    return true;
-  });
-  return unique.sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
+  const byText = new Map(
+    problems.map((each) => [JSON.stringify([each.line, each.path, each.message]), each]),
+  );
+  return [...byText.values()].sort((a, b) => (a.line ?? 0) - (b.line ?? 0));
 }

@@ -1,39 +1,36 @@
-/** `${VAR}` and `${VAR:-default}` inside scalar values. */
+/** `${VAR}` and `${VAR:-default}` inside scalar values; `$${` stands for a literal `${`. */
 import type { ScalarTag, Schema } from 'yaml';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-export type Substituted = { text: string } | { message: string };
-
-/** Anything that starts like a reference; what is between the braces is judged afterwards. */
-const REFERENCE = /\$\{([^}]*)(\}?)/g;
+/** An escape, or anything that starts like a reference; what is between the braces is judged afterwards. */
+const REFERENCE = /\$\$\{|\$\{([^}]*)(\}?)/g;
 const INSIDE = /^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s;
 
 /**
  * substitute replaces every reference in one scalar's text. As in a shell, the default also stands in for a variable
  * that is set but empty. Replacements are not read again, so a value cannot smuggle in a reference.
  */
-export function substitute(text: string, env: Environment): Substituted {
+export function substitute(text: string, env: Environment): { text: string } | { message: string } {
   let message: string | null = null;
-  const replaced = text.replace(REFERENCE, (whole: string, inside: string, closing: string) => {
-    const found = closing === '' ? null : INSIDE.exec(inside);
-    const name = found?.[1];
-    if (name === undefined) {
+  const replaced = text.replace(REFERENCE, (whole: string, inside?: string, closing?: string) => {
+    if (inside === undefined) return '${';
+    const [, name, fallback] = (closing !== '' && INSIDE.exec(inside)) || [];
+    if (name === undefined)
       message ??= 'has a "${" without the name of a variable and a closing brace after it';
-      return whole;
-    }
-    const value = env[name];
-    const fallback = found?.[2];
-    if (fallback !== undefined) return value === undefined || value === '' ? fallback : value;
-    if (value === undefined) message ??= `the environment variable ${name} is not set`;
-    return value ?? '';
+    else if (fallback?.includes('${'))
+      message ??= `has a default of ${name} with a variable in it, which is not supported`;
+    else if (fallback !== undefined) return env[name] || fallback;
+    else if (env[name] === undefined) message ??= `the environment variable ${name} is not set`;
+    else return env[name];
+    return whole;
   });
   return message === null ? { text: replaced } : { message };
 }
 
 /**
- * typeAgain reads the text of an unquoted scalar as the YAML core schema would have, had it stood in the file:
- * `4` is a number, `true` a boolean, nothing is null. Only scalars can come out of it, never a list or a mapping.
+ * typeAgain reads the text of an unquoted scalar as the YAML core schema would have read it in the file: `4` is a number,
+ * `true` a boolean, nothing is null. The result is always a scalar, never a list or a mapping.
  */
 export function typeAgain(text: string, schema: Schema): unknown {
   const trimmed = text.trim();

@@ -1,8 +1,10 @@
 /** From the text of a file to plain values, each with the line of its key; variables are replaced on the way. */
 import {
+  type Alias,
   type Document,
   isAlias,
   isMap,
+  isNode,
   isScalar,
   isSeq,
   LineCounter,
@@ -10,7 +12,6 @@ import {
   parseDocument,
   Scalar,
   type YAMLError,
-  type YAMLMap,
 } from 'yaml';
 import { type KeyPath, type Problem, pathText } from './problems.ts';
 import { type Environment, substitute, typeAgain } from './substitution.ts';
@@ -18,23 +19,23 @@ import { type Environment, substitute, typeAgain } from './substitution.ts';
 /** Complaints of the YAML parser shown at most; one slip can cause hundreds. */
 const MAX_SYNTAX_PROBLEMS = 10;
 const STACK_EXHAUSTED = /call stack|Stack overflow/;
-/** Values in one file, those that aliases repeat counted each time; bounds what a few nested aliases can blow up to. */
+/** Values in one file, with those that aliases repeat; bounds what a few nested aliases can multiply to. */
 const MAX_VALUES = 20_000;
 const MAX_DEPTH = 32;
 
 const TOO_DEEP: Problem = { line: null, path: null, message: 'the file is nested too deeply' };
 
-/** YamlSource is a parsed file: values without prototype tricks, lines by path, and what was wrong so far. */
+/** YamlSource is a parsed file: values without prototypes, lines by path, and the problems so far. */
 export interface YamlSource {
   value: unknown;
   problems: Problem[];
-  /** Whether the value at a path could not be had; further complaints about it would only confuse. */
+  /** Whether the value at a path could not be read; further complaints about it would only confuse. */
   failed(path: KeyPath): boolean;
-  /** Line of the key at a path; for a missing one that of its nearest parent in the file. */
+  /** Line of the key at a path; for a missing key that of its nearest parent in the file. */
   lineOf(path: KeyPath): number | null;
 }
 
-/** parseYaml reads a text; never throws. A text that is no YAML has problems and no value. */
+/** parseYaml reads a text; never throws. A text that is not YAML has problems and no value. */
 export function parseYaml(text: string, env: Environment): YamlSource {
   const lineCounter = new LineCounter();
   let document: Document.Parsed;
@@ -48,12 +49,12 @@ export function parseYaml(text: string, env: Environment): YamlSource {
       prettyErrors: false,
     });
   } catch (thrown) {
-    // The parser is recursive: only depth can make it fail otherwise than by reporting.
+    // The parser is recursive and reports everything else as an error of the document.
     if (!(thrown instanceof RangeError)) throw thrown;
     return failure([TOO_DEEP]);
   }
   const complaints = [...document.errors, ...document.warnings];
-  // The parser reports some of its own exhaustions as errors of the file.
+  // Some exhaustions of the stack are reported as errors of the document, too.
   if (complaints.some(({ message }) => STACK_EXHAUSTED.test(message))) return failure([TOO_DEEP]);
   if (complaints.length > 0) {
     const shown = complaints.slice(0, MAX_SYNTAX_PROBLEMS);
@@ -66,7 +67,7 @@ export function parseYaml(text: string, env: Environment): YamlSource {
     value,
     problems: reader.problems,
     failed: (path) => reader.failed.has(pathText(path)),
-    lineOf: (path) => nearest(reader.lines, path),
+    lineOf: (path) => reader.lineOf(path),
   };
 }
 
@@ -74,36 +75,38 @@ function failure(problems: Problem[]): YamlSource {
   return { value: undefined, problems, failed: () => true, lineOf: () => null };
 }
 
-function problemOf(error: YAMLError, lineCounter: LineCounter): Problem {
-  const message =
-    error.code === 'MULTIPLE_DOCS'
-      ? 'a second YAML document begins here, only one is allowed'
-      : `not valid YAML: ${error.message.replaceAll(/\s+/g, ' ')}`;
-  return { line: lineCounter.linePos(error.pos[0]).line, path: null, message };
-}
+/** The parser's own messages of these kinds quote the file, and so perhaps a secret that lacks its quotes. */
+const OWN_SENTENCES: Readonly<Record<string, string>> = {
+  MULTIPLE_DOCS: 'a second YAML document begins here, only one is allowed',
+  TAG_RESOLVE_FAILED: 'not valid YAML: unknown tag (a value that begins with ! needs quotes)',
+  BAD_COLLECTION_TYPE: 'not valid YAML: unknown tag (a value that begins with ! needs quotes)',
+  BAD_DQ_ESCAPE: 'not valid YAML: unknown escape sequence (write \\\\ for a backslash, or use single quotes)',
+  BAD_DIRECTIVE: 'not valid YAML: unknown directive (a value that begins with % needs quotes)',
+};
 
-function nearest(lines: ReadonlyMap<string, number>, path: KeyPath): number | null {
-  for (let length = path.length; length >= 0; length--) {
-    const line = lines.get(pathText(path.slice(0, length)));
-    if (line !== undefined) return line;
-  }
-  return null;
+function problemOf({ code, message, pos }: YAMLError, lineCounter: LineCounter): Problem {
+  // What follows a colon is always a quotation.
+  const [general = ''] = message.replaceAll(/\s+/g, ' ').split(': ');
+  return {
+    line: lineCounter.linePos(pos[0]).line,
+    path: null,
+    message: OWN_SENTENCES[code] ?? `not valid YAML: ${general}`,
+  };
 }
 
 class Reader {
-  readonly lines = new Map<string, number>();
   readonly failed = new Set<string>();
   readonly problems: Problem[] = [];
   /** Whether reading stopped because the bounds were passed; the last problem says so. */
   full = false;
+  readonly #lines = new Map<string, number>();
   readonly #document: Document.Parsed;
   readonly #lineCounter: LineCounter;
   readonly #env: Environment;
   readonly #anchors = new Map<string, unknown>();
-  /** Above 0 while the target of an alias is read: the anchors in it are known already. */
+  /** Above 0 while the target of an alias is read, whose anchors are known already. */
   #aliasDepth = 0;
   #valueCount = 0;
-  #depth = 0;
 
   constructor(document: Document.Parsed, lineCounter: LineCounter, env: Environment) {
     this.#document = document;
@@ -112,53 +115,57 @@ class Reader {
   }
 
   read(): unknown {
-    this.#note([], this.#document.contents);
-    return this.#node(this.#document.contents, []);
+    return this.#noted(this.#document.contents, this.#document.contents, []);
+  }
+
+  /** Line of the key at a path, or of its nearest parent. */
+  lineOf(path: KeyPath): number | null {
+    for (let length = path.length; length >= 0; length--) {
+      const line = this.#lines.get(pathText(path.slice(0, length)));
+      if (line !== undefined) return line;
+    }
+    return null;
+  }
+
+  /** Reads a node and remembers its line, which is that of its key. */
+  #noted(node: unknown, key: unknown, path: KeyPath): unknown {
+    const line = this.#lineAt(key);
+    if (line !== null) this.#lines.set(pathText(path), line);
+    return this.#node(node, path);
   }
 
   #node(node: unknown, path: KeyPath): unknown {
     if (this.full) return undefined;
     this.#valueCount++;
-    if (this.#valueCount > MAX_VALUES || this.#depth > MAX_DEPTH) {
+    const isTooDeep = path.length > MAX_DEPTH;
+    if (isTooDeep || this.#valueCount > MAX_VALUES) {
       this.full = true;
-      const limit = this.#depth > MAX_DEPTH ? `levels (${MAX_DEPTH})` : `values (${MAX_VALUES})`;
+      const limit = isTooDeep ? `levels (${MAX_DEPTH})` : `values (${MAX_VALUES})`;
       return this.#fail(path, `has more ${limit} than allowed, aliases counted each time`);
     }
-    this.#depth++;
-    try {
-      return this.#nodeInDepth(node, path);
-    } finally {
-      this.#depth--;
+    if (isAlias(node)) return this.#alias(node, path);
+    if (isNode(node) && this.#aliasDepth === 0 && node.anchor !== undefined)
+      this.#anchors.set(node.anchor, node);
+    if (isMap(node)) {
+      // Without a prototype, `constructor` and `toString` are keys like others.
+      const values: Record<string, unknown> = Object.create(null);
+      for (const pair of node.items) this.#pair(pair, values, path);
+      return values;
     }
-  }
-
-  #nodeInDepth(node: unknown, path: KeyPath): unknown {
-    if (isAlias(node)) {
-      if (!this.#anchors.has(node.source)) return this.#fail(path, `no anchor &${node.source} before it`);
-      this.#aliasDepth++;
-      const value = this.#node(this.#anchors.get(node.source), path);
-      this.#aliasDepth--;
-      return value;
-    }
-    if (isMap(node) || isSeq(node) || isScalar(node)) {
-      if (this.#aliasDepth === 0 && node.anchor !== undefined) this.#anchors.set(node.anchor, node);
-    }
-    if (isMap(node)) return this.#map(node, path);
-    if (isSeq(node)) {
-      return node.items.map((item, index) => {
-        const itemPath = [...path, index];
-        this.#note(itemPath, item);
-        return this.#node(item, itemPath);
-      });
-    }
+    if (isSeq(node)) return node.items.map((item, index) => this.#noted(item, item, [...path, index]));
     return isScalar(node) ? this.#scalar(node, path) : null;
   }
 
-  #map(map: YAMLMap, path: KeyPath): unknown {
-    // Without a prototype, `constructor` or `toString` are keys like others.
-    const values: Record<string, unknown> = Object.create(null);
-    for (const pair of map.items) this.#pair(pair, values, path);
-    return values;
+  #alias({ source }: Alias, path: KeyPath): unknown {
+    if (!this.#anchors.has(source))
+      return this.#fail(
+        path,
+        'names an anchor that is not before it (a value that begins with * needs quotes)',
+      );
+    this.#aliasDepth++;
+    const value = this.#node(this.#anchors.get(source), path);
+    this.#aliasDepth--;
+    return value;
   }
 
   #pair(pair: Pair, values: Record<string, unknown>, path: KeyPath): void {
@@ -173,8 +180,7 @@ class Reader {
       this.problems.push({ line: this.#lineAt(pair.key), path: pathText(keyPath), message });
       return;
     }
-    this.#note(keyPath, pair.key);
-    values[key] = this.#node(pair.value, keyPath);
+    values[key] = this.#noted(pair.value, pair.key, keyPath);
   }
 
   #scalar(scalar: Scalar, path: KeyPath): unknown {
@@ -187,17 +193,11 @@ class Reader {
   }
 
   #fail(path: KeyPath, message: string): undefined {
-    this.problems.push({ line: nearest(this.lines, path), path: pathText(path) || null, message });
+    this.problems.push({ line: this.lineOf(path), path: pathText(path) || null, message });
     this.failed.add(pathText(path));
   }
 
-  #note(path: KeyPath, node: unknown): void {
-    const line = this.#lineAt(node);
-    if (line !== null) this.lines.set(pathText(path), line);
-  }
-
   #lineAt(node: unknown): number | null {
-    const range = isMap(node) || isSeq(node) || isScalar(node) || isAlias(node) ? node.range : null;
-    return range === null || range === undefined ? null : this.#lineCounter.linePos(range[0]).line;
+    return isNode(node) && node.range ? this.#lineCounter.linePos(node.range[0]).line : null;
   }
 }

@@ -43,8 +43,38 @@ function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
-test('check says ok and exits 0 where nothing is wrong', () => {
-  assert.deepEqual(sluice(['check', '--config', LOCAL]), { code: 0, stdout: 'ok\n', stderr: '' });
+test('check counts what there is, says ok and exits 0 where nothing is wrong', () => {
+  const stdout = '1 pool, 3 backends, 1 route\nok\n';
+  assert.deepEqual(sluice(['check', '--config', LOCAL]), { code: 0, stdout, stderr: '' });
+});
+
+test('check prints warnings with file and line, and accepts the configuration', (t) => {
+  const cwd = temporaryFolder(t);
+  const pool = '{ backends: [{ url: "http://127.0.0.1:1" }] }';
+  writeFileSync(join(cwd, 'a.yaml'), `routes: [{ name: r, pool: a }]\npools:\n  a: ${pool}\n  b: ${pool}\n`);
+  const stdout =
+    'a.yaml:4: warning: pools.b: no route leads to this pool\n2 pools, 2 backends, 1 route\nok\n';
+  assert.deepEqual(sluice(['check', '--config', 'a.yaml'], { cwd }), { code: 0, stdout, stderr: '' });
+});
+
+test('check refuses what the environment asks of the data path and cannot have', () => {
+  for (const [name, value] of [
+    ['SLUICE_WIRE', 'rope'],
+    ['SLUICE_ENGINE', 'steam'],
+  ] as const) {
+    const { code, stdout } = sluice(['check', '--config', LOCAL], { env: { [name]: value } });
+    assert.equal(code, 2);
+    assert.match(stdout, new RegExp(`^${name} is .* not "${value}"\n$`));
+  }
+});
+
+test('the example of the README passes check as it stands there', (t) => {
+  const cwd = temporaryFolder(t);
+  const [, example = ''] =
+    /```yaml\n(listen:[\s\S]*?)```/.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
+  writeFileSync(join(cwd, 'sluice.yaml'), example);
+  const stdout = '2 pools, 3 backends, 3 routes\nok\n';
+  assert.deepEqual(sluice(['check', '--config', 'sluice.yaml'], { cwd }), { code: 0, stdout, stderr: '' });
 });
 
 for (const name of [

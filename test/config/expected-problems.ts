@@ -6,7 +6,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':1: e[0][5][2][5][2]: has more values (20000) than allowed, aliases counted each time',
   ],
   'alias-cycle.yaml': [
-    ':1: listen[0][0][0][0][0][0][0][0][0][0][0][0][0][0][0][0]: has more levels (32) than allowed, aliases counted each time',
+    `:1: listen${'[0]'.repeat(32)}: has more levels (32) than allowed, aliases counted each time`,
   ],
   'bad-admin.yaml': [
     ':2: admin.address: must be host:port, [v6]:port or :port',
@@ -147,6 +147,10 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':11: rateLimit.policy: unknown key',
     ':12: timeouts.drain: must be a duration from 0s to 1h, written like 250ms, 2s, 1m or 1h',
   ],
+  'nested-default.yaml': [
+    ':1: workers: has a default of A with a variable in it, which is not supported',
+    ':2: log.level: has a default of A with a variable in it, which is not supported',
+  ],
   'no-backend.yaml': [
     ':3: pools.app.backends: needs at least one backend',
     ':4: pools.other.backends: is missing',
@@ -191,6 +195,12 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':9: routes[0].mirror: not supported in this version',
     ':11: routes[1].split: not supported in this version',
   ],
+  'own-address.yaml': [
+    ':8: pools.app.backends[0].url: is Sluice itself (listen[0])',
+    ':9: pools.app.backends[1].url: is Sluice itself (listen[0])',
+    ':10: pools.app.backends[2].url: is Sluice itself (listen[1])',
+    ':11: pools.app.backends[3].url: is Sluice itself (admin.address)',
+  ],
   'path-not-normal.yaml': [
     ':8: routes[0].match.path: can never match, the normal form is /b',
     ':11: routes[1].match.path: can never match, the normal form is /a/A/',
@@ -221,6 +231,9 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'redis-empty-block.yaml': [':1: redis: must be a mapping'],
   'regex-path.yaml': [':8: routes[0].match.path: regular expressions are not supported in this version'],
+  'short-token.yaml': [
+    ':3: admin.token: must have at least 16 characters where admin.address is not a loopback address',
+  ],
   'syntax-error-indent.yaml': [
     ':1: not valid YAML: Nested mappings are not allowed in compact mappings',
     ':1: not valid YAML: Implicit keys need to be on a single line',
@@ -229,9 +242,11 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':4: not valid YAML: Flow sequence in block collection must be sufficiently indented and end with a ]',
     ':4: not valid YAML: Flow map in block collection must be sufficiently indented and end with a }',
   ],
-  'tag.yaml': [':1: not valid YAML: Unresolved tag: tag:yaml.org,2002:binary'],
+  'tag.yaml': [':1: not valid YAML: unknown tag (a value that begins with ! needs quotes)'],
   'two-documents.yaml': [':5: a second YAML document begins here, only one is allowed'],
-  'unknown-anchor.yaml': [':1: trustedProxies[0]: no anchor &nets before it'],
+  'unknown-anchor.yaml': [
+    ':1: trustedProxies[0]: names an anchor that is not before it (a value that begins with * needs quotes)',
+  ],
   'unknown-key-nested.yaml': [
     ':5: pools.app.timeouts.respond: unknown key, did you mean response?',
     ':5: pools.app.timeouts.total: unknown key',
@@ -249,6 +264,10 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':4: pools.app.backends[0].url: must not have a path, the path of the request is kept',
     ':5: pools.app.backends[1].url: must not have a query',
     ':6: pools.app.backends[2].url: must not have a fragment',
+  ],
+  'wildcard-path.yaml': [
+    ':3: routes[0].match.path: has a *, which is no wildcard here: write /api/ for everything below it',
+    ':4: routes[1].match.path: has a *, which is no wildcard here: only a / at the end is one',
   ],
   'variable-wrong-type.yaml': [':1: workers: must be auto or a whole number from 1 to 1024'],
   'wrong-type.yaml': [

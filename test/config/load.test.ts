@@ -140,6 +140,71 @@ test('a variable cannot bring in structure or further variables', () => {
   assert.equal(settingsOf(`admin:\n  token: \${V:-}\n${POOL}`).admin.token, null);
 });
 
+test('$${ is a literal ${', () => {
+  const tokenOf = (text: string) =>
+    settingsOf(`admin: { token: "${text}" }\n${POOL}`, { A: 'x' }).admin.token;
+  assert.equal(tokenOf('$${A}'), '${A}');
+  assert.equal(tokenOf('${A}$${${A}$'), 'x${x$');
+});
+
+test('a secret that lacks its quotes is in no message', () => {
+  for (const value of [
+    '*hunter2',
+    '!hunter2',
+    '!hunter2 x',
+    '!<hunter2> x',
+    '|hunter2',
+    '>hunter2',
+    '"\\uhunt"',
+    '&hunter2 &hunter2 x',
+    '%hunter2',
+    '@hunter2',
+    '!!hunter2 {}',
+    '[hunter2',
+    '{hunter2',
+  ]) {
+    const problems = problemsOf(`admin:\n  token: ${value}\n${POOL}`).join('\n');
+    assert.notEqual(problems, '', value);
+    assert.doesNotMatch(problems, /hunt/, value);
+  }
+  assert.doesNotMatch(problemsOf(`%hunter2\n---\n${POOL}`).join('\n'), /hunt/);
+});
+
+function warningsOf(text: string): string[] {
+  const loaded = parseConfig(text, {});
+  assert.ok('settings' in loaded, JSON.stringify(loaded));
+  return formatProblems('f', loaded.warnings, 'warning: ');
+}
+
+test('what is allowed and probably not meant is a warning', () => {
+  const text = `trustedProxies: [10.0.0.0/8, 0.0.0.0/0]
+pools:
+  app: { backends: [{ url: "http://a" }] }
+  spare: { backends: [{ url: "http://b" }] }
+routes:
+  - { name: one, pool: app, match: { host: "*.example.com", path: /api/ }, rateLimit: off }
+  - { name: two, pool: app, match: { host: a.example.com, path: /api/v1/, methods: [GET] }, rateLimit: off }
+  - { name: three, pool: app, match: { path: /x, methods: [GET, POST] }, rateLimit: off }
+  - { name: four, pool: app, match: { path: /x, methods: [POST, GET] }, rateLimit: off }
+  - { name: five, pool: app, match: { path: /x } }
+  - { name: all, pool: app }
+  - { name: last, pool: app, match: { methods: [PUT] } }
+rateLimit:
+  policies:
+    default: {}
+    gold: {}
+`;
+  assert.deepEqual(warningsOf(text), [
+    'f:1: warning: trustedProxies: 0.0.0.0/0 lets every client choose its address by X-Forwarded-For',
+    'f:4: warning: pools.spare: no route leads to this pool',
+    'f:7: warning: routes[1]: is never reached: the route one before it matches all its requests',
+    'f:9: warning: routes[3]: is never reached: the route three before it matches the same requests',
+    'f:12: warning: routes[6]: is never reached: the route all before it matches all its requests',
+    'f:16: warning: rateLimit.policies.gold: no route names this policy, so it limits nothing',
+  ]);
+  assert.deepEqual(warningsOf(`trustedProxies: ["::1"]\n${POOL}rateLimit: {}\n`), []);
+});
+
 test('REDIS_URL and DATABASE_URL stand in where the file says nothing', () => {
   const env = { REDIS_URL: 'redis://:secret@r:6380/2', DATABASE_URL: 'postgres://u:secret@d/x' };
   const bare = settingsOf(POOL, env);
@@ -209,7 +274,7 @@ test('addresses come out in canonical form', () => {
   - address: "[0:0:0:0:0:0:0:1]:8081"
   - address: LocalHost:8082
   - address: unix:/run/sluice.sock
-admin: { address: ":9900", token: t, hosts: [Admin.Example.com] }
+admin: { address: ":9900", token: a-token-of-24-characters, hosts: [Admin.Example.com] }
 trustedProxies: [10.1.2.3/8, 127.0.0.1, "FD00:0::1/8", "::ffff:10.0.0.0/104", 10.0.0.0/8]
 pools: { app: { backends: [{ url: "http://[::1]:80" }, { url: "HTTP://Backend_1.internal/" }, { url: "http://a:81", id: "x:y" }] } }
 `);
@@ -222,7 +287,7 @@ pools: { app: { backends: [{ url: "http://[::1]:80" }, { url: "HTTP://Backend_1.
   assert.deepEqual(settings.admin, {
     host: '::',
     port: 9900,
-    token: 't',
+    token: 'a-token-of-24-characters',
     publicMetrics: false,
     hosts: ['admin.example.com'],
   });
@@ -320,7 +385,7 @@ test('names of prototypes are names like others', () => {
 test('the files of config/ are accepted', () => {
   const root = fileURLToPath(new URL('../../config/', import.meta.url));
   const env = {
-    SLUICE_ADMIN_TOKEN: 't',
+    SLUICE_ADMIN_TOKEN: 'a-token-of-24-characters',
     REDIS_URL: 'redis://redis',
     DATABASE_URL: 'postgres://u:p@postgres/sluice',
   };
@@ -330,7 +395,8 @@ test('the files of config/ are accepted', () => {
   assert.equal(local.settings.log.format, 'pretty');
   assert.equal(local.settings.timeouts.drainGraceMs, 0);
   assert.ok('settings' in loadConfig(`${root}example.yaml`, {}));
-  assert.ok('settings' in loadConfig(`${root}docker.yaml`, env));
+  const docker = loadConfig(`${root}docker.yaml`, env);
+  assert.ok('settings' in docker && docker.warnings.length === 0);
   assert.ok('problems' in loadConfig(`${root}docker.yaml`, { ...env, SLUICE_ADMIN_TOKEN: '' }));
 });
 

@@ -4,7 +4,7 @@ import type { Parsed } from './addresses.ts';
 /** A token (RFC 9110 §5.6.2) without `_`, with which fields are dropped (B25). */
 const NAME = /^[A-Za-z0-9!#$%&'*+.^`|~-]{1,64}$/;
 
-/** Connection, framing, routing, tracing, and what the access log shows. Those of upstream/header-names.ts and more. */
+/** Connection, framing, routing, tracing, and what the access log shows: the names of http1/header-names.ts and more. */
 const RESERVED: ReadonlySet<string> = new Set([
   'connection',
   'content-length',

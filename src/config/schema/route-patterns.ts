@@ -24,10 +24,19 @@ export function parsePathPattern(text: string): Parsed<string> {
   if (/[^\x21-\x7e]|\\/.test(text)) {
     return { message: 'must be visible ASCII without \\, other characters are written as %XX' };
   }
+  if (text.includes('*')) return { message: wildcardSentence(text) };
   if (/%(?![0-9A-Fa-f]{2})|%00/.test(text)) return { message: 'holds a % that begins no valid %XX' };
   const normal = normalPath(text);
   if (normal !== text) return { message: `can never match, the normal form is ${normal}` };
   return { value: text };
+}
+
+function wildcardSentence(text: string): string {
+  const below = text.slice(0, text.indexOf('*'));
+  const advice = below.endsWith('/')
+    ? `write ${below} for everything below it`
+    : 'only a / at the end is one';
+  return `has a *, which is no wildcard here: ${advice}`;
 }
 
 const UNRESERVED = /[A-Za-z0-9._~-]/;

@@ -1,99 +1,72 @@
-/** The `pools` block of the file. */
+/** The block `pools` of the configuration. */
 import { z } from 'zod';
-import { type BackendAddress, type Parsed, parseBackendUrl } from './addresses.ts';
+import { type Parsed, parseBackendUrl } from './addresses.ts';
 import {
   block,
   choice,
+  describe,
   duration,
-  FIRST_VERSION,
-  fieldInfo,
   integer,
   later,
+  list,
   matching,
   NOT_SUPPORTED,
+  parsedBy,
   saying,
   text,
 } from './fields.ts';
-
-const LATER = 'later';
 
 /** Names of pools, routes and policies: they are metric labels, parts of Redis keys and words in header fields. */
 export const NAME_SENTENCE = 'must be a name of 1–64 of A–Z a–z 0–9 . _ -';
 export const parseName = matching(/^[A-Za-z0-9._-]{1,64}$/, NAME_SENTENCE);
 
 const MAX_WEIGHT = 65_535;
-const weightSentence = `must be a whole number from 1 to ${MAX_WEIGHT}`;
+const WEIGHT_SENTENCE = `must be a whole number from 1 to ${MAX_WEIGHT}`;
+
+const weightSchema = z
+  .number(saying(WEIGHT_SENTENCE))
+  .refine((value) => value !== 0, `0 is ${NOT_SUPPORTED}`)
+  .refine((value) => Number.isInteger(value) && value >= 0 && value <= MAX_WEIGHT, WEIGHT_SENTENCE);
 
 const backendSchema = block(
   {
-    url: text<BackendAddress>({
+    url: text({
       type: 'URL',
       meaning: 'Where the backend listens; a name is resolved at each connect.',
       range: '`http://host[:port]`, without path',
       sentence: 'must be a URL like http://127.0.0.1:8081',
       parse: parseBackendUrl,
     }),
-    weight: z
-      .number(saying(weightSentence))
-      .refine((value) => value !== 0, `0 is ${NOT_SUPPORTED}`)
-      .refine((value) => Number.isInteger(value) && value >= 0 && value <= MAX_WEIGHT, weightSentence)
-      .prefault(1)
-      .register(fieldInfo, {
-        type: 'integer',
-        meaning: 'Share of the traffic, relative to the others.',
-        range: `1 … ${MAX_WEIGHT}`,
-        since: FIRST_VERSION,
-        laterValues: { '0': LATER },
-      }),
+    weight: describe(weightSchema, {
+      type: 'integer',
+      meaning: 'Share of the traffic, relative to the others.',
+      range: `1 … ${MAX_WEIGHT}`,
+      laterValues: ['0'],
+    }).prefault(1),
     id: text({
       type: 'name',
       meaning: 'Name in metrics, logs and the admin API, unique in its pool; state survives reloads by it.',
       range: '1–128 of `A–Z a–z 0–9 . _ : @ [ ] -`',
       fallback: 'host:port of the URL',
-      sentence: 'must be text',
       parse: matching(/^[\w.:@[\]-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ : @ [ ] -'),
     }).optional(),
   },
   'One backend.',
 );
 
-interface StatusRange {
-  from: number;
-  to: number;
-}
-
 const STATUS_SENTENCE = 'must be a status or a range of them from 100 to 599, like 200-399';
 
-function parseStatusRange(raw: string): Parsed<StatusRange> {
-  const found = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/.exec(raw);
-  const from = Number(found?.[1]);
-  const to = Number(found?.[2] ?? found?.[1]);
-  return found !== null && from <= to ? { value: { from, to } } : { message: STATUS_SENTENCE };
+function parseStatusRange(raw: string | number): Parsed<{ from: number; to: number }> {
+  const [, first, last = first] = /^([1-5]\d\d)(?:-([1-5]\d\d))?$/.exec(String(raw)) ?? [];
+  const [from, to] = [Number(first), Number(last)];
+  return from <= to ? { value: { from, to } } : { message: STATUS_SENTENCE };
 }
 
-const expectStatusSchema = z
-  .union([z.string(), z.number()], saying(STATUS_SENTENCE))
-  .transform((raw, context): StatusRange => {
-    const parsed = parseStatusRange(String(raw));
-    if ('value' in parsed) return parsed.value;
-    context.addIssue({ code: 'custom', message: parsed.message });
-    return z.NEVER;
-  })
-  .prefault('200-399')
-  .register(fieldInfo, {
-    type: 'status or range',
-    meaning: 'Answers that count as healthy.',
-    range: '100 … 599',
-    since: FIRST_VERSION,
-  });
+const statusSchema = parsedBy(z.union([z.string(), z.number()], saying(STATUS_SENTENCE)), parseStatusRange);
 
 const healthCheckSchema = block(
   {
-    type: choice({
-      meaning: 'What a probe is: a GET, or a connection alone.',
-      values: ['http', 'tcp'],
-      fallback: 'http',
-    }),
+    type: choice('http', ['http', 'tcp'], 'What a probe is: a GET, or a connection alone.'),
     path: text({
       type: 'path',
       meaning: 'Target of the GET.',
@@ -104,91 +77,63 @@ const healthCheckSchema = block(
         'must begin with / and hold visible ASCII without #',
       ),
     }).prefault('/health'),
-    interval: duration({
-      meaning: 'From the start of a probe to the next.',
-      min: '10ms',
-      max: '1h',
-      fallback: '2s',
-    }),
-    timeout: duration({
-      meaning: 'Of one probe; at most `interval`.',
-      min: '1ms',
-      max: '1h',
-      fallback: '1s',
-    }),
-    rise: integer({ meaning: 'Good probes in a row until healthy again.', min: 1, max: 100, fallback: 2 }),
-    fall: integer({ meaning: 'Failed probes in a row until down.', min: 1, max: 100, fallback: 3 }),
-    expectStatus: expectStatusSchema,
+    interval: duration('2s', ['10ms', '1h'], 'From the start of a probe to the next.'),
+    timeout: duration('1s', ['1ms', '1h'], 'Of one probe; at most `interval`.'),
+    rise: integer(2, [1, 100], 'Good probes in a row until healthy again.'),
+    fall: integer(3, [1, 100], 'Failed probes in a row until down.'),
+    expectStatus: describe(statusSchema, {
+      type: 'status or range',
+      meaning: 'Answers that count as healthy.',
+      range: '100 … 599',
+    }).prefault('200-399'),
   },
   'Active probes, made by the primary. Absent: backends count as healthy.',
 );
 
 const poolTimeoutsSchema = block(
   {
-    connect: duration({
-      meaning: 'To connect to a backend; then another one.',
-      min: '1ms',
-      max: '1h',
-      fallback: '5s',
-    }),
-    response: duration({
-      meaning: 'From the request to its response header; then 504.',
-      min: '1ms',
-      max: '24h',
-      fallback: '60s',
-    }),
-    idle: duration({
-      meaning: 'Silence inside a response body; then it is cut.',
-      min: '1ms',
-      max: '24h',
-      fallback: '60s',
-    }),
+    connect: duration('5s', ['1ms', '1h'], 'To connect to a backend; then another one.'),
+    response: duration('60s', ['1ms', '24h'], 'From the request to its response header; then 504.'),
+    idle: duration('60s', ['1ms', '24h'], 'Silence inside a response body; then it is cut.'),
   },
   "Deadlines on the backends' side.",
-).prefault({});
+);
 
 const poolSchema = block(
   {
-    balance: choice({
-      meaning: 'How a backend is chosen: smooth weighted turns, or the less loaded of two random ones.',
-      values: ['round_robin', 'least_requests'],
-      fallback: 'round_robin',
-      later: { consistent_hash: LATER, random: LATER, ewma: LATER },
+    balance: choice(
+      'round_robin',
+      ['round_robin', 'least_requests'],
+      'How a backend is chosen: smooth weighted turns, or the less loaded of two random ones.',
+      ['consistent_hash', 'random', 'ewma'],
+    ),
+    hashOn: later('What `consistent_hash` looks at'),
+    backends: describe(list(backendSchema, { none: 'needs at least one backend' }), {
+      type: 'list',
+      meaning: 'The servers of the pool.',
+      range: 'at least one',
     }),
-    hashOn: later({ since: LATER, meaning: 'What `consistent_hash` looks at' }),
-    backends: z
-      .array(backendSchema, saying('must be a list'))
-      .min(1, 'needs at least one backend')
-      .register(fieldInfo, {
-        type: 'list',
-        meaning: 'The servers of the pool.',
-        range: 'at least one',
-        since: FIRST_VERSION,
-      }),
     healthCheck: healthCheckSchema.optional(),
-    outlier: later({ since: LATER, meaning: 'Ejection of backends that fail live traffic' }),
-    panicThresholdPercent: later({
-      since: LATER,
-      meaning: 'Use all backends when too few are healthy',
-      accepts: [0],
-    }),
-    slowStart: later({ since: LATER, meaning: 'Ramp of a returning backend', accepts: [0, '0s'] }),
-    sticky: later({ since: LATER, meaning: 'Sessions by cookie' }),
-    retry: later({ since: LATER, meaning: 'Retries beyond failed connections' }),
-    timeouts: poolTimeoutsSchema,
-    limits: later({ since: LATER, meaning: 'Concurrency per backend, and a queue' }),
-    tls: later({ since: LATER, meaning: 'TLS towards the backends' }),
-    discovery: later({ since: LATER, meaning: 'Backends from DNS' }),
+    outlier: later('Ejection of backends that fail live traffic'),
+    panicThresholdPercent: later('Use all backends when too few are healthy', [0]),
+    slowStart: later('Ramp of a returning backend', [0, '0s']),
+    sticky: later('Sessions by cookie'),
+    retry: later('Retries beyond failed connections'),
+    timeouts: poolTimeoutsSchema.prefault({}),
+    limits: later('Concurrency per backend, and a queue'),
+    tls: later('TLS towards the backends'),
+    discovery: later('Backends from DNS'),
   },
   'Backends that serve the same thing, by name of the pool.',
 );
 
-export const poolsSchema = z
-  .record(z.string(), poolSchema, saying('must be a mapping'))
-  .refine((pools) => Object.keys(pools).length > 0, 'needs at least one pool')
-  .register(fieldInfo, {
+export const poolsSchema = describe(
+  z
+    .record(z.string(), poolSchema, saying('must be a mapping'))
+    .refine((pools) => Object.keys(pools).length > 0, 'needs at least one pool'),
+  {
     type: 'mapping by name',
     meaning: 'Groups of backends. Names: 1–64 of `A–Z a–z 0–9 . _ -`.',
     range: 'at least one',
-    since: FIRST_VERSION,
-  });
+  },
+);

@@ -1,12 +1,11 @@
 /** The block `redis` of the configuration. */
-import { z } from 'zod';
 import type { Parsed } from './addresses.ts';
-import { block, duration, fieldInfo, matching, saying, text } from './fields.ts';
+import { block, describe, duration, list, matching, text } from './fields.ts';
 
 const SINCE = '0.3';
 const URL_RANGE = '`redis://` or `rediss://` (TLS), `[[user]:password@]host[:port]`';
 
-/** Where Redis is looked for when nothing says otherwise. */
+/** The Redis that is used where neither the file nor the environment names one. */
 export const DEFAULT_REDIS_URL = 'redis://127.0.0.1:6379';
 
 function parseRedisUrl(raw: string): Parsed<string> {
@@ -15,7 +14,7 @@ function parseRedisUrl(raw: string): Parsed<string> {
   return usable ? { value: raw } : { message: 'must be a URL like redis://:password@127.0.0.1:6379/0' };
 }
 
-/** Nodes have no numbered databases to choose from. */
+/** Nodes of a Cluster and sentinels have no numbered databases. */
 function parseNodeUrl(raw: string): Parsed<string> {
   const parsed = parseRedisUrl(raw.replace(/\/$/, ''));
   return 'value' in parsed && !/[^/]\/\d/.test(raw)
@@ -24,14 +23,13 @@ function parseNodeUrl(raw: string): Parsed<string> {
 }
 
 function nodes(meaning: string) {
-  const node = text({ type: 'URL', meaning: '', range: '', sentence: 'must be text', parse: parseNodeUrl });
-  return z
-    .array(node, saying('must be a list of URLs'))
-    .refine((urls) => urls.length > 0, 'needs at least one URL')
-    .register(fieldInfo, { type: 'list of URLs, secret', meaning, range: URL_RANGE, since: SINCE });
+  const schema = list(text({ type: 'URL', meaning: '', parse: parseNodeUrl }), {
+    none: 'needs at least one URL',
+  });
+  return describe(schema, { type: 'list of URLs, secret', meaning, range: URL_RANGE, since: SINCE });
 }
 
-/** redisSchema is applied to the block as written, or to an empty one where REDIS_URL asks for it. */
+/** redisSchema is applied to the block as written, or to an empty one where REDIS_URL is set. */
 export const redisSchema = block(
   {
     url: text({
@@ -40,22 +38,19 @@ export const redisSchema = block(
         'The Redis or Valkey that holds the buckets. `rediss://` (since 0.3) checks the certificate against the host; `NODE_EXTRA_CA_CERTS` names a CA of your own.',
       range: `${URL_RANGE}, \`/db\``,
       fallback: `\`REDIS_URL\`, else \`${DEFAULT_REDIS_URL}\``,
-      sentence: 'must be text',
       parse: parseRedisUrl,
     }).optional(),
     prefix: text({
       type: 'text',
       meaning: 'Beginning of every key, so that several installations can share a Redis.',
       range: '1–64 of `A–Z a–z 0–9 . _ : -`',
-      sentence: 'must be text',
       parse: matching(/^[\w.:-]{1,64}$/, 'must be 1–64 of A–Z a–z 0–9 . _ : -'),
     }).prefault('sluice'),
-    timeout: duration({
-      meaning: 'Longest wait of a request for the store; afterwards the local share of the limit decides.',
-      min: '1ms',
-      max: '10s',
-      fallback: '20ms',
-    }),
+    timeout: duration(
+      '20ms',
+      ['1ms', '10s'],
+      'Longest wait of a request for the store; then the local share of the limit decides.',
+    ),
     cluster: nodes(
       'Some nodes of a Redis Cluster, in place of `url`; the others are learnt from them. User and password of the first one hold for all.',
     ).optional(),
@@ -66,7 +61,6 @@ export const redisSchema = block(
           since: SINCE,
           meaning: 'The name under which the sentinels watch the master.',
           range: '1–128 of `A–Z a–z 0–9 . _ -`',
-          sentence: 'must be text',
           parse: matching(/^[\w.-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ -'),
         }),
         nodes: nodes(

@@ -1,6 +1,6 @@
-/** Looking into the schema from outside: for suggestions, for what can be saved of a bad file, and for the reference page. */
+/** Reading the schema and its complaints from outside: for error messages, for rules over several keys, for the docs. */
 import { z } from 'zod';
-import type { KeyPath } from '../problems.ts';
+import type { Finding } from '../problems.ts';
 
 /** isMapping narrows to a YAML mapping as parseYaml makes it. */
 export function isMapping(value: unknown): value is Record<string, unknown> {
@@ -23,18 +23,15 @@ export function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
   return schema;
 }
 
-/** knownKeys lists the keys that the mapping at a path may have; empty where it is none or its keys are free. */
-export function knownKeys(root: z.core.$ZodType, path: KeyPath): string[] {
-  let schema = unwrapped(root);
-  for (const part of path) {
-    let child: z.core.$ZodType | undefined;
-    if (schema instanceof z.ZodObject) child = schema.shape[part];
-    else if (schema instanceof z.ZodRecord) child = schema.valueType;
-    else if (schema instanceof z.ZodArray) child = schema.element;
-    if (child === undefined) return [];
-    schema = unwrapped(child);
-  }
-  return schema instanceof z.ZodObject ? Object.keys(schema.shape) : [];
+/** findingsOf gives one sentence per key. Of a union it takes the option whose complaint is about something inside the value. */
+export function findingsOf(issues: readonly z.core.$ZodIssue[], base: Finding['path'] = []): Finding[] {
+  return issues.flatMap((issue) => {
+    const path = [...base, ...issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part))];
+    const meant =
+      issue.code === 'invalid_union' &&
+      issue.errors.find((option) => option.every((inner) => inner.path.length > 0));
+    return meant ? findingsOf(meant, path) : [{ path, message: issue.message }];
+  });
 }
 
 /** Draft is a value of which any part may be missing because it was wrong. */
@@ -62,12 +59,8 @@ function salvageAny(schema: z.core.$ZodType, raw: unknown): unknown {
     return list instanceof z.ZodArray ? raw.map((item) => salvageAny(list.element, item)) : undefined;
   }
   if (!isMapping(raw)) return undefined;
-  if (inner instanceof z.ZodObject) {
-    const keys = Object.keys(inner.shape);
-    return Object.fromEntries(keys.map((key) => [key, salvageAny(inner.shape[key], raw[key])]));
-  }
-  if (inner instanceof z.ZodRecord) {
-    return Object.fromEntries(Object.keys(raw).map((key) => [key, salvageAny(inner.valueType, raw[key])]));
-  }
-  return undefined;
+  const keys = inner instanceof z.ZodObject ? Object.keys(inner.shape) : Object.keys(raw);
+  if (!(inner instanceof z.ZodObject || inner instanceof z.ZodRecord)) return undefined;
+  const schemaOf = (key: string) => (inner instanceof z.ZodObject ? inner.shape[key] : inner.valueType);
+  return Object.fromEntries(keys.map((key) => [key, salvageAny(schemaOf(key), raw[key])]));
 }

@@ -208,6 +208,6 @@ log: { level: debug, format: pretty, access: { enabled: false, sample: 0.25 } }
   for (const text of texts) {
     const settings = settingsOf(text);
     const again = parseConfig(JSON.stringify(configView(settings)), {});
-    assert.deepEqual(again, { settings });
+    assert.deepEqual('settings' in again && again.settings, settings);
   }
 });

@@ -1,0 +1,60 @@
+/** What a sound configuration says and probably does not mean; printed by `check`, which accepts it all the same. */
+import type { RouteSettings, Settings } from '../contract/settings.ts';
+import type { Finding } from './problems.ts';
+
+/** warningsOf finds pools and policies without routes, routes that are never reached, and proxies trusted everywhere. */
+export function* warningsOf({ pools, routes, rateLimit, trustedProxies }: Settings): Generator<Finding> {
+  const everywhere = trustedProxies.find((cidr) => cidr.endsWith('/0'));
+  if (everywhere !== undefined) {
+    const message = `${everywhere} lets every client choose its address by X-Forwarded-For`;
+    yield { path: ['trustedProxies'], message };
+  }
+  for (const { name } of pools) {
+    if (!routes.some(({ pool }) => pool === name))
+      yield { path: ['pools', name], message: 'no route leads to this pool' };
+  }
+  for (const { name } of rateLimit.enabled ? rateLimit.policies : []) {
+    if (!routes.some((route) => route.rateLimit?.policies.includes(name)))
+      yield {
+        path: ['rateLimit', 'policies', name],
+        message: 'no route names this policy, so it limits nothing',
+      };
+  }
+  for (const [index, route] of routes.entries()) {
+    const hiding = routes.slice(0, index).find((earlier) => covers(earlier.match, route.match));
+    if (hiding === undefined) continue;
+    const how = covers(route.match, hiding.match) ? 'matches the same requests' : 'matches all its requests';
+    yield { path: ['routes', index], message: `is never reached: the route ${hiding.name} before it ${how}` };
+  }
+}
+
+type Match = RouteSettings['match'];
+
+/** Whether every request that fits the second match fits the first. */
+function covers(wide: Match, narrow: Match): boolean {
+  return (
+    (wide.host === null || (narrow.host !== null && hostCovers(wide.host, narrow.host))) &&
+    (wide.path === null || (narrow.path !== null && pathCovers(wide.path, narrow.path))) &&
+    (wide.methods === null || narrow.methods?.every((method) => wide.methods?.includes(method)) === true)
+  );
+}
+
+function hostCovers(wide: string, narrow: string): boolean {
+  return wide === narrow || (wide.startsWith('*.') && narrow.endsWith(wide.slice(1)));
+}
+
+function pathCovers(wide: string, narrow: string): boolean {
+  return wide === narrow || (wide.endsWith('/') && narrow.startsWith(wide));
+}
+
+/** summaryOf counts what a configuration has: `2 pools, 3 backends, 4 routes`. */
+export function summaryOf({ pools, routes }: Settings): string {
+  const backends = pools.reduce((sum, pool) => sum + pool.backends.length, 0);
+  return [counted(pools.length, 'pool'), counted(backends, 'backend'), counted(routes.length, 'route')].join(
+    ', ',
+  );
+}
+
+function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
