@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
-# The tag is the version of the npm package `node` in package-lock.json, so the image runs what the tests ran on.
+# The tag is the version of the packages node-* in package-lock.json, so the image runs what the tests ran on.
 FROM node:26.10.0-slim AS base
 WORKDIR /app
 
-# Compiles src/ to dist/. Install scripts are off: the only one fetches a Node.js, and the image is one.
+# Compiles src/ to dist/. The optional packages stay: the compiler is one.
 FROM base AS build
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --include=dev --ignore-scripts
@@ -13,7 +13,8 @@ RUN node_modules/.bin/tsc -p tsconfig.build.json
 
 FROM base AS dependencies
 COPY package.json package-lock.json .npmrc ./
-RUN npm ci --omit=dev --ignore-scripts
+# The optional packages are Node.js, which is in the image, and one for another runtime.
+RUN npm ci --omit=dev --omit=optional --ignore-scripts
 
 # A backend to try the balancer with; not part of the product.
 FROM base AS backend
