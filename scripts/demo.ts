@@ -153,7 +153,9 @@ if ((await startBackends()) && !values['backends-only'] && !stopping) {
   const line = await follow(
     balancer,
     (text) => parseReady(text) !== null,
-    (text) => console.log(text),
+    (text) => {
+      if (parseReady(text) === null) console.log(text);
+    },
   );
   const ready = line === null ? null : parseReady(line);
   if (ready !== null) console.log(describe(ready));

@@ -65,6 +65,9 @@ export const METRICS = {
   sluice_access_log_dropped_lines_total: counter(
     'Access lines lost because the output took none: its reader stalled or went away, or the disk is full.',
   ),
+  sluice_application_log_dropped_lines_total: counter(
+    'Application log lines lost, of the primary and the workers, for the same reasons.',
+  ),
   sluice_event_loop_delay_seconds: gauge(
     '99th percentile of the event loop delay over the last second.',
     'worker',

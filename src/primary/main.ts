@@ -11,8 +11,10 @@ import type { DataPath } from '../contract/data-path.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { WorkerMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
+import { sluiceVersion } from '../infra/build-info.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
-import { type Logger, makeLogger } from '../infra/logging/logger.ts';
+import { APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
+import { attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import { makeAdminServices } from './admin/admin-services.ts';
@@ -30,7 +32,6 @@ import { InstanceHeartbeat } from './instance-heartbeat.ts';
 import { startFleetMean } from './metrics/fleet-mean.ts';
 import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
-import { writeReadyLine } from './ready-line.ts';
 import { Reloader, type Revision } from './reloader.ts';
 import { rollOut, settingsMessage, warmHealth } from './rollout.ts';
 import { handleSignals } from './stop-signals.ts';
@@ -61,7 +62,10 @@ function workerEntry(): string {
 
 /** startPrimary runs the front door until it is told to stop; called by `sluice serve`. Returns the exit code; never rejects. */
 export async function startPrimary(options: PrimaryOptions): Promise<number> {
-  const logger = makeLogger(options.settings.log);
+  const lines = new LineWriter(APPLICATION_LINES);
+  const logger = makeLogger(options.settings.log, { out: lines });
+  attachLog(logger, { application: lines });
+  process.on('exit', () => lines.flushSync());
   const lifecycle = new Lifecycle();
   process.on('uncaughtException', (error) => {
     // Whatever it was, the state of this process is unknown now. Workers see the primary go, finish and exit.
@@ -70,7 +74,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<number> {
   });
   let code: number;
   try {
-    code = await new Primary(options, logger, lifecycle).run();
+    code = await new Primary(options, { lines, logger, lifecycle }).run();
   } catch (thrown) {
     const error = toError(thrown);
     // What is known to go wrong has a sentence, which a stack would only bury.
@@ -94,8 +98,17 @@ interface Wired {
   firstRound: Promise<void>;
 }
 
+/** What exists before the primary does, and outlives it. */
+interface Given {
+  /** Where the lines of the log go. */
+  lines: LineWriter;
+  logger: Logger;
+  lifecycle: Lifecycle;
+}
+
 class Primary {
   readonly #options: PrimaryOptions;
+  readonly #lines: LineWriter;
   readonly #logger: Logger;
   readonly #lifecycle: Lifecycle;
   readonly #collector = new MetricsCollector();
@@ -114,8 +127,9 @@ class Primary {
   readonly #stopped = Promise.withResolvers<number>();
   #phase: Readiness['status'] = 'starting';
 
-  constructor(options: PrimaryOptions, logger: Logger, lifecycle: Lifecycle) {
+  constructor(options: PrimaryOptions, { lines, logger, lifecycle }: Given) {
     this.#options = options;
+    this.#lines = lines;
     this.#logger = logger;
     this.#lifecycle = lifecycle;
     this.#bucketHost = new BucketHost(this.#buckets, logger);
@@ -150,7 +164,7 @@ class Primary {
       this.#logger,
       systemClock,
     );
-    this.#tellDataPath();
+    this.#tellStart();
     const storage = await openStorage(settings.database, this.#logger);
     this.#lifecycle.onClose('the database', () => storage.close(), 15_000);
     const { streams, apiKeys, services, firstRound } = await this.#wire(storage);
@@ -167,11 +181,12 @@ class Primary {
     return this.#stopped.promise;
   }
 
-  #tellDataPath(): void {
-    const facts = { ...this.#dataPath, node: process.version };
-    if (facts.wire === 'handle' || facts.engine === 'node' || this.#options.env.SLUICE_WIRE)
-      this.#logger.info(facts, 'data path');
-    else this.#logger.warn(facts, `connections go the slow way: ${slowReason(process.version)}`);
+  #tellStart(): void {
+    const { configPath, env } = this.#options;
+    const facts = { version: sluiceVersion(), config: configPath, node: process.version, ...this.#dataPath };
+    this.#logger.info(facts, 'Sluice starts');
+    if (facts.wire === 'handle' || facts.engine === 'node' || env.SLUICE_WIRE) return;
+    this.#logger.warn(`connections go the slow way: ${slowReason(process.version)}`);
   }
 
   async #wire(storage: Storage): Promise<Wired> {
@@ -251,6 +266,7 @@ class Primary {
       registry: this.#registry,
       reloader,
       dataPath: this.#dataPath,
+      droppedLines: () => this.#lines.droppedCount,
     });
   }
 
@@ -373,9 +389,13 @@ class Primary {
 
   #sayReady(addresses: string[], admin: string): void {
     this.#phase = 'ready';
+    const { settings } = this.#options;
     const workers = this.#supervisor.workers().length;
     const { wire, engine } = this.#dataPath;
-    writeReadyLine({ addresses, admin, workers, wire, engine }, this.#logger);
+    const facts = { addresses, admin, workers };
+    if (settings.log.format === 'pretty') this.#logger.info(facts, 'ready');
+    // For programs that wait for it: JSON whatever the format.
+    this.#lines.write(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`);
   }
 
   async #drain(signal: NodeJS.Signals): Promise<void> {

@@ -2,7 +2,6 @@
  * The worker process, put together. It is told everything by the primary, in this order: backend states, clients, settings;
  * with the first settings it builds its rooms, listens and says ready; later ones swap the plan between two requests.
  */
-import { writeSync } from 'node:fs';
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
@@ -14,8 +13,10 @@ import {
   WORKER_DATA_PATH_ENV,
   WORKER_INDEX_ENV,
 } from '../contract/messages.ts';
+import type { LogSettings } from '../contract/settings.ts';
 import { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import { LineWriter, type Logger, makeLogger } from '../infra/logging/logger.ts';
+import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
+import { accessLogOf, attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
 import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { Availability } from './availability.ts';
@@ -25,7 +26,6 @@ import { PrimaryLink } from './primary-link.ts';
 import { WorkerRooms } from './wiring.ts';
 
 const REPORT_EVERY_MS = 1_000;
-const STDERR_FD = 2;
 /** What an uncaught exception leaves to the requests in flight. */
 const CRASH_DRAIN_MS = 3_000;
 
@@ -35,11 +35,15 @@ class WorkerMain {
   readonly #directory = new ClientDirectory(systemClock);
   readonly #apiKeys = new ApiKeyDirectory(this.#directory);
   readonly #availability = new Availability();
-  readonly #accessLog = new LineWriter();
-  readonly #droppedLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
+  readonly #lines = {
+    application: new LineWriter(APPLICATION_LINES),
+    access: new LineWriter(ACCESS_LINES),
+  };
+  readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
+  readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   readonly #loopDelay = new LoopDelayMonitor();
-  /** Comes with the first settings. */
-  #logger: Logger | null = null;
+  /** Replaced with the first settings, which say how to log. */
+  #logger = this.#openLog({ level: 'info', format: 'json' });
   #rooms: WorkerRooms | null = null;
   /** The primary's last word, which may come before there are rooms. */
   #storeWorkers: number | null = null;
@@ -52,6 +56,11 @@ class WorkerMain {
       (message) => this.#receive(message),
       () => this.#onPrimaryLost(),
     );
+    this.#link.logger = this.#logger;
+    process.on('exit', () => {
+      this.#lines.application.flushSync();
+      this.#lines.access.flushSync();
+    });
   }
 
   start(): void {
@@ -98,7 +107,7 @@ class WorkerMain {
         this.#drain(message);
         break;
       case 'stop':
-        this.#exit(1);
+        process.exit(1);
     }
   }
 
@@ -110,7 +119,7 @@ class WorkerMain {
       return;
     }
     const { log } = message.settings;
-    const logger = makeLogger(log, { worker: Number(process.env[WORKER_INDEX_ENV]) });
+    const logger = this.#openLog(log);
     this.#logger = logger;
     this.#link.logger = logger;
     const wheel = new DeadlineWheel({
@@ -125,7 +134,7 @@ class WorkerMain {
       metrics: this.#metrics,
       lookup: this.#directory,
       apiKeys: this.#apiKeys,
-      accessLog: this.#accessLog,
+      accessLog: accessLogOf(log.format, this.#lines.access),
       availability: this.#availability,
       workerIndex: Number(process.env[WORKER_INDEX_ENV]),
       workerCount: Number(process.env[WORKER_COUNT_ENV]),
@@ -136,6 +145,13 @@ class WorkerMain {
     this.#rooms = rooms;
     // Not waited for: a newer revision may come meanwhile.
     this.#listen(rooms, revision).catch((error: unknown) => this.#cannotServe(error));
+  }
+
+  #openLog(settings: Pick<LogSettings, 'level' | 'format'>): Logger {
+    const fields = { worker: Number(process.env[WORKER_INDEX_ENV]) };
+    const logger = makeLogger(settings, { fields, out: this.#lines.application });
+    attachLog(logger, this.#lines);
+    return logger;
   }
 
   async #listen(rooms: WorkerRooms, revision: number): Promise<void> {
@@ -162,14 +178,8 @@ class WorkerMain {
       });
       return;
     }
-    this.#sayFatal(error, 'worker cannot serve');
-    this.#exit(1);
-  }
-
-  /** Before the first settings there is no logger. */
-  #sayFatal(error: Error, message: string): void {
-    if (this.#logger === null) writeSync(STDERR_FD, `${message}: ${error.stack ?? error.message}\n`);
-    else this.#logger.fatal({ err: error }, message);
+    this.#logger.fatal({ err: error }, 'worker cannot serve');
+    process.exit(1);
   }
 
   #report(): void {
@@ -177,7 +187,8 @@ class WorkerMain {
     if (rooms === null) return;
     // Of moments, not of turns: a stall of 150 ms is one turn in thousands, and one event in seven of that second waits for it.
     const loopDelayP99Ms = this.#loopDelay.takeMaxMs();
-    this.#metrics.set(this.#droppedLines, this.#accessLog.droppedCount);
+    this.#metrics.set(this.#droppedLines, this.#lines.application.droppedCount);
+    this.#metrics.set(this.#droppedAccessLines, this.#lines.access.droppedCount);
     this.#link.send({
       type: 'report',
       report: { ...rooms.report(), loopDelayP99Ms, metrics: this.#metrics.takeDelta() },
@@ -198,20 +209,15 @@ class WorkerMain {
       .finally(() => this.#leave());
   }
 
-  /** The last words: counters, access lines, and the exit that the primary waits for. */
+  /** The last words: counters, then the exit that the primary waits for, which writes the last lines. */
   #leave(): void {
     this.#report();
-    this.#link.sendLast({ type: 'drained' }, () => this.#exit(0));
-  }
-
-  #exit(code: number): void {
-    this.#accessLog.flushSync();
-    process.exit(code);
+    this.#link.sendLast({ type: 'drained' }, () => process.exit(0));
   }
 
   /** Nobody will replace this worker or tell it anything: finish what is in flight and go. */
   #onPrimaryLost(): void {
-    this.#logger?.error('the primary is gone: finishing what is in flight');
+    this.#logger.error('the primary is gone: finishing what is in flight');
     this.#drain({ graceMs: 0, drainMs: this.#rooms?.settings.timeouts.drainMs ?? 0 });
   }
 
@@ -223,7 +229,7 @@ class WorkerMain {
     let stops = 0;
     const onStop = (): void => {
       stops++;
-      if (stops > 1) this.#exit(1);
+      if (stops > 1) process.exit(1);
       const settings = this.#rooms?.settings;
       const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
       this.#drain({ graceMs, drainMs, alone: settings?.accept === 'reuse_port' });
@@ -239,8 +245,8 @@ class WorkerMain {
   #onUncaught(error: Error): void {
     const rooms = this.#rooms;
     if (rooms === null || this.#ending) {
-      this.#sayFatal(error, 'uncaught exception in a worker that is not serving');
-      this.#exit(1);
+      this.#logger.fatal({ err: error }, 'uncaught exception in a worker that is not serving');
+      process.exit(1);
       return;
     }
     rooms.logger.fatal({ err: error }, 'uncaught exception: finishing what is in flight');

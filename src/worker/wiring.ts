@@ -11,7 +11,7 @@ import {
 } from '../contract/messages.ts';
 import type { RedisSettings, WorkerSettings } from '../contract/settings.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
-import type { LineWriter, Logger } from '../infra/logging/logger.ts';
+import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { RedisConnection } from '../infra/redis/redis.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
@@ -36,7 +36,7 @@ export interface RoomsOptions {
   metrics: WorkerMetrics;
   lookup: ClientLookup;
   apiKeys: ApiKeyLookup;
-  accessLog: LineWriter;
+  accessLog: { write(line: string): void };
   availability: Availability;
   workerIndex: number;
   workerCount: number;

@@ -36,6 +36,8 @@ export interface SluiceOptions {
   entry?: string;
   /** Its limit of open files, soft and hard; default the test's own. */
   openFiles?: number;
+  /** A file or FIFO for its standard output and error, which is then not collected. */
+  output?: string;
   /** For the ready line; default 30 s. */
   timeoutMs?: number;
 }
@@ -101,17 +103,21 @@ function wantsMadeDatabase(folder: string, { config, env, data = 'made' }: Sluic
 /** spawnSluice runs the command line with any words, for tests of exits and messages; the caller stops the child. */
 export function spawnSluice(
   words: string[],
-  options: Pick<SluiceOptions, 'env' | 'folder' | 'entry' | 'openFiles'> = {},
+  options: Pick<SluiceOptions, 'env' | 'folder' | 'entry' | 'openFiles' | 'output'> = {},
 ): Child {
-  const { env = {}, folder, entry = 'src/cli.ts', openFiles } = options;
+  const { env = {}, folder, entry = 'src/cli.ts', openFiles, output } = options;
   const removed = Object.keys(process.env).filter(
     (name) =>
       (name.startsWith('SLUICE_') && !DATA_PATH_ENV.includes(name)) ||
       ['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS'].includes(name),
   );
   const line = [process.execPath, join(ROOT, entry), ...words];
-  const limited = ['/bin/sh', '-c', `ulimit -n ${openFiles} && exec "$0" "$@"`];
-  const [command = '', ...args] = openFiles === undefined ? line : [...limited, ...line];
+  const before = [
+    ...(openFiles === undefined ? [] : [`ulimit -n ${openFiles}`]),
+    ...(output === undefined ? [] : [`exec > '${output}' 2>&1`]),
+  ];
+  const shell = ['/bin/sh', '-c', [...before, 'exec "$0" "$@"'].join(' && ')];
+  const [command = '', ...args] = before.length === 0 ? line : [...shell, ...line];
   return spawnChild(command, args, {
     cwd: folder ?? ROOT,
     // node --test tells its children by this variable; the product is not a test file.

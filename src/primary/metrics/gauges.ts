@@ -12,11 +12,14 @@ interface GaugeSources {
   registry: HealthRegistry;
   reloader: Reloader;
   dataPath: DataPath;
+  /** Lines of the primary's own log that were lost so far. */
+  droppedLines: () => number;
 }
 
 export class PrimaryGauges {
   readonly #sources: GaugeSources;
   #countedRestarts = 0;
+  #countedDropped = 0;
 
   constructor(sources: GaugeSources) {
     this.#sources = sources;
@@ -26,7 +29,10 @@ export class PrimaryGauges {
   text(): Promise<string> {
     this.#setFleet();
     this.#setBackends();
-    const { collector, reloader } = this.#sources;
+    const { collector, reloader, droppedLines } = this.#sources;
+    const dropped = droppedLines();
+    collector.count('sluice_application_log_dropped_lines_total', {}, dropped - this.#countedDropped);
+    this.#countedDropped = dropped;
     collector.replaceGauge('sluice_config_last_reload_success', [
       { labels: {}, value: reloader.lastReloadSucceeded ? 1 : 0 },
     ]);

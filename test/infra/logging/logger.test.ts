@@ -1,160 +1,109 @@
 import assert from 'node:assert/strict';
-import { execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { closeSync, constants, openSync, readFileSync } from 'node:fs';
-import { Socket } from 'node:net';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
-import { LineWriter } from '../../../src/infra/logging/logger.ts';
-import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
+import { closeSync, openSync } from 'node:fs';
+import { test } from 'node:test';
+import { LbError } from '../../../src/contract/errors.ts';
+import type { LogSettings } from '../../../src/contract/settings.ts';
+import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../../../src/infra/logging/line-writer.ts';
+import { accessLogOf, attachLog, type Logger, makeLogger } from '../../../src/infra/logging/logger.ts';
+import { accessLine } from '../../../src/proxy/access-log.ts';
 import { waitFor } from '../../support/wait.ts';
 
-const writer = `
-  import { LineWriter } from ${JSON.stringify(new URL('../../../src/infra/logging/logger.ts', import.meta.url).href)};
-  const name = process.argv[1];
-  const out = new LineWriter();
-  let left = 400;
-  const more = () => {
-    for (let i = 0; i < 20 && left > 0; i++, left--) {
-      out.write(JSON.stringify({ name, left, fill: name.repeat(1 + ((left * 37) % 3900)) }) + '\\n');
-    }
-    if (left > 0) setImmediate(more);
-    else {
-      out.flushSync();
-      process.exit(0);
-    }
-  };
-  more();
-`;
-
-function tempFolder(t: TestContext): string {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
-  return folder;
+function makeLog(format: LogSettings['format']): { logger: Logger; lines: string[] } {
+  const lines: string[] = [];
+  const out = { write: (line: string) => void lines.push(line) };
+  return { logger: makeLogger({ level: 'info', format }, { out, fields: { worker: 3 } }), lines };
 }
 
-// Node's own child processes get a socket where a shell makes a pipe.
-for (const [output, redirection] of [
-  ['socket', ''],
-  ['pipe', '| cat'],
-  ['file', '> "$FILE"; cat "$FILE"'],
-] as const) {
-  test(`access lines of several processes on one ${output} never interleave and none is lost`, {
-    timeout: 30_000,
-  }, async (t) => {
-    const node = JSON.stringify(process.execPath);
-    const start = (name: string): string => `${node} --input-type=module -e "$WRITER" ${name} &`;
-    const script = `{ ${['a', 'b', 'c'].map(start).join(' ')} wait; } ${redirection}`;
-    const shell = spawn('sh', ['-c', script], {
-      env: { ...process.env, WRITER: writer, FILE: join(tempFolder(t), 'log') },
-      stdio: ['ignore', 'pipe', 'inherit'],
-      cwd: fileURLToPath(new URL('../../..', import.meta.url)),
-    });
-    t.after(() => shell.kill());
-    let text = '';
-    shell.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-      text += chunk;
-    });
-    await once(shell, 'close');
-    const seen = new Set<string>();
-    for (const line of text.split('\n').slice(0, -1)) {
-      const { name, left, fill }: { name: string; left: number; fill: string } = JSON.parse(line);
-      assert.equal(fill, name.repeat(1 + ((left * 37) % 3900)));
-      seen.add(`${name}${left}`);
-    }
-    assert.equal(seen.size, 3 * 400);
-  });
-}
+const TIME = /^\[\d\d:\d\d:\d\d\.\d{3}\] /;
 
-interface Pipe {
-  readFd: number;
-  writeFd: number;
-  openAgain(): number;
-}
-
-function makePipe(t: TestContext): Pipe {
-  const path = join(tempFolder(t), 'pipe');
-  execFileSync('mkfifo', [path]);
-  const openAgain = () => openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-  const readFd = openAgain();
-  const writeFd = openSync(path, constants.O_WRONLY);
-  t.after(() => closeSync(writeFd));
-  return { readFd, writeFd, openAgain };
-}
-
-/** linesOf reads from now on; the numbers of the lines so far. */
-function linesOf(t: TestContext, fd: number): number[] {
-  const reader = new Socket({ fd, readable: true, writable: false });
-  t.after(() => reader.destroy());
-  const numbers: number[] = [];
-  let rest = '';
-  reader.setEncoding('utf8').on('data', (text: string) => {
-    const lines = (rest + text).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) numbers.push(JSON.parse(line).number);
-  });
-  return numbers;
-}
-
-const lineOf = (number: number, fillBytes: number) =>
-  `${JSON.stringify({ number, fill: 'é'.repeat(fillBytes / 2) })}\n`;
-
-test('a stalled reader of a pipe costs 4 MiB of memory and whole lines, and the rest arrives once it reads', async (t) => {
-  const { readFd, writeFd } = makePipe(t);
-  const out = new LineWriter(writeFd);
-  const written = 1_600;
-  for (let number = 0; number < written; number++) out.write(lineOf(number, 3_960));
-  const kept = written - out.droppedCount;
-  assert.ok(kept * 4_000 <= 4 * 1024 * 1024 + 64 * 1024, `${kept} lines kept`);
-  assert.ok(kept * 4_000 > 3.5 * 1024 * 1024, `${kept} lines kept`);
-  const numbers = linesOf(t, readFd);
-  await waitFor('every line that was kept', () => numbers.length === kept);
-  assert.deepEqual(
-    numbers,
-    Array.from({ length: kept }, (_, number) => number),
+test('pretty: one line per event with the name of its level and its facts as key=value', () => {
+  const { logger, lines } = makeLog('pretty');
+  logger.warn(
+    { pool: 'app', reason: 'three in a row', addresses: ['a', 'b'], cause: null },
+    'backend state changed',
   );
-  out.write(lineOf(written, 10));
-  await waitFor('a line after the stall', () => numbers.at(-1) === written);
+  logger.error({ err: new TypeError('a fault') }, 'failed');
+  assert.equal(lines.length, 2);
+  assert.match(lines[0] ?? '', TIME);
+  assert.equal(
+    lines[0]?.replace(TIME, ''),
+    'WARN: backend state changed worker=3 pool=app reason="three in a row" addresses=a,b cause=null\n',
+  );
+  assert.match(lines[1] ?? '', / ERROR: failed worker=3 err="TypeError: a fault \| at .+"\n$/);
+  assert.equal(lines[1]?.split('\n').length, 2);
 });
 
-test('a pipe that cannot be opened a second time gets its lines all the same', async (t) => {
-  const { readFd, writeFd, openAgain } = makePipe(t);
-  // Without a reader the second opening fails (ENXIO), as it does on another user's pipe (EACCES).
-  closeSync(readFd);
-  const out = new LineWriter(writeFd);
-  const numbers = linesOf(t, openAgain());
-  for (let number = 0; number < 100; number++) out.write(lineOf(number, 3_000));
-  await waitFor('all lines', () => numbers.length === 100);
-  assert.equal(out.droppedCount, 0);
-});
-
-test('lines for a reader that went away are dropped and counted', async (t) => {
-  const { readFd, writeFd } = makePipe(t);
-  const out = new LineWriter(writeFd);
-  closeSync(readFd);
-  for (let number = 0; number < 30; number++) out.write(lineOf(number, 2_000));
-  await waitFor('all to be counted', () => out.droppedCount === 30);
-});
-
-test('a line alone reaches a file by itself, one that is too long is left out', async (t) => {
-  const path = join(tempFolder(t), 'log');
-  const fd = openSync(path, 'w');
+test('pretty: an access line has the shape of the others', (t) => {
+  const fd = openSync('/dev/null', 'w');
   t.after(() => closeSync(fd));
-  const out = new LineWriter(fd);
-  out.write(lineOf(1, 4_096));
-  out.write(lineOf(2, 10));
-  assert.equal(out.droppedCount, 1);
-  await waitFor('the line', () => readFileSync(path, 'utf8') === lineOf(2, 10));
+  const out = new LineWriter(ACCESS_LINES, fd);
+  const written = t.mock.method(out, 'write', () => undefined);
+  const line = accessLine({
+    time: '2026-11-29T12:00:00.000Z',
+    requestId: 'r-1',
+    traceId: null,
+    clientIp: '127.0.0.1',
+    clientId: null,
+    method: 'GET',
+    host: 'localhost',
+    path: '/a b',
+    status: 502,
+    reason: 'connect_failed',
+    bytesIn: 0,
+    bytesOut: 10,
+    totalMs: 1.5,
+    upstreamMs: null,
+    queueMs: null,
+    limiterMs: null,
+    backend: 'b:1',
+    attempts: 1,
+    route: 'api',
+    userAgent: 'curl',
+  });
+  accessLogOf('pretty', out).write(line);
+  const [pretty] = written.mock.calls[0]?.arguments ?? [];
+  assert.equal(
+    String(pretty).replace(TIME, ''),
+    'INFO: GET localhost/a b 502 1.5ms reason=connect_failed clientIp=127.0.0.1 backend=b:1 route=api requestId=r-1\n',
+  );
+  assert.equal(accessLogOf('json', out), out, 'JSON lines pass as they are');
 });
 
-test('at the end of a process lines for a full disk are given up in time', async (t) => {
+test('what is known to happen is logged without a stack, a fault with it', () => {
+  const { logger, lines } = makeLog('json');
+  const refused = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' });
+  logger.error({ err: refused }, 'a');
+  logger.error({ err: new LbError('database_unavailable', 'away') }, 'b');
+  logger.error({ err: new TypeError('a fault') }, 'c');
+  const stacks = lines.map((line) => JSON.parse(line).err.stack);
+  assert.deepEqual(stacks.slice(0, 2), [undefined, undefined]);
+  assert.match(String(stacks[2]), /TypeError: a fault\n/);
+});
+
+test('a warning of node goes to the log instead of standard error', async (t) => {
+  const listeners = process.listeners('warning');
+  const fd = openSync('/dev/null', 'w');
+  const application = new LineWriter(APPLICATION_LINES, fd);
+  t.after(() => {
+    closeSync(fd);
+    process.removeAllListeners('warning');
+    for (const listener of listeners) process.on('warning', listener);
+  });
+  const { logger, lines } = makeLog('json');
+  attachLog(logger, { application });
+  assert.equal(process.listenerCount('warning'), 1, 'the listener that writes to standard error is gone');
+  process.emitWarning('look here');
+  await waitFor('the warning', () => lines.some((line) => line.includes('look here')));
+});
+
+test('a fatal line does not wait: the process may have requests in flight', (t) => {
   const fd = openSync('/dev/full', 'w');
   t.after(() => closeSync(fd));
-  const out = new LineWriter(fd);
-  for (let number = 0; number < 40; number++) out.write(lineOf(number, 3_000));
+  const out = new LineWriter(APPLICATION_LINES, fd);
   const startMs = performance.now();
+  makeLogger({ level: 'info', format: 'json' }, { out }).fatal('the end');
+  assert.ok(performance.now() - startMs < 400);
   out.flushSync();
-  assert.ok(performance.now() - startMs < 1_900, 'a worker that takes 2 s to exit is killed');
-  assert.ok(out.droppedCount > 0);
+  assert.ok(performance.now() - startMs < 1_900, 'at the exit it does, with a deadline');
+  assert.equal(out.droppedCount, 1);
 });
