@@ -50,8 +50,8 @@ function textOf(value: unknown): string {
 
 /** The event that an access line tells, as the application log would have told it. */
 function accessEvent({ time, method, host, path, status, reason, totalMs, ...others }: Fields): Fields {
-  const { clientIp, clientId, backend, route, requestId } = others;
-  const known = Object.entries({ reason, clientIp, clientId, backend, route, requestId });
+  const { clientIp, clientId, backend, route, policies, requestId } = others;
+  const known = Object.entries({ reason, clientIp, clientId, backend, route, policies, requestId });
   return {
     level: INFO,
     time,

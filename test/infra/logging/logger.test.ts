@@ -58,13 +58,14 @@ test('pretty: an access line has the shape of the others', (t) => {
     backend: 'b:1',
     attempts: 1,
     route: 'api',
+    policies: ['default', 'daily'],
     userAgent: 'curl',
   });
   accessLogOf('pretty', out).write(line);
   const [pretty] = written.mock.calls[0]?.arguments ?? [];
   assert.equal(
     String(pretty).replace(TIME, ''),
-    'INFO: GET localhost/a b 502 1.5ms reason=connect_failed clientIp=127.0.0.1 backend=b:1 route=api requestId=r-1\n',
+    'INFO: GET localhost/a b 502 1.5ms reason=connect_failed clientIp=127.0.0.1 backend=b:1 route=api policies=default,daily requestId=r-1\n',
   );
   assert.equal(accessLogOf('json', out), out, 'JSON lines pass as they are');
 });
