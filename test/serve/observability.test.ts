@@ -10,7 +10,7 @@ import { waitFor } from '../support/wait.ts';
 
 const KEYS =
   `time requestId traceId clientIp clientId method host path status reason bytesIn bytesOut totalMs upstreamMs
-  queueMs limiterMs backend attempts route userAgent`.split(/\s+/);
+  queueMs limiterMs backend attempts route policies userAgent`.split(/\s+/);
 
 test('B36: one JSON line per request with every key, without query, credentials or cookies', async (t) => {
   const backend = await startNamed('hello');
