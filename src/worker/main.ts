@@ -107,7 +107,7 @@ class WorkerMain {
         this.#drain(message);
         break;
       case 'stop':
-        process.exit(1);
+        this.#stop();
     }
   }
 
@@ -215,6 +215,12 @@ class WorkerMain {
     this.#link.sendLast({ type: 'drained' }, () => process.exit(0));
   }
 
+  /** Ends at once; requests in flight still get their access lines. */
+  #stop(): void {
+    this.#rooms?.cut();
+    process.exit(1);
+  }
+
   /** Nobody will replace this worker or tell it anything: finish what is in flight and go. */
   #onPrimaryLost(): void {
     this.#logger.error('the primary is gone: finishing what is in flight');
@@ -229,7 +235,7 @@ class WorkerMain {
     let stops = 0;
     const onStop = (): void => {
       stops++;
-      if (stops > 1) process.exit(1);
+      if (stops > 1) this.#stop();
       const settings = this.#rooms?.settings;
       const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
       this.#drain({ graceMs, drainMs, alone: settings?.accept === 'reuse_port' });

@@ -209,6 +209,11 @@ export class WorkerRooms {
     await this.#redis?.close();
   }
 
+  /** cut ends every request at once; its access line says `shutdown`. */
+  cut(): void {
+    this.#server.cut();
+  }
+
   /** stopListening hears, during a drain, that the other workers close their listeners after graceMs. */
   stopListening(graceMs: number): void {
     setTimeout(() => this.#server.stopListening(), graceMs).unref();

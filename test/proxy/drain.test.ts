@@ -105,6 +105,31 @@ test('B38: what is not over after the time for it is cut', async (t) => {
   await client.waitForClose();
   await waitFor('the backend connection to close', () => backend.closedCount === 1);
   assert.equal(proxy.handler.requestsInFlight, 0);
+  assert.deepEqual(
+    proxy.lines.map(({ reason, status }) => [reason, status]),
+    [['shutdown', 499]],
+    'the client did not leave by itself',
+  );
+});
+
+test('B38: a client that always pipelines does not hold up the drain', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const answerAt = (count: number) =>
+    waitFor(`request ${count} at the backend`, () => backend.requests[count - 1]).then(({ connection }) =>
+      backend.sockets[connection]?.write(ok('x')),
+    );
+  const client = await proxy.connect();
+  client.write(GET + GET);
+  await waitFor('the first request at the backend', () => backend.requests.length === 1);
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 20_000 });
+  await answerAt(1);
+  assert.equal((await client.readResponse()).header('connection'), null, 'the second was sent before');
+  client.write(GET + GET);
+  await answerAt(2);
+  assert.equal((await client.readResponse()).header('connection'), 'close');
+  await within(drained, 8_000, 'the drain to end');
+  assert.equal(backend.requests.length, 2);
 });
 
 /** Clients of another thread, which connect while this one is blocked: nobody accepts. */

@@ -36,6 +36,20 @@ test('Ctrl-C that arrives twice, from the terminal and passed on by npm, drains'
   assert.equal((await slow).status, 200);
 });
 
+test('a second signal leaves the access lines of the requests that it cuts', async (t) => {
+  const { backend, sluice } = await start(t, { drainGrace: '0s', drain: '20s' });
+  const cut = ask(`${sluice.proxyUrl}/slow?ms=60000`).catch(() => null);
+  await waitFor('the request at the backend', () => backend.requestCount === 1);
+  sluice.signal('SIGTERM');
+  const again = setInterval(() => sluice.signal('SIGTERM'), 200);
+  t.after(() => clearInterval(again));
+  assert.deepEqual(await sluice.stop('SIGTERM'), { code: 1, signal: null });
+  clearInterval(again);
+  await cut;
+  const [line] = sluice.jsonLines(({ path }) => path === '/slow');
+  assert.deepEqual([line?.reason, line?.status], ['shutdown', 499]);
+});
+
 test('a second signal stops at once with exit 1 and leaves nobody behind', async (t) => {
   const { sluice } = await start(t, { drainGrace: '20s', drain: '20s' }, 2);
   sluice.signal('SIGTERM');

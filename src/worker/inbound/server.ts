@@ -155,8 +155,14 @@ export class InboundServer implements ConnectionOwner {
     const leftMs = Math.max(0, endsAtMs - this.clock.monotonicMs());
     await Promise.race([empty, delay(leftMs, undefined, { signal: aborted.signal }).catch(ignoreAbort)]);
     aborted.abort();
-    for (const connection of this.#connections.items.slice()) connection.destroy();
+    this.cut();
     await empty;
+  }
+
+  /** cut closes every connection at once; the requests on them are logged as `shutdown`. */
+  cut(): void {
+    this.#deps.handler.stop();
+    for (const connection of this.#connections.items.slice()) connection.destroy();
   }
 
   /** @param headsEndAtMs until then bytes on an idle connection may be the beginning of a head */

@@ -80,6 +80,8 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   #overdue = false;
   /** Bytes read when it last became idle, or was looked at while lingering. */
   #idleAtBytes = 0;
+  /** Bytes read when it first answered in a drain: requests that come later are not served. */
+  #drainedAtBytes: number | null = null;
 
   constructor(socket: Socket, owner: ConnectionOwner, queued: QueuedRequests) {
     this.socket = socket;
@@ -111,6 +113,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
 
   /** DownstreamOwner: the answer under way will be the last one. */
   get ending(): boolean {
+    if (this.#owner.draining) this.#drainedAtBytes ??= this.socket.bytesRead;
     if (this.#queue.length > 0 || this.#failure !== null) return false;
     return this.#owner.draining || (!this.#parsing && this.#owner.takeSurplus());
   }
@@ -119,6 +122,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     // An answer without a length must not look complete.
     this.#current?.abort();
     this.socket.destroy();
+    this.#current?.gone();
   }
 
   /** The parser is through with what it has read. */
@@ -139,8 +143,9 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
       this.#serve(downstream);
       return;
     }
-    // A busy connection whose answer will close it takes no more (RFC 9112 §9.6).
-    if (this.#current.closing) {
+    // A busy connection whose answer will close it takes no more (RFC 9112 §9.6), and a drain does not wait for a client that
+    // always pipelines.
+    if (this.#current.closing || this.socket.bytesRead > (this.#drainedAtBytes ?? Number.POSITIVE_INFINITY)) {
       if (!this.#ignoring) this.#readIntoNothing();
       this.#ignoring = true;
       this.#ignore();

@@ -77,6 +77,9 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   /** It has served a request: until then the deadline of the first head runs. */
   #hasServed = false;
   #wirePaused = false;
+  #readBytes = 0;
+  /** #readBytes when it first answered in a drain: requests that began by then are served, later ones are not. */
+  #drainedAtBytes: number | null = null;
 
   constructor(peerAddress: string | undefined, owner: ConnectionOwner) {
     this.#owner = owner;
@@ -109,6 +112,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   onRead(byteCount: number): void {
     if (!this.#received) this.#onFirstByte();
     this.#turnRequests = 0;
+    this.#readBytes += byteCount;
     const unread = this.#unread;
     const buffer = this.#lent;
     if (unread.length > 0) {
@@ -258,8 +262,10 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   mustClose(): boolean {
     const body = this.#body;
     if (body !== null && !body.complete && (!body.isRestShort || this.#owner.draining)) return true;
-    if (this.#restBytes > 0) return false;
-    return this.#owner.draining || this.#owner.takeSurplus();
+    if (!this.#owner.draining) return this.#restBytes === 0 && this.#owner.takeSurplus();
+    // A client that always pipelines must not hold up the drain.
+    this.#drainedAtBytes ??= this.#readBytes;
+    return this.#readBytes - this.#restBytes >= this.#drainedAtBytes;
   }
 
   onBlocked(): void {
