@@ -7,6 +7,7 @@
  */
 import { HEADERS_MAX_COUNT, readTrailers } from './field-lines.ts';
 import { CR, LF, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
+import { PendingBytes } from './pending-bytes.ts';
 
 const SIZE = 0;
 const EXTENSION = 1;
@@ -28,7 +29,7 @@ const SEMICOLON = 59;
 const EQUALS = 61;
 const QUOTE = 34;
 const BACKSLASH = 92;
-const HEAD_END = '\r\n\r\n';
+const CRLF_BYTES = 2;
 const NONE: string[] = [];
 
 /** ChunkedDecoder is owned by a BodyReader; start() once per body, then decode() once per read. */
@@ -50,10 +51,11 @@ export class ChunkedDecoder {
   #digits = 0;
   #extensionBytes = 0;
   #extensionPart = 0;
-  #trailerText = '';
-  /** The last four characters of it. */
-  #trailerTail = '';
+  readonly #trailerBytes = new PendingBytes();
   #trailerCount = 0;
+  /** Of the trailer line under way. */
+  #lineBytes = 0;
+  #lastByte = 0;
   readonly #refusesFramingTrailers: boolean;
 
   /** @param refusesFramingTrailers see BodyReader */
@@ -68,8 +70,8 @@ export class ChunkedDecoder {
   start(): void {
     this.#state = SIZE;
     this.#left = this.#digits = this.#extensionBytes = 0;
-    this.#trailerText = this.#trailerTail = '';
-    this.#trailerCount = 0;
+    this.#trailerBytes.clear();
+    this.#trailerCount = this.#lineBytes = this.#lastByte = 0;
     this.trailers = NONE;
     this.problem = '';
     this.problemStatus = 400;
@@ -149,32 +151,40 @@ export class ChunkedDecoder {
     this.#extensionPart = part;
   }
 
-  /** Takes one line, or what is there of it; the section ends with an empty line. */
+  /** Collects the section up to its empty line, and parses it as a whole. */
   #takeTrailer(buffer: Buffer, at: number, to: number): number {
-    const lf = buffer.subarray(at, to).indexOf(LF);
-    const end = lf < 0 ? to : at + lf + 1;
-    const piece = buffer.toString('latin1', at, end);
-    // Joined when all of it is there: a look at the whole for each line would be quadratic.
-    this.#trailerText += piece;
-    this.#trailerTail = (this.#trailerTail + piece).slice(-HEAD_END.length);
-    const tail = this.#trailerTail;
-    if (this.#trailerText.length > TRAILERS_MAX_BYTES) this.#break('trailers too large', 431);
-    else if (tail === '\r\n' || tail === HEAD_END) this.#finish(this.#trailerText.slice(0, -2));
-    else if (tail.endsWith('\n')) {
-      if (!tail.endsWith('\r\n')) this.#break('bad trailer');
-      else if (++this.#trailerCount > HEADERS_MAX_COUNT) this.#break('too many trailers', 431);
-    }
+    const bytes = this.#trailerBytes;
+    const mostTo = Math.min(to, at + TRAILERS_MAX_BYTES - bytes.length);
+    let isWhole = false;
+    let end = at;
+    while (end < mostTo && !isWhole && this.#state === TRAILER) isWhole = this.#endsTrailers(buffer[end++]!);
+    if (this.#state !== TRAILER) return end;
+    bytes.append(buffer, at, end);
+    if (isWhole) this.#finish(bytes.buffer.toString('latin1', bytes.from, bytes.to - CRLF_BYTES));
+    else if (end === mostTo && end < to) this.#break('trailers too large', 431);
     return end;
   }
 
+  #endsTrailers(byte: number): boolean {
+    const isLineEnd = byte === LF && this.#lastByte === CR;
+    this.#lastByte = byte;
+    this.#lineBytes += 1;
+    if (byte !== LF) return false;
+    if (!isLineEnd) this.#break('bad trailer');
+    else if (this.#lineBytes === CRLF_BYTES) return true;
+    else if (++this.#trailerCount > HEADERS_MAX_COUNT) this.#break('too many trailers', 431);
+    this.#lineBytes = 0;
+    return false;
+  }
+
   #finish(text: string): void {
+    this.#trailerBytes.clear();
     const trailers = text === '' ? NONE : readTrailers(text, this.#refusesFramingTrailers);
     if (trailers === null) {
       this.#break('bad trailer');
       return;
     }
     this.trailers = trailers;
-    this.#trailerText = '';
     this.#state = COMPLETE;
   }
 
@@ -182,6 +192,7 @@ export class ChunkedDecoder {
     this.problem = problem;
     this.problemStatus = status;
     this.#state = BROKEN;
+    this.#trailerBytes.clear();
   }
 }
 

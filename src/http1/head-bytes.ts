@@ -41,19 +41,3 @@ export function isTidyLine(bytes: Uint8Array, colon: number, eol: number): boole
   if (bytes[colon + 1] !== SPACE) return false;
   return eol === colon + 2 || !(isBlank(bytes[colon + 2]!) || isBlank(bytes[eol - 1]!));
 }
-
-/**
- * hasBrokenLine tells whether bytes that are not yet a whole head can never become one: a CR without its LF, an LF without
- * its CR, or a control byte. So a peer that speaks another protocol is refused at its first bytes and not at the deadline.
- * @param from where to begin; the byte before it, if any, is looked at as well
- */
-export function hasBrokenLine(bytes: Uint8Array, start: number, from: number, to: number): boolean {
-  for (let i = Math.max(start, from - 1); i < to; i++) {
-    const byte = bytes[i]!;
-    if (TEXT_BYTES[byte] === 1) continue;
-    if (byte === LF && i > start && bytes[i - 1] === CR) continue;
-    if (byte === CR && (i + 1 === to || bytes[i + 1] === LF)) continue;
-    return true;
-  }
-  return false;
-}

@@ -119,6 +119,8 @@ export class GuardedRequest {
       // A client must not be able to hide the key from the backend.
       head.named.delete(apiKeyHeader);
       lines = withoutFields(lines, head.named);
+      // It may take many times the bytes of its field, and nobody asks for it again.
+      head.named = null;
     }
     if (this.trusted) lines += head.forwardedLines;
     if (head.wantsTrailers) lines += 'TE: trailers\r\n';

@@ -114,7 +114,7 @@ export class HeadReader extends FieldReader {
   #takeStatus(bytes: Uint8Array, from: number, eol: number): boolean {
     const end = from + STATUS_END;
     if (eol < end || (eol > end && bytes[end] !== SPACE)) return false;
-    for (let i = 0; i < PROTOCOL.length; i++) if (bytes[from + i] !== PROTOCOL[i]) return false;
+    if (!beginsLikeHead(bytes, from, eol)) return false;
     this.#minor = bytes[from + PROTOCOL.length]! - ZERO;
     if ((this.#minor !== 0 && this.#minor !== 1) || bytes[from + PROTOCOL.length + 1] !== SPACE) return false;
     let status = 0;
@@ -204,13 +204,20 @@ export class HeadReader extends FieldReader {
     this.head = {
       status,
       reason: this.#reason,
-      lines: this.#named === null ? this.lines : withoutFields(this.lines, this.#named),
+      lines: this.#linesNotNamed(),
       contentLength: bodiless ? -1 : this.#contentLength,
       hasBody: this.bodyKind !== BODY_NONE,
       hasDate: this.#hasDate,
       hasRequestId: this.#hasRequestId,
     };
     return true;
+  }
+
+  /** The set is not kept: it may take twenty times the bytes of its field. */
+  #linesNotNamed(): string {
+    const named = this.#named;
+    this.#named = null;
+    return named === null ? this.lines : withoutFields(this.lines, named);
   }
 }
 
@@ -219,20 +226,9 @@ function keepAliveTimeoutSec(value: string): number {
   return found === null ? -1 : Number(found[1]);
 }
 
-/**
- * looksLikeHead tells whether bytes that are not yet a whole head can become one, so that a backend which talks another
- * protocol is refused at its first bytes instead of at the deadline.
- * @param previous the last characters before `text`
- */
-export function looksLikeHead(previous: string, text: string, isStart: boolean): boolean {
-  if (isStart && !'HTTP/1.'.startsWith(text.slice(0, 7))) return false;
-  const last = previous.slice(-1);
-  if (last === '\r' && text.charCodeAt(0) !== LF) return false;
-  for (let lf = text.indexOf('\n'); lf >= 0; lf = text.indexOf('\n', lf + 1)) {
-    if ((lf === 0 ? last.charCodeAt(0) : text.charCodeAt(lf - 1)) !== CR) return false;
-  }
-  for (let cr = text.indexOf('\r'); cr >= 0 && cr + 1 < text.length; cr = text.indexOf('\r', cr + 1)) {
-    if (text.charCodeAt(cr + 1) !== LF) return false;
-  }
+/** beginsLikeHead: a backend that speaks another protocol is refused at its first bytes instead of at the deadline. */
+export function beginsLikeHead(bytes: Uint8Array, from: number, to: number): boolean {
+  const end = Math.min(to - from, PROTOCOL.length);
+  for (let i = 0; i < end; i++) if (bytes[from + i] !== PROTOCOL[i]) return false;
   return true;
 }

@@ -5,8 +5,10 @@
 import { BodyReader } from '../http1/body-reader.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../http1/field-reader.ts';
 import { BODY_CHUNKED } from '../http1/framing.ts';
+import { PartialHead } from '../http1/partial-head.ts';
+import { PendingBytes } from '../http1/pending-bytes.ts';
 import type { ResponseHead } from './exchange.ts';
-import { HEAD_MAX_BYTES, HeadReader, looksLikeHead } from './response-head.ts';
+import { beginsLikeHead, HEAD_MAX_BYTES, HeadReader } from './response-head.ts';
 
 /** Answers of ResponseParser.readHead. */
 export const HEAD_MORE = 0;
@@ -19,8 +21,6 @@ const INTERIM_MAX_COUNT = 16;
 const SMALL_READ_BYTES = 18_432;
 /** A larger one is searched as text up to here, beyond as bytes: heads are small and bodies need not become text. */
 const TEXT_SEARCH_BYTES = 4096;
-const HEAD_END = '\r\n\r\n';
-const HEAD_END_BYTES = HEAD_END.length;
 
 /** ResponseParser is owned by a connection; start() before each request, then readHead until FINAL, then body.read. */
 export class ResponseParser {
@@ -35,9 +35,9 @@ export class ResponseParser {
 
   readonly #reader = new HeadReader();
   #headRequest = false;
-  /** Start of a head whose end has not come. A rope: appending is cheap, and it is flattened once. */
-  #partial = '';
-  #tail = '';
+  /** The beginning of a head whose end has not come. Most connections never see one: made with the first. */
+  #pending: PendingBytes | null = null;
+  #partial: PartialHead | null = null;
   /** The read that holds the last head, as text from `#textFrom` on; '' when that is not there. */
   #text = '';
   #textFrom = 0;
@@ -47,7 +47,7 @@ export class ResponseParser {
   start(method: string): void {
     this.#headRequest = method === 'HEAD';
     this.forget();
-    this.#partial = this.#tail = '';
+    this.#dropPartial();
     this.#interimCount = this.#interimBytes = 0;
     this.problem = '';
   }
@@ -72,8 +72,11 @@ export class ResponseParser {
   /** readHead consumes bytes from..to-1 up to the end of one head. HEAD_INVALID leaves the reason in `problem`. */
   readHead(buffer: Buffer, from: number, to: number): number {
     this.#text = '';
+    const pending = this.#pending;
     const found =
-      this.#partial === '' ? this.#wholeHead(buffer, from, to) : this.#joinedHead(buffer, from, to);
+      pending === null || pending.length === 0
+        ? this.#wholeHead(buffer, from, to)
+        : this.#joinedHead(pending, buffer, from, to);
     if (found === HEAD_MALFORMED) return this.#refuse(this.#reader.problem);
     if (found === HEAD_INCOMPLETE) return this.problem === '' ? HEAD_MORE : HEAD_INVALID;
     const { head } = this.#reader;
@@ -93,7 +96,11 @@ export class ResponseParser {
       text = buffer.toString('latin1', from, textTo);
       end = this.#reader.read(buffer, { from, to: textTo }, text, this.#headRequest);
     }
-    if (end === HEAD_INCOMPLETE) return this.#keep(text, to);
+    if (end === HEAD_INCOMPLETE) {
+      this.#pending ??= new PendingBytes();
+      this.#pending.append(buffer, from, to);
+      return this.#incomplete(this.#pending, to);
+    }
     if (end === HEAD_MALFORMED) return end;
     this.#text = text;
     this.#textFrom = from;
@@ -101,27 +108,35 @@ export class ResponseParser {
     return end - from;
   }
 
-  #joinedHead(buffer: Buffer, from: number, to: number): number {
-    const text = buffer.toString('latin1', from, to);
-    const tail = this.#tail;
-    const end = (tail + text).indexOf(HEAD_END);
-    if (end < 0) return this.#keep(text, to);
-    const taken = end + HEAD_END_BYTES - tail.length;
-    const head = this.#partial + text.slice(0, taken);
-    this.at = from + taken;
-    this.#partial = this.#tail = '';
-    const bytes = Buffer.from(head, 'latin1');
-    return this.#reader.read(bytes, { from: 0, to: bytes.length }, head, this.#headRequest);
+  #joinedHead(pending: PendingBytes, buffer: Buffer, from: number, to: number): number {
+    pending.append(buffer, from, to);
+    const { buffer: bytes, from: start, to: joinedTo } = pending;
+    if (this.#partial?.isDue(bytes, start, joinedTo) === false) return this.#incomplete(pending, to);
+    const range = { from: start, to: Math.min(joinedTo, start + HEAD_MAX_BYTES + 1) };
+    const text = bytes.toString('latin1', range.from, range.to);
+    const end = this.#reader.read(bytes, range, text, this.#headRequest);
+    if (end === HEAD_INCOMPLETE) return this.#incomplete(pending, to);
+    if (end === HEAD_MALFORMED) return end;
+    // The last read is the end of what was joined.
+    this.at = to - (joinedTo - end);
+    this.#dropPartial();
+    return end - start;
   }
 
-  /** Keeps the beginning of a head; refuses it at once when no rest could make it right. */
-  #keep(text: string, to: number): number {
+  /** Refuses a beginning that no rest could make right. */
+  #incomplete(pending: PendingBytes, to: number): number {
     this.at = to;
-    if (!looksLikeHead(this.#tail, text, this.#partial === '')) this.problem = 'not an HTTP/1.x head';
-    this.#partial += text;
-    this.#tail = (this.#tail + text).slice(1 - HEAD_END_BYTES);
-    if (this.#partial.length > HEAD_MAX_BYTES) this.problem = 'head too large';
+    const { buffer, from, to: end } = pending;
+    this.#partial ??= new PartialHead({ controlsInFirstLine: true });
+    this.#partial.noteIncomplete(buffer, from, end);
+    if (this.#partial.isBroken || !beginsLikeHead(buffer, from, end)) this.problem = 'not an HTTP/1.x head';
+    if (end - from > HEAD_MAX_BYTES) this.problem = 'head too large';
     return HEAD_INCOMPLETE;
+  }
+
+  #dropPartial(): void {
+    this.#pending?.clear();
+    this.#partial?.restart();
   }
 
   #interim(head: ResponseHead, bytes: number): number {

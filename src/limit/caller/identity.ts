@@ -211,6 +211,6 @@ const IPV4_HOP_WITH_PORT = /^([\d.]+):\d{1,5}$/;
 /** parseHop reads `1.2.3.4`, `1.2.3.4:5`, `v6`, `[v6]` or `[v6]:5`; null for anything else. */
 function parseHop(text: string): string | null {
   const inner = BRACKETED_HOP.exec(text)?.[1];
-  if (inner !== undefined) return isIP(inner) === 6 ? canonicalAddress(inner) : null;
+  if (inner !== undefined) return inner.includes(':') ? canonicalAddress(inner) : null;
   return canonicalAddress(IPV4_HOP_WITH_PORT.exec(text)?.[1] ?? text);
 }

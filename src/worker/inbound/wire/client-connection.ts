@@ -16,6 +16,7 @@
  */
 import type { DownstreamPeer } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
+import { PendingBytes } from '../../../http1/pending-bytes.ts';
 import { Deadline } from '../../../infra/deadline-wheel.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
@@ -32,7 +33,6 @@ import {
 import { ClientBody } from './client-body.ts';
 import { ClientHeads, skipEmptyLines } from './client-heads.ts';
 import { ClientRequest, type RequestOwner } from './client-request.ts';
-import { UnreadBytes } from './unread-bytes.ts';
 
 const HEAD = 0;
 const SERVING = 1;
@@ -56,7 +56,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   readonly #owner: ConnectionOwner;
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #heads = new ClientHeads();
-  readonly #unread = new UnreadBytes();
+  readonly #unread = new PendingBytes();
   #state = HEAD;
   #current: ClientRequest | null = null;
   #body: ClientBody | null = null;
@@ -151,16 +151,16 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
     let at = from;
     while (at < to) {
       if (this.#state === HEAD) {
+        const start = skipEmptyLines(buffer, at, to);
+        if (start !== at) this.#heads.restart();
+        at = start;
+        if (at === to) break;
         if (++this.#turnRequests > TURN_MAX_REQUESTS) {
           // A heap of requests that are refused at once would hold the event loop.
           this.#yielding = true;
           setImmediate(() => this.#goOn());
           break;
         }
-        const start = skipEmptyLines(buffer, at, to);
-        if (start !== at) this.#heads.restart();
-        at = start;
-        if (at === to) break;
         const end = this.#readHead(buffer, at, to);
         if (end < 0) break;
         at = end;
@@ -171,7 +171,7 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
       }
     }
     this.#heads.forget();
-    this.#restBytes = this.#state < LINGERING ? to - skipEmptyLines(buffer, at, to) : 0;
+    this.#restBytes = this.#state < LINGERING ? to - at : 0;
     this.#advancing = false;
     return at;
   }
@@ -248,9 +248,10 @@ export class ClientConnection implements InboundConnection, RequestOwner, WireEv
   /** Passes on or drops what there is of the body; returns `at` where nothing of it may be touched now. */
   #readBody(buffer: Buffer, at: number, to: number): number {
     const body = this.#body;
-    if (body === null) return at;
+    // Empty lines behind the request go as they come: to look at them again with each read would be quadratic.
+    if (body === null || body.complete) return skipEmptyLines(buffer, at, to);
     const next = body.read(buffer, at, to);
-    this.#restBytes = to - skipEmptyLines(buffer, next, to);
+    this.#restBytes = to - (next === at ? at : skipEmptyLines(buffer, next, to));
     if (next !== at) body.deliver(buffer, this.#current);
     if (this.#state === DISCARDING) {
       if (body.complete) this.#becomeIdle();

@@ -2,17 +2,21 @@
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts';
 import { CR, LF } from '../../../http1/head-bytes.ts';
+import { PartialHead } from '../../../http1/partial-head.ts';
 import { RequestHeadReader } from '../../../http1/request-head.ts';
 import type { GuardLimits } from '../../../proxy/request-guard.ts';
 import type { Failure } from '../engine.ts';
-import { headMaxBytes, PartialHead } from './partial-head.ts';
+
+/** Room for method, version and line end beside targetBytes. */
+const REQUEST_LINE_MARGIN_BYTES = 1024;
+const CRLF_BYTES = 2;
 
 /** ClientHeads is owned by a connection. */
 export class ClientHeads {
   /** Why the bytes of the last read can never become a head; null while they may. */
   failure: Failure | null = null;
   readonly #reader = new RequestHeadReader();
-  readonly #partial = new PartialHead();
+  readonly #partial = new PartialHead({ controlsInFirstLine: false });
 
   /** What the last read found. */
   get head(): RequestHead {
@@ -21,7 +25,7 @@ export class ClientHeads {
 
   /**
    * read looks for a head at the front of the bytes at…to-1, which grow until there is one.
-   * @returns the index behind it, or a negative number
+   * @returns the index behind it, or a negative number: see `failure`
    */
   read(buffer: Buffer, at: number, to: number, limits: GuardLimits): number {
     const reader = this.#reader;
@@ -29,24 +33,39 @@ export class ClientHeads {
     const isDue = partial.isDue(buffer, at, to);
     const end = isDue ? reader.read(buffer, at, to, headMaxBytes(limits)) : HEAD_INCOMPLETE;
     if (end === HEAD_INCOMPLETE) {
-      const status = partial.refusalOf(buffer, at, to, limits);
+      partial.noteIncomplete(buffer, at, to);
+      const status = refusalOf(partial, to - at, limits);
       this.failure = status === 0 ? null : { status, method: null };
     } else if (end === HEAD_MALFORMED) {
       const method = reader.head.method === 'CONNECT' ? reader.head.method : null;
       this.failure = { status: reader.problemStatus, method };
-    } else partial.forget();
+    } else partial.restart();
     return end;
   }
 
   /** restart is called where the bytes of the next read are not those of the last one and more. */
   restart(): void {
-    this.#partial.forget();
+    this.#partial.restart();
   }
 
   /** forget lets go of the bytes and of what was made of them. */
   forget(): void {
     this.#reader.forget();
   }
+}
+
+/** Size of the largest head that is not refused for its size. */
+function headMaxBytes({ targetBytes, headerBytes }: GuardLimits): number {
+  return targetBytes + REQUEST_LINE_MARGIN_BYTES + headerBytes + CRLF_BYTES;
+}
+
+/** The status that refuses an incomplete head of this size; 0 while it may become one. */
+function refusalOf(partial: PartialHead, bytes: number, { targetBytes, headerBytes }: GuardLimits): number {
+  if (partial.isBroken) return 400;
+  const lineBytes = partial.firstLineBytes;
+  const lineMaxBytes = targetBytes + REQUEST_LINE_MARGIN_BYTES;
+  if ((lineBytes || bytes) > lineMaxBytes) return 414;
+  return lineBytes > 0 && bytes - lineBytes > headerBytes + CRLF_BYTES ? 431 : 0;
 }
 
 /** skipEmptyLines, RFC 9112 §2.2: empty lines before a request are ignored, ended by CRLF or by LF alone. */

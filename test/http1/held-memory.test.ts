@@ -1,0 +1,158 @@
+/** What comes in single bytes takes memory, and time, in proportion to the bytes. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ChunkedDecoder } from '../../src/http1/chunked-decoder.ts';
+import { RequestHeadReader } from '../../src/http1/request-head.ts';
+import { ResponseParser } from '../../src/upstream/response-parser.ts';
+import { ClientHeads } from '../../src/worker/inbound/wire/client-heads.ts';
+import { usedBytes } from '../proxy/memory.ts';
+import { listener, Scene } from '../support/client-scene.ts';
+
+const PEERS = 50;
+/** Objects of a connection, and the least that it takes for pending bytes. */
+const EACH_BYTES = 4_096;
+const NOISE_BYTES = 1 << 20;
+
+/** Keeps what `makeOne` makes for many peers, and holds its memory against what each of them has sent. */
+function assertHeld(sentBytes: number, makeOne: () => unknown): void {
+  const kept: unknown[] = [makeOne()];
+  const before = usedBytes();
+  for (let i = 0; i < PEERS; i++) kept.push(makeOne());
+  const each = (usedBytes() - before) / PEERS;
+  assert.ok(
+    each <= 4 * sentBytes + EACH_BYTES + NOISE_BYTES / PEERS,
+    `${each} bytes are held for ${sentBytes}`,
+  );
+  assert.equal(kept.length, PEERS + 1);
+}
+
+/** Each byte comes alone, at the front of memory that is used again. */
+function drip(text: string, read: (buffer: Buffer, to: number) => void): void {
+  const buffer = Buffer.alloc(64);
+  for (let i = 0; i < text.length; i++) {
+    buffer[0] = text.charCodeAt(i);
+    read(buffer, 1);
+  }
+}
+
+test('trailers in single bytes take at most four times their size', () => {
+  const text = `0\r\nX: ${'y'.repeat(16_000)}`;
+  assertHeld(text.length, () => {
+    const decoder = new ChunkedDecoder();
+    decoder.start();
+    drip(text, (buffer, to) => decoder.decode(buffer, 0, to));
+    assert.equal(decoder.problem, '');
+    return decoder;
+  });
+});
+
+test("a backend's head in single bytes takes at most four times its size", () => {
+  const text = `HTTP/1.1 200 OK\r\nX: ${'y'.repeat(60_000)}`;
+  assertHeld(text.length, () => {
+    const parser = new ResponseParser();
+    parser.start('GET');
+    drip(text, (buffer, to) => parser.readHead(buffer, 0, to));
+    assert.equal(parser.problem, '');
+    return parser;
+  });
+});
+
+test('what a connection to a backend keeps of an answer is nothing of its head', () => {
+  const tokens = Array.from({ length: 5_000 }, (_, i) => `x${i}`).join();
+  const bytes = Buffer.from(
+    `HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: ${tokens}\r\n\r\n`,
+    'latin1',
+  );
+  assertHeld(0, () => {
+    const parser = new ResponseParser();
+    parser.start('GET');
+    parser.readHead(bytes, 0, bytes.length);
+    assert.equal(parser.head?.status, 200);
+    parser.forget();
+    return parser;
+  });
+});
+
+for (const line of ['a:\r\n', 'x-forwarded-q:\r\n', 'tracestate: a\r\n', 'X-Forwarded-For: 1.2.3.4\r\n']) {
+  test(`what is kept of a request of 2000 lines ${JSON.stringify(line)} is at most four times their size`, () => {
+    const bytes = Buffer.from(`GET / HTTP/1.1\r\n${line.repeat(2_000)}\r\n`, 'latin1');
+    assertHeld(bytes.length, () => {
+      const reader = new RequestHeadReader();
+      assert.equal(reader.read(bytes, 0, bytes.length, bytes.length), bytes.length);
+      const { head } = reader;
+      reader.forget();
+      return head;
+    });
+  });
+}
+
+/** The shortest of some tries in CPU time. */
+function cpuMs(run: () => void): number {
+  let least = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < 5; i++) {
+    const before = process.cpuUsage();
+    run();
+    const { user, system } = process.cpuUsage(before);
+    least = Math.min(least, (user + system) / 1000);
+  }
+  return least;
+}
+
+const TIMES = 8;
+/** Linear is 8 times, quadratic 64; short runs are mostly noise. */
+const MOST = 24;
+const SHORTEST_MS = 2;
+
+function assertLinear(shortBytes: number, run: (bytes: number) => void): void {
+  run(shortBytes);
+  const short = Math.max(
+    SHORTEST_MS,
+    cpuMs(() => run(shortBytes)),
+  );
+  const long = cpuMs(() => run(shortBytes * TIMES));
+  assert.ok(long <= MOST * short, `${long} ms for ${TIMES} times what takes ${short} ms`);
+}
+
+const HIGH = { targetBytes: 1 << 20, headerBytes: 1 << 20, headerCount: 2_000 };
+
+for (const [name, text] of [
+  ['a request line', (bytes: number) => `GET /${'x'.repeat(bytes)}`],
+  ['a field', (bytes: number) => `GET / HTTP/1.1\r\nX: ${'x'.repeat(bytes)}`],
+  ['lines', (bytes: number) => `GET / HTTP/1.1\r\n${'x: y\r\n'.repeat(bytes / 6)}`],
+] as const) {
+  test(`time for ${name} of a request in single bytes grows as its bytes do`, () => {
+    assertLinear(8_192, (bytes) => {
+      const heads = new ClientHeads();
+      const buffer = Buffer.from(text(bytes), 'latin1');
+      for (let to = 1; to <= buffer.length; to++) heads.read(buffer, 0, to, HIGH);
+      assert.equal(heads.failure, null);
+    });
+  });
+}
+
+test("time for a backend's head in single bytes grows as its bytes do", () => {
+  assertLinear(7_000, (bytes) => {
+    const parser = new ResponseParser();
+    parser.start('GET');
+    drip(`HTTP/1.1 200 OK\r\nX: ${'x'.repeat(bytes)}`, (buffer, to) => parser.readHead(buffer, 0, to));
+    assert.equal(parser.problem, '');
+  });
+});
+
+for (const [name, request] of [
+  ['behind a request', 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'],
+  ['as a body that nobody has asked for', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n'],
+] as const) {
+  test(`time for empty lines in single bytes ${name} grows as their bytes do`, () => {
+    assertLinear(4_000, (bytes) => {
+      const scene = new Scene((downstream) => downstream.listen(listener()));
+      scene.read(request);
+      for (let i = 0; i < bytes / 2; i++) {
+        scene.read('\r');
+        scene.read('\n');
+      }
+      assert.equal(scene.closedCount, 0);
+      scene.connection.destroy();
+    });
+  });
+}

@@ -1,0 +1,46 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ClientHeads } from '../../../../src/worker/inbound/wire/client-heads.ts';
+
+const LIMITS = { targetBytes: 8192, headerBytes: 16_384, headerCount: 100 };
+const LOW_LIMITS = { targetBytes: 100, headerBytes: 200, headerCount: 100 };
+const LINE_MAX_BYTES = LOW_LIMITS.targetBytes + 1_024;
+
+/** The status that refuses bytes that come in pieces of this size; 0: they may become a head. */
+function refusalOf(text: string, limits = LOW_LIMITS, pieceBytes = text.length): number {
+  const bytes = Buffer.from(text, 'latin1');
+  const heads = new ClientHeads();
+  for (let to = pieceBytes; to <= bytes.length; to += pieceBytes) {
+    heads.read(bytes, 0, to, limits);
+    if (heads.failure !== null) return heads.failure.status;
+  }
+  return 0;
+}
+
+test('what can never become a head is refused with its byte', () => {
+  for (const [text, status] of [
+    ['GET / HTTP/1.1\n', 400],
+    ['GET / HTTP/1.1\r\nHost: a\rX', 400],
+    ['\x16\x03\x01', 400],
+    [`GET /${'a'.repeat(9_300)}`, 414],
+    [`GET / HTTP/1.1\r\n${'X: y\r\n'.repeat(3_000)}`, 431],
+  ] as const) {
+    assert.equal(refusalOf(text, LIMITS, 1), status, text.slice(0, 30));
+  }
+});
+
+test('a request line without its end may have targetBytes and 1 KiB, not a byte more', () => {
+  for (const pieceBytes of [undefined, 1]) {
+    assert.equal(refusalOf('x'.repeat(LINE_MAX_BYTES), LOW_LIMITS, pieceBytes), 0);
+    assert.equal(refusalOf('x'.repeat(LINE_MAX_BYTES + 1), LOW_LIMITS, pieceBytes), 414);
+  }
+});
+
+test('fields without their end may have headerBytes and an empty line, not a byte more', () => {
+  const line = 'GET / HTTP/1.1\r\n';
+  for (const pieceBytes of [undefined, 1]) {
+    const fields = 'x'.repeat(LOW_LIMITS.headerBytes + 2);
+    assert.equal(refusalOf(line + fields, LOW_LIMITS, pieceBytes), 0);
+    assert.equal(refusalOf(`${line}${fields}x`, LOW_LIMITS, pieceBytes), 431);
+  }
+});
