@@ -74,6 +74,11 @@ export const METRICS = {
   ),
   sluice_workers: gauge('Worker processes by state.', 'state'),
   sluice_worker_restarts_total: counter('Workers that died and were replaced.'),
+  sluice_admin_requests_total: counter(
+    'Answers of the admin port, by path pattern; _none where no route matched.',
+    'route',
+    'code',
+  ),
   sluice_config_last_reload_success: gauge('1 when the last load of the configuration succeeded.'),
   sluice_config_revision_info: gauge('The revision of the configuration in force.', 'revision'),
   sluice_tls_certificate_expiry_seconds: gauge('Unix time at which a certificate expires.', 'name'),

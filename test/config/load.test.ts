@@ -4,7 +4,6 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { changedRestartKeys, loadConfig, parseConfig } from '../../src/config/load.ts';
 import { formatProblems } from '../../src/config/problems.ts';
-import { redactedConfig } from '../../src/config/redact.ts';
 import type { Settings } from '../../src/contract/settings.ts';
 import { CLASSES, classOf, PLAIN } from '../../src/http1/header-names.ts';
 
@@ -424,23 +423,4 @@ pools: { other: { backends: [{ url: "http://a" }] } }
     'redis',
     'database',
   ]);
-});
-
-test('the configuration that is shown holds no secret', () => {
-  const settings = settingsOf(`admin: { token: hunter2 }
-redis: { sentinel: { master: m, nodes: ["rediss://user:hunter2@r:6379"] } }
-database: { url: "postgres://sluice:hunter2@d/x?sslpassword=hunter2&application_name=a" }
-secrets: { apiKeys: hunter2 }
-${POOL}`);
-  const shown = redactedConfig(settings);
-  assert.doesNotMatch(JSON.stringify(shown), /hunter2/);
-  assert.equal(shown.admin.token, '***');
-  assert.equal(shown.secrets.apiKeys, '***');
-  assert.deepEqual(shown.redis?.servers, {
-    kind: 'sentinel',
-    master: 'm',
-    urls: ['rediss://user:***@r:6379'],
-  });
-  assert.equal(shown.database.url, 'postgres://sluice:***@d/x?sslpassword=***&application_name=a');
-  assert.deepEqual(redactedConfig(settingsOf(POOL)), settingsOf(POOL));
 });

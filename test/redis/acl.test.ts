@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { Redis } from 'ioredis';
-import type { ClientRecord } from '../../src/contract/clients.ts';
+import { type ClientRecord, matchOfClient } from '../../src/contract/clients.ts';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
@@ -71,7 +71,9 @@ async function useAll(t: TestContext, servers: RedisServers) {
   await waitFor('the connection of the primary', () => connection.ready);
   const revision = { policyVersionUs: 1_000, settings: { rateLimit: { policies: POLICIES } } };
   const levels = async () =>
-    (await views.of(CLIENT, revision as unknown as Revision)).map(({ level }) => Math.floor(level));
+    (await views.of(matchOfClient(CLIENT), revision as unknown as Revision)).map(({ level }) =>
+      Math.floor(level),
+    );
   assert.deepEqual(await levels(), [90, 90], 'a look');
   await views.refill(bucketKeysOf(CLIENT.clientId, POLICIES));
   assert.deepEqual(await levels(), [100, 100], 'a reset');

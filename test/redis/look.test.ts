@@ -32,7 +32,7 @@ test('a look leaves every byte in Redis as it is, with tokens out on lease, and 
   const looks = async (versionUs: number, capacity: number) => {
     const policies = [policyOf({ capacity, refillPerSecond: 1 }), ...POLICIES.slice(1)];
     const revision = { policyVersionUs: versionUs, settings: { rateLimit: { policies } } };
-    const seen = await views.of(client, revision as unknown as Revision);
+    const seen = await views.of(match, revision as unknown as Revision);
     return seen.map(({ level, capacity: of }) => [Math.floor(level), of]);
   };
   const stored = async () => {

@@ -1,6 +1,7 @@
 /** What the admin port asks, answered by the parts of the primary. */
 import type { ClientFeed } from '../../clients/client-feed.ts';
 import type { ClientRepository } from '../../clients/client-repository.ts';
+import type { ClientMatch } from '../../contract/clients.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -11,6 +12,7 @@ import type { HealthRegistry } from '../health/health-registry.ts';
 import { backendInFlight, type PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
+import { ownerOf } from './bucket-owner.ts';
 import type {
   AdminServices,
   BackendStatus,
@@ -52,8 +54,12 @@ export function makeAdminServices(parts: ServiceParts): AdminServices {
     clients: repository,
     apiKeys: parts.apiKeys.service,
     logger,
-    buckets: (client) => parts.bucketViews.of(client, reloader.current),
-    resetBuckets: (client) => parts.bucketResets.reset(client),
+    buckets: async (clientId) => {
+      const owner = await ownerIn(parts, clientId);
+      return { bucketName: owner.bucketName, items: await parts.bucketViews.of(owner, reloader.current) };
+    },
+    resetBuckets: async (clientId) => parts.bucketResets.reset((await ownerIn(parts, clientId)).bucketName),
+    countRequest: (route, status) => gauges.countAdminRequest(route, status),
     policyNames: () => settings().rateLimit.policies.map((policy) => policy.name),
     pools: () => poolsOf(parts, settings()),
     drainBackend: (pool, backend) => setEnabled(pool, backend, false),
@@ -64,6 +70,11 @@ export function makeAdminServices(parts: ServiceParts): AdminServices {
     readiness: () => readinessOf(parts, settings()),
     metricsText: () => gauges.text(),
   };
+}
+
+function ownerIn({ repository, feed, reloader }: ServiceParts, clientId: string): Promise<ClientMatch> {
+  const { identify } = reloader.current.settings.rateLimit;
+  return ownerOf(clientId, { get: (id) => repository.get(id), table: feed.table, identify });
 }
 
 function poolsOf({ registry, supervisor }: ServiceParts, settings: Settings): PoolStatus[] {

@@ -1,4 +1,4 @@
-/** The live buckets of a client, one per policy. */
+/** The live buckets of a client, or of the callers at an address, one per policy. */
 import * as z from 'zod';
 import { type AdminApp, problemResponses } from './app.ts';
 import { clientIdParams } from './clients.ts';
@@ -11,36 +11,40 @@ const bucketView = z.strictObject({
   refillPerSecond: z.number(),
   nextTokenMs: z.number().meta({ description: 'Milliseconds until there is a whole token; 0: there is one' }),
 });
+const bucketsView = z.strictObject({
+  bucketName: z.string().meta({
+    description: 'What the buckets belong to: a client, or the address or range of callers without a record',
+  }),
+  items: z.array(bucketView),
+});
+
+const BUCKET = '/api/v1/clients/:clientId/bucket';
+const tags = ['buckets'];
 
 /** registerBuckets adds the routes; the server calls it once while it is built. */
 export function registerBuckets(app: AdminApp, services: AdminServices): void {
-  const { clients } = services;
   app.route({
     method: 'GET',
-    url: '/api/v1/clients/:clientId/bucket',
+    url: BUCKET,
     schema: {
-      tags: ['clients'],
-      summary: 'Look at the live buckets of a client without taking from them',
+      tags,
+      summary: 'Show the live buckets of a client, or of the callers at an address, without taking from them',
       params: clientIdParams,
-      response: { 200: z.strictObject({ items: z.array(bucketView) }), ...problemResponses(404, 422) },
+      response: { 200: bucketsView, ...problemResponses(404, 422) },
     },
-    handler: async ({ params }, reply) => {
-      const record = await clients.get(params.clientId);
-      return reply.code(200).send({ items: await services.buckets(record) });
-    },
+    handler: async ({ params }, reply) => reply.code(200).send(await services.buckets(params.clientId)),
   });
   app.route({
     method: 'POST',
-    url: '/api/v1/clients/:clientId/bucket/reset',
+    url: `${BUCKET}/reset`,
     schema: {
-      tags: ['clients'],
-      summary:
-        'Fill the buckets of a client, one per policy; every worker of every machine acts on it within a second',
+      tags,
+      summary: 'Fill these buckets; every worker of every machine acts on it within a second',
       params: clientIdParams,
       response: { 204: z.null().meta({ description: 'Full' }), ...problemResponses(404, 422) },
     },
     handler: async ({ params }, reply) => {
-      await services.resetBuckets(await clients.get(params.clientId));
+      await services.resetBuckets(params.clientId);
       return reply.code(204).send(null);
     },
   });

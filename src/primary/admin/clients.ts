@@ -6,7 +6,7 @@ import { DEFAULT_NAME } from '../../contract/settings.ts';
 import { type AdminApp, listOf, problemResponses } from './app.ts';
 import { decodeCursor, listBody, pageQuery } from './paging.ts';
 import { type FieldError, invalidFields } from './problems.ts';
-import type { AdminServices, ClientPatch } from './services.ts';
+import type { AdminServices } from './services.ts';
 
 const MAX_FILL_SEC = 30 * 24 * 3600;
 const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - (other than . and ..) or an IP address or CIDR';
@@ -184,7 +184,7 @@ async function checkPatch(
 }
 
 /** Absent, not undefined: the two mean the same here, and not to every store. */
-function givenOf(body: z.infer<typeof patchBody>): ClientPatch {
+function givenOf(body: z.infer<typeof patchBody>): Partial<ClientInput> {
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
 }
 

@@ -1,10 +1,11 @@
 /**
- * Settings in the words of the configuration file, secrets redacted. It is a file: JSON is YAML, and loading the view of
- * settings without secrets gives the same settings again, which the tests hold it to.
+ * Settings in the words of the configuration file, secrets redacted. The view is a configuration file, because JSON is
+ * YAML: loading the view of settings without secrets gives the same settings again, and a test holds it to that.
  */
-import { redactedConfig } from '../../config/redact.ts';
 import { hostPort } from '../../contract/addresses.ts';
 import type {
+  AdminSettings,
+  HealthCheckSettings,
   ListenAddress,
   PoolSettings,
   RedisServers,
@@ -14,75 +15,74 @@ import type {
 
 type View = Record<string, unknown>;
 
+const HIDDEN = '***';
+
 /** configView is the body of `GET /api/v1/config`. Values equal to a default are shown too. */
-export function configView(settings: Settings): View {
-  const shown = redactedConfig(settings);
-  const { admin, limits, timeouts, database, log, secrets } = shown;
+export function configView({ listen, admin, pools, routes, rateLimit, redis, ...rest }: Settings): View {
   return {
-    listen: shown.listen.map((address) => ({ address: addressOf(address) })),
-    admin: {
-      address: hostPort(admin.host, admin.port),
-      token: admin.token ?? '',
-      publicMetrics: admin.publicMetrics,
-      hosts: admin.hosts,
-    },
-    workers: shown.workers,
-    accept: shown.accept,
-    trustedProxies: shown.trustedProxies,
-    pools: Object.fromEntries(shown.pools.map((pool) => [pool.name, poolOf(pool)])),
-    routes: shown.routes.map(routeOf),
-    rateLimit: rateLimitOf(shown),
-    ...(shown.redis === null
+    listen: listen.map((address) => ({ address: addressOf(address) })),
+    admin: adminOf(admin),
+    ...fileWords(rest),
+    pools: Object.fromEntries(pools.map((pool) => [pool.name, poolOf(pool)])),
+    routes: routes.map(routeOf),
+    rateLimit: { ...rateLimit, policies: namedPolicies(rateLimit.policies) },
+    ...(redis === null
       ? {}
       : {
           redis: {
-            ...serversOf(shown.redis.servers),
-            prefix: shown.redis.prefix,
-            timeout: durationOf(shown.redis.timeoutMs),
+            ...serversOf(redis.servers),
+            ...fileWords({ prefix: redis.prefix, timeoutMs: redis.timeoutMs }),
           },
         }),
-    database: { url: database.url ?? '', embeddedPath: database.embeddedPath },
-    limits,
-    timeouts: {
-      headers: durationOf(timeouts.headersMs),
-      bodyIdle: durationOf(timeouts.bodyIdleMs),
-      writeIdle: durationOf(timeouts.writeIdleMs),
-      keepAlive: durationOf(timeouts.keepAliveMs),
-      drainGrace: durationOf(timeouts.drainGraceMs),
-      drain: durationOf(timeouts.drainMs),
-    },
-    log,
-    secrets: { apiKeys: secrets.apiKeys ?? '' },
+    database: { ...rest.database, url: rest.database.url === null ? '' : withoutSecrets(rest.database.url) },
+    secrets: { apiKeys: hidden(rest.secrets.apiKeys) },
   };
 }
 
+/** Durations, whose names end in Ms, get the name and the form of the file. */
+function fileWords(settings: object): View {
+  return Object.fromEntries(
+    Object.entries(settings).map(([key, value]) => {
+      if (key.endsWith('Ms')) return [key.slice(0, -2), durationOf(Number(value))];
+      const isBlock = typeof value === 'object' && value !== null && !Array.isArray(value);
+      return [key, isBlock ? fileWords(value) : value];
+    }),
+  );
+}
+
+/** In the largest unit that says it exactly. */
+function durationOf(ms: number): string {
+  if (ms % 60_000 === 0 && ms > 0) return `${ms / 60_000}m`;
+  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
+}
+
+function adminOf({ host, port, ...rest }: AdminSettings): View {
+  return { address: hostPort(host, port), ...rest, token: hidden(rest.token) };
+}
+
+function hidden(secret: string | null): string {
+  return secret === null ? '' : HIDDEN;
+}
+
+function addressOf(address: ListenAddress): string {
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  return address.host === null ? `:${address.port}` : hostPort(address.host, address.port);
+}
+
 function poolOf({ balance, backends, healthCheck, timeouts }: PoolSettings): View {
+  const urlOf = (host: string, port: number) => `http://${hostPort(host, port)}`;
   return {
     balance,
-    backends: backends.map(({ id, host, port, weight }) => ({
-      id,
-      url: `http://${hostPort(host, port)}`,
-      weight,
-    })),
-    ...(healthCheck === null
-      ? {}
-      : {
-          healthCheck: {
-            type: healthCheck.type,
-            path: healthCheck.path,
-            interval: durationOf(healthCheck.intervalMs),
-            timeout: durationOf(healthCheck.timeoutMs),
-            rise: healthCheck.rise,
-            fall: healthCheck.fall,
-            expectStatus: `${healthCheck.expectStatus.from}-${healthCheck.expectStatus.to}`,
-          },
-        }),
-    timeouts: {
-      connect: durationOf(timeouts.connectMs),
-      response: durationOf(timeouts.responseMs),
-      idle: durationOf(timeouts.idleMs),
-    },
+    backends: backends.map(({ id, host, port, weight }) => ({ id, url: urlOf(host, port), weight })),
+    ...(healthCheck === null ? {} : { healthCheck: healthCheckOf(healthCheck) }),
+    timeouts: fileWords(timeouts),
   };
+}
+
+function healthCheckOf({ expectStatus, path, ...rest }: HealthCheckSettings): View {
+  const { from, to } = expectStatus;
+  // The value of a query may be a secret; its name is not.
+  return { ...fileWords(rest), path: path.replace(/=[^&]*/g, `=${HIDDEN}`), expectStatus: `${from}-${to}` };
 }
 
 function routeOf({ name, match, pool, rateLimit }: RouteSettings): View {
@@ -96,27 +96,24 @@ function limitOf(rateLimit: RouteSettings['rateLimit']): View | 'off' {
   return { policy: policies.length === 1 ? policies[0] : policies, cost };
 }
 
-function rateLimitOf({ rateLimit }: Settings): View {
-  const { policies, ...others } = rateLimit;
-  const byName = policies.map(({ name, ...policy }) => [name, policy]);
-  return { ...others, policies: Object.fromEntries(byName) };
+function namedPolicies(policies: Settings['rateLimit']['policies']): View {
+  return Object.fromEntries(policies.map(({ name, ...policy }) => [name, policy]));
 }
 
-function addressOf(address: ListenAddress): string {
-  if (address.kind === 'unix') return `unix:${address.path}`;
-  return address.host === null ? `:${address.port}` : hostPort(address.host, address.port);
+function serversOf(servers: RedisServers): View {
+  if (servers.kind === 'single') return { url: withoutSecrets(servers.url) };
+  const nodes = servers.urls.map(withoutSecrets);
+  return servers.kind === 'cluster' ? { cluster: nodes } : { sentinel: { master: servers.master, nodes } };
 }
 
-/** In the largest unit that says it exactly. */
-function durationOf(ms: number): string {
-  if (ms % 60_000 === 0 && ms > 0) return `${ms / 60_000}m`;
-  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
-}
+const SECRET_PARAMETER = /pass|secret|token|key/i;
 
-function serversOf(servers: RedisServers): object {
-  if (servers.kind === 'single') return { url: servers.url };
-  const { urls } = servers;
-  return servers.kind === 'cluster'
-    ? { cluster: urls }
-    : { sentinel: { master: servers.master, nodes: urls } };
+function withoutSecrets(text: string): string {
+  const url = URL.parse(text);
+  if (url === null) return HIDDEN;
+  if (url.password !== '') url.password = HIDDEN;
+  for (const name of [...url.searchParams.keys()]) {
+    if (SECRET_PARAMETER.test(name)) url.searchParams.set(name, HIDDEN);
+  }
+  return url.href;
 }

@@ -1,6 +1,6 @@
 /**
- * Who may talk to the admin port. Two questions, asked before anything of a request is read: does a browser on another
- * site speak through its user (Host, Origin, Sec-Fetch-Site), and is the bearer token the right one.
+ * Who may talk to the admin port. Before anything of a request is read, two questions: does a browser on another site
+ * speak through its user (Host, Origin, Sec-Fetch-Site), and is the bearer token the right one?
  */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -16,10 +16,9 @@ const METRICS_PATH = '/metrics';
 const SAFE_METHODS = new Set(['GET', 'HEAD']);
 
 /** host, v4 or [v6], with an optional port; user names and bare v6 addresses do not match (RFC 9110 §7.2). */
-const AUTHORITY = /^(?:\[([^\]]+)\]|([^:@[\]/]+))(?::\d{0,5})?$/;
-const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/([^/]*)$/i;
+const AUTHORITY = /^(?:\[([^\]]+)\]|([^:@[\]/]+))(?::(\d{0,5}))?$/;
+const ORIGIN = /^([a-z][a-z0-9+.-]*):\/\/([^/]*)$/i;
 const ABSOLUTE_TARGET = /^[a-z][a-z0-9+.-]*:\/\/([^/?#]*)/i;
-const BEARER = /^bearer +(.*\S) *$/i;
 
 /** AccessGuard holds the rules of one running admin port; the server asks it once per request, before routing decides. */
 export class AccessGuard {
@@ -45,7 +44,7 @@ export class AccessGuard {
   }
 
   #checkSite(request: IncomingMessage): void {
-    const { headers, headersDistinct, httpVersion } = request;
+    const { headers, headersDistinct, httpVersion, method = '' } = request;
     const hosts = headersDistinct.host ?? [];
     if (hosts.length > 1) throw new HttpProblem(400, 'the request has more than one Host');
     // Browsers always send Host; HTTP/1.0 may leave it out (RFC 9112 §3.2).
@@ -53,12 +52,29 @@ export class AccessGuard {
     for (const host of hosts) this.#assertKnown(host, 'Host');
     const absolute = ABSOLUTE_TARGET.exec(request.url ?? '');
     if (absolute !== null) this.#assertKnown(absolute[1] ?? '', 'Host');
-    if (headers.origin !== undefined) this.#assertKnown(ORIGIN.exec(headers.origin)?.[1] ?? '', 'Origin');
-    // A page on any IP address passes the rule above; where the browser says so, it may not change anything.
-    const crossSite = headers['sec-fetch-site'] === 'cross-site';
-    if (crossSite && !SAFE_METHODS.has(request.method ?? '')) {
-      throw new HttpProblem(403, 'cross-site requests may not change anything');
+    const [, scheme = '', authority = ''] = ORIGIN.exec(headers.origin ?? '') ?? [];
+    if (headers.origin !== undefined) this.#assertKnown(authority, 'Origin');
+    if (!SAFE_METHODS.has(method)) this.#checkWrite(request, scheme.toLowerCase(), authority);
+  }
+
+  /**
+   * A page at any IP address or loopback port has a known Origin, so a write needs more: the admin port's own Origin, or
+   * a host of admin.hosts.
+   */
+  #checkWrite({ headers }: IncomingMessage, scheme: string, authority: string): void {
+    if (headers.origin !== undefined) {
+      const origin = endpointOf(authority, scheme);
+      const own = endpointOf(headers.host ?? '', scheme);
+      if (origin !== own && !this.#hosts.has(nameOf(authority) ?? ''))
+        throw new HttpProblem(
+          403,
+          'the Origin of a write must be the admin port itself or listed in admin.hosts',
+        );
+      return;
     }
+    const site = headers['sec-fetch-site'];
+    if (site === 'cross-site' || site === 'same-site')
+      throw new HttpProblem(403, `${site} requests may not change anything`);
   }
 
   #assertKnown(authority: string, field: 'Host' | 'Origin'): void {
@@ -70,6 +86,18 @@ export class AccessGuard {
   }
 }
 
+/** Lower case and without a trailing dot; v6 addresses without brackets. null: not an authority. */
+function nameOf(authority: string): string | null {
+  const [, bracketed, plain] = AUTHORITY.exec(authority) ?? [];
+  return (bracketed ?? plain)?.toLowerCase().replace(/\.$/, '') ?? null;
+}
+
+/** Name and port, with the port that the scheme implies. */
+function endpointOf(authority: string, scheme: string): string {
+  const port = AUTHORITY.exec(authority)?.[3] || (scheme === 'https' ? '443' : '80');
+  return `${nameOf(authority)} ${Number(port)}`;
+}
+
 /**
  * isKnownAuthority tells names that only this machine or the operator can have given from those that a foreign DNS server
  * can point here (DNS rebinding).
@@ -77,18 +105,16 @@ export class AccessGuard {
  * @param hosts further names, lower case
  */
 export function isKnownAuthority(authority: string, hosts: ReadonlySet<string>): boolean {
-  const match = AUTHORITY.exec(authority);
-  if (match === null) return false;
-  const [, bracketed, plain] = match;
-  if (bracketed !== undefined) return isIPv6(bracketed);
-  const name = (plain ?? '').toLowerCase().replace(/\.$/, '');
+  const name = nameOf(authority);
+  if (name === null) return false;
+  if (authority.startsWith('[')) return isIPv6(name);
   return isIPv4(name) || name === 'localhost' || name.endsWith('.localhost') || hosts.has(name);
 }
 
 /** Hashes have one length, so the comparison tells neither how much of a token was right nor how long the real one is. */
-function matchesToken(authorization: string | undefined, tokenHash: Buffer): boolean {
-  const token = BEARER.exec(authorization ?? '')?.[1];
-  if (token === undefined) return false;
+function matchesToken(authorization = '', tokenHash: Buffer): boolean {
+  const token = authorization.slice('bearer '.length).trim();
+  if (token === '' || authorization.slice(0, 'bearer '.length).toLowerCase() !== 'bearer ') return false;
   // Field values arrive as latin1: this gives the bytes back as they were sent.
   return timingSafeEqual(sha256(Buffer.from(token, 'latin1')), tokenHash);
 }

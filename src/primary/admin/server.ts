@@ -12,16 +12,17 @@ import { serializerCompiler, type ZodTypeProvider } from 'fastify-type-provider-
 import { hostPort } from '../../contract/addresses.ts';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import { listenSentence } from '../../contract/listen-failure.ts';
-import type { AdminSettings } from '../../contract/settings.ts';
+import { type AdminSettings, UNMATCHED_ROUTE } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { type AdminApp, compileValidator } from './app.ts';
 import { registerBuckets } from './buckets.ts';
 import { registerClients } from './clients.ts';
 import { registerConfig } from './config.ts';
+import { capConnections } from './connections.ts';
 import { limitHandler } from './handler-deadline.ts';
+import { registerIndex } from './index-page.ts';
 import { registerKeys } from './keys.ts';
 import { KnownRoutes } from './known-routes.ts';
-import { registerLater } from './later.ts';
 import { registerMetrics } from './metrics.ts';
 import { collectRoutes, registerOpenapi } from './openapi.ts';
 import { registerPools } from './pools.ts';
@@ -50,9 +51,9 @@ const BODY_BYTES = 64 * 1024;
 const HEADER_BYTES = 16 * 1024;
 const HEADERS_MS = 5_000;
 const CHECK_EVERY_MS = 500;
-/** More than any set of scrapers, probes and people; further connections are closed at once. */
+/** More than any set of scrapers, probes and people. */
 const MAX_CONNECTIONS = 512;
-const KEEP_ALIVE_MS = 75_000;
+const KEEP_ALIVE_MS = 10_000;
 /** A connection on which nothing moves, e.g. a client that does not read; above every deadline of a handler. */
 const IDLE_MS = 90_000;
 const DEFAULTS = { handlerMs: 15_000, requestMs: 10_000, closeMs: 2_000 };
@@ -69,9 +70,10 @@ export async function startAdminServer(
   const limits = { ...DEFAULTS, ...options };
   const app = makeApp(services.logger, limits);
   watchRoutes(app, new AccessGuard(settings), limits.handlerMs);
+  recordCalls(app, services);
   await addRoutes(app, services);
   try {
-    await app.listen({ host: await bindAddress(settings.host), port: settings.port });
+    await listen(app, settings);
   } catch (thrown) {
     await app.close();
     const where = `${settings.host}:${settings.port}`;
@@ -117,7 +119,7 @@ function makeApp(logger: Logger, limits: typeof DEFAULTS): AdminApp {
 /** Everything that holds for all routes; before the first of them is added. */
 function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void {
   const routes = new KnownRoutes();
-  app.server.maxConnections = MAX_CONNECTIONS;
+  capConnections(app.server, MAX_CONNECTIONS);
   app.server.on('checkExpectation', refuseExpectation);
   app.setValidatorCompiler(compileValidator);
   app.setSerializerCompiler(serializerCompiler);
@@ -149,8 +151,19 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
   app.setNotFoundHandler((request) => routes.refuse(request.method, pathOf(request.raw.url ?? '/')));
 }
 
+/** Counts every answer, and logs writes and refused callers: who changed what, and who tried to. */
+function recordCalls(app: AdminApp, services: AdminServices): void {
+  app.addHook('onResponse', async ({ method, id, ip, raw, routeOptions }, { statusCode: status }) => {
+    services.countRequest(routeOptions.url ?? UNMATCHED_ROUTE, status);
+    const facts = { requestId: id, peer: ip, method, path: pathOf(raw.url ?? '/'), status };
+    if (status === 401 || status === 403) services.logger.warn(facts, 'admin call refused');
+    else if (method !== 'GET' && method !== 'HEAD') services.logger.info(facts, 'admin write');
+  });
+}
+
 async function addRoutes(app: AdminApp, services: AdminServices): Promise<void> {
   await collectRoutes(app);
+  registerIndex(app);
   registerMetrics(app, services);
   registerClients(app, services);
   registerBuckets(app, services);
@@ -159,7 +172,6 @@ async function addRoutes(app: AdminApp, services: AdminServices): Promise<void> 
   registerWorkers(app, services);
   registerConfig(app, services);
   registerOpenapi(app);
-  registerLater(app);
 }
 
 /** A body without its bytes (a type announced, nothing sent) is no body: bodyless calls are free of types. */
@@ -214,6 +226,16 @@ function refuseExpectation(_request: IncomingMessage, response: ServerResponse):
   if (socket === null) return;
   response.detachSocket(socket);
   socket.end(rawProblem(417, 'only 100-continue can be expected', randomUUID()));
+}
+
+/** `:port` means every address of IPv4 and IPv6, and where the system has no IPv6 every address of IPv4. */
+async function listen(app: AdminApp, { host, port }: AdminSettings): Promise<void> {
+  try {
+    await app.listen({ host: await bindAddress(host), port });
+  } catch (thrown) {
+    if (host !== '::' || systemCodeOf(thrown) !== 'EAFNOSUPPORT') throw thrown;
+    await app.listen({ host: '0.0.0.0', port });
+  }
 }
 
 /** One address for a name: for localhost the framework would open a second listener, without our caps. */

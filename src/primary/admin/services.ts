@@ -1,10 +1,7 @@
-/**
- * What the admin port asks of the rest of the primary. `primary/main.ts` implements AdminServices over the repository,
- * the health checker, the supervisor and the reloader; tests implement it in memory.
- */
+/** What the admin port asks of the rest of the primary. admin-services.ts implements it; tests do so in memory. */
 import type { ApiKeyService } from '../../clients/api-key-service.ts';
-import type { ClientInput } from '../../clients/client-record.ts';
-import type { ClientRecord } from '../../contract/clients.ts';
+import type { ClientRepository } from '../../clients/client-repository.ts';
+import type { Problem } from '../../config/problems.ts';
 import type { BackendState } from '../../contract/health.ts';
 import type { BackendSettings, PoolSettings, Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -12,31 +9,8 @@ import type { BucketView } from '../../limit/bucket/bucket-peek.ts';
 
 type MaybePromise<T> = T | Promise<T>;
 
-/** ClientPatch: absent fields stay; `limits` replaces as a whole. One of capacity and refill may come alone. */
-export type ClientPatch = Partial<ClientInput>;
-
-interface ClientPage {
-  /** In ascending order of clientId. */
-  items: ClientRecord[];
-  /** The `after` of the next page; null: this is the last. */
-  next: string | null;
-}
-
-/**
- * ClientStore is the table of clients. Ids arrive checked and in canonical form. Rejects with LbError
- * `client_not_found`, `client_exists`, `database_unavailable`, `database_starting`, or `bad_request` where the table
- * refuses; a write that rejects has changed nothing, save when the connection broke while it was committed.
- */
-export interface ClientStore {
-  /** @param page limit 1…1000; after: the clientId behind which the page starts, null: the first one. */
-  list(page: { limit: number; after: string | null }): Promise<ClientPage>;
-  get(clientId: string): Promise<ClientRecord>;
-  create(clientId: string, input: ClientInput): Promise<ClientRecord>;
-  /** Creates or replaces. */
-  put(clientId: string, input: ClientInput): Promise<{ record: ClientRecord; created: boolean }>;
-  patch(clientId: string, patch: ClientPatch): Promise<ClientRecord>;
-  remove(clientId: string): Promise<void>;
-}
+/** ClientStore is the table of clients. Ids arrive checked and in canonical form. */
+export type ClientStore = Pick<ClientRepository, 'list' | 'get' | 'create' | 'put' | 'patch' | 'remove'>;
 
 /**
  * ApiKeyStore issues, lists and revokes the keys of a client. Rejects with LbError `client_not_found`, `key_not_found`,
@@ -69,20 +43,11 @@ export interface WorkerStatus {
   connections: number;
   requestsTotal: number;
   inFlight: number;
-  /** 99th percentile of the event loop's delay. */
+  /** Longest delay of the event loop within the last second. */
   loopDelayMs: number;
 }
 
-/** ReloadProblem is one sentence about the file; null where it concerns no key or no line. */
-interface ReloadProblem {
-  line: number | null;
-  path: string | null;
-  message: string;
-}
-
-export type ReloadOutcome =
-  | { ok: true; revision: number }
-  | { ok: false; problems: readonly ReloadProblem[] };
+export type ReloadOutcome = { ok: true; revision: number } | { ok: false; problems: readonly Problem[] };
 
 export type Dependency = 'redis' | 'postgres';
 
@@ -97,10 +62,15 @@ export interface AdminServices {
   readonly clients: ClientStore;
   readonly apiKeys: ApiKeyStore;
   readonly logger: Logger;
-  /** The live buckets of a client, one per policy; rejects with LbError store_unavailable or store_timeout. */
-  buckets(client: ClientRecord): Promise<BucketView[]>;
+  /**
+   * The live buckets that requests of a client or address take from, one per policy. Rejects with LbError client_not_found,
+   * store_unavailable or store_timeout.
+   */
+  buckets(clientId: string): Promise<{ bucketName: string; items: BucketView[] }>;
   /** Fills them all; rejects as `buckets` does. */
-  resetBuckets(client: ClientRecord): Promise<void>;
+  resetBuckets(clientId: string): Promise<void>;
+  /** Counts an answered call. @param route the pattern of its path; the set of them is closed */
+  countRequest(route: string, status: number): void;
   /** Names of the policies of the running configuration: the keys that `limits` may have. */
   policyNames(): readonly string[];
   /** In the order of the configuration. */

@@ -8,7 +8,6 @@
  * their own, a connection that was just down) asks the store again once its deny cache is a second old, and leases end
  * sooner. Without Redis the buckets are this machine's alone.
  */
-import type { ClientRecord } from '../../contract/clients.ts';
 import { toError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -17,7 +16,7 @@ import { bucketKeysOf } from '../../limit/bucket/bucket-peek.ts';
 import type { Revision } from '../reloader.ts';
 import type { BucketViews } from './bucket-views.ts';
 
-/** NOTIFY channel; the payload is the client's id. */
+/** NOTIFY channel; the payload is the name of the buckets' owner. */
 const RESETS_CHANNEL = 'sluice_bucket_resets';
 
 interface BucketResetsOptions {
@@ -48,14 +47,18 @@ export class BucketResets {
     return async () => listener?.close();
   }
 
-  /** reset fills all buckets of a client. Rejects with LbError store_unavailable or store_timeout where the store is away. */
-  async reset({ clientId }: ClientRecord): Promise<void> {
+  /**
+   * reset fills all buckets of one owner. Rejects with LbError store_unavailable or store_timeout where the store is away.
+   *
+   * @param bucketName see ClientMatch
+   */
+  async reset(bucketName: string): Promise<void> {
     const { views, database, logger } = this.#options;
-    await views.refill(this.#keysOf(clientId));
-    this.#tellWorkers(clientId);
+    await views.refill(this.#keysOf(bucketName));
+    this.#tellWorkers(bucketName);
     if (database.singleSession) return;
     try {
-      await database.read('select pg_notify($1, $2)', [RESETS_CHANNEL, clientId]);
+      await database.read('select pg_notify($1, $2)', [RESETS_CHANNEL, bucketName]);
     } catch (error) {
       logger.warn(
         { err: toError(error) },

@@ -1,5 +1,5 @@
 /** Looks at buckets and refills them, for the admin port: in Redis over a connection of its own, else in the primary's memory. */
-import { type ClientRecord, matchOfClient } from '../../contract/clients.ts';
+import type { ClientMatch } from '../../contract/clients.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { RedisSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -54,9 +54,9 @@ export class BucketViews {
     return this.#store;
   }
 
-  /** of shows a client's buckets, one per policy; rejects with the store's LbError where it is away. */
-  of(client: ClientRecord, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
-    return peekBuckets(this.#store, matchOfClient(client), settings.rateLimit.policies, policyVersionUs);
+  /** of shows the buckets of their owner, one per policy; rejects with the store's LbError where it is away. */
+  of(owner: ClientMatch, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
+    return peekBuckets(this.#store, owner, settings.rateLimit.policies, policyVersionUs);
   }
 
   /** refill fills buckets of one client; see RefillableStore. */

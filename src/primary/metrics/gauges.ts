@@ -52,6 +52,11 @@ export class PrimaryGauges {
     return collector.text();
   }
 
+  /** countAdminRequest counts an answer of the admin port. */
+  countAdminRequest(route: string, status: number): void {
+    this.#sources.collector.count('sluice_admin_requests_total', { route, code: String(status) }, 1);
+  }
+
   #setFleet(): void {
     const { collector, supervisor } = this.#sources;
     const counts = supervisor.counts();

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { ClientRecord } from '../../../src/contract/clients.ts';
 import { LbError } from '../../../src/contract/errors.ts';
+import { ownerOf } from '../../../src/primary/admin/bucket-owner.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
 const path = '/api/v1/clients/acme/bucket';
@@ -14,7 +16,8 @@ test('the buckets of a client are shown, one per policy, and filled by a reset',
     assertProblem(await call({ method, path: each }), 404);
   }
   await call({ method: 'PUT', path: '/api/v1/clients/acme', body: { capacity: 7, refillPerSecond: 1 } });
-  const shown = (await call({ path })).json as { items: object[] };
+  const shown = (await call({ path })).json as { bucketName: string; items: object[] };
+  assert.equal(shown.bucketName, 'acme');
   assert.deepEqual(shown.items, [
     { policy: 'default', level: 99.5, capacity: 7, refillPerSecond: 50, nextTokenMs: 0 },
     { policy: 'gold', level: 99.5, capacity: 1000, refillPerSecond: 100, nextTokenMs: 0 },
@@ -25,4 +28,36 @@ test('the buckets of a client are shown, one per policy, and filled by a reset',
   assertProblem(await call({ path: `${path}/reset` }), 405);
   services.resetBuckets = () => Promise.reject(new LbError('store_timeout', 'redis-7'));
   assertProblem(await call({ method: 'POST', path: `${path}/reset` }), 503);
+});
+
+test('buckets belong to the client, to the range that holds an address, or to the group of the address', async () => {
+  const record = (clientId: string): ClientRecord => ({ clientId, mode: 'limit', limits: {}, versionUs: 7 });
+  const records = new Map(['acme', '192.0.2.1', '10.0.0.0/8'].map((id) => [id, record(id)]));
+  const owner = (clientId: string) =>
+    ownerOf(clientId, {
+      get: async (id) => {
+        const found = records.get(id);
+        if (found === undefined) throw new LbError('client_not_found', id);
+        return found;
+      },
+      table: {
+        get: (id) => (id === '198.51.100.0/24' ? { client: null, versionUs: 5 } : null),
+        longestRange: (address) => (address.startsWith('10.') ? record('10.0.0.0/8') : null),
+      },
+      identify: { apiKeyHeader: null, ipv4Prefix: 24, ipv6Prefix: 64 },
+    });
+  for (const [clientId, bucketName, tombstoneUs] of [
+    ['acme', 'acme', 0],
+    ['192.0.2.1', '192.0.2.1', 0],
+    ['10.1.2.3', '10.0.0.0/8', 0],
+    ['203.0.113.9', '203.0.113.0/24', 0],
+    ['203.0.113.0/24', '203.0.113.0/24', 0],
+    ['198.51.100.7', '198.51.100.0/24', 5],
+    ['2001:db8::7', '2001:db8::/64', 0],
+  ] as const) {
+    const found = await owner(clientId);
+    assert.deepEqual([found.bucketName, found.tombstoneUs], [bucketName, tombstoneUs], clientId);
+  }
+  for (const clientId of ['nobody', '203.0.0.0/16', '203.0.113.9/32x'])
+    await assert.rejects(owner(clientId), { code: 'client_not_found' });
 });

@@ -124,6 +124,8 @@ export interface FakeServices extends AdminServices {
   apiKeys: FakeApiKeys;
   /** Ids of the clients whose buckets were reset. */
   resets: string[];
+  /** Routes and statuses of the calls that were answered. */
+  counted: string[];
   poolList: PoolStatus[];
   outcome: ReloadOutcome;
   ready: Readiness;
@@ -164,15 +166,20 @@ export function makeFakeServices(settings: Settings): FakeServices {
     settings,
     logLines,
     metrics: async () => '# HELP up x\n# TYPE up gauge\nup 1\n',
-    buckets: async (client) =>
-      settings.rateLimit.policies.map(({ name, capacity, refillPerSecond }) => ({
+    buckets: async (clientId) => {
+      const client = await clients.get(clientId);
+      const items = settings.rateLimit.policies.map(({ name, capacity, refillPerSecond }) => ({
         policy: name,
         level: 99.5,
         capacity: client.limits[name]?.capacity ?? capacity,
         refillPerSecond,
         nextTokenMs: 0,
-      })),
-    resetBuckets: async ({ clientId }) => void services.resets.push(clientId),
+      }));
+      return { bucketName: clientId, items };
+    },
+    resetBuckets: async (clientId) => void services.resets.push((await clients.get(clientId)).clientId),
+    countRequest: (route, status) => void services.counted.push(`${route} ${status}`),
+    counted: [],
     resets: [],
     policyNames: () => settings.rateLimit.policies.map(({ name }) => name),
     pools: () => poolList,

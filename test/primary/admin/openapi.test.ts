@@ -5,6 +5,7 @@ import { type Json, startAdmin } from './harness.ts';
 type Node = { [key: string]: Json };
 
 const ROUTES = [
+  'GET /',
   'GET /livez',
   'GET /readyz',
   'GET /metrics',

@@ -211,3 +211,20 @@ log: { level: debug, format: pretty, access: { enabled: false, sample: 0.25 } }
     assert.deepEqual('settings' in again && again.settings, settings);
   }
 });
+
+test('the shown configuration holds no password, token, secret or value of a query', () => {
+  const view = (text: string) => configView(settingsOf(text)) as Record<string, Record<string, unknown>>;
+  const shown = view(`admin: { token: hunter2 }
+redis: { sentinel: { master: m, nodes: ["rediss://user:hunter2@r:6379"] } }
+database: { url: "postgres://sluice:hunter2@d/x?sslpassword=hunter2&application_name=a" }
+secrets: { apiKeys: hunter2 }
+pools: { app: { backends: [{ url: "http://a" }], healthCheck: { path: "/health?token=hunter2&deep=1&flag" } } }
+`);
+  assert.doesNotMatch(JSON.stringify(shown), /hunter2/);
+  assert.equal(shown.admin?.token, '***');
+  assert.equal(shown.secrets?.apiKeys, '***');
+  assert.deepEqual(shown.redis?.sentinel, { master: 'm', nodes: ['rediss://user:***@r:6379'] });
+  assert.equal(shown.database?.url, 'postgres://sluice:***@d/x?sslpassword=***&application_name=a');
+  const app = shown.pools?.app as { healthCheck: { path: string } } | undefined;
+  assert.equal(app?.healthCheck.path, '/health?token=***&deep=***&flag');
+});

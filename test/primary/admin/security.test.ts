@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import crypto from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import { syncBuiltinESMExports } from 'node:module';
 import { test } from 'node:test';
-import { isKnownAuthority } from '../../../src/primary/admin/security.ts';
+import { AccessGuard, isKnownAuthority } from '../../../src/primary/admin/security.ts';
 import { exchangeRaw } from '../../support/raw-http.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
@@ -191,13 +192,56 @@ test('a foreign Origin is refused with 403, the null one too, and nothing change
   for (const origin of good) assert.equal((await call({ path: clients, headers: { origin } })).status, 200);
 });
 
+test('a write needs an Origin that is the admin port itself or listed, and reads do not', async (t) => {
+  const { call, port } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
+  const write = async (headers: Record<string, string>) =>
+    (await call({ method: 'POST', path: '/api/v1/reload', headers })).status;
+  const own = `127.0.0.1:${port}`;
+  for (const [origin, host, status] of [
+    [`http://${own}`, own, 200],
+    [`http://localhost:${port}`, `LOCALHOST:${port}`, 200],
+    [`http://[::1]:${port}`, `[::1]:${port}`, 200],
+    ['https://admin.internal', '127.0.0.1', 200],
+    ['https://127.0.0.1', '127.0.0.1', 200],
+    ['https://127.0.0.1', '127.0.0.1:443', 200],
+    // A page of a proxied backend, of another program on this machine, of anybody's address.
+    ['http://127.0.0.1:8080', own, 403],
+    ['http://localhost:3000', own, 403],
+    [`http://localhost:${port}`, own, 403],
+    [`http://127.0.0.1`, own, 403],
+    ['http://203.0.113.9', own, 403],
+  ] as const) {
+    assert.equal(await write({ origin, host }), status, `${origin} to ${host}`);
+    assert.equal((await call({ path: clients, headers: { origin, host } })).status, 200);
+  }
+  assert.equal(await write({ 'sec-fetch-site': 'same-origin' }), 200);
+  assert.equal(await write({ 'sec-fetch-site': 'none' }), 200);
+  assert.equal(await write({ 'sec-fetch-site': 'same-site' }), 403);
+  assert.equal(await write({ 'sec-fetch-site': 'cross-site' }), 403);
+});
+
 test('where the browser says that a request is cross-site it may read but not change', async (t) => {
-  const { call } = await startAdmin(t);
+  const { call, port } = await startAdmin(t);
   const headers = { origin: 'http://203.0.113.9', 'sec-fetch-site': 'cross-site' };
   assertProblem(await call({ method: 'POST', path: '/api/v1/reload', headers }), 403);
   assert.equal((await call({ path: clients, headers })).status, 200);
-  const own = { ...headers, 'sec-fetch-site': 'same-origin' };
+  const own = { origin: `http://127.0.0.1:${port}`, 'sec-fetch-site': 'same-origin' };
   assert.equal((await call({ method: 'POST', path: '/api/v1/reload', headers: own })).status, 200);
+});
+
+test('a token that is all blanks takes no time to refuse', () => {
+  const authorization = Buffer.from(`Bearer${' '.repeat(15_000)}\u00a0`, 'latin1').toString('latin1');
+  const guard = new AccessGuard({ token: 'secret', publicMetrics: false, hosts: [] });
+  const request = {
+    headers: { authorization, host: '127.0.0.1' },
+    headersDistinct: { host: ['127.0.0.1'] },
+    httpVersion: '1.1',
+    method: 'GET',
+    url: '/',
+  };
+  const startMs = performance.now();
+  assert.throws(() => guard.check(request as unknown as IncomingMessage, '/'), { status: 401 });
+  assert.ok(performance.now() - startMs < 20, `${performance.now() - startMs} ms`);
 });
 
 test('no Host is 400, two are 400, and an absolute target is judged by its authority too', async (t) => {

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
+import { Server } from 'node:net';
 import { test } from 'node:test';
 import { LbError, systemCodeOf } from '../../../src/contract/errors.ts';
 import { startAdminServer } from '../../../src/primary/admin/server.ts';
@@ -71,7 +72,6 @@ test('a call of a later version is 501, whatever is in it', async (t) => {
     ['POST', '/api/v1/workers/restart'],
     ['GET', '/api/v1/audit'],
     ['GET', '/api/v1/events'],
-    ['GET', '/'],
   ] as const;
   for (const [method, path] of calls) {
     for (const body of method === 'GET' ? [undefined] : [undefined, '{', 'x'.repeat(100_000)]) {
@@ -163,12 +163,75 @@ test('an answer that breaks its own schema is 500 and logged, never sent', async
   assert.equal(services.logLines.length, 1);
 });
 
-test('calls that go well or are refused write nothing to the log', async (t) => {
+test('reads write nothing to the log, each write and each refused caller one line', async (t) => {
+  const { call, services } = await startAdmin(t, { settings: { token: 'secret' } });
+  const headers = { authorization: 'Bearer secret' };
+  await call({ path: '/livez' });
+  await call({ path: '/api/v1/clients', headers });
+  await call({ path: '/nowhere', headers });
+  assert.deepEqual(services.logLines, []);
+  await call({ method: 'PUT', path: '/api/v1/clients/acme?x=1', headers, body: { mode: 'blocked' } });
+  await call({ method: 'POST', path: '/api/v1/clients', headers, body: {} });
+  await call({ path: '/api/v1/clients', headers: { authorization: 'Bearer guess' } });
+  await call({ path: '/api/v1/clients', headers: { host: 'evil.example' } });
+  await waitFor('four lines', () => services.logLines.length >= 4);
+  const lines = services.logLines.map((line) => JSON.parse(line));
+  assert.deepEqual(
+    lines.map(({ level, msg, method, path, status, peer }) => [level, msg, method, path, status, peer]),
+    [
+      [30, 'admin write', 'PUT', '/api/v1/clients/acme', 201, '127.0.0.1'],
+      [30, 'admin write', 'POST', '/api/v1/clients', 422, '127.0.0.1'],
+      [40, 'admin call refused', 'GET', '/api/v1/clients', 401, '127.0.0.1'],
+      [40, 'admin call refused', 'GET', '/api/v1/clients', 403, '127.0.0.1'],
+    ],
+  );
+  for (const { requestId } of lines) assert.match(requestId, /^[0-9a-f-]{36}$/);
+  assert.doesNotMatch(services.logLines.join(), /secret|guess/);
+});
+
+test('every answer is counted by the pattern of its route and its status', async (t) => {
   const { call, services } = await startAdmin(t);
   await call({ path: '/livez' });
+  await call({ path: '/api/v1/clients/acme' });
   await call({ path: '/nowhere' });
-  await call({ method: 'POST', path: '/api/v1/clients', body: {} });
-  assert.deepEqual(services.logLines, []);
+  await waitFor('three counts', () => services.counted.length === 3);
+  assert.deepEqual(services.counted, ['/livez 200', '/api/v1/clients/:clientId 404', '_none 404']);
+});
+
+test('the root lists the calls and links their description', async (t) => {
+  const { call } = await startAdmin(t);
+  const { status, headers, json } = await call({ path: '/' });
+  assert.equal(status, 200);
+  assert.equal(headers.link, '</openapi.json>; rel="service-desc"');
+  const { description, calls } = json as { description: string; calls: string[] };
+  assert.equal(description, '/openapi.json');
+  assert.ok(calls.includes('GET /livez: The process is alive'));
+  assert.equal(calls.length, 22);
+});
+
+test('a crowd of idle connections does not keep a probe out', async (t) => {
+  const { port, call } = await startAdmin(t);
+  const crowd = await Promise.all(Array.from({ length: 512 }, () => connectRaw({ port })));
+  t.after(() => Promise.all(crowd.map((each) => each.close())));
+  assert.equal((await call({ path: '/livez' })).status, 200);
+  await crowd[0]?.waitForClose(2_000);
+  const last = crowd.at(-1);
+  last?.write('GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
+  assert.equal((await last?.readResponse())?.status, 200, 'a younger connection stays');
+});
+
+test('every address of IPv4 is taken where the system has no IPv6', async (t) => {
+  const listen = Server.prototype.listen;
+  t.mock.method(Server.prototype, 'listen', function (this: Server, ...args: unknown[]) {
+    if ((args[0] as { host?: string }).host !== '::') return listen.apply(this, args as never);
+    const error = Object.assign(new Error('listen EAFNOSUPPORT'), { code: 'EAFNOSUPPORT' });
+    process.nextTick(() => this.emit('error', error));
+    return this;
+  });
+  const server = await startAdminServer({ ...SETTINGS, host: '::' }, makeFakeServices(settingsOf(CONFIG)));
+  t.after(() => server.close());
+  const { port } = new URL(server.url);
+  assert.equal((await callPort(Number(port), { path: '/livez' })).status, 200);
 });
 
 test('close ends idle connections at once and cuts those still at work at its deadline', async (t) => {
