@@ -1,23 +1,25 @@
-/** What the backend is told about where a request came from (B26, B34). */
+/** What the backend is told about the origin of a request (B26, B34). */
+import { UNIX_PEER } from '../contract/addresses.ts';
 import type { GuardedRequest } from './request-guard.ts';
 import type { RequestIds } from './request-id.ts';
 
-/** Our name in Via, both ways (RFC 9110 §7.6.3). */
+/** The value of Via in both directions (RFC 9110 §7.6.3). */
 export const VIA = '1.1 sluice';
 
 interface Origin {
   peerAddress: string;
-  /** The client by B26; becomes X-Real-IP. */
+  /** Becomes X-Real-IP. */
   clientIp: string;
   requestId: string;
   trace: Trace;
 }
 
-/** forwardedLines writes the fields that Sluice adds to a request, each line with CRLF. */
+/** forwardedLines are the fields that Sluice adds to a request, each line with CRLF. */
 export function forwardedLines(guarded: GuardedRequest, origin: Origin): string {
   const { peerAddress, clientIp, requestId, trace } = origin;
   const { head, trusted } = guarded;
-  const hops = trusted && head.forwardedFor !== '' ? `${head.forwardedFor}, ${peerAddress}` : peerAddress;
+  const hops =
+    trusted && head.forwardedFor !== '' ? forwardedFor(head.forwardedFor, peerAddress) : peerAddress;
   const proto = (trusted && head.forwardedProto) || 'http';
   const host = (trusted && head.forwardedHost) || guarded.host;
   return (
@@ -29,11 +31,16 @@ export function forwardedLines(guarded: GuardedRequest, origin: Origin): string 
   );
 }
 
+function forwardedFor(before: string, peerAddress: string): string {
+  // `unix:` is no address: the next proxy would stop reading there.
+  return peerAddress === UNIX_PEER ? before : `${before}, ${peerAddress}`;
+}
+
 export interface Trace {
   traceId: string;
   /** The value for the backend. */
   traceparent: string;
-  /** false: a new trace was begun, so that an incoming tracestate belongs to nothing. */
+  /** false: a new trace begins here, and an incoming tracestate is dropped. */
   continued: boolean;
 }
 
@@ -41,10 +48,10 @@ const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(
 const NO_TRACE = '0'.repeat(32);
 const NO_SPAN = '0'.repeat(16);
 const VERSION = '00';
-/** A trace begun here is sampled: with `00` no backend that follows its parent would record anything. */
+/** New traces are sampled: with `00` no backend that follows its parent would record them. */
 const SAMPLED = '01';
 
-/** traceOf goes on with a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3). */
+/** traceOf continues a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3). */
 export function traceOf(incoming: string, ids: RequestIds): Trace {
   const match = incoming === '' ? null : TRACEPARENT.exec(incoming);
   if (match === null || !isValid(match)) {
@@ -54,7 +61,7 @@ export function traceOf(incoming: string, ids: RequestIds): Trace {
     return { traceId, traceparent, continued: false };
   }
   const [, version, traceId = '', , flags = ''] = match;
-  // Of a version to come only the sampled bit is known.
+  // Of a later version only the sampled bit is known.
   const known = version === VERSION ? flags : `0${Number.parseInt(flags, 16) & 1}`;
   return { traceId, traceparent: `${VERSION}-${traceId}-${ids.nextSpanId()}-${known}`, continued: true };
 }
