@@ -33,7 +33,7 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
 - **Durations** are written \`250ms\`, \`2s\`, \`1m\`, \`1h\`; **sizes** \`16KiB\`, \`1MiB\`, \`1GiB\` or a number of bytes.
 - Relative paths start at the working directory. YAML anchors and aliases may be used; merge keys (\`<<\`) may not.
 - A reload (SIGHUP, \`POST /api/v1/reload\`) applies everything at once but for \`listen\`, \`accept\`, \`workers\`, \`admin\`, \`redis\` and
-  \`database\`, whose change is refused: they need a restart.
+  \`database\` and \`log.format\`, whose change is refused: they need a restart.
 `;
 
 interface Row {

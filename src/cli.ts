@@ -110,10 +110,12 @@ async function check(configPath: string): Promise<number> {
 }
 
 async function serve(configPath: string): Promise<number> {
+  const { ProcessSignals } = await import('./infra/process-signals.ts');
+  const signals = new ProcessSignals();
   const settings = await loadOrPrint(configPath, process.stderr);
   if (settings === null) return REFUSED;
   const { startPrimary } = await import('./primary/main.ts');
-  const code = await startPrimary({ settings, configPath, env: process.env });
+  const code = await startPrimary({ settings, configPath, env: process.env, signals });
   // The primary has closed what it opened. A library that still holds a timer or a socket must not keep the process alive.
   process.exit(code);
 }

@@ -74,9 +74,13 @@ export function loadAdmin(
 /** Keys whose change only a restart applies. */
 const RESTART_KEYS = ['listen', 'accept', 'workers', 'admin', 'redis', 'database'] as const;
 
+/** The level of the log applies at once, its format does not: an output is opened once. */
+const RESTART_LOG_KEY = 'log.format';
+
 /** changedRestartKeys names the keys that differ and may not in a reload; for the reloader's 422. */
 export function changedRestartKeys(before: Settings, after: Settings): string[] {
-  return RESTART_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
+  const changed: string[] = RESTART_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
+  return before.log.format === after.log.format ? changed : [...changed, RESTART_LOG_KEY];
 }
 
 function ofFile(message: string): { problems: Problem[] } {

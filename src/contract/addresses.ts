@@ -1,6 +1,6 @@
 /**
- * The canonical text of addresses and ranges. The client directory and the limiter share it because both name buckets: two
- * spellings of one address would be two buckets.
+ * The one canonical text of an address and of a range, shared by the client directory and the limiter: they meet in the
+ * name of a bucket, so two spellings of one address would be two buckets.
  */
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
@@ -9,15 +9,12 @@ const V4_BITS = 32;
 const V6_BITS = 128;
 /** Bits before the IPv4 part of an IPv4-mapped address (RFC 4291 §2.5.5.2). */
 const MAPPED_BITS = V6_BITS - V4_BITS;
-/** A valid address with its zone is not longer. */
+/** The longest text of an address with a zone; longer input is not looked at. */
 const MAX_ADDRESS_LENGTH = 64;
 
-/** UNIX_PEER stands for the address of a peer on a Unix socket, also in `trustedProxies`. */
-export const UNIX_PEER = 'unix:';
-
 /**
- * canonicalAddress returns the one spelling of an address (RFC 5952): IPv4-mapped IPv6 as IPv4, without zone; null for
- * text that is no address. Octal, hexadecimal and shortened IPv4 are no addresses.
+ * canonicalAddress returns the one spelling of an address (RFC 5952): IPv4-mapped IPv6 as IPv4, a zone cut off; null for
+ * anything that is no address. Octal, hexadecimal and shortened IPv4 are no addresses.
  */
 export function canonicalAddress(text: string): string | null {
   if (text.length > MAX_ADDRESS_LENGTH) return null;
@@ -29,7 +26,8 @@ export function canonicalAddress(text: string): string | null {
 }
 
 /**
- * canonicalRange returns `address/prefix` with the host bits cleared, or the plain address where the prefix is full. IPv4-mapped ranges become IPv4 ones. null if the text is neither an address nor a CIDR.
+ * canonicalRange returns `address/prefix` with the host bits cleared, or the plain address where the prefix covers all
+ * of it. IPv4-mapped ranges become IPv4 ones. null if the text is neither an address nor a CIDR.
  */
 export function canonicalRange(text: string): string | null {
   const slash = text.indexOf('/');

@@ -12,6 +12,10 @@ export interface ProbeResult {
   durationMs: number;
   /** What was seen: 'status 200', 'timeout', 'ECONNREFUSED', … */
   detail: string;
+  /** What the resolver said where it did not resolve the backend's name. The last known address served, if there is one. */
+  resolverError?: string;
+  /** true: nothing was learnt about the backend, because its name has never resolved. Counts neither way. */
+  inconclusive?: boolean;
 }
 
 /** BackendState is kept by the primary per (pool, backend id) and survives reloads. */
@@ -31,6 +35,7 @@ export interface BackendState {
 export interface BackendAvailability {
   pool: string;
   backend: string;
+  /** It is up, or it is the last one of its pool to have gone down and every other one is down as well. */
   healthy: boolean;
   enabled: boolean;
 }

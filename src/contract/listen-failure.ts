@@ -1,6 +1,9 @@
-/** What the most common failures mean, for the person who starts Sluice. */
+/** Listen addresses, and the reasons why one cannot be had, in the words of the person who starts Sluice. */
+import type { ListenAddress } from './settings.ts';
+
 const MEANINGS: Readonly<Record<string, string>> = {
-  EADDRINUSE: 'another program listens there',
+  EADDRINUSE:
+    'another program listens there (is another instance running? stop it, or choose another port in the configuration)',
   EACCES: 'this user may not listen there',
   EADDRNOTAVAIL: 'this machine has no such address',
 };
@@ -15,4 +18,11 @@ const MEANINGS: Readonly<Record<string, string>> = {
 export function listenSentence(where: string, code: string | null, detail: string): string {
   const meaning = MEANINGS[code ?? ''] ?? detail;
   return `cannot listen on ${where}: ${code === null ? '' : `${code}: `}${meaning}`;
+}
+
+/** addressText is an address as it stands in the configuration. */
+export function addressText(address: ListenAddress): string {
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  const host = address.host ?? '';
+  return `${host.includes(':') ? `[${host}]` : host}:${address.port}`;
 }

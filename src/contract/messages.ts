@@ -21,9 +21,12 @@ export const WORKER_DATA_PATH_ENV = 'SLUICE_WORKER_DATA_PATH';
 /** Some 1,500 clients, which a worker takes in within 1 ms; the figures are in docs/architecture.md. */
 export const CLIENTS_PART_BYTES = 65_536;
 
+/** `1` where the worker inherits the sockets of its TCP addresses, bound; else node:cluster has them. */
+export const WORKER_INHERITS_ENV = 'SLUICE_WORKER_INHERITS_SOCKETS';
+
 /**
- * The descriptor under which a worker inherits its own socket for the first TCP address of `listen` where accept is
- * reuse_port; those of further TCP addresses follow. Below are the standard streams and the IPC channel.
+ * The descriptor under which a worker inherits the socket of the first TCP address of `listen`; those of further TCP addresses
+ * follow. Below are the standard streams and the IPC channel.
  */
 export const FIRST_LISTEN_FD = 4;
 

@@ -1,6 +1,11 @@
 /**
- * The primary process, put together: builds the parts, wires them, starts them in order, and ends them in the opposite one.
- * No logic of its own. It never touches a proxied byte.
+ * The primary process: builds its parts, each once and after those that it needs, starts them, and ends them in the opposite
+ * order. It never touches a proxied byte.
+ *
+ * Phases:
+ * - starting: #start() is at work. Leads to ready, or to draining by a stop signal.
+ * - ready: requests are answered. Leads to draining by a stop signal.
+ * - draining: workers end. Nothing leads out of it but the end of the process.
  */
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
@@ -8,13 +13,14 @@ import { ClientFeed } from '../clients/client-feed.ts';
 import { ClientRepository } from '../clients/client-repository.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
-import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import { LbError, toError } from '../contract/errors.ts';
 import type { WorkerMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
 import { APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
+import type { ProcessSignals } from '../infra/process-signals.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import { makeAdminServices } from './admin/admin-services.ts';
@@ -27,15 +33,15 @@ import { PrimaryApiKeys } from './clients/api-keys.ts';
 import { atMost, ClientStreams } from './clients/client-streams.ts';
 import { LimitChanges } from './clients/limit-changes.ts';
 import { HealthChecker } from './health/health-checker.ts';
-import { availabilityOf, HealthRegistry } from './health/health-registry.ts';
+import { HealthRegistry } from './health/health-registry.ts';
 import { InstanceHeartbeat } from './instance-heartbeat.ts';
 import { startFleetMean } from './metrics/fleet-mean.ts';
 import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { Reloader, type Revision } from './reloader.ts';
-import { rollOut, settingsMessage, warmHealth } from './rollout.ts';
-import { handleSignals } from './stop-signals.ts';
 import { openStorage, type Storage } from './storage.ts';
+import { WorkerBriefing } from './worker-briefing.ts';
+import { waitForFreeAddresses } from './workers/busy-addresses.ts';
 import { removeDeadSockets } from './workers/dead-sockets.ts';
 import { ListenSockets } from './workers/listen-sockets.ts';
 import { Supervisor } from './workers/supervisor.ts';
@@ -46,19 +52,15 @@ export interface PrimaryOptions {
   /** Read again by every reload. */
   configPath: string;
   env: NodeJS.ProcessEnv;
+  /** Those of this process, caught since its first line. */
+  signals: ProcessSignals;
 }
 
-/** How long the ready line, and a new worker, wait until the clients are known. */
+/** The ready line waits this long for clients and keys: the database may be away. */
 const FIRST_LOAD_MS = 5_000;
-/** A starting primary retries a busy port for so long. */
-const BUSY_PORT_MS = 10_000;
-const BUSY_PORT_RETRY_MS = 500;
-
-/** The worker's entry file: TypeScript from a checkout, JavaScript from dist/. */
-function workerEntry(): string {
-  const file = import.meta.url.endsWith('.ts') ? '../worker/main.ts' : '../worker/main.js';
-  return fileURLToPath(new URL(file, import.meta.url));
-}
+/** The ready line, and a reload, wait this long for the first results of probes: a backend may hang. */
+const FIRST_PROBES_MS = 3_000;
+const DATABASE_CLOSE_MS = 15_000;
 
 /** startPrimary runs the front door until it is told to stop; called by `sluice serve`. Returns the exit code; never rejects. */
 export async function startPrimary(options: PrimaryOptions): Promise<number> {
@@ -68,7 +70,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<number> {
   process.on('exit', () => lines.flushSync());
   const lifecycle = new Lifecycle();
   process.on('uncaughtException', (error) => {
-    // Whatever it was, the state of this process is unknown now. Workers see the primary go, finish and exit.
+    // The state of this process is unknown now. Workers see the primary go, finish and exit.
     logger.fatal({ err: error }, 'uncaught exception in the primary');
     process.exit(1);
   });
@@ -77,7 +79,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<number> {
     code = await new Primary(options, { lines, logger, lifecycle }).run();
   } catch (thrown) {
     const error = toError(thrown);
-    // What is known to go wrong has a sentence, which a stack would only bury.
+    // An expected failure has a sentence of its own, which a stack would bury.
     const facts = error instanceof LbError ? { code: error.code } : { err: error };
     logger.fatal(facts, `cannot serve: ${error.message}`);
     code = 1;
@@ -90,12 +92,23 @@ export async function startPrimary(options: PrimaryOptions): Promise<number> {
   return code;
 }
 
-interface Wired {
+interface ClientParts {
+  repository: ClientRepository;
+  feed: ClientFeed;
   streams: ClientStreams;
   apiKeys: PrimaryApiKeys;
-  services: AdminServices;
-  /** The first round of probes. */
-  firstRound: Promise<void>;
+}
+
+interface FleetParts {
+  registry: HealthRegistry;
+  checker: HealthChecker;
+  briefing: WorkerBriefing;
+  collector: MetricsCollector;
+}
+
+interface Parts extends ClientParts, FleetParts {
+  supervisor: Supervisor;
+  reloader: Reloader;
 }
 
 /** What exists before the primary does, and outlives it. */
@@ -111,77 +124,54 @@ class Primary {
   readonly #lines: LineWriter;
   readonly #logger: Logger;
   readonly #lifecycle: Lifecycle;
-  readonly #collector = new MetricsCollector();
-  readonly #buckets = new MemoryBucketStore({ clock: systemClock });
-  readonly #bucketHost: BucketHost;
-  readonly #registry = new HealthRegistry();
-  readonly #checker = new HealthChecker({
-    clock: systemClock,
-    random: Math.random,
-    onResult: (pool, backend, result) => this.#registry.record(pool, backend, result),
-  });
-  readonly #supervisor: Supervisor;
   readonly #dataPath: DataPath;
-  /** With accept reuse_port, once they are bound. */
-  #sockets: ListenSockets | null = null;
+  /** Where the buckets are without Redis. */
+  readonly #buckets = new MemoryBucketStore({ clock: systemClock });
+  readonly #reloader = Promise.withResolvers<Reloader>();
+  /** Resolves at the first stop signal. */
+  readonly #stopping = Promise.withResolvers<null>();
   readonly #stopped = Promise.withResolvers<number>();
   #phase: Readiness['status'] = 'starting';
+  /** The settings in force. */
+  #settings: Settings;
+  #supervisor: Supervisor | null = null;
+  /** null before they are bound, and where node:cluster has them. */
+  #sockets: ListenSockets | null = null;
 
   constructor(options: PrimaryOptions, { lines, logger, lifecycle }: Given) {
     this.#options = options;
     this.#lines = lines;
     this.#logger = logger;
     this.#lifecycle = lifecycle;
-    this.#bucketHost = new BucketHost(this.#buckets, logger);
+    this.#settings = options.settings;
     this.#dataPath = chooseDataPath(process.version, options.env);
-    const { workers, accept } = options.settings;
-    this.#supervisor = new Supervisor({
-      exec: workerEntry(),
-      workerCount: workers === 'auto' ? availableParallelism() : workers,
-      accept,
-      dataPath: this.#dataPath,
-      inheritedFds: (index) => this.#sockets?.descriptorsOf(index) ?? [],
-      clock: systemClock,
-      logger,
-      prepare: (link) => this.#prepare(link),
-      onMessage: (link, message) => this.#onMessage(link, message),
-    });
   }
 
-  #prepare: (link: WorkerLink) => void | Promise<void> = () => undefined;
-  /** null without Redis. */
-  #heartbeat: InstanceHeartbeat | null = null;
-
-  /** Starts everything, says ready, and resolves with the exit code once stopped. */
+  /** run starts everything and resolves with the exit code once stopped. */
   async run(): Promise<number> {
-    const { settings } = this.#options;
-    handleSignals(
-      {
-        drain: (signal) => void this.#drain(signal),
-        stopNow: (signal) => void this.#stopNow(signal),
-        reload: () => this.#reload(),
-      },
-      this.#logger,
-      systemClock,
-    );
-    this.#tellStart();
-    const storage = await openStorage(settings.database, this.#logger);
-    this.#lifecycle.onClose('the database', () => storage.close(), 15_000);
-    const { streams, apiKeys, services, firstRound } = await this.#wire(storage);
-    const admin = await this.#listenAdmin(services);
-    this.#lifecycle.onClose('the admin port', () => admin.close());
-    const addresses = await this.#startWorkers();
-    if (addresses === null) return this.#stopped.promise;
-    const supervisor = this.#supervisor;
-    const broadcast = supervisor.broadcast.bind(supervisor);
-    this.#lifecycle.onClose('the mean', startFleetMean({ workers: () => supervisor.workers(), broadcast }));
-    const firstLoads = [streams.waitForAll(FIRST_LOAD_MS), apiKeys.waitForFirstLoad(FIRST_LOAD_MS)];
-    await Promise.all([firstRound, ...firstLoads]);
-    if (this.#phase === 'starting') this.#sayReady(addresses, admin.url);
+    this.#options.signals.handle({
+      stop: (signal) => void this.#drain(signal),
+      stopNow: (signal) => void this.#stopNow(signal),
+      // One that comes during the start is done behind it: the file may have been read before it was changed.
+      reload: () => void this.#reloader.promise.then((reloader) => reloader.reload()),
+      ignore: (signal) => this.#logger.warn({ signal }, 'this signal does nothing in this version'),
+    });
+    this.#logStart();
+    try {
+      await this.#start();
+    } catch (thrown) {
+      if (!this.#isStopping) throw thrown;
+      this.#logger.info({ reason: toError(thrown).message }, 'the start was called off');
+    }
     return this.#stopped.promise;
   }
 
-  #tellStart(): void {
+  /** Whether a stop was asked for; a start goes no further then. */
+  get #isStopping(): boolean {
+    return this.#phase === 'draining';
+  }
+
+  #logStart(): void {
     const { configPath, env } = this.#options;
     const facts = { version: sluiceVersion(), config: configPath, node: process.version, ...this.#dataPath };
     this.#logger.info(facts, 'Sluice starts');
@@ -189,231 +179,226 @@ class Primary {
     this.#logger.warn(`connections go the slow way: ${slowReason(process.version)}`);
   }
 
-  async #wire(storage: Storage): Promise<Wired> {
-    const { settings, configPath, env } = this.#options;
-    const logger = this.#logger;
-    const registry = this.#registry;
-    const supervisor = this.#supervisor;
-    const repository = new ClientRepository(storage.database);
-    const feed = new ClientFeed({ database: storage.database, repository, logger });
-    const streams = new ClientStreams(feed);
-    this.#lifecycle.onClose('the client feed', () => feed.close());
-    const apiKeys = this.#openApiKeys(storage);
-    this.#lifecycle.onClose('health checks', () => this.#checker.close());
-    registry.onChange(({ state, cause }) => {
-      const { pool, backend, health, enabled, reason } = state;
-      const level = health === 'down' ? 'warn' : 'info';
-      logger[level]({ pool, backend, health, enabled, reason, cause }, 'backend state changed');
-      supervisor.broadcast({ type: 'backends', states: [availabilityOf(state)] });
+  async #start(): Promise<void> {
+    const { listen, admin, database } = this.#settings;
+    await waitForFreeAddresses([...listen, { kind: 'tcp', ...admin }], () => this.#isStopping);
+    if (this.#isStopping) return;
+    const storage = await openStorage(database, this.#logger);
+    this.#lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
+    const startedAtUs = await Promise.race([storage.nowUs(), this.#stopping.promise]);
+    if (startedAtUs === null || this.#isStopping) return;
+    const parts = this.#makeParts(storage, {
+      number: 1,
+      settings: this.#settings,
+      policyVersionUs: startedAtUs,
     });
-    const reloader = new Reloader({
+    const { streams, apiKeys } = parts;
+    const firstProbes = this.#startProbes(parts);
+    // The workers start while this process builds the rest.
+    const workers = this.#startWorkers(parts.supervisor);
+    workers.catch(() => undefined);
+    const services = await this.#openAdminServices(parts, storage);
+    void storage.opened.then(() => parts.feed.start());
+    const adminServer = await startAdminServer(admin, services);
+    this.#lifecycle.onClose('the admin port', () => adminServer.close());
+    const addresses = await workers;
+    const known = [streams.waitForAll(FIRST_LOAD_MS), apiKeys.waitForFirstLoad(FIRST_LOAD_MS), firstProbes];
+    await Promise.race([Promise.all(known), this.#stopping.promise]);
+    if (this.#isStopping) return;
+    this.#phase = 'ready';
+    this.#sayReady({ addresses, admin: adminServer.url, workers: parts.supervisor.workers().length });
+    this.#reloader.resolve(parts.reloader);
+  }
+
+  #sayReady(facts: { addresses: string[]; admin: string; workers: number }): void {
+    const { wire, engine } = this.#dataPath;
+    if (this.#settings.log.format === 'pretty') this.#logger.info(facts, 'ready');
+    // For programs that wait for it: JSON whatever the format.
+    this.#lines.write(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`);
+  }
+
+  /** Builds what the fleet needs; nothing of it runs yet. */
+  #makeParts(storage: Storage, initial: Revision): Parts {
+    const { settings } = initial;
+    const { database, opened } = storage;
+    const logger = this.#logger;
+    const repository = new ClientRepository(database);
+    const feed = new ClientFeed({ database, repository, logger });
+    this.#lifecycle.onClose('the client feed', () => feed.close());
+    const streams = new ClientStreams(feed);
+    const apiKeys = new PrimaryApiKeys({ database, opened, settings, logger });
+    this.#lifecycle.onClose('the API keys', () => apiKeys.feed.close());
+    const registry = new HealthRegistry();
+    const checker = new HealthChecker({
+      clock: systemClock,
+      random: Math.random,
+      onResult: (pool, backend, result) => registry.record(pool, backend, result),
+    });
+    this.#lifecycle.onClose('health checks', () => checker.close());
+    const briefing = new WorkerBriefing({ registry, feed, streams, keys: apiKeys.streams, initial, logger });
+    const collector = new MetricsCollector();
+    const clients = { repository, feed, streams, apiKeys };
+    const fleet = { registry, checker, briefing, collector };
+    const supervisor = this.#makeSupervisor(fleet);
+    const reloader = this.#makeReloader(storage, initial, { ...clients, ...fleet });
+    return { ...clients, ...fleet, supervisor, reloader };
+  }
+
+  #makeSupervisor({ registry, briefing, collector }: FleetParts): Supervisor {
+    const { workers, accept } = this.#settings;
+    const bucketHost = new BucketHost(this.#buckets, this.#logger);
+    const onMessage = (link: WorkerLink, message: WorkerMessage): void => {
+      if (message.type === 'report') collector.applyDelta(link.pid, message.report.metrics);
+      else if (message.type === 'bucket-takes') void bucketHost.answer(message, (reply) => link.send(reply));
+      else if (message.type === 'backend-failure') {
+        registry.recordTrafficFailure(message.pool, message.backend, message.detail);
+      }
+    };
+    const supervisor = new Supervisor({
+      exec: workerEntry(),
+      workerCount: workers === 'auto' ? availableParallelism() : workers,
+      accept,
+      dataPath: this.#dataPath,
+      inheritedFds: (index) => this.#sockets?.descriptorsOf(index) ?? [],
+      clock: systemClock,
+      logger: this.#logger,
+      prepare: (link) => {
+        void link.exited.then(() => collector.forget(link.pid));
+        return briefing.brief(link);
+      },
+      onMessage,
+    });
+    this.#supervisor = supervisor;
+    this.#lifecycle.onClose('the workers', () => supervisor.stopNow());
+    return supervisor;
+  }
+
+  #makeReloader(storage: Storage, initial: Revision, parts: ClientParts & FleetParts): Reloader {
+    const { configPath, env } = this.#options;
+    const { registry, checker, apiKeys, briefing } = parts;
+    return new Reloader({
       configPath,
       env,
-      logger,
-      initial: { number: 1, settings, policyVersionUs: await storage.nowUs() },
+      initial,
+      logger: this.#logger,
       nowUs: () => storage.nowUs(),
-      warm: (next) => warmHealth(next, registry, this.#checker),
+      prepare: ({ pools }) => atMost(checker.prepare(pools), FIRST_PROBES_MS),
       apply: (revision) => {
-        apiKeys.follow(revision.settings);
-        return this.#rollOut(revision, streams);
+        const { settings } = revision;
+        this.#settings = settings;
+        this.#logger.level = settings.log.level;
+        registry.configure(settings.pools);
+        void checker.reconfigure(settings.pools);
+        apiKeys.follow(settings);
+        return briefing.apply(revision);
       },
     });
-    this.#reload = () => void reloader.reload();
-    this.#settings = () => reloader.current.settings;
-    this.#prepare = async (link) => {
-      void link.exited.then(() => this.#collector.forget(link.pid));
-      link.send({ type: 'backends', states: registry.availability() });
-      const keysTold = apiKeys.streams.attach(link);
-      const count = this.#heartbeat?.storeWorkers ?? null;
-      if (count !== null) link.send({ type: 'store-workers', count });
-      const informed = streams.attach(link);
-      // A replacement serves nobody before it knows who is blocked. Before the first load there is nothing to wait for.
-      if (feed.version > 0) await streams.waitFor(link, FIRST_LOAD_MS);
-      await atMost(keysTold, FIRST_LOAD_MS);
-      const known = streams.knows(link);
-      link.send(settingsMessage(reloader.current, known));
-      if (known) return;
-      // From then on the policies' limits carry their real version.
-      void informed.then((knows) => (knows ? this.#rollOut(reloader.current, streams, [link]) : null));
-    };
-    const firstRound = warmHealth(settings, registry, this.#checker);
-    void storage.opened.then(() => feed.start());
-    const bucketViews = await this.#openBucketViews();
-    const gauges = this.#makeGauges(reloader);
-    const phase = (): Readiness['status'] => this.#phase;
+  }
+
+  /** Resolves when the first results are there, or late. */
+  #startProbes({ registry, checker, supervisor }: Parts): Promise<void> {
+    const { pools } = this.#settings;
+    registry.onChange(({ state, cause }) => {
+      const { pool, backend, health, enabled, reason, lastProbe } = state;
+      const level = health === 'down' || cause === 'resolver' ? 'warn' : 'info';
+      const resolverError = cause === 'resolver' ? { resolverError: lastProbe?.resolverError ?? null } : {};
+      const facts = { pool, backend, health, enabled, reason, cause, ...resolverError };
+      this.#logger[level](facts, 'backend state changed');
+      supervisor.broadcast({ type: 'backends', states: registry.availability(pool) });
+    });
+    registry.configure(pools);
+    return atMost(checker.reconfigure(pools), FIRST_PROBES_MS);
+  }
+
+  /** Resolves with the addresses that they listen on. */
+  async #startWorkers(supervisor: Supervisor): Promise<string[]> {
+    const { accept, listen } = this.#settings;
+    await removeDeadSockets(listen, this.#logger);
+    if (!this.#isStopping) {
+      this.#sockets = await ListenSockets.open({ listen, accept, workerCount: supervisor.workers().length });
+      this.#lifecycle.onClose('the listening sockets', () => this.#sockets?.close());
+    }
+    const addresses = await supervisor.start();
+    this.#sockets?.unlock();
+    const broadcast = supervisor.broadcast.bind(supervisor);
+    const stopMean = startFleetMean({ workers: () => supervisor.workers(), broadcast });
+    this.#lifecycle.onClose('the mean', stopMean);
+    return addresses;
+  }
+
+  async #openAdminServices(parts: Parts, { database }: Storage): Promise<AdminServices> {
+    const { feed, supervisor, reloader } = parts;
+    const logger = this.#logger;
+    const { redis } = this.#settings;
+    const bucketViews = await BucketViews.open({ redis, memory: this.#buckets, clock: systemClock, logger });
+    this.#lifecycle.onClose('the look at buckets', () => bucketViews.close());
+    this.#startHeartbeat(bucketViews, parts);
     const current = (): Revision => reloader.current;
     const limitChanges = new LimitChanges({ feed, store: bucketViews.store, current, logger });
     this.#lifecycle.onClose('the changes of limits', () => limitChanges.close());
-    const bucketResets = this.#openBucketResets(bucketViews, storage, current);
-    const stores = { repository, feed, apiKeys, bucketViews, bucketResets };
-    const services = makeAdminServices({
-      ...stores,
+    const broadcast = supervisor.broadcast.bind(supervisor);
+    const bucketResets = new BucketResets({ views: bucketViews, database, current, broadcast, logger });
+    this.#lifecycle.onClose('the resets of buckets', bucketResets.start());
+    return makeAdminServices({
+      ...parts,
       clock: systemClock,
       logger,
-      registry,
-      supervisor,
-      reloader,
-      gauges,
-      phase,
-    });
-    return { streams, apiKeys, services, firstRound };
-  }
-
-  #makeGauges(reloader: Reloader): PrimaryGauges {
-    return new PrimaryGauges({
-      collector: this.#collector,
-      supervisor: this.#supervisor,
-      registry: this.#registry,
-      reloader,
-      dataPath: this.#dataPath,
-      droppedLines: () => this.#lines.droppedCount,
+      gauges: new PrimaryGauges({
+        ...parts,
+        dataPath: this.#dataPath,
+        droppedLines: () => this.#lines.droppedCount,
+      }),
+      bucketViews,
+      bucketResets,
+      phase: () => this.#phase,
     });
   }
 
-  #openApiKeys({ database, opened }: Storage): PrimaryApiKeys {
-    const { settings } = this.#options;
-    const apiKeys = new PrimaryApiKeys({ database, opened, settings, logger: this.#logger });
-    this.#lifecycle.onClose('the API keys', () => apiKeys.feed.close());
-    return apiKeys;
-  }
-
-  #openBucketResets(views: BucketViews, { database }: Storage, current: () => Revision): BucketResets {
-    const broadcast = this.#supervisor.broadcast.bind(this.#supervisor);
-    const resets = new BucketResets({ views, database, current, broadcast, logger: this.#logger });
-    this.#lifecycle.onClose('the resets of buckets', resets.start());
-    return resets;
-  }
-
-  async #openBucketViews(): Promise<BucketViews> {
-    const { redis } = this.#options.settings;
-    const memory = this.#buckets;
-    const views = await BucketViews.open({ redis, memory, clock: systemClock, logger: this.#logger });
-    this.#lifecycle.onClose('the look at buckets', () => views.close());
-    this.#startHeartbeat(views);
-    return views;
-  }
-
-  #startHeartbeat({ connection }: BucketViews): void {
-    const { redis } = this.#options.settings;
+  #startHeartbeat({ connection }: BucketViews, { supervisor, briefing }: Parts): void {
+    const { redis } = this.#settings;
     if (redis === null || connection === null) return;
-    const supervisor = this.#supervisor;
     const workers = supervisor.workers().length;
     const heartbeat = new InstanceHeartbeat({
       connection,
       prefix: redis.prefix,
       workers,
-      assumedWorkers: () => this.#settings().rateLimit.instances * workers,
-      onChange: (count) => supervisor.broadcast({ type: 'store-workers', count }),
+      assumedWorkers: () => this.#settings.rateLimit.instances * workers,
+      onChange: (count) => {
+        briefing.storeWorkers = count;
+        supervisor.broadcast({ type: 'store-workers', count });
+      },
       clock: systemClock,
       logger: this.#logger,
     });
-    this.#heartbeat = heartbeat;
     this.#lifecycle.onClose('the heartbeat', () => heartbeat.close());
     heartbeat.start();
   }
 
-  #rollOut(revision: Revision, streams: ClientStreams, links = this.#supervisor.links()): Promise<void> {
-    const clientsKnown = (link: WorkerLink): boolean => streams.knows(link);
-    return rollOut(revision, { links, registry: this.#registry, clientsKnown, logger: this.#logger });
-  }
-
-  /** The settings in force; a reload replaces them. */
-  #settings = (): Settings => this.#options.settings;
-
-  #reload: () => void = () => this.#logger.warn('nothing to reload yet');
-
-  #onMessage(link: WorkerLink, message: WorkerMessage): void {
-    if (message.type === 'report') this.#collector.applyDelta(link.pid, message.report.metrics);
-    else if (message.type === 'bucket-takes')
-      void this.#bucketHost.answer(message, (reply) => link.send(reply));
-    else if (message.type === 'backend-failure') {
-      this.#registry.recordTrafficFailure(message.pool, message.backend, message.detail);
-    }
-  }
-
-  async #listenAdmin(services: AdminServices): ReturnType<typeof startAdminServer> {
-    const { admin } = this.#options.settings;
-    const giveUpAtMs = systemClock.monotonicMs() + BUSY_PORT_MS;
-    for (;;) {
-      try {
-        return await startAdminServer(admin, services);
-      } catch (thrown) {
-        const busy = [thrown, toError(thrown).cause].some((error) => systemCodeOf(error) === 'EADDRINUSE');
-        if (
-          !busy ||
-          systemClock.monotonicMs() + BUSY_PORT_RETRY_MS > giveUpAtMs ||
-          this.#phase !== 'starting'
-        ) {
-          throw thrown;
-        }
-        this.#logger.warn(
-          { address: `${admin.host}:${admin.port}` },
-          'the admin address is busy, trying again',
-        );
-        await new Promise((resolve) => setTimeout(resolve, BUSY_PORT_RETRY_MS));
-      }
-    }
-  }
-
-  /** null: stopped before the workers were there. */
-  async #startWorkers(): Promise<string[] | null> {
-    const { accept, listen } = this.#options.settings;
-    await removeDeadSockets(listen, this.#logger);
-    if (this.#phase !== 'starting') return null;
-    try {
-      if (accept === 'reuse_port') await this.#openSockets();
-      const addresses = await this.#supervisor.start();
-      this.#sockets?.unlock();
-      return addresses;
-    } catch (thrown) {
-      if (this.#phase !== 'starting' && thrown instanceof LbError && thrown.code === 'worker_gone')
-        return null;
-      throw thrown;
-    }
-  }
-
-  async #openSockets(): Promise<void> {
-    const { listen } = this.#options.settings;
-    const sockets = await ListenSockets.open({
-      listen,
-      workerCount: this.#supervisor.workers().length,
-      clock: systemClock,
-      logger: this.#logger,
-      busyPortMs: BUSY_PORT_MS,
-      busyPortRetryMs: BUSY_PORT_RETRY_MS,
-      stopped: () => this.#phase !== 'starting',
-    });
-    this.#sockets = sockets;
-    this.#lifecycle.onClose('the listening sockets', () => sockets.close());
-  }
-
-  #sayReady(addresses: string[], admin: string): void {
-    this.#phase = 'ready';
-    const { settings } = this.#options;
-    const workers = this.#supervisor.workers().length;
-    const { wire, engine } = this.#dataPath;
-    const facts = { addresses, admin, workers };
-    if (settings.log.format === 'pretty') this.#logger.info(facts, 'ready');
-    // For programs that wait for it: JSON whatever the format.
-    this.#lines.write(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`);
-  }
-
   async #drain(signal: NodeJS.Signals): Promise<void> {
-    const { drainGraceMs, drainMs } = this.#settings().timeouts;
+    const { drainGraceMs, drainMs } = this.#settings.timeouts;
+    // Nobody has been told of an instance that is not ready: there is nothing to wait for.
+    const graceMs = this.#phase === 'ready' ? drainGraceMs : 0;
     this.#phase = 'draining';
-    this.#logger.info({ signal, drainGraceMs, drainMs }, 'draining');
-    // Nobody is replaced any more, and what a worker closes must be closed then.
+    this.#stopping.resolve(null);
+    this.#logger.info({ signal, drainGraceMs: graceMs, drainMs }, 'draining');
+    // Nobody is replaced any more. What a worker closes must be closed then, and not wait here.
     this.#sockets?.close();
-    const { killedCount } = await this.#supervisor.drain({ graceMs: drainGraceMs, drainMs });
-    if (killedCount > 0)
-      this.#logger.warn({ workers: killedCount }, 'workers were killed at the end of the drain');
+    const drained = await this.#supervisor?.drain({ graceMs, drainMs });
+    if (drained !== undefined && drained.killedCount > 0)
+      this.#logger.warn({ workers: drained.killedCount }, 'workers were killed at the end of the drain');
     this.#stopped.resolve(0);
   }
 
   async #stopNow(signal: NodeJS.Signals): Promise<void> {
     this.#logger.warn({ signal }, 'second signal: stopping at once');
-    await this.#supervisor.stopNow();
-    // No clean-up that could take its time: whoever signals twice wants an end.
+    await this.#supervisor?.stopNow();
+    // No clean-up, which may take its time: whoever signals twice wants an end.
     process.exit(1);
   }
+}
+
+/** The worker's entry file: TypeScript from a checkout, JavaScript from dist/. */
+function workerEntry(): string {
+  const file = import.meta.url.endsWith('.ts') ? '../worker/main.ts' : '../worker/main.js';
+  return fileURLToPath(new URL(file, import.meta.url));
 }

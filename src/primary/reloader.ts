@@ -1,6 +1,6 @@
 /**
- * Loading the configuration again while traffic flows: read, check, compare with what may not change, then hand one new
- * revision to everybody. A bad file leaves the old revision running, is counted and said aloud.
+ * Loads the configuration again while traffic flows: read, check, compare with what needs a restart, then put one new revision
+ * into force everywhere. A bad file changes nothing, is counted and logged.
  */
 
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
@@ -24,10 +24,10 @@ interface ReloaderOptions {
   logger: Logger;
   /** The database's time, or this machine's while it is away; µs since the epoch. */
   nowUs: () => Promise<number>;
-  /** Health checks follow the new pools; resolves after their first round. */
-  warm: (settings: Settings) => Promise<void>;
-  /** Hands the revision to the workers; resolves when every living one runs it. */
-  apply: (revision: Revision) => Promise<void>;
+  /** Probes what is new in the settings, beside what is in force; resolves when the results are there or late. */
+  prepare: (settings: Settings) => Promise<void>;
+  /** Puts a revision into force; resolves with the numbers of the workers that have not acknowledged it in time. */
+  apply: (revision: Revision) => Promise<number[]>;
 }
 
 export class Reloader {
@@ -74,27 +74,32 @@ export class Reloader {
       result = { ok: false, problems: [{ line: null, path: null, message: toError(thrown).message }] };
     }
     this.#lastOk = result.ok;
-    if (result.ok) logger.info({ revision: result.revision }, 'reloaded');
-    else logger.error({ problems: result.problems }, 'reload refused, the old configuration stays');
+    if (result.ok) {
+      const { revision, pendingWorkers } = result;
+      if (pendingWorkers.length === 0) logger.info({ revision }, 'reloaded');
+      else logger.warn({ revision, pendingWorkers }, 'reloaded, but not every worker has applied it yet');
+    } else logger.error({ problems: result.problems }, 'reload refused, the old configuration stays');
     return result;
   }
 
   async #tryReload(): Promise<ReloadOutcome> {
-    const { configPath, env, nowUs, warm, apply } = this.#options;
+    const { configPath, env, nowUs, prepare, apply } = this.#options;
     const loaded = loadConfig(configPath, env);
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
-    const frozen = changedRestartKeys(this.#current.settings, loaded.settings);
+    const { settings } = loaded;
+    const frozen = changedRestartKeys(this.#current.settings, settings);
     if (frozen.length > 0) {
       const message = 'a change needs a restart';
       return { ok: false, problems: frozen.map((path) => ({ line: null, path, message })) };
     }
-    // Two clocks may have answered (the database's, then this machine's): a later load is newer all the same.
-    const policyVersionUs = Math.max(await nowUs(), this.#current.policyVersionUs + 1);
-    const revision = { number: this.#current.number + 1, settings: loaded.settings, policyVersionUs };
-    await warm(loaded.settings);
-    // From here on a worker that starts gets the new revision; those that run get it next.
-    this.#current = revision;
-    await apply(revision);
-    return { ok: true, revision: revision.number };
+    const [loadedAtUs] = await Promise.all([nowUs(), prepare(settings)]);
+    this.#current = {
+      number: this.#current.number + 1,
+      settings,
+      // Two clocks may have answered (the database's, then this machine's): a later load is newer all the same.
+      policyVersionUs: Math.max(loadedAtUs, this.#current.policyVersionUs + 1),
+    };
+    const pendingWorkers = await apply(this.#current);
+    return { ok: true, revision: this.#current.number, pendingWorkers };
   }
 }

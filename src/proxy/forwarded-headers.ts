@@ -1,25 +1,23 @@
-/** What the backend is told about the origin of a request (B26, B34). */
-import { UNIX_PEER } from '../contract/addresses.ts';
+/** What the backend is told about where a request came from (B26, B34). */
 import type { GuardedRequest } from './request-guard.ts';
 import type { RequestIds } from './request-id.ts';
 
-/** The value of Via in both directions (RFC 9110 §7.6.3). */
+/** Our name in Via, both ways (RFC 9110 §7.6.3). */
 export const VIA = '1.1 sluice';
 
 interface Origin {
   peerAddress: string;
-  /** Becomes X-Real-IP. */
+  /** The client by B26; becomes X-Real-IP. */
   clientIp: string;
   requestId: string;
   trace: Trace;
 }
 
-/** forwardedLines are the fields that Sluice adds to a request, each line with CRLF. */
+/** forwardedLines writes the fields that Sluice adds to a request, each line with CRLF. */
 export function forwardedLines(guarded: GuardedRequest, origin: Origin): string {
   const { peerAddress, clientIp, requestId, trace } = origin;
   const { head, trusted } = guarded;
-  const hops =
-    trusted && head.forwardedFor !== '' ? forwardedFor(head.forwardedFor, peerAddress) : peerAddress;
+  const hops = trusted && head.forwardedFor !== '' ? `${head.forwardedFor}, ${peerAddress}` : peerAddress;
   const proto = (trusted && head.forwardedProto) || 'http';
   const host = (trusted && head.forwardedHost) || guarded.host;
   return (
@@ -31,16 +29,11 @@ export function forwardedLines(guarded: GuardedRequest, origin: Origin): string 
   );
 }
 
-function forwardedFor(before: string, peerAddress: string): string {
-  // `unix:` is no address: the next proxy would stop reading there.
-  return peerAddress === UNIX_PEER ? before : `${before}, ${peerAddress}`;
-}
-
 export interface Trace {
   traceId: string;
   /** The value for the backend. */
   traceparent: string;
-  /** false: a new trace begins here, and an incoming tracestate is dropped. */
+  /** false: a new trace was begun, so that an incoming tracestate belongs to nothing. */
   continued: boolean;
 }
 
@@ -48,10 +41,10 @@ const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(
 const NO_TRACE = '0'.repeat(32);
 const NO_SPAN = '0'.repeat(16);
 const VERSION = '00';
-/** New traces are sampled: with `00` no backend that follows its parent would record them. */
+/** A trace begun here is sampled: with `00` no backend that follows its parent would record anything. */
 const SAMPLED = '01';
 
-/** traceOf continues a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3). */
+/** traceOf goes on with a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3). */
 export function traceOf(incoming: string, ids: RequestIds): Trace {
   const match = incoming === '' ? null : TRACEPARENT.exec(incoming);
   if (match === null || !isValid(match)) {
@@ -61,7 +54,7 @@ export function traceOf(incoming: string, ids: RequestIds): Trace {
     return { traceId, traceparent, continued: false };
   }
   const [, version, traceId = '', , flags = ''] = match;
-  // Of a later version only the sampled bit is known.
+  // Of a version to come only the sampled bit is known.
   const known = version === VERSION ? flags : `0${Number.parseInt(flags, 16) & 1}`;
   return { traceId, traceparent: `${VERSION}-${traceId}-${ids.nextSpanId()}-${known}`, continued: true };
 }

@@ -12,6 +12,7 @@ import {
   WORKER_COUNT_ENV,
   WORKER_DATA_PATH_ENV,
   WORKER_INDEX_ENV,
+  WORKER_INHERITS_ENV,
 } from '../contract/messages.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { DeadlineWheel } from '../infra/deadline-wheel.ts';
@@ -19,6 +20,7 @@ import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/li
 import { accessLogOf, attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
 import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
+import { ProcessSignals } from '../infra/process-signals.ts';
 import { Availability } from './availability.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/server.ts';
@@ -30,6 +32,7 @@ const REPORT_EVERY_MS = 1_000;
 const CRASH_DRAIN_MS = 3_000;
 
 class WorkerMain {
+  readonly #signals: ProcessSignals;
   readonly #link: PrimaryLink;
   readonly #metrics = new WorkerMetrics();
   readonly #directory = new ClientDirectory(systemClock);
@@ -50,8 +53,10 @@ class WorkerMain {
   /** The settings before the ones that come: building the rooms may take a moment. */
   #settled: Promise<void> = Promise.resolve();
   #ending = false;
+  #exitCode = 0;
 
-  constructor() {
+  constructor(signals: ProcessSignals) {
+    this.#signals = signals;
     this.#link = new PrimaryLink(
       (message) => this.#receive(message),
       () => this.#onPrimaryLost(),
@@ -139,6 +144,7 @@ class WorkerMain {
       workerIndex: Number(process.env[WORKER_INDEX_ENV]),
       workerCount: Number(process.env[WORKER_COUNT_ENV]),
       dataPath: readDataPath(process.env[WORKER_DATA_PATH_ENV]),
+      inheritsSockets: process.env[WORKER_INHERITS_ENV] === '1',
       send: (toPrimary) => this.#link.send(toPrimary),
     });
     if (this.#storeWorkers !== null) rooms.shareStore(this.#storeWorkers);
@@ -212,7 +218,7 @@ class WorkerMain {
   /** The last words: counters, then the exit that the primary waits for, which writes the last lines. */
   #leave(): void {
     this.#report();
-    this.#link.sendLast({ type: 'drained' }, () => process.exit(0));
+    this.#link.sendLast({ type: 'drained' }, () => process.exit(this.#exitCode));
   }
 
   /** Ends at once; requests in flight still get their access lines. */
@@ -228,24 +234,23 @@ class WorkerMain {
   }
 
   /**
-   * A terminal sends its signals to every process of the group, a supervisor perhaps to one: both mean the drain that the
-   * primary would order, and its order finds it begun. A second one stops at once.
+   * A terminal sends its signals to every process of the group, a service manager perhaps to one: a stop signal means the drain
+   * that the primary would order, and its order finds it begun. The other signals are for the primary.
    */
   #handleSignals(): void {
-    let stops = 0;
-    const onStop = (): void => {
-      stops++;
-      if (stops > 1) this.#stop();
-      const settings = this.#rooms?.settings;
-      const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
-      this.#drain({ graceMs, drainMs, alone: settings?.accept === 'reuse_port' });
-    };
-    process.on('SIGTERM', onStop);
-    process.on('SIGINT', onStop);
-    // Meant for the primary; a terminal's hang-up reaches workers as well.
-    const leaveToPrimary = (): void => this.#rooms?.logger.debug('a signal for the primary');
-    process.on('SIGHUP', leaveToPrimary);
-    process.on('SIGUSR2', leaveToPrimary);
+    const leaveToPrimary = (): void => this.#logger.debug('a signal for the primary');
+    this.#signals.handle({
+      stop: () => {
+        const settings = this.#rooms?.settings;
+        const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
+        // Until this worker is replaced, connections that it does not accept wait.
+        const alone = settings?.accept === 'reuse_port' || process.env[WORKER_COUNT_ENV] === '1';
+        this.#drain({ graceMs, drainMs, alone });
+      },
+      stopNow: () => this.#stop(),
+      reload: leaveToPrimary,
+      ignore: leaveToPrimary,
+    });
   }
 
   #onUncaught(error: Error): void {
@@ -256,6 +261,7 @@ class WorkerMain {
       return;
     }
     rooms.logger.fatal({ err: error }, 'uncaught exception: finishing what is in flight');
+    this.#exitCode = 1;
     this.#drain({ graceMs: 0, drainMs: CRASH_DRAIN_MS });
   }
 }
@@ -277,6 +283,7 @@ function describeListenFailure(error: LbError): { systemCode: string; address: s
 }
 
 if (import.meta.main) {
+  const signals = new ProcessSignals();
   tuneHeap();
-  new WorkerMain().start();
+  new WorkerMain(signals).start();
 }

@@ -10,6 +10,7 @@ import {
   type WorkerReport,
 } from '../contract/messages.ts';
 import type { RedisSettings, WorkerSettings } from '../contract/settings.ts';
+import { backendNames } from '../infra/backend-names.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
@@ -41,6 +42,8 @@ export interface RoomsOptions {
   workerIndex: number;
   workerCount: number;
   dataPath: DataPath;
+  /** See WORKER_INHERITS_ENV. */
+  inheritsSockets: boolean;
   send: (message: WorkerMessage) => void;
 }
 
@@ -140,10 +143,9 @@ export class WorkerRooms {
     // Before the first request: a worker without the store grants its local share on top of what the store grants.
     await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
     const addresses: string[] = [];
-    const inherits = this.#settings.accept === 'reuse_port';
     let nextFd = FIRST_LISTEN_FD;
     for (const address of this.#settings.listen) {
-      const inheritedFd = inherits && address.kind === 'tcp' ? nextFd++ : null;
+      const inheritedFd = this.#options.inheritsSockets && address.kind === 'tcp' ? nextFd++ : null;
       addresses.push(await this.#server.listen(address, inheritedFd));
     }
     return addresses;
@@ -219,12 +221,12 @@ export class WorkerRooms {
     setTimeout(() => this.#server.stopListening(), graceMs).unref();
   }
 
-  /** The primary counts it as a failed probe; where there is no health check it has no use for it. */
-  #tellFailure(pool: string, backend: string, detail: string): void {
-    const checked = this.#settings.pools.some(
-      ({ name, healthCheck }) => name === pool && healthCheck !== null,
-    );
-    if (checked) this.#options.send({ type: 'backend-failure', pool, backend, detail });
+  /** The primary counts it as a failed probe. Not where there is no health check, or where a name never resolved. */
+  #tellFailure(poolName: string, backendId: string, detail: string): void {
+    const pool = this.#settings.pools.find(({ name }) => name === poolName);
+    const backend = pool?.backends.find(({ id }) => id === backendId);
+    if (!pool?.healthCheck || backend === undefined || !backendNames.knows(backend.host)) return;
+    this.#options.send({ type: 'backend-failure', pool: poolName, backend: backendId, detail });
   }
 
   #buildPlan({ settings, revision, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { metricOf, poolOf, startNamed, workersOf } from './support.ts';
+import { ask, metricOf, poolOf, startNamed, workersOf } from './support.ts';
 
 test('a worker killed with -9 under load costs only its own requests and is replaced within a second', async (t) => {
   const backend = await startNamed('a');
@@ -50,3 +50,39 @@ test('a worker killed with -9 under load costs only its own requests and is repl
   });
   assert.equal(await metricOf(sluice.adminUrl, 'sluice_worker_restarts_total'), 1);
 });
+
+for (const workers of [1, 2]) {
+  test(`when ${workers === 1 ? 'the only worker is' : 'all workers are'} killed with -9, new connections wait for the replacement: none is refused`, async (t) => {
+    const backend = await startNamed('a');
+    t.after(() => backend.close());
+    const sluice = await startSluice({ config: { workers, pools: poolOf([backend]) } });
+    t.after(() => sluice.stop());
+    const seen = new Map<string, number>();
+    let stopping = false;
+    const askOn = async (): Promise<void> => {
+      while (!stopping) {
+        const outcome = await ask(sluice.proxyUrl).then(
+          ({ status }) => String(status),
+          (error: NodeJS.ErrnoException) => error.code ?? error.message,
+        );
+        seen.set(outcome, (seen.get(outcome) ?? 0) + 1);
+      }
+    };
+    const callers = Array.from({ length: 8 }, askOn);
+    t.after(async () => {
+      stopping = true;
+      await Promise.all(callers);
+    });
+    const answers = () => seen.get('200') ?? 0;
+    await waitFor('answers', () => answers() > 100);
+    for (const pid of sluice.workerPids()) process.kill(pid, 'SIGKILL');
+    const before = answers();
+    await waitFor('answers of the replacement', () => answers() > before + 200);
+    // A connection that a worker had accepted ends with it.
+    assert.deepEqual(
+      [...seen.keys()].filter((outcome) => !/^(200|ECONNRESET)$/.test(outcome)),
+      [],
+    );
+    assert.ok((seen.get('ECONNRESET') ?? 0) <= callers.length, JSON.stringify([...seen]));
+  });
+}

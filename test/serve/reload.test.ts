@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ask, askJson, metricOf, poolOf, startNamed, workersOf } from '../cluster/support.ts';
+import { startBackend } from '../support/backend.ts';
 import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
@@ -30,7 +31,7 @@ test('B37: reloads under load fail no request, and a bad file changes nothing', 
   sluice.configure(configOf([b]));
   assert.deepEqual(await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' }), {
     status: 200,
-    body: { revision: 3 },
+    body: { revision: 3, pendingWorkers: [] },
   });
   await waitFor('the workers to leave the old backend', async () => {
     const before = a.requestCount;
@@ -99,4 +100,70 @@ test('B6: over a reload a backend known to be down stays down, and a new one wai
   await waitFor('the new backend to be up', async () => (await stateOf(third.url)) === 'up');
   for (let i = 0; i < 20; i++) assert.equal((await ask(sluice.proxyUrl)).status, 200);
   assert.equal((await metricOf(sluice.adminUrl, 'sluice_retries_total')) ?? 0, 0);
+});
+
+test('while a reload waits for a probe that hangs the old configuration is whole, and the reload ends soon', async (t) => {
+  const a = await startNamed('a');
+  t.after(() => a.close());
+  const hung = await startBackend(() => undefined);
+  t.after(() => hung.close());
+  const slowCheck = { healthCheck: { type: 'http', path: '/', interval: '60s', timeout: '50s' } };
+  const configOf = (backends: { url: string }[]) => ({ workers: 1, pools: poolOf(backends, slowCheck) });
+  const sluice = await startSluice({ config: configOf([a]) });
+  t.after(() => sluice.stop());
+  const states = async () => {
+    const { body } = await askJson(`${sluice.adminUrl}/api/v1/pools`);
+    const [pool] = body.items as { backends: { url: string; state: string }[] }[];
+    return pool?.backends.map(({ url, state }) => [url, state]);
+  };
+  sluice.configure(configOf([a, hung]));
+  const startedMs = performance.now();
+  const reloaded = askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+  await waitFor('the probe to hang', () => hung.requestCount === 1);
+  assert.deepEqual(await states(), [[a.url, 'up']], 'what runs is what is shown');
+  const victim = sluice.workerPids()[0] ?? 0;
+  process.kill(victim, 'SIGKILL');
+  assert.equal((await ask(sluice.proxyUrl)).status, 200, 'a worker that starts meanwhile knows its backends');
+  assert.equal((await reloaded).status, 200);
+  assert.ok(performance.now() - startedMs < 20_000);
+  assert.deepEqual(await states(), [
+    [a.url, 'up'],
+    [hung.url, 'unknown'],
+  ]);
+});
+
+test('a reload applies the level of the log at once, and refuses another format', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const configOf = (log: object) => ({ workers: 1, pools: poolOf([backend]), log });
+  const sluice = await startSluice({ config: configOf({ level: 'error' }) });
+  t.after(() => sluice.stop());
+  sluice.configure(configOf({ level: 'debug' }));
+  assert.equal((await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+  assert.equal(sluice.jsonLines(({ msg }) => msg === 'reloaded').length, 1);
+  process.kill(sluice.workerPids()[0] ?? 0, 'SIGHUP');
+  await waitFor('the worker’s line of that level', () =>
+    sluice.jsonLines(({ msg, level }) => msg === 'a signal for the primary' && level === 20).at(0),
+  );
+  sluice.configure(configOf({ format: 'pretty' }));
+  const refused = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+  assert.equal(refused.status, 422);
+  assert.match(JSON.stringify(refused.body), /"log\.format".*a change needs a restart/);
+});
+
+test('a reload names a worker that has not applied it', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const config = { workers: 2, pools: poolOf([backend]) };
+  const sluice = await startSluice({ config });
+  t.after(() => sluice.stop());
+  const [, second] = await workersOf(sluice.adminUrl);
+  assert.ok(second);
+  process.kill(second.pid, 'SIGSTOP');
+  const { body } = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+  assert.deepEqual(body, { revision: 2, pendingWorkers: [1] });
+  process.kill(second.pid, 'SIGCONT');
+  await waitFor('it to apply the revision', async () =>
+    (await workersOf(sluice.adminUrl)).every(({ revision }) => revision === 2),
+  );
 });

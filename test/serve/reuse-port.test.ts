@@ -92,13 +92,18 @@ async function neverResets(t: TestContext): Promise<void> {
   t.after(() => removeTempFolder(folder));
   await copyMadeDatabase(folder);
   const secondConfig = writeConfig(folder, configOf(backend, new URL(url).host, 1));
-  const second = spawnSluice(['serve', '--config', secondConfig], { folder });
-  t.after(() => second.kill());
+  const startSecond = () => {
+    const child = spawnSluice(['serve', '--config', secondConfig], { folder });
+    t.after(() => child.kill());
+    return child;
+  };
 
   await t.test(
     'a drain answers who waits already, and only then lets another instance have the address',
     async () => {
-      await second.waitForLine((line) => line.includes('address is busy') && line.includes(url.slice(7)));
+      const refused = startSecond();
+      await refused.waitForLine((line) => line.includes('EADDRINUSE') && line.includes(url.slice(7)));
+      assert.deepEqual(await refused.exited, { code: 1, signal: null });
       const pids = await twoServing(sluice);
       for (const pid of pids) process.kill(pid, 'SIGSTOP');
       const clients = await crowd(t, url);
@@ -110,6 +115,7 @@ async function neverResets(t: TestContext): Promise<void> {
     },
   );
 
+  const second = startSecond();
   const ready: ReadyLine = JSON.parse(await second.waitForLine((line) => line.includes('"ready"')));
   await t.test('the only worker of an instance is replaced without a reset as well', async () => {
     assert.deepEqual(ready.addresses, [url]);

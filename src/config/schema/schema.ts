@@ -3,7 +3,7 @@
  * routes and limits, and Redis have files of their own.
  */
 import type { z } from 'zod';
-import { canonicalRange, UNIX_PEER } from '../../contract/addresses.ts';
+import { canonicalRange } from '../../contract/addresses.ts';
 import { isHostName, type Parsed, parseListenAddress } from './addresses.ts';
 import {
   block,
@@ -92,7 +92,7 @@ const trustedProxySchema = text<string>({
   meaning: '',
   sentence: 'must be a CIDR like 10.0.0.0/8',
   parse: (raw) => {
-    const cidr = raw === UNIX_PEER ? raw : canonicalRange(raw);
+    const cidr = canonicalRange(raw);
     return cidr === null ? { message: 'must be a CIDR like 10.0.0.0/8 or fd00::/8' } : { value: cidr };
   },
 });
@@ -222,8 +222,7 @@ export const configSchema = block(
     ),
     trustedProxies: describe(list(trustedProxySchema), {
       type: 'list of CIDRs',
-      meaning:
-        'Peers whose `X-Forwarded-*` and `X-Request-Id` are believed. `unix:` (since 0.5) is every peer on a Unix socket: without it all of them are one client.',
+      meaning: 'Peers whose `X-Forwarded-*` and `X-Request-Id` are believed.',
       fallback: 'empty: nobody',
     }).prefault([]),
     pools: poolsSchema,

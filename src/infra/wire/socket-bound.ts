@@ -3,6 +3,7 @@
  * hears of a failure. A call that is repeated does nothing, and a closed wire calls nobody.
  */
 import type { Socket } from 'node:net';
+import { backendNames } from '../backend-names.ts';
 import { type ConnectTarget, resetOrDestroy, type WireEvents } from './wire.ts';
 
 /** How long before the operating system asks a silent backend whether it is there. */
@@ -31,7 +32,7 @@ export abstract class SocketBound {
     });
     this.socket.setNoDelay(true);
     this.socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-    this.socket.connect(target);
+    this.socket.connect({ host: target.host, port: target.port, lookup: backendNames.lookup });
   }
 
   pause(): void {

@@ -10,6 +10,13 @@ const tags = ['configuration'];
 /** A reload ends when every worker runs the new revision and new backends had their first probe. */
 const RELOAD_DEADLINE_MS = 60_000;
 
+const reloadView = z.strictObject({
+  revision: z.int().min(1),
+  pendingWorkers: z
+    .array(z.int().min(0))
+    .meta({ description: 'Ids of workers that have not acknowledged the revision within five seconds' }),
+});
+
 /** registerConfig adds the routes; the server calls it once while it is built. */
 export function registerConfig(app: AdminApp, services: AdminServices): void {
   app.route({
@@ -19,11 +26,14 @@ export function registerConfig(app: AdminApp, services: AdminServices): void {
     schema: {
       tags,
       summary: 'Read the configuration file again; all of it applies or nothing',
-      response: { 200: z.strictObject({ revision: z.int().min(1) }), ...problemResponses(422) },
+      response: { 200: reloadView, ...problemResponses(422) },
     },
     handler: async (_request, reply) => {
       const outcome = await services.reload();
-      if (outcome.ok) return reply.code(200).send({ revision: outcome.revision });
+      if (outcome.ok) {
+        const { revision, pendingWorkers } = outcome;
+        return reply.code(200).send({ revision, pendingWorkers });
+      }
       throw invalidFields(
         outcome.problems.map(({ path, line, message }) => ({ field: path ?? '', line, message })),
       );

@@ -47,7 +47,14 @@ export interface WorkerStatus {
   loopDelayMs: number;
 }
 
-export type ReloadOutcome = { ok: true; revision: number } | { ok: false; problems: readonly Problem[] };
+export type ReloadOutcome =
+  | {
+      ok: true;
+      revision: number;
+      /** Numbers of the workers that have not said in time that they run it. They will apply it, or be replaced. */
+      pendingWorkers: number[];
+    }
+  | { ok: false; problems: readonly Problem[] };
 
 export type Dependency = 'redis' | 'postgres';
 

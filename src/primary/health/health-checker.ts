@@ -1,9 +1,8 @@
 /**
- * Active health checks: one loop per (pool, backend), in the primary only, so that a backend is probed once per
- * machine whatever the number of workers. It measures and reports; what a result means is the registry's business.
+ * Active health checks: one loop per (pool, backend), in the primary only, so that a backend is probed once per machine whatever
+ * the number of workers. The checker measures and reports; the registry decides what a result means.
  *
- * Intervals run from start to start, each within ±10 % of the setting (B3), so that checks which began
- * together drift apart. The first probe of a check starts at once: `ready` and new revisions wait for it.
+ * Intervals run from start to start, each within ±10 % of the setting (B3), so that checks which began together drift apart.
  */
 import type { Clock } from '../../contract/clock.ts';
 import type { ProbeResult } from '../../contract/health.ts';
@@ -17,7 +16,7 @@ export interface HealthCheckerOptions {
   clock: Clock;
   /** Uniform in [0, 1). */
   random: () => number;
-  /** Every result of every running check; the registry's `record`. */
+  /** Every result of every check in force; the registry's `record`. */
   onResult: (pool: string, backend: string, result: ProbeResult) => void;
   /** Default: a real probe over the network. */
   probe?: Probe;
@@ -26,49 +25,63 @@ export interface HealthCheckerOptions {
 /** HealthChecker is built once by the primary. */
 export class HealthChecker {
   readonly #options: HealthCheckerOptions;
+  /** The checks in force. */
   #checks = new Map<string, Check>();
-  #firstRound: Promise<void> = Promise.resolve();
+  /** Checks of a revision that is about to come into force. */
+  #staged = new Map<string, Check>();
 
   constructor(options: HealthCheckerOptions) {
     this.#options = options;
   }
 
-  /** The round begun by the last reconfigure; see there. */
-  get firstRound(): Promise<void> {
-    return this.#firstRound;
+  /**
+   * prepare starts the checks that are new or changed in a revision, beside those in force. Their results are kept until
+   * reconfigure puts the same revision into force.
+   *
+   * @returns resolves when each check of the revision has had a result; never rejects
+   */
+  prepare(pools: readonly PoolSettings[]): Promise<void> {
+    for (const check of this.#staged.values()) check.stop();
+    this.#staged.clear();
+    const results: Promise<void>[] = [];
+    for (const [key, spec] of checksOf(pools)) {
+      let check = checkFor(spec, this.#checks.get(key));
+      if (check === undefined) {
+        check = new Check(spec, this.#options);
+        this.#staged.set(key, check);
+      }
+      results.push(check.firstResult);
+    }
+    return allOf(results);
   }
 
   /**
-   * reconfigure takes the pools of a revision: checks of removed or changed backends stop, unchanged ones go on in
-   * their rhythm, new ones start at once. Configure the registry before, and on a reload wait for the promise before workers
-   * get the revision: else a backend that is new in it has no traffic until its first probe passed.
+   * reconfigure puts the checks of a revision into force: those of removed or changed backends stop, unchanged ones go on in
+   * their rhythm, new ones start at once unless `prepare` has started them. Configure the registry before.
    *
    * @returns resolves when each check has had a result, at most the longest time limit of a check later; never rejects
    */
   reconfigure(pools: readonly PoolSettings[]): Promise<void> {
     const next = new Map<string, Check>();
     for (const [key, spec] of checksOf(pools)) {
-      const running = this.#checks.get(key);
-      this.#checks.delete(key);
-      if (running?.isFor(spec.target)) {
-        next.set(key, running);
-        continue;
-      }
-      running?.stop();
-      next.set(key, new Check(spec, this.#options));
+      const check = checkFor(spec, this.#checks.get(key)) ?? checkFor(spec, this.#staged.get(key));
+      next.set(key, check ?? new Check(spec, this.#options));
     }
-    for (const gone of this.#checks.values()) gone.stop();
+    const kept = new Set(next.values());
+    for (const check of [...this.#checks.values(), ...this.#staged.values()]) {
+      if (!kept.has(check)) check.stop();
+    }
     this.#checks = next;
-    this.#firstRound = Promise.all([...next.values()].map((check) => check.firstResult)).then(
-      () => undefined,
-    );
-    return this.#firstRound;
+    this.#staged.clear();
+    for (const check of kept) check.report();
+    return allOf([...kept].map((check) => check.firstResult));
   }
 
   /** close stops every check and cuts the probes under way; no result is reported afterwards. */
   close(): void {
-    for (const check of this.#checks.values()) check.stop();
+    for (const check of [...this.#checks.values(), ...this.#staged.values()]) check.stop();
     this.#checks.clear();
+    this.#staged.clear();
   }
 }
 
@@ -99,25 +112,41 @@ function checksOf(pools: readonly PoolSettings[]): Map<string, CheckSpec> {
   return specs;
 }
 
-/** One check: probes one backend until stopped. */
+/** The check where it has the target of the spec; undefined where it has another one or there is none. */
+function checkFor({ target }: CheckSpec, check: Check | undefined): Check | undefined {
+  return check?.fingerprint === JSON.stringify(target) ? check : undefined;
+}
+
+async function allOf(results: readonly Promise<void>[]): Promise<void> {
+  await Promise.all(results);
+}
+
+/** One check: probes one backend until stopped. Its results are held back until it is in force. */
 class Check {
   /** Resolves with the first result, or when stopped before it. */
   readonly firstResult: Promise<void>;
+  /** Equal for checks that do the same. */
+  readonly fingerprint: string;
   readonly #spec: CheckSpec;
   readonly #options: HealthCheckerOptions;
-  readonly #fingerprint: string;
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
+  #reports = false;
+  #held: ProbeResult | null = null;
 
   constructor(spec: CheckSpec, options: HealthCheckerOptions) {
     this.#spec = spec;
     this.#options = options;
-    this.#fingerprint = JSON.stringify(spec.target);
+    this.fingerprint = JSON.stringify(spec.target);
     this.firstResult = this.#probe(options.clock.monotonicMs());
   }
 
-  isFor(target: ProbeTarget): boolean {
-    return this.#fingerprint === JSON.stringify(target);
+  /** report puts the check into force: it tells the newest result that it has held back, and every later one. */
+  report(): void {
+    this.#reports = true;
+    const held = this.#held;
+    this.#held = null;
+    if (held !== null) this.#tell(held);
   }
 
   stop(): void {
@@ -129,12 +158,17 @@ class Check {
   async #probe(startMs: number): Promise<void> {
     const { clock, probe = runProbe } = this.#options;
     const atMs = clock.wallMs();
-    const { ok, detail } = await probe(this.#spec.target, this.#stopping.signal);
+    const outcome = await probe(this.#spec.target, this.#stopping.signal);
     if (this.#stopping.signal.aborted) return;
-    const durationMs = clock.monotonicMs() - startMs;
-    // Planned before reporting: a listener that throws must not end the check.
+    const result = { atMs, durationMs: clock.monotonicMs() - startMs, ...outcome };
+    // Planned before it is told: a listener that throws must not end the check.
     this.#plan(startMs);
-    this.#options.onResult(this.#spec.pool, this.#spec.backend, { atMs, ok, durationMs, detail });
+    if (this.#reports) this.#tell(result);
+    else this.#held = result;
+  }
+
+  #tell(result: ProbeResult): void {
+    this.#options.onResult(this.#spec.pool, this.#spec.backend, result);
   }
 
   #plan(startMs: number): void {

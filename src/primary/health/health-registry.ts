@@ -1,30 +1,31 @@
 /**
- * What the primary knows about every backend, by (pool, backend id), kept over reloads: the result of probes and of
- * live traffic (healthy or not) and the operator's word (enabled or not).
+ * What the primary knows about every backend, by (pool, backend id), kept over reloads: the results of probes and of live
+ * traffic (healthy or not) and the operator's word (enabled or not).
  *
- * Health is a small machine with consecutive counters that reset each other:
- * - unknown: has a health check and no result yet; no traffic. The first result decides: up or down (B6).
- * - up: leaves for down at `fall` consecutive failures. Without a health check always up.
- * - down: leaves for up at `rise` consecutive passes.
- * A reload that adds a health check to a backend leaves it up, so that nothing fails for want of a probe, but its
- * first result decides as well. One that removes the check makes it up.
+ * Health is a state machine with two counters of consecutive results that reset each other:
+ * - unknown: there is a health check and no result yet; no traffic. The first result decides between up and down (B6).
+ * - up: leaves for down after `fall` consecutive failures. Without a health check always up.
+ * - down: leaves for up after `rise` consecutive passes.
+ * record() and recordTrafficFailure() move a backend between them. A connection failure that a worker met counts as one
+ * failed probe. A name that does not resolve counts as nothing: it says nothing about the backend.
  *
- * A connection failure that a worker met counts as one failed probe at once, where there is a health check.
+ * A reload that adds a health check to a backend leaves it up, so that nothing fails for want of a probe, but its first result
+ * decides as well. One that removes the check makes it up.
+ *
+ * While no enabled backend of a pool is up, the one that went down last stays available: trying it may work, and an answer of
+ * our own never does.
  */
 import type { BackendAvailability, BackendState, Health, ProbeResult } from '../../contract/health.ts';
 import type { BackendSettings, HealthCheckSettings, PoolSettings } from '../../contract/settings.ts';
 
-/** What made a state change: for the log and for whoever wants to tell probes from operators. */
-export type HealthCause = 'probe' | 'traffic' | 'operator';
+/** What made a state change. resolver: the backend's name stopped resolving, or resolves again. */
+type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver';
 
 export interface HealthChange {
   cause: HealthCause;
   /** The state after the change. */
   state: BackendState;
 }
-
-/** One word per state for people: an operator's drain hides the health. */
-export type BackendStateText = Health | 'drained';
 
 interface Entry {
   readonly pool: string;
@@ -40,6 +41,10 @@ interface Entry {
   consecutivePasses: number;
   consecutiveFailures: number;
   lastProbe: ProbeResult | null;
+  /** Whether the last probe found the name unresolved. */
+  unresolved: boolean;
+  /** Grows with each backend that goes from up to down; 0: it has not, or it is up again. */
+  fallNumber: number;
 }
 
 const DRAINED_REASON = 'drained by operator';
@@ -48,6 +53,7 @@ const DRAINED_REASON = 'drained by operator';
 export class HealthRegistry {
   #pools = new Map<string, Map<string, Entry>>();
   readonly #listeners = new Set<(change: HealthChange) => void>();
+  #fallCount = 0;
 
   /** onChange hears every change of health or of the operator's word; returns how to stop listening. */
   onChange(listener: (change: HealthChange) => void): () => void {
@@ -74,6 +80,8 @@ export class HealthRegistry {
     const entry = this.#find(pool, backend);
     if (entry === null || entry.check === null) return;
     entry.lastProbe = result;
+    this.#noteResolver(entry, result);
+    if (result.inconclusive) return;
     if (result.ok) this.#pass(entry, entry.check.rise, result.detail);
     else this.#fail(entry, entry.check.fall, { cause: 'probe', detail: result.detail });
   }
@@ -110,9 +118,13 @@ export class HealthRegistry {
     return entry === null ? null : stateOf(entry);
   }
 
-  /** availability is the content of a full `backends` message to a worker. */
-  availability(): BackendAvailability[] {
-    return this.#entries().map((entry) => availabilityOf(stateOf(entry)));
+  /**
+   * availability is the content of a `backends` message to a worker: of all pools, or of one of them after a change in it (one
+   * change may make another backend of the pool the last resort).
+   */
+  availability(pool?: string): BackendAvailability[] {
+    const pools = pool === undefined ? [...this.#pools.values()] : [this.#pools.get(pool) ?? new Map()];
+    return pools.flatMap((entries: Map<string, Entry>) => availabilityOf([...entries.values()]));
   }
 
   #entries(): Entry[] {
@@ -158,8 +170,19 @@ export class HealthRegistry {
     }
   }
 
+  /** Tells when the name stops resolving and when it resolves again. */
+  #noteResolver(entry: Entry, { resolverError, inconclusive, detail }: ProbeResult): void {
+    const unresolved = resolverError !== undefined;
+    const changed = entry.unresolved !== unresolved;
+    entry.unresolved = unresolved;
+    if (inconclusive && entry.health === 'unknown') entry.healthReason = detail;
+    if (changed) this.#emit(entry, 'resolver');
+  }
+
   #enter(entry: Entry, health: Health, { cause, reason }: { cause: HealthCause; reason: string }): void {
     const changed = entry.health !== health;
+    if (health === 'up') entry.fallNumber = 0;
+    else if (entry.health === 'up') entry.fallNumber = ++this.#fallCount;
     entry.health = health;
     entry.healthReason = reason;
     if (changed) this.#emit(entry, cause);
@@ -171,19 +194,21 @@ export class HealthRegistry {
   }
 }
 
-/** availabilityOf is the part of a state that workers need; for `backends` messages about single changes. */
-export function availabilityOf(state: BackendState): BackendAvailability {
-  return {
-    pool: state.pool,
-    backend: state.backend,
-    healthy: state.health === 'up',
-    enabled: state.enabled,
-  };
+function availabilityOf(entries: readonly Entry[]): BackendAvailability[] {
+  const lastResort = lastResortOf(entries.filter(({ enabled }) => enabled));
+  return entries.map((entry) => ({
+    pool: entry.pool,
+    backend: entry.backend,
+    healthy: entry.health === 'up' || entry === lastResort,
+    enabled: entry.enabled,
+  }));
 }
 
-/** stateTextOf names a state in one word; for the admin API. */
-export function stateTextOf(state: BackendState): BackendStateText {
-  return state.enabled ? state.health : 'drained';
+/** Of the enabled backends of a pool, where none is up: the one that went down last. One that never was up is none. */
+function lastResortOf(enabled: readonly Entry[]): Entry | null {
+  if (enabled.some(({ health }) => health === 'up')) return null;
+  const fallen = enabled.filter(({ fallNumber }) => fallNumber > 0);
+  return fallen.sort((a, b) => b.fallNumber - a.fallNumber)[0] ?? null;
 }
 
 function freshEntry(pool: PoolSettings, backend: BackendSettings, enabled: boolean): Entry {
@@ -200,6 +225,8 @@ function freshEntry(pool: PoolSettings, backend: BackendSettings, enabled: boole
     consecutivePasses: 0,
     consecutiveFailures: 0,
     lastProbe: null,
+    unresolved: false,
+    fallNumber: 0,
   };
 }
 
@@ -211,6 +238,8 @@ function forgetResults(entry: Entry): void {
   entry.consecutivePasses = 0;
   entry.consecutiveFailures = 0;
   entry.lastProbe = null;
+  entry.unresolved = false;
+  entry.fallNumber = 0;
 }
 
 function stateOf(entry: Entry): BackendState {

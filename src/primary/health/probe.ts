@@ -1,11 +1,13 @@
 /**
- * One probe of one backend over a connection of its own. Names are resolved at each connect, nothing is kept alive, and
- * whatever the backend does the probe is over, and its socket gone, after the check's time limit.
+ * One probe of one backend over a connection of its own. Whatever the backend does, the probe is over and its socket gone after
+ * the check's time limit.
  */
 import { type IncomingMessage, request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type LookupFunction } from 'node:net';
 import { systemCodeOf, toError } from '../../contract/errors.ts';
+import type { ProbeResult } from '../../contract/health.ts';
 import type { HealthCheckSettings } from '../../contract/settings.ts';
+import { backendNames } from '../../infra/backend-names.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
 
 export interface ProbeTarget {
@@ -14,18 +16,18 @@ export interface ProbeTarget {
   check: HealthCheckSettings;
 }
 
-interface ProbeOutcome {
-  ok: boolean;
-  /** 'status 200', 'connected', 'timeout', 'ECONNREFUSED', … */
-  detail: string;
-}
+type ProbeOutcome = Omit<ProbeResult, 'atMs' | 'durationMs'>;
 
 /** Probe never rejects; an aborted one reports `aborted`. */
 export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<ProbeOutcome>;
 
-/** A body beyond this is cut off: the status has been seen. */
+/** The status is known before the body: a longer one is cut off. */
 const MAX_BODY_BYTES = 64 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
+/** The time limit is counted in this many ticks; see startTimeLimit. */
+const TICKS = 10;
+/** The share of the time limit that the resolver may take where an earlier address is known. */
+const RESOLVER_SHARE = 1 / 3;
 
 /** What both kinds of probe act on. */
 interface Connection {
@@ -35,26 +37,47 @@ interface Connection {
 }
 
 /** runProbe is the real Probe; for the health checker. */
-export const runProbe: Probe = (target, signal) =>
-  new Promise((resolve) => {
+export const runProbe: Probe = async (target, signal) => {
+  const { host, check } = target;
+  let resolverError: string | undefined;
+  const lookup = backendNames.lookupWith({
+    patienceMs: check.timeoutMs * RESOLVER_SHARE,
+    onOutage: (error) => {
+      resolverError = detailOf(error);
+    },
+  });
+  const outcome = await connectAndProbe(target, lookup, signal);
+  const { ok, detail } = outcome;
+  if (!backendNames.knows(host)) {
+    const unresolved = `name not resolved: ${detail}`;
+    return { ok: false, detail: unresolved, resolverError: detail, inconclusive: true };
+  }
+  if (resolverError === undefined) return outcome;
+  return { ok, detail: `${detail}, at its last known address (${resolverError})`, resolverError };
+};
+
+function connectAndProbe(
+  target: ProbeTarget,
+  lookup: LookupFunction,
+  signal: AbortSignal,
+): Promise<ProbeOutcome> {
+  return new Promise((resolve) => {
     // Only the first call counts; a promise ignores the others.
     const settle = (ok: boolean, detail: string) => resolve({ ok, detail });
+    const probe = target.check.type === 'http' ? probeHttp : probeTcp;
     try {
-      guard(target.check.type === 'http' ? probeHttp(target, settle) : probeTcp(target, settle), {
-        settle,
-        signal,
-        timeoutMs: target.check.timeoutMs,
-      });
+      guard(probe(target, lookup, settle), { settle, signal, timeoutMs: target.check.timeoutMs });
     } catch (thrown) {
       // node:http throws at once for a path or host that it cannot send.
       settle(false, detailOf(thrown));
     }
   });
+}
 
 type Settle = (ok: boolean, detail: string) => void;
 
-function probeTcp({ host, port }: ProbeTarget, settle: Settle): Connection {
-  const socket = connect({ host, port });
+function probeTcp({ host, port }: ProbeTarget, lookup: LookupFunction, settle: Settle): Connection {
+  const socket = connect({ host, port, lookup });
   socket.on('connect', () => {
     settle(true, 'connected');
     socket.destroy();
@@ -62,10 +85,11 @@ function probeTcp({ host, port }: ProbeTarget, settle: Settle): Connection {
   return socket;
 }
 
-function probeHttp({ host, port, check }: ProbeTarget, settle: Settle): Connection {
+function probeHttp({ host, port, check }: ProbeTarget, lookup: LookupFunction, settle: Settle): Connection {
   const outgoing = request({
     host,
     port,
+    lookup,
     path: check.path,
     agent: false,
     maxHeaderSize: MAX_HEADER_BYTES,
@@ -92,7 +116,7 @@ function discard(response: IncomingMessage, cut: () => void): void {
     seenBytes += chunk.length;
     if (seenBytes > MAX_BODY_BYTES) cut();
   });
-  // The verdict is out; how the rest of the body ends is of no interest.
+  // The status has been judged: how the body ends changes nothing.
   response.on('error', cut);
 }
 
@@ -100,24 +124,35 @@ function guard(
   connection: Connection,
   { settle, signal, timeoutMs }: { settle: Settle; signal: AbortSignal; timeoutMs: number },
 ): void {
-  const abort = () => {
-    settle(false, 'aborted');
+  const end = (detail: string) => {
+    settle(false, detail);
     connection.destroy();
   };
-  const expire = () => {
-    settle(false, 'timeout');
-    connection.destroy();
-  };
-  // A late loop runs its timers before it looks at its sockets: the answer may be waiting there, so one more turn.
-  const timer = setTimeout(() => setImmediate(expire), timeoutMs);
+  const abort = () => end('aborted');
+  const stopTimeLimit = startTimeLimit(timeoutMs, () => end('timeout'));
   signal.addEventListener('abort', abort, { once: true });
   connection.on('error', (error) => settle(false, detailOf(error)));
   connection.on('close', () => {
-    clearTimeout(timer);
+    stopTimeLimit();
     signal.removeEventListener('abort', abort);
     settle(false, 'closed without an answer');
   });
   if (signal.aborted) abort();
+}
+
+/**
+ * Counts a time limit in ticks, so that a stall of this process costs the backend one tick and not its whole limit: the embedded
+ * database, for one, keeps the event loop busy while it starts.
+ */
+function startTimeLimit(limitMs: number, onExpire: () => void): () => void {
+  let ticks = 0;
+  const timer = setInterval(() => {
+    if (++ticks < TICKS) return;
+    clearInterval(timer);
+    // A late loop runs its timers before it looks at its sockets: the answer may be waiting there, so one more turn.
+    setImmediate(onExpire);
+  }, limitMs / TICKS);
+  return () => clearInterval(timer);
 }
 
 function authorityOf(host: string, port: number): string {

@@ -1,36 +1,31 @@
 /**
- * The listening sockets of `accept: reuse_port`: one per worker and TCP address, bound here with SO_REUSEPORT and inherited by
- * the worker of the slot, which listens on it and accepts. This process does neither, but keeps every socket open, so that
- * the end of one worker resets nobody: whoever waits in its queue is served by the worker that replaces it. (A socket that
- * only the worker has dies with it: closing one under load reset 19 of 40 connections.)
+ * The listening sockets of the TCP addresses, bound here and inherited by the workers, which listen on them and accept. This
+ * process does neither, but keeps every socket open: whoever connects while a worker, or the last one, is replaced waits in the
+ * kernel's queue and is served by the replacement. (A socket that only workers have is closed with the last of them, which refuses
+ * new connections and resets those that wait: 19 of 40 under load.)
  *
- * The kernel lets another process of the same user join the group of such an address without a word. Hence, at the start:
- * 1. a lock per port for as long as the start takes, since a bound socket keeps nobody away before its worker listens;
+ * - `shared`: one socket per address, for all workers.
+ * - `reuse_port`: one per address and worker, bound with SO_REUSEPORT. Linux only.
+ * node:cluster has the sockets of `round_robin`, all Unix sockets, and everything where node has no net.BoundSocket (before 24.19).
+ *
+ * With SO_REUSEPORT the kernel lets another process of the same user join the group of an address without a word. Hence, at the
+ * start:
+ * 1. a lock per port for as long as the start takes, since a bound socket keeps nobody away before its worker listens. Locks are
+ *    abstract Unix sockets (unix(7)), which go with their process and belong to the same network namespace as ports;
  * 2. a bind without SO_REUSEPORT, which fails as long as anybody listens there. An instance that drains counts until its
  *    listeners are closed.
- * Linux only: locks are abstract Unix sockets (unix(7)), which go with their process and belong to the same network namespace as ports.
  */
 import { lookup } from 'node:dns/promises';
 // As a namespace: a Node without BoundSocket could not even load a named import.
 import * as net from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
-import type { Clock } from '../../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
-import { listenSentence } from '../../contract/listen-failure.ts';
-import type { ListenAddress } from '../../contract/settings.ts';
-import type { Logger } from '../../infra/logging/logger.ts';
+import { addressText, listenSentence } from '../../contract/listen-failure.ts';
+import type { ListenAddress, Settings } from '../../contract/settings.ts';
 
 export interface ListenSocketsOptions {
-  /** Unix sockets among them are left to the cluster, which shares them. */
   listen: readonly ListenAddress[];
+  accept: Settings['accept'];
   workerCount: number;
-  clock: Clock;
-  logger: Logger;
-  /** How long a busy address is tried again, and how often. */
-  busyPortMs: number;
-  busyPortRetryMs: number;
-  /** Whether the start was called off; asked before each try. */
-  stopped: () => boolean;
 }
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
@@ -39,45 +34,25 @@ type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
 const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL']);
 
 export class ListenSockets {
-  /** By address, then by slot. */
-  readonly #groups: net.BoundSocket[][];
-  #locks: net.Server[];
-
-  private constructor(groups: net.BoundSocket[][], locks: net.Server[]) {
-    this.#groups = groups;
-    this.#locks = locks;
-  }
+  /** By address, then by slot; a group of one is shared by all slots. */
+  readonly #groups: net.BoundSocket[][] = [];
+  readonly #locks: net.Server[] = [];
 
   /**
-   * open binds all sockets; called by the primary's main before the workers are forked. Throws LbError listen_failed (naming the
-   * address; its cause carries the system's code) and, where the start was called off meanwhile, worker_gone.
+   * open binds the sockets; called by the primary's main before the workers are forked. Throws LbError listen_failed, whose cause
+   * carries the system's code.
+   *
+   * @returns null where the sockets are left to node:cluster
    */
-  static async open(options: ListenSocketsOptions): Promise<ListenSockets> {
-    assertSupported();
-    const { listen, workerCount, clock, logger, busyPortMs, busyPortRetryMs: retryInMs, stopped } = options;
+  static async open({ listen, accept, workerCount }: ListenSocketsOptions): Promise<ListenSockets | null> {
+    if (accept === 'reuse_port') assertSupported();
+    else if (accept === 'round_robin' || typeof net.BoundSocket !== 'function') return null;
     const addresses = listen.filter((address) => address.kind === 'tcp');
-    const giveUpAtMs = clock.monotonicMs() + busyPortMs;
-    for (;;) {
-      if (stopped()) throw new LbError('worker_gone', 'stopped before the addresses were free');
-      try {
-        return await ListenSockets.#tryOpen(addresses, workerCount);
-      } catch (thrown) {
-        const error = toError(thrown);
-        const busy = systemCodeOf(error.cause) === 'EADDRINUSE';
-        if (!busy || clock.monotonicMs() + retryInMs > giveUpAtMs) throw error;
-        logger.warn({ reason: error.message, retryInMs }, 'address is busy, trying again');
-      }
-      await delay(retryInMs);
-    }
-  }
-
-  static async #tryOpen(addresses: readonly TcpAddress[], workerCount: number): Promise<ListenSockets> {
-    const sockets = new ListenSockets([], []);
+    const sockets = new ListenSockets();
     try {
-      for (const port of new Set(addresses.map((address) => address.port))) {
-        if (port !== 0) sockets.#locks.push(await lockStart(port));
-      }
-      for (const address of addresses) sockets.#groups.push(await bindAddress(address, workerCount));
+      if (accept === 'reuse_port') await sockets.#lock(addresses);
+      const count = accept === 'reuse_port' ? workerCount : 1;
+      for (const address of addresses) sockets.#groups.push(await bindAddress(address, count));
       return sockets;
     } catch (thrown) {
       sockets.close();
@@ -87,7 +62,7 @@ export class ListenSockets {
 
   /** descriptorsOf are a slot's sockets in the order of the TCP addresses; for the fork of its worker. None after close(). */
   descriptorsOf(slot: number): number[] {
-    return this.#groups.flatMap((group) => group[slot]?.fd() ?? []);
+    return this.#groups.flatMap((group) => (group.length === 1 ? group[0] : group[slot])?.fd() ?? []);
   }
 
   /** unlock ends the start: the workers listen, so that another instance finds the address taken. */
@@ -95,10 +70,16 @@ export class ListenSockets {
     for (const lock of this.#locks.splice(0)) lock.close();
   }
 
-  /** close gives up this process's hold: from now on a socket ends with its worker. Safe to call twice. */
+  /** close gives up this process's hold: from now on a socket ends with its workers. Safe to call twice. */
   close(): void {
     this.unlock();
     for (const socket of this.#groups.splice(0).flat()) socket.close();
+  }
+
+  async #lock(addresses: readonly TcpAddress[]): Promise<void> {
+    for (const port of new Set(addresses.map((address) => address.port))) {
+      if (port !== 0) this.#locks.push(await lockStart(port));
+    }
   }
 }
 
@@ -126,7 +107,8 @@ async function lockStart(port: number): Promise<net.Server> {
   return lock;
 }
 
-async function bindAddress({ host, port }: TcpAddress, count: number): Promise<net.BoundSocket[]> {
+async function bindAddress(address: TcpAddress, count: number): Promise<net.BoundSocket[]> {
+  const { host, port } = address;
   try {
     if (host !== null) return bindGroup((await lookup(host)).address, port, count);
     try {
@@ -136,19 +118,20 @@ async function bindAddress({ host, port }: TcpAddress, count: number): Promise<n
       return bindGroup('0.0.0.0', port, count);
     }
   } catch (cause) {
-    const message = listenSentence(`${host ?? ''}:${port}`, systemCodeOf(cause), toError(cause).message);
+    const message = listenSentence(addressText(address), systemCodeOf(cause), toError(cause).message);
     throw new LbError('listen_failed', message, { cause });
   }
 }
 
-/** One socket per slot, all on the same port: where 0 is asked for the first one chooses it. */
+/** Sockets that are all on the same port: where 0 is asked for the first one chooses it. */
 function bindGroup(host: string, port: number, count: number): net.BoundSocket[] {
-  if (port !== 0) new net.BoundSocket({ host, port }).close();
+  const reusePort = count > 1;
+  if (reusePort && port !== 0) new net.BoundSocket({ host, port }).close();
   const group: net.BoundSocket[] = [];
   try {
     while (group.length < count) {
       const samePort = group[0]?.address().port ?? port;
-      group.push(new net.BoundSocket({ host, port: samePort, reusePort: true }));
+      group.push(new net.BoundSocket({ host, port: samePort, reusePort }));
     }
     return group;
   } catch (thrown) {

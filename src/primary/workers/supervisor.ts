@@ -1,14 +1,14 @@
 /**
- * The fleet of workers: forks one per slot, replaces the dead, watches for hung ones, and ends them in order.
+ * The fleet of workers: forks one per slot, replaces those that end, watches for hung ones, and ends them all in order.
  *
- * Phases:
- * - idle: nothing forked; start() leads to running.
- * - running: a dead slot is started again, at once or after its back-off. Leaves for stopping by drain() or stopNow(),
- *   and for failed when no worker has ever served and there is no hope: every slot died MAX_FAILED_STARTS times, or an
- *   address cannot be had. Once any worker has served, the phase never becomes failed: it keeps trying.
- * - stopping: no replacement; ends when the last process is gone. stopNow() may cut a drain() short.
+ * Phases and who moves them:
+ * - idle: nothing is forked. start() leads to running.
+ * - running: a worker that ends is replaced, at once or after its back-off. drain() and stopNow() lead to stopping, #fail() to
+ *   failed: where no worker has ever served and either each slot died MAX_FAILED_STARTS times or an address cannot be had. Once a
+ *   worker has served, the supervisor never gives up.
+ * - stopping: nobody is replaced. Nothing leads out of it. stopNow() may cut a drain() short.
  * - failed: as stopping, and start() rejects.
- * What happens to one process is the business of its slot (worker-slot.ts).
+ * The states of one worker are in worker-slot.ts.
  */
 import cluster from 'node:cluster';
 import type { Clock } from '../../contract/clock.ts';
@@ -20,6 +20,7 @@ import {
   WORKER_COUNT_ENV,
   WORKER_DATA_PATH_ENV,
   WORKER_INDEX_ENV,
+  WORKER_INHERITS_ENV,
   type WorkerMessage,
 } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
@@ -27,7 +28,6 @@ import type { Logger } from '../../infra/logging/logger.ts';
 import { workerArguments } from './worker-arguments.ts';
 import type { WorkerLink } from './worker-link.ts';
 import {
-  type ListenFailure,
   type SlotTimings,
   type WorkerDeath,
   WorkerSlot,
@@ -63,9 +63,6 @@ export interface SupervisorOptions {
 }
 
 export interface SupervisorTimings extends SlotTimings {
-  /** How long a busy port is tried again before any worker has served. */
-  busyPortMs: number;
-  busyPortRetryMs: number;
   /** Silence of a serving worker that is logged, and that ends it. */
   silenceWarnMs: number;
   silenceKillMs: number;
@@ -81,8 +78,6 @@ const DEFAULT_TIMINGS: SupervisorTimings = {
   readyMs: 30_000,
   exitMs: 2_000,
   stopMs: 300,
-  busyPortMs: 10_000,
-  busyPortRetryMs: 500,
   silenceWarnMs: 5_000,
   silenceKillMs: 30_000,
   startMs: 60_000,
@@ -109,7 +104,6 @@ export class Supervisor {
   #startTimer: NodeJS.Timeout | undefined;
   #watchTimer: NodeJS.Timeout | undefined;
   #watchedAtMs = 0;
-  #portBusySinceMs: number | null = null;
   #restartCount = 0;
 
   constructor(options: SupervisorOptions) {
@@ -200,23 +194,21 @@ export class Supervisor {
       logger,
       timings: this.#timings,
       fork: () => {
-        // Settings of the next fork only; those of start() stay.
-        cluster.setupPrimary({ stdio: this.#stdioOf(index) });
+        const inheritedFds = this.#options.inheritedFds?.(index) ?? [];
+        // Of the next fork only; the other settings of start() stay.
+        cluster.setupPrimary({ stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...inheritedFds] });
         return cluster.fork({
           [WORKER_INDEX_ENV]: index,
           [WORKER_COUNT_ENV]: workerCount,
           [WORKER_DATA_PATH_ENV]: this.#options.dataPath && JSON.stringify(this.#options.dataPath),
+          [WORKER_INHERITS_ENV]: inheritedFds.length > 0 ? '1' : '',
         });
       },
       prepare,
       onMessage,
       onStateChange: (slot) => this.#changed(slot),
-      onDeath: (slot, death) => this.#mourn(slot, death),
+      onDeath: (slot, death) => this.#afterDeath(slot, death),
     });
-  }
-
-  #stdioOf(index: number): (string | number)[] {
-    return ['inherit', 'inherit', 'inherit', 'ipc', ...(this.#options.inheritedFds?.(index) ?? [])];
   }
 
   #changed(slot: WorkerSlot): void {
@@ -235,58 +227,36 @@ export class Supervisor {
     this.#started.resolve(serving[0]?.view().addresses ?? []);
   }
 
-  /** Logs a death and decides what follows. */
-  #mourn(slot: WorkerSlot, death: WorkerDeath): void {
-    const facts = {
-      worker: slot.index,
-      workerPid: death.pid,
-      ...death.exit,
-      state: death.from,
-      uptimeMs: death.uptimeMs,
-    };
+  /** Logs a death and decides whether the slot starts again, and when. */
+  #afterDeath(slot: WorkerSlot, { pid, exit, from, uptimeMs, listenFailure }: WorkerDeath): void {
+    const { clock, logger } = this.#options;
+    const facts = { worker: slot.index, workerPid: pid, ...exit, state: from, uptimeMs };
+    const toldToGo = from === 'draining' && exit.code === 0;
     if (this.#phase !== 'running') {
-      this.#options.logger.info(facts, 'worker ended');
+      logger.info(facts, 'worker ended');
       return;
     }
-    if (death.listenFailure !== null && !this.#everServed) {
-      this.#afterListenFailure(slot, death.listenFailure);
+    if (listenFailure !== null && !this.#everServed) {
+      const { address, code, detail } = listenFailure;
+      this.#fail(new LbError('listen_failed', listenSentence(address, code, detail)));
       return;
     }
-    const restartInMs = slot.backOff.delayMsAfter(this.#options.clock.monotonicMs());
-    this.#options.logger.error({ ...facts, restartInMs }, 'worker died');
+    const restartInMs = slot.backOff.delayMsAfter(clock.monotonicMs());
+    if (toldToGo) logger.info({ ...facts, restartInMs }, 'worker ended, starting another');
+    else logger.error({ ...facts, restartInMs }, 'worker died');
     this.#failedStarts[slot.index]!++;
     if (!this.#everServed && this.#failedStarts.every((count) => count >= MAX_FAILED_STARTS)) {
       const message = `no worker could start: each died ${MAX_FAILED_STARTS} times before serving`;
       this.#fail(new LbError('worker_gone', message));
       return;
     }
-    this.#startLater(slot, restartInMs, () => {
-      this.#restartCount++;
-    });
+    this.#startLater(slot, restartInMs);
   }
 
-  #afterListenFailure(slot: WorkerSlot, failure: ListenFailure): void {
-    const { clock, logger } = this.#options;
-    const { code, address, detail } = failure;
-    const { busyPortMs, busyPortRetryMs } = this.#timings;
-    const nowMs = clock.monotonicMs();
-    this.#portBusySinceMs ??= nowMs;
-    const hopeless = code !== 'EADDRINUSE' || nowMs - this.#portBusySinceMs + busyPortRetryMs > busyPortMs;
-    if (hopeless) {
-      this.#fail(new LbError('listen_failed', listenSentence(address, code, detail)));
-      return;
-    }
-    logger.warn(
-      { worker: slot.index, address, code, retryInMs: busyPortRetryMs },
-      'address is busy, trying again',
-    );
-    this.#startLater(slot, busyPortRetryMs);
-  }
-
-  #startLater(slot: WorkerSlot, delayMs: number, onStart: () => void = () => undefined): void {
+  #startLater(slot: WorkerSlot, delayMs: number): void {
     const start = () => {
       this.#restartTimers.delete(slot);
-      onStart();
+      this.#restartCount++;
       slot.start();
     };
     this.#restartTimers.set(slot, setTimeout(start, delayMs));

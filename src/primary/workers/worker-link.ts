@@ -40,7 +40,7 @@ export class WorkerLink {
   /** Resolves once the process is gone and its last message was heard; never rejects. */
   readonly exited: Promise<WorkerExit>;
   readonly #worker: Worker;
-  readonly #logger: Logger;
+  readonly #parentLogger: Logger;
   readonly #listeners = new Set<(message: WorkerMessage) => void>();
   readonly #exitListeners = new Set<() => void>();
   #alive = true;
@@ -50,7 +50,7 @@ export class WorkerLink {
     this.#worker = worker;
     this.index = index;
     this.pid = worker.process.pid ?? 0;
-    this.#logger = logger.child({ worker: index, workerPid: this.pid });
+    this.#parentLogger = logger;
     this.exited = new Promise((resolve) => {
       worker.once('exit', (code: number | null, signal: string | null) => {
         this.#afterLastMessage(() => resolve({ code, signal }));
@@ -64,6 +64,11 @@ export class WorkerLink {
       });
     });
     worker.on('message', (raw: unknown) => this.#receive(raw));
+  }
+
+  /** Made anew for each line: a child keeps the level that its parent had, and a reload may change that. */
+  get #logger(): Logger {
+    return this.#parentLogger.child({ worker: this.index, workerPid: this.pid });
   }
 
   /** Whether the process runs, as far as is known. */
@@ -133,18 +138,6 @@ export class WorkerLink {
       });
       this.#exitListeners.add(onExit);
     });
-  }
-
-  /** ask sends a message and waits for its answer as waitFor does. */
-  ask<T extends MessageType>(
-    message: PrimaryMessage,
-    type: T,
-    deadlineMs: number,
-    accept?: (message: MessageOf<T>) => boolean,
-  ): Promise<MessageOf<T>> {
-    const answer = this.waitFor(type, deadlineMs, accept);
-    this.send(message);
-    return answer;
   }
 
   /** kill ends the process with SIGKILL: for a worker that cannot be asked any more. */

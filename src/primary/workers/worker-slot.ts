@@ -1,17 +1,15 @@
 /**
  * One place for a worker process. The place and its number stay; processes come and go.
  *
- * States:
- * - dead: no process. Only start() leaves it.
- * - starting: the process was forked. It must say hello (same protocol version) in time, is given its settings, backends
- *   and clients by `prepare`, and must say that it is ready in time; else it is killed. It gets broadcasts from
- *   the moment `prepare` is called, so no change falls between the snapshot and the deltas.
- * - serving: it accepts connections. It reports once a second, also while draining; one that is silent for long has a
- *   hung loop and is killed.
- * - draining: it was told to end, gently or not, or says that it does so by itself (a signal of its own, an uncaught
+ * States and who moves them:
+ * - dead: there is no process. Only start() leads out of it, to starting.
+ * - starting: the process was forked. It must say hello (with our protocol version) in time, is told by `prepare` all it must
+ *   know, and must say ready in time; #bringUp() moves it to serving, or kills it.
+ * - serving: it accepts connections. A worker reports once a second; one that is silent for long has a hung loop and is killed.
+ * - draining: it was told to end by drain() or stop(), or says that it does so by itself (a signal of its own, an uncaught
  *   exception). Nothing leads back to serving.
- * Invariant: `link` is set in every state but dead. Exit: whatever the state, the end of the process leads to dead
- * and to exactly one onDeath, which is where the supervisor decides about a replacement.
+ * #ended() leads from every state to dead, once per process, and reports the death to the supervisor, which decides about a
+ * replacement. There is a process (#now) in every state but dead.
  */
 import type { Worker } from 'node:cluster';
 import type { Clock } from '../../contract/clock.ts';
@@ -29,8 +27,8 @@ import { type WorkerExit, WorkerLink } from './worker-link.ts';
 
 export type WorkerState = 'starting' | 'serving' | 'draining' | 'dead';
 
-/** A worker's own words about a listen address that it could not have. */
-export type ListenFailure = Extract<WorkerMessage, { type: 'listen-failed' }>;
+/** What a worker says about a listen address that it could not have. */
+type ListenFailure = Extract<WorkerMessage, { type: 'listen-failed' }>;
 
 export interface WorkerDeath {
   exit: WorkerExit;
@@ -81,11 +79,11 @@ export interface SlotTimings {
   stopMs: number;
 }
 
-/** The kernel's own time to take a killed process away; a wait that has never been seen to end by this. */
+/** How long a killed process is waited for; the kernel takes it away at once. */
 const KILL_MS = 2_000;
 
-/** What is true of one process of a slot. */
-interface Incarnation {
+/** What is known of the process that a slot has now. */
+interface SlotProcess {
   link: WorkerLink;
   startedAtMs: number;
   startedAtWallMs: number;
@@ -105,14 +103,17 @@ export class WorkerSlot {
   readonly index: number;
   readonly backOff = new BackOff();
   #state: WorkerState = 'dead';
-  #now: Incarnation | null = null;
+  #now: SlotProcess | null = null;
   readonly #options: SlotOptions;
-  readonly #logger: Logger;
 
   constructor(index: number, options: SlotOptions) {
     this.index = index;
     this.#options = options;
-    this.#logger = options.logger.child({ worker: index });
+  }
+
+  /** Made anew for each line: a child keeps the level that its parent had, and a reload may change that. */
+  get #logger(): Logger {
+    return this.#options.logger.child({ worker: this.index });
   }
 
   get state(): WorkerState {
@@ -149,7 +150,7 @@ export class WorkerSlot {
       this.#tellDeath({ exit: { code: null, signal: null }, from: 'starting', pid: 0 });
       return;
     }
-    const now: Incarnation = {
+    const now: SlotProcess = {
       link,
       startedAtMs: clock.monotonicMs(),
       startedAtWallMs: clock.wallMs(),
@@ -164,7 +165,7 @@ export class WorkerSlot {
     };
     this.#now = now;
     link.onMessage((message) => this.#received(now, message));
-    void link.exited.then((exit) => this.#died(now, exit));
+    void link.exited.then((exit) => this.#ended(now, exit));
     this.#enter('starting');
     void this.#bringUp(now);
   }
@@ -220,7 +221,7 @@ export class WorkerSlot {
   }
 
   /** starting → serving, or the end of a process that did not make it. Never rejects. */
-  async #bringUp(now: Incarnation): Promise<void> {
+  async #bringUp(now: SlotProcess): Promise<void> {
     const { link } = now;
     const { timings, prepare } = this.#options;
     try {
@@ -235,7 +236,7 @@ export class WorkerSlot {
       now.reachable = true;
       // Waited for before preparing: a quick worker is ready while `prepare` is still at work.
       const ready = link.waitFor('ready', timings.readyMs);
-      // An async function at once turns a throw of `prepare` into a rejection, so that nobody forgets `ready`.
+      // The async function turns an exception of `prepare` into a rejection, so that `ready` is always awaited.
       const prepared = withDeadline((async () => prepare(link))(), timings.readyMs, 'preparing a worker');
       const [{ addresses, revision }] = await Promise.all([ready, prepared]);
       now.addresses = addresses;
@@ -249,7 +250,7 @@ export class WorkerSlot {
     }
   }
 
-  #received(now: Incarnation, message: WorkerMessage): void {
+  #received(now: SlotProcess, message: WorkerMessage): void {
     now.heardAtMs = this.#options.clock.monotonicMs();
     now.silenceLogged = false;
     if (message.type === 'report') now.report = message.report;
@@ -258,17 +259,17 @@ export class WorkerSlot {
     else if (message.type === 'drained') this.#expectExit(now);
     else if (message.type === 'listen-failed') {
       now.listenFailure = message;
-      // It has nothing to serve with; its end leads to the decision about another try.
+      // It has nothing to serve with. Its end tells the supervisor.
       now.link.kill();
     }
     this.#options.onMessage(now.link, message);
   }
 
-  #expectExit(now: Incarnation): void {
+  #expectExit(now: SlotProcess): void {
     now.exitTimer ??= setTimeout(() => now.link.kill(), this.#options.timings.exitMs);
   }
 
-  #died(now: Incarnation, exit: WorkerExit): void {
+  #ended(now: SlotProcess, exit: WorkerExit): void {
     clearTimeout(now.exitTimer);
     const from = this.#state;
     this.#now = null;
@@ -278,7 +279,7 @@ export class WorkerSlot {
 
   #tellDeath(
     { exit, from, pid }: Pick<WorkerDeath, 'exit' | 'from' | 'pid'>,
-    now: Incarnation | null = null,
+    now: SlotProcess | null = null,
   ): void {
     const uptimeMs = now === null ? 0 : Math.round(this.#options.clock.monotonicMs() - now.startedAtMs);
     this.#options.onDeath(this, { exit, from, pid, uptimeMs, listenFailure: now?.listenFailure ?? null });

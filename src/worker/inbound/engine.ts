@@ -3,7 +3,7 @@
  * connections: our own HTTP/1.1 on wires (wire/), or raw node:http (node/).
  */
 import type { Server, Socket } from 'node:net';
-import { canonicalAddress, UNIX_PEER } from '../../contract/addresses.ts';
+import { canonicalAddress } from '../../contract/addresses.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { EngineName } from '../../contract/data-path.ts';
 import type { Downstream, DownstreamPeer } from '../../contract/downstream.ts';
@@ -93,6 +93,9 @@ export function watchWrites(
 export function isGone(socket: Socket, server: Server): boolean {
   return socket.remoteAddress === undefined && typeof server.address() !== 'string';
 }
+
+/** What a peer on a Unix socket is called. */
+const UNIX_PEER = 'unix:';
 
 /** peerOf makes the peer of a new connection from the address that the system names, undefined on a Unix socket. */
 export function peerOf(remoteAddress: string | undefined): DownstreamPeer {

@@ -3,7 +3,7 @@ import { Server, Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Clock } from '../../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
-import { listenSentence } from '../../contract/listen-failure.ts';
+import { addressText, listenSentence } from '../../contract/listen-failure.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 
 /**
@@ -39,7 +39,7 @@ export class Listeners {
       await promise;
     } catch (thrown) {
       const cause = toError(thrown);
-      const place = nameOf(address);
+      const place = addressText(address);
       // Node names a Unix socket `/path:-1`, and of a descriptor it does not know the address.
       Object.assign(cause, { place });
       throw new LbError('listen_failed', listenSentence(place, systemCodeOf(cause), cause.message), {
@@ -90,15 +90,9 @@ function stopAccepting(server: Server): void {
   Server.prototype.close.call(server);
 }
 
-function nameOf(address: ListenAddress): string {
-  if (address.kind === 'unix') return `unix:${address.path}`;
-  const host = address.host ?? '';
-  return `${host.includes(':') ? `[${host}]` : host}:${address.port}`;
-}
-
 function urlOf(address: ListenAddress, server: Server): string {
   const bound = server.address();
-  if (address.kind === 'unix' || bound === null || typeof bound === 'string') return nameOf(address);
+  if (address.kind === 'unix' || bound === null || typeof bound === 'string') return addressText(address);
   const { host } = address;
   // A wildcard is no address that a client can use.
   const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;

@@ -161,7 +161,7 @@ export function makeFakeServices(settings: Settings): FakeServices {
     apiKeys: new FakeApiKeys(clients),
     logger: pino({ level: 'info' }, { write: (line: string) => void logLines.push(line) }),
     poolList,
-    outcome: { ok: true, revision: 2 },
+    outcome: { ok: true, revision: 2, pendingWorkers: [] },
     ready: { status: 'ready', degraded: [], workers: { serving: 2, wanted: 2 } },
     settings,
     logLines,

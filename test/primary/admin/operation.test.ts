@@ -123,7 +123,7 @@ test('workers are shown with their load', async (t) => {
 test('a reload answers with the revision, or with every problem of the file', async (t) => {
   const { call, services } = await startAdmin(t);
   const good = await call({ method: 'POST', path: '/api/v1/reload' });
-  assert.deepEqual([good.status, good.json], [200, { revision: 2 }]);
+  assert.deepEqual([good.status, good.json], [200, { revision: 2, pendingWorkers: [] }]);
   services.outcome = {
     ok: false,
     problems: [
@@ -148,7 +148,7 @@ test('a reload may take longer than other calls', async (t) => {
   // It ends after another call of the same moment, and of no end, has been given up.
   services.reload = async () => {
     assert.equal((await call({ path: '/metrics' })).status, 503);
-    return { ok: true, revision: 3 };
+    return { ok: true, revision: 3, pendingWorkers: [] };
   };
   assert.equal((await call({ method: 'POST', path: '/api/v1/reload' })).status, 200);
 });

@@ -123,7 +123,7 @@ test('B3: a backend that stops answering is out after at most fall × 1.1 × int
       probe,
       onResult,
     });
-    const healthy = () => registry.availability()[0]?.healthy === true;
+    const healthy = () => registry.state('app', 'b0')?.health === 'up';
     void checker.reconfigure([makePool()]);
     await advance(round * 700);
     assert.ok(healthy());
@@ -164,15 +164,13 @@ test('B6: the first round is over when every check has its first result or its t
     poolAt([good.port], { type: 'tcp', timeoutMs: 300, intervalMs: 60_000 }, 'tcp'),
     makePool({ name: 'unchecked', healthCheck: null }),
   ];
-  void checker.reconfigure(pools);
-  await within(checker.firstRound, 5000, 'the first round ends');
+  await within(checker.reconfigure(pools), 5000, 'the first round ends');
   const told = results.map(({ pool, backend, result }) => `${pool}/${backend} ${result.detail}`);
   assert.deepEqual(told.sort(), ['app/b0 status 200', 'app/b1 timeout', 'tcp/b0 connected']);
 });
 
 test('without checks the first round is over at once', async (t) => {
   const { checker, results } = startChecker(t);
-  await within(checker.firstRound, 1000, 'before any configuration');
   await within(checker.reconfigure([makePool({ healthCheck: null })]), 1000, 'with nothing to check');
   assert.equal(results.length, 0);
 });
@@ -218,4 +216,38 @@ test('a check that is stopped tells nothing more, and nobody waits for it', asyn
   checker.close();
   await within(second, 5000, 'closing ends the round');
   assert.equal(results.length, 0);
+});
+
+test('checks of a coming revision run beside those in force, and tell what they found when they come into force', async (t) => {
+  const { clock, advance, nowMs } = fakeTime(t);
+  const startsMs: Record<string, number[]> = {};
+  const probe: Probe = async ({ port }) => {
+    startsMs[port] ??= [];
+    startsMs[port].push(nowMs());
+    return { ok: port !== 2, detail: `port ${port}` };
+  };
+  const { checker, results } = startChecker(t, { clock, random: () => 0.5, probe });
+  const at = (ports: number[]) => poolAt(ports, { intervalMs: 1000 });
+  await checker.reconfigure([at([1])]);
+  await advance(100);
+  await checker.prepare([at([1, 2])]);
+  assert.deepEqual(
+    results.map(({ result }) => result.detail),
+    ['port 1'],
+    'nothing is told of what is not in force',
+  );
+  await advance(1000);
+  await checker.reconfigure([at([1, 2])]);
+  assert.equal(results.at(-1)?.backend, 'b1');
+  assert.deepEqual(startsMs, { 1: [0, 1000], 2: [100, 1100] }, 'each goes on in its rhythm');
+  await checker.prepare([at([1, 3])]);
+  await checker.prepare([at([1, 4])]);
+  await checker.reconfigure([at([1])]);
+  await advance(5000);
+  const abandoned: Record<string, number[]> = startsMs;
+  assert.deepEqual(
+    [abandoned[3]?.length, abandoned[4]?.length],
+    [1, 1],
+    'what never came into force has stopped',
+  );
 });

@@ -3,12 +3,7 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { BackendState, Health } from '../../../src/contract/health.ts';
 import type { PoolSettings } from '../../../src/contract/settings.ts';
-import {
-  availabilityOf,
-  type HealthChange,
-  HealthRegistry,
-  stateTextOf,
-} from '../../../src/primary/health/health-registry.ts';
+import { type HealthChange, HealthRegistry } from '../../../src/primary/health/health-registry.ts';
 import { makePool } from '../workers/fixtures/harness.ts';
 
 /** Steps: p a passed probe, f a failed one, t a connection failure on live traffic. */
@@ -62,7 +57,7 @@ for (const { title, steps, health } of TABLE) {
   test(`${title} (${steps})`, () => {
     const { registry, changes } = makeRegistry();
     assert.equal(stateNow(registry).health, 'unknown');
-    assert.equal(availabilityOf(stateNow(registry)).healthy, false);
+    assert.equal(registry.availability()[0]?.healthy, false);
     const seen = play(registry, steps);
     assert.equal(seen.map((each) => LETTERS[each]).join(''), health);
     const flips = [...`?${health}`].filter((letter, i, all) => i > 0 && letter !== all[i - 1]);
@@ -126,11 +121,10 @@ test('an operator drains and enables, whatever the health, and only a change is 
   assert.equal(registry.setEnabled('app', 'b0', false)?.reason, 'drained by operator');
   registry.setEnabled('app', 'b0', false);
   assert.deepEqual(registry.availability(), [{ pool: 'app', backend: 'b0', healthy: true, enabled: false }]);
-  assert.equal(stateTextOf(stateNow(registry)), 'drained');
   play(registry, 'fff');
   const enabled = registry.setEnabled('app', 'b0', true);
   assert.ok(enabled);
-  assert.equal(stateTextOf(enabled), 'down');
+  assert.equal(enabled.health, 'down');
   assert.equal(enabled.reason, '3 consecutive failures: timeout');
   assert.deepEqual(
     changes.map(({ cause }) => cause),
@@ -226,4 +220,58 @@ test('a listener that stopped listening hears nothing more', () => {
   stop();
   play(registry, 'fff');
   assert.equal(heard, 1);
+});
+
+const OUTAGE = { atMs: 1, ok: false, durationMs: 2, detail: 'name not resolved: EAI_AGAIN' };
+
+test('a name that does not resolve takes no backend down, and leaves one without any result unknown', () => {
+  const unresolved = { ...OUTAGE, resolverError: 'EAI_AGAIN', inconclusive: true };
+  const { registry, changes } = makeRegistry();
+  for (let i = 0; i < 5; i++) registry.record('app', 'b0', unresolved);
+  assert.equal(stateNow(registry).health, 'unknown');
+  assert.equal(stateNow(registry).reason, 'name not resolved: EAI_AGAIN');
+  assert.deepEqual(
+    changes.map(({ cause, state }) => [cause, state.health]),
+    [['resolver', 'unknown']],
+    'told once',
+  );
+  play(registry, 'pff');
+  for (let i = 0; i < 5; i++) registry.record('app', 'b0', unresolved);
+  assert.equal(stateNow(registry).health, 'up');
+  assert.equal(stateNow(registry).consecutiveFailures, 2);
+  // A known address served: the result counts.
+  const detail = 'status 200, at its last known address (EAI_AGAIN)';
+  registry.record('app', 'b0', { atMs: 1, ok: true, durationMs: 1, detail, resolverError: 'EAI_AGAIN' });
+  assert.equal(stateNow(registry).consecutivePasses, 1);
+  play(registry, 'p');
+  assert.deepEqual(
+    changes.map(({ cause }) => cause),
+    ['resolver', 'resolver', 'probe', 'resolver', 'resolver'],
+    'each end and each beginning of an outage is told',
+  );
+});
+
+test('the last backend of a pool to go down stays available until another one is up', () => {
+  const backend = (id: string, port: number) => ({ id, host: '127.0.0.1', port, weight: 1 });
+  const pool = makePool({ backends: [backend('a', 1), backend('b', 2), backend('never', 3)] });
+  const { registry } = makeRegistry([pool]);
+  const set = (id: string, ...oks: boolean[]) => {
+    for (const ok of oks) registry.record('app', id, { atMs: 1, ok, durationMs: 1, detail: '' });
+  };
+  const available = () =>
+    registry.availability('app').flatMap(({ backend, healthy }) => (healthy ? [backend] : []));
+  set('never', false);
+  assert.deepEqual(available(), [], 'one that never was up is no last resort');
+  set('a', true);
+  set('b', true);
+  set('a', false, false, false);
+  assert.deepEqual(available(), ['b']);
+  set('b', false, false, false);
+  assert.equal(registry.state('app', 'b')?.health, 'down');
+  assert.deepEqual(available(), ['b'], 'it went down last');
+  registry.setEnabled('app', 'b', false);
+  assert.deepEqual(available(), ['a'], 'an operator’s word counts more');
+  registry.setEnabled('app', 'b', true);
+  set('a', true, true);
+  assert.deepEqual(available(), ['a']);
 });

@@ -4,6 +4,7 @@ import { type TestContext, test } from 'node:test';
 import type { HealthCheckSettings } from '../../../src/contract/settings.ts';
 import { runProbe } from '../../../src/primary/health/probe.ts';
 import { startBackend, startRawBackend } from '../../support/backend.ts';
+import { block } from '../../support/block.ts';
 import { healthCheckSettings } from '../../support/settings.ts';
 import { waitFor, within } from '../../support/wait.ts';
 
@@ -158,4 +159,26 @@ test('an aborted probe ends at once and closes its connection', async (t) => {
   assert.deepEqual(await outcome, { ok: false, detail: 'aborted' });
   await waitFor('the connection is closed', () => open.size === 0);
   assert.deepEqual(await probe(port, {}, AbortSignal.abort()), { ok: false, detail: 'aborted' });
+});
+
+test('a name that has never resolved says nothing about the backend', async () => {
+  // RFC 6761: nobody has a name under this one.
+  const target = { host: 'nobody.invalid', port: 80, check: CHECK };
+  const outcome = await runProbe(target, new AbortController().signal);
+  assert.equal(outcome.ok, false);
+  assert.equal(outcome.inconclusive, true);
+  assert.match(outcome.resolverError ?? '', /^(ENOTFOUND|EAI_AGAIN|timeout)$/);
+  assert.equal(outcome.detail, `name not resolved: ${outcome.resolverError}`);
+});
+
+test('a stall of this process costs no backend its probe', async (t) => {
+  const { port } = await startRaw(t, (socket) => {
+    socket.once('data', () => {
+      setTimeout(() => socket.write('HTTP/1.1 204 No\r\nX: y\r\n\r\n'), 50);
+    });
+  });
+  const outcome = probe(port, { timeoutMs: 200 });
+  // The connection is open then, and the time limit over before anybody can look at an answer.
+  setTimeout(() => block(400), 20);
+  assert.deepEqual(await outcome, { ok: true, detail: 'status 204' });
 });

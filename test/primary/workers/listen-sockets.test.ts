@@ -1,24 +1,22 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { systemClock } from '../../../src/contract/clock.ts';
 import type { ListenAddress } from '../../../src/contract/settings.ts';
 import { ListenSockets } from '../../../src/primary/workers/listen-sockets.ts';
 import { freePort } from '../../support/free-port.ts';
-import { waitFor } from '../../support/wait.ts';
-import { keepLog } from './fixtures/harness.ts';
 
 const loopback = (port: number): ListenAddress => ({ kind: 'tcp', host: '127.0.0.1', port });
 
-function makeOptions(listen: ListenAddress[]) {
-  const { logger, lines } = keepLog();
-  const times = { busyPortMs: 300, busyPortRetryMs: 50 };
-  const options = { listen, workerCount: 2, clock: systemClock, logger, stopped: () => false, ...times };
-  return { options, lines };
-}
+const optionsOf = (listen: ListenAddress[], accept: 'shared' | 'reuse_port' = 'reuse_port') =>
+  ({ listen, accept, workerCount: 2 }) as const;
 
-async function openSockets(t: TestContext, listen: ListenAddress[]): Promise<ListenSockets> {
-  const sockets = await ListenSockets.open(makeOptions(listen).options);
+async function openSockets(
+  t: TestContext,
+  listen: ListenAddress[],
+  accept?: 'shared' | 'reuse_port',
+): Promise<ListenSockets> {
+  const sockets = await ListenSockets.open(optionsOf(listen, accept));
+  assert.ok(sockets);
   t.after(() => sockets.close());
   return sockets;
 }
@@ -48,50 +46,43 @@ test('each slot has a descriptor per TCP address, and none after the close', asy
   assert.deepEqual(sockets.descriptorsOf(0), []);
 });
 
+test('with accept shared all slots have the same descriptor of an address, and round_robin has none', async (t) => {
+  const sockets = await openSockets(t, [loopback(0), { kind: 'tcp', host: null, port: 0 }], 'shared');
+  const [first, second] = [sockets.descriptorsOf(0), sockets.descriptorsOf(1)];
+  assert.equal(new Set(first).size, 2);
+  assert.deepEqual(second, first);
+  assert.equal(
+    await ListenSockets.open({ listen: [loopback(0)], accept: 'round_robin', workerCount: 2 }),
+    null,
+  );
+});
+
 test('an address where another instance of the same user listens is refused, and the message names it', async (t) => {
   const port = await freePort();
   await listenBeside(t, port);
-  const { options, lines } = makeOptions([loopback(0), loopback(port)]);
-  await assert.rejects(ListenSockets.open(options), {
+  await assert.rejects(ListenSockets.open(optionsOf([loopback(0), loopback(port)])), {
     code: 'listen_failed',
     message: new RegExp(`^cannot listen on 127\\.0\\.0\\.1:${port}: EADDRINUSE: `),
   });
-  assert.ok(lines.filter(({ msg }) => msg === 'address is busy, trying again').length >= 3);
-  const anywhere = makeOptions([{ kind: 'tcp', host: null, port }]);
-  await assert.rejects(ListenSockets.open(anywhere.options), { code: 'listen_failed' });
+  const anywhere: ListenAddress[] = [{ kind: 'tcp', host: null, port }];
+  for (const accept of ['reuse_port', 'shared'] as const) {
+    await assert.rejects(ListenSockets.open(optionsOf(anywhere, accept)), { code: 'listen_failed' });
+  }
 });
 
-test('of two instances that start on a port together the second waits for the first to listen or to go', async (t) => {
+test('of two instances that start on a port together the second is refused, until the first is gone', async (t) => {
   const port = await freePort();
   const first = await openSockets(t, [loopback(port)]);
-  const { options, lines } = makeOptions([loopback(port)]);
-  await assert.rejects(ListenSockets.open(options), {
+  await assert.rejects(ListenSockets.open(optionsOf([loopback(port)])), {
     message: `cannot listen on port ${port}: EADDRINUSE: another instance is starting on it`,
   });
-  const opened = ListenSockets.open({ ...options, busyPortMs: 10_000 });
-  const before = lines.length;
-  await waitFor('a further try', () => lines.length > before);
   first.close();
-  (await opened).close();
+  await openSockets(t, [loopback(port)]);
 });
 
-test('an instance that ends frees the address for one that waits', async (t) => {
-  const port = await freePort();
-  const endFirst = await listenBeside(t, port);
-  const { options, lines } = makeOptions([loopback(port)]);
-  const opened = ListenSockets.open({ ...options, busyPortMs: 10_000 });
-  await waitFor('a first try', () => lines.length > 0);
-  await endFirst();
-  (await opened).close();
-});
-
-test('any other error is final at once, and a start that is called off ends', async () => {
-  const elsewhere = makeOptions([{ kind: 'tcp', host: '192.0.2.1', port: 0 }]);
-  await assert.rejects(ListenSockets.open(elsewhere.options), {
+test('any other error names the address as well', async () => {
+  await assert.rejects(ListenSockets.open(optionsOf([{ kind: 'tcp', host: '192.0.2.1', port: 0 }])), {
     code: 'listen_failed',
     message: /^cannot listen on 192\.0\.2\.1:0: EADDRNOTAVAIL: /,
   });
-  assert.equal(elsewhere.lines.length, 0);
-  const { options } = makeOptions([loopback(0)]);
-  await assert.rejects(ListenSockets.open({ ...options, stopped: () => true }), { code: 'worker_gone' });
 });

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import cluster from 'node:cluster';
 import { type TestContext, test } from 'node:test';
-import type { WorkerMessage } from '../../../src/contract/messages.ts';
+import type { PrimaryMessage, WorkerMessage } from '../../../src/contract/messages.ts';
 import { WorkerLink } from '../../../src/primary/workers/worker-link.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { keepLog, processAlive, WORKER_FILE, WORKER_SETTINGS } from './fixtures/harness.ts';
@@ -20,6 +20,17 @@ function forkWorker(t: TestContext, mode = 'normal', settings: { cwd?: string } 
   return { link, lines };
 }
 
+/** Sends settings and waits for the worker's word. */
+function ask<T extends WorkerMessage['type']>(
+  link: WorkerLink,
+  message: PrimaryMessage,
+  ...wait: Parameters<typeof link.waitFor<T>>
+) {
+  const answer = link.waitFor<T>(...wait);
+  link.send(message);
+  return answer;
+}
+
 const settingsMessage = (revision: number) =>
   ({ type: 'settings', revision, policyVersionUs: 1, settings: WORKER_SETTINGS }) as const;
 
@@ -31,7 +42,7 @@ test('messages arrive parsed and in order, and an answer is waited for by type a
   });
   const hello = await link.waitFor('hello', 5000);
   assert.equal(hello.pid, link.pid);
-  const ready = await link.ask(settingsMessage(7), 'ready', 5000);
+  const ready = await ask(link, settingsMessage(7), 'ready', 5000);
   assert.deepEqual(ready.addresses, ['worker 3 of 4']);
   assert.equal(ready.revision, 7);
 
@@ -41,7 +52,7 @@ test('messages arrive parsed and in order, and an answer is waited for by type a
   assert.equal((await ninth).revision, 9);
   assert.deepEqual(seen, ['hello', 'ready', 'applied', 'applied']);
   stop();
-  await link.ask(settingsMessage(10), 'applied', 5000);
+  await ask(link, settingsMessage(10), 'applied', 5000);
   assert.equal(seen.length, 4);
 });
 
@@ -53,7 +64,7 @@ test('a wait ends at its deadline with worker_timeout', async (t) => {
     message: "worker 3 sent no 'drained' within 20 ms",
   });
   await assert.rejects(
-    link.ask(settingsMessage(1), 'ready', 300, () => false),
+    ask(link, settingsMessage(1), 'ready', 300, () => false),
     { code: 'worker_timeout' },
   );
 });
@@ -97,7 +108,7 @@ test('an unknown message is logged, cut short, and the conversation goes on', as
   assert.equal(line.worker, 3);
   assert.match(String(line.raw), /^\{"type":"gossip"/);
   assert.ok(String(line.raw).length <= 200);
-  await link.ask(settingsMessage(1), 'ready', 5000);
+  await ask(link, settingsMessage(1), 'ready', 5000);
 });
 
 test('a process that cannot be started counts as one that ended', async (t) => {
@@ -133,5 +144,5 @@ test('an exception over a message of a worker is logged, and the others hear the
     lines.find(({ msg }) => msg === 'a message of a worker failed'),
   );
   assert.equal(line.type, 'hello');
-  await link.ask(settingsMessage(1), 'ready', 5000);
+  await ask(link, settingsMessage(1), 'ready', 5000);
 });

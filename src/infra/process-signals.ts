@@ -1,0 +1,59 @@
+/**
+ * The signals of a process, primary or worker. All of them have handlers from the first line of a program to its end: the default
+ * action of each would end the process, and that of SIGUSR1 would open node's debugger to every user of the machine.
+ *
+ * Keep this file free of imports: it is loaded before everything else.
+ */
+
+/**
+ * A stop signal that follows the first one within this time is its echo: a terminal signals the whole group, and npm or timeout(1)
+ * passes the same signal on.
+ */
+const ECHO_MS = 500;
+
+export interface SignalActions {
+  /** The first SIGTERM, SIGINT or SIGQUIT. */
+  stop: (signal: NodeJS.Signals) => void;
+  /** A further one. */
+  stopNow: (signal: NodeJS.Signals) => void;
+  /** SIGHUP. */
+  reload: () => void;
+  /** SIGUSR1 and SIGUSR2, which mean nothing in this version. */
+  ignore: (signal: NodeJS.Signals) => void;
+}
+
+export class ProcessSignals {
+  #actions: SignalActions | null = null;
+  /** Signals that came before there were actions. */
+  readonly #early: NodeJS.Signals[] = [];
+  #stoppedAtMs: number | null = null;
+
+  constructor() {
+    for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) {
+      process.on(signal, () => this.#receive(signal));
+    }
+  }
+
+  /** handle is called once; signals that have come by then are handled at once. */
+  handle(actions: SignalActions): void {
+    this.#actions = actions;
+    for (const signal of this.#early.splice(0)) this.#receive(signal);
+  }
+
+  #receive(signal: NodeJS.Signals): void {
+    const actions = this.#actions;
+    if (actions === null) {
+      if (!this.#early.includes(signal)) this.#early.push(signal);
+    } else if (signal === 'SIGHUP') actions.reload();
+    else if (signal === 'SIGUSR1' || signal === 'SIGUSR2') actions.ignore(signal);
+    else this.#stop(signal, actions);
+  }
+
+  #stop(signal: NodeJS.Signals, actions: SignalActions): void {
+    const nowMs = performance.now();
+    if (this.#stoppedAtMs === null) {
+      this.#stoppedAtMs = nowMs;
+      actions.stop(signal);
+    } else if (nowMs - this.#stoppedAtMs > ECHO_MS) actions.stopNow(signal);
+  }
+}

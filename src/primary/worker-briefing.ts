@@ -1,0 +1,123 @@
+/**
+ * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last:
+ * API keys, clients, backend states, settings. Whoever is blocked, or limited otherwise than by the policies, would get through a
+ * worker that did not know it yet.
+ *
+ * A worker is in one of two states:
+ * - waiting: brief() is at work. It gets no settings from a reload, which would make it listen too early.
+ * - briefed: it has settings. apply() sends it each new revision.
+ */
+import type { ClientFeed } from '../clients/client-feed.ts';
+import type { PrimaryMessage } from '../contract/messages.ts';
+import type { WorkerSettings } from '../contract/settings.ts';
+import type { Logger } from '../infra/logging/logger.ts';
+import { atMost, type ClientStreams } from './clients/client-streams.ts';
+import type { KeyStreams } from './clients/key-streams.ts';
+import type { HealthRegistry } from './health/health-registry.ts';
+import type { Revision } from './reloader.ts';
+import type { WorkerLink } from './workers/worker-link.ts';
+
+/** How long a worker that starts waits for keys and clients: the database may be away. */
+const FIRST_LOAD_MS = 5_000;
+/** A reload waits this long for a worker. One that is later applies the revision all the same: it has the message. */
+const ACKNOWLEDGE_MS = 5_000;
+
+/** See settingsMessage: makes µs of now older than any real version, and keeps their order. */
+const BLIND_DIVISOR = 1_000;
+
+interface BriefingOptions {
+  registry: HealthRegistry;
+  feed: Pick<ClientFeed, 'version'>;
+  streams: ClientStreams;
+  keys: KeyStreams;
+  initial: Revision;
+  logger: Logger;
+}
+
+export class WorkerBriefing {
+  readonly #options: BriefingOptions;
+  readonly #briefed = new Set<WorkerLink>();
+  #revision: Revision;
+  /** Workers of all instances that share the store; null while it is unknown. */
+  storeWorkers: number | null = null;
+
+  constructor(options: BriefingOptions) {
+    this.#options = options;
+    this.#revision = options.initial;
+  }
+
+  /** brief tells a new worker everything; the supervisor calls it once per process. */
+  async brief(link: WorkerLink): Promise<void> {
+    const { feed, streams, keys } = this.#options;
+    void link.exited.then(() => this.#briefed.delete(link));
+    const count = this.storeWorkers;
+    if (count !== null) link.send({ type: 'store-workers', count });
+    const keysTold = keys.attach(link);
+    const clientsTold = streams.attach(link);
+    // Before the first load there is nothing to wait for.
+    if (feed.version > 0) await streams.waitFor(link, FIRST_LOAD_MS);
+    await atMost(keysTold, FIRST_LOAD_MS);
+    if (!link.alive) return;
+    this.#briefed.add(link);
+    const knowsClients = streams.knows(link);
+    this.#send(link, knowsClients);
+    if (knowsClients) return;
+    // From then on the policies' limits carry their real version.
+    void clientsTold.then((knows) => (knows ? this.#send(link, true) : undefined));
+  }
+
+  /**
+   * apply hands a revision to every worker that has settings; those that wait get it at the end of their briefing.
+   *
+   * @returns resolves with the numbers of the workers that have not acknowledged it in time
+   */
+  async apply(revision: Revision): Promise<number[]> {
+    this.#revision = revision;
+    const late = await Promise.all([...this.#briefed].map((link) => this.#applyTo(link)));
+    return late.filter((index) => index !== null);
+  }
+
+  /** @returns the worker's number where it runs and has not acknowledged the revision */
+  async #applyTo(link: WorkerLink): Promise<number | null> {
+    const { number } = this.#revision;
+    const applied = link.waitFor('applied', ACKNOWLEDGE_MS, ({ revision }) => revision >= number);
+    this.#send(link, this.#options.streams.knows(link));
+    try {
+      await applied;
+      return null;
+    } catch (error) {
+      if (!link.alive) return null;
+      this.#options.logger.warn(
+        { err: error, worker: link.index },
+        'a worker has not applied the revision yet',
+      );
+      return link.index;
+    }
+  }
+
+  /** States first: the worker applies them with its plan, so that no request finds a new backend unknown. */
+  #send(link: WorkerLink, knowsClients: boolean): void {
+    link.send({ type: 'backends', states: this.#options.registry.availability() });
+    link.send(settingsMessage(this.#revision, knowsClients));
+  }
+}
+
+/**
+ * settingsMessage is what a worker needs of a revision.
+ *
+ * @param knowsClients false until the worker has had all clients for the first time. The policies' limits are then dated so far
+ *   back that they never win over a client's own limits in a bucket that other machines share.
+ */
+function settingsMessage(
+  { number, settings, policyVersionUs }: Revision,
+  knowsClients: boolean,
+): PrimaryMessage {
+  const { admin: _admin, database: _database, secrets: _secrets, ...rest } = settings;
+  const workerSettings: WorkerSettings = rest;
+  return {
+    type: 'settings',
+    revision: number,
+    policyVersionUs: knowsClients ? policyVersionUs : Math.floor(policyVersionUs / BLIND_DIVISOR),
+    settings: workerSettings,
+  };
+}

@@ -1,0 +1,102 @@
+/** Signals at any moment of a process, and the ones that must do nothing. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { stringify } from 'yaml';
+import { ask, poolOf, startNamed } from '../cluster/support.ts';
+import { startBackend } from '../support/backend.ts';
+import { completeConfig, spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+
+function folderFor(t: TestContext): string {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  return folder;
+}
+
+for (const [signal, moment] of [
+  ['SIGTERM', 'first line'],
+  ['SIGINT', 'probe'],
+  ['SIGQUIT', 'probe'],
+] as const) {
+  test(`${signal} during the start (at its ${moment}) ends it with exit 0, whatever it waits for`, async (t) => {
+    const hung = await startBackend(() => undefined);
+    t.after(() => hung.close());
+    const folder = folderFor(t);
+    const check = { healthCheck: { type: 'http', path: '/', interval: '60s', timeout: '50s' } };
+    const config = { pools: poolOf([hung], check), timeouts: { drainGrace: '30s', drain: '30s' } };
+    const child = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
+    t.after(() => child.kill());
+    if (moment === 'first line') await child.waitForLine('Sluice starts', { timeoutMs: 30_000 });
+    else await waitFor('the first probe', () => hung.requestCount === 1, { timeoutMs: 30_000 });
+    child.signal(signal);
+    assert.deepEqual(await child.stop(signal, 15_000), { code: 0, signal: null });
+    assert.ok(!child.stdout.some((line) => line.includes('"msg":"ready"')), child.describe());
+  });
+}
+
+test('signals that come before the configuration is read end nobody whom they should not', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = folderFor(t);
+  const path = join(folder, 'pipe.yaml');
+  execFileSync('mkfifo', [path]);
+  const child = spawnSluice(['serve', '--config', path], { folder });
+  t.after(() => child.kill());
+  // The open of a writer succeeds once there is a reader.
+  const pipe = await waitFor('the process to read its configuration', () =>
+    openSync(path, constants.O_WRONLY | constants.O_NONBLOCK),
+  );
+  for (const signal of ['SIGHUP', 'SIGUSR1', 'SIGUSR2'] as const) child.signal(signal);
+  writeSync(pipe, stringify(completeConfig({ pools: poolOf([backend]) })));
+  closeSync(pipe);
+  await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  assert.ok(!child.stderr.some((line) => line.includes('Debugger')), child.describe());
+  // The SIGHUP is a reload, which reads the pipe again.
+  const again = await waitFor('the reload to read', () =>
+    openSync(path, constants.O_WRONLY | constants.O_NONBLOCK),
+  );
+  writeSync(again, stringify(completeConfig({ pools: poolOf([backend]) })));
+  closeSync(again);
+  await child.waitForLine('"reloaded"');
+  assert.deepEqual(await child.stop(), { code: 0, signal: null });
+});
+
+test('SIGUSR1 and SIGUSR2 open no debugger and end nobody, primary or worker', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const config = { workers: 1, pools: poolOf([backend]), log: { level: 'debug' } };
+  const sluice = await startSluice({ config });
+  t.after(() => sluice.stop());
+  const [worker = 0] = sluice.workerPids();
+  for (const signal of ['SIGUSR1', 'SIGUSR2'] as const) {
+    sluice.signal(signal);
+    process.kill(worker, signal);
+  }
+  await waitFor('the lines of both', () => {
+    const ofPrimary = sluice.jsonLines(({ msg }) => msg === 'this signal does nothing in this version');
+    const ofWorker = sluice.jsonLines(({ msg }) => msg === 'a signal for the primary');
+    // Node itself keeps SIGUSR1 from a worker.
+    return ofPrimary.length === 2 && ofWorker.length === 1;
+  });
+  assert.deepEqual(sluice.stderr, [], 'node tells of a debugger there');
+  assert.deepEqual(sluice.workerPids(), [worker]);
+  assert.equal((await ask(sluice.proxyUrl)).text, 'a');
+});
+
+test('Ctrl-C that reaches the whole group twice within milliseconds cuts no request', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const timeouts = { drainGrace: '0s', drain: '20s' };
+  const sluice = await startSluice({ config: { workers: 2, pools: poolOf([backend]), timeouts } });
+  t.after(() => sluice.stop());
+  const slow = ask(`${sluice.proxyUrl}/slow?ms=1500`);
+  await waitFor('the request at the backend', () => backend.requestCount === 1);
+  process.kill(-sluice.pid, 'SIGINT');
+  setTimeout(() => process.kill(-sluice.pid, 'SIGINT'), 4);
+  assert.equal((await slow).status, 200);
+  assert.deepEqual(await sluice.stop('SIGCONT'), { code: 0, signal: null });
+});
