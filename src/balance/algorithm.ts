@@ -1,10 +1,36 @@
+/** The choice among the backends of a pool; one file per kind beside this one. */
+import type { BalanceAlgorithm } from '../contract/settings.ts';
 import type { Backend } from './backend.ts';
+import { LeastRequests } from './least-requests.ts';
+import { SmoothWeightedRoundRobin } from './smooth-weighted-round-robin.ts';
 
-/** Algorithm is what a BackendSet picks with; one per pool and plan, one file per kind. */
+/** Algorithm picks the backend of each attempt; one per pool and plan. */
 export interface Algorithm {
   /**
-   * Next backend among those available and not in `tried`; null only when there is none. Synchronous and free of
-   * allocation: it runs once or more per request.
+   * pick returns the next backend, or null when none is both available and untried. It is synchronous and allocates nothing.
+   * @param tried backends that this request has already been sent to
    */
   pick(tried: readonly Backend[]): Backend | null;
+}
+
+export interface AlgorithmOptions {
+  /** 0…workerCount - 1; a replacement has the index of the worker before it. */
+  workerIndex: number;
+  workerCount: number;
+  /** Uniform in [0, 1). */
+  random: () => number;
+}
+
+/** makeAlgorithm is called with each plan; weights are read then. @param backends in the order of the pool's settings */
+export function makeAlgorithm(
+  kind: BalanceAlgorithm,
+  backends: readonly Backend[],
+  { workerIndex, workerCount, random }: AlgorithmOptions,
+): Algorithm {
+  switch (kind) {
+    case 'round_robin':
+      return new SmoothWeightedRoundRobin(backends, workerIndex / workerCount);
+    case 'least_requests':
+      return new LeastRequests(backends, random);
+  }
 }

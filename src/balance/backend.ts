@@ -1,6 +1,6 @@
 /**
- * One server of a pool, as a worker sees it. A worker keeps one Backend per (pool, backend id) for as long as a reload
- * leaves its id and address alone, so that the count of requests under way at it stays true over reloads.
+ * One server of a pool, as a worker sees it. It stays the same object over reloads that do not change its id and address, so
+ * that its count of requests stays true.
  */
 import type { BackendSettings, PoolSettings } from '../contract/settings.ts';
 
@@ -8,20 +8,20 @@ export class Backend {
   readonly id: string;
   readonly host: string;
   readonly port: number;
-  /** ≥ 1. Renewed by keepBackends; a BackendSet goes on with the weights that it was built with. */
+  /** ≥ 1. keepBackends updates it; an algorithm keeps the weights that it was made with. */
   weight: number;
-  /** What the primary's health checks say; written when its `backends` message arrives. */
+  /** By the primary's health checks; set from its `backends` message. */
   healthy: boolean;
-  /** false while an operator drains it; written together with `healthy`. */
+  /** false while an operator drains it; set together with `healthy`. */
   enabled = true;
   /** Requests at this backend now; raised and lowered by the proxy. */
   inFlight = 0;
 
-  constructor(settings: BackendSettings, healthy: boolean) {
-    this.id = settings.id;
-    this.host = settings.host;
-    this.port = settings.port;
-    this.weight = settings.weight;
+  constructor({ id, host, port, weight }: BackendSettings, healthy: boolean) {
+    this.id = id;
+    this.host = host;
+    this.port = port;
+    this.weight = weight;
     this.healthy = healthy;
   }
 
@@ -32,11 +32,10 @@ export class Backend {
 }
 
 /**
- * keepBackends makes the backends of a pool for a new plan, in the order of the settings: those of the plan before
- * that kept id and address are the same objects, the others are new. A new backend of a pool with a health
- * check is not healthy before the primary says so (B6); without one it is healthy.
+ * keepBackends returns the backends of a pool for a new plan, in the order of the settings. Backends of the previous plan with the
+ * same id and address are kept. A new backend of a pool with a health check is not healthy until the primary says so (B6).
  *
- * @param previous the pool's backends in the plan before; empty for a new pool
+ * @param previous the pool's backends in the previous plan; empty for a new pool
  */
 export function keepBackends(pool: PoolSettings, previous: readonly Backend[]): Backend[] {
   const byId = new Map(previous.map((backend) => [backend.id, backend]));

@@ -1,80 +1,85 @@
-/** Counting of requests: label sets are resolved to cells on first sight, a request then only adds numbers. */
+/** Counters of requests: labels are resolved to cells once, so that a request only adds numbers. */
 import { OTHER_METHOD, STANDARD_METHODS } from '../contract/metrics.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 
 const SECOND_MS = 1000;
-/** Statuses are below this; makes one number of method and status. */
+/** Above every status: packs method and status into one number. */
 const STATUS_SPAN = 1000;
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(STANDARD_METHODS.map((method, i) => [method, i]));
 const OTHER_INDEX = STANDARD_METHODS.length;
 
-/** RouteStats counts the requests of one route, or of those that met none; one object per name and worker. */
-export class RouteStats {
+/** Counters by a number; the cell of a number is made when it is first counted. */
+class NumberedCounters {
   readonly #metrics: WorkerMetrics;
-  readonly #route: string;
-  readonly #duration: number;
+  readonly #makeCell: (number: number) => number;
   readonly #cells = new Map<number, number>();
 
-  constructor(metrics: WorkerMetrics, route: string) {
+  constructor(metrics: WorkerMetrics, makeCell: (number: number) => number) {
     this.#metrics = metrics;
-    this.#route = route;
-    this.#duration = metrics.series('sluice_request_duration_seconds', route);
+    this.#makeCell = makeCell;
   }
 
-  /** count files a request that is over; 499 for one that the client gave up. */
-  count(method: string, status: number, totalMs: number): void {
-    const methodIndex = METHOD_INDEX.get(method) ?? OTHER_INDEX;
-    const key = methodIndex * STATUS_SPAN + status;
-    let cell = this.#cells.get(key);
+  increment(number: number): void {
+    let cell = this.#cells.get(number);
     if (cell === undefined) {
-      const label = STANDARD_METHODS[methodIndex] ?? OTHER_METHOD;
-      cell = this.#metrics.series('sluice_requests_total', this.#route, label, String(status));
-      this.#cells.set(key, cell);
+      cell = this.#makeCell(number);
+      this.#cells.set(number, cell);
     }
     this.#metrics.add(cell, 1);
-    this.#metrics.observe(this.#duration, totalMs / SECOND_MS);
   }
 }
 
-/** No status came. */
+/** RouteStats counts the requests of one route, or those without a route. */
+export class RouteStats {
+  readonly #metrics: WorkerMetrics;
+  readonly #durationCell: number;
+  readonly #counters: NumberedCounters;
+
+  constructor(metrics: WorkerMetrics, route: string) {
+    this.#metrics = metrics;
+    this.#durationCell = metrics.series('sluice_request_duration_seconds', route);
+    this.#counters = new NumberedCounters(metrics, (number) => {
+      const method = STANDARD_METHODS[Math.floor(number / STATUS_SPAN)] ?? OTHER_METHOD;
+      return metrics.series('sluice_requests_total', route, method, String(number % STATUS_SPAN));
+    });
+  }
+
+  /** count files a request that is over. */
+  count(method: string, status: number, totalMs: number): void {
+    this.#counters.increment((METHOD_INDEX.get(method) ?? OTHER_INDEX) * STATUS_SPAN + status);
+    this.#metrics.observe(this.#durationCell, totalMs / SECOND_MS);
+  }
+}
+
 const NO_STATUS = 0;
 
-/** BackendStats counts attempts at one backend. */
+/** BackendStats counts the attempts at one backend. */
 export class BackendStats {
   readonly #metrics: WorkerMetrics;
-  readonly #labels: [pool: string, backend: string];
-  readonly #duration: number;
-  readonly #cells = new Map<number, number>();
+  readonly #durationCell: number;
+  readonly #counters: NumberedCounters;
 
   constructor(metrics: WorkerMetrics, pool: string, backend: string) {
     this.#metrics = metrics;
-    this.#labels = [pool, backend];
-    this.#duration = metrics.series('sluice_upstream_duration_seconds', pool, backend);
+    this.#durationCell = metrics.series('sluice_upstream_duration_seconds', pool, backend);
+    this.#counters = new NumberedCounters(metrics, (status) =>
+      metrics.series('sluice_upstream_requests_total', pool, backend, String(status).padStart(3, '0')),
+    );
   }
 
   /** answered files an attempt that got a response head. */
   answered(status: number, upstreamMs: number): void {
-    this.#count(status);
-    this.#metrics.observe(this.#duration, upstreamMs / SECOND_MS);
+    this.#counters.increment(status);
+    this.#metrics.observe(this.#durationCell, upstreamMs / SECOND_MS);
   }
 
-  /** failed files an attempt that ended before one. */
+  /** failed files an attempt that ended before a response head. */
   failed(): void {
-    this.#count(NO_STATUS);
-  }
-
-  #count(status: number): void {
-    let cell = this.#cells.get(status);
-    if (cell === undefined) {
-      const code = String(status).padStart(3, '0');
-      cell = this.#metrics.series('sluice_upstream_requests_total', ...this.#labels, code);
-      this.#cells.set(status, cell);
-    }
-    this.#metrics.add(cell, 1);
+    this.#counters.increment(NO_STATUS);
   }
 }
 
-/** TrafficStats holds the numbers without labels that come from traffic; one per worker. */
+/** TrafficStats holds the traffic counters without labels; one per worker. */
 export class TrafficStats {
   readonly #metrics: WorkerMetrics;
   readonly #inFlightCell: number;

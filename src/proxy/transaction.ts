@@ -172,7 +172,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   /** @returns false when no untried backend is left */
   #attemptNext(): boolean {
     const pool = this.#admission.route?.pool;
-    const backend = pool?.set.pick(this.#tried) ?? null;
+    const backend = pool?.algorithm.pick(this.#tried) ?? null;
     const target = backend === null ? undefined : pool?.byBackend.get(backend);
     if (target === undefined) return false;
     this.#tried.push(target.backend);

@@ -22,7 +22,7 @@ import type { BucketStore } from '../limit/store/bucket-store.ts';
 import { PrimaryBucketStore } from '../limit/store/primary-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-store.ts';
 import { Handler } from '../proxy/handler.ts';
-import { buildPlan, type Plan, type PlanDeps } from '../proxy/plan.ts';
+import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { Availability } from './availability.ts';
 import type { Engine } from './inbound/engine.ts';
 import { type DrainTimes, InboundServer } from './inbound/server.ts';
@@ -229,13 +229,13 @@ export class WorkerRooms {
     this.#options.send({ type: 'backend-failure', pool: poolName, backend: backendId, detail });
   }
 
-  #buildPlan({ settings, revision, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
+  #buildPlan({ settings, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
     const { policies, instances, leases } = settings.rateLimit;
     // Before the plan: its requests ask for the new limits from their first.
     this.#limiter.configure(policies, policyVersionUs);
     this.#limiter.shareAmong(this.#storeWorkers ?? instances * this.#options.workerCount);
     this.#limiter.useLeases(leases);
-    const plan = buildPlan({ settings, revision, policyVersionUs, previous, deps: this.#planDeps });
+    const plan = new Plan(settings, previous, this.#planDeps);
     const { availability } = this.#options;
     for (const { poolName, backend } of plan.backends()) availability.apply(poolName, backend);
     const planned = [...plan.backends()].map(({ poolName, backend }) => ({

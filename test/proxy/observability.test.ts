@@ -31,6 +31,7 @@ test('B36: a request’s line tells who, what, where and how long, and no secret
     backend: 'b1',
     attempts: 1,
     route: 'default',
+    policies: null,
     userAgent: 'test "1"',
   });
   assert.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/);

@@ -18,7 +18,7 @@ import { Limiter } from '../../src/limit/limiter/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
-import { buildPlan, type Plan } from '../../src/proxy/plan.ts';
+import { Plan } from '../../src/proxy/plan.ts';
 import type { Engine } from '../../src/worker/inbound/engine.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
 import { InboundServer } from '../../src/worker/inbound/server.ts';
@@ -129,13 +129,14 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const store = new MemoryBucketStore({ clock });
   const limiter = new Limiter({ store, timeoutMs: 200, workers: 1, instances: 1, clock, metrics, logger });
   const lookup = lookupOf(options.clients ?? []);
-  const { apiKeys } = options;
-  const given = { wheel, metrics, lookup, ...(apiKeys && { apiKeys }) };
-  const deps = { ...given, wires, workerIndex: 0, workerCount: 1, random: Math.random };
+  const apiKeys = options.apiKeys ?? { verify: () => 'unknown', clientOf: () => null };
+  const worker = { workerIndex: 0, workerCount: 1, random: Math.random };
+  const onFault = (error: Error) => faults.push(error);
+  const deps = { wheel, metrics, lookup, apiKeys, wires, onFault, ...worker };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit.policies, 1);
-    return buildPlan({ settings, revision: 1, policyVersionUs: 1, previous, deps });
+    return new Plan(settings, previous, deps);
   };
   let plan = build(options, null);
   const lines: AccessRecord[] = [];
@@ -172,7 +173,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     const left = [...plan.backends()].map(({ backend }) => backend.inFlight);
     if (handler.requestsInFlight !== 0) throw new Error(`${handler.requestsInFlight} requests never ended`);
     if (left.some((count) => count !== 0)) throw new Error(`backends still count requests: ${left}`);
-    if (faults.length > 0) throw new AggregateError(faults, 'deadlines threw');
+    if (faults.length > 0) throw new AggregateError(faults, 'unexpected errors');
   });
   return {
     port: options.listen === undefined ? Number(new URL(url).port) : 0,

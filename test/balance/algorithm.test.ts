@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { makeAlgorithm } from '../../src/balance/algorithm.ts';
 import { keepBackends } from '../../src/balance/backend.ts';
-import { BackendSet } from '../../src/balance/backend-set.ts';
 import { healthCheckSettings } from '../support/settings.ts';
 import { countById, makeBackends, makePool, pickIds, seededRandom } from './fixtures.ts';
 
@@ -9,13 +9,12 @@ const CHECK = healthCheckSettings();
 
 test('the algorithm is the pool’s, and the start of the round is the worker’s', () => {
   const options = { workerIndex: 1, workerCount: 2, random: seededRandom(5) };
-  const robin = new BackendSet(makePool([1, 1]), makeBackends([1, 1]), options);
-  assert.equal(robin.name, 'app');
+  const robin = makeAlgorithm('round_robin', makeBackends([1, 1]), options);
   assert.deepEqual(pickIds(robin, 4), ['b1', 'b0', 'b1', 'b0']);
 
   const busy = makeBackends([1, 1]);
   busy[0]!.inFlight = 3;
-  const least = new BackendSet(makePool([1, 1], { balance: 'least_requests' }), busy, options);
+  const least = makeAlgorithm('least_requests', busy, options);
   assert.deepEqual(countById(pickIds(least, 20)), { b1: 20 });
   assert.equal(least.pick(busy), null);
 });
