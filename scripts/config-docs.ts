@@ -1,16 +1,15 @@
 /**
- * Writes docs/configuration.md from the schema of the configuration.
+ * Writes docs/configuration.md from the schema of the configuration, and docs/admin-api.md from the admin port's routes.
  *
- * usage: node scripts/config-docs.ts [--check]   (--check: exit 1 when the page is not what would be written)
+ * usage: node scripts/config-docs.ts [--check]   (--check: exit 1 when a page is not what would be written)
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { type FieldInfo, fieldInfo } from '../src/config/schema/fields.ts';
 import { configSchema } from '../src/config/schema/schema.ts';
 import { unwrapped } from '../src/config/schema/schema-walk.ts';
-
-const PAGE = fileURLToPath(new URL('../docs/configuration.md', import.meta.url));
+import { adminApiPage } from './admin-api-page.ts';
 
 const INTRODUCTION = `<!-- Made from the schema by \`node scripts/config-docs.ts\`; edit src/config/schema*.ts instead. -->
 # Configuration
@@ -152,10 +151,17 @@ function tableRow(cells: string[]): string {
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
 }
 
-const wanted = page();
-if (!process.argv.includes('--check')) {
-  writeFileSync(PAGE, wanted);
-} else if (readFileSync(PAGE, 'utf8') !== wanted) {
-  console.error('docs/configuration.md is out of date: run `node scripts/config-docs.ts`');
-  process.exitCode = 1;
+const PAGES = [
+  { path: 'docs/configuration.md', text: page() },
+  { path: 'docs/admin-api.md', text: await adminApiPage() },
+];
+
+for (const { path, text } of PAGES) {
+  const file = fileURLToPath(new URL(`../${path}`, import.meta.url));
+  if (!process.argv.includes('--check')) {
+    writeFileSync(file, text);
+  } else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
+    console.error(`${path} is out of date: run \`node scripts/config-docs.ts\``);
+    process.exitCode = 1;
+  }
 }

@@ -1,0 +1,142 @@
+/** The text of docs/admin-api.md, from the description that a running admin port gives of itself. */
+import { pino } from 'pino';
+import { startAdminServer } from '../src/primary/admin/server.ts';
+import type { AdminServices } from '../src/primary/admin/services.ts';
+
+interface Schema {
+  type?: string | string[];
+  description?: string;
+  enum?: unknown[];
+  const?: unknown;
+  default?: unknown;
+  minimum?: number;
+  maximum?: number;
+  maxLength?: number;
+  pattern?: string;
+  anyOf?: Schema[];
+  items?: Schema;
+  properties?: Record<string, Schema>;
+  additionalProperties?: Schema | boolean;
+  required?: string[];
+}
+
+const PROBLEM = 'application/problem+json';
+
+type Content = Record<string, { schema: Schema }>;
+
+interface Operation {
+  tags: string[];
+  summary: string;
+  parameters?: { name: string; in: string; required?: boolean; description?: string; schema: Schema }[];
+  requestBody?: { required?: boolean; content: Content };
+  responses: Record<string, { description: string; content?: Content }>;
+}
+
+const INTRODUCTION = `<!-- Made from the routes of the admin port by \`node scripts/config-docs.ts\`; edit src/primary/admin instead. -->
+# Admin API
+
+The admin port (\`admin.address\`, by default \`127.0.0.1:9900\`) describes itself at \`/openapi.json\` (OpenAPI 3.1), from which this page is
+made, and lists its calls at \`/\`. \`sluice clients\` makes the calls for clients, keys and buckets from the command line.
+
+- **Token.** With \`admin.token\`, every call but \`/livez\` and \`/readyz\` needs \`Authorization: Bearer TOKEN\`, else 401; \`/metrics\` does not with
+  \`admin.publicMetrics\`.
+- **Names.** \`Host\` and \`Origin\` must be an IP address, a loopback name or listed in \`admin.hosts\`, and the \`Origin\` of a write the admin
+  port's own or listed, else 403. \`/livez\`, \`/readyz\` and \`/metrics\` take any.
+- **Bodies** are JSON with \`Content-Type: application/json\` (else 415) of at most 64 KiB (else 413).
+- **Refusals** are \`application/problem+json\` (RFC 9457); a 422 has one entry in \`errors\` for each field at fault.
+- **Lists** come in pages: \`next\` is the \`after\` of the following page, \`null\` on the last.
+- **Traces.** Each write and each refused caller writes a line to the log; \`sluice_admin_requests_total{route,code}\` counts all answers.
+`;
+
+/** adminApiPage starts an admin port on a free port of loopback, asks it, and writes the page. */
+export async function adminApiPage(): Promise<string> {
+  const services = { logger: pino({ level: 'silent' }), countRequest: () => undefined };
+  const settings = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
+  const server = await startAdminServer(settings, services as unknown as AdminServices);
+  try {
+    const answer = await fetch(`${server.url}/openapi.json`);
+    const { paths } = (await answer.json()) as { paths: Record<string, Record<string, Operation>> };
+    const calls = Object.entries(paths).flatMap(([path, methods]) =>
+      Object.entries(methods).map(([method, operation]) => ({
+        call: `${method.toUpperCase()} ${path}`,
+        operation,
+      })),
+    );
+    const sections = [...Map.groupBy(calls, ({ operation }) => operation.tags[0] ?? '')].map(
+      ([tag, each]) =>
+        `## ${tag}\n\n${each.map(({ call, operation }) => operationText(call, operation)).join('\n')}`,
+    );
+    return [INTRODUCTION, ...sections].join('\n');
+  } finally {
+    await server.close();
+  }
+}
+
+function operationText(
+  call: string,
+  { summary, parameters = [], requestBody, responses }: Operation,
+): string {
+  const lines = [`### ${call}`, '', `${summary}.`, ''];
+  for (const { name, in: place, required, description, schema } of parameters) {
+    const need = required ? '' : ', optional';
+    lines.push(`- \`${name}\` (${place}${need}): ${shapeOf(schema)}${description ? `. ${description}` : ''}`);
+  }
+  const body = requestBody?.content['application/json']?.schema;
+  if (body) lines.push(`- body${requestBody?.required ? '' : ' (optional)'}:`, ...fieldLines(body, '  '));
+  const answers = Object.entries(responses).filter(([, { content }]) => content?.[PROBLEM] === undefined);
+  const texts = answers.map(([status, answer]) => ({ status, text: answerText(answer) }));
+  for (const [text, same] of Map.groupBy(texts, (each) => each.text))
+    lines.push(`- ${same.map(({ status }) => status).join(', ')}:${text}`);
+  const refused = Object.keys(responses).filter((status) => responses[status]?.content?.[PROBLEM]);
+  if (refused.length > 0) lines.push(`- refused: ${refused.join(', ')}`);
+  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+}
+
+function answerText({ description, content = {} }: Operation['responses'][string]): string {
+  const [{ schema = {} } = {}] = Object.values(content);
+  const text = description === 'Default Response' ? '' : ` ${description}`;
+  return [text, ...fieldLines(schema, '  ')].join('\n');
+}
+
+/** One line per field; those of nested objects have dotted names, those of lists `[]`. */
+function fieldLines(schema: Schema, indent: string, prefix = ''): string[] {
+  const inner = innerOf(schema);
+  const list = inner.items && innerOf(inner.items);
+  const { additionalProperties: named } = inner;
+  if (typeof named === 'object' && named.properties) return fieldLines(named, indent, `${prefix}*.`);
+  if (list?.properties) return fieldLines(list, indent, `${prefix}[].`);
+  return Object.entries(inner.properties ?? {}).flatMap(([name, field]) => {
+    const path = `${prefix}${name}`.replace('.[]', '[]');
+    const nested = fieldLines(field, indent, `${path}.`);
+    const need = inner.required?.includes(name) === false ? 'optional' : '';
+    const fallback = field.default === undefined ? '' : `default ${JSON.stringify(field.default)}`;
+    const facts = [shapeOf(field), fallback || need].filter((text) => text !== '').join(', ');
+    return [`${indent}- \`${path}\`: ${facts}${descriptionOf(field)}`, ...nested].map((line) =>
+      line.replaceAll('.[]', '[]'),
+    );
+  });
+}
+
+function descriptionOf({ description }: Schema): string {
+  return description === undefined ? '' : `. ${description}`;
+}
+
+/** Of a schema that allows null, the other part. */
+function innerOf(schema: Schema): Schema {
+  return schema.anyOf?.find(({ type }) => type !== 'null') ?? schema;
+}
+
+function shapeOf(schema: Schema): string {
+  const inner = innerOf(schema);
+  const orNull = inner === schema ? '' : ' or null';
+  if (inner.const !== undefined) return `\`${String(inner.const)}\`${orNull}`;
+  if (inner.enum) return `${inner.enum.map((value) => `\`${String(value)}\``).join(', ')}${orNull}`;
+  if (inner.type === 'array') return `list${orNull}`;
+  if (inner.type === 'object') return `${inner.properties ? 'object' : 'object by name'}${orNull}`;
+  const noun = [inner.type ?? 'any value'].flat().join(' or ').replace('string', 'text');
+  const { minimum: min, maximum: max } = inner;
+  // Without a maximum of its own an integer has that of safe integers.
+  const isBounded = min !== undefined && max !== undefined && max < Number.MAX_SAFE_INTEGER;
+  const range = isBounded ? ` ${min} … ${max}` : '';
+  return `${noun}${range}${inner.pattern ? ` like \`${inner.pattern}\`` : ''}${orNull}`;
+}
