@@ -32,9 +32,13 @@ COPY --from=build /app/dist ./dist
 COPY lua ./lua
 COPY migrations ./migrations
 COPY config ./config
+# For the embedded database and the secret of API keys, where the configuration names no PostgreSQL.
+RUN mkdir data && chown node:node data
 USER node
 ENV CONFIG_PATH=config/docker.yaml
+# For the health check: set it where the configuration has another admin.address.
+ENV SLUICE_ADMIN_URL=http://127.0.0.1:9900
 EXPOSE 8080 9900
 HEALTHCHECK --interval=5s --timeout=2s --start-period=30s --retries=3 \
-  CMD ["node", "-e", "fetch('http://127.0.0.1:9900/livez').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
+  CMD ["node", "-e", "fetch(process.env.SLUICE_ADMIN_URL + '/readyz').then((r) => process.exit(r.ok ? 0 : 1), () => process.exit(1))"]
 CMD ["node", "dist/cli.js", "serve"]

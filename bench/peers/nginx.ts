@@ -1,5 +1,5 @@
 /** nginx, plain and with a token bucket in Redis by its Lua module: by a lean script, and by the one of Sluice. */
-import { chmodSync, existsSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/free-port.ts';
@@ -61,10 +61,13 @@ function redisLibrary(): string | undefined {
 
 /** As modules, which are loaded once: what is in the configuration itself runs anew with every request. */
 function writeLimiter(folder: string, source: string, redisPort: number): void {
+  // A copy, because nginx may serve as a user who cannot enter the folders above the checkout.
+  const script = join(folder, 'take-tokens-n.lua');
+  copyFileSync(TAKE_SCRIPT, script);
   const values = {
     REDIS_PORT: redisPort,
     LIBRARY: redisLibrary()?.includes('/nginx/') === true ? 'nginx.redis' : 'resty.redis',
-    SCRIPT: fileURLToPath(TAKE_SCRIPT),
+    SCRIPT: script,
   };
   fillTemplate(new URL(source, import.meta.url), join(folder, 'limiter.lua'), values);
   fillTemplate(new URL(REDIS_CALLS, import.meta.url), join(folder, 'limiter-redis.lua'), values);

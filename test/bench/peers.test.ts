@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import { nodeHttp } from '../../bench/peers/node-peers.ts';
 import { REFUSED_PATH } from '../../bench/peers/peer.ts';
@@ -15,6 +16,7 @@ import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ONE_MIB = 2 ** 20;
+const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
 const INSTALLED = PEERS.filter((peer) => peer.missing() === '');
 
 /** A backend that serves what the scenarios ask for and keeps the headers that it got. */
@@ -59,6 +61,8 @@ for (const peer of INSTALLED) {
       removeTempFolder(folder);
     });
     assert.match(peer.version(), /\d/);
+    // nginx serves as another user, who may not be able to read a checkout.
+    if (peer.name.startsWith('nginx')) assertWithoutCheckout(folder);
     const url = `http://127.0.0.1:${server.port}`;
     const answer = await fetch(`${url}/tiny`);
     assert.match(await answer.text(), /bytes here$/);
@@ -77,6 +81,13 @@ for (const peer of INSTALLED) {
     await fetch(`${url}/tiny`, { headers: { 'X-Forwarded-For': '10.1.2.3' } });
     assert.equal(await bucketCount(redis.url), 2, 'a bucket for each address');
   });
+}
+
+function assertWithoutCheckout(folder: string): void {
+  for (const entry of readdirSync(folder, { withFileTypes: true })) {
+    if (!/\.(conf|lua)$/.test(entry.name)) continue;
+    assert.ok(!readFileSync(join(folder, entry.name), 'utf8').includes(CHECKOUT), entry.name);
+  }
 }
 
 async function bucketCount(url: string): Promise<number> {

@@ -11,6 +11,8 @@ import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 interface Service {
+  stop_grace_period?: string;
+  logging?: { options: Record<string, string> };
   build?: { target: string };
   command?: string[];
   environment?: Record<string, string>;
@@ -87,6 +89,13 @@ test('what we build runs with a read-only file system and without capabilities',
     assert.equal(service.read_only, true, name);
     assert.deepEqual(service.cap_drop, ['ALL'], name);
   }
+});
+
+test('no log grows without end, and a drain has time to end', () => {
+  for (const [name, { logging }] of Object.entries(compose.services)) {
+    assert.deepEqual(logging?.options, { 'max-size': '10m', 'max-file': '5' }, name);
+  }
+  assert.equal(serviceOf('balancer').stop_grace_period, '60s');
 });
 
 test('no password is built in: each comes from the environment and is refused when empty', () => {

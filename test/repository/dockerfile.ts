@@ -74,7 +74,9 @@ function startStage(rest: string, stages: Map<string, Stage>, into: string): Sta
 }
 
 async function runIn(stage: Stage, command: string, toolPath: string): Promise<void> {
-  const ran = await runToEnd('sh', ['-c', command], {
+  // This machine has no user `node`. Root gives files to nobody, as whom the tests run; others own them already.
+  const here = command.replace('chown node:node', process.getuid?.() === 0 ? 'chown 65534:65534' : 'true');
+  const ran = await runToEnd('sh', ['-c', here], {
     cwd: join(stage.root, stage.workDir),
     env: { ...stage.env, PATH: toolPath, npm_config_prefer_offline: 'true', NODE_TEST_CONTEXT: undefined },
     timeoutMs: 120_000,

