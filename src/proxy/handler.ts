@@ -16,11 +16,9 @@ interface HandlerDeps extends ProxyDeps {
 
 /** UnparsedRequest is what the parser or a deadline refused before there was a request. */
 export interface UnparsedRequest {
-  peerAddress: string;
   status: number;
+  /** null where it is not known. */
   method: string | null;
-  /** Since the connection was opened or last became idle. */
-  totalMs: number;
 }
 
 /** Handler is made once per worker (worker/wiring.ts) and called by the inbound server. */
@@ -66,8 +64,11 @@ export class Handler {
     this.#deps.stopping = true;
   }
 
-  /** refuseUnparsed counts and logs such a request and returns the whole answer (latin1); the connection must close after it. */
-  refuseUnparsed({ peerAddress, status, method, totalMs }: UnparsedRequest): string {
+  /**
+   * refuseUnparsed counts and logs such a request and returns the whole answer (latin1); the connection must close after it.
+   * @param totalMs since the connection was opened or last became idle
+   */
+  refuseUnparsed({ status, method }: UnparsedRequest, peerAddress: string, totalMs: number): string {
     const outcome = outcomeOfStatus(status);
     const { requestIds, traffic, responder, dates, accessLog, random } = this.#deps;
     const plan = this.#plan();

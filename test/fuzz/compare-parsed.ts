@@ -1,4 +1,5 @@
 /** What our connection makes of bytes, against node's server (llhttp), and against itself with the bytes cut otherwise. */
+import { NO_BODY } from '../../src/contract/request-head.ts';
 import { partRefusalOf, refusalOf } from './decided-requests.ts';
 import type { OwnRead, OwnRequest } from './fed-connection.ts';
 import { passingTrailers } from './passing-fields.ts';
@@ -67,7 +68,7 @@ function compareRead({ ours, theirs, isLastOfOurs, text }: Pair, { classes, fail
   const bodyRefusal = partRefusalOf('body', theirs, text);
   if (body === null) {
     classes.push('answered without its body');
-    const isUnmet = facts.expects[0];
+    const isUnmet = facts.expects[0] && facts.bodyLength !== NO_BODY && facts.bodyLength !== 0;
     const isLong = facts.bodyLength > DISCARD_MAX_BYTES;
     compareEnds(ours, isLast(facts) || isUnmet || isLong, failures);
     return ours.closing || !theirs.complete || (bodyRefusal !== null && isLastOfOurs);

@@ -165,11 +165,13 @@ function bytesBefore({ method, target }: ReadRequest, text: string): string {
 export function endsConnection(request: ReadRequest): boolean {
   const tokens = valuesOf(request, 'connection').flatMap(tokensOf);
   if (tokens.includes('close') || valuesOf(request, 'upgrade').length > 0) return true;
-  // node ends a connection by itself behind an expectation that got no 100, and without a body there is none to be had.
+  // node:http ends a connection by itself behind an expectation that got no 100, and without a body there is none to be had.
+  const isNodeEngine = process.env.SLUICE_ENGINE === 'node';
   const isBodiless =
     valuesOf(request, 'transfer-encoding').length === 0 &&
     Number(valuesOf(request, 'content-length')[0] ?? 0) === 0;
-  if (request.version === '1.1' && valuesOf(request, 'expect').length > 0 && isBodiless) return true;
+  if (isNodeEngine && request.version === '1.1' && valuesOf(request, 'expect').length > 0 && isBodiless)
+    return true;
   return request.version !== '1.1' && !tokens.includes('keep-alive');
 }
 

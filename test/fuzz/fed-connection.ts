@@ -3,8 +3,9 @@
  * answered, at once or in a later turn. Nothing waits for the event loop, so a connection takes some microseconds.
  */
 import type { Downstream } from '../../src/contract/downstream.ts';
+import type { UnparsedRequest } from '../../src/proxy/handler.ts';
 import { GuardedRequest } from '../../src/proxy/request-guard.ts';
-import type { Failure, InboundConnection } from '../../src/worker/inbound/engine.ts';
+import type { InboundConnection } from '../../src/worker/inbound/engine.ts';
 import { LoneConnection } from '../support/lone-connection.ts';
 import { takeAnswers } from './answers.ts';
 import { FedRequest } from './fed-request.ts';
@@ -141,6 +142,7 @@ class Feed extends LoneConnection<FedWire> {
 
   serve(downstream: Downstream): void {
     const { head } = downstream;
+    const facts = factsOfHead(head);
     const status = new GuardedRequest(head, false).guard(this.plan.limits)?.status ?? 0;
     const index = this.#found.requests.length;
     if (TOO_LARGE.includes(status)) {
@@ -152,7 +154,7 @@ class Feed extends LoneConnection<FedWire> {
       return;
     }
     const request: OwnRequest = {
-      facts: factsOfHead(head),
+      facts,
       status,
       body: null,
       trailers: [],
@@ -172,7 +174,7 @@ class Feed extends LoneConnection<FedWire> {
     this.#found.faults.push('overload');
   }
 
-  override refusalOf(connection: InboundConnection, failure: Failure): string {
+  override refusalOf(connection: InboundConnection, failure: UnparsedRequest): string {
     if (this.#found.refusal !== 0) this.#found.faults.push('two refusals');
     this.#found.refusal = failure.status;
     return super.refusalOf(connection, failure);

@@ -119,8 +119,6 @@ function framingOf(
 }
 
 /** isLast tells whether the connection ends with the answer to a request that was read to its end. */
-export function isLast({ closes, keepsAlive, version, wants, expects, bodyLength }: RequestFacts): boolean {
-  // Without a body nobody asks for one, so that the 100 never comes.
-  const isUnmet = expects[0] && (bodyLength === NO_BODY || bodyLength === 0);
-  return closes || wants[0] || isUnmet || (version === '1.0' && !keepsAlive);
+export function isLast({ closes, keepsAlive, version, wants }: RequestFacts): boolean {
+  return closes || wants[0] || (version === '1.0' && !keepsAlive);
 }

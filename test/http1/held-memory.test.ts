@@ -125,7 +125,7 @@ for (const [name, text] of [
       const heads = new ClientHeads();
       const buffer = Buffer.from(text(bytes), 'latin1');
       for (let to = 1; to <= buffer.length; to++) heads.read(buffer, 0, to, HIGH);
-      assert.equal(heads.failure, null);
+      assert.equal(heads.unparsed, null);
     });
   });
 }

@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
-import type { Failure, InboundConnection } from '../../src/worker/inbound/engine.ts';
+import type { UnparsedRequest } from '../../src/proxy/handler.ts';
+import type { InboundConnection } from '../../src/worker/inbound/engine.ts';
 import { TICK_MS } from './fake-time.ts';
 import { KEEP_ALIVE_MS, LoneConnection } from './lone-connection.ts';
 import { StuckWire } from './stuck-wire.ts';
@@ -48,9 +49,9 @@ export class Scene extends LoneConnection<StuckWire> {
     this.#serve(downstream);
   }
 
-  override refusalOf(connection: InboundConnection, failure: Failure): string {
-    this.refusals.push(failure.status);
-    return super.refusalOf(connection, failure);
+  override refusalOf(connection: InboundConnection, request: UnparsedRequest): string {
+    this.refusals.push(request.status);
+    return super.refusalOf(connection, request);
   }
 }
 

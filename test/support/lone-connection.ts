@@ -1,8 +1,9 @@
 /** A client's connection without a socket, and as much of a server as it asks for. */
 import type { Downstream } from '../../src/contract/downstream.ts';
 import type { BodyBuffers } from '../../src/http1/body-buffers.ts';
+import type { UnparsedRequest } from '../../src/proxy/handler.ts';
 import type { Plan } from '../../src/proxy/plan.ts';
-import type { ConnectionOwner, Failure, InboundConnection } from '../../src/worker/inbound/engine.ts';
+import type { ConnectionOwner, InboundConnection } from '../../src/worker/inbound/engine.ts';
 import { ClientConnection } from '../../src/worker/inbound/wire/client-connection.ts';
 import { FakeTime } from './fake-time.ts';
 import type { MemoryWire } from './memory-wire.ts';
@@ -22,6 +23,7 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
   readonly buffers: BodyBuffers;
   readonly wire: W;
   readonly connection: ClientConnection;
+  readonly pendingOfWorker = { bytes: 0 };
   draining = false;
   closedCount = 0;
 
@@ -29,8 +31,7 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     super();
     this.buffers = buffers;
     this.wire = wire;
-    this.connection = new ClientConnection('127.0.0.1', this);
-    this.connection.wire = wire;
+    this.connection = new ClientConnection('127.0.0.1', this, () => wire, this.pendingOfWorker);
     wire.onDrain = () => this.connection.onDrain();
   }
 
@@ -44,7 +45,7 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     throw new Error('overload');
   }
 
-  refusalOf(_connection: InboundConnection, { status }: Failure): string {
+  refusalOf(_connection: InboundConnection, { status }: UnparsedRequest): string {
     return `HTTP/1.1 ${status} No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
   }
 

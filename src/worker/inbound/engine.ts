@@ -3,14 +3,13 @@
  * connections: our own HTTP/1.1 on wires (wire/), or raw node:http (node/).
  */
 import type { Server, Socket } from 'node:net';
-import { canonicalAddress } from '../../contract/addresses.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { EngineName } from '../../contract/data-path.ts';
 import type { Downstream, DownstreamPeer } from '../../contract/downstream.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineWheel } from '../../infra/deadline-wheel.ts';
 import type { Placed } from '../../infra/placed-list.ts';
-import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
+import type { UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
 
 /** Engine is chosen once per worker. */
@@ -38,13 +37,6 @@ export interface InboundConnection extends Placed {
   destroy(): void;
 }
 
-/** Failure is why bytes never became a request. */
-export interface Failure {
-  status: number;
-  /** Method, where it is known; else null. */
-  method: string | null;
-}
-
 /** ConnectionOwner is what a connection needs of its server; implemented by InboundServer. */
 export interface ConnectionOwner {
   readonly wheel: DeadlineWheel;
@@ -59,31 +51,8 @@ export interface ConnectionOwner {
   /** A connection is about to be cut for what it heaped up. */
   onOverload(): void;
   /** refusalOf is the whole answer to something that is no request; it is counted and logged. */
-  refusalOf(connection: InboundConnection, failure: Failure): string;
+  refusalOf(connection: InboundConnection, request: UnparsedRequest): string;
   onConnectionClosed(connection: InboundConnection): void;
-}
-
-/** A lingering connection is kept while bytes come in, as long as this at most, or for one pause of LINGER_IDLE_MS. */
-export const LINGER_MAX_MS = 30_000;
-export const LINGER_IDLE_MS = 2_000;
-
-/** mayLinger tells whether a connection from which bytes still come may go on lingering. */
-export function mayLinger({ clock, draining }: ConnectionOwner, sinceMs: number): boolean {
-  return !draining && clock.monotonicMs() - sinceMs <= LINGER_MAX_MS;
-}
-
-/** watchWrites makes the watch over what a client does not take (`timeouts.writeIdle`). */
-export function watchWrites(
-  owner: ConnectionOwner,
-  wire: WriteWatchOptions['wire'],
-  onStalled: () => void,
-): WriteWatch {
-  return new WriteWatch({
-    wire,
-    wheel: owner.wheel,
-    idleMs: () => owner.plan.timeouts.writeIdleMs,
-    onStalled,
-  });
 }
 
 /**
@@ -92,13 +61,4 @@ export function watchWrites(
  */
 export function isGone(socket: Socket, server: Server): boolean {
   return socket.remoteAddress === undefined && typeof server.address() !== 'string';
-}
-
-/** What a peer on a Unix socket is called. */
-const UNIX_PEER = 'unix:';
-
-/** peerOf makes the peer of a new connection from the address that the system names, undefined on a Unix socket. */
-export function peerOf(remoteAddress: string | undefined): DownstreamPeer {
-  const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
-  return { address: address ?? UNIX_PEER, trusted: false, trustedBy: null };
 }

@@ -13,9 +13,9 @@ import { openFileLimit } from '../../infra/file-descriptors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { NOWHERE, PlacedList } from '../../infra/placed-list.ts';
-import type { Handler } from '../../proxy/handler.ts';
+import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
-import type { ConnectionOwner, Engine, Failure, InboundConnection } from './engine.ts';
+import type { ConnectionOwner, Engine, InboundConnection } from './engine.ts';
 import { Listeners } from './listeners.ts';
 
 /**
@@ -196,13 +196,9 @@ export class InboundServer implements ConnectionOwner {
     this.#deps.metrics.add(this.#overloadCell, 1);
   }
 
-  refusalOf(connection: InboundConnection, { status, method }: Failure): string {
-    return this.#deps.handler.refuseUnparsed({
-      peerAddress: connection.peer.address,
-      status,
-      method,
-      totalMs: this.clock.monotonicMs() - connection.sinceMs,
-    });
+  refusalOf(connection: InboundConnection, request: UnparsedRequest): string {
+    const totalMs = this.clock.monotonicMs() - connection.sinceMs;
+    return this.#deps.handler.refuseUnparsed(request, connection.peer.address, totalMs);
   }
 
   onConnectionClosed(connection: InboundConnection): void {

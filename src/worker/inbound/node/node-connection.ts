@@ -11,22 +11,11 @@
  *            bytes makes the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
  */
 import { Socket } from 'node:net';
-import type { DownstreamPeer } from '../../../contract/downstream.ts';
-import { Deadline } from '../../../infra/deadline-wheel.ts';
-import { NOWHERE } from '../../../infra/placed-list.ts';
 import { resetOrDestroy } from '../../../infra/wire/wire.ts';
-import type { WriteWatch } from '../../../infra/wire/write-watch.ts';
-import {
-  type ConnectionOwner,
-  type Failure,
-  type InboundConnection,
-  LINGER_IDLE_MS,
-  mayLinger,
-  peerOf,
-  watchWrites,
-} from '../engine.ts';
-import type { DownstreamOwner, NodeDownstream } from './node-downstream.ts';
-import { watchedSocket } from './watched-socket.ts';
+import type { UnparsedRequest } from '../../../proxy/handler.ts';
+import { BaseConnection, LINGER_IDLE_MS } from '../base-connection.ts';
+import type { ConnectionOwner } from '../engine.ts';
+import type { NodeDownstream, NodeRequestOwner } from './node-downstream.ts';
 
 /** How often node looks at the deadlines of heads. */
 export const HEAD_CHECK_MS = 1_000;
@@ -45,24 +34,16 @@ export interface QueuedRequests {
   count: number;
 }
 
-export class NodeConnection implements DownstreamOwner, InboundConnection {
+/** NodeConnection is made by the engine for each accepted socket. */
+export class NodeConnection extends BaseConnection<NodeDownstream> implements NodeRequestOwner {
   readonly socket: Socket;
-  readonly peer: DownstreamPeer;
-  /** When it was opened, last became idle or began to linger; monotonic. */
-  sinceMs: number;
-  counted = false;
-  place = NOWHERE;
   readonly onFlushed = (error?: Error | null): void => {
-    if (!error) this.#current?.flushed();
+    if (!error) this.current?.flushed();
   };
 
-  readonly #owner: ConnectionOwner;
   readonly #queued: QueuedRequests;
-  readonly #deadline: Deadline;
-  #writeWatch: WriteWatch | null = null;
   readonly #queue: NodeDownstream[] = [];
-  #current: NodeDownstream | null = null;
-  #failure: Failure | null = null;
+  #unparsed: UnparsedRequest | null = null;
   #failed = false;
   #lingering = false;
   /** Requests came in behind the last one that is served. */
@@ -84,12 +65,9 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   #drainedAtBytes: number | null = null;
 
   constructor(socket: Socket, owner: ConnectionOwner, queued: QueuedRequests) {
+    super(socket.remoteAddress, owner);
     this.socket = socket;
-    this.#owner = owner;
     this.#queued = queued;
-    this.sinceMs = owner.clock.monotonicMs();
-    this.peer = peerOf(socket.remoteAddress);
-    this.#deadline = new Deadline(() => this.#onDue());
     socket.on('end', () => this.#onEnd());
     socket.on('close', () => this.#onClose());
     // node calls this where it wants an answer to be the last thing on the connection.
@@ -98,7 +76,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
 
   /** Whether it waits for a request; one whose head is half there counts as idle. */
   get idle(): boolean {
-    return this.#current === null && !this.#failed && !this.#lingering;
+    return this.current === null && !this.#failed && !this.#lingering;
   }
 
   /** Whether bytes of a next request have come in while idle. */
@@ -111,18 +89,18 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     return this.socket.bytesRead - this.#idleAtBytes;
   }
 
-  /** DownstreamOwner: the answer under way will be the last one. */
+  /** The answer under way will be the last one. */
   get ending(): boolean {
-    if (this.#owner.draining) this.#drainedAtBytes ??= this.socket.bytesRead;
-    if (this.#queue.length > 0 || this.#failure !== null) return false;
-    return this.#owner.draining || (!this.#parsing && this.#owner.takeSurplus());
+    if (this.owner.draining) this.#drainedAtBytes ??= this.socket.bytesRead;
+    if (this.#queue.length > 0 || this.#unparsed !== null) return false;
+    return this.owner.draining || (!this.#parsing && this.owner.takeSurplus());
   }
 
   destroy(): void {
     // An answer without a length must not look complete.
-    this.#current?.abort();
+    this.current?.abort();
     this.socket.destroy();
-    this.#current?.gone();
+    this.current?.gone();
   }
 
   /** The parser is through with what it has read. */
@@ -137,7 +115,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
       this.#ignore();
       return;
     }
-    if (this.#current === null) {
+    if (this.current === null) {
       this.#parsing = true;
       process.nextTick(endParsing, this);
       this.#serve(downstream);
@@ -145,7 +123,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     }
     // A busy connection whose answer will close it takes no more (RFC 9112 §9.6), and a drain does not wait for a client that
     // always pipelines.
-    if (this.#current.closing || this.socket.bytesRead > (this.#drainedAtBytes ?? Number.POSITIVE_INFINITY)) {
+    if (this.current.closing || this.socket.bytesRead > (this.#drainedAtBytes ?? Number.POSITIVE_INFINITY)) {
       if (!this.#ignoring) this.#readIntoNothing();
       this.#ignoring = true;
       this.#ignore();
@@ -180,7 +158,7 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   /** @returns whether it was cut, for `count` requests that wait here and too many in all */
   #cutAbove(count: number): boolean {
     if (count <= QUEUE_MAX || this.#queued.count <= WAITING_MAX) return false;
-    this.#owner.onOverload();
+    this.owner.onOverload();
     this.socket.destroy();
     return true;
   }
@@ -197,26 +175,26 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   }
 
   /** fail is called when the parser, or a deadline, gave the bytes up; only the first time counts. */
-  fail(failure: Failure): void {
+  fail(unparsed: UnparsedRequest): void {
     if (this.#failed || this.#lingering || this.socket.destroyed) return;
     this.#failed = true;
     const last = this.#queue.at(-1);
     if (last !== undefined && !last.received) {
       this.#queue.pop();
       this.#ignoredCount += 1;
-    } else if (last === undefined && this.#current !== null && !this.#current.received) {
+    } else if (last === undefined && this.current !== null && !this.current.received) {
       // The bad bytes are the body of the request that is being served: it is the one to be refused.
-      this.#current.bodyInvalid(failure.status);
+      this.current.bodyInvalid(unparsed.status);
       return;
     }
     this.#readIntoNothing();
-    if (this.#current === null) this.#refuse(failure);
-    else this.#failure = failure;
+    if (this.current === null) this.#refuse(unparsed);
+    else this.#unparsed = unparsed;
   }
 
   onSent(downstream: NodeDownstream): void {
-    if (this.#current !== downstream) return;
-    this.#current = null;
+    if (this.current !== downstream) return;
+    this.current = null;
     // node has called destroySoon just before.
     if (downstream.closing) {
       this.#closing = true;
@@ -226,13 +204,13 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     if (next !== undefined) {
       this.#resumeQueue();
       this.#serve(next);
-    } else if (this.#failure !== null) this.#refuse(this.#failure);
+    } else if (this.#unparsed !== null) this.#refuse(this.#unparsed);
     else if (downstream.received) this.#becomeIdle();
     else this.#awaitRest();
   }
 
   onDiscarded(): void {
-    if (this.#current === null && !this.#failed && !this.#lingering) this.#becomeIdle();
+    if (this.current === null && !this.#failed && !this.#lingering) this.#becomeIdle();
   }
 
   onOverlong(): void {
@@ -242,12 +220,24 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   /** The rest of a body that nobody wants has as long as a head. */
   #awaitRest(): void {
     this.#overdue = true;
-    this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.headersMs);
+    this.arm(this.owner.plan.timeouts.headersMs);
   }
 
-  onBlocked(): void {
-    this.#writeWatch ??= watchWrites(this.#owner, watchedSocket(this.socket), () => this.#current?.stalled());
-    this.#writeWatch.blocked();
+  /** As WriteWatch sees it: on documented API pieces count once all of a piece has left. */
+  protected override get watched(): { closed: boolean; blocked: boolean; takenBytes: number } {
+    return this;
+  }
+
+  get closed(): boolean {
+    return this.socket.destroyed;
+  }
+
+  get blocked(): boolean {
+    return this.socket.writableLength > 0;
+  }
+
+  get takenBytes(): number {
+    return this.socket.bytesWritten - this.socket.writableLength;
   }
 
   cut({ byReset }: { byReset: boolean }): void {
@@ -256,22 +246,22 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
   }
 
   #becomeIdle(): void {
-    this.sinceMs = this.#owner.clock.monotonicMs();
+    this.sinceMs = this.owner.clock.monotonicMs();
     this.#idleAtBytes = this.socket.bytesRead;
     this.#overdue = false;
-    this.#owner.wheel.arm(this.#deadline, this.#owner.plan.timeouts.keepAliveMs);
+    this.arm(this.owner.plan.timeouts.keepAliveMs);
   }
 
   #serve(downstream: NodeDownstream): void {
-    this.#current = downstream;
-    this.#owner.wheel.disarm(this.#deadline);
+    this.current = downstream;
+    this.disarm();
     if (!downstream.received || this.#queue.length > 0) this.#watch();
-    this.#owner.serve(downstream);
+    this.owner.serve(downstream);
   }
 
   /** #watch looks at the socket with the next tick of the wheel. */
   #watch(): void {
-    this.#owner.wheel.arm(this.#deadline, 0);
+    this.arm(0);
   }
 
   /**
@@ -292,15 +282,15 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     this.socket.resume();
   }
 
-  #refuse(failure: Failure): void {
-    const answer = this.#owner.refusalOf(this, failure);
+  #refuse(unparsed: UnparsedRequest): void {
+    const answer = this.owner.refusalOf(this, unparsed);
     if (this.socket.writable) this.socket.write(answer, 'latin1');
     this.#linger();
   }
 
   /** The answer is on its way, and the client was told that it is the last one. */
   #closeAfterAnswer(): void {
-    const received = this.#current?.received ?? true;
+    const received = this.current?.received ?? true;
     if (!received || this.#failed || this.#ignoring || this.#queue.length > 0) this.#linger();
     else this.#closeSocket();
   }
@@ -330,53 +320,47 @@ export class NodeConnection implements DownstreamOwner, InboundConnection {
     this.#dropQueue();
     this.socket.end();
     this.#readIntoNothing();
-    this.sinceMs = this.#owner.clock.monotonicMs();
     this.#idleAtBytes = this.socket.bytesRead;
-    this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
+    this.beginLingering();
   }
 
   #lingerOn(): void {
-    if (!this.receiving || !mayLinger(this.#owner, this.sinceMs)) {
+    if (!this.receiving || !this.mayLinger) {
       this.socket.destroy();
       return;
     }
     this.#idleAtBytes = this.socket.bytesRead;
-    this.#owner.wheel.arm(this.#deadline, LINGER_IDLE_MS);
+    this.arm(LINGER_IDLE_MS);
   }
 
-  #onDue(): void {
+  protected override onDue(): void {
     if (this.#lingering) {
       this.#lingerOn();
       return;
     }
-    if (this.#current !== null) {
-      this.#probe(this.#current);
+    if (this.current !== null) {
+      this.#probe(this.current);
       return;
     }
     // A head that has begun is under the parser's deadline, and gets its 408. Empty lines begin none (RFC 9112 §2.2), and
     // would keep the connection open for ever: whatever came is given the time of a head, once.
     if (this.receiving && !this.#overdue) {
       this.#overdue = true;
-      const headMs = this.#owner.plan.timeouts.headersMs + HEAD_CHECKS * HEAD_CHECK_MS;
-      this.#owner.wheel.arm(this.#deadline, headMs);
+      const headMs = this.owner.plan.timeouts.headersMs + HEAD_CHECKS * HEAD_CHECK_MS;
+      this.arm(headMs);
     } else this.socket.destroy();
   }
 
   /** A FIN while an answer is awaited is a client abort. */
   #onEnd(): void {
-    if (this.#current !== null && !this.#current.ended) this.socket.destroy();
+    if (this.current !== null && !this.current.ended) this.socket.destroy();
   }
 
   #onClose(): void {
-    this.#owner.wheel.forget(this.#deadline);
-    this.#writeWatch?.forget();
     this.#dropQueue();
     this.#queued.count -= this.#ignoredCount;
     this.#ignoredCount = 0;
-    const current = this.#current;
-    this.#current = null;
-    current?.gone();
-    this.#owner.onConnectionClosed(this);
+    this.leave();
   }
 }
 

@@ -1,69 +1,42 @@
-/** Downstream on node:http's documented API: one object per request. */
+/** One request on node:http's documented API, as the proxy sees it (Downstream). */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type {
-  Downstream,
-  DownstreamListener,
-  DownstreamPeer,
-  ResponseStart,
-} from '../../../contract/downstream.ts';
+import type { ResponseStart } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
 import { CHUNKED_BODY, type RequestHead } from '../../../contract/request-head.ts';
-import { frameAnswer } from '../../../http1/answer-head.ts';
 import { fieldsOf } from '../../../http1/field-lines.ts';
+import { BaseRequest, DISCARD_MAX_BYTES, type RequestOwner } from '../base-request.ts';
 
-/** What a request must know of its connection; implemented by NodeConnection. */
-export interface DownstreamOwner {
-  readonly peer: DownstreamPeer;
+/** What a request asks of its connection; implemented by NodeConnection. */
+export interface NodeRequestOwner extends RequestOwner {
   /** No further request will be served on it. */
   readonly ending: boolean;
-  /** Called when everything written before has left; see NodeDownstream.flushed. */
+  /** Called when everything written before has left. */
   readonly onFlushed: (error?: Error | null) => void;
-  /** The socket took less of the answer than it was given. */
-  onBlocked(): void;
-  /** The last byte of the answer has left. */
-  onSent(downstream: NodeDownstream): void;
   /** The rest of a body that outlived its answer has come. */
   onDiscarded(): void;
   /** It is longer than the connection is worth. */
   onOverlong(): void;
-  /** Cuts the connection, by a reset where a plain end could be taken for the end of the answer. */
-  cut(options: { byReset: boolean }): void;
 }
 
-/** The rest of an unwanted body that is read so that the connection can stay; see ClientBody. */
-const DISCARD_MAX_BYTES = 65_536;
-
-export class NodeDownstream implements Downstream {
-  readonly head: RequestHead;
-  readonly peer: DownstreamPeer;
-  started = false;
-  /** All of the answer was handed over. */
-  ended = false;
-  /** The connection ends after this answer; known once started. */
-  closing = false;
-
+/** NodeDownstream is made by the engine for each request that node has parsed. */
+export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
-  readonly #owner: DownstreamOwner;
-  #listener: DownstreamListener | null = null;
   #reading = false;
   #stopped = false;
   #bodyBytes = 0;
-  #waiting = false;
-  #continued = false;
   /** The head has left, or left with a first piece of body. */
   #flushed = false;
-  #closeDelimited = false;
-  /** The client takes no more of the answer. */
-  #stalled = false;
-  #over = false;
 
-  constructor(head: RequestHead, request: IncomingMessage, response: ServerResponse, owner: DownstreamOwner) {
-    this.head = head;
+  constructor(
+    head: RequestHead,
+    request: IncomingMessage,
+    response: ServerResponse,
+    owner: NodeRequestOwner,
+  ) {
+    super(head, owner);
     this.#request = request;
     this.#response = response;
-    this.#owner = owner;
-    this.peer = owner.peer;
     response.on('finish', () => this.sent());
   }
 
@@ -72,20 +45,16 @@ export class NodeDownstream implements Downstream {
     return !(this.head.hasBody || this.head.hasBadFraming) || this.#request.complete;
   }
 
-  listen(listener: DownstreamListener): void {
-    this.#listener = listener;
-  }
-
   readBody(): void {
-    if (this.#reading || this.#over) return;
+    if (this.#reading || this.over) return;
     this.#reading = true;
     this.#request.on('data', (chunk: Buffer) => {
       this.#bodyBytes += chunk.length;
-      if (!this.#stopped) this.#listener?.onRequestBody(chunk);
+      if (!this.#stopped) this.listener?.onRequestBody(chunk);
     });
     this.#request.on('end', () => {
-      if (this.#over) this.#owner.onDiscarded();
-      else if (!this.#stopped) this.#listener?.onRequestBodyEnd(this.#request.rawTrailers);
+      if (this.over) this.owner.onDiscarded();
+      else if (!this.#stopped) this.listener?.onRequestBodyEnd(this.#request.rawTrailers);
     });
   }
 
@@ -103,14 +72,11 @@ export class NodeDownstream implements Downstream {
     if (this.#reading) this.#request.resume();
   }
 
-  continueBody(): void {
-    if (!this.head.expectsContinue || this.#continued || this.started) return;
-    this.#continued = true;
+  protected override sendContinue(): void {
     this.#response.writeContinue();
   }
 
-  inform(status: number, lines: string): void {
-    if (this.head.httpVersion !== 11 || this.started || this.#over) return;
+  protected override sendInterim(status: number, lines: string): void {
     try {
       this.#response.writeInformation(status, fieldsOf(lines));
     } catch (thrown) {
@@ -120,7 +86,7 @@ export class NodeDownstream implements Downstream {
 
   start(answer: ResponseStart): void {
     this.#writeHead(answer);
-    // Heads of streams must not wait for a first byte of body; those that have one leave with it.
+    // The head leaves with the first piece of body, but does not wait for one.
     if (answer.hasBody) process.nextTick(flushHead, this);
   }
 
@@ -130,7 +96,7 @@ export class NodeDownstream implements Downstream {
     // One string: node then sends head and body in one write.
     this.#response.end(body, 'latin1');
     const { socket } = this.#response;
-    if (socket !== null && socket.writableLength > 0) this.#owner.onBlocked();
+    if (socket !== null && socket.writableLength > 0) this.owner.onBlocked();
   }
 
   write(chunk: Buffer): boolean {
@@ -143,9 +109,9 @@ export class NodeDownstream implements Downstream {
     socket?.uncork();
     // Without a socket the client is gone; its onGone is on the way.
     if (socket === null || socket.writableLength === 0) return true;
-    this.#waiting = true;
-    socket.write('', this.#owner.onFlushed);
-    this.#owner.onBlocked();
+    this.waiting = true;
+    socket.write('', this.owner.onFlushed);
+    this.owner.onBlocked();
     return false;
   }
 
@@ -156,18 +122,13 @@ export class NodeDownstream implements Downstream {
     if (rawTrailers.length > 0 && response.chunkedEncoding) response.addTrailers(pairsOf(rawTrailers));
     response.end();
     if (socket === null || socket.writableLength === 0) return true;
-    this.#owner.onBlocked();
+    this.owner.onBlocked();
     return false;
-  }
-
-  abort(): void {
-    // A reset of a client that reads nothing frees what the kernel holds for it, too.
-    this.#owner.cut({ byReset: this.#closeDelimited || this.#stalled });
   }
 
   /** flushHead sends a head that no body followed at once; node's flushHeaders would encode it as UTF-8. */
   flushHead(): void {
-    if (this.#flushed || this.ended || this.#over) return;
+    if (this.#flushed || this.ended || this.over) return;
     this.#flushed = true;
     const { socket } = this.#response;
     socket?.cork();
@@ -175,44 +136,10 @@ export class NodeDownstream implements Downstream {
     socket?.uncork();
   }
 
-  // What the connection tells.
-
-  flushed(): void {
-    if (!this.#waiting) return;
-    this.#waiting = false;
-    this.#listener?.onFlushed();
-  }
-
-  stalled(): void {
-    if (this.#over) return;
-    this.#stalled = true;
-    this.#listener?.onStalled();
-  }
-
-  sent(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#listener?.onSent();
-    this.#owner.onSent(this);
-  }
-
-  gone(): void {
-    if (this.#over) return;
-    this.#over = true;
-    this.#listener?.onGone();
-  }
-
-  /** bodyInvalid: what follows this request's head cannot be read. */
-  bodyInvalid(status: number): void {
-    if (!this.#over && !this.ended) this.#listener?.onRequestBodyInvalid(status);
-  }
-
   #writeHead(answer: ResponseStart): void {
     const response = this.#response;
-    const framed = frameAnswer(answer, this.head, answer.closing || this.#mustClose());
-    this.closing = framed.closing;
+    const framed = this.frame(answer);
     if (!this.closing && !this.#reading && !this.received) this.#discard();
-    this.#closeDelimited = framed.closeDelimited;
     try {
       response.sendDate = false;
       // node would take `TE: chunked` of an HTTP/1.0 client for a wish, and add `Connection: keep-alive` on its own.
@@ -226,10 +153,10 @@ export class NodeDownstream implements Downstream {
     this.started = true;
   }
 
-  #mustClose(): boolean {
-    // node closes by itself behind an expectation that got no 100; the client must be told.
-    const unmet = this.head.expectsContinue && !this.#continued;
-    return unmet || !this.head.persistent || !(this.received || this.#isRestShort()) || this.#owner.ending;
+  protected override mustClose(): boolean {
+    // node closes by itself behind an expectation that got no 100, also where no body follows; the client must be told.
+    const unmet = this.head.expectsContinue && !this.continued;
+    return unmet || !(this.received || this.#isRestShort()) || this.owner.ending;
   }
 
   /** As ClientBody.isRestShort. */
@@ -245,10 +172,10 @@ export class NodeDownstream implements Downstream {
     let discardedBytes = 0;
     this.#request.on('data', (chunk: Buffer) => {
       discardedBytes += chunk.length;
-      if (discardedBytes > DISCARD_MAX_BYTES) this.#owner.onOverlong();
+      if (discardedBytes > DISCARD_MAX_BYTES) this.owner.onOverlong();
     });
     this.#request.on('end', () => {
-      if (this.#over) this.#owner.onDiscarded();
+      if (this.over) this.owner.onDiscarded();
     });
   }
 }

@@ -4,8 +4,8 @@ import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts'
 import { CR, LF } from '../../../http1/head-bytes.ts';
 import { PartialHead } from '../../../http1/partial-head.ts';
 import { RequestHeadReader } from '../../../http1/request-head.ts';
+import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import type { GuardLimits } from '../../../proxy/request-guard.ts';
-import type { Failure } from '../engine.ts';
 
 /** Room for method, version and line end beside targetBytes. */
 const REQUEST_LINE_MARGIN_BYTES = 1024;
@@ -14,7 +14,7 @@ const CRLF_BYTES = 2;
 /** ClientHeads is owned by a connection. */
 export class ClientHeads {
   /** Why the bytes of the last read can never become a head; null while they may. */
-  failure: Failure | null = null;
+  unparsed: UnparsedRequest | null = null;
   readonly #reader = new RequestHeadReader();
   readonly #partial = new PartialHead({ controlsInFirstLine: false });
 
@@ -25,7 +25,7 @@ export class ClientHeads {
 
   /**
    * read looks for a head at the front of the bytes at…to-1, which grow until there is one.
-   * @returns the index behind it, or a negative number: see `failure`
+   * @returns the index behind it, or a negative number: see `unparsed`
    */
   read(buffer: Buffer, at: number, to: number, limits: GuardLimits): number {
     const reader = this.#reader;
@@ -35,10 +35,10 @@ export class ClientHeads {
     if (end === HEAD_INCOMPLETE) {
       partial.noteIncomplete(buffer, at, to);
       const status = refusalOf(partial, to - at, limits);
-      this.failure = status === 0 ? null : { status, method: null };
+      this.unparsed = status === 0 ? null : { status, method: null };
     } else if (end === HEAD_MALFORMED) {
       const method = reader.head.method === 'CONNECT' ? reader.head.method : null;
-      this.failure = { status: reader.problemStatus, method };
+      this.unparsed = { status: reader.problemStatus, method };
     } else partial.restart();
     return end;
   }

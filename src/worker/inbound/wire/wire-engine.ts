@@ -1,6 +1,6 @@
 /** The engine of our own: HTTP/1.1 on wires. */
 import { createServer } from 'node:net';
-import type { WireMaker } from '../../../infra/wire/wire.ts';
+import type { Wire, WireEvents, WireMaker } from '../../../infra/wire/wire.ts';
 import { type Engine, isGone } from '../engine.ts';
 import { ClientConnection } from './client-connection.ts';
 
@@ -9,6 +9,7 @@ const PAUSED_MAX_BYTES = 1;
 
 /** wireEngine makes it; the worker's rooms choose between it and node's. */
 export function wireEngine(wires: WireMaker): Engine {
+  const pendingOfWorker = { bytes: 0 };
   return {
     name: 'wire',
     makeServer: (owner, onAccept) => {
@@ -18,8 +19,8 @@ export function wireEngine(wires: WireMaker): Engine {
           socket.destroy();
           return;
         }
-        const connection = new ClientConnection(socket.remoteAddress, owner);
-        connection.wire = wires.accept(socket, connection);
+        const makeWire = (events: WireEvents): Wire => wires.accept(socket, events);
+        const connection = new ClientConnection(socket.remoteAddress, owner, makeWire, pendingOfWorker);
         if (!onAccept(connection)) connection.destroy();
       });
       return server;

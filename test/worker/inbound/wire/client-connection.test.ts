@@ -2,11 +2,20 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Downstream } from '../../../../src/contract/downstream.ts';
-import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../../../src/worker/inbound/engine.ts';
+import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../../../src/worker/inbound/base-connection.ts';
+import { WORKER_PENDING_MAX_BYTES } from '../../../../src/worker/inbound/wire/client-input.ts';
 import { answerAtOnce, assertIdle, get, listener, OK, post, Scene } from '../../../support/client-scene.ts';
 import { TICK_MS } from '../../../support/fake-time.ts';
 import { HEADERS_MS } from '../../../support/lone-connection.ts';
 import { waitFor } from '../../../support/wait.ts';
+
+class OverloadScene extends Scene {
+  overloads = 0;
+
+  override onOverload(): void {
+    this.overloads += 1;
+  }
+}
 
 test('requests of one read that are answered at once are all answered in a drain, and only the last answer says so', () => {
   const scene = new Scene(answerAtOnce);
@@ -248,4 +257,43 @@ test('100 Continue is told once, and never behind the head of an answer', () => 
   served[1]?.continueBody();
   served[1]?.write(Buffer.from('x'));
   assert.equal(scene.wire.text.split('100 Continue').length, 2);
+});
+
+test('a client that is far ahead is cut and counted where all clients of the worker keep too much, one that waits with little is not', () => {
+  const makeScene = (): OverloadScene => new OverloadScene((downstream) => downstream.listen(listener()));
+  for (const [aheadRequests, overloads] of [
+    [1_000, 1],
+    [50, 0],
+  ] as const) {
+    const scene = makeScene();
+    scene.pendingOfWorker.bytes = WORKER_PENDING_MAX_BYTES;
+    scene.read(get('/'));
+    scene.read(get('/').repeat(aheadRequests));
+    assert.deepEqual([scene.overloads, scene.closedCount], [overloads, overloads]);
+    scene.connection.destroy();
+    assert.equal(scene.pendingOfWorker.bytes, WORKER_PENDING_MAX_BYTES, 'what it kept is given back');
+  }
+});
+
+test('a client that is far ahead is read on once per tick, up to a bound, so that a FIN is seen', () => {
+  const scene = new Scene((downstream) => downstream.listen(listener()));
+  let readBytes = 0;
+  const piece = get('/').repeat(1_500);
+  for (let i = 0; i < 100; i++) {
+    if (!scene.wire.paused) {
+      scene.read(piece);
+      readBytes += piece.length;
+    }
+    scene.pass(TICK_MS);
+  }
+  assert.ok(readBytes > 200_000 && readBytes < 400_000, `${readBytes} bytes`);
+  scene.connection.destroy();
+  assert.equal(scene.wheel.size, 0);
+});
+
+test('a GET that expects 100-continue and has no body leaves the connection open', () => {
+  const scene = new Scene(answerAtOnce);
+  scene.read('GET / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n');
+  scene.read('POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n');
+  assert.deepEqual(scene.closings, [false, true]);
 });

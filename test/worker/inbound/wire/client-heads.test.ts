@@ -12,7 +12,7 @@ function refusalOf(text: string, limits = LOW_LIMITS, pieceBytes = text.length):
   const heads = new ClientHeads();
   for (let to = pieceBytes; to <= bytes.length; to += pieceBytes) {
     heads.read(bytes, 0, to, limits);
-    if (heads.failure !== null) return heads.failure.status;
+    if (heads.unparsed !== null) return heads.unparsed.status;
   }
   return 0;
 }

@@ -1,0 +1,93 @@
+/** What the connections of both engines have in common: their place in the server, one deadline, the watch over writes, lingering. */
+import { canonicalAddress } from '../../contract/addresses.ts';
+import type { DownstreamPeer } from '../../contract/downstream.ts';
+import { Deadline } from '../../infra/deadline-wheel.ts';
+import { NOWHERE } from '../../infra/placed-list.ts';
+import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
+import type { BaseRequest, RequestOwner } from './base-request.ts';
+import type { ConnectionOwner, InboundConnection } from './engine.ts';
+
+/** A lingering connection is closed after a pause of LINGER_IDLE_MS, or after LINGER_MAX_MS although bytes still come. */
+export const LINGER_MAX_MS = 30_000;
+export const LINGER_IDLE_MS = 2_000;
+/** The address of a peer that has none. */
+const UNIX_PEER = 'unix:';
+
+/** BaseConnection serves one request at a time, `current`. Its deadline means what the state of the connection says. */
+export abstract class BaseConnection<R extends BaseRequest> implements InboundConnection, RequestOwner {
+  readonly peer: DownstreamPeer;
+  sinceMs: number;
+  counted = false;
+  place = NOWHERE;
+
+  protected readonly owner: ConnectionOwner;
+  protected current: R | null = null;
+  /** Bytes have come since the connection became idle or began to linger. */
+  abstract readonly receiving: boolean;
+  abstract readonly idle: boolean;
+  /** What leaves for the client. */
+  protected abstract readonly watched: WriteWatchOptions['wire'];
+
+  readonly #deadline = new Deadline(() => this.onDue());
+  #writeWatch: WriteWatch | null = null;
+
+  /** @param remoteAddress as the system names it; undefined on a Unix socket */
+  constructor(remoteAddress: string | undefined, owner: ConnectionOwner) {
+    this.owner = owner;
+    this.sinceMs = owner.clock.monotonicMs();
+    const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
+    this.peer = { address: address ?? UNIX_PEER, trusted: false, trustedBy: null };
+  }
+
+  abstract destroy(): void;
+  abstract cut(options: { byReset: boolean }): void;
+  abstract onSent(request: BaseRequest): void;
+  /** onDue: the time that arm() gave is over. */
+  protected abstract onDue(): void;
+
+  /** arm sets the one deadline anew; 0: the next tick. */
+  protected arm(delayMs: number): void {
+    this.owner.wheel.arm(this.#deadline, delayMs);
+  }
+
+  protected disarm(): void {
+    this.owner.wheel.disarm(this.#deadline);
+  }
+
+  onBlocked(): void {
+    const { wheel } = this.owner;
+    this.#writeWatch ??= new WriteWatch({
+      wire: this.watched,
+      wheel,
+      idleMs: () => this.owner.plan.timeouts.writeIdleMs,
+      onStalled: () => this.onStalled(),
+    });
+    this.#writeWatch.blocked();
+  }
+
+  /** onStalled: the client has taken nothing for `timeouts.writeIdle`. */
+  protected onStalled(): void {
+    this.current?.stalled();
+  }
+
+  protected beginLingering(): void {
+    this.sinceMs = this.owner.clock.monotonicMs();
+    this.arm(LINGER_IDLE_MS);
+  }
+
+  /** mayLinger tells whether a connection from which bytes still come may go on lingering. */
+  protected get mayLinger(): boolean {
+    const { clock, draining } = this.owner;
+    return !draining && clock.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
+  }
+
+  /** leave ends everything that the connection has with its request and its server; called once. */
+  protected leave(): void {
+    this.owner.wheel.forget(this.#deadline);
+    this.#writeWatch?.forget();
+    const { current } = this;
+    this.current = null;
+    current?.gone();
+    this.owner.onConnectionClosed(this);
+  }
+}
