@@ -1,82 +1,74 @@
 /**
- * The keys that a worker accepts, in its memory: filled by the primary's messages, asked once per key that the limiter
- * does not remember. A full set is gathered aside and takes over with its last part.
+ * Verifies API keys in a worker, against the digests in its ClientDirectory.
  *
- * No comparison of secrets happens here whose time could tell anything about a key. What is looked up is the HMAC of what
- * the caller sent under a secret that callers do not know: how far two digests agree, and where a map looks for one, says
- * nothing about how far two keys agree, and nobody can aim at a digest. The limiter's memory of accepted keys is a map
- * over the sent text; V8 compares texts only whose seeded hashes over all of it are equal.
+ * No comparison here takes a time that tells anything about a key. What is looked up is the HMAC of what the caller sent, under
+ * a secret that callers do not know: how far two digests agree says nothing about how far two keys agree, and nobody can aim at
+ * a digest. The limiter's memory of accepted keys is a map by the sent text; V8 compares only texts whose seeded hashes over
+ * the whole text are equal.
  */
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { ApiKeyLookup, ApiKeyRefusal, ClientRecord, VerifiedKey } from '../contract/clients.ts';
-import type { PrimaryMessage } from '../contract/messages.ts';
 import { digestOf, isApiKey } from './api-key.ts';
-import { DigestMap } from './digest-map.ts';
+import type { ClientDirectory } from './client-directory.ts';
 
-export type ApiKeysMessage = Extract<PrimaryMessage, { type: 'api-keys' }>;
-
-interface LiveKey extends VerifiedKey {
-  revoked: boolean;
-}
-
-type Keys = DigestMap<LiveKey>;
+type Clients = Pick<ClientDirectory, 'generation' | 'byName' | 'byDigest'>;
 
 export class ApiKeyDirectory implements ApiKeyLookup {
-  readonly #clients: { byName(clientId: string): ClientRecord | null };
-  #keys: Keys = new DigestMap();
-  /** A full set under way. */
-  #draft: Keys | null = null;
+  readonly clients: Clients;
   #secret: KeyObject | null = null;
 
-  /** @param clients the worker's client directory */
-  constructor(clients: { byName(clientId: string): ClientRecord | null }) {
-    this.#clients = clients;
+  /** Made once per worker. */
+  constructor(clients: Clients) {
+    this.clients = clients;
   }
 
-  get keyCount(): number {
-    return this.#keys.size;
+  get secret(): KeyObject | null {
+    return this.#secret;
   }
 
-  /**
-   * apply takes one message. A part of a full set goes into the draft, and one that lost its beginning is ignored; a change is
-   * merged at once, and into a draft as well, which may have been read before it.
-   */
-  apply(message: ApiKeysMessage): void {
-    if (message.full && message.first) this.#draft = new DigestMap();
-    if (!message.full) merge(this.#keys, message);
-    if (this.#draft !== null) merge(this.#draft, message);
-    if (!message.full || !message.last || this.#draft === null) return;
-    for (const key of this.#keys.values()) revoke(key);
-    this.#keys = this.#draft;
-    this.#draft = null;
-    this.#secret = message.secret === null ? null : createSecretKey(message.secret, 'utf8');
+  /** useSecret takes what digests are made with; null: this machine has no secret and accepts no key. */
+  useSecret(text: string | null): void {
+    this.#secret = text === null ? null : createSecretKey(text, 'utf8');
   }
 
   /** verify costs an HMAC (about 2 µs) for what looks like a key, and next to nothing for anything else. */
   verify(text: string): VerifiedKey | ApiKeyRefusal {
     if (!isApiKey(text)) return 'malformed';
     if (this.#secret === null) return 'unknown';
-    return this.#keys.get(digestOf(this.#secret, text)) ?? 'unknown';
+    const digest = digestOf(this.#secret, text);
+    const clientId = this.clients.byDigest(digest);
+    return clientId === null ? 'unknown' : new FoundKey(this, digest, clientId);
   }
 
-  /** A key whose client this worker has not heard of yet, or not any more, proves nothing. */
+  /** A key whose client this worker does not know proves nothing. */
   clientOf({ clientId }: VerifiedKey): ClientRecord | null {
-    return this.#clients.byName(clientId);
+    return this.clients.byName(clientId);
   }
 }
 
-function revoke(key: LiveKey | undefined): void {
-  if (key !== undefined) key.revoked = true;
-}
+class FoundKey implements VerifiedKey {
+  readonly clientId: string;
+  readonly #directory: ApiKeyDirectory;
+  readonly #digest: Buffer;
+  readonly #secret: KeyObject | null;
+  /** The last generation of the directory in which the key was there. */
+  #generation: number;
 
-function merge(keys: Keys, { upserts, removed }: ApiKeysMessage): void {
-  for (const digest of removed) {
-    revoke(keys.get(digest));
-    keys.delete(digest);
+  constructor(directory: ApiKeyDirectory, digest: Buffer, clientId: string) {
+    this.clientId = clientId;
+    this.#directory = directory;
+    this.#digest = digest;
+    this.#secret = directory.secret;
+    this.#generation = directory.clients.generation;
   }
-  for (const { digest, clientId } of upserts) {
-    // Whoever remembers the old object must ask again: the key may be another client's now.
-    revoke(keys.get(digest));
-    keys.set(digest, { clientId, revoked: false });
+
+  /** Also where the key is another client's now, and where the secret is another. Looked up once per generation. */
+  get revoked(): boolean {
+    const { clients, secret } = this.#directory;
+    if (secret !== this.#secret) return true;
+    if (this.#generation === clients.generation) return false;
+    if (clients.byDigest(this.#digest) !== this.clientId) return true;
+    this.#generation = clients.generation;
+    return false;
   }
 }

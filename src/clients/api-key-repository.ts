@@ -1,9 +1,6 @@
-/**
- * The tables `api_keys` and `api_key_tombstones`: what the admin API writes and the feed reads. Digests go in and out as
- * base64url; the keys themselves never come here.
- */
+/** The table `api_keys` as the admin API uses it. Only digests come here, never the keys themselves. */
 import { LbError } from '../contract/errors.ts';
-import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
+import type { Database, Row } from '../infra/postgres/postgres.ts';
 
 /** ApiKeyView is what may be shown of a key. */
 export interface ApiKeyView {
@@ -21,52 +18,31 @@ export interface ApiKeyPage {
   next: string | null;
 }
 
-/** NewApiKey is a row to be. */
-export interface NewApiKey {
+interface NewApiKey {
   keyId: string;
   clientId: string;
   name: string | null;
-  digest: string;
+  /** 32 bytes. */
+  digest: Uint8Array;
+  /** Of the secret that the digest was made with. */
   secretId: string;
 }
 
-/** StoredKey is what the feed knows of a key. */
-export interface StoredKey {
-  digest: string;
-  clientId: string;
-  secretId: string;
-}
-
-/** What has changed; no digest is in both. */
-export interface ApiKeyChanges {
-  keys: StoredKey[];
-  /** Digests. */
-  removed: string[];
-  /** Where to go on from, for changesSince. */
-  horizon: string;
-}
-
-/** NOTIFY channel of every change of the table. */
-export const API_KEYS_CHANNEL = 'sluice_api_keys';
-/** More changes than this at once are for a full load, which reads in parts. */
-const MAX_KEY_CHANGES = 50_000;
-/** Holds for calls at the same moment, too. */
+/** Calls at the same moment do not pass it either. */
 export const MAX_KEYS_PER_CLIENT = 1_000;
-const LOAD_PART_ROWS = 5_000;
-const LOAD_MS = 60_000;
 const INSERT_MS = 10_000;
 
 export class ApiKeyRepository {
   readonly #database: Database;
-  readonly #writeListeners = new Set<() => void>();
 
   constructor(database: Database) {
     this.#database = database;
   }
 
-  /** onWrite calls back after each write of this process; the feed follows it, because NOTIFY may not exist or be late. */
-  onWrite(listener: () => void): void {
-    this.#writeListeners.add(listener);
+  /** Whether there is any key. */
+  async hasKeys(): Promise<boolean> {
+    const rows = await this.#database.read('select 1 from api_keys limit 1');
+    return rows.length > 0;
   }
 
   /**
@@ -74,7 +50,7 @@ export class ApiKeyRepository {
    * other: only a statement that begins after the lock was got sees the keys of those before.
    */
   async insert({ keyId, clientId, name, digest, secretId }: NewApiKey): Promise<ApiKeyView> {
-    const values = [keyId, clientId, name, Buffer.from(digest, 'base64url'), secretId, MAX_KEYS_PER_CLIENT];
+    const values = [keyId, clientId, name, Buffer.from(digest), secretId, MAX_KEYS_PER_CLIENT];
     const row = await this.#database.transaction(INSERT_MS, async (query) => {
       const known = await query('select 1 from clients where client_id = $1 for no key update', [clientId]);
       return known.length === 0 ? null : (await query(INSERT_WITHIN_LIMIT, values))[0];
@@ -82,7 +58,6 @@ export class ApiKeyRepository {
     if (row === null) throw noClient(clientId);
     if (row === undefined)
       throw new LbError('too_many_keys', `the client ${clientId} has ${MAX_KEYS_PER_CLIENT} keys`);
-    this.#tellWritten();
     return viewOf(row);
   }
 
@@ -116,42 +91,9 @@ export class ApiKeyRepository {
          exists (select 1 from clients where client_id = $1) as known`,
       [clientId, keyId],
     );
-    if (row?.count === 1) this.#tellWritten();
-    else if (row?.known !== true) throw noClient(clientId);
-    else throw new LbError('key_not_found', `the client ${clientId} has no key ${keyId}`);
-  }
-
-  /** loadAll hands out everything of one moment in parts and returns the horizon for changesSince. */
-  loadAll(onPart: (keys: StoredKey[]) => void): Promise<string> {
-    return this.#database.readSnapshot(LOAD_MS, async (query) => {
-      const [row] = await query('select pg_snapshot_xmin(pg_current_snapshot())::text as horizon');
-      await eachPart(query, (rows) => onPart(rows.map(storedOf)));
-      return String(row?.horizon);
-    });
-  }
-
-  /** changesSince works as ClientRepository.changesSince does. null: more than MAX_KEY_CHANGES, load all instead. */
-  async changesSince(horizon: string): Promise<ApiKeyChanges | null> {
-    const rows = await this.#database.read(CHANGES, [horizon, MAX_KEY_CHANGES + 1]);
-    if (rows.length > MAX_KEY_CHANGES) return null;
-    const next = rows.find((row) => row.kind === 'horizon');
-    return {
-      keys: rows.filter((row) => row.kind === 'key').map(storedOf),
-      removed: rows.filter((row) => row.kind === 'tombstone').map(digestIn),
-      horizon: String(next?.client_id),
-    };
-  }
-
-  /** dropTombstones removes those of more than `days` ago; a follower that slept for longer has lost its connection. */
-  async dropTombstones(days: number): Promise<void> {
-    await this.#database.query(
-      'delete from api_key_tombstones where deleted_at < clock_timestamp() - make_interval(days => $1)',
-      [days],
-    );
-  }
-
-  #tellWritten(): void {
-    for (const listener of this.#writeListeners) listener();
+    if (row?.count === 1) return;
+    if (row?.known !== true) throw noClient(clientId);
+    throw new LbError('key_not_found', `the client ${clientId} has no key ${keyId}`);
   }
 }
 
@@ -161,49 +103,10 @@ const INSERT_WITHIN_LIMIT = `
   where (select count(*) from (select 1 from api_keys where client_id = $2 limit $6::integer) k) < $6::integer
   returning key_id, name, created_at`;
 
-/** One statement is one snapshot: the rows and the next horizon belong together. */
-const CHANGES = `
-  select 'horizon' as kind, null::bytea as digest,
-    pg_snapshot_xmin(pg_current_snapshot())::text as client_id, null as secret_id
-  union all
-  (select 'key', digest, client_id, secret_id from api_keys
-    where changed_xid >= $1::text::xid8 and changed_xid < pg_snapshot_xmax(pg_current_snapshot()) limit $2)
-  union all
-  (select 'tombstone', digest, null, null from api_key_tombstones
-    where changed_xid >= $1::text::xid8 and changed_xid < pg_snapshot_xmax(pg_current_snapshot()) limit $2)`;
-
-/** Pages by key, so that no statement and no array grows with the table. */
-async function eachPart(query: QueryFn, onRows: (rows: Row[]) => void): Promise<void> {
-  let after = '';
-  for (;;) {
-    const rows = await query(
-      'select key_id, digest, client_id, secret_id from api_keys where key_id > $1 order by key_id limit $2',
-      [after, LOAD_PART_ROWS],
-    );
-    if (rows.length > 0) onRows(rows);
-    if (rows.length < LOAD_PART_ROWS) return;
-    after = String(rows.at(-1)?.key_id);
-  }
-}
-
 function viewOf({ key_id: keyId, name, created_at: createdAt }: Row): ApiKeyView {
-  if (typeof keyId !== 'string' || !(createdAt instanceof Date)) throw misfit();
+  if (typeof keyId !== 'string' || !(createdAt instanceof Date))
+    throw new LbError('schema_mismatch', 'a row of api_keys does not fit this program');
   return { keyId, name: typeof name === 'string' ? name : null, createdAt: createdAt.toISOString() };
-}
-
-function storedOf(row: Row): StoredKey {
-  const { client_id: clientId, secret_id: secretId } = row;
-  if (typeof clientId !== 'string' || typeof secretId !== 'string') throw misfit();
-  return { digest: digestIn(row), clientId, secretId };
-}
-
-function digestIn({ digest }: Row): string {
-  if (!Buffer.isBuffer(digest)) throw misfit();
-  return digest.toString('base64url');
-}
-
-function misfit(): LbError {
-  return new LbError('schema_mismatch', 'a row of api_keys does not fit this program');
 }
 
 function noClient(clientId: string): LbError {

@@ -1,10 +1,11 @@
 /**
- * The secret behind API keys on this machine: the one of the settings, else one that is made with the first key and kept
- * in a file. Until there is one no key can have been issued here, and nothing needs to be written anywhere.
+ * The secret behind API keys on this machine: the one of the settings, else one that is made with the first key and kept in a
+ * file beside the database. Until there is one no key can have been issued here, and nothing is written anywhere.
  */
+import { resolve } from 'node:path';
 import { LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { ensureSecretFile, readSecretFile } from '../infra/secret-file.ts';
+import { adoptSecretFile, ensureSecretFile, readSecretFile } from '../infra/secret-file.ts';
 import { makeSigningSecret, type SigningSecret } from './api-key.ts';
 
 interface ApiKeySecretOptions {
@@ -12,19 +13,24 @@ interface ApiKeySecretOptions {
   configured: string | null;
   /** File of the secret that is used where none is set. */
   path: string;
+  /** Where earlier versions kept the file; it is copied to `path`. */
+  formerPath?: string;
   logger: Pick<Logger, 'error'>;
 }
 
 export class ApiKeySecret {
   readonly #path: string;
+  readonly #formerPath: string | null;
   readonly #logger: Pick<Logger, 'error'>;
   readonly #listeners = new Set<() => void>();
   #configured: string | null;
   #current: SigningSecret | null = null;
 
-  constructor({ configured, path, logger }: ApiKeySecretOptions) {
+  /** Made once, in the primary. */
+  constructor({ configured, path, formerPath, logger }: ApiKeySecretOptions) {
     this.#configured = configured;
-    this.#path = path;
+    this.#path = resolve(path);
+    this.#formerPath = formerPath === undefined ? null : resolve(formerPath);
     this.#logger = logger;
     this.refresh();
   }
@@ -34,7 +40,12 @@ export class ApiKeySecret {
     return this.#current;
   }
 
-  /** onChange calls back when `current` has become another; for the feed. */
+  /** Where it comes from: the name of the setting, or the path of the file. */
+  get source(): string {
+    return this.#configured === null ? this.#path : 'secrets.apiKeys';
+  }
+
+  /** onChange calls back when `current` has become another. */
   onChange(listener: () => void): void {
     this.#listeners.add(listener);
   }
@@ -45,16 +56,32 @@ export class ApiKeySecret {
     this.refresh();
   }
 
-  /** refresh looks at the file again where no secret is set: another process may have made it. */
-  refresh(): void {
+  /** refresh looks at the file again where no secret is set: another process may have made it. Returns whether it changed. */
+  refresh(): boolean {
     const text = this.#configured ?? this.#read();
-    if (text === (this.#current?.text ?? null)) return;
+    if (text === (this.#current?.text ?? null)) return false;
     this.#become(text === null ? null : makeSigningSecret(text));
+    return true;
   }
 
-  /** ensure is for whoever issues a key. Throws LbError secret_missing where none is set and none can be made. */
-  ensure(): SigningSecret {
-    if (this.#current !== null) return this.#current;
+  /**
+   * ensure is for whoever issues a key. Throws LbError secret_missing where none is set and none can be made.
+   *
+   * @param hasKeys whether the database holds keys. Their secret is elsewhere then; with one made here, this machine would refuse
+   *   their keys and they would refuse this machine's
+   */
+  async ensure(hasKeys: () => Promise<boolean>): Promise<SigningSecret> {
+    if (this.#current === null && !this.refresh() && (await hasKeys())) {
+      throw new LbError(
+        'secret_missing',
+        'the API keys in the database were issued under a secret that is not on this machine: set secrets.apiKeys to the same ' +
+          `on all machines, or copy the file of the machine that issued them to ${this.#path}`,
+      );
+    }
+    return this.#current ?? this.#make();
+  }
+
+  #make(): SigningSecret {
     try {
       const made = makeSigningSecret(ensureSecretFile(this.#path));
       this.#become(made);
@@ -62,19 +89,21 @@ export class ApiKeySecret {
     } catch (thrown) {
       throw new LbError(
         'secret_missing',
-        `there is no secret for API keys: set secrets.apiKeys (${toError(thrown).message})`,
+        `no secret for API keys can be made in ${this.#path}: set secrets.apiKeys (${toError(thrown).message})`,
         { cause: thrown },
       );
     }
   }
 
-  /** A front door that cannot read it serves all the same; callers with keys are counted by their addresses. */
+  /** A front door that cannot read it serves all the same; callers with keys are limited by their addresses. */
   #read(): string | null {
     try {
-      return readSecretFile(this.#path);
+      const text = readSecretFile(this.#path);
+      if (text !== null || this.#formerPath === null) return text;
+      return adoptSecretFile(this.#formerPath, this.#path);
     } catch (thrown) {
       this.#logger.error(
-        { err: toError(thrown) },
+        { err: toError(thrown), path: this.#path },
         'the secret of the API keys cannot be read; no key is accepted',
       );
       return null;

@@ -14,35 +14,35 @@ interface ApiKeyServiceOptions {
   repository: ApiKeyRepository;
   secret: ApiKeySecret;
   clock: Pick<Clock, 'wallMs'>;
+  /** Resolves once the workers of this machine know what was written before the call. */
+  whenTold: () => Promise<void>;
 }
 
 export class ApiKeyService {
-  readonly #repository: ApiKeyRepository;
-  readonly #secret: ApiKeySecret;
-  readonly #clock: Pick<Clock, 'wallMs'>;
+  readonly #options: ApiKeyServiceOptions;
 
-  constructor({ repository, secret, clock }: ApiKeyServiceOptions) {
-    this.#repository = repository;
-    this.#secret = secret;
-    this.#clock = clock;
+  constructor(options: ApiKeyServiceOptions) {
+    this.#options = options;
   }
 
-  /** Throws client_not_found, secret_missing, or what Database throws; the key counts only once this has resolved. */
+  /** Every worker of this machine accepts the key once this has resolved. Throws client_not_found, secret_missing, or as Database. */
   async issue(clientId: string, name: string | null): Promise<IssuedKey> {
-    const secret = this.#secret.ensure();
-    const { keyId, key } = makeApiKey(this.#clock.wallMs(), randomBytes);
-    const digest = digestOf(secret.key, key);
-    const view = await this.#repository.insert({ keyId, clientId, name, digest, secretId: secret.id });
+    const { repository, secret, clock, whenTold } = this.#options;
+    const { key: signingKey, id: secretId } = await secret.ensure(() => repository.hasKeys());
+    const { keyId, key } = makeApiKey(clock.wallMs(), randomBytes);
+    const digest = digestOf(signingKey, key);
+    const view = await repository.insert({ keyId, clientId, name, digest, secretId });
+    await whenTold();
     return { ...view, key };
   }
 
   /** As ApiKeyRepository.list. */
   list(clientId: string, page: { limit: number; after: string | null }): Promise<ApiKeyPage> {
-    return this.#repository.list(clientId, page);
+    return this.#options.repository.list(clientId, page);
   }
 
   /** Throws key_not_found, client_not_found. Every worker of every machine refuses the key within a second. */
   revoke(clientId: string, keyId: string): Promise<void> {
-    return this.#repository.remove(clientId, keyId);
+    return this.#options.repository.remove(clientId, keyId);
   }
 }

@@ -1,12 +1,12 @@
 /**
- * What an API key is: `slk_<keyId>_<secret part>`. The id names the key in lists and calls and is no secret; the 256
- * random bits behind it are, and only their HMAC is kept. The form is fixed, so that scanners find a key that was
- * committed somewhere, and so that keys of other makers are told apart without any cryptography.
+ * An API key: `slk_<keyId>_<secret part>`. The id names the key in lists and calls and is no secret. The 256 random bits behind
+ * it are, and only the HMAC of the key is kept. The form is fixed, so that scanners find a key that was committed somewhere,
+ * and so that keys of other makers are told apart without any cryptography.
  */
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 
 const PREFIX = 'slk_';
-/** 48 bits of time in ms, then as many random ones: ids sort by their making, and two of one ms do not meet. */
+/** 48 bits of time in ms, then 48 random bits: ids sort by the time of issue, and two of one millisecond differ. */
 const ID_TIME_HEX = 12;
 const ID_RANDOM_BYTES = 6;
 const SECRET_BYTES = 32;
@@ -15,7 +15,7 @@ const KEY_ID = /^[0-9a-f]{24}$/;
 /** Enough to tell secrets apart, too little to say anything about one. */
 const SECRET_ID_BYTES = 6;
 
-/** SigningSecret is what digests are made with; the same on every machine that shall know the same keys. */
+/** SigningSecret is what digests are made with; the same on every machine that shares the database. */
 export interface SigningSecret {
   /** Text of the setting or the file. */
   readonly text: string;
@@ -57,7 +57,7 @@ export function isKeyId(text: string): boolean {
   return KEY_ID.test(text);
 }
 
-/** digestOf is what is stored and compared of a key: HMAC-SHA-256 in 43 characters of base64url. About 2 µs. */
-export function digestOf(secret: KeyObject, key: string): string {
-  return createHmac('sha256', secret).update(key).digest('base64url');
+/** digestOf is what is stored and compared of a key: its HMAC-SHA-256, 32 bytes. About 2 µs. */
+export function digestOf(secret: KeyObject, key: string): Buffer {
+  return createHmac('sha256', secret).update(key).digest();
 }

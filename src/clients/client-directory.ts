@@ -1,7 +1,6 @@
 /**
- * Who the callers are, in the memory of a worker: filled by the primary's messages, asked once per caller and change. A full
- * set is gathered aside and takes over with its last part, so that no request ever sees half of it; changes that come in
- * between are merged into both.
+ * Who the callers are, in the memory of a worker: clients and API keys. The primary's messages fill it, in order, so that what
+ * is told last is true. Until the first set is complete nobody is known, rather than a few.
  */
 import {
   type ClientLookup,
@@ -12,18 +11,18 @@ import {
 } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
 import { CLIENTS_PART_BYTES, type PrimaryMessage } from '../contract/messages.ts';
-import { ClientTable } from './client-table.ts';
-import { areRecords, lengthAt } from './packed-client.ts';
+import { areRecords, lengthAt } from './packed-record.ts';
+import { RecordTable } from './record-table.ts';
 
 export type ClientsMessage = Extract<PrimaryMessage, { type: 'clients' }>;
 
 /** No bucket is older than 30 days, so no older tombstone can matter. */
 export const TOMBSTONE_DAYS = 31;
 const DAY_US = 86_400_000_000;
-/** Clients whose objects are kept, to be handed out again; more only means that objects are made anew. */
+/** Clients whose objects are kept, to be handed out again. With more of them objects are made anew, nothing else. */
 const MAX_OBJECTS = 20_000;
 
-/** The object of a client, and the generation in which it was found to be the newest last. */
+/** The object of a client, and the last generation in which it was found to be the newest. */
 interface Known {
   client: ClientRecord;
   generation: number;
@@ -33,22 +32,18 @@ export class ClientDirectory implements ClientLookup {
   readonly #clock: Clock;
   readonly #received = Buffer.allocUnsafeSlow(CLIENTS_PART_BYTES);
   readonly #known = new Map<string, Known>();
-  #table = new ClientTable();
-  /** A full set under way. */
-  #draft: ClientTable | null = null;
-  #version = 0;
+  /** What is answered from. */
+  #table = new RecordTable();
+  /** What messages go into until the first set is complete; null: it is. */
+  #gathering: RecordTable | null = new RecordTable();
   #generation = 0;
 
+  /** Made once per worker. */
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  /** Version of the last complete message; 0: none yet. */
-  get version(): number {
-    return this.#version;
-  }
-
-  /** See ClientLookup. */
+  /** See ClientLookup. 0: the first set is not complete. */
   get generation(): number {
     return this.#generation;
   }
@@ -57,31 +52,28 @@ export class ClientDirectory implements ClientLookup {
     return this.#table.clientCount;
   }
 
+  get keyCount(): number {
+    return this.#table.keyCount;
+  }
+
   /**
-   * apply takes one message. Parts of a full set come in a row; one that lost its beginning is ignored.
+   * apply takes one message.
    *
-   * @returns false: the records are none that a primary of this version packs, and were not taken
+   * @returns false: these are not records that a primary of this version packs, and none was taken
    */
-  apply({ full, first, last, version, records }: ClientsMessage): boolean {
+  apply({ complete, records }: ClientsMessage): boolean {
     const end = this.#decode(records);
     if (end === -1) return false;
-    if (full && first) this.#draft = new ClientTable();
-    if (this.#draft !== null) this.#merge(this.#draft, end);
-    if (full) {
-      if (!last || this.#draft === null) return true;
-      this.#table = this.#draft;
-      this.#draft = null;
-    } else {
-      // Before the first full set nobody shall be known, rather than a few.
-      if (this.#version === 0) return true;
-      this.#merge(this.#table, end);
-    }
-    this.#version = version;
+    const table = this.#gathering ?? this.#table;
+    for (let at = 0; at < end; at += lengthAt(this.#received, at)) table.put(this.#received, at);
+    if (complete) this.#gathering = null;
+    if (this.#gathering !== null) return true;
+    this.#table = table;
     this.#generation++;
     return true;
   }
 
-  /** forgetSome drops tombstones that no bucket can need any more, a few at a time: to be called about once a second. */
+  /** forgetSome drops tombstones that no bucket can need any more, a few at a time; the worker calls it once a second. */
   forgetSome(): void {
     this.#table.forgetSome(this.#clock.wallMs() * 1000 - TOMBSTONE_DAYS * DAY_US);
   }
@@ -94,12 +86,17 @@ export class ClientDirectory implements ClientLookup {
     return matchOfNobody(grouped, entry?.client === null ? entry : null);
   }
 
-  /** byName finds a client by its id, for callers whose name was proven; null: unknown. */
+  /** byName finds a client by its id, for callers whose API key was verified; null: unknown. */
   byName(clientId: string): ClientRecord | null {
     const known = this.#known.get(clientId);
     if (known?.generation === this.#generation) return known.client;
     const client = this.#table.get(clientId)?.client ?? null;
     return client === null ? null : this.#sameObject(client);
+  }
+
+  /** byDigest finds the client's id that an API key belongs to, by the digest of the key; null: there is no such key. */
+  byDigest(digest: Uint8Array): string | null {
+    return this.#table.apiKey(digest)?.clientId ?? null;
   }
 
   /** One object per client and version: callers compare objects to find out whether anything has changed. */
@@ -114,14 +111,10 @@ export class ClientDirectory implements ClientLookup {
     return client;
   }
 
-  /** Where the records end that were received; -1: they do not add up. */
+  /** Returns where the received records end; -1: they are not whole records. */
   #decode(records: string): number {
     if (Buffer.byteLength(records, 'base64') > CLIENTS_PART_BYTES) return -1;
     const end = this.#received.write(records, 'base64');
     return areRecords(this.#received, end) ? end : -1;
-  }
-
-  #merge(table: ClientTable, end: number): void {
-    for (let at = 0; at < end; at += lengthAt(this.#received, at)) table.merge(this.#received, at);
   }
 }

@@ -9,6 +9,7 @@ const V4_BITS = 32;
 const V6_BITS = 128;
 /** Bits before the IPv4 part of an IPv4-mapped address (RFC 4291 §2.5.5.2). */
 const MAPPED_BITS = V6_BITS - V4_BITS;
+const MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 /** The longest text of an address with a zone; longer input is not looked at. */
 const MAX_ADDRESS_LENGTH = 64;
 
@@ -25,23 +26,39 @@ export function canonicalAddress(text: string): string | null {
   return ipaddr.process(zoneAt === -1 ? text : text.slice(0, zoneAt)).toString();
 }
 
-/**
- * canonicalRange returns `address/prefix` with the host bits cleared, or the plain address where the prefix covers all
- * of it. IPv4-mapped ranges become IPv4 ones. null if the text is neither an address nor a CIDR.
- */
-export function canonicalRange(text: string): string | null {
+/** A network, or with all of its bits an address: canonical, so IPv4-mapped IPv6 is IPv4 and host bits are zero. */
+interface Network {
+  /** 4 or 16. */
+  bytes: number[];
+  /** Length of the prefix: 0…32 or 0…128. */
+  bits: number;
+}
+
+/** parseNetwork reads an address or a CIDR without a zone; null for anything else. */
+export function parseNetwork(text: string): Network | null {
   const slash = text.indexOf('/');
-  if (slash === -1) return text.includes('%') ? null : canonicalAddress(text);
-  const prefixText = text.slice(slash + 1);
-  const family = isIP(text.slice(0, slash));
-  if (family === 0 || text.includes('%') || !/^\d{1,3}$/.test(prefixText)) return null;
-  const prefix = Number(prefixText);
-  if (prefix > (family === 4 ? V4_BITS : V6_BITS)) return null;
-  const address = ipaddr.parse(text.slice(0, slash));
-  if (address instanceof ipaddr.IPv6 && address.isIPv4MappedAddress() && prefix >= MAPPED_BITS) {
-    return networkOf(address.toIPv4Address(), prefix - MAPPED_BITS);
-  }
-  return networkOf(address, prefix);
+  const address = slash === -1 ? text : text.slice(0, slash);
+  const family = isIP(address);
+  if (family === 0 || address.includes('%')) return null;
+  const fullBits = family === 4 ? V4_BITS : V6_BITS;
+  const bits = slash === -1 ? fullBits : prefixOf(text.slice(slash + 1));
+  if (bits > fullBits) return null;
+  if (family === 4) return networkOf(address.split('.').map(Number), bits);
+  const bytes = ipv6Bytes(address);
+  const isMapped = bits >= MAPPED_BITS && MAPPED.every((byte, index) => bytes[index] === byte);
+  return isMapped ? networkOf(bytes.slice(MAPPED.length), bits - MAPPED_BITS) : networkOf(bytes, bits);
+}
+
+/** networkText writes `address/prefix`, or the plain address where the prefix covers all of it. */
+export function networkText({ bytes, bits }: Network): string {
+  const address = bytes.length === 4 ? bytes.join('.') : ipaddr.fromByteArray(bytes).toString();
+  return bits === bytes.length * 8 ? address : `${address}/${bits}`;
+}
+
+/** canonicalRange returns the one spelling of an address or a CIDR; null if the text is neither. */
+export function canonicalRange(text: string): string | null {
+  const network = parseNetwork(text);
+  return network === null ? null : networkText(network);
 }
 
 /** hostPort joins a host and a port, with brackets around an IPv6 address (RFC 3986 §3.2.2). */
@@ -56,16 +73,59 @@ export function hostPort(host: string, port: number): string {
  * @param address canonical address
  */
 export function groupOf(address: string, ipv4Prefix: number, ipv6Prefix: number): string {
-  const parsed = ipaddr.parse(address);
-  return networkOf(parsed, parsed.kind() === 'ipv4' ? ipv4Prefix : ipv6Prefix);
+  const bytes = ipaddr.parse(address).toByteArray();
+  const prefix = bytes.length === 4 ? ipv4Prefix : ipv6Prefix;
+  return networkText(networkOf(bytes, Math.min(prefix, bytes.length * 8)));
 }
 
-function networkOf(address: ipaddr.IPv4 | ipaddr.IPv6, prefix: number): string {
-  const bytes = address.toByteArray();
-  if (prefix >= bytes.length * 8) return address.toString();
-  const kept = bytes.map((byte, index) => {
-    const bits = Math.min(8, Math.max(0, prefix - index * 8));
-    return byte & (0xff00 >> bits) & 0xff;
-  });
-  return `${ipaddr.fromByteArray(kept).toString()}/${prefix}`;
+/** clearHostBits sets all bits behind the prefix to zero, in the address of `byteCount` bytes that begins at `from`. */
+export function clearHostBits(
+  bytes: number[] | Uint8Array,
+  from: number,
+  byteCount: number,
+  bits: number,
+): void {
+  for (let i = bits >> 3; i < byteCount; i++) {
+    const kept = Math.max(0, bits - i * 8);
+    bytes[from + i] = (bytes[from + i] ?? 0) & (0xff00 >> kept) & 0xff;
+  }
+}
+
+function networkOf(bytes: number[], bits: number): Network {
+  clearHostBits(bytes, 0, bytes.length, bits);
+  return { bytes, bits };
+}
+
+/**
+ * Four times as fast as ipaddr.js, for the table of clients.
+ *
+ * @param text an IPv6 address by isIP, without a zone
+ */
+function ipv6Bytes(text: string): number[] {
+  const [head = '', tail = ''] = text.split('::');
+  const [first, last] = [groupBytes(head), groupBytes(tail)];
+  // Like ipaddr.js, which canonicalAddress uses: `::1.2.3.4` is taken for `::ffff:1.2.3.4`.
+  if (first.length === 0 && last.length === 4 && tail.includes('.')) return [...MAPPED, ...last];
+  const gap = V6_BITS / 8 - first.length - last.length;
+  for (let i = 0; i < gap; i++) first.push(0);
+  first.push(...last);
+  return first;
+}
+
+function groupBytes(groups: string): number[] {
+  const bytes: number[] = [];
+  if (groups === '') return bytes;
+  for (const group of groups.split(':')) {
+    if (group.includes('.')) for (const part of group.split('.')) bytes.push(Number(part));
+    else {
+      const value = Number.parseInt(group, 16);
+      bytes.push(value >> 8, value & 0xff);
+    }
+  }
+  return bytes;
+}
+
+/** Infinity: no number of bits. */
+function prefixOf(text: string): number {
+  return /^\d{1,3}$/.test(text) ? Number(text) : Number.POSITIVE_INFINITY;
 }

@@ -49,13 +49,6 @@ export function matchOfNobody(bucketName: string, last: { versionUs: number } | 
   return { client: null, bucketName, tombstoneUs: last?.versionUs ?? 0 };
 }
 
-/** ApiKeyRecord is a key as the primary tells workers. */
-export interface ApiKeyRecord {
-  /** HMAC-SHA-256 of the key, base64url. */
-  digest: string;
-  clientId: string;
-}
-
 /** VerifiedKey is a key that was found; whoever keeps the object must look at `revoked` before using it again. */
 export interface VerifiedKey {
   readonly clientId: string;

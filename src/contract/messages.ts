@@ -3,14 +3,13 @@
  * does not parse is an error of the build, never of a user: the receiver logs it and goes on.
  */
 import type { TakeReply, TakeRequest } from './buckets.ts';
-import type { ApiKeyRecord } from './clients.ts';
 import type { BackendAvailability } from './health.ts';
 import type { MetricsDelta } from './metrics.ts';
 import type { WorkerSettings } from './settings.ts';
 import { fits, type Shape } from './shape.ts';
 
 /** Raised whenever a message changes shape; a worker of another version is refused at its hello. */
-export const PROTOCOL_VERSION = 3;
+export const PROTOCOL_VERSION = 4;
 
 /** Environment of a worker: which one it is (0…count - 1; a replacement has the number of the one before) of how many. */
 export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
@@ -44,28 +43,13 @@ export type PrimaryMessage =
       type: 'clients';
       /** Number of the message, counted up from 1 for each worker; the worker acknowledges it. */
       part: number;
-      /** The directory's version when it left; the worker has it with a change and with the last part of a full one. */
-      version: number;
-      /** true: a part of everything, gathered aside, which takes over with the last. false: a change, merged at once. */
-      full: boolean;
-      /** Of everything: begins anew. */
-      first: boolean;
-      last: boolean;
-      /** Clients and tombstones as src/clients/packed-client.ts packs them, at most CLIENTS_PART_BYTES of them, in base64. */
+      /** true: with this part the worker knows everybody. Comes once; before it the worker knows nobody. */
+      complete: boolean;
+      /** What is so from now on, as src/clients/packed-record.ts packs it: at most CLIENTS_PART_BYTES, in base64. */
       records: string;
     }
-  | {
-      type: 'api-keys';
-      /** true: replaces all keys and the secret once the last part is there. */
-      full: boolean;
-      first: boolean;
-      last: boolean;
-      /** What digests are made with; null: this machine has no secret and accepts no key. Counts in full sets only. */
-      secret: string | null;
-      upserts: ApiKeyRecord[];
-      /** Digests of keys that are revoked. */
-      removed: string[];
-    }
+  /** What digests of API keys are made with; null: this machine has no secret and accepts no key. */
+  | { type: 'api-key-secret'; secret: string | null }
   | { type: 'bucket-replies'; id: number; replies: (TakeReply | null)[] }
   /** Buckets that an operator has refilled in the store: what is known of them, or held of them, counts no more. */
   | { type: 'bucket-reset'; keys: string[] }
@@ -82,7 +66,7 @@ export type WorkerMessage =
   | { type: 'ready'; addresses: string[]; revision: number }
   | { type: 'applied'; revision: number }
   /** Every part up to this one was taken in. */
-  | { type: 'clients-applied'; part: number; version: number }
+  | { type: 'clients-applied'; part: number }
   | { type: 'listen-failed'; code: string; address: string; detail: string }
   | { type: 'backend-failure'; pool: string; backend: string; detail: string }
   | { type: 'bucket-takes'; id: number; takes: TakeRequest[] }
@@ -105,7 +89,6 @@ export interface WorkerReport {
 const NUMBERS = (...names: string[]): Record<string, Shape> =>
   Object.fromEntries(names.map((name) => [name, 'number' as const]));
 const STRINGS: Shape = { listOf: 'string' };
-const LISTING: Record<string, Shape> = { full: 'boolean', first: 'boolean', last: 'boolean' };
 
 const PRIMARY_SHAPES: Record<PrimaryMessage['type'], Record<string, Shape>> = {
   // Settings are validated by config/ in the process that sends them.
@@ -115,13 +98,8 @@ const PRIMARY_SHAPES: Record<PrimaryMessage['type'], Record<string, Shape>> = {
       listOf: { fields: { pool: 'string', backend: 'string', healthy: 'boolean', enabled: 'boolean' } },
     },
   },
-  clients: { part: 'number', version: 'number', ...LISTING, records: 'string' },
-  'api-keys': {
-    ...LISTING,
-    secret: { nullOr: 'string' },
-    upserts: { listOf: { fields: { digest: 'string', clientId: 'string' } } },
-    removed: STRINGS,
-  },
+  clients: { part: 'number', complete: 'boolean', records: 'string' },
+  'api-key-secret': { secret: { nullOr: 'string' } },
   'bucket-replies': {
     id: 'number',
     replies: {
@@ -169,7 +147,7 @@ const WORKER_SHAPES: Record<WorkerMessage['type'], Record<string, Shape>> = {
   hello: { protocol: 'number', pid: 'number' },
   ready: { addresses: STRINGS, revision: 'number' },
   applied: { revision: 'number' },
-  'clients-applied': { part: 'number', version: 'number' },
+  'clients-applied': { part: 'number' },
   'listen-failed': { code: 'string', address: 'string', detail: 'string' },
   'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
   'bucket-takes': { id: 'number', takes: { listOf: TAKE } },

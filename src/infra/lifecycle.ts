@@ -48,3 +48,13 @@ export async function withDeadline<T>(promise: Promise<T>, timeoutMs: number, wh
     clearTimeout(timer);
   }
 }
+
+/** atMost resolves with the promise, or after timeoutMs. */
+export async function atMost(promise: Promise<unknown> | undefined, timeoutMs: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise((resolve) => {
+    timer = setTimeout(resolve, timeoutMs);
+  });
+  await Promise.race([promise, expired]);
+  clearTimeout(timer);
+}

@@ -22,20 +22,28 @@ export function readSecretFile(path: string): string | null {
 }
 
 /**
- * ensureSecretFile returns the secret of the file, made now (0600, its folder, of one level, 0700) where there is none. Of several
- * processes that do so at once all return the same one. Throws what the file system throws.
+ * ensureSecretFile returns the secret of the file, made now (0600; its folder, of one level, 0700) where there is none. Of
+ * several processes that do so at once all return the same one. Throws what the file system throws.
  */
 export function ensureSecretFile(path: string): string {
-  const known = readSecretFile(path);
-  if (known !== null) return known;
+  return readSecretFile(path) ?? place(path, randomBytes(SECRET_BYTES).toString('base64url'));
+}
+
+/** adoptSecretFile copies the secret of another file, and returns it; null: there is no such file. Throws as ensureSecretFile. */
+export function adoptSecretFile(from: string, to: string): string | null {
+  const secret = readSecretFile(from);
+  return secret === null ? null : place(to, secret);
+}
+
+/** Returns what is in the file in the end: another process may have been faster. */
+function place(path: string, secret: string): string {
   makeFolder(dirname(path));
-  const fresh = randomBytes(SECRET_BYTES).toString('base64url');
   const draft = `${path}.${randomBytes(DRAFT_BYTES).toString('hex')}`;
-  writeFileSync(draft, `${fresh}\n`, { mode: 0o600, flag: 'wx' });
+  writeFileSync(draft, `${secret}\n`, { mode: 0o600, flag: 'wx' });
   try {
-    // A link appears whole, and not over a file that somebody else has put there meanwhile.
+    // A link appears whole, and not over a file that another process has put there meanwhile.
     linkSync(draft, path);
-    return fresh;
+    return secret;
   } catch (thrown) {
     if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
     return ensureSecretFile(path);

@@ -9,15 +9,13 @@
  */
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
-import { ClientFeed } from '../clients/client-feed.ts';
-import { ClientRepository } from '../clients/client-repository.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import type { WorkerMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
-import { Lifecycle } from '../infra/lifecycle.ts';
+import { atMost, Lifecycle } from '../infra/lifecycle.ts';
 import { APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
 import type { ProcessSignals } from '../infra/process-signals.ts';
@@ -29,9 +27,8 @@ import type { AdminServices, Readiness } from './admin/services.ts';
 import { BucketHost } from './buckets/bucket-host.ts';
 import { BucketResets } from './buckets/bucket-resets.ts';
 import { BucketViews } from './buckets/bucket-views.ts';
-import { PrimaryApiKeys } from './clients/api-keys.ts';
-import { atMost, ClientStreams } from './clients/client-streams.ts';
 import { LimitChanges } from './clients/limit-changes.ts';
+import { PrimaryDirectory } from './clients/primary-directory.ts';
 import { HealthChecker } from './health/health-checker.ts';
 import { HealthRegistry } from './health/health-registry.ts';
 import { InstanceHeartbeat } from './instance-heartbeat.ts';
@@ -92,21 +89,15 @@ export async function startPrimary(options: PrimaryOptions): Promise<number> {
   return code;
 }
 
-interface ClientParts {
-  repository: ClientRepository;
-  feed: ClientFeed;
-  streams: ClientStreams;
-  apiKeys: PrimaryApiKeys;
-}
-
 interface FleetParts {
+  directory: PrimaryDirectory;
   registry: HealthRegistry;
   checker: HealthChecker;
   briefing: WorkerBriefing;
   collector: MetricsCollector;
 }
 
-interface Parts extends ClientParts, FleetParts {
+interface Parts extends FleetParts {
   supervisor: Supervisor;
   reloader: Reloader;
 }
@@ -192,17 +183,16 @@ class Primary {
       settings: this.#settings,
       policyVersionUs: startedAtUs,
     });
-    const { streams, apiKeys } = parts;
     const firstProbes = this.#startProbes(parts);
     // The workers start while this process builds the rest.
     const workers = this.#startWorkers(parts.supervisor);
     workers.catch(() => undefined);
     const services = await this.#openAdminServices(parts, storage);
-    void storage.opened.then(() => parts.feed.start());
+    parts.directory.start();
     const adminServer = await startAdminServer(admin, services);
     this.#lifecycle.onClose('the admin port', () => adminServer.close());
     const addresses = await workers;
-    const known = [streams.waitForAll(FIRST_LOAD_MS), apiKeys.waitForFirstLoad(FIRST_LOAD_MS), firstProbes];
+    const known = [parts.directory.streams.waitForAll(FIRST_LOAD_MS), firstProbes];
     await Promise.race([Promise.all(known), this.#stopping.promise]);
     if (this.#isStopping) return;
     this.#phase = 'ready';
@@ -220,14 +210,9 @@ class Primary {
   /** Builds what the fleet needs; nothing of it runs yet. */
   #makeParts(storage: Storage, initial: Revision): Parts {
     const { settings } = initial;
-    const { database, opened } = storage;
     const logger = this.#logger;
-    const repository = new ClientRepository(database);
-    const feed = new ClientFeed({ database, repository, logger });
-    this.#lifecycle.onClose('the client feed', () => feed.close());
-    const streams = new ClientStreams(feed);
-    const apiKeys = new PrimaryApiKeys({ database, opened, settings, logger });
-    this.#lifecycle.onClose('the API keys', () => apiKeys.feed.close());
+    const directory = new PrimaryDirectory({ storage, settings, logger });
+    this.#lifecycle.onClose('the client feed', () => directory.feed.close());
     const registry = new HealthRegistry();
     const checker = new HealthChecker({
       clock: systemClock,
@@ -235,13 +220,12 @@ class Primary {
       onResult: (pool, backend, result) => registry.record(pool, backend, result),
     });
     this.#lifecycle.onClose('health checks', () => checker.close());
-    const briefing = new WorkerBriefing({ registry, feed, streams, keys: apiKeys.streams, initial, logger });
+    const briefing = new WorkerBriefing({ registry, directory, initial, logger });
     const collector = new MetricsCollector();
-    const clients = { repository, feed, streams, apiKeys };
-    const fleet = { registry, checker, briefing, collector };
+    const fleet = { directory, registry, checker, briefing, collector };
     const supervisor = this.#makeSupervisor(fleet);
-    const reloader = this.#makeReloader(storage, initial, { ...clients, ...fleet });
-    return { ...clients, ...fleet, supervisor, reloader };
+    const reloader = this.#makeReloader(storage, initial, fleet);
+    return { ...fleet, supervisor, reloader };
   }
 
   #makeSupervisor({ registry, briefing, collector }: FleetParts): Supervisor {
@@ -273,9 +257,9 @@ class Primary {
     return supervisor;
   }
 
-  #makeReloader(storage: Storage, initial: Revision, parts: ClientParts & FleetParts): Reloader {
+  #makeReloader(storage: Storage, initial: Revision, parts: FleetParts): Reloader {
     const { configPath, env } = this.#options;
-    const { registry, checker, apiKeys, briefing } = parts;
+    const { registry, checker, directory, briefing } = parts;
     return new Reloader({
       configPath,
       env,
@@ -289,7 +273,7 @@ class Primary {
         this.#logger.level = settings.log.level;
         registry.configure(settings.pools);
         void checker.reconfigure(settings.pools);
-        apiKeys.follow(settings);
+        directory.configure(settings);
         return briefing.apply(revision);
       },
     });
@@ -327,14 +311,19 @@ class Primary {
   }
 
   async #openAdminServices(parts: Parts, { database }: Storage): Promise<AdminServices> {
-    const { feed, supervisor, reloader } = parts;
+    const { directory, supervisor, reloader } = parts;
     const logger = this.#logger;
     const { redis } = this.#settings;
     const bucketViews = await BucketViews.open({ redis, memory: this.#buckets, clock: systemClock, logger });
     this.#lifecycle.onClose('the look at buckets', () => bucketViews.close());
     this.#startHeartbeat(bucketViews, parts);
     const current = (): Revision => reloader.current;
-    const limitChanges = new LimitChanges({ feed, store: bucketViews.store, current, logger });
+    const limitChanges = new LimitChanges({
+      feed: directory.feed,
+      store: bucketViews.store,
+      current,
+      logger,
+    });
     this.#lifecycle.onClose('the changes of limits', () => limitChanges.close());
     const broadcast = supervisor.broadcast.bind(supervisor);
     const bucketResets = new BucketResets({ views: bucketViews, database, current, broadcast, logger });

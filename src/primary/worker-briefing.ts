@@ -1,23 +1,21 @@
 /**
  * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last:
- * API keys, clients, backend states, settings. Whoever is blocked, or limited otherwise than by the policies, would get through a
+ * clients with their API keys, backend states, settings. Whoever is blocked, or limited otherwise than by the policies, would get through a
  * worker that did not know it yet.
  *
  * A worker is in one of two states:
  * - waiting: brief() is at work. It gets no settings from a reload, which would make it listen too early.
  * - briefed: it has settings. apply() sends it each new revision.
  */
-import type { ClientFeed } from '../clients/client-feed.ts';
 import type { PrimaryMessage } from '../contract/messages.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { atMost, type ClientStreams } from './clients/client-streams.ts';
-import type { KeyStreams } from './clients/key-streams.ts';
+import type { PrimaryDirectory } from './clients/primary-directory.ts';
 import type { HealthRegistry } from './health/health-registry.ts';
 import type { Revision } from './reloader.ts';
 import type { WorkerLink } from './workers/worker-link.ts';
 
-/** How long a worker that starts waits for keys and clients: the database may be away. */
+/** How long a worker that starts waits for clients and API keys: the database may be away. */
 const FIRST_LOAD_MS = 5_000;
 /** A reload waits this long for a worker. One that is later applies the revision all the same: it has the message. */
 const ACKNOWLEDGE_MS = 5_000;
@@ -27,9 +25,7 @@ const BLIND_DIVISOR = 1_000;
 
 interface BriefingOptions {
   registry: HealthRegistry;
-  feed: Pick<ClientFeed, 'version'>;
-  streams: ClientStreams;
-  keys: KeyStreams;
+  directory: PrimaryDirectory;
   initial: Revision;
   logger: Logger;
 }
@@ -48,15 +44,14 @@ export class WorkerBriefing {
 
   /** brief tells a new worker everything; the supervisor calls it once per process. */
   async brief(link: WorkerLink): Promise<void> {
-    const { feed, streams, keys } = this.#options;
+    const { directory } = this.#options;
+    const { feed, streams } = directory;
     void link.exited.then(() => this.#briefed.delete(link));
     const count = this.storeWorkers;
     if (count !== null) link.send({ type: 'store-workers', count });
-    const keysTold = keys.attach(link);
-    const clientsTold = streams.attach(link);
+    const clientsTold = directory.attach(link);
     // Before the first load there is nothing to wait for.
-    if (feed.version > 0) await streams.waitFor(link, FIRST_LOAD_MS);
-    await atMost(keysTold, FIRST_LOAD_MS);
+    if (feed.loaded) await streams.waitFor(link, FIRST_LOAD_MS);
     if (!link.alive) return;
     this.#briefed.add(link);
     const knowsClients = streams.knows(link);
@@ -81,7 +76,7 @@ export class WorkerBriefing {
   async #applyTo(link: WorkerLink): Promise<number | null> {
     const { number } = this.#revision;
     const applied = link.waitFor('applied', ACKNOWLEDGE_MS, ({ revision }) => revision >= number);
-    this.#send(link, this.#options.streams.knows(link));
+    this.#send(link, this.#options.directory.streams.knows(link));
     try {
       await applied;
       return null;

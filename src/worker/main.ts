@@ -92,8 +92,8 @@ class WorkerMain {
       case 'clients':
         this.#onClients(message);
         break;
-      case 'api-keys':
-        this.#apiKeys.apply(message);
+      case 'api-key-secret':
+        this.#apiKeys.useSecret(message.secret);
         break;
       case 'bucket-replies':
         this.#rooms?.onBucketReplies(message);
@@ -168,7 +168,7 @@ class WorkerMain {
   #onClients(message: Extract<PrimaryMessage, { type: 'clients' }>): void {
     const { part } = message;
     if (!this.#directory.apply(message)) this.#rooms?.logger.error({ part }, 'clients that cannot be read');
-    this.#link.send({ type: 'clients-applied', part, version: this.#directory.version });
+    this.#link.send({ type: 'clients-applied', part });
   }
 
   /** The supervisor ends a worker that says so, and decides whether to try again. */

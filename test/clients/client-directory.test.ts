@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import ipaddr from 'ipaddr.js';
+import { digestOf, makeApiKey, makeSigningSecret } from '../../src/clients/api-key.ts';
+import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
 import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
 import { canonicalClientId } from '../../src/clients/client-record.ts';
-import { ClientPacker } from '../../src/clients/packed-client.ts';
+import { RecordPacker } from '../../src/clients/record-packer.ts';
 import { groupOf } from '../../src/contract/addresses.ts';
 import type { ClientRecord, ClientTombstone } from '../../src/contract/clients.ts';
 
@@ -27,7 +30,7 @@ const client = (clientId: string, versionUs = 1): ClientRecord => ({
   versionUs,
 });
 
-const packer = new ClientPacker();
+const packer = new RecordPacker();
 
 interface Parts {
   upserts?: ClientRecord[];
@@ -47,10 +50,7 @@ function message({
   return {
     type: 'clients',
     part: 1,
-    version: 1,
-    full: false,
-    first: false,
-    last: false,
+    complete: false,
     records: Buffer.concat(records).toString('base64'),
     ...fields,
   };
@@ -58,7 +58,7 @@ function message({
 
 function directoryOf(...ids: string[]): ClientDirectory {
   const directory = new ClientDirectory(new FakeClock());
-  directory.apply(message({ full: true, first: true, last: true, upserts: ids.map((id) => client(id)) }));
+  directory.apply(message({ complete: true, upserts: ids.map((id) => client(id)) }));
   return directory;
 }
 
@@ -144,10 +144,8 @@ function holds(range: string, address: string): boolean {
 
 test('a deleted client leaves its version for its bucket, also for the anonymous caller who inherits it', () => {
   const directory = directoryOf('1.2.3.4', '10.0.0.0/8', 'acme');
-  const bury = (clientId: string, versionUs: number) =>
-    message({ version: 2, tombstones: [{ clientId, versionUs }] });
+  const bury = (clientId: string, versionUs: number) => message({ tombstones: [{ clientId, versionUs }] });
   directory.apply(bury('1.2.3.4', 5));
-  assert.equal(directory.version, 2);
   assert.deepEqual(directory.byAddress('1.2.3.4', '1.2.3.4'), {
     client: null,
     bucketName: '1.2.3.4',
@@ -165,60 +163,39 @@ test('a deleted client leaves its version for its bucket, also for the anonymous
     'where the group is that very range',
   );
 
-  directory.apply(message({ upserts: [client('1.2.3.4', 4)] }));
-  assert.equal(directory.byAddress('1.2.3.4', '1.2.3.4').client, null, 'older than its tombstone');
   directory.apply(message({ upserts: [client('1.2.3.4', 7)] }));
   assert.deepEqual(directory.byAddress('1.2.3.4', 'x'), {
     client: client('1.2.3.4', 7),
     bucketName: '1.2.3.4',
     tombstoneUs: 0,
   });
-  directory.apply(bury('1.2.3.4', 6));
-  assert.equal(directory.byAddress('1.2.3.4', 'x').client?.versionUs, 7, 'a late tombstone does not win');
+  // A restored backup: what the primary says last is so, even if it is older.
+  directory.apply(message({ upserts: [client('1.2.3.4', 6)] }));
+  assert.equal(directory.byAddress('1.2.3.4', 'x').client?.versionUs, 6);
 });
 
-test('a full set in parts takes over with its last part', () => {
-  const directory = directoryOf('old');
-  const part = (fields: Partial<ClientsMessage> & Parts) =>
-    directory.apply(message({ full: true, version: 9, ...fields }));
-  assert.ok(part({ first: true, upserts: [client('a')] }));
-  assert.ok(part({ upserts: [client('b')] }));
-  assert.ok(directory.byName('old') !== null && directory.byName('a') === null, 'half of it is not shown');
-  assert.equal(directory.version, 1);
-  part({ last: true, tombstones: [{ clientId: 'c', versionUs: 3 }] });
-  assert.equal(directory.version, 9);
-  assert.equal(directory.clientCount, 2);
-  assert.equal(directory.byName('old'), null);
-  assert.equal(directory.byAddress('z', 'c').tombstoneUs, 3);
-  // Restarted from its first part; and one without a first part does nothing.
-  part({ first: true, upserts: [client('lost')] });
-  part({ first: true, last: true, upserts: [client('won')] });
-  part({ last: true, upserts: [client('stray')] });
-  assert.deepEqual(
-    [directory.byName('lost'), directory.byName('stray'), directory.clientCount],
-    [null, null, 1],
-  );
-});
-
-test('a change that comes between the parts of a full set is in force at once and afterwards', () => {
-  const directory = directoryOf('old', 'a');
-  const full = (fields: Partial<ClientsMessage> & Parts) =>
-    directory.apply(message({ full: true, ...fields }));
-  full({ first: true, upserts: [client('a', 1)] });
-  directory.apply(message({ version: 2, upserts: [client('a', 2), client('new', 2)] }));
-  assert.deepEqual([directory.byName('a')?.versionUs, directory.byName('new')?.versionUs], [2, 2]);
-  full({ last: true, version: 3, upserts: [client('new', 1)] });
-  assert.deepEqual([directory.byName('a')?.versionUs, directory.byName('new')?.versionUs], [2, 2]);
-  assert.equal(directory.byName('old'), null);
-});
-
-test('before the first full set nobody is known, whatever changes meanwhile', () => {
+test('before the first set is complete nobody is known, whatever changes meanwhile; then everybody is', () => {
   const directory = new ClientDirectory(new FakeClock());
-  directory.apply(message({ full: true, first: true, upserts: [client('a')] }));
-  directory.apply(message({ version: 2, upserts: [client('b')] }));
-  assert.deepEqual([directory.byName('b'), directory.clientCount, directory.generation], [null, 0, 0]);
-  directory.apply(message({ full: true, last: true, version: 3 }));
+  const nobody = () => [
+    directory.byName('a'),
+    directory.byName('b'),
+    directory.clientCount,
+    directory.generation,
+  ];
+  assert.ok(directory.apply(message({ upserts: [client('a'), client('gone')] })));
+  assert.deepEqual(nobody(), [null, null, 0, 0]);
+  // A change between the parts, of what was told and of what will be told.
+  directory.apply(message({ upserts: [client('a', 2)], tombstones: [{ clientId: 'gone', versionUs: 2 }] }));
+  assert.deepEqual(nobody(), [null, null, 0, 0]);
+  directory.apply(
+    message({ complete: true, upserts: [client('b')], tombstones: [{ clientId: 'c', versionUs: 3 }] }),
+  );
   assert.deepEqual([directory.clientCount, directory.generation], [2, 1]);
+  assert.deepEqual([directory.byName('a')?.versionUs, directory.byName('b')?.versionUs], [2, 1]);
+  assert.deepEqual([directory.byName('gone'), directory.byAddress('z', 'c').tombstoneUs], [null, 3]);
+  // From then on every message counts at once.
+  directory.apply(message({ upserts: [client('new')] }));
+  assert.ok(directory.byName('new'));
 });
 
 test('a client is one object for as long as it does not change, whatever others do', () => {
@@ -228,7 +205,7 @@ test('a client is one object for as long as it does not change, whatever others 
   const { generation } = directory;
   assert.equal(directory.byName('acme'), acme);
   assert.equal(directory.byAddress('acme', 'x').client, acme);
-  directory.apply(message({ version: 2, upserts: [client('10.0.0.1', 2), client('other', 2)] }));
+  directory.apply(message({ upserts: [client('10.0.0.1', 2), client('other', 2)] }));
   assert.ok(directory.generation > generation);
   assert.equal(directory.byName('acme'), acme);
   assert.equal(directory.byAddress('20.9.9.9', '20.9.9.9').client, before[1]);
@@ -240,9 +217,9 @@ test('records that are none are refused as a whole', () => {
   const directory = directoryOf('a');
   const { records } = message({ upserts: [client('b'), client('c')] });
   for (const broken of [records.slice(0, -8), 'AAAA', Buffer.alloc(70_000, 1).toString('base64')]) {
-    assert.equal(directory.apply(message({ version: 2, records: broken })), false);
+    assert.equal(directory.apply(message({ records: broken })), false);
   }
-  assert.deepEqual([directory.clientCount, directory.version], [1, 1]);
+  assert.deepEqual([directory.clientCount, directory.generation], [1, 1]);
 });
 
 test('tombstones that no bucket can need are forgotten within 1,024 calls', () => {
@@ -254,9 +231,42 @@ test('tombstones that no bucket can need are forgotten within 1,024 calls', () =
     { clientId: 'old', versionUs: at(32) },
     { clientId: 'young', versionUs: at(30) },
   ];
-  directory.apply(message({ full: true, first: true, last: true, tombstones }));
+  directory.apply(message({ complete: true, tombstones }));
   assert.equal(directory.byAddress('x', 'old').tombstoneUs, at(32));
   for (let i = 0; i < 1_024; i++) directory.forgetSome();
   assert.equal(directory.byAddress('x', 'old').tombstoneUs, 0);
   assert.equal(directory.byAddress('x', 'young').tombstoneUs, at(30));
+});
+
+test('an API key is its client’s until it is revoked, moved, or the secret is another one', () => {
+  const directory = directoryOf('acme', 'other');
+  const keys = new ApiKeyDirectory(directory);
+  const secret = makeSigningSecret('a secret');
+  const { key } = makeApiKey(NOW_MS, randomBytes);
+  const digest = digestOf(secret.key, key);
+  const tell = (record: Buffer) => directory.apply(message({ records: record.toString('base64') }));
+  const owned = (clientId: string) => packer.apiKey({ digest, clientId, secretId: secret.id });
+  const found = () => {
+    const verified = keys.verify(key);
+    assert.ok(typeof verified === 'object' && !verified.revoked);
+    return verified;
+  };
+  assert.equal(keys.verify('a key of somebody else'), 'malformed');
+  tell(owned('acme'));
+  assert.equal(keys.verify(key), 'unknown', 'there is no secret yet');
+  keys.useSecret('a secret');
+  const first = found();
+  assert.deepEqual(keys.clientOf(first), client('acme'));
+  tell(packer.client(client('third', 2)));
+  assert.equal(first.revoked, false, 'another change');
+  tell(owned('other'));
+  assert.equal(first.revoked, true);
+  const second = found();
+  assert.equal(second.clientId, 'other');
+  keys.useSecret('another secret');
+  assert.deepEqual([second.revoked, keys.verify(key)], [true, 'unknown']);
+  keys.useSecret('a secret');
+  const third = found();
+  tell(packer.apiKeyTombstone(digest, 1));
+  assert.deepEqual([third.revoked, keys.verify(key), directory.keyCount], [true, 'unknown', 0]);
 });

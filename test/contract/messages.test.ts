@@ -42,10 +42,7 @@ test('messages survive the trip through JSON unchanged', () => {
   const clients = {
     type: 'clients',
     part: 7,
-    version: 3,
-    full: true,
-    first: true,
-    last: true,
+    complete: true,
     records: 'AAAA',
   };
   assert.deepEqual(parsePrimaryMessage(JSON.parse(JSON.stringify(clients))), clients);

@@ -1,23 +1,14 @@
 /** API keys in a real PostgreSQL: the table, the repository, and the way from a write to a worker's directory. */
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
-import { join } from 'node:path';
-import { after, before, type TestContext, test } from 'node:test';
+import { after, before, test } from 'node:test';
 import { digestOf, isApiKey, isKeyId, makeSigningSecret } from '../../src/clients/api-key.ts';
-import { ApiKeyDirectory, type ApiKeysMessage } from '../../src/clients/api-key-directory.ts';
-import { ApiKeyFeed, type ApiKeyFeedOptions, PART_KEYS } from '../../src/clients/api-key-feed.ts';
-import { ApiKeyRepository, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
-import { ApiKeySecret } from '../../src/clients/api-key-secret.ts';
-import { ApiKeyService } from '../../src/clients/api-key-service.ts';
-import type { ClientRecord } from '../../src/contract/clients.ts';
-import { systemClock } from '../../src/contract/clock.ts';
-import { parsePrimaryMessage } from '../../src/contract/messages.ts';
-import type { Database } from '../../src/infra/postgres/postgres.ts';
-import { type KeyLink, KeyStreams } from '../../src/primary/clients/key-streams.ts';
+import { MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
-import { INPUT, insertKeys, makeMigrated, openDatabase, silent } from './support.ts';
+import { attachWorker, startFeed } from './feed-lab.ts';
+import { INPUT, insertKeys, makeMigrated, openDatabase } from './support.ts';
 
 let server: PostgresServer;
 before(async () => {
@@ -26,54 +17,6 @@ before(async () => {
 after(() => server.remove());
 
 const FIRST_PAGE = { limit: 100, after: null };
-const ANYBODY = {
-  byName: (clientId: string): ClientRecord => ({ clientId, mode: 'limit', limits: {}, versionUs: 1 }),
-};
-
-interface MachineOptions extends Partial<ApiKeyFeedOptions> {
-  configured?: string | null;
-  folder?: string;
-}
-
-/** What one machine has of it: a service and a feed in the primary, a directory in a worker behind the door of the IPC. */
-function startMachine(t: TestContext, database: Database, options: MachineOptions = {}) {
-  const folder = options.folder ?? makeTempFolder('sluice-keys-');
-  if (options.folder === undefined) t.after(() => removeTempFolder(folder));
-  const path = join(folder, 'data', 'api-keys.secret');
-  const { configured = 'a secret of many machines' } = options;
-  const secret = new ApiKeySecret({ configured, path, logger: silent });
-  const repository = new ApiKeyRepository(database);
-  const feed = new ApiKeyFeed({ database, logger: silent, repository, secret, ...options });
-  t.after(() => feed.close());
-  const directory = new ApiKeyDirectory(ANYBODY);
-  const messages: ApiKeysMessage[] = [];
-  const take = (message: ApiKeysMessage) => {
-    const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
-    assert.ok(parsed?.type === 'api-keys', 'a worker would not understand this message');
-    messages.push(parsed);
-    directory.apply(parsed);
-  };
-  const streams = new KeyStreams(feed);
-  void streams.attach(linkTo(take));
-  feed.start();
-  const service = new ApiKeyService({ repository, secret, clock: systemClock });
-  const clientOf = (key: string): string => {
-    const found = directory.verify(key);
-    return typeof found === 'string' ? found : found.clientId;
-  };
-  return { path, secret, repository, feed, streams, directory, messages, service, clientOf };
-}
-
-/** A worker that takes each part in a turn of its own. */
-function linkTo(take: (message: ApiKeysMessage) => void): KeyLink {
-  const send: KeyLink['send'] = (message, onSent) => {
-    assert.ok(message.type === 'api-keys');
-    take(message);
-    setImmediate(onSent);
-  };
-  return { send, exited: new Promise(() => undefined) };
-}
-
 /** The second that the contract gives. */
 function soon(what: string, probe: () => unknown): Promise<unknown> {
   return waitFor(`${what} within 1 s`, probe, { timeoutMs: 1_000 });
@@ -83,7 +26,7 @@ test('a key is issued, listed in the order of making and revoked; only its HMAC 
   const { database, repository: clients } = await makeMigrated(t, server);
   await clients.create('acme', INPUT);
   await clients.create('other', INPUT);
-  const { service } = startMachine(t, database);
+  const { service } = startFeed(t, database);
   const made = [];
   for (const name of ['ci', null, 'ümlaut']) made.push(await service.issue('acme', name));
   for (const { key, keyId, createdAt } of made) {
@@ -109,7 +52,7 @@ test('a key is issued, listed in the order of making and revoked; only its HMAC 
   const [row] = await database.query('select digest from api_keys where key_id = $1', [keyId]);
   const { key: secret } = makeSigningSecret('a secret of many machines');
   assert.ok(Buffer.isBuffer(row?.digest));
-  assert.equal(row.digest.toString('base64url'), digestOf(secret, key));
+  assert.deepEqual(row.digest, digestOf(secret, key));
 
   await service.revoke('acme', keyId);
   assert.deepEqual((await service.list('acme', FIRST_PAGE)).items, shown.slice(1));
@@ -127,9 +70,9 @@ test('a key is issued, listed in the order of making and revoked; only its HMAC 
 test('issued and revoked keys reach the workers of two machines within 1 s, by NOTIFY alone and by the poll alone', async (t) => {
   const { url, database, repository: clients } = await makeMigrated(t, server);
   await clients.create('acme', INPUT);
-  const own = startMachine(t, database, { pollMs: 3_600_000, notified: false });
-  const notified = startMachine(t, openDatabase(t, url), { pollMs: 3_600_000 });
-  const polling = startMachine(t, openDatabase(t, url), { notified: false });
+  const own = startFeed(t, database, { pollMs: 3_600_000, notified: false });
+  const notified = startFeed(t, openDatabase(t, url), { pollMs: 3_600_000 });
+  const polling = startFeed(t, openDatabase(t, url), { notified: false });
   const machines = [own, notified, polling];
   for (const { feed } of machines) assert.ok(await feed.waitForFirstLoad(5_000));
   await waitFor('the feed to listen', async () => {
@@ -140,7 +83,7 @@ test('issued and revoked keys reach the workers of two machines within 1 s, by N
   });
   const { key, keyId } = await own.service.issue('acme', null);
   await soon('the key on every machine', () => machines.every(({ clientOf }) => clientOf(key) === 'acme'));
-  const remembered = machines.map(({ directory }) => directory.verify(key));
+  const remembered = machines.map(({ keys }) => keys.verify(key));
   await own.service.revoke('acme', keyId);
   await soon('its end on every machine', () => machines.every(({ clientOf }) => clientOf(key) === 'unknown'));
   for (const found of remembered) assert.ok(typeof found === 'object' && found.revoked);
@@ -150,7 +93,7 @@ test('a client has at most so many keys, and one more after a revocation', async
   const { database, repository: clients } = await makeMigrated(t, server);
   for (const clientId of ['acme', 'other']) await clients.create(clientId, INPUT);
   await insertKeys(database, MAX_KEYS_PER_CLIENT - 1);
-  const { service } = startMachine(t, database);
+  const { service } = startFeed(t, database);
   const { keyId } = await service.issue('acme', null);
   await assert.rejects(service.issue('acme', null), { code: 'too_many_keys', status: 409 });
   await service.issue('other', null);
@@ -169,7 +112,7 @@ test('calls at the same moment, from two machines, do not pass that number', asy
   await database.query(
     'create trigger dawdle before insert on api_keys for each row execute function dawdle()',
   );
-  const machines = [database, openDatabase(t, url)].map((each) => startMachine(t, each));
+  const machines = [database, openDatabase(t, url)].map((each) => startFeed(t, each));
   const calls = machines.flatMap(({ service }) => [1, 2, 3, 4].map(() => service.issue('acme', null)));
   const results = await Promise.allSettled(calls);
   const refused = results.filter((result) => result.status === 'rejected');
@@ -183,7 +126,7 @@ test('calls at the same moment, from two machines, do not pass that number', asy
 
 test('keys go with their client, however it goes, and do not come back with one of the same name', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
-  const { service, directory, feed, clientOf } = startMachine(t, database, { pollMs: 20, notified: false });
+  const { service, directory, feed, clientOf } = startFeed(t, database, { pollMs: 20, notified: false });
   assert.ok(await feed.waitForFirstLoad(5_000));
   for (const end of [() => clients.remove('acme'), () => database.query('truncate clients cascade')]) {
     await clients.create('acme', INPUT);
@@ -211,62 +154,54 @@ test('without a configured secret the first key makes one, 0600, that restarts a
   const folder = makeTempFolder('sluice-keys-');
   t.after(() => removeTempFolder(folder));
   const options = { configured: null, folder, pollMs: 20, notified: false };
-  const first = startMachine(t, database, options);
-  const beside = startMachine(t, database, options);
+  const first = startFeed(t, database, options);
+  const beside = startFeed(t, database, options);
   for (const { feed } of [first, beside]) assert.ok(await feed.waitForFirstLoad(5_000));
   assert.equal(first.secret.current, null);
   assert.throws(() => statSync(first.path), { code: 'ENOENT' });
   const { key } = await first.service.issue('acme', null);
   assert.equal(statSync(first.path).mode & 0o777, 0o600);
   await soon('the process beside it', () => beside.clientOf(key) === 'acme');
-  const later = startMachine(t, database, options);
+  const later = startFeed(t, database, options);
   await soon('the next start', () => later.clientOf(key) === 'acme');
   later.secret.configure('another secret');
   await soon('the other secret', () => later.clientOf(key) === 'unknown');
   later.secret.configure(null);
   await soon('the first secret', () => later.clientOf(key) === 'acme');
 
-  const nowhere = startMachine(t, database, { configured: null, folder: '/proc/none', notified: false });
+  const nowhere = startFeed(t, database, { configured: null, folder: '/proc/none', notified: false });
   await assert.rejects(nowhere.service.issue('acme', null), { code: 'secret_missing', status: 503 });
   // Before the pool, which waits for whoever is asking.
   await Promise.all([first, beside, later, nowhere].map(({ feed }) => feed.close()));
 });
 
-test('many keys go to a worker in parts, and a set that is replaced forgets those that are gone', async (t) => {
+test('many keys go to a worker in parts, and those that a restored database lacks are forgotten', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   for (const clientId of ['acme', 'other']) await clients.create(clientId, INPUT);
-  const count = PART_KEYS + 10;
+  const count = 2_500;
   await insertKeys(database, count);
-  const { feed, streams, directory, messages, service, clientOf } = startMachine(t, database, { pollMs: 20 });
+  const { feed, streams, directory, messages, keys, service, clientOf, informed } = startFeed(t, database, {
+    pollMs: 20,
+  });
   assert.ok(await feed.waitForFirstLoad(5_000));
-  await soon('all keys', () => directory.keyCount === count);
-  assert.deepEqual(
-    messages.slice(1).map(({ upserts, first, last }) => [upserts.length, first, last]),
-    [
-      [PART_KEYS, true, false],
-      [10, false, true],
-    ],
-  );
+  assert.ok(await informed);
+  assert.deepEqual([directory.keyCount, directory.clientCount], [count, 2]);
+  assert.ok(messages.length > 1);
   const { key } = await service.issue('other', null);
-  await soon('the new key', () => clientOf(key) === 'other');
-  const late = new ApiKeyDirectory(ANYBODY);
-  const parts: ApiKeysMessage[] = [];
-  await streams.attach(linkTo((part) => parts.push(part)));
-  const [start, ...rest] = parts;
-  assert.ok(start !== undefined);
-  late.apply(start);
-  assert.equal(late.keyCount, 0);
-  for (const part of rest) late.apply(part);
-  assert.equal(late.keyCount, count + 1);
-  const found = late.verify(key);
+  assert.equal(clientOf(key), 'other');
+  const late = attachWorker(streams);
+  assert.ok(await late.informed);
+  assert.equal(late.directory.keyCount, count + 1);
+  const found = keys.verify(key);
   assert.ok(typeof found === 'object' && !found.revoked);
-  late.apply({ ...start, last: true, upserts: [] });
-  assert.equal(late.keyCount, 0);
-  assert.ok(found.revoked);
   // What a restored backup looks like: no trigger ran.
   await database.query('alter table api_keys disable trigger user');
   await database.query("delete from api_keys where secret_id = 'foreign'");
   await assert.rejects(database.query('select pg_terminate_backend(pg_backend_pid())'));
-  await soon('the older set', () => directory.keyCount === 1);
-  assert.equal(clientOf(key), 'other');
+  await soon('the older set', () => directory.keyCount === 1 && late.directory.keyCount === 1);
+  assert.deepEqual([clientOf(key), found.revoked], ['other', false]);
+  await database.query('delete from api_keys');
+  await assert.rejects(database.query('select pg_terminate_backend(pg_backend_pid())'));
+  await soon('the empty set', () => clientOf(key) === 'unknown');
+  assert.ok(found.revoked);
 });

@@ -6,7 +6,6 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { ApiKeyRepository, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
-import { ClientFeed } from '../../src/clients/client-feed.ts';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
 import {
   EmbeddedPostgres,
@@ -18,6 +17,7 @@ import type { Database } from '../../src/infra/postgres/postgres.ts';
 import { type Child, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
+import { startFeed } from './feed-lab.ts';
 import { INPUT, insertKeys, silent } from './support.ts';
 
 const WRITER = fileURLToPath(new URL('fixtures/embedded-writer.ts', import.meta.url));
@@ -51,7 +51,7 @@ async function assertKeysBounded(database: Database): Promise<void> {
       keyId: n.toString(16).padStart(24, '0'),
       clientId,
       name: null,
-      digest: createHash('sha256').update(String(n)).digest('base64url'),
+      digest: createHash('sha256').update(String(n)).digest(),
       secretId: 's',
     });
   await insertKeys(database, MAX_KEYS_PER_CLIENT - 1);
@@ -78,9 +78,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   assert.ok(Math.abs((await database.nowUs()) / 1000 - Date.now()) < 60_000);
 
   const repository = new ClientRepository(database);
-  const feed = new ClientFeed({ database, repository, logger: silent });
-  t.after(() => feed.close());
-  feed.start();
+  const { feed } = startFeed(t, database);
   assert.ok(await feed.waitForFirstLoad(5_000));
   const created = await repository.create('acme', { ...INPUT, capacity: 9, refillPerSecond: 0.5 });
   await waitFor('the own write', () => feed.table.get('acme')?.client, { timeoutMs: 1_000 });
@@ -190,17 +188,18 @@ test('a thread that ends is started again, is left alone while nobody writes, an
   assert.equal(found.clientId, 'acme');
 
   const { database } = embedded;
-  const feed = new ClientFeed({ database, repository, logger: silent, pollMs: 20 });
-  t.after(() => feed.close());
-  feed.start();
+  const { feed } = startFeed(t, database);
   assert.ok(await feed.waitForFirstLoad(5_000));
-  let activity = database.activity;
+  let reads = 0;
   let sinceMs = performance.now();
-  await waitFor('15 polls in a row that do not ask', () => {
-    if (activity !== database.activity) sinceMs = performance.now();
-    activity = database.activity;
-    return performance.now() - sinceMs > 300;
+  const read = database.read.bind(database);
+  t.mock.method(database, 'read', (...args: Parameters<typeof read>) => {
+    sinceMs = performance.now();
+    reads++;
+    return read(...args);
   });
+  await waitFor('no read for longer than the poll of a real server', () => performance.now() - sinceMs > 750);
+  assert.ok(reads < 5, `${reads} reads`);
   const other = new pg.Client({ host: join(folder, 'socket'), user: 'postgres', password: 'any' });
   await other.connect();
   await other.query("insert into clients (client_id) values ('of-another-program')");

@@ -2,7 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { digestOf, makeApiKey, makeSigningSecret } from '../../src/clients/api-key.ts';
 import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
+import { ClientDirectory } from '../../src/clients/client-directory.ts';
+import { RecordPacker } from '../../src/clients/record-packer.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
+import { systemClock } from '../../src/contract/clock.ts';
 import { startCapturingBackend } from './capturing-backend.ts';
 import { policy, route, startProxy } from './support.ts';
 
@@ -18,24 +21,25 @@ const CLIENTS: Record<string, ClientRecord> = {
 };
 
 function makeKeys() {
-  const directory = new ApiKeyDirectory({ byName: (clientId) => CLIENTS[clientId] ?? null });
-  const part = {
-    type: 'api-keys',
-    full: true,
-    first: true,
-    last: true,
-    secret: 'test',
-    removed: [],
-  } as const;
+  const packer = new RecordPacker();
+  const clients = new ClientDirectory(systemClock);
+  const tell = (...records: Buffer[]) =>
+    clients.apply({
+      type: 'clients',
+      part: 1,
+      complete: true,
+      records: Buffer.concat(records).toString('base64'),
+    });
   const issue = (clientId: string) => {
     const { key } = makeApiKey(Date.now(), (count) => crypto.getRandomValues(Buffer.alloc(count)));
-    return { key, record: { digest: digestOf(SECRET.key, key), clientId } };
+    return { key, clientId, secretId: SECRET.id, digest: digestOf(SECRET.key, key) };
   };
   const keys = { acme: issue('acme'), second: issue('acme'), banned: issue('banned') };
-  directory.apply({ ...part, upserts: Object.values(keys).map(({ record }) => record), removed: [] });
-  const revoke = (digest: string) =>
-    directory.apply({ ...part, full: false, upserts: [], removed: [digest] });
-  return { directory, keys, revoke };
+  for (const client of Object.values(CLIENTS)) tell(packer.client(client));
+  for (const stored of Object.values(keys)) tell(packer.apiKey(stored));
+  const directory = new ApiKeyDirectory(clients);
+  directory.useSecret('test');
+  return { directory, keys, revoke: (digest: Buffer) => tell(packer.apiKeyTombstone(digest, 1)) };
 }
 
 test('B33: a key decides whose bucket is used, goes on to the backend and cannot be taken off by Connection', async (t) => {
@@ -71,7 +75,7 @@ test('B33: a key decides whose bucket is used, goes on to the backend and cannot
   assert.deepEqual(await ask('', '192.0.2.2'), { status: 200, left: 0 }, 'the bucket of the address');
   const both = `x-api-key: ${key}\r\nx-api-key: ${key}\r\n`;
   assert.deepEqual(await ask(both, '192.0.2.3'), { status: 200, left: 1 }, 'two keys are nobody’s');
-  revoke(keys.acme.record.digest);
+  revoke(keys.acme.digest);
   assert.deepEqual(await ask(`x-api-key: ${key}\r\n`, '192.0.2.4'), { status: 200, left: 1 });
   assert.deepEqual(proxy.lines.map(({ clientId, clientIp }) => [clientId, clientIp]).slice(0, 4), [
     ['acme', '192.0.2.1'],

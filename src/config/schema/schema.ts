@@ -192,7 +192,7 @@ const secretsSchema = block(
       type: 'text, secret',
       since: '0.3',
       meaning:
-        'Signs the API keys of clients; the same on all machines that share the database, needed where `rateLimit.instances` is above 1. With another one all keys issued before are refused. Empty: made with the first key and kept in `./data/api-keys.secret` (0600).',
+        'Signs the API keys of clients; the same on all machines that share the database, needed where `rateLimit.instances` is above 1. With another one all keys issued before are refused. Empty: made with the first key and kept (0600) beside the embedded database, or with a real one in `./data/api-keys.secret`, where only instances of that working folder find it.',
       range: 'at most 1,024 characters',
       fallback: '`SLUICE_KEY_SECRET`, else empty',
       parse: matching(/^[^\0]{0,1024}$/, 'must be at most 1024 characters'),

@@ -69,7 +69,7 @@ export async function migrate(
  * all its steps are applied, and later ones say that they tolerate it. For serve, before it trusts a database.
  */
 export async function assertSchema(database: Database, folder = productFolder()): Promise<void> {
-  const query: QueryFn = (text, params) => database.query(text, params);
+  const query: QueryFn = (text, params) => database.read(text, params);
   const states = await readStates(query, folder);
   const missing = states.filter((state) => state.known && state.appliedAt === null);
   if (missing.length > 0) {

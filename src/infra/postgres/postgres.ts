@@ -68,7 +68,7 @@ export class Database {
   readonly #prepared = new WeakSet<pg.PoolClient>();
   #available = false;
   #lossCount = 0;
-  #activity = 0;
+  readonly #activityListeners = new Set<() => void>();
   #held: LbError | null = null;
   #closing: Promise<void> | null = null;
 
@@ -106,17 +106,15 @@ export class Database {
     return this.#lossCount;
   }
 
-  /**
-   * Raised by one after each use of this object that may write, and by noteActivity: while it stays the same nobody has written. null where
-   * programs that we know nothing of may write, which is so with every real server.
-   */
-  get activity(): number | null {
-    return this.singleSession ? this.#activity : null;
+  /** onActivity calls back after each use of this object that may have written; returns how to stop. */
+  onActivity(listener: () => void): () => void {
+    this.#activityListeners.add(listener);
+    return () => this.#activityListeners.delete(listener);
   }
 
   /** noteActivity says that another program may have written; called by the embedded server. */
   noteActivity(): void {
-    this.#activity++;
+    for (const listener of this.#activityListeners) listener();
   }
 
   /** query runs one statement. Throws LbError (see mapDatabaseError); a failed write may still have happened. */
@@ -227,7 +225,7 @@ export class Database {
       else this.#available = true;
       throw error;
     } finally {
-      if (!readOnly) this.#activity++;
+      if (!readOnly) this.noteActivity();
     }
   }
 

@@ -1,13 +1,11 @@
 /** What the admin port asks, answered by the parts of the primary. */
-import type { ClientFeed } from '../../clients/client-feed.ts';
-import type { ClientRepository } from '../../clients/client-repository.ts';
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { BucketResets } from '../buckets/bucket-resets.ts';
 import type { BucketViews } from '../buckets/bucket-views.ts';
-import type { PrimaryApiKeys } from '../clients/api-keys.ts';
+import type { PrimaryDirectory } from '../clients/primary-directory.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import { backendInFlight, type PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
@@ -25,9 +23,7 @@ import type {
 interface ServiceParts {
   clock: Clock;
   logger: Logger;
-  repository: ClientRepository;
-  feed: ClientFeed;
-  apiKeys: PrimaryApiKeys;
+  directory: PrimaryDirectory;
   registry: HealthRegistry;
   supervisor: Supervisor;
   reloader: Reloader;
@@ -40,7 +36,7 @@ interface ServiceParts {
 
 /** makeAdminServices is called once by the primary's main. */
 export function makeAdminServices(parts: ServiceParts): AdminServices {
-  const { repository, logger, registry, reloader, gauges } = parts;
+  const { directory, logger, registry, reloader, gauges } = parts;
   const settings = (): Settings => reloader.current.settings;
   const setEnabled = (pool: string, backend: string, enabled: boolean): BackendStatus | null => {
     if (registry.setEnabled(pool, backend, enabled) === null) return null;
@@ -51,8 +47,8 @@ export function makeAdminServices(parts: ServiceParts): AdminServices {
     );
   };
   return {
-    clients: repository,
-    apiKeys: parts.apiKeys.service,
+    clients: directory.clients,
+    apiKeys: directory.apiKeys,
     logger,
     buckets: async (clientId) => {
       const owner = await ownerIn(parts, clientId);
@@ -72,9 +68,9 @@ export function makeAdminServices(parts: ServiceParts): AdminServices {
   };
 }
 
-function ownerIn({ repository, feed, reloader }: ServiceParts, clientId: string): Promise<ClientMatch> {
+function ownerIn({ directory, reloader }: ServiceParts, clientId: string): Promise<ClientMatch> {
   const { identify } = reloader.current.settings.rateLimit;
-  return ownerOf(clientId, { get: (id) => repository.get(id), table: feed.table, identify });
+  return ownerOf(clientId, { get: (id) => directory.clients.get(id), table: directory.feed.table, identify });
 }
 
 function poolsOf({ registry, supervisor }: ServiceParts, settings: Settings): PoolStatus[] {
@@ -109,12 +105,12 @@ function workersOf({ supervisor, clock }: ServiceParts): WorkerStatus[] {
 }
 
 function readinessOf(parts: ServiceParts, settings: Settings): Readiness {
-  const { supervisor, feed, apiKeys, phase } = parts;
+  const { supervisor, directory, phase } = parts;
   const workers = supervisor.workers();
   const serving = supervisor.counts().serving;
   const degraded: Dependency[] = [];
   if (settings.redis !== null && isRedisAway(parts)) degraded.push('redis');
-  if (feed.degraded || apiKeys.degraded) degraded.push('postgres');
+  if (directory.feed.degraded) degraded.push('postgres');
   const status = phase();
   return {
     // After the first `ready`, one serving worker is enough.

@@ -7,8 +7,8 @@
  * in whatever order they come. So what cannot be brought, because there is too much of it or the store refuses, is left.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { ClientFeed, ClientsChange } from '../../clients/client-feed.ts';
-import { idAt, lengthAt } from '../../clients/packed-client.ts';
+import type { DirectoryChange, DirectoryFeed } from '../../clients/directory-feed.ts';
+import { clientIdAt, isApiKeyAt, lengthAt } from '../../clients/packed-record.ts';
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { type ClientMatch, matchOfClient, matchOfNobody } from '../../contract/clients.ts';
 import { LbError, toError } from '../../contract/errors.ts';
@@ -25,7 +25,7 @@ const MAX_TAKES = 128;
 const RETRY_MS = 1_000;
 
 interface LimitChangesOptions {
-  feed: Pick<ClientFeed, 'onChange' | 'table'>;
+  feed: Pick<DirectoryFeed, 'onChange' | 'table'>;
   store: BucketStore;
   /** The revision in force: its policies name the buckets. */
   current: () => Pick<Revision, 'policyVersionUs'> & { settings: { rateLimit: RateLimitPolicies } };
@@ -62,19 +62,15 @@ export class LimitChanges {
     clearTimeout(this.#retry);
   }
 
-  #note(change: ClientsChange): void {
+  #note({ records }: DirectoryChange): void {
     if (this.#closed) return;
-    if (change.kind === 'replaced') {
-      this.#pending.clear();
-      return;
-    }
-    const { records } = change;
     for (let at = 0; at < records.length; at += lengthAt(records, at)) {
+      if (isApiKeyAt(records, at)) continue;
       if (this.#pending.size >= MAX_PENDING_CLIENTS) {
         this.#overflow();
         break;
       }
-      this.#pending.add(idAt(records, at));
+      this.#pending.add(clientIdAt(records, at));
     }
     this.#start();
   }

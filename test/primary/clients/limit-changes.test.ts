@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { ClientsChange } from '../../../src/clients/client-feed.ts';
-import { ClientTable } from '../../../src/clients/client-table.ts';
-import { ClientPacker } from '../../../src/clients/packed-client.ts';
+import type { DirectoryChange } from '../../../src/clients/directory-feed.ts';
+import { RecordPacker } from '../../../src/clients/record-packer.ts';
+import { RecordTable } from '../../../src/clients/record-table.ts';
 import type { TakeReply } from '../../../src/contract/buckets.ts';
 import { LbError } from '../../../src/contract/errors.ts';
 import { bucketKeysOf } from '../../../src/limit/bucket/bucket-peek.ts';
@@ -14,7 +14,7 @@ import { waitFor } from '../../support/wait.ts';
 
 const POLICIES = [policyOf({ capacity: 10, refillPerSecond: 1 }), policyOf({ name: 'day', capacity: 50 })];
 const POLICY_VERSION_US = 1_000;
-const packer = new ClientPacker();
+const packer = new RecordPacker();
 
 /** A client with own limits, packed; without: the tombstone of one. */
 function packed(clientId: string, versionUs: number, refillPerSecond?: number): Buffer {
@@ -24,8 +24,8 @@ function packed(clientId: string, versionUs: number, refillPerSecond?: number): 
 }
 
 function makeChanges(store: BucketStore) {
-  let tell: (change: ClientsChange) => void = () => assert.fail('nobody listens');
-  const table = new ClientTable();
+  let tell: (change: DirectoryChange) => void = () => assert.fail('nobody listens');
+  const table = new RecordTable();
   const warnings: string[] = [];
   const changes = new LimitChanges({
     feed: {
@@ -45,10 +45,9 @@ function makeChanges(store: BucketStore) {
     changes,
     warnings,
     tell: (...records: Buffer[]) => {
-      for (const record of records) table.merge(record, 0);
-      tell({ kind: 'changed', records: Buffer.concat(records), shards: [] });
+      for (const record of records) table.put(record, 0);
+      tell({ records: Buffer.concat(records), shards: [] });
     },
-    replace: () => tell({ kind: 'replaced' }),
     told: () => waitFor('every change to be told', () => changes.pendingCount === 0),
   };
 }
@@ -150,16 +149,15 @@ describe('new limits of a client', () => {
     assert.equal(take(10, 1, 1).granted, 8);
   });
 
-  it('are forgotten beyond a number, with one warning, and with a directory that is another one', () => {
+  it('are forgotten beyond a number, with one warning, and when it is closed', () => {
     const store = new ScriptedStore(null);
     store.available = false;
-    const { changes, tell, replace, warnings } = makeChanges(store);
+    const { changes, tell, warnings } = makeChanges(store);
     for (let i = 0; i <= MAX_PENDING_CLIENTS; i++) tell(packed(`client-${i}`, 2_000, 1));
     tell(packed('client-0', 3_000, 1), packed('one-more', 2_000, 1));
     assert.deepEqual([changes.pendingCount, warnings.length], [MAX_PENDING_CLIENTS, 1]);
-    replace();
-    assert.equal(changes.pendingCount, 0);
     changes.close();
+    assert.equal(changes.pendingCount, 0);
     tell(packed('a', 2_000, 1));
     assert.equal(changes.pendingCount, 0);
   });

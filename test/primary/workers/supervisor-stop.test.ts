@@ -9,9 +9,7 @@ test('B38: a drain tells every worker its grace and drain times, and ends when a
   const before = changes.length;
   const result = await within(supervisor.drain({ graceMs: 5, drainMs: 30 }), 10_000, 'the drain ends');
   assert.deepEqual(result, { killedCount: 0 });
-  const told = messages.flatMap(({ message }) =>
-    message.type === 'clients-applied' ? [message.version] : [],
-  );
+  const told = messages.flatMap(({ message }) => (message.type === 'clients-applied' ? [message.part] : []));
   assert.deepEqual(told, [5_000_030, 5_000_030]);
   for (const index of [0, 1]) {
     const states = changes.slice(before).filter((view) => view.index === index);

@@ -1,17 +1,13 @@
 import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
 import pg from 'pg';
-import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
-import { ClientFeed, type ClientFeedOptions } from '../../src/clients/client-feed.ts';
-import { ClientRepository, PART_ROWS } from '../../src/clients/client-repository.ts';
-import { lengthAt, unpackClient } from '../../src/clients/packed-client.ts';
-import { systemClock } from '../../src/contract/clock.ts';
-import { CLIENTS_PART_BYTES, parsePrimaryMessage, type WorkerMessage } from '../../src/contract/messages.ts';
+import { DirectoryFeed } from '../../src/clients/directory-feed.ts';
+import { PART_ROWS } from '../../src/clients/directory-reader.ts';
+import { CLIENTS_PART_BYTES } from '../../src/contract/messages.ts';
 import { migrate } from '../../src/infra/postgres/migrations.ts';
-import type { Database } from '../../src/infra/postgres/postgres.ts';
-import { ClientStreams } from '../../src/primary/clients/client-streams.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { waitFor } from '../support/wait.ts';
+import { attachWorker, startFeed } from './feed-lab.ts';
 import { INPUT, makeMigrated, openDatabase, silent } from './support.ts';
 
 let server: PostgresServer;
@@ -19,50 +15,6 @@ before(async () => {
   server = await startPostgres();
 });
 after(() => server.remove());
-
-/** A worker's directory, and the messages that filled it, through the door that workers have. */
-function attachWorker(streams: ClientStreams) {
-  const directory = new ClientDirectory(systemClock);
-  const messages: ClientsMessage[] = [];
-  const acknowledge = new Set<(message: WorkerMessage) => void>();
-  const informed = streams.attach({
-    exited: new Promise(() => undefined),
-    onMessage: (listener) => {
-      acknowledge.add(listener);
-      return () => acknowledge.delete(listener);
-    },
-    send: (message) => {
-      const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
-      assert.ok(parsed?.type === 'clients', 'a worker would not understand this message');
-      messages.push(parsed);
-      setImmediate(() => {
-        assert.ok(directory.apply(parsed));
-        for (const listener of acknowledge)
-          listener({ type: 'clients-applied', part: parsed.part, version: directory.version });
-      });
-    },
-  });
-  return { directory, messages, informed };
-}
-
-/** A feed and a worker at its other end. */
-function startFeed(t: TestContext, database: Database, options: Partial<ClientFeedOptions> = {}) {
-  const repository = options.repository ?? new ClientRepository(database);
-  const feed = new ClientFeed({ database, logger: silent, ...options, repository });
-  t.after(() => feed.close());
-  const streams = new ClientStreams(feed);
-  const worker = attachWorker(streams);
-  feed.start();
-  return { feed, streams, repository, ...worker };
-}
-
-/** The clients of a message. */
-function idsOf({ records }: ClientsMessage): (string | undefined)[] {
-  const bytes = Buffer.from(records, 'base64');
-  const ids = [];
-  for (let at = 0; at < bytes.length; at += lengthAt(bytes, at)) ids.push(unpackClient(bytes, at)?.clientId);
-  return ids;
-}
 
 async function connect(t: TestContext, url: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url });
@@ -101,7 +53,7 @@ test('NOTIFY alone brings a change of another program to the directory within 1 
   assert.ok(await feed.waitForFirstLoad(5_000));
   await waitFor('the feed to listen', async () => {
     const { rows } = await other.query(
-      'select 1 from pg_stat_activity where query = \'listen "sluice_clients"\'',
+      'select 1 from pg_stat_activity where query = \'listen "sluice_api_keys"\'',
     );
     return rows.length > 0;
   });
@@ -112,7 +64,6 @@ test('NOTIFY alone brings a change of another program to the directory within 1 
   await other.query('delete from clients');
   await seen('a deleted client', () => directory.byAddress('x', '10.0.0.0/8').tombstoneUs > 0);
   assert.equal(directory.byName('10.0.0.0/8'), null);
-  assert.equal(directory.version, feed.version);
 });
 
 test('the poll alone brings a change of another program to the directory within 1 s', async (t) => {
@@ -161,7 +112,11 @@ test('a change that commits long after younger ones is not missed', async (t) =>
   await seen('the late commit', () => directory.byName('slow'));
   const slowUs = directory.byName('slow')?.versionUs ?? 0;
   assert.ok(slowUs < (directory.byName('fast-2')?.versionUs ?? 0), 'its version is the oldest of all');
-  assert.deepEqual(messages.slice(count).map(idsOf), [['slow']], 'what is known is not sent again');
+  assert.deepEqual(
+    messages.slice(count).map(({ ids }) => ids),
+    [['slow']],
+    'what is known is not sent again',
+  );
 });
 
 test('many clients and many changes are read and sent in parts that together are everything', async (t) => {
@@ -177,17 +132,13 @@ test('many clients and many changes are read and sent in parts that together are
   });
   assert.ok(await feed.waitForFirstLoad(5_000));
   assert.ok(await informed);
-  assert.ok(messages.length >= 4 && messages.every(({ full }) => full));
+  assert.ok(messages.length >= 4);
   for (const [index, message] of messages.entries()) {
     assert.ok(Buffer.byteLength(message.records, 'base64') <= CLIENTS_PART_BYTES);
-    assert.deepEqual(
-      [message.part, message.first, message.last],
-      [index + 1, index === 0, index === messages.length - 1],
-    );
+    assert.deepEqual([message.part, message.complete], [index + 1, index === messages.length - 1]);
   }
   assert.equal(directory.clientCount, 5_500);
   assert.ok(directory.byAddress('x', 'client-5500').tombstoneUs > 0);
-  assert.equal(directory.version, feed.version);
 
   const late = attachWorker(streams);
   assert.ok(await late.informed);
@@ -203,7 +154,7 @@ test('many clients and many changes are read and sent in parts that together are
   await other.query('delete from clients');
   await seen('the mass deletion', () => directory.clientCount === 0);
   assert.ok(directory.byAddress('x', 'client-11000').tombstoneUs > 0);
-  assert.equal(messages.filter(({ first }) => first).length, 1);
+  assert.equal(messages.filter(({ complete }) => complete).length, 1);
 });
 
 test('a connection that broke while much was changed: workers are told the difference alone', async (t) => {
@@ -220,9 +171,8 @@ test('a connection that broke while much was changed: workers are told the diffe
   await other.query('commit');
   await waitFor('the change', () => directory.byName('client-1999')?.mode === 'blocked');
   await waitFor('the feed to recover', () => !feed.degraded);
-  const changed = messages.slice(count).flatMap(idsOf);
-  assert.ok(messages.slice(count).every(({ full }) => !full));
-  assert.deepEqual(new Set(changed), new Set(changed.filter((id) => id !== undefined && id < 'client-2')));
+  const changed = messages.slice(count).flatMap(({ ids }) => ids);
+  assert.deepEqual(new Set(changed), new Set(changed.filter((id) => id < 'client-2')));
   assert.equal(directory.clientCount, 3_000);
 });
 
@@ -234,7 +184,7 @@ test('the database away at the start: nobody is known, degraded, and loaded as s
   const database = openDatabase(t, url, { connectMs: 500 });
   const { feed, directory } = startFeed(t, database);
   assert.equal(await feed.waitForFirstLoad(300), false);
-  assert.deepEqual([feed.degraded, feed.version, directory.version], [true, 0, 0]);
+  assert.deepEqual([feed.degraded, feed.loaded, directory.generation], [true, false, 0]);
   await startServer();
   assert.ok(await feed.waitForFirstLoad(5_000));
   assert.equal(feed.degraded, false);
@@ -282,7 +232,7 @@ test('a database that was replaced by an older one makes workers forget', async 
     'the older state',
     () => directory.byName('gone') === null && directory.byName('kept')?.mode === 'blocked',
   );
-  assert.equal(messages.at(-1)?.full, true);
+  assert.equal(messages.filter(({ complete }) => complete).length, 1, 'nobody is told everything again');
   assert.ok(directory.byAddress('x', 'dead').tombstoneUs > 0);
 });
 
@@ -303,10 +253,10 @@ test('a schema that does not fit is treated as a database that is away, until it
 
 test('closing ends at once, whether the feed follows, waits or was never started', async (t) => {
   const { database } = await makeMigrated(t, server);
-  const { feed } = startFeed(t, database, { pollMs: 3_600_000 });
+  const { feed, secret } = startFeed(t, database, { pollMs: 3_600_000 });
   assert.ok(await feed.waitForFirstLoad(5_000));
   const waiting = startFeed(t, openDatabase(t, 'postgres://postgres@127.0.0.1:1/none')).feed;
-  const idle = new ClientFeed({ database, repository: new ClientRepository(database), logger: silent });
+  const idle = new DirectoryFeed({ database, secret, logger: silent });
   await waitFor('a failed load', () => waiting.degraded);
   const startedMs = performance.now();
   await Promise.all([feed.close(), waiting.close(), idle.close()]);

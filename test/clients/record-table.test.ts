@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { hashKey, MAX_KEY_BYTES, writeKey } from '../../src/clients/client-key.ts';
-import { ClientShard } from '../../src/clients/client-shard.ts';
-import { ClientTable, SHARDS } from '../../src/clients/client-table.ts';
-import { ClientPacker, lengthAt, unpackClient, versionAt } from '../../src/clients/packed-client.ts';
+import { hashId, MAX_ID_BYTES, writeId } from '../../src/clients/packed-id.ts';
+import { lengthAt, unpackClient, versionAt } from '../../src/clients/packed-record.ts';
+import { RecordPacker } from '../../src/clients/record-packer.ts';
+import { RecordShard } from '../../src/clients/record-shard.ts';
+import { RecordTable, SHARDS } from '../../src/clients/record-table.ts';
 import { canonicalRange } from '../../src/contract/addresses.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 
-const packer = new ClientPacker();
-const key = Buffer.alloc(MAX_KEY_BYTES);
+const packer = new RecordPacker();
+const packedId = Buffer.alloc(MAX_ID_BYTES);
 
 /** Longer with every policy. */
 function client(clientId: string, versionUs: number, policies = 0): ClientRecord {
@@ -36,21 +37,22 @@ const step: fc.Arbitrary<Step> = fc.record({
   policies: fc.option(fc.nat(3)),
 });
 
-test('a table knows of every id what a map of the newest versions knows', () => {
+test('a table knows of every id what a map of what was put last knows', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
-      const table = new ClientTable();
-      const newest = new Map<string, Step>();
+      const table = new RecordTable();
+      const last = new Map<string, Step>();
       for (const each of steps) {
         const id = canonicalRange(each.id) ?? each.id;
-        const isNews = each.versionUs > (newest.get(id)?.versionUs ?? 0);
-        assert.equal(table.merge(pack(each), 0) !== -1, isNews);
-        if (isNews) newest.set(id, each);
-        assert.equal(table.versionOf(pack(each), 0), newest.get(id)?.versionUs);
+        assert.equal(table.has(pack(each), 0), last.has(id));
+        const before = last.get(id);
+        const isNews = before === undefined || !Buffer.from(pack({ ...before, id })).equals(pack(each));
+        assert.equal(table.put(pack(each), 0) !== -1, isNews);
+        last.set(id, each);
       }
-      const living = [...newest.values()].filter(({ policies }) => policies !== null);
+      const living = [...last.values()].filter(({ policies }) => policies !== null);
       assert.equal(table.clientCount, living.length);
-      for (const [id, { versionUs, policies }] of newest) {
+      for (const [id, { versionUs, policies }] of last) {
         const expected = policies === null ? null : client(id, versionUs, policies);
         assert.deepEqual(table.get(id), { client: expected, versionUs }, id);
       }
@@ -61,18 +63,18 @@ test('a table knows of every id what a map of the newest versions knows', () => 
 });
 
 test('a shard finds every record through growth, longer and shorter versions, and what was forgotten', () => {
-  const shard = new ClientShard();
+  const shard = new RecordShard();
   const put = (id: string, versionUs: number, policies: number | null): void => {
     const record = pack({ id, versionUs, policies });
-    const length = writeKey(id, key);
-    const hash = hashKey(key, length);
-    const slot = shard.slotOf(key, length, hash);
+    const length = writeId(id, packedId);
+    const hash = hashId(packedId, length);
+    const slot = shard.slotOf(packedId, length, hash);
     if (slot === -1) shard.add(record, 0, hash);
     else shard.replace(slot, record, 0);
   };
   const find = (id: string): ClientRecord | null | undefined => {
-    const length = writeKey(id, key);
-    const slot = shard.slotOf(key, length, hashKey(key, length));
+    const length = writeId(id, packedId);
+    const slot = shard.slotOf(packedId, length, hashId(packedId, length));
     return slot === -1 ? undefined : unpackClient(shard.bytes, shard.placeOf(slot));
   };
   const ids = Array.from({ length: 2_000 }, (_, i) =>
@@ -109,8 +111,8 @@ function lastRoundOf(index: number): number {
 }
 
 test('the longest range that holds an address is found, deleted ones are not', () => {
-  const table = new ClientTable();
-  const put = (id: string, versionUs = 1) => table.merge(packer.client(client(id, versionUs)), 0);
+  const table = new RecordTable();
+  const put = (id: string, versionUs = 1) => table.put(packer.client(client(id, versionUs)), 0);
   for (const id of ['10.0.0.0/8', '10.1.0.0/16', '0.0.0.0/0', '2001:db8::/32', '2001:db8:0:1::/64']) put(id);
   const found = (address: string) => table.longestRange(address)?.clientId;
   assert.equal(found('10.1.2.3'), '10.1.0.0/16');
@@ -118,20 +120,20 @@ test('the longest range that holds an address is found, deleted ones are not', (
   assert.equal(found('2001:db8:0:1::9'), '2001:db8:0:1::/64');
   assert.equal(found('2001:db9::1'), undefined);
   assert.equal(found('unix:'), undefined);
-  table.merge(packer.tombstone('10.1.0.0/16', 2), 0);
+  table.put(packer.tombstone('10.1.0.0/16', 2), 0);
   assert.equal(found('10.1.2.3'), '10.0.0.0/8');
   put('10.1.0.0/16', 3);
   assert.equal(found('10.1.2.3'), '10.1.0.0/16');
 });
 
 test('who reads shard by shard into small buffers, while records come and go, misses none that was there all the time', () => {
-  const table = new ClientTable();
+  const table = new RecordTable();
   // All in a few shards, so that reading one takes several buffers.
   const ids = Array.from({ length: 200_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`).filter(
     (id) => shardOf(id) < 4,
   );
   const [there, later] = [ids.filter((_, i) => i % 2 === 0), ids.filter((_, i) => i % 2 === 1)];
-  for (const id of there) table.merge(packer.client(client(id, 1)), 0);
+  for (const id of there) table.put(packer.client(client(id, 1)), 0);
   const out = Buffer.alloc(100);
   const seen = new Map<string, number>();
   let turn = 0;
@@ -144,7 +146,7 @@ test('who reads shard by shard into small buffers, while records come and go, mi
         seen.set(unpackClient(out, at)?.clientId ?? '', versionAt(out, at));
       }
       const id = later[turn];
-      if (number < 4 && id !== undefined) table.merge(packer.client(client(id, 1, 2)), 0);
+      if (number < 4 && id !== undefined) table.put(packer.client(client(id, 1, 2)), 0);
     }
   }
   assert.ok(turn > SHARDS + 50, 'a shard took several buffers');
@@ -152,13 +154,29 @@ test('who reads shard by shard into small buffers, while records come and go, mi
 });
 
 function shardOf(id: string): number {
-  return hashKey(key, writeKey(id, key)) >>> 22;
+  return hashId(packedId, writeId(id, packedId)) >>> 22;
 }
 
+test('API keys are found by their digests, are no clients, and go as clients do', () => {
+  const table = new RecordTable();
+  const digestOf = (n: number) => Buffer.alloc(32, n);
+  for (let n = 0; n < 100; n++) {
+    table.put(packer.apiKey({ digest: digestOf(n), clientId: `client-${n % 7}`, secretId: 's' }), 0);
+  }
+  assert.deepEqual([table.keyCount, table.clientCount], [100, 0]);
+  table.put(packer.apiKey({ digest: digestOf(1), clientId: 'other', secretId: 't' }), 0);
+  table.put(packer.apiKeyTombstone(digestOf(2), 1), 0);
+  assert.deepEqual(table.apiKey(digestOf(1)), { clientId: 'other', secretId: 't' });
+  assert.deepEqual([table.apiKey(digestOf(2)), table.apiKey(digestOf(200))], [null, null]);
+  assert.equal(table.apiKey(digestOf(3))?.clientId, 'client-3');
+  for (let i = 0; i < SHARDS; i++) table.forgetSome(2);
+  assert.deepEqual([table.keyCount, table.has(packer.apiKeyTombstone(digestOf(2), 1), 0)], [99, false]);
+});
+
 test('old tombstones are forgotten shard by shard, clients and young ones stay', () => {
-  const table = new ClientTable();
-  for (let i = 0; i < 5_000; i++) table.merge(packer.tombstone(`t-${i}`, 1 + (i % 2)), 0);
-  table.merge(packer.client(client('old but alive', 1)), 0);
+  const table = new RecordTable();
+  for (let i = 0; i < 5_000; i++) table.put(packer.tombstone(`t-${i}`, 1 + (i % 2)), 0);
+  table.put(packer.client(client('old but alive', 1)), 0);
   for (let i = 0; i < SHARDS; i++) table.forgetSome(2);
   const left = Array.from({ length: 5_000 }, (_, i) => table.get(`t-${i}`)).filter((entry) => entry !== null);
   assert.equal(left.length, 2_500);

@@ -1,22 +1,23 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { MAX_KEY_BYTES, writeKey } from '../../src/clients/client-key.ts';
+import { MAX_ID_BYTES, writeDigest, writeId } from '../../src/clients/packed-id.ts';
 import {
   areRecords,
-  ClientPacker,
-  copyKey,
-  hasKey,
+  copyId,
+  hasId,
+  isApiKeyAt,
   isTombstoneAt,
   lengthAt,
-  MAX_RECORD_BYTES,
+  unpackApiKey,
   unpackClient,
   versionAt,
-} from '../../src/clients/packed-client.ts';
+} from '../../src/clients/packed-record.ts';
+import { MAX_RECORD_BYTES, RecordPacker } from '../../src/clients/record-packer.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 
-const packer = new ClientPacker();
-const key = Buffer.alloc(MAX_KEY_BYTES);
+const packer = new RecordPacker();
+const id = Buffer.alloc(MAX_ID_BYTES);
 
 const limits = fc.dictionary(
   fc.stringMatching(/^[A-Za-z0-9._-]{1,64}$/),
@@ -60,11 +61,11 @@ test('a packed client is unpacked as it was, wherever it lies', () => {
         [lengthAt(bytes, at), versionAt(bytes, at), isTombstoneAt(bytes, at)],
         [packed.length, client.versionUs, false],
       );
-      const length = copyKey(bytes, at, key);
-      assert.ok(hasKey(bytes, at, key, length));
-      assert.equal(writeKey(client.clientId, Buffer.alloc(MAX_KEY_BYTES)), length);
-      key[length - 1] = (key[length - 1] ?? 0) ^ 1;
-      assert.ok(!hasKey(bytes, at, key, length));
+      const length = copyId(bytes, at, id);
+      assert.ok(hasId(bytes, at, id, length));
+      assert.equal(writeId(client.clientId, Buffer.alloc(MAX_ID_BYTES)), length);
+      id[length - 1] = (id[length - 1] ?? 0) ^ 1;
+      assert.ok(!hasId(bytes, at, id, length));
     }),
     { numRuns: 1_000 },
   );
@@ -73,6 +74,28 @@ test('a packed client is unpacked as it was, wherever it lies', () => {
 test('a tombstone keeps the id and the version, and no object comes of it', () => {
   const bytes = packer.tombstone('2001:db8::/32', 7);
   assert.deepEqual([isTombstoneAt(bytes, 0), versionAt(bytes, 0), unpackClient(bytes, 0)], [true, 7, null]);
+});
+
+test('a packed API key is unpacked as it was, wherever it lies, and its tombstone has the same id', () => {
+  const stored = fc.record({
+    digest: fc.uint8Array({ minLength: 32, maxLength: 32 }),
+    clientId: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
+    secretId: fc.stringMatching(/^[0-9a-f]{1,64}$/),
+  });
+  fc.assert(
+    fc.property(stored, fc.nat(50), (apiKey, at) => {
+      const packed = packer.apiKey(apiKey);
+      const bytes = Buffer.concat([Buffer.alloc(at, 0xff), packed, Buffer.alloc(5, 0xff)]);
+      const { clientId, secretId } = apiKey;
+      assert.deepEqual(unpackApiKey(bytes, at), { clientId, secretId });
+      assert.deepEqual([isApiKeyAt(bytes, at), isTombstoneAt(bytes, at)], [true, false]);
+      assert.ok(hasId(bytes, at, id, writeDigest(apiKey.digest, id)));
+      for (const tombstone of [packer.apiKeyTombstone(apiKey.digest, 7), packer.tombstoneOf(bytes, at, 7)]) {
+        assert.ok(hasId(tombstone, 0, id, 33) && isTombstoneAt(tombstone, 0));
+        assert.deepEqual([versionAt(tombstone, 0), unpackApiKey(tombstone, 0)], [7, null]);
+      }
+    }),
+  );
 });
 
 test('an address with a limit of its own takes 28 bytes, a plain one 15', () => {

@@ -1,21 +1,23 @@
 /**
- * Telling workers who the clients are: everything to a new one, then every change. A worker that takes its time, or a flood
- * of changes, must cost neither memory nor the time of anybody else: nothing is queued. What a worker has not been told is
- * a set of shards of the feed's table, and a shard is read when there is room for it on the way.
+ * Tells workers who the clients are and which API keys they have: everything to a new worker, then every change. A worker that
+ * takes its time, or a flood of changes, must cost neither memory nor the time of anybody else, so nothing is queued. What a
+ * worker has not been told is a set of shards of the feed's table, and a shard is read when there is room on the way.
+ *
+ * The pipe to a worker keeps the order, and each message says what was so when it left: the last one is true.
  *
  * States of a stream:
  * - silent: nothing was loaded yet. The first load leads to gathering.
- * - gathering: all shards are sent as a full set, which the worker keeps aside. Changes meanwhile are sent as well; the
- *   worker merges them into it. The last part leads to following, a replaced picture back to the beginning of gathering.
- * - following: a change is sent at once, or, while the worker has too much to acknowledge, its shards are sent again later.
+ * - gathering: all shards are sent, changes as well. The worker answers from none of it until the last part, which leads to
+ *   following.
+ * - following: a change is sent at once or, while the worker has too much to acknowledge, its shards are sent again later.
  */
-
-import type { ClientFeed, ClientsChange } from '../../clients/client-feed.ts';
-import { SHARDS, type ShardCursor } from '../../clients/client-table.ts';
+import type { DirectoryChange, DirectoryFeed } from '../../clients/directory-feed.ts';
+import { SHARDS, type ShardCursor } from '../../clients/record-table.ts';
 import { CLIENTS_PART_BYTES, type PrimaryMessage, type WorkerMessage } from '../../contract/messages.ts';
+import { atMost } from '../../infra/lifecycle.ts';
 
-/** What is streamed: of a ClientFeed. */
-export type StreamedFeed = Pick<ClientFeed, 'table' | 'version' | 'onChange' | 'waitForFirstLoad'>;
+/** What is streamed: of a DirectoryFeed. */
+export type StreamedFeed = Pick<DirectoryFeed, 'table' | 'loaded' | 'onChange' | 'waitForFirstLoad'>;
 
 /** What a stream needs of a WorkerLink. */
 export interface StreamLink {
@@ -24,14 +26,14 @@ export interface StreamLink {
   readonly exited: Promise<unknown>;
 }
 
-/** Shards under way to a worker: what it can have to take in within one turn of its loop. */
+/** Shards on the way to a worker: what it can take in within one turn of its loop. */
 const MAX_SHARD_BYTES = 4 * CLIENTS_PART_BYTES;
 /** The same with changes, which do not wait behind shards. */
 export const MAX_UNACKNOWLEDGED_BYTES = 16 * CLIENTS_PART_BYTES;
 /** Time that shards may take of a turn of this loop. */
 const TURN_MS = 5;
 
-export class ClientStreams {
+export class DirectoryStreams {
   readonly #feed: StreamedFeed;
   readonly #streams = new Map<StreamLink, Stream>();
   #turnDue = false;
@@ -44,7 +46,7 @@ export class ClientStreams {
   /**
    * attach begins to tell a worker everything and goes on until it exits; called once per worker.
    *
-   * @returns resolves once the worker has a full set (true), or has exited before (false)
+   * @returns resolves once the worker knows everybody (true), or has exited before (false)
    */
   attach(link: StreamLink): Promise<boolean> {
     const stream = new Stream(link, this.#feed);
@@ -58,17 +60,17 @@ export class ClientStreams {
       this.#streams.delete(link);
       stream.end();
     });
-    if (this.#feed.version > 0) stream.gather();
+    if (this.#feed.loaded) stream.gather();
     this.#plan();
     return stream.informed;
   }
 
-  /** waitFor resolves once a worker has a full set, or is gone, or after timeoutMs. */
+  /** waitFor resolves once a worker knows everybody, or is gone, or after timeoutMs. */
   async waitFor(link: StreamLink, timeoutMs: number): Promise<void> {
     await atMost(this.#streams.get(link)?.informed, timeoutMs);
   }
 
-  /** waitForAll resolves once the clients were loaded and every worker of that moment has them, or after timeoutMs. */
+  /** waitForAll resolves once the clients were loaded and every worker of that moment knows them, or after timeoutMs. */
   async waitForAll(timeoutMs: number): Promise<void> {
     const all = async (): Promise<void> => {
       await this.#feed.waitForFirstLoad(timeoutMs);
@@ -77,21 +79,24 @@ export class ClientStreams {
     await atMost(all(), timeoutMs);
   }
 
-  /** knows tells whether a worker has had a full set. */
+  /** allTold resolves once every worker of this moment has acknowledged all that the table holds now. It may never. */
+  async allTold(): Promise<void> {
+    await Promise.all([...this.#streams.values()].map((stream) => stream.told()));
+  }
+
+  /** sendAll sends a message to every worker of this moment. */
+  sendAll(message: PrimaryMessage): void {
+    for (const link of this.#streams.keys()) link.send(message);
+  }
+
+  /** knows tells whether a worker has had everything once. */
   knows(link: StreamLink): boolean {
     return this.#streams.get(link)?.isInformed ?? false;
   }
 
-  #pass(change: ClientsChange): void {
-    if (change.kind === 'replaced') {
-      for (const stream of this.#streams.values()) stream.gather();
-      this.#plan();
-      return;
-    }
-    const text = change.records.toString('base64');
-    for (const stream of this.#streams.values()) {
-      if (!stream.change(text, change.records.length)) stream.mark(change.shards);
-    }
+  #pass({ records, shards }: DirectoryChange): void {
+    const text = records.toString('base64');
+    for (const stream of this.#streams.values()) stream.pass(text, records.length, shards);
     this.#plan();
   }
 
@@ -122,13 +127,11 @@ export class ClientStreams {
 /** For the part that is being made; parts are made one at a time. */
 const buffer = Buffer.allocUnsafeSlow(CLIENTS_PART_BYTES);
 
-type Phase = 'silent' | 'beginning' | 'gathering' | 'following';
-
 class Stream {
   readonly #link: StreamLink;
   readonly #feed: StreamedFeed;
   readonly #informed = Promise.withResolvers<boolean>();
-  #phase: Phase = 'silent';
+  #state: 'silent' | 'gathering' | 'following' = 'silent';
   #isInformed = false;
   /** 1 for every shard that the worker has not been told as it is. */
   readonly #untold = new Uint8Array(SHARDS);
@@ -137,8 +140,10 @@ class Stream {
   #cursor: ShardCursor = { slot: 0, layout: -1 };
   #partCount = 0;
   /** Oldest first. */
-  #unacknowledged: { part: number; bytes: number; completes: boolean }[] = [];
+  #unacknowledged: { part: number; bytes: number; complete: boolean }[] = [];
   #unacknowledgedBytes = 0;
+  /** Waiting until nothing is untold or unacknowledged. */
+  #waiters: (() => void)[] = [];
 
   constructor(link: StreamLink, feed: StreamedFeed) {
     this.#link = link;
@@ -153,56 +158,63 @@ class Stream {
     return this.#isInformed;
   }
 
-  /** gather leads to a full set, whatever was under way. */
+  /** gather leads from silent to gathering. */
   gather(): void {
-    this.#phase = 'beginning';
+    this.#state = 'gathering';
     this.#untold.fill(1);
     this.#untoldCount = SHARDS;
-    this.#restart(0);
   }
 
-  /** change sends one, unless its shards will be read all the same or there is no room; false: mark its shards. */
-  change(records: string, bytes: number): boolean {
-    if (this.#phase === 'silent' || this.#phase === 'beginning') return true;
-    if (this.#unacknowledgedBytes + bytes > MAX_UNACKNOWLEDGED_BYTES) return false;
-    this.#send({ full: false, first: false, last: false, records }, bytes);
-    return true;
-  }
-
-  mark(shards: readonly number[]): void {
-    for (const shard of shards) {
-      if (this.#untold[shard] === 0) this.#untoldCount++;
-      this.#untold[shard] = 1;
-      // What was read of it already is behind the cursor.
-      if (shard === this.#shard) this.#restart(shard);
-    }
+  /** pass sends a change, or marks its shards where there is no room for it. The first one may be that of the first load. */
+  pass(records: string, bytes: number, shards: readonly number[]): void {
+    if (this.#state === 'silent') this.gather();
+    else if (this.#unacknowledgedBytes + bytes <= MAX_UNACKNOWLEDGED_BYTES) this.#send(records, bytes, false);
+    else this.#mark(shards);
   }
 
   /** sendPart sends the next part of what the worker was not told; false: nothing to send, or no room now. */
   sendPart(): boolean {
-    const isGathering = this.#phase === 'beginning' || this.#phase === 'gathering';
     const hasRoom = this.#unacknowledgedBytes + CLIENTS_PART_BYTES <= MAX_SHARD_BYTES;
     if (this.#untoldCount === 0 || !hasRoom) return false;
     const bytes = this.#fill();
-    const first = this.#phase === 'beginning';
-    const last = isGathering && this.#untoldCount === 0;
-    this.#send({ full: isGathering, first, last, records: buffer.toString('base64', 0, bytes) }, bytes);
-    if (isGathering) this.#phase = last ? 'following' : 'gathering';
+    const complete = this.#state === 'gathering' && this.#untoldCount === 0;
+    if (complete) this.#state = 'following';
+    this.#send(buffer.toString('base64', 0, bytes), bytes, complete);
     return true;
   }
 
   acknowledge(part: number): void {
     while ((this.#unacknowledged[0]?.part ?? Number.POSITIVE_INFINITY) <= part) {
-      const { bytes = 0, completes = false } = this.#unacknowledged.shift() ?? {};
+      const { bytes = 0, complete = false } = this.#unacknowledged.shift() ?? {};
       this.#unacknowledgedBytes -= bytes;
-      if (!completes) continue;
+      if (!complete) continue;
       this.#isInformed = true;
       this.#informed.resolve(true);
     }
+    if (this.#isTold) for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+
+  /** told resolves once the worker has acknowledged everything, or is gone. */
+  told(): Promise<void> {
+    return this.#isTold ? Promise.resolve() : new Promise((resolve) => this.#waiters.push(resolve));
   }
 
   end(): void {
     this.#informed.resolve(false);
+    for (const resolve of this.#waiters.splice(0)) resolve();
+  }
+
+  get #isTold(): boolean {
+    return this.#state !== 'silent' && this.#untoldCount === 0 && this.#unacknowledged.length === 0;
+  }
+
+  #mark(shards: readonly number[]): void {
+    for (const shard of shards) {
+      if (this.#untold[shard] === 0) this.#untoldCount++;
+      this.#untold[shard] = 1;
+      // What was read of it already is behind the cursor.
+      if (shard === this.#shard) this.#moveTo(shard);
+    }
   }
 
   /** Returns how many bytes of records it put into the buffer. */
@@ -216,33 +228,20 @@ class Stream {
         this.#untold[this.#shard] = 0;
         this.#untoldCount--;
       }
-      this.#restart((this.#shard + 1) % SHARDS);
+      this.#moveTo((this.#shard + 1) % SHARDS);
     }
     return end;
   }
 
-  #restart(shard: number): void {
+  #moveTo(shard: number): void {
     this.#shard = shard;
     this.#cursor = { slot: 0, layout: -1 };
   }
 
-  #send(
-    part: Pick<Extract<PrimaryMessage, { type: 'clients' }>, 'full' | 'first' | 'last' | 'records'>,
-    bytes: number,
-  ): void {
+  #send(records: string, bytes: number, complete: boolean): void {
     this.#partCount++;
-    this.#unacknowledged.push({ part: this.#partCount, bytes, completes: part.last });
+    this.#unacknowledged.push({ part: this.#partCount, bytes, complete });
     this.#unacknowledgedBytes += bytes;
-    this.#link.send({ type: 'clients', part: this.#partCount, version: this.#feed.version, ...part });
+    this.#link.send({ type: 'clients', part: this.#partCount, complete, records });
   }
-}
-
-/** atMost resolves with `promise`, or after timeoutMs. */
-export async function atMost(promise: Promise<unknown> | undefined, timeoutMs: number): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise((resolve) => {
-    timer = setTimeout(resolve, timeoutMs);
-  });
-  await Promise.race([promise, expired]);
-  clearTimeout(timer);
 }

@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { hashKey, MAX_KEY_BYTES, rangeKeyOf, readKey, writeKey } from '../../src/clients/client-key.ts';
+import { hashId, MAX_ID_BYTES, rangeIdOf, readId, writeId } from '../../src/clients/packed-id.ts';
 import { canonicalRange, groupOf } from '../../src/contract/addresses.ts';
 
-function keyOf(id: string): Buffer {
-  const out = Buffer.alloc(MAX_KEY_BYTES, 0xa5);
-  return out.subarray(0, writeKey(id, out));
+function idOf(id: string): Buffer {
+  const out = Buffer.alloc(MAX_ID_BYTES, 0xa5);
+  return out.subarray(0, writeId(id, out));
 }
 
 const byte = fc.nat(255);
@@ -39,9 +39,9 @@ test('addresses and ranges are told apart by what they mean, and come back in th
   fc.assert(
     fc.property(networkLike, (text) => {
       const canonical = canonicalRange(text) ?? text;
-      const key = keyOf(text);
-      assert.equal(readKey(key), canonical);
-      assert.deepEqual(key, keyOf(canonical));
+      const key = idOf(text);
+      assert.equal(readId(key), canonical);
+      assert.deepEqual(key, idOf(canonical));
     }),
     { numRuns: 5_000 },
   );
@@ -56,7 +56,7 @@ test('two ids have one key only where they are one id', () => {
   fc.assert(
     fc.property(id, id, (a, b) => {
       const same = (canonicalRange(a) ?? a) === (canonicalRange(b) ?? b);
-      assert.equal(keyOf(a).equals(keyOf(b)), same);
+      assert.equal(idOf(a).equals(idOf(b)), same);
     }),
     { numRuns: 2_000 },
   );
@@ -74,23 +74,23 @@ test('names come back as they are, up to the 128 characters of the database, and
     'ü',
     '😀'.repeat(128),
   ]) {
-    assert.equal(readKey(keyOf(name)), name);
+    assert.equal(readId(idOf(name)), name);
   }
-  assert.equal(keyOf('x'.repeat(257)).length, 0);
+  assert.equal(idOf('x'.repeat(257)).length, 0);
   assert.deepEqual(
-    [keyOf('10.1.2.3').length, keyOf('10.0.0.0/8').length, keyOf('2001:db8::1').length],
+    [idOf('10.1.2.3').length, idOf('10.0.0.0/8').length, idOf('2001:db8::1').length],
     [5, 6, 17],
   );
 });
 
 test('the range of an address by a number of bits is the group that the limiter would make', () => {
-  const out = Buffer.alloc(MAX_KEY_BYTES);
+  const out = Buffer.alloc(MAX_ID_BYTES);
   fc.assert(
     fc.property(fc.oneof(ipv4, fc.ipV6()), fc.nat(127), (text, bits) => {
       const address = canonicalRange(text) ?? text;
       const prefix = address.includes(':') ? bits : bits % 32;
-      const length = rangeKeyOf(keyOf(address), prefix, out);
-      assert.equal(readKey(out.subarray(0, length)), groupOf(address, prefix, prefix));
+      const length = rangeIdOf(idOf(address), prefix, out);
+      assert.equal(readId(out.subarray(0, length)), groupOf(address, prefix, prefix));
     }),
     { numRuns: 1_000 },
   );
@@ -99,8 +99,8 @@ test('the range of an address by a number of bits is the group that the limiter 
 test('the highest and the lowest bits of hashes are spread evenly over neighbouring addresses', () => {
   const counts = new Map<string, number>();
   for (let i = 0; i < 65_536; i++) {
-    const key = keyOf(`10.20.${i >> 8}.${i & 255}`);
-    const hash = hashKey(key, key.length);
+    const key = idOf(`10.20.${i >> 8}.${i & 255}`);
+    const hash = hashId(key, key.length);
     for (const place of [`high ${hash >>> 26}`, `low ${hash & 63}`])
       counts.set(place, (counts.get(place) ?? 0) + 1);
   }

@@ -3,41 +3,51 @@ import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import fc from 'fast-check';
 import { ClientDirectory, type ClientsMessage } from '../../../src/clients/client-directory.ts';
-import type { ClientsChange } from '../../../src/clients/client-feed.ts';
-import { ClientTable } from '../../../src/clients/client-table.ts';
-import { ClientPacker, lengthAt } from '../../../src/clients/packed-client.ts';
+import type { DirectoryChange } from '../../../src/clients/directory-feed.ts';
+import { lengthAt } from '../../../src/clients/packed-record.ts';
+import { RecordPacker } from '../../../src/clients/record-packer.ts';
+import { RecordTable } from '../../../src/clients/record-table.ts';
 import { systemClock } from '../../../src/contract/clock.ts';
 import { CLIENTS_PART_BYTES, type WorkerMessage } from '../../../src/contract/messages.ts';
 import {
-  ClientStreams,
+  DirectoryStreams,
   MAX_UNACKNOWLEDGED_BYTES,
   type StreamLink,
-} from '../../../src/primary/clients/client-streams.ts';
+} from '../../../src/primary/clients/directory-streams.ts';
 import { waitFor } from '../../support/wait.ts';
 
-const packer = new ClientPacker();
+const packer = new RecordPacker();
 
 /** A feed without a database: a table, and who is told of its changes. */
 class Feed {
-  table = new ClientTable();
-  version = 0;
+  readonly table = new RecordTable();
+  loaded = false;
   #versionUs = 0;
-  readonly #listeners: ((change: ClientsChange) => void)[] = [];
+  readonly #listeners: ((change: DirectoryChange) => void)[] = [];
 
-  onChange(listener: (change: ClientsChange) => void): void {
+  onChange(listener: (change: DirectoryChange) => void): void {
     this.#listeners.push(listener);
   }
 
   waitForFirstLoad(): Promise<boolean> {
-    return Promise.resolve(this.version > 0);
+    return Promise.resolve(this.loaded);
   }
 
-  /** Another database: versions begin anew. */
-  replace(ids: readonly string[]): void {
-    this.table = new ClientTable();
+  load(ids: readonly string[]): void {
+    for (const id of ids) this.table.put(this.#pack(id, false), 0);
+    this.loaded = true;
+    this.#emit({ records: Buffer.alloc(0), shards: [] });
+  }
+
+  /** What a feed tells of another database: versions begin anew, and who is not in it is buried. */
+  become(ids: readonly string[], before: readonly string[]): void {
     this.#versionUs = 0;
-    for (const id of ids) this.table.merge(this.#pack(id, false), 0);
-    this.#emit({ kind: 'replaced' });
+    const kept = new Set(ids);
+    this.change(ids);
+    this.change(
+      before.filter((id) => !kept.has(id)),
+      true,
+    );
   }
 
   /** One change per 1,000 ids or so, as large as they get. */
@@ -46,13 +56,15 @@ class Feed {
     let shards: number[] = [];
     let bytes = 0;
     const flush = (): void => {
-      if (bytes > 0) this.#emit({ kind: 'changed', records: Buffer.concat(records), shards });
+      if (bytes > 0) this.#emit({ records: Buffer.concat(records), shards });
       [records, shards, bytes] = [[], [], 0];
     };
     for (const id of ids) {
       const record = Buffer.from(this.#pack(id, deleted));
       if (bytes + record.length > CLIENTS_PART_BYTES) flush();
-      shards.push(this.table.merge(record, 0));
+      const shard = this.table.put(record, 0);
+      if (shard === -1) continue;
+      shards.push(shard);
       records.push(record);
       bytes += record.length;
     }
@@ -66,8 +78,7 @@ class Feed {
     return packer.client({ clientId: id, mode: 'limit', limits, versionUs });
   }
 
-  #emit(change: ClientsChange): void {
-    this.version++;
+  #emit(change: DirectoryChange): void {
     for (const listener of this.#listeners) listener(change);
   }
 }
@@ -102,8 +113,7 @@ class Worker implements StreamLink {
     const message = this.inbox.shift();
     if (message === undefined) return false;
     assert.ok(this.directory.apply(message));
-    const { version } = this.directory;
-    this.#acknowledge({ type: 'clients-applied', part: message.part, version });
+    this.#acknowledge({ type: 'clients-applied', part: message.part });
     return true;
   }
 
@@ -139,15 +149,14 @@ const idsUpTo = (count: number) =>
 
 test('a worker that does not read has a few parts on the way and no more, and gets everything once it does', async () => {
   const feed = new Feed();
-  const streams = new ClientStreams(feed);
+  const streams = new DirectoryStreams(feed);
   const ids = idsUpTo(30_000);
-  feed.replace(ids);
+  feed.load(ids);
   const worker = new Worker();
   const informed = streams.attach(worker);
   await waitFor('the first parts', () => worker.inbox.length >= 4);
   for (let turn = 0; turn < 5; turn++) await nextTurn();
   assert.equal(worker.inbox.length, 4);
-  assert.deepEqual([worker.inbox[0]?.first, worker.inbox[1]?.first], [true, false]);
   // Changes go past the parts that wait, while there is room; what finds none is not lost.
   for (let round = 0; round < 2; round++) feed.change(ids);
   feed.change(ids.slice(0, 10), true);
@@ -168,7 +177,7 @@ test('a worker that does not read has a few parts on the way and no more, and ge
   assert.ok(worker.directory.byName('192.0.2.1'));
 });
 
-test('whatever the order of changes, replacements, slow and dying workers, all end up with the same clients', async () => {
+test('whatever the order of changes, other databases, slow and dying workers, all end up with the same clients', async () => {
   const ids = idsUpTo(3_000);
   const some = fc
     .tuple(fc.nat(ids.length - 1), fc.nat(1_500))
@@ -189,14 +198,14 @@ test('whatever the order of changes, replacements, slow and dying workers, all e
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
       const feed = new Feed();
-      const streams = new ClientStreams(feed);
+      const streams = new DirectoryStreams(feed);
       const workers = Array.from({ length: 3 }, () => new Worker());
       for (const worker of workers) void streams.attach(worker);
-      feed.replace(ids);
+      feed.load(ids);
       for (const each of steps) {
         if (each.kind === 'take') for (let i = 0; i < each.count; i++) workers[each.worker]?.take();
         else if (each.kind === 'change') feed.change(each.ids, each.deleted);
-        else if (each.kind === 'replace') feed.replace(each.ids);
+        else if (each.kind === 'replace') feed.become(each.ids, ids);
         else if (each.kind === 'turn') await nextTurn();
         else {
           workers[each.worker]?.exit();
@@ -218,7 +227,7 @@ test('whatever the order of changes, replacements, slow and dying workers, all e
 
 test('waits end with the full set, with the worker, or at their deadline', async () => {
   const feed = new Feed();
-  const streams = new ClientStreams(feed);
+  const streams = new DirectoryStreams(feed);
   const [slow, dying] = [new Worker(), new Worker()];
   const informed = streams.attach(slow);
   const gone = streams.attach(dying);
@@ -229,7 +238,7 @@ test('waits end with the full set, with the worker, or at their deadline', async
     [0, false],
     'nothing was loaded, nothing is sent',
   );
-  feed.replace([]);
+  feed.load([]);
   dying.exit();
   assert.equal(await gone, false);
   const all = streams.waitForAll(10_000);
@@ -238,6 +247,25 @@ test('waits end with the full set, with the worker, or at their deadline', async
   assert.ok((await informed) && streams.knows(slow));
   assert.deepEqual([slow.receivedCount, slow.directory.clientCount], [1, 0], 'an empty set is one message');
   // Another database: what it has stays in force until it has the new set.
-  feed.replace(['a']);
+  feed.become(['a'], []);
   assert.ok(streams.knows(slow));
+});
+
+test('allTold waits for what was told before the call, of every worker, and for no worker that is gone', async () => {
+  const feed = new Feed();
+  const streams = new DirectoryStreams(feed);
+  const [one, other] = [new Worker(), new Worker()];
+  for (const worker of [one, other]) void streams.attach(worker);
+  feed.load(['a']);
+  await settle(one, other);
+  await streams.allTold();
+  feed.change(['b']);
+  let told = false;
+  const done = streams.allTold().then(() => {
+    told = true;
+  });
+  await settle(one);
+  assert.deepEqual([told, one.directory.byName('b') === null], [false, false]);
+  other.exit();
+  await done;
 });

@@ -1,31 +1,31 @@
 /**
- * One of the many small hash tables that a client table is made of: packed records one after the other, and slots that say
- * where. Whatever takes time in proportion to a table (growing, squeezing out what was replaced, forgetting) happens here,
- * to a thousandth of all clients at a time.
+ * One of the many small hash tables of a RecordTable: packed records one after the other, and slots that say where. Whatever
+ * takes time in proportion to a table (growing, squeezing out what was replaced, forgetting) happens here, to a thousandth of
+ * all records at a time.
  */
-import { hashKey, MAX_KEY_BYTES } from './client-key.ts';
-import { copyKey, hasKey, isTombstoneAt, lengthAt, versionAt } from './packed-client.ts';
+import { hashId, MAX_ID_BYTES } from './packed-id.ts';
+import { copyId, hasId, isTombstoneAt, lengthAt, versionAt } from './packed-record.ts';
 
 const MIN_SLOTS = 8;
 const NO_BYTES = Buffer.allocUnsafeSlow(0);
-/** A buffer that grows gets as much again, this much at most or an eighth: every process pays for what is never used. */
+/** A buffer that grows gets as much again, at most this much or an eighth: every process pays for what is never used. */
 const MAX_SPARE_BYTES = 4_096;
 
-/** For the keys of records that are here already. */
-const scratch = Buffer.allocUnsafeSlow(MAX_KEY_BYTES);
+/** For the ids of records that are here already. */
+const scratch = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
 
-export class ClientShard {
+export class RecordShard {
   /** Whole records up to #end, some of them replaced since. */
   #bytes: Buffer = NO_BYTES;
   #end = 0;
   #liveBytes = 0;
-  /** 1 + the place of a record; 0: free. Probed one after the other; their number is a power of two. */
+  /** 1 + the place of a record; 0: free. Linear probing; the number of slots is a power of two. */
   #slots = new Uint32Array(MIN_SLOTS);
   #count = 0;
   #tombstoneCount = 0;
   #layout = 0;
 
-  /** Records: clients and tombstones. */
+  /** Records, tombstones among them. */
   get count(): number {
     return this.#count;
   }
@@ -38,7 +38,7 @@ export class ClientShard {
     return this.#slots.length;
   }
 
-  /** Raised when records change their slots; else a record keeps its slot for ever. */
+  /** Raised when records change their slots. As long as it is the same, a record keeps its slot. */
   get layout(): number {
     return this.#layout;
   }
@@ -53,17 +53,26 @@ export class ClientShard {
     return (this.#slots[slot] ?? 0) - 1;
   }
 
-  /** slotOf finds the record with a key of `length` bytes; -1: there is none. */
-  slotOf(key: Buffer, length: number, hash: number): number {
+  /** slotOf finds the record with a packed id of `length` bytes; -1: there is none. */
+  slotOf(id: Buffer, length: number, hash: number): number {
     const mask = this.#slots.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
       const place = this.placeOf(slot);
       if (place === -1) return -1;
-      if (hasKey(this.#bytes, place, key, length)) return slot;
+      if (hasId(this.#bytes, place, id, length)) return slot;
     }
   }
 
-  /** add takes the record at `from`, whose key is not here yet. */
+  /** holds tells whether the record of a slot is, byte for byte, the one at `from`. */
+  holds(slot: number, record: Buffer, from: number): boolean {
+    const place = this.placeOf(slot);
+    const length = lengthAt(record, from);
+    return (
+      record.compare(this.#bytes, place, place + lengthAt(this.#bytes, place), from, from + length) === 0
+    );
+  }
+
+  /** add takes the record at `from`, whose id is not here yet. */
   add(record: Buffer, from: number, hash: number): void {
     if ((this.#count + 1) * 4 > this.#slots.length * 3) this.#rebuild(this.#slots.length * 2, 0);
     const place = this.#append(record, from);
@@ -71,7 +80,7 @@ export class ClientShard {
     this.#enter(place);
   }
 
-  /** replace takes the record at `from` in the place of a slot's, which has the same key. */
+  /** replace takes the record at `from` in place of a slot's, which has the same id. */
   replace(slot: number, record: Buffer, from: number): void {
     const place = this.placeOf(slot);
     this.#leave(place);
@@ -81,7 +90,7 @@ export class ClientShard {
       this.#enter(place);
       return;
     }
-    // No longer to be kept by whatever makes room.
+    // Freed first, so that #append does not keep the old record when it makes room.
     this.#slots[slot] = 0;
     const moved = this.#append(record, from);
     this.#slots[slot] = moved + 1;
@@ -128,7 +137,7 @@ export class ClientShard {
     this.#slots[slot] = place + 1;
   }
 
-  /** Copies what is in use into a buffer with room for `more`. */
+  /** Copies what is in use into a buffer with room for `more` bytes. */
   #squeeze(more: number): void {
     const before = this.#bytes;
     const needed = this.#liveBytes + more;
@@ -147,7 +156,7 @@ export class ClientShard {
     }
   }
 
-  /** Gives every record a slot anew, but for tombstones of before `beforeUs`. */
+  /** Gives every record a slot anew, and drops tombstones of before `beforeUs`. */
   #rebuild(slotCount: number, beforeUs: number): void {
     const before = this.#slots;
     this.#slots = new Uint32Array(slotCount);
@@ -156,7 +165,7 @@ export class ClientShard {
       if (entry === 0) continue;
       const place = entry - 1;
       if (isTombstoneAt(this.#bytes, place) && versionAt(this.#bytes, place) < beforeUs) this.#leave(place);
-      else this.#occupy(hashKey(scratch, copyKey(this.#bytes, place, scratch)), place);
+      else this.#occupy(hashId(scratch, copyId(this.#bytes, place, scratch)), place);
     }
   }
 }

@@ -1,23 +1,31 @@
 /**
- * All clients and tombstones, by what their ids mean, in the least memory: in the primary for new workers, in workers for
- * requests. No operation touches more than one shard, so none takes longer than a fraction of a millisecond, whatever the
- * number of clients.
- *
- * An id is a client or a tombstone, never both, and the newer version wins.
+ * All clients, API keys and tombstones in the least memory: in the primary for new workers, in workers for requests. An id has
+ * one record, the one that was put last. No operation touches more than one shard, so none takes longer than a fraction of a
+ * millisecond, however many records there are.
  */
 import type { ClientRecord } from '../contract/clients.ts';
 import {
-  hashKey,
+  API_KEY,
+  hashId,
   IPV4,
   IPV4_RANGE,
   IPV6,
   IPV6_RANGE,
-  MAX_KEY_BYTES,
-  rangeKeyOf,
-  writeKey,
-} from './client-key.ts';
-import { ClientShard } from './client-shard.ts';
-import { copyKey, isTombstoneAt, lengthAt, unpackClient, versionAt } from './packed-client.ts';
+  MAX_ID_BYTES,
+  rangeIdOf,
+  writeDigest,
+  writeId,
+} from './packed-id.ts';
+import {
+  copyId,
+  isTombstoneAt,
+  lengthAt,
+  type StoredKey,
+  unpackApiKey,
+  unpackClient,
+  versionAt,
+} from './packed-record.ts';
+import { RecordShard } from './record-shard.ts';
 
 /** 1,000 records in each where there are a million: growing one takes 0.1 ms, and the buffers' own cost is 1 %. */
 export const SHARDS = 1_024;
@@ -25,9 +33,9 @@ export const SHARDS = 1_024;
 const SHARD_SHIFT = 22;
 
 /** Stands for all shards in which nothing ever was. */
-const EMPTY = new ClientShard();
+const EMPTY = new RecordShard();
 
-/** What is known of an id. */
+/** What is known of a client's id. */
 export interface Entry {
   /** null: deleted. */
   client: ClientRecord | null;
@@ -40,12 +48,13 @@ export interface ShardCursor {
   layout: number;
 }
 
-export class ClientTable {
-  readonly #shards: (ClientShard | null)[] = Array.from({ length: SHARDS }, () => null);
+export class RecordTable {
+  readonly #shards: (RecordShard | null)[] = Array.from({ length: SHARDS }, () => null);
   readonly #ranges = new PrefixCounts();
-  readonly #key = Buffer.allocUnsafeSlow(MAX_KEY_BYTES);
-  readonly #rangeKey = Buffer.allocUnsafeSlow(MAX_KEY_BYTES);
+  readonly #id = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
+  readonly #rangeId = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
   #clientCount = 0;
+  #keyCount = 0;
   #nextToForget = 0;
 
   /** Clients, without tombstones. */
@@ -53,51 +62,58 @@ export class ClientTable {
     return this.#clientCount;
   }
 
+  /** API keys, without tombstones. */
+  get keyCount(): number {
+    return this.#keyCount;
+  }
+
   /**
-   * merge takes the record at `from` unless what is known is as new.
+   * put takes the record at `from` unless it is here already, byte for byte.
    *
-   * @returns the number of its shard; -1: not taken
+   * @returns the number of its shard; -1: nothing has changed
    */
-  merge(record: Buffer, from: number): number {
-    const length = copyKey(record, from, this.#key);
-    const hash = hashKey(this.#key, length);
+  put(record: Buffer, from: number): number {
+    const length = copyId(record, from, this.#id);
+    const hash = hashId(this.#id, length);
     const number = hash >>> SHARD_SHIFT;
-    const shard = this.#shards[number] ?? new ClientShard();
+    const shard = this.#shards[number] ?? new RecordShard();
     this.#shards[number] = shard;
-    const slot = shard.slotOf(this.#key, length, hash);
-    const existed = slot !== -1 && !isTombstoneAt(shard.bytes, shard.placeOf(slot));
-    if (slot !== -1 && versionAt(record, from) <= versionAt(shard.bytes, shard.placeOf(slot))) return -1;
-    const exists = !isTombstoneAt(record, from);
-    if (exists !== existed) this.#count(exists ? 1 : -1);
+    const slot = shard.slotOf(this.#id, length, hash);
+    if (slot !== -1 && shard.holds(slot, record, from)) return -1;
+    const lived = slot !== -1 && !isTombstoneAt(shard.bytes, shard.placeOf(slot));
+    const lives = !isTombstoneAt(record, from);
+    if (lives !== lived) this.#count(lives ? 1 : -1);
     if (slot === -1) shard.add(record, from, hash);
     else shard.replace(slot, record, from);
     return number;
   }
 
-  /** get finds an id, or an address; null: nothing is known of it. */
+  /** get finds a client's id, or an address; null: nothing is known of it. */
   get(id: string): Entry | null {
-    return this.#entryOf(this.#key, writeKey(id, this.#key));
+    return this.#entryOf(this.#id, writeId(id, this.#id));
   }
 
-  /** longestRange finds the client whose range holds the address and is the longest; null: none does, or no address. */
+  /** apiKey finds an API key by its digest of 32 bytes; null: there is none. */
+  apiKey(digest: Uint8Array): Omit<StoredKey, 'digest'> | null {
+    const { bytes, at } = this.#find(this.#id, writeDigest(digest, this.#id));
+    return at === -1 ? null : unpackApiKey(bytes, at);
+  }
+
+  /** longestRange finds the client with the longest range that holds the address; null: none does, or no address. */
   longestRange(address: string): ClientRecord | null {
     if (this.#ranges.empty) return null;
-    writeKey(address, this.#key);
-    for (const bits of this.#ranges.of(this.#key[0])) {
-      const length = rangeKeyOf(this.#key, bits, this.#rangeKey);
-      const client = this.#entryOf(this.#rangeKey, length)?.client;
+    writeId(address, this.#id);
+    for (const bits of this.#ranges.of(this.#id[0])) {
+      const length = rangeIdOf(this.#id, bits, this.#rangeId);
+      const client = this.#entryOf(this.#rangeId, length)?.client;
       if (client) return client;
     }
     return null;
   }
 
-  /** versionOf is the version of what is known of the record's key; 0: nothing. */
-  versionOf(record: Buffer, from: number): number {
-    const length = copyKey(record, from, this.#key);
-    const hash = hashKey(this.#key, length);
-    const shard = this.#shard(hash >>> SHARD_SHIFT);
-    const slot = shard.slotOf(this.#key, length, hash);
-    return slot === -1 ? 0 : versionAt(shard.bytes, shard.placeOf(slot));
+  /** has tells whether anything is known of the id of the record at `from`. */
+  has(record: Buffer, from: number): boolean {
+    return this.#find(this.#id, copyId(record, from, this.#id)).at !== -1;
   }
 
   /** records is everything in a shard, as places in a buffer. Nothing may change while it is walked. */
@@ -113,6 +129,7 @@ export class ClientTable {
    * read copies the next records of a shard to `at` in `out`, as many as fit, and moves the cursor on. A shard that has
    * changed its layout is read from its beginning again. What changes behind the cursor meanwhile is not seen.
    *
+   * @param of this table and shard; { slot: 0, layout: -1 } begins
    * @returns where the copied ones end, and whether the shard has no more
    */
   read(number: number, cursor: ShardCursor, out: Buffer, at: number): { end: number; done: boolean } {
@@ -129,29 +146,34 @@ export class ClientTable {
     return { end, done: true };
   }
 
-  /** forgetSome drops old tombstones from the next shard in turn; SHARDS calls see all. */
+  /** forgetSome drops tombstones of before `beforeUs` from the next shard in turn; SHARDS calls see all. */
   forgetSome(beforeUs: number): void {
     this.#shard(this.#nextToForget).forget(beforeUs);
     this.#nextToForget = (this.#nextToForget + 1) % SHARDS;
   }
 
-  /** Of the key that was written last. */
+  /** Of the id that was written last. */
   #count(by: 1 | -1): void {
-    this.#clientCount += by;
-    const kind = this.#key[0];
-    if (kind === IPV4_RANGE || kind === IPV6_RANGE) this.#ranges.add(kind, this.#key[1] ?? 0, by);
+    const kind = this.#id[0];
+    if (kind === API_KEY) this.#keyCount += by;
+    else this.#clientCount += by;
+    if (kind === IPV4_RANGE || kind === IPV6_RANGE) this.#ranges.add(kind, this.#id[1] ?? 0, by);
   }
 
-  #entryOf(key: Buffer, length: number): Entry | null {
-    const hash = hashKey(key, length);
+  #entryOf(id: Buffer, length: number): Entry | null {
+    const { bytes, at } = this.#find(id, length);
+    return at === -1 ? null : { client: unpackClient(bytes, at), versionUs: versionAt(bytes, at) };
+  }
+
+  /** at -1: not found. */
+  #find(id: Buffer, length: number): { bytes: Buffer; at: number } {
+    const hash = hashId(id, length);
     const shard = this.#shard(hash >>> SHARD_SHIFT);
-    const slot = length === 0 ? -1 : shard.slotOf(key, length, hash);
-    if (slot === -1) return null;
-    const at = shard.placeOf(slot);
-    return { client: unpackClient(shard.bytes, at), versionUs: versionAt(shard.bytes, at) };
+    const slot = length === 0 ? -1 : shard.slotOf(id, length, hash);
+    return { bytes: shard.bytes, at: slot === -1 ? -1 : shard.placeOf(slot) };
   }
 
-  #shard(number: number): ClientShard {
+  #shard(number: number): RecordShard {
     return this.#shards[number] ?? EMPTY;
   }
 }

@@ -1,0 +1,187 @@
+/**
+ * Reads clients, API keys and their tombstones from the database: everything, or what has changed since an earlier look.
+ *
+ * A look is a snapshot of PostgreSQL, and each row carries the transaction that changed it last. What has changed between two
+ * looks are the rows of transactions that the earlier look did not see: those that began later, and those that were running. So
+ * nothing is missed however late a transaction commits, and a stranger's transaction that stays open costs nothing.
+ */
+import { LbError } from '../contract/errors.ts';
+import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
+import { CLIENT_COLUMNS, clientRecordOf, tombstoneOf } from './client-record.ts';
+import type { RecordPacker } from './record-packer.ts';
+
+/** Receives rows for packRow, at most PART_ROWS of each table at a time, in the order in which they became true. */
+export type RowsFn = (rows: readonly Row[]) => void;
+
+/** NOTIFY channels of all changes. */
+export const DIRECTORY_CHANNELS = ['sluice_clients', 'sluice_api_keys'] as const;
+/** Rows that are read, and turned into records, at a time: some 5 ms of work. */
+export const PART_ROWS = 1_000;
+/** Of all parts together; each has the deadline of a statement. */
+const LOAD_MS = 600_000;
+/** While many changes are read, newer ones are looked for so often. */
+const NEWER_MS = 200;
+/** Ids of newer changes that are remembered until the many are read. */
+const MAX_NEWER = 50_000;
+
+/** Four tables, one shape of rows: `kind`, the columns of a client, the columns of an API key. */
+const TABLES = [
+  `select 'client' as kind, ${CLIENT_COLUMNS}, null::bytea as digest, null::text as secret_id from clients`,
+  `select 'client-tombstone' as kind, client_id, null::text as mode, null::integer as capacity,
+     null::float8 as refill_per_second, null::jsonb as limits, version_us, null::bytea as digest, null::text as secret_id
+   from client_tombstones`,
+  `select 'key' as kind, client_id, null::text as mode, null::integer as capacity,
+     null::float8 as refill_per_second, null::jsonb as limits, 0::bigint as version_us, digest, secret_id
+   from api_keys`,
+  `select 'key-tombstone' as kind, null::text as client_id, null::text as mode, null::integer as capacity,
+     null::float8 as refill_per_second, null::jsonb as limits,
+     (extract(epoch from deleted_at) * 1000000)::bigint as version_us, digest, null::text as secret_id
+   from api_key_tombstones`,
+] as const;
+
+/**
+ * Two ranges of an index: transactions that began after the earlier look ($1: its end), and those that were running ($2). They
+ * are parameters of plain types, for which the planner's estimates are right; with functions of a snapshot in their place it
+ * reads the whole table. The upper bound is for rows of another server's backup, whose transactions are in this one's future:
+ * every look would read them.
+ */
+const CHANGED = `
+  where (changed_xid >= $1::xid8 or changed_xid = any ($2::xid8[]))
+    and changed_xid < pg_snapshot_xmax(pg_current_snapshot())`;
+
+const SNAPSHOT = 'select pg_current_snapshot()::text as snapshot';
+
+/** One statement is one snapshot: the rows and the look belong together. */
+const CHANGES = [
+  `select 'snapshot' as kind, pg_current_snapshot()::text as client_id, null::text as mode, null::integer as capacity,
+     null::float8 as refill_per_second, null::jsonb as limits, 0::bigint as version_us, null::bytea as digest,
+     null::text as secret_id`,
+  ...TABLES.map((select) => `(${select} ${CHANGED} limit $3)`),
+].join(' union all ');
+
+export class DirectoryReader {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** loadAll hands out everything of one moment and returns the look for changesSince. */
+  loadAll(onRows: RowsFn): Promise<string> {
+    return this.#database.readSnapshot(LOAD_MS, async (query) => {
+      const look = await lookOf(query);
+      for (const select of TABLES) await eachPart(query, select, [], onRows);
+      return look;
+    });
+  }
+
+  /** changesSince hands out what has changed since a look and returns the next look. Some of it may be known already. */
+  async changesSince(look: string, onRows: RowsFn): Promise<string> {
+    const few = await this.#fewChangesSince(look);
+    if (few === null) return this.#manyChangesSince(look, onRows);
+    if (few.rows.length > 0) onRows(few.rows);
+    return few.look;
+  }
+
+  /**
+   * dropTombstones removes those of more than `days` ago and returns that moment in µs since the epoch on the database's
+   * clock. No bucket is older than 30 days, and no follower goes on from a look that old.
+   */
+  async dropTombstones(days: number): Promise<number> {
+    const [row] = await this.#database.query(
+      `with cutoff as materialized (select sluice_now_us() - $1::bigint * 86400000000 as us),
+         clients_dropped as (delete from client_tombstones where version_us < (select us from cutoff)),
+         keys_dropped as (delete from api_key_tombstones
+           where deleted_at < clock_timestamp() - make_interval(days => $1::integer))
+       select us from cutoff`,
+      [days],
+    );
+    return Number(row?.us);
+  }
+
+  /** null: more than PART_ROWS of a table. */
+  async #fewChangesSince(look: string): Promise<{ look: string; rows: Row[] } | null> {
+    const found = await this.#database.read(CHANGES, [...transactionsSince(look), PART_ROWS + 1]);
+    const counts = new Map<unknown, number>();
+    for (const { kind } of found) counts.set(kind, (counts.get(kind) ?? 0) + 1);
+    if ([...counts.values()].some((count) => count > PART_ROWS)) return null;
+    const snapshot = found.find(({ kind }) => kind === 'snapshot');
+    return { look: String(snapshot?.client_id), rows: found.filter((row) => row !== snapshot) };
+  }
+
+  /**
+   * Many changes are read through a cursor, and newer ones are looked for between its parts: a client that is blocked while an
+   * import is read does not wait for its end. What is newer must not be overwritten by what the cursor still brings.
+   */
+  async #manyChangesSince(since: string, onRows: RowsFn): Promise<string> {
+    const newer = new Set<string>();
+    let look = '';
+    let lookedAtMs = performance.now();
+    const onPart = async (rows: readonly Row[]): Promise<void> => {
+      onRows(newer.size === 0 ? rows : rows.filter((row) => !newer.has(idOf(row))));
+      const isDue = performance.now() - lookedAtMs >= NEWER_MS && newer.size < MAX_NEWER;
+      if (!isDue || this.#database.singleSession) return;
+      const few = await this.#fewChangesSince(look);
+      lookedAtMs = performance.now();
+      if (few === null) return;
+      for (const row of few.rows) newer.add(idOf(row));
+      if (few.rows.length > 0) onRows(few.rows);
+      look = few.look;
+    };
+    await this.#database.readSnapshot(LOAD_MS, async (query) => {
+      look = await lookOf(query);
+      for (const select of TABLES)
+        await eachPart(query, `${select} ${CHANGED}`, transactionsSince(since), onPart);
+    });
+    return look;
+  }
+}
+
+/** packRow packs a row of a DirectoryReader; the view is good until the packer's next call. Throws LbError schema_mismatch. */
+export function packRow(packer: RecordPacker, row: Row): Buffer {
+  const { kind, digest, client_id: clientId, secret_id: secretId } = row;
+  if (kind === 'client') return packer.client(clientRecordOf(row));
+  if (kind === 'client-tombstone') {
+    const tombstone = tombstoneOf(row);
+    return packer.tombstone(tombstone.clientId, tombstone.versionUs);
+  }
+  if (!Buffer.isBuffer(digest)) throw misfit();
+  if (kind === 'key-tombstone') return packer.apiKeyTombstone(digest, Number(row.version_us));
+  if (typeof clientId !== 'string' || typeof secretId !== 'string') throw misfit();
+  return packer.apiKey({ digest, clientId, secretId });
+}
+
+function idOf({ digest, client_id: clientId }: Row): string {
+  return Buffer.isBuffer(digest) ? `key ${digest.toString('base64')}` : `client ${String(clientId)}`;
+}
+
+/** @param look `xmin:xmax:running,running…`, as PostgreSQL writes a snapshot */
+function transactionsSince(look: string): [end: string, running: string[]] {
+  const [, end = '', running = ''] = look.split(':');
+  return [end, running === '' ? [] : running.split(',')];
+}
+
+function misfit(): LbError {
+  return new LbError('schema_mismatch', 'a row of api_keys does not fit this program');
+}
+
+async function lookOf(query: QueryFn): Promise<string> {
+  const [row] = await query(SNAPSHOT);
+  return String(row?.snapshot);
+}
+
+/** By a cursor, so that no array grows with the table, and nothing is sorted. */
+async function eachPart(
+  query: QueryFn,
+  select: string,
+  params: readonly unknown[],
+  onRows: (rows: readonly Row[]) => void | Promise<void>,
+): Promise<void> {
+  await query(`declare part no scroll cursor for ${select}`, params);
+  for (;;) {
+    const rows = await query(`fetch ${PART_ROWS} from part`);
+    if (rows.length > 0) await onRows(rows);
+    if (rows.length < PART_ROWS) break;
+  }
+  await query('close part');
+}

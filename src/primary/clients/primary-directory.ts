@@ -1,0 +1,83 @@
+/** What the primary has of clients and API keys: the tables' doors for the admin API, the feed, and what workers are told. */
+import { join } from 'node:path';
+import { ApiKeyRepository } from '../../clients/api-key-repository.ts';
+import { ApiKeySecret } from '../../clients/api-key-secret.ts';
+import { ApiKeyService } from '../../clients/api-key-service.ts';
+import { ClientRepository } from '../../clients/client-repository.ts';
+import { DirectoryFeed } from '../../clients/directory-feed.ts';
+import { systemClock } from '../../contract/clock.ts';
+import type { PrimaryMessage } from '../../contract/messages.ts';
+import type { Settings } from '../../contract/settings.ts';
+import { atMost } from '../../infra/lifecycle.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { Storage } from '../storage.ts';
+import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
+
+const SECRET_NAME = 'api-keys.secret';
+/** From the working folder. With a database of its own, a machine has no better place. */
+const DATA_FOLDER = './data';
+/** How long issuing a key waits for workers that do not answer: what a change may take anyway. */
+const TOLD_MS = 1_000;
+
+interface PrimaryDirectoryOptions {
+  storage: Storage;
+  settings: Pick<Settings, 'database' | 'secrets'>;
+  logger: Logger;
+}
+
+/** PrimaryDirectory is made once by the primary's main. */
+export class PrimaryDirectory {
+  readonly clients: ClientRepository;
+  readonly apiKeys: ApiKeyService;
+  readonly feed: DirectoryFeed;
+  readonly streams: DirectoryStreams;
+  readonly #secret: ApiKeySecret;
+  readonly #storage: Storage;
+
+  constructor({ storage, settings, logger }: PrimaryDirectoryOptions) {
+    const { database } = storage;
+    const { url, embeddedPath } = settings.database;
+    this.#storage = storage;
+    const former = join(DATA_FOLDER, SECRET_NAME);
+    this.#secret = new ApiKeySecret({
+      configured: settings.secrets.apiKeys,
+      logger,
+      // Beside the embedded database, so that who finds the keys finds the secret, whatever the working folder.
+      ...(url === null ? { path: join(embeddedPath, SECRET_NAME), formerPath: former } : { path: former }),
+    });
+    this.clients = new ClientRepository(database);
+    this.feed = new DirectoryFeed({ database, secret: this.#secret, logger });
+    this.streams = new DirectoryStreams(this.feed);
+    this.#secret.onChange(() => this.streams.sendAll(this.#secretMessage()));
+    this.apiKeys = new ApiKeyService({
+      repository: new ApiKeyRepository(database),
+      secret: this.#secret,
+      clock: systemClock,
+      whenTold: () =>
+        atMost(
+          this.feed.caughtUp().then(() => this.streams.allTold()),
+          TOLD_MS,
+        ),
+    });
+  }
+
+  /** start begins to load and follow once the database is open. */
+  start(): void {
+    void this.#storage.opened.then(() => this.feed.start());
+  }
+
+  /** configure takes a revision's settings, before workers get them. */
+  configure({ secrets }: Pick<Settings, 'secrets'>): void {
+    this.#secret.configure(secrets.apiKeys);
+  }
+
+  /** attach tells a new worker everything; as DirectoryStreams.attach. */
+  attach(link: StreamLink): Promise<boolean> {
+    link.send(this.#secretMessage());
+    return this.streams.attach(link);
+  }
+
+  #secretMessage(): PrimaryMessage {
+    return { type: 'api-key-secret', secret: this.#secret.current?.text ?? null };
+  }
+}

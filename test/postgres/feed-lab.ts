@@ -1,0 +1,92 @@
+/** What one machine has of clients and API keys: a feed in the primary, and directories in workers behind the door of the IPC. */
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
+import { ApiKeyRepository } from '../../src/clients/api-key-repository.ts';
+import { ApiKeySecret } from '../../src/clients/api-key-secret.ts';
+import { ApiKeyService } from '../../src/clients/api-key-service.ts';
+import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
+import { ClientRepository } from '../../src/clients/client-repository.ts';
+import { DirectoryFeed, type DirectoryFeedOptions } from '../../src/clients/directory-feed.ts';
+import { clientIdAt, isApiKeyAt, lengthAt } from '../../src/clients/packed-record.ts';
+import { systemClock } from '../../src/contract/clock.ts';
+import { parsePrimaryMessage, type WorkerMessage } from '../../src/contract/messages.ts';
+import type { Database } from '../../src/infra/postgres/postgres.ts';
+import { DirectoryStreams } from '../../src/primary/clients/directory-streams.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { silent } from './support.ts';
+
+interface Message extends ClientsMessage {
+  /** Of clients and their tombstones. */
+  ids: string[];
+}
+
+/** attachWorker makes a directory, filled through the door that workers have, and keeps the messages that filled it. */
+export function attachWorker(streams: DirectoryStreams) {
+  const directory = new ClientDirectory(systemClock);
+  const messages: Message[] = [];
+  const listeners = new Set<(message: WorkerMessage) => void>();
+  const exit = Promise.withResolvers<void>();
+  const informed = streams.attach({
+    exited: exit.promise,
+    onMessage: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    send: (message) => {
+      const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
+      assert.ok(parsed?.type === 'clients', 'a worker would not understand this message');
+      messages.push({ ...parsed, ids: idsOf(parsed) });
+      setImmediate(() => {
+        assert.ok(directory.apply(parsed));
+        for (const listener of listeners) listener({ type: 'clients-applied', part: parsed.part });
+      });
+    },
+  });
+  return { directory, messages, informed, exit: exit.resolve };
+}
+
+function idsOf({ records }: ClientsMessage): string[] {
+  const bytes = Buffer.from(records, 'base64');
+  const ids = [];
+  for (let at = 0; at < bytes.length; at += lengthAt(bytes, at)) {
+    if (!isApiKeyAt(bytes, at)) ids.push(clientIdAt(bytes, at));
+  }
+  return ids;
+}
+
+export interface LabOptions extends Partial<DirectoryFeedOptions> {
+  configured?: string | null;
+  /** The working folder, for the secret's file. */
+  folder?: string;
+}
+
+/** startFeed starts a feed and a worker at its other end; both end with the test. */
+export function startFeed(t: TestContext, database: Database, options: LabOptions = {}) {
+  const { configured = 'a secret of many machines', folder = makeTempFolder('sluice-keys-') } = options;
+  if (options.folder === undefined) t.after(() => removeTempFolder(folder));
+  const path = join(folder, 'data', 'api-keys.secret');
+  const secret = new ApiKeySecret({ configured, path, logger: silent });
+  const feed = new DirectoryFeed({ database, secret, logger: silent, ...options });
+  t.after(() => feed.close());
+  const streams = new DirectoryStreams(feed);
+  const worker = attachWorker(streams);
+  const keys = new ApiKeyDirectory(worker.directory);
+  const useSecret = () => keys.useSecret(secret.current?.text ?? null);
+  secret.onChange(useSecret);
+  useSecret();
+  feed.start();
+  const service = new ApiKeyService({
+    repository: new ApiKeyRepository(database),
+    secret,
+    clock: systemClock,
+    whenTold: () => feed.caughtUp().then(() => streams.allTold()),
+  });
+  const clientOf = (key: string): string => {
+    const found = keys.verify(key);
+    return typeof found === 'string' ? found : found.clientId;
+  };
+  const repository = new ClientRepository(database);
+  return { feed, streams, path, secret, keys, service, clientOf, repository, ...worker };
+}
