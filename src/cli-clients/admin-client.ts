@@ -1,8 +1,8 @@
 /** Calls to the admin port of a running Sluice, with sentences for everything that can go wrong on the way. */
-import { request as httpRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import type { IncomingMessage } from 'node:http';
 import * as z from 'zod';
 import { systemCodeOf, toError } from '../contract/errors.ts';
+import { http } from '../infra/node-http.ts';
 
 export interface AdminTarget {
   /** http:// or https://, without a path. */
@@ -85,7 +85,7 @@ function send({ url, token }: AdminTarget, { method, path, body }: AdminCall): P
       : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) }),
   };
   const target = new URL(path, url);
-  const request = target.protocol === 'https:' ? httpsRequest : httpRequest;
+  const { request } = target.protocol === 'https:' ? process.getBuiltinModule('node:https') : http;
   return new Promise((resolve, reject) => {
     const signal = AbortSignal.timeout(ANSWER_MS);
     const sent = request(target, { method, headers, signal, agent: false }, resolve);

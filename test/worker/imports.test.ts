@@ -17,15 +17,27 @@ const PROGRAM = `
     },
   });
   await import(process.argv[1]);
-  console.log([...names].join(' '));
+  const undici = process.moduleLoadList.some((name) => name.endsWith('deps/undici/undici'));
+  console.log([...names, ...(undici ? ['undici'] : [])].join(' '));
 `;
 
+/** With 'undici' for the copy that is inside node and that globals such as fetch load. */
 async function packagesOf(file: string): Promise<string[]> {
   const args = ['--input-type=module', '-e', PROGRAM, `${ROOT}${file}`];
   const { code, stdout, stderr } = await runToEnd(process.execPath, args, { cwd: ROOT });
   assert.equal(code, 0, stderr.join('\n'));
   return stdout.join(' ').split(' ');
 }
+
+test('neither process loads the undici of node, which an import of node:http would', async () => {
+  for (const file of [
+    'src/primary/main.ts',
+    'src/cli-clients/command.ts',
+    'src/worker/main.ts',
+    'src/worker/inbound/node/node-engine.ts',
+  ])
+    assert.ok(!(await packagesOf(file)).includes('undici'), file);
+});
 
 test('a worker, of which there is one per CPU, loads no package that only the primary needs, and Redis on demand', async () => {
   const loaded = await packagesOf('src/worker/main.ts');

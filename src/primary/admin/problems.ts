@@ -2,10 +2,10 @@
  * Every refusal of the admin port as application/problem+json (RFC 9457): type about:blank, title, status, detail,
  * requestId, and for 422 one entry per field at fault.
  */
-import { STATUS_CODES } from 'node:http';
 import type { FastifyReply } from 'fastify';
 import * as z from 'zod';
 import { type ErrorCode, LbError } from '../../contract/errors.ts';
+import { http } from '../../infra/node-http.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
@@ -158,7 +158,7 @@ function bodyOf(problem: HttpProblem, requestId: string): z.infer<typeof problem
 }
 
 function titleOf(status: number): string {
-  return STATUS_CODES[status] ?? 'Error';
+  return http.STATUS_CODES[status] ?? 'Error';
 }
 
 function textField(thrown: unknown, name: 'code'): string | null {

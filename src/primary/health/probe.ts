@@ -2,13 +2,14 @@
  * One probe of one backend over a connection of its own. Whatever the backend does, the probe is over and its socket gone after
  * the check's time limit.
  */
-import { type IncomingMessage, request } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 import { connect, type LookupFunction } from 'node:net';
 import { systemCodeOf, toError } from '../../contract/errors.ts';
 import type { ProbeResult } from '../../contract/health.ts';
 import type { HealthCheckSettings } from '../../contract/settings.ts';
 import { backendNames } from '../../infra/backend-names.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
+import { http } from '../../infra/node-http.ts';
 
 export interface ProbeTarget {
   host: string;
@@ -86,7 +87,7 @@ function probeTcp({ host, port }: ProbeTarget, lookup: LookupFunction, settle: S
 }
 
 function probeHttp({ host, port, check }: ProbeTarget, lookup: LookupFunction, settle: Settle): Connection {
-  const outgoing = request({
+  const outgoing = http.request({
     host,
     port,
     lookup,

@@ -3,9 +3,10 @@
  * against. Everything that node would do behind our back is switched off or taken over: keep-alive timers, `100 Continue`,
  * bare 400s, closing of idle connections.
  */
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { systemCodeOf } from '../../../contract/errors.ts';
+import { http } from '../../../infra/node-http.ts';
 import { type ConnectionOwner, type Engine, type InboundConnection, isGone } from '../engine.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
 import { NodeDownstream } from './node-downstream.ts';
@@ -38,7 +39,7 @@ function makeServer(
   queued: QueuedRequests,
 ): Server {
   const heads = new NodeHeads();
-  const server: HttpServer = createServer({
+  const server: HttpServer = http.createServer({
     keepAliveTimeout: 0,
     optimizeEmptyRequests: true,
     noDelay: true,
