@@ -21,7 +21,7 @@ export interface UnparsedRequest {
   method: string | null;
 }
 
-/** Handler is made once per worker (worker/wiring.ts) and called by the inbound server. */
+/** Handler is made once per worker (worker/data-plane.ts) and called by the inbound server. */
 export class Handler {
   readonly #plan: () => Plan;
   readonly #deps: TransactionDeps;

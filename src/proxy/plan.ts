@@ -84,7 +84,7 @@ export class Plan {
   #doomed: BackendPool[] | null = null;
 
   /**
-   * The constructor compiles a revision; worker/wiring.ts then swaps plans and calls previous.supersede(next).
+   * The constructor compiles a revision; worker/data-plane.ts then swaps plans and calls previous.supersede(next).
    * @param previous the plan in force, which does not change; null for the first one
    */
   constructor(settings: WorkerSettings, previous: Plan | null, deps: PlanDeps) {

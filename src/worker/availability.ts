@@ -1,4 +1,4 @@
-/** What the primary last said of each backend, kept apart from plans: states may come before the plan that needs them. */
+/** The last known state of each backend. It is kept apart from plans because states may come before the plan that needs them. */
 import type { Backend } from '../balance/backend.ts';
 import type { BackendAvailability } from '../contract/health.ts';
 
@@ -10,7 +10,7 @@ export class Availability {
     for (const state of states) this.#byName.set(nameOf(state.pool, state.backend), state);
   }
 
-  /** apply writes what is known to a backend of the plan. */
+  /** apply copies what is known to a backend of the plan. */
   apply(pool: string, backend: Backend): void {
     const state = this.#byName.get(nameOf(pool, backend.id));
     if (state === undefined) return;
@@ -18,9 +18,9 @@ export class Availability {
     backend.enabled = state.enabled;
   }
 
-  /** keepOnly forgets backends that no plan has any more, so that the map is bounded by the configuration. */
-  keepOnly(backends: Iterable<{ pool: string; backend: string }>): void {
-    const kept = new Set([...backends].map(({ pool, backend }) => nameOf(pool, backend)));
+  /** keepOnly forgets all other backends, so that the configuration bounds the map. */
+  keepOnly(planned: Iterable<{ poolName: string; backend: Backend }>): void {
+    const kept = new Set([...planned].map(({ poolName, backend }) => nameOf(poolName, backend.id)));
     for (const name of this.#byName.keys()) if (!kept.has(name)) this.#byName.delete(name);
   }
 }

@@ -1,12 +1,18 @@
 /**
- * The worker process, put together. It is told everything by the primary, in this order: backend states, clients, settings;
- * with the first settings it builds its rooms, listens and says ready; later ones swap the plan between two requests.
+ * The worker process. The primary tells it everything over IPC: backend states, clients and their API keys, which may come first,
+ * and settings. States, in this order:
+ *
+ * waiting   no settings yet. Left by the first settings.
+ * opening   the data plane is built and listens; may take a second, and later settings wait. Left by `ready`, or by an exit.
+ * serving   later settings swap the plan between two requests. Left by #drain: an order of the primary, a stop signal, the
+ *           loss of the primary, or an uncaught exception.
+ * draining  #ending is true. Left by #leave, once all is over, or by #stop, which cuts what is in flight.
  */
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
 import { type DataPath, ENGINES, WIRES } from '../contract/data-path.ts';
-import { LbError, toError } from '../contract/errors.ts';
+import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import {
   type PrimaryMessage,
   WORKER_COUNT_ENV,
@@ -22,13 +28,13 @@ import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
 import { Availability } from './availability.ts';
+import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/server.ts';
 import { PrimaryLink } from './primary-link.ts';
-import { WorkerRooms } from './wiring.ts';
 
 const REPORT_EVERY_MS = 1_000;
-/** What an uncaught exception leaves to the requests in flight. */
+/** Time for the requests in flight after an uncaught exception. */
 const CRASH_DRAIN_MS = 3_000;
 
 class WorkerMain {
@@ -45,12 +51,12 @@ class WorkerMain {
   readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   readonly #loopDelay = new LoopDelayMonitor();
-  /** Replaced with the first settings, which say how to log. */
+  /** Replaced once the first settings say how to log. */
   #logger = this.#openLog({ level: 'info', format: 'json' });
-  #rooms: WorkerRooms | null = null;
-  /** The primary's last word, which may come before there are rooms. */
-  #storeWorkers: number | null = null;
-  /** The settings before the ones that come: building the rooms may take a moment. */
+  #dataPlane: DataPlane | null = null;
+  /** The last one, which may come before there is a data plane. */
+  #storeWorkers: Extract<PrimaryMessage, { type: 'store-workers' }> | null = null;
+  /** Settles once the previous settings are applied. */
   #settled: Promise<void> = Promise.resolve();
   #ending = false;
   #exitCode = 0;
@@ -87,7 +93,7 @@ class WorkerMain {
         break;
       case 'backends':
         this.#availability.learn(message.states);
-        this.#rooms?.applyAvailability();
+        this.#dataPlane?.applyAvailability();
         break;
       case 'clients':
         this.#onClients(message);
@@ -95,18 +101,14 @@ class WorkerMain {
       case 'api-key-secret':
         this.#apiKeys.useSecret(message.secret);
         break;
-      case 'bucket-replies':
-        this.#rooms?.onBucketReplies(message);
-        break;
-      case 'bucket-reset':
-        this.#rooms?.resetBuckets(message.keys);
-        break;
-      case 'fleet':
-        this.#rooms?.shareConnections(message.meanConnections);
-        break;
       case 'store-workers':
-        this.#storeWorkers = message.count;
-        this.#rooms?.shareStore(message.count);
+        this.#storeWorkers = message;
+        this.#dataPlane?.receive(message);
+        break;
+      case 'bucket-replies':
+      case 'bucket-reset':
+      case 'fleet':
+        this.#dataPlane?.receive(message);
         break;
       case 'drain':
         this.#drain(message);
@@ -118,8 +120,8 @@ class WorkerMain {
 
   async #onSettings(message: Extract<PrimaryMessage, { type: 'settings' }>): Promise<void> {
     const { revision } = message;
-    if (this.#rooms !== null) {
-      this.#rooms.applySettings(message);
+    if (this.#dataPlane !== null) {
+      this.#dataPlane.applySettings(message);
       this.#link.send({ type: 'applied', revision });
       return;
     }
@@ -132,7 +134,7 @@ class WorkerMain {
       onError: (error) => logger.error({ err: toError(error) }, 'a deadline failed'),
     });
     wheel.start();
-    const rooms = await WorkerRooms.open(message, {
+    const dataPlane = await DataPlane.open(message, {
       logger,
       wheel,
       clock: systemClock,
@@ -147,10 +149,10 @@ class WorkerMain {
       inheritsSockets: process.env[WORKER_INHERITS_ENV] === '1',
       send: (toPrimary) => this.#link.send(toPrimary),
     });
-    if (this.#storeWorkers !== null) rooms.shareStore(this.#storeWorkers);
-    this.#rooms = rooms;
-    // Not waited for: a newer revision may come meanwhile.
-    this.#listen(rooms, revision).catch((error: unknown) => this.#cannotServe(error));
+    if (this.#storeWorkers !== null) dataPlane.receive(this.#storeWorkers);
+    this.#dataPlane = dataPlane;
+    // Not awaited: a newer revision may come meanwhile.
+    this.#listen(dataPlane, revision).catch((error: unknown) => this.#cannotServe(error));
   }
 
   #openLog(settings: Pick<LogSettings, 'level' | 'format'>): Logger {
@@ -160,28 +162,25 @@ class WorkerMain {
     return logger;
   }
 
-  async #listen(rooms: WorkerRooms, revision: number): Promise<void> {
-    const addresses = await rooms.listen();
+  async #listen(dataPlane: DataPlane, revision: number): Promise<void> {
+    const addresses = await dataPlane.listen();
     if (!this.#ending) this.#link.send({ type: 'ready', addresses, revision });
   }
 
   #onClients(message: Extract<PrimaryMessage, { type: 'clients' }>): void {
     const { part } = message;
-    if (!this.#directory.apply(message)) this.#rooms?.logger.error({ part }, 'clients that cannot be read');
+    if (!this.#directory.apply(message)) this.#logger.error({ part }, 'clients that cannot be read');
     this.#link.send({ type: 'clients-applied', part });
   }
 
-  /** The supervisor ends a worker that says so, and decides whether to try again. */
+  /** The supervisor ends a worker that cannot listen, and decides whether to try again. */
   #cannotServe(thrown: unknown): void {
     const error = toError(thrown);
     if (error instanceof LbError && error.code === 'listen_failed') {
-      const { systemCode, address } = describeListenFailure(error);
-      this.#link.send({
-        type: 'listen-failed',
-        code: systemCode,
-        address,
-        detail: toError(error.cause).message,
-      });
+      const cause = toError(error.cause);
+      const code = systemCodeOf(cause) ?? 'unknown';
+      const address = 'place' in cause ? String(cause.place) : '';
+      this.#link.send({ type: 'listen-failed', code, address, detail: cause.message });
       return;
     }
     this.#logger.fatal({ err: error }, 'worker cannot serve');
@@ -189,33 +188,32 @@ class WorkerMain {
   }
 
   #report(): void {
-    const rooms = this.#rooms;
-    if (rooms === null) return;
-    // Of moments, not of turns: a stall of 150 ms is one turn in thousands, and one event in seven of that second waits for it.
+    const dataPlane = this.#dataPlane;
+    if (dataPlane === null) return;
+    // The maximum: a stall of 150 ms is one turn of the loop in thousands, but delays one event in seven of that second.
     const loopDelayP99Ms = this.#loopDelay.takeMaxMs();
     this.#metrics.set(this.#droppedLines, this.#lines.application.droppedCount);
     this.#metrics.set(this.#droppedAccessLines, this.#lines.access.droppedCount);
     this.#link.send({
       type: 'report',
-      report: { ...rooms.report(), loopDelayP99Ms, metrics: this.#metrics.takeDelta() },
+      report: { ...dataPlane.report(), loopDelayP99Ms, metrics: this.#metrics.takeDelta() },
     });
   }
 
   #drain({ graceMs, drainMs, alone = false }: DrainTimes): void {
     if (this.#ending) {
-      this.#rooms?.stopListening(graceMs);
+      this.#dataPlane?.stopListening(graceMs);
       return;
     }
     this.#ending = true;
     this.#link.send({ type: 'draining' });
-    const rooms = this.#rooms;
-    const drained = rooms === null ? Promise.resolve() : rooms.drain({ graceMs, drainMs, alone });
+    const drained = this.#dataPlane?.drain({ graceMs, drainMs, alone }) ?? Promise.resolve();
     drained
-      .catch((error: unknown) => rooms?.logger.error({ err: toError(error) }, 'the drain was not clean'))
+      .catch((error: unknown) => this.#logger.error({ err: toError(error) }, 'the drain was not clean'))
       .finally(() => this.#leave());
   }
 
-  /** The last words: counters, then the exit that the primary waits for, which writes the last lines. */
+  /** Sends the last counters and exits; the primary waits for that, and it writes the last log lines. */
   #leave(): void {
     this.#report();
     this.#link.sendLast({ type: 'drained' }, () => process.exit(this.#exitCode));
@@ -223,27 +221,27 @@ class WorkerMain {
 
   /** Ends at once; requests in flight still get their access lines. */
   #stop(): void {
-    this.#rooms?.cut();
+    this.#dataPlane?.cut();
     process.exit(1);
   }
 
-  /** Nobody will replace this worker or tell it anything: finish what is in flight and go. */
+  /** Nobody will replace this worker or send it anything: it finishes what is in flight and exits. */
   #onPrimaryLost(): void {
     this.#logger.error('the primary is gone: finishing what is in flight');
-    this.#drain({ graceMs: 0, drainMs: this.#rooms?.settings.timeouts.drainMs ?? 0 });
+    this.#drain({ graceMs: 0, drainMs: this.#dataPlane?.settings.timeouts.drainMs ?? 0 });
   }
 
   /**
-   * A terminal sends its signals to every process of the group, a service manager perhaps to one: a stop signal means the drain
-   * that the primary would order, and its order finds it begun. The other signals are for the primary.
+   * A terminal sends its signals to every process of the group, a service manager perhaps to one. A stop signal begins the drain
+   * that the primary would order. The other signals are for the primary.
    */
   #handleSignals(): void {
     const leaveToPrimary = (): void => this.#logger.debug('a signal for the primary');
     this.#signals.handle({
       stop: () => {
-        const settings = this.#rooms?.settings;
+        const settings = this.#dataPlane?.settings;
         const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
-        // Until this worker is replaced, connections that it does not accept wait.
+        // Nobody else accepts from its sockets until it is replaced.
         const alone = settings?.accept === 'reuse_port' || process.env[WORKER_COUNT_ENV] === '1';
         this.#drain({ graceMs, drainMs, alone });
       },
@@ -254,32 +252,24 @@ class WorkerMain {
   }
 
   #onUncaught(error: Error): void {
-    const rooms = this.#rooms;
-    if (rooms === null || this.#ending) {
+    if (this.#dataPlane === null || this.#ending) {
       this.#logger.fatal({ err: error }, 'uncaught exception in a worker that is not serving');
       process.exit(1);
       return;
     }
-    rooms.logger.fatal({ err: error }, 'uncaught exception: finishing what is in flight');
+    this.#logger.fatal({ err: error }, 'uncaught exception: finishing what is in flight');
     this.#exitCode = 1;
     this.#drain({ graceMs: 0, drainMs: CRASH_DRAIN_MS });
   }
 }
 
-/** What the primary has decided; it says so in the environment. */
+/** The primary has chosen the data path and says so in the environment. */
 function readDataPath(text = ''): DataPath {
   const path = JSON.parse(text) as Partial<DataPath>;
   const engine = ENGINES.find((name) => name === path.engine);
   const wire = WIRES.find((name) => name === path.wire);
   if (engine === undefined || wire === undefined) throw new Error(`no data path: ${text}`);
   return { engine, wire };
-}
-
-function describeListenFailure(error: LbError): { systemCode: string; address: string } {
-  const cause: unknown = error.cause;
-  const facts = typeof cause === 'object' && cause !== null ? (cause as Record<string, unknown>) : {};
-  const systemCode = typeof facts.code === 'string' ? facts.code : 'unknown';
-  return { systemCode, address: String(facts.place) };
 }
 
 if (import.meta.main) {

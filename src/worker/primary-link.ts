@@ -1,7 +1,4 @@
-/**
- * The worker's end of the IPC: typed messages out, parsed messages in, and the loss of the primary told once. The worker
- * never waits for the primary while it serves a request.
- */
+/** The worker's end of the IPC: typed messages out, parsed messages in, and one call when the primary is lost. */
 import cluster from 'node:cluster';
 import {
   PROTOCOL_VERSION,

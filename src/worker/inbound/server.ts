@@ -54,7 +54,7 @@ export interface DrainTimes {
   alone?: boolean;
 }
 
-/** InboundServer is made once per worker by its rooms. */
+/** InboundServer is made once per worker (worker/data-plane.ts). */
 export class InboundServer implements ConnectionOwner {
   readonly wheel: DeadlineWheel;
   readonly clock: Clock;

@@ -7,7 +7,7 @@ import { ClientConnection } from './client-connection.ts';
 /** node stops reading a paused socket only when so much waits in it: a client that is ahead gets no further than one read. */
 const PAUSED_MAX_BYTES = 1;
 
-/** wireEngine makes it; the worker's rooms choose between it and node's. */
+/** wireEngine makes it; worker/data-plane.ts chooses between it and node's. */
 export function wireEngine(wires: WireMaker): Engine {
   const pendingOfWorker = { bytes: 0 };
   return {

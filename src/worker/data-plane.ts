@@ -1,5 +1,4 @@
-/** The rooms of a worker that serves, built from its first settings: limiter, plan, handler, listeners. */
-
+/** What a worker serves with, built from its first settings: limiter, plan, handler and listeners. */
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
@@ -29,8 +28,12 @@ import { type DrainTimes, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
+type TrafficMessage = Extract<
+  PrimaryMessage,
+  { type: 'bucket-replies' | 'bucket-reset' | 'fleet' | 'store-workers' }
+>;
 
-export interface RoomsOptions {
+export interface DataPlaneOptions {
   logger: Logger;
   wheel: DeadlineWheel;
   clock: Clock;
@@ -48,17 +51,17 @@ export interface RoomsOptions {
 }
 
 /**
- * Takes over IPC: the primary lives on this machine and its death is seen at once, so silence means an overloaded machine,
- * not a lost store. With 20 ms, as for Redis, bursts over 8 workers on 2 busy cores fell back to local shares.
+ * Deadline of takes over IPC. The primary is on this machine and its death is seen at once, so silence means an overloaded machine
+ * and not a lost store. With the 20 ms of Redis, bursts over 8 workers on 2 busy cores fell back to local shares.
  */
 const PRIMARY_STORE_TIMEOUT_MS = 250;
 
-/** A start waits no longer for Redis; as long as an attempt to connect takes at most. */
+/** A start waits this long for Redis: the longest that an attempt to connect takes. */
 const FIRST_CONNECTION_MS = 1_000;
 
-export class WorkerRooms {
+export class DataPlane {
   readonly logger: Logger;
-  readonly #options: RoomsOptions;
+  readonly #options: DataPlaneOptions;
   readonly #planDeps: PlanDeps;
   readonly #store: BucketStore;
   readonly #primaryStore: PrimaryBucketStore | null = null;
@@ -67,80 +70,69 @@ export class WorkerRooms {
   readonly #handler: Handler;
   readonly #server: InboundServer;
   #settings: WorkerSettings;
-  /** Workers of all instances that share Redis; null while the primary does not know. */
+  /** Workers of all instances that share Redis; null until the primary says so. */
   #storeWorkers: number | null = null;
   #plan: Plan;
 
-  /** open builds the rooms for the first settings; a worker makes them once. */
-  static async open(first: SettingsMessage, options: RoomsOptions): Promise<WorkerRooms> {
+  /** open builds everything but the listeners; main.ts calls it once, with the first settings. */
+  static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
     const { redis } = first.settings;
     const wires = wiresOf(options.dataPath.wire);
     const engine = await engineOf(options.dataPath, wires);
     const connection = redis === null ? null : await connectRedis(redis, options);
-    return new WorkerRooms(first, options, { wires, engine, connection });
+    return new DataPlane(first, options, { wires, engine, connection });
   }
 
-  private constructor(first: SettingsMessage, options: RoomsOptions, { wires, engine, connection }: Doors) {
-    const { logger, wheel, clock, metrics, accessLog, send } = options;
+  private constructor(
+    first: SettingsMessage,
+    options: DataPlaneOptions,
+    { wires, engine, connection }: Doors,
+  ) {
+    const { logger, clock, send, workerCount } = options;
+    const { redis, rateLimit } = first.settings;
     this.logger = logger;
     this.#options = options;
     this.#settings = first.settings;
-    const { redis, rateLimit } = first.settings;
-    const storeTimeoutMs = redis?.timeoutMs ?? PRIMARY_STORE_TIMEOUT_MS;
     this.#redis = connection;
+    const timeoutMs = redis?.timeoutMs ?? PRIMARY_STORE_TIMEOUT_MS;
     if (redis === null || connection === null) {
-      this.#primaryStore = new PrimaryBucketStore({ send, clock, timeoutMs: storeTimeoutMs });
+      this.#primaryStore = new PrimaryBucketStore({ send, clock, timeoutMs });
       this.#store = this.#primaryStore;
-    } else {
-      const { prefix, timeoutMs } = redis;
-      this.#store = new RedisBucketStore({ connection, prefix, timeoutMs, clock });
-    }
-    this.#limiter = new Limiter({
+    } else this.#store = new RedisBucketStore({ connection, prefix: redis.prefix, timeoutMs, clock });
+    const { instances } = rateLimit;
+    const limiter = new Limiter({
+      ...options,
       store: this.#store,
-      timeoutMs: storeTimeoutMs,
-      workers: options.workerCount,
-      instances: rateLimit.instances,
-      clock,
-      metrics,
-      logger,
+      timeoutMs,
+      workers: workerCount,
+      instances,
     });
-    const onFault = (err: Error): void => logger.error({ err }, 'a backend connection failed unexpectedly');
+    this.#limiter = limiter;
     this.#planDeps = {
       ...options,
       wires,
       random: Math.random,
-      onFault,
+      onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
     };
-    this.#plan = this.#buildPlan(first, null);
+    this.#plan = this.#makePlan(first, null);
+    const plan = (): Plan => this.#plan;
     this.#handler = new Handler({
-      plan: () => this.#plan,
-      limiter: this.#limiter,
-      wheel,
-      clock,
-      metrics,
-      logger,
-      accessLog,
+      ...options,
+      plan,
+      limiter,
       random: Math.random,
       onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
     });
-    this.#server = new InboundServer({
-      plan: () => this.#plan,
-      handler: this.#handler,
-      wheel,
-      clock,
-      metrics,
-      logger,
-      engine,
-    });
+    this.#server = new InboundServer({ ...options, plan, handler: this.#handler, engine });
   }
 
   get settings(): WorkerSettings {
     return this.#settings;
   }
 
-  /** listen opens every address; resolves with the URLs. Throws LbError listen_failed. */
+  /** listen opens every address and resolves with the URLs. Throws LbError listen_failed. */
   async listen(): Promise<string[]> {
-    // Before the first request: a worker without the store grants its local share on top of what the store grants.
+    // Without its store a worker would grant its local share on top of what the others get from the store.
     await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
     const addresses: string[] = [];
     let nextFd = FIRST_LISTEN_FD;
@@ -151,43 +143,41 @@ export class WorkerRooms {
     return addresses;
   }
 
-  /** applySettings swaps in the plan of a revision; requests under way keep the one that they began with. */
+  /** applySettings swaps in the plan of a later revision; requests under way keep theirs. */
   applySettings(message: SettingsMessage): void {
     const previous = this.#plan;
-    const next = this.#buildPlan(message, previous);
+    const next = this.#makePlan(message, previous);
     this.#settings = message.settings;
     this.#plan = next;
     previous.supersede(next);
     this.logger.level = message.settings.log.level;
   }
 
-  /** applyAvailability follows the primary's word on backends. */
+  /** applyAvailability passes the last known states on to the backends of the plan. */
   applyAvailability(): void {
     for (const { poolName, backend } of this.#plan.backends())
       this.#options.availability.apply(poolName, backend);
   }
 
-  /** shareConnections hears the mean over all workers and gives up a surplus. */
-  shareConnections(meanConnections: number): void {
-    this.#server.shareConnections(meanConnections);
+  /** receive acts on a message about traffic; main.ts passes them on. */
+  receive(message: TrafficMessage): void {
+    switch (message.type) {
+      case 'bucket-replies':
+        this.#primaryStore?.onReplies(message);
+        break;
+      case 'bucket-reset':
+        for (const key of message.keys) this.#limiter.resetBucket(key);
+        break;
+      case 'fleet':
+        this.#server.shareConnections(message.meanConnections);
+        break;
+      case 'store-workers':
+        this.#storeWorkers = message.count;
+        this.#limiter.shareAmong(message.count);
+    }
   }
 
-  /** shareStore hears how many workers share Redis. */
-  shareStore(storeWorkers: number): void {
-    this.#storeWorkers = storeWorkers;
-    this.#limiter.shareAmong(storeWorkers);
-  }
-
-  /** resetBuckets forgets what is known of buckets that the primary has refilled. */
-  resetBuckets(keys: readonly string[]): void {
-    for (const key of keys) this.#limiter.resetBucket(key);
-  }
-
-  onBucketReplies(message: Extract<PrimaryMessage, { type: 'bucket-replies' }>): void {
-    this.#primaryStore?.onReplies(message);
-  }
-
-  /** report is the worker's part of what it tells the primary once a second. */
+  /** report is the traffic part of the report to the primary. */
   report(): Omit<WorkerReport, 'metrics' | 'loopDelayP99Ms'> {
     return {
       connections: this.#server.connectionCount,
@@ -202,7 +192,7 @@ export class WorkerRooms {
     };
   }
 
-  /** drain serves on for graceMs, then finishes what is in flight within drainMs, and gives everything back. */
+  /** drain serves on for graceMs, finishes what is in flight within drainMs, and closes everything. */
   async drain(times: DrainTimes): Promise<void> {
     await this.#server.drain(times);
     this.#plan.close();
@@ -211,12 +201,12 @@ export class WorkerRooms {
     await this.#redis?.close();
   }
 
-  /** cut ends every request at once; its access line says `shutdown`. */
+  /** cut ends every request at once; their access lines say `shutdown`. */
   cut(): void {
     this.#server.cut();
   }
 
-  /** stopListening hears, during a drain, that the other workers close their listeners after graceMs. */
+  /** stopListening is called during a drain of this worker alone when all others drain, too, and close their listeners after graceMs. */
   stopListening(graceMs: number): void {
     setTimeout(() => this.#server.stopListening(), graceMs).unref();
   }
@@ -229,25 +219,21 @@ export class WorkerRooms {
     this.#options.send({ type: 'backend-failure', pool: poolName, backend: backendId, detail });
   }
 
-  #buildPlan({ settings, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
+  #makePlan({ settings, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
     const { policies, instances, leases } = settings.rateLimit;
-    // Before the plan: its requests ask for the new limits from their first.
+    // Before the plan: its first request already needs the new limits.
     this.#limiter.configure(policies, policyVersionUs);
     this.#limiter.shareAmong(this.#storeWorkers ?? instances * this.#options.workerCount);
     this.#limiter.useLeases(leases);
     const plan = new Plan(settings, previous, this.#planDeps);
     const { availability } = this.#options;
+    availability.keepOnly(plan.backends());
     for (const { poolName, backend } of plan.backends()) availability.apply(poolName, backend);
-    const planned = [...plan.backends()].map(({ poolName, backend }) => ({
-      pool: poolName,
-      backend: backend.id,
-    }));
-    availability.keepOnly(planned);
     return plan;
   }
 }
 
-/** What leads out of a worker. */
+/** The connections to the outside that must be chosen, or loaded, first. */
 interface Doors {
   wires: WireMaker;
   engine: Engine;
@@ -255,25 +241,20 @@ interface Doors {
   connection: RedisConnection | null;
 }
 
-/** node's engine is loaded where it is asked for: node:http takes 15 MiB. */
+/** node:http takes 15 MiB, so it is loaded only where it is asked for. */
 async function engineOf({ engine }: DataPath, wires: WireMaker): Promise<Engine> {
   if (engine === 'wire') return wireEngine(wires);
   const { nodeEngine } = await import('./inbound/node/node-engine.ts');
   return nodeEngine();
 }
 
-/** The client is loaded here: it takes 14 MiB, which a worker without Redis spares. */
+/** ioredis takes 14 MiB, so it is loaded only where Redis is configured. */
 async function connectRedis(
   { servers }: RedisSettings,
-  { logger, workerIndex }: RoomsOptions,
+  { logger, workerIndex }: DataPlaneOptions,
 ): Promise<RedisConnection> {
   const { RedisConnection } = await import('../infra/redis/redis.ts');
   const connectionName = `sluice-w${workerIndex}`;
-  return new RedisConnection({
-    servers,
-    connectionName,
-    scripts: bucketScripts(),
-    logger,
-    random: Math.random,
-  });
+  const scripts = bucketScripts();
+  return new RedisConnection({ servers, connectionName, scripts, logger, random: Math.random });
 }
