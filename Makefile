@@ -2,6 +2,9 @@
 SHELL := /bin/sh
 NODE := node_modules/.bin/node
 SLUICE := $(NODE) src/cli.ts
+# Node keeps what it made of a TypeScript file: a process that finds it is 20 to 30 MiB smaller. With exec, a SIGTERM to make
+# reaches the program and not just a shell around it.
+RUN := NODE_COMPILE_CACHE="$(CURDIR)/.tmp/compile-cache" exec $(NODE)
 # What the product runs on, and with what builds and tests it besides.
 RUN_STAMP := node_modules/.installed-run
 STAMP := node_modules/.installed
@@ -35,6 +38,7 @@ $(RUN_STAMP): package-lock.json
 	@$(NODE) --version >/dev/null || { echo "npm could not get a Node.js for this machine (node-* in package.json)" >&2; exit 1; }
 	@rm -rf node_modules/node-*/include node_modules/*/test node_modules/@*/*/test
 	@find node_modules -name '*.map' -delete
+	@$(RUN) -e "import('./src/primary/main.ts').then(() => import('./src/worker/main.ts'))"
 	@touch $(RUN_STAMP)
 
 # Adds to what is there, so that a running demo keeps its files; without --save the lock file is read and not written.
@@ -42,15 +46,14 @@ $(STAMP): $(RUN_STAMP)
 	npm install --include=dev --no-save --loglevel=error
 	@touch $(STAMP)
 
-# With exec, a SIGTERM to make reaches the program and not just a shell around it.
 demo: $(RUN_STAMP) ## three test backends (8081-8083) and the balancer with config/local.yaml; Ctrl-C stops all
-	@exec $(NODE) scripts/demo.ts
+	@$(RUN) scripts/demo.ts
 
 run: $(RUN_STAMP) ## the balancer alone (CONFIG_PATH=./config/local.yaml)
-	@exec $(SLUICE) serve --config "$(CONFIG_PATH)"
+	@$(RUN) src/cli.ts serve --config "$(CONFIG_PATH)"
 
 backends: $(RUN_STAMP) ## the three test backends alone (8081-8083)
-	@exec $(NODE) scripts/demo.ts --backends-only
+	@$(RUN) scripts/demo.ts --backends-only
 
 services: # Redis and PostgreSQL programs for the tests; they start their own servers
 	@scripts/services.sh
@@ -130,4 +133,4 @@ docker-down: ## stop the compose stack; its data stays
 	@$(COMPOSE) down
 
 clean: ## remove what was built and installed; ./data stays
-	rm -rf dist node_modules bench/peers/node_modules
+	rm -rf dist node_modules .tmp/compile-cache bench/peers/node_modules

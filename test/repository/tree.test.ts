@@ -153,6 +153,8 @@ test('make demo installs what it runs and no tool of development, and make test 
   assert.match(demo, /^npm ci --omit=dev --include=optional /);
   assert.deepEqual(more, []);
   assert.deepEqual(await installs('run'), [demo]);
+  for (const target of ['demo', 'run', 'backends'])
+    assert.match((await commands(target)).at(-1) ?? '', /^NODE_COMPILE_CACHE=\S+ exec /, target);
   const [first, second, ...others] = await installs('test');
   assert.deepEqual([first, others], [demo, []]);
   assert.match(

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runToEnd } from '../support/child.ts';
+import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -37,6 +38,21 @@ test('neither process loads the undici of node, which an import of node:http wou
     'src/worker/inbound/node/node-engine.ts',
   ])
     assert.ok(!(await packagesOf(file)).includes('undici'), file);
+});
+
+test('a process that finds its sources in the compile cache does not load what strips types', async (t) => {
+  const folder = makeTempFolder('sluice-compile-cache-');
+  t.after(() => removeTempFolder(folder));
+  const program = `await import(process.argv[1]); console.log(process.moduleLoadList.join());`;
+  const loads = async () => {
+    const args = ['--input-type=module', '-e', program, `${ROOT}src/worker/main.ts`];
+    const env = { NODE_COMPILE_CACHE: folder };
+    const { code, stdout, stderr } = await runToEnd(process.execPath, args, { cwd: ROOT, env });
+    assert.equal(code, 0, stderr.join('\n'));
+    return stdout.join();
+  };
+  assert.match(await loads(), /deps\/amaro/);
+  assert.doesNotMatch(await loads(), /deps\/amaro/);
 });
 
 test('a worker, of which there is one per CPU, loads no package that only the primary needs, and Redis on demand', async () => {
