@@ -1,13 +1,13 @@
--- beat-instance: one instance says that it lives, or that it ends, and hears how many workers all living ones have.
+-- beat-instance: one instance announces that it lives, or that it ends, and gets the number of workers of all that live.
 --
 -- KEYS[1]  the living instances: a sorted set of members `<id> <workers>`, scored by the time at which they count as gone
 --
 -- ARGV[1]  member   of the instance that calls
--- ARGV[2]  ttl      milliseconds that it is good for; 0: it ends now. The same for every instance
+-- ARGV[2]  ttl      milliseconds until it counts as gone; 0: it ends now. The same for every instance
 --
 -- Reply: the workers of all living instances.
 --
--- The clock is the server's own. A time further ahead than any ttl is one from before the clock was set back.
+-- The clock is the server's. A score further ahead than the ttl was written before the clock was set back, and is dropped.
 
 local key, member, ttl = KEYS[1], ARGV[1], tonumber(ARGV[2])
 

@@ -10,31 +10,31 @@
 --          need          tokens, >= 0
 --          partial       1: grant what is there, up to need; 0: all of need or nothing
 --          ahead         tokens wanted beyond need, for a lease; 0: none
---          ret           unspent lease tokens given back; 0: none
---          spent         lease tokens that were spent and need no room in the bucket any more; 0: none
+--          ret           unspent leased tokens given back; 0: none
+--          spent         leased tokens that were spent and need no room in the bucket any more; 0: none
 --          ret epoch     the epoch in whose reply both of these were lent
---          refund        granted tokens given back, of requests that were not served after all; 0: none
+--          refund        granted tokens given back, because their requests were not served; 0: none
 --          refund epoch  the epoch in whose reply they were granted
 --
 -- Reply: for each key a string of 8 such doubles: granted tokens, ahead tokens, level in micro-tokens after the take,
 --   microseconds until the missing tokens can exist (0: nothing is missing, -1: never), epoch, and the limits in force: version,
---   capacity, rate. An empty string where the key holds something else than a string: nothing was taken there.
+--   capacity, rate. An empty string where the key holds something other than a string: nothing was taken there.
 --
 -- State: level (micro-tokens), its time (us), version, capacity (tokens), rate (micro-tokens/s), epoch (time / lease),
 --   tokens leased in this epoch, tokens leased in the epoch before.
 --
 -- Invariants: level + leased tokens <= capacity; the level rises by at most rate * time, never in jumps. A missing key is
---   a full bucket, so the key may expire no earlier than the bucket is full: the TTL follows from the level.
--- Numbers: everything is an integer below 2^53, which doubles hold exactly. The clock is the server's own.
--- A take that changes nothing writes nothing: a refused one must not move the time, or the fractions of a micro-token that
---   each step rounds down would starve slow rates.
+--   a full bucket, so the key must not expire before the bucket is full: the TTL follows from the level.
+-- Numbers: everything is an integer below 2^53, which doubles hold exactly. The clock is the server's.
+-- A take that changes nothing writes nothing. A refused take must not move the time: each step rounds down to a micro-token,
+--   and many small steps would starve slow rates.
 
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local pack, unpack = struct.pack, struct.unpack
 local MICRO = 1000000
--- A clock that went back further than this is believed: else one bad hour of it would freeze every bucket for an hour.
+-- A clock that went back further than this is believed: otherwise an hour that it was ahead would freeze every bucket for an hour.
 local MAX_BACKSTEP_US = 1000000
--- Longer than any bucket takes to fill: 30 days by the configuration, at most doubled where the rate was rounded down.
+-- Longer than any bucket takes to fill: the configuration allows 30 days, and rounding the rate down at most doubles that.
 local MAX_TTL_MS = 90 * 24 * 3600 * 1000
 local TTL_MARGIN_MS = 1000
 local STATE_BYTES = 64
@@ -64,13 +64,13 @@ end
 local level, atUs, ownVersion, ownCapacity, ownRate, epoch, leased, leasedBefore
 
 -- Adds what has flowed in up to toUs, never above topMicro.
-local function accrue(toUs, topMicro)
+local function accrue(toUs, topMicro, perSec)
   if toUs <= atUs then return end
-  if level < topMicro then level = min(topMicro, level + refillOf(toUs - atUs, ownRate)) end
+  if level < topMicro then level = min(topMicro, level + refillOf(toUs - atUs, perSec)) end
   atUs = toUs
 end
 
--- Adds tokens that come back, never above what is not out on lease.
+-- Adds tokens that come back, up to the capacity less what is out on lease.
 local function putBack(tokens)
   level = max(level, min(level + tokens * MICRO, (ownCapacity - leased - leasedBefore) * MICRO))
 end
@@ -93,25 +93,29 @@ local function take(key, offset)
       end
     end
 
-    -- Along the way, not in one step: tokens out on lease make room only when their epoch has passed.
+    -- The newest limits win; of two with one version the lower capacity, then the lower rate, so that all callers agree.
+    local lower = capacity < ownCapacity or (capacity == ownCapacity and rate < ownRate)
+    local newer = version > ownVersion or (version == ownVersion and lower)
+    -- The limits changed at some time since the last take. The lower of both rates gives nothing away, whenever that was.
+    local perSec = newer and min(ownRate, rate) or ownRate
+
+    -- In steps: tokens out on lease make room only when their epoch has passed.
     if leased + leasedBefore > 0 then
-      accrue(min(nowUs, (epoch + 1) * leaseUs), (ownCapacity - leased - leasedBefore) * MICRO)
+      accrue(min(nowUs, (epoch + 1) * leaseUs), (ownCapacity - leased - leasedBefore) * MICRO, perSec)
     end
     if leased > 0 then
-      accrue(min(nowUs, (epoch + 2) * leaseUs), (ownCapacity - leased) * MICRO)
+      accrue(min(nowUs, (epoch + 2) * leaseUs), (ownCapacity - leased) * MICRO, perSec)
     end
-    accrue(nowUs, ownCapacity * MICRO)
+    accrue(nowUs, ownCapacity * MICRO, perSec)
     local nowEpoch = floor(nowUs / leaseUs)
     if nowEpoch > epoch then
       leasedBefore = nowEpoch == epoch + 1 and leased or 0
       leased, epoch = 0, nowEpoch
     end
 
-    -- The newest limits win; of two with one version the lower capacity, then the lower rate, so that all callers agree.
-    local lower = capacity < ownCapacity or (capacity == ownCapacity and rate < ownRate)
-    if version > ownVersion or (version == ownVersion and lower) then
+    if newer then
       ownVersion, ownCapacity, ownRate, changed = version, capacity, rate, true
-      -- A smaller bucket cuts the level, a larger one is no gift.
+      -- A lower capacity cuts the level, a higher one adds nothing.
       level = max(0, min(level, (ownCapacity - leased - leasedBefore) * MICRO))
     end
   else
@@ -119,20 +123,20 @@ local function take(key, offset)
     ownVersion, ownCapacity, ownRate = version, capacity, rate
   end
 
-  -- Lease tokens are settled only while they are still accounted for; later they have been made room for already.
-  local settled, known = ret + spent, false
-  if settled > 0 then
-    if retEpoch == epoch and leased >= settled then
-      leased, known = leased - settled, true
-    elseif retEpoch == epoch - 1 and leasedBefore >= settled then
-      leasedBefore, known = leasedBefore - settled, true
+  -- Leased tokens are reported only while they are accounted for; later the bucket has made room for them already.
+  local reported, accounted = ret + spent, false
+  if reported > 0 then
+    if retEpoch == epoch and leased >= reported then
+      leased, accounted = leased - reported, true
+    elseif retEpoch == epoch - 1 and leasedBefore >= reported then
+      leasedBefore, accounted = leasedBefore - reported, true
     end
-    if known then
+    if accounted then
       putBack(ret)
       changed = true
     end
   end
-  -- Not at any time: what flowed in meanwhile may have been spent, so that a late refund would be a gift.
+  -- A late refund would be a gift: what flowed in meanwhile may have been spent.
   if refund > 0 and (refundEpoch == epoch or refundEpoch == epoch - 1) then
     putBack(refund)
     changed = true
@@ -144,7 +148,7 @@ local function take(key, offset)
   elseif partial == 1 then
     granted = available
   end
-  -- The last quarter is never lent, of the rest half, and no more than a quarter is out at any time.
+  -- The last quarter is never lent; of the rest at most half; and no more than a quarter of the capacity is out at a time.
   if granted == need and ahead > 0 then
     local quarter = floor(ownCapacity / 4)
     local half = floor((available - granted - (ownCapacity - 3 * quarter)) / 2)

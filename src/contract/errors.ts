@@ -16,6 +16,7 @@ interface ErrorRow {
 const OTHER_ERRORS = {
   store_unavailable: { source: 'store', status: 503, retryable: true },
   store_timeout: { source: 'store', status: 503, retryable: true },
+  bucket_unreadable: { source: 'store', status: 503 },
   database_unavailable: { source: 'store', status: 503, retryable: true },
   database_starting: { source: 'store', status: 503, retryable: true },
   client_exists: { source: 'downstream', status: 409 },

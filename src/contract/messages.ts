@@ -14,6 +14,8 @@ export const PROTOCOL_VERSION = 4;
 /** Environment of a worker: which one it is (0…count - 1; a replacement has the number of the one before) of how many. */
 export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
 export const WORKER_COUNT_ENV = 'SLUICE_WORKER_COUNT';
+/** `1` for a worker that replaces one that had served. */
+export const WORKER_REPLACEMENT_ENV = 'SLUICE_WORKER_REPLACEMENT';
 /** The DataPath as JSON. */
 export const WORKER_DATA_PATH_ENV = 'SLUICE_WORKER_DATA_PATH';
 

@@ -1,9 +1,9 @@
 /**
  * The limit of a route: one policy, or several that are charged together or not at all (such as per second and per day).
  *
- * With several the deny caches are asked first, which costs nothing. Then all are taken from at once, so that the takes
- * leave in one round trip; where one refuses, the others get back what they gave. Until then it is missing there: another
- * request may be refused for it in that moment, none is let through.
+ * With several, the deny caches are asked first, which costs nothing. Then all policies are charged at once, so that the takes
+ * leave in one round trip; where one refuses, the others are refunded. Until they are, the tokens that are out can cause
+ * another refusal, never an extra admission.
  */
 import type { PolicySettings } from '../contract/settings.ts';
 import type { Caller } from './caller/identity.ts';
@@ -15,8 +15,8 @@ export interface TokenTaker {
   take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision>;
   /** What take would refuse from memory, counted; null: it must be asked. */
   refusalOf(caller: Caller, policy: PolicySettings, cost: number): Decision | null;
-  /** What is known of a bucket: an allowed decision that took nothing and is not counted. */
-  knownOf(caller: Caller, policy: PolicySettings): Decision;
+  /** An allowed decision that took nothing and is not counted, by what is known of the bucket. */
+  peek(caller: Caller, policy: PolicySettings): Decision;
   /** Returns the tokens of a charged decision whose request does not go on, at most once for each. */
   giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void;
 }
@@ -39,12 +39,12 @@ function chargeAll(taker: TokenTaker, caller: Caller, limit: RouteLimit): Decisi
   const { policies, cost } = limit;
   const known = policies.map((policy) => taker.refusalOf(caller, policy, cost));
   if (known.some((decision) => decision?.allowed === false)) {
-    return oneOf(policies.map((policy, i) => known[i] ?? taker.knownOf(caller, policy)));
+    return oneOf(policies.map((policy, i) => known[i] ?? taker.peek(caller, policy)));
   }
-  // What is known of a shadow is its answer.
+  // What the deny cache says of a shadow policy is its answer: it lets pass.
   const taken = policies.map((policy, i) => known[i] ?? taker.take(caller, policy, cost));
-  const settled = taken.filter((decision): decision is Decision => !(decision instanceof Promise));
-  if (settled.length === taken.length) return conclude(taker, caller, limit, settled);
+  const decided = taken.filter((decision): decision is Decision => !(decision instanceof Promise));
+  if (decided.length === taken.length) return conclude(taker, caller, limit, decided);
   return Promise.all(taken).then((decisions) => conclude(taker, caller, limit, decisions));
 }
 
@@ -60,13 +60,13 @@ function conclude(
       const policy = policies[i];
       if (!decision.charged || policy === undefined) return decision;
       taker.giveBack(caller, policy, decision, cost);
-      return returned(decision, cost);
+      return refunded(decision, cost);
     }),
   );
 }
 
-/** The decision as it reads once its tokens are back. */
-function returned(decision: Decision, cost: number): Decision {
+/** The decision as it reads once its tokens are refunded. */
+function refunded(decision: Decision, cost: number): Decision {
   const { capacity, refillPerSecond } = decision;
   const remaining = Math.min(capacity, decision.remaining + cost);
   const resetMs = ((capacity - remaining) / refillPerSecond) * 1000;
@@ -74,8 +74,8 @@ function returned(decision: Decision, cost: number): Decision {
 }
 
 /**
- * The decision for the request: where it passes that of the policy with the fewest tokens left, else the refusal that lasts
- * longest. A limit that is reached counts before a store that is away: it is the client's, and stays.
+ * The decision for the request: where it passes, that of the policy with the fewest tokens left, else the refusal that lasts
+ * longest. A limit that is reached comes before a store that is away: the client can do something about it.
  */
 function oneOf(members: readonly Decision[]): Decision {
   const refusals = members.filter(({ allowed }) => !allowed);
@@ -86,7 +86,7 @@ function oneOf(members: readonly Decision[]): Decision {
   return { ...counting, retryAfterMs: longest.retryAfterMs, members };
 }
 
-/** -1 is for ever. */
+/** retryAfterMs of -1 means for ever. */
 function waitOf({ retryAfterMs }: Decision): number {
   return retryAfterMs < 0 ? Number.POSITIVE_INFINITY : retryAfterMs;
 }

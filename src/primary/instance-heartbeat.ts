@@ -12,6 +12,7 @@ import type { Clock } from '../contract/clock.ts';
 import { toError } from '../contract/errors.ts';
 import { withDeadline } from '../infra/lifecycle.ts';
 import type { Logger } from '../infra/logging/logger.ts';
+import { slotOfTag } from '../infra/redis/cluster-slot.ts';
 import { type LuaScript, loadLuaScript } from '../infra/redis/lua-scripts.ts';
 import type { RedisConnection } from '../infra/redis/redis.ts';
 import { instancesKey } from '../limit/bucket/bucket-key.ts';
@@ -106,7 +107,11 @@ export class InstanceHeartbeat {
     if (!connection.ready) return null;
     try {
       const said = connection.client.beatInstance(this.#key, this.#member, ttlMs);
-      const sum = await withDeadline(connection.follow(said), BEAT_TIMEOUT_MS, 'the heartbeat in Redis');
+      const sum = await withDeadline(
+        connection.watchReply(said, slotOfTag(this.#key)),
+        BEAT_TIMEOUT_MS,
+        'the heartbeat in Redis',
+      );
       this.#refused = false;
       return sum;
     } catch (thrown) {

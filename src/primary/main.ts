@@ -27,7 +27,6 @@ import type { AdminServices, Readiness } from './admin/services.ts';
 import { BucketHost } from './buckets/bucket-host.ts';
 import { BucketResets } from './buckets/bucket-resets.ts';
 import { BucketViews } from './buckets/bucket-views.ts';
-import { LimitChanges } from './clients/limit-changes.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
 import { HealthChecker } from './health/health-checker.ts';
 import { HealthRegistry } from './health/health-registry.ts';
@@ -311,20 +310,13 @@ class Primary {
   }
 
   async #openAdminServices(parts: Parts, { database }: Storage): Promise<AdminServices> {
-    const { directory, supervisor, reloader } = parts;
+    const { supervisor, reloader } = parts;
     const logger = this.#logger;
     const { redis } = this.#settings;
     const bucketViews = await BucketViews.open({ redis, memory: this.#buckets, clock: systemClock, logger });
     this.#lifecycle.onClose('the look at buckets', () => bucketViews.close());
     this.#startHeartbeat(bucketViews, parts);
     const current = (): Revision => reloader.current;
-    const limitChanges = new LimitChanges({
-      feed: directory.feed,
-      store: bucketViews.store,
-      current,
-      logger,
-    });
-    this.#lifecycle.onClose('the changes of limits', () => limitChanges.close());
     const broadcast = supervisor.broadcast.bind(supervisor);
     const bucketResets = new BucketResets({ views: bucketViews, database, current, broadcast, logger });
     this.#lifecycle.onClose('the resets of buckets', bucketResets.start());

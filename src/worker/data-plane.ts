@@ -44,6 +44,8 @@ export interface DataPlaneOptions {
   availability: Availability;
   workerIndex: number;
   workerCount: number;
+  /** Whether this worker replaces one that had served. */
+  replacement: boolean;
   dataPath: DataPath;
   /** See WORKER_INHERITS_ENV. */
   inheritsSockets: boolean;

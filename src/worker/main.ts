@@ -19,6 +19,7 @@ import {
   WORKER_DATA_PATH_ENV,
   WORKER_INDEX_ENV,
   WORKER_INHERITS_ENV,
+  WORKER_REPLACEMENT_ENV,
 } from '../contract/messages.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { DeadlineWheel } from '../infra/deadline-wheel.ts';
@@ -145,6 +146,7 @@ class WorkerMain {
       availability: this.#availability,
       workerIndex: Number(process.env[WORKER_INDEX_ENV]),
       workerCount: Number(process.env[WORKER_COUNT_ENV]),
+      replacement: process.env[WORKER_REPLACEMENT_ENV] === '1',
       dataPath: readDataPath(process.env[WORKER_DATA_PATH_ENV]),
       inheritsSockets: process.env[WORKER_INHERITS_ENV] === '1',
       send: (toPrimary) => this.#link.send(toPrimary),

@@ -50,7 +50,7 @@ function makeTaker(script: {
       return script.takes?.[policy.name] ?? decision(policy.name);
     },
     refusalOf: (_caller, policy) => script.refusals?.[policy.name] ?? null,
-    knownOf: (_caller, policy) => decision(policy.name, { charged: false, remaining: 77 }),
+    peek: (_caller, policy) => decision(policy.name, { charged: false, remaining: 77 }),
     giveBack: (_caller, policy, given, cost) => {
       assert.equal(given.policyName, policy.name);
       record(`return ${cost}`, policy);

@@ -184,7 +184,7 @@ function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: (
     limiter: {
       take: () => new Promise((resolve) => waiting.push(resolve)),
       refusalOf: () => null,
-      knownOf: () => decision,
+      peek: () => decision,
       giveBack: () => undefined,
     },
     asked: () => waiting.length,

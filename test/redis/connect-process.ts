@@ -1,12 +1,26 @@
-/** Connects to the Redis of its first argument and logs how that goes: for tests of TLS. */
+/** Connects to the Redis of its arguments (URL, kind), writes a key, and logs how that goes: for tests of TLS. */
+import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { RedisConnection } from '../../src/infra/redis/redis.ts';
 
+const [url = '', kind] = process.argv.slice(2);
+const servers: RedisServers = kind === 'cluster' ? { kind, urls: [url] } : { kind: 'single', url };
+
 // The process lives as long as the connection keeps trying; the test ends it.
-new RedisConnection({
-  servers: { kind: 'single', url: process.argv[2] ?? '' },
+const connection = new RedisConnection({
+  servers,
   connectionName: 'sluice-test',
   scripts: {},
   logger: makeLogger({ level: 'info', format: 'json' }),
   random: Math.random,
 });
+const timer = setInterval(() => {
+  if (!connection.ready) return;
+  connection.client.set('key', 'value').then(
+    () => {
+      clearInterval(timer);
+      process.stdout.write('a key was written\n');
+    },
+    () => undefined,
+  );
+}, 50);

@@ -1,8 +1,12 @@
 /** The same exactness whatever holds the buckets: Valkey, a Cluster, a master behind Sentinel, TLS. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { createServer } from 'node:tls';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
 import type { PolicySettings, RedisServers } from '../../src/contract/settings.ts';
@@ -157,7 +161,7 @@ test('a client’s buckets are refilled while their slot moves', async (t) => {
 });
 
 test('B32: a node of a Cluster that dies takes only its own buckets along', async (t) => {
-  const cluster = await startRedisCluster();
+  const cluster = await startRedisCluster({ partial: true });
   t.after(() => cluster.stop());
   const fleet = await fleetOf(t, { kind: 'cluster', urls: cluster.urls });
   const names = Array.from({ length: 12 }, (_, index) => `caller-${index}`);
@@ -167,12 +171,6 @@ test('B32: a node of a Cluster that dies takes only its own buckets along', asyn
     1,
   );
   const [dead] = cluster.nodes;
-  // No replica takes over; the others go on, as an operator asks for by this setting.
-  for (const { url } of cluster.nodes) {
-    const client = new Redis(url);
-    await client.config('SET', 'cluster-require-full-coverage', 'no');
-    client.disconnect();
-  }
   dead?.signal('SIGKILL');
   await waitFor('decisions alone about some buckets, and by the store about the others', async () => {
     const all = await burst(
@@ -213,7 +211,8 @@ test('B32: a failover by Sentinel under load refuses nobody and keeps nobody wai
   assertOneLinePerChange(fleet);
 });
 
-test('rediss:// checks the certificate: a process that knows the CA is connected, one that does not is not', async (t) => {
+/** A certificate for localhost that signs itself. */
+function makeCertificate(t: TestContext): { cert: string; key: string } {
   const folder = makeTempFolder('sluice-tls-');
   t.after(() => removeTempFolder(folder));
   const files = { cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') };
@@ -222,18 +221,57 @@ test('rediss:// checks the certificate: a process that knows the CA is connected
   execFileSync('openssl', [...request, '-keyout', files.key, '-out', files.cert, ...names], {
     stdio: 'pipe',
   });
+  return files;
+}
+
+function connectInProcess(
+  t: TestContext,
+  args: readonly string[],
+  env: Record<string, string>,
+): ReturnType<typeof spawnChild> {
+  const program = fileURLToPath(new URL('connect-process.ts', import.meta.url));
+  const child = spawnChild(process.execPath, [program, ...args], {
+    env: { NODE_TEST_CONTEXT: undefined, ...env },
+  });
+  t.after(() => child.kill());
+  return child;
+}
+
+test('rediss:// checks the certificate: a process that knows the CA is connected, one that does not is not', async (t) => {
+  const files = makeCertificate(t);
   const server = await startRedis({ tls: files });
   t.after(() => server.stop());
-  const connect = (env: Record<string, string>) => {
-    const program = fileURLToPath(new URL('connect-process.ts', import.meta.url));
-    const child = spawnChild(process.execPath, [program, server.url], {
-      env: { NODE_TEST_CONTEXT: undefined, ...env },
-    });
-    t.after(() => child.kill());
-    return child;
-  };
+  const connect = (env: Record<string, string>) => connectInProcess(t, [server.url], env);
   await connect({ NODE_EXTRA_CA_CERTS: files.cert }).waitForLine('connected to Redis');
   await connect({}).waitForLine((line) =>
     /(self-signed|unable to verify).*no connection to Redis/.test(line),
   );
 });
+
+test('rediss:// with host names reaches the nodes of a Cluster, whose certificates are checked', async (t) => {
+  const files = makeCertificate(t);
+  const cluster = await startRedisCluster({ tls: files });
+  t.after(() => cluster.stop());
+  const connect = (env: Record<string, string>) =>
+    connectInProcess(t, [cluster.urls[0] ?? '', 'cluster'], env);
+  await connect({ NODE_EXTRA_CA_CERTS: files.cert }).waitForLine('a key was written');
+  await connect({}).waitForLine((line) => line.includes('no connection to Redis'));
+});
+
+for (const kind of ['single', 'cluster']) {
+  test(`rediss:// tells the server the host’s name (SNI): ${kind}`, async (t) => {
+    const files = makeCertificate(t);
+    const told: (string | false | null)[] = [];
+    const [cert, key] = [readFileSync(files.cert), readFileSync(files.key)];
+    const server = createServer({ cert, key }, (socket) => {
+      told.push(socket.servername);
+      socket.destroy();
+    });
+    await once(server.listen(0, '127.0.0.1'), 'listening');
+    t.after(() => server.close());
+    const { port } = server.address() as AddressInfo;
+    connectInProcess(t, [`rediss://localhost:${port}`, kind], { NODE_EXTRA_CA_CERTS: files.cert });
+    await waitFor('a connection', () => told.length > 0);
+    assert.equal(told[0], 'localhost');
+  });
+}

@@ -72,9 +72,11 @@ describe('RedisConnection', () => {
     connection.client.on('ready', () => connections++);
     const canWrite = async () => {
       if (!connection.ready) return false;
-      return (await connection.follow(connection.client.set('key', 'value')).catch(() => null)) === 'OK';
+      return (
+        (await connection.watchReply(connection.client.set('key', 'value'), 0).catch(() => null)) === 'OK'
+      );
     };
-    const read = () => connection.follow(connection.client.get('key')).catch(() => null);
+    const read = () => connection.watchReply(connection.client.get('key'), 0).catch(() => null);
     await waitFor('three connections anew', async () => {
       await read();
       return (await canWrite()) || connections >= 3;
@@ -165,7 +167,8 @@ describe('RedisConnection', () => {
     const { connection, lines } = connect(wire.url);
     t.after(() => connection.close());
     await waitFor('the connection', () => connection.ready);
-    const ask = (): Promise<unknown> => connection.follow(connection.client.get('key')).catch(() => 'failed');
+    const ask = (): Promise<unknown> =>
+      connection.watchReply(connection.client.get('key'), 0).catch(() => 'failed');
     assert.equal(await ask(), null);
     wire.announceTooMuch = true;
     const startMs = performance.now();

@@ -178,11 +178,17 @@ describe('take-tokens-n.lua', () => {
     assert.deepEqual([stale.levelMicro, stale.capacity, stale.versionUs], [4_000_000, 100, 3]);
   });
 
-  it('accrues with the old limits up to the change of limits', async () => {
-    const take = makeBucket();
-    await take(0, { need: 10 });
-    const reply = await take(5 * SEC_US, { rateMicro: 1, versionUs: 2 });
-    assert.deepEqual([reply.granted, reply.levelMicro], [1, 4_000_000]);
+  it('refills at the lower of both rates up to the take that brings new limits', async () => {
+    const lowered = makeBucket();
+    await lowered(0, { need: 10 });
+    const slow = await lowered(5 * SEC_US, { rateMicro: 1, versionUs: 2 });
+    assert.deepEqual([slow.granted, slow.levelMicro], [0, 5]);
+    const raised = makeBucket();
+    await raised(0, { need: 10 });
+    const quick = await raised(5 * SEC_US, { rateMicro: 9_000_000, versionUs: 2 });
+    assert.deepEqual([quick.granted, quick.levelMicro], [1, 4_000_000]);
+    const later = await raised(5.5 * SEC_US, { rateMicro: 9_000_000, versionUs: 2 });
+    assert.equal(later.levelMicro, 7_500_000);
   });
 
   it('decides two limits of one version the same way whoever comes first', async () => {

@@ -1,10 +1,14 @@
-/** A throw-away Redis Cluster of masters without replicas, the slots spread evenly. */
+/** A throw-away Redis Cluster: masters with the slots spread evenly, and replicas where asked for. */
 import { Redis } from 'ioredis';
 import { freePort } from './free-port.ts';
 import { type RedisServer, startRedis } from './redis.ts';
 import { waitFor } from './wait.ts';
 
 const SLOTS = 16_384;
+const NAMED = {
+  '--cluster-announce-hostname': 'localhost',
+  '--cluster-preferred-endpoint-type': 'hostname',
+};
 
 export interface RedisCluster {
   readonly nodes: readonly RedisServer[];
@@ -16,8 +20,19 @@ export interface RedisCluster {
   stop(): Promise<void>;
 }
 
+export interface RedisClusterOptions {
+  masters?: number;
+  /** Replicas of the first master; they are the last of `nodes`. */
+  replicas?: number;
+  /** Whether nodes go on while others are missing (cluster-require-full-coverage no); default false, as in Redis. */
+  partial?: boolean;
+  /** Files in PEM; nodes then speak TLS only, and name themselves localhost. */
+  tls?: { cert: string; key: string };
+}
+
 /** startRedisCluster starts one; put `t.after(() => cluster.stop())` on the next line. */
-export async function startRedisCluster(count = 3): Promise<RedisCluster> {
+export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
+  const { masters = 3, replicas = 0, partial = false, tls } = options;
   const nodes: RedisServer[] = [];
   const clients: Redis[] = [];
   const stop = async (): Promise<void> => {
@@ -25,21 +40,24 @@ export async function startRedisCluster(count = 3): Promise<RedisCluster> {
     await Promise.all(nodes.map((node) => node.stop()));
   };
   try {
-    while (nodes.length < count) {
+    while (nodes.length < masters + replicas) {
       const busPort = await freePort();
-      const args = [
-        '--cluster-enabled',
-        'yes',
-        '--cluster-port',
-        String(busPort),
-        '--cluster-node-timeout',
-        '2000',
-      ];
-      const node = await startRedis({ args });
+      const settings: Record<string, string> = {
+        '--cluster-enabled': 'yes',
+        '--cluster-port': String(busPort),
+        '--cluster-node-timeout': '2000',
+        '--cluster-require-full-coverage': partial ? 'no' : 'yes',
+        ...(tls === undefined ? {} : NAMED),
+      };
+      const args = Object.entries(settings).flat();
+      const node = await startRedis(tls === undefined ? { args } : { args, tls });
       nodes.push(node);
-      clients.push(new Redis(node.url));
+      const client = new Redis(node.url, tls === undefined ? {} : { tls: { rejectUnauthorized: false } });
+      // A test may end a node.
+      client.on('error', () => undefined);
+      clients.push(client);
     }
-    await join(nodes, clients);
+    await join(nodes, clients, masters);
     return new Joined(nodes, clients, stop);
   } catch (error) {
     await stop();
@@ -47,24 +65,38 @@ export async function startRedisCluster(count = 3): Promise<RedisCluster> {
   }
 }
 
-async function join(nodes: readonly RedisServer[], clients: readonly Redis[]): Promise<void> {
+async function join(
+  nodes: readonly RedisServer[],
+  clients: readonly Redis[],
+  masters: number,
+): Promise<void> {
   const [first, ...others] = clients;
   const busPort = (await first?.config('GET', 'cluster-port')) as string[];
   for (const other of others) {
     await other.call('CLUSTER', 'MEET', '127.0.0.1', String(nodes[0]?.port), busPort[1] ?? '');
   }
-  const share = Math.ceil(SLOTS / clients.length);
-  for (const [index, client] of clients.entries()) {
+  const share = Math.ceil(SLOTS / masters);
+  for (const [index, client] of clients.slice(0, masters).entries()) {
     const last = Math.min(SLOTS, (index + 1) * share) - 1;
     await client.call('CLUSTER', 'ADDSLOTSRANGE', String(index * share), String(last));
+  }
+  const firstId = String(await first?.call('CLUSTER', 'MYID'));
+  for (const replica of clients.slice(masters)) {
+    await waitFor('the replica to know its master', async () => {
+      const known = String(await replica.call('CLUSTER', 'NODES'));
+      return known.includes(firstId) && (await replica.call('CLUSTER', 'REPLICATE', firstId)) === 'OK';
+    });
   }
   await waitFor(
     'the cluster to be whole',
     async () => {
       const infos = await Promise.all(clients.map((client) => client.call('CLUSTER', 'INFO')));
-      return infos.every(
-        (info) =>
-          /cluster_state:ok/.test(String(info)) && String(info).includes(`cluster_size:${clients.length}`),
+      const linked = await Promise.all(clients.slice(masters).map((client) => client.info('replication')));
+      return (
+        linked.every((info) => info.includes('master_link_status:up')) &&
+        infos.every(
+          (info) => /cluster_state:ok/.test(String(info)) && String(info).includes(`cluster_size:${masters}`),
+        )
       );
     },
     { timeoutMs: 20_000, everyMs: 50 },

@@ -1,18 +1,17 @@
 /**
- * Clients of ioredis for the three kinds of deployment. What they have in common: a command is sent at most once, at once
- * or not at all. A node of a Cluster that answers MOVED or ASK has not run the command, so following it is no second
- * time, and neither is what a caller does about TRYAGAIN; a connection that closed leaves that open, so such a command
- * is given up.
+ * Clients of ioredis for the three kinds of deployment. All of them send a command at most once: at once, or not at all.
+ * A node of a Cluster that answers MOVED, ASK or TRYAGAIN has not run the command, so it may be sent again. A connection that
+ * closed may have run it, so the command is given up.
  */
+import { isIP } from 'node:net';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import type { RedisServers } from '../../contract/settings.ts';
 import type { LuaScript } from './lua-scripts.ts';
 import { isTryAgain } from './redis-refusals.ts';
 
 /**
- * ioredis 6 has a subclass of String. V8 turns String.prototype into a hash table when one is made, and then looks up
- * every method of every string at each call, in optimized code too: 2 % of a worker's time. A walk over a String object
- * turns it back.
+ * ioredis 6 has a subclass of String. When one is made, V8 turns String.prototype into a hash table and looks up every
+ * string method at each call, in optimized code too: 2 % of a worker's time. Iterating over a String object undoes that.
  */
 for (const _ in new String('')) break;
 
@@ -25,7 +24,7 @@ const FIRST_RETRY_MS = 50;
 export const MAX_RETRY_MS = 1_000;
 const RETRY_JITTER_MS = 100;
 const MAX_RETRY_DOUBLINGS = 5;
-/** How old the map of a Cluster may get; a MOVED renews it too. */
+/** The map of slots is read this often; a MOVED renews it too. */
 const SLOTS_REFRESH_MS = 1_000;
 const MAX_REDIRECTIONS = 4;
 const DEFAULT_PORT = 6379;
@@ -65,13 +64,15 @@ export function makeClient(
           servers.urls.map((url) => addressOf(placeOf(url, DEFAULT_PORT))),
           {
             scripts,
+            // Names stay names: a certificate is issued for the name, and ioredis would replace it with the address.
+            dnsLookup: (host, callback) => callback(null, host),
             enableOfflineQueue: false,
-            // It asks a node that need not be connected yet, and takes the refusal for a failure of the Cluster.
+            // The check asks a node that may not be connected yet, and takes its refusal for a failure of the Cluster.
             enableReadyCheck: false,
             enableAutoPipelining: false,
             clusterRetryStrategy: retry,
             maxRedirections: MAX_REDIRECTIONS,
-            // 0: given up. The first would repeat commands that may have run, the second only waits past any deadline.
+            // 0: give up. The first would repeat commands that may have run, the second would wait past any deadline.
             retryDelayOnFailover: 0,
             retryDelayOnClusterDown: 0,
             slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
@@ -83,10 +84,12 @@ export function makeClient(
   }
 }
 
-/** ioredis opens the connection to a node with the first command for it, and would refuse that one. */
+/** ioredis connects to a node with the first command for it, and refuses that one. Here nodes are connected at once. */
 function withNodesConnected(cluster: Cluster): Cluster {
   cluster.on('+node', (node: Redis) => {
-    // A failure is told by the cluster itself; with the next renewal of its map the node is made anew.
+    const { host = '', tls } = node.options;
+    if (tls !== undefined) node.options.tls = { ...tls, ...serverNameOf(host) };
+    // The cluster reports the failure, and makes the node anew with the next renewal of its map.
     node.connect().catch(() => undefined);
     withAskingHeard(node);
   });
@@ -95,8 +98,8 @@ function withNodesConnected(cluster: Cluster): Cluster {
 }
 
 /**
- * While a slot is on its way both of its nodes refuse a call for several keys that are not all there, and ioredis asks and
- * asks again until any deadline is over. Here the caller hears of it at once: keys that are asked for one by one are served.
+ * While a slot migrates, both of its nodes refuse a call whose keys are not all there, and ioredis repeats the call until any
+ * deadline is over. Here the caller is told at once; it can ask for the keys one by one.
  */
 function withTryAgainTold(cluster: Cluster): void {
   const handle = cluster.handleError.bind(cluster);
@@ -107,8 +110,8 @@ function withTryAgainTold(cluster: Cluster): void {
 }
 
 /**
- * ioredis (6.0.0) sends ASKING before a command that it sends to a slot on its way, and listens to nobody's answer: one that is
- * refused, or lost with its connection, would be an unhandled rejection and end the process. The command itself tells of it.
+ * ioredis (6.0.0) sends ASKING before a command for a migrating slot and ignores the answer, so a refusal or a lost
+ * connection would be an unhandled rejection and end the process. The command itself reports the failure.
  */
 function withAskingHeard(node: Redis): void {
   const asking = node.asking.bind(node);
@@ -126,7 +129,7 @@ function connectionOptions({ connectionName }: ClientOptions): RedisOptions {
     // With 0 a lost connection fails its commands at once instead of sending them again, perhaps twice.
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
-    // It has one pipeline in flight per node and makes the others wait; stores send explicit ones.
+    // It keeps one pipeline in flight per node and makes the others wait.
     enableAutoPipelining: false,
     connectTimeout: CONNECT_TIMEOUT_MS,
     socketTimeout: SILENCE_TIMEOUT_MS,
@@ -140,12 +143,12 @@ function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): 
   return {
     name: servers.master,
     sentinels: nodes.map(addressOf),
-    // The servers behind are watched by these sentinels and guarded like them.
+    // The sentinels and the servers that they watch have the same user and password.
     ...given({ username, password, sentinelUsername: username, sentinelPassword: password }),
-    ...(tls === undefined ? {} : { tls, sentinelTLS: tls, enableTLSForSentinelMode: true }),
+    ...(tls === undefined ? {} : { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
     sentinelRetryStrategy: (attempt) => retryDelayMs(attempt, Math.random),
-    // A switch that it hears of while it is connecting anew would end the client for good (ioredis 6.0.0): a master that
-    // died closes its connection, one that was demoted answers READONLY, and both lead to the sentinels.
+    // With the detector a failover during a reconnect ends the client for good (ioredis 6.0.0). Without it a dead master closes
+    // its connection and a demoted one answers READONLY: both make the client ask the sentinels.
     failoverDetector: false,
   };
 }
@@ -159,7 +162,7 @@ interface Place {
   tls?: { servername?: string };
 }
 
-/** What a URL says; the configuration has checked it. Certificates are checked against the host's name (rediss://). */
+/** The parts of a URL, which the configuration has checked. With rediss:// the certificate is checked against the host. */
 function placeOf(text: string, defaultPort: number): Place {
   const url = new URL(text);
   const host = url.hostname.replace(/^\[|\]$/g, '');
@@ -171,8 +174,13 @@ function placeOf(text: string, defaultPort: number): Place {
       password: decodeURIComponent(url.password),
       db: Number(url.pathname.slice(1)),
     }),
-    ...(url.protocol === 'rediss:' ? { tls: {} } : {}),
+    ...(url.protocol === 'rediss:' ? { tls: serverNameOf(host) } : {}),
   };
+}
+
+/** TLS names the server (SNI) by its host name; an address is no name (RFC 6066 §3). */
+function serverNameOf(host: string): { servername?: string } {
+  return isIP(host) === 0 ? { servername: host } : {};
 }
 
 function addressOf({ host, port }: Place): { host: string; port: number } {
@@ -180,10 +188,11 @@ function addressOf({ host, port }: Place): { host: string; port: number } {
 }
 
 function accessOf({ username, password, tls }: Place): RedisOptions {
-  return { ...given({ username, password }), ...(tls === undefined ? {} : { tls }) };
+  // Each node gets a name of its own when it is made.
+  return { ...given({ username, password }), ...(tls === undefined ? {} : { tls: {} }) };
 }
 
-/** Without what is empty: ioredis takes an empty user name for one. */
+/** Drops empty fields: ioredis would send an empty user name. */
 function given<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
   const kept = Object.entries(fields).filter(([, value]) => Boolean(value));
   return Object.fromEntries(kept) as { [K in keyof T]?: NonNullable<T[K]> };

@@ -1,14 +1,15 @@
 /**
- * The connection to Redis of one process: to one server, to the master that Sentinel names, or to the nodes of a Cluster.
- * Commands are for the moment only: they go out while the connection is ready, are never queued for later and never
- * sent twice; whoever calls has a deadline of its own.
+ * The connection of one process to Redis: to one server, to the master that Sentinel names, or to the nodes of a Cluster.
+ * Commands are sent while the connection is ready; they are never queued and never sent twice. Callers have deadlines of
+ * their own.
  */
 import { once } from 'node:events';
-import type { Cluster, Redis } from 'ioredis';
+import { Cluster, type Redis } from 'ioredis';
 import { toError } from '../../contract/errors.ts';
 import type { RedisServers } from '../../contract/settings.ts';
 import { withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
+import { ClusterNodes } from './cluster-nodes.ts';
 import type { LuaScript } from './lua-scripts.ts';
 import { MAX_RETRY_MS, makeClient } from './redis-client.ts';
 import { ReplyWatch } from './reply-watch.ts';
@@ -28,8 +29,8 @@ interface RedisConnectionOptions {
 export class RedisConnection {
   /** For stores, which use it while `ready`. */
   readonly client: Redis | Cluster;
-  /** Whether the keys of one call must share a hash tag, because others may live on another node. */
-  readonly sharded: boolean;
+  /** null unless this is a Cluster; there the keys of one call must have one slot. */
+  readonly nodes: ClusterNodes | null;
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
   /** One line per change, not one per attempt. */
   #reported: 'up' | 'down' | 'read-only' | null = null;
@@ -46,13 +47,13 @@ export class RedisConnection {
   /** Connects at once, and again for as long as it takes. */
   constructor(options: RedisConnectionOptions) {
     this.#logger = options.logger;
-    this.sharded = options.servers.kind === 'cluster';
     this.client = makeClient(options, (error) => {
       if (!error.message.startsWith('READONLY')) return false;
       this.#report('read-only', error);
       // 1 reconnects after a failover; 2 would also send the command again.
       return 1;
     });
+    this.nodes = this.client instanceof Cluster ? new ClusterNodes(this.client) : null;
     this.client.on('ready', () => {
       this.#reached = reachedNodes(this.client).then(() => {
         this.#usable = true;
@@ -76,8 +77,8 @@ export class RedisConnection {
   }
 
   /**
-   * waitForFirstAttempt resolves when the connection is ready, or when it is known that it is not so easy: after a first
-   * failure, or timeoutMs. For a worker's start: what it decides before is decided alone.
+   * waitForFirstAttempt resolves when the connection is ready, after a first failure, or after timeoutMs. A starting worker
+   * waits for it: until the connection is ready it decides from its local share.
    */
   async waitForFirstAttempt(timeoutMs: number): Promise<void> {
     if (this.ready) return;
@@ -92,11 +93,14 @@ export class RedisConnection {
   }
 
   /**
-   * follow returns the reply of a command that was just sent; where replies no longer come through, it connects anew. The
-   * first good one behind a time as a read-only replica is a reason to look whether that is over.
+   * watchReply returns the reply of a command that was just sent, and reconnects where replies no longer come through. After
+   * a time as a read-only replica the first good reply is a reason to ask the server for its role.
+   *
+   * @param slot of the command's keys, for a Cluster
    */
-  follow<T>(reply: Promise<T>): Promise<T> {
-    this.#replies.follow(reply);
+  watchReply<T>(reply: Promise<T>, slot: number): Promise<T> {
+    if (this.nodes === null) this.#replies.watch(reply);
+    else this.nodes.watchReply(reply, slot);
     if (this.#reported === 'read-only') reply.then(() => this.#askRole()).catch(() => undefined);
     return reply;
   }
@@ -117,14 +121,13 @@ export class RedisConnection {
     if ('stream' in this.client) this.client.stream?.destroy();
   }
 
-  /** Sockets are destroyed: disconnect only half-closes, and would wait for the other half of one that is stuck. */
+  /** Destroys the socket: disconnect only half-closes, and would wait for the other half of one that is stuck. */
   #renew(error: Error): void {
     this.#report('down', error);
-    const nodes = 'nodes' in this.client ? this.client.nodes('all') : [this.client];
-    for (const { stream } of nodes) stream?.destroy();
+    if ('stream' in this.client) this.client.stream?.destroy();
   }
 
-  /** What ioredis takes for the end, an answer of a sentinel that it cannot use for one, is none while we serve. */
+  /** ioredis gives up for good after some answers of sentinels; a process that serves connects again. */
   #beginAgain(): void {
     if (this.#closing) return;
     this.#again = setTimeout(() => {
@@ -132,7 +135,7 @@ export class RedisConnection {
     }, MAX_RETRY_MS).unref();
   }
 
-  /** A replica answers as well, whatever changes nothing; who it is it says itself. */
+  /** A replica answers reads too, so a good reply does not prove that the server takes writes: it is asked. */
   async #askRole(): Promise<void> {
     if (this.#askingRole) return;
     this.#askingRole = true;
@@ -148,7 +151,7 @@ export class RedisConnection {
 
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
     if (this.#closing || this.#reported === state) return;
-    // A connection without an error that ends or begins while Redis is read-only is one that we replaced ourselves.
+    // While Redis is read-only we replace connections ourselves: those that begin and end without an error are ours.
     if (this.#reported === 'read-only' && error === null) return;
     this.#reported = state;
     if (state === 'up') this.#logger.info({}, 'connected to Redis');
@@ -157,14 +160,14 @@ export class RedisConnection {
   }
 }
 
-/** The client of a Cluster is ready with its first node; a command for another one would be refused until that is there. */
+/** The client of a Cluster is ready with its first node, and refuses commands for nodes that are not connected yet. */
 async function reachedNodes(client: Redis | Cluster): Promise<void> {
-  if (!('nodes' in client)) return;
+  if (!(client instanceof Cluster)) return;
   const nodes = client.nodes('master').map((node) => (node.status === 'ready' ? null : once(node, 'ready')));
   await withDeadline(Promise.all(nodes), MAX_RETRY_MS, 'the nodes of the Cluster').catch(() => undefined);
 }
 
-/** ioredis says so and goes on, in database 0. */
+/** ioredis reports the refusal and goes on in database 0. */
 function isRefusedSelect(error: Error): boolean {
   const { command } = error as { command?: { name?: unknown } };
   return command?.name === 'select';

@@ -1,31 +1,31 @@
 /**
- * Notices a connection whose replies no longer come through although bytes do: after a reply that announces more than ever
- * follows, the client takes everything behind it for its rest, and no deadline for silence ends that. Replies come in the
- * order of the commands, so one command at a time is enough to look at.
+ * Detects a connection that receives bytes but never completes a reply: after a reply that announces more bytes than follow,
+ * the client takes everything behind it for the rest, and no deadline for silence ends that. Replies come in the order of
+ * the commands, so watching one command at a time is enough.
  */
 
-/** Longer than the silence that ends a connection (redis-client.ts), so that this is asked last. */
+/** Longer than the silence that ends a connection (redis-client.ts), so that this acts last. */
 const UNANSWERED_MS = 2_500;
-/** A sample is not taken with every command, only so often. */
+/** Not every command is watched, only one in this time. */
 const SAMPLE_EVERY_MS = 250;
 
 interface Sample {
   sentAtMs: number;
 }
 
-/** ReplyWatch is kept by a RedisConnection. */
+/** ReplyWatch is kept for each connection to a server. */
 export class ReplyWatch {
   readonly #onStuck: (error: Error) => void;
   #sample: Sample | null = null;
   #nextAtMs = 0;
 
-  /** @param onStuck called where a command has had no reply for 2.5 s, and again with each further one while that is so */
+  /** @param onStuck called when a command has had no reply for 2.5 s and another one is sent */
   constructor(onStuck: (error: Error) => void) {
     this.#onStuck = onStuck;
   }
 
-  /** follow is told of each command that was sent and whose failure somebody else handles. */
-  follow(reply: Promise<unknown>): void {
+  /** watch is told of each command that was sent; the sender handles its failure. */
+  watch(reply: Promise<unknown>): void {
     const nowMs = performance.now();
     const sample = this.#sample;
     if (sample === null) {
@@ -33,7 +33,7 @@ export class ReplyWatch {
       return;
     }
     if (nowMs - sample.sentAtMs < UNANSWERED_MS) return;
-    // Not before the socket was read once more: it may be this process that stood still.
+    // Only after the socket was read once more: this process may have stood still.
     setImmediate(() => {
       if (this.#sample === sample) this.#stuck(nowMs - sample.sentAtMs);
     });

@@ -24,7 +24,7 @@ export interface BucketView {
 
 /** bucketKeysOf names the buckets of a client, one per policy; for their reset. */
 export function bucketKeysOf(clientId: string, policies: readonly Pick<PolicySettings, 'name'>[]): string[] {
-  const hash = hashBucketName('client', clientId);
+  const hash = hashBucketName(clientId);
   return policies.map(({ name }) => bucketKey(hash, name));
 }
 
@@ -39,7 +39,7 @@ export function limitTakes(
   policies: readonly PolicySettings[],
   policyVersionUs: number,
 ): TakeRequest[] {
-  const hash = hashBucketName('client', match.bucketName);
+  const hash = hashBucketName(match.bucketName);
   return policies.map((policy): TakeRequest => {
     const { capacity, rateMicro, versionUs } = effectiveLimits(policy, policyVersionUs, match);
     const key = bucketKey(hash, policy.name);

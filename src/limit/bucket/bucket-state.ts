@@ -1,6 +1,6 @@
 /**
  * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for the stores that live in a
- * process. One BigInt model in the tests holds both to the same results; change both or none.
+ * process. A BigInt model in the tests holds both to the same results; change both or none.
  *
  * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time, never in jumps; a missing bucket is
  * a full one. Everything is an integer below 2^53.
@@ -24,7 +24,7 @@ export interface BucketState {
 
 export interface TakeOutcome {
   reply: TakeReply;
-  /** What to keep, or null where nothing changed: a refused take must not move the time (see the script). */
+  /** What to keep; null where nothing changed: a refused take must not move the time (see the script). */
   state: BucketState | null;
 }
 
@@ -36,10 +36,13 @@ const TTL_MARGIN_MS = 1000;
 /** takeFrom answers one take from a bucket as it was last kept; null: there is none, which means a full one. */
 export function takeFrom(kept: BucketState | null, request: TakeRequest, nowUs: number): TakeOutcome {
   const state = kept === null ? fullBucket(request, nowUs) : { ...kept };
-  let changed = kept !== null && advance(state, nowUs);
-  changed = (kept !== null && adopt(state, request)) || changed;
-  changed = settle(state, request) || changed;
-  changed = takeBack(state, request) || changed;
+  const newer = kept !== null && prevails(request, state);
+  // The limits changed at some time since the last take. The lower of both rates gives nothing away, whenever that was.
+  const rateMicro = newer ? Math.min(state.rateMicro, request.rateMicro) : state.rateMicro;
+  let changed = (kept !== null && advance(state, nowUs, rateMicro)) || newer;
+  if (newer) adopt(state, request);
+  changed = reportLeased(state, request) || changed;
+  changed = refund(state, request) || changed;
   const available = Math.floor(state.levelMicro / MICRO);
   const granted = available >= request.need ? request.need : request.partial ? available : 0;
   const ahead = granted === request.need ? lendable(state, request.ahead, available - granted) : 0;
@@ -95,8 +98,8 @@ function fullBucket(request: TakeRequest, nowUs: number): BucketState {
   };
 }
 
-/** Brings the level up to the present; true where the clock was set back and that must be kept. */
-function advance(state: BucketState, clockUs: number): boolean {
+/** Brings the level up to the present; true where the clock was set back, which must be kept. */
+function advance(state: BucketState, clockUs: number, rateMicro: number): boolean {
   let nowUs = clockUs;
   let changed = false;
   if (nowUs < state.atUs) {
@@ -109,12 +112,12 @@ function advance(state: BucketState, clockUs: number): boolean {
     }
   }
   const { epoch, leased, leasedBefore } = state;
-  // Along the way, not in one step: tokens out on lease make room only when their epoch has passed.
+  // In steps: tokens out on lease make room only when their epoch has passed.
   if (leased + leasedBefore > 0) {
-    accrue(state, Math.min(nowUs, (epoch + 1) * LEASE_US), state.capacity - leased - leasedBefore);
+    accrue(state, Math.min(nowUs, (epoch + 1) * LEASE_US), state.capacity - leased - leasedBefore, rateMicro);
   }
-  if (leased > 0) accrue(state, Math.min(nowUs, (epoch + 2) * LEASE_US), state.capacity - leased);
-  accrue(state, nowUs, state.capacity);
+  if (leased > 0) accrue(state, Math.min(nowUs, (epoch + 2) * LEASE_US), state.capacity - leased, rateMicro);
+  accrue(state, nowUs, state.capacity, rateMicro);
   const nowEpoch = Math.floor(nowUs / LEASE_US);
   if (nowEpoch > epoch) {
     state.leasedBefore = nowEpoch === epoch + 1 ? leased : 0;
@@ -124,16 +127,16 @@ function advance(state: BucketState, clockUs: number): boolean {
   return changed;
 }
 
-function accrue(state: BucketState, toUs: number, topTokens: number): void {
+function accrue(state: BucketState, toUs: number, topTokens: number, rateMicro: number): void {
   if (toUs <= state.atUs) return;
   const topMicro = topTokens * MICRO;
   if (state.levelMicro < topMicro) {
-    state.levelMicro = Math.min(topMicro, state.levelMicro + refillOf(toUs - state.atUs, state.rateMicro));
+    state.levelMicro = Math.min(topMicro, state.levelMicro + refillOf(toUs - state.atUs, rateMicro));
   }
   state.atUs = toUs;
 }
 
-/** prevails: the newest limits win; of two with one version the lower capacity, then the lower rate, so that all callers agree. */
+/** prevails: the newest limits win; of two with one version the lower capacity, then the lower rate, so that all agree. */
 export function prevails(given: BucketRules, over: BucketRules): boolean {
   if (given.versionUs !== over.versionUs) return given.versionUs > over.versionUs;
   return (
@@ -141,32 +144,29 @@ export function prevails(given: BucketRules, over: BucketRules): boolean {
   );
 }
 
-function adopt(state: BucketState, request: TakeRequest): boolean {
-  const { capacity, rateMicro, versionUs } = request;
-  if (!prevails(request, state)) return false;
+function adopt(state: BucketState, { capacity, rateMicro, versionUs }: TakeRequest): void {
   state.versionUs = versionUs;
   state.capacity = capacity;
   state.rateMicro = rateMicro;
-  // A smaller bucket cuts the level, a larger one is no gift.
+  // A lower capacity cuts the level, a higher one adds nothing.
   state.levelMicro = Math.max(0, Math.min(state.levelMicro, roomMicro(state)));
-  return true;
 }
 
-/** Lease tokens are settled only while they are still accounted for; later they have been made room for already. */
-function settle(state: BucketState, { ret, spent, retEpoch }: TakeRequest): boolean {
-  const settled = ret + spent;
-  if (settled === 0) return false;
-  if (retEpoch === state.epoch && state.leased >= settled) state.leased -= settled;
-  else if (retEpoch === state.epoch - 1 && state.leasedBefore >= settled) state.leasedBefore -= settled;
+/** Leased tokens are reported only while they are accounted for; later the bucket has made room for them already. */
+function reportLeased(state: BucketState, { ret, spent, retEpoch }: TakeRequest): boolean {
+  const reported = ret + spent;
+  if (reported === 0) return false;
+  if (retEpoch === state.epoch && state.leased >= reported) state.leased -= reported;
+  else if (retEpoch === state.epoch - 1 && state.leasedBefore >= reported) state.leasedBefore -= reported;
   else return false;
   putBack(state, ret);
   return true;
 }
 
-/** Not at any time: what flowed in meanwhile may have been spent, so that a late refund would be a gift. */
-function takeBack(state: BucketState, { refund, refundEpoch }: TakeRequest): boolean {
-  if (refund === 0 || (refundEpoch !== state.epoch && refundEpoch !== state.epoch - 1)) return false;
-  putBack(state, refund);
+/** A late refund would be a gift: what flowed in meanwhile may have been spent. */
+function refund(state: BucketState, { refund: tokens, refundEpoch }: TakeRequest): boolean {
+  if (tokens === 0 || (refundEpoch !== state.epoch && refundEpoch !== state.epoch - 1)) return false;
+  putBack(state, tokens);
   return true;
 }
 
@@ -181,7 +181,7 @@ function roomMicro(state: BucketState): number {
   return (state.capacity - state.leased - state.leasedBefore) * MICRO;
 }
 
-/** The last quarter is never lent, of the rest half, and no more than a quarter is out at any time. */
+/** The last quarter is never lent; of the rest at most half; and no more than a quarter of the capacity is out at a time. */
 function lendable(state: BucketState, wanted: number, left: number): number {
   if (wanted === 0) return 0;
   const quarter = Math.floor(state.capacity / 4);

@@ -64,7 +64,7 @@ export class KeyedClients {
     const made: KeyedClient = {
       match: matchOfClient(client),
       client,
-      bucketHash: known?.bucketHash ?? hashBucketName('client', clientId),
+      bucketHash: known?.bucketHash ?? hashBucketName(clientId),
     };
     this.#clients.set(clientId, made);
     return made;

@@ -166,7 +166,7 @@ export class ClientIdentifier {
       clientId: match.client?.clientId ?? null,
       mode: match.client?.mode ?? 'limit',
       match,
-      bucketHash: hashBucketName('client', match.bucketName),
+      bucketHash: hashBucketName(match.bucketName),
     };
     known.caller = caller;
     return caller;

@@ -1,45 +1,52 @@
 /**
- * What a worker knows of one bucket: the limits it asks for and those in force, the last level it heard, who waits for
- * the next reply, and until when no token can exist (the deny cache).
+ * What a worker knows of one bucket: its limits, the last level it heard, who waits for the next reply, and until when no
+ * token can exist (the deny cache).
+ *
+ * At most one take per bucket is under way; all requests that come meanwhile share the next one. Its states:
+ *
+ * idle: nothing to ask. `list` → listed, when a request waits or something is to go back.
+ * listed: the limiter's next flush looks at it. `startAsking` → asking; `abandon` → idle, when the store is away.
+ * asking: a take is under way. `stopAsking` → idle, when its reply or its failure is in, or nothing was sent after all.
  */
 import type { TakeReply } from '../../contract/buckets.ts';
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
+import { prevails } from '../bucket/bucket-state.ts';
 import { type EffectiveLimits, sameRules } from '../bucket/effective-limits.ts';
 import type { Decision, DecisionSource, Level, Verdict } from '../decision.ts';
 import { MICRO } from '../store/bucket-store.ts';
 import type { Pending } from '../store/deadline-queue.ts';
 import { BIN_MS, LeaseAccount, type LeaseAsk, leasable, MAX_DEMAND_PER_REQUEST } from './lease.ts';
-import type { KnownLevel } from './local-buckets.ts';
+import type { HeardLevel } from './local-buckets.ts';
 
-/** What a bucket must know of its policy. */
-export interface KeyPolicy {
+/** What a bucket must know of its policy; implemented by PolicyBuckets. */
+export interface BucketPolicy {
   readonly name: string;
   /** See keySuffixOf. */
   readonly keySuffix: string;
   readonly shadow: boolean;
   readonly onStoreFailure: PolicySettings['onStoreFailure'];
-  refusalOf(state: KeyState, cost: number, nowMs: number): Decision | null;
-  verdictOn(state: KeyState, source: DecisionSource): Verdict;
+  refusalOf(bucket: KnownBucket, cost: number, nowMs: number): Decision | null;
+  verdictOn(bucket: KnownBucket, source: DecisionSource): Verdict;
   count(decision: Decision): Decision;
 }
 
 /** A request that waits for the store. */
 export interface Waiter extends Pending {
-  readonly state: KeyState;
+  readonly bucket: KnownBucket;
   readonly cost: number;
   readonly enqueuedMs: number;
   readonly resolve: (decision: Decision) => void;
 }
 
-/** The deny cache holds no longer, so that raised limits and a reset bucket are noticed. */
+/** A denial is cached at most this long, so that raised limits and a reset bucket are noticed. */
 const MAX_DENY_MS = 1_000;
-/** A dry bucket is asked at most once per this, or per quarter of its time to fill, whichever is shorter. */
+/** An empty bucket is asked at most once per this, or per quarter of its time to fill, whichever is shorter. */
 const PACE_MS = 5;
 const PACE_PART = 4;
 /** A round trip may be long because this process stood still, which says nothing of the bucket. */
 const MAX_GRACE_MS = 5;
-/** Spread, so that the workers that were refused together do not ask together. */
+/** So that workers that were refused together do not ask together. */
 const PACE_JITTER = 0.2;
 /** Tokens wanted within BIN_MS that make a bucket worth a lease account. */
 const MIN_DEMAND_PER_BIN = 8;
@@ -52,28 +59,21 @@ export interface Refund {
 }
 
 const NO_REFUND: Refund = { refund: 0, refundEpoch: 0 };
-
 const NO_WAITERS: readonly Waiter[] = [];
 
-/** Thousands of these are kept, nearly all of them of buckets without traffic: what only traffic needs is made when it comes. */
-export class KeyState {
-  readonly policy: KeyPolicy;
+/** Thousands of these are kept, most without traffic: what only traffic needs is made when it comes. */
+export class KnownBucket {
+  readonly policy: BucketPolicy;
   /** Of its owner, for bucketKey. */
   readonly hash: string;
-  /** The limits that this worker asks for, and what they were made from. */
-  rules: EffectiveLimits;
-  match: ClientMatch;
-  revision: number;
-  /** The newest limits known to be in force; the store's own where they are newer. */
-  force: EffectiveLimits;
-  /** One take in flight at a time; all who come meanwhile share the next one. */
-  busy = false;
-  /** Whether the limiter's next flush looks at it. */
-  listed = false;
-  /** The bucket is to hear of its limits, with a take of nothing where no other leaves. */
-  untold = false;
-  /** null: not asked for often enough. */
-  lease: LeaseAccount | null = null;
+  #state: 'idle' | 'listed' | 'asking' = 'idle';
+  /** The configured limits, and what they were made from. */
+  #rules: EffectiveLimits;
+  #match: ClientMatch;
+  #revision: number;
+  /** The newest limits known: the configured ones, or the store's where those are newer. */
+  #force: EffectiveLimits;
+  #lease: LeaseAccount | null = null;
   #queue: Waiter[] | null = null;
   /** Demand while there is no lease account. */
   #wanted = 0;
@@ -88,20 +88,23 @@ export class KeyState {
   #halfTripMs = 0;
   /** false: the level still serves the local share, but refuses nobody. */
   #denying = false;
-  /** What was sent before says nothing any more: the bucket was refilled by an operator. */
+  /** Replies to takes sent before say nothing any more: an operator refilled the bucket. */
   #resetAtMs: number | null = null;
 
+  /** @param emptyAtMs when the bucket is to be taken for empty, until the store is heard; null: nothing is known */
   constructor(
-    policy: KeyPolicy,
+    policy: BucketPolicy,
     hash: string,
-    made: { rules: EffectiveLimits; match: ClientMatch; revision: number },
+    limits: { rules: EffectiveLimits; match: ClientMatch; revision: number },
+    emptyAtMs: number | null = null,
   ) {
     this.policy = policy;
     this.hash = hash;
-    this.rules = made.rules;
-    this.match = made.match;
-    this.revision = made.revision;
-    this.force = made.rules;
+    this.#rules = limits.rules;
+    this.#match = limits.match;
+    this.#revision = limits.revision;
+    this.#force = limits.rules;
+    if (emptyAtMs !== null) this.#levelAtMs = emptyAtMs;
   }
 
   /** TakeRequest.key; made anew each time, since it is needed once per take. */
@@ -109,9 +112,45 @@ export class KeyState {
     return `{${this.hash}}${this.policy.keySuffix}`;
   }
 
-  /** Those who wait for the next take, in order; some may have been settled meanwhile. */
+  /** The newest limits known. Takes carry them, so that an expired bucket is never made anew with older ones. */
+  get force(): EffectiveLimits {
+    return this.#force;
+  }
+
+  /** null: not asked for often enough. */
+  get lease(): LeaseAccount | null {
+    return this.#lease;
+  }
+
+  /** Those who wait for the next take, in order; some may have been answered meanwhile. */
   get queue(): readonly Waiter[] {
     return this.#queue ?? NO_WAITERS;
+  }
+
+  /** list says whether the bucket is to be put on the list of the next flush. */
+  list(): boolean {
+    if (this.#state !== 'idle') return false;
+    this.#state = 'listed';
+    return true;
+  }
+
+  /** startAsking empties the queue and the refund for a take. */
+  startAsking(): { waiters: readonly Waiter[]; refund: Refund } {
+    this.#state = 'asking';
+    const refund = this.#refund;
+    this.#refund = NO_REFUND;
+    return { waiters: this.drainQueue(), refund };
+  }
+
+  stopAsking(): void {
+    this.#state = 'idle';
+  }
+
+  /** abandon empties the queue of a listed bucket whose store is away. A refund would be too late once the store is back. */
+  abandon(): readonly Waiter[] {
+    const { waiters } = this.startAsking();
+    this.stopAsking();
+    return waiters;
   }
 
   enqueue(waiter: Waiter): void {
@@ -126,31 +165,39 @@ export class KeyState {
     this.#queue = kept.length === 0 ? null : kept;
   }
 
-  /** takeQueue empties the queue; returned are those who still wait. */
-  takeQueue(): readonly Waiter[] {
+  /** drainQueue empties the queue and returns those who still wait. */
+  drainQueue(): readonly Waiter[] {
     const waiters = this.#queue?.filter((waiter) => !waiter.settled) ?? NO_WAITERS;
     this.#queue = null;
     return waiters;
   }
 
-  /** changeRules takes limits from the configuration or the directory; the deny cache forgets. */
-  changeRules(rules: EffectiveLimits): void {
-    if (sameRules(rules, this.rules)) return;
-    this.rules = rules;
+  /** isUpToDate says whether the limits were made from these. */
+  isUpToDate(match: ClientMatch, revision: number): boolean {
+    return this.#match === match && this.#revision === revision;
+  }
+
+  /** update takes limits from the configuration or the directory; the deny cache forgets where they are others. */
+  update(limits: { rules: EffectiveLimits; match: ClientMatch; revision: number }): void {
+    const { rules, match, revision } = limits;
+    this.#match = match;
+    this.#revision = revision;
+    if (sameRules(rules, this.#rules)) return;
+    this.#rules = rules;
     this.#denying = false;
-    if (rules.versionUs < this.force.versionUs) return;
+    if (rules.versionUs < this.#force.versionUs) return;
     this.#enforce(rules);
     this.#levelMicro = Math.min(this.#levelMicro, rules.capacity * MICRO);
   }
 
-  /** reset forgets the level, the lease, and what replies to takes that are under way will say of either. */
+  /** reset forgets the level and the lease, and ignores what replies to takes under way will say of either. */
   reset(nowMs: number): void {
     this.#resetAtMs = nowMs;
     this.#levelMicro = 0;
     this.#levelAtMs = Number.NEGATIVE_INFINITY;
     this.#paceUntilMs = null;
     this.#denying = false;
-    this.lease?.drop();
+    this.#lease?.drop();
   }
 
   /** isStale says whether a take was sent before the bucket was refilled. */
@@ -160,11 +207,11 @@ export class KeyState {
 
   /** want counts a request that asks for tokens; a bucket asked for often enough gets a lease account. */
   want(cost: number, nowMs: number): void {
-    if (this.lease !== null) {
-      this.lease.observe(cost, nowMs);
+    if (this.#lease !== null) {
+      this.#lease.observe(cost, nowMs);
       return;
     }
-    if (!leasable(this.force)) return;
+    if (!leasable(this.#force)) return;
     const sinceMs = this.#wantedSinceMs;
     const demand = Math.min(cost, MAX_DEMAND_PER_REQUEST);
     if (sinceMs === null || nowMs - sinceMs >= BIN_MS) {
@@ -173,7 +220,7 @@ export class KeyState {
       return;
     }
     this.#wanted += demand;
-    if (this.#wanted >= MIN_DEMAND_PER_BIN) this.lease = new LeaseAccount(sinceMs, this.#wanted);
+    if (this.#wanted >= MIN_DEMAND_PER_BIN) this.#lease = new LeaseAccount(sinceMs, this.#wanted);
   }
 
   /**
@@ -182,7 +229,7 @@ export class KeyState {
    * @param waiting whether requests wait for it
    */
   leaseAsk({ leases, nowMs }: { leases: boolean; nowMs: number }, waiting: boolean): LeaseAsk {
-    return this.lease === null ? NO_LEASE : this.lease.ask(nowMs, leases ? this.force : null, waiting);
+    return this.#lease === null ? NO_LEASE : this.#lease.ask(nowMs, leases ? this.#force : null, waiting);
   }
 
   /** giveBack keeps granted tokens that no request used for the next take. */
@@ -195,16 +242,9 @@ export class KeyState {
     };
   }
 
-  /** takeRefund empties what giveBack kept. */
-  takeRefund(): Refund {
-    const refund = this.#refund;
-    this.#refund = NO_REFUND;
-    return refund;
-  }
-
-  /** Whether anything is to go back, or to be told, that is worth a take of its own. */
+  /** Whether tokens are to go back, which is worth a take of its own. */
   get hasReturns(): boolean {
-    return this.untold || this.#refund.refund > 0 || this.lease?.hasReturns === true;
+    return this.#refund.refund > 0 || this.#lease?.hasReturns === true;
   }
 
   /**
@@ -220,8 +260,10 @@ export class KeyState {
     random: () => number,
   ): void {
     const { capacity, rateMicro, versionUs } = reply;
-    if (sameRules(reply, this.rules)) this.#enforce(this.rules);
-    else this.#enforce({ capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO });
+    // A reply to a take from before a change is older than what is known.
+    if (prevails(reply, this.#force)) {
+      this.#enforce({ capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO });
+    }
     if (this.isStale(sentAtMs)) return;
     this.#levelMicro = reply.levelMicro;
     this.#levelAtMs = sentAtMs;
@@ -234,8 +276,8 @@ export class KeyState {
 
   /** denyForMs is for how long `cost` tokens cannot be had, by what is known; ≤ 0: ask. */
   denyForMs(cost: number, nowMs: number): number {
-    if (!this.#denying || this.lease?.covers(cost, nowMs) === true) return 0;
-    const { capacity, rateMicro } = this.force;
+    if (!this.#denying || this.#lease?.covers(cost, nowMs) === true) return 0;
+    const { capacity, rateMicro } = this.#force;
     // More than the bucket ever holds comes only with other limits.
     const missing = cost > capacity ? Number.POSITIVE_INFINITY : cost * MICRO - this.#levelMicro;
     const emptyForMs = Math.min(MAX_DENY_MS, (missing / rateMicro) * 1000);
@@ -244,37 +286,37 @@ export class KeyState {
   }
 
   /**
-   * The store looked at some time between sending and reply. Asked from the earliest moment on, it would refuse half of the
-   * time, and be asked once more; asked a little later it has the token, which waits where the bucket has room for it.
+   * The store looked at some time between sending and reply. Asked at the earliest possible moment it would refuse half of
+   * the time, and be asked once more; asked a little later it has the token, which waits where the bucket has room for it.
    */
   #graceMs(cost: number): number {
-    const { capacity, rateMicro } = this.force;
+    const { capacity, rateMicro } = this.#force;
     const roomMs = (((capacity - cost) * MICRO) / rateMicro) * 1000;
     return Math.max(0, Math.min(this.#halfTripMs, roomMs));
   }
 
   /** levelAt is the most that there can be by now, with what is held on lease; full where nothing was heard of it. */
   levelAt(nowMs: number): Level {
-    const full = this.force.capacity * MICRO;
-    const heldMicro = (this.lease?.held ?? 0) * MICRO;
-    return { micro: Math.min(full, this.#microAt(nowMs) + heldMicro), rules: this.force };
+    const full = this.#force.capacity * MICRO;
+    const heldMicro = (this.#lease?.held ?? 0) * MICRO;
+    return { micro: Math.min(full, this.#microAt(nowMs) + heldMicro), rules: this.#force };
   }
 
-  /** known is what a local share starts from; null: nothing was heard of the bucket. */
-  known(nowMs: number): KnownLevel | null {
+  /** heardLevel is what a local share starts from; null: nothing was heard of the bucket. */
+  heardLevel(nowMs: number): HeardLevel | null {
     if (this.#levelAtMs === Number.NEGATIVE_INFINITY) return null;
-    const ratio = this.#microAt(nowMs) / (this.force.capacity * MICRO);
+    const ratio = this.#microAt(nowMs) / (this.#force.capacity * MICRO);
     return { ratio, atUs: this.#levelAtMs * 1000 };
   }
 
   #microAt(nowMs: number): number {
-    const flowed = ((nowMs - this.#levelAtMs) * this.force.rateMicro) / 1000;
-    return Math.min(this.force.capacity * MICRO, this.#levelMicro + flowed);
+    const flowed = ((nowMs - this.#levelAtMs) * this.#force.rateMicro) / 1000;
+    return Math.min(this.#force.capacity * MICRO, this.#levelMicro + flowed);
   }
 
   /** Tokens leased under other limits go back: after a cut they may be more than the bucket has room for. */
   #enforce(rules: EffectiveLimits): void {
-    if (!sameRules(rules, this.force)) this.lease?.returnAll();
-    this.force = rules;
+    if (!sameRules(rules, this.#force)) this.#lease?.returnAll();
+    this.#force = rules;
   }
 }

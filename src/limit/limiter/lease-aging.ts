@@ -1,6 +1,9 @@
-/** When lots are to go back to their buckets although no request comes: one timer for all buckets of a worker. */
+/**
+ * Calls back when leased tokens are to be returned although no request comes: one timer for all buckets of a worker. Unlike a
+ * DeadlineQueue it makes no allowance for a late event loop: the store's clock goes on meanwhile.
+ */
 import type { Clock } from '../../contract/clock.ts';
-import type { BreakerTimers } from '../store/breaker.ts';
+import type { Timers } from '../timers.ts';
 
 interface Entry<T> {
   owner: T;
@@ -9,16 +12,16 @@ interface Entry<T> {
 
 interface LeaseAgingOptions<T> {
   clock: Pick<Clock, 'monotonicMs'>;
-  timers: BreakerTimers;
+  timers: Timers;
   /** Called once for each add, when it is due or a little later. */
   onDue: (owner: T) => void;
 }
 
 export class LeaseAging<T> {
   readonly #clock: Pick<Clock, 'monotonicMs'>;
-  readonly #timers: BreakerTimers;
+  readonly #timers: Timers;
   readonly #onDue: (owner: T) => void;
-  /** In the order of adding, which is that of dueMs but for the time that a batch was under way. */
+  /** In the order of adding, which is nearly that of dueMs: calls may overtake each other. */
   #entries: Entry<T>[] = [];
   #stop: (() => void) | null = null;
 

@@ -1,12 +1,12 @@
 /**
  * The limiter of a worker: may this caller have a token of this policy?
  *
- * 1. The deny cache answers at once while no token can exist.
- * 2. Otherwise the take joins the bucket's queue. One take per bucket is in flight; all who wait share the next one, and
- *    all buckets of one turn of the event loop share one call (coalescing: exact, and a fraction of the calls).
- * 3. Where the store is away, or does not answer in time, the local share answers, at once while the breaker is open.
+ * 1. Leased tokens, or the deny cache while no token can exist, answer at once.
+ * 2. Otherwise the request joins the bucket's queue. One take per bucket is under way; all who wait share the next one, and
+ *    all takes of one turn of the event loop share a call (coalescing: exact, and a fraction of the calls).
+ * 3. Where the store is away, or does not answer in time, the local share answers; at once while the breaker is open.
  *
- * A token taken from the store is used or put back, at most once, or lost: so the bound of the bucket holds whatever
+ * Invariant: a token taken from the store is used once, put back once, or lost. So the bound of the bucket holds whatever
  * happens. The client never sees an error, unless a policy says `deny`.
  */
 import type { TakeReply } from '../../contract/buckets.ts';
@@ -18,39 +18,38 @@ import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { hashOf } from '../bucket/bucket-key.ts';
 import type { Caller } from '../caller/identity.ts';
 import { allow, allowUncharged, type Decision, refuse, refuseUnchecked } from '../decision.ts';
-import { type BreakerTimers, realTimers } from '../store/breaker.ts';
 import type { BucketStore } from '../store/bucket-store.ts';
 import { DeadlineQueue } from '../store/deadline-queue.ts';
-import { StoreHealth } from '../store/store-health.ts';
-import type { KeyState, Waiter } from './known-bucket.ts';
+import { type ServerHealth, StoreHealth } from '../store/store-health.ts';
+import { backgroundTimers, type Timers } from '../timers.ts';
+import type { KnownBucket, Waiter } from './known-bucket.ts';
 import { LEASE_MS, Lot, RETURN_AFTER_MS } from './lease.ts';
 import { LeaseAging } from './lease-aging.ts';
-import { LimitsSpread } from './limits-spread.ts';
 import { LocalBuckets } from './local-buckets.ts';
-import { byOwner, departureOf, type Flight, requestOf } from './pending-take.ts';
+import { type PendingTake, requestOf, startTake } from './pending-take.ts';
 import { PolicyBuckets } from './policy-buckets.ts';
-import { denyQueued, serveFlight, serveFromLease, serveQueue, settle } from './share-grant.ts';
+import { answer, denyQueued, grantFromLease, grantToQueue, shareGrant } from './share-grant.ts';
 
 /**
  * Requests of a worker that may wait for the store; the others get the local share, which adds to what the store grants
- * (B30). So it is no bound that traffic should meet, only one for memory: about 25 MB. All may wait for one bucket.
+ * (B30). Traffic should never reach this; it only bounds memory (about 25 MB). All may wait for one bucket.
  */
 const MAX_WAITERS = 65_536;
 /** Takes in one call of the store at most: half a millisecond of Redis. */
 const MAX_BATCH = 128;
 const ROUND_TRIP_SMOOTHING = 0.2;
 /**
- * Per policy: about 250 bytes each. Ten thousand callers in turn stay known; with 100,000 a flood of new callers
- * added 230 MiB to a worker, with this 40.
+ * Buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to a worker, with
+ * this 40; ten thousand callers in turn stay known.
  */
-const DEFAULT_MAX_KEYS = 20_000;
-/** All policies together, in DEFAULT_MAX_KEYS. */
-const MAX_KEYS_FACTOR = 2;
+const DEFAULT_MAX_BUCKETS = 20_000;
+/** All policies together, in DEFAULT_MAX_BUCKETS. */
+const MAX_BUCKETS_FACTOR = 2;
 /** Version of a policy that the current configuration does not know: anything else wins. */
 const OLDEST_VERSION_US = 1;
 
 interface LimiterOptions {
-  /** Stays its maker's to close. */
+  /** The creator closes it. */
   store: BucketStore;
   /** How long a request may wait for the store, from joining the queue; the store's own deadline is the same. */
   timeoutMs: number;
@@ -62,11 +61,16 @@ interface LimiterOptions {
   logger: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** The setting `rateLimit.leases`; default true. */
   leases?: boolean;
+  /**
+   * Whether this worker replaces one that died: until the store is heard its local shares start empty, because the dead worker
+   * may have spent them. Default false.
+   */
+  replacement?: boolean;
   random?: () => number;
-  timers?: BreakerTimers;
+  timers?: Timers;
   /** Runs fn once the event loop has polled its sockets; default setImmediate. */
   defer?: (fn: () => void) => void;
-  /** Buckets remembered per policy, and local shares; default DEFAULT_MAX_KEYS. */
+  /** Buckets remembered per policy, and local shares; default DEFAULT_MAX_BUCKETS. */
   maxKeys?: number;
 }
 
@@ -76,46 +80,46 @@ export class Limiter {
   readonly #logger: LimiterOptions['logger'];
   readonly #random: () => number;
   readonly #defer: (fn: () => void) => void;
-  readonly #maxKeys: number;
+  readonly #maxBuckets: number;
   readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
   readonly #waiting: DeadlineQueue<Waiter>;
+  readonly #aging: LeaseAging<KnownBucket>;
+  /** When a replacement began; null for any other worker. */
+  readonly #emptyAtMs: number | null;
   #policies = new Map<string, PolicyBuckets>();
-  #dirty: KeyState[] = [];
+  #listed: KnownBucket[] = [];
   #flushing = false;
-  readonly #sharded: boolean;
   #leases: boolean;
-  readonly #aging: LeaseAging<KeyState>;
-  readonly #spread: LimitsSpread;
-  /** Smoothed, of all takes. */
+  /** Smoothed, of all calls. */
   #roundTripMs = 1;
   /** Decisions whose tokens have been given back. */
   readonly #returned = new WeakSet<Decision>();
 
   constructor(options: LimiterOptions) {
-    const { store, workers, instances, clock, metrics, logger, timeoutMs, timers = realTimers } = options;
+    const { store, workers, instances, clock, metrics, logger, timeoutMs } = options;
+    const { timers = backgroundTimers } = options;
     this.#clock = clock;
     this.#metrics = metrics;
     this.#logger = logger;
     this.#random = options.random ?? Math.random;
     this.#defer = options.defer ?? setImmediate;
-    this.#maxKeys = options.maxKeys ?? DEFAULT_MAX_KEYS;
+    this.#maxBuckets = options.maxKeys ?? DEFAULT_MAX_BUCKETS;
     this.#leases = options.leases ?? true;
-    this.#sharded = store.sharded ?? false;
-    this.#aging = new LeaseAging({ clock, timers, onDue: (state) => this.#returnAged(state) });
-    this.#spread = new LimitsSpread({ timers, tell: (state) => this.#tell(state) });
-    this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxKeys });
+    this.#emptyAtMs = options.replacement === true ? clock.monotonicMs() : null;
+    this.#aging = new LeaseAging({ clock, timers, onDue: (bucket) => this.#returnAged(bucket) });
+    this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxBuckets });
     this.#health = new StoreHealth({ store, clock, metrics, logger, random: this.#random, timers });
     this.#waiting = new DeadlineQueue({
       patienceMs: timeoutMs,
       clock,
       defer: this.#defer,
       timers: options.timers,
-      onDue: (waiter) => settle(waiter, this.#decideAlone(waiter)),
+      onDue: (waiter) => answer(waiter, this.#decideAlone(waiter)),
     });
   }
 
-  /** Whether requests go without the store now; for the worker's report. */
+  /** Whether some requests go without the store now; for the worker's report. */
   get breakerOpen(): boolean {
     return this.#health.away;
   }
@@ -130,12 +134,11 @@ export class Limiter {
     const next = new Map<string, PolicyBuckets>();
     for (const settings of policies) {
       const known = this.#policies.get(settings.name);
-      if (known?.change(settings, policyVersionUs) === true)
-        this.#spread.add(settings.name, known.changed(this.#clock));
+      known?.change(settings, policyVersionUs);
       next.set(settings.name, known ?? this.#makePolicy(settings, policyVersionUs));
     }
     this.#policies = next;
-    for (const buckets of next.values()) buckets.resize(this.#keysPerPolicy);
+    for (const buckets of next.values()) buckets.resize(this.#bucketsPerPolicy);
   }
 
   /** shareAmong says how many workers of all machines share the store: each grants its part of a limit alone. */
@@ -143,7 +146,7 @@ export class Limiter {
     this.#local.setShares(storeWorkers);
   }
 
-  /** useLeases follows the setting `rateLimit.leases`; lots that are out go back as they age. */
+  /** useLeases applies the setting `rateLimit.leases`; tokens on lease go back as they age. */
   useLeases(leases: boolean): void {
     this.#leases = leases;
   }
@@ -154,56 +157,57 @@ export class Limiter {
    */
   take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision> {
     const buckets = this.#bucketsOf(policy);
-    const state = buckets.stateOf(caller);
+    const bucket = this.#bucketOf(buckets, caller);
     const nowMs = this.#clock.monotonicMs();
-    const leased = this.#takeLeased(buckets, state, { cost, nowMs });
+    const leased = this.#takeLeased(buckets, bucket, { cost, nowMs });
     if (leased !== null) return buckets.count(leased);
-    const refusal = buckets.refusalOf(state, cost, nowMs);
+    const refusal = buckets.refusalOf(bucket, cost, nowMs);
     if (refusal !== null) return buckets.count(refusal);
-    if (!this.#health.reachable()) {
+    if (!this.#health.isReachable(this.#serverOf(bucket))) {
       this.#health.skipped();
-      return buckets.count(this.#decideAlone({ state, cost }));
+      return buckets.count(this.#decideAlone({ bucket, cost }));
     }
     if (this.#waiting.size >= MAX_WAITERS) {
-      return buckets.count(this.#decideAlone({ state, cost }));
+      return buckets.count(this.#decideAlone({ bucket, cost }));
     }
     return new Promise((resolve) => {
-      const waiter = { state, cost, enqueuedMs: nowMs, resolve, settled: false };
-      state.want(cost, nowMs);
-      state.enqueue(waiter);
+      const waiter = { bucket, cost, enqueuedMs: nowMs, resolve, settled: false };
+      bucket.want(cost, nowMs);
+      bucket.enqueue(waiter);
       this.#waiting.add(waiter);
-      this.#list(state);
+      this.#list(bucket);
     });
   }
 
   /** refusalOf is what take would refuse from memory, counted; null: take must be asked. For lists of policies. */
   refusalOf(caller: Caller, policy: PolicySettings, cost: number): Decision | null {
     const buckets = this.#bucketsOf(policy);
-    const refusal = buckets.refusalOf(buckets.stateOf(caller), cost, this.#clock.monotonicMs());
+    const refusal = buckets.refusalOf(this.#bucketOf(buckets, caller), cost, this.#clock.monotonicMs());
     return refusal === null ? null : buckets.count(refusal);
   }
 
-  /** knownOf is what is known of a bucket: an allowed decision that took nothing and is not counted. */
-  knownOf(caller: Caller, policy: PolicySettings): Decision {
-    return this.#bucketsOf(policy).knownOf(caller, this.#clock.monotonicMs());
+  /** peek tells what is known of a bucket: an allowed decision that took nothing and is not counted. */
+  peek(caller: Caller, policy: PolicySettings): Decision {
+    const buckets = this.#bucketsOf(policy);
+    return buckets.peek(this.#bucketOf(buckets, caller), this.#clock.monotonicMs());
   }
 
   /**
    * giveBack returns what a decision of take was charged, where the request is not served after all: another policy of its
-   * route refused. A second call for the same decision does nothing. Lease tokens go back into their lot, those of the
+   * route refused. A second call for the same decision does nothing. Leased tokens go back into their lot, those of the
    * local share into the share; a token that came from the store goes to a request that waits for this bucket, or into the
    * store with the next take.
    */
   giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void {
     if (!decision.charged || this.#returned.has(decision)) return;
     this.#returned.add(decision);
-    const state = this.#bucketsOf(policy).stateOf(caller);
+    const bucket = this.#bucketOf(this.#bucketsOf(policy), caller);
     const { source, origin } = decision;
     const nowMs = this.#clock.monotonicMs();
-    if (source === 'local') this.#local.giveBack(state.key, cost, Math.floor(nowMs * 1000));
-    else if (origin instanceof Lot && state.lease?.unspend(origin, cost, nowMs) === true) return;
-    else if (origin) state.giveBack(serveQueue(state, cost, origin, nowMs), origin.epoch);
-    if (state.hasReturns) this.#list(state);
+    if (source === 'local') this.#local.giveBack(bucket.key, cost, Math.floor(nowMs * 1000));
+    else if (origin instanceof Lot && bucket.lease?.unspend(origin, cost, nowMs) === true) return;
+    else if (origin) bucket.giveBack(grantToQueue(bucket, cost, origin, nowMs), origin.epoch);
+    if (bucket.hasReturns) this.#list(bucket);
   }
 
   /**
@@ -215,8 +219,8 @@ export class Limiter {
     this.#local.forget(key);
     const hash = hashOf(key);
     for (const buckets of this.#policies.values()) {
-      const state = buckets.known(hash);
-      if (state?.key === key) state.reset(this.#clock.monotonicMs());
+      const bucket = buckets.find(hash);
+      if (bucket?.key === key) bucket.reset(this.#clock.monotonicMs());
     }
   }
 
@@ -226,49 +230,44 @@ export class Limiter {
    */
   async close(): Promise<void> {
     this.#waiting.close();
-    this.#spread.close();
     const nowMs = this.#clock.monotonicMs();
-    const flights: Flight[] = [];
-    for (const state of this.#aging.close()) {
-      state.lease?.returnAll();
-      const flight = departureOf(state, [], { leases: false, nowMs });
-      if (flight !== null && flights.length < MAX_BATCH) flights.push(flight);
+    const calls = new Map<number, PendingTake[]>();
+    let left = MAX_BATCH;
+    for (const bucket of this.#aging.close()) {
+      bucket.lease?.returnAll();
+      if (left-- <= 0 || !this.#health.isReachable(this.#serverOf(bucket))) continue;
+      const take = startTake(bucket, { leases: false, nowMs });
+      if (take !== null) addTo(calls, this.#health.slotOf(bucket.hash), take);
     }
-    const reachable = this.#health.reachable();
     this.#health.close();
-    if (reachable && flights.length > 0) await this.#health.ask(flights.map(requestOf));
+    await Promise.all([...calls.values()].map((takes) => this.#health.ask(takes.map(requestOf))));
   }
 
   /** From what is held on lease, unless somebody waits already; null: the store must be asked. */
   #takeLeased(
     buckets: PolicyBuckets,
-    state: KeyState,
+    bucket: KnownBucket,
     { cost, nowMs }: { cost: number; nowMs: number },
   ): Decision | null {
-    const { lease } = state;
-    if (lease === null || !this.#leases || state.queue.length > 0) return null;
+    const { lease } = bucket;
+    if (lease === null || !this.#leases || bucket.queue.length > 0) return null;
     const lot = lease.spend(cost, nowMs);
     if (lot === null) return null;
     lease.observe(cost, nowMs);
-    if (lease.runsLow(nowMs, this.#roundTripMs)) this.#list(state);
-    return allow(buckets.verdictOn(state, 'lease'), state.levelAt(nowMs), lot);
+    if (lease.runsLow(nowMs, this.#roundTripMs)) this.#list(bucket);
+    return allow(buckets.verdictOn(bucket, 'lease'), bucket.levelAt(nowMs), lot);
   }
 
-  #returnAged(state: KeyState): void {
-    if (state.lease?.age(this.#clock.monotonicMs()) === true) this.#list(state);
+  #returnAged(bucket: KnownBucket): void {
+    if (bucket.lease?.age(this.#clock.monotonicMs()) === true) this.#list(bucket);
   }
 
-  #tell(state: KeyState): void {
-    state.untold = true;
-    this.#list(state);
-  }
-
-  get #keysPerPolicy(): number {
-    return Math.min(this.#maxKeys, (this.#maxKeys * MAX_KEYS_FACTOR) / this.#policies.size);
+  get #bucketsPerPolicy(): number {
+    return Math.min(this.#maxBuckets, (this.#maxBuckets * MAX_BUCKETS_FACTOR) / this.#policies.size);
   }
 
   #makePolicy(settings: PolicySettings, versionUs: number): PolicyBuckets {
-    return new PolicyBuckets(settings, versionUs, this.#metrics, this.#keysPerPolicy);
+    return new PolicyBuckets(settings, versionUs, this.#metrics, this.#bucketsPerPolicy);
   }
 
   /** A request of an older plan may ask for a policy that is gone: it is made once more, and the next configure() forgets it. */
@@ -280,10 +279,17 @@ export class Limiter {
     return buckets;
   }
 
-  #list(state: KeyState): void {
-    if (state.busy || state.listed) return;
-    state.listed = true;
-    this.#dirty.push(state);
+  #bucketOf(buckets: PolicyBuckets, caller: Caller): KnownBucket {
+    return buckets.bucketOf(caller, this.#health.everHeard ? null : this.#emptyAtMs);
+  }
+
+  #serverOf(bucket: KnownBucket): ServerHealth {
+    return this.#health.serverOf(this.#health.slotOf(bucket.hash));
+  }
+
+  #list(bucket: KnownBucket): void {
+    if (!bucket.list()) return;
+    this.#listed.push(bucket);
     if (this.#flushing) return;
     this.#flushing = true;
     // After the poll phase: every request that this turn of the loop read is in.
@@ -292,98 +298,112 @@ export class Limiter {
 
   #flush(): void {
     this.#flushing = false;
-    const states = this.#dirty;
-    this.#dirty = [];
-    const reachable = this.#health.reachable();
+    const buckets = this.#listed;
+    this.#listed = [];
     const nowMs = this.#clock.monotonicMs();
-    let flights: Flight[] = [];
-    for (const state of states) {
-      state.listed = false;
-      const waiters = state.takeQueue();
-      if (!reachable) {
-        this.#fallBack(waiters);
-        // Would be too late once the store is back.
-        state.takeRefund();
-        state.untold = false;
+    const calls = new Map<number, PendingTake[]>();
+    for (const bucket of buckets) {
+      const slot = this.#health.slotOf(bucket.hash);
+      if (!this.#health.isReachable(this.#health.serverOf(slot))) {
+        this.#answerAlone(bucket.abandon());
         continue;
       }
-      const flight = departureOf(state, waiters, { leases: this.#leases, nowMs });
-      if (flight === null) continue;
-      state.busy = true;
-      flights.push(flight);
-      if (flights.length < MAX_BATCH) continue;
-      this.#launch(flights);
-      flights = [];
+      const take = startTake(bucket, { leases: this.#leases, nowMs });
+      if (take === null) continue;
+      const takes = addTo(calls, slot, take);
+      if (takes.length < MAX_BATCH) continue;
+      calls.delete(slot);
+      this.#send(slot, takes);
     }
-    if (flights.length > 0) this.#launch(flights);
+    for (const [slot, takes] of calls) this.#send(slot, takes);
   }
 
-  #launch(flights: Flight[]): void {
-    if (this.#sharded) for (const ofOwner of byOwner(flights)) this.#send(ofOwner);
-    else this.#send(flights);
-  }
-
-  #send(flights: Flight[]): void {
+  #send(slot: number, takes: PendingTake[]): void {
     const sentAtMs = this.#clock.monotonicMs();
+    // The slot may move on while the call is under way.
+    const server = this.#health.serverOf(slot);
     this.#health
-      .ask(flights.map(requestOf))
-      .then((results) => this.#land(flights, results, sentAtMs))
-      .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a batch'));
+      .ask(takes.map(requestOf))
+      .then((results) => this.#land(server, takes, results, sentAtMs))
+      .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a call'));
   }
 
-  #land(flights: Flight[], results: (TakeReply | Error)[], sentAtMs: number): void {
+  #land(
+    server: ServerHealth,
+    takes: readonly PendingTake[],
+    results: (TakeReply | Error)[],
+    sentAtMs: number,
+  ): void {
+    // First of all, so that no error below can keep a bucket from asking again.
+    for (const { bucket } of takes) bucket.stopAsking();
     const nowMs = this.#clock.monotonicMs();
-    const enqueuedMs = Math.min(...flights.map((flight) => flight.waiters[0]?.enqueuedMs ?? sentAtMs));
-    this.#health.judge(results, sentAtMs, nowMs - enqueuedMs);
+    const enqueuedMs = Math.min(...takes.map((take) => take.waiters[0]?.enqueuedMs ?? sentAtMs));
+    this.#health.judge(server, results, sentAtMs, nowMs - enqueuedMs);
     this.#roundTripMs += (nowMs - sentAtMs - this.#roundTripMs) * ROUND_TRIP_SMOOTHING;
-    for (const [index, flight] of flights.entries()) {
-      const { state, waiters } = flight;
+    const away = this.#health.isAway(server);
+    for (const [index, take] of takes.entries()) {
+      const { bucket, waiters } = take;
       const result = results[index];
-      state.busy = false;
-      if (result === undefined || result instanceof Error) this.#fallBack(waiters);
-      else this.#share(flight, result, sentAtMs);
-      // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
-      if (this.#health.away) this.#fallBack(state.takeQueue());
-      else denyQueued(state, nowMs);
-      if (state.queue.length > 0 || state.hasReturns) this.#list(state);
+      try {
+        if (result === undefined || result instanceof Error) this.#answerAlone(waiters);
+        else this.#share(take, result, sentAtMs);
+        // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
+        if (away) this.#answerAlone(bucket.drainQueue());
+        else denyQueued(bucket, nowMs);
+      } catch (thrown) {
+        this.#logger.error({ err: toError(thrown) }, 'the limiter lost a reply');
+      }
+      if (bucket.queue.length > 0 || bucket.hasReturns) this.#list(bucket);
     }
   }
 
-  #share(flight: Flight, reply: TakeReply, sentAtMs: number): void {
-    const { state, need } = flight;
+  #share(take: PendingTake, reply: TakeReply, sentAtMs: number): void {
+    const { bucket, need } = take;
     const nowMs = this.#clock.monotonicMs();
-    state.learn(reply, { sentAtMs, nowMs }, reply.granted < need, this.#random);
-    this.#addLot(flight, reply, sentAtMs);
-    serveFlight(flight, reply, nowMs);
-    serveFromLease(state, nowMs);
+    bucket.learn(reply, { sentAtMs, nowMs }, reply.granted < need, this.#random);
+    this.#addLot(take, reply, sentAtMs);
+    shareGrant(take, reply, nowMs);
+    grantFromLease(bucket, nowMs);
   }
 
-  #addLot({ state, ask }: Flight, reply: TakeReply, sentAtMs: number): void {
-    const { lease } = state;
+  #addLot({ bucket, ask }: PendingTake, reply: TakeReply, sentAtMs: number): void {
+    const { lease } = bucket;
     if (lease === null || ask.ahead === 0) return;
     const nowMs = this.#clock.monotonicMs();
     lease.lent(ask.ahead, reply.ahead, nowMs);
-    if (reply.ahead === 0 || state.isStale(sentAtMs)) return;
+    if (reply.ahead === 0 || bucket.isStale(sentAtMs)) return;
     lease.add(new Lot(reply.ahead, reply.epoch, sentAtMs + LEASE_MS), nowMs);
-    this.#aging.add(state, sentAtMs + RETURN_AFTER_MS);
+    this.#aging.add(bucket, sentAtMs + RETURN_AFTER_MS);
   }
 
-  #fallBack(waiters: readonly Waiter[]): void {
+  #answerAlone(waiters: readonly Waiter[]): void {
     for (const waiter of waiters) {
-      if (!waiter.settled) settle(waiter, this.#decideAlone(waiter));
+      if (!waiter.settled) answer(waiter, this.#decideAlone(waiter));
     }
   }
 
-  /** By the policy's word for a store that is away, which also holds where too many wait for it. */
-  #decideAlone({ state, cost }: Pick<Waiter, 'state' | 'cost'>): Decision {
-    const { policy } = state;
+  /** As the policy says for a store that is away; also where too many wait for the store. */
+  #decideAlone({ bucket, cost }: Pick<Waiter, 'bucket' | 'cost'>): Decision {
+    const { policy, force } = bucket;
     const nowMs = this.#clock.monotonicMs();
-    const verdict = policy.verdictOn(state, 'local');
-    if (policy.onStoreFailure === 'allow') return allowUncharged(verdict, state.levelAt(nowMs));
-    if (policy.onStoreFailure === 'deny') return refuseUnchecked(verdict, state.levelAt(nowMs));
+    const verdict = policy.verdictOn(bucket, 'local');
+    if (policy.onStoreFailure === 'allow') return allowUncharged(verdict, bucket.levelAt(nowMs));
+    if (policy.onStoreFailure === 'deny') return refuseUnchecked(verdict, bucket.levelAt(nowMs));
     const nowUs = Math.floor(nowMs * 1000);
-    const reply = this.#local.take(state.key, state.force, cost, state.known(nowMs), nowUs);
+    const reply = this.#local.take(bucket.key, force, cost, bucket.heardLevel(nowMs), nowUs);
     const level = { micro: reply.levelMicro, rules: reply };
     return reply.granted === cost ? allow(verdict, level) : refuse(verdict, level, cost);
   }
+}
+
+/** Returns all takes of the slot. */
+function addTo(calls: Map<number, PendingTake[]>, slot: number, take: PendingTake): PendingTake[] {
+  const takes = calls.get(slot);
+  if (takes === undefined) {
+    const first = [take];
+    calls.set(slot, first);
+    return first;
+  }
+  takes.push(take);
+  return takes;
 }

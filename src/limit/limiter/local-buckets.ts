@@ -1,8 +1,8 @@
 /**
  * The local share: what a worker grants by itself while the store is away. With n workers on all machines together each
- * gives capacity/n and refill/n, so that the fleet stays near the limit without talking.
+ * grants capacity/n and refill/n, so that the fleet stays near the limit without talking.
  *
- * A share starts from what was known of the bucket, and goes on existing between outages: a store that flaps hands out
+ * A share starts from what was last heard of the bucket, and lives on between outages: a store that comes and goes hands out
  * nothing twice.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
@@ -17,8 +17,8 @@ interface LocalBucketsOptions {
   maxBuckets: number;
 }
 
-/** What the store last said about a bucket. */
-export interface KnownLevel {
+/** What the store last told of a bucket. */
+export interface HeardLevel {
   /** Its level by now, with what has flowed in since, as a part of its capacity: 0…1. */
   ratio: number;
   /** When the store said so; monotonic µs. */
@@ -38,7 +38,7 @@ export class LocalBuckets {
     return this.#table.size;
   }
 
-  /** setShares hears of a new number of workers. */
+  /** setShares sets the number of workers of all machines. */
   setShares(shares: number): void {
     this.#shares = Math.max(1, shares);
   }
@@ -56,15 +56,15 @@ export class LocalBuckets {
    * take decides about `cost` tokens, all or none; the reply's limits are the share's.
    *
    * @param rules the limits in force of the whole bucket
-   * @param known null: nothing was ever heard of this bucket, its share starts full
+   * @param heard null: nothing was ever heard of this bucket, its share starts full
    * @param nowUs monotonic
    */
-  take(key: string, rules: BucketRules, cost: number, known: KnownLevel | null, nowUs: number): TakeReply {
+  take(key: string, rules: BucketRules, cost: number, heard: HeardLevel | null, nowUs: number): TakeReply {
     const share = this.shareOf(rules);
     const kept = this.#table.get(key, nowUs);
-    const heard = known !== null && (kept === null || kept.atUs < known.atUs) ? known : null;
+    const newer = heard !== null && (kept === null || kept.atUs < heard.atUs) ? heard : null;
     const resized = kept !== null && (kept.capacity !== share.capacity || kept.rateMicro !== share.rateMicro);
-    const from = heard === null && !resized ? kept : reshaped(kept, share, heard, nowUs);
+    const from = newer === null && !resized ? kept : reshaped(kept, share, newer, nowUs);
     const { reply, state } = takeFrom(from, requestFor(key, share, cost), nowUs);
     const keep = state ?? from;
     if (keep !== null && keep !== kept) this.#table.set(key, keep, nowUs);
@@ -85,11 +85,11 @@ export class LocalBuckets {
   }
 }
 
-/** A share after the limits changed, or after the store was heard, which counts where it knows of fewer tokens. */
+/** A share after the limits changed, or after the store was heard; the store counts where it has fewer tokens. */
 function reshaped(
   kept: BucketState | null,
   share: BucketRules,
-  heard: KnownLevel | null,
+  heard: HeardLevel | null,
   nowUs: number,
 ): BucketState {
   const accrued = kept === null ? share.capacity * MICRO : levelOf(kept, nowUs);

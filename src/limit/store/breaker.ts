@@ -1,36 +1,28 @@
 /**
- * The breaker between the limiter and its store.
+ * The circuit breaker of one server of the bucket store. Each node of a Redis Cluster has its own.
  *
- * closed: takes go to the store. Opens after FAILURES_TO_OPEN failed calls in a row, at once after a call that the store
- *   left unanswered for its whole deadline while it answered nothing else, and at once where the store says itself that
- *   it is away.
- * open: no request waits for the store. One probe per PROBE_EVERY_MS ± PROBE_JITTER, which holds nobody, asks whether it
- *   is back. Any success closes.
+ * closed: takes are sent. It opens
+ *   - after FAILURES_TO_OPEN failed calls in a row (`fail`);
+ *   - at once when a call had no answer for its whole deadline and the server answered nothing else meanwhile (`silence`);
+ *   - at once when there is no connection (`away`).
+ * open: no request waits for the server; limits are kept locally. One probe every PROBE_EVERY_MS ± PROBE_JITTER, which holds
+ *   no request. It closes on any answer (`succeed`).
+ *
+ * Only the methods below move the state. An error that concerns one bucket alone is an answer.
  */
+import type { Timers } from '../timers.ts';
+
 export const FAILURES_TO_OPEN = 5;
 export const PROBE_EVERY_MS = 250;
 export const PROBE_JITTER = 0.2;
 
-export interface BreakerTimers {
-  /** Runs fn once after delayMs and returns how to cancel that. */
-  after(delayMs: number, fn: () => void): () => void;
-}
-
-/** realTimers never keep the process alive. */
-export const realTimers: BreakerTimers = {
-  after(delayMs, fn) {
-    const timer = setTimeout(fn, delayMs).unref();
-    return () => clearTimeout(timer);
-  },
-};
-
 interface BreakerOptions {
-  /** Sends one probe and reports back through succeed, fail or silence. */
+  /** Sends one probe and reports its outcome through succeed, fail or silence. */
   probe: () => void;
   /** Called at each change of state; `reason` is a sentence for the log. */
   onChange: (open: boolean, reason: string) => void;
   random: () => number;
-  timers: BreakerTimers;
+  timers: Timers;
 }
 
 export class Breaker {
@@ -47,12 +39,12 @@ export class Breaker {
     return this.#open;
   }
 
-  /** succeed: the store answered a call. */
+  /** succeed: the server answered a call. */
   succeed(): void {
     this.#failures = 0;
     if (!this.#open) return;
     this.#open = false;
-    this.#cancel();
+    this.close();
     this.#options.onChange(false, 'it answers again');
   }
 
@@ -62,19 +54,21 @@ export class Breaker {
     if (this.#failures >= FAILURES_TO_OPEN) this.#trip(`${this.#failures} calls in a row failed`);
   }
 
-  /** silence: a deadline passed in which the store answered nothing at all. */
+  /** silence: a deadline passed in which the server answered nothing at all. */
   silence(): void {
     this.#failures++;
     this.#trip('it answered nothing within the deadline');
   }
 
-  /** away: the store knows that it has no connection. */
+  /** away: there is no connection to the server. */
   away(): void {
     this.#trip('there is no connection to it');
   }
 
+  /** close stops the probes. */
   close(): void {
-    this.#cancel();
+    this.#cancelProbe?.();
+    this.#cancelProbe = null;
   }
 
   #trip(reason: string): void {
@@ -91,10 +85,5 @@ export class Breaker {
       this.#schedule();
       probe();
     });
-  }
-
-  #cancel(): void {
-    this.#cancelProbe?.();
-    this.#cancelProbe = null;
   }
 }

@@ -2,27 +2,37 @@
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 
 /**
- * How long lease tokens live, in µs; also the length of an accounting epoch in the state of a bucket. The same for every
+ * How long leased tokens live, in µs; also the length of an accounting epoch in the state of a bucket. The same for every
  * process that shares a store: change it only together with the format's name in bucket-key.ts.
  */
 export const LEASE_US = 50_000;
 
-/** What a take carries that has nothing to do with leases and gives nothing back. */
+/** The fields of a take that has nothing to do with leases and gives nothing back. */
 export const PLAIN_TAKE = { ahead: 0, ret: 0, spent: 0, retEpoch: 0, refund: 0, refundEpoch: 0 } as const;
 
 /** Micro-tokens in a token, and µs in a second. */
 export const MICRO = 1_000_000;
 
+/** The servers of a store that is spread over several by the slots of a Redis Cluster. */
+export interface StoreCluster {
+  /** The name of the server that has a slot; '' while none is known. */
+  serverOf(slot: number): string;
+  /** false: a take from it would fail at once, do not try. */
+  isReady(server: string): boolean;
+  /** All that have slots. */
+  servers(): Iterable<string>;
+}
+
 export interface BucketStore {
   readonly kind: 'redis' | 'memory' | 'primary';
   /** false: a take would fail at once, do not try. */
   readonly available: boolean;
-  /** true: buckets of different callers may live on different servers; a batch holds one caller's, and fails alone. */
-  readonly sharded?: boolean;
+  /** Absent: all buckets are on one server. Otherwise the takes of a batch must have one slot. */
+  readonly cluster?: StoreCluster | undefined;
   /**
-   * takeBatch takes from each bucket, in order, at most once: whatever happens a take is never repeated, and a lost reply
-   * costs tokens instead of adding any. Never rejects and never stays open for longer than the store's deadline: each
-   * element is a reply or the LbError `store_unavailable` or `store_timeout`.
+   * takeBatch takes from each bucket, in order, at most once: a take is never repeated, and a lost reply costs tokens
+   * instead of adding any. Never rejects and never stays open for longer than the store's deadline: each element is a reply
+   * or the LbError `store_unavailable`, `store_timeout` or, where only this bucket is affected, `bucket_unreadable`.
    */
   takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]>;
   close(): Promise<void>;
@@ -31,8 +41,8 @@ export interface BucketStore {
 /** RefillableStore is what the primary resets buckets in. */
 export interface RefillableStore extends BucketStore {
   /**
-   * refill forgets buckets of one caller, which fills them; what was leased of them is forgotten too. Rejects with LbError
-   * `store_unavailable` or `store_timeout`, after which they may have been filled all the same.
+   * refill deletes buckets of one caller, which makes them full; what was leased of them is forgotten too. Rejects with
+   * LbError `store_unavailable` or `store_timeout`, after which they may be full all the same.
    *
    * @param keys as in TakeRequest.key; all with the same hash
    */

@@ -1,29 +1,20 @@
 /**
- * Deadlines of calls to the bucket store (B32). All calls of a queue have the same patience, so the oldest is due
- * first and one timer serves them all.
+ * Deadlines of calls to the bucket store (B32). All calls of a queue have the same patience, so the oldest is due first and
+ * one timer serves them all.
  *
- * A stall of our own is not a failure of the store: the reply may lie in the socket unread. Hence two grants, measured to
- * matter (with a plain timer 5 of 30 bursts over 8 workers on 2 cores fell back to the local share although the store
- * had answered): the time by which the event loop was late does not count, and a call that is due is given up only after
- * the loop has polled its sockets once more.
+ * A stall of our own is no failure of the store: the reply may lie in the socket unread. So the time by which the event loop
+ * was late does not count, and a call that is due is given up only after the loop has polled its sockets once more. (With
+ * a plain timer, 5 of 30 bursts over 8 workers on 2 cores fell back to the local share although the store had answered.)
  */
 import type { Clock } from '../../contract/clock.ts';
-import type { BreakerTimers } from './breaker.ts';
+import { holdingTimers, type Timers } from '../timers.ts';
 
-/** Slices of the patience; the smaller, the more exactly lateness is told from silence. */
+/** The timer fires so often per patience, so that a late loop is told from a silent store. */
 const SLICES = 4;
-/** Timers have 1 ms steps: less is no lateness. */
+/** Timers have steps of 1 ms: less is no lateness. */
 const TOLERANCE_MS = 1;
 
-/** Unlike the breaker's these keep the process alive: somebody waits. */
-const holdingTimers: BreakerTimers = {
-  after(delayMs, fn) {
-    const timer = setTimeout(fn, delayMs);
-    return () => clearTimeout(timer);
-  },
-};
-
-/** A call that waits; whoever settles it sets the flag, the queue forgets it later. */
+/** A call that waits; whoever settles it sets the flag, and the queue drops it later. */
 export interface Pending {
   settled: boolean;
 }
@@ -38,7 +29,7 @@ export interface DeadlineQueueOptions<T> {
   clock: Pick<Clock, 'monotonicMs'>;
   /** Called once for a call that is due and not settled. */
   onDue: (call: T) => void;
-  timers?: BreakerTimers;
+  timers?: Timers;
   /** Runs fn once the event loop has polled its sockets; default setImmediate. */
   defer?: (fn: () => void) => void;
 }
@@ -48,16 +39,18 @@ export class DeadlineQueue<T extends Pending> {
   readonly #sliceMs: number;
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   readonly #onDue: (call: T) => void;
-  readonly #timers: BreakerTimers;
+  readonly #timers: Timers;
   readonly #defer: (fn: () => void) => void;
   #entries: Entry<T>[] = [];
   #head = 0;
   /** Cancels the running timer. */
   #timer: (() => void) | null = null;
   #polling = false;
-  /** When the running timer should fire; up to when lateness has been counted; the sum of it. */
+  /** When the running timer should fire. */
   #expectedMs = 0;
+  /** Lateness is counted up to this moment. */
   #countedMs = 0;
+  /** The sum of it. */
   #lateMs = 0;
 
   constructor(options: DeadlineQueueOptions<T>) {
@@ -77,7 +70,7 @@ export class DeadlineQueue<T extends Pending> {
     if (this.#timer === null && !this.#polling) this.#arm(nowMs);
   }
 
-  /** Calls not forgotten yet; for bounds. */
+  /** Calls not dropped yet; for bounds. */
   get size(): number {
     return this.#entries.length - this.#head;
   }
@@ -113,14 +106,14 @@ export class DeadlineQueue<T extends Pending> {
     const nowMs = this.#clock.monotonicMs();
     this.#countLateness(nowMs);
     this.#timer = null;
-    this.#forgetSettled();
+    this.#dropSettled();
     const oldest = this.#entries[this.#head];
     if (oldest === undefined) return;
     if (oldest.dueMs > nowMs - this.#lateMs) {
       this.#arm(nowMs);
       return;
     }
-    // From a timer an immediate runs right after the loop's next poll.
+    // An immediate set by a timer runs right after the loop's next poll.
     this.#polling = true;
     this.#defer(() => this.#giveUp(nowMs - this.#lateMs));
   }
@@ -133,13 +126,13 @@ export class DeadlineQueue<T extends Pending> {
       this.#head++;
       if (!entry.call.settled) this.#onDue(entry.call);
     }
-    this.#forgetSettled();
+    this.#dropSettled();
     if (this.#timer === null) this.#arm(this.#clock.monotonicMs());
   }
 
-  #forgetSettled(): void {
+  #dropSettled(): void {
     while (this.#entries[this.#head]?.call.settled === true) this.#head++;
-    // Amortised: each entry is moved at most once for each time it could have been dropped.
+    // Amortised: an entry is moved at most once for each entry dropped.
     if (this.#head * 2 <= this.#entries.length) return;
     this.#entries = this.#entries.slice(this.#head);
     this.#head = 0;

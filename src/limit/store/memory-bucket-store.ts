@@ -5,11 +5,11 @@ import { takeFrom } from '../bucket/bucket-state.ts';
 import { BucketTable } from '../bucket/bucket-table.ts';
 import type { RefillableStore } from './bucket-store.ts';
 
-/** About 100 MB when full; a flood of new addresses then costs the buckets that are nearest to full. */
+/** About 100 MB when full; beyond that a new bucket evicts one that is nearly full. */
 const DEFAULT_MAX_BUCKETS = 250_000;
 
 interface MemoryBucketStoreOptions {
-  /** Only monotonicMs is used: buckets in memory do not know steps of the wall clock. */
+  /** Monotonic, so that steps of the wall clock do not matter. */
   clock: Pick<Clock, 'monotonicMs'>;
   maxBuckets?: number;
 }

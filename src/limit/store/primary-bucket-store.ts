@@ -1,4 +1,4 @@
-/** Buckets in the primary: a worker's end of the IPC where no Redis is configured. */
+/** Buckets in the primary, over IPC: the store of a worker where no Redis is configured. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { Clock } from '../../contract/clock.ts';
 import { LbError } from '../../contract/errors.ts';
@@ -35,8 +35,6 @@ export class PrimaryBucketStore implements BucketStore {
 
   takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
     if (this.#closed) return Promise.resolve(failedBatch(takes, 'the link to the primary is closed'));
-    if (this.#calls.full)
-      return Promise.resolve(failedBatch(takes, 'too many calls to the primary in flight'));
     const id = ++this.#lastId;
     const { call, results } = this.#calls.open(takes);
     this.#byId.set(id, call);
@@ -48,7 +46,7 @@ export class PrimaryBucketStore implements BucketStore {
         new LbError('store_unavailable', 'the primary cannot be reached', { cause: thrown }),
       );
     }
-    // Also after a deadline, so that the map is as bounded as the calls; a late reply then finds nothing.
+    // Also after a deadline, so that the map holds no more than the calls; a late reply finds nothing.
     return results.finally(() => this.#byId.delete(id));
   }
 

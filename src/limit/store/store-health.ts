@@ -1,19 +1,23 @@
 /**
- * Whether the bucket store can be asked: breaker, probes and the counters of calls. The limiter reports how each batch
- * went and asks before it sends one.
+ * Whether the servers of the bucket store can be asked: a breaker for each, the probes, and the counters of calls. The
+ * limiter asks before it sends a call, and reports how each call went.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { Clock } from '../../contract/clock.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../../infra/metrics.ts';
-import { Breaker, type BreakerTimers } from './breaker.ts';
-import type { BucketStore } from './bucket-store.ts';
-import { StoreMeter } from './store-meter.ts';
-import { makeProbe } from './store-probe.ts';
+import { slotOfTag } from '../../infra/redis/cluster-slot.ts';
+import { probeKey } from '../bucket/bucket-key.ts';
+import type { Timers } from '../timers.ts';
+import { Breaker } from './breaker.ts';
+import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
 
-/** A connection that nobody uses can break unseen: a store not heard for so long is asked. */
+/** A connection that nobody uses can break unseen: a server not heard for so long is asked. */
 const WATCH_EVERY_MS = 1_000;
+const PROBE_CAPACITY = 1_000;
+/** Names tried to find one that is on a given server; a server with 1 % of the slots has one among the first 500. */
+const MAX_PROBE_NAMES = 4_096;
 
 interface StoreHealthOptions {
   store: BucketStore;
@@ -21,54 +25,89 @@ interface StoreHealthOptions {
   metrics: WorkerMetrics;
   logger: Pick<Logger, 'info' | 'warn' | 'error'>;
   random: () => number;
-  timers: BreakerTimers;
+  timers: Timers;
+}
+
+/** ServerHealth is one server of the store; kept by StoreHealth. */
+export interface ServerHealth {
+  /** '' where the store has only one. */
+  readonly name: string;
+  readonly breaker: Breaker;
+  /** When it last answered a call, on the monotonic clock. */
+  lastHeardMs: number;
+  /** For the log line of an opening breaker. */
+  lastError: Error | null;
+  /** The probe name that was last found to be on this server. */
+  probeName: number;
 }
 
 export class StoreHealth {
+  readonly #options: StoreHealthOptions;
   readonly #store: BucketStore;
-  readonly #clock: Pick<Clock, 'monotonicMs'>;
-  readonly #logger: StoreHealthOptions['logger'];
-  readonly #breaker: Breaker;
-  readonly #meter: StoreMeter;
-  #lastHeardMs = Number.NEGATIVE_INFINITY;
-  /** For the log line of an opening breaker. */
-  #lastError: Error | null = null;
+  readonly #servers = new Map<string, ServerHealth>();
+  /** The store's only server; null for a Cluster. */
+  readonly #only: ServerHealth | null;
+  readonly #series: Record<'ok' | 'timeout' | 'error' | 'skipped' | 'seconds' | 'open', number>;
+  #everHeard = false;
   #closed = false;
   #stopWatch: () => void = () => undefined;
 
   constructor(options: StoreHealthOptions) {
-    const { store, clock, metrics, logger, random, timers } = options;
-    this.#store = store;
-    this.#clock = clock;
-    this.#logger = logger;
-    this.#meter = new StoreMeter(metrics);
-    this.#breaker = new Breaker({
-      probe: () => this.#probe('breaker'),
-      onChange: (open, reason) => this.#breakerChanged(open, reason),
-      random,
-      timers,
-    });
-    if (store.kind === 'redis') this.#watch(timers);
+    this.#options = options;
+    this.#store = options.store;
+    const { metrics, store } = options;
+    const calls = (result: string) => metrics.series('sluice_ratelimit_store_calls_total', result);
+    this.#series = {
+      ok: calls('ok'),
+      timeout: calls('timeout'),
+      error: calls('error'),
+      skipped: calls('skipped'),
+      seconds: metrics.series('sluice_ratelimit_store_seconds'),
+      open: metrics.series('sluice_ratelimit_breaker_open'),
+    };
+    metrics.set(this.#series.open, 0);
+    this.#only = store.cluster === undefined ? this.#serverNamed('') : null;
+    if (store.kind === 'redis') this.#watch();
   }
 
-  /** Whether requests go without the store now. */
+  /** Whether some requests go without the store now. */
   get away(): boolean {
-    return this.#breaker.open || !this.#store.available;
+    return !this.#store.available || [...this.#servers.values()].some((server) => this.isAway(server));
   }
 
-  /** reachable says whether a take may be sent, and opens the breaker where the store itself says no. */
-  reachable(): boolean {
+  /** Whether any server has answered since this process began. */
+  get everHeard(): boolean {
+    return this.#everHeard;
+  }
+
+  /** slotOf is the part of the store that has the buckets of an owner; 0 but for a Cluster. Takes of one slot share a call. */
+  slotOf(ownerHash: string): number {
+    return this.#only === null ? slotOfTag(ownerHash) : 0;
+  }
+
+  /** serverOf is the server of a slot. */
+  serverOf(slot: number): ServerHealth {
+    return this.#only ?? this.#serverNamed(this.#store.cluster?.serverOf(slot) ?? '');
+  }
+
+  isAway(server: ServerHealth): boolean {
+    return server.breaker.open || !this.#isConnected(server);
+  }
+
+  /** isReachable says whether a take may be sent; it opens the breaker where there is no connection. */
+  isReachable(server: ServerHealth): boolean {
     if (this.#closed) return false;
-    if (!this.#breaker.open && !this.#store.available) this.#breaker.away();
-    return !this.#breaker.open;
+    const { breaker } = server;
+    if (!breaker.open && !this.#isConnected(server)) breaker.away();
+    return !breaker.open;
   }
 
-  /** skipped counts a request that did not ask. */
+  /** skipped counts a request that did not ask because the store is away. */
   skipped(): void {
-    this.#meter.skipped();
+    this.#options.metrics.add(this.#series.skipped, 1);
   }
 
-  /** ask never rejects: a store never does, and where one does all the same, nobody may wait for ever. */
+  /** ask sends a call; it never rejects: where a store does all the same, nobody may wait for ever. */
   async ask(takes: TakeRequest[]): Promise<(TakeReply | Error)[]> {
     try {
       return await this.#store.takeBatch(takes);
@@ -79,61 +118,126 @@ export class StoreHealth {
   }
 
   /**
-   * judge tells the breaker and the counters how a batch went; one answered take shows that the store is there.
+   * judge tells the breaker and the counters how a call went; one answered take shows that the server is there.
    *
    * @param waitedMs from the first request's joining a queue to now
    */
-  judge(results: (TakeReply | Error)[], sentAtMs: number, waitedMs: number): void {
-    const errors = results.filter((result) => result instanceof Error);
-    if (errors.length < results.length) {
-      this.#lastHeardMs = this.#clock.monotonicMs();
-      this.#meter.answered(waitedMs / 1000);
-      this.#breaker.succeed();
+  judge(
+    server: ServerHealth,
+    results: readonly (TakeReply | Error)[],
+    sentAtMs: number,
+    waitedMs: number,
+  ): void {
+    const { metrics, clock } = this.#options;
+    const error = results.every(isFailure) ? results[0] : undefined;
+    if (error === undefined) {
+      this.#everHeard = true;
+      server.lastHeardMs = clock.monotonicMs();
+      metrics.add(this.#series.ok, 1);
+      metrics.observe(this.#series.seconds, waitedMs / 1000);
+      server.breaker.succeed();
       return;
     }
-    const error = errors[0];
-    this.#lastError = error ?? null;
+    server.lastError = error;
     const timedOut = error instanceof LbError && error.code === 'store_timeout';
-    if (timedOut) this.#meter.timedOut();
-    else this.#meter.failed();
+    metrics.add(timedOut ? this.#series.timeout : this.#series.error, 1);
     if (this.#closed) return;
-    if (timedOut && this.#lastHeardMs < sentAtMs) this.#breaker.silence();
-    else this.#breaker.fail();
+    if (timedOut && server.lastHeardMs < sentAtMs) server.breaker.silence();
+    else server.breaker.fail();
   }
 
   close(): void {
     this.#closed = true;
     this.#stopWatch();
-    this.#breaker.close();
+    for (const { breaker } of this.#servers.values()) breaker.close();
+  }
+
+  #isConnected({ name }: ServerHealth): boolean {
+    return this.#store.available && this.#store.cluster?.isReady(name) !== false;
+  }
+
+  #serverNamed(name: string): ServerHealth {
+    const known = this.#servers.get(name);
+    if (known !== undefined) return known;
+    const { random, timers } = this.#options;
+    const breaker = new Breaker({
+      probe: () => this.#probe(server, 'breaker'),
+      onChange: (open, reason) => this.#breakerChanged(server, open, reason),
+      random,
+      timers,
+    });
+    const server: ServerHealth = {
+      ...{ name, breaker, lastHeardMs: Number.NEGATIVE_INFINITY, lastError: null, probeName: 0 },
+    };
+    this.#servers.set(name, server);
+    return server;
   }
 
   /** Without traffic nobody would notice that Redis is away, and readiness could not say so. */
-  #watch(timers: BreakerTimers): void {
+  #watch(): void {
+    const { timers, clock } = this.#options;
     this.#stopWatch = timers.after(WATCH_EVERY_MS, () => {
-      this.#watch(timers);
-      const silentMs = this.#clock.monotonicMs() - this.#lastHeardMs;
-      if (this.reachable() && silentMs >= WATCH_EVERY_MS) this.#probe('watch');
+      this.#watch();
+      for (const name of this.#store.cluster?.servers() ?? []) this.#serverNamed(name);
+      for (const server of this.#servers.values()) {
+        const silentMs = clock.monotonicMs() - server.lastHeardMs;
+        if (this.isReachable(server) && silentMs >= WATCH_EVERY_MS) this.#probe(server, 'watch');
+      }
     });
   }
 
-  /** A watch that gets no answer holds nobody: it counts as one failure, where a request's silence would open the breaker. */
-  #probe(cause: 'breaker' | 'watch'): void {
+  /** A real take, so that everything that takes need must work. A watch holds nobody: its silence is just one failure. */
+  #probe(server: ServerHealth, cause: 'breaker' | 'watch'): void {
     if (this.#closed || !this.#store.available) return;
-    const startMs = this.#clock.monotonicMs();
+    const key = this.#probeKeyOf(server);
+    if (key === null) {
+      this.#forget(server);
+      return;
+    }
+    if (!this.#isConnected(server)) return;
+    const startMs = this.#options.clock.monotonicMs();
     const sentAtMs = cause === 'watch' ? Number.NEGATIVE_INFINITY : startMs;
-    this.ask([makeProbe()])
-      .then((results) => this.judge(results, sentAtMs, this.#clock.monotonicMs() - startMs))
-      .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a probe'));
+    this.ask([probeTake(key)])
+      .then((results) => this.judge(server, results, sentAtMs, this.#options.clock.monotonicMs() - startMs))
+      .catch((thrown: unknown) =>
+        this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a probe'),
+      );
   }
 
-  #breakerChanged(open: boolean, reason: string): void {
-    this.#meter.breaker(open);
-    const fields = { store: this.#store.kind, reason };
-    if (open)
-      this.#logger.warn(
-        { ...fields, err: this.#lastError },
-        'the bucket store is away, limits are kept locally',
-      );
-    else this.#logger.info(fields, 'the bucket store is back');
+  /** A bucket of nobody's on that server; null: it has no slots, or next to none. */
+  #probeKeyOf(server: ServerHealth): string | null {
+    for (let tried = 0; tried < MAX_PROBE_NAMES; tried++) {
+      const name = (server.probeName + tried) % MAX_PROBE_NAMES;
+      if (this.serverOf(this.slotOf(String(name))) !== server) continue;
+      server.probeName = name;
+      return probeKey(name);
+    }
+    return null;
   }
+
+  /** A node that left the Cluster. */
+  #forget(server: ServerHealth): void {
+    this.#servers.delete(server.name);
+    server.breaker.close();
+    if (server.breaker.open) this.#breakerChanged(server, false, 'it has no buckets any more');
+  }
+
+  #breakerChanged({ name, lastError }: ServerHealth, open: boolean, reason: string): void {
+    const { metrics, logger } = this.#options;
+    const anyOpen = [...this.#servers.values()].some(({ breaker }) => breaker.open);
+    metrics.set(this.#series.open, anyOpen ? 1 : 0);
+    const fields = { store: this.#store.kind, ...(name === '' ? {} : { server: name }), reason };
+    if (open) logger.warn({ ...fields, err: lastError }, 'the bucket store is away, limits are kept locally');
+    else logger.info(fields, 'the bucket store is back');
+  }
+}
+
+/** An error about one bucket is an answer of the server. */
+function isFailure(result: TakeReply | Error): result is Error {
+  return result instanceof Error && !(result instanceof LbError && result.code === 'bucket_unreadable');
+}
+
+function probeTake(key: string): TakeRequest {
+  const limits = { capacity: PROBE_CAPACITY, rateMicro: PROBE_CAPACITY * MICRO, versionUs: 1 };
+  return { key, ...limits, need: 1, partial: false, ...PLAIN_TAKE };
 }

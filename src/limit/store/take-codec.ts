@@ -27,14 +27,12 @@ export function packTakes(takes: readonly TakeRequest[]): Buffer {
   return packed;
 }
 
-/** unpackReply reads one element of the script's reply; whatever the script never gives is an error. */
+/** unpackReply reads one element of the script's reply; anything that the script never sends is an error. */
 export function unpackReply(packed: unknown): TakeReply | Error {
   if (!Buffer.isBuffer(packed) || packed.length !== REPLY_BYTES) {
-    const wrongType = Buffer.isBuffer(packed) && packed.length === 0;
-    const message = wrongType
-      ? 'the key of a bucket holds something else'
-      : 'Redis gave no reply of the script';
-    return new LbError('store_unavailable', message);
+    if (Buffer.isBuffer(packed) && packed.length === 0)
+      return new LbError('bucket_unreadable', "the bucket's key holds something else than a string");
+    return new LbError('store_unavailable', 'Redis gave no reply of the script');
   }
   const view = new DataView(packed.buffer, packed.byteOffset, REPLY_BYTES);
   return {

@@ -80,6 +80,7 @@ const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   database_starting: 'the database is starting',
   store_unavailable: 'the bucket store cannot be reached',
   store_timeout: 'the bucket store did not answer in time',
+  bucket_unreadable: "the key of one of the client's buckets holds something else",
   schema_mismatch: 'the schema of the database does not fit this version',
 };
 

@@ -21,6 +21,7 @@ import {
   WORKER_DATA_PATH_ENV,
   WORKER_INDEX_ENV,
   WORKER_INHERITS_ENV,
+  WORKER_REPLACEMENT_ENV,
   type WorkerMessage,
 } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
@@ -99,7 +100,8 @@ export class Supervisor {
   readonly #restartTimers = new Map<WorkerSlot, NodeJS.Timeout>();
   readonly #started = Promise.withResolvers<string[]>();
   #phase: Phase = 'idle';
-  #everServed = false;
+  /** Indexes of the slots whose workers have served at some time. */
+  readonly #served = new Set<number>();
   #startOverdue = false;
   #startTimer: NodeJS.Timeout | undefined;
   #watchTimer: NodeJS.Timeout | undefined;
@@ -200,6 +202,7 @@ export class Supervisor {
         return cluster.fork({
           [WORKER_INDEX_ENV]: index,
           [WORKER_COUNT_ENV]: workerCount,
+          [WORKER_REPLACEMENT_ENV]: this.#served.has(index) ? 1 : 0,
           [WORKER_DATA_PATH_ENV]: this.#options.dataPath && JSON.stringify(this.#options.dataPath),
           [WORKER_INHERITS_ENV]: inheritedFds.length > 0 ? '1' : '',
         });
@@ -213,7 +216,7 @@ export class Supervisor {
 
   #changed(slot: WorkerSlot): void {
     if (slot.state === 'serving') {
-      this.#everServed = true;
+      this.#served.add(slot.index);
       this.#settleStart();
     }
     this.#options.onStateChange?.(slot.view());
@@ -236,7 +239,7 @@ export class Supervisor {
       logger.info(facts, 'worker ended');
       return;
     }
-    if (listenFailure !== null && !this.#everServed) {
+    if (listenFailure !== null && this.#served.size === 0) {
       const { address, code, detail } = listenFailure;
       this.#fail(new LbError('listen_failed', listenSentence(address, code, detail)));
       return;
@@ -245,7 +248,7 @@ export class Supervisor {
     if (toldToGo) logger.info({ ...facts, restartInMs }, 'worker ended, starting another');
     else logger.error({ ...facts, restartInMs }, 'worker died');
     this.#failedStarts[slot.index]!++;
-    if (!this.#everServed && this.#failedStarts.every((count) => count >= MAX_FAILED_STARTS)) {
+    if (this.#served.size === 0 && this.#failedStarts.every((count) => count >= MAX_FAILED_STARTS)) {
       const message = `no worker could start: each died ${MAX_FAILED_STARTS} times before serving`;
       this.#fail(new LbError('worker_gone', message));
       return;

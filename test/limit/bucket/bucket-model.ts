@@ -55,9 +55,11 @@ export class BucketModel {
         state.at = now;
         dirty = true;
       }
-      this.#flow(state, now);
       const lower = capacity < state.capacity || (capacity === state.capacity && rate < state.rate);
-      if (version > state.version || (version === state.version && lower)) {
+      const newer = version > state.version || (version === state.version && lower);
+      if (newer) state.rate = least(rate, state.rate);
+      this.#flow(state, now);
+      if (newer) {
         Object.assign(state, { version, capacity, rate });
         state.level = most(0n, least(state.level, this.#room(state)));
         dirty = true;

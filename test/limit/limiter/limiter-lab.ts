@@ -9,9 +9,9 @@ import { hashBucketName } from '../../../src/limit/bucket/bucket-key.ts';
 import type { Caller } from '../../../src/limit/caller/identity.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
 import { Limiter } from '../../../src/limit/limiter/limiter.ts';
-import type { BreakerTimers } from '../../../src/limit/store/breaker.ts';
 import type { BucketStore } from '../../../src/limit/store/bucket-store.ts';
 import { MemoryBucketStore } from '../../../src/limit/store/memory-bucket-store.ts';
+import type { Timers } from '../../../src/limit/timers.ts';
 import { policySettings } from '../../support/settings.ts';
 
 export const TIMEOUT_MS = 20;
@@ -30,7 +30,7 @@ export function callerOf(name: string, client: Partial<ClientRecord> | null = nu
     clientId: record?.clientId ?? null,
     mode: record?.mode ?? 'limit',
     match: { client: record, bucketName: name, tombstoneUs },
-    bucketHash: hashBucketName('client', name),
+    bucketHash: hashBucketName(name),
   };
 }
 
@@ -55,8 +55,9 @@ export interface LabOptions {
   timeoutMs?: number;
   maxKeys?: number;
   leases?: boolean;
+  replacement?: boolean;
   clock?: Clock;
-  timers?: BreakerTimers;
+  timers?: Timers;
   defer?: (fn: () => void) => void;
 }
 
@@ -81,6 +82,7 @@ export function makeLimiter(options: LabOptions): LimiterLab {
     logger,
     ...(options.maxKeys === undefined ? {} : { maxKeys: options.maxKeys }),
     ...(options.leases === undefined ? {} : { leases: options.leases }),
+    ...(options.replacement === undefined ? {} : { replacement: options.replacement }),
     ...(options.timers === undefined ? {} : { timers: options.timers }),
     ...(options.defer === undefined ? {} : { defer: options.defer }),
   });

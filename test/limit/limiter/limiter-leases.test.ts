@@ -8,9 +8,9 @@ import type { Caller } from '../../../src/limit/caller/identity.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
 import { LEASE_MS } from '../../../src/limit/limiter/lease.ts';
 import type { Limiter } from '../../../src/limit/limiter/limiter.ts';
-import type { BreakerTimers } from '../../../src/limit/store/breaker.ts';
 import { PLAIN_TAKE } from '../../../src/limit/store/bucket-store.ts';
 import { MemoryBucketStore } from '../../../src/limit/store/memory-bucket-store.ts';
+import type { Timers } from '../../../src/limit/timers.ts';
 import { VirtualTime } from '../simulation/virtual-time.ts';
 import { callerOf, makeLimiter, policyOf, ScriptedStore, takeMany } from './limiter-lab.ts';
 
@@ -29,7 +29,7 @@ class LeaseLab {
   constructor(policy: PolicySettings, options: { workers?: number; leases?: boolean } = {}) {
     const { workers = 1, leases = true } = options;
     const { store, clock, time } = this;
-    const timers: BreakerTimers = { after: (delayMs, fn) => time.after(delayMs, fn) };
+    const timers: Timers = { after: (delayMs, fn) => time.after(delayMs, fn) };
     const defer = (fn: () => void) => void time.after(0, fn);
     const shared = { store, policies: [policy], timeoutMs: 10_000, leases, clock, timers, defer };
     this.policy = policy;

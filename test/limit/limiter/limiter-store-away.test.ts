@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { LbError } from '../../../src/contract/errors.ts';
+import { slotOfTag } from '../../../src/infra/redis/cluster-slot.ts';
+import { hashOf } from '../../../src/limit/bucket/bucket-key.ts';
 import { waitFor } from '../../support/wait.ts';
 import {
   allowed,
@@ -107,6 +109,115 @@ describe('Limiter whose store fails', () => {
     await waitFor('five failures in a row', () => limiter.breakerOpen, { timeoutMs: 10_000 });
     store.answer = memoryStore().answer;
     await waitFor('the breaker to close', () => !limiter.breakerOpen, { timeoutMs: 2_000 });
+    await limiter.close();
+  });
+
+  it('B32: a worker that replaces another begins with empty shares while the store is away, and as any other once it is heard', async () => {
+    const clock = { nowMs: 1_000, monotonicMs: () => clock.nowMs, wallMs: () => clock.nowMs };
+    const store = memoryStore();
+    store.available = false;
+    const policy = policyOf({ refillPerSecond: 8 });
+    const { limiter } = makeLimiter({ store, clock, policies: [policy], workers: 4, replacement: true });
+    const other = makeLimiter({ store, clock, policies: [policy], workers: 4 });
+    assert.equal(
+      allowed(await takeMany(other.limiter, 50, { policy })),
+      25,
+      'a share of a first worker is full',
+    );
+    assert.equal(allowed(await takeMany(limiter, 50, { policy })), 0);
+    clock.nowMs += 1_000;
+    assert.equal(allowed(await takeMany(limiter, 50, { policy })), 2, 'a quarter of 8 per second');
+    const late = callerOf('198.51.100.1');
+    assert.equal(allowed(await takeMany(limiter, 50, { policy, caller: late })), 2, 'since the worker began');
+    store.available = true;
+    await waitFor('the store to be heard', () => !limiter.breakerOpen, { timeoutMs: 2_000 });
+    store.available = false;
+    const unknown = callerOf('198.51.100.2');
+    assert.equal(allowed(await takeMany(limiter, 50, { policy, caller: unknown })), 25);
+    await Promise.all([limiter.close(), other.limiter.close()]);
+  });
+
+  it('B32: a bucket that cannot be read is decided alone, and the store goes on being asked for all others', async () => {
+    const working = memoryStore().answer;
+    const store = new ScriptedStore(async (takes) => {
+      const replies = (await working?.(takes)) ?? [];
+      const unreadable = new LbError('bucket_unreadable', 'a list');
+      return replies.map((reply, i) => (takes[i]?.key.includes(caller.bucketHash) ? unreadable : reply));
+    });
+    const { limiter, log } = makeLimiter({ store });
+    for (let i = 0; i < 20; i++) assert.equal((await limiter.take(caller, policyOf(), 1)).source, 'local');
+    assert.equal(limiter.breakerOpen, false);
+    assert.equal((await limiter.take(callerOf('another'), policyOf(), 1)).source, 'store');
+    assert.deepEqual(log, []);
+    await limiter.close();
+  });
+
+  it('an error in the middle of a reply leaves no bucket waiting for ever', async () => {
+    const working = memoryStore().answer;
+    const store = new ScriptedStore(async (takes) => {
+      const replies = (await working?.(takes)) ?? [];
+      // As of a store that does not keep to its contract.
+      Object.defineProperty(replies[0], 'levelMicro', { get: () => assert.fail('broken') });
+      return replies;
+    });
+    const { limiter, log } = makeLimiter({ store });
+    const names = ['first', 'second'];
+    const ask = () => Promise.all(names.map(async (name) => limiter.take(callerOf(name), policyOf(), 1)));
+    const sources = (await ask()).map(({ source }) => source);
+    assert.deepEqual(sources, ['local', 'store'], 'the first by its deadline');
+    assert.deepEqual(
+      log.map(({ level }) => level),
+      ['error'],
+    );
+    store.answer = working;
+    assert.deepEqual(
+      (await ask()).map(({ source }) => source),
+      ['store', 'store'],
+    );
+    await limiter.close();
+  });
+
+  it('B32: servers of a Cluster are judged one by one: only the buckets of one that fails are decided alone', async () => {
+    const working = memoryStore().answer;
+    const serverOf = (slot: number): string => (slot % 2 === 0 ? 'even' : 'odd');
+    const slotOf = (key: string) => slotOfTag(hashOf(key));
+    let owners = serverOf;
+    let isFrozen = true;
+    const cluster = {
+      serverOf: (slot: number) => owners(slot),
+      isReady: () => true,
+      servers: () => ['even', 'odd'],
+    };
+    const store = new ScriptedStore(async (takes) => {
+      const slots = new Set(takes.map(({ key }) => slotOf(key)));
+      assert.equal(slots.size, 1, 'a call holds buckets of one slot');
+      const frozen = isFrozen && owners([...slots][0] ?? 0) === 'even';
+      if (frozen) return takes.map(() => new LbError('store_timeout', 'frozen'));
+      return (await working?.(takes)) ?? [];
+    });
+    const { limiter, log, metric } = makeLimiter({ store: Object.assign(store, { cluster }) });
+    const callers = Array.from({ length: 40 }, (_, i) => callerOf(`caller-${i}`));
+    const ask = () => Promise.all(callers.map(async (who) => limiter.take(who, policyOf(), 1)));
+    for (let round = 0; round < 10; round++) {
+      for (const [i, { source }] of (await ask()).entries()) {
+        const frozen = serverOf(slotOfTag(callers[i]?.bucketHash ?? '')) === 'even';
+        assert.equal(source, frozen ? 'local' : 'store');
+      }
+    }
+    assert.deepEqual(
+      log.map(({ level }) => level),
+      ['warn'],
+    );
+    assert.equal(limiter.breakerOpen, true);
+    assert.equal(metric('sluice_ratelimit_breaker_open'), 1);
+    // Its slots move to the other server.
+    owners = () => 'odd';
+    assert.ok((await ask()).every(({ source }) => source === 'store'));
+    await waitFor('the server without slots to be forgotten', () => !limiter.breakerOpen, {
+      timeoutMs: 2_000,
+    });
+    assert.equal(metric('sluice_ratelimit_breaker_open'), 0);
+    isFrozen = false;
     await limiter.close();
   });
 

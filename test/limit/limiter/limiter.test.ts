@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { systemClock } from '../../../src/contract/clock.ts';
+import { bucketKey } from '../../../src/limit/bucket/bucket-key.ts';
+import { MemoryBucketStore } from '../../../src/limit/store/memory-bucket-store.ts';
 import { waitFor } from '../../support/wait.ts';
 import {
   allowed,
@@ -318,5 +321,41 @@ describe('Limiter', () => {
     const decision = limiter.take(callerOf('caller-0'), policyOf(), 1);
     assert.ok(decision instanceof Promise);
     assert.equal((await decision).allowed, false);
+  });
+
+  it('makes an expired bucket anew with the newest limits that it has learned, not with older ones of its own', async () => {
+    const memory = new MemoryBucketStore({ clock: systemClock });
+    const store = new ScriptedStore((takes) => memory.takeBatch(takes));
+    const old = policyOf({ capacity: 1_000 });
+    const { limiter } = makeLimiter({ store, policies: [old], policyVersionUs: 1_000 });
+    const other = makeLimiter({ store, policies: [policyOf({ capacity: 100 })], policyVersionUs: 2_000 });
+    assert.equal(allowed(await takeMany(other.limiter, 10)), 10);
+    assert.equal(allowed(await takeMany(limiter, 1_000, { policy: old })), 90);
+    // As a key that has expired.
+    await memory.refill([bucketKey(caller.bucketHash, 'default')]);
+    await waitFor('the deny cache to end', async () => {
+      return (await takeMany(limiter, 1, { policy: old })).every(({ source }) => source === 'store');
+    });
+    assert.equal(allowed(await takeMany(limiter, 1_000, { policy: old })), 99);
+    await Promise.all([limiter.close(), other.limiter.close()]);
+  });
+
+  it('keeps newer limits of its own where a reply from before still tells the older ones', async () => {
+    const gate = Promise.withResolvers<void>();
+    const working = memoryStore().answer;
+    const store = new ScriptedStore(async (takes) => {
+      const replies = (await working?.(takes)) ?? [];
+      await gate.promise;
+      return replies;
+    });
+    const { limiter } = makeLimiter({ store, timeoutMs: 2_000 });
+    const waiting = takeMany(limiter, 1);
+    await waitFor('the take to leave', () => store.batches.length === 1);
+    limiter.configure([policyOf({ capacity: 10 })], 2_000);
+    limiter.peek(caller, policyOf());
+    gate.resolve();
+    await waiting;
+    assert.equal(limiter.peek(caller, policyOf()).capacity, 10);
+    await limiter.close();
   });
 });

@@ -35,8 +35,8 @@ export class AuditedTaker implements TokenTaker {
     return this.#taker.refusalOf(caller, policy, cost);
   }
 
-  knownOf(caller: Caller, policy: PolicySettings): Decision {
-    return this.#taker.knownOf(caller, policy);
+  peek(caller: Caller, policy: PolicySettings): Decision {
+    return this.#taker.peek(caller, policy);
   }
 
   giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void {

@@ -5,9 +5,9 @@
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
 import type { Clock } from '../../../src/contract/clock.ts';
 import { LbError } from '../../../src/contract/errors.ts';
-import type { BreakerTimers } from '../../../src/limit/store/breaker.ts';
 import type { BucketStore } from '../../../src/limit/store/bucket-store.ts';
 import { failedBatch, type StoreCall, StoreCalls } from '../../../src/limit/store/store-calls.ts';
+import type { Timers } from '../../../src/limit/timers.ts';
 import type { Random } from '../../fuzz/random.ts';
 import type { SimStore } from './sim-store.ts';
 import type { VirtualTime } from './virtual-time.ts';
@@ -54,7 +54,7 @@ interface LinkOptions {
   /** Runs what the worker does with a message, when its event loop comes to it. */
   loop: (fn: () => void) => void;
   events: LinkEvents;
-  calls: { timeoutMs: number; clock: Clock; timers: BreakerTimers; defer: (fn: () => void) => void };
+  calls: { timeoutMs: number; clock: Clock; timers: Timers; defer: (fn: () => void) => void };
 }
 
 export class Link implements BucketStore {
@@ -83,7 +83,6 @@ export class Link implements BucketStore {
 
   takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
     if (!this.#connected) return Promise.resolve(failedBatch(takes, 'the simulated connection is down'));
-    if (this.#calls.full) return Promise.resolve(failedBatch(takes, 'too many calls'));
     const { call, results } = this.#calls.open(takes);
     this.#open.add(call);
     this.#options.events.sent(takes);

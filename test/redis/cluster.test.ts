@@ -1,0 +1,160 @@
+/** A Redis Cluster as people run it: what holds on one Redis holds for each of its nodes. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { Redis } from 'ioredis';
+import { slotOfTag } from '../../src/infra/redis/cluster-slot.ts';
+import type { Caller } from '../../src/limit/caller/identity.ts';
+import type { Decision } from '../../src/limit/decision.ts';
+import { allowed, callerOf, policyOf } from '../limit/limiter/limiter-lab.ts';
+import type { RedisServer } from '../support/redis.ts';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
+import { waitFor } from '../support/wait.ts';
+import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+
+const CAPACITY = 100;
+const POLICY = policyOf({ capacity: CAPACITY, refillPerSecond: 0.001 });
+/** Quick and large enough that no bucket is ever dry; no leases, so that each take asks. */
+const PLENTY = policyOf({ capacity: 1_000_000, refillPerSecond: 1_000 });
+const FROZEN_MS = 4_000;
+
+type Worker = Fleet['workers'][number];
+
+async function workerOf(t: TestContext, cluster: RedisCluster, timeoutMs: number): Promise<Worker> {
+  const policies = [PLENTY];
+  const servers = { kind: 'cluster', urls: cluster.urls.slice(0, 1) } as const;
+  const fleet = makeFleet(servers, 1, { policies, leases: false, timeoutMs });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  return fleet.workers[0] ?? assert.fail();
+}
+
+/** Callers whose buckets are on a node, and those whose buckets are on the others. */
+async function callersBy(cluster: RedisCluster, node: RedisServer, count: number) {
+  const [on, off]: [Caller[], Caller[]] = [[], []];
+  for (let i = 0; on.length < count || off.length < count; i++) {
+    const caller = callerOf(`caller-${i}`);
+    const owner = await cluster.ownerOf(slotOfTag(caller.bucketHash));
+    (owner === node ? on : off).push(caller);
+  }
+  return { on: on.slice(0, count), off: off.slice(0, count) };
+}
+
+function takeEach({ limiter }: Worker, callers: readonly Caller[]): Promise<Decision[]> {
+  return Promise.all(callers.map(async (caller) => limiter.take(caller, PLENTY, 1)));
+}
+
+const sourcesOf = (decisions: readonly Decision[]) => new Set(decisions.map(({ source }) => source));
+
+test('the slot of a key is what Redis says', async (t) => {
+  const cluster = await startRedisCluster({ masters: 1 });
+  t.after(() => cluster.stop());
+  const client = new Redis(cluster.urls[0] ?? '');
+  t.after(() => client.disconnect());
+  for (const tag of ['0', 'probe', 'sluice:instances', callerOf('a').bucketHash, callerOf('b').bucketHash]) {
+    assert.equal(slotOfTag(tag), await client.call('CLUSTER', 'KEYSLOT', `x{${tag}}y`));
+  }
+});
+
+test('B32: while one node of a Cluster is frozen, buckets of the others are never decided alone', async (t) => {
+  const cluster = await startRedisCluster({ partial: true });
+  t.after(() => cluster.stop());
+  // Patient, so that a busy machine is no failure; the frozen node is silent for longer.
+  const worker = await workerOf(t, cluster, 500);
+  const frozen = cluster.nodes[2] ?? assert.fail();
+  const { on, off } = await callersBy(cluster, frozen, 10);
+  assert.deepEqual(sourcesOf(await takeEach(worker, [...on, ...off])), new Set(['store']));
+  frozen.signal('SIGSTOP');
+  const untilMs = performance.now() + FROZEN_MS;
+  const others = new Set<string>();
+  let decided = 0;
+  while (performance.now() < untilMs) {
+    const alone = takeEach(worker, on);
+    for (let i = 0; i < 20; i++) {
+      const decisions = await takeEach(worker, off);
+      decided += decisions.length;
+      for (const source of sourcesOf(decisions)) others.add(source);
+    }
+    assert.deepEqual(sourcesOf(await alone), new Set(['local']));
+  }
+  assert.deepEqual(others, new Set(['store']), `of ${decided} decisions`);
+  assert.equal(worker.limiter.breakerOpen, true, 'readiness tells of the node');
+  const waiting = takeEach(worker, on);
+  assert.ok((await waiting).every(({ allowed }) => allowed));
+  frozen.signal('SIGCONT');
+  await waitFor(
+    'the thawed node to decide again',
+    async () => sourcesOf(await takeEach(worker, on)).has('store') && !worker.limiter.breakerOpen,
+    { timeoutMs: 15_000 },
+  );
+  const lines = worker.log.map(({ level }) => level).join(' ');
+  assert.match(lines, /^warn info( warn info)*$/, 'one line per change of the breaker');
+});
+
+test('B32: the replica of a Cluster’s master that dies takes over its buckets, and only they are decided alone until then', async (t) => {
+  const cluster = await startRedisCluster({ replicas: 1, partial: true });
+  t.after(() => cluster.stop());
+  const worker = await workerOf(t, cluster, 500);
+  const dying = cluster.nodes[0] ?? assert.fail();
+  const { on, off } = await callersBy(cluster, dying, 10);
+  assert.deepEqual(sourcesOf(await takeEach(worker, [...on, ...off])), new Set(['store']));
+  dying.signal('SIGKILL');
+  const others = new Set<string>();
+  await waitFor(
+    'the promoted replica to decide',
+    async () => {
+      for (const source of sourcesOf(await takeEach(worker, off))) others.add(source);
+      const sources = sourcesOf(await takeEach(worker, on));
+      return sources.size === 1 && sources.has('store');
+    },
+    { timeoutMs: 30_000, everyMs: 20 },
+  );
+  assert.deepEqual(others, new Set(['store']));
+  await waitFor('the dead node to be forgotten', () => !worker.limiter.breakerOpen, { timeoutMs: 5_000 });
+});
+
+test('B30: 5,000 new callers in one turn are all decided by the Cluster, and its breaker stays closed', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  const worker = await workerOf(t, cluster, PATIENT_MS);
+  const callers = Array.from({ length: 5_000 }, (_, i) => callerOf(`new-${i}`));
+  const node = (worker.connection.nodes ?? assert.fail()).servers();
+  assert.equal(node.size, 3);
+  const decisions = await takeEach(worker, callers);
+  assert.deepEqual(sourcesOf(decisions), new Set(['store']));
+  assert.equal(allowed(decisions), callers.length);
+  assert.equal(worker.limiter.breakerOpen, false);
+  assert.deepEqual(worker.log, []);
+});
+
+test('B30: buckets of a Cluster are exact while the slots of their callers move on, one after the other', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  const policies = [POLICY];
+  const fleet = makeFleet({ kind: 'cluster', urls: cluster.urls }, 2, { policies, timeoutMs: PATIENT_MS });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  const callers = ['a', 'b', 'c'].map((name) => callerOf(name));
+  const decisions = new Map<Caller, Decision[]>(callers.map((caller) => [caller, []]));
+  const ask = async (times: number) => {
+    const all = callers.flatMap((caller) =>
+      fleet.workers.flatMap(({ limiter }) =>
+        Array.from({ length: times }, async () => {
+          decisions.get(caller)?.push(await limiter.take(caller, POLICY, 1));
+        }),
+      ),
+    );
+    await Promise.all(all);
+  };
+  await ask(2);
+  for (const caller of callers) {
+    const slot = slotOfTag(caller.bucketHash);
+    const owner = await cluster.ownerOf(slot);
+    const target = cluster.nodes.find((node) => node !== owner) ?? assert.fail();
+    await cluster.moveSlot(slot, target, () => ask(2));
+  }
+  await ask(CAPACITY);
+  for (const decided of decisions.values()) {
+    assert.equal(allowed(decided), CAPACITY);
+    assert.ok(!sourcesOf(decided).has('local'));
+  }
+});
