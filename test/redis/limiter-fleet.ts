@@ -41,7 +41,12 @@ export function makeFleet(
   return {
     workers,
     async ready() {
-      await waitFor('all connections to be ready', () => workers.every(({ store }) => store.available));
+      await waitFor('all connections to be ready', () =>
+        workers.every(({ store, connection: { nodes } }) => {
+          const servers = nodes === null ? [] : [...nodes.servers()];
+          return store.available && servers.every((server) => nodes?.isReady(server));
+        }),
+      );
     },
     async close() {
       await Promise.all(

@@ -117,8 +117,10 @@ export class RedisConnection {
       }
     }
     this.client.disconnect();
+    // ioredis (6.0.0) arms its timer again when a renewal of the map ends after the disconnect, and the process never exits.
+    if (this.client instanceof Cluster) this.client.refreshSlotsCache = () => undefined;
     // disconnect only half-closes, and a frozen server never closes its half; before the first connection there is none.
-    if ('stream' in this.client) this.client.stream?.destroy();
+    else this.client.stream?.destroy();
   }
 
   /** Destroys the socket: disconnect only half-closes, and would wait for the other half of one that is stuck. */
