@@ -18,6 +18,7 @@ export function parseHostPattern(text: string): Parsed<string> {
 
 /** parsePathPattern checks an exact path or a prefix (it ends in `/`); it must be in normal form (B27). */
 export function parsePathPattern(text: string): Parsed<string> {
+  if (text.length > MAX_PATH_LENGTH) return { message: `must be at most ${MAX_PATH_LENGTH} characters` };
   if (text.startsWith('~')) return { message: 'regular expressions are not supported in this version' };
   if (!text.startsWith('/')) return { message: 'must begin with /' };
   if (/[?#]/.test(text)) return { message: 'must be a path alone, without ? or #' };
@@ -39,6 +40,8 @@ function wildcardSentence(text: string): string {
   return `has a *, which is no wildcard here: ${advice}`;
 }
 
+/** Longer than any path that a route needs; bounds the time to bring one into normal form. */
+const MAX_PATH_LENGTH = 8192;
 const UNRESERVED = /[A-Za-z0-9._~-]/;
 
 /**

@@ -40,7 +40,7 @@ const matchSchema = block(
     path: text({
       type: 'path',
       meaning: 'Ends in `/`: everything below it, else exactly this path. Compared in normal form.',
-      range: 'begins with `/`',
+      range: 'begins with `/`, at most 8,192 characters',
       fallback: 'any',
       laterValues: ['a regular expression (`~…`)'],
       parse: parsePathPattern,

@@ -1,0 +1,61 @@
+/** Long texts of awkward characters, and a measure of what reading one costs. */
+import assert from 'node:assert/strict';
+
+/** A turn of the loop above this makes others wait. */
+export const MAX_TURN_MS = 20;
+/** Garbage collection falls into some runs; the cheapest of so many had none. */
+const TRIES = 4;
+
+const UNITS = [
+  ...[' ', '\t', ',', '"', "'", ';', '%', '0', '9', '\r', '\n', ':', '/', '.', '-', '*', '@', '[', ']', '='],
+  ...[
+    '\\',
+    '$',
+    '${',
+    '${A',
+    '${A:-',
+    '}',
+    '%4',
+    '%41',
+    '../',
+    './',
+    '//',
+    '1.',
+    '1:',
+    '::',
+    'a.',
+    'a:',
+    '1 ',
+  ],
+  ...['a\t', '\u00a0', '\u00e9'],
+];
+
+/** What stands before and behind, so that a pattern gets far before it fails. */
+const FRAMES: readonly (readonly [string, string])[] = [
+  ['', ''],
+  ['', 'x'],
+  ['a', 'b'],
+  ['1', ' '],
+];
+
+/** hostileTexts are one text per unit and frame. */
+export function hostileTexts(prefix = '', bytes = 64 * 1024): string[] {
+  return UNITS.flatMap((unit) =>
+    FRAMES.map(([before, behind]) => {
+      const count = Math.floor((bytes - prefix.length - 2) / unit.length);
+      return `${prefix}${before}${unit.repeat(count)}${behind}`;
+    }),
+  );
+}
+
+/** assertCheap runs something a few times and fails where even the cheapest run cost this thread too much CPU time. */
+export async function assertCheap(what: string, run: () => unknown, maxMs = MAX_TURN_MS): Promise<void> {
+  let cheapestMs = Number.POSITIVE_INFINITY;
+  for (let i = 0; i < TRIES && cheapestMs > maxMs; i++) {
+    const before = process.threadCpuUsage();
+    await run();
+    const { user, system } = process.threadCpuUsage(before);
+    cheapestMs = Math.min(cheapestMs, (user + system) / 1000);
+  }
+  assert.ok(cheapestMs <= maxMs, `${cheapestMs} ms for ${what.slice(0, 60)} … ${what.slice(-6)}`);
+}
