@@ -3,11 +3,17 @@
  * them and exits 0; when one of them dies by itself the others are stopped too, and the exit is 1.
  *
  *   node scripts/demo.ts [--backends-only] [--ports=8081,8082,8083] [--config=./config/local.yaml]
+ *
+ * The ports of the backends may come from the environment variable BACKEND_PORTS, the file from CONFIG_PATH.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { loadConfig } from '../src/config/load.ts';
+import { addressText } from '../src/contract/listen-failure.ts';
+import type { ListenAddress } from '../src/contract/settings.ts';
+import { busyAmong } from '../src/primary/workers/busy-addresses.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** A part that does not stop by itself after a signal is killed; longer than the balancer's own drain. */
@@ -18,7 +24,7 @@ const REPEAT_MS = 500;
 const { values } = parseArgs({
   options: {
     'backends-only': { type: 'boolean', default: false },
-    ports: { type: 'string', default: '8081,8082,8083' },
+    ports: { type: 'string', default: process.env.BACKEND_PORTS || '8081,8082,8083' },
     config: { type: 'string', default: process.env.CONFIG_PATH || './config/local.yaml' },
   },
 });
@@ -99,6 +105,20 @@ function killGroup(child: ChildProcess): void {
   }
 }
 
+/** Ports that are taken, of the backends and (where it is to be started) the balancer. */
+async function busyPorts(): Promise<string[]> {
+  const addresses: ListenAddress[] = values.ports
+    .split(',')
+    .map((port) => ({ kind: 'tcp', host: '127.0.0.1', port: Number(port) }));
+  if (!values['backends-only']) {
+    const loaded = loadConfig(values.config, process.env);
+    // What is wrong with the file, the balancer says.
+    if ('settings' in loaded)
+      addresses.push(...loaded.settings.listen, { kind: 'tcp', ...loaded.settings.admin });
+  }
+  return (await busyAmong(addresses)).map(addressText);
+}
+
 async function startBackends(): Promise<boolean> {
   const started = values.ports.split(',').map((port) => {
     const part = start(`backend ${port}`, ['test_backs/echo.ts', `--port=${port}`]);
@@ -148,6 +168,16 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   });
 }
 
+const busy = await busyPorts();
+if (busy.length > 0) {
+  console.error(
+    `Something listens on ${busy.join(', ')} already. Is another demo running? Stop it first, or`,
+  );
+  console.error(
+    'choose other ports: BACKEND_PORTS for the backends, a file in CONFIG_PATH for the balancer.',
+  );
+  process.exit(1);
+}
 if ((await startBackends()) && !values['backends-only'] && !stopping) {
   const balancer = start('balancer', ['src/cli.ts', 'serve', '--config', values.config]);
   const line = await follow(

@@ -20,6 +20,8 @@ interface LocalConfig {
 
 interface Demo {
   child: Child;
+  /** Of its command line. */
+  words: string[];
   /** Of the demo and all below it, seen when it was complete. */
   pids: number[];
   proxyUrl: string;
@@ -55,7 +57,7 @@ async function startDemo(t: TestContext): Promise<Demo> {
   });
   await child.waitForLine('Sluice is ready', { timeoutMs: 60_000 });
   const line = await child.waitForLine('the front door');
-  return { child, pids: descendantsOf(child.pid), proxyUrl: line.trim().split(' ')[0] ?? '' };
+  return { child, words, pids: descendantsOf(child.pid), proxyUrl: line.trim().split(' ')[0] ?? '' };
 }
 
 function descendantsOf(pid: number): number[] {
@@ -92,4 +94,18 @@ test('make demo: a part that dies ends the others, exit 1, and is named', async 
   assert.deepEqual(await child.stop('SIGCONT', 20_000), { code: 1, signal: null });
   assert.match(child.stderr.join('\n'), /backend \d+ ended by itself \(SIGKILL\)/);
   await waitFor('every part to be gone', () => !pids.some(isRunning));
+});
+
+test('make demo: ports in use are named in two lines, with the cure, and nothing is started', async (t) => {
+  const { words, proxyUrl } = await startDemo(t);
+  const second = spawnChild(process.execPath, ['scripts/demo.ts', ...words], { cwd: ROOT });
+  t.after(() => second.kill());
+  assert.deepEqual(await second.exited, { code: 1, signal: null });
+  assert.equal(second.stderr.length, 2, second.describe());
+  assert.match(
+    second.stderr.join(' '),
+    /127\.0\.0\.1:\d+, .*already\. Is another demo running\?.*BACKEND_PORTS/,
+  );
+  assert.deepEqual(second.stdout, []);
+  assert.equal((await fetch(proxyUrl)).status, 200);
 });

@@ -34,7 +34,8 @@ export async function waitForFreeAddresses(
   }
 }
 
-async function busyAmong(addresses: readonly ListenAddress[]): Promise<TcpAddress[]> {
+/** busyAmong gives the TCP addresses at which somebody listens; also for the demo. */
+export async function busyAmong(addresses: readonly ListenAddress[]): Promise<TcpAddress[]> {
   const busy: TcpAddress[] = [];
   for (const address of addresses) {
     if (address.kind === 'tcp' && address.port !== 0 && (await isBusy(address))) busy.push(address);
