@@ -69,7 +69,8 @@ export type WorkerMessage =
   | { type: 'applied'; revision: number }
   /** Every part up to this one was taken in. */
   | { type: 'clients-applied'; part: number }
-  | { type: 'listen-failed'; code: string; address: string; detail: string }
+  /** Why it cannot listen at an address, in one sentence. */
+  | { type: 'listen-failed'; reason: string }
   | { type: 'backend-failure'; pool: string; backend: string; detail: string }
   | { type: 'bucket-takes'; id: number; takes: TakeRequest[] }
   | { type: 'report'; report: WorkerReport }
@@ -150,7 +151,7 @@ const WORKER_SHAPES: Record<WorkerMessage['type'], Record<string, Shape>> = {
   ready: { addresses: STRINGS, revision: 'number' },
   applied: { revision: 'number' },
   'clients-applied': { part: 'number' },
-  'listen-failed': { code: 'string', address: 'string', detail: 'string' },
+  'listen-failed': { reason: 'string' },
   'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
   'bucket-takes': { id: 'number', takes: { listOf: TAKE } },
   report: { report: REPORT },

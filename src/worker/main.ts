@@ -12,7 +12,7 @@ import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
 import { type DataPath, ENGINES, WIRES } from '../contract/data-path.ts';
-import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
+import { LbError, toError } from '../contract/errors.ts';
 import {
   type PrimaryMessage,
   WORKER_COUNT_ENV,
@@ -179,10 +179,7 @@ class WorkerMain {
   #cannotServe(thrown: unknown): void {
     const error = toError(thrown);
     if (error instanceof LbError && error.code === 'listen_failed') {
-      const cause = toError(error.cause);
-      const code = systemCodeOf(cause) ?? 'unknown';
-      const address = 'place' in cause ? String(cause.place) : '';
-      this.#link.send({ type: 'listen-failed', code, address, detail: cause.message });
+      this.#link.send({ type: 'listen-failed', reason: error.message });
       return;
     }
     this.#logger.fatal({ err: error }, 'worker cannot serve');

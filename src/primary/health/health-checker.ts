@@ -40,7 +40,7 @@ export class HealthChecker {
    *
    * @returns resolves when each check of the revision has had a result; never rejects
    */
-  prepare(pools: readonly PoolSettings[]): Promise<void> {
+  prepare(pools: readonly PoolSettings[]): Promise<unknown> {
     for (const check of this.#staged.values()) check.stop();
     this.#staged.clear();
     const results: Promise<void>[] = [];
@@ -52,7 +52,7 @@ export class HealthChecker {
       }
       results.push(check.firstResult);
     }
-    return allOf(results);
+    return Promise.all(results);
   }
 
   /**
@@ -61,7 +61,7 @@ export class HealthChecker {
    *
    * @returns resolves when each check has had a result, at most the longest time limit of a check later; never rejects
    */
-  reconfigure(pools: readonly PoolSettings[]): Promise<void> {
+  reconfigure(pools: readonly PoolSettings[]): Promise<unknown> {
     const next = new Map<string, Check>();
     for (const [key, spec] of checksOf(pools)) {
       const check = checkFor(spec, this.#checks.get(key)) ?? checkFor(spec, this.#staged.get(key));
@@ -74,7 +74,7 @@ export class HealthChecker {
     this.#checks = next;
     this.#staged.clear();
     for (const check of kept) check.report();
-    return allOf([...kept].map((check) => check.firstResult));
+    return Promise.all([...kept].map((check) => check.firstResult));
   }
 
   /** close stops every check and cuts the probes under way; no result is reported afterwards. */
@@ -115,10 +115,6 @@ function checksOf(pools: readonly PoolSettings[]): Map<string, CheckSpec> {
 /** The check where it has the target of the spec; undefined where it has another one or there is none. */
 function checkFor({ target }: CheckSpec, check: Check | undefined): Check | undefined {
   return check?.fingerprint === JSON.stringify(target) ? check : undefined;
-}
-
-async function allOf(results: readonly Promise<void>[]): Promise<void> {
-  await Promise.all(results);
 }
 
 /** One check: probes one backend until stopped. Its results are held back until it is in force. */

@@ -14,7 +14,6 @@ import cluster from 'node:cluster';
 import type { Clock } from '../../contract/clock.ts';
 import type { DataPath } from '../../contract/data-path.ts';
 import { LbError } from '../../contract/errors.ts';
-import { listenSentence } from '../../contract/listen-failure.ts';
 import {
   type PrimaryMessage,
   WORKER_COUNT_ENV,
@@ -240,8 +239,7 @@ export class Supervisor {
       return;
     }
     if (listenFailure !== null && this.#served.size === 0) {
-      const { address, code, detail } = listenFailure;
-      this.#fail(new LbError('listen_failed', listenSentence(address, code, detail)));
+      this.#fail(new LbError('listen_failed', listenFailure));
       return;
     }
     const restartInMs = slot.backOff.delayMsAfter(clock.monotonicMs());

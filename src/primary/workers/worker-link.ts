@@ -106,38 +106,27 @@ export class WorkerLink {
    * waitFor resolves with the next message of a type (that `accept` takes). Rejects with LbError `worker_gone` when the
    * worker ends or has ended, and `worker_timeout` after deadlineMs.
    */
-  waitFor<T extends MessageType>(
+  async waitFor<T extends MessageType>(
     type: T,
     deadlineMs: number,
     accept: (message: MessageOf<T>) => boolean = () => true,
   ): Promise<MessageOf<T>> {
-    return new Promise((resolve, reject) => {
-      const goneError = () => new LbError('worker_gone', `worker ${this.index} ended before its '${type}'`);
-      if (!this.#alive) {
-        reject(goneError());
-        return;
-      }
-      const finish = () => {
-        clearTimeout(timer);
-        stopListening();
-        this.#exitListeners.delete(onExit);
-      };
-      const onExit = () => {
-        finish();
-        reject(goneError());
-      };
-      const timer = setTimeout(() => {
-        finish();
-        const message = `worker ${this.index} sent no '${type}' within ${deadlineMs} ms`;
-        reject(new LbError('worker_timeout', message));
-      }, deadlineMs);
-      const stopListening = this.onMessage((message) => {
-        if (!isOfType(message, type) || !accept(message)) return;
-        finish();
-        resolve(message);
-      });
-      this.#exitListeners.add(onExit);
+    const { promise, resolve, reject } = Promise.withResolvers<MessageOf<T>>();
+    const gone = () => reject(new LbError('worker_gone', `worker ${this.index} ended before its '${type}'`));
+    const late = `worker ${this.index} sent no '${type}' within ${deadlineMs} ms`;
+    const timer = setTimeout(() => reject(new LbError('worker_timeout', late)), deadlineMs);
+    const stopListening = this.onMessage((message) => {
+      if (isOfType(message, type) && accept(message)) resolve(message);
     });
+    this.#exitListeners.add(gone);
+    if (!this.#alive) gone();
+    try {
+      return await promise;
+    } finally {
+      clearTimeout(timer);
+      stopListening();
+      this.#exitListeners.delete(gone);
+    }
   }
 
   /** kill ends the process with SIGKILL: for a worker that cannot be asked any more. */

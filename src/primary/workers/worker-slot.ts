@@ -27,17 +27,14 @@ import { type WorkerExit, WorkerLink } from './worker-link.ts';
 
 export type WorkerState = 'starting' | 'serving' | 'draining' | 'dead';
 
-/** What a worker says about a listen address that it could not have. */
-type ListenFailure = Extract<WorkerMessage, { type: 'listen-failed' }>;
-
 export interface WorkerDeath {
   exit: WorkerExit;
   /** The state that it died in. */
   from: WorkerState;
   pid: number;
   uptimeMs: number;
-  /** Why it could not listen, if that is what ended it. */
-  listenFailure: ListenFailure | null;
+  /** Why it could not listen, in one sentence, if that is what ended it. */
+  listenFailure: string | null;
 }
 
 /** WorkerView is what the admin API and /readyz show of a slot; a copy. */
@@ -94,7 +91,7 @@ interface SlotProcess {
   report: WorkerReport | null;
   heardAtMs: number;
   silenceLogged: boolean;
-  listenFailure: ListenFailure | null;
+  listenFailure: string | null;
   exitTimer: NodeJS.Timeout | undefined;
 }
 
@@ -258,7 +255,7 @@ export class WorkerSlot {
     else if (message.type === 'draining' && this.#state === 'serving') this.#enter('draining');
     else if (message.type === 'drained') this.#expectExit(now);
     else if (message.type === 'listen-failed') {
-      now.listenFailure = message;
+      now.listenFailure = message.reason;
       // It has nothing to serve with. Its end tells the supervisor.
       now.link.kill();
     }
@@ -293,14 +290,9 @@ export class WorkerSlot {
 }
 
 /** Whether a process is gone after at most waitMs. */
-async function goneWithin(link: WorkerLink, waitMs: number): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise<false>((resolve) => {
-    timer = setTimeout(() => resolve(false), waitMs);
-  });
-  try {
-    return await Promise.race([link.exited.then(() => true), expired]);
-  } finally {
-    clearTimeout(timer);
-  }
+function goneWithin(link: WorkerLink, waitMs: number): Promise<boolean> {
+  return withDeadline(link.exited, waitMs, 'the end of a worker').then(
+    () => true,
+    () => false,
+  );
 }

@@ -24,7 +24,7 @@ export class Listeners {
 
   /**
    * open makes a server listen and returns its URL (`http://127.0.0.1:8080`, `unix:/path`), with the real port where 0 was
-   * asked for. Throws listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …) and the address as `place`.
+   * asked for. Throws listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …).
    *
    * @param inheritedFd the socket that the primary bound for this worker; null: one that the cluster shares
    */
@@ -39,12 +39,8 @@ export class Listeners {
       await promise;
     } catch (thrown) {
       const cause = toError(thrown);
-      const place = addressText(address);
-      // Node names a Unix socket `/path:-1`, and of a descriptor it does not know the address.
-      Object.assign(cause, { place });
-      throw new LbError('listen_failed', listenSentence(place, systemCodeOf(cause), cause.message), {
-        cause,
-      });
+      const reason = listenSentence(addressText(address), systemCodeOf(cause), cause.message);
+      throw new LbError('listen_failed', reason, { cause });
     }
     server.off('error', reject);
     if (this.#closed) stopAccepting(server);
