@@ -58,6 +58,15 @@ export class BodyBuffers {
     return this.#large.pop() ?? Buffer.allocUnsafeSlow(LARGE_BUFFER_BYTES);
   }
 
+  /** grow swaps a first buffer for a large one where the rest of the body is worth it and the budget allows; only between reads. */
+  grow(own: Buffer<ArrayBuffer>, remainingBytes: number): Buffer<ArrayBuffer> {
+    if (own.length !== FIRST_BUFFER_BYTES || remainingBytes <= FIRST_BUFFER_BYTES) return own;
+    const large = this.takeLarge();
+    if (large === null) return own;
+    this.give(own);
+    return large;
+  }
+
   /** give returns a buffer to the pool. No write may still read from it. */
   give(buffer: Buffer<ArrayBuffer>): void {
     this.drop(buffer);

@@ -1,6 +1,7 @@
 /** Reads the body of one message after another, whatever tells its end. It keeps no reference to a buffer. */
+import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
 import { ChunkedDecoder } from './chunked-decoder.ts';
-import { BODY_CHUNKED, BODY_LENGTH, BODY_NONE, BODY_UNTIL_CLOSE } from './framing.ts';
+import { UNTIL_CLOSE_BODY } from './framing.ts';
 
 const NONE: string[] = [];
 
@@ -15,11 +16,12 @@ export class BodyReader {
   complete = true;
   /** What is wrong; empty while nothing is. */
   problem = '';
-  kind = BODY_NONE;
+  /** Exact bytes, or NO_BODY, CHUNKED_BODY, UNTIL_CLOSE_BODY. */
+  length = NO_BODY;
 
   /** Made with the first body in chunks: most connections never see one. */
   #chunked: ChunkedDecoder | null = null;
-  #left = 0;
+  #leftBytes = 0;
   readonly #refusesFramingTrailers: boolean;
 
   /** @param options refusesFramingTrailers: a trailer that frames makes the body invalid, instead of being left out */
@@ -27,48 +29,47 @@ export class BodyReader {
     this.#refusesFramingTrailers = refusesFramingTrailers;
   }
 
-  /** @param length of a body of the kind BODY_LENGTH, else ignored */
-  start(kind: number, length: number): void {
-    this.kind = kind;
+  start(length: number): void {
+    this.length = length;
     this.problem = '';
-    this.complete = kind === BODY_NONE;
-    this.#left = kind === BODY_LENGTH ? length : 0;
-    if (kind !== BODY_CHUNKED) return;
+    this.complete = length === NO_BODY || length === 0;
+    this.#leftBytes = Math.max(0, length);
+    if (length !== CHUNKED_BODY) return;
     this.#chunked ??= new ChunkedDecoder(this.#refusesFramingTrailers);
     this.#chunked.start();
   }
 
   /** Bytes of the body that have not come yet; Infinity where only its end will tell. */
   get remainingBytes(): number {
-    return this.kind === BODY_LENGTH ? this.#left : this.complete ? 0 : Number.POSITIVE_INFINITY;
+    return this.complete || this.length >= 0 ? this.#leftBytes : Number.POSITIVE_INFINITY;
   }
 
-  /** Status of the problem for whoever answers it: 400, 413, 431. */
+  /** Status that answers the problem: 400, 413, 431. */
   get problemStatus(): number {
     return this.#chunked?.problemStatus ?? 400;
   }
 
   /** Field pairs behind a complete body in chunks. */
   get trailers(): string[] {
-    return this.kind === BODY_CHUNKED ? (this.#chunked?.trailers ?? NONE) : NONE;
+    return this.length === CHUNKED_BODY ? (this.#chunked?.trailers ?? NONE) : NONE;
   }
 
   /**
-   * read consumes bytes from…to-1 up to the end of the body (`at`), moving payload together within them. Afterwards
+   * read consumes bytes from…to-1 up to the end of the body (`at`), and moves payload together within them. Afterwards
    * `payload…`, `complete` and `problem` tell; bytes behind a complete body are the caller's to judge.
    */
   read(buffer: Buffer, from: number, to: number): void {
-    switch (this.kind) {
-      case BODY_CHUNKED:
+    switch (this.length) {
+      case CHUNKED_BODY:
         this.#readChunked(buffer, from, to);
         return;
-      case BODY_UNTIL_CLOSE:
+      case UNTIL_CLOSE_BODY:
         this.#took(from, to);
         return;
       default: {
-        const count = Math.min(this.#left, to - from);
-        this.#left -= count;
-        this.complete = this.#left === 0;
+        const count = Math.min(this.#leftBytes, to - from);
+        this.#leftBytes -= count;
+        this.complete = this.#leftBytes === 0;
         this.#took(from, from + count);
       }
     }
@@ -92,7 +93,7 @@ export class BodyReader {
 
   /** endOfInput tells whether a FIN here is the proper end of the body: only of one that lasts until close. */
   endOfInput(): boolean {
-    if (this.kind !== BODY_UNTIL_CLOSE) return false;
+    if (this.length !== UNTIL_CLOSE_BODY) return false;
     this.complete = true;
     return true;
   }

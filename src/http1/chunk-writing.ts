@@ -17,6 +17,11 @@ export function lastChunk(rawTrailers: readonly string[]): string {
   return `${LAST_CHUNK}${trailerLines(rawTrailers)}${CRLF}`;
 }
 
+/** withoutTrailer leaves out the pairs of this name, in any case. */
+export function withoutTrailer(rawTrailers: string[], lowerName: string): string[] {
+  return rawTrailers.filter((_, i) => rawTrailers[i - (i % 2)]?.toLowerCase() !== lowerName);
+}
+
 /** trailerLines writes the pairs that may pass behind a body; those with names or values that may not are left out. */
 export function trailerLines(rawTrailers: readonly string[]): string {
   let lines = '';

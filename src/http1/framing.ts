@@ -1,12 +1,8 @@
 /** How a message says where its body ends (RFC 9112 §6), in the words that both directions share. */
 import { ZERO } from './head-bytes.ts';
 
-/** Values of BodyReader.kind. */
-export const BODY_NONE = 0;
-export const BODY_LENGTH = 1;
-export const BODY_CHUNKED = 2;
-/** Ends with the connection (RFC 9112 §6.3, last case); responses only. */
-export const BODY_UNTIL_CLOSE = 3;
+/** The length of a body that ends with its connection (RFC 9112 §6.3, last case), beside NO_BODY and CHUNKED_BODY; answers only. */
+export const UNTIL_CLOSE_BODY = -3;
 
 /**
  * lengthOf is the value of a Content-Length at from…to-1: digits only, at most 2^53 - 1; -1 for anything else. Read from

@@ -139,8 +139,13 @@ export class DeadlineWheel {
     const nowMs = this.#clock.monotonicMs();
     const isLate = nowMs - this.#lastTickMs > LATE_TICKS * this.#tickMs;
     this.#lastTickMs = nowMs;
-    if (isLate) setImmediate(() => this.tick());
+    if (isLate) setImmediate(() => this.#onLate());
     else this.tick();
+  }
+
+  /** It may have been stopped meanwhile. */
+  #onLate(): void {
+    if (this.#started) this.tick();
   }
 
   #rest(): void {

@@ -15,6 +15,7 @@ import type { Clock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
+import { withoutTrailer } from '../http1/chunk-writing.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
@@ -197,7 +198,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     if (exchange !== null) this.#body?.flowTo(exchange);
   }
 
-  onInformation(status: number, _reason: string, lines: string): void {
+  onInformation(status: number, lines: string): void {
     // Sluice answers Expect itself and does not pass it on, so this 100 is not for the client.
     if (status !== CONTINUE_STATUS) this.#downstream.inform(status, lines);
   }
@@ -292,7 +293,9 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   onRequestBodyEnd(rawTrailers: string[]): void {
-    this.#body?.finish(rawTrailers);
+    // Nobody has judged a key behind the body, and backends exist that take trailers for fields.
+    const { apiKeyHeader } = this.#plan;
+    this.#body?.finish(rawTrailers.length === 0 ? rawTrailers : withoutTrailer(rawTrailers, apiKeyHeader));
   }
 
   onRequestBodyInvalid(status: number): void {

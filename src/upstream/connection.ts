@@ -21,7 +21,13 @@ import { connectErrorOf } from './connect-errors.ts';
 import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
 import { type ExchangeOwner, type FaultListener, LiveExchange } from './live-exchange.ts';
 import { RequestSender, type SenderEvents } from './request-sender.ts';
-import { type ReaderEvents, ResponseReader } from './response-reader.ts';
+import {
+  READ_BODY,
+  READ_INVALID,
+  READ_PAUSED,
+  type ReaderEvents,
+  ResponseReader,
+} from './response-reader.ts';
 
 const CONNECTING = 0;
 const AWAITING = 1;
@@ -138,7 +144,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
       return true;
     }
     // An echo that waits for the client is not a silent backend.
-    if (this.#state === STREAMING && !this.#reader.paused) this.onBodyProgress();
+    if (this.#state === STREAMING && !this.#reader.paused) this.#armIdle();
     try {
       return this.#sender.write(chunk);
     } catch (thrown) {
@@ -218,7 +224,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     if (this.#state === IDLE) this.#kill();
     if (exchange === null) return;
     try {
-      if (!this.#reader.read(exchange, byteCount)) this.#wire.pause();
+      this.#onResult(this.#reader.read(exchange, byteCount));
     } catch (thrown) {
       this.#onSinkFault(exchange, thrown);
     } finally {
@@ -226,8 +232,12 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     }
   }
 
-  serves(exchange: LiveExchange): boolean {
-    return this.#exchange === exchange;
+  #onResult(result: number): void {
+    if (result === READ_BODY) this.#armIdle();
+    else if (result === READ_PAUSED) this.onPaused();
+    else if (result === READ_INVALID) {
+      this.#fail(new LbError('upstream_invalid', `invalid response: ${this.#reader.problem}`));
+    }
   }
 
   onFinalHead(): void {
@@ -236,21 +246,20 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.onUnblocked();
   }
 
-  onBodyProgress(): void {
-    this.#settings.wheel.arm(this.#deadline, this.#settings.idleMs);
-  }
-
+  /** The sink has to pass on what it got first. */
   onPaused(): void {
     this.#settings.wheel.disarm(this.#deadline);
+    this.#wire.pause();
   }
 
-  onInvalid(problem: string): void {
-    this.#fail(new LbError('upstream_invalid', `invalid response: ${problem}`));
+  /** Silence in the body is counted from now on. */
+  #armIdle(): void {
+    this.#settings.wheel.arm(this.#deadline, this.#settings.idleMs);
   }
 
   resume(): void {
     if (!this.#reader.resume()) return;
-    this.onBodyProgress();
+    this.#armIdle();
     this.#wire.resume();
   }
 

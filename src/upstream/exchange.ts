@@ -40,7 +40,7 @@ export interface ResponseSink {
   /** Only for a request with a body whose connection had to be opened: body bytes may be sent now. */
   onConnected(): void;
   /** A 1xx other than 101; forwarded to HTTP/1.1 clients. */
-  onInformation(status: number, reason: string, lines: string): void;
+  onInformation(status: number, lines: string): void;
   /**
    * @param completeBody the whole body as latin1 when it came with the head and is small ('' for none): the exchange
    *   is over, its connection may already serve the next one, and neither onBody nor onEnd follows. null: they follow.

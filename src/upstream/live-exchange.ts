@@ -38,6 +38,11 @@ export class LiveExchange implements UpstreamExchange {
     this.#onFault = shared.onFault;
   }
 
+  /** Whether the connection still serves it. */
+  get live(): boolean {
+    return this.#owner !== null;
+  }
+
   writeBody(chunk: Buffer): boolean {
     return this.#owner?.writeBody(chunk) ?? true;
   }

@@ -12,7 +12,6 @@ import { SMALL_PIECE_BYTES } from '../http1/body-buffers.ts';
 import { CRLF, chunkHead, lastChunk } from '../http1/chunk-writing.ts';
 import type { Wire } from '../infra/wire/wire.ts';
 import type { UpstreamRequest } from './exchange.ts';
-import { requestHead } from './request-writer.ts';
 
 /** Small pieces are put together up to here: a body in 1-byte chunks would be a system call for each of its bytes. */
 const GATHERED_MAX_BYTES = 16_384;
@@ -163,6 +162,17 @@ export class RequestSender {
     this.#refused = false;
     this.#events.onWritable();
   }
+}
+
+/**
+ * The whole head as latin1. Framing is made from what was parsed and from nothing else (RFC 9112 §6): the client's own
+ * framing text never reaches a backend (B23).
+ */
+function requestHead({ method, target, headerLines, bodyLength }: UpstreamRequest): string {
+  let framing = '';
+  if (bodyLength === CHUNKED_BODY) framing = 'Transfer-Encoding: chunked\r\n';
+  else if (bodyLength !== NO_BODY) framing = `Content-Length: ${bodyLength}\r\n`;
+  return `${method} ${target} HTTP/1.1\r\n${headerLines}${framing}\r\n`;
 }
 
 function flushLater(sender: RequestSender): void {

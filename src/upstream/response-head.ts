@@ -2,16 +2,10 @@
  * One response head, from bytes to facts. Strict where RFC 9112 lets a recipient choose: whatever two parsers could read
  * in two ways is refused, because the bytes after the head are then somebody else's answer.
  */
+import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
 import { HEADERS_MAX_COUNT, withoutFields } from '../http1/field-lines.ts';
 import { FieldReader, HEAD_INCOMPLETE, HEAD_MALFORMED } from '../http1/field-reader.ts';
-import {
-  BODY_CHUNKED,
-  BODY_LENGTH,
-  BODY_NONE,
-  BODY_UNTIL_CLOSE,
-  isChunked,
-  lengthOf,
-} from '../http1/framing.ts';
+import { isChunked, lengthOf, UNTIL_CLOSE_BODY } from '../http1/framing.ts';
 import { CR, LF, SPACE, TEXT_BYTES, ZERO } from '../http1/head-bytes.ts';
 import {
   CONNECTION,
@@ -48,7 +42,8 @@ const STATUS_END = 12;
 export class HeadReader extends FieldReader {
   /** What the last read found; null while nothing. */
   head: ResponseHead | null = null;
-  bodyKind = BODY_NONE;
+  /** Of the body that follows: exact bytes, NO_BODY, CHUNKED_BODY or UNTIL_CLOSE_BODY. */
+  bodyLength = NO_BODY;
   /** Whether the backend leaves the connection open afterwards. */
   persistent = false;
   /** Seconds of the backend's `Keep-Alive: timeout=`, -1 without. */
@@ -190,15 +185,15 @@ export class HeadReader extends FieldReader {
     if (chunked && this.#minor === 0) return this.refuse('Transfer-Encoding in HTTP/1.0');
     const bodiless = status < 200 || status === 204;
     const lengthAnnounced = this.#contentLength > 0;
-    if (bodiless || status === 304 || headRequest) this.bodyKind = BODY_NONE;
-    else if (chunked) this.bodyKind = BODY_CHUNKED;
-    else if (this.#contentLength === 0) this.bodyKind = BODY_NONE;
-    else this.bodyKind = lengthAnnounced ? BODY_LENGTH : BODY_UNTIL_CLOSE;
+    if (bodiless || status === 304 || headRequest || this.#contentLength === 0) this.bodyLength = NO_BODY;
+    else if (chunked) this.bodyLength = CHUNKED_BODY;
+    else this.bodyLength = lengthAnnounced ? this.#contentLength : UNTIL_CLOSE_BODY;
     this.persistent =
       this.#minor === 1 &&
       !this.#closing &&
-      this.bodyKind !== BODY_UNTIL_CLOSE &&
-      // A backend that announces a body where none may be could send it: the next answer would begin with it.
+      this.bodyLength !== UNTIL_CLOSE_BODY &&
+      // A backend that announces a body where none may be could send it: the next answer would begin with it. Not so a 304: its
+      // Content-Length is that of the 200 (RFC 9110 §8.6), it ends with its head whatever the fields say (RFC 9112 §6.3).
       !(headRequest && this.#contentLength !== 0) &&
       !(status === 204 && (lengthAnnounced || chunked));
     this.head = {
@@ -206,7 +201,7 @@ export class HeadReader extends FieldReader {
       reason: this.#reason,
       lines: this.#linesNotNamed(),
       contentLength: bodiless ? -1 : this.#contentLength,
-      hasBody: this.bodyKind !== BODY_NONE,
+      hasBody: this.bodyLength !== NO_BODY,
       hasDate: this.#hasDate,
       hasRequestId: this.#hasRequestId,
     };

@@ -2,9 +2,9 @@
  * The response side of one connection as a pull parser: it is handed what a read brought and says what that means. It
  * keeps no reference to a buffer; what must outlive a read is kept as text.
  */
+import { CHUNKED_BODY } from '../contract/request-head.ts';
 import { BodyReader } from '../http1/body-reader.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../http1/field-reader.ts';
-import { BODY_CHUNKED } from '../http1/framing.ts';
 import { PartialHead } from '../http1/partial-head.ts';
 import { PendingBytes } from '../http1/pending-bytes.ts';
 import type { ResponseHead } from './exchange.ts';
@@ -150,7 +150,7 @@ export class ResponseParser {
   }
 
   #final(): number {
-    this.body.start(this.#reader.bodyKind, this.head?.contentLength ?? 0);
+    this.body.start(this.#reader.bodyLength);
     return HEAD_FINAL;
   }
 
@@ -167,7 +167,7 @@ export class ResponseParser {
     const to = payloadTo - this.#textFrom;
     this.#text = '';
     // Payload of chunks has been moved in the buffer since.
-    const moved = this.body.kind === BODY_CHUNKED;
+    const moved = this.body.length === CHUNKED_BODY;
     return moved || text === '' || to > text.length
       ? buffer.toString('latin1', payloadFrom, payloadTo)
       : text.slice(from, to);

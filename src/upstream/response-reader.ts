@@ -3,31 +3,37 @@
  * goes into: the worker's shared buffer while heads and small answers come, a buffer of its own once a body streams,
  * because a client may take its time with those bytes while other connections read on.
  */
-import { type BodyBuffers, FIRST_BUFFER_BYTES } from '../http1/body-buffers.ts';
+import type { BodyBuffers } from '../http1/body-buffers.ts';
 import type { LiveExchange } from './live-exchange.ts';
 import { HEAD_INTERIM, HEAD_INVALID, HEAD_MORE, ResponseParser } from './response-parser.ts';
 
 /** Complete bodies up to this size travel as one latin1 string with their head: one write to the client. */
 const SMALL_BODY_BYTES = 16_384;
 
-/** What the connection is told; implemented by it. */
+/** Answers of ResponseReader.read. */
+const READ_MORE = 0;
+/** Body bytes came, and the next may. */
+export const READ_BODY = 1;
+/** The sink has to pass on what it got first: stop reading until resume(). */
+export const READ_PAUSED = 2;
+/** The exchange is over: complete, or ended by its sink. */
+const READ_OVER = 3;
+/** The reason is in `problem`. */
+export const READ_INVALID = 4;
+
+/** What the connection is told before its sink is; implemented by it. */
 export interface ReaderEvents {
-  /** false once a sink has ended its exchange in the middle of a read. */
-  serves(exchange: LiveExchange): boolean;
   onFinalHead(): void;
-  /** Body bytes came and the next may. */
-  onBodyProgress(): void;
-  /** The sink has to pass on what it got first. */
-  onPaused(): void;
   /** By its framing the response is over, with this many bytes behind it; the exchange is to be let go. */
   onComplete(exchange: LiveExchange, leftoverBytes: number): void;
-  onInvalid(problem: string): void;
 }
 
 /** ResponseReader is owned by a connection; start() before each request, read() in its read callback. */
 export class ResponseReader {
   /** Whether any byte of this response came. */
   answered = false;
+  /** Why the last read returned READ_INVALID. */
+  problem = '';
 
   readonly parser = new ResponseParser();
   readonly #buffers: BodyBuffers;
@@ -62,8 +68,8 @@ export class ResponseReader {
     return this.#lent;
   }
 
-  /** read handles the bytes at the front of the lent buffer; false: stop reading. Throws what the sink throws. */
-  read(exchange: LiveExchange, bytes: number): boolean {
+  /** read handles the bytes at the front of the lent buffer. Throws what the sink throws. */
+  read(exchange: LiveExchange, bytes: number): number {
     this.answered = true;
     const buffer = this.#lent;
     return this.#streaming
@@ -71,26 +77,26 @@ export class ResponseReader {
       : this.#readHeads(exchange, buffer, bytes);
   }
 
-  #readHeads(exchange: LiveExchange, buffer: Buffer, end: number): boolean {
+  #readHeads(exchange: LiveExchange, buffer: Buffer, end: number): number {
     const parser = this.parser;
     let at = 0;
     for (;;) {
       const found = parser.readHead(buffer, at, end);
-      if (found === HEAD_MORE) return true;
+      if (found === HEAD_MORE) return READ_MORE;
       if (found === HEAD_INVALID) return this.#invalid(parser.problem);
       at = parser.at;
       if (found !== HEAD_INTERIM) return this.#readFirstBody(exchange, buffer, at, end);
       const head = parser.head;
-      if (head !== null) exchange.sink.onInformation(head.status, head.reason, head.lines);
-      if (!this.#events.serves(exchange)) return false;
+      if (head !== null) exchange.sink.onInformation(head.status, head.lines);
+      if (!exchange.live) return READ_OVER;
     }
   }
 
   /** The final head, and what came of the body with it. */
-  #readFirstBody(exchange: LiveExchange, buffer: Buffer, from: number, end: number): boolean {
+  #readFirstBody(exchange: LiveExchange, buffer: Buffer, from: number, end: number): number {
     const parser = this.parser;
     const head = parser.head;
-    if (head === null) return false;
+    if (head === null) return READ_OVER;
     let size = 0;
     if (head.hasBody) {
       parser.body.read(buffer, from, end);
@@ -103,7 +109,7 @@ export class ResponseReader {
       const body = size === 0 ? '' : parser.payloadText(buffer);
       this.#events.onComplete(exchange, leftoverBytes);
       exchange.sink.onHead(head, body);
-      return true;
+      return READ_OVER;
     }
     this.#own = this.#buffers.take();
     // The only copy, at most one read: `buffer` is other sockets' too.
@@ -111,34 +117,33 @@ export class ResponseReader {
     const chunk = this.#own.subarray(0, size);
     this.#streaming = true;
     exchange.sink.onHead(head, null);
-    return this.#events.serves(exchange) && this.#deliver(exchange, chunk, leftoverBytes);
+    return exchange.live ? this.#deliver(exchange, chunk, leftoverBytes) : READ_OVER;
   }
 
-  #readBody(exchange: LiveExchange, buffer: Buffer, end: number): boolean {
-    const parser = this.parser;
-    parser.body.read(buffer, 0, end);
-    if (parser.body.problem !== '') return this.#invalid(parser.body.problem);
-    const whole = parser.body.payloadFrom === 0 && parser.body.payloadTo === buffer.length;
-    const chunk = whole ? buffer : buffer.subarray(parser.body.payloadFrom, parser.body.payloadTo);
-    const flowing = this.#deliver(exchange, chunk, end - parser.body.at);
-    if (flowing && end === buffer.length) this.#grow();
-    return flowing;
+  #readBody(exchange: LiveExchange, buffer: Buffer, end: number): number {
+    const { body } = this.parser;
+    body.read(buffer, 0, end);
+    if (body.problem !== '') return this.#invalid(body.problem);
+    const whole = body.payloadFrom === 0 && body.payloadTo === buffer.length;
+    const chunk = whole ? buffer : buffer.subarray(body.payloadFrom, body.payloadTo);
+    const result = this.#deliver(exchange, chunk, end - body.at);
+    // A stream that fills its buffer gets a larger one: fewer calls per MiB.
+    if (result === READ_BODY && end === buffer.length && this.#own !== null) {
+      this.#own = this.#buffers.grow(this.#own, body.remainingBytes);
+    }
+    return result;
   }
 
-  /** Hands a piece on; false: stop reading. */
-  #deliver(exchange: LiveExchange, chunk: Buffer, leftoverBytes: number): boolean {
+  /** Hands a piece on. */
+  #deliver(exchange: LiveExchange, chunk: Buffer, leftoverBytes: number): number {
     const flowing = chunk.length === 0 || this.#passOn(exchange, chunk);
-    if (!this.#events.serves(exchange)) return false;
+    if (!exchange.live) return READ_OVER;
     if (this.parser.body.complete) {
       this.#complete(exchange, leftoverBytes);
-      return true;
+      return READ_OVER;
     }
-    if (flowing) this.#events.onBodyProgress();
-    else {
-      this.#paused = true;
-      this.#events.onPaused();
-    }
-    return flowing;
+    this.#paused = !flowing;
+    return flowing ? READ_BODY : READ_PAUSED;
   }
 
   #passOn(exchange: LiveExchange, chunk: Buffer): boolean {
@@ -155,17 +160,6 @@ export class ResponseReader {
     const { trailers } = this.parser.body;
     this.#events.onComplete(exchange, leftoverBytes);
     exchange.finish(trailers);
-  }
-
-  /** A stream that fills its buffer gets a larger one: fewer calls per MiB. Only between reads, and only its own. */
-  #grow(): void {
-    const own = this.#own;
-    if (own === null || own.length !== FIRST_BUFFER_BYTES) return;
-    if (this.parser.body.remainingBytes <= FIRST_BUFFER_BYTES) return;
-    const large = this.#buffers.takeLarge();
-    if (large === null) return;
-    this.#own = large;
-    this.#buffers.give(own);
   }
 
   /** resume tells whether the socket has to be started again. */
@@ -192,8 +186,8 @@ export class ResponseReader {
     return own;
   }
 
-  #invalid(problem: string): false {
-    this.#events.onInvalid(problem);
-    return false;
+  #invalid(problem: string): number {
+    this.problem = problem;
+    return READ_INVALID;
   }
 }

@@ -190,3 +190,25 @@ test('a forgotten deadline leaves the list at once, whoever fires meanwhile, and
   assert.deepEqual(fired, ['remover', 'a', 'b']);
   assert.equal(wheel.size, 0);
 });
+
+test('a tick that is late does not fire once the wheel is stopped', async () => {
+  let nowMs = 0;
+  let fired = 0;
+  const wheel = new DeadlineWheel({
+    clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
+    tickMs: 1,
+    onError: (error) => assert.ifError(error),
+  });
+  wheel.start();
+  wheel.arm(new Deadline(() => fired++), 10);
+  // The clock stands until the first tick, which then finds that the event loop has stood still.
+  nowMs = 1_000;
+  await new Promise<void>((resolve) => {
+    setTimeout(() => {
+      wheel.stop();
+      // Behind the immediate of the tick.
+      setImmediate(() => setImmediate(resolve));
+    }, 1);
+  });
+  assert.equal(fired, 0);
+});

@@ -87,3 +87,16 @@ test('B33: a key decides whose bucket is used, goes on to the backend and cannot
   const count = (result: string) => proxy.metric('sluice_api_key_requests_total', result);
   assert.deepEqual(['valid', 'unknown', 'malformed'].map(count), [3, 2, 1]);
 });
+
+test('a key behind a body is nobody’s and does not go on to the backend, other trailers do', async (t) => {
+  const { directory, keys } = makeKeys();
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], apiKeyHeader: 'x-api-key', apiKeys: directory });
+  const client = await proxy.connect();
+  const trailers = `X-Before: 1\r\nX-API-Key: ${keys.acme.key}\r\nX-Sum: 2\r\n`;
+  client.write(
+    `POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n${trailers}\r\n`,
+  );
+  assert.equal((await client.readResponse()).status, 200);
+  assert.equal(backend.requests[0]?.trailers, 'X-Before: 1\r\nX-Sum: 2');
+});

@@ -202,3 +202,22 @@ test('B10: a body that was begun shows in the exchange', async (t) => {
   await sink.finished();
   assert.equal(sink.error?.retryable, true);
 });
+
+test('a 304 with a Content-Length keeps its connection, and a body that follows it all the same is never the next answer', async (t) => {
+  const { port, waiting } = await holding(t);
+  const pool = makePool(t, { port });
+  const first = send(pool, get(), new RecordingSink());
+  await waitFor('the first request', () => waiting.length === 1);
+  const socket = waiting.splice(0)[0];
+  socket?.write('HTTP/1.1 304 Not Modified\r\nContent-Length: 40\r\n\r\n');
+  await waitFor('the connection to be parked', () => pool.idleCount === 1);
+  assert.deepEqual([first.head?.status, first.head?.contentLength, first.ended], [304, 40, true]);
+  socket?.write('HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx');
+  await waitFor('the connection to be closed', () => pool.openCount === 0);
+  const second = send(pool, get(), new RecordingSink());
+  await waitFor('the second request', () => waiting.length === 1);
+  assert.equal(second.exchange?.reused, false);
+  waiting[0]?.write(OK);
+  await waitFor('its answer', () => second.ended);
+  assert.equal(second.body.toString(), 'ok');
+});

@@ -68,7 +68,7 @@ export class RecordingSink implements ResponseSink {
     this.calls.push('connected');
   }
 
-  onInformation(status: number, _reason: string, _lines: string): void {
+  onInformation(status: number, _lines: string): void {
     this.calls.push('information');
     this.interims.push(status);
   }

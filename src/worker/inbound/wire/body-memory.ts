@@ -3,12 +3,7 @@
  * of it once; from then on a large body is read into memory of the connection's own, of up to 512 KiB, and written from
  * there. Memory that a backend still takes bytes from is never offered for a read, and memory is swapped only between reads.
  */
-import {
-  type BodyBuffers,
-  FIRST_BUFFER_BYTES,
-  LARGE_BUFFER_BYTES,
-  SMALL_PIECE_BYTES,
-} from '../../../http1/body-buffers.ts';
+import { type BodyBuffers, FIRST_BUFFER_BYTES, SMALL_PIECE_BYTES } from '../../../http1/body-buffers.ts';
 
 /** A read of less gives the memory back: the next one is likely as small, and slow clients shall keep none. */
 const KEPT_MIN_BYTES = FIRST_BUFFER_BYTES / 2;
@@ -47,16 +42,7 @@ export class BodyMemory {
     if (remainingBytes === 0 || readBytes < KEPT_MIN_BYTES) {
       this.#buffers.give(own);
       this.#own = null;
-    } else if (own.length < LARGE_BUFFER_BYTES && readBytes >= FIRST_BUFFER_BYTES)
-      this.#grow(own, remainingBytes);
-  }
-
-  #grow(own: Buffer<ArrayBuffer>, remainingBytes: number): void {
-    if (remainingBytes <= FIRST_BUFFER_BYTES) return;
-    const large = this.#buffers.takeLarge();
-    if (large === null) return;
-    this.#buffers.give(own);
-    this.#own = large;
+    } else if (readBytes >= FIRST_BUFFER_BYTES) this.#own = this.#buffers.grow(own, remainingBytes);
   }
 
   /** hold: the last piece is in use until release. */

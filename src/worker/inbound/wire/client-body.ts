@@ -11,7 +11,7 @@
 import type { RequestHead } from '../../../contract/request-head.ts';
 import type { BodyBuffers } from '../../../http1/body-buffers.ts';
 import { BodyReader } from '../../../http1/body-reader.ts';
-import { BODY_CHUNKED, BODY_LENGTH } from '../../../http1/framing.ts';
+import { DISCARD_MAX_BYTES } from '../base-request.ts';
 import { BodyMemory } from './body-memory.ts';
 
 const COMPLETE = 0;
@@ -19,9 +19,6 @@ const UNASKED = 1;
 const FLOWING = 2;
 const PAUSED = 3;
 const UNWANTED = 4;
-
-/** The rest of an unwanted body that is read so that the connection can stay: a longer one costs more than a new one. */
-const DISCARD_MAX_BYTES = 65_536;
 
 /** What is told of a body; ClientRequest. */
 export interface BodySink {
@@ -56,8 +53,8 @@ export class ClientBody {
    */
   get isRestShort(): boolean {
     if (this.#endless || this.#reader === null) return false;
-    const { kind, remainingBytes } = this.#reader;
-    return kind === BODY_LENGTH ? remainingBytes <= DISCARD_MAX_BYTES : this.#state === UNASKED;
+    const { length, remainingBytes } = this.#reader;
+    return length >= 0 ? remainingBytes <= DISCARD_MAX_BYTES : this.#state === UNASKED;
   }
 
   /** Whether more of it was read into nothing than the connection is worth. */
@@ -78,7 +75,7 @@ export class ClientBody {
     else {
       this.#state = UNASKED;
       this.#reader ??= new BodyReader({ refusesFramingTrailers: true });
-      this.#reader.start(head.bodyLength < 0 ? BODY_CHUNKED : BODY_LENGTH, head.bodyLength);
+      this.#reader.start(head.bodyLength);
     }
   }
 
