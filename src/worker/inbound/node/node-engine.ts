@@ -15,6 +15,12 @@ import { NodeHeads } from './node-heads.ts';
 /** Room for the request line beside targetBytes and headerBytes. */
 const PARSER_MARGIN_BYTES = 1024;
 
+/**
+ * node stops reading a socket once so much of a body waits that nobody reads. It makes a Buffer of some 200 bytes of each
+ * chunk, so that a client with chunks of one byte holds what one read of 64 KiB can make: 2.4 MB, whatever it sends (14 MB by default).
+ */
+const QUEUED_BODY_BYTES = 1;
+
 const CONNECTION = Symbol('connection');
 
 interface OwnedSocket extends Socket {
@@ -40,6 +46,7 @@ function makeServer(
 ): Server {
   const heads = new NodeHeads();
   const server: HttpServer = http.createServer({
+    highWaterMark: QUEUED_BODY_BYTES,
     keepAliveTimeout: 0,
     optimizeEmptyRequests: true,
     noDelay: true,
