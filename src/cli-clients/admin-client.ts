@@ -18,7 +18,7 @@ export interface AdminCall {
   body?: unknown;
 }
 
-/** AdminProblem is a refusal of the admin port; its message is for people. */
+/** AdminProblem is a refusal by the admin port, with a message for people. */
 export class AdminProblem extends Error {
   readonly status: number;
 
@@ -29,9 +29,9 @@ export class AdminProblem extends Error {
   }
 }
 
-/** Longer than the admin port gives its handlers. */
+/** Longer than the deadline of the admin port's handlers. */
 const ANSWER_MS = 20_000;
-/** Far above a page of a thousand clients. */
+/** Far more than a page of a thousand clients. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
 const problemSchema = z.object({
@@ -40,8 +40,8 @@ const problemSchema = z.object({
 });
 
 /**
- * callAdmin resolves with the JSON of an answer of success, undefined where there is none. Rejects with AdminProblem, or an
- * Error where no Sluice answered.
+ * callAdmin resolves with the JSON of a successful answer, or undefined where it has no body. Rejects with AdminProblem, or
+ * with an Error where no Sluice answered.
  */
 export async function callAdmin(target: AdminTarget, call: AdminCall): Promise<unknown> {
   const { status, text } = await exchange(target, call);

@@ -28,7 +28,7 @@ export async function findTarget(
   const loaded = loadAdmin(configPath, env, token);
   if ('problems' in loaded) return { problems: formatProblems(configPath, loaded.problems) };
   if (loaded.admin.port === 0)
-    return { problems: [`sluice: admin.address of ${configPath} has any free port: say --admin URL`] };
+    return { problems: [`sluice: admin.address of ${configPath} asks for any free port: give --admin URL`] };
   return { url: await urlOf(loaded.admin), token: loaded.admin.token };
 }
 
@@ -39,7 +39,7 @@ function originOf(text: string): string | null {
   return url.username === '' && url.password === '' && url.hash === '' ? url.origin : null;
 }
 
-/** From this machine, an address that stands for all is reached at loopback. */
+/** A wildcard address is reached at loopback from this machine. */
 async function urlOf({ host, port }: Pick<AdminSettings, 'host' | 'port'>): Promise<string> {
   const { hostPort } = await import('../contract/addresses.ts');
   const reached: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' };

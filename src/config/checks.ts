@@ -1,4 +1,4 @@
-/** Rules about several keys at once. They see a draft: what is missing in it was complained about already. */
+/** Rules about several keys at once. They see a draft, in which wrong values are missing: those have their own messages. */
 import { isIPv4 } from 'node:net';
 import { hostPort } from '../contract/addresses.ts';
 import type { ListenAddress } from '../contract/settings.ts';
@@ -11,7 +11,7 @@ import type { Draft } from './schema/schema-walk.ts';
 type ConfigDraft = Draft<FileConfig>;
 type Findings = Generator<Finding, void, void>;
 
-/** A bucket's time to fill, which its key in the store outlives. */
+/** Longest time in which a bucket may fill; its key in the store lives longer. */
 const MAX_FILL_SEC = 30 * 24 * 3600;
 /** Of a token that can be tried from other machines. */
 const MIN_TOKEN_LENGTH = 16;

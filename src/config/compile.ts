@@ -1,4 +1,4 @@
-/** From a file that passed every check to the Settings that everybody reads. */
+/** Turns a file that passed every check into the Settings that all parts read. */
 import { hostPort } from '../contract/addresses.ts';
 import {
   type AdminSettings,
@@ -14,7 +14,7 @@ import {
 import type { FileConfig } from './schema/schema.ts';
 import { DEFAULT_REDIS_URL } from './schema/schema-redis.ts';
 
-/** compileSettings fills in what depends on other keys and freezes the result; for loadConfig. */
+/** compileSettings fills in values that depend on other keys, and freezes the result; for loadConfig. */
 export function compileSettings(config: FileConfig): Settings {
   const rateLimit = compileRateLimit(config.rateLimit);
   const { database, redis, timeouts, admin } = config;

@@ -15,7 +15,7 @@ import { parseYaml, type YamlSource } from './yaml-source.ts';
 /** Warnings do not keep a configuration from being used. */
 export type LoadResult = { settings: Settings; warnings: Problem[] } | { problems: Problem[] };
 
-/** Above any hand-written file; bounds what a wrong path can cost. */
+/** Larger than any hand-written file; bounds the cost of a wrong path. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /**

@@ -1,4 +1,4 @@
-/** Addresses in the file: where to listen, whom to trust, where backends are. All parsers throw nothing. */
+/** Addresses in the file: where to listen and where backends are. The parsers never throw. */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import type { ListenAddress } from '../../contract/settings.ts';
@@ -6,7 +6,7 @@ import type { ListenAddress } from '../../contract/settings.ts';
 /** A parsed value, or the sentence that says what is wrong with the text. */
 export type Parsed<T> = { value: T } | { message: string };
 
-/** Ports by number; 0 asks for any free one where that makes sense. */
+/** Port 0 asks for any free port when listening. */
 const MAX_PORT = 65_535;
 /** sockaddr_un holds 108 bytes with the closing NUL (unix(7)). */
 const MAX_SOCKET_PATH_BYTES = 107;

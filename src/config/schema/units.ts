@@ -1,4 +1,4 @@
-/** Durations and sizes as people write them. */
+/** Parsers of durations (`2s`) and sizes (`16KiB`). */
 
 const DURATION = /^(\d{1,15})(ms|s|m|h)$/;
 const MS_PER_UNIT: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 };

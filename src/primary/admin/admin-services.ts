@@ -1,4 +1,4 @@
-/** What the admin port asks, answered by the parts of the primary. */
+/** Implements what the admin port asks for with the parts of the primary. */
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { Settings } from '../../contract/settings.ts';
@@ -30,7 +30,7 @@ interface ServiceParts {
   gauges: PrimaryGauges;
   bucketViews: BucketViews;
   bucketResets: BucketResets;
-  /** What the primary as a whole is doing. */
+  /** Phase of the primary as a whole. */
   phase: () => Readiness['status'];
 }
 
@@ -120,7 +120,7 @@ function readinessOf(parts: ServiceParts, settings: Settings): Readiness {
   };
 }
 
-/** By any worker's breaker, or by the primary's own connection: workers do not report before a second has passed. */
+/** Asks every worker's breaker and the primary's own connection, because a worker first reports after a second. */
 function isRedisAway({ supervisor, bucketViews }: ServiceParts): boolean {
   const isConnected = bucketViews.connection?.ready ?? true;
   return !isConnected || supervisor.workers().some(({ report }) => report?.breakerOpen === true);

@@ -14,7 +14,7 @@ export type AdminApp = FastifyInstance<
   ZodTypeProvider
 >;
 
-/** Any call may be refused with these: token, Host, deadline. */
+/** Every call may be refused with these, for its token, its Host or its deadline. */
 const COMMON_PROBLEMS = [401, 403, 503] as const;
 
 interface ProblemResponse {
@@ -22,20 +22,20 @@ interface ProblemResponse {
   content: Record<typeof PROBLEM_TYPE, { schema: typeof problemSchema }>;
 }
 
-/** problemResponses documents the refusals of a route, those that any route has included. */
+/** problemResponses documents the refusals of a route, including those that every route has. */
 export function problemResponses(...statuses: number[]): Record<number, ProblemResponse> {
   const response = { description: 'Refused', content: { [PROBLEM_TYPE]: { schema: problemSchema } } };
   return Object.fromEntries([...COMMON_PROBLEMS, ...statuses].map((status) => [status, response]));
 }
 
-/** listOf is the shape of every list: all of it when `next` is null, else `next` is the `after` of the next page. */
+/** listOf is the shape of every list. `next` is the `after` of the next page, null on the last one. */
 export function listOf<T extends z.ZodType>(item: T) {
   return z.strictObject({ items: z.array(item), next: z.string().nullable() });
 }
 
 /**
- * compileValidator makes the framework check a part of a request with its zod schema; set as the validator compiler. A
- * body that is absent where one is needed is malformed (400), whatever else does not fit names its fields (422).
+ * compileValidator is the framework's validator compiler: it checks one part of a request with its zod schema. A missing
+ * body is malformed (400); every other mistake names its fields (422).
  */
 export function compileValidator({ schema, httpPart }: { schema: z.ZodType; httpPart?: string | undefined }) {
   return (data: unknown): { value: unknown } | { error: Error } => {
@@ -46,7 +46,7 @@ export function compileValidator({ schema, httpPart }: { schema: z.ZodType; http
     const result = schema.safeParse(data ?? undefined, { error: sentenceOf });
     if (result.success) return { value: result.data };
     const errors = result.error.issues.flatMap((issue) => fieldErrorsOf(issue, httpPart));
-    // One sentence per field; of several the last, which is the narrowest (an integer's own range comes first).
+    // One sentence per field: the last one is the narrowest, because zod checks an integer's own range first.
     return { error: invalidFields([...new Map(errors.map((error) => [error.field, error])).values()]) };
   };
 }

@@ -23,9 +23,7 @@ const tags = ['buckets'];
 
 /** registerBuckets adds the routes; the server calls it once while it is built. */
 export function registerBuckets(app: AdminApp, services: AdminServices): void {
-  app.route({
-    method: 'GET',
-    url: BUCKET,
+  app.get(BUCKET, {
     schema: {
       tags,
       summary: 'Show the live buckets of a client, or of the callers at an address, without taking from them',
@@ -34,9 +32,7 @@ export function registerBuckets(app: AdminApp, services: AdminServices): void {
     },
     handler: async ({ params }, reply) => reply.code(200).send(await services.buckets(params.clientId)),
   });
-  app.route({
-    method: 'POST',
-    url: `${BUCKET}/reset`,
+  app.post(`${BUCKET}/reset`, {
     schema: {
       tags,
       summary: 'Fill these buckets; every worker of every machine acts on it within a second',

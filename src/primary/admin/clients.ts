@@ -13,7 +13,7 @@ const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - (other than . an
 const PAIR_RULE = 'capacity and refillPerSecond come together or not at all';
 const FILL_RULE = 'capacity / refillPerSecond must be at most 30 days';
 
-/** The pattern is for readers of the description: the transform is exact, and makes the canonical form. */
+/** The pattern is for readers of the API's description. The transform decides, and returns the canonical form. */
 const clientId = z
   .string()
   .regex(/^[A-Za-z0-9._:@/-]{1,128}$/, ID_RULE)
@@ -46,7 +46,7 @@ const patchFields = {
 const createBody = z.strictObject({ clientId, ...fields }).check(checkPair);
 const putBody = z.strictObject({ clientId: clientId.optional(), ...fields }).check(checkPair);
 const patchBody = z.strictObject(patchFields);
-/** The path of one client; in canonical form once parsed. */
+/** The parameters of a client's path; parsing brings the id into canonical form. */
 export const clientIdParams = z.strictObject({ clientId });
 
 const clientView = z.strictObject({
@@ -69,9 +69,7 @@ export function registerClients(app: AdminApp, services: AdminServices): void {
 }
 
 function registerCollection(app: AdminApp, { clients, policyNames }: AdminServices): void {
-  app.route({
-    method: 'GET',
-    url: BASE,
+  app.get(BASE, {
     schema: {
       tags,
       summary: 'List clients in order of their ids',
@@ -83,9 +81,7 @@ function registerCollection(app: AdminApp, { clients, policyNames }: AdminServic
       return reply.code(200).send(listBody(page, viewOf));
     },
   });
-  app.route({
-    method: 'POST',
-    url: BASE,
+  app.post(BASE, {
     schema: {
       tags,
       summary: 'Create a client',
@@ -102,9 +98,7 @@ function registerCollection(app: AdminApp, { clients, policyNames }: AdminServic
 }
 
 function registerReads(app: AdminApp, { clients }: AdminServices): void {
-  app.route({
-    method: 'GET',
-    url: ONE,
+  app.get(ONE, {
     schema: {
       tags,
       summary: 'Read a client',
@@ -113,9 +107,7 @@ function registerReads(app: AdminApp, { clients }: AdminServices): void {
     },
     handler: async ({ params }, reply) => reply.code(200).send(viewOf(await clients.get(params.clientId))),
   });
-  app.route({
-    method: 'DELETE',
-    url: ONE,
+  app.delete(ONE, {
     schema: {
       tags,
       summary: 'Delete a client',
@@ -130,9 +122,7 @@ function registerReads(app: AdminApp, { clients }: AdminServices): void {
 }
 
 function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices): void {
-  app.route({
-    method: 'PUT',
-    url: ONE,
+  app.put(ONE, {
     schema: {
       tags,
       summary: 'Create or replace a client',
@@ -149,9 +139,7 @@ function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices):
       return reply.code(created ? 201 : 200).send(viewOf(record));
     },
   });
-  app.route({
-    method: 'PATCH',
-    url: ONE,
+  app.patch(ONE, {
     schema: {
       tags,
       summary: 'Change fields of a client; limits are replaced as a whole',
@@ -168,8 +156,8 @@ function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices):
 }
 
 /**
- * A patch may carry one half of the pair when the client has the other. Only what was given is written, so that two
- * patches at a time both count; the table's own constraints catch what they make together.
+ * A patch may carry one half of the pair when the client has the other. Only the given fields are written, so that
+ * concurrent patches of different fields both take effect; the table's constraints refuse a pair that they break together.
  */
 async function checkPatch(
   clients: AdminServices['clients'],
@@ -183,7 +171,7 @@ async function checkPatch(
   if (problem !== null) refuse('refillPerSecond', problem);
 }
 
-/** Absent, not undefined: the two mean the same here, and not to every store. */
+/** Removes undefined fields: a store may take them for values. */
 function givenOf(body: z.infer<typeof patchBody>): Partial<ClientInput> {
   return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
 }
@@ -191,7 +179,7 @@ function givenOf(body: z.infer<typeof patchBody>): Partial<ClientInput> {
 type Pair = Pick<ClientInput, 'capacity' | 'refillPerSecond'>;
 
 function checkPair(context: z.core.ParsePayload<Pair>): void {
-  // Of a number that is out of range already, nothing more need be said.
+  // A number that is out of range has its own sentence already.
   const message = context.issues.length > 0 ? null : pairProblem(context.value);
   if (message === null) return;
   context.issues.push({ code: 'custom', message, path: ['refillPerSecond'], input: context.value });

@@ -1,4 +1,4 @@
-/** The configuration: reading the file again, and showing what runs. */
+/** The calls that reload the configuration and show the running one. */
 import * as z from 'zod';
 import { type AdminApp, problemResponses } from './app.ts';
 import { configView } from './config-view.ts';
@@ -19,9 +19,7 @@ const reloadView = z.strictObject({
 
 /** registerConfig adds the routes; the server calls it once while it is built. */
 export function registerConfig(app: AdminApp, services: AdminServices): void {
-  app.route({
-    method: 'POST',
-    url: '/api/v1/reload',
+  app.post('/api/v1/reload', {
     config: { deadlineMs: RELOAD_DEADLINE_MS },
     schema: {
       tags,
@@ -39,9 +37,7 @@ export function registerConfig(app: AdminApp, services: AdminServices): void {
       );
     },
   });
-  app.route({
-    method: 'GET',
-    url: '/api/v1/config',
+  app.get('/api/v1/config', {
     schema: {
       tags,
       summary: 'The running configuration as a configuration file would say it, secrets redacted',

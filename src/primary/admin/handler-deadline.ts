@@ -1,6 +1,6 @@
 /**
- * A deadline for every handler. The framework's own `handlerTimeout` does not do: it is cleared by the request's `close`
- * event, which a body that was read raises long before the handler is done.
+ * A deadline for every handler. The framework's own `handlerTimeout` is not used: the request's `close` event clears it, and
+ * that comes once the body is read, long before the handler is done.
  */
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { toError } from '../../contract/errors.ts';
@@ -8,7 +8,7 @@ import { HttpProblem } from './problems.ts';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** For the handler of this route, where the server's default is too short. */
+    /** Deadline of this route's handler, where the server's default is too short. */
     deadlineMs?: number;
   }
 }
@@ -35,7 +35,7 @@ async function inTime(
     timer = setTimeout(() => reject(new HttpProblem(503, TOO_LATE)), deadlineMs);
   });
   work.catch((thrown: unknown) => {
-    // Lost to the deadline: there is nobody left to tell but the log.
+    // The caller has the answer of the deadline, so only the log can be told.
     if (reply.sent) request.log.warn({ err: toError(thrown) }, 'an admin call failed after its deadline');
   });
   try {

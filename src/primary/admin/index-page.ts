@@ -18,9 +18,7 @@ export function registerIndex(app: AdminApp): void {
   app.addHook('onRoute', ({ method, url, schema }) => {
     if (method !== 'HEAD') calls.push(`${String(method)} ${url}: ${schema?.summary}`);
   });
-  app.route({
-    method: 'GET',
-    url: '/',
+  app.get('/', {
     schema: {
       tags: ['operation'],
       summary: 'What there is here',

@@ -9,7 +9,7 @@ const name = z
   .string()
   .min(1)
   .max(128)
-  // The one character that PostgreSQL's text cannot hold.
+  // PostgreSQL's text can hold every other character.
   .refine((text) => !text.includes('\0'), 'must not hold U+0000')
   .meta({ description: 'What the key is called in lists' });
 const issueBody = z.strictObject({ name: name.nullable().default(null) }).optional();
@@ -29,9 +29,7 @@ const tags = ['keys'];
 
 /** registerKeys adds the routes; the server calls it once while it is built. */
 export function registerKeys(app: AdminApp, { apiKeys }: AdminServices): void {
-  app.route({
-    method: 'POST',
-    url: KEYS,
+  app.post(KEYS, {
     schema: {
       tags,
       summary: 'Issue a key for a client, which may have 1,000 of them',
@@ -42,9 +40,7 @@ export function registerKeys(app: AdminApp, { apiKeys }: AdminServices): void {
     handler: async ({ params, body }, reply) =>
       reply.code(201).send(await apiKeys.issue(params.clientId, body?.name ?? null)),
   });
-  app.route({
-    method: 'GET',
-    url: KEYS,
+  app.get(KEYS, {
     schema: {
       tags,
       summary: 'List the keys of a client in the order of their making, without the keys themselves',
@@ -60,9 +56,7 @@ export function registerKeys(app: AdminApp, { apiKeys }: AdminServices): void {
       return reply.code(200).send(listBody(page, (view) => view));
     },
   });
-  app.route({
-    method: 'DELETE',
-    url: `${KEYS}/:keyId`,
+  app.delete(`${KEYS}/:keyId`, {
     schema: {
       tags,
       summary: 'Revoke a key; within a second no worker of any machine accepts it',

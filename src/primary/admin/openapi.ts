@@ -1,4 +1,4 @@
-/** The API's description, made from the schemas that check requests and answers. */
+/** The API's OpenAPI description, generated from the schemas that check requests and answers. */
 import swagger from '@fastify/swagger';
 import { jsonSchemaTransform } from 'fastify-type-provider-zod';
 import * as z from 'zod';
@@ -7,7 +7,7 @@ import { type AdminApp, problemResponses } from './app.ts';
 
 /** collectRoutes must run before any route is added: it watches them being added. */
 export async function collectRoutes(app: AdminApp): Promise<void> {
-  /** Paths whose POST can do without a body, which the framework's description would demand. */
+  /** Paths whose POST needs no body; the framework would describe it as required. */
   const bodiless = new Set<string>();
   await app.register(swagger, {
     openapi: {
@@ -18,7 +18,7 @@ export async function collectRoutes(app: AdminApp): Promise<void> {
         version: sluiceVersion(),
       },
       components: { securitySchemes: { token: { type: 'http', scheme: 'bearer' } } },
-      // Empty: a port on loopback may ask for no token.
+      // The empty entry: a port on loopback may need no token.
       security: [{ token: [] }, {}],
     },
     transform: jsonSchemaTransform,
@@ -40,9 +40,7 @@ export async function collectRoutes(app: AdminApp): Promise<void> {
 
 /** registerOpenapi adds the route that shows the description. */
 export function registerOpenapi(app: AdminApp): void {
-  app.route({
-    method: 'GET',
-    url: '/openapi.json',
+  app.get('/openapi.json', {
     schema: {
       tags: ['operation'],
       summary: 'This description',

@@ -1,4 +1,4 @@
-/** The query of every list, and the opaque `next` by which a client comes back for more. */
+/** The query of every list, and the opaque cursor `next` that asks for the following page. */
 import * as z from 'zod';
 import { invalidFields } from './problems.ts';
 
@@ -22,8 +22,8 @@ export function listBody<T, V>(page: Page<T>, viewOf: (item: T) => V): Page<V> {
 }
 
 /**
- * decodeCursor gives the last id of the page before; anything else is refused (422) rather than taken for a place in the
- * list. Any text can be an id here, not only what this API would take: whoever writes rows by hand may not break the list.
+ * decodeCursor returns the last id of the page before, and refuses (422) anything that is not a cursor. Any text can be an
+ * id here, not only those that this API accepts: rows written by hand must not break the list.
  */
 export function decodeCursor(after: string | undefined): string | null {
   if (after === undefined) return null;

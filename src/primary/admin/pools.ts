@@ -1,4 +1,4 @@
-/** Pools and their backends as they are now, and taking a backend out of the rotation by hand. */
+/** The calls that show pools with their backends, and that drain and enable a backend. */
 import * as z from 'zod';
 import { hostPort } from '../../contract/addresses.ts';
 import { type AdminApp, listOf, problemResponses } from './app.ts';
@@ -37,9 +37,7 @@ const tags = ['pools'];
 
 /** registerPools adds the routes; the server calls it once while it is built. */
 export function registerPools(app: AdminApp, services: AdminServices): void {
-  app.route({
-    method: 'GET',
-    url: '/api/v1/pools',
+  app.get('/api/v1/pools', {
     schema: {
       tags,
       summary: 'Backends with their state',
@@ -58,9 +56,7 @@ const SUMMARIES = {
 };
 
 function registerOperation(app: AdminApp, services: AdminServices, operation: 'drain' | 'enable'): void {
-  app.route({
-    method: 'POST',
-    url: `/api/v1/pools/:pool/backends/:id/${operation}`,
+  app.post(`/api/v1/pools/:pool/backends/:id/${operation}`, {
     schema: {
       tags,
       summary: SUMMARIES[operation],
@@ -90,7 +86,7 @@ function poolViewOf({ settings, backends }: PoolStatus): z.infer<typeof poolView
   };
 }
 
-/** Without probes nobody ever finds out, and a backend gets traffic from the start: that is up. */
+/** Without probes a backend gets traffic from the start and its health stays unknown; that is shown as up. */
 function backendViewOf(
   { settings, state, inFlight }: BackendStatus,
   probed: boolean,

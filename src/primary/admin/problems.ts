@@ -4,14 +4,14 @@
  */
 import type { FastifyReply } from 'fastify';
 import * as z from 'zod';
-import { type ErrorCode, LbError } from '../../contract/errors.ts';
+import { type ErrorCode, LbError, systemCodeOf } from '../../contract/errors.ts';
 import { http } from '../../infra/node-http.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** A 503 asks to come back this much later: about what a database needs to be noticed again. */
+/** Retry-After of a 503: about the time in which a database that is back is noticed. */
 const RETRY_AFTER_SEC = 1;
-/** Of a database that starts: it opens its files in a second and makes them in three or more. */
+/** While the embedded database starts: it opens its files in a second, and creates them in three or more. */
 const RETRY_STARTING_SEC = 2;
 
 export const problemSchema = z
@@ -60,7 +60,7 @@ export class HttpProblem extends Error {
   }
 }
 
-/** invalidFields is the 422 of a request that is well formed but means nothing. */
+/** invalidFields is the 422 of a request that is well formed and has fields that are wrong. */
 export function invalidFields(errors: FieldError[]): HttpProblem {
   const detail = errors
     .map(({ field, message }) => (field === '' ? message : `${field}: ${message}`))
@@ -68,7 +68,7 @@ export function invalidFields(errors: FieldError[]): HttpProblem {
   return new HttpProblem(422, detail, { errors });
 }
 
-/** Sentences for failures of other rooms; their own messages may name hosts and stay in the log. */
+/** Details for errors from elsewhere, whose own messages may name hosts and belong in the log. */
 const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   client_exists: 'a client with this clientId exists already',
   client_not_found: 'there is no client with this clientId',
@@ -93,17 +93,16 @@ const FRAMEWORK_PROBLEMS: Readonly<Record<string, { status: number; detail: stri
   FST_ERR_MAX_PARAM_LENGTH: { status: 414, detail: 'a segment of the path is too long' },
 };
 
-/** toProblem decides what a client is told about anything thrown while its request was served. */
+/** toProblem turns whatever was thrown while a request was served into its answer. */
 export function toProblem(thrown: unknown): HttpProblem {
   if (thrown instanceof HttpProblem) return thrown;
   if (thrown instanceof LbError) return fromLbError(thrown);
-  const code = textField(thrown, 'code');
-  const known = code === null ? undefined : FRAMEWORK_PROBLEMS[code];
+  const known = FRAMEWORK_PROBLEMS[systemCodeOf(thrown) ?? ''];
   if (known !== undefined) return new HttpProblem(known.status, known.detail);
-  const status = numberField(thrown, 'statusCode');
-  if (status !== null && status >= 400 && status < 500)
-    return new HttpProblem(status, 'the request is malformed');
-  return new HttpProblem(500, 'internal error');
+  const status = statusOf(thrown);
+  return status >= 400 && status < 500
+    ? new HttpProblem(status, 'the request is malformed')
+    : new HttpProblem(500, 'internal error');
 }
 
 function fromLbError(error: LbError): HttpProblem {
@@ -130,8 +129,8 @@ export function sendProblem(reply: FastifyReply, problem: HttpProblem): FastifyR
 }
 
 /**
- * rawProblem is a whole HTTP/1.1 response for connections on which the parser gave up before there was a request; it
- * ends the connection.
+ * rawProblem is a whole HTTP/1.1 response, for a connection whose bytes the parser refused before there was a request. It
+ * announces the end of the connection.
  */
 export function rawProblem(status: number, detail: string, requestId: string): string {
   const body = JSON.stringify(bodyOf(new HttpProblem(status, detail), requestId));
@@ -162,12 +161,8 @@ function titleOf(status: number): string {
   return http.STATUS_CODES[status] ?? 'Error';
 }
 
-function textField(thrown: unknown, name: 'code'): string | null {
-  if (typeof thrown !== 'object' || thrown === null || !(name in thrown)) return null;
-  return typeof thrown[name] === 'string' ? thrown[name] : null;
-}
-
-function numberField(thrown: unknown, name: 'statusCode'): number | null {
-  if (typeof thrown !== 'object' || thrown === null || !(name in thrown)) return null;
-  return typeof thrown[name] === 'number' ? thrown[name] : null;
+function statusOf(thrown: unknown): number {
+  const status =
+    typeof thrown === 'object' && thrown !== null && 'statusCode' in thrown ? thrown.statusCode : 500;
+  return typeof status === 'number' ? status : 500;
 }

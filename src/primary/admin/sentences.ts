@@ -1,7 +1,7 @@
-/** What is wrong with a field of a request, in the words that `sluice check` has for the configuration. */
+/** Error messages for fields of a request, in the words of `sluice check`. */
 import type * as z from 'zod';
 
-/** By what the schema expects. */
+/** By the type that the schema expects. */
 const NOUNS: Readonly<Record<string, string>> = {
   int: 'a whole number',
   number: 'a number',
@@ -13,8 +13,8 @@ const NOUNS: Readonly<Record<string, string>> = {
 };
 
 /**
- * sentenceOf says what the field must be; the error map of app.ts. undefined where the library's own words have to do; a
- * sentence of the schema's own wins over both.
+ * sentenceOf is zod's error map for requests: what the field must be, or undefined for the library's own message. A message
+ * in the schema wins over both.
  */
 export function sentenceOf(issue: z.core.$ZodRawIssue): string | undefined {
   if (issue.code === 'too_small') return boundSentence('at least', issue.origin, issue.minimum);

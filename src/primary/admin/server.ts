@@ -54,7 +54,7 @@ const CHECK_EVERY_MS = 500;
 /** More than any set of scrapers, probes and people. */
 const MAX_CONNECTIONS = 512;
 const KEEP_ALIVE_MS = 10_000;
-/** A connection on which nothing moves, e.g. a client that does not read; above every deadline of a handler. */
+/** Silence on a connection with a request under way, such as a client that does not read. Above every handler's deadline. */
 const IDLE_MS = 90_000;
 const DEFAULTS = { handlerMs: 15_000, requestMs: 10_000, closeMs: 2_000 };
 
@@ -98,7 +98,7 @@ function makeApp(logger: Logger, limits: typeof DEFAULTS): AdminApp {
     connectionTimeout: IDLE_MS,
     keepAliveTimeout: KEEP_ALIVE_MS,
     return503OnClosing: false,
-    // An id that is too long is a 422 of its schema.
+    // Long enough that the schema, not the router, refuses a long id (422).
     routerOptions: { maxParamLength: HEADER_BYTES },
     http: {
       maxHeaderSize: HEADER_BYTES,
@@ -116,7 +116,7 @@ function makeApp(logger: Logger, limits: typeof DEFAULTS): AdminApp {
   }).withTypeProvider<ZodTypeProvider>();
 }
 
-/** Everything that holds for all routes; before the first of them is added. */
+/** Sets what holds for all routes. Called before the first of them is added. */
 function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void {
   const routes = new KnownRoutes();
   capConnections(app.server, MAX_CONNECTIONS);
@@ -143,8 +143,8 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
         'admin call failed',
       );
     }
-    // Set by the framework with 413, where it would reset the connection before the answer is read; the rest of a body
-    // is read and dropped, for requestMs at most.
+    // With a 413 the framework asks for the connection's end, which would reset it before the answer is read. Without
+    // that, the rest of the body is read and dropped, for requestMs at most.
     reply.removeHeader('connection');
     return sendProblem(reply, problem);
   });
@@ -174,7 +174,7 @@ async function addRoutes(app: AdminApp, services: AdminServices): Promise<void> 
   registerOpenapi(app);
 }
 
-/** A body without its bytes (a type announced, nothing sent) is no body: bodyless calls are free of types. */
+/** An empty body counts as none, whatever Content-Type was announced. */
 function acceptJsonOnly(app: AdminApp): void {
   const parse = app.getDefaultJsonParser('error', 'error');
   app.removeAllContentTypeParsers();
@@ -184,7 +184,7 @@ function acceptJsonOnly(app: AdminApp): void {
   });
 }
 
-/** On every answer: the id, and that it is nobody's to keep or to guess the type of. */
+/** Headers of every answer: the request id; it must not be cached, nor its type be guessed. */
 function stamp(reply: FastifyReply): void {
   reply.headers({
     'x-request-id': reply.request.id,
@@ -193,7 +193,7 @@ function stamp(reply: FastifyReply): void {
   });
 }
 
-/** RFC 9112 §6.3: a request has a body when one of the two fields says so. */
+/** A request has a body when one of the two fields says so (RFC 9112 §6.3). */
 function hasBody({ headers }: IncomingMessage): boolean {
   return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0;
 }
@@ -209,7 +209,7 @@ const PARSER_PROBLEMS: Readonly<Record<string, { status: number; detail: string 
   ERR_HTTP_REQUEST_TIMEOUT: { status: 408, detail: 'the request did not arrive in time' },
 };
 
-/** For bytes that never became a request. */
+/** Answers bytes that never became a request. */
 function answerUnparsable(error: Error, socket: Duplex): void {
   const code = systemCodeOf(error);
   if (code === 'ECONNRESET' || !socket.writable) {
@@ -220,7 +220,7 @@ function answerUnparsable(error: Error, socket: Duplex): void {
   socket.end(rawProblem(problem.status, problem.detail, randomUUID()), () => socket.destroy());
 }
 
-/** RFC 9110 §10.1.1: an expectation other than 100-continue cannot be met. */
+/** Answers 417 to an expectation other than 100-continue (RFC 9110 §10.1.1). */
 function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
   const { socket } = response;
   if (socket === null) return;
@@ -238,7 +238,7 @@ async function listen(app: AdminApp, { host, port }: AdminSettings): Promise<voi
   }
 }
 
-/** One address for a name: for localhost the framework would open a second listener, without our caps. */
+/** Resolves a name to one address. For localhost the framework would open a second listener, without our caps. */
 async function bindAddress(host: string): Promise<string> {
   if (isIP(host) !== 0) return host;
   return (await lookup(host, { order: 'ipv4first' })).address;

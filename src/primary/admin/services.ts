@@ -38,7 +38,7 @@ export interface WorkerStatus {
   pid: number;
   state: WorkerState;
   uptimeSec: number;
-  /** The configuration it acknowledged; null: none yet. */
+  /** Revision of the configuration that it runs; null: none yet. */
   revision: number | null;
   connections: number;
   requestsTotal: number;
@@ -60,7 +60,7 @@ export type Dependency = 'redis' | 'postgres';
 
 export interface Readiness {
   status: 'starting' | 'ready' | 'draining';
-  /** What is away while Sluice serves without it. */
+  /** Stores that are away; Sluice serves without them. */
   degraded: Dependency[];
   workers: { serving: number; wanted: number };
 }

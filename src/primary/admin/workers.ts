@@ -14,14 +14,15 @@ const workerView = z.strictObject({
   connections: count,
   requestsTotal: count,
   inFlight: count,
-  loopDelayMs: z.number().min(0).meta({ description: "99th percentile of the event loop's delay" }),
+  loopDelayMs: z
+    .number()
+    .min(0)
+    .meta({ description: 'Longest delay of the event loop within the last second' }),
 });
 
 /** registerWorkers adds the route; the server calls it once while it is built. */
 export function registerWorkers(app: AdminApp, services: AdminServices): void {
-  app.route({
-    method: 'GET',
-    url: '/api/v1/workers',
+  app.get('/api/v1/workers', {
     schema: {
       tags: ['workers'],
       summary: 'Worker processes with their load',
