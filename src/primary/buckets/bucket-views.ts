@@ -1,4 +1,4 @@
-/** Looks at buckets and refills them, for the admin port: in Redis over a connection of its own, else in the primary's memory. */
+/** Shows and refills buckets for the admin port: in Redis over a connection of its own, else in the primary's memory. */
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { Clock } from '../../contract/clock.ts';
 import type { RedisSettings } from '../../contract/settings.ts';
@@ -10,6 +10,7 @@ import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts
 import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
 import { heartbeatScripts } from '../instance-heartbeat.ts';
 import type { Revision } from '../reloader.ts';
+import { warnOfMemoryPolicy } from './memory-policy.ts';
 
 /** An operator's look may wait longer than a request. */
 const LOOK_TIMEOUT_MS = 1_000;
@@ -45,6 +46,9 @@ export class BucketViews {
       logger,
       random: Math.random,
     });
+    void connection
+      .waitForFirstAttempt(LOOK_TIMEOUT_MS)
+      .then(() => (connection.ready ? warnOfMemoryPolicy(connection.client, logger) : undefined));
     const store = new RedisBucketStore({ connection, prefix, timeoutMs: LOOK_TIMEOUT_MS, clock });
     return new BucketViews(store, connection);
   }

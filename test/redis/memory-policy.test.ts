@@ -1,0 +1,56 @@
+/** What the primary says of a Redis whose memory may fill up. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { bucketKey, hashBucketName, storeKeyPrefix } from '../../src/limit/bucket/bucket-key.ts';
+import { PLAIN_TAKE } from '../../src/limit/store/bucket-store.ts';
+import { warnOfMemoryPolicy } from '../../src/primary/buckets/memory-policy.ts';
+import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
+import { startRedis } from '../support/redis.ts';
+import { openOperator } from './connect.ts';
+import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+
+test('a Redis that refuses writes or evicts buckets in use when its memory is full is warned of, with the setting to choose', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const operator = await openOperator(server.url);
+  t.after(() => operator.close());
+  const lines: string[] = [];
+  const record = (_: object, message?: string) => void lines.push(message ?? '');
+  for (const [policy, warned] of [
+    ['noeviction', true],
+    ['allkeys-lru', true],
+    ['volatile-lru', false],
+    ['volatile-ttl', false],
+  ] as const) {
+    await operator.client.config('SET', 'maxmemory-policy', policy);
+    lines.length = 0;
+    await warnOfMemoryPolicy(operator.client, { info: record, warn: record });
+    assert.equal(lines.length, warned ? 1 : 0, policy);
+    assert.ok(lines.every((line) => line.includes('volatile-ttl')));
+  }
+});
+
+test('B32: under volatile-ttl a flood of callers costs a drained bucket nothing, where memory is full', async (t) => {
+  const server = await startRedis({ args: ['--maxmemory', '6mb', '--maxmemory-policy', 'volatile-ttl'] });
+  t.after(() => server.stop());
+  const drained = policyOf({ capacity: 100, refillPerSecond: 0.001 });
+  const fleet = makeFleet(server.url, 1, { policies: [drained], timeoutMs: PATIENT_MS, leases: false });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  const { limiter, store } = fleet.workers[0] ?? assert.fail();
+  assert.equal(allowed(await takeMany(limiter, 150, { caller: callerOf('victim'), policy: drained })), 100);
+  const operator = await openOperator(server.url);
+  t.after(() => operator.close());
+  const evictedOf = async () => Number(/evicted_keys:(\d+)/.exec(await operator.client.info('stats'))?.[1]);
+  for (let round = 0; (await evictedOf()) < 1_000; round++) {
+    assert.ok(round < 1_000, 'memory fills up');
+    const takes = Array.from({ length: 128 }, (_, i) => ({
+      ...{ ...PLAIN_TAKE, key: bucketKey(hashBucketName(`flood-${round}-${i}`), 'default'), capacity: 100 },
+      ...{ rateMicro: 1_000, versionUs: 1, need: 1, partial: false },
+    }));
+    const replies = await store.takeBatch(takes);
+    assert.ok(replies.every((reply) => !(reply instanceof Error)));
+  }
+  const key = storeKeyPrefix('sluice') + bucketKey(callerOf('victim').bucketHash, 'default');
+  assert.equal(await operator.client.exists(key), 1);
+});
