@@ -1,4 +1,4 @@
-/** What the limiter answers, and how levels become the numbers in it. */
+/** What the limiter answers, and how bucket levels become the numbers in it. */
 
 import type { BucketRules, EffectiveLimits } from './bucket/effective-limits.ts';
 import { MICRO } from './store/bucket-store.ts';
@@ -9,11 +9,11 @@ export type DecisionSource = 'lease' | 'store' | 'deny_cache' | 'local';
 export interface Decision {
   /** Already true where the policy only counts (shadow). */
   readonly allowed: boolean;
-  /** It would have been refused, had the policy not been a shadow. */
+  /** The policy is a shadow, and would have refused. */
   readonly shadowed: boolean;
-  /** Refused because the store is away and the policy says `deny`: a 503, no word about the client's quota. */
+  /** Refused because the store is away and the policy says `deny`: a 503, which says nothing of the client's quota. */
   readonly storeDenied: boolean;
-  /** Tokens left the bucket, or the local share, for it; only these can be given back. */
+  /** Tokens were taken for it, from the bucket or the local share; only these can be given back. */
   readonly charged: boolean;
   readonly source: DecisionSource;
   readonly policyName: string;
@@ -26,19 +26,19 @@ export interface Decision {
   readonly retryAfterMs: number;
   /** Until the request could pass where it was refused; else until a token when remaining is 0, else until full. */
   readonly resetMs: number;
-  /** The decisions of every policy of a route with several, in their order, this one being the one that counts; else null. */
+  /** For a route with several policies the decisions of all, in their order; this is the one that counts. Else null. */
   readonly members: readonly Decision[] | null;
-  /** Where charged tokens came from, for Limiter.giveBack alone; null: nothing was charged, or by the local share. */
+  /** Where charged tokens came from, for Limiter.giveBack; null: nothing was charged, or by the local share. */
   readonly origin?: TokenOrigin | null;
 }
 
-/** TokenOrigin is a lot of a lease, or a reply of the store. */
+/** TokenOrigin is a lot of leased tokens, or a reply of the store. */
 export interface TokenOrigin {
   /** The store's epoch in which they were granted. */
   readonly epoch: number;
 }
 
-/** violatedPolicies names those whose quota is spent, of a decision that refuses. */
+/** violatedPolicies names the policies whose quota is spent, of a decision that refuses. */
 export function violatedPolicies(decision: Decision): string[] {
   const members = decision.members ?? [decision];
   return members
@@ -46,7 +46,7 @@ export function violatedPolicies(decision: Decision): string[] {
     .map(({ policyName }) => policyName);
 }
 
-/** A level as the decision sees it: after the take, at the moment of the answer. */
+/** A bucket's level after the take, at the moment of the answer. */
 export interface Level {
   micro: number;
   /** What fills it: the bucket's own limits, or those of the local share. */
@@ -72,22 +72,22 @@ export function allow(verdict: Verdict, level: Level, origin: TokenOrigin | null
   return decide(verdict, level, { charged: true, retryAfterMs: 0, storeDenied: false }, origin);
 }
 
-/** allowUncharged lets pass without a token: the store is away and the policy says `allow`. */
+/** allowUncharged lets a request pass without a token: the store is away and the policy says `allow`. */
 export function allowUncharged(verdict: Verdict, level: Level): Decision {
   return decide(verdict, level, { charged: false, retryAfterMs: 0, storeDenied: false });
 }
 
 /**
- * refuse says no to `cost` tokens.
+ * refuse refuses `cost` tokens.
  *
- * @param earliestMs a refusal that holds for so long in any case (pacing)
+ * @param earliestMs the refusal holds for at least so long (pacing)
  */
 export function refuse(verdict: Verdict, level: Level, cost: number, earliestMs = 0): Decision {
   const retryAfterMs = cost > verdict.rules.capacity ? -1 : Math.max(1, waitMs(level, cost), earliestMs);
   return decide(verdict, level, { charged: false, retryAfterMs, storeDenied: false });
 }
 
-/** refuseUnchecked says no because the store is away and the policy says `deny`. */
+/** refuseUnchecked refuses because the store is away and the policy says `deny`. */
 export function refuseUnchecked(verdict: Verdict, level: Level): Decision {
   return decide(verdict, level, { charged: false, retryAfterMs: STORE_BACK_MS, storeDenied: true });
 }
@@ -96,7 +96,7 @@ export function refuseUnchecked(verdict: Verdict, level: Level): Decision {
 const STORE_BACK_MS = 1000;
 
 function waitMs(level: Level, cost: number): number {
-  // A local share may be too small for a cost that the whole bucket can meet: then the store must come back first.
+  // A local share may be smaller than a cost that the whole bucket can meet: the client must wait for the store.
   return cost > level.rules.capacity ? STORE_BACK_MS : msUntil(cost, level);
 }
 

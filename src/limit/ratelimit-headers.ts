@@ -1,12 +1,12 @@
 /**
- * The fields that tell a client of its limits: `RateLimit` and `RateLimit-Policy`
+ * The fields that tell a client of its limits (B31): `RateLimit` and `RateLimit-Policy`
  * (draft-ietf-httpapi-ratelimit-headers-11), or the older `X-RateLimit-*`, or none; and Retry-After. The draft may still
- * change its parameters, so nothing else in the product knows how they are written.
+ * change, so only this file knows its syntax.
  */
 import type { RateLimitSettings } from '../contract/settings.ts';
 import type { Decision } from './decision.ts';
 
-/** What does not change from answer to answer while a policy's limits stay the same. */
+/** What stays the same from answer to answer while the limits do. */
 interface PolicyItem {
   capacity: number;
   refillPerSecond: number;
@@ -16,13 +16,13 @@ interface PolicyItem {
   text: string;
 }
 
-/** Where an answer has any of these already, from a backend, a second set would make them unreadable. */
+/** Where the backend sent any of these, a second set would make them unreadable. */
 const LEGACY_LINE = /^x-ratelimit-(?:limit|remaining|reset):/im;
 
 /** RateLimitFields writes the lines of one plan's answers. */
 export class RateLimitFields {
   readonly #style: RateLimitSettings['headers'];
-  /** By name, the last limits seen (clients may have their own); as many as the plan has policies. */
+  /** By policy name, for the limits seen last (clients may have their own); no more than the plan has policies. */
   readonly #items = new Map<string, PolicyItem>();
 
   /** @param style the setting `rateLimit.headers` */
@@ -31,10 +31,10 @@ export class RateLimitFields {
   }
 
   /**
-   * lines are those of a limited answer, each with CRLF. Both fields of the draft are lists, so a backend's own lines of
-   * these names stay beside ours (RFC 9110 §5.3).
+   * lines returns the fields of a limited answer, each with CRLF. The draft's fields are lists, so a backend's lines of these
+   * names stay beside ours (RFC 9110 §5.3).
    *
-   * @param backendLines the lines that the answer has from a backend; '' for one of Sluice's own
+   * @param backendLines the field lines of the backend's answer; '' for an answer of Sluice's own
    * @param clock for the reset of X-RateLimit-*, in ms since the epoch
    */
   lines(decision: Decision, backendLines: string, clock: { wallMs(): number }): string {
@@ -82,7 +82,7 @@ function limitText({ name }: PolicyItem, decision: Decision): string {
   return `${name};r=${decision.remaining};t=${resetSec(decision)}`;
 }
 
-/** One set for all policies: that of the decision that counts. The reset is a time, in seconds since the epoch. */
+/** One set for all policies, from the decision that counts. The reset is a time, in seconds since the epoch. */
 function legacyLines({ capacity, remaining, resetMs }: Decision, nowMs: number): string {
   return (
     `X-RateLimit-Limit: ${capacity}\r\nX-RateLimit-Remaining: ${remaining}\r\n` +

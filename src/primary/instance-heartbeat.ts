@@ -1,10 +1,10 @@
 /**
- * How many workers share the store: every instance says every two seconds, in the store itself, that it lives and how many
- * workers it has, and hears the sum. Workers divide limits by it while the store is away.
+ * How many workers share the store. Every two seconds each instance announces itself in the store with the number of its
+ * workers, and gets the sum of all. Workers divide limits by it while the store is away.
  *
- * A larger sum counts at once. A smaller one counts only after it was heard for as long as an instance is good for without
- * a beat: a store that was restarted empty, or whose clock was stepped, hears from everybody within that time, and until then
- * would give each the share of a fleet that is smaller than the real one.
+ * A larger sum counts at once. A smaller one counts only after it was heard for as long as an instance lives without a beat:
+ * a store that was restarted empty, or whose clock was set, has heard everybody again by then. Until then the sum is too
+ * small, and would make every share too large.
  */
 import { randomBytes } from 'node:crypto';
 import type { Result } from 'ioredis';
@@ -23,8 +23,8 @@ declare module 'ioredis' {
   }
 }
 
-/** An instance is gone after three missed beats. */
 const BEAT_EVERY_MS = 2_000;
+/** Three beats that did not come. */
 const GONE_AFTER_MS = 6_000;
 const BEAT_TIMEOUT_MS = 1_000;
 const ID_BYTES = 8;
@@ -35,13 +35,13 @@ export function heartbeatScripts(): Record<'beatInstance', LuaScript> {
 }
 
 interface InstanceHeartbeatOptions {
-  /** Made with heartbeatScripts(); stays its maker's to close. */
+  /** Made with heartbeatScripts(); the creator closes it. */
   connection: RedisConnection;
   /** The setting `redis.prefix`. */
   prefix: string;
   /** Workers of this instance. */
   workers: number;
-  /** What is assumed until the store is heard: `rateLimit.instances` × workers. */
+  /** Assumed until the store answers: `rateLimit.instances` × workers. */
   assumedWorkers: () => number;
   /** Called at each change, with the workers of all instances. */
   onChange: (storeWorkers: number) => void;
@@ -74,18 +74,18 @@ export class InstanceHeartbeat {
     this.#member = `${randomBytes(ID_BYTES).toString('hex')} ${options.workers}`;
   }
 
-  /** The last that is known, also while the store is away; null: it was never heard. */
+  /** The last that is known, also while the store is away; null: the store never answered. */
   get storeWorkers(): number | null {
     return this.#storeWorkers;
   }
 
-  /** start beats at once, and from then on every two seconds. Connections that are not there yet are waited for, briefly. */
+  /** start beats once the connection is ready, or after a second, and from then on every two seconds. */
   start(): void {
     const first = this.#options.connection.waitForFirstAttempt(BEAT_TIMEOUT_MS);
     void first.then(() => this.#beatOn());
   }
 
-  /** close takes this instance out of the store, where the store is there; never rejects. */
+  /** close removes this instance from the store where that can be reached; never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -115,9 +115,9 @@ export class InstanceHeartbeat {
       this.#refused = false;
       return sum;
     } catch (thrown) {
-      // Once per outage. A lost connection says so itself; rights that a Redis user lacks show only here.
+      // Once per outage. A lost connection is logged elsewhere; missing rights of the Redis user show only here.
       if (!this.#refused && connection.ready)
-        logger.warn({ err: toError(thrown) }, 'this instance cannot say in Redis that it lives');
+        logger.warn({ err: toError(thrown) }, 'this instance cannot announce itself in Redis');
       this.#refused = true;
       return null;
     }

@@ -24,7 +24,7 @@ const UP = 'connected to Redis';
 const DOWN = 'no connection to Redis, trying again';
 const READ_ONLY = 'Redis is read-only, connecting anew';
 const WRITABLE = 'Redis takes writes again';
-const SILENT = 'this instance cannot say in Redis that it lives';
+const SILENT = 'this instance cannot announce itself in Redis';
 
 interface Entry {
   msg?: string;

@@ -92,6 +92,6 @@ describe('instances that share a Redis', () => {
     await waitFor('a warning', () => first.warnings.length > 0);
     await look.client.del(KEY);
     await waitFor('an answer', () => first.heartbeat.storeWorkers === 6);
-    assert.deepEqual(first.warnings, ['this instance cannot say in Redis that it lives']);
+    assert.deepEqual(first.warnings, ['this instance cannot announce itself in Redis']);
   });
 });

@@ -1,4 +1,4 @@
-/** Looking at buckets without changing them, for the admin port's `GET …/bucket`, and bringing them limits. */
+/** Looks at buckets without changing them, for the admin port's `GET …/bucket`. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
@@ -8,7 +8,7 @@ import { bucketKey, hashBucketName } from './bucket-key.ts';
 import { prevails } from './bucket-state.ts';
 import { type EffectiveLimits, effectiveLimits } from './effective-limits.ts';
 
-/** A version that no limits have, so that those of a bucket stay in force whatever they are. */
+/** Older than any limits, so that those of the bucket stay in force. */
 const BEFORE_ALL_US = 0;
 
 /** BucketView is one bucket as an operator sees it. */
@@ -28,12 +28,7 @@ export function bucketKeysOf(clientId: string, policies: readonly Pick<PolicySet
   return policies.map(({ name }) => bucketKey(hash, name));
 }
 
-/**
- * limitTakes are takes of nothing from the buckets of a client, one per policy in the order given. What such a take does all
- * the same is to bring its limits, where they are newer than the bucket's.
- *
- * @param policyVersionUs as for Limiter.configure
- */
+/** limitTakes are takes of nothing from the buckets of a client, one per policy, with the limits that a worker would send. */
 export function limitTakes(
   match: ClientMatch,
   policies: readonly PolicySettings[],
@@ -48,8 +43,9 @@ export function limitTakes(
 }
 
 /**
- * peekBuckets returns the bucket of a client for each policy, in the order given, as the next request would find it, and
- * changes none. A bucket that nobody has used is full. Rejects with the store's LbError where it is away.
+ * peekBuckets returns the bucket of a client for each policy, in the order given, and changes none. A bucket that nobody has
+ * used is full. Where the bucket has not taken on newer limits yet, their capacity cuts the level shown. Rejects with the
+ * store's LbError where it is away.
  *
  * @param policyVersionUs as for Limiter.configure
  */
@@ -71,7 +67,7 @@ export async function peekBuckets(
   });
 }
 
-/** @param asked the limits that a worker would bring with a take */
+/** @param asked the limits that a worker's take would carry */
 function viewOf(policy: string, reply: TakeReply, asked: EffectiveLimits): BucketView {
   const rules = prevails(asked, reply) ? asked : reply;
   const { capacity, rateMicro } = rules;

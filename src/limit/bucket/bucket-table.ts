@@ -1,7 +1,7 @@
 /**
- * A bounded map of buckets. A bucket that has had the time to fill up is as good as a missing one, so a hand that goes
- * round the table forgets such entries a few at a time, and where it is still full the entry nearest to full makes room:
- * what that gives away is the least there is to give.
+ * A bounded map of buckets. A bucket that has had the time to fill up is as good as a missing one, so such entries are dropped,
+ * a few per insertion, going round the table. When the table is full, the entry nearest to full (of a sample) is
+ * evicted, which gives least away.
  */
 import { type BucketState, ttlMsOf } from './bucket-state.ts';
 
@@ -10,9 +10,9 @@ interface Entry {
   fullAtUs: number;
 }
 
-/** Entries looked at per insertion: two, so that the hand is faster than the growth. */
+/** Entries looked at per insertion: two, so that sweeping is faster than growth. */
 const SWEEP_PER_INSERT = 2;
-/** Entries compared where one must go. */
+/** Entries compared to find one to evict. */
 const EVICTION_SAMPLE = 16;
 
 export class BucketTable {
@@ -29,7 +29,7 @@ export class BucketTable {
     return this.#entries.size;
   }
 
-  /** get returns what was last kept, or null where it is missing or must be full by now. */
+  /** get returns the kept state; null where it is missing or must be full by now. */
   get(key: string, nowUs: number): BucketState | null {
     const entry = this.#entries.get(key);
     if (entry === undefined) return null;
@@ -39,7 +39,7 @@ export class BucketTable {
   }
 
   set(key: string, state: BucketState, nowUs: number): void {
-    // From the present, not from atUs: the clock may have been set back a little.
+    // From now, not from atUs: the clock may have been set back a little.
     const fullAtUs = nowUs + ttlMsOf(state) * 1000;
     const known = this.#entries.get(key);
     if (known !== undefined) {

@@ -1,4 +1,4 @@
-/** Which limits a bucket has: the client's own for the policy, else the policy's, with the version that decides. */
+/** The limits of a bucket: the client's own for the policy, else the policy's; and their version, of which the newest wins. */
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
 import { MICRO } from '../store/bucket-store.ts';
@@ -17,9 +17,9 @@ export interface EffectiveLimits extends BucketRules {
 }
 
 /**
- * effectiveLimits merges every source of a bucket's limits into one monotone version. Own limits carry the time of the
- * client's row; a policy's carry the load time of the file, raised by the row's or the tombstone's time, so that taking
- * own limits away, or deleting the client, is newer than what it takes away.
+ * effectiveLimits gives limits of every source one monotone version. A client's own have the time of its row. A policy's have
+ * the load time of the file, or the time of the client's row or tombstone where that is later, so that removing own limits, or
+ * deleting the client, is newer than the limits removed.
  *
  * @param policyVersionUs load time of the policies on the database's clock
  */

@@ -1,6 +1,6 @@
 /**
- * A bounded cache in two generations: what was used since the last turn is kept, the rest is dropped at the next one.
- * Close to least-recently-used at the cost of one Map look-up, and nothing is moved on a hit in the young generation.
+ * A bounded cache in two generations. When the young one is full it becomes the old one, and the old one is dropped; an entry
+ * of the old one that is used moves to the young one. Close to least-recently-used at the cost of one Map look-up.
  */
 export class GenerationMap<V> {
   #perGeneration: number;
@@ -16,7 +16,7 @@ export class GenerationMap<V> {
     return this.#young.size + this.#old.size;
   }
 
-  /** resize changes how many are kept; what is too much goes with the next turns. */
+  /** resize changes how many are kept; surplus entries go as the generations change. */
   resize(max: number): void {
     this.#perGeneration = perGenerationOf(max);
   }

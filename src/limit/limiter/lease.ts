@@ -1,17 +1,17 @@
 /**
- * Leases: tokens of one hot bucket that a worker took ahead of its requests, so that most of them need no question.
+ * Leases: tokens of one busy bucket that a worker took ahead of its requests, so that most of them need not ask the store.
  *
  * The bucket accounts for every token out on lease (lua/take-tokens-n.lua): level + leased ≤ capacity, so leases admit
  * nothing that the bucket would not have admitted. That holds because of three rules kept here:
- * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later than it was sent, and
- *   accounts for it at least as long from then;
+ * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later than that, and accounts
+ *   for it at least as long;
  * - only tokens lent ahead become a lot, never those granted to requests, which the bucket does not account for;
  * - a token is spent or returned, once. A return that is lost, or late by the store's clock, loses the tokens.
  *
- * The store hears what was spent, too: spent tokens need no room in the bucket any more, which may then fill up to its rim
- * and lend more. (Without that, leases of 50 ms on a bucket of 500 that refills 5,000/s saved half of the calls, with it 97 %.)
+ * The store is told what was spent, too: spent tokens need no room in the bucket any more, which may then fill up and lend more.
+ * (Without that, leases of 50 ms on a bucket of 500 that refills 5,000/s saved half of the calls; with it 97 %.)
  *
- * An account exists only for a bucket that has been asked for often enough; how much it asks for follows the demand.
+ * Only a bucket that is asked for often enough has an account; how much it asks for follows the demand.
  */
 
 import type { BucketRules } from '../bucket/effective-limits.ts';
@@ -19,34 +19,34 @@ import type { TokenOrigin } from '../decision.ts';
 import { LEASE_US } from '../store/bucket-store.ts';
 
 export const LEASE_MS = LEASE_US / 1000;
-/** Smaller buckets, and those that refill fewer tokens in a lease than this, are not worth it: coalescing serves them. */
+/** Smaller buckets, and those that refill fewer tokens in a lease than this, are served by coalescing alone. */
 const MIN_CAPACITY = 20;
 const MIN_REFILL_PER_LEASE = 8;
-/** Demand below which a lot would hold but one token or two; tokens per lease. */
+/** Below this demand a lot would hold only one token or two; tokens per lease. */
 const MIN_DEMAND_PER_LEASE = 4;
 /**
  * A request counts for no more tokens of demand than this. It makes the next lots larger by less than so many tokens: one
  * request of a cost of thousands says nothing about the next ones, for which the bucket would have to lend as much.
  */
 export const MAX_DEMAND_PER_REQUEST = 10;
-/** A lot is to last for this part of its life, so that a steady flow spends it before it is returned. */
+/** A lot is sized for this part of its life, so that a steady flow spends it before it is returned. */
 const TARGET_PART = 0.6;
-/** What is left of a lot goes back when this part of its life is left, in time for the store to accept it. */
+/** Unspent tokens go back when this part of the lot's life is left, in time for the store to accept them. */
 const RETURN_PART = 0.25;
-/** From sending a take until what is left of its lot goes back. */
+/** From sending a take until the unspent tokens of its lot go back. */
 export const RETURN_AFTER_MS = LEASE_MS * (1 - RETURN_PART);
-/** Asked for when no more is held than this many round trips use up. */
+/** More is asked for when no more is held than this many round trips use up. */
 const LOW_ROUND_TRIPS = 2;
 /** Demand is counted in bins and smoothed over about three of them. */
 export const BIN_MS = 50;
 const SMOOTHING = 0.3;
-/** A bucket that lends less than asked is near its limit: only requests ask it for a while. */
+/** A bucket that lends less than asked is near its limit: for this part of a lease only requests ask it. */
 const PAUSE_PART = 0.25;
 
-/** Lot is what one take lent. */
+/** Lot is the leased tokens of one take. */
 export class Lot implements TokenOrigin {
   tokens: number;
-  /** Spent and not settled yet: only so many can be put back into it. */
+  /** Spent and not reported yet: only so many can be put back into it. */
   spent = 0;
   /** The store's epoch in which it was lent. */
   readonly epoch: number;
@@ -68,8 +68,8 @@ export interface LeaseAsk {
   readonly retEpoch: number;
 }
 
-/** Tokens of one epoch that are the worker's no more. */
-interface Settlement {
+/** Tokens of one epoch that the worker no longer has; the store is to be told. */
+interface LeaseReport {
   ret: number;
   spent: number;
   readonly epoch: number;
@@ -88,8 +88,8 @@ export class LeaseAccount {
   /** Oldest first. */
   #lots: Lot[] = [];
   #held = 0;
-  /** What awaits a take to travel with, one per epoch. */
-  #settlements: Settlement[] = [];
+  /** What the next takes report to the store, one per epoch. */
+  #reports: LeaseReport[] = [];
   /** Smoothed tokens per ms. */
   #demand = 0;
   #binTokens: number;
@@ -104,14 +104,14 @@ export class LeaseAccount {
     this.#binTokens = tokens;
   }
 
-  /** Tokens in hand, some of which may have expired. */
+  /** Tokens on lease, some of which may have expired. */
   get held(): number {
     return this.#held;
   }
 
   /** Whether tokens wait to go back, which is worth a take of its own. */
   get hasReturns(): boolean {
-    return this.#settlements.some(({ ret }) => ret > 0);
+    return this.#reports.some(({ ret }) => ret > 0);
   }
 
   /** observe counts the demand of a request that wants tokens, whoever grants them. */
@@ -141,14 +141,14 @@ export class LeaseAccount {
       missing -= spent;
       if (lot.tokens > 0) continue;
       this.#lots.shift();
-      this.#settle(lot, 0);
+      this.#report(lot, 0);
     }
     return oldest;
   }
 
   /**
-   * unspend puts tokens back that were spent for nothing, into the lot that spend named. False where the store has heard
-   * of the spending, or is about to: then they are nobody's, and only the store can take them.
+   * unspend puts tokens back that were spent for nothing, into the lot that spend named. False where the spending has been
+   * reported to the store, or is about to be: then only the store can take them back.
    */
   unspend(lot: Lot, tokens: number, nowMs: number): boolean {
     if (nowMs >= lot.expiresMs || lot.spent < tokens) return false;
@@ -158,10 +158,10 @@ export class LeaseAccount {
     return true;
   }
 
-  /** add takes a lot in; one that has expired on its way is returned. */
+  /** add adds a lot; one that has expired on its way is returned. */
   add(lot: Lot, nowMs: number): void {
     if (nowMs >= lot.expiresMs) {
-      this.#settle(lot, lot.tokens);
+      this.#report(lot, lot.tokens);
       return;
     }
     this.#lots.push(lot);
@@ -187,13 +187,13 @@ export class LeaseAccount {
    */
   ask(nowMs: number, rules: BucketRules | null, waiting: boolean): LeaseAsk {
     this.age(nowMs);
-    // Only requests make it ask for more: a return must not, or it would go round for ever.
+    // Only requests make it ask for more. If a return did, tokens would go back and forth for ever.
     const wants = (waiting || this.#low) && rules !== null && leasable(rules);
     this.#low = false;
     const ahead = wants ? this.#wanted(nowMs) : 0;
-    const settlement = this.#nextSettlement(nowMs, waiting || ahead > 0);
-    if (settlement === undefined) return ahead === 0 ? NOTHING : { ...NOTHING, ahead };
-    const { ret, spent, epoch } = settlement;
+    const report = this.#nextReport(nowMs, waiting || ahead > 0);
+    if (report === undefined) return ahead === 0 ? NOTHING : { ...NOTHING, ahead };
+    const { ret, spent, epoch } = report;
     return { ahead, ret, spent, retEpoch: epoch };
   }
 
@@ -219,7 +219,7 @@ export class LeaseAccount {
     for (const lot of this.#lots) lot.spent = 0;
     this.#lots = [];
     this.#held = 0;
-    this.#settlements = [];
+    this.#reports = [];
   }
 
   #turnBin(nowMs: number): void {
@@ -250,19 +250,19 @@ export class LeaseAccount {
       if (oldest === undefined || oldest.expiresMs > byMs) return;
       this.#lots.shift();
       this.#held -= oldest.tokens;
-      this.#settle(oldest, oldest.tokens);
+      this.#report(oldest, oldest.tokens);
     }
   }
 
-  /** Moves out of a lot what the store is to hear: what was spent, and so many that go back. */
-  #settle(lot: Lot, ret: number): void {
+  /** Moves out of a lot what the store is to be told: what was spent, and so many that go back. */
+  #report(lot: Lot, ret: number): void {
     const { spent, epoch, expiresMs } = lot;
     lot.tokens -= ret;
     lot.spent = 0;
     if (ret + spent === 0) return;
-    const known = this.#settlements.find((settlement) => settlement.epoch === epoch);
+    const known = this.#reports.find((report) => report.epoch === epoch);
     if (known === undefined) {
-      this.#settlements.push({ ret, spent, epoch, untilMs: expiresMs + LEASE_MS });
+      this.#reports.push({ ret, spent, epoch, untilMs: expiresMs + LEASE_MS });
       return;
     }
     known.ret += ret;
@@ -270,10 +270,10 @@ export class LeaseAccount {
   }
 
   /** @param travels whether a take leaves in any case: for what was spent alone none is sent */
-  #nextSettlement(nowMs: number, travels: boolean): Settlement | undefined {
-    this.#settlements = this.#settlements.filter(({ untilMs }) => nowMs < untilMs);
-    if (travels) for (const lot of this.#lots) this.#settle(lot, 0);
-    const index = travels ? 0 : this.#settlements.findIndex(({ ret }) => ret > 0);
-    return index === -1 ? undefined : this.#settlements.splice(index, 1)[0];
+  #nextReport(nowMs: number, travels: boolean): LeaseReport | undefined {
+    this.#reports = this.#reports.filter(({ untilMs }) => nowMs < untilMs);
+    if (travels) for (const lot of this.#lots) this.#report(lot, 0);
+    const index = travels ? 0 : this.#reports.findIndex(({ ret }) => ret > 0);
+    return index === -1 ? undefined : this.#reports.splice(index, 1)[0];
   }
 }

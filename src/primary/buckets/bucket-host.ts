@@ -1,6 +1,6 @@
 /**
  * The bucket store of an installation without Redis: the primary keeps the buckets in memory and answers the takes that
- * workers send over IPC, in the order in which they come. One process decides, so the bound of a bucket is exact.
+ * workers send over IPC, in order. One process decides, so the bound of a bucket is exact.
  */
 import type { TakeReply } from '../../contract/buckets.ts';
 import { LbError, toError } from '../../contract/errors.ts';

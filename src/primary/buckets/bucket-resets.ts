@@ -1,12 +1,10 @@
 /**
- * An operator's reset of a client's buckets: refilled in the store first, then every worker of every machine that shares
- * it forgets its leases, its deny cache and its local share.
+ * An operator's reset of a client's buckets. They are refilled in the store first; then every worker of every machine that
+ * shares the store forgets its leases, its deny cache and its local share.
  *
- * Workers of this machine are told over IPC, other machines by a NOTIFY in Postgres. Not by Redis, which knows better who
- * shares the buckets: its subscribers need one more connection per machine and one more right for the user, and
- * Clusters pass messages on to every node. Nothing hangs on the word: a worker that misses it (machines with databases of
- * their own, a connection that was just down) asks the store again once its deny cache is a second old, and leases end
- * sooner. Without Redis the buckets are this machine's alone.
+ * Workers of this machine are told over IPC, other machines by a NOTIFY in Postgres. (Redis would need one more connection per
+ * machine and one more right for its user.) A worker that misses the message asks the store again once its deny cache is a
+ * second old, and leases end sooner. Without Redis the buckets are this machine's alone.
  */
 import { toError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
@@ -36,7 +34,7 @@ export class BucketResets {
     this.#options = options;
   }
 
-  /** start listens for the resets of other machines, and of this one, which hears of them a second time; returns how to stop. */
+  /** start listens for the resets of all machines, this one included; returns how to stop. */
   start(): () => Promise<void> {
     const listener = this.#options.database.listen({
       channel: RESETS_CHANNEL,
