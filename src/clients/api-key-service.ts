@@ -15,7 +15,7 @@ interface ApiKeyServiceOptions {
   secret: ApiKeySecret;
   clock: Pick<Clock, 'wallMs'>;
   /** Resolves once the workers of this machine know what was written before the call. */
-  whenTold: () => Promise<void>;
+  whenTold: () => Promise<unknown>;
 }
 
 export class ApiKeyService {

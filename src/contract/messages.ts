@@ -1,17 +1,17 @@
 /**
- * IPC between primary and workers: discriminated unions, parsed at both ends, with a protocol version. A message that
- * does not parse is an error of the build, never of a user: the receiver logs it and goes on.
+ * IPC between primary and workers. The two tables of shapes are the protocol: both ends parse by them, and the types of messages
+ * derive from them. A message that does not parse is an error of the build: the receiver logs it and goes on.
  */
 import type { TakeReply, TakeRequest } from './buckets.ts';
 import type { BackendAvailability } from './health.ts';
 import type { MetricsDelta } from './metrics.ts';
 import type { WorkerSettings } from './settings.ts';
-import { fits, type Shape } from './shape.ts';
+import { type Fitting, fits, type Shape, type Typed, typed } from './shape.ts';
 
-/** Raised whenever a message changes shape; a worker of another version is refused at its hello. */
+/** Raised with every change of a shape; the primary refuses a worker of another version at its hello. */
 export const PROTOCOL_VERSION = 4;
 
-/** Environment of a worker: which one it is (0…count - 1; a replacement has the number of the one before) of how many. */
+/** Environment of a worker: its index (0…count - 1; a replacement has that of the worker before) and their count. */
 export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
 export const WORKER_COUNT_ENV = 'SLUICE_WORKER_COUNT';
 /** `1` for a worker that replaces one that had served. */
@@ -19,7 +19,7 @@ export const WORKER_REPLACEMENT_ENV = 'SLUICE_WORKER_REPLACEMENT';
 /** The DataPath as JSON. */
 export const WORKER_DATA_PATH_ENV = 'SLUICE_WORKER_DATA_PATH';
 
-/** Some 1,500 clients, which a worker takes in within 1 ms; the figures are in docs/architecture.md. */
+/** Some 1,500 clients, which a worker applies within 1 ms. */
 export const CLIENTS_PART_BYTES = 65_536;
 
 /** `1` where the worker inherits the sockets of its TCP addresses, bound; else node:cluster has them. */
@@ -31,51 +31,98 @@ export const WORKER_INHERITS_ENV = 'SLUICE_WORKER_INHERITS_SOCKETS';
  */
 export const FIRST_LISTEN_FD = 4;
 
+const numbers = (...names: string[]): Record<string, Shape> =>
+  Object.fromEntries(names.map((name) => [name, 'number' as const]));
+const STRINGS = { listOf: 'string' } as const;
+
 /** What the primary tells a worker. */
-export type PrimaryMessage =
-  | {
-      type: 'settings';
-      revision: number;
-      /** Load time of the YAML on the database's clock: the version of the policies' limits. */
-      policyVersionUs: number;
-      settings: WorkerSettings;
-    }
-  | { type: 'backends'; states: BackendAvailability[] }
-  | {
-      type: 'clients';
-      /** Number of the message, counted up from 1 for each worker; the worker acknowledges it. */
-      part: number;
-      /** true: with this part the worker knows everybody. Comes once; before it the worker knows nobody. */
-      complete: boolean;
-      /** What is so from now on, as src/clients/packed-record.ts packs it: at most CLIENTS_PART_BYTES, in base64. */
-      records: string;
-    }
-  /** What digests of API keys are made with; null: this machine has no secret and accepts no key. */
-  | { type: 'api-key-secret'; secret: string | null }
-  | { type: 'bucket-replies'; id: number; replies: (TakeReply | null)[] }
-  /** Buckets that an operator has refilled in the store: what is known of them, or held of them, counts no more. */
-  | { type: 'bucket-reset'; keys: string[] }
-  /** Once a second with two workers and more: client connections per worker on average. */
-  | { type: 'fleet'; meanConnections: number }
+const PRIMARY_SHAPES = {
+  settings: {
+    revision: 'number',
+    /** When the YAML was loaded, on the database's clock: the version of the policies' limits. */
+    policyVersionUs: 'number',
+    /** config/ has checked them in the process that sends them. */
+    settings: typed<WorkerSettings>('object'),
+  },
+  backends: {
+    states: typed<BackendAvailability[]>({
+      listOf: { fields: { pool: 'string', backend: 'string', healthy: 'boolean', enabled: 'boolean' } },
+    }),
+  },
+  clients: {
+    /** Counts the messages to this worker from 1; the worker acknowledges it. */
+    part: 'number',
+    /** true: with this part the worker knows every client. Comes once; before it the worker knows none. */
+    complete: 'boolean',
+    /** Changes, packed by src/clients/packed-record.ts: at most CLIENTS_PART_BYTES, in base64. */
+    records: 'string',
+  },
+  /** The secret of the digests of API keys; null: this machine has none and accepts no key. */
+  'api-key-secret': { secret: { nullOr: 'string' } },
+  'bucket-replies': {
+    id: 'number',
+    replies: typed<(TakeReply | null)[]>({
+      listOf: {
+        nullOr: {
+          fields: {
+            ...numbers('granted', 'ahead', 'levelMicro', 'retryUs'),
+            ...numbers('epoch', 'versionUs', 'capacity', 'rateMicro'),
+          },
+        },
+      },
+    }),
+  },
+  /** An operator has refilled these buckets in the store: what a worker knows or holds of them is void. */
+  'bucket-reset': { keys: STRINGS },
+  /** Once a second with two workers or more: the mean of their client connections. */
+  fleet: { meanConnections: 'number' },
   /** Workers of all instances that share Redis: when first known, at each change, and to each new worker. */
-  | { type: 'store-workers'; count: number }
-  | { type: 'drain'; graceMs: number; drainMs: number }
-  | { type: 'stop' };
+  'store-workers': { count: 'number' },
+  drain: { graceMs: 'number', drainMs: 'number' },
+  stop: {},
+} as const;
 
 /** What a worker tells the primary. */
-export type WorkerMessage =
-  | { type: 'hello'; protocol: number; pid: number }
-  | { type: 'ready'; addresses: string[]; revision: number }
-  | { type: 'applied'; revision: number }
-  /** Every part up to this one was taken in. */
-  | { type: 'clients-applied'; part: number }
+const WORKER_SHAPES = {
+  hello: { protocol: 'number', pid: 'number' },
+  ready: { addresses: STRINGS, revision: 'number' },
+  applied: { revision: 'number' },
+  /** Every part up to this one was applied. */
+  'clients-applied': { part: 'number' },
   /** Why it cannot listen at an address, in one sentence. */
-  | { type: 'listen-failed'; reason: string }
-  | { type: 'backend-failure'; pool: string; backend: string; detail: string }
-  | { type: 'bucket-takes'; id: number; takes: TakeRequest[] }
-  | { type: 'report'; report: WorkerReport }
-  | { type: 'draining' }
-  | { type: 'drained' };
+  'listen-failed': { reason: 'string' },
+  'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
+  'bucket-takes': {
+    id: 'number',
+    takes: typed<TakeRequest[]>({
+      listOf: {
+        fields: {
+          key: 'string',
+          partial: 'boolean',
+          ...numbers('capacity', 'rateMicro', 'versionUs', 'need', 'ahead', 'ret', 'spent', 'retEpoch'),
+          ...numbers('refund', 'refundEpoch'),
+        },
+      },
+    }),
+  },
+  report: {
+    report: typed<WorkerReport>({
+      fields: {
+        metrics: {
+          fields: {
+            series: { listOf: { fields: { index: 'number', name: 'string', labels: STRINGS } } },
+            cells: { listOf: 'number' },
+          },
+        },
+        ...numbers('connections', 'requestsTotal', 'inFlight', 'loopDelayP99Ms'),
+        breakerOpen: 'boolean',
+        backendsInFlight: { listOf: { fields: { pool: 'string', backend: 'string', count: 'number' } } },
+      },
+    }),
+  },
+  draining: {},
+  drained: {},
+} as const;
 
 /** WorkerReport comes once a second and once more before a worker exits. */
 export interface WorkerReport {
@@ -89,89 +136,30 @@ export interface WorkerReport {
   backendsInFlight: { pool: string; backend: string; count: number }[];
 }
 
-const NUMBERS = (...names: string[]): Record<string, Shape> =>
-  Object.fromEntries(names.map((name) => [name, 'number' as const]));
-const STRINGS: Shape = { listOf: 'string' };
+type MessageOf<Shapes> = {
+  [Name in keyof Shapes]: { type: Name } & {
+    -readonly [Field in keyof Shapes[Name]]: Fitting<Shapes[Name][Field]>;
+  };
+}[keyof Shapes];
 
-const PRIMARY_SHAPES: Record<PrimaryMessage['type'], Record<string, Shape>> = {
-  // Settings are validated by config/ in the process that sends them.
-  settings: { revision: 'number', policyVersionUs: 'number', settings: 'object' },
-  backends: {
-    states: {
-      listOf: { fields: { pool: 'string', backend: 'string', healthy: 'boolean', enabled: 'boolean' } },
-    },
-  },
-  clients: { part: 'number', complete: 'boolean', records: 'string' },
-  'api-key-secret': { secret: { nullOr: 'string' } },
-  'bucket-replies': {
-    id: 'number',
-    replies: {
-      listOf: {
-        nullOr: {
-          fields: {
-            ...NUMBERS('granted', 'ahead', 'levelMicro', 'retryUs'),
-            ...NUMBERS('epoch', 'versionUs', 'capacity', 'rateMicro'),
-          },
-        },
-      },
-    },
-  },
-  'bucket-reset': { keys: STRINGS },
-  fleet: { meanConnections: 'number' },
-  'store-workers': { count: 'number' },
-  drain: { graceMs: 'number', drainMs: 'number' },
-  stop: {},
-};
+export type PrimaryMessage = MessageOf<typeof PRIMARY_SHAPES>;
+export type WorkerMessage = MessageOf<typeof WORKER_SHAPES>;
 
-const TAKE: Shape = {
-  fields: {
-    key: 'string',
-    partial: 'boolean',
-    ...NUMBERS('capacity', 'rateMicro', 'versionUs', 'need', 'ahead', 'ret', 'spent', 'retEpoch'),
-    ...NUMBERS('refund', 'refundEpoch'),
-  },
-};
-const METRICS: Shape = {
-  fields: {
-    series: { listOf: { fields: { index: 'number', name: 'string', labels: STRINGS } } },
-    cells: { listOf: 'number' },
-  },
-};
-const REPORT: Shape = {
-  fields: {
-    metrics: METRICS,
-    ...NUMBERS('connections', 'requestsTotal', 'inFlight', 'loopDelayP99Ms'),
-    breakerOpen: 'boolean',
-    backendsInFlight: { listOf: { fields: { pool: 'string', backend: 'string', count: 'number' } } },
-  },
-};
-
-const WORKER_SHAPES: Record<WorkerMessage['type'], Record<string, Shape>> = {
-  hello: { protocol: 'number', pid: 'number' },
-  ready: { addresses: STRINGS, revision: 'number' },
-  applied: { revision: 'number' },
-  'clients-applied': { part: 'number' },
-  'listen-failed': { reason: 'string' },
-  'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
-  'bucket-takes': { id: 'number', takes: { listOf: TAKE } },
-  report: { report: REPORT },
-  draining: {},
-  drained: {},
-};
-
-/** parsePrimaryMessage is the worker's door; null for anything it does not know. */
+/** parsePrimaryMessage is called by the worker; null for anything that is no message of the primary. */
 export function parsePrimaryMessage(raw: unknown): PrimaryMessage | null {
   return isMessage(PRIMARY_SHAPES, raw) ? (raw as PrimaryMessage) : null;
 }
 
-/** parseWorkerMessage is the primary's door; null for anything it does not know. */
+/** parseWorkerMessage is called by the primary; null for anything that is no message of a worker. */
 export function parseWorkerMessage(raw: unknown): WorkerMessage | null {
   return isMessage(WORKER_SHAPES, raw) ? (raw as WorkerMessage) : null;
 }
 
-function isMessage(shapes: Readonly<Record<string, Record<string, Shape>>>, raw: unknown): boolean {
+type Shapes = Readonly<Record<string, Readonly<Record<string, Shape | Typed<unknown>>>>>;
+
+function isMessage(shapes: Shapes, raw: unknown): boolean {
   if (typeof raw !== 'object' || raw === null || !('type' in raw)) return false;
   const { type } = raw;
   if (typeof type !== 'string' || !Object.hasOwn(shapes, type)) return false;
-  return fits({ fields: { type: 'string', ...shapes[type] } }, raw);
+  return fits({ fields: { type: 'string', ...(shapes[type] as Record<string, Shape>) } }, raw);
 }

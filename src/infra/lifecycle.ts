@@ -6,7 +6,7 @@ import { toError } from '../contract/errors.ts';
 
 interface Releaser {
   name: string;
-  release: () => void | Promise<void>;
+  release: () => unknown;
   timeoutMs: number;
 }
 
@@ -16,7 +16,7 @@ export class Lifecycle {
   #releasers: Releaser[] = [];
 
   /** onClose registers how to give something back; call it on the line after opening. */
-  onClose(name: string, release: () => void | Promise<void>, timeoutMs = DEFAULT_RELEASE_TIMEOUT_MS): void {
+  onClose(name: string, release: () => unknown, timeoutMs = DEFAULT_RELEASE_TIMEOUT_MS): void {
     this.#releasers.push({ name, release, timeoutMs });
   }
 
@@ -36,11 +36,20 @@ export class Lifecycle {
   }
 }
 
-/** withDeadline races a promise with a timer that does not outlive it; `what` names the wait in the error. */
-export async function withDeadline<T>(promise: Promise<T>, timeoutMs: number, what: string): Promise<T> {
+/**
+ * withDeadline resolves or rejects with the promise, and rejects after timeoutMs.
+ * @param late names the wait in the error's message, or makes the error
+ */
+export async function withDeadline<T>(
+  promise: Promise<T>,
+  timeoutMs: number,
+  late: string | (() => Error),
+): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what} took longer than ${timeoutMs} ms`)), timeoutMs);
+    timer = setTimeout(() => {
+      reject(typeof late === 'string' ? new Error(`${late} took longer than ${timeoutMs} ms`) : late());
+    }, timeoutMs);
   });
   try {
     return await Promise.race([promise, expired]);
@@ -49,12 +58,15 @@ export async function withDeadline<T>(promise: Promise<T>, timeoutMs: number, wh
   }
 }
 
-/** atMost resolves with the promise, or after timeoutMs. */
-export async function atMost(promise: Promise<unknown> | undefined, timeoutMs: number): Promise<void> {
+/** atMost waits for the promise, timeoutMs at most. @returns whether the promise was first */
+export async function atMost(promise: Promise<unknown> | undefined, timeoutMs: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise((resolve) => {
-    timer = setTimeout(resolve, timeoutMs);
+  const expired = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs, false);
   });
-  await Promise.race([promise, expired]);
-  clearTimeout(timer);
+  try {
+    return await Promise.race([Promise.resolve(promise).then(() => true), expired]);
+  } finally {
+    clearTimeout(timer);
+  }
 }

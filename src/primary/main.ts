@@ -279,7 +279,7 @@ class Primary {
   }
 
   /** Resolves when the first results are there, or late. */
-  #startProbes({ registry, checker, supervisor }: Parts): Promise<void> {
+  #startProbes({ registry, checker, supervisor }: Parts): Promise<unknown> {
     const { pools } = this.#settings;
     registry.onChange(({ state, cause }) => {
       const { pool, backend, health, enabled, reason, lastProbe } = state;

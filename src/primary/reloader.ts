@@ -25,7 +25,7 @@ interface ReloaderOptions {
   /** The database's time, or this machine's while it is away; µs since the epoch. */
   nowUs: () => Promise<number>;
   /** Probes what is new in the settings, beside what is in force; resolves when the results are there or late. */
-  prepare: (settings: Settings) => Promise<void>;
+  prepare: (settings: Settings) => Promise<unknown>;
   /** Puts a revision into force; resolves with the numbers of the workers that have not acknowledged it in time. */
   apply: (revision: Revision) => Promise<number[]>;
 }

@@ -266,19 +266,11 @@ export class Database {
     return release;
   }
 
-  async #bounded<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const expired = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => {
-        reject(new LbError('database_unavailable', `the database did not answer within ${timeoutMs} ms`));
-        this.#onStall();
-      }, timeoutMs);
+  #bounded<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+    return withDeadline(promise, timeoutMs, () => {
+      this.#onStall();
+      return new LbError('database_unavailable', `the database did not answer within ${timeoutMs} ms`);
     });
-    try {
-      return await Promise.race([promise, expired]);
-    } finally {
-      clearTimeout(timer);
-    }
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import type { FastifyReply, FastifyRequest, RouteOptions } from 'fastify';
 import { toError } from '../../contract/errors.ts';
+import { withDeadline } from '../../infra/lifecycle.ts';
 import { HttpProblem } from './problems.ts';
 
 declare module 'fastify' {
@@ -30,17 +31,9 @@ async function inTime(
   deadlineMs: number,
   { request, reply }: { request: FastifyRequest; reply: FastifyReply },
 ): Promise<unknown> {
-  let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new HttpProblem(503, TOO_LATE)), deadlineMs);
-  });
   work.catch((thrown: unknown) => {
     // The caller has the answer of the deadline, so only the log can be told.
     if (reply.sent) request.log.warn({ err: toError(thrown) }, 'an admin call failed after its deadline');
   });
-  try {
-    return await Promise.race([work, expired]);
-  } finally {
-    clearTimeout(timer);
-  }
+  return withDeadline(work, deadlineMs, () => new HttpProblem(503, TOO_LATE));
 }

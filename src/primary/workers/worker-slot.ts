@@ -20,7 +20,7 @@ import {
   type WorkerMessage,
   type WorkerReport,
 } from '../../contract/messages.ts';
-import { withDeadline } from '../../infra/lifecycle.ts';
+import { atMost, withDeadline } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { BackOff } from './back-off.ts';
 import { type WorkerExit, WorkerLink } from './worker-link.ts';
@@ -178,10 +178,10 @@ export class WorkerSlot {
     this.#enter('draining');
     if (now.reachable) now.link.send(message);
     else now.link.kill();
-    if (await goneWithin(now.link, deadlineMs)) return true;
+    if (await atMost(now.link.exited, deadlineMs)) return true;
     if (now.link.alive) this.#logger.warn({ deadlineMs }, 'worker did not drain in time, killing it');
     now.link.kill();
-    await goneWithin(now.link, KILL_MS);
+    await atMost(now.link.exited, KILL_MS);
     return false;
   }
 
@@ -192,10 +192,10 @@ export class WorkerSlot {
     this.#enter('draining');
     if (now.reachable) {
       now.link.send({ type: 'stop' });
-      if (await goneWithin(now.link, this.#options.timings.stopMs)) return;
+      if (await atMost(now.link.exited, this.#options.timings.stopMs)) return;
     }
     now.link.kill();
-    await goneWithin(now.link, KILL_MS);
+    await atMost(now.link.exited, KILL_MS);
   }
 
   /** checkSilence looks for a hung loop; the supervisor calls it about once a second with its limits. */
@@ -287,12 +287,4 @@ export class WorkerSlot {
     this.#state = state;
     this.#options.onStateChange(this);
   }
-}
-
-/** Whether a process is gone after at most waitMs. */
-function goneWithin(link: WorkerLink, waitMs: number): Promise<boolean> {
-  return withDeadline(link.exited, waitMs, 'the end of a worker').then(
-    () => true,
-    () => false,
-  );
 }

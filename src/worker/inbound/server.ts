@@ -5,11 +5,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../../contract/clock.ts';
 import type { Downstream } from '../../contract/downstream.ts';
-import { toError } from '../../contract/errors.ts';
 import type { LimitSettings, ListenAddress } from '../../contract/settings.ts';
 import { type BodyBuffers, processBodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineWheel } from '../../infra/deadline-wheel.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
+import { atMost } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { NOWHERE, PlacedList } from '../../infra/placed-list.ts';
@@ -151,11 +151,7 @@ export class InboundServer implements ConnectionOwner {
     const empty = new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
-    const aborted = new AbortController();
-    const leftMs = Math.max(0, endsAtMs - this.clock.monotonicMs());
-    await Promise.race([empty, delay(leftMs, undefined, { signal: aborted.signal }).catch(ignoreAbort)]);
-    aborted.abort();
-    this.cut();
+    if (!(await atMost(empty, Math.max(0, endsAtMs - this.clock.monotonicMs())))) this.cut();
     await empty;
   }
 
@@ -248,8 +244,4 @@ export class InboundServer implements ConnectionOwner {
     if (count > 0) counts?.set(address, count);
     else counts?.delete(address);
   }
-}
-
-function ignoreAbort(thrown: unknown): void {
-  if (toError(thrown).name !== 'AbortError') throw thrown;
 }
