@@ -1,10 +1,9 @@
 /**
- * Memory for bodies. Dead ArrayBuffers wait for V8's collector, which starts only after tens of MiB of them: buffers are
- * therefore recycled, or freed by hand with transfer(0) (bulk measurements: 0.2–1 MiB of growth against 41–69).
+ * Memory for bodies. V8 collects dead ArrayBuffers only after tens of MiB of them, so buffers are recycled, or freed by
+ * transfer(0): a worker grows by 0.2–1 MiB instead of 41–69.
  *
- * Two kinds, never mixed: `shared` is handed to every wire without a body of its own, so nothing of it survives the read
- * callback. An *own* buffer belongs to one streaming body from take() to give() or drop(). Keeping a shared buffer
- * for one slow client leaks other clients' bytes into its response.
+ * Every wire whose body has no buffer of its own reads into `shared`: its bytes are valid until the read callback returns.
+ * An own buffer belongs to one streaming body from take() to give() or drop().
  */
 
 /** Size of the shared buffer, and of the first one that a body has for its own. */
@@ -21,10 +20,10 @@ const POOLED_MAX = 16;
  * next read overwrites.
  */
 export const SMALL_PIECE_BYTES = 1024;
-/** What tests find where someone reads memory that is no longer his. */
+/** Tests fill memory that was given back with this, and find it where somebody still reads. */
 export const POISON = 0x21;
 
-/** BodyBuffers is one per worker, handed to its connections of both directions. */
+/** BodyBuffers is made once per worker and used by its connections of both directions. */
 export class BodyBuffers {
   readonly shared = Buffer.allocUnsafeSlow(FIRST_BUFFER_BYTES);
 
@@ -33,7 +32,7 @@ export class BodyBuffers {
   readonly #large: Buffer<ArrayBuffer>[] = [];
   #largeLive = 0;
 
-  /** @param options poisoned: for tests, overwrites memory at the moment it is given back instead of trusting everybody */
+  /** @param options poisoned: overwrites memory when it is given back; for tests */
   constructor(options: { poisoned?: boolean } = {}) {
     this.#poisoned = options.poisoned ?? false;
   }
@@ -76,7 +75,7 @@ export class BodyBuffers {
     else buffer.buffer.transfer(0);
   }
 
-  /** drop forgets a buffer that a write may still read from: the collector takes it when that is over. */
+  /** drop gives up a buffer that a write may still read from; it is not used again. */
   drop(buffer: Buffer<ArrayBuffer>): void {
     if (buffer.length === LARGE_BUFFER_BYTES) this.#largeLive--;
   }

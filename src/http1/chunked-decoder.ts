@@ -1,6 +1,6 @@
 /**
- * Chunked transfer coding (RFC 9112 §7.1), decoded in place: the payload of one read is moved together at the front of
- * the part it came from, so that a read with a hundred small chunks is one piece for the client.
+ * Chunked transfer coding (RFC 9112 §7.1), decoded in place: the payload of a read is moved together, so that a hundred small
+ * chunks are passed on as one piece.
  *
  * States, in order: SIZE (digits of a chunk size), EXTENSION (checked and skipped up to CR), SIZE_LF, then for a size above 0 DATA,
  * DATA_CR, DATA_LF and back to SIZE, for size 0 TRAILER (lines until an empty one) and COMPLETE. BROKEN is final too.
@@ -19,7 +19,7 @@ const TRAILER = 6;
 const COMPLETE = 7;
 const BROKEN = 8;
 
-/** A 64-bit size has 16 digits; more are zeros in front, or an attack on whoever overflows. */
+/** A 64-bit size has 16 digits. More are leading zeros, or an attack on parsers that overflow. */
 const SIZE_DIGITS_MAX = 16;
 /** Bytes of all extensions of one body together (node's own bound); they are dropped. */
 const EXTENSIONS_MAX_BYTES = 16_384;

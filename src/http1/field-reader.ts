@@ -1,9 +1,9 @@
 /**
- * The field lines of a head, read in one pass over its bytes: measured at a third of what searching the same text for line
- * ends, colons and control bytes costs. Strict where RFC 9112 lets a recipient choose: whatever two parsers could read in
- * two ways is refused, because the bytes behind the head would then be somebody else's message.
+ * Reads the field lines of a head in one pass over its bytes, which costs a third of searching the text for line ends, colons
+ * and control bytes. Where RFC 9112 leaves a choice, the strict reading is taken: if two parsers could disagree about a head,
+ * they could take the bytes behind it for different messages.
  *
- * Lines that pass on unchanged never become strings of their own: neighbours are cut out of the head as one piece.
+ * Neighbouring lines that pass on unchanged are cut out of the head as one string.
  */
 import { COLON, CR, isBlank, isTidyLine, LF, TAB, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
 import { PLAIN, TRANSFER_ENCODING, UNDERSCORE } from './header-names.ts';

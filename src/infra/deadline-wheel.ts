@@ -1,10 +1,9 @@
 /**
- * The one coarse timer of a worker. Everything on the request path that must not wait for ever (connect, response head,
- * body silence, idle keep-alive connections) owns a Deadline and arms it; one interval looks at all of them. Arming
- * is a store into a field, so a request that arms and disarms three deadlines creates no timer, closure or allocation.
- * A wheel that has had nothing to watch for a while rests until the next arming, so that an idle process sleeps.
+ * The coarse timer of a worker: a list of deadlines that one interval goes through. Whatever waits on the request path
+ * (connect, response head, body, keep-alive) owns a Deadline. To arm one is a store into a field: no timer, closure or
+ * allocation per request. The interval stops while the list is empty, so that an idle process sleeps.
  *
- * Accuracy: a deadline fires no earlier than asked for and at most one tick later.
+ * A deadline fires no earlier than asked for, and at most one tick later.
  */
 import type { Clock } from '../contract/clock.ts';
 import { NOWHERE, type Placed, PlacedList } from './placed-list.ts';
@@ -30,9 +29,9 @@ export class Deadline implements Placed {
 
 const DEFAULT_TICK_MS = 100;
 
-/** Ticks with nothing to watch before the wheel rests: a request every now and then shall not start and stop it each time. */
+/** Empty ticks before the interval stops: a request now and then must not start and stop it each time. */
 const TICKS_BEFORE_REST = 10;
-/** So many ticks from one to the next mean that the event loop stood still. */
+/** When two ticks are further apart than this many, the event loop stood still. */
 const LATE_TICKS = 2;
 
 interface DeadlineWheelOptions {
@@ -87,14 +86,14 @@ export class DeadlineWheel {
     this.#list.add(deadline);
   }
 
-  /** disarm is a store: the list forgets the entry at the next tick. For owners that will arm it again soon. */
+  /** disarm is for owners that will arm again soon: the entry leaves the list with the next tick. */
   disarm(deadline: Deadline): void {
     deadline.dueMs = NEVER;
   }
 
   /**
-   * forget disarms a deadline whose owner has ended. An entry that stays until the tick keeps all of its owner alive: at
-   * thousands of short connections a second that is what the collector copies from one scavenge to the next.
+   * forget is for owners that end: the entry leaves the list at once. Left there it would keep its owner alive until the
+   * tick, and with thousands of short connections a second the collector would copy them all.
    */
   forget(deadline: Deadline): void {
     deadline.dueMs = NEVER;
@@ -132,8 +131,8 @@ export class DeadlineWheel {
   }
 
   /**
-   * Behind a stall of the event loop what was waited for may lie in the kernel, unread: timers come before reads. The
-   * deadlines are looked at behind those.
+   * After a stall of the event loop the awaited bytes may lie unread in the kernel, because timers run before reads. So the
+   * deadlines are checked after the reads.
    */
   #onInterval(): void {
     const nowMs = this.#clock.monotonicMs();

@@ -1,8 +1,8 @@
 /**
- * A list whose members know their place: in and out in one step; order means nothing. Not a Map: V8's hash tables are replaced
- * every few dozen insertions, and each old one points at its successor. Once a full collection has promoted one of them, the
- * chain keeps every member that ever stood in a later table alive until the next full one: at a connection per request a
- * scavenge copied 60 % of the young generation instead of 2 % (7–14 ms instead of 0.5 ms).
+ * An unordered list whose members know their index, so that adding and removing take constant time. Not a Map: V8 replaces its
+ * hash table every few dozen insertions, and each old table points at its successor. Once one is in the old generation, the
+ * chain keeps all later members alive until the next full collection: with a connection per request a scavenge copied 60 % of
+ * the young generation instead of 2 % (7–14 ms instead of 0.5 ms).
  */
 
 /** `place` is written by the list only. */

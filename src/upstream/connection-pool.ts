@@ -1,6 +1,6 @@
 /**
- * The connections of one worker to one backend. Parked ones are reused newest first, so that under low load the old ones
- * age out instead of being kept half alive; a request never waits for a connection, it opens one.
+ * The connections of one worker to one backend. The newest parked one is reused first, so that under low load the others
+ * expire. A request never waits for a connection: it opens one.
  */
 
 import { processBodyBuffers } from '../http1/body-buffers.ts';

@@ -1,7 +1,7 @@
 /**
- * The reading half of a connection: what a read brought becomes calls on the sink. It decides which memory the next read
- * goes into: the worker's shared buffer while heads and small answers come, a buffer of its own once a body streams,
- * because a client may take its time with those bytes while other connections read on.
+ * The reading half of a connection: turns each read into calls on the sink, and chooses the memory for the next one. Heads
+ * and small answers are read into the buffer that the worker shares, a streaming body into a buffer of its own, because a slow
+ * client may hold those bytes while other connections read on.
  */
 import type { BodyBuffers } from '../http1/body-buffers.ts';
 import type { LiveExchange } from './live-exchange.ts';

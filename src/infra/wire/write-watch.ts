@@ -1,10 +1,9 @@
 /**
- * Keeps an eye on bytes that do not leave: a peer that takes none of them for a while is given up, because it holds a
- * connection and a buffer. Made for a connection the first time its wire is blocked, which small messages never see.
+ * Gives up a peer that takes no bytes for a while, because it holds a connection and a buffer. A connection makes its watch
+ * when its wire is first blocked, which small messages never do.
  *
- * What counts is what the kernel takes, not that a piece is through: a slow peer may need longer for one piece than the
- * deadline. Looking a few times per deadline costs nothing while data flows; the price is that a peer is given up at most
- * one look late.
+ * Progress is what the kernel takes, not a finished piece: a slow peer may need longer than the deadline for one piece. The
+ * watch looks LOOKS times per deadline, so a peer is given up at most one look late.
  */
 import { Deadline, type DeadlineWheel } from '../deadline-wheel.ts';
 import type { Wire } from './wire.ts';

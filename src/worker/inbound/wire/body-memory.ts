@@ -1,7 +1,7 @@
 /**
- * The memory of a client's request bodies on their way. What is read into memory that all connections share is copied out
- * of it once; from then on a large body is read into memory of the connection's own, of up to 512 KiB, and written from
- * there. Memory that a backend still takes bytes from is never offered for a read, and memory is swapped only between reads.
+ * The memory of a request body on its way to the backend. The first piece is copied out of the buffer that all connections
+ * share. From then on a large body is read into a buffer of its own, of up to 512 KiB, and written from there. A buffer that a
+ * backend still takes bytes from is never read into, and buffers are swapped only between reads.
  */
 import { type BodyBuffers, FIRST_BUFFER_BYTES, SMALL_PIECE_BYTES } from '../../../http1/body-buffers.ts';
 
