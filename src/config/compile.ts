@@ -4,6 +4,7 @@ import {
   type AdminSettings,
   type BackendSettings,
   DEFAULT_NAME,
+  type HealthCheckSettings,
   type PoolSettings,
   type RateLimitSettings,
   type RedisServers,
@@ -29,7 +30,7 @@ export function compileSettings(config: FileConfig): Settings {
     rateLimit,
     redis: redis === undefined ? null : compileRedis(redis),
     database: { url: database.url === '' ? null : database.url, embeddedPath: database.embeddedPath },
-    limits: { ...config.limits },
+    limits: config.limits,
     timeouts: {
       headersMs: timeouts.headers,
       bodyIdleMs: timeouts.bodyIdle,
@@ -38,7 +39,7 @@ export function compileSettings(config: FileConfig): Settings {
       drainGraceMs: timeouts.drainGrace,
       drainMs: timeouts.drain,
     },
-    log: { level: config.log.level, format: config.log.format, access: { ...config.log.access } },
+    log: config.log,
     secrets: { apiKeys: config.secrets.apiKeys || null },
   });
 }
@@ -64,54 +65,41 @@ function compileRedis({
 
 type FilePool = FileConfig['pools'][string];
 
-function compilePool(name: string, pool: FilePool): PoolSettings {
-  const { healthCheck, timeouts } = pool;
+function compilePool(name: string, { balance, backends, healthCheck, timeouts }: FilePool): PoolSettings {
   return {
     name,
-    balance: pool.balance,
-    backends: pool.backends.map(compileBackend),
-    healthCheck:
-      healthCheck === undefined
-        ? null
-        : {
-            type: healthCheck.type,
-            path: healthCheck.path,
-            intervalMs: healthCheck.interval,
-            timeoutMs: healthCheck.timeout,
-            rise: healthCheck.rise,
-            fall: healthCheck.fall,
-            expectStatus: { ...healthCheck.expectStatus },
-          },
+    balance,
+    backends: backends.map(compileBackend),
+    healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
   };
+}
+
+type FileHealthCheck = NonNullable<FilePool['healthCheck']>;
+
+function compileHealthCheck({ interval, timeout, ...rest }: FileHealthCheck): HealthCheckSettings {
+  return { ...rest, intervalMs: interval, timeoutMs: timeout };
 }
 
 function compileBackend({ url, id, weight }: FilePool['backends'][number]): BackendSettings {
   return { id: id ?? hostPort(url.host, url.port), host: url.host, port: url.port, weight };
 }
 
-function compileRateLimit(rateLimit: FileConfig['rateLimit']): RateLimitSettings {
-  if (rateLimit === undefined) {
-    return {
-      enabled: false,
-      identify: { apiKeyHeader: null, ipv4Prefix: 32, ipv6Prefix: 64 },
-      policies: [],
-      leases: true,
-      instances: 1,
-      headers: 'draft',
-    };
-  }
+/** Without the block `rateLimit` nothing is limited. */
+const UNLIMITED: NonNullable<FileConfig['rateLimit']> = {
+  enabled: false,
+  identify: { apiKeyHeader: null, ipv4Prefix: 32, ipv6Prefix: 64 },
+  policies: {},
+  leases: true,
+  instances: 1,
+  headers: 'draft',
+};
+
+function compileRateLimit({ identify, policies, ...rest } = UNLIMITED): RateLimitSettings {
   return {
-    enabled: rateLimit.enabled,
-    identify: {
-      apiKeyHeader: rateLimit.identify.apiKeyHeader || null,
-      ipv4Prefix: rateLimit.identify.ipv4Prefix,
-      ipv6Prefix: rateLimit.identify.ipv6Prefix,
-    },
-    policies: Object.entries(rateLimit.policies).map(([name, policy]) => ({ name, ...policy })),
-    leases: rateLimit.leases,
-    instances: rateLimit.instances,
-    headers: rateLimit.headers,
+    ...rest,
+    identify: { ...identify, apiKeyHeader: identify.apiKeyHeader || null },
+    policies: Object.entries(policies).map(([name, policy]) => ({ name, ...policy })),
   };
 }
 

@@ -37,15 +37,11 @@ const fields = {
   refillPerSecond: refillPerSecond.nullable().default(null),
   limits: limits.default({}),
 };
-const patchFields = {
-  mode: mode.optional(),
-  capacity: capacity.nullable().optional(),
-  refillPerSecond: refillPerSecond.nullable().optional(),
-  limits: limits.optional(),
-};
 const createBody = z.strictObject({ clientId, ...fields }).check(checkPair);
 const putBody = z.strictObject({ clientId: clientId.optional(), ...fields }).check(checkPair);
-const patchBody = z.strictObject(patchFields);
+const patchBody = z
+  .strictObject({ mode, capacity: capacity.nullable(), refillPerSecond: refillPerSecond.nullable(), limits })
+  .partial();
 /** The parameters of a client's path; parsing brings the id into canonical form. */
 export const clientIdParams = z.strictObject({ clientId });
 
