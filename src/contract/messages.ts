@@ -114,7 +114,8 @@ const WORKER_SHAPES = {
             cells: { listOf: 'number' },
           },
         },
-        ...numbers('connections', 'requestsTotal', 'inFlight', 'loopDelayP99Ms'),
+        ...numbers('connections', 'requestsTotal', 'inFlight'),
+        ...numbers('loopDelayMaxMs', 'busyRatio', 'cpuSec', 'residentBytes'),
         breakerOpen: 'boolean',
         backendsInFlight: { listOf: { fields: { pool: 'string', backend: 'string', count: 'number' } } },
       },
@@ -130,7 +131,13 @@ export interface WorkerReport {
   connections: number;
   requestsTotal: number;
   inFlight: number;
-  loopDelayP99Ms: number;
+  /** The longest turn of the event loop since the report before. */
+  loopDelayMaxMs: number;
+  /** Part of the time since the report before that the event loop did not wait, 0 to 1. */
+  busyRatio: number;
+  /** CPU time of the process, user and system. */
+  cpuSec: number;
+  residentBytes: number;
   breakerOpen: boolean;
   /** Requests at each backend now. */
   backendsInFlight: { pool: string; backend: string; count: number }[];

@@ -1,22 +1,26 @@
 /**
- * Counters of a worker as plain numbers. prom-client hashes the labels on every call; here a label set is resolved to a
- * cell once, at load or on first sight, and a request only adds to cells of one Float64Array. Once a second the growth
- * is taken and sent to the primary, which keeps the totals: a scrape never waits for a worker, and a total never falls
- * when one is replaced.
+ * The counters of a worker, as plain numbers. prom-client hashes the labels on every call; here a label set is resolved to a
+ * cell of one Float64Array once, when a plan is made or on first sight, and a request only adds to cells. Once a second what
+ * has grown is sent to the primary, which keeps the totals: a scrape never waits for a worker, and a total never falls when
+ * a worker is replaced.
  */
-import { definitionOf, type MetricKind, type MetricName, type MetricsDelta } from '../contract/metrics.ts';
-
-/** Cells behind the buckets of a histogram: observations above the last bound, count, sum. */
-const HISTOGRAM_EXTRA_CELLS = 3;
+import {
+  cellCount,
+  definitionOf,
+  type IsLive,
+  type MetricName,
+  type MetricsDelta,
+} from '../contract/metrics.ts';
 
 const INITIAL_CELLS = 1024;
 const NO_BOUNDS: readonly number[] = [];
 
 interface Series {
+  name: MetricName;
+  labels: string[];
   index: number;
   cells: number;
-  kind: MetricKind;
-  bounds: readonly number[];
+  isGauge: boolean;
 }
 
 export class WorkerMetrics {
@@ -25,30 +29,47 @@ export class WorkerMetrics {
   #sent = new Float64Array(INITIAL_CELLS);
   #used = 0;
   readonly #byKey = new Map<string, Series>();
-  readonly #byIndex = new Map<number, Series>();
   /** Bounds of the histogram that begins at a cell; a plain array, since every request looks here twice. */
   readonly #boundsAt: (readonly number[])[] = [];
-  #fresh: MetricsDelta['series'] = [];
+  /** First cells of series that are gone, by their number of cells. */
+  readonly #free = new Map<number, number[]>();
+  /** Series that the primary does not know yet. */
+  readonly #fresh = new Set<Series>();
 
   /**
-   * series finds or makes the cell of a metric and its label values, in the order of the table. Call it at load, or keep
-   * the index by small integers; it is bounded because labels come from the configuration or closed sets.
+   * series finds or makes the cell of a metric and its label values, in the order of the table. Call it when a plan is made,
+   * or keep the index by small integers; it is bounded because labels come from the configuration or closed sets.
    */
   series(name: MetricName, ...labels: string[]): number {
     const key = [name, ...labels].join('\u0000');
     const known = this.#byKey.get(key);
     if (known !== undefined) return known.index;
-    const { kind, bucketsSec } = definitionOf(name);
-    const bounds = bucketsSec ?? NO_BOUNDS;
-    const cells = kind === 'histogram' ? bounds.length + HISTOGRAM_EXTRA_CELLS : 1;
-    const made: Series = { index: this.#used, cells, kind, bounds };
-    this.#used += cells;
-    if (this.#used > this.#values.length) this.#grow();
+    const definition = definitionOf(name);
+    const cells = cellCount(definition);
+    const index = this.#free.get(cells)?.pop() ?? this.#newCells(cells);
+    const made: Series = { name, labels, index, cells, isGauge: definition.kind === 'gauge' };
     this.#byKey.set(key, made);
-    this.#byIndex.set(made.index, made);
-    for (let cell = made.index; cell < this.#used; cell++) this.#boundsAt.push(bounds);
-    this.#fresh.push({ index: made.index, name, labels });
-    return made.index;
+    this.#boundsAt.fill(definition.bucketsSec ?? NO_BOUNDS, index, index + cells);
+    this.#fresh.add(made);
+    return index;
+  }
+
+  /**
+   * keepOnly forgets every other series; their cells serve new ones. Call it only when nobody holds a cell of theirs any
+   * more: when no request of an older plan is left.
+   */
+  keepOnly(isLive: IsLive): void {
+    for (const [key, series] of this.#byKey) {
+      const { name, labels, index, cells } = series;
+      if (isLive(name, labels)) continue;
+      this.#byKey.delete(key);
+      this.#fresh.delete(series);
+      this.#values.fill(0, index, index + cells);
+      this.#sent.fill(0, index, index + cells);
+      const free = this.#free.get(cells) ?? [];
+      free.push(index);
+      this.#free.set(cells, free);
+    }
   }
 
   /** add counts n on a counter. */
@@ -61,7 +82,7 @@ export class WorkerMetrics {
     this.#values[index] = value;
   }
 
-  /** observe files a duration in a histogram. */
+  /** observe counts a duration in a histogram. */
   observe(index: number, seconds: number): void {
     const bounds = this.#boundsAt[index] ?? NO_BOUNDS;
     const values = this.#values;
@@ -72,21 +93,29 @@ export class WorkerMetrics {
     values[index + bounds.length + 2]! += seconds;
   }
 
-  /** takeDelta is what has not been sent yet; whoever calls it must send it. Gauges come with their value each time. */
+  /** takeDelta is what has not been sent yet; whoever calls it must send it. */
   takeDelta(): MetricsDelta {
     const cells: number[] = [];
-    for (const { index, cells: count, kind } of this.#byIndex.values()) {
+    for (const { index, cells: count, isGauge } of this.#byKey.values()) {
       for (let i = index; i < index + count; i++) {
         const value = this.#values[i]!;
         const growth = value - this.#sent[i]!;
         if (growth === 0) continue;
-        cells.push(i, kind === 'gauge' ? value : growth);
+        cells.push(i, isGauge ? value : growth);
         this.#sent[i] = value;
       }
     }
-    const series = this.#fresh;
-    this.#fresh = [];
+    const series = [...this.#fresh].map(({ index, name, labels }) => ({ index, name, labels }));
+    this.#fresh.clear();
     return { series, cells };
+  }
+
+  #newCells(count: number): number {
+    const index = this.#used;
+    this.#used += count;
+    if (this.#used > this.#values.length) this.#grow();
+    for (let cell = index; cell < this.#used; cell++) this.#boundsAt.push(NO_BOUNDS);
+    return index;
   }
 
   #grow(): void {

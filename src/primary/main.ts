@@ -13,6 +13,7 @@ import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import type { WorkerMessage } from '../contract/messages.ts';
+import { liveSeries } from '../contract/metrics.ts';
 import type { Settings } from '../contract/settings.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
 import { atMost, Lifecycle } from '../infra/lifecycle.ts';
@@ -213,14 +214,17 @@ class Primary {
     const directory = new PrimaryDirectory({ storage, settings, logger });
     this.#lifecycle.onClose('the client feed', () => directory.feed.close());
     const registry = new HealthRegistry();
+    const collector = new MetricsCollector();
     const checker = new HealthChecker({
       clock: systemClock,
       random: Math.random,
-      onResult: (pool, backend, result) => registry.record(pool, backend, result),
+      onResult: (pool, backend, result) => {
+        collector.count('sluice_probes_total', [pool, backend, result.ok ? 'pass' : 'fail']);
+        registry.record(pool, backend, result);
+      },
     });
     this.#lifecycle.onClose('health checks', () => checker.close());
     const briefing = new WorkerBriefing({ registry, directory, initial, logger });
-    const collector = new MetricsCollector();
     const fleet = { directory, registry, checker, briefing, collector };
     const supervisor = this.#makeSupervisor(fleet);
     const reloader = this.#makeReloader(storage, initial, fleet);
@@ -258,7 +262,7 @@ class Primary {
 
   #makeReloader(storage: Storage, initial: Revision, parts: FleetParts): Reloader {
     const { configPath, env } = this.#options;
-    const { registry, checker, directory, briefing } = parts;
+    const { registry, checker, directory, briefing, collector } = parts;
     return new Reloader({
       configPath,
       env,
@@ -273,6 +277,7 @@ class Primary {
         registry.configure(settings.pools);
         void checker.reconfigure(settings.pools);
         directory.configure(settings);
+        collector.keepOnly(liveSeries(settings));
         return briefing.apply(revision);
       },
     });

@@ -4,6 +4,7 @@
  */
 
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
+import { systemClock } from '../contract/clock.ts';
 import { toError } from '../contract/errors.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
@@ -34,6 +35,8 @@ export class Reloader {
   readonly #options: ReloaderOptions;
   #current: Revision;
   #lastOk = true;
+  #lastSuccessAtMs = systemClock.wallMs();
+  #lastReloadMs = 0;
   /** Reloads run one after the other; calls that come while one waits share it. */
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<ReloadOutcome> | null = null;
@@ -52,6 +55,16 @@ export class Reloader {
     return this.#lastOk;
   }
 
+  /** When the configuration in force was loaded; ms since the epoch. */
+  get lastSuccessAtMs(): number {
+    return this.#lastSuccessAtMs;
+  }
+
+  /** How long the last reload took; 0 before the first. */
+  get lastReloadMs(): number {
+    return this.#lastReloadMs;
+  }
+
   /** reload is called by SIGHUP and the admin API; never rejects. */
   reload(): Promise<ReloadOutcome> {
     if (this.#waiting !== null) return this.#waiting;
@@ -66,6 +79,7 @@ export class Reloader {
 
   async #reloadOnce(): Promise<ReloadOutcome> {
     const { logger } = this.#options;
+    const startMs = systemClock.monotonicMs();
     let result: ReloadOutcome;
     try {
       result = await this.#tryReload();
@@ -74,6 +88,8 @@ export class Reloader {
       result = { ok: false, problems: [{ line: null, path: null, message: toError(thrown).message }] };
     }
     this.#lastOk = result.ok;
+    this.#lastReloadMs = systemClock.monotonicMs() - startMs;
+    if (result.ok) this.#lastSuccessAtMs = systemClock.wallMs();
     if (result.ok) {
       const { revision, pendingWorkers } = result;
       if (pendingWorkers.length === 0) logger.info({ revision }, 'reloaded');

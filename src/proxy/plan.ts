@@ -128,6 +128,11 @@ export class Plan {
     this.#closeDoomed();
   }
 
+  /** Whether a later plan took over and the last request of this one has ended. */
+  get isOver(): boolean {
+    return this.#doomed !== null && this.#requestsInFlight === 0;
+  }
+
   /** close closes all connections to backends, at the end of a worker. */
   close(): void {
     for (const { connections } of this.backends()) connections.close();
@@ -164,11 +169,13 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
 function planBackend({ name, timeouts }: PoolSettings, backend: Backend, deps: PlanDeps): PlannedBackend {
   const { wheel, metrics, onFault, wires } = deps;
   const { host, port, id } = backend;
+  const stats = new BackendStats(metrics, name, id);
+  const onConnected = (connectMs: number): void => stats.connected(connectMs);
   return {
     poolName: name,
     backend,
-    connections: new BackendPool({ host, port, ...timeouts, wheel, wires, onFault }),
-    stats: new BackendStats(metrics, name, id),
+    connections: new BackendPool({ host, port, ...timeouts, wheel, wires, onFault, onConnected }),
+    stats,
     timeouts,
     authority: hostPort(host, port),
   };

@@ -57,11 +57,13 @@ const NO_STATUS = 0;
 export class BackendStats {
   readonly #metrics: WorkerMetrics;
   readonly #durationCell: number;
+  readonly #connectCell: number;
   readonly #counters: NumberedCounters;
 
   constructor(metrics: WorkerMetrics, pool: string, backend: string) {
     this.#metrics = metrics;
     this.#durationCell = metrics.series('sluice_upstream_duration_seconds', pool, backend);
+    this.#connectCell = metrics.series('sluice_upstream_connect_seconds', pool, backend);
     this.#counters = new NumberedCounters(metrics, (status) =>
       metrics.series('sluice_upstream_requests_total', pool, backend, String(status).padStart(3, '0')),
     );
@@ -71,6 +73,11 @@ export class BackendStats {
   answered(status: number, upstreamMs: number): void {
     this.#counters.increment(status);
     this.#metrics.observe(this.#durationCell, upstreamMs / SECOND_MS);
+  }
+
+  /** connected files a new connection. */
+  connected(connectMs: number): void {
+    this.#metrics.observe(this.#connectCell, connectMs / SECOND_MS);
   }
 
   /** failed files an attempt that ended before a response head. */

@@ -57,6 +57,8 @@ export interface ConnectionSettings {
   /** One per worker; the budget of large buffers lies in it. */
   buffers: BodyBuffers;
   wires: WireMaker;
+  /** Hears how long each new connection took to open. */
+  onConnected?: (connectMs: number) => void;
   /** Called when a sink throws; the exchange ends as internal_error all the same. */
   onFault: FaultListener;
 }
@@ -78,6 +80,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   readonly #sender: RequestSender;
   readonly #reader: ResponseReader;
   readonly #deadline: Deadline;
+  readonly #startedMs: number;
 
   #state = CONNECTING;
   #exchange: LiveExchange | null = null;
@@ -95,6 +98,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     const { buffers } = settings;
     this.#reader = new ResponseReader(buffers, this);
     this.#deadline = new Deadline(() => this.#onDue());
+    this.#startedMs = settings.wheel.monotonicMs();
     settings.wheel.arm(this.#deadline, settings.connectMs);
     this.#wire = settings.wires.connect({ host: settings.host, port: settings.port }, this);
     this.#sender = new RequestSender(this.#wire, this);
@@ -127,6 +131,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#pending = null;
     if (request === null || exchange === null) return;
     exchange.connected = true;
+    const { wheel, onConnected } = this.#settings;
+    onConnected?.(wheel.monotonicMs() - this.#startedMs);
     this.#send(request);
     if (!this.#hasBody) return;
     try {

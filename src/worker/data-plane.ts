@@ -8,6 +8,7 @@ import {
   type WorkerMessage,
   type WorkerReport,
 } from '../contract/messages.ts';
+import { liveSeries } from '../contract/metrics.ts';
 import type { RedisSettings, WorkerSettings } from '../contract/settings.ts';
 import { backendNames } from '../infra/backend-names.ts';
 import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
@@ -26,6 +27,7 @@ import type { Availability } from './availability.ts';
 import type { Engine } from './inbound/engine.ts';
 import { type DrainTimes, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
+import type { Usage } from './usage.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 type TrafficMessage = Extract<
@@ -75,6 +77,8 @@ export class DataPlane {
   /** Workers of all instances that share Redis; null until the primary says so. */
   #storeWorkers: number | null = null;
   #plan: Plan;
+  /** Older plans that may still have requests. */
+  #retired: Plan[] = [];
 
   /** open builds everything but the listeners; main.ts calls it once, with the first settings. */
   static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
@@ -152,6 +156,7 @@ export class DataPlane {
     this.#settings = message.settings;
     this.#plan = next;
     previous.supersede(next);
+    this.#retired.push(previous);
     this.logger.level = message.settings.log.level;
   }
 
@@ -180,7 +185,8 @@ export class DataPlane {
   }
 
   /** report is the traffic part of the report to the primary. */
-  report(): Omit<WorkerReport, 'metrics' | 'loopDelayP99Ms'> {
+  report(): Omit<WorkerReport, 'metrics' | keyof Usage> {
+    this.#forgetRetired();
     return {
       connections: this.#server.connectionCount,
       requestsTotal: this.#handler.requestsTotal,
@@ -192,6 +198,13 @@ export class DataPlane {
         count: backend.inFlight,
       })),
     };
+  }
+
+  /** Drops the series of what only older plans had, once none of their requests can count any more. */
+  #forgetRetired(): void {
+    if (this.#retired.length === 0) return;
+    this.#retired = this.#retired.filter((plan) => !plan.isOver);
+    if (this.#retired.length === 0) this.#options.metrics.keepOnly(liveSeries(this.#settings));
   }
 
   /** drain serves on for graceMs, finishes what is in flight within drainMs, and closes everything. */

@@ -25,7 +25,6 @@ import type { LogSettings } from '../contract/settings.ts';
 import { DeadlineWheel } from '../infra/deadline-wheel.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { accessLogOf, attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
-import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
 import { Availability } from './availability.ts';
@@ -33,6 +32,7 @@ import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/server.ts';
 import { PrimaryLink } from './primary-link.ts';
+import { WorkerUsage } from './usage.ts';
 
 const REPORT_EVERY_MS = 1_000;
 /** Time for the requests in flight after an uncaught exception. */
@@ -51,7 +51,7 @@ class WorkerMain {
   };
   readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
-  readonly #loopDelay = new LoopDelayMonitor();
+  readonly #usage = new WorkerUsage();
   /** Replaced once the first settings say how to log. */
   #logger = this.#openLog({ level: 'info', format: 'json' });
   #dataPlane: DataPlane | null = null;
@@ -189,13 +189,11 @@ class WorkerMain {
   #report(): void {
     const dataPlane = this.#dataPlane;
     if (dataPlane === null) return;
-    // The maximum: a stall of 150 ms is one turn of the loop in thousands, but delays one event in seven of that second.
-    const loopDelayP99Ms = this.#loopDelay.takeMaxMs();
     this.#metrics.set(this.#droppedLines, this.#lines.application.droppedCount);
     this.#metrics.set(this.#droppedAccessLines, this.#lines.access.droppedCount);
     this.#link.send({
       type: 'report',
-      report: { ...dataPlane.report(), loopDelayP99Ms, metrics: this.#metrics.takeDelta() },
+      report: { ...dataPlane.report(), ...this.#usage.take(), metrics: this.#metrics.takeDelta() },
     });
   }
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
+import { type IsLive, liveSeries } from '../../src/contract/metrics.ts';
+import type { WorkerSettings } from '../../src/contract/settings.ts';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
 import { MetricsCollector } from '../../src/primary/metrics/metrics-collector.ts';
 import { block } from '../support/block.ts';
@@ -112,4 +114,64 @@ test("the gauges of the primary's event loop tell how it was delayed since the l
   await turn();
   const later = seriesValue(await collector.text(), 'nodejs_eventloop_lag_max_seconds');
   assert.ok(later < lag('max_'), `${later} is of the time since the last scrape only`);
+});
+
+const isNew: IsLive = (_name, [route]) => route !== 'old';
+
+test('series that are gone are forgotten, and their cells serve new series from 0', async () => {
+  const metrics = new WorkerMetrics();
+  const collector = new MetricsCollector();
+  const report = (): void => collector.applyDelta(1, metrics.takeDelta());
+  const oldCount = metrics.series('sluice_requests_total', 'old', 'GET', '200');
+  const oldTime = metrics.series('sluice_request_duration_seconds', 'old');
+  const keptCount = metrics.series('sluice_requests_total', 'kept', 'GET', '200');
+  metrics.add(oldCount, 5);
+  metrics.observe(oldTime, 1);
+  metrics.add(keptCount, 2);
+  report();
+  metrics.keepOnly(isNew);
+  collector.keepOnly(isNew);
+  assert.equal(metrics.series('sluice_requests_total', 'new', 'GET', '200'), oldCount);
+  assert.equal(metrics.series('sluice_request_duration_seconds', 'new'), oldTime);
+  metrics.add(oldCount, 1);
+  metrics.observe(oldTime, 1);
+  report();
+  const text = await collector.text();
+  assert.doesNotMatch(text, /route="old"/);
+  assert.equal(seriesValue(text, 'sluice_requests_total{route="kept",method="GET",code="200"}'), 2);
+  assert.equal(seriesValue(text, 'sluice_requests_total{route="new",method="GET",code="200"}'), 1);
+  assert.equal(seriesValue(text, 'sluice_request_duration_seconds_count{route="new"}'), 1);
+});
+
+test('a series is there with 0 before anything was counted', async () => {
+  const metrics = new WorkerMetrics();
+  const collector = new MetricsCollector();
+  metrics.series('sluice_bytes_total', 'in');
+  metrics.series('sluice_request_duration_seconds', 'app');
+  collector.applyDelta(1, metrics.takeDelta());
+  const text = await collector.text();
+  assert.equal(seriesValue(text, 'sluice_bytes_total{direction="in"}'), 0);
+  assert.equal(seriesValue(text, 'sluice_request_duration_seconds_bucket{route="app",le="+Inf"}'), 0);
+});
+
+test('label values are escaped', async () => {
+  const collector = new MetricsCollector();
+  collector.count('sluice_bytes_total', ['a"b\\c\nd']);
+  assert.equal(seriesValue(await collector.text(), 'sluice_bytes_total{direction="a\\"b\\\\c\\nd"}'), 1);
+});
+
+test("the process metrics say that they are the primary's alone", async () => {
+  const text = await new MetricsCollector().text();
+  assert.match(text, /^# HELP process_resident_memory_bytes Primary process only: /m);
+});
+
+test('counts of the admin port outlive every configuration: its routes are none of those', async () => {
+  const collector = new MetricsCollector();
+  collector.count('sluice_admin_requests_total', ['/livez', '200']);
+  collector.count('sluice_requests_total', ['/livez', 'GET', '200']);
+  const live = { routes: [], pools: [], rateLimit: { policies: [] } } as unknown as WorkerSettings;
+  collector.keepOnly(liveSeries(live));
+  const text = await collector.text();
+  assert.equal(seriesValue(text, 'sluice_admin_requests_total{route="/livez",code="200"}'), 1);
+  assert.doesNotMatch(text, /^sluice_requests_total/m);
 });

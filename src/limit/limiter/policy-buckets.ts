@@ -57,6 +57,8 @@ export class PolicyBuckets implements BucketPolicy {
     this.#versionUs = versionUs;
     this.#revision++;
     this.#anonymous = null;
+    // A policy that was gone for a while has lost its cells.
+    this.#cells.fill(UNUSED_CELL);
   }
 
   /** resize changes how many buckets are remembered. */

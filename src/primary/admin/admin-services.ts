@@ -1,7 +1,7 @@
 /** Implements what the admin port asks for with the parts of the primary. */
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { Clock } from '../../contract/clock.ts';
-import type { Settings } from '../../contract/settings.ts';
+import type { PoolSettings, Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { BucketResets } from '../buckets/bucket-resets.ts';
 import type { BucketViews } from '../buckets/bucket-views.ts';
@@ -98,7 +98,7 @@ function workersOf({ supervisor, clock }: ServiceParts): WorkerStatus[] {
         connections: report?.connections ?? 0,
         requestsTotal: report?.requestsTotal ?? 0,
         inFlight: report?.inFlight ?? 0,
-        loopDelayMs: report?.loopDelayP99Ms ?? 0,
+        loopDelayMs: report?.loopDelayMaxMs ?? 0,
       },
     ];
   });
@@ -111,6 +111,7 @@ function readinessOf(parts: ServiceParts, settings: Settings): Readiness {
   const degraded: Dependency[] = [];
   if (settings.redis !== null && isRedisAway(parts)) degraded.push('redis');
   if (directory.feed.degraded) degraded.push('postgres');
+  if (settings.pools.some((pool) => !hasUsableBackend(parts, pool))) degraded.push('backends');
   const status = phase();
   return {
     // After the first `ready`, one serving worker is enough.
@@ -118,6 +119,13 @@ function readinessOf(parts: ServiceParts, settings: Settings): Readiness {
     degraded,
     workers: { serving, wanted: workers.length },
   };
+}
+
+function hasUsableBackend({ registry }: ServiceParts, { name, backends }: PoolSettings): boolean {
+  return backends.some(({ id }) => {
+    const state = registry.state(name, id);
+    return state?.health === 'up' && state.enabled;
+  });
 }
 
 /** Asks every worker's breaker and the primary's own connection, because a worker first reports after a second. */

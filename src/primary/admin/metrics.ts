@@ -6,7 +6,9 @@ import type { AdminServices, Readiness } from './services.ts';
 const livezView = z.strictObject({ status: z.literal('alive') });
 const readyzView = z.strictObject({
   status: z.enum(['ready', 'starting', 'draining']),
-  degraded: z.array(z.enum(['redis', 'postgres'])).meta({ description: 'What is away for now' }),
+  degraded: z.array(z.enum(['redis', 'postgres', 'backends'])).meta({
+    description: 'What is away for now; backends: a pool has none that takes requests',
+  }),
   workers: z.strictObject({ serving: z.int().min(0), wanted: z.int().min(0) }),
 });
 

@@ -56,7 +56,8 @@ export type ReloadOutcome =
     }
   | { ok: false; problems: readonly Problem[] };
 
-export type Dependency = 'redis' | 'postgres';
+/** What Sluice can be without for a while; `backends`: some pool has none that takes requests. */
+export type Dependency = 'redis' | 'postgres' | 'backends';
 
 export interface Readiness {
   status: 'starting' | 'ready' | 'draining';

@@ -1,19 +1,22 @@
 /**
- * The totals of all workers, past and present, in one prom-client registry. Workers send growth once a second; the
- * primary adds it up here, so a scrape is answered from memory and at most one second old, and a counter never falls
- * when a worker is replaced. Gauges are kept per worker and summed, and go with the worker.
+ * The totals of all workers, past and present, and the primary's own numbers. Workers send what has grown once a second; the
+ * primary adds it up here, so a scrape is answered from memory and at most one second old, a hung worker delays nobody, and
+ * a counter never falls when a worker is replaced. Gauges are kept per worker and summed, and go with the worker.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import {
+  cellCount,
   definitionOf,
+  type IsLive,
   isMetricName,
   METRICS,
+  type MetricDefinition,
   type MetricName,
   type MetricsDelta,
 } from '../../contract/metrics.ts';
 import { LoopDelayMonitor, type LoopDelays } from '../../infra/loop-delay.ts';
 
-/** Names that promtool refuses: gauges ending in `_total`. */
+/** Gauges whose names promtool refuses because they end in `_total`. */
 const REFUSED_DEFAULTS = [
   'nodejs_active_handles_total',
   'nodejs_active_requests_total',
@@ -21,8 +24,8 @@ const REFUSED_DEFAULTS = [
 ];
 
 /**
- * prom-client's gauges of the event loop, and what they are given. It would measure with a timer of 10 ms, which took half of
- * the CPU time of an idle primary; the first gauge is the one that makes it overwrite the others, and is replaced.
+ * prom-client's gauges of the event loop, and what they are given. prom-client would measure with a timer of 10 ms, which
+ * took half of the CPU time of an idle primary. The first gauge makes it overwrite the others, and is replaced.
  */
 const LOOP_GAUGES: Record<string, keyof LoopDelays> = {
   nodejs_eventloop_lag_seconds: 'meanMs',
@@ -38,103 +41,111 @@ const OVERWRITING_GAUGE = 'nodejs_eventloop_lag_seconds';
 /** The longest timer there is, 24 days: prom-client cannot be told to have none. */
 const NEVER_MS = 2 ** 31 - 1;
 
-type Labels = Record<string, string>;
-
-interface HistogramCells {
-  labels: Labels;
-  /** Not cumulative; one per bound, then +Inf. */
-  buckets: number[];
-  count: number;
-  sum: number;
+interface Series {
+  labels: readonly string[];
+  /** As in a worker: one number, or the cells of a histogram. */
+  cells: number[];
 }
 
-interface ExposedValue {
-  labels: Labels | Record<string, string | number>;
+/** The series of one metric. */
+class Family {
+  readonly name: MetricName;
+  readonly definition: MetricDefinition;
+  readonly #series = new Map<string, Series>();
+
+  constructor(name: MetricName) {
+    this.name = name;
+    this.definition = definitionOf(name);
+  }
+
+  /** cellsOf finds the numbers of a series, or begins it at 0. */
+  cellsOf(labels: readonly string[], key = labels.join('\u0000')): number[] {
+    let series = this.#series.get(key);
+    if (series === undefined) {
+      series = { labels, cells: new Array<number>(cellCount(this.definition)).fill(0) };
+      this.#series.set(key, series);
+    }
+    return series.cells;
+  }
+
+  clear(): void {
+    this.#series.clear();
+  }
+
+  keepOnly(isLive: IsLive): void {
+    for (const [key, { labels }] of this.#series) if (!isLive(this.name, labels)) this.#series.delete(key);
+  }
+
+  /** text is in the Prometheus text format 0.0.4. */
+  text(): string {
+    const { help, kind } = this.definition;
+    const lines = [`# HELP ${this.name} ${help}`, `# TYPE ${this.name} ${kind}`];
+    for (const { labels, cells } of this.#series.values()) {
+      const pairs = this.definition.labels.map((label, i) => `${label}="${escaped(labels[i] ?? '')}"`);
+      if (kind === 'histogram') lines.push(...this.#histogramLines(pairs, cells));
+      else lines.push(`${this.name}${braced(pairs)} ${cells[0]}`);
+    }
+    return `${lines.join('\n')}\n`;
+  }
+
+  #histogramLines(pairs: string[], cells: number[]): string[] {
+    let cumulative = 0;
+    const bounds = [...(this.definition.bucketsSec ?? []), '+Inf'];
+    const buckets = bounds.map((bound, i) => {
+      cumulative += cells[i] ?? 0;
+      return `${this.name}_bucket${braced([...pairs, `le="${bound}"`])} ${cumulative}`;
+    });
+    const [count, sum] = cells.slice(bounds.length);
+    return [
+      ...buckets,
+      `${this.name}_sum${braced(pairs)} ${sum}`,
+      `${this.name}_count${braced(pairs)} ${count}`,
+    ];
+  }
+}
+
+/** Where the number of a worker's cell goes. */
+interface Cell {
+  family: Family;
+  labels: readonly string[];
+  key: string;
+  offset: number;
+  /** Of a gauge: the newest value of this worker. */
   value: number;
-  metricName: string;
 }
-
-/** prom-client has no way to add whole distributions to a Histogram, so this one brings its own values. */
-class SummedHistogram extends Histogram {
-  readonly #name: string;
-  readonly #help: string;
-  readonly #bounds: readonly number[];
-  readonly #byLabels = new Map<string, HistogramCells>();
-
-  constructor(name: MetricName, registry: Registry) {
-    const { help, labels, bucketsSec = [] } = definitionOf(name);
-    super({ name, help, labelNames: [...labels], buckets: [...bucketsSec], registers: [registry] });
-    this.#name = name;
-    this.#help = help;
-    this.#bounds = bucketsSec;
-  }
-
-  /** cellsOf finds or makes the distribution of a label set. */
-  cellsOf(labels: Labels): HistogramCells {
-    const key = JSON.stringify(labels);
-    let cells = this.#byLabels.get(key);
-    if (cells === undefined) {
-      cells = { labels, buckets: new Array<number>(this.#bounds.length + 1).fill(0), count: 0, sum: 0 };
-      this.#byLabels.set(key, cells);
-    }
-    return cells;
-  }
-
-  /** Called by the registry of prom-client in place of the class's own rendering. */
-  async getForPromString(): Promise<object> {
-    const values: ExposedValue[] = [];
-    for (const cells of this.#byLabels.values()) {
-      let cumulative = 0;
-      cells.buckets.forEach((count, i) => {
-        cumulative += count;
-        const le = this.#bounds[i] ?? '+Inf';
-        values.push({
-          metricName: `${this.#name}_bucket`,
-          labels: { ...cells.labels, le },
-          value: cumulative,
-        });
-      });
-      values.push({ metricName: `${this.#name}_sum`, labels: cells.labels, value: cells.sum });
-      values.push({ metricName: `${this.#name}_count`, labels: cells.labels, value: cells.count });
-    }
-    return { name: this.#name, help: this.#help, type: 'histogram', values, aggregator: 'sum' };
-  }
-}
-
-/** One cell of a worker: where its number goes. */
-type Cell =
-  | { kind: 'counter'; counter: Counter; labels: Labels }
-  | { kind: 'gauge'; name: MetricName; labels: Labels; value: number }
-  | { kind: 'histogram'; cells: HistogramCells; offset: number };
 
 export class MetricsCollector {
-  readonly #registry = new Registry();
-  readonly #counters = new Map<MetricName, Counter>();
-  readonly #gauges = new Map<MetricName, Gauge>();
-  readonly #histograms = new Map<MetricName, SummedHistogram>();
+  readonly #defaults = new Registry();
   readonly #loopDelay = new LoopDelayMonitor();
+  readonly #families = new Map<MetricName, Family>(
+    (Object.keys(METRICS) as MetricName[]).map((name) => [name, new Family(name)]),
+  );
   /** Cells by worker and index. */
   readonly #workers = new Map<number, Map<number, Cell>>();
+  /** Gauges that workers send. */
+  readonly #workerGauges = new Set<Family>();
 
   constructor() {
-    const registry = this.#registry;
+    const registry = this.#defaults;
     collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: NEVER_MS });
     for (const name of [...REFUSED_DEFAULTS, OVERWRITING_GAUGE]) registry.removeSingleMetric(name);
     new Gauge({ name: OVERWRITING_GAUGE, help: 'Mean lag of event loop in seconds.', registers: [registry] });
-    for (const name of Object.keys(METRICS) as MetricName[]) this.#define(name);
+    for (const metric of registry.getMetricsAsArray()) {
+      if ('help' in metric) metric.help = `Primary process only: ${metric.help}`;
+    }
   }
 
   /** applyDelta adds what a worker sent; `worker` is any number unique to that process. */
   applyDelta(worker: number, delta: MetricsDelta): void {
-    let cells = this.#workers.get(worker);
-    if (cells === undefined) {
-      cells = new Map();
-      this.#workers.set(worker, cells);
-    }
+    const cells = this.#workers.get(worker) ?? new Map<number, Cell>();
+    this.#workers.set(worker, cells);
     for (const series of delta.series) this.#open(cells, series);
     for (let i = 0; i + 1 < delta.cells.length; i += 2) {
       const cell = cells.get(delta.cells[i]!);
-      if (cell !== undefined) addTo(cell, delta.cells[i + 1]!);
+      const n = delta.cells[i + 1]!;
+      if (cell === undefined) continue;
+      if (cell.family.definition.kind === 'gauge') cell.value = n;
+      else cell.family.cellsOf(cell.labels, cell.key)[cell.offset]! += n;
     }
   }
 
@@ -144,53 +155,45 @@ export class MetricsCollector {
   }
 
   /** count adds to a counter of the primary's own. */
-  count(name: MetricName, labels: Labels, n = 1): void {
-    this.#counters.get(name)?.inc(labels, n);
+  count(name: MetricName, labels: readonly string[], n = 1): void {
+    this.#family(name).cellsOf(labels)[0]! += n;
   }
 
-  /** replaceGauge sets a gauge of the primary's own to exactly these series; others of that name vanish. */
-  replaceGauge(name: MetricName, entries: { labels: Labels; value: number }[]): void {
-    const gauge = this.#gauges.get(name);
-    gauge?.reset();
-    for (const { labels, value } of entries) gauge?.set(labels, value);
+  /** replace sets a metric of the primary's own to exactly these series; others of that name vanish. */
+  replace(name: MetricName, series: readonly { labels: readonly string[]; value: number }[]): void {
+    const family = this.#family(name);
+    family.clear();
+    for (const { labels, value } of series) family.cellsOf(labels)[0] = value;
+  }
+
+  /** keepOnly drops what the configuration no longer has; after a reload and before each answer to a scrape. */
+  keepOnly(isLive: IsLive): void {
+    for (const family of this.#families.values()) family.keepOnly(isLive);
   }
 
   /** text renders everything in the Prometheus text format; for /metrics. */
   async text(): Promise<string> {
     this.#sumWorkerGauges();
     this.#setLoopGauges();
-    return this.#registry.metrics();
+    const own = [...this.#families.values()].map((family) => family.text());
+    return `${own.join('\n')}\n${await this.#defaults.metrics()}`;
   }
 
-  get contentType(): string {
-    return this.#registry.contentType;
+  #family(name: MetricName): Family {
+    const family = this.#families.get(name);
+    if (family === undefined) throw new Error(`no metric of the table: ${name}`);
+    return family;
   }
 
-  #define(name: MetricName): void {
-    const { kind, help, labels } = definitionOf(name);
-    const common = { name, help, labelNames: [...labels], registers: [this.#registry] };
-    if (kind === 'counter') this.#counters.set(name, new Counter(common));
-    else if (kind === 'gauge') this.#gauges.set(name, new Gauge(common));
-    else this.#histograms.set(name, new SummedHistogram(name, this.#registry));
-  }
-
-  #open(cells: Map<number, Cell>, series: MetricsDelta['series'][number]): void {
+  #open(cells: Map<number, Cell>, { name, labels, index }: MetricsDelta['series'][number]): void {
     // A worker of a newer version may have others.
-    if (!isMetricName(series.name)) return;
-    const { kind, labels: names, bucketsSec = [] } = definitionOf(series.name);
-    const labels: Labels = Object.fromEntries(names.map((name, i) => [name, series.labels[i] ?? '']));
-    const counter = this.#counters.get(series.name);
-    const histogram = this.#histograms.get(series.name);
-    if (kind === 'counter' && counter !== undefined) {
-      cells.set(series.index, { kind, counter, labels });
-    } else if (kind === 'gauge') {
-      cells.set(series.index, { kind, name: series.name, labels, value: 0 });
-    } else if (kind === 'histogram' && histogram !== undefined) {
-      const into = histogram.cellsOf(labels);
-      // Behind the buckets: +Inf, count, sum (contract/metrics.ts).
-      for (let offset = 0; offset < bucketsSec.length + 3; offset++) {
-        cells.set(series.index + offset, { kind, cells: into, offset });
-      }
+    if (!isMetricName(name)) return;
+    const family = this.#family(name);
+    const key = labels.join('\u0000');
+    if (family.definition.kind === 'gauge') this.#workerGauges.add(family);
+    else family.cellsOf(labels, key);
+    for (let offset = 0; offset < cellCount(family.definition); offset++) {
+      cells.set(index + offset, { family, labels, key, offset, value: 0 });
     }
   }
 
@@ -198,37 +201,25 @@ export class MetricsCollector {
   #setLoopGauges(): void {
     const delays = this.#loopDelay.take();
     for (const [name, of] of Object.entries(LOOP_GAUGES)) {
-      const gauge = this.#registry.getSingleMetric(name);
+      const gauge = this.#defaults.getSingleMetric(name);
       if (gauge instanceof Gauge) gauge.set(delays[of] / 1_000);
     }
   }
 
   #sumWorkerGauges(): void {
-    const sums = new Map<MetricName, Map<string, { labels: Labels; value: number }>>();
+    for (const family of this.#workerGauges) family.clear();
     for (const cells of this.#workers.values()) {
-      for (const cell of cells.values()) {
-        if (cell.kind !== 'gauge') continue;
-        const ofName = sums.get(cell.name) ?? new Map<string, { labels: Labels; value: number }>();
-        sums.set(cell.name, ofName);
-        const key = JSON.stringify(cell.labels);
-        const sum = ofName.get(key) ?? { labels: cell.labels, value: 0 };
-        sum.value += cell.value;
-        ofName.set(key, sum);
+      for (const { family, labels, key, value } of cells.values()) {
+        if (this.#workerGauges.has(family)) family.cellsOf(labels, key)[0]! += value;
       }
     }
-    for (const [name, entries] of sums) this.replaceGauge(name, [...entries.values()]);
   }
 }
 
-function addTo(cell: Cell, n: number): void {
-  if (cell.kind === 'counter') {
-    if (n > 0) cell.counter.inc(cell.labels, n);
-  } else if (cell.kind === 'gauge') {
-    cell.value = n;
-  } else {
-    const { buckets } = cell.cells;
-    if (cell.offset < buckets.length) buckets[cell.offset]! += n;
-    else if (cell.offset === buckets.length) cell.cells.count += n;
-    else cell.cells.sum += n;
-  }
+function braced(pairs: readonly string[]): string {
+  return pairs.length === 0 ? '' : `{${pairs.join(',')}}`;
+}
+
+function escaped(value: string): string {
+  return value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
 }

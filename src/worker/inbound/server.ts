@@ -69,6 +69,7 @@ export class InboundServer implements ConnectionOwner {
   #perAddress: Map<string, number> | null = null;
   readonly #automaticCap = Math.floor(openFileLimit() / 2);
   readonly #openCell: number;
+  readonly #acceptedCell: number;
   readonly #shedCell: number;
   readonly #shedPerAddressCell: number;
   readonly #overloadCell: number;
@@ -86,6 +87,7 @@ export class InboundServer implements ConnectionOwner {
     this.#listeners = new Listeners(deps.clock);
     const { metrics } = deps;
     this.#openCell = metrics.series('sluice_connections_open');
+    this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
     this.#shedCell = metrics.series('sluice_shed_total', 'connections');
     this.#shedPerAddressCell = metrics.series('sluice_shed_total', 'connections_per_ip');
     this.#overloadCell = metrics.series('sluice_shed_total', 'overload');
@@ -208,6 +210,7 @@ export class InboundServer implements ConnectionOwner {
   #onAccept(connection: InboundConnection): boolean {
     const { plan } = this;
     this.#connections.add(connection);
+    this.#deps.metrics.add(this.#acceptedCell, 1);
     this.#deps.metrics.set(this.#openCell, this.connectionCount);
     const shedCell = this.#shedCellFor(plan.limits, this.#countOf(connection, plan));
     if (shedCell === null) return true;

@@ -12,7 +12,10 @@ function view(state: WorkerState, connections: number | null): WorkerView {
           connections,
           requestsTotal: 0,
           inFlight: 0,
-          loopDelayP99Ms: 0,
+          loopDelayMaxMs: 0,
+          busyRatio: 0,
+          cpuSec: 0,
+          residentBytes: 0,
           breakerOpen: false,
           backendsInFlight: [],
         };
