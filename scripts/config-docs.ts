@@ -1,5 +1,6 @@
 /**
- * Writes docs/configuration.md from the schema of the configuration, and docs/admin-api.md from the admin port's routes.
+ * Writes docs/configuration.md from the schema of the configuration, docs/admin-api.md from the admin port's routes, and
+ * docs/metrics.md from the table of metrics.
  *
  * usage: node scripts/config-docs.ts [--check]   (--check: exit 1 when a page is not what would be written)
  */
@@ -10,6 +11,7 @@ import { type FieldInfo, fieldInfo } from '../src/config/schema/fields.ts';
 import { configSchema } from '../src/config/schema/schema.ts';
 import { unwrapped } from '../src/config/schema/schema-walk.ts';
 import { adminApiPage } from './admin-api-page.ts';
+import { metricsPage } from './metrics-page.ts';
 
 const INTRODUCTION = `<!-- Made from the schema by \`node scripts/config-docs.ts\`; edit src/config/schema*.ts instead. -->
 # Configuration
@@ -154,6 +156,7 @@ function tableRow(cells: string[]): string {
 const PAGES = [
   { path: 'docs/configuration.md', text: page() },
   { path: 'docs/admin-api.md', text: await adminApiPage() },
+  { path: 'docs/metrics.md', text: metricsPage() },
 ];
 
 for (const { path, text } of PAGES) {

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-test('docs/configuration.md is what the schema says', () => {
+test('docs/configuration.md and docs/metrics.md are what the schema and the table of metrics say', () => {
   const child = spawnSync(process.execPath, ['scripts/config-docs.ts', '--check'], {
     cwd: ROOT,
     encoding: 'utf8',
