@@ -148,8 +148,8 @@ export class DirectoryFeed implements Picture {
       for (const record of this.#missingIn(fresh, shard)) {
         this.#take(this.#packer.tombstoneOf(record, 0, nowUs), 0);
       }
-      this.#changes.flush();
     });
+    this.#changes.flush();
   }
 
   /** Copies, since the shard is about to change. A tombstone may have been swept by another machine and matters no more. */

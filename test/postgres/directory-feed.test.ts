@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { DirectoryFeed } from '../../src/clients/directory-feed.ts';
 import { PART_ROWS } from '../../src/clients/directory-reader.ts';
 import { CLIENTS_PART_BYTES } from '../../src/contract/messages.ts';
 import { migrate } from '../../src/infra/postgres/migrations.ts';
+import type { QueryFn } from '../../src/infra/postgres/postgres.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import { attachWorker, startFeed } from './feed-lab.ts';
@@ -119,6 +121,90 @@ test('a change that commits long after younger ones is not missed', async (t) =>
   );
 });
 
+test('a stranger’s transaction that stays open delays nothing, and nothing is read twice, also around an import', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const stranger = await connect(t, url);
+  const other = await connect(t, url);
+  const { feed, directory } = startFeed(t, database, { notified: false });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  // It has written, so that it holds back every horizon of the server.
+  await stranger.query('begin; create table of_a_stranger ()');
+  await other.query("insert into clients (client_id) select 'client-' || n from generate_series(1, 50000) n");
+  await waitFor('the import', () => directory.clientCount === 50_000);
+  let rowCount = 0;
+  const { read } = database;
+  t.mock.method(database, 'read', async (...args: Parameters<typeof read>) => {
+    const rows = await read.apply(database, args);
+    rowCount += rows.length;
+    return rows;
+  });
+  t.mock.method(database, 'readSnapshot', () =>
+    assert.fail('everything since the stranger began is read again'),
+  );
+  for (const id of ['10.0.0.1', '10.0.0.2', '10.0.0.3']) {
+    await other.query("insert into clients (client_id, mode) values ($1, 'blocked')", [id]);
+    await seen(`the block of ${id}`, () => directory.byName(id));
+  }
+  assert.ok(rowCount < 50, `${rowCount} rows were read for three changes`);
+});
+
+test('a change that commits while an import is read does not wait for its end, and is not undone by it', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const other = await connect(t, url);
+  await other.query("insert into clients (client_id) values ('acme')");
+  const { feed, directory, messages } = startFeed(t, database, { notified: false, pollMs: 20 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  // The reading of the import stands still, as it would with a hundred times as many rows, until the change was seen.
+  const { readSnapshot } = database;
+  let blocked = false;
+  t.mock.method(database, 'readSnapshot', (timeoutMs: number, fn: (query: QueryFn) => Promise<unknown>) =>
+    readSnapshot.call(database, timeoutMs, async (query) => {
+      let fetchCount = 0;
+      return fn(async (text, params) => {
+        const rows = await query(text, params);
+        if (!text.startsWith('fetch')) return rows;
+        if (++fetchCount === 1) {
+          await other.query("update clients set mode = 'blocked' where client_id = 'acme'");
+          await other.query("delete from clients where client_id = 'client-7'");
+        }
+        if (!blocked) await sleep(100);
+        blocked ||= directory.byName('acme')?.mode === 'blocked';
+        return rows;
+      });
+    }),
+  );
+  await other.query(
+    "begin; insert into clients (client_id) select 'client-' || n from generate_series(1, 20000) n; update clients set capacity = 5, refill_per_second = 5; commit",
+  );
+  await waitFor('the import', () => directory.clientCount === 20_000);
+  const blockedAt = messages.findIndex(({ ids }) => ids.length === 2 && ids.includes('acme'));
+  assert.ok(blockedAt !== -1 && blockedAt < messages.length - 5, 'the change waited for the whole import');
+  await feed.caughtUp();
+  assert.equal(directory.byName('acme')?.mode, 'blocked');
+  assert.equal(directory.byName('client-7'), null);
+});
+
+test('a statement that fails is tried again from where it was, without reading everything', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const other = await connect(t, url);
+  const impatient = openDatabase(t, url, { statementMs: 200 });
+  const { feed, directory, repository } = startFeed(t, impatient, { notified: false, pollMs: 20 });
+  assert.ok(await feed.waitForFirstLoad(5_000));
+  await database.query("insert into clients (client_id) values ('acme')");
+  await seen('the client', () => directory.byName('acme'));
+  t.mock.method(impatient, 'readSnapshot', () => assert.fail('everything is read again'));
+  await other.query("begin; select 1 from clients where client_id = 'acme' for update");
+  await assert.rejects(repository.patch('acme', { mode: 'blocked' }), { code: 'database_unavailable' });
+  await database.query("insert into clients (client_id) values ('meanwhile')");
+  await seen('a change behind the failed one', () => directory.byName('meanwhile'));
+  assert.equal(feed.degraded, false);
+  // And where the feed's own statement fails.
+  await other.query('rollback; begin; lock table clients');
+  await waitFor('a read that fails', () => feed.degraded);
+  await other.query("insert into clients (client_id) values ('late'); commit");
+  await waitFor('the next read', () => directory.byName('late') !== null && !feed.degraded);
+});
+
 test('many clients and many changes are read and sent in parts that together are everything', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
@@ -164,6 +250,7 @@ test('a connection that broke while much was changed: workers are told the diffe
   const { feed, directory, messages, informed } = startFeed(t, database, { pollMs: 50 });
   assert.ok(await informed);
   const count = messages.length;
+  const { table } = feed;
   await other.query("begin; update clients set mode = 'blocked' where client_id < 'client-2'");
   await other.query(
     "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sluice'",
@@ -171,6 +258,7 @@ test('a connection that broke while much was changed: workers are told the diffe
   await other.query('commit');
   await waitFor('the change', () => directory.byName('client-1999')?.mode === 'blocked');
   await waitFor('the feed to recover', () => !feed.degraded);
+  assert.equal(feed.table, table, 'a stream in the middle of a shard must not be left with another table');
   const changed = messages.slice(count).flatMap(({ ids }) => ids);
   assert.deepEqual(new Set(changed), new Set(changed.filter((id) => id < 'client-2')));
   assert.equal(directory.clientCount, 3_000);

@@ -239,7 +239,7 @@ test('a folder that cannot be made or holds a strange lock is refused with the r
   const inside = { folder: join(folder, 'file', 'postgres'), purpose: 'a test', logger: silent };
   await assert.rejects(EmbeddedPostgres.open(inside), {
     code: 'folder_locked',
-    message: /cannot make the folder/,
+    message: /cannot make the folder .* set database\.embeddedPath/,
   });
   mkdirSync(join(folder, 'b'));
   writeFileSync(join(folder, 'b', 'lock-1.json'), 'nonsense');

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
 import { ApiKeyRepository } from '../../src/clients/api-key-repository.ts';
 import { ApiKeySecret } from '../../src/clients/api-key-secret.ts';
@@ -22,12 +23,17 @@ interface Message extends ClientsMessage {
   ids: string[];
 }
 
-/** attachWorker makes a directory, filled through the door that workers have, and keeps the messages that filled it. */
-export function attachWorker(streams: DirectoryStreams) {
+/**
+ * attachWorker makes a directory, filled through the door that workers have, and keeps the messages that filled it.
+ *
+ * @param rest what the worker waits for before it takes in a message
+ */
+export function attachWorker(streams: DirectoryStreams, rest: () => Promise<unknown> = nextTurn) {
   const directory = new ClientDirectory(systemClock);
   const messages: Message[] = [];
   const listeners = new Set<(message: WorkerMessage) => void>();
   const exit = Promise.withResolvers<void>();
+  let taken: Promise<unknown> = Promise.resolve();
   const informed = streams.attach({
     exited: exit.promise,
     onMessage: (listener) => {
@@ -38,7 +44,7 @@ export function attachWorker(streams: DirectoryStreams) {
       const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
       assert.ok(parsed?.type === 'clients', 'a worker would not understand this message');
       messages.push({ ...parsed, ids: idsOf(parsed) });
-      setImmediate(() => {
+      taken = taken.then(rest).then(() => {
         assert.ok(directory.apply(parsed));
         for (const listener of listeners) listener({ type: 'clients-applied', part: parsed.part });
       });

@@ -88,10 +88,17 @@ function makeFolder(folder: string): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (thrown) {
-    throw new LbError('folder_locked', `cannot make the folder ${folder}: ${toError(thrown).message}`, {
-      cause: thrown,
-    });
+    throw unusable('make', folder, thrown);
   }
+}
+
+function unusable(action: 'make' | 'lock', folder: string, thrown: unknown): LbError {
+  const { message } = toError(thrown);
+  return new LbError(
+    'folder_locked',
+    `cannot ${action} the folder ${folder} (${message}): set database.embeddedPath to one that this user can write, or database.url`,
+    { cause: thrown },
+  );
 }
 
 /** The file appears under its name with all its content, by rename. */
@@ -112,9 +119,7 @@ function claim(folder: string, purpose: string): string {
     renameSync(draft, path);
   } catch (thrown) {
     rmSync(draft, { force: true });
-    throw new LbError('folder_locked', `cannot lock the folder ${folder}: ${toError(thrown).message}`, {
-      cause: thrown,
-    });
+    throw unusable('lock', folder, thrown);
   }
   return path;
 }
