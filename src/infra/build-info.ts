@@ -1,4 +1,4 @@
-/** What is running: read from package.json, which lies beside both src/ and dist/. */
+/** The version, from package.json, which lies beside both src/ and dist/. */
 import { readFileSync } from 'node:fs';
 
 let version: string | null = null;

@@ -1,7 +1,7 @@
 /** The process's limit of open files, for the default cap of connections (B20). */
 import { readFileSync } from 'node:fs';
 
-/** What is assumed where the system does not tell (anything but Linux). */
+/** Assumed where the system does not tell: anything but Linux. */
 const FALLBACK_LIMIT = 1024;
 
 /** openFileLimit returns the soft limit of this process; Node raises it to the hard one at start. */

@@ -1,7 +1,4 @@
-/**
- * Whoever opens, closes: a list of releasers run last-opened-first, every one of them, each with a deadline, and with all
- * errors collected.
- */
+/** Closes what was opened, the last first: every one, each with a deadline, whatever fails. */
 import { toError } from '../contract/errors.ts';
 
 interface Releaser {
@@ -15,12 +12,12 @@ const DEFAULT_RELEASE_TIMEOUT_MS = 5_000;
 export class Lifecycle {
   #releasers: Releaser[] = [];
 
-  /** onClose registers how to give something back; call it on the line after opening. */
+  /** onClose registers how to close something; call it on the line after opening it. */
   onClose(name: string, release: () => unknown, timeoutMs = DEFAULT_RELEASE_TIMEOUT_MS): void {
     this.#releasers.push({ name, release, timeoutMs });
   }
 
-  /** close releases everything once; later calls do nothing. Throws an AggregateError of all that failed. */
+  /** close closes everything once; later calls do nothing. Throws an AggregateError of all failures. */
   async close(): Promise<void> {
     const releasers = this.#releasers.reverse();
     this.#releasers = [];

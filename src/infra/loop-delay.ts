@@ -1,15 +1,15 @@
 /**
- * How long an event loop is kept from its events. Node 26 measures every turn of the loop where it happens and wakes
- * nobody for it; Node 24 needs a timer, which costs a process that does nothing 50 wake-ups a second.
+ * How long events wait for the event loop. Node 26 measures every turn of the loop without waking it; Node 24 needs a timer,
+ * which costs an idle process 50 wake-ups a second.
  */
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 
 const NS_PER_MS = 1e6;
 
-/** Where a release does not know the option it takes a timer without a word: some of Node 24 do, none of 26 that we accept. */
+/** A release that does not know the option silently uses a timer: some of Node 24, none of the accepted ones of 26. */
 const FIRST_MAJOR_WITH_TURNS = 26;
 
-/** Of the timer; its samples contain it. */
+/** Period of the timer, which its samples include. */
 const TIMER_MS = 20;
 
 /** Milliseconds since the reading before; all 0 where nothing was measured. */
@@ -44,7 +44,7 @@ export class LoopDelayMonitor {
     return maxMs;
   }
 
-  /** take reads everything that was measured since the last take and begins anew. Walks the whole histogram: 0.3 ms. */
+  /** take reads what was measured since the last take and begins anew. It walks the whole histogram: 0.3 ms. */
   take(): LoopDelays {
     const histogram = this.#histogram;
     const delays = {

@@ -1,4 +1,4 @@
-/** A secret that is made once per machine and kept in a file of its own, readable by this user alone. */
+/** A secret that is made once per machine and kept in a file that only this user can read. */
 import { randomBytes } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -52,7 +52,7 @@ function place(path: string, secret: string): string {
   }
 }
 
-/** Not `recursive`: where a parent cannot hold folders (/proc), Node's own then tries for ever. */
+/** Not `recursive`: where the parent cannot hold folders (/proc), node's own then tries for ever. */
 function makeFolder(path: string): void {
   try {
     mkdirSync(path, { mode: 0o700 });

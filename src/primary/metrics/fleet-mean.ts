@@ -1,6 +1,6 @@
 /**
- * Tells workers how many client connections they hold on average. The kernel gives a new connection to whichever worker wakes
- * first, so with more workers than CPUs some collect twice their part; a worker above the mean sheds its surplus with
+ * Tells the workers their mean number of client connections. The kernel gives a new connection to whichever worker wakes
+ * first, so with more workers than CPUs some collect twice their share; a worker above the mean ends its surplus with
  * `Connection: close` on answers (worker/inbound/server.ts).
  */
 import type { PrimaryMessage } from '../../contract/messages.ts';
@@ -13,9 +13,9 @@ interface FleetMeanOptions {
   broadcast: (message: PrimaryMessage) => void;
 }
 
-/** startFleetMean begins to tell; returns how to stop. For the primary's main. */
+/** startFleetMean tells them once a second; the primary's main calls it. Returns a function that stops it. */
 export function startFleetMean({ workers, broadcast }: FleetMeanOptions): () => void {
-  // Their number is fixed: a single one never has a mean.
+  // The number of workers is fixed, and one alone cannot have too many.
   if (workers().length < 2) return () => undefined;
   const timer = setInterval(() => {
     const meanConnections = meanOf(workers());
@@ -24,7 +24,7 @@ export function startFleetMean({ workers, broadcast }: FleetMeanOptions): () => 
   return () => clearInterval(timer);
 }
 
-/** meanOf is null while there are not two serving workers with a report: then nobody can have too many. */
+/** meanOf is null until two serving workers have reported: then none can have too many. */
 export function meanOf(workers: readonly WorkerView[]): number | null {
   const counts = workers.flatMap(({ state, report }) =>
     state === 'serving' && report !== null ? [report.connections] : [],
