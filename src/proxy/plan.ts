@@ -18,7 +18,7 @@ import {
   UNMATCHED_ROUTE,
   type WorkerSettings,
 } from '../contract/settings.ts';
-import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
 import { KeyedClients } from '../limit/caller/api-key-clients.ts';
@@ -30,7 +30,7 @@ import { BackendStats, RouteStats } from './request-stats.ts';
 import { Router } from './router.ts';
 
 export interface PlanDeps extends AlgorithmOptions {
-  wheel: DeadlineWheel;
+  timer: DeadlineTimer;
   metrics: WorkerMetrics;
   lookup: ClientLookup;
   apiKeys: ApiKeyLookup;
@@ -167,14 +167,14 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
 }
 
 function planBackend({ name, timeouts }: PoolSettings, backend: Backend, deps: PlanDeps): PlannedBackend {
-  const { wheel, metrics, onFault, wires } = deps;
+  const { timer, metrics, onFault, wires } = deps;
   const { host, port, id } = backend;
   const stats = new BackendStats(metrics, name, id);
   const onConnected = (connectMs: number): void => stats.connected(connectMs);
   return {
     poolName: name,
     backend,
-    connections: new BackendPool({ host, port, ...timeouts, wheel, wires, onFault, onConnected }),
+    connections: new BackendPool({ host, port, ...timeouts, timer, wires, onFault, onConnected }),
     stats,
     timeouts,
     authority: hostPort(host, port),

@@ -4,7 +4,7 @@
  * pauses for too long (B14).
  */
 import type { Downstream } from '../contract/downstream.ts';
-import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { UpstreamExchange } from '../upstream/exchange.ts';
 
 export interface BodyLimits {
@@ -28,16 +28,16 @@ export class RequestBody {
   done = false;
 
   readonly #downstream: Downstream;
-  readonly #wheel: DeadlineWheel;
+  readonly #timer: DeadlineTimer;
   readonly #limits: BodyLimits;
   readonly #events: BodyEvents;
   readonly #idle: Deadline;
   #exchange: UpstreamExchange | null = null;
   #answering = false;
 
-  constructor(downstream: Downstream, wheel: DeadlineWheel, limits: BodyLimits, events: BodyEvents) {
+  constructor(downstream: Downstream, timer: DeadlineTimer, limits: BodyLimits, events: BodyEvents) {
     this.#downstream = downstream;
-    this.#wheel = wheel;
+    this.#timer = timer;
     this.#limits = limits;
     this.#events = events;
     this.#idle = new Deadline(() => this.#events.onBodyStalled());
@@ -58,11 +58,11 @@ export class RequestBody {
    */
   answered(): void {
     this.#answering = true;
-    this.#wheel.disarm(this.#idle);
+    this.#timer.disarm(this.#idle);
   }
 
   #armIdle(): void {
-    if (!this.#answering) this.#wheel.arm(this.#idle, this.#limits.idleMs);
+    if (!this.#answering) this.#timer.arm(this.#idle, this.#limits.idleMs);
   }
 
   /** take is called with each piece. */
@@ -78,7 +78,7 @@ export class RequestBody {
       return;
     }
     // From here on the backend is late, not the client: its own deadline runs upstream.
-    this.#wheel.disarm(this.#idle);
+    this.#timer.disarm(this.#idle);
     this.#downstream.pauseBody();
   }
 
@@ -105,6 +105,6 @@ export class RequestBody {
 
   #close(): void {
     this.done = true;
-    this.#wheel.forget(this.#idle);
+    this.#timer.forget(this.#idle);
   }
 }

@@ -16,7 +16,7 @@ import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
-import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
@@ -41,7 +41,7 @@ const FIRST_NO_SUCCESS_STATUS = 300;
 /** What the worker hands to the proxy. */
 export interface ProxyDeps {
   limiter: TokenTaker;
-  wheel: DeadlineWheel;
+  timer: DeadlineTimer;
   clock: Clock;
   metrics: WorkerMetrics;
   logger: Logger;
@@ -167,7 +167,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   #makeBody(): RequestBody {
     const { limits, timeouts } = this.#plan;
     const bounds = { maxBytes: limits.bodyBytes, idleMs: timeouts.bodyIdleMs };
-    return new RequestBody(this.#downstream, this.#deps.wheel, bounds, this);
+    return new RequestBody(this.#downstream, this.#deps.timer, bounds, this);
   }
 
   /** @returns false when no untried backend is left */

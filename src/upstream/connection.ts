@@ -14,7 +14,7 @@
 import { LbError } from '../contract/errors.ts';
 import { NO_BODY } from '../contract/request-head.ts';
 import type { BodyBuffers } from '../http1/body-buffers.ts';
-import { Deadline, type DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { ConnectEvents, Wire, WireMaker } from '../infra/wire/wire.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
 import { connectErrorOf } from './connect-errors.ts';
@@ -53,7 +53,7 @@ export interface ConnectionSettings {
   idleMs: number;
   /** How long one is kept parked, unless the backend's `Keep-Alive: timeout=` says less. */
   parkMs: number;
-  wheel: DeadlineWheel;
+  timer: DeadlineTimer;
   /** One per worker; the budget of large buffers lies in it. */
   buffers: BodyBuffers;
   wires: WireMaker;
@@ -98,8 +98,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     const { buffers } = settings;
     this.#reader = new ResponseReader(buffers, this);
     this.#deadline = new Deadline(() => this.#onDue());
-    this.#startedMs = settings.wheel.monotonicMs();
-    settings.wheel.arm(this.#deadline, settings.connectMs);
+    this.#startedMs = settings.timer.monotonicMs();
+    settings.timer.arm(this.#deadline, settings.connectMs);
     this.#wire = settings.wires.connect({ host: settings.host, port: settings.port }, this);
     this.#sender = new RequestSender(this.#wire, this);
   }
@@ -120,7 +120,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   #send(request: UpstreamRequest): void {
     this.#state = AWAITING;
-    this.#settings.wheel.disarm(this.#deadline);
+    this.#settings.timer.disarm(this.#deadline);
     this.#reader.start(request.method);
     this.#sender.begin(request);
   }
@@ -131,8 +131,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#pending = null;
     if (request === null || exchange === null) return;
     exchange.connected = true;
-    const { wheel, onConnected } = this.#settings;
-    onConnected?.(wheel.monotonicMs() - this.#startedMs);
+    const { timer, onConnected } = this.#settings;
+    onConnected?.(timer.monotonicMs() - this.#startedMs);
     this.#send(request);
     if (!this.#hasBody) return;
     try {
@@ -177,7 +177,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onRequestSent(): void {
     if (this.#state !== AWAITING) return;
-    this.#settings.wheel.arm(
+    this.#settings.timer.arm(
       this.#deadline,
       this.#wire.writeFailed ? LAST_WORDS_MS : this.#settings.responseMs,
     );
@@ -185,10 +185,10 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onBlocked(): void {
     if (this.#state !== AWAITING) return;
-    const { wheel, idleMs } = this.#settings;
+    const { timer, idleMs } = this.#settings;
     this.#writeWatch ??= new WriteWatch({
       wire: this.#wire,
-      wheel,
+      timer,
       idleMs: () => idleMs,
       onStalled: () => this.#fail(new LbError('upstream_timeout', 'backend stopped reading the request')),
     });
@@ -216,7 +216,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   onWriteError(error: Error): void {
     this.#writeError = error;
     if (this.#state !== AWAITING) return;
-    this.#settings.wheel.arm(this.#deadline, LAST_WORDS_MS);
+    this.#settings.timer.arm(this.#deadline, LAST_WORDS_MS);
   }
 
   // The response side.
@@ -254,13 +254,13 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   /** The sink has to pass on what it got first. */
   onPaused(): void {
-    this.#settings.wheel.disarm(this.#deadline);
+    this.#settings.timer.disarm(this.#deadline);
     this.#wire.pause();
   }
 
   /** Silence in the body is counted from now on. */
   #armIdle(): void {
-    this.#settings.wheel.arm(this.#deadline, this.#settings.idleMs);
+    this.#settings.timer.arm(this.#deadline, this.#settings.idleMs);
   }
 
   resume(): void {
@@ -290,7 +290,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
       return;
     }
     this.#state = IDLE;
-    this.#settings.wheel.arm(this.#deadline, keepMs);
+    this.#settings.timer.arm(this.#deadline, keepMs);
   }
 
   /** How long this connection may wait for its next request; 0: it may not. */
@@ -366,7 +366,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     if (this.#state === DEAD) return;
     const parked = this.#state === IDLE;
     this.#state = DEAD;
-    this.#settings.wheel.forget(this.#deadline);
+    this.#settings.timer.forget(this.#deadline);
     this.#exchange?.detach(null);
     this.#exchange = null;
     this.#pending = null;

@@ -11,7 +11,7 @@ import {
 import { liveSeries } from '../contract/metrics.ts';
 import type { RedisSettings, WorkerSettings } from '../contract/settings.ts';
 import { backendNames } from '../infra/backend-names.ts';
-import type { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { RedisConnection } from '../infra/redis/redis.ts';
@@ -37,7 +37,7 @@ type TrafficMessage = Extract<
 
 export interface DataPlaneOptions {
   logger: Logger;
-  wheel: DeadlineWheel;
+  timer: DeadlineTimer;
   clock: Clock;
   metrics: WorkerMetrics;
   lookup: ClientLookup;

@@ -22,7 +22,7 @@ import {
   WORKER_REPLACEMENT_ENV,
 } from '../contract/messages.ts';
 import type { LogSettings } from '../contract/settings.ts';
-import { DeadlineWheel } from '../infra/deadline-wheel.ts';
+import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { accessLogOf, attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
@@ -130,14 +130,14 @@ class WorkerMain {
     const logger = this.#openLog(log);
     this.#logger = logger;
     this.#link.logger = logger;
-    const wheel = new DeadlineWheel({
+    const timer = new DeadlineTimer({
       clock: systemClock,
       onError: (error) => logger.error({ err: toError(error) }, 'a deadline failed'),
     });
-    wheel.start();
+    timer.start();
     const dataPlane = await DataPlane.open(message, {
       logger,
-      wheel,
+      timer,
       clock: systemClock,
       metrics: this.#metrics,
       lookup: this.#directory,

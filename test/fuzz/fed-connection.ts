@@ -116,7 +116,7 @@ class Feed extends LoneConnection<FedWire> {
       request.finish();
       faults.push(...request.faults);
     }
-    if (this.wheel.size !== 0) faults.push('the wheel has not forgotten it');
+    if (this.timer.size !== 0) faults.push('the timer has not forgotten it');
     this.#checkAnswers();
     return { ...this.#found, requests };
   }

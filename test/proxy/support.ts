@@ -9,7 +9,7 @@ import type {
   RouteSettings,
   WorkerSettings,
 } from '../../src/contract/settings.ts';
-import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { WorkerMetrics } from '../../src/infra/metrics.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
@@ -124,15 +124,15 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const metrics = new WorkerMetrics();
   const logger = makeLogger({ level: 'fatal', format: 'json' });
   const faults: unknown[] = [];
-  const wheel = new DeadlineWheel({ clock, tickMs: TICK_MS, onError: (error) => faults.push(error) });
-  wheel.start();
+  const timer = new DeadlineTimer({ clock, tickMs: TICK_MS, onError: (error) => faults.push(error) });
+  timer.start();
   const store = new MemoryBucketStore({ clock });
   const limiter = new Limiter({ store, timeoutMs: 200, workers: 1, instances: 1, clock, metrics, logger });
   const lookup = lookupOf(options.clients ?? []);
   const apiKeys = options.apiKeys ?? { verify: () => 'unknown', clientOf: () => null };
   const worker = { workerIndex: 0, workerCount: 1, random: Math.random };
   const onFault = (error: Error) => faults.push(error);
-  const deps = { wheel, metrics, lookup, apiKeys, wires, onFault, ...worker };
+  const deps = { timer, metrics, lookup, apiKeys, wires, onFault, ...worker };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit.policies, 1);
@@ -144,7 +144,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const handler = new Handler({
     plan: () => plan,
     limiter: options.limiter ?? limiter,
-    wheel,
+    timer,
     clock,
     metrics,
     logger,
@@ -155,7 +155,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const server = new InboundServer({
     plan: () => plan,
     handler,
-    wheel,
+    timer,
     clock,
     metrics,
     logger,
@@ -169,7 +169,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     await server.drain({ graceMs: 0, drainMs: 1_000 });
     plan.close();
     await limiter.close();
-    wheel.stop();
+    timer.stop();
     const left = [...plan.backends()].map(({ backend }) => backend.inFlight);
     if (handler.requestsInFlight !== 0) throw new Error(`${handler.requestsInFlight} requests never ended`);
     if (left.some((count) => count !== 0)) throw new Error(`backends still count requests: ${left}`);

@@ -1,13 +1,13 @@
 import type { Clock } from '../../src/contract/clock.ts';
-import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 
 export const TICK_MS = 20;
 
-/** FakeTime is a clock that goes on as a test says, and a wheel that turns with it; what a deadline throws, `pass` throws. */
+/** FakeTime is a clock that goes on as a test says, and a timer that ticks with it; what a deadline throws, `pass` throws. */
 export class FakeTime {
   nowMs = 0;
   readonly clock: Clock = { monotonicMs: () => this.nowMs, wallMs: () => this.nowMs };
-  readonly wheel = new DeadlineWheel({
+  readonly timer = new DeadlineTimer({
     clock: this.clock,
     tickMs: TICK_MS,
     onError: (error) => {
@@ -20,7 +20,7 @@ export class FakeTime {
     for (const endMs = this.nowMs + ms; this.nowMs < endMs; ) {
       this.nowMs += TICK_MS;
       eachTick?.();
-      this.wheel.tick();
+      this.timer.tick();
     }
   }
 }

@@ -26,7 +26,7 @@ test('the time of the handshake is over with it: an upload may take longer', asy
   });
   t.after(() => backend.close());
   const time = new FakeTime();
-  const pool = makePool(t, { port: backend.port, connectMs: SHORT_MS, wheel: time.wheel });
+  const pool = makePool(t, { port: backend.port, connectMs: SHORT_MS, timer: time.timer });
   const sink = send(pool, get('/', { method: 'POST', bodyLength: 5 }), new RecordingSink());
   await waitFor('the connection', () => sink.calls.includes('connected'));
   sink.exchange?.writeBody(Buffer.from('he'));
@@ -50,7 +50,7 @@ test('a backend whose answer is not read now is not silent, though the request g
   });
   t.after(() => backend.close());
   const time = new FakeTime();
-  const pool = makePool(t, { port: backend.port, idleMs: SHORT_MS, wheel: time.wheel });
+  const pool = makePool(t, { port: backend.port, idleMs: SHORT_MS, timer: time.timer });
   const sink = send(pool, get('/', { method: 'POST', bodyLength: 9 }), new PausedSink());
   await waitFor('the connection', () => sink.calls.includes('connected'));
   sink.exchange?.writeBody(Buffer.from('abc'));

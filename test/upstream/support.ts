@@ -1,9 +1,9 @@
-/** A pool on a wheel of its own, and a sink that writes down what it hears. */
+/** A pool on a timer of its own, and a sink that writes down what it hears. */
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
 import { NO_BODY } from '../../src/contract/request-head.ts';
-import { DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import { BackendPool, type BackendPoolOptions } from '../../src/upstream/connection-pool.ts';
 import type {
@@ -27,14 +27,14 @@ export function makePool(
   const onFault = (error: unknown): void => {
     faults.push(error instanceof Error ? error : new Error(String(error)));
   };
-  const wheel = new DeadlineWheel({ clock: systemClock, tickMs: TICK_MS, onError: onFault });
-  wheel.start();
+  const timer = new DeadlineTimer({ clock: systemClock, tickMs: TICK_MS, onError: onFault });
+  timer.start();
   const pool = new BackendPool({
     host: '127.0.0.1',
     connectMs: 5_000,
     responseMs: 5_000,
     idleMs: 5_000,
-    wheel,
+    timer,
     wires,
     onFault,
     ...options,
@@ -43,7 +43,7 @@ export function makePool(
     pool.close();
     // Whatever a test did, no socket may stay behind.
     await waitFor(`all sockets closed (${pool.openCount} open)`, () => pool.openCount === 0);
-    wheel.stop();
+    timer.stop();
   });
   return Object.assign(pool, { faults });
 }

@@ -5,7 +5,7 @@
  * Progress is what the kernel takes, not a finished piece: a slow peer may need longer than the deadline for one piece. The
  * watch looks LOOKS times per deadline, so a peer is given up at most one look late.
  */
-import { Deadline, type DeadlineWheel } from '../deadline-wheel.ts';
+import { Deadline, type DeadlineTimer } from '../deadline-timer.ts';
 import type { Wire } from './wire.ts';
 
 /** Looks per deadline. */
@@ -13,7 +13,7 @@ const LOOKS = 4;
 
 export interface WriteWatchOptions {
   wire: Pick<Wire, 'closed' | 'blocked' | 'takenBytes'>;
-  wheel: DeadlineWheel;
+  timer: DeadlineTimer;
   /** Longest time in which the peer takes nothing; asked at each look. */
   idleMs: () => number;
   /** Called once the peer is to be given up. */
@@ -41,29 +41,29 @@ export class WriteWatch {
 
   /** rest ends the watch until the wire is blocked again. */
   rest(): void {
-    this.#options.wheel.disarm(this.#deadline);
+    this.#options.timer.disarm(this.#deadline);
   }
 
   /** forget ends it with its connection. */
   forget(): void {
-    this.#options.wheel.forget(this.#deadline);
+    this.#options.timer.forget(this.#deadline);
   }
 
   #note(takenBytes: number): void {
     this.#takenBytes = takenBytes;
-    this.#sinceMs = this.#options.wheel.monotonicMs();
+    this.#sinceMs = this.#options.timer.monotonicMs();
   }
 
   #arm(): void {
-    this.#options.wheel.arm(this.#deadline, this.#options.idleMs() / LOOKS);
+    this.#options.timer.arm(this.#deadline, this.#options.idleMs() / LOOKS);
   }
 
   #look(): void {
-    const { wire, wheel, idleMs, onStalled } = this.#options;
+    const { wire, timer, idleMs, onStalled } = this.#options;
     if (wire.closed || !wire.blocked) return;
     const { takenBytes } = wire;
     if (takenBytes !== this.#takenBytes) this.#note(takenBytes);
-    else if (wheel.monotonicMs() - this.#sinceMs >= idleMs()) {
+    else if (timer.monotonicMs() - this.#sinceMs >= idleMs()) {
       onStalled();
       return;
     }

@@ -1,7 +1,7 @@
 /** What the connections of both engines have in common: their place in the server, one deadline, the watch over writes, lingering. */
 import { canonicalAddress } from '../../contract/addresses.ts';
 import type { DownstreamPeer } from '../../contract/downstream.ts';
-import { Deadline } from '../../infra/deadline-wheel.ts';
+import { Deadline } from '../../infra/deadline-timer.ts';
 import { NOWHERE } from '../../infra/placed-list.ts';
 import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
 import type { BaseRequest, RequestOwner } from './base-request.ts';
@@ -47,18 +47,18 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
 
   /** arm sets the one deadline anew; 0: the next tick. */
   protected arm(delayMs: number): void {
-    this.owner.wheel.arm(this.#deadline, delayMs);
+    this.owner.timer.arm(this.#deadline, delayMs);
   }
 
   protected disarm(): void {
-    this.owner.wheel.disarm(this.#deadline);
+    this.owner.timer.disarm(this.#deadline);
   }
 
   onBlocked(): void {
-    const { wheel } = this.owner;
+    const { timer } = this.owner;
     this.#writeWatch ??= new WriteWatch({
       wire: this.watched,
-      wheel,
+      timer,
       idleMs: () => this.owner.plan.timeouts.writeIdleMs,
       onStalled: () => this.onStalled(),
     });
@@ -83,7 +83,7 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
 
   /** leave ends everything that the connection has with its request and its server; called once. */
   protected leave(): void {
-    this.owner.wheel.forget(this.#deadline);
+    this.owner.timer.forget(this.#deadline);
     this.#writeWatch?.forget();
     const { current } = this;
     this.current = null;

@@ -7,7 +7,7 @@ import type { Clock } from '../../contract/clock.ts';
 import type { EngineName } from '../../contract/data-path.ts';
 import type { Downstream, DownstreamPeer } from '../../contract/downstream.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
-import type { DeadlineWheel } from '../../infra/deadline-wheel.ts';
+import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import type { Placed } from '../../infra/placed-list.ts';
 import type { UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
@@ -39,7 +39,7 @@ export interface InboundConnection extends Placed {
 
 /** ConnectionOwner is what a connection needs of its server; implemented by InboundServer. */
 export interface ConnectionOwner {
-  readonly wheel: DeadlineWheel;
+  readonly timer: DeadlineTimer;
   readonly clock: Clock;
   readonly buffers: BodyBuffers;
   /** In force now: its limits and timeouts hold for whatever begins now. */

@@ -7,7 +7,7 @@ import type { Clock } from '../../contract/clock.ts';
 import type { Downstream } from '../../contract/downstream.ts';
 import type { LimitSettings, ListenAddress } from '../../contract/settings.ts';
 import { type BodyBuffers, processBodyBuffers } from '../../http1/body-buffers.ts';
-import type { DeadlineWheel } from '../../infra/deadline-wheel.ts';
+import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { atMost } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -38,7 +38,7 @@ export interface InboundServerDeps {
   /** The plan in force; see ConnectionOwner. */
   plan: () => Plan;
   handler: Handler;
-  wheel: DeadlineWheel;
+  timer: DeadlineTimer;
   clock: Clock;
   metrics: WorkerMetrics;
   logger: Logger;
@@ -56,7 +56,7 @@ export interface DrainTimes {
 
 /** InboundServer is made once per worker (worker/data-plane.ts). */
 export class InboundServer implements ConnectionOwner {
-  readonly wheel: DeadlineWheel;
+  readonly timer: DeadlineTimer;
   readonly clock: Clock;
   readonly buffers: BodyBuffers = processBodyBuffers();
   readonly #deps: InboundServerDeps;
@@ -82,7 +82,7 @@ export class InboundServer implements ConnectionOwner {
 
   constructor(deps: InboundServerDeps) {
     this.#deps = deps;
-    this.wheel = deps.wheel;
+    this.timer = deps.timer;
     this.clock = deps.clock;
     this.#listeners = new Listeners(deps.clock);
     const { metrics } = deps;

@@ -5,7 +5,7 @@ import { FakeTime, TICK_MS } from '../../support/fake-time.ts';
 import { MemoryWire } from '../../support/memory-wire.ts';
 
 const IDLE_MS = 400;
-/** At most one look and the wheel's own two ticks, and as much for the look before. */
+/** At most one look and the timer's own two ticks, and as much for the look before. */
 const LATEST_MS = IDLE_MS + IDLE_MS / 4 + 4 * TICK_MS;
 
 /** A wire whose kernel takes what the test says. */
@@ -24,28 +24,28 @@ class SlowWire extends MemoryWire {
 
 function watch({ waiting }: { waiting: number }) {
   const time = new FakeTime();
-  const { wheel } = time;
+  const { timer } = time;
   const wire = new SlowWire();
   wire.waiting = waiting;
   const stalledAtMs: number[] = [];
   const limits = { idleMs: IDLE_MS };
   const made = new WriteWatch({
     wire,
-    wheel,
+    timer,
     idleMs: () => limits.idleMs,
     onStalled: () => stalledAtMs.push(time.nowMs),
   });
-  return { wire, wheel, made, limits, stalledAtMs, pass: time.pass.bind(time) };
+  return { wire, timer, made, limits, stalledAtMs, pass: time.pass.bind(time) };
 }
 
 test('a peer that takes nothing is given up once, not before its time and one look late at most', () => {
-  const { made, stalledAtMs, pass, wheel } = watch({ waiting: 1000 });
+  const { made, stalledAtMs, pass, timer } = watch({ waiting: 1000 });
   made.blocked();
   pass(10 * IDLE_MS);
   assert.equal(stalledAtMs.length, 1);
   const [atMs = 0] = stalledAtMs;
   assert.ok(atMs >= IDLE_MS && atMs <= LATEST_MS, `after ${atMs} ms`);
-  assert.equal(wheel.size, 0, 'nobody looks any more');
+  assert.equal(timer.size, 0, 'nobody looks any more');
 });
 
 test('one piece may take many times the deadline as long as some of it is taken, and not once nothing is', () => {
@@ -74,11 +74,11 @@ test('saying again that the wire is blocked does not give a peer more time', () 
 });
 
 test('once everything has left there is nothing to watch, until the wire is blocked again', () => {
-  const { made, wire, wheel, stalledAtMs, pass } = watch({ waiting: 1000 });
+  const { made, wire, timer, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.blocked();
   wire.take(1000);
   pass(IDLE_MS);
-  assert.equal(wheel.size, 0, 'the look finds it out by itself');
+  assert.equal(timer.size, 0, 'the look finds it out by itself');
   pass(100 * IDLE_MS);
   assert.deepEqual(stalledAtMs, []);
   wire.waiting = 5;
@@ -116,18 +116,18 @@ test('a watch at rest says nothing, and has its whole time once it is told again
   assert.equal(stalledAtMs.length, 1);
 });
 
-test('a forgotten watch leaves the wheel at once, and one of a closed wire with its next look', () => {
+test('a forgotten watch leaves the timer at once, and one of a closed wire with its next look', () => {
   const forgotten = watch({ waiting: 1000 });
   forgotten.made.blocked();
-  assert.equal(forgotten.wheel.size, 1);
+  assert.equal(forgotten.timer.size, 1);
   forgotten.made.forget();
-  assert.equal(forgotten.wheel.size, 0);
+  assert.equal(forgotten.timer.size, 0);
 
   const closed = watch({ waiting: 1000 });
   closed.made.blocked();
   closed.wire.close();
   closed.pass(10 * IDLE_MS);
-  assert.deepEqual([closed.wheel.size, closed.stalledAtMs], [0, []]);
+  assert.deepEqual([closed.timer.size, closed.stalledAtMs], [0, []]);
 });
 
 test('the deadline is asked for at each look, so that a new one holds at once', () => {

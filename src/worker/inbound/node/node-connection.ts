@@ -259,7 +259,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     this.owner.serve(downstream);
   }
 
-  /** #watch looks at the socket with the next tick of the wheel. */
+  /** #watch looks at the socket with the next tick of the timer. */
   #watch(): void {
     this.arm(0);
   }

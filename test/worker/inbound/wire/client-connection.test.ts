@@ -24,7 +24,7 @@ test('requests of one read that are answered at once are all answered in a drain
   assert.deepEqual(scene.targets, ['/1', '/2', '/3']);
   assert.deepEqual(scene.closings, [false, false, true]);
   assert.equal(scene.closedCount, 1);
-  assert.equal(scene.wheel.size, 0);
+  assert.equal(scene.timer.size, 0);
 });
 
 test('requests that wait for a slow one are all answered in a drain, and only the last answer says so', () => {
@@ -100,13 +100,13 @@ test('empty lines on an idle connection are no head that came too late', () => {
   assert.deepEqual([scene.refusals, scene.closedCount], [[], 1]);
 });
 
-test('a connection that is gone leaves nothing in the wheel, also while its answer waits to leave', () => {
+test('a connection that is gone leaves nothing in the timer, also while its answer waits to leave', () => {
   const scene = new Scene(answerAtOnce);
   scene.wire.stuck = true;
   scene.read(get('/1'));
-  assert.ok(scene.wheel.size > 0);
+  assert.ok(scene.timer.size > 0);
   scene.connection.onBroken();
-  assert.equal(scene.wheel.size, 0);
+  assert.equal(scene.timer.size, 0);
 });
 
 test('a connection whose answer began before the drain stays for the request that its client has sent meanwhile', () => {
@@ -149,7 +149,7 @@ test('a heap of requests that are answered at once leaves other connections thei
   assert.equal(scene.closedCount, 0, 'a FIN behind them takes none of them away');
   await waitFor('all answers', () => scene.targets.length === 200);
   await waitFor('the FIN to be heeded', () => scene.closedCount === 1);
-  assert.equal(scene.wheel.size, 0);
+  assert.equal(scene.timer.size, 0);
 });
 
 test('requests that are answered by promises kept long ago leave others their turn as well', async () => {
@@ -288,7 +288,7 @@ test('a client that is far ahead is read on once per tick, up to a bound, so tha
   }
   assert.ok(readBytes > 200_000 && readBytes < 400_000, `${readBytes} bytes`);
   scene.connection.destroy();
-  assert.equal(scene.wheel.size, 0);
+  assert.equal(scene.timer.size, 0);
 });
 
 test('a GET that expects 100-continue and has no body leaves the connection open', () => {

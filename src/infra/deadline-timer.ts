@@ -12,9 +12,9 @@ const NEVER = Number.POSITIVE_INFINITY;
 
 /** Deadline is owned by one object for its whole life; arm and disarm it as often as needed. */
 export class Deadline implements Placed {
-  /** Monotonic ms, or Infinity while disarmed; written by the wheel only. */
+  /** Monotonic ms, or Infinity while disarmed; written by the timer only. */
   dueMs = NEVER;
-  /** In the wheel's list. */
+  /** In the timer's list. */
   place = NOWHERE;
   readonly onDue: () => void;
 
@@ -34,24 +34,24 @@ const TICKS_BEFORE_REST = 10;
 /** When two ticks are further apart than this many, the event loop stood still. */
 const LATE_TICKS = 2;
 
-interface DeadlineWheelOptions {
+interface DeadlineTimerOptions {
   clock: Clock;
   tickMs?: number;
   /** Called when an onDue throws; the other deadlines of the tick still fire. */
   onError: (error: unknown) => void;
 }
 
-export class DeadlineWheel {
+export class DeadlineTimer {
   readonly #tickMs: number;
   readonly #clock: Clock;
   readonly #onError: (error: unknown) => void;
   readonly #list = new PlacedList<Deadline>();
-  #timer: NodeJS.Timeout | null = null;
+  #interval: NodeJS.Timeout | null = null;
   #started = false;
   #emptyTicks = 0;
   #lastTickMs = 0;
 
-  constructor(options: DeadlineWheelOptions) {
+  constructor(options: DeadlineTimerOptions) {
     this.#tickMs = options.tickMs ?? DEFAULT_TICK_MS;
     this.#clock = options.clock;
     this.#onError = options.onError;
@@ -75,12 +75,12 @@ export class DeadlineWheel {
 
   /** Whether no interval runs; for tests. */
   get resting(): boolean {
-    return this.#timer === null;
+    return this.#interval === null;
   }
 
   /** arm (re)starts a deadline: it fires once, delayMs from now (0: with the next tick), unless armed again or disarmed before. */
   arm(deadline: Deadline, delayMs: number): void {
-    if (this.#timer === null && this.#started) this.#wake();
+    if (this.#interval === null && this.#started) this.#wake();
     // Not from the last tick on: behind a stall of the event loop that may be seconds ago.
     deadline.dueMs = this.#clock.monotonicMs() + delayMs;
     this.#list.add(deadline);
@@ -124,10 +124,10 @@ export class DeadlineWheel {
   }
 
   #wake(): void {
-    if (this.#timer !== null) return;
+    if (this.#interval !== null) return;
     this.#emptyTicks = 0;
     this.#lastTickMs = this.#clock.monotonicMs();
-    this.#timer = setInterval(() => this.#onInterval(), this.#tickMs).unref();
+    this.#interval = setInterval(() => this.#onInterval(), this.#tickMs).unref();
   }
 
   /**
@@ -148,8 +148,8 @@ export class DeadlineWheel {
   }
 
   #rest(): void {
-    if (this.#timer !== null) clearInterval(this.#timer);
-    this.#timer = null;
+    if (this.#interval !== null) clearInterval(this.#interval);
+    this.#interval = null;
   }
 
   #fire(deadline: Deadline): void {

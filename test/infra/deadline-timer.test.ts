@@ -3,20 +3,20 @@ import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
-import { Deadline, DeadlineWheel } from '../../src/infra/deadline-wheel.ts';
+import { Deadline, DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { waitFor } from '../support/wait.ts';
 import { listen, tcpPort } from './wire/pairs.ts';
 
-function fakeWheel() {
+function fakeTimer() {
   let nowMs = 0;
   const errors: unknown[] = [];
-  const wheel = new DeadlineWheel({
+  const timer = new DeadlineTimer({
     clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
     tickMs: 100,
     onError: (error) => errors.push(error),
   });
   return {
-    wheel,
+    timer,
     errors,
     /** Time goes on while the event loop stands still. */
     stallUntil: (ms: number) => {
@@ -24,35 +24,35 @@ function fakeWheel() {
     },
     at: (ms: number) => {
       nowMs = ms;
-      wheel.tick();
+      timer.tick();
     },
   };
 }
 
 test('a deadline fires once, not before its delay and at most one tick after it', () => {
-  const { wheel, at } = fakeWheel();
+  const { timer, at } = fakeTimer();
   let fired = 0;
   const deadline = new Deadline(() => fired++);
-  wheel.arm(deadline, 250);
+  timer.arm(deadline, 250);
   for (let ms = 0; ms < 250; ms += 10) at(ms);
   assert.equal(fired, 0);
   at(350);
   assert.equal(fired, 1);
   at(2000);
   assert.equal(fired, 1);
-  assert.equal(wheel.size, 0);
+  assert.equal(timer.size, 0);
 });
 
 test('a disarmed deadline never fires and a deadline armed again waits anew', () => {
-  const { wheel, at } = fakeWheel();
+  const { timer, at } = fakeTimer();
   const fired: string[] = [];
   const disarmed = new Deadline(() => fired.push('disarmed'));
   const renewed = new Deadline(() => fired.push('renewed'));
-  wheel.arm(disarmed, 100);
-  wheel.arm(renewed, 100);
+  timer.arm(disarmed, 100);
+  timer.arm(renewed, 100);
   at(90);
-  wheel.disarm(disarmed);
-  wheel.arm(renewed, 500);
+  timer.disarm(disarmed);
+  timer.arm(renewed, 500);
   at(400);
   assert.deepEqual(fired, []);
   at(800);
@@ -60,11 +60,11 @@ test('a disarmed deadline never fires and a deadline armed again waits anew', ()
 });
 
 test('a deadline that is armed behind a stall of the event loop has all of its time', () => {
-  const { wheel, at, stallUntil } = fakeWheel();
+  const { timer, at, stallUntil } = fakeTimer();
   at(100);
   stallUntil(6_000);
   let fired = 0;
-  wheel.arm(new Deadline(() => fired++), 5_000);
+  timer.arm(new Deadline(() => fired++), 5_000);
   at(6_010);
   at(10_999);
   assert.equal(fired, 0);
@@ -73,13 +73,13 @@ test('a deadline that is armed behind a stall of the event loop has all of its t
 });
 
 test('behind a stall of the event loop bytes that had come in time are read before the deadline is looked at', async (t) => {
-  const wheel = new DeadlineWheel({
+  const timer = new DeadlineTimer({
     clock: systemClock,
     tickMs: 10,
     onError: (error) => assert.ifError(error),
   });
-  wheel.start();
-  t.after(() => wheel.stop());
+  timer.start();
+  t.after(() => timer.stop());
   const server = createServer();
   await listen(t, server, 'TCP');
   const client = connect(tcpPort(server));
@@ -90,9 +90,9 @@ test('behind a stall of the event loop bytes that had come in time are read befo
   const deadline = new Deadline(() => events.push('deadline'));
   accepted.on('data', () => {
     events.push('data');
-    wheel.disarm(deadline);
+    timer.disarm(deadline);
   });
-  wheel.arm(deadline, 50);
+  timer.arm(deadline, 50);
   await new Promise((resolve) => client.write('x', resolve));
   for (const endMs = performance.now() + 200; performance.now() < endMs; );
   await waitFor('one of them', () => events.length > 0);
@@ -100,17 +100,17 @@ test('behind a stall of the event loop bytes that had come in time are read befo
 });
 
 test('a deadline may arm itself and others while it fires, and one that throws stops nobody', () => {
-  const { wheel, at, errors } = fakeWheel();
+  const { timer, at, errors } = fakeTimer();
   let again = 0;
   let other = 0;
   const second = new Deadline(() => other++);
   const first: Deadline = new Deadline(() => {
     again++;
-    wheel.arm(first, 100);
-    wheel.arm(second, 100);
+    timer.arm(first, 100);
+    timer.arm(second, 100);
     throw new Error('boom');
   });
-  wheel.arm(first, 100);
+  timer.arm(first, 100);
   at(300);
   assert.deepEqual([again, other, errors.length], [1, 0, 1]);
   at(600);
@@ -118,20 +118,20 @@ test('a deadline may arm itself and others while it fires, and one that throws s
 });
 
 test('ten thousand deadlines armed and disarmed leave the list empty', () => {
-  const { wheel, at } = fakeWheel();
+  const { timer, at } = fakeTimer();
   const all = Array.from({ length: 10_000 }, () => new Deadline(() => assert.fail('was disarmed')));
-  for (const deadline of all) wheel.arm(deadline, 100);
-  for (const deadline of all) wheel.arm(deadline, 200);
-  assert.equal(wheel.size, 10_000);
-  for (const deadline of all) wheel.disarm(deadline);
+  for (const deadline of all) timer.arm(deadline, 100);
+  for (const deadline of all) timer.arm(deadline, 200);
+  assert.equal(timer.size, 10_000);
+  for (const deadline of all) timer.disarm(deadline);
   at(100);
-  assert.equal(wheel.size, 0);
+  assert.equal(timer.size, 0);
 });
 
-test('a wheel with nothing to watch rests, and the next deadline is as exact as any other', (t) => {
+test('a timer with nothing to watch rests, and the next deadline is as exact as any other', (t) => {
   t.mock.timers.enable({ apis: ['setInterval'] });
   let nowMs = 0;
-  const wheel = new DeadlineWheel({
+  const timer = new DeadlineTimer({
     clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
     tickMs: 100,
     onError: (error) => assert.ifError(error),
@@ -142,70 +142,70 @@ test('a wheel with nothing to watch rests, and the next deadline is as exact as 
   };
   const firedAtMs: number[] = [];
   const deadline = new Deadline(() => firedAtMs.push(nowMs));
-  wheel.arm(deadline, 100);
-  wheel.start();
+  timer.arm(deadline, 100);
+  timer.start();
   for (let i = 0; i < 5; i++) pass(100);
-  assert.equal(wheel.resting, false, 'it was busy a moment ago');
+  assert.equal(timer.resting, false, 'it was busy a moment ago');
   for (let i = 0; i < 20; i++) pass(100);
-  assert.equal(wheel.resting, true);
+  assert.equal(timer.resting, true);
   assert.equal(firedAtMs.length, 1);
 
   pass(3_600_050);
   const armedAtMs = nowMs;
-  wheel.arm(deadline, 250);
-  assert.equal(wheel.resting, false);
+  timer.arm(deadline, 250);
+  assert.equal(timer.resting, false);
   for (let i = 0; i < 60; i++) pass(10);
   const lateMs = (firedAtMs[1] ?? Number.NaN) - armedAtMs - 250;
   assert.ok(lateMs >= 0 && lateMs <= 200, `${lateMs} ms late`);
 
   for (let i = 0; i < 20; i++) pass(100);
-  assert.equal(wheel.resting, true);
-  wheel.stop();
-  wheel.arm(deadline, 100);
-  assert.equal(wheel.resting, true, 'one that was stopped stays so');
+  assert.equal(timer.resting, true);
+  timer.stop();
+  timer.arm(deadline, 100);
+  assert.equal(timer.resting, true, 'one that was stopped stays so');
 });
 
 test('a forgotten deadline leaves the list at once, whoever fires meanwhile, and may be armed again', () => {
-  const { wheel, at } = fakeWheel();
+  const { timer, at } = fakeTimer();
   const fired: string[] = [];
   const others = ['a', 'b', 'c', 'd'].map((name) => new Deadline(() => fired.push(name)));
   const remover = new Deadline(() => {
     fired.push('remover');
-    for (const deadline of others) wheel.forget(deadline);
+    for (const deadline of others) timer.forget(deadline);
   });
-  for (const deadline of [...others, remover]) wheel.arm(deadline, 100);
-  assert.equal(wheel.size, 5);
+  for (const deadline of [...others, remover]) timer.arm(deadline, 100);
+  assert.equal(timer.size, 5);
   at(300);
   assert.deepEqual(fired, ['remover'], 'the last one armed is looked at first');
-  assert.equal(wheel.size, 0);
+  assert.equal(timer.size, 0);
 
   const [first, second] = others as [Deadline, Deadline];
-  wheel.arm(first, 100);
-  wheel.arm(second, 100);
-  wheel.forget(first);
-  wheel.forget(first);
-  assert.equal(wheel.size, 1);
-  wheel.arm(first, 200);
+  timer.arm(first, 100);
+  timer.arm(second, 100);
+  timer.forget(first);
+  timer.forget(first);
+  assert.equal(timer.size, 1);
+  timer.arm(first, 200);
   at(700);
   assert.deepEqual(fired, ['remover', 'a', 'b']);
-  assert.equal(wheel.size, 0);
+  assert.equal(timer.size, 0);
 });
 
-test('a tick that is late does not fire once the wheel is stopped', async () => {
+test('a tick that is late does not fire once the timer is stopped', async () => {
   let nowMs = 0;
   let fired = 0;
-  const wheel = new DeadlineWheel({
+  const timer = new DeadlineTimer({
     clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
     tickMs: 1,
     onError: (error) => assert.ifError(error),
   });
-  wheel.start();
-  wheel.arm(new Deadline(() => fired++), 10);
+  timer.start();
+  timer.arm(new Deadline(() => fired++), 10);
   // The clock stands until the first tick, which then finds that the event loop has stood still.
   nowMs = 1_000;
   await new Promise<void>((resolve) => {
     setTimeout(() => {
-      wheel.stop();
+      timer.stop();
       // Behind the immediate of the tick.
       setImmediate(() => setImmediate(resolve));
     }, 1);
