@@ -123,8 +123,8 @@ simulate: $(STAMP) ## random fleets of limiters in virtual time, some minutes (S
 migrate-up: $(RUN_STAMP) ## bring the database's schema up to date (CONFIG_PATH, DATABASE_URL)
 	@$(SLUICE) migrate up --config "$(CONFIG_PATH)"
 
-migrate-down: $(RUN_STAMP) ## take the last migration back (CONFIG_PATH, DATABASE_URL)
-	@$(SLUICE) migrate down --config "$(CONFIG_PATH)"
+migrate-down: $(RUN_STAMP) ## take the last migration back, with the data of its tables (CONFIG_PATH, DATABASE_URL)
+	@$(SLUICE) migrate down --yes --config "$(CONFIG_PATH)"
 
 docker-up: ## build and start the compose stack; makes .env with new passwords the first time
 	@$(COMPOSE) up

@@ -65,7 +65,10 @@ async function makeProgram(exitWith: (code: number) => void): Promise<Command> {
     .command('migrate')
     .description("bring the database's schema up to date, undo the last step, or list the steps")
     .addArgument(new Argument('[action]', 'what to do').choices(MIGRATE_ACTIONS).default('up'))
-    .action(async (action: MigrationAction) => exitWith(await migrateCommand(configPath(), action)));
+    .option('--yes', 'undo a step although it drops data')
+    .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) =>
+      exitWith(await migrateCommand(configPath(), action, yes)),
+    );
   addClientsCommand(program, { configPath, env: process.env });
   program
     .command('version')
@@ -129,13 +132,23 @@ async function loadOrPrint(configPath: string, out: NodeJS.WriteStream): Promise
   return null;
 }
 
-async function migrateCommand(configPath: string, action: MigrationAction): Promise<number> {
+async function migrateCommand(configPath: string, action: MigrationAction, yes: boolean): Promise<number> {
   const settings = await loadOrPrint(configPath, process.stderr);
   if (settings === null) return REFUSED;
   const { makeLogger } = await import('./infra/logging/logger.ts');
-  const { migrate } = await import('./infra/postgres/migrations.ts');
+  const { aboutMigration, migrate } = await import('./infra/postgres/migrations.ts');
   const logger = makeLogger({ level: 'warn', format: settings.log.format });
-  const result = await withDatabase(settings, logger, (database) => migrate(database, action, { logger }));
+  const isRefused = action === 'down' && !yes;
+  const result = await withDatabase(settings, logger, (database) =>
+    migrate(database, isRefused ? 'status' : action, { logger }),
+  );
+  const last = result.migrations.findLast(({ appliedAt, known }) => appliedAt !== null && known);
+  if (isRefused && last !== undefined) {
+    process.stderr.write(
+      `sluice: this undoes ${last.name} and drops what its tables hold for good: ${aboutMigration(last.name)}\nadd --yes to do it\n`,
+    );
+    return REFUSED;
+  }
   process.stdout.write(`${describe(action, result).join('\n')}\n`);
   return DONE;
 }

@@ -194,7 +194,14 @@ test('migrate brings the embedded schema up, lists it and takes it down', (t) =>
   assert.match(up.stdout, /^(applied \d{4}_\w+\n)+$/);
   assert.deepEqual(migrate('up'), { code: 0, stdout: 'up to date\n', stderr: '' });
   assert.match(migrate('status').stdout, /^(\d{4}_\w+: applied \d{4}-\S+Z\n)+$/);
-  assert.match(migrate('down').stdout, /^undone \d{4}_\w+\n$/);
+  const refused = migrate('down');
+  assert.deepEqual([refused.code, refused.stdout], [2, '']);
+  assert.match(
+    refused.stderr,
+    /undoes 0002_api_keys and drops what its tables hold for good: API keys.*--yes/s,
+  );
+  assert.equal(migrate('up').stdout, 'up to date\n', 'nothing was undone');
+  assert.match(migrate('down', '--yes').stdout, /^undone \d{4}_\w+\n$/);
   assert.match(migrate('status').stdout, /\d{4}_\w+: pending\n$/);
 });
 

@@ -2,7 +2,8 @@
  * The schema's steps: running them, listing them, and saying whether a database fits this program. The files and their
  * rules are in migrations/README.md.
  */
-import { readdirSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
 import type pg from 'pg';
@@ -62,6 +63,12 @@ export async function migrate(
     const changed = await run(client, action, { folder, logger: options.logger });
     return { changed, migrations: await readStates(queryOn(client), folder) };
   }, lend);
+}
+
+/** aboutMigration is the first line of a step's file, which says what its tables hold. The step is one of this program. */
+export function aboutMigration(name: string): string {
+  const [first = ''] = readFileSync(join(productFolder(), `${name}.sql`), 'utf8').split('\n', 1);
+  return first.replace(/^-- /, '');
 }
 
 /**
