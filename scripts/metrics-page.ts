@@ -1,5 +1,5 @@
 /** The text of docs/metrics.md, made from the table of metrics; written and checked by config-docs.ts. */
-import { definitionOf, METRICS, type MetricName } from '../src/contract/metrics.ts';
+import { METRICS, type MetricName } from '../src/contract/metrics.ts';
 
 const INTRODUCTION = `<!-- Made by \`node scripts/config-docs.ts\`; edit src/contract/metrics.ts instead. -->
 # Metrics
@@ -28,7 +28,7 @@ const UNITS: readonly [suffix: string, unit: string][] = [
 export function metricsPage(): string {
   const names = Object.keys(METRICS) as MetricName[];
   const alerts = names.flatMap((name) => {
-    const { alert } = definitionOf(name);
+    const { alert } = METRICS[name];
     return alert === undefined ? [] : [alert];
   });
   return [
@@ -44,7 +44,7 @@ export function metricsPage(): string {
 }
 
 function rowOf(name: MetricName): string {
-  const { kind, labels, help } = definitionOf(name);
+  const { kind, labels, help } = METRICS[name];
   const unit = UNITS.find(([suffix]) => name.endsWith(suffix))?.[1] ?? '';
   const cells = [`\`${name}\``, kind, labels.map((label) => `\`${label}\``).join(', '), unit, help];
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;

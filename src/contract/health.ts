@@ -1,9 +1,10 @@
 /**
- * What primary and workers say to each other about backends. Healthy (probes) and enabled (operator) are two facts;
- * a backend takes new requests only when both hold.
+ * What the primary tells workers about backends. A backend takes new requests only while it is both healthy, by its probes, and
+ * enabled, by the operator.
  */
+import type { Fitting } from './shape.ts';
 
-/** unknown: no probe result yet, no traffic until one passes (only where a healthCheck exists). */
+/** unknown: no probe result yet, and no traffic until one passes; only of pools with a healthCheck. */
 export type Health = 'unknown' | 'up' | 'down';
 
 export interface ProbeResult {
@@ -12,9 +13,9 @@ export interface ProbeResult {
   durationMs: number;
   /** What was seen: 'status 200', 'timeout', 'ECONNREFUSED', … */
   detail: string;
-  /** What the resolver said where it did not resolve the backend's name. The last known address served, if there is one. */
+  /** The resolver's error. The probe went to the last known address, if there is one. */
   resolverError?: string;
-  /** true: nothing was learnt about the backend, because its name has never resolved. Counts neither way. */
+  /** true: the backend's name has never resolved, so the probe counts neither as passed nor as failed. */
   inconclusive?: boolean;
 }
 
@@ -32,10 +33,14 @@ export interface BackendState {
 }
 
 /** BackendAvailability is the part of it that a worker needs. */
-export interface BackendAvailability {
-  pool: string;
-  backend: string;
-  /** It is up, or it is the last one of its pool to have gone down and every other one is down as well. */
-  healthy: boolean;
-  enabled: boolean;
-}
+export type BackendAvailability = Fitting<typeof BACKEND_AVAILABILITY>;
+
+export const BACKEND_AVAILABILITY = {
+  fields: {
+    pool: 'string',
+    backend: 'string',
+    /** It is up, or it is the last one of its pool to have gone down and every other one is down as well. */
+    healthy: 'boolean',
+    enabled: 'boolean',
+  },
+} as const;

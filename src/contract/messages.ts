@@ -2,28 +2,27 @@
  * IPC between primary and workers. The two tables of shapes are the protocol: both ends parse by them, and the types of messages
  * derive from them. A message that does not parse is an error of the build: the receiver logs it and goes on.
  */
-import type { TakeReply, TakeRequest } from './buckets.ts';
-import type { BackendAvailability } from './health.ts';
-import type { MetricsDelta } from './metrics.ts';
+import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
+import { BACKEND_AVAILABILITY } from './health.ts';
+import { METRICS_DELTA } from './metrics.ts';
 import type { WorkerSettings } from './settings.ts';
-import { type Fitting, fits, type Shape, type Typed, typed } from './shape.ts';
+import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 
 /** Raised with every change of a shape; the primary refuses a worker of another version at its hello. */
 export const PROTOCOL_VERSION = 4;
 
-/** Environment of a worker: its index (0…count - 1; a replacement has that of the worker before) and their count. */
-export const WORKER_INDEX_ENV = 'SLUICE_WORKER_INDEX';
-export const WORKER_COUNT_ENV = 'SLUICE_WORKER_COUNT';
-/** `1` for a worker that replaces one that had served. */
-export const WORKER_REPLACEMENT_ENV = 'SLUICE_WORKER_REPLACEMENT';
-/** The DataPath as JSON. */
-export const WORKER_DATA_PATH_ENV = 'SLUICE_WORKER_DATA_PATH';
-
-/** Some 1,500 clients, which a worker applies within 1 ms. */
-export const CLIENTS_PART_BYTES = 65_536;
-
-/** `1` where the worker inherits the sockets of its TCP addresses, bound; else node:cluster has them. */
-export const WORKER_INHERITS_ENV = 'SLUICE_WORKER_INHERITS_SOCKETS';
+/** Names of the environment variables by which the primary tells a worker what it must know before any message. */
+export const WORKER_ENV = {
+  /** 0…count - 1; a replacement has the index of the worker before it. */
+  index: 'SLUICE_WORKER_INDEX',
+  count: 'SLUICE_WORKER_COUNT',
+  /** `1` for a worker that replaces one that had served. */
+  replacement: 'SLUICE_WORKER_REPLACEMENT',
+  /** The DataPath as JSON. */
+  dataPath: 'SLUICE_WORKER_DATA_PATH',
+  /** `1` where the worker inherits the bound sockets of its TCP addresses; else node:cluster hands them out. */
+  inheritsSockets: 'SLUICE_WORKER_INHERITS_SOCKETS',
+} as const;
 
 /**
  * The descriptor under which a worker inherits the socket of the first TCP address of `listen`; those of further TCP addresses
@@ -31,8 +30,9 @@ export const WORKER_INHERITS_ENV = 'SLUICE_WORKER_INHERITS_SOCKETS';
  */
 export const FIRST_LISTEN_FD = 4;
 
-const numbers = (...names: string[]): Record<string, Shape> =>
-  Object.fromEntries(names.map((name) => [name, 'number' as const]));
+/** Some 1,500 clients, which a worker applies within 1 ms. */
+export const CLIENTS_PART_BYTES = 65_536;
+
 const STRINGS = { listOf: 'string' } as const;
 
 /** What the primary tells a worker. */
@@ -42,13 +42,9 @@ const PRIMARY_SHAPES = {
     /** When the YAML was loaded, on the database's clock: the version of the policies' limits. */
     policyVersionUs: 'number',
     /** config/ has checked them in the process that sends them. */
-    settings: typed<WorkerSettings>('object'),
+    settings: 'object' as Typed<'object', WorkerSettings>,
   },
-  backends: {
-    states: typed<BackendAvailability[]>({
-      listOf: { fields: { pool: 'string', backend: 'string', healthy: 'boolean', enabled: 'boolean' } },
-    }),
-  },
+  backends: { states: { listOf: BACKEND_AVAILABILITY } },
   clients: {
     /** Counts the messages to this worker from 1; the worker acknowledges it. */
     part: 'number',
@@ -59,19 +55,7 @@ const PRIMARY_SHAPES = {
   },
   /** The secret of the digests of API keys; null: this machine has none and accepts no key. */
   'api-key-secret': { secret: { nullOr: 'string' } },
-  'bucket-replies': {
-    id: 'number',
-    replies: typed<(TakeReply | null)[]>({
-      listOf: {
-        nullOr: {
-          fields: {
-            ...numbers('granted', 'ahead', 'levelMicro', 'retryUs'),
-            ...numbers('epoch', 'versionUs', 'capacity', 'rateMicro'),
-          },
-        },
-      },
-    }),
-  },
+  'bucket-replies': { id: 'number', replies: { listOf: { nullOr: TAKE_REPLY } } },
   /** An operator has refilled these buckets in the store: what a worker knows or holds of them is void. */
   'bucket-reset': { keys: STRINGS },
   /** Once a second with two workers or more: the mean of their client connections. */
@@ -92,65 +76,39 @@ const WORKER_SHAPES = {
   /** Why it cannot listen at an address, in one sentence. */
   'listen-failed': { reason: 'string' },
   'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
-  'bucket-takes': {
-    id: 'number',
-    takes: typed<TakeRequest[]>({
-      listOf: {
-        fields: {
-          key: 'string',
-          partial: 'boolean',
-          ...numbers('capacity', 'rateMicro', 'versionUs', 'need', 'ahead', 'ret', 'spent', 'retEpoch'),
-          ...numbers('refund', 'refundEpoch'),
-        },
-      },
-    }),
-  },
+  'bucket-takes': { id: 'number', takes: { listOf: TAKE_REQUEST } },
+  /** Once a second, and once more before the worker exits. */
   report: {
-    report: typed<WorkerReport>({
+    report: {
       fields: {
-        metrics: {
-          fields: {
-            series: { listOf: { fields: { index: 'number', name: 'string', labels: STRINGS } } },
-            cells: { listOf: 'number' },
-          },
-        },
-        ...numbers('connections', 'requestsTotal', 'inFlight'),
-        ...numbers('loopDelayMaxMs', 'busyRatio', 'cpuSec', 'residentBytes'),
+        metrics: METRICS_DELTA,
+        connections: 'number',
+        requestsTotal: 'number',
+        inFlight: 'number',
+        /** The longest turn of the event loop since the report before. */
+        loopDelayMaxMs: 'number',
+        /** Part of the time since the report before that the event loop did not wait, 0 to 1. */
+        busyRatio: 'number',
+        /** CPU time of the process, user and system. */
+        cpuSec: 'number',
+        residentBytes: 'number',
         breakerOpen: 'boolean',
+        /** Requests at each backend now. */
         backendsInFlight: { listOf: { fields: { pool: 'string', backend: 'string', count: 'number' } } },
       },
-    }),
+    },
   },
   draining: {},
   drained: {},
 } as const;
 
-/** WorkerReport comes once a second and once more before a worker exits. */
-export interface WorkerReport {
-  metrics: MetricsDelta;
-  connections: number;
-  requestsTotal: number;
-  inFlight: number;
-  /** The longest turn of the event loop since the report before. */
-  loopDelayMaxMs: number;
-  /** Part of the time since the report before that the event loop did not wait, 0 to 1. */
-  busyRatio: number;
-  /** CPU time of the process, user and system. */
-  cpuSec: number;
-  residentBytes: number;
-  breakerOpen: boolean;
-  /** Requests at each backend now. */
-  backendsInFlight: { pool: string; backend: string; count: number }[];
-}
-
 type MessageOf<Shapes> = {
-  [Name in keyof Shapes]: { type: Name } & {
-    -readonly [Field in keyof Shapes[Name]]: Fitting<Shapes[Name][Field]>;
-  };
+  [Name in keyof Shapes]: { type: Name } & Fitting<{ readonly fields: Shapes[Name] }>;
 }[keyof Shapes];
 
 export type PrimaryMessage = MessageOf<typeof PRIMARY_SHAPES>;
 export type WorkerMessage = MessageOf<typeof WORKER_SHAPES>;
+export type WorkerReport = Extract<WorkerMessage, { type: 'report' }>['report'];
 
 /** parsePrimaryMessage is called by the worker; null for anything that is no message of the primary. */
 export function parsePrimaryMessage(raw: unknown): PrimaryMessage | null {
@@ -162,11 +120,9 @@ export function parseWorkerMessage(raw: unknown): WorkerMessage | null {
   return isMessage(WORKER_SHAPES, raw) ? (raw as WorkerMessage) : null;
 }
 
-type Shapes = Readonly<Record<string, Readonly<Record<string, Shape | Typed<unknown>>>>>;
-
-function isMessage(shapes: Shapes, raw: unknown): boolean {
+function isMessage(shapes: Readonly<Record<string, Readonly<Record<string, Shape>>>>, raw: unknown): boolean {
   if (typeof raw !== 'object' || raw === null || !('type' in raw)) return false;
   const { type } = raw;
   if (typeof type !== 'string' || !Object.hasOwn(shapes, type)) return false;
-  return fits({ fields: { type: 'string', ...(shapes[type] as Record<string, Shape>) } }, raw);
+  return fits({ fields: { type: 'string', ...shapes[type] } }, raw);
 }

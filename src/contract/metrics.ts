@@ -4,11 +4,10 @@
  * docs/metrics.md is made from it.
  */
 import { type Settings, UNMATCHED_ROUTE } from './settings.ts';
-
-type MetricKind = 'counter' | 'gauge' | 'histogram';
+import type { Fitting, Typed } from './shape.ts';
 
 export interface MetricDefinition {
-  kind: MetricKind;
+  kind: 'counter' | 'gauge' | 'histogram';
   help: string;
   /** `backend` stands right behind its `pool`. */
   labels: readonly string[];
@@ -170,16 +169,6 @@ export const METRICS = {
 
 export type MetricName = keyof typeof METRICS;
 
-/** definitionOf widens a row of the table to its general shape. */
-export function definitionOf(name: MetricName): MetricDefinition {
-  return METRICS[name];
-}
-
-/** isMetricName tells a name of this version from any other text. */
-export function isMetricName(name: string): name is MetricName {
-  return Object.hasOwn(METRICS, name);
-}
-
 /**
  * liveSeries tells which series a configuration can still count: those of routes, pools, backends and policies that it has.
  * Called after a reload by workers and the primary, which drop the others.
@@ -198,7 +187,7 @@ export function liveSeries({
   return (name, values) =>
     // Its routes are not the configuration's.
     name === 'sluice_admin_requests_total' ||
-    definitionOf(name).labels.every((label, i) => {
+    METRICS[name].labels.every((label, i) => {
       const value = label === 'backend' ? `${values[i - 1]} ${values[i]}` : `${values[i]}`;
       return known[label]?.has(value) ?? true;
     });
@@ -208,17 +197,7 @@ export function liveSeries({
 export type IsLive = (name: MetricName, values: readonly string[]) => boolean;
 
 /** Values of the label `method`; anything else is `_other`. */
-export const STANDARD_METHODS = [
-  'GET',
-  'HEAD',
-  'POST',
-  'PUT',
-  'PATCH',
-  'DELETE',
-  'OPTIONS',
-  'CONNECT',
-  'TRACE',
-] as const;
+export const STANDARD_METHODS = 'GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT TRACE'.split(' ');
 export const OTHER_METHOD = '_other';
 
 /** cellCount is how many numbers a series takes: a histogram one per bucket (not cumulative), then +Inf, count and sum. */
@@ -226,11 +205,22 @@ export function cellCount({ kind, bucketsSec = [] }: MetricDefinition): number {
   return kind === 'histogram' ? bucketsSec.length + 3 : 1;
 }
 
-/**
- * MetricsDelta is what a worker sends: `series` says which cells belong to which series from now on, `cells` is a flat list
- * of index, value: the growth since the last message for counters and histograms, the value itself for gauges.
- */
-export interface MetricsDelta {
-  series: { index: number; name: MetricName; labels: string[] }[];
-  cells: number[];
-}
+/** MetricsDelta is what a worker sends. */
+export type MetricsDelta = Fitting<typeof METRICS_DELTA>;
+
+export const METRICS_DELTA = {
+  fields: {
+    /** Which cells belong to which series from now on. */
+    series: {
+      listOf: {
+        fields: {
+          index: 'number',
+          name: 'string' as Typed<'string', MetricName>,
+          labels: { listOf: 'string' },
+        },
+      },
+    },
+    /** index, value, index, value, …: of counters and histograms the growth since the last message, of gauges the value. */
+    cells: { listOf: 'number' },
+  },
+} as const;

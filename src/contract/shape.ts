@@ -1,6 +1,6 @@
 /**
- * Shapes of plain JSON: IPC messages are checked against them, and their types derive from them. This is not zod, which checks
- * everything that people write, because zod takes 9 MiB of each worker.
+ * Shapes of plain JSON. IPC messages are checked against them, and the types of messages derive from them. zod, which checks
+ * everything that people write, would take 9 MiB of each worker.
  */
 export type Shape =
   | 'number'
@@ -13,31 +13,27 @@ export type Shape =
   /** An object with exactly these fields. */
   | { readonly fields: Readonly<Record<string, Shape>> };
 
-/** Typed is a shape for values of a type that is written down elsewhere; made by typed. */
-export interface Typed<T> {
-  readonly type: T;
-}
-
-/** typed declares that values of this shape are of type T; tsc does not compare the two. */
-export function typed<T>(shape: Shape): Typed<T> {
-  return shape as unknown as Typed<T>;
-}
+/** Typed is a shape whose values are taken for a T, which is narrower than what is checked. */
+export type Typed<S extends Shape, T> = S & { readonly typed: T };
 
 /** Fitting is the type of the values of a shape. */
-export type Fitting<S> =
-  S extends Typed<infer T>
-    ? T
-    : S extends 'number'
-      ? number
-      : S extends 'string'
-        ? string
-        : S extends 'boolean'
-          ? boolean
-          : S extends { readonly nullOr: infer E }
-            ? Fitting<E> | null
-            : S extends { readonly listOf: infer E }
-              ? Fitting<E>[]
-              : never;
+export type Fitting<S> = S extends { readonly typed: infer T }
+  ? T
+  : S extends keyof Primitives
+    ? Primitives[S]
+    : S extends { readonly nullOr: infer E }
+      ? Fitting<E> | null
+      : S extends { readonly listOf: infer E }
+        ? Fitting<E>[]
+        : S extends { readonly fields: infer F }
+          ? { -readonly [Name in keyof F]: Fitting<F[Name]> }
+          : never;
+
+interface Primitives {
+  number: number;
+  string: string;
+  boolean: boolean;
+}
 
 /** fits tells whether a value has a shape. */
 export function fits(shape: Shape, value: unknown): boolean {
@@ -46,10 +42,10 @@ export function fits(shape: Shape, value: unknown): boolean {
   if ('nullOr' in shape) return value === null || fits(shape.nullOr, value);
   if ('listOf' in shape) return Array.isArray(value) && value.every((each) => fits(shape.listOf, each));
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false;
-  const names = Object.keys(shape.fields);
+  const fields = Object.entries(shape.fields);
   const given = value as Record<string, unknown>;
   return (
-    Object.keys(given).length === names.length &&
-    names.every((name) => name in given && fits(shape.fields[name] ?? 'object', given[name]))
+    Object.keys(given).length === fields.length &&
+    fields.every(([name, field]) => name in given && fits(field, given[name]))
   );
 }

@@ -4,13 +4,7 @@
  * has grown is sent to the primary, which keeps the totals: a scrape never waits for a worker, and a total never falls when
  * a worker is replaced.
  */
-import {
-  cellCount,
-  definitionOf,
-  type IsLive,
-  type MetricName,
-  type MetricsDelta,
-} from '../contract/metrics.ts';
+import { cellCount, type IsLive, METRICS, type MetricName, type MetricsDelta } from '../contract/metrics.ts';
 
 const INITIAL_CELLS = 1024;
 const NO_BOUNDS: readonly number[] = [];
@@ -44,7 +38,7 @@ export class WorkerMetrics {
     const key = [name, ...labels].join('\u0000');
     const known = this.#byKey.get(key);
     if (known !== undefined) return known.index;
-    const definition = definitionOf(name);
+    const definition = METRICS[name];
     const cells = cellCount(definition);
     const index = this.#free.get(cells)?.pop() ?? this.#newCells(cells);
     const made: Series = { name, labels, index, cells, isGauge: definition.kind === 'gauge' };

@@ -1,6 +1,6 @@
-/** The last known state of each backend. It is kept apart from plans because states may come before the plan that needs them. */
-import type { Backend } from '../balance/backend.ts';
+/** The last known state of each backend, kept apart from plans because it may come before the plan that needs it. */
 import type { BackendAvailability } from '../contract/health.ts';
+import type { PlannedBackend } from '../proxy/plan.ts';
 
 export class Availability {
   readonly #byName = new Map<string, BackendAvailability>();
@@ -10,16 +10,18 @@ export class Availability {
     for (const state of states) this.#byName.set(nameOf(state.pool, state.backend), state);
   }
 
-  /** apply copies what is known to a backend of the plan. */
-  apply(pool: string, backend: Backend): void {
-    const state = this.#byName.get(nameOf(pool, backend.id));
-    if (state === undefined) return;
-    backend.healthy = state.healthy;
-    backend.enabled = state.enabled;
+  /** apply copies what is known to the backends of a plan. */
+  apply(planned: Iterable<PlannedBackend>): void {
+    for (const { poolName, backend } of planned) {
+      const state = this.#byName.get(nameOf(poolName, backend.id));
+      if (state === undefined) continue;
+      backend.healthy = state.healthy;
+      backend.enabled = state.enabled;
+    }
   }
 
   /** keepOnly forgets all other backends, so that the configuration bounds the map. */
-  keepOnly(planned: Iterable<{ poolName: string; backend: Backend }>): void {
+  keepOnly(planned: Iterable<PlannedBackend>): void {
     const kept = new Set([...planned].map(({ poolName, backend }) => nameOf(poolName, backend.id)));
     for (const name of this.#byName.keys()) if (!kept.has(name)) this.#byName.delete(name);
   }

@@ -9,7 +9,7 @@ import {
   type WorkerReport,
 } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
-import type { RedisSettings, WorkerSettings } from '../contract/settings.ts';
+import type { WorkerSettings } from '../contract/settings.ts';
 import { backendNames } from '../infra/backend-names.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
@@ -49,14 +49,24 @@ export interface DataPlaneOptions {
   /** Whether this worker replaces one that had served. */
   replacement: boolean;
   dataPath: DataPath;
-  /** See WORKER_INHERITS_ENV. */
+  /** Whether the sockets of TCP addresses are inherited from FIRST_LISTEN_FD on; else node:cluster hands them out. */
   inheritsSockets: boolean;
+  /** Workers of all instances that share Redis; null until the primary says so. */
+  storeWorkers: () => number | null;
   send: (message: WorkerMessage) => void;
 }
 
+/** What `open` chooses, or loads, first. */
+interface Doors {
+  wires: WireMaker;
+  engine: Engine;
+  /** null without Redis. */
+  connection: RedisConnection | null;
+}
+
 /**
- * Deadline of takes over IPC. The primary is on this machine and its death is seen at once, so silence means an overloaded machine
- * and not a lost store. With the 20 ms of Redis, bursts over 8 workers on 2 busy cores fell back to local shares.
+ * Deadline of takes over IPC. Silence means that this machine is overloaded and not that the store is lost: the death of the
+ * primary is seen at once. With the 20 ms of Redis, bursts over 8 workers on 2 busy cores fell back to local shares.
  */
 const PRIMARY_STORE_TIMEOUT_MS = 250;
 
@@ -64,29 +74,23 @@ const PRIMARY_STORE_TIMEOUT_MS = 250;
 const FIRST_CONNECTION_MS = 1_000;
 
 export class DataPlane {
-  readonly logger: Logger;
   readonly #options: DataPlaneOptions;
   readonly #planDeps: PlanDeps;
   readonly #store: BucketStore;
-  readonly #primaryStore: PrimaryBucketStore | null = null;
   readonly #redis: RedisConnection | null;
   readonly #limiter: Limiter;
   readonly #handler: Handler;
   readonly #server: InboundServer;
   #settings: WorkerSettings;
-  /** Workers of all instances that share Redis; null until the primary says so. */
-  #storeWorkers: number | null = null;
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
 
   /** open builds everything but the listeners; main.ts calls it once, with the first settings. */
   static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
-    const { redis } = first.settings;
     const wires = wiresOf(options.dataPath.wire);
     const engine = await engineOf(options.dataPath, wires);
-    const connection = redis === null ? null : await connectRedis(redis, options);
-    return new DataPlane(first, options, { wires, engine, connection });
+    return new DataPlane(first, options, { wires, engine, connection: await connectRedis(first, options) });
   }
 
   private constructor(
@@ -96,24 +100,22 @@ export class DataPlane {
   ) {
     const { logger, clock, send, workerCount } = options;
     const { redis, rateLimit } = first.settings;
-    this.logger = logger;
     this.#options = options;
     this.#settings = first.settings;
     this.#redis = connection;
     const timeoutMs = redis?.timeoutMs ?? PRIMARY_STORE_TIMEOUT_MS;
-    if (redis === null || connection === null) {
-      this.#primaryStore = new PrimaryBucketStore({ send, clock, timeoutMs });
-      this.#store = this.#primaryStore;
-    } else this.#store = new RedisBucketStore({ connection, prefix: redis.prefix, timeoutMs, clock });
+    this.#store =
+      redis === null || connection === null
+        ? new PrimaryBucketStore({ send, clock, timeoutMs })
+        : new RedisBucketStore({ connection, prefix: redis.prefix, timeoutMs, clock });
     const { instances } = rateLimit;
-    const limiter = new Limiter({
+    this.#limiter = new Limiter({
       ...options,
       store: this.#store,
       timeoutMs,
       workers: workerCount,
       instances,
     });
-    this.#limiter = limiter;
     this.#planDeps = {
       ...options,
       wires,
@@ -125,7 +127,7 @@ export class DataPlane {
     this.#handler = new Handler({
       ...options,
       plan,
-      limiter,
+      limiter: this.#limiter,
       random: Math.random,
       onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
     });
@@ -157,20 +159,19 @@ export class DataPlane {
     this.#plan = next;
     previous.supersede(next);
     this.#retired.push(previous);
-    this.logger.level = message.settings.log.level;
+    this.#options.logger.level = message.settings.log.level;
   }
 
   /** applyAvailability passes the last known states on to the backends of the plan. */
   applyAvailability(): void {
-    for (const { poolName, backend } of this.#plan.backends())
-      this.#options.availability.apply(poolName, backend);
+    this.#options.availability.apply(this.#plan.backends());
   }
 
   /** receive acts on a message about traffic; main.ts passes them on. */
   receive(message: TrafficMessage): void {
     switch (message.type) {
       case 'bucket-replies':
-        this.#primaryStore?.onReplies(message);
+        if (this.#store instanceof PrimaryBucketStore) this.#store.onReplies(message);
         break;
       case 'bucket-reset':
         for (const key of message.keys) this.#limiter.resetBucket(key);
@@ -179,7 +180,6 @@ export class DataPlane {
         this.#server.shareConnections(message.meanConnections);
         break;
       case 'store-workers':
-        this.#storeWorkers = message.count;
         this.#limiter.shareAmong(message.count);
     }
   }
@@ -238,22 +238,14 @@ export class DataPlane {
     const { policies, instances, leases } = settings.rateLimit;
     // Before the plan: its first request already needs the new limits.
     this.#limiter.configure(policies, policyVersionUs);
-    this.#limiter.shareAmong(this.#storeWorkers ?? instances * this.#options.workerCount);
+    this.#limiter.shareAmong(this.#options.storeWorkers() ?? instances * this.#options.workerCount);
     this.#limiter.useLeases(leases);
     const plan = new Plan(settings, previous, this.#planDeps);
     const { availability } = this.#options;
     availability.keepOnly(plan.backends());
-    for (const { poolName, backend } of plan.backends()) availability.apply(poolName, backend);
+    availability.apply(plan.backends());
     return plan;
   }
-}
-
-/** The connections to the outside that must be chosen, or loaded, first. */
-interface Doors {
-  wires: WireMaker;
-  engine: Engine;
-  /** null without Redis. */
-  connection: RedisConnection | null;
 }
 
 /** node:http takes 15 MiB, so it is loaded only where it is asked for. */
@@ -265,11 +257,18 @@ async function engineOf({ engine }: DataPath, wires: WireMaker): Promise<Engine>
 
 /** ioredis takes 14 MiB, so it is loaded only where Redis is configured. */
 async function connectRedis(
-  { servers }: RedisSettings,
+  { settings: { redis } }: SettingsMessage,
   { logger, workerIndex }: DataPlaneOptions,
-): Promise<RedisConnection> {
+): Promise<RedisConnection | null> {
+  if (redis === null) return null;
   const { RedisConnection } = await import('../infra/redis/redis.ts');
+  const { servers } = redis;
   const connectionName = `sluice-w${workerIndex}`;
-  const scripts = bucketScripts();
-  return new RedisConnection({ servers, connectionName, scripts, logger, random: Math.random });
+  return new RedisConnection({
+    servers,
+    connectionName,
+    scripts: bucketScripts(),
+    logger,
+    random: Math.random,
+  });
 }

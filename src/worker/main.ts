@@ -11,16 +11,9 @@
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
-import { type DataPath, ENGINES, WIRES } from '../contract/data-path.ts';
+import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
-import {
-  type PrimaryMessage,
-  WORKER_COUNT_ENV,
-  WORKER_DATA_PATH_ENV,
-  WORKER_INDEX_ENV,
-  WORKER_INHERITS_ENV,
-  WORKER_REPLACEMENT_ENV,
-} from '../contract/messages.ts';
+import { PROTOCOL_VERSION, type PrimaryMessage, WORKER_ENV } from '../contract/messages.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
@@ -55,8 +48,8 @@ class WorkerMain {
   /** Replaced once the first settings say how to log. */
   #logger = this.#openLog({ level: 'info', format: 'json' });
   #dataPlane: DataPlane | null = null;
-  /** The last one, which may come before there is a data plane. */
-  #storeWorkers: Extract<PrimaryMessage, { type: 'store-workers' }> | null = null;
+  /** Workers of all instances that share Redis; null until the primary says so, perhaps before there is a data plane. */
+  #storeWorkers: number | null = null;
   /** Settles once the previous settings are applied. */
   #settled: Promise<void> = Promise.resolve();
   #ending = false;
@@ -65,10 +58,10 @@ class WorkerMain {
   constructor(signals: ProcessSignals) {
     this.#signals = signals;
     this.#link = new PrimaryLink(
+      () => this.#logger,
       (message) => this.#receive(message),
-      () => this.#onPrimaryLost(),
     );
-    this.#link.logger = this.#logger;
+    process.once('disconnect', () => this.#onPrimaryLost());
     process.on('exit', () => {
       this.#lines.application.flushSync();
       this.#lines.access.flushSync();
@@ -82,7 +75,7 @@ class WorkerMain {
     }, REPORT_EVERY_MS).unref();
     this.#handleSignals();
     process.on('uncaughtException', (error) => this.#onUncaught(error));
-    this.#link.hello();
+    this.#link.send({ type: 'hello', protocol: PROTOCOL_VERSION, pid: process.pid });
   }
 
   #receive(message: PrimaryMessage): void {
@@ -103,7 +96,7 @@ class WorkerMain {
         this.#apiKeys.useSecret(message.secret);
         break;
       case 'store-workers':
-        this.#storeWorkers = message;
+        this.#storeWorkers = message.count;
         this.#dataPlane?.receive(message);
         break;
       case 'bucket-replies':
@@ -129,7 +122,6 @@ class WorkerMain {
     const { log } = message.settings;
     const logger = this.#openLog(log);
     this.#logger = logger;
-    this.#link.logger = logger;
     const timer = new DeadlineTimer({
       clock: systemClock,
       onError: (error) => logger.error({ err: toError(error) }, 'a deadline failed'),
@@ -144,21 +136,21 @@ class WorkerMain {
       apiKeys: this.#apiKeys,
       accessLog: accessLogOf(log.format, this.#lines.access),
       availability: this.#availability,
-      workerIndex: Number(process.env[WORKER_INDEX_ENV]),
-      workerCount: Number(process.env[WORKER_COUNT_ENV]),
-      replacement: process.env[WORKER_REPLACEMENT_ENV] === '1',
-      dataPath: readDataPath(process.env[WORKER_DATA_PATH_ENV]),
-      inheritsSockets: process.env[WORKER_INHERITS_ENV] === '1',
+      workerIndex: Number(process.env[WORKER_ENV.index]),
+      workerCount: Number(process.env[WORKER_ENV.count]),
+      replacement: process.env[WORKER_ENV.replacement] === '1',
+      dataPath: JSON.parse(process.env[WORKER_ENV.dataPath] ?? '') as DataPath,
+      inheritsSockets: process.env[WORKER_ENV.inheritsSockets] === '1',
+      storeWorkers: () => this.#storeWorkers,
       send: (toPrimary) => this.#link.send(toPrimary),
     });
-    if (this.#storeWorkers !== null) dataPlane.receive(this.#storeWorkers);
     this.#dataPlane = dataPlane;
     // Not awaited: a newer revision may come meanwhile.
     this.#listen(dataPlane, revision).catch((error: unknown) => this.#cannotServe(error));
   }
 
   #openLog(settings: Pick<LogSettings, 'level' | 'format'>): Logger {
-    const fields = { worker: Number(process.env[WORKER_INDEX_ENV]) };
+    const fields = { worker: Number(process.env[WORKER_ENV.index]) };
     const logger = makeLogger(settings, { fields, out: this.#lines.application });
     attachLog(logger, this.#lines);
     return logger;
@@ -213,7 +205,7 @@ class WorkerMain {
   /** Sends the last counters and exits; the primary waits for that, and it writes the last log lines. */
   #leave(): void {
     this.#report();
-    this.#link.sendLast({ type: 'drained' }, () => process.exit(this.#exitCode));
+    this.#link.send({ type: 'drained' }, () => process.exit(this.#exitCode));
   }
 
   /** Ends at once; requests in flight still get their access lines. */
@@ -239,7 +231,7 @@ class WorkerMain {
         const settings = this.#dataPlane?.settings;
         const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
         // Nobody else accepts from its sockets until it is replaced.
-        const alone = settings?.accept === 'reuse_port' || process.env[WORKER_COUNT_ENV] === '1';
+        const alone = settings?.accept === 'reuse_port' || process.env[WORKER_ENV.count] === '1';
         this.#drain({ graceMs, drainMs, alone });
       },
       stopNow: () => this.#stop(),
@@ -258,15 +250,6 @@ class WorkerMain {
     this.#exitCode = 1;
     this.#drain({ graceMs: 0, drainMs: CRASH_DRAIN_MS });
   }
-}
-
-/** The primary has chosen the data path and says so in the environment. */
-function readDataPath(text = ''): DataPath {
-  const path = JSON.parse(text) as Partial<DataPath>;
-  const engine = ENGINES.find((name) => name === path.engine);
-  const wire = WIRES.find((name) => name === path.wire);
-  if (engine === undefined || wire === undefined) throw new Error(`no data path: ${text}`);
-  return { engine, wire };
 }
 
 if (import.meta.main) {

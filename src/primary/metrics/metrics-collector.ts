@@ -6,9 +6,7 @@
 import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
 import {
   cellCount,
-  definitionOf,
   type IsLive,
-  isMetricName,
   METRICS,
   type MetricDefinition,
   type MetricName,
@@ -55,7 +53,7 @@ class Family {
 
   constructor(name: MetricName) {
     this.name = name;
-    this.definition = definitionOf(name);
+    this.definition = METRICS[name];
   }
 
   /** cellsOf finds the numbers of a series, or begins it at 0. */
@@ -187,7 +185,7 @@ export class MetricsCollector {
 
   #open(cells: Map<number, Cell>, { name, labels, index }: MetricsDelta['series'][number]): void {
     // A worker of a newer version may have others.
-    if (!isMetricName(name)) return;
+    if (!Object.hasOwn(METRICS, name)) return;
     const family = this.#family(name);
     const key = labels.join('\u0000');
     if (family.definition.kind === 'gauge') this.#workerGauges.add(family);

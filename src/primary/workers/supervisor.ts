@@ -14,15 +14,7 @@ import cluster from 'node:cluster';
 import type { Clock } from '../../contract/clock.ts';
 import type { DataPath } from '../../contract/data-path.ts';
 import { LbError } from '../../contract/errors.ts';
-import {
-  type PrimaryMessage,
-  WORKER_COUNT_ENV,
-  WORKER_DATA_PATH_ENV,
-  WORKER_INDEX_ENV,
-  WORKER_INHERITS_ENV,
-  WORKER_REPLACEMENT_ENV,
-  type WorkerMessage,
-} from '../../contract/messages.ts';
+import { type PrimaryMessage, WORKER_ENV, type WorkerMessage } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { workerArguments } from './worker-arguments.ts';
@@ -199,11 +191,11 @@ export class Supervisor {
         // Of the next fork only; the other settings of start() stay.
         cluster.setupPrimary({ stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...inheritedFds] });
         return cluster.fork({
-          [WORKER_INDEX_ENV]: index,
-          [WORKER_COUNT_ENV]: workerCount,
-          [WORKER_REPLACEMENT_ENV]: this.#served.has(index) ? 1 : 0,
-          [WORKER_DATA_PATH_ENV]: this.#options.dataPath && JSON.stringify(this.#options.dataPath),
-          [WORKER_INHERITS_ENV]: inheritedFds.length > 0 ? '1' : '',
+          [WORKER_ENV.index]: index,
+          [WORKER_ENV.count]: workerCount,
+          [WORKER_ENV.replacement]: this.#served.has(index) ? 1 : 0,
+          [WORKER_ENV.dataPath]: this.#options.dataPath && JSON.stringify(this.#options.dataPath),
+          [WORKER_ENV.inheritsSockets]: inheritedFds.length > 0 ? '1' : '',
         });
       },
       prepare,
