@@ -1,7 +1,7 @@
 /** The text of docs/admin-api.md, from the description that a running admin port gives of itself. */
 import { pino } from 'pino';
+import type { AdminParts } from '../src/primary/admin/parts.ts';
 import { startAdminServer } from '../src/primary/admin/server.ts';
-import type { AdminServices } from '../src/primary/admin/services.ts';
 
 interface Schema {
   type?: string | string[];
@@ -50,9 +50,10 @@ made, and lists its calls at \`/\`. \`sluice clients\` makes the calls for clien
 
 /** adminApiPage starts an admin port on a free port of loopback, asks it, and writes the page. */
 export async function adminApiPage(): Promise<string> {
-  const services = { logger: pino({ level: 'silent' }), countRequest: () => undefined };
+  const nothing = { countAdminRequest: () => undefined };
+  const parts = { logger: pino({ level: 'silent' }), gauges: nothing, directory: {} };
   const settings = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
-  const server = await startAdminServer(settings, services as unknown as AdminServices);
+  const server = await startAdminServer(settings, parts as unknown as AdminParts);
   try {
     const answer = await fetch(`${server.url}/openapi.json`);
     const { paths } = (await answer.json()) as { paths: Record<string, Record<string, Operation>> };

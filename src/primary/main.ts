@@ -22,9 +22,8 @@ import { attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
 import type { ProcessSignals } from '../infra/process-signals.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
-import { makeAdminServices } from './admin/admin-services.ts';
+import type { AdminParts, Phase } from './admin/parts.ts';
 import { startAdminServer } from './admin/server.ts';
-import type { AdminServices, Readiness } from './admin/services.ts';
 import { BucketHost } from './buckets/bucket-host.ts';
 import { BucketResets } from './buckets/bucket-resets.ts';
 import { BucketViews } from './buckets/bucket-views.ts';
@@ -122,7 +121,7 @@ class Primary {
   /** Resolves at the first stop signal. */
   readonly #stopping = Promise.withResolvers<null>();
   readonly #stopped = Promise.withResolvers<number>();
-  #phase: Readiness['status'] = 'starting';
+  #phase: Phase = 'starting';
   /** The settings in force. */
   #settings: Settings;
   #supervisor: Supervisor | null = null;
@@ -187,9 +186,9 @@ class Primary {
     // The workers start while this process builds the rest.
     const workers = this.#startWorkers(parts.supervisor);
     workers.catch(() => undefined);
-    const services = await this.#openAdminServices(parts, storage);
+    const adminParts = await this.#openAdminParts(parts, storage);
     parts.directory.start();
-    const adminServer = await startAdminServer(admin, services);
+    const adminServer = await startAdminServer(admin, adminParts);
     this.#lifecycle.onClose('the admin port', () => adminServer.close());
     const addresses = await workers;
     const known = [parts.directory.streams.waitForAll(FIRST_LOAD_MS), firstProbes];
@@ -314,7 +313,7 @@ class Primary {
     return addresses;
   }
 
-  async #openAdminServices(parts: Parts, { database }: Storage): Promise<AdminServices> {
+  async #openAdminParts(parts: Parts, { database }: Storage): Promise<AdminParts> {
     const { supervisor, reloader } = parts;
     const logger = this.#logger;
     const { redis } = this.#settings;
@@ -325,9 +324,8 @@ class Primary {
     const broadcast = supervisor.broadcast.bind(supervisor);
     const bucketResets = new BucketResets({ views: bucketViews, database, current, broadcast, logger });
     this.#lifecycle.onClose('the resets of buckets', bucketResets.start());
-    return makeAdminServices({
+    return {
       ...parts,
-      clock: systemClock,
       logger,
       gauges: new PrimaryGauges({
         ...parts,
@@ -337,7 +335,7 @@ class Primary {
       bucketViews,
       bucketResets,
       phase: () => this.#phase,
-    });
+    };
   }
 
   #startHeartbeat({ connection }: BucketViews, { supervisor, briefing }: Parts): void {

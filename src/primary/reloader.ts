@@ -4,11 +4,11 @@
  */
 
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
+import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
 import { toError } from '../contract/errors.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import type { ReloadOutcome } from './admin/services.ts';
 
 /** Revision is one accepted configuration; the number grows by one with each. */
 export interface Revision {
@@ -17,6 +17,11 @@ export interface Revision {
   /** When it was loaded, on the database's clock where that could be asked: the version of the policies' limits. */
   policyVersionUs: number;
 }
+
+/** pendingWorkers: numbers of the workers that have not said in time that they run it; they will, or be replaced. */
+export type ReloadOutcome =
+  | { ok: true; revision: number; pendingWorkers: number[] }
+  | { ok: false; problems: readonly Problem[] };
 
 interface ReloaderOptions {
   configPath: string;

@@ -79,13 +79,13 @@ test('clients are set, listed, read and deleted with the address and the token o
   const bare = await clients('set', 'acme', '--no-limits', '--mode', 'limit', '--json');
   assert.deepEqual(JSON.parse(bare.out), { ...acme, mode: 'limit', limits: {} });
   assert.deepEqual(await clients('delete', 'acme'), { code: 0, out: 'deleted acme', err: '' });
-  assert.equal(admin.services.clients.rows.size, 1);
+  assert.equal(admin.parts.clients.rows.size, 1);
 });
 
 test('a list goes on over pages', async (t) => {
   const admin = await startAdmin(t);
   const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
-  for (let i = 0; i < 1001; i++) admin.services.clients.rows.set(`client-${i}`, input);
+  for (let i = 0; i < 1001; i++) admin.parts.clients.rows.set(`client-${i}`, input);
   const { out } = await sluice(t, ['clients', 'list', '--json', '--admin', admin.url]);
   assert.equal(JSON.parse(out).length, 1001);
 });
@@ -95,7 +95,7 @@ test('a key is issued on standard output alone, listed and revoked', async (t) =
   const env = { SLUICE_ADMIN_TOKEN: 'tok' };
   const clients = (...words: string[]) => sluice(t, ['clients', ...words, '--admin', admin.url], { env });
   const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
-  admin.services.clients.rows.set('acme', input);
+  admin.parts.clients.rows.set('acme', input);
   const issued = await clients('issue-key', 'acme', '--name', 'ci');
   assert.deepEqual(issued, { code: 0, out: 'secret-1-key', err: 'sluice: key k1 of acme, shown this once' });
   const second = await clients('issue-key', 'acme', '--json');

@@ -1,19 +1,24 @@
-/** The live buckets of a client, or of the callers at an address, one per policy. */
+/** The calls that show and reset the live buckets of a client, or of the callers at an address. */
+import { isIP } from 'node:net';
 import * as z from 'zod';
+import { groupOf } from '../../contract/addresses.ts';
+import { type ClientMatch, matchOfClient, matchOfNobody } from '../../contract/clients.ts';
+import { LbError } from '../../contract/errors.ts';
+import type { RateLimitSettings } from '../../contract/settings.ts';
 import { type AdminApp, problemResponses } from './app.ts';
 import { clientIdParams } from './clients.ts';
-import type { AdminServices } from './services.ts';
+import type { AdminParts } from './parts.ts';
 
 const bucketView = z.strictObject({
   policy: z.string(),
-  level: z.number().meta({ description: 'Tokens now, with fractions' }),
+  level: z.number().meta({ description: 'Tokens in the bucket now, with fractions' }),
   capacity: z.number(),
   refillPerSecond: z.number(),
-  nextTokenMs: z.number().meta({ description: 'Milliseconds until there is a whole token; 0: there is one' }),
+  nextTokenMs: z.number().meta({ description: 'Milliseconds until the next whole token; 0: there is one' }),
 });
 const bucketsView = z.strictObject({
   bucketName: z.string().meta({
-    description: 'What the buckets belong to: a client, or the address or range of callers without a record',
+    description: 'The owner of the buckets: a client, or the address or range of callers without a record',
   }),
   items: z.array(bucketView),
 });
@@ -21,27 +26,63 @@ const bucketsView = z.strictObject({
 const BUCKET = '/api/v1/clients/:clientId/bucket';
 const tags = ['buckets'];
 
-/** registerBuckets adds the routes; the server calls it once while it is built. */
-export function registerBuckets(app: AdminApp, services: AdminServices): void {
+/** registerBuckets adds the routes. */
+export function registerBuckets(app: AdminApp, parts: AdminParts): void {
+  const { directory, reloader, bucketViews, bucketResets } = parts;
+  const ownerOfId = (clientId: string) =>
+    ownerOf(clientId, directory, reloader.current.settings.rateLimit.identify);
   app.get(BUCKET, {
     schema: {
       tags,
-      summary: 'Show the live buckets of a client, or of the callers at an address, without taking from them',
+      summary: 'Show the live buckets of a client, or of the callers at an address; takes no token',
       params: clientIdParams,
       response: { 200: bucketsView, ...problemResponses(404, 422) },
     },
-    handler: async ({ params }, reply) => reply.code(200).send(await services.buckets(params.clientId)),
+    handler: async ({ params }) => {
+      const owner = await ownerOfId(params.clientId);
+      return { bucketName: owner.bucketName, items: await bucketViews.of(owner, reloader.current) };
+    },
   });
   app.post(`${BUCKET}/reset`, {
     schema: {
       tags,
-      summary: 'Fill these buckets; every worker of every machine acts on it within a second',
+      summary: 'Fill these buckets; within a second every worker of every machine follows',
       params: clientIdParams,
       response: { 204: z.null().meta({ description: 'Full' }), ...problemResponses(404, 422) },
     },
     handler: async ({ params }, reply) => {
-      await services.resetBuckets(params.clientId);
+      await bucketResets.reset((await ownerOfId(params.clientId)).bucketName);
       return reply.code(204).send(null);
     },
   });
+}
+
+interface OwnerSources {
+  clients: Pick<AdminParts['directory']['clients'], 'get'>;
+  feed: Pick<AdminParts['directory']['feed'], 'table'>;
+}
+
+/**
+ * ownerOf finds the owner of the buckets that requests of `clientId` take from. An address without a record belongs to the
+ * client whose range holds it, else to its group (rateLimit.identify). Rejects with client_not_found for an unknown name,
+ * and for a range that is not such a group.
+ */
+export async function ownerOf(
+  clientId: string,
+  { clients, feed: { table } }: OwnerSources,
+  { ipv4Prefix, ipv6Prefix }: RateLimitSettings['identify'],
+): Promise<ClientMatch> {
+  try {
+    return matchOfClient(await clients.get(clientId));
+  } catch (error) {
+    const [address = ''] = clientId.split('/');
+    const isAddress = isIP(address) !== 0;
+    if (!isAddress || !(error instanceof LbError) || error.code !== 'client_not_found') throw error;
+    const group = groupOf(address, ipv4Prefix, ipv6Prefix);
+    if (clientId !== address && clientId !== group) throw error;
+    const client = table.longestRange(address);
+    if (client !== null) return matchOfClient(client);
+    const entry = table.get(group);
+    return matchOfNobody(group, entry?.client === null ? entry : null);
+  }
 }

@@ -1,12 +1,12 @@
-/** Clients and their limits: list, create, read, replace, change, delete. */
+/** The calls on clients and their limits: list, create, read, replace, change, delete. */
 import * as z from 'zod';
 import { type ClientInput, canonicalClientId } from '../../clients/client-record.ts';
 import type { ClientRecord } from '../../contract/clients.ts';
 import { DEFAULT_NAME } from '../../contract/settings.ts';
 import { type AdminApp, listOf, problemResponses } from './app.ts';
-import { decodeCursor, listBody, pageQuery } from './paging.ts';
+import { listBody, pageOf, pageQuery } from './paging.ts';
+import type { AdminParts } from './parts.ts';
 import { type FieldError, invalidFields } from './problems.ts';
-import type { AdminServices } from './services.ts';
 
 const MAX_FILL_SEC = 30 * 24 * 3600;
 const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - (other than . and ..) or an IP address or CIDR';
@@ -23,12 +23,12 @@ const clientId = z
     context.issues.push({ code: 'custom', message: ID_RULE, input: text });
     return z.NEVER;
   });
-const capacity = z.int().min(1).max(1e9).meta({ description: 'Tokens the bucket holds at most' });
+const capacity = z.int().min(1).max(1e9).meta({ description: 'Tokens of a full bucket' });
 const refillPerSecond = z.number().min(1e-6).max(1e9).meta({ description: 'Tokens per second' });
 const mode = z.enum(['limit', 'unlimited', 'blocked']);
-const bucketLimits = z.strictObject({ capacity, refillPerSecond }).check(checkPair);
+const bucketLimits = z.strictObject({ capacity, refillPerSecond });
 const limits = z
-  .record(z.string(), bucketLimits)
+  .record(z.string(), bucketLimits.check(checkPair))
   .meta({ description: 'Own limits by policy name, for the policies other than default' });
 
 const fields = {
@@ -48,23 +48,23 @@ export const clientIdParams = z.strictObject({ clientId });
 const clientView = z.strictObject({
   clientId: z.string(),
   mode,
-  capacity: capacity.nullable().meta({ description: "null: the policy's own" }),
+  capacity: capacity.nullable().meta({ description: 'null: the capacity of the policy' }),
   refillPerSecond: refillPerSecond.nullable(),
-  limits: z.record(z.string(), z.strictObject({ capacity, refillPerSecond })),
+  limits: z.record(z.string(), bucketLimits),
 });
 
 const BASE = '/api/v1/clients';
 const ONE = `${BASE}/:clientId`;
 const tags = ['clients'];
 
-/** registerClients adds the routes; the server calls it once while it is built. */
-export function registerClients(app: AdminApp, services: AdminServices): void {
-  registerCollection(app, services);
-  registerReads(app, services);
-  registerWrites(app, services);
+/** registerClients adds the routes. */
+export function registerClients(app: AdminApp, parts: AdminParts): void {
+  registerCollection(app, parts);
+  registerReads(app, parts);
+  registerWrites(app, parts);
 }
 
-function registerCollection(app: AdminApp, { clients, policyNames }: AdminServices): void {
+function registerCollection(app: AdminApp, { directory: { clients }, reloader }: AdminParts): void {
   app.get(BASE, {
     schema: {
       tags,
@@ -72,9 +72,9 @@ function registerCollection(app: AdminApp, { clients, policyNames }: AdminServic
       querystring: pageQuery,
       response: { 200: listOf(clientView), ...problemResponses(422) },
     },
-    handler: async ({ query }, reply) => {
-      const page = await clients.list({ limit: query.limit, after: decodeCursor(query.after) });
-      return reply.code(200).send(listBody(page, viewOf));
+    handler: async ({ query }) => {
+      const { items, next } = await clients.list(pageOf(query));
+      return listBody({ items: items.map(viewOf), next });
     },
   });
   app.post(BASE, {
@@ -84,16 +84,15 @@ function registerCollection(app: AdminApp, { clients, policyNames }: AdminServic
       body: createBody,
       response: { 201: clientView, ...problemResponses(400, 409, 413, 415, 422) },
     },
-    handler: async ({ body }, reply) => {
-      const { clientId: id, ...input } = body;
-      assertPolicies(input.limits, policyNames());
+    handler: async ({ body: { clientId: id, ...input } }, reply) => {
+      checkPolicies(input.limits, reloader);
       const record = await clients.create(id, input);
       return reply.code(201).header('location', locationOf(record.clientId)).send(viewOf(record));
     },
   });
 }
 
-function registerReads(app: AdminApp, { clients }: AdminServices): void {
+function registerReads(app: AdminApp, { directory: { clients } }: AdminParts): void {
   app.get(ONE, {
     schema: {
       tags,
@@ -101,7 +100,7 @@ function registerReads(app: AdminApp, { clients }: AdminServices): void {
       params: clientIdParams,
       response: { 200: clientView, ...problemResponses(404, 422) },
     },
-    handler: async ({ params }, reply) => reply.code(200).send(viewOf(await clients.get(params.clientId))),
+    handler: async ({ params }) => viewOf(await clients.get(params.clientId)),
   });
   app.delete(ONE, {
     schema: {
@@ -117,7 +116,7 @@ function registerReads(app: AdminApp, { clients }: AdminServices): void {
   });
 }
 
-function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices): void {
+function registerWrites(app: AdminApp, { directory: { clients }, reloader }: AdminParts): void {
   app.put(ONE, {
     schema: {
       tags,
@@ -126,10 +125,9 @@ function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices):
       body: putBody,
       response: { 200: clientView, 201: clientView, ...problemResponses(400, 413, 415, 422) },
     },
-    handler: async ({ params, body }, reply) => {
-      const { clientId: bodyId = params.clientId, ...input } = body;
+    handler: async ({ params, body: { clientId: bodyId = params.clientId, ...input } }, reply) => {
       if (bodyId !== params.clientId) refuse('clientId', 'must equal the clientId of the path');
-      assertPolicies(input.limits, policyNames());
+      checkPolicies(input.limits, reloader);
       const { record, created } = await clients.put(params.clientId, input);
       if (created) reply.header('location', locationOf(record.clientId));
       return reply.code(created ? 201 : 200).send(viewOf(record));
@@ -138,25 +136,27 @@ function registerWrites(app: AdminApp, { clients, policyNames }: AdminServices):
   app.patch(ONE, {
     schema: {
       tags,
-      summary: 'Change fields of a client; limits are replaced as a whole',
+      summary: 'Change the given fields of a client; `limits` is replaced as a whole',
       params: clientIdParams,
       body: patchBody,
       response: { 200: clientView, ...problemResponses(400, 404, 413, 415, 422) },
     },
-    handler: async ({ params, body }, reply) => {
-      assertPolicies(body.limits ?? {}, policyNames());
+    handler: async ({ params, body }) => {
+      checkPolicies(body.limits ?? {}, reloader);
       await checkPatch(clients, params.clientId, body);
-      return reply.code(200).send(viewOf(await clients.patch(params.clientId, givenOf(body))));
+      // Without the undefined fields, which the table would take for values.
+      const given = Object.entries(body).filter(([, value]) => value !== undefined);
+      return viewOf(await clients.patch(params.clientId, Object.fromEntries(given)));
     },
   });
 }
 
 /**
- * A patch may carry one half of the pair when the client has the other. Only the given fields are written, so that
- * concurrent patches of different fields both take effect; the table's constraints refuse a pair that they break together.
+ * A patch may have one half of the pair when the client has the other. Only the given fields are written, so that two
+ * patches of different fields at a time both take effect. Where they break the pair together, the table refuses the second.
  */
 async function checkPatch(
-  clients: AdminServices['clients'],
+  clients: AdminParts['directory']['clients'],
   id: string,
   body: z.infer<typeof patchBody>,
 ): Promise<void> {
@@ -167,18 +167,12 @@ async function checkPatch(
   if (problem !== null) refuse('refillPerSecond', problem);
 }
 
-/** Removes undefined fields: a store may take them for values. */
-function givenOf(body: z.infer<typeof patchBody>): Partial<ClientInput> {
-  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined));
-}
-
 type Pair = Pick<ClientInput, 'capacity' | 'refillPerSecond'>;
 
-function checkPair(context: z.core.ParsePayload<Pair>): void {
-  // A number that is out of range has its own sentence already.
-  const message = context.issues.length > 0 ? null : pairProblem(context.value);
-  if (message === null) return;
-  context.issues.push({ code: 'custom', message, path: ['refillPerSecond'], input: context.value });
+function checkPair({ issues, value }: z.core.ParsePayload<Pair>): void {
+  // A number out of range has its own message already.
+  const message = issues.length > 0 ? null : pairProblem(value);
+  if (message !== null) issues.push({ code: 'custom', message, path: ['refillPerSecond'], input: value });
 }
 
 function pairProblem({ capacity: tokens, refillPerSecond: rate }: Pair): string | null {
@@ -187,12 +181,13 @@ function pairProblem({ capacity: tokens, refillPerSecond: rate }: Pair): string 
   return tokens / rate <= MAX_FILL_SEC ? null : FILL_RULE;
 }
 
-function assertPolicies(given: ClientInput['limits'], known: readonly string[]): void {
+function checkPolicies(given: ClientInput['limits'], { current }: AdminParts['reloader']): void {
   const errors: FieldError[] = [];
   for (const name of Object.keys(given)) {
     const field = `limits.${name}`;
     if (name === DEFAULT_NAME) errors.push({ field, message: 'is given as capacity and refillPerSecond' });
-    else if (!known.includes(name)) errors.push({ field, message: 'there is no policy of this name' });
+    else if (!current.settings.rateLimit.policies.some((policy) => policy.name === name))
+      errors.push({ field, message: 'there is no policy of this name' });
   }
   if (errors.length > 0) throw invalidFields(errors);
 }

@@ -1,9 +1,9 @@
-/** API keys of a client: issue, list, revoke. */
+/** The calls that issue, list and revoke the API keys of a client. */
 import * as z from 'zod';
 import { type AdminApp, listOf, problemResponses } from './app.ts';
 import { clientIdParams } from './clients.ts';
-import { decodeCursor, listBody, pageQuery } from './paging.ts';
-import type { AdminServices } from './services.ts';
+import { listBody, pageOf, pageQuery } from './paging.ts';
+import type { AdminParts } from './parts.ts';
 
 const name = z
   .string()
@@ -11,28 +11,24 @@ const name = z
   .max(128)
   // PostgreSQL's text can hold every other character.
   .refine((text) => !text.includes('\0'), 'must not hold U+0000')
-  .meta({ description: 'What the key is called in lists' });
+  .meta({ description: 'The name of the key in lists' });
 const issueBody = z.strictObject({ name: name.nullable().default(null) }).optional();
 const keyIdParams = clientIdParams.extend({ keyId: z.string().regex(/^[A-Za-z0-9_-]{1,128}$/) });
 
-const keyView = z.strictObject({
-  keyId: z.string(),
-  name: name.nullable(),
-  createdAt: z.iso.datetime(),
-});
+const keyView = z.strictObject({ keyId: z.string(), name: name.nullable(), createdAt: z.iso.datetime() });
 const issuedView = keyView.extend({
-  key: z.string().meta({ description: 'The key itself, shown this once: only an HMAC of it is kept' }),
+  key: z.string().meta({ description: 'The key itself, shown only here: Sluice keeps an HMAC of it' }),
 });
 
 const KEYS = '/api/v1/clients/:clientId/keys';
 const tags = ['keys'];
 
-/** registerKeys adds the routes; the server calls it once while it is built. */
-export function registerKeys(app: AdminApp, { apiKeys }: AdminServices): void {
+/** registerKeys adds the routes. */
+export function registerKeys(app: AdminApp, { directory: { apiKeys } }: AdminParts): void {
   app.post(KEYS, {
     schema: {
       tags,
-      summary: 'Issue a key for a client, which may have 1,000 of them',
+      summary: 'Issue a key for a client; a client has at most 1,000 keys',
       params: clientIdParams,
       body: issueBody,
       response: { 201: issuedView, ...problemResponses(400, 404, 409, 413, 415, 422) },
@@ -43,18 +39,12 @@ export function registerKeys(app: AdminApp, { apiKeys }: AdminServices): void {
   app.get(KEYS, {
     schema: {
       tags,
-      summary: 'List the keys of a client in the order of their making, without the keys themselves',
+      summary: 'List the keys of a client, oldest first, without the keys themselves',
       params: clientIdParams,
       querystring: pageQuery,
       response: { 200: listOf(keyView), ...problemResponses(404, 422) },
     },
-    handler: async ({ params, query }, reply) => {
-      const page = await apiKeys.list(params.clientId, {
-        limit: query.limit,
-        after: decodeCursor(query.after),
-      });
-      return reply.code(200).send(listBody(page, (view) => view));
-    },
+    handler: async ({ params, query }) => listBody(await apiKeys.list(params.clientId, pageOf(query))),
   });
   app.delete(`${KEYS}/:keyId`, {
     schema: {

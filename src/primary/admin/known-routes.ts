@@ -1,27 +1,23 @@
 /**
- * What a request is told that no route took: 501 for a call of a later version, 405 for a known path with another method,
- * else 404. The framework answers all of them alike, and its router finds patterns, not paths.
+ * How a request is refused that no route takes: 501 for a call of a later version, 405 for a known path with another
+ * method, else 404. The framework answers 404 to all of them.
  */
 import { HttpProblem } from './problems.ts';
 
 const LATER_CALLS = new Set(['POST /api/v1/workers/restart', 'GET /api/v1/audit', 'GET /api/v1/events']);
 
 export class KnownRoutes {
-  readonly #methods = new Map<string, Set<string>>();
+  readonly #routes: { pattern: string; methods: string[] }[] = [];
 
-  /** add is called for every route while the port is built. */
+  /** add is called for every route as it is added. */
   add(pattern: string, method: string | string[]): void {
-    const methods = this.#methods.get(pattern) ?? new Set();
-    for (const each of [method].flat()) methods.add(each);
-    this.#methods.set(pattern, methods);
+    this.#routes.push({ pattern, methods: [method].flat() });
   }
 
-  /** refuse throws the answer. */
+  /** refuse throws the refusal. */
   refuse(method: string, path: string): never {
     if (LATER_CALLS.has(`${method} ${path}`)) throw new HttpProblem(501, 'not supported in this version');
-    const allowed = [...this.#methods].flatMap(([pattern, methods]) =>
-      fits(pattern, path) ? [...methods] : [],
-    );
+    const allowed = this.#routes.flatMap(({ pattern, methods }) => (fits(pattern, path) ? methods : []));
     if (allowed.length === 0) {
       throw new HttpProblem(404, 'there is nothing at this path (a slash inside an id is written %2F)');
     }

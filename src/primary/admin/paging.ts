@@ -10,28 +10,22 @@ export const pageQuery = z.strictObject({
   after: z.string().max(1024).optional().meta({ description: 'The `next` of the page before' }),
 });
 
-interface Page<T> {
-  items: T[];
-  /** The id behind which the next page starts; null: this is the last. */
-  next: string | null;
-}
-
-/** listBody is the answer of a list: items as they are shown, and the cursor. */
-export function listBody<T, V>(page: Page<T>, viewOf: (item: T) => V): Page<V> {
-  return { items: page.items.map(viewOf), next: page.next === null ? null : encodeCursor(page.next) };
+/** listBody is the body of a list. @param page.next the id after which the next page starts; null: this is the last */
+export function listBody<T>({ items, next }: { items: T[]; next: string | null }) {
+  return { items, next: next === null ? null : encodeCursor(next) };
 }
 
 /**
- * decodeCursor returns the last id of the page before, and refuses (422) anything that is not a cursor. Any text can be an
- * id here, not only those that this API accepts: rows written by hand must not break the list.
+ * pageOf reads the query; it refuses (422) an `after` that is not a cursor. The id in a cursor can be any text, because
+ * someone may have written rows by hand.
  */
-export function decodeCursor(after: string | undefined): string | null {
-  if (after === undefined) return null;
+export function pageOf({ limit, after }: z.infer<typeof pageQuery>): { limit: number; after: string | null } {
+  if (after === undefined) return { limit, after: null };
   const id = Buffer.from(after, 'base64url').toString('utf8');
   if (id === '' || id.includes('\0') || encodeCursor(id) !== after) {
     throw invalidFields([{ field: 'after', message: 'is not the `next` of a page' }]);
   }
-  return id;
+  return { limit, after: id };
 }
 
 function encodeCursor(id: string): string {

@@ -1,7 +1,4 @@
-/**
- * Every refusal of the admin port as application/problem+json (RFC 9457): type about:blank, title, status, detail,
- * requestId, and for 422 one entry per field at fault.
- */
+/** Refusals of the admin port: application/problem+json (RFC 9457); a 422 has an entry for each wrong field. */
 import type { FastifyReply } from 'fastify';
 import * as z from 'zod';
 import { type ErrorCode, LbError, systemCodeOf } from '../../contract/errors.ts';
@@ -9,10 +6,18 @@ import { http } from '../../infra/node-http.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
 
-/** Retry-After of a 503: about the time in which a database that is back is noticed. */
-const RETRY_AFTER_SEC = 1;
-/** While the embedded database starts: it opens its files in a second, and creates them in three or more. */
-const RETRY_STARTING_SEC = 2;
+/** Retry-After of a 503: Sluice notices in about this time that a database is back. */
+const RETRY_AFTER_SEC = '1';
+/** While the embedded database starts: it opens its files in one second, and creates them in three or more. */
+const RETRY_STARTING_SEC = '2';
+
+const fieldErrorSchema = z.strictObject({
+  field: z.string().meta({ description: 'Path of the field, e.g. limits.gold.capacity' }),
+  message: z.string(),
+  line: z.int().nullable().optional().meta({ description: 'Line of the configuration file' }),
+});
+/** FieldError is a wrong field; `line` only in answers to a reload. */
+export type FieldError = z.infer<typeof fieldErrorSchema>;
 
 export const problemSchema = z
   .strictObject({
@@ -21,54 +26,36 @@ export const problemSchema = z
     status: z.int().min(400).max(599),
     detail: z.string(),
     requestId: z.string(),
-    errors: z
-      .array(
-        z.strictObject({
-          field: z.string().meta({ description: 'Path of the field, e.g. limits.gold.capacity' }),
-          message: z.string(),
-          line: z.int().nullable().optional().meta({ description: 'Line of the configuration file' }),
-        }),
-      )
-      .optional(),
+    errors: z.array(fieldErrorSchema).optional(),
   })
   .meta({ description: 'A problem (RFC 9457)' });
 
-export interface FieldError {
-  field: string;
-  message: string;
-  /** Of the configuration file; only in answers to a reload. */
-  line?: number | null;
-}
-
-interface ProblemExtras {
-  errors?: FieldError[];
-  headers?: Record<string, string>;
-}
-
-/** HttpProblem is thrown by hooks and handlers of this folder to end a request; it never leaves the admin port. */
+/** HttpProblem is thrown by the hooks and handlers of this folder to refuse a request; it never leaves the admin port. */
 export class HttpProblem extends Error {
   readonly status: number;
   readonly errors: FieldError[] | undefined;
   readonly headers: Record<string, string>;
 
-  constructor(status: number, detail: string, extras: ProblemExtras = {}) {
+  constructor(
+    status: number,
+    detail: string,
+    { errors, headers = {} }: { errors?: FieldError[]; headers?: Record<string, string> } = {},
+  ) {
     super(detail);
     this.name = 'HttpProblem';
     this.status = status;
-    this.errors = extras.errors;
-    this.headers = extras.headers ?? {};
+    this.errors = errors;
+    this.headers = headers;
   }
 }
 
-/** invalidFields is the 422 of a request that is well formed and has fields that are wrong. */
+/** invalidFields is the 422 of a request that is well formed but has wrong fields. */
 export function invalidFields(errors: FieldError[]): HttpProblem {
-  const detail = errors
-    .map(({ field, message }) => (field === '' ? message : `${field}: ${message}`))
-    .join('; ');
-  return new HttpProblem(422, detail, { errors });
+  const texts = errors.map(({ field, message }) => (field === '' ? message : `${field}: ${message}`));
+  return new HttpProblem(422, texts.join('; '), { errors });
 }
 
-/** Details for errors from elsewhere, whose own messages may name hosts and belong in the log. */
+/** Details for errors of other folders: their own messages may name hosts, and only the log may show those. */
 const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   client_exists: 'a client with this clientId exists already',
   client_not_found: 'there is no client with this clientId',
@@ -80,25 +67,26 @@ const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   database_starting: 'the database is starting',
   store_unavailable: 'the bucket store cannot be reached',
   store_timeout: 'the bucket store did not answer in time',
-  bucket_unreadable: "the key of one of the client's buckets holds something else",
+  bucket_unreadable: "the store holds something else under the key of one of the client's buckets",
   schema_mismatch: 'the schema of the database does not fit this version',
 };
 
-const FRAMEWORK_PROBLEMS: Readonly<Record<string, { status: number; detail: string }>> = {
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: { status: 415, detail: 'a body must have Content-Type: application/json' },
-  FST_ERR_CTP_BODY_TOO_LARGE: { status: 413, detail: 'the body is larger than 64 KiB' },
-  FST_ERR_CTP_INVALID_JSON_BODY: { status: 400, detail: 'the body is not valid JSON' },
-  FST_ERR_CTP_INVALID_CONTENT_LENGTH: { status: 400, detail: 'the body is shorter than its Content-Length' },
-  FST_ERR_BAD_URL: { status: 400, detail: 'the path has an invalid percent-encoding' },
-  FST_ERR_MAX_PARAM_LENGTH: { status: 414, detail: 'a segment of the path is too long' },
+/** By the error code of the framework. */
+const FRAMEWORK_PROBLEMS: Readonly<Record<string, [status: number, detail: string]>> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: [415, 'a body must have Content-Type: application/json'],
+  FST_ERR_CTP_BODY_TOO_LARGE: [413, 'the body is larger than 64 KiB'],
+  FST_ERR_CTP_INVALID_JSON_BODY: [400, 'the body is not valid JSON'],
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: [400, 'the body is shorter than its Content-Length'],
+  FST_ERR_BAD_URL: [400, 'the path has an invalid percent-encoding'],
+  FST_ERR_MAX_PARAM_LENGTH: [414, 'a segment of the path is too long'],
 };
 
-/** toProblem turns whatever was thrown while a request was served into its answer. */
+/** toProblem makes the refusal for an error that was thrown while a request was served. */
 export function toProblem(thrown: unknown): HttpProblem {
   if (thrown instanceof HttpProblem) return thrown;
   if (thrown instanceof LbError) return fromLbError(thrown);
   const known = FRAMEWORK_PROBLEMS[systemCodeOf(thrown) ?? ''];
-  if (known !== undefined) return new HttpProblem(known.status, known.detail);
+  if (known !== undefined) return new HttpProblem(...known);
   const status = statusOf(thrown);
   return status >= 400 && status < 500
     ? new HttpProblem(status, 'the request is malformed')
@@ -107,54 +95,32 @@ export function toProblem(thrown: unknown): HttpProblem {
 
 function fromLbError(error: LbError): HttpProblem {
   const status = error.status >= 400 ? error.status : 500;
-  // The table refused what passed the schema, e.g. two patches at a time that together make half a limit.
+  // The table refused what the schema accepts, such as two patches at a time that together make half a limit.
   if (error.code === 'bad_request') {
     const errors = [{ field: '', message: error.message }];
     return new HttpProblem(status, error.message, status === 422 ? { errors } : {});
   }
   const starting = error.code === 'database_starting';
-  const headers: Record<string, string> = starting ? { 'retry-after': String(RETRY_STARTING_SEC) } : {};
+  const headers: Record<string, string> = starting ? { 'retry-after': RETRY_STARTING_SEC } : {};
   return new HttpProblem(status, CODE_DETAILS[error.code] ?? titleOf(status), { headers });
 }
 
-/** sendProblem answers a request of the framework; the request id is on the response already. */
+/** sendProblem answers a request of the framework. */
 export function sendProblem(reply: FastifyReply, problem: HttpProblem): FastifyReply {
-  if (problem.status === 503) reply.header('retry-after', String(RETRY_AFTER_SEC));
+  if (problem.status === 503) reply.header('retry-after', RETRY_AFTER_SEC);
   return reply
     .code(problem.status)
     .headers(problem.headers)
     .type(PROBLEM_TYPE)
     .serializer((body: unknown) => JSON.stringify(body))
-    .send(bodyOf(problem, reply.request.id));
+    .send(problemBody(problem, reply.request.id));
 }
 
-/**
- * rawProblem is a whole HTTP/1.1 response, for a connection whose bytes the parser refused before there was a request. It
- * announces the end of the connection.
- */
-export function rawProblem(status: number, detail: string, requestId: string): string {
-  const body = JSON.stringify(bodyOf(new HttpProblem(status, detail), requestId));
-  return [
-    `HTTP/1.1 ${status} ${titleOf(status)}`,
-    `Content-Type: ${PROBLEM_TYPE}`,
-    `Content-Length: ${Buffer.byteLength(body)}`,
-    `X-Request-Id: ${requestId}`,
-    'Connection: close',
-    '',
-    body,
-  ].join('\r\n');
-}
-
-function bodyOf(problem: HttpProblem, requestId: string): z.infer<typeof problemSchema> {
-  const { status, errors } = problem;
-  return {
-    type: 'about:blank',
-    title: titleOf(status),
-    status,
-    detail: problem.message,
-    requestId,
-    ...(errors === undefined ? {} : { errors }),
-  };
+/** problemBody is the content of a refusal. */
+export function problemBody(problem: HttpProblem, requestId: string): z.infer<typeof problemSchema> {
+  const { status, message: detail, errors } = problem;
+  const type = 'about:blank' as const;
+  return { type, title: titleOf(status), status, detail, requestId, ...(errors && { errors }) };
 }
 
 function titleOf(status: number): string {

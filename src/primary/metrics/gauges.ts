@@ -112,7 +112,11 @@ export class PrimaryGauges {
 }
 
 /** backendInFlight sums what the workers last reported; for metrics and the pools call. */
-export function backendInFlight(supervisor: Supervisor, pool: string, backend: string): number {
+export function backendInFlight(
+  supervisor: Pick<Supervisor, 'workers'>,
+  pool: string,
+  backend: string,
+): number {
   let sum = 0;
   for (const { report } of supervisor.workers()) {
     for (const entry of report?.backendsInFlight ?? []) {

@@ -20,8 +20,8 @@ async function withAcme(t: Parameters<typeof startAdmin>[0]): Promise<Admin> {
 }
 
 test('a body that is not JSON is 400, one over 64 KiB is 413, and nothing changes', async (t) => {
-  const { call, services } = await withAcme(t);
-  const before = services.state();
+  const { call, parts } = await withAcme(t);
+  const before = parts.state();
   const headers = { 'content-type': 'application/json' };
   const targets = [
     { method: 'POST', path },
@@ -51,7 +51,7 @@ test('a body that is not JSON is 400, one over 64 KiB is 413, and nothing change
       );
     }
   }
-  assert.equal(services.state(), before);
+  assert.equal(parts.state(), before);
   const largest = `{"mode":"blocked"${' '.repeat(64 * 1024 - 18)}}`;
   assert.equal(largest.length, 64 * 1024);
   assert.equal((await call({ method: 'PUT', path: `${path}/acme`, headers, body: largest })).status, 200);
@@ -86,8 +86,8 @@ test('what is wrong with a field is said in words that `sluice check` would use'
 });
 
 test('a write with a body needs application/json, a bodyless one needs no type', async (t) => {
-  const { call, services } = await withAcme(t);
-  const before = services.state();
+  const { call, parts } = await withAcme(t);
+  const before = parts.state();
   const body = '{"clientId":"typed"}';
   const wrong = [
     'text/plain',
@@ -116,7 +116,7 @@ test('a write with a body needs application/json, a bodyless one needs no type',
     );
   }
   assertProblem(await call({ method: 'POST', path, body }), 415);
-  assert.equal(services.state(), before);
+  assert.equal(parts.state(), before);
   const right = ['application/json', 'application/json; charset=utf-8', 'Application/JSON;charset="UTF-8"'];
   for (const [i, type] of right.entries()) {
     const made = await call({

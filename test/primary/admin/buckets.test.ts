@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClientRecord } from '../../../src/contract/clients.ts';
 import { LbError } from '../../../src/contract/errors.ts';
-import { ownerOf } from '../../../src/primary/admin/bucket-owner.ts';
+import { ownerOf } from '../../../src/primary/admin/buckets.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
 const path = '/api/v1/clients/acme/bucket';
 
 test('the buckets of a client are shown, one per policy, and filled by a reset', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   for (const [method, each] of [
     ['GET', path],
     ['POST', `${path}/reset`],
@@ -22,11 +22,11 @@ test('the buckets of a client are shown, one per policy, and filled by a reset',
     { policy: 'default', level: 99.5, capacity: 7, refillPerSecond: 50, nextTokenMs: 0 },
     { policy: 'gold', level: 99.5, capacity: 1000, refillPerSecond: 100, nextTokenMs: 0 },
   ]);
-  assert.deepEqual(services.resets, [], 'a look changes nothing');
+  assert.deepEqual(parts.resets, [], 'a look changes nothing');
   const reset = await call({ method: 'POST', path: `${path}/reset` });
-  assert.deepEqual([reset.status, reset.text, services.resets], [204, '', ['acme']]);
+  assert.deepEqual([reset.status, reset.text, parts.resets], [204, '', ['acme']]);
   assertProblem(await call({ path: `${path}/reset` }), 405);
-  services.resetBuckets = () => Promise.reject(new LbError('store_timeout', 'redis-7'));
+  parts.resetFailure = new LbError('store_timeout', 'redis-7');
   assertProblem(await call({ method: 'POST', path: `${path}/reset` }), 503);
 });
 
@@ -34,18 +34,25 @@ test('buckets belong to the client, to the range that holds an address, or to th
   const record = (clientId: string): ClientRecord => ({ clientId, mode: 'limit', limits: {}, versionUs: 7 });
   const records = new Map(['acme', '192.0.2.1', '10.0.0.0/8'].map((id) => [id, record(id)]));
   const owner = (clientId: string) =>
-    ownerOf(clientId, {
-      get: async (id) => {
-        const found = records.get(id);
-        if (found === undefined) throw new LbError('client_not_found', id);
-        return found;
+    ownerOf(
+      clientId,
+      {
+        clients: {
+          get: async (id) => {
+            const found = records.get(id);
+            if (found === undefined) throw new LbError('client_not_found', id);
+            return found;
+          },
+        },
+        feed: {
+          table: {
+            get: (id) => (id === '198.51.100.0/24' ? { client: null, versionUs: 5 } : null),
+            longestRange: (address) => (address.startsWith('10.') ? record('10.0.0.0/8') : null),
+          },
+        },
       },
-      table: {
-        get: (id) => (id === '198.51.100.0/24' ? { client: null, versionUs: 5 } : null),
-        longestRange: (address) => (address.startsWith('10.') ? record('10.0.0.0/8') : null),
-      },
-      identify: { apiKeyHeader: null, ipv4Prefix: 24, ipv6Prefix: 64 },
-    });
+      { apiKeyHeader: null, ipv4Prefix: 24, ipv6Prefix: 64 },
+    );
   for (const [clientId, bucketName, tombstoneUs] of [
     ['acme', 'acme', 0],
     ['192.0.2.1', '192.0.2.1', 0],

@@ -79,7 +79,7 @@ test('what a GET shows may be sent back as it is with PUT and POST', async (t) =
 });
 
 test('an address or CIDR is stored in canonical form, however it is written', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   const cases = [
     ['10.1.2.3/8', '10.0.0.0/8'],
     ['2001:DB8:0:0::1', '2001:db8::1'],
@@ -101,13 +101,13 @@ test('an address or CIDR is stored in canonical form, however it is written', as
     assert.equal(put.status, 200);
   }
   assert.deepEqual(
-    [...services.clients.rows.keys()],
+    [...parts.clients.rows.keys()],
     cases.map(([, stored]) => stored),
   );
 });
 
 test('a list comes in pages whose opaque next leads to the following one', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   const ids = ['a', 'b', '10.0.0.0/8', 'c:1', 'd@x'].sort();
   for (const clientId of ids) await call({ method: 'POST', path, body: { clientId } });
   const seen: unknown[] = [];
@@ -122,7 +122,7 @@ test('a list comes in pages whose opaque next leads to the following one', async
     after = `&after=${encodeURIComponent(page.next)}`;
   }
   assert.deepEqual(seen, ids);
-  assert.equal(services.clients.rows.size, 5);
+  assert.equal(parts.clients.rows.size, 5);
   const all = (await call({ path })).json as { items: unknown[]; next: null };
   assert.deepEqual([all.items.length, all.next], [5, null]);
 });
@@ -196,12 +196,12 @@ const BAD_IDS = [
 ];
 
 test('a body that does not fit is refused with the fields at fault, and nothing changes', async (t) => {
-  const { call, services } = await withAcme(t);
-  const before = services.state();
+  const { call, parts } = await withAcme(t);
+  const before = parts.state();
   const refused = async (what: string, sent: Call, fields: string[]): Promise<void> => {
     await t.test(what, async () => {
       assertProblem(await call({ headers: { 'content-type': 'application/json' }, ...sent }), 422, fields);
-      assert.equal(services.state(), before);
+      assert.equal(parts.state(), before);
     });
   };
   for (const [what, body, fields] of BAD_BODIES) {
@@ -243,8 +243,8 @@ test('a body that does not fit is refused with the fields at fault, and nothing 
 });
 
 test('an id that cannot be one is refused in the path too, and nothing changes', async (t) => {
-  const { call, services } = await withAcme(t);
-  const before = services.state();
+  const { call, parts } = await withAcme(t);
+  const before = parts.state();
   for (const id of BAD_IDS.filter((each) => each !== '')) {
     const one = `${path}/${encodeURIComponent(id)}`;
     await t.test(JSON.stringify(id), async () => {
@@ -252,7 +252,7 @@ test('an id that cannot be one is refused in the path too, and nothing changes',
       assertProblem(await call({ method: 'PUT', path: one, body: {} }), 422, ['clientId']);
       assertProblem(await call({ method: 'PATCH', path: one, body: {} }), 422, ['clientId']);
       assertProblem(await call({ method: 'DELETE', path: one }), 422, ['clientId']);
-      assert.equal(services.state(), before);
+      assert.equal(parts.state(), before);
     });
   }
   assertProblem(await call({ method: 'PUT', path: `${path}/a/b`, body: {} }), 404);
@@ -262,7 +262,7 @@ test('an id that cannot be one is refused in the path too, and nothing changes',
   assertProblem(await call({ method: 'PUT', path: `${path}/${'x'.repeat(4000)}`, body: {} }), 422, [
     'clientId',
   ]);
-  assert.equal(services.state(), before);
+  assert.equal(parts.state(), before);
 });
 
 test('a page that cannot be one is refused with the parameter at fault', async (t) => {
@@ -278,8 +278,8 @@ test('a page that cannot be one is refused with the parameter at fault', async (
 });
 
 test('every call on clients is 503 with Retry-After while the database is away, and tells no internals', async (t) => {
-  const { call, services } = await withAcme(t);
-  services.clients.failure = new LbError('database_unavailable', 'secret host db-7');
+  const { call, parts } = await withAcme(t);
+  parts.clients.failure = new LbError('database_unavailable', 'secret host db-7');
   const calls: Call[] = [
     { path },
     { path: `${path}/acme` },
@@ -296,17 +296,17 @@ test('every call on clients is 503 with Retry-After while the database is away, 
     assert.equal((answer.json as { detail: string }).detail, 'the database cannot be reached');
     assert.doesNotMatch(answer.text, /db-7/);
   }
-  services.clients.failure = new Error('secret host db-7');
+  parts.clients.failure = new Error('secret host db-7');
   const broken = await call({ path });
   assertProblem(broken, 500);
   assert.doesNotMatch(broken.text, /db-7/);
-  const line = services.logLines.find((each) => each.includes(String(broken.headers['x-request-id'])));
+  const line = parts.logLines.find((each) => each.includes(String(broken.headers['x-request-id'])));
   assert.match(String(line), /db-7/);
 });
 
 test("what the table refuses although the schema allowed it is 422 with the table's rule", async (t) => {
-  const { call, services } = await withAcme(t);
-  services.clients.failure = new LbError('bad_request', 'does not keep to both_or_neither', { status: 422 });
+  const { call, parts } = await withAcme(t);
+  parts.clients.failure = new LbError('bad_request', 'does not keep to both_or_neither', { status: 422 });
   const answer = await call({ method: 'PUT', path: `${path}/acme`, body: {} });
   assertProblem(answer, 422, ['']);
   assert.match(answer.text, /both_or_neither/);

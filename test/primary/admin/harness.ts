@@ -4,9 +4,9 @@ import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import type { TestContext } from 'node:test';
 import { parseConfig } from '../../../src/config/load.ts';
 import type { AdminSettings, Settings } from '../../../src/contract/settings.ts';
-import { type AdminOptions, startAdminServer } from '../../../src/primary/admin/server.ts';
-import type { ClientStore } from '../../../src/primary/admin/services.ts';
-import { type FakeServices, makeFakeServices } from './fake-services.ts';
+import type { AdminParts } from '../../../src/primary/admin/parts.ts';
+import { type AdminDeadlines, startAdminServer } from '../../../src/primary/admin/server.ts';
+import { type FakeParts, makeFakeParts } from './fake-parts.ts';
 
 export const CONFIG = `
 pools:
@@ -46,7 +46,7 @@ export interface Call {
 export interface Admin {
   url: string;
   port: number;
-  services: FakeServices;
+  parts: FakeParts;
   call(call: Call): Promise<Answer>;
   close(): Promise<void>;
 }
@@ -59,25 +59,25 @@ export function settingsOf(text: string): Settings {
 
 interface StartOptions {
   settings?: Partial<AdminSettings>;
-  options?: AdminOptions;
+  options?: Partial<AdminDeadlines>;
   /** In place of the ones in memory. */
-  clients?: ClientStore;
+  clients?: AdminParts['directory']['clients'];
 }
 
 export async function startAdmin(
   t: TestContext,
   { settings = {}, options = {}, clients }: StartOptions = {},
 ): Promise<Admin> {
-  const services = makeFakeServices(settingsOf(CONFIG));
+  const parts = makeFakeParts(settingsOf(CONFIG));
   const defaults = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
-  const served = clients === undefined ? services : Object.assign({ ...services }, { clients });
-  const server = await startAdminServer({ ...defaults, ...settings }, served, options);
+  if (clients !== undefined) parts.directory.clients = clients;
+  const server = await startAdminServer({ ...defaults, ...settings }, parts, options);
   t.after(() => server.close());
   const port = Number(new URL(server.url).port);
   return {
     url: server.url,
     port,
-    services,
+    parts,
     call: (call) => callPort(port, call),
     close: () => server.close(),
   };

@@ -7,7 +7,7 @@ const path = '/api/v1/clients/acme/keys';
 const json = { 'content-type': 'application/json' };
 
 test('a key is issued with or without a name, shown once, listed without itself and revoked', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   await call({ method: 'PUT', path: '/api/v1/clients/acme', body: {} });
   const named = await call({ method: 'POST', path, body: { name: 'ci' } });
   assert.equal(named.status, 201, named.text);
@@ -23,7 +23,7 @@ test('a key is issued with or without a name, shown once, listed without itself 
   assert.deepEqual(first.items[0], shown);
   const rest = await call({ path: `${path}?limit=4&after=${first.next}` });
   assert.deepEqual((rest.json as { items: unknown[]; next: unknown }).next, null);
-  assert.ok(![JSON.stringify(first), rest.text, ...services.logLines].some((text) => text.includes(key)));
+  assert.ok(![JSON.stringify(first), rest.text, ...parts.logLines].some((text) => text.includes(key)));
 
   const gone = await call({ method: 'DELETE', path: `${path}/${shown.keyId}` });
   assert.deepEqual([gone.status, gone.text], [204, '']);
@@ -50,14 +50,14 @@ test('calls about keys that make no sense are refused, each with its status', as
 });
 
 test('without a secret, and without the database, a problem says so', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   await call({ method: 'PUT', path: '/api/v1/clients/acme', body: {} });
-  services.apiKeys.failure = new LbError('secret_missing', 'EACCES /srv/data');
+  parts.apiKeys.failure = new LbError('secret_missing', 'EACCES /srv/data');
   const refused = await call({ method: 'POST', path });
   assertProblem(refused, 503);
   assert.match(refused.text, /set secrets\.apiKeys/);
   assert.doesNotMatch(refused.text, /srv/);
-  services.apiKeys.failure = new LbError('database_unavailable', 'db-7 is away');
+  parts.apiKeys.failure = new LbError('database_unavailable', 'db-7 is away');
   for (const method of ['POST', 'GET']) assertProblem(await call({ method, path }), 503);
   assertProblem(await call({ method: 'DELETE', path: `${path}/x` }), 503);
 });

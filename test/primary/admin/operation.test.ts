@@ -2,35 +2,41 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseConfig } from '../../../src/config/load.ts';
 import { configView } from '../../../src/primary/admin/config-view.ts';
-import type { Readiness } from '../../../src/primary/admin/services.ts';
 import { assertProblem, CONFIG, settingsOf, startAdmin } from './harness.ts';
 
 test('/livez is 200 in every phase; /readyz is 200 only while ready with a worker that serves', async (t) => {
-  const { call, services } = await startAdmin(t);
-  const cases: [Readiness, number, string][] = [
-    [{ status: 'starting', degraded: [], workers: { serving: 1, wanted: 2 } }, 503, 'starting'],
-    [{ status: 'ready', degraded: [], workers: { serving: 1, wanted: 2 } }, 200, 'ready'],
-    [{ status: 'ready', degraded: ['redis', 'postgres'], workers: { serving: 2, wanted: 2 } }, 200, 'ready'],
-    [{ status: 'ready', degraded: [], workers: { serving: 0, wanted: 2 } }, 503, 'starting'],
-    [{ status: 'draining', degraded: [], workers: { serving: 2, wanted: 2 } }, 503, 'draining'],
+  const { call, parts } = await startAdmin(t);
+  for (const { id } of parts.settings.pools[0]?.backends ?? [])
+    parts.registry.record('app', id, { atMs: 0, ok: true, durationMs: 1, detail: 'status 200' });
+  parts.settings = { ...parts.settings, redis: settingsOf(`${CONFIG}\nredis: {}\n`).redis };
+  const away = { storeConnected: false, databaseAway: true };
+  const cases: [Partial<typeof parts.now>, number, string, string[]][] = [
+    [{ phase: 'starting', serving: 1 }, 503, 'starting', []],
+    [{ phase: 'ready', serving: 1 }, 200, 'ready', []],
+    [{ phase: 'ready', serving: 2, ...away }, 200, 'ready', ['redis', 'postgres']],
+    [{ phase: 'ready', serving: 0, storeConnected: true, databaseAway: false }, 503, 'starting', []],
+    [{ phase: 'draining', serving: 2 }, 503, 'draining', []],
   ];
-  for (const [ready, status, shown] of cases) {
-    services.ready = ready;
+  for (const [change, status, shown, degraded] of cases) {
+    const { serving } = Object.assign(parts.now, change);
     const answer = await call({ path: '/readyz' });
     assert.equal(answer.status, status);
-    assert.deepEqual(answer.json, { ...ready, status: shown });
+    assert.deepEqual(answer.json, { status: shown, degraded, workers: { serving, wanted: 2 } });
     const alive = await call({ path: '/livez' });
     assert.deepEqual([alive.status, alive.json], [200, { status: 'alive' }]);
   }
+  parts.registry.setEnabled('bare', '127.0.0.1:8083', false);
+  const { json } = await call({ path: '/readyz' });
+  assert.deepEqual((json as { degraded: string[] }).degraded, ['backends'], 'the only backend is drained');
 });
 
 test('B35: /metrics is the Prometheus text as the registry rendered it', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   const answer = await call({ path: '/metrics' });
   assert.equal(answer.status, 200);
   assert.equal(answer.headers['content-type'], 'text/plain; version=0.0.4; charset=utf-8');
-  assert.equal(answer.text, await services.metrics());
-  services.metrics = async () => {
+  assert.equal(answer.text, await parts.metrics());
+  parts.metrics = async () => {
     throw new Error('secret host db-7');
   };
   const failed = await call({ path: '/metrics' });
@@ -39,11 +45,9 @@ test('B35: /metrics is the Prometheus text as the registry rendered it', async (
 });
 
 test('pools are shown with the state of every backend', async (t) => {
-  const { call, services } = await startAdmin(t);
-  const state = services.poolList[0]?.backends[0]?.state;
-  assert.ok(state !== undefined);
-  Object.assign(state, { health: 'down', reason: 'timeout', consecutiveFailures: 3 });
-  state.lastProbe = { atMs: Date.UTC(2026, 0, 2, 3, 4, 5, 6), ok: false, durationMs: 1.5, detail: 'timeout' };
+  const { call, parts } = await startAdmin(t);
+  const failed = { atMs: Date.UTC(2026, 0, 2, 3, 4, 5, 6), ok: false, durationMs: 1.5, detail: 'timeout' };
+  for (let i = 0; i < 3; i++) parts.registry.record('app', 'one', failed);
   const fresh = {
     reason: null,
     enabled: true,
@@ -54,8 +58,9 @@ test('pools are shown with the state of every backend', async (t) => {
   };
   const down = {
     ...fresh,
-    reason: 'timeout',
+    reason: 'first probe failed: timeout',
     consecutiveFailures: 3,
+    inFlight: 2,
     lastProbe: { at: '2026-01-02T03:04:05.006Z', ok: false, durationMs: 1.5, detail: 'timeout' },
   };
   const answer = await call({ path: '/api/v1/pools' });
@@ -82,7 +87,7 @@ test('pools are shown with the state of every backend', async (t) => {
 });
 
 test('a backend is drained and enabled by its pool and id, each time shown as it is then', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   const operate = (id: string, operation: string, pool = 'app') =>
     call({ method: 'POST', path: `/api/v1/pools/${pool}/backends/${encodeURIComponent(id)}/${operation}` });
   for (const id of ['one', '[::1]:8082']) {
@@ -98,7 +103,7 @@ test('a backend is drained and enabled by its pool and id, each time shown as it
   }
   const bare = await operate('127.0.0.1:8083', 'enable', 'bare');
   assert.match(bare.text, /"state":"up"/);
-  const before = services.state();
+  const before = parts.state();
   for (const [id, pool] of [
     ['two', 'app'],
     ['one', 'bare'],
@@ -110,28 +115,36 @@ test('a backend is drained and enabled by its pool and id, each time shown as it
     assertProblem(await operate(id, 'enable', pool), 404);
   }
   assertProblem(await operate('one', 'stop'), 404);
-  assert.equal(services.state(), before);
+  assert.equal(parts.state(), before);
 });
 
 test('workers are shown with their load', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call } = await startAdmin(t);
   const answer = await call({ path: '/api/v1/workers' });
   assert.equal(answer.status, 200);
-  assert.deepEqual(answer.json, { items: [...services.workers()].map((each) => ({ ...each })), next: null });
+  const load = { connections: 3, requestsTotal: 99, inFlight: 1, loopDelayMs: 0.5 };
+  const none = { connections: 0, requestsTotal: 0, inFlight: 0, loopDelayMs: 0 };
+  assert.deepEqual(answer.json, {
+    items: [
+      { id: 0, pid: 4711, state: 'serving', uptimeSec: 12, revision: 1, ...load },
+      { id: 1, pid: 4712, state: 'starting', uptimeSec: 12, revision: null, ...none },
+    ],
+    next: null,
+  });
 });
 
 test('a reload answers with the revision, or with every problem of the file', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   const good = await call({ method: 'POST', path: '/api/v1/reload' });
   assert.deepEqual([good.status, good.json], [200, { revision: 2, pendingWorkers: [] }]);
-  services.outcome = {
+  parts.outcome = async () => ({
     ok: false,
     problems: [
       { line: 3, path: 'pools.app', message: 'is not a pool' },
       { line: null, path: 'listen', message: 'a change needs a restart' },
       { line: null, path: null, message: 'the file is empty' },
     ],
-  };
+  });
   const bad = await call({ method: 'POST', path: '/api/v1/reload' });
   assertProblem(bad, 422, ['pools.app', 'listen', '']);
   assert.deepEqual((bad.json as { errors: unknown[] }).errors[0], {
@@ -143,10 +156,10 @@ test('a reload answers with the revision, or with every problem of the file', as
 });
 
 test('a reload may take longer than other calls', async (t) => {
-  const { call, services } = await startAdmin(t, { options: { handlerMs: 50 } });
-  services.metrics = () => new Promise(() => undefined);
+  const { call, parts } = await startAdmin(t, { options: { handlerMs: 50 } });
+  parts.metrics = () => new Promise(() => undefined);
   // It ends after another call of the same moment, and of no end, has been given up.
-  services.reload = async () => {
+  parts.outcome = async () => {
     assert.equal((await call({ path: '/metrics' })).status, 503);
     return { ok: true, revision: 3, pendingWorkers: [] };
   };
@@ -154,8 +167,8 @@ test('a reload may take longer than other calls', async (t) => {
 });
 
 test('the configuration is shown without its secrets', async (t) => {
-  const { call, services } = await startAdmin(t);
-  services.settings = settingsOf(
+  const { call, parts } = await startAdmin(t);
+  parts.settings = settingsOf(
     `${CONFIG}
 admin: { token: tok-secret-1 }
 redis: { url: "redis://user:red-secret-2@127.0.0.1:6379/1" }

@@ -13,8 +13,8 @@ const BEARER = Buffer.from(`Bearer ${TOKEN}`, 'utf8').toString('latin1');
 const clients = '/api/v1/clients';
 
 test('a configured token is needed everywhere but for /livez and /readyz, and 401 asks for it', async (t) => {
-  const { call, services } = await startAdmin(t, { settings: { token: TOKEN } });
-  const before = services.state();
+  const { call, parts } = await startAdmin(t, { settings: { token: TOKEN } });
+  const before = parts.state();
   const wrong = [
     undefined,
     '',
@@ -48,13 +48,13 @@ test('a configured token is needed everywhere but for /livez and /readyz, and 40
     assertProblem(await call({ method: 'POST', path: '/api/v1/pools/app/backends/one/drain', headers }), 401);
     for (const path of ['/livez', '/readyz']) assert.equal((await call({ path, headers })).status, 200);
   }
-  assert.equal(services.state(), before);
+  assert.equal(parts.state(), before);
   for (const authorization of [BEARER, BEARER.replace('Bearer', 'bearer'), BEARER.replace(' ', '  ')]) {
     for (const path of [clients, '/metrics', '/openapi.json']) {
       assert.equal((await call({ path, headers: { authorization } })).status, 200);
     }
   }
-  assert.equal(services.logLines.filter((line) => line.includes('3n/')).length, 0, 'no token in the log');
+  assert.equal(parts.logLines.filter((line) => line.includes('3n/')).length, 0, 'no token in the log');
 });
 
 test('B35: /metrics needs the token when one is set, unless admin.publicMetrics', async (t) => {
@@ -143,8 +143,8 @@ test('an authority is known when it is an IP literal, a loopback name or listed'
 });
 
 test('a foreign Host is refused with 403 everywhere but at /livez, /readyz and /metrics', async (t) => {
-  const { call, services } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
-  const before = services.state();
+  const { call, parts } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
+  const before = parts.state();
   for (const host of KNOWN)
     assert.equal((await call({ path: clients, headers: { host } })).status, 200, host);
   for (const host of FOREIGN.filter((each) => each !== '')) {
@@ -159,12 +159,12 @@ test('a foreign Host is refused with 403 everywhere but at /livez, /readyz and /
       assert.equal((await call({ path, headers: { host } })).status, 200, `${host} ${path}`);
     }
   }
-  assert.equal(services.state(), before);
+  assert.equal(parts.state(), before);
 });
 
 test('a foreign Origin is refused with 403, the null one too, and nothing changes', async (t) => {
-  const { call, services } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
-  const before = services.state();
+  const { call, parts } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
+  const before = parts.state();
   const bad = [
     'null',
     'https://evil.example',
@@ -182,7 +182,7 @@ test('a foreign Origin is refused with 403, the null one too, and nothing change
     assertProblem(await call({ method: 'DELETE', path: `${clients}/x`, headers: { origin } }), 403);
     assert.equal((await call({ path: '/metrics', headers: { origin } })).status, 200);
   }
-  assert.equal(services.state(), before);
+  assert.equal(parts.state(), before);
   const good = [
     'http://127.0.0.1:9900',
     'http://localhost:3000',

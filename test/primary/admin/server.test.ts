@@ -6,7 +6,7 @@ import { LbError, systemCodeOf } from '../../../src/contract/errors.ts';
 import { startAdminServer } from '../../../src/primary/admin/server.ts';
 import { connectRaw, exchangeRaw } from '../../support/raw-http.ts';
 import { waitFor } from '../../support/wait.ts';
-import { makeFakeServices } from './fake-services.ts';
+import { makeFakeParts } from './fake-parts.ts';
 import { assertProblem, CONFIG, callPort, settingsOf, startAdmin } from './harness.ts';
 
 const SETTINGS = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
@@ -122,8 +122,8 @@ test('B34: every answer of the admin port carries an X-Request-Id of its own, er
 });
 
 test('a request that does not arrive is 408, and its connection is closed', async (t) => {
-  const { port, services } = await startAdmin(t, { options: { requestMs: 300 } });
-  const before = services.state();
+  const { port, parts } = await startAdmin(t, { options: { requestMs: 300 } });
+  const before = parts.state();
   const starts = [
     'POST /api/v1/clients HTTP/1.1\r\nHost: 127.0.0.1\r\n',
     'POST /api/v1/clients HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{"cl',
@@ -135,47 +135,47 @@ test('a request that does not arrive is 408, and its connection is closed', asyn
     assert.equal((await client.readResponse()).status, 408);
     await client.waitForClose();
   }
-  assert.equal(services.state(), before);
+  assert.equal(parts.state(), before);
 });
 
 test('a handler that takes too long is answered with 503 at its deadline', async (t) => {
-  const { call, services } = await startAdmin(t, { options: { handlerMs: 100 } });
+  const { call, parts } = await startAdmin(t, { options: { handlerMs: 100 } });
   const gate = Promise.withResolvers<void>();
-  services.clients.gate = gate.promise;
+  parts.clients.gate = gate.promise;
   const answer = await call({ method: 'PUT', path: '/api/v1/clients/acme', body: {} });
   assertProblem(answer, 503);
   assert.match(String(answer.headers['retry-after']), /^[1-9]\d*$/);
   gate.resolve();
   assert.equal((await call({ path: '/api/v1/clients/acme' })).status, 200, 'the port lives on');
   const broken = Promise.withResolvers<void>();
-  services.clients.gate = broken.promise;
+  parts.clients.gate = broken.promise;
   assertProblem(await call({ path: '/api/v1/clients/acme' }), 503);
   broken.reject(new Error('failed at last'));
   await waitFor('the late failure to be logged', () =>
-    services.logLines.some((line) => /failed at last/.test(line)),
+    parts.logLines.some((line) => /failed at last/.test(line)),
   );
 });
 
 test('an answer that breaks its own schema is 500 and logged, never sent', async (t) => {
-  const { call, services } = await startAdmin(t);
-  services.ready = { ...services.ready, workers: { serving: -1, wanted: 2 } };
+  const { call, parts } = await startAdmin(t);
+  parts.now.serving = -1;
   assertProblem(await call({ path: '/readyz' }), 500);
-  assert.equal(services.logLines.length, 1);
+  assert.equal(parts.logLines.length, 1);
 });
 
 test('reads write nothing to the log, each write and each refused caller one line', async (t) => {
-  const { call, services } = await startAdmin(t, { settings: { token: 'secret' } });
+  const { call, parts } = await startAdmin(t, { settings: { token: 'secret' } });
   const headers = { authorization: 'Bearer secret' };
   await call({ path: '/livez' });
   await call({ path: '/api/v1/clients', headers });
   await call({ path: '/nowhere', headers });
-  assert.deepEqual(services.logLines, []);
+  assert.deepEqual(parts.logLines, []);
   await call({ method: 'PUT', path: '/api/v1/clients/acme?x=1', headers, body: { mode: 'blocked' } });
   await call({ method: 'POST', path: '/api/v1/clients', headers, body: {} });
   await call({ path: '/api/v1/clients', headers: { authorization: 'Bearer guess' } });
   await call({ path: '/api/v1/clients', headers: { host: 'evil.example' } });
-  await waitFor('four lines', () => services.logLines.length >= 4);
-  const lines = services.logLines.map((line) => JSON.parse(line));
+  await waitFor('four lines', () => parts.logLines.length >= 4);
+  const lines = parts.logLines.map((line) => JSON.parse(line));
   assert.deepEqual(
     lines.map(({ level, msg, method, path, status, peer }) => [level, msg, method, path, status, peer]),
     [
@@ -186,16 +186,16 @@ test('reads write nothing to the log, each write and each refused caller one lin
     ],
   );
   for (const { requestId } of lines) assert.match(requestId, /^[0-9a-f-]{36}$/);
-  assert.doesNotMatch(services.logLines.join(), /secret|guess/);
+  assert.doesNotMatch(parts.logLines.join(), /secret|guess/);
 });
 
 test('every answer is counted by the pattern of its route and its status', async (t) => {
-  const { call, services } = await startAdmin(t);
+  const { call, parts } = await startAdmin(t);
   await call({ path: '/livez' });
   await call({ path: '/api/v1/clients/acme' });
   await call({ path: '/nowhere' });
-  await waitFor('three counts', () => services.counted.length === 3);
-  assert.deepEqual(services.counted, ['/livez 200', '/api/v1/clients/:clientId 404', '_none 404']);
+  await waitFor('three counts', () => parts.counted.length === 3);
+  assert.deepEqual(parts.counted, ['/livez 200', '/api/v1/clients/:clientId 404', '_none 404']);
 });
 
 test('the root lists the calls and links their description', async (t) => {
@@ -228,7 +228,7 @@ test('every address of IPv4 is taken where the system has no IPv6', async (t) =>
     process.nextTick(() => this.emit('error', error));
     return this;
   });
-  const server = await startAdminServer({ ...SETTINGS, host: '::' }, makeFakeServices(settingsOf(CONFIG)));
+  const server = await startAdminServer({ ...SETTINGS, host: '::' }, makeFakeParts(settingsOf(CONFIG)));
   t.after(() => server.close());
   const { port } = new URL(server.url);
   assert.equal((await callPort(Number(port), { path: '/livez' })).status, 200);
@@ -245,7 +245,7 @@ test('close ends idle connections at once and cuts those still at work at its de
   idle.write('GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n');
   assert.equal((await idle.readResponse()).status, 200);
   let calls = 0;
-  admin.services.metrics = async () => {
+  admin.parts.metrics = async () => {
     calls++;
     await gate.promise;
     return '';
@@ -265,7 +265,7 @@ test('an answer under way when the port closes is still given', async (t) => {
   const admin = await startAdmin(t, { options: { closeMs: 5_000 } });
   const gate = Promise.withResolvers<void>();
   let calls = 0;
-  admin.services.metrics = async () => {
+  admin.parts.metrics = async () => {
     calls++;
     await gate.promise;
     return 'late 1\n';
@@ -280,16 +280,16 @@ test('an answer under way when the port closes is still given', async (t) => {
 
 test('a busy port is listen_failed with the cause of the system; names and IPv6 are fine to listen at', async (t) => {
   const { port } = await startAdmin(t);
-  const services = makeFakeServices(settingsOf(CONFIG));
-  await assert.rejects(startAdminServer({ ...SETTINGS, port }, services), (error: unknown) => {
+  const parts = makeFakeParts(settingsOf(CONFIG));
+  await assert.rejects(startAdminServer({ ...SETTINGS, port }, parts), (error: unknown) => {
     assert.ok(error instanceof LbError && error.code === 'listen_failed');
     assert.equal(systemCodeOf(error.cause), 'EADDRINUSE');
     return true;
   });
-  await assert.rejects(startAdminServer({ ...SETTINGS, host: 'no-such-host.invalid' }, services), {
+  await assert.rejects(startAdminServer({ ...SETTINGS, host: 'no-such-host.invalid' }, parts), {
     code: 'listen_failed',
   });
-  const named = await startAdminServer({ ...SETTINGS, host: 'localhost' }, services);
+  const named = await startAdminServer({ ...SETTINGS, host: 'localhost' }, parts);
   t.after(() => named.close());
   assert.match(named.url, /^http:\/\/localhost:\d+$/);
   assert.equal((await fetch(`${named.url}/livez`)).status, 200);

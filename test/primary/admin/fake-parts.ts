@@ -1,20 +1,17 @@
-/** AdminServices in memory, with the rules of the real ones that the admin port relies on. */
+/** The parts of the primary in memory, with the rules of the real ones that the admin port relies on. */
 import { pino } from 'pino';
 import type { ApiKeyView } from '../../../src/clients/api-key-repository.ts';
 import type { ClientInput } from '../../../src/clients/client-record.ts';
 import type { BucketLimits, ClientRecord } from '../../../src/contract/clients.ts';
 import { LbError } from '../../../src/contract/errors.ts';
-import type { BackendState } from '../../../src/contract/health.ts';
 import type { Settings } from '../../../src/contract/settings.ts';
-import type {
-  AdminServices,
-  ApiKeyStore,
-  BackendStatus,
-  ClientStore,
-  PoolStatus,
-  Readiness,
-  ReloadOutcome,
-} from '../../../src/primary/admin/services.ts';
+import type { AdminParts, Phase } from '../../../src/primary/admin/parts.ts';
+import { HealthRegistry } from '../../../src/primary/health/health-registry.ts';
+import type { ReloadOutcome } from '../../../src/primary/reloader.ts';
+
+type ClientStore = AdminParts['directory']['clients'];
+type ApiKeyStore = AdminParts['directory']['apiKeys'];
+type WorkerView = ReturnType<AdminParts['supervisor']['workers']>[number];
 
 export class FakeClients implements ClientStore {
   readonly rows = new Map<string, ClientInput>();
@@ -119,16 +116,18 @@ export class FakeApiKeys implements ApiKeyStore {
   }
 }
 
-export interface FakeServices extends AdminServices {
+export interface FakeParts extends AdminParts {
   clients: FakeClients;
   apiKeys: FakeApiKeys;
+  registry: HealthRegistry;
+  /** Set: every reset fails with it. */
+  resetFailure: Error | null;
   /** Ids of the clients whose buckets were reset. */
   resets: string[];
   /** Routes and statuses of the calls that were answered. */
   counted: string[];
-  poolList: PoolStatus[];
-  outcome: ReloadOutcome;
-  ready: Readiness;
+  outcome: () => Promise<ReloadOutcome>;
+  now: { phase: Phase; serving: number; storeConnected: boolean; databaseAway: boolean };
   settings: Settings;
   logLines: string[];
   metrics: () => Promise<string>;
@@ -136,86 +135,97 @@ export interface FakeServices extends AdminServices {
   state(): string;
 }
 
-export function makeFakeServices(settings: Settings): FakeServices {
-  const logLines: string[] = [];
-  const poolList = settings.pools.map((pool) => ({
-    settings: pool,
-    backends: pool.backends.map((backend) => ({
-      settings: backend,
-      state: freshState(pool.name, backend.id),
-      inFlight: 0,
-    })),
-  }));
-  const setEnabled = (pool: string, id: string, enabled: boolean): BackendStatus | null => {
-    const found = poolList
-      .find((each) => each.settings.name === pool)
-      ?.backends.find((each) => each.settings.id === id);
-    if (found === undefined) return null;
-    found.state.enabled = enabled;
-    found.state.reason = enabled ? null : 'drained by an operator';
-    return found;
-  };
+export function makeFakeParts(settings: Settings): FakeParts {
   const clients = new FakeClients();
-  const services: FakeServices = {
+  const registry = new HealthRegistry();
+  registry.configure(settings.pools);
+  const now: FakeParts['now'] = { phase: 'ready', serving: 2, storeConnected: true, databaseAway: false };
+  const apiKeys = new FakeApiKeys(clients);
+  const table = { get: () => null, longestRange: () => null };
+  const parts: FakeParts = {
     clients,
-    apiKeys: new FakeApiKeys(clients),
-    logger: pino({ level: 'info' }, { write: (line: string) => void logLines.push(line) }),
-    poolList,
-    outcome: { ok: true, revision: 2, pendingWorkers: [] },
-    ready: { status: 'ready', degraded: [], workers: { serving: 2, wanted: 2 } },
+    apiKeys,
+    registry,
+    now,
     settings,
-    logLines,
-    metrics: async () => '# HELP up x\n# TYPE up gauge\nup 1\n',
-    buckets: async (clientId) => {
-      const client = await clients.get(clientId);
-      const items = settings.rateLimit.policies.map(({ name, capacity, refillPerSecond }) => ({
-        policy: name,
-        level: 99.5,
-        capacity: client.limits[name]?.capacity ?? capacity,
-        refillPerSecond,
-        nextTokenMs: 0,
-      }));
-      return { bucketName: clientId, items };
-    },
-    resetBuckets: async (clientId) => void services.resets.push((await clients.get(clientId)).clientId),
-    countRequest: (route, status) => void services.counted.push(`${route} ${status}`),
+    logLines: [],
     counted: [],
     resets: [],
-    policyNames: () => settings.rateLimit.policies.map(({ name }) => name),
-    pools: () => poolList,
-    drainBackend: (pool, id) => setEnabled(pool, id, false),
-    enableBackend: async (pool, id) => setEnabled(pool, id, true),
-    workers: () => [
-      {
-        id: 0,
-        pid: 4711,
-        state: 'serving',
-        uptimeSec: 12,
-        revision: 1,
-        connections: 3,
-        requestsTotal: 99,
-        inFlight: 1,
-        loopDelayMs: 0.5,
+    resetFailure: null,
+    outcome: async () => ({ ok: true, revision: 2, pendingWorkers: [] }),
+    metrics: async () => '# HELP up x\n# TYPE up gauge\nup 1\n',
+    state: () => JSON.stringify([[...clients.rows].sort(), registry.states(), parts.settings]),
+    logger: pino({ level: 'info' }, { write: (line: string) => void parts.logLines.push(line) }),
+    directory: {
+      clients,
+      apiKeys,
+      feed: {
+        get degraded() {
+          return now.databaseAway;
+        },
+        table,
       },
-    ],
-    reload: async () => services.outcome,
-    config: () => services.settings,
-    readiness: () => services.ready,
-    metricsText: () => services.metrics(),
-    state: () => JSON.stringify([[...services.clients.rows].sort(), poolList, services.settings]),
+    },
+    supervisor: {
+      workers: () => [fakeWorker(0), fakeWorker(1)],
+      counts: () => ({ starting: 0, serving: now.serving, draining: 0, dead: 0 }),
+    },
+    reloader: {
+      get current() {
+        return { number: 1, settings: parts.settings, policyVersionUs: 1 };
+      },
+      reload: () => parts.outcome(),
+    },
+    gauges: {
+      text: () => parts.metrics(),
+      countAdminRequest: (route, status) => void parts.counted.push(`${route} ${status}`),
+    },
+    bucketViews: {
+      connection: {
+        get ready() {
+          return now.storeConnected;
+        },
+      },
+      of: async ({ client }, revision) =>
+        revision.settings.rateLimit.policies.map(({ name, capacity, refillPerSecond }) => ({
+          policy: name,
+          level: 99.5,
+          capacity: client?.limits[name]?.capacity ?? capacity,
+          refillPerSecond,
+          nextTokenMs: 0,
+        })),
+    },
+    bucketResets: {
+      reset: async (bucketName) => {
+        if (parts.resetFailure !== null) throw parts.resetFailure;
+        parts.resets.push(bucketName);
+      },
+    },
+    phase: () => now.phase,
   };
-  return services;
+  return parts;
 }
 
-function freshState(pool: string, backend: string): BackendState {
+function fakeWorker(index: number): WorkerView {
+  const report = {
+    metrics: { series: [] },
+    connections: 3,
+    requestsTotal: 99,
+    inFlight: 1,
+    loopDelayMaxMs: 0.5,
+    busyRatio: 0,
+    cpuSec: 0,
+    residentBytes: 0,
+    breakerOpen: false,
+    backendsInFlight: [{ pool: 'app', backend: 'one', count: 2 }],
+  };
   return {
-    pool,
-    backend,
-    health: 'unknown',
-    enabled: true,
-    reason: null,
-    consecutivePasses: 0,
-    consecutiveFailures: 0,
-    lastProbe: null,
+    index,
+    state: index === 0 ? 'serving' : 'starting',
+    pid: 4711 + index,
+    startedAtMs: Date.now() - 12_000,
+    revision: index === 0 ? 1 : null,
+    addresses: [],
+    report: index === 0 ? (report as unknown as WorkerView['report']) : null,
   };
 }

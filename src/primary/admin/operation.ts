@@ -1,0 +1,81 @@
+/** The calls of orchestrators and Prometheus: is it alive, is it ready, the metrics. */
+import * as z from 'zod';
+import type { PoolSettings } from '../../contract/settings.ts';
+import { type AdminApp, problemResponses } from './app.ts';
+import type { AdminParts } from './parts.ts';
+
+const livezView = z.strictObject({ status: z.literal('alive') });
+const readyzView = z.strictObject({
+  status: z.enum(['ready', 'starting', 'draining']),
+  degraded: z.array(z.enum(['redis', 'postgres', 'backends'])).meta({
+    description: 'What is away now; backends: no backend of some pool takes requests',
+  }),
+  workers: z.strictObject({ serving: z.int().min(0), wanted: z.int().min(0) }),
+});
+type Readiness = z.infer<typeof readyzView>;
+
+/** The format of PrimaryGauges.text(). */
+const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
+const tags = ['operation'];
+
+/** registerOperation adds the routes. */
+export function registerOperation(app: AdminApp, parts: AdminParts): void {
+  app.get('/livez', {
+    schema: { tags, summary: 'The process is alive', security: [], response: { 200: livezView } },
+    handler: async () => ({ status: 'alive' as const }),
+  });
+  app.get('/readyz', {
+    schema: {
+      tags,
+      summary: 'Sluice is ready: a worker serves, and no stop was asked for; 503 otherwise',
+      security: [],
+      response: { 200: readyzView, 503: readyzView },
+    },
+    handler: async (_request, reply) => {
+      const readiness = readinessOf(parts);
+      return reply.code(readiness.status === 'ready' ? 200 : 503).send(readiness);
+    },
+  });
+  app.get('/metrics', {
+    schema: {
+      tags,
+      summary: 'Counters and gauges in the Prometheus text format',
+      response: {
+        200: { description: 'Metrics', content: { 'text/plain': { schema: z.string() } } },
+        ...problemResponses(),
+      },
+    },
+    handler: async (_request, reply) => reply.type(METRICS_TYPE).send(await parts.gauges.text()),
+  });
+}
+
+function readinessOf(parts: AdminParts): Readiness {
+  const { supervisor, directory, reloader } = parts;
+  const { redis, pools } = reloader.current.settings;
+  const { serving } = supervisor.counts();
+  const degraded: Readiness['degraded'] = [];
+  if (redis !== null && isRedisAway(parts)) degraded.push('redis');
+  if (directory.feed.degraded) degraded.push('postgres');
+  if (!pools.every((pool) => hasUsableBackend(parts, pool))) degraded.push('backends');
+  const phase = parts.phase();
+  return {
+    // One serving worker is enough. While all workers are being replaced, Sluice is starting again.
+    status: phase === 'ready' && serving === 0 ? 'starting' : phase,
+    degraded,
+    workers: { serving, wanted: supervisor.workers().length },
+  };
+}
+
+function hasUsableBackend({ registry }: AdminParts, { name, backends }: PoolSettings): boolean {
+  return backends.some(({ id }) => {
+    const state = registry.state(name, id);
+    return state?.health === 'up' && state.enabled;
+  });
+}
+
+/** Looks at the primary's own connection too, because a new worker first reports its breaker after a second. */
+function isRedisAway({ supervisor, bucketViews }: AdminParts): boolean {
+  const isConnected = bucketViews.connection?.ready ?? true;
+  return !isConnected || supervisor.workers().some(({ report }) => report?.breakerOpen === true);
+}

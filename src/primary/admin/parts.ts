@@ -1,0 +1,30 @@
+/** The parts of the primary that the calls of the admin port read and change; primary/main.ts passes them. */
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { BucketResets } from '../buckets/bucket-resets.ts';
+import type { BucketViews } from '../buckets/bucket-views.ts';
+import type { PrimaryDirectory } from '../clients/primary-directory.ts';
+import type { HealthRegistry } from '../health/health-registry.ts';
+import type { PrimaryGauges } from '../metrics/gauges.ts';
+import type { Reloader } from '../reloader.ts';
+import type { Supervisor } from '../workers/supervisor.ts';
+
+/** Phase is the state of the primary as a whole; see primary/main.ts. */
+export type Phase = 'starting' | 'ready' | 'draining';
+
+type Directory = PrimaryDirectory;
+
+export interface AdminParts {
+  logger: Logger;
+  directory: {
+    clients: Pick<Directory['clients'], 'list' | 'get' | 'create' | 'put' | 'patch' | 'remove'>;
+    apiKeys: Pick<Directory['apiKeys'], 'issue' | 'list' | 'revoke'>;
+    feed: { degraded: boolean; table: Pick<Directory['feed']['table'], 'get' | 'longestRange'> };
+  };
+  registry: Pick<HealthRegistry, 'state' | 'setEnabled'>;
+  supervisor: Pick<Supervisor, 'workers' | 'counts'>;
+  reloader: Pick<Reloader, 'current' | 'reload'>;
+  gauges: Pick<PrimaryGauges, 'text' | 'countAdminRequest'>;
+  bucketViews: Pick<BucketViews, 'of'> & { connection: { ready: boolean } | null };
+  bucketResets: Pick<BucketResets, 'reset'>;
+  phase: () => Phase;
+}
