@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
-import { after, before, describe, type TestContext, test } from 'node:test';
+import { after, type TestContext, test } from 'node:test';
 import { checked, OpenLoop } from '../../bench/rig/open-loop.ts';
 import { listen } from '../../test_backs/server.ts';
 import { runToEnd } from '../support/child.ts';
@@ -66,16 +66,12 @@ test('without a C compiler the bench names half load as absent, and with one it 
 });
 
 // The bench does without a compiler; there the test above is all there is to prove.
-if (OpenLoop.missing() === '') describe('the open-loop generator', { concurrency: true }, proveGenerator);
+if (OpenLoop.missing() === '') proveGenerator(OpenLoop.build());
 
-function proveGenerator(): void {
-  let openLoop: OpenLoop;
-  before(() => {
-    openLoop = OpenLoop.build();
-  });
+function proveGenerator(openLoop: OpenLoop): void {
   after(() => openLoop.close());
 
-  test('sends a Poisson process of the rate, the same for the same seed, and reads answers in pieces', async (t) => {
+  test('the open-loop generator sends a Poisson process of the rate, the same for the same seed, and reads answers in pieces', async (t) => {
     const parts = [OK.slice(0, 5), OK.slice(5, 17), OK.slice(17, -14), OK.slice(-14, -6), OK.slice(-6)];
     const { port, seen } = await startServer(t, (count) => (count % 3 === 0 ? parts : OK));
     const figures = checked(await openLoop.run({ ...WORK, port }));
@@ -93,7 +89,7 @@ function proveGenerator(): void {
     assert.equal(seen.requests, 2 * (CONNECTIONS + sent));
   });
 
-  test('requests that a server held up count from when they were due', async (t) => {
+  test('the open-loop generator counts requests that a server held up from when they were due', async (t) => {
     const stallMs = 400;
     let stalled = false;
     const { port } = await startServer(t, (count) => {
@@ -112,7 +108,7 @@ function proveGenerator(): void {
     assert.ok(figures.p99Ms > stallMs * 0.75, text);
   });
 
-  test('tells failures, goes on when connections end, and waits for no answer for long', async (t) => {
+  test('the open-loop generator tells failures, goes on when connections end, and waits for no answer for long', async (t) => {
     let refused = 0;
     let cut = 0;
     let unanswered = 0;
@@ -141,7 +137,7 @@ function proveGenerator(): void {
     assert.throws(() => checked(figures), /requests failed/);
   });
 
-  test('a port that nobody listens on, and a server that takes no connection, are errors', async (t) => {
+  test('the open-loop generator fails where nobody listens on the port, or the server takes no connection', async (t) => {
     const { port } = await startServer(t, () => REFUSAL);
     await assert.rejects(openLoop.run({ ...WORK, port }), /no good first answer/);
     await assert.rejects(openLoop.run({ ...WORK, port: 1 }), /connect: Connection refused/);

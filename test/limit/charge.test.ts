@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { PolicySettings } from '../../src/contract/settings.ts';
@@ -61,171 +61,165 @@ function makeTaker(script: {
 
 const left = (of: Decision) => of.members?.map(({ policyName, remaining }) => [policyName, remaining]);
 
-describe('charge', () => {
-  it('passes the answer of one policy on as it is', async () => {
-    const given = decision('day');
-    const { taker, calls } = makeTaker({ takes: { day: given }, refusals: { day: refusal('day') } });
-    assert.equal(charge(taker, caller, { policies: [day], cost: 2 }), given);
-    assert.deepEqual(calls, ['take 2 day']);
-    const later = Promise.resolve(given);
-    assert.equal(
-      charge(makeTaker({ takes: { day: later } }).taker, caller, { policies: [day], cost: 1 }),
-      later,
-    );
-  });
-
-  it('asks all policies in one turn; where all grant, the one with the fewest tokens left counts', async () => {
-    const gate = Promise.withResolvers<Decision>();
-    const { taker, calls } = makeTaker({
-      takes: { second: gate.promise, day: decision('day', { remaining: 7 }) },
-    });
-    const charged = charge(taker, caller, ALL);
-    assert.deepEqual(calls, ['take 3 second', 'take 3 day', 'take 3 month']);
-    gate.resolve(decision('second', { remaining: 9 }));
-    const all = await charged;
-    assert.deepEqual([all.allowed, all.policyName, all.remaining], [true, 'day', 7]);
-    assert.deepEqual(left(all), [
-      ['second', 9],
-      ['day', 7],
-      ['month', 50],
-    ]);
-    assert.equal(calls.length, 3);
-  });
-
-  it('decides at once where every policy does', () => {
-    const { taker } = makeTaker({});
-    assert.ok(!(charge(taker, caller, ALL) instanceof Promise));
-  });
-
-  it('gives back what the others took where one refuses, shadows too, and shows them with their tokens', async () => {
-    const { taker, calls } = makeTaker({
-      takes: { second: Promise.resolve(refusal('second')), day: decision('day', { remaining: 99 }) },
-    });
-    const refused = await charge(taker, caller, ALL);
-    assert.deepEqual(calls.slice(3), ['return 3 day', 'return 3 month']);
-    assert.deepEqual([refused.allowed, refused.policyName, refused.retryAfterMs], [false, 'second', 400]);
-    assert.deepEqual(left(refused), [
-      ['second', 0],
-      ['day', 100],
-      ['month', 53],
-    ]);
-    assert.deepEqual(violatedPolicies(refused), ['second']);
-  });
-
-  it('gives nothing back that was not taken', async () => {
-    const free = decision('second', { charged: false, source: 'local' });
-    const { taker, calls } = makeTaker({
-      takes: {
-        second: free,
-        day: refusal('day'),
-        month: decision('month', { shadowed: true, charged: false }),
-      },
-    });
-    assert.equal((await charge(taker, caller, ALL)).allowed, false);
-    assert.equal(calls.length, 3);
-  });
-
-  it('takes nothing where a deny cache refuses, and the longest of its refusals counts', () => {
-    const { taker, calls } = makeTaker({
-      refusals: { second: refusal('second'), day: refusal('day', { retryAfterMs: 90_000 }) },
-    });
-    const refused = charge(taker, caller, ALL);
-    assert.ok(!(refused instanceof Promise));
-    assert.deepEqual(calls, []);
-    assert.deepEqual([refused.policyName, refused.retryAfterMs], ['day', 90_000]);
-    assert.deepEqual(left(refused), [
-      ['second', 0],
-      ['day', 0],
-      ['month', 77],
-    ]);
-    assert.deepEqual(violatedPolicies(refused), ['second', 'day']);
-  });
-
-  it('a shadow refuses nothing, and is asked once', async () => {
-    const shadowed = decision('month', { shadowed: true, charged: false, remaining: 0 });
-    const { taker, calls } = makeTaker({ refusals: { month: shadowed } });
-    const all = await charge(taker, caller, ALL);
-    assert.equal(all.allowed, true);
-    assert.deepEqual(calls, ['take 3 second', 'take 3 day']);
-  });
-
-  it('what can never pass outlasts every wait, and a spent quota counts before a store that is away', async () => {
-    const away = refusal('day', { storeDenied: true, retryAfterMs: 1_000, source: 'local' });
-    const both = await charge(
-      makeTaker({ takes: { second: refusal('second'), day: away } }).taker,
-      caller,
-      ALL,
-    );
-    assert.deepEqual([both.policyName, both.storeDenied, both.retryAfterMs], ['second', false, 1_000]);
-    assert.deepEqual(violatedPolicies(both), ['second']);
-    const never = refusal('second', { retryAfterMs: -1 });
-    const refused = await charge(makeTaker({ takes: { second: never, day: away } }).taker, caller, ALL);
-    assert.deepEqual([refused.policyName, refused.retryAfterMs], ['second', -1]);
-    const alone = await charge(makeTaker({ takes: { day: away } }).taker, caller, ALL);
-    assert.deepEqual([alone.policyName, alone.storeDenied, violatedPolicies(alone)], ['day', true, []]);
-  });
+test('charge passes the answer of one policy on as it is', async () => {
+  const given = decision('day');
+  const { taker, calls } = makeTaker({ takes: { day: given }, refusals: { day: refusal('day') } });
+  assert.equal(charge(taker, caller, { policies: [day], cost: 2 }), given);
+  assert.deepEqual(calls, ['take 2 day']);
+  const later = Promise.resolve(given);
+  assert.equal(
+    charge(makeTaker({ takes: { day: later } }).taker, caller, { policies: [day], cost: 1 }),
+    later,
+  );
 });
 
-describe('charge with a limiter', () => {
-  const small = policyOf({ name: 'second', capacity: 5 });
-  const large = policyOf({ name: 'day', capacity: 1_000 });
-  const limit: RouteLimit = { policies: [small, large], cost: 2 };
-
-  it('takes from no policy for a request that one of them refuses, however many come at once', async () => {
-    const store = new MemoryBucketStore({ clock: systemClock });
-    const { limiter } = makeLimiter({ store, policies: [small, large] });
-    const decisions = await Promise.all(
-      Array.from({ length: 50 }, async () => charge(limiter, caller, limit)),
-    );
-    assert.equal(allowed(decisions), 2);
-    assert.ok(decisions.every(({ members }) => members?.length === 2));
-    const levelOf = async (policy: PolicySettings) =>
-      Math.floor((await peekBuckets(store, caller.match, [policy], 1_000))[0]?.level ?? 0);
-    await waitFor('the tokens to be back', async () => (await levelOf(large)) === 996);
-    assert.equal(await levelOf(small), 1);
-    await limiter.close();
+test('charge asks all policies in one turn; where all grant, the one with the fewest tokens left counts', async () => {
+  const gate = Promise.withResolvers<Decision>();
+  const { taker, calls } = makeTaker({
+    takes: { second: gate.promise, day: decision('day', { remaining: 7 }) },
   });
+  const charged = charge(taker, caller, ALL);
+  assert.deepEqual(calls, ['take 3 second', 'take 3 day', 'take 3 month']);
+  gate.resolve(decision('second', { remaining: 9 }));
+  const all = await charged;
+  assert.deepEqual([all.allowed, all.policyName, all.remaining], [true, 'day', 7]);
+  assert.deepEqual(left(all), [
+    ['second', 9],
+    ['day', 7],
+    ['month', 50],
+  ]);
+  assert.equal(calls.length, 3);
+});
 
-  it('takes from every policy exactly what its admitted requests cost, whatever lists meet in whatever order', async () => {
-    const names = ['a', 'b', 'c'] as const;
-    const request = fc.record({
-      list: fc.shuffledSubarray([...names], { minLength: 1 }),
-      cost: fc.integer({ min: 1, max: 4 }),
-      /** Whether the loop turns before the request comes. */
-      later: fc.boolean(),
-    });
-    const scenario = fc.record({
-      capacities: fc.tuple(...names.map(() => fc.integer({ min: 4, max: 40 }))),
-      requests: fc.array(request, { minLength: 10, maxLength: 60 }),
-    });
-    await fc.assert(
-      fc.asyncProperty(scenario, async ({ capacities, requests }) => {
-        const policies = names.map((name, i) => policyOf({ name, capacity: capacities[i] ?? 0 }));
-        const store = new MemoryBucketStore({ clock: systemClock });
-        const { limiter } = makeLimiter({ store, policies, timeoutMs: 2_000 });
-        const spent = new Map<string, number>(names.map((name) => [name, 0]));
-        const decided = [];
-        for (const { list, cost, later } of requests) {
-          if (later) await new Promise(setImmediate);
-          const [one, ...others] = policies.filter(({ name }) => list.some((wanted) => wanted === name));
-          assert.ok(one);
-          const count = async () => {
-            const { allowed: passes } = await charge(limiter, caller, { policies: [one, ...others], cost });
-            if (passes) for (const name of list) spent.set(name, (spent.get(name) ?? 0) + cost);
-          };
-          decided.push(count());
-        }
-        await Promise.all(decided);
-        const left = async () =>
-          (await peekBuckets(store, caller.match, policies, 1_000)).map(({ level }) => Math.floor(level));
-        const expected = policies.map(({ name, capacity }) => capacity - (spent.get(name) ?? 0));
-        await waitFor(`the levels ${expected}`, async () => `${await left()}` === `${expected}`, {
-          timeoutMs: 500,
-          everyMs: 1,
-        });
-        await limiter.close();
-      }),
-      { numRuns: 60 },
-    );
+test('charge decides at once where every policy does', () => {
+  const { taker } = makeTaker({});
+  assert.ok(!(charge(taker, caller, ALL) instanceof Promise));
+});
+
+test('charge gives back what the others took where one refuses, shadows too, and shows them with their tokens', async () => {
+  const { taker, calls } = makeTaker({
+    takes: { second: Promise.resolve(refusal('second')), day: decision('day', { remaining: 99 }) },
   });
+  const refused = await charge(taker, caller, ALL);
+  assert.deepEqual(calls.slice(3), ['return 3 day', 'return 3 month']);
+  assert.deepEqual([refused.allowed, refused.policyName, refused.retryAfterMs], [false, 'second', 400]);
+  assert.deepEqual(left(refused), [
+    ['second', 0],
+    ['day', 100],
+    ['month', 53],
+  ]);
+  assert.deepEqual(violatedPolicies(refused), ['second']);
+});
+
+test('charge gives nothing back that was not taken', async () => {
+  const free = decision('second', { charged: false, source: 'local' });
+  const { taker, calls } = makeTaker({
+    takes: {
+      second: free,
+      day: refusal('day'),
+      month: decision('month', { shadowed: true, charged: false }),
+    },
+  });
+  assert.equal((await charge(taker, caller, ALL)).allowed, false);
+  assert.equal(calls.length, 3);
+});
+
+test('charge takes nothing where a deny cache refuses, and the longest of its refusals counts', () => {
+  const { taker, calls } = makeTaker({
+    refusals: { second: refusal('second'), day: refusal('day', { retryAfterMs: 90_000 }) },
+  });
+  const refused = charge(taker, caller, ALL);
+  assert.ok(!(refused instanceof Promise));
+  assert.deepEqual(calls, []);
+  assert.deepEqual([refused.policyName, refused.retryAfterMs], ['day', 90_000]);
+  assert.deepEqual(left(refused), [
+    ['second', 0],
+    ['day', 0],
+    ['month', 77],
+  ]);
+  assert.deepEqual(violatedPolicies(refused), ['second', 'day']);
+});
+
+test('a shadow refuses nothing, and is asked once', async () => {
+  const shadowed = decision('month', { shadowed: true, charged: false, remaining: 0 });
+  const { taker, calls } = makeTaker({ refusals: { month: shadowed } });
+  const all = await charge(taker, caller, ALL);
+  assert.equal(all.allowed, true);
+  assert.deepEqual(calls, ['take 3 second', 'take 3 day']);
+});
+
+test('what can never pass outlasts every wait, and a spent quota counts before a store that is away', async () => {
+  const away = refusal('day', { storeDenied: true, retryAfterMs: 1_000, source: 'local' });
+  const both = await charge(
+    makeTaker({ takes: { second: refusal('second'), day: away } }).taker,
+    caller,
+    ALL,
+  );
+  assert.deepEqual([both.policyName, both.storeDenied, both.retryAfterMs], ['second', false, 1_000]);
+  assert.deepEqual(violatedPolicies(both), ['second']);
+  const never = refusal('second', { retryAfterMs: -1 });
+  const refused = await charge(makeTaker({ takes: { second: never, day: away } }).taker, caller, ALL);
+  assert.deepEqual([refused.policyName, refused.retryAfterMs], ['second', -1]);
+  const alone = await charge(makeTaker({ takes: { day: away } }).taker, caller, ALL);
+  assert.deepEqual([alone.policyName, alone.storeDenied, violatedPolicies(alone)], ['day', true, []]);
+});
+
+const small = policyOf({ name: 'second', capacity: 5 });
+const large = policyOf({ name: 'day', capacity: 1_000 });
+const limit: RouteLimit = { policies: [small, large], cost: 2 };
+
+test('charge with a limiter takes from no policy for a request that one of them refuses, however many come at once', async () => {
+  const store = new MemoryBucketStore({ clock: systemClock });
+  const { limiter } = makeLimiter({ store, policies: [small, large] });
+  const decisions = await Promise.all(Array.from({ length: 50 }, async () => charge(limiter, caller, limit)));
+  assert.equal(allowed(decisions), 2);
+  assert.ok(decisions.every(({ members }) => members?.length === 2));
+  const levelOf = async (policy: PolicySettings) =>
+    Math.floor((await peekBuckets(store, caller.match, [policy], 1_000))[0]?.level ?? 0);
+  await waitFor('the tokens to be back', async () => (await levelOf(large)) === 996);
+  assert.equal(await levelOf(small), 1);
+  await limiter.close();
+});
+
+test('charge with a limiter takes from every policy exactly what its admitted requests cost, whatever lists meet in whatever order', async () => {
+  const names = ['a', 'b', 'c'] as const;
+  const request = fc.record({
+    list: fc.shuffledSubarray([...names], { minLength: 1 }),
+    cost: fc.integer({ min: 1, max: 4 }),
+    /** Whether the loop turns before the request comes. */
+    later: fc.boolean(),
+  });
+  const scenario = fc.record({
+    capacities: fc.tuple(...names.map(() => fc.integer({ min: 4, max: 40 }))),
+    requests: fc.array(request, { minLength: 10, maxLength: 60 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(scenario, async ({ capacities, requests }) => {
+      const policies = names.map((name, i) => policyOf({ name, capacity: capacities[i] ?? 0 }));
+      const store = new MemoryBucketStore({ clock: systemClock });
+      const { limiter } = makeLimiter({ store, policies, timeoutMs: 2_000 });
+      const spent = new Map<string, number>(names.map((name) => [name, 0]));
+      const decided = [];
+      for (const { list, cost, later } of requests) {
+        if (later) await new Promise(setImmediate);
+        const [one, ...others] = policies.filter(({ name }) => list.some((wanted) => wanted === name));
+        assert.ok(one);
+        const count = async () => {
+          const { allowed: passes } = await charge(limiter, caller, { policies: [one, ...others], cost });
+          if (passes) for (const name of list) spent.set(name, (spent.get(name) ?? 0) + cost);
+        };
+        decided.push(count());
+      }
+      await Promise.all(decided);
+      const left = async () =>
+        (await peekBuckets(store, caller.match, policies, 1_000)).map(({ level }) => Math.floor(level));
+      const expected = policies.map(({ name, capacity }) => capacity - (spent.get(name) ?? 0));
+      await waitFor(`the levels ${expected}`, async () => `${await left()}` === `${expected}`, {
+        timeoutMs: 500,
+        everyMs: 1,
+      });
+      await limiter.close();
+    }),
+    { numRuns: 60 },
+  );
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it, type TestContext } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import type { RedisServer } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 import { openOperator } from './connect.ts';
@@ -36,8 +36,10 @@ async function operatorOf(t: TestContext, server: RedisServer) {
   return operator.client;
 }
 
-describe('B32: limiters whose Redis', () => {
-  it('takes 200 ms to answer do not wait for it, and use it again within 5 s', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis takes 200 ms to answer do not wait for it, and use it again within 5 s',
+  TIMEOUT,
+  async (t) => {
     const { wire, ...outage } = await openWired(t);
     await proveOutage(outage, {
       breakIt: () => {
@@ -47,27 +49,39 @@ describe('B32: limiters whose Redis', () => {
         wire.delayMs = 0;
       },
     });
-  });
+  },
+);
 
-  it('is out of memory decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis is out of memory decide alone, and use it again within 5 s',
+  TIMEOUT,
+  async (t) => {
     const outage = await openFleet(t);
     const operator = await operatorOf(t, outage.server);
     await proveOutage(outage, {
       breakIt: () => operator.config('SET', 'maxmemory', '1'),
       mend: () => operator.config('SET', 'maxmemory', '0'),
     });
-  });
+  },
+);
 
-  it('has become a read-only replica decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis has become a read-only replica decide alone, and use it again within 5 s',
+  TIMEOUT,
+  async (t) => {
     const outage = await openFleet(t);
     const operator = await operatorOf(t, outage.server);
     await proveOutage(outage, {
       breakIt: () => operator.replicaof('127.0.0.1', '1'),
       mend: () => operator.replicaof('NO', 'ONE'),
     });
-  });
+  },
+);
 
-  it('has another password now decide alone, and use it again within 5 s', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis has another password now decide alone, and use it again within 5 s',
+  TIMEOUT,
+  async (t) => {
     const outage = await openFleet(t);
     const operator = await operatorOf(t, outage.server);
     await proveOutage(outage, {
@@ -77,9 +91,13 @@ describe('B32: limiters whose Redis', () => {
       },
       mend: () => operator.config('SET', 'requirepass', ''),
     });
-  });
+  },
+);
 
-  it('forgets its scripts in the middle of batches notice nothing', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis forgets its scripts in the middle of batches notice nothing',
+  TIMEOUT,
+  async (t) => {
     const outage = await openFleet(t);
     const operator = await operatorOf(t, outage.server);
     const traffic = startTraffic(outage.fleet);
@@ -96,30 +114,30 @@ describe('B32: limiters whose Redis', () => {
     assert.equal(metricSum(outage.fleet, 'sluice_ratelimit_store_calls_total', 'error'), 0);
     assertPatience(traffic);
     await assertBooks(outage, traffic);
-  });
+  },
+);
 
-  it(
-    'is cut off in the middle of replies lose tokens at most, and use it again within 5 s',
-    TIMEOUT,
-    async (t) => {
-      const { wire, ...outage } = await openWired(t);
-      const { fleet } = outage;
-      const traffic = startTraffic(fleet);
-      const cuts = [0, 1, 5, 10, 40, 70];
-      try {
-        await waitFor('leases', () => traffic.counts.lease > 500);
-        for (const [index, afterBytes] of cuts.entries()) {
-          wire.cutNext([afterBytes]);
-          await waitFor('the cut', () => wire.cutCount > index);
-        }
-        await recovered(fleet);
-      } finally {
-        await traffic.stop();
+test(
+  'B32: limiters whose Redis is cut off in the middle of replies lose tokens at most, and use it again within 5 s',
+  TIMEOUT,
+  async (t) => {
+    const { wire, ...outage } = await openWired(t);
+    const { fleet } = outage;
+    const traffic = startTraffic(fleet);
+    const cuts = [0, 1, 5, 10, 40, 70];
+    try {
+      await waitFor('leases', () => traffic.counts.lease > 500);
+      for (const [index, afterBytes] of cuts.entries()) {
+        wire.cutNext([afterBytes]);
+        await waitFor('the cut', () => wire.cutCount > index);
       }
-      assert.ok(traffic.counts.local > 0);
-      assertPatience(traffic);
-      assertOneLinePerChange(fleet, { everyOne: false });
-      await assertBooks(outage, traffic);
-    },
-  );
-});
+      await recovered(fleet);
+    } finally {
+      await traffic.stop();
+    }
+    assert.ok(traffic.counts.local > 0);
+    assertPatience(traffic);
+    assertOneLinePerChange(fleet, { everyOne: false });
+    await assertBooks(outage, traffic);
+  },
+);

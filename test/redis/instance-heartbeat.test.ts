@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it, type TestContext } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
@@ -40,58 +40,56 @@ function join(t: TestContext, url: string, { workers, instances = 1, goneAfterMs
   return { heartbeat, connection, heard, warnings };
 }
 
-describe('instances that share a Redis', () => {
-  it('hear each other, forget who stopped or fell silent, and leave nothing behind', async (t) => {
-    const server = await startRedis();
-    t.after(() => server.stop());
-    const first = join(t, server.url, { workers: 4 });
-    await waitFor('the first to hear itself', () => first.heartbeat.storeWorkers === 4);
-    const second = join(t, server.url, { workers: 2 });
-    const third = join(t, server.url, { workers: 8 });
-    const known = [first, second, third].map(({ heartbeat }) => heartbeat);
-    await waitFor('all to hear of all', () => known.every(({ storeWorkers }) => storeWorkers === 14));
-    await third.heartbeat.close();
-    await waitFor('the one that stopped to be forgotten', () => first.heartbeat.storeWorkers === 6);
-    // No clean end: as if its machine had lost power.
-    second.connection.client.disconnect();
-    await waitFor('the silent one to be forgotten', () => first.heartbeat.storeWorkers === 4);
-    assert.ok(second.heartbeat.storeWorkers, 'the last word holds while the store is away');
-    const look = await openOperator(server.url);
-    t.after(() => look.close());
-    assert.ok((await look.client.pttl(KEY)) > 0);
-    await first.heartbeat.close();
-    assert.equal(await look.client.exists(KEY), 0);
-  });
+test('instances that share a Redis hear each other, forget who stopped or fell silent, and leave nothing behind', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const first = join(t, server.url, { workers: 4 });
+  await waitFor('the first to hear itself', () => first.heartbeat.storeWorkers === 4);
+  const second = join(t, server.url, { workers: 2 });
+  const third = join(t, server.url, { workers: 8 });
+  const known = [first, second, third].map(({ heartbeat }) => heartbeat);
+  await waitFor('all to hear of all', () => known.every(({ storeWorkers }) => storeWorkers === 14));
+  await third.heartbeat.close();
+  await waitFor('the one that stopped to be forgotten', () => first.heartbeat.storeWorkers === 6);
+  // No clean end: as if its machine had lost power.
+  second.connection.client.disconnect();
+  await waitFor('the silent one to be forgotten', () => first.heartbeat.storeWorkers === 4);
+  assert.ok(second.heartbeat.storeWorkers, 'the last word holds while the store is away');
+  const look = await openOperator(server.url);
+  t.after(() => look.close());
+  assert.ok((await look.client.pttl(KEY)) > 0);
+  await first.heartbeat.close();
+  assert.equal(await look.client.exists(KEY), 0);
+});
 
-  it('assume the configured number until Redis says better, and no less than before from an empty Redis', async (t) => {
-    // Longer than connections need to find the server again.
-    const goneAfterMs = 2_000;
-    const server = await startRedis();
-    t.after(() => server.stop());
-    const first = join(t, server.url, { workers: 2, instances: 5, goneAfterMs });
-    await waitFor('the first answer', () => first.heard.length === 1);
-    assert.deepEqual(first.heard, [10]);
-    await waitFor('the truth', () => first.heartbeat.storeWorkers === 2);
-    const second = join(t, server.url, { workers: 2, goneAfterMs });
-    await waitFor('both', () => first.heartbeat.storeWorkers === 4 && second.heartbeat.storeWorkers === 4);
-    await server.restart();
-    const look = await openOperator(server.url);
-    t.after(() => look.close());
-    await waitFor('both to beat again', async () => (await look.client.zcard(KEY)) === 2);
-    assert.deepEqual([first.heard, second.heard], [[10, 2, 4], [4]]);
-    assert.equal(first.heartbeat.storeWorkers, 4);
-  });
+test('instances that share a Redis assume the configured number until Redis says better, and no less than before from an empty Redis', async (t) => {
+  // Longer than connections need to find the server again.
+  const goneAfterMs = 2_000;
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const first = join(t, server.url, { workers: 2, instances: 5, goneAfterMs });
+  await waitFor('the first answer', () => first.heard.length === 1);
+  assert.deepEqual(first.heard, [10]);
+  await waitFor('the truth', () => first.heartbeat.storeWorkers === 2);
+  const second = join(t, server.url, { workers: 2, goneAfterMs });
+  await waitFor('both', () => first.heartbeat.storeWorkers === 4 && second.heartbeat.storeWorkers === 4);
+  await server.restart();
+  const look = await openOperator(server.url);
+  t.after(() => look.close());
+  await waitFor('both to beat again', async () => (await look.client.zcard(KEY)) === 2);
+  assert.deepEqual([first.heard, second.heard], [[10, 2, 4], [4]]);
+  assert.equal(first.heartbeat.storeWorkers, 4);
+});
 
-  it('say once where Redis refuses their heartbeat, and go on with what they have', async (t) => {
-    const server = await startRedis();
-    t.after(() => server.stop());
-    const look = await openOperator(server.url);
-    t.after(() => look.close());
-    await look.client.set(KEY, 'no sorted set');
-    const first = join(t, server.url, { workers: 2, instances: 3 });
-    await waitFor('a warning', () => first.warnings.length > 0);
-    await look.client.del(KEY);
-    await waitFor('an answer', () => first.heartbeat.storeWorkers === 6);
-    assert.deepEqual(first.warnings, ['this instance cannot announce itself in Redis']);
-  });
+test('instances that share a Redis say once where Redis refuses their heartbeat, and go on with what they have', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const look = await openOperator(server.url);
+  t.after(() => look.close());
+  await look.client.set(KEY, 'no sorted set');
+  const first = join(t, server.url, { workers: 2, instances: 3 });
+  await waitFor('a warning', () => first.warnings.length > 0);
+  await look.client.del(KEY);
+  await waitFor('an answer', () => first.heartbeat.storeWorkers === 6);
+  assert.deepEqual(first.warnings, ['this instance cannot announce itself in Redis']);
 });

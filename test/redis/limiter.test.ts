@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { after, before, type TestContext, test } from 'node:test';
 import { Redis } from 'ioredis';
 import { peekBuckets } from '../../src/limit/bucket/bucket-peek.ts';
 import { charge } from '../../src/limit/charge.ts';
@@ -11,233 +11,231 @@ import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
 
 const policy = policyOf();
 
-describe('limiters that share a Redis', () => {
-  let server: RedisServer;
-  let admin: Redis;
+let server: RedisServer;
+let admin: Redis;
 
-  before(async () => {
-    server = await startRedis();
-    admin = new Redis(server.url);
-  });
-  after(async () => {
-    admin.disconnect();
-    await server.stop();
-  });
+before(async () => {
+  server = await startRedis();
+  admin = new Redis(server.url);
+});
+after(async () => {
+  admin.disconnect();
+  await server.stop();
+});
 
-  async function fleetOf(t: TestContext, size: number, options: Partial<LabOptions> = {}): Promise<Fleet> {
-    await admin.flushall();
-    const fleet = makeFleet(server.url, size, { timeoutMs: PATIENT_MS, ...options });
-    t.after(() => fleet.close());
-    await fleet.ready();
-    return fleet;
-  }
+async function fleetOf(t: TestContext, size: number, options: Partial<LabOptions> = {}): Promise<Fleet> {
+  await admin.flushall();
+  const fleet = makeFleet(server.url, size, { timeoutMs: PATIENT_MS, ...options });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  return fleet;
+}
 
-  async function scriptCalls(): Promise<number> {
-    const stats = await admin.info('commandstats');
-    const calls = [...stats.matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].map((match) => Number(match[1]));
-    return calls.reduce((sum, count) => sum + count, 0);
-  }
+async function scriptCalls(): Promise<number> {
+  const stats = await admin.info('commandstats');
+  const calls = [...stats.matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].map((match) => Number(match[1]));
+  return calls.reduce((sum, count) => sum + count, 0);
+}
 
-  it('B30: admit exactly 100 of 2,000 concurrent takes over 8 workers from a bucket of 100', async (t) => {
-    const fleet = await fleetOf(t, 8);
-    for (let round = 1; round <= 5; round++) {
-      await admin.flushdb();
-      await admin.config('RESETSTAT');
-      const caller = callerOf(`round-${round}`);
-      const decisions = (
-        await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 250, { caller, policy })))
-      ).flat();
-      assert.equal(allowed(decisions), 100, `round ${round}`);
-      assert.equal(decisions.filter((decision) => decision.source === 'local').length, 0);
-      const calls = await scriptCalls();
-      assert.ok(calls <= 8, `${calls} script calls for 2,000 takes`);
-    }
-  });
-
-  it('B30: admit no more than capacity + rate × time + 1 while the bucket refills', async (t) => {
-    const refilling = policyOf({ capacity: 20, refillPerSecond: 200 });
-    const fleet = await fleetOf(t, 4, { policies: [refilling] });
-    const caller = callerOf('203.0.113.7');
-    const admittedMs: number[] = [];
-    const endMs = performance.now() + 500;
-    await Promise.all(
-      fleet.workers.map(async ({ limiter }) => {
-        while (performance.now() < endMs) {
-          const decision = await limiter.take(caller, refilling, 1);
-          assert.notEqual(decision.source, 'local');
-          if (decision.allowed) admittedMs.push(performance.now());
-          await new Promise(setImmediate);
-        }
-      }),
-    );
-    // An ideal bucket with debt: the deepest debt is the excess over any window.
-    let level = 20;
-    let deepest = 0;
-    let beforeMs = admittedMs[0] ?? 0;
-    for (const atMs of admittedMs.sort((a, b) => a - b)) {
-      level = Math.min(20, level + ((atMs - beforeMs) * 200) / 1000) - 1;
-      beforeMs = atMs;
-      deepest = Math.min(deepest, level);
-    }
-    // The client's clock sees replies late and unevenly: up to the deadline's worth of refill beside the one token.
-    assert.ok(deepest >= -(1 + 0.02 * 200), `over by ${-deepest}`);
-    assert.ok(admittedMs.length >= 60, `only ${admittedMs.length} admitted of about 120`);
-  });
-
-  it('B30: charge the policies of a list together or not at all, exactly, over all workers', async (t) => {
-    const perSecond = policyOf({ name: 'second', capacity: 30 });
-    const perDay = policyOf({ name: 'day', capacity: 1_000 });
-    const fleet = await fleetOf(t, 8, { policies: [perSecond, perDay] });
-    const caller = callerOf('203.0.113.7');
-    const decisions = await Promise.all(
-      fleet.workers.flatMap(({ limiter }) =>
-        // Not so many that a busy machine takes longer than an epoch for them: what comes back later than that is lost.
-        Array.from({ length: 15 }, async () =>
-          charge(limiter, caller, { policies: [perSecond, perDay], cost: 3 }),
-        ),
-      ),
-    );
-    assert.equal(allowed(decisions), 10);
-    assert.ok(decisions.every(({ members }) => members?.every(({ source }) => source !== 'local')));
-    const [first] = fleet.workers;
-    assert.ok(first);
-    await waitFor('what refused requests took from the day to be back', async () => {
-      const [day] = await peekBuckets(first.store, caller.match, [perDay], 1_000);
-      return Math.floor(day?.level ?? 0) === 970;
-    });
-  });
-
-  it('keep floods of refused requests away from Redis', async (t) => {
-    const fleet = await fleetOf(t, 2);
-    const caller = callerOf('203.0.113.7');
-    await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 200, { caller, policy })));
+test('B30: limiters that share a Redis admit exactly 100 of 2,000 concurrent takes over 8 workers from a bucket of 100', async (t) => {
+  const fleet = await fleetOf(t, 8);
+  for (let round = 1; round <= 5; round++) {
+    await admin.flushdb();
     await admin.config('RESETSTAT');
-    for (let i = 0; i < 200; i++) {
-      await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 25, { caller, policy })));
-    }
-    assert.ok((await scriptCalls()) <= 4, 'at most one question a second and worker');
-  });
-
-  for (const { workers, refillPerSecond } of [
-    { workers: 1, refillPerSecond: 10 },
-    { workers: 1, refillPerSecond: 100 },
-    { workers: 4, refillPerSecond: 10 },
-    { workers: 4, refillPerSecond: 100 },
-  ]) {
-    it(`ask Redis at most twice per worker and token: ${workers} workers, ${refillPerSecond}/s`, async (t) => {
-      const flooded = policyOf({ capacity: 10, refillPerSecond });
-      const fleet = await fleetOf(t, workers, { policies: [flooded] });
-      const caller = callerOf('203.0.113.7');
-      const floodOnce = async () => {
-        await Promise.all(
-          fleet.workers.map(({ limiter }) => takeMany(limiter, 10, { caller, policy: flooded })),
-        );
-        await new Promise(setImmediate);
-      };
-      await floodOnce();
-      await admin.config('RESETSTAT');
-      const startMs = performance.now();
-      while (performance.now() < startMs + 500) await floodOnce();
-      const calls = await scriptCalls();
-      const tokens = ((performance.now() - startMs) / 1_000) * refillPerSecond;
-      assert.ok(calls <= 2 * workers * (tokens + 1), `${calls} calls for ${tokens.toFixed(1)} tokens`);
-    });
+    const caller = callerOf(`round-${round}`);
+    const decisions = (
+      await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 250, { caller, policy })))
+    ).flat();
+    assert.equal(allowed(decisions), 100, `round ${round}`);
+    assert.equal(decisions.filter((decision) => decision.source === 'local').length, 0);
+    const calls = await scriptCalls();
+    assert.ok(calls <= 8, `${calls} script calls for 2,000 takes`);
   }
+});
 
-  it('name their keys in one place and store nothing else', async (t) => {
-    const fleet = await fleetOf(t, 1, { policies: [policyOf({ name: 'a{b}:c' })] });
-    const spoof = callerOf('x}:default');
-    await fleet.workers[0]?.limiter.take(spoof, policyOf({ name: 'a{b}:c' }), 1);
-    const keys = await admin.keys('*');
-    assert.equal(keys.length, 1);
-    assert.match(keys[0] ?? '', /^sluice:rl1:\{[A-Za-z0-9_-]{22}\}:a%007bb%007d%003ac$/);
-    assert.ok((await admin.pttl(keys[0] ?? '')) > 0);
-  });
-
-  it('agree on the limits of a client who is created, changed and deleted, whoever hears of it first', async (t) => {
-    const fleet = await fleetOf(t, 2);
-    const [first, second] = fleet.workers;
-    assert.ok(first && second);
-    const own = (capacity: number) => ({ default: { capacity, refillPerSecond: 0.001 } });
-    const name = 'acme';
-    const anonymous = callerOf(name);
-    const created = callerOf(name, { limits: own(10), versionUs: 2_000 });
-    const changed = callerOf(name, { limits: own(50), versionUs: 3_000 });
-    const deleted = callerOf(name, null, 4_000);
-    const capacityAt = async (lab: typeof first, caller: typeof anonymous) =>
-      (await lab.limiter.take(caller, policy, 1)).capacity;
-    assert.equal(await capacityAt(first, anonymous), 100);
-    assert.equal(await capacityAt(second, created), 10);
-    assert.equal(await capacityAt(first, anonymous), 10, 'one who has not heard yet is told');
-    assert.equal(await capacityAt(first, created), 10);
-    assert.equal(await capacityAt(first, changed), 50);
-    assert.equal(await capacityAt(second, created), 50);
-    const after = await second.limiter.take(deleted, policy, 1);
-    assert.equal(after.capacity, 100);
-    assert.ok(after.remaining < 10, `${after.remaining} left: growth is no gift`);
-    assert.equal(await capacityAt(first, changed), 100, 'old own limits do not come back');
-  });
-
-  it('converge on the newest file where two machines have different ones', async (t) => {
-    const old = await fleetOf(t, 1, { policies: [policyOf({ capacity: 40 })], policyVersionUs: 1_000 });
-    const young = makeFleet(server.url, 1, {
-      policies: [policyOf({ capacity: 30 })],
-      policyVersionUs: 2_000,
-      timeoutMs: PATIENT_MS,
-    });
-    t.after(() => young.close());
-    await young.ready();
-    const caller = callerOf('203.0.113.7');
-    const capacities = [];
-    for (let i = 0; i < 3; i++) {
-      for (const fleet of [old, young]) {
-        capacities.push((await fleet.workers[0]?.limiter.take(caller, policy, 1))?.capacity);
+test('B30: limiters that share a Redis admit no more than capacity + rate × time + 1 while the bucket refills', async (t) => {
+  const refilling = policyOf({ capacity: 20, refillPerSecond: 200 });
+  const fleet = await fleetOf(t, 4, { policies: [refilling] });
+  const caller = callerOf('203.0.113.7');
+  const admittedMs: number[] = [];
+  const endMs = performance.now() + 500;
+  await Promise.all(
+    fleet.workers.map(async ({ limiter }) => {
+      while (performance.now() < endMs) {
+        const decision = await limiter.take(caller, refilling, 1);
+        assert.notEqual(decision.source, 'local');
+        if (decision.allowed) admittedMs.push(performance.now());
+        await new Promise(setImmediate);
       }
-    }
-    assert.deepEqual(capacities, [40, 30, 30, 30, 30, 30]);
-  });
+    }),
+  );
+  // An ideal bucket with debt: the deepest debt is the excess over any window.
+  let level = 20;
+  let deepest = 0;
+  let beforeMs = admittedMs[0] ?? 0;
+  for (const atMs of admittedMs.sort((a, b) => a - b)) {
+    level = Math.min(20, level + ((atMs - beforeMs) * 200) / 1000) - 1;
+    beforeMs = atMs;
+    deepest = Math.min(deepest, level);
+  }
+  // The client's clock sees replies late and unevenly: up to the deadline's worth of refill beside the one token.
+  assert.ok(deepest >= -(1 + 0.02 * 200), `over by ${-deepest}`);
+  assert.ok(admittedMs.length >= 60, `only ${admittedMs.length} admitted of about 120`);
+});
 
-  it('do not notice a SCRIPT FLUSH, and take each token once', async (t) => {
-    const fleet = await fleetOf(t, 4);
-    const takes = [];
-    for (let i = 0; i < 30; i++) {
-      const caller = callerOf(`caller-${i % 3}`);
-      takes.push(...fleet.workers.map(({ limiter }) => takeMany(limiter, 20, { caller, policy })));
-      if (i % 5 === 0) await admin.script('FLUSH');
+test('B30: limiters that share a Redis charge the policies of a list together or not at all, exactly, over all workers', async (t) => {
+  const perSecond = policyOf({ name: 'second', capacity: 30 });
+  const perDay = policyOf({ name: 'day', capacity: 1_000 });
+  const fleet = await fleetOf(t, 8, { policies: [perSecond, perDay] });
+  const caller = callerOf('203.0.113.7');
+  const decisions = await Promise.all(
+    fleet.workers.flatMap(({ limiter }) =>
+      // Not so many that a busy machine takes longer than an epoch for them: what comes back later than that is lost.
+      Array.from({ length: 15 }, async () =>
+        charge(limiter, caller, { policies: [perSecond, perDay], cost: 3 }),
+      ),
+    ),
+  );
+  assert.equal(allowed(decisions), 10);
+  assert.ok(decisions.every(({ members }) => members?.every(({ source }) => source !== 'local')));
+  const [first] = fleet.workers;
+  assert.ok(first);
+  await waitFor('what refused requests took from the day to be back', async () => {
+    const [day] = await peekBuckets(first.store, caller.match, [perDay], 1_000);
+    return Math.floor(day?.level ?? 0) === 970;
+  });
+});
+
+test('limiters that share a Redis keep floods of refused requests away from Redis', async (t) => {
+  const fleet = await fleetOf(t, 2);
+  const caller = callerOf('203.0.113.7');
+  await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 200, { caller, policy })));
+  await admin.config('RESETSTAT');
+  for (let i = 0; i < 200; i++) {
+    await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 25, { caller, policy })));
+  }
+  assert.ok((await scriptCalls()) <= 4, 'at most one question a second and worker');
+});
+
+for (const { workers, refillPerSecond } of [
+  { workers: 1, refillPerSecond: 10 },
+  { workers: 1, refillPerSecond: 100 },
+  { workers: 4, refillPerSecond: 10 },
+  { workers: 4, refillPerSecond: 100 },
+]) {
+  test(`limiters that share a Redis ask Redis at most twice per worker and token: ${workers} workers, ${refillPerSecond}/s`, async (t) => {
+    const flooded = policyOf({ capacity: 10, refillPerSecond });
+    const fleet = await fleetOf(t, workers, { policies: [flooded] });
+    const caller = callerOf('203.0.113.7');
+    const floodOnce = async () => {
+      await Promise.all(
+        fleet.workers.map(({ limiter }) => takeMany(limiter, 10, { caller, policy: flooded })),
+      );
       await new Promise(setImmediate);
+    };
+    await floodOnce();
+    await admin.config('RESETSTAT');
+    const startMs = performance.now();
+    while (performance.now() < startMs + 500) await floodOnce();
+    const calls = await scriptCalls();
+    const tokens = ((performance.now() - startMs) / 1_000) * refillPerSecond;
+    assert.ok(calls <= 2 * workers * (tokens + 1), `${calls} calls for ${tokens.toFixed(1)} tokens`);
+  });
+}
+
+test('limiters that share a Redis name their keys in one place and store nothing else', async (t) => {
+  const fleet = await fleetOf(t, 1, { policies: [policyOf({ name: 'a{b}:c' })] });
+  const spoof = callerOf('x}:default');
+  await fleet.workers[0]?.limiter.take(spoof, policyOf({ name: 'a{b}:c' }), 1);
+  const keys = await admin.keys('*');
+  assert.equal(keys.length, 1);
+  assert.match(keys[0] ?? '', /^sluice:rl1:\{[A-Za-z0-9_-]{22}\}:a%007bb%007d%003ac$/);
+  assert.ok((await admin.pttl(keys[0] ?? '')) > 0);
+});
+
+test('limiters that share a Redis agree on the limits of a client who is created, changed and deleted, whoever hears of it first', async (t) => {
+  const fleet = await fleetOf(t, 2);
+  const [first, second] = fleet.workers;
+  assert.ok(first && second);
+  const own = (capacity: number) => ({ default: { capacity, refillPerSecond: 0.001 } });
+  const name = 'acme';
+  const anonymous = callerOf(name);
+  const created = callerOf(name, { limits: own(10), versionUs: 2_000 });
+  const changed = callerOf(name, { limits: own(50), versionUs: 3_000 });
+  const deleted = callerOf(name, null, 4_000);
+  const capacityAt = async (lab: typeof first, caller: typeof anonymous) =>
+    (await lab.limiter.take(caller, policy, 1)).capacity;
+  assert.equal(await capacityAt(first, anonymous), 100);
+  assert.equal(await capacityAt(second, created), 10);
+  assert.equal(await capacityAt(first, anonymous), 10, 'one who has not heard yet is told');
+  assert.equal(await capacityAt(first, created), 10);
+  assert.equal(await capacityAt(first, changed), 50);
+  assert.equal(await capacityAt(second, created), 50);
+  const after = await second.limiter.take(deleted, policy, 1);
+  assert.equal(after.capacity, 100);
+  assert.ok(after.remaining < 10, `${after.remaining} left: growth is no gift`);
+  assert.equal(await capacityAt(first, changed), 100, 'old own limits do not come back');
+});
+
+test('limiters that share a Redis converge on the newest file where two machines have different ones', async (t) => {
+  const old = await fleetOf(t, 1, { policies: [policyOf({ capacity: 40 })], policyVersionUs: 1_000 });
+  const young = makeFleet(server.url, 1, {
+    policies: [policyOf({ capacity: 30 })],
+    policyVersionUs: 2_000,
+    timeoutMs: PATIENT_MS,
+  });
+  t.after(() => young.close());
+  await young.ready();
+  const caller = callerOf('203.0.113.7');
+  const capacities = [];
+  for (let i = 0; i < 3; i++) {
+    for (const fleet of [old, young]) {
+      capacities.push((await fleet.workers[0]?.limiter.take(caller, policy, 1))?.capacity);
     }
-    const decisions = (await Promise.all(takes)).flat();
-    assert.equal(allowed(decisions), 300);
-    assert.ok(decisions.every((decision) => decision.source !== 'local'));
-  });
+  }
+  assert.deepEqual(capacities, [40, 30, 30, 30, 30, 30]);
+});
 
-  it('fail over to the local share for one bucket only where its key holds another type', async (t) => {
-    const fleet = await fleetOf(t, 1);
-    const limiter = fleet.workers[0]?.limiter;
-    assert.ok(limiter);
-    await limiter.take(callerOf('broken'), policy, 1);
-    const [key] = await admin.keys('*');
-    await admin.del(key ?? '');
-    await admin.rpush(key ?? '', 'x');
-    const [broken, sound] = await Promise.all(
-      ['broken', 'sound'].map(async (name) => limiter.take(callerOf(name), policy, 1)),
-    );
-    assert.deepEqual([broken?.source, sound?.source], ['local', 'store']);
-    assert.equal(limiter.breakerOpen, false);
-  });
+test('limiters that share a Redis do not notice a SCRIPT FLUSH, and take each token once', async (t) => {
+  const fleet = await fleetOf(t, 4);
+  const takes = [];
+  for (let i = 0; i < 30; i++) {
+    const caller = callerOf(`caller-${i % 3}`);
+    takes.push(...fleet.workers.map(({ limiter }) => takeMany(limiter, 20, { caller, policy })));
+    if (i % 5 === 0) await admin.script('FLUSH');
+    await new Promise(setImmediate);
+  }
+  const decisions = (await Promise.all(takes)).flat();
+  assert.equal(allowed(decisions), 300);
+  assert.ok(decisions.every((decision) => decision.source !== 'local'));
+});
 
-  it('reach a Redis with a password, and stay local with a wrong one', async (t) => {
-    const locked = await startRedis({ password: 'p@ss/word' });
-    t.after(() => locked.stop());
-    const fleet = makeFleet(locked.url, 1, { timeoutMs: PATIENT_MS });
-    t.after(() => fleet.close());
-    await fleet.ready();
-    assert.equal((await fleet.workers[0]?.limiter.take(callerOf('a'), policy, 1))?.source, 'store');
-    const wrong = makeFleet(`redis://:nope@127.0.0.1:${locked.port}`, 1);
-    t.after(() => wrong.close());
-    const lab = wrong.workers[0];
-    assert.ok(lab);
-    const decision = await waitFor('a decision', () => lab.limiter.take(callerOf('a'), policy, 1));
-    assert.equal(decision.source, 'local');
-  });
+test('limiters that share a Redis fail over to the local share for one bucket only where its key holds another type', async (t) => {
+  const fleet = await fleetOf(t, 1);
+  const limiter = fleet.workers[0]?.limiter;
+  assert.ok(limiter);
+  await limiter.take(callerOf('broken'), policy, 1);
+  const [key] = await admin.keys('*');
+  await admin.del(key ?? '');
+  await admin.rpush(key ?? '', 'x');
+  const [broken, sound] = await Promise.all(
+    ['broken', 'sound'].map(async (name) => limiter.take(callerOf(name), policy, 1)),
+  );
+  assert.deepEqual([broken?.source, sound?.source], ['local', 'store']);
+  assert.equal(limiter.breakerOpen, false);
+});
+
+test('limiters that share a Redis reach a Redis with a password, and stay local with a wrong one', async (t) => {
+  const locked = await startRedis({ password: 'p@ss/word' });
+  t.after(() => locked.stop());
+  const fleet = makeFleet(locked.url, 1, { timeoutMs: PATIENT_MS });
+  t.after(() => fleet.close());
+  await fleet.ready();
+  assert.equal((await fleet.workers[0]?.limiter.take(callerOf('a'), policy, 1))?.source, 'store');
+  const wrong = makeFleet(`redis://:nope@127.0.0.1:${locked.port}`, 1);
+  t.after(() => wrong.close());
+  const lab = wrong.workers[0];
+  assert.ok(lab);
+  const decision = await waitFor('a decision', () => lab.limiter.take(callerOf('a'), policy, 1));
+  assert.equal(decision.source, 'local');
 });

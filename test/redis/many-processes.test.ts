@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { it } from 'node:test';
+import { test } from 'node:test';
 import { startRedis } from '../support/redis.ts';
 import { within } from '../support/wait.ts';
 
@@ -13,7 +13,7 @@ async function answerOf(child: ChildProcess): Promise<unknown> {
   return message;
 }
 
-it('B30: 8 processes admit exactly 100 of 2,000 takes at once, round after round', {
+test('B30: 8 processes admit exactly 100 of 2,000 takes at once, round after round', {
   timeout: 120_000,
 }, async (t) => {
   const server = await startRedis();

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import { allowed, callerOf, policyOf } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
@@ -9,8 +9,10 @@ import { FLEET_SIZE, openFleet, proveOutage, recovered, startTraffic } from './o
 const TIMEOUT = { timeout: 60_000 };
 const policy = policyOf({ capacity: 1_000, refillPerSecond: 0.001 });
 
-describe('B32: limiters whose Redis', () => {
-  it('is killed and started again answer at once, and use it again within 5 s', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis is killed and started again answer at once, and use it again within 5 s',
+  TIMEOUT,
+  async (t) => {
     const outage = await openFleet(t);
     const { server } = outage;
     await proveOutage(outage, {
@@ -18,18 +20,26 @@ describe('B32: limiters whose Redis', () => {
       mend: () => server.restart(),
       keepsBuckets: false,
     });
-  });
+  },
+);
 
-  it('is frozen and thawed answer within the deadline, and use it again within 5 s', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis is frozen and thawed answer within the deadline, and use it again within 5 s',
+  TIMEOUT,
+  async (t) => {
     const outage = await openFleet(t);
     const { server } = outage;
     await proveOutage(outage, {
       breakIt: () => server.signal('SIGSTOP'),
       mend: () => server.signal('SIGCONT'),
     });
-  });
+  },
+);
 
-  it('is restarted use it again within 5 s, and admit one capacity more at most', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis is restarted use it again within 5 s, and admit one capacity more at most',
+  TIMEOUT,
+  async (t) => {
     const { server, fleet } = await openFleet(t, { policy });
     const caller = callerOf('203.0.113.7');
     const takeTooMany = () =>
@@ -48,9 +58,13 @@ describe('B32: limiters whose Redis', () => {
       granted.some(({ allowed: yes }) => !yes),
       'more was asked for than there is',
     );
-  });
+  },
+);
 
-  it('is frozen for long, so that connections die, use it again within 5 s', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis is frozen for long, so that connections die, use it again within 5 s',
+  TIMEOUT,
+  async (t) => {
     const { server, fleet } = await openFleet(t);
     server.signal('SIGSTOP');
     const traffic = startTraffic(fleet);
@@ -63,9 +77,13 @@ describe('B32: limiters whose Redis', () => {
     } finally {
       await traffic.stop();
     }
-  });
+  },
+);
 
-  it('is away share the limit, and a Redis that comes and goes mints nothing', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis is away share the limit, and a Redis that comes and goes mints nothing',
+  TIMEOUT,
+  async (t) => {
     const { server, fleet } = await openFleet(t, { policy });
     const caller = callerOf('203.0.113.7');
     const takeAll = async (each: number) => {
@@ -90,9 +108,13 @@ describe('B32: limiters whose Redis', () => {
     await server.stop();
     await waitFor('every worker to know again', () => fleet.workers.every(({ store }) => !store.available));
     assert.ok(allowed(await takeAll(100)) <= FLEET_SIZE, 'the shares are still spent');
-  });
+  },
+);
 
-  it('was never there start all the same, local until it comes', TIMEOUT, async (t) => {
+test(
+  'B32: limiters whose Redis was never there start all the same, local until it comes',
+  TIMEOUT,
+  async (t) => {
     const server = await startRedis();
     t.after(() => server.stop());
     await server.stop();
@@ -104,5 +126,5 @@ describe('B32: limiters whose Redis', () => {
     }
     await server.start();
     await recovered(fleet);
-  });
-});
+  },
+);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { bucketKey, hashBucketName, probeKey, storeKeyPrefix } from '../../../src/limit/bucket/bucket-key.ts';
 
@@ -9,30 +9,28 @@ const text = fc.oneof(
   fc.stringMatching(/^[{}:\r\n %\ud800\u0000a]*$/),
 );
 
-describe('bucket keys', () => {
-  it('look like <prefix>:rl1:{<hash>}:<policy>', () => {
-    const key = storeKeyPrefix('sluice') + bucketKey(hashBucketName('203.0.113.7'), 'default');
-    assert.match(key, /^sluice:rl1:\{[A-Za-z0-9_-]{22}\}:default$/);
-  });
+test('bucket keys look like <prefix>:rl1:{<hash>}:<policy>', () => {
+  const key = storeKeyPrefix('sluice') + bucketKey(hashBucketName('203.0.113.7'), 'default');
+  assert.match(key, /^sluice:rl1:\{[A-Za-z0-9_-]{22}\}:default$/);
+});
 
-  it('take no brace, colon, space or control character from any input', () => {
-    fc.assert(
-      fc.property(text, text, text, (prefix, name, policy) => {
-        const key = storeKeyPrefix(prefix) + bucketKey(hashBucketName(name), policy);
-        assert.match(key, /^[A-Za-z0-9._:%-]*:rl1:\{[A-Za-z0-9_-]{22}\}:[A-Za-z0-9._%-]*$/);
-      }),
-    );
-  });
+test('bucket keys take no brace, colon, space or control character from any input', () => {
+  fc.assert(
+    fc.property(text, text, text, (prefix, name, policy) => {
+      const key = storeKeyPrefix(prefix) + bucketKey(hashBucketName(name), policy);
+      assert.match(key, /^[A-Za-z0-9._:%-]*:rl1:\{[A-Za-z0-9_-]{22}\}:[A-Za-z0-9._%-]*$/);
+    }),
+  );
+});
 
-  it('differ where a name, a policy or the kind of a name differs', () => {
-    fc.assert(
-      fc.property(text, text, text, text, (name, policy, otherName, otherPolicy) => {
-        const same = bucketKey(hashBucketName(name), policy);
-        const other = bucketKey(hashBucketName(otherName), otherPolicy);
-        const wellFormed = name.isWellFormed() && otherName.isWellFormed();
-        if (wellFormed) assert.equal(same === other, name === otherName && policy === otherPolicy);
-        assert.notEqual(same, probeKey(Number(policy.length)));
-      }),
-    );
-  });
+test('bucket keys differ where a name, a policy or the kind of a name differs', () => {
+  fc.assert(
+    fc.property(text, text, text, text, (name, policy, otherName, otherPolicy) => {
+      const same = bucketKey(hashBucketName(name), policy);
+      const other = bucketKey(hashBucketName(otherName), otherPolicy);
+      const wellFormed = name.isWellFormed() && otherName.isWellFormed();
+      if (wellFormed) assert.equal(same === other, name === otherName && policy === otherPolicy);
+      assert.notEqual(same, probeKey(Number(policy.length)));
+    }),
+  );
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { idealAdmissions, WindowOracle } from './oracle.ts';
 
@@ -36,43 +36,41 @@ function worstWindow(list: readonly Spending[], capacity: number, ratePerSec: nu
   return worst;
 }
 
-describe('WindowOracle', () => {
-  it('finds the excess of the worst of all windows', () => {
-    fc.assert(
-      fc.property(spendings, limits, (list, { capacity, ratePerSec }) => {
-        const oracle = new WindowOracle({ capacity, ratePerSec }, 0);
-        let atMs = 0;
-        for (const { afterMs, tokens } of list) {
-          atMs += afterMs;
-          oracle.spend(atMs, tokens);
-        }
-        const expected = worstWindow(list, capacity, ratePerSec);
-        assert.ok(Math.abs(oracle.worst - expected) < 1e-6, `${oracle.worst}, not ${expected}`);
-      }),
-    );
-  });
+test('the window oracle finds the excess of the worst of all windows', () => {
+  fc.assert(
+    fc.property(spendings, limits, (list, { capacity, ratePerSec }) => {
+      const oracle = new WindowOracle({ capacity, ratePerSec }, 0);
+      let atMs = 0;
+      for (const { afterMs, tokens } of list) {
+        atMs += afterMs;
+        oracle.spend(atMs, tokens);
+      }
+      const expected = worstWindow(list, capacity, ratePerSec);
+      assert.ok(Math.abs(oracle.worst - expected) < 1e-6, `${oracle.worst}, not ${expected}`);
+    }),
+  );
+});
 
-  it('gives the price of a fault once, to windows that hold it or begin within the lag', () => {
-    const debtAt = (atMs: number) => {
-      const oracle = new WindowOracle({ capacity: 10, ratePerSec: 1 }, 0);
-      oracle.allow(1_000, 10, 50);
-      return oracle.spend(atMs, 21);
-    };
-    assert.deepEqual([1_000, 1_049, 1_051].map(debtAt), [1, 1, 11]);
-  });
-
-  it('cuts the level with the limits and gives nothing when they grow', () => {
+test('the window oracle gives the price of a fault once, to windows that hold it or begin within the lag', () => {
+  const debtAt = (atMs: number) => {
     const oracle = new WindowOracle({ capacity: 10, ratePerSec: 1 }, 0);
-    oracle.spend(0, 4);
-    oracle.changeLimits(0, { capacity: 100, ratePerSec: 2 });
-    assert.equal(oracle.level, 6);
-    oracle.spend(1_000, 0);
-    assert.equal(oracle.level, 8);
-    oracle.changeLimits(1_000, { capacity: 3, ratePerSec: 1 });
-    assert.equal(oracle.spend(1_000, 5), 2);
-  });
+    oracle.allow(1_000, 10, 50);
+    return oracle.spend(atMs, 21);
+  };
+  assert.deepEqual([1_000, 1_049, 1_051].map(debtAt), [1, 1, 11]);
+});
 
-  it('counts what a bucket without delay lets pass', () => {
-    assert.equal(idealAdmissions({ capacity: 2, ratePerSec: 1 }, [0, 0, 0, 500, 1_000, 1_001, 9_000]), 4);
-  });
+test('the window oracle cuts the level with the limits and gives nothing when they grow', () => {
+  const oracle = new WindowOracle({ capacity: 10, ratePerSec: 1 }, 0);
+  oracle.spend(0, 4);
+  oracle.changeLimits(0, { capacity: 100, ratePerSec: 2 });
+  assert.equal(oracle.level, 6);
+  oracle.spend(1_000, 0);
+  assert.equal(oracle.level, 8);
+  oracle.changeLimits(1_000, { capacity: 3, ratePerSec: 1 });
+  assert.equal(oracle.spend(1_000, 5), 2);
+});
+
+test('the window oracle counts what a bucket without delay lets pass', () => {
+  assert.equal(idealAdmissions({ capacity: 2, ratePerSec: 1 }, [0, 0, 0, 500, 1_000, 1_001, 9_000]), 4);
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import type {
   ApiKeyLookup,
   ClientLookup,
@@ -93,94 +93,90 @@ const WALKS: [what: string, trusted: string[], peer: string, forwardedFor: strin
   ['a Unix socket’s peer', ['10.0.0.0/8'], '', '203.0.113.7', 'unix:'],
 ];
 
-describe('B26: the client’s address', () => {
-  for (const [what, trusted, peer, forwardedFor, client] of WALKS) {
-    it(`is ${what}`, () => {
-      const { identifier } = makeIdentifier(trusted);
-      assert.equal(identifier.identify(peer, forwardedFor).clientIp, client);
-      assert.equal(identifier.identify(peer, forwardedFor).clientIp, client, 'from the cache');
-    });
-  }
-
-  it('is looked for in the last 32 hops only', () => {
-    const { identifier } = makeIdentifier(['10.0.0.0/8']);
-    const hops = Array.from({ length: 40 }, (_, index) => `10.1.0.${index}`);
-    assert.equal(identifier.identify('10.0.0.1', `6.6.6.6, ${hops.join(', ')}`).clientIp, '10.1.0.8');
+for (const [what, trusted, peer, forwardedFor, client] of WALKS) {
+  test(`B26: the client’s address is ${what}`, () => {
+    const { identifier } = makeIdentifier(trusted);
+    assert.equal(identifier.identify(peer, forwardedFor).clientIp, client);
+    assert.equal(identifier.identify(peer, forwardedFor).clientIp, client, 'from the cache');
   });
+}
 
-  it('does not make an untrusted peer’s header a cache of its own', () => {
-    const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
-    const callers = new Set(
-      Array.from({ length: 50 }, (_, index) => identifier.identify('198.51.100.1', `203.0.113.${index}`)),
-    );
-    assert.equal(callers.size, 1);
-    assert.equal(new Set(directory.asked).size, 1);
-  });
+test('B26: the client’s address is looked for in the last 32 hops only', () => {
+  const { identifier } = makeIdentifier(['10.0.0.0/8']);
+  const hops = Array.from({ length: 40 }, (_, index) => `10.1.0.${index}`);
+  assert.equal(identifier.identify('10.0.0.1', `6.6.6.6, ${hops.join(', ')}`).clientIp, '10.1.0.8');
 });
 
-describe('B33: the bucket of a caller', () => {
-  const hashOf = (identifier: ClientIdentifier, address: string): string =>
-    identifier.identify(address, '').bucketHash;
+test('B26: the client’s address does not make an untrusted peer’s header a cache of its own', () => {
+  const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
+  const callers = new Set(
+    Array.from({ length: 50 }, (_, index) => identifier.identify('198.51.100.1', `203.0.113.${index}`)),
+  );
+  assert.equal(callers.size, 1);
+  assert.equal(new Set(directory.asked).size, 1);
+});
 
-  it('is shared by all addresses of an IPv6 /64 and by nobody else', () => {
+const hashOf = (identifier: ClientIdentifier, address: string): string =>
+  identifier.identify(address, '').bucketHash;
+
+test('B33: the bucket of a caller is shared by all addresses of an IPv6 /64 and by nobody else', () => {
+  const { identifier, directory } = makeIdentifier();
+  assert.equal(hashOf(identifier, '2001:db8:1:2::1'), hashOf(identifier, '2001:db8:1:2:ffff::9'));
+  assert.notEqual(hashOf(identifier, '2001:db8:1:2::1'), hashOf(identifier, '2001:db8:1:3::1'));
+  assert.notEqual(hashOf(identifier, '192.0.2.1'), hashOf(identifier, '192.0.2.2'));
+  assert.ok(directory.asked.includes('2001:db8:1:2::1 2001:db8:1:2::/64'));
+  assert.ok(directory.asked.includes('192.0.2.1 192.0.2.1'));
+});
+
+test('B33: the bucket of a caller follows the configured prefixes', () => {
+  const { directory, identifier } = makeIdentifier([], { ipv4Prefix: 24, ipv6Prefix: 128 });
+  assert.equal(hashOf(identifier, '192.0.2.1'), hashOf(identifier, '192.0.2.200'));
+  assert.notEqual(hashOf(identifier, '2001:db8::1'), hashOf(identifier, '2001:db8::2'));
+  assert.deepEqual(
+    new Set(directory.asked),
+    new Set([
+      '192.0.2.1 192.0.2.0/24',
+      '192.0.2.200 192.0.2.0/24',
+      '2001:db8::1 2001:db8::1',
+      '2001:db8::2 2001:db8::2',
+    ]),
+  );
+});
+
+test('B33: the bucket of a caller is the same before and after a client is created for its address or group', () => {
+  for (const [address, clientId] of [
+    ['203.0.113.7', '203.0.113.7'],
+    ['2001:db8:1:2::1', '2001:db8:1:2::/64'],
+  ] as const) {
     const { identifier, directory } = makeIdentifier();
-    assert.equal(hashOf(identifier, '2001:db8:1:2::1'), hashOf(identifier, '2001:db8:1:2:ffff::9'));
-    assert.notEqual(hashOf(identifier, '2001:db8:1:2::1'), hashOf(identifier, '2001:db8:1:3::1'));
-    assert.notEqual(hashOf(identifier, '192.0.2.1'), hashOf(identifier, '192.0.2.2'));
-    assert.ok(directory.asked.includes('2001:db8:1:2::1 2001:db8:1:2::/64'));
-    assert.ok(directory.asked.includes('192.0.2.1 192.0.2.1'));
-  });
+    const before = identifier.identify(address, '');
+    directory.add(clientId);
+    const after = identifier.identify(address, '');
+    assert.equal(after.bucketHash, before.bucketHash);
+    assert.deepEqual([before.clientId, after.clientId], [null, clientId]);
+  }
+});
 
-  it('follows the configured prefixes', () => {
-    const { directory, identifier } = makeIdentifier([], { ipv4Prefix: 24, ipv6Prefix: 128 });
-    assert.equal(hashOf(identifier, '192.0.2.1'), hashOf(identifier, '192.0.2.200'));
-    assert.notEqual(hashOf(identifier, '2001:db8::1'), hashOf(identifier, '2001:db8::2'));
-    assert.deepEqual(
-      new Set(directory.asked),
-      new Set([
-        '192.0.2.1 192.0.2.0/24',
-        '192.0.2.200 192.0.2.0/24',
-        '2001:db8::1 2001:db8::1',
-        '2001:db8::2 2001:db8::2',
-      ]),
-    );
-  });
+test('B33: the bucket of a caller is asked for once, and again when the directory has changed', () => {
+  const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
+  directory.still = true;
+  const identify = () => identifier.identify('10.0.0.1', '203.0.113.7');
+  const first = identify();
+  assert.deepEqual([identify(), directory.asked.length], [first, 1]);
+  directory.still = false;
+  assert.deepEqual([identify(), directory.asked.length], [first, 2]);
+});
 
-  it('is the same before and after a client is created for its address or group', () => {
-    for (const [address, clientId] of [
-      ['203.0.113.7', '203.0.113.7'],
-      ['2001:db8:1:2::1', '2001:db8:1:2::/64'],
-    ] as const) {
-      const { identifier, directory } = makeIdentifier();
-      const before = identifier.identify(address, '');
-      directory.add(clientId);
-      const after = identifier.identify(address, '');
-      assert.equal(after.bucketHash, before.bucketHash);
-      assert.deepEqual([before.clientId, after.clientId], [null, clientId]);
-    }
-  });
-
-  it('is asked for once, and again when the directory has changed', () => {
-    const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
-    directory.still = true;
-    const identify = () => identifier.identify('10.0.0.1', '203.0.113.7');
-    const first = identify();
-    assert.deepEqual([identify(), directory.asked.length], [first, 1]);
-    directory.still = false;
-    assert.deepEqual([identify(), directory.asked.length], [first, 2]);
-  });
-
-  it('belongs to the client that the directory names, and changes with it at once', () => {
-    const { identifier, directory } = makeIdentifier();
-    const anonymous = identifier.identify('203.0.113.7', '');
-    assert.deepEqual([anonymous.mode, anonymous.match.client], ['limit', null]);
-    assert.equal(identifier.identify('203.0.113.7', ''), anonymous, 'one object while nothing changes');
-    directory.add('203.0.113.7', 'blocked');
-    assert.equal(identifier.identify('203.0.113.7', '').mode, 'blocked');
-    directory.clients.clear();
-    directory.tombstones.set('203.0.113.7', 9);
-    assert.equal(identifier.identify('203.0.113.7', '').match.tombstoneUs, 9);
-  });
+test('B33: the bucket of a caller belongs to the client that the directory names, and changes with it at once', () => {
+  const { identifier, directory } = makeIdentifier();
+  const anonymous = identifier.identify('203.0.113.7', '');
+  assert.deepEqual([anonymous.mode, anonymous.match.client], ['limit', null]);
+  assert.equal(identifier.identify('203.0.113.7', ''), anonymous, 'one object while nothing changes');
+  directory.add('203.0.113.7', 'blocked');
+  assert.equal(identifier.identify('203.0.113.7', '').mode, 'blocked');
+  directory.clients.clear();
+  directory.tombstones.set('203.0.113.7', 9);
+  assert.equal(identifier.identify('203.0.113.7', '').match.tombstoneUs, 9);
 });
 
 /** Keys of clients; what does not begin with `k` has not the form of one. */
@@ -228,49 +224,47 @@ function makeKeyed() {
   return { keys, directory, identifier, counts };
 }
 
-describe('B33: a caller with an API key', () => {
-  it('is the client of the key, with one bucket wherever it calls from, and keeps its address for logs', () => {
-    const { keys, identifier, counts } = makeKeyed();
-    keys.add('k1', 'acme', 'unlimited');
-    keys.add('k2', 'acme', 'unlimited');
-    const one = identifier.identify('192.0.2.1', '', 'k1');
-    const other = identifier.identify('198.51.100.9', '', 'k2');
-    assert.deepEqual([one.clientId, one.mode, one.clientIp], ['acme', 'unlimited', '192.0.2.1']);
-    assert.deepEqual([other.bucketHash, other.clientIp], [one.bucketHash, '198.51.100.9']);
-    assert.equal(other.match, one.match, 'one object, so that the limiter sees no change');
-    assert.equal(identifier.identify('192.0.2.1', '', 'k1'), one);
-    assert.equal(keys.verifiedCount, 2, 'a known key is not verified again');
-    const anonymous = identifier.identify('192.0.2.1', '');
-    assert.equal(anonymous.clientId, null);
-    assert.notEqual(anonymous.bucketHash, one.bucketHash);
-    assert.deepEqual(counts(), [3, 0, 0]);
-  });
+test('B33: a caller with an API key is the client of the key, with one bucket wherever it calls from, and keeps its address for logs', () => {
+  const { keys, identifier, counts } = makeKeyed();
+  keys.add('k1', 'acme', 'unlimited');
+  keys.add('k2', 'acme', 'unlimited');
+  const one = identifier.identify('192.0.2.1', '', 'k1');
+  const other = identifier.identify('198.51.100.9', '', 'k2');
+  assert.deepEqual([one.clientId, one.mode, one.clientIp], ['acme', 'unlimited', '192.0.2.1']);
+  assert.deepEqual([other.bucketHash, other.clientIp], [one.bucketHash, '198.51.100.9']);
+  assert.equal(other.match, one.match, 'one object, so that the limiter sees no change');
+  assert.equal(identifier.identify('192.0.2.1', '', 'k1'), one);
+  assert.equal(keys.verifiedCount, 2, 'a known key is not verified again');
+  const anonymous = identifier.identify('192.0.2.1', '');
+  assert.equal(anonymous.clientId, null);
+  assert.notEqual(anonymous.bucketHash, one.bucketHash);
+  assert.deepEqual(counts(), [3, 0, 0]);
+});
 
-  it('is its address where the key is wrong, of a foreign form, two at once, or of a client that is not there', () => {
-    const { keys, directory, identifier, counts } = makeKeyed();
-    keys.add('k1', 'acme');
-    directory.add('192.0.2.1', 'blocked');
-    for (const key of ['k2', 'acme', 'k1, k1', 'Bearer k1']) {
-      const caller = identifier.identify('192.0.2.1', '', key);
-      assert.deepEqual([caller.clientId, caller.mode], ['192.0.2.1', 'blocked'], key);
-    }
-    assert.deepEqual(counts(), [0, 2, 2]);
-    keys.clients.clear();
-    assert.equal(identifier.identify('192.0.2.7', '', 'k1').clientId, null);
-    assert.deepEqual(counts(), [0, 1, 0]);
-  });
+test('B33: a caller with an API key is its address where the key is wrong, of a foreign form, two at once, or of a client that is not there', () => {
+  const { keys, directory, identifier, counts } = makeKeyed();
+  keys.add('k1', 'acme');
+  directory.add('192.0.2.1', 'blocked');
+  for (const key of ['k2', 'acme', 'k1, k1', 'Bearer k1']) {
+    const caller = identifier.identify('192.0.2.1', '', key);
+    assert.deepEqual([caller.clientId, caller.mode], ['192.0.2.1', 'blocked'], key);
+  }
+  assert.deepEqual(counts(), [0, 2, 2]);
+  keys.clients.clear();
+  assert.equal(identifier.identify('192.0.2.7', '', 'k1').clientId, null);
+  assert.deepEqual(counts(), [0, 1, 0]);
+});
 
-  it('is its address from the moment that the key is revoked, and changes with its client at once', () => {
-    const { keys, identifier } = makeKeyed();
-    keys.add('k1', 'acme');
-    const before = identifier.identify('192.0.2.1', '', 'k1');
-    keys.clients.set('acme', { clientId: 'acme', mode: 'blocked', limits: {}, versionUs: 2 });
-    const changed = identifier.identify('192.0.2.1', '', 'k1');
-    assert.deepEqual([changed.mode, changed.bucketHash], ['blocked', before.bucketHash]);
-    const key = keys.known.get('k1');
-    assert.ok(key !== undefined);
-    key.revoked = true;
-    keys.known.delete('k1');
-    assert.equal(identifier.identify('192.0.2.1', '', 'k1').clientId, null);
-  });
+test('B33: a caller with an API key is its address from the moment that the key is revoked, and changes with its client at once', () => {
+  const { keys, identifier } = makeKeyed();
+  keys.add('k1', 'acme');
+  const before = identifier.identify('192.0.2.1', '', 'k1');
+  keys.clients.set('acme', { clientId: 'acme', mode: 'blocked', limits: {}, versionUs: 2 });
+  const changed = identifier.identify('192.0.2.1', '', 'k1');
+  assert.deepEqual([changed.mode, changed.bucketHash], ['blocked', before.bucketHash]);
+  const key = keys.known.get('k1');
+  assert.ok(key !== undefined);
+  key.revoked = true;
+  keys.known.delete('k1');
+  assert.equal(identifier.identify('192.0.2.1', '', 'k1').clientId, null);
 });

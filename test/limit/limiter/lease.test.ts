@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import { LEASE_MS, LeaseAccount, type LeaseAsk, Lot, leasable } from '../../../src/limit/limiter/lease.ts';
 
@@ -15,186 +15,180 @@ function busyAccount(nowMs: number): LeaseAccount {
   return account;
 }
 
-describe('LeaseAccount', () => {
-  it('is for buckets that hold and refill enough', () => {
-    const rules = (capacity: number, refillPerSecond: number) => ({
-      capacity,
-      rateMicro: refillPerSecond * 1e6,
-      versionUs: 1,
-    });
-    assert.equal(leasable(rules(20, 160)), true);
-    assert.equal(leasable(rules(19, 10_000)), false);
-    assert.equal(leasable(rules(1_000_000, 159)), false);
+test('a lease account is for buckets that hold and refill enough', () => {
+  const rules = (capacity: number, refillPerSecond: number) => ({
+    capacity,
+    rateMicro: refillPerSecond * 1e6,
+    versionUs: 1,
   });
+  assert.equal(leasable(rules(20, 160)), true);
+  assert.equal(leasable(rules(19, 10_000)), false);
+  assert.equal(leasable(rules(1_000_000, 159)), false);
+});
 
-  it('asks for what its demand spends in a good half of a lease, less what it holds', () => {
-    const account = busyAccount(1_000);
-    const wanted = 4 * LEASE_MS * 0.6;
-    assert.deepEqual(account.ask(1_000, RULES, true), { ...NOTHING, ahead: wanted });
-    account.add(new Lot(50, 7, 1_050), 1_000);
-    assert.equal(account.ask(1_000, RULES, true).ahead, wanted - 50);
-    assert.equal(account.ask(1_000, null, true).ahead, 0, 'leases are off');
-    assert.equal(
-      account.ask(1_000, { ...RULES, capacity: 19 }, true).ahead,
-      0,
-      'the bucket has become small',
-    );
-  });
+test('a lease account asks for what its demand spends in a good half of a lease, less what it holds', () => {
+  const account = busyAccount(1_000);
+  const wanted = 4 * LEASE_MS * 0.6;
+  assert.deepEqual(account.ask(1_000, RULES, true), { ...NOTHING, ahead: wanted });
+  account.add(new Lot(50, 7, 1_050), 1_000);
+  assert.equal(account.ask(1_000, RULES, true).ahead, wanted - 50);
+  assert.equal(account.ask(1_000, null, true).ahead, 0, 'leases are off');
+  assert.equal(account.ask(1_000, { ...RULES, capacity: 19 }, true).ahead, 0, 'the bucket has become small');
+});
 
-  it('asks for less because of one expensive request than that request costs', () => {
-    const account = busyAccount(1_000);
-    const before = account.ask(1_000, RULES, true).ahead;
-    account.observe(5_000, 1_020);
-    for (let i = 0; i < 199; i++) account.observe(1, 1_020);
-    assert.ok(account.ask(1_050, RULES, true).ahead - before <= 10);
-    const alone = new LeaseAccount(0, 0);
-    for (const ms of [0, 49]) alone.observe(5_000, ms);
-    assert.ok(alone.ask(50, RULES, true).ahead <= 20);
-  });
+test('a lease account asks for less because of one expensive request than that request costs', () => {
+  const account = busyAccount(1_000);
+  const before = account.ask(1_000, RULES, true).ahead;
+  account.observe(5_000, 1_020);
+  for (let i = 0; i < 199; i++) account.observe(1, 1_020);
+  assert.ok(account.ask(1_050, RULES, true).ahead - before <= 10);
+  const alone = new LeaseAccount(0, 0);
+  for (const ms of [0, 49]) alone.observe(5_000, ms);
+  assert.ok(alone.ask(50, RULES, true).ahead <= 20);
+});
 
-  it('asks for nothing where the demand is low, and forgets a demand that is over', () => {
-    const calm = new LeaseAccount(0, 0);
-    for (let ms = 0; ms < 500; ms += 20) calm.observe(1, ms);
-    assert.equal(calm.ask(500, RULES, true).ahead, 0);
-    const busy = busyAccount(1_000);
-    busy.observe(1, 3_000);
-    assert.equal(busy.ask(3_000, RULES, true).ahead, 0);
-  });
+test('a lease account asks for nothing where the demand is low, and forgets a demand that is over', () => {
+  const calm = new LeaseAccount(0, 0);
+  for (let ms = 0; ms < 500; ms += 20) calm.observe(1, ms);
+  assert.equal(calm.ask(500, RULES, true).ahead, 0);
+  const busy = busyAccount(1_000);
+  busy.observe(1, 3_000);
+  assert.equal(busy.ask(3_000, RULES, true).ahead, 0);
+});
 
-  it('spends what expires first, over several lots, and never more than there is', () => {
-    const account = new LeaseAccount(0, 0);
-    const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
-    account.add(old, 0);
-    account.add(young, 10);
-    assert.equal(account.spend(6, 10), null);
-    assert.equal(account.spend(3, 10), old);
-    assert.equal(account.held, 2);
-    assert.equal(account.spend(2, 10), young);
-    assert.equal(account.spend(1, 10), null);
-  });
+test('a lease account spends what expires first, over several lots, and never more than there is', () => {
+  const account = new LeaseAccount(0, 0);
+  const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
+  account.add(old, 0);
+  account.add(young, 10);
+  assert.equal(account.spend(6, 10), null);
+  assert.equal(account.spend(3, 10), old);
+  assert.equal(account.held, 2);
+  assert.equal(account.spend(2, 10), young);
+  assert.equal(account.spend(1, 10), null);
+});
 
-  it('spends nothing at or after the end of a lot', () => {
-    const account = new LeaseAccount(0, 0);
-    account.add(new Lot(5, 1, 50), 0);
-    assert.ok(account.covers(5, 49.999));
-    assert.equal(account.spend(1, 50), null);
-    assert.equal(account.held, 0);
-    account.add(new Lot(5, 1, 50), 50);
-    assert.equal(account.spend(1, 50), null, 'expired on its way');
-  });
+test('a lease account spends nothing at or after the end of a lot', () => {
+  const account = new LeaseAccount(0, 0);
+  account.add(new Lot(5, 1, 50), 0);
+  assert.ok(account.covers(5, 49.999));
+  assert.equal(account.spend(1, 50), null);
+  assert.equal(account.held, 0);
+  account.add(new Lot(5, 1, 50), 50);
+  assert.equal(account.spend(1, 50), null, 'expired on its way');
+});
 
-  it('spends from the next lot where the oldest has just expired', () => {
-    const account = new LeaseAccount(0, 0);
-    const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
-    account.add(old, 0);
-    account.add(young, 10);
-    assert.equal(account.spend(1, 50), young);
-    assert.equal(account.spend(2, 50), young, 'its other tokens are there too');
-    assert.equal(account.held, 0);
-    account.add(new Lot(1, 3, 100), 55);
-    assert.equal(account.spend(2, 55), null, 'and none is there twice');
-  });
+test('a lease account spends from the next lot where the oldest has just expired', () => {
+  const account = new LeaseAccount(0, 0);
+  const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
+  account.add(old, 0);
+  account.add(young, 10);
+  assert.equal(account.spend(1, 50), young);
+  assert.equal(account.spend(2, 50), young, 'its other tokens are there too');
+  assert.equal(account.held, 0);
+  account.add(new Lot(1, 3, 100), 55);
+  assert.equal(account.spend(2, 55), null, 'and none is there twice');
+});
 
-  it('returns what is left of a lot in its last quarter, by epoch, once', () => {
-    const account = new LeaseAccount(0, 0);
-    account.add(new Lot(5, 1, 50), 0);
-    account.add(new Lot(7, 1, 51), 1);
-    account.add(new Lot(9, 2, 52), 2);
-    account.spend(1, 2);
-    assert.equal(account.age(37), false);
-    assert.equal(account.age(40), true);
-    assert.equal(account.spend(1, 40), null, 'what goes back is not spent');
-    assert.deepEqual(account.ask(40, null, false), { ...NOTHING, ret: 11, spent: 1, retEpoch: 1 });
-    assert.deepEqual(account.ask(40, null, false), { ...NOTHING, ret: 9, retEpoch: 2 });
-    assert.deepEqual(account.ask(40, null, true), NOTHING);
-  });
+test('a lease account returns what is left of a lot in its last quarter, by epoch, once', () => {
+  const account = new LeaseAccount(0, 0);
+  account.add(new Lot(5, 1, 50), 0);
+  account.add(new Lot(7, 1, 51), 1);
+  account.add(new Lot(9, 2, 52), 2);
+  account.spend(1, 2);
+  assert.equal(account.age(37), false);
+  assert.equal(account.age(40), true);
+  assert.equal(account.spend(1, 40), null, 'what goes back is not spent');
+  assert.deepEqual(account.ask(40, null, false), { ...NOTHING, ret: 11, spent: 1, retEpoch: 1 });
+  assert.deepEqual(account.ask(40, null, false), { ...NOTHING, ret: 9, retEpoch: 2 });
+  assert.deepEqual(account.ask(40, null, true), NOTHING);
+});
 
-  it('tells of what was spent with a take that leaves in any case, also of lots that go on', () => {
-    const account = new LeaseAccount(0, 0);
-    account.add(new Lot(3, 1, 50), 0);
-    account.add(new Lot(5, 2, 60), 10);
-    account.spend(4, 10);
-    assert.deepEqual(account.ask(10, null, false), NOTHING);
-    assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 3, retEpoch: 1 });
-    assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 1, retEpoch: 2 });
-    account.spend(1, 10);
-    assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 1, retEpoch: 2 }, 'each token once');
-    assert.equal(account.held, 3);
-  });
+test('a lease account tells of what was spent with a take that leaves in any case, also of lots that go on', () => {
+  const account = new LeaseAccount(0, 0);
+  account.add(new Lot(3, 1, 50), 0);
+  account.add(new Lot(5, 2, 60), 10);
+  account.spend(4, 10);
+  assert.deepEqual(account.ask(10, null, false), NOTHING);
+  assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 3, retEpoch: 1 });
+  assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 1, retEpoch: 2 });
+  account.spend(1, 10);
+  assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 1, retEpoch: 2 }, 'each token once');
+  assert.equal(account.held, 3);
+});
 
-  it('does not bother the store with what it cannot accept any more', () => {
-    const account = new LeaseAccount(0, 0);
-    account.add(new Lot(5, 1, 50), 0);
-    assert.deepEqual(account.ask(100, null, true), NOTHING);
-  });
+test('a lease account does not bother the store with what it cannot accept any more', () => {
+  const account = new LeaseAccount(0, 0);
+  account.add(new Lot(5, 1, 50), 0);
+  assert.deepEqual(account.ask(100, null, true), NOTHING);
+});
 
-  it('takes back into the lot what was spent for nothing, until the store hears of it or the lot ends', () => {
-    const account = new LeaseAccount(0, 0);
-    const lot = new Lot(5, 1, 50);
-    account.add(lot, 0);
-    assert.equal(account.spend(3, 0), lot);
-    assert.equal(account.unspend(lot, 2, 10), true);
-    assert.equal(account.held, 4);
-    assert.equal(account.unspend(lot, 2, 10), false, 'only one is spent');
-    assert.equal(account.ask(10, null, true).spent, 1);
-    assert.equal(account.unspend(lot, 1, 10), false, 'the store has made room for it');
-    account.spend(1, 10);
-    assert.equal(account.unspend(lot, 1, 50), false, 'the lot has ended');
-    assert.deepEqual(account.ask(50, null, false), { ...NOTHING, ret: 3, spent: 1, retEpoch: 1 });
-  });
+test('a lease account takes back into the lot what was spent for nothing, until the store hears of it or the lot ends', () => {
+  const account = new LeaseAccount(0, 0);
+  const lot = new Lot(5, 1, 50);
+  account.add(lot, 0);
+  assert.equal(account.spend(3, 0), lot);
+  assert.equal(account.unspend(lot, 2, 10), true);
+  assert.equal(account.held, 4);
+  assert.equal(account.unspend(lot, 2, 10), false, 'only one is spent');
+  assert.equal(account.ask(10, null, true).spent, 1);
+  assert.equal(account.unspend(lot, 1, 10), false, 'the store has made room for it');
+  account.spend(1, 10);
+  assert.equal(account.unspend(lot, 1, 50), false, 'the lot has ended');
+  assert.deepEqual(account.ask(50, null, false), { ...NOTHING, ret: 3, spent: 1, retEpoch: 1 });
+});
 
-  it('wants more before it is empty, but not from a bucket that has just lent less than asked', () => {
-    const account = busyAccount(1_000);
-    assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
-    account.add(new Lot(20, 1, 1_050), 1_000);
-    assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), false);
-    account.spend(12, 1_000);
-    assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
-    account.lent(100, 10, 1_000);
-    assert.equal(account.runsLow(1_001, ROUND_TRIP_MS), false);
-    assert.equal(account.runsLow(1_000 + LEASE_MS / 4, ROUND_TRIP_MS), true);
-    assert.ok(account.ask(1_000 + LEASE_MS / 4, RULES, false).ahead > 0);
-    assert.equal(account.ask(1_000 + LEASE_MS / 4, RULES, false).ahead, 0, 'asked for already');
-  });
+test('a lease account wants more before it is empty, but not from a bucket that has just lent less than asked', () => {
+  const account = busyAccount(1_000);
+  assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
+  account.add(new Lot(20, 1, 1_050), 1_000);
+  assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), false);
+  account.spend(12, 1_000);
+  assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
+  account.lent(100, 10, 1_000);
+  assert.equal(account.runsLow(1_001, ROUND_TRIP_MS), false);
+  assert.equal(account.runsLow(1_000 + LEASE_MS / 4, ROUND_TRIP_MS), true);
+  assert.ok(account.ask(1_000 + LEASE_MS / 4, RULES, false).ahead > 0);
+  assert.equal(account.ask(1_000 + LEASE_MS / 4, RULES, false).ahead, 0, 'asked for already');
+});
 
-  it('puts everything up for return, or drops it, when it is told to', () => {
-    const account = new LeaseAccount(0, 0);
-    account.add(new Lot(5, 1, 50), 0);
-    account.returnAll();
-    assert.deepEqual([account.held, account.hasReturns], [0, true]);
-    account.add(new Lot(5, 1, 50), 0);
-    account.drop();
-    assert.deepEqual([account.held, account.hasReturns], [0, false]);
-  });
+test('a lease account puts everything up for return, or drops it, when it is told to', () => {
+  const account = new LeaseAccount(0, 0);
+  account.add(new Lot(5, 1, 50), 0);
+  account.returnAll();
+  assert.deepEqual([account.held, account.hasReturns], [0, true]);
+  account.add(new Lot(5, 1, 50), 0);
+  account.drop();
+  assert.deepEqual([account.held, account.hasReturns], [0, false]);
+});
 
-  it('uses each token once, and holds no token that the store does not account for, whatever happens', (t) => {
-    const seed = Date.now() & 0x7fffffff;
-    t.diagnostic(`seed ${seed}`);
-    const step = fc.record({
-      afterMs: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 120 })),
-      action: fc.constantFrom('add', 'add', 'spend', 'spend', 'spend', 'unspend', 'ask', 'ask', 'returnAll'),
-      tokens: fc.integer({ min: 1, max: 20 }),
-      waiting: fc.boolean(),
-    });
-    fc.assert(
-      fc.property(fc.array(step, { minLength: 20, maxLength: 80, size: 'max' }), (steps) => {
-        const account = new LeaseAccount(0, 0);
-        const books = new Books();
-        let nowMs = 0;
-        for (const { afterMs, action, tokens, waiting } of steps) {
-          nowMs += afterMs;
-          if (action === 'add') books.lend(account, tokens, nowMs);
-          if (action === 'spend') books.spend(account, tokens, nowMs);
-          if (action === 'unspend') books.unspend(account, nowMs);
-          if (action === 'ask') books.hear(account.ask(nowMs, null, waiting));
-          if (action === 'returnAll') account.returnAll();
-          account.covers(0, nowMs);
-          books.check(account, nowMs);
-        }
-      }),
-      { seed, numRuns: 500 },
-    );
+test('a lease account uses each token once, and holds no token that the store does not account for, whatever happens', (t) => {
+  const seed = Date.now() & 0x7fffffff;
+  t.diagnostic(`seed ${seed}`);
+  const step = fc.record({
+    afterMs: fc.oneof(fc.constant(0), fc.integer({ min: 0, max: 12 }), fc.integer({ min: 0, max: 120 })),
+    action: fc.constantFrom('add', 'add', 'spend', 'spend', 'spend', 'unspend', 'ask', 'ask', 'returnAll'),
+    tokens: fc.integer({ min: 1, max: 20 }),
+    waiting: fc.boolean(),
   });
+  fc.assert(
+    fc.property(fc.array(step, { minLength: 20, maxLength: 80, size: 'max' }), (steps) => {
+      const account = new LeaseAccount(0, 0);
+      const books = new Books();
+      let nowMs = 0;
+      for (const { afterMs, action, tokens, waiting } of steps) {
+        nowMs += afterMs;
+        if (action === 'add') books.lend(account, tokens, nowMs);
+        if (action === 'spend') books.spend(account, tokens, nowMs);
+        if (action === 'unspend') books.unspend(account, nowMs);
+        if (action === 'ask') books.hear(account.ask(nowMs, null, waiting));
+        if (action === 'returnAll') account.returnAll();
+        account.covers(0, nowMs);
+        books.check(account, nowMs);
+      }
+    }),
+    { seed, numRuns: 500 },
+  );
 });
 
 /** What the store would know of a lease, with an epoch per 50 ms of the same clock. */

@@ -2,7 +2,7 @@
  * fast-check drives a small fleet command by command and shrinks what breaks a promise to a few of them. The store is held
  * to the BigInt model of the script at every take. SIM_SEED repeats a run.
  */
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Weather } from './link.ts';
 import { MAX_STALL_MS } from './scenario.ts';
@@ -195,20 +195,18 @@ const worlds: fc.Arbitrary<WorldOptions> = fc.record({
   leases: fc.constantFrom(true, true, false),
 });
 
-describe('the limiter, step by step', () => {
-  it(`B30: keeps every promise in ${RUNS} random sequences of requests and faults`, async (t) => {
-    const seed = Number(process.env.SIM_SEED ?? Date.now() & 0x7fffffff);
-    t.diagnostic(`seed ${seed}`);
-    await fc.assert(
-      fc.asyncProperty(worlds, steps, async (options, list) => {
-        const world = new World(options);
-        await fc.asyncModelRun(
-          () => ({ model: { frozen: false, cutOff: new Set<number>() }, real: world }),
-          list,
-        );
-        await world.expectCalm();
-      }),
-      { seed, numRuns: RUNS },
-    );
-  });
+test(`B30: the limiter keeps every promise in ${RUNS} random sequences of requests and faults`, async (t) => {
+  const seed = Number(process.env.SIM_SEED ?? Date.now() & 0x7fffffff);
+  t.diagnostic(`seed ${seed}`);
+  await fc.assert(
+    fc.asyncProperty(worlds, steps, async (options, list) => {
+      const world = new World(options);
+      await fc.asyncModelRun(
+        () => ({ model: { frozen: false, cutOff: new Set<number>() }, real: world }),
+        list,
+      );
+      await world.expectCalm();
+    }),
+    { seed, numRuns: RUNS },
+  );
 });

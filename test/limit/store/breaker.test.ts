@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import { Breaker, FAILURES_TO_OPEN, PROBE_EVERY_MS, PROBE_JITTER } from '../../../src/limit/store/breaker.ts';
 
 function makeBreaker(random = () => 0.5) {
@@ -29,49 +29,47 @@ function makeBreaker(random = () => 0.5) {
   return { breaker, changes, timers, fire, probes: () => probes };
 }
 
-describe('Breaker', () => {
-  it('opens after five failures in a row, and a success in between starts the count anew', () => {
+test('a breaker opens after five failures in a row, and a success in between starts the count anew', () => {
+  const { breaker, changes } = makeBreaker();
+  for (let i = 1; i < FAILURES_TO_OPEN; i++) breaker.fail();
+  breaker.succeed();
+  for (let i = 1; i < FAILURES_TO_OPEN; i++) breaker.fail();
+  assert.equal(breaker.open, false);
+  breaker.fail();
+  assert.equal(breaker.open, true);
+  assert.deepEqual(changes, [true]);
+});
+
+test('a breaker opens at once on silence, or where the store itself is away', () => {
+  for (const cause of ['silence', 'away'] as const) {
     const { breaker, changes } = makeBreaker();
-    for (let i = 1; i < FAILURES_TO_OPEN; i++) breaker.fail();
+    breaker[cause]();
+    breaker[cause]();
+    assert.deepEqual(changes, [true], 'one change, one line in the log');
+  }
+});
+
+test('a breaker probes every 250 ms ± 20 % while open, and stops at the first success', () => {
+  for (const [random, expectedMs] of [
+    [0, PROBE_EVERY_MS * (1 - PROBE_JITTER)],
+    [0.5, PROBE_EVERY_MS],
+    [1, PROBE_EVERY_MS * (1 + PROBE_JITTER)],
+  ] as const) {
+    const { breaker, timers, fire, probes, changes } = makeBreaker(() => random);
+    breaker.silence();
+    fire();
+    fire();
+    assert.equal(probes(), 2);
+    for (const { delayMs } of timers) assert.ok(Math.abs(delayMs - expectedMs) < 1e-9);
     breaker.succeed();
-    for (let i = 1; i < FAILURES_TO_OPEN; i++) breaker.fail();
-    assert.equal(breaker.open, false);
-    breaker.fail();
-    assert.equal(breaker.open, true);
-    assert.deepEqual(changes, [true]);
-  });
-
-  it('opens at once on silence, or where the store itself is away', () => {
-    for (const cause of ['silence', 'away'] as const) {
-      const { breaker, changes } = makeBreaker();
-      breaker[cause]();
-      breaker[cause]();
-      assert.deepEqual(changes, [true], 'one change, one line in the log');
-    }
-  });
-
-  it('probes every 250 ms ± 20 % while open, and stops at the first success', () => {
-    for (const [random, expectedMs] of [
-      [0, PROBE_EVERY_MS * (1 - PROBE_JITTER)],
-      [0.5, PROBE_EVERY_MS],
-      [1, PROBE_EVERY_MS * (1 + PROBE_JITTER)],
-    ] as const) {
-      const { breaker, timers, fire, probes, changes } = makeBreaker(() => random);
-      breaker.silence();
-      fire();
-      fire();
-      assert.equal(probes(), 2);
-      for (const { delayMs } of timers) assert.ok(Math.abs(delayMs - expectedMs) < 1e-9);
-      breaker.succeed();
-      assert.deepEqual(changes, [true, false]);
-      assert.ok(timers.every((timer) => !timer.live));
-    }
-  });
-
-  it('leaves no timer behind when closed', () => {
-    const { breaker, timers } = makeBreaker();
-    breaker.away();
-    breaker.close();
+    assert.deepEqual(changes, [true, false]);
     assert.ok(timers.every((timer) => !timer.live));
-  });
+  }
+});
+
+test('a breaker leaves no timer behind when closed', () => {
+  const { breaker, timers } = makeBreaker();
+  breaker.away();
+  breaker.close();
+  assert.ok(timers.every((timer) => !timer.live));
 });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import fc from 'fast-check';
 import type { TakeRequest } from '../../../src/contract/buckets.ts';
 import { type BucketState, refillOf, takeFrom, usUntil } from '../../../src/limit/bucket/bucket-state.ts';
@@ -23,91 +23,89 @@ function makeStore(maxBuckets?: number) {
   };
 }
 
-describe('MemoryBucketStore', () => {
-  it('has the arithmetic of the script: the BigInt model agrees in 10,000 random takes', (t) => {
-    const seed = Date.now() & 0x7fffffff;
-    t.diagnostic(`seed ${seed}`);
-    let count = 0;
-    const property = fc.property(operations, (list) => {
-      let kept: BucketState | null = null;
-      for (const take of expectedTakes(list, 'bucket')) {
-        const { reply, state } = takeFrom(kept, take.request, take.nowUs);
-        assertSameReply(reply, take);
-        kept = state ?? kept;
-        count++;
-      }
-    });
-    fc.assert(property, { seed, numRuns: RUNS });
-    assert.ok(count >= 10_000, `only ${count} takes`);
-  });
-
-  it('refills exactly, and waits exactly up to 9e9, where a plain product would leave the exact integers', () => {
-    const times = fc.integer({ min: 0, max: 3_000_000_000_000 });
-    fc.assert(
-      fc.property(times, fc.integer({ min: 1, max: 1_000_000_000_000_000 }), (us, rateMicro) => {
-        const exact = (BigInt(us) * BigInt(rateMicro)) / 1_000_000n;
-        if (exact < 2n ** 53n) assert.equal(BigInt(refillOf(us, rateMicro)), exact);
-        else assert.ok(refillOf(us, rateMicro) >= 2 ** 53, 'more than any bucket holds');
-      }),
-    );
-    fc.assert(
-      fc.property(
-        fc.integer({ min: 1, max: 1_000_000_000_000_000 }),
-        fc.integer({ min: 1, max: 9_000_000_000 }),
-        (micro, rateMicro) => {
-          const exact = (BigInt(micro) * 1_000_000n + BigInt(rateMicro) - 1n) / BigInt(rateMicro);
-          if (exact < 2n ** 53n) assert.equal(BigInt(usUntil(micro, rateMicro)), exact);
-        },
-      ),
-    );
-  });
-
-  it('agrees with the model through its own map, expiry included', (t) => {
-    const seed = Date.now() & 0x7fffffff;
-    t.diagnostic(`seed ${seed}`);
-    const property = fc.property(operations, (list) => {
-      const { clock, store } = makeStore();
-      // A monotonic clock only goes forwards; the model may not have forgotten a full bucket, which must be the same.
-      const forwards = list.map((operation) => ({
-        ...operation,
-        stepUs: Math.abs(operation.stepUs),
-        versionStep: 0,
-        capacity: list[0]?.capacity ?? 1,
-        rateMicro: list[0]?.rateMicro ?? 1,
-      }));
-      for (const take of expectedTakes(forwards, 'bucket', 0)) {
-        clock.nowMs = (take.nowUs + 0.5) / 1000;
-        assertSameReply(store.take(take.request), take);
-      }
-    });
-    fc.assert(property, { seed, numRuns: 100 });
-  });
-
-  it('answers a batch in order, one bucket per key', async () => {
-    const { store } = makeStore();
-    const replies = await store.takeBatch([takeOf('a', { need: 8 }), takeOf('b'), takeOf('a', { need: 8 })]);
-    assert.deepEqual(
-      replies.map((reply) => reply.granted),
-      [8, 1, 2],
-    );
-  });
-
-  it('keeps no more buckets than it may, and gives up the one nearest to full', () => {
-    const { clock, store } = makeStore(100);
-    store.take(takeOf('drained', { capacity: 1_000, need: 1_000 }));
-    for (let i = 0; i < 2_000; i++) {
-      clock.nowMs += 0.01;
-      store.take(takeOf(`flood-${i}`));
+test('the memory store has the arithmetic of the script: the BigInt model agrees in 10,000 random takes', (t) => {
+  const seed = Date.now() & 0x7fffffff;
+  t.diagnostic(`seed ${seed}`);
+  let count = 0;
+  const property = fc.property(operations, (list) => {
+    let kept: BucketState | null = null;
+    for (const take of expectedTakes(list, 'bucket')) {
+      const { reply, state } = takeFrom(kept, take.request, take.nowUs);
+      assertSameReply(reply, take);
+      kept = state ?? kept;
+      count++;
     }
-    assert.equal(store.size, 100);
-    assert.equal(store.take(takeOf('drained', { capacity: 1_000, need: 1_000 })).granted, 0);
   });
+  fc.assert(property, { seed, numRuns: RUNS });
+  assert.ok(count >= 10_000, `only ${count} takes`);
+});
 
-  it('forgets buckets that have had the time to fill up while new ones come', () => {
+test('the memory store refills exactly, and waits exactly up to 9e9, where a plain product would leave the exact integers', () => {
+  const times = fc.integer({ min: 0, max: 3_000_000_000_000 });
+  fc.assert(
+    fc.property(times, fc.integer({ min: 1, max: 1_000_000_000_000_000 }), (us, rateMicro) => {
+      const exact = (BigInt(us) * BigInt(rateMicro)) / 1_000_000n;
+      if (exact < 2n ** 53n) assert.equal(BigInt(refillOf(us, rateMicro)), exact);
+      else assert.ok(refillOf(us, rateMicro) >= 2 ** 53, 'more than any bucket holds');
+    }),
+  );
+  fc.assert(
+    fc.property(
+      fc.integer({ min: 1, max: 1_000_000_000_000_000 }),
+      fc.integer({ min: 1, max: 9_000_000_000 }),
+      (micro, rateMicro) => {
+        const exact = (BigInt(micro) * 1_000_000n + BigInt(rateMicro) - 1n) / BigInt(rateMicro);
+        if (exact < 2n ** 53n) assert.equal(BigInt(usUntil(micro, rateMicro)), exact);
+      },
+    ),
+  );
+});
+
+test('the memory store agrees with the model through its own map, expiry included', (t) => {
+  const seed = Date.now() & 0x7fffffff;
+  t.diagnostic(`seed ${seed}`);
+  const property = fc.property(operations, (list) => {
     const { clock, store } = makeStore();
-    for (let i = 0; i < 1_000; i++) store.take(takeOf(`first-${i}`));
-    clock.nowMs += 60_000;
-    for (let i = 0; i < 1_000; i++) store.take(takeOf(`second-${i}`));
-    assert.ok(store.size <= 1_002, `${store.size} buckets`);
+    // A monotonic clock only goes forwards; the model may not have forgotten a full bucket, which must be the same.
+    const forwards = list.map((operation) => ({
+      ...operation,
+      stepUs: Math.abs(operation.stepUs),
+      versionStep: 0,
+      capacity: list[0]?.capacity ?? 1,
+      rateMicro: list[0]?.rateMicro ?? 1,
+    }));
+    for (const take of expectedTakes(forwards, 'bucket', 0)) {
+      clock.nowMs = (take.nowUs + 0.5) / 1000;
+      assertSameReply(store.take(take.request), take);
+    }
   });
+  fc.assert(property, { seed, numRuns: 100 });
+});
+
+test('the memory store answers a batch in order, one bucket per key', async () => {
+  const { store } = makeStore();
+  const replies = await store.takeBatch([takeOf('a', { need: 8 }), takeOf('b'), takeOf('a', { need: 8 })]);
+  assert.deepEqual(
+    replies.map((reply) => reply.granted),
+    [8, 1, 2],
+  );
+});
+
+test('the memory store keeps no more buckets than it may, and gives up the one nearest to full', () => {
+  const { clock, store } = makeStore(100);
+  store.take(takeOf('drained', { capacity: 1_000, need: 1_000 }));
+  for (let i = 0; i < 2_000; i++) {
+    clock.nowMs += 0.01;
+    store.take(takeOf(`flood-${i}`));
+  }
+  assert.equal(store.size, 100);
+  assert.equal(store.take(takeOf('drained', { capacity: 1_000, need: 1_000 })).granted, 0);
+});
+
+test('the memory store forgets buckets that have had the time to fill up while new ones come', () => {
+  const { clock, store } = makeStore();
+  for (let i = 0; i < 1_000; i++) store.take(takeOf(`first-${i}`));
+  clock.nowMs += 60_000;
+  for (let i = 0; i < 1_000; i++) store.take(takeOf(`second-${i}`));
+  assert.ok(store.size <= 1_002, `${store.size} buckets`);
 });

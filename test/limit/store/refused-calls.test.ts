@@ -1,6 +1,6 @@
 /** How often the store hears of a client far over its limit, on a clock that the tests advance. */
 import assert from 'node:assert/strict';
-import { describe, it } from 'node:test';
+import { test } from 'node:test';
 import type { Clock } from '../../../src/contract/clock.ts';
 import { MemoryBucketStore } from '../../../src/limit/store/memory-bucket-store.ts';
 import { Random } from '../../fuzz/random.ts';
@@ -66,34 +66,32 @@ async function flood({ capacity, refillPerSecond, workers, sec }: Flood) {
   return count;
 }
 
-describe('A client far over its limit', () => {
-  for (const workers of [1, 4]) {
-    for (const refillPerSecond of [1, 10, 100]) {
-      it(`costs each of ${workers} workers one call per token at ${refillPerSecond}/s, and the tokens are used`, async () => {
-        const sec = refillPerSecond === 1 ? 10 : 3;
-        const { calls, admitted } = await flood({ capacity: 10, refillPerSecond, workers, sec });
-        const tokens = refillPerSecond * sec;
-        assert.ok(calls <= 1.05 * (tokens + 1) * workers, `${calls} calls for ${tokens} tokens`);
-        assert.ok(Math.abs(admitted - tokens) <= 1, `${admitted} admitted of ${tokens}`);
-      });
-
-      it(`costs each of ${workers} workers at most two where the bucket holds one token, at ${refillPerSecond}/s`, async () => {
-        const sec = refillPerSecond === 1 ? 10 : 3;
-        const { calls } = await flood({ capacity: 1, refillPerSecond, workers, sec });
-        const tokens = refillPerSecond * sec;
-        assert.ok(calls <= 2 * tokens * workers, `${calls} calls for ${tokens} tokens`);
-      });
-    }
-
-    it(`costs each of ${workers} workers a call per second where tokens come every ten`, async () => {
-      const { calls, admitted } = await flood({ capacity: 10, refillPerSecond: 0.1, workers, sec: 20 });
-      assert.ok(calls <= 21 * workers, `${calls} calls in 20 s`);
-      assert.ok(admitted >= 1 && admitted <= 2, `${admitted} admitted of 2`);
+for (const workers of [1, 4]) {
+  for (const refillPerSecond of [1, 10, 100]) {
+    test(`a client far over its limit costs each of ${workers} workers one call per token at ${refillPerSecond}/s, and the tokens are used`, async () => {
+      const sec = refillPerSecond === 1 ? 10 : 3;
+      const { calls, admitted } = await flood({ capacity: 10, refillPerSecond, workers, sec });
+      const tokens = refillPerSecond * sec;
+      assert.ok(calls <= 1.05 * (tokens + 1) * workers, `${calls} calls for ${tokens} tokens`);
+      assert.ok(Math.abs(admitted - tokens) <= 1, `${admitted} admitted of ${tokens}`);
     });
 
-    it(`costs each of ${workers} workers fewer calls than tokens at 1,000/s`, async () => {
-      const { calls } = await flood({ capacity: 10, refillPerSecond: 1_000, workers, sec: 2 });
-      assert.ok(calls <= 0.6 * 2_000 * workers, `${calls} calls for 2,000 tokens`);
+    test(`a client far over its limit costs each of ${workers} workers at most two where the bucket holds one token, at ${refillPerSecond}/s`, async () => {
+      const sec = refillPerSecond === 1 ? 10 : 3;
+      const { calls } = await flood({ capacity: 1, refillPerSecond, workers, sec });
+      const tokens = refillPerSecond * sec;
+      assert.ok(calls <= 2 * tokens * workers, `${calls} calls for ${tokens} tokens`);
     });
   }
-});
+
+  test(`a client far over its limit costs each of ${workers} workers a call per second where tokens come every ten`, async () => {
+    const { calls, admitted } = await flood({ capacity: 10, refillPerSecond: 0.1, workers, sec: 20 });
+    assert.ok(calls <= 21 * workers, `${calls} calls in 20 s`);
+    assert.ok(admitted >= 1 && admitted <= 2, `${admitted} admitted of 2`);
+  });
+
+  test(`a client far over its limit costs each of ${workers} workers fewer calls than tokens at 1,000/s`, async () => {
+    const { calls } = await flood({ capacity: 10, refillPerSecond: 1_000, workers, sec: 2 });
+    assert.ok(calls <= 0.6 * 2_000 * workers, `${calls} calls for 2,000 tokens`);
+  });
+}
