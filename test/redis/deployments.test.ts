@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import type { AddressInfo } from 'node:net';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createServer } from 'node:tls';
@@ -209,6 +209,17 @@ test('B32: a failover by Sentinel under load refuses nobody and keeps nobody wai
   assert.equal(traffic.waitedWhileOpen, 0);
   assertPatience(traffic);
   assertOneLinePerChange(fleet);
+});
+
+test('B32: a sentinel that takes connections and says nothing does not keep the others from being asked', async (t) => {
+  const sentinel = await startRedisSentinel();
+  t.after(() => sentinel.stop());
+  const silent = createTcpServer((socket) => socket.unref());
+  await once(silent.listen(0, '127.0.0.1'), 'listening');
+  t.after(() => silent.close());
+  const { port } = silent.address() as AddressInfo;
+  const urls = [`redis://127.0.0.1:${port}`, sentinel.url];
+  await fleetOf(t, { kind: 'sentinel', master: sentinel.name, urls });
 });
 
 /** A certificate for localhost that signs itself. */

@@ -16,8 +16,8 @@ import { isTryAgain } from './redis-refusals.ts';
 for (const _ in new String('')) break;
 
 const CONNECT_TIMEOUT_MS = 1_000;
-/** A connection silent for so long with commands pending is dead: longer than any deadline, shorter than TCP's. */
-const SILENCE_TIMEOUT_MS = 1_500;
+/** From the connection's beginning until it is ready. */
+const HANDSHAKE_TIMEOUT_MS = 1_500;
 const KEEP_ALIVE_DELAY_MS = 10_000;
 const FIRST_RETRY_MS = 50;
 /** Longest pause between two attempts to connect. */
@@ -55,9 +55,13 @@ export function makeClient(
   const retry = (attempt: number): number => retryDelayMs(attempt, random);
   switch (servers.kind) {
     case 'single':
-      return new Redis({ ...common, ...placeOf(servers.url, DEFAULT_PORT), scripts, retryStrategy: retry });
+      return withHandshakeDeadline(
+        new Redis({ ...common, ...placeOf(servers.url, DEFAULT_PORT), scripts, retryStrategy: retry }),
+      );
     case 'sentinel':
-      return new Redis({ ...common, ...sentinelOptions(servers), scripts, retryStrategy: retry });
+      return withHandshakeDeadline(
+        new Redis({ ...common, ...sentinelOptions(servers), scripts, retryStrategy: retry }),
+      );
     case 'cluster':
       return withNodesConnected(
         new Cluster(
@@ -84,6 +88,23 @@ export function makeClient(
   }
 }
 
+/**
+ * A server that takes connections and says nothing would hold one for ever. (Not by ioredis' socketTimeout: it takes a stall of
+ * this process for silence of the server.)
+ */
+function withHandshakeDeadline(client: Redis): Redis {
+  client.on('connect', () => {
+    const { stream } = client;
+    const check = () => {
+      if (client.stream !== stream || client.status !== 'connect') return;
+      stream.destroy(new Error(`Redis was not ready within ${HANDSHAKE_TIMEOUT_MS} ms of the connection`));
+    };
+    // After a poll of the sockets: this process may have stood still.
+    setTimeout(() => setImmediate(check), HANDSHAKE_TIMEOUT_MS).unref();
+  });
+  return client;
+}
+
 /** ioredis connects to a node with the first command for it, and refuses that one. Here nodes are connected at once. */
 function withNodesConnected(cluster: Cluster): Cluster {
   cluster.on('+node', (node: Redis) => {
@@ -92,6 +113,7 @@ function withNodesConnected(cluster: Cluster): Cluster {
     // The cluster reports the failure, and makes the node anew with the next renewal of its map.
     node.connect().catch(() => undefined);
     withAskingHeard(node);
+    withHandshakeDeadline(node);
   });
   withTryAgainTold(cluster);
   return cluster;
@@ -132,7 +154,6 @@ function connectionOptions({ connectionName }: ClientOptions): RedisOptions {
     // It keeps one pipeline in flight per node and makes the others wait.
     enableAutoPipelining: false,
     connectTimeout: CONNECT_TIMEOUT_MS,
-    socketTimeout: SILENCE_TIMEOUT_MS,
     keepAlive: KEEP_ALIVE_DELAY_MS,
   };
 }
@@ -150,6 +171,8 @@ function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): 
     // With the detector a failover during a reconnect ends the client for good (ioredis 6.0.0). Without it a dead master closes
     // its connection and a demoted one answers READONLY: both make the client ask the sentinels.
     failoverDetector: false,
+    // A sentinel that takes the connection and says nothing must not keep the others from being asked.
+    sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
   };
 }
 

@@ -1,16 +1,20 @@
 /**
- * Detects a connection that receives bytes but never completes a reply: after a reply that announces more bytes than follow,
- * the client takes everything behind it for the rest, and no deadline for silence ends that. Replies come in the order of
- * the commands, so watching one command at a time is enough.
+ * Finds a connection on which commands get no replies: the server is gone, or one reply announced more bytes than ever come and
+ * everything behind it is taken for the rest. Replies come in the order of the commands, so one watched command is enough.
+ *
+ * A stall of this process is no silence of the server: the command may not have left, or its reply may wait to be read. So an
+ * overdue reply gets a second chance, which ends only after the event loop has polled the socket.
  */
 
-/** Longer than the silence that ends a connection (redis-client.ts), so that this acts last. */
-const UNANSWERED_MS = 2_500;
-/** Not every command is watched, only one in this time. */
+/** A reply that takes longer is overdue, and found so when the next command is sent. */
+const OVERDUE_MS = 1_000;
+const SECOND_CHANCE_MS = 500;
+/** One command in this time is watched. */
 const SAMPLE_EVERY_MS = 250;
 
 interface Sample {
-  sentAtMs: number;
+  readonly sentAtMs: number;
+  overdue: boolean;
 }
 
 /** ReplyWatch is kept for each connection to a server. */
@@ -19,7 +23,7 @@ export class ReplyWatch {
   #sample: Sample | null = null;
   #nextAtMs = 0;
 
-  /** @param onStuck called when a command has had no reply for 2.5 s and another one is sent */
+  /** @param onStuck called when a watched command has had no reply for 1.5 s or more */
   constructor(onStuck: (error: Error) => void) {
     this.#onStuck = onStuck;
   }
@@ -32,15 +36,13 @@ export class ReplyWatch {
       if (nowMs >= this.#nextAtMs) this.#begin(reply, nowMs);
       return;
     }
-    if (nowMs - sample.sentAtMs < UNANSWERED_MS) return;
-    // Only after the socket was read once more: this process may have stood still.
-    setImmediate(() => {
-      if (this.#sample === sample) this.#stuck(nowMs - sample.sentAtMs);
-    });
+    if (sample.overdue || nowMs - sample.sentAtMs < OVERDUE_MS) return;
+    sample.overdue = true;
+    setTimeout(() => setImmediate(() => this.#end(sample)), SECOND_CHANCE_MS).unref();
   }
 
   #begin(reply: Promise<unknown>, nowMs: number): void {
-    const sample = { sentAtMs: nowMs };
+    const sample = { sentAtMs: nowMs, overdue: false };
     this.#sample = sample;
     this.#nextAtMs = nowMs + SAMPLE_EVERY_MS;
     const answered = (): void => {
@@ -49,8 +51,10 @@ export class ReplyWatch {
     reply.then(answered, answered);
   }
 
-  #stuck(silentMs: number): void {
+  #end(sample: Sample): void {
+    if (this.#sample !== sample) return;
     this.#sample = null;
-    this.#onStuck(new Error(`a command has had no reply for ${Math.round(silentMs)} ms`));
+    const silentMs = Math.round(performance.now() - sample.sentAtMs);
+    this.#onStuck(new Error(`a command has had no reply for ${silentMs} ms`));
   }
 }
