@@ -13,6 +13,8 @@ export interface Storage {
   nowUs(): Promise<number>;
   /** Settles when asking the database begins to make sense: the embedded one takes seconds to start. Never rejects. */
   opened: Promise<void>;
+  /** Whether nothing was ever written to the database: it opens with the first statement. */
+  isUnused: boolean;
   close(): Promise<void>;
 }
 
@@ -23,6 +25,7 @@ export async function openStorage(settings: DatabaseSettings, logger: Logger): P
       folder: settings.embeddedPath,
       purpose: 'sluice serve',
       logger,
+      lazy: true,
     });
     // The embedded database's clock is this machine's: there is no need to wait until it is up.
     return {
@@ -30,6 +33,7 @@ export async function openStorage(settings: DatabaseSettings, logger: Logger): P
       nowUs: () => Promise.resolve(wallUs()),
       // It tells of a failed start itself, and tries again; the end of one that is stopped is none.
       opened: embedded.ready.catch(() => undefined),
+      isUnused: embedded.unused,
       close: () => embedded.close(),
     };
   }
@@ -39,6 +43,7 @@ export async function openStorage(settings: DatabaseSettings, logger: Logger): P
     database,
     nowUs: () => clock.nowUs(),
     opened: Promise.resolve(),
+    isUnused: false,
     close: () => database.close(),
   };
 }

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { ApiKeyRepository, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
@@ -143,13 +144,54 @@ test('kill -9 loses no acknowledged write, and the dead process does not keep th
 test('a process killed while it made the database leaves nothing that looks like one', async (t) => {
   const folder = makeTempFolder();
   const writer = startWriter(t, folder);
-  await waitFor('the database to be half made', () => existsSync(join(folder, 'data.new', 'base')), START);
+  const isDraft = (name: string) => name.startsWith('data.new-') && existsSync(join(folder, name, 'base'));
+  await waitFor('the database to be half made', () => readdirSync(folder).some(isDraft), START);
   writer.signal('SIGKILL');
   await writer.exited;
   assert.equal(existsSync(join(folder, 'data')), false);
   const embedded = await open(t, folder);
   await within(embedded.ready, START.timeoutMs, 'a start from the beginning');
   await new ClientRepository(embedded.database).create('acme', INPUT);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('data')),
+    ['data'],
+  );
+});
+
+test('a lazy one without data makes nothing before the first statements, which wait for it; with data it starts', async (t) => {
+  const folder = makeTempFolder();
+  const embedded = await open(t, folder, { lazy: true });
+  assert.equal(embedded.unused, true);
+  await sleep(100);
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('data')),
+    [],
+  );
+  const peakBytes = process.resourceUsage().maxRSS * 1024;
+  const repository = new ClientRepository(embedded.database);
+  const tries = await Promise.allSettled([repository.create('acme', INPUT), repository.create('zed', INPUT)]);
+  // On a busy machine they may give up, with 503, before the server is there.
+  for (const { status, reason } of tries.map((each) => ({ reason: null, ...each })))
+    if (status === 'rejected') assert.equal(reason?.code, 'database_starting');
+  assert.equal(embedded.unused, false);
+  await within(embedded.ready, START.timeoutMs, 'the first start');
+  const grownMiB = (process.resourceUsage().maxRSS * 1024 - peakBytes) / 2 ** 20;
+  assert.ok(grownMiB < 250, `making the data cost this process ${grownMiB} MiB`);
+  await repository.put('acme', INPUT);
+  await embedded.close();
+
+  const later = await open(t, folder, { lazy: true });
+  assert.equal(later.unused, false);
+  await within(later.ready, START.timeoutMs, 'the second start');
+  assert.equal((await new ClientRepository(later.database).get('acme')).clientId, 'acme');
+});
+
+test('closing one that nobody has used is quick and gives the folder back as it was', async (t) => {
+  const folder = makeTempFolder();
+  const embedded = await open(t, folder, { lazy: true });
+  await within(embedded.close(), 2_000, 'closing');
+  await assert.rejects(embedded.ready, { code: 'database_unavailable' });
+  assert.deepEqual(readdirSync(folder), []);
 });
 
 test('a second opener of the folder is refused and told who has it; the first one goes on', async (t) => {

@@ -10,7 +10,9 @@ test('a stop while the embedded database still starts is no failure of it', asyn
   t.after(() => removeTempFolder(folder));
   const { logger, lines } = keepLog();
   const storage = await openStorage({ url: null, embeddedPath: join(folder, 'postgres') }, logger);
+  const asked = storage.database.query('select 1').catch(() => undefined);
   await storage.close();
+  await asked;
   await storage.opened;
   assert.deepEqual(
     lines.filter(({ level }) => Number(level) > 30),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -41,6 +42,32 @@ test('the ready line names real addresses, and every worker accepts by then', as
   t.after(() => overSocket.close());
   overSocket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   assert.equal((await overSocket.readResponse()).body.toString(), 'a');
+});
+
+test('an embedded database that nobody has used is made by the first call that asks for clients', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const sluice = await startSluice({ folder, data: 'absent', config: { pools: poolOf([backend]) } });
+  t.after(() => sluice.stop());
+  const data = join(folder, 'data/postgres/data');
+  assert.deepEqual((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded, []);
+  assert.equal((await ask(sluice.proxyUrl)).status, 200);
+  assert.equal((await askJson(`${sluice.adminUrl}/api/v1/pools`)).status, 200);
+  assert.equal(existsSync(data), false);
+  await waitFor(
+    'the first client',
+    async () => {
+      const path = `${sluice.adminUrl}/api/v1/clients/127.0.0.1`;
+      const { status } = await askJson(path, { method: 'PUT', body: { mode: 'blocked' } });
+      assert.ok(status === 201 || status === 503, `${status}`);
+      return status === 201;
+    },
+    { timeoutMs: 60_000 },
+  );
+  assert.equal(existsSync(data), true);
+  await waitFor('the workers to know it', async () => (await ask(sluice.proxyUrl)).status === 403);
 });
 
 test('ports in use end the start within a second, with exit 1 and one sentence that names them all', async (t) => {

@@ -1,12 +1,13 @@
 /**
  * Entry of the thread that runs PGlite (PostgreSQL as WASM) behind a Unix socket. It blocks its own event loop while a
  * statement runs, which is why it has a thread. Anything unexpected ends it; embedded-postgres.ts starts it anew.
+ *
+ * As the main file of a process it makes the data of a new database in the folder of its argument, and ends.
  */
-import { existsSync, renameSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
-import * as z from 'zod';
 
 /** Sluice's pool has one connection; a second one appears for a moment when the first is replaced. */
 const MAX_CONNECTIONS = 4;
@@ -15,28 +16,27 @@ const MAX_CONNECTIONS = 4;
 const OTHERS_MS = 250;
 
 /**
- * PostgreSQL's own cache. In WASM its default of 128 MB is resident from the start (379 MiB in all against 218); behind 16 MB
- * there still is the operating system's cache of the files.
+ * PostgreSQL's own cache. In WASM all of it is resident from the start; behind it there still is the operating system's cache of
+ * the files.
  */
-const SHARED_BUFFERS = 'shared_buffers=16MB';
+const SHARED_BUFFERS = 'shared_buffers=4MB';
 const START_PARAMETERS = [...PGlite.defaultStartParams, '-c', SHARED_BUFFERS];
 
-const startSchema = z.object({ dataFolder: z.string(), socketPath: z.string() });
+/** What the thread is started with. */
+export interface ThreadStart {
+  dataFolder: string;
+  socketPath: string;
+}
 
-/**
- * A cluster is made under another name and renamed when complete, so that a process killed half-way leaves nothing that
- * looks like a database.
- */
-async function makeDataFolder(dataFolder: string): Promise<void> {
-  if (existsSync(dataFolder)) return;
-  const draft = `${dataFolder}.new`;
-  rmSync(draft, { recursive: true, force: true });
-  const fresh = await PGlite.create(draft, {
+async function makeData(folder: string): Promise<void> {
+  // The pipe's end is that of whoever wanted the data.
+  process.stdin.resume().on('end', () => process.exit(1));
+  const fresh = await PGlite.create(folder, {
     startParams: START_PARAMETERS,
     initDbStartParams: ['--set', SHARED_BUFFERS],
   });
   await fresh.close();
-  renameSync(draft, dataFolder);
+  process.exit(0);
 }
 
 /**
@@ -59,8 +59,7 @@ function tellActivity(server: PGLiteSocketServer, port: NonNullable<typeof paren
 }
 
 async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
-  const { dataFolder, socketPath } = startSchema.parse(workerData);
-  await makeDataFolder(dataFolder);
+  const { dataFolder, socketPath } = workerData as ThreadStart;
   const db = await PGlite.create(dataFolder, { startParams: START_PARAMETERS });
   rmSync(socketPath, { force: true });
   const server = new PGLiteSocketServer({ db, path: socketPath, maxConnections: MAX_CONNECTIONS });
@@ -82,3 +81,4 @@ function fail(error: unknown): never {
 }
 
 if (parentPort !== null) serve(parentPort).catch(fail);
+else if (process.argv[2] !== undefined) makeData(process.argv[2]).catch(fail);

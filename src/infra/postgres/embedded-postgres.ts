@@ -1,22 +1,29 @@
 /**
  * The database of an installation without one: PGlite in a thread of the primary, its files and its lock in one folder.
  *
- * States of the server, kept by #run: *starting* (thread made, data opened or created, schema migrated; the database is
- * held), *serving* (statements pass), *broken* (the thread ended by itself or a statement stalled; held, restarted after
- * a pause), *closed* (for good). Only #start leads to serving, only close() to closed.
+ * States of the server, kept by #run: *unused* (lazy, and there is no data yet; the first statement leads to starting),
+ * *starting* (data made where there is none, thread made, data opened, schema migrated; the database is held), *serving*
+ * (statements pass), *broken* (the thread ended by itself or a statement stalled; held, restarted after a pause), *closed*
+ * (for good). Only #start leads to serving, only close() to closed.
+ *
+ * Data is made in a process of its own, since that takes 500 MiB, of which the primary would keep 100.
  *
  * A commit is written to the file before it is acknowledged: a process killed with -9 loses nothing, as the operating
  * system has the bytes. It is not flushed to the disk (PGlite runs with fsync off): a machine that loses power may lose
  * the last seconds. Whoever cannot accept that configures a real server.
  */
+import { execFile } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { extname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { LbError, toError } from '../../contract/errors.ts';
-import { withDeadline } from '../lifecycle.ts';
+import { atMost, withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
+import type { ThreadStart } from './embedded-postgres-thread.ts';
 import { FolderLock } from './folder-lock.ts';
 import { migrate } from './migrations.ts';
 import { Database } from './postgres.ts';
@@ -29,15 +36,22 @@ export interface EmbeddedPostgresOptions {
   logger: Logger;
   /** Default true: pending migrations run before the first statement. */
   migrated?: boolean;
+  /** true: where there is no data yet, nothing is made or started before the first statement. Default false. */
+  lazy?: boolean;
 }
 
 /** Making a cluster takes 3 s on a fast machine. */
 const START_MS = 60_000;
+/** The statement that starts the server waits this long for it: less than a call of the admin port may take. */
+const FIRST_USE_MS = 10_000;
 const CLOSE_MS = 5_000;
 const MIN_RETRY_MS = 250;
 const MAX_RETRY_MS = 5_000;
 /** Longer than two statements' deadlines. */
 const STALL_WINDOW_MS = 15_000;
+/** The thread's JavaScript makes little that lasts: its database is in WASM. */
+const THREAD_LIMITS = { maxYoungGenerationSizeMb: 4 };
+const DRAFT_PREFIX = 'data.new-';
 const SOCKET_NAME = '.s.PGSQL.5432';
 /** 108 with the final zero on Linux, 104 on macOS. */
 const SOCKET_PATH_BYTES = 103;
@@ -57,7 +71,12 @@ export class EmbeddedPostgres {
   readonly #lock: FolderLock;
   readonly #socketFolder: string;
   readonly #firstStart = Promise.withResolvers<void>();
+  /** Resolves when the state is no longer unused. */
+  readonly #firstUse = Promise.withResolvers<void>();
+  /** Ends the process that makes data. */
+  readonly #closing = new AbortController();
   readonly #done: Promise<void>;
+  #unused: boolean;
   #thread: Worker | null = null;
   #lastStallMs = Number.NEGATIVE_INFINITY;
   #serving = false;
@@ -73,15 +92,23 @@ export class EmbeddedPostgres {
       target: { kind: 'embedded', socketFolder: this.#socketFolder },
       logger: options.logger,
       onStall: () => this.#onStall(),
+      onHeld: () => this.#awaken(),
     });
+    this.#unused = options.lazy === true && !existsSync(this.#dataFolder);
+    if (!this.#unused) this.#firstUse.resolve();
     this.database.hold(starting());
     this.ready = this.#firstStart.promise;
     this.ready.catch(() => undefined);
     this.#done = this.#run();
   }
 
+  /** Whether there is no data, and nobody has asked for any. */
+  get unused(): boolean {
+    return this.#unused;
+  }
+
   /**
-   * open locks the folder and starts the server in the background; await `ready` to wait for it. Throws LbError
+   * open locks the folder and starts the server in the background, or is lazy; await `ready` to wait for it. Throws LbError
    * folder_locked, naming the holder, when the folder is in use or cannot be written.
    */
   static async open(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
@@ -103,6 +130,8 @@ export class EmbeddedPostgres {
   /** close shuts the server down cleanly, at most about 10 s, and gives the folder back. Safe to call twice. */
   async close(): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
+    this.#firstUse.resolve();
     this.#wake();
     await this.database.close();
     await this.#stopThread();
@@ -116,7 +145,19 @@ export class EmbeddedPostgres {
     this.#terminate();
   }
 
+  /** From unused to starting. Resolves when the first start has ended, or takes its time. */
+  async #awaken(): Promise<void> {
+    if (this.#options.lazy !== true) return;
+    this.#unused = false;
+    this.#firstUse.resolve();
+    await atMost(
+      this.ready.catch(() => undefined),
+      FIRST_USE_MS,
+    );
+  }
+
   async #run(): Promise<void> {
+    await this.#firstUse.promise;
     let retryMs = MIN_RETRY_MS;
     while (!this.#closed) {
       try {
@@ -153,12 +194,13 @@ export class EmbeddedPostgres {
   /** From starting to serving. `ended` is fulfilled with the reason when the thread is gone. */
   async #start(): Promise<{ ended: Promise<Error> }> {
     this.#lastStallMs = Number.NEGATIVE_INFINITY;
-    const thread = new Worker(threadEntry(), {
-      workerData: {
-        dataFolder: join(resolve(this.#options.folder), 'data'),
-        socketPath: join(this.#socketFolder, SOCKET_NAME),
-      },
-    });
+    await this.#makeData();
+    if (this.#closed) throw this.#startError(null);
+    const workerData: ThreadStart = {
+      dataFolder: this.#dataFolder,
+      socketPath: join(this.#socketFolder, SOCKET_NAME),
+    };
+    const thread = new Worker(threadEntry(), { workerData, resourceLimits: THREAD_LIMITS });
     this.#thread = thread;
     // After its first word, that it is ready: whoever connects may write.
     thread.on('message', () => this.database.noteActivity());
@@ -176,6 +218,34 @@ export class EmbeddedPostgres {
     this.#serving = true;
     this.database.hold(null);
     return { ended };
+  }
+
+  /**
+   * Data is made under another name and renamed when complete, so that a process killed half-way leaves nothing that looks like
+   * a database. Each draft has a name of its own: the maker of an earlier one may still be writing for a moment.
+   */
+  async #makeData(): Promise<void> {
+    if (existsSync(this.#dataFolder)) return;
+    const folder = resolve(this.#options.folder);
+    for (const name of readdirSync(folder)) {
+      if (name.startsWith(DRAFT_PREFIX)) rmSync(join(folder, name), { recursive: true, force: true });
+    }
+    const draft = mkdtempSync(join(folder, DRAFT_PREFIX));
+    const { signal } = this.#closing;
+    try {
+      await promisify(execFile)(process.execPath, [fileURLToPath(threadEntry()), draft], {
+        signal,
+        timeout: START_MS,
+        killSignal: 'SIGKILL',
+      });
+    } catch (cause) {
+      throw new Error('its data cannot be made', { cause });
+    }
+    renameSync(draft, this.#dataFolder);
+  }
+
+  get #dataFolder(): string {
+    return join(resolve(this.#options.folder), 'data');
   }
 
   /** A thread whose socket server lost count answers nobody, yet lives: two stalls close together end it. */

@@ -31,6 +31,8 @@ export interface DatabaseOptions {
   statementMs?: number;
   /** Called after each statement that got no answer in time; the embedded server is restarted by it. */
   onStall?: () => void;
+  /** Called by each use while the database is held, which then waits for it; it may end the hold, or begin to. */
+  onHeld?: () => Promise<void>;
 }
 
 export interface WithClientOptions {
@@ -62,6 +64,7 @@ export class Database {
   readonly #statementMs: number;
   readonly #logger: Logger;
   readonly #onStall: () => void;
+  readonly #onHeld: () => Promise<void>;
   readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
   readonly #notices: NoticeConnection;
   /** Connections whose session has its statement_timeout. */
@@ -78,6 +81,7 @@ export class Database {
     this.#statementMs = statementMs;
     this.#logger = options.logger;
     this.#onStall = options.onStall ?? (() => undefined);
+    this.#onHeld = options.onHeld ?? (() => Promise.resolve());
     this.#config = clientConfig(target, connectMs);
     this.#notices = new NoticeConnection({ config: this.#config, logger: options.logger });
     this.#pool = new pg.Pool({
@@ -201,6 +205,7 @@ export class Database {
     { timeoutMs, evenHeld = false, readOnly = false, once = false }: Lending,
     fn: (client: pg.PoolClient) => Promise<T>,
   ): Promise<T> {
+    if (this.#held !== null && !evenHeld) await this.#onHeld();
     if (this.#held !== null && !evenHeld) {
       const { code, message } = this.#held;
       throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });

@@ -61,8 +61,9 @@ export class PrimaryDirectory {
     });
   }
 
-  /** start begins to load and follow once the database is open. */
+  /** start begins to load and follow once the database is open; an unused one has nobody to be loaded. */
   start(): void {
+    if (this.#storage.isUnused) this.feed.startEmpty();
     void this.#storage.opened.then(() => this.feed.start());
   }
 
