@@ -1,5 +1,5 @@
 /** The text of docs/metrics.md, made from the table of metrics; written and checked by config-docs.ts. */
-import { METRICS, type MetricName } from '../src/contract/metrics.ts';
+import { METRICS, type MetricDefinition, type MetricName } from '../src/contract/metrics.ts';
 
 const INTRODUCTION = `<!-- Made by \`node scripts/config-docs.ts\`; edit src/contract/metrics.ts instead. -->
 # Metrics
@@ -17,6 +17,7 @@ Of a histogram there are \`…_bucket\`, \`…_sum\` and \`…_count\`.
 
 const UNITS: readonly [suffix: string, unit: string][] = [
   ['_timestamp_seconds', 'Unix time, s'],
+  ['_expiry_seconds', 'Unix time, s'],
   ['_seconds', 's'],
   ['_seconds_total', 's'],
   ['_bytes', 'bytes'],
@@ -24,27 +25,43 @@ const UNITS: readonly [suffix: string, unit: string][] = [
   ['_ratio', '0 to 1'],
 ];
 
+/** PromQL conditions; one per metric is enough for a start. */
+const ALERTS: Partial<Record<MetricName, string>> = {
+  sluice_requests_total:
+    'sum(rate(sluice_requests_total{code=~"5.."}[5m])) / sum(rate(sluice_requests_total[5m])) > 0.05',
+  sluice_request_duration_seconds:
+    'histogram_quantile(0.99, sum by (le, route) (rate(sluice_request_duration_seconds_bucket[5m]))) > 1',
+  sluice_upstream_requests_total:
+    'sum by (pool, backend) (rate(sluice_upstream_requests_total{code=~"000|5.."}[5m])) > 1',
+  sluice_backend_up: 'sum by (pool) (sluice_backend_up) == 0',
+  sluice_ratelimit_store_calls_total:
+    'rate(sluice_ratelimit_store_calls_total{result=~"timeout|error"}[5m]) > 0.1',
+  sluice_ratelimit_breaker_open: 'sluice_ratelimit_breaker_open > 0',
+  sluice_shed_total: 'rate(sluice_shed_total[5m]) > 0',
+  sluice_access_log_dropped_lines_total: 'rate(sluice_access_log_dropped_lines_total[5m]) > 0',
+  sluice_application_log_dropped_lines_total: 'rate(sluice_application_log_dropped_lines_total[5m]) > 0',
+  sluice_event_loop_delay_seconds: 'min_over_time(sluice_event_loop_delay_seconds[1m]) > 0.1',
+  sluice_worker_busy_ratio: 'avg_over_time(sluice_worker_busy_ratio[5m]) > 0.9',
+  sluice_workers: 'sluice_workers{state="serving"} < 1',
+  sluice_worker_restarts_total: 'increase(sluice_worker_restarts_total[10m]) > 2',
+  sluice_config_last_reload_success: 'sluice_config_last_reload_success == 0',
+};
+
 /** metricsPage is the whole page. */
 export function metricsPage(): string {
-  const names = Object.keys(METRICS) as MetricName[];
-  const alerts = names.flatMap((name) => {
-    const { alert } = METRICS[name];
-    return alert === undefined ? [] : [alert];
-  });
   return [
     INTRODUCTION,
     '| name | type | labels | unit | meaning |',
     '| --- | --- | --- | --- | --- |',
-    ...names.map(rowOf),
+    ...Object.entries(METRICS).map(rowOf),
     '\n## Conditions worth an alert\n',
     'Starting points in PromQL: the thresholds are yours to choose.\n',
-    ...alerts.map((alert) => `- \`${alert}\``),
+    ...Object.values(ALERTS).map((alert) => `- \`${alert}\``),
     '',
   ].join('\n');
 }
 
-function rowOf(name: MetricName): string {
-  const { kind, labels, help } = METRICS[name];
+function rowOf([name, { kind, labels, help }]: [string, MetricDefinition]): string {
   const unit = UNITS.find(([suffix]) => name.endsWith(suffix))?.[1] ?? '';
   const cells = [`\`${name}\``, kind, labels.map((label) => `\`${label}\``).join(', '), unit, help];
   return `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;

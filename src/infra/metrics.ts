@@ -1,10 +1,16 @@
 /**
- * The counters of a worker, as plain numbers. prom-client hashes the labels on every call; here a label set is resolved to a
- * cell of one Float64Array once, when a plan is made or on first sight, and a request only adds to cells. Once a second what
- * has grown is sent to the primary, which keeps the totals: a scrape never waits for a worker, and a total never falls when
- * a worker is replaced.
+ * The counters of a worker, as plain numbers. prom-client hashes the labels on every call; here a label set becomes a cell of
+ * one Float64Array once, and a request only adds to cells. Once a second the worker sends what has grown to the primary,
+ * which keeps the totals.
  */
-import { cellCount, type IsLive, METRICS, type MetricName, type MetricsDelta } from '../contract/metrics.ts';
+import {
+  cellCount,
+  type IsLive,
+  METRICS,
+  type MetricDefinition,
+  type MetricName,
+  type MetricsDelta,
+} from '../contract/metrics.ts';
 
 const INITIAL_CELLS = 1024;
 const NO_BOUNDS: readonly number[] = [];
@@ -23,7 +29,7 @@ export class WorkerMetrics {
   #sent = new Float64Array(INITIAL_CELLS);
   #used = 0;
   readonly #byKey = new Map<string, Series>();
-  /** Bounds of the histogram that begins at a cell; a plain array, since every request looks here twice. */
+  /** Bounds of the histogram that begins at a cell. A plain array, because every request reads it twice. */
   readonly #boundsAt: (readonly number[])[] = [];
   /** First cells of series that are gone, by their number of cells. */
   readonly #free = new Map<number, number[]>();
@@ -31,14 +37,14 @@ export class WorkerMetrics {
   readonly #fresh = new Set<Series>();
 
   /**
-   * series finds or makes the cell of a metric and its label values, in the order of the table. Call it when a plan is made,
-   * or keep the index by small integers; it is bounded because labels come from the configuration or closed sets.
+   * series finds or makes the cell of a metric and its label values, in the order of the table. Callers keep the cell, because
+   * finding it joins texts. The number of cells is bounded because labels come from the configuration or closed sets.
    */
   series(name: MetricName, ...labels: string[]): number {
     const key = [name, ...labels].join('\u0000');
     const known = this.#byKey.get(key);
     if (known !== undefined) return known.index;
-    const definition = METRICS[name];
+    const definition: MetricDefinition = METRICS[name];
     const cells = cellCount(definition);
     const index = this.#free.get(cells)?.pop() ?? this.#newCells(cells);
     const made: Series = { name, labels, index, cells, isGauge: definition.kind === 'gauge' };
@@ -49,8 +55,8 @@ export class WorkerMetrics {
   }
 
   /**
-   * keepOnly forgets every other series; their cells serve new ones. Call it only when nobody holds a cell of theirs any
-   * more: when no request of an older plan is left.
+   * keepOnly forgets every other series; new series reuse their cells. Call it only when no request of an older plan is left:
+   * nobody may hold a cell that is forgotten.
    */
   keepOnly(isLive: IsLive): void {
     for (const [key, series] of this.#byKey) {
@@ -107,19 +113,18 @@ export class WorkerMetrics {
   #newCells(count: number): number {
     const index = this.#used;
     this.#used += count;
-    if (this.#used > this.#values.length) this.#grow();
+    if (this.#used > this.#values.length) {
+      const size = Math.max(this.#values.length * 2, this.#used);
+      this.#values = enlarged(this.#values, size);
+      this.#sent = enlarged(this.#sent, size);
+    }
     for (let cell = index; cell < this.#used; cell++) this.#boundsAt.push(NO_BOUNDS);
     return index;
   }
+}
 
-  #grow(): void {
-    const size = Math.max(this.#values.length * 2, this.#used);
-    const grow = (old: Float64Array): Float64Array<ArrayBuffer> => {
-      const next = new Float64Array(size);
-      next.set(old);
-      return next;
-    };
-    this.#values = grow(this.#values);
-    this.#sent = grow(this.#sent);
-  }
+function enlarged(old: Float64Array, size: number): Float64Array<ArrayBuffer> {
+  const next = new Float64Array(size);
+  next.set(old);
+  return next;
 }

@@ -98,6 +98,21 @@ test('every metric of the table shows HELP and TYPE before anything was counted'
     assert.match(text, new RegExp(`^# TYPE ${name} ${kind}$`, 'm'));
   }
   assert.doesNotMatch(text, /nodejs_active_\w+_total/);
+  assert.equal(text.match(/^# TYPE nodejs_eventloop_lag_seconds gauge$/gm)?.length, 1);
+});
+
+test('names of later versions show HELP and TYPE without a series', async () => {
+  const text = await new MetricsCollector().text();
+  for (const name of [
+    'sluice_ejections_total',
+    'sluice_panic',
+    'sluice_tls_handshakes_total',
+    'sluice_tls_certificate_expiry_seconds',
+    'sluice_tunnels_open',
+  ]) {
+    assert.match(text, new RegExp(`^# HELP ${name} .+No series in this version\\.\n# TYPE ${name} `, 'm'));
+    assert.doesNotMatch(text, new RegExp(`^${name}`, 'm'));
+  }
 });
 
 test("the gauges of the primary's event loop tell how it was delayed since the last scrape", async () => {

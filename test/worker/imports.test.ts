@@ -65,7 +65,6 @@ test('a worker, of which there is one per CPU, loads no package that only the pr
     'prom-client',
     'yaml',
     'zod',
-    'pino-pretty',
     '@electric-sql/pglite',
     'node-pg-migrate',
   ];

@@ -2,8 +2,9 @@
 import { type Logger as PinoLogger, pino } from 'pino';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import type { LogSettings } from '../../contract/settings.ts';
+import { boundedLine } from './bounded-line.ts';
 import { APPLICATION_LINES, LineWriter } from './line-writer.ts';
-import { prettyLines } from './pretty.ts';
+import { prettyLine } from './pretty.ts';
 
 export type Logger = PinoLogger;
 
@@ -28,18 +29,16 @@ export function makeLogger(
   let lines = out;
   const write = (line: string): void => {
     lines ??= new LineWriter(APPLICATION_LINES);
-    lines.write(line);
+    const bounded = boundedLine(line);
+    lines.write(format === 'pretty' ? prettyLine(bounded) : bounded);
   };
-  if (format !== 'pretty') return pino(options, { write });
-  const { application } = prettyLines();
-  return pino(options, { write: (line: string) => write(application(line)) });
+  return pino(options, { write });
 }
 
-/** describeError leaves out the stack of what is known to happen: it would bury the sentence. */
-function describeError(error: unknown): unknown {
-  const described: unknown = pino.stdSerializers.err(error as Error);
-  if (!isExpected(error) || typeof described !== 'object' || described === null) return described;
-  return { ...described, stack: undefined };
+/** An expected error is logged without its stack, which would bury the sentence. */
+function describeError(error: Error): object {
+  const described = pino.stdSerializers.err(error);
+  return isExpected(error) ? { ...described, stack: undefined } : described;
 }
 
 /** Our own errors but for faults, and the system's (ECONNREFUSED). Codes of node's own begin with ERR_ and mean a fault. */
@@ -55,8 +54,8 @@ interface Writers {
 }
 
 /**
- * attachLog gives the log of a process what else there is to tell: warnings of node, which by itself writes them to standard
- * error and waits for its reader, and how many lines were lost, once the output takes lines again.
+ * attachLog sends two further things to the log of a process: node's warnings, which node would write to standard error
+ * while it waits for the reader; and the number of lost lines, once the output takes lines again.
  */
 export function attachLog(logger: Logger, { application, access }: Writers): void {
   process.removeAllListeners('warning');
@@ -69,7 +68,5 @@ export function attachLog(logger: Logger, { application, access }: Writers): voi
 
 /** accessLogOf is where a worker's access lines go, which are made as JSON. */
 export function accessLogOf(format: LogSettings['format'], out: LineWriter): Pick<LineWriter, 'write'> {
-  if (format !== 'pretty') return out;
-  const { access } = prettyLines();
-  return { write: (line) => out.write(access(line)) };
+  return format === 'pretty' ? { write: (line) => out.write(prettyLine(line)) } : out;
 }

@@ -1,40 +1,43 @@
 /** `log.format: pretty`: one line per event for people, application and access lines in the same shape. */
-import { createRequire } from 'node:module';
 import { isatty } from 'node:tty';
+import { styleText } from 'node:util';
+import { pino } from 'pino';
 
 type Fields = Record<string, unknown>;
 
 const STDOUT_FD = 1;
 const INFO = 30;
-/** What stands elsewhere in the line, or says nothing to a person. */
-const OMITTED: ReadonlySet<string> = new Set(['level', 'time', 'msg', 'pid']);
-const PLAIN_VALUE = /^[^\s"=]+$/;
+const PLAIN_VALUE = /^[^\s\p{Cc}"=]+$/u;
+const LEVEL_COLOURS = {
+  trace: 'gray',
+  debug: 'blue',
+  info: 'green',
+  warn: 'yellow',
+  error: 'red',
+  fatal: 'bgRed',
+} as const;
 
-export interface PrettyLines {
-  /** application turns a line of the application log (JSON) into one for people. */
-  application: (line: string) => string;
-  /** access does the same with an access line. */
-  access: (line: string) => string;
+/** prettyLine turns a JSON line of either log into a line for people. Callers are the makers of the two logs. */
+export function prettyLine(line: string): string {
+  const parsed = JSON.parse(line) as Fields;
+  const event = 'level' in parsed ? parsed : accessEvent(parsed);
+  const { level, time, msg, pid: _, ...facts } = event;
+  const name = pino.levels.labels[Number(level)] as keyof typeof LEVEL_COLOURS;
+  const shown = Object.entries(facts).map(([key, value]) => ` ${key}=${textOf(value)}`);
+  // A control character from outside must neither break the line nor steer the terminal.
+  const message = coloured('cyan', `${msg}${shown.join('')}`.replaceAll(/\p{Cc}/gu, ' '));
+  return `[${clockOf(String(time))}] ${coloured(LEVEL_COLOURS[name], name.toUpperCase())}: ${message}\n`;
 }
 
-/** prettyLines loads what only this format needs: a few MiB. For the makers of the two logs. */
-export function prettyLines(): PrettyLines {
-  const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as typeof import('pino-pretty');
-  const application = prettyFactory({
-    colorize: isatty(STDOUT_FD),
-    translateTime: 'SYS:HH:MM:ss.l',
-    hideObject: true,
-    ignore: 'pid',
-    messageFormat: (log) => messageOf(log),
-  });
-  return { application, access: (line) => application(accessEvent(JSON.parse(line) as Fields)) };
+/** Hours to milliseconds in the time zone of this process. */
+function clockOf(time: string): string {
+  const date = new Date(time);
+  return `${date.toTimeString().slice(0, 8)}.${String(date.getMilliseconds()).padStart(3, '0')}`;
 }
 
-function messageOf(log: Fields): string {
-  const facts = Object.entries(log)
-    .filter(([key]) => !OMITTED.has(key))
-    .map(([key, value]) => ` ${key}=${textOf(value)}`);
-  return `${String(log.msg)}${facts.join('')}`;
+function coloured(colour: Parameters<typeof styleText>[0], text: string): string {
+  // The descriptor is asked because process.stdout, once used, would change how others write to it.
+  return isatty(STDOUT_FD) ? styleText(colour, text, { validateStream: false }) : text;
 }
 
 function textOf(value: unknown): string {

@@ -6,7 +6,7 @@ import { sluiceVersion } from '../../infra/build-info.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { Reloader } from '../reloader.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
-import type { MetricsCollector } from './metrics-collector.ts';
+import type { MetricsCollector, SeriesValue } from './metrics-collector.ts';
 
 interface GaugeSources {
   collector: MetricsCollector;
@@ -19,6 +19,14 @@ interface GaugeSources {
 }
 
 const MS_PER_SEC = 1_000;
+const WORKER_GAUGES: readonly [MetricName, (report: WorkerReport) => number][] = [
+  ['sluice_event_loop_delay_seconds', (report) => report.loopDelayMaxMs / MS_PER_SEC],
+  ['sluice_worker_busy_ratio', (report) => report.busyRatio],
+  ['sluice_worker_cpu_seconds_total', (report) => report.cpuSec],
+  ['sluice_worker_resident_memory_bytes', (report) => report.residentBytes],
+  ['sluice_worker_requests_total', (report) => report.requestsTotal],
+  ['sluice_worker_connections', (report) => report.connections],
+];
 
 export class PrimaryGauges {
   readonly #sources: GaugeSources;
@@ -48,66 +56,53 @@ export class PrimaryGauges {
   }
 
   #setConfiguration(): void {
-    const { collector, reloader, dataPath } = this.#sources;
+    const { reloader, dataPath } = this.#sources;
     const { lastReloadSucceeded, lastSuccessAtMs, lastReloadMs, current } = reloader;
-    const set = (name: MetricName, value: number, labels: string[] = []): void =>
-      collector.replace(name, [{ labels, value }]);
-    set('sluice_config_last_reload_success', lastReloadSucceeded ? 1 : 0);
-    set('sluice_config_last_reload_timestamp_seconds', lastSuccessAtMs / MS_PER_SEC);
-    set('sluice_config_last_reload_duration_seconds', lastReloadMs / MS_PER_SEC);
-    set('sluice_config_revision_info', 1, [String(current.number)]);
-    set('sluice_build_info', 1, [sluiceVersion(), process.version, fastPathOf(dataPath)]);
+    const fastPath = dataPath.engine === 'node' ? 'node' : dataPath.wire;
+    this.#set('sluice_config_last_reload_success', lastReloadSucceeded ? 1 : 0);
+    this.#set('sluice_config_last_reload_timestamp_seconds', lastSuccessAtMs / MS_PER_SEC);
+    this.#set('sluice_config_last_reload_duration_seconds', lastReloadMs / MS_PER_SEC);
+    this.#set('sluice_config_revision_info', 1, [String(current.number)]);
+    this.#set('sluice_build_info', 1, [sluiceVersion(), process.version, fastPath]);
+  }
+
+  #set(name: MetricName, value: number, labels: string[] = []): void {
+    this.#sources.collector.replace(name, [[labels, value]]);
   }
 
   #setWorkers(): void {
     const { collector, supervisor } = this.#sources;
-    const counts = supervisor.counts();
-    collector.replace(
-      'sluice_workers',
-      (['starting', 'serving', 'draining'] as const).map((state) => ({
-        labels: [state],
-        value: counts[state],
-      })),
-    );
-    collector.replace('sluice_worker_restarts_total', [{ labels: [], value: supervisor.restartCount }]);
-    const reports = supervisor
-      .workers()
-      .flatMap(({ index, report }) => (report === null ? [] : [{ labels: [String(index)], report }]));
-    for (const [name, read] of [
-      ['sluice_event_loop_delay_seconds', (report) => report.loopDelayMaxMs / MS_PER_SEC],
-      ['sluice_worker_busy_ratio', (report) => report.busyRatio],
-      ['sluice_worker_cpu_seconds_total', (report) => report.cpuSec],
-      ['sluice_worker_resident_memory_bytes', (report) => report.residentBytes],
-      ['sluice_worker_requests_total', (report) => report.requestsTotal],
-      ['sluice_worker_connections', (report) => report.connections],
-    ] satisfies [MetricName, (report: WorkerReport) => number][]) {
-      collector.replace(
-        name,
-        reports.map(({ labels, report }) => ({ labels, value: read(report) })),
-      );
+    const { starting, serving, draining } = supervisor.counts();
+    collector.replace('sluice_workers', [
+      [['starting'], starting],
+      [['serving'], serving],
+      [['draining'], draining],
+    ]);
+    this.#set('sluice_worker_restarts_total', supervisor.restartCount);
+    for (const [name, read] of WORKER_GAUGES) {
+      const series = supervisor
+        .workers()
+        .flatMap(({ index, report }): SeriesValue[] =>
+          report === null ? [] : [[[String(index)], read(report)]],
+        );
+      collector.replace(name, series);
     }
   }
 
   #setBackends(): void {
     const { collector, supervisor, registry } = this.#sources;
-    const states = registry.states().map((state) => ({ ...state, labels: [state.pool, state.backend] }));
-    collector.replace(
-      'sluice_backend_up',
-      states.map(({ labels, health, enabled }) => ({ labels, value: health === 'up' && enabled ? 1 : 0 })),
-    );
-    collector.replace(
-      'sluice_backend_in_flight',
-      states.map(({ labels, pool, backend }) => ({
-        labels,
-        value: backendInFlight(supervisor, pool, backend),
-      })),
-    );
-    collector.replace(
-      'sluice_probe_duration_seconds',
-      states.flatMap(({ labels, lastProbe }) =>
-        lastProbe === null ? [] : [{ labels, value: lastProbe.durationMs / MS_PER_SEC }],
-      ),
-    );
+    const up: SeriesValue[] = [];
+    const inFlight: SeriesValue[] = [];
+    const probes: SeriesValue[] = [];
+    for (const { pool, backend, health, enabled, lastProbe } of registry.states()) {
+      const labels = [pool, backend];
+      up.push([labels, health === 'up' && enabled ? 1 : 0]);
+      inFlight.push([labels, backendInFlight(supervisor, pool, backend)]);
+      if (lastProbe !== null) probes.push([labels, lastProbe.durationMs / MS_PER_SEC]);
+    }
+    collector.replace('sluice_backend_up', up);
+    collector.replace('sluice_backend_in_flight', inFlight);
+    collector.replace('sluice_probe_duration_seconds', probes);
   }
 }
 
@@ -124,9 +119,4 @@ export function backendInFlight(
     }
   }
   return sum;
-}
-
-/** The slowest part of a data path. */
-function fastPathOf({ engine, wire }: DataPath): string {
-  return engine === 'node' ? 'node' : wire;
 }

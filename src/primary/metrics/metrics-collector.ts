@@ -1,9 +1,9 @@
 /**
- * The totals of all workers, past and present, and the primary's own numbers. Workers send what has grown once a second; the
- * primary adds it up here, so a scrape is answered from memory and at most one second old, a hung worker delays nobody, and
- * a counter never falls when a worker is replaced. Gauges are kept per worker and summed, and go with the worker.
+ * The totals of all workers, past and present, and the primary's own numbers. Workers send once a second what has grown, and
+ * the primary adds it up here: a scrape is answered from memory and at most one second old, a worker that hangs delays
+ * nobody, and a counter never falls when a worker is replaced. Gauges are kept per worker, summed, and go with the worker.
  */
-import { collectDefaultMetrics, Gauge, Registry } from 'prom-client';
+import { collectDefaultMetrics, Registry } from 'prom-client';
 import {
   cellCount,
   type IsLive,
@@ -14,16 +14,11 @@ import {
 } from '../../contract/metrics.ts';
 import { LoopDelayMonitor, type LoopDelays } from '../../infra/loop-delay.ts';
 
-/** Gauges whose names promtool refuses because they end in `_total`. */
-const REFUSED_DEFAULTS = [
-  'nodejs_active_handles_total',
-  'nodejs_active_requests_total',
-  'nodejs_active_resources_total',
-];
-
+/** promtool refuses gauges that end in `_total`. The gauges of the event loop are ours: see LOOP_GAUGES. */
+const REFUSED_DEFAULTS = /^nodejs_(active_\w+_total|eventloop_lag_\w+)$/;
 /**
- * prom-client's gauges of the event loop, and what they are given. prom-client would measure with a timer of 10 ms, which
- * took half of the CPU time of an idle primary. The first gauge makes it overwrite the others, and is replaced.
+ * The gauges of the event loop by prom-client's names. prom-client would measure with a timer of 10 ms, which took half of
+ * the CPU time of an idle primary.
  */
 const LOOP_GAUGES: Record<string, keyof LoopDelays> = {
   nodejs_eventloop_lag_seconds: 'meanMs',
@@ -35,9 +30,9 @@ const LOOP_GAUGES: Record<string, keyof LoopDelays> = {
   nodejs_eventloop_lag_p90_seconds: 'p90Ms',
   nodejs_eventloop_lag_p99_seconds: 'p99Ms',
 };
-const OVERWRITING_GAUGE = 'nodejs_eventloop_lag_seconds';
-/** The longest timer there is, 24 days: prom-client cannot be told to have none. */
+/** The longest interval of a timer, 24 days: prom-client cannot be told to have no timer. */
 const NEVER_MS = 2 ** 31 - 1;
+const OWN_HELP = 'Primary process only:';
 
 interface Series {
   labels: readonly string[];
@@ -102,6 +97,9 @@ class Family {
   }
 }
 
+/** The values of a series' labels, in the order of the table, and its number. */
+export type SeriesValue = readonly [labels: readonly string[], value: number];
+
 /** Where the number of a worker's cell goes. */
 interface Cell {
   family: Family;
@@ -115,21 +113,19 @@ interface Cell {
 export class MetricsCollector {
   readonly #defaults = new Registry();
   readonly #loopDelay = new LoopDelayMonitor();
-  readonly #families = new Map<MetricName, Family>(
-    (Object.keys(METRICS) as MetricName[]).map((name) => [name, new Family(name)]),
-  );
+  readonly #families: ReadonlyMap<string, Family>;
   /** Cells by worker and index. */
   readonly #workers = new Map<number, Map<number, Cell>>();
   /** Gauges that workers send. */
   readonly #workerGauges = new Set<Family>();
 
   constructor() {
-    const registry = this.#defaults;
-    collectDefaultMetrics({ register: registry, eventLoopMonitoringPrecision: NEVER_MS });
-    for (const name of [...REFUSED_DEFAULTS, OVERWRITING_GAUGE]) registry.removeSingleMetric(name);
-    new Gauge({ name: OVERWRITING_GAUGE, help: 'Mean lag of event loop in seconds.', registers: [registry] });
-    for (const metric of registry.getMetricsAsArray()) {
-      if ('help' in metric) metric.help = `Primary process only: ${metric.help}`;
+    const names = Object.keys(METRICS) as MetricName[];
+    this.#families = new Map(names.map((name) => [name, new Family(name)]));
+    collectDefaultMetrics({ register: this.#defaults, eventLoopMonitoringPrecision: NEVER_MS });
+    for (const metric of this.#defaults.getMetricsAsArray()) {
+      if (REFUSED_DEFAULTS.test(metric.name)) this.#defaults.removeSingleMetric(metric.name);
+      else if ('help' in metric) metric.help = `${OWN_HELP} ${metric.help}`;
     }
   }
 
@@ -158,10 +154,10 @@ export class MetricsCollector {
   }
 
   /** replace sets a metric of the primary's own to exactly these series; others of that name vanish. */
-  replace(name: MetricName, series: readonly { labels: readonly string[]; value: number }[]): void {
+  replace(name: MetricName, series: readonly SeriesValue[]): void {
     const family = this.#family(name);
     family.clear();
-    for (const { labels, value } of series) family.cellsOf(labels)[0] = value;
+    for (const [labels, value] of series) family.cellsOf(labels)[0] = value;
   }
 
   /** keepOnly drops what the configuration no longer has; after a reload and before each answer to a scrape. */
@@ -172,35 +168,23 @@ export class MetricsCollector {
   /** text renders everything in the Prometheus text format; for /metrics. */
   async text(): Promise<string> {
     this.#sumWorkerGauges();
-    this.#setLoopGauges();
     const own = [...this.#families.values()].map((family) => family.text());
-    return `${own.join('\n')}\n${await this.#defaults.metrics()}`;
+    return `${own.join('\n')}\n${await this.#defaults.metrics()}\n${loopText(this.#loopDelay.take())}`;
   }
 
   #family(name: MetricName): Family {
-    const family = this.#families.get(name);
-    if (family === undefined) throw new Error(`no metric of the table: ${name}`);
-    return family;
+    return this.#families.get(name) as Family;
   }
 
   #open(cells: Map<number, Cell>, { name, labels, index }: MetricsDelta['series'][number]): void {
+    const family = this.#families.get(name);
     // A worker of a newer version may have others.
-    if (!Object.hasOwn(METRICS, name)) return;
-    const family = this.#family(name);
+    if (family === undefined) return;
     const key = labels.join('\u0000');
     if (family.definition.kind === 'gauge') this.#workerGauges.add(family);
     else family.cellsOf(labels, key);
     for (let offset = 0; offset < cellCount(family.definition); offset++) {
       cells.set(index + offset, { family, labels, key, offset, value: 0 });
-    }
-  }
-
-  /** Since the last scrape, whoever asked for it. */
-  #setLoopGauges(): void {
-    const delays = this.#loopDelay.take();
-    for (const [name, of] of Object.entries(LOOP_GAUGES)) {
-      const gauge = this.#defaults.getSingleMetric(name);
-      if (gauge instanceof Gauge) gauge.set(delays[of] / 1_000);
     }
   }
 
@@ -212,6 +196,15 @@ export class MetricsCollector {
       }
     }
   }
+}
+
+/** What delayed the event loop since the last scrape, whoever asked for that. */
+function loopText(delays: LoopDelays): string {
+  const texts = Object.entries(LOOP_GAUGES).map(([name, of]) => {
+    const help = `${OWN_HELP} delay of the event loop since the last scrape (${of.replace('Ms', '')}).`;
+    return `# HELP ${name} ${help}\n# TYPE ${name} gauge\n${name} ${delays[of] / 1_000}\n`;
+  });
+  return texts.join('\n');
 }
 
 function braced(pairs: readonly string[]): string {

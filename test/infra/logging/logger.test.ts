@@ -33,6 +33,12 @@ test('pretty: one line per event with the name of its level and its facts as key
   assert.equal(lines[1]?.split('\n').length, 2);
 });
 
+test('pretty: control characters reach no terminal', () => {
+  const { logger, lines } = makeLog('pretty');
+  logger.info({ name: 'a\u001b[2J' }, 'b\u001b[2Jc\nd');
+  assert.equal(lines[0]?.replace(TIME, ''), 'INFO: b [2Jc d worker=3 name="a\\u001b[2J"\n');
+});
+
 test('pretty: an access line has the shape of the others', (t) => {
   const fd = openSync('/dev/null', 'w');
   t.after(() => closeSync(fd));
@@ -79,6 +85,20 @@ test('what is known to happen is logged without a stack, a fault with it', () =>
   const stacks = lines.map((line) => JSON.parse(line).err.stack);
   assert.deepEqual(stacks.slice(0, 2), [undefined, undefined]);
   assert.match(String(stacks[2]), /TypeError: a fault\n/);
+});
+
+test('a long application line is cut to what no other process can write into', () => {
+  for (const format of ['json', 'pretty'] as const) {
+    const { logger, lines } = makeLog(format);
+    const fault = new TypeError('é'.repeat(3_000));
+    logger.error({ err: fault, problems: Array.from({ length: 500 }, (_, i) => `problem ${i}`) }, 'failed');
+    logger.info({ text: 'a'.repeat(3_700) }, 'short enough');
+    assert.ok(Buffer.byteLength(lines[0] ?? '') <= 4_000, `${lines[0]}`);
+    assert.match(lines[0] ?? '', /failed/);
+    assert.match(lines[0] ?? '', /TypeError/);
+    assert.match(lines[0] ?? '', /problem 0\W+problem 1\W/);
+    assert.ok(lines[1]?.includes('a'.repeat(3_700)), 'a line that fits stays as it is');
+  }
 });
 
 test('a warning of node goes to the log instead of standard error', async (t) => {
