@@ -208,7 +208,7 @@ test('migrate brings the embedded schema up, lists it and takes it down', (t) =>
 test('migrate on a folder in use, or without the server, says why and exits 1', async (t) => {
   const cwd = temporaryFolder(t);
   writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
-  const lock = await FolderLock.acquire(join(cwd, 'data/postgres'), 'sluice serve');
+  const lock = FolderLock.acquire(join(cwd, 'data/postgres'), 'sluice serve');
   t.after(() => lock.release());
   const locked = sluice(['migrate', '--config', 'a.yaml'], { cwd });
   assert.deepEqual([locked.code, locked.stdout], [1, '']);

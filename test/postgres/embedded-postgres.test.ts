@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -102,7 +103,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   await feed.close();
   await embedded.close();
   await assert.rejects(database.query('select 1'), { code: 'database_unavailable' });
-  assert.deepEqual(readdirSync(folder), ['data']);
+  assert.deepEqual(readdirSync(folder), ['data', 'lock']);
 
   const later = await open(t, folder);
   await within(later.ready, START.timeoutMs, 'the second start');
@@ -204,7 +205,7 @@ test('a second opener of the folder is refused and told who has it; the first on
       assert.equal((error as Error & { code?: string }).code, 'folder_locked');
       assert.ok(
         error.message.includes(
-          `the folder ${folder} is in use by process ${writer.pid} (a test writer, since `,
+          `the folder ${folder} is in use by process ${writer.pid} on ${hostname()} (a test writer, since `,
         ),
         error.message,
       );
@@ -271,7 +272,7 @@ test('closing while it starts is quick and gives the folder back', async (t) => 
   const embedded = await open(t, folder);
   await within(embedded.close(), 12_000, 'closing');
   await assert.rejects(embedded.ready, { code: 'database_unavailable' });
-  const lock = await FolderLock.acquire(folder, 'the next');
+  const lock = FolderLock.acquire(folder, 'the next');
   lock.release();
 });
 
@@ -281,12 +282,12 @@ test('a folder that cannot be made or holds a strange lock is refused with the r
   const inside = { folder: join(folder, 'file', 'postgres'), purpose: 'a test', logger: silent };
   await assert.rejects(EmbeddedPostgres.open(inside), {
     code: 'folder_locked',
-    message: /cannot make the folder .* set database\.embeddedPath/,
+    message: /cannot lock the folder .* set database\.embeddedPath/,
   });
   mkdirSync(join(folder, 'b'));
-  writeFileSync(join(folder, 'b', 'lock-1.json'), 'nonsense');
-  await assert.rejects(FolderLock.acquire(join(folder, 'b'), 'a test'), {
+  writeFileSync(join(folder, 'b', 'lock'), 'nonsense');
+  assert.throws(() => FolderLock.acquire(join(folder, 'b'), 'a test'), {
     code: 'folder_locked',
-    message: /not a lock file/,
+    message: /not a database/,
   });
 });

@@ -1,70 +1,83 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { FolderLock } from '../../src/infra/postgres/folder-lock.ts';
+import { runToEnd, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 
-function readOwn(folder: string): Record<string, unknown> {
-  const [name = ''] = readdirSync(folder);
-  return JSON.parse(readFileSync(join(folder, name), 'utf8'));
-}
+const MODULE = new URL('../../src/infra/postgres/folder-lock.ts', import.meta.url).href;
+/** Locks the folder of its first argument as the user of its second one, says so, and lives until it is killed. */
+const HOLDER = `
+  const { FolderLock } = await import('${MODULE}');
+  if (process.argv[2]) process.setuid(Number(process.argv[2]));
+  try {
+    FolderLock.acquire(process.argv[1], 'a holder');
+    console.log('locked');
+    setInterval(() => undefined, 1_000);
+  } catch (error) {
+    console.log(error.code, error.message);
+  }
+`;
+const WORDS = ['--input-type=module', '-e', HOLDER];
 
-test('one holder at a time, released for the next, also within one process', async () => {
+test('one holder at a time, released for the next, also within one process', () => {
   const folder = makeTempFolder();
-  const lock = await FolderLock.acquire(folder, 'first');
-  await assert.rejects(FolderLock.acquire(folder, 'second'), {
+  const lock = FolderLock.acquire(folder, 'first');
+  assert.throws(() => FolderLock.acquire(folder, 'second'), {
     code: 'folder_locked',
     message: /\(first, since /,
   });
-  assert.equal(readdirSync(folder).length, 1, 'the refused one left its claim behind');
+  assert.throws(
+    () => FolderLock.acquire(folder, 'second'),
+    { code: 'folder_locked' },
+    'a refusal released it',
+  );
   lock.release();
   lock.release();
-  assert.deepEqual(readdirSync(folder), []);
-  (await FolderLock.acquire(folder, 'third')).release();
+  assert.deepEqual(readdirSync(folder), ['lock']);
+  FolderLock.acquire(folder, 'third').release();
 });
 
-test('of many at the same moment never two hold it', async () => {
-  for (let round = 0; round < 5; round++) {
-    const folder = makeTempFolder();
-    const outcomes = await Promise.allSettled(
-      Array.from({ length: 8 }, (_, i) => FolderLock.acquire(folder, `no ${i}`)),
-    );
-    const held = outcomes.filter((outcome) => outcome.status === 'fulfilled');
-    assert.ok(held.length <= 1, `${held.length} hold it`);
-    for (const outcome of held) outcome.value.release();
-    assert.deepEqual(readdirSync(folder), []);
-  }
-});
-
-test('a lock of a dead process is taken over, also when its pid lives again as another process', async () => {
+test('of many processes at the same moment one holds it, and the next one does once that is killed', async (t) => {
   const folder = makeTempFolder();
-  const lock = await FolderLock.acquire(folder, 'dead');
-  const own = readOwn(folder);
-  lock.release();
-  writeFileSync(join(folder, 'lock-a.json'), JSON.stringify({ ...own, pid: 4_194_303 }));
-  writeFileSync(join(folder, 'lock-b.json'), JSON.stringify({ ...own, startedAt: '1' }));
-  const next = await FolderLock.acquire(folder, 'next');
-  assert.equal(readdirSync(folder).length, 1);
-  next.release();
-});
-
-test('a lock from another machine holds while it is touched, and not when it is silent', async (t) => {
-  const folder = makeTempFolder();
-  const lock = await FolderLock.acquire(folder, 'here');
-  const foreign = { ...readOwn(folder), machine: 'another', host: 'other-host', pid: 1, purpose: 'there' };
-  lock.release();
-  const path = join(folder, 'lock-1-a.json');
-  writeFileSync(path, JSON.stringify(foreign));
-  let touches = 0;
-  const toucher = setInterval(() => {
-    touches++;
-    utimesSync(path, new Date(), new Date(Date.now() + touches));
-  }, 200);
-  t.after(() => clearInterval(toucher));
-  await assert.rejects(FolderLock.acquire(folder, 'here'), {
-    message: /by process 1 on other-host \(there, since/,
+  const children = Array.from({ length: 5 }, () => spawnChild(process.execPath, [...WORDS, folder]));
+  for (const child of children) t.after(() => child.kill());
+  const lines = await Promise.all(
+    children.map((child) => child.waitForLine(/locked/, { timeoutMs: 30_000 })),
+  );
+  const holders = children.filter((_, i) => lines[i] === 'locked');
+  assert.equal(holders.length, 1, lines.join('\n'));
+  const [holder] = holders;
+  assert.throws(() => FolderLock.acquire(folder, 'next'), {
+    message: new RegExp(`process ${holder?.pid} on `),
   });
-  clearInterval(toucher);
-  (await FolderLock.acquire(folder, 'here')).release();
+  holder?.signal('SIGKILL');
+  await holder?.exited;
+  assert.ok(existsSync(join(folder, 'lock-holder')), 'it could not clean up');
+  FolderLock.acquire(folder, 'next').release();
+});
+
+test('a process of another container that shares the folder is refused, and told on which host the holder is', async (t) => {
+  const folder = makeTempFolder();
+  const lock = FolderLock.acquire(folder, 'outside');
+  t.after(() => lock.release());
+  // Where pids mean something else.
+  const unshare = ['--user', '--map-root-user', '--pid', '--fork', process.execPath, ...WORDS, folder];
+  const { code, stdout, stderr } = await runToEnd('unshare', unshare);
+  if (code !== 0) return t.skip(`no namespaces here: ${stderr.join(' ')}`);
+  assert.match(
+    stdout.join(),
+    new RegExp(`^folder_locked .* by process ${process.pid} on \\S+ \\(outside, since`),
+  );
+});
+
+test('a folder that this user cannot write is refused with the reason and the setting to change', async (t) => {
+  if (process.getuid?.() !== 0) return t.skip('only root can become another user');
+  const folder = makeTempFolder();
+  const { stdout } = await runToEnd(process.execPath, [...WORDS, folder, '65534']);
+  assert.match(
+    stdout.join(),
+    /^folder_locked cannot lock the folder .*EACCES.*: set database\.embeddedPath to/,
+  );
 });

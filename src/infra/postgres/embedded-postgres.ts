@@ -112,7 +112,7 @@ export class EmbeddedPostgres {
    * folder_locked, naming the holder, when the folder is in use or cannot be written.
    */
   static async open(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-    const lock = await FolderLock.acquire(resolve(options.folder), options.purpose);
+    const lock = FolderLock.acquire(resolve(options.folder), options.purpose);
     try {
       return new EmbeddedPostgres(options, lock);
     } catch (thrown) {
