@@ -9,15 +9,6 @@
 
 import type { RequestHead } from './request-head.ts';
 
-/** DownstreamPeer is the other end of a client's connection; one object per connection. */
-export interface DownstreamPeer {
-  /** Canonical address; `unix:` for a peer on a Unix socket. */
-  readonly address: string;
-  /** Whether trustedProxies holds the address; kept by the proxy, valid for the set `trustedBy` only. */
-  trusted: boolean;
-  trustedBy: object | null;
-}
-
 /** ResponseStart is the head of an answer without its framing fields. */
 export interface ResponseStart {
   /** 200–599. */
@@ -35,7 +26,8 @@ export interface ResponseStart {
 
 export interface Downstream {
   readonly head: RequestHead;
-  readonly peer: DownstreamPeer;
+  /** Canonical address of the client; `unix:` for one on a Unix socket. */
+  readonly peerAddress: string;
   /** Whether the head of the answer was handed over. */
   readonly started: boolean;
 

@@ -1,7 +1,7 @@
 /**
  * One request head, from bytes to facts: what the connection needs to find the end of the request, and what the proxy needs
  * to judge and rewrite it. Strict where RFC 9112 lets a recipient choose, and at least as strict as llhttp. What a fact
- * deserves is decided by the proxy (proxy/request-guard.ts), which knows limits and trusted peers.
+ * deserves is decided by the proxy (proxy/admission.ts), which knows limits and trusted peers.
  */
 import { CHUNKED_BODY, RequestHead } from '../contract/request-head.ts';
 import { FieldReader, HEAD_INCOMPLETE } from './field-reader.ts';

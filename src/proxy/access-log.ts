@@ -1,5 +1,5 @@
 /** Access lines: one JSON object per request, with every key, at most LINE_BYTES long. */
-import type { Reason } from '../contract/outcomes.ts';
+import type { Outcome, Reason } from '../contract/outcomes.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { UTF8_BYTES } from '../infra/logging/line-batch.ts';
 import { withoutQuery } from './normal-path.ts';
@@ -12,32 +12,41 @@ const TEXT_BYTES = 256;
 /** Names of policies in one line; each has at most 64 characters. */
 const MAX_POLICIES = 8;
 
-export interface AccessRecord {
+/** AccessRecord is the content of a line; a new one says what is known of bytes that never became a request. */
+export class AccessRecord {
   time: string;
   requestId: string;
   /** Hexadecimal; like the request id, it is written without escapes. */
-  traceId: string | null;
+  traceId: string | null = null;
   clientIp: string;
-  clientId: string | null;
-  method: string | null;
-  host: string | null;
+  clientId: string | null = null;
+  method: string | null = null;
+  host: string | null = null;
   /** Without its query. */
-  path: string | null;
+  path: string | null = null;
   status: number;
   reason: Reason;
-  bytesIn: number;
-  bytesOut: number;
-  totalMs: number;
+  bytesIn = 0;
+  bytesOut = 0;
+  totalMs = 0;
   /** From the start of the last attempt to its response head. */
-  upstreamMs: number | null;
-  queueMs: number | null;
-  limiterMs: number | null;
-  backend: string | null;
-  attempts: number;
-  route: string | null;
+  upstreamMs: number | null = null;
+  queueMs: number | null = null;
+  limiterMs: number | null = null;
+  backend: string | null = null;
+  attempts = 0;
+  route: string | null = null;
   /** Names of the policies that refused the request; null where none did. */
-  policies: readonly string[] | null;
-  userAgent: string | null;
+  policies: readonly string[] | null = null;
+  userAgent: string | null = null;
+
+  constructor(time: string, requestId: string, clientIp: string, { status, reason }: Outcome) {
+    this.time = time;
+    this.requestId = requestId;
+    this.clientIp = clientIp;
+    this.status = status;
+    this.reason = reason;
+  }
 }
 
 /** isSampled decides whether a request gets an access line. @param random uniform in [0, 1) */

@@ -1,50 +1,156 @@
-/** From a request head to a route and a caller: everything that is decided before a token is taken. */
-import type { Downstream, DownstreamPeer } from '../contract/downstream.ts';
+/**
+ * What is decided about a request before a token is taken. First the guard refuses what a proxy must refuse although it can be
+ * parsed (B21, B22, B25, B27), and makes the head for the backend; the reader of the head has already left out what never goes
+ * on. Then the caller and the route are found.
+ */
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
-import type { Caller } from '../limit/caller/identity.ts';
-import type { Decision } from '../limit/decision.ts';
-import { isSuspect, normalPaths } from './normal-path.ts';
+import { NO_BODY, type RequestHead } from '../contract/request-head.ts';
+import type { LimitSettings } from '../contract/settings.ts';
+import { fieldValues, withoutFields } from '../http1/field-lines.ts';
+import type { Caller, KnownAddress } from '../limit/caller/identity.ts';
+import { hasNul, isSuspect, normalPaths, withoutQuery } from './normal-path.ts';
 import type { Plan, PlannedRoute } from './plan.ts';
-import { GuardedRequest } from './request-guard.ts';
 import { routingHost } from './router.ts';
 
-/** Admission holds what is known of a request so far; each transaction makes one and calls admit once. */
+const BAD_REQUEST = OUTCOMES.bad_request;
+const UNKNOWN_EXPECTATION: Outcome = { ...OUTCOMES.bad_request, status: 417 };
+
+export type GuardLimits = Pick<LimitSettings, 'targetBytes' | 'headerBytes' | 'headerCount'>;
+
+/** What RFC 9110 §7.2 allows and names use: letters, digits, `.`, `-`, `_`; or an IPv6 literal. */
+const HOST = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;
+const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)(.*)$/i;
+/** Visible ASCII without `#`. */
+const TARGET = /^[\x21\x22\x24-\x7e]+$/;
+/** Origin-form that is its own normal form: no escape, dot segment or empty segment in its path. */
+const SIMPLE_TARGET = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?(?:\?[\x21\x22\x24-\x7e]*)?$/;
+/** Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110 §8.6). */
+const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+const NO_METHODS: readonly string[] = [];
+
+/** The last valid Host: most requests of a worker carry the same few. */
+let goodHost = 'localhost';
+
+/** Admission holds what is known of a request; each transaction makes one and calls admit once. */
 export class Admission {
-  readonly guarded: GuardedRequest;
+  readonly head: RequestHead;
+  readonly peer: KnownAddress;
+  /** As sent; `''` where an HTTP/1.0 client sent none. */
+  host = '';
+  /** Origin-form or `*`, byte for byte as it came. */
+  target: string;
+  /** As UpstreamRequest.bodyLength. */
+  bodyLength = NO_BODY;
+  /** Lines for the backend, each with CRLF; without Host, framing and the forwarding fields that Sluice writes. */
+  headerLines = '';
   caller: Caller | null = null;
   route: PlannedRoute | null = null;
   /** For `Allow` of a 405. */
-  allow: readonly string[] = [];
-  readonly #downstream: Downstream;
-  readonly #plan: Plan;
+  allow = NO_METHODS;
+  /** The target without its query; `/` for `*`. */
+  #path = '/';
+  /** Whether the path may differ from its normal form (B27). */
+  #hasSuspectPath = false;
+  /** All values of the API key field, joined by ', '; '' for none. */
+  #apiKey = '';
 
-  constructor(downstream: Downstream, plan: Plan) {
-    this.#downstream = downstream;
-    this.#plan = plan;
-    this.guarded = new GuardedRequest(downstream.head, isTrusted(downstream.peer, plan));
+  constructor(head: RequestHead, peer: KnownAddress) {
+    this.head = head;
+    this.peer = peer;
+    this.target = head.target;
   }
 
   /** admit returns why the request is refused, or null. The cheapest checks come first. */
-  admit(): Outcome | null {
-    const { guarded } = this;
-    const { limits, identifier, apiKeyHeader } = this.#plan;
-    const refusal = guarded.guard(limits, apiKeyHeader);
+  admit(plan: Plan): Outcome | null {
+    const { limits, identifier, apiKeyHeader } = plan;
+    const refusal = this.guard(limits, apiKeyHeader);
     if (refusal !== null) return refusal;
-    const { head, apiKey } = guarded;
-    this.caller = identifier.identify(this.#downstream.peer.address, head.forwardedFor, apiKey);
-    const unrouted = this.#findRoute();
+    this.caller = identifier.identify(this.peer, this.head.forwardedFor, this.#apiKey);
+    const unrouted = this.#findRoute(plan);
     if (unrouted !== null) return unrouted;
-    if (guarded.bodyLength > limits.bodyBytes) return OUTCOMES.body_too_large;
+    if (this.bodyLength > limits.bodyBytes) return OUTCOMES.body_too_large;
     return this.caller.mode === 'blocked' ? OUTCOMES.blocked : null;
   }
 
-  #findRoute(): Outcome | null {
-    const { method } = this.#downstream.head;
-    const { path, hasSuspectPath } = this.guarded;
-    const { router } = this.#plan;
-    const host = routingHost(this.guarded.host);
+  /**
+   * guard is the part of admit that needs no plan; tests call it alone.
+   * @param apiKeyHeader name of the API key field in lower case, '' for none; the field goes on to the backend
+   */
+  guard(limits: GuardLimits, apiKeyHeader = ''): Outcome | null {
+    const { head } = this;
+    if (this.target.length > limits.targetBytes) return OUTCOMES.target_too_long;
+    if (head.lineCount > limits.headerCount || head.headerBytes > limits.headerBytes)
+      return OUTCOMES.headers_too_large;
+    if (head.hasBadFraming || head.namesFraming) return BAD_REQUEST;
+    if (head.hasUnknownExpectation) return UNKNOWN_EXPECTATION;
+    const refusal = this.#checkHost() ?? this.#checkTarget();
+    if (refusal !== null) return refusal;
+    this.bodyLength = head.bodyLength === NO_BODY && METHODS_WITH_BODY.has(head.method) ? 0 : head.bodyLength;
+    this.#rewrite(apiKeyHeader);
+    return null;
+  }
+
+  /** RFC 9112 §3.2: exactly one Host, which HTTP/1.0 may leave out. */
+  #checkHost(): Outcome | null {
+    const { host, hostCount, httpVersion } = this.head;
+    if (hostCount === 0) return httpVersion === 11 ? BAD_REQUEST : null;
+    if (hostCount > 1) return BAD_REQUEST;
+    this.host = host;
+    if (host === goodHost) return null;
+    if (!HOST.test(host)) return BAD_REQUEST;
+    goodHost = host;
+    return null;
+  }
+
+  #checkTarget(): Outcome | null {
+    const isOriginForm = this.target.charCodeAt(0) === 0x2f;
+    if (isOriginForm && SIMPLE_TARGET.test(this.target)) {
+      this.#path = withoutQuery(this.target);
+      return null;
+    }
+    this.#hasSuspectPath = true;
+    if (!TARGET.test(this.target)) return BAD_REQUEST;
+    if (!isOriginForm && this.target !== '*' && !this.#toOriginForm()) return BAD_REQUEST;
+    if (this.target === '*') return this.head.method === 'OPTIONS' ? null : BAD_REQUEST;
+    this.#path = withoutQuery(this.target);
+    return this.#path.includes('\\') || hasNul(this.#path) ? BAD_REQUEST : null;
+  }
+
+  /** RFC 9112 §3.2.2: absolute-form to origin-form; its authority must be the one of Host. */
+  #toOriginForm(): boolean {
+    const match = ABSOLUTE_FORM.exec(this.target);
+    if (match === null) return false;
+    const [, authority = '', rest = ''] = match;
+    if (this.host === '' && HOST.test(authority)) this.host = authority;
+    if (authority.toLowerCase() !== this.host.toLowerCase()) return false;
+    if (rest === '') this.target = this.head.method === 'OPTIONS' ? '*' : '/';
+    else this.target = rest.startsWith('?') ? `/${rest}` : rest;
+    return true;
+  }
+
+  #rewrite(apiKeyHeader: string): void {
+    const { head } = this;
+    let { lines } = head;
+    // Several keys are joined, and never verify.
+    if (apiKeyHeader !== '') this.#apiKey = fieldValues(lines, apiKeyHeader).join(', ');
+    if (head.named !== null) {
+      // A client must not be able to hide the key from the backend.
+      head.named.delete(apiKeyHeader);
+      lines = withoutFields(lines, head.named);
+      // The set may take many times the bytes of its field, and nobody asks for it again.
+      head.named = null;
+    }
+    if (this.peer.isTrusted) lines += head.forwardedLines;
+    if (head.wantsTrailers) lines += 'TE: trailers\r\n';
+    this.headerLines = lines;
+  }
+
+  #findRoute({ router }: Plan): Outcome | null {
+    const { method } = this.head;
+    const host = routingHost(this.host);
+    const path = this.#path;
     const route = router.find(host, path, method);
-    if (hasSuspectPath && isSuspect(path)) {
+    if (this.#hasSuspectPath && isSuspect(path)) {
       for (const normal of normalPaths(path)) {
         if (router.find(host, normal, method) !== route) return OUTCOMES.ambiguous_path;
       }
@@ -54,20 +160,4 @@ export class Admission {
     this.allow = router.allowedMethods(host, path);
     return this.allow.length > 0 ? OUTCOMES.method_not_allowed : OUTCOMES.no_route;
   }
-}
-
-/** refusalBy turns a decision of the limiter into an answer; null: the request goes on. */
-export function refusalBy({ allowed, storeDenied, retryAfterMs }: Decision): Outcome | null {
-  if (allowed) return null;
-  if (storeDenied) return OUTCOMES.store_denied;
-  return retryAfterMs < 0 ? OUTCOMES.cost_above_capacity : OUTCOMES.limited;
-}
-
-/** Looks the peer up once per connection and plan. */
-function isTrusted(peer: DownstreamPeer, { trusted }: Plan): boolean {
-  if (peer.trustedBy !== trusted) {
-    peer.trusted = trusted.trusts(peer.address);
-    peer.trustedBy = trusted;
-  }
-  return peer.trusted;
 }

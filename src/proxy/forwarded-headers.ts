@@ -1,29 +1,24 @@
 /** What the backend is told about where a request came from (B26, B34). */
-import type { GuardedRequest } from './request-guard.ts';
+import type { Admission } from './admission.ts';
 import type { RequestIds } from './request-id.ts';
 
 /** Our name in Via, both ways (RFC 9110 §7.6.3). */
 export const VIA = '1.1 sluice';
 
-interface Origin {
-  peerAddress: string;
-  /** The client by B26; becomes X-Real-IP. */
-  clientIp: string;
-  requestId: string;
-  trace: Trace;
-}
-
-/** forwardedLines writes the fields that Sluice adds to a request, each line with CRLF. */
-export function forwardedLines(guarded: GuardedRequest, origin: Origin): string {
-  const { peerAddress, clientIp, requestId, trace } = origin;
-  const { head, trusted } = guarded;
-  const hops = trusted && head.forwardedFor !== '' ? `${head.forwardedFor}, ${peerAddress}` : peerAddress;
-  const proto = (trusted && head.forwardedProto) || 'http';
-  const host = (trusted && head.forwardedHost) || guarded.host;
+/** forwardedLines makes the fields that Sluice adds to an admitted request, each line with CRLF. */
+export function forwardedLines(
+  { head, host, peer, caller }: Admission,
+  requestId: string,
+  trace: Trace,
+): string {
+  const { address, isTrusted } = peer;
+  const hops = isTrusted && head.forwardedFor !== '' ? `${head.forwardedFor}, ${address}` : address;
+  const proto = (isTrusted && head.forwardedProto) || 'http';
+  const forwardedHost = (isTrusted && head.forwardedHost) || host;
   return (
     `X-Forwarded-For: ${hops}\r\nX-Forwarded-Proto: ${proto}\r\n` +
-    (host === '' ? '' : `X-Forwarded-Host: ${host}\r\n`) +
-    `X-Real-IP: ${clientIp}\r\nX-Request-Id: ${requestId}\r\nVia: ${VIA}\r\n` +
+    (forwardedHost === '' ? '' : `X-Forwarded-Host: ${forwardedHost}\r\n`) +
+    `X-Real-IP: ${caller?.clientIp ?? address}\r\nX-Request-Id: ${requestId}\r\nVia: ${VIA}\r\n` +
     `traceparent: ${trace.traceparent}\r\n` +
     (trace.continued ? head.tracestateLines : '')
   );
@@ -33,7 +28,7 @@ export interface Trace {
   traceId: string;
   /** The value for the backend. */
   traceparent: string;
-  /** false: a new trace was begun, so that an incoming tracestate belongs to nothing. */
+  /** false: the trace begins here, and the request's tracestate belongs to another one. */
   continued: boolean;
 }
 
@@ -41,10 +36,10 @@ const TRACEPARENT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(
 const NO_TRACE = '0'.repeat(32);
 const NO_SPAN = '0'.repeat(16);
 const VERSION = '00';
-/** A trace begun here is sampled: with `00` no backend that follows its parent would record anything. */
+/** A trace that begins here is sampled: with `00` no backend that follows its parent would record anything. */
 const SAMPLED = '01';
 
-/** traceOf goes on with a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3). */
+/** traceOf continues a valid traceparent under a new parent id, or begins a trace (W3C Trace Context §3.2, §4.3). */
 export function traceOf(incoming: string, ids: RequestIds): Trace {
   const match = incoming === '' ? null : TRACEPARENT.exec(incoming);
   if (match === null || !isValid(match)) {
@@ -54,7 +49,7 @@ export function traceOf(incoming: string, ids: RequestIds): Trace {
     return { traceId, traceparent, continued: false };
   }
   const [, version, traceId = '', , flags = ''] = match;
-  // Of a version to come only the sampled bit is known.
+  // Of a later version only the sampled bit is known.
   const known = version === VERSION ? flags : `0${Number.parseInt(flags, 16) & 1}`;
   return { traceId, traceparent: `${VERSION}-${traceId}-${ids.nextSpanId()}-${known}`, continued: true };
 }

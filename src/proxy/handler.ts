@@ -1,12 +1,11 @@
-/** The entrance of the proxy: takes requests from the listeners and gives each its own transaction. */
+/** The entrance of the proxy: takes requests from the connections of clients and gives each a transaction. */
 import type { Downstream } from '../contract/downstream.ts';
-import { accessLine, isSampled } from './access-log.ts';
+import { AccessRecord, accessLine, isSampled } from './access-log.ts';
 import { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
-import { outcomeOfStatus } from './problem.ts';
 import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
-import { Responder } from './responder.ts';
+import { outcomeOfStatus, Responder } from './responder.ts';
 import { type ProxyDeps, Transaction, type TransactionDeps } from './transaction.ts';
 
 interface HandlerDeps extends ProxyDeps {
@@ -14,7 +13,7 @@ interface HandlerDeps extends ProxyDeps {
   plan: () => Plan;
 }
 
-/** UnparsedRequest is what the parser or a deadline refused before there was a request. */
+/** UnparsedRequest is what the parser, or a deadline, refused before there was a request. */
 export interface UnparsedRequest {
   status: number;
   /** null where it is not known. */
@@ -59,13 +58,13 @@ export class Handler {
     }
   }
 
-  /** stop declares that the connections are about to be cut: what they lose is logged as `shutdown`. */
+  /** stop says that the connections are about to be cut: requests that end by that are logged as `shutdown`. */
   stop(): void {
     this.#deps.stopping = true;
   }
 
   /**
-   * refuseUnparsed counts and logs such a request and returns the whole answer (latin1); the connection must close after it.
+   * refuseUnparsed counts and logs such a request, and returns the whole answer (latin1); the connection must close after it.
    * @param totalMs since the connection was opened or last became idle
    */
   refuseUnparsed({ status, method }: UnparsedRequest, peerAddress: string, totalMs: number): string {
@@ -73,42 +72,14 @@ export class Handler {
     const { requestIds, traffic, responder, dates, accessLog, random } = this.#deps;
     const plan = this.#plan();
     const requestId = requestIds.nextRequestId();
-    const answer = responder.rawProblem(outcome, requestId);
-    const bytesOut = answer.length - answer.indexOf('\r\n\r\n') - '\r\n\r\n'.length;
+    const body = responder.problemBody(outcome, requestId, null);
     traffic.begin();
-    traffic.end(0, bytesOut);
+    traffic.end(0, body.length);
     plan.unmatchedStats.count(method ?? '', status, totalMs);
     if (isSampled(plan.accessLog, random)) {
-      accessLog.write(
-        accessLine({
-          ...NOTHING_KNOWN,
-          time: dates.isoTime(),
-          requestId,
-          clientIp: peerAddress,
-          method,
-          status,
-          reason: outcome.reason,
-          bytesOut,
-          totalMs,
-        }),
-      );
+      const record = new AccessRecord(dates.isoTime(), requestId, peerAddress, outcome);
+      accessLog.write(accessLine({ ...record, method, bytesOut: body.length, totalMs }));
     }
-    return answer;
+    return responder.rawProblem(outcome, requestId, body);
   }
 }
-
-const NOTHING_KNOWN = {
-  traceId: null,
-  clientId: null,
-  host: null,
-  path: null,
-  bytesIn: 0,
-  upstreamMs: null,
-  queueMs: null,
-  limiterMs: null,
-  backend: null,
-  attempts: 0,
-  route: null,
-  policies: null,
-  userAgent: null,
-} as const;

@@ -22,7 +22,7 @@ import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
 import { KeyedClients } from '../limit/caller/api-key-clients.ts';
-import { ClientIdentifier, TrustedProxies } from '../limit/caller/identity.ts';
+import { ClientIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { BackendPool } from '../upstream/connection-pool.ts';
@@ -71,7 +71,6 @@ export class Plan {
   readonly timeouts: TimeoutSettings;
   readonly accessLog: LogSettings['access'];
   readonly router: Router<PlannedRoute>;
-  readonly trusted: TrustedProxies;
   readonly identifier: ClientIdentifier;
   /** Name of the API key field in lower case; '': API keys are not looked at. */
   readonly apiKeyHeader: string;
@@ -101,11 +100,10 @@ export class Plan {
       route: planRoute(route, settings, this.#pools, metrics),
     }));
     this.router = new Router(routes);
+    const { trustedProxies } = settings;
     const { ipv4Prefix, ipv6Prefix, apiKeyHeader } = settings.rateLimit.identify;
-    const trusted = new TrustedProxies(settings.trustedProxies);
     const keys = apiKeyHeader === null ? null : new KeyedClients(apiKeys, metrics);
-    this.trusted = trusted;
-    this.identifier = new ClientIdentifier({ trusted, ipv4Prefix, ipv6Prefix, lookup, keys });
+    this.identifier = new ClientIdentifier({ trustedProxies, ipv4Prefix, ipv6Prefix, lookup, keys });
     this.apiKeyHeader = apiKeyHeader ?? '';
     this.limitFields = new RateLimitFields(settings.rateLimit.headers);
     this.unmatchedStats = new RouteStats(metrics, UNMATCHED_ROUTE);

@@ -1,60 +1,56 @@
 /**
- * The request body on its way from the client to a backend: read only once the backend's connection is there, counted
+ * The request body on its way from the client to a backend. It is read only once the backend's connection is open, counted
  * against the limit before a byte goes on (B18), stopped while the backend takes no more, and given up when the client
  * pauses for too long (B14).
  */
 import type { Downstream } from '../contract/downstream.ts';
+import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { UpstreamExchange } from '../upstream/exchange.ts';
+import type { Plan } from './plan.ts';
 
-export interface BodyLimits {
-  maxBytes: number;
-  /** Longest pause of the client while it is our turn to read. */
-  idleMs: number;
-}
-
-/** What the transaction is told; both end the request. */
-export interface BodyEvents {
-  onBodyTooLarge(): void;
-  onBodyStalled(): void;
+interface BodyOwner {
+  /** giveUp ends the request. */
+  giveUp(outcome: Outcome): void;
 }
 
 /** RequestBody is made for requests that have one. */
 export class RequestBody {
   receivedBytes = 0;
-  /** false from the moment on at which bytes may have been read: the request cannot be sent again. */
-  unread = true;
   /** All of it was handed to the backend's connection, or the rest was given up. */
   done = false;
 
   readonly #downstream: Downstream;
   readonly #timer: DeadlineTimer;
-  readonly #limits: BodyLimits;
-  readonly #events: BodyEvents;
-  readonly #idle: Deadline;
+  readonly #plan: Plan;
+  readonly #owner: BodyOwner;
+  readonly #idle = new Deadline(() => this.#owner.giveUp(OUTCOMES.body_timeout));
   #exchange: UpstreamExchange | null = null;
   #answering = false;
 
-  constructor(downstream: Downstream, timer: DeadlineTimer, limits: BodyLimits, events: BodyEvents) {
+  constructor(downstream: Downstream, timer: DeadlineTimer, plan: Plan, owner: BodyOwner) {
     this.#downstream = downstream;
     this.#timer = timer;
-    this.#limits = limits;
-    this.#events = events;
-    this.#idle = new Deadline(() => this.#events.onBodyStalled());
+    this.#plan = plan;
+    this.#owner = owner;
+  }
+
+  /** false from the moment on at which bytes may have been read: the request cannot be sent again. */
+  get unread(): boolean {
+    return this.#exchange === null;
   }
 
   /** flowTo starts reading; the exchange is connected. */
   flowTo(exchange: UpstreamExchange): void {
     this.#exchange = exchange;
-    this.unread = false;
     this.#downstream.continueBody();
     this.#armIdle();
     this.#downstream.readBody();
   }
 
   /**
-   * answered: the answer has begun and the rest may belong to it (an echo, a conversation). A client may pause in it as long
-   * as the backend goes on: the deadline of the answer watches both.
+   * answered: the answer has begun, and the rest of the body may belong to it (an echo, a conversation). A client may pause in
+   * it as long as the backend goes on: the deadline of the answer watches both.
    */
   answered(): void {
     this.#answering = true;
@@ -62,24 +58,20 @@ export class RequestBody {
   }
 
   #armIdle(): void {
-    if (!this.#answering) this.#timer.arm(this.#idle, this.#limits.idleMs);
+    if (!this.#answering) this.#timer.arm(this.#idle, this.#plan.timeouts.bodyIdleMs);
   }
 
   /** take is called with each piece. */
   take(chunk: Buffer): void {
     if (this.done || this.#exchange === null) return;
     this.receivedBytes += chunk.length;
-    if (this.receivedBytes > this.#limits.maxBytes) {
-      this.#events.onBodyTooLarge();
-      return;
+    if (this.receivedBytes > this.#plan.limits.bodyBytes) this.#owner.giveUp(OUTCOMES.body_too_large);
+    else if (this.#exchange.writeBody(chunk)) this.#armIdle();
+    else {
+      // Now the backend is late, not the client: its own deadline runs upstream.
+      this.#timer.disarm(this.#idle);
+      this.#downstream.pauseBody();
     }
-    if (this.#exchange.writeBody(chunk)) {
-      this.#armIdle();
-      return;
-    }
-    // From here on the backend is late, not the client: its own deadline runs upstream.
-    this.#timer.disarm(this.#idle);
-    this.#downstream.pauseBody();
   }
 
   /** resume is called when the backend takes bytes again. */
@@ -96,7 +88,7 @@ export class RequestBody {
     this.#exchange.endBody(rawTrailers);
   }
 
-  /** stop gives the rest up; without effect on a body that is through. */
+  /** stop gives the rest up; it has no effect on a body that is done. */
   stop(): void {
     if (this.done) return;
     this.#close();

@@ -7,15 +7,18 @@ const SECOND_MS = 1000;
 const STATUS_SPAN = 1000;
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(STANDARD_METHODS.map((method, i) => [method, i]));
 const OTHER_INDEX = STANDARD_METHODS.length;
+const NO_STATUS = 0;
 
-/** Counters by a number; the cell of a number is made when it is first counted. */
-class NumberedCounters {
+/** A histogram of durations, and one counter for each number, whose cell is made when it is first counted. */
+class TimedCounters {
   readonly #metrics: WorkerMetrics;
+  readonly #durationCell: number;
   readonly #makeCell: (number: number) => number;
   readonly #cells = new Map<number, number>();
 
-  constructor(metrics: WorkerMetrics, makeCell: (number: number) => number) {
+  constructor(metrics: WorkerMetrics, durationCell: number, makeCell: (number: number) => number) {
     this.#metrics = metrics;
+    this.#durationCell = durationCell;
     this.#makeCell = makeCell;
   }
 
@@ -27,73 +30,73 @@ class NumberedCounters {
     }
     this.#metrics.add(cell, 1);
   }
+
+  observe(durationMs: number): void {
+    this.#metrics.observe(this.#durationCell, durationMs / SECOND_MS);
+  }
 }
 
 /** RouteStats counts the requests of one route, or those without a route. */
 export class RouteStats {
-  readonly #metrics: WorkerMetrics;
-  readonly #durationCell: number;
-  readonly #counters: NumberedCounters;
+  readonly #counters: TimedCounters;
 
   constructor(metrics: WorkerMetrics, route: string) {
-    this.#metrics = metrics;
-    this.#durationCell = metrics.series('sluice_request_duration_seconds', route);
-    this.#counters = new NumberedCounters(metrics, (number) => {
+    const durationCell = metrics.series('sluice_request_duration_seconds', route);
+    this.#counters = new TimedCounters(metrics, durationCell, (number) => {
       const method = STANDARD_METHODS[Math.floor(number / STATUS_SPAN)] ?? OTHER_METHOD;
       return metrics.series('sluice_requests_total', route, method, String(number % STATUS_SPAN));
     });
   }
 
-  /** count files a request that is over. */
+  /** count counts a request that is over. */
   count(method: string, status: number, totalMs: number): void {
     this.#counters.increment((METHOD_INDEX.get(method) ?? OTHER_INDEX) * STATUS_SPAN + status);
-    this.#metrics.observe(this.#durationCell, totalMs / SECOND_MS);
+    this.#counters.observe(totalMs);
   }
 }
 
-const NO_STATUS = 0;
-
-/** BackendStats counts the attempts at one backend. */
+/** BackendStats counts the attempts at one backend, and the connections to it. */
 export class BackendStats {
   readonly #metrics: WorkerMetrics;
-  readonly #durationCell: number;
   readonly #connectCell: number;
-  readonly #counters: NumberedCounters;
+  readonly #counters: TimedCounters;
 
   constructor(metrics: WorkerMetrics, pool: string, backend: string) {
     this.#metrics = metrics;
-    this.#durationCell = metrics.series('sluice_upstream_duration_seconds', pool, backend);
     this.#connectCell = metrics.series('sluice_upstream_connect_seconds', pool, backend);
-    this.#counters = new NumberedCounters(metrics, (status) =>
+    const durationCell = metrics.series('sluice_upstream_duration_seconds', pool, backend);
+    this.#counters = new TimedCounters(metrics, durationCell, (status) =>
       metrics.series('sluice_upstream_requests_total', pool, backend, String(status).padStart(3, '0')),
     );
   }
 
-  /** answered files an attempt that got a response head. */
+  /** answered counts an attempt that got a response head. */
   answered(status: number, upstreamMs: number): void {
     this.#counters.increment(status);
-    this.#metrics.observe(this.#durationCell, upstreamMs / SECOND_MS);
+    this.#counters.observe(upstreamMs);
   }
 
-  /** connected files a new connection. */
-  connected(connectMs: number): void {
-    this.#metrics.observe(this.#connectCell, connectMs / SECOND_MS);
-  }
-
-  /** failed files an attempt that ended before a response head. */
+  /** failed counts an attempt that ended before a response head. */
   failed(): void {
     this.#counters.increment(NO_STATUS);
+  }
+
+  /** connected counts a new connection. */
+  connected(connectMs: number): void {
+    this.#metrics.observe(this.#connectCell, connectMs / SECOND_MS);
   }
 }
 
 /** TrafficStats holds the traffic counters without labels; one per worker. */
 export class TrafficStats {
+  /** Requests being served now. */
+  inFlight = 0;
+  /** Requests begun since the worker started. */
+  total = 0;
   readonly #metrics: WorkerMetrics;
   readonly #inFlightCell: number;
   readonly #bytesInCell: number;
   readonly #bytesOutCell: number;
-  #inFlight = 0;
-  #total = 0;
 
   constructor(metrics: WorkerMetrics) {
     this.#metrics = metrics;
@@ -102,25 +105,15 @@ export class TrafficStats {
     this.#bytesOutCell = metrics.series('sluice_bytes_total', 'out');
   }
 
-  /** Requests being served now. */
-  get inFlight(): number {
-    return this.#inFlight;
-  }
-
-  /** Requests begun since the worker started. */
-  get total(): number {
-    return this.#total;
-  }
-
   begin(): void {
-    this.#total += 1;
-    this.#inFlight += 1;
-    this.#metrics.set(this.#inFlightCell, this.#inFlight);
+    this.total += 1;
+    this.inFlight += 1;
+    this.#metrics.set(this.#inFlightCell, this.inFlight);
   }
 
   end(bytesIn: number, bytesOut: number): void {
-    this.#inFlight -= 1;
-    this.#metrics.set(this.#inFlightCell, this.#inFlight);
+    this.inFlight -= 1;
+    this.#metrics.set(this.#inFlightCell, this.inFlight);
     if (bytesIn > 0) this.#metrics.add(this.#bytesInCell, bytesIn);
     if (bytesOut > 0) this.#metrics.add(this.#bytesOutCell, bytesOut);
   }

@@ -1,34 +1,65 @@
-/** Heads of answers: a backend's with what Sluice adds, and those of Sluice's own answers. */
+/** Heads of a backend's answers with what Sluice adds, and Sluice's own answers: problem+json (RFC 9457). */
 import type { ResponseStart } from '../contract/downstream.ts';
-import type { Outcome } from '../contract/outcomes.ts';
+import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { withoutFields } from '../http1/field-lines.ts';
-import type { Decision } from '../limit/decision.ts';
+import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import { type RateLimitFields, retryAfterSec } from '../limit/ratelimit-headers.ts';
 import type { ResponseHead } from '../upstream/exchange.ts';
 import type { DateCache } from './date-cache.ts';
 import { VIA } from './forwarded-headers.ts';
-import { PROBLEM_CONTENT_TYPE, phraseOf, problemBody } from './problem.ts';
 
+const CONTENT_TYPE_LINE = 'Content-Type: application/problem+json\r\n';
+/** Base of every problem type but the registered one. */
+const PROBLEM_BASE = 'https://sluice.dev/problems/';
+/** The type registered for a spent quota; every 429 has it. */
+const QUOTA_EXCEEDED_TYPE = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
 /** Retry-After where no backend was available: about the interval of a probe. */
 const NO_BACKEND_RETRY_SEC = 1;
 const REQUEST_ID_NAME: ReadonlySet<string> = new Set(['x-request-id']);
 
-interface AnswerContext {
+/** Reason phrases of the statuses that Sluice itself sends (RFC 9110 §15, RFC 6585). */
+const PHRASES: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  403: 'Forbidden',
+  404: 'Not Found',
+  405: 'Method Not Allowed',
+  408: 'Request Timeout',
+  413: 'Content Too Large',
+  414: 'URI Too Long',
+  417: 'Expectation Failed',
+  429: 'Too Many Requests',
+  431: 'Request Header Fields Too Large',
+  501: 'Not Implemented',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+  504: 'Gateway Timeout',
+  505: 'HTTP Version Not Supported',
+};
+
+const PARSER_OUTCOMES: Readonly<Record<number, Outcome>> = {
+  408: OUTCOMES.header_timeout,
+  413: OUTCOMES.body_too_large,
+  414: OUTCOMES.target_too_long,
+  431: OUTCOMES.headers_too_large,
+};
+
+/** outcomeOfStatus is the outcome of a request that the parser refused with a status. */
+export function outcomeOfStatus(status: number): Outcome {
+  return PARSER_OUTCOMES[status] ?? { ...OUTCOMES.bad_request, status };
+}
+
+export interface AnswerContext {
   requestId: string;
   /** null where the route or the client is not limited. */
   decision: Decision | null;
   limitFields: RateLimitFields;
-  /** The connection closes after this answer. */
-  closing: boolean;
 }
 
-interface ProblemContext extends AnswerContext {
-  /** For 405 (RFC 9110 §15.5.6). */
-  allow: readonly string[];
-}
-
+/** Responder belongs to a worker. */
 export class Responder {
   readonly #dates: DateCache;
+  /** Bodies up to the request id, by status and reason. */
+  readonly #prefixes = new Map<string, string>();
 
   constructor(dates: DateCache) {
     this.#dates = dates;
@@ -37,45 +68,70 @@ export class Responder {
   /**
    * relay makes the client's head from a backend's.
    * @param knownLength bytes of a body that is already complete, else -1
+   * @param closing whether the connection closes after this answer
    */
-  relay(head: ResponseHead, context: AnswerContext, knownLength: number): ResponseStart {
-    const { status } = head;
+  relay(head: ResponseHead, knownLength: number, closing: boolean, context: AnswerContext): ResponseStart {
+    const { status, reason, hasBody, contentLength } = head;
+    const { requestId, decision, limitFields } = context;
     // A backend may repeat the id that it was given; the client gets one.
     let lines = head.hasRequestId ? withoutFields(head.lines, REQUEST_ID_NAME) : head.lines;
     if (!head.hasDate) lines += `Date: ${this.#dates.imfDate()}\r\n`;
-    lines += `Via: ${VIA}\r\nX-Request-Id: ${context.requestId}\r\n`;
-    const { decision, limitFields } = context;
+    lines += `Via: ${VIA}\r\nX-Request-Id: ${requestId}\r\n`;
     if (decision !== null) lines += limitFields.lines(decision, head.lines, this.#dates);
-    return {
-      status,
-      reason: head.reason,
-      lines,
-      contentLength: head.hasBody ? Math.max(head.contentLength, knownLength) : head.contentLength,
-      hasBody: head.hasBody,
-      closing: context.closing,
-    };
+    const bodyBytes = hasBody ? Math.max(contentLength, knownLength) : contentLength;
+    return { status, reason, lines, contentLength: bodyBytes, hasBody, closing };
   }
 
-  /** problem makes the head of one of Sluice's own answers; problemBody makes its body. */
-  problem(status: number, bodyBytes: number, context: ProblemContext): ResponseStart {
-    const { requestId, decision, limitFields, allow, closing } = context;
-    let lines = `Content-Type: ${PROBLEM_CONTENT_TYPE}\r\nDate: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n`;
+  /**
+   * problem makes the head of one of Sluice's own answers; problemBody makes its body.
+   * @param allow the methods of a 405 (RFC 9110 §15.5.6)
+   */
+  problem(
+    outcome: Outcome,
+    bodyBytes: number,
+    allow: readonly string[],
+    context: AnswerContext,
+  ): ResponseStart {
+    const { status, closes = false } = outcome;
+    const { requestId, decision, limitFields } = context;
+    let lines = this.#problemLines(requestId);
     if (status === 405) lines += `Allow: ${allow.join(', ')}\r\n`;
     if (decision !== null) lines += limitFields.lines(decision, '', this.#dates);
     const retrySec = retryDelaySec(status, decision);
     if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
-    return { status, reason: phraseOf(status), lines, contentLength: bodyBytes, hasBody: true, closing };
+    const reason = PHRASES[status] ?? '';
+    return { status, reason, lines, contentLength: bodyBytes, hasBody: true, closing: closes };
+  }
+
+  /**
+   * problemBody is ASCII. That of a 429 names the policies that refused: `violated-policies` is a member of the registered type.
+   * @param requestId only of [A-Za-z0-9._-]
+   * @param decision the limiter's, for a request that was limited
+   */
+  problemBody({ reason, status, title }: Outcome, requestId: string, decision: Decision | null): string {
+    const key = `${status} ${reason}`;
+    let prefix = this.#prefixes.get(key);
+    if (prefix === undefined) {
+      const type = status === 429 ? QUOTA_EXCEEDED_TYPE : PROBLEM_BASE + reason;
+      // Both reasons of a 429 have the registered type: the rarer one says so in a member of its own.
+      const member = reason === 'cost_above_capacity' ? { reason } : {};
+      prefix = JSON.stringify({ type, title, status, ...member, requestId: '' }).slice(0, -'"}'.length);
+      this.#prefixes.set(key, prefix);
+    }
+    if (status !== 429 || decision === null) return `${prefix}${requestId}"}`;
+    return `${prefix}${requestId}","violated-policies":${JSON.stringify(violatedPolicies(decision))}}`;
   }
 
   /** rawProblem makes a whole HTTP/1.1 answer to bytes that are no request; the connection closes after it. */
-  rawProblem(outcome: Outcome, requestId: string): string {
-    const { status } = outcome;
-    const body = problemBody(outcome, requestId);
+  rawProblem({ status }: Outcome, requestId: string, body: string): string {
     return (
-      `HTTP/1.1 ${status} ${phraseOf(status)}\r\nContent-Type: ${PROBLEM_CONTENT_TYPE}\r\n` +
-      `Date: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n` +
+      `HTTP/1.1 ${status} ${PHRASES[status] ?? ''}\r\n${this.#problemLines(requestId)}` +
       `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
     );
+  }
+
+  #problemLines(requestId: string): string {
+    return `${CONTENT_TYPE_LINE}Date: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n`;
   }
 }
 

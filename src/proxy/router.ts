@@ -2,13 +2,10 @@
 import type { RouteMatch } from '../contract/settings.ts';
 import { normalPaths } from './normal-path.ts';
 
-interface CompiledRoute<R> {
-  /** Lower case, or null for any; with `isSuffix` it is `.example.com` and something must come before it. */
-  host: string | null;
+interface CompiledRoute<R> extends RouteMatch {
+  /** `host` is `.example.com`, and something must come before it. */
   isSuffix: boolean;
-  path: string | null;
   isPrefix: boolean;
-  methods: readonly string[] | null;
   route: R;
 }
 
@@ -34,7 +31,7 @@ export class Router<R> {
     return null;
   }
 
-  /** allowedMethods lists, for a request that found nothing, what would have been served there; empty: a 404. */
+  /** allowedMethods lists the methods that routes serve at this host and path; empty: no route is there. */
   allowedMethods(host: string, path: string): string[] {
     const methods = new Set<string>();
     for (const compiled of this.#routes) {
@@ -64,29 +61,20 @@ function withoutPort(host: string): string {
   return name.endsWith('.') ? name.slice(0, -1) : name;
 }
 
-function compile<R>(match: RouteMatch, route: R): CompiledRoute<R> {
-  const isSuffix = match.host?.startsWith('*.') ?? false;
-  const path = match.path === null ? null : (normalPaths(match.path)[0] ?? match.path);
-  return {
-    host: isSuffix ? (match.host?.slice(1) ?? null) : match.host,
-    isSuffix,
-    path,
-    isPrefix: path?.endsWith('/') ?? false,
-    methods: match.methods,
-    route,
-  };
+function compile<R>({ host, path, methods }: RouteMatch, route: R): CompiledRoute<R> {
+  const suffix = host?.startsWith('*.') ? host.slice(1) : null;
+  const normal = path === null ? null : (normalPaths(path)[0] ?? path);
+  const isPrefix = normal?.endsWith('/') ?? false;
+  return { host: suffix ?? host, isSuffix: suffix !== null, path: normal, isPrefix, methods, route };
 }
 
-function matchesPlace<R>(compiled: CompiledRoute<R>, host: string, path: string): boolean {
-  return matchesHost(compiled, host) && matchesPath(compiled, path);
-}
-
-function matchesHost<R>({ host, isSuffix }: CompiledRoute<R>, given: string): boolean {
-  if (host === null) return true;
-  return isSuffix ? given.length > host.length && given.endsWith(host) : given === host;
-}
-
-function matchesPath<R>({ path, isPrefix }: CompiledRoute<R>, given: string): boolean {
-  if (path === null) return true;
-  return isPrefix ? given.startsWith(path) : given === path;
+function matchesPlace<R>(route: CompiledRoute<R>, host: string, path: string): boolean {
+  if (route.host !== null) {
+    const isNamed = route.isSuffix
+      ? host.length > route.host.length && host.endsWith(route.host)
+      : host === route.host;
+    if (!isNamed) return false;
+  }
+  if (route.path === null) return true;
+  return route.isPrefix ? path.startsWith(route.path) : path === route.path;
 }

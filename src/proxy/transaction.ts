@@ -1,13 +1,13 @@
 /**
  * The life of one request, and one access line at its end. States, in this order:
  *
- * admitting   guard, caller and route are looked up, all in one turn of the loop.
- * limiting    the limiter may answer later.
+ * admitting   the request is checked, its caller and its route are found, all in one turn of the loop.
+ * limiting    the limiter decides, perhaps later.
  * forwarding  an attempt is under way; a failed one may be followed by another.
- * answering   the head of the answer has left; a failure can only cut the connection.
+ * answering   the head of the answer was handed over; a failure can only cut the connection.
  * over        everything has left, or the client is gone. Late calls do nothing.
  *
- * Each state but the last may end in a refusal, which is an answer of our own, or in the loss of the client.
+ * The first three may end in a refusal, which is an answer of our own; all but the last in the loss of the client.
  */
 
 import type { Backend } from '../balance/backend.ts';
@@ -15,6 +15,7 @@ import type { Clock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
+import { CHUNKED_BODY } from '../contract/request-head.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
@@ -23,16 +24,15 @@ import { charge, type TokenTaker } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
 import { type AccessRecord, accessLine, isSampled, loggedPath } from './access-log.ts';
-import { Admission, refusalBy } from './admission.ts';
+import { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { DateCache } from './date-cache.ts';
 import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
-import { outcomeOfStatus, problemBody } from './problem.ts';
-import { type BodyEvents, RequestBody } from './request-body.ts';
+import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
 import type { TrafficStats } from './request-stats.ts';
-import type { Responder } from './responder.ts';
+import { type AnswerContext, outcomeOfStatus, type Responder } from './responder.ts';
 import { decideRetry } from './retry-policy.ts';
 
 const CONTINUE_STATUS = 100;
@@ -48,7 +48,7 @@ export interface ProxyDeps {
   accessLog: { write(line: string): void };
   /** Uniform in [0, 1). */
   random: () => number;
-  /** A backend could not be connected: the primary counts it as a failed probe. */
+  /** A backend could not be connected. */
   onBackendFailure: (pool: string, backendId: string, detail: string) => void;
 }
 
@@ -58,11 +58,11 @@ export interface TransactionDeps extends ProxyDeps {
   dates: DateCache;
   responder: Responder;
   requestIds: RequestIds;
-  /** The worker is about to cut what is still under way; requests that are lost from now on were not aborted by their clients. */
+  /** The worker is about to cut all connections: it was not the client that ended a request from now on. */
   stopping: boolean;
 }
 
-export class Transaction implements DownstreamListener, ResponseSink, BodyEvents {
+export class Transaction implements DownstreamListener, ResponseSink {
   readonly #deps: TransactionDeps;
   readonly #plan: Plan;
   readonly #downstream: Downstream;
@@ -89,7 +89,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     this.#plan = plan;
     this.#downstream = downstream;
     this.#startMs = deps.clock.monotonicMs();
-    this.#admission = new Admission(downstream, plan);
+    this.#admission = new Admission(downstream.head, plan.identifier.addressOf(downstream.peerAddress));
   }
 
   /** run starts the transaction; the handler calls it once. */
@@ -97,9 +97,9 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     this.#plan.enter();
     this.#deps.traffic.begin();
     this.#downstream.listen(this);
-    const refusal = this.#admission.admit();
-    const { trusted, head } = this.#admission.guarded;
-    this.#requestId = (trusted && head.requestId) || this.#deps.requestIds.nextRequestId();
+    const refusal = this.#admission.admit(this.#plan);
+    const { peer, head } = this.#admission;
+    this.#requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
     if (refusal !== null) this.#refuse(refusal);
     else this.#limit();
   }
@@ -107,13 +107,9 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   /** crash ends the request after an unexpected error. */
   crash(thrown: unknown): void {
     this.#requestId ||= this.#deps.requestIds.nextRequestId();
-    this.#deps.logger.error(
-      { err: toError(thrown), requestId: this.#requestId },
-      'request failed unexpectedly',
-    );
-    if (this.#over) return;
-    this.#attempt?.cancel({ memoryIsFree: false });
-    this.#fail(OUTCOMES.upstream_invalid);
+    const err = toError(thrown);
+    this.#deps.logger.error({ err, requestId: this.#requestId }, 'request failed unexpectedly');
+    this.giveUp(OUTCOMES.upstream_invalid);
   }
 
   #limit(): void {
@@ -145,29 +141,16 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   #forward(): void {
-    const { guarded, caller } = this.#admission;
-    const { head, peer } = this.#downstream;
-    // Several values: it is not known which one is valid.
+    const { head, host, target, bodyLength, headerLines } = this.#admission;
+    // Of several values it is not known which one is valid.
     const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
     this.#trace = traceOf(traceparent, this.#deps.requestIds);
-    const origin = {
-      peerAddress: peer.address,
-      clientIp: caller?.clientIp ?? peer.address,
-      requestId: this.#requestId,
-      trace: this.#trace,
-    };
-    const { host, target, bodyLength } = guarded;
+    const lines = headerLines + forwardedLines(this.#admission, this.#requestId, this.#trace);
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
-    const headerLines = hostLine + guarded.headerLines + forwardedLines(guarded, origin);
-    this.#request = { method: head.method, target, headerLines, bodyLength };
-    if (bodyLength !== 0 && bodyLength >= -1) this.#body = this.#makeBody();
+    this.#request = { method: head.method, target, headerLines: hostLine + lines, bodyLength };
+    if (bodyLength > 0 || bodyLength === CHUNKED_BODY)
+      this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
     if (!this.#attemptNext()) this.#refuse(OUTCOMES.no_backend);
-  }
-
-  #makeBody(): RequestBody {
-    const { limits, timeouts } = this.#plan;
-    const bounds = { maxBytes: limits.bodyBytes, idleMs: timeouts.bodyIdleMs };
-    return new RequestBody(this.#downstream, this.#deps.timer, bounds, this);
   }
 
   /** @returns false when no untried backend is left */
@@ -185,17 +168,16 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     const request = this.#request;
     if (request === null) return;
     this.#attempts += 1;
-    const attempt = new Attempt(target, this.#deps.clock);
-    this.#attempt = attempt;
-    attempt.start(this.#admission.guarded.host === '' ? named(request, target) : request, this, options);
+    const sent = this.#admission.host === '' ? withHost(request, target) : request;
+    this.#attempt = new Attempt(target, this.#deps.clock, sent, this, options);
     this.onConnected();
   }
 
   // What the backend says (ResponseSink).
 
   onConnected(): void {
-    const exchange = this.#attempt?.connected ?? null;
-    if (exchange !== null) this.#body?.flowTo(exchange);
+    const exchange = this.#attempt?.exchange;
+    if (exchange?.connected === true) this.#body?.flowTo(exchange);
   }
 
   onInformation(status: number, lines: string): void {
@@ -204,14 +186,18 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   onHead(head: ResponseHead, completeBody: string | null): void {
-    this.#attempt?.answered(head.status, completeBody !== null);
+    this.#attempt?.answered(head.status);
+    if (completeBody !== null) this.#attempt?.end();
     const isEarly = this.#body !== null && !this.#body.done;
     // After an early answer that is complete, or no success, nobody needs the rest of the request (RFC 9112 §9.5).
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
     else this.#body?.answered();
-    const { limitFields } = this.#plan;
-    const context = { requestId: this.#requestId, decision: this.#decision, limitFields, closing: isEarly };
-    const start = this.#deps.responder.relay(head, context, completeBody?.length ?? -1);
+    const start = this.#deps.responder.relay(
+      head,
+      completeBody?.length ?? -1,
+      isEarly,
+      this.#answerContext(),
+    );
     try {
       this.#status = head.status;
       if (completeBody === null) this.#downstream.start(start);
@@ -220,14 +206,16 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
         this.#downstream.complete(start, completeBody);
       }
     } catch (thrown) {
-      this.#deps.logger.warn(
-        { err: toError(thrown), requestId: this.#requestId },
-        'the answer of a backend cannot be sent',
-      );
-      this.#attempt?.cancel({ memoryIsFree: false });
+      const err = toError(thrown);
+      this.#deps.logger.warn({ err, requestId: this.#requestId }, 'the answer of a backend cannot be sent');
       this.#bytesOut = 0;
-      this.#fail(OUTCOMES.upstream_invalid);
+      this.giveUp(OUTCOMES.upstream_invalid);
     }
+  }
+
+  #answerContext(): AnswerContext {
+    const { limitFields } = this.#plan;
+    return { requestId: this.#requestId, decision: this.#decision, limitFields };
   }
 
   onBody(chunk: Buffer): boolean {
@@ -238,10 +226,8 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   onEnd(rawTrailers: string[]): boolean {
     this.#body?.stop();
     // Before end(), which may end the transaction.
-    this.#attempt?.complete();
-    const allOut = this.#downstream.end(rawTrailers);
-    if (!allOut) this.#attempt?.awaitFlush();
-    return allOut;
+    this.#attempt?.end();
+    return this.#downstream.end(rawTrailers);
   }
 
   onRequestDrain(): void {
@@ -253,14 +239,14 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     if (attempt === null || !attempt.failed() || this.#over) return;
     // `overload` means that this worker cannot open connections; another backend may still have an idle one.
     if (error.code === 'overload') this.#connectFailures += 1;
-    if (error.code === 'connect_failed') this.#noteConnectFailure(attempt.target, error);
+    if (error.code === 'connect_failed') {
+      const { poolName, backend } = attempt.target;
+      this.#connectFailures += 1;
+      this.#deps.onBackendFailure(poolName, backend.id, error.message);
+    }
     if (!this.#downstream.started && this.#retry(attempt.target, error)) return;
-    this.#fail(outcomeOfError(error));
-  }
-
-  #noteConnectFailure({ poolName, backend }: PlannedBackend, error: LbError): void {
-    this.#connectFailures += 1;
-    this.#deps.onBackendFailure(poolName, backend.id, error.message);
+    const { code } = error;
+    this.#fail(code in OUTCOMES ? OUTCOMES[code as Reason] : OUTCOMES.upstream_invalid);
   }
 
   /** @returns whether another attempt is under way */
@@ -293,41 +279,33 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   onRequestBodyEnd(rawTrailers: string[]): void {
-    // Nobody has judged a key behind the body, and backends exist that take trailers for fields.
+    // A key behind the body was not verified, and some backends take trailers for fields.
     const { apiKeyHeader } = this.#plan;
     this.#body?.finish(rawTrailers.length === 0 ? rawTrailers : withoutTrailer(rawTrailers, apiKeyHeader));
   }
 
   onRequestBodyInvalid(status: number): void {
-    this.#failClient(outcomeOfStatus(status));
-  }
-
-  onBodyTooLarge(): void {
-    this.#failClient(OUTCOMES.body_too_large);
-  }
-
-  onBodyStalled(): void {
-    this.#failClient(OUTCOMES.body_timeout);
+    this.giveUp(outcomeOfStatus(status));
   }
 
   onFlushed(): void {
-    this.#attempt?.flushed();
+    this.#attempt?.exchange.resume();
   }
 
   onStalled(): void {
-    this.#failClient(OUTCOMES.write_timeout);
+    this.giveUp(OUTCOMES.write_timeout);
   }
 
   onSent(): void {
-    this.#attempt?.settle();
+    this.#attempt?.exchange.settled();
     this.#finish();
   }
 
-  /** The backend hears of it at once, and it does not count as a failure of the backend (B28). */
+  /** The exchange ends at once, and no failure of the backend is counted (B28). */
   onGone(): void {
-    // Nothing is written to this client any more, so the memory of the pieces on their way is free.
+    // Nothing more is written to this client, so the memory of the pieces on their way is free.
     this.#attempt?.cancel({ memoryIsFree: true });
-    this.#attempt?.settle();
+    this.#attempt?.exchange.settled();
     this.#body?.stop();
     if (this.#reason === 'ok') {
       const { reason, status } = this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort;
@@ -337,7 +315,8 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
     this.#finish();
   }
 
-  #failClient(outcome: Outcome): void {
+  /** giveUp ends the attempt and the request. */
+  giveUp(outcome: Outcome): void {
     if (this.#over) return;
     this.#attempt?.cancel({ memoryIsFree: false });
     this.#fail(outcome);
@@ -349,7 +328,7 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
       this.#refuse(outcome);
       return;
     }
-    // Part of another answer has left: the client must not take that part for the whole.
+    // Part of another answer may have left: the client must not take that part for the whole.
     this.#reason = outcome.reason;
     this.#downstream.abort();
   }
@@ -357,15 +336,10 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   #refuse(outcome: Outcome): void {
     this.#reason = outcome.reason;
     this.#status = outcome.status;
-    const body = problemBody(outcome, this.#requestId, this.#decision);
+    const { responder } = this.#deps;
+    const body = responder.problemBody(outcome, this.#requestId, this.#decision);
     if (this.#downstream.head.method !== 'HEAD') this.#bytesOut = body.length;
-    const head = this.#deps.responder.problem(outcome.status, body.length, {
-      requestId: this.#requestId,
-      decision: this.#decision,
-      limitFields: this.#plan.limitFields,
-      closing: outcome.closes ?? false,
-      allow: this.#admission.allow,
-    });
+    const head = responder.problem(outcome, body.length, this.#admission.allow, this.#answerContext());
     this.#downstream.complete(head, body);
   }
 
@@ -382,16 +356,16 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
   }
 
   #log(totalMs: number): void {
-    const { guarded, caller, route } = this.#admission;
+    const { head, peer, caller, route, host, target } = this.#admission;
     const record: AccessRecord = {
       time: this.#deps.dates.isoTime(),
       requestId: this.#requestId,
       traceId: this.#trace?.traceId ?? null,
-      clientIp: caller?.clientIp ?? this.#downstream.peer.address,
+      clientIp: caller?.clientIp ?? peer.address,
       clientId: caller?.clientId ?? null,
-      method: this.#downstream.head.method,
-      host: guarded.host === '' ? null : guarded.host,
-      path: loggedPath(guarded.target),
+      method: head.method,
+      host: host === '' ? null : host,
+      path: loggedPath(target),
       status: this.#status,
       reason: this.#reason,
       bytesIn: this.#body?.receivedBytes ?? 0,
@@ -404,14 +378,17 @@ export class Transaction implements DownstreamListener, ResponseSink, BodyEvents
       attempts: this.#attempts,
       route: route?.name ?? null,
       policies: refusingPolicies(this.#decision),
-      userAgent: guarded.head.userAgent,
+      userAgent: head.userAgent,
     };
     this.#deps.accessLog.write(accessLine(record));
   }
 }
 
-function outcomeOfError({ code }: LbError): Outcome {
-  return code in OUTCOMES ? OUTCOMES[code as Reason] : OUTCOMES.upstream_invalid;
+/** What a decision of the limiter means for the request; null: it goes on. */
+function refusalBy({ allowed, storeDenied, retryAfterMs }: Decision): Outcome | null {
+  if (allowed) return null;
+  if (storeDenied) return OUTCOMES.store_denied;
+  return retryAfterMs < 0 ? OUTCOMES.cost_above_capacity : OUTCOMES.limited;
 }
 
 /** The policies that refused a request; null where none did. */
@@ -421,6 +398,6 @@ function refusingPolicies(decision: Decision | null): string[] | null {
 }
 
 /** HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2). */
-function named(request: UpstreamRequest, { authority }: PlannedBackend): UpstreamRequest {
+function withHost(request: UpstreamRequest, { authority }: PlannedBackend): UpstreamRequest {
   return { ...request, headerLines: `Host: ${authority}\r\n${request.headerLines}` };
 }

@@ -3,8 +3,9 @@
  * answered, at once or in a later turn. Nothing waits for the event loop, so a connection takes some microseconds.
  */
 import type { Downstream } from '../../src/contract/downstream.ts';
+import type { KnownAddress } from '../../src/limit/caller/identity.ts';
+import { Admission } from '../../src/proxy/admission.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
-import { GuardedRequest } from '../../src/proxy/request-guard.ts';
 import type { InboundConnection } from '../../src/worker/inbound/engine.ts';
 import { LoneConnection } from '../support/lone-connection.ts';
 import { takeAnswers } from './answers.ts';
@@ -16,7 +17,7 @@ import { factsOfHead, type RequestFacts } from './request-facts.ts';
 /** OwnRequest is what a request was for us. */
 export interface OwnRequest {
   facts: RequestFacts;
-  /** By which the proxy would refuse it (request-guard.ts); 0: it goes on. It is read all the same. */
+  /** By which the proxy would refuse it (admission.ts); 0: it goes on. It is read all the same. */
   status: number;
   /** null: it was answered without its body, which was read into nothing. */
   body: string | null;
@@ -37,6 +38,14 @@ export interface OwnRead {
   faults: string[];
 }
 
+const PEER: KnownAddress = {
+  address: '192.0.2.1',
+  grouped: '192.0.2.1',
+  isTrusted: false,
+  caller: null,
+  keyed: null,
+  generation: -1,
+};
 const TOO_LARGE: readonly number[] = [414, 431];
 const buffers = new FedBuffers();
 
@@ -143,7 +152,7 @@ class Feed extends LoneConnection<FedWire> {
   serve(downstream: Downstream): void {
     const { head } = downstream;
     const facts = factsOfHead(head);
-    const status = new GuardedRequest(head, false).guard(this.plan.limits)?.status ?? 0;
+    const status = new Admission(head, PEER).guard(this.plan.limits)?.status ?? 0;
     const index = this.#found.requests.length;
     if (TOO_LARGE.includes(status)) {
       // Read in pieces, it never becomes a request at all.

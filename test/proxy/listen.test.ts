@@ -39,7 +39,9 @@ test('an address in use is named as the configuration names it', async (t) => {
   const taken = { kind: 'unix', path: join(folder, 's') } as const;
   const proxy = await startProxy(t, { backends: [], listen: taken });
   await assert.rejects(proxy.server.listen(taken), {
-    message: `cannot listen on unix:${taken.path}: EADDRINUSE: another program listens there`,
+    message:
+      `cannot listen on unix:${taken.path}: EADDRINUSE: another program listens there ` +
+      '(is another instance running? stop it, or choose another port in the configuration)',
   });
   const elsewhere = { kind: 'tcp', host: '2001:db8::1', port: 0 } as const;
   await assert.rejects(proxy.server.listen(elsewhere), {

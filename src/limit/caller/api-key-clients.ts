@@ -1,4 +1,4 @@
-/** From the text of the key header to the client that it proves, with a bounded memory and counters; per plan. */
+/** From the value of the API key field to the client that it proves; with a bounded memory and counters. One per plan. */
 import {
   type ApiKeyLookup,
   type ClientMatch,
@@ -10,10 +10,10 @@ import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { hashBucketName } from '../bucket/bucket-key.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 
-/** Keys whose HMAC is not made again; only accepted ones are kept, so that made-up ones drive nobody out. */
+/** Keys that are not verified again. Only valid ones are kept, so that made-up ones push no valid one out. */
 const MAX_CACHED_KEYS = 20_000;
 
-/** KeyedClient is what all callers with keys of one client share; one object while the client does not change. */
+/** KeyedClient is what all callers with a key of one client share; one object while the client does not change. */
 export interface KeyedClient {
   readonly match: ClientMatch;
   readonly client: ClientRecord;
@@ -36,8 +36,7 @@ export class KeyedClients {
   }
 
   /**
-   * clientOf counts the key and returns its client; null: it proves nothing, the caller is its address.
-   *
+   * clientOf counts the key and returns its client; null: the key proves nothing, and the caller is its address.
    * @param key the field's value as it came, not empty; several fields joined by ', '
    */
   clientOf(key: string): KeyedClient | null {
@@ -51,21 +50,18 @@ export class KeyedClients {
       this.#verified.set(key, found);
       verified = found;
     }
-    // Asked each time: the directory changes under us.
+    // Not remembered: the directory changes at any time.
     const client = this.#lookup.clientOf(verified);
     this.#metrics.add(client === null ? this.#cells.unknown : this.#cells.valid, 1);
     return client === null ? null : this.#shared(client);
   }
 
   #shared(client: ClientRecord): KeyedClient {
-    const known = this.#clients.get(client.clientId);
-    if (known?.client === client) return known;
     const { clientId } = client;
-    const made: KeyedClient = {
-      match: matchOfClient(client),
-      client,
-      bucketHash: known?.bucketHash ?? hashBucketName(clientId),
-    };
+    const known = this.#clients.get(clientId);
+    if (known?.client === client) return known;
+    const bucketHash = known?.bucketHash ?? hashBucketName(clientId);
+    const made = { match: matchOfClient(client), client, bucketHash };
     this.#clients.set(clientId, made);
     return made;
   }

@@ -1,7 +1,7 @@
 /**
- * Who a request is counted for (B26, B33): the client whose API key it carries, else the peer's address, or,
- * where the peer is a trusted proxy, the first untrusted address from the right of X-Forwarded-For. A key counts only once
- * it is verified, so that made-up ones make no buckets; nothing else that an untrusted party wrote is ever looked at.
+ * Who a request is counted for (B26, B33): the client whose API key it carries, else the peer's address, or, where the peer
+ * is a trusted proxy, the first untrusted address from the right of X-Forwarded-For. Nothing else that an untrusted party
+ * wrote is looked at, and a key counts only once it is verified, so that made-up keys make no buckets.
  */
 import { BlockList, isIP } from 'node:net';
 import { canonicalAddress, groupOf } from '../../contract/addresses.ts';
@@ -10,12 +10,11 @@ import { hashBucketName } from '../bucket/bucket-key.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 import type { KeyedClient, KeyedClients } from './api-key-clients.ts';
 
-/** Hops looked at, from the right; a longer chain is nobody's honest one. */
+/** Hops looked at, from the right; no honest chain is longer. */
 const MAX_HOPS = 32;
-/** Results kept, by peer and by what it said. */
+/** Addresses, and values of X-Forwarded-For, whose caller is remembered. */
 const MAX_CACHED_ADDRESSES = 20_000;
-const MAX_CACHED_CALLERS = 20_000;
-/** Longer values are read, but not kept. */
+/** Longer values of X-Forwarded-For are read, but not remembered. */
 const MAX_CACHED_LENGTH = 512;
 /** What a peer without an address is called: one that came over a Unix socket. */
 const UNIX_PEER = 'unix:';
@@ -32,177 +31,146 @@ export interface Caller {
   readonly bucketHash: string;
 }
 
-/** TrustedProxies are the peers that are believed about whom they speak for; also asked by the proxy for `X-Forwarded-*`. */
-export class TrustedProxies {
-  readonly #list = new BlockList();
-  readonly #empty: boolean;
-  /** Asked for every connection; a look into the list costs a call out of JavaScript. */
-  readonly #known = new GenerationMap<boolean>(MAX_CACHED_ADDRESSES);
-
-  /** @param cidrs the setting `trustedProxies`: CIDRs or addresses, checked by config/ */
-  constructor(cidrs: readonly string[]) {
-    this.#empty = cidrs.length === 0;
-    for (const cidr of cidrs) {
-      const [address = '', prefix] = cidr.split('/');
-      const family = isIP(address) === 6 ? 'ipv6' : 'ipv4';
-      const bits = family === 'ipv6' ? 128 : 32;
-      this.#list.addSubnet(address, prefix === undefined ? bits : Number(prefix), family);
-    }
-  }
-
-  /** trusts takes any spelling of an address; anything else is not trusted. */
-  trusts(address: string): boolean {
-    if (this.#empty) return false;
-    const known = this.#known.get(address);
-    if (known !== undefined) return known;
-    const canonical = canonicalAddress(address);
-    const family = canonical !== null && isIP(canonical) === 6 ? 'ipv6' : 'ipv4';
-    const found = canonical !== null && this.#list.check(canonical, family);
-    this.#known.set(address, found);
-    return found;
-  }
-}
-
 interface ClientIdentifierOptions {
-  trusted: TrustedProxies;
+  /** The setting `trustedProxies`: CIDRs or addresses, checked by config/. */
+  trustedProxies: readonly string[];
   /** How many leading bits tell anonymous callers apart. */
   ipv4Prefix: number;
   ipv6Prefix: number;
   lookup: ClientLookup;
-  /** Default: nobody is told apart by keys. */
-  keys?: KeyedClients | null;
+  /** null: callers are told apart by their addresses alone. */
+  keys: KeyedClients | null;
 }
 
-/** What is known of an address; the caller is made anew when the directory answers differently. */
-interface Known {
-  address: string;
-  grouped: string;
+/** KnownAddress is what a plan remembers of an address. */
+export interface KnownAddress {
+  /** Canonical; `unix:` for a peer on a Unix socket. */
+  readonly address: string;
+  /** The address, or the range that it shares a bucket with. */
+  readonly grouped: string;
+  /** A trusted proxy: it is believed about whom it speaks for. */
+  readonly isTrusted: boolean;
+  /** Made anew when the directory answers differently. */
   caller: Caller | null;
-  /** The last one from there with a key. */
+  /** The last caller from there with a key. */
   keyed: Caller | null;
-  /** Of the directory, when it was asked last. */
+  /** The directory's, when it was asked last. */
   generation: number;
 }
 
-interface Peer {
-  known: Known;
-  /** Whether it is believed about whom it speaks for. */
-  isProxy: boolean;
-}
-
 export class ClientIdentifier {
-  readonly #trusted: TrustedProxies;
-  readonly #ipv4Prefix: number;
-  readonly #ipv6Prefix: number;
-  readonly #lookup: ClientLookup;
-  readonly #keys: KeyedClients | null;
-  readonly #byPeer = new GenerationMap<Peer>(MAX_CACHED_ADDRESSES);
-  readonly #byForwarded = new GenerationMap<Known>(MAX_CACHED_ADDRESSES);
-  readonly #byAddress = new GenerationMap<Known>(MAX_CACHED_CALLERS);
+  readonly #options: ClientIdentifierOptions;
+  readonly #trusted = new BlockList();
+  readonly #byForwarded = new GenerationMap<KnownAddress>(MAX_CACHED_ADDRESSES);
+  readonly #byAddress = new GenerationMap<KnownAddress>(MAX_CACHED_ADDRESSES);
 
   constructor(options: ClientIdentifierOptions) {
-    this.#trusted = options.trusted;
-    this.#ipv4Prefix = options.ipv4Prefix;
-    this.#ipv6Prefix = options.ipv6Prefix;
-    this.#lookup = options.lookup;
-    this.#keys = options.keys ?? null;
+    this.#options = options;
+    for (const cidr of options.trustedProxies) {
+      const [address = '', prefix] = cidr.split('/');
+      const bits = isIP(address) === 6 ? 128 : 32;
+      this.#trusted.addSubnet(address, prefix === undefined ? bits : Number(prefix), familyOf(address));
+    }
+  }
+
+  /** addressOf is what is known of a peer, by its address in any spelling; anything else is a peer on a Unix socket. */
+  addressOf(peerAddress: string): KnownAddress {
+    return this.#byAddress.get(peerAddress) ?? this.#known(canonicalAddress(peerAddress) ?? UNIX_PEER);
   }
 
   /**
    * identify never throws.
    *
-   * @param peerAddress the socket's remote address; '' where it has none
+   * @param peer by addressOf
    * @param forwardedFor all X-Forwarded-For values joined by ', ' in order; '' for none
    * @param apiKey all values of the field with the key, joined likewise; '' for none
    */
-  identify(peerAddress: string, forwardedFor: string, apiKey = ''): Caller {
-    const known = this.#addressOf(peerAddress, forwardedFor);
-    if (apiKey === '' || this.#keys === null) return this.#callerOf(known);
-    const client = this.#keys.clientOf(apiKey);
+  identify(peer: KnownAddress, forwardedFor: string, apiKey: string): Caller {
+    const known = peer.isTrusted && forwardedFor !== '' ? this.#behind(peer, forwardedFor) : peer;
+    const client = apiKey === '' ? null : (this.#options.keys?.clientOf(apiKey) ?? null);
     return client === null ? this.#callerOf(known) : keyedCaller(known, client);
   }
 
-  #addressOf(peerAddress: string, forwardedFor: string): Known {
-    const peer = this.#ofPeer(peerAddress);
-    if (!peer.isProxy || forwardedFor === '') return peer.known;
-    const cacheable = forwardedFor.length <= MAX_CACHED_LENGTH;
-    const key = cacheable ? `${peerAddress} ${forwardedFor}` : '';
-    let behind = cacheable ? this.#byForwarded.get(key) : undefined;
+  #behind(peer: KnownAddress, forwardedFor: string): KnownAddress {
+    if (forwardedFor.length > MAX_CACHED_LENGTH) return this.#walk(peer, forwardedFor);
+    const key = `${peer.address} ${forwardedFor}`;
+    let behind = this.#byForwarded.get(key);
     if (behind === undefined) {
-      behind = this.#know(clientBehind(peerAddress, forwardedFor, this.#trusted));
-      if (cacheable) this.#byForwarded.set(key, behind);
+      behind = this.#walk(peer, forwardedFor);
+      this.#byForwarded.set(key, behind);
     }
     return behind;
   }
 
-  #ofPeer(peerAddress: string): Peer {
-    const cached = this.#byPeer.get(peerAddress);
-    if (cached !== undefined) return cached;
-    const known = this.#know(canonicalAddress(peerAddress) ?? UNIX_PEER);
-    const made = { known, isProxy: this.#trusted.trusts(peerAddress) };
-    this.#byPeer.set(peerAddress, made);
-    return made;
+  /** Goes from the peer to the left while the hops are trusted; an unreadable hop ends the walk. */
+  #walk(peer: KnownAddress, forwardedFor: string): KnownAddress {
+    let client = peer;
+    let end = forwardedFor.length;
+    for (let hop = 0; client.isTrusted && hop < MAX_HOPS && end > 0; hop++) {
+      const comma = forwardedFor.lastIndexOf(',', end - 1);
+      const address = parseHop(forwardedFor.slice(comma + 1, end).trim());
+      if (address === null) break;
+      client = this.#known(address);
+      end = comma;
+    }
+    return client;
   }
 
-  #know(address: string): Known {
+  /** @param address canonical, or UNIX_PEER */
+  #known(address: string): KnownAddress {
     const cached = this.#byAddress.get(address);
     if (cached !== undefined) return cached;
-    const grouped = address === UNIX_PEER ? address : groupOf(address, this.#ipv4Prefix, this.#ipv6Prefix);
-    const made: Known = { address, grouped, caller: null, keyed: null, generation: -1 };
+    const { ipv4Prefix, ipv6Prefix, trustedProxies } = this.#options;
+    const isUnix = address === UNIX_PEER;
+    const made: KnownAddress = {
+      address,
+      grouped: isUnix ? address : groupOf(address, ipv4Prefix, ipv6Prefix),
+      // Without proxies the list is not asked, which would cost a call out of JavaScript.
+      isTrusted: !isUnix && trustedProxies.length > 0 && this.#trusted.check(address, familyOf(address)),
+      caller: null,
+      keyed: null,
+      generation: -1,
+    };
     this.#byAddress.set(address, made);
     return made;
   }
 
-  #callerOf(known: Known): Caller {
-    // The directory changes under us.
-    const { generation } = this.#lookup;
+  #callerOf(known: KnownAddress): Caller {
+    const { lookup } = this.#options;
+    // The directory changes at any time.
+    const { generation } = lookup;
     const before = known.caller;
     if (before !== null && known.generation === generation) return before;
     known.generation = generation;
-    const match = this.#lookup.byAddress(known.address, known.grouped);
+    const match = lookup.byAddress(known.address, known.grouped);
     if (before !== null && sameMatch(before.match, match)) return before;
-    const caller: Caller = {
+    known.caller = {
       clientIp: known.address,
       clientId: match.client?.clientId ?? null,
       mode: match.client?.mode ?? 'limit',
       match,
       bucketHash: hashBucketName(match.bucketName),
     };
-    known.caller = caller;
-    return caller;
+    return known.caller;
   }
 }
 
 /** The bucket is the client's, wherever it calls from; the address is for logs and for the backend. */
-function keyedCaller(known: Known, { match, client, bucketHash }: KeyedClient): Caller {
+function keyedCaller(known: KnownAddress, { match, client, bucketHash }: KeyedClient): Caller {
   if (known.keyed !== null && known.keyed.match === match) return known.keyed;
   const { clientId, mode } = client;
   known.keyed = { clientIp: known.address, clientId, mode, match, bucketHash };
   return known.keyed;
 }
 
+function familyOf(address: string): 'ipv4' | 'ipv6' {
+  return isIP(address) === 6 ? 'ipv6' : 'ipv4';
+}
+
 function sameMatch(a: ClientMatch, b: ClientMatch): boolean {
   return (
     a === b || (a.client === b.client && a.bucketName === b.bucketName && a.tombstoneUs === b.tombstoneUs)
   );
-}
-
-/**
- * clientBehind walks from the peer to the left while the hops are trusted. An unreadable item ends the walk: the last good
- * address is the client; where every hop is trusted it is the leftmost.
- */
-function clientBehind(peerAddress: string, forwardedFor: string, trusted: TrustedProxies): string {
-  let client = canonicalAddress(peerAddress) ?? UNIX_PEER;
-  let end = forwardedFor.length;
-  for (let hop = 0; hop < MAX_HOPS && end > 0; hop++) {
-    const comma = forwardedFor.lastIndexOf(',', end - 1);
-    const address = parseHop(forwardedFor.slice(comma + 1, end).trim());
-    if (address === null) break;
-    client = address;
-    if (!trusted.trusts(address)) break;
-    end = comma;
-  }
-  return client;
 }
 
 const BRACKETED_HOP = /^\[([^\]]+)\](?::\d{1,5})?$/;

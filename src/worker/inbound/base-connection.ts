@@ -1,6 +1,5 @@
 /** What the connections of both engines have in common: their place in the server, one deadline, the watch over writes, lingering. */
 import { canonicalAddress } from '../../contract/addresses.ts';
-import type { DownstreamPeer } from '../../contract/downstream.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
 import { NOWHERE } from '../../infra/placed-list.ts';
 import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
@@ -15,7 +14,7 @@ const UNIX_PEER = 'unix:';
 
 /** BaseConnection serves one request at a time, `current`. Its deadline means what the state of the connection says. */
 export abstract class BaseConnection<R extends BaseRequest> implements InboundConnection, RequestOwner {
-  readonly peer: DownstreamPeer;
+  readonly peerAddress: string;
   sinceMs: number;
   counted = false;
   place = NOWHERE;
@@ -36,7 +35,7 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
     this.owner = owner;
     this.sinceMs = owner.clock.monotonicMs();
     const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
-    this.peer = { address: address ?? UNIX_PEER, trusted: false, trustedBy: null };
+    this.peerAddress = address ?? UNIX_PEER;
   }
 
   abstract destroy(): void;

@@ -1,10 +1,5 @@
 /** What the requests of both engines have in common: how far the answer is, and who hears of it. */
-import type {
-  Downstream,
-  DownstreamListener,
-  DownstreamPeer,
-  ResponseStart,
-} from '../../contract/downstream.ts';
+import type { Downstream, DownstreamListener, ResponseStart } from '../../contract/downstream.ts';
 import type { RequestHead } from '../../contract/request-head.ts';
 import { type FramedAnswer, frameAnswer } from '../../http1/answer-head.ts';
 
@@ -13,7 +8,7 @@ export const DISCARD_MAX_BYTES = 65_536;
 
 /** RequestOwner is the connection of a request. */
 export interface RequestOwner {
-  readonly peer: DownstreamPeer;
+  readonly peerAddress: string;
   /** The connection took less of the answer than it was given. */
   onBlocked(): void;
   /** The last byte of the answer has left. */
@@ -28,7 +23,7 @@ export interface RequestOwner {
  */
 export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> implements Downstream {
   readonly head: RequestHead;
-  readonly peer: DownstreamPeer;
+  readonly peerAddress: string;
   started = false;
   /** All of the answer was handed over. */
   ended = false;
@@ -48,7 +43,7 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
   constructor(head: RequestHead, owner: Owner) {
     this.head = head;
     this.owner = owner;
-    this.peer = owner.peer;
+    this.peerAddress = owner.peerAddress;
   }
 
   listen(listener: DownstreamListener): void {

@@ -5,7 +5,7 @@
 import type { Server, Socket } from 'node:net';
 import type { Clock } from '../../contract/clock.ts';
 import type { EngineName } from '../../contract/data-path.ts';
-import type { Downstream, DownstreamPeer } from '../../contract/downstream.ts';
+import type { Downstream } from '../../contract/downstream.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import type { Placed } from '../../infra/placed-list.ts';
@@ -24,7 +24,7 @@ export interface Engine {
 
 /** InboundConnection is one connection of a client, as its server sees it. */
 export interface InboundConnection extends Placed {
-  readonly peer: DownstreamPeer;
+  readonly peerAddress: string;
   /** Counted against the cap per address; the server's. */
   counted: boolean;
   /** When it was opened, last became idle or began to linger; monotonic. */

@@ -196,12 +196,12 @@ export class InboundServer implements ConnectionOwner {
 
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string {
     const totalMs = this.clock.monotonicMs() - connection.sinceMs;
-    return this.#deps.handler.refuseUnparsed(request, connection.peer.address, totalMs);
+    return this.#deps.handler.refuseUnparsed(request, connection.peerAddress, totalMs);
   }
 
   onConnectionClosed(connection: InboundConnection): void {
     this.#connections.remove(connection);
-    if (connection.counted) this.#countPeer(connection.peer.address, -1);
+    if (connection.counted) this.#countPeer(connection.peerAddress, -1);
     this.#deps.metrics.set(this.#openCell, this.connectionCount);
     if (this.connectionCount === 0) this.#onEmpty?.();
   }
@@ -227,7 +227,7 @@ export class InboundServer implements ConnectionOwner {
   }
 
   /** Connections of a new one's address with it; 0 where they are not counted. The first under a cap counts all that are there. */
-  #countOf(connection: InboundConnection, { limits, trusted }: Plan): number {
+  #countOf(connection: InboundConnection, { limits, identifier }: Plan): number {
     if (limits.connectionsPerIp === 0) {
       this.#perAddress = null;
       return 0;
@@ -235,10 +235,10 @@ export class InboundServer implements ConnectionOwner {
     const uncounted = this.#perAddress === null ? this.#connections.items : [connection];
     this.#perAddress ??= new Map();
     for (const each of uncounted) {
-      each.counted = !trusted.trusts(each.peer.address);
-      if (each.counted) this.#countPeer(each.peer.address, 1);
+      each.counted = !identifier.addressOf(each.peerAddress).isTrusted;
+      if (each.counted) this.#countPeer(each.peerAddress, 1);
     }
-    return connection.counted ? (this.#perAddress.get(connection.peer.address) ?? 0) : 0;
+    return connection.counted ? (this.#perAddress.get(connection.peerAddress) ?? 0) : 0;
   }
 
   #countPeer(address: string, change: 1 | -1): void {

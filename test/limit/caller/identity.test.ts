@@ -9,7 +9,7 @@ import type {
 } from '../../../src/contract/clients.ts';
 import { WorkerMetrics } from '../../../src/infra/metrics.ts';
 import { KeyedClients } from '../../../src/limit/caller/api-key-clients.ts';
-import { ClientIdentifier, TrustedProxies } from '../../../src/limit/caller/identity.ts';
+import { type Caller, ClientIdentifier } from '../../../src/limit/caller/identity.ts';
 
 /** A directory of nobody, or of what the test puts in. */
 class Directory implements ClientLookup {
@@ -38,11 +38,16 @@ class Directory implements ClientLookup {
   }
 }
 
+function identify(identifier: ClientIdentifier, peer: string, forwardedFor: string, apiKey = ''): Caller {
+  return identifier.identify(identifier.addressOf(peer), forwardedFor, apiKey);
+}
+
 function makeIdentifier(trusted: string[] = [], prefixes = { ipv4Prefix: 32, ipv6Prefix: 64 }) {
   const directory = new Directory();
   const identifier = new ClientIdentifier({
-    trusted: new TrustedProxies(trusted),
+    trustedProxies: trusted,
     lookup: directory,
+    keys: null,
     ...prefixes,
   });
   return { directory, identifier };
@@ -96,28 +101,28 @@ const WALKS: [what: string, trusted: string[], peer: string, forwardedFor: strin
 for (const [what, trusted, peer, forwardedFor, client] of WALKS) {
   test(`B26: the client’s address is ${what}`, () => {
     const { identifier } = makeIdentifier(trusted);
-    assert.equal(identifier.identify(peer, forwardedFor).clientIp, client);
-    assert.equal(identifier.identify(peer, forwardedFor).clientIp, client, 'from the cache');
+    assert.equal(identify(identifier, peer, forwardedFor).clientIp, client);
+    assert.equal(identify(identifier, peer, forwardedFor).clientIp, client, 'from the cache');
   });
 }
 
 test('B26: the client’s address is looked for in the last 32 hops only', () => {
   const { identifier } = makeIdentifier(['10.0.0.0/8']);
   const hops = Array.from({ length: 40 }, (_, index) => `10.1.0.${index}`);
-  assert.equal(identifier.identify('10.0.0.1', `6.6.6.6, ${hops.join(', ')}`).clientIp, '10.1.0.8');
+  assert.equal(identify(identifier, '10.0.0.1', `6.6.6.6, ${hops.join(', ')}`).clientIp, '10.1.0.8');
 });
 
 test('B26: the client’s address does not make an untrusted peer’s header a cache of its own', () => {
   const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
   const callers = new Set(
-    Array.from({ length: 50 }, (_, index) => identifier.identify('198.51.100.1', `203.0.113.${index}`)),
+    Array.from({ length: 50 }, (_, index) => identify(identifier, '198.51.100.1', `203.0.113.${index}`)),
   );
   assert.equal(callers.size, 1);
   assert.equal(new Set(directory.asked).size, 1);
 });
 
 const hashOf = (identifier: ClientIdentifier, address: string): string =>
-  identifier.identify(address, '').bucketHash;
+  identify(identifier, address, '').bucketHash;
 
 test('B33: the bucket of a caller is shared by all addresses of an IPv6 /64 and by nobody else', () => {
   const { identifier, directory } = makeIdentifier();
@@ -149,9 +154,9 @@ test('B33: the bucket of a caller is the same before and after a client is creat
     ['2001:db8:1:2::1', '2001:db8:1:2::/64'],
   ] as const) {
     const { identifier, directory } = makeIdentifier();
-    const before = identifier.identify(address, '');
+    const before = identify(identifier, address, '');
     directory.add(clientId);
-    const after = identifier.identify(address, '');
+    const after = identify(identifier, address, '');
     assert.equal(after.bucketHash, before.bucketHash);
     assert.deepEqual([before.clientId, after.clientId], [null, clientId]);
   }
@@ -160,23 +165,23 @@ test('B33: the bucket of a caller is the same before and after a client is creat
 test('B33: the bucket of a caller is asked for once, and again when the directory has changed', () => {
   const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
   directory.still = true;
-  const identify = () => identifier.identify('10.0.0.1', '203.0.113.7');
-  const first = identify();
-  assert.deepEqual([identify(), directory.asked.length], [first, 1]);
+  const ask = () => identify(identifier, '10.0.0.1', '203.0.113.7');
+  const first = ask();
+  assert.deepEqual([ask(), directory.asked.length], [first, 1]);
   directory.still = false;
-  assert.deepEqual([identify(), directory.asked.length], [first, 2]);
+  assert.deepEqual([ask(), directory.asked.length], [first, 2]);
 });
 
 test('B33: the bucket of a caller belongs to the client that the directory names, and changes with it at once', () => {
   const { identifier, directory } = makeIdentifier();
-  const anonymous = identifier.identify('203.0.113.7', '');
+  const anonymous = identify(identifier, '203.0.113.7', '');
   assert.deepEqual([anonymous.mode, anonymous.match.client], ['limit', null]);
-  assert.equal(identifier.identify('203.0.113.7', ''), anonymous, 'one object while nothing changes');
+  assert.equal(identify(identifier, '203.0.113.7', ''), anonymous, 'one object while nothing changes');
   directory.add('203.0.113.7', 'blocked');
-  assert.equal(identifier.identify('203.0.113.7', '').mode, 'blocked');
+  assert.equal(identify(identifier, '203.0.113.7', '').mode, 'blocked');
   directory.clients.clear();
   directory.tombstones.set('203.0.113.7', 9);
-  assert.equal(identifier.identify('203.0.113.7', '').match.tombstoneUs, 9);
+  assert.equal(identify(identifier, '203.0.113.7', '').match.tombstoneUs, 9);
 });
 
 /** Keys of clients; what does not begin with `k` has not the form of one. */
@@ -205,7 +210,7 @@ function makeKeyed() {
   const metrics = new WorkerMetrics();
   const directory = new Directory();
   const identifier = new ClientIdentifier({
-    trusted: new TrustedProxies([]),
+    trustedProxies: [],
     lookup: directory,
     keys: new KeyedClients(keys, metrics),
     ipv4Prefix: 32,
@@ -228,14 +233,14 @@ test('B33: a caller with an API key is the client of the key, with one bucket wh
   const { keys, identifier, counts } = makeKeyed();
   keys.add('k1', 'acme', 'unlimited');
   keys.add('k2', 'acme', 'unlimited');
-  const one = identifier.identify('192.0.2.1', '', 'k1');
-  const other = identifier.identify('198.51.100.9', '', 'k2');
+  const one = identify(identifier, '192.0.2.1', '', 'k1');
+  const other = identify(identifier, '198.51.100.9', '', 'k2');
   assert.deepEqual([one.clientId, one.mode, one.clientIp], ['acme', 'unlimited', '192.0.2.1']);
   assert.deepEqual([other.bucketHash, other.clientIp], [one.bucketHash, '198.51.100.9']);
   assert.equal(other.match, one.match, 'one object, so that the limiter sees no change');
-  assert.equal(identifier.identify('192.0.2.1', '', 'k1'), one);
+  assert.equal(identify(identifier, '192.0.2.1', '', 'k1'), one);
   assert.equal(keys.verifiedCount, 2, 'a known key is not verified again');
-  const anonymous = identifier.identify('192.0.2.1', '');
+  const anonymous = identify(identifier, '192.0.2.1', '');
   assert.equal(anonymous.clientId, null);
   assert.notEqual(anonymous.bucketHash, one.bucketHash);
   assert.deepEqual(counts(), [3, 0, 0]);
@@ -246,25 +251,25 @@ test('B33: a caller with an API key is its address where the key is wrong, of a 
   keys.add('k1', 'acme');
   directory.add('192.0.2.1', 'blocked');
   for (const key of ['k2', 'acme', 'k1, k1', 'Bearer k1']) {
-    const caller = identifier.identify('192.0.2.1', '', key);
+    const caller = identify(identifier, '192.0.2.1', '', key);
     assert.deepEqual([caller.clientId, caller.mode], ['192.0.2.1', 'blocked'], key);
   }
   assert.deepEqual(counts(), [0, 2, 2]);
   keys.clients.clear();
-  assert.equal(identifier.identify('192.0.2.7', '', 'k1').clientId, null);
+  assert.equal(identify(identifier, '192.0.2.7', '', 'k1').clientId, null);
   assert.deepEqual(counts(), [0, 1, 0]);
 });
 
 test('B33: a caller with an API key is its address from the moment that the key is revoked, and changes with its client at once', () => {
   const { keys, identifier } = makeKeyed();
   keys.add('k1', 'acme');
-  const before = identifier.identify('192.0.2.1', '', 'k1');
+  const before = identify(identifier, '192.0.2.1', '', 'k1');
   keys.clients.set('acme', { clientId: 'acme', mode: 'blocked', limits: {}, versionUs: 2 });
-  const changed = identifier.identify('192.0.2.1', '', 'k1');
+  const changed = identify(identifier, '192.0.2.1', '', 'k1');
   assert.deepEqual([changed.mode, changed.bucketHash], ['blocked', before.bucketHash]);
   const key = keys.known.get('k1');
   assert.ok(key !== undefined);
   key.revoked = true;
   keys.known.delete('k1');
-  assert.equal(identifier.identify('192.0.2.1', '', 'k1').clientId, null);
+  assert.equal(identify(identifier, '192.0.2.1', '', 'k1').clientId, null);
 });

@@ -4,8 +4,8 @@ import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts'
 import { CR, LF } from '../../../http1/head-bytes.ts';
 import { PartialHead } from '../../../http1/partial-head.ts';
 import { RequestHeadReader } from '../../../http1/request-head.ts';
+import type { GuardLimits } from '../../../proxy/admission.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
-import type { GuardLimits } from '../../../proxy/request-guard.ts';
 
 /** Room for method, version and line end beside targetBytes. */
 const REQUEST_LINE_MARGIN_BYTES = 1024;
