@@ -12,7 +12,7 @@ export interface MetricDefinition {
   /** `backend` stands right behind its `pool`. */
   labels: readonly string[];
   /** Upper bounds in seconds of a histogram's buckets, ascending, without +Inf. */
-  bucketsSec?: readonly number[];
+  bucketsSec: readonly number[];
 }
 
 const REQUEST_BUCKETS_SEC = [
@@ -20,22 +20,17 @@ const REQUEST_BUCKETS_SEC = [
 ];
 const STORE_BUCKETS_SEC = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1];
 
-function counter(labels: readonly string[], help: string): MetricDefinition {
-  return { kind: 'counter', help, labels };
+function metric(kind: MetricDefinition['kind']) {
+  return (labels: string[], help: string, bucketsSec: number[] = []): MetricDefinition => ({
+    kind,
+    labels,
+    help,
+    bucketsSec,
+  });
 }
-
-function gauge(labels: readonly string[], help: string): MetricDefinition {
-  return { kind: 'gauge', help, labels };
-}
-
-/** A histogram of durations. */
-function histogram(
-  labels: readonly string[],
-  help: string,
-  bucketsSec: readonly number[] = REQUEST_BUCKETS_SEC,
-): MetricDefinition {
-  return { kind: 'histogram', help, labels, bucketsSec };
-}
+const counter = metric('counter');
+const gauge = metric('gauge');
+const histogram = metric('histogram');
 
 /** Names that later versions fill keep their HELP and TYPE, so that dashboards and rules can name them. */
 export const METRICS = {
@@ -46,6 +41,7 @@ export const METRICS = {
   sluice_request_duration_seconds: histogram(
     ['route'],
     'Time from the request head to the last byte of the answer or the abort.',
+    REQUEST_BUCKETS_SEC,
   ),
   sluice_requests_in_flight: gauge([], 'Requests being served now.'),
   sluice_bytes_total: counter(['direction'], 'Body bytes, in from clients and out to them.'),
@@ -56,6 +52,7 @@ export const METRICS = {
   sluice_upstream_duration_seconds: histogram(
     ['pool', 'backend'],
     'Time from sending a request to a backend to its response head.',
+    REQUEST_BUCKETS_SEC,
   ),
   sluice_upstream_connect_seconds: histogram(['pool', 'backend'], 'Time to open a connection to a backend.'),
   sluice_backend_up: gauge(
@@ -186,7 +183,7 @@ export const STANDARD_METHODS = 'GET HEAD POST PUT PATCH DELETE OPTIONS CONNECT 
 export const OTHER_METHOD = '_other';
 
 /** cellCount is how many numbers a series takes: a histogram one per bucket (not cumulative), then +Inf, count and sum. */
-export function cellCount({ kind, bucketsSec = [] }: MetricDefinition): number {
+export function cellCount({ kind, bucketsSec }: MetricDefinition): number {
   return kind === 'histogram' ? bucketsSec.length + 3 : 1;
 }
 

@@ -49,7 +49,7 @@ export class WorkerMetrics {
     const index = this.#free.get(cells)?.pop() ?? this.#newCells(cells);
     const made: Series = { name, labels, index, cells, isGauge: definition.kind === 'gauge' };
     this.#byKey.set(key, made);
-    this.#boundsAt.fill(definition.bucketsSec ?? NO_BOUNDS, index, index + cells);
+    this.#boundsAt.fill(definition.bucketsSec, index, index + cells);
     this.#fresh.add(made);
     return index;
   }

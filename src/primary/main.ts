@@ -17,6 +17,7 @@ import { liveSeries } from '../contract/metrics.ts';
 import type { Settings } from '../contract/settings.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
 import { atMost, Lifecycle } from '../infra/lifecycle.ts';
+import { boundedLine } from '../infra/logging/bounded-line.ts';
 import { APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
 import type { ProcessSignals } from '../infra/process-signals.ts';
@@ -203,7 +204,7 @@ class Primary {
     const { wire, engine } = this.#dataPath;
     if (this.#settings.log.format === 'pretty') this.#logger.info(facts, 'ready');
     // For programs that wait for it: JSON whatever the format.
-    this.#lines.write(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`);
+    this.#lines.write(boundedLine(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`));
   }
 
   /** Builds what the fleet needs; nothing of it runs yet. */
@@ -307,9 +308,7 @@ class Primary {
     }
     const addresses = await supervisor.start();
     this.#sockets?.unlock();
-    const broadcast = supervisor.broadcast.bind(supervisor);
-    const stopMean = startFleetMean({ workers: () => supervisor.workers(), broadcast });
-    this.#lifecycle.onClose('the mean', stopMean);
+    this.#lifecycle.onClose('the mean', startFleetMean(supervisor));
     return addresses;
   }
 

@@ -1,11 +1,9 @@
 /** Access lines: one JSON object per request, with every key, at most LINE_BYTES long. */
 import type { Outcome, Reason } from '../contract/outcomes.ts';
 import type { LogSettings } from '../contract/settings.ts';
-import { UTF8_BYTES } from '../infra/logging/line-batch.ts';
+import { LINE_BYTES, UTF8_BYTES } from '../infra/logging/line-sink.ts';
 import { withoutQuery } from './normal-path.ts';
 
-/** Bytes of a line without its newline; writes of up to 4,096 bytes do not interleave on a pipe. */
-export const LINE_BYTES = 4000;
 const USER_AGENT_BYTES = 1000;
 /** Of every other text from a client or the configuration. */
 const TEXT_BYTES = 256;

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { type AccessRecord, accessLine, LINE_BYTES } from '../../src/proxy/access-log.ts';
+import { LINE_BYTES } from '../../src/infra/logging/line-sink.ts';
+import { type AccessRecord, accessLine } from '../../src/proxy/access-log.ts';
 
 const RECORD: AccessRecord = {
   time: '2026-01-02T03:04:05.678Z',

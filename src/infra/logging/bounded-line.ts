@@ -1,8 +1,6 @@
 /** Application lines are at most 4,000 bytes long: longer ones could mix with lines of other processes on a pipe. */
-import { UTF8_BYTES } from './line-batch.ts';
+import { LINE_BYTES, UTF8_BYTES } from './line-sink.ts';
 
-/** As of access lines. */
-const LINE_BYTES = 4000;
 /** A list may have one item where a text may have so many characters. */
 const CHARACTERS_PER_ITEM = 32;
 

@@ -1,9 +1,7 @@
 /** Whole lines in one buffer, waiting to be written. */
-import { ATOMIC_WRITE_BYTES } from './line-sink.ts';
+import { ATOMIC_WRITE_BYTES, UTF8_BYTES } from './line-sink.ts';
 
 const NEWLINE = 10;
-/** The most bytes that one UTF-16 unit takes in UTF-8. */
-export const UTF8_BYTES = 3;
 /**
  * Lines are encoded 16 at a time: one call of `buffer.write` costs as much as building a line (1.1 µs per line with a call
  * for each line, 0.7 µs with a call for 16).
@@ -35,26 +33,23 @@ export class LineBatch {
 
   /** Whether a line of ATOMIC_WRITE_BYTES might not fit. */
   get isFull(): boolean {
-    if (this.#roomBytes - this.#joined.length * UTF8_BYTES >= ATOMIC_WRITE_BYTES) return false;
+    const roomBytes = this.buffer.length - this.#end;
+    if (roomBytes - this.#joined.length * UTF8_BYTES >= ATOMIC_WRITE_BYTES) return false;
     this.#encode();
-    return this.#roomBytes < ATOMIC_WRITE_BYTES;
+    return this.buffer.length - this.#end < ATOMIC_WRITE_BYTES;
   }
 
-  /** add takes one line with its newline. It returns false, and takes nothing, when the line does not fit. */
-  add(line: string): boolean {
-    if ((line.length * UTF8_BYTES > ATOMIC_WRITE_BYTES || this.isFull) && !this.#hasRoomFor(line))
-      return false;
+  /** add takes one line with its newline, of at most ATOMIC_WRITE_BYTES. The batch must not be full. */
+  add(line: string): void {
     this.#joined += line;
     if (++this.#joinedLines === JOINED_LINES) this.#encode();
-    return true;
   }
 
-  /** nextBytes is the size of the next write: whole lines of at most maxBytes in all, or a part of one longer line. */
+  /** nextBytes is the size of the next write: whole lines, maxBytes (at least ATOMIC_WRITE_BYTES) in all at most. */
   nextBytes(maxBytes: number): number {
     this.#encode();
     if (this.#end - this.#start <= maxBytes) return this.#end - this.#start;
-    const wholeLinesEnd = this.buffer.lastIndexOf(NEWLINE, this.#start + maxBytes - 1) + 1;
-    return wholeLinesEnd > this.#start ? wholeLinesEnd - this.#start : maxBytes;
+    return this.buffer.lastIndexOf(NEWLINE, this.#start + maxBytes - 1) + 1 - this.#start;
   }
 
   /** advance notes that so many bytes have been written. */
@@ -72,15 +67,6 @@ export class LineBatch {
     for (let at = this.#start; at < this.#end; lines++) at = this.buffer.indexOf(NEWLINE, at) + 1;
     this.advance(this.#end - this.#start);
     return lines;
-  }
-
-  get #roomBytes(): number {
-    return this.buffer.length - this.#end;
-  }
-
-  #hasRoomFor(line: string): boolean {
-    this.#encode();
-    return Buffer.byteLength(line) <= this.#roomBytes;
   }
 
   #encode(): void {

@@ -1,8 +1,8 @@
-/** The way of whole lines out of a process: batched, bounded, never blocking the event loop. */
+/** How whole lines leave a process: in batches, with bounded memory, and without ever blocking the event loop. */
 import { write, writeSync } from 'node:fs';
 import { systemCodeOf } from '../../contract/errors.ts';
-import { LineBatch, UTF8_BYTES } from './line-batch.ts';
-import { ATOMIC_WRITE_BYTES, type LineSink, openLineSink } from './line-sink.ts';
+import { LineBatch } from './line-batch.ts';
+import { ATOMIC_WRITE_BYTES, type LineSink, openLineSink, UTF8_BYTES } from './line-sink.ts';
 
 const STDOUT_FD = 1;
 
@@ -10,26 +10,14 @@ const STDOUT_FD = 1;
 interface LineTraits {
   /** Memory for lines that nobody reads; further lines are dropped and counted. */
   bufferBytes: number;
-  /** Longer lines are dropped and counted. Above ATOMIC_WRITE_BYTES lines of several processes may mix on a pipe. */
-  maxLineBytes: number;
-  /** Whether a line is written at once, or waits for company. */
+  /** Whether a line is written at once, or waits for others. */
   prompt: boolean;
 }
 
-export const ACCESS_LINES: LineTraits = {
-  bufferBytes: 4 * 1024 * 1024,
-  maxLineBytes: ATOMIC_WRITE_BYTES,
-  prompt: false,
-};
+export const ACCESS_LINES: LineTraits = { bufferBytes: 4 * 1024 * 1024, prompt: false };
+export const APPLICATION_LINES: LineTraits = { bufferBytes: 1024 * 1024, prompt: true };
 
-/** Application lines are few, and stack traces and lists of problems are long. */
-export const APPLICATION_LINES: LineTraits = {
-  bufferBytes: 1024 * 1024,
-  maxLineBytes: 32 * 1024,
-  prompt: true,
-};
-
-/** Lines wait for company until their batch is full or for this long. */
+/** A line waits until its batch is full, or for this long. */
 const FLUSH_EVERY_MS = 200;
 /** Pauses before an output that is full is tried again: doubled from the first to the last. */
 const FIRST_RETRY_MS = 1;
@@ -41,12 +29,11 @@ const LAST_PAUSE_MS = 10;
 const TRANSIENT: ReadonlySet<string | null> = new Set(['EAGAIN', 'EBUSY', 'ENOSPC', 'EDQUOT']);
 
 /**
- * LineWriter is one log's way to standard output; a process has one for its application lines and a worker another for its
- * access lines, so that a flood of one kind cannot push out the other. An access line costs 1 to 2 µs; pino's own
- * destination, which measures a batch anew with each line and writes every 4 KiB in the thread pool, took 7.
+ * LineWriter writes one log to standard output. The application lines of a process and the access lines of a worker have a
+ * writer each, so that a flood of one kind cannot push out the other. An access line costs 1 to 2 µs; with pino's own
+ * destination, which writes every 4 KiB in the thread pool, it cost 7.
  *
- * The filling batch joins the queue when it is full or its time has come; the oldest batch of the queue is written, one at a
- * time. `#busy` is true from the start of a write until the queue is empty or the output refuses for now.
+ * The filling batch joins the queue when it is full or its time has come. One batch is written at a time, the oldest first.
  */
 export class LineWriter {
   /** Called with a number of dropped lines once the output takes lines again and none are left to write. */
@@ -58,7 +45,7 @@ export class LineWriter {
   readonly #queueLimit: number;
   #filling: LineBatch;
   #spare: LineBatch | null = null;
-  /** A write is under way, or the next one waits for its time. */
+  /** From the start of a write until the queue is empty; also while the next try waits for its time. */
   #busy = false;
   /** What the write under way takes from the oldest batch. */
   #inFlightBytes = 0;
@@ -76,19 +63,23 @@ export class LineWriter {
     this.#filling = new LineBatch(this.#sink.batchBytes);
   }
 
-  /** write takes one line with its newline. */
+  /** write takes one line with its newline; longer ones than ATOMIC_WRITE_BYTES are dropped. */
   write(line: string): void {
-    if (this.#isTooLong(line) || (!this.#filling.add(line) && !this.#addToNext(line))) this.#dropped++;
-    else if (this.#filling.isFull || (this.#traits.prompt && !this.#busy)) this.#ship();
+    if (isTooLong(line) || (this.#filling.isFull && !this.#ship())) {
+      this.#dropped++;
+      return;
+    }
+    this.#filling.add(line);
+    if (this.#filling.isFull || (this.#traits.prompt && !this.#busy)) this.#ship();
     else if (this.#flushTimer === null) this.#flushSoon();
   }
 
-  /** Lines lost because nobody read them, the disk is full, or they were too long. */
+  /** Lines that were lost: nobody read them, the disk is full, or they were too long. */
   get droppedCount(): number {
     return this.#dropped;
   }
 
-  /** flushSync is for the last moments of a process: it writes what is left, and waits half a second for a full output. */
+  /** flushSync is for the end of a process: it writes what is left, and waits half a second at most for a full output. */
   flushSync(): void {
     this.#queue[0]?.advance(this.#inFlightBytes);
     this.#inFlightBytes = 0;
@@ -104,16 +95,6 @@ export class LineWriter {
     }
   }
 
-  #isTooLong(line: string): boolean {
-    const { maxLineBytes } = this.#traits;
-    return line.length * UTF8_BYTES > maxLineBytes && Buffer.byteLength(line) > maxLineBytes;
-  }
-
-  /** A line that the filling batch has no room for goes into a fresh one. */
-  #addToNext(line: string): boolean {
-    return this.#ship() && this.#filling.add(line);
-  }
-
   #flushSoon(): void {
     this.#flushTimer = setTimeout(() => {
       this.#flushTimer = null;
@@ -123,20 +104,16 @@ export class LineWriter {
     }, FLUSH_EVERY_MS).unref();
   }
 
-  /** @returns false when there is no room for another batch */
+  /** Queues the filling batch. @returns false when there is no room for another batch */
   #ship(): boolean {
-    const hasRoom = this.#enqueue();
+    const hasRoom = this.#queue.length < this.#queueLimit;
+    if (hasRoom && !this.#filling.isEmpty) {
+      this.#queue.push(this.#filling);
+      this.#filling = this.#spare ?? new LineBatch(this.#sink.batchBytes);
+      this.#spare = null;
+    }
     this.#pump();
     return hasRoom;
-  }
-
-  #enqueue(): boolean {
-    if (this.#queue.length >= this.#queueLimit) return false;
-    if (this.#filling.isEmpty) return true;
-    this.#queue.push(this.#filling);
-    this.#filling = this.#spare ?? new LineBatch(this.#sink.batchBytes);
-    this.#spare = null;
-    return true;
   }
 
   #pump(): void {
@@ -196,7 +173,7 @@ export class LineWriter {
     if (batch.isEmpty) {
       this.#queue.shift();
       this.#spare = batch;
-      if (this.#filling.isFull) this.#enqueue();
+      if (this.#filling.isFull) this.#ship();
     }
     if (this.#queue.length > 0) setImmediate(() => this.#resume());
     else {
@@ -215,6 +192,10 @@ export class LineWriter {
     this.#busy = false;
     this.#pump();
   }
+}
+
+function isTooLong(line: string): boolean {
+  return line.length * UTF8_BYTES > ATOMIC_WRITE_BYTES && Buffer.byteLength(line) > ATOMIC_WRITE_BYTES;
 }
 
 const NEVER_WOKEN = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));

@@ -1,25 +1,20 @@
 /**
  * Tells the workers their mean number of client connections. The kernel gives a new connection to whichever worker wakes
- * first, so with more workers than CPUs some collect twice their share; a worker above the mean ends its surplus with
+ * first, so with more workers than CPUs some collect twice their share. A worker above the mean ends its surplus with
  * `Connection: close` on answers (worker/inbound/server.ts).
  */
-import type { PrimaryMessage } from '../../contract/messages.ts';
+import type { Supervisor } from '../workers/supervisor.ts';
 import type { WorkerView } from '../workers/worker-slot.ts';
 
 const TELL_EVERY_MS = 1_000;
 
-interface FleetMeanOptions {
-  workers: () => WorkerView[];
-  broadcast: (message: PrimaryMessage) => void;
-}
-
 /** startFleetMean tells them once a second; the primary's main calls it. Returns a function that stops it. */
-export function startFleetMean({ workers, broadcast }: FleetMeanOptions): () => void {
+export function startFleetMean(supervisor: Pick<Supervisor, 'workers' | 'broadcast'>): () => void {
   // The number of workers is fixed, and one alone cannot have too many.
-  if (workers().length < 2) return () => undefined;
+  if (supervisor.workers().length < 2) return () => undefined;
   const timer = setInterval(() => {
-    const meanConnections = meanOf(workers());
-    if (meanConnections !== null) broadcast({ type: 'fleet', meanConnections });
+    const meanConnections = meanOf(supervisor.workers());
+    if (meanConnections !== null) supervisor.broadcast({ type: 'fleet', meanConnections });
   }, TELL_EVERY_MS).unref();
   return () => clearInterval(timer);
 }

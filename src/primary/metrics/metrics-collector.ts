@@ -83,7 +83,7 @@ class Family {
 
   #histogramLines(pairs: string[], cells: number[]): string[] {
     let cumulative = 0;
-    const bounds = [...(this.definition.bucketsSec ?? []), '+Inf'];
+    const bounds = [...this.definition.bucketsSec, '+Inf'];
     const buckets = bounds.map((bound, i) => {
       cumulative += cells[i] ?? 0;
       return `${this.name}_bucket${braced([...pairs, `le="${bound}"`])} ${cumulative}`;

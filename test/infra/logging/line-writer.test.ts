@@ -6,7 +6,7 @@ import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../../../src/infra/logging/line-writer.ts';
+import { ACCESS_LINES, LineWriter } from '../../../src/infra/logging/line-writer.ts';
 import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
 
@@ -157,18 +157,6 @@ test('at the end of a process lines for a full disk are given up in time', async
   out.flushSync();
   assert.ok(performance.now() - startMs < 1_900, 'a worker that takes 2 s to exit is killed');
   assert.ok(out.droppedCount > 0);
-});
-
-test('an application line may be longer than an access line, within bounds', async (t) => {
-  const { readFd, writeFd } = makePipe(t);
-  const out = new LineWriter(APPLICATION_LINES, writeFd);
-  out.write(lineOf(1, 30_000));
-  out.write(lineOf(2, 40_000));
-  out.write(lineOf(3, 10));
-  assert.equal(out.droppedCount, 1);
-  const numbers = linesOf(t, readFd);
-  await waitFor('both lines', () => numbers.length === 2);
-  assert.deepEqual(numbers, [1, 3]);
 });
 
 test('lost lines are told once the output takes lines again', async (t) => {
