@@ -8,12 +8,13 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { type FieldInfo, fieldInfo } from '../src/config/schema/fields.ts';
+import { LATER_KEYS, LATER_VALUES } from '../src/config/schema/later-keys.ts';
 import { configSchema } from '../src/config/schema/schema.ts';
 import { unwrapped } from '../src/config/schema/schema-walk.ts';
 import { adminApiPage } from './admin-api-page.ts';
 import { metricsPage } from './metrics-page.ts';
 
-const INTRODUCTION = `<!-- Made from the schema by \`node scripts/config-docs.ts\`; edit src/config/schema*.ts instead. -->
+const INTRODUCTION = `<!-- Made from the schema by \`node scripts/config-docs.ts\`; edit src/config/schema instead. -->
 # Configuration
 
 Sluice reads one YAML file: \`--config FILE\`, else the environment variable \`CONFIG_PATH\`, else \`./config/local.yaml\`.
@@ -37,16 +38,13 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   \`database\` and \`log.format\`, whose change is refused: they need a restart.
 `;
 
+/** Of keys that say no other. */
+const FIRST_VERSION = '0.1';
+
 interface Row {
   path: string;
   info: FieldInfo;
   fallback: string;
-}
-
-/** What the walk finds, sorted by where it goes on the page. */
-interface Found {
-  supported: Row[];
-  unsupported: { what: string; since: string; meaning: string; accepted: string }[];
 }
 
 function infoOf(schema: z.core.$ZodType): FieldInfo | undefined {
@@ -66,65 +64,34 @@ function fallbackOf(schema: z.core.$ZodType, info: FieldInfo): string {
   return schema instanceof z.ZodOptional ? 'absent' : '**required**';
 }
 
-function walk(schema: z.core.$ZodType, path: string, found: Found): void {
-  const info = infoOf(schema);
+/** A row for the key and for every key below it. */
+function rowsOf(schema: z.core.$ZodType, path: string): Row[] {
   const inner = unwrapped(schema);
-  if (path !== '' && info !== undefined) {
-    if (isLater(inner)) {
-      found.unsupported.push({
-        what: `\`${path}\``,
-        since: info.since,
-        meaning: info.meaning,
-        accepted: info.range === '' ? '' : `\`${info.range.replaceAll(', ', '`, `')}\``,
-      });
-      return;
-    }
-    if (!onlyLater(inner)) found.supported.push({ path, info, fallback: fallbackOf(schema, info) });
-    for (const value of info.laterValues ?? []) {
-      const what = `\`${path}\`: ${/[` ]/.test(value) ? value : `\`${value}\``}`;
-      found.unsupported.push({ what, since: 'later', meaning: '', accepted: '' });
-    }
-  }
-  walkInside(inner, path, found);
+  const below = rowsBelow(inner, path);
+  // All keys of the block are of later versions.
+  if (inner instanceof z.ZodObject && below.length === 0) return [];
+  const info = infoOf(schema);
+  return info === undefined ? below : [{ path, info, fallback: fallbackOf(schema, info) }, ...below];
 }
 
-function walkInside(inner: z.core.$ZodType, path: string, found: Found): void {
-  if (inner instanceof z.ZodObject) {
-    for (const [key, child] of Object.entries<z.core.$ZodType>(inner.shape)) {
-      walk(child, path === '' ? key : `${path}.${key}`, found);
-    }
-  } else if (inner instanceof z.ZodRecord) {
-    walkInside(unwrapped(inner.valueType), `${path}.*`, found);
-  } else if (inner instanceof z.ZodArray) {
-    walkInside(unwrapped(inner.element), `${path}[]`, found);
-  }
-}
-
-function isLater(inner: z.core.$ZodType): boolean {
-  return inner instanceof z.ZodUnknown;
-}
-
-/** A block of which no key is supported yet. */
-function onlyLater(inner: z.core.$ZodType): boolean {
-  return (
-    inner instanceof z.ZodObject &&
-    Object.values<z.core.$ZodType>(inner.shape).every((child) => isLater(unwrapped(child)))
+function rowsBelow(inner: z.core.$ZodType, path: string): Row[] {
+  if (inner instanceof z.ZodRecord) return rowsBelow(unwrapped(inner.valueType), `${path}.*`);
+  if (inner instanceof z.ZodArray) return rowsBelow(unwrapped(inner.element), `${path}[]`);
+  if (!(inner instanceof z.ZodObject)) return [];
+  return Object.entries<z.core.$ZodType>(inner.shape).flatMap(([key, child]) =>
+    rowsOf(child, path === '' ? key : `${path}.${key}`),
   );
 }
 
 function page(): string {
-  const found: Found = { supported: [], unsupported: [] };
-  walk(configSchema, '', found);
-  const sections = Map.groupBy(found.supported, ({ path }) => path.replace(/[.[].*/, ''));
-  const parts = [INTRODUCTION];
-  for (const [name, rows] of sections) parts.push(section(name, rows));
-  parts.push(unsupportedSection(found));
-  return `${parts.join('\n')}`;
+  const sections = Map.groupBy(rowsBelow(configSchema, ''), ({ path }) => path.replace(/[.[].*/, ''));
+  const parts = [...sections].map(([name, rows]) => section(name, rows));
+  return [INTRODUCTION, ...parts, unsupportedSection()].join('\n');
 }
 
 function section(name: string, rows: Row[]): string {
   const lines = rows.map(({ path, info, fallback }) =>
-    tableRow([`\`${path}\``, info.type, fallback, info.range, info.meaning, info.since]),
+    tableRow([code(path), info.type, fallback, info.range ?? '', info.meaning, info.since ?? FIRST_VERSION]),
   );
   return [
     `## ${name}\n`,
@@ -135,18 +102,31 @@ function section(name: string, rows: Row[]): string {
   ].join('\n');
 }
 
-function unsupportedSection({ unsupported }: Found): string {
-  const lines = unsupported.map(({ what, since, meaning, accepted }) =>
-    tableRow([what, meaning, accepted, since]),
+function unsupportedSection(): string {
+  const values = LATER_VALUES.flatMap(({ path, values }) =>
+    values.map((value) => `${code(path)}: ${code(String(value))}`),
   );
+  const rows = [
+    ...LATER_KEYS.map(({ path, meaning, accepts = [] }) => [
+      code(path),
+      meaning,
+      accepts.map((value) => code(String(value))).join(', '),
+    ]),
+    ...values.map((what) => [what, '', '']),
+    ['`routes[].match.path`: `~…`', 'A regular expression', ''],
+  ];
   return [
     '## Not supported in this version\n',
-    'Refused with that sentence, but for values that ask for what the version does anyway.\n',
-    tableRow(['key or value', 'meaning', 'accepted values', 'planned for']),
-    tableRow(Array.from({ length: 4 }, () => '---')),
-    ...lines,
+    'Sluice refuses these, except for the accepted values, which ask for what it does anyway.\n',
+    tableRow(['key or value', 'meaning', 'accepted values']),
+    tableRow(Array.from({ length: 3 }, () => '---')),
+    ...rows.map(tableRow),
     '',
   ].join('\n');
+}
+
+function code(text: string): string {
+  return `\`${text}\``;
 }
 
 function tableRow(cells: string[]): string {

@@ -1,11 +1,11 @@
-/** Rules about several keys at once. They see a draft, in which wrong values are missing: those have their own messages. */
+/** Rules about several keys at once. They see a draft without the wrong values, which have their own messages. */
 import { isIPv4 } from 'node:net';
 import { hostPort } from '../contract/addresses.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 import type { Finding, KeyPath } from './problems.ts';
-import { isLoopback } from './schema/addresses.ts';
+import { type BackendAddress, isLoopback } from './schema/addresses.ts';
+import { parseName } from './schema/fields.ts';
 import type { FileConfig } from './schema/schema.ts';
-import { parseName } from './schema/schema-pools.ts';
 import type { Draft } from './schema/schema-walk.ts';
 
 type ConfigDraft = Draft<FileConfig>;
@@ -13,16 +13,12 @@ type Findings = Generator<Finding, void, void>;
 
 /** Longest time in which a bucket may fill; its key in the store lives longer. */
 const MAX_FILL_SEC = 30 * 24 * 3600;
-/** Of a token that can be tried from other machines. */
+/** Shortest token where other machines can reach the admin port. */
 const MIN_TOKEN_LENGTH = 16;
 
-/**
- * checkDraft runs every rule.
- *
- * @param rateLimitWritten whether the file has the block at all, sound or not
- */
+/** checkDraft runs every rule. @param rateLimitWritten whether the file has the block at all, right or wrong */
 export function* checkDraft(draft: ConfigDraft, rateLimitWritten: boolean): Findings {
-  // Not in the schema, which would not look into an entry with a bad name.
+  // The schema does not check names, because it would then skip the entries with a bad one.
   yield* checkNames(['pools'], draft.pools);
   yield* checkNames(['rateLimit', 'policies'], draft.rateLimit?.policies);
   yield* checkListen(draft);
@@ -43,24 +39,17 @@ function* checkNames(path: readonly string[], entries: object | undefined): Find
   }
 }
 
-function* checkListen(draft: ConfigDraft): Findings {
-  const addresses = listenAddresses(draft);
-  for (const [index, address] of addresses.entries()) {
-    const clash =
-      address === null ? -1 : addresses.findIndex((other) => other !== null && clashes(address, other));
+function* checkListen({ listen = [] }: ConfigDraft): Findings {
+  for (const [index, entry] of listen.entries()) {
+    const clash = clashIn(listen, entry?.address);
     if (clash >= 0 && clash < index)
       yield { path: ['listen', index, 'address'], message: `is taken by listen[${clash}] already` };
   }
 }
 
-/** In the order of the file; null: that one is wrong. */
-function listenAddresses({ listen = [] }: ConfigDraft): (ListenAddress | null)[] {
-  return listen.map((entry) => {
-    const address = entry?.address;
-    if (address?.kind === 'unix' && address.path !== undefined) return { kind: 'unix', path: address.path };
-    if (address?.kind !== 'tcp' || address.port === undefined || address.host === undefined) return null;
-    return { kind: 'tcp', host: address.host, port: address.port };
-  });
+/** The index of the first entry that listens at the address too; -1: none. */
+function clashIn(listen: NonNullable<ConfigDraft['listen']>, own: ListenAddress | undefined): number {
+  return listen.findIndex((entry) => own && entry?.address && clashes(own, entry.address));
 }
 
 function clashes(a: ListenAddress, b: ListenAddress): boolean {
@@ -75,29 +64,26 @@ function covers(wildcard: string | null, host: string | null): boolean {
   return wildcard === '0.0.0.0' && host !== null && isIPv4(host);
 }
 
-function* checkAdmin(draft: ConfigDraft): Findings {
-  const { address: { host, port } = {}, token } = draft.admin ?? {};
-  if (host === undefined || port === undefined) return;
-  if (token !== undefined && !isLoopback(host)) {
-    const length = token?.length ?? 0;
+function* checkAdmin({ admin: { address, token } = {}, listen = [] }: ConfigDraft): Findings {
+  if (address === undefined) return;
+  const length = token?.length ?? 0;
+  if (token !== undefined && length < MIN_TOKEN_LENGTH && !isLoopback(address.host)) {
     const need = length === 0 ? 'is needed' : `must have at least ${MIN_TOKEN_LENGTH} characters`;
-    if (length < MIN_TOKEN_LENGTH)
-      yield { path: ['admin', 'token'], message: `${need} where admin.address is not a loopback address` };
+    const message = `${need} where admin.address is not a loopback address`;
+    yield { path: ['admin', 'token'], message };
   }
-  const own: ListenAddress = { kind: 'tcp', host, port };
-  const clash = listenAddresses(draft).findIndex((address) => address !== null && clashes(own, address));
+  const clash = clashIn(listen, { kind: 'tcp', ...address });
   if (clash >= 0) yield { path: ['admin', 'address'], message: `is taken by listen[${clash}] already` };
 }
 
 /** A backend that is Sluice itself would forward each request to Sluice again, until a limit ends the loop. */
-function* checkOwnAddresses(draft: ConfigDraft): Findings {
-  const { host, port } = draft.admin?.address ?? {};
-  const own = listenAddresses(draft).map((address, index) => ({ address, name: `listen[${index}]` }));
-  if (host !== undefined && port !== undefined)
-    own.push({ address: { kind: 'tcp', host, port }, name: 'admin.address' });
-  for (const [pool, { backends = [] } = {}] of Object.entries(draft.pools ?? {})) {
+function* checkOwnAddresses({ admin, listen = [], pools = {} }: ConfigDraft): Findings {
+  const own = listen.map((entry, index) => ({ address: entry?.address, name: `listen[${index}]` }));
+  if (admin?.address) own.push({ address: { kind: 'tcp', ...admin.address }, name: 'admin.address' });
+  for (const [pool, { backends = [] } = {}] of Object.entries(pools)) {
     for (const [index, backend] of backends.entries()) {
-      const self = own.find(({ address }) => address !== null && isReachedBy(address, backend?.url ?? {}));
+      const url = backend?.url;
+      const self = own.find(({ address }) => address && url && isReachedBy(address, url));
       if (self !== undefined)
         yield { path: ['pools', pool, 'backends', index, 'url'], message: `is Sluice itself (${self.name})` };
     }
@@ -105,26 +91,18 @@ function* checkOwnAddresses(draft: ConfigDraft): Findings {
 }
 
 /** Other addresses of this machine are not known here. */
-function isReachedBy(own: ListenAddress, { host, port }: { host?: string; port?: number }): boolean {
-  if (own.kind !== 'tcp' || host === undefined || port !== own.port) return false;
+function isReachedBy(own: ListenAddress, { host, port }: BackendAddress): boolean {
+  if (own.kind !== 'tcp' || port !== own.port) return false;
   if (own.host === host) return true;
+  if (!isLoopback(host)) return false;
   const isWildcard = own.host === null || own.host === '::' || own.host === '0.0.0.0';
-  return (
-    isLoopback(host) &&
-    (isWildcard || own.host === 'localhost' || host === 'localhost') &&
-    (isWildcard || isLoopback(own.host ?? ''))
-  );
+  return isWildcard || ((own.host === 'localhost' || host === 'localhost') && isLoopback(own.host ?? ''));
 }
 
 /** Machines that share a database must verify each other's keys, so each cannot make a secret of its own. */
 function* checkSecrets({ rateLimit, secrets }: ConfigDraft): Findings {
-  const { apiKeyHeader } = rateLimit?.identify ?? {};
-  if (
-    (rateLimit?.instances ?? 1) <= 1 ||
-    !apiKeyHeader ||
-    (secrets?.apiKeys !== '' && secrets?.apiKeys !== null)
-  )
-    return;
+  const isShared = (rateLimit?.instances ?? 1) > 1 && Boolean(rateLimit?.identify?.apiKeyHeader);
+  if (!isShared || (secrets?.apiKeys !== '' && secrets?.apiKeys !== null)) return;
   const message = 'is needed where rateLimit.instances is above 1, or rateLimit.identify.apiKeyHeader empty';
   yield { path: ['secrets', 'apiKeys'], message };
 }
@@ -138,25 +116,20 @@ function* checkRedis({ redis }: ConfigDraft): Findings {
 function* checkPools({ pools = {} }: ConfigDraft): Findings {
   for (const [name, pool] of Object.entries(pools)) {
     yield* checkBackendIds(pool?.backends ?? [], ['pools', name, 'backends']);
-    const { timeout, interval } = pool?.healthCheck ?? {};
-    if (timeout !== undefined && interval !== undefined && timeout > interval)
-      yield {
-        path: ['pools', name, 'healthCheck', 'timeout'],
-        message: 'must not be longer than the interval',
-      };
+    const { timeout = 0, interval = Number.POSITIVE_INFINITY } = pool?.healthCheck ?? {};
+    const path = ['pools', name, 'healthCheck', 'timeout'];
+    if (timeout > interval) yield { path, message: 'must not be longer than the interval' };
   }
 }
 
-type PoolDraft = NonNullable<NonNullable<ConfigDraft['pools']>[string]>;
+type BackendDrafts = NonNullable<NonNullable<NonNullable<ConfigDraft['pools']>[string]>['backends']>;
 
-function* checkBackendIds(backends: NonNullable<PoolDraft['backends']>, path: KeyPath): Findings {
+function* checkBackendIds(backends: BackendDrafts, path: KeyPath): Findings {
   const seen = new Set<string>();
-  for (const [index, backend] of backends.entries()) {
-    const { host, port } = backend?.url ?? {};
-    const ofUrl = host === undefined || port === undefined ? undefined : hostPort(host, port);
-    const id = backend?.id ?? ofUrl;
+  for (const [index, { id: given, url } = {}] of backends.entries()) {
+    const id = given ?? (url && hostPort(url.host, url.port));
     if (id === undefined) continue;
-    const key = backend?.id === undefined ? 'url' : 'id';
+    const key = given === undefined ? 'url' : 'id';
     if (seen.has(id))
       yield { path: [...path, index, key], message: `a second backend of the pool with the id ${id}` };
     seen.add(id);
@@ -164,21 +137,21 @@ function* checkBackendIds(backends: NonNullable<PoolDraft['backends']>, path: Ke
 }
 
 function* checkPolicies({ rateLimit }: ConfigDraft): Findings {
-  for (const [name, policy] of Object.entries(rateLimit?.policies ?? {})) {
-    const { capacity, refillPerSecond } = policy ?? {};
-    if (capacity === undefined || refillPerSecond === undefined) continue;
+  for (const [name, { capacity = 0, refillPerSecond = 1 } = {}] of Object.entries(
+    rateLimit?.policies ?? {},
+  )) {
     const path = ['rateLimit', 'policies', name, 'refillPerSecond'];
     if (capacity / refillPerSecond > MAX_FILL_SEC)
       yield { path, message: 'must fill the capacity within 30 days' };
   }
 }
 
-function* checkRoutes({ routes, pools }: ConfigDraft): Findings {
+function* checkRoutes({ routes = [], pools }: ConfigDraft): Findings {
   const poolNames = pools === undefined ? null : new Set(Object.keys(pools));
-  if (routes?.length === 0 && poolNames !== null && poolNames.size > 1)
+  if (routes.length === 0 && poolNames !== null && poolNames.size > 1)
     yield { path: ['routes'], message: 'are needed where there are several pools' };
   const seen = new Set<string>();
-  for (const [index, { name, pool } = {}] of (routes ?? []).entries()) {
+  for (const [index, { name, pool } = {}] of routes.entries()) {
     if (name !== undefined && seen.has(name))
       yield { path: ['routes', index, 'name'], message: `a second route with the name ${name}` };
     if (name !== undefined) seen.add(name);
@@ -193,9 +166,9 @@ type RouteLimitDraft = Exclude<
 >;
 type PoliciesDraft = NonNullable<NonNullable<ConfigDraft['rateLimit']>['policies']>;
 
-function* checkRouteLimits(draft: ConfigDraft, rateLimitWritten: boolean): Findings {
-  const policies = draft.rateLimit?.policies ?? (rateLimitWritten ? null : {});
-  for (const [index, route] of (draft.routes ?? []).entries()) {
+function* checkRouteLimits({ routes = [], rateLimit }: ConfigDraft, rateLimitWritten: boolean): Findings {
+  const policies = rateLimit?.policies ?? (rateLimitWritten ? null : {});
+  for (const [index, route] of routes.entries()) {
     const limit = route?.rateLimit;
     if (limit !== undefined && limit !== 'off')
       yield* checkRouteLimit(limit, ['routes', index, 'rateLimit'], policies);
@@ -204,19 +177,19 @@ function* checkRouteLimits(draft: ConfigDraft, rateLimitWritten: boolean): Findi
 
 /** @param policies null: they could not be read */
 function* checkRouteLimit(
-  { policy, cost }: RouteLimitDraft,
+  { policy, cost = 0 }: RouteLimitDraft,
   path: KeyPath,
   policies: PoliciesDraft | null,
 ): Findings {
-  const names = typeof policy === 'string' ? [policy] : (policy ?? []);
+  const names = [policy ?? []].flat();
   for (const [at, name] of names.entries()) {
     if (name === undefined) continue;
-    const place = [...path, 'policy', ...(typeof policy === 'string' ? [] : [at])];
+    const place = [...path, 'policy', ...(Array.isArray(policy) ? [at] : [])];
     const known = policies !== null && Object.hasOwn(policies, name);
     if (names.indexOf(name) < at) yield { path: place, message: `names the policy ${name} again` };
     else if (!known && policies !== null) yield { path: place, message: `there is no policy ${name}` };
     const capacity = known ? policies[name]?.capacity : undefined;
-    if (capacity !== undefined && cost !== undefined && cost > capacity)
+    if (capacity !== undefined && cost > capacity)
       yield { path: [...path, 'cost'], message: `is above the capacity of the policy ${name}` };
   }
 }

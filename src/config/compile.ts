@@ -1,8 +1,7 @@
-/** Turns a file that passed every check into the Settings that all parts read. */
+/** Makes the Settings that all parts read from a file that passed every check. */
 import { hostPort } from '../contract/addresses.ts';
 import {
   type AdminSettings,
-  type BackendSettings,
   DEFAULT_NAME,
   type HealthCheckSettings,
   type PoolSettings,
@@ -12,16 +11,16 @@ import {
   type RouteSettings,
   type Settings,
 } from '../contract/settings.ts';
+import { DEFAULT_REDIS_URL } from './schema/redis.ts';
 import type { FileConfig } from './schema/schema.ts';
-import { DEFAULT_REDIS_URL } from './schema/schema-redis.ts';
 
-/** compileSettings fills in values that depend on other keys, and freezes the result; for loadConfig. */
+/** compileSettings fills in what depends on other keys, and freezes the result; for loadConfig. */
 export function compileSettings(config: FileConfig): Settings {
   const rateLimit = compileRateLimit(config.rateLimit);
-  const { database, redis, timeouts, admin } = config;
+  const { database, redis, timeouts } = config;
   return frozen({
     listen: config.listen.map(({ address }) => address),
-    admin: compileAdmin(admin),
+    admin: compileAdmin(config.admin),
     workers: config.workers,
     accept: config.accept,
     trustedProxies: [...new Set(config.trustedProxies)],
@@ -29,7 +28,7 @@ export function compileSettings(config: FileConfig): Settings {
     routes: compileRoutes(config, rateLimit),
     rateLimit,
     redis: redis === undefined ? null : compileRedis(redis),
-    database: { url: database.url === '' ? null : database.url, embeddedPath: database.embeddedPath },
+    database: { url: database.url || null, embeddedPath: database.embeddedPath },
     limits: config.limits,
     timeouts: {
       headersMs: timeouts.headers,
@@ -46,43 +45,32 @@ export function compileSettings(config: FileConfig): Settings {
 
 /** compileAdmin compiles the block `admin` alone; for loadAdmin. */
 export function compileAdmin({ address, token, publicMetrics, hosts }: FileConfig['admin']): AdminSettings {
-  const { host, port } = address;
-  return { host, port, token: token || null, publicMetrics, hosts: [...new Set(hosts)] };
+  return { ...address, token: token || null, publicMetrics, hosts: [...new Set(hosts)] };
 }
 
-function compileRedis({
-  url,
-  cluster,
-  sentinel,
-  prefix,
-  timeout,
-}: NonNullable<FileConfig['redis']>): RedisSettings {
+function compileRedis(redis: NonNullable<FileConfig['redis']>): RedisSettings {
+  const { url, cluster, sentinel, prefix, timeout } = redis;
   let servers: RedisServers = { kind: 'single', url: url ?? DEFAULT_REDIS_URL };
   if (cluster !== undefined) servers = { kind: 'cluster', urls: cluster };
   if (sentinel !== undefined) servers = { kind: 'sentinel', master: sentinel.master, urls: sentinel.nodes };
   return { servers, prefix, timeoutMs: timeout };
 }
 
-type FilePool = FileConfig['pools'][string];
-
-function compilePool(name: string, { balance, backends, healthCheck, timeouts }: FilePool): PoolSettings {
+function compilePool(name: string, pool: FileConfig['pools'][string]): PoolSettings {
+  const { balance, backends, healthCheck, timeouts } = pool;
   return {
     name,
     balance,
-    backends: backends.map(compileBackend),
+    backends: backends.map(({ url, id = hostPort(url.host, url.port), weight }) => ({ ...url, id, weight })),
     healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
   };
 }
 
-type FileHealthCheck = NonNullable<FilePool['healthCheck']>;
+type FileHealthCheck = NonNullable<FileConfig['pools'][string]['healthCheck']>;
 
 function compileHealthCheck({ interval, timeout, ...rest }: FileHealthCheck): HealthCheckSettings {
   return { ...rest, intervalMs: interval, timeoutMs: timeout };
-}
-
-function compileBackend({ url, id, weight }: FilePool['backends'][number]): BackendSettings {
-  return { id: id ?? hostPort(url.host, url.port), host: url.host, port: url.port, weight };
 }
 
 /** Without the block `rateLimit` nothing is limited. */
@@ -103,25 +91,21 @@ function compileRateLimit({ identify, policies, ...rest } = UNLIMITED): RateLimi
   };
 }
 
-function compileRoutes(config: FileConfig, rateLimit: RateLimitSettings): RouteSettings[] {
+function compileRoutes({ routes, pools }: FileConfig, rateLimit: RateLimitSettings): RouteSettings[] {
   const hasDefault = rateLimit.policies.some(({ name }) => name === DEFAULT_NAME);
   const unnamed = hasDefault ? { policies: [DEFAULT_NAME], cost: 1 } : null;
   const limitOf = (written: FileConfig['routes'][number]['rateLimit']): RouteSettings['rateLimit'] => {
     if (!rateLimit.enabled || written === 'off') return null;
     return written === undefined ? unnamed : { policies: [written.policy].flat(), cost: written.cost };
   };
-  if (config.routes.length === 0) {
-    const match = { host: null, path: null, methods: null };
-    const pool = Object.keys(config.pools)[0] ?? '';
-    return [{ name: DEFAULT_NAME, match, pool, rateLimit: limitOf(undefined) }];
-  }
-  return config.routes.map(({ name, match, pool, rateLimit: written }) => ({
+  const [onlyPool = ''] = Object.keys(pools);
+  const implied: FileConfig['routes'] = [{ name: DEFAULT_NAME, match: {}, pool: onlyPool }];
+  return (routes.length === 0 ? implied : routes).map(({ name, match, pool, rateLimit: written }) => ({
     name,
     match: {
       host: match.host ?? null,
       path: match.path ?? null,
-      methods:
-        match.methods === undefined ? null : [...new Set(match.methods.map((word) => word.toUpperCase()))],
+      methods: match.methods ? [...new Set(match.methods.map((method) => method.toUpperCase()))] : null,
     },
     pool,
     rateLimit: limitOf(written),

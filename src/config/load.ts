@@ -6,23 +6,22 @@ import type { AdminSettings, Settings } from '../contract/settings.ts';
 import { checkDraft } from './checks.ts';
 import { compileAdmin, compileSettings } from './compile.ts';
 import { type Finding, type Problem, pathText, sortProblems } from './problems.ts';
+import { takeLaterKeys } from './schema/later-keys.ts';
 import { adminSchema, configSchema } from './schema/schema.ts';
 import { findingsOf, isMapping, salvage } from './schema/schema-walk.ts';
 import type { Environment } from './substitution.ts';
 import { warningsOf } from './warnings.ts';
 import { parseYaml, type YamlSource } from './yaml-source.ts';
 
-/** Warnings do not keep a configuration from being used. */
+/** LoadResult: a configuration with warnings can be used, one with problems cannot. */
 export type LoadResult = { settings: Settings; warnings: Problem[] } | { problems: Problem[] };
 
-/** Larger than any hand-written file; bounds the cost of a wrong path. */
+/** Larger than any file written by hand; bounds the cost of a wrong path. */
 const MAX_FILE_BYTES = 1024 * 1024;
 
 /**
- * loadConfig reads, parses and checks a file; never throws. Gives deep-frozen Settings, or every problem at once, sorted
- * by line.
- *
- * @param env where `${VAR}`, REDIS_URL, DATABASE_URL and SLUICE_KEY_SECRET come from
+ * loadConfig reads, parses and checks a file; never throws. Returns deep-frozen Settings, or all problems, sorted by line.
+ * @param env for `${VAR}`, REDIS_URL, DATABASE_URL and SLUICE_KEY_SECRET
  */
 export function loadConfig(path: string, env: Environment): LoadResult {
   const read = readText(path);
@@ -34,9 +33,10 @@ export function parseConfig(text: string, env: Environment): LoadResult {
   const source = parseYaml(text, env);
   if (source.value === undefined) return { problems: sortProblems(source.problems) };
   if (source.value === null && source.problems.length === 0) return ofFile('the file is empty');
+  const findings = takeLaterKeys(source.value);
   const { raw, variables } = withEnvironment(source.value, env);
   const parsed = configSchema.safeParse(raw);
-  const findings = parsed.success ? [] : findingsOf(parsed.error.issues);
+  if (!parsed.success) findings.push(...findingsOf(parsed.error.issues));
   findings.push(...checkDraft(salvage(configSchema, raw) ?? {}, isMapping(raw) && 'rateLimit' in raw));
   const located = (each: Finding): Problem => locate(each, source, variables);
   const problems = [...findings.filter(({ path }) => !source.failed(path)).map(located), ...source.problems];
@@ -46,10 +46,8 @@ export function parseConfig(text: string, env: Environment): LoadResult {
 }
 
 /**
- * loadAdmin reads only the block `admin`, for `sluice clients`: other mistakes in the file, and variables that only the
- * server has, do not matter there.
- *
- * @param token in place of admin.token, which is then not read; null: admin.token
+ * loadAdmin reads only the block `admin`, for `sluice clients`: mistakes in other blocks, and variables that only the server
+ * has, do not matter there. @param token used in place of admin.token, which is then not read; null: admin.token
  */
 export function loadAdmin(
   path: string,
@@ -71,16 +69,13 @@ export function loadAdmin(
   return { problems: sortProblems([...wrong.map((each) => locate(each, source)), ...problems]) };
 }
 
-/** Keys whose change only a restart applies. */
+/** Only a restart can change these, and log.format: Sluice opens the output of its log once. */
 const RESTART_KEYS = ['listen', 'accept', 'workers', 'admin', 'redis', 'database'] as const;
 
-/** The level of the log applies at once, its format does not: an output is opened once. */
-const RESTART_LOG_KEY = 'log.format';
-
-/** changedRestartKeys names the keys that differ and may not in a reload; for the reloader's 422. */
+/** changedRestartKeys names the keys that a reload must refuse to change. */
 export function changedRestartKeys(before: Settings, after: Settings): string[] {
   const changed: string[] = RESTART_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
-  return before.log.format === after.log.format ? changed : [...changed, RESTART_LOG_KEY];
+  return before.log.format === after.log.format ? changed : [...changed, 'log.format'];
 }
 
 function ofFile(message: string): { problems: Problem[] } {
@@ -93,11 +88,12 @@ function readText(path: string): { text: string } | { message: string } {
     if (bytes.length > MAX_FILE_BYTES) return { message: `the file is larger than ${MAX_FILE_BYTES} bytes` };
     return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
   } catch (thrown) {
-    return { message: readFailure(thrown) };
+    const message = READ_FAILURES[systemCodeOf(thrown) ?? ''];
+    return { message: message ?? `the file cannot be read: ${toError(thrown).message}` };
   }
 }
 
-/** Not readFileSync, which would read a device or pipe without end. */
+/** readFileSync would read a device or a pipe without end. */
 function readBounded(path: string): Buffer {
   const buffer = Buffer.alloc(MAX_FILE_BYTES + 1);
   const file = openSync(path, 'r');
@@ -114,22 +110,14 @@ function readBounded(path: string): Buffer {
   }
 }
 
-function readFailure(thrown: unknown): string {
-  switch (systemCodeOf(thrown)) {
-    case 'ENOENT':
-    case 'ENOTDIR':
-      return 'the file does not exist';
-    case 'EISDIR':
-      return 'is a folder, not a file';
-    case 'EACCES':
-    case 'EPERM':
-      return 'the file may not be read by this user';
-    case 'ERR_ENCODING_INVALID_ENCODED_DATA':
-      return 'the file is not UTF-8 text';
-    default:
-      return `the file cannot be read: ${toError(thrown).message}`;
-  }
-}
+const READ_FAILURES: Readonly<Record<string, string>> = {
+  ENOENT: 'the file does not exist',
+  ENOTDIR: 'the file does not exist',
+  EISDIR: 'is a folder, not a file',
+  EACCES: 'the file may not be read by this user',
+  EPERM: 'the file may not be read by this user',
+  ERR_ENCODING_INVALID_ENCODED_DATA: 'the file is not UTF-8 text',
+};
 
 const VARIABLES = [
   ['redis', 'url', 'REDIS_URL'],
@@ -137,7 +125,7 @@ const VARIABLES = [
   ['secrets', 'apiKeys', 'SLUICE_KEY_SECRET'],
 ] as const;
 
-/** Takes from the environment what the file does not say; `variables` maps the paths of such values to the names. */
+/** Adds what the environment says and the file does not. variables: the names of such variables, by path of the value. */
 function withEnvironment(value: unknown, env: Environment): { raw: unknown; variables: Map<string, string> } {
   const variables = new Map<string, string>();
   if (!isMapping(value)) return { raw: value, variables };
@@ -146,7 +134,7 @@ function withEnvironment(value: unknown, env: Environment): { raw: unknown; vari
     const given = env[variable];
     const written = block in raw ? raw[block] : {};
     if (given === undefined || given === '' || !isMapping(written) || key in written) continue;
-    // A Cluster or sentinels in the file take the place of a URL.
+    // A Cluster or Sentinel in the file replaces the URL.
     if (block === 'redis' && ('cluster' in written || 'sentinel' in written)) continue;
     raw[block] = { ...written, [key]: given };
     variables.set(pathText([block, key]), variable);
@@ -154,7 +142,6 @@ function withEnvironment(value: unknown, env: Environment): { raw: unknown; vari
   return { raw, variables };
 }
 
-/** @param variables names of the environment variables that gave the values, by path */
 function locate(
   { path, message }: Finding,
   source: YamlSource,

@@ -1,6 +1,8 @@
-/** Reading the schema and its complaints from outside: for error messages, for rules over several keys, for the docs. */
+/** Reads the schema and its issues from outside: for error messages, for rules over several keys, for the docs. */
 import { z } from 'zod';
+import type { ListenAddress } from '../../contract/settings.ts';
 import type { Finding } from '../problems.ts';
+import type { BackendAddress } from './addresses.ts';
 
 /** isMapping narrows to a YAML mapping as parseYaml makes it. */
 export function isMapping(value: unknown): value is Record<string, unknown> {
@@ -23,7 +25,7 @@ export function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
   return schema;
 }
 
-/** findingsOf gives one sentence per key. Of a union it takes the option whose complaint is about something inside the value. */
+/** findingsOf gives one message per key. Of a union it takes the option whose issues are all inside the value. */
 export function findingsOf(issues: readonly z.core.$ZodIssue[], base: Finding['path'] = []): Finding[] {
   return issues.flatMap((issue) => {
     const path = [...base, ...issue.path.map((part) => (typeof part === 'symbol' ? String(part) : part))];
@@ -34,16 +36,18 @@ export function findingsOf(issues: readonly z.core.$ZodIssue[], base: Finding['p
   });
 }
 
-/** Draft is a value of which any part may be missing because it was wrong. */
-export type Draft<T> = T extends (infer Item)[]
-  ? (Draft<Item> | undefined)[]
-  : T extends object
-    ? { [Key in keyof T]?: Draft<T[Key]> }
-    : T;
+/** Draft is a value of which any part may be missing because it was wrong. Addresses are whole or missing. */
+export type Draft<T> = T extends ListenAddress | BackendAddress
+  ? T
+  : T extends (infer Item)[]
+    ? (Draft<Item> | undefined)[]
+    : T extends object
+      ? { [Key in keyof T]?: Draft<T[Key]> }
+      : T;
 
 /**
- * salvage parses what is sound and leaves holes (undefined) elsewhere, so that rules about several keys can be checked
- * although some keys are wrong. Names of mappings by name are all kept.
+ * salvage parses what is sound and leaves the rest undefined, so that rules about several keys can be checked although
+ * some keys are wrong. It keeps all names of mappings by name.
  */
 export function salvage<Schema extends z.ZodType>(schema: Schema, raw: unknown): Draft<z.output<Schema>> {
   return salvageAny(schema, raw) as Draft<z.output<Schema>>;
@@ -58,9 +62,8 @@ function salvageAny(schema: z.core.$ZodType, raw: unknown): unknown {
       inner instanceof z.ZodUnion ? inner.options.find((option) => option instanceof z.ZodArray) : inner;
     return list instanceof z.ZodArray ? raw.map((item) => salvageAny(list.element, item)) : undefined;
   }
-  if (!isMapping(raw)) return undefined;
+  if (!isMapping(raw) || !(inner instanceof z.ZodObject || inner instanceof z.ZodRecord)) return undefined;
   const keys = inner instanceof z.ZodObject ? Object.keys(inner.shape) : Object.keys(raw);
-  if (!(inner instanceof z.ZodObject || inner instanceof z.ZodRecord)) return undefined;
   const schemaOf = (key: string) => (inner instanceof z.ZodObject ? inner.shape[key] : inner.valueType);
   return Object.fromEntries(keys.map((key) => [key, salvageAny(schemaOf(key), raw[key])]));
 }
