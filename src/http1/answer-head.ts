@@ -1,4 +1,4 @@
-/** The head of an answer to a client: what ends it, and what the client is told of that (RFC 9112 §6, §9.3, §9.6). */
+/** The head of an answer to a client: how the answer ends, and what the client is told of it (RFC 9112 §6, §9.3, §9.6). */
 import type { ResponseStart } from '../contract/downstream.ts';
 import type { RequestHead } from '../contract/request-head.ts';
 
@@ -10,16 +10,13 @@ export interface FramedAnswer {
   lines: string;
   /** The body follows in chunks. */
   chunked: boolean;
-  /** The connection ends after the answer, and a line says so. */
+  /** The connection ends after the answer, and `lines` say so. */
   closing: boolean;
-  /** The end of the body is the end of the connection: HTTP/1.0 without a known length. */
+  /** The body ends with the connection: HTTP/1.0 and a length that is not known. */
   closeDelimited: boolean;
 }
 
-/**
- * frameAnswer decides how an answer ends; for both engines.
- * @param mustClose what only the connection knows: it cannot, or shall not, go on after this answer
- */
+/** frameAnswer decides, for both engines, how an answer ends. @param mustClose whether the connection must end after it */
 export function frameAnswer(answer: ResponseStart, request: RequestHead, mustClose: boolean): FramedAnswer {
   const { status, reason, hasBody, contentLength } = answer;
   const isHttp11 = request.httpVersion === 11;
@@ -40,7 +37,7 @@ export function headText({ status, reason, lines, chunked }: FramedAnswer): stri
   return `HTTP/1.1 ${status} ${reason}\r\n${lines}${coding}\r\n`;
 }
 
-/** mayHaveBody: RFC 9110 §6.4.1. */
+/** mayHaveBody tells whether an answer can have a body (RFC 9110 §6.4.1). */
 export function mayHaveBody(method: string, status: number): boolean {
   return method !== 'HEAD' && status !== 204 && status !== 304;
 }

@@ -1,29 +1,26 @@
 /**
- * Memory for bodies. V8 collects dead ArrayBuffers only after tens of MiB of them, so buffers are recycled, or freed by
- * transfer(0): a worker grows by 0.2–1 MiB instead of 41–69.
+ * Memory for bodies. A wire whose body has no buffer of its own reads into `shared`: those bytes are valid until the read
+ * callback returns. A buffer of its own belongs to one streaming body from take() to give() or drop().
  *
- * Every wire whose body has no buffer of its own reads into `shared`: its bytes are valid until the read callback returns.
- * An own buffer belongs to one streaming body from take() to give() or drop().
+ * V8 collects dead ArrayBuffers only after tens of MiB of them. So buffers are used again, or freed by transfer(0): a worker
+ * grows by 0.2–1 MiB instead of 41–69.
  */
 
-/** Size of the shared buffer, and of the first one that a body has for its own. */
+/** The size of the shared buffer, and of a body's first buffer. */
 export const FIRST_BUFFER_BYTES = 65_536;
 /**
- * What a stream grows to once a read fills the first one: 1 MiB down costs 0.49 × HAProxy's CPU time, with 256 KiB 0.58.
- * Twelve of them bound what slow and stopped peers can hold.
+ * A body gets a buffer of this size once a read has filled its first one: 1 MiB down then costs 0.49 × HAProxy's CPU time, with
+ * 256 KiB 0.58. At most LARGE_LIVE_MAX are lent, which bounds what slow and stopped peers can hold.
  */
 export const LARGE_BUFFER_BYTES = 524_288;
 const LARGE_LIVE_MAX = 12;
 const POOLED_MAX = 16;
-/**
- * Pieces of a request body below this size are copied before whoever is given them returns: they may lie in memory that the
- * next read overwrites.
- */
+/** Whoever is given a smaller piece of a request body copies it before returning: the next read may overwrite it. */
 export const SMALL_PIECE_BYTES = 1024;
-/** Tests fill memory that was given back with this, and find it where somebody still reads. */
+/** Tests fill memory that was given back with this byte, and find it where somebody still reads. */
 export const POISON = 0x21;
 
-/** BodyBuffers is made once per worker and used by its connections of both directions. */
+/** BodyBuffers is made once per worker, for its connections in both directions. */
 export class BodyBuffers {
   readonly shared = Buffer.allocUnsafeSlow(FIRST_BUFFER_BYTES);
 
@@ -32,7 +29,7 @@ export class BodyBuffers {
   readonly #large: Buffer<ArrayBuffer>[] = [];
   #largeLive = 0;
 
-  /** @param options poisoned: overwrites memory when it is given back; for tests */
+  /** @param options poisoned: whether memory that is given back is filled with POISON; for tests */
   constructor(options: { poisoned?: boolean } = {}) {
     this.#poisoned = options.poisoned ?? false;
   }
@@ -45,19 +42,19 @@ export class BodyBuffers {
     return this.#first.length + this.#large.length;
   }
 
-  /** take lends a buffer of FIRST_BUFFER_BYTES; its content is whatever it held before. */
+  /** take lends a buffer of FIRST_BUFFER_BYTES with arbitrary content. */
   take(): Buffer<ArrayBuffer> {
     return this.#first.pop() ?? Buffer.allocUnsafeSlow(FIRST_BUFFER_BYTES);
   }
 
-  /** takeLarge lends one of LARGE_BUFFER_BYTES, null when the budget is spent. */
+  /** takeLarge lends a buffer of LARGE_BUFFER_BYTES; null while LARGE_LIVE_MAX are lent. */
   takeLarge(): Buffer<ArrayBuffer> | null {
     if (this.#largeLive >= LARGE_LIVE_MAX) return null;
     this.#largeLive++;
     return this.#large.pop() ?? Buffer.allocUnsafeSlow(LARGE_BUFFER_BYTES);
   }
 
-  /** grow swaps a first buffer for a large one where the rest of the body is worth it and the budget allows; only between reads. */
+  /** grow swaps a first buffer for a large one, if there is one and the rest of the body needs it. Called between reads only. */
   grow(own: Buffer<ArrayBuffer>, remainingBytes: number): Buffer<ArrayBuffer> {
     if (own.length !== FIRST_BUFFER_BYTES || remainingBytes <= FIRST_BUFFER_BYTES) return own;
     const large = this.takeLarge();
@@ -66,7 +63,7 @@ export class BodyBuffers {
     return large;
   }
 
-  /** give returns a buffer to the pool. No write may still read from it. */
+  /** give takes a buffer back, which nobody reads any more. */
   give(buffer: Buffer<ArrayBuffer>): void {
     this.drop(buffer);
     if (this.#poisoned) buffer.fill(POISON);
@@ -75,12 +72,12 @@ export class BodyBuffers {
     else buffer.buffer.transfer(0);
   }
 
-  /** drop gives up a buffer that a write may still read from; it is not used again. */
+  /** drop gives up a buffer that a write may still read: it is left to the garbage collector. */
   drop(buffer: Buffer<ArrayBuffer>): void {
     if (buffer.length === LARGE_BUFFER_BYTES) this.#largeLive--;
   }
 
-  /** afterRead is called when a read callback is over: from now on the next socket may write into `shared`. */
+  /** afterRead is called at the end of a read callback: from now on another wire may read into `shared`. */
   afterRead(): void {
     if (this.#poisoned) this.shared.fill(POISON);
   }
@@ -88,7 +85,7 @@ export class BodyBuffers {
 
 let processBuffers: BodyBuffers | null = null;
 
-/** processBodyBuffers is the one of this process, for whoever was given none. */
+/** processBodyBuffers is the one BodyBuffers of this process. */
 export function processBodyBuffers(): BodyBuffers {
   processBuffers ??= new BodyBuffers();
   return processBuffers;

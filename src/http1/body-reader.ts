@@ -1,100 +1,239 @@
-/** Reads the body of one message after another, whatever tells its end. It keeps no reference to a buffer. */
+/**
+ * Finds the payload and the end of a message body: of an exact length, in chunks (RFC 9112 §7.1), or until the connection
+ * closes. It works inside the buffer of each read and keeps no reference to it. The payload of many small chunks is moved
+ * together, so that they are passed on as one piece.
+ *
+ * States of a body in chunks: SIZE (digits of a chunk size), EXTENSION (checked and dropped), SIZE_LF; then for a size above 0
+ * DATA, DATA_CR, DATA_LF and SIZE again, for size 0 TRAILER (lines until an empty one) and COMPLETE. A body of another kind
+ * has only DATA and COMPLETE. BROKEN is final, too.
+ */
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
-import { ChunkedDecoder } from './chunked-decoder.ts';
-import { UNTIL_CLOSE_BODY } from './framing.ts';
+import {
+  EXTENSION_BAD,
+  EXTENSION_END,
+  EXTENSION_START,
+  nextExtensionPart,
+  SEMICOLON,
+} from './chunk-extension.ts';
+import { HEADERS_MAX_COUNT, readTrailers } from './field-lines.ts';
+import { CR, LF } from './head-bytes.ts';
+import { PendingBytes } from './pending-bytes.ts';
 
+/** A body that ends with its connection (RFC 9112 §6.3, last case). Responses only; see also NO_BODY, CHUNKED_BODY. */
+export const UNTIL_CLOSE_BODY = -3;
+
+const SIZE = 0;
+const EXTENSION = 1;
+const SIZE_LF = 2;
+const DATA = 3;
+const DATA_CR = 4;
+const DATA_LF = 5;
+const TRAILER = 6;
+const COMPLETE = 7;
+const BROKEN = 8;
+
+/** A 64-bit size has 16 digits. More are leading zeros, or an attack on parsers that overflow. */
+const SIZE_DIGITS_MAX = 16;
+/** All extensions of one body together; node's own bound. */
+const EXTENSIONS_MAX_BYTES = 16_384;
+const TRAILERS_MAX_BYTES = 16_384;
+const CRLF_BYTES = 2;
 const NONE: string[] = [];
 
 /** BodyReader is owned by a parser of either direction: start() once per body, then read() once per read. */
 export class BodyReader {
-  /** Payload of the last read: payloadFrom…payloadTo-1 of its buffer. */
+  /** The payload of the last read is payloadFrom…payloadTo-1 of its buffer. */
   payloadFrom = 0;
   payloadTo = 0;
-  /** Index of the first byte behind the last read: its end, unless the body is complete. */
+  /** Index of the first byte behind the last read: the end of the read, or of the body where that is complete. */
   at = 0;
-  /** Whether the body has come to its end by its framing. */
-  complete = true;
-  /** What is wrong; empty while nothing is. */
-  problem = '';
   /** Exact bytes, or NO_BODY, CHUNKED_BODY, UNTIL_CLOSE_BODY. */
   length = NO_BODY;
+  /** Name, value, name, value… of the trailers that may pass; valid once the body is complete. */
+  trailers: string[] = NONE;
+  /** Why the body is malformed; '' while it is not. */
+  problem = '';
+  /** The status that answers the problem: 400, 413, 431. */
+  problemStatus = 400;
 
-  /** Made with the first body in chunks: most connections never see one. */
-  #chunked: ChunkedDecoder | null = null;
-  #leftBytes = 0;
+  #state = COMPLETE;
+  /** Payload bytes still to come: of the chunk, or of the body where it is not in chunks. */
+  #left = 0;
+  #digits = 0;
+  #extensionBytes = 0;
+  #extensionPart = EXTENSION_START;
+  /** Made with the first trailer section: most connections never see one. */
+  #trailerBytes: PendingBytes | null = null;
+  #trailerCount = 0;
+  /** Of the trailer line that is being read. */
+  #lineBytes = 0;
+  #lastByte = 0;
   readonly #refusesFramingTrailers: boolean;
 
-  /** @param options refusesFramingTrailers: a trailer that frames makes the body invalid, instead of being left out */
+  /** @param options refusesFramingTrailers: a trailer that frames a message breaks the body instead of being left out */
   constructor({ refusesFramingTrailers }: { refusesFramingTrailers: boolean }) {
     this.#refusesFramingTrailers = refusesFramingTrailers;
   }
 
   start(length: number): void {
     this.length = length;
+    this.trailers = NONE;
     this.problem = '';
-    this.complete = length === NO_BODY || length === 0;
-    this.#leftBytes = Math.max(0, length);
-    if (length !== CHUNKED_BODY) return;
-    this.#chunked ??= new ChunkedDecoder(this.#refusesFramingTrailers);
-    this.#chunked.start();
+    this.problemStatus = 400;
+    this.#left = length === UNTIL_CLOSE_BODY ? Number.POSITIVE_INFINITY : Math.max(0, length);
+    if (length === CHUNKED_BODY) this.#startChunks();
+    else this.#state = this.#left === 0 ? COMPLETE : DATA;
   }
 
-  /** Bytes of the body that have not come yet; Infinity where only its end will tell. */
+  #startChunks(): void {
+    this.#state = SIZE;
+    this.#digits = this.#extensionBytes = 0;
+    this.#trailerBytes?.clear();
+    this.#trailerCount = this.#lineBytes = this.#lastByte = 0;
+  }
+
+  get complete(): boolean {
+    return this.#state === COMPLETE;
+  }
+
+  /** Payload bytes that have not come yet; Infinity where only the end of the body will tell. */
   get remainingBytes(): number {
-    return this.complete || this.length >= 0 ? this.#leftBytes : Number.POSITIVE_INFINITY;
-  }
-
-  /** Status that answers the problem: 400, 413, 431. */
-  get problemStatus(): number {
-    return this.#chunked?.problemStatus ?? 400;
-  }
-
-  /** Field pairs behind a complete body in chunks. */
-  get trailers(): string[] {
-    return this.length === CHUNKED_BODY ? (this.#chunked?.trailers ?? NONE) : NONE;
+    return this.complete || this.length >= 0 ? this.#left : Number.POSITIVE_INFINITY;
   }
 
   /**
-   * read consumes bytes from…to-1 up to the end of the body (`at`), and moves payload together within them. Afterwards
-   * `payload…`, `complete` and `problem` tell; bytes behind a complete body are the caller's to judge.
+   * read consumes bytes from…to-1 up to the end of the body (`at`) and moves their payload together. Bytes behind a complete
+   * body are the caller's to judge.
    */
   read(buffer: Buffer, from: number, to: number): void {
-    switch (this.length) {
-      case CHUNKED_BODY:
-        this.#readChunked(buffer, from, to);
-        return;
-      case UNTIL_CLOSE_BODY:
-        this.#took(from, to);
-        return;
-      default: {
-        const count = Math.min(this.#leftBytes, to - from);
-        this.#leftBytes -= count;
-        this.complete = this.#leftBytes === 0;
-        this.#took(from, from + count);
-      }
+    let at = from;
+    this.payloadFrom = this.payloadTo = from;
+    while (at < to && this.#state < COMPLETE) {
+      if (this.#state === DATA) at = this.#takeData(buffer, at, to);
+      else if (this.#state === TRAILER) at = this.#takeTrailer(buffer, at, to);
+      else this.#takeFraming(buffer[at++]!);
+    }
+    this.at = at;
+  }
+
+  /** endOfInput tells whether the body may end with the connection, which has just ended. */
+  endOfInput(): boolean {
+    if (this.length !== UNTIL_CLOSE_BODY) return false;
+    this.#state = COMPLETE;
+    this.#left = 0;
+    return true;
+  }
+
+  #takeData(buffer: Buffer, at: number, to: number): number {
+    const count = Math.min(this.#left, to - at);
+    // The first piece stays where it is; later ones close the gaps that framing left.
+    if (this.payloadTo === this.payloadFrom) this.payloadFrom = this.payloadTo = at;
+    else buffer.copyWithin(this.payloadTo, at, at + count);
+    this.payloadTo += count;
+    this.#left -= count;
+    if (this.#left === 0) this.#state = this.length === CHUNKED_BODY ? DATA_CR : COMPLETE;
+    return at + count;
+  }
+
+  #takeFraming(byte: number): void {
+    switch (this.#state) {
+      case SIZE:
+        this.#takeSize(byte);
+        break;
+      case EXTENSION:
+        this.#takeExtension(byte);
+        break;
+      case SIZE_LF:
+        if (byte !== LF) this.#break('bad chunk size line');
+        else this.#state = this.#left === 0 ? TRAILER : DATA;
+        this.#digits = 0;
+        break;
+      case DATA_CR:
+        if (byte === CR) this.#state = DATA_LF;
+        else this.#break('chunk longer than its size');
+        break;
+      default:
+        if (byte === LF) this.#state = SIZE;
+        else this.#break('chunk longer than its size');
     }
   }
 
-  #took(from: number, to: number): void {
-    this.payloadFrom = from;
-    this.payloadTo = this.at = to;
+  #takeSize(byte: number): void {
+    const digit = hexDigit(byte);
+    if (digit >= 0) {
+      if (this.#digits === SIZE_DIGITS_MAX || this.#left > (Number.MAX_SAFE_INTEGER - digit) / 16) {
+        this.#break('chunk size too large');
+        return;
+      }
+      this.#left = this.#left * 16 + digit;
+      this.#digits++;
+    } else if (this.#digits > 0 && byte === CR) this.#state = SIZE_LF;
+    else if (this.#digits > 0 && byte === SEMICOLON) {
+      this.#state = EXTENSION;
+      this.#extensionPart = EXTENSION_START;
+    } else this.#break('bad chunk size');
   }
 
-  #readChunked(buffer: Buffer, from: number, to: number): void {
-    const chunked = this.#chunked;
-    if (chunked === null) return;
-    chunked.decode(buffer, from, to);
-    this.payloadFrom = chunked.payloadFrom;
-    this.payloadTo = chunked.payloadTo;
-    this.at = chunked.at;
-    this.complete = chunked.complete;
-    this.problem = chunked.problem;
+  #takeExtension(byte: number): void {
+    if (++this.#extensionBytes > EXTENSIONS_MAX_BYTES) {
+      this.#break('chunk extensions too large', 413);
+      return;
+    }
+    this.#extensionPart = nextExtensionPart(this.#extensionPart, byte);
+    if (this.#extensionPart === EXTENSION_BAD) this.#break('bad chunk extension');
+    else if (this.#extensionPart === EXTENSION_END) this.#state = SIZE_LF;
   }
 
-  /** endOfInput tells whether a FIN here is the proper end of the body: only of one that lasts until close. */
-  endOfInput(): boolean {
-    if (this.length !== UNTIL_CLOSE_BODY) return false;
-    this.complete = true;
-    return true;
+  /** Collects the trailer section up to its empty line, and parses it as a whole. */
+  #takeTrailer(buffer: Buffer, at: number, to: number): number {
+    this.#trailerBytes ??= new PendingBytes();
+    const bytes = this.#trailerBytes;
+    const mostTo = Math.min(to, at + TRAILERS_MAX_BYTES - bytes.length);
+    let isWhole = false;
+    let end = at;
+    while (end < mostTo && !isWhole && this.#state === TRAILER) isWhole = this.#endsTrailers(buffer[end++]!);
+    if (this.#state !== TRAILER) return end;
+    bytes.append(buffer, at, end);
+    if (isWhole) this.#finish(bytes);
+    else if (end === mostTo && end < to) this.#break('trailers too large', 431);
+    return end;
   }
+
+  #endsTrailers(byte: number): boolean {
+    const isLineEnd = byte === LF && this.#lastByte === CR;
+    this.#lastByte = byte;
+    this.#lineBytes += 1;
+    if (byte !== LF) return false;
+    if (!isLineEnd) this.#break('bad trailer');
+    else if (this.#lineBytes === CRLF_BYTES) return true;
+    else if (++this.#trailerCount > HEADERS_MAX_COUNT) this.#break('too many trailers', 431);
+    this.#lineBytes = 0;
+    return false;
+  }
+
+  #finish(bytes: PendingBytes): void {
+    const text = bytes.buffer.toString('latin1', bytes.from, bytes.to - CRLF_BYTES);
+    bytes.clear();
+    const trailers = text === '' ? NONE : readTrailers(text, this.#refusesFramingTrailers);
+    if (trailers === null) {
+      this.#break('bad trailer');
+      return;
+    }
+    this.trailers = trailers;
+    this.#state = COMPLETE;
+  }
+
+  #break(problem: string, status = 400): void {
+    this.problem = problem;
+    this.problemStatus = status;
+    this.#state = BROKEN;
+    this.#trailerBytes?.clear();
+  }
+}
+
+/** Value of a hexadecimal digit, -1 for any other byte. */
+function hexDigit(byte: number): number {
+  if (byte >= 48 && byte <= 57) return byte - 48;
+  const lower = byte | 32;
+  return lower >= 97 && lower <= 102 ? lower - 87 : -1;
 }

@@ -1,21 +1,18 @@
-/**
- * Header fields as text: lines `name: value`, each with its CRLF. Heads are read, rewritten and sent in this form; only
- * what wants single fields takes them apart.
- */
+/** Header fields as text: lines `name: value`, each with its CRLF. Heads are read, rewritten and sent in this form. */
 import { COLON, trimmedValue } from './head-bytes.ts';
 import { isFraming, isTrailerAllowed } from './header-names.ts';
 
-/** Of one head or trailer section of a backend. */
+/** Lines of one head of a backend, or of one trailer section. */
 export const HEADERS_MAX_COUNT = 200;
 
-/** A line of the strict grammar (RFC 9112 §5): a token, no blank before the colon, no control byte but HTAB. */
+/** RFC 9112 §5, read strictly: a token, no blank before the colon, no control byte but HTAB. */
 const LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n/y;
 
 /**
- * readTrailers parses a trailer section; null when it is malformed. Names that have no business behind a body are left
- * out.
- * @param text lines ended by CRLF, without the empty one
- * @param refusesFraming names that frame a message make the section malformed
+ * readTrailers returns name, value, name, value… of a trailer section, without the names that may not stand behind a body. It
+ * returns null for a malformed section.
+ * @param text lines with their CRLF, without the empty one
+ * @param refusesFraming whether a name that frames a message makes the section malformed
  */
 export function readTrailers(text: string, refusesFraming = false): string[] | null {
   const trailers: string[] = [];
@@ -31,7 +28,7 @@ export function readTrailers(text: string, refusesFraming = false): string[] | n
   return trailers;
 }
 
-/** fieldsOf gives a flat list name, value, name, value…; the text must be made of sound lines. */
+/** fieldsOf lists name, value, name, value… of well-formed lines. */
 export function fieldsOf(lines: string): string[] {
   const fields: string[] = [];
   for (let at = 0; at < lines.length; ) {
@@ -43,7 +40,7 @@ export function fieldsOf(lines: string): string[] {
   return fields;
 }
 
-/** fieldValues lists the values of all fields of a name; the text must be made of sound lines. */
+/** fieldValues lists the values of all fields of one name in well-formed lines. */
 export function fieldValues(lines: string, lowerName: string): string[] {
   const values: string[] = [];
   for (let at = 0; at < lines.length; ) {

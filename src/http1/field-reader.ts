@@ -1,39 +1,36 @@
 /**
- * Reads the field lines of a head in one pass over its bytes, which costs a third of searching the text for line ends, colons
- * and control bytes. Where RFC 9112 leaves a choice, the strict reading is taken: if two parsers could disagree about a head,
- * they could take the bytes behind it for different messages.
+ * Reads the field lines of a head in one pass over its bytes: a third of the cost of searching its text for line ends, colons
+ * and control bytes. Where RFC 9112 leaves a choice, the strict reading is taken: two parsers that disagree about a head take
+ * the bytes behind it for different messages.
  *
- * Neighbouring lines that pass on unchanged are cut out of the head as one string.
+ * Neighbouring lines that pass on unchanged are cut out of the text as one string.
  */
 import { COLON, CR, isBlank, isTidyLine, LF, TAB, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
 import { PLAIN, TRANSFER_ENCODING, UNDERSCORE } from './header-names.ts';
 import { nextHash, specialClass, UNDERSCORE_BYTE } from './special-names.ts';
 
-/** Answers of a reader of heads; any other is the index of the first byte behind the head. */
+/** Results of a reader of heads. Any other result is the index of the first byte behind the head. */
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_MALFORMED = -2;
 
-/** FieldReader is the half that readers of requests and of responses share. */
+/** FieldReader is the base of the readers of requests and of responses. */
 export abstract class FieldReader {
   /** Why the last read returned HEAD_MALFORMED; for logs. */
   problem = '';
 
   /** Lines that pass on, each with CRLF. */
   protected lines = '';
-  /** Of the current head: how many lines it has, those left out included. */
+  /** All lines of the head, those left out included. */
   protected lineCount = 0;
-  /** The bytes as latin1, and where in them the text begins. */
+  /** The bytes as latin1, and the index of the first of them. */
   protected text = '';
   protected base = 0;
   #keptFrom = 0;
 
-  /**
-   * take looks at the value of a field that is not PLAIN, or that stood in an untidy line.
-   * @returns whether the line passes on; what is wrong with it is in `problem`
-   */
+  /** take is told a field that is not PLAIN, or whose line is untidy. @returns whether the line passes on; see also refuse */
   protected abstract take(kind: number, name: string, value: string): boolean;
 
-  /** takeBytes may answer from the value's bytes, without a string being made of it; null: ask take. */
+  /** takeBytes is asked before take, and may answer without a string of the value; null: ask take. */
   protected abstract takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null;
 
   /** readLines returns the index behind the empty line, HEAD_INCOMPLETE or HEAD_MALFORMED. */
@@ -75,14 +72,14 @@ export abstract class FieldReader {
     return HEAD_INCOMPLETE;
   }
 
-  /** A line that may be left out, or passes on in another form than it came. */
+  /** Leaves a line out, or tidies it. */
   #takeLine(bytes: Uint8Array, line: Line): void {
     const { at, colon, eol, kind, isTidy } = line;
     let from = colon + 1;
     let to = eol;
     while (from < to && isBlank(bytes[from]!)) from++;
     while (to > from && isBlank(bytes[to - 1]!)) to--;
-    // llhttp finds no end of a body whose coding has a tab behind it: no two readers shall differ.
+    // llhttp finds no end of a body whose coding has a tab behind it, and no two readers may differ here.
     if (kind === TRANSFER_ENCODING && bytes.subarray(to, eol).includes(TAB)) {
       this.refuse('tab behind Transfer-Encoding');
     }
@@ -100,12 +97,12 @@ export abstract class FieldReader {
     this.#keptFrom = next;
   }
 
-  /** cutText is the part of the text that stands at these bytes. */
+  /** cutText is the text of the bytes from…to-1. */
   protected cutText(from: number, to: number): string {
     return this.text.slice(from - this.base, to - this.base);
   }
 
-  /** refuse is for take: the head is malformed. */
+  /** refuse is how take says that the head is malformed. */
   protected refuse(problem: string): false {
     this.problem = problem;
     return false;
@@ -127,7 +124,7 @@ interface Line {
 
 const LINE_PROBLEM = 'line ends that are not CRLF';
 
-/** `at` is the first byte of a line that cannot be part of its name. */
+/** `at` is the index of the first byte that ends the name of a line. */
 function nameProblem(bytes: Uint8Array, at: number, to: number): string {
   for (let i = at; i < to && bytes[i] !== LF; i++) if (bytes[i] === COLON) return 'bad header name';
   return 'header line without a colon';

@@ -1,4 +1,4 @@
-/** Which bytes may stand where in a head, as tables: one look per byte. */
+/** Which bytes may stand where in a head, as tables: one look-up per byte. */
 
 export const LF = 10;
 export const CR = 13;
@@ -20,8 +20,8 @@ export const TEXT_BYTES = Uint8Array.from({ length: 256 }, (_, byte) =>
 );
 
 /**
- * trimmedValue takes the blanks away that are around a value, not part of it (RFC 9110 §5.5). From both ends by index: a
- * regular expression for it tries every run of blanks inside the value, which is quadratic in a field of blanks.
+ * trimmedValue leaves out the blanks around a value, which are no part of it (RFC 9110 §5.5). It goes from both ends by index:
+ * a regular expression would try every run of blanks inside the value, which is quadratic in a field of blanks.
  */
 export function trimmedValue(text: string): string {
   let from = 0;
@@ -40,4 +40,17 @@ export function isBlank(byte: number): boolean {
 export function isTidyLine(bytes: Uint8Array, colon: number, eol: number): boolean {
   if (bytes[colon + 1] !== SPACE) return false;
   return eol === colon + 2 || !(isBlank(bytes[colon + 2]!) || isBlank(bytes[eol - 1]!));
+}
+
+/** lengthOf is the value of a Content-Length at from…to-1: digits only, at most 2^53 - 1. -1 for anything else. */
+export function lengthOf(bytes: Uint8Array, from: number, to: number): number {
+  if (to === from) return -1;
+  let length = 0;
+  for (let i = from; i < to; i++) {
+    const digit = bytes[i]! - ZERO;
+    if (digit < 0 || digit > 9) return -1;
+    length = length * 10 + digit;
+    if (length > Number.MAX_SAFE_INTEGER) return -1;
+  }
+  return length;
 }

@@ -1,8 +1,7 @@
-/** What a field name means to a proxy, in both directions. Lines of heads are classed by their bytes: special-names.ts. */
-
+/** What a field name means to a proxy, in both directions. The lines of heads are classified by their bytes: special-names.ts. */
 import { trimmedValue } from './head-bytes.ts';
 
-/** Passed on without a look. */
+/** Passed on unchanged; its value is not read. */
 export const PLAIN = 0;
 /** Not a token (RFC 9110 §5.6.2): the message is refused. */
 export const INVALID = 1;
@@ -29,11 +28,11 @@ export const TRACEPARENT = 18;
 export const TRACESTATE = 19;
 export const VIA = 20;
 export const DATE = 21;
-/** Passed on like a plain one; only the reader of heads tells it apart (special-names.ts). */
+/** Passed on like a plain one; the access log wants its value (special-names.ts). */
 export const USER_AGENT = 22;
 export const PROXY_CONNECTION = 23;
 
-/** Lower case; also for the test that config/ lets none of them carry API keys. */
+/** Names in lower case. Exported for a test, too: config/ must let none of them carry API keys. */
 export const CLASSES: ReadonlyMap<string, number> = new Map([
   ['connection', CONNECTION],
   ['keep-alive', KEEP_ALIVE],
@@ -61,53 +60,30 @@ export const CLASSES: ReadonlyMap<string, number> = new Map([
   ['date', DATE],
 ]);
 
-/** Plain names that a Connection token cannot remove: taking them away would change who asks, or what an answer means. */
-const PROTECTED_PLAIN: ReadonlySet<string> = new Set([
-  'authorization',
-  'www-authenticate',
-  'cookie',
-  'set-cookie',
-  'cache-control',
-  'pragma',
-  'expires',
-  'vary',
-  'etag',
-  'location',
-  'server',
-  'origin',
-  'range',
-  'content-type',
-  'content-encoding',
-  'content-range',
-  'content-security-policy',
-  'strict-transport-security',
-  'ratelimit',
-  'ratelimit-policy',
-  'retry-after',
-]);
+/**
+ * Names that the `Connection` of a message cannot remove (B24): framing, routing, authentication, what Sluice adds itself, and
+ * plain names whose absence would change who asks or what an answer means.
+ */
+const PROTECTED = wordSet(`
+  host content-length transfer-encoding forwarded x-real-ip x-request-id traceparent tracestate via date
+  authorization www-authenticate cookie set-cookie cache-control pragma expires vary etag location server origin range
+  content-type content-encoding content-range content-security-policy strict-transport-security
+  ratelimit ratelimit-policy retry-after`);
+const PROTECTED_PREFIX = /^(?:x-forwarded|access-control)-/;
 
 /** Plain names that mean nothing, or harm, behind a body (RFC 9110 §6.5.1). */
-const NO_TRAILERS: ReadonlySet<string> = new Set([
-  'authorization',
-  'www-authenticate',
-  'authentication-info',
-  'cookie',
-  'set-cookie',
-  'cache-control',
-  'pragma',
-  'expires',
-  'age',
-  'vary',
-  'location',
-  'retry-after',
-  'range',
-  'max-forwards',
-  'origin',
-]);
+const NO_TRAILERS = wordSet(`
+  authorization www-authenticate authentication-info cookie set-cookie cache-control pragma expires age vary location
+  retry-after range max-forwards origin`);
+const NO_TRAILERS_PREFIX = /^(?:content|access-control)-/;
+
+function wordSet(text: string): ReadonlySet<string> {
+  return new Set(text.trim().split(/\s+/));
+}
 
 const TOKEN = /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$/;
 
-/** classOf tells the class of a field name that came as text: in trailers, and in the request's `Connection`. */
+/** classOf is the class of a field name that came as text: in trailers and in `Connection`. */
 export function classOf(name: string): number {
   if (!TOKEN.test(name)) return INVALID;
   const lower = name.toLowerCase();
@@ -117,48 +93,27 @@ export function classOf(name: string): number {
   return lower.startsWith('x-forwarded-') ? FORWARDED_OTHER : PLAIN;
 }
 
-/**
- * isProtected tells whether a `Connection` token leaves this field alone (B24): framing, routing, authentication and
- * every field that Sluice adds itself. Fields dropped anyway count as not protected.
- * @param lowerName in lower case, as connectionTokens returns it
- */
+/** isProtected tells whether a `Connection` token, in lower case, leaves the field of this name alone. */
 export function isProtected(lowerName: string): boolean {
-  switch (CLASSES.get(lowerName)) {
-    case undefined:
-      return (
-        PROTECTED_PLAIN.has(lowerName) ||
-        lowerName.startsWith('x-forwarded-') ||
-        lowerName.startsWith('access-control-')
-      );
-    case HOST:
-    case CONTENT_LENGTH:
-    case TRANSFER_ENCODING:
-    case X_FORWARDED_FOR:
-    case X_FORWARDED_PROTO:
-    case X_FORWARDED_HOST:
-    case FORWARDED_OTHER:
-    case X_REQUEST_ID:
-    case TRACEPARENT:
-    case TRACESTATE:
-    case VIA:
-    case DATE:
-      return true;
-    default:
-      return false;
-  }
+  return PROTECTED.has(lowerName) || PROTECTED_PREFIX.test(lowerName);
 }
 
-/** isTrailerAllowed: false for framing, routing, authentication and control names, which never pass behind a body. */
+/** isTrailerAllowed is false for framing, routing, authentication and control names, which never pass behind a body. */
 export function isTrailerAllowed(name: string): boolean {
   if (classOf(name) !== PLAIN) return false;
   const lower = name.toLowerCase();
-  return !NO_TRAILERS.has(lower) && !lower.startsWith('content-') && !lower.startsWith('access-control-');
+  return !NO_TRAILERS.has(lower) && !NO_TRAILERS_PREFIX.test(lower);
 }
 
-/** isFraming tells the names that say where a message ends. */
+/** isFraming tells whether a field of this name says where a message ends. */
 export function isFraming(name: string): boolean {
   const found = classOf(name);
   return found === CONTENT_LENGTH || found === TRANSFER_ENCODING;
+}
+
+/** isChunked tells whether a Transfer-Encoding is the one coding that Sluice understands; any other is refused. */
+export function isChunked(value: string): boolean {
+  return value === 'chunked' || value.toLowerCase() === 'chunked';
 }
 
 /** connectionTokens lists the options of a Connection value in lower case; what is no token is left out. */

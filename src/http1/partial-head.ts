@@ -1,20 +1,20 @@
 /**
- * Says when an incomplete head is worth parsing again: when its empty line has come, when a line of a small head ends, or when
- * a large one has grown by a quarter. Each byte is scanned once, so a head that comes in single bytes costs time in
- * proportion to its size. The scan also finds bytes that can never become a head.
+ * Says when an incomplete head is parsed again: when its empty line has come, when a line of a small head ends, or when a large
+ * head has grown by a quarter. Each byte is scanned once, so a head that comes in single bytes costs time in proportion to its
+ * size. The scan also finds bytes that can never become a head.
  */
 import { CR, LF, TEXT_BYTES } from './head-bytes.ts';
 
-/** Below this size each new line is parsed as it ends, so that a bad one is refused at once. */
+/** A head below this size is parsed at the end of each line, so that a bad line is refused at once. */
 const SMALL_BYTES = 512;
 const GROWTH = 1.25;
 const EMPTY_LINE_BYTES = 2;
 
-/** PartialHead is owned by a reader of heads, for one head after another. Its calls are about bytes at…to-1, which begin with the head. */
+/** PartialHead is owned by a reader of heads. In all calls the head begins at `at`, and its bytes so far end before `to`. */
 export class PartialHead {
-  /** No further bytes can make a head of these: a CR or LF alone, or a control byte. */
+  /** These bytes can never become a head: they hold a CR or LF alone, or a control byte. */
   isBroken = false;
-  /** Size of the first line with its end; 0 while it is incomplete. */
+  /** The first line with its CRLF; 0 while it is incomplete. */
   firstLineBytes = 0;
 
   readonly #controlsInFirstLine: boolean;
@@ -25,12 +25,12 @@ export class PartialHead {
   #isWhole = false;
   #parseAgainBytes = SMALL_BYTES;
 
-  /** @param options controlsInFirstLine: control bytes in the first line are the parser's to judge */
+  /** @param options controlsInFirstLine: control bytes in the first line do not break the head; the parser judges them */
   constructor({ controlsInFirstLine }: { controlsInFirstLine: boolean }) {
     this.#controlsInFirstLine = controlsInFirstLine;
   }
 
-  /** restart is called when the next bytes begin another head. */
+  /** restart is called when the next bytes belong to another head. */
   restart(): void {
     if (this.#scannedBytes === 0) return;
     this.isBroken = this.#isWhole = false;
@@ -50,7 +50,7 @@ export class PartialHead {
     return true;
   }
 
-  /** noteIncomplete is called behind isDue where the head is neither whole nor malformed. */
+  /** noteIncomplete is called after isDue where the parser found the head neither whole nor malformed. */
   noteIncomplete(bytes: Uint8Array, at: number, to: number): void {
     if (this.#scannedBytes === 0) this.#scan(bytes, at, to);
   }

@@ -1,16 +1,16 @@
 /**
- * Bytes that cannot be used yet, copied out of memory that is read into again: requests behind the one that is served, a body
- * nobody reads yet, the beginning of a head, a trailer section. They take at most twice their size, or MIN_BYTES.
+ * Bytes that cannot be used yet, copied out of the memory of a read: pipelined requests, a body that nobody has asked for, the
+ * beginning of a head, a trailer section. They take at most twice their size, or MIN_BYTES.
  */
 const MIN_BYTES = 1024;
 const NONE = Buffer.alloc(0);
 
-/** ByteCount is a sum over several owners of PendingBytes. */
+/** ByteCount is the memory of several PendingBytes together. */
 export interface ByteCount {
   bytes: number;
 }
 
-/** PendingBytes is owned by whoever reads a stream: one connection, or the decoder of one body. */
+/** PendingBytes is owned by a connection or by one of its parsers. */
 export class PendingBytes {
   /** The bytes are from…to-1 of this. */
   buffer: Buffer = NONE;
@@ -18,7 +18,7 @@ export class PendingBytes {
   to = 0;
   readonly #count: ByteCount | null;
 
-  /** @param count kept up to date with the memory taken here */
+  /** @param count the sum that includes this memory */
   constructor(count: ByteCount | null = null) {
     this.#count = count;
   }
@@ -27,7 +27,7 @@ export class PendingBytes {
     return this.to - this.from;
   }
 
-  /** append copies source[sourceFrom…sourceTo-1] behind the others. Slices of `buffer` taken before keep their content. */
+  /** append copies source[sourceFrom…sourceTo-1] to the end. Slices of `buffer` taken before keep their content. */
   append(source: Buffer, sourceFrom: number, sourceTo: number): void {
     const byteCount = sourceTo - sourceFrom;
     if (this.to + byteCount > this.buffer.length) this.#move(this.length + byteCount);
@@ -35,7 +35,7 @@ export class PendingBytes {
     this.to += byteCount;
   }
 
-  /** consumeTo drops what lies before an index. The memory is let go with the last byte. */
+  /** consumeTo drops the bytes before an index; with the last byte goes the memory. */
   consumeTo(index: number): void {
     this.from = index;
     if (this.from === this.to) this.clear();

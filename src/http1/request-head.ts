@@ -1,43 +1,53 @@
 /**
- * One request head, from bytes to facts: what the connection needs to find the end of the request, and what the proxy needs
- * to judge and rewrite it. Strict where RFC 9112 lets a recipient choose, and at least as strict as llhttp. What a fact
- * deserves is decided by the proxy (proxy/admission.ts), which knows limits and trusted peers.
+ * Reads one request head: from bytes to the facts that the connection needs to find the end of the request, and the proxy to
+ * judge and rewrite it. It is strict where RFC 9112 lets a recipient choose, and at least as strict as llhttp. What a fact
+ * deserves is decided in proxy/admission.ts, which knows limits and trusted peers.
  */
 import { CHUNKED_BODY, RequestHead } from '../contract/request-head.ts';
 import { FieldReader, HEAD_INCOMPLETE } from './field-reader.ts';
-import { isChunked, lengthOf } from './framing.ts';
-import { CR, LF, SPACE, TEXT_BYTES, ZERO } from './head-bytes.ts';
+import { CR, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from './head-bytes.ts';
 import * as names from './header-names.ts';
-import { KNOWN_METHODS } from './methods.ts';
 
+/**
+ * The methods that are served: those that llhttp knows. A test holds the list against node's METHODS; to import node:http here
+ * would take 15 MiB of each worker.
+ */
+export const KNOWN_METHODS: ReadonlySet<string> = new Set(
+  (
+    'ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS ' +
+    'PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE'
+  ).split(' '),
+);
 const FRAMING_TOKENS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host']);
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const PROTOCOL = Buffer.from('HTTP/', 'latin1');
 const VERSION_BYTES = 'HTTP/1.1'.length;
 const DOT = 46;
-/** A read up to this size becomes text at once; of a larger one the beginning: heads are small. */
+/** At most this much of a read becomes text at first: heads are small. */
 const TEXT_MAX_BYTES = 16_384;
-/** More lines than most heads have; see flattenTexts. */
+/** Most heads have no more lines; see flattenTexts. */
 const FEW_LINES = 32;
 
-/** RequestHeadReader is owned by a client's connection: read() head after head of what a read brought, then forget(). */
+/** RequestHeadReader is owned by a client's connection, which calls read() for each head in the bytes of a read, then forget(). */
 export class RequestHeadReader extends FieldReader {
   /** What the last read() found. */
   head = NO_HEAD;
-  /** What a client whose head is malformed is answered: 400, 501, 505. */
+  /** The status that answers a malformed head: 400, 501, 505. */
   problemStatus = 400;
 
   #buffer: Buffer = NO_BYTES;
   #textTo = 0;
+  /** Whether this head has a Content-Length; a Transfer-Encoding. */
+  #hasLength = false;
+  #isChunked = false;
 
   /**
-   * read takes the head at the front of the bytes at…to-1 apart. Returns the index behind it, HEAD_INCOMPLETE or
-   * HEAD_MALFORMED (see `problem` and `problemStatus`). What it has made of a buffer is used again for the next head in it,
-   * until forget.
-   * @param maxBytes a head of more is incomplete
+   * read reads the head that begins at `at`. It keeps the text of the buffer for the next head in it, until forget().
+   * @param maxBytes a larger head is incomplete
+   * @returns the index behind the head, HEAD_INCOMPLETE, or HEAD_MALFORMED (see `problem` and `problemStatus`)
    */
   read(buffer: Buffer, at: number, to: number, maxBytes: number): number {
-    // A body that was dropped within the read may end behind what became text.
+    // A body in the same read may have ended behind what became text.
     if (this.#buffer !== buffer || at >= this.#textTo) {
       this.#makeText(buffer, at, Math.min(to, at + TEXT_MAX_BYTES));
     }
@@ -47,7 +57,7 @@ export class RequestHeadReader extends FieldReader {
     return this.#readUpTo(at, this.#textTo);
   }
 
-  /** forget lets go of the bytes and of what was made of them, so that an idle connection keeps nothing. */
+  /** forget drops the bytes, their text and the head, so that an idle connection keeps no memory for them. */
   forget(): void {
     this.#buffer = NO_BYTES;
     this.text = this.lines = '';
@@ -83,7 +93,7 @@ export class RequestHeadReader extends FieldReader {
     return end;
   }
 
-  /** `method SP target SP HTTP/d.d CRLF`, RFC 9112 §3; more than one space at a place is let pass and not sent on. */
+  /** `method SP target SP HTTP/d.d CRLF` (RFC 9112 §3). Several spaces for one are accepted, and not sent on. */
   #readRequestLine(bytes: Uint8Array, from: number, to: number): number {
     let eol = from;
     while (eol < to && TEXT_BYTES[bytes[eol]!] === 1) eol++;
@@ -95,7 +105,7 @@ export class RequestHeadReader extends FieldReader {
     const targetEnd = endOfWord(bytes, targetAt, eol);
     const versionAt = endOfSpaces(bytes, targetEnd, eol);
     if (targetAt === targetEnd) return this.malformed('bad request line');
-    head.method = methodOf(bytes, from, methodEnd) ?? this.cutText(from, methodEnd);
+    head.method = frequentMethod(bytes, from, methodEnd) ?? this.cutText(from, methodEnd);
     head.target = this.cutText(targetAt, targetEnd);
     if (!KNOWN_METHODS.has(head.method)) return this.malformed('unknown method');
     // A line without a version is HTTP/0.9.
@@ -104,7 +114,7 @@ export class RequestHeadReader extends FieldReader {
     head.httpVersion = version;
     if (version === 10 || version === 11) {
       if (head.method !== 'CONNECT') return eol + 2;
-      // Tunnels through us to anywhere are not offered.
+      // Sluice opens no tunnels.
       this.problemStatus = 501;
       return this.malformed('CONNECT');
     }
@@ -112,11 +122,6 @@ export class RequestHeadReader extends FieldReader {
     return this.malformed('HTTP version not supported');
   }
 
-  /** Whether the head under way has a Content-Length; a Transfer-Encoding. */
-  #hasLength = false;
-  #isChunked = false;
-
-  /** A Content-Length is read from its bytes. */
   protected override takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null {
     if (kind === names.CONTENT_LENGTH) return this.#takeLength(lengthOf(bytes, from, to));
     return null;
@@ -140,12 +145,12 @@ export class RequestHeadReader extends FieldReader {
         this.#takeConnection(value);
         return false;
       case names.PROXY_CONNECTION:
-        // Not a field of any RFC; llhttp heeds it, and an end is always safe.
+        // Not a field of any RFC. llhttp obeys it, and to close is always safe.
         if (names.connectionTokens(value).includes('close')) head.closes = true;
         return false;
       case names.TRANSFER_ENCODING:
-        // Anything but the sole coding `chunked` would have to be undone to know where the body ends.
-        if (this.#isChunked || !isChunked(value)) head.hasBadFraming = true;
+        // With any other coding Sluice could not find the end of the body.
+        if (this.#isChunked || !names.isChunked(value)) head.hasBadFraming = true;
         this.#isChunked = true;
         return false;
       case names.EXPECT:
@@ -163,7 +168,7 @@ export class RequestHeadReader extends FieldReader {
     }
   }
 
-  /** Fields by which a proxy before us, or a tracer, says something of the request; those not named here are dropped. */
+  /** Fields by which a proxy before Sluice, or a tracer, describes the request. The kinds that are not named here are dropped. */
   #takeForwarding(kind: number, name: string, value: string): void {
     const { head } = this;
     switch (kind) {
@@ -192,7 +197,7 @@ export class RequestHeadReader extends FieldReader {
     }
   }
 
-  /** @param length -1 for a value that is none */
+  /** @param length -1 for an invalid value */
   #takeLength(length: number): false {
     const { head } = this;
     if (this.#hasLength || length < 0) head.hasBadFraming = true;
@@ -219,7 +224,7 @@ export class RequestHeadReader extends FieldReader {
     }
   }
 
-  /** RFC 9110 §10.1.1: nothing but 100-continue is known; HTTP/1.0 has no expectations. */
+  /** RFC 9110 §10.1.1: 100-continue is the only expectation, and HTTP/1.0 has none. */
   #takeExpectation(value: string): void {
     const { head } = this;
     if (head.httpVersion < 11) return;
@@ -229,8 +234,8 @@ export class RequestHeadReader extends FieldReader {
 }
 
 /**
- * V8 keeps text that was put together as a tree of its parts: up to 14 times the bytes of a head of thousands of short lines,
- * as long as its request lasts.
+ * V8 keeps concatenated text as a tree of its parts. For a head of thousands of short lines that takes up to 14 times its bytes,
+ * as long as the request lasts.
  */
 function flattenTexts(head: RequestHead): void {
   head.lines = flat(head.lines);
@@ -248,8 +253,8 @@ const NO_HEAD = new RequestHead();
 const GET = Buffer.from('GET', 'latin1');
 const POST = Buffer.from('POST', 'latin1');
 
-/** The two methods that most requests have, without a string of their own. */
-function methodOf(bytes: Uint8Array, from: number, to: number): string | null {
+/** The two most frequent methods, without making a string; null for any other. */
+function frequentMethod(bytes: Uint8Array, from: number, to: number): string | null {
   if (to - from === GET.length && isAt(bytes, from, GET)) return 'GET';
   return to - from === POST.length && isAt(bytes, from, POST) ? 'POST' : null;
 }
@@ -271,7 +276,7 @@ function endOfSpaces(bytes: Uint8Array, from: number, to: number): number {
   return at;
 }
 
-/** Ten times major plus minor of `HTTP/d.d` at from…to-1, -1 for anything else. */
+/** The version of `HTTP/d.d`: ten times major plus minor; -1 for anything else. */
 function versionOf(bytes: Uint8Array, at: number, to: number): number {
   if (to - at !== VERSION_BYTES || !isAt(bytes, at, PROTOCOL) || bytes[at + 6] !== DOT) return -1;
   const major = bytes[at + 5]! - ZERO;

@@ -1,6 +1,6 @@
 /**
- * Which field names want a look, told from their bytes: no string is made of a name that does not, and none of the few that
- * nearly every message has (V8 interns each string that a Map is asked for).
+ * Finds the class of a field name from its bytes, without making a string of it: V8 would intern each name that a Map is asked
+ * for. A hash leads to the one special name that it may be.
  */
 import { TOKEN_BYTES } from './head-bytes.ts';
 import { CLASSES, FORWARDED_OTHER, PLAIN, USER_AGENT } from './header-names.ts';
@@ -8,11 +8,10 @@ import { CLASSES, FORWARDED_OTHER, PLAIN, USER_AGENT } from './header-names.ts';
 export const UNDERSCORE_BYTE = 95;
 
 /** All other names are plain: they pass as they came. */
-const SPECIAL: readonly [name: string, kind: number][] = [...CLASSES, ['user-agent', USER_AGENT]];
-const SPECIAL_NAMES = SPECIAL.map(([name]) => name);
-const SPECIAL_CLASSES = SPECIAL.map(([, kind]) => kind);
+const SPECIAL_NAMES = [...CLASSES.keys(), 'user-agent'];
+const SPECIAL_CLASSES = [...CLASSES.values(), USER_AGENT];
 const HASH_MASK = 4095;
-/** By hash, the place of a special name in SPECIAL plus 1; 0 for hashes that none has. */
+/** By hash: 1 + the index of the special name with this hash; 0 where none has it. */
 const PLACES = new Uint8Array(HASH_MASK + 1);
 SPECIAL_NAMES.forEach((name, i) => {
   let hash = 0;
@@ -21,15 +20,15 @@ SPECIAL_NAMES.forEach((name, i) => {
   PLACES[hash & HASH_MASK] = i + 1;
 });
 
-/** Every name that begins so carries what a proxy says of a request. */
+/** Every name that begins so describes a request in a proxy's words. */
 const FORWARDED_PREFIX = 'x-forwarded-';
 
-/** nextHash takes the next byte of a name, as TOKEN_BYTES has it, into its hash; 0 before the first. */
+/** nextHash adds the next byte of a name, as TOKEN_BYTES maps it, to the hash of those before; that begins as 0. */
 export function nextHash(hash: number, byte: number): number {
   return (Math.imul(hash, 31) + byte) | 0;
 }
 
-/** specialClass is the class of the name at from…to-1 with this hash, PLAIN for one that is not special. */
+/** specialClass is the class of the name at from…to-1, which has this hash; PLAIN where it is not special. */
 export function specialClass(hash: number, bytes: Uint8Array, from: number, to: number): number {
   const place = PLACES[hash & HASH_MASK]!;
   if (place !== 0) {

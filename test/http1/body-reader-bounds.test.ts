@@ -1,21 +1,22 @@
 /** The bounds of what a body in chunks carries beside its payload, and that each body has them anew. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ChunkedDecoder } from '../../src/http1/chunked-decoder.ts';
+import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
+import { BodyReader } from '../../src/http1/body-reader.ts';
 
 const EXTENSIONS_MAX_BYTES = 16_384;
 const TRAILERS_MAX_BYTES = 16_384;
 
-function feed(decoder: ChunkedDecoder, text: string): ChunkedDecoder {
+function feed(reader: BodyReader, text: string): BodyReader {
   const buffer = Buffer.from(text, 'latin1');
-  decoder.decode(buffer, 0, buffer.length);
-  return decoder;
+  reader.read(buffer, 0, buffer.length);
+  return reader;
 }
 
-function started(): ChunkedDecoder {
-  const decoder = new ChunkedDecoder();
-  decoder.start();
-  return decoder;
+function started(): BodyReader {
+  const reader = new BodyReader({ refusesFramingTrailers: false });
+  reader.start(CHUNKED_BODY);
+  return reader;
 }
 
 /** A size line that counts so many bytes of extension: what is behind the first semicolon, up to the CR. */
@@ -30,20 +31,20 @@ test('extensions of a body take 16 KiB together, not a byte more', () => {
 });
 
 test('the next body has the whole bound again, and no size of the one before', () => {
-  const decoder = started();
+  const reader = started();
   for (let i = 0; i < 3; i++) {
-    feed(decoder, `${sizeLine(EXTENSIONS_MAX_BYTES)}a\r\n0\r\nX: ${i}\r\n\r\n`);
-    assert.deepEqual([decoder.problem, decoder.complete, decoder.trailers], ['', true, ['X', `${i}`]]);
-    decoder.start();
+    feed(reader, `${sizeLine(EXTENSIONS_MAX_BYTES)}a\r\n0\r\nX: ${i}\r\n\r\n`);
+    assert.deepEqual([reader.problem, reader.complete, reader.trailers], ['', true, ['X', `${i}`]]);
+    reader.start(CHUNKED_BODY);
     // Left in the middle of a size.
-    feed(decoder, 'ff');
-    decoder.start();
+    feed(reader, 'ff');
+    reader.start(CHUNKED_BODY);
   }
 });
 
 test('many chunks have as many digits as they want together', () => {
-  const decoder = feed(started(), `${'01\r\na\r\n'.repeat(40)}0\r\n\r\n`);
-  assert.deepEqual([decoder.problem, decoder.complete], ['', true]);
+  const reader = feed(started(), `${'01\r\na\r\n'.repeat(40)}0\r\n\r\n`);
+  assert.deepEqual([reader.problem, reader.complete], ['', true]);
 });
 
 test('a chunk without a size is refused behind others, too', () => {

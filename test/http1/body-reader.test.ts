@@ -1,23 +1,24 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { ChunkedDecoder } from '../../src/http1/chunked-decoder.ts';
+import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
+import { BodyReader } from '../../src/http1/body-reader.ts';
 
 /** Decodes in segments, each in memory that is overwritten afterwards. */
-function decode(segments: Buffer[]): { payload: string; decoder: ChunkedDecoder; leftoverBytes: number } {
-  const decoder = new ChunkedDecoder();
-  decoder.start();
+function decode(segments: Buffer[]): { payload: string; reader: BodyReader; leftoverBytes: number } {
+  const reader = new BodyReader({ refusesFramingTrailers: false });
+  reader.start(CHUNKED_BODY);
   let payload = '';
   let leftoverBytes = 0;
   for (const segment of segments) {
     const buffer = Buffer.alloc(segment.length + 9, '\n');
     segment.copy(buffer, 4);
-    decoder.decode(buffer, 4, 4 + segment.length);
-    payload += buffer.toString('latin1', decoder.payloadFrom, decoder.payloadTo);
-    leftoverBytes += 4 + segment.length - decoder.at;
+    reader.read(buffer, 4, 4 + segment.length);
+    payload += buffer.toString('latin1', reader.payloadFrom, reader.payloadTo);
+    leftoverBytes += 4 + segment.length - reader.at;
     buffer.fill(0x21);
   }
-  return { payload, decoder, leftoverBytes };
+  return { payload, reader, leftoverBytes };
 }
 
 test('any chunks in any segmentation give back their payload, and nothing behind them is consumed', () => {
@@ -31,13 +32,13 @@ test('any chunks in any segmentation give back their payload, and nothing behind
         const chunks = pieces.map((piece) => `${piece.length.toString(16)};x=y\r\n${piece}\r\n`).join('');
         const whole = Buffer.from(`${chunks}0\r\nX: 1\r\n\r\n${behind}`, 'latin1');
         const at = [0, ...cuts.map((cut) => cut % (whole.length + 1)).sort((a, b) => a - b), whole.length];
-        const { payload, decoder, leftoverBytes } = decode(
+        const { payload, reader, leftoverBytes } = decode(
           at.slice(1).map((end, i) => whole.subarray(at[i], end)),
         );
         assert.equal(payload, pieces.join(''));
-        assert.equal(decoder.complete, true);
-        assert.equal(decoder.problem, '');
-        assert.deepEqual(decoder.trailers, ['X', '1']);
+        assert.equal(reader.complete, true);
+        assert.equal(reader.problem, '');
+        assert.deepEqual(reader.trailers, ['X', '1']);
         assert.equal(leftoverBytes, behind.length);
       },
     ),
@@ -52,7 +53,7 @@ test('a size of 16 digits is understood up to 2^53 - 1', () => {
     ['ffffffffffffffff', false],
     ['00000000000000000', false],
   ] as const) {
-    const { decoder } = decode([Buffer.from(`${size}\r\nx`)]);
-    assert.equal(decoder.problem === '', right, size);
+    const { reader } = decode([Buffer.from(`${size}\r\nx`)]);
+    assert.equal(reader.problem === '', right, size);
   }
 });
