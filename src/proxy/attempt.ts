@@ -1,12 +1,12 @@
 /** One try of a request at one backend, and its part in the counters of that backend. */
 import type { Clock } from '../contract/clock.ts';
-import type { ResponseSink, UpstreamExchange, UpstreamRequest } from '../upstream/exchange.ts';
+import type { ResponseSink, Exchange, UpstreamRequest } from '../upstream/exchange.ts';
 import type { PlannedBackend } from './plan.ts';
 
 /** Attempt is made by the transaction, which is the sink of the answer and says when the attempt is over. */
 export class Attempt {
   readonly target: PlannedBackend;
-  readonly exchange: UpstreamExchange;
+  readonly exchange: Exchange;
   /** From the start to the response head; null before it. */
   upstreamMs: number | null = null;
 
@@ -50,7 +50,7 @@ export class Attempt {
     return true;
   }
 
-  /** cancel ends the attempt from our side; no failure of the backend. @param options see UpstreamExchange.destroy */
+  /** cancel ends the attempt from our side; no failure of the backend. @param options see Exchange.destroy */
   cancel(options: { memoryIsFree: boolean }): void {
     if (this.end()) this.exchange.destroy(options);
   }

@@ -6,7 +6,7 @@
 import type { Downstream } from '../contract/downstream.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
-import type { UpstreamExchange } from '../upstream/exchange.ts';
+import type { Exchange } from '../upstream/exchange.ts';
 import type { Plan } from './plan.ts';
 
 interface BodyOwner {
@@ -25,7 +25,7 @@ export class RequestBody {
   readonly #plan: Plan;
   readonly #owner: BodyOwner;
   readonly #idle = new Deadline(() => this.#owner.giveUp(OUTCOMES.body_timeout));
-  #exchange: UpstreamExchange | null = null;
+  #exchange: Exchange | null = null;
   #answering = false;
 
   constructor(downstream: Downstream, timer: DeadlineTimer, plan: Plan, owner: BodyOwner) {
@@ -41,7 +41,7 @@ export class RequestBody {
   }
 
   /** flowTo starts reading; the exchange is connected. */
-  flowTo(exchange: UpstreamExchange): void {
+  flowTo(exchange: Exchange): void {
     this.#exchange = exchange;
     this.#downstream.continueBody();
     this.#armIdle();
@@ -97,6 +97,6 @@ export class RequestBody {
 
   #close(): void {
     this.done = true;
-    this.#timer.forget(this.#idle);
+    this.#timer.remove(this.#idle);
   }
 }

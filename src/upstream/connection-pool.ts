@@ -1,48 +1,39 @@
 /**
- * The connections of one worker to one backend. The newest parked one is reused first, so that under low load the others
+ * The connections of one worker to one backend. The newest parked one is used first, so that under low load the others
  * expire. A request never waits for a connection: it opens one.
  */
-
 import { processBodyBuffers } from '../http1/body-buffers.ts';
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
-import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
+import type { Exchange, ResponseSink, UpstreamRequest } from './exchange.ts';
 
-const DEFAULT_MAX_IDLE = 512;
-const DEFAULT_PARK_MS = 60_000;
+const DEFAULTS = { maxIdle: 512, parkMs: 60_000 };
 
-/** One address, its deadlines, and what has a default: 60 s parked, the buffers of the process, a process warning. */
-export interface BackendPoolOptions
-  extends Omit<ConnectionSettings, Defaulted>,
-    Partial<Pick<ConnectionSettings, Defaulted>> {
-  /** Parked connections kept at most; default 512. */
+/** One backend and its deadlines. */
+export interface BackendPoolOptions extends Omit<ConnectionSettings, 'parkMs' | 'buffers'> {
+  /** Parked connections at most; default 512. */
   maxIdle?: number;
+  /** See ConnectionSettings; default 60 s. */
+  parkMs?: number;
+  /** Default: those of the process. */
+  buffers?: ConnectionSettings['buffers'];
 }
 
-type Defaulted = 'parkMs' | 'buffers' | 'onFault';
-
-/** BackendPool is built per (worker, backend) by the plan and asked by every attempt. */
+/** BackendPool is made by the plan per backend; attempts start requests on it. */
 export class BackendPool implements ConnectionHost {
-  readonly #settings: ConnectionSettings;
-  readonly #maxIdle: number;
+  readonly #settings: ConnectionSettings & { maxIdle: number };
   readonly #idle: Connection[] = [];
   #openCount = 0;
   #closed = false;
 
-  constructor({ maxIdle = DEFAULT_MAX_IDLE, ...settings }: BackendPoolOptions) {
-    this.#settings = {
-      parkMs: DEFAULT_PARK_MS,
-      buffers: processBodyBuffers(),
-      onFault: (error) => process.emitWarning(error),
-      ...settings,
-    };
-    this.#maxIdle = maxIdle;
+  constructor(options: BackendPoolOptions) {
+    this.#settings = { ...DEFAULTS, buffers: processBodyBuffers(), ...options };
   }
 
   /**
-   * start sends a request; the sink hears nothing before start has returned.
-   * @param options fresh: never on a connection that served before (the second try of B10)
+   * start sends a request. The sink hears nothing before start has returned.
+   * @param options fresh: on a connection that has not served before (B10)
    */
-  start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): UpstreamExchange {
+  start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange {
     const parked = options.fresh ? undefined : this.#newestIdle();
     return (parked ?? this.#open()).start(request, sink);
   }
@@ -50,7 +41,7 @@ export class BackendPool implements ConnectionHost {
   #newestIdle(): Connection | undefined {
     for (;;) {
       const connection = this.#idle.pop();
-      // One that has just been destroyed tells so a tick later.
+      // A connection that has just ended says so a tick later.
       if (connection === undefined || connection.readable) return connection;
       connection.close();
     }
@@ -61,34 +52,31 @@ export class BackendPool implements ConnectionHost {
     return new Connection(this.#settings, this);
   }
 
-  /** close destroys parked connections; busy ones finish and are not parked again. Idempotent. */
+  /** close closes the parked connections; the others finish their request and close. Idempotent. */
   close(): void {
     this.#closed = true;
     for (const connection of this.#idle.splice(0)) connection.close();
   }
 
-  /** Connections parked now. */
+  /** Connections that are parked now. */
   get idleCount(): number {
     return this.#idle.length;
   }
 
-  /** Connections connecting, busy or parked. */
+  /** Connections that are connecting, busy or parked. */
   get openCount(): number {
     return this.#openCount;
   }
 
   park(connection: Connection): boolean {
-    if (this.#closed || this.#idle.length >= this.#maxIdle) return false;
+    if (this.#closed || this.#idle.length >= this.#settings.maxIdle) return false;
     this.#idle.push(connection);
     return true;
   }
 
-  remove(connection: Connection): void {
-    const index = this.#idle.lastIndexOf(connection);
-    if (index >= 0) this.#idle.splice(index, 1);
-  }
-
-  closed(): void {
+  onClosed(connection: Connection, wasParked: boolean): void {
     this.#openCount--;
+    const index = wasParked ? this.#idle.lastIndexOf(connection) : -1;
+    if (index >= 0) this.#idle.splice(index, 1);
   }
 }

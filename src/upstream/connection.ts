@@ -1,25 +1,30 @@
 /**
- * One TCP connection to a backend and the request that it serves, if any.
+ * One TCP connection to a backend, and the request that it serves, if any.
  *
- * CONNECTING  the request waits for the handshake. Out: AWAITING, or DEAD with connect_failed or overload.
- * AWAITING    the request is being sent or sent, no final head yet. Out: STREAMING, IDLE, DEAD.
- * STREAMING   the head went to the sink, body bytes follow in a buffer of this connection's own. Out: IDLE, DEAD.
- * IDLE        parked in the pool. Anything that arrives, a byte, a FIN, an error, means DEAD: it cannot be an answer
- *             (response-queue poisoning, CVE-2026-48931). Out: AWAITING, DEAD.
- * DEAD        wire closed, exchange let go. Final.
+ * State       entered by     what it means
+ * CONNECTING  (constructor)  the first request waits for the handshake.
+ * AWAITING    #send          the request is being sent or is sent; its final response head has not come.
+ * STREAMING   onFinalHead    the sink has the head; the body is read into memory of this connection's own.
+ * IDLE        onComplete     parked in the pool. Whatever arrives, a byte, a FIN or an error, is no answer and ends the
+ *                            connection (response-queue poisoning, CVE-2026-48931).
+ * DEAD        #die           the wire is closed, the exchange has ended. Final.
  *
- * There is at most one wait at a time, so one deadline serves them all; what it means follows from the state. Nothing is
- * allocated per request but the exchange and the head.
+ * The pool takes an IDLE connection from its list and sends the next request (AWAITING). Any state ends in DEAD. There is at
+ * most one wait at a time, so one deadline serves all states (#onDue). A request allocates nothing but its exchange and head.
  */
-import { LbError } from '../contract/errors.ts';
+import { LbError, systemCodeOf } from '../contract/errors.ts';
 import { NO_BODY } from '../contract/request-head.ts';
 import type { BodyBuffers } from '../http1/body-buffers.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { ConnectEvents, Wire, WireMaker } from '../infra/wire/wire.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
-import { connectErrorOf } from './connect-errors.ts';
-import type { ResponseSink, UpstreamExchange, UpstreamRequest } from './exchange.ts';
-import { type ExchangeOwner, type FaultListener, LiveExchange } from './live-exchange.ts';
+import {
+  Exchange,
+  type ExchangeOwner,
+  type FaultListener,
+  type ResponseSink,
+  type UpstreamRequest,
+} from './exchange.ts';
 import { RequestSender, type SenderEvents } from './request-sender.ts';
 import {
   READ_BODY,
@@ -35,12 +40,14 @@ const STREAMING = 2;
 const IDLE = 3;
 const DEAD = 4;
 
-/** After a failed write the peer's last words are in the receive buffer already, or never come. */
+/** What the backend said before it closed is in the receive buffer when a write fails, or never comes. */
 const LAST_WORDS_MS = 1_000;
-/** A hint of N seconds is trusted for N - 1: the request must be there before the backend's timer fires. */
+/** Of `Keep-Alive: timeout=N`, N - 1 seconds are used: a request must arrive before the backend closes. */
 const KEEP_ALIVE_MARGIN_SEC = 1;
+/** Codes that say that this machine, not the backend, lacks descriptors, ports or memory for a connection. */
+const OWN_SHORTAGES = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM']);
 
-/** What every connection of a pool has in common. */
+/** What all connections of a pool have in common. */
 export interface ConnectionSettings {
   /** Name or address; a name is resolved at each connect. */
   host: string;
@@ -49,28 +56,25 @@ export interface ConnectionSettings {
   connectMs: number;
   /** From the last byte of the request to the end of the final response head. */
   responseMs: number;
-  /** Silence allowed inside a response body, and while the backend does not read the request. */
+  /** Longest silence in a response body, and longest time in which the backend takes nothing of the request. */
   idleMs: number;
-  /** How long one is kept parked, unless the backend's `Keep-Alive: timeout=` says less. */
+  /** Longest time parked; `Keep-Alive: timeout=` of the backend may shorten it. */
   parkMs: number;
   timer: DeadlineTimer;
-  /** One per worker; the budget of large buffers lies in it. */
+  /** One per worker: it bounds the large buffers. */
   buffers: BodyBuffers;
   wires: WireMaker;
-  /** Hears how long each new connection took to open. */
+  /** Is told how long each new connection took to open. */
   onConnected?: (connectMs: number) => void;
-  /** Called when a sink throws; the exchange ends as internal_error all the same. */
   onFault: FaultListener;
 }
 
-/** The pool, as its connections see it. */
+/** ConnectionHost is what a connection needs of its pool. */
 export interface ConnectionHost {
-  /** Takes a connection that may serve again; false: it shall close. */
+  /** Takes a connection that may serve again; false: it must close. */
   park(connection: Connection): boolean;
-  /** It is dead: never hand it out. */
-  remove(connection: Connection): void;
-  /** It is dead, and counts no longer. */
-  closed(): void;
+  /** The connection is closed. @param wasParked whether it was in the pool's list */
+  onClosed(connection: Connection, wasParked: boolean): void;
 }
 
 export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, ReaderEvents {
@@ -83,43 +87,37 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   readonly #startedMs: number;
 
   #state = CONNECTING;
-  #exchange: LiveExchange | null = null;
+  #exchange: Exchange | null = null;
   /** The request that waits for the handshake. */
   #pending: UpstreamRequest | null = null;
   #writeWatch: WriteWatch | null = null;
-  #hasBody = false;
   #writeError: Error | null = null;
-  /** A body on GET or HEAD: backends exist that do not read it and take it for the next request (CL.0). */
+  /** A GET or HEAD with a body: some backends do not read it, and take it for the next request (CL.0). */
   #oddBody = false;
 
   constructor(settings: ConnectionSettings, host: ConnectionHost) {
     this.#settings = settings;
     this.#host = host;
-    const { buffers } = settings;
-    this.#reader = new ResponseReader(buffers, this);
+    this.#reader = new ResponseReader(settings.buffers, this);
     this.#deadline = new Deadline(() => this.#onDue());
     this.#startedMs = settings.timer.monotonicMs();
-    settings.timer.arm(this.#deadline, settings.connectMs);
+    this.#arm(settings.connectMs);
     this.#wire = settings.wires.connect({ host: settings.host, port: settings.port }, this);
     this.#sender = new RequestSender(this.#wire, this);
   }
 
-  /** start serves a request on a new connection, or on a parked one that the pool has just taken from its list. */
-  start(request: UpstreamRequest, sink: ResponseSink): UpstreamExchange {
-    const exchange = new LiveExchange(this, sink, this.#state === IDLE, this.#settings);
+  /** start serves a request: the first one of a new connection, or the next one of a parked connection. */
+  start(request: UpstreamRequest, sink: ResponseSink): Exchange {
+    const exchange = new Exchange(this, sink, this.#state === IDLE, this.#settings);
     this.#exchange = exchange;
-    this.#hasBody = request.bodyLength !== NO_BODY && request.bodyLength !== 0;
-    this.#oddBody = this.#hasBody && isReadMethod(request.method);
-    if (this.#state === CONNECTING) {
-      this.#pending = request;
-      return exchange;
-    }
-    this.#send(request);
+    if (this.#state === CONNECTING) this.#pending = request;
+    else this.#send(request);
     return exchange;
   }
 
   #send(request: UpstreamRequest): void {
     this.#state = AWAITING;
+    this.#oddBody = hasBody(request) && (request.method === 'GET' || request.method === 'HEAD');
     this.#settings.timer.disarm(this.#deadline);
     this.#reader.start(request.method);
     this.#sender.begin(request);
@@ -134,23 +132,27 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     const { timer, onConnected } = this.#settings;
     onConnected?.(timer.monotonicMs() - this.#startedMs);
     this.#send(request);
-    if (!this.#hasBody) return;
+    if (!hasBody(request)) return;
     try {
       exchange.sink.onConnected();
     } catch (thrown) {
-      this.#onSinkFault(exchange, thrown);
+      exchange.fault(thrown);
     }
   }
 
-  // The request side.
+  #arm(delayMs: number): void {
+    this.#settings.timer.arm(this.#deadline, delayMs);
+  }
+
+  // The request.
 
   writeBody(chunk: Buffer): boolean {
     if (this.#state === CONNECTING) {
       this.#fail(new LbError('internal_error', 'request body before onConnected'));
       return true;
     }
-    // An echo that waits for the client is not a silent backend.
-    if (this.#state === STREAMING && !this.#reader.paused) this.#armIdle();
+    // A backend that answers while the client still sends (an echo) is silent only from the client's last bytes on.
+    if (this.#state === STREAMING && !this.#reader.paused) this.#arm(this.#settings.idleMs);
     try {
       return this.#sender.write(chunk);
     } catch (thrown) {
@@ -168,19 +170,13 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   }
 
   #failBody(thrown: unknown): void {
-    this.#fail(
-      thrown instanceof LbError
-        ? thrown
-        : new LbError('internal_error', 'request body failed', { cause: thrown }),
-    );
+    const isKnown = thrown instanceof LbError;
+    this.#fail(isKnown ? thrown : new LbError('internal_error', 'request body failed', { cause: thrown }));
   }
 
   onRequestSent(): void {
-    if (this.#state !== AWAITING) return;
-    this.#settings.timer.arm(
-      this.#deadline,
-      this.#wire.writeFailed ? LAST_WORDS_MS : this.#settings.responseMs,
-    );
+    if (this.#state === AWAITING)
+      this.#arm(this.#wire.writeFailed ? LAST_WORDS_MS : this.#settings.responseMs);
   }
 
   onBlocked(): void {
@@ -192,20 +188,19 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
       idleMs: () => idleMs,
       onStalled: () => this.#fail(new LbError('upstream_timeout', 'backend stopped reading the request')),
     });
-    this.#writeWatch.blocked();
+    this.#writeWatch.start();
   }
 
   onUnblocked(): void {
-    this.#writeWatch?.rest();
+    this.#writeWatch?.stop();
   }
 
   onWritable(): void {
     const exchange = this.#exchange;
-    if (exchange === null) return;
     try {
-      exchange.sink.onRequestDrain();
+      exchange?.sink.onRequestDrain();
     } catch (thrown) {
-      this.#onSinkFault(exchange, thrown);
+      exchange?.fault(thrown);
     }
   }
 
@@ -215,11 +210,10 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onWriteError(error: Error): void {
     this.#writeError = error;
-    if (this.#state !== AWAITING) return;
-    this.#settings.timer.arm(this.#deadline, LAST_WORDS_MS);
+    if (this.#state === AWAITING) this.#arm(LAST_WORDS_MS);
   }
 
-  // The response side.
+  // The response.
 
   nextBuffer(): Buffer {
     return this.#reader.nextBuffer();
@@ -227,19 +221,21 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onRead(byteCount: number): void {
     const exchange = this.#exchange;
-    if (this.#state === IDLE) this.#kill();
-    if (exchange === null) return;
+    if (exchange === null) {
+      this.#die();
+      return;
+    }
     try {
       this.#onResult(this.#reader.read(exchange, byteCount));
     } catch (thrown) {
-      this.#onSinkFault(exchange, thrown);
+      exchange.fault(thrown);
     } finally {
       this.#settings.buffers.afterRead();
     }
   }
 
   #onResult(result: number): void {
-    if (result === READ_BODY) this.#armIdle();
+    if (result === READ_BODY) this.#arm(this.#settings.idleMs);
     else if (result === READ_PAUSED) this.onPaused();
     else if (result === READ_INVALID) {
       this.#fail(new LbError('upstream_invalid', `invalid response: ${this.#reader.problem}`));
@@ -248,52 +244,45 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onFinalHead(): void {
     this.#state = STREAMING;
-    // From here on the response alone is judged; what is left of the request is sent as it goes.
+    // From here on the deadlines watch the response; the rest of the request leaves when it can.
     this.onUnblocked();
   }
 
-  /** The sink has to pass on what it got first. */
+  /** The sink must first pass on what it was given. The backend is not silent meanwhile: we do not read. */
   onPaused(): void {
     this.#settings.timer.disarm(this.#deadline);
     this.#wire.pause();
   }
 
-  /** Silence in the body is counted from now on. */
-  #armIdle(): void {
-    this.#settings.timer.arm(this.#deadline, this.#settings.idleMs);
-  }
-
   resume(): void {
     if (!this.#reader.resume()) return;
-    this.#armIdle();
+    this.#arm(this.#settings.idleMs);
     this.#wire.resume();
   }
 
   onEnd(): void {
     const exchange = this.#exchange;
-    if (exchange === null) {
-      this.#kill();
-      return;
+    if (exchange === null) this.#die();
+    else if (!this.#reader.endOfInput(exchange)) {
+      this.#reset('backend closed the connection before the response was complete', null);
     }
-    if (this.#reader.endOfInput(exchange)) return;
-    this.#reset('backend closed the connection before the response was complete', null);
   }
 
-  /** Lets the exchange go and parks or closes the connection; only then is the sink told. */
-  onComplete(exchange: LiveExchange, leftoverBytes: number): void {
+  /** The response is complete. The connection is parked or closed before the sink is told, which may start the next request. */
+  onComplete(exchange: Exchange, leftoverBytes: number): void {
     const keepMs = leftoverBytes === 0 ? this.#keepMs() : 0;
     this.#exchange = null;
-    exchange.detach(this.#reader.release());
-    this.#sender.stop();
+    exchange.detach(this.#reader.finish());
+    this.#sender.abandon();
     if (keepMs <= 0 || !this.#host.park(this)) {
-      this.#kill();
+      this.#die();
       return;
     }
     this.#state = IDLE;
-    this.#settings.timer.arm(this.#deadline, keepMs);
+    this.#arm(keepMs);
   }
 
-  /** How long this connection may wait for its next request; 0: it may not. */
+  /** How long this connection may wait for its next request; 0: it must close. */
   #keepMs(): number {
     const { persistent, keepAliveSec } = this.#reader.parser;
     if (!persistent || !this.#sender.finished || this.#oddBody) return 0;
@@ -302,21 +291,20 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     return keepAliveSec < 0 ? parkMs : Math.min(parkMs, (keepAliveSec - KEEP_ALIVE_MARGIN_SEC) * 1000);
   }
 
-  /** Whether a parked connection still looks open; the pool asks before it hands one out. */
+  /** Whether a parked connection still looks open; the pool asks before it uses one. */
   get readable(): boolean {
     return this.#wire.readable;
   }
 
   // Ends.
 
-  /** abort is the sink's: it hears nothing more. */
   abort(memoryIsFree: boolean): void {
-    this.#kill(memoryIsFree);
+    this.#die(memoryIsFree);
   }
 
-  /** close is the pool's, for a parked connection. */
+  /** close is called by the pool for a parked connection. */
   close(): void {
-    this.#kill();
+    this.#die();
   }
 
   #onDue(): void {
@@ -333,17 +321,17 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
         this.#fail(new LbError('upstream_timeout', `response body silent for ${idleMs} ms`));
         break;
       case IDLE:
-        this.#kill();
+        this.#die();
         break;
     }
   }
 
   onBroken(error: Error): void {
-    if (this.#state === CONNECTING) this.#fail(connectErrorOf(error));
+    if (this.#state === CONNECTING) this.#fail(connectError(error));
     else this.#reset(`connection failed: ${error.message}`, error);
   }
 
-  /** Retryable only where the backend may not have seen the request: a parked connection that it was closing (B10). */
+  /** Retryable only where the backend may not have seen the request: a parked connection that it was about to close (B10). */
   #reset(message: string, cause: Error | null): void {
     const retryable = !this.#reader.answered && this.#exchange !== null && this.#exchange.reused;
     this.#fail(new LbError('upstream_reset', message, { cause: cause ?? undefined, retryable }));
@@ -351,37 +339,36 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   #fail(error: LbError): void {
     const exchange = this.#exchange;
-    this.#kill();
+    this.#die();
     exchange?.fail(error);
   }
 
-  #onSinkFault(exchange: LiveExchange, thrown: unknown): void {
-    // The connection may have been parked, or have begun another request: those go on.
-    if (this.#exchange === exchange) this.#kill();
-    exchange.fault(thrown);
-  }
-
-  /** @param memoryIsFree whether nobody reads any more from what the sink was handed */
-  #kill(memoryIsFree = false): void {
+  /** @param memoryIsFree whether nobody reads any more what the sink was given */
+  #die(memoryIsFree = false): void {
     if (this.#state === DEAD) return;
-    const parked = this.#state === IDLE;
+    const wasParked = this.#state === IDLE;
     this.#state = DEAD;
-    this.#settings.timer.forget(this.#deadline);
+    this.#settings.timer.remove(this.#deadline);
     this.#exchange?.detach(null);
     this.#exchange = null;
     this.#pending = null;
-    this.#sender.stop();
-    this.#writeWatch?.forget();
-    if (parked) this.#host.remove(this);
+    this.#sender.abandon();
+    this.#writeWatch?.close();
     this.#wire.close();
-    const own = this.#reader.release();
+    const own = this.#reader.finish();
     // A write to the client may still read from it.
     if (own !== null && memoryIsFree) this.#settings.buffers.give(own);
     else if (own !== null) this.#settings.buffers.drop(own);
-    this.#host.closed();
+    this.#host.onClosed(this, wasParked);
   }
 }
 
-function isReadMethod(method: string): boolean {
-  return method === 'GET' || method === 'HEAD';
+function hasBody({ bodyLength }: UpstreamRequest): boolean {
+  return bodyLength !== NO_BODY && bodyLength !== 0;
+}
+
+/** Whose fault it is that no connection could be opened. Nothing was sent, so the request may be tried again. */
+function connectError(error: Error): LbError {
+  const code = OWN_SHORTAGES.has(systemCodeOf(error) ?? '') ? 'overload' : 'connect_failed';
+  return new LbError(code, `connect failed: ${error.message}`, { cause: error, retryable: true });
 }

@@ -1,86 +1,182 @@
 /**
- * The two ends of one request at one backend: what the proxy gives to the upstream client, and what it gets back.
+ * One request at one backend, as the proxy sees it: what it gives to the upstream client, and what it gets back.
  *
- * Order of calls on a sink: onConnected at most once, any number of onInformation, onHead once, then (unless onHead carried the
- * complete body) any number of onBody and one onEnd. onError ends it at any point and nothing follows. Sinks never
- * throw; the connection guards against it all the same.
+ * Order of the calls on a sink: onConnected at most once, onInformation any number of times, onHead once; then, unless onHead
+ * carried the whole body, onBody any number of times and onEnd once. onError may come at any point and is the last call. A sink
+ * must not throw. If one does, its request ends as internal_error, and other requests go on.
  */
-import type { LbError } from '../contract/errors.ts';
+import { LbError, toError } from '../contract/errors.ts';
+import type { BodyBuffers } from '../http1/body-buffers.ts';
 
 export interface UpstreamRequest {
   /** Upper-case token. */
   method: string;
-  /** Origin-form, or `*` for OPTIONS; the client's bytes (latin1). */
+  /** Origin-form, or `*` for OPTIONS; the client's bytes as latin1. */
   target: string;
-  /** Every header line but the framing ones, `Host` first, each ended by CRLF; latin1. */
+  /** All header lines but the framing ones, `Host` first, each with CRLF; latin1. */
   headerLines: string;
-  /** NO_BODY: no framing line; CHUNKED_BODY; or the exact length (0 writes `Content-Length: 0`). */
+  /** NO_BODY: no framing line. CHUNKED_BODY, or the exact length: 0 writes `Content-Length: 0`. */
   bodyLength: number;
 }
 
 export interface ResponseHead {
-  /** 200–599. */
+  /** 100–599; onHead gets 200–599. */
   status: number;
-  /** As the backend sent it, without control bytes. */
+  /** The backend's, without control bytes. */
   reason: string;
   /**
-   * Lines `name: value`, each with CRLF; latin1. Names and values as sent; hop-by-hop fields, `Content-Length` and every
-   * field named by `Connection` (but protected ones) already left out.
+   * Lines `name: value` as the backend sent them, each with CRLF; latin1. Without hop-by-hop fields, `Content-Length`, and
+   * what `Connection` names (B24).
    */
   lines: string;
   /** -1 where the backend gave none. HEAD and 304 may carry one without a body. */
   contentLength: number;
-  /** Whether body bytes follow at all. */
+  /** Whether body bytes follow. */
   hasBody: boolean;
   hasDate: boolean;
   hasRequestId: boolean;
 }
 
 export interface ResponseSink {
-  /** Only for a request with a body whose connection had to be opened: body bytes may be sent now. */
+  /** Body bytes may be sent now. Only for a request with a body whose connection had to be opened. */
   onConnected(): void;
-  /** A 1xx other than 101; forwarded to HTTP/1.1 clients. */
+  /** A 1xx response other than 101. */
   onInformation(status: number, lines: string): void;
   /**
-   * @param completeBody the whole body as latin1 when it came with the head and is small ('' for none): the exchange
-   *   is over, its connection may already serve the next one, and neither onBody nor onEnd follows. null: they follow.
+   * @param completeBody the whole body as latin1 ('' for none), where it is small and came with the head: the exchange is
+   *   over, its connection may already serve the next one, and neither onBody nor onEnd follows. null: they follow.
    */
   onHead(head: ResponseHead, completeBody: string | null): void;
   /**
-   * A piece of body, valid until the sink has passed it on. true: every byte has left (the buffer may be read into at
-   * once). false: the connection stops reading and leaves the buffer alone until exchange.resume().
+   * A piece of body. true: every byte has left, and the memory may be read into at once. false: the connection stops reading
+   * and leaves the memory alone until resume().
    */
   onBody(chunk: Buffer): boolean;
-  /**
-   * The body is complete; trailers that may not pass (RFC 9110 §6.5.1) are left out already. false: chunks given before are
-   * still on their way; the sink calls exchange.settled() later.
-   */
+  /** The body is complete. false: earlier pieces are still on their way, and the sink calls settled() later. */
   onEnd(rawTrailers: string[]): boolean;
   /** writeBody may be called again after it returned false. */
   onRequestDrain(): void;
   onError(error: LbError): void;
 }
 
-/** UpstreamExchange is the sink's handle on a request under way. Every call after the end is a no-op. */
-export interface UpstreamExchange {
+/** ExchangeOwner is what an exchange needs of its connection; implemented by Connection. */
+export interface ExchangeOwner {
+  writeBody(chunk: Buffer): boolean;
+  endBody(rawTrailers: string[]): void;
+  resume(): void;
+  /** Closes the connection. @param memoryIsFree whether nobody reads any more what the sink was given */
+  abort(memoryIsFree: boolean): void;
+}
+
+/** Is told what sinks threw. */
+export type FaultListener = (error: Error) => void;
+
+/**
+ * Exchange is the proxy's handle on one request, made by BackendPool.start. After its end every call of the proxy does nothing,
+ * because the connection may then serve another request.
+ */
+export class Exchange {
   /** Whether the connection had served a request before (B10). */
   readonly reused: boolean;
-  /** Whether the connection is open: a request with a body that finds it so hears no onConnected. */
-  readonly connected: boolean;
+  readonly sink: ResponseSink;
+  /** Whether the connection is open; written by the connection. A request with a body that finds it so hears no onConnected. */
+  connected: boolean;
+
+  readonly #buffers: BodyBuffers;
+  readonly #onFault: FaultListener;
+  /** null from the end on. */
+  #owner: ExchangeOwner | null;
+  /** The memory of a complete response whose last bytes are still on their way to the client. */
+  #held: Buffer<ArrayBuffer> | null = null;
+
+  constructor(
+    owner: ExchangeOwner,
+    sink: ResponseSink,
+    reused: boolean,
+    shared: { buffers: BodyBuffers; onFault: FaultListener },
+  ) {
+    this.#owner = owner;
+    this.sink = sink;
+    this.reused = this.connected = reused;
+    this.#buffers = shared.buffers;
+    this.#onFault = shared.onFault;
+  }
+
+  // Called by the proxy.
+
   /**
-   * Sends a piece of request body; framing is added here. true: its memory is free again. false: stop until onRequestDrain,
-   * and leave the memory alone until then, unless the piece is smaller than SMALL_PIECE_BYTES.
+   * writeBody sends a piece of request body. true: its memory is free again. false: stop until onRequestDrain and leave the
+   * memory alone, unless the piece is smaller than SMALL_PIECE_BYTES.
    */
-  writeBody(chunk: Buffer): boolean;
-  /** Trailers that may not pass are left out here. */
-  endBody(rawTrailers: string[]): void;
-  /** The sink passed on all it was given: read on. */
-  resume(): void;
-  /** After onEnd returned false: nobody reads from the memory of the last pieces any more. */
-  settled(): void;
-  /**
-   * Ends the exchange and its connection: client abort, early refusal, drain cut. The sink hears nothing more.
-   * @param options memoryIsFree: the client is gone, so nobody reads from the pieces it was handed
-   */
-  destroy(options: { memoryIsFree: boolean }): void;
+  writeBody(chunk: Buffer): boolean {
+    return this.#owner?.writeBody(chunk) ?? true;
+  }
+
+  /** endBody ends the request body. Trailers that may not pass are left out. */
+  endBody(rawTrailers: string[]): void {
+    this.#owner?.endBody(rawTrailers);
+  }
+
+  /** resume is called when the sink has passed on everything after onBody returned false. */
+  resume(): void {
+    this.#owner?.resume();
+  }
+
+  /** settled is called when the last pieces have left after onEnd returned false. */
+  settled(): void {
+    if (this.#held !== null) this.#buffers.give(this.#held);
+    this.#held = null;
+  }
+
+  /** destroy ends the exchange and its connection; the sink hears nothing more. @param options see ExchangeOwner.abort */
+  destroy({ memoryIsFree }: { memoryIsFree: boolean }): void {
+    if (this.#owner !== null) this.#owner.abort(memoryIsFree);
+    else if (memoryIsFree) this.settled();
+    else this.#dropHeld();
+  }
+
+  // Called by the connection.
+
+  /** Whether the connection still serves it. */
+  get live(): boolean {
+    return this.#owner !== null;
+  }
+
+  /** detach ends it, whatever the outcome. @param held memory that the sink may still read */
+  detach(held: Buffer<ArrayBuffer> | null): void {
+    this.#owner = null;
+    this.#held = held;
+  }
+
+  /** complete tells the sink that the body is complete. */
+  complete(rawTrailers: string[]): void {
+    try {
+      if (this.sink.onEnd(rawTrailers)) this.settled();
+    } catch (thrown) {
+      this.fault(thrown);
+    }
+  }
+
+  /** fail tells the sink why the response does not come. */
+  fail(error: LbError): void {
+    try {
+      this.sink.onError(error);
+    } catch (thrown) {
+      this.#onFault(toError(thrown));
+    }
+  }
+
+  /** fault ends the exchange because its sink has thrown. */
+  fault(thrown: unknown): void {
+    this.#owner?.abort(false);
+    this.#dropHeld();
+    const cause = toError(thrown);
+    this.#onFault(cause);
+    this.fail(new LbError('internal_error', `response sink threw: ${cause.message}`, { cause }));
+  }
+
+  #dropHeld(): void {
+    if (this.#held !== null) this.#buffers.drop(this.#held);
+    this.#held = null;
+  }
 }

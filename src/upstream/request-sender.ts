@@ -1,10 +1,12 @@
 /**
- * The request side of one connection: head, body framing, back-pressure and the count that keeps a body from being longer
- * or shorter than announced (either would make its end somebody else's request).
+ * Writes the requests of one connection: head, body framing, back-pressure. It counts the body, because a body that is longer or
+ * shorter than announced would make its end, or the next request, something else.
  *
- * A request without a body, or with a small one that is there at once, is one text. Larger pieces leave as they come, in one
- * system call with what frames them.
- * States: idle → open (begin) → ended (end) → finished, when the kernel has every byte; `blocked` while it has not.
+ * A request without a body, or with a small body that is there at once, leaves as one text. Larger pieces leave as they come,
+ * in one system call with their framing.
+ *
+ * States: open (begin), ended (end), finished (the kernel has every byte); abandon() leaves any of them. `#blocked` is beside
+ * them: the kernel has not taken everything.
  */
 import { LbError } from '../contract/errors.ts';
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
@@ -13,12 +15,12 @@ import { CRLF, chunkHead, lastChunk } from '../http1/chunk-writing.ts';
 import type { Wire } from '../infra/wire/wire.ts';
 import type { UpstreamRequest } from './exchange.ts';
 
-/** Small pieces are put together up to here: a body in 1-byte chunks would be a system call for each of its bytes. */
+/** Small pieces are joined up to this size: a body in 1-byte chunks would cost a system call per byte. */
 const GATHERED_MAX_BYTES = 16_384;
 
-/** What the connection is told; implemented by it. */
+/** SenderEvents is what the connection is told. */
 export interface SenderEvents {
-  /** Every byte of the request is in the kernel: from now on the backend is waited for. */
+  /** The kernel has every byte of the request: it is the backend's turn. */
   onRequestSent(): void;
   /** write() may be called again after it returned false. */
   onWritable(): void;
@@ -29,7 +31,7 @@ export interface SenderEvents {
 
 /** RequestSender is owned by a connection for its whole life; begin() once per request. */
 export class RequestSender {
-  /** Whether the last byte was handed over and nothing of it waits in this process. */
+  /** Whether the kernel has every byte of the request. */
   finished = true;
 
   readonly #wire: Wire;
@@ -38,11 +40,11 @@ export class RequestSender {
   #sentBytes = 0;
   #ended = true;
   #blocked = false;
-  /** Whether write() returned false since the last onWritable. */
+  /** write() returned false, and onWritable has not followed yet. */
   #refused = false;
-  /** Framed (latin1) and not yet written: the head in front of a body, later its end. */
+  /** Not yet written, with its framing (latin1): the head in front of a body, later its end. */
   #framed = '';
-  /** Small pieces (latin1) that are not yet written. */
+  /** Small pieces that are not yet written (latin1, without framing). */
   #gathered = '';
   #immediate: NodeJS.Immediate | null = null;
 
@@ -51,7 +53,7 @@ export class RequestSender {
     this.#events = events;
   }
 
-  /** begin writes the head over an open connection. */
+  /** begin writes the head, or keeps it for the first piece of the body; the connection is open. */
   begin(request: UpstreamRequest): void {
     this.#bodyLength = request.bodyLength;
     this.#sentBytes = 0;
@@ -59,7 +61,7 @@ export class RequestSender {
     this.#ended = request.bodyLength === NO_BODY || request.bodyLength === 0;
     const head = requestHead(request);
     if (this.#ended) {
-      this.#settle(this.#wire.writeText(head));
+      this.#afterWrite(this.#wire.writeText(head));
       return;
     }
     this.#framed = head;
@@ -67,9 +69,8 @@ export class RequestSender {
   }
 
   /**
-   * write frames and sends a piece. true: nothing of it is in use any more. false: stop until onWritable, the piece is in
-   * use until then, unless it is smaller than SMALL_PIECE_BYTES. Throws an LbError where the piece would make the body
-   * longer than announced; nothing of it is sent then.
+   * write sends a piece. true: its memory is free. false: stop until onWritable and leave the memory alone, unless the piece is
+   * smaller than SMALL_PIECE_BYTES. Throws an LbError, and sends nothing, where the body would become longer than announced.
    */
   write(piece: Buffer): boolean {
     if (piece.length === 0) return !this.#blocked;
@@ -78,14 +79,14 @@ export class RequestSender {
     if (this.#ended || (!chunked && this.#sentBytes > this.#bodyLength)) {
       throw new LbError('internal_error', 'request body longer than announced');
     }
-    // Nobody reads it any more; what the backend said about it is still being waited for.
+    // The backend reads no more; we wait for what it has said.
     if (this.#wire.writeFailed) return true;
     if (piece.length < SMALL_PIECE_BYTES) return this.#gather(piece);
     const before = this.#takeText();
     const allOut = chunked
       ? this.#wire.writeChunk(before + chunkHead(piece.length), piece, CRLF)
       : this.#wire.writeChunk(before, piece, '');
-    if (this.#settle(allOut)) return true;
+    if (this.#afterWrite(allOut)) return true;
     this.#refused = true;
     return false;
   }
@@ -106,7 +107,7 @@ export class RequestSender {
     return framed + (this.#bodyLength === CHUNKED_BODY ? `${chunkHead(text.length)}${text}${CRLF}` : text);
   }
 
-  /** end closes the body; trailers go behind a chunked one only. Throws an LbError where bytes are missing. */
+  /** end ends the body; only a body in chunks can have trailers. Throws an LbError where bytes are missing. */
   end(rawTrailers: readonly string[]): void {
     if (this.#ended) return;
     if (this.#bodyLength !== CHUNKED_BODY && this.#sentBytes !== this.#bodyLength) {
@@ -118,28 +119,28 @@ export class RequestSender {
     this.flush();
   }
 
-  /** stop forgets a request that is over, finished or not. */
-  stop(): void {
-    this.#forgetImmediate();
+  /** abandon drops what is not written of a request that is over, finished or not. */
+  abandon(): void {
+    this.#clearImmediate();
     this.#refused = false;
     this.#ended = true;
     this.#framed = this.#gathered = '';
   }
 
-  /** flush writes what waits for more to come. */
+  /** flush writes what waited for more. */
   flush(): void {
-    this.#forgetImmediate();
+    this.#clearImmediate();
     const text = this.#takeText();
-    this.#settle(text === '' ? !this.#wire.blocked : this.#wire.writeText(text));
+    this.#afterWrite(text === '' ? !this.#wire.blocked : this.#wire.writeText(text));
   }
 
-  #forgetImmediate(): void {
+  #clearImmediate(): void {
     if (this.#immediate !== null) clearImmediate(this.#immediate);
     this.#immediate = null;
   }
 
-  /** What is left to do once everything written has been offered to the kernel. */
-  #settle(allOut: boolean): boolean {
+  /** Is called after each write. @param allOut whether the kernel has everything */
+  #afterWrite(allOut: boolean): boolean {
     if (allOut) {
       if (this.#ended && !this.finished) {
         this.finished = true;
@@ -152,22 +153,19 @@ export class RequestSender {
     return allOut;
   }
 
-  /** drained is told by the connection when its wire is. */
+  /** drained is called when the kernel has everything after a write that blocked. */
   drained(): void {
     if (!this.#blocked) return;
     this.#blocked = false;
     this.#events.onUnblocked();
-    this.#settle(true);
+    this.#afterWrite(true);
     if (!this.#refused) return;
     this.#refused = false;
     this.#events.onWritable();
   }
 }
 
-/**
- * The whole head as latin1. Framing is made from what was parsed and from nothing else (RFC 9112 §6): the client's own
- * framing text never reaches a backend (B23).
- */
+/** The head as latin1. Its framing is made from the parsed length: the client's own never reaches a backend (RFC 9112 §6, B23). */
 function requestHead({ method, target, headerLines, bodyLength }: UpstreamRequest): string {
   let framing = '';
   if (bodyLength === CHUNKED_BODY) framing = 'Transfer-Encoding: chunked\r\n';

@@ -1,36 +1,36 @@
 /**
- * The reading half of a connection: turns each read into calls on the sink, and chooses the memory for the next one. Heads
- * and small answers are read into the buffer that the worker shares, a streaming body into a buffer of its own, because a slow
- * client may hold those bytes while other connections read on.
+ * Reads the responses of one connection: turns each read into calls on the sink, and chooses the memory for the next read. Heads
+ * and small answers are read into the buffer that the worker shares. A streaming body is read into a buffer of its own, because
+ * a slow client may hold its bytes while other connections read on.
  */
 import type { BodyBuffers } from '../http1/body-buffers.ts';
-import type { LiveExchange } from './live-exchange.ts';
+import type { Exchange } from './exchange.ts';
 import { HEAD_INTERIM, HEAD_INVALID, HEAD_MORE, ResponseParser } from './response-parser.ts';
 
-/** Complete bodies up to this size travel as one latin1 string with their head: one write to the client. */
+/** A complete body up to this size leaves as one latin1 string with its head, by one write to the client. */
 const SMALL_BODY_BYTES = 16_384;
 
-/** Answers of ResponseReader.read. */
+/** Results of ResponseReader.read. */
 const READ_MORE = 0;
-/** Body bytes came, and the next may. */
+/** Body bytes came; read on. */
 export const READ_BODY = 1;
-/** The sink has to pass on what it got first: stop reading until resume(). */
+/** The sink must first pass on what it was given: stop reading until resume(). */
 export const READ_PAUSED = 2;
-/** The exchange is over: complete, or ended by its sink. */
+/** The exchange has ended. */
 const READ_OVER = 3;
 /** The reason is in `problem`. */
 export const READ_INVALID = 4;
 
-/** What the connection is told before its sink is; implemented by it. */
+/** ReaderEvents is what the connection is told, before the sink is. */
 export interface ReaderEvents {
   onFinalHead(): void;
-  /** By its framing the response is over, with this many bytes behind it; the exchange is to be let go. */
-  onComplete(exchange: LiveExchange, leftoverBytes: number): void;
+  /** The response is complete, and the read brought this many bytes behind it. The connection ends the exchange. */
+  onComplete(exchange: Exchange, leftoverBytes: number): void;
 }
 
 /** ResponseReader is owned by a connection; start() before each request, read() in its read callback. */
 export class ResponseReader {
-  /** Whether any byte of this response came. */
+  /** Whether any byte of this response has come. */
   answered = false;
   /** Why the last read returned READ_INVALID. */
   problem = '';
@@ -38,13 +38,13 @@ export class ResponseReader {
   readonly parser = new ResponseParser();
   readonly #buffers: BodyBuffers;
   readonly #events: ReaderEvents;
-  /** Where the next read goes. */
+  /** The memory of the read that is under way. */
   #lent: Buffer;
   #own: Buffer<ArrayBuffer> | null = null;
   #streaming = false;
   #paused = false;
   #delivering = false;
-  /** resume() came while the sink was being called. */
+  /** resume() was called from within the sink's onBody. */
   #resumed = false;
 
   constructor(buffers: BodyBuffers, events: ReaderEvents) {
@@ -62,14 +62,14 @@ export class ResponseReader {
     this.parser.start(method);
   }
 
-  /** nextBuffer is the wire's question; see WireEvents. */
+  /** See WireEvents. */
   nextBuffer(): Buffer {
     this.#lent = this.#own ?? this.#buffers.shared;
     return this.#lent;
   }
 
-  /** read handles the bytes at the front of the lent buffer. Throws what the sink throws. */
-  read(exchange: LiveExchange, bytes: number): number {
+  /** read handles the bytes at the front of the buffer that nextBuffer gave. Throws what the sink throws. */
+  read(exchange: Exchange, bytes: number): number {
     this.answered = true;
     const buffer = this.#lent;
     return this.#streaming
@@ -77,7 +77,7 @@ export class ResponseReader {
       : this.#readHeads(exchange, buffer, bytes);
   }
 
-  #readHeads(exchange: LiveExchange, buffer: Buffer, end: number): number {
+  #readHeads(exchange: Exchange, buffer: Buffer, end: number): number {
     const parser = this.parser;
     let at = 0;
     for (;;) {
@@ -92,8 +92,8 @@ export class ResponseReader {
     }
   }
 
-  /** The final head, and what came of the body with it. */
-  #readFirstBody(exchange: LiveExchange, buffer: Buffer, from: number, end: number): number {
+  /** Handles the final head, and the part of the body that came with it. */
+  #readFirstBody(exchange: Exchange, buffer: Buffer, from: number, end: number): number {
     const parser = this.parser;
     const head = parser.head;
     if (head === null) return READ_OVER;
@@ -112,7 +112,7 @@ export class ResponseReader {
       return READ_OVER;
     }
     this.#own = this.#buffers.take();
-    // The only copy, at most one read: `buffer` is other sockets' too.
+    // The only copy, of at most one read: other wires read into `buffer`, too.
     if (size > 0) buffer.copy(this.#own, 0, parser.body.payloadFrom, parser.body.payloadTo);
     const chunk = this.#own.subarray(0, size);
     this.#streaming = true;
@@ -120,22 +120,21 @@ export class ResponseReader {
     return exchange.live ? this.#deliver(exchange, chunk, leftoverBytes) : READ_OVER;
   }
 
-  #readBody(exchange: LiveExchange, buffer: Buffer, end: number): number {
+  #readBody(exchange: Exchange, buffer: Buffer, end: number): number {
     const { body } = this.parser;
     body.read(buffer, 0, end);
     if (body.problem !== '') return this.#invalid(body.problem);
     const whole = body.payloadFrom === 0 && body.payloadTo === buffer.length;
     const chunk = whole ? buffer : buffer.subarray(body.payloadFrom, body.payloadTo);
     const result = this.#deliver(exchange, chunk, end - body.at);
-    // A stream that fills its buffer gets a larger one: fewer calls per MiB.
+    // A body that fills its buffer gets a larger one: fewer calls per MiB.
     if (result === READ_BODY && end === buffer.length && this.#own !== null) {
       this.#own = this.#buffers.grow(this.#own, body.remainingBytes);
     }
     return result;
   }
 
-  /** Hands a piece on. */
-  #deliver(exchange: LiveExchange, chunk: Buffer, leftoverBytes: number): number {
+  #deliver(exchange: Exchange, chunk: Buffer, leftoverBytes: number): number {
     const flowing = chunk.length === 0 || this.#passOn(exchange, chunk);
     if (!exchange.live) return READ_OVER;
     if (this.parser.body.complete) {
@@ -146,7 +145,7 @@ export class ResponseReader {
     return flowing ? READ_BODY : READ_PAUSED;
   }
 
-  #passOn(exchange: LiveExchange, chunk: Buffer): boolean {
+  #passOn(exchange: Exchange, chunk: Buffer): boolean {
     this.#delivering = true;
     this.#resumed = false;
     try {
@@ -156,13 +155,13 @@ export class ResponseReader {
     }
   }
 
-  #complete(exchange: LiveExchange, leftoverBytes: number): void {
+  #complete(exchange: Exchange, leftoverBytes: number): void {
     const { trailers } = this.parser.body;
     this.#events.onComplete(exchange, leftoverBytes);
-    exchange.finish(trailers);
+    exchange.complete(trailers);
   }
 
-  /** resume tells whether the socket has to be started again. */
+  /** resume tells whether the wire must be resumed. */
   resume(): boolean {
     if (this.#delivering) this.#resumed = true;
     if (this.#delivering || !this.#paused) return false;
@@ -170,15 +169,15 @@ export class ResponseReader {
     return true;
   }
 
-  /** endOfInput handles a FIN; false: it came too early for this response. */
-  endOfInput(exchange: LiveExchange): boolean {
+  /** endOfInput handles the backend's FIN. false: the response is incomplete. */
+  endOfInput(exchange: Exchange): boolean {
     if (!this.#streaming || !this.parser.endOfInput()) return false;
     this.#complete(exchange, 0);
     return true;
   }
 
-  /** release hands the own buffer over: the caller gives or drops it once no write reads from it. The next read goes elsewhere. */
-  release(): Buffer<ArrayBuffer> | null {
+  /** finish ends the response and hands over its buffer, if it had one: the caller gives or drops it (BodyBuffers). */
+  finish(): Buffer<ArrayBuffer> | null {
     const own = this.#own;
     this.#own = null;
     this.#streaming = false;

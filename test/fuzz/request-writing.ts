@@ -131,7 +131,7 @@ export async function writtenBytes(random: Random, requests: readonly RequestToW
     sender.end(trailers);
     for (let left = 50; !sender.finished && left > 0; left--) await turn();
     if (!sender.finished) throw new Error('the sender did not finish');
-    sender.stop();
+    sender.abandon();
   }
   return wire.text;
 }

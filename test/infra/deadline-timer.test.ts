@@ -171,7 +171,7 @@ test('a forgotten deadline leaves the list at once, whoever fires meanwhile, and
   const others = ['a', 'b', 'c', 'd'].map((name) => new Deadline(() => fired.push(name)));
   const remover = new Deadline(() => {
     fired.push('remover');
-    for (const deadline of others) timer.forget(deadline);
+    for (const deadline of others) timer.remove(deadline);
   });
   for (const deadline of [...others, remover]) timer.arm(deadline, 100);
   assert.equal(timer.size, 5);
@@ -182,8 +182,8 @@ test('a forgotten deadline leaves the list at once, whoever fires meanwhile, and
   const [first, second] = others as [Deadline, Deadline];
   timer.arm(first, 100);
   timer.arm(second, 100);
-  timer.forget(first);
-  timer.forget(first);
+  timer.remove(first);
+  timer.remove(first);
   assert.equal(timer.size, 1);
   timer.arm(first, 200);
   at(700);

@@ -24,21 +24,58 @@ const UPSTREAM_SUITES = [
   'response-vectors',
 ];
 
-/** Every file of this folder that starts a proxy by itself. */
+/** What these say is decided above the wire: they need node's engine once, and another wire below the same engine changes nothing. */
+const ABOVE_WIRE = [
+  'api-keys',
+  'body-limit',
+  'both-engines',
+  'crowded',
+  'dribbled-heads',
+  'forwarding',
+  'framing',
+  'hostile-input',
+  'limits',
+  'limits-policies',
+  'listen',
+  'observability',
+  'oversized-heads',
+  'reload',
+  'request-vectors',
+  'retries',
+  'routing',
+];
+/** It makes both engines itself. */
+const TWIN_ENGINES = 'twin-engines';
+/** Of the others, those that also run between node's engine and the handles of connections to backends. */
+const BODIES = ['aborts', 'large-uploads', 'streaming'];
+
+/** Every file of this folder that starts a proxy by itself. A new one runs on both engines above SocketWire. */
 function proxySuites(): string[] {
   return readdirSync(HERE)
-    .filter((name) => name.endsWith('.test.ts'))
-    .map((name) => HERE + name)
-    .filter((path) => readFileSync(path, 'utf8').includes('startProxy('));
+    .filter((name) => name.endsWith('.test.ts') && readFileSync(HERE + name, 'utf8').includes('startProxy('))
+    .map((name) => name.slice(0, -'.test.ts'.length))
+    .filter((name) => name !== TWIN_ENGINES);
+}
+
+function filesFor({ SLUICE_ENGINE, SLUICE_WIRE }: Record<string, string>): string[] {
+  const suites = proxySuites();
+  const unknown = [...ABOVE_WIRE, ...BODIES].filter((name) => !suites.includes(name));
+  assert.deepEqual(unknown, [], 'no such suites');
+  const runs = (name: string) =>
+    SLUICE_WIRE === 'socket'
+      ? !ABOVE_WIRE.includes(name)
+      : ABOVE_WIRE.includes(name) || BODIES.includes(name);
+  const upstream = SLUICE_ENGINE === undefined ? UPSTREAM_SUITES : [];
+  return [...suites.filter(runs).map((name) => HERE + name), ...upstream.map((name) => UPSTREAM + name)].map(
+    (path) => `${path}.test.ts`,
+  );
 }
 
 /** testDataPath defines the one test of a file: a file per data path, so that each has the deadline of a file. */
 export function testDataPath(dataPath: Record<string, string>): void {
   const told = Object.entries(dataPath).map((pair) => pair.join('='));
   test(`what the tests of the proxy say holds with ${told.join(' and ')} too`, async () => {
-    const files = proxySuites();
-    if (dataPath.SLUICE_ENGINE === undefined)
-      files.push(...UPSTREAM_SUITES.map((name) => `${UPSTREAM}${name}.test.ts`));
+    const files = filesFor(dataPath);
     const env = {
       SLUICE_ENGINE: undefined,
       SLUICE_WIRE: undefined,

@@ -92,7 +92,7 @@ test('a body longer or shorter than announced is refused, and nothing of the exc
   const { sender, wire } = makeSender();
   sender.begin({ ...REQUEST, bodyLength: 3 });
   assert.throws(() => sender.write(Buffer.from('abcd')), { code: 'internal_error' });
-  sender.stop();
+  sender.abandon();
   sender.begin({ ...REQUEST, bodyLength: 3 });
   sender.write(Buffer.from('ab'));
   assert.throws(() => sender.end([]), { code: 'internal_error' });
@@ -103,7 +103,7 @@ test('after stop nothing is sent later', async () => {
   const { sender, wire, counts } = makeSender();
   sender.begin(REQUEST);
   sender.write(Buffer.from('hello'));
-  sender.stop();
+  sender.abandon();
   await turns(TURNS);
   assert.equal(wire.text, '');
   assert.equal(counts.sent, 0);
@@ -113,7 +113,7 @@ test('nothing of a request that was stopped is in the next one', () => {
   const { sender, wire } = makeSender();
   sender.begin(REQUEST);
   sender.write(Buffer.from('hello'));
-  sender.stop();
+  sender.abandon();
   sender.begin(REQUEST);
   sender.write(Buffer.from('world'));
   sender.end([]);
@@ -140,5 +140,5 @@ test('small pieces leave once there are many of them, within one turn', () => {
   assert.equal(wire.writeCount, 0);
   for (let i = 0; i < 16; i++) sender.write(Buffer.alloc(SMALL_PIECE_BYTES - 1, 'x'));
   assert.equal(wire.writeCount, 1);
-  sender.stop();
+  sender.abandon();
 });

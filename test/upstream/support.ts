@@ -6,12 +6,7 @@ import { NO_BODY } from '../../src/contract/request-head.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import { BackendPool, type BackendPoolOptions } from '../../src/upstream/connection-pool.ts';
-import type {
-  ResponseHead,
-  ResponseSink,
-  UpstreamExchange,
-  UpstreamRequest,
-} from '../../src/upstream/exchange.ts';
+import type { Exchange, ResponseHead, ResponseSink, UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { waitFor } from '../support/wait.ts';
 
 const TICK_MS = 10;
@@ -54,7 +49,7 @@ export function get(target = '/', more: Partial<UpstreamRequest> = {}): Upstream
 
 /** RecordingSink takes everything at once; tests override what they want otherwise. */
 export class RecordingSink implements ResponseSink {
-  exchange: UpstreamExchange | null = null;
+  exchange: Exchange | null = null;
   readonly calls: string[] = [];
   readonly interims: number[] = [];
   head: ResponseHead | null = null;

@@ -1,52 +1,49 @@
 /**
- * Gives up a peer that takes no bytes for a while, because it holds a connection and a buffer. A connection makes its watch
- * when its wire is first blocked, which small messages never do.
- *
- * Progress is what the kernel takes, not a finished piece: a slow peer may need longer than the deadline for one piece. The
- * watch looks LOOKS times per deadline, so a peer is given up at most one look late.
+ * Notices a peer that takes no bytes for a while, because it holds a connection and a buffer. Progress is what the kernel takes,
+ * not a finished piece: a slow peer may need longer than the deadline for one piece. The watch looks LOOKS times per deadline,
+ * so it is at most one look late.
  */
 import { Deadline, type DeadlineTimer } from '../deadline-timer.ts';
 import type { Wire } from './wire.ts';
 
-/** Looks per deadline. */
 const LOOKS = 4;
 
 export interface WriteWatchOptions {
   wire: Pick<Wire, 'closed' | 'blocked' | 'takenBytes'>;
   timer: DeadlineTimer;
-  /** Longest time in which the peer takes nothing; asked at each look. */
+  /** Longest time in which the peer may take nothing; asked at each look. */
   idleMs: () => number;
-  /** Called once the peer is to be given up. */
+  /** The peer has taken nothing for idleMs. */
   onStalled: () => void;
 }
 
-/** WriteWatch is made by connections to clients and to backends. */
+/** WriteWatch is made by a connection when its wire is first blocked, which small messages never do. */
 export class WriteWatch {
   readonly #options: WriteWatchOptions;
   readonly #deadline = new Deadline(() => this.#look());
   #takenBytes = 0;
-  /** When #takenBytes was last seen to change; monotonic. */
+  /** When #takenBytes last changed, as far as was seen; monotonic. */
   #sinceMs = 0;
 
   constructor(options: WriteWatchOptions) {
     this.#options = options;
   }
 
-  /** blocked says that the wire has bytes to send. When they have left, the next look finds out: nobody need tell. */
-  blocked(): void {
+  /** start is called while the wire is blocked. When it is no longer, the next look ends the watch. */
+  start(): void {
     if (this.#deadline.armed) return;
     this.#note(this.#options.wire.takenBytes);
     this.#arm();
   }
 
-  /** rest ends the watch until the wire is blocked again. */
-  rest(): void {
+  /** stop ends the watch until the next start. */
+  stop(): void {
     this.#options.timer.disarm(this.#deadline);
   }
 
-  /** forget ends it with its connection. */
-  forget(): void {
-    this.#options.timer.forget(this.#deadline);
+  /** close is called when the connection ends. */
+  close(): void {
+    this.#options.timer.remove(this.#deadline);
   }
 
   #note(takenBytes: number): void {

@@ -61,7 +61,7 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
       idleMs: () => this.owner.plan.timeouts.writeIdleMs,
       onStalled: () => this.onStalled(),
     });
-    this.#writeWatch.blocked();
+    this.#writeWatch.start();
   }
 
   /** onStalled: the client has taken nothing for `timeouts.writeIdle`. */
@@ -82,8 +82,8 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
 
   /** leave ends everything that the connection has with its request and its server; called once. */
   protected leave(): void {
-    this.owner.timer.forget(this.#deadline);
-    this.#writeWatch?.forget();
+    this.owner.timer.remove(this.#deadline);
+    this.#writeWatch?.close();
     const { current } = this;
     this.current = null;
     current?.gone();

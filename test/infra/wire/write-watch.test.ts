@@ -40,7 +40,7 @@ function watch({ waiting }: { waiting: number }) {
 
 test('a peer that takes nothing is given up once, not before its time and one look late at most', () => {
   const { made, stalledAtMs, pass, timer } = watch({ waiting: 1000 });
-  made.blocked();
+  made.start();
   pass(10 * IDLE_MS);
   assert.equal(stalledAtMs.length, 1);
   const [atMs = 0] = stalledAtMs;
@@ -50,7 +50,7 @@ test('a peer that takes nothing is given up once, not before its time and one lo
 
 test('one piece may take many times the deadline as long as some of it is taken, and not once nothing is', () => {
   const { made, wire, stalledAtMs, pass } = watch({ waiting: 1_000_000 });
-  made.blocked();
+  made.start();
   for (let i = 0; i < 20; i++) {
     pass(IDLE_MS - 2 * TICK_MS);
     wire.take(1);
@@ -65,9 +65,9 @@ test('one piece may take many times the deadline as long as some of it is taken,
 
 test('saying again that the wire is blocked does not give a peer more time', () => {
   const { made, stalledAtMs, pass } = watch({ waiting: 1000 });
-  made.blocked();
+  made.start();
   pass(10 * IDLE_MS, () => {
-    if (stalledAtMs.length === 0) made.blocked();
+    if (stalledAtMs.length === 0) made.start();
   });
   const [atMs = 0] = stalledAtMs;
   assert.ok(atMs >= IDLE_MS && atMs <= LATEST_MS, `after ${atMs} ms`);
@@ -75,14 +75,14 @@ test('saying again that the wire is blocked does not give a peer more time', () 
 
 test('once everything has left there is nothing to watch, until the wire is blocked again', () => {
   const { made, wire, timer, stalledAtMs, pass } = watch({ waiting: 1000 });
-  made.blocked();
+  made.start();
   wire.take(1000);
   pass(IDLE_MS);
   assert.equal(timer.size, 0, 'the look finds it out by itself');
   pass(100 * IDLE_MS);
   assert.deepEqual(stalledAtMs, []);
   wire.waiting = 5;
-  made.blocked();
+  made.start();
   pass(IDLE_MS - TICK_MS);
   assert.deepEqual(stalledAtMs, [], 'the time before does not count');
   pass(IDLE_MS);
@@ -91,11 +91,11 @@ test('once everything has left there is nothing to watch, until the wire is bloc
 
 test('a wire that was free for a moment and is blocked again has its whole time', () => {
   const { made, wire, stalledAtMs, pass } = watch({ waiting: 1000 });
-  made.blocked();
+  made.start();
   pass(IDLE_MS - TICK_MS);
   wire.take(1000);
   wire.waiting = 1000;
-  made.blocked();
+  made.start();
   pass(IDLE_MS - TICK_MS);
   assert.deepEqual(stalledAtMs, []);
   pass(IDLE_MS);
@@ -104,27 +104,27 @@ test('a wire that was free for a moment and is blocked again has its whole time'
 
 test('a watch at rest says nothing, and has its whole time once it is told again', () => {
   const { made, stalledAtMs, pass } = watch({ waiting: 1000 });
-  made.blocked();
+  made.start();
   pass(IDLE_MS - TICK_MS);
-  made.rest();
+  made.stop();
   pass(10 * IDLE_MS);
   assert.deepEqual(stalledAtMs, []);
-  made.blocked();
+  made.start();
   pass(IDLE_MS - TICK_MS);
   assert.deepEqual(stalledAtMs, []);
   pass(IDLE_MS);
   assert.equal(stalledAtMs.length, 1);
 });
 
-test('a forgotten watch leaves the timer at once, and one of a closed wire with its next look', () => {
-  const forgotten = watch({ waiting: 1000 });
-  forgotten.made.blocked();
-  assert.equal(forgotten.timer.size, 1);
-  forgotten.made.forget();
-  assert.equal(forgotten.timer.size, 0);
+test('a watch that is closed leaves the timer at once, and the watch of a closed wire with its next look', () => {
+  const ended = watch({ waiting: 1000 });
+  ended.made.start();
+  assert.equal(ended.timer.size, 1);
+  ended.made.close();
+  assert.equal(ended.timer.size, 0);
 
   const closed = watch({ waiting: 1000 });
-  closed.made.blocked();
+  closed.made.start();
   closed.wire.close();
   closed.pass(10 * IDLE_MS);
   assert.deepEqual([closed.timer.size, closed.stalledAtMs], [0, []]);
@@ -132,7 +132,7 @@ test('a forgotten watch leaves the timer at once, and one of a closed wire with 
 
 test('the deadline is asked for at each look, so that a new one holds at once', () => {
   const { made, limits, stalledAtMs, pass } = watch({ waiting: 1000 });
-  made.blocked();
+  made.start();
   limits.idleMs = 10 * IDLE_MS;
   pass(9 * IDLE_MS);
   assert.deepEqual(stalledAtMs, []);
