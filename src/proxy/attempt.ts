@@ -1,6 +1,6 @@
 /** One try of a request at one backend, and its part in the counters of that backend. */
 import type { Clock } from '../contract/clock.ts';
-import type { ResponseSink, Exchange, UpstreamRequest } from '../upstream/exchange.ts';
+import type { Exchange, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
 import type { PlannedBackend } from './plan.ts';
 
 /** Attempt is made by the transaction, which is the sink of the answer and says when the attempt is over. */

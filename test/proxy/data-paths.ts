@@ -15,14 +15,14 @@ const UPSTREAM = fileURLToPath(new URL('../upstream/', import.meta.url));
 const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 150_000) - 10_000;
 
 /** Connections to backends: what flows through a wire there, and how it ends. No engine has a part in it. */
-const UPSTREAM_SUITES = [
+export const UPSTREAM_SUITES = [
   'connection-failures',
   'connection-pool',
   'streaming',
   'uploads',
   'uploads-blocked',
   'response-vectors',
-];
+].map((name) => `${UPSTREAM}${name}.test.ts`);
 
 /** What these say is decided above the wire: they need node's engine once, and another wire below the same engine changes nothing. */
 const ABOVE_WIRE = [
@@ -43,39 +43,33 @@ const ABOVE_WIRE = [
   'request-vectors',
   'retries',
   'routing',
-];
+].map((name) => `${HERE}${name}.test.ts`);
 /** It makes both engines itself. */
-const TWIN_ENGINES = 'twin-engines';
+const TWIN_ENGINES = `${HERE}twin-engines.test.ts`;
 /** Of the others, those that also run between node's engine and the handles of connections to backends. */
-const BODIES = ['aborts', 'large-uploads', 'streaming'];
+const BODIES = ['aborts', 'large-uploads', 'streaming'].map((name) => `${HERE}${name}.test.ts`);
 
 /** Every file of this folder that starts a proxy by itself. A new one runs on both engines above SocketWire. */
 function proxySuites(): string[] {
   return readdirSync(HERE)
-    .filter((name) => name.endsWith('.test.ts') && readFileSync(HERE + name, 'utf8').includes('startProxy('))
-    .map((name) => name.slice(0, -'.test.ts'.length))
-    .filter((name) => name !== TWIN_ENGINES);
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => HERE + name)
+    .filter((path) => path !== TWIN_ENGINES && readFileSync(path, 'utf8').includes('startProxy('));
 }
 
-function filesFor({ SLUICE_ENGINE, SLUICE_WIRE }: Record<string, string>): string[] {
+/** The suites of this folder in which a data path can make a difference. */
+function suitesFor({ SLUICE_WIRE }: Record<string, string>): string[] {
   const suites = proxySuites();
-  const unknown = [...ABOVE_WIRE, ...BODIES].filter((name) => !suites.includes(name));
+  const unknown = [...ABOVE_WIRE, ...BODIES].filter((path) => !suites.includes(path));
   assert.deepEqual(unknown, [], 'no such suites');
-  const runs = (name: string) =>
-    SLUICE_WIRE === 'socket'
-      ? !ABOVE_WIRE.includes(name)
-      : ABOVE_WIRE.includes(name) || BODIES.includes(name);
-  const upstream = SLUICE_ENGINE === undefined ? UPSTREAM_SUITES : [];
-  return [...suites.filter(runs).map((name) => HERE + name), ...upstream.map((name) => UPSTREAM + name)].map(
-    (path) => `${path}.test.ts`,
-  );
+  if (SLUICE_WIRE === 'socket') return suites.filter((path) => !ABOVE_WIRE.includes(path));
+  return [...ABOVE_WIRE, ...BODIES];
 }
 
 /** testDataPath defines the one test of a file: a file per data path, so that each has the deadline of a file. */
-export function testDataPath(dataPath: Record<string, string>): void {
+export function testDataPath(dataPath: Record<string, string>, files = suitesFor(dataPath)): void {
   const told = Object.entries(dataPath).map((pair) => pair.join('='));
-  test(`what the tests of the proxy say holds with ${told.join(' and ')} too`, async () => {
-    const files = filesFor(dataPath);
+  test(`what these tests say holds with ${told.join(' and ')} too`, async () => {
     const env = {
       SLUICE_ENGINE: undefined,
       SLUICE_WIRE: undefined,
