@@ -1,6 +1,6 @@
 /**
  * The secret behind API keys on this machine: the one of the settings, else one that is made with the first key and kept in a
- * file beside the database. Until there is one no key can have been issued here, and nothing is written anywhere.
+ * file beside the database. The file is looked for when there is a key to issue or to verify, never before.
  */
 import { resolve } from 'node:path';
 import { LbError, toError } from '../contract/errors.ts';
@@ -32,10 +32,10 @@ export class ApiKeySecret {
     this.#path = resolve(path);
     this.#formerPath = formerPath === undefined ? null : resolve(formerPath);
     this.#logger = logger;
-    this.refresh();
+    if (configured !== null) this.#current = makeSigningSecret(configured);
   }
 
-  /** null: there is none yet, or its file cannot be read. */
+  /** null: there is none yet, its file was not needed yet, or it cannot be read. */
   get current(): SigningSecret | null {
     return this.#current;
   }
@@ -52,6 +52,7 @@ export class ApiKeySecret {
 
   /** configure takes the setting of a new revision. */
   configure(configured: string | null): void {
+    if (configured === this.#configured) return;
     this.#configured = configured;
     this.refresh();
   }

@@ -25,7 +25,7 @@ const OTHER_ERRORS = {
   too_many_keys: { source: 'downstream', status: 409 },
   secret_missing: { source: 'config', status: 503 },
   schema_mismatch: { source: 'store', status: 503 },
-  folder_locked: { source: 'store', status: 0 },
+  folder_locked: { source: 'store', status: 503 },
   config_invalid: { source: 'config', status: 0 },
   listen_failed: { source: 'internal', status: 0 },
   worker_gone: { source: 'internal', status: 0 },

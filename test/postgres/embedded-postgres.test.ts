@@ -189,7 +189,7 @@ test('a lazy one without data makes nothing before the first statements, which w
 
 test('closing one that nobody has used is quick and gives the folder back as it was', async (t) => {
   const folder = makeTempFolder();
-  const embedded = await open(t, folder, { lazy: true });
+  const embedded = await open(t, join(folder, 'postgres'), { lazy: true });
   await within(embedded.close(), 2_000, 'closing');
   await assert.rejects(embedded.ready, { code: 'database_unavailable' });
   assert.deepEqual(readdirSync(folder), []);

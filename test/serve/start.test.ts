@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { readdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -44,18 +44,19 @@ test('the ready line names real addresses, and every worker accepts by then', as
   assert.equal((await overSocket.readResponse()).body.toString(), 'a');
 });
 
-test('an embedded database that nobody has used is made by the first call that asks for clients', async (t) => {
+test('an embedded database that nobody has used is made by the first call that asks for clients, and found by a restart', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
-  const sluice = await startSluice({ folder, data: 'absent', config: { pools: poolOf([backend]) } });
+  const options = { folder, data: 'absent', config: { pools: poolOf([backend]), workers: 2 } } as const;
+  const sluice = await startSluice(options);
   t.after(() => sluice.stop());
-  const data = join(folder, 'data/postgres/data');
+  const data = join(folder, 'data/postgres');
   assert.deepEqual((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded, []);
   assert.equal((await ask(sluice.proxyUrl)).status, 200);
   assert.equal((await askJson(`${sluice.adminUrl}/api/v1/pools`)).status, 200);
-  assert.equal(existsSync(data), false);
+  assert.deepEqual(readdirSync(folder), ['sluice.yaml']);
   await waitFor(
     'the first client',
     async () => {
@@ -66,8 +67,37 @@ test('an embedded database that nobody has used is made by the first call that a
     },
     { timeoutMs: 60_000 },
   );
-  assert.equal(existsSync(data), true);
+  assert.deepEqual(readdirSync(data).sort(), ['data', 'lock', 'lock-holder', 'socket']);
   await waitFor('the workers to know it', async () => (await ask(sluice.proxyUrl)).status === 403);
+  // What is expected needs no stack.
+  assert.ok(!sluice.stdout.some((line) => line.includes(' at ')), sluice.stdout.join('\n'));
+  await sluice.stop();
+  const again = await startSluice(options);
+  t.after(() => again.stop());
+  for (let i = 0; i < 6; i++) assert.equal((await ask(again.proxyUrl)).status, 403);
+});
+
+test('a folder in which no database can be made fails the calls that need it, names the setting, and stops nothing else', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  writeFileSync(join(folder, 'data'), 'a file');
+  const sluice = await startSluice({ folder, config: { pools: poolOf([backend]) } });
+  t.after(() => sluice.stop());
+  const clients = `${sluice.adminUrl}/api/v1/clients`;
+  const refused = await askJson(clients);
+  assert.equal(refused.status, 503);
+  assert.match(String(refused.body.detail), /database\.embeddedPath/);
+  const said = await waitFor('the reason', () =>
+    sluice.stdout.find((line) => line.includes('folder_locked')),
+  );
+  assert.match(said, /data\/postgres .*: set database\.embeddedPath to one/);
+  assert.equal((await ask(sluice.proxyUrl)).status, 200);
+  unlinkSync(join(folder, 'data'));
+  await waitFor('the next call to make it', async () => (await ask(clients)).status === 200, {
+    timeoutMs: 60_000,
+  });
 });
 
 test('ports in use end the start within a second, with exit 1 and one sentence that names them all', async (t) => {

@@ -77,3 +77,9 @@ test('a worker, of which there is one per CPU, loads no package that only the pr
     'the names are those of packages',
   );
 });
+
+test('the primary loads no database of its own, nor what migrates one, before it is asked for', async () => {
+  const loaded = await packagesOf('src/primary/main.ts');
+  assert.ok(loaded.includes('pg'), `${loaded}`);
+  assert.ok(!loaded.includes('@electric-sql/pglite') && !loaded.includes('node-pg-migrate'), `${loaded}`);
+});

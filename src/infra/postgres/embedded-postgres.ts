@@ -13,6 +13,7 @@
  * the last seconds. Whoever cannot accept that configures a real server.
  */
 import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -68,7 +69,6 @@ export class EmbeddedPostgres {
    */
   readonly ready: Promise<void>;
   readonly #options: EmbeddedPostgresOptions;
-  readonly #lock: FolderLock;
   readonly #socketFolder: string;
   readonly #firstStart = Promise.withResolvers<void>();
   /** Resolves when the state is no longer unused. */
@@ -77,6 +77,8 @@ export class EmbeddedPostgres {
   readonly #closing = new AbortController();
   readonly #done: Promise<void>;
   #unused: boolean;
+  /** null: nothing was touched in the folder. */
+  #lock: FolderLock | null = null;
   #thread: Worker | null = null;
   #lastStallMs = Number.NEGATIVE_INFINITY;
   #serving = false;
@@ -84,21 +86,20 @@ export class EmbeddedPostgres {
   /** Ends the pause before a restart. */
   #wake: () => void = () => undefined;
 
-  private constructor(options: EmbeddedPostgresOptions, lock: FolderLock) {
+  private constructor(options: EmbeddedPostgresOptions) {
     this.#options = options;
-    this.#lock = lock;
-    this.#socketFolder = makeSocketFolder(resolve(options.folder));
+    this.#socketFolder = socketFolderOf(resolve(options.folder));
     this.database = new Database({
       target: { kind: 'embedded', socketFolder: this.#socketFolder },
       logger: options.logger,
       onStall: () => this.#onStall(),
       onHeld: () => this.#awaken(),
     });
-    this.#unused = options.lazy === true && !existsSync(this.#dataFolder);
-    if (!this.#unused) this.#firstUse.resolve();
     this.database.hold(starting());
     this.ready = this.#firstStart.promise;
     this.ready.catch(() => undefined);
+    this.#unused = options.lazy === true && !existsSync(this.#dataFolder);
+    if (!this.#unused) this.#leaveUnused();
     this.#done = this.#run();
   }
 
@@ -108,23 +109,12 @@ export class EmbeddedPostgres {
   }
 
   /**
-   * open locks the folder and starts the server in the background, or is lazy; await `ready` to wait for it. Throws LbError
-   * folder_locked, naming the holder, when the folder is in use or cannot be written.
+   * open locks the folder and starts the server in the background; await `ready` to wait for it. Where it is lazy and there is
+   * no data, it touches nothing before the first statement. Throws LbError folder_locked, naming the holder, when the folder is
+   * in use or cannot be written.
    */
   static async open(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-    const lock = FolderLock.acquire(resolve(options.folder), options.purpose);
-    try {
-      return new EmbeddedPostgres(options, lock);
-    } catch (thrown) {
-      lock.release();
-      throw new LbError(
-        'folder_locked',
-        `cannot use the folder ${options.folder}: ${toError(thrown).message}`,
-        {
-          cause: thrown,
-        },
-      );
-    }
+    return new EmbeddedPostgres(options);
   }
 
   /** close shuts the server down cleanly, at most about 10 s, and gives the folder back. Safe to call twice. */
@@ -136,6 +126,7 @@ export class EmbeddedPostgres {
     await this.database.close();
     await this.#stopThread();
     await this.#done;
+    if (this.#lock === null) return;
     rmSync(this.#socketFolder, { recursive: true, force: true });
     this.#lock.release();
   }
@@ -145,15 +136,33 @@ export class EmbeddedPostgres {
     this.#terminate();
   }
 
-  /** From unused to starting. Resolves when the first start has ended, or takes its time. */
+  /** Called by each statement while the database is held. Resolves when the first start has ended, or takes its time. */
   async #awaken(): Promise<void> {
-    if (this.#options.lazy !== true) return;
-    this.#unused = false;
-    this.#firstUse.resolve();
+    if (this.#options.lazy !== true || this.#closed) return;
+    this.#leaveUnused();
     await atMost(
       this.ready.catch(() => undefined),
       FIRST_USE_MS,
     );
+  }
+
+  /** From unused to starting. Throws LbError folder_locked, and the next statement tries again. */
+  #leaveUnused(): void {
+    if (this.#lock !== null) return;
+    const lock = FolderLock.acquire(resolve(this.#options.folder), this.#options.purpose);
+    try {
+      rmSync(this.#socketFolder, { recursive: true, force: true });
+      mkdirSync(this.#socketFolder, { mode: 0o700 });
+    } catch (cause) {
+      lock.release();
+      const { message } = toError(cause);
+      throw new LbError('folder_locked', `cannot make the folder ${this.#socketFolder}: ${message}`, {
+        cause,
+      });
+    }
+    this.#lock = lock;
+    this.#unused = false;
+    this.#firstUse.resolve();
   }
 
   async #run(): Promise<void> {
@@ -308,14 +317,10 @@ function threadEntry(): URL {
 }
 
 /** Inside the data's folder where the path is short enough for a socket (sun_path, unix(7)), else in the temporary one. */
-function makeSocketFolder(folder: string): string {
+function socketFolderOf(folder: string): string {
   const inside = join(folder, 'socket');
-  if (Buffer.byteLength(join(inside, SOCKET_NAME)) > SOCKET_PATH_BYTES) {
-    return mkdtempSync(join(tmpdir(), 'sluice-pg-'));
-  }
-  rmSync(inside, { recursive: true, force: true });
-  mkdirSync(inside, { mode: 0o700 });
-  return inside;
+  const fits = Buffer.byteLength(join(inside, SOCKET_NAME)) <= SOCKET_PATH_BYTES;
+  return fits ? inside : join(tmpdir(), `sluice-pg-${randomUUID()}`);
 }
 
 function isReady(thread: Worker): Promise<unknown> {

@@ -57,7 +57,8 @@ function openLocked(folder: string, holderPath: string): DatabaseSync {
     // SQLite does not say why it cannot open a file.
     accessSync(folder, constants.W_OK);
     file = new DatabaseSync(join(folder, LOCK_NAME), { timeout: 0 });
-    file.exec('begin immediate');
+    // Nothing is ever written: no journal needs a file.
+    file.exec('pragma journal_mode = memory; begin immediate');
     return file;
   } catch (thrown) {
     file?.close();

@@ -5,7 +5,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { runner } from 'node-pg-migrate';
 import type pg from 'pg';
 import { LbError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
@@ -102,6 +101,8 @@ async function run(
   direction: 'up' | 'down',
   { folder, logger }: { folder: string; logger: Logger },
 ): Promise<string[]> {
+  // Most processes never migrate, and the library is large.
+  const { runner } = await import('node-pg-migrate');
   // A step may take longer than a request's statement, and so may the wait for another process's run.
   await client.query(`set statement_timeout = ${RUN_MS}`);
   try {

@@ -65,6 +65,8 @@ const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
     'there is no secret to sign API keys with: set secrets.apiKeys (none could be kept in ./data)',
   database_unavailable: 'the database cannot be reached',
   database_starting: 'the database is starting',
+  folder_locked:
+    'the folder of the embedded database (database.embeddedPath) cannot be used; the log says why',
   store_unavailable: 'the bucket store cannot be reached',
   store_timeout: 'the bucket store did not answer in time',
   bucket_unreadable: "the store holds something else under the key of one of the client's buckets",
