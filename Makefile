@@ -38,7 +38,7 @@ $(RUN_STAMP): package-lock.json
 	@$(NODE) --version >/dev/null || { echo "npm could not get a Node.js for this machine (node-* in package.json)" >&2; exit 1; }
 	@rm -rf node_modules/node-*/include node_modules/*/test node_modules/@*/*/test
 	@find node_modules -name '*.map' -delete
-	@$(RUN) -e "import('./src/primary/main.ts').then(() => import('./src/worker/main.ts'))"
+	@$(RUN) --input-type=module -e "for (const name of ['primary/main', 'primary/admin/server', 'worker/main']) await import('./src/' + name + '.ts')"
 	@touch $(RUN_STAMP)
 
 # Adds to what is there, so that a running demo keeps its files; without --save the lock file is read and not written.

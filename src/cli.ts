@@ -22,7 +22,7 @@ async function run(argv: string[]): Promise<number> {
   const { CommanderError } = await import('commander');
   let code = DONE;
   try {
-    const program = await makeProgram((result) => {
+    const program = await makeProgram(argv, (result) => {
       code = result;
     });
     await program.parseAsync(argv, { from: 'user' });
@@ -36,10 +36,9 @@ async function run(argv: string[]): Promise<number> {
 }
 
 /** @param exitWith receives the exit code of the command that ran */
-async function makeProgram(exitWith: (code: number) => void): Promise<Command> {
+async function makeProgram(argv: string[], exitWith: (code: number) => void): Promise<Command> {
   const { Argument, Command, InvalidArgumentError } = await import('commander');
   const { sluiceVersion } = await import('./infra/build-info.ts');
-  const { addClientsCommand } = await import('./cli-clients/command.ts');
   const version = sluiceVersion();
   const program = new Command('sluice');
   const configPath = (): string => program.opts().config ?? (process.env.CONFIG_PATH || DEFAULT_CONFIG_PATH);
@@ -69,7 +68,14 @@ async function makeProgram(exitWith: (code: number) => void): Promise<Command> {
     .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) =>
       exitWith(await migrateCommand(configPath(), action, yes)),
     );
-  addClientsCommand(program, { configPath, env: process.env });
+  const clients = program
+    .command('clients')
+    .description('read and change clients, their API keys and buckets on a running Sluice');
+  // Its actions take longer to load than all the rest.
+  if (argv.includes('clients')) {
+    const { addClientsActions } = await import('./cli-clients/command.ts');
+    addClientsActions(clients, { configPath, env: process.env });
+  }
   program
     .command('version')
     .description('print the version')

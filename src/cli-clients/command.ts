@@ -49,11 +49,9 @@ interface Context {
   json: boolean;
 }
 
-/** addClientsCommand adds `clients` and its actions to the program; for cli.ts. */
-export function addClientsCommand(program: Command, { configPath, env }: ClientsCommandOptions): void {
-  const clients = program
-    .command('clients')
-    .description('read and change clients, their API keys and buckets on a running Sluice')
+/** addClientsActions gives the command `clients` its options and actions; for cli.ts. */
+export function addClientsActions(clients: Command, { configPath, env }: ClientsCommandOptions): void {
+  clients
     .option('--admin <url>', 'the admin port (default: admin.address of the configuration)')
     .option(
       '--token <token>',

@@ -24,7 +24,6 @@ import type { ProcessSignals } from '../infra/process-signals.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import type { AdminParts, Phase } from './admin/parts.ts';
-import { startAdminServer } from './admin/server.ts';
 import { BucketHost } from './buckets/bucket-host.ts';
 import { BucketResets } from './buckets/bucket-resets.ts';
 import { BucketViews } from './buckets/bucket-views.ts';
@@ -184,11 +183,13 @@ class Primary {
       policyVersionUs: startedAtUs,
     });
     const firstProbes = this.#startProbes(parts);
-    // The workers start while this process builds the rest.
+    await this.#openSockets(parts.supervisor);
     const workers = this.#startWorkers(parts.supervisor);
     workers.catch(() => undefined);
-    const adminParts = await this.#openAdminParts(parts, storage);
     parts.directory.start();
+    // Only now: the workers start while this process loads the admin server, which takes as long.
+    const { startAdminServer } = await import('./admin/server.ts');
+    const adminParts = await this.#openAdminParts(parts, storage);
     const adminServer = await startAdminServer(admin, adminParts);
     this.#lifecycle.onClose('the admin port', () => adminServer.close());
     const addresses = await workers;
@@ -298,14 +299,16 @@ class Primary {
     return atMost(checker.reconfigure(pools), FIRST_PROBES_MS);
   }
 
-  /** Resolves with the addresses that they listen on. */
-  async #startWorkers(supervisor: Supervisor): Promise<string[]> {
+  async #openSockets(supervisor: Supervisor): Promise<void> {
     const { accept, listen } = this.#settings;
     await removeDeadSockets(listen, this.#logger);
-    if (!this.#isStopping) {
-      this.#sockets = await ListenSockets.open({ listen, accept, workerCount: supervisor.workers().length });
-      this.#lifecycle.onClose('the listening sockets', () => this.#sockets?.close());
-    }
+    if (this.#isStopping) return;
+    this.#sockets = await ListenSockets.open({ listen, accept, workerCount: supervisor.workers().length });
+    this.#lifecycle.onClose('the listening sockets', () => this.#sockets?.close());
+  }
+
+  /** Forks them before it returns. Resolves with the addresses that they listen on. */
+  async #startWorkers(supervisor: Supervisor): Promise<string[]> {
     const addresses = await supervisor.start();
     this.#sockets?.unlock();
     this.#lifecycle.onClose('the mean', startFleetMean(supervisor));

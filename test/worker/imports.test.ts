@@ -30,12 +30,14 @@ async function packagesOf(file: string): Promise<string[]> {
   return stdout.join(' ').split(' ');
 }
 
-test('neither process loads the undici of node, which an import of node:http would', async () => {
+test('neither process, nor the backend of the demo, loads the undici of node, which an import of node:http would', async () => {
   for (const file of [
     'src/primary/main.ts',
+    'src/primary/admin/server.ts',
     'src/cli-clients/command.ts',
     'src/worker/main.ts',
     'src/worker/inbound/node/node-engine.ts',
+    'test_backs/echo.ts',
   ])
     assert.ok(!(await packagesOf(file)).includes('undici'), file);
 });
@@ -78,8 +80,23 @@ test('a worker, of which there is one per CPU, loads no package that only the pr
   );
 });
 
-test('the primary loads no database of its own, nor what migrates one, before it is asked for', async () => {
+test('before it forks its workers, the primary loads nothing that only its own database, migrations and the admin port need', async () => {
   const loaded = await packagesOf('src/primary/main.ts');
   assert.ok(loaded.includes('pg'), `${loaded}`);
-  assert.ok(!loaded.includes('@electric-sql/pglite') && !loaded.includes('node-pg-migrate'), `${loaded}`);
+  const later = [
+    '@electric-sql/pglite',
+    'node-pg-migrate',
+    'fastify',
+    'fastify-type-provider-zod',
+    '@fastify/swagger',
+    'commander',
+  ];
+  assert.deepEqual(
+    later.filter((name) => loaded.includes(name)),
+    [],
+  );
+  assert.ok(
+    (await packagesOf('src/primary/admin/server.ts')).includes('fastify'),
+    'the names are those of packages',
+  );
 });
