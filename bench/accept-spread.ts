@@ -1,13 +1,13 @@
 /**
- * `make bench-accept`: how each mode of `accept` spreads connections over the workers, and what a connection costs with it.
- * Prints a table; judges the spread of 1,000 connections and more, and nothing else.
+ * `make bench-accept`: how evenly each mode of `accept` spreads connections over the workers, and what a connection costs.
+ * It prints a table. It fails only for the spread of 1,000 connections and more.
  *
  *   node bench/accept-spread.ts [--workers=8] [--rounds=3] [--duration-sec=1]
  *
- * One Sluice per mode, all at once, measured in turns (A B C A B C …). The spread is told twice: when all connections are open
- * and have had one answer, and after some seconds in which each is asked about once, since a crowded worker sends clients
- * away with its answers. The cost is what a request needs on a connection of its own beyond one on a kept connection: CPU
- * time of all processes of the instance, under wrk.
+ * One Sluice per mode runs all the time; they are measured in turns (A B C A B C …). The spread is measured twice: when all
+ * connections are open and have had one answer, and again after some seconds with about one request on each, because a
+ * crowded worker closes connections with its answers. The cost is the CPU time (all processes of the instance, under wrk) of
+ * a request on a new connection minus that of a request on a kept connection.
  */
 import { parseArgs } from 'node:util';
 import { spawnChild } from '../test/support/child.ts';
@@ -33,14 +33,14 @@ const WARM_UP_SEC = 2;
 const KEPT: Work = { path: '/tiny', connections: 64 };
 const CLIENTS = new URL('rig/keeping-clients.ts', import.meta.url).pathname;
 
-/** The fullest worker's connections over the mean: when all are open, and after the load. */
+/** The fullest worker's connections divided by the mean: when all are open, and after the load. */
 export interface Spread {
   opened: number;
   loaded: number;
   failed: number;
 }
 
-/** What counting needs of a SluiceProcess. */
+/** The part of a SluiceProcess that counting uses. */
 export type Instance = Pick<SluiceProcess, 'proxyUrl' | 'workerPids'>;
 
 export interface Cost {
@@ -48,13 +48,13 @@ export interface Cost {
   cpuUs: number;
 }
 
-/** startMode runs `serve` with that mode, over the backends of the bench. */
+/** startMode runs `serve` with that mode in front of the bench's backends. */
 export function startMode(accept: AcceptMode, workers: number, backends: Backends): Promise<SluiceProcess> {
   const options = { backendPorts: backends.ports, workers, accessLog: false, redisPort: null };
   return startSluice({ config: { ...configOf(options), accept } });
 }
 
-/** measureSpread opens the connections, asks on them, and closes them again; returns when the workers know it. */
+/** measureSpread opens the connections, sends requests on them and closes them. It returns when the workers have noticed. */
 export async function measureSpread(
   sluice: Instance,
   connections: number,
@@ -96,7 +96,7 @@ function countsOf(sluice: Instance, connections: number): Promise<number[]> {
 const sumOf = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
 const overMean = (counts: readonly number[]) => (Math.max(...counts) * counts.length) / sumOf(counts);
 
-/** measureCost loads it twice; throws when too much failed. */
+/** measureCost loads an instance twice, with kept and with new connections. It throws when too many requests failed. */
 async function measureCost(sluice: SluiceProcess, durationSec: number): Promise<Cost> {
   const kept = await cpuPerRequest(sluice, KEPT, durationSec);
   const anew = await cpuPerRequest(sluice, { ...KEPT, reconnecting: true }, durationSec);
@@ -116,7 +116,7 @@ async function cpuPerRequest({ child, proxyUrl }: SluiceProcess, work: Work, dur
 interface Entry {
   accept: AcceptMode;
   sluice: SluiceProcess;
-  /** By connections, then by round. */
+  /** By number of connections; one entry per round. */
   spreads: Map<number, Spread[]>;
   costs: Cost[];
 }
@@ -149,7 +149,7 @@ async function measureAll({ workers, rounds, durationSec }: Words, backends: Bac
   }
 }
 
-/** Median and worst of the rounds. */
+/** The median and the worst of the rounds. */
 function spreadText(spreads: readonly Spread[], when: 'opened' | 'loaded'): string {
   const values = spreads.map((spread) => spread[when]);
   return `${median(values).toFixed(2)} (${Math.max(...values).toFixed(2)})`;

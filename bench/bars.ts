@@ -1,18 +1,18 @@
-/** What the data path is to reach, and what a result says about it; the report shows both, the losses too. */
+/** The goals of the data path, and whether a result reaches them. The report shows both, also where Sluice loses. */
 import { compareRounds, figureOf, type PeersResult, type Ratio, type RoundPairs } from './rig/results.ts';
 
 export interface Verdict {
   work: string;
   bar: string;
   measured: string;
-  /** null: there is no figure. */
+  /** null: the result has no figure. */
   reached: boolean | null;
 }
 
-/** With the usual recipe's script, and with the script of Sluice. */
+/** nginx with the usual script of a token bucket, and with the script of Sluice. */
 const LIMITING_NGINX = ['nginx-lua-redis', 'nginx-lua-redis-ours'];
 
-/** verdicts judges a result, bar by bar. */
+/** verdicts compares a result with every goal. */
 export function verdicts(result: PeersResult): Verdict[] {
   const limiterBar = (work: string, matchup: string, theirs: string, atMost: number): Verdict => {
     const ratio = compareRounds(result, { matchup, ours: 'sluice', theirs, metric: 'cpuWithRedisUs' });

@@ -1,4 +1,4 @@
-/** The chart of the report: CPU time per request, user and system apart, one panel per scenario. */
+/** The chart of the report: CPU time per request, split into user and system time, one panel per scenario. */
 import { figureOf, type MatchupResult, type PeersResult } from './rig/results.ts';
 
 const WIDTH = 760;
@@ -10,9 +10,9 @@ const PANEL_HEAD = 34;
 
 interface Bar {
   label: string;
-  /** The median over the rounds, as the table has it. */
+  /** The median over the rounds, as in the table. */
   cpuUs: number;
-  /** Of 1: the medians of user and system time need not add up to that of both. */
+  /** Between 0 and 1. A share, because the medians of user and system time need not add up to the median of the total. */
   userShare: number;
 }
 

@@ -1,7 +1,7 @@
 /**
- * `make bench-check`: measures Sluice and nginx anew, in turns, and compares their ratio with the committed baseline's.
- * Exit 1 when Sluice needs more than 15 % more CPU relative to nginx than it did then. Ratios of another CPU are another
- * thing: it says so when the machine is not the baseline's.
+ * `make bench-check`: measures Sluice and nginx in turns and compares their ratio with that of the committed baseline.
+ * Exit 1 when Sluice, relative to nginx, needs over 15 % more CPU time than in the baseline. Ratios of different CPUs are not
+ * comparable, so it says when the machine is not the baseline's.
  */
 import { MATCHUPS } from './matchups/all.ts';
 import { FULL_PACE } from './rig/arena.ts';
@@ -9,7 +9,7 @@ import { readWords } from './rig/options.ts';
 import { compareRounds, type PeersResult, type Ratio, readBaseline } from './rig/results.ts';
 import { runPeers } from './run-peers.ts';
 
-/** Those that are one kind of request under load, for both. */
+/** The scenarios that load both servers with one kind of request. */
 const CHECKED = [
   'tiny',
   'access-log',
@@ -24,13 +24,13 @@ const MAX_REGRESSION = 1.15;
 
 export interface Comparison {
   name: string;
-  /** Sluice's CPU per request over nginx's. */
+  /** Sluice's CPU time per request divided by nginx's. */
   before: number;
   now: Ratio;
   regressed: boolean;
 }
 
-/** compare gives one entry per scenario that both results have figures of. */
+/** compare returns one entry for each scenario with figures in both results. */
 export function compare(baseline: PeersResult, fresh: PeersResult): Comparison[] {
   return CHECKED.flatMap((name) => {
     const pairs = { matchup: name, ours: 'sluice', theirs: 'nginx' };

@@ -1,7 +1,7 @@
 /**
- * `make bench-directory`: the whole product with very many clients in its database. How long until every worker knows all of
- * them, what they cost in memory, how long any event loop was stalled, what the admin port and requests felt of it, and how
- * long a change takes to act. docs/architecture.md keeps the figures of a release.
+ * `make bench-directory`: the whole product with very many clients in its database. It measures how long it takes until every
+ * worker knows all clients, their memory, the longest stall of any event loop, the latency of the admin port and of requests
+ * meanwhile, and the time until a change acts. docs/architecture.md keeps the figures of a release.
  *
  *   node bench/directory.ts [--clients=1000000] [--workers=2] [--embedded]
  */
@@ -18,9 +18,9 @@ import { loadAverage, machine, revision } from './rig/record.ts';
 
 const MAX_CLIENTS = 10_000_000;
 const CHANGES = 20;
-/** The kernel spreads connections over workers: with so many, each worker has some. */
+/** The kernel spreads connections over the workers. With so many connections each worker has some. */
 const CONNECTIONS = 12;
-/** Garbage is collected meanwhile, and stalls that come late are seen. */
+/** Long enough for garbage to be collected, and for late stalls to be seen. */
 const SETTLE_MS = 3_000;
 const PROBE = new URL('rig/loop-probe.ts', import.meta.url).pathname;
 
@@ -62,7 +62,7 @@ function ask(url: string, address: string, agent: Agent): Promise<number> {
   });
 }
 
-/** Asks again and again; stop() tells the longest answer in ms. */
+/** Sends one request after the other. stop() returns the longest time to an answer, in ms. */
 function pester(url: string): { stop(): Promise<number> } {
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   let going = true;
@@ -85,7 +85,7 @@ function pester(url: string): { stop(): Promise<number> } {
   };
 }
 
-/** ms from the beginning of a write until every connection of many refuses the address. */
+/** The ms from the start of a write until the address is refused on every one of many connections. */
 async function msUntilBlocked(
   { sluice }: Run,
   address: string,
@@ -118,7 +118,7 @@ async function block({ sluice, database }: Run, clientId: string): Promise<void>
   if (answer.status !== 200) throw new Error(`PATCH: ${answer.status} ${await answer.text()}`);
 }
 
-/** Runs a step while the ports are asked, and tells what all processes made of it. */
+/** Runs a step while both ports get requests, then prints what the probes of all processes saw. */
 async function step(run: Run, what: string, work: () => Promise<string>): Promise<void> {
   const { sluice, probeFolder, startedAtMs } = run;
   const fromMs = Date.now();
@@ -133,7 +133,7 @@ async function step(run: Run, what: string, work: () => Promise<string>): Promis
   for (const line of new Timeline(probeFolder).tell(isStart ? 0 : fromMs, startedAtMs)) console.log(line);
 }
 
-/** Seldom asked: reading what the probes wrote takes CPU from those who are measured. */
+/** Long pauses, because reading the probes' files takes CPU time from the processes that are measured. */
 async function untilInformed(run: Run, sinceMs: number, count = run.workers): Promise<string> {
   const informed = () => new Timeline(run.probeFolder).fullSetAtMs(count, sinceMs);
   const atMs = await waitFor('every worker to have all clients', informed, {

@@ -1,10 +1,11 @@
 /**
- * A Redis that is frozen under load: what requests wait for. Prints figures, judges nothing; half a minute. Needs a C compiler.
+ * How long requests wait when Redis freezes under load. It prints figures and judges nothing. It takes half a minute and needs
+ * a C compiler.
  *
  *   node bench/frozen-redis.ts [REQUESTS_PER_SEC, for each worker; 500]
  *
- * First two limiters alone, the lateness of this process apart; then a whole Sluice of one worker, where a limited and an
- * unlimited route get the same load at the same time, so that their difference is what the limit adds.
+ * First two limiters run alone; the lateness of this process is shown apart. Then a whole Sluice of one worker runs: a limited
+ * and an unlimited route get the same load at the same time, so that their difference is what the limit adds.
  */
 import type { Limiter } from '../src/limit/limiter/limiter.ts';
 import { callerOf } from '../test/limit/limiter/limiter-lab.ts';
@@ -29,13 +30,13 @@ interface Load {
 }
 
 interface Waits {
-  /** Of decisions that were asked for while the breaker was closed, frozen or not, and while it was open; ms. */
+  /** Latencies in ms of decisions asked for while the breaker was closed (Redis frozen or not) and while it was open. */
   closed: number[];
   open: number[];
   refused: number;
 }
 
-/** Asks at a steady rate, whether or not earlier ones are answered. */
+/** Asks at a steady rate, whether or not earlier decisions are there. */
 function startAsking(limiters: readonly Limiter[], perSec: number) {
   const waits: Waits = { closed: [], open: [], refused: 0 };
   const loop = watchLoop();
@@ -119,7 +120,7 @@ async function wholeSluice(redis: RedisServer, openLoop: OpenLoop, perSec: numbe
   }
 }
 
-/** The first fifth of a run, in which the breaker opens, counts for failures only. */
+/** The breaker opens in the first fifth of a run. Latencies of that part do not count, failures do. */
 async function loadBoth(openLoop: OpenLoop, proxyUrl: string, { perSec, title }: Load): Promise<void> {
   const port = Number(new URL(proxyUrl).port);
   const runs = ['/limited', '/free'].map(async (path, index) => {

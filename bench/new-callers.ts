@@ -1,10 +1,10 @@
 /**
- * A flood of callers that were never seen before: what they cost a worker in memory. Prints figures, judges nothing.
+ * How much memory of a worker a flood of new callers takes. It prints figures and judges nothing.
  *
  *   node bench/new-callers.ts [CALLERS; 1000000]
  *
- * A whole Sluice of one worker in front of a Redis of its own; each caller asks once, over a few connections with requests
- * in flight. The growth is that of the resident memory since one second after the first request.
+ * A whole Sluice of one worker runs with a Redis of its own. Each caller sends one request, over a few connections with
+ * requests in flight. The growth is that of resident memory, counted from one second after the first request.
  */
 import { connect } from 'node:net';
 import { startBackend } from '../test/support/backend.ts';
@@ -23,7 +23,7 @@ function addressOf(caller: number): string {
 
 const residentMib = (pid: number): number => Math.round(rssBytes([pid]) / 2 ** 20);
 
-/** Asks once for each caller, and resolves when all are answered; `answered` counts on the way. */
+/** Sends one request for each caller and resolves when all are answered; `progress.answered` counts the answers so far. */
 async function ask(url: string, callers: number, progress: { answered: number }): Promise<void> {
   let next = 0;
   const port = Number(new URL(url).port);

@@ -1,6 +1,6 @@
 /**
  * Writes docs/benchmarks.md and docs/benchmarks.svg from the newest results in bench/results; `make bench-report`.
- * The words are the same for every result: what was lost is shown like what was won.
+ * The text is the same for every result: where Sluice loses, the report shows it as plainly as where it wins.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ import { median, spreadPercent } from './rig/stats.ts';
 
 const DOCS = fileURLToPath(new URL('../docs/', import.meta.url));
 
-/** reportOf is the text of docs/benchmarks.md. */
+/** reportOf returns the text of docs/benchmarks.md. */
 export function reportOf(peers: PeersResult, sluice: SluiceResult | null): string {
   return [
     '# Benchmarks',
@@ -57,7 +57,7 @@ function barTable(peers: PeersResult): string[] {
   return ['| work | bar | measured | |', '| --- | --- | --- | --- |', ...rows, ''];
 }
 
-/** Columns by the metrics of the rows; a metric that no row has is left out. */
+/** One column per metric; a metric that no row has is left out. */
 const COLUMNS: [metric: string, title: string, digits: number][] = [
   ['cpuUs', 'CPU µs', 1],
   ['userUs', 'user', 1],
@@ -176,7 +176,7 @@ if (import.meta.main) {
   } else {
     writeFileSync(`${DOCS}benchmarks.md`, reportOf(peers, newestOf('sluice')));
     writeFileSync(`${DOCS}benchmarks.svg`, chartOf(peers));
-    // The README shows one work alone.
+    // The README shows a chart of one scenario alone.
     const tiny = peers.matchups.filter(({ name }) => name === 'tiny');
     writeFileSync(`${DOCS}benchmarks-tiny.svg`, chartOf({ ...peers, matchups: tiny }));
     console.log(`docs/benchmarks.md and its charts from the run of ${peers.startedAt}`);

@@ -1,7 +1,7 @@
 /**
- * `make bench-peers`: the same work for Sluice and the others, in turns (A B C C B A …), wrk as load generator, CPU time
- * per request from /proc. Results go to bench/results; what cannot run is named. Exit 1 when Sluice has no
- * figure where the tools for one are there.
+ * `make bench-peers`: the same work for Sluice and its peers, in turns (A B C C B A …). wrk is the load generator; the CPU
+ * time per request comes from /proc. Results go to bench/results, and it prints what cannot run. Exit 1 when Sluice has no
+ * figure although the tools for it are installed.
  *
  *   node bench/run-peers.ts [tiny download-1mib …] [--rounds=5] [--duration-sec=1] [--baseline]
  */
@@ -19,14 +19,14 @@ import { findProgram, versionOf } from './rig/tools.ts';
 export interface PeersRun {
   matchups: readonly Matchup[];
   pace: Pace;
-  /** Names of peers; null: all. */
+  /** Names of the peers; null: all peers. */
   only: readonly string[] | null;
   say: (line: string) => void;
-  /** Of the caller, who closes it; default one of its own. */
+  /** An arena that the caller closes; default: runPeers makes one and closes it. */
   arena?: Arena;
 }
 
-/** runPeers measures and returns the result; it writes nothing. */
+/** runPeers measures and returns the result. It writes no file. */
 export async function runPeers({ matchups, pace, only, say, arena: given }: PeersRun): Promise<PeersResult> {
   const begin = header();
   const before = loadAverage();
@@ -60,7 +60,7 @@ export async function runPeers({ matchups, pace, only, say, arena: given }: Peer
   };
 }
 
-/** absentParts names the peers and tools that this machine lacks, and what cannot be measured for want of one, with the reason. */
+/** absentParts returns what this machine lacks, and the scenarios that cannot run because of that, each with the reason. */
 export function absentParts(): Record<string, string> {
   const compiler = ['half-load', OpenLoop.missing()] as const;
   const missing = [...PEERS.map((peer) => [peer.name, peer.missing()] as const), compiler].filter(

@@ -1,7 +1,7 @@
 /**
- * `make bench`: Sluice as it is deployed, one worker per CPU, three backends, loaded with autocannon from a process of its
- * own; throughput, latency, errors, and what one request cost Sluice's processes and Redis. Results go to bench/results.
- * Exit 1 unless in each scenario at least 99 % of the answers are 2xx.
+ * `make bench`: Sluice as it is deployed (one worker per CPU) with three backends, loaded by autocannon in a process of its
+ * own. It measures throughput, latency, errors, and what one request costs Sluice's processes and Redis. Results go to
+ * bench/results. Exit 1 unless at least 99 % of the answers of each scenario are 2xx.
  *
  *   node bench/run.ts [tiny …] [--duration-sec=5] [--connections=64] [--baseline]
  */
@@ -21,18 +21,18 @@ import { SCENARIOS } from './scenarios/all.ts';
 import type { Scenario } from './scenarios/scenario.ts';
 
 const AUTOCANNON = fileURLToPath(new URL('rig/autocannon-run.ts', import.meta.url));
-/** Until V8 has compiled what is hot, in every worker. */
+/** Long enough for V8 to compile the hot code in every worker. */
 const WARM_UP_SEC = 4;
 const DEFAULTS = { durationSec: 5, rounds: 1 };
 
 export interface ScenarioPace {
   durationSec: number;
   warmUpSec: number;
-  /** Requests in all instead of a duration; 0: by duration. */
+  /** Total number of requests; 0: the duration counts instead. */
   amount: number;
 }
 
-/** runScenario starts the server that the scenario needs, unless the arena has it, and loads it. */
+/** runScenario loads the server of a scenario. It starts the server unless the arena already has it. */
 export async function runScenario(
   scenario: Scenario,
   arena: Arena,

@@ -1,12 +1,12 @@
 /**
- * How often Redis hears of one client's bucket: calls of the script per admitted request while the client stays below its
- * limit, and per token and worker while it is far above. Prints figures, judges nothing; a minute and a half. Needs wrk and a
- * C compiler.
+ * How often the script in Redis is called for the bucket of one client: per admitted request while the client stays below
+ * its limit, and per token and worker while it is far above. It prints figures and judges nothing. It takes a minute and a
+ * half and needs wrk and a C compiler.
  *
  *   node bench/script-calls.ts [REQUESTS_PER_SEC, for each worker; 10000]
  *
- * A whole Sluice and a Redis of its own. The workers' probes of a silent Redis and the primary's heartbeat, one call every
- * two seconds, are among the calls.
+ * A whole Sluice runs with a Redis of its own. The calls include the workers' probes of a silent Redis and the heartbeat of
+ * the primary, one call every two seconds.
  */
 import { type SluiceProcess, startSluice } from '../test/support/sluice.ts';
 import { type Backends, startBackends } from './rig/backend.ts';
@@ -14,7 +14,7 @@ import { OpenLoop } from './rig/open-loop.ts';
 import { MeteredRedis } from './rig/redis-meter.ts';
 import { runWrk } from './rig/wrk.ts';
 
-/** What the client asks for, of its limit. */
+/** The client's rate as a share of its limit. */
 const SHARES = [0.5, 0.7, 0.9];
 const BELOW_WORKERS = [1, 2];
 const BELOW_SEC = 3;
@@ -31,7 +31,7 @@ interface Rig {
   openLoop: OpenLoop;
 }
 
-/** A route with a policy of its own for each figure, under /tiny/. */
+/** Each figure has a route under /tiny/ with a policy of its own. */
 function start({ redis, backends }: Rig, workers: number, limits: Record<string, Limit>) {
   return startSluice({
     config: {
@@ -66,7 +66,7 @@ async function below(rig: Rig, workers: number, perSec: number): Promise<void> {
     for (const [name, share] of names) {
       const work = { port: portOf(sluice), path: `/tiny/${name}`, durationSec: BELOW_SEC, seed: SEED };
       const ratePerSec = perSec * workers;
-      // Until V8 has compiled what is hot.
+      // A warm-up: V8 must compile the hot code first.
       await rig.openLoop.run({ ...work, ratePerSec });
       await rig.redis.mark();
       const { failed, p99Ms } = await rig.openLoop.run({ ...work, ratePerSec });

@@ -1,4 +1,4 @@
-/** The text of docs/admin-api.md, from the description that a running admin port gives of itself. */
+/** Makes the text of docs/admin-api.md from the OpenAPI description that a running admin port gives. */
 import { pino } from 'pino';
 import type { AdminParts } from '../src/primary/admin/parts.ts';
 import { startAdminServer } from '../src/primary/admin/server.ts';
@@ -48,7 +48,7 @@ made, and lists its calls at \`/\`. \`sluice clients\` makes the calls for clien
 - **Traces.** Each write and each refused caller writes a line to the log; \`sluice_admin_requests_total{route,code}\` counts all answers.
 `;
 
-/** adminApiPage starts an admin port on a free port of loopback, asks it, and writes the page. */
+/** adminApiPage starts an admin port on a free loopback port, asks it for its description, and returns the page. */
 export async function adminApiPage(): Promise<string> {
   const nothing = { countAdminRequest: () => undefined };
   const parts = { logger: pino({ level: 'silent' }), gauges: nothing, directory: {} };
@@ -99,7 +99,7 @@ function answerText({ description, content = {} }: Operation['responses'][string
   return [text, ...fieldLines(schema, '  ')].join('\n');
 }
 
-/** One line per field; those of nested objects have dotted names, those of lists `[]`. */
+/** One line per field. Fields of nested objects have dotted names, items of lists `[]`. */
 function fieldLines(schema: Schema, indent: string, prefix = ''): string[] {
   const inner = innerOf(schema);
   const list = inner.items && innerOf(inner.items);
@@ -122,7 +122,7 @@ function descriptionOf({ description }: Schema): string {
   return description === undefined ? '' : `. ${description}`;
 }
 
-/** Of a schema that allows null, the other part. */
+/** The part of a schema besides null. */
 function innerOf(schema: Schema): Schema {
   return schema.anyOf?.find(({ type }) => type !== 'null') ?? schema;
 }
@@ -136,7 +136,7 @@ function shapeOf(schema: Schema): string {
   if (inner.type === 'object') return `${inner.properties ? 'object' : 'object by name'}${orNull}`;
   const noun = [inner.type ?? 'any value'].flat().join(' or ').replace('string', 'text');
   const { minimum: min, maximum: max } = inner;
-  // Without a maximum of its own an integer has that of safe integers.
+  // An integer without a maximum has that of safe integers.
   const isBounded = min !== undefined && max !== undefined && max < Number.MAX_SAFE_INTEGER;
   const range = isBounded ? ` ${min} … ${max}` : '';
   return `${noun}${range}${inner.pattern ? ` like \`${inner.pattern}\`` : ''}${orNull}`;

@@ -10,7 +10,7 @@ restore_policy() {
   if [ -n "$policy_kept" ]; then mv -f "$policy_kept" "$policy"; fi
 }
 
-# What Debian asks before it starts a service: 101 means no. Undone when the script ends.
+# Debian runs this program before it starts a service; exit code 101 forbids the start. Removed when the script ends.
 forbid_service_starts() {
   trap restore_policy EXIT
   if [ -e "$policy" ]; then
@@ -24,7 +24,7 @@ forbid_service_starts() {
 
 can_install() { [ "$(id -u)" = 0 ] && [ -r /etc/debian_version ] && command -v apt-get >/dev/null 2>&1; }
 
-# Runs a command whose long report is shown only when it failed.
+# Runs a command and shows its output only when it fails.
 quietly() {
   local log
   log=$(mktemp)
@@ -44,7 +44,7 @@ install_packages() {
     -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@"
 }
 
-# Nobody asked for servers that run from the next boot on.
+# Otherwise the servers would start at the next boot.
 disable_services() {
   command -v systemctl >/dev/null 2>&1 || return 0
   systemctl disable --quiet "$@" >/dev/null 2>&1 || echo "could not disable the services $*: they may start at boot" >&2

@@ -1,9 +1,9 @@
-// Loaded with `node -r` before the program, and written so that any Node.js since version 4 can run it: says in one
-// sentence that this Node.js is too old, instead of the syntax error that the program itself would end in.
+// Loaded with `node -r` before the program. Every Node.js since version 4 can run it: it says in one sentence that this
+// Node.js is too old. Without it the program would end with a syntax error.
 'use strict';
 var wanted = require('../package.json').engines.node;
 
-// Understands what package.json uses: comparators `>=a.b.c` and `<a`, joined by spaces (and) and `||` (or).
+// Understands the syntax that package.json uses: `>=a.b.c` and `<a`, joined by spaces (and) or `||` (or).
 function fits(version) {
   return wanted.split('||').some((range) =>
     range

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make docker-up and make docker-down. Passwords are made once, on this machine, and kept in .env (0600); the token for
-# Prometheus also as a file, since that is how Prometheus takes it.
+# make docker-up and make docker-down. Passwords are made once, on this machine, and kept in .env (0600). Prometheus reads its
+# token from a file, so the token is also in one.
 #
 #   scripts/compose.sh up | down | secrets
 set -euo pipefail
@@ -26,7 +26,7 @@ make_secrets() {
     )
     echo 'made .env with new passwords' >&2
   fi
-  # A stack of version 0.2 or before had no API keys.
+  # Up to version 0.2 a stack had no API keys.
   if ! grep -q '^SLUICE_KEY_SECRET=' .env; then
     printf 'SLUICE_KEY_SECRET=%s\n' "$(random)" >>.env
   fi
@@ -36,7 +36,8 @@ make_secrets() {
     echo '.env has no SLUICE_ADMIN_TOKEN' >&2
     exit 1
   fi
-  # Prometheus reads it as another user, so the file is open and its folder is not. Nobody may write to it: it is made anew.
+  # Prometheus reads the file as another user: everybody may read it, but only the owner may enter its folder. The file is
+  # read-only, so it is replaced as a whole.
   mkdir -p -m 700 .secrets
   rm -f .secrets/admin-token
   printf '%s' "$token" >.secrets/admin-token

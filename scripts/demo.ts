@@ -1,10 +1,10 @@
 /**
- * `make demo` and `make backends`: the three test backends and the balancer over them. Ctrl-C (or SIGTERM) stops all of
- * them and exits 0; when one of them dies by itself the others are stopped too, and the exit is 1.
+ * `make demo` and `make backends`: the three test backends and, for the demo, the balancer in front of them. Ctrl-C (or
+ * SIGTERM) stops all of them; exit 0. When one of them dies, the others are stopped; exit 1.
  *
  *   node scripts/demo.ts [--backends-only] [--ports=8081,8082,8083] [--config=./config/local.yaml]
  *
- * The ports of the backends may come from the environment variable BACKEND_PORTS, the file from CONFIG_PATH.
+ * The environment variables BACKEND_PORTS and CONFIG_PATH also set the ports of the backends and the configuration file.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
@@ -16,9 +16,9 @@ import type { ListenAddress } from '../src/contract/settings.ts';
 import { busyAmong } from '../src/primary/workers/busy-addresses.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
-/** A part that does not stop by itself after a signal is killed; longer than the balancer's own drain. */
+/** A part that has not stopped so long after a signal is killed. Longer than the balancer's drain. */
 const STOP_MS = 35_000;
-/** A second signal kills; but make and a shell may both pass one and the same on to us. */
+/** A second signal kills. One that comes sooner is ignored: make and a shell may both pass on the same signal. */
 const REPEAT_MS = 500;
 
 const { values } = parseArgs({
@@ -39,7 +39,7 @@ const parts: Part[] = [];
 let stopping = false;
 let exitCode = 0;
 
-/** A group of its own: the terminal's Ctrl-C must reach each part once, through us, and not twice. */
+/** Each part has a process group of its own: only this program passes Ctrl-C on, so that each part gets it once. */
 function start(name: string, args: string[]): Part {
   const child = spawn(process.execPath, args, {
     cwd: ROOT,
@@ -64,7 +64,7 @@ function start(name: string, args: string[]): Part {
   return part;
 }
 
-/** Hands each line of a part to `onLine`; resolves with the first one that `isReady` accepts, null when there is none. */
+/** Passes each line of a part to `onLine`. It resolves with the first line that `isReady` accepts; null: the part ended. */
 function follow(
   part: Part,
   isReady: (line: string) => boolean,
@@ -105,14 +105,14 @@ function killGroup(child: ChildProcess): void {
   }
 }
 
-/** Ports that are taken, of the backends and (where it is to be started) the balancer. */
+/** The ports of the backends, and of the balancer where it will be started, that are already in use. */
 async function busyPorts(): Promise<string[]> {
   const addresses: ListenAddress[] = values.ports
     .split(',')
     .map((port) => ({ kind: 'tcp', host: '127.0.0.1', port: Number(port) }));
   if (!values['backends-only']) {
     const loaded = loadConfig(values.config, process.env);
-    // What is wrong with the file, the balancer says.
+    // The balancer itself reports what is wrong with the file.
     if ('settings' in loaded)
       addresses.push(...loaded.settings.listen, { kind: 'tcp', ...loaded.settings.admin });
   }

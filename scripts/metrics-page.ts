@@ -1,4 +1,4 @@
-/** The text of docs/metrics.md, made from the table of metrics; written and checked by config-docs.ts. */
+/** Makes the text of docs/metrics.md from the table of metrics; config-docs.ts writes and checks the page. */
 import { METRICS, type MetricDefinition, type MetricName } from '../src/contract/metrics.ts';
 
 const INTRODUCTION = `<!-- Made by \`node scripts/config-docs.ts\`; edit src/contract/metrics.ts instead. -->
@@ -47,7 +47,7 @@ const ALERTS: Partial<Record<MetricName, string>> = {
   sluice_config_last_reload_success: 'sluice_config_last_reload_success == 0',
 };
 
-/** metricsPage is the whole page. */
+/** metricsPage returns the whole page. */
 export function metricsPage(): string {
   return [
     INTRODUCTION,

@@ -1,25 +1,25 @@
-/** Which releases of Node.js there are for this machine, which of them the product allows, and how to get one of them aside. */
+/** Lists the releases of Node.js for this machine, tells which of them the product allows, and installs one into its own folder. */
 import { execFile } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-/** On npm: a plain bin/node, without install scripts. */
+/** The package on npm: it contains bin/node and has no install scripts. */
 const PACKAGE = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`;
 const LIST_TIMEOUT_MS = 60_000;
-/** 60 MB each. */
+/** The download has 60 MB. */
 const INSTALL_TIMEOUT_MS = 300_000;
 
 export interface NodeRelease {
   version: string;
-  /** The program, relative to the root. */
+  /** Path of the program, relative to the root. */
   binary: string;
-  /** Where `npm run` finds a shell that has this Node.js first on its PATH, behind node_modules/.bin or not. */
+  /** Path of a shell for `npm run` that puts this Node.js first on its PATH, before node_modules/.bin. */
   shell: string;
 }
 
-/** chooseVersions turns words into versions: `lowest`, `ends`, `all`, or a version as it is. */
+/** chooseVersions turns words (`lowest`, `ends`, `all`, or a version) into versions. */
 export function chooseVersions(words: readonly string[], engines: string, published: string[]): string[] {
   const lines = allowedLines(engines, published);
   const chosen = words.flatMap((word) => {
@@ -32,7 +32,7 @@ export function chooseVersions(words: readonly string[], engines: string, publis
   return [...new Set(chosen.filter((version) => version !== undefined))];
 }
 
-/** allowedLines lists for every part of `engines` between `||` the releases that it allows, lowest first. */
+/** allowedLines returns one list for each part of `engines` between `||`: the releases that it allows, lowest first. */
 export function allowedLines(engines: string, published: readonly string[]): string[][] {
   const releases = published.filter((version) => /^\d+\.\d+\.\d+$/.test(version)).toSorted(compare);
   return engines.split('||').map((part) => {
@@ -57,7 +57,7 @@ function compare(left: string, right: string): number {
   return 0;
 }
 
-/** publishedVersions asks npm. */
+/** publishedVersions asks npm for all versions. */
 export async function publishedVersions(): Promise<string[]> {
   try {
     const { stdout } = await run('npm', ['view', PACKAGE, 'versions', '--json'], {
@@ -70,8 +70,8 @@ export async function publishedVersions(): Promise<string[]> {
 }
 
 /**
- * installRelease gets a release unless an earlier run did, and proves that it is the one.
- * @param folder for all releases, relative to the root; it stays
+ * installRelease installs a release, unless an earlier run did, and checks its version.
+ * @param folder holds all releases, relative to the root; it is kept
  */
 export async function installRelease(root: string, folder: string, version: string): Promise<NodeRelease> {
   const prefix = join(folder, version);
@@ -98,7 +98,7 @@ export async function installRelease(root: string, folder: string, version: stri
   return { version, binary, shell: writeShell(root, prefix, dirname(join(root, binary))) };
 }
 
-/** npm puts node_modules/.bin, with the pinned Node.js, before any PATH that it is given; its shell comes after that. */
+/** npm puts node_modules/.bin, which has the pinned Node.js, first on PATH. It then starts this shell, which can change PATH again. */
 function writeShell(root: string, prefix: string, binFolder: string): string {
   const path = join(root, prefix, 'shell');
   writeFileSync(path, `#!/bin/sh\nPATH='${binFolder}':"$PATH" exec /bin/sh "$@"\n`);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs what `make bench-peers` compares Sluice with: a load generator, a compiler for another, and servers from Debian (as
-# root on Debian or Ubuntu, without starting or enabling a service) and proxies from npm (into bench/peers/node_modules).
-# What cannot be installed is named and the exit is still 0: the bench does without it and says so.
+# Installs what `make bench-peers` needs. From Debian (as root on Debian or Ubuntu, without starting or enabling a service): the
+# servers, a load generator, and a compiler for another one. From npm: the proxies, into bench/peers/node_modules.
+# It prints what cannot be installed; the exit is still 0, because the bench runs without it and says so.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ missing=()
 for program in wrk nginx haproxy caddy redis-server; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null 2>&1 || missing+=("$program")
 done
-# half-load's generator is built where it runs.
+# The load generator of half-load is compiled on the machine that runs it.
 command -v cc >/dev/null 2>&1 || missing+=(gcc)
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing+=(libnginx-mod-http-lua)

@@ -3,11 +3,11 @@
  * `N passed, N failed`.
  *
  *   node scripts/run-tests.ts                      every test/**\/*.test.ts
- *   node scripts/run-tests.ts --without-services   those that start no Redis, no PostgreSQL and no Sluice
+ *   node scripts/run-tests.ts --without-services   files that start no Redis, no PostgreSQL and no Sluice
  *   node scripts/run-tests.ts test/limit …         files or folders
  *
  * A skipped test, a file without a test, a file that does not exit by itself and a run without files count as failures.
- * Exit 0 only if nothing failed. (node:test's own run() has no deadline that ends a file whose event loop never empties.)
+ * Exit 0 only if nothing failed. (run() of node:test has no deadline for a file that never exits.)
  */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -24,13 +24,13 @@ const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 150_000);
 const SLOWEST_COUNT = 5;
 const OUTPUT_LINES = 80;
-/** Whole clusters under load: their deadlines mean little while other tests use the same cores. */
+/** These tests run whole clusters under load. They run alone, because they would miss deadlines beside other tests. */
 const ALONE = 'test/cluster/';
-/** A file that reaches one of these needs a server or starts the product. */
+/** A test file that imports one of these needs a server or starts the product. */
 const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'sluice.ts'].map((name) => `test/support/${name}`);
 const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', ALONE];
 
-/** Gone with the run: what the processes of many files share, compiled code and a database made in advance. */
+/** Removed after the run. It holds what all files share: compiled code, and a database made in advance. */
 const RUN_FOLDER = makeTempFolder('sluice-tests-');
 const ENV = { NODE_COMPILE_CACHE: join(RUN_FOLDER, 'compile-cache'), TEST_RUN_FOLDER: RUN_FOLDER };
 
@@ -42,7 +42,7 @@ interface FileResult {
   durationMs: number;
 }
 
-/** Follows imports within test/, where the helpers live. */
+/** Follows imports within test/, where the helpers are. */
 function needsServices(path: string, seen = new Set<string>()): boolean {
   if (seen.has(path)) return false;
   seen.add(path);
@@ -140,7 +140,7 @@ function summarize(results: FileResult[]): number {
   return failed === 0 && passed > 0 ? 0 : 1;
 }
 
-/** One more than there are cores: a third of the time a file waits. */
+/** One more than there are cores, because a file spends a third of its time waiting. */
 const TOGETHER = Math.max(3, Math.min(5, availableParallelism() + 1));
 
 const files = chooseFiles(process.argv.slice(2));

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes sure that the programs are there from which the tests start throw-away Redis, Valkey and PostgreSQL servers of their
-# own. On Debian and Ubuntu as root the missing ones are installed, without starting or enabling any service; elsewhere
-# this says how to get them and exits 1.
+# Makes sure that the server programs of the tests are installed: tests start throw-away Redis, Valkey and PostgreSQL servers.
+# As root on Debian or Ubuntu it installs what is missing, without starting or enabling any service. Elsewhere it says how to
+# get it and exits 1.
 #
 #   scripts/services.sh            redis-server, valkey-server, postgres and openssl
-#   scripts/services.sh --tools    docker-compose and promtool too, for checks that do without them where they are not
+#   scripts/services.sh --tools    docker-compose and promtool too; checks are left out where these are missing
 set -euo pipefail
 
 # shellcheck source=scripts/apt.sh

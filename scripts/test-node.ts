@@ -1,14 +1,14 @@
 /**
- * `make test-node`: the tests of the data path on other versions of Node.js than the pinned one, each version first as it is
- * (the socket wire, unless HANDLE_WIRE_VERSIONS has it) and then with the handle wire. Says at the end what may be added to
- * HANDLE_WIRE_VERSIONS in src/infra/wire/wire-choice.ts.
+ * `make test-node`: runs the tests of the data path on other versions of Node.js than the pinned one. Each version runs them
+ * first with its default wire (the socket wire, unless HANDLE_WIRE_VERSIONS has the version) and then with the handle wire. At
+ * the end it prints which versions may be added to HANDLE_WIRE_VERSIONS in src/infra/wire/wire-choice.ts.
  *
  *   node scripts/test-node.ts [--versions="24.18.1 26.5.1"] [--setting=socket|handle] [--suites="test/proxy …"]
  *
- * Of versions, `ends` (the default) is the lowest and the highest one of every line that `engines` of package.json allows,
- * `lowest` the lowest of all, `all` each one. They come from npm, and stay in .tmp/node-versions.
- * Exit 1 if a test failed on the socket wire, or on the handle wire of a version that is in the list, or if a version was
- * not to be had.
+ * `--versions` also takes `ends` (the default: the lowest and the highest version of every line that `engines` in package.json
+ * allows), `lowest` (the lowest of all) and `all`. Versions come from npm and are kept in .tmp/node-versions.
+ * Exit 1 if a test failed on the socket wire, or on the handle wire of a version in HANDLE_WIRE_VERSIONS, or if a version
+ * could not be installed.
  */
 import { spawn } from 'node:child_process';
 import { readFileSync, statSync } from 'node:fs';
@@ -23,7 +23,7 @@ import { chooseVersions, installRelease, type NodeRelease, publishedVersions } f
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const FOLDER = '.tmp/node-versions';
 const SUITES = 'test/infra/wire test/upstream test/proxy test/serve test/cluster';
-/** They run others once more on another data path, and here every file is run on both wires anyway. */
+/** Left out: these files run others again on another data path, and here every file runs on both wires anyway. */
 const LEFT_OUT = /^test\/proxy\/data-path-/;
 const SETTINGS = ['socket', 'handle'] as const;
 type Setting = (typeof SETTINGS)[number];
@@ -31,7 +31,7 @@ type Setting = (typeof SETTINGS)[number];
 interface Outcome {
   release: NodeRelease;
   setting: Setting;
-  /** What run-tests.ts said last, or that it said nothing. */
+  /** The last line of run-tests.ts, or how it ended. */
   says: string;
   passed: boolean;
 }
@@ -49,14 +49,14 @@ function environmentOf(release: NodeRelease, setting: Setting): NodeJS.ProcessEn
   return {
     ...env,
     ...wire,
-    // For the tests that start the product as people do.
+    // For tests that start the product through npm or make.
     PATH: `${join(ROOT, dirname(release.binary))}:${env.PATH}`,
     MAKEFLAGS: `NODE=${release.binary}`,
     npm_config_script_shell: release.shell,
   };
 }
 
-/** run-tests.ts starts all that it starts on the Node.js that runs it. */
+/** run-tests.ts starts everything with the Node.js that runs it. */
 async function runTests(release: NodeRelease, setting: Setting, files: string[]): Promise<Outcome> {
   console.log(`\n══ Node.js ${release.version}, ${setting} wire`);
   const child = spawn(join(ROOT, release.binary), ['scripts/run-tests.ts', ...files], {
@@ -76,7 +76,7 @@ async function runTests(release: NodeRelease, setting: Setting, files: string[])
     child.on('close', (code, signal) => resolve({ code, signal }));
   });
   process.off('SIGINT', passOn).off('SIGTERM', passOn);
-  // Ended by whoever ends this program too.
+  // A signal that ended the tests ends this program too.
   if (end.signal === 'SIGINT' || end.signal === 'SIGTERM') process.kill(process.pid, end.signal);
   const says = /^\d+ passed, \d+ failed$/.test(last) ? last : `ended with ${end.signal ?? end.code}`;
   return { release, setting, says, passed: end.code === 0 };
@@ -120,7 +120,7 @@ function wordsOf(text: string): string[] {
 }
 
 async function main(): Promise<number> {
-  // An empty one, as from make, stands for the default.
+  // make passes empty values; they mean the default.
   const text = { type: 'string', default: '' } as const;
   const { values } = parseArgs({ options: { versions: text, setting: text, suites: text } });
   const settings = SETTINGS.filter((setting) => values.setting === '' || values.setting === setting);

@@ -1,4 +1,4 @@
-/** The reporter that run-tests.ts gives to each test file: one JSON line for every test that ended. */
+/** The reporter that run-tests.ts uses for each test file. It prints a line of JSON for every test that ends. */
 import { inspect } from 'node:util';
 
 export interface TestLine {
@@ -6,9 +6,9 @@ export interface TestLine {
   passed: boolean;
   skipped: boolean;
   suite: boolean;
-  /** Line in the test file, 0 if unknown. */
+  /** Line in the test file; 0: unknown. */
   line: number;
-  /** What failed, ready to print; '' if it passed, or if only tests inside it failed. */
+  /** What failed, ready to print; '' where the test passed, or where only tests inside it failed. */
   failure: string;
 }
 
@@ -23,7 +23,7 @@ interface TestEvent {
   };
 }
 
-/** The default export is what `node --test-reporter` wants. */
+/** `node --test-reporter` uses the default export. */
 export default async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   for await (const { type, data } of source) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;

@@ -1,23 +1,23 @@
 /**
- * A backend that answers with keep-alive and then drops the connection without having said so.
+ * A backend that answers with keep-alive and then closes the connection without notice.
  *
- * `when: idle` ends it afterMs after the answer (the server whose idle time is shorter than the proxy's);
- * `when: next_request` resets it when the next request has arrived on it (the race that behaviour 10 is about).
+ * `when: idle` closes it `afterMs` after the answer, like a server whose idle time is shorter than the proxy's.
+ * `when: next_request` resets it when the next request has arrived on it (the race of B10).
  */
 import { createServer, type Socket } from 'node:net';
 import { type ListenOptions, listen, runAsScript, type TestBackend } from './server.ts';
 
 export interface ClosesIdleOptions extends ListenOptions {
-  /** Default idle. */
+  /** Default: idle. */
   when?: 'idle' | 'next_request';
-  /** For idle; default 50. */
+  /** For `idle`; default 50. */
   afterMs?: number;
 }
 
 const ANSWER =
   'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok';
 
-/** startClosesIdleSockets runs one until close(). Request bodies are not understood: send none. */
+/** startClosesIdleSockets runs one until close(). It does not understand request bodies. */
 export function startClosesIdleSockets(options: ClosesIdleOptions = {}): Promise<TestBackend> {
   const { when = 'idle', afterMs = 50 } = options;
   const server = createServer({ noDelay: true }, (socket) => {

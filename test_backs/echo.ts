@@ -1,6 +1,6 @@
 /**
- * The well-behaved backend of the demo, the tests and the bench. It answers any request with what arrived, as JSON, and
- * says who it is:
+ * The well-behaved backend of the demo, the tests and the bench. It answers every request with its own id and the request that
+ * arrived, as JSON:
  *
  *   /            {"id":"8081","method":"GET","path":"/","headers":{…},"body":""}, and an X-Backend field
  *   /echo        the request's body as it came, streamed
@@ -21,12 +21,12 @@ const { createServer } = process.getBuiltinModule('node:http');
 const MAX_SLOW_MS = 600_000;
 const MAX_BYTES = 16 * 2 ** 30;
 const MAX_EVENTS = 100_000;
-/** Of a body, in the JSON answer; the rest is counted only. */
+/** The JSON answer holds so much of a body; it only counts the rest. */
 const MAX_ECHO_BYTES = 2 ** 20;
 const PIECE = Buffer.alloc(64 * 1024, 'x');
 
 export interface EchoOptions extends ListenOptions {
-  /** Shown in the answers; default the port. */
+  /** Shown in the answers; default: the port. */
   id?: string;
 }
 
@@ -114,7 +114,7 @@ async function sendEvents(response: ServerResponse, count: number, everyMs: numb
   response.end();
 }
 
-/** Ends early when the client leaves. */
+/** Resolves early when the client disconnects. */
 function pause(response: ServerResponse, ms: number): Promise<void> {
   return new Promise((resolve) => {
     const finish = () => {

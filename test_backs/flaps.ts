@@ -1,19 +1,19 @@
 /**
- * A backend whose /health changes its mind: 200 for `every` probes, then 503 for as many, and so on; a test may also set
- * it by hand. Everything else is 200 with the number of requests served, whatever /health says.
+ * A backend whose /health changes: 200 for `every` probes, then 503 for as many, and so on. A test may also set it. All other
+ * paths answer 200 with the number of requests served, whatever /health answers.
  */
 import { createServer } from 'node:http';
 import { type ListenOptions, listen, runAsScript, type TestBackend } from './server.ts';
 
 export interface FlapsOptions extends ListenOptions {
-  /** Probes between two changes; default 3; 0: only by setHealthy. */
+  /** Probes between two changes; default 3. 0: only setHealthy changes it. */
   every?: number;
 }
 
 export interface FlappingBackend extends TestBackend {
-  /** Requests to /health. */
+  /** Requests for /health so far. */
   readonly probeCount: number;
-  /** All others. */
+  /** All other requests so far. */
   readonly requestCount: number;
   setHealthy(healthy: boolean): void;
 }

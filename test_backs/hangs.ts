@@ -1,12 +1,12 @@
 /**
- * A backend that accepts and then falls silent: `at: head` never answers, `at: body` sends the head and a first byte of
- * a body and nothing more.
+ * A backend that accepts a connection and then goes silent. `at: head` never answers; `at: body` sends the head and the first
+ * byte of a body and then nothing.
  */
 import { createServer } from 'node:net';
 import { type ListenOptions, listen, runAsScript, type TestBackend } from './server.ts';
 
 export interface HangsOptions extends ListenOptions {
-  /** Default head. */
+  /** Default: head. */
   at?: 'head' | 'body';
 }
 

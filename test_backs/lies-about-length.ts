@@ -1,7 +1,7 @@
 /**
- * A backend whose framing is a lie. `how: short` promises more than it sends and ends the connection; `how: long` sends
- * more than it promised, made to look like a second answer, and keeps the connection open; `how: two_lengths` names
- * two lengths.
+ * A backend with wrong framing. `how: short` announces more than it sends and ends the connection. `how: long` sends more than
+ * it announced, which looks like a second answer, and keeps the connection open. `how: two_lengths` sends two different
+ * lengths.
  */
 import { createServer } from 'node:net';
 import { type ListenOptions, listen, runAsScript, type TestBackend } from './server.ts';
@@ -9,7 +9,7 @@ import { type ListenOptions, listen, runAsScript, type TestBackend } from './ser
 export type Lie = 'short' | 'long' | 'two_lengths';
 
 export interface LiesOptions extends ListenOptions {
-  /** Default short. */
+  /** Default: short. */
   how?: Lie;
 }
 

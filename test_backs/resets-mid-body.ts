@@ -1,6 +1,6 @@
 /**
- * A backend that promises a body, sends a part of it and then resets the connection. /chunked breaks off inside a
- * chunk, anything else inside a body with Content-Length. /before-head resets before any byte of an answer.
+ * A backend that announces a body, sends a part of it and then resets the connection. /chunked resets inside a chunk,
+ * /before-head before any byte of an answer, every other path inside a body with Content-Length.
  */
 import { createServer } from 'node:net';
 import { type ListenOptions, listen, runAsScript, type TestBackend } from './server.ts';
@@ -19,7 +19,7 @@ export function startResetsMidBody(options: ListenOptions = {}): Promise<TestBac
         return;
       }
       const head = target.startsWith('/chunked') ? `${HEAD_CHUNKED}3e8\r\n` : HEAD_WITH_LENGTH;
-      // The reset may overtake bytes in the receiver's buffer, so it waits for the write and one poll of the loop.
+      // A reset may discard bytes that the receiver has not read, so it waits for the write and one turn of the event loop.
       socket.write(`${head}${'x'.repeat(100)}`, () => setImmediate(() => socket.resetAndDestroy()));
     });
   });

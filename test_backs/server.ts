@@ -1,17 +1,17 @@
 /**
- * What all test backends share: listening, counting connections, closing everything, and running as a script.
+ * What all test backends share: they listen, count connections, close everything, and run as a script.
  */
 import { once } from 'node:events';
 import type { Server, Socket } from 'node:net';
 
 export interface ListenOptions {
-  /** Default 0: any free port. */
+  /** Default: 0, any free port. */
   port?: number;
-  /** Default 127.0.0.1. */
+  /** Default: 127.0.0.1. */
   host?: string;
 }
 
-/** TestBackend is a running one; whoever started it closes it. */
+/** TestBackend is a running backend; whoever started it closes it. */
 export interface TestBackend {
   readonly port: number;
   /** http://host:port */
@@ -20,11 +20,11 @@ export interface TestBackend {
   readonly sockets: ReadonlySet<Socket>;
   /** Connections accepted since the start. */
   readonly connectionCount: number;
-  /** close refuses new connections and destroys the open ones; may be called twice. */
+  /** close refuses new connections and destroys the open ones. It may be called twice. */
   close(): Promise<void>;
 }
 
-/** listen starts the server and follows its sockets; rejects when the port is taken. */
+/** listen starts the server and tracks its sockets. It rejects when the port is in use. */
 export async function listen(server: Server, options: ListenOptions = {}): Promise<TestBackend> {
   const { port: wantedPort = 0, host = '127.0.0.1' } = options;
   const sockets = new Set<Socket>();
@@ -55,7 +55,7 @@ export async function listen(server: Server, options: ListenOptions = {}): Promi
   };
 }
 
-/** parseOptions reads `--name=value` and the older `-name=value`; other words are refused. */
+/** parseOptions reads `--name=value` and the older `-name=value`. It throws for other words. */
 export function parseOptions(words: string[], known: readonly string[]): Record<string, string> {
   const options: Record<string, string> = {};
   for (const word of words) {
@@ -69,7 +69,7 @@ export function parseOptions(words: string[], known: readonly string[]): Record<
   return options;
 }
 
-/** portOption checks a `--port` value; an absent one is 0. */
+/** portOption checks the value of `--port`; without one it is 0. */
 export function portOption(text: string | undefined): number {
   const port = Number(text ?? '0');
   if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new Error(`not a port: ${text}`);
@@ -77,8 +77,8 @@ export function portOption(text: string | undefined): number {
 }
 
 /**
- * runAsScript is what a backend file calls behind `import.meta.main`: starts it from the command line, says where it
- * listens, and ends with exit 0 on SIGTERM or SIGINT. A bad option or a taken port is exit 2 or 1 with one sentence.
+ * runAsScript starts a backend from the command line; a backend file calls it behind `import.meta.main`. It prints where the
+ * backend listens and exits with 0 on SIGTERM or SIGINT, with 2 for a bad option, with 1 for a port in use (and a sentence).
  */
 export async function runAsScript(
   known: readonly string[],

@@ -1,4 +1,4 @@
-/** The tiny request with one line of JSON each, into a file; Sluice without it in the same turns, for the difference. */
+/** The tiny request with an access log: one line of JSON each, into a file. Sluice without it runs too, for the difference. */
 import { loadMatchup } from './matchup.ts';
 
 export const accessLog = loadMatchup({

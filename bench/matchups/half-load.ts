@@ -1,4 +1,4 @@
-/** Latency at half of each balancer's own capacity, with arrivals that do not wait for answers. */
+/** Latency at half of each balancer's own capacity. Requests leave on schedule and do not wait for answers. */
 import type { Arena } from '../rig/arena.ts';
 import { cpuSince, cpuTimes } from '../rig/cpu.ts';
 import { checked, OpenLoop } from '../rig/open-loop.ts';
@@ -9,17 +9,17 @@ import { inTurns, type Matchup, type Round } from './matchup.ts';
 const CONTESTANTS = ['sluice', 'nginx'].map((peer) => ({ peer }));
 const WORK = { path: '/tiny', connections: 64 };
 /**
- * Who is late by more than the bar does not tell a millisecond. On two cores that nobody else uses the generator was late by
- * 0.05 to 0.5 ms at p99, whatever the balancer's own p99; beside other work by 2 to 5 ms.
+ * A generator that is later than this cannot measure a millisecond. On two idle cores it was late by 0.05 to 0.5 ms at p99,
+ * whatever the balancer's own p99; beside other programs by 2 to 5 ms.
  */
 const MAX_LAG_MS = 1;
 const TRIES = 4;
-/** A proof that it works asks for no speed, which a busy machine may not have. */
+/** The rate where a test only checks that the bench works: a busy machine may not be fast. */
 const PROOF_RATE_PER_SEC = 300;
 
 /**
- * Half of what a pass of wrk gets just before: the speed of a shared machine drifts, and half of what it was a minute ago
- * may be most of what it is now.
+ * Half of the requests/s that wrk gets just before. The speed of a shared machine drifts: half of what it was a minute ago may
+ * be most of what it is now.
  */
 async function halfCapacityPerSec({ port }: ServerProcess, arena: Arena): Promise<number> {
   if (arena.pace.sharing) return PROOF_RATE_PER_SEC;
@@ -30,11 +30,11 @@ async function halfCapacityPerSec({ port }: ServerProcess, arena: Arena): Promis
 interface Pass {
   arena: Arena;
   openLoop: OpenLoop;
-  /** The rounds of all contestants have the same ones. */
+  /** All contestants have the same seeds in their rounds. */
   seed: number;
 }
 
-/** A pass in which the generator was late is measured again, a few times. */
+/** Repeats a pass in which the generator was late, up to TRIES times. */
 async function measureUndisturbed(server: ServerProcess, pass: Pass): Promise<Round> {
   let lagMs = 0;
   for (let tries = 0; tries < TRIES; tries += 1) {

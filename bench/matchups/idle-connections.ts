@@ -1,4 +1,4 @@
-/** Clients that keep their connection and ask nothing: memory of each, in fresh servers. */
+/** Memory of a connection that is kept open without requests, in fresh servers. */
 
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ import { inTurns, type Matchup, type Round, type Row } from './matchup.ts';
 const CLIENTS = fileURLToPath(new URL('../rig/idle-clients.ts', import.meta.url));
 const PEERS = ['sluice', 'node-http', 'nginx'];
 const ROUNDS = 3;
-/** Until what the opening left behind is collected. */
+/** Long enough for the garbage of opening the connections to be collected. */
 const SETTLE_MS = 1_500;
 
 async function measureIdle(server: ServerProcess, arena: Arena): Promise<Round> {
@@ -40,7 +40,7 @@ export const idleConnections: Matchup = {
   async run(arena) {
     const rows: Row[] = [];
     for (let round = 0; round < Math.min(ROUNDS, arena.pace.rounds); round += 1) {
-      // Whoever had 10,000 connections before keeps their memory: fresh servers each time.
+      // A server keeps the memory of earlier connections, so each round has fresh servers.
       const fresh: Contestant[] = PEERS.map((peer) => ({ peer, options: { workers: 1 } }));
       const measured = await inTurns(arena, fresh, { measure: measureIdle, rounds: 1 });
       for (const each of fresh) await arena.release(each);

@@ -1,11 +1,11 @@
-/** Requests that are each charged to a bucket in Redis, none refused; what Redis needs for them counts as well. */
+/** Every request takes a token from a bucket in Redis and none is refused. The CPU time of Redis counts as well. */
 import type { Arena, Contestant, Pace } from '../rig/arena.ts';
 import type { Work } from '../rig/load.ts';
 import { inTurns, type Matchup, measureLoad, type Row } from './matchup.ts';
 
 const PEERS = ['sluice', 'nginx-lua-redis', 'nginx-lua-redis-ours'];
 
-/** limiterHot is one client that asks all the time. */
+/** limiterHot: one client sends all requests. */
 export const limiterHot: Matchup = limiterMatchup({
   name: 'limiter-hot',
   title: 'Tiny GET, one hot client under a limit in Redis',
@@ -14,7 +14,7 @@ export const limiterHot: Matchup = limiterMatchup({
   workOf: () => ({ path: '/tiny', connections: 64 }),
 });
 
-/** limiterCrowd is ten thousand clients in turn: no request finds anything that the one before it left. */
+/** limiterCrowd: ten thousand clients take turns, so that no request profits from the one before it. */
 export const limiterCrowd: Matchup = limiterMatchup({
   name: 'limiter-crowd',
   title: 'Tiny GET, 10,000 clients in turn under a limit in Redis',
@@ -26,9 +26,9 @@ export const limiterCrowd: Matchup = limiterMatchup({
 interface LimiterMatchup {
   name: string;
   title: string;
-  /** After what is common to all. */
+  /** The part of the load's description that differs between the two. */
   load: string;
-  /** Without a limit. */
+  /** Contestants without a limit. */
   others: Contestant[];
   workOf: (pace: Pace) => Work;
 }

@@ -1,4 +1,4 @@
-/** A scenario of `make bench-peers`: the same work for several balancers in turns, and what each needed. */
+/** A scenario of `make bench-peers`: several balancers do the same work in turns, and the cost of each is measured. */
 
 import { peerNamed } from '../peers/registry.ts';
 import type { Arena, Contestant } from '../rig/arena.ts';
@@ -7,22 +7,22 @@ import { problemOf, type Work } from '../rig/load.ts';
 import type { ServerProcess } from '../rig/process.ts';
 import { runWrk } from '../rig/wrk.ts';
 
-/** One pass: numbers by the name of what was measured, units in the names. */
+/** The figures of one pass, by names that contain the unit. */
 export type Round = Record<string, number>;
 
 export interface Row {
   label: string;
   peer: string;
   rounds: Round[];
-  /** Why there is no figure; '' when there is. */
+  /** Why there is no figure; '' where there is one. */
   problem: string;
 }
 
 export interface Matchup {
   readonly name: string;
-  /** For the table. */
+  /** The heading of the table. */
   readonly title: string;
-  /** What the load generator does, for the record. */
+  /** What the load generator does, for the report. */
   readonly load: string;
   readonly contestants: readonly Contestant[];
   run(arena: Arena): Promise<Row[]>;
@@ -32,14 +32,14 @@ export type Measure = (server: ServerProcess, arena: Arena, contestant: Contesta
 
 export type WarmUp = (server: ServerProcess) => Promise<void>;
 
-/** labelOf names a contestant in tables. */
+/** labelOf is the name of a contestant in tables. */
 export function labelOf({ label, peer }: Contestant): string {
   return label ?? peer;
 }
 
 /**
- * inTurns starts every contestant that is there, warms each up, and measures A B C C B A …, so that no one always comes
- * after the same neighbour; one that is missing or fails gets a row that says so, and the others go on.
+ * inTurns starts every installed contestant, warms it up, and measures in the order A B C C B A …, so that no contestant
+ * always follows the same one. A contestant that is missing or fails gets a row that says so, and the others go on.
  */
 export async function inTurns(
   arena: Arena,
@@ -65,7 +65,7 @@ export async function inTurns(
       const once = async () => {
         row.rounds.push(await measure(server, arena, contestant));
       };
-      // A second time: a machine that others use as well stalls now and then.
+      // Tried a second time, because a shared machine stalls now and then.
       await attempt(row, () => once().catch(once));
     }
   }
@@ -81,7 +81,7 @@ async function attempt(row: Row, action: () => Promise<void>): Promise<void> {
   }
 }
 
-/** measureLoad is one pass of wrk: CPU per request, throughput, latency and memory; throws when too much failed. */
+/** measureLoad is one pass of wrk: CPU per request, throughput, latency, memory. It throws when too many requests failed. */
 export async function measureLoad(server: ServerProcess, arena: Arena, work: Work): Promise<Round> {
   const pids = server.pids();
   const before = cpuTimes(pids);
@@ -109,7 +109,7 @@ export interface LoadMatchup {
   contestants: readonly Contestant[];
 }
 
-/** loadMatchup is a scenario that is one kind of request under wrk. */
+/** loadMatchup makes a scenario of one kind of request under wrk. */
 export function loadMatchup({ name, title, work, contestants }: LoadMatchup): Matchup {
   const { method = 'GET', path, connections, reconnecting = false } = work;
   return {

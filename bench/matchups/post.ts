@@ -1,4 +1,4 @@
-/** A form, or a call of an API: a small body, a small answer. */
+/** A small body and a small answer, as with a form or an API call. */
 import { loadMatchup } from './matchup.ts';
 
 export const post = loadMatchup({

@@ -1,4 +1,4 @@
-/** A client far over its limit: what each 429 costs, beside a bare node:http server that gives the same answer. */
+/** The cost of a 429 for a client far over its limit, compared with a bare node:http server that gives the same answer. */
 import { REFUSED_PATH } from '../peers/peer.ts';
 import type { Contestant } from '../rig/arena.ts';
 import type { Work } from '../rig/load.ts';

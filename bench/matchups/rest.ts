@@ -1,4 +1,4 @@
-/** What a worker of the production build keeps when the load is over. */
+/** The memory that a worker of the production build keeps after the load. */
 import { setTimeout as pause } from 'node:timers/promises';
 import { rssBytes } from '../rig/cpu.ts';
 import { runWrk } from '../rig/wrk.ts';
@@ -7,7 +7,7 @@ import { inTurns, type Matchup } from './matchup.ts';
 const WORK = { path: '/tiny', connections: 64 };
 const LOAD_SEC = 10;
 const REST_MS = 30_000;
-/** Servers of their own: what other kinds of load left behind is not asked for. */
+/** Servers of their own, without the memory that other kinds of load left behind. */
 const contestants = ['sluice', 'sluice-built'].map((peer) => ({ peer, options: { workers: 1 } }));
 
 export const rest: Matchup = {

@@ -1,4 +1,4 @@
-/** Long downloads to slow and stopped readers, long uploads to slow and stopped backends: how much memory they take. */
+/** Memory of long downloads to slow or stopped readers, and of long uploads to slow or stopped backends. */
 import { connect, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +20,7 @@ const CROWD = 200;
 interface Flow {
   name: string;
   direction: 'down' | 'up';
-  /** 0: stopped. */
+  /** 0: the reader is stopped. */
   mibPerSec: number;
   connections: number;
 }
@@ -55,7 +55,7 @@ function openFlow(port: number, { direction, mibPerSec }: Flow): Socket {
   return socket;
 }
 
-/** The most that the workers held while the flow went on. */
+/** The largest resident set of the workers while the flow ran. */
 async function mostBytes(server: ServerProcess, flow: Flow, durationMs: number): Promise<number> {
   const pids = server.workerPids();
   const sockets = Array.from({ length: flow.connections }, () => openFlow(server.port, flow));
@@ -73,7 +73,7 @@ async function mostBytes(server: ServerProcess, flow: Flow, durationMs: number):
   return most;
 }
 
-/** Growth is counted from the warm state, whatever an earlier flow left behind; a crowd's from just before it came. */
+/** Growth is counted from the state after the warm-up, also when an earlier flow left memory behind; for a crowd from just before it. */
 async function measureFlows(server: ServerProcess, durationMs: number): Promise<Round> {
   const round: Round = {};
   const warm = rssBytes(server.workerPids());
@@ -82,7 +82,7 @@ async function measureFlows(server: ServerProcess, durationMs: number): Promise<
     const most = await mostBytes(server, flow, durationMs);
     if (flow.connections === CROWD) round[`${flow.name}KibEach`] = Math.max(0, most - before) / 1024 / CROWD;
     else round[`${flow.name}MiB`] = Math.max(0, most - warm) / 2 ** 20;
-    // Until the balancer has seen that they are gone.
+    // The balancer must notice that they are gone.
     await pause(100);
   }
   return round;

@@ -1,4 +1,4 @@
-/** The smallest request there is: what a front door costs by itself. */
+/** The smallest possible request: it shows what the balancer itself costs. */
 import { loadMatchup } from './matchup.ts';
 
 const CONTESTANTS = [

@@ -1,4 +1,4 @@
-/** Whether a second worker brings what a second worker brings nginx. */
+/** Whether a second worker helps Sluice as much as it helps nginx. */
 import { loadMatchup } from './matchup.ts';
 
 export const twoWorkers = loadMatchup({

@@ -1,4 +1,4 @@
-/** Caddy; GOMAXPROCS is its number of workers. */
+/** Caddy. GOMAXPROCS sets its number of workers. */
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/free-port.ts';

@@ -1,10 +1,10 @@
--- The script of Sluice, called once per request. The module is the check itself.
+-- Calls the script of Sluice once per request. Loading this module performs the check.
 local ffi = require 'ffi'
 local file = assert(io.open('@SCRIPT@'))
 local script = file:read('*a')
 file:close()
 local ask = require 'limiter-redis' (script, 'bench-ours:')
--- capacity, rate, version, need; no lease, nothing goes back.
+-- capacity, rate, version, need; no lease is asked for and nothing is given back.
 local take = ffi.string(ffi.new('double[11]', 1e9, 1e12, 1, 1), 88)
 local doubles = ffi.typeof('const double *')
 local LEASE_US = 50000

@@ -1,7 +1,7 @@
--- One call of a script in Redis per request, over connections that are kept: what both limiters of nginx do.
+-- Shared by both limiters of nginx: one call of a script in Redis per request, over kept connections.
 local redis = require '@LIBRARY@'
 
--- How to call a script about the requests' addresses: a function that returns the reply, or ends the request with 503.
+-- Returns a function that calls a script with the address of the request and returns the reply; on failure it answers 503.
 return function(script, prefix)
   local sha = ngx.sha1_bin(script):gsub('.', function(c) return ('%02x'):format(c:byte()) end)
   return function(...)

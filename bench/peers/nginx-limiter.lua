@@ -1,4 +1,4 @@
--- A token bucket per address, one round trip per request: what the usual recipes do. The module is the check itself.
+-- A token bucket per address with one round trip per request, as in the usual recipes. Loading this module performs the check.
 local script = [[
 local now = redis.call('TIME')
 local at = now[1] + now[2] / 1000000

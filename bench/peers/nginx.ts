@@ -1,4 +1,4 @@
-/** nginx, plain and with a token bucket in Redis by its Lua module: by a lean script, and by the one of Sluice. */
+/** nginx, plain and with token buckets in Redis through its Lua module: with a lean script, and with the script of Sluice. */
 import { chmodSync, copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -50,7 +50,7 @@ function limitingNginx(name: string, source: string): Peer {
   };
 }
 
-/** Who asks is told by the same field as Sluice believes. */
+/** The caller's address comes from the same field that Sluice trusts. */
 const CHECK = `set_real_ip_from 127.0.0.0/8;
       real_ip_header X-Forwarded-For;
       access_by_lua_block { require('limiter')() }`;
@@ -59,7 +59,7 @@ function redisLibrary(): string | undefined {
   return REDIS_LIBRARIES.find((path) => existsSync(path));
 }
 
-/** As modules, which are loaded once: what is in the configuration itself runs anew with every request. */
+/** The scripts are modules, which nginx loads once. Lua code in the configuration itself would be loaded for every request. */
 function writeLimiter(folder: string, source: string, redisPort: number): void {
   // A copy, because nginx may serve as a user who cannot enter the folders above the checkout.
   const script = join(folder, 'take-tokens-n.lua');
@@ -81,7 +81,7 @@ async function startNginx(
 ): Promise<ServerProcess> {
   const program = findProgram('nginx') ?? 'nginx';
   const port = await freePort();
-  // nginx started by root serves as another user.
+  // An nginx that root starts serves as another user.
   chmodSync(folder, 0o755);
   const config = join(folder, `${name}.conf`);
   fillTemplate(new URL('nginx.conf', import.meta.url), config, {

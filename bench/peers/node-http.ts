@@ -1,11 +1,11 @@
 /**
- * A bare node:http server: what an idle connection, and a refusal, cost in Node.js itself.
+ * A bare node:http server. It shows what an idle connection and a refusal cost in Node.js itself.
  * `node bench/peers/node-http.ts PORT`
  */
 import { createServer } from 'node:http';
 import { REFUSED_PATH } from './peer.ts';
 
-/** The fields of a 429 of Sluice, and a body of the length of its own; test/bench compares them. */
+/** The fields of a 429 of Sluice and a body of the same length; test/bench compares the two. */
 const REFUSAL = `{"type":"https://iana.org/assignments/http-problem-types#quota-exceeded","title":"Request quota exceeded","status":429,"requestId":"${'0'.repeat(33)}","violated-policies":["refusing"]}`;
 const REFUSAL_FIELDS = {
   'Content-Type': 'application/problem+json',

@@ -1,4 +1,4 @@
-/** Peers that are scripts for this Node.js: a bare server, and the proxies of npm. */
+/** Peers that are scripts for this Node.js: a bare server, and proxies from npm. */
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,9 +14,9 @@ const NOTHING_MORE = { workers: false, accessLog: false, limiter: false };
 interface Script {
   name: string;
   file: string;
-  /** Before the port. */
+  /** Arguments before the port. */
   words?: string[];
-  /** Of npm; '' for our own scripts. */
+  /** Name of the npm package; '' for our own scripts. */
   library: string;
 }
 

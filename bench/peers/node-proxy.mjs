@@ -1,6 +1,6 @@
 /**
- * A proxy made with http-proxy, http-proxy-3 or httpxy, which share their API; keep-alive to the backends and the
- * forwarding fields of Sluice. `node bench/peers/node-proxy.mjs LIBRARY PORT BACKEND_PORT…`
+ * A proxy made with http-proxy, http-proxy-3 or httpxy, which share one API. It has keep-alive to the backends and the same
+ * forwarding fields as Sluice. `node bench/peers/node-proxy.mjs LIBRARY PORT BACKEND_PORT…`
  */
 import { randomBytes } from 'node:crypto';
 import { Agent, createServer } from 'node:http';

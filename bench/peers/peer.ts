@@ -1,27 +1,27 @@
-/** What the bench knows of each balancer that it compares. */
+/** What the bench needs to know of a balancer that it compares. */
 import type { ServerProcess } from '../rig/process.ts';
 
 export interface PeerOptions {
-  /** On 127.0.0.1; requests go to them in turn. */
+  /** Ports of the backends on 127.0.0.1; requests go to them in turn. */
   backendPorts: number[];
-  /** Worker processes (threads where the peer has those). */
+  /** Number of worker processes (or threads, where the peer has threads). */
   workers: number;
-  /** One line of JSON per request, into a file. */
+  /** true: one line of JSON per request goes to a file. */
   accessLog: boolean;
-  /** Where buckets live, one per address of X-Forwarded-For; null: no limit. None is refused, but at REFUSED_PATH. */
+  /** Redis with one bucket per address of X-Forwarded-For; null: no limit. Only requests for REFUSED_PATH are refused. */
   redisPort: number | null;
 }
 
-/** Sluice under a limit lets one request a second through here, the bare server none. */
+/** On this path a limited Sluice lets one request a second through, the bare server none. */
 export const REFUSED_PATH = '/refused';
 
 export interface Peer {
   readonly name: string;
-  /** missing says in a few words what is not installed; '' when it can run. */
+  /** missing says what is not installed; '' where the peer can run. */
   missing(): string;
   version(): string;
-  /** Which variants it has beyond one worker without log and limit. */
+  /** The variants that it has besides one worker without log and limit. */
   readonly can: { workers: boolean; accessLog: boolean; limiter: boolean };
-  /** start runs it in `folder` and returns once it serves `/tiny` through a backend. */
+  /** start runs it in `folder` and resolves once it serves `/tiny` through a backend. */
   start(folder: string, options: PeerOptions): Promise<ServerProcess>;
 }

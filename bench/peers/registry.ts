@@ -1,4 +1,4 @@
-/** Every peer there is, Sluice first. */
+/** All peers, Sluice first. */
 import { caddy } from './caddy.ts';
 import { haproxy } from './haproxy.ts';
 import { nginx, nginxLua, nginxLuaOurs } from './nginx.ts';
@@ -11,7 +11,7 @@ export const PEERS: readonly Peer[] = [
   ...[nginx, haproxy, caddy, nginxLua, nginxLuaOurs, ...nodeProxies, fastifyProxy, nodeHttp],
 ];
 
-/** peerNamed throws for a name that is none of ours. */
+/** peerNamed throws where no peer has the name. */
 export function peerNamed(name: string): Peer {
   const peer = PEERS.find((each) => each.name === name);
   if (peer === undefined)

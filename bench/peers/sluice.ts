@@ -1,4 +1,4 @@
-/** Sluice itself: everything a default config does, but for what the scenario turns off. */
+/** Sluice itself, with the default configuration except for what a scenario turns off. */
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type SluiceConfig, writeConfig } from '../../test/support/sluice.ts';
@@ -14,7 +14,7 @@ const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 interface Variant {
   name: string;
   cli?: string;
-  /** Beside the environment of the bench. */
+  /** Variables added to the environment of the bench. */
   env?: Record<string, string>;
 }
 
@@ -29,7 +29,7 @@ function variant({ name, cli = CLI, env = {} }: Variant): Peer {
 }
 
 export const sluice = variant({ name: 'sluice' });
-/** On node's documented API alone, with our own HTTP/1.1 and with node's. */
+/** Two variants that use only node's documented API: with our own HTTP/1.1, and with node's. */
 export const sluiceSocket = variant({ name: 'sluice-socket', env: { SLUICE_WIRE: 'socket' } });
 export const sluiceNode = variant({
   name: 'sluice-node',
@@ -38,12 +38,12 @@ export const sluiceNode = variant({
 export const sluiceBuilt = variant({ name: 'sluice-built', cli: BUILT_CLI });
 
 const POLICIES = {
-  // No request is refused: what is measured is the taking of tokens.
+  // No request is refused, because the bench measures the taking of tokens.
   default: { capacity: 1_000_000_000, refillPerSecond: 1_000_000 },
   refusing: { capacity: 1, refillPerSecond: 1 },
 };
 
-/** configOf is a config file's content for the options. */
+/** configOf makes the content of a configuration file from the options. */
 export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOptions): SluiceConfig {
   const pool = 'app';
   const bench = { name: 'bench', match: { path: '/' }, pool };
@@ -63,13 +63,13 @@ export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOp
     trustedProxies: ['127.0.0.0/8'],
     pools: { [pool]: { backends: backendPorts.map((port) => ({ url: `http://127.0.0.1:${port}` })) } },
     ...(redisPort === null ? { routes: [{ ...bench, rateLimit: 'off' }] } : limited),
-    // Uploads without end, and 10,000 connections whatever the machine's limit of files is.
+    // Room for endless uploads, and for 10,000 connections whatever the machine's limit of open files.
     limits: { bodyBytes: '64GiB', connections: 0 },
     log: { level: 'warn', access: { enabled: accessLog } },
   };
 }
 
-/** startSluiceServer runs `serve` with a config (completed as for tests) and waits for its ready line. */
+/** startSluiceServer runs `serve` with a configuration (completed as for tests) and waits for the ready line. */
 export async function startSluiceServer(
   folder: string,
   config: SluiceConfig,

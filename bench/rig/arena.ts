@@ -1,4 +1,4 @@
-/** Where peers meet: the backends, a Redis, and the servers that a run has started; everything ends with close(). */
+/** What a run has started: the backends, a Redis and the servers of the peers. close() ends all of them. */
 import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
 import type { PeerOptions } from '../peers/peer.ts';
 import { peerNamed } from '../peers/registry.ts';
@@ -9,15 +9,15 @@ import { MeteredRedis } from './redis-meter.ts';
 import { runWrk } from './wrk.ts';
 
 export interface Pace {
-  /** Measured passes over every contestant. */
+  /** How often every contestant is measured. */
   rounds: number;
-  /** Of one pass of one contestant; whole seconds. */
+  /** Length of one pass of one contestant, in whole seconds. */
   durationSec: number;
-  /** Before the first pass, at most; 0: none. */
+  /** Longest warm-up before the first pass, in seconds; 0: none. */
   warmUpSec: number;
-  /** Clients where a scenario wants many. */
+  /** How many clients a scenario with many clients has. */
   crowd: number;
-  /** One server per peer with log, limit and two workers, whatever the scenario asks for: for proofs that it works. */
+  /** true: one server per peer (with log, limit and two workers) serves every scenario. For tests that the bench works. */
   sharing: boolean;
 }
 
@@ -26,7 +26,7 @@ export const FULL_PACE: Pace = { rounds: 5, durationSec: 1, warmUpSec: 6, crowd:
 const WARM_REQUESTS = 50_000;
 
 export interface Contestant {
-  /** In tables; default the peer's name. */
+  /** Its name in tables; default the peer's name. */
   label?: string;
   peer: string;
   options?: Partial<PeerOptions>;
@@ -40,11 +40,11 @@ interface Started {
 export class Arena {
   readonly pace: Pace;
   readonly backends: Backends;
-  /** Of everything started so far, by label. */
+  /** The command lines of everything started so far, by label. */
   readonly commands: Record<string, string> = {};
   readonly #started = new Map<string, Started>();
   readonly #only: ReadonlySet<string> | null;
-  /** The kinds of work that a server was warmed up for. */
+  /** The kinds of work for which a server was warmed up. */
   readonly #warm = new WeakMap<ServerProcess, Set<string>>();
   #redis: MeteredRedis | null = null;
 
@@ -58,7 +58,7 @@ export class Arena {
     this.#only = only === null ? null : new Set(only);
   }
 
-  /** takesPart tells whether a run is about this peer, installed or not. */
+  /** takesPart tells whether a run includes this peer, installed or not. */
   takesPart(contestant: Contestant): boolean {
     return this.#only === null || this.#only.has(contestant.peer);
   }
@@ -69,8 +69,8 @@ export class Arena {
   }
 
   /**
-   * warmUp loads a server before it is measured: one that is new to this kind of work until V8 has compiled what is hot,
-   * which takes requests rather than seconds (measured: 50 % more CPU per request until about 50,000 of them).
+   * warmUp loads a server before it is measured, once per kind of work, until V8 has compiled the hot code. That takes a
+   * number of requests rather than a time: a request costs 50 % more CPU time until about 50,000 were served.
    */
   async warmUp(server: ServerProcess, work: Work): Promise<void> {
     const { warmUpSec } = this.pace;
@@ -85,7 +85,7 @@ export class Arena {
     }
   }
 
-  /** serverOf starts a contestant, or gives the one that runs already with the same options. */
+  /** serverOf starts a contestant, or returns the one that already runs with the same options. */
   async serverOf({ label, peer, options: wanted = {} }: Contestant): Promise<ServerProcess> {
     const options = this.pace.sharing ? await this.#everything(peer, wanted) : wanted;
     const key = `${peer} ${JSON.stringify(options)}`;
@@ -114,7 +114,7 @@ export class Arena {
     };
   }
 
-  /** release stops a contestant that the scenarios to come do not need. */
+  /** release stops a contestant that no later scenario needs. */
   async release({ peer, options = {} }: Contestant): Promise<void> {
     const key = `${peer} ${JSON.stringify(options)}`;
     const running = this.#started.get(key);

@@ -1,5 +1,6 @@
 /**
- * One run of autocannon (or of the reconnecting load, which autocannon cannot do), in a process of its own. Takes its work as JSON, ends with a line of JSON (LoadFigures).
+ * One run of autocannon (or of the reconnecting load, which autocannon cannot do), in a process of its own. It takes its work
+ * as JSON and prints one line of JSON (LoadFigures).
  *
  *   node bench/rig/autocannon-run.ts '{"port":8080,"work":{…},"durationSec":5,"amount":0,"clients":1}'
  */
@@ -11,9 +12,9 @@ export interface AutocannonJob {
   port: number;
   work: Work;
   durationSec: number;
-  /** Requests in all instead of a duration; 0: by duration. */
+  /** Total number of requests; 0: the duration counts instead. */
   amount: number;
-  /** Addresses in X-Forwarded-For, each connection its own share of them in turn; 1: no such field. */
+  /** Number of addresses for X-Forwarded-For. Each connection uses its own share of them in turn. 1: no such field. */
   clients: number;
 }
 
@@ -30,7 +31,7 @@ interface Client {
   setRequests(requests: { headers: Record<string, string> }[]): void;
 }
 
-/** Without types of its own. */
+/** autocannon comes without types. */
 type Autocannon = (options: Record<string, unknown>) => Promise<Result>;
 
 const autocannon: Autocannon = createRequire(import.meta.url)('autocannon');
@@ -38,7 +39,7 @@ const { port, work, durationSec, amount, clients } = JSON.parse(process.argv[2] 
 const { method = 'GET', path, bodyBytes = 0, connections, reconnecting = false } = work;
 
 let clientCount = 0;
-/** 10.x.y.z, so that each is a client of its own. */
+/** An address 10.x.y.z for each client. */
 const addressOf = (n: number) => `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`;
 
 function giveAddresses(client: Client): void {

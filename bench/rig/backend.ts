@@ -1,4 +1,4 @@
-/** Backends behind every balancer of a bench: nginx where it is installed, else Node.js. */
+/** The backends of a bench: nginx where it is installed, else Node.js. */
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ import { findProgram, versionOf } from './tools.ts';
 
 export interface Backends {
   readonly ports: number[];
-  /** What they are, for the record. */
+  /** Program and version, for the result. */
   readonly kind: string;
   stop(): Promise<void>;
 }
@@ -18,7 +18,11 @@ export interface Backends {
 const BACKEND_COUNT = 3;
 const NODE_BACKEND = fileURLToPath(new URL('node-backend.ts', import.meta.url));
 
-/** startBackends serves /tiny and what is under it (19 bytes), /10k, /1m and POST /upload on three ports; null of `program` means Node.js. */
+/**
+ * startBackends serves /tiny and all paths below it (19 bytes), /10k, /1m and POST /upload on three ports.
+ *
+ * @param program path of nginx; null: Node.js
+ */
 export async function startBackends(program = findProgram('nginx')): Promise<Backends> {
   const folder = makeTempFolder('sluice-bench-');
   const ports = await Promise.all(Array.from({ length: BACKEND_COUNT }, freePort));
@@ -47,7 +51,7 @@ export async function startBackends(program = findProgram('nginx')): Promise<Bac
 }
 
 function layOutFiles(folder: string, ports: number[]): void {
-  // nginx started by root serves as another user.
+  // An nginx that root starts serves as another user.
   chmodSync(folder, 0o755);
   mkdirSync(join(folder, 'files'));
   writeFileSync(join(folder, 'files', '10k'), Buffer.alloc(10 * 1024, 'x'));

@@ -1,35 +1,35 @@
-/** What processes cost, from /proc (Linux): CPU time and resident memory. */
+/** CPU time and resident memory of processes, from /proc (Linux). */
 import { readdirSync, readFileSync } from 'node:fs';
 
 export interface CpuTimes {
-  /** Of all threads, ns precise (schedstat). */
+  /** Sum of all threads, exact to the nanosecond (schedstat). */
   totalUs: number;
-  /** By the kernel's ticks of 10 ms; only their proportion is used. */
+  /** Counted in the kernel's ticks of 10 ms; only the proportion of user to system time is used. */
   userUs: number;
   systemUs: number;
 }
 
-/** utime and stime of /proc/PID/stat are in these; 100 on every Linux of the last decades. */
+/** The unit of utime and stime in /proc/PID/stat: 100 ticks a second on every Linux of the last decades. */
 const TICKS_PER_SEC = 100;
 
-/** cpuTimes adds up what the processes have used since they began; one that is gone counts nothing. */
+/** cpuTimes adds up what the processes have used since they started; a process that is gone counts as 0. */
 export function cpuTimes(pids: number[]): CpuTimes {
   const sum: CpuTimes = { totalUs: 0, userUs: 0, systemUs: 0 };
   for (const pid of pids) {
     const fields = readOrEmpty(`/proc/${pid}/stat`);
-    // The second field is the command in brackets and may hold anything.
+    // The second field is the command in brackets, which may contain spaces and brackets.
     const [, ...words] = fields.slice(fields.lastIndexOf(')')).split(' ');
     const userUs = (Number(words[11] ?? 0) * 1e6) / TICKS_PER_SEC;
     const systemUs = (Number(words[12] ?? 0) * 1e6) / TICKS_PER_SEC;
     sum.userUs += userUs;
     sum.systemUs += systemUs;
-    // The kernel without schedstat: ticks have to do.
+    // A kernel without schedstat: the ticks must do.
     sum.totalUs += scheduledUs(pid) || userUs + systemUs;
   }
   return sum;
 }
 
-/** cpuSince subtracts, and divides the precise total in the ticks' proportion of user to system. */
+/** cpuSince subtracts `before`, and splits the exact total into user and system time in the proportion of the ticks. */
 export function cpuSince(before: CpuTimes, after: CpuTimes): CpuTimes {
   const totalUs = after.totalUs - before.totalUs;
   const userTicksUs = after.userUs - before.userUs;
@@ -39,7 +39,7 @@ export function cpuSince(before: CpuTimes, after: CpuTimes): CpuTimes {
   return { totalUs, userUs: totalUs * userShare, systemUs: totalUs * (1 - userShare) };
 }
 
-/** rssBytes adds up the resident sets; pages that processes share are counted once per process. */
+/** rssBytes adds up the resident sets; a page that processes share counts once for each of them. */
 export function rssBytes(pids: number[]): number {
   let sum = 0;
   for (const pid of pids) {

@@ -1,10 +1,10 @@
 /**
- * Clients of a made-up installation: addresses, ranges of both families and names; a quarter without own limits, half on
- * one of eight plans, a quarter with limits that nobody shares, two policies each; one in a hundred unlimited, one blocked.
+ * Clients of a made-up installation: IPv4 and IPv6 addresses, ranges and names. A quarter has no own limits, half has one of
+ * eight plans, a quarter has limits of its own, for two policies each. One in a hundred is unlimited, one is blocked.
  */
 import type pg from 'pg';
 
-/** insertClients makes clients 1…count, as fast as the database can: what its triggers do for each row is done here. */
+/** insertClients makes clients 1…count as fast as the database can: without triggers, whose work it does itself. */
 export async function insertClients(client: pg.ClientBase, count: number): Promise<void> {
   await client.query('begin');
   await client.query('set local statement_timeout = 0');
@@ -29,7 +29,7 @@ export async function insertClients(client: pg.ClientBase, count: number): Promi
   await client.query('analyze clients');
 }
 
-/** goBack makes the table what a restored backup is: every version is older, and no trigger ran. */
+/** goBack makes the table look like a restored backup: every version is older, and no trigger ran. */
 export async function goBack(client: pg.ClientBase): Promise<void> {
   await client.query('begin');
   await client.query('set local session_replication_role = replica');

@@ -1,4 +1,4 @@
-/** A database full of clients for `make bench-directory`: a server of its own, or the embedded one's folder. */
+/** A database full of clients for `make bench-directory`: a PostgreSQL server, or the folder of the embedded database. */
 import pg from 'pg';
 import { pino } from 'pino';
 import { EmbeddedPostgres } from '../../src/infra/postgres/embedded-postgres.ts';
@@ -9,9 +9,9 @@ import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder
 import { insertClients } from './directory-data.ts';
 
 export interface FullDatabase {
-  /** For the configuration. */
+  /** The block `database` of the configuration. */
   readonly config: object;
-  /** Another program's connection; null: the embedded one has none while Sluice runs. */
+  /** A connection beside Sluice's; null: the embedded database has none while Sluice runs. */
   readonly other: pg.Client | null;
   close(): Promise<void>;
 }
@@ -20,7 +20,7 @@ const silent = pino({ level: 'silent' });
 const FILL_MS = 900_000;
 
 export async function serverWith(count: number): Promise<FullDatabase> {
-  // The size that Debian configures; the tests' own is smaller than the table.
+  // Debian's default. The tests' own size is smaller than the table.
   const server = await startPostgres({ settings: { shared_buffers: '128MB' } });
   const url = await makeDatabase(server);
   const database = new Database({ target: { kind: 'url', url }, logger: silent });

@@ -1,6 +1,6 @@
 /**
- * The backend of long bodies: /flood is an answer of 32 GiB, written as fast as it is read; POST /sink?mibPerSec=N reads
- * at that pace, N = 0 not at all; anything else is a small answer. `node bench/rig/flow-backend.ts PORT`
+ * The backend for long bodies. /flood answers with 32 GiB, written as fast as they are read. POST /sink?mibPerSec=N reads N MiB
+ * a second, with N = 0 nothing. Every other path gets a small answer. `node bench/rig/flow-backend.ts PORT`
  */
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { pace } from './pace.ts';

@@ -1,5 +1,6 @@
 /**
- * Opens connections, asks once on each, and leaves them open until it is ended. Says `open N` when N have an answer.
+ * Opens connections, sends one request on each, and keeps them open until it is killed. It prints `open N` when all N have an
+ * answer.
  *
  *   node bench/rig/idle-clients.ts PORT COUNT
  */

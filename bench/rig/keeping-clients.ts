@@ -1,7 +1,8 @@
 /**
- * Clients that keep their connections: opens COUNT of them, asks once on each, and says `open N`. From SIGUSR2 on it asks on
- * them in turn, REQUESTS_PER_SEC in all for SECONDS, and says what came of it as a line of JSON. Then it rests until it is
- * ended. A connection that the server ends, with `Connection: close` on an answer or without, is opened anew at once.
+ * Clients that keep their connections. It opens COUNT connections, sends one request on each and prints `open N`. After
+ * SIGUSR2 it sends requests on them in turn, REQUESTS_PER_SEC in all for SECONDS, and prints the totals as a line of JSON.
+ * Then it waits until it is killed. When the server ends a connection, with or without `Connection: close` on an answer, a new
+ * one is opened at once.
  *
  *   node bench/rig/keeping-clients.ts PORT COUNT REQUESTS_PER_SEC SECONDS
  */
@@ -21,10 +22,10 @@ let awaited = 0;
 class Client {
   #socket: Socket | null = null;
   #text = '';
-  /** Of the request under way. */
+  /** Belongs to the request under way. */
   #answered: (() => void) | null = null;
 
-  /** ask resolves when there is an answer, or none is to come any more. */
+  /** ask resolves when there is an answer, or when none can come any more. */
   ask(): Promise<void> {
     this.#socket ??= this.#open();
     this.#socket.write(REQUEST);
@@ -81,7 +82,7 @@ async function openMany(): Promise<void> {
   }
 }
 
-/** A client that still waits for its answer is left out. */
+/** A client that still waits for its answer is skipped. */
 function askInTurns(): void {
   const startMs = performance.now();
   let turn = 0;

@@ -1,9 +1,9 @@
-/** What a load generator reports, whichever it was. */
+/** What every load generator reports. */
 
 export interface LoadFigures {
-  /** Whole answers, of any status. */
+  /** Complete answers, of any status. */
   requests: number;
-  /** Answers that are not 2xx (wrk: above 399; of refused work: the others). */
+  /** Answers of a wrong status: not 2xx (with wrk: above 399). Where refusals are expected: everything else. */
   badStatus: number;
   errors: number;
   timeouts: number;
@@ -16,29 +16,29 @@ export interface LoadFigures {
 
 export interface Work {
   method?: 'GET' | 'POST';
-  /** With its leading slash. */
+  /** Begins with a slash. */
   path: string;
-  /** Of the request; 0 without a body. */
+  /** Size of the request body; 0: no body. */
   bodyBytes?: number;
   connections: number;
-  /** A new connection for every request. */
+  /** true: a new connection for every request. */
   reconnecting?: boolean;
-  /** Addresses in X-Forwarded-For, in turn; 1, the default: no such field. For wrk alone. */
+  /** Number of addresses that X-Forwarded-For names in turn; 1 (default): no such field. Only wrk knows it. */
   clients?: number;
-  /** Good answers are the refusals, of a status above 399. For wrk alone. */
+  /** true: a refusal (status above 399) is the good answer. Only wrk knows it. */
   refused?: boolean;
 }
 
-/** A scenario with fewer good answers than this is a failure, not a figure. */
+/** A scenario with a smaller share of good answers has failed and gives no figure. */
 export const MIN_SUCCESS_RATIO = 0.99;
 
-/** successRatio is the share of 2xx among everything that was tried. */
+/** successRatio is the share of good answers among all requests. */
 export function successRatio({ requests, badStatus, errors, timeouts }: LoadFigures): number {
   const tried = requests + errors + timeouts;
   return tried === 0 ? 0 : (requests - badStatus) / tried;
 }
 
-/** problemOf says why figures do not count; '' when they do. */
+/** problemOf says why figures do not count; '' where they count. */
 export function problemOf(figures: LoadFigures): string {
   if (figures.requests === 0) return 'no answer at all';
   const ratio = successRatio(figures);

@@ -1,6 +1,6 @@
 /**
- * Loaded by `--import` into a process that is measured: writes every 50 ms how long its event loop was kept from its events
- * at most, what it holds in memory, and what a worker heard of its clients; one JSON line each, to LOOP_PROBE_FOLDER/PID.jsonl.
+ * Loaded by `--import` into a process that is measured. Every 50 ms it appends a line of JSON to LOOP_PROBE_FOLDER/PID.jsonl:
+ * the longest delay of the event loop, the memory of the process, and which messages about clients a worker got.
  */
 import cluster from 'node:cluster';
 import { appendFileSync, readFileSync } from 'node:fs';
@@ -10,23 +10,23 @@ import { isMainThread } from 'node:worker_threads';
 
 export interface ProbeLine {
   role: 'primary' | 'worker';
-  /** Wall clock, to be compared between processes. */
+  /** Wall clock, so that lines of several processes can be compared. */
   atMs: number;
-  /** Longest delay of the loop since the line before. */
+  /** The longest delay of the loop since the previous line. */
   delayMs: number;
-  /** How long the loop's thread could have run since the line before, had there been a CPU for it. */
+  /** How long the loop's thread was ready to run since the previous line but had no CPU. */
   waitedMs: number;
   rssBytes: number;
   heapBytes: number;
-  /** Outside of V8's heap, buffers for the most part. */
+  /** Memory outside V8's heap, mostly buffers. */
   externalBytes: number;
-  /** Messages since the line before: `settings`, and `full set` with the last part of one. */
+  /** Messages since the previous line: `settings`, and `full set` for the last part of a full set. */
   heard: ('settings' | 'full set')[];
 }
 
 const EVERY_MS = 50;
 
-/** Of the main thread, by the kernel's scheduler (second number of schedstat); 0 where it does not count. */
+/** How long the main thread waited for a CPU (second number of schedstat); 0 where the kernel does not count it. */
 function waitedSoFarNs(): number {
   try {
     return Number(readFileSync(`/proc/self/task/${process.pid}/schedstat`, 'latin1').split(' ')[1]);
@@ -38,7 +38,7 @@ function waitedSoFarNs(): number {
 function watch(folder: string): void {
   const path = join(folder, `${process.pid}.jsonl`);
   const role = cluster.isPrimary ? 'primary' : 'worker';
-  // One sample per turn of the loop: a sampling timer would see only what falls between its ticks.
+  // One sample per turn of the loop: a timer would see only what falls between its ticks.
   const delay = monitorEventLoopDelay({ samplePerIteration: true });
   delay.enable();
   let heard: ProbeLine['heard'] = [];

@@ -1,11 +1,11 @@
-/** What the probes of a run have written (loop-probe.ts), read and told. */
+/** Reads what the probes of a run have written (loop-probe.ts) and describes it. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProbeLine } from './loop-probe.ts';
 
-/** A window in which the thread waited longer for a CPU says more about the machine than about us. */
+/** A window in which the thread waited longer for a CPU is about the machine, not about Sluice. */
 const CROWDED_MS = 10;
-/** Of a primary, until its modules are loaded: nobody is served before. */
+/** The first lines of a primary, until its modules are loaded. Nobody is served before that. */
 const BOOT_LINES = 10;
 
 export class Timeline {
@@ -21,13 +21,13 @@ export class Timeline {
     }
   }
 
-  /** fullSetAtMs is when the last of `count` workers heard the last part of a full set since then; null: fewer have. */
+  /** fullSetAtMs is when the last of `count` workers got the last part of a full set after `sinceMs`; null: not all have. */
   fullSetAtMs(count: number, sinceMs: number): number | null {
     const times = [...this.#byPid.values()].flatMap((lines) => fullSetAtMs(lines, sinceMs) ?? []);
     return times.length < count ? null : Math.max(...times);
   }
 
-  /** tell describes each process between two moments, in lines of text. */
+  /** tell describes each process between two moments, as lines of text. */
   tell(sinceMs: number, startedAtMs: number): string[] {
     return [...this.#byPid].flatMap(([pid, all]) => {
       const [first] = all;
@@ -47,7 +47,7 @@ export class Timeline {
   }
 }
 
-/** What comes before is the start of the process: modules are read and compiled, rooms are built, nobody is served. */
+/** What comes before is the start of the process: it reads and compiles modules and serves nobody. */
 function served(lines: ProbeLine[]): ProbeLine[] {
   if (lines[0]?.role === 'primary') return lines.slice(BOOT_LINES);
   const at = lines.findIndex(({ heard }) => heard.includes('settings'));

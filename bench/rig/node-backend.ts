@@ -1,5 +1,5 @@
 /**
- * The backends of a bench on a machine without nginx: one process, the paths of backend.conf, as many ports as asked for.
+ * The backends of a bench on a machine without nginx: one process with the paths of backend.conf on every given port.
  *
  *   node bench/rig/node-backend.ts PORT…
  */

@@ -1,16 +1,16 @@
 /*
  * An open-loop load generator: requests leave at the times of a Poisson process, whether or not earlier ones are answered.
- * Run by bench/rig/open-loop.ts, which builds it and reads its one line of JSON.
+ * bench/rig/open-loop.ts builds it, runs it and reads the one line of JSON that it prints.
  *
  *   open-loop PORT PATH RATE_PER_SEC DURATION_SEC SEED
  *
- * All connections are opened, and have had an answer, before the first arrival. An arrival takes an idle one; when there is
- * none it waits its turn, and one that comes while MAX_BACKLOG wait makes the oldest of them fail. Latency counts from the
- * time for which a request was scheduled to the end of its answer, so what the generator is late by is part of it, and told
- * apart as its lag. The first part of the run is sent but not timed; failures count from the start.
+ * Before the first arrival, every connection is open and has had an answer. An arrival takes an idle connection. When there
+ * is none it waits in a queue; an arrival that finds MAX_BACKLOG others waiting makes the oldest of them fail. Latency
+ * counts from the scheduled time of a request to the end of its answer, so it includes the delay of the generator, which is
+ * also reported alone as the lag. Requests of the first part of the run are sent but not timed; failures count from the start.
  *
- * It sleeps to the nanosecond between arrivals (epoll_pwait2, Linux 5.11): a loop that spins takes a core from the others.
- * Exit 0 with figures, 1 when there are none, 2 for wrong words.
+ * Between arrivals it sleeps with nanosecond precision (epoll_pwait2, Linux 5.11), because a loop that spins would take a
+ * core from the others. Exit 0 with figures, 1 without figures, 2 for wrong arguments.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -43,10 +43,10 @@ static const double WARM_UP_SHARE = 0.2;
 struct connection {
   int fd;
   bool connected;
-  /* Of the schedule, whose answer is awaited; PRIMING, NOBODY. */
+  /* Index in the schedule of the request that waits for its answer; or PRIMING, or NOBODY. */
   int64_t arrival;
   size_t head_bytes;
-  /* Of the answer's body; -1: its head is not complete. */
+  /* Bytes of the answer's body that are still to come; -1: the head is not complete. */
   int64_t body_left;
   bool last;
   char head[HEAD_MAX_BYTES + 1];
@@ -59,7 +59,7 @@ static uint16_t port;
 static char request[1024];
 static int request_bytes;
 
-/* Arrivals [0, sent) have left or failed, [sent, due) wait for a connection, the rest lie ahead. ns of CLOCK_MONOTONIC. */
+/* Arrivals [0, sent) were sent or have failed, [sent, due) wait for a connection, the rest are in the future. Times are ns of CLOCK_MONOTONIC. */
 static int64_t *schedule, *latencies, *lags;
 static int64_t total, due, sent, finished, failed, backlog_max, latency_count, lag_count, timed_from_ns;
 
@@ -104,7 +104,7 @@ static void finish(int64_t arrival, bool good, int64_t at_ns) {
   else if (schedule[arrival] >= timed_from_ns) latencies[latency_count++] = at_ns - schedule[arrival];
 }
 
-/* Replaces a connection that is no good any more; whose answer it owes has failed. */
+/* Replaces a broken connection. The request that waits for its answer on it has failed. */
 static void replace(struct connection *c) {
   for (int i = 0; i < idle_count; i++) {
     if (idle[i] == c) idle[i] = idle[--idle_count];
@@ -121,11 +121,11 @@ static void ask(struct connection *c, int64_t arrival) {
   c->head_bytes = 0;
   c->body_left = -1;
   c->last = false;
-  /* So few bytes fit into the buffer of a connection without a request under way. */
+  /* So few bytes always fit into the send buffer of a connection without a request under way. */
   if (send(c->fd, request, request_bytes, MSG_NOSIGNAL) != request_bytes) replace(c);
 }
 
-/* A connection without work gets the oldest arrival that waits, or rests. */
+/* Gives an idle connection the oldest waiting arrival; without one it joins the idle connections. */
 static void rest(struct connection *c) {
   c->arrival = NOBODY;
   if (sent < due) ask(c, sent++);
@@ -143,7 +143,7 @@ static void send_due(void) {
   }
 }
 
-/* The value of a field of a head that ends with an empty line; NULL where it is missing. `name` holds its colon. */
+/* The value of a field in a head that ends with an empty line; NULL where the field is missing. `name` includes the colon. */
 static const char *field(const char *head, const char *name) {
   for (const char *line = strstr(head, "\r\n"); line != NULL; line = strstr(line + 2, "\r\n")) {
     if (strncasecmp(line + 2, name, strlen(name)) != 0) continue;
@@ -153,7 +153,7 @@ static const char *field(const char *head, const char *name) {
   return NULL;
 }
 
-/* Reads a complete head; false where the answer is none that this program understands, or not a 200. */
+/* Reads a complete head. false: this program does not understand the answer, or it is not a 200. */
 static bool read_head(struct connection *c) {
   const char *length = field(c->head, "content-length:");
   const char *ends = field(c->head, "connection:");
@@ -165,7 +165,7 @@ static bool read_head(struct connection *c) {
   return errno == 0 && after != length && *after == '\r' && c->body_left >= 0;
 }
 
-/* Takes bytes of an answer, as many as the network had; false when the connection is to be given up. */
+/* Reads the bytes that have arrived. false: the connection must be given up. */
 static bool take(struct connection *c, const char *bytes, size_t count, int64_t at_ns) {
   if (c->arrival == NOBODY) return false;
   if (c->body_left < 0) {
@@ -196,7 +196,7 @@ static bool take(struct connection *c, const char *bytes, size_t count, int64_t 
 static void handle(struct connection *c, uint32_t events) {
   static char bytes[65536];
   if (!c->connected) {
-    /* Of a connection that was replaced since the event came. */
+    /* The event belongs to a connection that was replaced meanwhile. */
     if ((events & (EPOLLOUT | EPOLLERR | EPOLLHUP)) == 0) return;
     int error = 0;
     socklen_t size = sizeof error;
@@ -213,7 +213,7 @@ static void handle(struct connection *c, uint32_t events) {
   if (count <= 0 || !take(c, bytes, count, now_ns())) replace(c);
 }
 
-/* Handles what is there, or comes within the time; what is due meanwhile goes first. */
+/* Handles the events that are there or come within the time. Arrivals that become due meanwhile are sent first. */
 static void turn(int64_t until_ns) {
   struct epoll_event events[EVENTS];
   int64_t left_ns = until_ns - now_ns();
@@ -237,7 +237,7 @@ static void prime(void) {
   }
 }
 
-/* SplitMix64: a value of (0, 1] from a counter. */
+/* SplitMix64: makes a value in (0, 1] from a counter. */
 static double uniform(uint64_t *state) {
   uint64_t z = (*state += 0x9e3779b97f4a7c15);
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
@@ -245,7 +245,7 @@ static double uniform(uint64_t *state) {
   return (double)(((z ^ (z >> 31)) >> 11) + 1) / 9007199254740992.0;
 }
 
-/* Draws all arrivals, from 0 on: exponential pauses make a Poisson process. */
+/* Draws all arrivals, starting at 0. Exponential pauses make a Poisson process. */
 static void draw(double rate_per_sec, double duration_sec, uint64_t seed) {
   double expected = rate_per_sec * duration_sec;
   int64_t room = (int64_t)(expected + 10 * sqrt(expected) + 100);
@@ -258,7 +258,7 @@ static void draw(double rate_per_sec, double duration_sec, uint64_t seed) {
   while (total < room && (at_sec -= log(uniform(&seed)) / rate_per_sec) < duration_sec) {
     schedule[total++] = (int64_t)(at_sec * NS_PER_SEC);
   }
-  memset(latencies, 1, room * sizeof *latencies); /* Pages are faulted in now, not under way. */
+  memset(latencies, 1, room * sizeof *latencies); /* Pages are faulted in now, not during the run. */
   memset(lags, 1, room * sizeof *lags);
 }
 
@@ -267,7 +267,7 @@ static int by_size(const void *a, const void *b) {
   return (left > right) - (left < right);
 }
 
-/* By the nearest rank, of sorted values; 0 of none. */
+/* By the nearest rank. `values` are sorted; 0 where there are none. */
 static double percentile_ms(const int64_t *sorted, int64_t count, double share) {
   if (count == 0) return 0;
   int64_t rank = (int64_t)ceil(share * count);

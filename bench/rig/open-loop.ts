@@ -1,4 +1,4 @@
-/** The open-loop load generator of open-loop.c: built on this machine, and run as a process of its own. */
+/** Builds the open-loop load generator (open-loop.c) and runs it as a process of its own. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -8,9 +8,9 @@ import { findProgram } from './tools.ts';
 
 const SOURCE = fileURLToPath(new URL('open-loop.c', import.meta.url));
 const BUILD_MS = 60_000;
-/** To open connections before, and to wait for the last answers. */
+/** Time for opening the connections and for the last answers. */
 const EXTRA_MS = 15_000;
-/** A p99 that leaves out more failures than this is no p99. */
+/** Failures are not timed. With more of them than this share, the p99 would be wrong. */
 const MAX_FAILED_SHARE = 0.001;
 
 export interface OpenLoopWork {
@@ -18,26 +18,26 @@ export interface OpenLoopWork {
   path: string;
   ratePerSec: number;
   durationSec: number;
-  /** Of the arrivals' times: the same one gives the same arrivals. */
+  /** The same seed gives the same times of arrival. */
   seed: number;
 }
 
 export interface OpenLoopFigures {
-  /** Answers that were timed: those of the last four fifths. */
+  /** Answers that were timed: those of the last four fifths of the run. */
   requests: number;
-  /** Of the whole run: no answer, a bad one, or no connection for it in time. */
+  /** Failures in the whole run: no answer, a bad answer, or no free connection in time. */
   failed: number;
-  /** From the scheduled time to the end of the answer. */
+  /** Latency from the scheduled time to the end of the answer. */
   p50Ms: number;
   p99Ms: number;
   p999Ms: number;
   maxMs: number;
-  /** How late the generator itself turned to an arrival. */
+  /** How late the generator itself noticed an arrival. */
   lagP50Ms: number;
   lagP99Ms: number;
-  /** CPU time of the generator over the duration; 1 is a whole core. */
+  /** CPU time of the generator divided by the duration; 1 is a whole core. */
   cpuShare: number;
-  /** Arrivals that waited for a connection, at most. */
+  /** The largest number of arrivals that waited for a connection. */
   backlogMax: number;
   /** Connections that the server ended. */
   reopened: number;
@@ -52,12 +52,12 @@ export class OpenLoop {
     this.#program = join(folder, 'open-loop');
   }
 
-  /** missing says in a few words what the machine lacks; '' when it can be built. */
+  /** missing says what the machine lacks to build it; '' where it lacks nothing. */
   static missing(): string {
     return findProgram('cc') === null ? 'cc is not installed' : '';
   }
 
-  /** build compiles it into a folder of its own, which close() removes; throws with the compiler's words. */
+  /** build compiles it into a new folder, which close() removes. It throws with the compiler's output. */
   static build(): OpenLoop {
     const built = new OpenLoop(makeTempFolder('sluice-bench-'));
     const words = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-o', built.#program, SOURCE, '-lm'];
@@ -73,7 +73,7 @@ export class OpenLoop {
     return built;
   }
 
-  /** run loads a port of this machine; throws when it gets no figures. Whoever calls judges the failures: see checked(). */
+  /** run loads a port of this machine. It throws when it gets no figures; the caller judges the failures (see checked()). */
   async run({ port, path, ratePerSec, durationSec, seed }: OpenLoopWork): Promise<OpenLoopFigures> {
     const words = [String(port), path, ratePerSec.toFixed(1), String(durationSec), String(seed)];
     const timeoutMs = durationSec * 1_000 + EXTRA_MS;
@@ -88,7 +88,7 @@ export class OpenLoop {
   }
 }
 
-/** checked gives the figures back; throws where nothing was timed or more than one in a thousand failed. */
+/** checked returns the figures. It throws when nothing was timed or more than one request in a thousand failed. */
 export function checked(figures: OpenLoopFigures): OpenLoopFigures {
   const { requests, failed } = figures;
   if (requests === 0) throw new Error('no answer at all');

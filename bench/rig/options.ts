@@ -1,12 +1,12 @@
-/** The bench's words on the command line; make passes SCENARIO, DURATION_SEC and ROUNDS. */
+/** The command line of the benches; make passes SCENARIO, DURATION_SEC and ROUNDS. */
 import { parseArgs } from 'node:util';
 
 export interface BenchWords {
-  /** Empty: all of them. */
+  /** Empty: all scenarios. */
   names: string[];
   durationSec: number;
   rounds: number;
-  /** Instead of the scenarios' own; null: those. */
+  /** null: each scenario's own number. */
   connections: number | null;
   baseline: boolean;
 }
@@ -15,7 +15,7 @@ const MAX_DURATION_SEC = 600;
 const MAX_ROUNDS = 100;
 const MAX_CONNECTIONS = 10_000;
 
-/** readWords parses the command line against the defaults; ends the process with 2 and a sentence when it is wrong. */
+/** readWords parses the command line over the defaults. When it is wrong, the process prints a sentence and exits with 2. */
 export function readWords(
   known: readonly string[],
   defaults: Pick<BenchWords, 'durationSec' | 'rounds'>,

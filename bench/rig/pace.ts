@@ -3,7 +3,7 @@ import type { Readable } from 'node:stream';
 
 const TICK_MS = 20;
 
-/** pace reads and drops what comes, `mibPerSec` of it; 0 stops after the first chunk. */
+/** pace reads and drops `mibPerSec` MiB a second; 0: it stops after the first chunk. */
 export function pace(source: Readable, mibPerSec: number): void {
   const perTickBytes = (mibPerSec * 2 ** 20 * TICK_MS) / 1_000;
   let allowedBytes = perTickBytes;

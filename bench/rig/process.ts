@@ -1,4 +1,4 @@
-/** Servers of the bench: child processes whose output goes to files, as in production, and not through the bench. */
+/** Servers of the bench: child processes. Their output goes to files, as in production, and costs the bench nothing. */
 import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
@@ -8,13 +8,13 @@ import { waitFor } from '../../test/support/wait.ts';
 export interface ServerProcess {
   readonly name: string;
   readonly port: number;
-  /** As started, without this machine's paths. */
+  /** The command line, without paths of this machine. */
   readonly command: string;
-  /** pids of all its processes, the first one included. */
+  /** pids returns all its processes, the first one included. */
   pids(): number[];
-  /** workerPids leaves out the first process where there are others: it only manages them. */
+  /** workerPids leaves out the first process where there are others: it only manages the others. */
   workerPids(): number[];
-  /** output gives what it has written to standard output and standard error. */
+  /** output returns what it has written to standard output and standard error. */
   output(): string;
   stop(): Promise<void>;
 }
@@ -23,19 +23,19 @@ export interface Launch {
   name: string;
   command: string;
   args: string[];
-  /** Working folder; gets the files stdout and stderr. */
+  /** Working folder. The output goes to files in it. */
   folder: string;
   env?: Record<string, string | undefined>;
 }
 
-/** launch starts a program; `pid` leads a process group of its own. Who calls it waits until it serves. */
+/** launch starts a program in a process group of its own, which `pid` leads. The caller waits until it serves. */
 export function launch({ name, command, args, folder, env }: Launch): Child {
-  // The shell is replaced by the program, so that pid and group are its own.
+  // `exec` replaces the shell by the program, so that pid and group belong to the program.
   const redirect = `exec "$0" "$@" >'${name}.stdout' 2>'${name}.stderr'`;
   return spawnChild('/bin/sh', ['-c', redirect, command, ...args], { cwd: folder, env });
 }
 
-/** outputOf reads what `launch` redirected. */
+/** outputOf reads a file to which `launch` redirected output. */
 export function outputOf(folder: string, name: string, stream: 'stdout' | 'stderr'): string {
   try {
     return readFileSync(join(folder, `${name}.${stream}`), 'utf8');
@@ -57,7 +57,7 @@ export function serverOf(child: Child, { name, folder, port, command }: ServerFa
     },
     output: () => outputOf(folder, name, 'stdout') + outputOf(folder, name, 'stderr'),
     async stop() {
-      // Nothing of a bench is worth waiting for.
+      // Killed after 5 s: a bench has nothing to save.
       await child.stop('SIGTERM', 5_000).catch(() => child.kill());
     },
   };
@@ -70,7 +70,7 @@ export interface ServerFacts {
   command: string;
 }
 
-/** untilServes waits for a 200 from `path`, and tells the output of a server that never gave one. */
+/** untilServes waits for a 200 from `path`. The error of a server that never gives one shows its output. */
 export async function untilServes(
   child: Child,
   { name, folder, port }: ServerFacts,
@@ -93,7 +93,7 @@ export async function untilServes(
   }
 }
 
-/** statusOf gives the status of one GET on a connection of its own; 0 when there was no answer within a second. */
+/** statusOf sends one GET on a new connection and returns the status; 0: no answer within a second. */
 export function statusOf(port: number, path: string): Promise<number> {
   return new Promise((resolve) => {
     const request = get({ host: '127.0.0.1', port, path, agent: false, timeout: 1_000 }, (response) => {

@@ -1,6 +1,7 @@
 /**
- * A closed loop of clients that each open a connection, ask once with `Connection: close`, and read to the end. autocannon
- * does not count the answers after which it reconnects, and asks once more on connections that are about to close.
+ * A closed loop of clients: each opens a connection, sends one request with `Connection: close`, and reads to the end.
+ * autocannon cannot do it: it does not count the answers after which it reconnects, and it sends another request on
+ * connections that are about to close.
  */
 import { connect } from 'node:net';
 import type { LoadFigures } from './load.ts';
@@ -11,13 +12,13 @@ export interface ReconnectingJob {
   path: string;
   connections: number;
   durationSec: number;
-  /** Requests in all instead of a duration; 0: by duration. */
+  /** Total number of requests; 0: the duration counts instead. */
   amount: number;
 }
 
 const TIMEOUT_MS = 5_000;
 
-/** reconnectingLoad runs it in this process and returns when every client has its last answer. */
+/** reconnectingLoad runs the load in this process and resolves when every client has its last answer. */
 export async function reconnectingLoad(job: ReconnectingJob): Promise<LoadFigures> {
   const latencies: number[] = [];
   const bad = { badStatus: 0, errors: 0, timeouts: 0 };

@@ -1,4 +1,4 @@
-/** What a result says about the machine, the versions and the commands, without any path of the machine. */
+/** What a result records of the machine, the versions and the commands, without any path of the machine. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
@@ -33,7 +33,7 @@ export function machine(): Machine {
   };
 }
 
-/** Family, model and stepping tell apart what clouds call by one name. */
+/** Family, model and stepping, because clouds give different CPUs the same name. */
 function cpuModel(): string {
   try {
     const text = readFileSync('/proc/cpuinfo', 'utf8');
@@ -47,7 +47,7 @@ function cpuModel(): string {
   }
 }
 
-/** revision tells which sources are measured. */
+/** revision is the commit of the sources that are measured. */
 export function revision(): Revision {
   const git = (...args: string[]) =>
     execFileSync('git', args, { cwd: ROOT, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
@@ -61,12 +61,12 @@ export function revision(): Revision {
   }
 }
 
-/** loadAverage of the last minute: what else the machine was doing. */
+/** loadAverage is that of the last minute: it shows what else the machine was doing. */
 export function loadAverage(): number {
   return Math.round((loadavg()[0] ?? 0) * 100) / 100;
 }
 
-/** commandLine writes a command with the checkout as `.`, the working folder as `$DIR`, programs by their names. */
+/** commandLine writes a command with `.` for the checkout, `$DIR` for the working folder and names for paths of programs. */
 export function commandLine(
   command: string,
   args: string[],

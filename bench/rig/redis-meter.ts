@@ -1,18 +1,18 @@
-/** What the requests cost the Redis behind a limiter. */
+/** What the requests of a load cost the Redis of a limiter. */
 import { Redis } from 'ioredis';
 import { type RedisServer, startRedis } from '../../test/support/redis.ts';
 import { type CpuTimes, cpuSince, cpuTimes } from './cpu.ts';
 
 export interface RedisCost {
-  /** Of all kinds but the meter's own. */
+  /** All commands except the meter's own. */
   commands: number;
   cpuUs: number;
 }
 
-/** The meter's own, and the connections' first words. */
+/** Commands of the meter itself, and those with which a connection begins. */
 const NOT_COUNTED = new Set(['info', 'client|setinfo', 'hello', 'ping', 'select']);
 
-/** MeteredRedis is a throw-away Redis with a meter; `since` gives the cost since `mark`. */
+/** MeteredRedis is a throw-away Redis with a meter; `since` returns the cost since `mark`. */
 export class MeteredRedis {
   readonly port: number;
   readonly #server: RedisServer;
@@ -45,7 +45,7 @@ export class MeteredRedis {
     await this.#server.stop();
   }
 
-  /** Commands that a script calls are counted by Redis as well; a caller's round trips are what is asked for. */
+  /** Redis also counts the commands that a script calls. Where scripts ran, only their calls count: one per round trip. */
   async #commandCount(): Promise<number> {
     const text = await this.#client.info('commandstats');
     const counts = [...text.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)].map(([, name = '', calls]) => ({

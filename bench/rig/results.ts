@@ -12,11 +12,11 @@ interface Header {
   startedAt: string;
   revision: Revision;
   machine: Machine;
-  /** false: of some scenarios only; the report takes no notice of it. */
+  /** false: only some scenarios ran, and the report ignores the result. */
   complete: boolean;
-  /** Load average of a minute before and after; what is above the run's own share is somebody else's. */
+  /** Load average of a minute before and after the run; whatever exceeds the run's own share came from other programs. */
   loadAverage: { before: number; after: number };
-  /** Server and load command lines by name. */
+  /** Command lines of servers and load generators, by name. */
   commands: Record<string, string>;
   backends: string;
 }
@@ -43,7 +43,7 @@ export interface SluiceScenarioResult {
   title: string;
   load: string;
   workers: number;
-  /** '' or why there is no figure. */
+  /** Why there is no figure; '' where there is one. */
   problem: string;
   figures: Record<string, number>;
 }
@@ -56,12 +56,12 @@ export interface SluiceResult extends Header {
 
 export type AnyResult = PeersResult | SluiceResult;
 
-/** header begins a result; the runs fill in the rest. */
+/** header makes the beginning of a result; the runs add the rest. */
 export function header(): Pick<Header, 'startedAt' | 'revision' | 'machine'> {
   return { startedAt: new Date().toISOString(), revision: revision(), machine: machine() };
 }
 
-/** writeResult saves it under a name of its own, or as the baseline that is committed; returns the path. */
+/** writeResult saves a result under a new name, or as the committed baseline, and returns the path. */
 export function writeResult(result: AnyResult, { asBaseline = false } = {}): string {
   mkdirSync(FOLDER, { recursive: true });
   const stamp = result.startedAt.replace(/[-:]|\.\d+/g, '');
@@ -71,12 +71,12 @@ export function writeResult(result: AnyResult, { asBaseline = false } = {}): str
   return `bench/results/${name}`;
 }
 
-/** readBaseline gives the committed result of `make bench-peers`; null when there is none. */
+/** readBaseline returns the committed result of `make bench-peers`; null: there is none. */
 export function readBaseline(): PeersResult | null {
   return allResults().find(({ name }) => name === BASELINE)?.result as PeersResult | null;
 }
 
-/** newestOf gives the latest complete result of a kind; null when there is none. */
+/** newestOf returns the latest complete result of a kind; null: there is none. */
 export function newestOf<K extends AnyResult['kind']>(kind: K): Extract<AnyResult, { kind: K }> | null {
   const found = allResults()
     .map(({ result }) => result)
@@ -85,7 +85,7 @@ export function newestOf<K extends AnyResult['kind']>(kind: K): Extract<AnyResul
   return found.at(-1) ?? null;
 }
 
-/** figureOf is the median over the rounds of one row; null where the row is missing or failed. */
+/** figureOf returns the median over the rounds of one row; null: the row is missing or failed. */
 export function figureOf(
   result: PeersResult,
   matchup: string,
@@ -98,14 +98,14 @@ export function figureOf(
 
 export interface Ratio {
   median: number;
-  /** Of the rounds. */
+  /** The median over the rounds. */
   smallest: number;
   largest: number;
 }
 
 /**
- * compareRounds sets one row against another round by round, since what disturbs a machine lasts longer than a round;
- * null where either has no figures.
+ * compareRounds compares two rows round by round, because a disturbance of the machine lasts longer than a round and meets
+ * both. null: one of the rows has no figures.
  */
 export function compareRounds(
   result: PeersResult,
@@ -122,7 +122,7 @@ export interface RoundPairs {
   ours: string;
   theirs: string;
   metric?: string;
-  /** Default the ratio. */
+  /** Default: the ratio of the two. */
   as?: (ours: number, theirs: number) => number;
 }
 

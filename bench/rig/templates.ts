@@ -1,7 +1,7 @@
-/** Config files of servers: templates with `@NAME@` in them. */
+/** Configuration files of servers are made from templates that contain `@NAME@`. */
 import { readFileSync, writeFileSync } from 'node:fs';
 
-/** fillTemplate writes `target` from the template; a name without a value is an error. */
+/** fillTemplate writes the filled template to `target`. It throws where a name has no value. */
 export function fillTemplate(template: URL, target: string, values: Record<string, string | number>): void {
   const text = readFileSync(template, 'utf8').replace(/@([A-Z_]+)@/g, (_, name: string) => {
     const value = values[name];

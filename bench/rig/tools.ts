@@ -3,10 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 
-/** Debian puts servers where the PATH of an ordinary user does not look. */
+/** Debian puts servers into folders that are not on the PATH of an ordinary user. */
 const FOLDERS = [...(process.env.PATH ?? '').split(delimiter), '/usr/sbin', '/sbin', '/usr/local/sbin'];
 
-/** findProgram gives the program's path; null where it is not installed. */
+/** findProgram returns the path of a program; null: it is not installed. */
 export function findProgram(name: string): string | null {
   for (const folder of FOLDERS) {
     const path = join(folder, name);
@@ -20,7 +20,7 @@ export function findProgram(name: string): string | null {
   return null;
 }
 
-/** versionOf runs `program …args` and takes the first number with dots out of what it says. */
+/** versionOf runs `program …args` and returns the first number with dots in its output. */
 export function versionOf(program: string, args: string[]): string {
   try {
     const text = execFileSync('/bin/sh', ['-c', '"$0" "$@" 2>&1 || true', program, ...args], {

@@ -1,10 +1,12 @@
-/** Which process has how many of a port's connections, from /proc (Linux): at once, where the admin port is a second late. */
+/**
+ * How many of a port's connections each process has, from /proc (Linux). The admin port knows it too, but a second later.
+ */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 const ESTABLISHED = '01';
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
 
-/** connectionsOf counts, for each process, the established connections that it accepted on a port; one that is gone has none. */
+/** connectionsOf counts the established connections that each process has accepted on a port; a process that is gone has 0. */
 export function connectionsOf(pids: readonly number[], port: number): number[] {
   const inodes = establishedOn(port);
   return pids.map((pid) => socketsOf(pid).filter((inode) => inodes.has(inode)).length);
@@ -33,7 +35,7 @@ function socketsOf(pid: number): string[] {
   try {
     for (const fd of readdirSync(`/proc/${pid}/fd`)) inodes.push(inodeOf(`/proc/${pid}/fd/${fd}`));
   } catch {
-    return inodes; // ended meanwhile
+    return inodes; // the process has ended meanwhile
   }
   return inodes;
 }

@@ -1,4 +1,4 @@
--- The bench's work for wrk: wrk … -s wrk.lua URL -- METHOD BODY_BYTES CONNECTION CLIENTS; ends with one line of JSON.
+-- The script that wrk runs: wrk … -s wrk.lua URL -- METHOD BODY_BYTES CONNECTION CLIENTS. It prints one line of JSON at the end.
 local requests, asked = {}, 0
 
 function init(args)
@@ -11,13 +11,13 @@ function init(args)
   if connection == 'close' then wrk.headers['Connection'] = 'close' end
   local clients = tonumber(args[4] or '1')
   if clients == 1 then return end
-  -- 10.x.y.z, so that each is a client of its own.
+  -- An address 10.x.y.z for each client.
   for n = 0, clients - 1 do
     wrk.headers['X-Forwarded-For'] =
       string.format('10.%d.%d.%d', math.floor(n / 65536) % 256, math.floor(n / 256) % 256, n % 256)
     requests[n + 1] = wrk.format()
   end
-  -- Only here: where there is none, wrk makes its request once and not each time.
+  -- Defined only where clients differ: without this function wrk makes its request once and reuses it.
   function request()
     asked = asked + 1
     return requests[(asked - 1) % clients + 1]

@@ -1,4 +1,4 @@
-/** wrk as load generator: one thread, closed loop. */
+/** wrk as load generator: one thread in a closed loop. */
 import { fileURLToPath } from 'node:url';
 import { runToEnd } from '../../test/support/child.ts';
 import type { LoadFigures, Work } from './load.ts';
@@ -6,7 +6,7 @@ import type { LoadFigures, Work } from './load.ts';
 const SCRIPT = fileURLToPath(new URL('wrk.lua', import.meta.url));
 const TIMEOUT_SEC = 5;
 
-/** wrkArgs are the words of one run, for the record too. */
+/** wrkArgs returns the arguments of one run; results record them. */
 export function wrkArgs(port: number, work: Work, durationSec: number): string[] {
   const { method = 'GET', path, bodyBytes = 0, connections, reconnecting = false, clients = 1 } = work;
   return [

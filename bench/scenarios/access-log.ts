@@ -1,4 +1,4 @@
-/** One line of JSON per request; `tiny` is the same without. */
+/** Like `tiny`, but each request makes a line of JSON in the access log. */
 import type { Scenario } from './scenario.ts';
 
 export const accessLog: Scenario = {

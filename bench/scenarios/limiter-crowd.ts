@@ -1,4 +1,4 @@
-/** Ten thousand clients in turn: every bucket is cold. */
+/** Ten thousand clients take turns, so that every bucket is cold. */
 import type { Scenario } from './scenario.ts';
 
 export const limiterCrowd: Scenario = {

@@ -1,4 +1,4 @@
-/** One client asks all the time: every worker wants the same bucket. */
+/** One client sends all requests, so that every worker needs the same bucket. */
 import type { Scenario } from './scenario.ts';
 
 export const limiterHot: Scenario = {

@@ -1,4 +1,4 @@
-/** Clients that come for one request only. */
+/** Every request comes on a connection of its own. */
 import type { Scenario } from './scenario.ts';
 
 export const newConnection: Scenario = {

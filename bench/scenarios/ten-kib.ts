@@ -1,4 +1,4 @@
-/** A page, or an answer of an API. */
+/** An answer of the size of a page or an API answer. */
 import type { Scenario } from './scenario.ts';
 
 export const tenKib: Scenario = {

@@ -1,4 +1,4 @@
-/** The smallest request there is: a GET without a body, 19 bytes back, on a route without a limit. */
+/** The smallest possible request: a GET without a body, 19 bytes back, on a route without a limit. */
 import type { Scenario } from './scenario.ts';
 
 export const tinyGet: Scenario = {
