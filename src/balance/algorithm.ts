@@ -1,4 +1,4 @@
-/** The choice among the backends of a pool; one file per kind beside this one. */
+/** The choice among the backends of a pool. */
 import type { BalanceAlgorithm } from '../contract/settings.ts';
 import type { Backend } from './backend.ts';
 import { LeastRequests } from './least-requests.ts';

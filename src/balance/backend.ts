@@ -1,18 +1,15 @@
-/**
- * One server of a pool, as a worker sees it. It stays the same object over reloads that do not change its id and address, so
- * that its count of requests stays true.
- */
+/** One server of a pool. A reload that changes neither its id nor its address keeps the object, and so its count of requests. */
 import type { BackendSettings, PoolSettings } from '../contract/settings.ts';
 
 export class Backend {
   readonly id: string;
   readonly host: string;
   readonly port: number;
-  /** ≥ 1. keepBackends updates it; an algorithm keeps the weights that it was made with. */
+  /** ≥ 1. A reload may change it; an algorithm keeps the weights that it was made with. */
   weight: number;
-  /** By the primary's health checks; set from its `backends` message. */
+  /** By the health checks of the primary. */
   healthy: boolean;
-  /** false while an operator drains it; set together with `healthy`. */
+  /** false while an operator drains it. */
   enabled = true;
   /** Requests at this backend now; raised and lowered by the proxy. */
   inFlight = 0;
@@ -32,10 +29,9 @@ export class Backend {
 }
 
 /**
- * keepBackends returns the backends of a pool for a new plan, in the order of the settings. Backends of the previous plan with the
- * same id and address are kept. A new backend of a pool with a health check is not healthy until the primary says so (B6).
- *
- * @param previous the pool's backends in the previous plan; empty for a new pool
+ * keepBackends returns the backends of a pool for a new plan, in the order of the settings. A new backend of a pool with a health
+ * check is not healthy until the primary says so (B6).
+ * @param previous the pool's backends in the previous plan; those with the same id and address are kept
  */
 export function keepBackends(pool: PoolSettings, previous: readonly Backend[]): Backend[] {
   const byId = new Map(previous.map((backend) => [backend.id, backend]));

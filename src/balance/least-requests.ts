@@ -1,9 +1,9 @@
 /**
- * The less loaded of two random backends (B1). Two draws are nearly as good as comparing all backends, and unlike the minimum
- * over all they do not send the next request of every worker to the same idle backend.
+ * The less loaded of two random backends (B1). Two draws are nearly as good as comparing all backends, and do not send the next
+ * request of every worker to the same idle backend.
  *
- * Both draws are weighted and give two different backends. The one with fewer requests under way per weight wins, and the first
- * on a tie, so that an idle pool is shared by weight. A pick allocates nothing and takes 100 ns for 3 backends, 2.5 µs for 300.
+ * Both draws are by weight and give two different backends. The one with fewer requests per weight wins; on a tie the first, so
+ * that an idle pool is shared by weight. A pick allocates nothing and takes 100 ns for 3 backends, 2.5 µs for 300.
  */
 import type { Backend } from './backend.ts';
 
@@ -58,7 +58,7 @@ export class LeastRequests {
       if (point < weight) return i;
       point -= weight;
     }
-    // With fractional weights rounding may carry the point past the end.
+    // With fractional weights the point may be past the end, by rounding.
     return last;
   }
 

@@ -2,13 +2,13 @@
  * Round robin by weight, spread as evenly as the weights allow (the algorithm of nginx's upstream module). At each pick every
  * eligible backend gains its weight; the one with the highest claim is chosen and pays what all of them gained together.
  *
- * A backend that is unavailable or already tried neither gains nor pays: the others share its turns by weight, and it returns with
- * the claim that it left with. If a tried backend gained, each retry around a dead one would raise its claim, and every next
- * request would go to it first. A pick allocates nothing and takes 50 ns for 3 backends, 1.5 µs for 300.
+ * A backend that is unavailable or already tried neither gains nor pays: the others share its turns by weight, and it returns
+ * with the claim that it had. If a tried backend gained, each retry would raise the claim of the dead backend that caused it,
+ * and the next request would go there first. A pick allocates nothing and takes 50 ns for 3 backends, 1.5 µs for 300.
  */
 import type { Backend } from './backend.ts';
 
-/** Bounds the work of #skip; only pools of hundreds of backends with odd weights have longer rounds. */
+/** Bounds the work of #skip; only pools of hundreds of backends with uneven weights have longer rounds. */
 const MAX_OFFSET_WORK = 1_000_000;
 
 export class SmoothWeightedRoundRobin {
@@ -18,8 +18,8 @@ export class SmoothWeightedRoundRobin {
   readonly #claims: Float64Array;
 
   /**
-   * @param startShare 0…1: how far into its round it begins. k/n for worker k of n keeps workers that start together from all
-   *   beginning with the first backend (B1).
+   * @param startShare 0…1: how far into its round it begins. k/n for worker k of n, so that workers that start together do not
+   *   all begin with the first backend (B1).
    */
   constructor(backends: readonly Backend[], startShare: number) {
     this.#backends = backends;
@@ -47,7 +47,7 @@ export class SmoothWeightedRoundRobin {
     return backends[best]!;
   }
 
-  /** Picks with every backend counted as available, because the primary has not said yet which ones are. */
+  /** Goes through part of a round as if every backend were available: the primary has not said yet which ones are. */
   #skip(startShare: number): void {
     const weights = this.#weights;
     const claims = this.#claims;
@@ -67,7 +67,7 @@ export class SmoothWeightedRoundRobin {
 }
 
 function greatestCommonDivisor(a: number, b: number): number {
-  // Fractional weights have no short round; any step will do.
+  // Fractional weights have no short round; any part of it will do.
   if (!Number.isInteger(a) || !Number.isInteger(b)) return 1;
   return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

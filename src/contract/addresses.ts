@@ -1,6 +1,6 @@
 /**
- * The one canonical text of an address and of a range, shared by the client directory and the limiter: they meet in the
- * name of a bucket, so two spellings of one address would be two buckets.
+ * The canonical text of addresses and ranges. The client directory and the limiter share it because both name buckets: two
+ * spellings of one address would be two buckets.
  */
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
@@ -10,12 +10,12 @@ const V6_BITS = 128;
 /** Bits before the IPv4 part of an IPv4-mapped address (RFC 4291 §2.5.5.2). */
 const MAPPED_BITS = V6_BITS - V4_BITS;
 const MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
-/** The longest text of an address with a zone; longer input is not looked at. */
+/** No address is longer, its zone included. */
 const MAX_ADDRESS_LENGTH = 64;
 
 /**
- * canonicalAddress returns the one spelling of an address (RFC 5952): IPv4-mapped IPv6 as IPv4, a zone cut off; null for
- * anything that is no address. Octal, hexadecimal and shortened IPv4 are no addresses.
+ * canonicalAddress returns the one spelling of an address (RFC 5952): IPv4-mapped IPv6 as IPv4, without zone; null for
+ * text that is no address. Octal, hexadecimal and shortened IPv4 are no addresses.
  */
 export function canonicalAddress(text: string): string | null {
   if (text.length > MAX_ADDRESS_LENGTH) return null;
@@ -26,11 +26,11 @@ export function canonicalAddress(text: string): string | null {
   return ipaddr.process(zoneAt === -1 ? text : text.slice(0, zoneAt)).toString();
 }
 
-/** A network, or with all of its bits an address: canonical, so IPv4-mapped IPv6 is IPv4 and host bits are zero. */
+/** A range, or with all of its bits an address: IPv4-mapped IPv6 is IPv4, host bits are zero. */
 interface Network {
   /** 4 or 16. */
   bytes: number[];
-  /** Length of the prefix: 0…32 or 0…128. */
+  /** Length of the prefix, 0…32 or 0…128. */
   bits: number;
 }
 
@@ -66,19 +66,14 @@ export function hostPort(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
-/**
- * groupOf returns the range that an address belongs to when prefixes of these lengths are told apart; the address itself
- * for 32 and 128.
- *
- * @param address canonical address
- */
+/** groupOf returns the range of a canonical address by the length of its prefix; for 32 and 128 the address itself. */
 export function groupOf(address: string, ipv4Prefix: number, ipv6Prefix: number): string {
   const bytes = ipaddr.parse(address).toByteArray();
   const prefix = bytes.length === 4 ? ipv4Prefix : ipv6Prefix;
   return networkText(networkOf(bytes, Math.min(prefix, bytes.length * 8)));
 }
 
-/** clearHostBits sets all bits behind the prefix to zero, in the address of `byteCount` bytes that begins at `from`. */
+/** clearHostBits sets the bits behind the prefix to zero, in the address of `byteCount` bytes that begins at `from`. */
 export function clearHostBits(
   bytes: number[] | Uint8Array,
   from: number,
@@ -96,15 +91,11 @@ function networkOf(bytes: number[], bits: number): Network {
   return { bytes, bits };
 }
 
-/**
- * Four times as fast as ipaddr.js, for the table of clients.
- *
- * @param text an IPv6 address by isIP, without a zone
- */
+/** Four times as fast as ipaddr.js, for the table of clients. @param text an IPv6 address by isIP, without a zone */
 function ipv6Bytes(text: string): number[] {
   const [head = '', tail = ''] = text.split('::');
   const [first, last] = [groupBytes(head), groupBytes(tail)];
-  // Like ipaddr.js, which canonicalAddress uses: `::1.2.3.4` is taken for `::ffff:1.2.3.4`.
+  // As ipaddr.js does it in canonicalAddress: `::1.2.3.4` is taken for `::ffff:1.2.3.4`.
   if (first.length === 0 && last.length === 4 && tail.includes('.')) return [...MAPPED, ...last];
   const gap = V6_BITS / 8 - first.length - last.length;
   for (let i = 0; i < gap; i++) first.push(0);
@@ -125,7 +116,7 @@ function groupBytes(groups: string): number[] {
   return bytes;
 }
 
-/** Infinity: no number of bits. */
+/** Infinity for text that is no number of bits. */
 function prefixOf(text: string): number {
   return /^\d{1,3}$/.test(text) ? Number(text) : Number.POSITIVE_INFINITY;
 }

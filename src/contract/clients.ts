@@ -1,7 +1,4 @@
-/**
- * Who the callers are, as the primary tells workers: rows of the `clients` table, and the interface through which the
- * limiter asks for them without importing the directory.
- */
+/** Rows of the `clients` table as workers know them, and the interfaces through which the limiter asks for them. */
 export type ClientMode = 'limit' | 'unlimited' | 'blocked';
 
 export interface BucketLimits {
@@ -21,57 +18,57 @@ export interface ClientRecord {
   versionUs: number;
 }
 
-/** ClientTombstone marks a deleted client: limits older than it must not come back for its bucket. */
+/** ClientTombstone stands for a deleted client: limits of an older version must not come back to its bucket. */
 export interface ClientTombstone {
   clientId: string;
   versionUs: number;
 }
 
 export interface ClientMatch {
-  /** null: nobody is configured for this address. */
+  /** null: no client is configured. */
   client: ClientRecord | null;
   /**
-   * What the bucket belongs to: a client's id, or the (grouped) address in canonical form for an unknown caller. An
-   * address client and the anonymous caller at that address share the name, so that creating the client is no gift.
+   * A client's id, or the canonical address or range of a caller without one. A client whose id is an address and the caller
+   * at that address before it share the name, so that creating the client does not refill the bucket.
    */
   bucketName: string;
-  /** Newest tombstone for `bucketName`, else 0; a floor for the version of the limits that apply. */
+  /** Version of the newest tombstone for `bucketName`, else 0; limits that apply have no lower version. */
   tombstoneUs: number;
 }
 
-/** matchOfClient is what a client is charged as. */
+/** matchOfClient is for a client. */
 export function matchOfClient(client: ClientRecord): ClientMatch {
   return { client, bucketName: client.clientId, tombstoneUs: 0 };
 }
 
-/** matchOfNobody is for a name that no client has. @param last the last word of it: a deleted client, or null */
+/** matchOfNobody is for a name that no client has. @param last the tombstone of that name, or null */
 export function matchOfNobody(bucketName: string, last: { versionUs: number } | null): ClientMatch {
   return { client: null, bucketName, tombstoneUs: last?.versionUs ?? 0 };
 }
 
-/** VerifiedKey is a key that was found; whoever keeps the object must look at `revoked` before using it again. */
+/** VerifiedKey is a valid key; `revoked` may become true later. */
 export interface VerifiedKey {
   readonly clientId: string;
   readonly revoked: boolean;
 }
 
-/** malformed: not the form of a Sluice key, so perhaps the backend's own; unknown: wrong, revoked, or of another secret. */
+/** malformed: it has not the form of a Sluice key, so perhaps it is the backend's own; unknown: wrong, revoked, or of another secret. */
 export type ApiKeyRefusal = 'malformed' | 'unknown';
 
 /** ApiKeyLookup is implemented by the worker's directory of keys and used by limit/. Synchronous, never throws. */
 export interface ApiKeyLookup {
   verify(text: string): VerifiedKey | ApiKeyRefusal;
-  /** The client of a key by the newest word; null: there is none. */
+  /** The client of a key as the directory knows it now; null: there is none. */
   clientOf(key: VerifiedKey): ClientRecord | null;
 }
 
 /** ClientLookup is implemented by the worker's client directory and used by limit/. Synchronous, never throws. */
 export interface ClientLookup {
-  /** Raised whenever an answer may be another one; the same number, the same answers. */
+  /** While it is the same, answers are the same. */
   readonly generation: number;
   /**
-   * @param address canonical address (`::ffff:1.2.3.4` already turned into `1.2.3.4`)
-   * @param grouped canonical form of the anonymous group of that address: the address, or its prefix as CIDR
+   * @param address canonical
+   * @param grouped the canonical address, or the range that it shares a bucket with when it has no client
    */
   byAddress(address: string, grouped: string): ClientMatch;
 }

@@ -1,6 +1,4 @@
-/**
- * Time as a parameter. Policies, limiters and timers take a Clock, so that tests can run them on a fake one.
- */
+/** Time as a parameter, so that tests can run limiters, timers and health checks on a clock of their own. */
 export interface Clock {
   /** Milliseconds that never go backwards, with fractions; only differences mean anything. */
   monotonicMs(): number;
@@ -8,10 +6,10 @@ export interface Clock {
   wallMs(): number;
 }
 
-/** Read once: the global is a getter, which optimized code would call with every look at the clock, 0.5 % of a worker's time. */
+/** Read once: the global is a getter, whose calls took 0.5 % of a worker's time. */
 const { performance } = globalThis;
 
-/** systemClock is the real one; entry files hand it to everything they build. */
+/** systemClock is the real one. */
 export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   wallMs: () => Date.now(),

@@ -1,7 +1,6 @@
 /**
  * The one error class. An error says whose fault it is (`source`), whether trying again can help (`retryable`) and what the
- * client gets (`status`). Callers branch on `code`, never on message text. The log shows all of these fields: pino writes the
- * own properties of an error.
+ * client gets (`status`). Callers branch on `code`, never on the message. The log shows all of these fields.
  */
 import { type ErrorSource, OUTCOMES, type Reason } from './outcomes.ts';
 
@@ -37,22 +36,19 @@ export type ErrorCode = Reason | keyof typeof OTHER_ERRORS;
 
 const ERRORS: Readonly<Record<ErrorCode, ErrorRow>> = { ...OUTCOMES, ...OTHER_ERRORS };
 
-interface LbErrorOptions {
-  cause?: unknown;
-  /** Overrides the table where the thrower knows better, such as a reset before any byte of the answer. */
-  retryable?: boolean;
-  /** Overrides the table's status. */
-  status?: number;
-}
-
-/** LbError is every failure that crosses a folder; `cause` keeps the library's own error. */
+/** LbError is every failure that crosses a folder; `cause` is the error of the library or of the system below. */
 export class LbError extends Error {
   readonly code: ErrorCode;
   readonly source: ErrorSource;
   readonly retryable: boolean;
   readonly status: number;
 
-  constructor(code: ErrorCode, message: string, options: LbErrorOptions = {}) {
+  /** @param options retryable, status: instead of the table's, where the thrower knows better */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; retryable?: boolean; status?: number } = {},
+  ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.name = 'LbError';
     this.code = code;
@@ -63,12 +59,12 @@ export class LbError extends Error {
   }
 }
 
-/** toError turns whatever was thrown into an Error; for catch clauses that must pass a `cause` or log one. */
+/** toError turns whatever was thrown into an Error. */
 export function toError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
-/** systemCodeOf returns Node's `code` of a thrown value ('ECONNREFUSED', …) or null; for branching without `instanceof`. */
+/** systemCodeOf returns Node's `code` of a thrown value ('ECONNREFUSED', …), or null. */
 export function systemCodeOf(thrown: unknown): string | null {
   if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return null;
   return typeof thrown.code === 'string' ? thrown.code : null;

@@ -1,4 +1,5 @@
-/** Listen addresses, and the reasons why one cannot be had, in the words of the person who starts Sluice. */
+/** Listen addresses as the configuration has them, and sentences that say why one cannot be listened at. */
+import { hostPort } from './addresses.ts';
 import type { ListenAddress } from './settings.ts';
 
 const MEANINGS: Readonly<Record<string, string>> = {
@@ -13,7 +14,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
  *
  * @param where as it stands in the configuration: `127.0.0.1:8080`, `:8080`, `unix:/path`
  * @param code the system's (EADDRINUSE, …); null where it gave none
- * @param detail the system's own words, said where the code means nothing to us
+ * @param detail the system's own words, for a code that has no sentence here
  */
 export function listenSentence(where: string, code: string | null, detail: string): string {
   const meaning = MEANINGS[code ?? ''] ?? detail;
@@ -23,6 +24,5 @@ export function listenSentence(where: string, code: string | null, detail: strin
 /** addressText is an address as it stands in the configuration. */
 export function addressText(address: ListenAddress): string {
   if (address.kind === 'unix') return `unix:${address.path}`;
-  const host = address.host ?? '';
-  return `${host.includes(':') ? `[${host}]` : host}:${address.port}`;
+  return hostPort(address.host ?? '', address.port);
 }

@@ -1,6 +1,6 @@
 /**
  * IPC between primary and workers. The two tables of shapes are the protocol: both ends parse by them, and the types of messages
- * derive from them. A message that does not parse is an error of the build: the receiver logs it and goes on.
+ * derive from them. The receiver logs a message that does not parse, and goes on.
  */
 import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import { BACKEND_AVAILABILITY } from './health.ts';
@@ -25,8 +25,8 @@ export const WORKER_ENV = {
 } as const;
 
 /**
- * The descriptor under which a worker inherits the socket of the first TCP address of `listen`; those of further TCP addresses
- * follow. Below are the standard streams and the IPC channel.
+ * The descriptor of the inherited socket of the first TCP address of `listen`; those of further TCP addresses follow. Below are
+ * the standard streams and the IPC channel.
  */
 export const FIRST_LISTEN_FD = 4;
 
@@ -39,7 +39,7 @@ const STRINGS = { listOf: 'string' } as const;
 const PRIMARY_SHAPES = {
   settings: {
     revision: 'number',
-    /** When the YAML was loaded, on the database's clock: the version of the policies' limits. */
+    /** The version of the policies' limits: when the file was loaded, on the database's clock. */
     policyVersionUs: 'number',
     /** config/ has checked them in the process that sends them. */
     settings: 'object' as Typed<'object', WorkerSettings>,
@@ -48,19 +48,19 @@ const PRIMARY_SHAPES = {
   clients: {
     /** Counts the messages to this worker from 1; the worker acknowledges it. */
     part: 'number',
-    /** true: with this part the worker knows every client. Comes once; before it the worker knows none. */
+    /** true: with this part the worker knows every client; comes once. */
     complete: 'boolean',
     /** Changes, packed by src/clients/packed-record.ts: at most CLIENTS_PART_BYTES, in base64. */
     records: 'string',
   },
-  /** The secret of the digests of API keys; null: this machine has none and accepts no key. */
+  /** The secret by which API keys are verified; null: this machine has none and accepts no key. */
   'api-key-secret': { secret: { nullOr: 'string' } },
   'bucket-replies': { id: 'number', replies: { listOf: { nullOr: TAKE_REPLY } } },
-  /** An operator has refilled these buckets in the store: what a worker knows or holds of them is void. */
+  /** An operator has refilled these buckets in the store: the worker forgets what it knows and holds of them. */
   'bucket-reset': { keys: STRINGS },
-  /** Once a second with two workers or more: the mean of their client connections. */
+  /** Once a second if there are two workers or more: the mean of their client connections. */
   fleet: { meanConnections: 'number' },
-  /** Workers of all instances that share Redis: when first known, at each change, and to each new worker. */
+  /** Workers of all instances that share Redis; sent when first known, at each change, and to each new worker. */
   'store-workers': { count: 'number' },
   drain: { graceMs: 'number', drainMs: 'number' },
   stop: {},

@@ -17,47 +17,38 @@ interface Row {
   retryable?: true;
 }
 
+const row = (source: ErrorSource, status: number, title: string): Row => ({ source, status, title });
+const closing = (status: number, title: string): Row => ({
+  ...row('downstream', status, title),
+  closes: true,
+});
+
 const ROWS = {
-  ok: { source: 'upstream', status: 200, title: 'OK' },
-  limited: { source: 'downstream', status: 429, title: 'Request quota exceeded' },
-  cost_above_capacity: { source: 'downstream', status: 429, title: 'Request costs more than its quota' },
-  blocked: { source: 'downstream', status: 403, title: 'Client is blocked' },
-  no_route: { source: 'downstream', status: 404, title: 'No route for this request' },
-  method_not_allowed: { source: 'downstream', status: 405, title: 'Method not allowed here' },
-  bad_request: {
-    source: 'downstream',
-    status: 400,
-    title: 'Request is malformed, ambiguous or not supported',
-    closes: true,
-  },
-  ambiguous_path: {
-    source: 'downstream',
-    status: 400,
-    title: 'Path and its normal form belong to different routes',
-    closes: true,
-  },
-  body_too_large: { source: 'downstream', status: 413, title: 'Request body is too large', closes: true },
-  target_too_long: { source: 'downstream', status: 414, title: 'Request target is too long', closes: true },
-  headers_too_large: {
-    source: 'downstream',
-    status: 431,
-    title: 'Request headers are too large',
-    closes: true,
-  },
-  header_timeout: { source: 'downstream', status: 408, title: 'Request head took too long', closes: true },
-  body_timeout: { source: 'downstream', status: 408, title: 'Request body stalled', closes: true },
-  write_timeout: { source: 'downstream', status: 408, title: 'Client stopped reading the answer' },
-  client_abort: { source: 'downstream', status: 499, title: 'Client went away' },
-  shutdown: { source: 'internal', status: 499, title: 'Server stopped before the request was over' },
-  no_backend: { source: 'upstream', status: 503, title: 'No backend is available' },
-  queue_full: { source: 'internal', status: 503, title: 'Too many requests are waiting' },
-  overload: { source: 'internal', status: 503, title: 'Server is overloaded' },
-  connect_failed: { source: 'upstream', status: 502, title: 'Backend could not be reached', retryable: true },
-  upstream_reset: { source: 'upstream', status: 502, title: 'Backend closed the connection' },
-  upstream_invalid: { source: 'upstream', status: 502, title: 'Backend gave an invalid answer' },
-  upstream_timeout: { source: 'upstream', status: 504, title: 'Backend did not answer in time' },
-  store_denied: { source: 'store', status: 503, title: 'Limits cannot be checked now' },
-} as const satisfies Record<string, Row>;
+  ok: row('upstream', 200, 'OK'),
+  limited: row('downstream', 429, 'Request quota exceeded'),
+  cost_above_capacity: row('downstream', 429, 'Request costs more than its quota'),
+  blocked: row('downstream', 403, 'Client is blocked'),
+  no_route: row('downstream', 404, 'No route for this request'),
+  method_not_allowed: row('downstream', 405, 'Method not allowed here'),
+  bad_request: closing(400, 'Request is malformed, ambiguous or not supported'),
+  ambiguous_path: closing(400, 'Path and its normal form belong to different routes'),
+  body_too_large: closing(413, 'Request body is too large'),
+  target_too_long: closing(414, 'Request target is too long'),
+  headers_too_large: closing(431, 'Request headers are too large'),
+  header_timeout: closing(408, 'Request head took too long'),
+  body_timeout: closing(408, 'Request body stalled'),
+  write_timeout: row('downstream', 408, 'Client stopped reading the answer'),
+  client_abort: row('downstream', 499, 'Client went away'),
+  shutdown: row('internal', 499, 'Server stopped before the request was over'),
+  no_backend: row('upstream', 503, 'No backend is available'),
+  queue_full: row('internal', 503, 'Too many requests are waiting'),
+  overload: row('internal', 503, 'Server is overloaded'),
+  connect_failed: { ...row('upstream', 502, 'Backend could not be reached'), retryable: true },
+  upstream_reset: row('upstream', 502, 'Backend closed the connection'),
+  upstream_invalid: row('upstream', 502, 'Backend gave an invalid answer'),
+  upstream_timeout: row('upstream', 504, 'Backend did not answer in time'),
+  store_denied: row('store', 503, 'Limits cannot be checked now'),
+} satisfies Record<string, Row>;
 
 export type Reason = keyof typeof ROWS;
 

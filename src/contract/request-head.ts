@@ -1,7 +1,4 @@
-/**
- * The head of a request as facts: what the connection needs to find the end of the request, and what the proxy needs to
- * judge and rewrite it. Nothing in it depends on limits or on who the peer is.
- */
+/** The head of a request as facts, which depend neither on limits nor on the peer. */
 
 /** Values of a body length that are no length. */
 export const NO_BODY = -2;
@@ -18,21 +15,21 @@ export class RequestHead {
   lineCount = 0;
   /** Of all field lines together, ends included. */
   headerBytes = 0;
-  /** Lines that go on whoever the peer is, each with CRLF: neither framing, nor hop-by-hop, nor forwarding fields. */
+  /** Lines for the backend whoever the peer is, each with CRLF: no framing, hop-by-hop or forwarding fields. */
   lines = '';
   host = '';
   hostCount = 0;
-  /** NO_BODY, CHUNKED_BODY or the exact length; without meaning where hasBadFraming. */
+  /** NO_BODY, CHUNKED_BODY or the exact length; it means nothing if hasBadFraming. */
   bodyLength = NO_BODY;
-  /** The end of the request cannot be told for sure: two lengths, an unknown coding, both (RFC 9112 §6.1, §6.3). */
+  /** The end of the request is ambiguous: two lengths, an unknown coding, or both (RFC 9112 §6.1, §6.3). */
   hasBadFraming = false;
   /** `Connection: close`. */
   closes = false;
-  /** `Connection: keep-alive`; says something in HTTP/1.0 only. */
+  /** `Connection: keep-alive`; it matters in HTTP/1.0 only. */
   keepsAlive = false;
   /** Connection names a field that frames or routes the request. */
   namesFraming = false;
-  /** Fields that Connection takes away, in lower case; null for none. */
+  /** Names of the fields that Connection removes, in lower case; null for none. */
   named: Set<string> | null = null;
   expectsContinue = false;
   hasUnknownExpectation = false;
@@ -44,16 +41,16 @@ export class RequestHead {
   /** The first value of each; '' for none. */
   forwardedProto = '';
   forwardedHost = '';
-  /** `Forwarded` and further `X-Forwarded-…` lines, for peers that may say so. */
+  /** `Forwarded` and further `X-Forwarded-…` lines, which go on if the peer is a trusted proxy. */
   forwardedLines = '';
-  /** The first that may be one; '' for none. */
+  /** The first valid value; '' for none. */
   requestId = '';
   traceparent = '';
   traceparentCount = 0;
   tracestateLines = '';
   userAgent: string | null = null;
 
-  /** Whether the connection can go on afterwards (RFC 9112 §9.3): close wins, and a wish for another protocol ends it. */
+  /** Whether the connection can go on afterwards (RFC 9112 §9.3); a request for another protocol ends it. */
   get persistent(): boolean {
     return !this.closes && !this.wantsUpgrade && (this.httpVersion === 11 || this.keepsAlive);
   }

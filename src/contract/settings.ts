@@ -1,8 +1,6 @@
 /**
- * Settings: the whole configuration after parsing, defaults and checks. Plain JSON, so that it crosses IPC as it is;
- * frozen, so that the request path only reads. Made by config/, read by everybody. Durations are milliseconds, sizes
- * are bytes, CIDRs and addresses are in canonical form.
- * The words are those of docs/glossary.md.
+ * The whole configuration after parsing, defaults and checks, made by config/: plain JSON, so that it crosses IPC as it is, and
+ * frozen. Addresses and CIDRs are canonical.
  */
 import type { BucketLimits } from './clients.ts';
 
@@ -24,7 +22,7 @@ export interface AdminSettings {
 export type BalanceAlgorithm = 'round_robin' | 'least_requests';
 
 export interface BackendSettings {
-  /** Unique in its pool; defaults to host:port. State survives reloads by it. */
+  /** Unique in its pool, host:port by default. A backend with the same id and address keeps its state over a reload. */
   id: string;
   host: string;
   port: number;
@@ -54,7 +52,7 @@ export interface PoolSettings {
 export interface RouteMatch {
   /** Lower case without port; `*.example.com` matches one or more labels before it; null: any host. */
   host: string | null;
-  /** Ends in `/`: prefix, else exact; null: any path. In normal form (B27). */
+  /** In normal form (B27). A prefix if it ends in `/`, else exact; null: any path. */
   path: string | null;
   /** Upper case; null: any method. */
   methods: string[] | null;
@@ -70,9 +68,9 @@ export interface RouteSettings {
 
 export interface PolicySettings extends BucketLimits {
   name: string;
-  /** While the store is away: every worker keeps its share of the limit, or lets pass, or refuses (503). */
+  /** While the store is away: every worker grants its share of the limit, or allows all, or refuses all (503). */
   onStoreFailure: 'local' | 'allow' | 'deny';
-  /** Counts and sends the fields, refuses nothing. */
+  /** The policy counts and sends its fields, and refuses nothing. */
   shadow: boolean;
 }
 
@@ -83,18 +81,18 @@ export interface RateLimitSettings {
   policies: PolicySettings[];
   /** Workers take tokens of busy buckets ahead. */
   leases: boolean;
-  /** Machines that share the store; with the worker count it gives the local share while the store is away. */
+  /** Machines that share the store; the local share is the limit over these and the workers of each. */
   instances: number;
-  /** RateLimit and RateLimit-Policy; X-RateLimit-*; none. */
+  /** draft: RateLimit and RateLimit-Policy; legacy: X-RateLimit-*. */
   headers: 'draft' | 'legacy' | 'off';
 }
 
 /** Where the buckets are: URLs `redis://` or `rediss://`, `[[user]:password@]host[:port]`, a single one also `/db`. */
 export type RedisServers =
   | { kind: 'single'; url: string }
-  /** Some nodes of the Cluster; the others are learnt from them. The first URL's user and password hold for all. */
+  /** Some nodes of the Cluster, which name the others. The first URL's user and password are used for all. */
   | { kind: 'cluster'; urls: string[] }
-  /** The sentinels; user and password of the first hold for them and for the servers that they watch. */
+  /** The sentinels. The first URL's user and password are used for them and for the servers that they watch. */
   | { kind: 'sentinel'; master: string; urls: string[] };
 
 export interface RedisSettings {
@@ -129,10 +127,8 @@ export interface TimeoutSettings {
   drainMs: number;
 }
 
-type LogLevel = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
-
 export interface LogSettings {
-  level: LogLevel;
+  level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent';
   format: 'json' | 'pretty';
   /** sample: share of requests that get a line, 0…1. */
   access: { enabled: boolean; sample: number };
@@ -155,14 +151,14 @@ export interface Settings {
   limits: LimitSettings;
   timeouts: TimeoutSettings;
   log: LogSettings;
-  /** null: none is set, and one of this machine is used. */
+  /** null: a secret of this machine is used. */
   secrets: { apiKeys: string | null };
 }
 
-/** WorkerSettings is what crosses IPC: no admin token, no database address; secrets come with what needs them. */
+/** WorkerSettings is the part that workers need; it has no admin token and no database address. */
 export type WorkerSettings = Omit<Settings, 'admin' | 'database' | 'secrets'>;
 
-/** Label of a request that met no route. */
+/** The label `route` of requests without a route. */
 export const UNMATCHED_ROUTE = '_none';
-/** Name of the implied route and of the policy that a route without a name of one has. */
+/** Name of the implied route, and of the policy of routes that name none. */
 export const DEFAULT_NAME = 'default';

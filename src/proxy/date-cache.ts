@@ -1,11 +1,11 @@
-/** The time as text, made once a second or millisecond and not once per request. */
+/** The time as text, made once per second or millisecond and not per request. */
 import type { Clock } from '../contract/clock.ts';
 
 const SECOND_MS = 1000;
 
 /** DateCache belongs to a worker; the responder asks for `Date`, the access log for ISO 8601. */
 export class DateCache {
-  readonly #clock: Clock;
+  readonly clock: Clock;
   #second = Number.NaN;
   #imfDate = '';
   #isoPrefix = '';
@@ -13,23 +13,18 @@ export class DateCache {
   #isoTime = '';
 
   constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
-  /** wallMs is the time itself. */
-  wallMs(): number {
-    return this.#clock.wallMs();
+    this.clock = clock;
   }
 
   /** imfDate is the value of `Date` (RFC 9110 §5.6.7). */
   imfDate(): string {
-    this.#renew(this.#clock.wallMs());
+    this.#renew(this.clock.wallMs());
     return this.#imfDate;
   }
 
   /** isoTime is UTC with milliseconds. */
   isoTime(): string {
-    const nowMs = Math.floor(this.#clock.wallMs());
+    const nowMs = Math.floor(this.clock.wallMs());
     if (nowMs === this.#isoMs) return this.#isoTime;
     this.#renew(nowMs);
     this.#isoMs = nowMs;

@@ -8,11 +8,6 @@ import { TrafficStats } from './request-stats.ts';
 import { outcomeOfStatus, Responder } from './responder.ts';
 import { type ProxyDeps, Transaction, type TransactionDeps } from './transaction.ts';
 
-interface HandlerDeps extends ProxyDeps {
-  /** The plan in force; asked once per request. */
-  plan: () => Plan;
-}
-
 /** UnparsedRequest is what the parser, or a deadline, refused before there was a request. */
 export interface UnparsedRequest {
   status: number;
@@ -25,7 +20,8 @@ export class Handler {
   readonly #plan: () => Plan;
   readonly #deps: TransactionDeps;
 
-  constructor({ plan, ...deps }: HandlerDeps) {
+  /** @param deps plan: the plan in force, asked once per request */
+  constructor({ plan, ...deps }: ProxyDeps & { plan: () => Plan }) {
     this.#plan = plan;
     const dates = new DateCache(deps.clock);
     this.#deps = {

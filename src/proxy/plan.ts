@@ -1,7 +1,7 @@
 /**
- * A plan is everything that a worker compiles from one revision of the settings. It is swapped as a whole, and a request keeps the
- * plan that it began with. What must survive a reload is carried over: backends with their state, connections to backends whose
- * address and timeouts did not change, and counters.
+ * A plan is everything that a worker compiles from one revision of the settings. It is replaced as a whole, and a request keeps
+ * the plan that it began with. The next plan takes over backends with their state, connections to backends whose address and
+ * timeouts did not change, and counters.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance/algorithm.ts';
@@ -9,12 +9,8 @@ import { type Backend, keepBackends } from '../balance/backend.ts';
 import { hostPort } from '../contract/addresses.ts';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import {
-  type LimitSettings,
-  type LogSettings,
   type PoolSettings,
-  type RateLimitSettings,
   type RouteSettings,
-  type TimeoutSettings,
   UNMATCHED_ROUTE,
   type WorkerSettings,
 } from '../contract/settings.ts';
@@ -35,7 +31,7 @@ export interface PlanDeps extends AlgorithmOptions {
   lookup: ClientLookup;
   apiKeys: ApiKeyLookup;
   wires: WireMaker;
-  /** Hears of errors inside connections to backends that should not exist. */
+  /** Hears of errors that no connection to a backend should have: mistakes of Sluice's own. */
   onFault: (error: Error) => void;
 }
 
@@ -45,7 +41,7 @@ export interface PlannedBackend {
   backend: Backend;
   connections: BackendPool;
   stats: BackendStats;
-  /** Those of the connections. */
+  /** The timeouts that the connections have. */
   timeouts: PoolSettings['timeouts'];
   /** Value of Host where a client sent none. */
   authority: string;
@@ -67,9 +63,9 @@ export interface PlannedRoute {
 }
 
 export class Plan {
-  readonly limits: LimitSettings;
-  readonly timeouts: TimeoutSettings;
-  readonly accessLog: LogSettings['access'];
+  readonly limits: WorkerSettings['limits'];
+  readonly timeouts: WorkerSettings['timeouts'];
+  readonly accessLog: WorkerSettings['log']['access'];
   readonly router: Router<PlannedRoute>;
   readonly identifier: ClientIdentifier;
   /** Name of the API key field in lower case; '': API keys are not looked at. */
@@ -79,7 +75,7 @@ export class Plan {
   readonly unmatchedStats: RouteStats;
   readonly #pools = new Map<string, PlannedPool>();
   #requestsInFlight = 0;
-  /** Connections that the next plan does not share; null until there is a next one. */
+  /** Connections that the next plan does not take over; null until there is a next one. */
   #doomed: BackendPool[] | null = null;
 
   /**
@@ -95,11 +91,7 @@ export class Plan {
       const before = previous === null ? undefined : previous.#pools.get(pool.name);
       this.#pools.set(pool.name, planPool(pool, before?.byBackend ?? new Map(), deps));
     }
-    const routes = settings.routes.map((route) => ({
-      match: route.match,
-      route: planRoute(route, settings, this.#pools, metrics),
-    }));
-    this.router = new Router(routes);
+    this.router = new Router(settings.routes.map((route) => this.#planRoute(route, settings, metrics)));
     const { trustedProxies } = settings;
     const { ipv4Prefix, ipv6Prefix, apiKeyHeader } = settings.rateLimit.identify;
     const keys = apiKeyHeader === null ? null : new KeyedClients(apiKeys, metrics);
@@ -119,7 +111,7 @@ export class Plan {
     this.#closeDoomed();
   }
 
-  /** supersede is called when `next` has taken over: connections that it does not share close with the last request of this plan. */
+  /** supersede is called when `next` is in force: connections that it did not take over close with the last request of this plan. */
   supersede(next: Plan): void {
     const kept = new Set([...next.backends()].map(({ connections }) => connections));
     this.#doomed = [...this.backends()].map(({ connections }) => connections).filter((c) => !kept.has(c));
@@ -138,6 +130,24 @@ export class Plan {
 
   *backends(): Generator<PlannedBackend> {
     for (const pool of this.#pools.values()) yield* pool.byBackend.values();
+  }
+
+  #planRoute(
+    { name, match, pool: poolName, rateLimit }: RouteSettings,
+    { rateLimit: { enabled, policies } }: WorkerSettings,
+    metrics: WorkerMetrics,
+  ): { match: RouteSettings['match']; route: PlannedRoute } {
+    const pool = known(this.#pools.get(poolName), `pool ${poolName}`);
+    const stats = new RouteStats(metrics, name);
+    if (!enabled || rateLimit === null) return { match, route: { name, pool, limit: null, stats } };
+    const [first, ...others] = rateLimit.policies.map((wanted) =>
+      known(
+        policies.find((policy) => policy.name === wanted),
+        `policy ${wanted}`,
+      ),
+    );
+    const limit = { policies: [known(first, 'policy'), ...others] as const, cost: rateLimit.cost };
+    return { match, route: { name, pool, limit, stats } };
   }
 
   #closeDoomed(): void {
@@ -179,29 +189,8 @@ function planBackend({ name, timeouts }: PoolSettings, backend: Backend, deps: P
   };
 }
 
-function planRoute(
-  { name, pool: poolName, rateLimit }: RouteSettings,
-  settings: WorkerSettings,
-  pools: ReadonlyMap<string, PlannedPool>,
-  metrics: WorkerMetrics,
-): PlannedRoute {
-  const pool = pools.get(poolName);
-  // config/ has checked all names; a worker that is told otherwise must not serve.
-  if (pool === undefined) throw new Error(`route ${name} names the unknown pool ${poolName}`);
-  const limit = planLimit(name, rateLimit, settings.rateLimit);
-  return { name, pool, limit, stats: new RouteStats(metrics, name) };
-}
-
-function planLimit(
-  routeName: string,
-  limit: RouteSettings['rateLimit'],
-  { enabled, policies }: RateLimitSettings,
-): RouteLimit | null {
-  if (!enabled || limit === null) return null;
-  const [first, ...others] = limit.policies.map((wanted) => {
-    const policy = policies.find(({ name }) => name === wanted);
-    if (policy === undefined) throw new Error(`route ${routeName} names the unknown policy ${wanted}`);
-    return policy;
-  });
-  return first === undefined ? null : { policies: [first, ...others], cost: limit.cost };
+/** config/ has checked all names; a worker that is told otherwise must not serve. */
+function known<T>(found: T | undefined, name: string): T {
+  if (found === undefined) throw new Error(`a route names the unknown ${name}`);
+  return found;
 }

@@ -35,7 +35,7 @@ export class RequestBody {
     this.#owner = owner;
   }
 
-  /** false from the moment on at which bytes may have been read: the request cannot be sent again. */
+  /** false once bytes may have been read: the request cannot be sent again. */
   get unread(): boolean {
     return this.#exchange === null;
   }

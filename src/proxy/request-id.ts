@@ -1,27 +1,23 @@
-/**
- * Names of requests and spans. Unique by construction (a random prefix per process and a counter), unguessable by the
- * prefix, and without a call into crypto per request.
- */
+/** Ids of requests and spans: unique and not to be guessed, by a random prefix per process, without a call into crypto per request. */
 import { randomBytes } from 'node:crypto';
 
-/** 96 bits: two workers of any two machines never share it. */
+/** 96 bits: no two workers of any machines share them. */
 const PREFIX_BYTES = 12;
 /** Half of a trace id; the other half is new for each trace. */
 const TRACE_PREFIX_BYTES = 8;
 const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'));
 const WORD = 0x1_0000_0000;
 
-/** RequestIds makes the ids of one worker; one per process. */
+/** RequestIds makes the ids of one worker. */
 export class RequestIds {
-  readonly #prefix: string;
+  readonly #prefix = randomBytes(PREFIX_BYTES).toString('hex');
   readonly #tracePrefix = randomBytes(TRACE_PREFIX_BYTES).toString('hex');
   readonly #random: () => number;
   #count = 0;
 
-  /** @param random uniform in [0, 1); for span and trace ids, which need to be spread but not secret */
-  constructor(random: () => number, prefix: string = randomBytes(PREFIX_BYTES).toString('hex')) {
+  /** @param random uniform in [0, 1); for span and trace ids, which must be spread evenly but need not be secret */
+  constructor(random: () => number) {
     this.#random = random;
-    this.#prefix = prefix;
   }
 
   /** nextRequestId is 33 to 38 characters of [0-9a-f-]. */
@@ -35,10 +31,7 @@ export class RequestIds {
     return hexWord(((this.#random() * WORD) >>> 0) | 1) + hexWord((this.#random() * WORD) >>> 0);
   }
 
-  /**
-   * traceIdAround is 32 hex digits that end with a span id: the half that is evenly spread, as samplers by ratio expect
-   * (§3.2.2.3). A trace begins with its first span, so one draw serves both.
-   */
+  /** traceIdAround is 32 hex digits. The last half is the span id: samplers by ratio need it evenly spread (§3.2.2.3). */
   traceIdAround(spanId: string): string {
     return this.#tracePrefix + spanId;
   }

@@ -77,7 +77,7 @@ export class Responder {
     let lines = head.hasRequestId ? withoutFields(head.lines, REQUEST_ID_NAME) : head.lines;
     if (!head.hasDate) lines += `Date: ${this.#dates.imfDate()}\r\n`;
     lines += `Via: ${VIA}\r\nX-Request-Id: ${requestId}\r\n`;
-    if (decision !== null) lines += limitFields.lines(decision, head.lines, this.#dates);
+    if (decision !== null) lines += limitFields.lines(decision, head.lines, this.#dates.clock);
     const bodyBytes = hasBody ? Math.max(contentLength, knownLength) : contentLength;
     return { status, reason, lines, contentLength: bodyBytes, hasBody, closing };
   }
@@ -96,7 +96,7 @@ export class Responder {
     const { requestId, decision, limitFields } = context;
     let lines = this.#problemLines(requestId);
     if (status === 405) lines += `Allow: ${allow.join(', ')}\r\n`;
-    if (decision !== null) lines += limitFields.lines(decision, '', this.#dates);
+    if (decision !== null) lines += limitFields.lines(decision, '', this.#dates.clock);
     const retrySec = retryDelaySec(status, decision);
     if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
     const reason = PHRASES[status] ?? '';

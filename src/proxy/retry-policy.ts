@@ -4,17 +4,17 @@ import type { ErrorCode } from '../contract/errors.ts';
 /** Backends tried after the first one could not be connected. */
 const FURTHER_BACKENDS = 2;
 
-/** Methods whose repetition changes nothing (RFC 9110 §9.2.2); others are never sent twice. */
+/** Methods that may be sent twice (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']);
 
 export interface FailedAttempt {
   code: ErrorCode;
-  /** The upstream client's word: nothing was sent, or a reused connection died before a byte of the answer. */
+  /** Of the LbError: nothing was sent, or a reused connection died before a byte of the answer. */
   retryable: boolean;
   method: string;
   /** No byte of the request body was read from the client, or there is none. */
   bodyUnread: boolean;
-  /** Backends of this request that could not be connected, this one included, whoever is to blame. */
+  /** Backends of this request that could not be connected, this one included. */
   connectFailures: number;
   /** A fresh connection was already used to replace a dead one. */
   replaced: boolean;

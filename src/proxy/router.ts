@@ -42,7 +42,7 @@ export class Router<R> {
   }
 }
 
-/** The last answer of routingHost: most requests of a worker carry the same few hosts. */
+/** The last result of routingHost: most requests of a worker carry the same few hosts. */
 let lastHost = '';
 let lastRoutingHost = '';
 

@@ -38,7 +38,7 @@ import { decideRetry } from './retry-policy.ts';
 const CONTINUE_STATUS = 100;
 const FIRST_NO_SUCCESS_STATUS = 300;
 
-/** What the worker hands to the proxy. */
+/** ProxyDeps is what the worker gives to the proxy. */
 export interface ProxyDeps {
   limiter: TokenTaker;
   timer: DeadlineTimer;
@@ -52,7 +52,7 @@ export interface ProxyDeps {
   onBackendFailure: (pool: string, backendId: string, detail: string) => void;
 }
 
-/** What all transactions of a worker share; the handler makes it. */
+/** TransactionDeps is what all transactions of a worker share; the handler makes it. */
 export interface TransactionDeps extends ProxyDeps {
   traffic: TrafficStats;
   dates: DateCache;
@@ -120,29 +120,27 @@ export class Transaction implements DownstreamListener, ResponseSink {
     }
     const startMs = this.#deps.clock.monotonicMs();
     const taken = charge(this.#deps.limiter, caller, route.limit);
-    if (!(taken instanceof Promise)) {
-      this.#decided(taken, startMs);
-      return;
-    }
-    taken
-      .then((decision) => {
-        // Meanwhile the request may have been refused for the framing of its body.
-        if (!this.#over && !this.#downstream.started) this.#decided(decision, startMs);
-      })
-      .catch((thrown) => this.crash(thrown));
+    if (!(taken instanceof Promise)) this.#decided(taken, startMs);
+    else
+      taken
+        .then((decision) => {
+          // Meanwhile the request may have been refused for the framing of its body.
+          if (!this.#over && !this.#downstream.started) this.#decided(decision, startMs);
+        })
+        .catch((thrown) => this.crash(thrown));
   }
 
   #decided(decision: Decision, startMs: number): void {
     this.#decision = decision;
     this.#limiterMs = this.#deps.clock.monotonicMs() - startMs;
-    const refusal = refusalBy(decision);
-    if (refusal === null) this.#forward();
-    else this.#refuse(refusal);
+    if (decision.allowed) this.#forward();
+    else if (decision.storeDenied) this.#refuse(OUTCOMES.store_denied);
+    else this.#refuse(decision.retryAfterMs < 0 ? OUTCOMES.cost_above_capacity : OUTCOMES.limited);
   }
 
   #forward(): void {
     const { head, host, target, bodyLength, headerLines } = this.#admission;
-    // Of several values it is not known which one is valid.
+    // With several values nobody knows which one is valid.
     const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
     this.#trace = traceOf(traceparent, this.#deps.requestIds);
     const lines = headerLines + forwardedLines(this.#admission, this.#requestId, this.#trace);
@@ -189,7 +187,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#attempt?.answered(head.status);
     if (completeBody !== null) this.#attempt?.end();
     const isEarly = this.#body !== null && !this.#body.done;
-    // After an early answer that is complete, or no success, nobody needs the rest of the request (RFC 9112 §9.5).
+    // After an early answer that is complete, or an error, nobody needs the rest of the request (RFC 9112 §9.5).
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
     else this.#body?.answered();
     const start = this.#deps.responder.relay(
@@ -237,7 +235,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   onError(error: LbError): void {
     const attempt = this.#attempt;
     if (attempt === null || !attempt.failed() || this.#over) return;
-    // `overload` means that this worker cannot open connections; another backend may still have an idle one.
+    // `overload` means that this worker cannot open connections; it may still have a parked one to another backend.
     if (error.code === 'overload') this.#connectFailures += 1;
     if (error.code === 'connect_failed') {
       const { poolName, backend } = attempt.target;
@@ -382,13 +380,6 @@ export class Transaction implements DownstreamListener, ResponseSink {
     };
     this.#deps.accessLog.write(accessLine(record));
   }
-}
-
-/** What a decision of the limiter means for the request; null: it goes on. */
-function refusalBy({ allowed, storeDenied, retryAfterMs }: Decision): Outcome | null {
-  if (allowed) return null;
-  if (storeDenied) return OUTCOMES.store_denied;
-  return retryAfterMs < 0 ? OUTCOMES.cost_above_capacity : OUTCOMES.limited;
 }
 
 /** The policies that refused a request; null where none did. */

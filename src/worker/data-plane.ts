@@ -56,14 +56,6 @@ export interface DataPlaneOptions {
   send: (message: WorkerMessage) => void;
 }
 
-/** What `open` chooses, or loads, first. */
-interface Doors {
-  wires: WireMaker;
-  engine: Engine;
-  /** null without Redis. */
-  connection: RedisConnection | null;
-}
-
 /**
  * Deadline of takes over IPC. Silence means that this machine is overloaded and not that the store is lost: the death of the
  * primary is seen at once. With the 20 ms of Redis, bursts over 8 workers on 2 busy cores fell back to local shares.
@@ -90,13 +82,16 @@ export class DataPlane {
   static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
     const wires = wiresOf(options.dataPath.wire);
     const engine = await engineOf(options.dataPath, wires);
-    return new DataPlane(first, options, { wires, engine, connection: await connectRedis(first, options) });
+    return new DataPlane(first, options, wires, engine, await connectRedis(first, options));
   }
 
+  /** @param connection null without Redis */
   private constructor(
     first: SettingsMessage,
     options: DataPlaneOptions,
-    { wires, engine, connection }: Doors,
+    wires: WireMaker,
+    engine: Engine,
+    connection: RedisConnection | null,
   ) {
     const { logger, clock, send, workerCount } = options;
     const { redis, rateLimit } = first.settings;
@@ -140,7 +135,7 @@ export class DataPlane {
 
   /** listen opens every address and resolves with the URLs. Throws LbError listen_failed. */
   async listen(): Promise<string[]> {
-    // Without its store a worker would grant its local share on top of what the others get from the store.
+    // Without the store this worker would grant its local share on top of what others get from the store.
     await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
     const addresses: string[] = [];
     let nextFd = FIRST_LISTEN_FD;
@@ -221,12 +216,12 @@ export class DataPlane {
     this.#server.cut();
   }
 
-  /** stopListening is called during a drain of this worker alone when all others drain, too, and close their listeners after graceMs. */
+  /** stopListening is called while this worker drains alone, when the others begin to drain: it closes its listeners after graceMs. */
   stopListening(graceMs: number): void {
     setTimeout(() => this.#server.stopListening(), graceMs).unref();
   }
 
-  /** The primary counts it as a failed probe. Not where there is no health check, or where a name never resolved. */
+  /** The primary counts it as a failed probe. A name that never resolved says nothing of the backend. */
   #tellFailure(poolName: string, backendId: string, detail: string): void {
     const pool = this.#settings.pools.find(({ name }) => name === poolName);
     const backend = pool?.backends.find(({ id }) => id === backendId);
@@ -236,7 +231,7 @@ export class DataPlane {
 
   #makePlan({ settings, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
     const { policies, instances, leases } = settings.rateLimit;
-    // Before the plan: its first request already needs the new limits.
+    // Before the plan: its first request needs the new limits.
     this.#limiter.configure(policies, policyVersionUs);
     this.#limiter.shareAmong(this.#options.storeWorkers() ?? instances * this.#options.workerCount);
     this.#limiter.useLeases(leases);

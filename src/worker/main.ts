@@ -1,12 +1,12 @@
 /**
- * The worker process. The primary tells it everything over IPC: backend states, clients and their API keys, which may come first,
- * and settings. States, in this order:
+ * The worker process. The primary tells it everything over IPC: settings, backend states, clients and their API keys; the others
+ * may come before the settings. States, in this order:
  *
- * waiting   no settings yet. Left by the first settings.
- * opening   the data plane is built and listens; may take a second, and later settings wait. Left by `ready`, or by an exit.
- * serving   later settings swap the plan between two requests. Left by #drain: an order of the primary, a stop signal, the
+ * waiting   no settings yet. The first settings end it.
+ * opening   the data plane is built and begins to listen, within a second or so; later settings wait. `ready` or an exit ends it.
+ * serving   later settings replace the plan between two requests. #drain ends it: an order of the primary, a stop signal, the
  *           loss of the primary, or an uncaught exception.
- * draining  #ending is true. Left by #leave, once all is over, or by #stop, which cuts what is in flight.
+ * draining  #ending is true. #leave ends it once all requests are over, or #stop, which cuts those in flight.
  */
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
@@ -45,7 +45,7 @@ class WorkerMain {
   readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   readonly #usage = new WorkerUsage();
-  /** Replaced once the first settings say how to log. */
+  /** Replaced when the first settings say how to log. */
   #logger = this.#openLog({ level: 'info', format: 'json' });
   #dataPlane: DataPlane | null = null;
   /** Workers of all instances that share Redis; null until the primary says so, perhaps before there is a data plane. */
@@ -167,7 +167,7 @@ class WorkerMain {
     this.#link.send({ type: 'clients-applied', part });
   }
 
-  /** The supervisor ends a worker that cannot listen, and decides whether to try again. */
+  /** The supervisor ends a worker that cannot listen, and may start another one. */
   #cannotServe(thrown: unknown): void {
     const error = toError(thrown);
     if (error instanceof LbError && error.code === 'listen_failed') {
@@ -202,7 +202,7 @@ class WorkerMain {
       .finally(() => this.#leave());
   }
 
-  /** Sends the last counters and exits; the primary waits for that, and it writes the last log lines. */
+  /** Sends the last counters and exits; at the exit the last log lines are written. */
   #leave(): void {
     this.#report();
     this.#link.send({ type: 'drained' }, () => process.exit(this.#exitCode));
@@ -214,23 +214,20 @@ class WorkerMain {
     process.exit(1);
   }
 
-  /** Nobody will replace this worker or send it anything: it finishes what is in flight and exits. */
+  /** Nobody will replace this worker: it finishes what is in flight and exits. */
   #onPrimaryLost(): void {
     this.#logger.error('the primary is gone: finishing what is in flight');
     this.#drain({ graceMs: 0, drainMs: this.#dataPlane?.settings.timeouts.drainMs ?? 0 });
   }
 
-  /**
-   * A terminal sends its signals to every process of the group, a service manager perhaps to one. A stop signal begins the drain
-   * that the primary would order. The other signals are for the primary.
-   */
+  /** A stop signal begins the drain that the primary would order; a terminal sends it to all processes. Others are the primary's. */
   #handleSignals(): void {
     const leaveToPrimary = (): void => this.#logger.debug('a signal for the primary');
     this.#signals.handle({
       stop: () => {
         const settings = this.#dataPlane?.settings;
         const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
-        // Nobody else accepts from its sockets until it is replaced.
+        // Then nobody else accepts from its sockets until it is replaced.
         const alone = settings?.accept === 'reuse_port' || process.env[WORKER_ENV.count] === '1';
         this.#drain({ graceMs, drainMs, alone });
       },

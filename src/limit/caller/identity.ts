@@ -16,14 +16,14 @@ const MAX_HOPS = 32;
 const MAX_CACHED_ADDRESSES = 20_000;
 /** Longer values of X-Forwarded-For are read, but not remembered. */
 const MAX_CACHED_LENGTH = 512;
-/** What a peer without an address is called: one that came over a Unix socket. */
+/** Stands for the address of a peer on a Unix socket. */
 const UNIX_PEER = 'unix:';
 
-/** Caller is who a request is counted for; one object per caller while nothing about it changes. */
+/** Caller is who a request is counted for; one object per caller until something about it changes. */
 export interface Caller {
-  /** Canonical address, for logs and X-Real-IP; `unix:` for a peer without one. */
+  /** Canonical address, or UNIX_PEER; for logs and X-Real-IP. */
   readonly clientIp: string;
-  /** null: no client is configured for it. */
+  /** null: no client is configured. */
   readonly clientId: string | null;
   readonly mode: ClientMode;
   readonly match: ClientMatch;
@@ -34,7 +34,7 @@ export interface Caller {
 interface ClientIdentifierOptions {
   /** The setting `trustedProxies`: CIDRs or addresses, checked by config/. */
   trustedProxies: readonly string[];
-  /** How many leading bits tell anonymous callers apart. */
+  /** Leading bits by which callers without a client are told apart. */
   ipv4Prefix: number;
   ipv6Prefix: number;
   lookup: ClientLookup;
@@ -44,20 +44,20 @@ interface ClientIdentifierOptions {
 
 /** KnownAddress is what a plan remembers of an address. */
 export interface KnownAddress {
-  /** Canonical; `unix:` for a peer on a Unix socket. */
+  /** Canonical, or UNIX_PEER. */
   readonly address: string;
   /** The address, or the range that it shares a bucket with. */
   readonly grouped: string;
-  /** A trusted proxy: it is believed about whom it speaks for. */
+  /** A trusted proxy: its X-Forwarded-For is believed. */
   readonly isTrusted: boolean;
-  /** Made anew when the directory answers differently. */
+  /** The caller without a key, and the directory's generation when it was looked up. */
   caller: Caller | null;
-  /** The last caller from there with a key. */
-  keyed: Caller | null;
-  /** The directory's, when it was asked last. */
   generation: number;
+  /** The last caller with a key from this address. */
+  keyed: Caller | null;
 }
 
+/** ClientIdentifier is made with each plan and asked once per request. */
 export class ClientIdentifier {
   readonly #options: ClientIdentifierOptions;
   readonly #trusted = new BlockList();
@@ -73,7 +73,7 @@ export class ClientIdentifier {
     }
   }
 
-  /** addressOf is what is known of a peer, by its address in any spelling; anything else is a peer on a Unix socket. */
+  /** addressOf takes any spelling of an address; any other text stands for a peer on a Unix socket. */
   addressOf(peerAddress: string): KnownAddress {
     return this.#byAddress.get(peerAddress) ?? this.#known(canonicalAddress(peerAddress) ?? UNIX_PEER);
   }
@@ -128,8 +128,8 @@ export class ClientIdentifier {
       // Without proxies the list is not asked, which would cost a call out of JavaScript.
       isTrusted: !isUnix && trustedProxies.length > 0 && this.#trusted.check(address, familyOf(address)),
       caller: null,
-      keyed: null,
       generation: -1,
+      keyed: null,
     };
     this.#byAddress.set(address, made);
     return made;
@@ -137,7 +137,6 @@ export class ClientIdentifier {
 
   #callerOf(known: KnownAddress): Caller {
     const { lookup } = this.#options;
-    // The directory changes at any time.
     const { generation } = lookup;
     const before = known.caller;
     if (before !== null && known.generation === generation) return before;
@@ -155,7 +154,7 @@ export class ClientIdentifier {
   }
 }
 
-/** The bucket is the client's, wherever it calls from; the address is for logs and for the backend. */
+/** The bucket is the client's, wherever it calls from; the address is for logs and the backend. */
 function keyedCaller(known: KnownAddress, { match, client, bucketHash }: KeyedClient): Caller {
   if (known.keyed !== null && known.keyed.match === match) return known.keyed;
   const { clientId, mode } = client;
@@ -168,9 +167,7 @@ function familyOf(address: string): 'ipv4' | 'ipv6' {
 }
 
 function sameMatch(a: ClientMatch, b: ClientMatch): boolean {
-  return (
-    a === b || (a.client === b.client && a.bucketName === b.bucketName && a.tombstoneUs === b.tombstoneUs)
-  );
+  return a.client === b.client && a.bucketName === b.bucketName && a.tombstoneUs === b.tombstoneUs;
 }
 
 const BRACKETED_HOP = /^\[([^\]]+)\](?::\d{1,5})?$/;
