@@ -1,5 +1,5 @@
 /** The choice among the backends of a pool. */
-import type { BalanceAlgorithm } from '../contract/settings.ts';
+import type { PoolSettings } from '../contract/settings.ts';
 import type { Backend } from './backend.ts';
 import { LeastRequests } from './least-requests.ts';
 import { SmoothWeightedRoundRobin } from './smooth-weighted-round-robin.ts';
@@ -23,7 +23,7 @@ export interface AlgorithmOptions {
 
 /** makeAlgorithm is called with each plan; weights are read then. @param backends in the order of the pool's settings */
 export function makeAlgorithm(
-  kind: BalanceAlgorithm,
+  kind: PoolSettings['balance'],
   backends: readonly Backend[],
   { workerIndex, workerCount, random }: AlgorithmOptions,
 ): Algorithm {

@@ -8,8 +8,8 @@
  * - waiting: the last read failed. What was known last stays in force, `degraded` says so. After a pause the same is tried
  *   again: changes, where only a statement failed, else loading.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
 import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
+import { atMost } from '../infra/lifecycle.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { assertSchema } from '../infra/postgres/migrations.ts';
 import type { Database } from '../infra/postgres/postgres.ts';
@@ -46,7 +46,7 @@ export class ChangeLoop {
   readonly #channels: readonly string[];
   readonly #options: ChangeLoopOptions;
   readonly #pollMs: number;
-  readonly #firstLoad = Promise.withResolvers<boolean>();
+  readonly #firstLoad = Promise.withResolvers<void>();
   #stopListening: (() => void)[] = [];
   /** What the picture is true to; null: nothing was read, or it must be read again. */
   #look: string | null = null;
@@ -93,12 +93,12 @@ export class ChangeLoop {
   /** assumeEmpty is for a database that was never used: nothing is there to be loaded until start. */
   assumeEmpty(): void {
     this.#loaded = true;
-    this.#firstLoad.resolve(true);
+    this.#firstLoad.resolve();
   }
 
   /** waitForFirstLoad is true once everything was loaded, false when that took longer. */
-  waitForFirstLoad(timeoutMs: number): Promise<boolean> {
-    return Promise.race([this.#firstLoad.promise, sleep(timeoutMs, false, { ref: false })]);
+  async waitForFirstLoad(timeoutMs: number): Promise<boolean> {
+    return (await atMost(this.#firstLoad.promise, timeoutMs)) && this.#loaded;
   }
 
   /** caughtUp resolves once everything that was committed before the call was read, or with close. It may never resolve. */
@@ -115,7 +115,7 @@ export class ChangeLoop {
     this.#wakeLoop();
     for (const stop of this.#stopListening) stop();
     await this.#done;
-    this.#firstLoad.resolve(false);
+    this.#firstLoad.resolve();
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
@@ -155,7 +155,7 @@ export class ChangeLoop {
     if (this.degraded) this.#options.logger.info('clients loaded');
     this.#loaded = true;
     this.#succeed(waiters);
-    this.#firstLoad.resolve(true);
+    this.#firstLoad.resolve();
   }
 
   async #readChanges(): Promise<void> {

@@ -1,6 +1,7 @@
 /** Rules about several keys at once. They see a draft without the wrong values, which have their own messages. */
 import { isIPv4 } from 'node:net';
 import { hostPort } from '../contract/addresses.ts';
+import { MAX_FILL_SEC } from '../contract/clients.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 import type { Finding, KeyPath } from './problems.ts';
 import { type BackendAddress, isLoopback } from './schema/addresses.ts';
@@ -12,7 +13,6 @@ type ConfigDraft = Draft<FileConfig>;
 type Findings = Generator<Finding, void, void>;
 
 /** Longest time in which a bucket may fill; its key in the store lives longer. */
-const MAX_FILL_SEC = 30 * 24 * 3600;
 /** Shortest token where other machines can reach the admin port. */
 const MIN_TOKEN_LENGTH = 16;
 

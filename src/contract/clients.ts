@@ -1,6 +1,9 @@
 /** Rows of the `clients` table as workers know them, and the interfaces through which the limiter asks for them. */
 export type ClientMode = 'limit' | 'unlimited' | 'blocked';
 
+/** A bucket may take this long to fill: capacity / refillPerSecond. */
+export const MAX_FILL_SEC = 30 * 24 * 3600;
+
 export interface BucketLimits {
   /** Tokens the bucket holds at most; integer 1…1e9. */
   capacity: number;

@@ -2,14 +2,10 @@
  * The one error class. An error says whose fault it is (`source`), whether trying again can help (`retryable`) and what the
  * client gets (`status`). Callers branch on `code`, never on the message. The log shows all of these fields.
  */
-import { type ErrorSource, OUTCOMES, type Reason } from './outcomes.ts';
+import { type ErrorSource, OUTCOMES, type Outcome, type Reason } from './outcomes.ts';
 
-interface ErrorRow {
-  source: ErrorSource;
-  /** HTTP status of the answer; 0 where no answer is possible. */
-  status: number;
-  retryable?: true;
-}
+/** A status of 0: no answer is possible. */
+type ErrorRow = Pick<Outcome, 'source' | 'status' | 'retryable'>;
 
 /** Failures that are not the outcome of a proxied request: of start-up, the stores and the admin API. */
 const OTHER_ERRORS = {

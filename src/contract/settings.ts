@@ -19,8 +19,6 @@ export interface AdminSettings {
   hosts: string[];
 }
 
-export type BalanceAlgorithm = 'round_robin' | 'least_requests';
-
 export interface BackendSettings {
   /** Unique in its pool, host:port by default. A backend with the same id and address keeps its state over a reload. */
   id: string;
@@ -42,7 +40,7 @@ export interface HealthCheckSettings {
 
 export interface PoolSettings {
   name: string;
-  balance: BalanceAlgorithm;
+  balance: 'round_robin' | 'least_requests';
   backends: BackendSettings[];
   /** null: backends count as healthy. */
   healthCheck: HealthCheckSettings | null;
@@ -101,12 +99,6 @@ export interface RedisSettings {
   timeoutMs: number;
 }
 
-export interface DatabaseSettings {
-  /** null: the embedded one, kept in embeddedPath. */
-  url: string | null;
-  embeddedPath: string;
-}
-
 export interface LimitSettings {
   bodyBytes: number;
   targetBytes: number;
@@ -116,15 +108,6 @@ export interface LimitSettings {
   connections: number | 'auto';
   /** Per worker; 0: no cap. Trusted proxies do not count. */
   connectionsPerIp: number;
-}
-
-export interface TimeoutSettings {
-  headersMs: number;
-  bodyIdleMs: number;
-  writeIdleMs: number;
-  keepAliveMs: number;
-  drainGraceMs: number;
-  drainMs: number;
 }
 
 export interface LogSettings {
@@ -147,9 +130,20 @@ export interface Settings {
   rateLimit: RateLimitSettings;
   /** null: buckets live in the primary. */
   redis: RedisSettings | null;
-  database: DatabaseSettings;
+  database: {
+    /** null: the embedded one, kept in embeddedPath. */
+    url: string | null;
+    embeddedPath: string;
+  };
   limits: LimitSettings;
-  timeouts: TimeoutSettings;
+  timeouts: {
+    headersMs: number;
+    bodyIdleMs: number;
+    writeIdleMs: number;
+    keepAliveMs: number;
+    drainGraceMs: number;
+    drainMs: number;
+  };
   log: LogSettings;
   /** null: a secret of this machine is used. */
   secrets: { apiKeys: string | null };

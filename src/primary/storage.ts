@@ -1,5 +1,5 @@
 /** The database that the settings ask for: a real server, or the embedded one in its folder. */
-import type { DatabaseSettings } from '../contract/settings.ts';
+import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { EmbeddedPostgres } from '../infra/postgres/embedded-postgres.ts';
 import { Database } from '../infra/postgres/postgres.ts';
@@ -19,7 +19,7 @@ export interface Storage {
 }
 
 /** openStorage is called by `serve`. Throws LbError folder_locked when the embedded folder is in use. */
-export async function openStorage(settings: DatabaseSettings, logger: Logger): Promise<Storage> {
+export async function openStorage(settings: Settings['database'], logger: Logger): Promise<Storage> {
   if (settings.url === null) {
     const embedded = await EmbeddedPostgres.open({
       folder: settings.embeddedPath,

@@ -50,8 +50,8 @@ export interface PlannedBackend {
 export interface PlannedPool {
   algorithm: Algorithm;
   byBackend: ReadonlyMap<Backend, PlannedBackend>;
-  connectRetriesCell: number;
-  freshRetriesCell: number;
+  /** Cells of sluice_retries_total. */
+  retryCells: Readonly<Record<'other' | 'fresh', number>>;
 }
 
 export interface PlannedRoute {
@@ -169,8 +169,7 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
   return {
     algorithm: makeAlgorithm(pool.balance, backends, deps),
     byBackend: new Map(planned.map((each) => [each.backend, each])),
-    connectRetriesCell: retriesCell('connect'),
-    freshRetriesCell: retriesCell('reused_socket'),
+    retryCells: { other: retriesCell('connect'), fresh: retriesCell('reused_socket') },
   };
 }
 

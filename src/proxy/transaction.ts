@@ -259,14 +259,11 @@ export class Transaction implements DownstreamListener, ResponseSink {
     });
     const pool = this.#admission.route?.pool;
     if (choice === 'none' || pool === undefined) return false;
-    if (choice === 'other') {
-      if (!this.#attemptNext()) return false;
-      this.#deps.metrics.add(pool.connectRetriesCell, 1);
-      return true;
-    }
-    this.#deps.metrics.add(pool.freshRetriesCell, 1);
-    this.#replaced = true;
-    this.#attemptAt(failed, { fresh: true });
+    if (choice === 'fresh') {
+      this.#replaced = true;
+      this.#attemptAt(failed, { fresh: true });
+    } else if (!this.#attemptNext()) return false;
+    this.#deps.metrics.add(pool.retryCells[choice], 1);
     return true;
   }
 

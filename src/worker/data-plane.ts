@@ -66,6 +66,8 @@ const PRIMARY_STORE_TIMEOUT_MS = 250;
 const FIRST_CONNECTION_MS = 1_000;
 
 export class DataPlane {
+  /** Those of the plan in force. */
+  settings: WorkerSettings;
   readonly #options: DataPlaneOptions;
   readonly #planDeps: PlanDeps;
   readonly #store: BucketStore;
@@ -73,7 +75,6 @@ export class DataPlane {
   readonly #limiter: Limiter;
   readonly #handler: Handler;
   readonly #server: InboundServer;
-  #settings: WorkerSettings;
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
@@ -96,7 +97,7 @@ export class DataPlane {
     const { logger, clock, send, workerCount } = options;
     const { redis, rateLimit } = first.settings;
     this.#options = options;
-    this.#settings = first.settings;
+    this.settings = first.settings;
     this.#redis = connection;
     const timeoutMs = redis?.timeoutMs ?? PRIMARY_STORE_TIMEOUT_MS;
     this.#store =
@@ -129,17 +130,13 @@ export class DataPlane {
     this.#server = new InboundServer({ ...options, plan, handler: this.#handler, engine });
   }
 
-  get settings(): WorkerSettings {
-    return this.#settings;
-  }
-
   /** listen opens every address and resolves with the URLs. Throws LbError listen_failed. */
   async listen(): Promise<string[]> {
     // Without the store this worker would grant its local share on top of what others get from the store.
     await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
     const addresses: string[] = [];
     let nextFd = FIRST_LISTEN_FD;
-    for (const address of this.#settings.listen) {
+    for (const address of this.settings.listen) {
       const inheritedFd = this.#options.inheritsSockets && address.kind === 'tcp' ? nextFd++ : null;
       addresses.push(await this.#server.listen(address, inheritedFd));
     }
@@ -150,7 +147,7 @@ export class DataPlane {
   applySettings(message: SettingsMessage): void {
     const previous = this.#plan;
     const next = this.#makePlan(message, previous);
-    this.#settings = message.settings;
+    this.settings = message.settings;
     this.#plan = next;
     previous.supersede(next);
     this.#retired.push(previous);
@@ -199,7 +196,7 @@ export class DataPlane {
   #forgetRetired(): void {
     if (this.#retired.length === 0) return;
     this.#retired = this.#retired.filter((plan) => !plan.isOver);
-    if (this.#retired.length === 0) this.#options.metrics.keepOnly(liveSeries(this.#settings));
+    if (this.#retired.length === 0) this.#options.metrics.keepOnly(liveSeries(this.settings));
   }
 
   /** drain serves on for graceMs, finishes what is in flight within drainMs, and closes everything. */
@@ -223,7 +220,7 @@ export class DataPlane {
 
   /** The primary counts it as a failed probe. A name that never resolved says nothing of the backend. */
   #tellFailure(poolName: string, backendId: string, detail: string): void {
-    const pool = this.#settings.pools.find(({ name }) => name === poolName);
+    const pool = this.settings.pools.find(({ name }) => name === poolName);
     const backend = pool?.backends.find(({ id }) => id === backendId);
     if (!pool?.healthCheck || backend === undefined || !backendNames.knows(backend.host)) return;
     this.#options.send({ type: 'backend-failure', pool: poolName, backend: backendId, detail });

@@ -1,14 +1,13 @@
 /** The calls on clients and their limits: list, create, read, replace, change, delete. */
 import * as z from 'zod';
 import { type ClientInput, canonicalClientId } from '../../clients/client-record.ts';
-import type { ClientRecord } from '../../contract/clients.ts';
+import { type ClientRecord, MAX_FILL_SEC } from '../../contract/clients.ts';
 import { DEFAULT_NAME } from '../../contract/settings.ts';
 import { type AdminApp, listOf, problemResponses } from './app.ts';
 import { listBody, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { type FieldError, invalidFields } from './problems.ts';
 
-const MAX_FILL_SEC = 30 * 24 * 3600;
 const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - (other than . and ..) or an IP address or CIDR';
 const PAIR_RULE = 'capacity and refillPerSecond come together or not at all';
 const FILL_RULE = 'capacity / refillPerSecond must be at most 30 days';
