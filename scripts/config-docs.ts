@@ -21,21 +21,22 @@ Sluice reads one YAML file: \`--config FILE\`, else the environment variable \`C
 \`sluice check --config FILE\` prints every problem of it as \`FILE:LINE: path.to.key: sentence\`. [config/local.yaml](../config/local.yaml)
 is the demo, [config/example.yaml](../config/example.yaml) shows every key with its default.
 
-- **Unknown keys are errors**, and so are keys and values of features that this version does not have (listed at the end).
+- **Unknown keys are errors**, and so are the keys and values of features to come (listed at the end).
 - **Variables.** \`\${NAME}\` and \`\${NAME:-default}\` inside a value are replaced from the environment; the default also stands in
-  for an empty variable; without one, a variable that is not set is an error. Defaults cannot be nested, and \`$\${\` stands for
-  a literal \`\${\`. What replaces an unquoted value is typed again: \`workers: \${N}\` is a number, \`token: "\${T}"\` always text.
-  Inside \`{ … }\` and \`[ … ]\` YAML wants the quotes.
-- **Warnings** of \`check\` (\`FILE:LINE: warning: …\`) name what is allowed and probably not meant: a pool or a policy that no route uses,
-  a route that another one hides, a trusted proxy range that covers every address. The exit code stays 0.
+  for an empty variable. Without a default, a variable that is not set is an error. A default cannot contain a variable, and
+  \`$\${\` stands for a literal \`\${\`. An unquoted value gets its type after the replacement: \`workers: \${N}\` is a number,
+  \`token: "\${T}"\` is always text. Inside \`{ … }\` and \`[ … ]\` YAML needs the quotes.
+- **Warnings** of \`check\` (\`FILE:LINE: warning: …\`) name what is allowed but probably not meant: a pool or a policy that no route
+  uses, a route that another one hides, a trusted proxy range that covers every address. The exit code stays 0. \`serve\` and
+  reloads write them to the log at level \`warn\`.
 - **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
   \`secrets.apiKeys\`.
-- **How a worker serves is chosen by the environment**, not by the file: \`SLUICE_WIRE=socket\` keeps all connections
-  to documented API of Node.js, \`SLUICE_ENGINE=node\` besides serves clients by raw node:http. The \`ready\` line tells both.
+- **The environment chooses how a worker serves**, not the file: with \`SLUICE_WIRE=socket\` all connections use only documented
+  API of Node.js; with \`SLUICE_ENGINE=node\` raw node:http serves the clients too. The \`ready\` line shows both.
 - **Durations** are written \`250ms\`, \`2s\`, \`1m\`, \`1h\`; **sizes** \`16KiB\`, \`1MiB\`, \`1GiB\` or a number of bytes.
 - Relative paths start at the working directory. YAML anchors and aliases may be used; merge keys (\`<<\`) may not.
-- A reload (SIGHUP, \`POST /api/v1/reload\`) applies everything at once but for \`listen\`, \`accept\`, \`workers\`, \`admin\`, \`redis\` and
-  \`database\` and \`log.format\`, whose change is refused: they need a restart.
+- A reload (SIGHUP, \`POST /api/v1/reload\`) applies all changes at once. It refuses a change of \`listen\`, \`accept\`, \`workers\`,
+  \`admin\`, \`redis\`, \`database\` or \`log.format\`: these need a restart.
 `;
 
 /** Of keys that say no other. */

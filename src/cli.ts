@@ -1,9 +1,10 @@
 #!/usr/bin/env node
 /**
- * The command line. Only the check of Node's version is imported statically: an old Node must get as far as the sentence
- * about itself.
+ * The command line. It imports everything but the check of Node's version dynamically, so that an old Node can still print
+ * the sentence about itself.
  */
 import type { Command } from 'commander';
+import type { LoadedConfig } from './config/load.ts';
 import { nodeProblem } from './config/node-version.ts';
 import type { Settings } from './contract/settings.ts';
 import type { Logger } from './infra/logging/logger.ts';
@@ -18,25 +19,24 @@ const REFUSED = 2;
 const DEFAULT_CONFIG_PATH = './config/local.yaml';
 const MIGRATE_ACTIONS: readonly MigrationAction[] = ['up', 'down', 'status'];
 
-async function run(argv: string[]): Promise<number> {
+async function run(argv: string[]): Promise<void> {
   const { CommanderError } = await import('commander');
-  let code = DONE;
   try {
-    const program = await makeProgram(argv, (result) => {
-      code = result;
-    });
+    const program = await makeProgram(argv);
     await program.parseAsync(argv, { from: 'user' });
-    return code;
   } catch (thrown) {
-    // Commander has written the help or the complaint.
-    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? DONE : REFUSED;
-    process.stderr.write(`sluice: ${thrown instanceof Error ? thrown.message : String(thrown)}\n`);
-    return FAILED;
+    // Commander has written the help or the mistake itself.
+    if (thrown instanceof CommanderError) process.exitCode = thrown.exitCode === 0 ? DONE : REFUSED;
+    else fail(`sluice: ${thrown instanceof Error ? thrown.message : String(thrown)}`);
   }
 }
 
-/** @param exitWith receives the exit code of the command that ran */
-async function makeProgram(argv: string[], exitWith: (code: number) => void): Promise<Command> {
+function fail(sentence: string): void {
+  process.stderr.write(`${sentence}\n`);
+  process.exitCode = FAILED;
+}
+
+async function makeProgram(argv: string[]): Promise<Command> {
   const { Argument, Command, InvalidArgumentError } = await import('commander');
   const { sluiceVersion } = await import('./infra/build-info.ts');
   const version = sluiceVersion();
@@ -55,19 +55,23 @@ async function makeProgram(argv: string[], exitWith: (code: number) => void): Pr
   program
     .command('serve')
     .description('run the load balancer')
-    .action(async () => exitWith(await serve(configPath())));
+    .action(async () => {
+      process.exitCode = await serve(configPath());
+    });
   program
     .command('check')
     .description('list every mistake in the configuration, with file and line')
-    .action(async () => exitWith(await check(configPath())));
+    .action(async () => {
+      process.exitCode = await check(configPath());
+    });
   program
     .command('migrate')
     .description("bring the database's schema up to date, undo the last step, or list the steps")
     .addArgument(new Argument('[action]', 'what to do').choices(MIGRATE_ACTIONS).default('up'))
     .option('--yes', 'undo a step although it drops data')
-    .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) =>
-      exitWith(await migrateCommand(configPath(), action, yes)),
-    );
+    .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) => {
+      process.exitCode = await migrateCommand(configPath(), action, yes);
+    });
   const clients = program
     .command('clients')
     .description('read and change clients, their API keys and buckets on a running Sluice');
@@ -84,7 +88,7 @@ async function makeProgram(argv: string[], exitWith: (code: number) => void): Pr
   return program;
 }
 
-/** After a mistake each command names its own help; help for an unknown command is a mistake too. */
+/** After a mistake, each command names its own help. Help for an unknown command is a mistake too. */
 function guide(command: Command, words: string): void {
   command.showHelpAfterError(`Try: ${words} --help`);
   command.on('beforeHelp', () => {
@@ -121,26 +125,27 @@ async function check(configPath: string): Promise<number> {
 async function serve(configPath: string): Promise<number> {
   const { ProcessSignals } = await import('./infra/process-signals.ts');
   const signals = new ProcessSignals();
-  const settings = await loadOrPrint(configPath, process.stderr);
-  if (settings === null) return REFUSED;
+  const loaded = await loadOrPrint(configPath);
+  if (loaded === null) return REFUSED;
   const { startPrimary } = await import('./primary/main.ts');
-  const code = await startPrimary({ settings, configPath, env: process.env, signals });
-  // The primary has closed what it opened. A library that still holds a timer or a socket must not keep the process alive.
+  const code = await startPrimary({ ...loaded, configPath, env: process.env, signals });
+  // The primary has closed what it opened. A library that still has a timer or a socket must not keep the process alive.
   process.exit(code);
 }
 
-async function loadOrPrint(configPath: string, out: NodeJS.WriteStream): Promise<Settings | null> {
+async function loadOrPrint(configPath: string): Promise<LoadedConfig | null> {
   const { loadConfig } = await import('./config/load.ts');
   const { formatProblems } = await import('./config/problems.ts');
   const loaded = loadConfig(configPath, process.env);
-  if ('settings' in loaded) return loaded.settings;
-  out.write(`${formatProblems(configPath, loaded.problems).join('\n')}\n`);
+  if ('settings' in loaded) return loaded;
+  process.stderr.write(`${formatProblems(configPath, loaded.problems).join('\n')}\n`);
   return null;
 }
 
 async function migrateCommand(configPath: string, action: MigrationAction, yes: boolean): Promise<number> {
-  const settings = await loadOrPrint(configPath, process.stderr);
-  if (settings === null) return REFUSED;
+  const loaded = await loadOrPrint(configPath);
+  if (loaded === null) return REFUSED;
+  const { settings } = loaded;
   const { makeLogger } = await import('./infra/logging/logger.ts');
   const { aboutMigration, migrate } = await import('./infra/postgres/migrations.ts');
   const logger = makeLogger({ level: 'warn', format: settings.log.format });
@@ -201,9 +206,5 @@ function stateText({ appliedAt, known }: MigrationState): string {
 }
 
 const problem = nodeProblem(process.versions.node);
-if (problem === null) {
-  process.exitCode = await run(process.argv.slice(2));
-} else {
-  process.stderr.write(`${problem}\n`);
-  process.exitCode = FAILED;
-}
+if (problem === null) await run(process.argv.slice(2));
+else fail(problem);

@@ -1,4 +1,4 @@
-/** Calls to the admin port of a running Sluice, with sentences for everything that can go wrong on the way. */
+/** Calls to the admin port of a running Sluice; every failure has a sentence for people. */
 import type { IncomingMessage } from 'node:http';
 import * as z from 'zod';
 import { systemCodeOf, toError } from '../contract/errors.ts';
@@ -18,7 +18,7 @@ export interface AdminCall {
   body?: unknown;
 }
 
-/** AdminProblem is a refusal by the admin port, with a message for people. */
+/** AdminProblem is a refusal by the admin port. */
 export class AdminProblem extends Error {
   readonly status: number;
 
@@ -34,10 +34,7 @@ const ANSWER_MS = 20_000;
 /** Far more than a page of a thousand clients. */
 const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
 
-const problemSchema = z.object({
-  detail: z.string(),
-  errors: z.array(z.object({ field: z.string(), message: z.string() })).optional(),
-});
+const problemSchema = z.object({ detail: z.string() });
 
 /**
  * callAdmin resolves with the JSON of a successful answer, or undefined where it has no body. Rejects with AdminProblem, or
@@ -46,12 +43,10 @@ const problemSchema = z.object({
 export async function callAdmin(target: AdminTarget, call: AdminCall): Promise<unknown> {
   const { status, text } = await exchange(target, call);
   const json = parseOrNull(text);
-  if (status >= 200 && status < 300) {
-    if (text === '') return undefined;
-    if (json === null) throw new Error(`${target.url} did not answer with JSON: is it the admin port?`);
-    return json;
-  }
-  throw new AdminProblem(status, sentenceOf(status, json, target));
+  if (status < 200 || status >= 300) throw new AdminProblem(status, sentenceOf(status, json, target));
+  if (text === '') return undefined;
+  if (json === null) throw new Error(`${target.url} did not answer with JSON: is it the admin port?`);
+  return json;
 }
 
 function sentenceOf(status: number, json: unknown, { url, token }: AdminTarget): string {
@@ -69,20 +64,17 @@ async function exchange(target: AdminTarget, call: AdminCall): Promise<{ status:
     const response = await send(target, call);
     return { status: response.statusCode ?? 0, text: await readText(response) };
   } catch (thrown) {
-    const error = toError(thrown);
-    const reason = reasonOf(error);
-    throw new Error(`the admin port at ${target.url} cannot be reached: ${reason}`, { cause: error });
+    const cause = toError(thrown);
+    throw new Error(`the admin port at ${target.url} cannot be reached: ${reasonOf(cause)}`, { cause });
   }
 }
 
 function send({ url, token }: AdminTarget, { method, path, body }: AdminCall): Promise<IncomingMessage> {
-  const text = body === undefined ? null : JSON.stringify(body);
+  const bytes = Buffer.from(body === undefined ? '' : JSON.stringify(body));
   const headers = {
     accept: 'application/json',
-    ...(token === null ? {} : { authorization: `Bearer ${token}` }),
-    ...(text === null
-      ? {}
-      : { 'content-type': 'application/json', 'content-length': String(Buffer.byteLength(text)) }),
+    ...(token !== null && { authorization: `Bearer ${token}` }),
+    ...(bytes.length > 0 && { 'content-type': 'application/json', 'content-length': bytes.length }),
   };
   const target = new URL(path, url);
   const { request } = target.protocol === 'https:' ? process.getBuiltinModule('node:https') : http;
@@ -90,7 +82,7 @@ function send({ url, token }: AdminTarget, { method, path, body }: AdminCall): P
     const signal = AbortSignal.timeout(ANSWER_MS);
     const sent = request(target, { method, headers, signal, agent: false }, resolve);
     sent.on('error', reject);
-    sent.end(text ?? undefined);
+    sent.end(bytes);
   });
 }
 
@@ -100,7 +92,7 @@ async function readText(response: IncomingMessage): Promise<string> {
   for await (const chunk of response) {
     const bytes: Buffer = chunk;
     length += bytes.length;
-    if (length > MAX_ANSWER_BYTES) throw new Error('its answer is longer than any of Sluice’s');
+    if (length > MAX_ANSWER_BYTES) throw new Error('the answer is too long');
     chunks.push(bytes);
   }
   return Buffer.concat(chunks).toString('utf8');
@@ -110,15 +102,14 @@ function reasonOf(error: Error): string {
   const code = systemCodeOf(error);
   if (code === 'ABORT_ERR') return `no answer within ${ANSWER_MS / 1000} s`;
   if (code === 'ECONNREFUSED') return 'nothing listens there (ECONNREFUSED)';
-  if (error.message !== '') return error.message;
-  return code ?? error.name;
+  return error.message || (code ?? error.name);
 }
 
 function parseOrNull(text: string): unknown {
   try {
     return JSON.parse(text);
-  } catch (error) {
-    if (error instanceof SyntaxError) return null;
-    throw error;
+  } catch {
+    // Not JSON: the caller says so.
+    return null;
   }
 }

@@ -1,4 +1,4 @@
-/** How clients, keys and buckets are printed for people; --json prints the admin port's own JSON instead. */
+/** How clients, keys and buckets are printed without --json, which prints the JSON of the admin port. */
 import * as z from 'zod';
 
 const limits = z.object({ capacity: z.number(), refillPerSecond: z.number() });
@@ -16,7 +16,7 @@ const bucketSchema = limits
   .extend({ policy: z.string(), level: z.number(), nextTokenMs: z.number() })
   .loose();
 
-/** ListView is how one kind of list is read and printed. */
+/** ListView says how one kind of list is read and printed. */
 export interface ListView<Item> {
   item: z.ZodType<Item>;
   headings: readonly string[];
@@ -65,15 +65,16 @@ export const bucketTable: ListView<z.infer<typeof bucketSchema>> = {
   paged: false,
 };
 
-/** clientLines is the answer of `get` and `set`. */
-export function clientLines({ clientId, mode, capacity, refillPerSecond, limits: others }: Client): string[] {
-  return [
+/** clientText is the answer of `get` and `set`. */
+export function clientText({ clientId, mode, capacity, refillPerSecond, limits: others }: Client): string {
+  const lines = [
     `client           ${clientId}`,
     `mode             ${mode}`,
     `capacity         ${capacity ?? 'of the policy'}`,
     `refillPerSecond  ${refillPerSecond ?? 'of the policy'}`,
-    ...(Object.keys(others).length === 0 ? [] : [`other policies   ${limitsText(others)}`]),
   ];
+  if (Object.keys(others).length > 0) lines.push(`other policies   ${limitsText(others)}`);
+  return lines.join('\n');
 }
 
 function limitsText(others: Client['limits']): string {
@@ -92,15 +93,11 @@ export class Table {
   }
 
   /** lines formats one page; the first page begins with the headings. */
-  lines(rows: readonly string[][]): string[] {
-    const page = this.#widths === null ? [[...this.#headings], ...rows] : rows;
+  lines(rows: readonly (readonly string[])[]): string[] {
+    const page = this.#widths === null ? [this.#headings, ...rows] : rows;
     this.#widths ??= this.#headings.map((_, i) => Math.max(...page.map((row) => row[i]?.length ?? 0)));
     const widths = this.#widths;
-    return page.map((row) =>
-      row
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-        .join('  ')
-        .trimEnd(),
-    );
+    const padded = page.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)));
+    return padded.map((cells) => cells.join('  ').trimEnd());
   }
 }

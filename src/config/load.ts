@@ -14,7 +14,12 @@ import { warningsOf } from './warnings.ts';
 import { parseYaml, type YamlSource } from './yaml-source.ts';
 
 /** LoadResult: a configuration with warnings can be used, one with problems cannot. */
-export type LoadResult = { settings: Settings; warnings: Problem[] } | { problems: Problem[] };
+export type LoadResult = LoadedConfig | { problems: Problem[] };
+
+export interface LoadedConfig {
+  settings: Settings;
+  warnings: Problem[];
+}
 
 /** Larger than any file written by hand; bounds the cost of a wrong path. */
 const MAX_FILE_BYTES = 1024 * 1024;

@@ -9,6 +9,7 @@
  */
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
@@ -34,7 +35,7 @@ import { InstanceHeartbeat } from './instance-heartbeat.ts';
 import { startFleetMean } from './metrics/fleet-mean.ts';
 import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
-import { Reloader, type Revision } from './reloader.ts';
+import { logWarnings, Reloader, type Revision } from './reloader.ts';
 import { openStorage, type Storage } from './storage.ts';
 import { WorkerBriefing } from './worker-briefing.ts';
 import { waitForFreeAddresses } from './workers/busy-addresses.ts';
@@ -45,6 +46,8 @@ import type { WorkerLink } from './workers/worker-link.ts';
 
 export interface PrimaryOptions {
   settings: Settings;
+  /** What `check` warns of in them; logged. */
+  warnings: readonly Problem[];
   /** Read again by every reload. */
   configPath: string;
   env: NodeJS.ProcessEnv;
@@ -165,6 +168,7 @@ class Primary {
     const { configPath, env } = this.#options;
     const facts = { version: sluiceVersion(), config: configPath, node: process.version, ...this.#dataPath };
     this.#logger.info(facts, 'Sluice starts');
+    logWarnings(this.#logger, this.#options.warnings);
     if (facts.wire === 'handle' || facts.engine === 'node' || env.SLUICE_WIRE) return;
     this.#logger.warn(`connections go the slow way: ${slowReason(process.version)}`);
   }

@@ -23,6 +23,11 @@ export type ReloadOutcome =
   | { ok: true; revision: number; pendingWorkers: number[] }
   | { ok: false; problems: readonly Problem[] };
 
+/** logWarnings writes the warnings of a configuration that is about to be used, one line each. */
+export function logWarnings(logger: Logger, warnings: readonly Problem[]): void {
+  for (const { line, path, message } of warnings) logger.warn({ line, path }, `configuration: ${message}`);
+}
+
 interface ReloaderOptions {
   configPath: string;
   env: NodeJS.ProcessEnv;
@@ -113,6 +118,7 @@ export class Reloader {
       const message = 'a change needs a restart';
       return { ok: false, problems: frozen.map((path) => ({ line: null, path, message })) };
     }
+    logWarnings(this.#options.logger, loaded.warnings);
     const [loadedAtUs] = await Promise.all([nowUs(), prepare(settings)]);
     this.#current = {
       number: this.#current.number + 1,

@@ -132,6 +132,23 @@ test('while a reload waits for a probe that hangs the old configuration is whole
   ]);
 });
 
+test('serve and each reload log the warnings of the configuration, a line each', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const config = { pools: poolOf([backend]), rateLimit: { policies: { idle: {} } } };
+  const sluice = await startSluice({ config });
+  t.after(() => sluice.stop());
+  const warned = () =>
+    sluice
+      .jsonLines(({ level, msg }) => level === 40 && String(msg).startsWith('configuration: '))
+      .map(({ path, msg }) => [path, msg]);
+  const line = ['rateLimit.policies.idle', 'configuration: no route names this policy, so it limits nothing'];
+  await waitFor('the warning of the start', () => warned().length === 1);
+  assert.equal((await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+  await waitFor('the warning of the reload', () => warned().length === 2);
+  assert.deepEqual(warned(), [line, line]);
+});
+
 test('a reload applies the level of the log at once, and refuses another format', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());

@@ -1,0 +1,109 @@
+/** What an action of `sluice clients` works with: which admin port, with which token, and how answers are printed. */
+import { once } from 'node:events';
+import * as z from 'zod';
+import { hostPort } from '../contract/addresses.ts';
+import { systemCodeOf } from '../contract/errors.ts';
+import { type AdminCall, type AdminTarget, callAdmin } from './admin-client.ts';
+import { type ListView, Table } from './output.ts';
+
+const PAGE_ITEMS = 1000;
+
+interface Given {
+  admin?: string;
+  token?: string;
+}
+
+/**
+ * findTarget takes --admin, else the configuration; or returns lines about what is wrong. With --admin it does not read
+ * the configuration, which may be that of another machine.
+ */
+export async function findTarget(
+  { admin, token }: Given,
+  configPath: string,
+  env: NodeJS.ProcessEnv,
+): Promise<AdminTarget | { problems: string[] }> {
+  if (admin !== undefined) {
+    const url = originOf(admin);
+    if (url !== null) return { url, token: token ?? (env.SLUICE_ADMIN_TOKEN || null) };
+    return { problems: [`sluice: --admin must be a URL like http://127.0.0.1:9900, not ${admin}`] };
+  }
+  const { loadAdmin } = await import('../config/load.ts');
+  const { formatProblems } = await import('../config/problems.ts');
+  const loaded = loadAdmin(configPath, env, token ?? null);
+  if ('problems' in loaded) return { problems: formatProblems(configPath, loaded.problems) };
+  const { host, port } = loaded.admin;
+  if (port === 0)
+    return { problems: [`sluice: admin.address of ${configPath} asks for any free port: give --admin URL`] };
+  // From this machine, a wildcard address is reached at loopback.
+  const reached: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
+  return { url: `http://${hostPort(reached[host] ?? host, port)}`, token: loaded.admin.token };
+}
+
+function originOf(text: string): string | null {
+  const url = URL.parse(text);
+  if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
+    return null;
+  return url.pathname === '/' && url.search === '' && url.hash === '' ? url.origin : null;
+}
+
+export class Session {
+  readonly #target: AdminTarget;
+  /** Whether answers are printed as JSON. */
+  readonly json: boolean;
+
+  constructor(target: AdminTarget, json: boolean) {
+    this.#target = target;
+    this.json = json;
+    // The reader of `… | head` closes the pipe when it has read enough.
+    process.stdout.on('error', (error) => process.exit(systemCodeOf(error) === 'EPIPE' ? 0 : 1));
+  }
+
+  /** call makes one call; as callAdmin. */
+  call(method: AdminCall['method'], path: string, body?: unknown): Promise<unknown> {
+    return callAdmin(this.#target, { method, path, body });
+  }
+
+  /** print writes text and waits until standard output takes more. */
+  async print(text: string): Promise<void> {
+    if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+  }
+
+  /** printDone says that a call without an answer has taken effect; nothing with --json. */
+  async printDone(sentence: string): Promise<void> {
+    if (!this.json) await this.print(`${sentence}\n`);
+  }
+
+  /** printAnswer prints one object: with --json as it came, else as `text` writes it. */
+  async printAnswer<T>(answer: unknown, schema: z.ZodType<T>, text: (answer: T) => string): Promise<void> {
+    const parsed = fitting(schema, answer);
+    await this.print(`${this.json ? JSON.stringify(answer) : text(parsed)}\n`);
+  }
+
+  /** printList prints page by page, because a list may not fit in memory. */
+  async printList<Item>(path: string, view: ListView<Item>): Promise<void> {
+    const pageSchema = z.object({ items: z.array(view.item), next: z.string().nullish() });
+    const table = new Table(view.headings);
+    const query = view.paged ? `?limit=${PAGE_ITEMS}` : '';
+    let after = '';
+    let count = 0;
+    do {
+      const { items, next } = fitting(pageSchema, await this.call('GET', `${path}${query}${after}`));
+      if (this.json && items.length > 0) {
+        const texts = items.map((item) => JSON.stringify(item));
+        await this.print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));
+      } else if (items.length > 0) {
+        await this.print(`${table.lines(items.map(view.cells)).join('\n')}\n`);
+      }
+      count += items.length;
+      after = next ? `&after=${encodeURIComponent(next)}` : '';
+    } while (after !== '');
+    if (this.json) await this.print(count === 0 ? '[]\n' : '\n]\n');
+    else if (count === 0) await this.print(`${view.none}\n`);
+  }
+}
+
+function fitting<T>(schema: z.ZodType<T>, answer: unknown): T {
+  const parsed = schema.safeParse(answer);
+  if (parsed.success) return parsed.data;
+  throw new Error('the admin port answered in a form that this version does not know');
+}
