@@ -1,9 +1,9 @@
 # syntax=docker/dockerfile:1
-# The tag is the version of the packages node-* in package-lock.json, so the image runs what the tests ran on.
+# The tag is the version of the packages node-* in package-lock.json: the image has the Node.js of the tests.
 FROM node:26.10.0-slim AS base
 WORKDIR /app
 
-# Compiles src/ to dist/. The optional packages stay: the compiler is one.
+# Compiles src/ to dist/. It needs the optional packages, because the compiler is one of them.
 FROM base AS build
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --include=dev --ignore-scripts
@@ -13,10 +13,10 @@ RUN node_modules/.bin/tsc -p tsconfig.build.json
 
 FROM base AS dependencies
 COPY package.json package-lock.json .npmrc ./
-# The optional packages are Node.js, which is in the image, and one for another runtime.
+# Without the optional packages: Node.js, which is in the image, and a package for another runtime.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts
 
-# A backend to try the balancer with; not part of the product.
+# A backend for trying the balancer. It is not part of the product.
 FROM base AS backend
 COPY package.json ./
 COPY test_backs ./test_backs
@@ -32,11 +32,11 @@ COPY --from=build /app/dist ./dist
 COPY lua ./lua
 COPY migrations ./migrations
 COPY config ./config
-# For the embedded database and the secret of API keys, where the configuration names no PostgreSQL.
+# Without PostgreSQL in the configuration, this folder holds the embedded database and the secret of API keys.
 RUN mkdir data && chown node:node data
 USER node
 ENV CONFIG_PATH=config/docker.yaml
-# For the health check: set it where the configuration has another admin.address.
+# The health check uses this address: set it where the configuration has another admin.address.
 ENV SLUICE_ADMIN_URL=http://127.0.0.1:9900
 EXPOSE 8080 9900
 HEALTHCHECK --interval=5s --timeout=2s --start-period=30s --retries=3 \

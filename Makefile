@@ -1,21 +1,20 @@
-# Everything runs on the Node.js that npm brings (node_modules/.bin/node); the machine's own only has to run npm.
+# Everything runs on the Node.js that npm installs (node_modules/.bin/node). The machine's own Node.js only runs npm.
 SHELL := /bin/sh
 NODE := node_modules/.bin/node
 SLUICE := $(NODE) src/cli.ts
-# Node keeps what it made of a TypeScript file: a process that finds it is 20 to 30 MiB smaller. With exec, a SIGTERM to make
-# reaches the program and not just a shell around it.
+# With node's compile cache a process is 20 to 30 MiB smaller. `exec` makes a SIGTERM reach the program, not only its shell.
 RUN := NODE_COMPILE_CACHE="$(CURDIR)/.tmp/compile-cache" exec $(NODE)
-# What the product runs on, and with what builds and tests it besides.
+# RUN_STAMP: everything that the product needs is installed. STAMP: also what builds and tests it.
 RUN_STAMP := node_modules/.installed-run
 STAMP := node_modules/.installed
 COMPOSE := scripts/compose.sh
 CONFIG_PATH ?= ./config/local.yaml
-# Of the benches: names, or all; an empty number stands for the bench's own.
+# Options of the benches. SCENARIO is `all` or names; an empty number means the bench's default.
 SCENARIO ?= all
 DURATION_SEC ?=
 ROUNDS ?=
 BASELINE ?=
-# Of test-node; an empty one stands for the script's own.
+# Options of test-node; an empty one means the script's default.
 VERSIONS ?=
 SETTING ?=
 SUITES ?=
@@ -30,8 +29,8 @@ help: ## list the targets
 
 install: $(STAMP) ## install what package-lock.json names
 
-# Stamps go first: an interrupted install must not count. npm passes over an optional package that it cannot get, and Node.js
-# is one. Nobody uses node's headers, source maps and the packages' own tests, 88 of 288 MB.
+# The stamps are removed first, so that an interrupted install does not count. npm silently leaves out an optional package that
+# it cannot get, and Node.js is one. Headers, source maps and the packages' tests (88 of 288 MB) are not needed.
 $(RUN_STAMP): package-lock.json
 	@rm -f $(RUN_STAMP) $(STAMP)
 	npm ci --omit=dev --include=optional --loglevel=error
@@ -41,7 +40,7 @@ $(RUN_STAMP): package-lock.json
 	@$(RUN) --input-type=module -e "for (const name of ['primary/main', 'primary/admin/server', 'worker/main']) await import('./src/' + name + '.ts')"
 	@touch $(RUN_STAMP)
 
-# Adds to what is there, so that a running demo keeps its files; without --save the lock file is read and not written.
+# `npm install` only adds, so that a running demo keeps its files. `--no-save` leaves the lock file as it is.
 $(STAMP): $(RUN_STAMP)
 	npm install --include=dev --no-save --loglevel=error
 	@touch $(STAMP)
@@ -104,7 +103,7 @@ bench-report: $(STAMP) ## docs/benchmarks.md from the newest results
 peers: # what bench-peers compares with: from Debian as root, and from npm into bench/peers/node_modules
 	@scripts/peers.sh
 
-# One after the other: each reports its seed, its counts and what nobody has decided.
+# The runs follow one another. Each prints its seed, its counts and the differences that nobody has decided.
 fuzz: $(STAMP) ## generated requests and responses against node and undici (FUZZ_COUNT=100000, parser 200000; FUZZ_SEED, FUZZ_SEC)
 	@for kind in responses requests writer; do \
 	  FUZZ_COUNT="$${FUZZ_COUNT:-100000}" $(NODE) test/fuzz/$$kind.test.ts || exit 1; \

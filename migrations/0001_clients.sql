@@ -1,4 +1,4 @@
--- Clients: whose limits differ from the policies', who is unlimited, who is blocked.
+-- Clients: callers whose limits differ from the policies', who are unlimited, or who are blocked.
 
 -- Up Migration
 
@@ -9,8 +9,8 @@ create table sluice_schema (
 comment on table sluice_schema is 'oldest_reader: the number of the oldest migration a program may end with and still work here';
 insert into sluice_schema (oldest_reader) values (1);
 
--- Per-policy limits: {"policy": {"capacity": integer 1…1e9, "refillPerSecond": 1e-6…1e9}}, full within 30 days.
--- "default" is not among them: the columns capacity and refill_per_second are its place.
+-- Limits per policy: {"policy": {"capacity": integer 1…1e9, "refillPerSecond": 1e-6…1e9}}; a bucket is full within 30 days.
+-- The policy "default" is not in it: the columns capacity and refill_per_second hold its limits.
 create function sluice_limits_fit(limits jsonb) returns boolean
   language sql immutable strict parallel safe
   as $$
@@ -33,10 +33,10 @@ create function sluice_limits_fit(limits jsonb) returns boolean
     end
   $$;
 
--- version_us: time of the last change in µs since the epoch, never decreasing for one client_id, not even over a
--- deletion; the newest version of a key's limits wins in every store of buckets.
--- changed_xid: the transaction of the last change. Followers read "changed by a transaction that was not finished at my
--- last look", which misses nothing however late a transaction commits; a time stamp cannot promise that.
+-- version_us: the time of the last change in µs since the epoch. It never decreases for one client_id, not even over a
+-- deletion. In every store of buckets the newest version of a client's limits wins.
+-- changed_xid: the transaction of the last change. Readers ask for rows "changed by a transaction that was not finished at
+-- my last look". That misses nothing however late a transaction commits; a time stamp cannot promise it.
 create table clients (
   client_id text collate "C" primary key
     constraint clients_client_id_fits check (char_length(client_id) between 1 and 128),
@@ -58,7 +58,7 @@ create table clients (
 );
 create index clients_changed_xid on clients (changed_xid);
 
--- A deleted client leaves its last version here until no bucket of it can exist any more (31 days).
+-- The last version of a deleted client is kept until no bucket of it can exist any more (31 days).
 create table client_tombstones (
   client_id text collate "C" primary key,
   version_us bigint not null,
@@ -96,7 +96,7 @@ create function sluice_client_stamp() returns trigger
   end
   $$;
 
--- After the insert, because only then has a deletion of the same id that was under way committed and shown its tombstone.
+-- This runs after the insert: only then has a concurrent deletion of the same id committed, and its tombstone is visible.
 create function sluice_client_revived() returns trigger
   language plpgsql
   as $$

@@ -1,10 +1,10 @@
--- API keys: by which a caller proves to be a client, whatever its address. Only an HMAC of a key is ever kept.
+-- API keys: a caller proves with one that it is a client, whatever its address. Only an HMAC of a key is stored.
 
 -- Up Migration
 
--- digest: HMAC-SHA-256 of the key under the secret of the machines (secrets.apiKeys); whoever reads this table cannot
--- make a key of it. secret_id: tells which secret, so that a machine with another one can say why a key is refused.
--- key_id begins with the time of its making, so its order is the order of a client's list.
+-- digest: HMAC-SHA-256 of the key under the secret of the machines (secrets.apiKeys). Nobody can make a key from this table.
+-- secret_id: names the secret, so that a machine with another one can say why it refuses a key.
+-- key_id: begins with the time of creation, so that it orders the list of a client's keys.
 -- changed_xid: see clients (0001).
 create table api_keys (
   key_id text collate "C" primary key
@@ -24,7 +24,7 @@ create table api_keys (
 create index api_keys_client_id on api_keys (client_id, key_id);
 create index api_keys_changed_xid on api_keys (changed_xid);
 
--- What was revoked, or went with its client, for followers that read only what has changed; dropped after 31 days.
+-- Keys that were revoked or deleted with their client. Readers that ask only for changes need them; dropped after 31 days.
 create table api_key_tombstones (
   digest bytea primary key,
   deleted_at timestamptz not null,
@@ -46,7 +46,7 @@ create function sluice_api_key_stamp() returns trigger
   end
   $$;
 
--- A row that comes back (a restored backup) counts again.
+-- A key that is inserted again (from a backup) is valid again.
 create function sluice_api_key_revived() returns trigger
   language plpgsql
   as $$

@@ -1,4 +1,4 @@
-/** Backends of tests: a handler on a free port, closed with all its sockets. */
+/** Backends for tests: a handler on a free port; closing it also closes its sockets. */
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import { listen, type TestBackend } from '../../test_backs/server.ts';
@@ -10,7 +10,7 @@ export interface HttpTestBackend extends TestBackend {
   readonly requestCount: number;
 }
 
-/** startBackend runs an HTTP handler; keep-alive never ends by itself. `port` brings one back where it was. */
+/** startBackend runs an HTTP handler whose keep-alive never ends. `port` restarts a backend on its old port. */
 export async function startBackend(handler: RequestListener, { port = 0 } = {}): Promise<HttpTestBackend> {
   let requestCount = 0;
   const server = createHttpServer({ keepAliveTimeout: 0, requestTimeout: 0 }, (request, response) => {
@@ -21,7 +21,7 @@ export async function startBackend(handler: RequestListener, { port = 0 } = {}):
   return Object.defineProperty(backend, 'requestCount', { get: () => requestCount }) as HttpTestBackend;
 }
 
-/** startRawBackend hands every accepted socket to the test, which speaks (or breaks) HTTP itself. */
+/** startRawBackend gives every accepted socket to the test, which speaks HTTP (or breaks it) itself. */
 export async function startRawBackend(
   onSocket: (socket: Socket) => void,
   { port = 0 } = {},

@@ -1,6 +1,6 @@
 /**
- * Child processes of tests. Each leads a process group of its own, its output is kept as lines, and stopping it proves
- * that nobody of the group is left. When the test process ends early, the groups are killed on the way out.
+ * Child processes of tests. Each leads a process group of its own, and its output is kept as lines. Stopping it checks that no
+ * process of the group is left. When the test process ends early, it kills the groups first.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -17,20 +17,20 @@ export interface SpawnOptions {
   env?: Record<string, string | undefined>;
   uid?: number;
   gid?: number;
-  /** What ends it when it does not obey; default SIGKILL. */
+  /** The signal that ends it when it does not stop; default: SIGKILL. */
   killSignal?: NodeJS.Signals;
 }
 
 const live = new Map<Child, NodeJS.Signals>();
 let hooked = false;
 
-/** Child is one started process (and whatever it forks into the same group). */
+/** Child is a started process, with all processes that it starts in the same group. */
 export class Child {
   readonly pid: number;
-  /** Whole lines so far, without their line ends. */
+  /** Complete lines so far, without line ends. */
   readonly stdout: string[] = [];
   readonly stderr: string[] = [];
-  /** Fulfilled once it has exited and its pipes are at their end. */
+  /** Resolves once it has exited and its pipes have ended. */
   readonly exited: Promise<ExitStatus>;
   /** null while it runs. */
   exitStatus: ExitStatus | null = null;
@@ -62,13 +62,13 @@ export class Child {
         resolve(this.exitStatus);
       });
     });
-    // Who awaits `exited` still sees the failure; without this an unobserved one would end the whole test run.
+    // Whoever awaits `exited` still sees the failure. Without this line an unobserved failure would end the whole test run.
     this.exited.catch(() => undefined);
     this.pid = this.#process.pid ?? 0;
     if (this.pid > 0) live.set(this, options.killSignal ?? 'SIGKILL');
   }
 
-  /** waitForLine returns the first line, old or new, that matches; rejects at once when the process has exited. */
+  /** waitForLine returns the first line, old or new, that matches. It rejects at once when the process has exited. */
   async waitForLine(
     match: string | RegExp | ((line: string) => boolean),
     { from = 'stdout', timeoutMs = 10_000 }: { from?: 'stdout' | 'stderr'; timeoutMs?: number } = {},
@@ -104,13 +104,13 @@ export class Child {
     if (this.exitStatus === null) process.kill(this.pid, signal);
   }
 
-  /** stall stops or goes on reading its standard output; what it writes meanwhile waits in the pipe, or in it. */
+  /** stall stops or resumes the reading of its standard output. What it writes meanwhile waits in the pipe or in the process. */
   stall(stalled: boolean): void {
     if (stalled) this.#process.stdout?.pause();
     else this.#process.stdout?.resume();
   }
 
-  /** groupPids lists whoever of the group still runs (zombies do not). */
+  /** groupPids lists the processes of the group that still run (zombies do not count). */
   groupPids(): number[] {
     return processes()
       .filter((entry) => entry.groupId === this.pid && entry.state !== 'Z')
@@ -118,8 +118,8 @@ export class Child {
   }
 
   /**
-   * stop sends `signal`, waits for the exit and for an empty group, and says how it ended. What is left at the deadline
-   * is killed, and stop rejects. Calling it again, or after the exit, is fine.
+   * stop sends `signal`, waits until the whole group has exited, and returns how the process ended. At the deadline it kills
+   * what is left and rejects. It may be called again, also after the exit.
    */
   async stop(signal: NodeJS.Signals = 'SIGTERM', timeoutMs = 10_000): Promise<ExitStatus> {
     if (this.pid === 0) return { code: null, signal: null };
@@ -139,7 +139,7 @@ export class Child {
     return this.exited;
   }
 
-  /** kill ends the whole group at once and waits until it is gone; for clean-ups, never rejects for "already gone". */
+  /** kill kills the whole group and waits until it is gone. For clean-ups: it does not reject when the group is already gone. */
   async kill(): Promise<ExitStatus> {
     if (this.pid === 0) return { code: null, signal: null };
     killGroup(this.pid, 'SIGCONT');
@@ -149,20 +149,20 @@ export class Child {
     return this.exited;
   }
 
-  /** describe gives the last output, for messages. */
+  /** describe returns the last output, for messages. */
   describe(): string {
     const tail = (lines: string[]) => lines.slice(-15).join('\n  ');
     return `  exit: ${JSON.stringify(this.exitStatus)}\n  stdout: ${tail(this.stdout)}\n  stderr: ${tail(this.stderr)}`;
   }
 }
 
-/** spawnChild starts a program; `command` is a path or a name on PATH. Stop it in `t.after`. */
+/** spawnChild starts a program; `command` is a path or a name on PATH. Stop the child in `t.after`. */
 export function spawnChild(command: string, args: string[], options: SpawnOptions = {}): Child {
   hookExit();
   return new Child(command, args, options);
 }
 
-/** runToEnd starts a program, waits for its exit and returns the status and the lines; rejects at the deadline. */
+/** runToEnd starts a program, waits for its exit, and returns the status and the lines. It rejects at the deadline. */
 export async function runToEnd(
   command: string,
   args: string[],
@@ -198,7 +198,7 @@ export function processes(): ProcessEntry[] {
   return entries;
 }
 
-/** isRunning tells whether a pid is a process that has not exited. */
+/** isRunning tells whether a process with this pid has not exited. */
 export function isRunning(pid: number): boolean {
   const entry = readProcess(pid);
   return entry !== null && entry.state !== 'Z';
@@ -211,7 +211,7 @@ function readProcess(pid: number): ProcessEntry | null {
   } catch {
     return null; // gone between the listing and the reading
   }
-  // The second field is the command in brackets and may hold anything.
+  // The second field is the command in brackets, which may contain spaces and brackets.
   const [state = '', parentPid = '0', groupId = '0'] = text.slice(text.lastIndexOf(')') + 2).split(' ');
   return { pid, state, parentPid: Number(parentPid), groupId: Number(groupId) };
 }

@@ -1,4 +1,4 @@
-/** A client's connection of which every byte and every millisecond come as a test says. */
+/** A client's connection for which a test decides every byte and every millisecond. */
 import assert from 'node:assert/strict';
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
@@ -20,7 +20,7 @@ export const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\
 export const post = (body: string) =>
   `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 
-/** Scene notes what its connection asks of a server, and serves requests as a test says. */
+/** Scene records what its connection asks of a server; the test decides how requests are served. */
 export class Scene extends LoneConnection<StuckWire> {
   readonly targets: string[] = [];
   readonly refusals: number[] = [];
@@ -31,14 +31,14 @@ export class Scene extends LoneConnection<StuckWire> {
     this.#serve = serve;
   }
 
-  /** read brings bytes in one read. */
+  /** read delivers bytes in one read. */
   read(text: string): void {
     const count = this.connection.nextBuffer().write(text, 'latin1');
     assert.equal(count, text.length, 'more than one read');
     this.connection.onRead(count);
   }
 
-  /** Of each answer so far, whether it said that it is the last. */
+  /** For each answer so far: whether it had `Connection: close`. */
   get closings(): boolean[] {
     const heads = this.wire.text.split('\r\n\r\n').slice(0, -1);
     return heads.map((head) => head.includes('\r\nConnection: close'));
@@ -55,7 +55,7 @@ export class Scene extends LoneConnection<StuckWire> {
   }
 }
 
-/** assertIdle: nothing is under way, so the connection goes on for keepAlive and no longer. */
+/** assertIdle checks that no request is under way: the connection stays open for the keepAlive time and no longer. */
 export function assertIdle(scene: Scene): void {
   assert.equal(scene.connection.receiving, false);
   scene.pass(KEEP_ALIVE_MS - 10 * TICK_MS);
@@ -65,10 +65,10 @@ export function assertIdle(scene: Scene): void {
 }
 
 function ignore(): void {
-  // Nothing of it is of interest.
+  // Events that no test looks at.
 }
 
-/** listener hears what a test names and lets the rest go by. */
+/** listener makes a listener from the methods of a test; all other events are ignored. */
 export function listener(heard: Partial<DownstreamListener> = {}): DownstreamListener {
   return {
     onRequestBody: ignore,
@@ -82,20 +82,20 @@ export function listener(heard: Partial<DownstreamListener> = {}): DownstreamLis
   };
 }
 
-/** What a server does that answers every request as it comes. */
+/** Serves every request with an answer at once. */
 export const answerAtOnce = (downstream: Downstream): void => {
   downstream.listen(listener());
   downstream.complete(OK, '');
 };
 
-/** Hands out every request, with its body's pieces and whether it has come to its end. */
+/** A request with the pieces of its body so far; `complete`: the body has ended. */
 export interface Upload {
   downstream: Downstream;
   pieces: Buffer[];
   complete: boolean;
 }
 
-/** uploadScene reads every body; `onPiece` is told of each piece. */
+/** uploadScene reads every body and calls `onPiece` after each piece. */
 export function uploadScene(onPiece: (upload: Upload) => void = ignore): { scene: Scene; uploads: Upload[] } {
   const uploads: Upload[] = [];
   const scene = new Scene((downstream) => {

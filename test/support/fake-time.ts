@@ -3,7 +3,7 @@ import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 
 export const TICK_MS = 20;
 
-/** FakeTime is a clock that goes on as a test says, and a timer that ticks with it; what a deadline throws, `pass` throws. */
+/** FakeTime is a clock that a test moves, and a timer that ticks with it. `pass` throws what a deadline throws. */
 export class FakeTime {
   nowMs = 0;
   readonly clock: Clock = { monotonicMs: () => this.nowMs, wallMs: () => this.nowMs };

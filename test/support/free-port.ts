@@ -8,9 +8,8 @@ const LOWEST_PORT = 10_000;
 const ATTEMPTS = 50;
 
 /**
- * freePort returns a TCP port of 127.0.0.1 that was free a moment ago. It lies below the range from which the kernel
- * takes the local ports of outgoing connections: one of thousands of those would otherwise sit on it before the
- * server listens.
+ * freePort returns a TCP port of 127.0.0.1 that was free a moment ago. The port is below the range from which the kernel takes
+ * local ports of outgoing connections: one of these could otherwise use the port before the server listens.
  */
 export async function freePort(): Promise<number> {
   const firstEphemeral = Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);
@@ -21,7 +20,7 @@ export async function freePort(): Promise<number> {
   throw new Error(`no free port from ${LOWEST_PORT} to ${firstEphemeral} in ${ATTEMPTS} attempts`);
 }
 
-/** canListen tells whether nobody has the TCP port of 127.0.0.1. */
+/** canListen tells whether the TCP port of 127.0.0.1 is free. */
 export async function canListen(port: number): Promise<boolean> {
   const server = createServer();
   server.listen(port, '127.0.0.1');

@@ -1,9 +1,9 @@
-/** Long texts of awkward characters, and a measure of what reading one costs. */
+/** Long texts that are hard for parsers and patterns, and a check of what reading one costs. */
 import assert from 'node:assert/strict';
 
-/** A turn of the loop above this makes others wait. */
+/** A longer turn of the event loop makes other requests wait. */
 export const MAX_TURN_MS = 20;
-/** Garbage collection falls into some runs; the cheapest of so many had none. */
+/** Garbage is collected during some runs. The cheapest of so many runs had no collection. */
 const TRIES = 4;
 
 const UNITS = [
@@ -30,7 +30,7 @@ const UNITS = [
   ...['a\t', '\u00a0', '\u00e9'],
 ];
 
-/** What stands before and behind, so that a pattern gets far before it fails. */
+/** The beginning and the end of a text, so that a pattern matches a long part before it fails. */
 const FRAMES: readonly (readonly [string, string])[] = [
   ['', ''],
   ['', 'x'],
@@ -38,7 +38,7 @@ const FRAMES: readonly (readonly [string, string])[] = [
   ['1', ' '],
 ];
 
-/** hostileTexts are one text per unit and frame. */
+/** hostileTexts makes one text for each unit and each frame. */
 export function hostileTexts(prefix = '', bytes = 64 * 1024): string[] {
   return UNITS.flatMap((unit) =>
     FRAMES.map(([before, behind]) => {
@@ -48,7 +48,7 @@ export function hostileTexts(prefix = '', bytes = 64 * 1024): string[] {
   );
 }
 
-/** assertCheap runs something a few times and fails where even the cheapest run cost this thread too much CPU time. */
+/** assertCheap runs something a few times. It fails when even the cheapest run cost this thread too much CPU time. */
 export async function assertCheap(what: string, run: () => unknown, maxMs = MAX_TURN_MS): Promise<void> {
   let cheapestMs = Number.POSITIVE_INFINITY;
   for (let i = 0; i < TRIES && cheapestMs > maxMs; i++) {

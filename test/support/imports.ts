@@ -1,8 +1,8 @@
-/** Reading the import graph of TypeScript sources, and the layers of src. Paths are relative to the root, with slashes. */
+/** Reads the import graph of TypeScript sources and the layers of src. Paths are relative to the root, with slashes. */
 import { existsSync, readdirSync } from 'node:fs';
 import { posix } from 'node:path';
 
-/** A folder of src may import itself and folders with a smaller number. */
+/** A folder of src may import from itself and from folders with a smaller number. */
 const LAYERS: Record<string, number> = {
   contract: 0,
   infra: 1,
@@ -19,7 +19,7 @@ const LAYERS: Record<string, number> = {
   'cli.ts': 5,
 };
 
-/** What `contract` may use from outside: the parsers of its messages, and no door to the outside. */
+/** What `contract` may import from packages and node: parsers of its messages, but nothing that does I/O. */
 const CONTRACT_PACKAGES = ['zod', 'ipaddr.js', 'node:net'];
 
 /** filesUnder lists the files of a folder, all levels but node_modules, that end in `ending`; sorted; [] if absent. */
@@ -32,7 +32,7 @@ export function filesUnder(root: string, folder: string, ending: string): string
     .sort();
 }
 
-/** importsOf lists what a file imports, types and dynamic imports too: relative ones as paths, others as written. */
+/** importsOf lists what a file imports, types and dynamic imports too: relative imports as paths, others as written. */
 export function importsOf(path: string, text: string): string[] {
   const code = text.replace(/^\s*\/\*[\s\S]*?\*\//gm, '').replace(/^\s*\/\/.*$/gm, '');
   const found = [
@@ -65,7 +65,7 @@ function folderOf(path: string): string {
   return path.split('/')[1] ?? '';
 }
 
-/** cyclesIn returns one line for every edge that closes a circle. */
+/** cyclesIn returns one line for every import that closes a cycle. */
 export function cyclesIn(graph: ReadonlyMap<string, readonly string[]>): string[] {
   const cycles: string[] = [];
   const done = new Set<string>();

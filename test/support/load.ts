@@ -1,4 +1,4 @@
-/** A closed-loop load on keep-alive connections: each connection always has one request under way, as with wrk -c. */
+/** A closed-loop load on keep-alive connections: each connection always has one request under way, as with `wrk -c`. */
 import { Agent, type IncomingMessage, request } from 'node:http';
 import { setTimeout as pause } from 'node:timers/promises';
 import { waitFor } from './wait.ts';
@@ -9,9 +9,9 @@ export interface LoadOptions {
   method?: string;
   headers?: Record<string, string>;
   body?: string;
-  /** A breath of each connection after an answer, so that a test does not fill the machine; default none. */
+  /** Pause of each connection after an answer, so that a test does not fill the machine; default: none. */
   pauseMs?: number;
-  /** Called for each answer, e.g. to count backends. */
+  /** Called for each answer, for example to count backends. */
   onAnswer?: (status: number, body: string, response: IncomingMessage) => void;
 }
 
@@ -19,7 +19,7 @@ export interface LoadResult {
   total: number;
   /** By status code. */
   statuses: Record<string, number>;
-  /** Requests without a whole answer, by error code and whether the connection had served another before. */
+  /** Requests without a complete answer, by error code and by whether the connection had served a request before. */
   failures: Record<string, number>;
   /** Longest answer in ms. */
   slowestMs: number;
@@ -43,7 +43,7 @@ export class Load {
     return Object.values(this.result.failures).reduce((sum, n) => sum + n, 0);
   }
 
-  /** Answers that are no 2xx. */
+  /** Answers that are not 2xx. */
   get refusedCount(): number {
     return Object.entries(this.result.statuses).reduce(
       (sum, [status, n]) => sum + (status.startsWith('2') ? 0 : n),
@@ -51,7 +51,7 @@ export class Load {
     );
   }
 
-  /** atLeast waits until this many further answers have come. */
+  /** atLeast waits for so many further answers. */
   async atLeast(count: number, timeoutMs = 20_000): Promise<void> {
     const from = this.result.total;
     await waitFor(`${count} further answers under load`, () => this.result.total - from >= count, {
@@ -59,7 +59,7 @@ export class Load {
     });
   }
 
-  /** stop lets the requests under way end and closes the connections. */
+  /** stop waits for the requests under way and closes the connections. */
   async stop(): Promise<LoadResult> {
     this.#running = false;
     await Promise.all(this.#loops);
@@ -83,7 +83,7 @@ export class Load {
       const fail = (error: NodeJS.ErrnoException) => {
         const code = `${error.code ?? error.message}${sent.reusedSocket ? ' on a reused connection' : ''}`;
         result.failures[code] = (result.failures[code] ?? 0) + 1;
-        // A refused connection fails at once: without a breath the loop would spin.
+        // A refused connection fails at once: without a pause the loop would spin.
         setTimeout(resolve, 5);
       };
       const sent = request(url, { agent: this.#agent, method, headers, timeout: 15_000 }, (response) => {

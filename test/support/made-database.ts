@@ -1,6 +1,6 @@
 /**
- * An embedded database as `sluice migrate` makes it, copied instead of made again: making one takes longer than most tests
- * of whole processes. One serves all files of a run (TEST_RUN_FOLDER, see scripts/run-tests.ts), or a file that runs alone.
+ * An embedded database as `sluice migrate` makes it. Tests copy it, because making one takes longer than most tests of whole
+ * processes. All files of a run share one (TEST_RUN_FOLDER, see scripts/run-tests.ts); a file that runs alone makes its own.
  */
 import { cpSync, existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,12 +9,12 @@ import { runToEnd } from './child.ts';
 import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
 
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
-/** Where the product has it, seen from its working folder. */
+/** Where the product keeps it, relative to the working folder. */
 const DATA = 'data/postgres/data';
 
 let made: Promise<string> | null = null;
 
-/** copyMadeDatabase puts one where a product looks for it whose working folder is `folder`; called by startSluice. */
+/** copyMadeDatabase copies it to where a Sluice with the working folder `folder` looks for it. startSluice calls it. */
 export async function copyMadeDatabase(folder: string): Promise<void> {
   made ??= makeDatabase(process.env.TEST_RUN_FOLDER ?? makeTempFolder('sluice-made-'));
   cpSync(await made, join(folder, DATA), { recursive: true });
@@ -32,7 +32,7 @@ async function makeDatabase(runFolder: string): Promise<string> {
   try {
     renameSync(join(draft, DATA), path);
   } catch (error) {
-    // Another file of the run made one meanwhile.
+    // Another test file of the run has made one meanwhile.
     if ((error as NodeJS.ErrnoException).code !== 'ENOTEMPTY') throw error;
   }
   removeTempFolder(draft);

@@ -1,8 +1,8 @@
-/** A wire without a kernel: what is written is kept as text. */
+/** A wire in memory: it keeps what is written as text. */
 import type { Wire } from '../../src/infra/wire/wire.ts';
 
 export class MemoryWire implements Wire {
-  /** Everything that was taken, latin1. */
+  /** Everything that was taken, as latin1. */
   text = '';
   writeCount = 0;
   closed = false;
@@ -20,7 +20,7 @@ export class MemoryWire implements Wire {
     return !this.closed;
   }
 
-  /** write is asked for each piece; `take` reads it, now or later. Returns what the wire's writer is told. */
+  /** write is called for each piece; `take` reads the piece, now or later. The result goes to the writer. */
   write(take: () => void): boolean {
     take();
     return true;

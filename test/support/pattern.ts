@@ -1,11 +1,11 @@
-/** Bodies that tell of every byte whose it is and where it belongs. */
+/** Bodies whose bytes show to which body they belong and at which offset. */
 
-/** One sequence without repetition; each body is a window of it. */
+/** A sequence without repetition. Each body is a window of it. */
 let sequence: Buffer = Buffer.alloc(0);
-/** Between the starts of two windows; prime, so that no two buffers of a round size ever hold the same. */
+/** Bytes between the starts of two windows. A prime, so that two buffers of a round size never hold the same bytes. */
 const STEP_BYTES = 99_991;
 
-/** bodyOf is the body of an id: bytes that no other one has at the same place. Do not write to it: it is a view. */
+/** bodyOf returns the body of an id: no other body has these bytes at the same offset. It is a view; do not write to it. */
 export function bodyOf(id: number, bytes: number): Buffer {
   const from = id * STEP_BYTES;
   const needed = from + bytes;
@@ -15,12 +15,12 @@ export function bodyOf(id: number, bytes: number): Buffer {
 
 function makeSequence(bytes: number): Buffer {
   const words = new Uint32Array(Math.ceil(bytes / 4));
-  // An odd factor makes of each number below 2^32 another one.
+  // A product with an odd factor is different for each number below 2^32.
   for (let i = 0; i < words.length; i++) words[i] = Math.imul(i + 1, 0x9e3779b1);
   return Buffer.from(words.buffer);
 }
 
-/** firstMismatch is the offset of the first difference, -1 for equal ones. */
+/** firstMismatch returns the offset of the first difference; -1: there is none. */
 export function firstMismatch(got: Buffer, wanted: Buffer): number {
   if (got.equals(wanted)) return -1;
   let at = 0;
@@ -28,11 +28,11 @@ export function firstMismatch(got: Buffer, wanted: Buffer): number {
   return at;
 }
 
-/** BodyCheck holds a body that comes in pieces against the one that it should be. */
+/** BodyCheck compares a body that comes in pieces with the expected one. */
 export class BodyCheck {
   /** Bytes so far. */
   bytes = 0;
-  /** About the first wrong byte; '' while there is none. */
+  /** Describes the first wrong byte; '' while there is none. */
   problem = '';
   readonly #wanted: Buffer;
 
@@ -49,7 +49,7 @@ export class BodyCheck {
     this.bytes += piece.length;
   }
 
-  /** Whether all of it came and was right. */
+  /** Whether the whole body came and was right. */
   get whole(): boolean {
     return this.problem === '' && this.bytes === this.#wanted.length;
   }

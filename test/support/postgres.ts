@@ -1,4 +1,4 @@
-/** A throw-away PostgreSQL server on a free port of 127.0.0.1, run by an unprivileged user as it demands. */
+/** A throw-away PostgreSQL server on a free port of 127.0.0.1. It runs as an unprivileged user, because it refuses root. */
 import { chownSync, existsSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import pg from 'pg';
@@ -11,16 +11,16 @@ export interface PostgresServer {
   /** postgres://postgres@127.0.0.1:port/postgres, the maintenance database; use makeDatabase for tests. */
   readonly url: string;
   readonly port: number;
-  /** Of the postmaster that runs now. */
+  /** pid of the postmaster that runs now. */
   readonly pid: number;
-  /** signal sends one to the postmaster alone. */
+  /** signal sends a signal to the postmaster alone. */
   signal(signal: NodeJS.Signals): void;
-  /** stop disconnects everybody and keeps the data; start() brings it back on the same port. */
+  /** stop disconnects everybody and keeps the data; start() starts it again on the same port. */
   stop(): Promise<void>;
   start(): Promise<void>;
   /** restart is stop() and start(). */
   restart(): Promise<void>;
-  /** remove is stop() and the end of the data; for `t.after` / `after`. */
+  /** remove is stop() and deletes the data; for `t.after` and `after`. */
   remove(): Promise<void>;
 }
 
@@ -41,7 +41,7 @@ export async function startPostgres(
 
 let databaseCount = 0;
 
-/** makeDatabase makes an empty database on the server (about 50 ms) and returns its URL; it goes with the server. */
+/** makeDatabase makes an empty database on the server (about 50 ms) and returns its URL. It is deleted with the server. */
 export async function makeDatabase(server: Pick<PostgresServer, 'url'>): Promise<string> {
   databaseCount += 1;
   const name = `test_${process.pid}_${databaseCount}`;
@@ -57,7 +57,7 @@ export async function makeDatabase(server: Pick<PostgresServer, 'url'>): Promise
   return url.href;
 }
 
-/** postgresBinFolder finds the newest real binaries: Debian keeps them off PATH and may have wrappers on it. */
+/** postgresBinFolder finds the newest server programs: Debian does not put them on PATH, where there may be wrappers. */
 export function postgresBinFolder(): string {
   const debian = '/usr/lib/postgresql';
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
@@ -74,7 +74,7 @@ export function postgresBinFolder(): string {
   return complete;
 }
 
-/** Tests prize speed over durability, and must not depend on the machine's locale or time zone. */
+/** Tests prefer speed to durability, and must not depend on the machine's locale or time zone. */
 const SERVER_SETTINGS: Record<string, string> = {
   listen_addresses: '127.0.0.1',
   unix_socket_directories: '',
@@ -148,7 +148,7 @@ class ThrowAwayPostgres implements PostgresServer {
     ];
     const child = spawnChild(join(this.#bin, 'postgres'), args, {
       ...this.#spawnOptions(),
-      killSignal: 'SIGQUIT', // on SIGKILL it would leave its shared memory behind
+      killSignal: 'SIGQUIT', // after SIGKILL its shared memory would be left behind
     });
     this.#child = child;
     await child.waitForLine('database system is ready to accept connections', {
@@ -190,7 +190,7 @@ async function answers(url: string): Promise<boolean> {
   return true;
 }
 
-/** null: we are unprivileged ourselves. */
+/** null: this process is unprivileged itself. */
 function unprivilegedUser(): { uid: number; gid: number } | null {
   if (process.getuid?.() !== 0) return null;
   const users = readFileSync('/etc/passwd', 'utf8')

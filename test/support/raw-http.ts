@@ -1,4 +1,4 @@
-/** A client that sends exactly the bytes it is given and reads answers without any help of node:http. */
+/** A client that sends exactly the bytes it is given and reads answers without node:http. */
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import { waitFor, within } from './wait.ts';
@@ -9,14 +9,14 @@ export interface RawResponse {
   reason: string;
   /** Names as received, in order. */
   headers: [name: string, value: string][];
-  /** Value of the first field of that name in any case, or null. */
+  /** Value of the first field of that name (in any case), or null. */
   header(name: string): string | null;
   /** Values of all fields of that name. */
   all(name: string): string[];
-  /** Without chunk framing. */
+  /** The body without chunk framing. */
   body: Buffer;
   trailers: [name: string, value: string][];
-  /** 1xx answers that came before it. */
+  /** The 1xx answers before this one. */
   interims: { status: number; headers: [name: string, value: string][] }[];
 }
 
@@ -29,11 +29,11 @@ export class RawClient {
   readonly socket: Socket;
   /** Bytes received and not yet taken by readResponse. */
   received: Buffer = Buffer.alloc(0);
-  /** The other side sent its FIN. */
+  /** The other side has sent its FIN. */
   ended = false;
-  /** The socket is gone, by FIN or reset. */
+  /** The socket is closed, by FIN or reset. */
   closed = false;
-  /** Why it is gone, if by an error (ECONNRESET, …). */
+  /** The error that closed it, if any (ECONNRESET, …). */
   error: NodeJS.ErrnoException | null = null;
 
   constructor(socket: Socket) {
@@ -59,8 +59,8 @@ export class RawClient {
   }
 
   /**
-   * writeUntilStuck sends `piece` again and again until the other side takes nothing for STUCK_MS; rejects when it ends the
-   * connection, or still takes something after MOST_STUCK_BYTES. That nobody reads shows by nothing else than silence.
+   * writeUntilStuck sends `piece` again and again until the other side takes nothing for STUCK_MS: there is no other sign that
+   * nobody reads. It rejects when the other side ends the connection, or still reads after MOST_STUCK_BYTES.
    */
   async writeUntilStuck(piece: Buffer): Promise<void> {
     for (let sentBytes = 0; sentBytes < MOST_STUCK_BYTES; sentBytes += piece.length) {
@@ -83,12 +83,12 @@ export class RawClient {
     this.socket.resetAndDestroy();
   }
 
-  /** close gives the connection up; may be called twice. */
+  /** close destroys the connection. It may be called twice. */
   close(): void {
     this.socket.destroy();
   }
 
-  /** readResponse takes the next final answer; `method` matters for HEAD, which has no body. */
+  /** readResponse returns the next final answer. @param method of the request: an answer to HEAD has no body */
   async readResponse({ method = 'GET', timeoutMs = 5_000 } = {}): Promise<RawResponse> {
     const found = await waitFor(
       'a whole HTTP response',
@@ -112,7 +112,7 @@ export class RawClient {
     });
   }
 
-  /** waitForClose waits until the other side has ended or reset the connection and returns what was not yet taken. */
+  /** waitForClose waits until the other side has ended or reset the connection. It returns the bytes not yet taken. */
   async waitForClose(timeoutMs = 5_000): Promise<Buffer> {
     await waitFor('the connection to be closed by the other side', () => this.ended || this.closed, {
       timeoutMs,
@@ -130,7 +130,7 @@ export async function connectRaw(target: RawTarget, { allowHalfOpen = true } = {
   return client;
 }
 
-/** exchangeRaw sends the bytes on a connection of its own and returns the first final answer. */
+/** exchangeRaw sends the bytes on a new connection and returns the first final answer. */
 export async function exchangeRaw(
   target: RawTarget,
   bytes: string | Buffer,

@@ -1,4 +1,4 @@
-/** A throw-away Redis Cluster: masters with the slots spread evenly, and replicas where asked for. */
+/** A throw-away Redis Cluster: masters that share the slots evenly, and replicas where a test wants them. */
 import { Redis } from 'ioredis';
 import { freePort } from './free-port.ts';
 import { type RedisServer, startRedis } from './redis.ts';
@@ -13,9 +13,9 @@ const NAMED = {
 export interface RedisCluster {
   readonly nodes: readonly RedisServer[];
   readonly urls: string[];
-  /** moveSlot hands a slot and its keys over, one by one; `between` runs before and after each step. */
+  /** moveSlot moves a slot with its keys, one by one; `between` runs before and after each step. */
   moveSlot(slot: number, to: RedisServer, between: () => Promise<void>): Promise<void>;
-  /** The node that has the slot. */
+  /** The node that owns the slot. */
   ownerOf(slot: number): Promise<RedisServer>;
   stop(): Promise<void>;
 }
@@ -24,13 +24,13 @@ export interface RedisClusterOptions {
   masters?: number;
   /** Replicas of the first master; they are the last of `nodes`. */
   replicas?: number;
-  /** Whether nodes go on while others are missing (cluster-require-full-coverage no); default false, as in Redis. */
+  /** Whether nodes go on serving while others are missing (cluster-require-full-coverage no); default: false, as in Redis. */
   partial?: boolean;
-  /** Files in PEM; nodes then speak TLS only, and name themselves localhost. */
+  /** PEM files. With them nodes speak TLS only and call themselves localhost. */
   tls?: { cert: string; key: string };
 }
 
-/** startRedisCluster starts one; put `t.after(() => cluster.stop())` on the next line. */
+/** startRedisCluster starts a cluster; put `t.after(() => cluster.stop())` on the next line. */
 export async function startRedisCluster(options: RedisClusterOptions = {}): Promise<RedisCluster> {
   const { masters = 3, replicas = 0, partial = false, tls } = options;
   const nodes: RedisServer[] = [];
@@ -53,7 +53,7 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
       const node = await startRedis(tls === undefined ? { args } : { args, tls });
       nodes.push(node);
       const client = new Redis(node.url, tls === undefined ? {} : { tls: { rejectUnauthorized: false } });
-      // A test may end a node.
+      // A test may have ended a node.
       client.on('error', () => undefined);
       clients.push(client);
     }

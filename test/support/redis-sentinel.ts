@@ -1,4 +1,4 @@
-/** A throw-away master with a replica, watched by one sentinel. */
+/** A throw-away Redis master and a replica that one sentinel watches. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Redis } from 'ioredis';
@@ -8,23 +8,23 @@ import { type RedisServer, startRedis } from './redis.ts';
 import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
 import { waitFor } from './wait.ts';
 
-/** How soon a silent master is given up. */
+/** How soon the sentinel gives up a silent master. */
 const DOWN_AFTER_MS = 500;
 
 export interface RedisSentinel {
   readonly master: RedisServer;
   readonly replica: RedisServer;
-  /** Of the sentinel. */
+  /** Port of the sentinel. */
   readonly url: string;
-  /** The name under which it watches the master. */
+  /** The name of the master for the sentinel. */
   readonly name: string;
   stop(): Promise<void>;
 }
 
 /**
- * startRedisSentinel starts the three; put `t.after(() => sentinel.stop())` on the next line.
+ * startRedisSentinel starts all three; put `t.after(() => sentinel.stop())` on the next line.
  *
- * @param lines further ones of the sentinel's configuration
+ * @param lines added to the configuration of the sentinel
  */
 export async function startRedisSentinel(lines: readonly string[] = []): Promise<RedisSentinel> {
   const name = 'buckets';

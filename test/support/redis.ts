@@ -6,13 +6,13 @@ import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
 import { waitFor } from './wait.ts';
 
 export interface RedisOptions {
-  /** Further arguments of redis-server, e.g. ['--maxmemory', '3mb']. */
+  /** Further arguments of redis-server, for example ['--maxmemory', '3mb']. */
   args?: string[];
-  /** requirepass; it is then part of `url`. */
+  /** Sets requirepass and becomes part of `url`. */
   password?: string;
-  /** Default redis-server. */
+  /** Default: redis-server. */
   program?: 'redis-server' | 'valkey-server';
-  /** Files in PEM; it then speaks TLS only, and `url` is rediss://localhost. */
+  /** PEM files. With them it speaks TLS only, and `url` is rediss://localhost. */
   tls?: { cert: string; key: string };
 }
 
@@ -20,19 +20,19 @@ export interface RedisServer {
   /** redis://[:password@]127.0.0.1:port */
   readonly url: string;
   readonly port: number;
-  /** Of the process that runs now; changes with restart(). */
+  /** pid of the process that runs now; restart() changes it. */
   readonly pid: number;
-  /** signal sends SIGSTOP, SIGCONT, SIGKILL, …; a stopped one is continued by stop(). */
+  /** signal sends SIGSTOP, SIGCONT, SIGKILL, …; stop() continues a stopped process first. */
   signal(signal: NodeJS.Signals): void;
-  /** stop ends it, thaws it first if need be, and waits; start() brings it back. */
+  /** stop ends it and waits for the exit; start() starts it again. */
   stop(): Promise<void>;
-  /** start runs it again on the same port, empty. */
+  /** start runs it again, empty, on the same port. */
   start(): Promise<void>;
   /** restart is stop() and start(). */
   restart(): Promise<void>;
 }
 
-/** startRedis starts one; put `t.after(() => redis.stop())` on the next line. */
+/** startRedis starts a server; put `t.after(() => redis.stop())` on the next line. */
 export async function startRedis(options: RedisOptions = {}): Promise<RedisServer> {
   for (let attempt = 1; ; attempt += 1) {
     const server = new ThrowAwayRedis(await freePort(), options);

@@ -1,6 +1,6 @@
 /**
- * Settings for tests, whole ones from what a test says. What it leaves out has the product's default, but for what a test
- * has to ask for: health checks, limits and listeners.
+ * Makes complete settings from those that a test names. The others have the product's defaults, except that there are no health
+ * checks, limits and listeners unless the test names them.
  */
 import type {
   HealthCheckSettings,
@@ -39,13 +39,13 @@ export function routeSettings(
   return { name, match: { ...any, ...match }, pool: 'app', rateLimit: null, ...more };
 }
 
-/** policySettings makes the policy `default`: 100 tokens, of which hardly any come back while a test runs. */
+/** policySettings makes the policy `default`: 100 tokens, with a refill so slow that a test hardly sees it. */
 export function policySettings(more: Partial<PolicySettings> = {}): PolicySettings {
   const limits = { capacity: 100, refillPerSecond: 0.001 };
   return { name: 'default', onStoreFailure: 'local', shadow: false, ...limits, ...more };
 }
 
-/** Blocks may be given in part. */
+/** Every block may be partial. */
 export type WorkerSettingsParts = Partial<
   Omit<WorkerSettings, 'limits' | 'timeouts' | 'rateLimit' | 'log'>
 > & {

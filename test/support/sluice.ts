@@ -1,4 +1,4 @@
-/** The whole product as a child process: `src/cli.ts serve` with a generated config, in a throw-away working folder. */
+/** The whole product as a child process: `src/cli.ts serve` with a generated configuration in a throw-away working folder. */
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -14,39 +14,39 @@ export interface ReadyLine {
   workers: number;
 }
 
-/** A top-level object of the config file; `listen`, `admin`, `workers` and `database` get test values when absent. */
+/** The configuration file as an object. `listen`, `admin`, `workers` and `database` get values for tests where they are absent. */
 export type SluiceConfig = Record<string, unknown>;
 
 export interface SluiceOptions {
   /** An object (completed, see SluiceConfig) or the text of the file (taken as it is). */
   config: SluiceConfig | string;
   /**
-   * Added to the test's environment, from which REDIS_URL, DATABASE_URL, CONFIG_PATH and SLUICE_* are removed; all but
-   * what chooses the data path, so that a whole run is had on another one (`make test-node`).
+   * Added to the test's environment without REDIS_URL, DATABASE_URL, CONFIG_PATH and SLUICE_*. The variables that choose the
+   * data path stay, so that a whole run can use another one (`make test-node`).
    */
   env?: Record<string, string>;
-  /** Working folder with its ./data; default a new one, removed by stop(). Give one to start twice in it. */
+  /** Working folder, with ./data; default: a new one, which stop() removes. Name one to start twice in the same folder. */
   folder?: string;
   /**
-   * What the embedded database finds at its first start; default `made`, as at any later start of an installation, which
-   * takes 2 s less than an `absent` one.
+   * `made` (default): the embedded database exists, as at every start but the first. `absent`: it must be made, which takes 2 s
+   * more.
    */
   data?: 'made' | 'absent';
-  /** Entry file; default src/cli.ts. */
+  /** Entry file; default: src/cli.ts. */
   entry?: string;
-  /** Its limit of open files, soft and hard; default the test's own. */
+  /** Its limit of open files, soft and hard; default: that of the test. */
   openFiles?: number;
   /** A file or FIFO for its standard output and error, which is then not collected. */
   output?: string;
-  /** For the ready line; default 30 s. */
+  /** How long to wait for the ready line; default: 30 s. */
   timeoutMs?: number;
 }
 
 export interface SluiceProcess {
-  /** Of the primary; it leads a process group that holds the workers. */
+  /** pid of the primary, which leads a process group with the workers. */
   readonly pid: number;
   readonly ready: ReadyLine;
-  /** First listen address, e.g. http://127.0.0.1:41234. */
+  /** The first listen address, for example http://127.0.0.1:41234. */
   readonly proxyUrl: string;
   readonly adminUrl: string;
   readonly folder: string;
@@ -55,16 +55,16 @@ export interface SluiceProcess {
   readonly stdout: string[];
   readonly stderr: string[];
   readonly child: Child;
-  /** jsonLines are the lines of standard output that are JSON objects; pass a filter to choose. */
+  /** jsonLines returns the lines of standard output that are JSON objects and pass the filter. */
   jsonLines(filter?: (entry: Record<string, unknown>) => boolean): Record<string, unknown>[];
-  /** workerPids: living processes of the group but for the primary. */
+  /** workerPids returns the running processes of the group without the primary. */
   workerPids(): number[];
-  /** configure writes another config to the file (completed in the same way); SIGHUP or the reload call applies it. */
+  /** configure writes another configuration (completed in the same way) to the file. SIGHUP or the reload call applies it. */
   configure(config: SluiceConfig | string): void;
   signal(signal: NodeJS.Signals): void;
   /**
-   * stop sends the signal, waits for the exit and proves that no process is left; else it kills what is left and
-   * rejects. After an exit it only cleans up. Returns how it ended.
+   * stop sends the signal, waits for the exit, and returns how the product ended. When processes are left, it kills them and
+   * rejects. After an exit it only cleans up.
    */
   stop(signal?: NodeJS.Signals, timeoutMs?: number): Promise<ExitStatus>;
 }
@@ -72,7 +72,7 @@ export interface SluiceProcess {
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const DATA_PATH_ENV = ['SLUICE_WIRE', 'SLUICE_UNTESTED_WIRE', 'SLUICE_ENGINE'];
 
-/** startSluice starts it and waits for the ready line; put `t.after(() => sluice.stop())` on the next line. */
+/** startSluice starts the product and waits for the ready line; put `t.after(() => sluice.stop())` on the next line. */
 export async function startSluice(options: SluiceOptions): Promise<SluiceProcess> {
   const folder = options.folder ?? makeTempFolder('sluice-run-');
   if (wantsMadeDatabase(folder, options)) await copyMadeDatabase(folder);
@@ -100,7 +100,7 @@ function wantsMadeDatabase(folder: string, { config, env, data = 'made' }: Sluic
   return embedded && data === 'made' && !existsSync(join(folder, 'data'));
 }
 
-/** spawnSluice runs the command line with any words, for tests of exits and messages; the caller stops the child. */
+/** spawnSluice runs the command line with any arguments, for tests of exits and messages. The caller stops the child. */
 export function spawnSluice(
   words: string[],
   options: Pick<SluiceOptions, 'env' | 'folder' | 'entry' | 'openFiles' | 'output'> = {},
@@ -120,7 +120,7 @@ export function spawnSluice(
   const [command = '', ...args] = before.length === 0 ? line : [...shell, ...line];
   return spawnChild(command, args, {
     cwd: folder ?? ROOT,
-    // node --test tells its children by this variable; the product is not a test file.
+    // `node --test` marks its child processes with this variable; the product is not a test file.
     env: {
       ...Object.fromEntries(removed.map((name) => [name, undefined])),
       NODE_TEST_CONTEXT: undefined,
@@ -129,7 +129,7 @@ export function spawnSluice(
   });
 }
 
-/** completeConfig adds what a test rarely cares for: free ports of loopback, one worker, JSON logs. */
+/** completeConfig adds what most tests do not name: free loopback ports, one worker, JSON logs. */
 export function completeConfig(config: SluiceConfig): SluiceConfig {
   return {
     listen: [{ address: '127.0.0.1:0' }],
@@ -140,7 +140,7 @@ export function completeConfig(config: SluiceConfig): SluiceConfig {
   };
 }
 
-/** writeConfig puts a config file into the folder and returns its path. */
+/** writeConfig writes a configuration file into the folder and returns its path. */
 export function writeConfig(folder: string, config: SluiceConfig | string): string {
   const path = join(folder, 'sluice.yaml');
   writeFileSync(path, typeof config === 'string' ? config : stringify(completeConfig(config)));

@@ -1,6 +1,6 @@
 import { MemoryWire } from './memory-wire.ts';
 
-/** StuckWire takes nothing while `stuck`, and reads the memory of a piece only when it takes it. */
+/** StuckWire takes nothing while it is `stuck`. It reads the memory of a piece only when it takes the piece. */
 export class StuckWire extends MemoryWire {
   stuck = false;
   #waiting: (() => void)[] = [];

@@ -1,4 +1,4 @@
-/** Folders that a test may fill and that vanish with it. */
+/** Temporary folders that are removed with their test. */
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 const made = new Set<string>();
 let hooked = false;
 
-/** makeTempFolder returns the path of a new empty folder; removed by removeTempFolder, or when the process ends. */
+/** makeTempFolder returns the path of a new empty folder. removeTempFolder or the end of the process removes it. */
 export function makeTempFolder(prefix = 'sluice-test-'): string {
   if (!hooked) {
     hooked = true;
@@ -19,7 +19,7 @@ export function makeTempFolder(prefix = 'sluice-test-'): string {
   return folder;
 }
 
-/** removeTempFolder removes a folder with all that is in it. */
+/** removeTempFolder removes a folder with everything in it. */
 export function removeTempFolder(folder: string): void {
   rmSync(folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
   made.delete(folder);

@@ -1,16 +1,15 @@
-/** Waiting for a condition: the only way a test may let time pass. */
+/** Waits for conditions: the only way in which a test may let time pass. */
 
 export interface WaitOptions {
-  /** Default 15,000: a busy machine of two cores is late by seconds. */
+  /** Default: 15,000, because a busy machine of two cores is late by seconds. */
   timeoutMs?: number;
-  /** Pause between two probes; default 10. */
+  /** Pause between two probes; default: 10. */
   everyMs?: number;
 }
 
 /**
- * waitFor asks `probe` until it returns something truthy and returns that. A probe that throws counts as "not yet"; its
- * last error becomes the cause. Rejects after timeoutMs with `description` (say what should have happened) and what
- * the last probe gave.
+ * waitFor calls `probe` until it returns something truthy, and returns that. A probe that throws counts as "not yet"; its last
+ * error becomes the cause. After timeoutMs it rejects with `description` (say what should have happened) and the last result.
  */
 export async function waitFor<T>(
   description: string,
@@ -36,7 +35,7 @@ export async function waitFor<T>(
   }
 }
 
-/** within rejects when `promise` has not settled after timeoutMs; for waits that are promises already. */
+/** within rejects when `promise` has not settled after timeoutMs. For waits that are already promises. */
 export async function within<T>(promise: Promise<T>, timeoutMs: number, description: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise<never>((_, reject) => {
