@@ -2,24 +2,16 @@
  * The limit of a route: one policy, or several that are charged together or not at all (such as per second and per day).
  *
  * With several, the deny caches are asked first, which costs nothing. Then all policies are charged at once, so that the takes
- * leave in one round trip; where one refuses, the others are refunded. Until they are, the tokens that are out can cause
- * another refusal, never an extra admission.
+ * leave in one round trip. Where one refuses, the others are refunded. Until they are, the tokens that are out can cause another
+ * refusal, never an extra admission.
  */
 import type { PolicySettings } from '../contract/settings.ts';
 import type { Caller } from './caller/identity.ts';
 import type { Decision } from './decision.ts';
+import type { Limiter } from './limiter/limiter.ts';
 
-/** What charging needs of a limiter; limit/limiter.ts implements it. */
-export interface TokenTaker {
-  /** Never rejects and never waits past its own deadline. */
-  take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision>;
-  /** What take would refuse from memory, counted; null: it must be asked. */
-  refusalOf(caller: Caller, policy: PolicySettings, cost: number): Decision | null;
-  /** An allowed decision that took nothing and is not counted, by what is known of the bucket. */
-  peek(caller: Caller, policy: PolicySettings): Decision;
-  /** Returns the tokens of a charged decision whose request does not go on, at most once for each. */
-  giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void;
-}
+/** What charging needs of a limiter. */
+export type TokenTaker = Pick<Limiter, 'take' | 'refusalOf' | 'peek' | 'giveBack'>;
 
 /** RouteLimit is what every request of a route takes; part of a plan. */
 export interface RouteLimit {
@@ -74,8 +66,8 @@ function refunded(decision: Decision, cost: number): Decision {
 }
 
 /**
- * The decision for the request: where it passes, that of the policy with the fewest tokens left, else the refusal that lasts
- * longest. A limit that is reached comes before a store that is away: the client can do something about it.
+ * The decision for the request. Where it passes: that of the policy with the fewest tokens left; else the refusal that lasts
+ * longest. A spent quota comes before a store that is away: the client can do something about it.
  */
 function oneOf(members: readonly Decision[]): Decision {
   const refusals = members.filter(({ allowed }) => !allowed);

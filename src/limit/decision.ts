@@ -1,40 +1,39 @@
-/** What the limiter answers, and how bucket levels become the numbers in it. */
-
+/** What the limiter answers, and how the level of a bucket becomes the numbers in it. */
 import type { BucketRules, EffectiveLimits } from './bucket/effective-limits.ts';
 import { MICRO } from './store/bucket-store.ts';
 
 export type DecisionSource = 'lease' | 'store' | 'deny_cache' | 'local';
 
-/** Decision is what the handler acts on and the RateLimit fields are written from. */
+/** Decision says whether a request passes, and what the RateLimit fields tell its client. */
 export interface Decision {
-  /** Already true where the policy only counts (shadow). */
+  /** A shadow policy only counts: true, whatever the bucket says. */
   readonly allowed: boolean;
-  /** The policy is a shadow, and would have refused. */
+  /** The policy is a shadow and would have refused. */
   readonly shadowed: boolean;
   /** Refused because the store is away and the policy says `deny`: a 503, which says nothing of the client's quota. */
   readonly storeDenied: boolean;
-  /** Tokens were taken for it, from the bucket or the local share; only these can be given back. */
+  /** Tokens were taken from the bucket or the local share. Only these can be given back. */
   readonly charged: boolean;
   readonly source: DecisionSource;
   readonly policyName: string;
-  /** Tokens: of the whole bucket, also while only a share of it decides. */
+  /** Tokens of the whole bucket, also where a local share decided. */
   readonly capacity: number;
   readonly refillPerSecond: number;
-  /** Whole tokens left after this one. */
+  /** Whole tokens left after this decision. */
   readonly remaining: number;
-  /** 0 when allowed, -1 when the cost is above the capacity and can never be met. */
+  /** 0: allowed. -1: the cost is above the capacity and can never be met. */
   readonly retryAfterMs: number;
-  /** Until the request could pass where it was refused; else until a token when remaining is 0, else until full. */
+  /** Time until the request could pass, if it was refused; else until there is a token, if none remains; else until full. */
   readonly resetMs: number;
-  /** For a route with several policies the decisions of all, in their order; this is the one that counts. Else null. */
+  /** The decisions of all policies of the route, in their order, of which this is the one that counts; null for one policy. */
   readonly members: readonly Decision[] | null;
-  /** Where charged tokens came from, for Limiter.giveBack; null: nothing was charged, or by the local share. */
-  readonly origin?: TokenOrigin | null;
+  /** Where charged tokens came from; null for the local share. Only Limiter.giveBack reads it. */
+  readonly origin?: TokenOrigin | null | undefined;
 }
 
 /** TokenOrigin is a lot of leased tokens, or a reply of the store. */
 export interface TokenOrigin {
-  /** The store's epoch in which they were granted. */
+  /** The store's epoch in which it granted them. */
   readonly epoch: number;
 }
 
@@ -46,14 +45,13 @@ export function violatedPolicies(decision: Decision): string[] {
     .map(({ policyName }) => policyName);
 }
 
-/** A bucket's level after the take, at the moment of the answer. */
+/** Level is what a bucket holds after a take, and the limits that fill it: its own, or those of the local share. */
 export interface Level {
   micro: number;
-  /** What fills it: the bucket's own limits, or those of the local share. */
   rules: BucketRules;
 }
 
-/** msUntil is the time until a level holds so many tokens, 0 if it does. */
+/** msUntil is the time until a level has reached so many tokens; 0: it has. */
 export function msUntil(tokens: number, level: Level): number {
   return Math.max(0, ((tokens * MICRO - level.micro) / level.rules.rateMicro) * 1000);
 }
@@ -62,56 +60,50 @@ export function msUntil(tokens: number, level: Level): number {
 export interface Verdict {
   policyName: string;
   shadow: boolean;
-  /** The limits of the whole bucket, for the fields. */
+  /** Of the whole bucket. */
   rules: EffectiveLimits;
   source: DecisionSource;
 }
 
-/** allow grants what was taken. */
+/** allow admits a request whose tokens were taken. */
 export function allow(verdict: Verdict, level: Level, origin: TokenOrigin | null = null): Decision {
-  return decide(verdict, level, { charged: true, retryAfterMs: 0, storeDenied: false }, origin);
+  return decide(verdict, level, 0, false, origin);
 }
 
-/** allowUncharged lets a request pass without a token: the store is away and the policy says `allow`. */
+/** allowUncharged admits a request without a token. */
 export function allowUncharged(verdict: Verdict, level: Level): Decision {
-  return decide(verdict, level, { charged: false, retryAfterMs: 0, storeDenied: false });
+  return decide(verdict, level, 0, false);
 }
 
 /**
  * refuse refuses `cost` tokens.
  *
- * @param earliestMs the refusal holds for at least so long (pacing)
+ * @param earliestMs the shortest wait to tell the client
  */
 export function refuse(verdict: Verdict, level: Level, cost: number, earliestMs = 0): Decision {
-  const retryAfterMs = cost > verdict.rules.capacity ? -1 : Math.max(1, waitMs(level, cost), earliestMs);
-  return decide(verdict, level, { charged: false, retryAfterMs, storeDenied: false });
+  // A local share may be smaller than a cost that the whole bucket can meet. Then the client has to wait for the store.
+  const waitMs = cost > level.rules.capacity ? STORE_BACK_MS : msUntil(cost, level);
+  return decide(verdict, level, cost > verdict.rules.capacity ? -1 : Math.max(1, waitMs, earliestMs), false);
 }
 
 /** refuseUnchecked refuses because the store is away and the policy says `deny`. */
 export function refuseUnchecked(verdict: Verdict, level: Level): Decision {
-  return decide(verdict, level, { charged: false, retryAfterMs: STORE_BACK_MS, storeDenied: true });
+  return decide(verdict, level, STORE_BACK_MS, true);
 }
 
-/** A guess: the breaker asks four times a second whether the store is back. */
+/** A guess: four times a second a probe asks whether the store is back. */
 const STORE_BACK_MS = 1000;
 
-function waitMs(level: Level, cost: number): number {
-  // A local share may be smaller than a cost that the whole bucket can meet: the client must wait for the store.
-  return cost > level.rules.capacity ? STORE_BACK_MS : msUntil(cost, level);
-}
-
-interface Answer {
-  charged: boolean;
-  /** 0: not refused. */
-  retryAfterMs: number;
-  storeDenied: boolean;
-}
-
+/**
+ * @param retryAfterMs 0: not refused
+ * @param origin undefined: nothing was charged
+ */
 function decide(
   { policyName, shadow, rules, source }: Verdict,
   level: Level,
-  { charged, retryAfterMs, storeDenied }: Answer,
-  origin: TokenOrigin | null = null,
+  retryAfterMs: number,
+  storeDenied: boolean,
+  origin?: TokenOrigin | null,
 ): Decision {
   const refused = retryAfterMs !== 0 && !shadow;
   const remaining = Math.max(0, Math.floor(level.micro / MICRO));
@@ -119,7 +111,7 @@ function decide(
     allowed: !refused,
     shadowed: shadow && retryAfterMs !== 0,
     storeDenied: refused && storeDenied,
-    charged,
+    charged: origin !== undefined,
     source,
     policyName,
     capacity: rules.capacity,

@@ -1,4 +1,4 @@
-/** Which node of a Redis Cluster has which slot, and whether that node can be asked; from the map that ioredis keeps. */
+/** Which node of a Redis Cluster has which slot, by the map that ioredis keeps, and whether that node can be asked. */
 import type { Cluster, Redis } from 'ioredis';
 import { ReplyWatch } from './reply-watch.ts';
 
@@ -34,7 +34,7 @@ export class ClusterNodes {
   }
 
   /** servers are the masters that have slots; 15 µs. */
-  servers(): Set<string> {
+  servers(): Iterable<string> {
     const servers = new Set<string>();
     let last: readonly string[] | undefined;
     for (const nodes of this.#cluster.slots) {

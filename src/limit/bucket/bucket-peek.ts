@@ -8,7 +8,7 @@ import { bucketKey, hashBucketName } from './bucket-key.ts';
 import { prevails } from './bucket-state.ts';
 import { type EffectiveLimits, effectiveLimits } from './effective-limits.ts';
 
-/** Older than any limits, so that those of the bucket stay in force. */
+/** Older than any limits, so that the bucket keeps its own. */
 const BEFORE_ALL_US = 0;
 
 /** BucketView is one bucket as an operator sees it. */
@@ -28,7 +28,7 @@ export function bucketKeysOf(clientId: string, policies: readonly Pick<PolicySet
   return policies.map(({ name }) => bucketKey(hash, name));
 }
 
-/** limitTakes are takes of nothing from the buckets of a client, one per policy, with the limits that a worker would send. */
+/** limitTakes are takes of no token from the buckets of a client, one per policy, with the limits that a worker would send. */
 export function limitTakes(
   match: ClientMatch,
   policies: readonly PolicySettings[],
@@ -43,8 +43,8 @@ export function limitTakes(
 }
 
 /**
- * peekBuckets returns the bucket of a client for each policy, in the order given, and changes none. A bucket that nobody has
- * used is full. Where the bucket has not taken on newer limits yet, their capacity cuts the level shown. Rejects with the
+ * peekBuckets shows the bucket of a client for each policy, in their order, and changes none. A bucket that nobody has used is
+ * full. One that has not taken on newer limits yet is shown under them, at its old level or their capacity. Rejects with the
  * store's LbError where it is away.
  *
  * @param policyVersionUs as for Limiter.configure
@@ -60,8 +60,7 @@ export async function peekBuckets(
   return policies.map((policy, index) => {
     const [asked, reply] = [known[index], replies[index]];
     if (reply instanceof Error) throw reply;
-    if (asked === undefined || reply === undefined)
-      throw new RangeError('a store answered fewer takes than it was given');
+    if (asked === undefined || reply === undefined) throw new RangeError('the store left out an answer');
     const { refillPerSecond } = effectiveLimits(policy, policyVersionUs, match);
     return viewOf(policy.name, reply, { ...asked, refillPerSecond });
   });

@@ -1,9 +1,9 @@
 /**
- * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for the stores that live in a
- * process. A BigInt model in the tests holds both to the same results; change both or none.
+ * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for stores inside a process. A BigInt model in
+ * the tests holds both to the same results: change both or none.
  *
- * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time, never in jumps; a missing bucket is
- * a full one. Everything is an integer below 2^53.
+ * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time, never in jumps; a missing bucket is a full
+ * one. All numbers are integers below 2^53.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LEASE_US, MICRO } from '../store/bucket-store.ts';
@@ -11,12 +11,12 @@ import type { BucketRules } from './effective-limits.ts';
 
 export interface BucketState {
   levelMicro: number;
-  /** The time of levelMicro on the clock of whoever owns the bucket. */
+  /** The time of levelMicro, on the store's clock. */
   atUs: number;
   versionUs: number;
   capacity: number;
   rateMicro: number;
-  /** atUs / LEASE_US; tokens leased in it and in the one before. */
+  /** atUs / LEASE_US; then the tokens leased in it and in the one before. */
   epoch: number;
   leased: number;
   leasedBefore: number;
@@ -24,20 +24,20 @@ export interface BucketState {
 
 export interface TakeOutcome {
   reply: TakeReply;
-  /** What to keep; null where nothing changed: a refused take must not move the time (see the script). */
+  /** null: nothing changed and nothing is to be kept. A refused take must not move the time; the script says why. */
   state: BucketState | null;
 }
 
-/** A clock that went back further than this is believed. */
+/** A clock that goes back further than this is believed. */
 const MAX_BACKSTEP_US = MICRO;
 const MAX_TTL_MS = 90 * 24 * 3600 * 1000;
 const TTL_MARGIN_MS = 1000;
 
-/** takeFrom answers one take from a bucket as it was last kept; null: there is none, which means a full one. */
+/** takeFrom answers one take from a bucket as it was last kept; null: there is none, so it is full. */
 export function takeFrom(kept: BucketState | null, request: TakeRequest, nowUs: number): TakeOutcome {
   const state = kept === null ? fullBucket(request, nowUs) : { ...kept };
   const newer = kept !== null && prevails(request, state);
-  // The limits changed at some time since the last take. The lower of both rates gives nothing away, whenever that was.
+  // Nobody knows when since the last take the limits changed. The lower of both rates gives nothing away.
   const rateMicro = newer ? Math.min(state.rateMicro, request.rateMicro) : state.rateMicro;
   let changed = (kept !== null && advance(state, nowUs, rateMicro)) || newer;
   if (newer) adopt(state, request);
@@ -51,20 +51,13 @@ export function takeFrom(kept: BucketState | null, request: TakeRequest, nowUs: 
     state.leased += ahead;
     changed = true;
   }
-  const reply: TakeReply = {
-    granted,
-    ahead,
-    levelMicro: state.levelMicro,
-    retryUs: granted < request.need ? retryOf(state, request) : 0,
-    epoch: state.epoch,
-    versionUs: state.versionUs,
-    capacity: state.capacity,
-    rateMicro: state.rateMicro,
-  };
+  const { levelMicro, epoch, versionUs, capacity, rateMicro: ownRate } = state;
+  const retryUs = granted < request.need ? retryOf(state, request) : 0;
+  const reply = { granted, ahead, levelMicro, retryUs, epoch, versionUs, capacity, rateMicro: ownRate };
   return { reply, state: changed ? state : null };
 }
 
-/** ttlMsOf is how long a bucket must be kept at least: until it is full, and a margin. */
+/** ttlMsOf is how long a bucket must be kept: until it is full, and a margin. */
 export function ttlMsOf(state: BucketState): number {
   const fullMs = Math.ceil(((state.capacity * MICRO - state.levelMicro) / state.rateMicro) * 1000);
   return Math.min(MAX_TTL_MS, fullMs + Math.ceil((2 * LEASE_US) / 1000) + TTL_MARGIN_MS);
@@ -85,34 +78,30 @@ export function usUntil(micro: number, rateMicro: number): number {
   return sec * MICRO + Math.ceil(((micro - sec * rateMicro) * MICRO) / rateMicro);
 }
 
-function fullBucket(request: TakeRequest, nowUs: number): BucketState {
+function fullBucket({ capacity, rateMicro, versionUs }: TakeRequest, atUs: number): BucketState {
+  const epoch = Math.floor(atUs / LEASE_US);
   return {
-    levelMicro: request.capacity * MICRO,
-    atUs: nowUs,
-    versionUs: request.versionUs,
-    capacity: request.capacity,
-    rateMicro: request.rateMicro,
-    epoch: Math.floor(nowUs / LEASE_US),
+    levelMicro: capacity * MICRO,
+    atUs,
+    versionUs,
+    capacity,
+    rateMicro,
+    epoch,
     leased: 0,
     leasedBefore: 0,
   };
 }
 
-/** Brings the level up to the present; true where the clock was set back, which must be kept. */
+/** Brings the level up to the present; true: the clock was set back, which must be kept. */
 function advance(state: BucketState, clockUs: number, rateMicro: number): boolean {
-  let nowUs = clockUs;
-  let changed = false;
-  if (nowUs < state.atUs) {
-    if (state.atUs - nowUs > MAX_BACKSTEP_US) {
-      state.atUs = nowUs;
-      state.epoch = Math.floor(nowUs / LEASE_US);
-      changed = true;
-    } else {
-      nowUs = state.atUs;
-    }
+  const setBack = state.atUs - clockUs > MAX_BACKSTEP_US;
+  if (setBack) {
+    state.atUs = clockUs;
+    state.epoch = Math.floor(clockUs / LEASE_US);
   }
+  const nowUs = Math.max(clockUs, state.atUs);
   const { epoch, leased, leasedBefore } = state;
-  // In steps: tokens out on lease make room only when their epoch has passed.
+  // In steps, since tokens on lease make room only when their epoch has passed.
   if (leased + leasedBefore > 0) {
     accrue(state, Math.min(nowUs, (epoch + 1) * LEASE_US), state.capacity - leased - leasedBefore, rateMicro);
   }
@@ -124,7 +113,7 @@ function advance(state: BucketState, clockUs: number, rateMicro: number): boolea
     state.leased = 0;
     state.epoch = nowEpoch;
   }
-  return changed;
+  return setBack;
 }
 
 function accrue(state: BucketState, toUs: number, topTokens: number, rateMicro: number): void {
@@ -136,7 +125,7 @@ function accrue(state: BucketState, toUs: number, topTokens: number, rateMicro: 
   state.atUs = toUs;
 }
 
-/** prevails: the newest limits win; of two with one version the lower capacity, then the lower rate, so that all agree. */
+/** prevails: the newest limits win. Of two with one version the lower capacity wins, then the lower rate, so that all agree. */
 export function prevails(given: BucketRules, over: BucketRules): boolean {
   if (given.versionUs !== over.versionUs) return given.versionUs > over.versionUs;
   return (
@@ -152,7 +141,7 @@ function adopt(state: BucketState, { capacity, rateMicro, versionUs }: TakeReque
   state.levelMicro = Math.max(0, Math.min(state.levelMicro, roomMicro(state)));
 }
 
-/** Leased tokens are reported only while they are accounted for; later the bucket has made room for them already. */
+/** Leased tokens count as reported only while they are accounted for. Later the bucket has made room for them already. */
 function reportLeased(state: BucketState, { ret, spent, retEpoch }: TakeRequest): boolean {
   const reported = ret + spent;
   if (reported === 0) return false;
@@ -163,7 +152,7 @@ function reportLeased(state: BucketState, { ret, spent, retEpoch }: TakeRequest)
   return true;
 }
 
-/** A late refund would be a gift: what flowed in meanwhile may have been spent. */
+/** A late refund would be a gift: the bucket may have filled up meanwhile and been spent. */
 function refund(state: BucketState, { refund: tokens, refundEpoch }: TakeRequest): boolean {
   if (tokens === 0 || (refundEpoch !== state.epoch && refundEpoch !== state.epoch - 1)) return false;
   putBack(state, tokens);
@@ -171,17 +160,15 @@ function refund(state: BucketState, { refund: tokens, refundEpoch }: TakeRequest
 }
 
 function putBack(state: BucketState, tokens: number): void {
-  state.levelMicro = Math.max(
-    state.levelMicro,
-    Math.min(state.levelMicro + tokens * MICRO, roomMicro(state)),
-  );
+  const { levelMicro } = state;
+  state.levelMicro = Math.max(levelMicro, Math.min(levelMicro + tokens * MICRO, roomMicro(state)));
 }
 
 function roomMicro(state: BucketState): number {
   return (state.capacity - state.leased - state.leasedBefore) * MICRO;
 }
 
-/** The last quarter is never lent; of the rest at most half; and no more than a quarter of the capacity is out at a time. */
+/** The last quarter is never lent, and of the rest at most half. At most a quarter of the capacity is out at a time. */
 function lendable(state: BucketState, wanted: number, left: number): number {
   if (wanted === 0) return 0;
   const quarter = Math.floor(state.capacity / 4);

@@ -1,7 +1,6 @@
 /**
- * A bounded map of buckets. A bucket that has had the time to fill up is as good as a missing one, so such entries are dropped,
- * a few per insertion, going round the table. When the table is full, the entry nearest to full (of a sample) is
- * evicted, which gives least away.
+ * A bounded map of buckets. One that has had the time to fill up is as good as a missing one: such entries are dropped, two looked
+ * at per insertion, round the table. A full table evicts the entry of a sample that is nearest to full, which gives least away.
  */
 import { type BucketState, ttlMsOf } from './bucket-state.ts';
 
@@ -10,7 +9,7 @@ interface Entry {
   fullAtUs: number;
 }
 
-/** Entries looked at per insertion: two, so that sweeping is faster than growth. */
+/** More than one, so that sweeping is faster than growth. */
 const SWEEP_PER_INSERT = 2;
 /** Entries compared to find one to evict. */
 const EVICTION_SAMPLE = 16;

@@ -1,6 +1,6 @@
 /**
- * A bounded cache in two generations. When the young one is full it becomes the old one, and the old one is dropped; an entry
- * of the old one that is used moves to the young one. Close to least-recently-used at the cost of one Map look-up.
+ * A bounded cache in two generations. When the young one is full it becomes the old one, and the old one is dropped. An old entry
+ * that is used becomes young. Nearly least-recently-used, for one look-up in a Map.
  */
 export class GenerationMap<V> {
   #perGeneration: number;
@@ -16,7 +16,7 @@ export class GenerationMap<V> {
     return this.#young.size + this.#old.size;
   }
 
-  /** resize changes how many are kept; surplus entries go as the generations change. */
+  /** resize changes how many are kept. Surplus entries go as the generations change. */
   resize(max: number): void {
     this.#perGeneration = perGenerationOf(max);
   }
@@ -25,17 +25,17 @@ export class GenerationMap<V> {
     const found = this.#young.get(key);
     if (found !== undefined) return found;
     const old = this.#old.get(key);
-    if (old === undefined) return undefined;
-    this.#old.delete(key);
-    this.set(key, old);
+    if (old !== undefined) {
+      this.#old.delete(key);
+      this.set(key, old);
+    }
     return old;
   }
 
   /** values are all that are kept, in no order; they may change meanwhile. */
-  *values(): Generator<V, undefined> {
+  *values(): Generator<V> {
     yield* this.#young.values();
     yield* this.#old.values();
-    return undefined;
   }
 
   set(key: string, value: V): void {

@@ -1,8 +1,8 @@
 /**
- * What a worker knows of one bucket: its limits, the last level it heard, who waits for the next reply, and until when no
- * token can exist (the deny cache).
+ * What a worker knows of one bucket: its limits, the level that the store told last, who waits for the next reply, and until
+ * when there can be no token (the deny cache).
  *
- * At most one take per bucket is under way; all requests that come meanwhile share the next one. Its states:
+ * At most one take per bucket is under way; requests that come meanwhile share the next one. The states:
  *
  * idle: nothing to ask. `list` → listed, when a request waits or something is to go back.
  * listed: the limiter's next flush looks at it. `startAsking` → asking; `abandon` → idle, when the store is away.
@@ -13,21 +13,24 @@ import type { ClientMatch } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
 import { prevails } from '../bucket/bucket-state.ts';
 import { type EffectiveLimits, sameRules } from '../bucket/effective-limits.ts';
-import type { Decision, DecisionSource, Level, Verdict } from '../decision.ts';
+import {
+  allowUncharged,
+  type Decision,
+  type DecisionSource,
+  type Level,
+  refuse,
+  type Verdict,
+} from '../decision.ts';
 import { MICRO } from '../store/bucket-store.ts';
 import type { Pending } from '../store/deadline-queue.ts';
-import { BIN_MS, LeaseAccount, type LeaseAsk, leasable, MAX_DEMAND_PER_REQUEST } from './lease.ts';
+import { BIN_MS, LeaseAccount, type LeaseAsk, leasable, MAX_DEMAND_PER_REQUEST, NO_LEASE } from './lease.ts';
 import type { HeardLevel } from './local-buckets.ts';
 
 /** What a bucket must know of its policy; implemented by PolicyBuckets. */
 export interface BucketPolicy {
-  readonly name: string;
+  readonly settings: PolicySettings;
   /** See keySuffixOf. */
   readonly keySuffix: string;
-  readonly shadow: boolean;
-  readonly onStoreFailure: PolicySettings['onStoreFailure'];
-  refusalOf(bucket: KnownBucket, cost: number, nowMs: number): Decision | null;
-  verdictOn(bucket: KnownBucket, source: DecisionSource): Verdict;
   count(decision: Decision): Decision;
 }
 
@@ -39,26 +42,25 @@ export interface Waiter extends Pending {
   readonly resolve: (decision: Decision) => void;
 }
 
-/** A denial is cached at most this long, so that raised limits and a reset bucket are noticed. */
+/** Limits by the configuration and the directory, and what they were made from. */
+interface ConfiguredLimits {
+  readonly rules: EffectiveLimits;
+  readonly match: ClientMatch;
+  readonly revision: number;
+}
+
+/** The deny cache asks the store this often all the same, so that raised limits and a reset bucket are noticed. */
 const MAX_DENY_MS = 1_000;
 /** An empty bucket is asked at most once per this, or per quarter of its time to fill, whichever is shorter. */
 const PACE_MS = 5;
 const PACE_PART = 4;
-/** A round trip may be long because this process stood still, which says nothing of the bucket. */
-const MAX_GRACE_MS = 5;
-/** So that workers that were refused together do not ask together. */
+/** Workers that were refused together must not ask together. */
 const PACE_JITTER = 0.2;
+/** A longer half of a round trip says that this process stood still, and nothing of the bucket. */
+const MAX_GRACE_MS = 5;
 /** Tokens wanted within BIN_MS that make a bucket worth a lease account. */
 const MIN_DEMAND_PER_BIN = 8;
-const NO_LEASE: LeaseAsk = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
-
-/** Granted tokens that no request used, and the store's epoch of the oldest. */
-export interface Refund {
-  readonly refund: number;
-  readonly refundEpoch: number;
-}
-
-const NO_REFUND: Refund = { refund: 0, refundEpoch: 0 };
+const NEVER_MS = Number.NEGATIVE_INFINITY;
 const NO_WAITERS: readonly Waiter[] = [];
 
 /** Thousands of these are kept, most without traffic: what only traffic needs is made when it comes. */
@@ -67,37 +69,31 @@ export class KnownBucket {
   /** Of its owner, for bucketKey. */
   readonly hash: string;
   #state: 'idle' | 'listed' | 'asking' = 'idle';
-  /** The configured limits, and what they were made from. */
   #rules: EffectiveLimits;
   #match: ClientMatch;
   #revision: number;
-  /** The newest limits known: the configured ones, or the store's where those are newer. */
   #force: EffectiveLimits;
   #lease: LeaseAccount | null = null;
   #queue: Waiter[] | null = null;
   /** Demand while there is no lease account. */
   #wanted = 0;
   #wantedSinceMs: number | null = null;
-  /** Goes back with the next take. */
-  #refund = NO_REFUND;
+  /** Granted tokens that no request used, and the store's epoch of the oldest. They go back with the next take. */
+  #refund = 0;
+  #refundEpoch = 0;
   #levelMicro = 0;
-  /** When the take was sent whose reply told the level: the earliest moment it can be true for. -Infinity: never heard. */
-  #levelAtMs = Number.NEGATIVE_INFINITY;
-  #paceUntilMs: number | null = null;
+  /** When the take was sent whose reply told the level, the earliest moment it can be true for; NEVER_MS: not heard yet. */
+  #levelAtMs = NEVER_MS;
   /** Half of that take's round trip, at most MAX_GRACE_MS. */
   #halfTripMs = 0;
+  #paceUntilMs = NEVER_MS;
   /** false: the level still serves the local share, but refuses nobody. */
   #denying = false;
-  /** Replies to takes sent before say nothing any more: an operator refilled the bucket. */
-  #resetAtMs: number | null = null;
+  /** An operator refilled the bucket then: replies to takes that were sent earlier say nothing any more. */
+  #resetAtMs = NEVER_MS;
 
-  /** @param emptyAtMs when the bucket is to be taken for empty, until the store is heard; null: nothing is known */
-  constructor(
-    policy: BucketPolicy,
-    hash: string,
-    limits: { rules: EffectiveLimits; match: ClientMatch; revision: number },
-    emptyAtMs: number | null = null,
-  ) {
+  /** @param emptyAtMs since when the bucket counts as empty, until the store is heard; null: nothing is known */
+  constructor(policy: BucketPolicy, hash: string, limits: ConfiguredLimits, emptyAtMs: number | null = null) {
     this.policy = policy;
     this.hash = hash;
     this.#rules = limits.rules;
@@ -107,17 +103,20 @@ export class KnownBucket {
     if (emptyAtMs !== null) this.#levelAtMs = emptyAtMs;
   }
 
-  /** TakeRequest.key; made anew each time, since it is needed once per take. */
+  /** TakeRequest.key; not kept, since it is needed once per take. */
   get key(): string {
     return `{${this.hash}}${this.policy.keySuffix}`;
   }
 
-  /** The newest limits known. Takes carry them, so that an expired bucket is never made anew with older ones. */
+  /**
+   * The newest limits known: the configured ones, or the store's where those are newer. Takes carry them, so that an expired
+   * bucket is never made anew with older ones.
+   */
   get force(): EffectiveLimits {
     return this.#force;
   }
 
-  /** null: not asked for often enough. */
+  /** null: the bucket is not asked for often enough. */
   get lease(): LeaseAccount | null {
     return this.#lease;
   }
@@ -134,19 +133,19 @@ export class KnownBucket {
     return true;
   }
 
-  /** startAsking empties the queue and the refund for a take. */
-  startAsking(): { waiters: readonly Waiter[]; refund: Refund } {
+  /** startAsking hands over the queue and the refund for a take. */
+  startAsking(): { waiters: readonly Waiter[]; refund: number; refundEpoch: number } {
     this.#state = 'asking';
     const refund = this.#refund;
-    this.#refund = NO_REFUND;
-    return { waiters: this.drainQueue(), refund };
+    this.#refund = 0;
+    return { waiters: this.drainQueue(), refund, refundEpoch: refund === 0 ? 0 : this.#refundEpoch };
   }
 
   stopAsking(): void {
     this.#state = 'idle';
   }
 
-  /** abandon empties the queue of a listed bucket whose store is away. A refund would be too late once the store is back. */
+  /** abandon empties the queue of a listed bucket whose store is away. A refund would come too late once it is back. */
   abandon(): readonly Waiter[] {
     const { waiters } = this.startAsking();
     this.stopAsking();
@@ -177,9 +176,8 @@ export class KnownBucket {
     return this.#match === match && this.#revision === revision;
   }
 
-  /** update takes limits from the configuration or the directory; the deny cache forgets where they are others. */
-  update(limits: { rules: EffectiveLimits; match: ClientMatch; revision: number }): void {
-    const { rules, match, revision } = limits;
+  /** update takes configured limits; where they are others, the deny cache is forgotten. */
+  update({ rules, match, revision }: ConfiguredLimits): void {
     this.#match = match;
     this.#revision = revision;
     if (sameRules(rules, this.#rules)) return;
@@ -194,15 +192,15 @@ export class KnownBucket {
   reset(nowMs: number): void {
     this.#resetAtMs = nowMs;
     this.#levelMicro = 0;
-    this.#levelAtMs = Number.NEGATIVE_INFINITY;
-    this.#paceUntilMs = null;
+    this.#levelAtMs = NEVER_MS;
+    this.#paceUntilMs = NEVER_MS;
     this.#denying = false;
     this.#lease?.drop();
   }
 
-  /** isStale says whether a take was sent before the bucket was refilled. */
+  /** isStale says whether a take was sent before an operator refilled the bucket. */
   isStale(sentAtMs: number): boolean {
-    return this.#resetAtMs !== null && sentAtMs <= this.#resetAtMs;
+    return sentAtMs <= this.#resetAtMs;
   }
 
   /** want counts a request that asks for tokens; a bucket asked for often enough gets a lease account. */
@@ -223,28 +221,21 @@ export class KnownBucket {
     if (this.#wanted >= MIN_DEMAND_PER_BIN) this.#lease = new LeaseAccount(sinceMs, this.#wanted);
   }
 
-  /**
-   * leaseAsk is what the lease adds to the next take.
-   *
-   * @param waiting whether requests wait for it
-   */
-  leaseAsk({ leases, nowMs }: { leases: boolean; nowMs: number }, waiting: boolean): LeaseAsk {
+  /** leaseAsk is what the lease adds to the next take; `waiting`: requests wait for it. */
+  leaseAsk(leases: boolean, nowMs: number, waiting: boolean): LeaseAsk {
     return this.#lease === null ? NO_LEASE : this.#lease.ask(nowMs, leases ? this.#force : null, waiting);
   }
 
   /** giveBack keeps granted tokens that no request used for the next take. */
   giveBack(tokens: number, epoch: number): void {
     if (tokens === 0) return;
-    const { refund, refundEpoch } = this.#refund;
-    this.#refund = {
-      refund: refund + tokens,
-      refundEpoch: refund === 0 ? epoch : Math.min(epoch, refundEpoch),
-    };
+    this.#refundEpoch = this.#refund === 0 ? epoch : Math.min(epoch, this.#refundEpoch);
+    this.#refund += tokens;
   }
 
   /** Whether tokens are to go back, which is worth a take of its own. */
   get hasReturns(): boolean {
-    return this.#refund.refund > 0 || this.#lease?.hasReturns === true;
+    return this.#refund > 0 || this.#lease?.hasReturns === true;
   }
 
   /**
@@ -260,7 +251,7 @@ export class KnownBucket {
     random: () => number,
   ): void {
     const { capacity, rateMicro, versionUs } = reply;
-    // A reply to a take from before a change is older than what is known.
+    // The reply to a take from before a change is older than what is known.
     if (prevails(reply, this.#force)) {
       this.#enforce({ capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO });
     }
@@ -274,25 +265,25 @@ export class KnownBucket {
     this.#paceUntilMs = sentAtMs + Math.min(PACE_MS, partMs) * (1 + random() * PACE_JITTER);
   }
 
-  /** denyForMs is for how long `cost` tokens cannot be had, by what is known; ≤ 0: ask. */
-  denyForMs(cost: number, nowMs: number): number {
-    if (!this.#denying || this.#lease?.covers(cost, nowMs) === true) return 0;
-    const { capacity, rateMicro } = this.#force;
-    // More than the bucket ever holds comes only with other limits.
-    const missing = cost > capacity ? Number.POSITIVE_INFINITY : cost * MICRO - this.#levelMicro;
-    const emptyForMs = Math.min(MAX_DENY_MS, (missing / rateMicro) * 1000);
-    const untilMs = this.#levelAtMs + this.#graceMs(cost) + emptyForMs;
-    return (this.#paceUntilMs === null ? untilMs : Math.max(untilMs, this.#paceUntilMs)) - nowMs;
+  /**
+   * refusal is the deny cache: the refusal of tokens that cannot be there yet; null: the store must be asked. It counts nothing.
+   */
+  refusal(cost: number, nowMs: number): Decision | null {
+    const deniedForMs = this.#denyForMs(cost, nowMs);
+    return deniedForMs <= 0
+      ? null
+      : refuse(this.verdict('deny_cache'), this.levelAt(nowMs), cost, deniedForMs);
   }
 
-  /**
-   * The store looked at some time between sending and reply. Asked at the earliest possible moment it would refuse half of
-   * the time, and be asked once more; asked a little later it has the token, which waits where the bucket has room for it.
-   */
-  #graceMs(cost: number): number {
-    const { capacity, rateMicro } = this.#force;
-    const roomMs = (((capacity - cost) * MICRO) / rateMicro) * 1000;
-    return Math.max(0, Math.min(this.#halfTripMs, roomMs));
+  /** peek tells what is known of the bucket: an allowed decision that took nothing. It counts nothing. */
+  peek(nowMs: number): Decision {
+    return allowUncharged(this.verdict('deny_cache'), this.levelAt(nowMs));
+  }
+
+  /** verdict is what all decisions about this bucket have in common. */
+  verdict(source: DecisionSource): Verdict {
+    const { name, shadow } = this.policy.settings;
+    return { policyName: name, shadow, rules: this.#force, source };
   }
 
   /** levelAt is the most that there can be by now, with what is held on lease; full where nothing was heard of it. */
@@ -304,9 +295,29 @@ export class KnownBucket {
 
   /** heardLevel is what a local share starts from; null: nothing was heard of the bucket. */
   heardLevel(nowMs: number): HeardLevel | null {
-    if (this.#levelAtMs === Number.NEGATIVE_INFINITY) return null;
+    if (this.#levelAtMs === NEVER_MS) return null;
     const ratio = this.#microAt(nowMs) / (this.#force.capacity * MICRO);
     return { ratio, atUs: this.#levelAtMs * 1000 };
+  }
+
+  /** For how long `cost` tokens cannot be had, by what is known; ≤ 0: ask. */
+  #denyForMs(cost: number, nowMs: number): number {
+    if (!this.#denying || this.#lease?.covers(cost, nowMs) === true) return 0;
+    const { capacity, rateMicro } = this.#force;
+    // A cost above the capacity can pass only under other limits. It is asked for once in a while all the same.
+    const missing = cost > capacity ? Number.POSITIVE_INFINITY : cost * MICRO - this.#levelMicro;
+    const emptyForMs = Math.min(MAX_DENY_MS, (missing / rateMicro) * 1000);
+    return Math.max(this.#levelAtMs + this.#graceMs(cost) + emptyForMs, this.#paceUntilMs) - nowMs;
+  }
+
+  /**
+   * The store looked at some time between the sending and the reply. Asked at the earliest possible moment it would refuse half
+   * of the time and be asked once more. So the question comes a little later, where the bucket has room for the token meanwhile.
+   */
+  #graceMs(cost: number): number {
+    const { capacity, rateMicro } = this.#force;
+    const roomMs = (((capacity - cost) * MICRO) / rateMicro) * 1000;
+    return Math.max(0, Math.min(this.#halfTripMs, roomMs));
   }
 
   #microAt(nowMs: number): number {

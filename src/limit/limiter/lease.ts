@@ -1,56 +1,49 @@
 /**
  * Leases: tokens of one busy bucket that a worker took ahead of its requests, so that most of them need not ask the store.
  *
- * The bucket accounts for every token out on lease (lua/take-tokens-n.lua): level + leased ≤ capacity, so leases admit
- * nothing that the bucket would not have admitted. That holds because of three rules kept here:
- * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later than that, and accounts
- *   for it at least as long;
- * - only tokens lent ahead become a lot, never those granted to requests, which the bucket does not account for;
+ * Invariant: level + leased ≤ capacity in the bucket, which accounts for every token on lease (lua/take-tokens-n.lua). So leases
+ * admit nothing that the bucket would not have admitted, because of three rules kept here:
+ * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later, and accounts for it as long;
+ * - only tokens lent ahead become a lot. The bucket does not account for those that it granted to requests;
  * - a token is spent or returned, once. A return that is lost, or late by the store's clock, loses the tokens.
  *
- * The store is told what was spent, too: spent tokens need no room in the bucket any more, which may then fill up and lend more.
- * (Without that, leases of 50 ms on a bucket of 500 that refills 5,000/s saved half of the calls; with it 97 %.)
- *
- * Only a bucket that is asked for often enough has an account; how much it asks for follows the demand.
+ * The store is told what was spent, too: spent tokens need no room in the bucket any more. (Without that, leases saved half of the
+ * calls on a bucket of 500 that refills 5,000/s; with it 97 %.)
  */
-
+import type { TakeRequest } from '../../contract/buckets.ts';
 import type { BucketRules } from '../bucket/effective-limits.ts';
 import type { TokenOrigin } from '../decision.ts';
 import { LEASE_US } from '../store/bucket-store.ts';
 
 export const LEASE_MS = LEASE_US / 1000;
-/** Smaller buckets, and those that refill fewer tokens in a lease than this, are served by coalescing alone. */
+/** Smaller buckets, and those that refill fewer tokens in a lease, make do with coalesced takes. */
 const MIN_CAPACITY = 20;
 const MIN_REFILL_PER_LEASE = 8;
-/** Below this demand a lot would hold only one token or two; tokens per lease. */
+/** Tokens per lease: below this demand a lot would hold a token or two. */
 const MIN_DEMAND_PER_LEASE = 4;
-/**
- * A request counts for no more tokens of demand than this. It makes the next lots larger by less than so many tokens: one
- * request of a cost of thousands says nothing about the next ones, for which the bucket would have to lend as much.
- */
+/** A request counts for no more tokens of demand: one of a huge cost says nothing about the next ones. */
 export const MAX_DEMAND_PER_REQUEST = 10;
-/** A lot is sized for this part of its life, so that a steady flow spends it before it is returned. */
+/** A lot is sized for this part of its life, so that a steady flow spends it before it goes back. */
 const TARGET_PART = 0.6;
 /** Unspent tokens go back when this part of the lot's life is left, in time for the store to accept them. */
 const RETURN_PART = 0.25;
-/** From sending a take until the unspent tokens of its lot go back. */
+/** From the sending of a take until the unspent tokens of its lot go back. */
 export const RETURN_AFTER_MS = LEASE_MS * (1 - RETURN_PART);
-/** More is asked for when no more is held than this many round trips use up. */
+/** More is asked for when what is held lasts no longer than this many round trips. */
 const LOW_ROUND_TRIPS = 2;
 /** Demand is counted in bins and smoothed over about three of them. */
 export const BIN_MS = 50;
 const SMOOTHING = 0.3;
-/** A bucket that lends less than asked is near its limit: for this part of a lease only requests ask it. */
+/** A bucket that lends less than asked is near its limit. For this part of a lease only requests ask it. */
 const PAUSE_PART = 0.25;
 
 /** Lot is the leased tokens of one take. */
 export class Lot implements TokenOrigin {
   tokens: number;
-  /** Spent and not reported yet: only so many can be put back into it. */
+  /** Spent and not reported to the store yet. Only so many can be put back into the lot. */
   spent = 0;
-  /** The store's epoch in which it was lent. */
   readonly epoch: number;
-  /** Monotonic; from then on it must not be spent. */
+  /** From then on it must not be spent. Monotonic. */
   readonly expiresMs: number;
 
   constructor(tokens: number, epoch: number, expiresMs: number) {
@@ -60,45 +53,42 @@ export class Lot implements TokenOrigin {
   }
 }
 
-/** What a take asks of a bucket beside the tokens of its requests, and tells it of those lent before. */
-export interface LeaseAsk {
-  readonly ahead: number;
-  readonly ret: number;
-  readonly spent: number;
-  readonly retEpoch: number;
-}
+/** The part of a TakeRequest that is the lease's. */
+export type LeaseAsk = Readonly<Pick<TakeRequest, 'ahead' | 'ret' | 'spent' | 'retEpoch'>>;
 
-/** Tokens of one epoch that the worker no longer has; the store is to be told. */
+/** Tokens of one epoch that the worker no longer has, as the store is to be told. */
 interface LeaseReport {
   ret: number;
   spent: number;
   readonly epoch: number;
-  /** The store's accounting ends at most one lease after the lot's own end. */
+  /** The store stops accounting for them at most one lease after the end of their lot. */
   readonly untilMs: number;
 }
 
-const NOTHING: LeaseAsk = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
+/** The ask of a take that has nothing to do with leases. */
+export const NO_LEASE: LeaseAsk = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
 
-/** leasable says whether a bucket is large and quick enough to lend. */
+/** leasable says whether a bucket is large and quick enough to lend tokens. */
 export function leasable({ capacity, rateMicro }: BucketRules): boolean {
   return capacity >= MIN_CAPACITY && (rateMicro / 1e6) * (LEASE_US / 1e6) >= MIN_REFILL_PER_LEASE;
 }
 
+/** LeaseAccount is kept for a bucket that is asked for often enough; how much it asks for follows the demand. */
 export class LeaseAccount {
   /** Oldest first. */
   #lots: Lot[] = [];
   #held = 0;
-  /** What the next takes report to the store, one per epoch. */
+  /** For the next takes, one per epoch. */
   #reports: LeaseReport[] = [];
   /** Smoothed tokens per ms. */
   #demand = 0;
   #binTokens: number;
   #binStartMs: number;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
-  /** runsLow said so since the last ask. */
+  /** runsLow has said so since the last ask. */
   #low = false;
 
-  /** The demand so far: tokens wanted since a moment less than BIN_MS ago. */
+  /** @param tokens wanted since `sinceMs`, less than BIN_MS ago */
   constructor(sinceMs: number, tokens: number) {
     this.#binStartMs = sinceMs;
     this.#binTokens = tokens;
@@ -114,7 +104,7 @@ export class LeaseAccount {
     return this.#reports.some(({ ret }) => ret > 0);
   }
 
-  /** observe counts the demand of a request that wants tokens, whoever grants them. */
+  /** observe counts the demand of a request, whoever grants it. */
   observe(cost: number, nowMs: number): void {
     this.#turnBin(nowMs);
     this.#binTokens += Math.min(cost, MAX_DEMAND_PER_REQUEST);
@@ -126,12 +116,11 @@ export class LeaseAccount {
     return this.#held >= cost;
   }
 
-  /** spend takes `cost` tokens out of the lots and returns the oldest of those, or null where there are not enough. */
+  /** spend takes `cost` tokens out of the lots and returns the oldest of those lots; null: there are not enough. */
   spend(cost: number, nowMs: number): Lot | null {
-    // First, for it retires what has expired.
-    const covered = this.covers(cost, nowMs);
+    if (!this.covers(cost, nowMs)) return null;
     const oldest = this.#lots[0];
-    if (oldest === undefined || !covered) return null;
+    if (oldest === undefined) return null;
     this.#held -= cost;
     let missing = cost;
     for (let lot: Lot | undefined = oldest; lot !== undefined && missing > 0; lot = this.#lots[0]) {
@@ -147,8 +136,8 @@ export class LeaseAccount {
   }
 
   /**
-   * unspend puts tokens back that were spent for nothing, into the lot that spend named. False where the spending has been
-   * reported to the store, or is about to be: then only the store can take them back.
+   * unspend puts back tokens that were spent for nothing, into the lot that spend named. false: the lot has expired, or the store
+   * has been told; only the store can take them back.
    */
   unspend(lot: Lot, tokens: number, nowMs: number): boolean {
     if (nowMs >= lot.expiresMs || lot.spent < tokens) return false;
@@ -158,7 +147,7 @@ export class LeaseAccount {
     return true;
   }
 
-  /** add adds a lot; one that has expired on its way is returned. */
+  /** add adds a lot; one that expired on its way goes back. */
   add(lot: Lot, nowMs: number): void {
     if (nowMs >= lot.expiresMs) {
       this.#report(lot, lot.tokens);
@@ -168,11 +157,7 @@ export class LeaseAccount {
     this.#held += lot.tokens;
   }
 
-  /**
-   * runsLow says whether it is time to ask although nobody waits; the next ask then does.
-   *
-   * @param roundTripMs how long an answer takes
-   */
+  /** runsLow says whether it is time to ask although nobody waits. The next ask then asks for more. */
   runsLow(nowMs: number, roundTripMs: number): boolean {
     if (!this.#hot || nowMs < this.#pausedUntilMs) return false;
     this.#low = this.#held <= LOW_ROUND_TRIPS * this.#demand * roundTripMs;
@@ -182,30 +167,29 @@ export class LeaseAccount {
   /**
    * ask is what the next take carries.
    *
-   * @param rules the limits in force, or null where nothing may be lent
-   * @param waiting whether the take leaves in any case, for requests
+   * @param rules the limits in force; null: nothing may be lent
+   * @param waiting whether requests wait, so that the take leaves in any case
    */
   ask(nowMs: number, rules: BucketRules | null, waiting: boolean): LeaseAsk {
     this.age(nowMs);
-    // Only requests make it ask for more. If a return did, tokens would go back and forth for ever.
+    // Only requests make it ask for more: if a return did, tokens would go back and forth for ever.
     const wants = (waiting || this.#low) && rules !== null && leasable(rules);
     this.#low = false;
     const ahead = wants ? this.#wanted(nowMs) : 0;
     const report = this.#nextReport(nowMs, waiting || ahead > 0);
-    if (report === undefined) return ahead === 0 ? NOTHING : { ...NOTHING, ahead };
+    if (report === undefined) return ahead === 0 ? NO_LEASE : { ...NO_LEASE, ahead };
     const { ret, spent, epoch } = report;
     return { ahead, ret, spent, retEpoch: epoch };
   }
 
-  /** lent hears how much of what was asked for was lent. */
+  /** lent is told how much of what was asked for was lent. */
   lent(asked: number, got: number, nowMs: number): void {
     if (got < asked) this.#pausedUntilMs = nowMs + LEASE_MS * PAUSE_PART;
   }
 
-  /** age puts up for return what will not be spent in time; true where anything waits to go back. */
+  /** age puts up for return what will not be spent in time, and says whether anything waits to go back. */
   age(nowMs: number): boolean {
-    const returnFromMs = nowMs + LEASE_MS * RETURN_PART;
-    this.#retire(returnFromMs);
+    this.#retire(nowMs + LEASE_MS * RETURN_PART);
     return this.hasReturns;
   }
 
@@ -245,16 +229,14 @@ export class LeaseAccount {
 
   /** Puts up for return what expires by then. */
   #retire(byMs: number): void {
-    for (;;) {
-      const oldest = this.#lots[0];
-      if (oldest === undefined || oldest.expiresMs > byMs) return;
+    for (let lot = this.#lots[0]; lot !== undefined && lot.expiresMs <= byMs; lot = this.#lots[0]) {
       this.#lots.shift();
-      this.#held -= oldest.tokens;
-      this.#report(oldest, oldest.tokens);
+      this.#held -= lot.tokens;
+      this.#report(lot, lot.tokens);
     }
   }
 
-  /** Moves out of a lot what the store is to be told: what was spent, and so many that go back. */
+  /** Moves out of a lot what the store is to be told: what was spent, and `ret` tokens that go back. */
   #report(lot: Lot, ret: number): void {
     const { spent, epoch, expiresMs } = lot;
     lot.tokens -= ret;
@@ -269,7 +251,7 @@ export class LeaseAccount {
     known.spent += spent;
   }
 
-  /** @param travels whether a take leaves in any case: for what was spent alone none is sent */
+  /** @param travels whether a take leaves in any case; what was spent is not worth one */
   #nextReport(nowMs: number, travels: boolean): LeaseReport | undefined {
     this.#reports = this.#reports.filter(({ untilMs }) => nowMs < untilMs);
     if (travels) for (const lot of this.#lots) this.#report(lot, 0);

@@ -1,9 +1,9 @@
 /**
  * The limiter of a worker: may this caller have a token of this policy?
  *
- * 1. Leased tokens, or the deny cache while no token can exist, answer at once.
+ * 1. Leased tokens, or the deny cache while there can be no token, answer at once.
  * 2. Otherwise the request joins the bucket's queue. One take per bucket is under way; all who wait share the next one, and
- *    all takes of one turn of the event loop share a call (coalescing: exact, and a fraction of the calls).
+ *    all takes of one turn of the event loop share a call. That is exact, at a fraction of the calls.
  * 3. Where the store is away, or does not answer in time, the local share answers; at once while the breaker is open.
  *
  * Invariant: a token taken from the store is used once, put back once, or lost. So the bound of the bucket holds whatever
@@ -24,36 +24,42 @@ import { type ServerHealth, StoreHealth } from '../store/store-health.ts';
 import { backgroundTimers, type Timers } from '../timers.ts';
 import type { KnownBucket, Waiter } from './known-bucket.ts';
 import { LEASE_MS, Lot, RETURN_AFTER_MS } from './lease.ts';
-import { LeaseAging } from './lease-aging.ts';
 import { LocalBuckets } from './local-buckets.ts';
-import { type PendingTake, requestOf, startTake } from './pending-take.ts';
 import { PolicyBuckets } from './policy-buckets.ts';
-import { answer, denyQueued, grantFromLease, grantToQueue, shareGrant } from './share-grant.ts';
+import {
+  answer,
+  denyQueued,
+  grantFromLease,
+  grantToQueue,
+  type PendingTake,
+  shareGrant,
+  startTake,
+} from './take.ts';
 
 /**
- * Requests of a worker that may wait for the store; the others get the local share, which adds to what the store grants
- * (B30). Traffic should never reach this; it only bounds memory (about 25 MB). All may wait for one bucket.
+ * Requests of a worker that may wait for the store, all for one bucket if need be; the others get the local share, which adds to
+ * what the store grants (B30). This only bounds memory, at about 25 MB: no traffic should reach it.
  */
 const MAX_WAITERS = 65_536;
-/** Takes in one call of the store at most: half a millisecond of Redis. */
+/** Takes in one call of the store: half a millisecond of Redis. */
 const MAX_BATCH = 128;
 const ROUND_TRIP_SMOOTHING = 0.2;
 /**
- * Buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to a worker, with
- * this 40; ten thousand callers in turn stay known.
+ * Buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to a worker, with this
+ * 40; ten thousand callers in turn stay known.
  */
 const DEFAULT_MAX_BUCKETS = 20_000;
-/** All policies together, in DEFAULT_MAX_BUCKETS. */
+/** All policies together remember this many times as many. */
 const MAX_BUCKETS_FACTOR = 2;
-/** Version of a policy that the current configuration does not know: anything else wins. */
+/** Version of a policy that the current configuration does not know: any other is newer. */
 const OLDEST_VERSION_US = 1;
 
 interface LimiterOptions {
   /** The creator closes it. */
   store: BucketStore;
-  /** How long a request may wait for the store, from joining the queue; the store's own deadline is the same. */
+  /** How long a request may wait for the store, from joining the queue. The store's own deadline is the same. */
   timeoutMs: number;
-  /** Workers of this machine, and machines that share the store. */
+  /** Workers of this machine, and machines that share the store; until shareAmong says better. */
   workers: number;
   instances: number;
   clock: Clock;
@@ -61,55 +67,49 @@ interface LimiterOptions {
   logger: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** The setting `rateLimit.leases`; default true. */
   leases?: boolean;
-  /**
-   * Whether this worker replaces one that died: until the store is heard its local shares start empty, because the dead worker
-   * may have spent them. Default false.
-   */
+  /** This worker replaces one that died and may have spent its local shares: they start empty until the store is heard. */
   replacement?: boolean;
   random?: () => number;
   timers?: Timers;
   /** Runs fn once the event loop has polled its sockets; default setImmediate. */
   defer?: (fn: () => void) => void;
-  /** Buckets remembered per policy, and local shares; default DEFAULT_MAX_BUCKETS. */
+  /** Buckets remembered per policy, and local shares. */
   maxKeys?: number;
 }
 
 export class Limiter {
+  readonly #options: LimiterOptions;
   readonly #clock: Clock;
-  readonly #metrics: WorkerMetrics;
-  readonly #logger: LimiterOptions['logger'];
   readonly #random: () => number;
   readonly #defer: (fn: () => void) => void;
+  readonly #timers: Timers;
   readonly #maxBuckets: number;
   readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
   readonly #waiting: DeadlineQueue<Waiter>;
-  readonly #aging: LeaseAging<KnownBucket>;
-  /** When a replacement began; null for any other worker. */
+  /** When a replacement began, else null. */
   readonly #emptyAtMs: number | null;
   #policies = new Map<string, PolicyBuckets>();
   #listed: KnownBucket[] = [];
   #flushing = false;
   #leases: boolean;
-  /** Smoothed, of all calls. */
+  /** Of all calls, smoothed. */
   #roundTripMs = 1;
   /** Decisions whose tokens have been given back. */
   readonly #returned = new WeakSet<Decision>();
 
   constructor(options: LimiterOptions) {
-    const { store, workers, instances, clock, metrics, logger, timeoutMs } = options;
-    const { timers = backgroundTimers } = options;
+    const { workers, instances, clock, timeoutMs } = options;
+    this.#options = options;
     this.#clock = clock;
-    this.#metrics = metrics;
-    this.#logger = logger;
     this.#random = options.random ?? Math.random;
     this.#defer = options.defer ?? setImmediate;
+    this.#timers = options.timers ?? backgroundTimers;
     this.#maxBuckets = options.maxKeys ?? DEFAULT_MAX_BUCKETS;
     this.#leases = options.leases ?? true;
     this.#emptyAtMs = options.replacement === true ? clock.monotonicMs() : null;
-    this.#aging = new LeaseAging({ clock, timers, onDue: (bucket) => this.#returnAged(bucket) });
-    this.#local = new LocalBuckets({ shares: workers * instances, maxBuckets: this.#maxBuckets });
-    this.#health = new StoreHealth({ store, clock, metrics, logger, random: this.#random, timers });
+    this.#local = new LocalBuckets(workers * instances, this.#maxBuckets);
+    this.#health = new StoreHealth({ ...options, random: this.#random, timers: this.#timers });
     this.#waiting = new DeadlineQueue({
       patienceMs: timeoutMs,
       clock,
@@ -125,8 +125,7 @@ export class Limiter {
   }
 
   /**
-   * configure takes the policies of a revision; call it before the first take, and before a plan of that revision is
-   * used. Buckets and what is known of them stay.
+   * configure takes the policies of a revision, before a plan of that revision is used. Buckets and what is known of them stay.
    *
    * @param policyVersionUs when the policies were loaded, on the database's clock
    */
@@ -141,35 +140,33 @@ export class Limiter {
     for (const buckets of next.values()) buckets.resize(this.#bucketsPerPolicy);
   }
 
-  /** shareAmong says how many workers of all machines share the store: each grants its part of a limit alone. */
+  /** shareAmong sets the number of workers, of all machines, that share the store: a local share is one of so many parts. */
   shareAmong(storeWorkers: number): void {
     this.#local.setShares(storeWorkers);
   }
 
-  /** useLeases applies the setting `rateLimit.leases`; tokens on lease go back as they age. */
+  /** useLeases applies the setting `rateLimit.leases`. Tokens that are on lease go back as they age. */
   useLeases(leases: boolean): void {
     this.#leases = leases;
   }
 
   /**
-   * take asks for `cost` tokens of a policy, at once or within the deadline; it never throws or rejects. The limits are
-   * those of the last configure() by the policy's name, whatever revision the caller's plan is of.
+   * take asks for `cost` tokens of a policy and answers at once or within the deadline; it never throws or rejects. The limits
+   * are those of the last configure() by the policy's name, whatever revision the caller's plan is of.
    */
   take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision> {
     const buckets = this.#bucketsOf(policy);
     const bucket = this.#bucketOf(buckets, caller);
     const nowMs = this.#clock.monotonicMs();
-    const leased = this.#takeLeased(buckets, bucket, { cost, nowMs });
+    const leased = this.#takeLeased(bucket, cost, nowMs);
     if (leased !== null) return buckets.count(leased);
-    const refusal = buckets.refusalOf(bucket, cost, nowMs);
+    const refusal = bucket.refusal(cost, nowMs);
     if (refusal !== null) return buckets.count(refusal);
     if (!this.#health.isReachable(this.#serverOf(bucket))) {
       this.#health.skipped();
       return buckets.count(this.#decideAlone({ bucket, cost }));
     }
-    if (this.#waiting.size >= MAX_WAITERS) {
-      return buckets.count(this.#decideAlone({ bucket, cost }));
-    }
+    if (this.#waiting.size >= MAX_WAITERS) return buckets.count(this.#decideAlone({ bucket, cost }));
     return new Promise((resolve) => {
       const waiter = { bucket, cost, enqueuedMs: nowMs, resolve, settled: false };
       bucket.want(cost, nowMs);
@@ -179,24 +176,22 @@ export class Limiter {
     });
   }
 
-  /** refusalOf is what take would refuse from memory, counted; null: take must be asked. For lists of policies. */
+  /** refusalOf is the refusal that take would give from memory, counted; null: take must be asked. For lists of policies. */
   refusalOf(caller: Caller, policy: PolicySettings, cost: number): Decision | null {
     const buckets = this.#bucketsOf(policy);
-    const refusal = buckets.refusalOf(this.#bucketOf(buckets, caller), cost, this.#clock.monotonicMs());
+    const refusal = this.#bucketOf(buckets, caller).refusal(cost, this.#clock.monotonicMs());
     return refusal === null ? null : buckets.count(refusal);
   }
 
   /** peek tells what is known of a bucket: an allowed decision that took nothing and is not counted. */
   peek(caller: Caller, policy: PolicySettings): Decision {
-    const buckets = this.#bucketsOf(policy);
-    return buckets.peek(this.#bucketOf(buckets, caller), this.#clock.monotonicMs());
+    return this.#bucketOf(this.#bucketsOf(policy), caller).peek(this.#clock.monotonicMs());
   }
 
   /**
-   * giveBack returns what a decision of take was charged, where the request is not served after all: another policy of its
-   * route refused. A second call for the same decision does nothing. Leased tokens go back into their lot, those of the
-   * local share into the share; a token that came from the store goes to a request that waits for this bucket, or into the
-   * store with the next take.
+   * giveBack returns what a decision of take was charged, where another policy of the route refused the request. A second call
+   * for the same decision does nothing. Leased tokens go back into their lot, those of the local share into the share. Those
+   * from the store go to a request that waits for this bucket, or to the store with the next take.
    */
   giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void {
     if (!decision.charged || this.#returned.has(decision)) return;
@@ -225,41 +220,35 @@ export class Limiter {
   }
 
   /**
-   * close answers all who still wait from the local share and stops the probes; later takes are local too. Leased tokens go
-   * back, where the store takes them within its deadline.
+   * close answers all who still wait from the local share, as it will later takes, and stops the probes. Leased tokens go back,
+   * if the store takes them within its deadline.
    */
   async close(): Promise<void> {
     this.#waiting.close();
     const nowMs = this.#clock.monotonicMs();
     const calls = new Map<number, PendingTake[]>();
     let left = MAX_BATCH;
-    for (const bucket of this.#aging.close()) {
+    for (const bucket of [...this.#policies.values()].flatMap((policy) => [...policy.buckets()])) {
       bucket.lease?.returnAll();
-      if (left-- <= 0 || !this.#health.isReachable(this.#serverOf(bucket))) continue;
-      const take = startTake(bucket, { leases: false, nowMs });
-      if (take !== null) addTo(calls, this.#health.slotOf(bucket.hash), take);
+      if (left === 0 || bucket.lease === null || !this.#health.isReachable(this.#serverOf(bucket))) continue;
+      const take = startTake(bucket, false, nowMs);
+      if (take === null) continue;
+      addTo(calls, this.#health.slotOf(bucket.hash), take);
+      left--;
     }
     this.#health.close();
-    await Promise.all([...calls.values()].map((takes) => this.#health.ask(takes.map(requestOf))));
+    await Promise.all([...calls.values()].map((takes) => this.#ask(takes)));
   }
 
   /** From what is held on lease, unless somebody waits already; null: the store must be asked. */
-  #takeLeased(
-    buckets: PolicyBuckets,
-    bucket: KnownBucket,
-    { cost, nowMs }: { cost: number; nowMs: number },
-  ): Decision | null {
+  #takeLeased(bucket: KnownBucket, cost: number, nowMs: number): Decision | null {
     const { lease } = bucket;
     if (lease === null || !this.#leases || bucket.queue.length > 0) return null;
     const lot = lease.spend(cost, nowMs);
     if (lot === null) return null;
     lease.observe(cost, nowMs);
     if (lease.runsLow(nowMs, this.#roundTripMs)) this.#list(bucket);
-    return allow(buckets.verdictOn(bucket, 'lease'), bucket.levelAt(nowMs), lot);
-  }
-
-  #returnAged(bucket: KnownBucket): void {
-    if (bucket.lease?.age(this.#clock.monotonicMs()) === true) this.#list(bucket);
+    return allow(bucket.verdict('lease'), bucket.levelAt(nowMs), lot);
   }
 
   get #bucketsPerPolicy(): number {
@@ -267,10 +256,10 @@ export class Limiter {
   }
 
   #makePolicy(settings: PolicySettings, versionUs: number): PolicyBuckets {
-    return new PolicyBuckets(settings, versionUs, this.#metrics, this.#bucketsPerPolicy);
+    return new PolicyBuckets(settings, versionUs, this.#options.metrics, this.#bucketsPerPolicy);
   }
 
-  /** A request of an older plan may ask for a policy that is gone: it is made once more, and the next configure() forgets it. */
+  /** A request of an older plan may ask for a policy that is gone. It is made once more; the next configure() forgets it. */
   #bucketsOf(policy: PolicySettings): PolicyBuckets {
     const known = this.#policies.get(policy.name);
     if (known !== undefined) return known;
@@ -292,7 +281,7 @@ export class Limiter {
     this.#listed.push(bucket);
     if (this.#flushing) return;
     this.#flushing = true;
-    // After the poll phase: every request that this turn of the loop read is in.
+    // After the poll phase, when every request that this turn of the loop read is in.
     this.#defer(() => this.#flush());
   }
 
@@ -308,7 +297,7 @@ export class Limiter {
         this.#answerAlone(bucket.abandon());
         continue;
       }
-      const take = startTake(bucket, { leases: this.#leases, nowMs });
+      const take = startTake(bucket, this.#leases, nowMs);
       if (take === null) continue;
       const takes = addTo(calls, slot, take);
       if (takes.length < MAX_BATCH) continue;
@@ -322,10 +311,15 @@ export class Limiter {
     const sentAtMs = this.#clock.monotonicMs();
     // The slot may move on while the call is under way.
     const server = this.#health.serverOf(slot);
-    this.#health
-      .ask(takes.map(requestOf))
+    this.#ask(takes)
       .then((results) => this.#land(server, takes, results, sentAtMs))
-      .catch((thrown: unknown) => this.#logger.error({ err: toError(thrown) }, 'the limiter lost a call'));
+      .catch((thrown: unknown) =>
+        this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a call'),
+      );
+  }
+
+  #ask(takes: readonly PendingTake[]): Promise<(TakeReply | Error)[]> {
+    return this.#health.ask(takes.map(({ request }) => request));
   }
 
   #land(
@@ -351,29 +345,32 @@ export class Limiter {
         if (away) this.#answerAlone(bucket.drainQueue());
         else denyQueued(bucket, nowMs);
       } catch (thrown) {
-        this.#logger.error({ err: toError(thrown) }, 'the limiter lost a reply');
+        this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a reply');
       }
       if (bucket.queue.length > 0 || bucket.hasReturns) this.#list(bucket);
     }
   }
 
   #share(take: PendingTake, reply: TakeReply, sentAtMs: number): void {
-    const { bucket, need } = take;
+    const { bucket, request } = take;
     const nowMs = this.#clock.monotonicMs();
-    bucket.learn(reply, { sentAtMs, nowMs }, reply.granted < need, this.#random);
-    this.#addLot(take, reply, sentAtMs);
+    bucket.learn(reply, { sentAtMs, nowMs }, reply.granted < request.need, this.#random);
+    if (bucket.lease !== null && request.ahead > 0) {
+      bucket.lease.lent(request.ahead, reply.ahead, nowMs);
+      if (reply.ahead > 0 && !bucket.isStale(sentAtMs)) {
+        bucket.lease.add(new Lot(reply.ahead, reply.epoch, sentAtMs + LEASE_MS), nowMs);
+        // One more than needed: timers of whole milliseconds may be early by less than one.
+        const ageInMs = Math.ceil(sentAtMs + RETURN_AFTER_MS - nowMs) + 1;
+        this.#timers.after(Math.max(1, ageInMs), () => this.#returnAged(bucket));
+      }
+    }
     shareGrant(take, reply, nowMs);
     grantFromLease(bucket, nowMs);
   }
 
-  #addLot({ bucket, ask }: PendingTake, reply: TakeReply, sentAtMs: number): void {
-    const { lease } = bucket;
-    if (lease === null || ask.ahead === 0) return;
-    const nowMs = this.#clock.monotonicMs();
-    lease.lent(ask.ahead, reply.ahead, nowMs);
-    if (reply.ahead === 0 || bucket.isStale(sentAtMs)) return;
-    lease.add(new Lot(reply.ahead, reply.epoch, sentAtMs + LEASE_MS), nowMs);
-    this.#aging.add(bucket, sentAtMs + RETURN_AFTER_MS);
+  /** Tokens on lease go back in time although no request comes. A late event loop counts: the store's clock goes on meanwhile. */
+  #returnAged(bucket: KnownBucket): void {
+    if (bucket.lease?.age(this.#clock.monotonicMs()) === true) this.#list(bucket);
   }
 
   #answerAlone(waiters: readonly Waiter[]): void {
@@ -384,13 +381,13 @@ export class Limiter {
 
   /** As the policy says for a store that is away; also where too many wait for the store. */
   #decideAlone({ bucket, cost }: Pick<Waiter, 'bucket' | 'cost'>): Decision {
-    const { policy, force } = bucket;
+    const { onStoreFailure } = bucket.policy.settings;
     const nowMs = this.#clock.monotonicMs();
-    const verdict = policy.verdictOn(bucket, 'local');
-    if (policy.onStoreFailure === 'allow') return allowUncharged(verdict, bucket.levelAt(nowMs));
-    if (policy.onStoreFailure === 'deny') return refuseUnchecked(verdict, bucket.levelAt(nowMs));
+    const verdict = bucket.verdict('local');
+    if (onStoreFailure === 'allow') return allowUncharged(verdict, bucket.levelAt(nowMs));
+    if (onStoreFailure === 'deny') return refuseUnchecked(verdict, bucket.levelAt(nowMs));
     const nowUs = Math.floor(nowMs * 1000);
-    const reply = this.#local.take(bucket.key, force, cost, bucket.heardLevel(nowMs), nowUs);
+    const reply = this.#local.take(bucket.key, bucket.force, cost, bucket.heardLevel(nowMs), nowUs);
     const level = { micro: reply.levelMicro, rules: reply };
     return reply.granted === cost ? allow(verdict, level) : refuse(verdict, level, cost);
   }
@@ -398,12 +395,7 @@ export class Limiter {
 
 /** Returns all takes of the slot. */
 function addTo(calls: Map<number, PendingTake[]>, slot: number, take: PendingTake): PendingTake[] {
-  const takes = calls.get(slot);
-  if (takes === undefined) {
-    const first = [take];
-    calls.set(slot, first);
-    return first;
-  }
-  takes.push(take);
+  const takes = calls.get(slot) ?? [];
+  if (takes.push(take) === 1) calls.set(slot, takes);
   return takes;
 }

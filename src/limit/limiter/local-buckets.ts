@@ -1,9 +1,9 @@
 /**
- * The local share: what a worker grants by itself while the store is away. With n workers on all machines together each
- * grants capacity/n and refill/n, so that the fleet stays near the limit without talking.
+ * The local share: what a worker grants by itself while the store is away. Each of the n workers of all machines grants
+ * capacity/n and refill/n, so the fleet stays near the limit without talking.
  *
- * A share starts from what was last heard of the bucket, and lives on between outages: a store that comes and goes hands out
- * nothing twice.
+ * A share starts from what was last heard of the bucket, and lives on between outages: a store that comes and goes gives nothing
+ * away twice.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { type BucketState, takeFrom } from '../bucket/bucket-state.ts';
@@ -11,15 +11,9 @@ import { BucketTable } from '../bucket/bucket-table.ts';
 import type { BucketRules } from '../bucket/effective-limits.ts';
 import { MICRO, PLAIN_TAKE } from '../store/bucket-store.ts';
 
-interface LocalBucketsOptions {
-  /** Workers of all machines, ≥ 1. */
-  shares: number;
-  maxBuckets: number;
-}
-
 /** What the store last told of a bucket. */
 export interface HeardLevel {
-  /** Its level by now, with what has flowed in since, as a part of its capacity: 0…1. */
+  /** Its level by now, with what flowed in since, as a part of its capacity: 0…1. */
   ratio: number;
   /** When the store said so; monotonic µs. */
   atUs: number;
@@ -29,16 +23,16 @@ export class LocalBuckets {
   #shares: number;
   readonly #table: BucketTable;
 
-  constructor(options: LocalBucketsOptions) {
-    this.#shares = Math.max(1, options.shares);
-    this.#table = new BucketTable(options.maxBuckets);
+  /** @param shares workers of all machines, ≥ 1 */
+  constructor(shares: number, maxBuckets: number) {
+    this.#shares = Math.max(1, shares);
+    this.#table = new BucketTable(maxBuckets);
   }
 
   get size(): number {
     return this.#table.size;
   }
 
-  /** setShares sets the number of workers of all machines. */
   setShares(shares: number): void {
     this.#shares = Math.max(1, shares);
   }
@@ -53,10 +47,10 @@ export class LocalBuckets {
   }
 
   /**
-   * take decides about `cost` tokens, all or none; the reply's limits are the share's.
+   * take decides about `cost` tokens, all or none. The reply tells the limits of the share.
    *
    * @param rules the limits in force of the whole bucket
-   * @param heard null: nothing was ever heard of this bucket, its share starts full
+   * @param heard null: nothing was ever heard of the bucket, so its share starts full
    * @param nowUs monotonic
    */
   take(key: string, rules: BucketRules, cost: number, heard: HeardLevel | null, nowUs: number): TakeReply {
@@ -71,7 +65,7 @@ export class LocalBuckets {
     return reply;
   }
 
-  /** giveBack puts tokens of a take back into the share they came from; a share that is gone has been full since. */
+  /** giveBack puts tokens of a take back into their share. One that is gone has become full. */
   giveBack(key: string, tokens: number, nowUs: number): void {
     const kept = this.#table.get(key, nowUs);
     if (kept === null) return;
@@ -79,27 +73,24 @@ export class LocalBuckets {
     this.#table.set(key, { ...kept, levelMicro }, nowUs);
   }
 
-  /** forget makes the share of a bucket a full one. */
+  /** forget makes the share of a bucket full. */
   forget(key: string): void {
     this.#table.delete(key);
   }
 }
 
-/** A share after the limits changed, or after the store was heard; the store counts where it has fewer tokens. */
+/** A share after its limits changed, or after the store was heard, whose level counts where it is the lower one. */
 function reshaped(
   kept: BucketState | null,
   share: BucketRules,
   heard: HeardLevel | null,
   nowUs: number,
 ): BucketState {
-  const accrued = kept === null ? share.capacity * MICRO : levelOf(kept, nowUs);
+  const accrued =
+    kept === null ? share.capacity * MICRO : takeFrom(kept, requestFor('', kept, 0), nowUs).reply.levelMicro;
   const ceilingMicro = Math.floor((heard?.ratio ?? 1) * share.capacity * MICRO);
   const levelMicro = Math.min(accrued, ceilingMicro);
   return { levelMicro, atUs: nowUs, ...share, epoch: 0, leased: 0, leasedBefore: 0 };
-}
-
-function levelOf(kept: BucketState, nowUs: number): number {
-  return takeFrom(kept, requestFor('', kept, 0), nowUs).reply.levelMicro;
 }
 
 function requestFor(key: string, rules: BucketRules, need: number): TakeRequest {

@@ -6,10 +6,10 @@ import { keySuffixOf } from '../bucket/bucket-key.ts';
 import { type EffectiveLimits, effectiveLimits } from '../bucket/effective-limits.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 import type { Caller } from '../caller/identity.ts';
-import { allowUncharged, type Decision, type DecisionSource, refuse, type Verdict } from '../decision.ts';
+import type { Decision } from '../decision.ts';
 import { type BucketPolicy, KnownBucket } from './known-bucket.ts';
 
-/** Results and sources of decisions, for the cells of the counter. */
+/** Results and sources of decisions; a pair of them has a cell of the counter. */
 const RESULTS = ['allowed', 'limited', 'shadow', 'refused'] as const;
 const SOURCE_CODES = { lease: 0, store: 1, deny_cache: 2, local: 3 } as const;
 const SOURCE_COUNT = 4;
@@ -19,15 +19,15 @@ const NEVER_DELETED = 0;
 
 export class PolicyBuckets implements BucketPolicy {
   readonly keySuffix: string;
+  readonly #metrics: WorkerMetrics;
+  readonly #known: GenerationMap<KnownBucket>;
+  readonly #cells: number[] = new Array(RESULTS.length * SOURCE_COUNT).fill(UNUSED_CELL);
   #settings: PolicySettings;
   #versionUs: number;
   /** Counts the changes of settings. */
   #revision = 0;
   /** The limits of callers that are no clients: one object for all. */
   #anonymous: EffectiveLimits | null = null;
-  readonly #known: GenerationMap<KnownBucket>;
-  readonly #metrics: WorkerMetrics;
-  readonly #cells: number[];
 
   /** @param maxBuckets remembered at most; a forgotten one only costs a question to the store */
   constructor(settings: PolicySettings, versionUs: number, metrics: WorkerMetrics, maxBuckets: number) {
@@ -35,20 +35,11 @@ export class PolicyBuckets implements BucketPolicy {
     this.#versionUs = versionUs;
     this.#metrics = metrics;
     this.#known = new GenerationMap(maxBuckets);
-    this.#cells = new Array(RESULTS.length * SOURCE_COUNT).fill(UNUSED_CELL);
     this.keySuffix = keySuffixOf(settings.name);
   }
 
-  get name(): string {
-    return this.#settings.name;
-  }
-
-  get shadow(): boolean {
-    return this.#settings.shadow;
-  }
-
-  get onStoreFailure(): PolicySettings['onStoreFailure'] {
-    return this.#settings.onStoreFailure;
+  get settings(): PolicySettings {
+    return this.#settings;
   }
 
   /** change takes the settings of a revision. */
@@ -74,37 +65,25 @@ export class PolicyBuckets implements BucketPolicy {
   bucketOf({ bucketHash, match }: Caller, emptyAtMs: number | null): KnownBucket {
     const revision = this.#revision;
     const known = this.#known.get(bucketHash);
-    if (known === undefined) {
-      const limits = { rules: this.#rulesOf(match), match, revision };
-      const made = new KnownBucket(this, bucketHash, limits, emptyAtMs);
-      this.#known.set(bucketHash, made);
-      return made;
+    if (known?.isUpToDate(match, revision) === true) return known;
+    const limits = { rules: this.#rulesOf(match), match, revision };
+    if (known !== undefined) {
+      known.update(limits);
+      return known;
     }
-    if (!known.isUpToDate(match, revision)) known.update({ rules: this.#rulesOf(match), match, revision });
-    return known;
+    const made = new KnownBucket(this, bucketHash, limits, emptyAtMs);
+    this.#known.set(bucketHash, made);
+    return made;
   }
 
   /** find returns the bucket of an owner where this worker knows of it. */
-  find(bucketHash: string): KnownBucket | null {
-    return this.#known.get(bucketHash) ?? null;
+  find(bucketHash: string): KnownBucket | undefined {
+    return this.#known.get(bucketHash);
   }
 
-  /** refusalOf is the deny cache: the refusal of what is known not to be there, or null. Counts nothing. */
-  refusalOf(bucket: KnownBucket, cost: number, nowMs: number): Decision | null {
-    // A cost above the capacity is asked for once in a while too, so that a raised limit is noticed.
-    const deniedForMs = bucket.denyForMs(cost, nowMs);
-    if (deniedForMs <= 0) return null;
-    return refuse(this.verdictOn(bucket, 'deny_cache'), bucket.levelAt(nowMs), cost, deniedForMs);
-  }
-
-  /** peek tells of a bucket without touching it: an allowed decision that took nothing. Counts nothing. */
-  peek(bucket: KnownBucket, nowMs: number): Decision {
-    return allowUncharged(this.verdictOn(bucket, 'deny_cache'), bucket.levelAt(nowMs));
-  }
-
-  /** verdictOn is what all decisions about a bucket have in common. */
-  verdictOn(bucket: KnownBucket, source: DecisionSource): Verdict {
-    return { policyName: this.name, shadow: this.shadow, rules: bucket.force, source };
+  /** buckets are all that are known. */
+  buckets(): Iterable<KnownBucket> {
+    return this.#known.values();
   }
 
   /** count files a decision under its policy, result and source, and returns it. */
@@ -113,8 +92,8 @@ export class PolicyBuckets implements BucketPolicy {
     const code = result * SOURCE_COUNT + SOURCE_CODES[decision.source];
     let cell = this.#cells[code] ?? UNUSED_CELL;
     if (cell === UNUSED_CELL) {
-      const { source } = decision;
-      cell = this.#metrics.series('sluice_ratelimit_decisions_total', this.name, RESULTS[result], source);
+      const labels = [this.#settings.name, RESULTS[result], decision.source] as const;
+      cell = this.#metrics.series('sluice_ratelimit_decisions_total', ...labels);
       this.#cells[code] = cell;
     }
     this.#metrics.add(cell, 1);
@@ -122,10 +101,9 @@ export class PolicyBuckets implements BucketPolicy {
   }
 
   #rulesOf(match: ClientMatch): EffectiveLimits {
-    if (match.client !== null || match.tombstoneUs !== NEVER_DELETED) {
-      return effectiveLimits(this.#settings, this.#versionUs, match);
-    }
-    this.#anonymous ??= effectiveLimits(this.#settings, this.#versionUs, match);
+    const fresh = () => effectiveLimits(this.#settings, this.#versionUs, match);
+    if (match.client !== null || match.tombstoneUs !== NEVER_DELETED) return fresh();
+    this.#anonymous ??= fresh();
     return this.#anonymous;
   }
 }

@@ -1,14 +1,10 @@
 /**
- * The circuit breaker of one server of the bucket store. Each node of a Redis Cluster has its own.
+ * The circuit breaker of one server of the bucket store; each node of a Redis Cluster has its own. Its states:
  *
- * closed: takes are sent. It opens
- *   - after FAILURES_TO_OPEN failed calls in a row (`fail`);
- *   - at once when a call had no answer for its whole deadline and the server answered nothing else meanwhile (`silence`);
- *   - at once when there is no connection (`away`).
- * open: no request waits for the server; limits are kept locally. One probe every PROBE_EVERY_MS ± PROBE_JITTER, which holds
- *   no request. It closes on any answer (`succeed`).
- *
- * Only the methods below move the state. An error that concerns one bucket alone is an answer.
+ * closed: takes are sent. `fail`, FAILURES_TO_OPEN times in a row, → open. `silence` → open: a call had no answer for its whole
+ *   deadline, nor had any other meanwhile. `away` → open: there is no connection.
+ * open: no request waits for the server; limits are kept locally. Every PROBE_EVERY_MS ± PROBE_JITTER a probe asks, which holds
+ *   no request. `succeed` → closed, by any answer. An error that concerns one bucket alone is an answer.
  */
 import type { Timers } from '../timers.ts';
 
@@ -19,7 +15,7 @@ export const PROBE_JITTER = 0.2;
 interface BreakerOptions {
   /** Sends one probe and reports its outcome through succeed, fail or silence. */
   probe: () => void;
-  /** Called at each change of state; `reason` is a sentence for the log. */
+  /** Called at each change of state; `reason` is for the log. */
   onChange: (open: boolean, reason: string) => void;
   random: () => number;
   timers: Timers;

@@ -1,38 +1,32 @@
 /** Where the buckets live, as the limiter sees it: Redis, the primary, or this process's memory. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
+import type { ClusterNodes } from '../../infra/redis/cluster-nodes.ts';
 
 /**
- * How long leased tokens live, in µs; also the length of an accounting epoch in the state of a bucket. The same for every
- * process that shares a store: change it only together with the format's name in bucket-key.ts.
+ * How long leased tokens live, in µs, and the length of an accounting epoch of a bucket. The same for every process that shares a
+ * store: change it only together with the format's name in bucket-key.ts.
  */
 export const LEASE_US = 50_000;
 
-/** The fields of a take that has nothing to do with leases and gives nothing back. */
+/** The fields of a take without a lease that gives nothing back. */
 export const PLAIN_TAKE = { ahead: 0, ret: 0, spent: 0, retEpoch: 0, refund: 0, refundEpoch: 0 } as const;
 
 /** Micro-tokens in a token, and µs in a second. */
 export const MICRO = 1_000_000;
 
 /** The servers of a store that is spread over several by the slots of a Redis Cluster. */
-export interface StoreCluster {
-  /** The name of the server that has a slot; '' while none is known. */
-  serverOf(slot: number): string;
-  /** false: a take from it would fail at once, do not try. */
-  isReady(server: string): boolean;
-  /** All that have slots. */
-  servers(): Iterable<string>;
-}
+export type StoreCluster = Pick<ClusterNodes, 'serverOf' | 'isReady' | 'servers'>;
 
 export interface BucketStore {
   readonly kind: 'redis' | 'memory' | 'primary';
-  /** false: a take would fail at once, do not try. */
+  /** false: a take would fail at once. */
   readonly available: boolean;
-  /** Absent: all buckets are on one server. Otherwise the takes of a batch must have one slot. */
+  /** Absent: all buckets are on one server. Else the takes of a batch must have one slot. */
   readonly cluster?: StoreCluster | undefined;
   /**
-   * takeBatch takes from each bucket, in order, at most once: a take is never repeated, and a lost reply costs tokens
-   * instead of adding any. Never rejects and never stays open for longer than the store's deadline: each element is a reply
-   * or the LbError `store_unavailable`, `store_timeout` or, where only this bucket is affected, `bucket_unreadable`.
+   * takeBatch takes from each bucket, in order, at most once: a take is never repeated, and a lost reply costs tokens. It never
+   * rejects and never waits past the store's deadline. Each element is a reply or an LbError: `store_unavailable`,
+   * `store_timeout` or, where only this bucket is affected, `bucket_unreadable`.
    */
   takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]>;
   close(): Promise<void>;
@@ -41,10 +35,10 @@ export interface BucketStore {
 /** RefillableStore is what the primary resets buckets in. */
 export interface RefillableStore extends BucketStore {
   /**
-   * refill deletes buckets of one caller, which makes them full; what was leased of them is forgotten too. Rejects with
-   * LbError `store_unavailable` or `store_timeout`, after which they may be full all the same.
+   * refill deletes buckets, which makes them full and forgets what is on lease. Rejects with LbError `store_unavailable` or
+   * `store_timeout`, after which they may be full all the same.
    *
-   * @param keys as in TakeRequest.key; all with the same hash
+   * @param keys as in TakeRequest.key, of one caller
    */
   refill(keys: readonly string[]): Promise<void>;
 }

@@ -2,19 +2,19 @@
  * Deadlines of calls to the bucket store (B32). All calls of a queue have the same patience, so the oldest is due first and
  * one timer serves them all.
  *
- * A stall of our own is no failure of the store: the reply may lie in the socket unread. So the time by which the event loop
- * was late does not count, and a call that is due is given up only after the loop has polled its sockets once more. (With
- * a plain timer, 5 of 30 bursts over 8 workers on 2 cores fell back to the local share although the store had answered.)
+ * A stall of this process is no failure of the store: the reply may wait in the socket. So lateness of the event loop does not
+ * count, and a call that is due is given up only after the loop has polled its sockets once more. (With a plain timer, 5 of 30
+ * bursts over 8 workers on 2 cores fell back to the local share although the store had answered.)
  */
 import type { Clock } from '../../contract/clock.ts';
 import { holdingTimers, type Timers } from '../timers.ts';
 
-/** The timer fires so often per patience, so that a late loop is told from a silent store. */
+/** The timer fires this often per patience, which tells a late loop from a silent store. */
 const SLICES = 4;
-/** Timers have steps of 1 ms: less is no lateness. */
+/** Timers have steps of 1 ms, so less is no lateness. */
 const TOLERANCE_MS = 1;
 
-/** A call that waits; whoever settles it sets the flag, and the queue drops it later. */
+/** A call that waits. Whoever settles it sets the flag; the queue drops it later. */
 export interface Pending {
   settled: boolean;
 }
@@ -29,16 +29,13 @@ export interface DeadlineQueueOptions<T> {
   clock: Pick<Clock, 'monotonicMs'>;
   /** Called once for a call that is due and not settled. */
   onDue: (call: T) => void;
-  timers?: Timers;
+  timers?: Timers | undefined;
   /** Runs fn once the event loop has polled its sockets; default setImmediate. */
   defer?: (fn: () => void) => void;
 }
 
 export class DeadlineQueue<T extends Pending> {
-  readonly #patienceMs: number;
-  readonly #sliceMs: number;
-  readonly #clock: Pick<Clock, 'monotonicMs'>;
-  readonly #onDue: (call: T) => void;
+  readonly #options: DeadlineQueueOptions<T>;
   readonly #timers: Timers;
   readonly #defer: (fn: () => void) => void;
   #entries: Entry<T>[] = [];
@@ -48,25 +45,21 @@ export class DeadlineQueue<T extends Pending> {
   #polling = false;
   /** When the running timer should fire. */
   #expectedMs = 0;
-  /** Lateness is counted up to this moment. */
-  #countedMs = 0;
-  /** The sum of it. */
+  /** The lateness of the loop so far, counted up to the moment countedMs. */
   #lateMs = 0;
+  #countedMs = 0;
 
   constructor(options: DeadlineQueueOptions<T>) {
-    this.#patienceMs = options.patienceMs;
-    this.#sliceMs = options.patienceMs / SLICES;
-    this.#clock = options.clock;
-    this.#onDue = options.onDue;
+    this.#options = options;
     this.#timers = options.timers ?? holdingTimers;
     this.#defer = options.defer ?? setImmediate;
   }
 
   /** add starts the patience of a call now. */
   add(call: T): void {
-    const nowMs = this.#clock.monotonicMs();
+    const nowMs = this.#options.clock.monotonicMs();
     this.#countLateness(nowMs);
-    this.#entries.push({ call, dueMs: nowMs - this.#lateMs + this.#patienceMs });
+    this.#entries.push({ call, dueMs: nowMs - this.#lateMs + this.#options.patienceMs });
     if (this.#timer === null && !this.#polling) this.#arm(nowMs);
   }
 
@@ -82,7 +75,7 @@ export class DeadlineQueue<T extends Pending> {
     const calls = this.#entries.slice(this.#head);
     this.#entries = [];
     this.#head = 0;
-    for (const { call } of calls) if (!call.settled) this.#onDue(call);
+    for (const { call } of calls) if (!call.settled) this.#options.onDue(call);
   }
 
   #countLateness(nowMs: number): void {
@@ -97,13 +90,13 @@ export class DeadlineQueue<T extends Pending> {
     const oldest = this.#entries[this.#head];
     if (oldest === undefined) return;
     const leftMs = oldest.dueMs - (nowMs - this.#lateMs);
-    const delayMs = Math.max(1, Math.min(this.#sliceMs, leftMs));
+    const delayMs = Math.max(1, Math.min(this.#options.patienceMs / SLICES, leftMs));
     this.#expectedMs = nowMs + delayMs;
     this.#timer = this.#timers.after(delayMs, () => this.#tick());
   }
 
   #tick(): void {
-    const nowMs = this.#clock.monotonicMs();
+    const nowMs = this.#options.clock.monotonicMs();
     this.#countLateness(nowMs);
     this.#timer = null;
     this.#dropSettled();
@@ -124,10 +117,10 @@ export class DeadlineQueue<T extends Pending> {
       const entry = this.#entries[this.#head];
       if (entry === undefined || (!entry.call.settled && entry.dueMs > activeMs)) break;
       this.#head++;
-      if (!entry.call.settled) this.#onDue(entry.call);
+      if (!entry.call.settled) this.#options.onDue(entry.call);
     }
     this.#dropSettled();
-    if (this.#timer === null) this.#arm(this.#clock.monotonicMs());
+    if (this.#timer === null) this.#arm(this.#options.clock.monotonicMs());
   }
 
   #dropSettled(): void {

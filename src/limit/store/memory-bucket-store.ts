@@ -1,11 +1,11 @@
-/** Buckets in this process: the primary's store where no Redis is configured, and the one of unit tests. */
+/** Buckets in this process: the primary's store where no Redis is configured. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { Clock } from '../../contract/clock.ts';
 import { takeFrom } from '../bucket/bucket-state.ts';
 import { BucketTable } from '../bucket/bucket-table.ts';
 import type { RefillableStore } from './bucket-store.ts';
 
-/** About 100 MB when full; beyond that a new bucket evicts one that is nearly full. */
+/** About 100 MB. Beyond that a new bucket evicts one that is nearly full. */
 const DEFAULT_MAX_BUCKETS = 250_000;
 
 interface MemoryBucketStoreOptions {

@@ -41,16 +41,14 @@ export class PrimaryBucketStore implements BucketStore {
     try {
       this.#send({ type: 'bucket-takes', id, takes: [...takes] });
     } catch (thrown) {
-      this.#calls.fail(
-        call,
-        new LbError('store_unavailable', 'the primary cannot be reached', { cause: thrown }),
-      );
+      const error = new LbError('store_unavailable', 'the primary cannot be reached', { cause: thrown });
+      this.#calls.fail(call, error);
     }
-    // Also after a deadline, so that the map holds no more than the calls; a late reply finds nothing.
+    // After a deadline too: the map holds no more than the calls under way, and a late reply finds nothing.
     return results.finally(() => this.#byId.delete(id));
   }
 
-  /** onReplies is called by the worker's link for each message of the type; late and unknown ones are dropped. */
+  /** onReplies is called by the worker's link; it drops replies that are late or unknown. */
   onReplies(message: BucketRepliesMessage): void {
     const call = this.#byId.get(message.id);
     if (call === undefined) return;
@@ -58,12 +56,9 @@ export class PrimaryBucketStore implements BucketStore {
       this.#calls.fail(call, new LbError('store_unavailable', 'the primary answered another batch'));
       return;
     }
-    this.#calls.settle(
-      call,
-      message.replies.map(
-        (reply) => reply ?? new LbError('store_unavailable', 'the primary could not answer a take'),
-      ),
-    );
+    const failed = new LbError('store_unavailable', 'the primary could not answer a take');
+    const results = message.replies.map((reply) => reply ?? failed);
+    this.#calls.settle(call, results);
   }
 
   close(): Promise<void> {

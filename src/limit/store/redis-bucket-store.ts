@@ -1,6 +1,6 @@
 /**
- * Buckets in Redis: one script call per batch, with a deadline of our own. Measured with 100 buckets per batch: 1.2 µs of this
- * process and 3.8 µs of Redis per take; a pipeline with one call per take costs 10 and 10.
+ * Buckets in Redis: one script call per batch. With 100 buckets in a batch a take costs 1.2 µs of this process and 3.8 µs of Redis;
+ * with a call for each, in one pipeline, 10 and 10.
  */
 import type { Result } from 'ioredis';
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
@@ -31,7 +31,7 @@ export function bucketScripts(): Record<'takeTokens', LuaScript> {
 }
 
 interface RedisBucketStoreOptions {
-  /** Made with bucketScripts(); stays its maker's to close. */
+  /** Made with bucketScripts(); the creator closes it. */
   connection: RedisConnection;
   /** The setting `redis.prefix`. */
   prefix: string;
@@ -65,9 +65,7 @@ export class RedisBucketStore implements RefillableStore {
     const { call, results } = this.#calls.open(takes);
     this.#send(call).then(
       (replies) => this.#calls.settle(call, replies),
-      (thrown: unknown) => {
-        this.#calls.fail(call, unavailable(thrown));
-      },
+      (thrown: unknown) => this.#calls.fail(call, unavailable(thrown)),
     );
     return results;
   }

@@ -1,6 +1,6 @@
 /**
- * The calls of a store at the other end of a wire that wait for a reply: each is answered once, by a reply, an error or the
- * deadline. There are no more of them than requests that wait (the limiter bounds those) and buckets that lease.
+ * The calls of a store at the other end of a wire. Each is answered once: by a reply, an error or its deadline. There are no more
+ * of them than requests that wait, which the limiter bounds, and buckets that lease.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError } from '../../contract/errors.ts';
@@ -19,19 +19,13 @@ interface StoreCallsOptions extends Pick<DeadlineQueueOptions<StoreCall>, 'clock
 export class StoreCalls {
   readonly #deadlines: DeadlineQueue<StoreCall>;
 
-  constructor(options: StoreCallsOptions) {
-    const { timeoutMs, clock, timers, defer } = options;
-    this.#deadlines = new DeadlineQueue({
-      patienceMs: timeoutMs,
-      clock,
-      timers,
-      defer,
-      onDue: (call) =>
-        this.fail(call, new LbError('store_timeout', `no reply of the store within ${timeoutMs} ms`)),
-    });
+  constructor({ timeoutMs, clock, timers, defer }: StoreCallsOptions) {
+    const message = `no reply of the store within ${timeoutMs} ms`;
+    const onDue = (call: StoreCall) => this.fail(call, new LbError('store_timeout', message));
+    this.#deadlines = new DeadlineQueue({ patienceMs: timeoutMs, clock, timers, defer, onDue });
   }
 
-  /** open starts the deadline of a batch; the promise resolves by settle, fail or the deadline, whichever is first. */
+  /** open starts the deadline of a batch. The first of settle, fail and the deadline resolves the promise. */
   open(takes: readonly TakeRequest[]): { call: StoreCall; results: Promise<(TakeReply | Error)[]> } {
     const { promise, resolve } = Promise.withResolvers<(TakeReply | Error)[]>();
     const call: StoreCall = { takes, resolve, settled: false };
@@ -39,18 +33,15 @@ export class StoreCalls {
     return { call, results: promise };
   }
 
-  /** settle gives a batch its results; those of one that was given up are dropped. */
   settle(call: StoreCall, results: (TakeReply | Error)[]): void {
     if (call.settled) return;
     call.settled = true;
     call.resolve(results);
   }
 
+  /** fail settles a batch with one error for all its takes. */
   fail(call: StoreCall, error: Error): void {
-    this.settle(
-      call,
-      call.takes.map(() => error),
-    );
+    this.settle(call, new Array<Error>(call.takes.length).fill(error));
   }
 
   close(): void {
@@ -58,8 +49,7 @@ export class StoreCalls {
   }
 }
 
-/** failedBatch is the answer to a batch that cannot even be sent. */
+/** failedBatch is the answer to a batch that cannot be sent. */
 export function failedBatch(takes: readonly TakeRequest[], message: string): Error[] {
-  const error = new LbError('store_unavailable', message);
-  return takes.map(() => error);
+  return new Array<Error>(takes.length).fill(new LbError('store_unavailable', message));
 }

@@ -1,6 +1,6 @@
 /**
- * Whether the servers of the bucket store can be asked: a breaker for each, the probes, and the counters of calls. The
- * limiter asks before it sends a call, and reports how each call went.
+ * Whether the servers of the bucket store can be asked: a breaker for each, the probes, and the counters of calls. The limiter asks
+ * before it sends a call, and reports how each call went.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { Clock } from '../../contract/clock.ts';
@@ -13,10 +13,10 @@ import type { Timers } from '../timers.ts';
 import { Breaker } from './breaker.ts';
 import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
 
-/** A connection that nobody uses can break unseen: a server not heard for so long is asked. */
+/** A server that was not heard for so long is asked: a connection that nobody uses can break unseen. */
 const WATCH_EVERY_MS = 1_000;
 const PROBE_CAPACITY = 1_000;
-/** Names tried to find one that is on a given server; a server with 1 % of the slots has one among the first 500. */
+/** Names tried to find a bucket on a given server. One with 1 % of the slots has one among the first 500. */
 const MAX_PROBE_NAMES = 4_096;
 
 interface StoreHealthOptions {
@@ -28,16 +28,16 @@ interface StoreHealthOptions {
   timers: Timers;
 }
 
-/** ServerHealth is one server of the store; kept by StoreHealth. */
+/** ServerHealth is kept by StoreHealth for each server of the store. */
 export interface ServerHealth {
   /** '' where the store has only one. */
   readonly name: string;
   readonly breaker: Breaker;
-  /** When it last answered a call, on the monotonic clock. */
+  /** When it last answered a call; monotonic. */
   lastHeardMs: number;
   /** For the log line of an opening breaker. */
   lastError: Error | null;
-  /** The probe name that was last found to be on this server. */
+  /** Of the last probe; see probeKey. */
   probeName: number;
 }
 
@@ -58,10 +58,7 @@ export class StoreHealth {
     const { metrics, store } = options;
     const calls = (result: string) => metrics.series('sluice_ratelimit_store_calls_total', result);
     this.#series = {
-      ok: calls('ok'),
-      timeout: calls('timeout'),
-      error: calls('error'),
-      skipped: calls('skipped'),
+      ...{ ok: calls('ok'), timeout: calls('timeout'), error: calls('error'), skipped: calls('skipped') },
       seconds: metrics.series('sluice_ratelimit_store_seconds'),
       open: metrics.series('sluice_ratelimit_breaker_open'),
     };
@@ -80,12 +77,11 @@ export class StoreHealth {
     return this.#everHeard;
   }
 
-  /** slotOf is the part of the store that has the buckets of an owner; 0 but for a Cluster. Takes of one slot share a call. */
+  /** slotOf is the slot of an owner's buckets in a Cluster, else 0. Only takes of one slot can share a call. */
   slotOf(ownerHash: string): number {
     return this.#only === null ? slotOfTag(ownerHash) : 0;
   }
 
-  /** serverOf is the server of a slot. */
   serverOf(slot: number): ServerHealth {
     return this.#only ?? this.#serverNamed(this.#store.cluster?.serverOf(slot) ?? '');
   }
@@ -107,18 +103,17 @@ export class StoreHealth {
     this.#options.metrics.add(this.#series.skipped, 1);
   }
 
-  /** ask sends a call; it never rejects: where a store does all the same, nobody may wait for ever. */
+  /** ask sends a call and never rejects: if a store did, requests would wait for ever. */
   async ask(takes: TakeRequest[]): Promise<(TakeReply | Error)[]> {
     try {
       return await this.#store.takeBatch(takes);
     } catch (thrown) {
-      const error = toError(thrown);
-      return takes.map(() => error);
+      return new Array<Error>(takes.length).fill(toError(thrown));
     }
   }
 
   /**
-   * judge tells the breaker and the counters how a call went; one answered take shows that the server is there.
+   * judge tells the breaker and the counters how a call went. One answered take proves that the server is there.
    *
    * @param waitedMs from the first request's joining a queue to now
    */
@@ -173,7 +168,7 @@ export class StoreHealth {
     return server;
   }
 
-  /** Without traffic nobody would notice that Redis is away, and readiness could not say so. */
+  /** Without it nobody would notice without traffic that Redis is away, and /readyz could not say so. */
   #watch(): void {
     const { timers, clock } = this.#options;
     this.#stopWatch = timers.after(WATCH_EVERY_MS, () => {
@@ -186,7 +181,7 @@ export class StoreHealth {
     });
   }
 
-  /** A real take, so that everything that takes need must work. A watch holds nobody: its silence is just one failure. */
+  /** A real take, which needs all that takes need. The silence of a watch is just one failure: nobody waits for it. */
   #probe(server: ServerHealth, cause: 'breaker' | 'watch'): void {
     if (this.#closed || !this.#store.available) return;
     const key = this.#probeKeyOf(server);
@@ -204,7 +199,7 @@ export class StoreHealth {
       );
   }
 
-  /** A bucket of nobody's on that server; null: it has no slots, or next to none. */
+  /** A bucket on that server that belongs to nobody; null: the server has no slots, or next to none. */
   #probeKeyOf(server: ServerHealth): string | null {
     for (let tried = 0; tried < MAX_PROBE_NAMES; tried++) {
       const name = (server.probeName + tried) % MAX_PROBE_NAMES;
@@ -215,7 +210,7 @@ export class StoreHealth {
     return null;
   }
 
-  /** A node that left the Cluster. */
+  /** The server has left the Cluster. */
   #forget(server: ServerHealth): void {
     this.#servers.delete(server.name);
     server.breaker.close();
@@ -232,7 +227,7 @@ export class StoreHealth {
   }
 }
 
-/** An error about one bucket is an answer of the server. */
+/** An error about one bucket alone is an answer of the server. */
 function isFailure(result: TakeReply | Error): result is Error {
   return result instanceof Error && !(result instanceof LbError && result.code === 'bucket_unreadable');
 }
