@@ -87,23 +87,31 @@ test('B30: limiters that share a Redis charge the policies of a list together or
   const perSecond = policyOf({ name: 'second', capacity: 30 });
   const perDay = policyOf({ name: 'day', capacity: 1_000 });
   const fleet = await fleetOf(t, 8, { policies: [perSecond, perDay] });
-  const caller = callerOf('203.0.113.7');
-  const decisions = await Promise.all(
-    fleet.workers.flatMap(({ limiter }) =>
-      // Not so many that a busy machine takes longer than an epoch for them: what comes back later than that is lost.
-      Array.from({ length: 15 }, async () =>
-        charge(limiter, caller, { policies: [perSecond, perDay], cost: 3 }),
-      ),
-    ),
-  );
-  assert.equal(allowed(decisions), 10);
-  assert.ok(decisions.every(({ members }) => members?.every(({ source }) => source !== 'local')));
+  const admitted: number[] = [];
+  const sources: string[] = [];
   const [first] = fleet.workers;
   assert.ok(first);
+  let round = 0;
+  // More than one try: what comes back later than an epoch is lost, and a busy machine may take longer than that.
   await waitFor('what refused requests took from the day to be back', async () => {
-    const [day] = await peekBuckets(first.store, caller.match, [perDay], 1_000);
-    return Math.floor(day?.level ?? 0) === 970;
+    const caller = callerOf(`round-${++round}`);
+    const decisions = await Promise.all(
+      fleet.workers.flatMap(({ limiter }) =>
+        Array.from({ length: 15 }, async () =>
+          charge(limiter, caller, { policies: [perSecond, perDay], cost: 3 }),
+        ),
+      ),
+    );
+    admitted.push(allowed(decisions));
+    sources.push(...decisions.flatMap(({ members }) => members?.map(({ source }) => source) ?? []));
+    const isBack = async () => {
+      const [day] = await peekBuckets(first.store, caller.match, [perDay], 1_000);
+      return Math.floor(day?.level ?? 0) === 970;
+    };
+    return await waitFor('the level', isBack, { timeoutMs: 500 });
   });
+  assert.deepEqual(new Set(admitted), new Set([10]));
+  assert.ok(sources.length > 0 && !sources.includes('local'));
 });
 
 test('limiters that share a Redis keep floods of refused requests away from Redis', async (t) => {
