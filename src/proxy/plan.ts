@@ -140,12 +140,10 @@ export class Plan {
     const pool = known(this.#pools.get(poolName), `pool ${poolName}`);
     const stats = new RouteStats(metrics, name);
     if (!enabled || rateLimit === null) return { match, route: { name, pool, limit: null, stats } };
-    const [first, ...others] = rateLimit.policies.map((wanted) =>
-      known(
-        policies.find((policy) => policy.name === wanted),
-        `policy ${wanted}`,
-      ),
-    );
+    const [first, ...others] = rateLimit.policies.map((wanted) => {
+      const policy = policies.find((each) => each.name === wanted);
+      return known(policy, `policy ${wanted}`);
+    });
     const limit = { policies: [known(first, 'policy'), ...others] as const, cost: rateLimit.cost };
     return { match, route: { name, pool, limit, stats } };
   }

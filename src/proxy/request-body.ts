@@ -68,7 +68,7 @@ export class RequestBody {
     if (this.receivedBytes > this.#plan.limits.bodyBytes) this.#owner.giveUp(OUTCOMES.body_too_large);
     else if (this.#exchange.writeBody(chunk)) this.#armIdle();
     else {
-      // Now the backend is late, not the client: its own deadline runs upstream.
+      // Now the backend is late, not the client; its connection has a deadline for that.
       this.#timer.disarm(this.#idle);
       this.#downstream.pauseBody();
     }

@@ -11,38 +11,35 @@ const NO_STATUS = 0;
 
 /** A histogram of durations, and one counter for each number, whose cell is made when it is first counted. */
 class TimedCounters {
-  readonly #metrics: WorkerMetrics;
+  protected readonly metrics: WorkerMetrics;
   readonly #durationCell: number;
   readonly #makeCell: (number: number) => number;
   readonly #cells = new Map<number, number>();
 
   constructor(metrics: WorkerMetrics, durationCell: number, makeCell: (number: number) => number) {
-    this.#metrics = metrics;
+    this.metrics = metrics;
     this.#durationCell = durationCell;
     this.#makeCell = makeCell;
   }
 
-  increment(number: number): void {
+  protected increment(number: number): void {
     let cell = this.#cells.get(number);
     if (cell === undefined) {
       cell = this.#makeCell(number);
       this.#cells.set(number, cell);
     }
-    this.#metrics.add(cell, 1);
+    this.metrics.add(cell, 1);
   }
 
-  observe(durationMs: number): void {
-    this.#metrics.observe(this.#durationCell, durationMs / SECOND_MS);
+  protected observe(durationMs: number): void {
+    this.metrics.observe(this.#durationCell, durationMs / SECOND_MS);
   }
 }
 
 /** RouteStats counts the requests of one route, or those without a route. */
-export class RouteStats {
-  readonly #counters: TimedCounters;
-
+export class RouteStats extends TimedCounters {
   constructor(metrics: WorkerMetrics, route: string) {
-    const durationCell = metrics.series('sluice_request_duration_seconds', route);
-    this.#counters = new TimedCounters(metrics, durationCell, (number) => {
+    super(metrics, metrics.series('sluice_request_duration_seconds', route), (number) => {
       const method = STANDARD_METHODS[Math.floor(number / STATUS_SPAN)] ?? OTHER_METHOD;
       return metrics.series('sluice_requests_total', route, method, String(number % STATUS_SPAN));
     });
@@ -50,40 +47,36 @@ export class RouteStats {
 
   /** count counts a request that is over. */
   count(method: string, status: number, totalMs: number): void {
-    this.#counters.increment((METHOD_INDEX.get(method) ?? OTHER_INDEX) * STATUS_SPAN + status);
-    this.#counters.observe(totalMs);
+    this.increment((METHOD_INDEX.get(method) ?? OTHER_INDEX) * STATUS_SPAN + status);
+    this.observe(totalMs);
   }
 }
 
 /** BackendStats counts the attempts at one backend, and the connections to it. */
-export class BackendStats {
-  readonly #metrics: WorkerMetrics;
+export class BackendStats extends TimedCounters {
   readonly #connectCell: number;
-  readonly #counters: TimedCounters;
 
   constructor(metrics: WorkerMetrics, pool: string, backend: string) {
-    this.#metrics = metrics;
-    this.#connectCell = metrics.series('sluice_upstream_connect_seconds', pool, backend);
-    const durationCell = metrics.series('sluice_upstream_duration_seconds', pool, backend);
-    this.#counters = new TimedCounters(metrics, durationCell, (status) =>
+    super(metrics, metrics.series('sluice_upstream_duration_seconds', pool, backend), (status) =>
       metrics.series('sluice_upstream_requests_total', pool, backend, String(status).padStart(3, '0')),
     );
+    this.#connectCell = metrics.series('sluice_upstream_connect_seconds', pool, backend);
   }
 
   /** answered counts an attempt that got a response head. */
   answered(status: number, upstreamMs: number): void {
-    this.#counters.increment(status);
-    this.#counters.observe(upstreamMs);
+    this.increment(status);
+    this.observe(upstreamMs);
   }
 
   /** failed counts an attempt that ended before a response head. */
   failed(): void {
-    this.#counters.increment(NO_STATUS);
+    this.increment(NO_STATUS);
   }
 
   /** connected counts a new connection. */
   connected(connectMs: number): void {
-    this.#metrics.observe(this.#connectCell, connectMs / SECOND_MS);
+    this.metrics.observe(this.#connectCell, connectMs / SECOND_MS);
   }
 }
 

@@ -50,7 +50,7 @@ export class KeyedClients {
       this.#verified.set(key, found);
       verified = found;
     }
-    // Not remembered: the directory changes at any time.
+    // Asked each time: the directory may have changed.
     const client = this.#lookup.clientOf(verified);
     this.#metrics.add(client === null ? this.#cells.unknown : this.#cells.valid, 1);
     return client === null ? null : this.#shared(client);
