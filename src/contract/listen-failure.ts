@@ -21,6 +21,19 @@ export function listenSentence(where: string, code: string | null, detail: strin
   return `cannot listen on ${where}: ${code === null ? '' : `${code}: `}${meaning}`;
 }
 
+/**
+ * addressUrl is the URL of a listener (`http://127.0.0.1:8080`, `unix:/path`), for the ready line.
+ *
+ * @param port the real one, where the configuration has 0
+ */
+export function addressUrl(address: ListenAddress, port: number): string {
+  if (address.kind === 'unix') return addressText(address);
+  const { host } = address;
+  // A wildcard is no address that a client can use.
+  const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `http://${hostPort(shown, port)}`;
+}
+
 /** addressText is an address as it stands in the configuration. */
 export function addressText(address: ListenAddress): string {
   if (address.kind === 'unix') return `unix:${address.path}`;

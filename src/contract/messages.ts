@@ -9,7 +9,7 @@ import type { WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 
 /** Raised with every change of a shape; the primary refuses a worker of another version at its hello. */
-export const PROTOCOL_VERSION = 4;
+export const PROTOCOL_VERSION = 5;
 
 /** Names of the environment variables by which the primary tells a worker what it must know before any message. */
 export const WORKER_ENV = {
@@ -20,15 +20,9 @@ export const WORKER_ENV = {
   replacement: 'SLUICE_WORKER_REPLACEMENT',
   /** The DataPath as JSON. */
   dataPath: 'SLUICE_WORKER_DATA_PATH',
-  /** `1` where the worker inherits the bound sockets of its TCP addresses; else node:cluster hands them out. */
-  inheritsSockets: 'SLUICE_WORKER_INHERITS_SOCKETS',
+  /** For each address of `listen` the descriptor of the inherited, bound socket, as JSON; null: the primary deals connections. */
+  listenFds: 'SLUICE_WORKER_LISTEN_FDS',
 } as const;
-
-/**
- * The descriptor of the inherited socket of the first TCP address of `listen`; those of further TCP addresses follow. Below are
- * the standard streams and the IPC channel.
- */
-export const FIRST_LISTEN_FD = 4;
 
 /** Some 1,500 clients, which a worker applies within 1 ms. */
 export const CLIENTS_PART_BYTES = 65_536;
@@ -62,6 +56,10 @@ const PRIMARY_SHAPES = {
   fleet: { meanConnections: 'number' },
   /** Workers of all instances that share Redis; sent when first known, at each change, and to each new worker. */
   'store-workers': { count: 'number' },
+  /** Comes with a connection that the primary accepted at the address of this index in `listen`. */
+  connection: { address: 'number' },
+  /** The answer to the worker's: no `connection` follows. */
+  'no-more-connections': {},
   drain: { graceMs: 'number', drainMs: 'number' },
   stop: {},
 } as const;
@@ -69,10 +67,14 @@ const PRIMARY_SHAPES = {
 /** What a worker tells the primary. */
 const WORKER_SHAPES = {
   hello: { protocol: 'number', pid: 'number' },
-  ready: { addresses: STRINGS, revision: 'number' },
+  ready: { revision: 'number' },
   applied: { revision: 'number' },
   /** Every part up to this one was applied. */
   'clients-applied': { part: 'number' },
+  /** The worker has the `connection` and can take another. */
+  'connection-taken': {},
+  /** The worker is about to close its listeners. */
+  'no-more-connections': {},
   /** Why it cannot listen at an address, in one sentence. */
   'listen-failed': { reason: 'string' },
   'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },

@@ -128,7 +128,7 @@ class Primary {
   /** The settings in force. */
   #settings: Settings;
   #supervisor: Supervisor | null = null;
-  /** null before they are bound, and where node:cluster has them. */
+  /** null before they are bound. */
   #sockets: ListenSockets | null = null;
 
   constructor(options: PrimaryOptions, { lines, logger, lifecycle }: Given) {
@@ -237,21 +237,22 @@ class Primary {
   }
 
   #makeSupervisor({ registry, briefing, collector }: FleetParts): Supervisor {
-    const { workers, accept } = this.#settings;
+    const { workers } = this.#settings;
     const bucketHost = new BucketHost(this.#buckets, this.#logger);
     const onMessage = (link: WorkerLink, message: WorkerMessage): void => {
       if (message.type === 'report') collector.applyDelta(link.pid, message.report.metrics);
       else if (message.type === 'bucket-takes') void bucketHost.answer(message, (reply) => link.send(reply));
       else if (message.type === 'backend-failure') {
         registry.recordTrafficFailure(message.pool, message.backend, message.detail);
-      }
+      } else if (message.type === 'ready') this.#sockets?.dealer.add(link);
+      else if (message.type === 'connection-taken') this.#sockets?.dealer.taken(link);
+      else if (message.type === 'no-more-connections') void this.#endDeal(link);
     };
     const supervisor = new Supervisor({
       exec: workerEntry(),
       workerCount: workers === 'auto' ? availableParallelism() : workers,
-      accept,
       dataPath: this.#dataPath,
-      inheritedFds: (index) => this.#sockets?.descriptorsOf(index) ?? [],
+      inheritedBy: (index) => this.#sockets?.inheritedBy(index) ?? { fds: [], env: [] },
       clock: systemClock,
       logger: this.#logger,
       prepare: (link) => {
@@ -311,12 +312,19 @@ class Primary {
     this.#lifecycle.onClose('the listening sockets', () => this.#sockets?.close());
   }
 
-  /** Forks them before it returns. Resolves with the addresses that they listen on. */
+  /** Forks them before it returns. Resolves with the URLs that they serve at. */
   async #startWorkers(supervisor: Supervisor): Promise<string[]> {
-    const addresses = await supervisor.start();
+    await supervisor.start();
     this.#sockets?.unlock();
     this.#lifecycle.onClose('the mean', startFleetMean(supervisor));
-    return addresses;
+    return this.#sockets?.addresses ?? [];
+  }
+
+  /** A worker is about to close its listeners: alone, or as all others do. */
+  async #endDeal(link: WorkerLink): Promise<void> {
+    if (this.#isStopping) await this.#sockets?.letGo();
+    this.#sockets?.dealer.remove(link);
+    link.send({ type: 'no-more-connections' });
   }
 
   async #openAdminParts(parts: Parts, { database }: Storage): Promise<AdminParts> {
@@ -371,8 +379,6 @@ class Primary {
     this.#phase = 'draining';
     this.#stopping.resolve(null);
     this.#logger.info({ signal, drainGraceMs: graceMs, drainMs }, 'draining');
-    // Nobody is replaced any more. What a worker closes must be closed then, and not wait here.
-    this.#sockets?.close();
     const drained = await this.#supervisor?.drain({ graceMs, drainMs });
     if (drained !== undefined && drained.killedCount > 0)
       this.#logger.warn({ workers: drained.killedCount }, 'workers were killed at the end of the drain');

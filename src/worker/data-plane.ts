@@ -1,13 +1,9 @@
 /** What a worker serves with, built from its first settings: limiter, plan, handler and listeners. */
+import type { Socket } from 'node:net';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import type { Clock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
-import {
-  FIRST_LISTEN_FD,
-  type PrimaryMessage,
-  type WorkerMessage,
-  type WorkerReport,
-} from '../contract/messages.ts';
+import type { PrimaryMessage, WorkerMessage, WorkerReport } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
 import { backendNames } from '../infra/backend-names.ts';
@@ -49,8 +45,8 @@ export interface DataPlaneOptions {
   /** Whether this worker replaces one that had served. */
   replacement: boolean;
   dataPath: DataPath;
-  /** Whether the sockets of TCP addresses are inherited from FIRST_LISTEN_FD on; else node:cluster hands them out. */
-  inheritsSockets: boolean;
+  /** See WORKER_ENV.listenFds. */
+  listenFds: (number | null)[];
   /** Workers of all instances that share Redis; null until the primary says so. */
   storeWorkers: () => number | null;
   send: (message: WorkerMessage) => void;
@@ -75,6 +71,8 @@ export class DataPlane {
   readonly #limiter: Limiter;
   readonly #handler: Handler;
   readonly #server: InboundServer;
+  /** Resolves once the primary deals no further connection. */
+  readonly #dealEnded = Promise.withResolvers<void>();
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
@@ -127,20 +125,33 @@ export class DataPlane {
       random: Math.random,
       onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
     });
-    this.#server = new InboundServer({ ...options, plan, handler: this.#handler, engine });
+    const endDeal = (): Promise<void> => {
+      send({ type: 'no-more-connections' });
+      return this.#dealEnded.promise;
+    };
+    this.#server = new InboundServer({ ...options, plan, handler: this.#handler, engine, endDeal });
   }
 
-  /** listen opens every address and resolves with the URLs. Throws LbError listen_failed. */
-  async listen(): Promise<string[]> {
+  /** listen opens every address. Throws LbError listen_failed. */
+  async listen(): Promise<void> {
     // Without the store this worker would grant its local share on top of what others get from the store.
     await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
-    const addresses: string[] = [];
-    let nextFd = FIRST_LISTEN_FD;
-    for (const address of this.settings.listen) {
-      const inheritedFd = this.#options.inheritsSockets && address.kind === 'tcp' ? nextFd++ : null;
-      addresses.push(await this.#server.listen(address, inheritedFd));
+    for (const [index, address] of this.settings.listen.entries()) {
+      const fd = this.#options.listenFds[index] ?? null;
+      if (fd === null) this.#server.expect(address, index);
+      else await this.#server.listen(address, fd);
     }
-    return addresses;
+  }
+
+  /** take serves a connection that the primary accepted at the address of this index; null: it was lost on the way. */
+  take(index: number, socket: Socket | null): void {
+    if (socket !== null) this.#server.take(index, socket);
+    this.#options.send({ type: 'connection-taken' });
+  }
+
+  /** endDeal is called when no connection can come from the primary any more. */
+  endDeal(): void {
+    this.#dealEnded.resolve();
   }
 
   /** applySettings swaps in the plan of a later revision; requests under way keep theirs. */

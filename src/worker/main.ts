@@ -8,6 +8,7 @@
  *           loss of the primary, or an uncaught exception.
  * draining  #ending is true. #leave ends it once all requests are over, or #stop, which cuts those in flight.
  */
+import type { Socket } from 'node:net';
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
@@ -59,7 +60,7 @@ class WorkerMain {
     this.#signals = signals;
     this.#link = new PrimaryLink(
       () => this.#logger,
-      (message) => this.#receive(message),
+      (message, connection) => this.#receive(message, connection),
     );
     process.once('disconnect', () => this.#onPrimaryLost());
     process.on('exit', () => {
@@ -78,8 +79,14 @@ class WorkerMain {
     this.#link.send({ type: 'hello', protocol: PROTOCOL_VERSION, pid: process.pid });
   }
 
-  #receive(message: PrimaryMessage): void {
+  #receive(message: PrimaryMessage, connection: Socket | null): void {
     switch (message.type) {
+      case 'connection':
+        this.#dataPlane?.take(message.address, connection);
+        break;
+      case 'no-more-connections':
+        this.#dataPlane?.endDeal();
+        break;
       case 'settings':
         this.#settled = this.#settled
           .then(() => this.#onSettings(message))
@@ -140,7 +147,7 @@ class WorkerMain {
       workerCount: Number(process.env[WORKER_ENV.count]),
       replacement: process.env[WORKER_ENV.replacement] === '1',
       dataPath: JSON.parse(process.env[WORKER_ENV.dataPath] ?? '') as DataPath,
-      inheritsSockets: process.env[WORKER_ENV.inheritsSockets] === '1',
+      listenFds: JSON.parse(process.env[WORKER_ENV.listenFds] ?? '[]'),
       storeWorkers: () => this.#storeWorkers,
       send: (toPrimary) => this.#link.send(toPrimary),
     });
@@ -157,8 +164,8 @@ class WorkerMain {
   }
 
   async #listen(dataPlane: DataPlane, revision: number): Promise<void> {
-    const addresses = await dataPlane.listen();
-    if (!this.#ending) this.#link.send({ type: 'ready', addresses, revision });
+    await dataPlane.listen();
+    if (!this.#ending) this.#link.send({ type: 'ready', revision });
   }
 
   #onClients(message: Extract<PrimaryMessage, { type: 'clients' }>): void {
@@ -217,6 +224,7 @@ class WorkerMain {
   /** Nobody will replace this worker: it finishes what is in flight and exits. */
   #onPrimaryLost(): void {
     this.#logger.error('the primary is gone: finishing what is in flight');
+    this.#dataPlane?.endDeal();
     this.#drain({ graceMs: 0, drainMs: this.#dataPlane?.settings.timeouts.drainMs ?? 0 });
   }
 

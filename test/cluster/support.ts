@@ -44,12 +44,13 @@ export interface Answer {
 /** ask sends one request on a connection of its own. */
 export function ask(
   url: string,
-  options: { method?: string; headers?: Record<string, string>; body?: string } = {},
+  options: { method?: string; headers?: Record<string, string>; body?: string; socketPath?: string } = {},
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
+    const { method = 'GET', headers, socketPath } = options;
     const sent = request(
       url,
-      { agent: false, timeout: 10_000, method: options.method ?? 'GET', headers: options.headers },
+      { agent: false, timeout: 10_000, method, headers, ...(socketPath === undefined ? {} : { socketPath }) },
       (res) => {
         let text = '';
         res.setEncoding('utf8').on('data', (chunk: string) => {

@@ -1,12 +1,12 @@
 /**
- * The listening sockets of the TCP addresses, bound here and inherited by the workers, which listen on them and accept. This
- * process does neither, but keeps every socket open: whoever connects while a worker, or the last one, is replaced waits in the
- * kernel's queue and is served by the replacement. (A socket that only workers have is closed with the last of them, which refuses
- * new connections and resets those that wait: 19 of 40 under load.)
+ * The listening sockets. The primary holds every one of them for as long as the instance serves: whoever connects while a worker,
+ * or the last one, is replaced waits in the kernel's queue, or in the dealer, and is served by the replacement. (A socket that only
+ * workers have is closed with the last of them, which refuses new connections and resets those that wait: 19 of 40 under load.)
  *
- * - `shared`: one socket per address, for all workers.
- * - `reuse_port`: one per address and worker, bound with SO_REUSEPORT. Linux only.
- * node:cluster has the sockets of `round_robin`, all Unix sockets, and everything where node has no net.BoundSocket (before 24.19).
+ * - `shared`: one socket per address, bound here and inherited by all workers, which listen on it and accept.
+ * - `reuse_port`: the same, but for TCP one socket per address and worker, bound with SO_REUSEPORT. Linux only.
+ * - `round_robin`: the primary accepts and deals connections to the workers (dealer.ts). So it does in every mode where node cannot
+ *   bind in advance: TCP before Node.js 24.19, Unix sockets before 24.20 and 26.7.
  *
  * With SO_REUSEPORT the kernel lets another process of the same user join the group of an address without a word. Hence, at the
  * start:
@@ -18,9 +18,18 @@
 import { lookup } from 'node:dns/promises';
 // As a namespace: a Node without BoundSocket could not even load a named import.
 import * as net from 'node:net';
+import { systemClock } from '../../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
-import { addressText, listenSentence } from '../../contract/listen-failure.ts';
+import { addressText, addressUrl, listenSentence } from '../../contract/listen-failure.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
+import { closeListeners } from '../../infra/close-listeners.ts';
+import { Dealer } from './dealer.ts';
+
+declare module 'node:net' {
+  interface BoundSocketOptions {
+    path?: string;
+  }
+}
 
 export interface ListenSocketsOptions {
   listen: readonly ListenAddress[];
@@ -28,31 +37,42 @@ export interface ListenSocketsOptions {
   workerCount: number;
 }
 
-type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
-
 /** Reasons to fall back from `::` to IPv4 where no host is named, as node does: the machine has no IPv6. */
 const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL']);
+/** Below are the standard streams and the IPC channel. */
+const FIRST_INHERITED_FD = 4;
+/** How long connections are still taken from the queues before the dealer closes them; new ones may always come. */
+const QUEUE_REST_MS = 1_000;
 
 export class ListenSockets {
-  /** By address, then by slot; a group of one is shared by all slots. */
-  readonly #groups: net.BoundSocket[][] = [];
+  readonly dealer = new Dealer();
+  /** URLs in the order of `listen`, with the real ports. */
+  readonly addresses: string[] = [];
+  /** By address, then by slot; a group of one is shared by all slots, null is the dealer's. */
+  #groups: (net.BoundSocket[] | null)[] = [];
   readonly #locks: net.Server[] = [];
+  #letGo: Promise<void> | null = null;
 
   /**
    * open binds the sockets; called by the primary's main before the workers are forked. Throws LbError listen_failed, whose cause
    * carries the system's code.
-   *
-   * @returns null where the sockets are left to node:cluster
    */
-  static async open({ listen, accept, workerCount }: ListenSocketsOptions): Promise<ListenSockets | null> {
+  static async open({ listen, accept, workerCount }: ListenSocketsOptions): Promise<ListenSockets> {
     if (accept === 'reuse_port') assertSupported();
-    else if (accept === 'round_robin' || typeof net.BoundSocket !== 'function') return null;
-    const addresses = listen.filter((address) => address.kind === 'tcp');
     const sockets = new ListenSockets();
     try {
-      if (accept === 'reuse_port') await sockets.#lock(addresses);
+      if (accept === 'reuse_port') await sockets.#lock(listen);
       const count = accept === 'reuse_port' ? workerCount : 1;
-      for (const address of addresses) sockets.#groups.push(await bindAddress(address, count));
+      for (const [index, address] of listen.entries()) {
+        if (accept === 'round_robin' || !canBind(address.kind)) {
+          sockets.#groups.push(null);
+          sockets.addresses.push(await sockets.dealer.listen(address, index));
+          continue;
+        }
+        const group = await bindAddress(address, count);
+        sockets.#groups.push(group);
+        sockets.addresses.push(addressUrl(address, group[0]?.address().port ?? 0));
+      }
       return sockets;
     } catch (thrown) {
       sockets.close();
@@ -60,9 +80,14 @@ export class ListenSockets {
     }
   }
 
-  /** descriptorsOf are a slot's sockets in the order of the TCP addresses; for the fork of its worker. None after close(). */
-  descriptorsOf(slot: number): number[] {
-    return this.#groups.flatMap((group) => (group.length === 1 ? group[0] : group[slot])?.fd() ?? []);
+  /** inheritedBy gives what the worker of a slot inherits, in the order of its descriptors; for its fork. Nothing after close(). */
+  inheritedBy(slot: number): { fds: number[]; env: (number | null)[] } {
+    const fds: number[] = [];
+    const env = this.#groups.map((group) => {
+      const socket = group?.[group.length === 1 ? 0 : slot];
+      return socket === undefined ? null : FIRST_INHERITED_FD - 1 + fds.push(socket.fd());
+    });
+    return { fds, env };
   }
 
   /** unlock ends the start: the workers listen, so that another instance finds the address taken. */
@@ -70,17 +95,41 @@ export class ListenSockets {
     for (const lock of this.#locks.splice(0)) lock.close();
   }
 
-  /** close gives up this process's hold: from now on a socket ends with its workers. Safe to call twice. */
-  close(): void {
-    this.unlock();
-    for (const socket of this.#groups.splice(0).flat()) socket.close();
+  /**
+   * letGo is called in the drain of the instance when the first worker is about to close its listeners: the dealer takes who waits and
+   * stops listening, and from then on a socket that is inherited ends with its workers.
+   */
+  letGo(): Promise<void> {
+    this.#closeBound();
+    this.#letGo ??= closeListeners(this.dealer.servers.splice(0), systemClock, QUEUE_REST_MS);
+    return this.#letGo;
   }
 
-  async #lock(addresses: readonly TcpAddress[]): Promise<void> {
-    for (const port of new Set(addresses.map((address) => address.port))) {
-      if (port !== 0) this.#locks.push(await lockStart(port));
+  /** close lets go of everything at once. Safe to call twice. */
+  close(): void {
+    this.unlock();
+    this.#closeBound();
+    this.dealer.close();
+  }
+
+  #closeBound(): void {
+    for (const group of this.#groups) {
+      for (const socket of group?.splice(0) ?? []) socket.close();
     }
   }
+
+  async #lock(addresses: readonly ListenAddress[]): Promise<void> {
+    const ports = addresses.flatMap((address) =>
+      address.kind === 'tcp' && address.port !== 0 ? address.port : [],
+    );
+    for (const port of new Set(ports)) this.#locks.push(await lockStart(port));
+  }
+}
+
+function canBind(kind: ListenAddress['kind']): boolean {
+  if (typeof net.BoundSocket !== 'function') return false;
+  // node's sign that it binds paths as well.
+  return kind === 'tcp' || 'isPipe' in net.BoundSocket.prototype;
 }
 
 function assertSupported(): void {
@@ -107,9 +156,10 @@ async function lockStart(port: number): Promise<net.Server> {
   return lock;
 }
 
-async function bindAddress(address: TcpAddress, count: number): Promise<net.BoundSocket[]> {
-  const { host, port } = address;
+async function bindAddress(address: ListenAddress, count: number): Promise<net.BoundSocket[]> {
   try {
+    if (address.kind === 'unix') return [new net.BoundSocket({ path: address.path })];
+    const { host, port } = address;
     if (host !== null) return bindGroup((await lookup(host)).address, port, count);
     try {
       return bindGroup('::', port, count);

@@ -10,12 +10,11 @@
  * - failed: as stopping, and start() rejects.
  * The states of one worker are in worker-slot.ts.
  */
-import cluster from 'node:cluster';
+import { type ChildProcess, fork } from 'node:child_process';
 import type { Clock } from '../../contract/clock.ts';
 import type { DataPath } from '../../contract/data-path.ts';
 import { LbError } from '../../contract/errors.ts';
 import { type PrimaryMessage, WORKER_ENV, type WorkerMessage } from '../../contract/messages.ts';
-import type { Settings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { workerArguments } from './worker-arguments.ts';
 import type { WorkerLink } from './worker-link.ts';
@@ -34,18 +33,17 @@ export interface SupervisorOptions {
   execArgv?: string[];
   /** ≥ 1; known once `auto` is resolved. */
   workerCount: number;
-  accept: Settings['accept'];
   /** How workers serve; absent in tests of workers that do not. */
   dataPath?: DataPath;
-  /** Descriptors that the worker of a slot inherits, from FIRST_LISTEN_FD on; asked at each fork. Default none. */
-  inheritedFds?: (index: number) => readonly number[];
+  /** What the worker of a slot inherits, asked at each fork: ListenSockets.inheritedBy. Default nothing. */
+  inheritedBy?: (index: number) => { fds: number[]; env: (number | null)[] };
   clock: Clock;
   logger: Logger;
   /**
    * Sends a new worker its settings, backend states and clients; called once per process after its hello. Each snapshot
    * should be read and sent in one turn: broadcasts reach the worker from this call on. A rejection ends the worker.
    */
-  prepare: (link: WorkerLink) => void | Promise<void>;
+  prepare: (link: WorkerLink) => unknown;
   /** Every message of every worker, in order per worker; must not throw. */
   onMessage: (link: WorkerLink, message: WorkerMessage) => void;
   /** After any slot changed its state; for logs and tests. */
@@ -82,14 +80,14 @@ const WATCH_EVERY_MS = 1_000;
 
 type Phase = 'idle' | 'running' | 'stopping' | 'failed';
 
-/** Supervisor is built once by the primary's main; cluster is process-wide, so there is one at a time. */
+/** Supervisor is built once by the primary's main. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #timings: SupervisorTimings;
   readonly #slots: WorkerSlot[];
   readonly #failedStarts: number[];
   readonly #restartTimers = new Map<WorkerSlot, NodeJS.Timeout>();
-  readonly #started = Promise.withResolvers<string[]>();
+  readonly #started = Promise.withResolvers<void>();
   #phase: Phase = 'idle';
   /** Indexes of the slots whose workers have served at some time. */
   readonly #served = new Set<number>();
@@ -111,19 +109,14 @@ export class Supervisor {
   /**
    * start forks all workers.
    *
-   * @returns the addresses that they listen on, once every worker serves (or after startMs those that do). Rejects with
-   *   LbError `listen_failed` or `worker_gone`, all processes being gone, when no worker could ever serve, and with
+   * @returns resolves once every worker serves (after startMs: once one does). Rejects with LbError `listen_failed` or `worker_gone`, all processes being gone, when no worker could ever serve, and with
    *   `worker_gone` when drain or stopNow came first.
    */
-  start(): Promise<string[]> {
+  start(): Promise<void> {
     if (this.#phase !== 'idle') return this.#started.promise;
     this.#phase = 'running';
-    const { exec, execArgv = workerArguments(), accept, clock } = this.#options;
-    // Frozen by the first fork of the process.
-    cluster.schedulingPolicy = accept === 'round_robin' ? cluster.SCHED_RR : cluster.SCHED_NONE;
-    cluster.setupPrimary({ exec, execArgv, args: [] });
     for (const slot of this.#slots) slot.start();
-    this.#watchedAtMs = clock.monotonicMs();
+    this.#watchedAtMs = this.#options.clock.monotonicMs();
     this.#watchTimer = setInterval(() => this.#watch(), WATCH_EVERY_MS);
     this.#startTimer = setTimeout(() => {
       this.#startOverdue = true;
@@ -181,27 +174,33 @@ export class Supervisor {
   }
 
   #makeSlot(index: number): WorkerSlot {
-    const { clock, logger, prepare, onMessage, workerCount } = this.#options;
+    const { clock, logger, prepare, onMessage } = this.#options;
     return new WorkerSlot(index, {
       clock,
       logger,
       timings: this.#timings,
-      fork: () => {
-        const inheritedFds = this.#options.inheritedFds?.(index) ?? [];
-        // Of the next fork only; the other settings of start() stay.
-        cluster.setupPrimary({ stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...inheritedFds] });
-        return cluster.fork({
-          [WORKER_ENV.index]: index,
-          [WORKER_ENV.count]: workerCount,
-          [WORKER_ENV.replacement]: this.#served.has(index) ? 1 : 0,
-          [WORKER_ENV.dataPath]: this.#options.dataPath && JSON.stringify(this.#options.dataPath),
-          [WORKER_ENV.inheritsSockets]: inheritedFds.length > 0 ? '1' : '',
-        });
-      },
+      fork: () => this.#fork(index),
       prepare,
       onMessage,
       onStateChange: (slot) => this.#changed(slot),
       onDeath: (slot, death) => this.#afterDeath(slot, death),
+    });
+  }
+
+  #fork(index: number): ChildProcess {
+    const { exec, execArgv = workerArguments(), workerCount, dataPath, inheritedBy } = this.#options;
+    const { fds, env } = inheritedBy?.(index) ?? { fds: [], env: [] };
+    return fork(exec, [], {
+      execArgv,
+      stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
+      env: {
+        ...process.env,
+        [WORKER_ENV.index]: String(index),
+        [WORKER_ENV.count]: String(workerCount),
+        [WORKER_ENV.replacement]: this.#served.has(index) ? '1' : '0',
+        [WORKER_ENV.dataPath]: JSON.stringify(dataPath),
+        [WORKER_ENV.listenFds]: JSON.stringify(env),
+      },
     });
   }
 
@@ -218,7 +217,7 @@ export class Supervisor {
     const enough = serving.length === this.#slots.length || (this.#startOverdue && serving.length > 0);
     if (!enough || this.#phase !== 'running') return;
     clearTimeout(this.#startTimer);
-    this.#started.resolve(serving[0]?.view().addresses ?? []);
+    this.#started.resolve();
   }
 
   /** Logs a death and decides whether the slot starts again, and when. */

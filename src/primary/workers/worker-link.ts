@@ -2,7 +2,8 @@
  * The primary's end of the IPC to one worker process: typed messages out, parsed messages in, and waits that always end,
  * with the message, with the worker's exit (`worker_gone`) or at their deadline (`worker_timeout`).
  */
-import type { Worker } from 'node:cluster';
+import type { ChildProcess } from 'node:child_process';
+import type { Socket } from 'node:net';
 import { LbError, toError } from '../../contract/errors.ts';
 import { type PrimaryMessage, parseWorkerMessage, type WorkerMessage } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -17,8 +18,8 @@ type MessageType = WorkerMessage['type'];
 type MessageOf<T extends MessageType> = Extract<WorkerMessage, { type: T }>;
 
 interface WorkerLinkOptions {
-  /** Fresh from cluster.fork(), in the same turn of the loop: nothing it says is lost. */
-  worker: Worker;
+  /** Fresh from fork(), in the same turn of the loop: nothing it says is lost. */
+  worker: ChildProcess;
   /** 0…workers - 1. */
   index: number;
   logger: Logger;
@@ -39,7 +40,7 @@ export class WorkerLink {
   readonly pid: number;
   /** Resolves once the process is gone and its last message was heard; never rejects. */
   readonly exited: Promise<WorkerExit>;
-  readonly #worker: Worker;
+  readonly #worker: ChildProcess;
   readonly #parentLogger: Logger;
   readonly #listeners = new Set<(message: WorkerMessage) => void>();
   readonly #exitListeners = new Set<() => void>();
@@ -49,7 +50,7 @@ export class WorkerLink {
   constructor({ worker, index, logger }: WorkerLinkOptions) {
     this.#worker = worker;
     this.index = index;
-    this.pid = worker.process.pid ?? 0;
+    this.pid = worker.pid ?? 0;
     this.#parentLogger = logger;
     this.exited = new Promise((resolve) => {
       worker.once('exit', (code: number | null, signal: string | null) => {
@@ -58,7 +59,7 @@ export class WorkerLink {
       worker.on('error', (error: Error) => {
         this.#logger.error({ err: error }, 'worker process error');
         // A process that could not be started has no exit: the error is all there is.
-        if (worker.process.pid !== undefined) return;
+        if (worker.pid !== undefined) return;
         this.#gone();
         resolve({ code: null, signal: null });
       });
@@ -77,23 +78,24 @@ export class WorkerLink {
   }
 
   /**
-   * send passes a message on; one to a worker that is gone is dropped, since whoever replaces it is told everything anew.
+   * send passes a message on, and a connection of a client with it, which is this process's no more. One to a worker that is gone is
+   * dropped, since whoever replaces it is told everything anew.
    *
-   * @param onSent called once the pipe to the worker has taken it; never for a worker that is gone
+   * @returns whether it is on its way
    */
-  send(message: PrimaryMessage, onSent?: () => void): void {
-    if (!this.#alive || !this.#worker.isConnected()) return;
+  send(message: PrimaryMessage, connection?: Socket): boolean {
+    if (!this.#alive || !this.#worker.connected) return false;
     if (this.#unsentCount >= MAX_UNSENT_MESSAGES) {
       this.#logger.error({ unsent: this.#unsentCount }, 'worker does not read its messages, killing it');
       this.kill();
-      return;
+      return false;
     }
     this.#unsentCount++;
-    this.#worker.send(message, (error: Error | null) => {
+    this.#worker.send(message, connection, (error: Error | null) => {
       this.#unsentCount--;
       if (error !== null && this.#alive) this.#logger.warn({ err: error, type: message.type }, 'send failed');
-      if (error === null) onSent?.();
     });
+    return true;
   }
 
   /** onMessage hears every message that parses, in order; returns how to stop listening. */
@@ -131,7 +133,7 @@ export class WorkerLink {
 
   /** kill ends the process with SIGKILL: for a worker that cannot be asked any more. */
   kill(): void {
-    if (this.#alive) this.#worker.process.kill('SIGKILL');
+    if (this.#alive) this.#worker.kill('SIGKILL');
   }
 
   /** The exit may be known before the pipe is read empty: what the worker said last must still be heard. */
@@ -143,7 +145,7 @@ export class WorkerLink {
       then();
     };
     const timer = setTimeout(end, LAST_MESSAGES_MS);
-    if (this.#worker.isConnected()) this.#worker.once('disconnect', end);
+    if (this.#worker.connected) this.#worker.once('disconnect', end);
     else end();
   }
 

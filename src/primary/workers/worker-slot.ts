@@ -11,7 +11,7 @@
  * #ended() leads from every state to dead, once per process, and reports the death to the supervisor, which decides about a
  * replacement. There is a process (#now) in every state but dead.
  */
-import type { Worker } from 'node:cluster';
+import type { ChildProcess } from 'node:child_process';
 import type { Clock } from '../../contract/clock.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import {
@@ -47,7 +47,6 @@ export interface WorkerView {
   startedAtMs: number | null;
   /** Revision of the settings that it said it runs; null before it is ready. */
   revision: number | null;
-  addresses: string[];
   /** Its newest report; null before the first. */
   report: WorkerReport | null;
 }
@@ -57,9 +56,9 @@ export interface SlotOptions {
   clock: Clock;
   logger: Logger;
   timings: SlotTimings;
-  fork: (index: number) => Worker;
+  fork: (index: number) => ChildProcess;
   /** Sends a new worker all it must know before it can serve. */
-  prepare: (link: WorkerLink) => void | Promise<void>;
+  prepare: (link: WorkerLink) => unknown;
   onMessage: (link: WorkerLink, message: WorkerMessage) => void;
   onStateChange: (slot: WorkerSlot) => void;
   onDeath: (slot: WorkerSlot, death: WorkerDeath) => void;
@@ -86,7 +85,6 @@ interface SlotProcess {
   startedAtWallMs: number;
   /** Whether `prepare` has begun: it may be sent things. */
   reachable: boolean;
-  addresses: string[];
   revision: number | null;
   report: WorkerReport | null;
   heardAtMs: number;
@@ -130,7 +128,6 @@ export class WorkerSlot {
       pid: now?.link.pid ?? null,
       startedAtMs: now?.startedAtWallMs ?? null,
       revision: now?.revision ?? null,
-      addresses: [...(now?.addresses ?? [])],
       report: now?.report ?? null,
     };
   }
@@ -152,7 +149,6 @@ export class WorkerSlot {
       startedAtMs: clock.monotonicMs(),
       startedAtWallMs: clock.wallMs(),
       reachable: false,
-      addresses: [],
       revision: null,
       report: null,
       heardAtMs: clock.monotonicMs(),
@@ -235,8 +231,7 @@ export class WorkerSlot {
       const ready = link.waitFor('ready', timings.readyMs);
       // The async function turns an exception of `prepare` into a rejection, so that `ready` is always awaited.
       const prepared = withDeadline((async () => prepare(link))(), timings.readyMs, 'preparing a worker');
-      const [{ addresses, revision }] = await Promise.all([ready, prepared]);
-      now.addresses = addresses;
+      const [{ revision }] = await Promise.all([ready, prepared]);
       now.revision ??= revision;
       now.heardAtMs = this.#options.clock.monotonicMs();
       if (this.#now === now && this.#state === 'starting') this.#enter('serving');

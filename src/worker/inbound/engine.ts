@@ -6,6 +6,7 @@ import type { Server, Socket } from 'node:net';
 import type { Clock } from '../../contract/clock.ts';
 import type { EngineName } from '../../contract/data-path.ts';
 import type { Downstream } from '../../contract/downstream.ts';
+import type { ListenAddress } from '../../contract/settings.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import type { Placed } from '../../infra/placed-list.ts';
@@ -19,7 +20,11 @@ export interface Engine {
    * makeServer makes the server of one listener; it does not listen yet.
    * @param onAccept is called with each connection before anything else happens on it; false: it was turned away
    */
-  makeServer(owner: ConnectionOwner, onAccept: (connection: InboundConnection) => boolean): Server;
+  makeServer(
+    owner: ConnectionOwner,
+    onAccept: (connection: InboundConnection) => boolean,
+    kind: ListenAddress['kind'],
+  ): Server;
 }
 
 /** InboundConnection is one connection of a client, as its server sees it. */
@@ -59,6 +64,6 @@ export interface ConnectionOwner {
  * isGone tells a client that reset its connection before it was accepted. The system names no address for it, as for a peer
  * on a Unix socket, but its bytes can still be read: limits and blocks by address would not hold for them.
  */
-export function isGone(socket: Socket, server: Server): boolean {
-  return socket.remoteAddress === undefined && typeof server.address() !== 'string';
+export function isGone(socket: Socket, kind: ListenAddress['kind']): boolean {
+  return socket.remoteAddress === undefined && kind === 'tcp';
 }

@@ -2,6 +2,7 @@
  * The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. Engines speak
  * the protocol (engine.ts).
  */
+import type { Server, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../../contract/clock.ts';
 import type { Downstream } from '../../contract/downstream.ts';
@@ -43,6 +44,8 @@ export interface InboundServerDeps {
   metrics: WorkerMetrics;
   logger: Logger;
   engine: Engine;
+  /** Called before the listeners close; resolves once the primary deals this worker no further connection. */
+  endDeal?: () => Promise<unknown>;
 }
 
 export interface DrainTimes {
@@ -108,10 +111,24 @@ export class InboundServer implements ConnectionOwner {
 
   /** listen opens one address and returns its URL; see Listeners.open, also for its parameters and errors. */
   async listen(address: ListenAddress, inheritedFd: number | null = null): Promise<string> {
-    const server = this.#deps.engine.makeServer(this, (connection) => this.#onAccept(connection));
+    const server = this.#makeServer(address);
     const url = await this.#listeners.open(server, address, inheritedFd);
     server.on('error', (error) => this.#deps.logger.error({ err: error }, 'listener failed'));
     return url;
+  }
+
+  /** expect prepares for the connections of the address of this index in `listen`, which the primary deals. */
+  expect(address: ListenAddress, index: number): void {
+    this.#listeners.expect(this.#makeServer(address), index);
+  }
+
+  /** take is called with each connection that the primary deals; see Listeners.take. */
+  take(index: number, socket: Socket): void {
+    this.#listeners.take(index, socket);
+  }
+
+  #makeServer(address: ListenAddress): Server {
+    return this.#deps.engine.makeServer(this, (connection) => this.#onAccept(connection), address.kind);
   }
 
   /**
@@ -129,6 +146,7 @@ export class InboundServer implements ConnectionOwner {
     const sweep = setInterval(() => this.#closeIdle(headsEndAtMs), DRAIN_SWEEP_MS);
     const restMs = Math.min(QUEUE_REST_MS, drainMs / 2);
     if (alone) await this.#outlastPresent(endsAtMs - restMs);
+    await atMost(this.#deps.endDeal?.(), restMs);
     await this.#listeners.close(restMs);
     await this.#waitUntilEmpty(endsAtMs);
     clearInterval(sweep);

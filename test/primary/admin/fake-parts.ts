@@ -225,7 +225,7 @@ function fakeWorker(index: number): WorkerView {
     pid: 4711 + index,
     startedAtMs: Date.now() - 12_000,
     revision: index === 0 ? 1 : null,
-    addresses: [],
+
     report: index === 0 ? (report as unknown as WorkerView['report']) : null,
   };
 }

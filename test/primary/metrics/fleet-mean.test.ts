@@ -19,7 +19,7 @@ function view(state: WorkerState, connections: number | null): WorkerView {
           breakerOpen: false,
           backendsInFlight: [],
         };
-  return { index: 0, state, pid: 1, startedAtMs: 0, revision: 1, addresses: [], report };
+  return { index: 0, state, pid: 1, startedAtMs: 0, revision: 1, report };
 }
 
 test('the mean is over serving workers that have reported', () => {

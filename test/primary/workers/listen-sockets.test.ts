@@ -1,22 +1,24 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import type { ListenAddress } from '../../../src/contract/settings.ts';
+import type { ListenAddress, Settings } from '../../../src/contract/settings.ts';
 import { ListenSockets } from '../../../src/primary/workers/listen-sockets.ts';
 import { freePort } from '../../support/free-port.ts';
+import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
 
 const loopback = (port: number): ListenAddress => ({ kind: 'tcp', host: '127.0.0.1', port });
 
-const optionsOf = (listen: ListenAddress[], accept: 'shared' | 'reuse_port' = 'reuse_port') =>
+const optionsOf = (listen: ListenAddress[], accept: Settings['accept'] = 'reuse_port') =>
   ({ listen, accept, workerCount: 2 }) as const;
 
 async function openSockets(
   t: TestContext,
   listen: ListenAddress[],
-  accept?: 'shared' | 'reuse_port',
+  accept?: Settings['accept'],
 ): Promise<ListenSockets> {
   const sockets = await ListenSockets.open(optionsOf(listen, accept));
-  assert.ok(sockets);
   t.after(() => sockets.close());
   return sockets;
 }
@@ -32,29 +34,37 @@ async function listenBeside(t: TestContext, port: number): Promise<() => Promise
   return close;
 }
 
-test('each slot has a descriptor per TCP address, and none after the close', async (t) => {
+test('each slot has a descriptor per TCP address and shares that of a Unix socket; none after the close', async (t) => {
+  const folder = makeTempFolder();
+  t.after(() => removeTempFolder(folder));
+  const path = join(folder, 'x.sock');
   const sockets = await openSockets(t, [
     loopback(0),
-    { kind: 'unix', path: '/tmp/unused' },
+    { kind: 'unix', path },
     { kind: 'tcp', host: null, port: 0 },
     { kind: 'tcp', host: 'localhost', port: 0 },
   ]);
-  const descriptors = [...sockets.descriptorsOf(0), ...sockets.descriptorsOf(1)];
-  assert.equal(new Set(descriptors).size, 6);
+  const [first, second] = [sockets.inheritedBy(0), sockets.inheritedBy(1)];
+  assert.equal(new Set([...first.fds, ...second.fds]).size, 7);
+  assert.deepEqual(first.env, [4, 5, 6, 7]);
+  assert.deepEqual(second.env, first.env);
+  assert.deepEqual(
+    sockets.addresses.map((url) => url.replace(/[1-9]\d*$/, 'PORT')),
+    ['http://127.0.0.1:PORT', `unix:${path}`, 'http://127.0.0.1:PORT', 'http://localhost:PORT'],
+  );
   sockets.close();
   sockets.close();
-  assert.deepEqual(sockets.descriptorsOf(0), []);
+  assert.deepEqual(sockets.inheritedBy(0).fds, []);
+  assert.equal(existsSync(path), false);
 });
 
-test('with accept shared all slots have the same descriptor of an address, and round_robin has none', async (t) => {
+test('with accept shared all slots have the same descriptor of an address, and with round_robin none', async (t) => {
   const sockets = await openSockets(t, [loopback(0), { kind: 'tcp', host: null, port: 0 }], 'shared');
-  const [first, second] = [sockets.descriptorsOf(0), sockets.descriptorsOf(1)];
-  assert.equal(new Set(first).size, 2);
+  const [first, second] = [sockets.inheritedBy(0), sockets.inheritedBy(1)];
+  assert.equal(new Set(first.fds).size, 2);
   assert.deepEqual(second, first);
-  assert.equal(
-    await ListenSockets.open({ listen: [loopback(0)], accept: 'round_robin', workerCount: 2 }),
-    null,
-  );
+  const dealt = await openSockets(t, [loopback(0)], 'round_robin');
+  assert.deepEqual(dealt.inheritedBy(0), { fds: [], env: [null] });
 });
 
 test('an address where another instance of the same user listens is refused, and the message names it', async (t) => {

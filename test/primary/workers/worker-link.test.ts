@@ -1,17 +1,15 @@
 import assert from 'node:assert/strict';
-import cluster from 'node:cluster';
+import { fork } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import type { PrimaryMessage, WorkerMessage } from '../../../src/contract/messages.ts';
 import { WorkerLink } from '../../../src/primary/workers/worker-link.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { keepLog, processAlive, WORKER_FILE, WORKER_SETTINGS } from './fixtures/harness.ts';
 
-cluster.schedulingPolicy = cluster.SCHED_NONE;
-
 function forkWorker(t: TestContext, mode = 'normal', settings: { cwd?: string } = {}) {
-  cluster.setupPrimary({ exec: WORKER_FILE, execArgv: [], args: [], cwd: process.cwd(), ...settings });
   const { logger, lines } = keepLog();
-  const worker = cluster.fork({ FIXTURE_MODE: mode, SLUICE_WORKER_INDEX: 3, SLUICE_WORKER_COUNT: 4 });
+  const env = { ...process.env, FIXTURE_MODE: mode, SLUICE_WORKER_INDEX: '3', SLUICE_WORKER_COUNT: '4' };
+  const worker = fork(WORKER_FILE, [], { execArgv: [], env, ...settings });
   const link = new WorkerLink({ worker, index: 3, logger });
   t.after(async () => {
     link.kill();
@@ -42,18 +40,19 @@ test('messages arrive parsed and in order, and an answer is waited for by type a
   });
   const hello = await link.waitFor('hello', 5000);
   assert.equal(hello.pid, link.pid);
+  const told = link.waitFor('backend-failure', 5000);
   const ready = await ask(link, settingsMessage(7), 'ready', 5000);
-  assert.deepEqual(ready.addresses, ['worker 3 of 4']);
+  assert.equal((await told).detail, 'worker 3 of 4');
   assert.equal(ready.revision, 7);
 
   const ninth = link.waitFor('applied', 5000, ({ revision }) => revision >= 9);
   link.send(settingsMessage(8));
   link.send(settingsMessage(9));
   assert.equal((await ninth).revision, 9);
-  assert.deepEqual(seen, ['hello', 'ready', 'applied', 'applied']);
+  assert.deepEqual(seen, ['hello', 'backend-failure', 'ready', 'applied', 'applied']);
   stop();
   await ask(link, settingsMessage(10), 'applied', 5000);
-  assert.equal(seen.length, 4);
+  assert.equal(seen.length, 5);
 });
 
 test('a wait ends at its deadline with worker_timeout', async (t) => {

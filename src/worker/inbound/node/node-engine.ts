@@ -6,6 +6,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { systemCodeOf } from '../../../contract/errors.ts';
+import type { ListenAddress } from '../../../contract/settings.ts';
 import { http } from '../../../infra/node-http.ts';
 import { type ConnectionOwner, type Engine, type InboundConnection, isGone } from '../engine.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
@@ -35,14 +36,21 @@ export function nodeEngine(): Engine {
   const queued: QueuedRequests = { count: 0 };
   return {
     name: 'node',
-    makeServer: (owner, onAccept) => makeServer(owner, onAccept, queued),
+    makeServer: (owner, onAccept, kind) => makeServer(owner, { queued, kind, onAccept }),
   };
 }
 
 function makeServer(
   owner: ConnectionOwner,
-  onAccept: (connection: InboundConnection) => boolean,
-  queued: QueuedRequests,
+  {
+    queued,
+    kind,
+    onAccept,
+  }: {
+    queued: QueuedRequests;
+    kind: ListenAddress['kind'];
+    onAccept: (connection: InboundConnection) => boolean;
+  },
 ): Server {
   const heads = new NodeHeads();
   const server: HttpServer = http.createServer({
@@ -64,7 +72,7 @@ function makeServer(
     server.headersTimeout = timeouts.headersMs;
     server.maxHeadersCount = limits.headerCount + 1;
     server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
-    if (isGone(socket, server)) {
+    if (isGone(socket, kind)) {
       socket.destroy();
       return;
     }

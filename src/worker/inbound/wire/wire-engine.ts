@@ -12,10 +12,10 @@ export function wireEngine(wires: WireMaker): Engine {
   const pendingOfWorker = { bytes: 0 };
   return {
     name: 'wire',
-    makeServer: (owner, onAccept) => {
+    makeServer: (owner, onAccept, kind) => {
       const options = { allowHalfOpen: true, noDelay: true, highWaterMark: PAUSED_MAX_BYTES };
-      const server = createServer(options, (socket) => {
-        if (isGone(socket, server)) {
+      return createServer(options, (socket) => {
+        if (isGone(socket, kind)) {
           socket.destroy();
           return;
         }
@@ -23,7 +23,6 @@ export function wireEngine(wires: WireMaker): Engine {
         const connection = new ClientConnection(socket.remoteAddress, owner, makeWire, pendingOfWorker);
         if (!onAccept(connection)) connection.destroy();
       });
-      return server;
     },
   };
 }

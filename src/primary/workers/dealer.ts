@@ -1,0 +1,104 @@
+/**
+ * Accepts connections in the primary and hands them to the workers in turn: for `accept: round_robin`, and for addresses that
+ * workers cannot inherit (listen-sockets.ts). Its sockets outlive the workers, so nobody is refused while the last is replaced.
+ *
+ * A worker gets its next connection when it has taken the one before: one that hangs keeps one, not its share. Connections that no
+ * worker is free for wait here, with a bound and a deadline.
+ */
+import { once } from 'node:events';
+import * as net from 'node:net';
+import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
+import { addressText, addressUrl, listenSentence } from '../../contract/listen-failure.ts';
+import type { ListenAddress } from '../../contract/settings.ts';
+import { openFileLimit } from '../../infra/file-descriptors.ts';
+import type { WorkerLink } from './worker-link.ts';
+
+/** Longer than the longest back-off of a worker that dies again and again. */
+const WAIT_MS = 30_000;
+
+/** Dealer is made by ListenSockets. */
+export class Dealer {
+  readonly servers: net.Server[] = [];
+  /** Workers that get connections, and those of them that wait for one, the next first. */
+  readonly #takers = new Set<WorkerLink>();
+  readonly #free = new Set<WorkerLink>();
+  /** Connections with the index of their address, the oldest first. */
+  readonly #waiting = new Map<net.Socket, number>();
+  readonly #maxWaiting: number;
+  readonly #waitMs: number;
+
+  /** The limits are for tests. */
+  constructor({ maxWaiting = Math.floor(openFileLimit() / 2), waitMs = WAIT_MS } = {}) {
+    this.#maxWaiting = maxWaiting;
+    this.#waitMs = waitMs;
+  }
+
+  /** listen accepts at an address from now on. @returns its URL. Throws LbError listen_failed. */
+  async listen(address: ListenAddress, index: number): Promise<string> {
+    const server = net.createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
+      this.#accept(socket, index);
+    });
+    try {
+      if (address.kind === 'unix') server.listen({ path: address.path });
+      else server.listen({ port: address.port, ...(address.host === null ? {} : { host: address.host }) });
+      await once(server, 'listening');
+    } catch (cause) {
+      const message = listenSentence(addressText(address), systemCodeOf(cause), toError(cause).message);
+      throw new LbError('listen_failed', message, { cause });
+    }
+    this.servers.push(server);
+    const bound = server.address();
+    return addressUrl(address, bound === null || typeof bound === 'string' ? 0 : bound.port);
+  }
+
+  /** add deals to a worker from now on: it is ready. */
+  add(link: WorkerLink): void {
+    this.#takers.add(link);
+    void link.exited.then(() => this.remove(link));
+    this.taken(link);
+  }
+
+  /** taken is called when a worker says that it took its connection. */
+  taken(link: WorkerLink): void {
+    if (this.#takers.has(link)) this.#free.add(link);
+    this.#deal();
+  }
+
+  /** remove deals nothing to a worker any more. */
+  remove(link: WorkerLink): void {
+    this.#takers.delete(link);
+    this.#free.delete(link);
+  }
+
+  /** close stops listening at once; connections that wait are closed. Safe to call twice. */
+  close(): void {
+    for (const server of this.servers.splice(0)) server.close();
+    for (const socket of this.#waiting.keys()) socket.destroy();
+    this.#waiting.clear();
+  }
+
+  #accept(socket: net.Socket, index: number): void {
+    if (this.#waiting.size >= this.#maxWaiting) {
+      socket.destroy();
+      return;
+    }
+    socket.on('error', () => socket.destroy());
+    this.#waiting.set(socket, index);
+    this.#deal();
+    if (!this.#waiting.has(socket)) return;
+    socket.setTimeout(this.#waitMs, () => {
+      this.#waiting.delete(socket);
+      socket.destroy();
+    });
+  }
+
+  #deal(): void {
+    for (const link of this.#free) {
+      const [oldest] = this.#waiting;
+      if (oldest === undefined) return;
+      const [socket, address] = oldest;
+      this.#free.delete(link);
+      if (link.send({ type: 'connection', address }, socket)) this.#waiting.delete(socket);
+    }
+  }
+}
