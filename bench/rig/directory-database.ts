@@ -43,7 +43,7 @@ export async function embeddedWith(count: number): Promise<FullDatabase> {
   const folder = makeTempFolder('sluice-directory-');
   const embedded = await EmbeddedPostgres.open({ folder, purpose: 'the bench', logger: silent });
   await embedded.ready;
-  await embedded.database.withClient((client) => insertClients(client, count), { timeoutMs: FILL_MS });
+  await embedded.database.migrating(FILL_MS, (client) => insertClients(client, count));
   await embedded.close();
   return {
     config: { embeddedPath: folder },

@@ -1,25 +1,24 @@
 /**
- * Keeps a picture of the database true to it, and decides when to read.
+ * Decides when to read the database, so that a picture of it stays true.
  *
  * States, kept by #run:
- * - loading: nothing is known of this connection's past. Check the schema, read everything; leads to following.
- * - following: read changes at every wake-up: a NOTIFY, a write of this process, or the poll. A broken connection leads to
- *   loading, because a server that comes back may be another one, with another past; so does a schema that does not fit.
- * - waiting: the last read failed. What was known last stays in force, `degraded` says so. After a pause the same is tried
- *   again: changes, where only a statement failed, else loading.
+ * - loading: nothing is known. Checks the schema and reads everything. Leads to following.
+ * - following: reads changes after each wake-up: a NOTIFY, a write of this process, or the poll. A broken connection leads to
+ *   loading, because the server that comes back may be another one. A schema that does not fit leads there too.
+ * - waiting: the last read failed. The picture stays as it is, and `degraded` says so. After a pause the loop reads changes
+ *   again where only a statement failed, else everything.
  */
 import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
 import { atMost } from '../infra/lifecycle.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { assertSchema } from '../infra/postgres/migrations.ts';
 import type { Database } from '../infra/postgres/postgres.ts';
-import type { PostgresListener } from '../infra/postgres/postgres-listener.ts';
 
-/** Picture is what is kept true. Every method may throw what Database throws. */
+/** Picture is what is kept true, a DirectoryFeed. Every method may throw what Database throws. */
 export interface Picture {
-  /** Reads everything and returns the look to go on from. */
+  /** Reads everything. Returns the look that readChanges goes on from. */
   load(): Promise<string>;
-  /** Reads what has changed since a look, by Database.read and readSnapshot alone, and returns the next look. */
+  /** Reads what has changed since a look, with Database.read and readSnapshot only. Returns the next look. */
   readChanges(look: string): Promise<string>;
   /** Removes from the database what nobody needs any more; called once an hour. */
   sweep(): Promise<void>;
@@ -28,14 +27,14 @@ export interface Picture {
 export interface ChangeLoopOptions {
   database: Database;
   logger: Logger;
-  /** Default 500; 5,000 with the embedded database, of whose writers this process is told. */
+  /** Default 500; with the embedded database 5,000, because this process is told of its writers. */
   pollMs?: number;
   /** false: without NOTIFY, for tests of the poll. */
   notified?: boolean;
 }
 
 const POLL_MS = 500;
-/** A poll costs the embedded database's thread and this one 2 ms of CPU, and finds out only that it still answers. */
+/** Costs 2 ms of CPU in two threads, and only proves that the database still answers. */
 const EMBEDDED_POLL_MS = 5_000;
 const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 2_000;
@@ -48,9 +47,9 @@ export class ChangeLoop {
   readonly #pollMs: number;
   readonly #firstLoad = Promise.withResolvers<void>();
   #stopListening: (() => void)[] = [];
-  /** What the picture is true to; null: nothing was read, or it must be read again. */
+  /** The last look; null: everything must be read. */
   #look: string | null = null;
-  /** The database's count of broken connections when everything was read. */
+  /** Database.lossCount when everything was read. */
   #lossCount = 0;
   #loaded = false;
   /** Why the database cannot be read now; null: it can. */
@@ -61,7 +60,7 @@ export class ChangeLoop {
   /** A wake-up that came while the loop was busy. */
   #woken = false;
   #wakeLoop: () => void = () => undefined;
-  /** Waiting for a read that begins after they came. */
+  /** Each waits for a read that begins after it came. */
   #waiters: (() => void)[] = [];
 
   /** @param channels NOTIFY channels of the picture's changes */
@@ -83,14 +82,12 @@ export class ChangeLoop {
     const { database, notified = true } = this.#options;
     const wake = (): void => this.#wake();
     this.#stopListening = [database.onActivity(wake)];
-    for (const channel of notified ? this.#channels : []) {
-      const listener: PostgresListener | null = database.listen({ channel, onWake: wake });
-      if (listener !== null) this.#stopListening.push(() => listener.close());
-    }
+    for (const channel of notified ? this.#channels : [])
+      this.#stopListening.push(database.listen(channel, wake));
     this.#done = this.#run();
   }
 
-  /** assumeEmpty is for a database that was never used: nothing is there to be loaded until start. */
+  /** assumeEmpty says that everything was loaded: the database is empty, because it was never used. `start` may follow. */
   assumeEmpty(): void {
     this.#loaded = true;
     this.#firstLoad.resolve();
@@ -145,11 +142,11 @@ export class ChangeLoop {
   }
 
   async #load(): Promise<void> {
-    // A connection that breaks after every answer must not make us read everything without a breath.
+    // A connection that breaks after each answer must not make this loop read everything without a pause.
     if (this.#look !== null) await this.#pause(MIN_RETRY_MS);
     this.#look = null;
     this.#lossCount = this.#options.database.lossCount;
-    const waiters = this.#takeWaiters();
+    const waiters = this.#waiters.splice(0);
     await assertSchema(this.#options.database);
     this.#look = await this.#picture.load();
     if (this.degraded) this.#options.logger.info('clients loaded');
@@ -161,14 +158,9 @@ export class ChangeLoop {
   async #readChanges(): Promise<void> {
     if (this.#look === null || this.#options.database.lossCount !== this.#lossCount) return;
     this.#woken = false;
-    const waiters = this.#takeWaiters();
+    const waiters = this.#waiters.splice(0);
     this.#look = await this.#picture.readChanges(this.#look);
     this.#succeed(waiters);
-  }
-
-  /** Whoever comes later waits for the next read. */
-  #takeWaiters(): (() => void)[] {
-    return this.#waiters.splice(0);
   }
 
   #succeed(waiters: (() => void)[]): void {
@@ -183,16 +175,20 @@ export class ChangeLoop {
     await this.#picture.sweep();
   }
 
-  /** Logged once per kind of trouble, not once per try. */
+  /** Warns once per kind of failure, not once per try. */
   #noteFailure(error: Error): void {
     const code = error instanceof LbError ? error.code : 'internal_error';
     if (code !== 'database_unavailable') this.#look = null;
     const level = code === this.#failure ? 'debug' : 'warn';
     this.#failure = code;
-    const meanwhile = this.#loaded ? 'the last known ones stay in force' : 'nobody is known yet';
-    this.#options.logger[level]({ err: error }, `clients cannot be read; ${meanwhile}; trying again`);
+    const meanwhile = this.#loaded ? 'those read last stay in force' : 'none are known yet';
+    this.#options.logger[level](
+      { err: error },
+      `the clients cannot be read from the database; ${meanwhile}; trying again`,
+    );
   }
 
+  /** Ends early by a wake-up. */
   #pause(ms: number): Promise<void> {
     if (this.#closed) return Promise.resolve();
     return new Promise((resolve) => {

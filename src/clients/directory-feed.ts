@@ -12,8 +12,7 @@ import type { ApiKeySecret } from './api-key-secret.ts';
 import { ChangeLoop, type ChangeLoopOptions, type Picture } from './change-loop.ts';
 import { TOMBSTONE_DAYS } from './client-directory.ts';
 import { DIRECTORY_CHANNELS, DirectoryReader, packRow } from './directory-reader.ts';
-import { isApiKeyAt, isTombstoneAt, lengthAt, unpackApiKey } from './packed-record.ts';
-import { RecordPacker } from './record-packer.ts';
+import { isApiKeyAt, isTombstoneAt, lengthAt, RecordPacker, unpackApiKey } from './packed-record.ts';
 import { RecordTable, SHARDS } from './record-table.ts';
 
 export interface DirectoryFeedOptions extends ChangeLoopOptions {

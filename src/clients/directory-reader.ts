@@ -8,7 +8,7 @@
 import { LbError } from '../contract/errors.ts';
 import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
 import { CLIENT_COLUMNS, clientRecordOf, tombstoneOf } from './client-record.ts';
-import type { RecordPacker } from './record-packer.ts';
+import type { RecordPacker } from './packed-record.ts';
 
 /** Receives rows for packRow, at most PART_ROWS of each table at a time, in the order in which they became true. */
 export type RowsFn = (rows: readonly Row[]) => void;

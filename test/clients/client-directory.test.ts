@@ -7,7 +7,7 @@ import { digestOf, makeApiKey, makeSigningSecret } from '../../src/clients/api-k
 import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
 import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
 import { canonicalClientId } from '../../src/clients/client-record.ts';
-import { RecordPacker } from '../../src/clients/record-packer.ts';
+import { RecordPacker } from '../../src/clients/packed-record.ts';
 import { groupOf } from '../../src/contract/addresses.ts';
 import type { ClientRecord, ClientTombstone } from '../../src/contract/clients.ts';
 

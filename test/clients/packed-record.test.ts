@@ -9,11 +9,12 @@ import {
   isApiKeyAt,
   isTombstoneAt,
   lengthAt,
+  MAX_RECORD_BYTES,
+  RecordPacker,
   unpackApiKey,
   unpackClient,
   versionAt,
 } from '../../src/clients/packed-record.ts';
-import { MAX_RECORD_BYTES, RecordPacker } from '../../src/clients/record-packer.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 
 const packer = new RecordPacker();

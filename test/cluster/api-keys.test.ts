@@ -140,3 +140,24 @@ test('B33: a key acts on both machines within a second of its issue, and on neit
     assert.ok(!said.includes(key) && !said.includes(SECRET), 'a secret in the logs');
   }
 });
+
+test('a key is known to every worker when the call that issued it returns, 200 times in a row', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const policies = { default: { capacity: 50, refillPerSecond: 0.001 } };
+  const config = { workers: 2, pools: poolOf([backend]), rateLimit: { policies } };
+  const sluice = await startSluice({ config });
+  t.after(() => sluice.stop());
+  const acme = `${sluice.adminUrl}/api/v1/clients/acme`;
+  const body = { capacity: 1000, refillPerSecond: 100 };
+  await waitFor('the client', async () => (await askJson(acme, { method: 'PUT', body })).status < 300);
+  const failures: string[] = [];
+  for (let n = 0; n < 200; n++) {
+    const issued = await askJson(`${acme}/keys`, { method: 'POST' });
+    assert.equal(issued.status, 201, `the key no ${n}`);
+    const key = String(issued.body.key);
+    const found = await Promise.all([1, 2, 3, 4].map(() => policyWith(sluice, key)));
+    failures.push(...found.filter((policy) => policy !== OWN).map((policy) => `key ${n}: ${policy}`));
+  }
+  assert.deepEqual(failures, []);
+});

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import { digestOf, isApiKey, isKeyId, makeSigningSecret } from '../../src/clients/api-key.ts';
-import { MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
+import { MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-store.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
@@ -170,7 +170,12 @@ test('without a configured secret the first key makes one, 0600, that restarts a
   await soon('the first secret', () => later.clientOf(key) === 'acme');
 
   const nowhere = startFeed(t, database, { configured: null, folder: '/proc/none', notified: false });
-  await assert.rejects(nowhere.service.issue('acme', null), { code: 'secret_missing', status: 503 });
+  await assert.rejects(nowhere.service.issue('acme', null), {
+    code: 'secret_missing',
+    status: 503,
+    message:
+      /set secrets\.apiKeys to the same .* or copy the file .* to \/proc\/none\/data\/api-keys\.secret$/,
+  });
   // Before the pool, which waits for whoever is asking.
   await Promise.all([first, beside, later, nowhere].map(({ feed }) => feed.close()));
 });

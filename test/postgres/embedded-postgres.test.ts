@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
-import { ApiKeyRepository, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-repository.ts';
+import { type ApiKeyStore, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-store.ts';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
 import {
   EmbeddedPostgres,
@@ -46,24 +45,15 @@ function acknowledgedBy(child: Child): number[] {
 }
 
 /** Calls at the same moment do not give acme more keys than it may have, and a refusal costs nothing. */
-async function assertKeysBounded(database: Database): Promise<void> {
-  const repository = new ApiKeyRepository(database);
-  const insert = (n: number, clientId = 'acme') =>
-    repository.insert({
-      keyId: n.toString(16).padStart(24, '0'),
-      clientId,
-      name: null,
-      digest: createHash('sha256').update(String(n)).digest(),
-      secretId: 's',
-    });
+async function assertKeysBounded(database: Database, store: ApiKeyStore): Promise<void> {
   await insertKeys(database, MAX_KEYS_PER_CLIENT - 1);
-  const results = await Promise.allSettled([1, 2, 3].map((n) => insert(MAX_KEYS_PER_CLIENT + n)));
+  const results = await Promise.allSettled([1, 2, 3].map(() => store.issue('acme', null)));
   const refused = results.filter((result) => result.status === 'rejected');
   assert.deepEqual(
     refused.map(({ reason }) => reason.code),
     ['too_many_keys', 'too_many_keys'],
   );
-  await assert.rejects(insert(0, 'nobody'), { code: 'client_not_found' });
+  await assert.rejects(store.issue('nobody', null), { code: 'client_not_found' });
 }
 
 test('the embedded database migrates itself, serves clients as a real one does, and keeps them', async (t) => {
@@ -80,7 +70,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   assert.ok(Math.abs((await database.nowUs()) / 1000 - Date.now()) < 60_000);
 
   const repository = new ClientRepository(database);
-  const { feed } = startFeed(t, database);
+  const { feed, service } = startFeed(t, database);
   assert.ok(await feed.waitForFirstLoad(5_000));
   const created = await repository.create('acme', { ...INPUT, capacity: 9, refillPerSecond: 0.5 });
   await waitFor('the own write', () => feed.table.get('acme')?.client, { timeoutMs: 1_000 });
@@ -99,7 +89,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   // Not through the repository: found by the poll.
   await database.query("update clients set mode = 'blocked'");
   await waitFor('the poll', () => feed.table.get('acme')?.client?.mode === 'blocked', { timeoutMs: 1_000 });
-  await assertKeysBounded(database);
+  await assertKeysBounded(database, service);
   await feed.close();
   await embedded.close();
   await assert.rejects(database.query('select 1'), { code: 'database_unavailable' });

@@ -4,9 +4,8 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
-import { ApiKeyRepository } from '../../src/clients/api-key-repository.ts';
 import { ApiKeySecret } from '../../src/clients/api-key-secret.ts';
-import { ApiKeyService } from '../../src/clients/api-key-service.ts';
+import { ApiKeyStore } from '../../src/clients/api-key-store.ts';
 import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
 import { DirectoryFeed, type DirectoryFeedOptions } from '../../src/clients/directory-feed.ts';
@@ -83,10 +82,9 @@ export function startFeed(t: TestContext, database: Database, options: LabOption
   secret.onChange(useSecret);
   useSecret();
   feed.start();
-  const service = new ApiKeyService({
-    repository: new ApiKeyRepository(database),
+  const service = new ApiKeyStore({
+    database,
     secret,
-    clock: systemClock,
     whenTold: () => feed.caughtUp().then(() => streams.allTold()),
   });
   const clientOf = (key: string): string => {

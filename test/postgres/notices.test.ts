@@ -15,9 +15,8 @@ after(() => server.remove());
 /** What one listener was told; null: listening has begun. */
 function listen(database: Database, channel: string) {
   const told: (string | null)[] = [];
-  const listener = database.listen({ channel, onWake: (payload) => told.push(payload) });
-  assert.ok(listener !== null);
-  return { told, listener };
+  const stop = database.listen(channel, (payload) => told.push(payload));
+  return { told, stop };
 }
 
 async function start(t: TestContext) {
@@ -33,7 +32,7 @@ async function start(t: TestContext) {
 test('listeners share a connection, hear the payloads of their own channels, and may come and go', async (t) => {
   const { database, notify, listening } = await start(t);
   const one = listen(database, 'one');
-  await waitFor('the first to listen', () => one.told.length === 1 && one.listener.connected);
+  await waitFor('the first to listen', () => one.told.length === 1);
   const two = listen(database, 'two');
   await waitFor('the second to listen', () => two.told.length === 1);
   assert.equal((await listening()).length, 1);
@@ -48,12 +47,12 @@ test('listeners share a connection, hear the payloads of their own channels, and
       [null, 'b'],
     ],
   );
-  await one.listener.close();
+  one.stop();
   await notify('one', 'd');
   await notify('two', 'e');
   await waitFor('the other to hear', () => two.told.at(-1) === 'e');
   assert.equal(one.told.length, 2);
-  await two.listener.close();
+  two.stop();
   await waitFor('the connection to end with its last listener', async () => (await listening()).length === 0);
   const again = listen(database, 'one');
   await waitFor('a new one to listen', () => again.told.length === 1);
@@ -77,7 +76,7 @@ test('listeners that come while others are being joined cost no second statement
   t.after(() => process.off('warning', note));
   const { database, notify } = await start(t);
   const all = [listen(database, 'c0')];
-  await waitFor('the first to listen', () => all[0]?.listener.connected);
+  await waitFor('the first to listen', () => all[0]?.told.length === 1);
   for (let n = 1; n < 20; n++) all.push(listen(database, `c${n}`));
   await waitFor('all to listen', () => all.every(({ told }) => told.length > 0));
   for (const n of all.keys()) await notify(`c${n}`, 'x');

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { digestOf, makeApiKey, makeSigningSecret } from '../../src/clients/api-key.ts';
 import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
 import { ClientDirectory } from '../../src/clients/client-directory.ts';
-import { RecordPacker } from '../../src/clients/record-packer.ts';
+import { RecordPacker } from '../../src/clients/packed-record.ts';
 import type { ClientRecord } from '../../src/contract/clients.ts';
 import { systemClock } from '../../src/contract/clock.ts';
 import { startCapturingBackend } from './capturing-backend.ts';

@@ -44,15 +44,17 @@ test('the ready line names real addresses, and every worker accepts by then', as
   assert.equal((await overSocket.readResponse()).body.toString(), 'a');
 });
 
-test('an embedded database that nobody has used is made by the first call that asks for clients, and found by a restart', async (t) => {
+test('an embedded database that nobody has used is made by the first call that asks for clients, and found by a start in another folder, with its keys', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
-  const options = { folder, data: 'absent', config: { pools: poolOf([backend]), workers: 2 } } as const;
-  const sluice = await startSluice(options);
+  const data = join(folder, 'postgres');
+  const rateLimit = { policies: { default: { capacity: 1_000, refillPerSecond: 1_000 } } };
+  const config = { pools: poolOf([backend]), workers: 2, database: { embeddedPath: data }, rateLimit };
+  const sluice = await startSluice({ folder, config });
   t.after(() => sluice.stop());
-  const data = join(folder, 'data/postgres');
+  const clients = `${sluice.adminUrl}/api/v1/clients`;
   assert.deepEqual((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded, []);
   assert.equal((await ask(sluice.proxyUrl)).status, 200);
   assert.equal((await askJson(`${sluice.adminUrl}/api/v1/pools`)).status, 200);
@@ -60,21 +62,28 @@ test('an embedded database that nobody has used is made by the first call that a
   await waitFor(
     'the first client',
     async () => {
-      const path = `${sluice.adminUrl}/api/v1/clients/127.0.0.1`;
-      const { status } = await askJson(path, { method: 'PUT', body: { mode: 'blocked' } });
+      const { status } = await askJson(`${clients}/acme`, { method: 'PUT', body: { mode: 'blocked' } });
       assert.ok(status === 201 || status === 503, `${status}`);
       return status === 201;
     },
     { timeoutMs: 60_000 },
   );
   assert.deepEqual(readdirSync(data).sort(), ['data', 'lock', 'lock-holder', 'socket']);
-  await waitFor('the workers to know it', async () => (await ask(sluice.proxyUrl)).status === 403);
   // What is expected needs no stack.
   assert.ok(!sluice.stdout.some((line) => line.includes(' at ')), sluice.stdout.join('\n'));
+  const { status, body } = await askJson(`${clients}/acme/keys`, { method: 'POST' });
+  assert.equal(status, 201);
+  assert.ok(readdirSync(data).includes('api-keys.secret'), 'the secret lies beside the keys');
+  const headers = { 'x-api-key': String(body.key) };
+  const statuses = async (proxyUrl: string) => [
+    (await ask(proxyUrl)).status,
+    (await ask(proxyUrl, { headers })).status,
+  ];
+  for (let i = 0; i < 4; i++) assert.deepEqual(await statuses(sluice.proxyUrl), [200, 403]);
   await sluice.stop();
-  const again = await startSluice(options);
-  t.after(() => again.stop());
-  for (let i = 0; i < 6; i++) assert.equal((await ask(again.proxyUrl)).status, 403);
+  const elsewhere = await startSluice({ config });
+  t.after(() => elsewhere.stop());
+  for (let i = 0; i < 4; i++) assert.deepEqual(await statuses(elsewhere.proxyUrl), [200, 403]);
 });
 
 test('a folder in which no database can be made fails the calls that need it, names the setting, and stops nothing else', async (t) => {

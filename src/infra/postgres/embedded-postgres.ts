@@ -1,16 +1,16 @@
 /**
  * The database of an installation without one: PGlite in a thread of the primary, its files and its lock in one folder.
  *
- * States of the server, kept by #run: *unused* (lazy, and there is no data yet; the first statement leads to starting),
- * *starting* (data made where there is none, thread made, data opened, schema migrated; the database is held), *serving*
- * (statements pass), *broken* (the thread ended by itself or a statement stalled; held, restarted after a pause), *closed*
- * (for good). Only #start leads to serving, only close() to closed.
+ * A commit is written to the file before it is acknowledged. A killed process loses nothing, because the operating system has
+ * the bytes. A machine that loses power may lose the last seconds, because nothing is flushed to the disk (PGlite runs with
+ * fsync off). Whoever cannot accept that configures a real server.
  *
- * Data is made in a process of its own, since that takes 500 MiB, of which the primary would keep 100.
- *
- * A commit is written to the file before it is acknowledged: a process killed with -9 loses nothing, as the operating
- * system has the bytes. It is not flushed to the disk (PGlite runs with fsync off): a machine that loses power may lose
- * the last seconds. Whoever cannot accept that configures a real server.
+ * States. The database is held in all of them but serving:
+ * - unused: opened lazily, and there is no data. Nothing was touched. #leaveUnused leads to starting.
+ * - starting: #start makes the data where there is none, starts the thread and migrates. Leads to serving, or to broken.
+ * - serving: statements pass. Leads to broken when the thread ends, by itself or because statements stall.
+ * - broken: after a pause #run leads to starting.
+ * - closed: by close(), for good.
  */
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
@@ -18,6 +18,7 @@ import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { extname, join, resolve } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
@@ -59,36 +60,33 @@ const SOCKET_PATH_BYTES = 103;
 
 export class EmbeddedPostgres {
   /**
-   * For everybody who needs the database; held while the server is not serving: database_starting at once, or
-   * database_unavailable where the last start has failed.
+   * For everybody who needs the database. While it is held statements fail at once: with database_starting, or with
+   * database_unavailable where the last start failed. If it was opened lazily, they first wait for the first start.
    */
   readonly database: Database;
-  /**
-   * Fulfilled when the server serves for the first time; rejected when its first start failed (it is tried again all
-   * the same) or when it was closed before. Observing it is optional.
-   */
+  /** Resolves with the first start; rejects when that failed (others follow) or close came first. Need not be observed. */
   readonly ready: Promise<void>;
   readonly #options: EmbeddedPostgresOptions;
+  readonly #logger: Logger;
+  readonly #folder: string;
+  readonly #dataFolder: string;
   readonly #socketFolder: string;
   readonly #firstStart = Promise.withResolvers<void>();
-  /** Resolves when the state is no longer unused. */
-  readonly #firstUse = Promise.withResolvers<void>();
-  /** Ends the process that makes data. */
+  /** Ends pauses and the process that makes data. */
   readonly #closing = new AbortController();
-  readonly #done: Promise<void>;
-  #unused: boolean;
-  /** null: nothing was touched in the folder. */
+  /** null: unused. */
   #lock: FolderLock | null = null;
+  #loop: Promise<void> = Promise.resolve();
   #thread: Worker | null = null;
   #lastStallMs = Number.NEGATIVE_INFINITY;
   #serving = false;
-  #closed = false;
-  /** Ends the pause before a restart. */
-  #wake: () => void = () => undefined;
 
   private constructor(options: EmbeddedPostgresOptions) {
     this.#options = options;
-    this.#socketFolder = socketFolderOf(resolve(options.folder));
+    this.#logger = options.logger;
+    this.#folder = resolve(options.folder);
+    this.#dataFolder = join(this.#folder, 'data');
+    this.#socketFolder = socketFolderOf(this.#folder);
     this.database = new Database({
       target: { kind: 'embedded', socketFolder: this.#socketFolder },
       logger: options.logger,
@@ -98,14 +96,16 @@ export class EmbeddedPostgres {
     this.database.hold(starting());
     this.ready = this.#firstStart.promise;
     this.ready.catch(() => undefined);
-    this.#unused = options.lazy === true && !existsSync(this.#dataFolder);
-    if (!this.#unused) this.#leaveUnused();
-    this.#done = this.#run();
+    if (options.lazy !== true || existsSync(this.#dataFolder)) this.#leaveUnused();
   }
 
   /** Whether there is no data, and nobody has asked for any. */
   get unused(): boolean {
-    return this.#unused;
+    return this.#lock === null;
+  }
+
+  get #closed(): boolean {
+    return this.#closing.signal.aborted;
   }
 
   /**
@@ -119,13 +119,11 @@ export class EmbeddedPostgres {
 
   /** close shuts the server down cleanly, at most about 10 s, and gives the folder back. Safe to call twice. */
   async close(): Promise<void> {
-    this.#closed = true;
     this.#closing.abort();
-    this.#firstUse.resolve();
-    this.#wake();
+    this.#firstStart.reject(this.#startError(null));
     await this.database.close();
     await this.#stopThread();
-    await this.#done;
+    await this.#loop;
     if (this.#lock === null) return;
     rmSync(this.#socketFolder, { recursive: true, force: true });
     this.#lock.release();
@@ -149,7 +147,7 @@ export class EmbeddedPostgres {
   /** From unused to starting. Throws LbError folder_locked, and the next statement tries again. */
   #leaveUnused(): void {
     if (this.#lock !== null) return;
-    const lock = FolderLock.acquire(resolve(this.#options.folder), this.#options.purpose);
+    const lock = FolderLock.acquire(this.#folder, this.#options.purpose);
     try {
       rmSync(this.#socketFolder, { recursive: true, force: true });
       mkdirSync(this.#socketFolder, { mode: 0o700 });
@@ -161,12 +159,10 @@ export class EmbeddedPostgres {
       });
     }
     this.#lock = lock;
-    this.#unused = false;
-    this.#firstUse.resolve();
+    this.#loop = this.#run();
   }
 
   async #run(): Promise<void> {
-    await this.#firstUse.promise;
     let retryMs = MIN_RETRY_MS;
     while (!this.#closed) {
       try {
@@ -185,10 +181,9 @@ export class EmbeddedPostgres {
           this.#logger.error({ err: error }, 'the embedded database did not start; trying again');
       }
       this.#serving = false;
-      await this.#pause(retryMs);
+      await sleep(retryMs, undefined, { signal: this.#closing.signal }).catch(() => undefined);
       retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
-    this.#firstStart.reject(this.#startError(null));
   }
 
   #startError(thrown: unknown): LbError {
@@ -215,9 +210,9 @@ export class EmbeddedPostgres {
     thread.on('message', () => this.database.noteActivity());
     const ended = endOf(thread);
     try {
-      await withDeadline(Promise.race([isReady(thread), failOn(ended)]), START_MS, 'starting PGlite');
+      await withDeadline(Promise.race([once(thread, 'message'), failOn(ended)]), START_MS, 'starting PGlite');
       if (this.#options.migrated ?? true) {
-        await migrate(this.database, 'up', { logger: this.#logger, evenHeld: true });
+        await migrate(this.database, 'up', { logger: this.#logger });
       }
       if (this.#closed) throw this.#startError(null);
     } catch (thrown) {
@@ -235,11 +230,10 @@ export class EmbeddedPostgres {
    */
   async #makeData(): Promise<void> {
     if (existsSync(this.#dataFolder)) return;
-    const folder = resolve(this.#options.folder);
-    for (const name of readdirSync(folder)) {
-      if (name.startsWith(DRAFT_PREFIX)) rmSync(join(folder, name), { recursive: true, force: true });
+    for (const name of readdirSync(this.#folder)) {
+      if (name.startsWith(DRAFT_PREFIX)) rmSync(join(this.#folder, name), { recursive: true, force: true });
     }
-    const draft = mkdtempSync(join(folder, DRAFT_PREFIX));
+    const draft = mkdtempSync(join(this.#folder, DRAFT_PREFIX));
     const { signal } = this.#closing;
     try {
       await promisify(execFile)(process.execPath, [fileURLToPath(threadEntry()), draft], {
@@ -251,10 +245,6 @@ export class EmbeddedPostgres {
       throw new Error('its data cannot be made', { cause });
     }
     renameSync(draft, this.#dataFolder);
-  }
-
-  get #dataFolder(): string {
-    return join(resolve(this.#options.folder), 'data');
   }
 
   /** A thread whose socket server lost count answers nobody, yet lives: two stalls close together end it. */
@@ -290,21 +280,6 @@ export class EmbeddedPostgres {
       await thread.terminate();
     }
   }
-
-  #pause(ms: number): Promise<void> {
-    if (this.#closed) return Promise.resolve();
-    return new Promise((done) => {
-      const timer = setTimeout(done, ms);
-      this.#wake = () => {
-        clearTimeout(timer);
-        done();
-      };
-    });
-  }
-
-  get #logger(): Logger {
-    return this.#options.logger;
-  }
 }
 
 function starting(): LbError {
@@ -321,10 +296,6 @@ function socketFolderOf(folder: string): string {
   const inside = join(folder, 'socket');
   const fits = Buffer.byteLength(join(inside, SOCKET_NAME)) <= SOCKET_PATH_BYTES;
   return fits ? inside : join(tmpdir(), `sluice-pg-${randomUUID()}`);
-}
-
-function isReady(thread: Worker): Promise<unknown> {
-  return once(thread, 'message');
 }
 
 /** Never rejects: a thread's error event is the reason, its exit the end. */

@@ -31,8 +31,6 @@ export interface MigrationResult {
 
 export interface MigrateOptions {
   logger: Logger;
-  /** Also while the database is held; for the embedded server's own start. */
-  evenHeld?: boolean;
   /** Folder of the files; default the product's own. For tests. */
   folder?: string;
 }
@@ -54,14 +52,13 @@ export async function migrate(
   options: MigrateOptions,
 ): Promise<MigrationResult> {
   const folder = options.folder ?? productFolder();
-  const lend = { timeoutMs: RUN_MS, evenHeld: options.evenHeld ?? false };
-  return database.withClient(async (client) => {
+  return database.migrating(RUN_MS, async (client) => {
     const before = await readStates(queryOn(client), folder);
     if (action === 'status') return { changed: [], migrations: before };
     refuseUnknown(before);
     const changed = await run(client, action, { folder, logger: options.logger });
     return { changed, migrations: await readStates(queryOn(client), folder) };
-  }, lend);
+  });
 }
 
 /** aboutMigration is the first line of a step's file, which says what its tables hold. The step is one of this program. */

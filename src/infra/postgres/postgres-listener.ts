@@ -1,142 +1,110 @@
 /**
- * One connection that LISTENs for everybody in this process. It is a hint and no more: whoever listens also polls, or can
- * do without, because a NOTIFY sent while the connection was down is lost. Every (re)connection therefore wakes all who
- * listen like a notification does.
+ * One connection that LISTENs for everybody in this process. A NOTIFY is a hint and no more: one that is sent while the
+ * connection is down is lost. So every new connection wakes all listeners too, and a listener also polls or can do without.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { toError } from '../../contract/errors.ts';
 import { withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
 
-export interface ListenOptions {
-  /** Channel name; a plain lower-case identifier. */
+interface Listener {
   channel: string;
-  /** Called for each notification with its payload, and with null once listening has begun, or begun again. */
+  /** Called with the payload of each notification, and with null once listening has begun, or begun again. */
   onWake: (payload: string | null) => void;
 }
 
-interface NoticeOptions {
-  config: pg.ClientConfig;
-  logger: Logger;
-  /** Pause before the first reconnection, doubled up to maxRetryMs; defaults 250 and 5000. */
-  minRetryMs?: number;
-  maxRetryMs?: number;
-  /** A silent connection is asked this often whether it lives, and has as long to answer; default 10000. */
-  pingMs?: number;
-}
-
+const MIN_RETRY_MS = 250;
+const MAX_RETRY_MS = 5_000;
+/** So often a silent connection is asked whether it lives; it has as long to answer. */
+const PING_MS = 10_000;
 const CLOSE_MS = 1_000;
 
-/** PostgresListener is the handle of one who listens. */
-export class PostgresListener {
-  readonly channel: string;
-  readonly wake: ListenOptions['onWake'];
-  readonly #connection: NoticeConnection;
-
-  /** Made by NoticeConnection.listen only. */
-  constructor(connection: NoticeConnection, { channel, onWake }: ListenOptions) {
-    this.#connection = connection;
-    this.channel = channel;
-    this.wake = onWake;
-  }
-
-  get connected(): boolean {
-    return this.#connection.connected;
-  }
-
-  /** close stops the calls; with the last listener the connection goes too. */
-  close(): Promise<void> {
-    this.#connection.leave(this);
-    return Promise.resolve();
-  }
-}
-
-/** NoticeConnection is opened with the first listener and reopened for ever; the Database has one. */
+/** NoticeConnection is opened with the first listener, ends with the last one, and is reopened for ever in between. */
 export class NoticeConnection {
-  readonly #options: NoticeOptions;
-  readonly #minRetryMs: number;
-  readonly #maxRetryMs: number;
-  readonly #pingMs: number;
-  readonly #listeners = new Set<PostgresListener>();
-  #done: Promise<void> | null = null;
+  readonly #config: pg.ClientConfig;
+  readonly #logger: Logger;
+  readonly #listeners = new Set<Listener>();
+  /** Ends the loop; null while nobody listens. */
+  #stop: AbortController | null = null;
+  #loop: Promise<void> = Promise.resolve();
   /** null: not connected. */
   #client: pg.Client | null = null;
   /** The statement before the next one: pg wants one at a time. */
   #lastStatement: Promise<unknown> = Promise.resolve();
-  /** Ends whatever the loop waits for now. */
-  #wakeLoop: () => void = () => undefined;
 
-  constructor(options: NoticeOptions) {
-    this.#options = options;
-    this.#minRetryMs = options.minRetryMs ?? 250;
-    this.#maxRetryMs = options.maxRetryMs ?? 5_000;
-    this.#pingMs = options.pingMs ?? 10_000;
+  /** Made by Database. */
+  constructor(config: pg.ClientConfig, logger: Logger) {
+    this.#config = { ...config, keepAlive: true };
+    this.#logger = logger;
   }
 
-  get connected(): boolean {
-    return this.#client !== null;
-  }
-
-  listen(options: ListenOptions): PostgresListener {
-    const listener = new PostgresListener(this, options);
+  /** listen is Database.listen. Returns how to stop. */
+  listen(channel: string, onWake: Listener['onWake']): () => void {
+    const listener = { channel, onWake };
     this.#listeners.add(listener);
-    const client = this.#client;
-    if (client !== null) this.#join(client, listener);
-    else this.#done ??= this.#keepListening();
-    return listener;
+    if (this.#stop === null) {
+      this.#stop = new AbortController();
+      const { signal } = this.#stop;
+      this.#loop = this.#loop.then(() => this.#keepListening(signal));
+    } else if (this.#client !== null) this.#join(this.#client, listener);
+    return () => {
+      this.#listeners.delete(listener);
+      if (this.#listeners.size === 0) this.#end();
+    };
   }
 
-  /** leave is PostgresListener.close; it does not wait for the connection to end. */
-  leave(listener: PostgresListener): void {
-    this.#listeners.delete(listener);
-    if (this.#listeners.size === 0) this.#wakeLoop();
-  }
-
-  /** close forgets all who listen and waits for the end of the connection; nobody may listen afterwards. */
+  /** close forgets all listeners and waits for the end of the connection. */
   async close(): Promise<void> {
     this.#listeners.clear();
-    this.#wakeLoop();
-    await this.#done;
+    this.#end();
+    await this.#loop;
   }
 
-  async #keepListening(): Promise<void> {
-    let retryMs = this.#minRetryMs;
-    while (this.#listeners.size > 0) {
+  #end(): void {
+    this.#stop?.abort();
+    this.#stop = null;
+  }
+
+  async #keepListening(stop: AbortSignal): Promise<void> {
+    let retryMs = MIN_RETRY_MS;
+    while (!stop.aborted) {
       try {
-        await this.#listenOnce(() => {
-          retryMs = this.#minRetryMs;
+        await this.#listenOnce(stop, () => {
+          retryMs = MIN_RETRY_MS;
         });
       } catch (thrown) {
-        this.#options.logger.debug({ err: toError(thrown) }, 'the LISTEN connection broke; polling goes on');
+        this.#logger.debug({ err: toError(thrown) }, 'the LISTEN connection broke; polling goes on');
       }
-      await this.#pause(retryMs);
-      retryMs = Math.min(retryMs * 2, this.#maxRetryMs);
+      await sleep(retryMs, undefined, { signal: stop }).catch(() => undefined);
+      retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
     }
-    this.#done = null;
   }
 
-  /** Throws when the connection has ended, which close() brings about too. */
-  async #listenOnce(onConnected: () => void): Promise<void> {
-    const client = new pg.Client({ ...this.#options.config, keepAlive: true });
+  /** Throws when the connection has ended, which `stop` brings about too. */
+  async #listenOnce(stop: AbortSignal, onConnected: () => void): Promise<void> {
+    const client = new pg.Client(this.#config);
     const ended = new Promise<never>((_, reject) => {
       client.on('error', reject);
       client.on('end', () => reject(new Error('the server closed the connection')));
-      this.#wakeLoop = () => reject(new Error('closing'));
+      stop.onabort = () => reject(new Error('nobody listens any more'));
     });
-    // The race below may have been decided by something else already.
+    // It may reject after the race below was decided.
     ended.catch(() => undefined);
-    const pinger = setInterval(() => this.#ping(client), this.#pingMs);
+    client.on('notification', ({ channel, payload = '' }) => {
+      for (const listener of this.#listeners) if (listener.channel === channel) listener.onWake(payload);
+    });
+    const pinger = setInterval(() => this.#ping(client), PING_MS);
     try {
-      client.on('notification', ({ channel, payload = '' }) => this.#tell(channel, payload));
       await Promise.race([this.#subscribe(client), ended]);
       onConnected();
-      for (const listener of this.#listeners) listener.wake(null);
+      for (const listener of this.#listeners) listener.onWake(null);
       await ended;
     } finally {
       this.#client = null;
       clearInterval(pinger);
       await withDeadline(client.end(), CLOSE_MS, 'ending LISTEN').catch((error: unknown) => {
-        this.#options.logger.debug({ err: toError(error) }, 'the LISTEN connection did not end in time');
+        this.#logger.debug({ err: toError(error) }, 'the LISTEN connection did not end in time');
       });
     }
   }
@@ -144,49 +112,31 @@ export class NoticeConnection {
   async #subscribe(client: pg.Client): Promise<void> {
     await client.connect();
     this.#lastStatement = Promise.resolve();
-    // From here on those who come join by themselves.
+    // Whoever calls listen from here on joins by itself.
     this.#client = client;
     for (const { channel } of this.#listeners) await this.#run(client, listenTo(channel));
+  }
+
+  #join(client: pg.Client, listener: Listener): void {
+    withDeadline(this.#run(client, listenTo(listener.channel)), PING_MS, 'a LISTEN').then(
+      () => {
+        if (this.#listeners.has(listener)) listener.onWake(null);
+      },
+      (error: unknown) => client.emit('error', toError(error)),
+    );
+  }
+
+  #ping(client: pg.Client): void {
+    if (this.#client === null) return;
+    withDeadline(this.#run(client, 'select 1'), PING_MS, 'the LISTEN connection').catch((error: unknown) =>
+      client.emit('error', toError(error)),
+    );
   }
 
   #run(client: pg.Client, text: string): Promise<unknown> {
     const done = this.#lastStatement.then(() => client.query(text));
     this.#lastStatement = done.catch(() => undefined);
     return done;
-  }
-
-  /** Somebody comes while the connection stands. */
-  #join(client: pg.Client, listener: PostgresListener): void {
-    withDeadline(this.#run(client, listenTo(listener.channel)), this.#pingMs, 'a LISTEN').then(
-      () => {
-        if (this.#listeners.has(listener)) listener.wake(null);
-      },
-      (error: unknown) => client.emit('error', toError(error)),
-    );
-  }
-
-  #tell(channel: string, payload: string): void {
-    for (const listener of this.#listeners) if (listener.channel === channel) listener.wake(payload);
-  }
-
-  #ping(client: pg.Client): void {
-    if (this.#client === null) return;
-    withDeadline(this.#run(client, 'select 1'), this.#pingMs, 'the LISTEN connection').catch(
-      (error: unknown) => {
-        client.emit('error', toError(error));
-      },
-    );
-  }
-
-  #pause(ms: number): Promise<void> {
-    if (this.#listeners.size === 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms);
-      this.#wakeLoop = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
   }
 }
 

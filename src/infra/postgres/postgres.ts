@@ -7,7 +7,7 @@ import { LbError } from '../../contract/errors.ts';
 import { withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
 import { isConnectionLost, mapDatabaseError } from './postgres-errors.ts';
-import { type ListenOptions, NoticeConnection, type PostgresListener } from './postgres-listener.ts';
+import { NoticeConnection } from './postgres-listener.ts';
 
 /** A row as pg gives it: int8 as text, json parsed, timestamptz as Date. Check before use. */
 export type Row = Record<string, unknown>;
@@ -35,17 +35,12 @@ export interface DatabaseOptions {
   onHeld?: () => Promise<void>;
 }
 
-export interface WithClientOptions {
-  /** Bounds everything that fn does. */
+interface Lending {
+  /** Bounds the whole use. */
   timeoutMs: number;
-  /** true: also while the database is held (see hold). */
-  evenHeld?: boolean;
-}
-
-interface Lending extends WithClientOptions {
   readOnly?: boolean;
-  /** The connection is closed after this use. */
-  once?: boolean;
+  /** For migrations: also while the database is held, and the connection is closed afterwards. */
+  migrating?: boolean;
 }
 
 const DEFAULT_POOL_SIZE = 4;
@@ -83,7 +78,7 @@ export class Database {
     this.#onStall = options.onStall ?? (() => undefined);
     this.#onHeld = options.onHeld ?? (() => Promise.resolve());
     this.#config = clientConfig(target, connectMs);
-    this.#notices = new NoticeConnection({ config: this.#config, logger: options.logger });
+    this.#notices = new NoticeConnection(this.#config, options.logger);
     this.#pool = new pg.Pool({
       ...this.#config,
       max: this.singleSession ? 1 : (options.poolSize ?? DEFAULT_POOL_SIZE),
@@ -157,9 +152,9 @@ export class Database {
     return result;
   }
 
-  /** withClient lends a raw connection and closes it afterwards, so fn may change its session. For the migration library. */
-  withClient<T>(fn: (client: pg.PoolClient) => Promise<T>, options: WithClientOptions): Promise<T> {
-    return this.#lend({ ...options, once: true }, fn);
+  /** migrating lends a raw connection, even while the database is held, and closes it afterwards. For migrations.ts. */
+  migrating<T>(timeoutMs: number, fn: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    return this.#lend({ timeoutMs, migrating: true }, fn);
   }
 
   /** nowUs is the database's time in µs since the epoch: the clock of every version of limits. */
@@ -175,11 +170,15 @@ export class Database {
   }
 
   /**
-   * listen follows a NOTIFY channel on one more connection, which all who listen share and which is reopened for ever. null:
-   * this database has only one session (a NOTIFY would never arrive): poll.
+   * listen follows a NOTIFY channel on one more connection, which all listeners share and which is reopened for ever. The
+   * embedded database has only one session, to which no NOTIFY ever arrives: there it does nothing, and the caller must poll.
+   *
+   * @param channel a plain lower-case identifier
+   * @param onWake gets the payload of each notification, and null once listening has begun, or begun again
+   * @returns how to stop
    */
-  listen(options: ListenOptions): PostgresListener | null {
-    return this.singleSession ? null : this.#notices.listen(options);
+  listen(channel: string, onWake: (payload: string | null) => void): () => void {
+    return this.singleSession ? () => undefined : this.#notices.listen(channel, onWake);
   }
 
   /** close waits for statements under way, at most 2 s, then cuts them. Safe to call twice. */
@@ -202,11 +201,11 @@ export class Database {
   }
 
   async #lend<T>(
-    { timeoutMs, evenHeld = false, readOnly = false, once = false }: Lending,
+    { timeoutMs, readOnly = false, migrating = false }: Lending,
     fn: (client: pg.PoolClient) => Promise<T>,
   ): Promise<T> {
-    if (this.#held !== null && !evenHeld) await this.#onHeld();
-    if (this.#held !== null && !evenHeld) {
+    if (this.#held !== null && !migrating) await this.#onHeld();
+    if (this.#held !== null && !migrating) {
       const { code, message } = this.#held;
       throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });
     }
@@ -218,13 +217,13 @@ export class Database {
         timeoutMs,
       );
       this.#available = true;
-      release(once);
+      release(migrating);
       return result;
     } catch (thrown) {
       const error = mapDatabaseError(thrown, 'a statement failed');
       const isLost = error.code === 'database_unavailable' && isConnectionLost(error);
       // A connection inside a failed transaction, or with an answer still to come, is of no further use.
-      release(isLost || once || client.getTransactionStatus() !== 'I');
+      release(isLost || migrating || client.getTransactionStatus() !== 'I');
       // A statement that the server refused or gave up says nothing about the connections: only a break counts as one.
       if (isLost) this.#noteLoss();
       else this.#available = true;

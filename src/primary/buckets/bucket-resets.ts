@@ -35,14 +35,10 @@ export class BucketResets {
   }
 
   /** start listens for the resets of all machines, this one included; returns how to stop. */
-  start(): () => Promise<void> {
-    const listener = this.#options.database.listen({
-      channel: RESETS_CHANNEL,
-      onWake: (clientId) => {
-        if (clientId !== null && clientId !== '') this.#tellWorkers(clientId);
-      },
+  start(): () => void {
+    return this.#options.database.listen(RESETS_CHANNEL, (clientId) => {
+      if (clientId !== null && clientId !== '') this.#tellWorkers(clientId);
     });
-    return async () => listener?.close();
   }
 
   /**

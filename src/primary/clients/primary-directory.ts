@@ -1,11 +1,9 @@
 /** What the primary has of clients and API keys: the tables' doors for the admin API, the feed, and what workers are told. */
 import { join } from 'node:path';
-import { ApiKeyRepository } from '../../clients/api-key-repository.ts';
 import { ApiKeySecret } from '../../clients/api-key-secret.ts';
-import { ApiKeyService } from '../../clients/api-key-service.ts';
+import { ApiKeyStore } from '../../clients/api-key-store.ts';
 import { ClientRepository } from '../../clients/client-repository.ts';
 import { DirectoryFeed } from '../../clients/directory-feed.ts';
-import { systemClock } from '../../contract/clock.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
 import { atMost } from '../../infra/lifecycle.ts';
@@ -28,7 +26,7 @@ interface PrimaryDirectoryOptions {
 /** PrimaryDirectory is made once by the primary's main. */
 export class PrimaryDirectory {
   readonly clients: ClientRepository;
-  readonly apiKeys: ApiKeyService;
+  readonly apiKeys: ApiKeyStore;
   readonly feed: DirectoryFeed;
   readonly streams: DirectoryStreams;
   readonly #secret: ApiKeySecret;
@@ -49,10 +47,9 @@ export class PrimaryDirectory {
     this.feed = new DirectoryFeed({ database, secret: this.#secret, logger });
     this.streams = new DirectoryStreams(this.feed);
     this.#secret.onChange(() => this.streams.sendAll(this.#secretMessage()));
-    this.apiKeys = new ApiKeyService({
-      repository: new ApiKeyRepository(database),
+    this.apiKeys = new ApiKeyStore({
+      database,
       secret: this.#secret,
-      clock: systemClock,
       whenTold: () =>
         atMost(
           this.feed.caughtUp().then(() => this.streams.allTold()),

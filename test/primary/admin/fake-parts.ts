@@ -1,6 +1,6 @@
 /** The parts of the primary in memory, with the rules of the real ones that the admin port relies on. */
 import { pino } from 'pino';
-import type { ApiKeyView } from '../../../src/clients/api-key-repository.ts';
+import type { ApiKeyView } from '../../../src/clients/api-key-store.ts';
 import type { ClientInput } from '../../../src/clients/client-record.ts';
 import type { BucketLimits, ClientRecord } from '../../../src/contract/clients.ts';
 import { LbError } from '../../../src/contract/errors.ts';

@@ -1,6 +1,9 @@
-/** The table `api_keys` as the admin API uses it. Only digests come here, never the keys themselves. */
+/** The API keys of clients as the admin API issues, lists and revokes them. The table `api_keys` has only their digests. */
+import { randomBytes } from 'node:crypto';
 import { LbError } from '../contract/errors.ts';
 import type { Database, Row } from '../infra/postgres/postgres.ts';
+import { digestOf, makeApiKey } from './api-key.ts';
+import type { ApiKeySecret } from './api-key-secret.ts';
 
 /** ApiKeyView is what may be shown of a key. */
 export interface ApiKeyView {
@@ -11,46 +14,48 @@ export interface ApiKeyView {
   createdAt: string;
 }
 
-export interface ApiKeyPage {
-  /** In the order of their making. */
+/** IssuedKey holds the key itself: shown to whoever asked for it, kept nowhere. */
+export interface IssuedKey extends ApiKeyView {
+  key: string;
+}
+
+interface ApiKeyPage {
+  /** In the order in which they were made. */
   items: ApiKeyView[];
   /** The `after` of the next page; null: this is the last. */
   next: string | null;
 }
 
-interface NewApiKey {
-  keyId: string;
-  clientId: string;
-  name: string | null;
-  /** 32 bytes. */
-  digest: Uint8Array;
-  /** Of the secret that the digest was made with. */
-  secretId: string;
+interface ApiKeyStoreOptions {
+  database: Database;
+  secret: ApiKeySecret;
+  /** Resolves once the workers of this machine know what was written before the call. */
+  whenTold: () => Promise<unknown>;
 }
 
-/** Calls at the same moment do not pass it either. */
+/** Also holds for calls at the same moment. */
 export const MAX_KEYS_PER_CLIENT = 1_000;
 const INSERT_MS = 10_000;
 
-export class ApiKeyRepository {
+export class ApiKeyStore {
+  readonly #options: ApiKeyStoreOptions;
   readonly #database: Database;
 
-  constructor(database: Database) {
-    this.#database = database;
-  }
-
-  /** Whether there is any key. */
-  async hasKeys(): Promise<boolean> {
-    const rows = await this.#database.read('select 1 from api_keys limit 1');
-    return rows.length > 0;
+  constructor(options: ApiKeyStoreOptions) {
+    this.#options = options;
+    this.#database = options.database;
   }
 
   /**
-   * Throws client_not_found, or too_many_keys where the client has MAX_KEYS_PER_CLIENT. Calls for one client wait for each
-   * other: only a statement that begins after the lock was got sees the keys of those before.
+   * issue makes a key, which every worker of this machine accepts once the call has resolved. Throws client_not_found,
+   * too_many_keys where the client has MAX_KEYS_PER_CLIENT, secret_missing, or what Database throws.
    */
-  async insert({ keyId, clientId, name, digest, secretId }: NewApiKey): Promise<ApiKeyView> {
-    const values = [keyId, clientId, name, Buffer.from(digest), secretId, MAX_KEYS_PER_CLIENT];
+  async issue(clientId: string, name: string | null): Promise<IssuedKey> {
+    const { secret, whenTold } = this.#options;
+    const signing = await secret.ensure(() => this.#hasKeys());
+    const { keyId, key } = makeApiKey(Date.now(), randomBytes);
+    const values = [keyId, clientId, name, digestOf(signing.key, key), signing.id, MAX_KEYS_PER_CLIENT];
+    // Calls for one client wait for each other: only a statement that begins once the lock is held sees the keys of the others.
     const row = await this.#database.transaction(INSERT_MS, async (query) => {
       const known = await query('select 1 from clients where client_id = $1 for no key update', [clientId]);
       return known.length === 0 ? null : (await query(INSERT_WITHIN_LIMIT, values))[0];
@@ -58,7 +63,9 @@ export class ApiKeyRepository {
     if (row === null) throw noClient(clientId);
     if (row === undefined)
       throw new LbError('too_many_keys', `the client ${clientId} has ${MAX_KEYS_PER_CLIENT} keys`);
-    return viewOf(row);
+    const view = viewOf(row);
+    await whenTold();
+    return { ...view, key };
   }
 
   /**
@@ -83,8 +90,8 @@ export class ApiKeyRepository {
     return { items, next: found.length > page.limit ? (items.at(-1)?.keyId ?? null) : null };
   }
 
-  /** Leaves a tombstone. Throws key_not_found or client_not_found. */
-  async remove(clientId: string, keyId: string): Promise<void> {
+  /** revoke leaves a tombstone: within a second no worker of any machine accepts the key. Throws key_not_found, client_not_found. */
+  async revoke(clientId: string, keyId: string): Promise<void> {
     const [row] = await this.#database.query(
       `with gone as (delete from api_keys where client_id = $1 and key_id = $2 returning key_id)
        select (select count(*)::integer from gone) as count,
@@ -94,6 +101,11 @@ export class ApiKeyRepository {
     if (row?.count === 1) return;
     if (row?.known !== true) throw noClient(clientId);
     throw new LbError('key_not_found', `the client ${clientId} has no key ${keyId}`);
+  }
+
+  async #hasKeys(): Promise<boolean> {
+    const rows = await this.#database.read('select 1 from api_keys limit 1');
+    return rows.length > 0;
   }
 }
 
