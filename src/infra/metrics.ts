@@ -3,14 +3,7 @@
  * one Float64Array once, and a request only adds to cells. Once a second the worker sends what has grown to the primary,
  * which keeps the totals.
  */
-import {
-  cellCount,
-  type IsLive,
-  METRICS,
-  type MetricDefinition,
-  type MetricName,
-  type MetricsDelta,
-} from '../contract/metrics.ts';
+import { cellCount, type IsLive, METRICS, type MetricName, type MetricsDelta } from '../contract/metrics.ts';
 
 const INITIAL_CELLS = 1024;
 const NO_BOUNDS: readonly number[] = [];
@@ -44,7 +37,7 @@ export class WorkerMetrics {
     const key = [name, ...labels].join('\u0000');
     const known = this.#byKey.get(key);
     if (known !== undefined) return known.index;
-    const definition: MetricDefinition = METRICS[name];
+    const definition = METRICS[name];
     const cells = cellCount(definition);
     const index = this.#free.get(cells)?.pop() ?? this.#newCells(cells);
     const made: Series = { name, labels, index, cells, isGauge: definition.kind === 'gauge' };

@@ -120,11 +120,10 @@ export class LineWriter {
     const [batch] = this.#queue;
     if (batch === undefined || this.#busy) return;
     this.#busy = true;
-    if (this.#sink.unblock !== null) this.#writeNow(batch);
-    else this.#writeInPool(batch);
-  }
-
-  #writeNow(batch: LineBatch): void {
+    if (this.#sink.unblock === null) {
+      this.#writeInPool(batch);
+      return;
+    }
     let failure: unknown = null;
     while (failure === null && !batch.isEmpty) failure = this.#writeSync(batch);
     this.#settle(batch, failure);

@@ -113,7 +113,7 @@ interface Cell {
 export class MetricsCollector {
   readonly #defaults = new Registry();
   readonly #loopDelay = new LoopDelayMonitor();
-  readonly #families: ReadonlyMap<string, Family>;
+  readonly #families: Readonly<Record<MetricName, Family>>;
   /** Cells by worker and index. */
   readonly #workers = new Map<number, Map<number, Cell>>();
   /** Gauges that workers send. */
@@ -121,7 +121,10 @@ export class MetricsCollector {
 
   constructor() {
     const names = Object.keys(METRICS) as MetricName[];
-    this.#families = new Map(names.map((name) => [name, new Family(name)]));
+    this.#families = Object.fromEntries(names.map((name) => [name, new Family(name)])) as Record<
+      MetricName,
+      Family
+    >;
     collectDefaultMetrics({ register: this.#defaults, eventLoopMonitoringPrecision: NEVER_MS });
     for (const metric of this.#defaults.getMetricsAsArray()) {
       if (REFUSED_DEFAULTS.test(metric.name)) this.#defaults.removeSingleMetric(metric.name);
@@ -150,36 +153,32 @@ export class MetricsCollector {
 
   /** count adds to a counter of the primary's own. */
   count(name: MetricName, labels: readonly string[], n = 1): void {
-    this.#family(name).cellsOf(labels)[0]! += n;
+    this.#families[name].cellsOf(labels)[0]! += n;
   }
 
   /** replace sets a metric of the primary's own to exactly these series; others of that name vanish. */
   replace(name: MetricName, series: readonly SeriesValue[]): void {
-    const family = this.#family(name);
+    const family = this.#families[name];
     family.clear();
     for (const [labels, value] of series) family.cellsOf(labels)[0] = value;
   }
 
   /** keepOnly drops what the configuration no longer has; after a reload and before each answer to a scrape. */
   keepOnly(isLive: IsLive): void {
-    for (const family of this.#families.values()) family.keepOnly(isLive);
+    for (const family of Object.values(this.#families)) family.keepOnly(isLive);
   }
 
   /** text renders everything in the Prometheus text format; for /metrics. */
   async text(): Promise<string> {
     this.#sumWorkerGauges();
-    const own = [...this.#families.values()].map((family) => family.text());
+    const own = [...Object.values(this.#families)].map((family) => family.text());
     return `${own.join('\n')}\n${await this.#defaults.metrics()}\n${loopText(this.#loopDelay.take())}`;
   }
 
-  #family(name: MetricName): Family {
-    return this.#families.get(name) as Family;
-  }
-
   #open(cells: Map<number, Cell>, { name, labels, index }: MetricsDelta['series'][number]): void {
-    const family = this.#families.get(name);
     // A worker of a newer version may have others.
-    if (family === undefined) return;
+    if (!Object.hasOwn(METRICS, name)) return;
+    const family = this.#families[name];
     const key = labels.join('\u0000');
     if (family.definition.kind === 'gauge') this.#workerGauges.add(family);
     else family.cellsOf(labels, key);
