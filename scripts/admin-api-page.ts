@@ -35,17 +35,17 @@ interface Operation {
 const INTRODUCTION = `<!-- Made from the routes of the admin port by \`node scripts/config-docs.ts\`; edit src/primary/admin instead. -->
 # Admin API
 
-The admin port (\`admin.address\`, by default \`127.0.0.1:9900\`) describes itself at \`/openapi.json\` (OpenAPI 3.1), from which this page is
-made, and lists its calls at \`/\`. \`sluice clients\` makes the calls for clients, keys and buckets from the command line.
+The admin port (\`admin.address\`, by default \`127.0.0.1:9900\`) describes itself at \`/openapi.json\` (OpenAPI 3.1) and lists its calls
+at \`/\`. This page is made from that description. \`sluice clients\` makes the calls for clients, keys and buckets from the command line.
 
-- **Token.** With \`admin.token\`, every call but \`/livez\` and \`/readyz\` needs \`Authorization: Bearer TOKEN\`, else 401; \`/metrics\` does not with
-  \`admin.publicMetrics\`.
-- **Names.** \`Host\` and \`Origin\` must be an IP address, a loopback name or listed in \`admin.hosts\`, and the \`Origin\` of a write the admin
-  port's own or listed, else 403. \`/livez\`, \`/readyz\` and \`/metrics\` take any.
+- **Token.** With \`admin.token\`, every call except \`/livez\` and \`/readyz\` needs \`Authorization: Bearer TOKEN\`, else 401. With
+  \`admin.publicMetrics\`, \`/metrics\` needs none either.
+- **Names.** \`Host\` and \`Origin\` must be an IP address, a loopback name or listed in \`admin.hosts\`. The \`Origin\` of a write must be the
+  admin port itself or listed. Else the answer is 403. \`/livez\`, \`/readyz\` and \`/metrics\` accept any name.
 - **Bodies** are JSON with \`Content-Type: application/json\` (else 415) of at most 64 KiB (else 413).
-- **Refusals** are \`application/problem+json\` (RFC 9457); a 422 has one entry in \`errors\` for each field at fault.
+- **Refusals** are \`application/problem+json\` (RFC 9457); a 422 has one entry in \`errors\` for each wrong field.
 - **Lists** come in pages: \`next\` is the \`after\` of the following page, \`null\` on the last.
-- **Traces.** Each write and each refused caller writes a line to the log; \`sluice_admin_requests_total{route,code}\` counts all answers.
+- **Records.** Sluice logs each write and each refused caller; \`sluice_admin_requests_total{route,code}\` counts all answers.
 `;
 
 /** adminApiPage starts an admin port on a free loopback port, asks it for its description, and returns the page. */

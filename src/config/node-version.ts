@@ -1,6 +1,6 @@
 /**
- * Whether this Node.js may run Sluice. It is imported before anything else, by Node.js of any age, so it has no imports and no
- * syntax younger than ECMAScript modules.
+ * Whether this Node.js can run Sluice. Node.js of any age loads this file before all others, so it has no imports and no
+ * syntax newer than ECMAScript modules.
  */
 
 /** Equal to `engines` in package.json; a test compares them. */

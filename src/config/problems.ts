@@ -3,27 +3,26 @@
 /** Path of a value in the file: keys of mappings and indices of lists, from the root. */
 export type KeyPath = readonly (string | number)[];
 
-/** Finding is a mistake whose line is not known yet. */
+/** Finding is a mistake before its line is looked up. */
 export interface Finding {
   path: KeyPath;
-  /** See Problem. */
   message: string;
 }
 
-/** Problem is one mistake in a configuration file; made by config/, shown by `check`, `serve` and a reload. */
+/** Problem is one mistake in a file; shown by `check`, `serve` and a reload. The whole file has neither line nor path. */
 export interface Problem {
-  /** 1-based; null where the file as a whole is meant. */
+  /** Counts from 1. */
   line: number | null;
-  /** `pools.app.backends[0].url`; null where the file as a whole is meant. */
+  /** As in `pools.app.backends[0].url`. */
   path: string | null;
-  /** A sentence without the full stop; never contains a value that may be a secret. */
+  /** Without a full stop. It never contains a value that may be a secret. */
   message: string;
 }
 
 const PLAIN_KEY = /^[\w-]{1,64}$/;
 const SHOWN_KEY_LENGTH = 64;
 
-/** pathText writes a path as users read it. Keys with other than word characters are quoted, long ones cut. */
+/** pathText writes a path as users read it. It quotes keys with unusual characters, and cuts long ones. */
 export function pathText(path: KeyPath): string {
   let text = '';
   for (const part of path) {
@@ -34,7 +33,7 @@ export function pathText(path: KeyPath): string {
   return text;
 }
 
-/** formatProblems writes one line per problem: `FILE:LINE: path.to.key: sentence`. @param label goes before the path */
+/** formatProblems writes one line per problem: `FILE:LINE: path.to.key: message`. @param label goes before the path */
 export function formatProblems(file: string, problems: readonly Problem[], label = ''): string[] {
   return problems.map(({ line, path, message }) => {
     const place = line === null ? file : `${file}:${line}`;
@@ -42,7 +41,7 @@ export function formatProblems(file: string, problems: readonly Problem[], label
   });
 }
 
-/** sortProblems orders by line, keeps the order of finding within one, and drops repetitions. */
+/** sortProblems sorts by line, and drops repetitions. */
 export function sortProblems(problems: readonly Problem[]): Problem[] {
   const byText = new Map(
     problems.map((each) => [JSON.stringify([each.line, each.path, each.message]), each]),

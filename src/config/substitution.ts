@@ -3,13 +3,13 @@ import type { ScalarTag, Schema } from 'yaml';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** An escape, or anything that starts like a reference; what is between the braces is judged afterwards. */
+/** An escape, or anything that begins like a reference; INSIDE then checks what is between the braces. */
 const REFERENCE = /\$\$\{|\$\{([^}]*)(\}?)/g;
 const INSIDE = /^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s;
 
 /**
- * substitute replaces every reference in one scalar's text. As in a shell, the default also stands in for a variable
- * that is set but empty. Replacements are not read again, so a value cannot smuggle in a reference.
+ * substitute replaces every reference in the text of one scalar. As in a shell, the default also stands in for an empty
+ * variable. It does not read the replacements again, so the value of a variable cannot bring in a reference.
  */
 export function substitute(text: string, env: Environment): { text: string } | { message: string } {
   let message: string | null = null;
@@ -29,8 +29,8 @@ export function substitute(text: string, env: Environment): { text: string } | {
 }
 
 /**
- * typeAgain reads the text of an unquoted scalar as the YAML core schema would have read it in the file: `4` is a number,
- * `true` a boolean, nothing is null. The result is always a scalar, never a list or a mapping.
+ * typeAgain gives the text of an unquoted scalar the type that it would have in the file: `4` is a number, `true` a
+ * boolean, an empty text null. The result is never a list or a mapping.
  */
 export function typeAgain(text: string, schema: Schema): unknown {
   const trimmed = text.trim();

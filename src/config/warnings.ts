@@ -1,4 +1,4 @@
-/** What a sound configuration says and probably does not mean; printed by `check`, which accepts it all the same. */
+/** Warnings: what a file says without a mistake, and probably does not mean. */
 import type { RouteSettings, Settings } from '../contract/settings.ts';
 import type { Finding } from './problems.ts';
 
@@ -14,11 +14,9 @@ export function* warningsOf({ pools, routes, rateLimit, trustedProxies }: Settin
       yield { path: ['pools', name], message: 'no route leads to this pool' };
   }
   for (const { name } of rateLimit.enabled ? rateLimit.policies : []) {
+    const message = 'no route names this policy, so it limits nothing';
     if (!routes.some((route) => route.rateLimit?.policies.includes(name)))
-      yield {
-        path: ['rateLimit', 'policies', name],
-        message: 'no route names this policy, so it limits nothing',
-      };
+      yield { path: ['rateLimit', 'policies', name], message };
   }
   for (const [index, route] of routes.entries()) {
     const hiding = routes.slice(0, index).find((earlier) => covers(earlier.match, route.match));
@@ -49,12 +47,12 @@ function pathCovers(wide: string, narrow: string): boolean {
 
 /** summaryOf counts what a configuration has: `2 pools, 3 backends, 4 routes`. */
 export function summaryOf({ pools, routes }: Settings): string {
-  const backends = pools.reduce((sum, pool) => sum + pool.backends.length, 0);
-  return [counted(pools.length, 'pool'), counted(backends, 'backend'), counted(routes.length, 'route')].join(
-    ', ',
-  );
-}
-
-function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+  const counts = {
+    pool: pools.length,
+    backend: pools.flatMap(({ backends }) => backends).length,
+    route: routes.length,
+  };
+  return Object.entries(counts)
+    .map(([noun, count]) => `${count} ${noun}${count === 1 ? '' : 's'}`)
+    .join(', ');
 }

@@ -1,4 +1,4 @@
-/** From the text of a file to plain values, each with the line of its key; variables are replaced on the way. */
+/** Reads the text of a file into plain values, each with the line of its key; replaces variables on the way. */
 import {
   type Alias,
   type Document,
@@ -16,67 +16,62 @@ import {
 import { type KeyPath, type Problem, pathText } from './problems.ts';
 import { type Environment, substitute, typeAgain } from './substitution.ts';
 
-/** Complaints of the YAML parser shown at most; one slip can cause hundreds. */
+/** One slip can cause hundreds of complaints of the YAML parser; this many are shown. */
 const MAX_SYNTAX_PROBLEMS = 10;
 const STACK_EXHAUSTED = /call stack|Stack overflow/;
-/** Values in one file, with those that aliases repeat; bounds what a few nested aliases can multiply to. */
+/** Values in one file, those that aliases repeat included: a few nested aliases can multiply to billions. */
 const MAX_VALUES = 20_000;
 const MAX_DEPTH = 32;
 
 const TOO_DEEP: Problem = { line: null, path: null, message: 'the file is nested too deeply' };
 
-/** YamlSource is a parsed file: values without prototypes, lines by path, and the problems so far. */
+/** YamlSource is a parsed file. Its mappings have no prototype. */
 export interface YamlSource {
   value: unknown;
   problems: Problem[];
-  /** Whether the value at a path could not be read; further complaints about it would only confuse. */
+  /** Whether the value at a path could not be read; more complaints about it would only confuse. */
   failed(path: KeyPath): boolean;
   /** Line of the key at a path; for a missing key that of its nearest parent in the file. */
   lineOf(path: KeyPath): number | null;
 }
+
+const OPTIONS = {
+  schema: 'core',
+  merge: false,
+  resolveKnownTags: false,
+  uniqueKeys: false,
+  prettyErrors: false,
+} as const;
 
 /** parseYaml reads a text; never throws. A text that is not YAML has problems and no value. */
 export function parseYaml(text: string, env: Environment): YamlSource {
   const lineCounter = new LineCounter();
   let document: Document.Parsed;
   try {
-    document = parseDocument(text, {
-      lineCounter,
-      schema: 'core',
-      merge: false,
-      resolveKnownTags: false,
-      uniqueKeys: false,
-      prettyErrors: false,
-    });
+    document = parseDocument(text, { ...OPTIONS, lineCounter });
   } catch (thrown) {
-    // The parser is recursive and reports everything else as an error of the document.
+    // The parser is recursive; it reports everything else as an error of the document.
     if (!(thrown instanceof RangeError)) throw thrown;
     return failure([TOO_DEEP]);
   }
   const complaints = [...document.errors, ...document.warnings];
-  // Some exhaustions of the stack are reported as errors of the document, too.
+  // It also reports some exhaustions of the stack as errors of the document.
   if (complaints.some(({ message }) => STACK_EXHAUSTED.test(message))) return failure([TOO_DEEP]);
   if (complaints.length > 0) {
     const shown = complaints.slice(0, MAX_SYNTAX_PROBLEMS);
     return failure(shown.map((error) => problemOf(error, lineCounter)));
   }
   const reader = new Reader(document, lineCounter, env);
-  const value = reader.read();
-  if (reader.full) return failure(reader.problems.slice(-1));
-  return {
-    value,
-    problems: reader.problems,
-    failed: (path) => reader.failed.has(pathText(path)),
-    lineOf: (path) => reader.lineOf(path),
-  };
+  reader.value = reader.read(document.contents, document.contents, []);
+  return reader.full ? failure(reader.problems.slice(-1)) : reader;
 }
 
 function failure(problems: Problem[]): YamlSource {
   return { value: undefined, problems, failed: () => true, lineOf: () => null };
 }
 
-/** The parser's own messages of these kinds quote the file, and so perhaps a secret that lacks its quotes. */
-const OWN_SENTENCES: Readonly<Record<string, string>> = {
+/** In place of the parser's own messages, which quote the file and so perhaps a secret without its quotes. */
+const OWN_MESSAGES: Readonly<Record<string, string>> = {
   MULTIPLE_DOCS: 'a second YAML document begins here, only one is allowed',
   TAG_RESOLVE_FAILED: 'not valid YAML: unknown tag (a value that begins with ! needs quotes)',
   BAD_COLLECTION_TYPE: 'not valid YAML: unknown tag (a value that begins with ! needs quotes)',
@@ -87,24 +82,22 @@ const OWN_SENTENCES: Readonly<Record<string, string>> = {
 function problemOf({ code, message, pos }: YAMLError, lineCounter: LineCounter): Problem {
   // What follows a colon is always a quotation.
   const [general = ''] = message.replaceAll(/\s+/g, ' ').split(': ');
-  return {
-    line: lineCounter.linePos(pos[0]).line,
-    path: null,
-    message: OWN_SENTENCES[code] ?? `not valid YAML: ${general}`,
-  };
+  const { line } = lineCounter.linePos(pos[0]);
+  return { line, path: null, message: OWN_MESSAGES[code] ?? `not valid YAML: ${general}` };
 }
 
-class Reader {
-  readonly failed = new Set<string>();
+class Reader implements YamlSource {
+  value: unknown;
   readonly problems: Problem[] = [];
-  /** Whether reading stopped because the bounds were passed; the last problem says so. */
+  /** Whether reading stopped at a bound; the last problem names it. */
   full = false;
+  readonly #failed = new Set<string>();
   readonly #lines = new Map<string, number>();
   readonly #document: Document.Parsed;
   readonly #lineCounter: LineCounter;
   readonly #env: Environment;
   readonly #anchors = new Map<string, unknown>();
-  /** Above 0 while the target of an alias is read, whose anchors are known already. */
+  /** Above 0 while the target of an alias is read: its anchors are known already. */
   #aliasDepth = 0;
   #valueCount = 0;
 
@@ -114,11 +107,10 @@ class Reader {
     this.#env = env;
   }
 
-  read(): unknown {
-    return this.#noted(this.#document.contents, this.#document.contents, []);
+  failed(path: KeyPath): boolean {
+    return this.#failed.has(pathText(path));
   }
 
-  /** Line of the key at a path, or of its nearest parent. */
   lineOf(path: KeyPath): number | null {
     for (let length = path.length; length >= 0; length--) {
       const line = this.#lines.get(pathText(path.slice(0, length)));
@@ -127,8 +119,8 @@ class Reader {
     return null;
   }
 
-  /** Reads a node and remembers its line, which is that of its key. */
-  #noted(node: unknown, key: unknown, path: KeyPath): unknown {
+  /** read reads a node and remembers the line of its key. */
+  read(node: unknown, key: unknown, path: KeyPath): unknown {
     const line = this.#lineAt(key);
     if (line !== null) this.#lines.set(pathText(path), line);
     return this.#node(node, path);
@@ -152,16 +144,13 @@ class Reader {
       for (const pair of node.items) this.#pair(pair, values, path);
       return values;
     }
-    if (isSeq(node)) return node.items.map((item, index) => this.#noted(item, item, [...path, index]));
+    if (isSeq(node)) return node.items.map((item, index) => this.read(item, item, [...path, index]));
     return isScalar(node) ? this.#scalar(node, path) : null;
   }
 
   #alias({ source }: Alias, path: KeyPath): unknown {
-    if (!this.#anchors.has(source))
-      return this.#fail(
-        path,
-        'names an anchor that is not before it (a value that begins with * needs quotes)',
-      );
+    const message = 'names an anchor that is not before it (a value that begins with * needs quotes)';
+    if (!this.#anchors.has(source)) return this.#fail(path, message);
     this.#aliasDepth++;
     const value = this.#node(this.#anchors.get(source), path);
     this.#aliasDepth--;
@@ -180,7 +169,7 @@ class Reader {
       this.problems.push({ line: this.#lineAt(pair.key), path: pathText(keyPath), message });
       return;
     }
-    values[key] = this.#noted(pair.value, pair.key, keyPath);
+    values[key] = this.read(pair.value, pair.key, keyPath);
   }
 
   #scalar(scalar: Scalar, path: KeyPath): unknown {
@@ -194,7 +183,7 @@ class Reader {
 
   #fail(path: KeyPath, message: string): undefined {
     this.problems.push({ line: this.lineOf(path), path: pathText(path) || null, message });
-    this.failed.add(pathText(path));
+    this.#failed.add(pathText(path));
   }
 
   #lineAt(node: unknown): number | null {

@@ -1,17 +1,17 @@
-/** Addresses in the file: where to listen and where backends are. The parsers never throw. */
+/** Addresses in the file: where to listen, and where backends are. */
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import type { ListenAddress } from '../../contract/settings.ts';
 
-/** A parsed value, or the sentence that says what is wrong with the text. */
+/** A parsed value, or the message about the mistake. */
 export type Parsed<T> = { value: T } | { message: string };
 
-/** Port 0 asks for any free port when listening. */
 const MAX_PORT = 65_535;
 /** sockaddr_un holds 108 bytes with the closing NUL (unix(7)). */
 const MAX_SOCKET_PATH_BYTES = 107;
 const HOST_NAME = /^(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?$/;
 const MAX_HOST_LENGTH = 253;
+const HOST_MESSAGE = 'must have a host name, an IPv4 address or an IPv6 address in brackets';
 
 /** isHostName says whether a text can be a DNS name (RFC 1123, and `_` as container networks use it). */
 export function isHostName(text: string): boolean {
@@ -40,12 +40,11 @@ export function parseListenAddress(text: string): Parsed<ListenAddress> {
   if (port > MAX_PORT) return { message: `must have a port from 0 to ${MAX_PORT}` };
   if (found[1] === '') return { value: { kind: 'tcp', host: null, port } };
   const host = parseHost(found[1] ?? '');
-  if (host === null)
-    return { message: 'must have a host name, an IPv4 address or an IPv6 address in brackets' };
+  if (host === null) return { message: HOST_MESSAGE };
   return { value: { kind: 'tcp', host, port } };
 }
 
-/** parseHost reads a name or an address (IPv6 in brackets) into lower case and canonical form; null if it is neither. */
+/** A name or an address (IPv6 in brackets) in lower case and canonical form; null: neither. */
 function parseHost(text: string): string | null {
   if (text.startsWith('[')) {
     const inner = text.slice(1, -1);
@@ -64,7 +63,7 @@ const URL_PARTS =
   /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(?:([^@/?#]*)@)?(\[[^\]]*\]|[^:/?#@]*)(?::(\d*))?([/?#].*)?$/;
 const HTTP_PORT = 80;
 
-/** parseBackendUrl reads `http://host[:port]`; everything else in a URL is refused by name. */
+/** parseBackendUrl reads `http://host[:port]`; for any other part of a URL the message names it. */
 export function parseBackendUrl(text: string): Parsed<BackendAddress> {
   const parts = URL_PARTS.exec(text);
   if (parts === null) return { message: 'must be a URL like http://127.0.0.1:8081' };
@@ -74,8 +73,7 @@ export function parseBackendUrl(text: string): Parsed<BackendAddress> {
   if (scheme.toLowerCase() !== 'http') return { message: 'must begin with http://' };
   if (credentials !== undefined) return { message: 'must not hold a user name or password' };
   const host = parseHost(hostText);
-  if (host === null)
-    return { message: 'must have a host name, an IPv4 address or an IPv6 address in brackets' };
+  if (host === null) return { message: HOST_MESSAGE };
   const port = portText === undefined || portText === '' ? HTTP_PORT : Number(portText);
   if (port < 1 || port > MAX_PORT) return { message: `must have a port from 1 to ${MAX_PORT}` };
   if (rest.includes('#')) return { message: 'must not have a fragment' };

@@ -1,10 +1,10 @@
-/** Which header fields may carry API keys: end-to-end ones that Sluice neither reads nor writes itself. */
+/** Which fields may carry API keys: end-to-end fields that Sluice neither reads nor writes itself. */
 import type { Parsed } from './addresses.ts';
 
-/** A token (RFC 9110 §5.6.2) without `_`, with which fields are dropped (B25). */
+/** A token (RFC 9110 §5.6.2) without `_`: Sluice drops fields with one (B25). */
 const NAME = /^[A-Za-z0-9!#$%&'*+.^`|~-]{1,64}$/;
 
-/** Connection, framing, routing, tracing, and what the access log shows: the names of http1/header-names.ts and more. */
+/** Fields of the connection, framing, routing and tracing, and those that the access log shows. */
 const RESERVED: ReadonlySet<string> = new Set([
   'connection',
   'content-length',
@@ -31,7 +31,7 @@ const RESERVED: ReadonlySet<string> = new Set([
   'x-request-id',
 ]);
 
-/** parseKeyHeader gives the name in lower case; '' stays: keys are off. */
+/** parseKeyHeader returns the name in lower case; '' turns API keys off. */
 export function parseKeyHeader(raw: string): Parsed<string> {
   const name = raw.toLowerCase();
   if (raw !== '' && !NAME.test(raw)) return { message: 'must be a header field name without _' };

@@ -1,4 +1,4 @@
-/** Hosts and paths of routes: checks a pattern, and brings it into the form that the router compares. */
+/** Hosts and paths of routes: checks a pattern and returns it in the form that the router compares. */
 import { isIPv6 } from 'node:net';
 import { isHostName, type Parsed } from './addresses.ts';
 

@@ -1,14 +1,13 @@
 /**
- * Settings in the words of the configuration file, secrets redacted. The view is a configuration file, because JSON is
- * YAML: loading the view of settings without secrets gives the same settings again, and a test holds it to that.
+ * Settings as a configuration file without secrets. JSON is YAML, so the view of settings that have no secrets can be
+ * loaded and gives the same settings again; a test checks that.
  */
 import { hostPort } from '../../contract/addresses.ts';
 import type {
-  AdminSettings,
   HealthCheckSettings,
   ListenAddress,
   PoolSettings,
-  RedisServers,
+  RedisSettings,
   RouteSettings,
   Settings,
 } from '../../contract/settings.ts';
@@ -17,29 +16,26 @@ type View = Record<string, unknown>;
 
 const HIDDEN = '***';
 
-/** configView is the body of `GET /api/v1/config`. Values equal to a default are shown too. */
+/** configView is the body of `GET /api/v1/config`. It shows defaults too. */
 export function configView({ listen, admin, pools, routes, rateLimit, redis, ...rest }: Settings): View {
+  const { host, port, ...adminRest } = admin;
   return {
     listen: listen.map((address) => ({ address: addressOf(address) })),
-    admin: adminOf(admin),
+    admin: { address: hostPort(host, port), ...adminRest, token: hidden(admin.token) },
     ...fileWords(rest),
     pools: Object.fromEntries(pools.map((pool) => [pool.name, poolOf(pool)])),
     routes: routes.map(routeOf),
-    rateLimit: { ...rateLimit, policies: namedPolicies(rateLimit.policies) },
-    ...(redis === null
-      ? {}
-      : {
-          redis: {
-            ...serversOf(redis.servers),
-            ...fileWords({ prefix: redis.prefix, timeoutMs: redis.timeoutMs }),
-          },
-        }),
+    rateLimit: {
+      ...rateLimit,
+      policies: Object.fromEntries(rateLimit.policies.map(({ name, ...policy }) => [name, policy])),
+    },
+    ...(redis && { redis: redisOf(redis) }),
     database: { ...rest.database, url: rest.database.url === null ? '' : withoutSecrets(rest.database.url) },
     secrets: { apiKeys: hidden(rest.secrets.apiKeys) },
   };
 }
 
-/** Durations, whose names end in Ms, get the name and the form of the file. */
+/** Durations get the names and the form of the file; in the settings their names end in Ms. */
 function fileWords(settings: object): View {
   return Object.fromEntries(
     Object.entries(settings).map(([key, value]) => {
@@ -50,14 +46,10 @@ function fileWords(settings: object): View {
   );
 }
 
-/** In the largest unit that says it exactly. */
+/** In the largest unit that is exact. */
 function durationOf(ms: number): string {
   if (ms % 60_000 === 0 && ms > 0) return `${ms / 60_000}m`;
   return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
-}
-
-function adminOf({ host, port, ...rest }: AdminSettings): View {
-  return { address: hostPort(host, port), ...rest, token: hidden(rest.token) };
 }
 
 function hidden(secret: string | null): string {
@@ -87,23 +79,17 @@ function healthCheckOf({ expectStatus, path, ...rest }: HealthCheckSettings): Vi
 
 function routeOf({ name, match, pool, rateLimit }: RouteSettings): View {
   const given = Object.entries(match).filter(([, value]) => value !== null);
-  return { name, match: Object.fromEntries(given), pool, rateLimit: limitOf(rateLimit) };
+  const { policies = [], cost } = rateLimit ?? {};
+  const limit = rateLimit && { policy: policies.length === 1 ? policies[0] : policies, cost };
+  return { name, match: Object.fromEntries(given), pool, rateLimit: limit ?? 'off' };
 }
 
-function limitOf(rateLimit: RouteSettings['rateLimit']): View | 'off' {
-  if (rateLimit === null) return 'off';
-  const { policies, cost } = rateLimit;
-  return { policy: policies.length === 1 ? policies[0] : policies, cost };
-}
-
-function namedPolicies(policies: Settings['rateLimit']['policies']): View {
-  return Object.fromEntries(policies.map(({ name, ...policy }) => [name, policy]));
-}
-
-function serversOf(servers: RedisServers): View {
-  if (servers.kind === 'single') return { url: withoutSecrets(servers.url) };
+function redisOf({ servers, ...rest }: RedisSettings): View {
+  const words = fileWords(rest);
+  if (servers.kind === 'single') return { url: withoutSecrets(servers.url), ...words };
   const nodes = servers.urls.map(withoutSecrets);
-  return servers.kind === 'cluster' ? { cluster: nodes } : { sentinel: { master: servers.master, nodes } };
+  if (servers.kind === 'cluster') return { cluster: nodes, ...words };
+  return { sentinel: { master: servers.master, nodes }, ...words };
 }
 
 const SECRET_PARAMETER = /pass|secret|token|key/i;
