@@ -1,4 +1,4 @@
-/** What the connections of both engines have in common: their place in the server, one deadline, the watch over writes, lingering. */
+/** What the connections of both engines have in common: a place in the server, one deadline, the watch over writes, lingering. */
 import { canonicalAddress } from '../../contract/addresses.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
 import { NOWHERE } from '../../infra/placed-list.ts';
@@ -6,13 +6,13 @@ import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch
 import type { BaseRequest, RequestOwner } from './base-request.ts';
 import type { ConnectionOwner, InboundConnection } from './engine.ts';
 
-/** A lingering connection is closed after a pause of LINGER_IDLE_MS, or after LINGER_MAX_MS although bytes still come. */
+/** A lingering connection is closed after LINGER_IDLE_MS without bytes, and after LINGER_MAX_MS in any case. */
 export const LINGER_MAX_MS = 30_000;
 export const LINGER_IDLE_MS = 2_000;
 /** The address of a peer that has none. */
 const UNIX_PEER = 'unix:';
 
-/** BaseConnection serves one request at a time, `current`. Its deadline means what the state of the connection says. */
+/** BaseConnection serves one request at a time, `current`. What its deadline means depends on the engine's state. */
 export abstract class BaseConnection<R extends BaseRequest> implements InboundConnection, RequestOwner {
   readonly peerAddress: string;
   sinceMs: number;
@@ -21,10 +21,9 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
 
   protected readonly owner: ConnectionOwner;
   protected current: R | null = null;
-  /** Bytes have come since the connection became idle or began to linger. */
   abstract readonly receiving: boolean;
   abstract readonly idle: boolean;
-  /** What leaves for the client. */
+  /** Where the bytes for the client wait. */
   protected abstract readonly watched: WriteWatchOptions['wire'];
 
   readonly #deadline = new Deadline(() => this.onDue());
@@ -41,10 +40,10 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
   abstract destroy(): void;
   abstract cut(options: { byReset: boolean }): void;
   abstract onSent(request: BaseRequest): void;
-  /** onDue: the time that arm() gave is over. */
+  /** onDue is called when the time that arm() gave is over. */
   protected abstract onDue(): void;
 
-  /** arm sets the one deadline anew; 0: the next tick. */
+  /** arm sets the one deadline; 0: the next tick. */
   protected arm(delayMs: number): void {
     this.owner.timer.arm(this.#deadline, delayMs);
   }
@@ -64,7 +63,7 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
     this.#writeWatch.start();
   }
 
-  /** onStalled: the client has taken nothing for `timeouts.writeIdle`. */
+  /** onStalled is called when the client has taken nothing for `timeouts.writeIdle`. */
   protected onStalled(): void {
     this.current?.stalled();
   }
@@ -74,13 +73,13 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
     this.arm(LINGER_IDLE_MS);
   }
 
-  /** mayLinger tells whether a connection from which bytes still come may go on lingering. */
+  /** Whether a connection that still gets bytes may go on lingering. */
   protected get mayLinger(): boolean {
     const { clock, draining } = this.owner;
     return !draining && clock.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
   }
 
-  /** leave ends everything that the connection has with its request and its server; called once. */
+  /** leave tells the request and the server that the connection has ended; called once. */
   protected leave(): void {
     this.owner.timer.remove(this.#deadline);
     this.#writeWatch?.close();

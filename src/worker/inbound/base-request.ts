@@ -1,41 +1,41 @@
-/** What the requests of both engines have in common: how far the answer is, and who hears of it. */
+/** What the requests of both engines have in common: how far the answer is, and who is told. */
 import type { Downstream, DownstreamListener, ResponseStart } from '../../contract/downstream.ts';
 import type { RequestHead } from '../../contract/request-head.ts';
 import { type FramedAnswer, frameAnswer } from '../../http1/answer-head.ts';
 
-/** The rest of an unwanted body that is read so that its connection can stay: more costs more than a new connection. */
+/** So much of an unwanted body is read into nothing to keep its connection; more would cost more than a new connection. */
 export const DISCARD_MAX_BYTES = 65_536;
 
-/** RequestOwner is the connection of a request. */
+/** RequestOwner is what a request needs of its connection. */
 export interface RequestOwner {
   readonly peerAddress: string;
-  /** The connection took less of the answer than it was given. */
+  /** The kernel has not taken all of the answer so far. */
   onBlocked(): void;
   /** The last byte of the answer has left. */
   onSent(request: BaseRequest): void;
-  /** cut ends the connection, by a reset where a plain end could be taken for the end of the answer. */
+  /** cut closes the connection at once; by a reset where a plain end could be taken for the end of the answer. */
   cut(options: { byReset: boolean }): void;
 }
 
 /**
- * BaseRequest is one request of a connection until its answer has left or the client is gone. From then on it is `over`, and
- * calls do nothing: a late one must not reach the request behind it.
+ * BaseRequest is one request, until its answer has left or the client is gone. From then on it is `over` and its calls do
+ * nothing, because the connection may serve the next request.
  */
 export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> implements Downstream {
   readonly head: RequestHead;
   readonly peerAddress: string;
   started = false;
-  /** All of the answer was handed over. */
+  /** The proxy has handed over all of the answer. */
   ended = false;
-  /** The connection ends after this answer; known once started. */
+  /** The connection ends after this answer; valid once started. */
   closing = false;
 
   protected readonly owner: Owner;
   protected listener: DownstreamListener | null = null;
   protected over = false;
-  /** 100 Continue was sent. */
+  /** `100 Continue` was sent. */
   protected continued = false;
-  /** write() returned false: onFlushed is owed. */
+  /** write() returned false, and onFlushed has not followed yet. */
   protected waiting = false;
   #closeDelimited = false;
   #stalled = false;
@@ -60,7 +60,7 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
   abstract end(rawTrailers: string[]): boolean;
   protected abstract sendContinue(): void;
   protected abstract sendInterim(status: number, lines: string): void;
-  /** mustClose is asked once per answer, last: whether the connection cannot, or shall not, go on after it. */
+  /** mustClose tells whether the connection must end after this answer. Asked at most once per answer, after all other reasons. */
   protected abstract mustClose(): boolean;
 
   continueBody(): void {
@@ -74,13 +74,13 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
   }
 
   abort(): void {
-    // A client that reads nothing gets a reset, which frees what the kernel holds for it as well.
+    // A reset also frees what the kernel holds for a client that reads nothing.
     if (!this.over) this.owner.cut({ byReset: this.#closeDelimited || this.#stalled });
   }
 
   protected frame(answer: ResponseStart): FramedAnswer {
     const { head } = this;
-    // Without its 100 a client may send the body or leave it out: nobody could tell what comes next.
+    // A client that got no 100 may send its body or not: nobody could tell what comes next.
     const unmet = head.expectsContinue && head.hasBody && !this.continued;
     const mustClose = answer.closing || unmet || !head.persistent || this.mustClose();
     const framed = frameAnswer(answer, head, mustClose);
@@ -89,7 +89,7 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
     return framed;
   }
 
-  /** sent: the last byte of the answer has left. */
+  /** sent is called when the last byte of the answer has left. */
   protected sent(): void {
     if (this.over) return;
     this.over = true;
@@ -97,21 +97,21 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
     this.owner.onSent(this);
   }
 
-  // What the connection tells.
+  // Called by the connection.
 
-  /** bodyInvalid: the bytes behind this request's head are no body. `status` is the answer to that. */
+  /** bodyInvalid: the body cannot be read. @param status the answer to that */
   bodyInvalid(status: number): void {
     if (!this.over && !this.ended) this.listener?.onRequestBodyInvalid(status);
   }
 
-  /** flushed: everything written so far has left. */
+  /** flushed: all bytes so far have left. */
   flushed(): void {
     if (!this.waiting || this.over) return;
     this.waiting = false;
     this.listener?.onFlushed();
   }
 
-  /** stalled: the client takes nothing of the answer any more. */
+  /** stalled: the client has taken no bytes for too long. */
   stalled(): void {
     if (this.over) return;
     this.#stalled = true;

@@ -1,6 +1,6 @@
 /**
- * Between the server of a worker and the connections of its clients: what each needs of the other. An engine makes the
- * connections: our own HTTP/1.1 on wires (wire/), or raw node:http (node/).
+ * What the server of a worker and the connections of its clients need of each other. An engine makes the connections: our own
+ * HTTP/1.1 on wires (wire/), or raw node:http (node/).
  */
 import type { Server, Socket } from 'node:net';
 import type { Clock } from '../../contract/clock.ts';
@@ -18,7 +18,7 @@ export interface Engine {
   readonly name: EngineName;
   /**
    * makeServer makes the server of one listener; it does not listen yet.
-   * @param onAccept is called with each connection before anything else happens on it; false: it was turned away
+   * @param onAccept is called with each connection before anything else; false: the connection must be closed
    */
   makeServer(
     owner: ConnectionOwner,
@@ -30,39 +30,39 @@ export interface Engine {
 /** InboundConnection is one connection of a client, as its server sees it. */
 export interface InboundConnection extends Placed {
   readonly peerAddress: string;
-  /** Counted against the cap per address; the server's. */
+  /** Whether it counts against the cap per address; written by the server. */
   counted: boolean;
-  /** When it was opened, last became idle or began to linger; monotonic. */
+  /** When it was opened, became idle or began to linger, whichever was last; monotonic. */
   readonly sinceMs: number;
-  /** Whether a drain may close it: no answer is owed. True also with half a head (see receiving) or the rest of an unwanted body. */
+  /** Whether no answer is owed. Half a head (see receiving), or the rest of an unwanted body, may have come. */
   readonly idle: boolean;
-  /** Whether bytes of a next request have come in while idle: it may be owed an answer soon. */
+  /** Whether bytes have come since it became idle: it may be owed an answer soon. */
   readonly receiving: boolean;
-  /** destroy cuts it, whatever is under way; onConnectionClosed follows. */
+  /** destroy closes it, whatever is under way; onConnectionClosed follows. */
   destroy(): void;
 }
 
-/** ConnectionOwner is what a connection needs of its server; implemented by InboundServer. */
+/** ConnectionOwner is what a connection needs of its server; InboundServer implements it. */
 export interface ConnectionOwner {
   readonly timer: DeadlineTimer;
   readonly clock: Clock;
   readonly buffers: BodyBuffers;
-  /** In force now: its limits and timeouts hold for whatever begins now. */
+  /** The plan in force: its limits and timeouts hold for what begins now. */
   readonly plan: Plan;
   readonly draining: boolean;
-  /** takeSurplus: whether this connection should end with the answer under way although it could go on. */
+  /** takeSurplus: whether this connection should end with the answer under way, because other workers have fewer. */
   takeSurplus(): boolean;
   serve(downstream: Downstream): void;
-  /** A connection is about to be cut for what it heaped up. */
+  /** A connection is about to be cut, because too much waits on it. */
   onOverload(): void;
-  /** refusalOf is the whole answer to something that is no request; it is counted and logged. */
+  /** refusalOf is the whole answer to bytes that are no request; it counts and logs it. */
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string;
   onConnectionClosed(connection: InboundConnection): void;
 }
 
 /**
- * isGone tells a client that reset its connection before it was accepted. The system names no address for it, as for a peer
- * on a Unix socket, but its bytes can still be read: limits and blocks by address would not hold for them.
+ * isGone tells whether the client reset its connection before it was accepted. Its bytes can still be read, but the system names
+ * no address for it, as if it were on a Unix socket: limits and blocks by address would not hold for it.
  */
 export function isGone(socket: Socket, kind: ListenAddress['kind']): boolean {
   return socket.remoteAddress === undefined && kind === 'tcp';

@@ -1,7 +1,4 @@
-/**
- * The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. Engines speak
- * the protocol (engine.ts).
- */
+/** The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. */
 import type { Server, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../../contract/clock.ts';
@@ -20,17 +17,17 @@ import type { ConnectionOwner, Engine, InboundConnection } from './engine.ts';
 import { Listeners } from './listeners.ts';
 
 /**
- * At the drain a connection must be idle for so long before it is closed: a client in a burst has its next request on the
- * way already, and closing right behind an answer would lose it. Such a client gets `Connection: close` with its next answer.
+ * A drain closes a connection that is idle for this long. Closed right behind an answer, it could lose a request that is on its
+ * way; that request gets `Connection: close` with its answer.
  */
 const DRAIN_IDLE_MS = 250;
 const DRAIN_SWEEP_MS = 50;
-/** How long connections are still taken from the queues before the listeners are closed; new ones may always come. */
+/** How long a drain takes connections from the queues before the listeners are closed: new ones may always come. */
 const QUEUE_REST_MS = 1_000;
 /**
- * A worker above the mean of all by this ratio asks its surplus to come again, where the mean is worth the trouble. The kernel
- * gives a connection to whichever worker wakes first: measured over 8 workers on 2 cores, the fullest had 1.2 to 2 times
- * the mean of 1,000 to 10,000 connections. Fewer are left alone: clients that overlook `Connection: close` are many.
+ * A worker that has more than the mean times this ratio ends its surplus (see "crowded worker" in docs/glossary.md): the kernel
+ * gives a connection to whichever worker wakes first. Over 8 workers on 2 cores, the fullest had 1.2 to 2 times the mean of
+ * 1,000 to 10,000 connections. Below CROWDED_MEAN_MIN nothing is done, because some clients overlook `Connection: close`.
  */
 const CROWDED_RATIO = 1.15;
 const CROWDED_MEAN_MIN = 100;
@@ -49,11 +46,11 @@ export interface InboundServerDeps {
 }
 
 export interface DrainTimes {
-  /** Everything goes on for so long. */
+  /** For so long everything goes on. */
   graceMs: number;
-  /** Then: for what is in flight. */
+  /** Then what is under way has this long. */
   drainMs: number;
-  /** Nobody else accepts from this worker's sockets until it is replaced: it goes on for as long as it has to stay anyway. */
+  /** Nobody else accepts from this worker's sockets: it listens on until its connections of now are gone. */
   alone?: boolean;
 }
 
@@ -65,10 +62,7 @@ export class InboundServer implements ConnectionOwner {
   readonly #deps: InboundServerDeps;
   readonly #listeners: Listeners;
   readonly #connections = new PlacedList<InboundConnection>();
-  /**
-   * Connections of peers that are no trusted proxies, by address; as many entries as connections at most. null while there
-   * is no cap on them: a Map is dear where connections come and go (see PlacedList).
-   */
+  /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
   #perAddress: Map<string, number> | null = null;
   readonly #automaticCap = Math.floor(openFileLimit() / 2);
   readonly #openCell: number;
@@ -77,9 +71,9 @@ export class InboundServer implements ConnectionOwner {
   readonly #shedPerAddressCell: number;
   readonly #overloadCell: number;
   #draining = false;
-  /** Whether a worker that drains alone is to close its listeners now. */
+  /** A worker that drains alone must close its listeners now. */
   #listeningOver = false;
-  /** Connections that are to end with their next answer, because other workers have fewer. */
+  /** So many connections must end with their next answer, because other workers have fewer. */
   #surplus = 0;
   #onEmpty: (() => void) | null = null;
 
@@ -132,9 +126,8 @@ export class InboundServer implements ConnectionOwner {
   }
 
   /**
-   * drain ends the service by B38: for graceMs everything goes on, then no connection is accepted but for those that wait
-   * already, idle ones are closed, answers carry `Connection: close`, and what is still under way after drainMs is cut.
-   * Resolves when nothing is open.
+   * drain ends the service (B38). For graceMs everything goes on. Then only connections that wait already are accepted, idle ones
+   * are closed, and answers carry `Connection: close`. What is under way after drainMs is cut. Resolves when nothing is open.
    */
   async drain({ graceMs, drainMs, alone = false }: DrainTimes): Promise<void> {
     if (graceMs > 0) await delay(graceMs);
@@ -152,7 +145,7 @@ export class InboundServer implements ConnectionOwner {
     clearInterval(sweep);
   }
 
-  /** stopListening makes a worker that drains alone close its listeners: the others end as well. */
+  /** stopListening is called when the other workers end, too: a worker that drains alone closes its listeners. */
   stopListening(): void {
     this.#listeningOver = true;
   }
@@ -175,13 +168,13 @@ export class InboundServer implements ConnectionOwner {
     await empty;
   }
 
-  /** cut closes every connection at once; the requests on them are logged as `shutdown`. */
+  /** cut closes every connection at once. Their requests are logged as `shutdown`. */
   cut(): void {
     this.#deps.handler.stop();
     for (const connection of this.#connections.items.slice()) connection.destroy();
   }
 
-  /** @param headsEndAtMs until then bytes on an idle connection may be the beginning of a head */
+  /** @param headsEndAtMs until then a connection that has received bytes may be in the middle of a head */
   #closeIdle(headsEndAtMs: number): void {
     const nowMs = this.clock.monotonicMs();
     for (const connection of this.#connections.items.slice()) {
@@ -190,14 +183,13 @@ export class InboundServer implements ConnectionOwner {
     }
   }
 
-  /** shareConnections is called about once a second with the mean over all workers; see CROWDED_RATIO. */
+  /** shareConnections is called about once a second. @param meanConnections over all workers */
   shareConnections(meanConnections: number): void {
     const surplus = this.connectionCount - meanConnections;
     const crowded = meanConnections >= CROWDED_MEAN_MIN && surplus > meanConnections * (CROWDED_RATIO - 1);
     this.#surplus = crowded ? Math.floor(surplus) : 0;
   }
 
-  /** takeSurplus is asked by a connection that could go on: true makes it end with the answer under way. */
   takeSurplus(): boolean {
     if (this.#surplus === 0) return false;
     this.#surplus -= 1;
@@ -236,7 +228,7 @@ export class InboundServer implements ConnectionOwner {
     return false;
   }
 
-  /** B20: what to count where a connection is above a cap; null where it may stay. */
+  /** The counter of the cap that a connection exceeds (B20); null where it may stay. */
   #shedCellFor(limits: LimitSettings, ofPeer: number): number | null {
     const cap = limits.connections === 'auto' ? this.#automaticCap : limits.connections;
     if (cap > 0 && this.connectionCount > cap) return this.#shedCell;
@@ -244,7 +236,7 @@ export class InboundServer implements ConnectionOwner {
     return perAddressCap > 0 && ofPeer > perAddressCap ? this.#shedPerAddressCell : null;
   }
 
-  /** Connections of a new one's address with it; 0 where they are not counted. The first under a cap counts all that are there. */
+  /** Connections of the same address, this one included; 0 where they are not counted. Where a cap is new, all are counted first. */
   #countOf(connection: InboundConnection, { limits, identifier }: Plan): number {
     if (limits.connectionsPerIp === 0) {
       this.#perAddress = null;

@@ -1,4 +1,4 @@
-/** One request on node:http's documented API, as the proxy sees it (Downstream). */
+/** One request on node:http, as the proxy sees it (Downstream). */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { ResponseStart } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
@@ -6,26 +6,26 @@ import { CHUNKED_BODY, type RequestHead } from '../../../contract/request-head.t
 import { fieldsOf } from '../../../http1/field-lines.ts';
 import { BaseRequest, DISCARD_MAX_BYTES, type RequestOwner } from '../base-request.ts';
 
-/** What a request asks of its connection; implemented by NodeConnection. */
+/** NodeRequestOwner is what a request needs of its connection; implemented by NodeConnection. */
 export interface NodeRequestOwner extends RequestOwner {
-  /** No further request will be served on it. */
+  /** Whether the answer under way must be the last one. */
   readonly ending: boolean;
   /** Called when everything written before has left. */
   readonly onFlushed: (error?: Error | null) => void;
-  /** The rest of a body that outlived its answer has come. */
+  /** The body ended, after its answer. */
   onDiscarded(): void;
-  /** It is longer than the connection is worth. */
+  /** The rest of an unwanted body is longer than DISCARD_MAX_BYTES. */
   onOverlong(): void;
 }
 
-/** NodeDownstream is made by the engine for each request that node has parsed. */
+/** NodeDownstream is made for each request that node has parsed. */
 export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   #reading = false;
   #stopped = false;
   #bodyBytes = 0;
-  /** The head has left, or left with a first piece of body. */
+  /** The head has left. */
   #flushed = false;
 
   constructor(
@@ -40,7 +40,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
     response.on('finish', () => this.sent());
   }
 
-  /** Whether nothing of the request is still to come. */
+  /** Whether all of the request has come. */
   get received(): boolean {
     return !(this.head.hasBody || this.head.hasBadFraming) || this.#request.complete;
   }
@@ -68,7 +68,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
 
   stopBody(): void {
     this.#stopped = true;
-    // What still comes runs into nothing: a client that sends on before it looks for an answer must not get stuck.
+    // The rest is read into nothing: a client that sends everything before it reads the answer must not get stuck.
     if (this.#reading) this.#request.resume();
   }
 
@@ -103,11 +103,11 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
     const response = this.#response;
     this.#flushed = true;
     const { socket } = response;
-    // node would keep the first piece until the next tick, by a cork on the socket or, since 24.22.3 and 26.9, on the response.
+    // Without this cork node would keep the first piece until the next tick; since 24.22.3 and 26.9, by a cork on the response.
     socket?.cork();
     response.write(chunk);
     socket?.uncork();
-    // Without a socket the client is gone; its onGone is on the way.
+    // Without a socket the client is gone, and onGone follows.
     if (socket === null || socket.writableLength === 0) return true;
     this.waiting = true;
     socket.write('', this.owner.onFlushed);
@@ -126,7 +126,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
     return false;
   }
 
-  /** flushHead sends a head that no body followed at once; node's flushHeaders would encode it as UTF-8. */
+  /** flushHead sends a head that no piece of body took along. node's flushHeaders would encode it as UTF-8. */
   flushHead(): void {
     if (this.#flushed || this.ended || this.over) return;
     this.#flushed = true;
@@ -142,7 +142,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
     if (!this.closing && !this.#reading && !this.received) this.#discard();
     try {
       response.sendDate = false;
-      // node would take `TE: chunked` of an HTTP/1.0 client for a wish, and add `Connection: keep-alive` on its own.
+      // node would send chunks to an HTTP/1.0 client with `TE: chunked`, and would add `Connection: keep-alive`.
       if (!framed.chunked) response.removeHeader('transfer-encoding');
       response.removeHeader('connection');
       response.shouldKeepAlive = !framed.closing;
@@ -154,7 +154,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
   }
 
   protected override mustClose(): boolean {
-    // node closes by itself behind an expectation that got no 100, also where no body follows; the client must be told.
+    // node closes behind an expectation that got no 100, also where no body follows, and the client must be told.
     const unmet = this.head.expectsContinue && !this.continued;
     return unmet || !(this.received || this.#isRestShort()) || this.owner.ending;
   }
@@ -166,7 +166,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
     return bodyLength === CHUNKED_BODY ? !this.#reading : bodyLength - this.#bodyBytes <= DISCARD_MAX_BYTES;
   }
 
-  /** Reads a body that nobody asked for into nothing: before its answer is out, when node would begin to drop it unseen. */
+  /** Reads a body that nobody asked for into nothing. Called before its answer is out: then node would drop the body uncounted. */
   #discard(): void {
     this.#reading = true;
     let discardedBytes = 0;

@@ -1,24 +1,25 @@
 /**
- * The second engine: raw node:http on documented API only. For those who trust it more than our own, and to hold our own
- * against. Everything that node would do behind our back is switched off or taken over: keep-alive timers, `100 Continue`,
- * bare 400s, closing of idle connections.
+ * The second engine: raw node:http on documented API only, for those who trust it more than our own, and for tests to compare
+ * ours with. What node would do by itself is switched off or taken over: keep-alive timers, `100 Continue`, bare 400s, closing
+ * of idle connections.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import { systemCodeOf } from '../../../contract/errors.ts';
+import type { RequestHead } from '../../../contract/request-head.ts';
+import { RequestHeadReader } from '../../../http1/request-head.ts';
 import type { ListenAddress } from '../../../contract/settings.ts';
 import { http } from '../../../infra/node-http.ts';
 import { type ConnectionOwner, type Engine, type InboundConnection, isGone } from '../engine.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
 import { NodeDownstream } from './node-downstream.ts';
-import { NodeHeads } from './node-heads.ts';
 
-/** Room for the request line beside targetBytes and headerBytes. */
+/** Room for method, version and line end beside targetBytes and headerBytes. */
 const PARSER_MARGIN_BYTES = 1024;
 
 /**
- * node stops reading a socket once so much of a body waits that nobody reads. It makes a Buffer of some 200 bytes of each
- * chunk, so that a client with chunks of one byte holds what one read of 64 KiB can make: 2.4 MB, whatever it sends (14 MB by default).
+ * node stops reading a socket once this much of an unread body waits. It makes a Buffer of some 200 bytes of each chunk, so a
+ * client that sends chunks of one byte makes it hold what one read of 64 KiB can make: 2.4 MB (14 MB by default).
  */
 const QUEUED_BODY_BYTES = 1;
 
@@ -28,10 +29,10 @@ interface OwnedSocket extends Socket {
   [CONNECTION]?: NodeConnection;
 }
 
-/** node reads maxHeaderSize at each connection; its types know the option only. */
+/** node reads maxHeaderSize at each connection; its types only know the option. */
 type HttpServer = Server & { maxHeaderSize?: number };
 
-/** nodeEngine makes it; one per worker. */
+/** nodeEngine is called once per worker. */
 export function nodeEngine(): Engine {
   const queued: QueuedRequests = { count: 0 };
   return {
@@ -52,7 +53,7 @@ function makeServer(
     onAccept: (connection: InboundConnection) => boolean;
   },
 ): Server {
-  const heads = new NodeHeads();
+  const reader = new RequestHeadReader();
   const server: HttpServer = http.createServer({
     highWaterMark: QUEUED_BODY_BYTES,
     keepAliveTimeout: 0,
@@ -61,7 +62,7 @@ function makeServer(
     requestTimeout: 0,
     headersTimeout: owner.plan.timeouts.headersMs,
     connectionsCheckingInterval: HEAD_CHECK_MS,
-    // Ours says why, and carries a request id.
+    // Our own refusal says why, and carries a request id.
     requireHostHeader: false,
     shouldUpgradeCallback: () => false,
     httpValidation: 'strict',
@@ -83,14 +84,14 @@ function makeServer(
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const connection = connectionOf(request.socket);
     if (connection === undefined) return;
-    const head = heads.headOf(request);
-    if (head === null) connection.fail({ status: heads.problemStatus, method: request.method ?? null });
+    const head = headOf(request, reader);
+    if (head === null) connection.fail({ status: reader.problemStatus, method: request.method ?? null });
     else connection.take(new NodeDownstream(head, request, response, connection));
   };
   server.on('request', onRequest);
   server.on('checkContinue', onRequest);
   server.on('checkExpectation', onRequest);
-  // Tunnels through us to anywhere are not offered. node has taken its listeners off this socket.
+  // Sluice opens no tunnels. node has taken its listeners off this socket.
   server.on('connect', (_request, socket) => {
     socket.on('error', () => socket.destroy());
     connectionOf(socket as Socket)?.fail({ status: 501, method: 'CONNECT' });
@@ -108,12 +109,27 @@ function connectionOf(socket: Socket): NodeConnection | undefined {
   return (socket as OwnedSocket)[CONNECTION];
 }
 
-/** What a failure of the parser deserves; null: nothing to say, or nobody to say it to. */
+/**
+ * The head of a request that node has parsed, written out again and read by our own reader, so that heads become facts in one
+ * place. null: llhttp let something through that our reader refuses.
+ */
+function headOf(request: IncomingMessage, reader: RequestHeadReader): RequestHead | null {
+  const { method, url, httpVersion, rawHeaders } = request;
+  let text = `${method} ${url} HTTP/${httpVersion}\r\n`;
+  for (let i = 0; i < rawHeaders.length; i += 2) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`;
+  const bytes = Buffer.from(`${text}\r\n`, 'latin1');
+  const end = reader.read(bytes, 0, bytes.length, bytes.length);
+  const { head } = reader;
+  reader.forget();
+  return end === bytes.length ? head : null;
+}
+
+/** The status that answers a failure of the parser; null: none is sent. */
 function statusOf(error: Error, connection: NodeConnection | undefined): number | null {
   const code = systemCodeOf(error);
   switch (code) {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
-      // Connections opened in advance and never used are closed without a word, as nginx does.
+      // A connection that was opened in advance and never used gets no answer, as in nginx.
       return connection?.socket.bytesRead === 0 ? null : 408;
     case 'HPE_HEADER_OVERFLOW':
       return overflowStatus(error, connection);
@@ -127,8 +143,8 @@ function statusOf(error: Error, connection: NodeConnection | undefined): number 
 }
 
 /**
- * 414 when the request line was not complete yet, else 431. The parser only shows the last read. Where that
- * begins the message the answer is exact; in the middle of one very long line a space tells a field from a target.
+ * 414 where the request line is incomplete, else 431. The parser shows only the last read. That is exact where the message began
+ * in it; in the middle of one very long line a space tells a field from a target.
  */
 function overflowStatus(error: Error, connection: NodeConnection | undefined): number {
   if (!('rawPacket' in error) || !Buffer.isBuffer(error.rawPacket)) return 431;

@@ -1,18 +1,21 @@
 /**
  * The body of the request that a client's connection serves: where it ends, whether anybody wants it, and the memory that it
- * lies in. One object per connection, used again for each request.
+ * lies in. One object per connection, used for each of its requests.
  *
- * COMPLETE  nothing of it is still to come, or there is none.
- * UNASKED   nobody has asked for it yet: it waits among the unread bytes. Out: FLOWING, UNWANTED.
- * FLOWING   pieces go to the request as they come. Out: PAUSED, UNWANTED, COMPLETE.
- * PAUSED    the last piece is in use. Out: FLOWING, UNWANTED, COMPLETE.
- * UNWANTED  the rest is read into nothing. Out: COMPLETE.
+ * State     entered by  what it means
+ * COMPLETE  #finish     all of it has come, or there is none.
+ * UNASKED   begin       nobody has asked for it: it waits among the unread bytes.
+ * FLOWING   ask/resume  pieces go to the request as they come.
+ * PAUSED    pause       the request still uses the last piece: nothing is read into its memory.
+ * UNWANTED  drop        the rest is read into nothing.
+ *
+ * Memory: the first piece is copied out of the buffer that all connections share. From then on a large body is read into a
+ * buffer of its own, of up to 512 KiB, and written to the backend from there. Buffers change only between reads.
  */
 import type { RequestHead } from '../../../contract/request-head.ts';
-import type { BodyBuffers } from '../../../http1/body-buffers.ts';
+import { type BodyBuffers, FIRST_BUFFER_BYTES, SMALL_PIECE_BYTES } from '../../../http1/body-buffers.ts';
 import { BodyReader } from '../../../http1/body-reader.ts';
 import { DISCARD_MAX_BYTES } from '../base-request.ts';
-import { BodyMemory } from './body-memory.ts';
 
 const COMPLETE = 0;
 const UNASKED = 1;
@@ -20,7 +23,10 @@ const FLOWING = 2;
 const PAUSED = 3;
 const UNWANTED = 4;
 
-/** What is told of a body; ClientRequest. */
+/** After a smaller read the buffer is given back: the next read is likely as small, and slow clients must not hold memory. */
+const KEPT_MIN_BYTES = FIRST_BUFFER_BYTES / 2;
+
+/** BodySink is told of a body; implemented by ClientRequest. */
 export interface BodySink {
   onBody(piece: Buffer): void;
   onBodyEnd(rawTrailers: string[]): void;
@@ -28,15 +34,16 @@ export interface BodySink {
 }
 
 export class ClientBody {
-  readonly #memory: BodyMemory;
+  readonly #buffers: BodyBuffers;
+  #own: Buffer<ArrayBuffer> | null = null;
   #reader: BodyReader | null = null;
   #state = COMPLETE;
   #unwantedBytes = 0;
-  /** Its end cannot be found: two lengths, a broken chunk. No further request can be, either. */
+  /** Its end cannot be found (two lengths, a broken chunk), so that no further request can be read either. */
   #endless = false;
 
   constructor(buffers: BodyBuffers) {
-    this.#memory = new BodyMemory(buffers);
+    this.#buffers = buffers;
   }
 
   get complete(): boolean {
@@ -48,8 +55,8 @@ export class ClientBody {
   }
 
   /**
-   * Whether the rest may be read into nothing so that the connection can go on. Nobody knows how long a body in chunks is: one
-   * that has begun to flow is taken for a long one, one that nobody asked for gets a try.
+   * Whether the rest is short enough to be read into nothing, so that the connection can go on. The length of a body in chunks
+   * is not known: one that has begun to flow counts as long, one that nobody has asked for as short.
    */
   get isRestShort(): boolean {
     if (this.#endless || this.#reader === null) return false;
@@ -57,14 +64,14 @@ export class ClientBody {
     return length >= 0 ? remainingBytes <= DISCARD_MAX_BYTES : this.#state === UNASKED;
   }
 
-  /** Whether more of it was read into nothing than the connection is worth. */
+  /** Whether more was read into nothing than the connection is worth. */
   get isOverlong(): boolean {
     return this.#endless || this.#unwantedBytes > DISCARD_MAX_BYTES;
   }
 
-  /** The memory of its own that the next read may go into; null: what all connections share. */
+  /** The memory for the next read; null: what all connections share. */
   get readable(): Buffer | null {
-    return this.#state === FLOWING ? this.#memory.readable : null;
+    return this.#state === FLOWING ? this.#own : null;
   }
 
   begin(head: RequestHead): void {
@@ -79,29 +86,25 @@ export class ClientBody {
     }
   }
 
-  // Each of these returns whether it changed anything.
+  // Each of these returns whether it changed the state.
 
   ask(): boolean {
     return this.#change(UNASKED, FLOWING);
   }
 
   pause(): boolean {
-    if (!this.#change(FLOWING, PAUSED)) return false;
-    this.#memory.hold();
-    return true;
+    return this.#change(FLOWING, PAUSED);
   }
 
   resume(): boolean {
-    if (!this.#change(PAUSED, FLOWING)) return false;
-    this.#memory.release();
-    return true;
+    return this.#change(PAUSED, FLOWING);
   }
 
   /** drop: nobody wants the rest. */
   drop(): boolean {
     if (this.#state === COMPLETE || this.#state === UNWANTED) return false;
     this.#state = UNWANTED;
-    this.#memory.drop();
+    this.#dropMemory();
     return true;
   }
 
@@ -112,9 +115,8 @@ export class ClientBody {
   }
 
   /**
-   * read goes through what the state allows of the bytes at…to-1 and returns where it stopped; where that is behind `at`,
-   * deliver must follow. Two steps, so that the connection knows what waits behind the body when its end is told. Payload
-   * moves within the bytes.
+   * read takes what the state allows of the bytes at…to-1 and returns the index behind them. Where that is above `at`, deliver
+   * must follow. The two are apart so that the connection knows what waits behind a body before the request hears of its end.
    */
   read(buffer: Buffer, at: number, to: number): number {
     if (this.#state !== FLOWING && this.#state !== UNWANTED) return at;
@@ -126,44 +128,59 @@ export class ClientBody {
     return to;
   }
 
-  /**
-   * deliver tells what the last read found.
-   * @param sink null: the request is over
-   */
+  /** deliver tells what the last read found. @param sink null: the request is over */
   deliver(buffer: Buffer, sink: BodySink | null): void {
     const reader = this.#reader;
     const isWanted = this.#state === FLOWING;
     if (this.#endless) {
       if (this.drop() && isWanted && reader !== null) sink?.bodyInvalid(reader.problemStatus);
     } else if (reader !== null) {
+      const { complete, trailers } = reader;
       if (isWanted) this.#passOn(reader, buffer, sink);
-      else this.#discard(reader);
+      else this.#unwantedBytes += reader.payloadTo - reader.payloadFrom;
+      if (complete) this.#finish(trailers, sink);
     }
   }
 
   #passOn(reader: BodyReader, buffer: Buffer, sink: BodySink | null): void {
-    const { payloadFrom, payloadTo, complete, trailers } = reader;
-    if (payloadTo > payloadFrom) sink?.onBody(this.#memory.pieceOf(buffer, payloadFrom, payloadTo));
-    if (!complete) return;
+    const { payloadFrom: from, payloadTo: to } = reader;
+    if (from === to) return;
+    // A small piece is copied by whoever is given it.
+    if (buffer !== this.#buffers.shared || to - from < SMALL_PIECE_BYTES)
+      sink?.onBody(buffer.subarray(from, to));
+    else {
+      this.#own ??= this.#buffers.take();
+      buffer.copy(this.#own, 0, from, to);
+      sink?.onBody(this.#own.subarray(0, to - from));
+    }
+  }
+
+  #finish(trailers: string[], sink: BodySink | null): void {
     // The end belongs to the last piece, also where that is still in use.
-    if (this.#state === PAUSED) this.#memory.drop();
+    if (this.#state === PAUSED) this.#dropMemory();
     const isWanted = this.#state !== UNWANTED;
     this.#state = COMPLETE;
     if (isWanted) sink?.onBodyEnd(trailers);
   }
 
-  #discard(reader: BodyReader): void {
-    this.#unwantedBytes += reader.payloadTo - reader.payloadFrom;
-    if (reader.complete) this.#state = COMPLETE;
-  }
-
-  /** afterRead is called once everything of a read has been looked at. */
+  /** afterRead chooses the memory of the next read; called once all bytes of a read were looked at. */
   afterRead(readBytes: number): void {
-    this.#memory.afterRead(readBytes, this.#state === FLOWING ? (this.#reader?.remainingBytes ?? 0) : 0);
+    const own = this.#own;
+    if (own === null || this.#state === PAUSED) return;
+    const remainingBytes = this.#state === FLOWING ? (this.#reader?.remainingBytes ?? 0) : 0;
+    if (remainingBytes === 0 || readBytes < KEPT_MIN_BYTES) this.close();
+    else if (readBytes >= FIRST_BUFFER_BYTES) this.#own = this.#buffers.grow(own, remainingBytes);
   }
 
-  /** close may be called only after both connections are closed: the memory is used again at once. */
+  /** The backend's connection may still write from it. */
+  #dropMemory(): void {
+    if (this.#own !== null) this.#buffers.drop(this.#own);
+    this.#own = null;
+  }
+
+  /** close gives the memory back. Called by the connection once nobody reads from it: when the backend's one is closed, too. */
   close(): void {
-    this.#memory.close();
+    if (this.#own !== null) this.#buffers.give(this.#own);
+    this.#own = null;
   }
 }

@@ -1,20 +1,20 @@
 /**
  * One connection of a client, HTTP/1.1 on a wire.
  *
- * Requests are read one at a time. While one is served the bytes behind it are kept, unparsed: one packet cannot occupy many
- * backends, and what a client has waiting takes at most twice its bytes.
+ * Requests are read one at a time. While one is served the bytes behind it are kept unparsed: one packet cannot occupy many
+ * backends, and what waits of a client takes at most twice its bytes.
  *
  * State       entered by    what it means
  * HEAD        #becomeIdle   no request; a part of a head may have come.
  * SERVING     #serve        the proxy has the request; its body may still come.
- * DISCARDING  #discard      the answer has left; the rest of a short body that nobody wants is read into nothing.
+ * DISCARDING  #discard      the answer has left; the short rest of an unwanted body is read into nothing.
  * LINGERING   #linger       our FIN is out; what still comes is read into nothing for a while. To close on unread bytes would
  *                           make the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
  * DEAD        #die          the wire is closed. Final.
  *
- * From HEAD: a head is served, bytes that are none are refused and linger. From SERVING, with the last byte of the answer: HEAD,
- * DISCARDING, LINGERING or DEAD (onSent). From DISCARDING: HEAD with the end of the body, LINGERING where it is too long. Any
- * state ends in DEAD when the client is gone or its time is over. One deadline serves all states (onDue).
+ * From HEAD: SERVING with a head, LINGERING with bytes that can be none. From SERVING, when the answer has left: HEAD, DISCARDING,
+ * LINGERING or DEAD (onSent). From DISCARDING: HEAD at the end of the body, LINGERING where it is too long. Any state ends in
+ * DEAD when the client is gone or its time is over. One deadline serves all states (onDue).
  */
 import type { RequestHead } from '../../../contract/request-head.ts';
 import type { ByteCount } from '../../../http1/pending-bytes.ts';
@@ -38,7 +38,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   readonly #heads = new ClientHeads();
   #state = HEAD;
   #hasServed = false;
-  /** readBytes at the first answer in a drain: requests that began by then are served, later ones are not. */
+  /** readBytes at the first answer in a drain: requests that began later are not served. */
   #drainedAtBytes: number | null = null;
 
   constructor(
@@ -48,7 +48,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     pendingOfWorker: ByteCount,
   ) {
     super(remoteAddress, owner, makeWire, pendingOfWorker);
-    // Not from the first byte on: a client has this long from its connection to its first whole head (B13).
+    // From the start of the connection, not from its first byte, to the first whole head (B13).
     this.arm(owner.plan.timeouts.headersMs);
   }
 
@@ -60,7 +60,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     return this.#state === HEAD && this.received;
   }
 
-  // What the input asks.
+  // Called by the input.
 
   protected override get serving(): boolean {
     return this.#state === SERVING;
@@ -90,7 +90,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   }
 
   #readHead(buffer: Buffer, at: number, to: number): number {
-    // A heap of requests that are answered at once would hold the event loop.
+    // Many pipelined requests that are answered at once would hold the event loop.
     if (!this.takeTurn()) return at;
     const heads = this.#heads;
     const end = heads.read(buffer, at, to, this.owner.plan.limits);
@@ -101,10 +101,9 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     return end;
   }
 
-  /** Passes on or drops what there is of the body. */
   #readBody(buffer: Buffer, at: number, to: number): number {
     const body = this.body;
-    // Empty lines behind a request go as they come: to look at them again with each read would be quadratic.
+    // Empty lines behind a request are dropped as they come: to look at them again with each read would be quadratic.
     if (body === null || body.complete) return skipEmptyLines(buffer, at, to);
     const next = body.read(buffer, at, to);
     this.restBytes = to - (next === at ? at : skipEmptyLines(buffer, next, to));
@@ -120,7 +119,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.#heads.forget();
   }
 
-  // What the request asks.
+  // Called by the request.
 
   readBody(): void {
     if (this.body?.ask()) this.advancePending();
@@ -135,7 +134,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   }
 
   dropBody(): void {
-    // A client that sends on before it looks for an answer must not get stuck.
+    // A client that sends everything before it reads the answer must not get stuck.
     if (this.body?.drop()) this.advancePending();
   }
 
@@ -178,7 +177,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.#state = HEAD;
     this.#hasServed = true;
     this.sinceMs = this.owner.clock.monotonicMs();
-    // Behind a FIN nothing comes.
+    // After a FIN nothing comes.
     if (!this.wire.readable && !this.endWaits) {
       this.#die();
       return;
@@ -195,7 +194,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.arm(this.owner.plan.timeouts.headersMs);
   }
 
-  /** Answers bytes that are no request; the connection ends with it. */
+  /** Answers bytes that are no request, and ends the connection. */
   #refuse(unparsed: UnparsedRequest): void {
     this.wire.writeText(this.owner.refusalOf(this, unparsed));
     this.#linger();
@@ -216,7 +215,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.#state = DEAD;
     this.wire.close();
     this.pending.clear();
-    // First the request: the connection to its backend must be closed before the memory that it writes from is used again.
+    // The request first: it closes the connection to the backend, which may still write from the memory of the body.
     this.leave();
     this.body?.close();
   }
@@ -226,7 +225,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   protected override onDue(): void {
     switch (this.#state) {
       case HEAD:
-        // Connections opened in advance and never used are closed without a word; empty lines begin no head.
+        // A connection that was opened in advance and never used gets no answer. Empty lines begin no head.
         if (this.pending.length > 0) this.#refuse({ status: 408, method: null });
         else this.#die();
         break;
@@ -253,10 +252,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.current?.drained();
   }
 
-  /**
-   * A FIN ends the connection: while an answer is awaited it is a client abort, as a reset is. In the middle of a head it is
-   * answered 400. An answer that is on its way still leaves.
-   */
+  /** A FIN ends the connection. It aborts a request like a reset, but an answer that is on its way still leaves; half a head gets 400. */
   protected override onInputEnd(): void {
     if (this.#state === HEAD && this.pending.length > 0) this.#refuse({ status: 400, method: null });
     else if (this.#state !== SERVING || this.current?.ended !== true) this.#die();

@@ -1,4 +1,4 @@
-/** The heads of a client's requests, found in what has come. */
+/** Finds the heads of a client's requests, and decides which incomplete ones are refused. */
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../../../http1/field-reader.ts';
 import { CR, LF } from '../../../http1/head-bytes.ts';
@@ -13,20 +13,17 @@ const CRLF_BYTES = 2;
 
 /** ClientHeads is owned by a connection. */
 export class ClientHeads {
-  /** Why the bytes of the last read can never become a head; null while they may. */
+  /** The refusal of bytes that can never become a head; null while they may. */
   unparsed: UnparsedRequest | null = null;
   readonly #reader = new RequestHeadReader();
   readonly #partial = new PartialHead({ controlsInFirstLine: false });
 
-  /** What the last read found. */
+  /** The head that the last read found. */
   get head(): RequestHead {
     return this.#reader.head;
   }
 
-  /**
-   * read looks for a head at the front of the bytes at…to-1, which grow until there is one.
-   * @returns the index behind it, or a negative number: see `unparsed`
-   */
+  /** read looks for a head that begins at `at`. @returns the index behind it, or a negative number: see `unparsed` */
   read(buffer: Buffer, at: number, to: number, limits: GuardLimits): number {
     const reader = this.#reader;
     const partial = this.#partial;
@@ -43,23 +40,23 @@ export class ClientHeads {
     return end;
   }
 
-  /** restart is called where the bytes of the next read are not those of the last one and more. */
+  /** restart is called where the next read does not begin with the bytes of the last one. */
   restart(): void {
     this.#partial.restart();
   }
 
-  /** forget lets go of the bytes and of what was made of them. */
+  /** forget drops the bytes and what was made of them. */
   forget(): void {
     this.#reader.forget();
   }
 }
 
-/** Size of the largest head that is not refused for its size. */
+/** The largest head that is not refused for its size. */
 function headMaxBytes({ targetBytes, headerBytes }: GuardLimits): number {
   return targetBytes + REQUEST_LINE_MARGIN_BYTES + headerBytes + CRLF_BYTES;
 }
 
-/** The status that refuses an incomplete head of this size; 0 while it may become one. */
+/** The status that refuses an incomplete head; 0 while it may become a head. */
 function refusalOf(partial: PartialHead, bytes: number, { targetBytes, headerBytes }: GuardLimits): number {
   if (partial.isBroken) return 400;
   const lineBytes = partial.firstLineBytes;
@@ -68,7 +65,7 @@ function refusalOf(partial: PartialHead, bytes: number, { targetBytes, headerByt
   return lineBytes > 0 && bytes - lineBytes > headerBytes + CRLF_BYTES ? 431 : 0;
 }
 
-/** skipEmptyLines, RFC 9112 §2.2: empty lines before a request are ignored, ended by CRLF or by LF alone. */
+/** skipEmptyLines returns the index behind empty lines, ended by CRLF or LF: they are ignored before a request (RFC 9112 §2.2). */
 export function skipEmptyLines(buffer: Buffer, from: number, to: number): number {
   let at = from;
   for (;;) {

@@ -1,6 +1,6 @@
 /**
- * The bytes of a client's connection: read into memory that all connections share, kept where their turn has not come, and
- * held back where the client is too far ahead. What they mean is up to ClientConnection.
+ * The bytes that a client sends: read into memory that all connections share, kept while their turn has not come, and not read
+ * from a client that is too far ahead. What they mean is up to ClientConnection.
  */
 import { type ByteCount, PendingBytes } from '../../../http1/pending-bytes.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
@@ -9,14 +9,14 @@ import type { ConnectionOwner } from '../engine.ts';
 import type { ClientBody } from './client-body.ts';
 import type { ClientRequest } from './client-request.ts';
 
-/** Bytes that may wait behind the request that is served before the client is no longer read. */
+/** When this much waits behind the request that is served, the client is no longer read. */
 const AHEAD_MAX_BYTES = 32_768;
-/** Up to here a client that is ahead is still read once per tick, so that a FIN behind the bytes ends its request. */
+/** Up to this much a client that is ahead is still read once per tick, so that a FIN behind the bytes ends its request. */
 const LOOK_AHEAD_MAX_BYTES = 262_144;
-/** Memory for pending bytes of all clients of a worker. Above it, whoever has more than SPARED_BYTES waiting is cut. */
+/** Pending bytes of all clients of a worker. Above it, a connection on which more than SPARED_BYTES wait is cut. */
 export const WORKER_PENDING_MAX_BYTES = 67_108_864;
 const SPARED_BYTES = 4_096;
-/** Requests of one connection that may be answered before other connections have their turn. */
+/** Requests of one connection that are answered before other connections have their turn. */
 const TURN_MAX_REQUESTS = 32;
 
 /** ClientInput is the lower half of ClientConnection. */
@@ -26,27 +26,24 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   protected received = false;
   /** Made with the first request that has one. */
   protected body: ClientBody | null = null;
-  /** All that was ever read. */
+  /** Bytes read since the connection was opened. */
   protected readBytes = 0;
   protected readonly pending: PendingBytes;
-  /** Bytes behind the head or the piece of body that was read last, empty lines left out (RFC 9112 §2.2). */
+  /** Bytes behind the head or the piece of body that was read last, without empty lines (RFC 9112 §2.2). */
   protected restBytes = 0;
-  /** A FIN has come that is told behind the pending bytes. */
+  /** A FIN has come; it is handled after the pending bytes. */
   protected endWaits = false;
 
   readonly #pendingOfWorker: ByteCount;
-  /** The memory of the read under way or to come. */
+  /** The memory of the next read, or of the one under way. */
   #lent: Buffer;
   #advancing = false;
   #turnRequests = 0;
-  /** Pending bytes go on in the next turn of the event loop. */
+  /** The pending bytes wait for the next turn of the event loop. */
   #yielding = false;
   #paused = false;
 
-  /**
-   * @param makeWire is called once; it may ask for memory at once
-   * @param pendingOfWorker what all connections of the worker keep
-   */
+  /** @param pendingOfWorker the pending bytes of all clients of the worker */
   constructor(
     remoteAddress: string | undefined,
     owner: ConnectionOwner,
@@ -60,15 +57,15 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     this.wire = makeWire(this);
   }
 
-  /** Whether a request is served, so that bytes behind it must wait. */
+  /** Whether a request is served: the bytes behind it must wait. */
   protected abstract readonly serving: boolean;
-  /** Whether bytes are of no use any more. */
+  /** Whether bytes are dropped. */
   protected abstract readonly deaf: boolean;
-  /** onFirstByte is told where `received` becomes true. */
+  /** onFirstByte is called when `received` becomes true. */
   protected abstract onFirstByte(): void;
-  /** step takes the next of the bytes at…to-1; returns the index behind it, or `at` or less where none may be touched now. */
+  /** step handles the next head or piece of body in the bytes at…to-1. @returns the index behind it; `at` or less: it must wait */
   protected abstract step(buffer: Buffer, at: number, to: number): number;
-  /** forgetText lets go of what was made of the bytes of a read. */
+  /** forgetText drops what was made of the bytes. */
   protected abstract forgetText(): void;
   protected abstract onInputEnd(): void;
   abstract onDrain(): void;
@@ -111,13 +108,13 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     if (pending.length > 0 && !this.#yielding) {
       const { buffer, from, to } = pending;
       const at = this.#advance(buffer, from, to);
-      // The connection may have died and dropped everything meanwhile.
+      // The connection may have died meanwhile, and dropped everything.
       if (pending.buffer === buffer) pending.consumeTo(at);
     }
     this.pace();
   }
 
-  /** Goes through bytes from…to-1 as far as the states allow; returns where it stopped. */
+  /** Handles the bytes from…to-1 as far as the states allow. @returns the index behind them */
   #advance(buffer: Buffer, from: number, to: number): number {
     this.#advancing = true;
     let at = from;
@@ -132,7 +129,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     return at;
   }
 
-  /** takeTurn tells whether a further request may be read in this turn; else it is read in the next one. */
+  /** takeTurn tells whether one more request may be read in this turn of the event loop; else the next turn reads it. */
   protected takeTurn(): boolean {
     if (++this.#turnRequests <= TURN_MAX_REQUESTS) return true;
     this.#yielding = true;
@@ -150,7 +147,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     this.onEnd();
   }
 
-  /** Stops reading a client that is too far ahead, reads on one that is not, and cuts it where the worker keeps too much. */
+  /** Stops or resumes reading, as the client is too far ahead or not; cuts it where too much waits in the worker. */
   protected pace(): void {
     if (this.#advancing || this.wire.closed) return;
     const aheadBytes = this.pending.length;
@@ -173,20 +170,20 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     }
   }
 
-  /** A wire that is not read tells neither of a reset nor of a FIN, which shall end the request at once (B28). */
+  /** A reset or a FIN must end the request at once (B28), but a wire that is not read tells of neither. */
   protected watchForEnd(): void {
     if (this.#paused && this.serving) this.arm(0);
   }
 
   protected lookForEnd(): void {
     if (!this.#paused) return;
-    // What waits to leave tells of a reset by itself.
+    // Bytes that wait to leave tell of a reset by themselves.
     if (!this.wire.blocked) this.wire.probe();
     const mayReadOn =
       this.body?.paused !== true &&
       this.pending.length < LOOK_AHEAD_MAX_BYTES &&
       this.#pendingOfWorker.bytes < WORKER_PENDING_MAX_BYTES / 2;
-    // The next read pauses it again.
+    // The next read pauses again.
     if (mayReadOn) this.#setPaused(false);
     else this.watchForEnd();
   }

@@ -1,15 +1,14 @@
-/** One request on a wire, as the proxy sees it (Downstream): frames the answer and writes it. */
+/** One request on a wire, as the proxy sees it (Downstream). */
 import type { ResponseStart } from '../../../contract/downstream.ts';
 import { headText, mayHaveBody } from '../../../http1/answer-head.ts';
 import { CRLF, chunkHead, lastChunk } from '../../../http1/chunk-writing.ts';
 import type { Wire } from '../../../infra/wire/wire.ts';
 import { BaseRequest, type RequestOwner } from '../base-request.ts';
 
-/** Reason phrases of interim answers that backends send. */
 const INTERIM_PHRASES: Readonly<Record<number, string>> = { 102: 'Processing', 103: 'Early Hints' };
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 
-/** What a request asks of its connection; implemented by ClientConnection. */
+/** WireRequestOwner is what a request needs of its connection; implemented by ClientConnection. */
 export interface WireRequestOwner extends RequestOwner {
   readonly wire: Wire;
   mustClose(): boolean;
@@ -21,7 +20,7 @@ export interface WireRequestOwner extends RequestOwner {
 
 /** ClientRequest is made by ClientConnection for each head. */
 export class ClientRequest extends BaseRequest<WireRequestOwner> {
-  /** Of an answer in pieces: not yet written. */
+  /** The head of an answer in pieces, until it is written. */
   #headText = '';
   #chunked = false;
 
@@ -90,20 +89,20 @@ export class ClientRequest extends BaseRequest<WireRequestOwner> {
     this.ended = true;
     const last = this.#takeHead() + (this.#chunked ? lastChunk(rawTrailers) : '');
     const { wire } = this.owner;
-    // A write before that has failed has not left either, although nothing waits.
+    // After a failed write nothing waits, although not everything has left.
     const allOut = last === '' ? !this.waiting && !wire.blocked : wire.writeText(last);
     if (allOut) this.sent();
     else this.owner.onBlocked();
     return allOut;
   }
 
-  /** flushHead writes a head that no piece of body took along. */
+  /** flushHead writes a head that no piece of body has taken along. */
   flushHead(): void {
     if (this.over || this.#headText === '') return;
     if (!this.owner.wire.writeText(this.#takeHead())) this.owner.onBlocked();
   }
 
-  /** drained: everything written has left. */
+  /** drained is called when everything written has left. */
   drained(): void {
     if (this.ended) this.sent();
     else this.flushed();

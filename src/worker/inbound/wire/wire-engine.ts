@@ -1,13 +1,13 @@
-/** The engine of our own: HTTP/1.1 on wires. */
+/** Our own engine: HTTP/1.1 on wires. */
 import { createServer } from 'node:net';
 import type { Wire, WireEvents, WireMaker } from '../../../infra/wire/wire.ts';
 import { type Engine, isGone } from '../engine.ts';
 import { ClientConnection } from './client-connection.ts';
 
-/** node stops reading a paused socket only when so much waits in it: a client that is ahead gets no further than one read. */
+/** node stops reading a paused socket once this much waits in it: one read at most. */
 const PAUSED_MAX_BYTES = 1;
 
-/** wireEngine makes it; worker/data-plane.ts chooses between it and node's. */
+/** wireEngine is called once per worker. */
 export function wireEngine(wires: WireMaker): Engine {
   const pendingOfWorker = { bytes: 0 };
   return {
