@@ -40,8 +40,8 @@ export class ResponseReader {
   readonly #events: ReaderEvents;
   /** The memory of the read that is under way. */
   #lent: Buffer;
+  /** The memory of a streaming body; null for any other. */
   #own: Buffer<ArrayBuffer> | null = null;
-  #streaming = false;
   #paused = false;
   #delivering = false;
   /** resume() was called from within the sink's onBody. */
@@ -58,7 +58,7 @@ export class ResponseReader {
   }
 
   start(method: string): void {
-    this.answered = this.#streaming = this.#paused = false;
+    this.answered = this.#paused = false;
     this.parser.start(method);
   }
 
@@ -72,9 +72,9 @@ export class ResponseReader {
   read(exchange: Exchange, bytes: number): number {
     this.answered = true;
     const buffer = this.#lent;
-    return this.#streaming
-      ? this.#readBody(exchange, buffer, bytes)
-      : this.#readHeads(exchange, buffer, bytes);
+    return this.#own === null
+      ? this.#readHeads(exchange, buffer, bytes)
+      : this.#readBody(exchange, buffer, bytes);
   }
 
   #readHeads(exchange: Exchange, buffer: Buffer, end: number): number {
@@ -115,7 +115,6 @@ export class ResponseReader {
     // The only copy, of at most one read: other wires read into `buffer`, too.
     if (size > 0) buffer.copy(this.#own, 0, parser.body.payloadFrom, parser.body.payloadTo);
     const chunk = this.#own.subarray(0, size);
-    this.#streaming = true;
     exchange.sink.onHead(head, null);
     return exchange.live ? this.#deliver(exchange, chunk, leftoverBytes) : READ_OVER;
   }
@@ -171,7 +170,7 @@ export class ResponseReader {
 
   /** endOfInput handles the backend's FIN. false: the response is incomplete. */
   endOfInput(exchange: Exchange): boolean {
-    if (!this.#streaming || !this.parser.endOfInput()) return false;
+    if (this.#own === null || !this.parser.endOfInput()) return false;
     this.#complete(exchange, 0);
     return true;
   }
@@ -180,7 +179,6 @@ export class ResponseReader {
   finish(): Buffer<ArrayBuffer> | null {
     const own = this.#own;
     this.#own = null;
-    this.#streaming = false;
     this.parser.forget();
     return own;
   }

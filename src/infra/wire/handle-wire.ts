@@ -1,10 +1,10 @@
 /**
- * A Wire on the handle inside a socket: the only file that touches what node keeps for itself. The handle reads into the
- * owner's memory and says at once whether the kernel took a write, so a small proxied request passes by both directions of
- * node's stream machinery. It is chosen only on the exact versions in wire-choice.ts; figures: docs/performance.md.
+ * A Wire on the handle inside a socket: the only file that uses node's private API, and only on the exact versions in
+ * wire-choice.ts. The handle reads into the owner's memory and says at once whether the kernel took a write, so a small request
+ * costs nothing in node's streams (figures: docs/performance.md).
  *
- * Sockets are made, connected and accepted by node's documented API, and closed by it. In between nobody but the wire reads
- * or writes them: node's own stream of the socket sees neither data nor its end.
+ * Sockets are made, connected, accepted and closed by node's documented API. In between only the wire reads and writes: the
+ * socket's own stream sees neither data nor its end.
  */
 import { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
@@ -12,9 +12,9 @@ import { toError } from '../../contract/errors.ts';
 import { SocketBound } from './socket-bound.ts';
 import type { ConnectEvents, Wire, WireMaker } from './wire.ts';
 
-/** Of the handle of a TCP, pipe or TLS socket (node's LibuvStreamWrap and TLSWrap). */
+/** The handle of a TCP, pipe or TLS socket: node's LibuvStreamWrap or TLSWrap. */
 interface Handle {
-  /** Handed over for writing, and of that not yet with the kernel. */
+  /** Bytes written, and how many of them the kernel does not have yet. */
   readonly bytesWritten: number;
   readonly writeQueueSize: number;
   onread: (this: Handle) => Buffer | undefined;
@@ -27,11 +27,11 @@ interface Handle {
   [WIRE]: HandleWire;
 }
 
-/** Needed, and kept by node, only for a write that the kernel did not take at once. */
+/** Node keeps it only for a write that the kernel did not take at once. */
 interface WriteRequest {
   oncomplete: (this: WriteRequest, status: number) => void;
   wire: HandleWire;
-  /** Keeps the memory alive that node writes from. */
+  /** The memory that node writes from; kept alive by this. */
   chunk: Buffer | null;
 }
 
@@ -46,10 +46,10 @@ const WIRE = Symbol('wire');
 const UV_EOF = -4095;
 
 let streamWrap: StreamWrap;
-/** The next write's request; used up only by one that is not over at once. */
+/** The request of the next write. A new one is made only after a write that is not over at once. */
 let spareRequest: WriteRequest;
 
-/** handleProblem is why node does not give its handles away, null where it does: its permission model may forbid it. */
+/** handleProblem is why node gives no access to its handles (its permission model may forbid it); null where it does. */
 export function handleProblem(): string | null {
   try {
     streamWrapOfNode();
@@ -59,13 +59,13 @@ export function handleProblem(): string | null {
   }
 }
 
-/** Throws where node refuses. */
+/** Throws where node gives no access. */
 function streamWrapOfNode(): StreamWrap {
   const { binding } = process as unknown as { binding: (name: string) => StreamWrap };
   return binding('stream_wrap');
 }
 
-/** handleWires is called once per process, and only on a version that the list names. */
+/** handleWires is called once per process, on a version that wire-choice.ts lists. */
 export function handleWires(): WireMaker {
   streamWrap = streamWrapOfNode();
   spareRequest = new streamWrap.WriteWrap();
@@ -85,14 +85,14 @@ export function handleWires(): WireMaker {
 }
 
 class HandleWire extends SocketBound implements Wire {
-  /** null before the connection is open, and once the wire is closed. */
+  /** null before the connection is open, and after the wire is closed. */
   #handle: Handle | null = null;
-  /** What the handle reads into. */
+  /** The handle reads into this. */
   #buffer: Buffer | null = null;
   #pendingWrites = 0;
   #peerEnded = false;
 
-  /** attach takes the handle of an open socket over; node has started reading on it, in this turn of the loop. */
+  /** attach takes over the handle of an open socket. node has started to read in this turn of the event loop. */
   attach(): void {
     const handle = (this.socket as unknown as { _handle: Handle | null })._handle;
     if (handle === null) return;
@@ -105,7 +105,7 @@ class HandleWire extends SocketBound implements Wire {
 
   connected(events: ConnectEvents): void {
     this.attach();
-    // Else node starts the handle behind its event, and gives up one that the owner has started by then.
+    // Otherwise node would start the handle after its event, and close one that the owner has started by then.
     this.socket.pause();
     events.onConnect();
     if (!this.paused) this.#handle?.readStart();
@@ -124,7 +124,7 @@ class HandleWire extends SocketBound implements Wire {
     return handle === null ? 0 : handle.bytesWritten - handle.writeQueueSize;
   }
 
-  /** read is the handle's: a count, or the code of an error. Returns the memory for the next read where it is another. */
+  /** read is called by the handle. @returns the memory for the next read, where it is not the same */
   read(countOrError: number): Buffer | undefined {
     if (this.closed || countOrError === 0) return undefined;
     if (countOrError < 0) {
@@ -144,25 +144,26 @@ class HandleWire extends SocketBound implements Wire {
   writeText(text: string): boolean {
     const handle = this.#writable();
     if (handle === null) return !this.writeFailed;
-    return this.#settle(handle.writeLatin1String(spareRequest, text), null);
+    return this.#afterWrite(handle.writeLatin1String(spareRequest, text), null);
   }
 
   writeChunk(before: string, chunk: Buffer, after: string): boolean {
     const handle = this.#writable();
     if (handle === null) return !this.writeFailed;
-    if (before === '' && after === '') return this.#settle(handle.writeBuffer(spareRequest, chunk), chunk);
+    if (before === '' && after === '')
+      return this.#afterWrite(handle.writeBuffer(spareRequest, chunk), chunk);
     const parts = [before, 'latin1', chunk, 'buffer', after, 'latin1'];
-    return this.#settle(handle.writev(spareRequest, parts, false), chunk);
+    return this.#afterWrite(handle.writev(spareRequest, parts, false), chunk);
   }
 
   probe(): void {
     const handle = this.#writable();
     if (handle !== null && this.#pendingWrites === 0) {
-      this.#settle(handle.writeLatin1String(spareRequest, ''), null);
+      this.#afterWrite(handle.writeLatin1String(spareRequest, ''), null);
     }
   }
 
-  /** written is the request's, for a write that was not over at once. */
+  /** written is called when a write that was not over at once has ended. */
   written(status: number): void {
     this.#pendingWrites--;
     if (this.closed) return;
@@ -172,11 +173,11 @@ class HandleWire extends SocketBound implements Wire {
 
   protected override applyPaused(): void {
     if (this.paused) this.#handle?.readStop();
-    // A handle that is started again behind the end would tell of the end again.
+    // A handle that is started after the end would tell of the end again.
     else if (!this.#peerEnded) this.#handle?.readStart();
   }
 
-  protected override letGo(): void {
+  protected override dropReferences(): void {
     this.#handle = null;
   }
 
@@ -185,7 +186,7 @@ class HandleWire extends SocketBound implements Wire {
   }
 
   /** @returns whether the kernel has all that was ever written */
-  #settle(code: number, chunk: Buffer | null): boolean {
+  #afterWrite(code: number, chunk: Buffer | null): boolean {
     if (code !== 0) {
       this.failWrites(systemError('write', code));
       return false;

@@ -1,22 +1,22 @@
 /**
- * The half that both wires share: how node's socket is connected, held back, ended and given up, and how the owner
- * hears of a failure. A call that is repeated does nothing, and a closed wire calls nobody.
+ * What both wires have in common: connecting, pausing, ending and closing node's socket, and telling the owner of failures. A
+ * repeated call does nothing, and a closed wire calls nobody.
  */
 import type { Socket } from 'node:net';
 import { backendNames } from '../backend-names.ts';
 import { type ConnectTarget, resetOrDestroy, type WireEvents } from './wire.ts';
 
-/** How long before the operating system asks a silent backend whether it is there. */
+/** After this much silence the operating system asks a backend whether it is there. */
 const KEEP_ALIVE_PROBE_MS = 30_000;
 
-/** SocketBound is the base of HandleWire and SocketWire. A process makes only one of the two, so V8 sees one shape. */
+/** SocketBound is the base of HandleWire and SocketWire. A process uses only one of them, so V8 sees one shape. */
 export abstract class SocketBound {
   closed = false;
   writeFailed = false;
   protected readonly socket: Socket;
   protected readonly events: WireEvents;
   protected paused = false;
-  /** Our FIN is on its way, behind what was written. */
+  /** end() was called: our FIN follows what was written. */
   protected finSent = false;
 
   constructor(socket: Socket, events: WireEvents) {
@@ -57,7 +57,7 @@ export abstract class SocketBound {
     if (this.#shut()) resetOrDestroy(this.socket);
   }
 
-  /** failWrites is called when a write fails on a connection that stays open: its owner hears once, a tick later. */
+  /** failWrites is called when a write fails on a connection that stays open. The owner is told once, a tick later. */
   failWrites(error: Error): void {
     if (this.closed || this.writeFailed) return;
     this.writeFailed = true;
@@ -66,13 +66,13 @@ export abstract class SocketBound {
     });
   }
 
-  /** applyPaused stops or starts reading, as `paused` now says. */
+  /** applyPaused stops or resumes reading, as `paused` says. */
   protected abstract applyPaused(): void;
 
-  /** letGo drops what a closed wire needs no more. */
-  protected abstract letGo(): void;
+  /** dropReferences is called when the wire is closed. */
+  protected abstract dropReferences(): void;
 
-  /** broken closes the wire and tells its owner why; nothing is told behind it. */
+  /** broken closes the wire and tells its owner why. */
   protected broken(error: Error): void {
     if (this.closed) return;
     this.close();
@@ -89,7 +89,7 @@ export abstract class SocketBound {
   #shut(): boolean {
     if (this.closed) return false;
     this.closed = true;
-    this.letGo();
+    this.dropReferences();
     return true;
   }
 }

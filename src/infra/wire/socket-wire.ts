@@ -1,13 +1,13 @@
 /**
- * A Wire on node's documented API: any Node.js version, TCP, Unix sockets, TLS. Each read is copied once, from the chunk that
- * node allocated for it into the owner's memory, and the chunk's memory is given back at once; sockets that we connect
- * ourselves read into the owner's memory without that (`onread`).
+ * A Wire on node's documented API, for any Node.js version and for TCP, Unix sockets and TLS. Accepted sockets: node allocates a
+ * chunk for each read, which is copied into the owner's memory and freed at once. Sockets to backends read into the owner's
+ * memory (`onread`).
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { SocketBound } from './socket-bound.ts';
 import type { ConnectEvents, Wire, WireEvents, WireMaker } from './wire.ts';
 
-/** Smaller chunks may be views of node's own slab, and are not worth a call. */
+/** Smaller chunks may be parts of node's slab, and are not worth freeing. */
 const FREE_MIN_BYTES = 4096;
 
 export const socketWires: WireMaker = {
@@ -27,12 +27,12 @@ export const socketWires: WireMaker = {
 };
 
 class SocketWire extends SocketBound implements Wire {
-  /** Of a chunk longer than the owner's memory, or whose owner paused in the middle: what is left. */
+  /** The rest of a chunk that is longer than the owner's memory, or in the middle of which the owner paused. */
   #rest: Buffer | null = null;
-  /** The peer's FIN has come; it is told behind the rest. */
+  /** The peer's FIN has come; the owner is told after the rest. */
   #peerEnded = false;
   #endTold = false;
-  /** onDrain is owed. */
+  /** onDrain must follow. */
   #draining = false;
   readonly #drained = (error?: Error | null): void => this.#onDrained(error ?? null);
 
@@ -44,7 +44,7 @@ class SocketWire extends SocketBound implements Wire {
     });
     socket.on('finish', () => this.#tellDrained());
     socket.on('close', () => {
-      // node destroys a socket whose both sides have ended: that is no failure, and the wire stays its owner's to close.
+      // node destroys a socket when both sides have ended. That is no failure, and the owner closes the wire.
       if (!this.finSent || !this.#peerEnded) this.broken(new Error('connection closed'));
     });
   }
@@ -57,7 +57,7 @@ class SocketWire extends SocketBound implements Wire {
     return !this.closed && this.socket.writableLength > 0;
   }
 
-  /** Pieces count once all of a piece has left: node's documented API knows no more. */
+  /** A piece counts once all of it has left: node's documented API tells no more. */
   get takenBytes(): number {
     return this.socket.bytesWritten - this.socket.writableLength;
   }
@@ -65,7 +65,7 @@ class SocketWire extends SocketBound implements Wire {
   writeText(text: string): boolean {
     if (!this.#mayWrite()) return !this.writeFailed;
     this.socket.write(text, 'latin1');
-    return this.#settle();
+    return this.#afterWrite();
   }
 
   writeChunk(before: string, chunk: Buffer, after: string): boolean {
@@ -73,21 +73,21 @@ class SocketWire extends SocketBound implements Wire {
     const socket = this.socket;
     if (before === '' && after === '') {
       socket.write(chunk);
-      return this.#settle();
+      return this.#afterWrite();
     }
     socket.cork();
     if (before !== '') socket.write(before, 'latin1');
     socket.write(chunk);
     if (after !== '') socket.write(after, 'latin1');
     socket.uncork();
-    return this.#settle();
+    return this.#afterWrite();
   }
 
   probe(): void {
     if (this.#mayWrite() && !this.blocked) this.socket.write('', 'latin1');
   }
 
-  /** goOn hands out what is left of a chunk once its owner reads again. */
+  /** goOn gives out the rest of a chunk when the owner reads again. */
   goOn(): void {
     const rest = this.#rest;
     if (rest === null || this.paused) return;
@@ -98,7 +98,7 @@ class SocketWire extends SocketBound implements Wire {
     this.#tellEnd();
   }
 
-  /** take gives a chunk to the owner in pieces that fit into its memory. */
+  /** take gives a chunk to the owner, in pieces that fit into the owner's memory. */
   take(chunk: Buffer): void {
     let at = 0;
     while (at < chunk.length && !this.closed) {
@@ -116,12 +116,12 @@ class SocketWire extends SocketBound implements Wire {
 
   protected override applyPaused(): void {
     if (this.paused) this.socket.pause();
-    // The rest of the last chunk comes first, and never from within the owner's call.
+    // The rest of the last chunk comes first, but not from within the owner's call.
     else if (this.#rest === null) this.socket.resume();
     else process.nextTick(goOn, this);
   }
 
-  protected override letGo(): void {
+  protected override dropReferences(): void {
     this.#rest = null;
   }
 
@@ -135,8 +135,8 @@ class SocketWire extends SocketBound implements Wire {
     return !this.closed && !this.writeFailed && !this.finSent && this.socket.writable;
   }
 
-  #settle(): boolean {
-    // node counts a write that has failed as done, and tells a tick later.
+  #afterWrite(): boolean {
+    // node counts a failed write as done, and tells of the failure a tick later.
     if (!this.blocked) return this.socket.errored === null;
     if (!this.#draining) {
       this.#draining = true;
@@ -146,10 +146,10 @@ class SocketWire extends SocketBound implements Wire {
   }
 
   #onDrained(error: Error | null): void {
-    // Behind an end() nothing more can be written to wait for: the end itself tells.
+    // After end() no empty write can follow: `finish` tells.
     if (this.closed || error !== null || (this.finSent && this.blocked)) return;
     if (!this.blocked) this.#tellDrained();
-    // Behind what was written since.
+    // Wait for what was written since.
     else this.socket.write('', this.#drained);
   }
 
@@ -163,15 +163,15 @@ class SocketWire extends SocketBound implements Wire {
 type WriteCallback = (error?: Error | null) => void;
 
 /**
- * A socket that outlives its failed writes. node destroys a socket as soon as a write fails (EPIPE, ECONNRESET), and with it
- * a response that already lies in the receive buffer: a backend that answers 413 and closes while the upload is still coming
- * would be a 502. Here a failed write only ends the writing; reading decides how the connection ends.
+ * A socket that survives failed writes. node destroys a socket when a write fails (EPIPE, ECONNRESET), and with it a response
+ * that lies in the receive buffer: of a backend that answers 413 and closes during an upload the client would get a 502. Here a
+ * failed write only ends the writing.
  */
 class OutboundSocket extends Socket {
   wire: SocketWire | null = null;
   #buffer: Buffer = Buffer.alloc(0);
   #writeFailed = false;
-  /** The stream machinery has one write under way at a time. */
+  /** Of the write that is under way; streams have at most one. */
   #callback: WriteCallback | null = null;
   readonly #written: WriteCallback = (error) => {
     const callback = this.#callback;
@@ -186,7 +186,7 @@ class OutboundSocket extends Socket {
   constructor(events: ConnectEvents) {
     const options: SocketConstructorOpts = {
       onread: {
-        // node asks once more behind a callback in which the wire was closed.
+        // node asks once more after a callback in which the wire was closed.
         buffer: () => {
           if (this.wire?.closed !== true) this.#buffer = events.nextBuffer();
           return this.#buffer;
@@ -221,7 +221,7 @@ function goOn(wire: SocketWire): void {
   wire.goOn();
 }
 
-/** Gives the memory of a chunk back at once: dead ArrayBuffers wait for tens of MiB of them before V8 collects. */
+/** Frees the memory of a chunk at once: V8 collects dead ArrayBuffers only after tens of MiB of them. */
 function free(chunk: Buffer): void {
   const memory = chunk.buffer;
   if (chunk.length < FREE_MIN_BYTES || chunk.length !== memory.byteLength) return;

@@ -1,14 +1,11 @@
-/** How a process serves its clients and reaches its backends. The primary decides once, and tells workers, log and metrics. */
+/** Chooses the wires and the engine of a process. The primary chooses once, and tells workers, log and metrics. */
 import { type DataPath, ENGINES, WIRES, type WireName } from '../../contract/data-path.ts';
 import { LbError } from '../../contract/errors.ts';
 import { handleProblem, handleWires } from './handle-wire.ts';
 import { socketWires } from './socket-wire.ts';
 import type { WireMaker } from './wire.ts';
 
-/**
- * The Node.js versions whose inside HandleWire was tested on: `make test-node` runs the tests there and says what may be
- * added. On any other version SocketWire serves.
- */
+/** HandleWire serves only on these Node.js versions; `make test-node` tests it on others and says which may be added. */
 export const HANDLE_WIRE_VERSIONS: readonly string[] = [
   'v24.18.1',
   'v24.22.3',
@@ -19,15 +16,12 @@ export const HANDLE_WIRE_VERSIONS: readonly string[] = [
 
 const WIRE_ENV = 'SLUICE_WIRE';
 const ENGINE_ENV = 'SLUICE_ENGINE';
-/** Of 0.3: who set it shall not be moved to private API by an upgrade, in silence. */
+/** Gone since 0.4. Who set it must not be moved to private API by an upgrade without being told. */
 const GONE_ENV = 'SLUICE_PUBLIC_HTTP_API';
-/** With 1, SLUICE_WIRE=handle is had on a version that is not in the list: how `make test-node` tests it. For nothing else. */
+/** `1` allows SLUICE_WIRE=handle on a version that is not in the list. For `make test-node` only. */
 const UNTESTED_ENV = 'SLUICE_UNTESTED_WIRE';
 
-/**
- * chooseDataPath decides by the version of Node.js (as in process.version) and by what the environment asks for. Throws
- * config_invalid where that is not to be had.
- */
+/** chooseDataPath throws config_invalid where the environment asks for what does not exist here. @param version as process.version */
 export function chooseDataPath(version: string, env: NodeJS.ProcessEnv): DataPath {
   if (env[GONE_ENV]) {
     throw new LbError('config_invalid', `${GONE_ENV} is gone: set ${WIRE_ENV}=socket, or ${ENGINE_ENV}=node`);
@@ -37,18 +31,18 @@ export function chooseDataPath(version: string, env: NodeJS.ProcessEnv): DataPat
   if (asked === 'socket') return { engine, wire: asked };
   const isTested =
     HANDLE_WIRE_VERSIONS.includes(version) || (asked === 'handle' && env[UNTESTED_ENV] === '1');
-  const isToBeHad = isTested && handleProblem() === null;
-  if (asked === 'handle' && !isToBeHad) {
-    throw new LbError('config_invalid', `${WIRE_ENV}=handle is not to be had: ${slowReason(version)}`);
+  const isAvailable = isTested && handleProblem() === null;
+  if (asked === 'handle' && !isAvailable) {
+    throw new LbError('config_invalid', `${WIRE_ENV}=handle is not available: ${slowReason(version)}`);
   }
-  // Whoever asks for node's engine asks for documented API.
-  return { engine, wire: asked ?? (engine === 'wire' && isToBeHad ? 'handle' : 'socket') };
+  // Who asks for node's engine wants documented API.
+  return { engine, wire: asked ?? (engine === 'wire' && isAvailable ? 'handle' : 'socket') };
 }
 
-/** slowReason is why connections go by SocketWire although nobody asked for it, and what to do about it; for the log. */
+/** slowReason tells the log why SocketWire serves although nobody asked for it, and what to do about it. */
 export function slowReason(version: string): string {
   const problem = HANDLE_WIRE_VERSIONS.includes(version) ? handleProblem() : null;
-  if (problem !== null) return `node keeps its handles to itself (${problem})`;
+  if (problem !== null) return `node gives no access to its handles (${problem})`;
   return `not on Node.js ${version}, run ${HANDLE_WIRE_VERSIONS.join(' or ')}`;
 }
 
@@ -63,7 +57,7 @@ function oneOf<Name extends string>(
   throw new LbError('config_invalid', `${variable} is ${known.join(' or ')}, not ${JSON.stringify(value)}`);
 }
 
-/** wiresOf makes the one maker of a process. */
+/** wiresOf is called once per process. */
 export function wiresOf(name: WireName): WireMaker {
   return name === 'handle' ? handleWires() : socketWires;
 }

@@ -54,7 +54,7 @@ test('make test-node has the handle wire on other versions: with both variables,
   assert.equal(chooseDataPath('v20.0.0', both).wire, 'handle');
   assert.equal(chooseDataPath('v20.0.0', { SLUICE_UNTESTED_WIRE: '1' }).wire, 'socket');
   for (const word of ['', '0', 'true'])
-    assert.throws(() => chooseDataPath('v20.0.0', { ...both, SLUICE_UNTESTED_WIRE: word }), /not to be had/);
+    assert.throws(() => chooseDataPath('v20.0.0', { ...both, SLUICE_UNTESTED_WIRE: word }), /not available/);
 });
 
 test('SLUICE_ENGINE chooses the engine, whatever the wire', () => {
@@ -77,7 +77,7 @@ test('where node gives no handle away the socket wire serves, and a wish for the
   t.mock.method(process as unknown as { binding: () => void }, 'binding', refuse);
   assert.deepEqual(chooseDataPath(TESTED, {}), { engine: 'wire', wire: 'socket' });
   assert.match(slowReason(TESTED), /restricted/);
-  assert.throws(() => chooseDataPath(TESTED, { SLUICE_WIRE: 'handle' }), /not to be had: .*restricted/);
+  assert.throws(() => chooseDataPath(TESTED, { SLUICE_WIRE: 'handle' }), /not available: .*restricted/);
 });
 
 test('the variable of 0.3 is refused, with the ones that took its place', () => {

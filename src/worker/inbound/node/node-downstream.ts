@@ -24,6 +24,8 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
   readonly #response: ServerResponse;
   #reading = false;
   #stopped = false;
+  /** Nobody has asked for the body. */
+  #discarding = false;
   #bodyBytes = 0;
   /** The head has left. */
   #flushed = false;
@@ -46,11 +48,15 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
   }
 
   readBody(): void {
-    if (this.#reading || this.over) return;
+    if (!this.#reading && !this.over) this.#read();
+  }
+
+  #read(): void {
     this.#reading = true;
     this.#request.on('data', (chunk: Buffer) => {
       this.#bodyBytes += chunk.length;
       if (!this.#stopped) this.listener?.onRequestBody(chunk);
+      else if (this.#discarding && this.#bodyBytes > DISCARD_MAX_BYTES) this.owner.onOverlong();
     });
     this.#request.on('end', () => {
       if (this.over) this.owner.onDiscarded();
@@ -168,15 +174,8 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
 
   /** Reads a body that nobody asked for into nothing. Called before its answer is out: then node would drop the body uncounted. */
   #discard(): void {
-    this.#reading = true;
-    let discardedBytes = 0;
-    this.#request.on('data', (chunk: Buffer) => {
-      discardedBytes += chunk.length;
-      if (discardedBytes > DISCARD_MAX_BYTES) this.owner.onOverlong();
-    });
-    this.#request.on('end', () => {
-      if (this.over) this.owner.onDiscarded();
-    });
+    this.#stopped = this.#discarding = true;
+    this.#read();
   }
 }
 

@@ -16,6 +16,7 @@ import type { RequestHead } from '../../../contract/request-head.ts';
 import { type BodyBuffers, FIRST_BUFFER_BYTES, SMALL_PIECE_BYTES } from '../../../http1/body-buffers.ts';
 import { BodyReader } from '../../../http1/body-reader.ts';
 import { DISCARD_MAX_BYTES } from '../base-request.ts';
+import type { ClientRequest } from './client-request.ts';
 
 const COMPLETE = 0;
 const UNASKED = 1;
@@ -25,13 +26,6 @@ const UNWANTED = 4;
 
 /** After a smaller read the buffer is given back: the next read is likely as small, and slow clients must not hold memory. */
 const KEPT_MIN_BYTES = FIRST_BUFFER_BYTES / 2;
-
-/** BodySink is told of a body; implemented by ClientRequest. */
-export interface BodySink {
-  onBody(piece: Buffer): void;
-  onBodyEnd(rawTrailers: string[]): void;
-  bodyInvalid(status: number): void;
-}
 
 export class ClientBody {
   readonly #buffers: BodyBuffers;
@@ -128,39 +122,39 @@ export class ClientBody {
     return to;
   }
 
-  /** deliver tells what the last read found. @param sink null: the request is over */
-  deliver(buffer: Buffer, sink: BodySink | null): void {
+  /** deliver tells what the last read found. @param request null: it is over */
+  deliver(buffer: Buffer, request: ClientRequest | null): void {
     const reader = this.#reader;
     const isWanted = this.#state === FLOWING;
     if (this.#endless) {
-      if (this.drop() && isWanted && reader !== null) sink?.bodyInvalid(reader.problemStatus);
+      if (this.drop() && isWanted && reader !== null) request?.bodyInvalid(reader.problemStatus);
     } else if (reader !== null) {
       const { complete, trailers } = reader;
-      if (isWanted) this.#passOn(reader, buffer, sink);
+      if (isWanted) this.#passOn(reader, buffer, request);
       else this.#unwantedBytes += reader.payloadTo - reader.payloadFrom;
-      if (complete) this.#finish(trailers, sink);
+      if (complete) this.#finish(trailers, request);
     }
   }
 
-  #passOn(reader: BodyReader, buffer: Buffer, sink: BodySink | null): void {
+  #passOn(reader: BodyReader, buffer: Buffer, request: ClientRequest | null): void {
     const { payloadFrom: from, payloadTo: to } = reader;
     if (from === to) return;
     // A small piece is copied by whoever is given it.
     if (buffer !== this.#buffers.shared || to - from < SMALL_PIECE_BYTES)
-      sink?.onBody(buffer.subarray(from, to));
+      request?.onBody(buffer.subarray(from, to));
     else {
       this.#own ??= this.#buffers.take();
       buffer.copy(this.#own, 0, from, to);
-      sink?.onBody(this.#own.subarray(0, to - from));
+      request?.onBody(this.#own.subarray(0, to - from));
     }
   }
 
-  #finish(trailers: string[], sink: BodySink | null): void {
+  #finish(trailers: string[], request: ClientRequest | null): void {
     // The end belongs to the last piece, also where that is still in use.
     if (this.#state === PAUSED) this.#dropMemory();
     const isWanted = this.#state !== UNWANTED;
     this.#state = COMPLETE;
-    if (isWanted) sink?.onBodyEnd(trailers);
+    if (isWanted) request?.onBodyEnd(trailers);
   }
 
   /** afterRead chooses the memory of the next read; called once all bytes of a read were looked at. */
