@@ -62,9 +62,8 @@ export abstract class FieldReader {
         return eol < to && bytes[eol] !== CR ? this.malformed(LINE_PROBLEM) : HEAD_INCOMPLETE;
       if (bytes[eol] !== CR || bytes[eol + 1] !== LF) return this.malformed(valueProblem(bytes[eol]!));
       const kind = hasUnderscore ? UNDERSCORE : specialClass(hash, bytes, at, colon);
-      const isTidy = isTidyLine(bytes, colon, eol);
-      if (kind !== PLAIN || !isTidy) {
-        this.#takeLine(bytes, { at, colon, eol, kind, isTidy });
+      if (kind !== PLAIN || !isTidyLine(bytes, colon, eol)) {
+        this.#takeLine(bytes, at, colon, eol, kind);
         if (this.problem !== '') return HEAD_MALFORMED;
       }
       at = eol + 2;
@@ -73,8 +72,7 @@ export abstract class FieldReader {
   }
 
   /** Leaves a line out, or tidies it. */
-  #takeLine(bytes: Uint8Array, line: Line): void {
-    const { at, colon, eol, kind, isTidy } = line;
+  #takeLine(bytes: Uint8Array, at: number, colon: number, eol: number, kind: number): void {
     let from = colon + 1;
     let to = eol;
     while (from < to && isBlank(bytes[from]!)) from++;
@@ -86,7 +84,7 @@ export abstract class FieldReader {
     const passes =
       this.takeBytes(kind, bytes, from, to) ??
       this.take(kind, this.cutText(at, colon), this.cutText(from, to));
-    if (passes && isTidy) return;
+    if (passes && isTidyLine(bytes, colon, eol)) return;
     this.#cut(at, eol + 2);
     if (passes) this.lines += `${this.cutText(at, colon)}: ${this.cutText(from, to)}\r\n`;
   }
@@ -112,14 +110,6 @@ export abstract class FieldReader {
     this.problem = problem;
     return HEAD_MALFORMED;
   }
-}
-
-interface Line {
-  at: number;
-  colon: number;
-  eol: number;
-  kind: number;
-  isTidy: boolean;
 }
 
 const LINE_PROBLEM = 'line ends that are not CRLF';

@@ -54,3 +54,9 @@ export function lengthOf(bytes: Uint8Array, from: number, to: number): number {
   }
   return length;
 }
+
+/** isAt tells whether the bytes from `from` on are the wanted ones. */
+export function isAt(bytes: Uint8Array, from: number, wanted: Uint8Array): boolean {
+  for (let i = 0; i < wanted.length; i++) if (bytes[from + i] !== wanted[i]) return false;
+  return true;
+}

@@ -5,7 +5,7 @@
  */
 import { CHUNKED_BODY, RequestHead } from '../contract/request-head.ts';
 import { FieldReader, HEAD_INCOMPLETE } from './field-reader.ts';
-import { CR, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from './head-bytes.ts';
+import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from './head-bytes.ts';
 import * as names from './header-names.ts';
 
 /**
@@ -257,11 +257,6 @@ const POST = Buffer.from('POST', 'latin1');
 function frequentMethod(bytes: Uint8Array, from: number, to: number): string | null {
   if (to - from === GET.length && isAt(bytes, from, GET)) return 'GET';
   return to - from === POST.length && isAt(bytes, from, POST) ? 'POST' : null;
-}
-
-function isAt(bytes: Uint8Array, from: number, wanted: Uint8Array): boolean {
-  for (let i = 0; i < wanted.length; i++) if (bytes[from + i] !== wanted[i]) return false;
-  return true;
 }
 
 function endOfWord(bytes: Uint8Array, from: number, to: number): number {
