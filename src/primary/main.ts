@@ -175,7 +175,8 @@ class Primary {
 
   async #start(): Promise<void> {
     const { listen, admin, database } = this.#settings;
-    await waitForFreeAddresses([...listen, { kind: 'tcp', ...admin }], () => this.#isStopping);
+    const wanted = [...listen, { kind: 'tcp', ...admin } as const];
+    await waitForFreeAddresses(wanted, this.#logger, () => this.#isStopping);
     if (this.#isStopping) return;
     const storage = await openStorage(database, this.#logger);
     this.#lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);

@@ -43,7 +43,7 @@ test('workers whose primary was killed with -9 finish what is in flight and exit
   assert.ok(workers.every((pid) => !second.workerPids().includes(pid)));
 });
 
-test('a second serve on a busy port is refused, and takes the port once it is free', async (t) => {
+test('a second serve on a busy port is refused after 10 s, and takes a port that becomes free before', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const port = await freePort();
@@ -58,9 +58,11 @@ test('a second serve on a busy port is refused, and takes the port once it is fr
   await refused.waitForLine(`cannot listen on 127.0.0.1:${port}: EADDRINUSE`, { timeoutMs: 30_000 });
   assert.deepEqual(await refused.exited, { code: 1, signal: null });
   assert.equal((await ask(first.proxyUrl)).text, 'a');
+  const second = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
+  t.after(() => second.kill());
+  await second.waitForLine(/trying for 10 s/, { timeoutMs: 30_000 });
   await first.stop();
-  const second = await startSluice({ config, folder });
-  t.after(() => second.stop());
+  await second.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
   assert.equal((await ask(`http://127.0.0.1:${port}`)).text, 'a');
   assert.deepEqual(await second.stop(), { code: 0, signal: null });
 });

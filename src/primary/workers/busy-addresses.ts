@@ -4,32 +4,34 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import { addressText, listenSentence } from '../../contract/listen-failure.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
 
-/** For an instance that has been told to stop and is about to close its listeners. */
-const BUSY_MS = 900;
+/** An instance that was told to stop may take so long to close its listeners. */
+const BUSY_MS = 10_000;
 const RETRY_MS = 100;
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
 
 /**
- * waitForFreeAddresses resolves once nobody listens at the TCP addresses among `addresses`, or once the start is called off. Throws
- * LbError listen_failed, naming every address that stays busy for BUSY_MS. Called by the primary before it opens anything.
+ * waitForFreeAddresses resolves once nobody listens at the TCP addresses among `addresses`, or once the start is called off. It names
+ * the busy ones in one line at once. Throws LbError listen_failed, naming those that are busy after BUSY_MS. Called by the primary
+ * before it opens anything.
  */
 export async function waitForFreeAddresses(
   addresses: readonly ListenAddress[],
+  logger: Pick<Logger, 'warn'>,
   stopped: () => boolean,
   busyMs = BUSY_MS,
 ): Promise<void> {
   const giveUpAtMs = performance.now() + busyMs;
+  let told = false;
   while (!stopped()) {
     const busy = await busyAmong(addresses);
     if (busy.length === 0) return;
-    if (performance.now() + RETRY_MS > giveUpAtMs) {
-      throw new LbError(
-        'listen_failed',
-        listenSentence(busy.map(addressText).join(' and '), 'EADDRINUSE', ''),
-      );
-    }
+    const sentence = listenSentence(busy.map(addressText).join(' and '), 'EADDRINUSE', '');
+    if (performance.now() + RETRY_MS > giveUpAtMs) throw new LbError('listen_failed', sentence);
+    if (!told) logger.warn(`${sentence}; trying for ${busyMs / 1000} s`);
+    told = true;
     await delay(RETRY_MS);
   }
 }
