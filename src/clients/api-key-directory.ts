@@ -1,10 +1,9 @@
 /**
  * Verifies API keys in a worker, against the digests in its ClientDirectory.
  *
- * No comparison here takes a time that tells anything about a key. What is looked up is the HMAC of what the caller sent, under
- * a secret that callers do not know: how far two digests agree says nothing about how far two keys agree, and nobody can aim at
- * a digest. The limiter's memory of accepted keys is a map by the sent text; V8 compares only texts whose seeded hashes over
- * the whole text are equal.
+ * No comparison takes a time that tells anything about a key. The worker looks up the HMAC of what the caller sent, under a
+ * secret that callers do not know. How far two digests agree says nothing about how far two keys agree. The limiter's memory of
+ * accepted keys is a map by the sent text, and V8 compares only texts whose seeded hashes are equal.
  */
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import type { ApiKeyLookup, ApiKeyRefusal, ClientRecord, VerifiedKey } from '../contract/clients.ts';

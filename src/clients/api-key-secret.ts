@@ -57,7 +57,7 @@ export class ApiKeySecret {
     this.refresh();
   }
 
-  /** refresh looks at the file again where no secret is set: another process may have made it. Returns whether it changed. */
+  /** refresh reads the file again where no secret is set: another process may have made it. Returns whether the secret changed. */
   refresh(): boolean {
     const text = this.#configured ?? this.#read();
     if (text === (this.#current?.text ?? null)) return false;
@@ -66,10 +66,10 @@ export class ApiKeySecret {
   }
 
   /**
-   * ensure is for whoever issues a key. Throws LbError secret_missing where none is set and none can be made.
+   * ensure returns the secret to issue a key under, made now where there is none. Throws LbError secret_missing where none can
+   * be made, or must not be.
    *
-   * @param hasKeys whether the database holds keys. Their secret is elsewhere then; with one made here, this machine would refuse
-   *   their keys and they would refuse this machine's
+   * @param hasKeys whether the database holds keys. Then their secret is on another machine, and each would refuse the other's keys
    */
   async ensure(hasKeys: () => Promise<boolean>): Promise<SigningSecret> {
     if (this.#current === null && !this.refresh() && (await hasKeys())) {
@@ -96,7 +96,7 @@ export class ApiKeySecret {
     }
   }
 
-  /** A front door that cannot read it serves all the same; callers with keys are limited by their addresses. */
+  /** Without it Sluice serves all the same: callers with keys are limited by their addresses. */
   #read(): string | null {
     try {
       const text = readSecretFile(this.#path);

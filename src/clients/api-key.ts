@@ -1,7 +1,7 @@
 /**
- * An API key: `slk_<keyId>_<secret part>`. The id names the key in lists and calls and is no secret. The 256 random bits behind
- * it are, and only the HMAC of the key is kept. The form is fixed, so that scanners find a key that was committed somewhere,
- * and so that keys of other makers are told apart without any cryptography.
+ * An API key: `slk_<keyId>_<secret part>`. The id names the key in lists and calls and is no secret. The secret part is 256
+ * random bits. Only the HMAC of the key is kept. The form is fixed: scanners find a key that was committed somewhere, and keys
+ * of other makers are told apart without cryptography.
  */
 import { createHmac, createSecretKey, type KeyObject } from 'node:crypto';
 
@@ -12,7 +12,7 @@ const ID_RANDOM_BYTES = 6;
 const SECRET_BYTES = 32;
 const KEY = /^slk_[0-9a-f]{24}_[A-Za-z0-9_-]{43}$/;
 const KEY_ID = /^[0-9a-f]{24}$/;
-/** Enough to tell secrets apart, too little to say anything about one. */
+/** Enough to tell secrets apart, too little to help in guessing one. */
 const SECRET_ID_BYTES = 6;
 
 /** SigningSecret is what digests are made with; the same on every machine that shares the database. */

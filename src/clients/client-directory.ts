@@ -1,6 +1,6 @@
 /**
- * Who the callers are, in the memory of a worker: clients and API keys. The primary's messages fill it, in order, so that what
- * is told last is true. Until the first set is complete nobody is known, rather than a few.
+ * Clients and API keys in the memory of a worker. The primary's messages fill it, and the last message is true. Until the first
+ * set is complete nobody is known, rather than a few.
  */
 import {
   type ClientLookup,
@@ -19,10 +19,10 @@ export type ClientsMessage = Extract<PrimaryMessage, { type: 'clients' }>;
 /** No bucket is older than 30 days, so no older tombstone can matter. */
 export const TOMBSTONE_DAYS = 31;
 const DAY_US = 86_400_000_000;
-/** Clients whose objects are kept, to be handed out again. With more of them objects are made anew, nothing else. */
+/** Clients whose objects are kept. Beyond that number objects are made anew. */
 const MAX_OBJECTS = 20_000;
 
-/** The object of a client, and the last generation in which it was found to be the newest. */
+/** A client's object, and the last generation in which it was the newest. */
 interface Known {
   client: ClientRecord;
   generation: number;

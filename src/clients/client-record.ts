@@ -1,4 +1,4 @@
-/** What a client is: its id in canonical form, its row in the database and the record that workers get. */
+/** A client's canonical id, its row in the database, and the record that workers get. */
 import { isIP } from 'node:net';
 import { canonicalRange } from '../contract/addresses.ts';
 import type { BucketLimits, ClientMode, ClientRecord, ClientTombstone } from '../contract/clients.ts';
@@ -16,7 +16,7 @@ export interface ClientInput {
   limits: Readonly<Record<string, BucketLimits>>;
 }
 
-/** Not `.` and `..`: in a path they mean folders, and whoever writes URLs by the book could not even delete such a client. */
+/** Not `.` and `..`: URL libraries resolve them as path segments, so that such a client could not even be deleted. */
 const NAME = /^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}$/;
 
 /**
@@ -33,8 +33,8 @@ export function canonicalClientId(text: string): string | null {
 export const CLIENT_COLUMNS = 'client_id, mode, capacity, refill_per_second, limits, version_us';
 
 /**
- * clientRecordOf turns a row of CLIENT_COLUMNS into a record. The table's constraints make a misfit impossible; one
- * that came about all the same is an LbError schema_mismatch, never a wrong limit.
+ * clientRecordOf turns a row of CLIENT_COLUMNS into a record. Throws LbError schema_mismatch for a row that the table's
+ * constraints should have refused: it must not become a wrong limit.
  */
 export function clientRecordOf(row: Readonly<Record<string, unknown>>): ClientRecord {
   const { client_id: clientId, mode, capacity, refill_per_second: refillPerSecond } = row;
@@ -50,7 +50,7 @@ export function clientRecordOf(row: Readonly<Record<string, unknown>>): ClientRe
   return { clientId, mode, limits, versionUs: versionOf(row) };
 }
 
-/** tombstoneOf turns a row of client_tombstones into the message's form. */
+/** tombstoneOf turns a row of client_tombstones into a tombstone. Throws as clientRecordOf does. */
 export function tombstoneOf(row: Readonly<Record<string, unknown>>): ClientTombstone {
   if (typeof row.client_id !== 'string') throw misfit(row);
   return { clientId: row.client_id, versionUs: versionOf(row) };

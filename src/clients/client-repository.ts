@@ -1,7 +1,6 @@
 /**
- * The table `clients` as the admin API uses it. Every write is one statement, so that it is whole or not at all without a
- * transaction of ours. Versions and tombstones are the work of the table's triggers (migrations/0001_clients.sql), so that
- * what somebody writes with psql is followed as well.
+ * The table `clients` as the admin API uses it. Every write is one statement, so none needs a transaction. Triggers write the
+ * versions and tombstones (migrations/0001_clients.sql), so that what somebody writes with psql is followed too.
  */
 import type { ClientRecord } from '../contract/clients.ts';
 import { LbError } from '../contract/errors.ts';
@@ -16,7 +15,7 @@ export interface ClientPage {
   next: string | null;
 }
 
-/** Between its update and its insert another writer may create or delete the client; each round needs another one. */
+/** Another writer may create or delete the client between the update and the insert; then both are tried again. */
 const PUT_ROUNDS = 5;
 
 const UNIQUE_VIOLATION = '23505';
@@ -60,7 +59,7 @@ export class ClientRepository {
   /** Creates or replaces. Throws as create, but for client_exists. */
   async put(clientId: string, input: ClientInput): Promise<{ record: ClientRecord; created: boolean }> {
     const values = valuesOf(clientId, input);
-    // Not "on conflict do update": it would hold the insert's locks while it waits for a row that is being deleted.
+    // Not "on conflict do update", which holds the insert's locks while it waits for a row that is being deleted.
     for (let round = 0; round < PUT_ROUNDS; round++) {
       const [updated] = await this.#write(
         `update clients set mode = $2, capacity = $3, refill_per_second = $4, limits = $5 where client_id = $1 ${RETURNING}`,

@@ -1,9 +1,9 @@
 /**
- * The primary's picture of all clients and API keys, kept true to the database. Who is told, and when, is the business of
- * whoever listens (primary/clients/directory-streams.ts).
+ * The primary's table of all clients and API keys, kept true to the database. Its listener (primary/clients/directory-streams.ts)
+ * decides which worker is told, and when.
  *
- * One table lives as long as the feed, so that a reader of it in the middle of a shard is never left with another one. A load
- * reads into a second table and brings the first one to it, record by record.
+ * From the first load on the feed keeps one table, because readers may be in the middle of a shard. A later load reads into a
+ * second table, and then changes the first one record by record until both are equal.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { CLIENTS_PART_BYTES } from '../contract/messages.ts';
@@ -19,7 +19,7 @@ export interface DirectoryFeedOptions extends ChangeLoopOptions {
   secret: ApiKeySecret;
 }
 
-/** What has changed; of the first load, nothing: everything is to be read from the table. */
+/** What has changed. Empty for the first load: everything must be read from the table. */
 export interface DirectoryChange {
   /** Packed, at most CLIENTS_PART_BYTES; good until the listener returns. */
   records: Buffer;
@@ -27,7 +27,7 @@ export interface DirectoryChange {
   shards: readonly number[];
 }
 
-/** Work on all shards lets others of this process run so often. */
+/** Work on all shards gives way to other work of this process so often. */
 const SLICE_MS = 5;
 const NO_CHANGE: DirectoryChange = { records: Buffer.alloc(0), shards: [] };
 
@@ -40,7 +40,7 @@ export class DirectoryFeed implements Picture {
   readonly #changes = new ChangeBuffer((change) => this.#emit(change));
   #table = new RecordTable();
   #loaded = false;
-  /** An API key of another secret than this machine's was read since the last warning. */
+  /** An API key under another secret was read since the last warning. */
   #foreignSeen = false;
 
   constructor(options: DirectoryFeedOptions) {
@@ -55,7 +55,7 @@ export class DirectoryFeed implements Picture {
     return this.#loop.degraded;
   }
 
-  /** Whether the table is the database's. */
+  /** Whether the table has been loaded, or is known to be empty. */
   get loaded(): boolean {
     return this.#loaded;
   }
@@ -70,7 +70,7 @@ export class DirectoryFeed implements Picture {
     this.#loop.start();
   }
 
-  /** startEmpty says that nobody is known, without asking; start may follow. For a database that was never used. */
+  /** startEmpty is for a database that was never used: nobody is known, and nothing is asked. `start` may follow. */
   startEmpty(): void {
     this.#loop.assumeEmpty();
     this.#loaded = true;
@@ -139,7 +139,7 @@ export class DirectoryFeed implements Picture {
     if (shard !== -1) this.#changes.add(bytes, at, shard);
   }
 
-  /** Tells the difference, whether the database went on or is another one (a restored backup): what is not there is buried. */
+  /** Works for any database, e.g. a restored backup: what `fresh` lacks gets a tombstone. */
   async #become(fresh: RecordTable): Promise<void> {
     const nowUs = Date.now() * 1000;
     await eachShard((shard) => {
@@ -151,7 +151,7 @@ export class DirectoryFeed implements Picture {
     this.#changes.flush();
   }
 
-  /** Copies, since the shard is about to change. A tombstone may have been swept by another machine and matters no more. */
+  /** Returns copies, because the shard is about to change. Tombstones are not missed: another machine may have swept them. */
   #missingIn(fresh: RecordTable, shard: number): Buffer[] {
     const missing: Buffer[] = [];
     for (const { bytes, at } of this.#table.records(shard)) {
@@ -161,7 +161,7 @@ export class DirectoryFeed implements Picture {
     return missing;
   }
 
-  /** The secret has become another one, so that other keys are foreign. */
+  /** Called when the secret has changed: other keys are foreign now. */
   async #lookForForeignKeys(): Promise<void> {
     await eachShard((shard) => {
       const id = this.#options.secret.current?.id;
@@ -173,12 +173,12 @@ export class DirectoryFeed implements Picture {
     this.#warnOfForeignKeys();
   }
 
-  /** Keys of another secret prove nothing here, and without a word nobody would find out why. */
+  /** Keys under another secret are refused here, and only the log can say why. */
   #warnOfForeignKeys(): void {
     if (!this.#foreignSeen) return;
     this.#foreignSeen = false;
     const { secret, logger } = this.#options;
-    // Another process of this machine may have made the secret with the key; onChange looks again.
+    // The file is read when the first key is. If that changes the secret, onChange looks at the keys again.
     if (secret.refresh()) return;
     logger.warn(
       { secret: secret.source },
@@ -191,7 +191,7 @@ export class DirectoryFeed implements Picture {
   }
 }
 
-/** Gathers records until a message is full. */
+/** Gathers records into messages. */
 class ChangeBuffer {
   readonly #onChange: (change: DirectoryChange) => void;
   readonly #bytes = Buffer.allocUnsafeSlow(CLIENTS_PART_BYTES);
@@ -218,7 +218,7 @@ class ChangeBuffer {
   }
 }
 
-/** Works on one shard after the other, with pauses for whoever else waits for this process. */
+/** Works on one shard after the other, with pauses for other work of this process. */
 async function eachShard(work: (shard: number) => void): Promise<void> {
   let sinceMs = performance.now();
   for (let shard = 0; shard < SHARDS; shard++) {

@@ -1,9 +1,9 @@
 /**
  * Reads clients, API keys and their tombstones from the database: everything, or what has changed since an earlier look.
  *
- * A look is a snapshot of PostgreSQL, and each row carries the transaction that changed it last. What has changed between two
- * looks are the rows of transactions that the earlier look did not see: those that began later, and those that were running. So
- * nothing is missed however late a transaction commits, and a stranger's transaction that stays open costs nothing.
+ * A look is a snapshot of PostgreSQL, and each row carries the transaction that changed it last. The changes since a look are the
+ * rows of all transactions that it did not see: those that began later, and those that were running. So no change is missed,
+ * however late a transaction commits, and a transaction that stays open costs nothing.
  */
 import { LbError } from '../contract/errors.ts';
 import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
@@ -15,11 +15,11 @@ export type RowsFn = (rows: readonly Row[]) => void;
 
 /** NOTIFY channels of all changes. */
 export const DIRECTORY_CHANNELS = ['sluice_clients', 'sluice_api_keys'] as const;
-/** Rows that are read, and turned into records, at a time: some 5 ms of work. */
+/** Rows that are read at a time, and turned into records: some 5 ms of work. */
 export const PART_ROWS = 1_000;
-/** Of all parts together; each has the deadline of a statement. */
+/** For all parts together; each has the deadline of a statement. */
 const LOAD_MS = 600_000;
-/** While many changes are read, newer ones are looked for so often. */
+/** So often newer changes are looked for while many are read. */
 const NEWER_MS = 200;
 /** Ids of newer changes that are remembered until the many are read. */
 const MAX_NEWER = 50_000;
@@ -40,10 +40,9 @@ const TABLES = [
 ] as const;
 
 /**
- * Two ranges of an index: transactions that began after the earlier look ($1: its end), and those that were running ($2). They
- * are parameters of plain types, for which the planner's estimates are right; with functions of a snapshot in their place it
- * reads the whole table. The upper bound is for rows of another server's backup, whose transactions are in this one's future:
- * every look would read them.
+ * Two ranges of an index: transactions that began after the look ($1: its end), and those that were running ($2). As parameters
+ * they let the planner estimate well; with functions of a snapshot in their place it would read the whole table. The upper bound
+ * leaves out rows from another server's backup, whose transactions lie in this server's future: every look would read them.
  */
 const CHANGED = `
   where (changed_xid >= $1::xid8 or changed_xid = any ($2::xid8[]))
@@ -110,8 +109,8 @@ export class DirectoryReader {
   }
 
   /**
-   * Many changes are read through a cursor, and newer ones are looked for between its parts: a client that is blocked while an
-   * import is read does not wait for its end. What is newer must not be overwritten by what the cursor still brings.
+   * Reads many changes through a cursor, and looks for newer ones between its parts: a client that is blocked during an import
+   * does not wait for its end. Rows of the cursor must not overwrite newer ones.
    */
   async #manyChangesSince(since: string, onRows: RowsFn): Promise<string> {
     const newer = new Set<string>();
@@ -170,7 +169,7 @@ async function lookOf(query: QueryFn): Promise<string> {
   return String(row?.snapshot);
 }
 
-/** By a cursor, so that no array grows with the table, and nothing is sorted. */
+/** Reads through a cursor, so that no array grows with the table. */
 async function eachPart(
   query: QueryFn,
   select: string,

@@ -1,6 +1,5 @@
 /**
- * What a record is about, as a few bytes by which the directory's tables find it. Addresses and ranges are told apart by what
- * they mean, not by their spelling.
+ * The id of a record in a few bytes, by which the directory's tables find it. Two spellings of an address are one id.
  *
  *   0  kind
  *   1  name: its UTF-8; address: its 4 or 16 bytes; range: the number of its prefix bits, then the address; API key: the 32
@@ -81,7 +80,7 @@ export function rangeIdOf(address: Buffer, bits: number, out: Buffer): number {
   return 2 + byteCount;
 }
 
-/** Most ids are plain IPv4 addresses: this is ten times as fast as parseNetwork, and accepts what node's isIPv4 does. */
+/** Ten times as fast as parseNetwork, because most ids are plain IPv4 addresses. Accepts what node's isIPv4 does. */
 function writeIpv4(text: string, out: Buffer): boolean {
   let index = 1;
   let value = -1;

@@ -1,17 +1,16 @@
 /**
- * One of the many small hash tables of a RecordTable: packed records one after the other, and slots that say where. Whatever
- * takes time in proportion to a table (growing, squeezing out what was replaced, forgetting) happens here, to a thousandth of
- * all records at a time.
+ * One of the many small hash tables of a RecordTable: packed records one after the other, and slots with their places. All work
+ * that takes time in proportion to a table (growing, squeezing, forgetting) is done here, on a thousandth of all records.
  */
 import { hashId, MAX_ID_BYTES } from './packed-id.ts';
 import { copyId, hasId, isTombstoneAt, lengthAt, versionAt } from './packed-record.ts';
 
 const MIN_SLOTS = 8;
 const NO_BYTES = Buffer.allocUnsafeSlow(0);
-/** A buffer that grows gets as much again, at most this much or an eighth: every process pays for what is never used. */
+/** A buffer that grows doubles, by at most this much or an eighth: every process pays for the spare room. */
 const MAX_SPARE_BYTES = 4_096;
 
-/** For the ids of records that are here already. */
+/** Holds the id of a record of the shard. */
 const scratch = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
 
 export class RecordShard {

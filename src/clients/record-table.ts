@@ -1,7 +1,6 @@
 /**
- * All clients, API keys and tombstones in the least memory: in the primary for new workers, in workers for requests. An id has
- * one record, the one that was put last. No operation touches more than one shard, so none takes longer than a fraction of a
- * millisecond, however many records there are.
+ * All clients, API keys and tombstones in little memory: in the primary for new workers, in workers for requests. Each id has one
+ * record, the one put last. An operation touches one shard, so it takes a fraction of a millisecond however many records there are.
  */
 import type { ClientRecord } from '../contract/clients.ts';
 import {
@@ -27,12 +26,12 @@ import {
 } from './packed-record.ts';
 import { RecordShard } from './record-shard.ts';
 
-/** 1,000 records in each where there are a million: growing one takes 0.1 ms, and the buffers' own cost is 1 %. */
+/** With a million records each shard has 1,000: growing one takes 0.1 ms, and the buffers themselves cost 1 %. */
 export const SHARDS = 1_024;
 /** The lowest bits of a hash choose the slot, the highest ones the shard. */
 const SHARD_SHIFT = 22;
 
-/** Stands for all shards in which nothing ever was. */
+/** Stands for every shard that never had a record. */
 const EMPTY = new RecordShard();
 
 /** What is known of a client's id. */

@@ -1,4 +1,4 @@
-/** A secret that is made once per machine and kept in a file that only this user can read. */
+/** A secret in a file that only this user can read, made once per machine. */
 import { randomBytes } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -22,26 +22,26 @@ export function readSecretFile(path: string): string | null {
 }
 
 /**
- * ensureSecretFile returns the secret of the file, made now (0600; its folder, of one level, 0700) where there is none. Of
- * several processes that do so at once all return the same one. Throws what the file system throws.
+ * ensureSecretFile returns the secret of the file. Where there is none it makes one (0600), and the folder of the file (0700) but
+ * no folder above. Processes that do so at once all return the same secret. Throws what the file system throws.
  */
 export function ensureSecretFile(path: string): string {
   return readSecretFile(path) ?? place(path, randomBytes(SECRET_BYTES).toString('base64url'));
 }
 
-/** adoptSecretFile copies the secret of another file, and returns it; null: there is no such file. Throws as ensureSecretFile. */
+/** adoptSecretFile copies the secret of `from` to `to` and returns it; null: there is no `from`. Throws as ensureSecretFile does. */
 export function adoptSecretFile(from: string, to: string): string | null {
   const secret = readSecretFile(from);
   return secret === null ? null : place(to, secret);
 }
 
-/** Returns what is in the file in the end: another process may have been faster. */
+/** Returns the secret that is in the file afterwards: another process may have been first. */
 function place(path: string, secret: string): string {
   makeFolder(dirname(path));
   const draft = `${path}.${randomBytes(DRAFT_BYTES).toString('hex')}`;
   writeFileSync(draft, `${secret}\n`, { mode: 0o600, flag: 'wx' });
   try {
-    // A link appears whole, and not over a file that another process has put there meanwhile.
+    // A link is there with its whole content or not at all, and it never replaces another process's file.
     linkSync(draft, path);
     return secret;
   } catch (thrown) {
@@ -52,7 +52,7 @@ function place(path: string, secret: string): string {
   }
 }
 
-/** Not `recursive`: where the parent cannot hold folders (/proc), node's own then tries for ever. */
+/** Not `recursive`: where the parent cannot hold folders (/proc), node would try for ever. */
 function makeFolder(path: string): void {
   try {
     mkdirSync(path, { mode: 0o700 });

@@ -7,13 +7,13 @@ import { Database } from '../infra/postgres/postgres.ts';
 export interface Storage {
   database: Database;
   /**
-   * The time that versions of limits are measured in, µs since the epoch. While the database is away it is this machine's,
-   * corrected by how far the two were apart when it last answered.
+   * The database's time, in which versions of limits are dated; µs since the epoch. While the database is away: this machine's
+   * time, corrected by the last known difference.
    */
   nowUs(): Promise<number>;
-  /** Settles when asking the database begins to make sense: the embedded one takes seconds to start. Never rejects. */
+  /** Resolves when statements can be answered: with the embedded database after its first start, failed or not. Never rejects. */
   opened: Promise<void>;
-  /** Whether nothing was ever written to the database: it opens with the first statement. */
+  /** Whether nobody has ever used the embedded database: the first statement makes it. */
   isUnused: boolean;
   close(): Promise<void>;
 }
@@ -27,11 +27,11 @@ export async function openStorage(settings: Settings['database'], logger: Logger
       logger,
       lazy: true,
     });
-    // The embedded database's clock is this machine's: there is no need to wait until it is up.
+    // The embedded database's clock is this machine's.
     return {
       database: embedded.database,
       nowUs: () => Promise.resolve(wallUs()),
-      // It tells of a failed start itself, and tries again; the end of one that is stopped is none.
+      // The server logs a failed start itself, and tries again.
       opened: embedded.ready.catch(() => undefined),
       isUnused: embedded.unused,
       close: () => embedded.close(),
@@ -66,7 +66,7 @@ class DatabaseClock {
     } catch (error) {
       this.#logger.warn(
         { err: error },
-        'the database did not tell its time; limits of this load are dated by this machine',
+        'the database did not tell its time; the limits of this revision are dated by this machine',
       );
       return wallUs() + this.#aheadUs;
     }

@@ -1,15 +1,15 @@
 /**
- * Entry of the thread that runs PGlite (PostgreSQL as WASM) behind a Unix socket. It blocks its own event loop while a
- * statement runs, which is why it has a thread. Anything unexpected ends it; embedded-postgres.ts starts it anew.
+ * Entry of the thread that runs PGlite (PostgreSQL as WASM) behind a Unix socket: PGlite blocks its event loop while a statement
+ * runs. An unexpected error ends the thread, and embedded-postgres.ts starts another one.
  *
- * As the main file of a process it makes the data of a new database in the folder of its argument, and ends.
+ * As the main file of a process it makes the data of a new database in the folder of its argument, and exits.
  */
 import { rmSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 
-/** Sluice's pool has one connection; a second one appears for a moment when the first is replaced. */
+/** Sluice has one connection, and for a moment two when it is replaced. Operators may connect too. */
 const MAX_CONNECTIONS = 4;
 
 /** While another program is connected, the primary is told so often that it may have written. */
@@ -40,14 +40,14 @@ async function makeData(folder: string): Promise<void> {
 }
 
 /**
- * Says 'activity' when somebody connects and, while there is more than Sluice's own connection, again and again: who else
- * is there may write at any time. Silence lets the primary sleep.
+ * Posts 'activity' at each connection, and again and again while there are others than Sluice's own: their programs may write at
+ * any time. Without it the primary sleeps.
  */
 function tellActivity(server: PGLiteSocketServer, port: NonNullable<typeof parentPort>): void {
   let timer: NodeJS.Timeout | null = null;
   const tell = (): void => {
     port.postMessage('activity');
-    // Told once more after the others have left: their last write may have been the last thing they did.
+    // Once more after the others have left: they may have written just before.
     if (timer === null || server.getStats().activeConnections > 1) return;
     clearInterval(timer);
     timer = null;
@@ -66,7 +66,7 @@ async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
   tellActivity(server, port);
   await server.start();
   port.once('message', () => {
-    // Order: nobody may be heard after the shutdown's checkpoint.
+    // Order: no statement may run after the checkpoint of the shutdown.
     server
       .stop()
       .then(() => db.close())

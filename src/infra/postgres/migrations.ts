@@ -1,7 +1,4 @@
-/**
- * The schema's steps: running them, listing them, and saying whether a database fits this program. The files and their
- * rules are in migrations/README.md.
- */
+/** Runs and lists the steps of the schema, and tells whether a database fits this program. See migrations/README.md. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -29,9 +26,9 @@ export interface MigrationResult {
   migrations: MigrationState[];
 }
 
-export interface MigrateOptions {
+interface MigrateOptions {
   logger: Logger;
-  /** Folder of the files; default the product's own. For tests. */
+  /** Folder of the steps, for tests; default the product's own. */
   folder?: string;
 }
 
@@ -42,9 +39,8 @@ const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/;
 const UNDEFINED_TABLE = '42P01';
 
 /**
- * migrate brings the schema up (all pending steps), one step down, or only lists. Several processes may call it at once
- * on a real server: they take turns by an advisory lock (the embedded one has the lock of its folder instead). Throws
- * LbError: schema_mismatch when the database has steps this program does not know, else as Database does.
+ * migrate runs all pending steps, undoes the last step, or only lists. Processes that call it at once take turns by an advisory
+ * lock. Throws LbError schema_mismatch when the database has steps that this program does not know, else what Database throws.
  */
 export async function migrate(
   database: Database,
@@ -68,8 +64,8 @@ export function aboutMigration(name: string): string {
 }
 
 /**
- * assertSchema throws LbError schema_mismatch, with what to do, unless this program can work on the database's schema:
- * all its steps are applied, and later ones say that they tolerate it. For serve, before it trusts a database.
+ * assertSchema throws LbError schema_mismatch, with what to do, unless this program can work with the database: all its steps
+ * are applied, and no later step rules it out. Called before each load of the directory.
  */
 export async function assertSchema(database: Database, folder = productFolder()): Promise<void> {
   const query: QueryFn = (text, params) => database.read(text, params);
@@ -83,7 +79,9 @@ export async function assertSchema(database: Database, folder = productFolder())
   }
   const unknown = states.filter((state) => !state.known);
   if (unknown.length === 0) return;
-  const latest = Math.max(...states.filter((state) => state.known).map((state) => numberOf(state.name)));
+  const latest = Math.max(
+    ...states.filter((state) => state.known).map((state) => Number.parseInt(state.name, 10)),
+  );
   const [row] = await query('select oldest_reader from sluice_schema');
   if (Number(row?.oldest_reader) > latest) {
     throw new LbError(
@@ -100,7 +98,7 @@ async function run(
 ): Promise<string[]> {
   // Most processes never migrate, and the library is large.
   const { runner } = await import('node-pg-migrate');
-  // A step may take longer than a request's statement, and so may the wait for another process's run.
+  // A step, or the wait for another process, may take longer than a statement usually may.
   await client.query(`set statement_timeout = ${RUN_MS}`);
   try {
     const done = await runner({
@@ -121,7 +119,7 @@ async function run(
   }
 }
 
-/** The library prints what a person at a terminal likes; here its progress is a detail and its errors are thrown. */
+/** The library would print its progress. Its errors are thrown. */
 function quietLogger(logger: Logger) {
   const debug = (text: string): void => logger.debug({ component: 'migrations' }, text);
   return { info: debug, warn: debug, error: debug };
@@ -129,13 +127,12 @@ function quietLogger(logger: Logger) {
 
 async function readStates(query: QueryFn, folder: string): Promise<MigrationState[]> {
   const applied = new Map((await readLedger(query)).map((row) => [String(row.name), row.run_on]));
-  const names = new Set([...knownNames(folder), ...applied.keys()]);
   const known = new Set(knownNames(folder));
-  return [...names].sort().map((name) => ({
-    name,
-    appliedAt: isoOf(applied.get(name)),
-    known: known.has(name),
-  }));
+  const names = new Set([...known, ...applied.keys()]);
+  return [...names].sort().map((name) => {
+    const at = applied.get(name);
+    return { name, appliedAt: at instanceof Date ? at.toISOString() : null, known: known.has(name) };
+  });
 }
 
 async function readLedger(query: QueryFn): Promise<Row[]> {
@@ -152,8 +149,7 @@ async function readLedger(query: QueryFn): Promise<Row[]> {
 function knownNames(folder: string): string[] {
   return readdirSync(folder)
     .filter((name) => FILE_NAME.test(name))
-    .map((name) => name.slice(0, -'.sql'.length))
-    .sort();
+    .map((name) => name.slice(0, -'.sql'.length));
 }
 
 function refuseUnknown(states: MigrationState[]): void {
@@ -176,12 +172,4 @@ function productFolder(): string {
 
 function namesOf(states: MigrationState[]): string {
   return states.map((state) => state.name).join(', ');
-}
-
-function numberOf(name: string): number {
-  return Number.parseInt(name, 10);
-}
-
-function isoOf(value: unknown): string | null {
-  return value instanceof Date ? value.toISOString() : null;
 }

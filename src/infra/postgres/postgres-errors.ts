@@ -1,13 +1,13 @@
-/** What a failure of PostgreSQL or of the way to it means for Sluice. Branch on the LbError's code, never on text. */
+/** What a failure of PostgreSQL, or of the connection to it, means for Sluice. */
 import pg from 'pg';
 import { type ErrorCode, LbError, toError } from '../../contract/errors.ts';
 
 /**
- * SQLSTATE classes (PostgreSQL manual, appendix A) that say "this server cannot serve us now": connection trouble,
- * refused credentials, unknown database, no resources, operator intervention (shutdown, statement timeout), system error.
+ * SQLSTATE classes (PostgreSQL manual, appendix A) of a server that cannot serve now: connection trouble, refused credentials,
+ * unknown database, no resources, operator intervention (shutdown, statement timeout), system error, internal error.
  */
 const AWAY_CLASSES = new Set(['08', '28', '3D', '53', '57', '58', 'XX']);
-/** Single states of that kind: a standby after a failover, a lock not got, serialization, deadlock, missing rights. */
+/** Single states with the same meaning: read-only standby, lock timeout, serialization failure, deadlock, missing rights. */
 const AWAY_STATES = new Set(['25006', '55P03', '40001', '40P01', '42501']);
 /** admin_shutdown, crash_shutdown, cannot_connect_now, database_dropped, idle_session_timeout, idle_in_transaction_session_timeout. */
 const LAST_WORDS = new Set(['57P01', '57P02', '57P03', '57P04', '57P05', '25P03']);
@@ -15,9 +15,8 @@ const LAST_WORDS = new Set(['57P01', '57P02', '57P03', '57P04', '57P05', '25P03'
 const SCHEMA_STATES = new Set(['42P01', '42703', '42883', '3F000', '42704']);
 
 /**
- * mapDatabaseError turns whatever pg threw into an LbError: `database_unavailable` (the server, or the way to it, is
- * away), `schema_mismatch` (another schema than this program's) or `internal_error` (our statement, our data: see
- * sqlStateOf and constraintOf). The original is the cause.
+ * mapDatabaseError turns what pg threw into an LbError, whose cause it becomes: `database_unavailable` (the server cannot be
+ * reached or cannot serve), `schema_mismatch`, or `internal_error` (the statement or its data: see sqlStateOf, constraintOf).
  */
 export function mapDatabaseError(thrown: unknown, doing: string): LbError {
   if (thrown instanceof LbError) return thrown;
@@ -27,10 +26,7 @@ export function mapDatabaseError(thrown: unknown, doing: string): LbError {
   return new LbError(code, `${prefix}${doing}: ${reasonOf(error)}`, { cause: error });
 }
 
-/**
- * isConnectionLost tells a broken connection (no answer, or the server is ending it) from a statement that failed: a lock or
- * statement timeout, a deadlock, a violated constraint.
- */
+/** isConnectionLost tells whether the connection broke or the server ends it; false: only the statement failed. */
 export function isConnectionLost(thrown: unknown): boolean {
   const state = sqlStateOf(thrown);
   return state === null || state.startsWith('08') || LAST_WORDS.has(state);
@@ -55,7 +51,7 @@ function serverErrorOf(thrown: unknown): pg.DatabaseError | null {
 
 function codeFor(error: Error): ErrorCode {
   const state = sqlStateOf(error);
-  // Without a state the server said nothing: refused, reset, timed out, closed under us.
+  // Without a state the server gave no answer: refused, reset, timed out or closed.
   if (state === null) return 'database_unavailable';
   if (SCHEMA_STATES.has(state)) return 'schema_mismatch';
   if (AWAY_STATES.has(state) || AWAY_CLASSES.has(state.slice(0, 2))) return 'database_unavailable';

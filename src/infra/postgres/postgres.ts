@@ -1,6 +1,6 @@
 /**
- * The door to PostgreSQL: a pool in which nothing waits without a deadline and every failure is an LbError. Used by the
- * primary and the command line, never by a worker.
+ * The door to PostgreSQL: a pool in which nothing waits without a deadline, and every failure is an LbError. The primary and
+ * the command line use it, workers never do.
  */
 import pg from 'pg';
 import { LbError } from '../../contract/errors.ts';
@@ -23,15 +23,13 @@ type DatabaseTarget =
 export interface DatabaseOptions {
   target: DatabaseTarget;
   logger: Logger;
-  /** Connections at most; default 4; the embedded server gets 1 whatever is said here. */
-  poolSize?: number;
   /** Bounds waiting for a free connection or opening one; default 2000. */
   connectMs?: number;
   /** Bounds one statement: at the server, and half a second later here. Default 5000. */
   statementMs?: number;
-  /** Called after each statement that got no answer in time; the embedded server is restarted by it. */
+  /** Called after each statement that got no answer in time. */
   onStall?: () => void;
-  /** Called by each use while the database is held, which then waits for it; it may end the hold, or begin to. */
+  /** Called by each use while the database is held. The use waits for it and then looks again. */
   onHeld?: () => Promise<void>;
 }
 
@@ -43,16 +41,17 @@ interface Lending {
   migrating?: boolean;
 }
 
-const DEFAULT_POOL_SIZE = 4;
+/** The embedded server has one session. */
+const POOL_SIZE = 4;
 const DEFAULT_CONNECT_MS = 2_000;
 const DEFAULT_STATEMENT_MS = 5_000;
-/** The server's own timeout shall win where it can: its message says more and the connection survives. */
+/** The server's own timeout comes first: its message says more, and the connection survives. */
 const ANSWER_GRACE_MS = 500;
 const CLOSE_MS = 2_000;
 const EMBEDDED_PORT = 5432;
 
 export class Database {
-  /** One session for everybody: no LISTEN, no second connection while one is in a transaction. */
+  /** true for the embedded server, whose one session all connections share: no LISTEN, and one transaction at a time. */
   readonly singleSession: boolean;
   readonly #pool: pg.Pool;
   readonly #config: pg.ClientConfig;
@@ -81,11 +80,11 @@ export class Database {
     this.#notices = new NoticeConnection(this.#config, options.logger);
     this.#pool = new pg.Pool({
       ...this.#config,
-      max: this.singleSession ? 1 : (options.poolSize ?? DEFAULT_POOL_SIZE),
-      // A connection that costs nothing idle is kept; reopening the embedded one would only reset its session.
+      max: this.singleSession ? 1 : POOL_SIZE,
+      // The embedded server's one connection costs nothing while it is idle.
       idleTimeoutMillis: this.singleSession ? 0 : 30_000,
     });
-    // pg emits it for idle connections, e.g. when the server restarts; without a listener it ends the process.
+    // Emitted for idle connections, e.g. when the server restarts. Without a listener it would end the process.
     this.#pool.on('error', (error) => {
       this.#noteLoss();
       this.#logger.debug({ err: error }, 'an idle database connection broke');
@@ -98,14 +97,14 @@ export class Database {
   }
 
   /**
-   * Raised when a connection breaks or cannot be made. Who carries on from an earlier answer compares it: after a break
-   * the server may be another one, with another past.
+   * Raised when a connection breaks or cannot be made. The server may be another one then, so whoever builds on an earlier
+   * answer compares the count.
    */
   get lossCount(): number {
     return this.#lossCount;
   }
 
-  /** onActivity calls back after each use of this object that may have written; returns how to stop. */
+  /** onActivity calls back after each use that may have written; returns how to stop. */
   onActivity(listener: () => void): () => void {
     this.#activityListeners.add(listener);
     return () => this.#activityListeners.delete(listener);
@@ -135,9 +134,8 @@ export class Database {
   }
 
   /**
-   * transaction runs several statements that count together or not at all, with the deadlines of readSnapshot. Each sees
-   * what was committed before it began: one that waited for a lock leaves what it waited for to the next. An error that
-   * fn throws costs the connection.
+   * transaction runs several statements of which all take effect or none, with the deadlines of readSnapshot. Each sees what
+   * was committed before it began (read committed). An error that fn throws costs the connection.
    */
   transaction<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
     return this.#lend({ timeoutMs }, (client) => this.#inside('read committed', client, fn));
@@ -163,7 +161,7 @@ export class Database {
     return Number(row?.us);
   }
 
-  /** hold makes every use fail at once for this reason; null lets them through again. */
+  /** hold makes every use fail at once for this reason; null ends that. Called by the embedded server. */
   hold(reason: LbError | null): void {
     this.#held = reason;
     if (reason !== null) this.#noteLoss();
@@ -222,9 +220,9 @@ export class Database {
     } catch (thrown) {
       const error = mapDatabaseError(thrown, 'a statement failed');
       const isLost = error.code === 'database_unavailable' && isConnectionLost(error);
-      // A connection inside a failed transaction, or with an answer still to come, is of no further use.
+      // A connection in a failed transaction, or with an answer still to come, cannot be used again.
       release(isLost || migrating || client.getTransactionStatus() !== 'I');
-      // A statement that the server refused or gave up says nothing about the connections: only a break counts as one.
+      // A statement that the server refused or gave up proves that the server is there.
       if (isLost) this.#noteLoss();
       else this.#available = true;
       throw error;
@@ -233,7 +231,7 @@ export class Database {
     }
   }
 
-  /** By a statement and not as a start-up parameter, which PgBouncer refuses. The embedded server has one session and no use for it. */
+  /** Sets the time-out by a statement: PgBouncer refuses it as a start-up parameter. */
   async #prepare(client: pg.PoolClient): Promise<void> {
     if (this.singleSession || this.#prepared.has(client)) return;
     await client.query(`set statement_timeout = ${this.#statementMs}`);
@@ -254,7 +252,7 @@ export class Database {
     this.#lossCount++;
   }
 
-  /** Remembers who is out, and keeps a broken connection's late 'error' from ending the process. */
+  /** Notes that the connection is lent. Its late 'error' events must not end the process. */
   #guard(client: pg.PoolClient): (destroy: boolean) => void {
     const ignore = (error: Error): void => {
       this.#logger.debug({ err: error }, 'a database connection broke in use');
@@ -263,7 +261,7 @@ export class Database {
     const release = (destroy: boolean): void => {
       if (!this.#lent.delete(client)) return;
       client.release(destroy);
-      // A destroyed one may still report its end; it keeps the listener until it is collected.
+      // A destroyed connection may still report its end.
       if (!destroy) client.off('error', ignore);
     };
     this.#lent.set(client, release);
@@ -288,7 +286,7 @@ function clientConfig(target: DatabaseTarget, connectMs: number): pg.ClientConfi
   if (target.kind === 'url') {
     return { ...common, connectionString: target.url, keepAlive: true };
   }
-  // Everything is said, so that no PG* variable of the environment leads elsewhere.
+  // All of it is given, so that no PG* variable of the environment counts.
   return {
     ...common,
     host: target.socketFolder,

@@ -1,9 +1,7 @@
 /**
- * Tells workers who the clients are and which API keys they have: everything to a new worker, then every change. A worker that
- * takes its time, or a flood of changes, must cost neither memory nor the time of anybody else, so nothing is queued. What a
- * worker has not been told is a set of shards of the feed's table, and a shard is read when there is room on the way.
- *
- * The pipe to a worker keeps the order, and each message says what was so when it left: the last one is true.
+ * Tells workers who the clients are and which API keys they have: everything to a new worker, then every change. Nothing is queued,
+ * so neither a slow worker nor a flood of changes costs memory. What a worker has not been told is a set of shards of the feed's
+ * table, and a shard is read when the worker has room for it. The pipe to a worker keeps the order: the last message is true.
  *
  * States of a stream:
  * - silent: nothing was loaded yet. The first load leads to gathering.
@@ -26,11 +24,11 @@ export interface StreamLink {
   readonly exited: Promise<unknown>;
 }
 
-/** Shards on the way to a worker: what it can take in within one turn of its loop. */
+/** Unacknowledged bytes above which no shard is sent: what a worker takes in within one turn of its loop. */
 const MAX_SHARD_BYTES = 4 * CLIENTS_PART_BYTES;
-/** The same with changes, which do not wait behind shards. */
+/** The same for changes, which do not wait behind shards. */
 export const MAX_UNACKNOWLEDGED_BYTES = 16 * CLIENTS_PART_BYTES;
-/** Time that shards may take of a turn of this loop. */
+/** How long shards may hold one turn of this process's loop. */
 const TURN_MS = 5;
 
 export class DirectoryStreams {
@@ -106,7 +104,7 @@ export class DirectoryStreams {
     setImmediate(() => this.#turn());
   }
 
-  /** One part to each in turn, so that a hundred workers are no longer a stall than one. */
+  /** Sends one part to each worker in turn, so that a hundred workers hold the loop no longer than one. */
   #turn(): void {
     this.#turnDue = false;
     const endsAtMs = performance.now() + TURN_MS;
@@ -124,7 +122,7 @@ export class DirectoryStreams {
   }
 }
 
-/** For the part that is being made; parts are made one at a time. */
+/** Holds the part that is being made. */
 const buffer = Buffer.allocUnsafeSlow(CLIENTS_PART_BYTES);
 
 class Stream {
@@ -133,7 +131,7 @@ class Stream {
   readonly #informed = Promise.withResolvers<boolean>();
   #state: 'silent' | 'gathering' | 'following' = 'silent';
   #isInformed = false;
-  /** 1 for every shard that the worker has not been told as it is. */
+  /** 1 for each shard of which the worker does not know the newest state. */
   readonly #untold = new Uint8Array(SHARDS);
   #untoldCount = 0;
   #shard = 0;
@@ -142,7 +140,7 @@ class Stream {
   /** Oldest first. */
   #unacknowledged: { part: number; bytes: number; complete: boolean }[] = [];
   #unacknowledgedBytes = 0;
-  /** Waiting until nothing is untold or unacknowledged. */
+  /** Each waits until nothing is untold or unacknowledged. */
   #waiters: (() => void)[] = [];
 
   constructor(link: StreamLink, feed: StreamedFeed) {
@@ -165,7 +163,7 @@ class Stream {
     this.#untoldCount = SHARDS;
   }
 
-  /** pass sends a change, or marks its shards where there is no room for it. The first one may be that of the first load. */
+  /** pass sends a change, or marks its shards where there is no room for it. The first load leads to gathering. */
   pass(records: string, bytes: number, shards: readonly number[]): void {
     if (this.#state === 'silent') this.gather();
     else if (this.#unacknowledgedBytes + bytes <= MAX_UNACKNOWLEDGED_BYTES) this.#send(records, bytes, false);
@@ -212,7 +210,7 @@ class Stream {
     for (const shard of shards) {
       if (this.#untold[shard] === 0) this.#untoldCount++;
       this.#untold[shard] = 1;
-      // What was read of it already is behind the cursor.
+      // What changed may lie behind the cursor.
       if (shard === this.#shard) this.#moveTo(shard);
     }
   }

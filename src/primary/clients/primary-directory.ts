@@ -1,4 +1,4 @@
-/** What the primary has of clients and API keys: the tables' doors for the admin API, the feed, and what workers are told. */
+/** The primary's part of clients and API keys: what the admin API calls, the feed, and the streams to the workers. */
 import { join } from 'node:path';
 import { ApiKeySecret } from '../../clients/api-key-secret.ts';
 import { ApiKeyStore } from '../../clients/api-key-store.ts';
@@ -12,9 +12,9 @@ import type { Storage } from '../storage.ts';
 import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
 
 const SECRET_NAME = 'api-keys.secret';
-/** From the working folder. With a database of its own, a machine has no better place. */
+/** Of the working folder. A machine with a real database has no better place for the secret. */
 const DATA_FOLDER = './data';
-/** How long issuing a key waits for workers that do not answer: what a change may take anyway. */
+/** Issuing a key waits this long for workers that do not answer: a change may take as long. */
 const TOLD_MS = 1_000;
 
 interface PrimaryDirectoryOptions {
@@ -40,7 +40,7 @@ export class PrimaryDirectory {
     this.#secret = new ApiKeySecret({
       configured: settings.secrets.apiKeys,
       logger,
-      // Beside the embedded database, so that who finds the keys finds the secret, whatever the working folder.
+      // Inside the embedded database's folder: whatever process finds the keys there finds the secret.
       ...(url === null ? { path: join(embeddedPath, SECRET_NAME), formerPath: former } : { path: former }),
     });
     this.clients = new ClientRepository(database);
