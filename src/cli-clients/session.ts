@@ -46,14 +46,15 @@ function originOf(text: string): string | null {
   return url.pathname === '/' && url.search === '' && url.hash === '' ? url.origin : null;
 }
 
+/** Session is made by each action that runs. */
 export class Session {
   readonly #target: AdminTarget;
-  /** Whether answers are printed as JSON. */
-  readonly json: boolean;
+  readonly #json: boolean;
 
+  /** @param json whether answers are printed as JSON */
   constructor(target: AdminTarget, json: boolean) {
     this.#target = target;
-    this.json = json;
+    this.#json = json;
     // The reader of `… | head` closes the pipe when it has read enough.
     process.stdout.on('error', (error) => process.exit(systemCodeOf(error) === 'EPIPE' ? 0 : 1));
   }
@@ -63,20 +64,15 @@ export class Session {
     return callAdmin(this.#target, { method, path, body });
   }
 
-  /** print writes text and waits until standard output takes more. */
-  async print(text: string): Promise<void> {
-    if (!process.stdout.write(text)) await once(process.stdout, 'drain');
-  }
-
   /** printDone says that a call without an answer has taken effect; nothing with --json. */
   async printDone(sentence: string): Promise<void> {
-    if (!this.json) await this.print(`${sentence}\n`);
+    if (!this.#json) await print(`${sentence}\n`);
   }
 
   /** printAnswer prints one object: with --json as it came, else as `text` writes it. */
   async printAnswer<T>(answer: unknown, schema: z.ZodType<T>, text: (answer: T) => string): Promise<void> {
     const parsed = fitting(schema, answer);
-    await this.print(`${this.json ? JSON.stringify(answer) : text(parsed)}\n`);
+    await print(`${this.#json ? JSON.stringify(answer) : text(parsed)}\n`);
   }
 
   /** printList prints page by page, because a list may not fit in memory. */
@@ -88,18 +84,23 @@ export class Session {
     let count = 0;
     do {
       const { items, next } = fitting(pageSchema, await this.call('GET', `${path}${query}${after}`));
-      if (this.json && items.length > 0) {
+      if (this.#json && items.length > 0) {
         const texts = items.map((item) => JSON.stringify(item));
-        await this.print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));
+        await print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));
       } else if (items.length > 0) {
-        await this.print(`${table.lines(items.map(view.cells)).join('\n')}\n`);
+        await print(`${table.lines(items.map(view.cells)).join('\n')}\n`);
       }
       count += items.length;
       after = next ? `&after=${encodeURIComponent(next)}` : '';
     } while (after !== '');
-    if (this.json) await this.print(count === 0 ? '[]\n' : '\n]\n');
-    else if (count === 0) await this.print(`${view.none}\n`);
+    if (this.#json) await print(count === 0 ? '[]\n' : '\n]\n');
+    else if (count === 0) await print(`${view.none}\n`);
   }
+}
+
+/** Waits until standard output takes more. */
+async function print(text: string): Promise<void> {
+  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
 }
 
 function fitting<T>(schema: z.ZodType<T>, answer: unknown): T {
