@@ -13,6 +13,9 @@ const MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 /** No address is longer, its zone included. */
 const MAX_ADDRESS_LENGTH = 64;
 
+/** UNIX_PEER stands for the address of a peer on a Unix socket, also in `trustedProxies`. */
+export const UNIX_PEER = 'unix:';
+
 /**
  * canonicalAddress returns the one spelling of an address (RFC 5952): IPv4-mapped IPv6 as IPv4, without zone; null for
  * text that is no address. Octal, hexadecimal and shortened IPv4 are no addresses.

@@ -1,4 +1,5 @@
 /** What the backend is told about where a request came from (B26, B34). */
+import { UNIX_PEER } from '../contract/addresses.ts';
 import type { Admission } from './admission.ts';
 import type { RequestIds } from './request-id.ts';
 
@@ -12,7 +13,7 @@ export function forwardedLines(
   trace: Trace,
 ): string {
   const { address, isTrusted } = peer;
-  const hops = isTrusted && head.forwardedFor !== '' ? `${head.forwardedFor}, ${address}` : address;
+  const hops = isTrusted && head.forwardedFor !== '' ? hopsBehind(head.forwardedFor, address) : address;
   const proto = (isTrusted && head.forwardedProto) || 'http';
   const forwardedHost = (isTrusted && head.forwardedHost) || host;
   return (
@@ -22,6 +23,11 @@ export function forwardedLines(
     `traceparent: ${trace.traceparent}\r\n` +
     (trace.continued ? head.tracestateLines : '')
   );
+}
+
+function hopsBehind(forwardedFor: string, address: string): string {
+  // `unix:` is no address: the next proxy would stop reading there.
+  return address === UNIX_PEER ? forwardedFor : `${forwardedFor}, ${address}`;
 }
 
 export interface Trace {

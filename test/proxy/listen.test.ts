@@ -7,6 +7,23 @@ import { systemCodeOf } from '../../src/contract/errors.ts';
 import { startCapturingBackend } from './capturing-backend.ts';
 import { startProxy } from './support.ts';
 
+test('B26: trustedProxies may name the peers of Unix sockets, whose X-Forwarded-For then tells clients apart', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-'));
+  t.after(() => rm(folder, { recursive: true, force: true }));
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, {
+    backends: [backend],
+    listen: { kind: 'unix', path: join(folder, 's') },
+    trustedProxies: ['unix:'],
+  });
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 203.0.113.7\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 200);
+  assert.equal(backend.requests[0]?.header('x-forwarded-for'), '203.0.113.7');
+  assert.equal(backend.requests[0]?.header('x-real-ip'), '203.0.113.7');
+  assert.equal(proxy.lines[0]?.clientIp, '203.0.113.7');
+});
+
 test('a Unix socket serves; its peer has no address and is called unix:', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'sluice-'));
   t.after(() => rm(folder, { recursive: true, force: true }));

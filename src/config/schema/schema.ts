@@ -3,7 +3,7 @@
  * `rateLimit` and `redis` have files of their own.
  */
 import type { z } from 'zod';
-import { canonicalRange } from '../../contract/addresses.ts';
+import { canonicalRange, UNIX_PEER } from '../../contract/addresses.ts';
 import { isHostName, type Parsed, parseListenAddress } from './addresses.ts';
 import * as key from './fields.ts';
 import { poolsSchema } from './pools.ts';
@@ -71,7 +71,7 @@ export const adminSchema = key.block(
 );
 
 function parseTrustedProxy(raw: string): Parsed<string> {
-  const cidr = canonicalRange(raw);
+  const cidr = raw === UNIX_PEER ? raw : canonicalRange(raw);
   return cidr === null ? { message: 'must be a CIDR like 10.0.0.0/8 or fd00::/8' } : { value: cidr };
 }
 
@@ -218,7 +218,8 @@ export const configSchema = key.block(
     trustedProxies: key
       .list(trustedProxySchema, {
         type: 'list of CIDRs',
-        meaning: 'Peers whose `X-Forwarded-*` and `X-Request-Id` Sluice believes.',
+        meaning:
+          'Peers whose `X-Forwarded-*` and `X-Request-Id` Sluice believes. `unix:` (since 0.5) stands for every peer on a Unix socket; without it all of them are one client.',
         fallback: 'empty: nobody',
       })
       .prefault([]),

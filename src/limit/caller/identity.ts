@@ -4,7 +4,7 @@
  * wrote is looked at, and a key counts only once it is verified, so that made-up keys make no buckets.
  */
 import { BlockList, isIP } from 'node:net';
-import { canonicalAddress, groupOf } from '../../contract/addresses.ts';
+import { canonicalAddress, groupOf, UNIX_PEER } from '../../contract/addresses.ts';
 import type { ClientLookup, ClientMatch, ClientMode } from '../../contract/clients.ts';
 import { hashBucketName } from '../bucket/bucket-key.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
@@ -16,8 +16,6 @@ const MAX_HOPS = 32;
 const MAX_CACHED_ADDRESSES = 20_000;
 /** Longer values of X-Forwarded-For are read, but not remembered. */
 const MAX_CACHED_LENGTH = 512;
-/** Stands for the address of a peer on a Unix socket. */
-const UNIX_PEER = 'unix:';
 
 /** Caller is who a request is counted for; one object per caller until something about it changes. */
 export interface Caller {
@@ -32,7 +30,7 @@ export interface Caller {
 }
 
 interface ClientIdentifierOptions {
-  /** The setting `trustedProxies`: CIDRs or addresses, checked by config/. */
+  /** The setting `trustedProxies`: CIDRs, addresses and UNIX_PEER, checked by config/. */
   trustedProxies: readonly string[];
   /** Leading bits by which callers without a client are told apart. */
   ipv4Prefix: number;
@@ -67,6 +65,7 @@ export class ClientIdentifier {
   constructor(options: ClientIdentifierOptions) {
     this.#options = options;
     for (const cidr of options.trustedProxies) {
+      if (cidr === UNIX_PEER) continue;
       const [address = '', prefix] = cidr.split('/');
       const bits = isIP(address) === 6 ? 128 : 32;
       this.#trusted.addSubnet(address, prefix === undefined ? bits : Number(prefix), familyOf(address));
@@ -122,11 +121,14 @@ export class ClientIdentifier {
     if (cached !== undefined) return cached;
     const { ipv4Prefix, ipv6Prefix, trustedProxies } = this.#options;
     const isUnix = address === UNIX_PEER;
+    const isTrusted = isUnix
+      ? trustedProxies.includes(UNIX_PEER)
+      : // Without proxies the list is not asked, which would cost a call out of JavaScript.
+        trustedProxies.length > 0 && this.#trusted.check(address, familyOf(address));
     const made: KnownAddress = {
       address,
       grouped: isUnix ? address : groupOf(address, ipv4Prefix, ipv6Prefix),
-      // Without proxies the list is not asked, which would cost a call out of JavaScript.
-      isTrusted: !isUnix && trustedProxies.length > 0 && this.#trusted.check(address, familyOf(address)),
+      isTrusted,
       caller: null,
       generation: -1,
       keyed: null,

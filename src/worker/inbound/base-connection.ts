@@ -1,5 +1,5 @@
 /** What the connections of both engines have in common: a place in the server, one deadline, the watch over writes, lingering. */
-import { canonicalAddress } from '../../contract/addresses.ts';
+import { canonicalAddress, UNIX_PEER } from '../../contract/addresses.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
 import { NOWHERE } from '../../infra/placed-list.ts';
 import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
@@ -10,7 +10,6 @@ import type { ConnectionOwner, InboundConnection } from './engine.ts';
 export const LINGER_MAX_MS = 30_000;
 export const LINGER_IDLE_MS = 2_000;
 /** The address of a peer that has none. */
-const UNIX_PEER = 'unix:';
 
 /** BaseConnection serves one request at a time, `current`. What its deadline means depends on the engine's state. */
 export abstract class BaseConnection<R extends BaseRequest> implements InboundConnection, RequestOwner {

@@ -95,7 +95,11 @@ const WALKS: [what: string, trusted: string[], peer: string, forwardedFor: strin
   ['no hexadecimal spelling', ['10.0.0.0/8'], '10.0.0.1', '0xcb.0.0x71.7', '10.0.0.1'],
   ['no IPv4 in brackets', ['10.0.0.0/8'], '10.0.0.1', '[203.0.113.7]', '10.0.0.1'],
   ['no port without digits', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7:', '10.0.0.1'],
-  ['a Unix socket’s peer', ['10.0.0.0/8'], '', '203.0.113.7', 'unix:'],
+  ['a peer without an address', ['10.0.0.0/8'], '', '203.0.113.7', 'unix:'],
+  ['a Unix socket’s peer', ['10.0.0.0/8'], 'unix:', '203.0.113.7', 'unix:'],
+  ['whom a trusted Unix socket’s peer names', ['unix:'], 'unix:', '6.6.6.6, 203.0.113.7', '203.0.113.7'],
+  ['a trusted Unix socket’s peer without the field', ['unix:'], 'unix:', '', 'unix:'],
+  ['the peer where only Unix sockets are trusted', ['unix:'], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
 ];
 
 for (const [what, trusted, peer, forwardedFor, client] of WALKS) {
