@@ -1,8 +1,8 @@
 /**
  * An unordered list whose members know their index, so that adding and removing take constant time. Not a Map: V8 replaces its
- * hash table every few dozen insertions, and each old table points at its successor. Once one is in the old generation, the
- * chain keeps all later members alive until the next full collection: with a connection per request a scavenge copied 60 % of
- * the young generation instead of 2 % (7–14 ms instead of 0.5 ms).
+ * hash table every few dozen insertions, and each old table refers to the next one. Once a table is in the old generation, it
+ * keeps all later members alive until the next full collection: with a connection per request a scavenge copied 60 % of the
+ * young generation instead of 2 % (7–14 ms instead of 0.5 ms).
  */
 
 /** `place` is written by the list only. */

@@ -37,6 +37,10 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
 
   abstract serve(downstream: Downstream): void;
 
+  admit(): boolean {
+    return true;
+  }
+
   takeSurplus(): boolean {
     return false;
   }

@@ -16,15 +16,8 @@ import type { Plan } from '../../proxy/plan.ts';
 /** Engine is chosen once per worker. */
 export interface Engine {
   readonly name: EngineName;
-  /**
-   * makeServer makes the server of one listener; it does not listen yet.
-   * @param onAccept is called with each connection before anything else; false: the connection must be closed
-   */
-  makeServer(
-    owner: ConnectionOwner,
-    onAccept: (connection: InboundConnection) => boolean,
-    kind: ListenAddress['kind'],
-  ): Server;
+  /** makeServer makes the server of one listener, which does not listen yet. It passes each new connection to owner.admit first. */
+  makeServer(owner: ConnectionOwner, kind: ListenAddress['kind']): Server;
 }
 
 /** InboundConnection is one connection of a client, as its server sees it. */
@@ -52,6 +45,8 @@ export interface ConnectionOwner {
   readonly draining: boolean;
   /** takeSurplus: whether this connection should end with the answer under way, because other workers have fewer. */
   takeSurplus(): boolean;
+  /** admit is called with each new connection before anything else; false: the connection must be closed. */
+  admit(connection: InboundConnection): boolean;
   serve(downstream: Downstream): void;
   /** A connection is about to be cut, because too much waits on it. */
   onOverload(): void;

@@ -1,5 +1,5 @@
 /** The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. */
-import type { Server, Socket } from 'node:net';
+import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Clock } from '../../contract/clock.ts';
 import type { Downstream } from '../../contract/downstream.ts';
@@ -105,7 +105,7 @@ export class InboundServer implements ConnectionOwner {
 
   /** listen opens one address and returns its URL; see Listeners.open, also for its parameters and errors. */
   async listen(address: ListenAddress, inheritedFd: number | null = null): Promise<string> {
-    const server = this.#makeServer(address);
+    const server = this.#deps.engine.makeServer(this, address.kind);
     const url = await this.#listeners.open(server, address, inheritedFd);
     server.on('error', (error) => this.#deps.logger.error({ err: error }, 'listener failed'));
     return url;
@@ -113,16 +113,12 @@ export class InboundServer implements ConnectionOwner {
 
   /** expect prepares for the connections of the address of this index in `listen`, which the primary deals. */
   expect(address: ListenAddress, index: number): void {
-    this.#listeners.expect(this.#makeServer(address), index);
+    this.#listeners.expect(this.#deps.engine.makeServer(this, address.kind), index);
   }
 
   /** take is called with each connection that the primary deals; see Listeners.take. */
   take(index: number, socket: Socket): void {
     this.#listeners.take(index, socket);
-  }
-
-  #makeServer(address: ListenAddress): Server {
-    return this.#deps.engine.makeServer(this, (connection) => this.#onAccept(connection), address.kind);
   }
 
   /**
@@ -216,8 +212,7 @@ export class InboundServer implements ConnectionOwner {
     if (this.connectionCount === 0) this.#onEmpty?.();
   }
 
-  /** @returns whether the connection may stay (B20) */
-  #onAccept(connection: InboundConnection): boolean {
+  admit(connection: InboundConnection): boolean {
     const { plan } = this;
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);

@@ -10,7 +10,7 @@ import type { RequestHead } from '../../../contract/request-head.ts';
 import type { ListenAddress } from '../../../contract/settings.ts';
 import { RequestHeadReader } from '../../../http1/request-head.ts';
 import { http } from '../../../infra/node-http.ts';
-import { type ConnectionOwner, type Engine, type InboundConnection, isGone } from '../engine.ts';
+import { type ConnectionOwner, type Engine, isGone } from '../engine.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
 import { NodeDownstream } from './node-downstream.ts';
 
@@ -37,22 +37,11 @@ export function nodeEngine(): Engine {
   const queued: QueuedRequests = { count: 0 };
   return {
     name: 'node',
-    makeServer: (owner, onAccept, kind) => makeServer(owner, { queued, kind, onAccept }),
+    makeServer: (owner, kind) => makeServer(owner, kind, queued),
   };
 }
 
-function makeServer(
-  owner: ConnectionOwner,
-  {
-    queued,
-    kind,
-    onAccept,
-  }: {
-    queued: QueuedRequests;
-    kind: ListenAddress['kind'];
-    onAccept: (connection: InboundConnection) => boolean;
-  },
-): Server {
+function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued: QueuedRequests): Server {
   const reader = new RequestHeadReader();
   const server: HttpServer = http.createServer({
     highWaterMark: QUEUED_BODY_BYTES,
@@ -79,7 +68,7 @@ function makeServer(
     }
     const connection = new NodeConnection(socket, owner, queued);
     socket[CONNECTION] = connection;
-    if (!onAccept(connection)) connection.destroy();
+    if (!owner.admit(connection)) connection.destroy();
   });
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const connection = connectionOf(request.socket);

@@ -12,7 +12,7 @@ export function wireEngine(wires: WireMaker): Engine {
   const pendingOfWorker = { bytes: 0 };
   return {
     name: 'wire',
-    makeServer: (owner, onAccept, kind) => {
+    makeServer: (owner, kind) => {
       const options = { allowHalfOpen: true, noDelay: true, highWaterMark: PAUSED_MAX_BYTES };
       return createServer(options, (socket) => {
         if (isGone(socket, kind)) {
@@ -21,7 +21,7 @@ export function wireEngine(wires: WireMaker): Engine {
         }
         const makeWire = (events: WireEvents): Wire => wires.accept(socket, events);
         const connection = new ClientConnection(socket.remoteAddress, owner, makeWire, pendingOfWorker);
-        if (!onAccept(connection)) connection.destroy();
+        if (!owner.admit(connection)) connection.destroy();
       });
     },
   };
