@@ -1,9 +1,9 @@
 /**
  * The limit of a route: one policy, or several that are charged together or not at all (such as per second and per day).
  *
- * With several, the deny caches are asked first, which costs nothing. Then all policies are charged at once, so that the takes
- * leave in one round trip. Where one refuses, the others are refunded. Until they are, the tokens that are out can cause another
- * refusal, never an extra admission.
+ * With several, the deny caches are asked first, which costs nothing. Then all policies are charged at once,
+ * so that the takes leave in one round trip. Where one refuses, the others are refunded. Until they are, the
+ * tokens that are out can cause another refusal, never an extra admission.
  */
 import type { PolicySettings } from '../contract/settings.ts';
 import type { Caller } from './caller/identity.ts';

@@ -1,7 +1,7 @@
 /**
  * The fields that tell a client of its limits (B31): `RateLimit` and `RateLimit-Policy`
- * (draft-ietf-httpapi-ratelimit-headers-11), or the older `X-RateLimit-*`, or none; and Retry-After. The draft may still
- * change, so only this file knows its syntax.
+ * (draft-ietf-httpapi-ratelimit-headers-11), or the older `X-RateLimit-*`, or none; and Retry-After. The
+ * draft may still change, so only this file knows its syntax.
  */
 import type { RateLimitSettings } from '../contract/settings.ts';
 import type { Decision } from './decision.ts';
@@ -22,7 +22,7 @@ const LEGACY_LINE = /^x-ratelimit-(?:limit|remaining|reset):/im;
 /** RateLimitFields writes the lines of one plan's answers. */
 export class RateLimitFields {
   readonly #style: RateLimitSettings['headers'];
-  /** By policy name, for the limits seen last (clients may have their own); no more than the plan has policies. */
+  /** By policy name, for the limits seen last: clients may have their own. */
   readonly #items = new Map<string, PolicyItem>();
 
   /** @param style the setting `rateLimit.headers` */
@@ -31,11 +31,11 @@ export class RateLimitFields {
   }
 
   /**
-   * lines returns the fields of a limited answer, each with CRLF. The draft's fields are lists, so a backend's lines of these
-   * names stay beside ours (RFC 9110 §5.3).
+   * lines returns the fields of a limited answer, each with CRLF. The draft's fields are lists, so a
+   * backend's own lines of these names stay beside them (RFC 9110 §5.3).
    *
    * @param backendLines the field lines of the backend's answer; '' for an answer of Sluice's own
-   * @param clock for the reset of X-RateLimit-*, in ms since the epoch
+   * @param clock for the reset of X-RateLimit-*
    */
   lines(decision: Decision, backendLines: string, clock: { wallMs(): number }): string {
     switch (this.#style) {
@@ -91,8 +91,8 @@ function legacyLines({ capacity, remaining, resetMs }: Decision, nowMs: number):
 }
 
 /**
- * retryAfterSec is the value of Retry-After (RFC 9110 §10.2.3): an integer ≥ 1 and never earlier than `t`; null where
- * the field does not belong: the request was allowed, or its cost can never be met.
+ * retryAfterSec is the value of Retry-After (RFC 9110 §10.2.3), an integer ≥ 1 and never less than `t`; null:
+ * the request was allowed, or its cost can never be met.
  */
 export function retryAfterSec(decision: Decision): number | null {
   if (decision.allowed || decision.retryAfterMs < 0) return null;

@@ -1,10 +1,10 @@
 /**
- * How many workers share the store. Every two seconds each instance announces itself in the store with the number of its
- * workers, and gets the sum of all. Workers divide limits by it while the store is away.
+ * How many workers share the store: every two seconds each instance announces itself in Redis with the number
+ * of its workers, and hears the sum of all. Workers divide limits by it while the store is away.
  *
- * A larger sum counts at once. A smaller one counts only after it was heard for as long as an instance lives without a beat:
- * a store that was restarted empty, or whose clock was set, has heard everybody again by then. Until then the sum is too
- * small, and would make every share too large.
+ * A larger sum counts at once. A smaller one counts after it was heard for as long as an instance lives
+ * without a beat. A store that was restarted empty, or whose clock was set, has heard everybody again by
+ * then; until then its sum would make every share too large.
  */
 import { randomBytes } from 'node:crypto';
 import type { Result } from 'ioredis';
@@ -39,11 +39,11 @@ interface InstanceHeartbeatOptions {
   connection: RedisConnection;
   /** The setting `redis.prefix`. */
   prefix: string;
-  /** Workers of this instance. */
+  /** Of this instance. */
   workers: number;
   /** Assumed until the store answers: `rateLimit.instances` × workers. */
   assumedWorkers: () => number;
-  /** Called at each change, with the workers of all instances. */
+  /** Called at each change with the workers of all instances. */
   onChange: (storeWorkers: number) => void;
   clock: Pick<Clock, 'monotonicMs'>;
   logger: Pick<Logger, 'info' | 'warn'>;
@@ -60,7 +60,7 @@ export class InstanceHeartbeat {
   readonly #everyMs: number;
   readonly #goneAfterMs: number;
   #storeWorkers: number | null = null;
-  /** Since when every beat was answered with a smaller sum; null: the last one was not. */
+  /** Since when each beat was answered with a smaller sum; null: the last one was not. */
   #smallerSinceMs: number | null = null;
   #refused = false;
   #closed = false;
@@ -74,18 +74,18 @@ export class InstanceHeartbeat {
     this.#member = `${randomBytes(ID_BYTES).toString('hex')} ${options.workers}`;
   }
 
-  /** The last that is known, also while the store is away; null: the store never answered. */
+  /** The last sum that counts, also while the store is away; null: the store never answered. */
   get storeWorkers(): number | null {
     return this.#storeWorkers;
   }
 
-  /** start beats once the connection is ready, or after a second, and from then on every two seconds. */
+  /** start beats when the connection is ready, or after a second, and from then on every two seconds. */
   start(): void {
     const first = this.#options.connection.waitForFirstAttempt(BEAT_TIMEOUT_MS);
     void first.then(() => this.#beatOn());
   }
 
-  /** close removes this instance from the store where that can be reached; never rejects. */
+  /** close removes this instance from the store if it can be reached. Never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -115,7 +115,7 @@ export class InstanceHeartbeat {
       this.#refused = false;
       return sum;
     } catch (thrown) {
-      // Once per outage. A lost connection is logged elsewhere; missing rights of the Redis user show only here.
+      // Once per outage, and not for a lost connection, which has its own line: here a right is missing.
       if (!this.#refused && connection.ready)
         logger.warn({ err: toError(thrown) }, 'this instance cannot announce itself in Redis');
       this.#refused = true;

@@ -1,7 +1,6 @@
 /**
- * Clients of ioredis for the three kinds of deployment. All of them send a command at most once: at once, or not at all.
- * A node of a Cluster that answers MOVED, ASK or TRYAGAIN has not run the command, so it may be sent again. A connection that
- * closed may have run it, so the command is given up.
+ * Clients of ioredis for the three kinds of deployment. They send a command at once or not at all, and never twice: a
+ * connection that closed may have run it. Only a node of a Cluster that answers MOVED, ASK or TRYAGAIN has not run it.
  */
 import { isIP } from 'node:net';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
@@ -10,8 +9,8 @@ import type { LuaScript } from './lua-scripts.ts';
 import { isTryAgain } from './redis-refusals.ts';
 
 /**
- * ioredis 6 has a subclass of String. When one is made, V8 turns String.prototype into a hash table and looks up every
- * string method at each call, in optimized code too: 2 % of a worker's time. Iterating over a String object undoes that.
+ * ioredis 6 has a subclass of String, whose making turns String.prototype into a hash table: V8 then looks up
+ * each string method at each call, 2 % of a worker's time. Iterating over a String object undoes that.
  */
 for (const _ in new String('')) break;
 
@@ -24,7 +23,7 @@ const FIRST_RETRY_MS = 50;
 export const MAX_RETRY_MS = 1_000;
 const RETRY_JITTER_MS = 100;
 const MAX_RETRY_DOUBLINGS = 5;
-/** The map of slots is read this often; a MOVED renews it too. */
+/** Between two looks at the map of slots, which a MOVED renews too. */
 const SLOTS_REFRESH_MS = 1_000;
 const MAX_REDIRECTIONS = 4;
 const DEFAULT_PORT = 6379;
@@ -68,15 +67,15 @@ export function makeClient(
           servers.urls.map((url) => addressOf(placeOf(url, DEFAULT_PORT))),
           {
             scripts,
-            // Names stay names: a certificate is issued for the name, and ioredis would replace it with the address.
+            // ioredis would replace a host's name with its address, and a certificate is issued for the name.
             dnsLookup: (host, callback) => callback(null, host),
             enableOfflineQueue: false,
-            // The check asks a node that may not be connected yet, and takes its refusal for a failure of the Cluster.
+            // The check asks a node that may not be connected, and takes that for a failure of the Cluster.
             enableReadyCheck: false,
             enableAutoPipelining: false,
             clusterRetryStrategy: retry,
             maxRedirections: MAX_REDIRECTIONS,
-            // 0: give up. The first would repeat commands that may have run, the second would wait past any deadline.
+            // 0: never. The first would repeat commands that may have run, the second would wait past any deadline.
             retryDelayOnFailover: 0,
             retryDelayOnClusterDown: 0,
             slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
@@ -89,8 +88,8 @@ export function makeClient(
 }
 
 /**
- * A server that takes connections and says nothing would hold one for ever. (Not by ioredis' socketTimeout: it takes a stall of
- * this process for silence of the server.)
+ * A server that takes connections and says nothing would hold one for ever. (Not by ioredis' socketTimeout:
+ * it takes a stall of this process for silence of the server.)
  */
 function withHandshakeDeadline(client: Redis): Redis {
   client.on('connect', () => {
@@ -105,12 +104,12 @@ function withHandshakeDeadline(client: Redis): Redis {
   return client;
 }
 
-/** ioredis connects to a node with the first command for it, and refuses that one. Here nodes are connected at once. */
+/** ioredis connects to a node with the first command for it, which it refuses. Here nodes are connected at once. */
 function withNodesConnected(cluster: Cluster): Cluster {
   cluster.on('+node', (node: Redis) => {
     const { host = '', tls } = node.options;
     if (tls !== undefined) node.options.tls = { ...tls, ...serverNameOf(host) };
-    // The cluster reports the failure, and makes the node anew with the next renewal of its map.
+    // The Cluster reports the failure, and makes the node anew with the next renewal of its map.
     node.connect().catch(() => undefined);
     withAskingHeard(node);
     withHandshakeDeadline(node);
@@ -120,8 +119,8 @@ function withNodesConnected(cluster: Cluster): Cluster {
 }
 
 /**
- * While a slot migrates, both of its nodes refuse a call whose keys are not all there, and ioredis repeats the call until any
- * deadline is over. Here the caller is told at once; it can ask for the keys one by one.
+ * While a slot migrates, both of its nodes refuse a call whose keys are not all there, and ioredis would
+ * repeat it until any deadline is over. Here the caller is told at once, and can ask for the keys one by one.
  */
 function withTryAgainTold(cluster: Cluster): void {
   const handle = cluster.handleError.bind(cluster);
@@ -132,8 +131,8 @@ function withTryAgainTold(cluster: Cluster): void {
 }
 
 /**
- * ioredis (6.0.0) sends ASKING before a command for a migrating slot and ignores the answer, so a refusal or a lost
- * connection would be an unhandled rejection and end the process. The command itself reports the failure.
+ * ioredis (6.0.0) sends ASKING before a command for a migrating slot and ignores the answer. A refusal or a lost connection
+ * would be an unhandled rejection and end the process. The command itself reports the failure.
  */
 function withAskingHeard(node: Redis): void {
   const asking = node.asking.bind(node);
@@ -148,10 +147,10 @@ function connectionOptions({ connectionName }: ClientOptions): RedisOptions {
   return {
     connectionName,
     enableOfflineQueue: false,
-    // With 0 a lost connection fails its commands at once instead of sending them again, perhaps twice.
+    // 0: a lost connection fails its commands at once, in place of sending them again.
     maxRetriesPerRequest: 0,
     autoResendUnfulfilledCommands: false,
-    // It keeps one pipeline in flight per node and makes the others wait.
+    // With it one pipeline per node is under way, and the others wait.
     enableAutoPipelining: false,
     connectTimeout: CONNECT_TIMEOUT_MS,
     keepAlive: KEEP_ALIVE_DELAY_MS,
@@ -168,8 +167,8 @@ function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): 
     ...given({ username, password, sentinelUsername: username, sentinelPassword: password }),
     ...(tls === undefined ? {} : { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
     sentinelRetryStrategy: (attempt) => retryDelayMs(attempt, Math.random),
-    // With the detector a failover during a reconnect ends the client for good (ioredis 6.0.0). Without it a dead master closes
-    // its connection and a demoted one answers READONLY: both make the client ask the sentinels.
+    // With it a failover during a reconnect ends the client for good (ioredis 6.0.0). Without it the client
+    // asks the sentinels, too: a dead master closes its connection, a demoted one answers READONLY.
     failoverDetector: false,
     // A sentinel that takes the connection and says nothing must not keep the others from being asked.
     sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
@@ -185,7 +184,7 @@ interface Place {
   tls?: { servername?: string };
 }
 
-/** The parts of a URL, which the configuration has checked. With rediss:// the certificate is checked against the host. */
+/** The parts of a URL that the configuration has checked. With rediss:// the certificate is checked against the host. */
 function placeOf(text: string, defaultPort: number): Place {
   const url = new URL(text);
   const host = url.hostname.replace(/^\[|\]$/g, '');

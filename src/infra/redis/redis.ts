@@ -1,7 +1,6 @@
 /**
  * The connection of one process to Redis: to one server, to the master that Sentinel names, or to the nodes of a Cluster.
- * Commands are sent while the connection is ready; they are never queued and never sent twice. Callers have deadlines of
- * their own.
+ * Commands are sent while the connection is ready, never queued and never sent twice. Callers have deadlines of their own.
  */
 import { once } from 'node:events';
 import { Cluster, type Redis } from 'ioredis';
@@ -27,16 +26,16 @@ interface RedisConnectionOptions {
 }
 
 export class RedisConnection {
-  /** For stores, which use it while `ready`. */
+  /** To be used only while `ready`. */
   readonly client: Redis | Cluster;
-  /** null unless this is a Cluster; there the keys of one call must have one slot. */
+  /** null: no Cluster. In a Cluster the keys of one call must have one slot. */
   readonly nodes: ClusterNodes | null;
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
   /** One line per change, not one per attempt. */
   #reported: 'up' | 'down' | 'read-only' | null = null;
-  /** The database of the URL was refused: this connection would read and write another one. */
+  /** Redis refused the database of the URL, so this connection would use another one. */
   #misplaced = false;
-  /** After `ready`; of a Cluster, once its nodes are connected too. */
+  /** After `ready` and, of a Cluster, once its nodes are connected. */
   #usable = false;
   #reached: Promise<void> = Promise.resolve();
   #closing = false;
@@ -44,7 +43,7 @@ export class RedisConnection {
   #again: NodeJS.Timeout | undefined;
   readonly #replies = new ReplyWatch((error) => this.#renew(error));
 
-  /** Connects at once, and again for as long as it takes. */
+  /** Connects at once, and tries until close. */
   constructor(options: RedisConnectionOptions) {
     this.#logger = options.logger;
     this.client = makeClient(options, (error) => {
@@ -71,30 +70,28 @@ export class RedisConnection {
     this.client.on('end', () => this.#beginAgain());
   }
 
-  /** Whether a command sent now would leave at once, to the right database. */
+  /** Whether a command would leave now, to the right database. */
   get ready(): boolean {
     return this.client.status === 'ready' && this.#usable && !this.#misplaced;
   }
 
   /**
-   * waitForFirstAttempt resolves when the connection is ready, after a first failure, or after timeoutMs. A starting worker
-   * waits for it: until the connection is ready it decides from its local share.
+   * waitForFirstAttempt resolves when the connection is ready, after a first failure, or after timeoutMs.
+   * Until the connection is ready a worker would decide from its local share.
    */
   async waitForFirstAttempt(timeoutMs: number): Promise<void> {
     if (this.ready) return;
-    const settled = Promise.withResolvers<void>();
-    const events = ['ready', 'error', 'close'] as const;
-    for (const event of events) this.client.once(event, settled.resolve);
-    const timer = setTimeout(settled.resolve, timeoutMs);
-    await settled.promise;
-    clearTimeout(timer);
+    const options = { signal: AbortSignal.timeout(timeoutMs) };
+    const events = ['ready', 'close'].map((event) =>
+      once(this.client, event, options).catch(() => undefined),
+    );
+    await Promise.race(events);
     await this.#reached;
-    for (const event of events) this.client.off(event, settled.resolve);
   }
 
   /**
-   * watchReply returns the reply of a command that was just sent, and reconnects where replies no longer come through. After
-   * a time as a read-only replica the first good reply is a reason to ask the server for its role.
+   * watchReply returns the reply of a command that was just sent, and connects anew where replies no longer come. After a time
+   * as a read-only replica the first good reply is a reason to ask the server for its role.
    *
    * @param slot of the command's keys, for a Cluster
    */
@@ -105,7 +102,7 @@ export class RedisConnection {
     return reply;
   }
 
-  /** close lets pending commands finish for at most deadlineMs, then cuts. Never rejects. */
+  /** close lets pending commands finish for deadlineMs at most. Never rejects. */
   async close(deadlineMs = DEFAULT_CLOSE_MS): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#again);
@@ -117,19 +114,19 @@ export class RedisConnection {
       }
     }
     this.client.disconnect();
-    // ioredis (6.0.0) arms its timer again when a renewal of the map ends after the disconnect, and the process never exits.
+    // When a renewal of the map ends after the disconnect, ioredis (6.0.0) arms its timer again, and the process never exits.
     if (this.client instanceof Cluster) this.client.refreshSlotsCache = () => undefined;
-    // disconnect only half-closes, and a frozen server never closes its half; before the first connection there is none.
+    // disconnect only half-closes, and a frozen server never closes its half.
     else this.client.stream?.destroy();
   }
 
-  /** Destroys the socket: disconnect only half-closes, and would wait for the other half of one that is stuck. */
+  /** Not by disconnect, which would wait for the other half of a socket that is stuck. */
   #renew(error: Error): void {
     this.#report('down', error);
     if ('stream' in this.client) this.client.stream?.destroy();
   }
 
-  /** ioredis gives up for good after some answers of sentinels; a process that serves connects again. */
+  /** After some answers of sentinels ioredis gives up for good. Here it connects again. */
   #beginAgain(): void {
     if (this.#closing) return;
     this.#again = setTimeout(() => {
@@ -137,7 +134,7 @@ export class RedisConnection {
     }, MAX_RETRY_MS).unref();
   }
 
-  /** A replica answers reads too, so a good reply does not prove that the server takes writes: it is asked. */
+  /** A replica answers reads too, so a good reply is no proof that the server takes writes. */
   async #askRole(): Promise<void> {
     if (this.#askingRole) return;
     this.#askingRole = true;
@@ -153,7 +150,7 @@ export class RedisConnection {
 
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
     if (this.#closing || this.#reported === state) return;
-    // While Redis is read-only we replace connections ourselves: those that begin and end without an error are ours.
+    // While Redis is read-only, connections that begin and end without an error are those that are made anew for it.
     if (this.#reported === 'read-only' && error === null) return;
     this.#reported = state;
     if (state === 'up') this.#logger.info({}, 'connected to Redis');
@@ -162,14 +159,14 @@ export class RedisConnection {
   }
 }
 
-/** The client of a Cluster is ready with its first node, and refuses commands for nodes that are not connected yet. */
+/** The client of a Cluster is ready with its first node, and refuses commands for nodes that are not. */
 async function reachedNodes(client: Redis | Cluster): Promise<void> {
   if (!(client instanceof Cluster)) return;
   const nodes = client.nodes('master').map((node) => (node.status === 'ready' ? null : once(node, 'ready')));
   await withDeadline(Promise.all(nodes), MAX_RETRY_MS, 'the nodes of the Cluster').catch(() => undefined);
 }
 
-/** ioredis reports the refusal and goes on in database 0. */
+/** ioredis reports the refusal, and goes on in database 0. */
 function isRefusedSelect(error: Error): boolean {
   const { command } = error as { command?: { name?: unknown } };
   return command?.name === 'select';

@@ -1,6 +1,6 @@
 /**
- * The names of keys in a store, made here only. A bucket: `<prefix>:rl1:{<hash>}:<policy>`. The braces around the hash are the only
- * ones, so that a Redis Cluster puts all buckets of a caller on one node. Text from outside is escaped or hashed.
+ * The names of keys in a store, made here only. A bucket: `<prefix>:rl1:{<hash>}:<policy>`. The braces around the hash are the
+ * only ones, so that a Redis Cluster puts all buckets of a caller on one node. Text from outside is escaped or hashed.
  */
 import { createHash } from 'node:crypto';
 
@@ -10,8 +10,8 @@ const STATE_FORMAT = 'rl1';
 const HASH_BYTES = 16;
 
 /**
- * hashBucketName turns the name of a bucket's owner into 22 characters of base64url. Addresses and client ids share one namespace:
- * a client whose id is an address has the bucket of the anonymous caller there.
+ * hashBucketName turns the name of a bucket's owner into 22 characters of base64url. Addresses and client ids
+ * share one namespace: a client whose id is an address has the bucket of the anonymous caller there.
  */
 export function hashBucketName(name: string): string {
   const digest = createHash('sha256').update(`client:${name}`).digest();

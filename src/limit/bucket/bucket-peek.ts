@@ -43,9 +43,9 @@ export function limitTakes(
 }
 
 /**
- * peekBuckets shows the bucket of a client for each policy, in their order, and changes none. A bucket that nobody has used is
- * full. One that has not taken on newer limits yet is shown under them, at its old level or their capacity. Rejects with the
- * store's LbError where it is away.
+ * peekBuckets shows the bucket of a client for each policy, in their order, and changes none. A bucket that
+ * nobody has used is full. One that has not taken on newer limits yet is shown under them, at its old level
+ * or their capacity. Rejects with the store's LbError where it is away.
  *
  * @param policyVersionUs as for Limiter.configure
  */

@@ -1,9 +1,9 @@
 /**
- * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for stores inside a process. A BigInt model in
- * the tests holds both to the same results: change both or none.
+ * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for stores inside a
+ * process. A BigInt model in the tests holds both to the same results: change both or none.
  *
- * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time, never in jumps; a missing bucket is a full
- * one. All numbers are integers below 2^53.
+ * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time, never in jumps; a
+ * missing bucket is a full one. All numbers are integers below 2^53.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LEASE_US, MICRO } from '../store/bucket-store.ts';

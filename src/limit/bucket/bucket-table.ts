@@ -1,6 +1,7 @@
 /**
- * A bounded map of buckets. One that has had the time to fill up is as good as a missing one: such entries are dropped, two looked
- * at per insertion, round the table. A full table evicts the entry of a sample that is nearest to full, which gives least away.
+ * A bounded map of buckets. One that has had the time to fill up is as good as a missing one: such entries
+ * are dropped, two looked at per insertion, round the table. A full table evicts the entry of a sample that
+ * is nearest to full, which gives least away.
  */
 import { type BucketState, ttlMsOf } from './bucket-state.ts';
 

@@ -17,9 +17,9 @@ export interface EffectiveLimits extends BucketRules {
 }
 
 /**
- * effectiveLimits gives limits of every source one version that only grows. A client's own have the time of its row. A policy's
- * have the load time of the file, or that of the client's row or tombstone where it is later: limits that are removed, or whose
- * client is deleted, must lose.
+ * effectiveLimits gives limits of every source one version that only grows. A client's own have the time of
+ * its row. A policy's have the load time of the file, or that of the client's row or tombstone where it is
+ * later: limits that are removed, or whose client is deleted, must lose.
  *
  * @param policyVersionUs load time of the policies on the database's clock
  */

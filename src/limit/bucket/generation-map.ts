@@ -1,6 +1,6 @@
 /**
- * A bounded cache in two generations. When the young one is full it becomes the old one, and the old one is dropped. An old entry
- * that is used becomes young. Nearly least-recently-used, for one look-up in a Map.
+ * A bounded cache in two generations. When the young one is full it becomes the old one, and the old one is
+ * dropped. An old entry that is used becomes young. Nearly least-recently-used, for one look-up in a Map.
  */
 export class GenerationMap<V> {
   #perGeneration: number;

@@ -1,6 +1,6 @@
 /**
- * What a worker knows of one bucket: its limits, the level that the store told last, who waits for the next reply, and until
- * when there can be no token (the deny cache).
+ * What a worker knows of one bucket: its limits, the level that the store told last, who waits for the next
+ * reply, and until when there can be no token (the deny cache).
  *
  * At most one take per bucket is under way; requests that come meanwhile share the next one. The states:
  *
@@ -109,8 +109,8 @@ export class KnownBucket {
   }
 
   /**
-   * The newest limits known: the configured ones, or the store's where those are newer. Takes carry them, so that an expired
-   * bucket is never made anew with older ones.
+   * The newest limits known: the configured ones, or the store's where those are newer. Takes carry them, so
+   * that an expired bucket is never made anew with older ones.
    */
   get force(): EffectiveLimits {
     return this.#force;
@@ -266,7 +266,8 @@ export class KnownBucket {
   }
 
   /**
-   * refusal is the deny cache: the refusal of tokens that cannot be there yet; null: the store must be asked. It counts nothing.
+   * refusal is the deny cache: the refusal of tokens that cannot be there yet; null: the store must be asked.
+   * It counts nothing.
    */
   refusal(cost: number, nowMs: number): Decision | null {
     const deniedForMs = this.#denyForMs(cost, nowMs);
@@ -311,8 +312,9 @@ export class KnownBucket {
   }
 
   /**
-   * The store looked at some time between the sending and the reply. Asked at the earliest possible moment it would refuse half
-   * of the time and be asked once more. So the question comes a little later, where the bucket has room for the token meanwhile.
+   * The store looked at some time between the sending and the reply. Asked at the earliest possible moment it
+   * would refuse half of the time and be asked once more. So the question comes a little later, where the
+   * bucket has room for the token meanwhile.
    */
   #graceMs(cost: number): number {
     const { capacity, rateMicro } = this.#force;

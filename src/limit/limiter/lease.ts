@@ -1,14 +1,15 @@
 /**
  * Leases: tokens of one busy bucket that a worker took ahead of its requests, so that most of them need not ask the store.
  *
- * Invariant: level + leased ≤ capacity in the bucket, which accounts for every token on lease (lua/take-tokens-n.lua). So leases
- * admit nothing that the bucket would not have admitted, because of three rules kept here:
- * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later, and accounts for it as long;
+ * Invariant: level + leased ≤ capacity in the bucket, which accounts for every token on lease (lua/take-tokens-n.lua). So
+ * leases admit nothing that the bucket would not have admitted, because of three rules kept here:
+ * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later, and
+ *   accounts for it as long;
  * - only tokens lent ahead become a lot. The bucket does not account for those that it granted to requests;
  * - a token is spent or returned, once. A return that is lost, or late by the store's clock, loses the tokens.
  *
- * The store is told what was spent, too: spent tokens need no room in the bucket any more. (Without that, leases saved half of the
- * calls on a bucket of 500 that refills 5,000/s; with it 97 %.)
+ * The store is told what was spent, too: spent tokens need no room in the bucket any more. (Without that,
+ * leases saved half of the calls on a bucket of 500 that refills 5,000/s; with it 97 %.)
  */
 import type { TakeRequest } from '../../contract/buckets.ts';
 import type { BucketRules } from '../bucket/effective-limits.ts';
@@ -136,8 +137,8 @@ export class LeaseAccount {
   }
 
   /**
-   * unspend puts back tokens that were spent for nothing, into the lot that spend named. false: the lot has expired, or the store
-   * has been told; only the store can take them back.
+   * unspend puts back tokens that were spent for nothing, into the lot that spend named. false: the lot has
+   * expired, or the store has been told; only the store can take them back.
    */
   unspend(lot: Lot, tokens: number, nowMs: number): boolean {
     if (nowMs >= lot.expiresMs || lot.spent < tokens) return false;

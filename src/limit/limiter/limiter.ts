@@ -2,12 +2,12 @@
  * The limiter of a worker: may this caller have a token of this policy?
  *
  * 1. Leased tokens, or the deny cache while there can be no token, answer at once.
- * 2. Otherwise the request joins the bucket's queue. One take per bucket is under way; all who wait share the next one, and
- *    all takes of one turn of the event loop share a call. That is exact, at a fraction of the calls.
+ * 2. Otherwise the request joins the bucket's queue. One take per bucket is under way; all who wait share the next one, and all
+ *    takes of one turn of the event loop share a call. That is exact, at a fraction of the calls.
  * 3. Where the store is away, or does not answer in time, the local share answers; at once while the breaker is open.
  *
- * Invariant: a token taken from the store is used once, put back once, or lost. So the bound of the bucket holds whatever
- * happens. The client never sees an error, unless a policy says `deny`.
+ * Invariant: a token taken from the store is used once, put back once, or lost. So the bound of the bucket
+ * holds whatever happens. The client never sees an error, unless a policy says `deny`.
  */
 import type { TakeReply } from '../../contract/buckets.ts';
 import type { Clock } from '../../contract/clock.ts';
@@ -37,16 +37,16 @@ import {
 } from './take.ts';
 
 /**
- * Requests of a worker that may wait for the store, all for one bucket if need be; the others get the local share, which adds to
- * what the store grants (B30). This only bounds memory, at about 25 MB: no traffic should reach it.
+ * Requests of a worker that may wait for the store, all for one bucket if need be; the others get the local share, which adds
+ * to what the store grants (B30). This only bounds memory, at about 25 MB: no traffic should reach it.
  */
 const MAX_WAITERS = 65_536;
 /** Takes in one call of the store: half a millisecond of Redis. */
 const MAX_BATCH = 128;
 const ROUND_TRIP_SMOOTHING = 0.2;
 /**
- * Buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to a worker, with this
- * 40; ten thousand callers in turn stay known.
+ * Buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to a
+ * worker, with this 40; ten thousand callers in turn stay known.
  */
 const DEFAULT_MAX_BUCKETS = 20_000;
 /** All policies together remember this many times as many. */
@@ -220,8 +220,8 @@ export class Limiter {
   }
 
   /**
-   * close answers all who still wait from the local share, as it will later takes, and stops the probes. Leased tokens go back,
-   * if the store takes them within its deadline.
+   * close answers all who still wait from the local share, as it will later takes, and stops the probes.
+   * Leased tokens go back, if the store takes them within its deadline.
    */
   async close(): Promise<void> {
     this.#waiting.close();
@@ -368,7 +368,9 @@ export class Limiter {
     grantFromLease(bucket, nowMs);
   }
 
-  /** Tokens on lease go back in time although no request comes. A late event loop counts: the store's clock goes on meanwhile. */
+  /**
+   * Tokens on lease go back in time although no request comes. A late event loop counts: the store's clock goes on meanwhile.
+   */
   #returnAged(bucket: KnownBucket): void {
     if (bucket.lease?.age(this.#clock.monotonicMs()) === true) this.#list(bucket);
   }

@@ -1,9 +1,9 @@
 /**
- * The local share: what a worker grants by itself while the store is away. Each of the n workers of all machines grants
- * capacity/n and refill/n, so the fleet stays near the limit without talking.
+ * The local share: what a worker grants by itself while the store is away. Each of the n workers of all
+ * machines grants capacity/n and refill/n, so the fleet stays near the limit without talking.
  *
- * A share starts from what was last heard of the bucket, and lives on between outages: a store that comes and goes gives nothing
- * away twice.
+ * A share starts from what was last heard of the bucket, and lives on between outages: a store that comes and
+ * goes gives nothing away twice.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { type BucketState, takeFrom } from '../bucket/bucket-state.ts';

@@ -13,8 +13,8 @@ export interface PendingTake {
 }
 
 /**
- * startTake makes the take of those who wait for a bucket, of its lease, and of what goes back; the bucket is asking from
- * then on. null: there is nothing to ask, and the bucket is idle.
+ * startTake makes the take of those who wait for a bucket, of its lease, and of what goes back; the bucket is
+ * asking from then on. null: there is nothing to ask, and the bucket is idle.
  *
  * @param leases whether tokens may be taken ahead
  */
@@ -35,8 +35,8 @@ export function startTake(bucket: KnownBucket, leases: boolean, nowMs: number): 
 }
 
 /**
- * A cost above the capacity must not draw tokens that then fit nobody. Where no other request waits it asks all the same, so
- * that a raised limit is noticed.
+ * A cost above the capacity must not draw tokens that then fit nobody. Where no other request waits it asks
+ * all the same, so that a raised limit is noticed.
  */
 function payable(waiters: readonly Waiter[], capacity: number): readonly Waiter[] {
   const possible = waiters.filter((waiter) => waiter.cost <= capacity);

@@ -1,8 +1,8 @@
 /**
  * The circuit breaker of one server of the bucket store; each node of a Redis Cluster has its own. Its states:
  *
- * closed: takes are sent. `fail`, FAILURES_TO_OPEN times in a row, → open. `silence` → open: a call had no answer for its whole
- *   deadline, nor had any other meanwhile. `away` → open: there is no connection.
+ * closed: takes are sent. `fail`, FAILURES_TO_OPEN times in a row, → open. `silence` → open: a call had no
+ *   answer for its whole deadline, nor had any other meanwhile. `away` → open: there is no connection.
  * open: no request waits for the server; limits are kept locally. Every PROBE_EVERY_MS ± PROBE_JITTER a probe asks, which holds
  *   no request. `succeed` → closed, by any answer. An error that concerns one bucket alone is an answer.
  */

@@ -3,8 +3,8 @@ import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { ClusterNodes } from '../../infra/redis/cluster-nodes.ts';
 
 /**
- * How long leased tokens live, in µs, and the length of an accounting epoch of a bucket. The same for every process that shares a
- * store: change it only together with the format's name in bucket-key.ts.
+ * How long leased tokens live, in µs, and the length of an accounting epoch of a bucket. The same for every
+ * process that shares a store: change it only together with the format's name in bucket-key.ts.
  */
 export const LEASE_US = 50_000;
 
@@ -35,8 +35,8 @@ export interface BucketStore {
 /** RefillableStore is what the primary resets buckets in. */
 export interface RefillableStore extends BucketStore {
   /**
-   * refill deletes buckets, which makes them full and forgets what is on lease. Rejects with LbError `store_unavailable` or
-   * `store_timeout`, after which they may be full all the same.
+   * refill deletes buckets, which makes them full and forgets what is on lease. Rejects with LbError
+   * `store_unavailable` or `store_timeout`, after which they may be full all the same.
    *
    * @param keys as in TakeRequest.key, of one caller
    */

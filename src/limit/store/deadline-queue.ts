@@ -1,6 +1,6 @@
 /**
- * Deadlines of calls to the bucket store (B32). All calls of a queue have the same patience, so the oldest is due first and
- * one timer serves them all.
+ * Deadlines of calls to the bucket store (B32). All calls of a queue have the same patience, so the oldest is
+ * due first and one timer serves them all.
  *
  * A stall of this process is no failure of the store: the reply may wait in the socket. So lateness of the event loop does not
  * count, and a call that is due is given up only after the loop has polled its sockets once more. (With a plain timer, 5 of 30

@@ -1,6 +1,6 @@
 /**
- * Buckets in Redis: one script call per batch. With 100 buckets in a batch a take costs 1.2 µs of this process and 3.8 µs of Redis;
- * with a call for each, in one pipeline, 10 and 10.
+ * Buckets in Redis: one script call per batch. With 100 buckets in a batch a take costs 1.2 µs of this
+ * process and 3.8 µs of Redis; with a call for each, in one pipeline, 10 and 10.
  */
 import type { Result } from 'ioredis';
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
@@ -73,14 +73,15 @@ export class RedisBucketStore implements RefillableStore {
   async refill(keys: readonly string[]): Promise<void> {
     if (!this.available) throw new LbError('store_unavailable', 'no connection to Redis');
     if (keys.length === 0) return;
-    // All have one hash, so one node of a Cluster has them.
-    const failed = this.#delete(keys.map((key) => this.#keyPrefix + key)).catch((thrown: unknown) => {
+    // One hash, so one node of a Cluster has them all.
+    const deleted = this.#delete(keys.map((key) => this.#keyPrefix + key)).catch((thrown: unknown) => {
       throw unavailable(thrown);
     });
-    await withDeadline(failed, this.#timeoutMs, 'refilling buckets').catch((error: unknown) => {
-      if (error instanceof LbError) throw error;
-      throw new LbError('store_timeout', 'Redis did not answer in time', { cause: error });
-    });
+    await withDeadline(
+      deleted,
+      this.#timeoutMs,
+      () => new LbError('store_timeout', 'Redis did not answer in time'),
+    );
   }
 
   close(): Promise<void> {

@@ -1,6 +1,6 @@
 /**
- * The calls of a store at the other end of a wire. Each is answered once: by a reply, an error or its deadline. There are no more
- * of them than requests that wait, which the limiter bounds, and buckets that lease.
+ * The calls of a store at the other end of a wire. Each is answered once: by a reply, an error or its deadline. There are no
+ * more of them than requests that wait, which the limiter bounds, and buckets that lease.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError } from '../../contract/errors.ts';

@@ -1,6 +1,6 @@
 /**
- * Whether the servers of the bucket store can be asked: a breaker for each, the probes, and the counters of calls. The limiter asks
- * before it sends a call, and reports how each call went.
+ * Whether the servers of the bucket store can be asked: a breaker for each, the probes, and the counters of
+ * calls. The limiter asks before it sends a call, and reports how each call went.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { Clock } from '../../contract/clock.ts';

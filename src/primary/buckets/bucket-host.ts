@@ -1,5 +1,5 @@
 /**
- * The bucket store of an installation without Redis: the primary keeps the buckets in memory and answers the takes that
+ * The buckets of an installation without Redis: the primary keeps them in memory and answers the takes that
  * workers send over IPC, in order. One process decides, so the bound of a bucket is exact.
  */
 import type { TakeReply } from '../../contract/buckets.ts';
@@ -10,7 +10,7 @@ import type { BucketStore } from '../../limit/store/bucket-store.ts';
 
 type TakesMessage = Extract<WorkerMessage, { type: 'bucket-takes' }>;
 
-/** More takes than this in one message are refused: a worker never sends them. */
+/** Takes in one message; a worker never sends more. */
 const MAX_TAKES_PER_MESSAGE = 4096;
 
 export class BucketHost {

@@ -1,10 +1,10 @@
 /**
- * An operator's reset of a client's buckets. They are refilled in the store first; then every worker of every machine that
- * shares the store forgets its leases, its deny cache and its local share.
+ * An operator's reset of a client's buckets. They are refilled in the store first; then every worker that
+ * shares the store forgets its leases, its deny cache and its local share of them.
  *
- * Workers of this machine are told over IPC, other machines by a NOTIFY in Postgres. (Redis would need one more connection per
- * machine and one more right for its user.) A worker that misses the message asks the store again once its deny cache is a
- * second old, and leases end sooner. Without Redis the buckets are this machine's alone.
+ * Workers of this machine are told over IPC, other machines by a NOTIFY in Postgres. (Redis would need one
+ * more connection per machine and one more right for its user.) A worker that misses the message asks the
+ * store again within a second, the age of the oldest deny cache; leases end sooner.
  */
 import { toError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
@@ -42,7 +42,7 @@ export class BucketResets {
   }
 
   /**
-   * reset fills all buckets of one owner. Rejects with LbError store_unavailable or store_timeout where the store is away.
+   * reset fills all buckets of one owner. Rejects as RefillableStore.refill does.
    *
    * @param bucketName see ClientMatch
    */
@@ -53,11 +53,9 @@ export class BucketResets {
     if (database.singleSession) return;
     try {
       await database.read('select pg_notify($1, $2)', [RESETS_CHANNEL, bucketName]);
-    } catch (error) {
-      logger.warn(
-        { err: toError(error) },
-        'other machines were not told of a bucket reset; they notice within a second',
-      );
+    } catch (thrown) {
+      const err = toError(thrown);
+      logger.warn({ err }, 'other machines were not told of a bucket reset; they notice within a second');
     }
   }
 

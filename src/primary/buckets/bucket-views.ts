@@ -38,11 +38,10 @@ export class BucketViews {
     if (redis === null) return new BucketViews(memory, null);
     const { RedisConnection } = await import('../../infra/redis/redis.ts');
     const { servers, prefix } = redis;
-    const scripts = { ...bucketScripts(), ...heartbeatScripts() };
     const connection = new RedisConnection({
       servers,
       connectionName: 'sluice-primary',
-      scripts,
+      scripts: { ...bucketScripts(), ...heartbeatScripts() },
       logger,
       random: Math.random,
     });
@@ -53,17 +52,17 @@ export class BucketViews {
     return new BucketViews(store, connection);
   }
 
-  /** Where the buckets are; its calls wait for a second at most. */
+  /** Its calls wait for a second at most. */
   get store(): BucketStore {
     return this.#store;
   }
 
-  /** of shows the buckets of their owner, one per policy; rejects with the store's LbError where it is away. */
+  /** of shows the buckets of one owner, see peekBuckets. */
   of(owner: ClientMatch, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
     return peekBuckets(this.#store, owner, settings.rateLimit.policies, policyVersionUs);
   }
 
-  /** refill fills buckets of one client; see RefillableStore. */
+  /** See RefillableStore. */
   refill(keys: readonly string[]): Promise<void> {
     return this.#store.refill(keys);
   }

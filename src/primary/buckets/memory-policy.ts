@@ -4,12 +4,12 @@ import { toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
 /**
- * Callers can fill the memory. With noeviction every take fails then, and all workers decide alone; allkeys-* evicts buckets
- * that are in use, and an evicted bucket is a full one. volatile-ttl evicts those that are nearly full.
+ * Callers can fill the memory. With noeviction every take fails then, and workers decide alone. allkeys-*
+ * evicts buckets in use, and an evicted bucket is a full one. volatile-ttl evicts those that are nearly full.
  */
 const HARMFUL = /^maxmemory_policy:(noeviction|allkeys-\w+)/m;
 
-/** warnOfMemoryPolicy asks each server once; called by BucketViews when its connection is ready. Never rejects. */
+/** warnOfMemoryPolicy asks each server once. BucketViews calls it when its connection is ready. Never rejects. */
 export async function warnOfMemoryPolicy(
   client: Redis | Cluster,
   logger: Pick<Logger, 'info' | 'warn'>,
