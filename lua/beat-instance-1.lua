@@ -1,4 +1,4 @@
--- beat-instance: one instance announces that it lives, or that it ends, and gets the number of workers of all that live.
+-- beat-instance: an instance announces that it lives, or that it ends, and hears the number of workers of all that live.
 --
 -- KEYS[1]  the living instances: a sorted set of members `<id> <workers>`, scored by the time at which they count as gone
 --
@@ -7,7 +7,7 @@
 --
 -- Reply: the workers of all living instances.
 --
--- The clock is the server's. A score further ahead than the ttl was written before the clock was set back, and is dropped.
+-- The clock is the server's. A score further ahead than the ttl is from before the clock was set back, and is dropped.
 
 local key, member, ttl = KEYS[1], ARGV[1], tonumber(ARGV[2])
 

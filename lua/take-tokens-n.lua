@@ -1,6 +1,6 @@
 -- take-tokens: one take from each of several token buckets, all of them in one atomic step.
 --
--- KEYS[i]  a bucket: a string of 64 bytes, 8 little-endian doubles, format `rl1` (the format's name is part of the key)
+-- KEYS[i]  a bucket: a string of 8 little-endian doubles, format `rl1` (the format's name is part of the key)
 --
 -- ARGV[1]  lease         microseconds that a lease lives; the same for every caller of a bucket
 -- ARGV[2]  takes         for each key, in their order, 11 little-endian doubles that are integers:
@@ -11,10 +11,10 @@
 --          partial       1: grant what is there, up to need; 0: all of need or nothing
 --          ahead         tokens wanted beyond need, for a lease; 0: none
 --          ret           unspent leased tokens given back; 0: none
---          spent         leased tokens that were spent and need no room in the bucket any more; 0: none
---          ret epoch     the epoch in whose reply both of these were lent
---          refund        granted tokens given back, because their requests were not served; 0: none
---          refund epoch  the epoch in whose reply they were granted
+--          spent         leased tokens that were spent, which need no room in the bucket any more; 0: none
+--          ret epoch     the epoch of the reply that lent the tokens of ret and spent
+--          refund        granted tokens given back, since their requests were not served; 0: none
+--          refund epoch  the epoch of the reply that granted them
 --
 -- Reply: for each key a string of 8 such doubles: granted tokens, ahead tokens, level in micro-tokens after the take,
 --   microseconds until the missing tokens can exist (0: nothing is missing, -1: never), epoch, and the limits in force: version,
@@ -26,15 +26,15 @@
 -- Invariants: level + leased tokens <= capacity; the level rises by at most rate * time, never in jumps. A missing key is
 --   a full bucket, so the key must not expire before the bucket is full: the TTL follows from the level.
 -- Numbers: everything is an integer below 2^53, which doubles hold exactly. The clock is the server's.
--- A take that changes nothing writes nothing. A refused take must not move the time: each step rounds down to a micro-token,
---   and many small steps would starve slow rates.
+-- A take that changes nothing writes nothing. A refused take must not move the time: each step rounds down to a micro-token, so
+--   many small steps would starve a bucket that refills slowly.
 
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local pack, unpack = struct.pack, struct.unpack
 local MICRO = 1000000
--- A clock that went back further than this is believed: otherwise an hour that it was ahead would freeze every bucket for an hour.
+-- A clock that goes back further than this is believed. Else a clock that was an hour ahead would freeze every bucket for an hour.
 local MAX_BACKSTEP_US = 1000000
--- Longer than any bucket takes to fill: the configuration allows 30 days, and rounding the rate down at most doubles that.
+-- Longer than any bucket takes to fill: the configuration allows 30 days, and rounding the rate down doubles that at most.
 local MAX_TTL_MS = 90 * 24 * 3600 * 1000
 local TTL_MARGIN_MS = 1000
 local STATE_BYTES = 64
@@ -93,13 +93,13 @@ local function take(key, offset)
       end
     end
 
-    -- The newest limits win; of two with one version the lower capacity, then the lower rate, so that all callers agree.
+    -- The newest limits win. Of two with one version the lower capacity wins, then the lower rate, so that all callers agree.
     local lower = capacity < ownCapacity or (capacity == ownCapacity and rate < ownRate)
     local newer = version > ownVersion or (version == ownVersion and lower)
-    -- The limits changed at some time since the last take. The lower of both rates gives nothing away, whenever that was.
+    -- Nobody knows when since the last take the limits changed. The lower of both rates gives nothing away.
     local perSec = newer and min(ownRate, rate) or ownRate
 
-    -- In steps: tokens out on lease make room only when their epoch has passed.
+    -- In steps, since tokens on lease make room only when their epoch has passed.
     if leased + leasedBefore > 0 then
       accrue(min(nowUs, (epoch + 1) * leaseUs), (ownCapacity - leased - leasedBefore) * MICRO, perSec)
     end
@@ -123,7 +123,7 @@ local function take(key, offset)
     ownVersion, ownCapacity, ownRate = version, capacity, rate
   end
 
-  -- Leased tokens are reported only while they are accounted for; later the bucket has made room for them already.
+  -- Leased tokens count as reported only while they are accounted for. Later the bucket has made room for them already.
   local reported, accounted = ret + spent, false
   if reported > 0 then
     if retEpoch == epoch and leased >= reported then
@@ -136,7 +136,7 @@ local function take(key, offset)
       changed = true
     end
   end
-  -- A late refund would be a gift: what flowed in meanwhile may have been spent.
+  -- A late refund would be a gift: the bucket may have filled up meanwhile and been spent.
   if refund > 0 and (refundEpoch == epoch or refundEpoch == epoch - 1) then
     putBack(refund)
     changed = true
@@ -148,7 +148,7 @@ local function take(key, offset)
   elseif partial == 1 then
     granted = available
   end
-  -- The last quarter is never lent; of the rest at most half; and no more than a quarter of the capacity is out at a time.
+  -- The last quarter is never lent, and of the rest at most half. At most a quarter of the capacity is out at a time.
   if granted == need and ahead > 0 then
     local quarter = floor(ownCapacity / 4)
     local half = floor((available - granted - (ownCapacity - 3 * quarter)) / 2)

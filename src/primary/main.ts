@@ -25,7 +25,7 @@ import type { ProcessSignals } from '../infra/process-signals.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import type { AdminParts, Phase } from './admin/parts.ts';
-import { BucketHost } from './buckets/bucket-host.ts';
+import { answerTakes } from './buckets/bucket-host.ts';
 import { BucketResets } from './buckets/bucket-resets.ts';
 import { BucketViews } from './buckets/bucket-views.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
@@ -239,10 +239,10 @@ class Primary {
 
   #makeSupervisor({ registry, briefing, collector }: FleetParts): Supervisor {
     const { workers } = this.#settings;
-    const bucketHost = new BucketHost(this.#buckets, this.#logger);
     const onMessage = (link: WorkerLink, message: WorkerMessage): void => {
       if (message.type === 'report') collector.applyDelta(link.pid, message.report.metrics);
-      else if (message.type === 'bucket-takes') void bucketHost.answer(message, (reply) => link.send(reply));
+      else if (message.type === 'bucket-takes')
+        answerTakes(this.#buckets, this.#logger, message, (reply) => link.send(reply));
       else if (message.type === 'backend-failure') {
         registry.recordTrafficFailure(message.pool, message.backend, message.detail);
       } else if (message.type === 'ready') this.#sockets?.dealer.add(link);
