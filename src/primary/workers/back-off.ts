@@ -1,18 +1,18 @@
 /**
- * How long to wait before a worker that died is replaced: not at all at first, then longer with
- * each further death that follows closely, so that a worker that cannot live does not eat the machine.
+ * How long to wait before a dead worker is replaced: not at all at first, then longer with each further death soon after, so that
+ * a worker that dies at each start does not use up the machine's CPU.
  */
 
-/** Deaths older than this are forgiven. */
+/** Older deaths no longer count. */
 const WINDOW_MS = 30_000;
-/** Deaths within the window that are mended at once. */
+/** Deaths within the window after which the worker is replaced at once. */
 const FREE_DEATH_COUNT = 2;
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 5_000;
-/** Deaths that lead to MAX_DELAY_MS; further ones change nothing. */
+/** So many deaths lead to MAX_DELAY_MS; older ones need not be kept. */
 const MAX_REMEMBERED = FREE_DEATH_COUNT + Math.ceil(Math.log2(MAX_DELAY_MS / FIRST_DELAY_MS)) + 1;
 
-/** BackOff is kept by each worker slot over its processes. Time comes in as a parameter. */
+/** Each worker slot has one BackOff for all its processes. */
 export class BackOff {
   /** Ascending monotonic ms. */
   #deathsAtMs: number[] = [];

@@ -1,7 +1,6 @@
 /**
- * The files of Unix sockets that outlived their process: one that was killed, or whose machine lost power, removes nothing,
- * and the kernel refuses the address to everybody until somebody does. Without this a service that was killed once never
- * starts again.
+ * Removes the files of Unix sockets whose process was killed. The kernel refuses such an address until its file is gone, so that
+ * without this a service that was killed once would never start again.
  */
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
@@ -10,14 +9,14 @@ import { systemCodeOf, toError } from '../../contract/errors.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
-/** For an answer of the kernel, which is a matter of microseconds. */
+/** The kernel answers within microseconds. */
 const CONNECT_MS = 1_000;
-/** An instance that starts at this moment has bound its socket and does not listen yet. */
+/** Another instance that starts now may have bound its socket and not listen yet: look again after this time. */
 const SECOND_LOOK_MS = 250;
 
 /**
- * removeDeadSockets removes those at which nobody listens; called by the primary's main before anybody listens. Whatever else
- * is at an address, or cannot be removed, stays, and the start says so where it fails. Never rejects.
+ * removeDeadSockets removes the socket files at which nobody listens; called by the primary's main before it binds. A file of another
+ * kind, or one that cannot be removed, stays: the bind fails then and says why. Never rejects.
  *
  * @param pause the time between two looks; for tests
  */
@@ -41,7 +40,7 @@ export async function removeDeadSockets(
   }
 }
 
-/** A crowded one refuses with another code than a dead one. */
+/** ECONNREFUSED means that nobody listens; a full queue has another code. */
 async function isDead(path: string): Promise<boolean> {
   if (!(await isSocket(path))) return false;
   const { promise, resolve } = Promise.withResolvers<string | null>();
