@@ -36,10 +36,8 @@ export class FolderLock {
    */
   static acquire(folder: string, purpose: string): FolderLock {
     const holderPath = join(folder, HOLDER_NAME);
-    const file = openLocked(folder, holderPath);
     const holder = `process ${process.pid} on ${hostname()} (${purpose}, since ${new Date().toISOString()})`;
-    writeFileSync(holderPath, holder, { mode: 0o600 });
-    return new FolderLock(file, holderPath);
+    return new FolderLock(openLocked(folder, holderPath, holder), holderPath);
   }
 
   /** release gives the folder back; safe to call twice. */
@@ -50,7 +48,7 @@ export class FolderLock {
   }
 }
 
-function openLocked(folder: string, holderPath: string): DatabaseSync {
+function openLocked(folder: string, holderPath: string, holder: string): DatabaseSync {
   let file: DatabaseSync | null = null;
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -59,6 +57,7 @@ function openLocked(folder: string, holderPath: string): DatabaseSync {
     file = new DatabaseSync(join(folder, LOCK_NAME), { timeout: 0 });
     // Nothing is ever written: no journal needs a file.
     file.exec('pragma journal_mode = memory; begin immediate');
+    writeFileSync(holderPath, holder, { mode: 0o600 });
     return file;
   } catch (thrown) {
     file?.close();
