@@ -75,7 +75,7 @@ async function useAll(t: TestContext, servers: RedisServers) {
       Math.floor(level),
     );
   assert.deepEqual(await levels(), [90, 90], 'a look');
-  await views.refill(bucketKeysOf(CLIENT.clientId, POLICIES));
+  await views.store.refill(bucketKeysOf(CLIENT.clientId, POLICIES));
   assert.deepEqual(await levels(), [100, 100], 'a reset');
 
   const heard: number[] = [];

@@ -56,10 +56,6 @@ export class BucketTable {
     this.#entries.delete(key);
   }
 
-  clear(): void {
-    this.#entries.clear();
-  }
-
   #sweep(nowUs: number): void {
     for (let i = 0; i < SWEEP_PER_INSERT; i++) {
       const found = this.#step();

@@ -46,7 +46,6 @@ export class MemoryBucketStore implements RefillableStore {
   }
 
   close(): Promise<void> {
-    this.#table.clear();
     return Promise.resolve();
   }
 }

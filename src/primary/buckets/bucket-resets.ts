@@ -48,7 +48,7 @@ export class BucketResets {
    */
   async reset(bucketName: string): Promise<void> {
     const { views, database, logger } = this.#options;
-    await views.refill(this.#keysOf(bucketName));
+    await views.store.refill(this.#keysOf(bucketName));
     this.#tellWorkers(bucketName);
     if (database.singleSession) return;
     try {

@@ -5,7 +5,7 @@ import type { RedisSettings } from '../../contract/settings.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { RedisConnection } from '../../infra/redis/redis.ts';
 import { type BucketView, peekBuckets } from '../../limit/bucket/bucket-peek.ts';
-import type { BucketStore, RefillableStore } from '../../limit/store/bucket-store.ts';
+import type { RefillableStore } from '../../limit/store/bucket-store.ts';
 import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
 import { heartbeatScripts } from '../instance-heartbeat.ts';
@@ -24,12 +24,13 @@ interface BucketViewsOptions {
 }
 
 export class BucketViews {
-  readonly #store: RefillableStore;
+  /** Its calls wait for a second at most. */
+  readonly store: RefillableStore;
   /** The primary's own, also for the heartbeat; null without Redis. */
   readonly connection: RedisConnection | null;
 
   private constructor(store: RefillableStore, connection: RedisConnection | null) {
-    this.#store = store;
+    this.store = store;
     this.connection = connection;
   }
 
@@ -52,19 +53,9 @@ export class BucketViews {
     return new BucketViews(store, connection);
   }
 
-  /** Its calls wait for a second at most. */
-  get store(): BucketStore {
-    return this.#store;
-  }
-
   /** of shows the buckets of one owner, see peekBuckets. */
   of(owner: ClientMatch, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
-    return peekBuckets(this.#store, owner, settings.rateLimit.policies, policyVersionUs);
-  }
-
-  /** See RefillableStore. */
-  refill(keys: readonly string[]): Promise<void> {
-    return this.#store.refill(keys);
+    return peekBuckets(this.store, owner, settings.rateLimit.policies, policyVersionUs);
   }
 
   async close(): Promise<void> {
