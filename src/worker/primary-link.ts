@@ -1,4 +1,5 @@
 /** The worker's end of the IPC: typed messages out, parsed messages in. */
+import cluster from 'node:cluster';
 import { Socket } from 'node:net';
 import { type PrimaryMessage, parsePrimaryMessage, type WorkerMessage } from '../contract/messages.ts';
 import type { Logger } from '../infra/logging/logger.ts';
@@ -15,6 +16,8 @@ export class PrimaryLink {
    */
   constructor(logger: () => Logger, onMessage: (message: PrimaryMessage, connection: Socket | null) => void) {
     this.#logger = logger;
+    // Without this, node ends a worker at once when its primary goes (lib/internal/cluster/child.js), requests and all.
+    if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
     process.on('message', (raw: { type?: unknown } | null, handle: unknown) => {
       const message = parsePrimaryMessage(raw);
       if (message !== null) onMessage(message, handle instanceof Socket ? handle : null);

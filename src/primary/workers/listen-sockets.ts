@@ -4,9 +4,9 @@
  * workers have is closed with the last of them, which refuses new connections and resets those that wait: 19 of 40 under load.)
  *
  * - `shared`: one socket per address, bound here and inherited by all workers, which listen on it and accept.
- * - `reuse_port`: the same, but for TCP one socket per address and worker, bound with SO_REUSEPORT. Linux only.
- * - `round_robin`: the primary accepts and deals connections to the workers (dealer.ts). So it does in every mode where node cannot
- *   bind in advance: TCP before Node.js 24.19, Unix sockets before 24.20 and 26.7.
+ * - `reuse_port`: the same, but one socket per address and worker, bound with SO_REUSEPORT. Linux only.
+ * - `round_robin`: the primary accepts and deals connections to the workers (dealer.ts). So it does in every mode for Unix sockets,
+ *   which a worker of a cluster cannot inherit, and for TCP before Node.js 24.19, which cannot bind in advance.
  *
  * With SO_REUSEPORT the kernel lets another process of the same user join the group of an address without a word. Hence, at the
  * start:
@@ -25,11 +25,7 @@ import type { ListenAddress, Settings } from '../../contract/settings.ts';
 import { closeListeners } from '../../infra/close-listeners.ts';
 import { Dealer } from './dealer.ts';
 
-declare module 'node:net' {
-  interface BoundSocketOptions {
-    path?: string;
-  }
-}
+type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
 
 export interface ListenSocketsOptions {
   listen: readonly ListenAddress[];
@@ -64,7 +60,7 @@ export class ListenSockets {
       if (accept === 'reuse_port') await sockets.#lock(listen);
       const count = accept === 'reuse_port' ? workerCount : 1;
       for (const [index, address] of listen.entries()) {
-        if (accept === 'round_robin' || !canBind(address.kind)) {
+        if (accept === 'round_robin' || address.kind === 'unix' || typeof net.BoundSocket !== 'function') {
           sockets.#groups.push(null);
           sockets.addresses.push(await sockets.dealer.listen(address, index));
           continue;
@@ -126,12 +122,6 @@ export class ListenSockets {
   }
 }
 
-function canBind(kind: ListenAddress['kind']): boolean {
-  if (typeof net.BoundSocket !== 'function') return false;
-  // node's sign that it binds paths as well.
-  return kind === 'tcp' || 'isPipe' in net.BoundSocket.prototype;
-}
-
 function assertSupported(): void {
   let missing: string | null = null;
   if (process.platform !== 'linux') missing = 'Linux';
@@ -156,9 +146,8 @@ async function lockStart(port: number): Promise<net.Server> {
   return lock;
 }
 
-async function bindAddress(address: ListenAddress, count: number): Promise<net.BoundSocket[]> {
+async function bindAddress(address: TcpAddress, count: number): Promise<net.BoundSocket[]> {
   try {
-    if (address.kind === 'unix') return [new net.BoundSocket({ path: address.path })];
     const { host, port } = address;
     if (host !== null) return bindGroup((await lookup(host)).address, port, count);
     try {

@@ -10,7 +10,8 @@
  * - failed: as stopping, and start() rejects.
  * The states of one worker are in worker-slot.ts.
  */
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import cluster from 'node:cluster';
 import type { Clock } from '../../contract/clock.ts';
 import type { DataPath } from '../../contract/data-path.ts';
 import { LbError } from '../../contract/errors.ts';
@@ -80,7 +81,7 @@ const WATCH_EVERY_MS = 1_000;
 
 type Phase = 'idle' | 'running' | 'stopping' | 'failed';
 
-/** Supervisor is built once by the primary's main. */
+/** Supervisor is built once by the primary's main; cluster is process-wide, so there is one at a time. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
   readonly #timings: SupervisorTimings;
@@ -190,18 +191,22 @@ export class Supervisor {
   #fork(index: number): ChildProcess {
     const { exec, execArgv = workerArguments(), workerCount, dataPath, inheritedBy } = this.#options;
     const { fds, env } = inheritedBy?.(index) ?? { fds: [], env: [] };
-    return fork(exec, [], {
+    cluster.setupPrimary({
+      exec,
       execArgv,
+      args: [],
       stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
-      env: {
-        ...process.env,
-        [WORKER_ENV.index]: String(index),
-        [WORKER_ENV.count]: String(workerCount),
-        [WORKER_ENV.replacement]: this.#served.has(index) ? '1' : '0',
-        [WORKER_ENV.dataPath]: JSON.stringify(dataPath),
-        [WORKER_ENV.listenFds]: JSON.stringify(env),
-      },
     });
+    const worker = cluster.fork({
+      [WORKER_ENV.index]: index,
+      [WORKER_ENV.count]: workerCount,
+      [WORKER_ENV.replacement]: this.#served.has(index) ? '1' : '0',
+      [WORKER_ENV.dataPath]: JSON.stringify(dataPath),
+      [WORKER_ENV.listenFds]: JSON.stringify(env),
+    });
+    // The cluster repeats the errors of the process, which WorkerLink hears of; without a listener they would end the primary.
+    worker.on('error', (error) => this.#options.logger.debug({ err: error }, 'error of a worker process'));
+    return worker.process;
   }
 
   #changed(slot: WorkerSlot): void {

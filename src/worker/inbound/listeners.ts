@@ -1,6 +1,6 @@
 /** The listeners of a worker: sockets of its own, and addresses whose connections the primary deals it. */
 import { once } from 'node:events';
-import type { Server, Socket } from 'node:net';
+import { type Server, Socket } from 'node:net';
 import type { Clock } from '../../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import { addressText, addressUrl, listenSentence } from '../../contract/listen-failure.ts';
@@ -27,7 +27,9 @@ export class Listeners {
    */
   async open(server: Server, address: ListenAddress, inheritedFd: number | null): Promise<string> {
     try {
-      if (inheritedFd !== null) server.listen({ fd: inheritedFd });
+      // In a cluster, listen({ fd }) means a descriptor of the primary; a socket as handle is this process's own.
+      if (inheritedFd !== null)
+        server.listen(new Socket({ fd: inheritedFd, readable: false, writable: false }));
       else if (address.kind === 'unix') server.listen({ path: address.path });
       else server.listen({ port: address.port, ...(address.host === null ? {} : { host: address.host }) });
       await once(server, 'listening');

@@ -260,6 +260,8 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   #readIntoNothing(): void {
     this.socket.removeAllListeners('data');
     this.socket.on('data', ignore);
+    // Where the parser had stopped the reading, the stream believes that a read is under way; this ends it.
+    this.socket.push('');
     this.socket.resume();
   }
 
