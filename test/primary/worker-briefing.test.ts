@@ -28,7 +28,7 @@ function makeLink(index = 0) {
 }
 
 /** A briefing whose clients arrive when the test says so. */
-function makeBriefing({ version = 1 } = {}) {
+function makeBriefing({ loaded = true } = {}) {
   const arrived = Promise.withResolvers<boolean>();
   let known = false;
   const arrive = async () => {
@@ -37,15 +37,14 @@ function makeBriefing({ version = 1 } = {}) {
     await nextTurn();
   };
   const streams = {
-    attach: () => arrived.promise,
     waitFor: async () => void (await arrived.promise),
     knows: () => known,
   };
-  const keys = { attach: async () => undefined };
+  const directory = { feed: { loaded }, streams, attach: () => arrived.promise };
   const registry = new HealthRegistry();
   registry.configure([makePool()]);
   const { logger, lines } = keepLog();
-  const parts = { registry, feed: { version }, streams, keys, initial: revision(1), logger };
+  const parts = { registry, directory, initial: revision(1), logger };
   return { briefing: new WorkerBriefing(parts as unknown as Parts), arrive, lines };
 }
 
@@ -94,7 +93,7 @@ test('a reload names the workers that have not acknowledged it', async () => {
 });
 
 test('before the first load of clients a worker serves with limits of an old date, and gets the real one with them', async () => {
-  const { briefing, arrive } = makeBriefing({ version: 0 });
+  const { briefing, arrive } = makeBriefing({ loaded: false });
   const { link, sent } = makeLink();
   await briefing.brief(link);
   await arrive();
