@@ -136,7 +136,7 @@ test('clients created, changed and deleted at the admin port act on traffic of e
     soon,
   );
 
-  // The new rate counts from the change on, not from the next request.
+  // The new rate counts from the next request for the bucket on.
   const idle = { clientId: '192.0.2.20', capacity: 5, refillPerSecond: 0.001 };
   assert.equal((await askJson(clients, { method: 'POST', body: idle })).status, 201);
   await waitFor('its bucket to be empty', async () => (await statusAs(one, '192.0.2.20')) === 429, soon);
@@ -144,7 +144,12 @@ test('clients created, changed and deleted at the admin port act on traffic of e
   assert.equal((await askJson(`${clients}/192.0.2.20`, { method: 'PATCH', body: raised })).status, 200);
   const ofOther = `${other.adminUrl}/api/v1/clients/192.0.2.20/bucket`;
   await waitFor(
-    'the bucket to fill although nobody asks it',
+    'a request to bring it the new rate',
+    async () => (await statusAs(one, '192.0.2.20')) === 200,
+    soon,
+  );
+  await waitFor(
+    'the bucket to fill by the new rate',
     async () => ((await askJson(ofOther)).body.items as { level: number }[])[0]?.level === 5,
     soon,
   );

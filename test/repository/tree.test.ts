@@ -146,7 +146,8 @@ test('what bench-peers compares with is no dependency of the product', () => {
 });
 
 test('make demo installs what it runs and no tool of development, and make test adds those', async () => {
-  const commands = async (target: string) => (await runToEnd('make', ['-Bn', target], { cwd: ROOT })).stdout;
+  const commands = async (target: string) =>
+    (await runToEnd('make', ['--no-print-directory', '-Bn', target], { cwd: ROOT })).stdout;
   const installs = async (target: string) =>
     (await commands(target)).filter((line) => line.startsWith('npm '));
   const [demo = '', ...more] = await installs('demo');
