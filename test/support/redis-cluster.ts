@@ -58,7 +58,7 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
       clients.push(client);
     }
     await join(nodes, clients, masters);
-    return new Joined(nodes, clients, stop);
+    return new Joined(nodes, clients, masters, stop);
   } catch (error) {
     await stop();
     throw error;
@@ -106,11 +106,19 @@ async function join(
 class Joined implements RedisCluster {
   readonly nodes: readonly RedisServer[];
   readonly #clients: readonly Redis[];
+  readonly #masters: number;
   readonly stop: () => Promise<void>;
 
-  constructor(nodes: readonly RedisServer[], clients: readonly Redis[], stop: () => Promise<void>) {
+  /** @param masters how many of the nodes, the first ones */
+  constructor(
+    nodes: readonly RedisServer[],
+    clients: readonly Redis[],
+    masters: number,
+    stop: () => Promise<void>,
+  ) {
     this.nodes = nodes;
     this.#clients = clients;
+    this.#masters = masters;
     this.stop = stop;
   }
 
@@ -143,7 +151,11 @@ class Joined implements RedisCluster {
       await source.call('MIGRATE', '127.0.0.1', String(to.port), key, '0', '5000');
       await between();
     }
-    for (const client of [target, source]) await setSlot(client, 'NODE', targetId);
+    // The others would hear of it by gossip, some time.
+    const others = this.#clients
+      .slice(0, this.#masters)
+      .filter((client) => client !== target && client !== source);
+    for (const client of [target, source, ...others]) await setSlot(client, 'NODE', targetId);
     await between();
   }
 }
