@@ -5,12 +5,10 @@
  * A worker gets its next connection when it has taken the one before: one that hangs keeps one, not its share. Connections that no
  * worker is free for wait here, with a bound and a deadline.
  */
-import { once } from 'node:events';
 import * as net from 'node:net';
-import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
-import { addressText, addressUrl, listenSentence } from '../../contract/listen-failure.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
+import { openListener } from '../../infra/listeners.ts';
 import type { WorkerLink } from './worker-link.ts';
 
 /** Longer than the longest back-off of a worker that dies again and again. */
@@ -38,17 +36,9 @@ export class Dealer {
     const server = net.createServer({ pauseOnConnect: true, noDelay: true }, (socket) => {
       this.#accept(socket, index);
     });
-    try {
-      if (address.kind === 'unix') server.listen({ path: address.path });
-      else server.listen({ port: address.port, ...(address.host === null ? {} : { host: address.host }) });
-      await once(server, 'listening');
-    } catch (cause) {
-      const message = listenSentence(addressText(address), systemCodeOf(cause), toError(cause).message);
-      throw new LbError('listen_failed', message, { cause });
-    }
+    const url = await openListener(server, address);
     this.servers.push(server);
-    const bound = server.address();
-    return addressUrl(address, bound === null || typeof bound === 'string' ? 0 : bound.port);
+    return url;
   }
 
   /** add deals to a worker from now on: it is ready. */

@@ -19,10 +19,10 @@ import { lookup } from 'node:dns/promises';
 // As a namespace: a Node without BoundSocket could not even load a named import.
 import * as net from 'node:net';
 import { systemClock } from '../../contract/clock.ts';
-import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
-import { addressText, addressUrl, listenSentence } from '../../contract/listen-failure.ts';
+import { LbError, systemCodeOf } from '../../contract/errors.ts';
+import { addressUrl } from '../../contract/listen-failure.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
-import { closeListeners } from '../../infra/close-listeners.ts';
+import { closeListeners, listenFailure } from '../../infra/listeners.ts';
 import { Dealer } from './dealer.ts';
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
@@ -157,8 +157,7 @@ async function bindAddress(address: TcpAddress, count: number): Promise<net.Boun
       return bindGroup('0.0.0.0', port, count);
     }
   } catch (cause) {
-    const message = listenSentence(addressText(address), systemCodeOf(cause), toError(cause).message);
-    throw new LbError('listen_failed', message, { cause });
+    throw listenFailure(address, cause);
   }
 }
 
