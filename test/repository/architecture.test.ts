@@ -45,3 +45,23 @@ test('every method that the architecture names exists', () => {
     .map(([name]) => name);
   assert.deepEqual(missing, []);
 });
+
+test('every section that a page links to exists', () => {
+  const anchorsOf = (text: string) =>
+    [...text.matchAll(/^#+ (.*)$|<a id="([^"]+)">/gm)].map(
+      ([, title, id]) =>
+        id ??
+        (title ?? '')
+          .toLowerCase()
+          .replace(/[^\p{L}\p{N}_ -]/gu, '')
+          .replaceAll(' ', '-'),
+    );
+  const linking = [...pages, { path: 'README.md', text: textOf('README.md') }];
+  const missing = linking.flatMap(({ path, text }) =>
+    [...text.matchAll(/\]\((?:docs\/)?([\w-]+\.md)?#([^)]+)\)/g)]
+      .map(([, page, anchor = '']) => ({ target: page === undefined ? path : `docs/${page}`, anchor }))
+      .filter(({ target, anchor }) => !anchorsOf(textOf(target)).includes(anchor))
+      .map(({ target, anchor }) => `${path}: ${target}#${anchor}`),
+  );
+  assert.deepEqual(missing, []);
+});
