@@ -6,7 +6,7 @@ import { BodyReader } from '../../src/http1/body-reader.ts';
 import { RequestHeadReader } from '../../src/http1/request-head.ts';
 import { ResponseParser } from '../../src/upstream/response-parser.ts';
 import { ClientHeads } from '../../src/worker/inbound/wire/client-heads.ts';
-import { usedBytes } from '../proxy/memory.ts';
+import { usedBytes } from '../proxy/bodies/memory.ts';
 import { listener, Scene } from '../support/client-scene.ts';
 
 const PEERS = 50;

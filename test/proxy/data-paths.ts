@@ -1,6 +1,6 @@
 /**
- * The tests of the proxy once more, on another data path than the default: node's documented API below our own connections,
- * node:http in place of them, or both. Whatever they say of one path must hold on each.
+ * Runs the tests of the proxy again on a data path that is not the default: over node's documented sockets, behind node:http,
+ * or both. Every data path must behave the same.
  */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -11,10 +11,10 @@ import { runToEnd } from '../support/child.ts';
 const HERE = fileURLToPath(new URL('./', import.meta.url));
 const UPSTREAM = fileURLToPath(new URL('../upstream/', import.meta.url));
 
-/** Less than a file has (scripts/run-tests.ts). */
+/** Ends before the deadline of the file (scripts/run-tests.ts), so that the output is reported. */
 const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 150_000) - 10_000;
 
-/** Connections to backends: what flows through a wire there, and how it ends. No engine has a part in it. */
+/** Tests of connections to backends. They depend on the wire, not on the engine. */
 export const UPSTREAM_SUITES = [
   'connection-failures',
   'connection-pool',
@@ -24,60 +24,64 @@ export const UPSTREAM_SUITES = [
   'response-vectors',
 ].map((name) => `${UPSTREAM}${name}.test.ts`);
 
-/** What these say is decided above the wire: they need node's engine once, and another wire below the same engine changes nothing. */
+/** Decided above the wire: these run once on node's engine, and need no second wire below our own. */
 const ABOVE_WIRE = [
-  'api-keys',
-  'body-limit',
-  'both-engines',
-  'crowded',
-  'dribbled-heads',
-  'forwarding',
-  'framing',
-  'hostile-input',
-  'limits',
-  'limits-policies',
-  'listen',
-  'observability',
-  'oversized-heads',
-  'reload',
-  'request-vectors',
-  'retries',
-  'routing',
-].map((name) => `${HERE}${name}.test.ts`);
-/** It makes both engines itself. */
-const TWIN_ENGINES = `${HERE}twin-engines.test.ts`;
-/** Of the others, those that also run between node's engine and the handles of connections to backends. */
-const BODIES = ['aborts', 'large-uploads', 'streaming'].map((name) => `${HERE}${name}.test.ts`);
+  'bodies/body-limit',
+  'connections/crowded',
+  'connections/listen',
+  'forwarding/forwarding',
+  'forwarding/retries',
+  'forwarding/routing',
+  'limits/api-keys',
+  'limits/limits',
+  'limits/limits-policies',
+  'operation/observability',
+  'operation/reload',
+  'requests/both-engines',
+  'requests/dribbled-heads',
+  'requests/framing',
+  'requests/hostile-input',
+  'requests/oversized-heads',
+  'requests/request-vectors',
+].map((name) => `${name}.test.ts`);
+/** It starts both engines itself. */
+const TWIN_ENGINES = 'requests/twin-engines.test.ts';
+/** These also run with node's engine in front and the handle wire to the backends. */
+const BODIES = ['connections/aborts', 'bodies/large-uploads', 'bodies/streaming'].map(
+  (name) => `${name}.test.ts`,
+);
 
-/** Every file of this folder that starts a proxy by itself. A new one runs on both engines above SocketWire. */
+/** Every test below this folder that starts a proxy itself. A new one runs on both engines over SocketWire. */
 function proxySuites(): string[] {
-  return readdirSync(HERE)
-    .filter((name) => name.endsWith('.test.ts'))
-    .map((name) => HERE + name)
-    .filter((path) => path !== TWIN_ENGINES && readFileSync(path, 'utf8').includes('startProxy('));
+  return readdirSync(HERE, { encoding: 'utf8', recursive: true })
+    .filter((path) => path.endsWith('.test.ts') && path !== TWIN_ENGINES)
+    .filter((path) => readFileSync(HERE + path, 'utf8').includes('startProxy('));
 }
 
-/** The suites of this folder in which a data path can make a difference. */
+/** The suites on which this data path can have an effect. */
 function suitesFor({ SLUICE_WIRE }: Record<string, string>): string[] {
   const suites = proxySuites();
   const unknown = [...ABOVE_WIRE, ...BODIES].filter((path) => !suites.includes(path));
   assert.deepEqual(unknown, [], 'no such suites');
-  if (SLUICE_WIRE === 'socket') return suites.filter((path) => !ABOVE_WIRE.includes(path));
-  return [...ABOVE_WIRE, ...BODIES];
+  const chosen =
+    SLUICE_WIRE === 'socket'
+      ? suites.filter((path) => !ABOVE_WIRE.includes(path))
+      : [...ABOVE_WIRE, ...BODIES];
+  return chosen.map((path) => HERE + path);
 }
 
-/** testDataPath defines the one test of a file: a file per data path, so that each has the deadline of a file. */
+/** testDataPath defines one test. Each data path has its own file, because the deadline is per file. */
 export function testDataPath(dataPath: Record<string, string>, files = suitesFor(dataPath)): void {
   const told = Object.entries(dataPath).map((pair) => pair.join('='));
-  test(`what these tests say holds with ${told.join(' and ')} too`, async () => {
+  test(`the same tests pass with ${told.join(' and ')}`, async () => {
     const env = {
       SLUICE_ENGINE: undefined,
       SLUICE_WIRE: undefined,
       ...dataPath,
       NODE_TEST_CONTEXT: undefined,
     };
-    // In one process, one after the other: other files run beside this one already, and some of these have deadlines of a
-    // tenth of a second.
+    // One after the other in one process: other test files use the machine already, and some of these tests have deadlines
+    // of 100 ms.
     const flags = ['--test', '--test-isolation=none', '--test-reporter=tap'];
     const { code, stdout } = await runToEnd(process.execPath, [...flags, ...files], {
       timeoutMs: TIMEOUT_MS,

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { createServer } from 'node:net';
+import { test } from 'node:test';
+import { waitFor } from '../../support/wait.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
+import { startProxy } from '../support.ts';
+
+/** A port on which nothing listens. */
+async function closedPort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  return typeof address === 'object' && address !== null ? address.port : 0;
+}
+
+const POST = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc';
+
+test('B8: refused connections go to up to two further backends, with any method and its body', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const [one, two] = [await closedPort(), await closedPort()];
+  const proxy = await startProxy(t, { backends: [{ port: one }, { port: two }, backend] });
+  const client = await proxy.connect();
+  for (let i = 0; i < 3; i++) {
+    client.write(POST);
+    assert.equal((await client.readResponse()).status, 200);
+    assert.equal(backend.requests[i]?.body, 'abc');
+  }
+  assert.ok(proxy.failures.length >= 2);
+  assert.ok(proxy.failures.every(({ pool, detail }) => pool === 'app' && detail.length > 0));
+  assert.equal(proxy.metric('sluice_retries_total', 'app', 'connect'), proxy.failures.length);
+  assert.equal(Math.max(...proxy.lines.map((line) => line.attempts)), 3);
+});
+
+test('B8: when three backends refuse it is 502, though a fourth is there', async (t) => {
+  const ports = [await closedPort(), await closedPort(), await closedPort(), await closedPort()];
+  const proxy = await startProxy(t, { backends: ports.map((port) => ({ port })) });
+  const client = await proxy.connect();
+  client.write(POST);
+  const answer = await client.readResponse();
+  assert.equal(answer.status, 502);
+  assert.match(JSON.parse(answer.body.toString()).type, /\/connect_failed$/);
+  assert.equal(proxy.failures.length, 3);
+  assert.equal(proxy.lines[0]?.attempts, 3);
+  assert.equal(proxy.metric('sluice_upstream_requests_total', '000'), 3);
+});
+
+test('no available backend is 503 with Retry-After', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  proxy.backend(`127.0.0.1:${backend.port}`).enabled = false;
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  const answer = await client.readResponse();
+  assert.equal(answer.status, 503);
+  assert.match(answer.header('retry-after') ?? '', /^[1-9]\d*$/);
+  assert.equal(proxy.lines[0]?.reason, 'no_backend');
+  assert.equal(proxy.lines[0]?.attempts, 0);
+});
+
+test('B6: a backend with a health check gets nothing before the primary says that it is healthy', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const healthCheck = {
+    type: 'tcp' as const,
+    path: '/',
+    intervalMs: 1000,
+    timeoutMs: 500,
+    rise: 1,
+    fall: 1,
+    expectStatus: { from: 200, to: 399 },
+  };
+  const proxy = await startProxy(t, { backends: [backend], healthCheck });
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 503);
+  proxy.backend(`127.0.0.1:${backend.port}`).healthy = true;
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 200);
+});
+
+/** Answers the first request of each connection; at the second one it resets without a word. */
+async function startForgetfulBackend(t: Parameters<typeof startCapturingBackend>[0]) {
+  const served = new Map<number, number>();
+  return startCapturingBackend(t, ({ connection, target }, socket) => {
+    const count = (served.get(connection) ?? 0) + 1;
+    served.set(connection, count);
+    if (count === 1) return ok(`${connection} ${target}`);
+    socket.resetAndDestroy();
+    return null;
+  });
+}
+
+test('B10: a reused connection that dies before a response byte is replaced once by a fresh one, and nobody is blamed', async (t) => {
+  const backend = await startForgetfulBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).body.toString(), '0 /1');
+  client.write('GET /2 HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).body.toString(), '1 /2');
+  assert.equal(proxy.metric('sluice_retries_total', 'app', 'reused_socket'), 1);
+  assert.equal(proxy.failures.length, 0);
+  assert.equal(proxy.lines[1]?.attempts, 2);
+});
+
+for (const [title, bytes] of [
+  ['a POST', POST],
+  ['a PUT whose body was read', POST.replace('POST', 'PUT')],
+] as const) {
+  test(`B10: ${title} on a reused connection that dies is not sent again`, async (t) => {
+    const backend = await startForgetfulBackend(t);
+    const proxy = await startProxy(t, { backends: [backend] });
+    const client = await proxy.connect();
+    client.write('GET /1 HTTP/1.1\r\nHost: a\r\n\r\n');
+    await client.readResponse();
+    client.write(bytes);
+    const answer = await client.readResponse();
+    assert.equal(answer.status, 502);
+    assert.equal(proxy.lines[1]?.reason, 'upstream_reset');
+    assert.equal(backend.requests.length, 2);
+    await waitFor('the dead connection to go', () => backend.closedCount === 1);
+  });
+}
+
+test('B8: a reset on a fresh connection is 502 and not tried again', async (t) => {
+  const backend = await startCapturingBackend(t, (_request, socket) => {
+    socket.resetAndDestroy();
+    return null;
+  });
+  const proxy = await startProxy(t, { backends: [backend] });
+  const client = await proxy.connect();
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 502);
+  assert.equal(backend.requests.length, 1);
+  assert.equal(proxy.lines[0]?.reason, 'upstream_reset');
+  client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 502);
+});

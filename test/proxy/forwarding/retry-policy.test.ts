@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { decideRetry, type FailedAttempt } from '../../../src/proxy/retry-policy.ts';
+
+const FAILED: FailedAttempt = {
+  code: 'connect_failed',
+  retryable: true,
+  method: 'POST',
+  bodyUnread: true,
+  connectFailures: 1,
+  replaced: false,
+};
+const DEAD: FailedAttempt = { ...FAILED, code: 'upstream_reset', method: 'GET', connectFailures: 0 };
+
+test('B8: a connection that failed before a byte was sent goes to at most two further backends, with any method', () => {
+  assert.equal(decideRetry(FAILED), 'other');
+  assert.equal(decideRetry({ ...FAILED, connectFailures: 2 }), 'other');
+  assert.equal(decideRetry({ ...FAILED, connectFailures: 3 }), 'none');
+  assert.equal(decideRetry({ ...FAILED, code: 'overload' }), 'other');
+});
+
+test('B10: a reused connection that died is replaced once, for idempotent methods only', () => {
+  for (const method of ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE', 'TRACE']) {
+    assert.equal(decideRetry({ ...DEAD, method }), 'fresh');
+  }
+  for (const method of ['POST', 'PATCH', 'PROPFIND']) assert.equal(decideRetry({ ...DEAD, method }), 'none');
+  assert.equal(decideRetry({ ...DEAD, replaced: true }), 'none');
+});
+
+test('B8: nothing is sent twice whose body was read, or whose failure is not retryable', () => {
+  assert.equal(decideRetry({ ...DEAD, bodyUnread: false }), 'none');
+  assert.equal(decideRetry({ ...DEAD, retryable: false }), 'none');
+  assert.equal(decideRetry({ ...FAILED, bodyUnread: false }), 'none');
+  for (const code of ['upstream_invalid', 'upstream_timeout'] as const) {
+    assert.equal(decideRetry({ ...DEAD, code }), 'none');
+  }
+});
