@@ -1,4 +1,4 @@
-/** docs/architecture.md against the code: files and functions that it names exist. */
+/** The pages against the code: the files, functions and sections that they name exist. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -7,14 +7,20 @@ import { filesUnder } from '../support/imports.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const textOf = (path: string) => readFileSync(`${ROOT}${path}`, 'utf8');
-const pages = filesUnder(ROOT, 'docs', '.md').map((path) => ({ path, text: textOf(path) }));
+const pages = [...filesUnder(ROOT, 'docs', '.md'), 'README.md', 'CONTRIBUTING.md', 'SECURITY.md'].map(
+  (path) => ({
+    path,
+    text: textOf(path),
+  }),
+);
 const architecture = textOf('docs/architecture.md');
 
 test('every file that a page names exists', () => {
   const sources = filesUnder(ROOT, 'src', '.ts');
   const missing = pages.flatMap(({ path, text }) =>
-    [...text.matchAll(/`((?:[\w.-]+\/)*[\w.-]+\.(?:ts|lua))`/g)]
+    [...text.matchAll(/`((?:[\w.-]+\/)*[\w.-]+\.(?:ts|lua|yaml))`/g)]
       .map(([, named = '']) => named)
+      .filter((named) => !/\bNAME\b/.test(named))
       .filter(
         (named) => !existsSync(`${ROOT}${named}`) && !sources.some((file) => file.endsWith(`/${named}`)),
       )
@@ -56,8 +62,7 @@ test('every section that a page links to exists', () => {
           .replace(/[^\p{L}\p{N}_ -]/gu, '')
           .replaceAll(' ', '-'),
     );
-  const linking = [...pages, { path: 'README.md', text: textOf('README.md') }];
-  const missing = linking.flatMap(({ path, text }) =>
+  const missing = pages.flatMap(({ path, text }) =>
     [...text.matchAll(/\]\((?:docs\/)?([\w-]+\.md)?#([^)]+)\)/g)]
       .map(([, page, anchor = '']) => ({ target: page === undefined ? path : `docs/${page}`, anchor }))
       .filter(({ target, anchor }) => !anchorsOf(textOf(target)).includes(anchor))
