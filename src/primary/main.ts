@@ -119,7 +119,7 @@ class Primary {
   readonly #lifecycle: Lifecycle;
   readonly #dataPath: DataPath;
   /** Where the buckets are without Redis. */
-  readonly #buckets = new MemoryBucketStore({ clock: systemClock });
+  readonly #buckets = new MemoryBucketStore(systemClock);
   readonly #reloader = Promise.withResolvers<Reloader>();
   /** Resolves at the first stop signal. */
   readonly #stopping = Promise.withResolvers<null>();
@@ -332,7 +332,7 @@ class Primary {
     const { supervisor, reloader } = parts;
     const logger = this.#logger;
     const { redis } = this.#settings;
-    const bucketViews = await BucketViews.open({ redis, memory: this.#buckets, clock: systemClock, logger });
+    const bucketViews = await BucketViews.open({ redis, memory: this.#buckets, logger });
     this.#lifecycle.onClose('the look at buckets', () => bucketViews.close());
     this.#startHeartbeat(bucketViews, parts);
     const current = (): Revision => reloader.current;

@@ -92,7 +92,7 @@ export class DataPlane {
     engine: Engine,
     connection: RedisConnection | null,
   ) {
-    const { logger, clock, send, workerCount } = options;
+    const { logger, send, workerCount } = options;
     const { redis, rateLimit } = first.settings;
     this.#options = options;
     this.settings = first.settings;
@@ -100,8 +100,8 @@ export class DataPlane {
     const timeoutMs = redis?.timeoutMs ?? PRIMARY_STORE_TIMEOUT_MS;
     this.#store =
       redis === null || connection === null
-        ? new PrimaryBucketStore({ send, clock, timeoutMs })
-        : new RedisBucketStore({ connection, prefix: redis.prefix, timeoutMs, clock });
+        ? new PrimaryBucketStore(send)
+        : new RedisBucketStore({ connection, prefix: redis.prefix, timeoutMs });
     const { instances } = rateLimit;
     this.#limiter = new Limiter({
       ...options,
@@ -215,7 +215,6 @@ export class DataPlane {
     await this.#server.drain(times);
     this.#plan.close();
     await this.#limiter.close();
-    await this.#store.close();
     await this.#redis?.close();
   }
 

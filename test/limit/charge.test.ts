@@ -169,7 +169,7 @@ const large = policyOf({ name: 'day', capacity: 1_000 });
 const limit: RouteLimit = { policies: [small, large], cost: 2 };
 
 test('charge with a limiter takes from no policy for a request that one of them refuses, however many come at once', async () => {
-  const store = new MemoryBucketStore({ clock: systemClock });
+  const store = new MemoryBucketStore(systemClock);
   const { limiter } = makeLimiter({ store, policies: [small, large] });
   const decisions = await Promise.all(Array.from({ length: 50 }, async () => charge(limiter, caller, limit)));
   assert.equal(allowed(decisions), 2);
@@ -196,7 +196,7 @@ test('charge with a limiter takes from every policy exactly what its admitted re
   await fc.assert(
     fc.asyncProperty(scenario, async ({ capacities, requests }) => {
       const policies = names.map((name, i) => policyOf({ name, capacity: capacities[i] ?? 0 }));
-      const store = new MemoryBucketStore({ clock: systemClock });
+      const store = new MemoryBucketStore(systemClock);
       const { limiter } = makeLimiter({ store, policies, timeoutMs: 2_000 });
       const spent = new Map<string, number>(names.map((name) => [name, 0]));
       const decided = [];

@@ -126,7 +126,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const faults: unknown[] = [];
   const timer = new DeadlineTimer({ clock, tickMs: TICK_MS, onError: (error) => faults.push(error) });
   timer.start();
-  const store = new MemoryBucketStore({ clock });
+  const store = new MemoryBucketStore(clock);
   const limiter = new Limiter({ store, timeoutMs: 200, workers: 1, instances: 1, clock, metrics, logger });
   const lookup = lookupOf(options.clients ?? []);
   const apiKeys = options.apiKeys ?? { verify: () => 'unknown', clientOf: () => null };

@@ -64,7 +64,7 @@ async function useAll(t: TestContext, servers: RedisServers) {
   await take(5);
 
   const redis = { servers, prefix: 'sluice', timeoutMs: PATIENT_MS };
-  const views = await BucketViews.open({ redis, memory: null as never, clock: systemClock, logger: silent });
+  const views = await BucketViews.open({ redis, memory: null as never, logger: silent });
   t.after(() => views.close());
   const { connection } = views;
   assert.ok(connection !== null);

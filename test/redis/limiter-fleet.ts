@@ -1,5 +1,4 @@
 /** Several workers as far as the limiter goes: limiters with a connection each to one Redis. */
-import { systemClock } from '../../src/contract/clock.ts';
 import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { RedisConnection } from '../../src/infra/redis/redis.ts';
@@ -35,7 +34,7 @@ export function makeFleet(
       random: Math.random,
     });
     const prefix = options.prefix ?? 'sluice';
-    const store = new RedisBucketStore({ connection, prefix, timeoutMs, clock: systemClock });
+    const store = new RedisBucketStore({ connection, prefix, timeoutMs });
     return { ...makeLimiter({ workers: size, ...options, store }), connection, store };
   });
   return {
@@ -50,9 +49,8 @@ export function makeFleet(
     },
     async close() {
       await Promise.all(
-        workers.map(async ({ limiter, store, connection }) => {
+        workers.map(async ({ limiter, connection }) => {
           await limiter.close();
-          await store.close();
           await connection.close();
         }),
       );

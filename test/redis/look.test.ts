@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
-import { systemClock } from '../../src/contract/clock.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { limitTakes } from '../../src/limit/bucket/bucket-peek.ts';
 import { BucketViews } from '../../src/primary/buckets/bucket-views.ts';
@@ -13,13 +12,13 @@ import { waitFor } from '../support/wait.ts';
 const POLICIES = [policyOf({ capacity: 100, refillPerSecond: 1 }), policyOf({ name: 'day', capacity: 500 })];
 const silent = makeLogger({ level: 'silent', format: 'json' });
 
-test('a look leaves every byte in Redis as it is, with tokens out on lease, and under limits that the bucket has not heard of', async (t) => {
+test('a look leaves every byte in Redis as it is, with tokens out on lease, and under limits that the bucket has not heard of; it waits for a second at most', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const operator = new Redis(server.url);
   t.after(() => operator.disconnect());
   const redis = { servers: { kind: 'single', url: server.url } as const, prefix: 'p', timeoutMs: 1_000 };
-  const views = await BucketViews.open({ redis, memory: null as never, clock: systemClock, logger: silent });
+  const views = await BucketViews.open({ redis, memory: null as never, logger: silent });
   t.after(() => views.close());
   await waitFor('the connection', () => views.store.available);
   const client = { clientId: 'acme', mode: 'limit', limits: {}, versionUs: 1 } as const;
@@ -56,4 +55,8 @@ test('a look leaves every byte in Redis as it is, with tokens out on lease, and 
   ]);
   assert.deepEqual(await stored(), before);
   assert.equal(await operator.call('PEXPIRETIME', String(before[0]?.[0])), expiresAt);
+
+  server.signal('SIGSTOP');
+  await assert.rejects(looks(1_000, 100), { code: 'store_timeout' });
+  server.signal('SIGCONT');
 });

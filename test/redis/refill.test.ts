@@ -31,7 +31,7 @@ async function proveRefill(store: RefillableStore): Promise<void> {
 }
 
 test('a refill fills the buckets that it names and no other, in memory and in Redis', async (t) => {
-  await proveRefill(new MemoryBucketStore({ clock: systemClock }));
+  await proveRefill(new MemoryBucketStore(systemClock));
   const redis = await startRedis();
   t.after(() => redis.stop());
   const connection = new RedisConnection({
@@ -42,7 +42,7 @@ test('a refill fills the buckets that it names and no other, in memory and in Re
     random: Math.random,
   });
   t.after(() => connection.close());
-  const store = new RedisBucketStore({ connection, prefix: 'p', timeoutMs: 100, clock: systemClock });
+  const store = new RedisBucketStore({ connection, prefix: 'p', timeoutMs: 100 });
   await waitFor('the connection', () => store.available);
   await proveRefill(store);
   redis.signal('SIGSTOP');

@@ -10,17 +10,13 @@
  * holds whatever happens. The client never sees an error, unless a policy says `deny`.
  */
 import type { TakeReply } from '../../contract/buckets.ts';
-import type { Clock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
-import type { Logger } from '../../infra/logging/logger.ts';
-import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { hashOf } from '../bucket/bucket-key.ts';
 import type { Caller } from '../caller/identity.ts';
 import { allow, allowUncharged, type Decision, refuse, refuseUnchecked } from '../decision.ts';
-import type { BucketStore } from '../store/bucket-store.ts';
 import { DeadlineQueue } from '../store/deadline-queue.ts';
-import { type ServerHealth, StoreHealth } from '../store/store-health.ts';
+import { type ServerHealth, StoreHealth, type StoreHealthOptions } from '../store/store-health.ts';
 import { backgroundTimers, type Timers } from '../timers.ts';
 import type { KnownBucket, Waiter } from './known-bucket.ts';
 import { LEASE_MS, Lot, RETURN_AFTER_MS } from './lease.ts';
@@ -54,32 +50,22 @@ const MAX_BUCKETS_FACTOR = 2;
 /** Version of a policy that the current configuration does not know: any other is newer. */
 const OLDEST_VERSION_US = 1;
 
-interface LimiterOptions {
-  /** The creator closes it. */
-  store: BucketStore;
-  /** How long a request may wait for the store, from joining the queue. The store's own deadline is the same. */
-  timeoutMs: number;
+/** `timeoutMs` is how long a request may wait from joining a queue, and a call for its reply. */
+interface LimiterOptions extends StoreHealthOptions {
   /** Workers of this machine, and machines that share the store; until shareAmong says better. */
   workers: number;
   instances: number;
-  clock: Clock;
-  metrics: WorkerMetrics;
-  logger: Pick<Logger, 'info' | 'warn' | 'error'>;
   /** The setting `rateLimit.leases`; default true. */
   leases?: boolean;
   /** This worker replaces one that died and may have spent its local shares: they start empty until the store is heard. */
   replacement?: boolean;
-  random?: () => number;
-  timers?: Timers;
-  /** Runs fn once the event loop has polled its sockets; default setImmediate. */
-  defer?: (fn: () => void) => void;
   /** Buckets remembered per policy, and local shares. */
   maxKeys?: number;
 }
 
 export class Limiter {
   readonly #options: LimiterOptions;
-  readonly #clock: Clock;
+  readonly #clock: LimiterOptions['clock'];
   readonly #random: () => number;
   readonly #defer: (fn: () => void) => void;
   readonly #timers: Timers;
@@ -99,7 +85,7 @@ export class Limiter {
   readonly #returned = new WeakSet<Decision>();
 
   constructor(options: LimiterOptions) {
-    const { workers, instances, clock, timeoutMs } = options;
+    const { workers, instances, clock } = options;
     this.#options = options;
     this.#clock = clock;
     this.#random = options.random ?? Math.random;
@@ -109,14 +95,8 @@ export class Limiter {
     this.#leases = options.leases ?? true;
     this.#emptyAtMs = options.replacement === true ? clock.monotonicMs() : null;
     this.#local = new LocalBuckets(workers * instances, this.#maxBuckets);
-    this.#health = new StoreHealth({ ...options, random: this.#random, timers: this.#timers });
-    this.#waiting = new DeadlineQueue({
-      patienceMs: timeoutMs,
-      clock,
-      defer: this.#defer,
-      timers: options.timers,
-      onDue: (waiter) => answer(waiter, this.#decideAlone(waiter)),
-    });
+    this.#health = new StoreHealth(options);
+    this.#waiting = new DeadlineQueue(options, (waiter) => answer(waiter, this.#decideAlone(waiter)));
   }
 
   /** Whether some requests go without the store now; for the worker's report. */

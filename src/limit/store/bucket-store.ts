@@ -1,6 +1,7 @@
 /** Where the buckets live, as the limiter sees it: Redis, the primary, or this process's memory. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { ClusterNodes } from '../../infra/redis/cluster-nodes.ts';
+import type { Pending } from './deadline-queue.ts';
 
 /**
  * How long leased tokens live, in µs, and the length of an accounting epoch of a bucket. The same for every
@@ -24,12 +25,13 @@ export interface BucketStore {
   /** Absent: all buckets are on one server. Else the takes of a batch must have one slot. */
   readonly cluster?: StoreCluster | undefined;
   /**
-   * takeBatch takes from each bucket, in order, at most once: a take is never repeated, and a lost reply costs tokens. It never
-   * rejects and never waits past the store's deadline. Each element is a reply or an LbError: `store_unavailable`,
-   * `store_timeout` or, where only this bucket is affected, `bucket_unreadable`.
+   * takeBatch takes from each bucket, in order, at most once: a take is never repeated, and a lost reply costs tokens. Each
+   * element is a reply or an LbError: `store_unavailable` or, where only this bucket is affected, `bucket_unreadable`.
+   * Rejects where the whole batch failed, and may never settle: the deadline is the caller's.
+   *
+   * @param call settled once the caller has given up; what is not sent by then is not sent any more
    */
-  takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]>;
-  close(): Promise<void>;
+  takeBatch(takes: readonly TakeRequest[], call?: Readonly<Pending>): Promise<(TakeReply | Error)[]>;
 }
 
 /** RefillableStore is what the primary resets buckets in. */

@@ -1,6 +1,6 @@
 /**
- * Deadlines of calls to the bucket store (B32). All calls of a queue have the same patience, so the oldest is
- * due first and one timer serves them all.
+ * Deadlines of whoever waits for the bucket store (B32). All calls of a queue may wait equally long, so the oldest is due first
+ * and one timer serves them all.
  *
  * A stall of this process is no failure of the store: the reply may wait in the socket. So lateness of the event loop does not
  * count, and a call that is due is given up only after the loop has polled its sockets once more. (With a plain timer, 5 of 30
@@ -9,7 +9,7 @@
 import type { Clock } from '../../contract/clock.ts';
 import { holdingTimers, type Timers } from '../timers.ts';
 
-/** The timer fires this often per patience, which tells a late loop from a silent store. */
+/** The timer fires this often per time-out, which tells a late loop from a silent store. */
 const SLICES = 4;
 /** Timers have steps of 1 ms, so less is no lateness. */
 const TOLERANCE_MS = 1;
@@ -24,18 +24,18 @@ interface Entry<T> {
   dueMs: number;
 }
 
-export interface DeadlineQueueOptions<T> {
-  patienceMs: number;
+export interface DeadlineOptions {
+  /** How long a call may wait. */
+  timeoutMs: number;
   clock: Pick<Clock, 'monotonicMs'>;
-  /** Called once for a call that is due and not settled. */
-  onDue: (call: T) => void;
-  timers?: Timers | undefined;
+  timers?: Timers;
   /** Runs fn once the event loop has polled its sockets; default setImmediate. */
   defer?: (fn: () => void) => void;
 }
 
 export class DeadlineQueue<T extends Pending> {
-  readonly #options: DeadlineQueueOptions<T>;
+  readonly #options: DeadlineOptions;
+  readonly #onDue: (call: T) => void;
   readonly #timers: Timers;
   readonly #defer: (fn: () => void) => void;
   #entries: Entry<T>[] = [];
@@ -49,17 +49,19 @@ export class DeadlineQueue<T extends Pending> {
   #lateMs = 0;
   #countedMs = 0;
 
-  constructor(options: DeadlineQueueOptions<T>) {
+  /** @param onDue called once for a call that is due and not settled */
+  constructor(options: DeadlineOptions, onDue: (call: T) => void) {
     this.#options = options;
+    this.#onDue = onDue;
     this.#timers = options.timers ?? holdingTimers;
     this.#defer = options.defer ?? setImmediate;
   }
 
-  /** add starts the patience of a call now. */
+  /** add starts the deadline of a call. */
   add(call: T): void {
     const nowMs = this.#options.clock.monotonicMs();
     this.#countLateness(nowMs);
-    this.#entries.push({ call, dueMs: nowMs - this.#lateMs + this.#options.patienceMs });
+    this.#entries.push({ call, dueMs: nowMs - this.#lateMs + this.#options.timeoutMs });
     if (this.#timer === null && !this.#polling) this.#arm(nowMs);
   }
 
@@ -75,7 +77,7 @@ export class DeadlineQueue<T extends Pending> {
     const calls = this.#entries.slice(this.#head);
     this.#entries = [];
     this.#head = 0;
-    for (const { call } of calls) if (!call.settled) this.#options.onDue(call);
+    for (const { call } of calls) if (!call.settled) this.#onDue(call);
   }
 
   #countLateness(nowMs: number): void {
@@ -90,7 +92,7 @@ export class DeadlineQueue<T extends Pending> {
     const oldest = this.#entries[this.#head];
     if (oldest === undefined) return;
     const leftMs = oldest.dueMs - (nowMs - this.#lateMs);
-    const delayMs = Math.max(1, Math.min(this.#options.patienceMs / SLICES, leftMs));
+    const delayMs = Math.max(1, Math.min(this.#options.timeoutMs / SLICES, leftMs));
     this.#expectedMs = nowMs + delayMs;
     this.#timer = this.#timers.after(delayMs, () => this.#tick());
   }
@@ -117,7 +119,7 @@ export class DeadlineQueue<T extends Pending> {
       const entry = this.#entries[this.#head];
       if (entry === undefined || (!entry.call.settled && entry.dueMs > activeMs)) break;
       this.#head++;
-      if (!entry.call.settled) this.#options.onDue(entry.call);
+      if (!entry.call.settled) this.#onDue(entry.call);
     }
     this.#dropSettled();
     if (this.#timer === null) this.#arm(this.#options.clock.monotonicMs());

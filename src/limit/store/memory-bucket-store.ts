@@ -8,21 +8,16 @@ import type { RefillableStore } from './bucket-store.ts';
 /** About 100 MB. Beyond that a new bucket evicts one that is nearly full. */
 const DEFAULT_MAX_BUCKETS = 250_000;
 
-interface MemoryBucketStoreOptions {
-  /** Monotonic, so that steps of the wall clock do not matter. */
-  clock: Pick<Clock, 'monotonicMs'>;
-  maxBuckets?: number;
-}
-
 export class MemoryBucketStore implements RefillableStore {
   readonly kind = 'memory';
   readonly available = true;
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   readonly #table: BucketTable;
 
-  constructor(options: MemoryBucketStoreOptions) {
-    this.#clock = options.clock;
-    this.#table = new BucketTable(options.maxBuckets ?? DEFAULT_MAX_BUCKETS);
+  /** @param clock only its monotonic time, so that steps of the wall clock do not matter */
+  constructor(clock: Pick<Clock, 'monotonicMs'>, maxBuckets = DEFAULT_MAX_BUCKETS) {
+    this.#clock = clock;
+    this.#table = new BucketTable(maxBuckets);
   }
 
   get size(): number {
@@ -42,10 +37,6 @@ export class MemoryBucketStore implements RefillableStore {
 
   refill(keys: readonly string[]): Promise<void> {
     for (const key of keys) this.#table.delete(key);
-    return Promise.resolve();
-  }
-
-  close(): Promise<void> {
     return Promise.resolve();
   }
 }

@@ -4,7 +4,6 @@
  */
 import type { Result } from 'ioredis';
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
-import type { Clock } from '../../contract/clock.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import { withDeadline } from '../../infra/lifecycle.ts';
 import { slotOfTag } from '../../infra/redis/cluster-slot.ts';
@@ -13,7 +12,7 @@ import type { RedisConnection } from '../../infra/redis/redis.ts';
 import { isTryAgain } from '../../infra/redis/redis-refusals.ts';
 import { hashOf, storeKeyPrefix } from '../bucket/bucket-key.ts';
 import { LEASE_US, type RefillableStore, type StoreCluster } from './bucket-store.ts';
-import { failedBatch, type StoreCall, StoreCalls } from './store-calls.ts';
+import type { Pending } from './deadline-queue.ts';
 import { packTakes, unpackReply } from './take-codec.ts';
 
 declare module 'ioredis' {
@@ -35,8 +34,8 @@ interface RedisBucketStoreOptions {
   connection: RedisConnection;
   /** The setting `redis.prefix`. */
   prefix: string;
+  /** Of a refill. */
   timeoutMs: number;
-  clock: Pick<Clock, 'monotonicMs'>;
 }
 
 export class RedisBucketStore implements RefillableStore {
@@ -44,30 +43,29 @@ export class RedisBucketStore implements RefillableStore {
   readonly cluster: StoreCluster | undefined;
   readonly #connection: RedisConnection;
   readonly #keyPrefix: string;
-  readonly #calls: StoreCalls;
   readonly #timeoutMs: number;
-  #closed = false;
 
   constructor(options: RedisBucketStoreOptions) {
     this.#connection = options.connection;
     this.cluster = options.connection.nodes ?? undefined;
     this.#keyPrefix = storeKeyPrefix(options.prefix);
-    this.#calls = new StoreCalls(options);
     this.#timeoutMs = options.timeoutMs;
   }
 
   get available(): boolean {
-    return !this.#closed && this.#connection.ready;
+    return this.#connection.ready;
   }
 
-  takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
-    if (!this.available) return Promise.resolve(failedBatch(takes, 'no connection to Redis'));
-    const { call, results } = this.#calls.open(takes);
-    this.#send(call).then(
-      (replies) => this.#calls.settle(call, replies),
-      (thrown: unknown) => this.#calls.fail(call, unavailable(thrown)),
-    );
-    return results;
+  async takeBatch(takes: readonly TakeRequest[], call?: Readonly<Pending>): Promise<(TakeReply | Error)[]> {
+    if (!this.available) throw new LbError('store_unavailable', 'no connection to Redis');
+    try {
+      return await this.#ask(takes);
+    } catch (thrown) {
+      // Such a refused call took nothing. So its takes are sent one by one, unless that is too late.
+      if (!isTryAgain(thrown) || call?.settled === true) throw unavailable(thrown);
+    }
+    const alone = takes.map((take) => this.#ask([take]).catch((thrown: unknown) => [unavailable(thrown)]));
+    return (await Promise.all(alone)).flat();
   }
 
   async refill(keys: readonly string[]): Promise<void> {
@@ -84,12 +82,6 @@ export class RedisBucketStore implements RefillableStore {
     );
   }
 
-  close(): Promise<void> {
-    this.#closed = true;
-    this.#calls.close();
-    return Promise.resolve();
-  }
-
   async #delete(keys: readonly string[]): Promise<void> {
     const { client } = this.#connection;
     try {
@@ -98,18 +90,6 @@ export class RedisBucketStore implements RefillableStore {
       if (!isTryAgain(thrown)) throw thrown;
       await Promise.all(keys.map((key) => client.del(key)));
     }
-  }
-
-  async #send(call: StoreCall): Promise<(TakeReply | Error)[]> {
-    const { takes } = call;
-    try {
-      return await this.#ask(takes);
-    } catch (thrown) {
-      // The refused call took nothing. The takes are sent one by one, unless the deadline has passed.
-      if (!isTryAgain(thrown) || call.settled) throw thrown;
-    }
-    const alone = takes.map((take) => this.#ask([take]).catch((thrown: unknown) => [unavailable(thrown)]));
-    return (await Promise.all(alone)).flat();
   }
 
   async #ask(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {

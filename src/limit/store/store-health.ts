@@ -3,15 +3,15 @@
  * calls. The limiter asks before it sends a call, and reports how each call went.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
-import type { Clock } from '../../contract/clock.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { slotOfTag } from '../../infra/redis/cluster-slot.ts';
 import { probeKey } from '../bucket/bucket-key.ts';
-import type { Timers } from '../timers.ts';
+import { backgroundTimers, type Timers } from '../timers.ts';
 import { Breaker } from './breaker.ts';
 import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
+import { type DeadlineOptions, DeadlineQueue, type Pending } from './deadline-queue.ts';
 
 /** A server that was not heard for so long is asked: a connection that nobody uses can break unseen. */
 const WATCH_EVERY_MS = 1_000;
@@ -19,13 +19,16 @@ const PROBE_CAPACITY = 1_000;
 /** Names tried to find a bucket on a given server. One with 1 % of the slots has one among the first 500. */
 const MAX_PROBE_NAMES = 4_096;
 
-interface StoreHealthOptions {
+export interface StoreHealthOptions extends DeadlineOptions {
   store: BucketStore;
-  clock: Pick<Clock, 'monotonicMs'>;
   metrics: WorkerMetrics;
   logger: Pick<Logger, 'info' | 'warn' | 'error'>;
-  random: () => number;
-  timers: Timers;
+  random?: () => number;
+}
+
+/** A batch of takes on its way. */
+interface Call extends Pending {
+  fail(error: Error): void;
 }
 
 /** ServerHealth is kept by StoreHealth for each server of the store. */
@@ -44,6 +47,9 @@ export interface ServerHealth {
 export class StoreHealth {
   readonly #options: StoreHealthOptions;
   readonly #store: BucketStore;
+  readonly #timers: Timers;
+  /** Tokens whose reply comes later are lost. */
+  readonly #deadlines: DeadlineQueue<Call>;
   readonly #servers = new Map<string, ServerHealth>();
   /** The store's only server; null for a Cluster. */
   readonly #only: ServerHealth | null;
@@ -54,8 +60,11 @@ export class StoreHealth {
 
   constructor(options: StoreHealthOptions) {
     this.#options = options;
-    this.#store = options.store;
-    const { metrics, store } = options;
+    const { metrics, store, timeoutMs } = options;
+    this.#store = store;
+    this.#timers = options.timers ?? backgroundTimers;
+    const message = `no reply of the store within ${timeoutMs} ms`;
+    this.#deadlines = new DeadlineQueue(options, (call) => call.fail(new LbError('store_timeout', message)));
     const calls = (result: string) => metrics.series('sluice_ratelimit_store_calls_total', result);
     this.#series = {
       ...{ ok: calls('ok'), timeout: calls('timeout'), error: calls('error'), skipped: calls('skipped') },
@@ -103,13 +112,18 @@ export class StoreHealth {
     this.#options.metrics.add(this.#series.skipped, 1);
   }
 
-  /** ask sends a call and never rejects: if a store did, requests would wait for ever. */
-  async ask(takes: TakeRequest[]): Promise<(TakeReply | Error)[]> {
-    try {
-      return await this.#store.takeBatch(takes);
-    } catch (thrown) {
-      return new Array<Error>(takes.length).fill(toError(thrown));
-    }
+  /** ask sends a call. It never rejects, and answers within the deadline: else requests might wait for ever. */
+  ask(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
+    const { promise, resolve } = Promise.withResolvers<(TakeReply | Error)[]>();
+    const settle = (results: (TakeReply | Error)[]): void => {
+      call.settled = true;
+      resolve(results);
+    };
+    const fail = (thrown: unknown) => settle(new Array<Error>(takes.length).fill(toError(thrown)));
+    const call = { settled: false, fail };
+    this.#deadlines.add(call);
+    this.#store.takeBatch(takes, call).then(settle, fail);
+    return promise;
   }
 
   /**
@@ -154,12 +168,11 @@ export class StoreHealth {
   #serverNamed(name: string): ServerHealth {
     const known = this.#servers.get(name);
     if (known !== undefined) return known;
-    const { random, timers } = this.#options;
     const breaker = new Breaker({
       probe: () => this.#probe(server, 'breaker'),
       onChange: (open, reason) => this.#breakerChanged(server, open, reason),
-      random,
-      timers,
+      random: this.#options.random ?? Math.random,
+      timers: this.#timers,
     });
     const server: ServerHealth = {
       ...{ name, breaker, lastHeardMs: Number.NEGATIVE_INFINITY, lastError: null, probeName: 0 },
@@ -170,8 +183,8 @@ export class StoreHealth {
 
   /** Without it nobody would notice without traffic that Redis is away, and /readyz could not say so. */
   #watch(): void {
-    const { timers, clock } = this.#options;
-    this.#stopWatch = timers.after(WATCH_EVERY_MS, () => {
+    const { clock } = this.#options;
+    this.#stopWatch = this.#timers.after(WATCH_EVERY_MS, () => {
       this.#watch();
       for (const name of this.#store.cluster?.servers() ?? []) this.#serverNamed(name);
       for (const server of this.#servers.values()) {

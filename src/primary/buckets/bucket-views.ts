@@ -1,7 +1,8 @@
 /** Shows and refills buckets for the admin port: in Redis over a connection of its own, else in the primary's memory. */
 import type { ClientMatch } from '../../contract/clients.ts';
-import type { Clock } from '../../contract/clock.ts';
+import { LbError } from '../../contract/errors.ts';
 import type { RedisSettings } from '../../contract/settings.ts';
+import { withDeadline } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { RedisConnection } from '../../infra/redis/redis.ts';
 import { type BucketView, peekBuckets } from '../../limit/bucket/bucket-peek.ts';
@@ -19,12 +20,11 @@ interface BucketViewsOptions {
   redis: RedisSettings | null;
   /** Where the buckets are without Redis. */
   memory: MemoryBucketStore;
-  clock: Clock;
   logger: Logger;
 }
 
 export class BucketViews {
-  /** Its calls wait for a second at most. */
+  /** A refill waits for a second at most. */
   readonly store: RefillableStore;
   /** The primary's own, also for the heartbeat; null without Redis. */
   readonly connection: RedisConnection | null;
@@ -35,7 +35,7 @@ export class BucketViews {
   }
 
   /** open is called once by the primary's main. The client of Redis, 14 MiB, is loaded only where there is one. */
-  static async open({ redis, memory, clock, logger }: BucketViewsOptions): Promise<BucketViews> {
+  static async open({ redis, memory, logger }: BucketViewsOptions): Promise<BucketViews> {
     if (redis === null) return new BucketViews(memory, null);
     const { RedisConnection } = await import('../../infra/redis/redis.ts');
     const { servers, prefix } = redis;
@@ -49,13 +49,15 @@ export class BucketViews {
     void connection
       .waitForFirstAttempt(LOOK_TIMEOUT_MS)
       .then(() => (connection.ready ? warnOfMemoryPolicy(connection.client, logger) : undefined));
-    const store = new RedisBucketStore({ connection, prefix, timeoutMs: LOOK_TIMEOUT_MS, clock });
+    const store = new RedisBucketStore({ connection, prefix, timeoutMs: LOOK_TIMEOUT_MS });
     return new BucketViews(store, connection);
   }
 
-  /** of shows the buckets of one owner, see peekBuckets. */
+  /** of shows the buckets of one owner, see peekBuckets; it rejects with `store_timeout` after a second. */
   of(owner: ClientMatch, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
-    return peekBuckets(this.store, owner, settings.rateLimit.policies, policyVersionUs);
+    const views = peekBuckets(this.store, owner, settings.rateLimit.policies, policyVersionUs);
+    const late = () => new LbError('store_timeout', 'the bucket store did not answer in time');
+    return withDeadline(views, LOOK_TIMEOUT_MS, late);
   }
 
   async close(): Promise<void> {

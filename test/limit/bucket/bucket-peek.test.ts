@@ -12,7 +12,7 @@ const policies = [
 
 test('peekBuckets shows the live level of each policy’s bucket and takes nothing', async () => {
   const clock = { nowMs: 0, monotonicMs: () => clock.nowMs };
-  const store = new MemoryBucketStore({ clock });
+  const store = new MemoryBucketStore(clock);
   const { limiter } = makeLimiter({ store, policies, policyVersionUs: 1_000 });
   const caller = callerOf('203.0.113.7');
   await takeMany(limiter, 3, { caller });
@@ -29,7 +29,7 @@ test('peekBuckets shows the live level of each policy’s bucket and takes nothi
 
 test('peekBuckets shows a bucket under limits that it has not heard of as the next take finds it, and brings it none', async () => {
   const clock = { nowMs: 0, monotonicMs: () => clock.nowMs };
-  const store = new MemoryBucketStore({ clock });
+  const store = new MemoryBucketStore(clock);
   const { limiter } = makeLimiter({
     store,
     policies: [policyOf({ capacity: 30 })],
@@ -63,7 +63,7 @@ test('peekBuckets shows a bucket under limits that it has not heard of as the ne
 
 test('peekBuckets shows a client’s own limits', async () => {
   const store = new ScriptedStore(null);
-  const memory = new MemoryBucketStore({ clock: { monotonicMs: () => 0 } });
+  const memory = new MemoryBucketStore({ monotonicMs: () => 0 });
   store.answer = (takes) => memory.takeBatch(takes);
   const client = callerOf('acme', {
     limits: { search: { capacity: 7, refillPerSecond: 2 } },

@@ -138,14 +138,10 @@ export class ScriptedStore implements BucketStore {
     if (this.answer === null) return new Promise(() => undefined);
     return this.answer(takes);
   }
-
-  close(): Promise<void> {
-    return Promise.resolve();
-  }
 }
 
 /** memoryStore answers from memory, as the store of a machine on its own does, until a test takes its answer away. */
 export function memoryStore(): ScriptedStore {
-  const store = new MemoryBucketStore({ clock: systemClock });
+  const store = new MemoryBucketStore(systemClock);
   return new ScriptedStore((takes) => store.takeBatch(takes));
 }

@@ -20,7 +20,7 @@ const large = policyOf({ capacity: 10_000, refillPerSecond: 1_000 });
 class LeaseLab {
   readonly time = new VirtualTime();
   readonly clock: Clock = { monotonicMs: () => this.time.nowMs, wallMs: () => this.time.nowMs };
-  readonly memory = new MemoryBucketStore({ clock: this.clock });
+  readonly memory = new MemoryBucketStore(this.clock);
   readonly store = new ScriptedStore((takes) => this.memory.takeBatch(takes));
   readonly policy: PolicySettings;
   readonly limiters: Limiter[];

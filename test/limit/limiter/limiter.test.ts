@@ -320,7 +320,7 @@ test('the limiter remembers a bounded number of buckets', async () => {
 });
 
 test('the limiter makes an expired bucket anew with the newest limits that it has learned, not with older ones of its own', async () => {
-  const memory = new MemoryBucketStore({ clock: systemClock });
+  const memory = new MemoryBucketStore(systemClock);
   const store = new ScriptedStore((takes) => memory.takeBatch(takes));
   const old = policyOf({ capacity: 1_000 });
   const { limiter } = makeLimiter({ store, policies: [old], policyVersionUs: 1_000 });

@@ -1,13 +1,8 @@
-/**
- * A worker's connection to the store: delays, loss, partitions and cuts, and the client at its near end, which is the
- * product's own book-keeping of calls and deadlines.
- */
+/** A worker's connection to the store: delays, loss, partitions and cuts. */
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
-import type { Clock } from '../../../src/contract/clock.ts';
 import { LbError } from '../../../src/contract/errors.ts';
 import type { BucketStore } from '../../../src/limit/store/bucket-store.ts';
-import { failedBatch, type StoreCall, StoreCalls } from '../../../src/limit/store/store-calls.ts';
-import type { Timers } from '../../../src/limit/timers.ts';
+import type { Pending } from '../../../src/limit/store/deadline-queue.ts';
 import type { Random } from '../../fuzz/random.ts';
 import type { SimStore } from './sim-store.ts';
 import type { VirtualTime } from './virtual-time.ts';
@@ -54,17 +49,24 @@ interface LinkOptions {
   /** Runs what the worker does with a message, when its event loop comes to it. */
   loop: (fn: () => void) => void;
   events: LinkEvents;
-  calls: { timeoutMs: number; clock: Clock; timers: Timers; defer: (fn: () => void) => void };
+}
+
+/** A batch that the worker has sent. */
+interface Sent {
+  takes: readonly TakeRequest[];
+  /** Settled once the worker has given it up. */
+  call: Readonly<Pending>;
+  resolve: (results: (TakeReply | Error)[]) => void;
+  reject: (error: Error) => void;
 }
 
 export class Link implements BucketStore {
   readonly kind = 'redis';
   readonly #options: LinkOptions;
-  readonly #calls: StoreCalls;
   #connected = true;
   /** Counts connections: what is under way on an earlier one is lost. */
   #connection = 0;
-  readonly #open = new Set<StoreCall>();
+  readonly #open = new Set<Sent>();
   #partitioned = false;
   /** Whether messages are kept until the partition is over, as TCP sends them again, or lost. */
   #keeps = false;
@@ -74,25 +76,22 @@ export class Link implements BucketStore {
 
   constructor(options: LinkOptions) {
     this.#options = options;
-    this.#calls = new StoreCalls(options.calls);
   }
 
   get available(): boolean {
     return this.#connected;
   }
 
-  takeBatch(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
-    if (!this.#connected) return Promise.resolve(failedBatch(takes, 'the simulated connection is down'));
-    const { call, results } = this.#calls.open(takes);
-    this.#open.add(call);
-    this.#options.events.sent(takes);
-    this.#request(call);
-    return results.finally(() => this.#open.delete(call));
-  }
-
-  close(): Promise<void> {
-    this.#calls.close();
-    return Promise.resolve();
+  takeBatch(takes: readonly TakeRequest[], call: Readonly<Pending>): Promise<(TakeReply | Error)[]> {
+    const { promise, resolve, reject } = Promise.withResolvers<(TakeReply | Error)[]>();
+    const sent = { takes, call, resolve, reject };
+    if (!this.#connected) reject(new LbError('store_unavailable', 'the simulated connection is down'));
+    else {
+      this.#open.add(sent);
+      this.#options.events.sent(takes);
+      this.#request(sent);
+    }
+    return promise;
   }
 
   /** cut breaks the connection: whoever waits learns it at once, whether the store has done the take or not. */
@@ -101,7 +100,8 @@ export class Link implements BucketStore {
     this.#connected = false;
     this.#connection++;
     const error = new LbError('store_unavailable', 'the simulated connection broke');
-    for (const call of this.#open) this.#options.loop(() => this.#calls.fail(call, error));
+    for (const { reject } of this.#open) this.#options.loop(() => reject(error));
+    this.#open.clear();
     this.#reconnect(forMs);
   }
 
@@ -128,7 +128,7 @@ export class Link implements BucketStore {
     });
   }
 
-  #request(call: StoreCall): void {
+  #request(sent: Sent): void {
     const { time, store, random, weather, events } = this.#options;
     const connection = this.#connection;
     const { incarnation } = store;
@@ -139,26 +139,27 @@ export class Link implements BucketStore {
       // What was on the wire when the connection broke may have reached the store.
       if (connection !== this.#connection && random.oneIn(2)) return;
       store.receive(() => {
-        const { takes } = call;
+        const { takes } = sent;
         const order = store.executions;
         const batch = { takes, results: store.execute(takes), executedMs: time.nowMs, order, sentMs };
         events.executed(batch);
-        if (connection === this.#connection) this.#reply(call, batch);
+        if (connection === this.#connection) this.#reply(sent, batch);
       });
     });
   }
 
-  #reply(call: StoreCall, batch: Batch): void {
+  #reply(sent: Sent, batch: Batch): void {
     const { random, weather, events, loop } = this.#options;
     const connection = this.#connection;
     if (random.below(100) < weather().lostReplies) return;
     this.#travel('reply', () => {
       if (connection !== this.#connection) return;
       loop(() => {
-        // Of a call given up the reply is dropped, as every store of the product does.
-        if (call.settled) return;
+        // The limiter drops the reply to a call that it has given up.
+        this.#open.delete(sent);
+        if (sent.call.settled) return;
         events.delivered(batch);
-        this.#calls.settle(call, [...batch.results]);
+        sent.resolve([...batch.results]);
       });
     });
   }

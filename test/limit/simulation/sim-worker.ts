@@ -74,8 +74,7 @@ export class SimWorker {
       this.#later(random.below(1_000) * (MAX_TURN_MS / 1_000), fn);
     };
     const loop = (fn: () => void) => this.#loop(fn);
-    const calls = { timeoutMs, clock, timers, defer };
-    this.link = new Link({ time, store, random, weather, events, loop, calls });
+    this.link = new Link({ time, store, random, weather, events, loop });
     this.#limiter = new Limiter({
       store: this.link,
       timeoutMs,

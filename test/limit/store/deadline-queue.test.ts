@@ -9,17 +9,13 @@ interface Call {
   settled: boolean;
 }
 
-const PATIENCE_MS = 20;
+const TIMEOUT_MS = 20;
 
 function makeQueue() {
   const due: { id: number; atMs: number }[] = [];
-  const queue = new DeadlineQueue<Call>({
-    patienceMs: PATIENCE_MS,
-    clock: systemClock,
-    onDue: (call) => {
-      call.settled = true;
-      due.push({ id: call.id, atMs: performance.now() });
-    },
+  const queue = new DeadlineQueue<Call>({ timeoutMs: TIMEOUT_MS, clock: systemClock }, (call) => {
+    call.settled = true;
+    due.push({ id: call.id, atMs: performance.now() });
   });
   return { due, queue };
 }
@@ -29,7 +25,7 @@ function block(ms: number): void {
   while (performance.now() < endMs);
 }
 
-test('a deadline queue gives up each call once, in order, no earlier than its patience', async () => {
+test('a deadline queue gives up each call once, in order, no earlier than its time-out', async () => {
   const { due, queue } = makeQueue();
   const startMs = performance.now();
   for (const id of [1, 2, 3]) queue.add({ id, settled: false });
@@ -38,7 +34,7 @@ test('a deadline queue gives up each call once, in order, no earlier than its pa
     due.map((call) => call.id),
     [1, 2, 3],
   );
-  for (const { atMs } of due) assert.ok(atMs - startMs >= PATIENCE_MS, `after ${atMs - startMs} ms`);
+  for (const { atMs } of due) assert.ok(atMs - startMs >= TIMEOUT_MS, `after ${atMs - startMs} ms`);
   assert.equal(queue.size, 0);
 });
 
@@ -59,13 +55,13 @@ test('a deadline queue does not count the time by which our own event loop was l
   const { due, queue } = makeQueue();
   const startMs = performance.now();
   queue.add({ id: 1, settled: false });
-  // Three stalls of thrice the patience in all.
-  block(PATIENCE_MS);
-  setImmediate(() => block(PATIENCE_MS));
-  setImmediate(() => setImmediate(() => block(PATIENCE_MS)));
+  // Three stalls of thrice the time-out in all.
+  block(TIMEOUT_MS);
+  setImmediate(() => block(TIMEOUT_MS));
+  setImmediate(() => setImmediate(() => block(TIMEOUT_MS)));
   await waitFor('the call to be given up', () => due.length === 1);
   const waitedMs = (due[0]?.atMs ?? 0) - startMs;
-  assert.ok(waitedMs >= 3 * PATIENCE_MS, `given up after ${waitedMs} ms, ${3 * PATIENCE_MS} of them blocked`);
+  assert.ok(waitedMs >= 3 * TIMEOUT_MS, `given up after ${waitedMs} ms, ${3 * TIMEOUT_MS} of them blocked`);
 });
 
 test('a deadline queue polls the sockets once more before it gives up', async () => {
@@ -79,8 +75,8 @@ test('a deadline queue polls the sockets once more before it gives up', async ()
   // The answer lies there when the loop comes back from a stall just past the deadline.
   setTimeout(() => {
     port1.postMessage('reply');
-    block(PATIENCE_MS * 2);
-  }, PATIENCE_MS * 0.75);
+    block(TIMEOUT_MS * 2);
+  }, TIMEOUT_MS * 0.75);
   await waitFor('the queue to forget the answered call', () => queue.size === 0);
   port2.close();
   assert.deepEqual(due, []);

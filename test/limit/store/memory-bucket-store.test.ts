@@ -19,7 +19,7 @@ function makeStore(maxBuckets?: number) {
   const clock = { nowMs: 1_000, monotonicMs: () => clock.nowMs };
   return {
     clock,
-    store: new MemoryBucketStore({ clock, ...(maxBuckets === undefined ? {} : { maxBuckets }) }),
+    store: new MemoryBucketStore(clock, maxBuckets),
   };
 }
 

@@ -10,7 +10,8 @@ import {
   type BucketTakesMessage,
   PrimaryBucketStore,
 } from '../../../src/limit/store/primary-bucket-store.ts';
-import { allowed, makeLimiter, takeMany } from '../limiter/limiter-lab.ts';
+import { waitFor } from '../../support/wait.ts';
+import { allowed, makeLimiter, STORE_CALLS, TIMEOUT_MS, takeMany } from '../limiter/limiter-lab.ts';
 
 const take: TakeRequest = {
   key: '{hash}:default',
@@ -22,14 +23,10 @@ const take: TakeRequest = {
   ...PLAIN_TAKE,
 };
 
-function makeLink(timeoutMs = 20) {
+function makeLink() {
   const sent: BucketTakesMessage[] = [];
-  const store = new PrimaryBucketStore({
-    send: (message) => sent.push(message),
-    timeoutMs,
-    clock: systemClock,
-  });
-  const host = new MemoryBucketStore({ clock: systemClock });
+  const store = new PrimaryBucketStore((message) => sent.push(message));
+  const host = new MemoryBucketStore(systemClock);
   /** Answers one message as the primary does, through both ends' parsers. */
   const answer = async (message: BucketTakesMessage | undefined): Promise<void> => {
     const received = parseWorkerMessage(JSON.parse(JSON.stringify(message)));
@@ -47,7 +44,7 @@ function codesOf(results: unknown[]): (string | null)[] {
 }
 
 test('the primary’s store matches replies to batches by their number, in whatever order they come', async () => {
-  const { answer, sent, store } = makeLink(2_000);
+  const { answer, sent, store } = makeLink();
   const first = store.takeBatch([{ ...take, need: 3 }, take]);
   const second = store.takeBatch([{ ...take, need: 100 }]);
   await answer(sent[1]);
@@ -58,19 +55,51 @@ test('the primary’s store matches replies to batches by their number, in whate
   assert.deepEqual(granted, [0, 0, 10]);
 });
 
-test('the primary’s store gives up at its deadline and drops the late reply', async () => {
+test('a limiter gives up a call of the primary’s store at its deadline, drops the late reply, and asks again', async () => {
   const { answer, sent, store } = makeLink();
+  const { limiter, metric } = makeLimiter({ store });
   const startMs = performance.now();
-  assert.deepEqual(codesOf(await store.takeBatch([take, take])), ['store_timeout', 'store_timeout']);
-  assert.ok(performance.now() - startMs >= 20);
+  const decisions = await takeMany(limiter, 2);
+  assert.deepEqual(
+    decisions.map(({ source }) => source),
+    ['local', 'local'],
+  );
+  assert.ok(performance.now() - startMs >= TIMEOUT_MS);
+  await waitFor('the call to be given up', () => metric(STORE_CALLS, 'timeout') === 1);
+  assert.equal(limiter.breakerOpen, true, 'the store said nothing');
   await answer(sent[0]);
-  const next = store.takeBatch([take]);
+  await waitFor('a probe', () => sent.length === 2);
+  assert.equal(limiter.breakerOpen, true, 'the late reply counts for nothing');
   await answer(sent[1]);
-  assert.deepEqual(codesOf(await next), [null]);
+  await waitFor('the probe to be heard', () => !limiter.breakerOpen);
+  const next = takeMany(limiter, 1);
+  await waitFor('a call', () => sent.length === 3);
+  await answer(sent[2]);
+  const [decision] = await next;
+  assert.deepEqual(
+    [decision?.source, decision?.remaining],
+    ['store', 97],
+    'the late reply’s tokens are lost',
+  );
+  await limiter.close();
+});
+
+test('the primary’s store forgets the oldest of very many messages without a reply', async () => {
+  const { answer, sent, store } = makeLink();
+  let settled = false;
+  void store.takeBatch([take]).then(() => {
+    settled = true;
+  });
+  for (let i = 0; i < 4_096; i++) void store.takeBatch([]);
+  const last = store.takeBatch([take]);
+  await answer(sent[0]);
+  await answer(sent.at(-1));
+  assert.deepEqual(codesOf(await last), [null]);
+  assert.equal(settled, false);
 });
 
 test('the primary’s store turns a failed take, a reply to something else and a closed link into errors of the store', async () => {
-  const { sent, store } = makeLink(2_000);
+  const { sent, store } = makeLink();
   const failed = store.takeBatch([take]);
   store.onReplies({ type: 'bucket-replies', id: sent[0]?.id ?? 0, replies: [null] });
   assert.deepEqual(codesOf(await failed), ['store_unavailable']);
@@ -78,31 +107,18 @@ test('the primary’s store turns a failed take, a reply to something else and a
   store.onReplies({ type: 'bucket-replies', id: sent[1]?.id ?? 0, replies: [null] });
   store.onReplies({ type: 'bucket-replies', id: 999, replies: [] });
   assert.deepEqual(codesOf(await odd), ['store_unavailable', 'store_unavailable']);
-  const open = store.takeBatch([take]);
-  await store.close();
-  assert.deepEqual(codesOf(await open), ['store_timeout']);
-  assert.equal(store.available, false);
-  assert.deepEqual(codesOf(await store.takeBatch([take])), ['store_unavailable']);
-  const broken = new PrimaryBucketStore({
-    send: () => {
-      throw new Error('channel closed');
-    },
-    timeoutMs: 20,
-    clock: systemClock,
+  const broken = new PrimaryBucketStore(() => {
+    throw new Error('channel closed');
   });
-  assert.deepEqual(codesOf(await broken.takeBatch([take])), ['store_unavailable']);
+  await assert.rejects(broken.takeBatch([take]), { code: 'store_unavailable' });
 });
 
 test('B30: the primary’s store lets 8 workers admit exactly 100 of 2,000 at once from one bucket in the primary', async () => {
-  const host = new MemoryBucketStore({ clock: systemClock });
+  const host = new MemoryBucketStore(systemClock);
   const limiters = Array.from({ length: 8 }, () => {
-    const store = new PrimaryBucketStore({
-      timeoutMs: 20,
-      clock: systemClock,
-      send: ({ id, takes }) => {
-        const replies = takes.map((request) => host.take(request));
-        setImmediate(() => store.onReplies({ type: 'bucket-replies', id, replies }));
-      },
+    const store = new PrimaryBucketStore(({ id, takes }) => {
+      const replies = takes.map((request) => host.take(request));
+      setImmediate(() => store.onReplies({ type: 'bucket-replies', id, replies }));
     });
     return makeLimiter({ store }).limiter;
   });

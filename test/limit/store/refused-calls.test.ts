@@ -24,7 +24,7 @@ async function flood({ capacity, refillPerSecond, workers, sec }: Flood) {
   const time = new VirtualTime();
   const random = new Random(capacity * 1_000 + refillPerSecond);
   const clock: Clock = { monotonicMs: () => time.nowMs, wallMs: () => time.nowMs };
-  const memory = new MemoryBucketStore({ clock });
+  const memory = new MemoryBucketStore(clock);
   const policy = policyOf({ capacity, refillPerSecond });
   const count = { calls: 0, admitted: 0 };
   const travel = () =>
