@@ -14,19 +14,19 @@ export interface CapturedRequest {
   /** Without chunk framing. */
   body: string;
   trailers: string;
-  /** Exactly as it arrived. */
+  /** The bytes as they arrived (latin1). */
   raw: string;
-  /** Which of the backend's connections it came on, from 0. */
+  /** Number of the connection that it came on, from 0. */
   connection: number;
 }
 
 export interface CapturingBackend {
   port: number;
   requests: CapturedRequest[];
-  /** Bytes that came in, as one text per connection. */
+  /** All bytes received, one text per connection. */
   received: string[];
   connectionCount: number;
-  /** Connections that are closed. */
+  /** Number of closed connections. */
   closedCount: number;
   sockets: Socket[];
   close(): Promise<void>;

@@ -27,20 +27,20 @@ import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** As a worker's. */
+/** As in a worker. */
 export const dataPath = chooseDataPath(process.version, process.env);
 const wires = wiresOf(dataPath.wire);
 
-/** engineOf makes the engine of a worker that was told this. */
+/** engineOf makes the engine of this name, as a worker does. */
 export function engineOf(name: Engine['name']): Engine {
   return name === 'node' ? nodeEngine() : wireEngine(wires);
 }
 
-/** Ticks faster than the product's, so that tests of deadlines are short. */
+/** Faster than in the product, so that tests of deadlines are short. */
 const TICK_MS = 20;
 
 export interface ProxyOptions {
-  /** One pool named `app` with these; or `pools`. */
+  /** Backends of the pool `app`; give these or `pools`. */
   backends?: { port: number; id?: string; weight?: number }[];
   pools?: PoolSettings[];
   routes?: RouteSettings[];
@@ -53,13 +53,13 @@ export interface ProxyOptions {
   healthCheck?: PoolSettings['healthCheck'];
   listen?: ListenAddress;
   clients?: ClientRecord[];
-  /** Name of the field, and the clients by their keys. */
+  /** The header that carries API keys; default: none. */
   apiKeyHeader?: string;
   apiKeys?: ApiKeyLookup;
   access?: WorkerSettings['log']['access'];
-  /** In place of the real limiter. */
+  /** Replaces the real limiter. */
   limiter?: TokenTaker;
-  /** In place of the one that a worker would have. */
+  /** Replaces the engine that a worker would have. */
   engine?: Engine;
 }
 
@@ -79,14 +79,14 @@ export interface TestProxy {
   connect(): Promise<RawClient>;
 }
 
-/** policy is one of a route's limits. */
+/** policy makes the settings of one policy. */
 export function policy(name: string, capacity: number, refillPerSecond: number): PolicySettings {
   return policySettings({ name, capacity, refillPerSecond });
 }
 
 export const route = routeSettings;
 
-/** pool makes one of backends on loopback; its deadlines are those that a test can wait for. */
+/** pool makes a pool of backends on loopback. */
 export function pool(name: string, ports: number[], more: Partial<PoolSettings> = {}): PoolSettings {
   const backends = ports.map((port) => ({ id: `127.0.0.1:${port}`, host: '127.0.0.1', port, weight: 1 }));
   return poolSettings({ name, backends, timeouts: TIMEOUTS, ...more });
@@ -118,7 +118,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
   });
 }
 
-/** startProxy builds and starts everything; it is closed with the test, which fails if a request or backend count is left. */
+/** startProxy starts a proxy for a test and closes it at the end. The test fails when a request or a backend's count is left over. */
 export async function startProxy(t: TestContext, options: ProxyOptions): Promise<TestProxy> {
   const clock = systemClock;
   const metrics = new WorkerMetrics();

@@ -29,7 +29,7 @@ function checkAgainst(vector: Vector, outcome: Outcome, how: string): void {
 }
 
 for (const vector of VECTORS) {
-  test(`R29 the same in any segmentation: ${vector.name}`, () => {
+  test(`the same in any segmentation: ${vector.name}`, () => {
     const bytes = Buffer.from(vector.bytes, 'latin1');
     const method = vector.method ?? 'GET';
     const fin = vector.fin ?? false;
@@ -46,7 +46,7 @@ for (const vector of VECTORS) {
   });
 }
 
-test('R29 a split head larger than one search window is found', () => {
+test('a split head larger than one search window is found', () => {
   const text = `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(9_000)}\r\nContent-Length: 2\r\n\r\nok`;
   const bytes = Buffer.from(text, 'latin1');
   for (const cut of [1, 4_090, 4_096, 4_097, 8_192, bytes.length - 5, bytes.length - 3, bytes.length - 1]) {
@@ -62,20 +62,20 @@ test('R29 a split head larger than one search window is found', () => {
   }
 });
 
-test('R25 interim heads count against one cap of 64 KiB', () => {
+test('interim heads count against one cap of 64 KiB', () => {
   const interim = `HTTP/1.1 103 E\r\nLink: ${'a'.repeat(9_000)}\r\n\r\n`;
   const outcome = parseSegments([Buffer.from(interim.repeat(8), 'latin1')], 'GET', false);
   assert.match(outcome.problem, /interim/);
   assert.equal(outcome.interims.length, 7);
 });
 
-test('R25 a head that never ends is refused at the cap, not collected', () => {
+test('a head that never ends is refused at the cap, not collected', () => {
   const line = Buffer.from(`X: ${'a'.repeat(1_000)}\r\n`);
   const segments = [Buffer.from('HTTP/1.1 200 OK\r\n'), ...Array.from({ length: 80 }, () => line)];
   assert.match(parseSegments(segments, 'GET', false).problem, /too large/);
 });
 
-test('R25 chunk extensions and trailers are capped', () => {
+test('chunk extensions and trailers are capped', () => {
   const chunked = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n';
   for (const body of [`1;${'a'.repeat(17_000)}`, `${`1;${'a'.repeat(300)}\r\nx\r\n`.repeat(60)}`]) {
     assert.match(parseSegments([Buffer.from(chunked + body)], 'GET', false).problem, /extensions too large/);

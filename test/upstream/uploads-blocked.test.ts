@@ -126,7 +126,7 @@ test('an answer that streams while the body is still being sent reaches its end 
 });
 
 for (const how of ['FIN', 'RST'] as const) {
-  test(`R28 an answer followed by ${how} is delivered although the upload fails to be written`, async (t) => {
+  test(`an answer followed by ${how} is delivered although the upload fails to be written`, async (t) => {
     for (let round = 0; round < 20; round++) {
       const backend = await startRawBackend((socket) => {
         socket.pause();

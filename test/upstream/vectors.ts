@@ -1,4 +1,4 @@
-/** What backends may send, byte for byte, and what has to come of it: used split at every byte and over real sockets. */
+/** Answers of backends, byte for byte, and what must become of each. Tests split them at every byte and send them over sockets. */
 
 export interface GoodAnswer {
   status: number;
@@ -9,7 +9,7 @@ export interface GoodAnswer {
   body?: string;
   trailers?: string[];
   interims?: number[];
-  /** Whether the connection is parked afterwards. */
+  /** Whether the connection is parked for the next request. */
   reused: boolean;
 }
 
@@ -17,7 +17,7 @@ export interface Vector {
   name: string;
   bytes: string;
   method?: string;
-  /** Whether the backend ends the connection behind these bytes. */
+  /** Whether the backend ends the connection after these bytes. */
   fin?: boolean;
   /** An answer, or the code of the error. */
   expected: GoodAnswer | 'upstream_invalid' | 'upstream_reset';
@@ -108,19 +108,19 @@ const SOUND: Vector[] = [
   },
 ];
 
-const R: Vector[] = [
-  bad('R1 Content-Length twice, the same', `${head('Content-Length: 2', 'Content-Length: 2')}ok`),
-  bad('R1 Content-Length twice, different', `${head('Content-Length: 2', 'Content-Length: 3')}okX`),
-  bad('R1 Content-Length: 2, 2', `${head('Content-Length: 2, 2')}ok`),
-  bad('R1 Content-Length: +2', `${head('Content-Length: +2')}ok`),
-  bad('R1 Content-Length: -2', `${head('Content-Length: -2')}ok`),
-  bad('R1 Content-Length: 0x2', `${head('Content-Length: 0x2')}ok`),
-  bad('R1 Content-Length: 2 2', `${head('Content-Length: 2 2')}ok`),
-  bad('R1 Content-Length empty', `${head('Content-Length:')}ok`, true),
-  bad('R1 Content-Length 2^53', `${head('Content-Length: 9007199254740992')}ok`),
-  bad('R1 Content-Length of 20 digits', `${head('Content-Length: 18446744073709551617')}ok`),
-  bad('R2 TE and CL', `${head(CHUNKED, 'Content-Length: 2')}${OK_CHUNKS}`),
-  bad('R2 CL and TE', `${head('Content-Length: 2', CHUNKED)}${OK_CHUNKS}`),
+const AWKWARD: Vector[] = [
+  bad('Content-Length twice, the same', `${head('Content-Length: 2', 'Content-Length: 2')}ok`),
+  bad('Content-Length twice, different', `${head('Content-Length: 2', 'Content-Length: 3')}okX`),
+  bad('Content-Length: 2, 2', `${head('Content-Length: 2, 2')}ok`),
+  bad('Content-Length: +2', `${head('Content-Length: +2')}ok`),
+  bad('Content-Length: -2', `${head('Content-Length: -2')}ok`),
+  bad('Content-Length: 0x2', `${head('Content-Length: 0x2')}ok`),
+  bad('Content-Length: 2 2', `${head('Content-Length: 2 2')}ok`),
+  bad('Content-Length empty', `${head('Content-Length:')}ok`, true),
+  bad('Content-Length 2^53', `${head('Content-Length: 9007199254740992')}ok`),
+  bad('Content-Length of 20 digits', `${head('Content-Length: 18446744073709551617')}ok`),
+  bad('TE and CL', `${head(CHUNKED, 'Content-Length: 2')}${OK_CHUNKS}`),
+  bad('CL and TE', `${head('Content-Length: 2', CHUNKED)}${OK_CHUNKS}`),
   ...[
     'gzip',
     'xchunked',
@@ -131,110 +131,107 @@ const R: Vector[] = [
     '"chunked"',
     '',
   ].map((coding) =>
-    bad(`R3 Transfer-Encoding: ${coding}`, `${head(`Transfer-Encoding: ${coding}`)}${OK_CHUNKS}`, true),
+    bad(`Transfer-Encoding: ${coding}`, `${head(`Transfer-Encoding: ${coding}`)}${OK_CHUNKS}`, true),
   ),
-  bad('R3 Transfer-Encoding twice', `${head(CHUNKED, CHUNKED)}${OK_CHUNKS}`),
-  bad('R4 Transfer-Encoding in HTTP/1.0', `HTTP/1.0 200 OK\r\n${CHUNKED}\r\n\r\n${OK_CHUNKS}`, true),
+  bad('Transfer-Encoding twice', `${head(CHUNKED, CHUNKED)}${OK_CHUNKS}`),
+  bad('Transfer-Encoding in HTTP/1.0', `HTTP/1.0 200 OK\r\n${CHUNKED}\r\n\r\n${OK_CHUNKS}`, true),
   {
-    name: 'R5 204 with Content-Length and a body',
+    name: '204 with Content-Length and a body',
     bytes: 'HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok',
     expected: good({ status: 204, body: '', contentLength: -1, reused: false }),
   },
   {
-    name: 'R5 204 with Content-Length 2 and no body is not trusted either',
+    name: '204 with Content-Length 2 and no body is not trusted either',
     bytes: 'HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n',
     expected: good({ status: 204, body: '', contentLength: -1, reused: false }),
   },
   {
-    name: 'R5 204 with Content-Length 0',
+    name: '204 with Content-Length 0',
     bytes: 'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n',
     expected: good({ status: 204, body: '', contentLength: -1 }),
   },
   {
-    name: 'R6 304 with Content-Length',
+    name: '304 with Content-Length',
     bytes: 'HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n',
     expected: good({ status: 304, body: '', contentLength: 2 }),
   },
   {
-    name: 'R6 304 with Transfer-Encoding',
+    name: '304 with Transfer-Encoding',
     bytes: `HTTP/1.1 304 Not Modified\r\n${CHUNKED}\r\n\r\n`,
     expected: good({ status: 304, body: '', contentLength: -1, headers: [] }),
   },
   {
-    name: 'R7 204 with Transfer-Encoding',
+    name: '204 with Transfer-Encoding',
     bytes: `HTTP/1.1 204 No Content\r\n${CHUNKED}\r\n\r\n`,
     expected: good({ status: 204, body: '', headers: [], contentLength: -1, reused: false }),
   },
   {
-    name: 'R8 205 with a body',
+    name: '205 with a body',
     bytes: 'HTTP/1.1 205 Reset\r\nContent-Length: 2\r\n\r\nok',
     expected: good({ status: 205 }),
   },
   ...['100 Continue', '102 Processing', '103 Early Hints', '199 X'].map((line) => ({
-    name: `R9 ${line} before the answer`,
+    name: `${line} before the answer`,
     bytes: `HTTP/1.1 ${line}\r\nLink: x\r\n\r\n${full()}`,
     expected: good({ interims: [Number(line.slice(0, 3))] }),
   })),
   {
-    name: 'R9 sixteen interim answers',
+    name: 'sixteen interim answers',
     bytes: `${'HTTP/1.1 103 E\r\n\r\n'.repeat(16)}${full()}`,
     expected: good({ interims: Array.from({ length: 16 }, () => 103) }),
   },
-  bad('R9 seventeen interim answers', `${'HTTP/1.1 103 E\r\n\r\n'.repeat(17)}${full()}`),
+  bad('seventeen interim answers', `${'HTTP/1.1 103 E\r\n\r\n'.repeat(17)}${full()}`),
   {
-    name: 'R10 100 with Content-Length',
+    name: '100 with Content-Length',
     bytes: `HTTP/1.1 100 Continue\r\nContent-Length: 2\r\n\r\n${full()}`,
     expected: good({ interims: [100] }),
   },
-  bad(
-    'R11 unsolicited 101',
-    'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nZZ',
-  ),
-  bad('R12 bare LF lines', 'HTTP/1.1 200 OK\nContent-Length: 2\n\nok'),
-  bad('R12 one bare LF', 'HTTP/1.1 200 OK\r\nX: 1\nContent-Length: 2\r\n\r\nok'),
-  bad('R12 bare LF at the end of the head', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\nok\r\n\r\n'),
-  bad('R12 bare CR in a value', full('X: a\rb')),
-  bad('R12 CR CR LF', full('X: a\r')),
-  bad('R12 NUL in a value', full('X: a\0b')),
-  bad('R12 0x01 in a value', full('X: a\x01b')),
-  bad('R12 DEL in a value', full('X: a\x7fb')),
-  bad('R12 obs-fold', full('X: a\r\n b')),
-  bad('R12 obs-fold with a tab', full('X: a\r\n\tb: c')),
-  bad('R12 obs-fold as first line', head(' X: a', 'Content-Length: 2')),
-  bad('R12 space before the colon', `${head('Content-Length : 2')}ok`, true),
-  bad('R12 name with a space', full('X Y: a')),
-  bad('R12 name with obs-text', full('X\xe9: a')),
-  bad('R12 empty name', full(': a')),
-  bad('R12 line without a colon', full('foo')),
+  bad('unsolicited 101', 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\nZZ'),
+  bad('bare LF lines', 'HTTP/1.1 200 OK\nContent-Length: 2\n\nok'),
+  bad('one bare LF', 'HTTP/1.1 200 OK\r\nX: 1\nContent-Length: 2\r\n\r\nok'),
+  bad('bare LF at the end of the head', 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\nok\r\n\r\n'),
+  bad('bare CR in a value', full('X: a\rb')),
+  bad('CR CR LF', full('X: a\r')),
+  bad('NUL in a value', full('X: a\0b')),
+  bad('0x01 in a value', full('X: a\x01b')),
+  bad('DEL in a value', full('X: a\x7fb')),
+  bad('obs-fold', full('X: a\r\n b')),
+  bad('obs-fold with a tab', full('X: a\r\n\tb: c')),
+  bad('obs-fold as first line', head(' X: a', 'Content-Length: 2')),
+  bad('space before the colon', `${head('Content-Length : 2')}ok`, true),
+  bad('name with a space', full('X Y: a')),
+  bad('name with obs-text', full('X\xe9: a')),
+  bad('empty name', full(': a')),
+  bad('line without a colon', full('foo')),
   {
-    name: 'R13 no reason, no space',
+    name: 'no reason, no space',
     bytes: 'HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok',
     expected: good({ reason: '' }),
   },
   {
-    name: 'R13 no reason, a space',
+    name: 'no reason, a space',
     bytes: 'HTTP/1.1 200 \r\nContent-Length: 2\r\n\r\nok',
     expected: good({ reason: '' }),
   },
   ...['000', '099', '600', '999', '20', '2000', '2x0', '+20', '٢٠٠'].map((status) =>
-    bad(`R14 status ${status}`, `HTTP/1.1 ${status} X\r\nContent-Length: 2\r\n\r\nok`),
+    bad(`status ${status}`, `HTTP/1.1 ${status} X\r\nContent-Length: 2\r\n\r\nok`),
   ),
   {
-    name: 'R14 an unknown status passes',
+    name: 'an unknown status passes',
     bytes: 'HTTP/1.1 599 Odd\r\nContent-Length: 2\r\n\r\nok',
     expected: good({ status: 599, reason: 'Odd' }),
   },
   {
-    name: 'R15 a reason with a control byte is left out',
+    name: 'a reason with a control byte is left out',
     bytes: 'HTTP/1.1 200 a\x01b\r\nContent-Length: 2\r\n\r\nok',
     expected: good({ reason: '' }),
   },
   {
-    name: 'R15 a reason of its own passes',
+    name: 'a reason of its own passes',
     bytes: 'HTTP/1.1 200 Tr\xe8s bien\tici\r\nContent-Length: 2\r\n\r\nok',
     expected: good({ reason: 'Tr\xe8s bien\tici' }),
   },
-  bad('R15 bare CR in the reason', 'HTTP/1.1 200 a\rb\r\nContent-Length: 2\r\n\r\nok'),
+  bad('bare CR in the reason', 'HTTP/1.1 200 a\rb\r\nContent-Length: 2\r\n\r\nok'),
   ...[
     'HTTP/2.0 200 OK',
     'HTTP/0.9 200 OK',
@@ -242,45 +239,45 @@ const R: Vector[] = [
     'HTTP/1.10 200',
     'http/1.1 200 OK',
     'ICY 200 OK',
-  ].map((line) => bad(`R16 ${line}`, `${line}\r\nContent-Length: 2\r\n\r\nok`)),
-  bad('R16 two spaces before the status', 'HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\nok'),
-  bad('R16 a tab before the status', 'HTTP/1.1\t200 OK\r\nContent-Length: 2\r\n\r\nok'),
-  bad('R16 another protocol', 'SSH-2.0-OpenSSH_9.2p1\r\n'),
-  bad('R17 CRLF before the status line', `\r\n${full()}`),
-  { name: 'R18 bytes behind the body', bytes: `${full()}EXTRA`, expected: good({ reused: false }) },
+  ].map((line) => bad(`status line ${line}`, `${line}\r\nContent-Length: 2\r\n\r\nok`)),
+  bad('two spaces before the status', 'HTTP/1.1  200 OK\r\nContent-Length: 2\r\n\r\nok'),
+  bad('a tab before the status', 'HTTP/1.1\t200 OK\r\nContent-Length: 2\r\n\r\nok'),
+  bad('another protocol', 'SSH-2.0-OpenSSH_9.2p1\r\n'),
+  bad('CRLF before the status line', `\r\n${full()}`),
+  { name: 'bytes behind the body', bytes: `${full()}EXTRA`, expected: good({ reused: false }) },
   {
-    name: 'R18 bytes behind the last chunk',
+    name: 'bytes behind the last chunk',
     bytes: `${head(CHUNKED)}${OK_CHUNKS}EXTRA`,
     expected: good({ reused: false }),
   },
   {
-    name: 'R19 two answers to one request',
+    name: 'two answers to one request',
     bytes: `${full()}${head('Content-Length: 4')}evil`,
     expected: good({ reused: false }),
   },
   {
-    name: 'R21 FIN before Content-Length is reached',
+    name: 'FIN before Content-Length is reached',
     bytes: `${head('Content-Length: 5')}ok`,
     fin: true,
     expected: 'upstream_reset',
   },
-  { name: 'R21 FIN inside a chunk', bytes: `${head(CHUNKED)}5\r\nok`, fin: true, expected: 'upstream_reset' },
+  { name: 'FIN inside a chunk', bytes: `${head(CHUNKED)}5\r\nok`, fin: true, expected: 'upstream_reset' },
   {
-    name: 'R21 FIN before the last chunk',
+    name: 'FIN before the last chunk',
     bytes: `${head(CHUNKED)}2\r\nok\r\n`,
     fin: true,
     expected: 'upstream_reset',
   },
   {
-    name: 'R21 FIN before the end of the trailers',
+    name: 'FIN before the end of the trailers',
     bytes: `${head(CHUNKED)}2\r\nok\r\n0\r\nX: 1\r\n`,
     fin: true,
     expected: 'upstream_reset',
   },
-  { name: 'R21 FIN inside the head', bytes: 'HTTP/1.1 200 OK\r\nX', fin: true, expected: 'upstream_reset' },
-  { name: 'R21 FIN instead of an answer', bytes: '', fin: true, expected: 'upstream_reset' },
+  { name: 'FIN inside the head', bytes: 'HTTP/1.1 200 OK\r\nX', fin: true, expected: 'upstream_reset' },
+  { name: 'FIN instead of an answer', bytes: '', fin: true, expected: 'upstream_reset' },
   {
-    name: 'R21 FIN after an interim answer',
+    name: 'FIN after an interim answer',
     bytes: 'HTTP/1.1 103 E\r\n\r\n',
     fin: true,
     expected: 'upstream_reset',
@@ -308,39 +305,39 @@ const R: Vector[] = [
     ['a trailer line without a colon', '2\r\nok\r\n0\r\nfoo\r\n\r\n'],
     ['obs-fold in a trailer', '2\r\nok\r\n0\r\nX: 1\r\n y\r\n\r\n'],
     ['NUL in a trailer', '2\r\nok\r\n0\r\nX: \0\r\n\r\n'],
-  ].map(([name, chunks]) => bad(`R23 chunks: ${name}`, `${head(CHUNKED)}${chunks}`)),
+  ].map(([name, chunks]) => bad(`chunks: ${name}`, `${head(CHUNKED)}${chunks}`)),
   {
-    name: 'R24 chunk extensions are dropped',
+    name: 'chunk extensions are dropped',
     bytes: `${head(CHUNKED)}2;a="b";c\r\nok\r\n0;last\r\n\r\n`,
     expected: good(),
   },
   {
-    name: 'R24 trailers pass, but for framing, routing and authentication',
+    name: 'trailers pass, but for framing, routing and authentication',
     bytes:
       `${head(CHUNKED)}2\r\nok\r\n0\r\nX-T: 1\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\nHost: a\r\n` +
       'Authorization: b\r\nSet-Cookie: c\r\nConnection: d\r\nX-Forwarded-For: e\r\nContent-Type: f\r\ngrpc-status: 0\r\n\r\n',
     expected: good({ trailers: ['X-T', '1', 'grpc-status', '0'] }),
   },
-  bad('R25 a head above the cap', full(`X: ${'a'.repeat(70_000)}`)),
-  bad('R25 too many headers', full(...Array.from({ length: 201 }, () => 'X: 1'))),
-  { name: 'R26 Trailer is stripped', bytes: full('Trailer: x'), expected: good({ headers: [] }) },
-  { name: 'R27 Connection: close', bytes: full('Connection: close'), expected: good({ reused: false }) },
+  bad('a head above the cap', full(`X: ${'a'.repeat(70_000)}`)),
+  bad('too many headers', full(...Array.from({ length: 201 }, () => 'X: 1'))),
+  { name: 'Trailer is stripped', bytes: full('Trailer: x'), expected: good({ headers: [] }) },
+  { name: 'Connection: close', bytes: full('Connection: close'), expected: good({ reused: false }) },
   {
-    name: 'R27 Connection: x, Close',
+    name: 'Connection: x, Close',
     bytes: full('Connection: x, Close'),
     expected: good({ reused: false }),
   },
   {
-    name: 'R27 Connection cannot remove protected fields',
+    name: 'Connection cannot remove protected fields',
     bytes: full('Connection: Set-Cookie, Date, Content-Length', 'Set-Cookie: a', 'Date: b'),
     expected: good({ headers: ['Set-Cookie', 'a', 'Date', 'b'], contentLength: 2 }),
   },
   {
-    name: 'R30 a body behind the answer to HEAD',
+    name: 'a body behind the answer to HEAD',
     bytes: full(),
     method: 'HEAD',
     expected: good({ body: '', contentLength: 2, reused: false }),
   },
 ];
 
-export const VECTORS: readonly Vector[] = [...SOUND, ...R];
+export const VECTORS: readonly Vector[] = [...SOUND, ...AWKWARD];

@@ -64,7 +64,7 @@ test('B18: 100 Continue is not sent before a 413', async (t) => {
   await client.waitForClose();
 });
 
-test('B18: a client that goes on sending its refused body slowly still gets the answer', async (t) => {
+test('B18: a client that keeps sending its refused body slowly still gets the answer', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], ...LIMITS });
   const client = await proxy.connect();
@@ -75,7 +75,7 @@ test('B18: a client that goes on sending its refused body slowly still gets the 
     client.write('x'.repeat(100));
     return performance.now() > enoughMs;
   };
-  await waitFor('more time than a silent client is given', sendMore, { everyMs: 50 });
+  await waitFor('longer than a silent client may take', sendMore, { everyMs: 50 });
   client.socket.resume();
   assert.equal((await client.readResponse()).status, 413);
   assert.equal(client.error, null, 'the connection was reset');

@@ -10,13 +10,13 @@ import { startProxy } from '../support.ts';
 import { bulkBackend, makeTransfer, poisonBodyBuffers, runPipelined, runTransfer, SHAPES } from './bulk.ts';
 
 const MIB = 1024 * 1024;
-/** More than the kernel keeps of two connections: its reader really stops the proxy. */
+/** More than the kernel buffers on two connections, so that a slow reader really blocks the proxy. */
 const LONG_BYTES = 12 * MIB;
-/** All shapes several times, a third cut, some long and read slowly. */
+/** Every shape several times. A third is cut in the middle; some are long and read slowly. */
 const ALONE_COUNT = 84;
-/** Asked for again and again meanwhile, so that the proxy's memory changes hands all the time. */
+/** Requested repeatedly in the meantime, so that the proxy keeps reusing its buffers. */
 const SMALL_COUNT = 8;
-/** On one connection, of which there are two. */
+/** Per connection; there are two connections. */
 const PIPELINED_COUNT = 5;
 
 function makeTransfers(seed: number) {
@@ -40,7 +40,7 @@ function makeTransfers(seed: number) {
   return { alone, small, pipelined };
 }
 
-test('no byte of one body is ever in another, both ways, with pauses, retries, and a third cut in the middle', async (t) => {
+test('bytes of one body never appear in another, in both directions, with pauses, retries, and a third of them cut', async (t) => {
   const seed = Date.now();
   const watch = poisonBodyBuffers(t);
   const { alone, small, pipelined } = makeTransfers(seed);
@@ -49,7 +49,7 @@ test('no byte of one body is ever in another, both ways, with pauses, retries, a
   const backend = await startBackend(bulkBackend(byId, problems));
   t.after(() => backend.close());
   const proxy = await startProxy(t, {
-    // Every other request meets the dead one first and goes to the other with its body.
+    // Nothing listens on the second port: every other request is retried with its body.
     backends: [{ port: backend.port }, { port: await freePort() }],
     limits: { bodyBytes: 64 * MIB },
   });
@@ -76,10 +76,10 @@ test('no byte of one body is ever in another, both ways, with pauses, retries, a
   over = true;
   await Promise.all(others);
   assert.deepEqual(problems.slice(0, 10), [], `seed ${seed}`);
-  assert.ok(watch.pausedCount > 0, 'clients were slow enough to stop answers');
-  assert.ok(watch.blockedCount > 0, 'backends were slow enough to stop requests');
+  assert.ok(watch.pausedCount > 0, 'slow clients must have paused answers');
+  assert.ok(watch.blockedCount > 0, 'slow backends must have blocked requests');
   assert.ok(proxy.metric('sluice_retries_total') >= ALONE_COUNT / 4);
   const [store] = watch.stores;
   assert.ok(store !== undefined && watch.stores.size === 1);
-  await waitFor('all memory to be given back', () => store.largeLiveCount === 0);
+  await waitFor('all buffers to be given back', () => store.largeLiveCount === 0);
 });

@@ -1,4 +1,4 @@
-/** Bodies through the proxy from and to peers that pause, stop and leave; each is checked byte by byte. */
+/** Bodies through the proxy between peers that pause, stop or disconnect. Every body is checked byte by byte. */
 import { once } from 'node:events';
 import {
   type Agent,
@@ -16,7 +16,7 @@ import { Connection } from '../../../src/upstream/connection.ts';
 import { Random, seedOf } from '../../fuzz/random.ts';
 import { BodyCheck, bodyOf } from '../../support/pattern.ts';
 
-/** The direction and the framing of a body; `close`: it ends with the connection. An echo goes both ways at once. */
+/** Direction and framing. `close`: the body ends with the connection. `echo`: both directions at once. */
 export const SHAPES = [
   'down/length',
   'down/chunked',
@@ -31,16 +31,16 @@ export interface Transfer {
   id: number;
   shape: (typeof SHAPES)[number];
   body: Buffer;
-  /** Whoever reads it pauses after each piece, not only now and then. */
+  /** true: the reader pauses after every piece; false: after one in sixteen. */
   slow: boolean;
-  /** Who leaves in the middle, if anybody. */
+  /** The side that disconnects in the middle; null: neither. */
   cutBy: 'client' | 'backend' | null;
-  /** After so many bytes. */
+  /** Number of bytes before the disconnect. */
   cutAt: number;
   random: Random;
 }
 
-/** makeTransfer is one of a seed: a body of `bytes` and up to 50,000 more, whole and read at full speed if nothing else is given. */
+/** makeTransfer derives a transfer from the seed. The body has `bytes` to `bytes + 50,000` bytes. Default: not slow, not cut. */
 export function makeTransfer(
   seed: number,
   id: number,
@@ -63,19 +63,19 @@ export function makeTransfer(
 const PIECE_BYTES = 150_000;
 const PAUSE_MS = 5;
 
-/** What was seen of bodies under way; see poisonBodyBuffers. */
+/** Counters of back-pressure, filled by poisonBodyBuffers. */
 export interface BodyWatch {
-  /** Where their memory comes from; one per worker. */
+  /** The buffer stores in use; one per worker. */
   stores: Set<BodyBuffers>;
-  /** Times that an answer waited for its client. */
+  /** How often an answer began to wait for its client. */
   pausedCount: number;
-  /** Times that a request began to wait for its backend. */
+  /** How often a request began to wait for its backend. */
   blockedCount: number;
-  /** Requests that wait now. */
+  /** Backend connections whose request waits now. */
   blocked: Set<Connection>;
 }
 
-/** poisonBodyBuffers overwrites memory of bodies at the moment it is given back, in every worker of this process. */
+/** poisonBodyBuffers overwrites every body buffer when it is given back, so that a later read of it is noticed. */
 export function poisonBodyBuffers(t: TestContext): BodyWatch {
   const watch: BodyWatch = { stores: new Set(), pausedCount: 0, blockedCount: 0, blocked: new Set() };
   const { give, afterRead } = BodyBuffers.prototype;
@@ -113,7 +113,7 @@ export function poisonBodyBuffers(t: TestContext): BodyWatch {
   return watch;
 }
 
-/** bulkBackend serves transfers by the id in the path; what is wrong with a request's body goes to `problems`. */
+/** bulkBackend serves transfers by the id in the path. It adds what is wrong with request bodies to `problems`. */
 export function bulkBackend(transfers: Map<number, Transfer>, problems: string[]): RequestListener {
   return (request, response) => {
     const transfer = transfers.get(Number(request.url?.split('/')[2]));
@@ -161,14 +161,14 @@ async function serveUp(
       await breathe(transfer);
     }
   } catch {
-    // The client left. What came before must be right all the same.
+    // The client disconnected. What came before must still be right.
     return check.problem;
   }
   response.end(echo ? '' : `${check.bytes}`);
   return check.problem;
 }
 
-/** runTransfer is the client's side of one. Returns what went wrong, '' for nothing; a cut is right where one was planned. */
+/** runTransfer is the client of one transfer. It returns what went wrong; '' for nothing. A planned cut is no error. */
 export async function runTransfer(transfer: Transfer, { port, agent }: { port: number; agent: Agent }) {
   const { id, shape, body, cutBy, cutAt, random } = transfer;
   const up = !shape.startsWith('down');
@@ -179,7 +179,7 @@ export async function runTransfer(transfer: Transfer, { port, agent }: { port: n
     path: `/${shape.split('/')[0]}/${id}`,
     headers: up && shape.endsWith('length') ? { 'content-length': body.length } : {},
   });
-  // A cut may be noticed while writing; reading tells what it was.
+  // A cut may show as an error of the request; readAnswer judges it.
   request.on('error', () => undefined);
   const answered = readAnswer(request, transfer);
   if (up) await writeAll(request, cutBy === 'client' ? body.subarray(0, cutAt) : body, random);
@@ -196,7 +196,7 @@ async function readAnswer(request: ClientRequest, transfer: Transfer): Promise<s
     const [response] = (await once(request, 'response')) as [IncomingMessage];
     if (response.statusCode !== 200) {
       response.resume();
-      // The backend left before it answered.
+      // The backend disconnected before it answered.
       return cutBy === 'backend' && response.statusCode === 502 ? '' : `status ${response.statusCode}`;
     }
     for await (const piece of response as AsyncIterable<Buffer>) {
@@ -210,13 +210,13 @@ async function readAnswer(request: ClientRequest, transfer: Transfer): Promise<s
   } catch (error) {
     return cutBy === null ? `${error}` : check.problem;
   }
-  if (cutBy !== null) return 'it came whole';
+  if (cutBy !== null) return 'the body was not cut';
   return check.whole ? '' : check.problem || `${check.bytes} of ${body.length} bytes`;
 }
 
 /**
- * runPipelined asks for several bodies (`down/length`) in one packet; read slowly, each answer begins while the connection
- * is still full of the one before. Reads nothing before `start`. Returns what went wrong, '' for nothing.
+ * runPipelined requests several `down/length` bodies in one packet and reads nothing before `start`. With slow transfers, each
+ * answer begins while the previous one still fills the connection. It returns what went wrong; '' for nothing.
  */
 export async function runPipelined(
   transfers: readonly Transfer[],
@@ -272,7 +272,7 @@ async function breathe({ slow, random }: Transfer): Promise<void> {
   if (slow || random.oneIn(16)) await pause(random.below(PAUSE_MS));
 }
 
-/** Resolves also when the writer is gone. */
+/** Also resolves when the writer is closed. */
 function drained(writer: ClientRequest | ServerResponse): Promise<void> {
   if (writer.destroyed) return Promise.resolve();
   return new Promise((resolve) => {

@@ -1,4 +1,4 @@
-/** Bodies of requests that are refused before a byte of them is read: short ones cost the client no connection. */
+/** Bodies of requests that are refused before the body is read. A short body is discarded and the connection stays open. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -10,7 +10,7 @@ import { type ProxyOptions, policy, route, startProxy, type TestProxy } from '..
 
 const KIB = 1024;
 const HEADERS_MS = 300;
-/** What a proxy that takes a body for requests would serve. */
+/** A proxy that mistakes a body for requests would serve this. */
 const EVIL = 'GET /free/evil HTTP/1.1\r\nHost: a\r\n\r\n';
 const FREE = 'GET /free HTTP/1.1\r\nHost: a\r\n\r\n';
 const CHUNKED_HEAD = 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n';
@@ -20,7 +20,7 @@ const chunkOf = (body: string) => `${body.length.toString(16)}\r\n${body}\r\n`;
 interface Scene {
   proxy: TestProxy;
   backend: CapturingBackend;
-  /** Has no token left for anything but /free. */
+  /** Has no tokens left; only /free is not limited. */
   client: RawClient;
 }
 
@@ -58,7 +58,7 @@ const SHORT_BODIES: [title: string, head: string, body: string][] = [
 ];
 
 for (const [title, head, body] of SHORT_BODIES) {
-  test(`a client over its limit gets 429 for a body of ${title} again and again on one connection`, async (t) => {
+  test(`a client over its limit gets repeated 429s for a body of ${title} on one connection`, async (t) => {
     const scene = await startLimited(t);
     const { client, proxy } = scene;
     for (let i = 0; i < 3; i++) {
@@ -71,7 +71,7 @@ for (const [title, head, body] of SHORT_BODIES) {
     assertNothingHidden(scene);
   });
 
-  test(`so it does for a body of ${title} that comes only after the answer, and what follows that is served`, async (t) => {
+  test(`a body of ${title} may arrive after its 429, and the request behind it is served`, async (t) => {
     const scene = await startLimited(t);
     const { client, proxy } = scene;
     for (let i = 0; i < 3; i++) {
@@ -87,7 +87,7 @@ for (const [title, head, body] of SHORT_BODIES) {
 }
 
 for (const kib of [8, 15, 17, 30, 48]) {
-  test(`a request behind a refused body of ${kib} KiB in the same packet is served`, async (t) => {
+  test(`the request behind a refused body of ${kib} KiB in the same packet is served`, async (t) => {
     const { client } = await startLimited(t);
     client.write(lengthHead(kib * KIB) + 'x'.repeat(kib * KIB) + FREE);
     assertRefused(await client.readResponse(), null);
@@ -96,8 +96,8 @@ for (const kib of [8, 15, 17, 30, 48]) {
 }
 
 for (const together of [true, false]) {
-  const how = together ? 'in one packet with its head' : 'that is yet to come';
-  test(`a refused body of 70 KiB ${how} costs the connection, and the client is told`, async (t) => {
+  const how = together ? 'in one packet with its head' : 'that comes later';
+  test(`a refused body of 70 KiB ${how} ends the connection after the answer`, async (t) => {
     const { client, backend } = await startLimited(t);
     const head = lengthHead(70 * KIB);
     const body = 'x'.repeat(70 * KIB);
@@ -110,7 +110,7 @@ for (const together of [true, false]) {
   });
 }
 
-test('a refused body in chunks that goes on beyond 64 KiB is cut off with a FIN', async (t) => {
+test('a refused chunked body of more than 64 KiB is cut off with a FIN', async (t) => {
   const { client, backend, proxy } = await startLimited(t);
   client.write(CHUNKED_HEAD);
   assertRefused(await client.readResponse(), null);
@@ -121,7 +121,7 @@ test('a refused body in chunks that goes on beyond 64 KiB is cut off with a FIN'
     await nextTurn();
   }
   assert.ok(client.ended && client.error === null, `no FIN after ${sent} bytes`);
-  assert.ok(sent > 64 * KIB, `after ${sent} bytes already`);
+  assert.ok(sent > 64 * KIB, `cut after only ${sent} bytes`);
   client.write(`0\r\n\r\n${FREE}`);
   client.end();
   await waitFor('the connection to be gone', () => proxy.server.connectionCount === 0);
@@ -129,7 +129,7 @@ test('a refused body in chunks that goes on beyond 64 KiB is cut off with a FIN'
   assert.equal(backend.requests.length, 1);
 });
 
-test('an upload in chunks that breaks off in the middle ends its connection, and the answer says so', async (t) => {
+test('when the backend resets during a chunked upload, the 502 says Connection: close', async (t) => {
   const backend = await startRawBackend((socket) => {
     let bytes = 0;
     socket.on('data', (data) => {
@@ -145,7 +145,7 @@ test('an upload in chunks that breaks off in the middle ends its connection, and
   assert.deepEqual([answer.status, answer.header('connection')], [502, 'close']);
 });
 
-test('nothing that follows a refused body with broken chunks is served', async (t) => {
+test('nothing behind a refused body with malformed chunks is served', async (t) => {
   const { client, backend } = await startLimited(t);
   client.write(CHUNKED_HEAD);
   assertRefused(await client.readResponse(), null);
@@ -155,7 +155,7 @@ test('nothing that follows a refused body with broken chunks is served', async (
   assert.equal(backend.requests.length, 1);
 });
 
-test('a client that sends the rest of a refused body too slowly is closed after the deadline of a head', async (t) => {
+test('a refused body must arrive within the headers timeout, or the connection is closed', async (t) => {
   const timeouts = { headersMs: HEADERS_MS, keepAliveMs: 75_000 };
   const { client, backend } = await startLimited(t, { timeouts });
   client.write(lengthHead(KIB));
@@ -165,7 +165,7 @@ test('a client that sends the rest of a refused body too slowly is closed after 
   t.after(() => clearInterval(dribbling));
   assert.equal((await client.waitForClose()).length, 0);
   const tookMs = performance.now() - startMs;
-  // The answer may have been read late.
+  // 50 ms less: the test may have read the answer late.
   assert.ok(tookMs >= HEADERS_MS - 50 && tookMs < HEADERS_MS + 2_000, `${tookMs} ms`);
   assert.equal(backend.requests.length, 1);
 });

@@ -1,4 +1,4 @@
-/** Random pipelines of small and large uploads, sent in random pieces to backends that pause: each body is checked. */
+/** Random pipelines of small and large uploads, in random pieces, to backends that pause. Every body is checked. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -15,7 +15,7 @@ const CONNECTIONS = 12;
 const REQUESTS = 10;
 const MOST_BYTES = 1_500_000;
 
-/** Says whether the body is the one that the target names; some pause while they read. */
+/** Answers whether the body is the one that the target names. Some requests are read with pauses. */
 function check(request: IncomingMessage, response: ServerResponse): void {
   const [, id = '', bytes = ''] = (request.url ?? '').split('/');
   const random = new Random(Number(id));
@@ -33,7 +33,7 @@ function check(request: IncomingMessage, response: ServerResponse): void {
   request.on('error', () => response.destroy());
 }
 
-/** Everything that a client sends on one connection, and the sizes of the bodies in it. */
+/** All bytes that a client sends on one connection, and the sizes of the bodies among them. */
 function pipelineOf(random: Random, connection: number): { bytes: Buffer; sizes: number[] } {
   const parts: Buffer[] = [];
   const sizes = Array.from({ length: REQUESTS }, (_, i) => {
@@ -58,7 +58,7 @@ async function send(client: RawClient, bytes: Buffer, random: Random): Promise<v
   }
 }
 
-test('each body of random pipelines is its own, whole, and the connection goes on', async (t) => {
+test('every body of a random pipeline arrives whole and unmixed, and the connection stays open', async (t) => {
   const seed = Number(process.env.UPLOADS_SEED ?? Date.now() & 0x7fffffff);
   t.diagnostic(`UPLOADS_SEED=${seed}`);
   poisonBodyBuffers(t);

@@ -1,4 +1,4 @@
-/** Large request bodies: each ends where it ends, waits where it must, and costs no memory while it does. */
+/** Large request bodies: they end at the right byte, obey back-pressure, and take no memory while they wait. */
 import assert from 'node:assert/strict';
 import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
@@ -17,7 +17,7 @@ function headOf(bytes: number, more = ''): string {
   return `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n${more}\r\n`;
 }
 
-/** A backend that says of each body whether it is the one of its number in the order of requests. */
+/** A backend that answers whether the n-th body that it received is body n. */
 async function startChecker(t: TestContext, onRequest: (request: IncomingMessage) => void = () => undefined) {
   const checker = { port: 0, requestCount: 0, receivedBytes: 0 };
   const backend = await startBackend((request, response) => {
@@ -28,7 +28,7 @@ async function startChecker(t: TestContext, onRequest: (request: IncomingMessage
       check.take(chunk);
     });
     request.on('end', () => response.end(check.whole ? 'whole' : `broken: ${check.problem} ${check.bytes}`));
-    // The other side may leave in the middle.
+    // The proxy may disconnect in the middle.
     request.on('error', () => response.destroy());
     onRequest(request);
   });
@@ -37,7 +37,7 @@ async function startChecker(t: TestContext, onRequest: (request: IncomingMessage
   return checker;
 }
 
-test('bodies and requests in one stream: each ends where it ends', async (t) => {
+test('pipelined large and small bodies each end at the right byte', async (t) => {
   const backend = await startChecker(t);
   const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: BODY_BYTES } });
   const client = await proxy.connect();
@@ -57,7 +57,7 @@ test('bodies and requests in one stream: each ends where it ends', async (t) => 
   );
 });
 
-test('clients that leave in the middle of a body do no harm to those that come after them', async (t) => {
+test('a client that disconnects in the middle of a body does not disturb later clients', async (t) => {
   const backend = await startChecker(t);
   const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: BODY_BYTES } });
   for (const [index, leave] of (['end', 'reset', 'close'] as const).entries()) {
@@ -66,7 +66,7 @@ test('clients that leave in the middle of a body do no harm to those that come a
     leaving.write(bodyOf(index, BODY_BYTES - 1));
     await waitFor('the body at the backend', () => backend.receivedBytes > (index + 0.5) * BODY_BYTES);
     leaving[leave]();
-    await waitFor('the request to be over', () => proxy.lines.length === index + 1);
+    await waitFor('the request to end', () => proxy.lines.length === index + 1);
     assert.deepEqual([proxy.lines[index]?.status, proxy.lines[index]?.reason], [499, 'client_abort']);
   }
   const staying = await proxy.connect();
@@ -75,7 +75,7 @@ test('clients that leave in the middle of a body do no harm to those that come a
   assert.equal((await staying.readResponse()).body.toString(), 'whole');
 });
 
-test('a backend that pauses keeps what was read, and what comes on meanwhile waits at the client', async (t) => {
+test('while a backend pauses, further bytes of the body wait at the client', async (t) => {
   poisonBodyBuffers(t);
   const paused: IncomingMessage[] = [];
   const backend = await startChecker(t, (request) => paused.push(request.pause()));
@@ -84,7 +84,7 @@ test('a backend that pauses keeps what was read, and what comes on meanwhile wai
   const client = await proxy.connect();
   const before = usedBytes();
   client.write(headOf(body.length));
-  // In pieces: what has left shows by whole ones only.
+  // In pieces, because only whole pieces count as sent.
   for (let at = 0; at < body.length; at += MIB / 4) client.write(body.subarray(at, at + MIB / 4));
   await waitFor('the backend to be asked', () => paused.length === 1);
   let lastLeft = -1;
@@ -94,14 +94,14 @@ test('a backend that pauses keeps what was read, and what comes on meanwhile wai
     lastLeft = left;
     return same && left > 0;
   };
-  await waitFor('the client to be held back', atRest, { everyMs: 100 });
+  await waitFor('the client to be blocked', atRest, { everyMs: 100 });
   const grown = usedBytes() - before;
   assert.ok(grown < 4 * MIB, `${grown} bytes of memory`);
   paused[0]?.resume();
   assert.equal((await client.readResponse({ timeoutMs: 10_000 })).body.toString(), 'whole');
 });
 
-test('an answer that comes before the body is over is passed on, and the rest of the body runs into nothing', async (t) => {
+test('an answer before the end of the body is forwarded, and the rest of the body is discarded', async (t) => {
   const backend = await startBackend((request, response) => {
     request.once('data', () => {
       response.writeHead(403, { connection: 'close' });
@@ -121,7 +121,7 @@ test('an answer that comes before the body is over is passed on, and the rest of
   assert.equal(client.error, null, 'the connection was reset');
 });
 
-test('a client that sends little at a time gets its body through, and the request that comes with the last piece', async (t) => {
+test('a body in small pieces is forwarded, and the request in the packet of the last piece is served', async (t) => {
   const backend = await startChecker(t);
   const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: BODY_BYTES } });
   const client = await proxy.connect();
@@ -138,10 +138,10 @@ test('a client that sends little at a time gets its body through, and the reques
 });
 
 const SLOW_COUNT = 200;
-/** Of objects on both sides of the proxy, clients and backend, which run in this process too; a buffer for reads has 64. */
+/** For the objects of proxy, client and backend, which share this process. A read buffer alone would have 64 KiB. */
 const SLOW_BYTES = 24 * 1024;
 
-test(`${SLOW_COUNT} clients that pause in the middle of a body keep no memory for reads meanwhile`, async (t) => {
+test(`${SLOW_COUNT} clients that pause in the middle of a body hold no read buffers`, async (t) => {
   const sockets: Socket[] = [];
   let receivedBytes = 0;
   const backend = await startRawBackend((socket) => {
@@ -161,7 +161,7 @@ test(`${SLOW_COUNT} clients that pause in the middle of a body keep no memory fo
   assert.ok(eachBytes < SLOW_BYTES, `${eachBytes} bytes each`);
 });
 
-/** A backend that stops reading at the head, answers before it reads on, and compares what it reads with `body`. */
+/** A backend that stops reading after the head, answers, then reads on and compares the bytes with `body`. */
 async function startStopping(t: TestContext, body: Buffer) {
   const seen = { bytes: 0, whole: true };
   const sockets: Socket[] = [];
@@ -182,7 +182,7 @@ async function startStopping(t: TestContext, body: Buffer) {
   return { port: backend.port, seen, answer, goOn: () => sockets[0]?.resume() };
 }
 
-test('what is on its way to a backend stays as it is while the rest from the client runs into nothing', async (t) => {
+test('bytes on their way to a backend are not overwritten while the rest of the body is discarded', async (t) => {
   const { blocked } = poisonBodyBuffers(t);
   const body = bodyOf(0, 40 * MIB);
   const backend = await startStopping(t, body);
@@ -190,7 +190,7 @@ test('what is on its way to a backend stays as it is while the rest from the cli
   const client = await proxy.connect();
   client.write(headOf(body.length));
   client.write(body);
-  await waitFor('the upload to be stopped', () => blocked.size === 1);
+  await waitFor('the upload to be blocked', () => blocked.size === 1);
   backend.answer();
   await client.waitForBytes('\r\na\r\n');
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
@@ -199,6 +199,6 @@ test('what is on its way to a backend stays as it is while the rest from the cli
   const { seen } = backend;
   const { bytes } = seen;
   backend.goOn();
-  await waitFor('the rest of what was under way', () => seen.bytes > bytes + 200_000);
+  await waitFor('the backend to read the rest', () => seen.bytes > bytes + 200_000);
   assert.ok(seen.whole);
 });

@@ -1,4 +1,4 @@
-/** What a proxy that runs in this process keeps of what clients send, and how much of it is read at all. */
+/** How much memory a proxy in this process holds, and how many bytes of its clients it has read. */
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setFlagsFromString } from 'node:v8';
@@ -15,25 +15,25 @@ function collect(): void {
   gc();
 }
 
-/** usedBytes is what this process really holds, on V8's heap and beside it. Bytes to be sent must be there before the first call. */
+/** usedBytes collects garbage and returns the memory in use, on V8's heap and outside. Make the bytes to send before the first call. */
 export function usedBytes(): number {
   collect();
   const { heapUsed, external } = process.memoryUsage();
   return heapUsed + external;
 }
 
-/** bufferBytes is what is really held in memory for buffers, without what the collector has not come to yet. */
+/** bufferBytes collects garbage and returns the memory that buffers hold. */
 export function bufferBytes(): number {
   collect();
   return process.memoryUsage().arrayBuffers;
 }
 
-/** takenBytes is what the kernel has taken of all that a client wrote; the last 64 KiB may be counted late. */
+/** takenBytes is how many bytes of a client the kernel has accepted; the last 64 KiB may be counted late. */
 export function takenBytes({ socket }: RawClient): number {
   return socket.bytesWritten - socket.writableLength;
 }
 
-/** keptByKernel is how many bytes, written in such pieces, a Unix socket takes for a peer that reads nothing. */
+/** keptByKernel is how many bytes in such pieces a Unix socket buffers for a peer that reads nothing. */
 export async function keptByKernel(piece: Buffer): Promise<number> {
   const path = join(makeTempFolder(), 'unread.sock');
   const server = createServer({ pauseOnConnect: true });

@@ -12,9 +12,9 @@ import { startProxy, type TestProxy } from '../support.ts';
 
 const WRITE_IDLE_MS = 400;
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
-/** More than the kernel keeps for a TCP connection that nobody reads. */
+/** More than the kernel buffers for a TCP connection that nobody reads. */
 const LARGE_BYTES = 64 * 1024 * 1024;
-/** The largest body that leaves in one write with its head. */
+/** The largest body that is written together with its head. */
 const SMALL_BYTES = 16_384;
 
 /** A backend that answers with LARGE_BYTES, as a known length or in chunks. */
@@ -42,7 +42,7 @@ async function startLargeBackend(t: TestContext, head: string, piece: Buffer) {
   return large;
 }
 
-/** A connection that reads nothing until it is told to. */
+/** Opens a connection that reads nothing until resume(). */
 async function connectMute(t: TestContext, target: { port: number } | { path: string }): Promise<Socket> {
   const socket = createConnection(target);
   t.after(() => socket.destroy());
@@ -52,7 +52,7 @@ async function connectMute(t: TestContext, target: { port: number } | { path: st
   return socket;
 }
 
-/** A Unix socket's buffers are small and do not grow: a reader that stops is felt at once. */
+/** On a Unix socket, whose buffers are small and do not grow: a reader that stops blocks the proxy at once. */
 async function startUnixProxy(t: TestContext, backend: { port: number }) {
   const path = join(makeTempFolder(), 'front.sock');
   const timeouts = { writeIdleMs: WRITE_IDLE_MS };
@@ -60,7 +60,7 @@ async function startUnixProxy(t: TestContext, backend: { port: number }) {
   return { path, proxy };
 }
 
-/** The line of the request that was given up, and that it was not given up early. */
+/** The request ended with write_timeout, and not before the deadline. */
 async function assertGivenUp(proxy: TestProxy): Promise<void> {
   const line = await waitFor('the access line', () => proxy.lines.find(({ reason }) => reason !== 'ok'));
   assert.deepEqual([line.status, line.reason], [200, 'write_timeout']);
@@ -71,12 +71,12 @@ async function assertGivenUp(proxy: TestProxy): Promise<void> {
 }
 
 const STREAMS: [title: string, head: string, piece: Buffer][] = [
-  ['of a known length', `Content-Length: ${LARGE_BYTES}\r\n`, Buffer.alloc(65_536, 'z')],
+  ['with a Content-Length', `Content-Length: ${LARGE_BYTES}\r\n`, Buffer.alloc(65_536, 'z')],
   ['in chunks', 'Transfer-Encoding: chunked\r\n', Buffer.from(`8000\r\n${'z'.repeat(32_768)}\r\n`)],
 ];
 
 for (const [title, fields, piece] of STREAMS) {
-  test(`an answer ${title} whose client never reads is cut after writeIdle, and so is the backend’s connection`, async (t) => {
+  test(`an answer ${title} to a client that never reads is cut after writeIdle, with the backend’s connection`, async (t) => {
     const backend = await startLargeBackend(t, `HTTP/1.1 200 OK\r\n${fields}\r\n`, piece);
     const timeouts = { writeIdleMs: WRITE_IDLE_MS };
     const proxy = await startProxy(t, { backends: [backend], timeouts });
@@ -85,23 +85,23 @@ for (const [title, fields, piece] of STREAMS) {
     await assertGivenUp(proxy);
     await waitFor('the backend’s connection to be closed', () => backend.closedCount === 1);
     assert.equal(proxy.metric('sluice_requests_total', 'default', '200'), 1);
-    // By a reset, which frees what the kernel held for it.
+    // A reset, so that the kernel frees the unread bytes.
     client.resume();
     await waitFor('the end to be seen', () => client.destroyed);
     assert.equal(systemCodeOf(client.errored), 'ECONNRESET');
   });
 }
 
-test('a client that asks on and on without reading is cut in the middle of its small answers', async (t) => {
+test('a client that pipelines small requests and never reads is cut after writeIdle', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(SMALL_BYTES)));
   const { path, proxy } = await startUnixProxy(t, backend);
   const client = await connectMute(t, { path });
   client.write(GET.repeat(60));
   await assertGivenUp(proxy);
-  assert.ok(proxy.lines.length < 60, 'some answers fit into the kernel’s buffers, not all');
+  assert.ok(proxy.lines.length < 60, 'not all answers may fit into the kernel’s buffers');
 });
 
-test('an answer that is complete at the backend, but whose end does not leave, is cut as well', async (t) => {
+test('an answer that the backend has completed is cut too when the client does not read its end', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(300_000)));
   const { path, proxy } = await startUnixProxy(t, backend);
   const client = await connectMute(t, { path });
@@ -109,7 +109,7 @@ test('an answer that is complete at the backend, but whose end does not leave, i
   await assertGivenUp(proxy);
 });
 
-test('a client that sends while it does not read is not spared', async (t) => {
+test('a client that keeps sending but never reads is cut after writeIdle', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(300_000)));
   const { path, proxy } = await startUnixProxy(t, backend);
   const client = await connectMute(t, { path });
@@ -119,7 +119,7 @@ test('a client that sends while it does not read is not spared', async (t) => {
   await assertGivenUp(proxy);
 });
 
-test('a client that reads a little every now and then gets all of an answer that takes many times writeIdle', async (t) => {
+test('a client that keeps reading slowly gets the whole answer, however many times writeIdle it takes', async (t) => {
   const bytes = 4_000_000;
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(bytes)));
   const { path, proxy } = await startUnixProxy(t, backend);
@@ -134,11 +134,11 @@ test('a client that reads a little every now and then gets all of an answer that
   t.after(() => clearInterval(reading));
   await waitFor('the whole answer', () => readBytes > bytes, { timeoutMs: 30_000 });
   const tookMs = performance.now() - startMs;
-  assert.ok(tookMs > 3 * WRITE_IDLE_MS, `${tookMs} ms are no test`);
+  assert.ok(tookMs > 3 * WRITE_IDLE_MS, `${tookMs} ms is too short to test writeIdle`);
   assert.equal(proxy.lines[0]?.reason, 'ok');
 });
 
-test('a shorter writeIdle after a reload holds for answers under way', async (t) => {
+test('a shorter writeIdle after a reload applies to answers under way', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(300_000)));
   const path = join(makeTempFolder(), 'front.sock');
   const options = { backends: [backend], listen: { kind: 'unix', path } as const };

@@ -8,17 +8,17 @@ import { dataPath, startProxy } from '../support.ts';
 import { bulkBackend, makeTransfer, poisonBodyBuffers, runPipelined } from './bulk.ts';
 import { bufferBytes } from './memory.ts';
 
-/** More than may have a large buffer or collect batches. */
+/** More than the number of connections that may hold a large buffer or collect batches. */
 const STOPPED_COUNT = 200;
-/** Answers that are complete, and their backend's connection free for others, while the client has not taken the last of it. */
+/** Answers that the backend has completed, while the client has not read their end. */
 const COMPLETE_COUNT = 40;
-/** The kernel takes 4 MB of each before it stops us. */
+/** Fewer, because the kernel buffers 4 MB of each. */
 const BLOCKED_COUNT = 100;
 const EACH_BYTES = 256 * 1024;
-/** The stream of a paused socket reads on into memory of its own; a handle and a request of node:http stop at once. */
+/** The stream of a paused socket goes on reading into its own buffer; the handle wire and node:http stop at once. */
 const STREAM_BYTES = dataPath.engine === 'wire' && dataPath.wire === 'socket' ? 64 * 1024 : 0;
 
-/** A Unix socket's buffers are small and do not grow: a reader that stops is felt at once. */
+/** On a Unix socket, whose buffers are small and do not grow: a reader that stops blocks the proxy at once. */
 async function startUnixProxy(t: TestContext, backend: { port: number }) {
   const path = join(makeTempFolder(), 'front.sock');
   const listen = { kind: 'unix', path } as const;
@@ -42,16 +42,16 @@ test(`${BLOCKED_COUNT} uploads whose backend stops cost at most 256 KiB each, an
     socket.on('drain', flood);
     flood();
   }
-  await waitFor('all uploads to be stopped', () => watch.blocked.size === BLOCKED_COUNT, {
+  await waitFor('all uploads to be blocked', () => watch.blocked.size === BLOCKED_COUNT, {
     timeoutMs: 20_000,
   });
   const eachBytes = (bufferBytes() - before) / BLOCKED_COUNT;
   assert.ok(eachBytes < EACH_BYTES + STREAM_BYTES, `${eachBytes} bytes each`);
   for (const client of clients) client.close();
-  await waitFor('every upload to be forgotten', () => proxy.handler.requestsInFlight === 0);
+  await waitFor('every upload to end', () => proxy.handler.requestsInFlight === 0);
 });
 
-test(`${STOPPED_COUNT} answers whose clients stop cost at most 256 KiB each, and go on where they were`, async (t) => {
+test(`${STOPPED_COUNT} answers whose clients stop cost at most 256 KiB each, and go on when they read again`, async (t) => {
   const watch = poisonBodyBuffers(t);
   const problems: string[] = [];
   const transfers = Array.from({ length: COMPLETE_COUNT + STOPPED_COUNT }, (_, id) =>
@@ -65,7 +65,7 @@ test(`${STOPPED_COUNT} answers whose clients stop cost at most 256 KiB each, and
   const before = bufferBytes();
   const start = Promise.withResolvers<void>();
   const running = transfers.map((each) => runPipelined([each], { path }, start.promise));
-  await waitFor('all answers to be stopped', () => watch.pausedCount >= STOPPED_COUNT, { timeoutMs: 20_000 });
+  await waitFor('all answers to be paused', () => watch.pausedCount >= STOPPED_COUNT, { timeoutMs: 20_000 });
   const eachBytes = (bufferBytes() - before) / transfers.length;
   assert.ok(eachBytes < EACH_BYTES, `${eachBytes} bytes each`);
   start.resolve();

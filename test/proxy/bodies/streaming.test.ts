@@ -10,7 +10,7 @@ import { bufferBytes } from './memory.ts';
 
 const MIB = 1024 * 1024;
 
-/** Sends a head and then as much as the connection takes; `sentBytes` is what the kernel or node has accepted. */
+/** Sends a head and then as much as the connection accepts; `sentBytes` counts what the kernel or node has accepted. */
 async function startFloodingBackend(t: TestContext, head: string) {
   const flood = { port: 0, sentBytes: 0, closedCount: 0 };
   const piece = Buffer.alloc(65_536, 'z');
@@ -35,7 +35,7 @@ async function startFloodingBackend(t: TestContext, head: string) {
   return flood;
 }
 
-/** Waits until a number has not grown for a while. */
+/** Waits until a number has stopped growing. */
 async function settled(description: string, read: () => number): Promise<number> {
   let last = -1;
   let sinceMs = performance.now();
@@ -57,15 +57,15 @@ for (const [framing, head] of [
   ['with a length', `HTTP/1.1 200 OK\r\nContent-Length: ${1024 * MIB}\r\n\r\n`],
   ['up to the end of the connection', 'HTTP/1.1 200 OK\r\n\r\n'],
 ] as const) {
-  test(`B29: a client that does not read an answer ${framing} stops the backend, and nothing piles up here`, async (t) => {
+  test(`B29: a client that does not read an answer ${framing} pauses the backend, and nothing is buffered without bound`, async (t) => {
     const backend = await startFloodingBackend(t, head);
     const proxy = await startProxy(t, { backends: [backend] });
     const client = await proxy.connect();
     client.socket.pause();
     const before = bufferBytes();
     client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
-    const sentBytes = await settled('the backend to be stopped', () => backend.sentBytes);
-    // What the kernel holds on two connections, and one buffer here.
+    const sentBytes = await settled('the backend to be paused', () => backend.sentBytes);
+    // The kernel's buffers of two connections, and one of ours.
     assert.ok(sentBytes < 32 * MIB, `${sentBytes} bytes were taken from the backend`);
     const grown = bufferBytes() - before;
     assert.ok(grown < 2 * MIB, `${grown} bytes of buffers`);
@@ -74,7 +74,7 @@ for (const [framing, head] of [
   });
 }
 
-test('B29: a slow backend stops the client, and nothing piles up here', async (t) => {
+test('B29: a slow backend pauses the client, and nothing is buffered without bound', async (t) => {
   const sockets: Socket[] = [];
   const server = createServer((socket) => {
     socket.pause();
@@ -102,7 +102,7 @@ test('B29: a slow backend stops the client, and nothing piles up here', async (t
   client.socket.on('drain', pump);
   pump();
   const before = bufferBytes();
-  const stoppedAt = await settled('the client to be stopped', () => sentBytes);
+  const stoppedAt = await settled('the client to be paused', () => sentBytes);
   assert.ok(stoppedAt < 32 * MIB, `${stoppedAt} bytes were taken from the client`);
   const grown = bufferBytes() - before;
   assert.ok(grown < 4 * MIB, `${grown} bytes of buffers`);
@@ -125,11 +125,11 @@ test('B29: server-sent events leave within 50 ms of their arrival', async (t) =>
     await client.waitForBytes(event);
     tookMs.push(performance.now() - startMs);
   }
-  // The fastest counts: the machine is shared, and a wait of ours would show in every one.
+  // The fastest counts: other programs may delay some events, but a delay of the proxy would show in all.
   assert.ok(Math.min(...tookMs) < 50, `${tookMs} ms`);
 });
 
-test('large bodies arrive whole in both directions, by length and in chunks', async (t) => {
+test('large bodies arrive whole in both directions, with a length and in chunks', async (t) => {
   const body = Array.from({ length: 300_000 }, (_, i) => String.fromCharCode(33 + ((i * 7919) % 90))).join(
     '',
   );
@@ -153,7 +153,7 @@ test('large bodies arrive whole in both directions, by length and in chunks', as
   assert.equal(proxy.metric('sluice_bytes_total', 'out'), 4 * body.length);
 });
 
-test('64 slow readers among fast ones get their own bytes and nobody else’s', async (t) => {
+test('64 slow readers among fast ones get only their own bytes', async (t) => {
   const SLOW_BYTES = 3 * MIB;
   const FAST_BYTES = 2_000;
   /** Each target has a byte of its own, and of 251 bytes the next is another: a shifted or foreign piece shows. */
@@ -196,7 +196,7 @@ test('64 slow readers among fast ones get their own bytes and nobody else’s', 
   }
 });
 
-test('an answer that begins while the body still comes gets all of it, though the client pauses longer than bodyIdle', async (t) => {
+test('once an answer has begun, the client may pause its body for longer than bodyIdle', async (t) => {
   const backend = await startBackend((request, response) => request.pipe(response));
   t.after(() => backend.close());
   const proxy = await startProxy(t, { backends: [backend], timeouts: { bodyIdleMs: 100 } });
@@ -205,7 +205,7 @@ test('an answer that begins while the body still comes gets all of it, though th
   for (const piece of ['first', 'later', 'final']) {
     client.write(piece);
     await client.waitForBytes(piece);
-    // The pause is what is tested: longer than bodyIdle.
+    // The pause under test: longer than bodyIdle.
     await new Promise((resolve) => setTimeout(resolve, 250));
   }
   const answer = await client.readResponse();
@@ -216,7 +216,7 @@ test('an answer that begins while the body still comes gets all of it, though th
   assert.deepEqual([line.reason, line.bytesIn, line.bytesOut], ['ok', 15, 15]);
 });
 
-test('when such an answer ends first, the rest of the body goes nowhere and both connections end', async (t) => {
+test('when the answer ends before the body, the rest is discarded and both connections end', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();

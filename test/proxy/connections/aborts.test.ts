@@ -13,12 +13,12 @@ const CHUNKED_HEAD = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n
 interface Scene {
   proxy: TestProxy;
   backend: CapturingBackend;
-  /** Brings a new client to the point at which it leaves. */
+  /** Connects a client and brings it to the point where it disconnects. */
   prepare: () => Promise<RawClient>;
   leave: (client: RawClient) => void;
 }
 
-/** The fastest of three counts: the machine is shared, and a wait of ours would show in every one. */
+/** The fastest of three counts: other programs may delay one, but a delay of the proxy would show in all. */
 async function assertAborted({ proxy, backend, prepare, leave }: Scene): Promise<void> {
   const tookMs: number[] = [];
   for (let round = 1; round <= 3; round++) {
@@ -83,7 +83,7 @@ for (const [title, leave] of WAYS) {
   });
 }
 
-test('B28: a client’s reset while the backend takes no more of its body ends the request, though nobody reads the client', async (t) => {
+test('B28: a client’s reset ends its upload, also while a blocked backend keeps the client from being read', async (t) => {
   const backend = await startRawBackend((socket) => socket.pause());
   t.after(() => backend.close());
   const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: 1024 ** 3 } });
@@ -96,7 +96,7 @@ test('B28: a client’s reset while the backend takes no more of its body ends t
   assert.equal(proxy.failures.length, 0);
 });
 
-test('B28: a client’s reset while further requests of it wait ends the one under way', async (t) => {
+test('B28: a client’s reset ends its request, also when pipelined requests wait behind it', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -111,7 +111,7 @@ test('B28: a client’s reset while further requests of it wait ends the one und
   );
 });
 
-test('B28: so does one behind the first of many answers', async (t) => {
+test('B28: a client’s reset after the first of many pipelined answers ends the next request', async (t) => {
   const backend = await startCapturingBackend(t, ({ target }) => (target === '/first' ? ok('') : null));
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -126,7 +126,7 @@ test('B28: so does one behind the first of many answers', async (t) => {
   );
 });
 
-test('B28: a backend’s dirty end in the middle of a body cuts the client off without a last chunk', async (t) => {
+test('B28: when the backend disconnects in the middle of a body, the client is cut off without a last chunk', async (t) => {
   const backend = await startCapturingBackend(t, () => CHUNKED_HEAD);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -152,7 +152,7 @@ test('a body shorter than its Content-Length cuts the client off', async (t) => 
   assert.equal(line.reason, 'upstream_reset');
 });
 
-test('an HTTP/1.0 client without a known length is reset, so that half an answer is not taken for a whole one', async (t) => {
+test('an HTTP/1.0 client is reset when a body without a length breaks off, so that it does not look complete', async (t) => {
   const backend = await startCapturingBackend(t, () => CHUNKED_HEAD);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -163,7 +163,7 @@ test('an HTTP/1.0 client without a known length is reset, so that half an answer
   assert.equal(client.error?.code, 'ECONNRESET');
 });
 
-test('a client that leaves while a take is awaited or after its answer is complete does no harm', async (t) => {
+test('a client may disconnect while it waits for a token, or after its answer', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   for (let i = 0; i < 30; i++) {
@@ -196,7 +196,7 @@ const RESETTING = `
   }
 `;
 
-test('a client that has reset before it was accepted has no address: nothing is served to it', async (t) => {
+test('a client that was reset before it was accepted has no address and is not served', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const flag = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));

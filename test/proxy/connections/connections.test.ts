@@ -35,7 +35,7 @@ test('B20: the cap per address counts each address', async (t) => {
   assert.equal((await first.readResponse()).status, 200);
 });
 
-test('B20: a cap per address that a reload sets counts the connections that are open, and a closed one makes room', async (t) => {
+test('B20: a cap per address set by a reload counts the open connections, and a closed one makes room', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const capTo = (connectionsPerIp: number) =>
@@ -47,16 +47,16 @@ test('B20: a cap per address that a reload sets counts the connections that are 
     return client.received.length > 0;
   };
   const early = [await proxy.connect(), await proxy.connect()];
-  await waitFor('both to be taken in', () => proxy.server.connectionCount === 2);
+  await waitFor('both to be accepted', () => proxy.server.connectionCount === 2);
   capTo(2);
   assert.equal(await isKept(), false);
   capTo(0);
   assert.equal(await isKept(), true);
-  // Now with the one that came while there was no cap.
+  // Together with the one accepted while there was no cap.
   capTo(3);
   assert.equal(await isKept(), false);
   early[0]?.close();
-  await waitFor('it to be gone', () => proxy.server.connectionCount === 2);
+  await waitFor('it to be closed', () => proxy.server.connectionCount === 2);
   assert.equal(await isKept(), true);
   assert.equal(await isKept(), false);
 });

@@ -7,7 +7,7 @@ import { route, startProxy, type TestProxy } from '../support.ts';
 const CLIENTS = 140;
 const MEAN = 110;
 const FORWARDED = 'GET /app HTTP/1.1\r\nHost: a\r\n\r\n';
-/** Meets no route: the answer is our own, given from within the parser's call. */
+/** Matches no route: the proxy answers inside the parser's callback. */
 const REFUSED = 'GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n';
 
 async function startWithClients(t: TestContext): Promise<{ proxy: TestProxy; clients: RawClient[] }> {
@@ -22,7 +22,7 @@ async function startWithClients(t: TestContext): Promise<{ proxy: TestProxy; cli
   return { proxy, clients };
 }
 
-/** Sends the requests in one packet and tells for each answer whether it ends the connection. */
+/** Sends the requests in one packet and returns for each answer whether it has `Connection: close`. */
 async function closingsOf(client: RawClient, request: string, count: number): Promise<boolean[]> {
   client.write(request.repeat(count));
   const closings: boolean[] = [];
@@ -33,7 +33,7 @@ async function closingsOf(client: RawClient, request: string, count: number): Pr
   return closings;
 }
 
-test('a worker far above the mean lets exactly its surplus of connections go, each after its answer', async (t) => {
+test('a worker far above the mean closes exactly its surplus of connections, each after an answer', async (t) => {
   const { proxy, clients } = await startWithClients(t);
   proxy.server.shareConnections(MEAN);
   let goneCount = 0;
@@ -46,7 +46,7 @@ test('a worker far above the mean lets exactly its surplus of connections go, ea
   assert.equal(goneCount, CLIENTS - MEAN);
 });
 
-test('requests of one packet are all answered by a crowded worker', async (t) => {
+test('a crowded worker answers all requests of a packet before it closes', async (t) => {
   const { proxy, clients } = await startWithClients(t);
   proxy.server.shareConnections(MEAN);
   for (const client of clients.slice(0, 5)) {
@@ -57,7 +57,7 @@ test('requests of one packet are all answered by a crowded worker', async (t) =>
   }
 });
 
-test('a worker near the mean, or with few connections on average, lets nobody go', async (t) => {
+test('a worker near the mean, or with a low mean, closes no connection', async (t) => {
   const { proxy, clients } = await startWithClients(t);
   for (const mean of [20, 99, 125, 140, 280]) {
     proxy.server.shareConnections(mean);

@@ -9,7 +9,7 @@ import { startProxy } from '../support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 
-test('B38: new connections and requests are still served in the time of grace', async (t) => {
+test('B38: new connections and requests are still served during the grace', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const early = await proxy.connect();
@@ -21,12 +21,12 @@ test('B38: new connections and requests are still served in the time of grace', 
     assert.equal(answer.status, 200);
     assert.equal(answer.header('connection'), null);
   }
-  await within(drained, 2_000, 'the drain: idle connections must not delay it');
+  await within(drained, 2_000, 'the drain to end despite idle connections');
   for (const client of [early, late]) await client.waitForClose();
   await assert.rejects(connectRaw(proxy.url), { code: 'ECONNREFUSED' });
 });
 
-test('B38: what is in flight is finished with Connection: close, and the drain ends with it', async (t) => {
+test('B38: requests in flight are answered with Connection: close, and the drain ends with the last', async (t) => {
   const backend = await startCapturingBackend(t, ({ target }) => (target === '/' ? null : ok('x')));
   const proxy = await startProxy(t, { backends: [backend] });
   const [busy, idle, unused] = [await proxy.connect(), await proxy.connect(), await proxy.connect()];
@@ -49,7 +49,7 @@ test('B38: what is in flight is finished with Connection: close, and the drain e
   await within(drained, 2_000, 'the drain to end with the last request');
 });
 
-test('B38: an answer whose head left before the drain ends its connection when it is over', async (t) => {
+test('B38: an answer whose head was sent before the drain closes its connection at its end', async (t) => {
   const backend = await startCapturingBackend(
     t,
     () => 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
@@ -64,7 +64,7 @@ test('B38: an answer whose head left before the drain ends its connection when i
   await within(drained, 2_000, 'the drain to end with the answer');
 });
 
-test('B38: a head that was half received is served, with Connection: close', async (t) => {
+test('B38: a request whose head was half received is served, with Connection: close', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -81,7 +81,7 @@ test('B38: a head that was half received is served, with Connection: close', asy
   await within(drained, 2_000, 'the drain to end');
 });
 
-test('B38: an empty line is no half received head for longer than a head may take', async (t) => {
+test('B38: an empty line delays the drain at most by the headers timeout', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], timeouts: { headersMs: 100 } });
   const client = await proxy.connect();
@@ -95,7 +95,7 @@ test('B38: an empty line is no half received head for longer than a head may tak
   await client.waitForClose();
 });
 
-test('B38: what is not over after the time for it is cut', async (t) => {
+test('B38: requests that outlast the drain are cut', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -108,11 +108,11 @@ test('B38: what is not over after the time for it is cut', async (t) => {
   assert.deepEqual(
     proxy.lines.map(({ reason, status }) => [reason, status]),
     [['shutdown', 499]],
-    'the client did not leave by itself',
+    'the client must not have disconnected itself',
   );
 });
 
-test('B38: a client that always pipelines does not hold up the drain', async (t) => {
+test('B38: a client that keeps pipelining does not delay the drain', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const proxy = await startProxy(t, { backends: [backend] });
   const answerAt = (count: number) =>
@@ -124,7 +124,11 @@ test('B38: a client that always pipelines does not hold up the drain', async (t)
   await waitFor('the first request at the backend', () => backend.requests.length === 1);
   const drained = proxy.server.drain({ graceMs: 0, drainMs: 20_000 });
   await answerAt(1);
-  assert.equal((await client.readResponse()).header('connection'), null, 'the second was sent before');
+  assert.equal(
+    (await client.readResponse()).header('connection'),
+    null,
+    'the second request was sent before the drain',
+  );
   client.write(GET + GET);
   await answerAt(2);
   assert.equal((await client.readResponse()).header('connection'), 'close');

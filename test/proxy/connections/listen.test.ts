@@ -7,7 +7,7 @@ import { systemCodeOf } from '../../../src/contract/errors.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
 
-test('B26: trustedProxies may name the peers of Unix sockets, whose X-Forwarded-For then tells clients apart', async (t) => {
+test('B26: trustedProxies may name Unix sockets, whose X-Forwarded-For then identifies clients', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'sluice-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const backend = await startCapturingBackend(t);
@@ -24,7 +24,7 @@ test('B26: trustedProxies may name the peers of Unix sockets, whose X-Forwarded-
   assert.equal(proxy.lines[0]?.clientIp, '203.0.113.7');
 });
 
-test('a Unix socket serves; its peer has no address and is called unix:', async (t) => {
+test('a Unix socket serves; its peers have no address and are logged as unix:', async (t) => {
   const folder = await mkdtemp(join(tmpdir(), 'sluice-'));
   t.after(() => rm(folder, { recursive: true, force: true }));
   const path = join(folder, 's');

@@ -8,7 +8,7 @@ import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
 
-/** A port whose SYNs are not answered: a stopped process listens on it and its queue is full. */
+/** A port that answers no SYN: a stopped process listens on it and its accept queue is full. */
 async function startSilentListener(t: TestContext): Promise<number> {
   const program =
     "require('node:net').createServer().listen({port:0,host:'127.0.0.1',backlog:1},function(){console.log(this.address().port)})";
@@ -25,20 +25,20 @@ async function startSilentListener(t: TestContext): Promise<number> {
     const filler = connect({ port, host: '127.0.0.1' });
     filler.on('error', () => filler.destroy());
     fillers.push(filler);
-    // A full queue shows by nothing else than silence.
+    // Silence is the only sign of a full queue.
     const connected = once(filler, 'connect').then(() => true);
     return !(await Promise.race([connected, delay(200).then(() => false)]));
   });
   return port;
 }
 
-/** Sends a byte whenever the event loop had nothing to do for a while, until the connection closes. */
+/** Sends a byte at intervals until the connection closes. */
 function dribble(write: (byte: string) => void, everyMs: number): () => void {
   const timer = setInterval(() => write('x'), everyMs);
   return () => clearInterval(timer);
 }
 
-test('B13: a client that dribbles its head is cut with 408 at the deadline, one check later at most', async (t) => {
+test('B13: a client that dribbles its head gets 408 at the deadline, at most one check later', async (t) => {
   const proxy = await startProxy(t, { backends: [{ port: 1 }], timeouts: { headersMs: 500 } });
   const client = await proxy.connect();
   const startMs = performance.now();
@@ -76,7 +76,7 @@ test('B13: a connection that never sends a byte is closed without an answer', as
   assert.equal(proxy.lines.length, 0);
 });
 
-test('B14: a body that never pauses for bodyIdle may last much longer than it', async (t) => {
+test('B14: a body may take many times bodyIdle if no pause is that long', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], timeouts: { bodyIdleMs: 1_000 } });
   const client = await proxy.connect();
@@ -84,13 +84,13 @@ test('B14: a body that never pauses for bodyIdle may last much longer than it', 
   for (let i = 0; i < 10; i++) {
     client.write('x');
     await waitFor('the byte to reach the backend', () => backend.received[0]?.endsWith('x'.repeat(i + 1)));
-    // The pace is what is tested: shorter than bodyIdle, and longer in all.
+    // The pauses under test: each is shorter than bodyIdle, their sum is longer.
     await delay(150);
   }
   assert.equal((await client.readResponse()).status, 200);
 });
 
-test('B14: a body that stalls is cut with 408, and the backend’s connection is closed', async (t) => {
+test('B14: a body that stalls gets 408, and the backend’s connection is closed', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], timeouts: { bodyIdleMs: 200 } });
   const client = await proxy.connect();
@@ -105,7 +105,7 @@ test('B14: a body that stalls is cut with 408, and the backend’s connection is
   assert.equal(proxy.failures.length, 0);
 });
 
-test('B15: a backend that does not answer in time is 504', async (t) => {
+test('B15: a backend that does not answer in time makes a 504', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const proxy = await startProxy(t, { backends: [backend], poolTimeouts: { responseMs: 200 } });
   const client = await proxy.connect();
@@ -118,7 +118,7 @@ test('B15: a backend that does not answer in time is 504', async (t) => {
   await waitFor('the backend connection to close', () => backend.closedCount === 1);
 });
 
-test('B15: a backend that cannot be connected in time is tried no longer than that, then another one', async (t) => {
+test('B15: when connecting to a backend times out, another backend is tried', async (t) => {
   const silentPort = await startSilentListener(t);
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, {
@@ -136,7 +136,7 @@ test('B15: a backend that cannot be connected in time is tried no longer than th
   );
 });
 
-test('B15: where no other backend is left it is 502', async (t) => {
+test('B15: when connecting times out and no other backend is left, the answer is 502', async (t) => {
   const silentPort = await startSilentListener(t);
   const proxy = await startProxy(t, { backends: [{ port: silentPort }], poolTimeouts: { connectMs: 200 } });
   const client = await proxy.connect();
@@ -179,7 +179,7 @@ test('B16: an idle connection stays open for keepAlive and is then closed', asyn
   }
 });
 
-test('B16: a head that has begun before keepAlive is over is served', async (t) => {
+test('B16: a head that begins before keepAlive has passed is served', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'));
   const proxy = await startProxy(t, {
     backends: [backend],
@@ -189,13 +189,13 @@ test('B16: a head that has begun before keepAlive is over is served', async (t) 
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
   await client.readResponse();
   client.write('GET / HTTP/1.1\r\n');
-  // Nothing happens is what is tested: keepAlive passes.
+  // The test is that nothing happens while keepAlive passes.
   await delay(500);
   client.write('Host: a\r\n\r\n');
   assert.equal((await client.readResponse()).status, 200);
 });
 
-test('B16: empty lines behind an answer do not keep an idle connection open', async (t) => {
+test('B16: empty lines do not keep an idle connection open', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, {
     backends: [backend],

@@ -99,7 +99,7 @@ test('B26: from an untrusted peer forwarding fields are discarded and rebuilt fr
   assert.equal(request.header('x-request-id'), answer.header('x-request-id'));
 });
 
-test('B26: from a trusted peer they are kept, and the first untrusted address from the right is the client', async (t) => {
+test('B26: from a trusted peer forwarding fields are kept, and the rightmost untrusted address is the client', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], ...TRUST_LOOPBACK });
   const client = await proxy.connect();
@@ -162,10 +162,10 @@ test('B34: a valid traceparent goes on with a new parent id, tracestate with it'
 const INVALID_TRACES: [title: string, lines: string][] = [
   ['absent', ''],
   ['of zeros', `traceparent: 00-${'0'.repeat(32)}-${PARENT_ID}-01\r\n`],
-  ['with a parent of zeros', `traceparent: 00-${TRACE_ID}-${'0'.repeat(16)}-01\r\n`],
+  ['with a parent id of zeros', `traceparent: 00-${TRACE_ID}-${'0'.repeat(16)}-01\r\n`],
   ['of version ff', `traceparent: ff-${TRACE_ID}-${PARENT_ID}-01\r\n`],
   ['in upper case', `traceparent: 00-${TRACE_ID.toUpperCase()}-${PARENT_ID}-01\r\n`],
-  ['with more behind version 00', `traceparent: 00-${TRACE_ID}-${PARENT_ID}-01-x\r\n`],
+  ['with more after version 00', `traceparent: 00-${TRACE_ID}-${PARENT_ID}-01-x\r\n`],
   ['twice', `traceparent: 00-${TRACE_ID}-${PARENT_ID}-01\r\n`.repeat(2)],
 ];
 

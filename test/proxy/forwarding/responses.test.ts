@@ -18,7 +18,7 @@ async function answered(t: Parameters<typeof startProxy>[0], bytes: string) {
   return { backend, proxy, client, next };
 }
 
-test('HEAD keeps the length of the body that is not sent', async (t) => {
+test('an answer to HEAD keeps the Content-Length of the body that is not sent', async (t) => {
   const { client, next } = await answered(t, 'HTTP/1.1 200 OK\r\nContent-Length: 123\r\n\r\n');
   client.write(request('HEAD', '/'));
   const answer = await client.readResponse({ method: 'HEAD' });
@@ -26,7 +26,7 @@ test('HEAD keeps the length of the body that is not sent', async (t) => {
   await next();
 });
 
-test('HEAD without a length gets none, and no chunked framing', async (t) => {
+test('an answer to HEAD without a length gets neither a length nor chunked framing', async (t) => {
   const { client, next } = await answered(t, 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n');
   client.write(request('HEAD', '/'));
   const answer = await client.readResponse({ method: 'HEAD' });
@@ -35,7 +35,7 @@ test('HEAD without a length gets none, and no chunked framing', async (t) => {
   await next();
 });
 
-test('HEAD gets a problem without its body', async (t) => {
+test('HEAD gets the head of a problem without its body', async (t) => {
   const { client, proxy } = await answered(t, ok('x'));
   proxy.reload({ pools: [pool('app', [])], routes: [route('a', { path: '/a' })] });
   client.write(request('HEAD', '/'));
@@ -47,7 +47,7 @@ test('HEAD gets a problem without its body', async (t) => {
   assert.equal(proxy.lines[0]?.bytesOut, 0);
 });
 
-test('204 carries neither length nor coding', async (t) => {
+test('a 204 carries neither Content-Length nor Transfer-Encoding', async (t) => {
   const { client } = await answered(t, 'HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n');
   client.write(request('GET', '/'));
   const answer = await client.readResponse();
@@ -56,7 +56,7 @@ test('204 carries neither length nor coding', async (t) => {
   assert.equal(answer.header('transfer-encoding'), null);
 });
 
-test('304 keeps a length and has no body', async (t) => {
+test('a 304 keeps its Content-Length and has no body', async (t) => {
   const { client, next } = await answered(
     t,
     'HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\nETag: "a"\r\n\r\n',
@@ -68,7 +68,7 @@ test('304 keeps a length and has no body', async (t) => {
   await next();
 });
 
-test('an empty body, a whole chunked body and a body up to the end of the connection arrive with their framing', async (t) => {
+test('an empty, a chunked and a close-delimited body arrive with valid framing', async (t) => {
   const { client, next } = await answered(t, 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
   client.write(request('GET', '/'));
   assert.equal((await client.readResponse()).header('content-length'), '0');
@@ -122,7 +122,7 @@ test('trailers pass to HTTP/1.1 clients, minus framing, routing and authenticati
 const INTERIMS =
   'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n';
 
-test('1xx answers pass to HTTP/1.1 clients, but for a 100 that nobody waits for', async (t) => {
+test('1xx answers pass to HTTP/1.1 clients, except a 100 that the client did not ask for', async (t) => {
   const { client, next } = await answered(t, INTERIMS + ok('x'));
   client.write(request('GET', '/'));
   const answer = await client.readResponse();
@@ -136,7 +136,7 @@ test('1xx answers pass to HTTP/1.1 clients, but for a 100 that nobody waits for'
   await next();
 });
 
-test('HTTP/1.0 clients get no 1xx, no chunks, and a connection that ends unless they asked to keep it', async (t) => {
+test('HTTP/1.0 clients get no 1xx and no chunks, and keep their connection only if they asked to', async (t) => {
   const { client } = await answered(
     t,
     `${INTERIMS}HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n3\r\ndef\r\n0\r\nX: y\r\n\r\n`,
@@ -149,7 +149,7 @@ test('HTTP/1.0 clients get no 1xx, no chunks, and a connection that ends unless 
   assert.equal(answer.body.toString(), 'abcdef');
 });
 
-test('an HTTP/1.0 client that asks for it keeps its connection where the length is known', async (t) => {
+test('an HTTP/1.0 client with keep-alive keeps its connection when the length is known', async (t) => {
   const { client } = await answered(t, ok('abc'));
   for (let i = 0; i < 2; i++) {
     client.write(request('GET', '/', '1.0', 'Connection: keep-alive\r\n'));
@@ -159,7 +159,7 @@ test('an HTTP/1.0 client that asks for it keeps its connection where the length 
   }
 });
 
-test('an HTTP/1.0 client that asks for it loses its connection where the length is not known', async (t) => {
+test('an HTTP/1.0 client with keep-alive loses its connection when the length is not known', async (t) => {
   const backend = await startCapturingBackend(t, (_request, socket) => {
     socket.write('HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
     return null;
@@ -192,7 +192,7 @@ for (const connection of ['keep-alive, close', 'close, keep-alive', 'close\r\nCo
   });
 }
 
-test('a head without a body yet leaves at once', async (t) => {
+test('the head of an answer is sent at once, before its body has begun', async (t) => {
   const { client, backend } = await answered(
     t,
     'HTTP/1.1 200 OK\r\nX: \xe9\r\nTransfer-Encoding: chunked\r\n\r\n',
@@ -203,7 +203,7 @@ test('a head without a body yet leaves at once', async (t) => {
   assert.equal((await client.readResponse()).body.toString(), 'z');
 });
 
-test('an early final answer is forwarded, the rest of the body is not, and both connections end', async (t) => {
+test('an early final answer is forwarded, the rest of the request body is not, and both connections end', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -221,7 +221,7 @@ test('an early final answer is forwarded, the rest of the body is not, and both 
   assert.equal(proxy.lines[0]?.reason, 'ok');
 });
 
-test('100 Continue is ours, once the backend is connected, and Expect is not passed on', async (t) => {
+test('the proxy itself sends 100 Continue once the backend is connected, and does not forward Expect', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -241,11 +241,11 @@ const NONSENSE: [title: string, bytes: string][] = [
   ['no HTTP', 'hello\r\n\r\n'],
   ['two lengths', 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx'],
   ['status 000', 'HTTP/1.1 000 X\r\n\r\n'],
-  ['an unasked 101', 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n'],
+  ['an unsolicited 101', 'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n'],
 ];
 
 for (const [title, bytes] of NONSENSE) {
-  test(`a backend that answers nonsense (${title}) is 502, and its connection is not used again`, async (t) => {
+  test(`an invalid answer of a backend (${title}) makes a 502, and the connection is not used again`, async (t) => {
     const { client, next, backend, proxy } = await answered(t, bytes);
     client.write(request('GET', '/'));
     const answer = await client.readResponse();

@@ -5,7 +5,7 @@ import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
 
-/** A port on which nothing listens. */
+/** A port where nothing listens. */
 async function closedPort(): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -32,7 +32,7 @@ test('B8: refused connections go to up to two further backends, with any method 
   assert.equal(Math.max(...proxy.lines.map((line) => line.attempts)), 3);
 });
 
-test('B8: when three backends refuse it is 502, though a fourth is there', async (t) => {
+test('B8: when three backends refuse, the answer is 502, even if there is a fourth', async (t) => {
   const ports = [await closedPort(), await closedPort(), await closedPort(), await closedPort()];
   const proxy = await startProxy(t, { backends: ports.map((port) => ({ port })) });
   const client = await proxy.connect();
@@ -45,7 +45,7 @@ test('B8: when three backends refuse it is 502, though a fourth is there', async
   assert.equal(proxy.metric('sluice_upstream_requests_total', '000'), 3);
 });
 
-test('no available backend is 503 with Retry-After', async (t) => {
+test('without an available backend the answer is 503 with Retry-After', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   proxy.backend(`127.0.0.1:${backend.port}`).enabled = false;
@@ -58,7 +58,7 @@ test('no available backend is 503 with Retry-After', async (t) => {
   assert.equal(proxy.lines[0]?.attempts, 0);
 });
 
-test('B6: a backend with a health check gets nothing before the primary says that it is healthy', async (t) => {
+test('B6: a backend with a health check gets no requests before the primary reports it healthy', async (t) => {
   const backend = await startCapturingBackend(t);
   const healthCheck = {
     type: 'tcp' as const,
@@ -78,7 +78,7 @@ test('B6: a backend with a health check gets nothing before the primary says tha
   assert.equal((await client.readResponse()).status, 200);
 });
 
-/** Answers the first request of each connection; at the second one it resets without a word. */
+/** Answers the first request of each connection and resets at the second. */
 async function startForgetfulBackend(t: Parameters<typeof startCapturingBackend>[0]) {
   const served = new Map<number, number>();
   return startCapturingBackend(t, ({ connection, target }, socket) => {
@@ -90,7 +90,7 @@ async function startForgetfulBackend(t: Parameters<typeof startCapturingBackend>
   });
 }
 
-test('B10: a reused connection that dies before a response byte is replaced once by a fresh one, and nobody is blamed', async (t) => {
+test('B10: a reused connection that dies before a response byte is replaced once, and the backend is not blamed', async (t) => {
   const backend = await startForgetfulBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -118,11 +118,11 @@ for (const [title, bytes] of [
     assert.equal(answer.status, 502);
     assert.equal(proxy.lines[1]?.reason, 'upstream_reset');
     assert.equal(backend.requests.length, 2);
-    await waitFor('the dead connection to go', () => backend.closedCount === 1);
+    await waitFor('the dead connection to be closed', () => backend.closedCount === 1);
   });
 }
 
-test('B8: a reset on a fresh connection is 502 and not tried again', async (t) => {
+test('B8: a reset on a fresh connection makes a 502 and is not retried', async (t) => {
   const backend = await startCapturingBackend(t, (_request, socket) => {
     socket.resetAndDestroy();
     return null;

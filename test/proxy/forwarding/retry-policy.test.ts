@@ -12,7 +12,7 @@ const FAILED: FailedAttempt = {
 };
 const DEAD: FailedAttempt = { ...FAILED, code: 'upstream_reset', method: 'GET', connectFailures: 0 };
 
-test('B8: a connection that failed before a byte was sent goes to at most two further backends, with any method', () => {
+test('B8: when connecting fails, a request of any method goes to at most two further backends', () => {
   assert.equal(decideRetry(FAILED), 'other');
   assert.equal(decideRetry({ ...FAILED, connectFailures: 2 }), 'other');
   assert.equal(decideRetry({ ...FAILED, connectFailures: 3 }), 'none');
@@ -27,7 +27,7 @@ test('B10: a reused connection that died is replaced once, for idempotent method
   assert.equal(decideRetry({ ...DEAD, replaced: true }), 'none');
 });
 
-test('B8: nothing is sent twice whose body was read, or whose failure is not retryable', () => {
+test('B8: a request is not retried once its body was read, or when the failure is not retryable', () => {
   assert.equal(decideRetry({ ...DEAD, bodyUnread: false }), 'none');
   assert.equal(decideRetry({ ...DEAD, retryable: false }), 'none');
   assert.equal(decideRetry({ ...FAILED, bodyUnread: false }), 'none');

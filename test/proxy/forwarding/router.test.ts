@@ -9,7 +9,7 @@ function routerOf(...matches: Partial<RouteMatch>[]): Router<number> {
   );
 }
 
-test('the first route that matches wins, later and better ones do not', () => {
+test('the first matching route wins, even if a later one is more specific', () => {
   const router = routerOf({ path: '/api/' }, { path: '/api/v1/' }, {});
   assert.equal(router.find('a', '/api/v1/x', 'GET'), 0);
   assert.equal(router.find('a', '/other', 'GET'), 2);
@@ -33,7 +33,7 @@ test('*.example.com matches names below it at any depth and not the name itself'
   assert.equal(router.find('badexample.com', '/', 'GET'), null);
 });
 
-test('a route whose methods exclude the request is skipped, and what would be allowed is known', () => {
+test('a route that excludes the method is skipped, and its allowed methods are reported', () => {
   const router = routerOf(
     { path: '/a', methods: ['GET'] },
     { path: '/a', methods: ['PUT', 'GET'] },

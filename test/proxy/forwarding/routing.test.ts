@@ -30,7 +30,7 @@ test('requests go to the pool of the first route that matches host, path and met
   );
 });
 
-test('no route is 404, a route that matches but for its methods is 405 with Allow', async (t) => {
+test('no route makes a 404; a route that matches except for the method makes a 405 with Allow', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, {
     backends: [backend],
@@ -77,7 +77,7 @@ for (const path of [
   '/./health',
   '/h%65alth',
 ]) {
-  test(`B27: ${path} lies on other routes raw and in normal form and gets 400`, async (t) => {
+  test(`B27: ${path} matches different routes raw and in normal form, and gets 400`, async (t) => {
     const backend = await startCapturingBackend(t);
     const proxy = await startProxy(t, {
       pools: [pool('app', [backend.port]), pool('closed', [backend.port])],
@@ -103,7 +103,7 @@ for (const path of [
   '/x%2f..%2fadmin/',
   '/?q=../admin/%00',
 ]) {
-  test(`B27: ${path} lies on one route and is forwarded byte for byte`, async (t) => {
+  test(`B27: ${path} matches one route and is forwarded byte for byte`, async (t) => {
     const backend = await startCapturingBackend(t);
     const proxy = await startProxy(t, {
       pools: [pool('app', [backend.port]), pool('closed', [backend.port])],

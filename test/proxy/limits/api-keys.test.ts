@@ -42,7 +42,7 @@ function makeKeys() {
   return { directory, keys, revoke: (digest: Buffer) => tell(packer.apiKeyTombstone(digest, 1)) };
 }
 
-test('B33: a key decides whose bucket is used, goes on to the backend and cannot be taken off by Connection', async (t) => {
+test('B33: a key selects the bucket, is forwarded to the backend, and cannot be removed by Connection', async (t) => {
   const { directory, keys, revoke } = makeKeys();
   const backend = await startCapturingBackend(t);
   const limit = policy('default', 2, 0.001);
@@ -74,7 +74,7 @@ test('B33: a key decides whose bucket is used, goes on to the backend and cannot
   assert.deepEqual(await ask(`x-api-key: ${wrong}\r\n`, '192.0.2.2'), { status: 200, left: 1 });
   assert.deepEqual(await ask('', '192.0.2.2'), { status: 200, left: 0 }, 'the bucket of the address');
   const both = `x-api-key: ${key}\r\nx-api-key: ${key}\r\n`;
-  assert.deepEqual(await ask(both, '192.0.2.3'), { status: 200, left: 1 }, 'two keys are nobody’s');
+  assert.deepEqual(await ask(both, '192.0.2.3'), { status: 200, left: 1 }, 'two keys identify nobody');
   revoke(keys.acme.digest);
   assert.deepEqual(await ask(`x-api-key: ${key}\r\n`, '192.0.2.4'), { status: 200, left: 1 });
   assert.deepEqual(proxy.lines.map(({ clientId, clientIp }) => [clientId, clientIp]).slice(0, 4), [
@@ -88,7 +88,7 @@ test('B33: a key decides whose bucket is used, goes on to the backend and cannot
   assert.deepEqual(['valid', 'unknown', 'malformed'].map(count), [3, 2, 1]);
 });
 
-test('a key behind a body is nobody’s and does not go on to the backend, other trailers do', async (t) => {
+test('a key in a trailer identifies nobody and is not forwarded, other trailers are', async (t) => {
   const { directory, keys } = makeKeys();
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], apiKeyHeader: 'x-api-key', apiKeys: directory });

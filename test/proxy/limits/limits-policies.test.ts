@@ -10,7 +10,7 @@ const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const SECOND = policyOf({ name: 'second', capacity: 2, refillPerSecond: 0.001 });
 const DAY = policyOf({ name: 'day', capacity: 10, refillPerSecond: 0.001 });
 
-/** `/` is limited by all policies in their order, `/NAME` by one alone. */
+/** `/` is limited by all policies in order, `/NAME` by that policy alone. */
 function limitedBy(policies: PolicySettings[], more: ProxyOptions = {}, cost = 1): ProxyOptions {
   const names = policies.map(({ name }) => name);
   const alone = names.map((name) =>
@@ -39,7 +39,7 @@ const record = (fields: Partial<ClientRecord>): ClientRecord => ({
   ...fields,
 });
 
-test('B31: a route with several policies tells of each, and a 429 names those that are spent', async (t) => {
+test('B31: the fields of a route with several policies list each, and a 429 names the exhausted ones', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, limitedBy([SECOND, DAY], { backends: [backend] }));
   for (const left of [1, 0]) {
@@ -65,10 +65,14 @@ test('B31: a route with several policies tells of each, and a 429 names those th
   assert.deepEqual([line.reason, line.policies], ['limited', ['second']]);
   assert.deepEqual((await accessLineOf(proxy, ({ status }) => status === 200)).policies, null);
   const alone = await ask(proxy, 'GET /day HTTP/1.1\r\nHost: a\r\n\r\n');
-  assert.match(alone.header('ratelimit') ?? '', /^"day";r=7;/, 'refused requests took nothing from it');
+  assert.match(
+    alone.header('ratelimit') ?? '',
+    /^"day";r=7;/,
+    'refused requests must not take tokens from it',
+  );
 });
 
-test('a cost is taken from every policy; a refused one is told when so many tokens are there', async (t) => {
+test('a cost is taken from every policy, and Retry-After says when that many tokens will be there', async (t) => {
   const backend = await startCapturingBackend(t);
   const policies = [policyOf({ name: 'second', capacity: 5, refillPerSecond: 0.01 }), DAY];
   const proxy = await startProxy(t, limitedBy(policies, { backends: [backend] }, 3));
@@ -79,7 +83,7 @@ test('a cost is taken from every policy; a refused one is told when so many toke
   assert.equal(refused.header('retry-after'), '100');
 });
 
-test('a cost above a client’s own capacity is refused as such, without Retry-After', async (t) => {
+test('a cost above a client’s own capacity is refused without Retry-After', async (t) => {
   const backend = await startCapturingBackend(t);
   const limits = { second: { capacity: 2, refillPerSecond: 1 } };
   const policies = [policyOf({ name: 'second' }), DAY];
@@ -99,7 +103,7 @@ test('a cost above a client’s own capacity is refused as such, without Retry-A
   assert.equal(backend.requests.length, 0);
 });
 
-test('B33: own limits, shadows and modes of clients hold for each policy of a list', async (t) => {
+test('B33: own limits, shadow and modes of clients apply to each policy of a list', async (t) => {
   const backend = await startCapturingBackend(t);
   const limits = { day: { capacity: 3, refillPerSecond: 0.001 } };
   const policies = [{ ...SECOND, shadow: true }, DAY];
@@ -120,7 +124,7 @@ test('B33: own limits, shadows and modes of clients hold for each policy of a li
   assert.deepEqual(
     statuses,
     [200, 200, 200, 429],
-    'the shadow is spent after two, the client’s own day after three',
+    'the shadow policy is exhausted after two requests, the client’s own limit after three',
   );
   assert.equal((await accessLineOf(proxy, ({ status }) => status === 429)).reason, 'limited');
   assert.ok(proxy.metric('sluice_ratelimit_decisions_total', 'second', 'shadow') > 0);
@@ -145,7 +149,7 @@ test('a backend’s own fields stay beside those of Sluice', async (t) => {
   assert.equal(legacy.header('x-ratelimit-remaining'), null);
 });
 
-test('a reload changes how answers tell of limits: legacy, off; Retry-After stays', async (t) => {
+test('a reload changes the limit fields to legacy or off; Retry-After stays', async (t) => {
   const backend = await startCapturingBackend(t);
   const options = limitedBy([SECOND, DAY], { backends: [backend] });
   const proxy = await startProxy(t, { ...options, limitHeaders: 'legacy' });
@@ -166,7 +170,7 @@ test('a reload changes how answers tell of limits: legacy, off; Retry-After stay
   }
 });
 
-test('B32: while the store is away each policy has its say: allow passes, deny is a 503, a spent quota counts first', async (t) => {
+test('B32: while the store is away each policy acts as configured: allow passes, deny makes a 503, an exhausted local share a 429', async (t) => {
   const backend = await startCapturingBackend(t);
   const store = new ScriptedStore(null);
   store.available = false;
@@ -188,7 +192,7 @@ test('B32: while the store is away each policy has its say: allow passes, deny i
   const line = await accessLineOf(proxy, ({ status }) => status === 503);
   assert.deepEqual([line.reason, line.policies], ['store_denied', ['strict']]);
   assert.equal(await statusOf('/'), 503);
-  assert.equal(await statusOf('/local'), 200, 'the refused list gave its token back');
+  assert.equal(await statusOf('/local'), 200, 'the refused request must have given its token back');
   assert.equal(await statusOf('/'), 429);
   const decisions = 'sluice_ratelimit_decisions_total';
   assert.equal(metric(decisions, 'strict', 'refused', 'local'), 3);

@@ -47,7 +47,7 @@ test('B31: every answer of a limited route carries both fields, a 429 also Retry
   assert.equal(typeof proxy.lines[2]?.limiterMs, 'number');
 });
 
-test('B31: answers of our own on a limited route carry the fields too', async (t) => {
+test('B31: answers that the proxy makes itself on a limited route carry the fields too', async (t) => {
   const proxy = await startProxy(t, { ...LIMITED, backends: [] });
   const client = await proxy.connect();
   client.write(GET);
@@ -56,7 +56,7 @@ test('B31: answers of our own on a limited route carry the fields too', async (t
   assert.equal(answer.header('ratelimit-policy'), '"default";q=2;w=4');
 });
 
-test('100 Continue is not sent before a 429, and the connection ends with the unread body', async (t) => {
+test('no 100 Continue is sent before a 429, and the connection ends because the body stays unread', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, {
     ...LIMITED,
@@ -163,7 +163,7 @@ test('a client’s own limits replace those of the policy', async (t) => {
   assert.equal((await client.readResponse()).header('ratelimit-policy'), '"default";q=7;w=7');
 });
 
-/** A limiter whose one decision is given when the test says so. */
+/** A limiter whose single decision the test releases. */
 function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: () => void } {
   const waiting: ((decision: Decision) => void)[] = [];
   const decision: Decision = {
@@ -194,7 +194,7 @@ function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: (
   };
 }
 
-test('a client that leaves while its token is awaited never reaches a backend', async (t) => {
+test('a request whose client disconnects while it waits for a token never reaches a backend', async (t) => {
   const backend = await startCapturingBackend(t);
   const { limiter, asked, allow } = makeSlowLimiter();
   const proxy = await startProxy(t, { ...LIMITED, backends: [backend], limiter });
@@ -211,7 +211,7 @@ test('a client that leaves while its token is awaited never reaches a backend', 
   assert.equal(proxy.lines[0]?.reason, 'client_abort');
 });
 
-test('a request whose body is broken while its token is awaited is refused once and never reaches a backend', async (t) => {
+test('a request whose body turns out malformed while it waits for a token is refused once and never reaches a backend', async (t) => {
   const backend = await startCapturingBackend(t);
   const { limiter, asked, allow } = makeSlowLimiter();
   const proxy = await startProxy(t, { ...LIMITED, backends: [backend], limiter });
@@ -219,7 +219,7 @@ test('a request whose body is broken while its token is awaited is refused once 
   client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
   await waitFor('the take', () => asked() === 1);
   client.write('nonsense\r\n');
-  // node's parser has read the body already; ours reads it once somebody asks for it.
+  // node's parser has read the body already; ours reads it only when it is wanted.
   if (dataPath.engine === 'node') client.socket.once('data', allow);
   else allow();
   assert.equal((await client.readResponse()).status, 400);

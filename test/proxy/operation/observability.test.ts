@@ -4,7 +4,7 @@ import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { accessLineOf, startProxy } from '../support.ts';
 
-test('B36: a request’s line tells who, what, where and how long, and no secrets', async (t) => {
+test('B36: an access line has client, request, backend and times, and no secrets', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [{ port: backend.port, id: 'b1' }] });
   const client = await proxy.connect();
@@ -41,7 +41,7 @@ test('B36: a request’s line tells who, what, where and how long, and no secret
   assert.doesNotMatch(JSON.stringify(line), /s3cret/);
 });
 
-test('B36: what the parser refuses has a line and a request id as well', async (t) => {
+test('B36: a request that the parser refuses has an access line and a request id too', async (t) => {
   const proxy = await startProxy(t, { backends: [{ port: 1 }] });
   const client = await proxy.connect();
   client.write('NONSENSE\r\n\r\n');
@@ -57,7 +57,7 @@ test('B36: what the parser refuses has a line and a request id as well', async (
   assert.equal(proxy.metric('sluice_requests_total', '_none', '_other', '400'), 1);
 });
 
-test('B36: a refused absolute target does not put a password into the log', async (t) => {
+test('B36: the password in a refused absolute target is not logged', async (t) => {
   const proxy = await startProxy(t, { backends: [{ port: 1 }] });
   const client = await proxy.connect();
   client.write('GET http://user:s3cret@a/x HTTP/1.1\r\nHost: a\r\n\r\n');
@@ -82,7 +82,7 @@ test('B36: access lines can be switched off and sampled', async (t) => {
   }
 });
 
-test('B34: every final answer carries a request id of its own', async (t) => {
+test('B34: every final answer carries its own request id', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const ids = new Set<string | null>();
@@ -97,7 +97,7 @@ test('B34: every final answer carries a request id of its own', async (t) => {
   assert.ok(!ids.has(null));
 });
 
-test('B35: requests, their duration, their bytes and what is in flight are counted by labels of the configuration', async (t) => {
+test('B35: requests, durations, bytes and requests in flight are counted by labels of the configuration', async (t) => {
   const backend = await startCapturingBackend(t, ({ target }) =>
     target === '/hang' ? null : 'HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\nok',
   );

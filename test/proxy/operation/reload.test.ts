@@ -22,7 +22,7 @@ test('a new plan keeps backends, their state and their connections', async (t) =
   assert.equal(backend.connectionCount, 1);
 });
 
-test('a request keeps the plan that it began with; what vanished is closed when its last request ends', async (t) => {
+test('a request keeps the plan that it began with; a removed backend’s connections close after its last request', async (t) => {
   const old = await startCapturingBackend(t, () => null);
   const fresh = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [{ port: old.port, id: 'old' }] });
@@ -38,11 +38,11 @@ test('a request keeps the plan that it began with; what vanished is closed when 
   assert.equal(old.closedCount, 0);
   old.sockets[0]?.write(ok('late'));
   assert.equal((await client.readResponse()).body.toString(), 'late');
-  await waitFor('the connection to the vanished backend to close', () => old.closedCount === 1);
+  await waitFor('the connection to the removed backend to close', () => old.closedCount === 1);
   assert.equal(oldBackend.inFlight, 0);
 });
 
-test('changed timeouts of a pool apply at once, to new connections', async (t) => {
+test('changed timeouts of a pool apply at once to new connections', async (t) => {
   const backend = await startCapturingBackend(t, () => null);
   const options = { backends: [{ port: backend.port, id: 'b1' }] };
   const proxy = await startProxy(t, options);
@@ -52,7 +52,7 @@ test('changed timeouts of a pool apply at once, to new connections', async (t) =
   assert.equal((await client.readResponse()).status, 504);
 });
 
-test('routes, limits and trust change with the plan, also for connections that are open', async (t) => {
+test('routes, limits and trusted proxies change with the plan, also on open connections', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();

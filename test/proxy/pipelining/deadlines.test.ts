@@ -1,4 +1,4 @@
-/** The deadline of a head (B13) in pipelines: it is the client's time, not that of the requests before. */
+/** The headers timeout (B13) with pipelining: a head's deadline does not include the time of the requests before it. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor } from '../../support/wait.ts';
@@ -8,10 +8,10 @@ import { dataPath, startProxy } from '../support.ts';
 const HEADERS_MS = 300;
 const REQUESTS = 900;
 
-// node's parser has the time of a head run from its first byte on, whenever its turn comes: there all must fit into one read.
+// node's parser starts a head's deadline at its first byte, even while it waits. So there all heads must fit into one read.
 const FILLER = dataPath.engine === 'node' ? '' : `X-Filler: ${'f'.repeat(100)}\r\n`;
 
-test('requests that wait for their turn much longer than the deadline of a head are all answered', async (t) => {
+test('pipelined requests that wait much longer than the headers timeout are all answered', async (t) => {
   const backend = await startCapturingBackend(t, ({ target }, socket) => {
     setTimeout(() => socket.writable && socket.write(ok(target)), 1);
     return null;
@@ -26,14 +26,14 @@ test('requests that wait for their turn much longer than the deadline of a head 
     assert.deepEqual([answer.status, answer.body.toString()], [200, target]);
   }
   const tookMs = performance.now() - startMs;
-  assert.ok(tookMs > 3 * HEADERS_MS, `${tookMs} ms are no test`);
+  assert.ok(tookMs > 3 * HEADERS_MS, `${tookMs} ms is too short to test the deadline`);
   assert.ok(proxy.lines.every(({ status }) => status === 200));
 });
 
 if (dataPath.engine === 'wire') {
   for (const comes of [true, false]) {
-    const end = comes ? 'is served when its rest comes' : 'gets 408 once its own time is over';
-    test(`a head that is cut in half behind a slow request ${end}: its deadline begins when its turn comes`, async (t) => {
+    const end = comes ? 'is served when the rest comes' : 'gets 408 after its own deadline';
+    test(`half a head behind a slow request ${end}, which starts when the slow one is answered`, async (t) => {
       const held: (() => void)[] = [];
       const backend = await startCapturingBackend(t, (request: CapturedRequest, socket) => {
         if (request.target !== '/slow') return ok(request.target);

@@ -1,4 +1,4 @@
-/** Ends of clients that are far ahead, and of a worker whose clients together keep too much. */
+/** Clients that close their connection with many pipelined requests unread. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startRawBackend } from '../../support/backend.ts';
@@ -8,7 +8,7 @@ import { dataPath, startProxy } from '../support.ts';
 const TINY = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const KIB = 1024;
 
-// node:http parses what is pipelined at once, and stops reading at a number of requests.
+// node:http parses pipelined requests at once and stops reading at a fixed number of them, so it does not see the FIN.
 if (dataPath.engine === 'wire') {
   for (const aheadBytes of [33 * KIB, 100 * KIB, 200 * KIB]) {
     test(`a FIN behind ${aheadBytes / KIB} KiB of pipelined requests ends the request that is served`, async (t) => {

@@ -1,4 +1,4 @@
-/** Floods of requests and bodies that nobody will serve, or not yet: they cost the proxy little, and are not answered. */
+/** Floods of bytes behind a request that is refused, last or slow: they take little memory. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { startBackend, startRawBackend } from '../../support/backend.ts';
@@ -8,12 +8,12 @@ import { dataPath, startProxy } from '../support.ts';
 
 const TINY = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const REFUSED = 'GET / HTTP/1.1\r\n\r\n';
-/** Of which a proxy that made a request of each would keep 80 MB. */
+/** A proxy that parsed all these requests would hold 80 MB. */
 const FLOOD = Buffer.from(TINY.repeat(40_000));
-/** What node's parser makes of one read of 64 KiB is less, and noise. */
+/** More than node's parser allocates for one read of 64 KiB, plus noise. */
 const FLOOD_MEMORY_BYTES = 8 * 1_048_576;
 
-/** A backend that begins an answer at once, and ends it when it is told. */
+/** A backend that begins an answer at once and ends it on finish(). */
 async function startSlowBackend(t: TestContext): Promise<{ port: number; finish: () => void }> {
   let finish = (): void => undefined;
   const backend = await startRawBackend((socket) => {
@@ -30,7 +30,7 @@ function assertSmall(grownBytes: number): void {
   assert.ok(grownBytes <= FLOOD_MEMORY_BYTES, `${grownBytes} bytes of memory`);
 }
 
-test('no requests are made of what comes behind one that was refused with close', async (t) => {
+test('bytes behind a request that was refused with Connection: close are not parsed', async (t) => {
   const proxy = await startProxy(t, {});
   const client = await proxy.connect();
   client.write(REFUSED + TINY);
@@ -42,12 +42,12 @@ test('no requests are made of what comes behind one that was refused with close'
   await waitFor('the flood to be read', () => client.socket.writableLength === 0);
   assertSmall(usedBytes() - before);
   client.end();
-  await waitFor('the connection to be over', () => proxy.server.connectionCount === 0);
+  await waitFor('the connection to be closed', () => proxy.server.connectionCount === 0);
   assert.equal(client.received.length, 0);
   assert.equal(proxy.lines.length, 1);
 });
 
-test('what one packet brings behind a refused request is forgotten with its connection', async (t) => {
+test('bytes behind a refused request in its packet are freed with the connection', async (t) => {
   const proxy = await startProxy(t, {});
   const modest = await proxy.connect();
   modest.write(REFUSED + TINY.repeat(10));
@@ -56,7 +56,7 @@ test('what one packet brings behind a refused request is forgotten with its conn
   const greedy = await Promise.all(Array.from({ length: 12 }, () => proxy.connect()));
   for (const client of greedy) client.write(REFUSED + TINY.repeat(2_000));
   if (dataPath.engine === 'node') {
-    // node's parser makes a request of everything in a read, and node keeps them as long as the connection: heaps are cut.
+    // node parses everything in a read and keeps the requests as long as the connection, so clients with very many are cut.
     const wasCut = () => proxy.metric('sluice_shed_total', 'overload') > 0;
     await waitFor('a greedy client to be cut', wasCut);
   } else {
@@ -65,16 +65,16 @@ test('what one packet brings behind a refused request is forgotten with its conn
     assertSmall(usedBytes() - before);
   }
   for (const client of [modest, ...greedy]) client.close();
-  await waitFor('all to be forgotten', () => proxy.server.connectionCount === 0);
+  await waitFor('all connections to be closed', () => proxy.server.connectionCount === 0);
   assertSmall(usedBytes() - before);
 });
 
-test('no requests are made of what comes behind one whose answer ends the connection', async (t) => {
+test('bytes behind a request whose answer ends the connection are not parsed', async (t) => {
   const backend = await startSlowBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n1');
-  // It is answered before its body is there.
+  // The answer begins before the body is complete.
   await client.waitForBytes('\r\na\r\n');
   const before = usedBytes();
   client.write(`2${TINY}`);
@@ -94,7 +94,7 @@ test('no requests are made of what comes behind one whose answer ends the connec
   );
 });
 
-test('no requests are made of what comes behind a head that came too late', async (t) => {
+test('bytes behind a head that timed out are not parsed', async (t) => {
   const backend = await startSlowBackend(t);
   const proxy = await startProxy(t, { backends: [backend], timeouts: { headersMs: 100 } });
   const client = await proxy.connect();
@@ -119,7 +119,7 @@ const CHUNKS = 65_536;
 // node's engine takes 10 µs for each chunk.
 const CLIENTS = dataPath.engine === 'wire' ? 20 : 4;
 
-/** node makes a Buffer of each chunk in a read of 64 KiB, and then reads no further. */
+/** node makes a Buffer of each chunk in a read of 64 KiB and then stops reading. */
 const NODE_CLIENT_BYTES = 3 * 1_048_576;
 
 const bound = dataPath.engine === 'wire' ? 'four times what was sent' : '3 MiB each';

@@ -1,4 +1,4 @@
-/** How far a proxy reads a client that sends requests before it has their answers, and that all of them are answered. */
+/** How much of a pipelining client the proxy reads ahead, and that all requests are answered in the end. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -12,14 +12,14 @@ const TINY = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const FAT_BYTES = 15_000;
 const fat = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\nX: ${'v'.repeat(FAT_BYTES)}\r\n\r\n`;
 /**
- * A client that is ahead is read on, in search of a FIN, until 256 KiB of it wait; behind them lie the read under way, one that
- * a SocketWire has not given out yet, and what takenBytes may count late of the client and of the one that nobody reads.
+ * The proxy reads ahead, to notice a FIN, until 256 KiB of a client wait. Up to 4 reads of 64 KiB come on top: the read under
+ * way, one that a SocketWire holds, and what takenBytes counts late in both measurements.
  */
 const AHEAD_MAX_BYTES = 262_144 + 4 * 65_536;
-/** Of the proxy, for a client that is too far ahead. */
+/** Memory of the proxy for one client that is too far ahead. */
 const MEMORY_MAX_BYTES = 2 * 1_048_576;
 
-/** Another client's round trips: whatever was readable before has been read. */
+/** Makes round trips of other clients. After them, the proxy has read what was readable before. */
 async function lookElsewhere(proxy: TestProxy, times: number): Promise<void> {
   for (let i = 0; i < times; i++) {
     const other = await proxy.connect();
@@ -29,14 +29,14 @@ async function lookElsewhere(proxy: TestProxy, times: number): Promise<void> {
   }
 }
 
-test('large heads behind an unanswered request are read no further than 256 KiB and two reads, and all are answered later', async (t) => {
+test('at most 256 KiB and two reads of a pipeline are read ahead, and all its requests are answered later', async (t) => {
   const held: (() => void)[] = [];
   const backend = await startCapturingBackend(t, (request: CapturedRequest, socket) => {
     if (request.target !== '/first') return ok(request.target);
     held.push(() => socket.write(ok('/first')));
     return null;
   });
-  // The buffers of a Unix socket are small and do not grow: what is not in them was read.
+  // The buffers of a Unix socket are small and do not grow: bytes that are not in them were read.
   const path = join(makeTempFolder(), 'front.sock');
   const proxy = await startProxy(t, { backends: [backend], listen: { kind: 'unix', path } });
   const piece = Buffer.from(fat('/next'));
@@ -54,13 +54,13 @@ test('large heads behind an unanswered request are read no further than 256 KiB 
   assert.ok(taken - kept <= AHEAD_MAX_BYTES, `${taken} bytes were taken, of which the kernel keeps ${kept}`);
   assert.ok(grown <= MEMORY_MAX_BYTES, `${grown} bytes of memory`);
   await lookElsewhere(proxy, 20);
-  assert.equal(takenBytes(client), taken, 'nobody reads on');
+  assert.equal(takenBytes(client), taken, 'the proxy must not read on');
   held[0]?.();
   assert.equal((await client.readResponse()).body.toString(), '/first');
   for (let i = 0; i < count; i++) assert.equal((await client.readResponse()).body.toString(), '/next');
 });
 
-test('heaps of requests of some clients take nothing from a modest one, nor memory without bound', async (t) => {
+test('clients that pipeline thousands of requests do not harm another client, nor take unbounded memory', async (t) => {
   const held: (() => void)[] = [];
   const backend = await startCapturingBackend(t, (_request, socket) => {
     held.push(() => socket.writable && socket.write(ok('late')));
@@ -73,13 +73,18 @@ test('heaps of requests of some clients take nothing from a modest one, nor memo
   const greedy = await Promise.all(Array.from({ length: 12 }, () => proxy.connect()));
   for (const client of greedy) client.write(TINY.repeat(2_000));
   if (dataPath.engine === 'node') {
-    // node's parser makes a request of everything in a read: too many in all, and those who sent heaps are cut.
+    // node parses everything in a read. When there are too many requests in all, clients with very many are cut.
     await waitFor('a greedy client to be cut', () => greedy.some((client) => client.closed || client.ended));
     assert.ok(proxy.metric('sluice_shed_total', 'overload') >= 1);
   } else {
     await waitFor('all first requests', () => held.length === 1 + greedy.length);
-    await waitFor('the heaps to be sent', () => greedy.every(({ socket }) => socket.writableLength === 0));
-    assert.ok(!greedy.some((client) => client.closed || client.ended), 'bytes that wait are cheap');
+    await waitFor('the pipelines to be sent', () =>
+      greedy.every(({ socket }) => socket.writableLength === 0),
+    );
+    assert.ok(
+      !greedy.some((client) => client.closed || client.ended),
+      'waiting bytes are cheap, so nobody is cut',
+    );
     assert.equal(proxy.metric('sluice_shed_total', 'overload'), 0);
   }
   for (const client of greedy) client.reset();
@@ -91,7 +96,7 @@ test('heaps of requests of some clients take nothing from a modest one, nor memo
   }
 });
 
-test('a heap of requests that are refused at once behind one that was not is answered one after the other, not one within the other', async (t) => {
+test('thousands of pipelined requests that are refused at once are answered in a loop, not by recursion', async (t) => {
   const held: (() => void)[] = [];
   const backend = await startCapturingBackend(t, (_request, socket) => {
     held.push(() => socket.write(ok('late')));
@@ -118,7 +123,7 @@ async function untilStuck({ lines }: TestProxy): Promise<void> {
   });
 }
 
-test('a client that resets while an answer is stuck and nobody reads its requests is gone at once', async (t) => {
+test('a reset is noticed at once, also while an answer is blocked and the client’s requests are not read', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('b'.repeat(16_000)));
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -126,11 +131,13 @@ test('a client that resets while an answer is stuck and nobody reads its request
   client.write(TINY.repeat(1_000));
   await untilStuck(proxy);
   client.reset();
-  await waitFor('the connection to be over', () => proxy.server.connectionCount === 0, { timeoutMs: 2_000 });
+  await waitFor('the connection to be closed', () => proxy.server.connectionCount === 0, {
+    timeoutMs: 2_000,
+  });
   assert.equal(proxy.lines.at(-1)?.reason, 'client_abort');
 });
 
-test('an answer that a slow client leaves half in the queue is over when it has left, and the next ones follow whole', async (t) => {
+test('an answer to a slow client ends when its last byte is written, and the next ones follow whole', async (t) => {
   const body = 'b'.repeat(16_000);
   const backend = await startCapturingBackend(t, () => ok(body));
   const proxy = await startProxy(t, { backends: [backend] });
@@ -139,8 +146,8 @@ test('an answer that a slow client leaves half in the queue is over when it has 
   const count = 1_000;
   client.write(TINY.repeat(count));
   await untilStuck(proxy);
-  assert.ok(proxy.lines.length < count, 'some have not left');
-  assert.equal(proxy.handler.requestsInFlight, 1, 'the one that is stuck');
+  assert.ok(proxy.lines.length < count, 'some answers must be blocked');
+  assert.equal(proxy.handler.requestsInFlight, 1, 'only the blocked one is in flight');
   client.socket.resume();
   for (let i = 0; i < count; i++) assert.equal((await client.readResponse()).body.toString(), body);
   await waitFor('all lines', () => proxy.lines.length === count);

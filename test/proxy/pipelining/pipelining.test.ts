@@ -13,10 +13,10 @@ test('pipelined requests are answered in order, one after the other', async (t) 
   const targets = Array.from({ length: 300 }, (_, i) => `/${i}`);
   client.write(targets.map(get).join(''));
   for (const target of targets) assert.equal((await client.readResponse()).body.toString(), `GET ${target}`);
-  assert.equal(backend.connectionCount, 1, 'requests of one client ran at the same time');
+  assert.equal(backend.connectionCount, 1, 'requests of one client must not run at the same time');
 });
 
-test('pipelined requests with bodies each keep their own', async (t) => {
+test('pipelined requests keep their own bodies', async (t) => {
   const backend = await startCapturingBackend(t, ({ body }) => ok(body));
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -29,7 +29,7 @@ test('pipelined requests with bodies each keep their own', async (t) => {
   assert.equal((await client.readResponse()).body.toString(), 'three');
 });
 
-test('a sound request pipelined before a bad one is answered first, then comes the 400 and the end', async (t) => {
+test('a valid request before a malformed one is answered, then come the 400 and the end', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -44,7 +44,7 @@ test('a sound request pipelined before a bad one is answered first, then comes t
   assert.equal(backend.requests.length, 2);
 });
 
-test('a sound request pipelined before a CONNECT is answered first', async (t) => {
+test('a valid request before a CONNECT is answered first', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -54,7 +54,7 @@ test('a sound request pipelined before a CONNECT is answered first', async (t) =
   await client.waitForClose();
 });
 
-test('what follows a refused request on its connection is not served', async (t) => {
+test('a request behind a refused one is not served', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -65,7 +65,7 @@ test('what follows a refused request on its connection is not served', async (t)
   assert.equal(backend.requests.length, 0);
 });
 
-test('what follows a refused request with many headers in the same packet is not served', async (t) => {
+test('a request behind a refused one with many headers in the same packet is not served', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const before = await proxy.connect();
@@ -84,7 +84,7 @@ test('what follows a refused request with many headers in the same packet is not
   );
 });
 
-test('what follows a request that said Connection: close is not served', async (t) => {
+test('a request behind one with Connection: close is not served', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -96,7 +96,7 @@ test('what follows a request that said Connection: close is not served', async (
   assert.equal(backend.requests.length, 1);
 });
 
-test('a request sent in place of a body that was refused without 100 Continue is not served', async (t) => {
+test('a request in place of a body that was refused 100 Continue is not served', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: 10 } });
   const client = await proxy.connect();
@@ -108,7 +108,7 @@ test('a request sent in place of a body that was refused without 100 Continue is
   assert.equal(backend.requests.length, 0);
 });
 
-test('a body that breaks its framing after the backend was reached gets 400 and ends both connections', async (t) => {
+test('a body with malformed framing gets 400 and ends both connections, also after the backend was reached', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();

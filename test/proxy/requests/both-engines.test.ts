@@ -1,14 +1,14 @@
-/** What one engine could do otherwise than the other without a test of either that notices. */
+/** Behaviour in which the two engines could differ although the tests of each pass. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { policy, route, startProxy } from '../support.ts';
 
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
-/** node looks at the deadlines of heads once a second. */
+/** node checks the deadlines of heads once a second. */
 const CHECK_MS = 1_000;
 
-test('behind the rest of an unwanted body a connection has the time of an idle one', async (t) => {
+test('after the rest of a discarded body the connection has the idle timeout again', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'));
   const headersMs = 300;
   const limit = policy('one', 1, 0.001);
@@ -28,7 +28,7 @@ test('behind the rest of an unwanted body a connection has the time of an idle o
   const refused = await client.readResponse();
   assert.deepEqual([refused.status, refused.header('connection')], [429, null]);
   client.write('abc');
-  // That the time of a head is over shows on one that begins behind it.
+  // When this later head has timed out, the deadline of the first client's body has passed too.
   const late = await proxy.connect();
   late.write('GET / HTTP/1.1\r\nHo');
   assert.equal((await late.readResponse({ timeoutMs: headersMs + 3 * CHECK_MS })).status, 408);
@@ -36,7 +36,7 @@ test('behind the rest of an unwanted body a connection has the time of an idle o
   assert.equal((await client.readResponse()).status, 200);
 });
 
-test('a head of all the bytes that its limits allow is served', async (t) => {
+test('a head of exactly the allowed size is served', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'));
   const limits = { targetBytes: 2_048, headerBytes: 2_048 };
   const proxy = await startProxy(t, { backends: [backend], limits });
@@ -48,7 +48,7 @@ test('a head of all the bytes that its limits allow is served', async (t) => {
   assert.equal((await client.readResponse()).status, 200);
 });
 
-test('connections that come behind a reload have its deadline for their heads', async (t) => {
+test('connections opened after a reload have its headers timeout', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'));
   const proxy = await startProxy(t, { backends: [backend] });
   proxy.reload({ backends: [backend], timeouts: { headersMs: 200 } });

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
 
-test('B23: a chunked DELETE with a body arrives whole and the next request on that socket is its own', async (t) => {
+test('B23: a chunked DELETE arrives with its body, and the next request on that connection is separate', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();
@@ -24,7 +24,7 @@ test('B23: a chunked DELETE with a body arrives whole and the next request on th
   assert.equal(backend.connectionCount, 1);
 });
 
-test('B23: a POST without a body says Content-Length: 0, a GET says nothing', async (t) => {
+test('B23: a POST without a body is sent with Content-Length: 0, a GET without it', async (t) => {
   const backend = await startCapturingBackend(t);
   const proxy = await startProxy(t, { backends: [backend] });
   const client = await proxy.connect();

@@ -1,6 +1,6 @@
 /**
- * Input made to be expensive: long runs of one byte at every place of a message, from a client and from a backend, with limits
- * so high that all of it is read. No run may hold the event loop.
+ * Input that is expensive for a quadratic parser: long runs of one text at every place of a message, from clients and from
+ * backends. Limits are so high that all of it is read. No run may block the event loop.
  */
 import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
@@ -35,12 +35,12 @@ const ALL_AWKWARD = [
   '1,',
   ', ',
 ];
-/** On another data path than the default these pass the same code again: the few that were ever quadratic are enough. */
+/** Other data paths share most of this code, so there the three runs that once were quadratic are enough. */
 const isOtherPath = (process.env.SLUICE_ENGINE ?? process.env.SLUICE_WIRE) !== undefined;
 const AWKWARD = isOtherPath ? [' ', '/', '\r\n'] : ALL_AWKWARD;
 /** A quadratic step takes hundreds of milliseconds for 64 KiB. */
 const TURN_MAX_MS = 20;
-/** The shortest of several tries counts: the machine does other things as well. */
+/** The shortest of several tries counts, because the machine is shared. */
 const TRIES = 6;
 const PIECE_BYTES = 4_096;
 
@@ -49,7 +49,7 @@ type Place = [name: string, text: (run: string) => string];
 const HEAD = 'GET / HTTP/1.1\r\nHost: a\r\n';
 const CHUNKED = 'POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n';
 
-/** Places of a field line and of a body in chunks; both directions have them. */
+/** Places that requests and answers share: field lines and chunked bodies. */
 function sharedPlaces(head: string, chunked: string, names: readonly string[]): Place[] {
   return [
     ['before a name', (run) => `${head}${run}X: y\r\n\r\n`],
@@ -129,7 +129,7 @@ const ANSWER_PLACES: Place[] = [
   ]),
 ];
 
-/** Reads all of a run although the parser could refuse it by its size. */
+/** Limits above the size of a run, so that the proxy reads all of it. */
 const HIGH: ProxyOptions = {
   limits: { targetBytes: 200_000, headerBytes: 400_000, headerCount: 2_000 },
   trustedProxies: ['127.0.0.1'],
@@ -138,7 +138,7 @@ const HIGH: ProxyOptions = {
   poolTimeouts: { responseMs: 1_000 },
 };
 
-/** Sends a text as a whole or in pieces that are read one by one. */
+/** Sends a text in pieces, each of which is read by itself. */
 async function send(socket: Socket, text: string, pieceBytes: number): Promise<void> {
   const bytes = Buffer.from(text, 'latin1');
   for (let at = 0; at < bytes.length && socket.writable; at += pieceBytes) {
@@ -148,8 +148,8 @@ async function send(socket: Socket, text: string, pieceBytes: number): Promise<v
 }
 
 /**
- * Runs `play` again until no turn of the event loop was too long; fails where each try had one. Where the machine is busy the
- * loop stands although it does nothing: a try that took no more CPU time than one turn may is as good.
+ * Runs `play` up to TRIES times and fails when every try had a turn of the event loop above TURN_MAX_MS. On a busy machine
+ * the loop may be late without working, so a try also passes when its whole CPU time is below TURN_MAX_MS.
  */
 async function assertShortTurns(
   delays: LoopDelayMonitor,
@@ -164,10 +164,10 @@ async function assertShortTurns(
     const { user, system } = process.cpuUsage(before);
     shortestMs = Math.min(shortestMs, delays.takeMaxMs(), (user + system) / 1000);
   }
-  assert.ok(shortestMs <= TURN_MAX_MS, `${where}: the event loop stood for ${shortestMs} ms`);
+  assert.ok(shortestMs <= TURN_MAX_MS, `${where}: the event loop was blocked for ${shortestMs} ms`);
 }
 
-/** A backend that answers with whatever is to be sent next, and ends. */
+/** A backend that sends `answer`, in pieces of `pieceBytes`, and ends the connection. */
 async function startHostileBackend(
   t: TestContext,
 ): Promise<{ port: number; answer: string; pieceBytes: number }> {
@@ -202,7 +202,7 @@ const WAYS: [name: string, pieceBytes: number][] = [
 ];
 
 for (const [way, pieceBytes] of WAYS) {
-  test(`no run of bytes in a request holds the event loop, ${way}`, async (t) => {
+  test(`no run of bytes in a request blocks the event loop, ${way}`, async (t) => {
     const backend = await startHostileBackend(t);
     const proxy = await startProxy(t, { ...HIGH, backends: [backend] });
     const delays = new LoopDelayMonitor();
@@ -215,14 +215,14 @@ for (const [way, pieceBytes] of WAYS) {
     }
   });
 
-  test(`no run of bytes in an answer holds the event loop, ${way}`, async (t) => {
+  test(`no run of bytes in an answer blocks the event loop, ${way}`, async (t) => {
     const backend = await startHostileBackend(t);
     const proxy = await startProxy(t, { ...HIGH, backends: [backend] });
     const delays = new LoopDelayMonitor();
     backend.pieceBytes = pieceBytes;
     for (const [place, text] of ANSWER_PLACES) {
       for (const awkward of AWKWARD) {
-        // Heads of backends have a bound of their own, which is lower by the rest of the head.
+        // 512 bytes less, for the rest of the head: heads of backends have a fixed limit.
         backend.answer = text(awkward.repeat((RUN_BYTES - 512) / awkward.length));
         await assertShortTurns(delays, `${JSON.stringify(awkward)} ${place}`, async () => {
           const client = await connectRaw(proxy.url);

@@ -28,7 +28,7 @@ for (const [path, forms] of CASES) {
   });
 }
 
-test('B27: a path that is not suspect is its own and only normal form', () => {
+test('B27: a path without anything to normalize is its own only normal form', () => {
   const segment = fc.string({ unit: fc.constantFrom('a', '.', '%', '2', 'e', '/', '-'), maxLength: 12 });
   fc.assert(
     fc.property(segment, (text) => {
@@ -39,7 +39,7 @@ test('B27: a path that is not suspect is its own and only normal form', () => {
   );
 });
 
-test('B27: a normal form is its own normal form', () => {
+test('B27: normalizing a normal form changes nothing', () => {
   const segment = fc.string({ unit: fc.constantFrom('a', '.', '%2E', '%2f', '/', 'b'), maxLength: 12 });
   fc.assert(
     fc.property(segment, (text) => {

@@ -25,7 +25,7 @@ for (const [title, pieces, status] of CASES) {
     const client = await proxy.connect();
     for (const piece of pieces) {
       client.write(piece);
-      // A request on another connection comes back: the piece before it was read.
+      // Once a later request on another connection is answered, the piece was read.
       const witness = await proxy.connect();
       witness.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
       await witness.readResponse();

@@ -1,6 +1,6 @@
 /**
- * The same bytes for both engines, our own and node:http: they say the same to the client, to the backend and to the access
- * log, also where a pipeline ends in something that is no request.
+ * Sends the same bytes through both engines, our own and node:http. Clients, backends and the access log must get the same
+ * from both, also when a pipeline ends in a malformed request.
  */
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
@@ -21,17 +21,17 @@ import { engineOf, startProxy, type TestProxy } from '../support.ts';
 
 const PIPELINES = 60;
 const MOST_REQUESTS = 5;
-/** Above what the parser is left to. */
+/** Above the size from which our engine reads bodies past its parser. */
 const LARGE_BYTES = 200_000;
-/** Above what an answer of one piece holds. */
+/** Too large for an answer in one piece. */
 const STREAMED_BYTES = 70_000;
-/** Differ from one proxy to the other, or from one moment to the next. */
+/** Fields that differ between proxies or requests; not compared. */
 const OWN_FIELDS: ReadonlySet<string> = new Set(['date', 'x-request-id', 'traceparent', 'host']);
 
 const EVIL = 'GET /evil HTTP/1.1\r\nHost: a\r\n\r\n';
 const CHUNKED = 'Transfer-Encoding: chunked';
 
-/** What is refused with its connection, and must not let through what comes behind it; by head and body. */
+/** Requests that are refused and end the connection; nothing behind them may be served. */
 const HOSTILE: readonly (readonly [fields: string, body: string])[] = [
   [`Content-Length: 5\r\n${CHUNKED}`, `0\r\n\r\n${EVIL}`],
   [`${CHUNKED}\r\nContent-Length: ${EVIL.length}`, EVIL],
@@ -111,7 +111,7 @@ function pipelineOf(random: Random, index: number): Pipeline {
 async function send(client: RawClient, bytes: Buffer, random: Random): Promise<void> {
   const most = random.pick([20, 5_000, 100_000, bytes.length]);
   for (let at = 0; at < bytes.length && !client.closed; ) {
-    // Small pieces of a large body would take all day.
+    // Small pieces of a large body would take too long.
     const piece = bytes.subarray(at, at + 1 + random.below(Math.max(most, bytes.length / 40)));
     at += piece.length;
     if (!client.socket.write(piece))
@@ -128,12 +128,12 @@ function fieldsOf(headers: readonly [string, string][]): string[] {
 }
 
 function told({ status, reason, headers, body, trailers }: RawResponse) {
-  // Its request id is in it.
+  // The body of a problem contains the request id, so only its length is compared.
   const text = status >= 400 ? body.length : body.toString('latin1');
   return { status, reason, fields: fieldsOf(headers), text, trailers };
 }
 
-/** What the client hears. */
+/** Sends a pipeline and returns the answers. */
 async function heard(proxy: TestProxy, { messages, closing }: Pipeline, random: Random) {
   const client = await proxy.connect();
   const sent = send(client, Buffer.from(messages.map(({ bytes }) => bytes).join(''), 'latin1'), random);
@@ -142,11 +142,11 @@ async function heard(proxy: TestProxy, { messages, closing }: Pipeline, random: 
   const behind = closing ? await client.waitForClose() : client.received;
   await sent;
   client.close();
-  assert.equal(behind.toString('latin1'), '', 'nothing comes behind the last answer');
+  assert.equal(behind.toString('latin1'), '', 'bytes came behind the last answer');
   return answers;
 }
 
-/** What the backend has got, and what was logged of it; by target. */
+/** The requests that reached the backend and the access lines, both sorted by target. */
 function passed(proxy: TestProxy, backend: CapturingBackend) {
   const requests = backend.requests.map(({ method, target, headers, body }) => ({
     method,
@@ -178,13 +178,19 @@ async function runAll(t: TestContext, engine: Engine, seed: number) {
     const pipeline = pipelineOf(new Random(seedOf(seed, i)), i);
     answers.push(await heard(proxy, pipeline, new Random(seedOf(seed, PIPELINES + i))));
   }
-  await waitFor('all requests to be over', () => proxy.handler.requestsInFlight === 0);
-  assert.ok(!backend.received.some((text) => text.includes('/evil')), 'what hides in a body stays there');
-  assert.ok(!backend.requests.some(({ method }) => method === '?'), 'a backend gets requests only');
+  await waitFor('all requests to end', () => proxy.handler.requestsInFlight === 0);
+  assert.ok(
+    !backend.received.some((text) => text.includes('/evil')),
+    'a request hidden in a body was served',
+  );
+  assert.ok(
+    !backend.requests.some(({ method }) => method === '?'),
+    'the backend got something that is no request',
+  );
   return { answers, ...passed(proxy, backend) };
 }
 
-test('both engines say the same of random pipelines, and let nothing through behind what is refused', async (t) => {
+test('both engines answer random pipelines alike, and serve nothing behind a refused request', async (t) => {
   const seed = Number(process.env.TWIN_SEED ?? Date.now() & 0x7fffffff);
   t.diagnostic(`TWIN_SEED=${seed}`);
   const own = await runAll(t, engineOf('wire'), seed);
