@@ -6,7 +6,7 @@ import { headOf } from './read-head.ts';
 const ANSWER = { reason: 'R', lines: 'X: y\r\n', closing: false };
 const request = (method: string, version = '1.1') => headOf(`${method} / HTTP/${version}\r\nHost: a\r\n\r\n`);
 
-test('an answer without a body says so where it could have one, and only there', () => {
+test('an answer that could have a body but has none says Content-Length: 0', () => {
   for (const [method, status, told] of [
     ['GET', 200, true],
     ['GET', 404, true],
@@ -25,7 +25,7 @@ test('an answer without a body says so where it could have one, and only there',
   }
 });
 
-test('a length that is known is told also where no body follows', () => {
+test('a known length is sent even when no body follows', () => {
   for (const [method, status] of [
     ['HEAD', 200],
     ['GET', 304],
@@ -39,7 +39,7 @@ test('a length that is known is told also where no body follows', () => {
   }
 });
 
-test('a body of unknown length comes in chunks, and ends with the connection for HTTP/1.0', () => {
+test('a body of unknown length is chunked, and for HTTP/1.0 it ends with the connection', () => {
   const answer = { ...ANSWER, status: 200, hasBody: true, contentLength: -1 };
   const chunked = frameAnswer(answer, request('GET'), false);
   assert.deepEqual([chunked.chunked, chunked.closing, chunked.closeDelimited], [true, false, false]);

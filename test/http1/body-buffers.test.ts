@@ -16,7 +16,7 @@ test('at most 12 large buffers are live, and giving or dropping one makes room',
   assert.notEqual(buffers.takeLarge(), second, 'a dropped one is never handed out again');
 });
 
-test('at most 16 of each size are kept, further ones are freed at once', () => {
+test('at most 16 buffers of each size are kept, further ones are freed at once', () => {
   const buffers = new BodyBuffers();
   const taken = Array.from({ length: 20 }, () => buffers.take());
   assert.equal(new Set(taken).size, 20);
@@ -28,12 +28,12 @@ test('at most 16 of each size are kept, further ones are freed at once', () => {
   );
 });
 
-test('the shared buffer is never one that was lent', () => {
+test('the shared buffer is never lent', () => {
   const buffers = new BodyBuffers();
   for (let i = 0; i < 20; i++) assert.notEqual(buffers.take(), buffers.shared);
 });
 
-test('poisoned buffers overwrite what is given back', () => {
+test('with poison, buffers are overwritten when they are given back', () => {
   const buffers = new BodyBuffers({ poisoned: true });
   const buffer = buffers.take().fill('x');
   buffers.give(buffer);

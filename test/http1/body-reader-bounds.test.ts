@@ -1,4 +1,4 @@
-/** The bounds of what a body in chunks carries beside its payload, and that each body has them anew. */
+/** The bounds of what a chunked body carries besides its payload. They are per body. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
@@ -19,10 +19,10 @@ function started(): BodyReader {
   return reader;
 }
 
-/** A size line that counts so many bytes of extension: what is behind the first semicolon, up to the CR. */
+/** A size line with so many bytes of extension, counted from the first semicolon to the CR. */
 const sizeLine = (extensionBytes: number) => `1;${'x'.repeat(extensionBytes - 1)}\r\n`;
 
-test('extensions of a body take 16 KiB together, not a byte more', () => {
+test('the chunk extensions of a body may have 16 KiB together, not a byte more', () => {
   const half = EXTENSIONS_MAX_BYTES / 2;
   const most = feed(started(), `${sizeLine(half)}a\r\n${sizeLine(half)}b\r\n0\r\n\r\n`);
   assert.deepEqual([most.problem, most.complete], ['', true]);
@@ -30,28 +30,28 @@ test('extensions of a body take 16 KiB together, not a byte more', () => {
   assert.deepEqual([more.problemStatus, more.complete], [413, false]);
 });
 
-test('the next body has the whole bound again, and no size of the one before', () => {
+test('the next body has the whole bound again, and no rest of the previous size', () => {
   const reader = started();
   for (let i = 0; i < 3; i++) {
     feed(reader, `${sizeLine(EXTENSIONS_MAX_BYTES)}a\r\n0\r\nX: ${i}\r\n\r\n`);
     assert.deepEqual([reader.problem, reader.complete, reader.trailers], ['', true, ['X', `${i}`]]);
     reader.start(CHUNKED_BODY);
-    // Left in the middle of a size.
+    // Abandoned in the middle of a size.
     feed(reader, 'ff');
     reader.start(CHUNKED_BODY);
   }
 });
 
-test('many chunks have as many digits as they want together', () => {
+test('the digits of chunk sizes have no common bound', () => {
   const reader = feed(started(), `${'01\r\na\r\n'.repeat(40)}0\r\n\r\n`);
   assert.deepEqual([reader.problem, reader.complete], ['', true]);
 });
 
-test('a chunk without a size is refused behind others, too', () => {
+test('a later chunk without a size is refused too', () => {
   for (const bad of ['\r\n', ';x\r\n']) assert.notEqual(feed(started(), `1\r\na\r\n${bad}`).problem, '', bad);
 });
 
-test('trailers take 16 KiB, not a byte more, and are 431 then', () => {
+test('trailers may have 16 KiB; a byte more gets 431', () => {
   const line = (bytes: number) => `X: ${'y'.repeat(bytes - 5)}\r\n`;
   const most = feed(started(), `0\r\n${line(TRAILERS_MAX_BYTES - 2)}\r\n`);
   assert.deepEqual([most.problem, most.complete], ['', true]);

@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { BodyReader } from '../../src/http1/body-reader.ts';
 
-/** Decodes in segments, each in memory that is overwritten afterwards. */
+/** Decodes segment by segment, each in memory that is overwritten afterwards. */
 function decode(segments: Buffer[]): { payload: string; reader: BodyReader; leftoverBytes: number } {
   const reader = new BodyReader({ refusesFramingTrailers: false });
   reader.start(CHUNKED_BODY);
@@ -21,7 +21,7 @@ function decode(segments: Buffer[]): { payload: string; reader: BodyReader; left
   return { payload, reader, leftoverBytes };
 }
 
-test('any chunks in any segmentation give back their payload, and nothing behind them is consumed', () => {
+test('chunks in any segmentation decode to their payload, and no byte behind them is consumed', () => {
   const data = fc.string({ unit: 'binary-ascii', minLength: 1, maxLength: 80 });
   fc.assert(
     fc.property(
@@ -46,7 +46,7 @@ test('any chunks in any segmentation give back their payload, and nothing behind
   );
 });
 
-test('a size of 16 digits is understood up to 2^53 - 1', () => {
+test('chunk sizes of 16 digits are valid up to 2^53 - 1', () => {
   for (const [size, right] of [
     ['001fffffffffffff', true],
     ['0020000000000000', false],

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import * as names from '../../src/http1/header-names.ts';
 
-test('names are classified in any case, again and again', () => {
+test('names are classified in any case, also the second time', () => {
   const expected: [string, number][] = [
     ['Accept', names.PLAIN],
     ['Connection', names.CONNECTION],
@@ -38,7 +38,7 @@ test('names are classified in any case, again and again', () => {
   }
 });
 
-test('what is no token is invalid', () => {
+test('a name that is no token is invalid', () => {
   for (const name of [
     '',
     ' ',
@@ -61,7 +61,7 @@ test('what is no token is invalid', () => {
   for (const name of ["!#$%&'*+-.^`|~09AZaz"]) assert.equal(names.classOf(name), names.PLAIN);
 });
 
-test('B24: protected names cannot be removed by a Connection token, others can', () => {
+test('B24: a Connection token removes a field unless its name is protected', () => {
   for (const name of [
     'authorization',
     'cookie',
@@ -91,7 +91,7 @@ test('B24: protected names cannot be removed by a Connection token, others can',
   assert.deepEqual(names.connectionTokens(' Close , X-Hop,, a b,\tTE'), ['close', 'x-hop', 'te']);
 });
 
-test('trailers pass, minus framing, routing and authentication names', () => {
+test('trailers pass, except for framing, routing and authentication names', () => {
   for (const name of ['X-Checksum', 'grpc-status', 'Server-Timing', 'ETag']) {
     assert.equal(names.isTrailerAllowed(name), true, name);
   }

@@ -1,4 +1,4 @@
-/** What comes in single bytes takes memory, and time, in proportion to the bytes. */
+/** Input in single bytes takes memory and time in proportion to its size. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
@@ -10,11 +10,11 @@ import { usedBytes } from '../proxy/bodies/memory.ts';
 import { listener, Scene } from '../support/client-scene.ts';
 
 const PEERS = 50;
-/** Objects of a connection, and the least that it takes for pending bytes. */
+/** The objects of a connection, and its smallest buffer for pending bytes. */
 const EACH_BYTES = 4_096;
 const NOISE_BYTES = 1 << 20;
 
-/** Keeps what `makeOne` makes for many peers, and holds its memory against what each of them has sent. */
+/** Makes `makeOne` for many peers and compares the memory with the bytes that each has sent. */
 function assertHeld(sentBytes: number, makeOne: () => unknown): void {
   const kept: unknown[] = [makeOne()];
   const before = usedBytes();
@@ -27,7 +27,7 @@ function assertHeld(sentBytes: number, makeOne: () => unknown): void {
   assert.equal(kept.length, PEERS + 1);
 }
 
-/** Each byte comes alone, at the front of memory that is used again. */
+/** Feeds each byte by itself, in memory that is reused. */
 function drip(text: string, read: (buffer: Buffer, to: number) => void): void {
   const buffer = Buffer.alloc(64);
   for (let i = 0; i < text.length; i++) {
@@ -58,7 +58,7 @@ test("a backend's head in single bytes takes at most four times its size", () =>
   });
 });
 
-test('what a connection to a backend keeps of an answer is nothing of its head', () => {
+test('a connection to a backend keeps nothing of an answer’s head', () => {
   const tokens = Array.from({ length: 5_000 }, (_, i) => `x${i}`).join();
   const bytes = Buffer.from(
     `HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: ${tokens}\r\n\r\n`,
@@ -75,7 +75,7 @@ test('what a connection to a backend keeps of an answer is nothing of its head',
 });
 
 for (const line of ['a:\r\n', 'x-forwarded-q:\r\n', 'tracestate: a\r\n', 'X-Forwarded-For: 1.2.3.4\r\n']) {
-  test(`what is kept of a request of 2000 lines ${JSON.stringify(line)} is at most four times their size`, () => {
+  test(`a request of 2000 lines ${JSON.stringify(line)} holds at most four times their size`, () => {
     const bytes = Buffer.from(`GET / HTTP/1.1\r\n${line.repeat(2_000)}\r\n`, 'latin1');
     assertHeld(bytes.length, () => {
       const reader = new RequestHeadReader();
@@ -87,7 +87,7 @@ for (const line of ['a:\r\n', 'x-forwarded-q:\r\n', 'tracestate: a\r\n', 'X-Forw
   });
 }
 
-/** The shortest of some tries in CPU time. */
+/** The least CPU time of some tries. */
 function cpuMs(run: () => void): number {
   let least = Number.POSITIVE_INFINITY;
   for (let i = 0; i < 5; i++) {
@@ -100,7 +100,7 @@ function cpuMs(run: () => void): number {
 }
 
 const TIMES = 8;
-/** Linear is 8 times, quadratic 64; short runs are mostly noise. */
+/** Linear time is 8 times as long, quadratic 64 times; shorter runs are mostly noise. */
 const MOST = 24;
 const SHORTEST_MS = 2;
 
@@ -121,7 +121,7 @@ for (const [name, text] of [
   ['a field', (bytes: number) => `GET / HTTP/1.1\r\nX: ${'x'.repeat(bytes)}`],
   ['lines', (bytes: number) => `GET / HTTP/1.1\r\n${'x: y\r\n'.repeat(bytes / 6)}`],
 ] as const) {
-  test(`time for ${name} of a request in single bytes grows as its bytes do`, () => {
+  test(`${name} of a request in single bytes takes linear time`, () => {
     assertLinear(8_192, (bytes) => {
       const heads = new ClientHeads();
       const buffer = Buffer.from(text(bytes), 'latin1');
@@ -131,7 +131,7 @@ for (const [name, text] of [
   });
 }
 
-test("time for a backend's head in single bytes grows as its bytes do", () => {
+test("a backend's head in single bytes takes linear time", () => {
   assertLinear(7_000, (bytes) => {
     const parser = new ResponseParser();
     parser.start('GET');
@@ -144,7 +144,7 @@ for (const [name, request] of [
   ['behind a request', 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'],
   ['as a body that nobody has asked for', 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n'],
 ] as const) {
-  test(`time for empty lines in single bytes ${name} grows as their bytes do`, () => {
+  test(`empty lines in single bytes ${name} take linear time`, () => {
     assertLinear(4_000, (bytes) => {
       const scene = new Scene((downstream) => downstream.listen(listener()));
       scene.read(request);

@@ -3,6 +3,6 @@ import { METHODS } from 'node:http';
 import { test } from 'node:test';
 import { KNOWN_METHODS } from '../../src/http1/request-head.ts';
 
-test('the methods that are understood are those that node understands', () => {
+test('the accepted methods are those of node:http', () => {
   assert.deepEqual([...KNOWN_METHODS].sort(), [...METHODS].sort());
 });

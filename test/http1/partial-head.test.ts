@@ -4,7 +4,7 @@ import { PartialHead } from '../../src/http1/partial-head.ts';
 
 const STRICT = { controlsInFirstLine: false };
 
-/** Feeds a head byte by byte; returns with how many bytes it was to be parsed, and with how many it was broken (0: never). */
+/** Feeds a head byte by byte. Returns at which byte counts it was parsed, and at which it was malformed (0: never). */
 function drip(text: string, options = STRICT): { looks: number[]; brokenAt: number } {
   const bytes = Buffer.from(text, 'latin1');
   const partial = new PartialHead(options);
@@ -17,7 +17,7 @@ function drip(text: string, options = STRICT): { looks: number[]; brokenAt: numb
   return { looks, brokenAt: 0 };
 }
 
-test('a head of thousands of short lines is read a few times, and again with its end', () => {
+test('an unfinished head of thousands of lines is parsed a few times, and once more at its end', () => {
   const text = `GET / HTTP/1.1\r\n${'a:\r\n'.repeat(4_000)}\r\n`;
   const { looks, brokenAt } = drip(text);
   const bytesRead = looks.reduce((sum, bytes) => sum + bytes, 0);
@@ -26,12 +26,12 @@ test('a head of thousands of short lines is read a few times, and again with its
   assert.ok(bytesRead < 8 * text.length, `${bytesRead} bytes read for ${text.length}`);
 });
 
-test('each line of a small head is looked at when it ends', () => {
+test('a small head is parsed after each line', () => {
   const { looks } = drip('GET / HTTP/1.1\r\nHost: a\r\nX : y\r\n');
   assert.deepEqual(looks.slice(1), [16, 25, 32]);
 });
 
-test('what can never become a head is known with its byte', () => {
+test('bytes that can never become a head are malformed at the first wrong byte', () => {
   for (const [text, brokenAt] of [
     ['GET / HTTP/1.1\n', 15],
     ['GET / HTTP/1.1\r\nHost: a\rX', 25],
@@ -47,14 +47,14 @@ test('what can never become a head is known with its byte', () => {
   }
 });
 
-test('a control byte in a first line may be left to the parser, a line end that is not CRLF may not', () => {
+test('a control byte in a first line may be left to the parser, a line end other than CRLF may not', () => {
   const lenient = { controlsInFirstLine: true };
   assert.equal(drip('HTTP/1.1 200 \x01\r\nA: b\r\n\r\n', lenient).brokenAt, 0);
   assert.equal(drip('HTTP/1.1 200 \x01\r\nA\x01', lenient).brokenAt, 18);
   assert.equal(drip('HTTP/1.1 200 \x01\n', lenient).brokenAt, 15);
 });
 
-test('bytes behind the head are none of it', () => {
+test('bytes behind the head do not belong to it', () => {
   const text = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
   const bytes = Buffer.from(`${text}\0\n`, 'latin1');
   const partial = new PartialHead(STRICT);
@@ -63,7 +63,7 @@ test('bytes behind the head are none of it', () => {
   assert.equal(partial.isBroken, false);
 });
 
-test('restarting begins anew', () => {
+test('restart forgets the previous bytes', () => {
   const bytes = Buffer.from(`GET / HTTP/1.1\r\n${'a:\r\n'.repeat(500)}\n`, 'latin1');
   const partial = new PartialHead(STRICT);
   partial.noteIncomplete(bytes, 0, bytes.length);
@@ -78,7 +78,7 @@ test('restarting begins anew', () => {
   );
 });
 
-test('only a line that ends in what has not been looked at yet makes a small head worth a look', () => {
+test('a small head is parsed again only when a new line has ended', () => {
   const bytes = Buffer.from('GET / HTTP/1.1\r\nHost: a\r\n\r\n', 'latin1');
   const partial = new PartialHead(STRICT);
   assert.equal(partial.isDue(bytes, 0, 20), true);

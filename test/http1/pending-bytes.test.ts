@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PendingBytes } from '../../src/http1/pending-bytes.ts';
 
-test('bytes that come one by one move to other memory a few times only, and it is at most twice as large', () => {
+test('single bytes are copied to new memory a few times only, which is at most twice as large', () => {
   const pending = new PendingBytes();
   const buffers = new Set<Buffer>();
   const source = Buffer.from('0123456789', 'latin1');
@@ -15,7 +15,7 @@ test('bytes that come one by one move to other memory a few times only, and it i
   assert.equal(pending.buffer.toString('latin1', pending.from, pending.to), '0123456789'.repeat(5_000));
 });
 
-test('what is consumed makes room, what is not stays in order, and the memory goes with the last byte', () => {
+test('consumed bytes make room, the others stay in order, and the memory is freed with the last byte', () => {
   const pending = new PendingBytes();
   const text = Array.from({ length: 5_000 }, (_, i) => String.fromCharCode(33 + (i % 90))).join('');
   const source = Buffer.from(text, 'latin1');

@@ -1,4 +1,4 @@
-/** Heads of requests, read by RequestHeadReader alone: for the tests of it. */
+/** Reads heads of requests with RequestHeadReader alone. */
 import assert from 'node:assert/strict';
 import type { RequestHead } from '../../src/contract/request-head.ts';
 import { HEAD_MALFORMED } from '../../src/http1/field-reader.ts';
@@ -6,7 +6,7 @@ import { RequestHeadReader } from '../../src/http1/request-head.ts';
 
 export const MAX_BYTES = 32_768;
 
-/** readHead reads a head in the middle of memory that holds something else too. */
+/** readHead reads a head in the middle of a buffer with other bytes. */
 export function readHead(text: string, maxBytes = MAX_BYTES): { end: number; reader: RequestHeadReader } {
   const reader = new RequestHeadReader();
   const buffer = Buffer.from(`\r\n\r\n${text}\r\n\r\nX: y\r\n\r\n`, 'latin1');
@@ -23,7 +23,7 @@ export function headOf(text: string): RequestHead {
 export const withFields = (...fields: string[]) =>
   headOf(`GET / HTTP/1.1\r\n${fields.map((field) => `${field}\r\n`).join('')}\r\n`);
 
-/** @param status what the client is answered; 0: the head is sound */
+/** @param status of the refusal; 0: the head is valid */
 export function assertStatus(text: string, status: number): void {
   const { end, reader } = readHead(text);
   const shown = JSON.stringify(text.slice(0, 200));

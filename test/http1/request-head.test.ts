@@ -1,4 +1,4 @@
-/** Heads of requests, one by one; what holds of any head is in request-head-properties.test.ts. */
+/** Single heads of requests; properties of all heads are in request-head-properties.test.ts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHUNKED_BODY, NO_BODY } from '../../src/contract/request-head.ts';
@@ -6,7 +6,7 @@ import { HEAD_INCOMPLETE } from '../../src/http1/field-reader.ts';
 import { RequestHeadReader } from '../../src/http1/request-head.ts';
 import { assertStatus, headOf, MAX_BYTES, readHead, withFields } from './read-head.ts';
 
-test('a request line has three words, and any spaces between them', () => {
+test('a request line has three words with any number of spaces between them', () => {
   for (const line of ['GET /a?b HTTP/1.1', 'GET   /a?b HTTP/1.1', 'GET /a?b   HTTP/1.1']) {
     const { method, target, httpVersion } = headOf(`${line}\r\n\r\n`);
     assert.deepEqual([method, target, httpVersion], ['GET', '/a?b', 11]);
@@ -19,7 +19,7 @@ test('a request line has three words, and any spaces between them', () => {
     assertStatus(`${line}\r\n\r\n`, 400);
 });
 
-test('only HTTP/1.0 and HTTP/1.1 are spoken; other versions get 505, what is no version 400', () => {
+test('HTTP/1.0 and HTTP/1.1 are accepted; other versions get 505, malformed ones 400', () => {
   assert.equal(headOf('GET / HTTP/1.0\r\n\r\n').httpVersion, 10);
   for (const version of [' HTTP/0.9', ' HTTP/1.2', ' HTTP/2.0', ' HTTP/3.0', ' HTTP/9.9', ''])
     assertStatus(`GET /${version}\r\n\r\n`, 505);
@@ -29,7 +29,7 @@ test('only HTTP/1.0 and HTTP/1.1 are spoken; other versions get 505, what is no 
     assertStatus(`GET / ${version}\r\n\r\n`, 400);
 });
 
-test('CONNECT is not offered, and unknown methods are refused', () => {
+test('CONNECT gets 501, and unknown methods are refused', () => {
   assertStatus('CONNECT a:443 HTTP/1.1\r\n\r\n', 501);
   assertStatus('CONNECT a:443 HTTP/2.0\r\n\r\n', 505);
   for (const method of ['get', 'FOO', 'GETS', 'GE', 'G\xe9T', '__proto__', 'constructor'])
@@ -38,20 +38,20 @@ test('CONNECT is not offered, and unknown methods are refused', () => {
     assertStatus(`${method} / HTTP/1.1\r\n\r\n`, 0);
 });
 
-test('a control byte is refused wherever it stands; HTAB and obs-text belong to values', () => {
+test('control bytes are refused everywhere; HTAB and obs-text are allowed in values', () => {
   for (let byte = 0; byte < 256; byte++) {
     const character = String.fromCharCode(byte);
     const isControl = (byte < 32 && byte !== 9) || byte === 127;
     assertStatus(`GET / HTTP/1.1\r\nX: a${character}b\r\n\r\n`, isControl ? 400 : 0);
     const isToken = /[!#$%&'*+\-.^_`|~0-9A-Za-z]/.test(character);
-    // A colon ends the name, the rest is its value.
+    // The first colon ends the name, the rest is the value.
     assertStatus(`GET / HTTP/1.1\r\nX${character}Y: a\r\n\r\n`, isToken || character === ':' ? 0 : 400);
-    // A HTAB in a target is the guard's to refuse, like every other byte that is not visible ASCII.
+    // The request guard refuses a HTAB in a target, like every other byte that is not visible ASCII.
     if (isControl) assertStatus(`GET /${character}a HTTP/1.1\r\n\r\n`, 400);
   }
 });
 
-test('lines end with CRLF, fold nowhere, and have a name right before their colon', () => {
+test('lines must end with CRLF, must not fold, and have no space before the colon', () => {
   for (const lines of ['X: a\n\r\n', 'X: a\r\r\n\r\n', 'X: a\rY: b\r\n\r\n', 'X: a\r\n\nX', 'X: a\r\n\rX'])
     assertStatus(`GET / HTTP/1.1\r\n${lines}`, 400);
   for (const line of [
@@ -68,18 +68,18 @@ test('lines end with CRLF, fold nowhere, and have a name right before their colo
   ])
     assertStatus(`GET / HTTP/1.1\r\nHost: a\r\n${line}\r\n\r\n`, 400);
   assertStatus('GET / HTTP/1.1\nHost: a\r\n\r\n', 400);
-  // Empty lines in front are the connection's to skip.
+  // The connection skips empty lines before a head.
   assertStatus('\r\nGET / HTTP/1.1\r\n\r\n', 400);
 });
 
-test('every Host is counted and none is passed on as a line', () => {
+test('Host fields are counted and not among the lines to forward', () => {
   const head = withFields('Host: a', 'hOsT:\tb ', 'X: c');
   assert.deepEqual([head.hostCount, head.host, head.lines, head.lineCount], [2, 'b', 'X: c\r\n', 3]);
   assert.equal(withFields('X: y').hostCount, 0);
   assert.deepEqual([withFields('Host:').hostCount, withFields('Host:').host], [1, '']);
 });
 
-test('a length is digits up to 2^53 - 1, once', () => {
+test('Content-Length must be digits up to 2^53 - 1, once', () => {
   const lengthOf = (...values: string[]) => {
     const head = withFields(...values.map((value) => `Content-Length:${value}`));
     return head.hasBadFraming ? null : head.bodyLength;
@@ -100,7 +100,7 @@ test('a length is digits up to 2^53 - 1, once', () => {
   assert.equal(withFields('Content-Length: 0').hasBody, false);
 });
 
-test('the only coding is chunked, alone, in HTTP/1.1 and without a length', () => {
+test('Transfer-Encoding must be chunked alone, in HTTP/1.1 and without a length', () => {
   for (const value of ['chunked', 'CHUNKED', ' chunked ']) {
     const head = withFields(`Transfer-Encoding:${value}`);
     assert.deepEqual([head.hasBadFraming, head.bodyLength, head.lines], [false, CHUNKED_BODY, '']);
@@ -112,11 +112,11 @@ test('the only coding is chunked, alone, in HTTP/1.1 and without a length', () =
   assert.equal(withFields(coding, 'Content-Length: 1').hasBadFraming, true);
   assert.equal(withFields('Content-Length: 0', coding).hasBadFraming, true);
   assert.equal(headOf(`GET / HTTP/1.0\r\n${coding}\r\n\r\n`).hasBadFraming, true);
-  // A name with an underscore frames nothing.
+  // Names with an underscore have no effect on framing.
   assert.equal(withFields('Content_Length: 1', 'Transfer_Encoding: x').hasBody, false);
 });
 
-test('Connection: tokens in any case and in lists say how it goes on and what is taken away', () => {
+test('Connection tokens, in any case and in lists, set persistence and the fields to remove', () => {
   const tokens = (...values: string[]) => withFields(...values.map((value) => `Connection: ${value}`));
   for (const value of ['close', 'Close', 'x, CLOSE', ',close,', 'close\t,x'])
     assert.equal(tokens(value).closes, true, value);
@@ -134,7 +134,7 @@ test('Connection: tokens in any case and in lists say how it goes on and what is
   assert.equal(withFields('Proxy-Connection: Close').closes, true);
 });
 
-test('Expect, TE and Upgrade are facts and no lines', () => {
+test('Expect, TE and Upgrade are parsed and not among the lines to forward', () => {
   const expected = withFields('Expect: 100-Continue');
   assert.deepEqual([expected.expectsContinue, expected.hasUnknownExpectation], [true, false]);
   for (const value of ['200-ok', '', '100-continue, x'])
@@ -159,7 +159,7 @@ test('Expect, TE and Upgrade are facts and no lines', () => {
   assert.deepEqual([head.wantsUpgrade, head.lines], [true, 'X: y\r\n']);
 });
 
-test('what proxies and tracers say of a request is kept apart from what passes', () => {
+test('forwarding and tracing fields are kept apart from the lines to forward', () => {
   const head = withFields(
     'X-Forwarded-For: 1.1.1.1',
     'x-forwarded-for:  2.2.2.2, 3.3.3.3 ',
@@ -189,7 +189,7 @@ test('what proxies and tracers say of a request is kept apart from what passes',
   assert.deepEqual([head.userAgent, head.lineCount], ['me', 18]);
 });
 
-test('names with an underscore are dropped, untidy blanks rewritten, all else passes byte for byte', () => {
+test('names with an underscore are dropped, blanks around values normalized, all else passes byte for byte', () => {
   const head = withFields(
     'A:b',
     'C_D: e',
@@ -206,7 +206,7 @@ test('names with an underscore are dropped, untidy blanks rewritten, all else pa
   assert.equal(headOf('GET / HTTP/1.1\r\n\r\n').headerBytes, 0);
 });
 
-test('a head behind other bytes, of more than the first 16 KiB that become text, is read from the same memory', () => {
+test('a head at an offset, longer than the 16 KiB that are decoded first, is read correctly', () => {
   const reader = new RequestHeadReader();
   const first = 'GET /first HTTP/1.1\r\nX: 1\r\n\r\n';
   const long = `GET /long HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(17_000)}\r\nY:  z\r\n\r\n`;
@@ -222,9 +222,9 @@ test('a head behind other bytes, of more than the first 16 KiB that become text,
     assert.equal(reader.read(buffer, at - text.length, buffer.length, MAX_BYTES), at);
     assert.equal(reader.head.lines, lines);
   }
-  // More than maxBytes is not looked at.
+  // Bytes beyond maxBytes are not read.
   assert.equal(readHead(long, 17_000).end, HEAD_INCOMPLETE);
-  // After forget the same memory may hold something else.
+  // After forget the same memory may be reused.
   reader.forget();
   buffer.write('GET /other', 0, 'latin1');
   assert.equal(reader.read(buffer, 0, first.length, MAX_BYTES), first.length);

@@ -1,4 +1,4 @@
-/** Names that have the hash of a special one: whatever is told from a hash must be told from the bytes, too. */
+/** Names with the same hash as a special one: a match of the hash must be confirmed by the bytes. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TOKEN_BYTES } from '../../src/http1/head-bytes.ts';
@@ -20,7 +20,7 @@ function classOf(name: string): number {
   return specialClass(hashOf(name), bytes, 2, 2 + name.length);
 }
 
-/** Three letters behind a beginning that give the hash of another name. */
+/** Three letters after a prefix that give the hash of another name. */
 function twinOf(beginning: string, wanted: number): string | null {
   for (const a of LETTERS) {
     for (const b of LETTERS) {
@@ -33,7 +33,7 @@ function twinOf(beginning: string, wanted: number): string | null {
   return null;
 }
 
-test('a longer name that begins with a special one and has its hash is another', () => {
+test('a longer name with the prefix and the hash of a special one is plain', () => {
   let found = 0;
   for (const name of SPECIAL) {
     const twin = twinOf(name, hashOf(name));
@@ -44,7 +44,7 @@ test('a longer name that begins with a special one and has its hash is another',
   assert.ok(found > SPECIAL.length / 2, `${found} twins are no test`);
 });
 
-test('another name of the same length that has the hash of a special one is plain', () => {
+test('a name with the length and the hash of a special one is plain', () => {
   let found = 0;
   for (const name of SPECIAL) {
     if (name.length < 4) continue;
@@ -56,12 +56,12 @@ test('another name of the same length that has the hash of a special one is plai
   assert.ok(found > SPECIAL.length / 2, `${found} twins are no test`);
 });
 
-test('the bare beginning of the names that proxies use is one of them', () => {
+test('the bare prefix x-forwarded- counts as a forwarding field', () => {
   assert.equal(classOf('x-forwarded-'), names.FORWARDED_OTHER);
   assert.equal(classOf('x-forwarded'), names.PLAIN);
 });
 
-test('special names are told in any case', () => {
+test('special names are recognized in any case', () => {
   for (const name of [
     'Content-Length',
     'transfer-encoding',
@@ -77,7 +77,7 @@ test('special names are told in any case', () => {
 });
 
 /** Some five hundred share the hash of `date`. */
-test('of all names of four letters two are special', () => {
+test('exactly two names of four letters are special', () => {
   const found: string[] = [];
   for (let number = 0; number < 26 ** 4; number++) {
     const letters = [0, 1, 2, 3].map((place) => 97 + (Math.floor(number / 26 ** place) % 26));

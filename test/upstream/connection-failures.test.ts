@@ -32,7 +32,7 @@ test('names are resolved at each connect', async (t) => {
 });
 
 test('B15: a backend that accepts no connection within connectMs is connect_failed', async (t) => {
-  // Linux drops the handshake of a listener whose queue is full: of a backlog of 1, two fit.
+  // Linux drops handshakes when a listener's queue is full. With a backlog of 1, two connections fit.
   const { spawn } = await import('node:child_process');
   const frozen = spawn(
     process.execPath,
@@ -60,7 +60,7 @@ test('B15: a backend that accepts no connection within connectMs is connect_fail
   }
 });
 
-test('B15: no response head within responseMs is upstream_timeout, and the connection goes', async (t) => {
+test('B15: no response head within responseMs is upstream_timeout, and the connection closes', async (t) => {
   const { port, waiting } = await holding(t);
   const pool = makePool(t, { port, responseMs: 80 });
   const startMs = performance.now();
@@ -72,7 +72,7 @@ test('B15: no response head within responseMs is upstream_timeout, and the conne
   await waitFor('the connection to be destroyed', () => pool.openCount === 0);
 });
 
-test('B15: a body that pauses for idleMs is upstream_timeout, one that never does lasts as long as it likes', async (t) => {
+test('B15: a body that pauses for idleMs is upstream_timeout; without such a pause it may take any time', async (t) => {
   const PARTS = 12;
   const backend = await startRawBackend((socket) => {
     socket.on('data', (data) => {
@@ -95,7 +95,7 @@ test('B15: a body that pauses for idleMs is upstream_timeout, one that never doe
   assert.equal(stalled.body.length, 3);
 });
 
-test('B28: destroy closes the connection at once, and the sink hears nothing more', async (t) => {
+test('B28: destroy closes the connection at once, and the sink gets no more calls', async (t) => {
   const { port, waiting } = await holding(t);
   const pool = makePool(t, { port });
   const states: [string, () => Promise<unknown>][] = [
@@ -111,7 +111,7 @@ test('B28: destroy closes the connection at once, and the sink hears nothing mor
     await waitFor(`no socket after an abort ${state}`, () => pool.openCount === 0, { everyMs: 1 });
     assert.ok(performance.now() - startMs < 100);
     assert.equal(sink.calls.length, calls);
-    // Everything afterwards is a no-op.
+    // Every later call has no effect.
     assert.equal(sink.exchange?.writeBody(Buffer.from('x')), true);
     sink.exchange?.endBody([]);
     sink.exchange?.resume();
@@ -120,7 +120,7 @@ test('B28: destroy closes the connection at once, and the sink hears nothing mor
   }
 });
 
-test('B28: 200 aborts at random moments leave no socket open, here or there', async (t) => {
+test('B28: 200 aborts at random moments leave no socket open on either side', async (t) => {
   const server = createServer((socket) => {
     socket.on('error', () => socket.destroy());
     socket.on('data', () => {
@@ -165,7 +165,7 @@ const SINK_FAULTS: [
   ['onEnd', 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nX: 1\r\n\r\n'],
 ];
 for (const [method, answer] of SINK_FAULTS) {
-  test(`a sink that throws in ${method} loses its request and nothing else (${answer.length} bytes)`, async (t) => {
+  test(`a sink that throws in ${method} fails its own request only (${answer.length} bytes)`, async (t) => {
     const { port } = await answering(t, answer);
     const pool = makePool(t, { port });
     class ThrowingSink extends RecordingSink {}
@@ -183,7 +183,7 @@ for (const [method, answer] of SINK_FAULTS) {
   });
 }
 
-test('a sink whose onError throws is reported and survived', async (t) => {
+test('an exception in onError of a sink is reported and does no harm', async (t) => {
   const { port } = await answering(t, 'nonsense');
   const pool = makePool(t, { port });
   class ThrowingSink extends RecordingSink {

@@ -36,7 +36,7 @@ test('the newest parked connection is reused first', async (t) => {
   for (const expected of [ports[2], ports[1], ports[0]]) {
     send(pool, get(), new RecordingSink());
     await waitFor('the next request', () => waiting.length > 0);
-    // Left unanswered, so that the next request takes the next connection.
+    // Not answered, so that the next request takes another connection.
     assert.equal(waiting.pop()?.remotePort, expected);
   }
   assert.equal(pool.openCount, 3);
@@ -53,7 +53,7 @@ test('a fresh request never takes a parked connection', async (t) => {
   assert.equal(pool.idleCount, 2);
 });
 
-test('the sink hears nothing before start has returned', async (t) => {
+test('the sink gets no calls before start has returned', async (t) => {
   const { port } = await answering(t);
   const pool = makePool(t, { port });
   await ask(pool);
@@ -82,7 +82,7 @@ for (const [name, end] of ENDS) {
   });
 }
 
-test('a parked connection closes after its time, without traffic', async (t) => {
+test('a parked connection closes at its deadline, without traffic', async (t) => {
   const { port } = await answering(t);
   const pool = makePool(t, { port, parkMs: 60 });
   await ask(pool);
@@ -137,7 +137,7 @@ test('close destroys parked connections and lets busy ones finish', async (t) =>
   await second.finished();
   assert.ok(first.ended && second.ended);
   await waitFor('both sockets closed', () => pool.openCount === 0);
-  // A request of an older plan still gets through.
+  // A request of an older plan is still served.
   waiting.length = 0;
   const late = send(pool, get(), new RecordingSink());
   await waitFor('the late request', () => waiting.length === 1);
@@ -147,7 +147,7 @@ test('close destroys parked connections and lets busy ones finish', async (t) =>
 });
 
 for (const [name, end] of ENDS.slice(0, 2)) {
-  test(`B10: ${name} on a reused connection before a response byte is retryable, once an answer began it is not`, async (t) => {
+  test(`B10: ${name} on a reused connection is retryable before a response byte, and not after one`, async (t) => {
     let requestCount = 0;
     let prefix = '';
     const backend = await startRawBackend((socket) => {
@@ -181,7 +181,7 @@ for (const [name, end] of ENDS.slice(0, 2)) {
   });
 }
 
-test('B10: a body that was begun shows in the exchange', async (t) => {
+test('B10: the exchange tells whether its body was begun', async (t) => {
   let requestCount = 0;
   const backend = await startRawBackend((socket) => {
     socket.on('data', () => {
@@ -203,7 +203,7 @@ test('B10: a body that was begun shows in the exchange', async (t) => {
   assert.equal(sink.error?.retryable, true);
 });
 
-test('a 304 with a Content-Length keeps its connection, and a body that follows it all the same is never the next answer', async (t) => {
+test('a 304 with a Content-Length keeps its connection, and a body behind it is never taken for the next answer', async (t) => {
   const { port, waiting } = await holding(t);
   const pool = makePool(t, { port });
   const first = send(pool, get(), new RecordingSink());

@@ -1,4 +1,4 @@
-/** One deadline serves all states of a connection: that of one state must not run on in the next. */
+/** A connection has one timer for all its states: the deadline of one state must not run on in the next. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { startRawBackend } from '../support/backend.ts';
@@ -8,7 +8,7 @@ import { get, makePool, RecordingSink, send } from './support.ts';
 
 const SHORT_MS = 150;
 
-/** Takes the first piece of a body and passes nothing on. */
+/** Accepts the first piece of a body and never passes it on. */
 class PausedSink extends RecordingSink {
   override onBody(chunk: Buffer): boolean {
     super.onBody(chunk);
@@ -16,7 +16,7 @@ class PausedSink extends RecordingSink {
   }
 }
 
-test('the time of the handshake is over with it: an upload may take longer', async (t) => {
+test('the connect deadline ends with the handshake: an upload may take longer', async (t) => {
   let received = '';
   const backend = await startRawBackend((socket) => {
     socket.on('data', (bytes) => {
@@ -39,7 +39,7 @@ test('the time of the handshake is over with it: an upload may take longer', asy
   assert.deepEqual([sink.error, sink.body.toString()], [null, 'ok']);
 });
 
-test('a backend whose answer is not read now is not silent, though the request goes on', async (t) => {
+test('a backend whose answer is not being read does not count as silent, while the request goes on', async (t) => {
   let received = '';
   const backend = await startRawBackend((socket) => {
     socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc'));

@@ -1,4 +1,4 @@
-/** Drives a ResponseParser as a connection does, without sockets: bytes in any segmentation, one outcome. */
+/** Drives a ResponseParser as a connection does, without sockets. The outcome must not depend on the segmentation. */
 import { fieldsOf } from '../../src/http1/field-lines.ts';
 import {
   HEAD_FINAL,

@@ -11,7 +11,7 @@ import { responseCase } from '../fuzz/generate-responses.ts';
 import { turn } from '../fuzz/memory-socket.ts';
 import type { Line } from '../fuzz/response-readers.ts';
 
-/** What the backend sends, by the path that is asked for. */
+/** What the backend sends, by the path of the request. */
 const waiting = new Map<string, readonly Buffer[]>();
 let port = 0;
 let count = 0;
@@ -37,7 +37,7 @@ function tcpLine(segments: readonly Buffer[]): Line {
   const path = `/${count++}`;
   waiting.set(path, segments);
   const socket = connect({ port, host: '127.0.0.1', noDelay: true });
-  // Readers hear of errors through their own requests.
+  // The readers get errors through their own requests.
   socket.on('error', () => socket.destroy());
   return { socket, path, feed: () => undefined };
 }
@@ -65,7 +65,7 @@ test("the parser agrees with node's client and undici on generated responses, sp
     },
   });
   assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
-  // A generator that produces only one kind proves little.
+  // Both kinds must occur often, or the test proves little.
   for (const kind of [
     'node: both accept',
     'node: both refuse',

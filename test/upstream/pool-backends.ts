@@ -1,11 +1,11 @@
-/** Backends of the tests of the connection pool. */
+/** Backends for the tests of the connection pool. */
 import type { Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { startRawBackend } from '../support/backend.ts';
 
 export const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok';
 
-/** A backend that answers every read with `answer` and keeps its sockets in order of arrival. */
+/** A backend that answers every read with `answer` and lists its sockets in order of arrival. */
 export async function answering(t: TestContext, answer = OK) {
   const sockets: Socket[] = [];
   const backend = await startRawBackend((socket) => {
@@ -16,7 +16,7 @@ export async function answering(t: TestContext, answer = OK) {
   return { port: backend.port, sockets };
 }
 
-/** A backend that holds its answers until told. */
+/** A backend that answers when the test says so. */
 export async function holding(t: TestContext) {
   const waiting: Socket[] = [];
   const backend = await startRawBackend((socket) => {

@@ -13,10 +13,10 @@ const REQUEST: UpstreamRequest = {
   headerLines: 'Host: backend\r\n',
   bodyLength: CHUNKED_BODY,
 };
-/** What REQUEST begins with on the wire. */
+/** The first bytes of REQUEST on the wire. */
 const HEAD = 'POST / HTTP/1.1\r\nHost: backend\r\nTransfer-Encoding: chunked\r\n\r\n';
 
-/** makeSender counts what a sender tells its owner; its wire takes nothing while `stuck`. */
+/** makeSender counts a sender's calls to its owner. Its wire accepts nothing while `stuck`. */
 function makeSender() {
   const wire = new StuckWire();
   const counts = { sent: 0, blocked: 0, unblocked: 0, writable: 0 };
@@ -34,7 +34,7 @@ async function turns(count: number): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise(setImmediate);
 }
 
-test('a head and a small body that is there at once are one write', () => {
+test('a head and a small body that is there at once leave in one write', () => {
   const { sender, wire, counts } = makeSender();
   sender.begin(REQUEST);
   assert.equal(sender.write(Buffer.from('hello')), true);
@@ -44,7 +44,7 @@ test('a head and a small body that is there at once are one write', () => {
   assert.deepEqual(counts, { sent: 1, blocked: 0, unblocked: 0, writable: 0 });
 });
 
-test('a head whose body is late leaves without it', async () => {
+test('a head does not wait for a late body', async () => {
   const { sender, wire } = makeSender();
   sender.begin(REQUEST);
   await turns(1);
@@ -72,7 +72,7 @@ test('small pieces may be overwritten at once, larger ones once the wire has dra
   assert.deepEqual(counts, { sent: 1, blocked: 1, unblocked: 1, writable: 1 });
 });
 
-test('a small piece that comes while the wire is stuck is copied, and refuses the next', async () => {
+test('a small piece for a blocked wire is copied, and further pieces are refused', async () => {
   const { sender, wire, counts } = makeSender();
   sender.begin({ ...REQUEST, bodyLength: 8 });
   wire.stuck = true;
@@ -88,7 +88,7 @@ test('a small piece that comes while the wire is stuck is copied, and refuses th
   assert.equal(counts.sent, 1);
 });
 
-test('a body longer or shorter than announced is refused, and nothing of the excess is sent', () => {
+test('a body longer or shorter than announced is refused, and no excess byte is sent', () => {
   const { sender, wire } = makeSender();
   sender.begin({ ...REQUEST, bodyLength: 3 });
   assert.throws(() => sender.write(Buffer.from('abcd')), { code: 'internal_error' });
@@ -99,7 +99,7 @@ test('a body longer or shorter than announced is refused, and nothing of the exc
   assert.doesNotMatch(wire.text, /ab/);
 });
 
-test('after stop nothing is sent later', async () => {
+test('nothing is sent after stop', async () => {
   const { sender, wire, counts } = makeSender();
   sender.begin(REQUEST);
   sender.write(Buffer.from('hello'));
@@ -109,7 +109,7 @@ test('after stop nothing is sent later', async () => {
   assert.equal(counts.sent, 0);
 });
 
-test('nothing of a request that was stopped is in the next one', () => {
+test('a stopped request leaves nothing for the next one', () => {
   const { sender, wire } = makeSender();
   sender.begin(REQUEST);
   sender.write(Buffer.from('hello'));
@@ -120,7 +120,7 @@ test('nothing of a request that was stopped is in the next one', () => {
   assert.equal(wire.text, `${HEAD}5\r\nworld\r\n0\r\n\r\n`);
 });
 
-test('the next piece is asked for only where one was refused', () => {
+test('the next piece is asked for only after one was refused', () => {
   const { sender, wire, counts } = makeSender();
   sender.begin(REQUEST);
   wire.stuck = true;
@@ -133,7 +133,7 @@ test('the next piece is asked for only where one was refused', () => {
   assert.deepEqual(counts, { sent: 1, blocked: 2, unblocked: 2, writable: 1 });
 });
 
-test('small pieces leave once there are many of them, within one turn', () => {
+test('many small pieces are sent within one turn of the event loop', () => {
   const { sender, wire } = makeSender();
   sender.begin(REQUEST);
   for (let i = 0; i < 16; i++) sender.write(Buffer.alloc(SMALL_PIECE_BYTES - 1, 'x'));

@@ -4,7 +4,7 @@ import { fieldsOf } from '../../src/http1/field-lines.ts';
 import { type Outcome, parseSegments } from './parse-segments.ts';
 import { VECTORS, type Vector } from './vectors.ts';
 
-/** Every split of the large ones would take minutes and shows nothing that their edges do not. */
+/** Large vectors are split near their edges only; all splits would take minutes. */
 const SPLIT_MAX_BYTES = 1500;
 
 function checkAgainst(vector: Vector, outcome: Outcome, how: string): void {
@@ -29,7 +29,7 @@ function checkAgainst(vector: Vector, outcome: Outcome, how: string): void {
 }
 
 for (const vector of VECTORS) {
-  test(`the same in any segmentation: ${vector.name}`, () => {
+  test(`any segmentation has the same outcome: ${vector.name}`, () => {
     const bytes = Buffer.from(vector.bytes, 'latin1');
     const method = vector.method ?? 'GET';
     const fin = vector.fin ?? false;
@@ -46,7 +46,7 @@ for (const vector of VECTORS) {
   });
 }
 
-test('a split head larger than one search window is found', () => {
+test('the end of a head is found across search windows', () => {
   const text = `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(9_000)}\r\nContent-Length: 2\r\n\r\nok`;
   const bytes = Buffer.from(text, 'latin1');
   for (const cut of [1, 4_090, 4_096, 4_097, 8_192, bytes.length - 5, bytes.length - 3, bytes.length - 1]) {
@@ -54,7 +54,7 @@ test('a split head larger than one search window is found', () => {
     assert.equal(outcome.body, 'ok', `cut at ${cut}`);
     assert.equal(outcome.headers[1]?.length, 9_000);
   }
-  // The end of the head straddles the window in which it is searched as text.
+  // The end of the head lies across the window that is searched as text.
   for (let filler = 4_020; filler < 4_100; filler++) {
     const straddling = `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(filler)}\r\nContent-Length: 2\r\n\r\nok`;
     const outcome = parseSegments([Buffer.from(straddling, 'latin1')], 'GET', false);
@@ -62,14 +62,14 @@ test('a split head larger than one search window is found', () => {
   }
 });
 
-test('interim heads count against one cap of 64 KiB', () => {
+test('interim heads share one cap of 64 KiB', () => {
   const interim = `HTTP/1.1 103 E\r\nLink: ${'a'.repeat(9_000)}\r\n\r\n`;
   const outcome = parseSegments([Buffer.from(interim.repeat(8), 'latin1')], 'GET', false);
   assert.match(outcome.problem, /interim/);
   assert.equal(outcome.interims.length, 7);
 });
 
-test('a head that never ends is refused at the cap, not collected', () => {
+test('a head that never ends is refused at the cap', () => {
   const line = Buffer.from(`X: ${'a'.repeat(1_000)}\r\n`);
   const segments = [Buffer.from('HTTP/1.1 200 OK\r\n'), ...Array.from({ length: 80 }, () => line)];
   assert.match(parseSegments(segments, 'GET', false).problem, /too large/);
@@ -84,7 +84,7 @@ test('chunk extensions and trailers are capped', () => {
   assert.match(parseSegments([Buffer.from(chunked + trailers)], 'GET', false).problem, /trailers too large/);
 });
 
-test('a later response on the same parser starts clean', async () => {
+test('the next response of a parser is independent of the one before', async () => {
   const { ResponseParser } = await import('../../src/upstream/response-parser.ts');
   const parser = new ResponseParser();
   const read = (text: string): string => {

@@ -29,7 +29,7 @@ async function runVector(t: TestContext, vector: Vector, drip: boolean) {
   return { pool, sink, sockets };
 }
 
-/** One byte per turn of the event loop: mostly one byte per read on the other side. */
+/** One byte per turn of the event loop, which is mostly one byte per read of the pool. */
 async function writeSlowly(socket: Socket, vector: Vector): Promise<void> {
   for (const byte of Buffer.from(vector.bytes, 'latin1')) {
     if (socket.destroyed) return;
@@ -70,7 +70,7 @@ for (const vector of VECTORS) {
     if (!reused) {
       await waitFor('the connection to be destroyed', () => pool.openCount === 0);
     }
-    // The one that finds desync: the next request gets its own answer.
+    // Finds desync: the next request must get its own answer.
     const next = await ask(pool);
     assert.equal(next.body.toString(), 'next');
     assert.equal(next.exchange?.reused, reused);
@@ -83,7 +83,7 @@ for (const vector of VECTORS) {
       const { pool, sink } = await runVector(t, vector, true);
       check(vector, sink);
       const reused = typeof vector.expected !== 'string' && vector.expected.reused;
-      // Bytes behind the answer may come after its end.
+      // Bytes behind the answer may arrive after its end.
       if (!reused) await waitFor('the connection to be destroyed', () => pool.openCount === 0);
       const next = await ask(pool);
       assert.equal(next.body.toString(), 'next');
@@ -91,7 +91,7 @@ for (const vector of VECTORS) {
   }
 }
 
-test('several reads, one sink: the order of calls is the one promised', async (t) => {
+test('the calls to a sink come in the promised order over several reads', async (t) => {
   const vector = VECTORS.find(({ name }) => name.startsWith('trailers'));
   assert.ok(vector !== undefined);
   const { sink } = await runVector(t, { ...vector, bytes: `HTTP/1.1 103 E\r\n\r\n${vector.bytes}` }, false);
@@ -114,10 +114,10 @@ test('bytes on a parked connection destroy it, and the next request never sees t
   assert.equal((await ask(pool)).body.toString(), 'next');
 });
 
-test('a reset is no end of a close-delimited body', async (t) => {
+test('a reset does not complete a close-delimited body', async (t) => {
   const backend = await startRawBackend((socket) => {
     socket.once('data', () => socket.write('HTTP/1.1 200 OK\r\n\r\npart'));
-    // What was sent has arrived when the client says so.
+    // The client confirms that the bytes have arrived.
     socket.on('data', (data) => {
       if (data.includes('more')) socket.resetAndDestroy();
     });
@@ -133,7 +133,7 @@ test('a reset is no end of a close-delimited body', async (t) => {
   assert.equal(sink.ended, false);
 });
 
-test('a dribbled head ends with the response deadline', async (t) => {
+test('a dribbled head is cut at the response deadline', async (t) => {
   const backend = await startRawBackend((socket) => {
     socket.once('data', () => {
       const timer = setInterval(() => socket.write('X'), 20);
@@ -148,7 +148,7 @@ test('a dribbled head ends with the response deadline', async (t) => {
   assert.equal(sink.head, null);
 });
 
-test('a final head that is cut behind an interim one keeps its own body', async (t) => {
+test('a final head that is split after an interim one keeps its own body', async (t) => {
   const backend = await startRawBackend((socket) => {
     socket.once('data', () => {
       socket.write(

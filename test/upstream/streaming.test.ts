@@ -8,7 +8,7 @@ import { firstMismatch } from '../support/pattern.ts';
 import { waitFor } from '../support/wait.ts';
 import { ask, get, makePool, RecordingSink, send } from './support.ts';
 
-/** Bytes that tell whose they are and where they belong: id and offset every 8 bytes. */
+/** Bytes that show their body and place: id and offset every 8 bytes. */
 function patternOf(id: number, bytes: number): Buffer {
   const made = Buffer.alloc(bytes);
   for (let i = 0; i + 8 <= bytes; i += 8) {
@@ -29,9 +29,9 @@ async function listen(t: TestContext, server: Server): Promise<number> {
   return (server.address() as AddressInfo).port;
 }
 
-/** Keeps every chunk and never has it passed on until told. */
+/** Keeps every chunk until passOn(), like a client that reads slowly. */
 class SlowSink extends RecordingSink {
-  /** The memory itself, not a copy: what a slow client's socket would read from later. */
+  /** The memory itself, not copies: a slow client's socket would read it later. */
   views: Buffer[] = [];
   waiting = false;
   receivedBytes = 0;
@@ -49,7 +49,7 @@ class SlowSink extends RecordingSink {
     return !this.waiting;
   }
 
-  /** The client has read: what it got is what the memory holds now. */
+  /** The client reads now, and gets what the memory holds now. */
   passOn(): void {
     for (const view of this.views) this.chunks.push(Buffer.from(view));
     this.views = [];
@@ -59,7 +59,7 @@ class SlowSink extends RecordingSink {
   }
 }
 
-test('a sink that takes nothing stops the reading: the backend stands still, and all of it comes after resume', async (t) => {
+test('a sink that refuses data pauses the backend, and gets everything after resume', async (t) => {
   const TOTAL = 32 << 20;
   const IDLE_MS = 400;
   const whole = patternOf(3, TOTAL);
@@ -98,7 +98,7 @@ test('a sink that takes nothing stops the reading: the backend stands still, and
   );
   assert.ok(handedBytes < 16 << 20, `the backend could send ${handedBytes} bytes`);
   assert.ok(sink.receivedBytes <= 2 * FIRST_BUFFER_BYTES + LARGE_BUFFER_BYTES, 'one buffer at a time');
-  // Waiting for the client is not silence of the backend.
+  // A wait for the client does not count as silence of the backend.
   const startMs = performance.now();
   await waitFor('twice the idle deadline', () => performance.now() - startMs > 2 * IDLE_MS);
   assert.equal(sink.error, null);
@@ -116,7 +116,7 @@ test('a sink that takes nothing stops the reading: the backend stands still, and
   assert.equal(buffers.largeLiveCount, 0, 'large buffers are given back');
 });
 
-test('a stream that fills its buffer grows it, within a budget', async (t) => {
+test('a stream that fills its buffer gets a larger one, within a budget', async (t) => {
   const body = patternOf(1, 4 << 20);
   const server = createServer((_request, response) => response.end(body));
   const port = await listen(t, server);
@@ -142,7 +142,7 @@ test('a stream that fills its buffer grows it, within a budget', async (t) => {
   assert.ok(buffers.pooledCount <= 32);
 });
 
-test('slow readers among busy fast ones get their own bytes and nobody else their memory', async (t) => {
+test('slow readers among fast ones get their own bytes, and their memory is not reused meanwhile', async (t) => {
   const SLOW_BYTES = 6 << 20;
   const bodies = new Map<string, Buffer>();
   const bodyOf = (target: string): Buffer => {
@@ -200,7 +200,7 @@ test('slow readers among busy fast ones get their own bytes and nobody else thei
   assert.equal(buffers.largeLiveCount, 0);
 });
 
-test('a buffer is held until settled, which gives it back; destroyed while in use it is left alone', async (t) => {
+test('a buffer is given back at settled; when its exchange is destroyed before, it is never reused', async (t) => {
   const body = patternOf(9, 40_000);
   const server = createServer((_request, response) => response.end(body));
   const port = await listen(t, server);
@@ -215,7 +215,7 @@ test('a buffer is held until settled, which gives it back; destroyed while in us
     }
     assert.equal(sink.waiting, true, 'the last chunk is still on its way');
     assert.equal(pool.idleCount, 1, 'its connection may already serve the next');
-    // Others come and go; the held memory must not change.
+    // Other requests run meanwhile; the held memory must not change.
     for (let i = 0; i < 3; i++) assert.ok((await ask(pool)).body.equals(body));
     const view = sink.views[0];
     assert.ok(view !== undefined);
@@ -231,7 +231,7 @@ test('a buffer is held until settled, which gives it back; destroyed while in us
   }
 });
 
-test('destroy gives the memory back where nobody reads from it, also while the last bytes are on their way', async (t) => {
+test('destroy gives back memory that nobody reads, also while the last bytes are on their way', async (t) => {
   const server = createServer((request, response) =>
     response.end(patternOf(9, Number(request.url?.slice(1)))),
   );
@@ -258,7 +258,7 @@ test('destroy gives the memory back where nobody reads from it, also while the l
   }
 });
 
-test('resume inside onBody goes on reading', async (t) => {
+test('resume inside onBody continues the reading', async (t) => {
   const body = patternOf(2, 1 << 20);
   const server = createServer((_request, response) => response.end(body));
   const port = await listen(t, server);
@@ -275,7 +275,7 @@ test('resume inside onBody goes on reading', async (t) => {
   assert.ok(sink.body.equals(body));
 });
 
-test('B29: a server-sent event arrives as it is sent', async (t) => {
+test('B29: each server-sent event arrives when it is sent', async (t) => {
   const sockets: Socket[] = [];
   const backend = await startRawBackend((socket) => {
     sockets.push(socket);
@@ -300,7 +300,7 @@ test('B29: a server-sent event arrives as it is sent', async (t) => {
   sink.exchange?.destroy({ memoryIsFree: false });
 });
 
-test('many small chunks of one read are one piece for the sink', async (t) => {
+test('many small chunks of one read reach the sink as one piece', async (t) => {
   const words = Array.from({ length: 200 }, (_, i) => `word ${i};`);
   const chunks = words.map((word) => `${word.length.toString(16)}\r\n${word}\r\n`).join('');
   const backend = await startRawBackend((socket) => {
@@ -321,13 +321,13 @@ test('many small chunks of one read are one piece for the sink', async (t) => {
   assert.deepEqual(sink.trailers, ['X', '1']);
 });
 
-test('a client that reads slowly through a real socket gets its bytes, with the buffer handed over by write completion', async (t) => {
+test('a slow client on a real socket gets its own bytes when buffers are given back on write completion', async (t) => {
   const body = patternOf(77, 8 << 20);
   const server = createServer((_request, response) => response.end(body));
   const port = await listen(t, server);
   const buffers = new BodyBuffers({ poisoned: true });
   const pool = makePool(t, { port, buffers });
-  /** What the proxy does: write, and resume once everything before has left. */
+  /** Like the proxy: writes, and resumes once everything written before has left. */
   class SocketSink extends RecordingSink {
     client: Socket | null = null;
     override onBody(chunk: Buffer): boolean {

@@ -1,4 +1,4 @@
-/** A pool on a timer of its own, and a sink that writes down what it hears. */
+/** A pool with its own timer, and a sink that records its calls. */
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
@@ -10,10 +10,10 @@ import type { Exchange, ResponseHead, ResponseSink, UpstreamRequest } from '../.
 import { waitFor } from '../support/wait.ts';
 
 const TICK_MS = 10;
-/** As a worker's. */
+/** As in a worker. */
 export const wires = wiresOf(chooseDataPath(process.version, process.env).wire);
 
-/** makePool builds a pool whose deadlines are checked every 10 ms; the test gets its faults and closes it. */
+/** makePool builds a pool whose deadlines are checked every 10 ms. The pool is closed with the test. */
 export function makePool(
   t: TestContext,
   options: Partial<BackendPoolOptions> & { port: number },
@@ -36,7 +36,7 @@ export function makePool(
   });
   t.after(async () => {
     pool.close();
-    // Whatever a test did, no socket may stay behind.
+    // No test may leave a socket open.
     await waitFor(`all sockets closed (${pool.openCount} open)`, () => pool.openCount === 0);
     timer.stop();
   });
@@ -47,7 +47,7 @@ export function get(target = '/', more: Partial<UpstreamRequest> = {}): Upstream
   return { method: 'GET', target, headerLines: 'Host: test\r\n', bodyLength: NO_BODY, ...more };
 }
 
-/** RecordingSink takes everything at once; tests override what they want otherwise. */
+/** RecordingSink accepts everything at once. Tests override methods. */
 export class RecordingSink implements ResponseSink {
   exchange: Exchange | null = null;
   readonly calls: string[] = [];
@@ -112,7 +112,7 @@ export class RecordingSink implements ResponseSink {
   }
 }
 
-/** send starts a request and gives the sink its handle; like an attempt, it goes on at once where the connection is open. */
+/** send starts a request and gives the sink its exchange. Like an attempt, it continues at once when the connection is open. */
 export function send<Sink extends RecordingSink>(
   pool: BackendPool,
   request: UpstreamRequest,
@@ -124,7 +124,7 @@ export function send<Sink extends RecordingSink>(
   return sink;
 }
 
-/** ask sends a request and waits for its end. */
+/** ask sends a request and waits for its answer or error. */
 export async function ask(pool: BackendPool, request: UpstreamRequest = get()): Promise<RecordingSink> {
   return send(pool, request, new RecordingSink()).finished();
 }

@@ -1,4 +1,4 @@
-/** What the tests of uploads share: a sink that sends a body, and backends that record or hash what arrives. */
+/** For the tests of uploads: a sink that sends a body, and backends that record or hash what arrives. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -9,7 +9,7 @@ import { startRawBackend } from '../support/backend.ts';
 import { OK } from './pool-backends.ts';
 import { get, RecordingSink, send } from './support.ts';
 
-/** Sends `pieces` as fast as it is let, each in memory of its own as node's parser delivers them. */
+/** Sends `pieces` as fast as the exchange accepts them, each in its own memory, as node's parser delivers them. */
 export class UploadingSink extends RecordingSink {
   readonly #pieces: Buffer[];
   readonly #trailers: string[];
@@ -54,10 +54,10 @@ export function upload(
   return send(pool, get('/up', { method: 'POST', ...request }), sink);
 }
 
-/** More than the kernel's buffers on loopback take while nobody reads. */
+/** More than the kernel buffers on loopback while nobody reads. */
 const MUCH_MIB = 64;
 
-/** uploadMuch begins an upload that a backend which does not read stops; of an announced length unless told. */
+/** uploadMuch begins an upload so long that a backend which does not read blocks it. Default: with Content-Length. */
 export function uploadMuch(pool: BackendPool, bodyLength = MUCH_MIB << 20): UploadingSink {
   const piece = Buffer.alloc(1 << 20);
   return upload(pool, { bodyLength }, new UploadingSink(Array.from({ length: MUCH_MIB }, () => piece)));
@@ -69,7 +69,7 @@ export function cut(whole: Buffer, size: number): Buffer[] {
   return pieces;
 }
 
-/** A backend that writes down everything it reads and answers when `until` is in it. */
+/** A backend that records what it reads and answers once that contains `until`. */
 export async function recording(t: TestContext, until: string, answer = OK) {
   let received = '';
   const backend = await startRawBackend((socket) => {
@@ -82,7 +82,7 @@ export async function recording(t: TestContext, until: string, answer = OK) {
   return { port: backend.port, received: () => received };
 }
 
-/** node's server answers with the hash of what it read; `slow` makes it read in fits. */
+/** A node server that answers with the hash of what it read; `slow`: it pauses between reads. */
 export async function hashing(t: TestContext, slow = false) {
   const server = createServer((request, response) => {
     const hash = createHash('sha1');

@@ -10,7 +10,7 @@ import { OK } from './pool-backends.ts';
 import { get, makePool, RecordingSink, send } from './support.ts';
 import { recording, UploadingSink, upload, uploadMuch } from './upload-support.ts';
 
-test('a backend that reads nothing stops the upload: memory stays bounded, and reading on completes it', async (t) => {
+test('a backend that stops reading blocks the upload within bounded memory; when it reads on, the upload completes', async (t) => {
   let socket: Socket | null = null;
   let receivedBytes = 0;
   const TOTAL = 64 << 20;
@@ -38,7 +38,7 @@ test('a backend that reads nothing stops the upload: memory stays bounded, and r
     },
     { everyMs: 50 },
   );
-  // What the kernel takes on loopback, and one batch.
+  // More than the kernel buffers on loopback, plus one batch.
   assert.ok(sink.sentBytes < 24 << 20, `${sink.sentBytes} bytes were taken`);
   (socket as Socket | null)?.resume();
   await waitFor('the upload to finish', () => sink.over, { timeoutMs: 20_000 });
@@ -59,7 +59,7 @@ test('B15: a backend that stops reading the request is upstream_timeout', async 
   assert.ok(performance.now() - startMs >= 200);
 });
 
-test('B14: a long upload is not cut by the response deadline; the wait for the head begins with its last byte', async (t) => {
+test('B14: the response deadline begins with the last byte of the upload', async (t) => {
   const { port } = await recording(t, 'end');
   const pool = makePool(t, { port, responseMs: 120 });
   const sink = send(pool, get('/up', { method: 'POST', bodyLength: CHUNKED_BODY }), new RecordingSink());
@@ -90,7 +90,7 @@ test('a final answer before the end of the body is delivered, and the connection
   await waitFor('the connection to close', () => pool.openCount === 0);
 });
 
-test('an answer that streams while the body is still being sent reaches its end with it', async (t) => {
+test('an answer may stream while the body is still being sent, and both complete', async (t) => {
   const server = createServer((request, response) => {
     response.flushHeaders();
     let received = '';
@@ -108,7 +108,7 @@ test('an answer that streams while the body is still being sent reaches its end 
   await waitFor('the early head', () => sink.head !== null);
   const startMs = performance.now();
   let sent = '';
-  // Longer than idleMs in total: the client's pace is no silence of the backend.
+  // Longer than idleMs in total: a slow client does not count as silence of the backend.
   await waitFor(
     'an upload for longer than idleMs',
     () => {
@@ -126,11 +126,11 @@ test('an answer that streams while the body is still being sent reaches its end 
 });
 
 for (const how of ['FIN', 'RST'] as const) {
-  test(`an answer followed by ${how} is delivered although the upload fails to be written`, async (t) => {
+  test(`an answer followed by ${how} is delivered although writing the upload fails`, async (t) => {
     for (let round = 0; round < 20; round++) {
       const backend = await startRawBackend((socket) => {
         socket.pause();
-        // The request is not read: closing then resets the connection behind the answer.
+        // The request stays unread, so close() resets the connection after the answer.
         const answer = 'HTTP/1.1 413 Too Much\r\nConnection: close\r\nContent-Length: 3\r\n\r\nbig';
         if (how === 'FIN') socket.end(answer, () => setImmediate(() => socket.destroy()));
         else socket.write(answer, () => socket.destroy());
@@ -158,7 +158,7 @@ test('an upload into a reset connection ends as upstream_reset', async (t) => {
   assert.equal(sink.error?.retryable, false);
 });
 
-test('a body that differs from its announced length never reaches the next request', async (t) => {
+test('a body that differs from its announced length never affects the next request', async (t) => {
   const { port, received } = await recording(t, 'never');
   const pool = makePool(t, { port });
   const long = send(pool, get('/up', { method: 'POST', bodyLength: 4 }), new RecordingSink());
@@ -182,7 +182,7 @@ test('a body that differs from its announced length never reaches the next reque
 });
 
 for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS']) {
-  test(`a body on ${method} is forwarded, framed; only GET and HEAD end the connection`, async (t) => {
+  test(`a body on ${method} is forwarded with framing; only after GET and HEAD the connection closes`, async (t) => {
     const answer = method === 'HEAD' ? 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n' : OK;
     const { port, received } = await recording(t, 'abc', answer);
     const pool = makePool(t, { port });
@@ -192,7 +192,7 @@ for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS']) {
   });
 }
 
-test('an abort in the middle of a blocked upload leaves nothing open and nothing counted', async (t) => {
+test('an abort of a blocked upload leaves no socket open and no request counted', async (t) => {
   const backend = await startRawBackend((socket) => socket.pause());
   t.after(() => backend.close());
   const buffers = new BodyBuffers({ poisoned: true });

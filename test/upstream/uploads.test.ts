@@ -23,7 +23,7 @@ test('an empty body is framed as Content-Length: 0, and the connection is reused
   assert.equal(pool.idleCount, 1);
 });
 
-test('a body of known length arrives behind its head, whole, and the connection is reused', async (t) => {
+test('a body with a length arrives whole, and the connection is reused', async (t) => {
   const { port, received } = await recording(t, 'hello');
   const pool = makePool(t, { port });
   const sink = await upload(
@@ -36,7 +36,7 @@ test('a body of known length arrives behind its head, whole, and the connection 
   assert.equal(pool.idleCount, 1);
 });
 
-test('B23: a chunked body is framed anew, empty pieces do not end it, and the next request is not read from its bytes', async (t) => {
+test('B23: a chunked body is framed anew, empty pieces do not end it, and the next request is separate', async (t) => {
   const { port, received } = await recording(t, '0\r\n\r\n');
   const pool = makePool(t, { port });
   const large = 'z'.repeat(2_000);
@@ -50,7 +50,7 @@ test('B23: a chunked body is framed anew, empty pieces do not end it, and the ne
   assert.equal(pool.idleCount, 1);
 });
 
-test('a body in pieces of one byte leaves in few chunks', async (t) => {
+test('a body in pieces of one byte is sent in few chunks', async (t) => {
   const { port, received } = await recording(t, '0\r\n\r\n');
   const pool = makePool(t, { port });
   const pieces = Array.from({ length: 40_000 }, (_, i) => Buffer.from([97 + (i % 26)]));
@@ -78,7 +78,7 @@ test('small and large pieces keep their order and length', async (t) => {
   }
 });
 
-test('B23: request trailers pass, but for framing, routing and authentication', async (t) => {
+test('B23: request trailers pass, except for framing, routing and authentication', async (t) => {
   const port = await hashing(t);
   const pool = makePool(t, { port });
   const trailers = [
@@ -104,7 +104,7 @@ const BIG_BYTES = 12_000_001;
 for (const bodyLength of [BIG_BYTES, CHUNKED_BODY]) {
   for (const slow of [false, true]) {
     const how = `${bodyLength === CHUNKED_BODY ? 'chunked' : 'with a length'}${slow ? ' and read slowly' : ''}`;
-    test(`an upload of 12 MB ${how} arrives as it was sent`, async (t) => {
+    test(`an upload of 12 MB ${how} arrives unchanged`, async (t) => {
       const port = await hashing(t, slow);
       const pool = makePool(t, { port, buffers: new BodyBuffers({ poisoned: true }) });
       const whole = bodyOf(7, BIG_BYTES);
@@ -112,13 +112,13 @@ for (const bodyLength of [BIG_BYTES, CHUNKED_BODY]) {
       assert.equal(sink.error, null);
       assert.equal(sink.body.toString(), createHash('sha1').update(whole).digest('hex'));
       assert.equal(sink.drainCount, sink.stopCount);
-      // Else it would not show that memory is given back only when it has left.
+      // The upload must have been blocked, or the test would not show that memory is given back only when it was written.
       if (slow) assert.ok(sink.stopCount > 0);
     });
   }
 }
 
-test('forty uploads at once keep their bytes apart', async (t) => {
+test('forty parallel uploads do not mix their bytes', async (t) => {
   const port = await hashing(t, true);
   const buffers = new BodyBuffers({ poisoned: true });
   const pool = makePool(t, { port, buffers });

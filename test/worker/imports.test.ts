@@ -22,7 +22,7 @@ const PROGRAM = `
   console.log([...names, ...(undici ? ['undici'] : [])].join(' '));
 `;
 
-/** With 'undici' for the copy that is inside node and that globals such as fetch load. */
+/** 'undici' stands for node's built-in copy, which globals such as fetch load. */
 async function packagesOf(file: string): Promise<string[]> {
   const args = ['--input-type=module', '-e', PROGRAM, `${ROOT}${file}`];
   const { code, stdout, stderr } = await runToEnd(process.execPath, args, { cwd: ROOT });
@@ -30,7 +30,7 @@ async function packagesOf(file: string): Promise<string[]> {
   return stdout.join(' ').split(' ');
 }
 
-test('neither process, nor the backend of the demo, loads the undici of node, which an import of node:http would', async () => {
+test('neither the processes nor the demo’s backend load node’s undici, as an import of node:http would', async () => {
   for (const file of [
     'src/primary/main.ts',
     'src/primary/admin/server.ts',
@@ -42,7 +42,7 @@ test('neither process, nor the backend of the demo, loads the undici of node, wh
     assert.ok(!(await packagesOf(file)).includes('undici'), file);
 });
 
-test('a process that finds its sources in the compile cache does not load what strips types', async (t) => {
+test('with a filled compile cache, a process does not load the type stripper', async (t) => {
   const folder = makeTempFolder('sluice-compile-cache-');
   t.after(() => removeTempFolder(folder));
   const program = `await import(process.argv[1]); console.log(process.moduleLoadList.join());`;
@@ -57,7 +57,7 @@ test('a process that finds its sources in the compile cache does not load what s
   assert.doesNotMatch(await loads(), /deps\/amaro/);
 });
 
-test('a worker, of which there is one per CPU, loads no package that only the primary needs, and Redis on demand', async () => {
+test('a worker loads no package that only the primary needs, and the Redis client only on demand', async () => {
   const loaded = await packagesOf('src/worker/main.ts');
   assert.ok(loaded.includes('pino'), `${loaded}`);
   const spared = [
@@ -80,7 +80,7 @@ test('a worker, of which there is one per CPU, loads no package that only the pr
   );
 });
 
-test('before it forks its workers, the primary loads nothing that only its own database, migrations and the admin port need', async () => {
+test('before it forks, the primary loads no package that only the database, migrations and the admin port need', async () => {
   const loaded = await packagesOf('src/primary/main.ts');
   assert.ok(loaded.includes('pg'), `${loaded}`);
   const later = [

@@ -1,4 +1,4 @@
-/** What becomes of a client's body and of its memory, at bytes that no socket can cut so. */
+/** Bodies of clients and their memory, with splits at exact bytes, which sockets cannot do. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Downstream } from '../../../../src/contract/downstream.ts';
@@ -15,7 +15,7 @@ import {
 
 const KIB = 1024;
 
-test('the rest of an unwanted body is worth the connection up to 64 KiB, not a byte more', () => {
+test('the rest of a discarded body is read up to 64 KiB; a byte more ends the connection', () => {
   for (const [bytes, closing] of [
     [64 * KIB, false],
     [64 * KIB + 1, true],
@@ -29,7 +29,7 @@ test('the rest of an unwanted body is worth the connection up to 64 KiB, not a b
   }
 });
 
-test('of chunks that nobody wants 64 KiB are read into nothing, and a byte more ends the connection', () => {
+test('a discarded chunked body is read up to 64 KiB; a byte more ends the connection', () => {
   for (const more of [0, 1]) {
     const scene = new Scene(answerAtOnce);
     scene.read('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
@@ -41,7 +41,7 @@ test('of chunks that nobody wants 64 KiB are read into nothing, and a byte more 
   }
 });
 
-test('unwanted bodies of one connection do not add up', () => {
+test('the limit for discarded bodies is per body, not per connection', () => {
   const scene = new Scene(answerAtOnce);
   for (let i = 0; i < 4; i++) {
     scene.read('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n');
@@ -52,7 +52,7 @@ test('unwanted bodies of one connection do not add up', () => {
   assert.equal(scene.targets.length, 4);
 });
 
-test('memory of its own is given back when the client is gone in the middle of a body', () => {
+test('a large buffer is given back when the client disconnects in the middle of a body', () => {
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
     downstream.readBody();
@@ -64,7 +64,7 @@ test('memory of its own is given back when the client is gone in the middle of a
   assert.equal(scene.buffers.pooledCount, 1);
 });
 
-test('memory of its own is given back with the end of a body, while the answer is still awaited', () => {
+test('a large buffer is given back at the end of the body, before the answer', () => {
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
     downstream.readBody();
@@ -74,7 +74,7 @@ test('memory of its own is given back with the end of a body, while the answer i
   assert.equal(scene.buffers.pooledCount, 1);
 });
 
-test('a body that was paused and resumed goes on in memory of its own, until nobody wants it', () => {
+test('a paused and resumed body keeps its large buffer until it is discarded', () => {
   const { scene, uploads } = uploadScene(({ downstream }) => downstream.pauseBody());
   scene.read(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${96 * KIB}\r\n\r\n`);
   scene.read('x'.repeat(48 * KIB));
@@ -88,7 +88,7 @@ test('a body that was paused and resumed goes on in memory of its own, until nob
   assert.equal(scene.connection.nextBuffer(), scene.buffers.shared);
 });
 
-test('a piece that was paused at stays as it is behind the end of its body, and in the next request', () => {
+test('a piece at a pause is not overwritten by bytes after its body, nor by the next request', () => {
   const { scene, uploads } = uploadScene(({ downstream }) => downstream.pauseBody());
   const bodies = ['a', 'b', 'c'].map((letter) => letter.repeat(2 * KIB));
   for (const [i, body] of bodies.entries()) {
@@ -102,7 +102,7 @@ test('a piece that was paused at stays as it is behind the end of its body, and 
   );
 });
 
-test('chunks that flow when their answer begins cost the connection', () => {
+test('a chunked body still flowing when its answer begins ends the connection', () => {
   const { scene, uploads } = uploadScene();
   scene.read('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
   uploads[0]?.downstream.complete(OK, '');
@@ -110,7 +110,7 @@ test('chunks that flow when their answer begins cost the connection', () => {
   assert.equal(scene.wire.ended, true);
 });
 
-test('unwanted chunks that break their framing end the connection at once', () => {
+test('malformed chunks of a discarded body end the connection at once', () => {
   const scene = new Scene(answerAtOnce);
   scene.read('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
   assert.deepEqual([scene.closings, scene.wire.ended], [[false], false]);
@@ -119,10 +119,10 @@ test('unwanted chunks that break their framing end the connection at once', () =
   assert.deepEqual(scene.targets, ['/']);
 });
 
-test('a client whose body nobody wants any more is read on at once', () => {
+test('when a body is discarded, the paused client is read again at once', () => {
   const { scene, uploads } = uploadScene(({ downstream }) => downstream.pauseBody());
   scene.read(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${1 << 20}\r\n\r\n${'x'.repeat(2 * KIB)}`);
-  // On its way when the wire was paused.
+  // Already read when the wire was paused.
   scene.read('x'.repeat(2 * KIB));
   assert.equal(scene.wire.paused, true);
   uploads[0]?.downstream.stopBody();
@@ -130,7 +130,7 @@ test('a client whose body nobody wants any more is read on at once', () => {
   assert.equal(uploads[0]?.pieces.length, 1);
 });
 
-test('a body that fills what it reads into gets more of it, and gives the first memory back', () => {
+test('a body that fills its read buffer gets a larger one and gives the first back', () => {
   const { scene } = uploadScene();
   scene.read(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${1 << 20}\r\n\r\n`);
   scene.read('x'.repeat(64 * KIB));
@@ -140,7 +140,7 @@ test('a body that fills what it reads into gets more of it, and gives the first 
   assert.deepEqual([scene.buffers.largeLiveCount, scene.buffers.pooledCount], [0, 2]);
 });
 
-test('a body that nobody wanted any more leaves the next one the memory that it needs', () => {
+test('after a discarded body the next one gets the buffer that it needs', () => {
   let pauses = true;
   const { scene, uploads } = uploadScene(({ downstream }) => {
     if (pauses) downstream.pauseBody();
@@ -162,7 +162,7 @@ const answerBehindBody = (downstream: Downstream): void => {
   downstream.readBody();
 };
 
-test('a request answered from within the end of its body, with nothing behind it, is the last one in a drain', () => {
+test('in a drain, a request answered inside its end-of-body event closes the connection', () => {
   const scene = new Scene(answerBehindBody);
   scene.draining = true;
   scene.read(post('abc'));
@@ -170,14 +170,14 @@ test('a request answered from within the end of its body, with nothing behind it
   assert.equal(scene.closedCount, 1);
 });
 
-test('behind a request answered from within the end of its body the time of an idle connection runs', () => {
+test('after a request answered inside its end-of-body event the idle timeout runs', () => {
   const scene = new Scene(answerBehindBody);
   scene.read(post('abc'));
   assert.deepEqual(scene.closings, [false]);
   assertIdle(scene);
 });
 
-test('a client that is no longer read because of its body is read again once its last answer is out', () => {
+test('a client paused for its body is read again after its last answer', () => {
   const { scene, uploads } = uploadScene(({ downstream }) => downstream.pauseBody());
   scene.read(`POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${1 << 20}\r\n\r\n${'x'.repeat(2 * KIB)}`);
   assert.equal(scene.wire.paused, true);

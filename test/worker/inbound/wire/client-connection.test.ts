@@ -1,4 +1,4 @@
-/** How a client's connection goes on and ends, at bytes and times that no socket can cut so. */
+/** How a client's connection continues and ends, at exact bytes and moments, which sockets cannot do. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Downstream } from '../../../../src/contract/downstream.ts';
@@ -17,7 +17,7 @@ class OverloadScene extends Scene {
   }
 }
 
-test('requests of one read that are answered at once are all answered in a drain, and only the last answer says so', () => {
+test('in a drain, all requests of one read are answered, and only the last answer says close', () => {
   const scene = new Scene(answerAtOnce);
   scene.draining = true;
   scene.read(get('/1') + get('/2') + get('/3'));
@@ -27,7 +27,7 @@ test('requests of one read that are answered at once are all answered in a drain
   assert.equal(scene.timer.size, 0);
 });
 
-test('requests that wait for a slow one are all answered in a drain, and only the last answer says so', () => {
+test('in a drain, all requests behind a slow one are answered, and only the last answer says close', () => {
   const served: Downstream[] = [];
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
@@ -42,14 +42,14 @@ test('requests that wait for a slow one are all answered in a drain, and only th
   assert.equal(scene.closedCount, 1);
 });
 
-test('a body that is read into nothing is nothing behind it: the time of an idle connection runs', () => {
+test('while a body is discarded after its answer, the idle timeout runs', () => {
   const scene = new Scene(answerAtOnce);
   scene.read(post('abc'));
   assert.deepEqual(scene.closings, [false]);
   assertIdle(scene);
 });
 
-test('a request that comes with the last of a body that is read into nothing is served in a drain', () => {
+test('in a drain, the request in the packet of a discarded body’s last bytes is served', () => {
   const scene = new Scene(answerAtOnce);
   scene.read('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\na');
   scene.draining = true;
@@ -58,7 +58,7 @@ test('a request that comes with the last of a body that is read into nothing is 
   assert.deepEqual(scene.closings, [false, true]);
 });
 
-test('a client that sends on and on behind its refusal is cut off after the longest lingering', () => {
+test('a client that keeps sending after its refusal is cut at the linger deadline', () => {
   const scene = new Scene(answerAtOnce);
   scene.read('nonsense\r\n\r\n');
   assert.deepEqual([scene.refusals, scene.wire.ended], [[400], true]);
@@ -74,7 +74,7 @@ test('a client that sends on and on behind its refusal is cut off after the long
   assert.equal(scene.closedCount, 1);
 });
 
-test('a FIN behind a request whose answer is under way as a whole does not take the answer with it', () => {
+test('a FIN behind a request does not cancel an answer that is already written', () => {
   const scene = new Scene(answerAtOnce);
   scene.wire.stuck = true;
   scene.read(get('/1'));
@@ -84,7 +84,7 @@ test('a FIN behind a request whose answer is under way as a whole does not take 
   assert.deepEqual(scene.closings, [false]);
 });
 
-test('the half of a head that came with the request before it counts as received, and has the time of a head', () => {
+test('half a head in the packet of the previous request counts as begun and has the headers timeout', () => {
   const scene = new Scene(answerAtOnce);
   scene.read(`${get('/1')}GET /2 HTTP/1.1\r\nHo`);
   assert.ok(scene.connection.idle && scene.connection.receiving, 'a drain would cut it');
@@ -92,7 +92,7 @@ test('the half of a head that came with the request before it counts as received
   assert.deepEqual(scene.refusals, [408]);
 });
 
-test('empty lines on an idle connection are no head that came too late', () => {
+test('empty lines on an idle connection do not lead to a 408', () => {
   const scene = new Scene(answerAtOnce);
   scene.read(get('/1'));
   scene.read('\r\n');
@@ -100,7 +100,7 @@ test('empty lines on an idle connection are no head that came too late', () => {
   assert.deepEqual([scene.refusals, scene.closedCount], [[], 1]);
 });
 
-test('a connection that is gone leaves nothing in the timer, also while its answer waits to leave', () => {
+test('a closed connection leaves nothing in the timer, even with an unsent answer', () => {
   const scene = new Scene(answerAtOnce);
   scene.wire.stuck = true;
   scene.read(get('/1'));
@@ -109,7 +109,7 @@ test('a connection that is gone leaves nothing in the timer, also while its answ
   assert.equal(scene.timer.size, 0);
 });
 
-test('a connection whose answer began before the drain stays for the request that its client has sent meanwhile', () => {
+test('in a drain, a connection whose answer had begun still serves the request sent meanwhile', () => {
   const served: Downstream[] = [];
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
@@ -127,7 +127,7 @@ test('a connection whose answer began before the drain stays for the request tha
   assert.match(scene.wire.text, /abcHTTP\/1\.1 200 OK\r\nConnection: close\r\n/);
 });
 
-test('an answer without a length that the end of a drain cuts ends in a reset, so that it does not look complete', () => {
+test('a close-delimited answer cut by the end of a drain ends in a reset, so that it does not look complete', () => {
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
     downstream.start({ ...OK, contentLength: -1, hasBody: true });
@@ -140,7 +140,7 @@ test('an answer without a length that the end of a drain cuts ends in a reset, s
   assert.deepEqual([resets, scene.closedCount], [1, 1]);
 });
 
-test('a heap of requests that are answered at once leaves other connections their turn, and all are answered in the end', async () => {
+test('thousands of pipelined requests answered at once let other connections have their turn, and all are answered', async () => {
   const scene = new Scene(answerAtOnce);
   scene.read(get('/').repeat(200));
   const inOneTurn = scene.targets.length;
@@ -152,7 +152,7 @@ test('a heap of requests that are answered at once leaves other connections thei
   assert.equal(scene.timer.size, 0);
 });
 
-test('requests that are answered by promises kept long ago leave others their turn as well', async () => {
+test('pipelined requests answered by settled promises let other connections have their turn too', async () => {
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
     queueMicrotask(() => downstream.complete(OK, ''));
@@ -165,7 +165,7 @@ test('requests that are answered by promises kept long ago leave others their tu
   await waitFor('all answers', () => scene.targets.length === 200);
 });
 
-test('a client that is too far ahead is looked after for resets during each of its requests', () => {
+test('a client that is too far ahead is watched for resets during each of its requests', () => {
   const served: Downstream[] = [];
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
@@ -186,7 +186,7 @@ test('a client that is too far ahead is looked after for resets during each of i
   assert.ok(probes > 0, 'during the second');
 });
 
-test('empty lines behind a request are no next one: the time of an idle connection runs', () => {
+test('empty lines behind a request do not begin the next one: the idle timeout runs', () => {
   for (const behind of ['\r\n', '\n', '\r\n\n']) {
     const scene = new Scene(answerAtOnce);
     scene.read(get('/') + behind);
@@ -199,7 +199,7 @@ test('empty lines behind a request are no next one: the time of an idle connecti
   }
 });
 
-test('bytes behind the last request are read into nothing, so that no RST takes its answer', () => {
+test('bytes behind the last request are read and discarded, so that no RST destroys its answer', () => {
   const scene = new Scene(answerAtOnce);
   scene.read(`GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n${get('/2')}`);
   assert.deepEqual([scene.targets, scene.closings], [['/'], [true]]);
@@ -208,7 +208,7 @@ test('bytes behind the last request are read into nothing, so that no RST takes 
   assert.equal(scene.wire.closed, true);
 });
 
-test('a piece that has to wait is told of once, when it has left, and an answer is sent with its last byte', () => {
+test('a blocked piece is reported once, when it was written, and an answer counts as sent with its last byte', () => {
   const heard: string[] = [];
   const served: Downstream[] = [];
   const scene = new Scene((downstream) => {
@@ -235,7 +235,7 @@ test('a piece that has to wait is told of once, when it has left, and an answer 
   assert.deepEqual([heard, scene.connection.idle], [['flushed', 'sent'], true]);
 });
 
-test('100 Continue is told once, and never behind the head of an answer', () => {
+test('100 Continue is sent once, and never after the head of an answer', () => {
   const served: Downstream[] = [];
   const scene = new Scene((downstream) => {
     downstream.listen(listener());
@@ -259,7 +259,7 @@ test('100 Continue is told once, and never behind the head of an answer', () => 
   assert.equal(scene.wire.text.split('100 Continue').length, 2);
 });
 
-test('a client that is far ahead is cut and counted where all clients of the worker keep too much, one that waits with little is not', () => {
+test('when all clients of a worker wait with too many bytes, those with many are cut and counted, those with few are not', () => {
   const makeScene = (): OverloadScene => new OverloadScene((downstream) => downstream.listen(listener()));
   for (const [aheadRequests, overloads] of [
     [1_000, 1],
@@ -275,7 +275,7 @@ test('a client that is far ahead is cut and counted where all clients of the wor
   }
 });
 
-test('a client that is far ahead is read on once per tick, up to a bound, so that a FIN is seen', () => {
+test('a client that is far ahead is read once per tick, up to a bound, so that a FIN is noticed', () => {
   const scene = new Scene((downstream) => downstream.listen(listener()));
   let readBytes = 0;
   const piece = get('/').repeat(1_500);

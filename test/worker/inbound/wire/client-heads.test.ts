@@ -6,7 +6,7 @@ const LIMITS = { targetBytes: 8192, headerBytes: 16_384, headerCount: 100 };
 const LOW_LIMITS = { targetBytes: 100, headerBytes: 200, headerCount: 100 };
 const LINE_MAX_BYTES = LOW_LIMITS.targetBytes + 1_024;
 
-/** The status that refuses bytes that come in pieces of this size; 0: they may become a head. */
+/** Feeds the bytes in pieces of this size and returns the status that refuses them; 0: they may become a head. */
 function refusalOf(text: string, limits = LOW_LIMITS, pieceBytes = text.length): number {
   const bytes = Buffer.from(text, 'latin1');
   const heads = new ClientHeads();
@@ -17,7 +17,7 @@ function refusalOf(text: string, limits = LOW_LIMITS, pieceBytes = text.length):
   return 0;
 }
 
-test('what can never become a head is refused with its byte', () => {
+test('bytes that can never become a head are refused at the first wrong byte', () => {
   for (const [text, status] of [
     ['GET / HTTP/1.1\n', 400],
     ['GET / HTTP/1.1\r\nHost: a\rX', 400],
@@ -29,14 +29,14 @@ test('what can never become a head is refused with its byte', () => {
   }
 });
 
-test('a request line without its end may have targetBytes and 1 KiB, not a byte more', () => {
+test('an unfinished request line may have targetBytes plus 1 KiB, not a byte more', () => {
   for (const pieceBytes of [undefined, 1]) {
     assert.equal(refusalOf('x'.repeat(LINE_MAX_BYTES), LOW_LIMITS, pieceBytes), 0);
     assert.equal(refusalOf('x'.repeat(LINE_MAX_BYTES + 1), LOW_LIMITS, pieceBytes), 414);
   }
 });
 
-test('fields without their end may have headerBytes and an empty line, not a byte more', () => {
+test('unfinished fields may have headerBytes plus an empty line, not a byte more', () => {
   const line = 'GET / HTTP/1.1\r\n';
   for (const pieceBytes of [undefined, 1]) {
     const fields = 'x'.repeat(LOW_LIMITS.headerBytes + 2);
