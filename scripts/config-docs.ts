@@ -7,8 +7,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
-import { type FieldInfo, fieldInfo } from '../src/config/schema/fields.ts';
-import { LATER_KEYS, LATER_VALUES } from '../src/config/schema/later-keys.ts';
+import { type FieldInfo, fieldInfo, LATER } from '../src/config/schema/fields.ts';
 import { configSchema } from '../src/config/schema/schema.ts';
 import { unwrapped } from '../src/config/schema/schema-walk.ts';
 import { adminApiPage } from './admin-api-page.ts';
@@ -70,7 +69,7 @@ function rowsOf(schema: z.core.$ZodType, path: string): Row[] {
   const inner = unwrapped(schema);
   const below = rowsBelow(inner, path);
   // All keys of the block are of later versions.
-  if (inner instanceof z.ZodObject && below.length === 0) return [];
+  if (inner instanceof z.ZodObject && below.every(isLater)) return below;
   const info = infoOf(schema);
   return info === undefined ? below : [{ path, info, fallback: fallbackOf(schema, info) }, ...below];
 }
@@ -84,10 +83,16 @@ function rowsBelow(inner: z.core.$ZodType, path: string): Row[] {
   );
 }
 
+function isLater({ info }: Row): boolean {
+  return info.type === LATER;
+}
+
 function page(): string {
-  const sections = Map.groupBy(rowsBelow(configSchema, ''), ({ path }) => path.replace(/[.[].*/, ''));
-  const parts = [...sections].map(([name, rows]) => section(name, rows));
-  return [INTRODUCTION, ...parts, unsupportedSection()].join('\n');
+  const rows = rowsBelow(configSchema, '');
+  const supported = rows.filter((row) => !isLater(row));
+  const sections = Map.groupBy(supported, ({ path }) => path.replace(/[.[].*/, ''));
+  const parts = [...sections].map(([name, each]) => section(name, each));
+  return [INTRODUCTION, ...parts, unsupportedSection(rows)].join('\n');
 }
 
 function section(name: string, rows: Row[]): string {
@@ -103,16 +108,18 @@ function section(name: string, rows: Row[]): string {
   ].join('\n');
 }
 
-function unsupportedSection(): string {
-  const values = LATER_VALUES.flatMap(({ path, values }) =>
-    values.map((value) => `${code(path)}: ${code(String(value))}`),
+function unsupportedSection(all: Row[]): string {
+  const values = all.flatMap(({ path, info: { laterValues = [] } }) =>
+    laterValues.map((value) => `${code(path)}: ${code(String(value))}`),
   );
   const rows = [
-    ...LATER_KEYS.map(({ path, meaning, accepts = [] }) => [
-      code(path),
-      meaning,
-      accepts.map((value) => code(String(value))).join(', '),
-    ]),
+    ...all
+      .filter(isLater)
+      .map(({ path, info: { meaning, range } }) => [
+        code(path),
+        meaning,
+        range ? range.split(', ').map(code).join(', ') : '',
+      ]),
     ...values.map((what) => [what, '', '']),
     ['`routes[].match.path`: `~…`', 'A regular expression', ''],
   ];

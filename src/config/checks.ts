@@ -12,7 +12,6 @@ import type { Draft } from './schema/schema-walk.ts';
 type ConfigDraft = Draft<FileConfig>;
 type Findings = Generator<Finding, void, void>;
 
-/** Longest time in which a bucket may fill; its key in the store lives longer. */
 /** Shortest token where other machines can reach the admin port. */
 const MIN_TOKEN_LENGTH = 16;
 
@@ -102,7 +101,7 @@ function isReachedBy(own: ListenAddress, { host, port }: BackendAddress): boolea
 /** Machines that share a database must verify each other's keys, so each cannot make a secret of its own. */
 function* checkSecrets({ rateLimit, secrets }: ConfigDraft): Findings {
   const isShared = (rateLimit?.instances ?? 1) > 1 && Boolean(rateLimit?.identify?.apiKeyHeader);
-  if (!isShared || (secrets?.apiKeys !== '' && secrets?.apiKeys !== null)) return;
+  if (!isShared || secrets?.apiKeys !== null) return;
   const message = 'is needed where rateLimit.instances is above 1, or rateLimit.identify.apiKeyHeader empty';
   yield { path: ['secrets', 'apiKeys'], message };
 }

@@ -28,7 +28,7 @@ export function compileSettings(config: FileConfig): Settings {
     routes: compileRoutes(config, rateLimit),
     rateLimit,
     redis: redis === undefined ? null : compileRedis(redis),
-    database: { url: database.url || null, embeddedPath: database.embeddedPath },
+    database,
     limits: config.limits,
     timeouts: {
       headersMs: timeouts.headers,
@@ -39,13 +39,13 @@ export function compileSettings(config: FileConfig): Settings {
       drainMs: timeouts.drain,
     },
     log: config.log,
-    secrets: { apiKeys: config.secrets.apiKeys || null },
+    secrets: { apiKeys: config.secrets.apiKeys },
   });
 }
 
 /** compileAdmin compiles the block `admin` alone; for loadAdmin. */
-export function compileAdmin({ address, token, publicMetrics, hosts }: FileConfig['admin']): AdminSettings {
-  return { ...address, token: token || null, publicMetrics, hosts: [...new Set(hosts)] };
+export function compileAdmin({ address, hosts, ...rest }: FileConfig['admin']): AdminSettings {
+  return { ...address, ...rest, hosts: [...new Set(hosts)] };
 }
 
 function compileRedis(redis: NonNullable<FileConfig['redis']>): RedisSettings {
@@ -83,10 +83,9 @@ const UNLIMITED: NonNullable<FileConfig['rateLimit']> = {
   headers: 'draft',
 };
 
-function compileRateLimit({ identify, policies, ...rest } = UNLIMITED): RateLimitSettings {
+function compileRateLimit({ policies, ...rest } = UNLIMITED): RateLimitSettings {
   return {
     ...rest,
-    identify: { ...identify, apiKeyHeader: identify.apiKeyHeader || null },
     policies: Object.entries(policies).map(([name, policy]) => ({ name, ...policy })),
   };
 }

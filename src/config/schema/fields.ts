@@ -18,6 +18,8 @@ export interface FieldInfo {
   fallback?: string | undefined;
   /** First version that accepts the key; absent: 0.1. */
   since?: string | undefined;
+  /** Values of features to come, which this version refuses with a message of their own. */
+  laterValues?: readonly unknown[] | undefined;
 }
 
 export const fieldInfo = z.registry<FieldInfo>();
@@ -28,9 +30,24 @@ export function described<T extends z.ZodType>(schema: T, info: FieldInfo): T {
   return schema;
 }
 
-/** saying is zod's error option: one message for every mistake but a missing key. */
-export function saying(message: string): { error: (issue: { input?: unknown }) => string } {
-  return { error: ({ input }) => (input === undefined ? 'is missing' : message) };
+const NOT_SUPPORTED = 'not supported in this version';
+
+/** saying is zod's error option: one message for every mistake but a missing key and a value of a feature to come. */
+export function saying(message: string, laterValues: readonly unknown[] = []) {
+  const error = ({ input }: { input?: unknown }): string => {
+    if (laterValues.includes(input)) return `${String(input)} is ${NOT_SUPPORTED}`;
+    return input === undefined ? 'is missing' : message;
+  };
+  return { error };
+}
+
+/** LATER is the `type` of a key that `later` made; its `range` says which values are accepted. */
+export const LATER = 'later';
+
+/** later makes a key of a feature to come. @param accepts the values that ask for what this version does anyway */
+export function later(meaning: string, ...accepts: unknown[]) {
+  const accepted = z.custom((value) => accepts.includes(value), NOT_SUPPORTED).transform(() => undefined);
+  return described(accepted, { type: LATER, meaning, range: accepts.join(', ') }).optional();
 }
 
 /** parsedBy adds a parser. */
@@ -77,32 +94,36 @@ function measured(
 }
 
 /** integer makes a whole number. */
-export function integer(fallback: number, range: Range<number>, meaning: string) {
-  return numeric('integer', 'a whole number', range, meaning).prefault(fallback);
-}
-
-/** decimal makes a number with a fraction. */
-export function decimal(fallback: number, range: Range<number>, meaning: string) {
-  return numeric('number', 'a number', range, meaning).prefault(fallback);
-}
-
-function numeric(type: 'integer' | 'number', noun: string, [min, max]: Range<number>, meaning: string) {
-  const message = `must be ${noun} from ${min} to ${max}`;
-  const fits = (value: number) =>
-    value >= min && value <= max && (type === 'number' || Number.isInteger(value));
-  const schema = z.number(saying(message)).refine(fits, message);
-  return described(schema, { type, meaning, range: `${min} … ${max}` });
+export function integer(
+  fallback: number,
+  [min, max]: Range<number>,
+  meaning: string,
+  laterValues?: number[],
+) {
+  const said = saying(`must be a whole number from ${min} to ${max}`, laterValues);
+  const schema = whole(min, max, said);
+  return described(schema, { type: 'integer', meaning, range: `${min} … ${max}`, laterValues }).prefault(
+    fallback,
+  );
 }
 
 /** integerOrAuto makes a whole number or the word `auto`, the default. @param auto what `auto` means */
 export function integerOrAuto([min, max]: Range<number>, meaning: string, auto: string) {
-  const message = `must be auto or a whole number from ${min} to ${max}`;
-  const whole = z
-    .number()
-    .refine((value) => Number.isInteger(value) && value >= min && value <= max, message);
-  const schema = z.union([z.literal('auto'), whole], saying(message));
+  const said = saying(`must be auto or a whole number from ${min} to ${max}`);
+  const schema = z.union([z.literal('auto'), whole(min, max, said)], said);
   const range = `${min} … ${max}; auto: ${auto}`;
   return described(schema, { type: 'integer or `auto`', meaning, range }).prefault('auto');
+}
+
+function whole(min: number, max: number, said: ReturnType<typeof saying>) {
+  return z.number(said).refine((value) => Number.isInteger(value) && value >= min && value <= max, said);
+}
+
+/** decimal makes a number with a fraction. */
+export function decimal(fallback: number, [min, max]: Range<number>, meaning: string) {
+  const message = `must be a number from ${min} to ${max}`;
+  const schema = z.number(saying(message)).min(min, message).max(max, message);
+  return described(schema, { type: 'number', meaning, range: `${min} … ${max}` }).prefault(fallback);
 }
 
 /** flag makes a boolean. */
@@ -113,10 +134,14 @@ export function flag(fallback: boolean, meaning: string) {
 }
 
 /** choice makes one of several words. The first is the default. */
-export function choice<const Value extends string>(values: readonly [Value, ...Value[]], meaning: string) {
+export function choice<const Value extends string>(
+  values: readonly [Value, ...Value[]],
+  meaning: string,
+  laterValues?: string[],
+) {
   const range = values.join(', ');
-  const words = z.literal<Value[]>([...values], { error: () => `must be one of ${range}` });
-  described(words, { type: 'word', meaning, range });
+  const words = z.literal<Value[]>([...values], saying(`must be one of ${range}`, laterValues));
+  described(words, { type: 'word', meaning, range, laterValues });
   return z.prefault(words, values[0] as never) as z.ZodPrefault<z.ZodLiteral<Value>>;
 }
 
@@ -135,27 +160,33 @@ export function text<Value>(
   return described(parsedBy(z.string(saying(notText)), parse), { type, meaning, ...info });
 }
 
+/**
+ * textOrNone makes a text of which nothing, `''` and null mean none.
+ * @param parse never gets an empty text
+ */
+export function textOrNone<Value>(
+  type: string,
+  meaning: string,
+  parse: (text: string) => Parsed<Value>,
+  info: Pick<FieldInfo, 'range' | 'fallback' | 'since'>,
+) {
+  const input = z.string(saying('must be text')).nullable();
+  const schema = parsedBy(input, (raw): Parsed<Value | null> => (raw ? parse(raw) : { value: null }));
+  return described(schema, { type, meaning, ...info }).prefault('');
+}
+
 /** matching makes a parser of text that fits a pattern. */
 export function matching(pattern: RegExp, message: string): (text: string) => Parsed<string> {
   return (raw) => (pattern.test(raw) ? { value: raw } : { message });
 }
 
-const NAME_MESSAGE = 'must be a name of 1–64 of A–Z a–z 0–9 . _ -';
+export const NAME_MESSAGE = 'must be a name of 1–64 of A–Z a–z 0–9 . _ -';
 /** parseName reads names of pools, routes and policies: metric labels, parts of Redis keys, words in header fields. */
 export const parseName = matching(/^[A-Za-z0-9._-]{1,64}$/, NAME_MESSAGE);
 
 /** name makes a name of a pool, route or policy. */
 export function name(meaning: string, range = '1–64 of `A–Z a–z 0–9 . _ -`', parse = parseName) {
   return text('name', meaning, parse, { range, notText: NAME_MESSAGE });
-}
-
-/** names makes a name or a list of at least one name. */
-export function names(meaning: string) {
-  const one = name('');
-  const schema = z
-    .union([one, z.array(one)], saying(`${NAME_MESSAGE}, or a list of such names`))
-    .refine((given) => given.length > 0, 'needs at least one policy');
-  return described(schema, { type: 'name or list of names', meaning });
 }
 
 /** list makes a list. @param none the message for an empty one; absent: it may be empty */

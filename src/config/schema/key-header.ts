@@ -31,10 +31,10 @@ const RESERVED: ReadonlySet<string> = new Set([
   'x-request-id',
 ]);
 
-/** parseKeyHeader returns the name in lower case; '' turns API keys off. */
+/** parseKeyHeader returns the name in lower case. */
 export function parseKeyHeader(raw: string): Parsed<string> {
   const name = raw.toLowerCase();
-  if (raw !== '' && !NAME.test(raw)) return { message: 'must be a header field name without _' };
+  if (!NAME.test(raw)) return { message: 'must be a header field name without _' };
   if (RESERVED.has(name) || name.startsWith('x-forwarded-')) {
     return { message: `must not be ${raw}, which has a meaning of its own` };
   }

@@ -1,6 +1,6 @@
 /** The block `redis` of the configuration. */
 import type { Parsed } from './addresses.ts';
-import * as key from './fields.ts';
+import * as Key from './fields.ts';
 
 const SINCE = '0.3';
 const URL_RANGE = '`redis://` or `rediss://` (TLS), `[[user]:password@]host[:port]`';
@@ -24,15 +24,15 @@ function parseNodeUrl(raw: string): Parsed<string> {
 
 function nodes(meaning: string) {
   const info = { type: 'list of URLs, secret', meaning, range: URL_RANGE, since: SINCE };
-  return key.list(key.text('URL', '', parseNodeUrl), info, 'needs at least one URL');
+  return Key.list(Key.text('URL', '', parseNodeUrl), info, 'needs at least one URL');
 }
 
-const sentinelSchema = key.block(
+const sentinelSchema = Key.block(
   {
-    master: key.text(
+    master: Key.text(
       'text',
       'The name under which the sentinels watch the master.',
-      key.matching(/^[\w.-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ -'),
+      Key.matching(/^[\w.-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ -'),
       { range: '1–128 of `A–Z a–z 0–9 . _ -`', since: SINCE },
     ),
     nodes: nodes(
@@ -44,25 +44,21 @@ const sentinelSchema = key.block(
 );
 
 /** redisSchema is applied to the block as written, or to an empty one where REDIS_URL is set. */
-export const redisSchema = key.block(
+export const redisSchema = Key.block(
   {
-    url: key
-      .text(
-        'URL, secret',
-        'The Redis or Valkey that holds the buckets. `rediss://` (since 0.3) checks the certificate against the host; `NODE_EXTRA_CA_CERTS` names a CA of your own.',
-        parseRedisUrl,
-        { range: `${URL_RANGE}, \`/db\``, fallback: `\`REDIS_URL\`, else \`${DEFAULT_REDIS_URL}\`` },
-      )
-      .optional(),
-    prefix: key
-      .text(
-        'text',
-        'Beginning of every key, so that several installations can share a Redis.',
-        key.matching(/^[\w.:-]{1,64}$/, 'must be 1–64 of A–Z a–z 0–9 . _ : -'),
-        { range: '1–64 of `A–Z a–z 0–9 . _ : -`' },
-      )
-      .prefault('sluice'),
-    timeout: key.duration(
+    url: Key.text(
+      'URL, secret',
+      'The Redis or Valkey that holds the buckets. `rediss://` (since 0.3) checks the certificate against the host; `NODE_EXTRA_CA_CERTS` names a CA of your own.',
+      parseRedisUrl,
+      { range: `${URL_RANGE}, \`/db\``, fallback: `\`REDIS_URL\`, else \`${DEFAULT_REDIS_URL}\`` },
+    ).optional(),
+    prefix: Key.text(
+      'text',
+      'Beginning of every key, so that several installations can share a Redis.',
+      Key.matching(/^[\w.:-]{1,64}$/, 'must be 1–64 of A–Z a–z 0–9 . _ : -'),
+      { range: '1–64 of `A–Z a–z 0–9 . _ : -`' },
+    ).prefault('sluice'),
+    timeout: Key.duration(
       '20ms',
       ['1ms', '10s'],
       'Longest wait of a request for the store; then the local share of the limit decides.',

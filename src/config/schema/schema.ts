@@ -5,19 +5,22 @@
 import type { z } from 'zod';
 import { canonicalRange, UNIX_PEER } from '../../contract/addresses.ts';
 import { isHostName, type Parsed, parseListenAddress } from './addresses.ts';
-import * as key from './fields.ts';
+import * as Key from './fields.ts';
 import { poolsSchema } from './pools.ts';
 import { redisSchema } from './redis.ts';
 import { rateLimitSchema, routesSchema } from './routes.ts';
 
-const listenEntrySchema = key.block(
+const listenEntrySchema = Key.block(
   {
-    address: key.text(
+    address: Key.text(
       'address',
       'Where to accept HTTP/1.1. Without a host: every IPv4 and IPv6 address. Port 0: any free one. A Unix socket file at which nobody listens any more is replaced.',
       parseListenAddress,
       { range: '`host:port`, `[v6]:port`, `:port`, `unix:/path`', notText: 'must be text like ":8080"' },
     ),
+    tls: Key.later('Certificates, to serve HTTPS'),
+    http2: Key.later('HTTP/2 at this address', false),
+    proxyProtocol: Key.later('PROXY protocol, versions 1 and 2', false),
   },
   'One address to listen at.',
 );
@@ -33,39 +36,32 @@ function parseAdminHost(raw: string): Parsed<string> {
   return isHostName(raw) ? { value: raw.toLowerCase() } : { message: 'must be a host name without a port' };
 }
 
-const TOKEN = /^[\x21-\x7e]{0,512}$/;
+const TOKEN = /^[\x21-\x7e]{1,512}$/;
 
 /** adminSchema is the block `admin`; on its own for `sluice clients`. */
-export const adminSchema = key.block(
+export const adminSchema = Key.block(
   {
-    address: key
-      .text(
-        'address',
-        'Where the admin API, `/livez`, `/readyz` and `/metrics` answer. An address other than loopback needs a token.',
-        parseAdminAddress,
-        { range: '`host:port`, `[v6]:port`, `:port`', notText: 'must be text like 127.0.0.1:9900' },
-      )
-      .prefault('127.0.0.1:9900'),
-    token: key
-      .text(
-        'text, secret',
-        'Bearer token that admin calls must carry. Empty: they need none.',
-        key.matching(TOKEN, 'must be at most 512 visible ASCII characters without spaces'),
-        {
-          range: 'at most 512 visible ASCII characters; at least 16 where the address is not loopback',
-          fallback: 'empty',
-        },
-      )
-      .nullable()
-      .prefault(''),
-    publicMetrics: key.flag(false, '`/metrics` needs no token.'),
-    hosts: key
-      .list(key.text('host name', '', parseAdminHost), {
-        type: 'list of host names',
-        meaning: 'Names accepted in `Host` and `Origin`, besides IP addresses and loopback names.',
+    address: Key.text(
+      'address',
+      'Where the admin API, `/livez`, `/readyz` and `/metrics` answer. An address other than loopback needs a token.',
+      parseAdminAddress,
+      { range: '`host:port`, `[v6]:port`, `:port`', notText: 'must be text like 127.0.0.1:9900' },
+    ).prefault('127.0.0.1:9900'),
+    token: Key.textOrNone(
+      'text, secret',
+      'Bearer token that admin calls must carry. Empty: they need none.',
+      Key.matching(TOKEN, 'must be at most 512 visible ASCII characters without spaces'),
+      {
+        range: 'at most 512 visible ASCII characters; at least 16 where the address is not loopback',
         fallback: 'empty',
-      })
-      .prefault([]),
+      },
+    ),
+    publicMetrics: Key.flag(false, '`/metrics` needs no token.'),
+    hosts: Key.list(Key.text('host name', '', parseAdminHost), {
+      type: 'list of host names',
+      meaning: 'Names accepted in `Host` and `Origin`, besides IP addresses and loopback names.',
+      fallback: 'empty',
+    }).prefault([]),
   },
   'The admin port. Changes need a restart.',
 );
@@ -75,53 +71,45 @@ function parseTrustedProxy(raw: string): Parsed<string> {
   return cidr === null ? { message: 'must be a CIDR like 10.0.0.0/8 or fd00::/8' } : { value: cidr };
 }
 
-const trustedProxySchema = key.text('CIDR', '', parseTrustedProxy, {
+const trustedProxySchema = Key.text('CIDR', '', parseTrustedProxy, {
   notText: 'must be a CIDR like 10.0.0.0/8',
 });
 
 function parseDatabaseUrl(raw: string): Parsed<string> {
-  const usable = raw === '' || (/^postgres(ql)?:\/\/\S+$/i.test(raw) && URL.canParse(raw));
+  const usable = /^postgres(ql)?:\/\/\S+$/i.test(raw) && URL.canParse(raw);
   const message = 'must be a URL like postgres://user:password@127.0.0.1:5432/sluice';
   return usable ? { value: raw } : { message };
 }
 
-const databaseSchema = key.block(
+const databaseSchema = Key.block(
   {
-    url: key
-      .text(
-        'URL, secret',
-        'The PostgreSQL that holds the clients. Empty: the embedded one.',
-        parseDatabaseUrl,
-        {
-          range: '`postgres://…`',
-          fallback: '`DATABASE_URL`, else empty',
-        },
-      )
-      .nullable()
-      .prefault(''),
-    embeddedPath: key
-      .text(
-        'path',
-        'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing, a machine that loses power may lose the last seconds.',
-        key.matching(/^[^\0]{1,4096}$/, 'must be a path'),
-      )
-      .prefault('./data/postgres'),
+    url: Key.textOrNone(
+      'URL, secret',
+      'The PostgreSQL that holds the clients. Empty: the embedded one.',
+      parseDatabaseUrl,
+      { range: '`postgres://…`', fallback: '`DATABASE_URL`, else empty' },
+    ),
+    embeddedPath: Key.text(
+      'path',
+      'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing, a machine that loses power may lose the last seconds.',
+      Key.matching(/^[^\0]{1,4096}$/, 'must be a path'),
+    ).prefault('./data/postgres'),
   },
   'Where the clients and their limits are kept. Changes need a restart.',
 );
 
-const limitsSchema = key.block(
+const limitsSchema = Key.block(
   {
-    bodyBytes: key.size('1MiB', ['1', '1024GiB'], 'Largest request body; above: 413.'),
-    targetBytes: key.size('8KiB', ['64', '1MiB'], 'Longest request target; above: 414.'),
-    headerBytes: key.size('16KiB', ['256', '1MiB'], 'All header lines together; above: 431.'),
-    headerCount: key.integer(100, [1, 2000], 'Header lines; above: 431.'),
-    connections: key.integerOrAuto(
+    bodyBytes: Key.size('1MiB', ['1', '1024GiB'], 'Largest request body; above: 413.'),
+    targetBytes: Key.size('8KiB', ['64', '1MiB'], 'Longest request target; above: 414.'),
+    headerBytes: Key.size('16KiB', ['256', '1MiB'], 'All header lines together; above: 431.'),
+    headerCount: Key.integer(100, [1, 2000], 'Header lines; above: 431.'),
+    connections: Key.integerOrAuto(
       [0, 1_000_000],
       'Open client connections per worker; more are closed at once. 0: no cap.',
       "half of the worker's file descriptor limit",
     ),
-    connectionsPerIp: key.integer(
+    connectionsPerIp: Key.integer(
       0,
       [0, 1_000_000],
       'The same per client address and worker; trusted proxies do not count. 0: no cap.',
@@ -130,45 +118,42 @@ const limitsSchema = key.block(
   'What a client may send and hold open.',
 );
 
-const timeoutsSchema = key.block(
+const timeoutsSchema = Key.block(
   {
-    headers: key.duration('10s', ['10ms', '1h'], 'For a whole request head; then 408.'),
-    bodyIdle: key.duration('60s', ['10ms', '24h'], 'Silence inside a request body; then 408.'),
-    writeIdle: key.duration(
+    headers: Key.duration('10s', ['10ms', '1h'], 'For a whole request head; then 408.'),
+    bodyIdle: Key.duration('60s', ['10ms', '24h'], 'Silence inside a request body; then 408.'),
+    writeIdle: Key.duration(
       '60s',
       ['10ms', '24h'],
       'A client takes nothing of an answer that waits for it; then the answer is cut.',
       '0.3',
     ),
-    keepAlive: key.duration('75s', ['10ms', '24h'], 'How long an idle client connection stays open.'),
-    drainGrace: key.duration(
+    keepAlive: Key.duration('75s', ['10ms', '24h'], 'How long an idle client connection stays open.'),
+    tunnelIdle: Key.later('Silence of a tunnel in both directions'),
+    drainGrace: Key.duration(
       '5s',
       ['0s', '1h'],
       'After a stop signal: Sluice still serves, while `/readyz` already fails.',
     ),
-    drain: key.duration('30s', ['0s', '1h'], 'After that: time for the requests that are in flight.'),
+    drain: Key.duration('30s', ['0s', '1h'], 'After that: time for the requests that are in flight.'),
   },
   'Deadlines on the side of the clients, and of a drain.',
 );
 
-const logSchema = key.block(
+const logSchema = Key.block(
   {
-    level: key
-      .choice(
-        ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
-        'Least severe line that is written.',
-      )
-      .prefault('info'),
-    format: key.choice(['json', 'pretty'], 'Form of the application log.'),
-    access: key
-      .block(
-        {
-          enabled: key.flag(true, 'Write one JSON line per request.'),
-          sample: key.decimal(1, [0, 1], 'Share of the requests that get a line.'),
-        },
-        'The access log, on standard output.',
-      )
-      .prefault({}),
+    level: Key.choice(
+      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+      'Least severe line that is written.',
+    ).prefault('info'),
+    format: Key.choice(['json', 'pretty'], 'Form of the application log.'),
+    access: Key.block(
+      {
+        enabled: Key.flag(true, 'Write one JSON line per request.'),
+        sample: Key.decimal(1, [0, 1], 'Share of the requests that get a line.'),
+      },
+      'The access log, on standard output.',
+    ).prefault({}),
   },
   'Logs.',
 );
@@ -176,16 +161,15 @@ const logSchema = key.block(
 const API_KEYS =
   'Signs the API keys of clients. All machines that share the database need the same one, so it is required where `rateLimit.instances` is above 1. With another secret all keys issued before are refused. Empty: Sluice makes one with the first key and keeps it (0600) beside the embedded database, or with a real one in `./data/api-keys.secret`, where only instances of that working folder find it.';
 
-const secretsSchema = key.block(
+const secretsSchema = Key.block(
   {
-    apiKeys: key
-      .text('text, secret', API_KEYS, key.matching(/^[^\0]{0,1024}$/, 'must be at most 1024 characters'), {
-        range: 'at most 1,024 characters',
-        fallback: '`SLUICE_KEY_SECRET`, else empty',
-        since: '0.3',
-      })
-      .nullable()
-      .prefault(''),
+    apiKeys: Key.textOrNone(
+      'text, secret',
+      API_KEYS,
+      Key.matching(/^[^\0]{1,1024}$/, 'must be at most 1024 characters'),
+      { range: 'at most 1,024 characters', fallback: '`SLUICE_KEY_SECRET`, else empty', since: '0.3' },
+    ),
+    cookies: Key.later('Secret that signs sticky cookies'),
   },
   'Secrets.',
   '0.3',
@@ -195,34 +179,30 @@ const ACCEPT =
   'How workers get connections: all from one socket, whoever is first (`shared`); from the primary, in turn (`round_robin`); each from a socket of its own, over which the kernel spreads them (`reuse_port`: Linux, version 0.2; Unix sockets stay shared). `reuse_port` spreads many connections most evenly, and `round_robin` about a hundred of them, at two to three times the cost of a connection ([figures](performance.md#three-ways-to-get-connections)). Changes need a restart.';
 
 /** configSchema is the whole file. */
-export const configSchema = key.block(
+export const configSchema = Key.block(
   {
-    listen: key
-      .list(
-        listenEntrySchema,
-        {
-          type: 'list',
-          meaning: 'Addresses for the traffic that is proxied. Changes need a restart.',
-          fallback: 'one entry, `:8080`',
-        },
-        'needs at least one address',
-      )
-      .prefault([{ address: ':8080' }]),
+    listen: Key.list(
+      listenEntrySchema,
+      {
+        type: 'list',
+        meaning: 'Addresses for the traffic that is proxied. Changes need a restart.',
+        fallback: 'one entry, `:8080`',
+      },
+      'needs at least one address',
+    ).prefault([{ address: ':8080' }]),
     admin: adminSchema.prefault({}),
-    workers: key.integerOrAuto(
+    workers: Key.integerOrAuto(
       [1, 1024],
       'Worker processes. Changes need a restart.',
       'one per available CPU',
     ),
-    accept: key.choice(['shared', 'round_robin', 'reuse_port'], ACCEPT),
-    trustedProxies: key
-      .list(trustedProxySchema, {
-        type: 'list of CIDRs',
-        meaning:
-          'Peers whose `X-Forwarded-*` and `X-Request-Id` Sluice believes. `unix:` (since 0.5) stands for every peer on a Unix socket; without it all of them are one client.',
-        fallback: 'empty: nobody',
-      })
-      .prefault([]),
+    accept: Key.choice(['shared', 'round_robin', 'reuse_port'], ACCEPT),
+    trustedProxies: Key.list(trustedProxySchema, {
+      type: 'list of CIDRs',
+      meaning:
+        'Peers whose `X-Forwarded-*` and `X-Request-Id` Sluice believes. `unix:` (since 0.5) stands for every peer on a Unix socket; without it all of them are one client.',
+      fallback: 'empty: nobody',
+    }).prefault([]),
     pools: poolsSchema,
     routes: routesSchema,
     rateLimit: rateLimitSchema.optional(),
@@ -232,7 +212,14 @@ export const configSchema = key.block(
     timeouts: timeoutsSchema.prefault({}),
     log: logSchema.prefault({}),
     secrets: secretsSchema.prefault({}),
-    audit: key.block({}, 'All its keys are in later-keys.ts.').optional(),
+    overload: Key.later('Shedding by event-loop delay and heap'),
+    audit: Key.block(
+      {
+        adminChanges: Key.later('A row in PostgreSQL per admin write', false),
+        requests: Key.later('Rows in PostgreSQL about requests', 'off'),
+      },
+      '',
+    ).optional(),
   },
   '',
 );
