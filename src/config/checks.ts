@@ -159,36 +159,22 @@ function* checkRoutes({ routes = [], pools }: ConfigDraft): Findings {
   }
 }
 
-type RouteLimitDraft = Exclude<
-  NonNullable<NonNullable<ConfigDraft['routes']>[number]>['rateLimit'],
-  'off' | undefined
->;
-type PoliciesDraft = NonNullable<NonNullable<ConfigDraft['rateLimit']>['policies']>;
-
 function* checkRouteLimits({ routes = [], rateLimit }: ConfigDraft, rateLimitWritten: boolean): Findings {
+  // null: they could not be read.
   const policies = rateLimit?.policies ?? (rateLimitWritten ? null : {});
-  for (const [index, route] of routes.entries()) {
-    const limit = route?.rateLimit;
-    if (limit !== undefined && limit !== 'off')
-      yield* checkRouteLimit(limit, ['routes', index, 'rateLimit'], policies);
-  }
-}
-
-/** @param policies null: they could not be read */
-function* checkRouteLimit(
-  { policy, cost = 0 }: RouteLimitDraft,
-  path: KeyPath,
-  policies: PoliciesDraft | null,
-): Findings {
-  const names = [policy ?? []].flat();
-  for (const [at, name] of names.entries()) {
-    if (name === undefined) continue;
-    const place = [...path, 'policy', ...(Array.isArray(policy) ? [at] : [])];
-    const known = policies !== null && Object.hasOwn(policies, name);
-    if (names.indexOf(name) < at) yield { path: place, message: `names the policy ${name} again` };
-    else if (!known && policies !== null) yield { path: place, message: `there is no policy ${name}` };
-    const capacity = known ? policies[name]?.capacity : undefined;
-    if (capacity !== undefined && cost > capacity)
-      yield { path: [...path, 'cost'], message: `is above the capacity of the policy ${name}` };
+  for (const [index, { rateLimit: limit } = {}] of routes.entries()) {
+    if (limit === undefined || limit === 'off') continue;
+    const path = ['routes', index, 'rateLimit'];
+    const names = [limit.policy ?? []].flat();
+    for (const [at, name] of names.entries()) {
+      if (name === undefined) continue;
+      const place = [...path, 'policy', ...(Array.isArray(limit.policy) ? [at] : [])];
+      const isKnown = policies !== null && Object.hasOwn(policies, name);
+      if (names.indexOf(name) < at) yield { path: place, message: `names the policy ${name} again` };
+      else if (!isKnown && policies !== null) yield { path: place, message: `there is no policy ${name}` };
+      const { capacity = Number.POSITIVE_INFINITY } = (isKnown && policies[name]) || {};
+      if ((limit.cost ?? 0) > capacity)
+        yield { path: [...path, 'cost'], message: `is above the capacity of the policy ${name}` };
+    }
   }
 }

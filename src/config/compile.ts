@@ -12,6 +12,7 @@ import {
   type Settings,
 } from '../contract/settings.ts';
 import { DEFAULT_REDIS_URL } from './schema/redis.ts';
+import { rateLimitSchema } from './schema/routes.ts';
 import type { FileConfig } from './schema/schema.ts';
 
 /** compileSettings fills in what depends on other keys, and freezes the result; for loadConfig. */
@@ -73,15 +74,8 @@ function compileHealthCheck({ interval, timeout, ...rest }: FileHealthCheck): He
   return { ...rest, intervalMs: interval, timeoutMs: timeout };
 }
 
-/** Without the block `rateLimit` nothing is limited. */
-const UNLIMITED: NonNullable<FileConfig['rateLimit']> = {
-  enabled: false,
-  identify: { apiKeyHeader: null, ipv4Prefix: 32, ipv6Prefix: 64 },
-  policies: {},
-  leases: true,
-  instances: 1,
-  headers: 'draft',
-};
+/** Without the block nothing is limited, and no API key is read. */
+const UNLIMITED = rateLimitSchema.parse({ enabled: false, identify: { apiKeyHeader: '' }, policies: {} });
 
 function compileRateLimit({ policies, ...rest } = UNLIMITED): RateLimitSettings {
   return {

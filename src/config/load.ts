@@ -10,7 +10,7 @@ import { adminSchema, configSchema } from './schema/schema.ts';
 import { findingsOf, isMapping, salvage } from './schema/schema-walk.ts';
 import type { Environment } from './substitution.ts';
 import { warningsOf } from './warnings.ts';
-import { parseYaml, type YamlSource } from './yaml-source.ts';
+import { parseYaml, unreadable, type YamlSource } from './yaml-source.ts';
 
 /** LoadResult: a configuration with warnings can be used, one with problems cannot. */
 export type LoadResult = LoadedConfig | { problems: Problem[] };
@@ -28,15 +28,18 @@ const MAX_FILE_BYTES = 1024 * 1024;
  * @param env for `${VAR}`, REDIS_URL, DATABASE_URL and SLUICE_KEY_SECRET
  */
 export function loadConfig(path: string, env: Environment): LoadResult {
-  const read = readText(path);
-  return 'message' in read ? ofFile(read.message) : parseConfig(read.text, env);
+  return checkSource(readSource(path, env), env);
 }
 
 /** parseConfig is loadConfig for a text at hand. */
 export function parseConfig(text: string, env: Environment): LoadResult {
-  const source = parseYaml(text, env);
+  return checkSource(parseYaml(text, env), env);
+}
+
+function checkSource(source: YamlSource, env: Environment): LoadResult {
   if (source.value === undefined) return { problems: sortProblems(source.problems) };
-  if (source.value === null && source.problems.length === 0) return ofFile('the file is empty');
+  if (source.value === null && source.problems.length === 0)
+    return { problems: unreadable('the file is empty').problems };
   const { raw, variables } = withEnvironment(source.value, env);
   const parsed = configSchema.safeParse(raw);
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues);
@@ -57,9 +60,7 @@ export function loadAdmin(
   env: Environment,
   token: string | null,
 ): { admin: AdminSettings } | { problems: Problem[] } {
-  const read = readText(path);
-  if ('message' in read) return ofFile(read.message);
-  const source = parseYaml(read.text, env);
+  const source = readSource(path, env);
   const { admin = {} } = isMapping(source.value) ? source.value : {};
   const parsed = adminSchema.safeParse(token !== null && isMapping(admin) ? { ...admin, token } : admin);
   const ignored = token === null ? null : 'admin.token';
@@ -81,18 +82,14 @@ export function changedRestartKeys(before: Settings, after: Settings): string[] 
   return before.log.format === after.log.format ? changed : [...changed, 'log.format'];
 }
 
-function ofFile(message: string): { problems: Problem[] } {
-  return { problems: [{ line: null, path: null, message }] };
-}
-
-function readText(path: string): { text: string } | { message: string } {
+function readSource(path: string, env: Environment): YamlSource {
   try {
     const bytes = readBounded(path);
-    if (bytes.length > MAX_FILE_BYTES) return { message: `the file is larger than ${MAX_FILE_BYTES} bytes` };
-    return { text: new TextDecoder('utf-8', { fatal: true }).decode(bytes) };
+    if (bytes.length > MAX_FILE_BYTES) return unreadable(`the file is larger than ${MAX_FILE_BYTES} bytes`);
+    return parseYaml(new TextDecoder('utf-8', { fatal: true }).decode(bytes), env);
   } catch (thrown) {
     const message = READ_FAILURES[systemCodeOf(thrown) ?? ''];
-    return { message: message ?? `the file cannot be read: ${toError(thrown).message}` };
+    return unreadable(message ?? `the file cannot be read: ${toError(thrown).message}`);
   }
 }
 

@@ -23,7 +23,7 @@ const STACK_EXHAUSTED = /call stack|Stack overflow/;
 const MAX_VALUES = 20_000;
 const MAX_DEPTH = 32;
 
-const TOO_DEEP: Problem = { line: null, path: null, message: 'the file is nested too deeply' };
+const TOO_DEEP = 'the file is nested too deeply';
 
 /** YamlSource is a parsed file. Its mappings have no prototype. */
 export interface YamlSource {
@@ -52,11 +52,11 @@ export function parseYaml(text: string, env: Environment): YamlSource {
   } catch (thrown) {
     // The parser is recursive; it reports everything else as an error of the document.
     if (!(thrown instanceof RangeError)) throw thrown;
-    return failure([TOO_DEEP]);
+    return unreadable(TOO_DEEP);
   }
   const complaints = [...document.errors, ...document.warnings];
   // It also reports some exhaustions of the stack as errors of the document.
-  if (complaints.some(({ message }) => STACK_EXHAUSTED.test(message))) return failure([TOO_DEEP]);
+  if (complaints.some(({ message }) => STACK_EXHAUSTED.test(message))) return unreadable(TOO_DEEP);
   if (complaints.length > 0) {
     const shown = complaints.slice(0, MAX_SYNTAX_PROBLEMS);
     return failure(shown.map((error) => problemOf(error, lineCounter)));
@@ -64,6 +64,11 @@ export function parseYaml(text: string, env: Environment): YamlSource {
   const reader = new Reader(document, lineCounter, env);
   reader.value = reader.read(document.contents, document.contents, []);
   return reader.full ? failure(reader.problems.slice(-1)) : reader;
+}
+
+/** unreadable is the source of a file that cannot be read at all. */
+export function unreadable(message: string): YamlSource {
+  return failure([{ line: null, path: null, message }]);
 }
 
 function failure(problems: Problem[]): YamlSource {
