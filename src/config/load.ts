@@ -63,9 +63,9 @@ export function loadAdmin(
   const source = readSource(path, env);
   const { admin = {} } = isMapping(source.value) ? source.value : {};
   const parsed = adminSchema.safeParse(token !== null && isMapping(admin) ? { ...admin, token } : admin);
-  const ignored = token === null ? null : 'admin.token';
+  // A problem without a path is one of the whole file.
   const problems = source.problems.filter(
-    (each) => each.path !== ignored && /^admin\b|^$/.test(each.path ?? ''),
+    (each) => /^admin\b|^$/.test(each.path ?? '') && !(token !== null && each.path === 'admin.token'),
   );
   if (parsed.success && problems.length === 0) return { admin: compileAdmin(parsed.data) };
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues, ['admin']);

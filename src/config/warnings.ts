@@ -2,12 +2,17 @@
 import type { RouteSettings, Settings } from '../contract/settings.ts';
 import type { Finding } from './problems.ts';
 
-/** warningsOf finds pools and policies without routes, routes that are never reached, and proxies trusted everywhere. */
-export function* warningsOf({ pools, routes, rateLimit, trustedProxies }: Settings): Generator<Finding> {
+/** warningsOf finds what is unused (pools, policies, the secret of API keys), routes that are never reached, proxies trusted everywhere. */
+export function* warningsOf(settings: Settings): Generator<Finding> {
+  const { pools, routes, rateLimit, trustedProxies, secrets } = settings;
   const everywhere = trustedProxies.find((cidr) => cidr.endsWith('/0'));
   if (everywhere !== undefined) {
     const message = `${everywhere} lets every client choose its address by X-Forwarded-For`;
     yield { path: ['trustedProxies'], message };
+  }
+  if (secrets.apiKeys !== null && rateLimit.identify.apiKeyHeader === null) {
+    const message = 'no API key is read: rateLimit is absent, or rateLimit.identify.apiKeyHeader is empty';
+    yield { path: ['secrets', 'apiKeys'], message };
   }
   for (const { name } of pools) {
     if (!routes.some(({ pool }) => pool === name))

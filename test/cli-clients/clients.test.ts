@@ -190,6 +190,14 @@ test('a command line or a configuration that is wrong is exit 2, and asking for 
   assert.match(inner?.out ?? '', /^Usage: sluice clients set [\s\S]*--no-limits[\s\S]*--config <file>/);
 });
 
+test('a configuration that is not YAML is exit 2, not a call to the default address', async (t) => {
+  const path = configFor(t, 1, 'tok');
+  appendFileSync(path, 'routes: [\n');
+  const { code, err } = await sluice(t, ['clients', 'list', '--config', path]);
+  assert.equal(code, 2, err);
+  assert.match(err, /sluice\.yaml:\d+: not valid YAML: /);
+});
+
 test('empty lists say that they are empty', async (t) => {
   const admin = await startAdmin(t);
   assert.equal((await sluice(t, ['clients', 'list', '--admin', admin.url])).out, 'no clients');

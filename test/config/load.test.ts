@@ -201,6 +201,12 @@ rateLimit:
     'f:12: warning: routes[6]: is never reached: the route all before it matches all its requests',
     'f:16: warning: rateLimit.policies.gold: no route names this policy, so it limits nothing',
   ]);
+  const unread =
+    'f:1: warning: secrets.apiKeys: no API key is read: rateLimit is absent, or rateLimit.identify.apiKeyHeader is empty';
+  const secret = `secrets: { apiKeys: s }\n${POOL}`;
+  assert.deepEqual(warningsOf(secret), [unread]);
+  assert.deepEqual(warningsOf(`${secret}rateLimit: { identify: { apiKeyHeader: "" } }\n`), [unread]);
+  assert.deepEqual(warningsOf(`${secret}rateLimit: {}\n`), []);
   assert.deepEqual(warningsOf(`trustedProxies: ["::1"]\n${POOL}rateLimit: {}\n`), []);
 });
 

@@ -98,7 +98,7 @@ const policySchema = Key.block(
 );
 
 const API_KEY_HEADER =
-  'Header field with the API key of a client. A key that does not verify is counted and ignored; the field goes on to the backend. Empty: the address alone tells who a caller is.';
+  'Header field with the API key of a client. A key that does not verify is counted and ignored; the field goes on to the backend. Empty, or without the block `rateLimit`: no key is read, and the address alone tells who a caller is.';
 
 const identifySchema = Key.block(
   {
@@ -132,5 +132,5 @@ export const rateLimitSchema = Key.block(
       'Fields in answers of limited routes: `RateLimit` and `RateLimit-Policy` (`draft`), `X-RateLimit-*` (`legacy`) or neither (`off`). The last two since 0.3.',
     ),
   },
-  'Token buckets, one per caller and policy. Absent: nothing is limited.',
+  'Token buckets, one per caller and policy. Absent: nothing is limited, and no API key is read.',
 );

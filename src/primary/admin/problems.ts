@@ -61,8 +61,7 @@ const CODE_DETAILS: Partial<Record<ErrorCode, string>> = {
   client_not_found: 'there is no client with this clientId',
   key_not_found: 'the client has no key with this keyId',
   too_many_keys: 'the client has 1,000 keys; revoke one first',
-  secret_missing:
-    'there is no secret to sign API keys with: set secrets.apiKeys (none could be kept in ./data)',
+  secret_missing: 'there is no secret to sign API keys with (the log says why): set secrets.apiKeys',
   database_unavailable: 'the database cannot be reached',
   database_starting: 'the database is starting',
   folder_locked:
