@@ -1,163 +1,119 @@
 /**
- * The one table of metrics. Workers count into plain numbers by these names; the primary adds them up and renders them.
- * Label values come only from the configuration or from closed sets, never from a client, a path or a free host.
- * docs/metrics.md is made from it.
+ * The one table of metrics. Workers count by these names; the primary adds up and renders. Values of labels come only from the
+ * configuration or from closed sets, never from a client, a path or a free host. docs/metrics.md is made from the table.
  */
 import { type Settings, UNMATCHED_ROUTE } from './settings.ts';
 import type { Fitting, Typed } from './shape.ts';
 
 export interface MetricDefinition {
-  kind: 'counter' | 'gauge' | 'histogram';
+  kind: Kind;
   help: string;
-  /** `backend` stands right behind its `pool`. */
+  /** `backend` comes right after its `pool`. */
   labels: readonly string[];
   /** Upper bounds in seconds of a histogram's buckets, ascending, without +Inf. */
   bucketsSec: readonly number[];
 }
 
+type Kind = 'counter' | 'gauge' | 'histogram';
+
+/**
+ * Kind, name and labels of each metric, and its help. A metric without series is for a later version: it has HELP and TYPE
+ * now, so that dashboards and rules can name it.
+ */
+const ROWS = {
+  'counter sluice_requests_total route method code':
+    'Requests that ended, answered or aborted. Code 499: the client gave up.',
+  'histogram sluice_request_duration_seconds route':
+    'Time from the request head to the last byte of the answer or the abort.',
+  'gauge sluice_requests_in_flight': 'Requests being served now.',
+  'counter sluice_bytes_total direction': 'Body bytes, in from clients and out to them.',
+  'counter sluice_upstream_requests_total pool backend code':
+    'Attempts at backends by status; 000 where no status came.',
+  'histogram sluice_upstream_duration_seconds pool backend':
+    'Time from sending a request to a backend to its response head.',
+  'histogram sluice_upstream_connect_seconds pool backend': 'Time to open a connection to a backend.',
+  'gauge sluice_backend_up pool backend':
+    '1 while a backend takes new requests. 0: down by its health check, not probed yet, or drained by an operator (GET /api/v1/pools says which).',
+  'gauge sluice_backend_in_flight pool backend': 'Requests at a backend now.',
+  'counter sluice_probes_total pool backend result': 'Health checks by result (pass, fail).',
+  'gauge sluice_probe_duration_seconds pool backend': 'Duration of the last health check.',
+  'counter sluice_retries_total pool reason':
+    'Second and later attempts of requests (connect, reused_socket).',
+  'counter sluice_ejections_total pool backend':
+    'Backends taken out because of failing traffic. No series in this version.',
+  'gauge sluice_panic pool':
+    '1 while a pool has no healthy backend and tries those that are down. No series in this version.',
+  'counter sluice_ratelimit_decisions_total policy result source': 'Decisions of the limiter.',
+  'counter sluice_ratelimit_store_calls_total result':
+    'Batches sent to the bucket store; skipped: decided without it while its breaker was open.',
+  'histogram sluice_ratelimit_store_seconds': 'Time from queueing a take to the reply of the bucket store.',
+  'gauge sluice_ratelimit_breaker_open': 'Workers that decide alone: the bucket store does not answer.',
+  'counter sluice_api_key_requests_total result':
+    'Requests with an API key: valid, or counted by address because it is unknown or malformed.',
+  'gauge sluice_connections_open': 'Client connections open now.',
+  'counter sluice_connections_accepted_total': 'Client connections accepted, also those closed at once.',
+  'counter sluice_tls_handshakes_total result version resumed':
+    'TLS handshakes of clients by result. No series in this version.',
+  'gauge sluice_tls_certificate_expiry_seconds name':
+    'Unix time at which a certificate expires. No series in this version.',
+  'gauge sluice_tunnels_open':
+    'Connections that carry another protocol after an upgrade. No series in this version.',
+  'counter sluice_shed_total reason': 'Connections and requests turned away to protect the worker.',
+  'counter sluice_access_log_dropped_lines_total':
+    'Access lines lost because the output took none: its reader stalled or went away, or the disk is full.',
+  'counter sluice_application_log_dropped_lines_total':
+    'Application log lines lost, of the primary and the workers, for the same reasons.',
+  'gauge sluice_event_loop_delay_seconds worker':
+    "The longest turn of a worker's event loop in the last second: every event that arrived meanwhile waited. It is a maximum; 1 ms is the cost of the report that an idle worker makes.",
+  'gauge sluice_worker_busy_ratio worker':
+    'Part of the last second (0 to 1) that the event loop of a worker did not wait for events.',
+  'counter sluice_worker_cpu_seconds_total worker':
+    'CPU time of a worker process; its replacement begins at 0.',
+  'gauge sluice_worker_resident_memory_bytes worker': 'Resident memory of a worker process.',
+  'counter sluice_worker_requests_total worker':
+    'Requests that a worker has begun; its replacement begins at 0.',
+  'gauge sluice_worker_connections worker': 'Client connections of a worker.',
+  'gauge sluice_workers state': 'Worker processes by state (starting, serving, draining).',
+  'counter sluice_worker_restarts_total': 'Workers that died and were replaced.',
+  'counter sluice_admin_requests_total route code':
+    'Answers of the admin port; route is the pattern of the path, _none where none matched.',
+  'gauge sluice_config_last_reload_success': '1 when the last load of the configuration succeeded.',
+  'gauge sluice_config_last_reload_timestamp_seconds':
+    'When the configuration was last loaded with success, the start included.',
+  'gauge sluice_config_last_reload_duration_seconds':
+    'How long the last reload took, accepted or refused, until every worker had it; 0 before the first.',
+  'gauge sluice_config_revision_info revision': 'The revision of the configuration in force.',
+  'gauge sluice_build_info version node fast_path':
+    'Version of Sluice and of Node.js, and what connections of clients are built on (handle, socket, node).',
+} satisfies Record<`${Kind} sluice_${string}`, string>;
+
+type NameOf<Row> = Row extends `${Kind} ${infer Name} ${string}`
+  ? Name
+  : Row extends `${Kind} ${infer Name}`
+    ? Name
+    : never;
+
+export type MetricName = NameOf<keyof typeof ROWS>;
+
 const REQUEST_BUCKETS_SEC = [
   0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60,
 ];
-const STORE_BUCKETS_SEC = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1];
+const BUCKETS_SEC: Readonly<Record<string, readonly number[]>> = {
+  sluice_request_duration_seconds: REQUEST_BUCKETS_SEC,
+  sluice_upstream_duration_seconds: REQUEST_BUCKETS_SEC,
+  sluice_ratelimit_store_seconds: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1],
+};
 
-function metric(kind: MetricDefinition['kind']) {
-  return (labels: string[], help: string, bucketsSec: number[] = []): MetricDefinition => ({
-    kind,
-    labels,
-    help,
-    bucketsSec,
-  });
-}
-const counter = metric('counter');
-const gauge = metric('gauge');
-const histogram = metric('histogram');
+const DEFINITIONS: Readonly<Record<string, MetricDefinition>> = Object.fromEntries(
+  Object.entries(ROWS).map(([row, help]) => {
+    const [kind, name = '', ...labels] = row.split(' ');
+    return [name, { kind: kind as Kind, help, labels, bucketsSec: BUCKETS_SEC[name] ?? [] }];
+  }),
+);
 
-/** Names that later versions fill keep their HELP and TYPE, so that dashboards and rules can name them. */
-export const METRICS = {
-  sluice_requests_total: counter(
-    ['route', 'method', 'code'],
-    'Requests that ended, answered or aborted. Code 499: the client gave up.',
-  ),
-  sluice_request_duration_seconds: histogram(
-    ['route'],
-    'Time from the request head to the last byte of the answer or the abort.',
-    REQUEST_BUCKETS_SEC,
-  ),
-  sluice_requests_in_flight: gauge([], 'Requests being served now.'),
-  sluice_bytes_total: counter(['direction'], 'Body bytes, in from clients and out to them.'),
-  sluice_upstream_requests_total: counter(
-    ['pool', 'backend', 'code'],
-    'Attempts at backends by status; 000 where no status came.',
-  ),
-  sluice_upstream_duration_seconds: histogram(
-    ['pool', 'backend'],
-    'Time from sending a request to a backend to its response head.',
-    REQUEST_BUCKETS_SEC,
-  ),
-  sluice_upstream_connect_seconds: histogram(['pool', 'backend'], 'Time to open a connection to a backend.'),
-  sluice_backend_up: gauge(
-    ['pool', 'backend'],
-    '1 while a backend takes new requests. 0: down by its health check, not probed yet, or drained by an operator (GET /api/v1/pools says which).',
-  ),
-  sluice_backend_in_flight: gauge(['pool', 'backend'], 'Requests at a backend now.'),
-  sluice_probes_total: counter(['pool', 'backend', 'result'], 'Health checks by result (pass, fail).'),
-  sluice_probe_duration_seconds: gauge(['pool', 'backend'], 'Duration of the last health check.'),
-  sluice_retries_total: counter(
-    ['pool', 'reason'],
-    'Second and later attempts of requests (connect, reused_socket).',
-  ),
-  sluice_ejections_total: counter(
-    ['pool', 'backend'],
-    'Backends taken out because of failing traffic. No series in this version.',
-  ),
-  sluice_panic: gauge(
-    ['pool'],
-    '1 while a pool has no healthy backend and tries those that are down. No series in this version.',
-  ),
-  sluice_ratelimit_decisions_total: counter(['policy', 'result', 'source'], 'Decisions of the limiter.'),
-  sluice_ratelimit_store_calls_total: counter(
-    ['result'],
-    'Batches sent to the bucket store; skipped: decided without it while its breaker was open.',
-  ),
-  sluice_ratelimit_store_seconds: histogram(
-    [],
-    'Time from queueing a take to the reply of the bucket store.',
-    STORE_BUCKETS_SEC,
-  ),
-  sluice_ratelimit_breaker_open: gauge([], 'Workers that decide alone: the bucket store does not answer.'),
-  sluice_api_key_requests_total: counter(
-    ['result'],
-    'Requests with an API key: valid, or counted by address because it is unknown or malformed.',
-  ),
-  sluice_connections_open: gauge([], 'Client connections open now.'),
-  sluice_connections_accepted_total: counter([], 'Client connections accepted, also those closed at once.'),
-  sluice_tls_handshakes_total: counter(
-    ['result', 'version', 'resumed'],
-    'TLS handshakes of clients by result. No series in this version.',
-  ),
-  sluice_tls_certificate_expiry_seconds: gauge(
-    ['name'],
-    'Unix time at which a certificate expires. No series in this version.',
-  ),
-  sluice_tunnels_open: gauge(
-    [],
-    'Connections that carry another protocol after an upgrade. No series in this version.',
-  ),
-  sluice_shed_total: counter(['reason'], 'Connections and requests turned away to protect the worker.'),
-  sluice_access_log_dropped_lines_total: counter(
-    [],
-    'Access lines lost because the output took none: its reader stalled or went away, or the disk is full.',
-  ),
-  sluice_application_log_dropped_lines_total: counter(
-    [],
-    'Application log lines lost, of the primary and the workers, for the same reasons.',
-  ),
-  sluice_event_loop_delay_seconds: gauge(
-    ['worker'],
-    "The longest turn of a worker's event loop in the last second: every event that arrived meanwhile waited. It is a maximum; 1 ms is the cost of the report that an idle worker makes.",
-  ),
-  sluice_worker_busy_ratio: gauge(
-    ['worker'],
-    'Part of the last second (0 to 1) that the event loop of a worker did not wait for events.',
-  ),
-  sluice_worker_cpu_seconds_total: counter(
-    ['worker'],
-    'CPU time of a worker process; its replacement begins at 0.',
-  ),
-  sluice_worker_resident_memory_bytes: gauge(['worker'], 'Resident memory of a worker process.'),
-  sluice_worker_requests_total: counter(
-    ['worker'],
-    'Requests that a worker has begun; its replacement begins at 0.',
-  ),
-  sluice_worker_connections: gauge(['worker'], 'Client connections of a worker.'),
-  sluice_workers: gauge(['state'], 'Worker processes by state (starting, serving, draining).'),
-  sluice_worker_restarts_total: counter([], 'Workers that died and were replaced.'),
-  sluice_admin_requests_total: counter(
-    ['route', 'code'],
-    'Answers of the admin port; route is the pattern of the path, _none where none matched.',
-  ),
-  sluice_config_last_reload_success: gauge([], '1 when the last load of the configuration succeeded.'),
-  sluice_config_last_reload_timestamp_seconds: gauge(
-    [],
-    'When the configuration was last loaded with success, the start included.',
-  ),
-  sluice_config_last_reload_duration_seconds: gauge(
-    [],
-    'How long the last reload took, accepted or refused, until every worker had it; 0 before the first.',
-  ),
-  sluice_config_revision_info: gauge(['revision'], 'The revision of the configuration in force.'),
-  sluice_build_info: gauge(
-    ['version', 'node', 'fast_path'],
-    'Version of Sluice and of Node.js, and what connections of clients are built on (handle, socket, node).',
-  ),
-} satisfies Record<string, MetricDefinition>;
+export const METRICS = DEFINITIONS as Readonly<Record<MetricName, MetricDefinition>>;
 
-export type MetricName = keyof typeof METRICS;
-
-/**
- * liveSeries tells which series a configuration can still count: those of routes, pools, backends and policies that it has.
- * Called after a reload by workers and the primary, which drop the others.
- */
+/** liveSeries tells which series the settings can still count. After a reload, workers and the primary drop the others. */
 export function liveSeries(settings: Pick<Settings, 'routes' | 'pools' | 'rateLimit'>): IsLive {
   const { routes, pools, rateLimit } = settings;
   const known: Record<string, ReadonlySet<string>> = {
@@ -167,7 +123,7 @@ export function liveSeries(settings: Pick<Settings, 'routes' | 'pools' | 'rateLi
     policy: new Set(rateLimit.policies.map(({ name }) => name)),
   };
   return (name, values) =>
-    // Its routes are those of the admin port.
+    // Its label `route` is about the admin port.
     name === 'sluice_admin_requests_total' ||
     METRICS[name].labels.every((label, i) => {
       const value = label === 'backend' ? `${values[i - 1]} ${values[i]}` : `${values[i]}`;
