@@ -17,20 +17,18 @@ export interface AlgorithmOptions {
   /** 0…workerCount - 1; a replacement has the index of the worker before it. */
   workerIndex: number;
   workerCount: number;
-  /** Uniform in [0, 1). */
-  random: () => number;
 }
 
 /** makeAlgorithm is called with each plan; weights are read then. @param backends in the order of the pool's settings */
 export function makeAlgorithm(
   kind: PoolSettings['balance'],
   backends: readonly Backend[],
-  { workerIndex, workerCount, random }: AlgorithmOptions,
+  { workerIndex, workerCount }: AlgorithmOptions,
 ): Algorithm {
   switch (kind) {
     case 'round_robin':
       return new SmoothWeightedRoundRobin(backends, workerIndex / workerCount);
     case 'least_requests':
-      return new LeastRequests(backends, random);
+      return new LeastRequests(backends);
   }
 }

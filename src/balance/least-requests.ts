@@ -14,8 +14,8 @@ export class LeastRequests {
   readonly #eligible: Float64Array;
   readonly #random: () => number;
 
-  /** @param random uniform in [0, 1) */
-  constructor(backends: readonly Backend[], random: () => number) {
+  /** @param random uniform in [0, 1); another one for tests */
+  constructor(backends: readonly Backend[], random = Math.random) {
     this.#backends = backends;
     this.#weights = Float64Array.from(backends, (backend) => backend.weight);
     this.#eligible = new Float64Array(backends.length);

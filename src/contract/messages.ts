@@ -3,6 +3,7 @@
  * derive from them. The receiver logs a message that does not parse, and goes on.
  */
 import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
+import type { DataPath } from './data-path.ts';
 import { BACKEND_AVAILABILITY } from './health.ts';
 import { METRICS_DELTA } from './metrics.ts';
 import type { WorkerSettings } from './settings.ts';
@@ -11,18 +12,20 @@ import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 /** Raised with every change of a shape; the primary refuses a worker of another version at its hello. */
 export const PROTOCOL_VERSION = 5;
 
-/** Names of the environment variables by which the primary tells a worker what it must know before any message. */
-export const WORKER_ENV = {
-  /** 0…count - 1; a replacement has the index of the worker before it. */
-  index: 'SLUICE_WORKER_INDEX',
-  count: 'SLUICE_WORKER_COUNT',
-  /** `1` for a worker that replaces one that had served. */
-  replacement: 'SLUICE_WORKER_REPLACEMENT',
-  /** The DataPath as JSON. */
-  dataPath: 'SLUICE_WORKER_DATA_PATH',
-  /** For each address of `listen` the descriptor of the inherited, bound socket, as JSON; null: the primary deals connections. */
-  listenFds: 'SLUICE_WORKER_LISTEN_FDS',
-} as const;
+/** The environment variable that holds a worker's WorkerPlace as JSON. */
+export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
+
+/** WorkerPlace is what the primary tells a worker before any message. */
+export interface WorkerPlace {
+  /** 0…workerCount - 1; a replacement has the index of the worker before it. */
+  workerIndex: number;
+  workerCount: number;
+  /** Whether it replaces a worker that had served. */
+  replacement: boolean;
+  dataPath: DataPath;
+  /** For each address of `listen` the descriptor of the inherited, bound socket; null: the primary deals its connections. */
+  listenFds: (number | null)[];
+}
 
 /** Some 1,500 clients, which a worker applies within 1 ms. */
 export const CLIENTS_PART_BYTES = 65_536;

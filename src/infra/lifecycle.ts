@@ -1,16 +1,10 @@
 /** Closes what was opened, the last first: every one, each with a deadline, whatever fails. */
 import { toError } from '../contract/errors.ts';
 
-interface Releaser {
-  name: string;
-  release: () => unknown;
-  timeoutMs: number;
-}
-
 const DEFAULT_RELEASE_TIMEOUT_MS = 5_000;
 
 export class Lifecycle {
-  #releasers: Releaser[] = [];
+  #releasers: { name: string; release: () => unknown; timeoutMs: number }[] = [];
 
   /** onClose registers how to close something; call it on the line after opening it. */
   onClose(name: string, release: () => unknown, timeoutMs = DEFAULT_RELEASE_TIMEOUT_MS): void {
@@ -34,7 +28,7 @@ export class Lifecycle {
 }
 
 /**
- * withDeadline resolves or rejects with the promise, and rejects after timeoutMs.
+ * withDeadline settles as the promise does, and rejects after timeoutMs.
  * @param late names the wait in the error's message, or makes the error
  */
 export async function withDeadline<T>(
@@ -42,27 +36,25 @@ export async function withDeadline<T>(
   timeoutMs: number,
   late: string | (() => Error),
 ): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => {
-      reject(typeof late === 'string' ? new Error(`${late} took longer than ${timeoutMs} ms`) : late());
-    }, timeoutMs);
-  });
-  try {
-    return await Promise.race([promise, expired]);
-  } finally {
-    clearTimeout(timer);
-  }
+  const first = await race(promise, timeoutMs);
+  if (first !== EXPIRED) return first;
+  throw typeof late === 'string' ? new Error(`${late} took longer than ${timeoutMs} ms`) : late();
 }
 
 /** atMost waits for the promise, timeoutMs at most. @returns whether the promise was first */
 export async function atMost(promise: Promise<unknown> | undefined, timeoutMs: number): Promise<boolean> {
+  return (await race(Promise.resolve(promise), timeoutMs)) !== EXPIRED;
+}
+
+const EXPIRED = Symbol('expired');
+
+async function race<T>(promise: Promise<T>, timeoutMs: number): Promise<T | typeof EXPIRED> {
   let timer: NodeJS.Timeout | undefined;
-  const expired = new Promise<false>((resolve) => {
-    timer = setTimeout(resolve, timeoutMs, false);
+  const expired = new Promise<typeof EXPIRED>((resolve) => {
+    timer = setTimeout(resolve, timeoutMs, EXPIRED);
   });
   try {
-    return await Promise.race([Promise.resolve(promise).then(() => true), expired]);
+    return await Promise.race([promise, expired]);
   } finally {
     clearTimeout(timer);
   }

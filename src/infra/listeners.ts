@@ -2,16 +2,23 @@
 import { once } from 'node:events';
 import { Server, Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Clock } from '../contract/clock.ts';
+import { hostPort } from '../contract/addresses.ts';
+import { systemClock } from '../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
-import { addressText, addressUrl, listenSentence } from '../contract/listen-failure.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 
 /**
- * The kernel resets a connection that is established between the last look into the queue and the close. That time is the work
- * of one turn of the loop. A turn that took longer is not the last one.
+ * The kernel resets a connection that is established between the last look into the queue and the close. That time is one turn
+ * of the loop, so only a short turn may be the last.
  */
 const SHORT_TURN_MS = 1;
+
+const MEANINGS: Readonly<Record<string, string>> = {
+  EADDRINUSE:
+    'another program listens there (is another instance running? stop it, or choose another port in the configuration)',
+  EACCES: 'this user may not listen there',
+  EADDRNOTAVAIL: 'this machine has no such address',
+};
 
 /**
  * openListener makes a server listen and returns its URL, with the real port where 0 was asked for. Throws what listenFailure makes.
@@ -37,6 +44,21 @@ export async function openListener(
   return addressUrl(address, bound === null || typeof bound === 'string' ? 0 : bound.port);
 }
 
+/** addressText is an address as the configuration has it: `127.0.0.1:8080`, `:8080`, `unix:/path`. */
+export function addressText(address: ListenAddress): string {
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  return hostPort(address.host ?? '', address.port);
+}
+
+/** addressUrl is the URL of a listener (`http://127.0.0.1:8080`, `unix:/path`). @param port the real one, where 0 was asked for */
+export function addressUrl(address: ListenAddress, port: number): string {
+  if (address.kind === 'unix') return addressText(address);
+  const { host } = address;
+  // A client cannot connect to a wildcard.
+  const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `http://${hostPort(shown, port)}`;
+}
+
 /** listenFailure makes an LbError listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …). */
 export function listenFailure(address: ListenAddress, thrown: unknown): LbError {
   const cause = toError(thrown);
@@ -45,28 +67,35 @@ export function listenFailure(address: ListenAddress, thrown: unknown): LbError 
 }
 
 /**
- * closeListeners closes servers once their queues are empty (a turn of the loop, which takes one connection from each, brought
- * none), but after deadlineMs in any case. Accepted connections stay as they are.
+ * listenSentence is the message of a listen_failed.
+ * @param where as addressText has it
+ * @param code the system's; null where it gave none
+ * @param detail the system's words, shown for a code without a meaning above
  */
-export async function closeListeners(
-  servers: readonly Server[],
-  clock: Pick<Clock, 'monotonicMs'>,
-  deadlineMs: number,
-): Promise<void> {
+export function listenSentence(where: string, code: string | null, detail: string): string {
+  const meaning = MEANINGS[code ?? ''] ?? detail;
+  return `cannot listen on ${where}: ${code === null ? '' : `${code}: `}${meaning}`;
+}
+
+/**
+ * closeListeners closes servers once their queues are empty, or after deadlineMs. Each turn of the loop takes one connection from
+ * each queue; a turn that brings none has found them empty. Accepted connections stay as they are.
+ */
+export async function closeListeners(servers: readonly Server[], deadlineMs: number): Promise<void> {
   if (servers.length === 0) return;
   let acceptedCount = 0;
   const onConnection = (): void => {
     acceptedCount++;
   };
   for (const server of servers) server.on('connection', onConnection);
-  const endsAtMs = clock.monotonicMs() + deadlineMs;
+  const endsAtMs = systemClock.monotonicMs() + deadlineMs;
   // The turn under way may have looked into the queues already.
   await nextTurn();
   for (;;) {
-    const turnStartedMs = clock.monotonicMs();
+    const turnStartedMs = systemClock.monotonicMs();
     const acceptedBefore = acceptedCount;
     await nextTurn();
-    const nowMs = clock.monotonicMs();
+    const nowMs = systemClock.monotonicMs();
     const quiet = acceptedCount === acceptedBefore && nowMs - turnStartedMs <= SHORT_TURN_MS;
     if (quiet || nowMs >= endsAtMs) break;
   }

@@ -1,5 +1,5 @@
 /** One try of a request at one backend, and its part in the counters of that backend. */
-import type { Clock } from '../contract/clock.ts';
+import { systemClock } from '../contract/clock.ts';
 import type { Exchange, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
 import type { PlannedBackend } from './plan.ts';
 
@@ -10,28 +10,24 @@ export class Attempt {
   /** From the start to the response head; null before it. */
   upstreamMs: number | null = null;
 
-  readonly #clock: Clock;
-  readonly #startMs: number;
+  readonly #startMs = systemClock.monotonicMs();
   #over = false;
 
   /** The constructor sends the request. @param options fresh: on a connection that has not served before (B10) */
   constructor(
     target: PlannedBackend,
-    clock: Clock,
     request: UpstreamRequest,
     sink: ResponseSink,
     options: { fresh: boolean },
   ) {
     this.target = target;
-    this.#clock = clock;
-    this.#startMs = clock.monotonicMs();
     this.exchange = target.connections.start(request, sink, options);
     target.backend.inFlight += 1;
   }
 
   /** answered: the response head came. */
   answered(status: number): void {
-    this.upstreamMs = this.#clock.monotonicMs() - this.#startMs;
+    this.upstreamMs = systemClock.monotonicMs() - this.#startMs;
     this.target.stats.answered(status, this.upstreamMs);
   }
 

@@ -1,30 +1,25 @@
-/** The time as text, made once per second or millisecond and not per request. */
-import type { Clock } from '../contract/clock.ts';
+/** The time as text, made once per second or millisecond instead of per request. */
+import { systemClock } from '../contract/clock.ts';
 
 const SECOND_MS = 1000;
 
 /** DateCache belongs to a worker; the responder asks for `Date`, the access log for ISO 8601. */
 export class DateCache {
-  readonly clock: Clock;
   #second = Number.NaN;
   #imfDate = '';
   #isoPrefix = '';
   #isoMs = Number.NaN;
   #isoTime = '';
 
-  constructor(clock: Clock) {
-    this.clock = clock;
-  }
-
   /** imfDate is the value of `Date` (RFC 9110 §5.6.7). */
   imfDate(): string {
-    this.#renew(this.clock.wallMs());
+    this.#renew(systemClock.wallMs());
     return this.#imfDate;
   }
 
   /** isoTime is UTC with milliseconds. */
   isoTime(): string {
-    const nowMs = Math.floor(this.clock.wallMs());
+    const nowMs = Math.floor(systemClock.wallMs());
     if (nowMs === this.#isoMs) return this.#isoTime;
     this.#renew(nowMs);
     this.#isoMs = nowMs;

@@ -1,12 +1,12 @@
 /** The entrance of the proxy: takes requests from the connections of clients and gives each a transaction. */
 import type { Downstream } from '../contract/downstream.ts';
-import { AccessRecord, accessLine, isSampled } from './access-log.ts';
+import { AccessRecord } from './access-log.ts';
 import { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
 import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
 import { outcomeOfStatus, Responder } from './responder.ts';
-import { type ProxyDeps, Transaction, type TransactionDeps } from './transaction.ts';
+import { conclude, type ProxyDeps, Transaction, type TransactionDeps } from './transaction.ts';
 
 /** UnparsedRequest is what the parser, or a deadline, refused before there was a request. */
 export interface UnparsedRequest {
@@ -23,12 +23,12 @@ export class Handler {
   /** @param deps plan: the plan in force, asked once per request */
   constructor({ plan, ...deps }: ProxyDeps & { plan: () => Plan }) {
     this.#plan = plan;
-    const dates = new DateCache(deps.clock);
+    const dates = new DateCache();
     this.#deps = {
       ...deps,
       dates,
       responder: new Responder(dates),
-      requestIds: new RequestIds(deps.random),
+      requestIds: new RequestIds(),
       traffic: new TrafficStats(deps.metrics),
       stopping: false,
     };
@@ -65,17 +65,14 @@ export class Handler {
    */
   refuseUnparsed({ status, method }: UnparsedRequest, peerAddress: string, totalMs: number): string {
     const outcome = outcomeOfStatus(status);
-    const { requestIds, traffic, responder, dates, accessLog, random } = this.#deps;
+    const { requestIds, traffic, responder } = this.#deps;
     const plan = this.#plan();
     const requestId = requestIds.nextRequestId();
     const body = responder.problemBody(outcome, requestId, null);
+    const record = new AccessRecord(peerAddress, method);
+    Object.assign(record, { requestId, status, reason: outcome.reason, bytesOut: body.length, totalMs });
     traffic.begin();
-    traffic.end(0, body.length);
-    plan.unmatchedStats.count(method ?? '', status, totalMs);
-    if (isSampled(plan.accessLog, random)) {
-      const record = new AccessRecord(dates.isoTime(), requestId, peerAddress, outcome);
-      accessLog.write(accessLine({ ...record, method, bytesOut: body.length, totalMs }));
-    }
+    conclude(record, plan.unmatchedStats, plan, this.#deps);
     return responder.rawProblem(outcome, requestId, body);
   }
 }

@@ -1,4 +1,4 @@
-/** Ids of requests and spans: unique and not to be guessed, by a random prefix per process, without a call into crypto per request. */
+/** Ids of requests and traces: a random prefix per process makes them unique and hard to guess without crypto per request. */
 import { randomBytes } from 'node:crypto';
 
 /** 96 bits: no two workers of any machines share them. */
@@ -12,13 +12,7 @@ const WORD = 0x1_0000_0000;
 export class RequestIds {
   readonly #prefix = randomBytes(PREFIX_BYTES).toString('hex');
   readonly #tracePrefix = randomBytes(TRACE_PREFIX_BYTES).toString('hex');
-  readonly #random: () => number;
   #count = 0;
-
-  /** @param random uniform in [0, 1); for span and trace ids, which must be spread evenly but need not be secret */
-  constructor(random: () => number) {
-    this.#random = random;
-  }
 
   /** nextRequestId is 33 to 38 characters of [0-9a-f-]. */
   nextRequestId(): string {
@@ -26,9 +20,9 @@ export class RequestIds {
     return `${this.#prefix}-${hexWord(this.#count >>> 0)}`;
   }
 
-  /** nextSpanId is 16 hex digits, never all zero (W3C Trace Context §3.2.2.4). */
+  /** nextSpanId is 16 hex digits, never all zero (W3C Trace Context §3.2.2.4). They are evenly spread, and no secret. */
   nextSpanId(): string {
-    return hexWord(((this.#random() * WORD) >>> 0) | 1) + hexWord((this.#random() * WORD) >>> 0);
+    return hexWord(((Math.random() * WORD) >>> 0) | 1) + hexWord((Math.random() * WORD) >>> 0);
   }
 
   /** traceIdAround is 32 hex digits. The last half is the span id: samplers by ratio need it evenly spread (§3.2.2.3). */

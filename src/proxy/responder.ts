@@ -1,4 +1,5 @@
 /** Heads of a backend's answers with what Sluice adds, and Sluice's own answers: problem+json (RFC 9457). */
+import { systemClock } from '../contract/clock.ts';
 import type { ResponseStart } from '../contract/downstream.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { withoutFields } from '../http1/field-lines.ts';
@@ -77,7 +78,7 @@ export class Responder {
     let lines = head.hasRequestId ? withoutFields(head.lines, REQUEST_ID_NAME) : head.lines;
     if (!head.hasDate) lines += `Date: ${this.#dates.imfDate()}\r\n`;
     lines += `Via: ${VIA}\r\nX-Request-Id: ${requestId}\r\n`;
-    if (decision !== null) lines += limitFields.lines(decision, head.lines, this.#dates.clock);
+    if (decision !== null) lines += limitFields.lines(decision, head.lines, systemClock);
     const bodyBytes = hasBody ? Math.max(contentLength, knownLength) : contentLength;
     return { status, reason, lines, contentLength: bodyBytes, hasBody, closing };
   }
@@ -96,7 +97,7 @@ export class Responder {
     const { requestId, decision, limitFields } = context;
     let lines = this.#problemLines(requestId);
     if (status === 405) lines += `Allow: ${allow.join(', ')}\r\n`;
-    if (decision !== null) lines += limitFields.lines(decision, '', this.#dates.clock);
+    if (decision !== null) lines += limitFields.lines(decision, '', systemClock);
     const retrySec = retryDelaySec(status, decision);
     if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
     const reason = PHRASES[status] ?? '';

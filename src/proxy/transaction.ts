@@ -11,7 +11,7 @@
  */
 
 import type { Backend } from '../balance/backend.ts';
-import type { Clock } from '../contract/clock.ts';
+import { systemClock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
@@ -23,15 +23,15 @@ import type { WorkerMetrics } from '../infra/metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
-import { type AccessRecord, accessLine, isSampled, loggedPath } from './access-log.ts';
+import { AccessRecord, accessLine, isSampled, loggedPath } from './access-log.ts';
 import { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { DateCache } from './date-cache.ts';
-import { forwardedLines, type Trace, traceOf } from './forwarded-headers.ts';
+import { forwardedLines, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
-import type { TrafficStats } from './request-stats.ts';
+import type { RouteStats, TrafficStats } from './request-stats.ts';
 import { type AnswerContext, outcomeOfStatus, type Responder } from './responder.ts';
 import { decideRetry } from './retry-policy.ts';
 
@@ -42,12 +42,9 @@ const FIRST_NO_SUCCESS_STATUS = 300;
 export interface ProxyDeps {
   limiter: TokenTaker;
   timer: DeadlineTimer;
-  clock: Clock;
   metrics: WorkerMetrics;
   logger: Logger;
   accessLog: { write(line: string): void };
-  /** Uniform in [0, 1). */
-  random: () => number;
   /** A backend could not be connected. */
   onBackendFailure: (pool: string, backendId: string, detail: string) => void;
 }
@@ -67,29 +64,25 @@ export class Transaction implements DownstreamListener, ResponseSink {
   readonly #plan: Plan;
   readonly #downstream: Downstream;
   readonly #admission: Admission;
-  readonly #startMs: number;
-  #requestId = '';
-  #trace: Trace | null = null;
+  /** Also what the transaction itself asks for: the request id, the number of attempts, the outcome, the bytes sent. */
+  readonly #record: AccessRecord;
+  readonly #startMs = systemClock.monotonicMs();
   #decision: Decision | null = null;
-  #limiterMs: number | null = null;
   #request: UpstreamRequest | null = null;
   #body: RequestBody | null = null;
   #attempt: Attempt | null = null;
-  #attempts = 0;
   #tried: Backend[] = [];
   #connectFailures = 0;
   #replaced = false;
-  #status = 0;
-  #reason: Reason = 'ok';
-  #bytesOut = 0;
   #over = false;
 
   constructor(deps: TransactionDeps, plan: Plan, downstream: Downstream) {
     this.#deps = deps;
     this.#plan = plan;
     this.#downstream = downstream;
-    this.#startMs = deps.clock.monotonicMs();
-    this.#admission = new Admission(downstream.head, plan.identifier.addressOf(downstream.peerAddress));
+    const { head, peerAddress } = downstream;
+    this.#admission = new Admission(head, plan.identifier.addressOf(peerAddress));
+    this.#record = new AccessRecord(peerAddress, head.method);
   }
 
   /** run starts the transaction; the handler calls it once. */
@@ -99,16 +92,16 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#downstream.listen(this);
     const refusal = this.#admission.admit(this.#plan);
     const { peer, head } = this.#admission;
-    this.#requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
+    this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
     if (refusal !== null) this.#refuse(refusal);
     else this.#limit();
   }
 
   /** crash ends the request after an unexpected error. */
   crash(thrown: unknown): void {
-    this.#requestId ||= this.#deps.requestIds.nextRequestId();
+    this.#record.requestId ||= this.#deps.requestIds.nextRequestId();
     const err = toError(thrown);
-    this.#deps.logger.error({ err, requestId: this.#requestId }, 'request failed unexpectedly');
+    this.#deps.logger.error({ err, requestId: this.#record.requestId }, 'request failed unexpectedly');
     this.giveUp(OUTCOMES.upstream_invalid);
   }
 
@@ -118,7 +111,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
       this.#forward();
       return;
     }
-    const startMs = this.#deps.clock.monotonicMs();
+    const startMs = systemClock.monotonicMs();
     const taken = charge(this.#deps.limiter, caller, route.limit);
     if (!(taken instanceof Promise)) this.#decided(taken, startMs);
     else
@@ -132,9 +125,13 @@ export class Transaction implements DownstreamListener, ResponseSink {
 
   #decided(decision: Decision, startMs: number): void {
     this.#decision = decision;
-    this.#limiterMs = this.#deps.clock.monotonicMs() - startMs;
-    if (decision.allowed) this.#forward();
-    else if (decision.storeDenied) this.#refuse(OUTCOMES.store_denied);
+    this.#record.limiterMs = systemClock.monotonicMs() - startMs;
+    if (decision.allowed) {
+      this.#forward();
+      return;
+    }
+    this.#record.policies = decision.storeDenied ? [decision.policyName] : violatedPolicies(decision);
+    if (decision.storeDenied) this.#refuse(OUTCOMES.store_denied);
     else this.#refuse(decision.retryAfterMs < 0 ? OUTCOMES.cost_above_capacity : OUTCOMES.limited);
   }
 
@@ -142,8 +139,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const { head, host, target, bodyLength, headerLines } = this.#admission;
     // With several values nobody knows which one is valid.
     const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
-    this.#trace = traceOf(traceparent, this.#deps.requestIds);
-    const lines = headerLines + forwardedLines(this.#admission, this.#requestId, this.#trace);
+    const trace = traceOf(traceparent, this.#deps.requestIds);
+    this.#record.traceId = trace.traceId;
+    const lines = headerLines + forwardedLines(this.#admission, this.#record.requestId, trace);
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     this.#request = { method: head.method, target, headerLines: hostLine + lines, bodyLength };
     if (bodyLength > 0 || bodyLength === CHUNKED_BODY)
@@ -165,9 +163,10 @@ export class Transaction implements DownstreamListener, ResponseSink {
   #attemptAt(target: PlannedBackend, options: { fresh: boolean }): void {
     const request = this.#request;
     if (request === null) return;
-    this.#attempts += 1;
+    this.#record.attempts += 1;
+    this.#record.queueMs = 0;
     const sent = this.#admission.host === '' ? withHost(request, target) : request;
-    this.#attempt = new Attempt(target, this.#deps.clock, sent, this, options);
+    this.#attempt = new Attempt(target, sent, this, options);
     this.onConnected();
   }
 
@@ -197,27 +196,30 @@ export class Transaction implements DownstreamListener, ResponseSink {
       this.#answerContext(),
     );
     try {
-      this.#status = head.status;
+      this.#record.status = head.status;
       if (completeBody === null) this.#downstream.start(start);
       else {
-        this.#bytesOut += completeBody.length;
+        this.#record.bytesOut += completeBody.length;
         this.#downstream.complete(start, completeBody);
       }
     } catch (thrown) {
       const err = toError(thrown);
-      this.#deps.logger.warn({ err, requestId: this.#requestId }, 'the answer of a backend cannot be sent');
-      this.#bytesOut = 0;
+      this.#deps.logger.warn(
+        { err, requestId: this.#record.requestId },
+        'the answer of a backend cannot be sent',
+      );
+      this.#record.bytesOut = 0;
       this.giveUp(OUTCOMES.upstream_invalid);
     }
   }
 
   #answerContext(): AnswerContext {
     const { limitFields } = this.#plan;
-    return { requestId: this.#requestId, decision: this.#decision, limitFields };
+    return { requestId: this.#record.requestId, decision: this.#decision, limitFields };
   }
 
   onBody(chunk: Buffer): boolean {
-    this.#bytesOut += chunk.length;
+    this.#record.bytesOut += chunk.length;
     return this.#downstream.write(chunk);
   }
 
@@ -302,10 +304,8 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#attempt?.cancel({ memoryIsFree: true });
     this.#attempt?.exchange.settled();
     this.#body?.stop();
-    if (this.#reason === 'ok') {
-      const { reason, status } = this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort;
-      this.#reason = reason;
-      this.#status = status;
+    if (this.#record.reason === 'ok') {
+      this.#setOutcome(this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort);
     }
     this.#finish();
   }
@@ -324,65 +324,51 @@ export class Transaction implements DownstreamListener, ResponseSink {
       return;
     }
     // Part of another answer may have left: the client must not take that part for the whole.
-    this.#reason = outcome.reason;
+    this.#record.reason = outcome.reason;
     this.#downstream.abort();
   }
 
   #refuse(outcome: Outcome): void {
-    this.#reason = outcome.reason;
-    this.#status = outcome.status;
+    this.#setOutcome(outcome);
     const { responder } = this.#deps;
-    const body = responder.problemBody(outcome, this.#requestId, this.#decision);
-    if (this.#downstream.head.method !== 'HEAD') this.#bytesOut = body.length;
+    const body = responder.problemBody(outcome, this.#record.requestId, this.#decision);
+    if (this.#downstream.head.method !== 'HEAD') this.#record.bytesOut = body.length;
     const head = responder.problem(outcome, body.length, this.#admission.allow, this.#answerContext());
     this.#downstream.complete(head, body);
+  }
+
+  #setOutcome({ reason, status }: Outcome): void {
+    this.#record.reason = reason;
+    this.#record.status = status;
   }
 
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
-    const { method } = this.#downstream.head;
-    const totalMs = this.#deps.clock.monotonicMs() - this.#startMs;
-    const stats = this.#admission.route?.stats ?? this.#plan.unmatchedStats;
-    stats.count(method, this.#status, totalMs);
-    this.#deps.traffic.end(this.#body?.receivedBytes ?? 0, this.#bytesOut);
-    if (isSampled(this.#plan.accessLog, this.#deps.random)) this.#log(totalMs);
-    this.#plan.leave();
-  }
-
-  #log(totalMs: number): void {
     const { head, peer, caller, route, host, target } = this.#admission;
-    const record: AccessRecord = {
-      time: this.#deps.dates.isoTime(),
-      requestId: this.#requestId,
-      traceId: this.#trace?.traceId ?? null,
-      clientIp: caller?.clientIp ?? peer.address,
-      clientId: caller?.clientId ?? null,
-      method: head.method,
-      host: host === '' ? null : host,
-      path: loggedPath(target),
-      status: this.#status,
-      reason: this.#reason,
-      bytesIn: this.#body?.receivedBytes ?? 0,
-      bytesOut: this.#bytesOut,
-      totalMs,
-      upstreamMs: this.#attempt?.upstreamMs ?? null,
-      queueMs: this.#attempts > 0 ? 0 : null,
-      limiterMs: this.#limiterMs,
-      backend: this.#attempt?.target.backend.id ?? null,
-      attempts: this.#attempts,
-      route: route?.name ?? null,
-      policies: refusingPolicies(this.#decision),
-      userAgent: head.userAgent,
-    };
-    this.#deps.accessLog.write(accessLine(record));
+    const record = this.#record;
+    record.clientIp = caller?.clientIp ?? peer.address;
+    record.clientId = caller?.clientId ?? null;
+    record.host = host || null;
+    record.path = loggedPath(target);
+    record.bytesIn = this.#body?.receivedBytes ?? 0;
+    record.totalMs = systemClock.monotonicMs() - this.#startMs;
+    record.upstreamMs = this.#attempt?.upstreamMs ?? null;
+    record.backend = this.#attempt?.target.backend.id ?? null;
+    record.route = route?.name ?? null;
+    record.userAgent = head.userAgent;
+    conclude(record, route?.stats ?? this.#plan.unmatchedStats, this.#plan, this.#deps);
+    this.#plan.leave();
   }
 }
 
-/** The policies that refused a request; null where none did. */
-function refusingPolicies(decision: Decision | null): string[] | null {
-  if (decision === null || decision.allowed) return null;
-  return decision.storeDenied ? [decision.policyName] : violatedPolicies(decision);
+/** conclude counts a request that is over and writes its access line; also for bytes that never became a request. */
+export function conclude(record: AccessRecord, stats: RouteStats, plan: Plan, deps: TransactionDeps): void {
+  stats.count(record.method ?? '', record.status, record.totalMs);
+  deps.traffic.end(record.bytesIn, record.bytesOut);
+  if (!isSampled(plan.accessLog)) return;
+  record.time = deps.dates.isoTime();
+  deps.accessLog.write(accessLine(record));
 }
 
 /** HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2). */

@@ -1,9 +1,9 @@
 /** What a worker serves with, built from its first settings: limiter, plan, handler and listeners. */
 import type { Socket } from 'node:net';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
-import type { Clock } from '../contract/clock.ts';
+import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
-import type { PrimaryMessage, WorkerMessage, WorkerReport } from '../contract/messages.ts';
+import type { PrimaryMessage, WorkerMessage, WorkerPlace, WorkerReport } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
 import { backendNames } from '../infra/backend-names.ts';
@@ -26,27 +26,19 @@ import { wireEngine } from './inbound/wire/wire-engine.ts';
 import type { Usage } from './usage.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
-type TrafficMessage = Extract<
+type TrafficMessage = Exclude<
   PrimaryMessage,
-  { type: 'bucket-replies' | 'bucket-reset' | 'fleet' | 'store-workers' }
+  { type: 'settings' | 'clients' | 'api-key-secret' | 'drain' | 'stop' }
 >;
 
-export interface DataPlaneOptions {
+export interface DataPlaneOptions extends WorkerPlace {
   logger: Logger;
   timer: DeadlineTimer;
-  clock: Clock;
   metrics: WorkerMetrics;
   lookup: ClientLookup;
   apiKeys: ApiKeyLookup;
   accessLog: { write(line: string): void };
   availability: Availability;
-  workerIndex: number;
-  workerCount: number;
-  /** Whether this worker replaces one that had served. */
-  replacement: boolean;
-  dataPath: DataPath;
-  /** See WORKER_ENV.listenFds. */
-  listenFds: (number | null)[];
   /** Workers of all instances that share Redis; null until the primary says so. */
   storeWorkers: () => number | null;
   send: (message: WorkerMessage) => void;
@@ -102,18 +94,17 @@ export class DataPlane {
       redis === null || connection === null
         ? new PrimaryBucketStore(send)
         : new RedisBucketStore({ connection, prefix: redis.prefix, timeoutMs });
-    const { instances } = rateLimit;
     this.#limiter = new Limiter({
       ...options,
       store: this.#store,
       timeoutMs,
       workers: workerCount,
-      instances,
+      instances: rateLimit.instances,
+      clock: systemClock,
     });
     this.#planDeps = {
       ...options,
       wires,
-      random: Math.random,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
     };
     this.#plan = this.#makePlan(first, null);
@@ -122,7 +113,6 @@ export class DataPlane {
       ...options,
       plan,
       limiter: this.#limiter,
-      random: Math.random,
       onBackendFailure: (pool, backend, detail) => this.#tellFailure(pool, backend, detail),
     });
     const endDeal = (): Promise<void> => {
@@ -143,17 +133,6 @@ export class DataPlane {
     }
   }
 
-  /** take serves a connection that the primary accepted at the address of this index; null: it was lost on the way. */
-  take(index: number, socket: Socket | null): void {
-    if (socket !== null) this.#server.take(index, socket);
-    this.#options.send({ type: 'connection-taken' });
-  }
-
-  /** endDeal is called when no connection can come from the primary any more. */
-  endDeal(): void {
-    this.#dealEnded.resolve();
-  }
-
   /** applySettings swaps in the plan of a later revision; requests under way keep theirs. */
   applySettings(message: SettingsMessage): void {
     const previous = this.#plan;
@@ -165,14 +144,19 @@ export class DataPlane {
     this.#options.logger.level = message.settings.log.level;
   }
 
-  /** applyAvailability passes the last known states on to the backends of the plan. */
-  applyAvailability(): void {
-    this.#options.availability.apply(this.#plan.backends());
-  }
-
-  /** receive acts on a message about traffic; main.ts passes them on. */
-  receive(message: TrafficMessage): void {
+  /** receive acts on a message about traffic. @param connection that of a `connection`; null: it was lost on the way */
+  receive(message: TrafficMessage, connection: Socket | null): void {
     switch (message.type) {
+      case 'connection':
+        if (connection !== null) this.#server.take(message.address, connection);
+        this.#options.send({ type: 'connection-taken' });
+        break;
+      case 'no-more-connections':
+        this.#dealEnded.resolve();
+        break;
+      case 'backends':
+        this.#options.availability.apply(this.#plan.backends());
+        break;
       case 'bucket-replies':
         if (this.#store instanceof PrimaryBucketStore) this.#store.onReplies(message);
         break;

@@ -12,9 +12,13 @@ import type { Socket } from 'node:net';
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
-import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
-import { PROTOCOL_VERSION, type PrimaryMessage, WORKER_ENV } from '../contract/messages.ts';
+import {
+  PROTOCOL_VERSION,
+  type PrimaryMessage,
+  WORKER_PLACE,
+  type WorkerPlace,
+} from '../contract/messages.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
@@ -33,6 +37,7 @@ const REPORT_EVERY_MS = 1_000;
 const CRASH_DRAIN_MS = 3_000;
 
 class WorkerMain {
+  readonly #place: WorkerPlace = JSON.parse(process.env[WORKER_PLACE] ?? '');
   readonly #signals: ProcessSignals;
   readonly #link: PrimaryLink;
   readonly #metrics = new WorkerMetrics();
@@ -81,12 +86,6 @@ class WorkerMain {
 
   #receive(message: PrimaryMessage, connection: Socket | null): void {
     switch (message.type) {
-      case 'connection':
-        this.#dataPlane?.take(message.address, connection);
-        break;
-      case 'no-more-connections':
-        this.#dataPlane?.endDeal();
-        break;
       case 'settings':
         this.#settled = this.#settled
           .then(() => this.#onSettings(message))
@@ -94,7 +93,7 @@ class WorkerMain {
         break;
       case 'backends':
         this.#availability.learn(message.states);
-        this.#dataPlane?.applyAvailability();
+        this.#dataPlane?.receive(message, null);
         break;
       case 'clients':
         this.#onClients(message);
@@ -104,18 +103,16 @@ class WorkerMain {
         break;
       case 'store-workers':
         this.#storeWorkers = message.count;
-        this.#dataPlane?.receive(message);
-        break;
-      case 'bucket-replies':
-      case 'bucket-reset':
-      case 'fleet':
-        this.#dataPlane?.receive(message);
+        this.#dataPlane?.receive(message, null);
         break;
       case 'drain':
         this.#drain(message);
         break;
       case 'stop':
         this.#stop();
+        break;
+      default:
+        this.#dataPlane?.receive(message, connection);
     }
   }
 
@@ -135,19 +132,14 @@ class WorkerMain {
     });
     timer.start();
     const dataPlane = await DataPlane.open(message, {
+      ...this.#place,
       logger,
       timer,
-      clock: systemClock,
       metrics: this.#metrics,
       lookup: this.#directory,
       apiKeys: this.#apiKeys,
       accessLog: accessLogOf(log.format, this.#lines.access),
       availability: this.#availability,
-      workerIndex: Number(process.env[WORKER_ENV.index]),
-      workerCount: Number(process.env[WORKER_ENV.count]),
-      replacement: process.env[WORKER_ENV.replacement] === '1',
-      dataPath: JSON.parse(process.env[WORKER_ENV.dataPath] ?? '') as DataPath,
-      listenFds: JSON.parse(process.env[WORKER_ENV.listenFds] ?? '[]'),
       storeWorkers: () => this.#storeWorkers,
       send: (toPrimary) => this.#link.send(toPrimary),
     });
@@ -157,7 +149,7 @@ class WorkerMain {
   }
 
   #openLog(settings: Pick<LogSettings, 'level' | 'format'>): Logger {
-    const fields = { worker: Number(process.env[WORKER_ENV.index]) };
+    const fields = { worker: this.#place.workerIndex };
     const logger = makeLogger(settings, { fields, out: this.#lines.application });
     attachLog(logger, this.#lines);
     return logger;
@@ -224,7 +216,7 @@ class WorkerMain {
   /** Nobody will replace this worker: it finishes what is in flight and exits. */
   #onPrimaryLost(): void {
     this.#logger.error('the primary is gone: finishing what is in flight');
-    this.#dataPlane?.endDeal();
+    this.#dataPlane?.receive({ type: 'no-more-connections' }, null);
     this.#drain({ graceMs: 0, drainMs: this.#dataPlane?.settings.timeouts.drainMs ?? 0 });
   }
 
@@ -236,7 +228,7 @@ class WorkerMain {
         const settings = this.#dataPlane?.settings;
         const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
         // Then nobody else accepts from its sockets until it is replaced.
-        const alone = settings?.accept === 'reuse_port' || process.env[WORKER_ENV.count] === '1';
+        const alone = settings?.accept === 'reuse_port' || this.#place.workerCount === 1;
         this.#drain({ graceMs, drainMs, alone });
       },
       stopNow: () => this.#stop(),

@@ -130,7 +130,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const limiter = new Limiter({ store, timeoutMs: 200, workers: 1, instances: 1, clock, metrics, logger });
   const lookup = lookupOf(options.clients ?? []);
   const apiKeys = options.apiKeys ?? { verify: () => 'unknown', clientOf: () => null };
-  const worker = { workerIndex: 0, workerCount: 1, random: Math.random };
+  const worker = { workerIndex: 0, workerCount: 1 };
   const onFault = (error: Error) => faults.push(error);
   const deps = { timer, metrics, lookup, apiKeys, wires, onFault, ...worker };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
@@ -145,18 +145,15 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     plan: () => plan,
     limiter: options.limiter ?? limiter,
     timer,
-    clock,
     metrics,
     logger,
     accessLog: { write: (line) => lines.push(JSON.parse(line)) },
-    random: Math.random,
     onBackendFailure: (poolName, backend, detail) => failures.push({ pool: poolName, backend, detail }),
   });
   const server = new InboundServer({
     plan: () => plan,
     handler,
     timer,
-    clock,
     metrics,
     logger,
     engine: options.engine ?? engineOf(dataPath.engine),

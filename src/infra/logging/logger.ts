@@ -2,23 +2,19 @@
 import { type Logger as PinoLogger, pino } from 'pino';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import type { LogSettings } from '../../contract/settings.ts';
-import { boundedLine } from './bounded-line.ts';
+import { LINE_BYTES, UTF8_BYTES } from './line-sink.ts';
 import { APPLICATION_LINES, LineWriter } from './line-writer.ts';
 import { prettyLine } from './pretty.ts';
 
 export type Logger = PinoLogger;
 
-interface LoggerOptions {
-  /** Facts of every line. */
-  fields?: object;
-  /** Default: a writer of its own to standard output, made with the first line. */
-  out?: Pick<LineWriter, 'write'>;
-}
-
-/** makeLogger builds the application log of a process; composition roots call it and hand children down. */
+/**
+ * makeLogger builds the application log of a process; composition roots call it and hand children down.
+ * @param options fields: facts of every line; out: default a writer to standard output, made with the first line
+ */
 export function makeLogger(
   { level, format }: Pick<LogSettings, 'level' | 'format'>,
-  { fields = {}, out }: LoggerOptions = {},
+  { fields = {}, out }: { fields?: object; out?: Pick<LineWriter, 'write'> } = {},
 ): Logger {
   const options = {
     level,
@@ -47,23 +43,40 @@ function isExpected(error: unknown): boolean {
   return /^E[A-Z0-9]+$/.test(systemCodeOf(error) ?? '');
 }
 
-interface Writers {
-  application: LineWriter;
-  /** Only workers have one. */
-  access?: LineWriter;
+/** A list may have one item where a text may have so many characters. */
+const CHARACTERS_PER_ITEM = 32;
+
+/**
+ * boundedLine returns a JSON line as it is, or with its long texts (stacks) and lists cut until it fits: a line of more than 4,000
+ * bytes could mix with lines of other processes on a pipe.
+ */
+export function boundedLine(line: string): string {
+  if (line.length * UTF8_BYTES <= LINE_BYTES || Buffer.byteLength(line) <= LINE_BYTES) return line;
+  const event: unknown = JSON.parse(line);
+  let cut = line;
+  for (let room = LINE_BYTES / 2; room >= 1 && Buffer.byteLength(cut) > LINE_BYTES; room /= 2) {
+    cut = `${JSON.stringify(event, (_key, value) => cutValue(value, room))}\n`;
+  }
+  return cut;
+}
+
+function cutValue(value: unknown, room: number): unknown {
+  if (typeof value === 'string' && value.length > room) return `${value.slice(0, room)}…`;
+  const items = room / CHARACTERS_PER_ITEM;
+  return Array.isArray(value) && value.length > items ? [...value.slice(0, items), '…'] : value;
 }
 
 /**
- * attachLog sends two further things to the log of a process: node's warnings, which node would write to standard error
- * while it waits for the reader; and the number of lost lines, once the output takes lines again.
+ * attachLog sends two further things to the log of a process: node's warnings, which node would write to standard error,
+ * blocking until somebody reads; and the number of lost lines, once the output takes lines again.
+ * @param writers by kind: `application`, and `access` in a worker
  */
-export function attachLog(logger: Logger, { application, access }: Writers): void {
+export function attachLog(logger: Logger, writers: Readonly<Record<string, LineWriter>>): void {
   process.removeAllListeners('warning');
   process.on('warning', (warning) => logger.warn({ err: warning }, 'warning of Node.js'));
-  const tell = (kind: keyof Writers, lines: number): void =>
-    logger.warn({ kind, lines }, `${lines} log lines dropped`);
-  application.onDropsOver = (lines) => tell('application', lines);
-  if (access !== undefined) access.onDropsOver = (lines) => tell('access', lines);
+  for (const [kind, writer] of Object.entries(writers)) {
+    writer.onDropsOver = (lines) => logger.warn({ kind, lines }, `${lines} log lines dropped`);
+  }
 }
 
 /** accessLogOf is where a worker's access lines go, which are made as JSON. */

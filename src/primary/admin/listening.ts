@@ -3,9 +3,9 @@ import { lookup } from 'node:dns/promises';
 import type { Server } from 'node:http';
 import { isIP, type Socket } from 'node:net';
 import { hostPort } from '../../contract/addresses.ts';
-import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
-import { listenSentence } from '../../contract/listen-failure.ts';
+import { systemCodeOf } from '../../contract/errors.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
+import { listenFailure } from '../../infra/listeners.ts';
 import type { AdminApp } from './app.ts';
 
 /** More than any set of scrapers, probes and people needs. */
@@ -21,8 +21,7 @@ export async function listen(app: AdminApp, { host, port }: AdminSettings): Prom
     await bind(app, host, port);
   } catch (thrown) {
     await app.close();
-    const message = listenSentence(`${host}:${port}`, systemCodeOf(thrown), toError(thrown).message);
-    throw new LbError('listen_failed', message, { cause: thrown });
+    throw listenFailure({ kind: 'tcp', host, port }, thrown);
   }
   const address = app.server.address();
   return `http://${hostPort(host, typeof address === 'object' && address !== null ? address.port : 0)}`;

@@ -2,8 +2,8 @@
 import { createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
-import { addressText, listenSentence } from '../../contract/listen-failure.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
+import { addressText, listenSentence } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
 /** An instance that was told to stop may take so long to close its listeners. */

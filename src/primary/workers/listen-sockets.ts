@@ -18,11 +18,9 @@
 import { lookup } from 'node:dns/promises';
 // As a namespace: a Node without BoundSocket could not even load a named import.
 import * as net from 'node:net';
-import { systemClock } from '../../contract/clock.ts';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
-import { addressUrl } from '../../contract/listen-failure.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
-import { closeListeners, listenFailure } from '../../infra/listeners.ts';
+import { addressUrl, closeListeners, listenFailure } from '../../infra/listeners.ts';
 import { Dealer } from './dealer.ts';
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
@@ -97,7 +95,7 @@ export class ListenSockets {
    */
   letGo(): Promise<void> {
     this.#closeBound();
-    this.#letGo ??= closeListeners(this.dealer.servers.splice(0), systemClock, QUEUE_REST_MS);
+    this.#letGo ??= closeListeners(this.dealer.servers.splice(0), QUEUE_REST_MS);
     return this.#letGo;
   }
 

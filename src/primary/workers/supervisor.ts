@@ -15,7 +15,12 @@ import cluster from 'node:cluster';
 import type { Clock } from '../../contract/clock.ts';
 import type { DataPath } from '../../contract/data-path.ts';
 import { LbError } from '../../contract/errors.ts';
-import { type PrimaryMessage, WORKER_ENV, type WorkerMessage } from '../../contract/messages.ts';
+import {
+  type PrimaryMessage,
+  WORKER_PLACE,
+  type WorkerMessage,
+  type WorkerPlace,
+} from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { workerArguments } from './worker-arguments.ts';
 import type { WorkerLink } from './worker-link.ts';
@@ -34,8 +39,8 @@ export interface SupervisorOptions {
   execArgv?: string[];
   /** ≥ 1; known once `auto` is resolved. */
   workerCount: number;
-  /** How workers serve; absent in tests of workers that do not. */
-  dataPath?: DataPath;
+  /** How workers serve. */
+  dataPath: DataPath;
   /** What the worker of a slot inherits, asked at each fork: ListenSockets.inheritedBy. Default nothing. */
   inheritedBy?: (index: number) => { fds: number[]; env: (number | null)[] };
   clock: Clock;
@@ -197,13 +202,9 @@ export class Supervisor {
       args: [],
       stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
     });
-    const worker = cluster.fork({
-      [WORKER_ENV.index]: index,
-      [WORKER_ENV.count]: workerCount,
-      [WORKER_ENV.replacement]: this.#served.has(index) ? '1' : '0',
-      [WORKER_ENV.dataPath]: JSON.stringify(dataPath),
-      [WORKER_ENV.listenFds]: JSON.stringify(env),
-    });
+    const replacement = this.#served.has(index);
+    const place: WorkerPlace = { workerIndex: index, workerCount, replacement, dataPath, listenFds: env };
+    const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
     // The cluster repeats the errors of the process, which WorkerLink hears of; without a listener they would end the primary.
     worker.on('error', (error) => this.#options.logger.debug({ err: error }, 'error of a worker process'));
     return worker.process;

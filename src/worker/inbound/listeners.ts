@@ -1,25 +1,19 @@
 /** The listeners of a worker: sockets of its own, and addresses whose connections the primary deals it. */
 import type { Server, Socket } from 'node:net';
-import type { Clock } from '../../contract/clock.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 import { closeListeners, openListener } from '../../infra/listeners.ts';
 
 /** Listeners is kept by the worker's InboundServer. */
 export class Listeners {
-  readonly #clock: Clock;
   readonly #servers: Server[] = [];
   /** By the index of their address. */
   readonly #dealt = new Map<number, Server>();
   #closed = false;
 
-  constructor(clock: Clock) {
-    this.#clock = clock;
-  }
-
   /** open makes a server listen; see openListener. */
   async open(server: Server, address: ListenAddress, inheritedFd: number | null): Promise<string> {
     const url = await openListener(server, address, inheritedFd);
-    if (this.#closed) void closeListeners([server], this.#clock, 0);
+    if (this.#closed) void closeListeners([server], 0);
     else this.#servers.push(server);
     return url;
   }
@@ -45,6 +39,6 @@ export class Listeners {
   /** close stops accepting; see closeListeners. */
   async close(deadlineMs: number): Promise<void> {
     this.#closed = true;
-    await closeListeners(this.#servers.splice(0), this.#clock, deadlineMs);
+    await closeListeners(this.#servers.splice(0), deadlineMs);
   }
 }

@@ -1,7 +1,7 @@
 /** The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. */
 import type { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Clock } from '../../contract/clock.ts';
+import { systemClock } from '../../contract/clock.ts';
 import type { Downstream } from '../../contract/downstream.ts';
 import type { LimitSettings, ListenAddress } from '../../contract/settings.ts';
 import { type BodyBuffers, processBodyBuffers } from '../../http1/body-buffers.ts';
@@ -37,7 +37,6 @@ export interface InboundServerDeps {
   plan: () => Plan;
   handler: Handler;
   timer: DeadlineTimer;
-  clock: Clock;
   metrics: WorkerMetrics;
   logger: Logger;
   engine: Engine;
@@ -57,10 +56,10 @@ export interface DrainTimes {
 /** InboundServer is made once per worker (worker/data-plane.ts). */
 export class InboundServer implements ConnectionOwner {
   readonly timer: DeadlineTimer;
-  readonly clock: Clock;
+  readonly clock = systemClock;
   readonly buffers: BodyBuffers = processBodyBuffers();
   readonly #deps: InboundServerDeps;
-  readonly #listeners: Listeners;
+  readonly #listeners = new Listeners();
   readonly #connections = new PlacedList<InboundConnection>();
   /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
   #perAddress: Map<string, number> | null = null;
@@ -80,8 +79,6 @@ export class InboundServer implements ConnectionOwner {
   constructor(deps: InboundServerDeps) {
     this.#deps = deps;
     this.timer = deps.timer;
-    this.clock = deps.clock;
-    this.#listeners = new Listeners(deps.clock);
     const { metrics } = deps;
     this.#openCell = metrics.series('sluice_connections_open');
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');

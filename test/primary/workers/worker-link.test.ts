@@ -2,13 +2,15 @@ import assert from 'node:assert/strict';
 import { fork } from 'node:child_process';
 import { type TestContext, test } from 'node:test';
 import type { PrimaryMessage, WorkerMessage } from '../../../src/contract/messages.ts';
+import { WORKER_PLACE } from '../../../src/contract/messages.ts';
 import { WorkerLink } from '../../../src/primary/workers/worker-link.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { keepLog, processAlive, WORKER_FILE, WORKER_SETTINGS } from './fixtures/harness.ts';
 
 function forkWorker(t: TestContext, mode = 'normal', settings: { cwd?: string } = {}) {
   const { logger, lines } = keepLog();
-  const env = { ...process.env, FIXTURE_MODE: mode, SLUICE_WORKER_INDEX: '3', SLUICE_WORKER_COUNT: '4' };
+  const place = JSON.stringify({ workerIndex: 3, workerCount: 4, listenFds: [] });
+  const env = { ...process.env, FIXTURE_MODE: mode, [WORKER_PLACE]: place };
   const worker = fork(WORKER_FILE, [], { execArgv: [], env, ...settings });
   const link = new WorkerLink({ worker, index: 3, logger });
   t.after(async () => {
