@@ -4,7 +4,7 @@
  * together, so that they are passed on as one piece.
  *
  * States of a body in chunks: SIZE (digits of a chunk size), EXTENSION (checked and dropped), SIZE_LF; then for a size above 0
- * DATA, DATA_CR, DATA_LF and SIZE again, for size 0 TRAILER (lines until an empty one) and COMPLETE. A body of another kind
+ * DATA, DATA_CR, DATA_LF and SIZE again, for size 0 TRAILER (line by line, until an empty one) and COMPLETE. A body of another kind
  * has only DATA and COMPLETE. BROKEN is final, too.
  */
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
@@ -15,7 +15,7 @@ import {
   nextExtensionPart,
   SEMICOLON,
 } from './chunk-extension.ts';
-import { HEADERS_MAX_COUNT, readTrailers } from './field-lines.ts';
+import { HEADERS_MAX_COUNT, readTrailer } from './field-lines.ts';
 import { CR, LF } from './head-bytes.ts';
 import { PendingBytes } from './pending-bytes.ts';
 
@@ -37,7 +37,7 @@ const SIZE_DIGITS_MAX = 16;
 /** All extensions of one body together; node's own bound. */
 const EXTENSIONS_MAX_BYTES = 16_384;
 const TRAILERS_MAX_BYTES = 16_384;
-const CRLF_BYTES = 2;
+const CRLF = '\r\n';
 const NONE: string[] = [];
 
 /** BodyReader is owned by a parser of either direction: start() once per body, then read() once per read. */
@@ -62,12 +62,10 @@ export class BodyReader {
   #digits = 0;
   #extensionBytes = 0;
   #extensionPart = EXTENSION_START;
-  /** Made with the first trailer section: most connections never see one. */
-  #trailerBytes: PendingBytes | null = null;
+  #trailerBytes = 0;
   #trailerCount = 0;
-  /** Of the trailer line that is being read. */
-  #lineBytes = 0;
-  #lastByte = 0;
+  /** A trailer line that has come in part. Made with the first one: most connections never see one. */
+  #line: PendingBytes | null = null;
   readonly #refusesFramingTrailers: boolean;
 
   /** @param options refusesFramingTrailers: a trailer that frames a message breaks the body instead of being left out */
@@ -87,9 +85,8 @@ export class BodyReader {
 
   #startChunks(): void {
     this.#state = SIZE;
-    this.#digits = this.#extensionBytes = 0;
-    this.#trailerBytes?.clear();
-    this.#trailerCount = this.#lineBytes = this.#lastByte = 0;
+    this.#digits = this.#extensionBytes = this.#trailerBytes = this.#trailerCount = 0;
+    this.#line?.clear();
   }
 
   get complete(): boolean {
@@ -184,50 +181,39 @@ export class BodyReader {
     else if (this.#extensionPart === EXTENSION_END) this.#state = SIZE_LF;
   }
 
-  /** Collects the trailer section up to its empty line, and parses it as a whole. */
+  /** Takes one line of the trailer section, or the part of it that has come. */
   #takeTrailer(buffer: Buffer, at: number, to: number): number {
-    this.#trailerBytes ??= new PendingBytes();
-    const bytes = this.#trailerBytes;
-    const mostTo = Math.min(to, at + TRAILERS_MAX_BYTES - bytes.length);
-    let isWhole = false;
     let end = at;
-    while (end < mostTo && !isWhole && this.#state === TRAILER) isWhole = this.#endsTrailers(buffer[end++]!);
-    if (this.#state !== TRAILER) return end;
-    bytes.append(buffer, at, end);
-    if (isWhole) this.#finish(bytes);
-    else if (end === mostTo && end < to) this.#break('trailers too large', 431);
+    while (end < to && buffer[end] !== LF) end++;
+    const isWhole = end < to;
+    if (isWhole) end++;
+    this.#trailerBytes += end - at;
+    if (this.#trailerBytes > TRAILERS_MAX_BYTES) this.#break('trailers too large', 431);
+    else if (isWhole && !this.#line?.length) this.#takeTrailerLine(buffer.toString('latin1', at, end));
+    else {
+      this.#line ??= new PendingBytes();
+      this.#line.append(buffer, at, end);
+      if (isWhole) this.#takeTrailerLine(this.#line.takeText());
+    }
     return end;
   }
 
-  #endsTrailers(byte: number): boolean {
-    const isLineEnd = byte === LF && this.#lastByte === CR;
-    this.#lastByte = byte;
-    this.#lineBytes += 1;
-    if (byte !== LF) return false;
-    if (!isLineEnd) this.#break('bad trailer');
-    else if (this.#lineBytes === CRLF_BYTES) return true;
-    else if (++this.#trailerCount > HEADERS_MAX_COUNT) this.#break('too many trailers', 431);
-    this.#lineBytes = 0;
-    return false;
-  }
-
-  #finish(bytes: PendingBytes): void {
-    const text = bytes.buffer.toString('latin1', bytes.from, bytes.to - CRLF_BYTES);
-    bytes.clear();
-    const trailers = text === '' ? NONE : readTrailers(text, this.#refusesFramingTrailers);
-    if (trailers === null) {
-      this.#break('bad trailer');
+  #takeTrailerLine(line: string): void {
+    if (line === CRLF) {
+      this.#state = COMPLETE;
       return;
     }
-    this.trailers = trailers;
-    this.#state = COMPLETE;
+    const trailer = readTrailer(line, this.#refusesFramingTrailers);
+    if (trailer === null) this.#break('bad trailer');
+    else if (++this.#trailerCount > HEADERS_MAX_COUNT) this.#break('too many trailers', 431);
+    else if (trailer.length > 0) this.trailers = this.trailers.concat(trailer);
   }
 
   #break(problem: string, status = 400): void {
     this.problem = problem;
     this.problemStatus = status;
     this.#state = BROKEN;
-    this.#trailerBytes?.clear();
+    this.#line?.clear();
   }
 }
 

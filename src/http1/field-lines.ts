@@ -6,26 +6,16 @@ import { isFraming, isTrailerAllowed } from './header-names.ts';
 export const HEADERS_MAX_COUNT = 200;
 
 /** RFC 9112 §5, read strictly: a token, no blank before the colon, no control byte but HTAB. */
-const LINE = /([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n/y;
+const LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n$/;
 
 /**
- * readTrailers returns name, value, name, value… of a trailer section, without the names that may not stand behind a body. It
- * returns null for a malformed section.
- * @param text lines with their CRLF, without the empty one
- * @param refusesFraming whether a name that frames a message makes the section malformed
+ * readTrailer returns name and value of a line with its CRLF; nothing for a name that may not stand behind a body; null for a
+ * malformed line. @param refusesFraming whether a name that frames a message makes the line malformed
  */
-export function readTrailers(text: string, refusesFraming = false): string[] | null {
-  const trailers: string[] = [];
-  for (let at = 0, count = 0; at < text.length; count++) {
-    LINE.lastIndex = at;
-    const [line, name, value] = LINE.exec(text) ?? [];
-    if (line === undefined || name === undefined || value === undefined || count === HEADERS_MAX_COUNT)
-      return null;
-    if (refusesFraming && isFraming(name)) return null;
-    if (isTrailerAllowed(name)) trailers.push(name, trimmedValue(value));
-    at += line.length;
-  }
-  return trailers;
+export function readTrailer(line: string, refusesFraming = false): string[] | null {
+  const [, name, value] = LINE.exec(line) ?? [];
+  if (name === undefined || value === undefined || (refusesFraming && isFraming(name))) return null;
+  return isTrailerAllowed(name) ? [name, trimmedValue(value)] : [];
 }
 
 /** fieldsOf lists name, value, name, value… of well-formed lines. */

@@ -6,6 +6,7 @@ export const SPACE = 32;
 export const TAB = 9;
 export const COLON = 58;
 export const ZERO = 48;
+export const UNDERSCORE_BYTE = 95;
 const DELETE = 0x7f;
 
 /** Bytes of a token (RFC 9110 §5.6.2), letters in lower case; 0 for every other byte. */

@@ -41,6 +41,13 @@ export class PendingBytes {
     if (this.from === this.to) this.clear();
   }
 
+  /** takeText takes all of them out, as latin1. */
+  takeText(): string {
+    const text = this.buffer.toString('latin1', this.from, this.to);
+    this.clear();
+    return text;
+  }
+
   clear(): void {
     this.#swap(NONE);
     this.from = this.to = 0;

@@ -4,8 +4,9 @@
  * deserves is decided in proxy/admission.ts, which knows limits and trusted peers.
  */
 import { CHUNKED_BODY, RequestHead } from '../contract/request-head.ts';
-import { FieldReader, HEAD_INCOMPLETE } from './field-reader.ts';
+import type { LimitSettings } from '../contract/settings.ts';
 import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from './head-bytes.ts';
+import { HEAD_INCOMPLETE, HeadReader } from './head-reader.ts';
 import * as names from './header-names.ts';
 
 /**
@@ -23,68 +24,62 @@ const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const PROTOCOL = Buffer.from('HTTP/', 'latin1');
 const VERSION_BYTES = 'HTTP/1.1'.length;
 const DOT = 46;
-/** At most this much of a read becomes text at first: heads are small. */
-const TEXT_MAX_BYTES = 16_384;
+/** Room for method, version and line end beside the target. */
+const REQUEST_LINE_MARGIN_BYTES = 1024;
+const CRLF_BYTES = 2;
 /** Most heads have no more lines; see flattenTexts. */
 const FEW_LINES = 32;
 
+/** The bounds of a head that is not whole yet; admission.ts checks those of a whole one. */
+type HeadLimits = Pick<LimitSettings, 'targetBytes' | 'headerBytes'>;
+
 /** RequestHeadReader is owned by a client's connection, which calls read() for each head in the bytes of a read, then forget(). */
-export class RequestHeadReader extends FieldReader {
+export class RequestHeadReader extends HeadReader {
   /** What the last read() found. */
   head = NO_HEAD;
-  /** The status that answers a malformed head: 400, 501, 505. */
+  /** The status that answers a malformed head: 400, 414, 431, 501, 505. */
   problemStatus = 400;
 
-  #buffer: Buffer = NO_BYTES;
-  #textTo = 0;
   /** Whether this head has a Content-Length; a Transfer-Encoding. */
   #hasLength = false;
   #isChunked = false;
+  protected override readonly controlsInFirstLine = false;
 
   /**
-   * read reads the head that begins at `at`. It keeps the text of the buffer for the next head in it, until forget().
-   * @param maxBytes a larger head is incomplete
+   * read reads the head that begins at `at`; while that is incomplete, later calls bring the same bytes and more.
    * @returns the index behind the head, HEAD_INCOMPLETE, or HEAD_MALFORMED (see `problem` and `problemStatus`)
    */
-  read(buffer: Buffer, at: number, to: number, maxBytes: number): number {
-    // A body in the same read may have ended behind what became text.
-    if (this.#buffer !== buffer || at >= this.#textTo) {
-      this.#makeText(buffer, at, Math.min(to, at + TEXT_MAX_BYTES));
-    }
-    const found = this.#readUpTo(at, this.#textTo);
-    if (found !== HEAD_INCOMPLETE || this.#textTo === to) return found;
-    this.#makeText(buffer, at, Math.min(to, at + maxBytes));
-    return this.#readUpTo(at, this.#textTo);
+  read(buffer: Buffer, at: number, to: number, limits: HeadLimits): number {
+    this.problemStatus = 400;
+    const lineMaxBytes = limits.targetBytes + REQUEST_LINE_MARGIN_BYTES;
+    const fieldsMaxBytes = limits.headerBytes + CRLF_BYTES;
+    const found = this.findHead(buffer, at, to, lineMaxBytes + fieldsMaxBytes);
+    if (found !== HEAD_INCOMPLETE) return found;
+    const lineBytes = this.partial?.firstLineBytes ?? 0;
+    if ((lineBytes || to - at) > lineMaxBytes) this.problemStatus = 414;
+    else if (lineBytes > 0 && to - at - lineBytes > fieldsMaxBytes) this.problemStatus = 431;
+    else return HEAD_INCOMPLETE;
+    return this.malformed('head too large');
   }
 
   /** forget drops the bytes, their text and the head, so that an idle connection keeps no memory for them. */
   forget(): void {
-    this.#buffer = NO_BYTES;
-    this.text = this.lines = '';
+    this.forgetText();
+    this.lines = '';
     this.head = NO_HEAD;
   }
 
-  #makeText(buffer: Buffer, from: number, to: number): void {
-    this.#buffer = buffer;
-    this.base = from;
-    this.#textTo = to;
-    this.text = buffer.toString('latin1', from, to);
-  }
-
-  #readUpTo(from: number, to: number): number {
+  protected override parse(bytes: Buffer, from: number, to: number): number {
     const head = new RequestHead();
     this.head = head;
-    this.problem = '';
-    this.problemStatus = 400;
     this.#hasLength = this.#isChunked = false;
-    const bytes = this.#buffer;
     const linesAt = this.#readRequestLine(bytes, from, to);
     if (linesAt < 0) return linesAt;
     const end = this.readLines(bytes, linesAt, to, Number.POSITIVE_INFINITY);
     if (end < 0) return end;
     head.lines = this.lines;
     head.lineCount = this.lineCount;
-    head.headerBytes = end - linesAt - 2;
+    head.headerBytes = end - linesAt - CRLF_BYTES;
     if (this.lineCount > FEW_LINES) flattenTexts(head);
     if (this.#isChunked) {
       head.hasBadFraming ||= this.#hasLength || head.httpVersion < 11;
@@ -248,7 +243,6 @@ function flat(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1');
 }
 
-const NO_BYTES = Buffer.alloc(0);
 const NO_HEAD = new RequestHead();
 const GET = Buffer.from('GET', 'latin1');
 const POST = Buffer.from('POST', 'latin1');

@@ -1,14 +1,18 @@
 /**
  * Parses the responses of one connection to a backend: its owner hands it what a read brought, and it says what that means. It
  * keeps no reference to a buffer; the beginning of an incomplete head is copied.
+ *
+ * It is strict where RFC 9112 lets a recipient choose. A head that two parsers could read in two ways is refused, because the
+ * bytes behind it would then be somebody else's answer.
  */
-import { CHUNKED_BODY } from '../contract/request-head.ts';
-import { BodyReader } from '../http1/body-reader.ts';
-import { HEAD_INCOMPLETE, HEAD_MALFORMED } from '../http1/field-reader.ts';
-import { PartialHead } from '../http1/partial-head.ts';
+import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
+import { BodyReader, UNTIL_CLOSE_BODY } from '../http1/body-reader.ts';
+import { HEADERS_MAX_COUNT, withoutFields } from '../http1/field-lines.ts';
+import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from '../http1/head-bytes.ts';
+import { HEAD_INCOMPLETE, HEAD_MALFORMED, HeadReader } from '../http1/head-reader.ts';
+import * as names from '../http1/header-names.ts';
 import { PendingBytes } from '../http1/pending-bytes.ts';
 import type { ResponseHead } from './exchange.ts';
-import { beginsLikeHead, HEAD_MAX_BYTES, HeadReader } from './response-head.ts';
 
 /** Results of ResponseParser.readHead. */
 export const HEAD_MORE = 0;
@@ -16,161 +20,263 @@ export const HEAD_INTERIM = 1;
 export const HEAD_FINAL = 2;
 export const HEAD_INVALID = 3;
 
+/** Bytes of one head, and of all interim heads of one response together. */
+const HEAD_MAX_BYTES = 65_536;
 const INTERIM_MAX_COUNT = 16;
-/** A read up to this size is most often one small answer: all of it becomes text at once, by one call. */
-const SMALL_READ_BYTES = 18_432;
-/** Of a larger read this much becomes text at first: heads are small, and bodies need not become text. */
-const TEXT_SEARCH_BYTES = 4096;
+const NINE = 57;
+const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
+/** `HTTP/1.1 200`; a space and the reason may follow. */
+const STATUS_END = 12;
 
 /** ResponseParser is owned by a connection: start() before each request, readHead() until HEAD_FINAL, then body.read(). */
-export class ResponseParser {
+export class ResponseParser extends HeadReader {
   /** The head that readHead found; null before. */
   head: ResponseHead | null = null;
   /** Index, in the buffer of the last readHead, of the first byte that is not consumed. */
   at = 0;
-  /** Why a head is invalid; '' while it is not. */
-  problem = '';
+  /** Whether the backend keeps the connection open after this response (RFC 9112 §9.3). */
+  persistent = false;
+  /** Seconds of the backend's `Keep-Alive: timeout=`, -1 without. */
+  keepAliveSec = -1;
   /** The body behind the final head. */
   readonly body = new BodyReader({ refusesFramingTrailers: false });
 
-  readonly #reader = new HeadReader();
+  /** A control byte in the reason only costs the reason; one in a field, the whole response. */
+  protected override readonly controlsInFirstLine = true;
   #isAnswerToHead = false;
-  /** The beginning of an incomplete head. Both are made with the first one: most connections never see one. */
+  /** The beginning of an incomplete head. Made with the first one: most connections never see one. */
   #pending: PendingBytes | null = null;
-  #partial: PartialHead | null = null;
-  /** The read that held the last head, as text from its byte `#textFrom` on; '' where it is not kept. */
-  #text = '';
-  #textFrom = 0;
   #interimCount = 0;
   #interimBytes = 0;
+
+  // Of the head that is being read.
+  #minor = 1;
+  #status = 0;
+  #reason = '';
+  #contentLength = -1;
+  #chunked = false;
+  #closing = false;
+  #hasDate = false;
+  #hasRequestId = false;
+  #named: Set<string> | null = null;
 
   start(method: string): void {
     this.#isAnswerToHead = method === 'HEAD';
     this.forget();
-    this.#dropPartial();
     this.#interimCount = this.#interimBytes = 0;
     this.problem = '';
   }
 
   /** forget drops the texts of the last response, so that a parked connection does not keep them. */
   forget(): void {
+    this.forgetText();
     this.head = null;
-    this.#text = '';
-    this.#reader.forget();
-  }
-
-  /** See HeadReader. */
-  get persistent(): boolean {
-    return this.#reader.persistent;
-  }
-
-  /** See HeadReader. */
-  get keepAliveSec(): number {
-    return this.#reader.keepAliveSec;
+    this.lines = this.#reason = '';
   }
 
   /** readHead consumes bytes from…to-1 up to the end of one head. After HEAD_INVALID the reason is in `problem`. */
   readHead(buffer: Buffer, from: number, to: number): number {
-    this.#text = '';
     const pending = this.#pending;
-    const found =
-      pending === null || pending.length === 0
-        ? this.#wholeHead(buffer, from, to)
-        : this.#joinedHead(pending, buffer, from, to);
-    if (found === HEAD_MALFORMED) return this.#refuse(this.#reader.problem);
-    if (found === HEAD_INCOMPLETE) return this.problem === '' ? HEAD_MORE : HEAD_INVALID;
-    const { head } = this.#reader;
-    if (head === null || found > HEAD_MAX_BYTES) return this.#refuse('head too large');
-    this.head = head;
-    if (head.status < 200) return this.#interim(head, found);
-    this.body.start(this.#reader.bodyLength);
+    let bytes = buffer;
+    let start = from;
+    let stop = to;
+    const isJoined = pending !== null && pending.length > 0;
+    if (isJoined) {
+      pending.append(buffer, from, to);
+      ({ buffer: bytes, from: start, to: stop } = pending);
+    }
+    const end = this.findHead(bytes, start, stop, HEAD_MAX_BYTES + 1);
+    if (end === HEAD_MALFORMED) return HEAD_INVALID;
+    if ((end === HEAD_INCOMPLETE ? stop : end) - start > HEAD_MAX_BYTES)
+      return this.#invalid('head too large');
+    if (end === HEAD_INCOMPLETE) {
+      this.at = to;
+      if (!beginsLikeHead(bytes, start, stop)) return this.#invalid('not an HTTP/1.x head');
+      this.#pending ??= new PendingBytes();
+      if (!isJoined) this.#pending.append(buffer, from, to);
+      return HEAD_MORE;
+    }
+    // The bytes behind the head are the last ones of this read.
+    this.at = to - (stop - end);
+    pending?.clear();
+    return this.#conclude(end - start);
+  }
+
+  protected override parse(bytes: Buffer, from: number, to: number): number {
+    this.keepAliveSec = -1;
+    this.#contentLength = -1;
+    this.#chunked = this.#closing = this.#hasDate = this.#hasRequestId = false;
+    this.#named = null;
+    const linesAt = this.#readStatusLine(bytes, from, to);
+    return linesAt < 0 ? linesAt : this.readLines(bytes, linesAt, to, HEADERS_MAX_COUNT);
+  }
+
+  /** `HTTP/1.[01] SP 3DIGIT [SP reason]`, RFC 9112 §4; the last SP is optional, since backends leave it out. */
+  #readStatusLine(bytes: Uint8Array, from: number, to: number): number {
+    let eol = from;
+    let dirty = false;
+    for (; eol < to && bytes[eol] !== CR; eol++) {
+      if (TEXT_BYTES[bytes[eol]!] === 1) continue;
+      if (bytes[eol] === LF) return this.malformed('bad status line');
+      dirty = true;
+    }
+    if (eol + 1 >= to) return HEAD_INCOMPLETE;
+    if (bytes[eol + 1] !== LF || !this.#takeStatus(bytes, from, eol)) {
+      return this.malformed('bad status line');
+    }
+    this.#reason = dirty ? '' : this.cutText(from + STATUS_END + 1, eol);
+    return eol + 2;
+  }
+
+  #takeStatus(bytes: Uint8Array, from: number, eol: number): boolean {
+    const end = from + STATUS_END;
+    if (eol < end || (eol > end && bytes[end] !== SPACE)) return false;
+    if (!isAt(bytes, from, PROTOCOL)) return false;
+    this.#minor = bytes[from + PROTOCOL.length]! - ZERO;
+    if ((this.#minor !== 0 && this.#minor !== 1) || bytes[from + PROTOCOL.length + 1] !== SPACE) return false;
+    let status = 0;
+    for (let i = end - 3; i < end; i++) {
+      const digit = bytes[i]!;
+      if (digit < ZERO || digit > NINE) return false;
+      status = status * 10 + digit - ZERO;
+    }
+    this.#status = status;
+    return status >= 100 && status <= 599;
+  }
+
+  /** The most frequent special fields are read without a string. */
+  protected override takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null {
+    if (kind === names.CONTENT_LENGTH) return this.#takeLength(lengthOf(bytes, from, to));
+    if (kind !== names.DATE) return null;
+    this.#hasDate = true;
+    return true;
+  }
+
+  protected override take(kind: number, _name: string, value: string): boolean {
+    switch (kind) {
+      case names.TRANSFER_ENCODING:
+        // With any other coding Sluice could not find the end of the body.
+        if (this.#chunked || !names.isChunked(value))
+          return this.refuse('Transfer-Encoding other than chunked');
+        this.#chunked = true;
+        return false;
+      case names.CONNECTION:
+        this.#takeConnection(value);
+        return false;
+      case names.KEEP_ALIVE:
+        this.keepAliveSec = keepAliveTimeoutSec(value);
+        return false;
+      case names.HOP_BY_HOP:
+      case names.PROXY_CONNECTION:
+      case names.TE:
+      case names.TRAILER:
+      case names.UPGRADE:
+        return false;
+      case names.X_REQUEST_ID:
+        this.#hasRequestId = true;
+        return true;
+      default:
+        return true;
+    }
+  }
+
+  /** @param length -1 for an invalid value */
+  #takeLength(length: number): boolean {
+    if (this.#contentLength >= 0 || length < 0) return this.refuse('bad Content-Length');
+    this.#contentLength = length;
+    return false;
+  }
+
+  #takeConnection(value: string): void {
+    if (value === 'keep-alive') return;
+    for (const token of names.connectionTokens(value)) {
+      if (token === 'close') this.#closing = true;
+      else if (!names.isProtected(token)) {
+        this.#named ??= new Set();
+        this.#named.add(token);
+      }
+    }
+  }
+
+  /** Makes the head, and begins its body. @param headBytes its length */
+  #conclude(headBytes: number): number {
+    const status = this.#status;
+    const contentLength = this.#contentLength;
+    const chunked = this.#chunked;
+    if (chunked && contentLength >= 0) return this.#invalid('Content-Length with Transfer-Encoding');
+    if (chunked && this.#minor === 0) return this.#invalid('Transfer-Encoding in HTTP/1.0');
+    const bodiless = status < 200 || status === 204;
+    // RFC 9112 §6.3, in its order.
+    let bodyLength = UNTIL_CLOSE_BODY;
+    if (bodiless || status === 304 || this.#isAnswerToHead || contentLength === 0) bodyLength = NO_BODY;
+    else if (chunked) bodyLength = CHUNKED_BODY;
+    else if (contentLength > 0) bodyLength = contentLength;
+    this.persistent =
+      this.#minor === 1 &&
+      !this.#closing &&
+      bodyLength !== UNTIL_CLOSE_BODY &&
+      // A backend that announces a body where none is allowed could send it, and the next answer would begin with it. Not so
+      // with a 304: its Content-Length is that of the 200 (RFC 9110 §8.6), and it ends with its head (RFC 9112 §6.3).
+      !(this.#isAnswerToHead && contentLength !== 0) &&
+      !(status === 204 && (contentLength > 0 || chunked));
+    this.head = {
+      status,
+      reason: this.#reason,
+      lines: this.#linesNotNamed(),
+      contentLength: bodiless ? -1 : contentLength,
+      hasBody: bodyLength !== NO_BODY,
+      hasDate: this.#hasDate,
+      hasRequestId: this.#hasRequestId,
+    };
+    if (status < 200) return this.#interim(status, headBytes);
+    this.body.start(bodyLength);
     return HEAD_FINAL;
   }
 
-  /** The common case: the head came in one read. @returns its length, or what the reader says */
-  #wholeHead(buffer: Buffer, from: number, to: number): number {
-    let textTo = to - from <= SMALL_READ_BYTES ? to : from + TEXT_SEARCH_BYTES;
-    let text = buffer.toString('latin1', from, textTo);
-    let end = this.#reader.read(buffer, from, text, this.#isAnswerToHead);
-    if (end === HEAD_INCOMPLETE && textTo < to) {
-      textTo = Math.min(to, from + HEAD_MAX_BYTES + 1);
-      text = buffer.toString('latin1', from, textTo);
-      end = this.#reader.read(buffer, from, text, this.#isAnswerToHead);
-    }
-    if (end === HEAD_INCOMPLETE) {
-      this.#pending ??= new PendingBytes();
-      this.#pending.append(buffer, from, to);
-      return this.#incomplete(this.#pending, to);
-    }
-    if (end === HEAD_MALFORMED) return end;
-    this.#text = text;
-    this.#textFrom = from;
-    this.at = end;
-    return end - from;
-  }
-
-  /** A further part of a head has come. */
-  #joinedHead(pending: PendingBytes, buffer: Buffer, from: number, to: number): number {
-    pending.append(buffer, from, to);
-    const { buffer: bytes, from: start, to: joinedTo } = pending;
-    if (this.#partial?.isDue(bytes, start, joinedTo) === false) return this.#incomplete(pending, to);
-    const text = bytes.toString('latin1', start, Math.min(joinedTo, start + HEAD_MAX_BYTES + 1));
-    const end = this.#reader.read(bytes, start, text, this.#isAnswerToHead);
-    if (end === HEAD_INCOMPLETE) return this.#incomplete(pending, to);
-    if (end === HEAD_MALFORMED) return end;
-    // The bytes behind the head are the last ones of this read.
-    this.at = to - (joinedTo - end);
-    this.#dropPartial();
-    return end - start;
-  }
-
-  /** Refuses the beginning of a head that can never become a right one. */
-  #incomplete(pending: PendingBytes, to: number): number {
-    this.at = to;
-    const { buffer, from, to: end } = pending;
-    this.#partial ??= new PartialHead({ controlsInFirstLine: true });
-    this.#partial.noteIncomplete(buffer, from, end);
-    if (this.#partial.isBroken || !beginsLikeHead(buffer, from, end)) this.problem = 'not an HTTP/1.x head';
-    if (end - from > HEAD_MAX_BYTES) this.problem = 'head too large';
-    return HEAD_INCOMPLETE;
-  }
-
-  #dropPartial(): void {
-    this.#pending?.clear();
-    this.#partial?.restart();
-  }
-
-  #interim(head: ResponseHead, bytes: number): number {
+  #interim(status: number, headBytes: number): number {
+    // The next read may bring other bytes into the same memory.
+    this.forgetText();
     // Sluice never asks to switch protocols, so no backend may (RFC 9110 §15.2.2).
-    if (head.status === 101) return this.#refuse('unsolicited 101');
-    this.#interimBytes += bytes;
-    if (++this.#interimCount > INTERIM_MAX_COUNT || this.#interimBytes > HEAD_MAX_BYTES) {
-      return this.#refuse('too many interim responses');
-    }
-    return HEAD_INTERIM;
+    if (status === 101) return this.#invalid('unsolicited 101');
+    this.#interimBytes += headBytes;
+    const isTooMuch = ++this.#interimCount > INTERIM_MAX_COUNT || this.#interimBytes > HEAD_MAX_BYTES;
+    return isTooMuch ? this.#invalid('too many interim responses') : HEAD_INTERIM;
   }
 
-  #refuse(problem: string): number {
+  /** Drops the set as well: it may take twenty times the bytes of its field. */
+  #linesNotNamed(): string {
+    const named = this.#named;
+    this.#named = null;
+    return named === null ? this.lines : withoutFields(this.lines, named);
+  }
+
+  #invalid(problem: string): number {
     this.problem = problem;
     return HEAD_INVALID;
   }
 
   /** payloadText is the payload of the last body.read as latin1. That read must have brought the head, too. */
   payloadText(buffer: Buffer): string {
-    const { payloadFrom, payloadTo } = this.body;
-    const text = this.#text;
-    const from = payloadFrom - this.#textFrom;
-    const to = payloadTo - this.#textFrom;
-    this.#text = '';
+    const { payloadFrom: from, payloadTo: to, length } = this.body;
     // The payload of chunks was moved after the buffer became text.
-    const isMoved = this.body.length === CHUNKED_BODY;
-    return isMoved || text === '' || to > text.length
-      ? buffer.toString('latin1', payloadFrom, payloadTo)
-      : text.slice(from, to);
+    const isText = length !== CHUNKED_BODY && this.buffer === buffer && to - this.base <= this.text.length;
+    return isText ? this.cutText(from, to) : buffer.toString('latin1', from, to);
   }
 
   /** endOfInput tells whether the response may end with the connection, which has just ended. */
   endOfInput(): boolean {
     return this.head !== null && this.body.endOfInput();
   }
+}
+
+function keepAliveTimeoutSec(value: string): number {
+  const found = /(?:^|[\s,;])timeout\s*=\s*(\d{1,9})/i.exec(value);
+  return found === null ? -1 : Number(found[1]);
+}
+
+/** Refuses a backend that speaks another protocol at its first bytes, instead of at the deadline. */
+function beginsLikeHead(bytes: Uint8Array, from: number, to: number): boolean {
+  for (let i = 0; i < PROTOCOL.length && from + i < to; i++)
+    if (bytes[from + i] !== PROTOCOL[i]) return false;
+  return true;
 }

@@ -95,25 +95,22 @@ export class ResponseReader {
   /** Handles the final head, and the part of the body that came with it. */
   #readFirstBody(exchange: Exchange, buffer: Buffer, from: number, end: number): number {
     const parser = this.parser;
-    const head = parser.head;
+    const { body, head } = parser;
     if (head === null) return READ_OVER;
-    let size = 0;
-    if (head.hasBody) {
-      parser.body.read(buffer, from, end);
-      if (parser.body.problem !== '') return this.#invalid(parser.body.problem);
-      size = parser.body.payloadTo - parser.body.payloadFrom;
-    }
-    const leftoverBytes = end - (head.hasBody ? parser.body.at : parser.at);
+    body.read(buffer, from, end);
+    if (body.problem !== '') return this.#invalid(body.problem);
+    const size = body.payloadTo - body.payloadFrom;
+    const leftoverBytes = end - body.at;
     this.#events.onFinalHead();
-    if (parser.body.complete && size <= SMALL_BODY_BYTES && parser.body.trailers.length === 0) {
-      const body = size === 0 ? '' : parser.payloadText(buffer);
+    if (body.complete && size <= SMALL_BODY_BYTES && body.trailers.length === 0) {
+      const text = size === 0 ? '' : parser.payloadText(buffer);
       this.#events.onComplete(exchange, leftoverBytes);
-      exchange.sink.onHead(head, body);
+      exchange.sink.onHead(head, text);
       return READ_OVER;
     }
     this.#own = this.#buffers.take();
     // The only copy, of at most one read: other wires read into `buffer`, too.
-    if (size > 0) buffer.copy(this.#own, 0, parser.body.payloadFrom, parser.body.payloadTo);
+    if (size > 0) buffer.copy(this.#own, 0, body.payloadFrom, body.payloadTo);
     const chunk = this.#own.subarray(0, size);
     exchange.sink.onHead(head, null);
     return exchange.live ? this.#deliver(exchange, chunk, leftoverBytes) : READ_OVER;

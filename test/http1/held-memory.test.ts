@@ -5,10 +5,10 @@ import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { BodyReader } from '../../src/http1/body-reader.ts';
 import { RequestHeadReader } from '../../src/http1/request-head.ts';
 import { ResponseParser } from '../../src/upstream/response-parser.ts';
-import { ClientHeads } from '../../src/worker/inbound/wire/client-heads.ts';
 import { usedBytes } from '../proxy/bodies/memory.ts';
 import { listener, Scene } from '../support/client-scene.ts';
 
+const HIGH = { targetBytes: 1 << 20, headerBytes: 1 << 20 };
 const PEERS = 50;
 /** The objects of a connection, and its smallest buffer for pending bytes. */
 const EACH_BYTES = 4_096;
@@ -79,7 +79,7 @@ for (const line of ['a:\r\n', 'x-forwarded-q:\r\n', 'tracestate: a\r\n', 'X-Forw
     const bytes = Buffer.from(`GET / HTTP/1.1\r\n${line.repeat(2_000)}\r\n`, 'latin1');
     assertHeld(bytes.length, () => {
       const reader = new RequestHeadReader();
-      assert.equal(reader.read(bytes, 0, bytes.length, bytes.length), bytes.length);
+      assert.equal(reader.read(bytes, 0, bytes.length, HIGH), bytes.length);
       const { head } = reader;
       reader.forget();
       return head;
@@ -114,8 +114,6 @@ function assertLinear(shortBytes: number, run: (bytes: number) => void): void {
   assert.ok(long <= MOST * short, `${long} ms for ${TIMES} times what takes ${short} ms`);
 }
 
-const HIGH = { targetBytes: 1 << 20, headerBytes: 1 << 20, headerCount: 2_000 };
-
 for (const [name, text] of [
   ['a request line', (bytes: number) => `GET /${'x'.repeat(bytes)}`],
   ['a field', (bytes: number) => `GET / HTTP/1.1\r\nX: ${'x'.repeat(bytes)}`],
@@ -123,10 +121,10 @@ for (const [name, text] of [
 ] as const) {
   test(`${name} of a request in single bytes takes linear time`, () => {
     assertLinear(8_192, (bytes) => {
-      const heads = new ClientHeads();
+      const reader = new RequestHeadReader();
       const buffer = Buffer.from(text(bytes), 'latin1');
-      for (let to = 1; to <= buffer.length; to++) heads.read(buffer, 0, to, HIGH);
-      assert.equal(heads.unparsed, null);
+      for (let to = 1; to <= buffer.length; to++) reader.read(buffer, 0, to, HIGH);
+      assert.equal(reader.problem, '');
     });
   });
 }

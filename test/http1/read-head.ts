@@ -1,16 +1,16 @@
 /** Reads heads of requests with RequestHeadReader alone. */
 import assert from 'node:assert/strict';
 import type { RequestHead } from '../../src/contract/request-head.ts';
-import { HEAD_MALFORMED } from '../../src/http1/field-reader.ts';
+import { HEAD_MALFORMED } from '../../src/http1/head-reader.ts';
 import { RequestHeadReader } from '../../src/http1/request-head.ts';
 
-export const MAX_BYTES = 32_768;
+export const LIMITS = { targetBytes: 16_384, headerBytes: 16_384 };
 
 /** readHead reads a head in the middle of a buffer with other bytes. */
-export function readHead(text: string, maxBytes = MAX_BYTES): { end: number; reader: RequestHeadReader } {
+export function readHead(text: string, limits = LIMITS): { end: number; reader: RequestHeadReader } {
   const reader = new RequestHeadReader();
   const buffer = Buffer.from(`\r\n\r\n${text}\r\n\r\nX: y\r\n\r\n`, 'latin1');
-  const end = reader.read(buffer, 4, 4 + text.length, maxBytes);
+  const end = reader.read(buffer, 4, 4 + text.length, limits);
   return { end: end < 0 ? end : end - 4, reader };
 }
 

@@ -2,9 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHUNKED_BODY, NO_BODY } from '../../src/contract/request-head.ts';
-import { HEAD_INCOMPLETE } from '../../src/http1/field-reader.ts';
+import { HEAD_MALFORMED } from '../../src/http1/head-reader.ts';
 import { RequestHeadReader } from '../../src/http1/request-head.ts';
-import { assertStatus, headOf, MAX_BYTES, readHead, withFields } from './read-head.ts';
+import { assertStatus, headOf, LIMITS, readHead, withFields } from './read-head.ts';
 
 test('a request line has three words with any number of spaces between them', () => {
   for (const line of ['GET /a?b HTTP/1.1', 'GET   /a?b HTTP/1.1', 'GET /a?b   HTTP/1.1']) {
@@ -206,27 +206,28 @@ test('names with an underscore are dropped, blanks around values normalized, all
   assert.equal(headOf('GET / HTTP/1.1\r\n\r\n').headerBytes, 0);
 });
 
-test('a head at an offset, longer than the 16 KiB that are decoded first, is read correctly', () => {
+test('a head at an offset, longer than what is decoded first, is read correctly', () => {
   const reader = new RequestHeadReader();
   const first = 'GET /first HTTP/1.1\r\nX: 1\r\n\r\n';
-  const long = `GET /long HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(17_000)}\r\nY:  z\r\n\r\n`;
+  const long = `GET /long HTTP/1.1\r\nHost: a\r\nX: ${'x'.repeat(19_000)}\r\nY:  z\r\n\r\n`;
   const last = 'GET /last HTTP/1.1\r\nX: 3\r\n\r\n';
   const buffer = Buffer.from(first + long + last, 'latin1');
   let at = 0;
   for (const [text, lines] of [
     [first, 'X: 1\r\n'],
-    [long, `X: ${'x'.repeat(17_000)}\r\nY: z\r\n`],
+    [long, `X: ${'x'.repeat(19_000)}\r\nY: z\r\n`],
     [last, 'X: 3\r\n'],
   ] as const) {
     at += text.length;
-    assert.equal(reader.read(buffer, at - text.length, buffer.length, MAX_BYTES), at);
+    assert.equal(reader.read(buffer, at - text.length, buffer.length, LIMITS), at);
     assert.equal(reader.head.lines, lines);
   }
-  // Bytes beyond maxBytes are not read.
-  assert.equal(readHead(long, 17_000).end, HEAD_INCOMPLETE);
+  // Bytes beyond the limits are not read.
+  const low = readHead(long, { targetBytes: 0, headerBytes: 19_000 - 1_024 - 2 });
+  assert.deepEqual([low.end, low.reader.problemStatus], [HEAD_MALFORMED, 431]);
   // After forget the same memory may be reused.
   reader.forget();
   buffer.write('GET /other', 0, 'latin1');
-  assert.equal(reader.read(buffer, 0, first.length, MAX_BYTES), first.length);
+  assert.equal(reader.read(buffer, 0, first.length, LIMITS), first.length);
   assert.equal(reader.head.target, '/other');
 });

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { TOKEN_BYTES } from '../../src/http1/head-bytes.ts';
 import * as names from '../../src/http1/header-names.ts';
-import { nextHash, specialClass } from '../../src/http1/special-names.ts';
+import { nextHash, specialClass } from '../../src/http1/header-names.ts';
 
 const MASK = 4_095;
 const LETTERS = 'abcdefghijklmnopqrstuvwxyz0123456789';

@@ -23,6 +23,9 @@ const PARSER_MARGIN_BYTES = 1024;
  */
 const QUEUED_BODY_BYTES = 1;
 
+/** The parser of node has checked the sizes. */
+const NO_LIMITS = { targetBytes: Number.POSITIVE_INFINITY, headerBytes: Number.POSITIVE_INFINITY };
+
 const CONNECTION = Symbol('connection');
 
 interface OwnedSocket extends Socket {
@@ -107,7 +110,7 @@ function headOf(request: IncomingMessage, reader: RequestHeadReader): RequestHea
   let text = `${method} ${url} HTTP/${httpVersion}\r\n`;
   for (let i = 0; i < rawHeaders.length; i += 2) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`;
   const bytes = Buffer.from(`${text}\r\n`, 'latin1');
-  const end = reader.read(bytes, 0, bytes.length, bytes.length);
+  const end = reader.read(bytes, 0, bytes.length, NO_LIMITS);
   const { head } = reader;
   reader.forget();
   return end === bytes.length ? head : null;

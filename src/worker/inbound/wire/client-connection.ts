@@ -17,13 +17,15 @@
  * DEAD when the client is gone or its time is over. One deadline serves all states (onDue).
  */
 import type { RequestHead } from '../../../contract/request-head.ts';
+import { CR, LF } from '../../../http1/head-bytes.ts';
+import { HEAD_MALFORMED } from '../../../http1/head-reader.ts';
 import type { ByteCount } from '../../../http1/pending-bytes.ts';
+import { RequestHeadReader } from '../../../http1/request-head.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import { LINGER_IDLE_MS } from '../base-connection.ts';
 import type { ConnectionOwner } from '../engine.ts';
 import { ClientBody } from './client-body.ts';
-import { ClientHeads, skipEmptyLines } from './client-heads.ts';
 import { ClientInput } from './client-input.ts';
 import { ClientRequest, type WireRequestOwner } from './client-request.ts';
 
@@ -35,7 +37,7 @@ const DEAD = 4;
 
 /** ClientConnection is made by the engine for each accepted socket. */
 export class ClientConnection extends ClientInput implements WireRequestOwner {
-  readonly #heads = new ClientHeads();
+  readonly #heads = new RequestHeadReader();
   #state = HEAD;
   #hasServed = false;
   /** readBytes at the first answer in a drain: requests that began later are not served. */
@@ -97,7 +99,12 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     if (end >= 0) {
       this.restBytes = to - skipEmptyLines(buffer, end, to);
       this.#serve(heads.head);
-    } else if (heads.unparsed !== null) this.#refuse(heads.unparsed);
+    } else if (end === HEAD_MALFORMED) {
+      this.#refuse({
+        status: heads.problemStatus,
+        method: heads.head.method === 'CONNECT' ? 'CONNECT' : null,
+      });
+    }
     return end;
   }
 
@@ -275,5 +282,15 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   cut({ byReset }: { byReset: boolean }): void {
     if (byReset) this.wire.reset();
     this.#die();
+  }
+}
+
+/** The index behind empty lines, ended by CRLF or LF: they are ignored before a request (RFC 9112 §2.2). */
+function skipEmptyLines(buffer: Buffer, from: number, to: number): number {
+  let at = from;
+  for (;;) {
+    if (at < to && buffer[at] === LF) at += 1;
+    else if (at + 1 < to && buffer[at] === CR && buffer[at + 1] === LF) at += 2;
+    else return at;
   }
 }

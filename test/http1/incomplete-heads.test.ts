@@ -1,18 +1,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ClientHeads } from '../../../../src/worker/inbound/wire/client-heads.ts';
+import { HEAD_MALFORMED } from '../../src/http1/head-reader.ts';
+import { RequestHeadReader } from '../../src/http1/request-head.ts';
 
-const LIMITS = { targetBytes: 8192, headerBytes: 16_384, headerCount: 100 };
-const LOW_LIMITS = { targetBytes: 100, headerBytes: 200, headerCount: 100 };
+const LIMITS = { targetBytes: 8192, headerBytes: 16_384 };
+const LOW_LIMITS = { targetBytes: 100, headerBytes: 200 };
 const LINE_MAX_BYTES = LOW_LIMITS.targetBytes + 1_024;
 
 /** Feeds the bytes in pieces of this size and returns the status that refuses them; 0: they may become a head. */
 function refusalOf(text: string, limits = LOW_LIMITS, pieceBytes = text.length): number {
   const bytes = Buffer.from(text, 'latin1');
-  const heads = new ClientHeads();
+  const reader = new RequestHeadReader();
   for (let to = pieceBytes; to <= bytes.length; to += pieceBytes) {
-    heads.read(bytes, 0, to, limits);
-    if (heads.unparsed !== null) return heads.unparsed.status;
+    if (reader.read(bytes, 0, to, limits) === HEAD_MALFORMED) return reader.problemStatus;
   }
   return 0;
 }

@@ -1,20 +1,37 @@
 /**
- * Reads the field lines of a head in one pass over its bytes: a third of the cost of searching its text for line ends, colons
- * and control bytes. Where RFC 9112 leaves a choice, the strict reading is taken: two parsers that disagree about a head take
- * the bytes behind it for different messages.
+ * What the readers of requests and of responses have in common: when an incomplete head is parsed again, and the field lines.
+ * Where RFC 9112 leaves a choice, the strict reading is taken: two parsers that disagree about a head take the bytes behind it
+ * for different messages.
  *
- * Neighbouring lines that pass on unchanged are cut out of the text as one string.
+ * Field lines are read in one pass over their bytes, at a third of the cost of searching the text for line ends, colons and
+ * control bytes. Neighbouring lines that pass on unchanged are cut out of the text as one string.
  */
-import { COLON, CR, isBlank, isTidyLine, LF, TAB, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
-import { PLAIN, TRANSFER_ENCODING, UNDERSCORE } from './header-names.ts';
-import { nextHash, specialClass, UNDERSCORE_BYTE } from './special-names.ts';
+import {
+  COLON,
+  CR,
+  isBlank,
+  isTidyLine,
+  LF,
+  TAB,
+  TEXT_BYTES,
+  TOKEN_BYTES,
+  UNDERSCORE_BYTE,
+} from './head-bytes.ts';
+import { nextHash, PLAIN, specialClass, TRANSFER_ENCODING, UNDERSCORE } from './header-names.ts';
+import { PartialHead } from './partial-head.ts';
 
 /** Results of a reader of heads. Any other result is the index of the first byte behind the head. */
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_MALFORMED = -2;
 
-/** FieldReader is the base of the readers of requests and of responses. */
-export abstract class FieldReader {
+const NO_BYTES = Buffer.alloc(0);
+/** A read up to this size becomes text at once: it is most often one message, whose body is then cut out of that text. */
+const SMALL_READ_BYTES = 18_432;
+/** Of a larger read this much becomes text at first: heads are small, and bodies need not become text. */
+const FIRST_TEXT_BYTES = 4096;
+
+/** HeadReader is the base of RequestHeadReader and ResponseParser. */
+export abstract class HeadReader {
   /** Why the last read returned HEAD_MALFORMED; for logs. */
   problem = '';
 
@@ -22,16 +39,72 @@ export abstract class FieldReader {
   protected lines = '';
   /** All lines of the head, those left out included. */
   protected lineCount = 0;
-  /** The bytes as latin1, and the index of the first of them. */
+  /** The bytes from `base` on of `buffer`, as latin1. */
   protected text = '';
   protected base = 0;
+  protected buffer: Buffer = NO_BYTES;
+  /** Made with the first incomplete head: most connections never see one. */
+  protected partial: PartialHead | null = null;
+  /** See PartialHead. */
+  protected abstract readonly controlsInFirstLine: boolean;
   #keptFrom = 0;
+
+  /** parse reads the head that begins at `from`, of which no byte behind to-1 is known. */
+  protected abstract parse(bytes: Buffer, from: number, to: number): number;
 
   /** take is told a field that is not PLAIN, or whose line is untidy. @returns whether the line passes on; see also refuse */
   protected abstract take(kind: number, name: string, value: string): boolean;
 
   /** takeBytes is asked before take, and may answer without a string of the value; null: ask take. */
   protected abstract takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null;
+
+  /**
+   * findHead parses the head that begins at `at`. It keeps the text of the buffer for the next head in it, until forgetText().
+   * @param maxBytes a larger head is incomplete
+   */
+  protected findHead(buffer: Buffer, at: number, to: number, maxBytes: number): number {
+    this.problem = '';
+    const isDue = this.partial === null || this.partial.isDue(buffer, at, to);
+    const found = isDue ? this.#parseText(buffer, at, to, maxBytes) : HEAD_INCOMPLETE;
+    if (found !== HEAD_INCOMPLETE) {
+      this.restart();
+      return found;
+    }
+    this.forgetText();
+    this.partial ??= new PartialHead({ controlsInFirstLine: this.controlsInFirstLine });
+    this.partial.noteIncomplete(buffer, at, to);
+    return this.partial.isBroken ? this.malformed('bytes that no head holds') : found;
+  }
+
+  #parseText(buffer: Buffer, at: number, to: number, maxBytes: number): number {
+    // A body in the same read may have ended behind what became text.
+    if (this.buffer !== buffer || at >= this.base + this.text.length) {
+      this.#makeText(buffer, at, to - at <= SMALL_READ_BYTES ? to : at + FIRST_TEXT_BYTES);
+    }
+    let textTo = this.base + this.text.length;
+    const found = this.parse(buffer, at, textTo);
+    if (found !== HEAD_INCOMPLETE || textTo === to) return found;
+    textTo = Math.min(to, at + maxBytes);
+    this.#makeText(buffer, at, textTo);
+    return this.parse(buffer, at, textTo);
+  }
+
+  #makeText(buffer: Buffer, from: number, to: number): void {
+    this.buffer = buffer;
+    this.base = from;
+    this.text = buffer.toString('latin1', from, to);
+  }
+
+  /** restart is called where the next bytes do not continue an incomplete head. */
+  restart(): void {
+    this.partial?.restart();
+  }
+
+  /** forgetText is called before the memory of a read is used again. */
+  protected forgetText(): void {
+    this.buffer = NO_BYTES;
+    this.text = '';
+  }
 
   /** readLines returns the index behind the empty line, HEAD_INCOMPLETE or HEAD_MALFORMED. */
   protected readLines(bytes: Uint8Array, from: number, to: number, maxCount: number): number {
