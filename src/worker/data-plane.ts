@@ -255,6 +255,5 @@ async function connectRedis(
     connectionName,
     scripts: bucketScripts(),
     logger,
-    random: Math.random,
   });
 }

@@ -12,7 +12,6 @@ const connection = new RedisConnection({
   connectionName: 'sluice-test',
   scripts: {},
   logger: makeLogger({ level: 'info', format: 'json' }),
-  random: Math.random,
 });
 const timer = setInterval(() => {
   if (!connection.ready) return;

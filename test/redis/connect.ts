@@ -11,7 +11,6 @@ export function connectTo(url: string, scripts: Record<string, LuaScript> = {}):
     connectionName: 'sluice-test',
     scripts,
     logger: makeLogger({ level: 'silent', format: 'json' }),
-    random: Math.random,
   });
 }
 

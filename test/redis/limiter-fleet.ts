@@ -31,7 +31,6 @@ export function makeFleet(
       connectionName: `sluice-test-w${index}`,
       scripts: bucketScripts(),
       logger,
-      random: Math.random,
     });
     const prefix = options.prefix ?? 'sluice';
     const store = new RedisBucketStore({ connection, prefix, timeoutMs });

@@ -23,7 +23,6 @@ function connect(url: string) {
     connectionName: 'sluice-test',
     scripts: bucketScripts(),
     logger,
-    random: Math.random,
   });
   return { connection, lines };
 }

@@ -39,7 +39,6 @@ test('a refill fills the buckets that it names and no other, in memory and in Re
     connectionName: 'test',
     scripts: bucketScripts(),
     logger: { info: () => undefined, warn: () => undefined },
-    random: Math.random,
   });
   t.after(() => connection.close());
   const store = new RedisBucketStore({ connection, prefix: 'p', timeoutMs: 100 });

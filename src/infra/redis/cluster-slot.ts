@@ -1,4 +1,4 @@
-/** The hash slot of a key in a Redis Cluster: CRC16 (XMODEM) of what stands between the braces. */
+/** What callers know of a Redis Cluster without loading ioredis. */
 
 const SLOT_MASK = 0x3fff;
 const POLYNOMIAL = 0x1021;
@@ -9,7 +9,11 @@ const CRC_TABLE = Uint16Array.from({ length: 256 }, (_, byte) => {
   return crc;
 });
 
-/** slotOfTag returns 0…16383 for a hash tag of ASCII characters, which the names of all buckets have. */
+/**
+ * slotOfTag is the hash slot of a key, 0…16383: the CRC16 (XMODEM) of its hash tag, which is what stands between its braces.
+ *
+ * @param tag of ASCII characters
+ */
 export function slotOfTag(tag: string): number {
   let crc = 0;
   for (let i = 0; i < tag.length; i++) {
@@ -17,4 +21,9 @@ export function slotOfTag(tag: string): number {
     crc = ((crc << 8) ^ (CRC_TABLE[byte] ?? 0)) & 0xffff;
   }
   return crc & SLOT_MASK;
+}
+
+/** isTryAgain tells the refusal of a call whose keys are not all on the node: nothing of it was run. */
+export function isTryAgain(thrown: unknown): boolean {
+  return thrown instanceof Error && thrown.message.startsWith('TRYAGAIN');
 }

@@ -3,10 +3,10 @@
  * connection that closed may have run it. Only a node of a Cluster that answers MOVED, ASK or TRYAGAIN has not run it.
  */
 import { isIP } from 'node:net';
-import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 import type { RedisServers } from '../../contract/settings.ts';
+import { isTryAgain } from './cluster-slot.ts';
 import type { LuaScript } from './lua-scripts.ts';
-import { isTryAgain } from './redis-refusals.ts';
 
 /**
  * ioredis 6 has a subclass of String, whose making turns String.prototype into a hash table: V8 then looks up
@@ -29,62 +29,61 @@ const MAX_REDIRECTIONS = 4;
 const DEFAULT_PORT = 6379;
 const DEFAULT_SENTINEL_PORT = 26_379;
 
-interface ClientOptions {
+const COMMON_OPTIONS: RedisOptions = {
+  enableOfflineQueue: false,
+  // 0: a lost connection fails its commands at once, in place of sending them again.
+  maxRetriesPerRequest: 0,
+  autoResendUnfulfilledCommands: false,
+  // With it one pipeline per node is under way, and the others wait.
+  enableAutoPipelining: false,
+  connectTimeout: CONNECT_TIMEOUT_MS,
+  keepAlive: KEEP_ALIVE_DELAY_MS,
+};
+
+export interface ClientOptions {
   servers: RedisServers;
   /** Shown by CLIENT LIST, e.g. `sluice-w3`. */
   connectionName: string;
   /** Commands by name. Only here: one defined later breaks ioredis (redis/ioredis#1931). */
   scripts: Record<string, LuaScript>;
-  random: () => number;
 }
 
 /** retryDelayMs is the pause before attempt 1, 2, …: at most MAX_RETRY_MS + RETRY_JITTER_MS. */
-export function retryDelayMs(attempt: number, random: () => number): number {
+export function retryDelayMs(attempt: number, random = Math.random): number {
   const delayMs = FIRST_RETRY_MS * 2 ** Math.min(attempt, MAX_RETRY_DOUBLINGS);
   return Math.min(delayMs, MAX_RETRY_MS) + random() * RETRY_JITTER_MS;
 }
 
 /** makeClient is called by RedisConnection; the client connects at once. */
 export function makeClient(
-  options: ClientOptions,
+  { servers, connectionName, scripts }: ClientOptions,
   reconnectOnError: (error: Error) => boolean | 1 | 2,
 ): Redis | Cluster {
-  const { servers, scripts, random } = options;
-  const common = { ...connectionOptions(options), reconnectOnError };
-  const retry = (attempt: number): number => retryDelayMs(attempt, random);
-  switch (servers.kind) {
-    case 'single':
-      return withHandshakeDeadline(
-        new Redis({ ...common, ...placeOf(servers.url, DEFAULT_PORT), scripts, retryStrategy: retry }),
-      );
-    case 'sentinel':
-      return withHandshakeDeadline(
-        new Redis({ ...common, ...sentinelOptions(servers), scripts, retryStrategy: retry }),
-      );
-    case 'cluster':
-      return withNodesConnected(
-        new Cluster(
-          servers.urls.map((url) => addressOf(placeOf(url, DEFAULT_PORT))),
-          {
-            scripts,
-            // ioredis would replace a host's name with its address, and a certificate is issued for the name.
-            dnsLookup: (host, callback) => callback(null, host),
-            enableOfflineQueue: false,
-            // The check asks a node that may not be connected, and takes that for a failure of the Cluster.
-            enableReadyCheck: false,
-            enableAutoPipelining: false,
-            clusterRetryStrategy: retry,
-            maxRedirections: MAX_REDIRECTIONS,
-            // 0: never. The first would repeat commands that may have run, the second would wait past any deadline.
-            retryDelayOnFailover: 0,
-            retryDelayOnClusterDown: 0,
-            slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
-            slotsRefreshInterval: SLOTS_REFRESH_MS,
-            redisOptions: { ...common, ...accessOf(placeOf(servers.urls[0] ?? '', DEFAULT_PORT)) },
-          },
-        ),
-      );
+  const common = { ...COMMON_OPTIONS, connectionName, reconnectOnError };
+  const retryStrategy = (attempt: number): number => retryDelayMs(attempt);
+  if (servers.kind !== 'cluster') {
+    const place = servers.kind === 'single' ? placeOf(servers.url, DEFAULT_PORT) : sentinelOptions(servers);
+    return withHandshakeDeadline(new Redis({ ...common, ...place, scripts, retryStrategy }));
   }
+  const places = servers.urls.map((url) => placeOf(url, DEFAULT_PORT));
+  const options: ClusterOptions = {
+    scripts,
+    // ioredis would replace a host's name with its address, and a certificate is issued for the name.
+    dnsLookup: (host, callback) => callback(null, host),
+    enableOfflineQueue: false,
+    // The check asks a node that may not be connected, and takes that for a failure of the Cluster.
+    enableReadyCheck: false,
+    enableAutoPipelining: false,
+    clusterRetryStrategy: retryStrategy,
+    maxRedirections: MAX_REDIRECTIONS,
+    // 0: never. The first would repeat commands that may have run, the second would wait past any deadline.
+    retryDelayOnFailover: 0,
+    retryDelayOnClusterDown: 0,
+    slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
+    slotsRefreshInterval: SLOTS_REFRESH_MS,
+    redisOptions: { ...common, ...accessOf(places[0]) },
+  };
+  return withNodesConnected(new Cluster(places.map(addressOf), options));
 }
 
 /**
@@ -143,20 +142,6 @@ function withAskingHeard(node: Redis): void {
   };
 }
 
-function connectionOptions({ connectionName }: ClientOptions): RedisOptions {
-  return {
-    connectionName,
-    enableOfflineQueue: false,
-    // 0: a lost connection fails its commands at once, in place of sending them again.
-    maxRetriesPerRequest: 0,
-    autoResendUnfulfilledCommands: false,
-    // With it one pipeline per node is under way, and the others wait.
-    enableAutoPipelining: false,
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    keepAlive: KEEP_ALIVE_DELAY_MS,
-  };
-}
-
 function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): RedisOptions {
   const nodes = servers.urls.map((url) => placeOf(url, DEFAULT_SENTINEL_PORT));
   const { username, password, tls } = nodes[0] ?? {};
@@ -166,7 +151,7 @@ function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): 
     // The sentinels and the servers that they watch have the same user and password.
     ...given({ username, password, sentinelUsername: username, sentinelPassword: password }),
     ...(tls === undefined ? {} : { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
-    sentinelRetryStrategy: (attempt) => retryDelayMs(attempt, Math.random),
+    sentinelRetryStrategy: (attempt) => retryDelayMs(attempt),
     // With it a failover during a reconnect ends the client for good (ioredis 6.0.0). Without it the client
     // asks the sentinels, too: a dead master closes its connection, a demoted one answers READONLY.
     failoverDetector: false,
@@ -209,8 +194,8 @@ function addressOf({ host, port }: Place): { host: string; port: number } {
   return { host, port };
 }
 
-function accessOf({ username, password, tls }: Place): RedisOptions {
-  // Each node gets a name of its own when it is made.
+/** How all nodes of a Cluster are accessed. Each gets its own name for TLS when it is made. */
+function accessOf({ username, password, tls }: Partial<Place> = {}): RedisOptions {
   return { ...given({ username, password }), ...(tls === undefined ? {} : { tls: {} }) };
 }
 

@@ -5,24 +5,16 @@
 import { once } from 'node:events';
 import { Cluster, type Redis } from 'ioredis';
 import { toError } from '../../contract/errors.ts';
-import type { RedisServers } from '../../contract/settings.ts';
 import { withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
 import { ClusterNodes } from './cluster-nodes.ts';
-import type { LuaScript } from './lua-scripts.ts';
-import { MAX_RETRY_MS, makeClient } from './redis-client.ts';
+import { type ClientOptions, MAX_RETRY_MS, makeClient } from './redis-client.ts';
 import { ReplyWatch } from './reply-watch.ts';
 
 const DEFAULT_CLOSE_MS = 1_000;
 
-interface RedisConnectionOptions {
-  servers: RedisServers;
-  /** Shown by CLIENT LIST, e.g. `sluice-w3`. */
-  connectionName: string;
-  /** Commands by name. Only here: one defined later breaks ioredis (redis/ioredis#1931). */
-  scripts: Record<string, LuaScript>;
+interface RedisConnectionOptions extends ClientOptions {
   logger: Pick<Logger, 'info' | 'warn'>;
-  random: () => number;
 }
 
 export class RedisConnection {

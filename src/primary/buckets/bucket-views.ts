@@ -44,7 +44,6 @@ export class BucketViews {
       connectionName: 'sluice-primary',
       scripts: { ...bucketScripts(), ...heartbeatScripts() },
       logger,
-      random: Math.random,
     });
     void connection
       .waitForFirstAttempt(LOOK_TIMEOUT_MS)
