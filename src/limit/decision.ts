@@ -1,4 +1,5 @@
 /** What the limiter answers, and how the level of a bucket becomes the numbers in it. */
+import type { PolicySettings } from '../contract/settings.ts';
 import type { BucketRules, EffectiveLimits } from './bucket/effective-limits.ts';
 import { MICRO } from './store/bucket-store.ts';
 
@@ -56,23 +57,25 @@ export function msUntil(tokens: number, level: Level): number {
   return Math.max(0, ((tokens * MICRO - level.micro) / level.rules.rateMicro) * 1000);
 }
 
-/** Verdict is what all decisions about one bucket have in common. */
-export interface Verdict {
-  policyName: string;
-  shadow: boolean;
-  /** Of the whole bucket. */
-  rules: EffectiveLimits;
-  source: DecisionSource;
+/** DecidedBucket is what a decision tells of its bucket: a KnownBucket. */
+interface DecidedBucket {
+  readonly policy: { readonly settings: Pick<PolicySettings, 'name' | 'shadow'> };
+  /** The limits of the whole bucket. */
+  readonly force: EffectiveLimits;
 }
 
-/** allow admits a request whose tokens were taken. */
-export function allow(verdict: Verdict, level: Level, origin: TokenOrigin | null = null): Decision {
-  return decide(verdict, level, 0, false, origin);
-}
-
-/** allowUncharged admits a request without a token. */
-export function allowUncharged(verdict: Verdict, level: Level): Decision {
-  return decide(verdict, level, 0, false);
+/**
+ * allow admits a request.
+ *
+ * @param origin of its tokens; null: the local share; undefined: none were taken
+ */
+export function allow(
+  bucket: DecidedBucket,
+  source: DecisionSource,
+  level: Level,
+  origin?: TokenOrigin | null,
+): Decision {
+  return decide(bucket, source, level, 0, origin);
 }
 
 /**
@@ -80,15 +83,23 @@ export function allowUncharged(verdict: Verdict, level: Level): Decision {
  *
  * @param earliestMs the shortest wait to tell the client
  */
-export function refuse(verdict: Verdict, level: Level, cost: number, earliestMs = 0): Decision {
+export function refuse(
+  bucket: DecidedBucket,
+  source: DecisionSource,
+  level: Level,
+  cost: number,
+  earliestMs = 0,
+): Decision {
   // A local share may be smaller than a cost that the whole bucket can meet. Then the client has to wait for the store.
   const waitMs = cost > level.rules.capacity ? STORE_BACK_MS : msUntil(cost, level);
-  return decide(verdict, level, cost > verdict.rules.capacity ? -1 : Math.max(1, waitMs, earliestMs), false);
+  const retryAfterMs = cost > bucket.force.capacity ? -1 : Math.max(1, waitMs, earliestMs);
+  return decide(bucket, source, level, retryAfterMs);
 }
 
 /** refuseUnchecked refuses because the store is away and the policy says `deny`. */
-export function refuseUnchecked(verdict: Verdict, level: Level): Decision {
-  return decide(verdict, level, STORE_BACK_MS, true);
+export function refuseUnchecked(bucket: DecidedBucket, level: Level): Decision {
+  const decision = decide(bucket, 'local', level, STORE_BACK_MS);
+  return { ...decision, storeDenied: !decision.allowed };
 }
 
 /** A guess: four times a second a probe asks whether the store is back. */
@@ -99,23 +110,24 @@ const STORE_BACK_MS = 1000;
  * @param origin undefined: nothing was charged
  */
 function decide(
-  { policyName, shadow, rules, source }: Verdict,
+  { policy: { settings }, force }: DecidedBucket,
+  source: DecisionSource,
   level: Level,
   retryAfterMs: number,
-  storeDenied: boolean,
   origin?: TokenOrigin | null,
 ): Decision {
+  const { name, shadow } = settings;
   const refused = retryAfterMs !== 0 && !shadow;
   const remaining = Math.max(0, Math.floor(level.micro / MICRO));
   return {
     allowed: !refused,
     shadowed: shadow && retryAfterMs !== 0,
-    storeDenied: refused && storeDenied,
+    storeDenied: false,
     charged: origin !== undefined,
     source,
-    policyName,
-    capacity: rules.capacity,
-    refillPerSecond: rules.refillPerSecond,
+    policyName: name,
+    capacity: force.capacity,
+    refillPerSecond: force.refillPerSecond,
     remaining,
     retryAfterMs: refused ? retryAfterMs : 0,
     resetMs:

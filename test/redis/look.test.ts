@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
-import { limitTakes } from '../../src/limit/bucket/bucket-peek.ts';
+import { bucketKeysOf } from '../../src/limit/bucket/bucket-peek.ts';
+import { PLAIN_TAKE } from '../../src/limit/store/bucket-store.ts';
 import { BucketViews } from '../../src/primary/buckets/bucket-views.ts';
 import type { Revision } from '../../src/primary/reloader.ts';
 import { policyOf } from '../limit/limiter/limiter-lab.ts';
@@ -23,9 +24,10 @@ test('a look leaves every byte in Redis as it is, with tokens out on lease, and 
   await waitFor('the connection', () => views.store.available);
   const client = { clientId: 'acme', mode: 'limit', limits: {}, versionUs: 1 } as const;
   const match = { client, bucketName: 'acme', tombstoneUs: 0 };
-  const [take] = limitTakes(match, POLICIES, 1_000);
-  assert.ok(take !== undefined);
-  const [lent] = await views.store.takeBatch([{ ...take, need: 10, ahead: 20 }]);
+  const [key = ''] = bucketKeysOf('acme', POLICIES);
+  const limits = { capacity: 100, rateMicro: 1e6, versionUs: 1_000 };
+  const take = { ...PLAIN_TAKE, key, ...limits, need: 10, partial: true, ahead: 20 };
+  const [lent] = await views.store.takeBatch([take]);
   assert.ok(lent !== undefined && !(lent instanceof Error) && lent.ahead === 20);
 
   const looks = async (versionUs: number, capacity: number) => {

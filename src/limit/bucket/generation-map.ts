@@ -3,22 +3,13 @@
  * dropped. An old entry that is used becomes young. Nearly least-recently-used, for one look-up in a Map.
  */
 export class GenerationMap<V> {
-  #perGeneration: number;
+  /** About so many entries are kept at most. It may change; surplus entries go as the generations change. */
+  max: number;
   #young = new Map<string, V>();
   #old = new Map<string, V>();
 
-  /** @param max entries kept at most, ≥ 2. */
   constructor(max: number) {
-    this.#perGeneration = perGenerationOf(max);
-  }
-
-  get size(): number {
-    return this.#young.size + this.#old.size;
-  }
-
-  /** resize changes how many are kept. Surplus entries go as the generations change. */
-  resize(max: number): void {
-    this.#perGeneration = perGenerationOf(max);
+    this.max = max;
   }
 
   get(key: string): V | undefined {
@@ -39,14 +30,10 @@ export class GenerationMap<V> {
   }
 
   set(key: string, value: V): void {
-    if (this.#young.size >= this.#perGeneration && !this.#young.has(key)) {
+    if (this.#young.size * 2 >= this.max && !this.#young.has(key)) {
       this.#old = this.#young;
       this.#young = new Map();
     }
     this.#young.set(key, value);
   }
-}
-
-function perGenerationOf(max: number): number {
-  return Math.max(1, Math.floor(max / 2));
 }

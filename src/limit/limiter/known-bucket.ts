@@ -13,14 +13,7 @@ import type { ClientMatch } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
 import { prevails } from '../bucket/bucket-state.ts';
 import { type EffectiveLimits, sameRules } from '../bucket/effective-limits.ts';
-import {
-  allowUncharged,
-  type Decision,
-  type DecisionSource,
-  type Level,
-  refuse,
-  type Verdict,
-} from '../decision.ts';
+import { allow, type Decision, type Level, refuse } from '../decision.ts';
 import { MICRO } from '../store/bucket-store.ts';
 import type { Pending } from '../store/deadline-queue.ts';
 import { BIN_MS, LeaseAccount, type LeaseAsk, leasable, MAX_DEMAND_PER_REQUEST, NO_LEASE } from './lease.ts';
@@ -271,20 +264,12 @@ export class KnownBucket {
    */
   refusal(cost: number, nowMs: number): Decision | null {
     const deniedForMs = this.#denyForMs(cost, nowMs);
-    return deniedForMs <= 0
-      ? null
-      : refuse(this.verdict('deny_cache'), this.levelAt(nowMs), cost, deniedForMs);
+    return deniedForMs <= 0 ? null : refuse(this, 'deny_cache', this.levelAt(nowMs), cost, deniedForMs);
   }
 
   /** peek tells what is known of the bucket: an allowed decision that took nothing. It counts nothing. */
   peek(nowMs: number): Decision {
-    return allowUncharged(this.verdict('deny_cache'), this.levelAt(nowMs));
-  }
-
-  /** verdict is what all decisions about this bucket have in common. */
-  verdict(source: DecisionSource): Verdict {
-    const { name, shadow } = this.policy.settings;
-    return { policyName: name, shadow, rules: this.#force, source };
+    return allow(this, 'deny_cache', this.levelAt(nowMs));
   }
 
   /** levelAt is the most that there can be by now, with what is held on lease; full where nothing was heard of it. */

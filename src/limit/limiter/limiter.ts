@@ -14,10 +14,11 @@ import { toError } from '../../contract/errors.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
 import { hashOf } from '../bucket/bucket-key.ts';
 import type { Caller } from '../caller/identity.ts';
-import { allow, allowUncharged, type Decision, refuse, refuseUnchecked } from '../decision.ts';
+import { allow, type Decision, refuse, refuseUnchecked } from '../decision.ts';
+import type { Breaker } from '../store/breaker.ts';
 import { DeadlineQueue } from '../store/deadline-queue.ts';
-import { type ServerHealth, StoreHealth, type StoreHealthOptions } from '../store/store-health.ts';
-import { backgroundTimers, type Timers } from '../timers.ts';
+import { StoreHealth, type StoreHealthOptions } from '../store/store-health.ts';
+import { backgroundTimers } from '../timers.ts';
 import type { KnownBucket, Waiter } from './known-bucket.ts';
 import { LEASE_MS, Lot, RETURN_AFTER_MS } from './lease.ts';
 import { LocalBuckets } from './local-buckets.ts';
@@ -63,19 +64,25 @@ interface LimiterOptions extends StoreHealthOptions {
   maxKeys?: number;
 }
 
+const DEFAULTS = {
+  leases: true,
+  replacement: false,
+  maxKeys: DEFAULT_MAX_BUCKETS,
+  random: Math.random,
+  timers: backgroundTimers,
+  defer: setImmediate,
+};
+
 export class Limiter {
-  readonly #options: LimiterOptions;
+  readonly #options: Required<LimiterOptions>;
   readonly #clock: LimiterOptions['clock'];
-  readonly #random: () => number;
-  readonly #defer: (fn: () => void) => void;
-  readonly #timers: Timers;
-  readonly #maxBuckets: number;
   readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
   readonly #waiting: DeadlineQueue<Waiter>;
   /** When a replacement began, else null. */
   readonly #emptyAtMs: number | null;
   #policies = new Map<string, PolicyBuckets>();
+  #bucketsPerPolicy: number;
   #listed: KnownBucket[] = [];
   #flushing = false;
   #leases: boolean;
@@ -85,18 +92,15 @@ export class Limiter {
   readonly #returned = new WeakSet<Decision>();
 
   constructor(options: LimiterOptions) {
-    const { workers, instances, clock } = options;
-    this.#options = options;
+    this.#options = { ...DEFAULTS, ...options };
+    const { workers, instances, clock, leases, replacement, maxKeys } = this.#options;
     this.#clock = clock;
-    this.#random = options.random ?? Math.random;
-    this.#defer = options.defer ?? setImmediate;
-    this.#timers = options.timers ?? backgroundTimers;
-    this.#maxBuckets = options.maxKeys ?? DEFAULT_MAX_BUCKETS;
-    this.#leases = options.leases ?? true;
-    this.#emptyAtMs = options.replacement === true ? clock.monotonicMs() : null;
-    this.#local = new LocalBuckets(workers * instances, this.#maxBuckets);
+    this.#leases = leases;
+    this.#emptyAtMs = replacement ? clock.monotonicMs() : null;
+    this.#bucketsPerPolicy = maxKeys;
+    this.#local = new LocalBuckets(workers * instances, maxKeys);
     this.#health = new StoreHealth(options);
-    this.#waiting = new DeadlineQueue(options, (waiter) => answer(waiter, this.#decideAlone(waiter)));
+    this.#waiting = new DeadlineQueue(options, (waiter) => this.#answerAlone(waiter));
   }
 
   /** Whether some requests go without the store now; for the worker's report. */
@@ -110,19 +114,21 @@ export class Limiter {
    * @param policyVersionUs when the policies were loaded, on the database's clock
    */
   configure(policies: readonly PolicySettings[], policyVersionUs: number): void {
-    const next = new Map<string, PolicyBuckets>();
+    const before = this.#policies;
+    this.#policies = new Map();
+    const { maxKeys } = this.#options;
+    this.#bucketsPerPolicy = Math.min(maxKeys, (maxKeys * MAX_BUCKETS_FACTOR) / policies.length);
     for (const settings of policies) {
-      const known = this.#policies.get(settings.name);
-      known?.change(settings, policyVersionUs);
-      next.set(settings.name, known ?? this.#makePolicy(settings, policyVersionUs));
+      const known = before.get(settings.name);
+      known?.change(settings, policyVersionUs, this.#bucketsPerPolicy);
+      if (known === undefined) this.#addPolicy(settings, policyVersionUs);
+      else this.#policies.set(settings.name, known);
     }
-    this.#policies = next;
-    for (const buckets of next.values()) buckets.resize(this.#bucketsPerPolicy);
   }
 
   /** shareAmong sets the number of workers, of all machines, that share the store: a local share is one of so many parts. */
   shareAmong(storeWorkers: number): void {
-    this.#local.setShares(storeWorkers);
+    this.#local.shares = Math.max(1, storeWorkers);
   }
 
   /** useLeases applies the setting `rateLimit.leases`. Tokens that are on lease go back as they age. */
@@ -135,18 +141,13 @@ export class Limiter {
    * are those of the last configure() by the policy's name, whatever revision the caller's plan is of.
    */
   take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision> {
-    const buckets = this.#bucketsOf(policy);
-    const bucket = this.#bucketOf(buckets, caller);
+    const bucket = this.#bucketOf(caller, policy);
     const nowMs = this.#clock.monotonicMs();
-    const leased = this.#takeLeased(bucket, cost, nowMs);
-    if (leased !== null) return buckets.count(leased);
-    const refusal = bucket.refusal(cost, nowMs);
-    if (refusal !== null) return buckets.count(refusal);
-    if (!this.#health.isReachable(this.#serverOf(bucket))) {
-      this.#health.skipped();
-      return buckets.count(this.#decideAlone({ bucket, cost }));
-    }
-    if (this.#waiting.size >= MAX_WAITERS) return buckets.count(this.#decideAlone({ bucket, cost }));
+    const decision =
+      this.#takeLeased(bucket, cost, nowMs) ??
+      bucket.refusal(cost, nowMs) ??
+      this.#decideUnasked(bucket, cost);
+    if (decision !== null) return bucket.policy.count(decision);
     return new Promise((resolve) => {
       const waiter = { bucket, cost, enqueuedMs: nowMs, resolve, settled: false };
       bucket.want(cost, nowMs);
@@ -158,14 +159,14 @@ export class Limiter {
 
   /** refusalOf is the refusal that take would give from memory, counted; null: take must be asked. For lists of policies. */
   refusalOf(caller: Caller, policy: PolicySettings, cost: number): Decision | null {
-    const buckets = this.#bucketsOf(policy);
-    const refusal = this.#bucketOf(buckets, caller).refusal(cost, this.#clock.monotonicMs());
-    return refusal === null ? null : buckets.count(refusal);
+    const bucket = this.#bucketOf(caller, policy);
+    const refusal = bucket.refusal(cost, this.#clock.monotonicMs());
+    return refusal === null ? null : bucket.policy.count(refusal);
   }
 
   /** peek tells what is known of a bucket: an allowed decision that took nothing and is not counted. */
   peek(caller: Caller, policy: PolicySettings): Decision {
-    return this.#bucketOf(this.#bucketsOf(policy), caller).peek(this.#clock.monotonicMs());
+    return this.#bucketOf(caller, policy).peek(this.#clock.monotonicMs());
   }
 
   /**
@@ -176,7 +177,7 @@ export class Limiter {
   giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void {
     if (!decision.charged || this.#returned.has(decision)) return;
     this.#returned.add(decision);
-    const bucket = this.#bucketOf(this.#bucketsOf(policy), caller);
+    const bucket = this.#bucketOf(caller, policy);
     const { source, origin } = decision;
     const nowMs = this.#clock.monotonicMs();
     if (source === 'local') this.#local.giveBack(bucket.key, cost, Math.floor(nowMs * 1000));
@@ -210,7 +211,7 @@ export class Limiter {
     let left = MAX_BATCH;
     for (const bucket of [...this.#policies.values()].flatMap((policy) => [...policy.buckets()])) {
       bucket.lease?.returnAll();
-      if (left === 0 || bucket.lease === null || !this.#health.isReachable(this.#serverOf(bucket))) continue;
+      if (left === 0 || bucket.lease === null || !this.#isReachable(bucket)) continue;
       const take = startTake(bucket, false, nowMs);
       if (take === null) continue;
       addTo(calls, this.#health.slotOf(bucket.hash), take);
@@ -228,32 +229,31 @@ export class Limiter {
     if (lot === null) return null;
     lease.observe(cost, nowMs);
     if (lease.runsLow(nowMs, this.#roundTripMs)) this.#list(bucket);
-    return allow(bucket.verdict('lease'), bucket.levelAt(nowMs), lot);
+    return allow(bucket, 'lease', bucket.levelAt(nowMs), lot);
   }
 
-  get #bucketsPerPolicy(): number {
-    return Math.min(this.#maxBuckets, (this.#maxBuckets * MAX_BUCKETS_FACTOR) / this.#policies.size);
+  /** Where the store is away, or too many wait for it; null: the store is to be asked. */
+  #decideUnasked(bucket: KnownBucket, cost: number): Decision | null {
+    const reachable = this.#isReachable(bucket);
+    if (reachable && this.#waiting.size < MAX_WAITERS) return null;
+    if (!reachable) this.#health.skipped();
+    return this.#decideAlone(bucket, cost);
   }
 
-  #makePolicy(settings: PolicySettings, versionUs: number): PolicyBuckets {
-    return new PolicyBuckets(settings, versionUs, this.#options.metrics, this.#bucketsPerPolicy);
+  #addPolicy(settings: PolicySettings, versionUs: number): PolicyBuckets {
+    const made = new PolicyBuckets(settings, versionUs, this.#options.metrics, this.#bucketsPerPolicy);
+    this.#policies.set(settings.name, made);
+    return made;
   }
 
   /** A request of an older plan may ask for a policy that is gone. It is made once more; the next configure() forgets it. */
-  #bucketsOf(policy: PolicySettings): PolicyBuckets {
-    const known = this.#policies.get(policy.name);
-    if (known !== undefined) return known;
-    const buckets = this.#makePolicy(policy, OLDEST_VERSION_US);
-    this.#policies.set(policy.name, buckets);
-    return buckets;
-  }
-
-  #bucketOf(buckets: PolicyBuckets, caller: Caller): KnownBucket {
+  #bucketOf(caller: Caller, policy: PolicySettings): KnownBucket {
+    const buckets = this.#policies.get(policy.name) ?? this.#addPolicy(policy, OLDEST_VERSION_US);
     return buckets.bucketOf(caller, this.#health.everHeard ? null : this.#emptyAtMs);
   }
 
-  #serverOf(bucket: KnownBucket): ServerHealth {
-    return this.#health.serverOf(this.#health.slotOf(bucket.hash));
+  #isReachable(bucket: KnownBucket): boolean {
+    return this.#health.isReachable(this.#health.breakerOf(this.#health.slotOf(bucket.hash)));
   }
 
   #list(bucket: KnownBucket): void {
@@ -262,7 +262,7 @@ export class Limiter {
     if (this.#flushing) return;
     this.#flushing = true;
     // After the poll phase, when every request that this turn of the loop read is in.
-    this.#defer(() => this.#flush());
+    this.#options.defer(() => this.#flush());
   }
 
   #flush(): void {
@@ -273,8 +273,8 @@ export class Limiter {
     const calls = new Map<number, PendingTake[]>();
     for (const bucket of buckets) {
       const slot = this.#health.slotOf(bucket.hash);
-      if (!this.#health.isReachable(this.#health.serverOf(slot))) {
-        this.#answerAlone(bucket.abandon());
+      if (!this.#health.isReachable(this.#health.breakerOf(slot))) {
+        for (const waiter of bucket.abandon()) this.#answerAlone(waiter);
         continue;
       }
       const take = startTake(bucket, this.#leases, nowMs);
@@ -290,9 +290,9 @@ export class Limiter {
   #send(slot: number, takes: PendingTake[]): void {
     const sentAtMs = this.#clock.monotonicMs();
     // The slot may move on while the call is under way.
-    const server = this.#health.serverOf(slot);
+    const breaker = this.#health.breakerOf(slot);
     this.#ask(takes)
-      .then((results) => this.#land(server, takes, results, sentAtMs))
+      .then((results) => this.#land(breaker, takes, results, sentAtMs))
       .catch((thrown: unknown) =>
         this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a call'),
       );
@@ -303,7 +303,7 @@ export class Limiter {
   }
 
   #land(
-    server: ServerHealth,
+    breaker: Breaker,
     takes: readonly PendingTake[],
     results: (TakeReply | Error)[],
     sentAtMs: number,
@@ -312,17 +312,18 @@ export class Limiter {
     for (const { bucket } of takes) bucket.stopAsking();
     const nowMs = this.#clock.monotonicMs();
     const enqueuedMs = Math.min(...takes.map((take) => take.waiters[0]?.enqueuedMs ?? sentAtMs));
-    this.#health.judge(server, results, sentAtMs, nowMs - enqueuedMs);
+    this.#health.judge(breaker, results, sentAtMs, nowMs - enqueuedMs);
     this.#roundTripMs += (nowMs - sentAtMs - this.#roundTripMs) * ROUND_TRIP_SMOOTHING;
-    const away = this.#health.isAway(server);
+    const away = this.#health.isAway(breaker);
     for (const [index, take] of takes.entries()) {
       const { bucket, waiters } = take;
       const result = results[index];
       try {
-        if (result === undefined || result instanceof Error) this.#answerAlone(waiters);
-        else this.#share(take, result, sentAtMs);
+        if (result === undefined || result instanceof Error) {
+          for (const waiter of waiters) this.#answerAlone(waiter);
+        } else this.#share(take, result, sentAtMs);
         // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
-        if (away) this.#answerAlone(bucket.drainQueue());
+        if (away) for (const waiter of bucket.drainQueue()) this.#answerAlone(waiter);
         else denyQueued(bucket, nowMs);
       } catch (thrown) {
         this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a reply');
@@ -334,14 +335,14 @@ export class Limiter {
   #share(take: PendingTake, reply: TakeReply, sentAtMs: number): void {
     const { bucket, request } = take;
     const nowMs = this.#clock.monotonicMs();
-    bucket.learn(reply, { sentAtMs, nowMs }, reply.granted < request.need, this.#random);
+    bucket.learn(reply, { sentAtMs, nowMs }, reply.granted < request.need, this.#options.random);
     if (bucket.lease !== null && request.ahead > 0) {
       bucket.lease.lent(request.ahead, reply.ahead, nowMs);
       if (reply.ahead > 0 && !bucket.isStale(sentAtMs)) {
         bucket.lease.add(new Lot(reply.ahead, reply.epoch, sentAtMs + LEASE_MS), nowMs);
         // One more than needed: timers of whole milliseconds may be early by less than one.
         const ageInMs = Math.ceil(sentAtMs + RETURN_AFTER_MS - nowMs) + 1;
-        this.#timers.after(Math.max(1, ageInMs), () => this.#returnAged(bucket));
+        this.#options.timers.after(Math.max(1, ageInMs), () => this.#returnAged(bucket));
       }
     }
     shareGrant(take, reply, nowMs);
@@ -355,23 +356,21 @@ export class Limiter {
     if (bucket.lease?.age(this.#clock.monotonicMs()) === true) this.#list(bucket);
   }
 
-  #answerAlone(waiters: readonly Waiter[]): void {
-    for (const waiter of waiters) {
-      if (!waiter.settled) answer(waiter, this.#decideAlone(waiter));
-    }
+  #answerAlone(waiter: Waiter): void {
+    if (!waiter.settled) answer(waiter, this.#decideAlone(waiter.bucket, waiter.cost));
   }
 
   /** As the policy says for a store that is away; also where too many wait for the store. */
-  #decideAlone({ bucket, cost }: Pick<Waiter, 'bucket' | 'cost'>): Decision {
+  #decideAlone(bucket: KnownBucket, cost: number): Decision {
     const { onStoreFailure } = bucket.policy.settings;
     const nowMs = this.#clock.monotonicMs();
-    const verdict = bucket.verdict('local');
-    if (onStoreFailure === 'allow') return allowUncharged(verdict, bucket.levelAt(nowMs));
-    if (onStoreFailure === 'deny') return refuseUnchecked(verdict, bucket.levelAt(nowMs));
+    if (onStoreFailure === 'allow') return allow(bucket, 'local', bucket.levelAt(nowMs));
+    if (onStoreFailure === 'deny') return refuseUnchecked(bucket, bucket.levelAt(nowMs));
     const nowUs = Math.floor(nowMs * 1000);
     const reply = this.#local.take(bucket.key, bucket.force, cost, bucket.heardLevel(nowMs), nowUs);
     const level = { micro: reply.levelMicro, rules: reply };
-    return reply.granted === cost ? allow(verdict, level) : refuse(verdict, level, cost);
+    if (reply.granted === cost) return allow(bucket, 'local', level, null);
+    return refuse(bucket, 'local', level, cost);
   }
 }
 

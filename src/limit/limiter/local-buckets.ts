@@ -20,12 +20,12 @@ export interface HeardLevel {
 }
 
 export class LocalBuckets {
-  #shares: number;
+  /** Workers of all machines, ≥ 1. */
+  shares: number;
   readonly #table: BucketTable;
 
-  /** @param shares workers of all machines, ≥ 1 */
   constructor(shares: number, maxBuckets: number) {
-    this.#shares = Math.max(1, shares);
+    this.shares = shares;
     this.#table = new BucketTable(maxBuckets);
   }
 
@@ -33,15 +33,11 @@ export class LocalBuckets {
     return this.#table.size;
   }
 
-  setShares(shares: number): void {
-    this.#shares = Math.max(1, shares);
-  }
-
   /** shareOf is this worker's part of a limit: at least one token. */
   shareOf(rules: BucketRules): BucketRules {
     return {
-      capacity: Math.max(1, Math.floor(rules.capacity / this.#shares)),
-      rateMicro: Math.max(1, Math.floor(rules.rateMicro / this.#shares)),
+      capacity: Math.max(1, Math.floor(rules.capacity / this.shares)),
+      rateMicro: Math.max(1, Math.floor(rules.rateMicro / this.shares)),
       versionUs: rules.versionUs,
     };
   }

@@ -6,14 +6,11 @@ import { keySuffixOf } from '../bucket/bucket-key.ts';
 import { type EffectiveLimits, effectiveLimits } from '../bucket/effective-limits.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 import type { Caller } from '../caller/identity.ts';
-import type { Decision } from '../decision.ts';
+import type { Decision, DecisionSource } from '../decision.ts';
 import { type BucketPolicy, KnownBucket } from './known-bucket.ts';
 
-/** Results and sources of decisions; a pair of them has a cell of the counter. */
+/** Results of decisions, for the counter. */
 const RESULTS = ['allowed', 'limited', 'shadow', 'refused'] as const;
-const SOURCE_CODES = { lease: 0, store: 1, deny_cache: 2, local: 3 } as const;
-const SOURCE_COUNT = 4;
-const UNUSED_CELL = -1;
 /** ClientMatch.tombstoneUs where nobody deleted a client of that name. */
 const NEVER_DELETED = 0;
 
@@ -21,7 +18,8 @@ export class PolicyBuckets implements BucketPolicy {
   readonly keySuffix: string;
   readonly #metrics: WorkerMetrics;
   readonly #known: GenerationMap<KnownBucket>;
-  readonly #cells: number[] = new Array(RESULTS.length * SOURCE_COUNT).fill(UNUSED_CELL);
+  /** Cells of the counter, by source and index in RESULTS. */
+  #cells: Record<DecisionSource, number[]> = noCells();
   #settings: PolicySettings;
   #versionUs: number;
   /** Counts the changes of settings. */
@@ -43,18 +41,14 @@ export class PolicyBuckets implements BucketPolicy {
   }
 
   /** change takes the settings of a revision. */
-  change(settings: PolicySettings, versionUs: number): void {
+  change(settings: PolicySettings, versionUs: number, maxBuckets: number): void {
     this.#settings = settings;
     this.#versionUs = versionUs;
+    this.#known.max = maxBuckets;
     this.#revision++;
     this.#anonymous = null;
     // A policy that was gone for a while has lost its cells.
-    this.#cells.fill(UNUSED_CELL);
-  }
-
-  /** resize changes how many buckets are remembered. */
-  resize(maxBuckets: number): void {
-    this.#known.resize(maxBuckets);
+    this.#cells = noCells();
   }
 
   /**
@@ -89,12 +83,12 @@ export class PolicyBuckets implements BucketPolicy {
   /** count files a decision under its policy, result and source, and returns it. */
   count(decision: Decision): Decision {
     const result = resultOf(decision);
-    const code = result * SOURCE_COUNT + SOURCE_CODES[decision.source];
-    let cell = this.#cells[code] ?? UNUSED_CELL;
-    if (cell === UNUSED_CELL) {
+    const cells = this.#cells[decision.source];
+    let cell = cells[result];
+    if (cell === undefined) {
       const labels = [this.#settings.name, RESULTS[result], decision.source] as const;
       cell = this.#metrics.series('sluice_ratelimit_decisions_total', ...labels);
-      this.#cells[code] = cell;
+      cells[result] = cell;
     }
     this.#metrics.add(cell, 1);
     return decision;
@@ -106,6 +100,10 @@ export class PolicyBuckets implements BucketPolicy {
     this.#anonymous ??= fresh();
     return this.#anonymous;
   }
+}
+
+function noCells(): Record<DecisionSource, number[]> {
+  return { lease: [], store: [], deny_cache: [], local: [] };
 }
 
 /** The index in RESULTS. */

@@ -60,9 +60,11 @@ export function shareGrant({ bucket, waiters }: PendingTake, reply: TakeReply, n
     if (served) left -= waiter.cost;
     // At most full: leased tokens may have expired, and the bucket may have filled up since.
     const micro = Math.min(fullMicro, reply.levelMicro + (left + heldTokens) * MICRO);
-    const verdict = bucket.verdict('store');
     const level = { micro, rules: bucket.force };
-    answer(waiter, served ? allow(verdict, level, reply) : refuse(verdict, level, waiter.cost));
+    const decision = served
+      ? allow(bucket, 'store', level, reply)
+      : refuse(bucket, 'store', level, waiter.cost);
+    answer(waiter, decision);
   }
   // Tokens of requests that gave up waiting, and those that are less than anybody's cost.
   bucket.giveBack(grantToQueue(bucket, left, reply, nowMs), reply.epoch);
@@ -80,7 +82,7 @@ export function grantToQueue(
     if (left === 0) break;
     if (waiter.settled || waiter.cost > left) continue;
     left -= waiter.cost;
-    answer(waiter, allow(bucket.verdict('store'), bucket.levelAt(nowMs), origin));
+    answer(waiter, allow(bucket, 'store', bucket.levelAt(nowMs), origin));
   }
   return left;
 }
@@ -91,7 +93,7 @@ export function grantFromLease(bucket: KnownBucket, nowMs: number): void {
   if (lease === null) return;
   for (const waiter of queue) {
     const lot = waiter.settled ? null : lease.spend(waiter.cost, nowMs);
-    if (lot !== null) answer(waiter, allow(bucket.verdict('lease'), bucket.levelAt(nowMs), lot));
+    if (lot !== null) answer(waiter, allow(bucket, 'lease', bucket.levelAt(nowMs), lot));
   }
 }
 

@@ -1,5 +1,5 @@
 /**
- * The circuit breaker of one server of the bucket store; each node of a Redis Cluster has its own. Its states:
+ * The circuit breaker of one server of the bucket store; each node of a Redis Cluster has its own. Only StoreHealth moves it. Its states:
  *
  * closed: takes are sent. `fail`, FAILURES_TO_OPEN times in a row, → open. `silence` → open: a call had no
  *   answer for its whole deadline, nor had any other meanwhile. `away` → open: there is no connection.
@@ -22,12 +22,21 @@ interface BreakerOptions {
 }
 
 export class Breaker {
+  /** The server's name; '' where the store has only one. */
+  readonly server: string;
+  /** When the server last answered a call; monotonic. */
+  lastHeardMs = Number.NEGATIVE_INFINITY;
+  /** Of the last call that failed; for the log. */
+  lastError: Error | null = null;
+  /** Of the last probe's bucket, see probeKey. */
+  probeName = 0;
   readonly #options: BreakerOptions;
   #failures = 0;
   #open = false;
   #cancelProbe: (() => void) | null = null;
 
-  constructor(options: BreakerOptions) {
+  constructor(server: string, options: BreakerOptions) {
+    this.server = server;
     this.#options = options;
   }
 

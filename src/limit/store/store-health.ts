@@ -31,28 +31,16 @@ interface Call extends Pending {
   fail(error: Error): void;
 }
 
-/** ServerHealth is kept by StoreHealth for each server of the store. */
-export interface ServerHealth {
-  /** '' where the store has only one. */
-  readonly name: string;
-  readonly breaker: Breaker;
-  /** When it last answered a call; monotonic. */
-  lastHeardMs: number;
-  /** For the log line of an opening breaker. */
-  lastError: Error | null;
-  /** Of the last probe; see probeKey. */
-  probeName: number;
-}
-
 export class StoreHealth {
   readonly #options: StoreHealthOptions;
   readonly #store: BucketStore;
   readonly #timers: Timers;
   /** Tokens whose reply comes later are lost. */
   readonly #deadlines: DeadlineQueue<Call>;
-  readonly #servers = new Map<string, ServerHealth>();
-  /** The store's only server; null for a Cluster. */
-  readonly #only: ServerHealth | null;
+  /** By the server's name. */
+  readonly #breakers = new Map<string, Breaker>();
+  /** Of the store's only server; null for a Cluster. */
+  readonly #only: Breaker | null;
   readonly #series: Record<'ok' | 'timeout' | 'error' | 'skipped' | 'seconds' | 'open', number>;
   #everHeard = false;
   #closed = false;
@@ -72,13 +60,13 @@ export class StoreHealth {
       open: metrics.series('sluice_ratelimit_breaker_open'),
     };
     metrics.set(this.#series.open, 0);
-    this.#only = store.cluster === undefined ? this.#serverNamed('') : null;
+    this.#only = store.cluster === undefined ? this.#breakerOf('') : null;
     if (store.kind === 'redis') this.#watch();
   }
 
   /** Whether some requests go without the store now. */
   get away(): boolean {
-    return !this.#store.available || [...this.#servers.values()].some((server) => this.isAway(server));
+    return !this.#store.available || [...this.#breakers.values()].some((breaker) => this.isAway(breaker));
   }
 
   /** Whether any server has answered since this process began. */
@@ -91,19 +79,19 @@ export class StoreHealth {
     return this.#only === null ? slotOfTag(ownerHash) : 0;
   }
 
-  serverOf(slot: number): ServerHealth {
-    return this.#only ?? this.#serverNamed(this.#store.cluster?.serverOf(slot) ?? '');
+  /** breakerOf is the breaker of the server that has the slot now. */
+  breakerOf(slot: number): Breaker {
+    return this.#only ?? this.#breakerOf(this.#store.cluster?.serverOf(slot) ?? '');
   }
 
-  isAway(server: ServerHealth): boolean {
-    return server.breaker.open || !this.#isConnected(server);
+  isAway(breaker: Breaker): boolean {
+    return breaker.open || !this.#isConnected(breaker);
   }
 
   /** isReachable says whether a take may be sent; it opens the breaker where there is no connection. */
-  isReachable(server: ServerHealth): boolean {
+  isReachable(breaker: Breaker): boolean {
     if (this.#closed) return false;
-    const { breaker } = server;
-    if (!breaker.open && !this.#isConnected(server)) breaker.away();
+    if (!breaker.open && !this.#isConnected(breaker)) breaker.away();
     return !breaker.open;
   }
 
@@ -131,54 +119,46 @@ export class StoreHealth {
    *
    * @param waitedMs from the first request's joining a queue to now
    */
-  judge(
-    server: ServerHealth,
-    results: readonly (TakeReply | Error)[],
-    sentAtMs: number,
-    waitedMs: number,
-  ): void {
+  judge(breaker: Breaker, results: readonly (TakeReply | Error)[], sentAtMs: number, waitedMs: number): void {
     const { metrics, clock } = this.#options;
     const error = results.every(isFailure) ? results[0] : undefined;
     if (error === undefined) {
       this.#everHeard = true;
-      server.lastHeardMs = clock.monotonicMs();
+      breaker.lastHeardMs = clock.monotonicMs();
       metrics.add(this.#series.ok, 1);
       metrics.observe(this.#series.seconds, waitedMs / 1000);
-      server.breaker.succeed();
+      breaker.succeed();
       return;
     }
-    server.lastError = error;
+    breaker.lastError = error;
     const timedOut = error instanceof LbError && error.code === 'store_timeout';
     metrics.add(timedOut ? this.#series.timeout : this.#series.error, 1);
     if (this.#closed) return;
-    if (timedOut && server.lastHeardMs < sentAtMs) server.breaker.silence();
-    else server.breaker.fail();
+    if (timedOut && breaker.lastHeardMs < sentAtMs) breaker.silence();
+    else breaker.fail();
   }
 
   close(): void {
     this.#closed = true;
     this.#stopWatch();
-    for (const { breaker } of this.#servers.values()) breaker.close();
+    for (const breaker of this.#breakers.values()) breaker.close();
   }
 
-  #isConnected({ name }: ServerHealth): boolean {
-    return this.#store.available && this.#store.cluster?.isReady(name) !== false;
+  #isConnected({ server }: Breaker): boolean {
+    return this.#store.available && this.#store.cluster?.isReady(server) !== false;
   }
 
-  #serverNamed(name: string): ServerHealth {
-    const known = this.#servers.get(name);
+  #breakerOf(server: string): Breaker {
+    const known = this.#breakers.get(server);
     if (known !== undefined) return known;
-    const breaker = new Breaker({
-      probe: () => this.#probe(server, 'breaker'),
-      onChange: (open, reason) => this.#breakerChanged(server, open, reason),
+    const breaker = new Breaker(server, {
+      probe: () => this.#probe(breaker, 'breaker'),
+      onChange: (open, reason) => this.#breakerChanged(breaker, open, reason),
       random: this.#options.random ?? Math.random,
       timers: this.#timers,
     });
-    const server: ServerHealth = {
-      ...{ name, breaker, lastHeardMs: Number.NEGATIVE_INFINITY, lastError: null, probeName: 0 },
-    };
-    this.#servers.set(name, server);
-    return server;
+    this.#breakers.set(server, breaker);
+    return breaker;
   }
 
   /** Without it nobody would notice without traffic that Redis is away, and /readyz could not say so. */
@@ -186,55 +166,55 @@ export class StoreHealth {
     const { clock } = this.#options;
     this.#stopWatch = this.#timers.after(WATCH_EVERY_MS, () => {
       this.#watch();
-      for (const name of this.#store.cluster?.servers() ?? []) this.#serverNamed(name);
-      for (const server of this.#servers.values()) {
-        const silentMs = clock.monotonicMs() - server.lastHeardMs;
-        if (this.isReachable(server) && silentMs >= WATCH_EVERY_MS) this.#probe(server, 'watch');
+      for (const server of this.#store.cluster?.servers() ?? []) this.#breakerOf(server);
+      for (const breaker of this.#breakers.values()) {
+        const silentMs = clock.monotonicMs() - breaker.lastHeardMs;
+        if (this.isReachable(breaker) && silentMs >= WATCH_EVERY_MS) this.#probe(breaker, 'watch');
       }
     });
   }
 
   /** A real take, which needs all that takes need. The silence of a watch is just one failure: nobody waits for it. */
-  #probe(server: ServerHealth, cause: 'breaker' | 'watch'): void {
+  #probe(breaker: Breaker, cause: 'breaker' | 'watch'): void {
     if (this.#closed || !this.#store.available) return;
-    const key = this.#probeKeyOf(server);
+    const key = this.#probeKeyOf(breaker);
     if (key === null) {
-      this.#forget(server);
+      this.#forget(breaker);
       return;
     }
-    if (!this.#isConnected(server)) return;
+    if (!this.#isConnected(breaker)) return;
     const startMs = this.#options.clock.monotonicMs();
     const sentAtMs = cause === 'watch' ? Number.NEGATIVE_INFINITY : startMs;
     this.ask([probeTake(key)])
-      .then((results) => this.judge(server, results, sentAtMs, this.#options.clock.monotonicMs() - startMs))
+      .then((results) => this.judge(breaker, results, sentAtMs, this.#options.clock.monotonicMs() - startMs))
       .catch((thrown: unknown) =>
         this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a probe'),
       );
   }
 
   /** A bucket on that server that belongs to nobody; null: the server has no slots, or next to none. */
-  #probeKeyOf(server: ServerHealth): string | null {
+  #probeKeyOf(breaker: Breaker): string | null {
     for (let tried = 0; tried < MAX_PROBE_NAMES; tried++) {
-      const name = (server.probeName + tried) % MAX_PROBE_NAMES;
-      if (this.serverOf(this.slotOf(String(name))) !== server) continue;
-      server.probeName = name;
+      const name = (breaker.probeName + tried) % MAX_PROBE_NAMES;
+      if (this.breakerOf(this.slotOf(String(name))) !== breaker) continue;
+      breaker.probeName = name;
       return probeKey(name);
     }
     return null;
   }
 
   /** The server has left the Cluster. */
-  #forget(server: ServerHealth): void {
-    this.#servers.delete(server.name);
-    server.breaker.close();
-    if (server.breaker.open) this.#breakerChanged(server, false, 'it has no buckets any more');
+  #forget(breaker: Breaker): void {
+    this.#breakers.delete(breaker.server);
+    breaker.close();
+    if (breaker.open) this.#breakerChanged(breaker, false, 'it has no buckets any more');
   }
 
-  #breakerChanged({ name, lastError }: ServerHealth, open: boolean, reason: string): void {
+  #breakerChanged({ server, lastError }: Breaker, open: boolean, reason: string): void {
     const { metrics, logger } = this.#options;
-    const anyOpen = [...this.#servers.values()].some(({ breaker }) => breaker.open);
+    const anyOpen = [...this.#breakers.values()].some((breaker) => breaker.open);
     metrics.set(this.#series.open, anyOpen ? 1 : 0);
-    const fields = { store: this.#store.kind, ...(name === '' ? {} : { server: name }), reason };
+    const fields = { store: this.#store.kind, ...(server === '' ? {} : { server }), reason };
     if (open) logger.warn({ ...fields, err: lastError }, 'the bucket store is away, limits are kept locally');
     else logger.info(fields, 'the bucket store is back');
   }

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { LbError } from '../../../src/contract/errors.ts';
-import { limitTakes, peekBuckets } from '../../../src/limit/bucket/bucket-peek.ts';
+import { bucketKeysOf, peekBuckets } from '../../../src/limit/bucket/bucket-peek.ts';
+import { PLAIN_TAKE } from '../../../src/limit/store/bucket-store.ts';
 import { MemoryBucketStore } from '../../../src/limit/store/memory-bucket-store.ts';
 import { callerOf, makeLimiter, policyOf, ScriptedStore, takeMany } from '../limiter/limiter-lab.ts';
 
@@ -37,8 +38,9 @@ test('peekBuckets shows a bucket under limits that it has not heard of as the ne
   });
   const caller = callerOf('203.0.113.7');
   await takeMany(limiter, 10, { caller });
-  const [request] = limitTakes(caller.match, [policyOf({ capacity: 30 })], 1_000);
-  assert.ok(request !== undefined);
+  const [key = ''] = bucketKeysOf('203.0.113.7', policies);
+  const limits = { capacity: 30, rateMicro: 1_000, versionUs: 1_000 };
+  const request = { key, ...limits, need: 0, partial: true, ...PLAIN_TAKE };
   const before = store.take(request);
   for (const [versionUs, capacity, level] of [
     [2_000, 40, 20],

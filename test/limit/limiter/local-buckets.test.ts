@@ -48,7 +48,7 @@ test('local shares mint nothing when the store comes and goes', () => {
 test('local shares follow changed limits and a changed number of machines without a gift', () => {
   const local = makeLocal();
   assert.equal(drain(local, 0, null), 12);
-  local.setShares(1);
+  local.shares = 1;
   assert.equal(drain(local, 0, null), 0);
   assert.equal(local.take('bucket', { ...rules, rateMicro: 8_000 }, 1, null, 0).granted, 0);
 });

@@ -6,7 +6,7 @@ function makeBreaker(random = () => 0.5) {
   const changes: boolean[] = [];
   const timers: { delayMs: number; fn: () => void; live: boolean }[] = [];
   let probes = 0;
-  const breaker = new Breaker({
+  const breaker = new Breaker('', {
     probe: () => probes++,
     onChange: (open) => changes.push(open),
     random,
