@@ -1,13 +1,13 @@
 /**
- * `make bench-accept`: how evenly each mode of `accept` spreads connections over the workers, and what a connection costs.
- * It prints a table. It fails only for the spread of 1,000 connections and more.
+ * `make bench-accept`: how evenly each mode of `accept` spreads connections over the workers, and the CPU time of a new
+ * connection. It prints a table, which judges the spread from 1,000 connections on.
  *
  *   node bench/accept-spread.ts [--workers=8] [--rounds=3] [--duration-sec=1]
  *
- * One Sluice per mode runs all the time; they are measured in turns (A B C A B C …). The spread is measured twice: when all
- * connections are open and have had one answer, and again after some seconds with about one request on each, because a
- * crowded worker closes connections with its answers. The cost is the CPU time (all processes of the instance, under wrk) of
- * a request on a new connection minus that of a request on a kept connection.
+ * One Sluice per mode runs all the time; each round measures every mode. The spread is measured twice: when all connections
+ * are open and have had one answer, and again after some seconds with about one request on each, because a crowded worker
+ * closes connections after its answers. The cost is the CPU time (all processes of the instance, under wrk) of a request on
+ * a new connection minus that of a request on a kept connection.
  */
 import { parseArgs } from 'node:util';
 import { spawnChild } from '../test/support/child.ts';
@@ -33,14 +33,14 @@ const WARM_UP_SEC = 2;
 const KEPT: Work = { path: '/tiny', connections: 64 };
 const CLIENTS = new URL('rig/keeping-clients.ts', import.meta.url).pathname;
 
-/** The fullest worker's connections divided by the mean: when all are open, and after the load. */
+/** Connections of the fullest worker divided by the mean: when all are open, and after the load. */
 export interface Spread {
   opened: number;
   loaded: number;
   failed: number;
 }
 
-/** The part of a SluiceProcess that counting uses. */
+/** The part of a SluiceProcess that measureSpread uses. */
 export type Instance = Pick<SluiceProcess, 'proxyUrl' | 'workerPids'>;
 
 export interface Cost {
@@ -54,20 +54,14 @@ export function startMode(accept: AcceptMode, workers: number, backends: Backend
   return startSluice({ config: { ...configOf(options), accept } });
 }
 
-/** measureSpread opens the connections, sends requests on them and closes them. It returns when the workers have noticed. */
+/** measureSpread opens the connections, sends requests on them and closes them. It returns when the workers have closed them too. */
 export async function measureSpread(
   sluice: Instance,
   connections: number,
   { perSec, seconds } = LOAD,
 ): Promise<Spread> {
-  const words = [
-    CLIENTS,
-    new URL(sluice.proxyUrl).port,
-    String(connections),
-    String(perSec),
-    String(seconds),
-  ];
-  const clients = spawnChild(process.execPath, words, { env: { NODE_TEST_CONTEXT: undefined } });
+  const args = [CLIENTS, new URL(sluice.proxyUrl).port, String(connections), String(perSec), String(seconds)];
+  const clients = spawnChild(process.execPath, args);
   try {
     await clients.waitForLine(`open ${connections}`, { timeoutMs: 60_000 });
     const opened = overMean(await countsOf(sluice, connections));
@@ -96,7 +90,7 @@ function countsOf(sluice: Instance, connections: number): Promise<number[]> {
 const sumOf = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0);
 const overMean = (counts: readonly number[]) => (Math.max(...counts) * counts.length) / sumOf(counts);
 
-/** measureCost loads an instance twice, with kept and with new connections. It throws when too many requests failed. */
+/** measureCost loads an instance twice: with kept, then with new connections. It throws when too many requests failed. */
 async function measureCost(sluice: SluiceProcess, durationSec: number): Promise<Cost> {
   const kept = await cpuPerRequest(sluice, KEPT, durationSec);
   const anew = await cpuPerRequest(sluice, { ...KEPT, reconnecting: true }, durationSec);
@@ -116,18 +110,18 @@ async function cpuPerRequest({ child, proxyUrl }: SluiceProcess, work: Work, dur
 interface Entry {
   accept: AcceptMode;
   sluice: SluiceProcess;
-  /** By number of connections; one entry per round. */
+  /** By number of connections; each list has one entry per round. */
   spreads: Map<number, Spread[]>;
   costs: Cost[];
 }
 
-interface Words {
+interface Options {
   workers: number;
   rounds: number;
   durationSec: number;
 }
 
-async function measureAll({ workers, rounds, durationSec }: Words, backends: Backends): Promise<Entry[]> {
+async function measureAll({ workers, rounds, durationSec }: Options, backends: Backends): Promise<Entry[]> {
   const entries: Entry[] = [];
   try {
     for (const accept of MODES) {
@@ -184,7 +178,7 @@ function tableOf(workers: number, entries: readonly Entry[]): string {
   return [head.join(' | '), head.map(() => '---').join(' | '), ...rows].map((row) => `| ${row} |`).join('\n');
 }
 
-function readWords(): Words {
+function readOptions(): Options {
   const text = { type: 'string' } as const;
   const { values } = parseArgs({ options: { workers: text, rounds: text, 'duration-sec': text } });
   const whole = (given: string | undefined, fallback: number): number => {
@@ -201,17 +195,17 @@ function readWords(): Words {
 }
 
 if (import.meta.main) {
-  const words = readWords();
+  const options = readOptions();
   if (findProgram('wrk') === null) throw new Error('wrk is not installed: nothing is measured');
   const { cpuModel, cpuCount, kernel, node } = machine();
   console.log(`${cpuCount} × ${cpuModel}, Linux ${kernel}, Node ${node}, load ${loadAverage()}\n`);
   const backends = await startBackends();
   try {
-    const entries = await measureAll(words, backends);
-    console.log(tableOf(words.workers, entries));
+    const entries = await measureAll(options, backends);
+    console.log(tableOf(options.workers, entries));
     const failed = entries.flatMap(({ spreads }) => [...spreads.values()].flat().map((each) => each.failed));
     console.log(
-      `\n${words.rounds} rounds, the worst in brackets; ${sumOf(failed)} requests failed, load ${loadAverage()}`,
+      `\n${options.rounds} rounds, the worst in brackets; ${sumOf(failed)} requests failed, load ${loadAverage()}`,
     );
   } finally {
     await backends.stop();

@@ -1,4 +1,4 @@
-/** The goals of the data path, and whether a result reaches them. The report shows both, also where Sluice loses. */
+/** The performance goals of the data path, and whether a result reaches them. The report shows all of them. */
 import { compareRounds, figureOf, type PeersResult, type Ratio, type RoundPairs } from './rig/results.ts';
 
 export interface Verdict {
@@ -9,7 +9,7 @@ export interface Verdict {
   reached: boolean | null;
 }
 
-/** nginx with the usual script of a token bucket, and with the script of Sluice. */
+/** nginx with a common token-bucket script, and with the script of Sluice. */
 const LIMITING_NGINX = ['nginx-lua-redis', 'nginx-lua-redis-ours'];
 
 /** verdicts compares a result with every goal. */
@@ -68,18 +68,18 @@ function difference(result: PeersResult, pairs: RoundPairs): Ratio | null {
 
 function accessLogBar(result: PeersResult): Verdict {
   const pairs = { matchup: 'access-log', ours: 'sluice', theirs: 'sluice without log' };
-  return judge('access log on', 'over without: ≤ 2 µs', difference(result, pairs), 2, ' µs');
+  return judge('access log on', '≤ 2 µs more than without', difference(result, pairs), 2, ' µs');
 }
 
 function differenceBar(result: PeersResult): Verdict {
   const pairs = { matchup: 'half-load', ours: 'sluice', theirs: 'nginx', metric: 'p99Ms' };
-  return judge('p99 at half capacity', 'over nginx’s: ≤ 1 ms', difference(result, pairs), 1, ' ms');
+  return judge('p99 at half capacity', '≤ 1 ms more than nginx', difference(result, pairs), 1, ' ms');
 }
 
 function twoWorkersBar(result: PeersResult): Verdict {
   const one = compareRounds(result, { matchup: 'tiny', ours: 'sluice', theirs: 'nginx' });
   const two = compareRounds(result, { matchup: 'two-workers', ours: 'sluice', theirs: 'nginx' });
-  const [work, bar] = ['two workers', '≤ 1.1 × the ratio to nginx of one worker'];
+  const [work, bar] = ['two workers', 'ratio to nginx ≤ 1.1 × that of one worker'];
   if (one === null || two === null) return { work, bar, measured: 'no figure', reached: null };
   const measured = `${(two.median / one.median).toFixed(2)} × (${two.median.toFixed(2)} of ${one.median.toFixed(2)})`;
   return { work, bar, measured, reached: two.median <= 1.1 * one.median };

@@ -5,11 +5,11 @@
  */
 import { MATCHUPS } from './matchups/all.ts';
 import { FULL_PACE } from './rig/arena.ts';
-import { readWords } from './rig/options.ts';
+import { readOptions } from './rig/options.ts';
 import { compareRounds, type PeersResult, type Ratio, readBaseline } from './rig/results.ts';
 import { runPeers } from './run-peers.ts';
 
-/** The scenarios that load both servers with one kind of request. */
+/** Scenarios that load both servers with one kind of request. */
 const CHECKED = [
   'tiny',
   'access-log',
@@ -48,16 +48,16 @@ function inWords({ name, before, now, regressed }: Comparison): string {
 }
 
 async function check(): Promise<number> {
-  const words = readWords(CHECKED, FULL_PACE);
+  const options = readOptions(CHECKED, FULL_PACE);
   const baseline = readBaseline();
   if (baseline === null) {
     console.error('no bench/results/baseline.json; make one with: make bench-peers BASELINE=yes');
     return 2;
   }
-  const chosen = words.names.length === 0 ? CHECKED : words.names;
+  const chosen = options.names.length === 0 ? CHECKED : options.names;
   const fresh = await runPeers({
     matchups: MATCHUPS.filter(({ name }) => chosen.includes(name)),
-    pace: { ...FULL_PACE, rounds: words.rounds, durationSec: words.durationSec },
+    pace: { ...FULL_PACE, rounds: options.rounds, durationSec: options.durationSec },
     only: ['sluice', 'nginx'],
     say: () => undefined,
   });

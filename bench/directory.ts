@@ -18,26 +18,26 @@ import { loadAverage, machine, revision } from './rig/record.ts';
 
 const MAX_CLIENTS = 10_000_000;
 const CHANGES = 20;
-/** The kernel spreads connections over the workers. With so many connections each worker has some. */
+/** So many that every worker gets some: the kernel spreads connections over the workers. */
 const CONNECTIONS = 12;
-/** Long enough for garbage to be collected, and for late stalls to be seen. */
+/** Long enough for a garbage collection and for late stalls. */
 const SETTLE_MS = 3_000;
 const PROBE = new URL('rig/loop-probe.ts', import.meta.url).pathname;
 
-interface Words {
+interface Options {
   clients: number;
   workers: number;
   embedded: boolean;
 }
 
-interface Run extends Words {
+interface Run extends Options {
   sluice: SluiceProcess;
   database: FullDatabase;
   probeFolder: string;
   startedAtMs: number;
 }
 
-function readWords(): Words {
+function readOptions(): Options {
   const { values } = parseArgs({
     options: {
       clients: { type: 'string', default: '1000000' },
@@ -85,7 +85,7 @@ function pester(url: string): { stop(): Promise<number> } {
   };
 }
 
-/** The ms from the start of a write until the address is refused on every one of many connections. */
+/** Milliseconds from the start of a write until the address is refused on every one of many connections. */
 async function msUntilBlocked(
   { sluice }: Run,
   address: string,
@@ -118,7 +118,7 @@ async function block({ sluice, database }: Run, clientId: string): Promise<void>
   if (answer.status !== 200) throw new Error(`PATCH: ${answer.status} ${await answer.text()}`);
 }
 
-/** Runs a step while both ports get requests, then prints what the probes of all processes saw. */
+/** Runs a step while both ports get requests, then prints what the probes of all processes measured. */
 async function step(run: Run, what: string, work: () => Promise<string>): Promise<void> {
   const { sluice, probeFolder, startedAtMs } = run;
   const fromMs = Date.now();
@@ -133,7 +133,7 @@ async function step(run: Run, what: string, work: () => Promise<string>): Promis
   for (const line of new Timeline(probeFolder).tell(isStart ? 0 : fromMs, startedAtMs)) console.log(line);
 }
 
-/** Long pauses, because reading the probes' files takes CPU time from the processes that are measured. */
+/** Rarely, because reading the probes' files takes CPU time from the measured processes. */
 async function untilInformed(run: Run, sinceMs: number, count = run.workers): Promise<string> {
   const informed = () => new Timeline(run.probeFolder).fullSetAtMs(count, sinceMs);
   const atMs = await waitFor('every worker to have all clients', informed, {
@@ -188,7 +188,7 @@ async function measure(run: Run): Promise<void> {
   });
 }
 
-async function main(words: Words): Promise<void> {
+async function main(words: Options): Promise<void> {
   const { clients, workers, embedded } = words;
   const { cpuModel, cpuCount, node, kernel } = machine();
   console.log(
@@ -227,4 +227,4 @@ async function main(words: Words): Promise<void> {
   }
 }
 
-await main(readWords());
+await main(readOptions());

@@ -36,7 +36,7 @@ interface Waits {
   refused: number;
 }
 
-/** Asks at a steady rate, whether or not earlier decisions are there. */
+/** Asks for decisions at a steady rate, without waiting for earlier ones. */
 function startAsking(limiters: readonly Limiter[], perSec: number) {
   const waits: Waits = { closed: [], open: [], refused: 0 };
   const loop = watchLoop();
@@ -120,7 +120,7 @@ async function wholeSluice(redis: RedisServer, openLoop: OpenLoop, perSec: numbe
   }
 }
 
-/** The breaker opens in the first fifth of a run. Latencies of that part do not count, failures do. */
+/** The breaker opens in the first fifth of a run. Latencies of that fifth are not counted, failures are. */
 async function loadBoth(openLoop: OpenLoop, proxyUrl: string, { perSec, title }: Load): Promise<void> {
   const port = Number(new URL(proxyUrl).port);
   const runs = ['/limited', '/free'].map(async (path, index) => {

@@ -3,11 +3,12 @@
  *
  *   node bench/new-callers.ts [CALLERS; 1000000]
  *
- * A whole Sluice of one worker runs with a Redis of its own. Each caller sends one request, over a few connections with
- * requests in flight. The growth is that of resident memory, counted from one second after the first request.
+ * A whole Sluice of one worker runs with a Redis of its own. The callers share a few pipelined
+ * connections and send one request each. The growth of resident memory counts from one second after the first request.
  */
 import { connect } from 'node:net';
 import { startBackend } from '../test/support/backend.ts';
+import { clientAddress } from '../test/support/client-address.ts';
 import { startRedis } from '../test/support/redis.ts';
 import { startSluice } from '../test/support/sluice.ts';
 import { rssBytes } from './rig/cpu.ts';
@@ -16,10 +17,6 @@ const CONNECTIONS = 16;
 const IN_FLIGHT = 8;
 const SAMPLE_MS = 1_000;
 const STATUS_LINE = 'HTTP/1.1 200';
-
-function addressOf(caller: number): string {
-  return `10.${(caller >> 16) & 255}.${(caller >> 8) & 255}.${caller & 255}`;
-}
 
 const residentMib = (pid: number): number => Math.round(rssBytes([pid]) / 2 ** 20);
 
@@ -35,7 +32,7 @@ async function ask(url: string, callers: number, progress: { answered: number })
       const send = (): void => {
         let text = '';
         for (; waiting < IN_FLIGHT && next < callers; waiting++) {
-          text += `GET / HTTP/1.1\r\nHost: bench\r\nX-Forwarded-For: ${addressOf(next++)}\r\n\r\n`;
+          text += `GET / HTTP/1.1\r\nHost: bench\r\nX-Forwarded-For: ${clientAddress(next++)}\r\n\r\n`;
         }
         if (text !== '') socket.write(text);
         else if (waiting === 0) socket.end();

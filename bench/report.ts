@@ -40,7 +40,7 @@ function introduction(peers: PeersResult): string[] {
   const { machine, revision, loadAverage } = peers;
   return [
     `Measured ${peers.startedAt.slice(0, 16).replace('T', ' ')} UTC at commit ${revision.commit.slice(0, 10)}${revision.dirty ? ' with local changes' : ''},`,
-    `Node.js ${machine.node}, ${machine.cpuCount} × ${machine.cpuModel}, Linux ${machine.kernel}. Medians of ${peers.rounds} rounds of ${peers.durationSec} s, all in turns, there and back;`,
+    `Node.js ${machine.node}, ${machine.cpuCount} × ${machine.cpuModel}, Linux ${machine.kernel}. Medians of ${peers.rounds} rounds of ${peers.durationSec} s, the balancers in turn (A B C C B A …);`,
     `in brackets the range over the rounds. Load average ${loadAverage.before} before and ${loadAverage.after} after: the machine was shared, so trust the`,
     'ratios within a table, not numbers across runs or machines.',
     '',
@@ -54,10 +54,10 @@ function barTable(peers: PeersResult): string[] {
     const verdict = reached === null ? '–' : reached ? 'reached' : '**not reached**';
     return `| ${work} | ${bar} | ${measured} | ${verdict} |`;
   });
-  return ['| work | bar | measured | |', '| --- | --- | --- | --- |', ...rows, ''];
+  return ['| work | goal | measured | |', '| --- | --- | --- | --- |', ...rows, ''];
 }
 
-/** One column per metric; a metric that no row has is left out. */
+/** One column per metric. Metrics without values are left out. */
 const COLUMNS: [metric: string, title: string, digits: number][] = [
   ['cpuUs', 'CPU µs', 1],
   ['userUs', 'user', 1],
@@ -148,13 +148,13 @@ function method(peers: PeersResult): string[] {
     `  * ${name} ${peers.versions[name.split(' ')[0] ?? ''] ?? ''}: \`${text}\``;
   return [
     'Every balancer runs one worker (thread, GOMAXPROCS) unless the table says otherwise, keeps connections to the backends open,',
-    'adds X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via (Sluice a traceparent besides), and is set up as its own',
+    'adds X-Forwarded-For, -Proto, -Host, X-Real-IP, X-Request-Id and Via (Sluice also a traceparent), and is set up as its own',
     'documentation advises; the files are in `bench/peers`. CPU time is that of all its processes, from `/proc`, over the answers of the',
-    'load generator; a pass with less than 99 % good answers is done once more, then the row has no figure. Before the first pass a',
-    'server gets 50,000 requests or 6 s of each kind of load, since V8 takes that long to compile what is hot.',
-    'A bar is the median of the ratios of the rounds; the last column of a table compares the medians, so the two can differ a little.',
-    '`sluice-socket` and `sluice-node` keep to node’s documented API, with our HTTP/1.1 and with node:http; `sluice-built` is the',
-    'production build. `nginx-lua-redis` limits with a script of the usual kind, `nginx-lua-redis-ours` with Sluice’s own. Everything runs on loopback of one machine, so the kernel’s share is that of',
+    'load generator; a pass with less than 99 % good answers is repeated once, then the row has no figure. Before the first pass a',
+    'server gets 50,000 requests or 6 s of each kind of load, because V8 takes that long to compile the hot code.',
+    'A goal is compared with the median of the ratios of the rounds; the last column of a table compares the medians, so the two can differ a little.',
+    '`sluice-socket` and `sluice-node` use only node’s documented API, with our HTTP/1.1 and with node:http; `sluice-built` is the',
+    'production build. `nginx-lua-redis` limits with a common script, `nginx-lua-redis-ours` with Sluice’s own. Everything runs on loopback of one machine, so the kernel’s share is that of',
     'loopback, and the load generator and the backends use the same cores.',
     '',
     `The rounds of one row lie ${known.length === 0 ? 0 : median(known).toFixed(0)} % apart in the median, at most ${known.length === 0 ? 0 : Math.max(...known).toFixed(0)} %.`,
@@ -163,7 +163,7 @@ function method(peers: PeersResult): string[] {
     '* Commands:',
     ...Object.entries(peers.commands).map(([name, text]) => command(name, text)),
     '',
-    'Again: `make bench-peers` (all, eight to ten minutes), `make bench-peers SCENARIO=tiny ROUNDS=3`, `make bench`, `make bench-check`,',
+    'To repeat: `make bench-peers` (all, eight to ten minutes), `make bench-peers SCENARIO=tiny ROUNDS=3`, `make bench`, `make bench-check`,',
     '`make bench-report`.',
   ];
 }
@@ -171,12 +171,12 @@ function method(peers: PeersResult): string[] {
 if (import.meta.main) {
   const peers = newestOf('peers');
   if (peers === null) {
-    console.error('no results in bench/results; first: make bench-peers');
+    console.error('no results in bench/results; run make bench-peers first');
     process.exitCode = 1;
   } else {
     writeFileSync(`${DOCS}benchmarks.md`, reportOf(peers, newestOf('sluice')));
     writeFileSync(`${DOCS}benchmarks.svg`, chartOf(peers));
-    // The README shows a chart of one scenario alone.
+    // The README shows the chart of one scenario.
     const tiny = peers.matchups.filter(({ name }) => name === 'tiny');
     writeFileSync(`${DOCS}benchmarks-tiny.svg`, chartOf({ ...peers, matchups: tiny }));
     console.log(`docs/benchmarks.md and its charts from the run of ${peers.startedAt}`);

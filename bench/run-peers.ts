@@ -1,5 +1,5 @@
 /**
- * `make bench-peers`: the same work for Sluice and its peers, in turns (A B C C B A …). wrk is the load generator; the CPU
+ * `make bench-peers`: gives Sluice and other balancers the same work, in turn (A B C C B A …). wrk is the load generator; the CPU
  * time per request comes from /proc. Results go to bench/results, and it prints what cannot run. Exit 1 when Sluice has no
  * figure although the tools for it are installed.
  *
@@ -10,7 +10,7 @@ import type { Matchup, Row } from './matchups/matchup.ts';
 import { PEERS } from './peers/registry.ts';
 import { Arena, FULL_PACE, type Pace } from './rig/arena.ts';
 import { OpenLoop } from './rig/open-loop.ts';
-import { readWords } from './rig/options.ts';
+import { readOptions } from './rig/options.ts';
 import { loadAverage } from './rig/record.ts';
 import { header, type MatchupResult, type PeersResult, writeResult } from './rig/results.ts';
 import { median, spreadPercent } from './rig/stats.ts';
@@ -19,10 +19,10 @@ import { findProgram, versionOf } from './rig/tools.ts';
 export interface PeersRun {
   matchups: readonly Matchup[];
   pace: Pace;
-  /** Names of the peers; null: all peers. */
+  /** Names of the peers to run; null: all. */
   only: readonly string[] | null;
   say: (line: string) => void;
-  /** An arena that the caller closes; default: runPeers makes one and closes it. */
+  /** An open arena, which the caller closes; default: runPeers opens and closes one. */
   arena?: Arena;
 }
 
@@ -96,14 +96,14 @@ function shortNumber(value: number): string {
 }
 
 if (import.meta.main) {
-  const words = readWords(
+  const options = readOptions(
     MATCHUPS.map(({ name }) => name),
     FULL_PACE,
   );
-  const matchups = MATCHUPS.filter(({ name }) => words.names.length === 0 || words.names.includes(name));
-  const pace = { ...FULL_PACE, rounds: words.rounds, durationSec: words.durationSec };
+  const matchups = MATCHUPS.filter(({ name }) => options.names.length === 0 || options.names.includes(name));
+  const pace = { ...FULL_PACE, rounds: options.rounds, durationSec: options.durationSec };
   const result = await runPeers({ matchups, pace, only: null, say: console.log });
-  console.log(`\n${writeResult(result, { asBaseline: words.baseline })}`);
+  console.log(`\n${writeResult(result, { asBaseline: options.baseline })}`);
   const { absent } = result;
   const failed = result.matchups.filter(({ name, rows }) =>
     rows.some(({ peer, problem }) => peer === 'sluice' && problem !== '' && problem !== absent[name]),

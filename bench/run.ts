@@ -1,6 +1,6 @@
 /**
- * `make bench`: Sluice as it is deployed (one worker per CPU) with three backends, loaded by autocannon in a process of its
- * own. It measures throughput, latency, errors, and what one request costs Sluice's processes and Redis. Results go to
+ * `make bench`: Sluice as it is deployed (one worker per CPU) with three backends, loaded by autocannon in its own
+ * process. It measures throughput, latency, errors, and what one request costs Sluice's processes and Redis. Results go to
  * bench/results. Exit 1 unless at least 99 % of the answers of each scenario are 2xx.
  *
  *   node bench/run.ts [tiny …] [--duration-sec=5] [--connections=64] [--baseline]
@@ -12,7 +12,7 @@ import { Arena, FULL_PACE } from './rig/arena.ts';
 import type { AutocannonJob } from './rig/autocannon-run.ts';
 import { cpuSince, cpuTimes, rssBytes } from './rig/cpu.ts';
 import { type LoadFigures, problemOf } from './rig/load.ts';
-import { readWords } from './rig/options.ts';
+import { readOptions } from './rig/options.ts';
 import type { ServerProcess } from './rig/process.ts';
 import { loadAverage } from './rig/record.ts';
 import type { MeteredRedis } from './rig/redis-meter.ts';
@@ -87,7 +87,6 @@ async function measure(
 async function runAutocannon(job: AutocannonJob): Promise<LoadFigures> {
   const { code, stdout, stderr } = await runToEnd(process.execPath, [AUTOCANNON, JSON.stringify(job)], {
     timeoutMs: (job.durationSec + 30) * 1_000,
-    env: { NODE_TEST_CONTEXT: undefined },
   });
   const line = stdout.find((text) => text.startsWith('{'));
   if (code !== 0 || line === undefined) throw new Error(`autocannon failed (${code}):\n${stderr.join('\n')}`);
@@ -112,7 +111,7 @@ function print({ name, title, problem, workers, figures }: SluiceScenarioResult)
 }
 
 if (import.meta.main) {
-  const words = readWords(
+  const options = readOptions(
     SCENARIOS.map(({ name }) => name),
     DEFAULTS,
   );
@@ -122,10 +121,10 @@ if (import.meta.main) {
   const scenarios: SluiceScenarioResult[] = [];
   try {
     for (const scenario of SCENARIOS.filter(
-      ({ name }) => words.names.length === 0 || words.names.includes(name),
+      ({ name }) => options.names.length === 0 || options.names.includes(name),
     )) {
-      const work = { ...scenario.work, connections: words.connections ?? scenario.work.connections };
-      const pace = { durationSec: words.durationSec, warmUpSec: WARM_UP_SEC, amount: 0 };
+      const work = { ...scenario.work, connections: options.connections ?? scenario.work.connections };
+      const pace = { durationSec: options.durationSec, warmUpSec: WARM_UP_SEC, amount: 0 };
       const result = await runScenario({ ...scenario, work }, arena, pace);
       print(result);
       scenarios.push(result);
@@ -139,12 +138,12 @@ if (import.meta.main) {
       ...begin,
       complete: scenarios.length === SCENARIOS.length,
       loadAverage: { before, after: loadAverage() },
-      durationSec: words.durationSec,
+      durationSec: options.durationSec,
       commands: arena.commands,
       backends: arena.backends.kind,
       scenarios,
     },
-    { asBaseline: words.baseline },
+    { asBaseline: options.baseline },
   );
   console.log(`\n${path}`);
   if (scenarios.some(({ problem }) => problem !== '')) process.exitCode = 1;

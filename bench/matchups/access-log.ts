@@ -1,4 +1,4 @@
-/** The tiny request with an access log: one line of JSON each, into a file. Sluice without it runs too, for the difference. */
+/** The tiny request with an access log to a file, one line of JSON each. Sluice without log runs too, for comparison. */
 import { loadMatchup } from './matchup.ts';
 
 export const accessLog = loadMatchup({

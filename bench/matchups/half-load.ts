@@ -14,12 +14,12 @@ const WORK = { path: '/tiny', connections: 64 };
  */
 const MAX_LAG_MS = 1;
 const TRIES = 4;
-/** The rate where a test only checks that the bench works: a busy machine may not be fast. */
+/** The rate for tests of the bench itself, low enough for a busy machine. */
 const PROOF_RATE_PER_SEC = 300;
 
 /**
- * Half of the requests/s that wrk gets just before. The speed of a shared machine drifts: half of what it was a minute ago may
- * be most of what it is now.
+ * Half of the requests/s that wrk gets now. It is measured just before each pass, because the speed of a shared machine
+ * drifts: half of its speed a minute ago may be most of its speed now.
  */
 async function halfCapacityPerSec({ port }: ServerProcess, arena: Arena): Promise<number> {
   if (arena.pace.sharing) return PROOF_RATE_PER_SEC;
@@ -43,7 +43,7 @@ async function measureUndisturbed(server: ServerProcess, pass: Pass): Promise<Ro
     if (pass.arena.pace.sharing || lagMs <= MAX_LAG_MS) return round;
   }
   throw new Error(
-    `${TRIES} times the generator itself was late, by ${lagMs.toFixed(2)} ms at last: the machine is busy`,
+    `the load generator was late in ${TRIES} passes, by ${lagMs.toFixed(2)} ms in the last: the machine is too busy`,
   );
 }
 
@@ -72,7 +72,7 @@ async function measure(server: ServerProcess, { arena, openLoop, seed }: Pass): 
 export const halfLoad: Matchup = {
   name: 'half-load',
   title: 'Latency at half capacity, Poisson arrivals',
-  load: 'bench/rig/open-loop.c at half of the requests/s that wrk got just before, 256 connections, GET /tiny; beside the backend itself at that rate',
+  load: 'bench/rig/open-loop.c at half of the requests/s that wrk got just before, 256 connections, GET /tiny; compared with the backend itself at that rate',
   contestants: CONTESTANTS,
   async run(arena) {
     const contestants = CONTESTANTS.filter((each) => arena.takesPart(each));

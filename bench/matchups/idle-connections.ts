@@ -12,16 +12,14 @@ import { inTurns, type Matchup, type Round, type Row } from './matchup.ts';
 const CLIENTS = fileURLToPath(new URL('../rig/idle-clients.ts', import.meta.url));
 const PEERS = ['sluice', 'node-http', 'nginx'];
 const ROUNDS = 3;
-/** Long enough for the garbage of opening the connections to be collected. */
+/** Long enough for a garbage collection after the connections were opened. */
 const SETTLE_MS = 1_500;
 
 async function measureIdle(server: ServerProcess, arena: Arena): Promise<Round> {
   const { crowd, warmUpSec } = arena.pace;
   if (warmUpSec > 0) await runWrk(server.port, { path: '/tiny', connections: 64 }, 1);
   const before = rssBytes(server.workerPids());
-  const clients = spawnChild(process.execPath, [CLIENTS, String(server.port), String(crowd)], {
-    env: { NODE_TEST_CONTEXT: undefined },
-  });
+  const clients = spawnChild(process.execPath, [CLIENTS, String(server.port), String(crowd)]);
   try {
     await clients.waitForLine(`open ${crowd}`, { timeoutMs: 30_000 });
     await pause(warmUpSec > 0 ? SETTLE_MS : 0);

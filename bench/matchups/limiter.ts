@@ -1,4 +1,4 @@
-/** Every request takes a token from a bucket in Redis and none is refused. The CPU time of Redis counts as well. */
+/** Every request takes a token from a bucket in Redis; none is refused. The CPU time of Redis counts too. */
 import type { Arena, Contestant, Pace } from '../rig/arena.ts';
 import type { Work } from '../rig/load.ts';
 import { inTurns, type Matchup, measureLoad, type Row } from './matchup.ts';
@@ -26,7 +26,7 @@ export const limiterCrowd: Matchup = limiterMatchup({
 interface LimiterMatchup {
   name: string;
   title: string;
-  /** The part of the load's description that differs between the two. */
+  /** The part of the description of the load that differs. */
   load: string;
   /** Contestants without a limit. */
   others: Contestant[];

@@ -1,4 +1,4 @@
-/** A scenario of `make bench-peers`: several balancers do the same work in turns, and the cost of each is measured. */
+/** A scenario of `make bench-peers`: several balancers do the same work in turn, and the cost of each is measured. */
 
 import { peerNamed } from '../peers/registry.ts';
 import type { Arena, Contestant } from '../rig/arena.ts';
@@ -14,7 +14,7 @@ export interface Row {
   label: string;
   peer: string;
   rounds: Round[];
-  /** Why there is no figure; '' where there is one. */
+  /** Why there is no figure; '' if there is one. */
   problem: string;
 }
 
@@ -39,7 +39,7 @@ export function labelOf({ label, peer }: Contestant): string {
 
 /**
  * inTurns starts every installed contestant, warms it up, and measures in the order A B C C B A …, so that no contestant
- * always follows the same one. A contestant that is missing or fails gets a row that says so, and the others go on.
+ * always follows the same one. A contestant that is missing or fails gets a row with the reason.
  */
 export async function inTurns(
   arena: Arena,
@@ -65,7 +65,7 @@ export async function inTurns(
       const once = async () => {
         row.rounds.push(await measure(server, arena, contestant));
       };
-      // Tried a second time, because a shared machine stalls now and then.
+      // One retry, because a shared machine sometimes stalls.
       await attempt(row, () => once().catch(once));
     }
   }

@@ -1,4 +1,4 @@
-/** Every request comes on a connection of its own. */
+/** Every request opens its own connection. */
 import { loadMatchup } from './matchup.ts';
 
 export const newConnection = loadMatchup({

@@ -7,7 +7,7 @@ import { inTurns, type Matchup } from './matchup.ts';
 const WORK = { path: '/tiny', connections: 64 };
 const LOAD_SEC = 10;
 const REST_MS = 30_000;
-/** Servers of their own, without the memory that other kinds of load left behind. */
+/** Fresh servers (by `workers`), without memory that other loads left behind. */
 const contestants = ['sluice', 'sluice-built'].map((peer) => ({ peer, options: { workers: 1 } }));
 
 export const rest: Matchup = {

@@ -55,7 +55,7 @@ function openFlow(port: number, { direction, mibPerSec }: Flow): Socket {
   return socket;
 }
 
-/** The largest resident set of the workers while the flow ran. */
+/** The largest resident set of the workers during the flow. */
 async function mostBytes(server: ServerProcess, flow: Flow, durationMs: number): Promise<number> {
   const pids = server.workerPids();
   const sockets = Array.from({ length: flow.connections }, () => openFlow(server.port, flow));
@@ -73,7 +73,7 @@ async function mostBytes(server: ServerProcess, flow: Flow, durationMs: number):
   return most;
 }
 
-/** Growth is counted from the state after the warm-up, also when an earlier flow left memory behind; for a crowd from just before it. */
+/** Growth counts from the state after the warm-up, including memory left by earlier flows; for a crowd, from just before it. */
 async function measureFlows(server: ServerProcess, durationMs: number): Promise<Round> {
   const round: Round = {};
   const warm = rssBytes(server.workerPids());
@@ -82,7 +82,7 @@ async function measureFlows(server: ServerProcess, durationMs: number): Promise<
     const most = await mostBytes(server, flow, durationMs);
     if (flow.connections === CROWD) round[`${flow.name}KibEach`] = Math.max(0, most - before) / 1024 / CROWD;
     else round[`${flow.name}MiB`] = Math.max(0, most - warm) / 2 ** 20;
-    // The balancer must notice that they are gone.
+    // Time for the balancer to notice that the connections are closed.
     await pause(100);
   }
   return round;
@@ -91,9 +91,8 @@ async function measureFlows(server: ServerProcess, durationMs: number): Promise<
 async function startFlowBackend(): Promise<{ port: number; stop(): Promise<void> }> {
   const folder = makeTempFolder('sluice-bench-');
   const port = await freePort();
-  const env = { NODE_TEST_CONTEXT: undefined };
   const args = [FLOW_BACKEND, String(port)];
-  const child = launch({ name: 'flow', folder, command: process.execPath, args, env });
+  const child = launch({ name: 'flow', folder, command: process.execPath, args });
   const facts = { name: 'flow', folder, port, command: '' };
   await untilServes(child, facts, '/tiny');
   return {
@@ -108,7 +107,7 @@ async function startFlowBackend(): Promise<{ port: number; stop(): Promise<void>
 export const slowPeers: Matchup = {
   name: 'slow-peers',
   title: 'Slow and stopped peers of long bodies: growth of the resident set',
-  load: 'long bodies at 1 MiB/s (16), 50 MiB/s (2) and stopped (16, 200 connections), each way; the most over the state after tiny requests',
+  load: 'long bodies at 1 MiB/s (16), 50 MiB/s (2) and stopped (16, 200 connections), each way; the largest growth over the state after tiny requests',
   contestants: PEERS.map((peer) => ({ peer })),
   async run(arena) {
     const backend = await startFlowBackend();

@@ -1,4 +1,4 @@
-/** An answer of the size of a page or an API answer. */
+/** An answer of the size of a web page. */
 import { loadMatchup } from './matchup.ts';
 
 export const tenKib = loadMatchup({

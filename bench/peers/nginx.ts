@@ -59,9 +59,9 @@ function redisLibrary(): string | undefined {
   return REDIS_LIBRARIES.find((path) => existsSync(path));
 }
 
-/** The scripts are modules, which nginx loads once. Lua code in the configuration itself would be loaded for every request. */
+/** The scripts are modules, because nginx loads those once, but Lua code in the configuration for every request. */
 function writeLimiter(folder: string, source: string, redisPort: number): void {
-  // A copy, because nginx may serve as a user who cannot enter the folders above the checkout.
+  // A copy, because nginx may serve as a user without access to the checkout.
   const script = join(folder, 'take-tokens-n.lua');
   copyFileSync(TAKE_SCRIPT, script);
   const values = {
@@ -81,7 +81,7 @@ async function startNginx(
 ): Promise<ServerProcess> {
   const program = findProgram('nginx') ?? 'nginx';
   const port = await freePort();
-  // An nginx that root starts serves as another user.
+  // An nginx started by root serves as another user.
   chmodSync(folder, 0o755);
   const config = join(folder, `${name}.conf`);
   fillTemplate(new URL('nginx.conf', import.meta.url), config, {

@@ -33,7 +33,7 @@ function scriptPeer({ name, file, words = [], library }: Script): Peer {
     async start(folder, { backendPorts }) {
       const port = await freePort();
       const args = [join(HERE, file), ...words, String(port), ...backendPorts.map(String)];
-      const env = { NODE_TEST_CONTEXT: undefined, NODE_OPTIONS: undefined, NODE_ENV: 'production' };
+      const env = { NODE_OPTIONS: undefined, NODE_ENV: 'production' };
       const child = launch({ name, folder, command: process.execPath, args, env });
       const facts = { name, folder, port, command: commandLine(process.execPath, args, { ROOT, folder }) };
       await untilServes(child, facts, '/tiny');

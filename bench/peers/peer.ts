@@ -1,4 +1,4 @@
-/** What the bench needs to know of a balancer that it compares. */
+/** The interface to a balancer that the bench compares. */
 import type { ServerProcess } from '../rig/process.ts';
 
 export interface PeerOptions {
@@ -12,15 +12,15 @@ export interface PeerOptions {
   redisPort: number | null;
 }
 
-/** On this path a limited Sluice lets one request a second through, the bare server none. */
+/** On this path a limited Sluice admits one request a second and the bare server none. */
 export const REFUSED_PATH = '/refused';
 
 export interface Peer {
   readonly name: string;
-  /** missing says what is not installed; '' where the peer can run. */
+  /** missing says what is not installed; '' if the peer can run. */
   missing(): string;
   version(): string;
-  /** The variants that it has besides one worker without log and limit. */
+  /** What it can do besides one worker without log and limit. */
   readonly can: { workers: boolean; accessLog: boolean; limiter: boolean };
   /** start runs it in `folder` and resolves once it serves `/tiny` through a backend. */
   start(folder: string, options: PeerOptions): Promise<ServerProcess>;

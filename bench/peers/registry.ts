@@ -11,7 +11,7 @@ export const PEERS: readonly Peer[] = [
   ...[nginx, haproxy, caddy, nginxLua, nginxLuaOurs, ...nodeProxies, fastifyProxy, nodeHttp],
 ];
 
-/** peerNamed throws where no peer has the name. */
+/** peerNamed throws if no peer has the name. */
 export function peerNamed(name: string): Peer {
   const peer = PEERS.find((each) => each.name === name);
   if (peer === undefined)

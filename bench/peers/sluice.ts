@@ -38,7 +38,7 @@ export const sluiceNode = variant({
 export const sluiceBuilt = variant({ name: 'sluice-built', cli: BUILT_CLI });
 
 const POLICIES = {
-  // No request is refused, because the bench measures the taking of tokens.
+  // Never refuses, because the bench measures the cost of taking tokens.
   default: { capacity: 1_000_000_000, refillPerSecond: 1_000_000 },
   refusing: { capacity: 1, refillPerSecond: 1 },
 };
@@ -63,7 +63,7 @@ export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOp
     trustedProxies: ['127.0.0.0/8'],
     pools: { [pool]: { backends: backendPorts.map((port) => ({ url: `http://127.0.0.1:${port}` })) } },
     ...(redisPort === null ? { routes: [{ ...bench, rateLimit: 'off' }] } : limited),
-    // Room for endless uploads, and for 10,000 connections whatever the machine's limit of open files.
+    // Large enough for the endless uploads and for 10,000 connections.
     limits: { bodyBytes: '64GiB', connections: 0 },
     log: { level: 'warn', access: { enabled: accessLog } },
   };
@@ -77,7 +77,7 @@ export async function startSluiceServer(
 ): Promise<ServerProcess> {
   const args = [cli, 'serve', '--config', writeConfig(folder, config)];
   const unset = [
-    ...['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS', 'NODE_TEST_CONTEXT'],
+    ...['REDIS_URL', 'DATABASE_URL', 'CONFIG_PATH', 'NODE_OPTIONS'],
     ...['SLUICE_WIRE', 'SLUICE_ENGINE'],
   ];
   const env = { ...Object.fromEntries(unset.map((name) => [name, undefined])), ...given };

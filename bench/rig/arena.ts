@@ -1,4 +1,4 @@
-/** What a run has started: the backends, a Redis and the servers of the peers. close() ends all of them. */
+/** Starts and stops what a run needs: the backends, a Redis and the servers of the peers. */
 import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
 import type { PeerOptions } from '../peers/peer.ts';
 import { peerNamed } from '../peers/registry.ts';
@@ -15,9 +15,9 @@ export interface Pace {
   durationSec: number;
   /** Longest warm-up before the first pass, in seconds; 0: none. */
   warmUpSec: number;
-  /** How many clients a scenario with many clients has. */
+  /** Number of clients in scenarios with many clients. */
   crowd: number;
-  /** true: one server per peer (with log, limit and two workers) serves every scenario. For tests that the bench works. */
+  /** true: one server per peer (with log, limit and two workers) serves every scenario. Only tests of the bench set it. */
   sharing: boolean;
 }
 
@@ -44,7 +44,7 @@ export class Arena {
   readonly commands: Record<string, string> = {};
   readonly #started = new Map<string, Started>();
   readonly #only: ReadonlySet<string> | null;
-  /** The kinds of work for which a server was warmed up. */
+  /** For each server the kinds of work that it was warmed up for. */
   readonly #warm = new WeakMap<ServerProcess, Set<string>>();
   #redis: MeteredRedis | null = null;
 

@@ -5,6 +5,7 @@
  *   node bench/rig/autocannon-run.ts '{"port":8080,"work":{…},"durationSec":5,"amount":0,"clients":1}'
  */
 import { createRequire } from 'node:module';
+import { clientAddress } from '../../test/support/client-address.ts';
 import type { LoadFigures, Work } from './load.ts';
 import { reconnectingLoad } from './reconnecting-load.ts';
 
@@ -39,15 +40,13 @@ const { port, work, durationSec, amount, clients } = JSON.parse(process.argv[2] 
 const { method = 'GET', path, bodyBytes = 0, connections, reconnecting = false } = work;
 
 let clientCount = 0;
-/** An address 10.x.y.z for each client. */
-const addressOf = (n: number) => `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`;
 
 function giveAddresses(client: Client): void {
   const share = Math.ceil(clients / connections);
   const first = (clientCount * share) % clients;
   clientCount += 1;
   const requests = Array.from({ length: share }, (_, index) => ({
-    headers: { 'X-Forwarded-For': addressOf(first + index) },
+    headers: { 'X-Forwarded-For': clientAddress(first + index) },
   }));
   client.setRequests(requests);
 }

@@ -51,7 +51,7 @@ export async function startBackends(program = findProgram('nginx')): Promise<Bac
 }
 
 function layOutFiles(folder: string, ports: number[]): void {
-  // An nginx that root starts serves as another user.
+  // An nginx started by root serves as another user.
   chmodSync(folder, 0o755);
   mkdirSync(join(folder, 'files'));
   writeFileSync(join(folder, 'files', '10k'), Buffer.alloc(10 * 1024, 'x'));

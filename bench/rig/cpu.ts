@@ -4,12 +4,12 @@ import { readdirSync, readFileSync } from 'node:fs';
 export interface CpuTimes {
   /** Sum of all threads, exact to the nanosecond (schedstat). */
   totalUs: number;
-  /** Counted in the kernel's ticks of 10 ms; only the proportion of user to system time is used. */
+  /** In ticks of 10 ms, so only the ratio of user to system time is used. */
   userUs: number;
   systemUs: number;
 }
 
-/** The unit of utime and stime in /proc/PID/stat: 100 ticks a second on every Linux of the last decades. */
+/** The unit of utime and stime in /proc/PID/stat; 100 on every current Linux. */
 const TICKS_PER_SEC = 100;
 
 /** cpuTimes adds up what the processes have used since they started; a process that is gone counts as 0. */
@@ -23,13 +23,13 @@ export function cpuTimes(pids: number[]): CpuTimes {
     const systemUs = (Number(words[12] ?? 0) * 1e6) / TICKS_PER_SEC;
     sum.userUs += userUs;
     sum.systemUs += systemUs;
-    // A kernel without schedstat: the ticks must do.
+    // Without schedstat in the kernel, the ticks are used.
     sum.totalUs += scheduledUs(pid) || userUs + systemUs;
   }
   return sum;
 }
 
-/** cpuSince subtracts `before`, and splits the exact total into user and system time in the proportion of the ticks. */
+/** cpuSince subtracts `before` and splits the exact total into user and system time by the ratio of the ticks. */
 export function cpuSince(before: CpuTimes, after: CpuTimes): CpuTimes {
   const totalUs = after.totalUs - before.totalUs;
   const userTicksUs = after.userUs - before.userUs;
@@ -39,7 +39,7 @@ export function cpuSince(before: CpuTimes, after: CpuTimes): CpuTimes {
   return { totalUs, userUs: totalUs * userShare, systemUs: totalUs * (1 - userShare) };
 }
 
-/** rssBytes adds up the resident sets; a page that processes share counts once for each of them. */
+/** rssBytes adds up the resident sets. A shared page counts once per process. */
 export function rssBytes(pids: number[]): number {
   let sum = 0;
   for (const pid of pids) {

@@ -1,10 +1,12 @@
 /**
- * Clients of a made-up installation: IPv4 and IPv6 addresses, ranges and names. A quarter has no own limits, half has one of
- * eight plans, a quarter has limits of its own, for two policies each. One in a hundred is unlimited, one is blocked.
+ * The clients of an imagined installation: IPv4 and IPv6 addresses, ranges and names. A quarter has no limits of its own, half
+ * has one of eight limits, a quarter has individual limits for two policies. One in a hundred is unlimited, one is blocked.
  */
-import type pg from 'pg';
 
-/** insertClients makes clients 1…count as fast as the database can: without triggers, whose work it does itself. */
+import type pg from 'pg';
+import { clientAddress } from '../../test/support/client-address.ts';
+
+/** insertClients makes clients 1…count. For speed it disables the triggers and sets the columns that they would set. */
 export async function insertClients(client: pg.ClientBase, count: number): Promise<void> {
   await client.query('begin');
   await client.query('set local statement_timeout = 0');
@@ -42,15 +44,11 @@ export async function goBack(client: pg.ClientBase): Promise<void> {
 
 /** The address of a blocked client, the last one of 1…count. */
 export function blockedAddress(count: number): string {
-  return addressOf(count - ((count + 50) % 100));
+  return clientAddress(count - ((count + 50) % 100));
 }
 
 /** The addresses of `amount` clients that are neither blocked nor unlimited, spread over 1…count. */
 export function limitedAddresses(count: number, amount: number): string[] {
   const step = Math.floor(count / amount / 10) * 10;
-  return Array.from({ length: amount }, (_, index) => addressOf(index * step + 1));
-}
-
-function addressOf(n: number): string {
-  return `10.${n >> 16}.${(n >> 8) % 256}.${n % 256}`;
+  return Array.from({ length: amount }, (_, index) => clientAddress(index * step + 1));
 }

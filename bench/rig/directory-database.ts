@@ -9,9 +9,9 @@ import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder
 import { insertClients } from './directory-data.ts';
 
 export interface FullDatabase {
-  /** The block `database` of the configuration. */
+  /** The section `database` of the configuration. */
   readonly config: object;
-  /** A connection beside Sluice's; null: the embedded database has none while Sluice runs. */
+  /** A second connection; null: the embedded database allows none while Sluice runs. */
   readonly other: pg.Client | null;
   close(): Promise<void>;
 }
@@ -20,7 +20,7 @@ const silent = pino({ level: 'silent' });
 const FILL_MS = 900_000;
 
 export async function serverWith(count: number): Promise<FullDatabase> {
-  // Debian's default. The tests' own size is smaller than the table.
+  // Debian's default. The default of the tests is smaller than the table.
   const server = await startPostgres({ settings: { shared_buffers: '128MB' } });
   const url = await makeDatabase(server);
   const database = new Database({ target: { kind: 'url', url }, logger: silent });

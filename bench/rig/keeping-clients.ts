@@ -25,7 +25,7 @@ class Client {
   /** Belongs to the request under way. */
   #answered: (() => void) | null = null;
 
-  /** ask resolves when there is an answer, or when none can come any more. */
+  /** ask resolves when the answer is complete or the connection has closed. */
   ask(): Promise<void> {
     this.#socket ??= this.#open();
     this.#socket.write(REQUEST);
@@ -82,7 +82,7 @@ async function openMany(): Promise<void> {
   }
 }
 
-/** A client that still waits for its answer is skipped. */
+/** Skips clients that still wait for an answer. */
 function askInTurns(): void {
   const startMs = performance.now();
   let turn = 0;

@@ -1,4 +1,4 @@
-/** What every load generator reports. */
+/** The work for a load generator, and the figures that each generator reports. */
 
 export interface LoadFigures {
   /** Complete answers, of any status. */
@@ -29,7 +29,7 @@ export interface Work {
   refused?: boolean;
 }
 
-/** A scenario with a smaller share of good answers has failed and gives no figure. */
+/** With a smaller share of good answers a scenario has failed and has no figure. */
 export const MIN_SUCCESS_RATIO = 0.99;
 
 /** successRatio is the share of good answers among all requests. */
@@ -38,7 +38,7 @@ export function successRatio({ requests, badStatus, errors, timeouts }: LoadFigu
   return tried === 0 ? 0 : (requests - badStatus) / tried;
 }
 
-/** problemOf says why figures do not count; '' where they count. */
+/** problemOf says why the figures are not valid; '' when they are. */
 export function problemOf(figures: LoadFigures): string {
   if (figures.requests === 0) return 'no answer at all';
   const ratio = successRatio(figures);

@@ -14,7 +14,7 @@ export interface ProbeLine {
   atMs: number;
   /** The longest delay of the loop since the previous line. */
   delayMs: number;
-  /** How long the loop's thread was ready to run since the previous line but had no CPU. */
+  /** Time since the previous line in which the loop's thread was ready to run but had no CPU. */
   waitedMs: number;
   rssBytes: number;
   heapBytes: number;
@@ -38,7 +38,7 @@ function waitedSoFarNs(): number {
 function watch(folder: string): void {
   const path = join(folder, `${process.pid}.jsonl`);
   const role = cluster.isPrimary ? 'primary' : 'worker';
-  // One sample per turn of the loop: a timer would see only what falls between its ticks.
+  // One sample per turn of the loop: a timer would miss stalls between its ticks.
   const delay = monitorEventLoopDelay({ samplePerIteration: true });
   delay.enable();
   let heard: ProbeLine['heard'] = [];

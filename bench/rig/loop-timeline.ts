@@ -1,11 +1,11 @@
-/** Reads what the probes of a run have written (loop-probe.ts) and describes it. */
+/** Reads the files of the probes (loop-probe.ts) of a run and describes each process. */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ProbeLine } from './loop-probe.ts';
 
-/** A window in which the thread waited longer for a CPU is about the machine, not about Sluice. */
+/** A stall while the thread waited longer than this for a CPU is not caused by Sluice. */
 const CROWDED_MS = 10;
-/** The first lines of a primary, until its modules are loaded. Nobody is served before that. */
+/** Lines of a primary that loads its modules. It serves nobody yet. */
 const BOOT_LINES = 10;
 
 export class Timeline {
@@ -21,7 +21,7 @@ export class Timeline {
     }
   }
 
-  /** fullSetAtMs is when the last of `count` workers got the last part of a full set after `sinceMs`; null: not all have. */
+  /** fullSetAtMs is when the last of `count` workers had all clients after `sinceMs`; null: not all have. */
   fullSetAtMs(count: number, sinceMs: number): number | null {
     const times = [...this.#byPid.values()].flatMap((lines) => fullSetAtMs(lines, sinceMs) ?? []);
     return times.length < count ? null : Math.max(...times);
@@ -38,7 +38,7 @@ export class Timeline {
       const calm = lines.filter(({ waitedMs }) => waitedMs < CROWDED_MS);
       const facts = [
         heardAtMs === null ? '' : `full set at ${ms(heardAtMs - startedAtMs)}; `,
-        `longest stall ${longestOf(lines)}, ${longestOf(calm)} while there was a CPU; `,
+        `longest stall ${longestOf(lines)}, ${longestOf(calm)} with a CPU available; `,
         `rss ${mib(from.rssBytes)} → ${mib(to.rssBytes)}, peak ${mib(Math.max(...lines.map(({ rssBytes }) => rssBytes)))} `,
         `(heap ${mib(to.heapBytes)}, outside ${mib(to.externalBytes)})`,
       ];
@@ -47,7 +47,7 @@ export class Timeline {
   }
 }
 
-/** What comes before is the start of the process: it reads and compiles modules and serves nobody. */
+/** Leaves out the start of the process, which loads modules and serves nobody. */
 function served(lines: ProbeLine[]): ProbeLine[] {
   if (lines[0]?.role === 'primary') return lines.slice(BOOT_LINES);
   const at = lines.findIndex(({ heard }) => heard.includes('settings'));

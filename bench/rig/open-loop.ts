@@ -1,4 +1,4 @@
-/** Builds the open-loop load generator (open-loop.c) and runs it as a process of its own. */
+/** Builds the open-loop load generator (open-loop.c) and runs it in its own process. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ const SOURCE = fileURLToPath(new URL('open-loop.c', import.meta.url));
 const BUILD_MS = 60_000;
 /** Time for opening the connections and for the last answers. */
 const EXTRA_MS = 15_000;
-/** Failures are not timed. With more of them than this share, the p99 would be wrong. */
+/** Failures are not timed, so a larger share of them would falsify the p99. */
 const MAX_FAILED_SHARE = 0.001;
 
 export interface OpenLoopWork {
@@ -52,7 +52,7 @@ export class OpenLoop {
     this.#program = join(folder, 'open-loop');
   }
 
-  /** missing says what the machine lacks to build it; '' where it lacks nothing. */
+  /** missing says what the machine lacks to build it; '' for nothing. */
   static missing(): string {
     return findProgram('cc') === null ? 'cc is not installed' : '';
   }

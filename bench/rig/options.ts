@@ -1,7 +1,7 @@
 /** The command line of the benches; make passes SCENARIO, DURATION_SEC and ROUNDS. */
 import { parseArgs } from 'node:util';
 
-export interface BenchWords {
+export interface BenchOptions {
   /** Empty: all scenarios. */
   names: string[];
   durationSec: number;
@@ -15,11 +15,11 @@ const MAX_DURATION_SEC = 600;
 const MAX_ROUNDS = 100;
 const MAX_CONNECTIONS = 10_000;
 
-/** readWords parses the command line over the defaults. When it is wrong, the process prints a sentence and exits with 2. */
-export function readWords(
+/** readOptions parses the command line. A wrong one makes the process print a message and exit with 2. */
+export function readOptions(
   known: readonly string[],
-  defaults: Pick<BenchWords, 'durationSec' | 'rounds'>,
-): BenchWords {
+  defaults: Pick<BenchOptions, 'durationSec' | 'rounds'>,
+): BenchOptions {
   try {
     const { values, positionals } = parseArgs({
       allowPositionals: true,

@@ -1,4 +1,4 @@
-/** Reading at a given speed. */
+/** Reads at a given rate. */
 import type { Readable } from 'node:stream';
 
 const TICK_MS = 20;

@@ -1,4 +1,4 @@
-/** Servers of the bench: child processes. Their output goes to files, as in production, and costs the bench nothing. */
+/** The servers of a bench as child processes. Their output goes to files, so that the bench spends no time reading it. */
 import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
@@ -10,9 +10,9 @@ export interface ServerProcess {
   readonly port: number;
   /** The command line, without paths of this machine. */
   readonly command: string;
-  /** pids returns all its processes, the first one included. */
+  /** pids returns all processes of the server. */
   pids(): number[];
-  /** workerPids leaves out the first process where there are others: it only manages the others. */
+  /** workerPids leaves out the first process if there are others, because it only manages them. */
   workerPids(): number[];
   /** output returns what it has written to standard output and standard error. */
   output(): string;
@@ -28,7 +28,7 @@ export interface Launch {
   env?: Record<string, string | undefined>;
 }
 
-/** launch starts a program in a process group of its own, which `pid` leads. The caller waits until it serves. */
+/** launch starts a program in its own process group, whose leader is `pid`. The caller waits until it serves. */
 export function launch({ name, command, args, folder, env }: Launch): Child {
   // `exec` replaces the shell by the program, so that pid and group belong to the program.
   const redirect = `exec "$0" "$@" >'${name}.stdout' 2>'${name}.stderr'`;

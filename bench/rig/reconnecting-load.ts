@@ -18,7 +18,7 @@ export interface ReconnectingJob {
 
 const TIMEOUT_MS = 5_000;
 
-/** reconnectingLoad runs the load in this process and resolves when every client has its last answer. */
+/** reconnectingLoad runs the load in this process and resolves after the last answer. */
 export async function reconnectingLoad(job: ReconnectingJob): Promise<LoadFigures> {
   const latencies: number[] = [];
   const bad = { badStatus: 0, errors: 0, timeouts: 0 };

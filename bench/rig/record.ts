@@ -1,4 +1,4 @@
-/** What a result records of the machine, the versions and the commands, without any path of the machine. */
+/** Describes the machine, the commit and the command lines for a result, without paths of this machine. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, loadavg, release, totalmem } from 'node:os';
@@ -61,7 +61,7 @@ export function revision(): Revision {
   }
 }
 
-/** loadAverage is that of the last minute: it shows what else the machine was doing. */
+/** loadAverage of the last minute shows how busy other programs kept the machine. */
 export function loadAverage(): number {
   return Math.round((loadavg()[0] ?? 0) * 100) / 100;
 }

@@ -1,15 +1,15 @@
-/** What the requests of a load cost the Redis of a limiter. */
+/** Measures commands and CPU time of the Redis of a limiter. */
 import { Redis } from 'ioredis';
 import { type RedisServer, startRedis } from '../../test/support/redis.ts';
 import { type CpuTimes, cpuSince, cpuTimes } from './cpu.ts';
 
 export interface RedisCost {
-  /** All commands except the meter's own. */
+  /** Number of commands without the meter's own. */
   commands: number;
   cpuUs: number;
 }
 
-/** Commands of the meter itself, and those with which a connection begins. */
+/** Commands of the meter, and those that open a connection. */
 const NOT_COUNTED = new Set(['info', 'client|setinfo', 'hello', 'ping', 'select']);
 
 /** MeteredRedis is a throw-away Redis with a meter; `since` returns the cost since `mark`. */
@@ -45,7 +45,7 @@ export class MeteredRedis {
     await this.#server.stop();
   }
 
-  /** Redis also counts the commands that a script calls. Where scripts ran, only their calls count: one per round trip. */
+  /** Redis also counts the commands inside a script. If scripts ran, only the script calls count: one per round trip. */
   async #commandCount(): Promise<number> {
     const text = await this.#client.info('commandstats');
     const counts = [...text.matchAll(/^cmdstat_([^:]+):calls=(\d+)/gm)].map(([, name = '', calls]) => ({

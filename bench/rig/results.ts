@@ -14,7 +14,7 @@ interface Header {
   machine: Machine;
   /** false: only some scenarios ran, and the report ignores the result. */
   complete: boolean;
-  /** Load average of a minute before and after the run; whatever exceeds the run's own share came from other programs. */
+  /** Load average of one minute, before and after the run. */
   loadAverage: { before: number; after: number };
   /** Command lines of servers and load generators, by name. */
   commands: Record<string, string>;
@@ -43,7 +43,7 @@ export interface SluiceScenarioResult {
   title: string;
   load: string;
   workers: number;
-  /** Why there is no figure; '' where there is one. */
+  /** Why there is no figure; '' if there is one. */
   problem: string;
   figures: Record<string, number>;
 }
@@ -56,7 +56,7 @@ export interface SluiceResult extends Header {
 
 export type AnyResult = PeersResult | SluiceResult;
 
-/** header makes the beginning of a result; the runs add the rest. */
+/** header makes the fields that all results share. */
 export function header(): Pick<Header, 'startedAt' | 'revision' | 'machine'> {
   return { startedAt: new Date().toISOString(), revision: revision(), machine: machine() };
 }
@@ -104,8 +104,8 @@ export interface Ratio {
 }
 
 /**
- * compareRounds compares two rows round by round, because a disturbance of the machine lasts longer than a round and meets
- * both. null: one of the rows has no figures.
+ * compareRounds compares two rows round by round, because other programs disturb the machine for longer than a round and so
+ * slow both. null: one of the rows has no figures.
  */
 export function compareRounds(
   result: PeersResult,

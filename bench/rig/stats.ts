@@ -1,6 +1,6 @@
 /** Small statistics for rounds of measurement. */
 
-/** median of the values; NaN where there are none. */
+/** median of the values; NaN for none. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;

@@ -1,7 +1,7 @@
-/** Configuration files of servers are made from templates that contain `@NAME@`. */
+/** Makes configuration files from templates with placeholders `@NAME@`. */
 import { readFileSync, writeFileSync } from 'node:fs';
 
-/** fillTemplate writes the filled template to `target`. It throws where a name has no value. */
+/** fillTemplate writes the filled template to `target`. It throws if a name has no value. */
 export function fillTemplate(template: URL, target: string, values: Record<string, string | number>): void {
   const text = readFileSync(template, 'utf8').replace(/@([A-Z_]+)@/g, (_, name: string) => {
     const value = values[name];

@@ -1,4 +1,4 @@
-/** Which programs this machine has. */
+/** Finds programs and their versions. */
 import { execFileSync } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';

@@ -1,6 +1,4 @@
-/**
- * How many of a port's connections each process has, from /proc (Linux). The admin port knows it too, but a second later.
- */
+/** Counts the connections of each process from /proc (Linux), because the numbers of the admin port are up to a second old. */
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 const ESTABLISHED = '01';

@@ -6,7 +6,7 @@ import type { LoadFigures, Work } from './load.ts';
 const SCRIPT = fileURLToPath(new URL('wrk.lua', import.meta.url));
 const TIMEOUT_SEC = 5;
 
-/** wrkArgs returns the arguments of one run; results record them. */
+/** wrkArgs returns the arguments of one run. */
 export function wrkArgs(port: number, work: Work, durationSec: number): string[] {
   const { method = 'GET', path, bodyBytes = 0, connections, reconnecting = false, clients = 1 } = work;
   return [
@@ -22,7 +22,7 @@ export function wrkArgs(port: number, work: Work, durationSec: number): string[]
   ];
 }
 
-/** runWrk loads a server of this machine for whole seconds. */
+/** runWrk loads a port of this machine for a whole number of seconds. */
 export async function runWrk(port: number, work: Work, durationSec: number): Promise<LoadFigures> {
   const { code, stdout, stderr } = await runToEnd('wrk', wrkArgs(port, work, durationSec), {
     timeoutMs: (durationSec + TIMEOUT_SEC + 10) * 1_000,

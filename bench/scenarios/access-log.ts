@@ -1,4 +1,4 @@
-/** Like `tiny`, but each request makes a line of JSON in the access log. */
+/** Like `tiny`, but each request writes a line of JSON to the access log. */
 import type { Scenario } from './scenario.ts';
 
 export const accessLog: Scenario = {

@@ -5,7 +5,7 @@ export interface Scenario {
   name: string;
   title: string;
   work: Work;
-  /** Present: requests are limited in Redis. `clients` of them take turns (by X-Forwarded-For). */
+  /** Present: requests are limited in Redis. This many clients take turns (by X-Forwarded-For). */
   limiter?: { clients: number };
   accessLog?: boolean;
 }

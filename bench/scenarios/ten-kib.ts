@@ -1,4 +1,4 @@
-/** An answer of the size of a page or an API answer. */
+/** An answer of the size of a web page. */
 import type { Scenario } from './scenario.ts';
 
 export const tenKib: Scenario = {

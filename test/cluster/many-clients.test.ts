@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { Agent, request } from 'node:http';
 import { type TestContext, test } from 'node:test';
 import pg from 'pg';
+import { clientAddress } from '../support/client-address.ts';
 import { freePort } from '../support/free-port.ts';
 import { makeDatabase, startPostgres } from '../support/postgres.ts';
 import { type SluiceProcess, spawnSluice, startSluice } from '../support/sluice.ts';
@@ -13,8 +14,6 @@ const CLIENTS = 50_000;
 const CONNECTIONS = 12;
 /** Clients that are changed, each of these numbers once. */
 const CHANGED_EVERY = 7;
-
-const addressOf = (n: number) => `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`;
 
 /** A database with clients 0…CLIENTS - 1, all of them blocked, without the triggers' work for each row. */
 async function makeFullDatabase(t: TestContext): Promise<{ url: string; other: pg.Client }> {
@@ -43,7 +42,7 @@ function keepChanging(other: pg.Client): { stop(): Promise<number> } {
   let next = 0;
   const done = (async () => {
     while (going && next < CLIENTS) {
-      const ids = Array.from({ length: 20 }, (_, i) => addressOf(next + i * CHANGED_EVERY));
+      const ids = Array.from({ length: 20 }, (_, i) => clientAddress(next + i * CHANGED_EVERY));
       await other.query("update clients set mode = 'unlimited' where client_id = any($1)", [ids]);
       next += ids.length * CHANGED_EVERY;
     }
@@ -98,7 +97,7 @@ test('50,000 clients that change while they are loaded and while workers die: ev
     },
   });
   t.after(() => sluice.stop());
-  const lastBlocked = addressOf(CLIENTS - 1);
+  const lastBlocked = clientAddress(CLIENTS - 1);
   assert.notEqual((CLIENTS - 1) % CHANGED_EVERY, 0);
   await waitFor('both workers to have all clients', () => allSay(sluice, lastBlocked, 403), {
     timeoutMs: 30_000,
@@ -126,10 +125,10 @@ test('50,000 clients that change while they are loaded and while workers die: ev
 
   const changed = await changing.stop();
   assert.ok(changed > 1_000);
-  const newest = addressOf(changed - 1 - ((changed - 1) % CHANGED_EVERY));
+  const newest = clientAddress(changed - 1 - ((changed - 1) % CHANGED_EVERY));
   await waitFor('the newest change at both', () => allSay(sluice, newest, 200), { timeoutMs: 5_000 });
   for (let n = 0; n < CLIENTS; n += 1_001) {
     const isChanged = n % CHANGED_EVERY === 0 && n < changed;
-    assert.ok(await allSay(sluice, addressOf(n), isChanged ? 200 : 403), `client ${n}`);
+    assert.ok(await allSay(sluice, clientAddress(n), isChanged ? 200 : 403), `client ${n}`);
   }
 });

@@ -32,9 +32,7 @@ async function open(t: TestContext, folder: string, options: Partial<EmbeddedPos
 }
 
 function startWriter(t: TestContext, folder: string, from = 1): Child {
-  const child = spawnChild(process.execPath, [WRITER, folder, String(from)], {
-    env: { NODE_TEST_CONTEXT: undefined },
-  });
+  const child = spawnChild(process.execPath, [WRITER, folder, String(from)]);
   t.after(() => child.kill());
   return child;
 }

@@ -63,11 +63,7 @@ test('up, down and up again give the same schema, and status tells what is appli
 
 test('several processes may migrate at the same moment: one does the work, all succeed', async (t) => {
   const url = await makeDatabase(server);
-  const runs = await Promise.all(
-    Array.from({ length: 4 }, () =>
-      runToEnd(process.execPath, [RUN_UP, url], { env: { NODE_TEST_CONTEXT: undefined } }),
-    ),
-  );
+  const runs = await Promise.all(Array.from({ length: 4 }, () => runToEnd(process.execPath, [RUN_UP, url])));
   for (const run of runs) assert.equal(run.code, 0, run.stderr.join('\n'));
   assert.deepEqual(
     runs.flatMap((run) => JSON.parse(run.stdout.at(-1) ?? '[]')),

@@ -78,7 +78,6 @@ export function testDataPath(dataPath: Record<string, string>, files = suitesFor
       SLUICE_ENGINE: undefined,
       SLUICE_WIRE: undefined,
       ...dataPath,
-      NODE_TEST_CONTEXT: undefined,
     };
     // One after the other in one process: other test files use the machine already, and some of these tests have deadlines
     // of 100 ms.

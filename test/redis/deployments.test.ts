@@ -241,9 +241,7 @@ function connectInProcess(
   env: Record<string, string>,
 ): ReturnType<typeof spawnChild> {
   const program = fileURLToPath(new URL('connect-process.ts', import.meta.url));
-  const child = spawnChild(process.execPath, [program, ...args], {
-    env: { NODE_TEST_CONTEXT: undefined, ...env },
-  });
+  const child = spawnChild(process.execPath, [program, ...args], { env });
   t.after(() => child.kill());
   return child;
 }

@@ -49,7 +49,7 @@ async function startDemo(t: TestContext): Promise<Demo> {
   const words = [`--ports=${ports.join()}`, `--config=${configPath}`];
   const child = spawnChild(process.execPath, ['scripts/demo.ts', ...words], {
     cwd: ROOT,
-    env: { NODE_TEST_CONTEXT: undefined, REDIS_URL: undefined, DATABASE_URL: undefined },
+    env: { REDIS_URL: undefined, DATABASE_URL: undefined },
   });
   t.after(async () => {
     for (const pid of descendantsOf(child.pid)) process.kill(pid, 'SIGKILL');

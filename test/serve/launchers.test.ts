@@ -17,7 +17,7 @@ function launch(t: TestContext, command: string, wordsFor: (config: string) => s
     pools: { app: { backends: [{ url: 'http://127.0.0.1:9' }] } },
     database: { embeddedPath: join(folder, 'postgres') },
   });
-  const env = { NODE_TEST_CONTEXT: undefined, REDIS_URL: undefined, DATABASE_URL: undefined };
+  const env = { REDIS_URL: undefined, DATABASE_URL: undefined };
   const child = spawnChild(command, wordsFor(config), { cwd: ROOT, env });
   t.after(() => child.kill());
   return child;

@@ -13,7 +13,7 @@ export interface ExitStatus {
 
 export interface SpawnOptions {
   cwd?: string;
-  /** Added to the test's own environment; undefined removes a variable. */
+  /** Added to the test's own environment without NODE_TEST_CONTEXT; undefined removes a variable. */
   env?: Record<string, string | undefined>;
   uid?: number;
   gid?: number;
@@ -41,7 +41,8 @@ export class Child {
     this.#name = [command.split('/').at(-1), ...args.slice(0, 3)].join(' ');
     this.#process = spawn(command, args, {
       cwd: options.cwd,
-      env: { ...process.env, ...options.env },
+      // `node --test` sets NODE_TEST_CONTEXT, which would make a node program report as a test file.
+      env: { ...process.env, NODE_TEST_CONTEXT: undefined, ...options.env },
       uid: options.uid,
       gid: options.gid,
       detached: true,

@@ -26,7 +26,7 @@ async function makeDatabase(runFolder: string): Promise<string> {
   const draft = makeTempFolder('sluice-made-');
   const config = join(draft, 'sluice.yaml');
   writeFileSync(config, 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
-  const env = { DATABASE_URL: undefined, NODE_TEST_CONTEXT: undefined };
+  const env = { DATABASE_URL: undefined };
   const run = await runToEnd(process.execPath, [CLI, 'migrate', '--config', config], { cwd: draft, env });
   if (run.code !== 0) throw new Error(`no database was made:\n${[...run.stdout, ...run.stderr].join('\n')}`);
   try {

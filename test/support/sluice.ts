@@ -120,10 +120,8 @@ export function spawnSluice(
   const [command = '', ...args] = before.length === 0 ? line : [...shell, ...line];
   return spawnChild(command, args, {
     cwd: folder ?? ROOT,
-    // `node --test` marks its child processes with this variable; the product is not a test file.
     env: {
       ...Object.fromEntries(removed.map((name) => [name, undefined])),
-      NODE_TEST_CONTEXT: undefined,
       ...env,
     },
   });
