@@ -1,4 +1,4 @@
-/** How people start it in a checkout: whoever stops the launcher means the balancer. */
+/** npm run and make run in a checkout: a signal to the launcher must stop the balancer. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -27,18 +27,18 @@ async function endsWithIts(child: Child): Promise<void> {
   await child.waitForLine('"ready"', { timeoutMs: 30_000 });
   child.signal('SIGTERM');
   await waitFor('the launcher to end', () => child.exitStatus !== null || child.groupPids().length === 0);
-  assert.deepEqual(child.groupPids(), [], 'nobody is left behind');
+  assert.deepEqual(child.groupPids(), [], 'no process may be left behind');
   await child.waitForLine('"draining"');
 }
 
-test('a SIGTERM to npm run sluice drains the balancer, which does not stay behind', async (t) => {
+test('a SIGTERM to npm run sluice drains and ends the balancer', async (t) => {
   const child = launch(t, 'npm', (config) => ['run', '-s', 'sluice', '--', 'serve', '--config', config]);
   await endsWithIts(child);
   assert.deepEqual(await child.exited, { code: 0, signal: null });
 });
 
-test('a SIGTERM to make run drains the balancer, which does not stay behind', async (t) => {
-  // What npm ci installed is not made anew in the middle of a test, however old it is.
-  const installed = ['-o', 'node_modules/.installed'];
+test('a SIGTERM to make run drains and ends the balancer', async (t) => {
+  // -o: make must not install again in the middle of a test, however old the installation is.
+  const installed = ['-o', 'node_modules/.installed-run'];
   await endsWithIts(launch(t, 'make', (config) => [...installed, 'run', `CONFIG_PATH=${config}`]));
 });
