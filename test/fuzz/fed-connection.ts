@@ -6,7 +6,7 @@ import type { Downstream } from '../../src/contract/downstream.ts';
 import type { KnownAddress } from '../../src/limit/caller/identity.ts';
 import { Admission } from '../../src/proxy/admission.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
-import type { InboundConnection } from '../../src/worker/inbound/engine.ts';
+import type { InboundConnection } from '../../src/worker/inbound/base-connection.ts';
 import { LoneConnection } from '../support/lone-connection.ts';
 import { takeAnswers } from './answers.ts';
 import { FedRequest } from './fed-request.ts';

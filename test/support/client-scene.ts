@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
-import type { InboundConnection } from '../../src/worker/inbound/engine.ts';
+import type { InboundConnection } from '../../src/worker/inbound/base-connection.ts';
 import { TICK_MS } from './fake-time.ts';
 import { KEEP_ALIVE_MS, LoneConnection } from './lone-connection.ts';
 import { StuckWire } from './stuck-wire.ts';

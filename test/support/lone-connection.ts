@@ -3,7 +3,7 @@ import type { Downstream } from '../../src/contract/downstream.ts';
 import type { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
 import type { Plan } from '../../src/proxy/plan.ts';
-import type { ConnectionOwner, InboundConnection } from '../../src/worker/inbound/engine.ts';
+import type { ConnectionOwner, InboundConnection } from '../../src/worker/inbound/base-connection.ts';
 import { ClientConnection } from '../../src/worker/inbound/wire/client-connection.ts';
 import { FakeTime } from './fake-time.ts';
 import type { MemoryWire } from './memory-wire.ts';

@@ -1,27 +1,55 @@
 /** What the connections of both engines have in common: a place in the server, one deadline, the watch over writes, lingering. */
 import { canonicalAddress, UNIX_PEER } from '../../contract/addresses.ts';
-import { Deadline } from '../../infra/deadline-timer.ts';
-import { NOWHERE } from '../../infra/placed-list.ts';
+import type { Downstream } from '../../contract/downstream.ts';
+import type { BodyBuffers } from '../../http1/body-buffers.ts';
+import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
+import { NOWHERE, type Placed } from '../../infra/placed-list.ts';
 import { WriteWatch, type WriteWatchOptions } from '../../infra/wire/write-watch.ts';
+import type { UnparsedRequest } from '../../proxy/handler.ts';
+import type { Plan } from '../../proxy/plan.ts';
 import type { BaseRequest, RequestOwner } from './base-request.ts';
-import type { ConnectionOwner, InboundConnection } from './engine.ts';
 
 /** A lingering connection is closed after LINGER_IDLE_MS without bytes, and after LINGER_MAX_MS in any case. */
 export const LINGER_MAX_MS = 30_000;
 export const LINGER_IDLE_MS = 2_000;
-/** The address of a peer that has none. */
+
+/** ConnectionOwner is what a connection needs of its server; InboundServer implements it. */
+export interface ConnectionOwner {
+  readonly timer: DeadlineTimer;
+  readonly buffers: BodyBuffers;
+  /** The plan in force: its limits and timeouts hold for what begins now. */
+  readonly plan: Plan;
+  readonly draining: boolean;
+  /** takeSurplus: whether this connection should end with the answer under way, because other workers have fewer. */
+  takeSurplus(): boolean;
+  /** admit is called with each new connection before anything else; false: the connection must be closed. */
+  admit(connection: InboundConnection): boolean;
+  serve(downstream: Downstream): void;
+  /** A connection is about to be cut, because too much waits on it. */
+  onOverload(): void;
+  /** refusalOf is the whole answer to bytes that are no request; it counts and logs it. */
+  refusalOf(connection: InboundConnection, request: UnparsedRequest): string;
+  onConnectionClosed(connection: InboundConnection): void;
+}
+
+/** InboundConnection is what the server knows of a connection. */
+export type InboundConnection = BaseConnection<BaseRequest>;
 
 /** BaseConnection serves one request at a time, `current`. What its deadline means depends on the engine's state. */
-export abstract class BaseConnection<R extends BaseRequest> implements InboundConnection, RequestOwner {
+export abstract class BaseConnection<R extends BaseRequest> implements Placed, RequestOwner {
   readonly peerAddress: string;
+  /** When it was opened, became idle or began to linger, whichever was last; monotonic. */
   sinceMs: number;
+  /** Whether it counts against the cap per address; written by the server. */
   counted = false;
   place = NOWHERE;
 
   protected readonly owner: ConnectionOwner;
   protected current: R | null = null;
-  abstract readonly receiving: boolean;
+  /** Whether no answer is owed. Half a head (see receiving), or the rest of an unwanted body, may have come. */
   abstract readonly idle: boolean;
+  /** Whether bytes have come since it became idle: it may be owed an answer soon. */
+  abstract readonly receiving: boolean;
   /** Where the bytes for the client wait. */
   protected abstract readonly watched: WriteWatchOptions['wire'];
 
@@ -31,11 +59,12 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
   /** @param remoteAddress as the system names it; undefined on a Unix socket */
   constructor(remoteAddress: string | undefined, owner: ConnectionOwner) {
     this.owner = owner;
-    this.sinceMs = owner.clock.monotonicMs();
+    this.sinceMs = owner.timer.monotonicMs();
     const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
     this.peerAddress = address ?? UNIX_PEER;
   }
 
+  /** destroy closes it, whatever is under way; onConnectionClosed follows. */
   abstract destroy(): void;
   abstract cut(options: { byReset: boolean }): void;
   abstract onSent(request: BaseRequest): void;
@@ -68,14 +97,14 @@ export abstract class BaseConnection<R extends BaseRequest> implements InboundCo
   }
 
   protected beginLingering(): void {
-    this.sinceMs = this.owner.clock.monotonicMs();
+    this.sinceMs = this.owner.timer.monotonicMs();
     this.arm(LINGER_IDLE_MS);
   }
 
   /** Whether a connection that still gets bytes may go on lingering. */
   protected get mayLinger(): boolean {
-    const { clock, draining } = this.owner;
-    return !draining && clock.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
+    const { timer, draining } = this.owner;
+    return !draining && timer.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
   }
 
   /** leave tells the request and the server that the connection has ended; called once. */

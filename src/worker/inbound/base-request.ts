@@ -1,7 +1,6 @@
 /** What the requests of both engines have in common: how far the answer is, and who is told. */
 import type { Downstream, DownstreamListener, ResponseStart } from '../../contract/downstream.ts';
 import type { RequestHead } from '../../contract/request-head.ts';
-import { type FramedAnswer, frameAnswer } from '../../http1/answer-head.ts';
 
 /** So much of an unwanted body is read into nothing to keep its connection; more would cost more than a new connection. */
 export const DISCARD_MAX_BYTES = 65_536;
@@ -29,14 +28,17 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
   ended = false;
   /** The connection ends after this answer; valid once started. */
   closing = false;
+  listener: DownstreamListener | null = null;
 
   protected readonly owner: Owner;
-  protected listener: DownstreamListener | null = null;
   protected over = false;
+  /** The body of the answer is sent in chunks; valid once started. */
+  protected chunked = false;
   /** `100 Continue` was sent. */
   protected continued = false;
   /** write() returned false, and onFlushed has not followed yet. */
   protected waiting = false;
+  /** The body of the answer ends with the connection. */
   #closeDelimited = false;
   #stalled = false;
 
@@ -78,14 +80,24 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
     if (!this.over) this.owner.cut({ byReset: this.#closeDelimited || this.#stalled });
   }
 
-  protected frame(answer: ResponseStart): FramedAnswer {
+  /**
+   * frame decides how the answer ends and whether the connection does (RFC 9112 §6, §9.3, §9.6). @returns the lines of the answer
+   * with Connection and Content-Length, but without Transfer-Encoding
+   */
+  protected frame({ status, lines, contentLength, hasBody, closing }: ResponseStart): string {
     const { head } = this;
+    const isHttp11 = head.httpVersion === 11;
+    const isUnknownLength = hasBody && contentLength < 0;
+    this.chunked = isUnknownLength && isHttp11;
+    this.#closeDelimited = isUnknownLength && !isHttp11;
     // A client that got no 100 may send its body or not: nobody could tell what comes next.
     const unmet = head.expectsContinue && head.hasBody && !this.continued;
-    const mustClose = answer.closing || unmet || !head.persistent || this.mustClose();
-    const framed = frameAnswer(answer, head, mustClose);
-    this.closing = framed.closing;
-    this.#closeDelimited = framed.closeDelimited;
+    this.closing = closing || this.#closeDelimited || unmet || !head.persistent || this.mustClose();
+    let framed = lines;
+    if (this.closing) framed += 'Connection: close\r\n';
+    else if (!isHttp11) framed += 'Connection: keep-alive\r\n';
+    if (contentLength >= 0) framed += `Content-Length: ${contentLength}\r\n`;
+    else if (!hasBody && mayHaveBody(head.method, status)) framed += 'Content-Length: 0\r\n';
     return framed;
   }
 
@@ -124,4 +136,9 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
     this.over = true;
     this.listener?.onGone();
   }
+}
+
+/** mayHaveBody tells whether an answer can have a body (RFC 9110 §6.4.1). */
+export function mayHaveBody(method: string, status: number): boolean {
+  return method !== 'HEAD' && status !== 204 && status !== 304;
 }

@@ -1,20 +1,20 @@
 /** The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. */
-import type { Socket } from 'node:net';
+import type { Server, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
-import { systemClock } from '../../contract/clock.ts';
 import type { Downstream } from '../../contract/downstream.ts';
 import type { LimitSettings, ListenAddress } from '../../contract/settings.ts';
 import { type BodyBuffers, processBodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { atMost } from '../../infra/lifecycle.ts';
+import { closeListeners, openListener } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { NOWHERE, PlacedList } from '../../infra/placed-list.ts';
 import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
-import type { ConnectionOwner, Engine, InboundConnection } from './engine.ts';
-import { Listeners } from './listeners.ts';
+import type { ConnectionOwner, InboundConnection } from './base-connection.ts';
+import type { Engine } from './engine.ts';
 
 /**
  * A drain closes a connection that is idle for this long. Closed right behind an answer, it could lose a request that is on its
@@ -56,10 +56,12 @@ export interface DrainTimes {
 /** InboundServer is made once per worker (worker/data-plane.ts). */
 export class InboundServer implements ConnectionOwner {
   readonly timer: DeadlineTimer;
-  readonly clock = systemClock;
   readonly buffers: BodyBuffers = processBodyBuffers();
   readonly #deps: InboundServerDeps;
-  readonly #listeners = new Listeners();
+  /** Open listeners; null once they were closed. */
+  #listeners: Server[] | null = [];
+  /** The servers of the addresses whose connections the primary deals, by the index of the address. */
+  readonly #dealt = new Map<number, Server>();
   readonly #connections = new PlacedList<InboundConnection>();
   /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
   #perAddress: Map<string, number> | null = null;
@@ -100,22 +102,30 @@ export class InboundServer implements ConnectionOwner {
     return this.#deps.plan();
   }
 
-  /** listen opens one address and returns its URL; see Listeners.open, also for its parameters and errors. */
+  /** listen opens one address and returns its URL; see openListener, also for its parameters and errors. */
   async listen(address: ListenAddress, inheritedFd: number | null = null): Promise<string> {
     const server = this.#deps.engine.makeServer(this, address.kind);
-    const url = await this.#listeners.open(server, address, inheritedFd);
+    const url = await openListener(server, address, inheritedFd);
+    if (this.#listeners === null) void closeListeners([server], 0);
+    else this.#listeners.push(server);
     server.on('error', (error) => this.#deps.logger.error({ err: error }, 'listener failed'));
     return url;
   }
 
   /** expect prepares for the connections of the address of this index in `listen`, which the primary deals. */
   expect(address: ListenAddress, index: number): void {
-    this.#listeners.expect(this.#deps.engine.makeServer(this, address.kind), index);
+    const server = this.#deps.engine.makeServer(this, address.kind);
+    this.#dealt.set(index, server);
+    // node:http begins to watch its deadlines when it listens, which this one never does.
+    server.emit('listening');
   }
 
-  /** take is called with each connection that the primary deals; see Listeners.take. */
+  /** take is called with each connection that the primary deals, in the turn in which it came. */
   take(index: number, socket: Socket): void {
-    this.#listeners.take(index, socket);
+    const server = this.#dealt.get(index);
+    socket.allowHalfOpen = true;
+    if (server === undefined) socket.destroy();
+    else server.emit('connection', socket);
   }
 
   /**
@@ -125,7 +135,7 @@ export class InboundServer implements ConnectionOwner {
   async drain({ graceMs, drainMs, alone = false }: DrainTimes): Promise<void> {
     if (graceMs > 0) await delay(graceMs);
     this.#draining = true;
-    const startMs = this.clock.monotonicMs();
+    const startMs = this.timer.monotonicMs();
     const endsAtMs = startMs + drainMs;
     const headsEndAtMs = startMs + this.plan.timeouts.headersMs;
     this.#closeIdle(headsEndAtMs);
@@ -133,7 +143,9 @@ export class InboundServer implements ConnectionOwner {
     const restMs = Math.min(QUEUE_REST_MS, drainMs / 2);
     if (alone) await this.#outlastPresent(endsAtMs - restMs);
     await atMost(this.#deps.endDeal?.(), restMs);
-    await this.#listeners.close(restMs);
+    const listeners = this.#listeners ?? [];
+    this.#listeners = null;
+    await closeListeners(listeners, restMs);
     await this.#waitUntilEmpty(endsAtMs);
     clearInterval(sweep);
   }
@@ -146,7 +158,7 @@ export class InboundServer implements ConnectionOwner {
   /** Waits until the connections of now are gone. */
   async #outlastPresent(untilMs: number): Promise<void> {
     let present = this.#connections.items.slice();
-    while (present.length > 0 && !this.#listeningOver && this.clock.monotonicMs() < untilMs) {
+    while (present.length > 0 && !this.#listeningOver && this.timer.monotonicMs() < untilMs) {
       await delay(DRAIN_SWEEP_MS);
       present = present.filter(({ place }) => place !== NOWHERE);
     }
@@ -157,7 +169,7 @@ export class InboundServer implements ConnectionOwner {
     const empty = new Promise<void>((resolve) => {
       this.#onEmpty = resolve;
     });
-    if (!(await atMost(empty, Math.max(0, endsAtMs - this.clock.monotonicMs())))) this.cut();
+    if (!(await atMost(empty, Math.max(0, endsAtMs - this.timer.monotonicMs())))) this.cut();
     await empty;
   }
 
@@ -169,7 +181,7 @@ export class InboundServer implements ConnectionOwner {
 
   /** @param headsEndAtMs until then a connection that has received bytes may be in the middle of a head */
   #closeIdle(headsEndAtMs: number): void {
-    const nowMs = this.clock.monotonicMs();
+    const nowMs = this.timer.monotonicMs();
     for (const connection of this.#connections.items.slice()) {
       const mayBegin = connection.receiving && nowMs < headsEndAtMs;
       if (connection.idle && !mayBegin && connection.sinceMs <= nowMs - DRAIN_IDLE_MS) connection.destroy();
@@ -198,7 +210,7 @@ export class InboundServer implements ConnectionOwner {
   }
 
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string {
-    const totalMs = this.clock.monotonicMs() - connection.sinceMs;
+    const totalMs = this.timer.monotonicMs() - connection.sinceMs;
     return this.#deps.handler.refuseUnparsed(request, connection.peerAddress, totalMs);
   }
 

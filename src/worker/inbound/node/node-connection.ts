@@ -12,8 +12,7 @@
 import { Socket } from 'node:net';
 import { resetOrDestroy } from '../../../infra/wire/wire.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
-import { BaseConnection, LINGER_IDLE_MS } from '../base-connection.ts';
-import type { ConnectionOwner } from '../engine.ts';
+import { BaseConnection, type ConnectionOwner, LINGER_IDLE_MS } from '../base-connection.ts';
 import type { NodeDownstream, NodeRequestOwner } from './node-downstream.ts';
 
 const OPEN = 0;
@@ -214,7 +213,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   }
 
   #becomeIdle(): void {
-    this.sinceMs = this.owner.clock.monotonicMs();
+    this.sinceMs = this.owner.timer.monotonicMs();
     this.#idleAtBytes = this.socket.bytesRead;
     this.#overdue = false;
     this.arm(this.owner.plan.timeouts.keepAliveMs);

@@ -144,15 +144,15 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
 
   #writeHead(answer: ResponseStart): void {
     const response = this.#response;
-    const framed = this.frame(answer);
+    const lines = this.frame(answer);
     if (!this.closing && !this.#reading && !this.received) this.#discard();
     try {
       response.sendDate = false;
       // node would send chunks to an HTTP/1.0 client with `TE: chunked`, and would add `Connection: keep-alive`.
-      if (!framed.chunked) response.removeHeader('transfer-encoding');
+      if (!this.chunked) response.removeHeader('transfer-encoding');
       response.removeHeader('connection');
-      response.shouldKeepAlive = !framed.closing;
-      response.writeHead(framed.status, framed.reason, fieldsOf(framed.lines));
+      response.shouldKeepAlive = !this.closing;
+      response.writeHead(answer.status, answer.reason, fieldsOf(lines));
     } catch (thrown) {
       throw new LbError('upstream_invalid', 'answer has a field that cannot be sent on', { cause: thrown });
     }

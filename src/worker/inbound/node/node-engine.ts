@@ -10,7 +10,8 @@ import type { RequestHead } from '../../../contract/request-head.ts';
 import type { ListenAddress } from '../../../contract/settings.ts';
 import { RequestHeadReader } from '../../../http1/request-head.ts';
 import { http } from '../../../infra/node-http.ts';
-import { type ConnectionOwner, type Engine, isGone } from '../engine.ts';
+import type { ConnectionOwner } from '../base-connection.ts';
+import { type Engine, isGone } from '../engine.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
 import { NodeDownstream } from './node-downstream.ts';
 

@@ -141,11 +141,11 @@ export class ClientBody {
     if (from === to) return;
     // A small piece is copied by whoever is given it.
     if (buffer !== this.#buffers.shared || to - from < SMALL_PIECE_BYTES)
-      request?.onBody(buffer.subarray(from, to));
+      request?.listener?.onRequestBody(buffer.subarray(from, to));
     else {
       this.#own ??= this.#buffers.take();
       buffer.copy(this.#own, 0, from, to);
-      request?.onBody(this.#own.subarray(0, to - from));
+      request?.listener?.onRequestBody(this.#own.subarray(0, to - from));
     }
   }
 
@@ -154,7 +154,7 @@ export class ClientBody {
     if (this.#state === PAUSED) this.#dropMemory();
     const isWanted = this.#state !== UNWANTED;
     this.#state = COMPLETE;
-    if (isWanted) request?.onBodyEnd(trailers);
+    if (isWanted) request?.listener?.onRequestBodyEnd(trailers);
   }
 
   /** afterRead chooses the memory of the next read; called once all bytes of a read were looked at. */

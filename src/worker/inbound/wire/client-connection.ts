@@ -19,12 +19,9 @@
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { CR, LF } from '../../../http1/head-bytes.ts';
 import { HEAD_MALFORMED } from '../../../http1/head-reader.ts';
-import type { ByteCount } from '../../../http1/pending-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head.ts';
-import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import { LINGER_IDLE_MS } from '../base-connection.ts';
-import type { ConnectionOwner } from '../engine.ts';
 import { ClientBody } from './client-body.ts';
 import { ClientInput } from './client-input.ts';
 import { ClientRequest, type WireRequestOwner } from './client-request.ts';
@@ -42,17 +39,6 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   #hasServed = false;
   /** readBytes at the first answer in a drain: requests that began later are not served. */
   #drainedAtBytes: number | null = null;
-
-  constructor(
-    remoteAddress: string | undefined,
-    owner: ConnectionOwner,
-    makeWire: (events: WireEvents) => Wire,
-    pendingOfWorker: ByteCount,
-  ) {
-    super(remoteAddress, owner, makeWire, pendingOfWorker);
-    // From the start of the connection, not from its first byte, to the first whole head (B13).
-    this.arm(owner.plan.timeouts.headersMs);
-  }
 
   get idle(): boolean {
     return this.#state === HEAD || this.#state === DISCARDING;
@@ -128,23 +114,6 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
 
   // Called by the request.
 
-  readBody(): void {
-    if (this.body?.ask()) this.advancePending();
-  }
-
-  pauseBody(): void {
-    if (this.body?.pause()) this.pace();
-  }
-
-  resumeBody(): void {
-    if (this.body?.resume()) this.advancePending();
-  }
-
-  dropBody(): void {
-    // A client that sends everything before it reads the answer must not get stuck.
-    if (this.body?.drop()) this.advancePending();
-  }
-
   mustClose(): boolean {
     const body = this.body;
     if (body !== null && !body.complete && (!body.isRestShort || this.owner.draining)) return true;
@@ -183,7 +152,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   #becomeIdle(): void {
     this.#state = HEAD;
     this.#hasServed = true;
-    this.sinceMs = this.owner.clock.monotonicMs();
+    this.sinceMs = this.owner.timer.monotonicMs();
     // After a FIN nothing comes.
     if (!this.wire.readable && !this.endWaits) {
       this.#die();
@@ -196,7 +165,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
 
   #discard(): void {
     this.#state = DISCARDING;
-    this.sinceMs = this.owner.clock.monotonicMs();
+    this.sinceMs = this.owner.timer.monotonicMs();
     this.body?.drop();
     this.arm(this.owner.plan.timeouts.headersMs);
   }

@@ -4,8 +4,7 @@
  */
 import { type ByteCount, PendingBytes } from '../../../http1/pending-bytes.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
-import { BaseConnection } from '../base-connection.ts';
-import type { ConnectionOwner } from '../engine.ts';
+import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import type { ClientBody } from './client-body.ts';
 import type { ClientRequest } from './client-request.ts';
 
@@ -25,7 +24,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   /** Bytes have come since the connection became idle or began to linger. */
   protected received = false;
   /** Made with the first request that has one. */
-  protected body: ClientBody | null = null;
+  body: ClientBody | null = null;
   /** Bytes read since the connection was opened. */
   protected readBytes = 0;
   protected readonly pending: PendingBytes;
@@ -55,6 +54,8 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     this.#pendingOfWorker = pendingOfWorker;
     this.pending = new PendingBytes(pendingOfWorker);
     this.wire = makeWire(this);
+    // From the start of the connection, not from its first byte, to the first whole head (B13).
+    this.arm(owner.plan.timeouts.headersMs);
   }
 
   /** Whether a request is served: the bytes behind it must wait. */
@@ -96,13 +97,14 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     } else {
       const at = this.#advance(buffer, 0, byteCount);
       if (at < byteCount && !this.deaf) pending.append(buffer, at, byteCount);
-      this.pace();
+      this.#pace();
     }
     this.body?.afterRead(byteCount);
     this.owner.buffers.afterRead();
   }
 
-  protected advancePending(): void {
+  /** advancePending handles the pending bytes as far as the states allow, and sets the pace of the reading. */
+  advancePending(): void {
     if (this.#advancing) return;
     const pending = this.pending;
     if (pending.length > 0 && !this.#yielding) {
@@ -111,7 +113,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
       // The connection may have died meanwhile, and dropped everything.
       if (pending.buffer === buffer) pending.consumeTo(at);
     }
-    this.pace();
+    this.#pace();
   }
 
   /** Handles the bytes from…to-1 as far as the states allow. @returns the index behind them */
@@ -148,7 +150,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   }
 
   /** Stops or resumes reading, as the client is too far ahead or not; cuts it where too much waits in the worker. */
-  protected pace(): void {
+  #pace(): void {
     if (this.#advancing || this.wire.closed) return;
     const aheadBytes = this.pending.length;
     if (aheadBytes > SPARED_BYTES && this.#pendingOfWorker.bytes > WORKER_PENDING_MAX_BYTES) {

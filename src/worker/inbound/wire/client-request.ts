@@ -1,9 +1,8 @@
 /** One request on a wire, as the proxy sees it (Downstream). */
 import type { ResponseStart } from '../../../contract/downstream.ts';
-import { headText, mayHaveBody } from '../../../http1/answer-head.ts';
 import { CRLF, chunkHead, lastChunk } from '../../../http1/chunk-writing.ts';
 import type { Wire } from '../../../infra/wire/wire.ts';
-import { BaseRequest, type RequestOwner } from '../base-request.ts';
+import { BaseRequest, mayHaveBody, type RequestOwner } from '../base-request.ts';
 
 const INTERIM_PHRASES: Readonly<Record<number, string>> = { 102: 'Processing', 103: 'Early Hints' };
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
@@ -11,33 +10,33 @@ const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
 /** WireRequestOwner is what a request needs of its connection; implemented by ClientConnection. */
 export interface WireRequestOwner extends RequestOwner {
   readonly wire: Wire;
+  /** See ClientBody; null before the first request that has one. */
+  readonly body: { ask(): boolean; pause(): boolean; resume(): boolean; drop(): boolean } | null;
   mustClose(): boolean;
-  readBody(): void;
-  pauseBody(): void;
-  resumeBody(): void;
-  dropBody(): void;
+  /** The state of the body has changed: bytes that wait may have their turn. */
+  advancePending(): void;
 }
 
 /** ClientRequest is made by ClientConnection for each head. */
 export class ClientRequest extends BaseRequest<WireRequestOwner> {
   /** The head of an answer in pieces, until it is written. */
   #headText = '';
-  #chunked = false;
 
   readBody(): void {
-    if (!this.over) this.owner.readBody();
+    if (!this.over && this.owner.body?.ask()) this.owner.advancePending();
   }
 
   pauseBody(): void {
-    if (!this.over) this.owner.pauseBody();
+    if (!this.over && this.owner.body?.pause()) this.owner.advancePending();
   }
 
   resumeBody(): void {
-    if (!this.over) this.owner.resumeBody();
+    if (!this.over && this.owner.body?.resume()) this.owner.advancePending();
   }
 
   stopBody(): void {
-    if (!this.over) this.owner.dropBody();
+    // The rest is read into nothing: a client that sends everything before it reads the answer must not get stuck.
+    if (!this.over && this.owner.body?.drop()) this.owner.advancePending();
   }
 
   protected override sendContinue(): void {
@@ -55,9 +54,7 @@ export class ClientRequest extends BaseRequest<WireRequestOwner> {
   start(answer: ResponseStart): void {
     if (this.over) return;
     this.started = true;
-    const framed = this.frame(answer);
-    this.#chunked = framed.chunked;
-    this.#headText = headText(framed);
+    this.#headText = this.#headOf(answer);
     // The head leaves with the first piece of body, but does not wait for one.
     process.nextTick(flushHead, this);
   }
@@ -65,7 +62,7 @@ export class ClientRequest extends BaseRequest<WireRequestOwner> {
   complete(answer: ResponseStart, body: string): void {
     if (this.over) return;
     this.started = this.ended = true;
-    const head = headText(this.frame(answer));
+    const head = this.#headOf(answer);
     const hasBody = body !== '' && mayHaveBody(this.head.method, answer.status);
     if (this.owner.wire.writeText(hasBody ? head + body : head)) this.sent();
     else this.owner.onBlocked();
@@ -75,7 +72,7 @@ export class ClientRequest extends BaseRequest<WireRequestOwner> {
     if (this.over) return true;
     const head = this.#takeHead();
     const { wire } = this.owner;
-    const allOut = this.#chunked
+    const allOut = this.chunked
       ? wire.writeChunk(head + chunkHead(chunk.length), chunk, CRLF)
       : wire.writeChunk(head, chunk, '');
     if (allOut) return true;
@@ -87,7 +84,7 @@ export class ClientRequest extends BaseRequest<WireRequestOwner> {
   end(rawTrailers: string[]): boolean {
     if (this.over) return true;
     this.ended = true;
-    const last = this.#takeHead() + (this.#chunked ? lastChunk(rawTrailers) : '');
+    const last = this.#takeHead() + (this.chunked ? lastChunk(rawTrailers) : '');
     const { wire } = this.owner;
     // After a failed write nothing waits, although not everything has left.
     const allOut = last === '' ? !this.waiting && !wire.blocked : wire.writeText(last);
@@ -108,12 +105,10 @@ export class ClientRequest extends BaseRequest<WireRequestOwner> {
     else this.flushed();
   }
 
-  onBody(piece: Buffer): void {
-    this.listener?.onRequestBody(piece);
-  }
-
-  onBodyEnd(rawTrailers: string[]): void {
-    this.listener?.onRequestBodyEnd(rawTrailers);
+  #headOf(answer: ResponseStart): string {
+    const lines = this.frame(answer);
+    const coding = this.chunked ? 'Transfer-Encoding: chunked\r\n' : '';
+    return `HTTP/1.1 ${answer.status} ${answer.reason}\r\n${lines}${coding}\r\n`;
   }
 
   #takeHead(): string {
