@@ -1,14 +1,13 @@
 /**
- * How many workers share the store: every two seconds each instance announces itself in Redis with the number
- * of its workers, and hears the sum of all. Workers divide limits by it while the store is away.
+ * How many workers share the store. Every two seconds each instance writes the number of its workers to Redis and reads the sum of
+ * all. Workers divide limits by it while the store is away.
  *
- * A larger sum counts at once. A smaller one counts after it was heard for as long as an instance lives
- * without a beat. A store that was restarted empty, or whose clock was set, has heard everybody again by
- * then; until then its sum would make every share too large.
+ * A larger sum counts at once. A smaller one counts when every beat has brought one for as long as Redis remembers an instance
+ * without a beat. By then a store that was restarted empty, or whose clock was set, has heard everybody again; before, its sum would
+ * make every share too large.
  */
 import { randomBytes } from 'node:crypto';
 import type { Result } from 'ioredis';
-import type { Clock } from '../contract/clock.ts';
 import { toError } from '../contract/errors.ts';
 import { withDeadline } from '../infra/lifecycle.ts';
 import type { Logger } from '../infra/logging/logger.ts';
@@ -45,7 +44,6 @@ interface InstanceHeartbeatOptions {
   assumedWorkers: () => number;
   /** Called at each change with the workers of all instances. */
   onChange: (storeWorkers: number) => void;
-  clock: Pick<Clock, 'monotonicMs'>;
   logger: Pick<Logger, 'info' | 'warn'>;
   /** For tests; the same for every instance. */
   everyMs?: number;
@@ -54,11 +52,9 @@ interface InstanceHeartbeatOptions {
 
 /** InstanceHeartbeat is made once by the primary's main, where there is a Redis. */
 export class InstanceHeartbeat {
-  readonly #options: InstanceHeartbeatOptions;
+  readonly #options: Required<InstanceHeartbeatOptions>;
   readonly #key: string;
   readonly #member: string;
-  readonly #everyMs: number;
-  readonly #goneAfterMs: number;
   #storeWorkers: number | null = null;
   /** Since when each beat was answered with a smaller sum; null: the last one was not. */
   #smallerSinceMs: number | null = null;
@@ -67,9 +63,7 @@ export class InstanceHeartbeat {
   #timer: NodeJS.Timeout | undefined;
 
   constructor(options: InstanceHeartbeatOptions) {
-    this.#options = options;
-    this.#everyMs = options.everyMs ?? BEAT_EVERY_MS;
-    this.#goneAfterMs = options.goneAfterMs ?? GONE_AFTER_MS;
+    this.#options = { everyMs: BEAT_EVERY_MS, goneAfterMs: GONE_AFTER_MS, ...options };
     this.#key = instancesKey(options.prefix);
     this.#member = `${randomBytes(ID_BYTES).toString('hex')} ${options.workers}`;
   }
@@ -94,8 +88,9 @@ export class InstanceHeartbeat {
 
   async #beatOn(): Promise<void> {
     if (this.#closed) return;
-    this.#timer = setTimeout(() => void this.#beatOn(), this.#everyMs).unref();
-    const sum = await this.#say(this.#goneAfterMs);
+    const { everyMs, goneAfterMs } = this.#options;
+    this.#timer = setTimeout(() => void this.#beatOn(), everyMs).unref();
+    const sum = await this.#say(goneAfterMs);
     if (this.#closed) return;
     if (sum === null) this.#smallerSinceMs = null;
     else this.#hear(sum);
@@ -107,11 +102,8 @@ export class InstanceHeartbeat {
     if (!connection.ready) return null;
     try {
       const said = connection.client.beatInstance(this.#key, this.#member, ttlMs);
-      const sum = await withDeadline(
-        connection.watchReply(said, slotOfTag(this.#key)),
-        BEAT_TIMEOUT_MS,
-        'the heartbeat in Redis',
-      );
+      const reply = connection.watchReply(said, slotOfTag(this.#key));
+      const sum = await withDeadline(reply, BEAT_TIMEOUT_MS, 'the heartbeat in Redis');
       this.#refused = false;
       return sum;
     } catch (thrown) {
@@ -124,13 +116,13 @@ export class InstanceHeartbeat {
   }
 
   #hear(sum: number): void {
-    const { assumedWorkers, clock, logger, onChange } = this.#options;
-    const nowMs = clock.monotonicMs();
+    const { assumedWorkers, goneAfterMs, logger, onChange } = this.#options;
+    const nowMs = performance.now();
     const before = this.#storeWorkers ?? assumedWorkers();
     if (sum >= before) this.#smallerSinceMs = null;
     else this.#smallerSinceMs ??= nowMs;
-    const believed = this.#smallerSinceMs === null || nowMs - this.#smallerSinceMs >= this.#goneAfterMs;
-    const next = believed ? sum : before;
+    const counts = this.#smallerSinceMs === null || nowMs - this.#smallerSinceMs >= goneAfterMs;
+    const next = counts ? sum : before;
     if (next === this.#storeWorkers) return;
     this.#smallerSinceMs = null;
     this.#storeWorkers = next;

@@ -1,24 +1,21 @@
 /**
- * Loads the configuration again while traffic flows: read, check, compare with what needs a restart, then put one new revision
- * into force everywhere. A bad file changes nothing, is counted and logged.
+ * Reads the configuration again while traffic flows. A file without mistakes, and without changes that need a restart, becomes the
+ * next revision and comes into force everywhere. A bad file changes nothing; it is counted and logged.
  */
-
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
 import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
 import { toError } from '../contract/errors.ts';
-import type { Settings } from '../contract/settings.ts';
+import { liveSeries } from '../contract/metrics.ts';
 import type { Logger } from '../infra/logging/logger.ts';
+import type { PrimaryDirectory } from './clients/primary-directory.ts';
+import type { HealthChecker } from './health/health-checker.ts';
+import type { HealthRegistry } from './health/health-registry.ts';
+import type { MetricsCollector } from './metrics/metrics-collector.ts';
+import type { Storage } from './storage.ts';
+import type { Revision, WorkerBriefing } from './worker-briefing.ts';
 
-/** Revision is one accepted configuration; the number grows by one with each. */
-export interface Revision {
-  number: number;
-  settings: Settings;
-  /** When it was loaded, on the database's clock where that could be asked: the version of the policies' limits. */
-  policyVersionUs: number;
-}
-
-/** pendingWorkers: numbers of the workers that have not said in time that they run it; they will, or be replaced. */
+/** pendingWorkers: numbers of the workers that have not acknowledged it in time; they will, or be replaced. */
 export type ReloadOutcome =
   | { ok: true; revision: number; pendingWorkers: number[] }
   | { ok: false; problems: readonly Problem[] };
@@ -33,20 +30,21 @@ interface ReloaderOptions {
   env: NodeJS.ProcessEnv;
   initial: Revision;
   logger: Logger;
-  /** The database's time, or this machine's while it is away; µs since the epoch. */
-  nowUs: () => Promise<number>;
-  /** Probes what is new in the settings, beside what is in force; resolves when the results are there or late. */
-  prepare: (settings: Settings) => Promise<unknown>;
-  /** Puts a revision into force; resolves with the numbers of the workers that have not acknowledged it in time. */
-  apply: (revision: Revision) => Promise<number[]>;
+  storage: Storage;
+  /** What a revision changes, beside the level of the log. */
+  registry: HealthRegistry;
+  checker: HealthChecker;
+  directory: PrimaryDirectory;
+  collector: MetricsCollector;
+  briefing: WorkerBriefing;
 }
 
+/** Reloader is made once by the primary's main. */
 export class Reloader {
   readonly #options: ReloaderOptions;
   #current: Revision;
-  #lastOk = true;
+  #last = { succeeded: true, tookMs: 0 };
   #lastSuccessAtMs = systemClock.wallMs();
-  #lastReloadMs = 0;
   /** Reloads run one after the other; calls that come while one waits share it. */
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<ReloadOutcome> | null = null;
@@ -56,23 +54,19 @@ export class Reloader {
     this.#current = options.initial;
   }
 
+  /** The revision in force. */
   get current(): Revision {
     return this.#current;
   }
 
-  /** Whether the newest file read was accepted (`sluice_config_last_reload_success`). */
-  get lastReloadSucceeded(): boolean {
-    return this.#lastOk;
+  /** Whether the newest file was accepted, and how long its reload took; true and 0 before the first. */
+  get last(): { readonly succeeded: boolean; readonly tookMs: number } {
+    return this.#last;
   }
 
   /** When the configuration in force was loaded; ms since the epoch. */
   get lastSuccessAtMs(): number {
     return this.#lastSuccessAtMs;
-  }
-
-  /** How long the last reload took; 0 before the first. */
-  get lastReloadMs(): number {
-    return this.#lastReloadMs;
   }
 
   /** reload is called by SIGHUP and the admin API; never rejects. */
@@ -90,43 +84,55 @@ export class Reloader {
   async #reloadOnce(): Promise<ReloadOutcome> {
     const { logger } = this.#options;
     const startMs = systemClock.monotonicMs();
-    let result: ReloadOutcome;
+    let outcome: ReloadOutcome;
     try {
-      result = await this.#tryReload();
+      outcome = await this.#tryReload();
     } catch (thrown) {
       logger.error({ err: toError(thrown) }, 'reload failed');
-      result = { ok: false, problems: [{ line: null, path: null, message: toError(thrown).message }] };
+      outcome = refusal([null], toError(thrown).message);
     }
-    this.#lastOk = result.ok;
-    this.#lastReloadMs = systemClock.monotonicMs() - startMs;
-    if (result.ok) this.#lastSuccessAtMs = systemClock.wallMs();
-    if (result.ok) {
-      const { revision, pendingWorkers } = result;
+    this.#last = { succeeded: outcome.ok, tookMs: systemClock.monotonicMs() - startMs };
+    if (outcome.ok) {
+      this.#lastSuccessAtMs = systemClock.wallMs();
+      const { revision, pendingWorkers } = outcome;
       if (pendingWorkers.length === 0) logger.info({ revision }, 'reloaded');
       else logger.warn({ revision, pendingWorkers }, 'reloaded, but not every worker has applied it yet');
-    } else logger.error({ problems: result.problems }, 'reload refused, the old configuration stays');
-    return result;
+    } else logger.error({ problems: outcome.problems }, 'reload refused, the old configuration stays');
+    return outcome;
   }
 
   async #tryReload(): Promise<ReloadOutcome> {
-    const { configPath, env, nowUs, prepare, apply } = this.#options;
+    const { configPath, env, logger, storage, checker } = this.#options;
     const loaded = loadConfig(configPath, env);
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
     const frozen = changedRestartKeys(this.#current.settings, settings);
-    if (frozen.length > 0) {
-      const message = 'a change needs a restart';
-      return { ok: false, problems: frozen.map((path) => ({ line: null, path, message })) };
-    }
-    logWarnings(this.#options.logger, loaded.warnings);
-    const [loadedAtUs] = await Promise.all([nowUs(), prepare(settings)]);
+    if (frozen.length > 0) return refusal(frozen, 'a change needs a restart');
+    logWarnings(logger, loaded.warnings);
+    const [loadedAtUs] = await Promise.all([storage.nowUs(), checker.prepare(settings.pools)]);
+    const { number, policyVersionUs } = this.#current;
     this.#current = {
-      number: this.#current.number + 1,
+      number: number + 1,
       settings,
       // Two clocks may have answered (the database's, then this machine's): a later load is newer all the same.
-      policyVersionUs: Math.max(loadedAtUs, this.#current.policyVersionUs + 1),
+      policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),
     };
-    const pendingWorkers = await apply(this.#current);
-    return { ok: true, revision: this.#current.number, pendingWorkers };
+    return { ok: true, revision: number + 1, pendingWorkers: await this.#apply(this.#current) };
   }
+
+  /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */
+  #apply(revision: Revision): Promise<number[]> {
+    const { logger, registry, checker, directory, collector, briefing } = this.#options;
+    const { settings } = revision;
+    logger.level = settings.log.level;
+    registry.configure(settings.pools);
+    void checker.reconfigure(settings.pools);
+    directory.configure(settings);
+    collector.keepOnly(liveSeries(settings));
+    return briefing.apply(revision);
+  }
+}
+
+function refusal(paths: (string | null)[], message: string): ReloadOutcome {
+  return { ok: false, problems: paths.map((path) => ({ line: null, path, message })) };
 }

@@ -8,28 +8,24 @@ export interface Storage {
   database: Database;
   /**
    * The database's time, in which versions of limits are dated; µs since the epoch. While the database is away: this machine's
-   * time, corrected by the last known difference.
+   * time, corrected by the last known difference. Never rejects.
    */
   nowUs(): Promise<number>;
   /** Resolves when statements can be answered: with the embedded database after its first start, failed or not. Never rejects. */
   opened: Promise<void>;
-  /** Whether nobody has ever used the embedded database: the first statement makes it. */
+  /** Whether nobody has ever used the embedded database: the first statement creates it. */
   isUnused: boolean;
   close(): Promise<void>;
 }
 
-/** openStorage is called by `serve`. Throws LbError folder_locked when the embedded folder is in use. */
+/** openStorage is called by the primary's main. Throws LbError folder_locked when the embedded folder is in use. */
 export async function openStorage(settings: Settings['database'], logger: Logger): Promise<Storage> {
   if (settings.url === null) {
-    const embedded = await EmbeddedPostgres.open({
-      folder: settings.embeddedPath,
-      purpose: 'sluice serve',
-      logger,
-      lazy: true,
-    });
-    // The embedded database's clock is this machine's.
+    const folder = settings.embeddedPath;
+    const embedded = await EmbeddedPostgres.open({ folder, purpose: 'sluice serve', logger, lazy: true });
     return {
       database: embedded.database,
+      // The embedded database's clock is this machine's.
       nowUs: () => Promise.resolve(wallUs()),
       // The server logs a failed start itself, and tries again.
       opened: embedded.ready.catch(() => undefined),
@@ -38,39 +34,30 @@ export async function openStorage(settings: Settings['database'], logger: Logger
     };
   }
   const database = new Database({ target: { kind: 'url', url: settings.url }, logger });
-  const clock = new DatabaseClock(database, logger);
   return {
     database,
-    nowUs: () => clock.nowUs(),
+    nowUs: clockOf(database, logger),
     opened: Promise.resolve(),
     isUnused: false,
     close: () => database.close(),
   };
 }
 
-class DatabaseClock {
-  readonly #database: Database;
-  readonly #logger: Logger;
-  #aheadUs = 0;
-
-  constructor(database: Database, logger: Logger) {
-    this.#database = database;
-    this.#logger = logger;
-  }
-
-  async nowUs(): Promise<number> {
+function clockOf(database: Database, logger: Logger): Storage['nowUs'] {
+  let aheadUs = 0;
+  return async () => {
     try {
-      const nowUs = await this.#database.nowUs();
-      this.#aheadUs = nowUs - wallUs();
+      const nowUs = await database.nowUs();
+      aheadUs = nowUs - wallUs();
       return nowUs;
     } catch (error) {
-      this.#logger.warn(
+      logger.warn(
         { err: error },
-        'the database did not tell its time; the limits of this revision are dated by this machine',
+        'the database did not tell its time; this machine dates the limits of this revision',
       );
-      return wallUs() + this.#aheadUs;
+      return wallUs() + aheadUs;
     }
-  }
+  };
 }
 
 function wallUs(): number {

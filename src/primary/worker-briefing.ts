@@ -1,26 +1,32 @@
 /**
- * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last:
- * clients with their API keys, backend states, settings. Whoever is blocked, or limited otherwise than by the policies, would get through a
- * worker that did not know it yet.
+ * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last, after
+ * clients with their API keys and backend states. Otherwise a caller who is blocked, or has limits of its own, would get through a
+ * worker that does not know it yet.
  *
  * A worker is in one of two states:
- * - waiting: brief() is at work. It gets no settings from a reload, which would make it listen too early.
+ * - waiting: brief() is at work. A reload sends it no settings, which would make it listen too early.
  * - briefed: it has settings. apply() sends it each new revision.
  */
 import type { PrimaryMessage } from '../contract/messages.ts';
-import type { WorkerSettings } from '../contract/settings.ts';
+import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
 import type { HealthRegistry } from './health/health-registry.ts';
-import type { Revision } from './reloader.ts';
 import type { WorkerLink } from './workers/worker-link.ts';
+
+/** Revision is one accepted configuration; the number grows by one with each. */
+export interface Revision {
+  number: number;
+  settings: Settings;
+  /** When it was loaded, by Storage.nowUs: the version of the policies' limits. */
+  policyVersionUs: number;
+}
 
 /** How long a worker that starts waits for clients and API keys: the database may be away. */
 const FIRST_LOAD_MS = 5_000;
-/** A reload waits this long for a worker. One that is later applies the revision all the same: it has the message. */
+/** A reload waits this long for a worker. A slower one still applies the revision: it has the message. */
 const ACKNOWLEDGE_MS = 5_000;
-
-/** See settingsMessage: makes µs of now older than any real version, and keeps their order. */
+/** Makes the µs of now older than any real version, and keeps their order; see settingsMessage. */
 const BLIND_DIVISOR = 1_000;
 
 interface BriefingOptions {
@@ -54,15 +60,14 @@ export class WorkerBriefing {
     if (feed.loaded) await streams.waitFor(link, FIRST_LOAD_MS);
     if (!link.alive) return;
     this.#briefed.add(link);
-    const knowsClients = streams.knows(link);
-    this.#send(link, knowsClients);
-    if (knowsClients) return;
-    // From then on the policies' limits carry their real version.
-    void clientsTold.then((knows) => (knows ? this.#send(link, true) : undefined));
+    this.#sendRevision(link);
+    if (streams.knows(link)) return;
+    // Once it knows all clients, the policies' limits carry their real version.
+    void clientsTold.then((knows) => (knows ? this.#sendRevision(link) : undefined));
   }
 
   /**
-   * apply hands a revision to every worker that has settings; those that wait get it at the end of their briefing.
+   * apply hands a revision to every briefed worker; the others get it at the end of their briefing.
    *
    * @returns resolves with the numbers of the workers that have not acknowledged it in time
    */
@@ -76,39 +81,37 @@ export class WorkerBriefing {
   async #applyTo(link: WorkerLink): Promise<number | null> {
     const { number } = this.#revision;
     const applied = link.waitFor('applied', ACKNOWLEDGE_MS, ({ revision }) => revision >= number);
-    this.#send(link, this.#options.directory.streams.knows(link));
+    this.#sendRevision(link);
     try {
       await applied;
       return null;
     } catch (error) {
       if (!link.alive) return null;
-      this.#options.logger.warn(
-        { err: error, worker: link.index },
-        'a worker has not applied the revision yet',
-      );
+      const facts = { err: error, worker: link.index };
+      this.#options.logger.warn(facts, 'a worker has not applied the revision yet');
       return link.index;
     }
   }
 
   /** States first: the worker applies them with its plan, so that no request finds a new backend unknown. */
-  #send(link: WorkerLink, knowsClients: boolean): void {
-    link.send({ type: 'backends', states: this.#options.registry.availability() });
-    link.send(settingsMessage(this.#revision, knowsClients));
+  #sendRevision(link: WorkerLink): void {
+    const { registry, directory } = this.#options;
+    link.send({ type: 'backends', states: registry.availability() });
+    link.send(settingsMessage(this.#revision, directory.streams.knows(link)));
   }
 }
 
 /**
  * settingsMessage is what a worker needs of a revision.
  *
- * @param knowsClients false until the worker has had all clients for the first time. The policies' limits are then dated so far
- *   back that they never win over a client's own limits in a bucket that other machines share.
+ * @param knowsClients whether the worker has had all clients. Until then the policies' limits are dated so far back that they never
+ *   win over a client's own limits in a bucket that other machines share.
  */
 function settingsMessage(
   { number, settings, policyVersionUs }: Revision,
   knowsClients: boolean,
 ): PrimaryMessage {
-  const { admin: _admin, database: _database, secrets: _secrets, ...rest } = settings;
-  const workerSettings: WorkerSettings = rest;
+  const { admin: _admin, database: _database, secrets: _secrets, ...workerSettings } = settings;
   return {
     type: 'settings',
     revision: number,

@@ -3,8 +3,7 @@ import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { PrimaryMessage } from '../../src/contract/messages.ts';
 import { HealthRegistry } from '../../src/primary/health/health-registry.ts';
-import type { Revision } from '../../src/primary/reloader.ts';
-import { WorkerBriefing } from '../../src/primary/worker-briefing.ts';
+import { type Revision, WorkerBriefing } from '../../src/primary/worker-briefing.ts';
 import type { WorkerLink } from '../../src/primary/workers/worker-link.ts';
 import { keepLog, makePool } from './workers/fixtures/harness.ts';
 

@@ -4,15 +4,14 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { Redis } from 'ioredis';
 import { type ClientRecord, matchOfClient } from '../../src/contract/clients.ts';
-import { systemClock } from '../../src/contract/clock.ts';
 import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { bucketKey } from '../../src/limit/bucket/bucket-key.ts';
 import { bucketKeysOf } from '../../src/limit/bucket/bucket-peek.ts';
 import type { Decision } from '../../src/limit/decision.ts';
-import { BucketViews } from '../../src/primary/buckets/bucket-views.ts';
+import { OperatorBuckets } from '../../src/primary/buckets/operator-buckets.ts';
 import { InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
-import type { Revision } from '../../src/primary/reloader.ts';
+import type { Revision } from '../../src/primary/worker-briefing.ts';
 import { callerOf, policyOf } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { startRedisCluster } from '../support/redis-cluster.ts';
@@ -64,7 +63,14 @@ async function useAll(t: TestContext, servers: RedisServers) {
   await take(5);
 
   const redis = { servers, prefix: 'sluice', timeoutMs: PATIENT_MS };
-  const views = await BucketViews.open({ redis, memory: null as never, logger: silent });
+  const views = await OperatorBuckets.open({
+    redis,
+    memory: null as never,
+    database: { listen: () => () => undefined } as never,
+    current: () => null as never,
+    broadcast: () => undefined,
+    logger: silent,
+  });
   t.after(() => views.close());
   const { connection } = views;
   assert.ok(connection !== null);
@@ -85,7 +91,6 @@ async function useAll(t: TestContext, servers: RedisServers) {
     workers: 2,
     assumedWorkers: () => 1,
     onChange: (workers) => heard.push(workers),
-    clock: systemClock,
     logger: silent,
   });
   heartbeat.start();

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { systemClock } from '../../src/contract/clock.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
 import { startRedis } from '../support/redis.ts';
@@ -30,7 +29,6 @@ function join(t: TestContext, url: string, { workers, instances = 1, goneAfterMs
     workers,
     assumedWorkers: () => instances * workers,
     onChange: (count) => heard.push(count),
-    clock: systemClock,
     logger,
     everyMs: EVERY_MS,
     goneAfterMs,

@@ -4,8 +4,8 @@ import { Redis } from 'ioredis';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { bucketKeysOf } from '../../src/limit/bucket/bucket-peek.ts';
 import { PLAIN_TAKE } from '../../src/limit/store/bucket-store.ts';
-import { BucketViews } from '../../src/primary/buckets/bucket-views.ts';
-import type { Revision } from '../../src/primary/reloader.ts';
+import { OperatorBuckets } from '../../src/primary/buckets/operator-buckets.ts';
+import type { Revision } from '../../src/primary/worker-briefing.ts';
 import { policyOf } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
@@ -19,7 +19,14 @@ test('a look leaves every byte in Redis as it is, with tokens out on lease, and 
   const operator = new Redis(server.url);
   t.after(() => operator.disconnect());
   const redis = { servers: { kind: 'single', url: server.url } as const, prefix: 'p', timeoutMs: 1_000 };
-  const views = await BucketViews.open({ redis, memory: null as never, logger: silent });
+  const views = await OperatorBuckets.open({
+    redis,
+    memory: null as never,
+    database: { listen: () => () => undefined } as never,
+    current: () => null as never,
+    broadcast: () => undefined,
+    logger: silent,
+  });
   t.after(() => views.close());
   await waitFor('the connection', () => views.store.available);
   const client = { clientId: 'acme', mode: 'limit', limits: {}, versionUs: 1 } as const;

@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { systemClock } from '../../src/contract/clock.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
 import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
@@ -85,7 +84,6 @@ test('B32: with Redis gone a worker keeps to its part among the workers of all i
     workers: 3,
     assumedWorkers: () => 3,
     onChange: () => undefined,
-    clock: systemClock,
     logger: makeLogger({ level: 'silent', format: 'json' }),
   });
   t.after(() => other.close());

@@ -1,7 +1,9 @@
 /** Signals at any moment of a process, and the ones that must do nothing. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { stringify } from 'yaml';
@@ -34,6 +36,47 @@ for (const [signal, moment] of [
     else await waitFor('the first probe', () => hung.requestCount === 1, { timeoutMs: 30_000 });
     child.signal(signal);
     assert.deepEqual(await child.stop(signal, 15_000), { code: 0, signal: null });
+    assert.ok(!child.stdout.some((line) => line.includes('"msg":"ready"')), child.describe());
+  });
+}
+
+/** A server that accepts and never answers. */
+async function startDeaf(t: TestContext): Promise<{ address: string; acceptedCount: () => number }> {
+  let count = 0;
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    count++;
+    sockets.add(socket.on('error', () => undefined));
+  });
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  t.after(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return { address: `127.0.0.1:${port}`, acceptedCount: () => count };
+}
+
+for (const [store, moment] of [
+  ['database', 'first connection'],
+  ['database', 'first probe'],
+  ['redis', 'first connection'],
+] as const) {
+  test(`a stop during the start (at its ${moment}) ends it within the drain where the ${store} never answers`, async (t) => {
+    const hung = await startBackend(() => undefined);
+    t.after(() => hung.close());
+    const deaf = await startDeaf(t);
+    const url = store === 'redis' ? `redis://${deaf.address}` : `postgres://someone@${deaf.address}/any`;
+    const folder = folderFor(t);
+    const check = { healthCheck: { type: 'http', path: '/', interval: '60s', timeout: '50s' } };
+    const timeouts = { drainGrace: '30s', drain: '4s' };
+    const config = { pools: poolOf([hung], check), timeouts, [store]: { url } };
+    const child = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
+    t.after(() => child.kill());
+    const reached = () => (moment === 'first probe' ? hung.requestCount : deaf.acceptedCount()) > 0;
+    await waitFor(`the ${moment}`, reached, { timeoutMs: 30_000 });
+    assert.deepEqual(await child.stop('SIGTERM', 4_000), { code: 0, signal: null });
     assert.ok(!child.stdout.some((line) => line.includes('"msg":"ready"')), child.describe());
   });
 }

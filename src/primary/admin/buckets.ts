@@ -28,7 +28,7 @@ const tags = ['buckets'];
 
 /** registerBuckets adds the routes. */
 export function registerBuckets(app: AdminApp, parts: AdminParts): void {
-  const { directory, reloader, bucketViews, bucketResets } = parts;
+  const { directory, reloader, buckets } = parts;
   const ownerOfId = (clientId: string) =>
     ownerOf(clientId, directory, reloader.current.settings.rateLimit.identify);
   app.get(BUCKET, {
@@ -40,7 +40,7 @@ export function registerBuckets(app: AdminApp, parts: AdminParts): void {
     },
     handler: async ({ params }) => {
       const owner = await ownerOfId(params.clientId);
-      return { bucketName: owner.bucketName, items: await bucketViews.of(owner, reloader.current) };
+      return { bucketName: owner.bucketName, items: await buckets.of(owner, reloader.current) };
     },
   });
   app.post(`${BUCKET}/reset`, {
@@ -51,7 +51,7 @@ export function registerBuckets(app: AdminApp, parts: AdminParts): void {
       response: { 204: z.null().meta({ description: 'Full' }), ...problemResponses(404, 422) },
     },
     handler: async ({ params }, reply) => {
-      await bucketResets.reset((await ownerOfId(params.clientId)).bucketName);
+      await buckets.reset((await ownerOfId(params.clientId)).bucketName);
       return reply.code(204).send(null);
     },
   });

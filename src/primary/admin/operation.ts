@@ -75,7 +75,7 @@ function hasUsableBackend({ registry }: AdminParts, { name, backends }: PoolSett
 }
 
 /** Looks at the primary's own connection too, because a new worker first reports its breaker after a second. */
-function isRedisAway({ supervisor, bucketViews }: AdminParts): boolean {
-  const isConnected = bucketViews.connection?.ready ?? true;
+function isRedisAway({ supervisor, buckets }: AdminParts): boolean {
+  const isConnected = buckets.connection?.ready ?? true;
   return !isConnected || supervisor.workers().some(({ report }) => report?.breakerOpen === true);
 }

@@ -1,7 +1,6 @@
 /** The parts of the primary that the calls of the admin port read and change; primary/main.ts passes them. */
 import type { Logger } from '../../infra/logging/logger.ts';
-import type { BucketResets } from '../buckets/bucket-resets.ts';
-import type { BucketViews } from '../buckets/bucket-views.ts';
+import type { OperatorBuckets } from '../buckets/operator-buckets.ts';
 import type { PrimaryDirectory } from '../clients/primary-directory.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { PrimaryGauges } from '../metrics/gauges.ts';
@@ -24,7 +23,6 @@ export interface AdminParts {
   supervisor: Pick<Supervisor, 'workers' | 'counts'>;
   reloader: Pick<Reloader, 'current' | 'reload'>;
   gauges: Pick<PrimaryGauges, 'text' | 'countAdminRequest'>;
-  bucketViews: Pick<BucketViews, 'of'> & { connection: { ready: boolean } | null };
-  bucketResets: Pick<BucketResets, 'reset'>;
+  buckets: Pick<OperatorBuckets, 'of' | 'reset'> & { connection: { ready: boolean } | null };
   phase: () => Phase;
 }

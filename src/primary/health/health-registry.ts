@@ -27,16 +27,11 @@ export interface HealthChange {
   state: BackendState;
 }
 
-interface Entry {
-  readonly pool: string;
-  readonly backend: string;
-  readonly host: string;
-  readonly port: number;
-  check: HealthCheckSettings | null;
+/** What probes and traffic have shown of a backend. */
+interface Results {
   health: Health;
   /** Whether any result has come since the check exists; the first one decides alone. */
   decided: boolean;
-  enabled: boolean;
   healthReason: string | null;
   consecutivePasses: number;
   consecutiveFailures: number;
@@ -45,6 +40,15 @@ interface Entry {
   unresolved: boolean;
   /** Grows with each backend that goes from up to down; 0: it has not, or it is up again. */
   fallNumber: number;
+}
+
+interface Entry extends Results {
+  readonly pool: string;
+  readonly backend: string;
+  readonly host: string;
+  readonly port: number;
+  check: HealthCheckSettings | null;
+  enabled: boolean;
 }
 
 const DRAINED_REASON = 'drained by operator';
@@ -82,15 +86,14 @@ export class HealthRegistry {
     entry.lastProbe = result;
     this.#noteResolver(entry, result);
     if (result.inconclusive) return;
-    if (result.ok) this.#pass(entry, entry.check.rise, result.detail);
-    else this.#fail(entry, entry.check.fall, { cause: 'probe', detail: result.detail });
+    this.#count(entry, { ok: result.ok, cause: 'probe', detail: result.detail });
   }
 
   /** recordTrafficFailure takes a worker's `backend-failure`: its connection could not be made. */
   recordTrafficFailure(pool: string, backend: string, detail: string): void {
     const entry = this.#find(pool, backend);
-    if (entry === null || entry.check === null) return;
-    this.#fail(entry, entry.check.fall, { cause: 'traffic', detail: `${detail} on live traffic` });
+    if (entry === null) return;
+    this.#count(entry, { ok: false, cause: 'traffic', detail: `${detail} on live traffic` });
   }
 
   /**
@@ -109,7 +112,7 @@ export class HealthRegistry {
 
   /** states lists every backend in the order of the configuration; a copy. */
   states(): BackendState[] {
-    return this.#entries().map(stateOf);
+    return [...this.#pools.values()].flatMap((entries) => [...entries.values()].map(stateOf));
   }
 
   /** state is one backend's, or null for one that is not configured; a copy. */
@@ -123,51 +126,41 @@ export class HealthRegistry {
    * change may make another backend of the pool the last resort).
    */
   availability(pool?: string): BackendAvailability[] {
-    const pools = pool === undefined ? [...this.#pools.values()] : [this.#pools.get(pool) ?? new Map()];
-    return pools.flatMap((entries: Map<string, Entry>) => availabilityOf([...entries.values()]));
-  }
-
-  #entries(): Entry[] {
-    return [...this.#pools.values()].flatMap((entries) => [...entries.values()]);
+    const names = pool === undefined ? [...this.#pools.keys()] : [pool];
+    return names.flatMap((name) => availabilityOf([...(this.#pools.get(name)?.values() ?? [])]));
   }
 
   #find(pool: string, backend: string): Entry | null {
     return this.#pools.get(pool)?.get(backend) ?? null;
   }
 
-  #entryFor(pool: PoolSettings, backend: BackendSettings): Entry {
-    const known = this.#find(pool.name, backend.id);
-    if (known === null || known.host !== backend.host || known.port !== backend.port) {
-      return freshEntry(pool, backend, known?.enabled ?? true);
+  #entryFor({ name, healthCheck: check }: PoolSettings, { id, host, port }: BackendSettings): Entry {
+    const known = this.#find(name, id);
+    if (known === null || known.host !== host || known.port !== port) {
+      const results = noResults(check === null ? 'up' : 'unknown');
+      return { pool: name, backend: id, host, port, check, enabled: known?.enabled ?? true, ...results };
     }
-    const hadCheck = known.check !== null;
-    known.check = pool.healthCheck;
-    if (hadCheck && known.check === null) forgetResults(known);
+    // Without a check nothing could ever bring a backend back: it counts as healthy again.
+    if (known.check !== null && check === null) Object.assign(known, noResults('up'));
+    known.check = check;
     return known;
   }
 
-  #pass(entry: Entry, rise: number, detail: string): void {
-    entry.consecutiveFailures = 0;
-    entry.consecutivePasses++;
-    if (!entry.decided) {
-      entry.decided = true;
-      this.#enter(entry, 'up', { cause: 'probe', reason: `first probe passed: ${detail}` });
-    } else if (entry.health === 'down' && entry.consecutivePasses >= rise) {
-      const reason = `${counted(entry.consecutivePasses, 'pass', 'passes')}: ${detail}`;
-      this.#enter(entry, 'up', { cause: 'probe', reason });
-    }
-  }
-
-  #fail(entry: Entry, fall: number, { cause, detail }: { cause: HealthCause; detail: string }): void {
-    entry.consecutivePasses = 0;
-    entry.consecutiveFailures++;
-    if (!entry.decided) {
-      entry.decided = true;
-      this.#enter(entry, 'down', { cause, reason: `first probe failed: ${detail}` });
-    } else if (entry.health === 'up' && entry.consecutiveFailures >= fall) {
-      const reason = `${counted(entry.consecutiveFailures, 'failure', 'failures')}: ${detail}`;
-      this.#enter(entry, 'down', { cause, reason });
-    }
+  #count(entry: Entry, { ok, cause, detail }: { ok: boolean; cause: HealthCause; detail: string }): void {
+    if (entry.check === null) return;
+    const count = (ok ? entry.consecutivePasses : entry.consecutiveFailures) + 1;
+    entry.consecutivePasses = ok ? count : 0;
+    entry.consecutiveFailures = ok ? 0 : count;
+    const health = ok ? 'up' : 'down';
+    const isFirst = !entry.decided;
+    entry.decided = true;
+    const isEnough = count >= (ok ? entry.check.rise : entry.check.fall);
+    if (!isFirst && (entry.health === health || !isEnough)) return;
+    const [one, many] = ok ? ['pass', 'passes'] : ['failure', 'failures'];
+    const what = isFirst
+      ? `first probe ${ok ? 'passed' : 'failed'}`
+      : `${count} consecutive ${count === 1 ? one : many}`;
+    this.#enter(entry, health, { cause, reason: `${what}: ${detail}` });
   }
 
   /** Tells when the name stops resolving and when it resolves again. */
@@ -190,7 +183,7 @@ export class HealthRegistry {
 
   #emit(entry: Entry, cause: HealthCause): void {
     const change = { cause, state: stateOf(entry) };
-    for (const listener of [...this.#listeners]) listener(change);
+    for (const listener of this.#listeners) listener(change);
   }
 }
 
@@ -211,16 +204,10 @@ function lastResortOf(enabled: readonly Entry[]): Entry | null {
   return fallen.sort((a, b) => b.fallNumber - a.fallNumber)[0] ?? null;
 }
 
-function freshEntry(pool: PoolSettings, backend: BackendSettings, enabled: boolean): Entry {
+function noResults(health: Health): Results {
   return {
-    pool: pool.name,
-    backend: backend.id,
-    host: backend.host,
-    port: backend.port,
-    check: pool.healthCheck,
-    health: pool.healthCheck === null ? 'up' : 'unknown',
+    health,
     decided: false,
-    enabled,
     healthReason: null,
     consecutivePasses: 0,
     consecutiveFailures: 0,
@@ -228,18 +215,6 @@ function freshEntry(pool: PoolSettings, backend: BackendSettings, enabled: boole
     unresolved: false,
     fallNumber: 0,
   };
-}
-
-/** Without a check nothing could ever bring a backend back: it counts as healthy again. */
-function forgetResults(entry: Entry): void {
-  entry.health = 'up';
-  entry.decided = false;
-  entry.healthReason = null;
-  entry.consecutivePasses = 0;
-  entry.consecutiveFailures = 0;
-  entry.lastProbe = null;
-  entry.unresolved = false;
-  entry.fallNumber = 0;
 }
 
 function stateOf(entry: Entry): BackendState {
@@ -253,8 +228,4 @@ function stateOf(entry: Entry): BackendState {
     consecutiveFailures: entry.consecutiveFailures,
     lastProbe: entry.lastProbe,
   };
-}
-
-function counted(count: number, one: string, many: string): string {
-  return `${count} consecutive ${count === 1 ? one : many}`;
 }

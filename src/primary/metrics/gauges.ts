@@ -57,11 +57,11 @@ export class PrimaryGauges {
 
   #setConfiguration(): void {
     const { reloader, dataPath } = this.#sources;
-    const { lastReloadSucceeded, lastSuccessAtMs, lastReloadMs, current } = reloader;
+    const { last, lastSuccessAtMs, current } = reloader;
     const fastPath = dataPath.engine === 'node' ? 'node' : dataPath.wire;
-    this.#set('sluice_config_last_reload_success', lastReloadSucceeded ? 1 : 0);
+    this.#set('sluice_config_last_reload_success', last.succeeded ? 1 : 0);
     this.#set('sluice_config_last_reload_timestamp_seconds', lastSuccessAtMs / MS_PER_SEC);
-    this.#set('sluice_config_last_reload_duration_seconds', lastReloadMs / MS_PER_SEC);
+    this.#set('sluice_config_last_reload_duration_seconds', last.tookMs / MS_PER_SEC);
     this.#set('sluice_config_revision_info', 1, [String(current.number)]);
     this.#set('sluice_build_info', 1, [sluiceVersion(), process.version, fastPath]);
   }

@@ -10,75 +10,33 @@
  * - failed: as stopping, and start() rejects.
  * The states of one worker are in worker-slot.ts.
  */
-import type { ChildProcess } from 'node:child_process';
-import cluster from 'node:cluster';
-import type { Clock } from '../../contract/clock.ts';
-import type { DataPath } from '../../contract/data-path.ts';
+import { systemClock } from '../../contract/clock.ts';
 import { LbError } from '../../contract/errors.ts';
-import {
-  type PrimaryMessage,
-  WORKER_PLACE,
-  type WorkerMessage,
-  type WorkerPlace,
-} from '../../contract/messages.ts';
-import type { Logger } from '../../infra/logging/logger.ts';
-import { workerArguments } from './worker-arguments.ts';
+import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { WorkerLink } from './worker-link.ts';
 import {
-  type SlotTimings,
+  WORKER_TIMINGS,
   type WorkerDeath,
+  type WorkerOptions,
   WorkerSlot,
   type WorkerState,
   type WorkerView,
 } from './worker-slot.ts';
 
-export interface SupervisorOptions {
-  /** Absolute path of the worker's entry file. */
-  exec: string;
-  /** Node's own arguments for workers; default workerArguments(). */
-  execArgv?: string[];
-  /** ≥ 1; known once `auto` is resolved. */
-  workerCount: number;
-  /** How workers serve. */
-  dataPath: DataPath;
-  /** What the worker of a slot inherits, asked at each fork: ListenSockets.inheritedBy. Default nothing. */
-  inheritedBy?: (index: number) => { fds: number[]; env: (number | null)[] };
-  clock: Clock;
-  logger: Logger;
-  /**
-   * Sends a new worker its settings, backend states and clients; called once per process after its hello. Each snapshot
-   * should be read and sent in one turn: broadcasts reach the worker from this call on. A rejection ends the worker.
-   */
-  prepare: (link: WorkerLink) => unknown;
-  /** Every message of every worker, in order per worker; must not throw. */
-  onMessage: (link: WorkerLink, message: WorkerMessage) => void;
-  /** After any slot changed its state; for logs and tests. */
-  onStateChange?: (view: WorkerView) => void;
-  /** For tests; the defaults are DEFAULT_TIMINGS. */
-  timings?: Partial<SupervisorTimings>;
-}
-
-export interface SupervisorTimings extends SlotTimings {
-  /** Silence of a serving worker that is logged, and that ends it. */
-  silenceWarnMs: number;
-  silenceKillMs: number;
+const DEFAULT_TIMINGS = {
+  ...WORKER_TIMINGS,
   /** After it, start() is content with the workers that serve, if any. */
-  startMs: number;
-  /** Added to grace and drain time before SIGKILL. */
-  drainMarginMs: number;
-}
-
-/** Some deadlines are promised to users (B38, B39); the others leave a loaded machine some room. */
-const DEFAULT_TIMINGS: SupervisorTimings = {
-  helloMs: 10_000,
-  readyMs: 30_000,
-  exitMs: 2_000,
-  stopMs: 300,
-  silenceWarnMs: 5_000,
-  silenceKillMs: 30_000,
   startMs: 60_000,
+  /** Added to grace and drain time before SIGKILL. */
   drainMarginMs: 5_000,
 };
+
+export interface SupervisorOptions extends WorkerOptions {
+  /** After any slot changed its state; for tests. */
+  onStateChange?: (view: WorkerView) => void;
+  /** For tests. */
+  timings?: Partial<typeof DEFAULT_TIMINGS>;
+}
 
 /** Starts that every slot may spend before it is certain that workers cannot live at all. */
 const MAX_FAILED_STARTS = 3;
@@ -89,14 +47,11 @@ type Phase = 'idle' | 'running' | 'stopping' | 'failed';
 /** Supervisor is built once by the primary's main; cluster is process-wide, so there is one at a time. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
-  readonly #timings: SupervisorTimings;
+  readonly #timings: typeof DEFAULT_TIMINGS;
   readonly #slots: WorkerSlot[];
-  readonly #failedStarts: number[];
   readonly #restartTimers = new Map<WorkerSlot, NodeJS.Timeout>();
   readonly #started = Promise.withResolvers<void>();
   #phase: Phase = 'idle';
-  /** Indexes of the slots whose workers have served at some time. */
-  readonly #served = new Set<number>();
   #startOverdue = false;
   #startTimer: NodeJS.Timeout | undefined;
   #watchTimer: NodeJS.Timeout | undefined;
@@ -105,9 +60,12 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    this.#timings = { ...DEFAULT_TIMINGS, ...options.timings };
-    this.#slots = Array.from({ length: options.workerCount }, (_, index) => this.#makeSlot(index));
-    this.#failedStarts = this.#slots.map(() => 0);
+    const timings = { ...DEFAULT_TIMINGS, ...options.timings };
+    this.#timings = timings;
+    const onStateChange = (slot: WorkerSlot) => this.#changed(slot);
+    const onDeath = (slot: WorkerSlot, death: WorkerDeath) => this.#afterDeath(slot, death);
+    const slotOptions = { ...options, timings, onStateChange, onDeath };
+    this.#slots = Array.from({ length: options.workerCount }, (_, i) => new WorkerSlot(i, slotOptions));
     // A rejection that nobody waits for any more (a stop during the start) is no accident.
     this.#started.promise.catch(() => undefined);
   }
@@ -115,14 +73,14 @@ export class Supervisor {
   /**
    * start forks all workers.
    *
-   * @returns resolves once every worker serves (after startMs: once one does). Rejects with LbError `listen_failed` or `worker_gone`, all processes being gone, when no worker could ever serve, and with
-   *   `worker_gone` when drain or stopNow came first.
+   * @returns resolves once every worker serves (after startMs: once one does). Rejects with LbError `listen_failed` or `worker_gone`
+   *   when no worker could ever serve and all processes are gone, and with `worker_gone` when drain or stopNow came first.
    */
   start(): Promise<void> {
     if (this.#phase !== 'idle') return this.#started.promise;
     this.#phase = 'running';
     for (const slot of this.#slots) slot.start();
-    this.#watchedAtMs = this.#options.clock.monotonicMs();
+    this.#watchedAtMs = systemClock.monotonicMs();
     this.#watchTimer = setInterval(() => this.#watch(), WATCH_EVERY_MS);
     this.#startTimer = setTimeout(() => {
       this.#startOverdue = true;
@@ -168,7 +126,7 @@ export class Supervisor {
     this.#leaveRunning('stopping');
     const deadlineMs = graceMs + drainMs + this.#timings.drainMarginMs;
     const gentle = await Promise.all(
-      this.#slots.map((slot) => slot.drain({ type: 'drain', graceMs, drainMs }, deadlineMs)),
+      this.#slots.map((slot) => slot.shutDown({ type: 'drain', graceMs, drainMs }, deadlineMs)),
     );
     return { killedCount: gentle.filter((wentByItself) => !wentByItself).length };
   }
@@ -176,45 +134,16 @@ export class Supervisor {
   /** stopNow ends all workers at once, also during a drain; resolves when they are gone. */
   async stopNow(): Promise<void> {
     this.#leaveRunning('stopping');
-    await Promise.all(this.#slots.map((slot) => slot.stop()));
+    await this.#stopAll();
   }
 
-  #makeSlot(index: number): WorkerSlot {
-    const { clock, logger, prepare, onMessage } = this.#options;
-    return new WorkerSlot(index, {
-      clock,
-      logger,
-      timings: this.#timings,
-      fork: () => this.#fork(index),
-      prepare,
-      onMessage,
-      onStateChange: (slot) => this.#changed(slot),
-      onDeath: (slot, death) => this.#afterDeath(slot, death),
-    });
-  }
-
-  #fork(index: number): ChildProcess {
-    const { exec, execArgv = workerArguments(), workerCount, dataPath, inheritedBy } = this.#options;
-    const { fds, env } = inheritedBy?.(index) ?? { fds: [], env: [] };
-    cluster.setupPrimary({
-      exec,
-      execArgv,
-      args: [],
-      stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds],
-    });
-    const replacement = this.#served.has(index);
-    const place: WorkerPlace = { workerIndex: index, workerCount, replacement, dataPath, listenFds: env };
-    const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
-    // The cluster repeats the errors of the process, which WorkerLink hears of; without a listener they would end the primary.
-    worker.on('error', (error) => this.#options.logger.debug({ err: error }, 'error of a worker process'));
-    return worker.process;
+  /** Resolves when all are gone. */
+  async #stopAll(): Promise<void> {
+    await Promise.all(this.#slots.map((slot) => slot.shutDown({ type: 'stop' }, this.#timings.stopMs)));
   }
 
   #changed(slot: WorkerSlot): void {
-    if (slot.state === 'serving') {
-      this.#served.add(slot.index);
-      this.#settleStart();
-    }
+    if (slot.state === 'serving') this.#settleStart();
     this.#options.onStateChange?.(slot.view());
   }
 
@@ -228,41 +157,37 @@ export class Supervisor {
 
   /** Logs a death and decides whether the slot starts again, and when. */
   #afterDeath(slot: WorkerSlot, { pid, exit, from, uptimeMs, listenFailure }: WorkerDeath): void {
-    const { clock, logger } = this.#options;
+    const { logger } = this.#options;
     const facts = { worker: slot.index, workerPid: pid, ...exit, state: from, uptimeMs };
-    const toldToGo = from === 'draining' && exit.code === 0;
     if (this.#phase !== 'running') {
       logger.info(facts, 'worker ended');
       return;
     }
-    if (listenFailure !== null && this.#served.size === 0) {
+    const neverServed = !this.#slots.some(({ hasServed }) => hasServed);
+    if (listenFailure !== null && neverServed) {
       this.#fail(new LbError('listen_failed', listenFailure));
       return;
     }
-    const restartInMs = slot.backOff.delayMsAfter(clock.monotonicMs());
+    const restartInMs = slot.backOff.delayMsAfter(systemClock.monotonicMs());
+    const toldToGo = from === 'draining' && exit.code === 0;
     if (toldToGo) logger.info({ ...facts, restartInMs }, 'worker ended, starting another');
     else logger.error({ ...facts, restartInMs }, 'worker died');
-    this.#failedStarts[slot.index]!++;
-    if (this.#served.size === 0 && this.#failedStarts.every((count) => count >= MAX_FAILED_STARTS)) {
+    if (neverServed && this.#slots.every(({ deathCount }) => deathCount >= MAX_FAILED_STARTS)) {
       const message = `no worker could start: each died ${MAX_FAILED_STARTS} times before serving`;
       this.#fail(new LbError('worker_gone', message));
       return;
     }
-    this.#startLater(slot, restartInMs);
-  }
-
-  #startLater(slot: WorkerSlot, delayMs: number): void {
     const start = () => {
       this.#restartTimers.delete(slot);
       this.#restartCount++;
       slot.start();
     };
-    this.#restartTimers.set(slot, setTimeout(start, delayMs));
+    this.#restartTimers.set(slot, setTimeout(start, restartInMs));
   }
 
   #fail(error: LbError): void {
     this.#leaveRunning('failed');
-    void Promise.all(this.#slots.map((slot) => slot.stop())).then(() => this.#started.reject(error));
+    void this.#stopAll().then(() => this.#started.reject(error));
   }
 
   /** No replacement from here on. */
@@ -279,13 +204,27 @@ export class Supervisor {
   }
 
   #watch(): void {
-    const nowMs = this.#options.clock.monotonicMs();
-    const stalledMs = nowMs - this.#watchedAtMs - WATCH_EVERY_MS;
+    const nowMs = systemClock.monotonicMs();
+    const lateMs = nowMs - this.#watchedAtMs - WATCH_EVERY_MS;
     this.#watchedAtMs = nowMs;
-    for (const slot of this.#slots) {
-      // A primary that was suspended has not heard anybody: that is no worker's fault.
-      if (stalledMs > WATCH_EVERY_MS) slot.forgive(stalledMs);
-      slot.checkSilence(nowMs, { warnMs: this.#timings.silenceWarnMs, killMs: this.#timings.silenceKillMs });
-    }
+    // A primary that was suspended has not heard anybody: that is no worker's fault.
+    for (const slot of this.#slots) slot.checkSilence(lateMs > WATCH_EVERY_MS ? lateMs : 0);
+    const meanConnections = meanConnectionsOf(this.workers());
+    if (meanConnections !== null) this.broadcast({ type: 'fleet', meanConnections });
   }
+}
+
+/**
+ * meanConnectionsOf is what the workers are told once a second. The kernel gives a new connection to whichever worker wakes first, so
+ * with more workers than CPUs some collect twice their share. A worker above the mean ends its surplus with `Connection: close` on
+ * answers (worker/inbound/server.ts).
+ *
+ * @returns null until two serving workers have reported: then none can have too many
+ */
+export function meanConnectionsOf(workers: readonly WorkerView[]): number | null {
+  const counts = workers.flatMap(({ state, report }) =>
+    state === 'serving' && report !== null ? [report.connections] : [],
+  );
+  if (counts.length < 2) return null;
+  return counts.reduce((sum, count) => sum + count, 0) / counts.length;
 }

@@ -17,14 +17,6 @@ export interface WorkerExit {
 type MessageType = WorkerMessage['type'];
 type MessageOf<T extends MessageType> = Extract<WorkerMessage, { type: T }>;
 
-interface WorkerLinkOptions {
-  /** Fresh from fork(), in the same turn of the loop: nothing it says is lost. */
-  worker: ChildProcess;
-  /** 0…workers - 1. */
-  index: number;
-  logger: Logger;
-}
-
 /** Messages that may wait in this process for a worker that does not read; beyond it the worker is given up. */
 const MAX_UNSENT_MESSAGES = 20_000;
 /** How long an open pipe may keep a dead worker from being called gone: another process may have inherited it. */
@@ -47,7 +39,11 @@ export class WorkerLink {
   #alive = true;
   #unsentCount = 0;
 
-  constructor({ worker, index, logger }: WorkerLinkOptions) {
+  /**
+   * @param worker fresh from fork(), in the same turn of the loop: nothing it says is lost
+   * @param index number of the worker's slot
+   */
+  constructor(worker: ChildProcess, index: number, logger: Logger) {
     this.#worker = worker;
     this.index = index;
     this.pid = worker.pid ?? 0;

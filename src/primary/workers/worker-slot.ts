@@ -1,18 +1,17 @@
 /**
- * One place for a worker process. The place and its number stay; processes come and go.
+ * The place of one worker process. The slot and its number stay; processes come and go.
  *
  * States and who moves them:
  * - dead: there is no process. Only start() leads out of it, to starting.
  * - starting: the process was forked. It must say hello (with our protocol version) in time, is told by `prepare` all it must
  *   know, and must say ready in time; #bringUp() moves it to serving, or kills it.
  * - serving: it accepts connections. A worker reports once a second; one that is silent for long has a hung loop and is killed.
- * - draining: it was told to end by drain() or stop(), or says that it does so by itself (a signal of its own, an uncaught
- *   exception). Nothing leads back to serving.
+ * - draining: shutDown() told it to end, or it says that it ends by itself (a signal of its own, an uncaught exception).
+ *   Nothing leads back to serving.
  * #ended() leads from every state to dead, once per process, and reports the death to the supervisor, which decides about a
  * replacement. There is a process (#now) in every state but dead.
  */
-import type { ChildProcess } from 'node:child_process';
-import type { Clock } from '../../contract/clock.ts';
+import { systemClock } from '../../contract/clock.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import {
   PROTOCOL_VERSION,
@@ -23,6 +22,7 @@ import {
 import { atMost, withDeadline } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { BackOff } from './back-off.ts';
+import { type ForkOptions, forkWorker } from './fork-worker.ts';
 import { type WorkerExit, WorkerLink } from './worker-link.ts';
 
 export type WorkerState = 'starting' | 'serving' | 'draining' | 'dead';
@@ -31,6 +31,7 @@ export interface WorkerDeath {
   exit: WorkerExit;
   /** The state that it died in. */
   from: WorkerState;
+  /** 0 where it could not be started. */
   pid: number;
   uptimeMs: number;
   /** Why it could not listen, in one sentence, if that is what ended it. */
@@ -51,46 +52,59 @@ export interface WorkerView {
   report: WorkerReport | null;
 }
 
-/** What the supervisor gives to its slots. */
-export interface SlotOptions {
-  clock: Clock;
+/** What every worker needs; given to the supervisor. */
+export interface WorkerOptions extends ForkOptions {
   logger: Logger;
-  timings: SlotTimings;
-  fork: (index: number) => ChildProcess;
-  /** Sends a new worker all it must know before it can serve. */
+  /**
+   * Sends a new worker its settings, backend states and clients; called once per process after its hello. Each snapshot
+   * should be read and sent in one turn: broadcasts reach the worker from this call on. A rejection ends the worker.
+   */
   prepare: (link: WorkerLink) => unknown;
+  /** Every message of every worker, in order per worker; must not throw. */
   onMessage: (link: WorkerLink, message: WorkerMessage) => void;
+}
+
+interface SlotOptions extends WorkerOptions {
+  timings: typeof WORKER_TIMINGS;
   onStateChange: (slot: WorkerSlot) => void;
   onDeath: (slot: WorkerSlot, death: WorkerDeath) => void;
 }
 
-export interface SlotTimings {
+/** Some deadlines are promised to users (B38, B39); the others leave a loaded machine some room. */
+export const WORKER_TIMINGS = {
   /** From the fork to the hello. */
-  helloMs: number;
+  helloMs: 10_000,
   /** From the hello to ready. */
-  readyMs: number;
+  readyMs: 30_000,
   /** From drained to the exit. */
-  exitMs: number;
+  exitMs: 2_000,
   /** From the word stop to SIGKILL. */
-  stopMs: number;
-}
+  stopMs: 300,
+  /** Silence of a serving worker that is logged, and that ends it. */
+  silenceWarnMs: 5_000,
+  silenceKillMs: 30_000,
+};
 
 /** How long a killed process is waited for; the kernel takes it away at once. */
 const KILL_MS = 2_000;
 
 /** What is known of the process that a slot has now. */
-interface SlotProcess {
-  link: WorkerLink;
-  startedAtMs: number;
-  startedAtWallMs: number;
+class SlotProcess {
+  readonly link: WorkerLink;
+  readonly startedAtMs = systemClock.monotonicMs();
+  readonly startedAtWallMs = systemClock.wallMs();
   /** Whether `prepare` has begun: it may be sent things. */
-  reachable: boolean;
-  revision: number | null;
-  report: WorkerReport | null;
-  heardAtMs: number;
-  silenceLogged: boolean;
-  listenFailure: string | null;
+  reachable = false;
+  revision: number | null = null;
+  report: WorkerReport | null = null;
+  heardAtMs = this.startedAtMs;
+  silenceLogged = false;
+  listenFailure: string | null = null;
   exitTimer: NodeJS.Timeout | undefined;
+
+  constructor(link: WorkerLink) {
+    this.link = link;
+  }
 }
 
 /** WorkerSlot is made by the supervisor, one per worker. */
@@ -98,6 +112,8 @@ export class WorkerSlot {
   readonly index: number;
   readonly backOff = new BackOff();
   #state: WorkerState = 'dead';
+  #hasServed = false;
+  #deathCount = 0;
   #now: SlotProcess | null = null;
   readonly #options: SlotOptions;
 
@@ -113,6 +129,16 @@ export class WorkerSlot {
 
   get state(): WorkerState {
     return this.#state;
+  }
+
+  /** Whether any process of it has served. */
+  get hasServed(): boolean {
+    return this.#hasServed;
+  }
+
+  /** How many of its processes have ended. */
+  get deathCount(): number {
+    return this.#deathCount;
   }
 
   /** The link of a process that may be sent settings and deltas, draining ones too; null while there is none. */
@@ -135,27 +161,16 @@ export class WorkerSlot {
   /** start forks a process: dead → starting. Does nothing in any other state. */
   start(): void {
     if (this.#state !== 'dead') return;
-    const { clock, fork } = this.#options;
     let link: WorkerLink;
     try {
-      link = new WorkerLink({ worker: fork(this.index), index: this.index, logger: this.#options.logger });
+      const worker = forkWorker(this.index, this.#options, this.#hasServed);
+      link = new WorkerLink(worker, this.index, this.#options.logger);
     } catch (thrown) {
       this.#logger.error({ err: toError(thrown) }, 'worker could not be forked');
-      this.#tellDeath({ exit: { code: null, signal: null }, from: 'starting', pid: 0 });
+      this.#tellDeath({ code: null, signal: null }, 'starting', null);
       return;
     }
-    const now: SlotProcess = {
-      link,
-      startedAtMs: clock.monotonicMs(),
-      startedAtWallMs: clock.wallMs(),
-      reachable: false,
-      revision: null,
-      report: null,
-      heardAtMs: clock.monotonicMs(),
-      silenceLogged: false,
-      listenFailure: null,
-      exitTimer: undefined,
-    };
+    const now = new SlotProcess(link);
     this.#now = now;
     link.onMessage((message) => this.#received(now, message));
     void link.exited.then((exit) => this.#ended(now, exit));
@@ -164,53 +179,48 @@ export class WorkerSlot {
   }
 
   /**
-   * drain: serving or starting → draining. A process that has not been given its settings yet has no connection: it is killed.
+   * shutDown: starting or serving → draining. A process that has not been given its settings yet has no connection: it is killed at
+   * once.
    *
-   * @returns resolves when the process is gone: whether it went by itself within deadlineMs (else SIGKILL)
+   * @returns resolves when the process is gone: whether it ended by itself within deadlineMs (else SIGKILL)
    */
-  async drain(message: Extract<PrimaryMessage, { type: 'drain' }>, deadlineMs: number): Promise<boolean> {
+  async shutDown(
+    message: Extract<PrimaryMessage, { type: 'drain' | 'stop' }>,
+    deadlineMs: number,
+  ): Promise<boolean> {
     const now = this.#now;
     if (now === null) return true;
+    const { link } = now;
     this.#enter('draining');
-    if (now.reachable) now.link.send(message);
-    else now.link.kill();
-    if (await atMost(now.link.exited, deadlineMs)) return true;
-    if (now.link.alive) this.#logger.warn({ deadlineMs }, 'worker did not drain in time, killing it');
-    now.link.kill();
-    await atMost(now.link.exited, KILL_MS);
+    if (now.reachable) link.send(message);
+    else link.kill();
+    if (await atMost(link.exited, deadlineMs)) return true;
+    if (link.alive && message.type === 'drain')
+      this.#logger.warn({ deadlineMs }, 'worker did not drain in time, killing it');
+    link.kill();
+    await atMost(link.exited, KILL_MS);
     return false;
   }
 
-  /** stop ends the process now, whatever it is doing; resolves when it is gone. */
-  async stop(): Promise<void> {
+  /**
+   * checkSilence looks for a hung loop; the supervisor calls it about once a second.
+   *
+   * @param stalledMs how long this process itself was stalled, and heard nobody
+   */
+  checkSilence(stalledMs: number): void {
     const now = this.#now;
     if (now === null) return;
-    this.#enter('draining');
-    if (now.reachable) {
-      now.link.send({ type: 'stop' });
-      if (await atMost(now.link.exited, this.#options.timings.stopMs)) return;
-    }
-    now.link.kill();
-    await atMost(now.link.exited, KILL_MS);
-  }
-
-  /** checkSilence looks for a hung loop; the supervisor calls it about once a second with its limits. */
-  checkSilence(nowMs: number, { warnMs, killMs }: { warnMs: number; killMs: number }): void {
-    const now = this.#now;
-    if (now === null || this.#state === 'starting') return;
-    const silentMs = Math.round(nowMs - now.heardAtMs);
-    if (silentMs >= killMs) {
+    now.heardAtMs += stalledMs;
+    if (this.#state === 'starting') return;
+    const { silenceWarnMs, silenceKillMs } = this.#options.timings;
+    const silentMs = Math.round(systemClock.monotonicMs() - now.heardAtMs);
+    if (silentMs >= silenceKillMs) {
       this.#logger.error({ silentMs }, 'worker is silent, killing it');
       now.link.kill();
-    } else if (silentMs >= warnMs && !now.silenceLogged) {
+    } else if (silentMs >= silenceWarnMs && !now.silenceLogged) {
       now.silenceLogged = true;
       this.#logger.warn({ silentMs }, 'worker is silent');
     }
-  }
-
-  /** forgive takes the time that this process itself was stalled off a worker's silence. */
-  forgive(stalledMs: number): void {
-    if (this.#now !== null) this.#now.heardAtMs += stalledMs;
   }
 
   /** starting → serving, or the end of a process that did not make it. Never rejects. */
@@ -218,12 +228,10 @@ export class WorkerSlot {
     const { link } = now;
     const { timings, prepare } = this.#options;
     try {
-      const hello = await link.waitFor('hello', timings.helloMs);
-      if (hello.protocol !== PROTOCOL_VERSION) {
-        throw new LbError(
-          'internal_error',
-          `worker speaks protocol ${hello.protocol}, not ${PROTOCOL_VERSION}`,
-        );
+      const { protocol } = await link.waitFor('hello', timings.helloMs);
+      if (protocol !== PROTOCOL_VERSION) {
+        const message = `worker speaks protocol ${protocol}, not ${PROTOCOL_VERSION}`;
+        throw new LbError('internal_error', message);
       }
       if (this.#state !== 'starting') return;
       now.reachable = true;
@@ -233,7 +241,7 @@ export class WorkerSlot {
       const prepared = withDeadline((async () => prepare(link))(), timings.readyMs, 'preparing a worker');
       const [{ revision }] = await Promise.all([ready, prepared]);
       now.revision ??= revision;
-      now.heardAtMs = this.#options.clock.monotonicMs();
+      now.heardAtMs = systemClock.monotonicMs();
       if (this.#now === now && this.#state === 'starting') this.#enter('serving');
     } catch (thrown) {
       if (!link.alive || this.#state !== 'starting') return;
@@ -243,12 +251,13 @@ export class WorkerSlot {
   }
 
   #received(now: SlotProcess, message: WorkerMessage): void {
-    now.heardAtMs = this.#options.clock.monotonicMs();
+    now.heardAtMs = systemClock.monotonicMs();
     now.silenceLogged = false;
     if (message.type === 'report') now.report = message.report;
     else if (message.type === 'applied') now.revision = message.revision;
     else if (message.type === 'draining' && this.#state === 'serving') this.#enter('draining');
-    else if (message.type === 'drained') this.#expectExit(now);
+    else if (message.type === 'drained')
+      now.exitTimer ??= setTimeout(() => now.link.kill(), this.#options.timings.exitMs);
     else if (message.type === 'listen-failed') {
       now.listenFailure = message.reason;
       // It has nothing to serve with. Its end tells the supervisor.
@@ -257,29 +266,25 @@ export class WorkerSlot {
     this.#options.onMessage(now.link, message);
   }
 
-  #expectExit(now: SlotProcess): void {
-    now.exitTimer ??= setTimeout(() => now.link.kill(), this.#options.timings.exitMs);
-  }
-
   #ended(now: SlotProcess, exit: WorkerExit): void {
     clearTimeout(now.exitTimer);
     const from = this.#state;
     this.#now = null;
     this.#enter('dead');
-    this.#tellDeath({ exit, from, pid: now.link.pid }, now);
+    this.#tellDeath(exit, from, now);
   }
 
-  #tellDeath(
-    { exit, from, pid }: Pick<WorkerDeath, 'exit' | 'from' | 'pid'>,
-    now: SlotProcess | null = null,
-  ): void {
-    const uptimeMs = now === null ? 0 : Math.round(this.#options.clock.monotonicMs() - now.startedAtMs);
-    this.#options.onDeath(this, { exit, from, pid, uptimeMs, listenFailure: now?.listenFailure ?? null });
+  #tellDeath(exit: WorkerExit, from: WorkerState, now: SlotProcess | null): void {
+    this.#deathCount++;
+    const uptimeMs = now === null ? 0 : Math.round(systemClock.monotonicMs() - now.startedAtMs);
+    const listenFailure = now?.listenFailure ?? null;
+    this.#options.onDeath(this, { exit, from, pid: now?.link.pid ?? 0, uptimeMs, listenFailure });
   }
 
   #enter(state: WorkerState): void {
     if (this.#state === state) return;
     this.#state = state;
+    if (state === 'serving') this.#hasServed = true;
     this.#options.onStateChange(this);
   }
 }

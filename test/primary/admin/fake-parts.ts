@@ -180,7 +180,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
       text: () => parts.metrics(),
       countAdminRequest: (route, status) => void parts.counted.push(`${route} ${status}`),
     },
-    bucketViews: {
+    buckets: {
       connection: {
         get ready() {
           return now.storeConnected;
@@ -194,8 +194,6 @@ export function makeFakeParts(settings: Settings): FakeParts {
           refillPerSecond,
           nextTokenMs: 0,
         })),
-    },
-    bucketResets: {
       reset: async (bucketName) => {
         if (parts.resetFailure !== null) throw parts.resetFailure;
         parts.resets.push(bucketName);

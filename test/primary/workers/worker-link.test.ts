@@ -12,7 +12,7 @@ function forkWorker(t: TestContext, mode = 'normal', settings: { cwd?: string } 
   const place = JSON.stringify({ workerIndex: 3, workerCount: 4, listenFds: [] });
   const env = { ...process.env, FIXTURE_MODE: mode, [WORKER_PLACE]: place };
   const worker = fork(WORKER_FILE, [], { execArgv: [], env, ...settings });
-  const link = new WorkerLink({ worker, index: 3, logger });
+  const link = new WorkerLink(worker, 3, logger);
   t.after(async () => {
     link.kill();
     await within(link.exited, 5000, 'the worker of the test ends');

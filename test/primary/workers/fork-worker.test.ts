@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { workerArguments } from '../../../src/primary/workers/worker-arguments.ts';
+import { workerArguments } from '../../../src/primary/workers/fork-worker.ts';
 
 const NO_DEBUGGER = '--disable-sigusr1';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { meanOf } from '../../../src/primary/metrics/fleet-mean.ts';
+import { meanConnectionsOf } from '../../../src/primary/workers/supervisor.ts';
 import type { WorkerState, WorkerView } from '../../../src/primary/workers/worker-slot.ts';
 
 function view(state: WorkerState, connections: number | null): WorkerView {
@@ -24,12 +24,17 @@ function view(state: WorkerState, connections: number | null): WorkerView {
 
 test('the mean is over serving workers that have reported', () => {
   assert.equal(
-    meanOf([view('serving', 10), view('serving', 30), view('draining', 500), view('starting', null)]),
+    meanConnectionsOf([
+      view('serving', 10),
+      view('serving', 30),
+      view('draining', 500),
+      view('starting', null),
+    ]),
     20,
   );
 });
 
 test('one worker alone has no mean: it cannot have too many', () => {
-  assert.equal(meanOf([]), null);
-  assert.equal(meanOf([view('serving', 10), view('dead', null), view('draining', 7)]), null);
+  assert.equal(meanConnectionsOf([]), null);
+  assert.equal(meanConnectionsOf([view('serving', 10), view('dead', null), view('draining', 7)]), null);
 });
