@@ -3,7 +3,7 @@
 FROM node:26.10.0-slim AS base
 WORKDIR /app
 
-# Compiles src/ to dist/. It needs the optional packages, because the compiler is one of them.
+# Compiles src/ to dist/. Needs the optional packages: the compiler is one.
 FROM base AS build
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --include=dev --ignore-scripts
@@ -13,10 +13,10 @@ RUN node_modules/.bin/tsc -p tsconfig.build.json
 
 FROM base AS dependencies
 COPY package.json package-lock.json .npmrc ./
-# Without the optional packages: Node.js, which is in the image, and a package for another runtime.
+# Without optional packages: Node.js, which the image has, and a package for another runtime.
 RUN npm ci --omit=dev --omit=optional --ignore-scripts
 
-# A backend for trying the balancer. It is not part of the product.
+# A test backend; not part of the product.
 FROM base AS backend
 COPY package.json ./
 COPY test_backs ./test_backs
@@ -36,7 +36,7 @@ COPY config ./config
 RUN mkdir data && chown node:node data
 USER node
 ENV CONFIG_PATH=config/docker.yaml
-# The health check uses this address: set it where the configuration has another admin.address.
+# For the health check. Change it together with admin.address.
 ENV SLUICE_ADMIN_URL=http://127.0.0.1:9900
 EXPOSE 8080 9900
 HEALTHCHECK --interval=5s --timeout=2s --start-period=30s --retries=3 \

@@ -1,22 +1,22 @@
-# Everything runs on the Node.js that npm installs (node_modules/.bin/node). The machine's own Node.js only runs npm.
+# Everything runs on the Node.js that npm installs (node_modules/.bin/node). The machine's Node.js only runs npm.
 SHELL := /bin/sh
 NODE := node_modules/.bin/node
 SLUICE := $(NODE) src/cli.ts
-# With node's compile cache a process is 20 to 30 MiB smaller. `exec` makes a SIGTERM reach the program, not only its shell.
+# The compile cache saves 20 to 30 MiB of each process. `exec` makes a SIGTERM reach the program instead of its shell.
 RUN := NODE_COMPILE_CACHE="$(CURDIR)/.tmp/compile-cache" exec $(NODE)
-# RUN_STAMP: everything that the product needs is installed. STAMP: also what builds and tests it.
+# RUN_STAMP: what the product needs is installed. STAMP: what builds and tests it, too.
 RUN_STAMP := node_modules/.installed-run
 STAMP := node_modules/.installed
-# By name: in other packages a folder called test may be a part of them, as in @types/node.
+# Packages whose tests are deleted. Listed by name, because in others a folder `test` is part of the package (@types/node).
 TESTED := fastify @fastify/swagger avvio fast-json-stringify fast-uri find-my-way pino thread-stream bintrees
 COMPOSE := scripts/compose.sh
 CONFIG_PATH ?= ./config/local.yaml
-# Options of the benches. SCENARIO is `all` or names; an empty number means the bench's default.
+# Options of the benches. SCENARIO is `all` or names. Empty: the bench's default.
 SCENARIO ?= all
 DURATION_SEC ?=
 ROUNDS ?=
 BASELINE ?=
-# Options of test-node; an empty one means the script's default.
+# Options of test-node. Empty: the script's default.
 VERSIONS ?=
 SETTING ?=
 SUITES ?=
@@ -31,9 +31,8 @@ help: ## list the targets
 
 install: $(STAMP) ## install what package-lock.json names
 
-# The stamps are removed first, so that an interrupted install does not count. npm silently leaves out an optional package that
-# it cannot get, and Node.js is one. Headers, source maps and the tests of
-# TESTED (88 of 288 MB) are not needed.
+# The stamps are removed first, so that an interrupted install is repeated. npm silently skips an optional package that it
+# cannot get, and Node.js is one. Headers, source maps and the tests of TESTED (88 of 288 MB) are not needed.
 $(RUN_STAMP): package-lock.json
 	@rm -f $(RUN_STAMP) $(STAMP)
 	npm ci --omit=dev --include=optional --loglevel=error
@@ -48,7 +47,7 @@ $(STAMP): $(RUN_STAMP)
 	npm install --include=dev --no-save --loglevel=error
 	@touch $(STAMP)
 
-demo: $(RUN_STAMP) ## three test backends (8081-8083) and the balancer with config/local.yaml; Ctrl-C stops all
+demo: $(RUN_STAMP) ## three test backends (8081-8083) and the balancer with config/local.yaml; Ctrl-C stops them
 	@$(RUN) scripts/demo.ts
 
 run: $(RUN_STAMP) ## the balancer alone (CONFIG_PATH=./config/local.yaml)
@@ -91,23 +90,23 @@ bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_S
 bench-directory: $(STAMP) services ## a million clients in PostgreSQL: time, memory, stalls, changes (CLIENTS=1000000)
 	@$(NODE) bench/directory.ts --clients=$(CLIENTS)
 
-bench-accept: $(STAMP) peers ## the modes of accept: spread over the workers, cost of a new one; four minutes (WORKERS=8, ROUNDS=3)
+bench-accept: $(STAMP) peers ## the modes of accept: spread over the workers, cost of a connection; four minutes (WORKERS=8, ROUNDS=3)
 	@$(NODE) bench/accept-spread.ts --workers=$(WORKERS) --rounds=$(ROUNDS) --duration-sec=$(DURATION_SEC)
 
-bench-peers: $(STAMP) peers build ## side by side with other balancers, some ten minutes (SCENARIO=all, ROUNDS=5)
+bench-peers: $(STAMP) peers build ## Sluice compared with other balancers, ten minutes (SCENARIO=all, ROUNDS=5)
 	@$(NODE) bench/run-peers.ts $(SCENARIO) $(PACE)
 
-bench-check: $(STAMP) ## Sluice against nginx now, compared with bench/results/baseline.json; more than 15 % worse fails
+bench-check: $(STAMP) ## the ratio of Sluice to nginx against bench/results/baseline.json; fails if it is over 15 % worse
 	@$(NODE) bench/check.ts $(SCENARIO) $(PACE)
 
 bench-report: $(STAMP) ## docs/benchmarks.md from the newest results
 	@$(NODE) bench/report.ts
 
-peers: # what bench-peers compares with: from Debian as root, and from npm into bench/peers/node_modules
+peers: # installs the other balancers: from Debian as root, and from npm into bench/peers/node_modules
 	@scripts/peers.sh
 
-# The runs follow one another. Each prints its seed, its counts and the differences that nobody has decided.
-fuzz: $(STAMP) ## generated requests and responses against node and undici (FUZZ_COUNT=100000, parser 200000; FUZZ_SEED, FUZZ_SEC)
+# Each run prints its seed, its counts and the undecided differences.
+fuzz: $(STAMP) ## compare with node and undici on generated traffic (FUZZ_COUNT=100000, parser 200000; FUZZ_SEED, FUZZ_SEC)
 	@for kind in responses requests writer; do \
 	  FUZZ_COUNT="$${FUZZ_COUNT:-100000}" $(NODE) test/fuzz/$$kind.test.ts || exit 1; \
 	done
@@ -125,14 +124,14 @@ simulate: $(STAMP) ## random fleets of limiters in virtual time, some minutes (S
 migrate-up: $(RUN_STAMP) ## bring the database's schema up to date (CONFIG_PATH, DATABASE_URL)
 	@$(SLUICE) migrate up --config "$(CONFIG_PATH)"
 
-migrate-down: $(RUN_STAMP) ## take the last migration back, with the data of its tables (CONFIG_PATH, DATABASE_URL)
+migrate-down: $(RUN_STAMP) ## undo the last migration and delete the data of its tables (CONFIG_PATH, DATABASE_URL)
 	@$(SLUICE) migrate down --yes --config "$(CONFIG_PATH)"
 
-docker-up: ## build and start the compose stack; makes .env with new passwords the first time
+docker-up: ## build and start the compose stack; the first time it makes .env with new passwords
 	@$(COMPOSE) up
 
 docker-down: ## stop the compose stack; its data stays
 	@$(COMPOSE) down
 
-clean: ## remove what was built and installed; ./data stays
+clean: ## delete what was built and installed, but not ./data
 	rm -rf dist node_modules .tmp/compile-cache bench/peers/node_modules

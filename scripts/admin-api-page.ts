@@ -136,7 +136,7 @@ function shapeOf(schema: Schema): string {
   if (inner.type === 'object') return `${inner.properties ? 'object' : 'object by name'}${orNull}`;
   const noun = [inner.type ?? 'any value'].flat().join(' or ').replace('string', 'text');
   const { minimum: min, maximum: max } = inner;
-  // An integer without a maximum has that of safe integers.
+  // Zod gives integers without a maximum that of safe integers.
   const isBounded = min !== undefined && max !== undefined && max < Number.MAX_SAFE_INTEGER;
   const range = isBounded ? ` ${min} … ${max}` : '';
   return `${noun}${range}${inner.pattern ? ` like \`${inner.pattern}\`` : ''}${orNull}`;

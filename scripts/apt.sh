@@ -10,7 +10,7 @@ restore_policy() {
   if [ -n "$policy_kept" ]; then mv -f "$policy_kept" "$policy"; fi
 }
 
-# Debian runs this program before it starts a service; exit code 101 forbids the start. Removed when the script ends.
+# Debian asks this program before it starts a service; exit code 101 forbids the start. It is removed when the script ends.
 forbid_service_starts() {
   trap restore_policy EXIT
   if [ -e "$policy" ]; then
@@ -44,7 +44,7 @@ install_packages() {
     -o Dpkg::Use-Pty=0 install -y --no-install-recommends "$@"
 }
 
-# Otherwise the servers would start at the next boot.
+# Keeps the servers from starting at the next boot.
 disable_services() {
   command -v systemctl >/dev/null 2>&1 || return 0
   systemctl disable --quiet "$@" >/dev/null 2>&1 || echo "could not disable the services $*: they may start at boot" >&2

@@ -1,5 +1,5 @@
-// Loaded with `node -r` before the program. Every Node.js since version 4 can run it: it says in one sentence that this
-// Node.js is too old. Without it the program would end with a syntax error.
+// Loaded with `node -r` before the program. It reports that this Node.js is too old, where the program itself would fail
+// with a syntax error. So it must run on every Node.js since version 4.
 'use strict';
 var wanted = require('../package.json').engines.node;
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# make docker-up and make docker-down. Passwords are made once, on this machine, and kept in .env (0600). Prometheus reads its
-# token from a file, so the token is also in one.
+# make docker-up and make docker-down. Passwords are made once and kept in .env (0600). The admin token is also written to a
+# file, because Prometheus reads it from one.
 #
 #   scripts/compose.sh up | down | secrets
 set -euo pipefail
@@ -10,7 +10,7 @@ compose() {
   if docker compose version >/dev/null 2>&1; then docker compose "$@"
   elif command -v docker-compose >/dev/null 2>&1; then docker-compose "$@"
   else
-    echo 'Docker with its compose plugin is needed: https://docs.docker.com/engine/install/' >&2
+    echo 'install Docker with its compose plugin: https://docs.docker.com/engine/install/' >&2
     exit 1
   fi
 }
@@ -26,7 +26,7 @@ make_secrets() {
     )
     echo 'made .env with new passwords' >&2
   fi
-  # Up to version 0.2 a stack had no API keys.
+  # An .env of version 0.2 or older has no secret for API keys.
   if ! grep -q '^SLUICE_KEY_SECRET=' .env; then
     printf 'SLUICE_KEY_SECRET=%s\n' "$(random)" >>.env
   fi
@@ -36,8 +36,8 @@ make_secrets() {
     echo '.env has no SLUICE_ADMIN_TOKEN' >&2
     exit 1
   fi
-  # Prometheus reads the file as another user: everybody may read it, but only the owner may enter its folder. The file is
-  # read-only, so it is replaced as a whole.
+  # Prometheus reads the file as another user, so everybody may read it, but only the owner may enter its folder. The file
+  # is read-only, so it is deleted before it is written again.
   mkdir -p -m 700 .secrets
   rm -f .secrets/admin-token
   printf '%s' "$token" >.secrets/admin-token

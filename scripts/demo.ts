@@ -16,9 +16,9 @@ import { addressText } from '../src/infra/listeners.ts';
 import { busyAmong } from '../src/primary/workers/busy-addresses.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
-/** A part that has not stopped so long after a signal is killed. Longer than the balancer's drain. */
+/** A part that has not stopped this long after the signal is killed. Longer than the balancer's drain. */
 const STOP_MS = 35_000;
-/** A second signal kills. One that comes sooner is ignored: make and a shell may both pass on the same signal. */
+/** A second signal kills, unless it comes within this time: make and a shell may both forward the first one. */
 const REPEAT_MS = 500;
 
 const { values } = parseArgs({
@@ -55,7 +55,7 @@ function start(name: string, args: string[]): Part {
   });
   child.on('exit', (code, signal) => {
     if (stopping) return;
-    console.error(`${name} ended by itself (${signal ?? `exit ${code}`}); stopping the rest`);
+    console.error(`${name} exited (${signal ?? `exit ${code}`}); stopping the rest`);
     exitCode = 1;
     void stopAll();
   });
@@ -64,7 +64,7 @@ function start(name: string, args: string[]): Part {
   return part;
 }
 
-/** Passes each line of a part to `onLine`. It resolves with the first line that `isReady` accepts; null: the part ended. */
+/** Passes each line of a part to `onLine` and resolves with the first one that `isReady` accepts; null: the part has exited. */
 function follow(
   part: Part,
   isReady: (line: string) => boolean,
@@ -84,7 +84,7 @@ function follow(
 async function stopAll(): Promise<void> {
   if (stopping) return;
   stopping = true;
-  // The balancer first, so that its last requests still find their backends.
+  // The balancer first, so that its last requests still reach the backends.
   for (const part of parts.toReversed()) await stopPart(part);
   process.exit(exitCode);
 }

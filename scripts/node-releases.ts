@@ -5,17 +5,17 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
 const run = promisify(execFile);
-/** The package on npm: it contains bin/node and has no install scripts. */
+/** The npm package with bin/node for this machine; it has no install scripts. */
 const PACKAGE = `node-${process.platform === 'win32' ? 'win' : process.platform}-${process.arch}`;
 const LIST_TIMEOUT_MS = 60_000;
-/** The download has 60 MB. */
+/** For a download of 60 MB. */
 const INSTALL_TIMEOUT_MS = 300_000;
 
 export interface NodeRelease {
   version: string;
   /** Path of the program, relative to the root. */
   binary: string;
-  /** Path of a shell for `npm run` that puts this Node.js first on its PATH, before node_modules/.bin. */
+  /** Path of a shell for `npm run` that puts this Node.js first on PATH. */
   shell: string;
 }
 
@@ -27,7 +27,7 @@ export function chooseVersions(words: readonly string[], engines: string, publis
     if (word === 'ends') return lines.flatMap((line) => [line[0], line.at(-1)]);
     if (word === 'all') return lines.flat();
     if (lines.flat().includes(word)) return [word];
-    throw new Error(`${word} is no published Node.js that engines allows (${engines})`);
+    throw new Error(`${word} is not a published Node.js that engines allows (${engines})`);
   });
   return [...new Set(chosen.filter((version) => version !== undefined))];
 }
@@ -98,7 +98,7 @@ export async function installRelease(root: string, folder: string, version: stri
   return { version, binary, shell: writeShell(root, prefix, dirname(join(root, binary))) };
 }
 
-/** npm puts node_modules/.bin, which has the pinned Node.js, first on PATH. It then starts this shell, which can change PATH again. */
+/** npm puts node_modules/.bin with the pinned Node.js first on PATH. This shell, which npm starts, puts the tested one before it. */
 function writeShell(root: string, prefix: string, binFolder: string): string {
   const path = join(root, prefix, 'shell');
   writeFileSync(path, `#!/bin/sh\nPATH='${binFolder}':"$PATH" exec /bin/sh "$@"\n`);

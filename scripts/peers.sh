@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make bench-peers` needs. From Debian (as root on Debian or Ubuntu, without starting or enabling a service): the
 # servers, a load generator, and a compiler for another one. From npm: the proxies, into bench/peers/node_modules.
-# It prints what cannot be installed; the exit is still 0, because the bench runs without it and says so.
+# It prints what it cannot install and exits 0 all the same, because the bench runs without and reports it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,7 +12,7 @@ missing=()
 for program in wrk nginx haproxy caddy redis-server; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null 2>&1 || missing+=("$program")
 done
-# The load generator of half-load is compiled on the machine that runs it.
+# The load generator of half-load is compiled here.
 command -v cc >/dev/null 2>&1 || missing+=(gcc)
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing+=(libnginx-mod-http-lua)
@@ -25,11 +25,11 @@ if [ ${#missing[@]} -gt 0 ]; then
     update_packages
     for package in "${missing[@]}"; do
       if install_packages "$package"; then disable_services "$package"
-      else echo "could not install $package; the bench does without it" >&2
+      else echo "could not install $package; the bench runs without it" >&2
       fi
     done
   else
-    echo "not installed: ${missing[*]} (Debian, Ubuntu: sudo apt-get install ${missing[*]}); the bench does without" >&2
+    echo "not installed: ${missing[*]} (Debian, Ubuntu: sudo apt-get install ${missing[*]}); the bench runs without them" >&2
   fi
 fi
 
@@ -37,6 +37,6 @@ if [ ! -e bench/peers/node_modules/.installed ] || [ bench/peers/package-lock.js
   if quietly npm --prefix bench/peers ci --no-audit --no-fund; then
     touch bench/peers/node_modules/.installed
   else
-    echo 'could not install the proxies from npm; the bench does without them' >&2
+    echo 'could not install the proxies from npm; the bench runs without them' >&2
   fi
 fi

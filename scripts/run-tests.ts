@@ -20,17 +20,17 @@ import { within } from '../test/support/wait.ts';
 import type { TestLine } from './test-reporter.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
-/** Of one file. */
+/** Deadline of one file. */
 const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 150_000);
 const SLOWEST_COUNT = 5;
 const OUTPUT_LINES = 80;
-/** These tests run whole clusters under load. They run alone, because they would miss deadlines beside other tests. */
+/** Tests of whole clusters under load. They run one at a time, because beside other tests they would miss deadlines. */
 const ALONE = 'test/cluster/';
 /** A test file that imports one of these needs a server or starts the product. */
 const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'sluice.ts'].map((name) => `test/support/${name}`);
 const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', ALONE];
 
-/** Removed after the run. It holds what all files share: compiled code, and a database made in advance. */
+/** Holds what all files share: compiled code and a ready-made database. Removed after the run. */
 const RUN_FOLDER = makeTempFolder('sluice-tests-');
 const ENV = { NODE_COMPILE_CACHE: join(RUN_FOLDER, 'compile-cache'), TEST_RUN_FOLDER: RUN_FOLDER };
 
@@ -42,7 +42,7 @@ interface FileResult {
   durationMs: number;
 }
 
-/** Follows imports within test/, where the helpers are. */
+/** Whether a file, or a helper that it imports, needs a service. */
 function needsServices(path: string, seen = new Set<string>()): boolean {
   if (seen.has(path)) return false;
   seen.add(path);
@@ -71,10 +71,10 @@ async function runFile(path: string): Promise<FileResult> {
   const result = resultOf(path, readReport(report));
   const { exitStatus } = child;
   if (!inTime)
-    result.failures.push(`✖ did not exit within ${TIMEOUT_MS / 1000} s: something hangs or was left open`);
+    result.failures.push(`✖ did not exit within ${TIMEOUT_MS / 1000} s: something hangs or is still open`);
   else if (result.failures.length === 0) {
-    if (exitStatus?.code !== 0) result.failures.push(`✖ ended with ${JSON.stringify(exitStatus)}`);
-    else if (result.passed === 0) result.failures.push('✖ holds no test');
+    if (exitStatus?.code !== 0) result.failures.push(`✖ exited with ${JSON.stringify(exitStatus)}`);
+    else if (result.passed === 0) result.failures.push('✖ contains no test');
   }
   result.output = [...child.stdout, ...child.stderr].slice(-OUTPUT_LINES);
   result.durationMs = performance.now() - startMs;
@@ -129,7 +129,7 @@ function summarize(results: FileResult[]): number {
     if (failures.length === 0) continue;
     console.log(`\n── ${path}`);
     for (const failure of failures) console.log(failure);
-    if (output.length > 0) console.log(`── the last of its output\n${output.join('\n')}`);
+    if (output.length > 0) console.log(`── end of its output\n${output.join('\n')}`);
   }
   const slowest = results.toSorted((a, b) => b.durationMs - a.durationMs).slice(0, SLOWEST_COUNT);
   console.log('\nslowest files:');
@@ -140,7 +140,7 @@ function summarize(results: FileResult[]): number {
   return failed === 0 && passed > 0 ? 0 : 1;
 }
 
-/** One more than there are cores, because a file spends a third of its time waiting. */
+/** One more than there are cores, because test files spend a third of their time waiting. */
 const TOGETHER = Math.max(3, Math.min(5, availableParallelism() + 1));
 
 const files = chooseFiles(process.argv.slice(2));

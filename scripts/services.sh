@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes sure that the server programs of the tests are installed: tests start throw-away Redis, Valkey and PostgreSQL servers.
-# As root on Debian or Ubuntu it installs what is missing, without starting or enabling any service. Elsewhere it says how to
-# get it and exits 1.
+# Makes sure that the programs for the tests are installed: tests start their own Redis, Valkey and PostgreSQL servers. As
+# root on Debian or Ubuntu it installs what is missing, without starting or enabling a service. Elsewhere it prints how to
+# install it and exits 1.
 #
 #   scripts/services.sh            redis-server, valkey-server, postgres and openssl
-#   scripts/services.sh --tools    docker-compose and promtool too; checks are left out where these are missing
+#   scripts/services.sh --tools    docker-compose and promtool too; without them their checks are skipped
 set -euo pipefail
 
 # shellcheck source=scripts/apt.sh
@@ -42,7 +42,7 @@ The tests start Redis, Valkey and PostgreSQL servers of their own; these program
   Debian, Ubuntu:  sudo apt-get install ${missing[*]}
   Fedora:          sudo dnf install redis valkey postgresql-server openssl
   macOS:           brew install redis valkey postgresql openssl
-They have to be on PATH (PostgreSQL also in /usr/lib/postgresql/*/bin) and need not run.
+They must be on PATH (PostgreSQL may be in /usr/lib/postgresql/*/bin) and need not be running.
 END
   exit 1
 }
@@ -64,7 +64,7 @@ for package in "${optional[@]}"; do
   if install_packages "$package"; then
     if [ "$package" = prometheus ]; then disable_services prometheus; fi
   else
-    echo "could not install $package; the checks that use it are done without it" >&2
+    echo "could not install $package; its checks are skipped" >&2
   fi
 done
 if ! has_redis || ! has_postgres; then say_how; fi

@@ -23,7 +23,7 @@ import { chooseVersions, installRelease, type NodeRelease, publishedVersions } f
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 const FOLDER = '.tmp/node-versions';
 const SUITES = 'test/infra/wire test/upstream test/proxy test/serve test/cluster';
-/** Left out: these files run others again on another data path, and here every file runs on both wires anyway. */
+/** Not run: these repeat other tests on other data paths, and this script runs every test on both wires anyway. */
 const LEFT_OUT = /\/data-path-/;
 const SETTINGS = ['socket', 'handle'] as const;
 type Setting = (typeof SETTINGS)[number];
@@ -49,7 +49,7 @@ function environmentOf(release: NodeRelease, setting: Setting): NodeJS.ProcessEn
   return {
     ...env,
     ...wire,
-    // For tests that start the product through npm or make.
+    // For tests that start the product by npm or make.
     PATH: `${join(ROOT, dirname(release.binary))}:${env.PATH}`,
     MAKEFLAGS: `NODE=${release.binary}`,
     npm_config_script_shell: release.shell,
@@ -76,7 +76,7 @@ async function runTests(release: NodeRelease, setting: Setting, files: string[])
     child.on('close', (code, signal) => resolve({ code, signal }));
   });
   process.off('SIGINT', passOn).off('SIGTERM', passOn);
-  // A signal that ended the tests ends this program too.
+  // If a signal ended the tests, end this program by the same signal.
   if (end.signal === 'SIGINT' || end.signal === 'SIGTERM') process.kill(process.pid, end.signal);
   const says = /^\d+ passed, \d+ failed$/.test(last) ? last : `ended with ${end.signal ?? end.code}`;
   return { release, setting, says, passed: end.code === 0 };
@@ -111,7 +111,7 @@ function summarize(releases: NodeRelease[], outcomes: Outcome[], isWhole: boolea
   const names = good.map(({ release }) => `v${release.version}`);
   if (isWhole) console.log(`may be added to HANDLE_WIRE_VERSIONS: ${names.join(', ') || 'none'}`);
   else if (names.length > 0)
-    console.log('nothing may be added to HANDLE_WIRE_VERSIONS after a part of the tests');
+    console.log('only a part of the tests ran, so no version may be added to HANDLE_WIRE_VERSIONS');
   return bad.some(({ setting, release }) => setting === 'socket' || isListed(release)) ? 1 : 0;
 }
 
@@ -120,11 +120,12 @@ function wordsOf(text: string): string[] {
 }
 
 async function main(): Promise<number> {
-  // make passes empty values; they mean the default.
+  // make passes empty values for defaults.
   const text = { type: 'string', default: '' } as const;
   const { values } = parseArgs({ options: { versions: text, setting: text, suites: text } });
   const settings = SETTINGS.filter((setting) => values.setting === '' || values.setting === setting);
-  if (settings.length === 0) throw new Error(`a setting is ${SETTINGS.join(' or ')}, not ${values.setting}`);
+  if (settings.length === 0)
+    throw new Error(`--setting must be ${SETTINGS.join(' or ')}, not ${values.setting}`);
   const files = wordsOf(values.suites || SUITES)
     .flatMap((path) =>
       statSync(join(ROOT, path)).isDirectory() ? filesUnder(ROOT, path, '.test.ts') : [path],

@@ -8,7 +8,7 @@ export interface TestLine {
   suite: boolean;
   /** Line in the test file; 0: unknown. */
   line: number;
-  /** What failed, ready to print; '' where the test passed, or where only tests inside it failed. */
+  /** What failed, ready to print; '' if the test passed, or only tests inside it failed. */
   failure: string;
 }
 
@@ -23,7 +23,7 @@ interface TestEvent {
   };
 }
 
-/** `node --test-reporter` uses the default export. */
+/** node loads the default export. */
 export default async function* report(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   for await (const { type, data } of source) {
     if (type !== 'test:pass' && type !== 'test:fail') continue;

@@ -1,5 +1,5 @@
 /**
- * A backend that answers with keep-alive and then closes the connection without notice.
+ * A backend that answers with keep-alive and then closes the connection without warning.
  *
  * `when: idle` closes it `afterMs` after the answer, like a server whose idle time is shorter than the proxy's.
  * `when: next_request` resets it when the next request has arrived on it (the race of B10).

@@ -15,13 +15,13 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { type ListenOptions, listen, runAsScript, type TestBackend } from './server.ts';
 
-/** Not by an import, for which node looks at each export and so loads undici: 15 MiB of each backend. */
+/** Not `import`: that evaluates every export of node:http and so loads undici, 15 MiB per backend. */
 const { createServer } = process.getBuiltinModule('node:http');
 
 const MAX_SLOW_MS = 600_000;
 const MAX_BYTES = 16 * 2 ** 30;
 const MAX_EVENTS = 100_000;
-/** The JSON answer holds so much of a body; it only counts the rest. */
+/** The JSON answer contains this much of a body and counts the rest. */
 const MAX_ECHO_BYTES = 2 ** 20;
 const PIECE = Buffer.alloc(64 * 1024, 'x');
 
@@ -33,7 +33,7 @@ export interface EchoOptions extends ListenOptions {
 /** startEcho runs one until close(). */
 export async function startEcho(options: EchoOptions = {}): Promise<TestBackend> {
   let id = options.id ?? '';
-  // Longer than the idle time of the proxy's pool, so that the pool closes first.
+  // Longer than the proxy keeps idle connections, so that the proxy closes first.
   const server = createServer({ keepAliveTimeout: 120_000, requestTimeout: 0 }, (request, response) => {
     response.setHeader('X-Backend', id);
     answer(id, request, response).catch((error: unknown) => {

@@ -1,12 +1,12 @@
 /**
- * A backend whose /health changes: 200 for `every` probes, then 503 for as many, and so on. A test may also set it. All other
- * paths answer 200 with the number of requests served, whatever /health answers.
+ * A backend whose /health changes: 200 for `every` probes, then 503 for as many, and so on. A test may also set it. All
+ * other paths answer 200 with the number of requests served.
  */
 import { createServer } from 'node:http';
 import { type ListenOptions, listen, runAsScript, type TestBackend } from './server.ts';
 
 export interface FlapsOptions extends ListenOptions {
-  /** Probes between two changes; default 3. 0: only setHealthy changes it. */
+  /** Number of probes between two changes; default 3. 0: only setHealthy changes it. */
   every?: number;
 }
 

@@ -19,7 +19,7 @@ export function startResetsMidBody(options: ListenOptions = {}): Promise<TestBac
         return;
       }
       const head = target.startsWith('/chunked') ? `${HEAD_CHUNKED}3e8\r\n` : HEAD_WITH_LENGTH;
-      // A reset may discard bytes that the receiver has not read, so it waits for the write and one turn of the event loop.
+      // Waits for the write and one turn of the event loop, because a reset may discard bytes that the receiver has not read.
       socket.write(`${head}${'x'.repeat(100)}`, () => setImmediate(() => socket.resetAndDestroy()));
     });
   });

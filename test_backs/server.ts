@@ -55,7 +55,7 @@ export async function listen(server: Server, options: ListenOptions = {}): Promi
   };
 }
 
-/** parseOptions reads `--name=value` and the older `-name=value`. It throws for other words. */
+/** parseOptions reads `--name=value` and the older `-name=value`. It throws for other arguments. */
 export function parseOptions(words: string[], known: readonly string[]): Record<string, string> {
   const options: Record<string, string> = {};
   for (const word of words) {

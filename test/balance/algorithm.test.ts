@@ -19,13 +19,13 @@ test('the algorithm is the pool’s, and the start of the round is the worker’
   assert.equal(least.pick(busy), null);
 });
 
-test('B6: a new backend of a pool with a health check gets nothing before the primary says that it is healthy', () => {
+test('B6: a new backend of a pool with a health check gets no request before the primary reports it healthy', () => {
   const checked = keepBackends(makePool([1], { healthCheck: CHECK }), []);
   assert.equal(checked[0]?.available, false);
   assert.equal(keepBackends(makePool([1]), [])[0]?.available, true);
 });
 
-test('a reload keeps the object of every backend that kept its id and address, with its state and a new weight', () => {
+test('a reload keeps the object and state of each backend with the same id and address, and updates its weight', () => {
   const before = keepBackends(makePool([1, 1], { healthCheck: CHECK }), []);
   before[0]!.healthy = true;
   before[0]!.inFlight = 4;

@@ -12,7 +12,7 @@ export function makeBackends(weights: readonly number[]): Backend[] {
   return makePool(weights).backends.map((settings) => new Backend(settings, true));
 }
 
-/** A small generator with a seed, uniform in [0, 1): the tests repeat exactly. */
+/** A small seeded random generator, uniform in [0, 1), so that tests repeat exactly. */
 export function seededRandom(seed: number): () => number {
   let state = seed >>> 0;
   return () => {

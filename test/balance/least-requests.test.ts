@@ -4,7 +4,7 @@ import fc from 'fast-check';
 import { LeastRequests } from '../../src/balance/least-requests.ts';
 import { countById, makeBackends, pickIds, seededRandom } from './fixtures.ts';
 
-/** Plays the given numbers, then fails: the test knows every draw. */
+/** Returns the given numbers, then fails, so that the test controls every draw. */
 function scripted(...values: number[]): () => number {
   return () => {
     const value = values.shift();
@@ -57,7 +57,7 @@ test('work in flight spreads evenly over equal backends', () => {
   assert.ok(Math.max(...loads) - Math.min(...loads) <= 6, loads.join(' '));
 });
 
-test('it picks available and untried backends only, and nothing exactly when there is none', () => {
+test('it picks only available and untried backends, and null only if there is none', () => {
   const state = fc.record({
     up: fc.boolean(),
     enabled: fc.boolean(),

@@ -24,13 +24,13 @@ test('B1: worker k of n starts its round k/n of the way, so that workers do not 
   assert.deepEqual(firsts.flat(), ['b0', 'b1', 'b2', 'b3']);
 });
 
-test('the start offset of a pool with a very long round is bounded work', () => {
+test('computing the start offset of a very long round takes bounded work', () => {
   const weights = Array.from({ length: 300 }, (_, i) => 999_983 - i);
   const balancer = new SmoothWeightedRoundRobin(makeBackends(weights), 0.99);
   assert.notEqual(balancer.pick([]), null);
 });
 
-test('every window of picks is within one turn of the weights, whatever the weights', () => {
+test('in every window of picks, each backend is within one pick of its weight’s share', () => {
   const weights = fc.array(fc.integer({ min: 1, max: 20 }), { minLength: 1, maxLength: 8 });
   fc.assert(
     fc.property(weights, fc.double({ min: 0, max: 0.99, noNaN: true }), (list, startShare) => {
@@ -44,7 +44,7 @@ test('every window of picks is within one turn of the weights, whatever the weig
   );
 });
 
-test('a backend that leaves gives its turns to the others by weight and returns to its own share without a burst', () => {
+test('when a backend is removed the others get its share by weight, and it returns without a burst', () => {
   const backends = makeBackends([4, 2, 1]);
   const balancer = new SmoothWeightedRoundRobin(backends, 0);
   pickIds(balancer, 9);
@@ -57,7 +57,7 @@ test('a backend that leaves gives its turns to the others by weight and returns 
   assert.ok(Math.abs(after.b0! - 40) <= 1, JSON.stringify(after));
 });
 
-test('picks around a backend that refuses everything leave the shares of first attempts as they were', () => {
+test('retries past a refusing backend do not change the shares of first attempts', () => {
   const backends = makeBackends([2, 1, 1]);
   const balancer = new SmoothWeightedRoundRobin(backends, 0);
   const firsts = Array.from({ length: 400 }, () => {
@@ -70,7 +70,7 @@ test('picks around a backend that refuses everything leave the shares of first a
   assert.ok(Math.abs(counts.b1! - counts.b2!) <= 2, JSON.stringify(counts));
 });
 
-test('it picks available and untried backends only, and nothing exactly when there is none', () => {
+test('it picks only available and untried backends, and null only if there is none', () => {
   const step = fc.record({
     up: fc.array(fc.boolean(), { minLength: 5, maxLength: 5 }),
     drained: fc.integer({ min: 0, max: 9 }),
@@ -95,7 +95,7 @@ test('it picks available and untried backends only, and nothing exactly when the
   );
 });
 
-test('shares stay proportional among whoever is there, through any history of leaving and returning', () => {
+test('shares stay proportional among the available backends, whatever went down and up before', () => {
   const masks = fc.array(
     fc.array(fc.boolean(), { minLength: 4, maxLength: 4 }).filter((mask) => mask.includes(true)),
     { minLength: 1, maxLength: 12 },

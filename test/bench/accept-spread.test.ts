@@ -1,4 +1,4 @@
-/** `make bench-accept` counts what the workers have. Nothing here judges a spread. */
+/** `make bench-accept` counts connections correctly. Nothing here judges a spread. */
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { connect } from 'node:net';
@@ -8,7 +8,7 @@ import { connectionsOf } from '../../bench/rig/worker-sockets.ts';
 import { listen } from '../../test_backs/server.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('connections are counted where they were accepted, and no others', async (t) => {
+test('connections are counted for the process that accepted them, and no others', async (t) => {
   const backend = await listen(createServer());
   t.after(() => backend.close());
   const clients = [1, 2, 3].map(() => connect(backend.port, '127.0.0.1'));
@@ -23,7 +23,7 @@ test('connections are counted where they were accepted, and no others', async (t
   await waitFor('two to be left', () => connectionsOf([process.pid], backend.port)[0] === 2);
 });
 
-test('the spread is told at first and after a load, and clients that were sent away come again', async (t) => {
+test('the spread is measured when all are open and after a load, and closed clients reconnect', async (t) => {
   let asked = 0;
   const server = createServer((_request, response) => {
     asked += 1;
@@ -42,7 +42,7 @@ test('the spread is told at first and after a load, and clients that were sent a
   assert.deepEqual(connectionsOf([process.pid], backend.port), [0]);
 });
 
-test('requests that get no answer, or a bad one, are told', async (t) => {
+test('requests with a bad answer or none are counted', async (t) => {
   let asked = 0;
   const server = createServer((request, response) => {
     asked += 1;

@@ -1,4 +1,4 @@
-/** The open-loop generator counts what was scheduled, whatever the server does. Where there is no C compiler the bench must say so. */
+/** The open-loop generator accounts for every scheduled request, whatever the server does. Without a C compiler the bench must say so. */
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
@@ -13,7 +13,7 @@ const OK = 'HTTP/1.1 200 OK\r\nX-Filler: Content-Length: 3\r\ncontent-LENGTH:  1
 const REFUSAL = 'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n';
 const GOODBYE = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok';
 
-/** What a server writes for its nth request; a text or its parts, each in a packet of its own. */
+/** What a server writes for its nth request: a text, or parts in separate packets. */
 type Answers = (count: number, socket: Socket) => string | string[];
 
 async function startServer(t: TestContext, answers: Answers) {
@@ -42,7 +42,7 @@ async function writeParts(socket: Socket, parts: string[]): Promise<void> {
 const CONNECTIONS = 256;
 const WORK = { path: '/tiny', ratePerSec: 800, durationSec: 0.5, seed: 7 };
 
-/** A program that says what a bench would say first: who takes no part, and why. */
+/** A program that prints what the bench prints first: who is absent, and why. */
 const SAY_ABSENT = `
   import { absentParts } from '${new URL('../../bench/run-peers.ts', import.meta.url)}';
   console.log(JSON.stringify(absentParts()));
@@ -55,23 +55,23 @@ async function absentWith(folders: string): Promise<Record<string, string>> {
   return JSON.parse(stdout.join(''));
 }
 
-test('without a C compiler the bench names half load as absent, and with one it does not', async (t) => {
+test('the bench names half-load as absent exactly when there is no C compiler', async (t) => {
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
-  // Where the folders that the bench always looks into are those of all programs, the compiler is found all the same.
+  // If the folders that the bench always searches contain all programs, it still finds the compiler.
   const found = ['/usr/sbin', '/sbin', '/usr/local/sbin'].some((each) => existsSync(join(each, 'cc')));
   assert.equal((await absentWith(folder))['half-load'], found ? undefined : 'cc is not installed');
   writeFileSync(join(folder, 'cc'), '#!/bin/sh\n', { mode: 0o755 });
   assert.equal((await absentWith(folder))['half-load'], undefined);
 });
 
-// The bench does without a compiler; there the test above is all there is to prove.
+// Without a compiler the bench runs too, and only the test above applies.
 if (OpenLoop.missing() === '') proveGenerator(OpenLoop.build());
 
 function proveGenerator(openLoop: OpenLoop): void {
   after(() => openLoop.close());
 
-  test('the open-loop generator sends a Poisson process of the rate, the same for the same seed, and reads answers in pieces', async (t) => {
+  test('the open-loop generator sends a Poisson process, the same for the same seed, and reads answers in pieces', async (t) => {
     const parts = [OK.slice(0, 5), OK.slice(5, 17), OK.slice(17, -14), OK.slice(-14, -6), OK.slice(-6)];
     const { port, seen } = await startServer(t, (count) => (count % 3 === 0 ? parts : OK));
     const figures = checked(await openLoop.run({ ...WORK, port }));
@@ -89,7 +89,7 @@ function proveGenerator(openLoop: OpenLoop): void {
     assert.equal(seen.requests, 2 * (CONNECTIONS + sent));
   });
 
-  test('the open-loop generator counts requests that a server held up from when they were due', async (t) => {
+  test('the latency of delayed requests counts from their scheduled time', async (t) => {
     const stallMs = 400;
     let stalled = false;
     const { port } = await startServer(t, (count) => {
@@ -103,12 +103,12 @@ function proveGenerator(openLoop: OpenLoop): void {
     const text = JSON.stringify(figures);
     assert.equal(figures.failed, 0, text);
     assert.ok(figures.maxMs > stallMs * 0.9, text);
-    // 1,200 of 2,400 came meanwhile, evenly: a tenth of all waited longer than 360 ms or so, most of them without a connection.
+    // 1,200 of 2,400 arrived meanwhile, evenly, so a tenth of all waited longer than about 360 ms, most in the queue.
     assert.ok(figures.backlogMax > 500, text);
     assert.ok(figures.p99Ms > stallMs * 0.75, text);
   });
 
-  test('the open-loop generator tells failures, goes on when connections end, and waits for no answer for long', async (t) => {
+  test('the open-loop generator counts failures, reopens connections, and waits for late answers only briefly', async (t) => {
     let refused = 0;
     let cut = 0;
     let unanswered = 0;
@@ -131,13 +131,13 @@ function proveGenerator(openLoop: OpenLoop): void {
     });
     const figures = await openLoop.run({ ...WORK, port });
     assert.ok(refused > 10 && cut > 10 && unanswered > 1 && seen.requests > CONNECTIONS + 200);
-    // A connection that is opened anew is not asked before an arrival needs it.
+    // A reopened connection gets no request before an arrival needs it.
     assert.equal(figures.failed, refused + cut + unanswered);
     assert.ok(figures.reopened > refused + cut, JSON.stringify(figures));
     assert.throws(() => checked(figures), /requests failed/);
   });
 
-  test('the open-loop generator fails where nobody listens on the port, or the server takes no connection', async (t) => {
+  test('the open-loop generator fails if nobody listens on the port, or the server accepts no connection', async (t) => {
     const { port } = await startServer(t, () => REFUSAL);
     await assert.rejects(openLoop.run({ ...WORK, port }), /no good first answer/);
     await assert.rejects(openLoop.run({ ...WORK, port: 1 }), /connect: Connection refused/);

@@ -1,4 +1,4 @@
-/** Every installed peer of the bench does what the scenarios ask of it, Sluice on each of its ways included. */
+/** Every installed peer of the bench can do what the scenarios need, including all variants of Sluice. */
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { createServer, type IncomingMessage } from 'node:http';
@@ -19,7 +19,7 @@ const ONE_MIB = 2 ** 20;
 const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
 const INSTALLED = PEERS.filter((peer) => peer.missing() === '');
 
-/** A backend that serves what the scenarios ask for and keeps the headers that it got. */
+/** A backend with the paths of the scenarios that records request headers. */
 async function startRecorder(t: TestContext) {
   const seen: IncomingMessage['headers'][] = [];
   const sizes: Record<string, number> = { '/10k': 10 * 1024, '/1m': ONE_MIB };
@@ -41,7 +41,7 @@ async function startRecorder(t: TestContext) {
   return { port: backend.port, seen };
 }
 
-/** The answers of those that refuse, of the tests below. */
+/** The 429 of each peer that refuses, collected by the tests below. */
 const refusals = new Map<string, Response>();
 
 for (const peer of INSTALLED) {
@@ -61,7 +61,7 @@ for (const peer of INSTALLED) {
       removeTempFolder(folder);
     });
     assert.match(peer.version(), /\d/);
-    // nginx serves as another user, who may not be able to read a checkout.
+    // nginx serves as another user, who may have no access to the checkout.
     if (peer.name.startsWith('nginx')) assertWithoutCheckout(folder);
     const url = `http://127.0.0.1:${server.port}`;
     const answer = await fetch(`${url}/tiny`);
@@ -100,7 +100,7 @@ async function bucketCount(url: string): Promise<number> {
   }
 }
 
-test('the bare server’s 429 is like that of Sluice, whose requests go on refused', async () => {
+test('the bare server’s 429 equals that of Sluice, and Sluice keeps refusing', async () => {
   const [ours, bare] = ['sluice', 'node-http'].map((name) => refusals.get(name)!);
   const namesOf = ({ headers }: Response) =>
     [...headers.keys()].filter((name) => name !== 'connection').toSorted();
@@ -108,7 +108,7 @@ test('the bare server’s 429 is like that of Sluice, whose requests go on refus
   assert.equal((await bare!.text()).length, (await ours!.text()).length);
 });
 
-/** The first 429; a limit of one a second lets pass what comes before. */
+/** The first 429; before it, the limit admits one request a second. */
 async function refusalOf(url: string): Promise<Response> {
   return waitFor(`${url} to refuse`, async () => {
     const response = await fetch(url);

@@ -22,7 +22,7 @@ import { SCENARIOS } from '../../bench/scenarios/all.ts';
 const SMOKE_PACE = { rounds: 1, durationSec: 1, warmUpSec: 0, crowd: 50, sharing: true };
 const ONE_MIB = 2 ** 20;
 
-test('every scenario of both benches gets figures of Sluice', async (t) => {
+test('every scenario of both benches gets figures for Sluice', async (t) => {
   const arena = await Arena.open(SMOKE_PACE, ['sluice']);
   t.after(() => arena.close());
   for (const scenario of SCENARIOS) {
@@ -36,29 +36,32 @@ test('every scenario of both benches gets figures of Sluice', async (t) => {
       if (scenario.limiter !== undefined) assert.ok(figures.redisCommandsPerRequest! > 0);
     });
   }
-  await t.test('make bench-peers: all get figures, or the missing load generator is named', async () => {
-    const run = { matchups: MATCHUPS, pace: SMOKE_PACE, only: ['sluice'], arena, say: () => undefined };
-    const result = await runPeers(run);
-    if (findProgram('wrk') === null) {
-      assert.match(result.absent.wrk ?? '', /is not installed/);
-      assert.deepEqual(result.matchups, []);
-      return;
-    }
-    const names = MATCHUPS.map(({ name }) => name);
-    assert.deepEqual(
-      result.matchups.map(({ name }) => name),
-      names,
-    );
-    for (const { name, rows } of result.matchups) {
-      assert.ok(rows.length > 0, name);
-      const missing = name === 'half-load' ? OpenLoop.missing() : '';
-      for (const { peer, problem, rounds } of rows) {
-        assert.deepEqual([peer, problem], ['sluice', missing], name);
-        if (missing !== '') continue;
-        assert.ok(rounds.length === 1 && Object.values(rounds[0]!).every(Number.isFinite), name);
+  await t.test(
+    'make bench-peers: all scenarios get figures, or the missing load generator is named',
+    async () => {
+      const run = { matchups: MATCHUPS, pace: SMOKE_PACE, only: ['sluice'], arena, say: () => undefined };
+      const result = await runPeers(run);
+      if (findProgram('wrk') === null) {
+        assert.match(result.absent.wrk ?? '', /is not installed/);
+        assert.deepEqual(result.matchups, []);
+        return;
       }
-    }
-  });
+      const names = MATCHUPS.map(({ name }) => name);
+      assert.deepEqual(
+        result.matchups.map(({ name }) => name),
+        names,
+      );
+      for (const { name, rows } of result.matchups) {
+        assert.ok(rows.length > 0, name);
+        const missing = name === 'half-load' ? OpenLoop.missing() : '';
+        for (const { peer, problem, rounds } of rows) {
+          assert.deepEqual([peer, problem], ['sluice', missing], name);
+          if (missing !== '') continue;
+          assert.ok(rounds.length === 1 && Object.values(rounds[0]!).every(Number.isFinite), name);
+        }
+      }
+    },
+  );
 });
 
 test('a peer that is not installed is named, with what is missing', () => {
@@ -112,7 +115,7 @@ function resultWith(cpuUs: number): PeersResult {
   };
 }
 
-test('what Redis needs counts in the bars of the limiter', () => {
+test('the goals of the limiter include the CPU time of Redis', () => {
   const result = resultWith(20);
   const row = (label: string, cpuUs: number, cpuWithRedisUs: number) => ({
     ...{ label, peer: label, problem: '', rounds: [{ cpuUs, cpuWithRedisUs }] },
@@ -129,7 +132,7 @@ test('what Redis needs counts in the bars of the limiter', () => {
   );
 });
 
-test('make bench-check fails what needs over 15 % more relative to nginx, and nothing else', () => {
+test('make bench-check fails exactly when the ratio to nginx is over 15 % worse', () => {
   const [baseline, same, worse] = [resultWith(20), resultWith(22.9), resultWith(23.1)];
   assert.deepEqual(
     [same, worse, resultWith(10)].map((fresh) => compare(baseline, fresh).map(({ regressed }) => regressed)),
@@ -137,7 +140,7 @@ test('make bench-check fails what needs over 15 % more relative to nginx, and no
   );
 });
 
-test('the report shows lost bars, absent peers and scenarios without figures', () => {
+test('the report shows missed goals, absent peers and scenarios without figures', () => {
   const lost = resultWith(20);
   const text = reportOf(lost, null);
   assert.match(text, /\| tiny GET \| ≤ 1\.35 × nginx \| 2\.00 × \(2\.00–2\.00\) \| \*\*not reached\*\* \|/);

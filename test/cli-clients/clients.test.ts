@@ -1,5 +1,5 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: references to variables are what is tested
-/** `sluice clients` as a process of its own, against a real admin port over clients in memory. */
+/** `sluice clients` in its own process, against a real admin port with clients in memory. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { appendFileSync, writeFileSync } from 'node:fs';
@@ -29,7 +29,7 @@ async function sluice(
   return { code, out: child.stdout.join('\n'), err: child.stderr.join('\n') };
 }
 
-/** A folder with a configuration whose admin port is the given one. */
+/** A folder with a configuration for the given admin port. */
 function configFor(t: TestContext, port: number, token: string): string {
   const folder = makeTempFolder('sluice-clients-');
   t.after(() => removeTempFolder(folder));
@@ -82,7 +82,7 @@ test('clients are set, listed, read and deleted with the address and the token o
   assert.equal(admin.parts.clients.rows.size, 1);
 });
 
-test('a list goes on over pages', async (t) => {
+test('a list continues over all pages', async (t) => {
   const admin = await startAdmin(t);
   const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
   for (let i = 0; i < 1001; i++) admin.parts.clients.rows.set(`client-${i}`, input);
@@ -112,7 +112,7 @@ test('a key is issued on standard output alone, listed and revoked', async (t) =
   ]);
 });
 
-test('what the admin port refuses, and a port that is not one, end with a sentence and exit 1', async (t) => {
+test('refusals of the admin port, and a port without one, end with a message and exit 1', async (t) => {
   const admin = await startAdmin(t, { settings: { token: 'tok' } });
   const stranger = createServer((_request, response) => response.end('hello')).listen(0, '127.0.0.1');
   await once(stranger, 'listening');
@@ -142,7 +142,7 @@ test('what the admin port refuses, and a port that is not one, end with a senten
   );
 });
 
-test('words that mean nothing get a sentence, a hint and exit 2', async (t) => {
+test('wrong arguments get a message, a hint and exit 2', async (t) => {
   const cases: [string[], string][] = [
     [['get'], "missing required argument 'client'"],
     [['get', ''], "command-argument value '' is invalid for argument 'client'"],
@@ -171,7 +171,7 @@ test('words that mean nothing get a sentence, a hint and exit 2', async (t) => {
   }
 });
 
-test('a command line or a configuration that is wrong is exit 2, and asking for help is no error', async (t) => {
+test('a wrong command line or configuration exits 2, and --help exits 0', async (t) => {
   const [url, config, help, word, helpWord, inner, nothing] = await Promise.all([
     sluice(t, ['clients', 'list', '--admin', '127.0.0.1:9900']),
     sluice(t, ['clients', 'list', '--config', 'none.yaml']),
@@ -198,12 +198,12 @@ test('a configuration that is not YAML is exit 2, not a call to the default addr
   assert.match(err, /sluice\.yaml:\d+: not valid YAML: /);
 });
 
-test('empty lists say that they are empty', async (t) => {
+test('empty lists print that they are empty', async (t) => {
   const admin = await startAdmin(t);
   assert.equal((await sluice(t, ['clients', 'list', '--admin', admin.url])).out, 'no clients');
 });
 
-test('clients needs of a configuration only the admin block, and of the environment only its variables', async (t) => {
+test('clients reads only the admin section of the configuration, and only its environment variables', async (t) => {
   const admin = await startAdmin(t, { settings: { token: 'tok' } });
   const path = configFor(t, admin.port, '${SLUICE_TEST_TOKEN}');
   appendFileSync(path, 'redis: { url: "${SLUICE_TEST_UNSET}" }\nroutes: nonsense\n');

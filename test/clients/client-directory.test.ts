@@ -37,7 +37,7 @@ interface Parts {
   tombstones?: ClientTombstone[];
 }
 
-/** A change, unless the fields say otherwise. */
+/** A message with changes, unless the fields say otherwise. */
 function message({
   upserts = [],
   tombstones = [],
@@ -103,7 +103,7 @@ test('an exact address wins over a range, the longer range over the shorter, bot
   assert.equal(directory.byName('nobody'), null);
 });
 
-test('the longest prefix found is the one a walk over all ranges finds', () => {
+test('the longest prefix is the one that a linear search finds', () => {
   const address = fc.oneof(
     fc.ipV4(),
     fc.ipV6().map((text) => canonicalClientId(text) ?? '::'),
@@ -142,7 +142,7 @@ function holds(range: string, address: string): boolean {
   return parsed.kind() === network.kind() && parsed.match(network, bits);
 }
 
-test('a deleted client leaves its version for its bucket, also for the anonymous caller who inherits it', () => {
+test('the version of a deleted client stays with its bucket, which an anonymous caller then uses', () => {
   const directory = directoryOf('1.2.3.4', '10.0.0.0/8', 'acme');
   const bury = (clientId: string, versionUs: number) => message({ tombstones: [{ clientId, versionUs }] });
   directory.apply(bury('1.2.3.4', 5));
@@ -169,12 +169,12 @@ test('a deleted client leaves its version for its bucket, also for the anonymous
     bucketName: '1.2.3.4',
     tombstoneUs: 0,
   });
-  // A restored backup: what the primary says last is so, even if it is older.
+  // A restored backup: the primary's last message counts, even with an older version.
   directory.apply(message({ upserts: [client('1.2.3.4', 6)] }));
   assert.equal(directory.byAddress('1.2.3.4', 'x').client?.versionUs, 6);
 });
 
-test('before the first set is complete nobody is known, whatever changes meanwhile; then everybody is', () => {
+test('no client is known before the first set is complete, and all are known after it', () => {
   const directory = new ClientDirectory(new FakeClock());
   const nobody = () => [
     directory.byName('a'),
@@ -184,7 +184,7 @@ test('before the first set is complete nobody is known, whatever changes meanwhi
   ];
   assert.ok(directory.apply(message({ upserts: [client('a'), client('gone')] })));
   assert.deepEqual(nobody(), [null, null, 0, 0]);
-  // A change between the parts, of what was told and of what will be told.
+  // Changes between the parts, of a client already sent and of one not yet sent.
   directory.apply(message({ upserts: [client('a', 2)], tombstones: [{ clientId: 'gone', versionUs: 2 }] }));
   assert.deepEqual(nobody(), [null, null, 0, 0]);
   directory.apply(
@@ -193,12 +193,12 @@ test('before the first set is complete nobody is known, whatever changes meanwhi
   assert.deepEqual([directory.clientCount, directory.generation], [2, 1]);
   assert.deepEqual([directory.byName('a')?.versionUs, directory.byName('b')?.versionUs], [2, 1]);
   assert.deepEqual([directory.byName('gone'), directory.byAddress('z', 'c').tombstoneUs], [null, 3]);
-  // From then on every message counts at once.
+  // From now on every message takes effect at once.
   directory.apply(message({ upserts: [client('new')] }));
   assert.ok(directory.byName('new'));
 });
 
-test('a client is one object for as long as it does not change, whatever others do', () => {
+test('an unchanged client stays the same object while others change', () => {
   const directory = directoryOf('10.0.0.1', 'acme', '20.0.0.0/8');
   const before = ['10.0.0.1', '20.1.2.3'].map((address) => directory.byAddress(address, address).client);
   const acme = directory.byName('acme');
@@ -213,7 +213,7 @@ test('a client is one object for as long as it does not change, whatever others 
   assert.equal(directory.byName('10.0.0.1')?.versionUs, 2);
 });
 
-test('records that are none are refused as a whole', () => {
+test('a message with a malformed record is refused as a whole', () => {
   const directory = directoryOf('a');
   const { records } = message({ upserts: [client('b'), client('c')] });
   for (const broken of [records.slice(0, -8), 'AAAA', Buffer.alloc(70_000, 1).toString('base64')]) {
@@ -222,7 +222,7 @@ test('records that are none are refused as a whole', () => {
   assert.deepEqual([directory.clientCount, directory.generation], [1, 1]);
 });
 
-test('tombstones that no bucket can need are forgotten within 1,024 calls', () => {
+test('tombstones that no bucket needs any more are removed within 1,024 calls', () => {
   const clock = new FakeClock();
   const directory = new ClientDirectory(clock);
   const dayMs = 86_400_000;
@@ -238,7 +238,7 @@ test('tombstones that no bucket can need are forgotten within 1,024 calls', () =
   assert.equal(directory.byAddress('x', 'young').tombstoneUs, at(30));
 });
 
-test('an API key is its client’s until it is revoked, moved, or the secret is another one', () => {
+test('an API key identifies its client until it is revoked, moved, or the secret changes', () => {
   const directory = directoryOf('acme', 'other');
   const keys = new ApiKeyDirectory(directory);
   const secret = makeSigningSecret('a secret');

@@ -32,7 +32,7 @@ test('an id has one canonical form: names as they are, addresses by RFC 5952, ra
   }
 });
 
-test('anything else is no id', () => {
+test('all other texts are no ids', () => {
   const bad = [
     '',
     'x'.repeat(129),
@@ -69,7 +69,7 @@ const ROW = {
   version_us: '1795512364364270',
 };
 
-test('a row becomes a record, its capacity and refill the limits of the policy default', () => {
+test('a row becomes a record; its capacity and refill are limits of the policy `default`', () => {
   assert.deepEqual(clientRecordOf(ROW), {
     clientId: 'a',
     mode: 'limit',
@@ -87,7 +87,7 @@ test('a row becomes a record, its capacity and refill the limits of the policy d
   assert.deepEqual(tombstoneOf({ client_id: 'a', version_us: '7' }), { clientId: 'a', versionUs: 7 });
 });
 
-test('a row that does not fit is an error, never a wrong limit', () => {
+test('an invalid row is an error, never a wrong limit', () => {
   const bad = [
     { ...ROW, client_id: null },
     { ...ROW, mode: 'other' },

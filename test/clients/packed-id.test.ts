@@ -35,7 +35,7 @@ const networkLike = fc.oneof(
     .map(([text, bits]) => `${text}/${bits}`),
 );
 
-test('addresses and ranges are told apart by what they mean, and come back in their canonical spelling', () => {
+test('spellings of one address or range are one id, which unpacks to the canonical spelling', () => {
   fc.assert(
     fc.property(networkLike, (text) => {
       const canonical = canonicalRange(text) ?? text;
@@ -47,7 +47,7 @@ test('addresses and ranges are told apart by what they mean, and come back in th
   );
 });
 
-test('two ids have one key only where they are one id', () => {
+test('different ids have different keys', () => {
   const id = fc.oneof(
     networkLike,
     fc.string({ minLength: 1, maxLength: 6 }),
@@ -62,7 +62,7 @@ test('two ids have one key only where they are one id', () => {
   );
 });
 
-test('names come back as they are, up to the 128 characters of the database, and longer ones have no key', () => {
+test('names of up to 128 characters unpack unchanged, and longer ones have no key', () => {
   for (const name of [
     'acme',
     'a:b@c',
@@ -83,7 +83,7 @@ test('names come back as they are, up to the 128 characters of the database, and
   );
 });
 
-test('the range of an address by a number of bits is the group that the limiter would make', () => {
+test('the range of an address and a prefix length is the group that the limiter uses', () => {
   const out = Buffer.alloc(MAX_ID_BYTES);
   fc.assert(
     fc.property(fc.oneof(ipv4, fc.ipV6()), fc.nat(127), (text, bits) => {
@@ -96,7 +96,7 @@ test('the range of an address by a number of bits is the group that the limiter 
   );
 });
 
-test('the highest and the lowest bits of hashes are spread evenly over neighbouring addresses', () => {
+test('hashes of neighbouring addresses are even in their highest and lowest bits', () => {
   const counts = new Map<string, number>();
   for (let i = 0; i < 65_536; i++) {
     const key = idOf(`10.20.${i >> 8}.${i & 255}`);

@@ -52,7 +52,7 @@ const record: fc.Arbitrary<ClientRecord> = fc.record(
   { noNullPrototype: true },
 );
 
-test('a packed client is unpacked as it was, wherever it lies', () => {
+test('a packed client is unpacked unchanged, at any offset', () => {
   fc.assert(
     fc.property(record, fc.nat(50), (client, at) => {
       const packed = packer.client(client);
@@ -72,12 +72,12 @@ test('a packed client is unpacked as it was, wherever it lies', () => {
   );
 });
 
-test('a tombstone keeps the id and the version, and no object comes of it', () => {
+test('a tombstone keeps the id and the version, and unpacks to no client', () => {
   const bytes = packer.tombstone('2001:db8::/32', 7);
   assert.deepEqual([isTombstoneAt(bytes, 0), versionAt(bytes, 0), unpackClient(bytes, 0)], [true, 7, null]);
 });
 
-test('a packed API key is unpacked as it was, wherever it lies, and its tombstone has the same id', () => {
+test('a packed API key is unpacked unchanged, at any offset, and its tombstone has the same id', () => {
   const stored = fc.record({
     digest: fc.uint8Array({ minLength: 32, maxLength: 32 }),
     clientId: fc.string({ unit: 'grapheme', minLength: 1, maxLength: 40 }),
@@ -106,7 +106,7 @@ test('an address with a limit of its own takes 28 bytes, a plain one 15', () => 
   assert.equal(packer.client({ ...client, limits: {} }).length, 15);
 });
 
-test('the largest limits that the database lets through fit; more is an error, never a wrong limit', () => {
+test('the largest limits that the database allows fit; larger ones are an error, never a wrong limit', () => {
   const own = { capacity: 1, refillPerSecond: 1 };
   const many = (count: number) =>
     Object.fromEntries(Array.from({ length: count }, (_, i) => [`policy-${i}`.padEnd(255, 'x'), own]));
@@ -131,7 +131,7 @@ function databaseBytes(value: object): number {
   return Buffer.byteLength(JSON.stringify(value).replaceAll(':', ': ').replaceAll(',', ', '));
 }
 
-test('limits for policies that no configuration can name are left out', () => {
+test('limits for impossible policy names are ignored', () => {
   const own = { capacity: 1, refillPerSecond: 1 };
   const client: ClientRecord = {
     clientId: 'a',
@@ -142,7 +142,7 @@ test('limits for policies that no configuration can name are left out', () => {
   assert.deepEqual(unpackClient(packer.client(client), 0)?.limits, { p: own });
 });
 
-test('bytes that are not whole records are told from those that are', () => {
+test('bytes that are not complete records are detected', () => {
   const one = Buffer.from(packer.tombstone('a', 1));
   const two = Buffer.concat([one, packer.tombstone('10.0.0.0/8', 2)]);
   assert.ok(areRecords(two, two.length) && areRecords(two, one.length) && areRecords(two, 0));

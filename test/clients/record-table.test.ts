@@ -11,7 +11,7 @@ import type { ClientRecord } from '../../src/contract/clients.ts';
 const packer = new RecordPacker();
 const packedId = Buffer.alloc(MAX_ID_BYTES);
 
-/** Longer with every policy. */
+/** Each policy makes the record longer. */
 function client(clientId: string, versionUs: number, policies = 0): ClientRecord {
   const names = Array.from({ length: policies }, (_, i) => `p${i}`);
   const own = { capacity: versionUs, refillPerSecond: 1 };
@@ -36,7 +36,7 @@ const step: fc.Arbitrary<Step> = fc.record({
   policies: fc.option(fc.nat(3)),
 });
 
-test('a table knows of every id what a map of what was put last knows', () => {
+test('a table holds for every id the record that was put last', () => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 300 }), (steps) => {
       const table = new RecordTable();
@@ -61,7 +61,7 @@ test('a table knows of every id what a map of what was put last knows', () => {
   );
 });
 
-test('a shard finds every record through growth, longer and shorter versions, and what was forgotten', () => {
+test('a shard finds every record after growth, replacement by longer and shorter ones, and removals', () => {
   const shard = new RecordShard();
   const put = (id: string, versionUs: number, policies: number | null): void => {
     const record = pack({ id, versionUs, policies });
@@ -81,7 +81,7 @@ test('a shard finds every record through growth, longer and shorter versions, an
   );
   for (const id of ids) put(id, 1, 1);
   let bytes = shard.bytes.length;
-  // Replaced ones are squeezed out: a hundred rounds need no more room than a few.
+  // Replaced records are compacted: a hundred rounds take no more memory than a few.
   for (let round = 2; round < 100; round++) {
     for (let i = round; i < ids.length; i += 10) put(ids[i] ?? '', round, round % 4);
     if (round === 20) bytes = shard.bytes.length;
@@ -103,7 +103,7 @@ test('a shard finds every record through growth, longer and shorter versions, an
   }
 });
 
-/** The last round of 2…99 that touched the index, else 1. */
+/** The last round in 2…99 that changed the index; 1 if none did. */
 function lastRoundOf(index: number): number {
   for (let round = Math.min(99, index); round >= 2; round--) if ((index - round) % 10 === 0) return round;
   return 1;
@@ -125,7 +125,7 @@ test('the longest range that holds an address is found, deleted ones are not', (
   assert.equal(found('10.1.2.3'), '10.1.0.0/16');
 });
 
-test('who reads shard by shard into small buffers, while records come and go, misses none that was there all the time', () => {
+test('reading shard by shard into small buffers, while records change, misses no record that was there all the time', () => {
   const table = new RecordTable();
   // All in a few shards, so that reading one takes several buffers.
   const ids = Array.from({ length: 200_000 }, (_, i) => `10.${i >> 16}.${(i >> 8) & 255}.${i & 255}`).filter(
@@ -156,7 +156,7 @@ function shardOf(id: string): number {
   return hashId(packedId, writeId(id, packedId)) >>> 22;
 }
 
-test('API keys are found by their digests, are no clients, and go as clients do', () => {
+test('API keys are found by their digests, are not clients, and are removed like clients', () => {
   const table = new RecordTable();
   const digestOf = (n: number) => Buffer.alloc(32, n);
   for (let n = 0; n < 100; n++) {
@@ -172,7 +172,7 @@ test('API keys are found by their digests, are no clients, and go as clients do'
   assert.deepEqual([table.keyCount, table.has(packer.apiKeyTombstone(digestOf(2), 1), 0)], [99, false]);
 });
 
-test('old tombstones are forgotten shard by shard, clients and young ones stay', () => {
+test('old tombstones are removed shard by shard, clients and recent tombstones stay', () => {
   const table = new RecordTable();
   for (let i = 0; i < 5_000; i++) table.put(packer.tombstone(`t-${i}`, 1 + (i % 2)), 0);
   table.put(packer.client(client('old but alive', 1)), 0);

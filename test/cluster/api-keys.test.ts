@@ -45,7 +45,7 @@ async function policyWith(machine: SluiceProcess, key: string): Promise<string> 
   return String(answer.headers['ratelimit-policy']);
 }
 
-/** Asks both machines until all say `policy` on several connections in a row, so that every worker was met; ms it took. */
+/** Sends requests to both machines until several connections in a row answer with `policy`, so that every worker has. Returns the ms. */
 async function untilAll(machines: SluiceProcess[], key: string, policy: string): Promise<number> {
   const startedMs = performance.now();
   await waitFor(
@@ -61,7 +61,7 @@ async function untilAll(machines: SluiceProcess[], key: string, policy: string):
   return performance.now() - startedMs;
 }
 
-/** `sluice clients` at the admin port of a machine; what it writes. */
+/** Runs `sluice clients` at the admin port of a machine and returns its output. */
 async function clientsCommand(t: TestContext, machine: SluiceProcess, ...words: string[]): Promise<string> {
   const child = spawnSluice(['clients', ...words, '--admin', machine.adminUrl]);
   t.after(() => child.kill());
@@ -69,7 +69,7 @@ async function clientsCommand(t: TestContext, machine: SluiceProcess, ...words: 
   return child.stdout.join('\n');
 }
 
-/** Fills the buckets of a client that both machines have been refusing, and counts what they admit then. */
+/** Resets the buckets of a client that both machines refuse, and counts the requests admitted then. */
 async function proveReset(t: TestContext, one: SluiceProcess, machines: SluiceProcess[]): Promise<number> {
   const clients = `${one.adminUrl}/api/v1/clients`;
   await clientsCommand(t, one, 'set', 'tiny', '--capacity', '5', '--refill-per-second', '0.001');
@@ -98,7 +98,7 @@ async function proveReset(t: TestContext, one: SluiceProcess, machines: SluicePr
   return tookMs;
 }
 
-test('B33: a key acts on both machines within a second of its issue, and on neither within a second of its end or under another secret; a reset acts on both', async (t) => {
+test('B33: a key is valid on both machines within a second of its issue, and invalid on both within a second of its revocation or under another secret; a reset acts on both', async (t) => {
   const { one, other, configOf } = await startMachines(t);
   const machines = [one, other];
   const client = { clientId: 'acme', capacity: 1000, refillPerSecond: 100 };

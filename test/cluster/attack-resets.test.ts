@@ -1,4 +1,4 @@
-/** Two real workers between clients and backends that reset, cut short, lie and half-close at every point of an exchange. */
+/** Two real workers between clients and backends that reset, break off, lie about lengths and half-close at every point of an exchange. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -10,7 +10,7 @@ import { metricOf, poolOf, workersOf } from './support.ts';
 
 const CLIENTS = 2_000;
 const CONCURRENT = 100;
-/** A client that nobody cut gives up by itself. */
+/** Deadline of a client whose connection nobody cuts. */
 const CLIENT_LIFE_MS = 300;
 
 const chance = (part: number) => Math.random() < part;
@@ -26,7 +26,7 @@ const later = (socket: Socket, ms: number) => setTimeout(() => leave(socket), be
 const BODY = Buffer.alloc(200_000, 'x');
 const lengthHead = (bytes: number) => `HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n`;
 
-/** What a backend does with a request that it has read, or half read. */
+/** What a backend does with a complete or incomplete request. */
 const ANSWERS: ((socket: Socket) => void)[] = [
   (socket) => leave(socket),
   (socket) => {
@@ -58,7 +58,7 @@ function attackedBackend(socket: Socket): void {
   if (chance(0.03)) later(socket, 5);
   socket.on('end', () => socket.end());
   socket.on('data', (chunk: Buffer) => {
-    // Requests are not told apart: an answer too many, or too early, is part of the attack.
+    // Requests are not counted: extra and early answers are part of the attack.
     if (socket.writable && (chunk.includes('HTTP/1.1\r\n') || chance(0.1))) oneOf(ANSWERS)(socket);
   });
 }
@@ -79,7 +79,7 @@ const REQUESTS: (() => string)[] = [
   () => 'nonsense\r\n\r\n',
 ];
 
-/** Returns everything that the client received. */
+/** Returns all bytes that the client received. */
 function attack(port: number): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
@@ -107,7 +107,7 @@ function attack(port: number): Promise<string> {
 
 const openFiles = (pid: number) => readdirSync(`/proc/${pid}/fd`).length;
 
-test('B39: thousands of resets on client and backend sockets end no worker, leak nothing, and each request is counted once', async (t) => {
+test('B39: thousands of resets by clients and backends end no worker, leak nothing, and each request is counted once', async (t) => {
   const backends = [await startRawBackend(attackedBackend), await startRawBackend(attackedBackend)];
   t.after(() => Promise.all(backends.map((backend) => backend.close())));
   const second = '1s';
@@ -142,7 +142,7 @@ test('B39: thousands of resets on client and backend sockets end no worker, leak
     (await workersOf(sluice.adminUrl)).map(({ pid }) => pid),
     pids,
   );
-  // What the backends park on their side is ours too; gone with them.
+  // Closing the backends also closes the connections that Sluice has parked.
   await Promise.all(backends.map((backend) => backend.close()));
   await waitFor('file descriptors as before', () =>
     pids.every((pid, i) => openFiles(pid) <= (filesBefore[i] ?? 0)),

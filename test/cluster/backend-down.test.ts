@@ -22,7 +22,7 @@ test('B3: a backend that goes down gets no new request after its failed probes a
   const port = b.port;
   await b.close();
   await waitFor('the backend to be down', async () => (await isUp()) === 0);
-  // Numbers at /metrics are up to a second old: no further retry shows while two seconds' worth of them comes in.
+  // Numbers of /metrics are up to a second old: waits until the retries have not grown for two seconds.
   let seen = { retries: -1, sinceMs: 0, total: 0 };
   await waitFor(
     'a backend that is down not to be tried any more',
@@ -41,7 +41,7 @@ test('B3: a backend that goes down gets no new request after its failed probes a
     Object.keys(result.statuses).filter((status) => status !== '200' && status !== '502'),
     [],
   );
-  // Requests that were under way at the backend when its sockets were cut; every other one was tried elsewhere.
+  // Only requests under way at the backend when its sockets were cut may fail; all others were retried.
   assert.ok((result.statuses['502'] ?? 0) <= 16, JSON.stringify(result.statuses));
   assert.deepEqual(result.failures, {});
 });

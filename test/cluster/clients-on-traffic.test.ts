@@ -14,7 +14,7 @@ const LIMIT = {
     day: { capacity: 50, refillPerSecond: 0.001 },
   },
 };
-/** `/both` is charged to two policies, everything else to `default`. */
+/** `/both` is limited by two policies, all else by `default`. */
 const ROUTES = [
   { name: 'both', match: { path: '/both' }, pool: 'app', rateLimit: { policy: ['default', 'day'], cost: 2 } },
   { name: 'rest', pool: 'app' },
@@ -32,7 +32,7 @@ async function policyOf(sluice: SluiceProcess, address: string, path?: string): 
   return (await askAs(sluice, address, path)).headers['ratelimit-policy'];
 }
 
-/** Whole tokens left of each policy, as one machine tells. */
+/** Tokens left under each policy, from the answer of one machine. */
 async function leftOf(sluice: SluiceProcess, address: string): Promise<number[]> {
   const field = (await askAs(sluice, address, '/both')).headers.ratelimit;
   return [...String(field).matchAll(/;r=(\d+)/g)].map((match) => Number(match[1]));
@@ -50,7 +50,7 @@ test('clients created, changed and deleted at the admin port act on traffic of e
     trustedProxies: ['127.0.0.0/8'],
     pools: poolOf([backend]),
     routes: ROUTES,
-    // A Redis that gets no CPU for 20 ms on a busy machine would leave the decision to a worker's share.
+    // Longer than the default, because on a busy machine Redis may get no CPU for 20 ms, and a worker would decide alone.
     redis: { url: redis.url, timeout: '1s' },
     database: { url: await makeDatabase(postgres) },
     rateLimit: LIMIT,
@@ -87,7 +87,7 @@ test('clients created, changed and deleted at the admin port act on traffic of e
   await waitFor(
     'all workers of both machines to let it pass without fields',
     async () => {
-      // Several of each machine: its workers learn one after the other. A blocked answer has no such field either.
+      // Several answers per machine, because its workers learn of a change one by one. A blocked answer has no such field either.
       const asked = [one, other].flatMap((sluice) => Array.from({ length: 6 }, () => sluice));
       const answers = await Promise.all(asked.map((sluice) => askAs(sluice, '192.0.2.1')));
       return answers.every(
@@ -136,7 +136,7 @@ test('clients created, changed and deleted at the admin port act on traffic of e
     soon,
   );
 
-  // The new rate counts from the next request for the bucket on.
+  // The new rate applies from the next request for the bucket.
   const idle = { clientId: '192.0.2.20', capacity: 5, refillPerSecond: 0.001 };
   assert.equal((await askJson(clients, { method: 'POST', body: idle })).status, 201);
   await waitFor('its bucket to be empty', async () => (await statusAs(one, '192.0.2.20')) === 429, soon);
@@ -155,7 +155,7 @@ test('clients created, changed and deleted at the admin port act on traffic of e
   );
   assert.deepEqual([await statusAs(one, '192.0.2.20'), await statusAs(other, '192.0.2.20')], [200, 200]);
 
-  // A list: each policy of it follows the client's own limits for it, and gives nothing away.
+  // A list of policies: each follows the client's own limits for it, and grants nothing extra.
   assert.deepEqual(await leftOf(one, '192.0.2.9'), [3, 48]);
   const listed = { clientId: '192.0.2.9', limits: { day: { capacity: 100, refillPerSecond: 0.5 } } };
   assert.equal((await askJson(clients, { method: 'POST', body: listed })).status, 201);
@@ -183,7 +183,7 @@ test('clients created, changed and deleted at the admin port act on traffic of e
   );
 });
 
-test('Postgres restarted and stopped under way: limits stay, admin writes answer 503, and it recovers', async (t) => {
+test('while Postgres is restarted or stopped, limits stay and admin writes answer 503; then it recovers', async (t) => {
   const postgres = await startPostgres();
   t.after(() => postgres.remove());
   const backend = await startNamed('a');
@@ -233,7 +233,7 @@ test('Postgres restarted and stopped under way: limits stay, admin writes answer
   });
 });
 
-test('Postgres down at the start: it serves with the default policy and takes the clients when it comes', async (t) => {
+test('without Postgres at the start, Sluice serves with the default policy and loads the clients when Postgres is up', async (t) => {
   const postgres = await startPostgres();
   t.after(() => postgres.remove());
   const url = await makeDatabase(postgres);

@@ -41,8 +41,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     assert.ok(performance.now() - signalledAtMs > 900, 'idle connections live through the grace');
     const result = await load.stop();
     assert.deepEqual(Object.keys(result.statuses), ['200']);
-    // A new connection may meet the closing of the listener (refused, or reset in the accept queue); one that was
-    // accepted never fails.
+    // A new connection may arrive when the listener closes (refused, or reset in the accept queue). An accepted one never
+    // fails.
     const lost = Object.keys(result.failures).filter((code) => !/^(ECONNREFUSED|ECONNRESET)$/.test(code));
     assert.deepEqual(lost, []);
     assert.equal((await slow).status, 200);

@@ -6,7 +6,7 @@ import { type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 import { poolOf, startNamed, workersOf } from './support.ts';
 
-/** Connections wait unused until every worker has some, which the kernel decides. */
+/** Connections are opened until every worker has some, which the kernel decides. */
 const PATIENT = { timeouts: { headers: '120s' } };
 const POLICY = {
   enabled: true,
@@ -15,7 +15,7 @@ const POLICY = {
 const CONNECTIONS = 200;
 const REQUESTS = 2000;
 
-/** Every worker must hold some of the connections; the kernel decides, so a few more are opened until it is so. */
+/** Opens connections until every worker has some; the kernel chooses the worker. */
 async function connectToAll(instances: SluiceProcess[]): Promise<RawClient[]> {
   const clients: RawClient[] = [];
   await waitFor(
@@ -42,10 +42,10 @@ async function connectToAll(instances: SluiceProcess[]): Promise<RawClient[]> {
   return clients;
 }
 
-/** Sends all requests at once, spread over the connections by pipelining, and counts the statuses. */
+/** Sends all requests at once, pipelined over the connections, and counts the statuses. */
 async function burst(clients: RawClient[]): Promise<Map<number, number>> {
   const counts = new Map<number, number>();
-  // Evenly, so that none is left out: the last one may be a worker's only one.
+  // Evenly over all of them, because one may be a worker's only connection.
   const shares = clients.map((client, i) => ({
     client,
     share: Math.floor(((i + 1) * REQUESTS) / clients.length) - Math.floor((i * REQUESTS) / clients.length),
@@ -84,7 +84,7 @@ test('B30: 2,000 concurrent requests over 2 instances of 4 workers and one Redis
     ...PATIENT,
     workers: 4,
     pools: poolOf([backend]),
-    // The guarantee is about workers that reach the store: with 20 ms a machine of few cores may starve Redis for longer.
+    // Longer than the default 20 ms, because a busy machine may delay Redis, and B30 applies only to workers that reach the store.
     redis: { url: redis.url, timeout: '1s' },
     rateLimit: { ...POLICY, instances: 2 },
     secrets: { apiKeys: 'the same on both' },

@@ -9,7 +9,7 @@ import { ask, poolOf, startNamed, workersOf } from './support.ts';
 
 const CAPACITY = 100;
 
-/** A deadline with room for a busy machine; the tests are about what is admitted, not about when. */
+/** A long deadline for a busy machine: the tests check how many requests are admitted, not when. */
 async function startLimited(t: TestContext, workers: number) {
   const redis = await startRedis();
   t.after(() => redis.stop());
@@ -50,7 +50,7 @@ function statusOf(socket: Socket): Promise<string> {
   });
 }
 
-test('B30: 3,000 requests that meet one worker in the same moment admit exactly 100', async (t) => {
+test('B30: of 3,000 requests that reach one worker at the same moment exactly 100 are admitted', async (t) => {
   const sluice = await startLimited(t, 1);
   const [workerPid] = sluice.workerPids();
   assert.ok(workerPid !== undefined);
@@ -68,7 +68,7 @@ test('B30: 3,000 requests that meet one worker in the same moment admit exactly 
   assert.deepEqual([counts['200']?.length, counts['429']?.length], [CAPACITY, 3_000 - CAPACITY]);
 });
 
-test('B30: workers that are replaced under load admit nothing to a bucket that is empty', async (t) => {
+test('B30: workers replaced under load admit nothing for an empty bucket', async (t) => {
   const sluice = await startLimited(t, 2);
   while ((await ask(sluice.proxyUrl)).status === 200);
   const load = startLoad({ url: sluice.proxyUrl, connections: 16, headers: { connection: 'close' } });

@@ -10,12 +10,12 @@ import { waitFor } from '../support/wait.ts';
 import { poolOf, startNamed } from './support.ts';
 
 const CLIENTS = 50_000;
-/** The kernel spreads them over the workers: with so many, each has some. */
+/** So many that every worker gets some: the kernel spreads them. */
 const CONNECTIONS = 12;
-/** Clients that are changed, each of these numbers once. */
+/** Every seventh client is changed. */
 const CHANGED_EVERY = 7;
 
-/** A database with clients 0…CLIENTS - 1, all of them blocked, without the triggers' work for each row. */
+/** A database with the clients 0…CLIENTS - 1, all blocked. Triggers are disabled for speed. */
 async function makeFullDatabase(t: TestContext): Promise<{ url: string; other: pg.Client }> {
   const postgres = await startPostgres();
   t.after(() => postgres.remove());
@@ -24,7 +24,7 @@ async function makeFullDatabase(t: TestContext): Promise<{ url: string; other: p
   t.after(() => migrated.kill());
   assert.equal((await migrated.exited).code, 0, migrated.describe());
   const other = new pg.Client({ connectionString: url });
-  // At the end the server goes first.
+  // At the end of the test the server stops first.
   other.on('error', () => undefined);
   await other.connect();
   t.after(() => other.end());
@@ -36,7 +36,7 @@ async function makeFullDatabase(t: TestContext): Promise<{ url: string; other: p
   return { url, other };
 }
 
-/** Lets clients pass again, a few at a time, until it is told to stop; returns how many. */
+/** Unblocks clients, a few at a time, until stop(), which returns how many. */
 function keepChanging(other: pg.Client): { stop(): Promise<number> } {
   let going = true;
   let next = 0;
@@ -56,7 +56,7 @@ function keepChanging(other: pg.Client): { stop(): Promise<number> } {
   };
 }
 
-/** The status of one request as if from an address; null: the connection broke. */
+/** The status of one request with this address in X-Forwarded-For; null: the connection broke. */
 function statusAs(
   { proxyUrl }: SluiceProcess,
   address: string,
@@ -70,7 +70,7 @@ function statusAs(
   });
 }
 
-/** Whether every worker gives an address this status. */
+/** Whether every worker answers an address with this status. */
 async function allSay(sluice: SluiceProcess, address: string, status: number): Promise<boolean> {
   const agents = Array.from({ length: CONNECTIONS }, () => new Agent({ keepAlive: true, maxSockets: 1 }));
   const statuses = await Promise.all(agents.map((agent) => statusAs(sluice, address, agent)));
@@ -78,12 +78,12 @@ async function allSay(sluice: SluiceProcess, address: string, status: number): P
   return statuses.every((each) => each === status);
 }
 
-test('50,000 clients that change while they are loaded and while workers die: every worker ends up with all, and none serves without', async (t) => {
+test('with 50,000 clients that change while workers load them and die, every worker gets all clients, and none serves without them', async (t) => {
   const { url, other } = await makeFullDatabase(t);
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const changing = keepChanging(other);
-  // While no worker lives, nobody holds on to a port that was chosen at random.
+  // A fixed port, because nothing keeps a random one while no worker lives.
   const port = await freePort();
   const sluice = await startSluice({
     config: {
@@ -103,13 +103,13 @@ test('50,000 clients that change while they are loaded and while workers die: ev
     timeoutMs: 30_000,
   });
 
-  // Whoever answers after that is a replacement, and its first answer shows whether it knows its clients.
+  // From now on replacements answer, and their first answer shows whether they know the clients.
   for (let round = 0; round < 2; round++) {
     for (const pid of sluice.workerPids()) process.kill(pid, 'SIGKILL');
     const status = await waitFor('an answer', () => statusAs(sluice, lastBlocked, false), { everyMs: 1 });
     assert.equal(status, 403);
   }
-  // Killed again before it can have got them all.
+  // Kills the replacements before they can have all clients.
   const known = new Set(sluice.workerPids());
   for (const pid of known) process.kill(pid, 'SIGKILL');
   const young = await waitFor('replacements', () => {

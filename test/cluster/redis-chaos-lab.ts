@@ -1,6 +1,6 @@
 /**
- * A whole Sluice under load whose Redis the tests break: who decided, how long requests waited for the limiter, what was
- * logged. Every fact is read from outside: answers, access lines, log lines, the admin port.
+ * A whole Sluice under load while a test breaks its Redis. Checks who decided, how long requests waited for the limiter, and
+ * what was logged, all from outside: by answers, access lines, log lines and the admin port.
  */
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
@@ -13,9 +13,9 @@ import { askJson, metricOf, poolOf, startNamed, workersOf } from './support.ts';
 const WORKERS = 2;
 /** `redis.timeout`: more than the default, because the tests, their load and their wire share the machine with Redis. */
 const TIMEOUT_MS = 50;
-/** Behaviour 32. */
+/** The bound of B32. */
 const RECOVERY_MS = 5_000;
-/** A machine that gives a process no CPU for a moment is no failure of the limiter; one that waits for Redis waits longer. */
+/** Allowance for a busy machine. A request that really waits for Redis waits longer. */
 const MARGIN_MS = PROBE_EVERY_MS;
 
 const AWAY = 'the bucket store is away, limits are kept locally';
@@ -36,11 +36,11 @@ interface Entry {
 }
 
 export interface ChaosSteps {
-  /** Default: it is broken already. */
+  /** Default: Redis is broken already. */
   breakIt?: () => unknown;
-  /** Default: it mends by itself. */
+  /** Default: Redis recovers by itself. */
   mend?: () => unknown;
-  /** The entry from which on workers may say that it is away; default the next one. */
+  /** Index of the first log entry that may report the outage; default: the next one. */
   from?: number;
 }
 
@@ -77,7 +77,7 @@ class Chaos {
   readonly load: Load;
   readonly #entries: Entry[] = [];
   #linesRead = 0;
-  /** The longest that a worker's loop was kept from its events, as the product says of the last second. */
+  /** Longest event loop delay of a worker, from the product's metric. */
   #lateMs = 0;
 
   constructor(sluice: SluiceProcess, load: Load) {
@@ -85,7 +85,7 @@ class Chaos {
     this.load = load;
   }
 
-  /** Everything that was written so far; each line is read once. */
+  /** All JSON lines written so far. Each is parsed once. */
   get entries(): readonly Entry[] {
     const { stdout } = this.sluice;
     for (; this.#linesRead < stdout.length; this.#linesRead++) {
@@ -95,12 +95,12 @@ class Chaos {
     return this.#entries;
   }
 
-  /** away waits until every worker has said, since `from`, that it decides alone. */
+  /** away waits until every worker has logged, since entry `from`, that the store is away. */
   async away(from: number): Promise<void> {
     await this.#said(AWAY, from, { timeoutMs: 4 * RECOVERY_MS });
   }
 
-  /** back waits until the last word of every worker is that the store is there. */
+  /** back waits until every worker has logged last that the store is back. */
   async back(): Promise<void> {
     const isBack = (worker: number): boolean => this.#linesOf(worker, [AWAY, BACK]).at(-1) !== AWAY;
     await waitFor(
@@ -118,18 +118,18 @@ class Chaos {
     return this.#metric('sluice_ratelimit_store_calls_total', { result });
   }
 
-  /** storeDecides waits for decisions of the store after those so far. */
+  /** storeDecides waits for new decisions by the store. */
   async storeDecides(): Promise<void> {
     const before = await this.decisions('store');
     await this.#told('the store to decide', async () => (await this.decisions('store')) > before + 50);
   }
 
-  /** toldAway waits until metrics and readiness say what the workers know, and proves that requests are served all the same. */
+  /** toldAway waits until metrics and readiness show the outage, and checks that requests are still served. */
   async toldAway(): Promise<void> {
     const [local, skipped] = [await this.decisions('local'), await this.storeCalls('skipped')];
     const { total } = this.load.result;
     await this.#told(
-      'metrics to tell',
+      'metrics to show the outage',
       async () =>
         (await this.decisions('local')) > local &&
         (await this.storeCalls('skipped')) > skipped &&
@@ -140,7 +140,7 @@ class Chaos {
     await waitFor('answers', () => this.load.result.total > total + 100);
   }
 
-  /** prove breaks Redis under load and mends it, where it does not mend by itself. */
+  /** prove breaks Redis under load, checks the outage, repairs Redis and waits for the recovery. */
   async prove({ breakIt, mend, from = this.entries.length }: ChaosSteps): Promise<void> {
     await breakIt?.();
     await this.away(from);
@@ -149,14 +149,17 @@ class Chaos {
       await this.toldAway();
       const waits = this.#waitsMs(alone).sort((a, b) => a - b);
       const p90Ms = waits[Math.floor(waits.length * 0.9)] ?? assert.fail('no request was served');
-      assert.ok(p90Ms < TIMEOUT_MS, `an open breaker holds nobody, but one in ten waited ${p90Ms} ms`);
+      assert.ok(
+        p90Ms < TIMEOUT_MS,
+        `with an open breaker no request may wait, but one in ten waited ${p90Ms} ms`,
+      );
       await mend();
     }
     await this.back();
     await this.storeDecides();
   }
 
-  /** judge ends the load: what must hold over everything that happened. */
+  /** judge ends the load and checks the whole run. */
   async judge(): Promise<void> {
     const served = (await workersOf(this.sluice.adminUrl)).map(({ requestsTotal }) => requestsTotal);
     assert.ok(
@@ -168,18 +171,21 @@ class Chaos {
     assert.deepEqual([Object.keys(statuses), failures], [['200'], {}]);
     const longestMs = Math.max(...this.#waitsMs(0));
     const allowedMs = TIMEOUT_MS + MARGIN_MS + this.#lateMs;
-    assert.ok(longestMs <= allowedMs, `a request waited ${longestMs} ms for the limiter, not ${allowedMs}`);
+    assert.ok(
+      longestMs <= allowedMs,
+      `a request waited ${longestMs} ms for the limiter, more than ${allowedMs}`,
+    );
     this.#judgeLines();
   }
 
-  /** One line per change of state, in turn, and no other complaint. */
+  /** One line per change of state, alternating, and no other warning. */
   #judgeLines(): void {
     for (const worker of [0, 1, undefined]) {
       const store = this.#linesOf(worker, [AWAY, BACK]).join('; ');
       if (worker !== undefined) assert.match(store, new RegExp(`^${AWAY}(; ${BACK}; ${AWAY})*(; ${BACK})?$`));
       const connection = this.#linesOf(worker, [UP, DOWN, READ_ONLY, WRITABLE]);
       for (const [i, line] of connection.entries())
-        assert.notEqual(line, connection[i - 1], `the same again: ${connection.join('; ')}`);
+        assert.notEqual(line, connection[i - 1], `the same line twice: ${connection.join('; ')}`);
     }
     const known = [AWAY, DOWN, READ_ONLY, SILENT];
     const others = this.entries.filter(
@@ -204,14 +210,14 @@ class Chaos {
   async #said(msg: string, from: number, options: { timeoutMs: number }): Promise<void> {
     const workers = () =>
       new Set(this.entries.slice(from).flatMap((entry) => (entry.msg === msg ? [entry.worker] : [])));
-    await waitFor(`every worker to say: ${msg}`, () => workers().size === WORKERS, options);
+    await waitFor(`every worker to log: ${msg}`, () => workers().size === WORKERS, options);
   }
 
   async #metric(name: string, labels: Record<string, string> = {}): Promise<number> {
     return (await metricOf(this.sluice.adminUrl, name, labels)) ?? 0;
   }
 
-  /** Waits for what the admin port tells, which is at most a second old. */
+  /** Waits for a condition at the admin port, whose numbers are up to a second old. */
   async #told(what: string, probe: () => Promise<boolean>): Promise<void> {
     const probeAll = async (): Promise<boolean> => {
       await this.#lookAtLoops();

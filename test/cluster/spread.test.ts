@@ -5,7 +5,7 @@ import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 import { poolOf, startNamed, workersOf } from './support.ts';
 
-test('connections under load are spread evenly over the workers, without a failed request', async (t) => {
+test('connections under load spread evenly over the workers, without a failed request', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const sluice = await startSluice({ config: { workers: 4, pools: poolOf([backend]) } });

@@ -1,4 +1,4 @@
-/** What the tests of whole processes share: backends that name themselves, configs, and questions to the admin port. */
+/** For the tests of whole processes: backends that answer their name, configurations, and calls of the admin port. */
 import { request } from 'node:http';
 import { type HttpTestBackend, startBackend } from '../support/backend.ts';
 
@@ -6,7 +6,7 @@ export interface NamedBackend extends HttpTestBackend {
   readonly name: string;
 }
 
-/** startNamed runs a backend that answers its name at once, and after `ms` at /slow?ms=. */
+/** startNamed runs a backend that answers its name: at once, or after `ms` at /slow?ms=. */
 export async function startNamed(name: string, options: { port?: number } = {}): Promise<NamedBackend> {
   const backend = await startBackend((req, res) => {
     const url = new URL(req.url ?? '/', 'http://backend');
@@ -20,12 +20,12 @@ export async function startNamed(name: string, options: { port?: number } = {}):
   return Object.defineProperty(backend, 'name', { value: name }) as NamedBackend;
 }
 
-/** poolOf is the pool `app` over these backends. */
+/** poolOf makes the pool `app` of these backends. */
 export function poolOf(backends: { url: string }[], more: object = {}): object {
   return { app: { backends: backends.map(({ url }) => ({ url })), ...more } };
 }
 
-/** A health check quick enough for a test. */
+/** A health check fast enough for a test. */
 export const QUICK_CHECK = {
   type: 'http',
   path: '/health',
@@ -41,7 +41,7 @@ export interface Answer {
   text: string;
 }
 
-/** ask sends one request on a connection of its own. */
+/** ask sends one request on a new connection. */
 export function ask(
   url: string,
   options: { method?: string; headers?: Record<string, string>; body?: string; socketPath?: string } = {},
@@ -88,13 +88,13 @@ export interface WorkerItem {
   revision: number;
 }
 
-/** workersOf asks the admin port for the workers. */
+/** workersOf returns the workers that the admin port lists. */
 export async function workersOf(adminUrl: string): Promise<WorkerItem[]> {
   const { body } = await askJson(`${adminUrl}/api/v1/workers`);
   return body.items as WorkerItem[];
 }
 
-/** metricOf sums the series of a metric whose labels contain all of `labels`; null when there is none. */
+/** metricOf sums the series of a metric that have all of `labels`; null if there is none. */
 export async function metricOf(
   adminUrl: string,
   name: string,

@@ -1,4 +1,4 @@
-/** One file per mistake: what `check` and `serve` say about it, word for word. */
+/** One file per mistake, with the exact messages of `check` and `serve`. */
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import { test } from 'node:test';
@@ -9,7 +9,7 @@ import { EXPECTED_PROBLEMS } from './expected-problems.ts';
 
 const FOLDER = fileURLToPath(new URL('./bad/', import.meta.url));
 
-test('every file of the folder is expected to fail, and every expectation has its file', () => {
+test('every file of the folder has its expected problems, and the other way round', () => {
   assert.deepEqual(readdirSync(FOLDER).sort(), Object.keys(EXPECTED_PROBLEMS).sort());
 });
 
@@ -25,7 +25,7 @@ for (const [name, expected] of Object.entries(EXPECTED_PROBLEMS)) {
   });
 }
 
-test('a file that cannot be read is named with the reason', () => {
+test('an unreadable file is named with the reason', () => {
   const said = (path: string) => {
     const loaded = loadConfig(path, {});
     return 'problems' in loaded ? formatProblems(path, loaded.problems) : [];
@@ -36,7 +36,7 @@ test('a file that cannot be read is named with the reason', () => {
   assert.deepEqual(said(process.execPath).length, 1);
 });
 
-test('no secret is repeated in a message', () => {
+test('no message contains a secret', () => {
   const secret = 'hunter2-secret';
   const env = { REDIS_URL: `http://:${secret}@h`, DATABASE_URL: `my://u:${secret}@h`, SECRET: `${secret} x` };
   const loaded = loadConfig(`${FOLDER}variable-wrong-type.yaml`, { ...env, SLUICE_TEST_WORKERS: secret });

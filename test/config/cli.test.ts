@@ -43,7 +43,7 @@ function temporaryFolder(t: TestContext): string {
   return folder;
 }
 
-test('check counts what there is, says ok and exits 0 where nothing is wrong', () => {
+test('check of a valid file prints ok with counts and exits 0', () => {
   const stdout = '1 pool, 3 backends, 1 route\nok\n';
   assert.deepEqual(sluice(['check', '--config', LOCAL]), { code: 0, stdout, stderr: '' });
 });
@@ -57,7 +57,7 @@ test('check prints warnings with file and line, and accepts the configuration', 
   assert.deepEqual(sluice(['check', '--config', 'a.yaml'], { cwd }), { code: 0, stdout, stderr: '' });
 });
 
-test('check refuses what the environment asks of the data path and cannot have', () => {
+test('check refuses a data path that the environment asks for and this Node.js cannot have', () => {
   for (const [name, value] of [
     ['SLUICE_WIRE', 'rope'],
     ['SLUICE_ENGINE', 'steam'],
@@ -68,7 +68,7 @@ test('check refuses what the environment asks of the data path and cannot have',
   }
 });
 
-test('the example of the README passes check as it stands there', (t) => {
+test('the example of the README passes check', (t) => {
   const cwd = temporaryFolder(t);
   const [, example = ''] =
     /```yaml\n(listen:[\s\S]*?)```/.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
@@ -112,7 +112,7 @@ test('--config wins over CONFIG_PATH, which wins over ./config/local.yaml', (t) 
   assert.match(sluice(['check'], { cwd, env: { CONFIG_PATH: '' } }).stdout, /^\.\/config\/local\.yaml: /);
 });
 
-test('a command line that cannot be understood gets a sentence and a hint on standard error, exit 2', () => {
+test('a wrong command line gets a message and a hint on standard error, and exit 2', () => {
   const cases: [string[], string][] = [
     [['start'], "unknown command 'start'"],
     [['serv'], "unknown command 'serv'\n(Did you mean serve?)"],
@@ -147,7 +147,7 @@ test('version prints the version of package.json', () => {
   }
 });
 
-test('--help, -h and help print the usage to standard output, of each command too', () => {
+test('--help, -h and help print the usage to standard output, for each command too', () => {
   for (const word of ['--help', '-h', 'help']) {
     const { code, stdout, stderr } = sluice([word]);
     assert.deepEqual([code, stderr], [0, ''], word);
@@ -161,7 +161,7 @@ test('--help, -h and help print the usage to standard output, of each command to
   }
 });
 
-test('a Node too old is told so in one sentence before anything modern is read', () => {
+test('a Node.js that is too old gets one message before any modern syntax is parsed', () => {
   const pretend = (version: string) =>
     `data:text/javascript,Object.defineProperty(process,'versions',{value:{...process.versions,node:'${version}'}})`;
   assert.deepEqual(sluice(['serve'], { nodeFlags: ['--import', pretend('20.20.2')] }), {
@@ -175,7 +175,7 @@ test('a Node too old is told so in one sentence before anything modern is read',
   assert.doesNotMatch(readFileSync(join(ROOT, 'src/config/node-version.ts'), 'utf8'), /^import /m);
 });
 
-test('the accepted range of Node is that of package.json', () => {
+test('the accepted range of Node.js is that of package.json', () => {
   assert.equal(JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')).engines.node, NODE_RANGE);
   for (const version of ['24.18.1', '24.18.2', '24.19.0', '26.5.1', '26.6.0', '27.0.0', '26.10.0']) {
     assert.equal(nodeProblem(version), null, version);
@@ -185,7 +185,7 @@ test('the accepted range of Node is that of package.json', () => {
   }
 });
 
-test('migrate brings the embedded schema up, lists it and takes it down', (t) => {
+test('migrate up, status and down work on the embedded database', (t) => {
   const cwd = temporaryFolder(t);
   writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
   const migrate = (...words: string[]) => sluice(['migrate', ...words, '--config', 'a.yaml'], { cwd });
@@ -205,7 +205,7 @@ test('migrate brings the embedded schema up, lists it and takes it down', (t) =>
   assert.match(migrate('status').stdout, /\d{4}_\w+: pending\n$/);
 });
 
-test('migrate on a folder in use, or without the server, says why and exits 1', async (t) => {
+test('migrate on a folder in use, or without the server, prints the reason and exits 1', async (t) => {
   const cwd = temporaryFolder(t);
   writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
   const lock = FolderLock.acquire(join(cwd, 'data/postgres'), 'sluice serve');

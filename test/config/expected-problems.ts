@@ -1,4 +1,4 @@
-/** What must be said about each file of test/config/bad, without the path in front; nothing else may be said. */
+/** The exact problems of each file of test/config/bad, without the path. */
 export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'admin-empty-token.yaml': [':3: admin.token: is needed where admin.address is not a loopback address'],
   'admin-without-token.yaml': [':1: admin.token: is needed where admin.address is not a loopback address'],

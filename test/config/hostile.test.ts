@@ -1,10 +1,10 @@
-/** Long scalars of awkward characters in every kind of field: reading one never holds the event loop of the primary. */
+/** Long scalars of hostile characters in every kind of field never block the event loop of the primary. */
 import { test } from 'node:test';
 import { canonicalClientId } from '../../src/clients/client-record.ts';
 import { parseConfig } from '../../src/config/load.ts';
 import { assertCheap, hostileTexts } from '../support/hostile-texts.ts';
 
-/** One field of each kind of value, with what a value of that kind begins with. */
+/** One field of each kind of value, and how such a value begins. */
 const FIELDS: Readonly<Record<string, { prefix: string; file: (value: string) => object }>> = {
   duration: { prefix: '1', file: (v) => ({ timeouts: { drain: v } }) },
   size: { prefix: '1', file: (v) => ({ limits: { bodyBytes: v } }) },
@@ -36,24 +36,24 @@ const FIELDS: Readonly<Record<string, { prefix: string; file: (value: string) =>
 };
 
 for (const [kind, { prefix, file }] of Object.entries(FIELDS)) {
-  test(`no text of 64 KiB in a field that is a ${kind} holds the loop`, async () => {
+  test(`no text of 64 KiB in a field that is a ${kind} blocks the loop`, async () => {
     for (const text of hostileTexts(prefix)) {
-      // JSON is YAML: every character arrives in the field as it is.
+      // JSON is YAML, so every character arrives in the field.
       const yaml = JSON.stringify(file(text));
       await assertCheap(yaml, () => parseConfig(yaml, { A: 'x' }));
     }
   });
 }
 
-test('no scalar of 64 KiB without quotes, or in a block, holds the loop', async () => {
-  // Line ends are structure there: a file of 64 Ki lines costs the parser a microsecond or so for each.
+test('no scalar of 64 KiB without quotes, or in a block, blocks the loop', async () => {
+  // Without line ends: they are syntax there, and the parser takes about a microsecond per line.
   for (const text of hostileTexts('x').filter((each) => !each.includes('\n'))) {
     for (const yaml of [`workers: ${text}\n`, `admin:\n  token: |\n    ${text}\n`])
       await assertCheap(yaml, () => parseConfig(yaml, { A: 'x' }));
   }
 });
 
-test('no id of a client of 64 KiB holds the loop', async () => {
+test('no client id of 64 KiB blocks the loop', async () => {
   for (const text of ['', '10.0.0.0/', 'fd00:', '[', 'a'].flatMap((prefix) => hostileTexts(prefix)))
     await assertCheap(text, () => canonicalClientId(text));
 });

@@ -20,7 +20,7 @@ function problemsOf(text: string, env: Record<string, string> = {}): string[] {
   return 'problems' in loaded ? formatProblems('f', loaded.problems) : [];
 }
 
-test('a pool alone is a whole configuration, the rest has its defaults', () => {
+test('a configuration needs only a pool; the rest has defaults', () => {
   assert.deepEqual(settingsOf(POOL), {
     listen: [{ kind: 'tcp', host: null, port: 8080 }],
     admin: { host: '127.0.0.1', port: 9900, token: null, publicMetrics: false, hosts: [] },
@@ -70,7 +70,7 @@ test('a pool alone is a whole configuration, the rest has its defaults', () => {
   });
 });
 
-test('blocks that are off until written have their values once they are', () => {
+test('optional sections get their defaults once they are present', () => {
   const settings = settingsOf(
     'pools: { app: { backends: [{ url: "http://a" }], healthCheck: {} } }\nrateLimit: {}\nredis: {}\n',
   );
@@ -96,7 +96,7 @@ test('blocks that are off until written have their values once they are', () => 
   });
 });
 
-test('settings are frozen to the bottom and plain JSON', () => {
+test('settings are deeply frozen and plain JSON', () => {
   const settings = settingsOf(`${POOL}rateLimit: {}\ntrustedProxies: [10.0.0.0/8]\n`);
   const visit = (value: unknown): void => {
     if (typeof value !== 'object' || value === null) return;
@@ -107,7 +107,7 @@ test('settings are frozen to the bottom and plain JSON', () => {
   assert.deepEqual(JSON.parse(JSON.stringify(settings)), settings);
 });
 
-test('an unquoted value is typed again after its variables are replaced, a quoted one stays text', () => {
+test('an unquoted value gets its type after variables are replaced, a quoted one stays text', () => {
   const text = `workers: \${N}
 admin: { token: "\${N}" }
 log:
@@ -131,7 +131,7 @@ ${POOL}`;
   assert.equal(read({ N: '4', E: 'etty', FLAG: 'true' }).log.access.enabled, true);
 });
 
-test('a variable cannot bring in structure or further variables', () => {
+test('a variable cannot add structure or further variables', () => {
   assert.deepEqual(problemsOf(`trustedProxies: \${V}\n${POOL}`, { V: '[10.0.0.0/8]' }), [
     'f:1: trustedProxies: must be a list',
   ]);
@@ -146,7 +146,7 @@ test('$${ is a literal ${', () => {
   assert.equal(tokenOf('${A}$${${A}$'), 'x${x$');
 });
 
-test('a secret that lacks its quotes is in no message', () => {
+test('a secret without quotes is in no message', () => {
   for (const value of [
     '*hunter2',
     '!hunter2',
@@ -175,7 +175,7 @@ function warningsOf(text: string): string[] {
   return formatProblems('f', loaded.warnings, 'warning: ');
 }
 
-test('what is allowed and probably not meant is a warning', () => {
+test('probable mistakes are warnings', () => {
   const text = `trustedProxies: [10.0.0.0/8, 0.0.0.0/0]
 pools:
   app: { backends: [{ url: "http://a" }] }
@@ -210,7 +210,7 @@ rateLimit:
   assert.deepEqual(warningsOf(`trustedProxies: ["::1"]\n${POOL}rateLimit: {}\n`), []);
 });
 
-test('REDIS_URL and DATABASE_URL stand in where the file says nothing', () => {
+test('REDIS_URL and DATABASE_URL are used if the file sets no URL', () => {
   const env = { REDIS_URL: 'redis://:secret@r:6380/2', DATABASE_URL: 'postgres://u:secret@d/x' };
   const bare = settingsOf(POOL, env);
   const single = (url: string) => ({ kind: 'single' as const, url });
@@ -224,7 +224,7 @@ test('REDIS_URL and DATABASE_URL stand in where the file says nothing', () => {
   assert.equal(settingsOf(POOL, { REDIS_URL: '', DATABASE_URL: '' }).redis, null);
 });
 
-test('a Cluster or sentinels stand in the place of one URL, and REDIS_URL does not come between', () => {
+test('a Cluster or sentinels replace the single URL, and REDIS_URL is then ignored', () => {
   const env = { REDIS_URL: 'redis://elsewhere' };
   const nodes = ['redis://:p@10.0.0.1:7000', 'redis://10.0.0.2:7000'];
   const cluster = settingsOf(`redis: { cluster: ["${nodes.join('", "')}"] }\n${POOL}`, env);
@@ -244,7 +244,7 @@ test('the secret of API keys comes from the file, else from the environment, and
   assert.equal(problemsOf(machines('')).length, 1);
 });
 
-test('no field that Sluice reads, writes or drops can carry API keys', () => {
+test('API keys cannot be in a field that Sluice reads, sets or drops', () => {
   const refused = (name: string) =>
     problemsOf(`${POOL}rateLimit: { identify: { apiKeyHeader: "${name}" } }\n`);
   for (const name of [...CLASSES.keys(), 'x-forwarded-key']) {
@@ -304,7 +304,7 @@ pools: { app: { backends: [{ url: "http://[::1]:80" }, { url: "HTTP://Backend_1.
   ]);
 });
 
-test('a route that names no policy has `default`, or no limit where that is not defined', () => {
+test('a route without a policy has `default`, or no limit if that is not defined', () => {
   const routes = `routes:
   - { name: a, pool: app }
   - { name: b, pool: app, rateLimit: off, match: { host: "*.Example.com", path: /x/, methods: [get, POST, GET] } }
@@ -353,7 +353,7 @@ ${POOL}`;
   assert.equal(rateLimit.headers, 'off');
 });
 
-test('values that ask for what the version does anyway are accepted', () => {
+test('unsupported keys with the value of the actual behaviour are accepted', () => {
   settingsOf(`listen: [{ address: ":8080", http2: false, proxyProtocol: false }]
 pools: { app: { backends: [{ url: "http://a" }], slowStart: 0s, panicThresholdPercent: 0 } }
 rateLimit: { leases: false, headers: draft, policies: { default: { onStoreFailure: local } } }
@@ -378,7 +378,7 @@ routes: [{ name: r, pool: a }]
   );
 });
 
-test('names of prototypes are names like others', () => {
+test('__proto__ and the like are ordinary names', () => {
   const settings = settingsOf('pools: { constructor: { backends: [{ url: "http://a" }] } }');
   assert.equal(settings.pools[0]?.name, 'constructor');
   assert.deepEqual(
@@ -405,7 +405,7 @@ test('the files of config/ are accepted', () => {
   assert.ok('problems' in loadConfig(`${root}docker.yaml`, { ...env, SLUICE_ADMIN_TOKEN: '' }));
 });
 
-test('keys that only a restart can change are named', () => {
+test('a reload reports changed keys that need a restart', () => {
   const before = settingsOf(POOL);
   assert.deepEqual(changedRestartKeys(before, settingsOf(POOL)), []);
   const after = settingsOf(`listen: [{ address: ":1" }]

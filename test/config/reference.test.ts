@@ -1,4 +1,4 @@
-/** The reference page and the example cannot lag behind the schema. */
+/** The reference page and the example must match the schema. */
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
-test('docs/configuration.md and docs/metrics.md are what the schema and the table of metrics say', () => {
+test('docs/configuration.md and docs/metrics.md match the schema and the table of metrics', () => {
   const child = spawnSync(process.execPath, ['scripts/config-docs.ts', '--check'], {
     cwd: ROOT,
     encoding: 'utf8',

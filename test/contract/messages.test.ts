@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parsePrimaryMessage, parseWorkerMessage } from '../../src/contract/messages.ts';
 
-test('a message that is no known message is refused at either end', () => {
+test('unknown and malformed messages are refused at both ends', () => {
   for (const raw of [
     null,
     'ready',
@@ -17,7 +17,7 @@ test('a message that is no known message is refused at either end', () => {
   }
 });
 
-test('messages survive the trip through JSON unchanged', () => {
+test('messages are the same after JSON', () => {
   const takes = {
     type: 'bucket-takes',
     id: 7,

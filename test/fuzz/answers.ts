@@ -1,8 +1,8 @@
-/** The answers that a client of the request fuzzing got: all of them have a Content-Length. */
+/** Reads the answers in the request fuzzing. All of them have a Content-Length. */
 export interface ClientAnswer {
   status: number;
   head: string;
-  /** Value of X-Echo; -1 without. */
+  /** Value of X-Echo; -1: absent. */
   echo: number;
 }
 
@@ -20,7 +20,7 @@ export function takeAnswers(received: string): { answers: ClientAnswer[]; whole:
     const echo = Number(/\r\nX-Echo: (\d+)\r\n/.exec(head)?.[1] ?? -1);
     answers.push({ status, head, echo });
     const length = Number(/\r\nContent-Length: (\d+)\r\n/i.exec(head)?.[1] ?? Number.NaN);
-    // An answer of ours to HEAD says how long it would be; it is the last one.
+    // The proxy's own answer to HEAD has a Content-Length without a body. It is the last answer.
     if (echo < 0 && at === received.length) return { answers, whole: true };
     if (Number.isNaN(length) || at + length > received.length) return { answers, whole: false };
     at += length;

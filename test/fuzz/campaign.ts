@@ -1,5 +1,5 @@
 /**
- * Runs one kind of case many times, counts what became of them and reports the ones that nobody has decided.
+ * Runs many random cases of one kind, counts the outcomes and reports the undecided differences.
  *
  * FUZZ_SEED   number that the cases are made from (default: a new one, printed)
  * FUZZ_COUNT  how many cases (default: as many as fit a test run)
@@ -12,24 +12,24 @@ const MAX_FAILURES = 20;
 const MIN_CASES = 20;
 
 export interface CaseResult {
-  /** What the case fell into. */
+  /** The classes of outcomes that the case belongs to. */
   classes: string[];
   failures: string[];
 }
 
 export interface Campaign {
-  /** The test file, without its endings. */
+  /** The test file, without its extensions. */
   name: string;
   title: string;
-  /** Cases under way at a time. */
+  /** Number of cases that run at the same time. */
   lanes: number;
-  /** Cases and longest time of the run within `make test`. */
+  /** Number of cases and time limit of the run in `make test`. */
   short: { count: number; sec: number };
-  /** Share of FUZZ_COUNT that this kind takes; 1 for all. */
+  /** Share of FUZZ_COUNT for this kind; 1: all of it. */
   share?: number;
-  /** Makes and judges one case. */
+  /** Generates and judges one case. */
   run(random: Random, lane: number): Promise<CaseResult>;
-  /** Smaller bytes that still fail, for the report. */
+  /** Makes the bytes of a failing case smaller, for the report. */
   minimize?(random: Random, failure: string): Promise<string>;
 }
 
@@ -40,14 +40,14 @@ export interface CampaignReport {
   failures: string[];
 }
 
-/** Failures are told apart by how they begin: made smaller, a case must still fail in the same way. */
+/** The beginning of a failure identifies it: a smaller case must fail in the same way. */
 const KIND_LENGTH = 28;
 
 export function isSameFailure({ failures }: CaseResult, failure: string): boolean {
   return failures.some((text) => text.slice(0, KIND_LENGTH) === failure.slice(0, KIND_LENGTH));
 }
 
-/** runCampaign returns the counts; the caller asserts that failures are none. */
+/** runCampaign returns the counts. The caller asserts that there are no failures. */
 export async function runCampaign(campaign: Campaign): Promise<CampaignReport> {
   const { env } = process;
   const seed = Number(env.FUZZ_SEED ?? Date.now() % 1_000_000_000);

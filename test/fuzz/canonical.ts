@@ -1,5 +1,5 @@
 /**
- * A backend's parser that knows only what Sluice may send (RFC 9112, one spelling for everything): anything else is a
+ * A parser that accepts only what Sluice may send to a backend (RFC 9112, one spelling for everything); all else is a
  * fault. It shares no code with the product.
  */
 export interface CanonicalRequest {
@@ -8,7 +8,7 @@ export interface CanonicalRequest {
   headers: [name: string, value: string][];
   body: string;
   trailers: [name: string, value: string][];
-  /** false: the bytes ended within it. */
+  /** false: the bytes end inside it. */
   complete: boolean;
 }
 
@@ -18,7 +18,7 @@ const FIELD = new RegExp(`^(${TOKEN}): ((?:[^\\x00-\\x08\\x0a-\\x1f\\x7f]*[^\\x0
 const NEVER =
   /^(?:connection|keep-alive|proxy-connection|proxy-authorization|upgrade|expect|trailer|http2-settings|x-forwarded-server)$/i;
 
-/** takeRequest reads one request at `at`; null: not a whole head yet. Throws on what is not canonical. */
+/** takeRequest reads the request at `at`; null: its head is not complete yet. It throws if the request is not canonical. */
 export function takeRequest(text: string, at: number): { request: CanonicalRequest; end: number } | null {
   const headEnd = text.indexOf('\r\n\r\n', at);
   if (headEnd < 0) return null;

@@ -1,4 +1,4 @@
-/** What our connection makes of bytes, against node's server (llhttp), and against itself with the bytes cut otherwise. */
+/** Compares how our connection reads bytes with node's server (llhttp), and with itself when the bytes are split differently. */
 import { NO_BODY } from '../../src/contract/request-head.ts';
 import { partRefusalOf, refusalOf } from './decided-requests.ts';
 import type { OwnRead, OwnRequest } from './fed-connection.ts';
@@ -11,11 +11,11 @@ export interface Comparison {
   failures: string[];
 }
 
-/** The rest of an unwanted body up to this is read, so that the connection stays (client-body.ts). */
+/** Up to this much of a discarded body is read to keep the connection open (client-body.ts). */
 const DISCARD_MAX_BYTES = 65_536;
 const TOO_LARGE: readonly number[] = [414, 431];
 
-/** compareParsed: what llhttp refuses we refuse, what we refuse beyond has a name, and all else is read as the same. */
+/** compareParsed checks that we refuse what llhttp refuses, that a named rule covers our other refusals, and that the rest is read alike. */
 export function compareParsed(own: OwnRead, read: readonly ReadRequest[], text: string): Comparison {
   const classes: string[] = [];
   const failures = own.faults.map((fault) => `fault: ${fault}`);
@@ -63,7 +63,7 @@ function compareRead({ ours, theirs, isLastOfOurs, text }: Pair, { classes, fail
   const refusal = refusalOf(theirs, '');
   if ((refusal === null) !== (status === 0))
     failures.push(`refused with ${status}, by rule: ${refusal}, ${JSON.stringify(ours)}`);
-  classes.push(status === 0 ? 'read as the same' : `read as the same, then refused: ${refusal}`);
+  classes.push(status === 0 ? 'read as the same' : `read alike, then refused: ${refusal}`);
   if (facts.hasBadFraming) return true;
   const bodyRefusal = partRefusalOf('body', theirs, text);
   if (body === null) {
@@ -97,12 +97,12 @@ function compareEnds({ closing, facts }: OwnRequest, isExpected: boolean, failur
   failures.push(`the connection ${closing ? 'ends' : 'goes on'}: ${JSON.stringify(facts)}`);
 }
 
-/** Of a body that is broken, as much may have come as there is before the fault, or less. */
+/** Of a malformed body, at most the part before the fault may have arrived. */
 function isBeginning(one: string, other: string): boolean {
   return one.startsWith(other) || other.startsWith(one);
 }
 
-/** differenceOfCuts is null where two feedings of the same bytes have told the same. */
+/** differenceOfCuts is null if two ways to split the same bytes gave the same result. */
 export function differenceOfCuts(whole: OwnRead, cut: OwnRead): string | null {
   if (cut.faults.length > 0) return cut.faults.join(', ');
   if (cut.requests.length !== whole.requests.length)
@@ -114,7 +114,7 @@ export function differenceOfCuts(whole: OwnRead, cut: OwnRead): string | null {
     const isPart = one.complete || isBeginning(one.body ?? '', other.body ?? '');
     if (!isSame || !isPart) return JSON.stringify([one, other]);
   }
-  // What is too large is refused as soon as too much has come: in pieces before what else is wrong with it.
+  // Something too large is refused as soon as too much has arrived, in pieces before any other fault in it is seen.
   const isTooLarge = TOO_LARGE.includes(whole.refusal) || TOO_LARGE.includes(cut.refusal);
   const isSame = whole.refusal === cut.refusal || (isTooLarge && whole.refusal > 0 && cut.refusal > 0);
   return isSame ? null : `refused with ${whole.refusal}, ${cut.refusal}`;

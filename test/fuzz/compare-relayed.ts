@@ -1,4 +1,4 @@
-/** The bytes that a client got for what a backend sent: node's client and undici must read the same, and what we read. */
+/** Compares what a client got with what the backend sent: node's client and undici must read both alike. */
 import { type Outcome, parseSegments } from '../upstream/parse-segments.ts';
 import type { CaseResult } from './campaign.ts';
 import { passingTrailers } from './passing-fields.ts';
@@ -15,7 +15,7 @@ export interface Relayed {
   exchange: Exchange;
 }
 
-/** Refusals of ours for answers that cannot be passed on. */
+/** Our own answers in place of backend answers that cannot be forwarded. */
 const OWN_STATUSES = [502, 503, 504];
 
 /** compareRelayed judges one answer. */
@@ -65,7 +65,7 @@ function isOwnAnswer({ status, headers }: Reading): boolean {
   return OWN_STATUSES.includes(status ?? 0) && type === 'application/problem+json';
 }
 
-/** A response that is not whole must not end as if it were: no end at all, or a RST where only the end tells. */
+/** A response that breaks off must not look complete: it has no end, or a RST if only the end of the connection marks it. */
 function isVisiblyCut(node: Reading, { reset }: Exchange): boolean {
   return !node.accepted || reset;
 }
@@ -87,7 +87,7 @@ function differencesOf(ours: Outcome, node: Reading, version: string): string[] 
   const failures: string[] = [];
   if (ours.status !== node.status) failures.push(`status ${ours.status} became ${node.status}`);
   if (ours.body !== node.body) failures.push('body was changed');
-  // A 100 answers an expectation, and that is done here; HTTP/1.0 knows no interim answers.
+  // The proxy itself sends 100 Continue, and HTTP/1.0 has no interim answers.
   const interims = version === '1.1' ? ours.interims.filter((status) => status !== 100).join() : '';
   if (node.interims.join() !== interims) failures.push(`interims ${ours.interims} became ${node.interims}`);
   const wanted = ours.headers.filter((_, i) => ours.headers[i - (i % 2)]?.toLowerCase() !== 'x-request-id');

@@ -1,24 +1,24 @@
-/** What a backend was sent must be what node's server reads in the client's bytes, in canonical form: nothing more, nothing else. */
+/** Checks that a backend got exactly the requests that node's server reads in the client's bytes, in canonical form. */
 import type { CanonicalRequest } from './canonical.ts';
 import { endsConnection, refusalOf, valuesOf } from './decided-requests.ts';
 import { passingHeaders, passingTrailers } from './passing-fields.ts';
 import type { ReadRequest } from './request-reader.ts';
 
 export interface Seen {
-  /** Whole requests in the order in which the backend had them. */
+  /** Complete requests in the order of arrival. */
   requests: CanonicalRequest[];
-  /** Beginnings of requests on connections that were cut. */
+  /** Incomplete requests on connections that were cut. */
   partial: CanonicalRequest[];
   faults: string[];
 }
 
-/** Written by Sluice, whatever the client said. */
+/** Fields that Sluice sets, whatever the client sent. */
 const OURS =
   /^(?:host|content-length|transfer-encoding|x-forwarded-.*|x-real-ip|x-request-id|traceparent|tracestate|te)$/i;
-/** Never passed on from a client that is no trusted proxy, or replaced. */
+/** Fields that are dropped or replaced when the client is no trusted proxy. */
 const DROPPED = /_|^(?:host|expect|forwarded|x-forwarded-.*|x-real-ip|x-request-id|traceparent|tracestate)$/i;
 
-/** compareRequests returns the class of each request that node's server read, and what is wrong; `text` is the whole pipeline, latin1. */
+/** compareRequests returns the class of each request that node's server read, and the failures. @param text the whole pipeline, latin1 */
 export function compareRequests(
   read: readonly ReadRequest[],
   seen: Seen,
@@ -59,7 +59,7 @@ export function compareRequests(
   return { classes, failures };
 }
 
-/** null where the backend's request says what the client's said. */
+/** null if the backend's request matches the client's. */
 function differenceOf(read: ReadRequest, seen: CanonicalRequest): string | null {
   const head = headDifferenceOf(read, seen);
   if (head !== null) return head;

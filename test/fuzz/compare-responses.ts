@@ -1,4 +1,4 @@
-/** One response, read by our parser in random pieces and by the others: do they agree, and if not, was that decided? */
+/** Compares how our parser, in random pieces, and the other readers read one response. Differences must be decided ones. */
 import { type Outcome, parseSegments } from '../upstream/parse-segments.ts';
 import { type Disagreement, decisionFor, type Kind } from './decided.ts';
 import type { ResponseCase } from './generate-responses.ts';
@@ -6,13 +6,13 @@ import { passingHeaders, passingTrailers } from './passing-fields.ts';
 import { type Random, segmentsOf } from './random.ts';
 import { type Line, memoryLine, READERS, readAs } from './response-readers.ts';
 
-/** Names of the classes that a case fell into; `undecided` are failures. */
+/** The classes that the case belongs to. `undecided` are failures. */
 export interface Verdict {
   classes: string[];
   undecided: string[];
 }
 
-/** compareResponse is asked once per generated case, and again and again while a failure is made smaller. */
+/** compareResponse judges one case. It is called once per generated case, and many times while a failure is made smaller. */
 export async function compareResponse(
   { text, method }: ResponseCase,
   random: Random,
@@ -20,7 +20,7 @@ export async function compareResponse(
 ): Promise<Verdict> {
   const whole = Buffer.from(text, 'latin1');
   const ours = parseSegments([whole], method, true);
-  // Where we say that it ends, the others are asked right before and right behind.
+  // Also splits the bytes right before and after the end that we found, to see when the others find it.
   const endBytes = ours.complete && ours.status !== null ? whole.length - ours.leftoverBytes : 0;
   const segments = segmentsOf(random, text, endBytes > 0 ? [endBytes - 1, endBytes] : []);
   const verdict: Verdict = { classes: [], undecided: [] };
@@ -37,7 +37,7 @@ export async function compareResponse(
 
 function sameOutcome(one: Outcome, other: Outcome): boolean {
   if (one.complete !== other.complete) return false;
-  // Of a refused one only the time may differ: what was passed on before, and which fault was seen first.
+  // For a refused response, the moment may differ: how much was passed on before, and which fault was seen first.
   if (!one.complete) return true;
   return JSON.stringify(one) === JSON.stringify(other);
 }
@@ -67,9 +67,9 @@ function differencesOf({ ours, theirs, endBytes }: Disagreement): Kind[] {
   if (ours.interims.join() !== theirs.interims.join()) kinds.push('interims');
   if (!same(ours.headers, passingHeaders(theirs.headers))) kinds.push('headers');
   if (!same(ours.trailers, passingTrailers(theirs.trailers))) kinds.push('trailers');
-  // A FIN ends both when only that can; otherwise both end at the same byte.
+  // Both must end at the same byte, or both by the FIN.
   if (theirs.endAtBytes !== 0 && endBytes !== 0 && theirs.endAtBytes !== endBytes) kinds.push('end');
-  // Where nothing else came and the other one would not use the connection again, neither must we.
+  // If no more bytes came and the other reader would not reuse the connection, we must not either.
   if (ours.persistent && ours.leftoverBytes === 0 && theirs.reused === false) kinds.push('reuse');
   return kinds;
 }

@@ -1,7 +1,7 @@
 /**
- * Requests that node's server takes and Sluice does not forward: each refusal is a rule that was decided. A request that
- * none of them refuses must have reached the backend. Rules that look at the bytes cannot tell two requests of one method
- * and target apart: without the bytes they do not apply.
+ * The rules by which Sluice refuses requests that node's server accepts. A request that no rule refuses must have reached the
+ * backend. Rules that search the bytes cannot distinguish two requests with the same method and target, so they do not apply
+ * without the bytes.
  */
 import { tokensOf } from './passing-fields.ts';
 import type { ReadRequest } from './request-reader.ts';
@@ -9,9 +9,9 @@ import type { ReadRequest } from './request-reader.ts';
 interface Refusal {
   name: string;
   why: string;
-  /** What is refused: the head before it becomes a request, the body behind a sound head, else a request as a whole. */
+  /** What the rule refuses: the head alone, the body after a valid head; default: the request as a whole. */
   part?: 'head' | 'body';
-  /** @param text all of the pipeline, latin1; '' where the request was read */
+  /** @param text the whole pipeline, latin1; '' if the request was read */
   applies(request: ReadRequest, values: (name: string) => string[], text: string): boolean;
 }
 
@@ -132,12 +132,12 @@ const REFUSALS: readonly Refusal[] = [
   },
 ];
 
-/** refusalOf names the rule by which a request is not forwarded; null: it must be. */
+/** refusalOf names the rule that refuses a request; null: it must be forwarded. */
 export function refusalOf(request: ReadRequest, text: string): string | null {
   return refusalAmong(REFUSALS, request, text);
 }
 
-/** partRefusalOf names the rule by which a parser of ours refuses this part. */
+/** partRefusalOf names the rule by which our parser refuses this part. */
 export function partRefusalOf(part: 'head' | 'body', request: ReadRequest, text: string): string | null {
   const rules = REFUSALS.filter((rule) => rule.part === part);
   return refusalAmong(rules, request, text);
@@ -148,7 +148,7 @@ function refusalAmong(rules: readonly Refusal[], request: ReadRequest, text: str
   return rules.find(({ applies }) => applies(request, values, text))?.name ?? null;
 }
 
-/** All CR and LF in front of request lines that may be this one's. */
+/** The CRs and LFs before each request line that may be this request's. */
 function bytesBefore({ method, target }: ReadRequest, text: string): string {
   let found = '';
   for (let at = text.indexOf(`${method} `); at >= 0; at = text.indexOf(`${method} `, at + 1)) {
@@ -161,11 +161,11 @@ function bytesBefore({ method, target }: ReadRequest, text: string): string {
   return found;
 }
 
-/** endsConnection tells whether the answer to this request is the last of its connection. */
+/** endsConnection tells whether the answer to this request ends the connection. */
 export function endsConnection(request: ReadRequest): boolean {
   const tokens = valuesOf(request, 'connection').flatMap(tokensOf);
   if (tokens.includes('close') || valuesOf(request, 'upgrade').length > 0) return true;
-  // node:http ends a connection by itself behind an expectation that got no 100, and without a body there is none to be had.
+  // node:http closes the connection after an expectation without a 100, and a request without a body gets no 100.
   const isNodeEngine = process.env.SLUICE_ENGINE === 'node';
   const isBodiless =
     valuesOf(request, 'transfer-encoding').length === 0 &&

@@ -1,6 +1,6 @@
 /**
- * Every difference between our parser and the others that may be: what it is called, why it is right, and how it is
- * recognised in the bytes. What no rule here knows is a failure of the fuzzing.
+ * All accepted differences between our parser and the others: the name, why our reading is right, and how to recognize it
+ * in the bytes. Any other difference fails the fuzzing.
  */
 import type { Outcome } from '../upstream/parse-segments.ts';
 import { passingHeaders, passingTrailers } from './passing-fields.ts';
@@ -23,7 +23,7 @@ export interface Disagreement {
   ours: Outcome;
   theirs: Reading;
   reader: ReaderName;
-  /** Where the response ends by our reading; 0 where we refuse it. */
+  /** Offset of the end by our reading; 0: we refuse it. */
   endBytes: number;
 }
 
@@ -31,18 +31,18 @@ interface Decision {
   name: string;
   why: string;
   kind: Kind;
-  /** Of both when left out. */
+  /** Default: both. */
   reader?: ReaderName;
   applies(heads: Heads, found: Disagreement): boolean;
 }
 
 interface Heads {
-  /** Everything before the first body byte, without interim answers; its lines end with CRLF. */
+  /** The final head; lines end with CRLF. */
   final: string;
   interims: string[];
-  /** Interim heads and the final one. */
+  /** All heads, interim ones included. */
   all: string;
-  /** What follows the final head. */
+  /** All bytes after the final head. */
   rest: string;
 }
 
@@ -228,7 +228,7 @@ const WE_DIFFER: readonly Decision[] = [
   },
 ];
 
-/** RFC 9110 §5.5: a tab is a blank as good as a space. Their error does not reach further: what we relay has framing of our own. */
+/** RFC 9110 §5.5: a tab is whitespace like a space. The other reader's error does no harm, because we frame the response anew. */
 const TAB_BEHIND_CHUNKED: readonly Decision[] = (
   ['we refuse', 'body', 'trailers', 'end', 'reuse'] as const
 ).map(
@@ -275,7 +275,7 @@ const DECISIONS: readonly Decision[] = [
   ...WE_REUSE.map((decision): Decision => ({ ...decision, kind: 'reuse' })),
 ];
 
-/** decisionFor names the rule that decides a difference; null: nobody has decided it. */
+/** decisionFor names the rule that accepts a difference; null: none does. */
 export function decisionFor(found: Disagreement, kind: Kind): string | null {
   const heads = headsOf(found.text);
   const decision = DECISIONS.find(

@@ -1,6 +1,6 @@
 /**
- * A client's connection without a server: it is fed with bytes, and every request that it serves is read to its end and
- * answered, at once or in a later turn. Nothing waits for the event loop, so a connection takes some microseconds.
+ * A client's connection that is fed with bytes. Every request on it is read to its end and answered, at once or in a later
+ * turn. Nothing waits for the event loop, so one connection takes microseconds.
  */
 import type { Downstream } from '../../src/contract/downstream.ts';
 import type { KnownAddress } from '../../src/limit/caller/identity.ts';
@@ -14,27 +14,27 @@ import { FedBuffers, FedWire, Turns } from './fed-wire.ts';
 import { Random, seedOf } from './random.ts';
 import { factsOfHead, type RequestFacts } from './request-facts.ts';
 
-/** OwnRequest is what a request was for us. */
+/** OwnRequest is a request as our connection read it. */
 export interface OwnRequest {
   facts: RequestFacts;
-  /** By which the proxy would refuse it (admission.ts); 0: it goes on. It is read all the same. */
+  /** Status by which the proxy would refuse it (admission.ts); 0: forwarded. It is read in both cases. */
   status: number;
-  /** null: it was answered without its body, which was read into nothing. */
+  /** null: it was answered at once and the body was discarded. */
   body: string | null;
   trailers: string[];
-  /** The body came to its end. */
+  /** The body is complete. */
   complete: boolean;
-  /** Status that its broken body deserves; 0 for none. */
+  /** Status for a malformed body; 0: not malformed. */
   invalid: number;
-  /** Our answer was the last one; false without an answer. */
+  /** The answer ended the connection; false without an answer. */
   closing: boolean;
 }
 
 export interface OwnRead {
   requests: OwnRequest[];
-  /** Status of what was no request; 0: everything was one, or nothing. */
+  /** Status of a refusal of bytes that are no request; 0: none. */
   refusal: number;
-  /** What should never happen, however bad the bytes. */
+  /** What must never happen, whatever the bytes. */
   faults: string[];
 }
 
@@ -50,9 +50,9 @@ const TOO_LARGE: readonly number[] = [414, 431];
 const buffers = new FedBuffers();
 
 /**
- * feedConnection gives bytes to a new connection, one read or more up to each of the ends, and then a FIN.
- * @param ends in rising order, the last one the length
- * @param options seed: of what may show in the result; random: of what must not
+ * feedConnection feeds bytes to a new connection, with at least one read up to each of `ends`, and then a FIN.
+ * @param ends ascending; the last is the number of bytes
+ * @param options seed: for choices that may change the result; random: for choices that must not
  */
 export function feedConnection(
   bytes: Buffer,
@@ -68,19 +68,19 @@ export function feedConnection(
   return feed.finish();
 }
 
-/** singleEnds cut behind each byte. */
+/** singleEnds splits after each byte. */
 export function singleEnds(bytes: Buffer): number[] {
   return Array.from(bytes, (_, i) => i + 1);
 }
 
-/** No time passes for it. */
+/** Its clock stands still. */
 class Feed extends LoneConnection<FedWire> {
   readonly #seed: number;
   readonly #random: Random;
   readonly #turns: Turns;
   readonly #fed: FedRequest[] = [];
   readonly #found: OwnRead = { requests: [], refusal: 0, faults: [] };
-  /** The two wires differ in when they ask for the memory of the next read: behind the last one, or just before it. */
+  /** The two wires ask for the memory of the next read at different times: after the previous read, or just before the next. */
   readonly #asksEarly: boolean;
   #memory: Buffer | null = null;
 
@@ -117,7 +117,7 @@ class Feed extends LoneConnection<FedWire> {
     if (!this.wire.closed) this.connection.onEnd();
     while (this.#turns.turn());
     const { faults, requests } = this.#found;
-    // One whose last answer had not left when the FIN came is closed by its deadline.
+    // If its last answer was not sent when the FIN came, the deadline closes it.
     if (!this.wire.closed && !this.wire.ended) faults.push('it is still open behind a FIN');
     this.connection.destroy();
     if (this.closedCount !== 1) faults.push(`it was closed ${this.closedCount} times`);
@@ -133,7 +133,7 @@ class Feed extends LoneConnection<FedWire> {
   #checkAnswers(): void {
     const { answers, whole } = takeAnswers(this.wire.text);
     const { faults, refusal } = this.#found;
-    if (!whole) faults.push(`answers with something before, between or behind: ${this.wire.text}`);
+    if (!whole) faults.push(`bytes before, between or after the answers: ${this.wire.text}`);
     const own = answers.filter(({ echo }) => echo < 0);
     if (own.length > (refusal === 0 ? 0 : 1)) faults.push('a refusal that nobody made, or two');
     if (own.length > 0 && answers.at(-1)?.echo !== -1) faults.push('an answer behind a refusal');
@@ -147,7 +147,7 @@ class Feed extends LoneConnection<FedWire> {
     }
   }
 
-  // What the connection asks of its server.
+  // The owner of the connection.
 
   serve(downstream: Downstream): void {
     const { head } = downstream;
@@ -155,7 +155,7 @@ class Feed extends LoneConnection<FedWire> {
     const status = new Admission(head, PEER).guard(this.plan.limits)?.status ?? 0;
     const index = this.#found.requests.length;
     if (TOO_LARGE.includes(status)) {
-      // Read in pieces, it never becomes a request at all.
+      // In pieces, it is refused before it becomes a request.
       this.#found.refusal = status;
       const answer = { status, reason: 'No', lines: '', contentLength: 0, hasBody: false, closing: true };
       downstream.listen(new FedRequest(downstream, { index, random: this.#random, turns: this.#turns }));

@@ -1,4 +1,4 @@
-/** Reads and answers one request of a fed connection, in one of the many orders that a proxy may do it in. */
+/** Reads and answers one request of a fed connection, in a random one of the orders that are possible in a proxy. */
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
 import { SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import type { OwnRequest } from './fed-connection.ts';
@@ -9,7 +9,7 @@ interface Options {
   index: number;
   random: Random;
   turns: Turns;
-  /** What is found goes in here; without, it is nobody's. */
+  /** Filled with what is read; absent: ignored. */
   request?: OwnRequest;
 }
 
@@ -19,7 +19,7 @@ export class FedRequest implements DownstreamListener {
   readonly #downstream: Downstream;
   readonly #options: Options;
   readonly #parts: string[] = [];
-  /** A piece in use, and its place among the parts. */
+  /** A piece that is still in use, and its index in #parts. */
   #held: { piece: Buffer; at: number } | null = null;
   /** onSent or onGone was called. */
   #over = false;
@@ -30,7 +30,7 @@ export class FedRequest implements DownstreamListener {
     this.#options = options;
   }
 
-  /** @param isEarly it is answered without a look at its body */
+  /** @param isEarly answer before the body is read */
   begin(isEarly: boolean): void {
     const { head } = this.#downstream;
     const { request } = this.#options;
@@ -64,7 +64,7 @@ export class FedRequest implements DownstreamListener {
     if (kind === 0) {
       this.#downstream.pauseBody();
       turns.later(() => this.#resume());
-      // Only a large one may be kept until resumeBody.
+      // Only a large piece may be kept until resumeBody.
       if (piece.length >= SMALL_PIECE_BYTES) {
         this.#takeHeld();
         this.#held = { piece, at };
@@ -119,7 +119,7 @@ export class FedRequest implements DownstreamListener {
   }
 
   #write({ status, closing }: { status: number; closing: boolean }): void {
-    // Gone before: there is nobody to answer.
+    // The client has disconnected: nobody to answer.
     if (this.#over) return;
     this.answered = true;
     const { random, index } = this.#options;
@@ -162,7 +162,7 @@ export class FedRequest implements DownstreamListener {
     this.#over = true;
   }
 
-  /** finish is called when the connection has ended. */
+  /** finish is called after the end of the connection. */
   finish(): void {
     this.#takeHeld();
     if (!this.#over) this.faults.push('a request that is never over');

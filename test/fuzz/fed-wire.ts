@@ -1,9 +1,9 @@
-/** The ground under a connection that is fed by a test: a wire, memory that shows who reads what is no longer his, turns. */
+/** What a fed connection runs on: a wire, buffers that reveal late reads, and turns in random order. */
 import { BodyBuffers, POISON } from '../../src/http1/body-buffers.ts';
 import { MemoryWire } from '../support/memory-wire.ts';
 import type { Random } from './random.ts';
 
-/** Turns holds what happens outside of reads, in any order. */
+/** Turns runs tasks between reads, in random order. */
 export class Turns {
   readonly #random: Random;
   readonly #waiting: (() => void)[] = [];
@@ -16,7 +16,7 @@ export class Turns {
     this.#waiting.push(task);
   }
 
-  /** turn lets one thing happen; false where nothing waits. */
+  /** turn runs one waiting task; false: none is waiting. */
   turn(): boolean {
     const [task] = this.#waiting.splice(this.#random.below(this.#waiting.length), 1);
     task?.();
@@ -24,9 +24,9 @@ export class Turns {
   }
 }
 
-/** FedWire takes what is written at once, or in a later turn. */
+/** FedWire accepts a write at once, or in a later turn. */
 export class FedWire extends MemoryWire {
-  /** The client's FIN has come. */
+  /** The client has sent its FIN. */
   finished = false;
   readonly #random: Random;
   readonly #turns: Turns;
@@ -63,7 +63,7 @@ export class FedWire extends MemoryWire {
   }
 }
 
-/** FedBuffers overwrites what a read brought as soon as it is over; filling all of the memory each time would take long. */
+/** FedBuffers overwrites the bytes of a read after the read, but not the whole buffer, which would be slow. */
 export class FedBuffers extends BodyBuffers {
   #readBytes = this.shared.length;
   readonly #free = new Set<Buffer>();
@@ -73,7 +73,7 @@ export class FedBuffers extends BodyBuffers {
     this.afterRead();
   }
 
-  /** fill puts what a read brings into memory that the connection gave for it. */
+  /** fill copies the bytes of a read into the connection's memory. */
   fill(memory: Buffer, source: Buffer, from: number, to: number): number {
     if (this.#free.has(memory)) throw new Error('a read into memory that was given back');
     const count = Math.min(memory.length, to - from);

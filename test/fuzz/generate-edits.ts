@@ -1,4 +1,4 @@
-/** Sound traffic with a few bytes changed anywhere. */
+/** Valid traffic with a few bytes changed. */
 import type { Random } from './random.ts';
 
 const BYTES = '\r\n\t \0:;,=_"0a\x7f\x80\xff';
@@ -24,7 +24,7 @@ const FIELDS = [
   'X-Long:   a b\tc  ',
 ];
 
-/** editedCase makes a few sound requests and 1–5 edits in them. */
+/** editedCase makes a few valid requests and changes them in 1–5 places. */
 export function editedCase(random: Random): string {
   let text = '';
   for (let left = 1 + random.below(3); left > 0; left--) text += soundRequest(random);
@@ -75,14 +75,14 @@ function edit(random: Random, text: string): string {
     case 3:
       return before + text.slice(at, at + 1 + random.below(30)) + text.slice(at);
     case 4: {
-      // A CR for an LF, or the two the other way round.
+      // Replaces a CR by an LF, or swaps the two.
       const place = text.indexOf('\r\n', at);
       if (place < 0) return text;
       const ends = random.pick(['\n\r', '\r', '\n', '\r\r', '\n\n', '\r\r\n', '\r\n\n']);
       return text.slice(0, place) + ends + text.slice(place + 2);
     }
     default: {
-      // A slice moves to another place.
+      // Moves a slice to another place.
       const slice = text.slice(at, at + 1 + random.below(12));
       const without = before + text.slice(at + slice.length);
       const to = random.below(without.length + 1);

@@ -1,4 +1,4 @@
-/** What clients send: pipelines of requests, sound ones and broken ones. */
+/** Generates pipelines of valid and malformed requests. */
 import { BAD_FIELD_LINES } from './generate-responses.ts';
 import { edited, type Random } from './random.ts';
 
@@ -196,16 +196,16 @@ const SIZES = [
 ];
 const BETWEEN = ['\r\n', '\n', '\r\n\r\n', ' ', '\0', 'X'];
 
-/** Closes the connection behind a pipeline: a proxy that has understood all before it answers it. */
+/** The last request of a pipeline closes the connection. A proxy answers it if it has understood everything before. */
 export const LAST_TARGET = '/last';
 const LAST = `GET ${LAST_TARGET} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
 
-/** In place of the CRLF behind a chunk. */
+/** Used instead of the CRLF after a chunk. */
 const CHUNK_ENDS = ['', '\n', '\r', '\r\r\n', ';\n', 'X\r\n', '\r\n\r\n', '\0\n', ' \r\n', '\n\n'];
 
 const lines = (list: readonly string[]): string => list.map((line) => `${line}\r\n`).join('');
 
-/** pipelineCase makes the bytes of one connection, the closing request included. */
+/** pipelineCase makes all bytes of one connection, including the closing request. */
 export function pipelineCase(random: Random): string {
   const count = 1 + random.below(5);
   let text = '';

@@ -1,4 +1,4 @@
-/** Responses of backends, sound ones and broken ones: by a grammar, from the vectors, and by edits of both. */
+/** Generates valid and malformed responses: from a grammar, from the vectors, and by edits of both. */
 import { VECTORS } from '../upstream/vectors.ts';
 import { edited, type Random } from './random.ts';
 
@@ -7,7 +7,7 @@ export interface ResponseCase {
   method: 'GET' | 'HEAD';
 }
 
-/** Lines that are no field by RFC 9112 §5, sent in both directions. */
+/** Lines that are no valid field by RFC 9112 §5; used for requests too. */
 export const BAD_FIELD_LINES: readonly string[] = [
   'X-A : 1',
   ' X-A: 1',
@@ -191,12 +191,12 @@ const BEHIND = [
   'HTTP/1.1 204 N\r\n\r\n',
 ];
 
-/** In place of the CRLF behind a chunk. */
+/** Used instead of the CRLF after a chunk. */
 const CHUNK_ENDS = ['', '\n', '\r', '\r\r\n', ';\n', 'X\r\n', '\r\n\r\n', '\0\n', ' \r\n', '\n\n'];
 
 const lines = (list: readonly string[]): string => list.map((line) => `${line}\r\n`).join('');
 
-/** responseCase makes the bytes that a backend sends in answer to one request. */
+/** responseCase makes the bytes of a backend's response to one request. */
 export function responseCase(random: Random): ResponseCase {
   const method = random.oneIn(6) ? 'HEAD' : 'GET';
   let text = random.oneIn(12) ? random.pick(VECTORS).bytes.slice(0, 4000) : grammatical(random);
@@ -205,7 +205,7 @@ export function responseCase(random: Random): ResponseCase {
   return { text, method };
 }
 
-/** soundResponse makes one that every reader understands in the same way, whatever its framing. */
+/** soundResponse makes a response that every reader must read alike. */
 export function soundResponse(random: Random): string {
   const fields = random.some(4, () => field(random));
   const framed = framedOf(random, false);
@@ -254,7 +254,7 @@ function shuffled(random: Random, list: string[]): string[] {
   return [...list.slice(at), ...list.slice(0, at)];
 }
 
-/** Framing fields and a body that fit together; odd fields and edits break them. */
+/** Framing fields and a matching body. Odd fields and edits spoil them later. */
 function framedOf(random: Random, odd: boolean): { fields: string[]; body: string } {
   const size = random.oneIn(60) ? 9000 : 60;
   switch (random.below(5)) {

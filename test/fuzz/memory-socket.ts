@@ -1,7 +1,7 @@
-/** The transport of the oracles: a socket without a kernel, so that a hundred thousand connections take seconds. */
+/** The transport of the other readers: a socket without a kernel, so that 100,000 connections take seconds. */
 import { Duplex } from 'node:stream';
 
-/** MemorySocket gives what is fed to its reader and keeps what the reader writes. */
+/** MemorySocket delivers fed bytes to its reader and records what the reader writes. */
 export class MemorySocket extends Duplex {
   /** latin1. */
   written = '';
@@ -9,17 +9,17 @@ export class MemorySocket extends Duplex {
 
   constructor() {
     super({ autoDestroy: true, allowHalfOpen: true });
-    // Readers hear of errors through their own requests.
+    // Readers get errors through their own requests.
     this.on('error', () => this.destroy());
   }
 
-  /** feed is what a read of the kernel brought. */
+  /** feed delivers the bytes of one read. */
   feed(bytes: Buffer): void {
-    // A copy: readers may keep what they were given, and the caller's bytes are used by others too.
+    // A copy, because readers may keep the bytes and the caller reuses them.
     if (!this.destroyed && !this.readableEnded) this.push(Buffer.from(bytes));
   }
 
-  /** finish is the other side's FIN. */
+  /** finish delivers the FIN of the other side. */
   finish(): void {
     if (!this.destroyed && !this.readableEnded) this.push(null);
   }
@@ -34,7 +34,7 @@ export class MemorySocket extends Duplex {
     this.onWritten?.();
   }
 
-  // What node:http and undici expect of a socket.
+  // Methods that node:http and undici expect of a socket.
   setTimeout(): this {
     return this;
   }
@@ -60,7 +60,7 @@ export class MemorySocket extends Duplex {
   }
 }
 
-/** turn lets everything happen that a read has set going. */
+/** turn waits until everything that a read triggered has run. */
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);

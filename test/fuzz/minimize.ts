@@ -1,6 +1,6 @@
-/** Makes a failing text smaller: pieces are left out, large ones first, as long as it still fails. */
+/** Makes a failing text smaller: removes pieces, large ones first, while it still fails. */
 const MAX_TRIES = 400;
-/** A case that hangs takes its whole deadline at each try. */
+/** Bounds the time, because a hanging case takes its whole deadline at each try. */
 const MAX_MS = 15_000;
 
 /** minimize returns the smallest text found for which `fails` still resolves to true. */

@@ -1,6 +1,6 @@
 /**
- * Requests, read by our parser and by llhttp: bytes go through a client's connection without a socket, whole, in pieces and
- * one by one, and all three must tell what node's own server tells of them, or refuse by a rule with a name.
+ * Compares our request parser with llhttp. The bytes go through a client's connection without a socket: whole, in pieces
+ * and one by one. All three must give what node's server gives, or refuse by a named rule.
  */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
@@ -55,7 +55,7 @@ async function judge({ kind, text, seed }: Case): Promise<CaseResult> {
   return { classes: compared.classes.map((name) => `${kind}: ${name}`), failures };
 }
 
-test('our parser and llhttp read the same requests in every pipeline, or the difference is decided', async () => {
+test('our parser and llhttp read the same requests in every pipeline, except for decided differences', async () => {
   const { classes, failures, cases } = await runCampaign({
     name: 'parser',
     title: 'requests, read by our parser and by llhttp',
@@ -68,7 +68,7 @@ test('our parser and llhttp read the same requests in every pipeline, or the dif
     },
   });
   assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
-  // A generator that makes only one kind proves little.
+  // All kinds must occur, or the test proves little.
   for (const kind of ['generated', 'edited'])
     assert.ok(cases < 100 || (classes.get(`${kind}: read as the same`) ?? 0) > cases / 8, kind);
 });

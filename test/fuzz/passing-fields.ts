@@ -1,4 +1,4 @@
-/** Which of the fields that another reader found may pass: the rule of hop-by-hop fields (B24), written a second time. */
+/** Removes the fields that must not be forwarded (B24): a second implementation, for comparison. */
 import { isProtected, isTrailerAllowed } from '../../src/http1/header-names.ts';
 
 const HOP_BY_HOP = new Set([
@@ -12,7 +12,7 @@ const HOP_BY_HOP = new Set([
   ],
 ]);
 
-/** passingHeaders leaves out hop-by-hop fields and what Connection names. */
+/** passingHeaders removes hop-by-hop fields and those that Connection names. */
 export function passingHeaders(headers: readonly string[]): string[] {
   const named = new Set<string>();
   for (let i = 0; i < headers.length; i += 2) {
@@ -25,7 +25,7 @@ export function passingHeaders(headers: readonly string[]): string[] {
   });
 }
 
-/** tokensOf lists the options of a Connection value in lower case; blanks are SP and HTAB only, and not what trim takes. */
+/** tokensOf lists the options of a Connection value in lower case; only SP and HTAB are blanks, unlike for trim. */
 export function tokensOf(value: string): string[] {
   return value
     .toLowerCase()
@@ -33,7 +33,7 @@ export function tokensOf(value: string): string[] {
     .map((token) => token.replace(/^[ \t]+/, '').replace(/[ \t]+$/, ''));
 }
 
-/** passingTrailers leaves out what must not stand behind a body. */
+/** passingTrailers removes fields that must not be trailers. */
 export function passingTrailers(trailers: readonly string[]): string[] {
   return pairsOf(trailers).flatMap(([name, value]) => (isTrailerAllowed(name) ? [name, value] : []));
 }

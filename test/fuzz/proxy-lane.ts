@@ -1,4 +1,4 @@
-/** A proxy of its own with a backend of its own, so that whatever the backend sees belongs to the case under way. */
+/** A proxy with its own backend, so that everything the backend gets belongs to the current case. */
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
 import { startProxy, type TestProxy } from '../proxy/support.ts';
@@ -7,21 +7,21 @@ import type { Seen } from './compare-requests.ts';
 import { turn } from './memory-socket.ts';
 
 const DEADLINE_MS = 8_000;
-/** Turns of the event loop in which a client that is owed nothing more waits for an answer all the same. */
+/** Turns of the event loop to wait for an unexpected answer after the last expected one. */
 const PATIENCE_TURNS = 12;
 
 export interface Exchange extends Seen {
-  /** What the client received, latin1. */
+  /** Bytes that the client received, latin1. */
   received: string;
-  /** The proxy ended the connection. */
+  /** The proxy closed the connection. */
   closed: boolean;
-  /** It did so by a RST. */
+  /** By a RST. */
   reset: boolean;
-  /** Not empty: nothing came to an end. */
+  /** Not empty: the exchange did not end. */
   stuck: string;
 }
 
-/** Bytes that the backend sends in answer to its n-th request of a case, and whether it ends the connection then. */
+/** The backend's bytes for the n-th request of a case, and whether it then closes the connection. */
 export type Answer = (index: number) => { bytes: Buffer[]; end: boolean };
 
 export class ProxyLane {
@@ -42,8 +42,8 @@ export class ProxyLane {
   }
 
   /**
-   * exchange sends the segments on a new connection and waits until the proxy closes it or, where it has no reason to,
-   * until `owed` answers have come.
+   * exchange sends the segments on a new connection and waits until the proxy closes it or, if it need not, until `owed`
+   * answers have arrived.
    */
   async exchange(
     segments: readonly Buffer[],
@@ -95,7 +95,7 @@ export class ProxyLane {
   }
 }
 
-/** Reads canonical requests only, and answers each as the case says. */
+/** Accepts canonical requests only, and answers each as the case says. */
 class Backend {
   readonly #server: Server;
   readonly #pending = new Map<Socket, string>();
@@ -149,7 +149,7 @@ class Backend {
     });
   }
 
-  /** Takes what is whole; returns the rest. */
+  /** Reads the complete requests and returns the rest. */
   #read(socket: Socket, text: string): string {
     let at = 0;
     try {

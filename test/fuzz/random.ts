@@ -1,4 +1,4 @@
-/** Randomness that a seed repeats: every case has a generator of its own, so one case can be run again alone. */
+/** A seeded random generator. Every case has its own, so that a single case can be repeated. */
 
 export class Random {
   #state: number;
@@ -86,7 +86,7 @@ const PIECES = [
   'Transfer-Encoding: chunked\r\n',
 ];
 
-/** edited breaks a text at a few places; where it breaks lines is as likely as anywhere else. */
+/** edited changes a text at a few places, line ends as often as any other place. */
 export function edited(random: Random, text: string): string {
   let result = text;
   for (let left = 1 + random.below(3); left > 0; left--) result = edit(random, result);
@@ -123,7 +123,7 @@ function placeOf(random: Random, text: string, pattern: RegExp): number {
   return places.length === 0 ? 0 : random.pick(places).index;
 }
 
-/** segmentsOf cuts a text at random places and at the given ones. */
+/** segmentsOf splits a text at random places and at the given ones. */
 export function segmentsOf(random: Random, text: string, also: readonly number[] = []): Buffer[] {
   const whole = Buffer.from(text, 'latin1');
   const places = new Set(also.filter((at) => at > 0 && at < whole.length));

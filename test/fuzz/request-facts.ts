@@ -1,22 +1,22 @@
 /**
- * What our parser says of a head, and what it should say of the fields that node's parser found in the same bytes: the rules
- * of proxy/ and http1/ for single fields, written a second time.
+ * The facts that our parser finds in a head, and those that it should find, derived from the fields of node's parser: a
+ * second implementation of the rules for single fields in proxy/ and http1/.
  */
 import { CHUNKED_BODY, NO_BODY, type RequestHead } from '../../src/contract/request-head.ts';
 import { fieldsOf, withoutFields } from '../../src/http1/field-lines.ts';
 import { passingHeaders, tokensOf } from './passing-fields.ts';
 import type { ReadRequest } from './request-reader.ts';
 
-/** Everything but sizes; two heads are the same when their JSON is. */
+/** Without sizes. Two heads are equal if their JSON is. */
 export interface RequestFacts {
   method: string;
   target: string;
   version: string;
-  /** Flat: what goes on to a backend, whoever the peer is. */
+  /** Names and values, flat: the lines to forward for any peer. */
   passing: string[];
   lineCount: number;
   hosts: [count: number, last: string];
-  /** What no request may have: its end is not known. Then bodyLength means nothing. */
+  /** The end of the request is not known, so it is refused and bodyLength has no meaning. */
   hasBadFraming: boolean;
   bodyLength: number;
   closes: boolean;
@@ -51,7 +51,7 @@ export function factsOfHead(head: RequestHead): RequestFacts {
   };
 }
 
-/** Not among what passes: known of the request in another way, or never believed. */
+/** Not among the lines to forward: parsed into other facts, or ignored. */
 const TOLD = /_|^(?:host|expect|forwarded|x-forwarded-.*|x-real-ip|x-request-id|traceparent|tracestate)$/i;
 const REQUEST_ID = /^[\w.-]{1,128}$/;
 
@@ -118,7 +118,7 @@ function framingOf(
   return { hasBadFraming: false, bodyLength: Number(BigInt(length)) };
 }
 
-/** isLast tells whether the connection ends with the answer to a request that was read to its end. */
+/** isLast tells whether the answer to a completely read request ends the connection. */
 export function isLast({ closes, keepsAlive, version, wants }: RequestFacts): boolean {
   return closes || wants[0] || (version === '1.0' && !keepsAlive);
 }

@@ -1,4 +1,4 @@
-/** What node's own server makes of the bytes of a client. */
+/** Reads a client's bytes with node's server. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { MemorySocket, turn } from './memory-socket.ts';
 
@@ -10,12 +10,12 @@ export interface ReadRequest {
   headers: string[];
   body: string;
   trailers: string[];
-  /** The body came to its end. */
+  /** The body is complete. */
   complete: boolean;
 }
 
 const MAX_HEADER_BYTES = 65_536;
-/** Turns of the event loop without news behind which nothing more is expected. */
+/** After this many turns of the event loop without news, nothing more is expected. */
 const QUIET_TURNS = 3;
 
 export class RequestReader {
@@ -33,11 +33,11 @@ export class RequestReader {
     this.#server.on('request', onRequest);
     this.#server.on('checkContinue', onRequest);
     this.#server.on('checkExpectation', onRequest);
-    // The socket stays: what was read before the fault is still to be handed over.
+    // Keeps the socket, because requests before the fault are still to be delivered.
     this.#server.on('clientError', () => undefined);
   }
 
-  /** read returns the requests in order; all but the last are complete. */
+  /** read returns the requests in order. Only the last may be incomplete. */
   async read(segments: readonly Buffer[]): Promise<ReadRequest[]> {
     const socket = new MemorySocket();
     const found: ReadRequest[] = [];

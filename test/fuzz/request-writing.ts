@@ -1,4 +1,4 @@
-/** Requests as the proxy hands them to the upstream client, and the bytes that the sender makes of them. */
+/** Random requests to the upstream client, and the bytes that it sends for them. */
 
 import { CHUNKED_BODY, NO_BODY } from '../../src/contract/request-head.ts';
 import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
@@ -58,7 +58,7 @@ const TRAILER_NAMES = [
 ];
 const TRAILER_VALUES = [...VALUES, 'a\r\nX: y', 'a\0', 'a\nb', '\x7f', '\r\n\r\nGET / HTTP/1.1'];
 
-/** requestToWrite makes a request that the proxy could want to send, with trailers that it should not. */
+/** requestToWrite makes a request as the proxy might, but with some trailers that must not be sent. */
 export function requestToWrite(random: Random): RequestToWrite {
   const fields = [
     'Host',
@@ -83,7 +83,7 @@ export function requestToWrite(random: Random): RequestToWrite {
   };
 }
 
-/** What node's server must read of it. */
+/** What node's server must read. */
 export function expectedOf({ request, fields, pieces, trailers }: RequestToWrite): ReadRequest {
   const { method, target, bodyLength } = request;
   const framing =
@@ -108,7 +108,7 @@ export function expectedOf({ request, fields, pieces, trailers }: RequestToWrite
   };
 }
 
-/** writtenBytes sends requests one after the other over one connection, as the pool does; latin1. */
+/** writtenBytes sends requests one after the other over one connection, as the pool does, and returns the bytes as latin1. */
 export async function writtenBytes(random: Random, requests: readonly RequestToWrite[]): Promise<string> {
   const wire = new RecordingWire(random);
   const sender = new RequestSender(wire, {
@@ -123,7 +123,7 @@ export async function writtenBytes(random: Random, requests: readonly RequestToW
     for (const text of pieces) {
       const piece = Buffer.from(text, 'latin1');
       const isFree = sender.write(piece);
-      // Memory that is free again is overwritten: whoever still reads it, shows.
+      // Overwrites memory that was given back, so that late reads are noticed.
       if (isFree || piece.length < SMALL_PIECE_BYTES) piece.fill(POISON);
       for (let left = 50; wire.blocked && left > 0; left--) await turn();
       if (random.oneIn(4)) await turn();
@@ -136,7 +136,7 @@ export async function writtenBytes(random: Random, requests: readonly RequestToW
   return wire.text;
 }
 
-/** Takes bytes at once or later, as a kernel does, from the memory that it was handed. */
+/** Reads the bytes at once or later, as a kernel does. */
 class RecordingWire extends MemoryWire {
   readonly #random: Random;
   #waiting: (() => void)[] = [];

@@ -1,4 +1,4 @@
-/** Requests through a whole proxy: the backend sees what node's own server reads in the same bytes, or nothing. */
+/** Sends requests through a whole proxy. The backend must get what node's server reads in the same bytes, or nothing. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { takeAnswers } from './answers.ts';

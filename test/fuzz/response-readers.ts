@@ -1,4 +1,4 @@
-/** What others make of the bytes of a response: node's own client and undici. */
+/** Reads a response with node's client and with undici. */
 import { request } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Client } from 'undici';
@@ -13,9 +13,9 @@ export interface Reading {
   body: string;
   trailers: string[];
   interims: number[];
-  /** How many bytes had been fed when it became complete; 0: by the FIN. */
+  /** Number of bytes after which it was complete; 0: at the FIN. */
   endAtBytes: number;
-  /** Whether the connection was left open for a next request; undefined: not known. */
+  /** Whether the reader kept the connection for another request; undefined: not known. */
   reused?: boolean;
   error: string;
 }
@@ -24,25 +24,25 @@ export const READERS = ['node', 'undici'] as const;
 export type ReaderName = (typeof READERS)[number];
 
 const MAX_HEADER_BYTES = 131_072;
-/** Turns of the event loop that a reader has behind the FIN to say something. */
+/** Turns of the event loop to wait for a reader after the FIN. */
 const TURNS_AFTER_END = 10;
 
-/** Line is one connection to a backend: in memory, or of the operating system. */
+/** Line is one connection to a backend, in memory or over a real socket. */
 export interface Line {
   socket: Duplex;
   /** Where the request goes. */
   path: string;
-  /** Lets the response come once the request was written. */
+  /** Sends the response after the request was written. */
   feed(reading: Reading, watch: { isComplete: () => boolean; giveUp: () => void }): void;
 }
 
-/** memoryLine feeds the segments, each in a read of its own, then a FIN. */
+/** memoryLine feeds each segment in one read, then a FIN. */
 export function memoryLine(segments: readonly Buffer[]): Line {
   const socket = new MemorySocket();
   return { socket, path: '/', feed: (reading, watch) => feedAll(socket, segments, reading, watch) };
 }
 
-/** readAs asks one reader. */
+/** readAs reads a response with one reader. */
 export function readAs(reader: ReaderName, line: Line, method: string): Promise<Reading> {
   return reader === 'node' ? askNode(line, method) : askUndici(line, method);
 }
@@ -61,7 +61,7 @@ function newReading(): Reading {
   };
 }
 
-/** Feeds after the request was written; notes after which bytes the reader was content. */
+/** Feeds the response after the request was written, and notes after which bytes it was complete. */
 function feedAll(
   socket: MemorySocket,
   segments: readonly Buffer[],
@@ -103,7 +103,7 @@ function askNode({ socket, path, feed }: Line, method: string): Promise<Reading>
     const failed = (error: Error): void => {
       reading.error ||= codeOf(error);
     };
-    // Bytes behind a response are an error that comes before the body was handed over.
+    // Bytes after a response cause an error before the body is delivered.
     asked.on('close', () => setImmediate(resolve, reading));
     asked.on('information', (info) => reading.interims.push(info.statusCode));
     asked.on('upgrade', (_answer, upgraded) => {
@@ -131,7 +131,7 @@ function askNode({ socket, path, feed }: Line, method: string): Promise<Reading>
 function askUndici({ socket, path, feed }: Line, method: string): Promise<Reading> {
   const reading = newReading();
   const options = {
-    // undici calls back when its own call has returned.
+    // undici needs the callback after its own call has returned.
     connect: (_options: object, callback: (...args: [null, Duplex]) => void) =>
       queueMicrotask(() => callback(null, socket)),
     headersTimeout: 0,
@@ -139,7 +139,7 @@ function askUndici({ socket, path, feed }: Line, method: string): Promise<Readin
     maxHeaderSize: MAX_HEADER_BYTES,
     allowH2: false,
   };
-  // Its types know only sockets of node:net.
+  // Its types allow only sockets of node:net.
   const client: Client = Reflect.construct(Client, ['http://a', options]);
   return new Promise((resolve) => {
     let over = false;

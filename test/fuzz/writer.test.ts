@@ -1,4 +1,4 @@
-/** What Sluice writes, read by others: requests by node's server, answers by node's client and undici. */
+/** Reads what Sluice writes with other parsers: requests with node's server, answers with node's client and undici. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type CaseResult, isSameFailure, runCampaign } from './campaign.ts';
@@ -12,7 +12,7 @@ import { expectedOf, requestToWrite, writtenBytes } from './request-writing.ts';
 
 const LANES = 16;
 
-test("node's server reads every request exactly as it was given to the writer", async () => {
+test("node's server reads every request exactly as the writer got it", async () => {
   const reader = new RequestReader();
   async function run(random: Random): Promise<CaseResult> {
     const requests = Array.from({ length: 1 + random.below(3) }, () => requestToWrite(random));
@@ -47,12 +47,12 @@ interface Sent {
 function sentBy(random: Random): Sent {
   if (random.oneIn(2)) return responseCase(random);
   const text = soundResponse(random);
-  // A backend that dies in the middle of its answer.
+  // A backend that disconnects in the middle of its answer.
   const sent = random.oneIn(4) ? text.slice(0, random.below(text.length)) : text;
   return { text: sent, method: random.oneIn(6) ? 'HEAD' : 'GET' };
 }
 
-test("node's client and undici read the same in every answer, and a broken one never looks whole", async (t) => {
+test("node's client and undici read every answer alike, and a broken one never looks complete", async (t) => {
   const lanes = await Promise.all(Array.from({ length: LANES + 1 }, () => ProxyLane.start(t)));
   async function judge(lane: number, { text, method }: Sent, random: Random): Promise<CaseResult> {
     const version = random.oneIn(8) ? '1.0' : '1.1';

@@ -7,7 +7,7 @@ import { within } from '../support/wait.ts';
 const ADDRESS: LookupAddress = { address: '192.0.2.7', family: 4 };
 const outage = Object.assign(new Error('getaddrinfo EAI_AGAIN app'), { code: 'EAI_AGAIN' });
 
-/** A resolver that does what the test says; counts the calls. */
+/** A resolver that the test controls; counts the calls. */
 function makeNames(answer: () => Promise<LookupAddress[]>) {
   const seen = { calls: 0, answer };
   const names = new BackendNames(() => {
@@ -27,7 +27,7 @@ function lookUp(names: BackendNames, options = {}): Promise<string | LookupAddre
   return within(looked, 5_000, 'the look-up ends');
 }
 
-test('a name is looked up each time, and the answer is the newest one', async () => {
+test('a name is looked up each time, and the newest answer is used', async () => {
   const { names, seen } = makeNames(async () => [ADDRESS]);
   assert.equal(names.knows('app'), false);
   assert.equal(names.knows('192.0.2.1'), true);
@@ -39,7 +39,7 @@ test('a name is looked up each time, and the answer is the newest one', async ()
   assert.equal(seen.calls, 2);
 });
 
-test('where the resolver fails the last good answer serves, and the outage is told', async () => {
+test('when the resolver fails the last good answer is used, and the outage is reported', async () => {
   const { names, seen } = makeNames(async () => [ADDRESS]);
   await lookUp(names);
   for (const answer of [async () => Promise.reject(outage), async () => []]) {
@@ -56,7 +56,7 @@ test('a name that never resolved gives the resolver’s own error', async () => 
   assert.equal(names.knows('app'), false);
 });
 
-test('a resolver that hangs is asked once per name, and holds nobody up who has an earlier answer', async () => {
+test('a hanging resolver gets one query per name, and names with an earlier answer do not wait', async () => {
   const { names, seen } = makeNames(async () => [ADDRESS]);
   await lookUp(names);
   const late = Promise.withResolvers<LookupAddress[]>();

@@ -18,7 +18,7 @@ function fakeTimer() {
   return {
     timer,
     errors,
-    /** Time goes on while the event loop stands still. */
+    /** Time passes while the event loop is blocked. */
     stallUntil: (ms: number) => {
       nowMs = ms;
     },
@@ -43,7 +43,7 @@ test('a deadline fires once, not before its delay and at most one tick after it'
   assert.equal(timer.size, 0);
 });
 
-test('a disarmed deadline never fires and a deadline armed again waits anew', () => {
+test('a disarmed deadline never fires, and arming again restarts it', () => {
   const { timer, at } = fakeTimer();
   const fired: string[] = [];
   const disarmed = new Deadline(() => fired.push('disarmed'));
@@ -59,7 +59,7 @@ test('a disarmed deadline never fires and a deadline armed again waits anew', ()
   assert.deepEqual(fired, ['renewed']);
 });
 
-test('a deadline that is armed behind a stall of the event loop has all of its time', () => {
+test('a deadline armed after a stall of the event loop has its full time', () => {
   const { timer, at, stallUntil } = fakeTimer();
   at(100);
   stallUntil(6_000);
@@ -72,7 +72,7 @@ test('a deadline that is armed behind a stall of the event loop has all of its t
   assert.equal(fired, 1);
 });
 
-test('behind a stall of the event loop bytes that had come in time are read before the deadline is looked at', async (t) => {
+test('after a stall of the event loop, bytes that arrived in time are read before deadlines are checked', async (t) => {
   const timer = new DeadlineTimer({
     clock: systemClock,
     tickMs: 10,
@@ -99,7 +99,7 @@ test('behind a stall of the event loop bytes that had come in time are read befo
   assert.deepEqual(events, ['data']);
 });
 
-test('a deadline may arm itself and others while it fires, and one that throws stops nobody', () => {
+test('a firing deadline may arm itself and others, and one that throws does not stop the others', () => {
   const { timer, at, errors } = fakeTimer();
   let again = 0;
   let other = 0;
@@ -117,7 +117,7 @@ test('a deadline may arm itself and others while it fires, and one that throws s
   assert.deepEqual([again, other, errors.length], [2, 1, 2]);
 });
 
-test('ten thousand deadlines armed and disarmed leave the list empty', () => {
+test('the list is empty after ten thousand deadlines were armed and disarmed', () => {
   const { timer, at } = fakeTimer();
   const all = Array.from({ length: 10_000 }, () => new Deadline(() => assert.fail('was disarmed')));
   for (const deadline of all) timer.arm(deadline, 100);
@@ -128,7 +128,7 @@ test('ten thousand deadlines armed and disarmed leave the list empty', () => {
   assert.equal(timer.size, 0);
 });
 
-test('a timer with nothing to watch rests, and the next deadline is as exact as any other', (t) => {
+test('a timer without deadlines stops ticking, and the next deadline is as exact as any', (t) => {
   t.mock.timers.enable({ apis: ['setInterval'] });
   let nowMs = 0;
   const timer = new DeadlineTimer({
@@ -165,7 +165,7 @@ test('a timer with nothing to watch rests, and the next deadline is as exact as 
   assert.equal(timer.resting, true, 'one that was stopped stays so');
 });
 
-test('a forgotten deadline leaves the list at once, whoever fires meanwhile, and may be armed again', () => {
+test('a removed deadline leaves the list at once, even while others fire, and may be armed again', () => {
   const { timer, at } = fakeTimer();
   const fired: string[] = [];
   const others = ['a', 'b', 'c', 'd'].map((name) => new Deadline(() => fired.push(name)));
@@ -191,7 +191,7 @@ test('a forgotten deadline leaves the list at once, whoever fires meanwhile, and
   assert.equal(timer.size, 0);
 });
 
-test('a tick that is late does not fire once the timer is stopped', async () => {
+test('a late tick does not fire after the timer was stopped', async () => {
   let nowMs = 0;
   let fired = 0;
   const timer = new DeadlineTimer({
@@ -201,12 +201,12 @@ test('a tick that is late does not fire once the timer is stopped', async () => 
   });
   timer.start();
   timer.arm(new Deadline(() => fired++), 10);
-  // The clock stands until the first tick, which then finds that the event loop has stood still.
+  // The clock stands still until the first tick, which then sees a stall of the event loop.
   nowMs = 1_000;
   await new Promise<void>((resolve) => {
     setTimeout(() => {
       timer.stop();
-      // Behind the immediate of the tick.
+      // After the immediate of the tick.
       setImmediate(() => setImmediate(resolve));
     }, 1);
   });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Lifecycle } from '../../src/infra/lifecycle.ts';
 
-test('releasers run last opened first, once, and all of them although one fails or hangs', async () => {
+test('releasers run in reverse order, once each, even if one fails or hangs', async () => {
   const order: string[] = [];
   const lifecycle = new Lifecycle();
   lifecycle.onClose('first', () => void order.push('first'));

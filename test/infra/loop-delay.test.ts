@@ -6,14 +6,14 @@ import { LoopDelayMonitor } from '../../src/infra/loop-delay.ts';
 import { block } from '../support/block.ts';
 import { waitFor } from '../support/wait.ts';
 
-// First of the file: the timers of the others go on.
-test('measuring turn by turn lets an idle loop sleep', async () => {
+// First in the file, because the timers of the other tests keep running.
+test('measuring per turn lets an idle loop sleep', async () => {
   const turns = (): number => performance.nodeTiming.uvMetricsInfo.loopCount;
   new LoopDelayMonitor();
   const before = turns();
-  // The time itself is what is counted in.
+  // The timers are counted over real time.
   await delay(300);
-  // A timer of 20 ms would have made 15 of them.
+  // A timer of 20 ms would have fired 15 times.
   assert.ok(turns() - before < 8, `${turns() - before} turns`);
 });
 
@@ -23,7 +23,7 @@ for (const [way, major] of [
 ] as const) {
   test(`a stall of the loop is measured ${way}, without the timer's own period, and only once`, async (t) => {
     const monitor = new LoopDelayMonitor(major);
-    // Began later: what it has measured, the monitor has, too.
+    // Begins later, so the monitor has measured at least what it measures.
     const witness = monitorEventLoopDelay({ resolution: 20 });
     witness.enable();
     t.after(() => witness.disable());

@@ -13,7 +13,7 @@ function seriesValue(text: string, series: string): number {
   return Number(line.slice(series.length + 1));
 }
 
-test('a delta holds only what grew, and the same labels are the same cell', () => {
+test('a delta contains only what grew, and equal labels share a cell', () => {
   const metrics = new WorkerMetrics();
   const first = metrics.series('sluice_requests_total', 'app', 'GET', '200');
   assert.equal(metrics.series('sluice_requests_total', 'app', 'GET', '200'), first);
@@ -25,7 +25,7 @@ test('a delta holds only what grew, and the same labels are the same cell', () =
   assert.deepEqual(metrics.takeDelta(), { series: [], cells: [first, 5] });
 });
 
-test('more series than the first array holds keep their counts', () => {
+test('counts survive when the first array is full', () => {
   const metrics = new WorkerMetrics();
   const cells = Array.from({ length: 5000 }, (_, i) =>
     metrics.series('sluice_requests_total', `r${i}`, 'GET', '200'),
@@ -37,7 +37,7 @@ test('more series than the first array holds keep their counts', () => {
   assert.ok(delta.cells.every((value, i) => i % 2 === 0 || value === 1));
 });
 
-test('totals stay when a worker is replaced, gauges go with it', async () => {
+test('totals of a replaced worker stay, its gauges are removed', async () => {
   const collector = new MetricsCollector();
   for (const worker of [1, 2]) {
     const metrics = new WorkerMetrics();
@@ -54,7 +54,7 @@ test('totals stay when a worker is replaced, gauges go with it', async () => {
   assert.equal(seriesValue(text, 'sluice_connections_open'), 3);
 });
 
-test('a series that only a newer worker knows is left out, and the others count', async () => {
+test('an unknown series of a newer worker is ignored, the others count', async () => {
   const collector = new MetricsCollector();
   const metrics = new WorkerMetrics();
   metrics.add(metrics.series('sluice_bytes_total', 'in'), 10);
@@ -90,7 +90,7 @@ test('histograms of several workers add up to cumulative buckets, sum and count'
   );
 });
 
-test('every metric of the table shows HELP and TYPE before anything was counted', async () => {
+test('every metric of the table has HELP and TYPE before anything is counted', async () => {
   const { METRICS } = await import('../../src/contract/metrics.ts');
   const text = await new MetricsCollector().text();
   for (const [name, { kind }] of Object.entries(METRICS)) {
@@ -101,7 +101,7 @@ test('every metric of the table shows HELP and TYPE before anything was counted'
   assert.equal(text.match(/^# TYPE nodejs_eventloop_lag_seconds gauge$/gm)?.length, 1);
 });
 
-test('names of later versions show HELP and TYPE without a series', async () => {
+test('names of later versions have HELP and TYPE without a series', async () => {
   const text = await new MetricsCollector().text();
   for (const name of [
     'sluice_ejections_total',
@@ -115,7 +115,7 @@ test('names of later versions show HELP and TYPE without a series', async () => 
   }
 });
 
-test("the gauges of the primary's event loop tell how it was delayed since the last scrape", async () => {
+test("the gauges of the primary's event loop are the delay since the last scrape", async () => {
   const collector = new MetricsCollector();
   await turn();
   block(60);
@@ -128,12 +128,12 @@ test("the gauges of the primary's event loop tell how it was delayed since the l
   assert.ok(lag('mean_') > 0 && lag('') === lag('mean_'), text);
   await turn();
   const later = seriesValue(await collector.text(), 'nodejs_eventloop_lag_max_seconds');
-  assert.ok(later < lag('max_'), `${later} is of the time since the last scrape only`);
+  assert.ok(later < lag('max_'), `${later} covers only the time since the last scrape`);
 });
 
 const isNew: IsLive = (_name, [route]) => route !== 'old';
 
-test('series that are gone are forgotten, and their cells serve new series from 0', async () => {
+test('removed series are forgotten, and their cells start new series from 0', async () => {
   const metrics = new WorkerMetrics();
   const collector = new MetricsCollector();
   const report = (): void => collector.applyDelta(1, metrics.takeDelta());
@@ -158,7 +158,7 @@ test('series that are gone are forgotten, and their cells serve new series from 
   assert.equal(seriesValue(text, 'sluice_request_duration_seconds_count{route="new"}'), 1);
 });
 
-test('a series is there with 0 before anything was counted', async () => {
+test('a series exists with 0 before anything is counted', async () => {
   const metrics = new WorkerMetrics();
   const collector = new MetricsCollector();
   metrics.series('sluice_bytes_total', 'in');
@@ -175,12 +175,12 @@ test('label values are escaped', async () => {
   assert.equal(seriesValue(await collector.text(), 'sluice_bytes_total{direction="a\\"b\\\\c\\nd"}'), 1);
 });
 
-test("the process metrics say that they are the primary's alone", async () => {
+test('the process metrics say that they cover only the primary', async () => {
   const text = await new MetricsCollector().text();
   assert.match(text, /^# HELP process_resident_memory_bytes Primary process only: /m);
 });
 
-test('counts of the admin port outlive every configuration: its routes are none of those', async () => {
+test('counts of the admin port survive every reload, because its routes are not in the configuration', async () => {
   const collector = new MetricsCollector();
   collector.count('sluice_admin_requests_total', ['/livez', '200']);
   collector.count('sluice_requests_total', ['/livez', 'GET', '200']);

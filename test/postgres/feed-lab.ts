@@ -1,4 +1,4 @@
-/** What one machine has of clients and API keys: a feed in the primary, and directories in workers behind the door of the IPC. */
+/** Clients and API keys as on one machine: a feed in the primary, and directories in workers, joined by IPC messages. */
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
@@ -23,9 +23,9 @@ interface Message extends ClientsMessage {
 }
 
 /**
- * attachWorker makes a directory, filled through the door that workers have, and keeps the messages that filled it.
+ * attachWorker makes a directory that the feed fills as in a worker, and records the messages.
  *
- * @param rest what the worker waits for before it takes in a message
+ * @param rest what the worker waits for before it applies a message
  */
 export function attachWorker(streams: DirectoryStreams, rest: () => Promise<unknown> = nextTurn) {
   const directory = new ClientDirectory(systemClock);
@@ -41,7 +41,7 @@ export function attachWorker(streams: DirectoryStreams, rest: () => Promise<unkn
     },
     send: (message) => {
       const parsed = parsePrimaryMessage(JSON.parse(JSON.stringify(message)));
-      assert.ok(parsed?.type === 'clients', 'a worker would not understand this message');
+      assert.ok(parsed?.type === 'clients', 'a worker would refuse this message');
       messages.push({ ...parsed, ids: idsOf(parsed) });
       taken = taken.then(rest).then(() => {
         assert.ok(directory.apply(parsed));
@@ -67,7 +67,7 @@ export interface LabOptions extends Partial<DirectoryFeedOptions> {
   folder?: string;
 }
 
-/** startFeed starts a feed and a worker at its other end; both end with the test. */
+/** startFeed starts a feed and one worker; both end with the test. */
 export function startFeed(t: TestContext, database: Database, options: LabOptions = {}) {
   const { configured = 'a secret of many machines', folder = makeTempFolder('sluice-keys-') } = options;
   if (options.folder === undefined) t.after(() => removeTempFolder(folder));

@@ -1,4 +1,4 @@
-/** What the tests of PostgreSQL share: a silent logger, a migrated database, and the end of both. */
+/** For the tests of PostgreSQL: a silent logger and migrated databases. */
 import type { TestContext } from 'node:test';
 import { pino } from 'pino';
 import { ClientRepository } from '../../src/clients/client-repository.ts';
@@ -17,7 +17,7 @@ export function openDatabase(t: TestContext, url: string, options: Partial<Datab
   return database;
 }
 
-/** makeMigrated makes an empty, migrated database of its own for one test. */
+/** makeMigrated makes an empty, migrated database for one test. */
 export async function makeMigrated(t: TestContext, server: Pick<PostgresServer, 'url'>) {
   const url = await makeDatabase(server);
   const database = openDatabase(t, url);
@@ -25,7 +25,7 @@ export async function makeMigrated(t: TestContext, server: Pick<PostgresServer, 
   return { url, database, repository: new ClientRepository(database) };
 }
 
-/** insertKeys gives acme the keys 1…count, under a secret that nobody has. */
+/** insertKeys gives acme the keys 1…count, signed with a secret that nobody has. */
 export async function insertKeys(database: Database, count: number): Promise<void> {
   await database.query(
     `insert into api_keys (key_id, client_id, digest, secret_id)

@@ -1,17 +1,17 @@
-/** A TCP proxy in front of a Redis that can be slow, cut connections in the middle of a reply, and spoil a reply. */
+/** A TCP proxy in front of a Redis that delays replies, cuts connections inside a reply, or corrupts a reply. */
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 
 export interface FaultyWire {
   /** redis://127.0.0.1:port */
   readonly url: string;
-  /** Each piece of a reply arrives so much later; 0 at first. */
+  /** Delay of each piece of a reply; initially 0. */
   delayMs: number;
-  /** Connections cut in the middle of a reply so far. */
+  /** Number of connections cut so far. */
   readonly cutCount: number;
-  /** Before the next reply comes the beginning of one that is larger than all that will follow; set back when it has. */
+  /** true: before the next reply, sends the start of a reply longer than all that will follow. Then false again. */
   announceTooMuch: boolean;
-  /** cutNext ends as many connections as there are `afterBytes`, each after so many bytes of its next reply. */
+  /** cutNext cuts one connection per entry of `afterBytes`, after that many bytes of its next reply. */
   cutNext(afterBytes: readonly number[]): void;
   close(): Promise<void>;
 }
@@ -62,7 +62,7 @@ class Wire implements FaultyWire {
       [server, client],
     ] as const) {
       this.#sockets.add(socket);
-      // A peer that resets has ended as well.
+      // An error also closes the other side.
       socket.on('error', () => other.destroy());
       socket.on('close', () => {
         this.#sockets.delete(socket);

@@ -1,4 +1,4 @@
-/** What the tests of a Redis that fails share: limiters under traffic, how long each take waited, and the books of tokens. */
+/** For the tests of a failing Redis: limiters under traffic, the wait of each take, and an account of the tokens. */
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import type { TakeRequest } from '../../src/contract/buckets.ts';
@@ -13,14 +13,14 @@ import { waitFor } from '../support/wait.ts';
 import { openOperator } from './connect.ts';
 import { type Fleet, makeFleet } from './limiter-fleet.ts';
 
-/** Behaviour 32, beside which only the lateness of our own loop counts. */
+/** B32 allows no wait beyond the deadline, the delay of our own event loop apart. */
 const SLACK_MS = 5;
 export const RECOVERY_MS = 5_000;
-/** Of the sampler of our own loop's lateness. */
+/** Sample interval of watchLoop. */
 const SAMPLE_MS = 2;
 export const FLEET_SIZE = 4;
 const CALLERS = 20;
-/** Never empty in a test, and never full once halved: every token that is missing was taken. Quick enough for leases. */
+/** A half-full bucket never gets empty or full in a test, so every missing token was taken. Refills fast enough for leases. */
 export const PLENTY = policyOf({ capacity: 1_000_000, refillPerSecond: 200 });
 const HALF = PLENTY.capacity / 2;
 
@@ -33,11 +33,11 @@ export interface Outage {
 
 interface OutageOptions {
   policy?: PolicySettings;
-  /** What the limiters connect to; default the server itself. */
+  /** URL for the limiters; default: the server itself. */
   wire?: (server: RedisServer) => Promise<string>;
 }
 
-/** openFleet starts a Redis and four limiters whose first takes it has answered. */
+/** openFleet starts a Redis and four limiters that are connected. Buckets of PLENTY are half full. */
 export async function openFleet(
   t: TestContext,
   { policy = PLENTY, wire = async (server) => server.url }: OutageOptions = {},
@@ -49,7 +49,7 @@ export async function openFleet(
   await fleet.ready();
   for (const { limiter } of fleet.workers) await limiter.take(callerOf('warm-up'), policy, 1);
   if (policy !== PLENTY) return { server, fleet, before: [] };
-  // Past the limiters, which would take it for demand.
+  // Directly at the store: the limiters would count it as demand.
   const { store } = fleet.workers[0] ?? assert.fail();
   const replies = await store.takeBatch(Array.from({ length: CALLERS }, (_, i) => halfOf(keyOf(i))));
   assert.ok(replies.every((reply) => !(reply instanceof Error) && reply.granted === HALF));
@@ -91,17 +91,17 @@ async function readBuckets(server: RedisServer): Promise<BucketState[]> {
 
 export interface Traffic {
   waitsMs: number[];
-  /** Decisions by their source. */
+  /** Decisions by source. */
   counts: Record<DecisionSource, number>;
-  /** Tokens that the store gave for each caller, ahead or for the moment. */
+  /** Tokens that the store granted, by caller; leases included. */
   granted: Map<string, number>;
-  /** Takes while the breaker was open that had to wait, or had their answer at once. */
+  /** Takes with the breaker open that had to wait, and that were decided at once. */
   waitedWhileOpen: number;
   answeredWhileOpen: number;
   stop(): Promise<void>;
 }
 
-/** startTraffic takes one by one, every limiter for the same callers, until told to stop. */
+/** startTraffic makes every limiter take single tokens for the same callers until stop(). */
 export function startTraffic(fleet: Fleet): Traffic {
   let running = true;
   const loop = watchLoop();
@@ -119,7 +119,7 @@ export function startTraffic(fleet: Fleet): Traffic {
   };
   const run = async (limiter: Limiter): Promise<void> => {
     for (let i = 0; running; i++) {
-      // The first is hot enough for a lease.
+      // The first caller is busy enough for a lease.
       const name = nameOf(i % 4 === 0 ? (i / 4) % CALLERS : 0);
       const startMs = loop.now();
       const open = limiter.breakerOpen;
@@ -138,7 +138,7 @@ export function startTraffic(fleet: Fleet): Traffic {
   return traffic;
 }
 
-/** A clock that stands still while our own event loop is late. */
+/** watchLoop makes a clock that stands still while our own event loop is late. */
 export function watchLoop(): { now: () => number; stop: () => void } {
   let lateMs = 0;
   let expectedMs = performance.now() + SAMPLE_MS;
@@ -177,16 +177,16 @@ export async function recovered(fleet: Fleet): Promise<void> {
   );
 }
 
-/** assertPatience holds every wait to the deadline and 5 ms, the lateness of our own loop apart. */
+/** assertPatience checks that no take waited longer than the deadline plus 5 ms. */
 export function assertPatience(traffic: Traffic): void {
-  // Too many for the arguments of one call.
+  // Too many values for the arguments of Math.max.
   const longestMs = traffic.waitsMs.reduce((longest, waitMs) => Math.max(longest, waitMs), 0);
   assert.ok(longestMs <= TIMEOUT_MS + SLACK_MS, `a take waited ${longestMs} ms`);
 }
 
 /**
- * assertBooks ends the limiters and proves that no token was spent that its bucket does not miss, what flowed in between two
- * writes of its state included.
+ * assertBooks closes the limiters and checks that every spent token was taken from its bucket, with the refill between the
+ * writes of the bucket's state included.
  */
 export async function assertBooks({ server, fleet, before }: Outage, traffic: Traffic): Promise<void> {
   await Promise.all(fleet.workers.map(({ limiter }) => limiter.close()));
@@ -202,7 +202,7 @@ export async function assertBooks({ server, fleet, before }: Outage, traffic: Tr
   }
 }
 
-/** assertOneLinePerChange: away and back, in turn, and back at the end; every limiter, or those that noticed. */
+/** assertOneLinePerChange checks that each limiter logged away and back alternately, ending with back. `everyOne` false: or nothing. */
 export function assertOneLinePerChange(fleet: Fleet, { everyOne = true } = {}): void {
   assert.equal(metricSum(fleet, 'sluice_ratelimit_breaker_open'), 0);
   for (const { log } of fleet.workers) {
@@ -215,7 +215,7 @@ export function assertOneLinePerChange(fleet: Fleet, { everyOne = true } = {}): 
 interface OutageSteps {
   breakIt: () => unknown;
   mend: () => unknown;
-  /** The buckets outlive the fault; default true. */
+  /** Whether the buckets survive the fault; default: true. */
   keepsBuckets?: boolean;
 }
 
@@ -232,7 +232,7 @@ export async function proveOutage(
     const openCount = (): number => metricSum(fleet, 'sluice_ratelimit_breaker_open');
     await waitFor('every breaker to open', () => openCount() === FLEET_SIZE, { timeoutMs: 3_000 });
     await waitFor('traffic without the store', () => traffic.answeredWhileOpen > 500);
-    assert.equal(traffic.waitedWhileOpen, 0, 'an open breaker, its probes included, holds nobody');
+    assert.equal(traffic.waitedWhileOpen, 0, 'with an open breaker no take may wait, probes included');
     assert.ok(traffic.counts.local > 0);
     assert.equal(openCount(), FLEET_SIZE);
     assert.ok(metricSum(fleet, 'sluice_ratelimit_store_calls_total', 'skipped') > 0);

@@ -1,4 +1,4 @@
-/** The shipped script on a clock of the test's: the script itself has no argument for the time. */
+/** Runs the shipped script with a clock that the test sets; the script itself takes no time argument. */
 import assert from 'node:assert/strict';
 import { Redis, type Result } from 'ioredis';
 import type { TakeReply, TakeRequest } from '../../src/contract/buckets.ts';

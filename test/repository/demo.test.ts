@@ -92,7 +92,7 @@ test('make demo: a part that dies ends the others, exit 1, and is named', async 
   assert.ok(backend);
   process.kill(backend.pid, 'SIGKILL');
   assert.deepEqual(await child.stop('SIGCONT', 20_000), { code: 1, signal: null });
-  assert.match(child.stderr.join('\n'), /backend \d+ ended by itself \(SIGKILL\)/);
+  assert.match(child.stderr.join('\n'), /backend \d+ exited \(SIGKILL\)/);
   await waitFor('every part to be gone', () => !pids.some(isRunning));
 });
 

@@ -34,7 +34,7 @@ test('versions are chosen by words, each once', () => {
   assert.deepEqual(chosen('all'), ['24.18.1', '24.20.0', '24.22.3', '26.9.0', '26.10.0']);
   assert.deepEqual(chosen('26.9.0', 'lowest', '26.9.0'), ['26.9.0', '24.18.1']);
   for (const word of ['25.9.0', '26.5.0', '26.11.0', 'v26.9.0', 'newest'])
-    assert.throws(() => chosen(word), new RegExp(`${word} is no published`));
+    assert.throws(() => chosen(word), new RegExp(`${word} is not a published`));
 });
 
 test('a line without a published release has no ends', () => {

@@ -1,4 +1,4 @@
-/** Backends for tests: a handler on a free port; closing it also closes its sockets. */
+/** Backends for tests, on free ports. close() also closes their sockets. */
 import { createServer as createHttpServer, type RequestListener } from 'node:http';
 import { createServer, type Socket } from 'node:net';
 import { listen, type TestBackend } from '../../test_backs/server.ts';
@@ -21,7 +21,7 @@ export async function startBackend(handler: RequestListener, { port = 0 } = {}):
   return Object.defineProperty(backend, 'requestCount', { get: () => requestCount }) as HttpTestBackend;
 }
 
-/** startRawBackend gives every accepted socket to the test, which speaks HTTP (or breaks it) itself. */
+/** startRawBackend gives every accepted socket to the test, which writes the HTTP itself. */
 export async function startRawBackend(
   onSocket: (socket: Socket) => void,
   { port = 0 } = {},

@@ -1,4 +1,4 @@
-/** block keeps the event loop busy: nothing else of this process runs meanwhile. */
+/** block keeps the event loop busy, so that nothing else in this process runs. */
 export function block(ms: number): void {
   const endMs = performance.now() + ms;
   while (performance.now() < endMs);

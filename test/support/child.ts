@@ -1,6 +1,6 @@
 /**
- * Child processes of tests. Each leads a process group of its own, and its output is kept as lines. Stopping it checks that no
- * process of the group is left. When the test process ends early, it kills the groups first.
+ * Child processes of tests. Each leads its own process group, and its output is kept as lines. stop() checks that the whole
+ * group has ended. A test process that ends early kills the groups first.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
@@ -24,7 +24,7 @@ export interface SpawnOptions {
 const live = new Map<Child, NodeJS.Signals>();
 let hooked = false;
 
-/** Child is a started process, with all processes that it starts in the same group. */
+/** Child is a started process and its process group. */
 export class Child {
   readonly pid: number;
   /** Complete lines so far, without line ends. */
@@ -63,7 +63,7 @@ export class Child {
         resolve(this.exitStatus);
       });
     });
-    // Whoever awaits `exited` still sees the failure. Without this line an unobserved failure would end the whole test run.
+    // Callers that await `exited` still get the error. Without this line an unobserved rejection would end the test process.
     this.exited.catch(() => undefined);
     this.pid = this.#process.pid ?? 0;
     if (this.pid > 0) live.set(this, options.killSignal ?? 'SIGKILL');
@@ -100,12 +100,12 @@ export class Child {
     return found.line;
   }
 
-  /** signal sends a signal to the first process alone. */
+  /** signal sends a signal to the first process only. */
   signal(signal: NodeJS.Signals): void {
     if (this.exitStatus === null) process.kill(this.pid, signal);
   }
 
-  /** stall stops or resumes the reading of its standard output. What it writes meanwhile waits in the pipe or in the process. */
+  /** stall pauses or resumes reading its standard output. Meanwhile the output waits in the pipe or in the process. */
   stall(stalled: boolean): void {
     if (stalled) this.#process.stdout?.pause();
     else this.#process.stdout?.resume();
@@ -127,7 +127,7 @@ export class Child {
     this.signal(signal);
     try {
       await waitFor(
-        `${this.#name} (pid ${this.pid}) to exit after ${signal} and leave nobody behind`,
+        `${this.#name} (pid ${this.pid}) to exit after ${signal} and leave no process behind`,
         () => this.exitStatus !== null && this.groupPids().length === 0,
         { timeoutMs },
       );
@@ -140,7 +140,7 @@ export class Child {
     return this.exited;
   }
 
-  /** kill kills the whole group and waits until it is gone. For clean-ups: it does not reject when the group is already gone. */
+  /** kill kills the whole group and waits until it has ended. For clean-up: it does not reject when the group has ended before. */
   async kill(): Promise<ExitStatus> {
     if (this.pid === 0) return { code: null, signal: null };
     killGroup(this.pid, 'SIGCONT');
@@ -150,7 +150,7 @@ export class Child {
     return this.exited;
   }
 
-  /** describe returns the last output, for messages. */
+  /** describe returns the last lines of output, for error messages. */
   describe(): string {
     const tail = (lines: string[]) => lines.slice(-15).join('\n  ');
     return `  exit: ${JSON.stringify(this.exitStatus)}\n  stdout: ${tail(this.stdout)}\n  stderr: ${tail(this.stderr)}`;

@@ -1,4 +1,4 @@
-/** A client's connection for which a test decides every byte and every millisecond. */
+/** A client's connection without a socket. The test controls each read and the time. */
 import assert from 'node:assert/strict';
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
 import { BodyBuffers } from '../../src/http1/body-buffers.ts';
@@ -20,7 +20,7 @@ export const get = (target: string) => `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\
 export const post = (body: string) =>
   `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
 
-/** Scene records what its connection asks of a server; the test decides how requests are served. */
+/** Scene records the requests and refusals of its connection. The test's `serve` answers the requests. */
 export class Scene extends LoneConnection<StuckWire> {
   readonly targets: string[] = [];
   readonly refusals: number[] = [];
@@ -38,7 +38,7 @@ export class Scene extends LoneConnection<StuckWire> {
     this.connection.onRead(count);
   }
 
-  /** For each answer so far: whether it had `Connection: close`. */
+  /** For each answer: whether it has `Connection: close`. */
   get closings(): boolean[] {
     const heads = this.wire.text.split('\r\n\r\n').slice(0, -1);
     return heads.map((head) => head.includes('\r\nConnection: close'));
@@ -55,17 +55,17 @@ export class Scene extends LoneConnection<StuckWire> {
   }
 }
 
-/** assertIdle checks that no request is under way: the connection stays open for the keepAlive time and no longer. */
+/** assertIdle checks that the connection waits for a request: it stays open for exactly the keepAlive time. */
 export function assertIdle(scene: Scene): void {
   assert.equal(scene.connection.receiving, false);
   scene.pass(KEEP_ALIVE_MS - 10 * TICK_MS);
-  assert.equal(scene.closedCount, 0, 'it was taken for one whose next head has begun');
+  assert.equal(scene.closedCount, 0, 'it was closed before keepAlive had passed');
   scene.pass(20 * TICK_MS);
   assert.deepEqual([scene.refusals, scene.closedCount], [[], 1]);
 }
 
 function ignore(): void {
-  // Events that no test looks at.
+  // Events that the test does not check.
 }
 
 /** listener makes a listener from the methods of a test; all other events are ignored. */

@@ -3,7 +3,7 @@ import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 
 export const TICK_MS = 20;
 
-/** FakeTime is a clock that a test moves, and a timer that ticks with it. `pass` throws what a deadline throws. */
+/** FakeTime is a clock that the test moves, with a timer. `pass` throws what a deadline throws. */
 export class FakeTime {
   nowMs = 0;
   readonly clock: Clock = { monotonicMs: () => this.nowMs, wallMs: () => this.nowMs };
@@ -15,7 +15,7 @@ export class FakeTime {
     },
   });
 
-  /** pass lets time pass, tick by tick. */
+  /** pass moves the clock, tick by tick. */
   pass(ms: number, eachTick?: () => void): void {
     for (const endMs = this.nowMs + ms; this.nowMs < endMs; ) {
       this.nowMs += TICK_MS;

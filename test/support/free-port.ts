@@ -8,8 +8,8 @@ const LOWEST_PORT = 10_000;
 const ATTEMPTS = 50;
 
 /**
- * freePort returns a TCP port of 127.0.0.1 that was free a moment ago. The port is below the range from which the kernel takes
- * local ports of outgoing connections: one of these could otherwise use the port before the server listens.
+ * freePort returns a TCP port of 127.0.0.1 that was free a moment ago. It is below the range that the kernel uses for outgoing
+ * connections, so that none of them can take the port before the server listens.
  */
 export async function freePort(): Promise<number> {
   const firstEphemeral = Number.parseInt(readFileSync('/proc/sys/net/ipv4/ip_local_port_range', 'utf8'), 10);

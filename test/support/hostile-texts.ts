@@ -1,9 +1,9 @@
-/** Long texts that are hard for parsers and patterns, and a check of what reading one costs. */
+/** Long texts that make careless parsers and patterns slow, and a check of the CPU time. */
 import assert from 'node:assert/strict';
 
-/** A longer turn of the event loop makes other requests wait. */
+/** Longest acceptable turn of the event loop. */
 export const MAX_TURN_MS = 20;
-/** Garbage is collected during some runs. The cheapest of so many runs had no collection. */
+/** The cheapest of this many runs is not disturbed by garbage collection. */
 const TRIES = 4;
 
 const UNITS = [
@@ -48,7 +48,7 @@ export function hostileTexts(prefix = '', bytes = 64 * 1024): string[] {
   );
 }
 
-/** assertCheap runs something a few times. It fails when even the cheapest run cost this thread too much CPU time. */
+/** assertCheap calls `run` a few times and fails when even the cheapest call took more than `maxMs` of CPU time. */
 export async function assertCheap(what: string, run: () => unknown, maxMs = MAX_TURN_MS): Promise<void> {
   let cheapestMs = Number.POSITIVE_INFINITY;
   for (let i = 0; i < TRIES && cheapestMs > maxMs; i++) {

@@ -19,10 +19,10 @@ const LAYERS: Record<string, number> = {
   'cli.ts': 5,
 };
 
-/** What `contract` may import from packages and node: parsers of its messages, but nothing that does I/O. */
+/** All that `contract` may import from packages and node: parsers, but nothing that does I/O. */
 const CONTRACT_PACKAGES = ['zod', 'ipaddr.js', 'node:net'];
 
-/** filesUnder lists the files of a folder, all levels but node_modules, that end in `ending`; sorted; [] if absent. */
+/** filesUnder lists the files below a folder, without node_modules, that end in `ending`; sorted. [] if the folder is absent. */
 export function filesUnder(root: string, folder: string, ending: string): string[] {
   if (!existsSync(posix.join(root, folder))) return [];
   return readdirSync(posix.join(root, folder), { recursive: true, withFileTypes: true })
@@ -44,7 +44,7 @@ export function importsOf(path: string, text: string): string[] {
   );
 }
 
-/** problemsOfArrow says in sentences what is wrong with one file of src importing `target`; [] when nothing is. */
+/** problemsOfArrow returns a message for each rule that an import of `target` breaks. @param from a file of src */
 export function problemsOfArrow(from: string, target: string): string[] {
   const [fromFolder, targetFolder] = [folderOf(from), folderOf(target)];
   const fromLayer = LAYERS[fromFolder];

@@ -9,7 +9,7 @@ export interface LoadOptions {
   method?: string;
   headers?: Record<string, string>;
   body?: string;
-  /** Pause of each connection after an answer, so that a test does not fill the machine; default: none. */
+  /** Pause of each connection after an answer, so that the load leaves CPU time for the test; default: none. */
   pauseMs?: number;
   /** Called for each answer, for example to count backends. */
   onAnswer?: (status: number, body: string, response: IncomingMessage) => void;
@@ -51,7 +51,7 @@ export class Load {
     );
   }
 
-  /** atLeast waits for so many further answers. */
+  /** atLeast waits for this many further answers. */
   async atLeast(count: number, timeoutMs = 20_000): Promise<void> {
     const from = this.result.total;
     await waitFor(`${count} further answers under load`, () => this.result.total - from >= count, {

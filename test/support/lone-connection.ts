@@ -1,4 +1,4 @@
-/** A client's connection without a socket, with the part of a server that it needs. */
+/** A client's connection without a socket, and a minimal owner for it. */
 import type { Downstream } from '../../src/contract/downstream.ts';
 import type { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
@@ -11,13 +11,13 @@ import type { MemoryWire } from './memory-wire.ts';
 export const HEADERS_MS = 300;
 export const KEEP_ALIVE_MS = 5_000;
 
-/** The part of a plan that a connection reads. The limits are the defaults (config/schema.ts). */
+/** The part of a plan that a connection reads. The limits are the defaults. */
 const PLAN = {
   limits: { bodyBytes: 1_048_576, targetBytes: 8_192, headerBytes: 16_384, headerCount: 100 },
   timeouts: { headersMs: HEADERS_MS, bodyIdleMs: 1_000, writeIdleMs: 1_000, keepAliveMs: KEEP_ALIVE_MS },
 } as unknown as Plan;
 
-/** LoneConnection owns one connection; `serve` decides what happens to its requests. */
+/** LoneConnection owns one connection; `serve` gets its requests. */
 export abstract class LoneConnection<W extends MemoryWire> extends FakeTime implements ConnectionOwner {
   readonly plan = PLAN;
   readonly buffers: BodyBuffers;

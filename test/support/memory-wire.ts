@@ -1,8 +1,8 @@
-/** A wire in memory: it keeps what is written as text. */
+/** A wire in memory that records what is written. */
 import type { Wire } from '../../src/infra/wire/wire.ts';
 
 export class MemoryWire implements Wire {
-  /** Everything that was taken, as latin1. */
+  /** All bytes written, as latin1. */
   text = '';
   writeCount = 0;
   closed = false;
@@ -20,7 +20,7 @@ export class MemoryWire implements Wire {
     return !this.closed;
   }
 
-  /** write is called for each piece; `take` reads the piece, now or later. The result goes to the writer. */
+  /** write gets each piece. `take` reads the piece, now or later. The result is returned to the writer. */
   write(take: () => void): boolean {
     take();
     return true;

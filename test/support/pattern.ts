@@ -1,11 +1,11 @@
-/** Bodies whose bytes show to which body they belong and at which offset. */
+/** Bodies whose bytes identify the body and the offset. */
 
-/** A sequence without repetition. Each body is a window of it. */
+/** A sequence without repetition. Each body is a part of it. */
 let sequence: Buffer = Buffer.alloc(0);
-/** Bytes between the starts of two windows. A prime, so that two buffers of a round size never hold the same bytes. */
+/** Distance of two bodies in the sequence. A prime, so that buffers of a round size never hold the same bytes. */
 const STEP_BYTES = 99_991;
 
-/** bodyOf returns the body of an id: no other body has these bytes at the same offset. It is a view; do not write to it. */
+/** bodyOf returns the body of an id: no other body has these bytes at the same offset. Read only. */
 export function bodyOf(id: number, bytes: number): Buffer {
   const from = id * STEP_BYTES;
   const needed = from + bytes;
@@ -15,12 +15,12 @@ export function bodyOf(id: number, bytes: number): Buffer {
 
 function makeSequence(bytes: number): Buffer {
   const words = new Uint32Array(Math.ceil(bytes / 4));
-  // A product with an odd factor is different for each number below 2^32.
+  // Multiplying by an odd factor gives a different result for each number below 2^32.
   for (let i = 0; i < words.length; i++) words[i] = Math.imul(i + 1, 0x9e3779b1);
   return Buffer.from(words.buffer);
 }
 
-/** firstMismatch returns the offset of the first difference; -1: there is none. */
+/** firstMismatch returns the offset of the first difference; -1: none. */
 export function firstMismatch(got: Buffer, wanted: Buffer): number {
   if (got.equals(wanted)) return -1;
   let at = 0;
@@ -32,7 +32,7 @@ export function firstMismatch(got: Buffer, wanted: Buffer): number {
 export class BodyCheck {
   /** Bytes so far. */
   bytes = 0;
-  /** Describes the first wrong byte; '' while there is none. */
+  /** Describes the first wrong byte; '' if there is none. */
   problem = '';
   readonly #wanted: Buffer;
 
@@ -44,12 +44,12 @@ export class BodyCheck {
     const at = firstMismatch(piece, this.#wanted.subarray(this.bytes, this.bytes + piece.length));
     if (at >= 0 && this.problem === '') {
       const shown = piece.subarray(at, at + 8).toString('hex');
-      this.problem = `byte ${this.bytes + at} of ${this.#wanted.length} is not its own: ${shown}`;
+      this.problem = `byte ${this.bytes + at} of ${this.#wanted.length} is wrong: ${shown}`;
     }
     this.bytes += piece.length;
   }
 
-  /** Whether the whole body came and was right. */
+  /** Whether the body is complete and right. */
   get whole(): boolean {
     return this.problem === '' && this.bytes === this.#wanted.length;
   }

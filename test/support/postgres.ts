@@ -57,7 +57,7 @@ export async function makeDatabase(server: Pick<PostgresServer, 'url'>): Promise
   return url.href;
 }
 
-/** postgresBinFolder finds the newest server programs: Debian does not put them on PATH, where there may be wrappers. */
+/** postgresBinFolder finds the newest server programs. On Debian they are not on PATH. */
 export function postgresBinFolder(): string {
   const debian = '/usr/lib/postgresql';
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : [];
@@ -70,7 +70,7 @@ export function postgresBinFolder(): string {
     (folder) => existsSync(join(folder, 'postgres')) && existsSync(join(folder, 'initdb')),
   );
   if (complete === undefined)
-    throw new Error('no PostgreSQL server found: run `make test`, which tells how to get it');
+    throw new Error('no PostgreSQL server found: `make test` says how to install it');
   return complete;
 }
 
@@ -148,7 +148,7 @@ class ThrowAwayPostgres implements PostgresServer {
     ];
     const child = spawnChild(join(this.#bin, 'postgres'), args, {
       ...this.#spawnOptions(),
-      killSignal: 'SIGQUIT', // after SIGKILL its shared memory would be left behind
+      killSignal: 'SIGQUIT', // SIGKILL would leave its shared memory behind
     });
     this.#child = child;
     await child.waitForLine('database system is ready to accept connections', {

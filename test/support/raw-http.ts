@@ -1,4 +1,4 @@
-/** A client that sends exactly the bytes it is given and reads answers without node:http. */
+/** A client that sends exactly the given bytes and reads answers without node:http. */
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
 import { waitFor, within } from './wait.ts';
@@ -78,7 +78,7 @@ export class RawClient {
     this.socket.end();
   }
 
-  /** reset drops the connection with a RST. */
+  /** reset ends the connection with a RST. */
   reset(): void {
     this.socket.resetAndDestroy();
   }

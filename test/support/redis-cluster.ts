@@ -1,4 +1,4 @@
-/** A throw-away Redis Cluster: masters that share the slots evenly, and replicas where a test wants them. */
+/** A throw-away Redis Cluster: masters that share the slots evenly, and replicas on request. */
 import { Redis } from 'ioredis';
 import { freePort } from './free-port.ts';
 import { type RedisServer, startRedis } from './redis.ts';
@@ -24,7 +24,7 @@ export interface RedisClusterOptions {
   masters?: number;
   /** Replicas of the first master; they are the last of `nodes`. */
   replicas?: number;
-  /** Whether nodes go on serving while others are missing (cluster-require-full-coverage no); default: false, as in Redis. */
+  /** true: nodes keep serving while others are away (cluster-require-full-coverage no); default: false. */
   partial?: boolean;
   /** PEM files. With them nodes speak TLS only and call themselves localhost. */
   tls?: { cert: string; key: string };
@@ -53,7 +53,7 @@ export async function startRedisCluster(options: RedisClusterOptions = {}): Prom
       const node = await startRedis(tls === undefined ? { args } : { args, tls });
       nodes.push(node);
       const client = new Redis(node.url, tls === undefined ? {} : { tls: { rejectUnauthorized: false } });
-      // A test may have ended a node.
+      // A test may have stopped a node.
       client.on('error', () => undefined);
       clients.push(client);
     }
@@ -151,7 +151,7 @@ class Joined implements RedisCluster {
       await source.call('MIGRATE', '127.0.0.1', String(to.port), key, '0', '5000');
       await between();
     }
-    // The others would hear of it by gossip, some time.
+    // Otherwise the nodes would learn it by gossip, after some time.
     const others = this.#clients
       .slice(0, this.#masters)
       .filter((client) => client !== target && client !== source);

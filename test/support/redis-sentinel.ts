@@ -8,7 +8,7 @@ import { type RedisServer, startRedis } from './redis.ts';
 import { makeTempFolder, removeTempFolder } from './temp-folder.ts';
 import { waitFor } from './wait.ts';
 
-/** How soon the sentinel gives up a silent master. */
+/** Silence after which the sentinel gives up the master. */
 const DOWN_AFTER_MS = 500;
 
 export interface RedisSentinel {

@@ -24,7 +24,7 @@ export interface RedisServer {
   readonly pid: number;
   /** signal sends SIGSTOP, SIGCONT, SIGKILL, …; stop() continues a stopped process first. */
   signal(signal: NodeJS.Signals): void;
-  /** stop ends it and waits for the exit; start() starts it again. */
+  /** stop ends it and waits for the exit. start() runs it again. */
   stop(): Promise<void>;
   /** start runs it again, empty, on the same port. */
   start(): Promise<void>;

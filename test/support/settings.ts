@@ -1,6 +1,6 @@
 /**
- * Makes complete settings from those that a test names. The others have the product's defaults, except that there are no health
- * checks, limits and listeners unless the test names them.
+ * Completes the settings that a test gives. The rest are the product's defaults, but without health checks, limits and
+ * listeners.
  */
 import type {
   HealthCheckSettings,
@@ -39,13 +39,13 @@ export function routeSettings(
   return { name, match: { ...any, ...match }, pool: 'app', rateLimit: null, ...more };
 }
 
-/** policySettings makes the policy `default`: 100 tokens, with a refill so slow that a test hardly sees it. */
+/** policySettings makes the policy `default`: 100 tokens, with almost no refill. */
 export function policySettings(more: Partial<PolicySettings> = {}): PolicySettings {
   const limits = { capacity: 100, refillPerSecond: 0.001 };
   return { name: 'default', onStoreFailure: 'local', shadow: false, ...limits, ...more };
 }
 
-/** Every block may be partial. */
+/** Settings in which every section may be partial. */
 export type WorkerSettingsParts = Partial<
   Omit<WorkerSettings, 'limits' | 'timeouts' | 'rateLimit' | 'log'>
 > & {

@@ -14,29 +14,28 @@ export interface ReadyLine {
   workers: number;
 }
 
-/** The configuration file as an object. `listen`, `admin`, `workers` and `database` get values for tests where they are absent. */
+/** The configuration file as an object. Absent `listen`, `admin`, `workers` and `database` get values for tests. */
 export type SluiceConfig = Record<string, unknown>;
 
 export interface SluiceOptions {
-  /** An object (completed, see SluiceConfig) or the text of the file (taken as it is). */
+  /** An object (completed, see SluiceConfig) or the text of the file (used as it is). */
   config: SluiceConfig | string;
   /**
-   * Added to the test's environment without REDIS_URL, DATABASE_URL, CONFIG_PATH and SLUICE_*. The variables that choose the
-   * data path stay, so that a whole run can use another one (`make test-node`).
+   * Added to the test's environment, from which REDIS_URL, DATABASE_URL, CONFIG_PATH and SLUICE_* are removed, except those
+   * that choose the data path (`make test-node` sets them).
    */
   env?: Record<string, string>;
-  /** Working folder, with ./data; default: a new one, which stop() removes. Name one to start twice in the same folder. */
+  /** Working folder; default: a new one, which stop() removes. Give one to start twice in the same folder. */
   folder?: string;
   /**
-   * `made` (default): the embedded database exists, as at every start but the first. `absent`: it must be made, which takes 2 s
-   * more.
+   * `made` (default): the embedded database exists already. `absent`: the product must make it, which takes 2 s more.
    */
   data?: 'made' | 'absent';
   /** Entry file; default: src/cli.ts. */
   entry?: string;
-  /** Its limit of open files, soft and hard; default: that of the test. */
+  /** Limit of open files, soft and hard; default: that of the test. */
   openFiles?: number;
-  /** A file or FIFO for its standard output and error, which is then not collected. */
+  /** A file or FIFO for standard output and error, which are then not collected. */
   output?: string;
   /** How long to wait for the ready line; default: 30 s. */
   timeoutMs?: number;
@@ -59,7 +58,7 @@ export interface SluiceProcess {
   jsonLines(filter?: (entry: Record<string, unknown>) => boolean): Record<string, unknown>[];
   /** workerPids returns the running processes of the group without the primary. */
   workerPids(): number[];
-  /** configure writes another configuration (completed in the same way) to the file. SIGHUP or the reload call applies it. */
+  /** configure writes a new configuration (completed in the same way) to the file. SIGHUP or the reload call applies it. */
   configure(config: SluiceConfig | string): void;
   signal(signal: NodeJS.Signals): void;
   /**
@@ -127,7 +126,7 @@ export function spawnSluice(
   });
 }
 
-/** completeConfig adds what most tests do not name: free loopback ports, one worker, JSON logs. */
+/** completeConfig adds defaults for tests: free loopback ports, one worker, JSON logs. */
 export function completeConfig(config: SluiceConfig): SluiceConfig {
   return {
     listen: [{ address: '127.0.0.1:0' }],

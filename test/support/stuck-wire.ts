@@ -1,6 +1,6 @@
 import { MemoryWire } from './memory-wire.ts';
 
-/** StuckWire takes nothing while it is `stuck`. It reads the memory of a piece only when it takes the piece. */
+/** StuckWire accepts nothing while it is `stuck`. It reads the memory of a piece only when the piece is written. */
 export class StuckWire extends MemoryWire {
   stuck = false;
   #waiting: (() => void)[] = [];

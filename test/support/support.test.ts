@@ -10,7 +10,7 @@ import { connectRaw, exchangeRaw } from './raw-http.ts';
 import { startRedis } from './redis.ts';
 import { waitFor } from './wait.ts';
 
-test('a wait that ends in vain says what was missing, and what was seen last', async () => {
+test('a wait that times out says what was missing and what was seen last', async () => {
   await assert.rejects(
     waitFor('the moon to turn green', () => 0, { timeoutMs: 30 }),
     /30 ms in vain: the moon to turn green \(last: 0\)/,
@@ -25,7 +25,7 @@ test('a child that leaves a grandchild behind is reported, and the grandchild is
   const line = await child.waitForLine('grandchild');
   const grandchild = Number(line.split(' ')[1]);
   assert.ok(isRunning(grandchild));
-  await assert.rejects(child.stop('SIGTERM', 500), /leave nobody behind/);
+  await assert.rejects(child.stop('SIGTERM', 500), /leave no process behind/);
   assert.equal(isRunning(grandchild), false);
 });
 

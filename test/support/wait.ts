@@ -1,7 +1,7 @@
-/** Waits for conditions: the only way in which a test may let time pass. */
+/** Waits for conditions. Tests must not wait in any other way. */
 
 export interface WaitOptions {
-  /** Default: 15,000, because a busy machine of two cores is late by seconds. */
+  /** Default: 15,000, because a busy machine may be late by seconds. */
   timeoutMs?: number;
   /** Pause between two probes; default: 10. */
   everyMs?: number;
@@ -35,7 +35,7 @@ export async function waitFor<T>(
   }
 }
 
-/** within rejects when `promise` has not settled after timeoutMs. For waits that are already promises. */
+/** within rejects when `promise` has not settled after timeoutMs. */
 export async function within<T>(promise: Promise<T>, timeoutMs: number, description: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const expired = new Promise<never>((_, reject) => {

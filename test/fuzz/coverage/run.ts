@@ -1,6 +1,6 @@
 /**
- * Coverage-guided fuzzing of both parsers (`make fuzz-coverage`), one after the other: starts from generated traffic and the
- * vectors, and afterwards shows everything that reached new code to other readers too: responses to node's client and
+ * Coverage-guided fuzzing of both parsers (`make fuzz-coverage`), one after the other: it starts from generated traffic and
+ * the vectors, and afterwards compares everything that reached new code with other readers: responses to node's client and
  * undici, requests to node's server.
  *
  * FUZZ_SEC   how long for each (default 60)
@@ -26,7 +26,7 @@ const HERE = fileURLToPath(new URL('./', import.meta.url));
 const GENERATED_COUNT = 300;
 const SEED_MAX_BYTES = 900;
 const INPUT_MAX_BYTES = 2000;
-/** Bytes in front of the traffic: how to cut it, and what was asked or is done. */
+/** Bytes before the traffic: how to split it, and the method or the actions. */
 const PREFIX = 'a\0';
 
 const sec = Number(process.env.FUZZ_SEC ?? 60);
@@ -39,7 +39,7 @@ interface Kind {
   /** Compiled folders whose branches guide the fuzzer. */
   instrumented: string[];
   seeds(): string[];
-  /** What nobody has decided about one input. */
+  /** The undecided differences of one input. */
   undecidedOf(prefix: Buffer, text: string, random: Random): Promise<string[]>;
 }
 
@@ -71,7 +71,7 @@ function generated(make: (random: Random) => string): string[] {
   return Array.from({ length: GENERATED_COUNT }, (_, i) => make(new Random(seedOf(seed, i))));
 }
 
-/** Kept: a later run goes on from what this one has found. */
+/** Not deleted: a later run continues with these findings. */
 function corpusOf({ name, seeds }: Kind): { folder: string; corpus: string } {
   const folder = join(ROOT, '.tmp/fuzz-coverage', name);
   const corpus = join(folder, 'corpus');
@@ -102,7 +102,7 @@ function runFuzzer({ target, instrumented }: Kind, { folder, corpus }: ReturnTyp
   return status === 0;
 }
 
-/** Shows what the fuzzer found interesting to the other readers. */
+/** Compares the inputs that reached new code with the other readers. */
 async function replay(kind: Kind, corpus: string): Promise<number> {
   const names = readdirSync(corpus);
   let failed = 0;

@@ -34,7 +34,7 @@ function tempFolder(t: TestContext): string {
   return folder;
 }
 
-// Node's own child processes get a socket where a shell makes a pipe.
+// A shell, because node gives its child processes a socket instead of a pipe.
 for (const [output, redirection] of [
   ['socket', ''],
   ['pipe', '| cat'],
@@ -83,7 +83,7 @@ function makePipe(t: TestContext): Pipe {
   return { readFd, writeFd, openAgain };
 }
 
-/** linesOf reads from now on; the numbers of the lines so far. */
+/** linesOf reads from now on and returns the numbers of the lines so far. */
 function linesOf(t: TestContext, fd: number): number[] {
   const reader = new Socket({ fd, readable: true, writable: false });
   t.after(() => reader.destroy());
@@ -100,7 +100,7 @@ function linesOf(t: TestContext, fd: number): number[] {
 const lineOf = (number: number, fillBytes: number) =>
   `${JSON.stringify({ number, fill: 'é'.repeat(fillBytes / 2) })}\n`;
 
-test('a stalled reader of a pipe costs 4 MiB of memory and whole lines, and the rest arrives once it reads', async (t) => {
+test('for a stalled reader 4 MiB of lines are kept and whole lines dropped; the rest arrives when it reads again', async (t) => {
   const { readFd, writeFd } = makePipe(t);
   const out = new LineWriter(ACCESS_LINES, writeFd);
   const written = 1_600;
@@ -118,9 +118,9 @@ test('a stalled reader of a pipe costs 4 MiB of memory and whole lines, and the 
   await waitFor('a line after the stall', () => numbers.at(-1) === written);
 });
 
-test('a pipe that cannot be opened a second time gets its lines all the same', async (t) => {
+test('a pipe that cannot be opened again still gets its lines', async (t) => {
   const { readFd, writeFd, openAgain } = makePipe(t);
-  // Without a reader the second opening fails (ENXIO), as it does on another user's pipe (EACCES).
+  // Without a reader opening it again fails (ENXIO), as for another user's pipe (EACCES).
   closeSync(readFd);
   const out = new LineWriter(ACCESS_LINES, writeFd);
   const numbers = linesOf(t, openAgain());
@@ -129,7 +129,7 @@ test('a pipe that cannot be opened a second time gets its lines all the same', a
   assert.equal(out.droppedCount, 0);
 });
 
-test('lines for a reader that went away are dropped and counted', async (t) => {
+test('lines are dropped and counted when the reader is gone', async (t) => {
   const { readFd, writeFd } = makePipe(t);
   const out = new LineWriter(ACCESS_LINES, writeFd);
   closeSync(readFd);
@@ -137,7 +137,7 @@ test('lines for a reader that went away are dropped and counted', async (t) => {
   await waitFor('all to be counted', () => out.droppedCount === 30);
 });
 
-test('a line alone reaches a file by itself, one that is too long is left out', async (t) => {
+test('a single line is written without waiting for more, and a too long line is dropped', async (t) => {
   const path = join(tempFolder(t), 'log');
   const fd = openSync(path, 'w');
   t.after(() => closeSync(fd));
@@ -148,7 +148,7 @@ test('a line alone reaches a file by itself, one that is too long is left out', 
   await waitFor('the line', () => readFileSync(path, 'utf8') === lineOf(2, 10));
 });
 
-test('at the end of a process lines for a full disk are given up in time', async (t) => {
+test('at exit a process gives up lines for a full disk in time', async (t) => {
   const fd = openSync('/dev/full', 'w');
   t.after(() => closeSync(fd));
   const out = new LineWriter(ACCESS_LINES, fd);
@@ -159,7 +159,7 @@ test('at the end of a process lines for a full disk are given up in time', async
   assert.ok(out.droppedCount > 0);
 });
 
-test('lost lines are told once the output takes lines again', async (t) => {
+test('lost lines are reported when the output accepts lines again', async (t) => {
   const { readFd, writeFd } = makePipe(t);
   const out = new LineWriter(ACCESS_LINES, writeFd);
   let told = 0;

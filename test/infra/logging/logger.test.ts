@@ -16,7 +16,7 @@ function makeLog(format: LogSettings['format']): { logger: Logger; lines: string
 
 const TIME = /^\[\d\d:\d\d:\d\d\.\d{3}\] /;
 
-test('pretty: one line per event with the name of its level and its facts as key=value', () => {
+test('pretty: one line per event, with its level and fields as key=value', () => {
   const { logger, lines } = makeLog('pretty');
   logger.warn(
     { pool: 'app', reason: 'three in a row', addresses: ['a', 'b'], cause: null },
@@ -33,13 +33,13 @@ test('pretty: one line per event with the name of its level and its facts as key
   assert.equal(lines[1]?.split('\n').length, 2);
 });
 
-test('pretty: control characters reach no terminal', () => {
+test('pretty: control characters are escaped', () => {
   const { logger, lines } = makeLog('pretty');
   logger.info({ name: 'a\u001b[2J' }, 'b\u001b[2Jc\nd');
   assert.equal(lines[0]?.replace(TIME, ''), 'INFO: b [2Jc d worker=3 name="a\\u001b[2J"\n');
 });
 
-test('pretty: an access line has the shape of the others', (t) => {
+test('pretty: access lines have the same form', (t) => {
   const fd = openSync('/dev/null', 'w');
   t.after(() => closeSync(fd));
   const out = new LineWriter(ACCESS_LINES, fd);
@@ -76,7 +76,7 @@ test('pretty: an access line has the shape of the others', (t) => {
   assert.equal(accessLogOf('json', out), out, 'JSON lines pass as they are');
 });
 
-test('what is known to happen is logged without a stack, a fault with it', () => {
+test('expected errors are logged without a stack, faults with it', () => {
   const { logger, lines } = makeLog('json');
   const refused = Object.assign(new Error('connect ECONNREFUSED'), { code: 'ECONNREFUSED' });
   logger.error({ err: refused }, 'a');
@@ -87,7 +87,7 @@ test('what is known to happen is logged without a stack, a fault with it', () =>
   assert.match(String(stacks[2]), /TypeError: a fault\n/);
 });
 
-test('a long application line is cut to what no other process can write into', () => {
+test('a long log line is cut to the size that pipes write atomically', () => {
   for (const format of ['json', 'pretty'] as const) {
     const { logger, lines } = makeLog(format);
     const fault = new TypeError('é'.repeat(3_000));
@@ -117,7 +117,7 @@ test('a warning of node goes to the log instead of standard error', async (t) =>
   await waitFor('the warning', () => lines.some((line) => line.includes('look here')));
 });
 
-test('a fatal line does not wait: the process may have requests in flight', (t) => {
+test('a fatal line does not block: the process may have requests in flight', (t) => {
   const fd = openSync('/dev/full', 'w');
   t.after(() => closeSync(fd));
   const out = new LineWriter(APPLICATION_LINES, fd);

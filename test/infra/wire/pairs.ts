@@ -1,4 +1,4 @@
-/** Wires of every kind with a plain socket at the other end, and an owner that notes all that its wire tells it. */
+/** Wires of every kind, each with a plain socket as its peer and an owner that records the calls of its wire. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -9,26 +9,26 @@ import { HANDLE_WIRE_VERSIONS, wiresOf } from '../../../src/infra/wire/wire-choi
 import { makeTempFolder } from '../../support/temp-folder.ts';
 import { within } from '../../support/wait.ts';
 
-/** The handle wire where the product may have it: on the versions of its list, and where `make test-node` asks for it. */
+/** The handle wire is tested on the versions of its list, and when `make test-node` asks for it. */
 const hasHandle = HANDLE_WIRE_VERSIONS.includes(process.version) || process.env.SLUICE_UNTESTED_WIRE === '1';
 
 export const MAKERS: readonly WireMaker[] = hasHandle ? [socketWires, wiresOf('handle')] : [socketWires];
 
-/** More than a TCP connection or a Unix socket holds while nobody reads it. */
+/** More than the kernel buffers on a TCP connection or a Unix socket that nobody reads. */
 export const LARGE_BYTES = 8 * 1024 * 1024;
 
 type Told = 'connect' | 'end' | 'drain' | 'write error' | 'broken';
 
-/** RecordingOwner copies what it reads and gives out memory of the sizes that it is told, in turn and never the same twice running. */
+/** RecordingOwner copies what it reads. It gives out buffers of the given sizes in turn, never the same one twice in a row. */
 export class RecordingOwner implements ConnectEvents {
-  /** Set by the pair before any call that needs it. */
+  /** Set by pair() before the first use. */
   wire!: Wire;
   readonly told: Told[] = [];
   readonly errors: Error[] = [];
   readCount = 0;
-  /** Calls that came after close() or reset(), or from within a call of the owner. */
+  /** Calls by the wire after close() or reset(), or from inside a call by the owner. */
   readonly wrongCalls: string[] = [];
-  /** Run at the end of a call; `open` as soon as the wire is open, in the same turn. */
+  /** Run at the end of a call by the wire; `open`: when the wire has opened, in the same turn. */
   readonly hooks: Partial<Record<Told | 'read' | 'open', () => void>> = {};
   readonly #pieces: Buffer[] = [];
   readonly #memory: Buffer[];
@@ -52,7 +52,7 @@ export class RecordingOwner implements ConnectEvents {
     return this.told.filter((told) => told === what).length;
   }
 
-  /** call runs a call to the wire, from within which the wire may not call back. */
+  /** call calls the wire, which must not call back meanwhile. */
   call<T>(act: (wire: Wire) => T): T {
     this.#calling = true;
     try {
@@ -62,7 +62,7 @@ export class RecordingOwner implements ConnectEvents {
     }
   }
 
-  /** leave closes or resets: from now on every call is wrong. */
+  /** leave closes or resets the wire: from now on it must make no call. */
   leave(how: 'close' | 'reset' = 'close'): void {
     this.#gone = true;
     this.call((wire) => wire[how]());
@@ -117,7 +117,7 @@ export class RecordingOwner implements ConnectEvents {
 
   #check(what: string): void {
     if (this.#gone) this.wrongCalls.push(`${what} after the close`);
-    // The memory for the first read is asked for from within connect and accept.
+    // connect and accept ask for the memory of the first read from inside.
     else if (this.#calling) this.wrongCalls.push(`${what} from within a call`);
   }
 }
@@ -125,13 +125,13 @@ export class RecordingOwner implements ConnectEvents {
 export interface Pair {
   wire: Wire;
   owner: RecordingOwner;
-  /** Half open after a FIN, and reading only once it is told to. */
+  /** Stays half open after a FIN, and is paused at first. */
   peer: Socket;
   peerErrors: Error[];
 }
 
 export interface Way {
-  /** For titles. */
+  /** For test titles. */
   name: string;
   side: 'accepted' | 'connecting';
   transport: 'TCP' | 'Unix';
@@ -176,7 +176,7 @@ async function acceptedPair(t: TestContext, way: Way, owner: RecordingOwner): Pr
   const peerErrors = peerOf(t, peer);
   const connected = once(peer, 'connect');
   const wire = await within(accepted.promise, 15_000, 'a connection');
-  // A reset before it would be a failed connection to the peer.
+  // An earlier reset would be a failed connection for the peer.
   await within(connected, 15_000, 'the peer to be connected');
   return { wire, owner, peer, peerErrors };
 }
@@ -211,14 +211,14 @@ function wayOf(maker: WireMaker, side: Way['side'], transport: Way['transport'])
   return way;
 }
 
-/** Every kind of wire; backends are reached over TCP alone. */
+/** Every kind of wire. Connections to backends exist only over TCP. */
 export const WAYS: readonly Way[] = MAKERS.flatMap((maker) => [
   wayOf(maker, 'accepted', 'TCP'),
   wayOf(maker, 'accepted', 'Unix'),
   wayOf(maker, 'connecting', 'TCP'),
 ]);
 
-/** collect reads all that a peer gets. */
+/** collect records everything that a peer receives. */
 export function collect(peer: Socket): { readonly text: string; readonly length: number; ended: boolean } {
   const pieces: Buffer[] = [];
   const got = {
@@ -239,12 +239,12 @@ export function collect(peer: Socket): { readonly text: string; readonly length:
   return got;
 }
 
-/** closeOf tells when a socket has closed, with or without an error. */
+/** closeOf resolves when a socket has closed, with or without an error. */
 export function closeOf(socket: Socket): Promise<void> {
   return new Promise((resolve) => socket.once('close', () => resolve()));
 }
 
-/** turns lets the event loop go round: whatever is ready by now has been told afterwards. */
+/** turns waits for some turns of the event loop, after which everything that is ready now has been delivered. */
 export async function turns(count = 10): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise((resolve) => setImmediate(resolve));
 }

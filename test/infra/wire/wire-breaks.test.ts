@@ -1,4 +1,4 @@
-/** Ends that are not proper: resets of either side, failed writes, connections that never come about. */
+/** Abnormal ends: resets by either side, failed writes, failed connects. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { waitFor } from '../../support/wait.ts';
 import { closeOf, LARGE_BYTES, listen, MAKERS, RecordingOwner, tcpPort, turns, WAYS } from './pairs.ts';
 
-/** Gives up at once: with a RST over TCP. A Unix socket has none. */
+/** Disconnects at once: with a RST over TCP, by a close on a Unix socket. */
 async function breakOff(peer: Socket, transport: 'TCP' | 'Unix'): Promise<void> {
   const closed = closeOf(peer);
   if (transport === 'TCP') peer.resetAndDestroy();
@@ -15,7 +15,7 @@ async function breakOff(peer: Socket, transport: 'TCP' | 'Unix'): Promise<void> 
 }
 
 for (const way of WAYS) {
-  test(`${way.name}: reset shows to a TCP peer, and on a Unix socket it is a close`, async (t) => {
+  test(`${way.name}: reset sends a RST over TCP and closes a Unix socket`, async (t) => {
     const { owner, peer, peerErrors, wire } = await way.pair(t);
     let ended = false;
     peer.on('end', () => {
@@ -33,7 +33,7 @@ for (const way of WAYS) {
     assert.deepEqual([owner.told, owner.wrongCalls], [[], []]);
   });
 
-  test(`${way.name}: reset while bytes wait and in the middle of a read is the last of it`, async (t) => {
+  test(`${way.name}: after reset, with bytes waiting and inside a read, the wire makes no call`, async (t) => {
     const owner = new RecordingOwner([10]);
     const { peer, wire } = await way.pair(t, owner);
     owner.hooks.read = () => owner.leave('reset');
@@ -48,7 +48,7 @@ for (const way of WAYS) {
     assert.deepEqual([owner.readCount, owner.told, owner.wrongCalls], [1, [], []]);
   });
 
-  test(`${way.name}: a failed write is told once, whatever is written afterwards`, async (t) => {
+  test(`${way.name}: a failed write is reported once, whatever is written afterwards`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     wire.pause();
     await breakOff(peer, way.transport);
@@ -65,7 +65,7 @@ for (const way of WAYS) {
     if (way.side === 'connecting') assert.equal(first, 'write error');
   });
 
-  test(`${way.name}: probe tells that the peer of a paused wire has broken off`, async (t) => {
+  test(`${way.name}: probe notices that the peer of a paused wire has disconnected`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     wire.pause();
     await breakOff(peer, way.transport);
@@ -74,12 +74,12 @@ for (const way of WAYS) {
       return owner.errors.length > 0;
     });
     await turns();
-    // A socket wire may find out before it is asked: node reads ahead.
+    // A socket wire may notice before the probe, because node reads ahead.
     assert.equal(owner.count('write error') + owner.count('broken'), 1, owner.told.join());
     assert.deepEqual([owner.errors.length, owner.wrongCalls], [1, []]);
   });
 
-  test(`${way.name}: a peer that breaks off while bytes wait for it ends them once, and they are not said to have left`, async (t) => {
+  test(`${way.name}: when the peer disconnects while bytes wait, one error is reported and no drain`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
     assert.equal(wire.writeText('y'), false);
@@ -91,7 +91,7 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
-  test(`${way.name}: the same of a paused wire, whose kernel alone can tell`, async (t) => {
+  test(`${way.name}: the same on a paused wire, where only the kernel knows`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     wire.pause();
     assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
@@ -104,10 +104,10 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
-  test(`${way.name}: the same of bytes in front of our FIN, on a wire that reads nothing`, async (t) => {
+  test(`${way.name}: the same with our FIN behind the bytes, on a paused wire`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     wire.pause();
-    // More than node reads ahead: a failed read would come first.
+    // More than node reads ahead, or a failed read would come first.
     peer.write(Buffer.alloc(1_000_000));
     await turns(30);
     assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
@@ -120,7 +120,7 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
-  test(`${way.name}: nothing is called after a close that follows a failed write at once`, async (t) => {
+  test(`${way.name}: no call comes after a close right after a failed write`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     wire.pause();
     await breakOff(peer, way.transport);
@@ -131,7 +131,7 @@ for (const way of WAYS) {
   });
 
   if (way.transport === 'TCP')
-    test(`${way.name}: a peer's reset is told once, as the last call`, async (t) => {
+    test(`${way.name}: a peer's reset is reported once, as the last call`, async (t) => {
       const { owner, peer, wire } = await way.pair(t);
       peer.write('some');
       await waitFor('bytes', () => owner.text === 'some');
@@ -152,7 +152,7 @@ for (const way of WAYS) {
     });
 
   if (way.side === 'connecting')
-    test(`${way.name}: what the peer sent before it broke off is still read after a failed write`, async (t) => {
+    test(`${way.name}: bytes that the peer sent before it disconnected are still read after a failed write`, async (t) => {
       const owner = new RecordingOwner([50]);
       const { peer, wire } = await way.pair(t, owner);
       wire.pause();
@@ -171,7 +171,7 @@ for (const way of WAYS) {
 }
 
 for (const maker of MAKERS) {
-  test(`${maker.name} wire: a connection to a port where nobody listens is broken, and was never open`, async (t) => {
+  test(`${maker.name} wire: connecting to a port where nobody listens reports broken, and never open`, async (t) => {
     const server = createServer();
     await listen(t, server, 'TCP');
     const port = tcpPort(server);
@@ -187,14 +187,14 @@ for (const maker of MAKERS) {
     assert.equal(owner.wire.closed, true);
   });
 
-  test(`${maker.name} wire: one that is closed before it is open calls nobody`, async (t) => {
+  test(`${maker.name} wire: a wire closed before it is open makes no call`, async (t) => {
     const server = createServer((socket) => socket.on('error', () => socket.destroy()).resume());
     await listen(t, server, 'TCP');
     for (const how of ['close', 'reset'] as const) {
       const owner = new RecordingOwner();
       owner.wire = maker.connect({ host: '127.0.0.1', port: tcpPort(server) }, owner);
       owner.leave(how);
-      // A later one that is open shows that the time of the first is over.
+      // When a later one has opened, the first would have opened too.
       const later = new RecordingOwner();
       later.wire = maker.connect({ host: '127.0.0.1', port: tcpPort(server) }, later);
       t.after(() => later.wire.close());

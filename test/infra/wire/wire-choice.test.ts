@@ -18,7 +18,7 @@ test('the handle wire is chosen on the exact versions of its list', () => {
   }
 });
 
-test('on any other version the socket wire serves, however close it is', () => {
+test('on any other version the socket wire is chosen, however close the version is', () => {
   for (const version of HANDLE_WIRE_VERSIONS) {
     const [major, minor, patch] = version.slice(1).split('.').map(Number) as [number, number, number];
     const others = [
@@ -36,20 +36,20 @@ test('on any other version the socket wire serves, however close it is', () => {
   }
 });
 
-test('SLUICE_WIRE=socket keeps to the documented API on every version, and an empty one asks for nothing', () => {
+test('SLUICE_WIRE=socket uses the documented API on every version, and an empty value changes nothing', () => {
   for (const version of [TESTED, 'v20.0.0'])
     assert.equal(chooseDataPath(version, { SLUICE_WIRE: 'socket' }).wire, 'socket', version);
   assert.equal(chooseDataPath(TESTED, { SLUICE_WIRE: '' }).wire, 'handle');
   assert.equal(chooseDataPath('v20.0.0', { SLUICE_WIRE: '' }).wire, 'socket');
 });
 
-test('SLUICE_WIRE=handle is had on a tested version and refused on any other', () => {
+test('SLUICE_WIRE=handle is accepted on a listed version and refused on any other', () => {
   assert.equal(chooseDataPath(TESTED, { SLUICE_WIRE: 'handle' }).wire, 'handle');
   const expected = { code: 'config_invalid', message: /SLUICE_WIRE=handle .*v20\.0\.0/ };
   assert.throws(() => chooseDataPath('v20.0.0', { SLUICE_WIRE: 'handle' }), expected);
 });
 
-test('make test-node has the handle wire on other versions: with both variables, and the second one exactly 1', () => {
+test('with SLUICE_UNTESTED_WIRE=1 too, SLUICE_WIRE=handle is accepted on other versions', () => {
   const both = { SLUICE_WIRE: 'handle', SLUICE_UNTESTED_WIRE: '1' };
   assert.equal(chooseDataPath('v20.0.0', both).wire, 'handle');
   assert.equal(chooseDataPath('v20.0.0', { SLUICE_UNTESTED_WIRE: '1' }).wire, 'socket');
@@ -66,11 +66,11 @@ test('SLUICE_ENGINE chooses the engine, whatever the wire', () => {
   }
 });
 
-test('node’s engine is on documented API alone unless the handle wire is asked for', () => {
+test('node’s engine uses the socket wire unless SLUICE_WIRE=handle', () => {
   assert.deepEqual(chooseDataPath(TESTED, { SLUICE_ENGINE: 'node' }), { engine: 'node', wire: 'socket' });
 });
 
-test('where node gives no handle away the socket wire serves, and a wish for the other one is refused', (t) => {
+test('if node exposes no handle, the socket wire is chosen, and SLUICE_WIRE=handle is refused', (t) => {
   const refuse = () => {
     throw new Error('Access to this API has been restricted');
   };
@@ -80,12 +80,12 @@ test('where node gives no handle away the socket wire serves, and a wish for the
   assert.throws(() => chooseDataPath(TESTED, { SLUICE_WIRE: 'handle' }), /not available: .*restricted/);
 });
 
-test('the variable of 0.3 is refused, with the ones that took its place', () => {
+test('the variable of 0.3 is refused with a message that names its replacements', () => {
   const expected = { code: 'config_invalid', message: /SLUICE_WIRE=socket, or SLUICE_ENGINE=node/ };
   assert.throws(() => chooseDataPath(TESTED, { SLUICE_PUBLIC_HTTP_API: '1' }), expected);
 });
 
-test('a word that is not known is refused by the name of its variable, and never passed over', () => {
+test('an unknown value is refused with the name of its variable', () => {
   for (const variable of ['SLUICE_WIRE', 'SLUICE_ENGINE']) {
     for (const word of ['Socket', 'no', ' wire']) {
       const expected = {
@@ -97,7 +97,7 @@ test('a word that is not known is refused by the name of its variable, and never
   }
 });
 
-test('each name has its maker', () => {
+test('each name selects its wires', () => {
   assert.equal(wiresOf('socket'), socketWires);
   assert.equal(wiresOf('socket').name, 'socket');
   assert.equal(wiresOf('handle').name, 'handle');

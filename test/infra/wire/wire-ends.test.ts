@@ -1,4 +1,4 @@
-/** Proper ends: the peer's FIN and ours. */
+/** Normal ends: the peer's FIN and ours. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
@@ -8,7 +8,7 @@ import { closeOf, collect, LARGE_BYTES, turns, WAYS } from './pairs.ts';
 const LARGE = 'x'.repeat(LARGE_BYTES);
 
 for (const way of WAYS) {
-  test(`${way.name}: the peer's FIN is told once behind its bytes, and writing goes on`, async (t) => {
+  test(`${way.name}: the peer's FIN is reported once, after its bytes, and writing continues`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     let [readableAtEnd, atEnd] = [true, ''];
     owner.hooks.end = () => {
@@ -20,7 +20,7 @@ for (const way of WAYS) {
     peer.end('all of it');
     await waitFor('the end', () => owner.count('end') === 1);
     assert.deepEqual([atEnd, readableAtEnd, wire.readable, wire.closed], ['all of it', false, false, false]);
-    // Nothing of it is told again by reading on.
+    // Reading on must not report it again.
     for (let i = 0; i < 3; i++) {
       owner.call(() => {
         wire.pause();
@@ -38,7 +38,7 @@ for (const way of WAYS) {
     await waitFor('our FIN', () => got.ended);
   });
 
-  test(`${way.name}: end sends our FIN behind what was written, and reading goes on`, async (t) => {
+  test(`${way.name}: end sends our FIN after the written bytes, and reading continues`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     const got = collect(peer);
     wire.writeText('last');
@@ -68,13 +68,13 @@ for (const way of WAYS) {
     assert.deepEqual([owner.count('broken'), owner.count('drain'), wire.closed], [0, 1, false]);
   });
 
-  test(`${way.name}: end loses nothing that was written while an earlier write was on its way`, async (t) => {
+  test(`${way.name}: end loses no bytes that were written behind a pending write`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     const got = collect(peer);
     peer.pause();
     assert.equal(wire.writeText(LARGE), false);
     assert.equal(wire.writeText(LARGE), false);
-    // The first has left and the second has not.
+    // The first write is complete and the second is not.
     await waitFor('the first', () => {
       if (wire.takenBytes >= LARGE_BYTES) return true;
       peer.resume();
@@ -90,7 +90,7 @@ for (const way of WAYS) {
     assert.deepEqual([owner.errors, wire.closed], [[], false]);
   });
 
-  test(`${way.name}: bytes that the peer sends behind our FIN come in order up to its own`, async (t) => {
+  test(`${way.name}: bytes that the peer sends after our FIN arrive in order, up to its own FIN`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     wire.end();
     wire.end();
@@ -103,7 +103,7 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
-  test(`${way.name}: after both FINs at once the wire is the owner's to close, and not broken`, async (t) => {
+  test(`${way.name}: after FINs from both sides the wire is not broken, and the owner closes it`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     const closed = closeOf(peer);
     wire.end();

@@ -1,4 +1,4 @@
-/** Writing: what is said of the bytes must be what became of them. */
+/** Writing: what the wire reports of the bytes must be true. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bodyOf } from '../../support/pattern.ts';
@@ -8,7 +8,7 @@ import { collect, LARGE_BYTES, turns, WAYS } from './pairs.ts';
 const LARGE = 'x'.repeat(LARGE_BYTES);
 
 for (const way of WAYS) {
-  test(`${way.name}: a small text is with the kernel at once`, async (t) => {
+  test(`${way.name}: a small text is written at once`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     assert.equal(
       owner.call(() => wire.writeText('caf\xe9')),
@@ -21,14 +21,14 @@ for (const way of WAYS) {
     assert.deepEqual([owner.told, owner.wrongCalls], [[], []]);
   });
 
-  test(`${way.name}: a large text waits for a peer that does not read, and its end is told once`, async (t) => {
+  test(`${way.name}: a large text waits for a peer that does not read, and its drain is reported once`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     assert.equal(
       owner.call(() => wire.writeText(LARGE)),
       false,
     );
     assert.equal(wire.blocked, true);
-    // What the kernel can hold it takes without the peer.
+    // The kernel buffers a part without the peer.
     let held = wire.takenBytes;
     await waitFor('the kernel to be full', async () => {
       const before = held;
@@ -51,7 +51,7 @@ for (const way of WAYS) {
     assert.ok(got.text === `${LARGE}!`);
   });
 
-  test(`${way.name}: it is told of each time that waiting ends, behind all that was written meanwhile`, async (t) => {
+  test(`${way.name}: drain is reported each time that waiting ends, after everything written meanwhile`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     const atDrain: [boolean, number][] = [];
     owner.hooks.drain = () => atDrain.push([wire.blocked, wire.takenBytes]);
@@ -72,7 +72,7 @@ for (const way of WAYS) {
     assert.equal(owner.count('drain'), 3);
   });
 
-  test(`${way.name}: a write in onDrain may wait again and is told of again`, async (t) => {
+  test(`${way.name}: a write in onDrain may wait again, and is reported again`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     owner.hooks.drain = () => {
       if (owner.count('drain') <= 3) owner.call(() => wire.writeText(LARGE));
@@ -81,12 +81,12 @@ for (const way of WAYS) {
     const got = collect(peer);
     await waitFor('all four', () => got.length === 4 * LARGE_BYTES && !wire.blocked);
     await turns();
-    // A text that the peer took while it was written needs no drain.
+    // A text that was written completely needs no drain.
     assert.ok(owner.count('drain') >= 1 && owner.count('drain') <= 4);
     assert.deepEqual(owner.wrongCalls, []);
   });
 
-  test(`${way.name}: a chunk goes between its texts, each of which may be empty`, async (t) => {
+  test(`${way.name}: a chunk is written between its texts, each of which may be empty`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     const got = collect(peer);
     const chunk = Buffer.from('(\xe9\xff\x00)', 'latin1');
@@ -105,7 +105,7 @@ for (const way of WAYS) {
     assert.deepEqual([owner.told, owner.wrongCalls, wire.takenBytes], [[], [], all.length]);
   });
 
-  test(`${way.name}: texts and chunks keep their order while they wait, and bytes above 127 their value`, async (t) => {
+  test(`${way.name}: waiting texts and chunks keep their order and bytes above 127`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     let all = LARGE;
     assert.equal(wire.writeText(LARGE), false);
@@ -124,7 +124,7 @@ for (const way of WAYS) {
     assert.deepEqual([owner.told, owner.wrongCalls, wire.takenBytes], [['drain'], [], all.length]);
   });
 
-  test(`${way.name}: memory is free after a true, and read later after a false`, async (t) => {
+  test(`${way.name}: after true the memory may be reused; after false the wire still reads it`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     let all = '';
     const memory = Buffer.alloc(10_000);
@@ -138,7 +138,7 @@ for (const way of WAYS) {
       if (!taken) break;
       memory.fill('#');
     }
-    // Of its own, and nobody but the wire knows it: a collection must not take it.
+    // Referenced by the wire alone: it must survive a garbage collection.
     for (let i = 0; i < 30; i++) {
       all += bodyOf(i, 50_000).toString('latin1');
       assert.equal(wire.writeChunk('', Buffer.from(bodyOf(i, 50_000)), ''), false);
@@ -150,7 +150,7 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
-  test(`${way.name}: both directions at once keep their bytes`, async (t) => {
+  test(`${way.name}: both directions at once do not mix their bytes`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     const [there, back] = [bodyOf(7, LARGE_BYTES), bodyOf(8, LARGE_BYTES)];
     wire.writeChunk('', there, '');

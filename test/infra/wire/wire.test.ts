@@ -1,4 +1,4 @@
-/** Reading: into the owner's memory, with pauses, up to a close. */
+/** Reading into the owner's memory, with pauses, up to a close. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
@@ -6,11 +6,11 @@ import { bodyOf, firstMismatch } from '../../support/pattern.ts';
 import { waitFor } from '../../support/wait.ts';
 import { closeOf, LARGE_BYTES, RecordingOwner, turns, WAYS } from './pairs.ts';
 
-/** Several chunks of node's 64 KiB. */
+/** Several of node's chunks of 64 KiB. */
 const BODY_BYTES = 300_000;
 
 for (const way of WAYS) {
-  test(`${way.name}: bytes arrive whole and in order, in memory of any size and another one each time`, async (t) => {
+  test(`${way.name}: all bytes arrive in order, in buffers of any size that change with each read`, async (t) => {
     const owner = new RecordingOwner([1, 700, 3, 65_536, 64, 5000]);
     const { peer, wire } = await way.pair(t, owner);
     const body = bodyOf(1, BODY_BYTES);
@@ -27,7 +27,7 @@ for (const way of WAYS) {
     assert.deepEqual([owner.told, owner.wrongCalls, wire.readable], [[], [], true]);
   });
 
-  test(`${way.name}: a chunk far longer than the memory comes in pieces that fill it`, async (t) => {
+  test(`${way.name}: a chunk much longer than the buffer arrives in pieces that fill it`, async (t) => {
     const owner = new RecordingOwner([10]);
     const { peer } = await way.pair(t, owner);
     const body = bodyOf(2, 10_000);
@@ -37,7 +37,7 @@ for (const way of WAYS) {
     assert.ok(owner.readCount >= 1000, String(owner.readCount));
   });
 
-  test(`${way.name}: a pause in the middle of a chunk stops at once, and resume goes on where it was`, async (t) => {
+  test(`${way.name}: a pause in the middle of a chunk stops at once, and resume continues there`, async (t) => {
     const owner = new RecordingOwner([1000, 333]);
     const { peer, wire } = await way.pair(t, owner);
     const body = bodyOf(3, 40_000);
@@ -63,7 +63,7 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
-  test(`${way.name}: pauses that are taken back at once, and resumes that are, change nothing`, async (t) => {
+  test(`${way.name}: pause followed by resume, and resume followed by pause, change nothing`, async (t) => {
     const owner = new RecordingOwner([100]);
     const { peer, wire } = await way.pair(t, owner);
     const body = bodyOf(4, 30_000);
@@ -98,7 +98,7 @@ for (const way of WAYS) {
     assert.deepEqual(owner.wrongCalls, []);
   });
 
-  test(`${way.name}: it may be resumed as it opens, paused before or not`, async (t) => {
+  test(`${way.name}: it may be resumed as it opens, whether paused before or not`, async (t) => {
     for (const acts of [['resume'], ['pause', 'resume'], ['pause', 'resume', 'pause', 'resume']] as const) {
       const owner = new RecordingOwner();
       owner.hooks.open = () => {
@@ -112,7 +112,7 @@ for (const way of WAYS) {
     }
   });
 
-  test(`${way.name}: one that is closed as it opens calls nobody`, async (t) => {
+  test(`${way.name}: a wire closed as it opens makes no call`, async (t) => {
     const owner = new RecordingOwner();
     owner.hooks.open = () => owner.leave();
     const { peer, wire } = await way.pair(t, owner);
@@ -123,9 +123,9 @@ for (const way of WAYS) {
     assert.deepEqual([wire.closed, owner.readCount, owner.told, owner.wrongCalls], [true, 0, [], []]);
   });
 
-  test(`${way.name}: bytes and FIN that came while it was paused are told after resume, in order`, async (t) => {
+  test(`${way.name}: bytes and FIN that arrived during a pause are delivered after resume, in order`, async (t) => {
     const body = bodyOf(9, 10_000);
-    // From before the first byte on, from within onConnect or onAccept, or from the middle of a chunk on.
+    // Paused before the first byte, inside onConnect or onAccept, or in the middle of a chunk.
     for (const when of ['open', 'opening', 'reading'] as const) {
       const owner = new RecordingOwner([100]);
       if (when === 'opening') owner.hooks.open = () => owner.wire.pause();
@@ -151,7 +151,7 @@ for (const way of WAYS) {
     }
   });
 
-  test(`${way.name}: nothing is called after a close in the middle of a chunk, within the read or later`, async (t) => {
+  test(`${way.name}: no call comes after a close in the middle of a chunk, inside the read or later`, async (t) => {
     for (const isWithin of [true, false]) {
       const owner = new RecordingOwner([100]);
       const { peer, wire } = await way.pair(t, owner);
@@ -173,7 +173,7 @@ for (const way of WAYS) {
     }
   });
 
-  test(`${way.name}: nothing is called after a close in onEnd`, async (t) => {
+  test(`${way.name}: no call comes after a close in onEnd`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     owner.hooks.end = () => owner.leave();
     const ended = once(peer, 'end');
@@ -183,7 +183,7 @@ for (const way of WAYS) {
     assert.deepEqual([owner.text, owner.told, owner.wrongCalls, wire.closed], ['bye', ['end'], [], true]);
   });
 
-  test(`${way.name}: nothing is called after a close in onDrain`, async (t) => {
+  test(`${way.name}: no call comes after a close in onDrain`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     owner.hooks.drain = () => owner.leave();
     assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
@@ -194,7 +194,7 @@ for (const way of WAYS) {
     assert.deepEqual([owner.told, owner.wrongCalls, wire.closed], [['drain'], [], true]);
   });
 
-  test(`${way.name}: nothing is called after a close while bytes wait, and they are lost`, async (t) => {
+  test(`${way.name}: no call comes after a close with waiting bytes, which are lost`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     let got = 0;
     peer.on('data', (piece: Buffer) => {

@@ -5,10 +5,10 @@ import { FakeTime, TICK_MS } from '../../support/fake-time.ts';
 import { MemoryWire } from '../../support/memory-wire.ts';
 
 const IDLE_MS = 400;
-/** At most one look and the timer's own two ticks, and as much for the look before. */
+/** The deadline, one check, and four ticks of the timer. */
 const LATEST_MS = IDLE_MS + IDLE_MS / 4 + 4 * TICK_MS;
 
-/** A wire whose kernel takes what the test says. */
+/** A wire that writes as many bytes as the test says. */
 class SlowWire extends MemoryWire {
   waiting = 0;
 
@@ -38,7 +38,7 @@ function watch({ waiting }: { waiting: number }) {
   return { wire, timer, made, limits, stalledAtMs, pass: time.pass.bind(time) };
 }
 
-test('a peer that takes nothing is given up once, not before its time and one look late at most', () => {
+test('a peer that takes nothing is reported once, not before the deadline and at most one check later', () => {
   const { made, stalledAtMs, pass, timer } = watch({ waiting: 1000 });
   made.start();
   pass(10 * IDLE_MS);
@@ -48,7 +48,7 @@ test('a peer that takes nothing is given up once, not before its time and one lo
   assert.equal(timer.size, 0, 'nobody looks any more');
 });
 
-test('one piece may take many times the deadline as long as some of it is taken, and not once nothing is', () => {
+test('a piece may take many deadlines while bytes of it are taken, and one when none are', () => {
   const { made, wire, stalledAtMs, pass } = watch({ waiting: 1_000_000 });
   made.start();
   for (let i = 0; i < 20; i++) {
@@ -63,7 +63,7 @@ test('one piece may take many times the deadline as long as some of it is taken,
   assert.ok(tookMs >= IDLE_MS && tookMs <= LATEST_MS + IDLE_MS / 4 + TICK_MS, `after ${tookMs} ms`);
 });
 
-test('saying again that the wire is blocked does not give a peer more time', () => {
+test('reporting again that the wire is blocked does not extend the deadline', () => {
   const { made, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.start();
   pass(10 * IDLE_MS, () => {
@@ -73,7 +73,7 @@ test('saying again that the wire is blocked does not give a peer more time', () 
   assert.ok(atMs >= IDLE_MS && atMs <= LATEST_MS, `after ${atMs} ms`);
 });
 
-test('once everything has left there is nothing to watch, until the wire is blocked again', () => {
+test('when everything is written the watch rests until the wire is blocked again', () => {
   const { made, wire, timer, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.start();
   wire.take(1000);
@@ -89,7 +89,7 @@ test('once everything has left there is nothing to watch, until the wire is bloc
   assert.equal(stalledAtMs.length, 1);
 });
 
-test('a wire that was free for a moment and is blocked again has its whole time', () => {
+test('a wire that was unblocked for a moment gets the full deadline again', () => {
   const { made, wire, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.start();
   pass(IDLE_MS - TICK_MS);
@@ -102,7 +102,7 @@ test('a wire that was free for a moment and is blocked again has its whole time'
   assert.equal(stalledAtMs.length, 1);
 });
 
-test('a watch at rest says nothing, and has its whole time once it is told again', () => {
+test('a resting watch reports nothing, and starts with the full deadline', () => {
   const { made, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.start();
   pass(IDLE_MS - TICK_MS);
@@ -116,7 +116,7 @@ test('a watch at rest says nothing, and has its whole time once it is told again
   assert.equal(stalledAtMs.length, 1);
 });
 
-test('a watch that is closed leaves the timer at once, and the watch of a closed wire with its next look', () => {
+test('a closed watch leaves the timer at once, and the watch of a closed wire at its next check', () => {
   const ended = watch({ waiting: 1000 });
   ended.made.start();
   assert.equal(ended.timer.size, 1);
@@ -130,7 +130,7 @@ test('a watch that is closed leaves the timer at once, and the watch of a closed
   assert.deepEqual([closed.timer.size, closed.stalledAtMs], [0, []]);
 });
 
-test('the deadline is asked for at each look, so that a new one holds at once', () => {
+test('the deadline is read at each check, so that a new one applies at once', () => {
   const { made, limits, stalledAtMs, pass } = watch({ waiting: 1000 });
   made.start();
   limits.idleMs = 10 * IDLE_MS;

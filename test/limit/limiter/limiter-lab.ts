@@ -17,7 +17,7 @@ import { policySettings } from '../../support/settings.ts';
 export const TIMEOUT_MS = 20;
 export const DECISIONS = 'sluice_ratelimit_decisions_total';
 export const STORE_CALLS = 'sluice_ratelimit_store_calls_total';
-/** Who asks where nothing else is said. */
+/** The default caller. */
 export const CALLER_NAME = '203.0.113.7';
 
 export const policyOf = policySettings;
@@ -105,7 +105,7 @@ function makeReader(metrics: WorkerMetrics): LimiterLab['metric'] {
   };
 }
 
-/** takeMany asks n times in one turn of the loop. */
+/** takeMany takes n times in one turn of the event loop. */
 export function takeMany(
   limiter: Limiter,
   n: number,
@@ -121,7 +121,7 @@ export function allowed(decisions: readonly Decision[]): number {
   return decisions.filter((decision) => decision.allowed).length;
 }
 
-/** A store whose answers the test gives. */
+/** A store with answers from the test. */
 export class ScriptedStore implements BucketStore {
   readonly kind = 'memory';
   available = true;
@@ -140,7 +140,7 @@ export class ScriptedStore implements BucketStore {
   }
 }
 
-/** memoryStore answers from memory, as the store of a machine on its own does, until a test takes its answer away. */
+/** memoryStore answers from memory, as without Redis, until the test replaces its answer. */
 export function memoryStore(): ScriptedStore {
   const store = new MemoryBucketStore(systemClock);
   return new ScriptedStore((takes) => store.takeBatch(takes));
