@@ -14,6 +14,7 @@ import {
   UNMATCHED_ROUTE,
   type WorkerSettings,
 } from '../contract/settings.ts';
+import { processBodyBuffers } from '../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
@@ -175,11 +176,12 @@ function planBackend({ name, timeouts }: PoolSettings, backend: Backend, deps: P
   const { timer, metrics, onFault, wires } = deps;
   const { host, port, id } = backend;
   const stats = new BackendStats(metrics, name, id);
+  const buffers = processBodyBuffers();
   const onConnected = (connectMs: number): void => stats.connected(connectMs);
   return {
     poolName: name,
     backend,
-    connections: new BackendPool({ host, port, ...timeouts, timer, wires, onFault, onConnected }),
+    connections: new BackendPool({ host, port, ...timeouts, timer, wires, buffers, onFault, onConnected }),
     stats,
     timeouts,
     authority: hostPort(host, port),

@@ -2,31 +2,20 @@
  * The connections of one worker to one backend. The newest parked one is used first, so that under low load the others
  * expire. A request never waits for a connection: it opens one.
  */
-import { processBodyBuffers } from '../http1/body-buffers.ts';
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
 import type { Exchange, ResponseSink, UpstreamRequest } from './exchange.ts';
 
-const DEFAULTS = { maxIdle: 512, parkMs: 60_000 };
-
-/** One backend and its deadlines. */
-export interface BackendPoolOptions extends Omit<ConnectionSettings, 'parkMs' | 'buffers'> {
-  /** Parked connections at most; default 512. */
-  maxIdle?: number;
-  /** See ConnectionSettings; default 60 s. */
-  parkMs?: number;
-  /** Default: those of the process. */
-  buffers?: ConnectionSettings['buffers'];
-}
+const DEFAULT_MAX_IDLE = 512;
 
 /** BackendPool is made by the plan per backend; attempts start requests on it. */
 export class BackendPool implements ConnectionHost {
-  readonly #settings: ConnectionSettings & { maxIdle: number };
+  readonly #settings: ConnectionSettings;
   readonly #idle: Connection[] = [];
   #openCount = 0;
   #closed = false;
 
-  constructor(options: BackendPoolOptions) {
-    this.#settings = { ...DEFAULTS, buffers: processBodyBuffers(), ...options };
+  constructor(settings: ConnectionSettings) {
+    this.#settings = settings;
   }
 
   /**
@@ -35,7 +24,9 @@ export class BackendPool implements ConnectionHost {
    */
   start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange {
     const parked = options.fresh ? undefined : this.#newestIdle();
-    return (parked ?? this.#open()).start(request, sink);
+    if (parked !== undefined) return parked.start(request, sink);
+    this.#openCount++;
+    return new Connection(this.#settings, this).start(request, sink);
   }
 
   #newestIdle(): Connection | undefined {
@@ -45,11 +36,6 @@ export class BackendPool implements ConnectionHost {
       if (connection === undefined || connection.readable) return connection;
       connection.close();
     }
-  }
-
-  #open(): Connection {
-    this.#openCount++;
-    return new Connection(this.#settings, this);
   }
 
   /** close closes the parked connections; the others finish their request and close. Idempotent. */
@@ -69,14 +55,15 @@ export class BackendPool implements ConnectionHost {
   }
 
   park(connection: Connection): boolean {
-    if (this.#closed || this.#idle.length >= this.#settings.maxIdle) return false;
+    const { maxIdle = DEFAULT_MAX_IDLE } = this.#settings;
+    if (this.#closed || this.#idle.length >= maxIdle) return false;
     this.#idle.push(connection);
     return true;
   }
 
-  onClosed(connection: Connection, wasParked: boolean): void {
+  onClosed(connection: Connection): void {
     this.#openCount--;
-    const index = wasParked ? this.#idle.lastIndexOf(connection) : -1;
+    const index = this.#idle.lastIndexOf(connection);
     if (index >= 0) this.#idle.splice(index, 1);
   }
 }

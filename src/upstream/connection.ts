@@ -14,14 +14,13 @@
  */
 import { LbError, systemCodeOf } from '../contract/errors.ts';
 import { NO_BODY } from '../contract/request-head.ts';
-import type { BodyBuffers } from '../http1/body-buffers.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { ConnectEvents, Wire, WireMaker } from '../infra/wire/wire.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
 import {
   Exchange,
   type ExchangeOwner,
-  type FaultListener,
+  type ExchangeSettings,
   type ResponseSink,
   type UpstreamRequest,
 } from './exchange.ts';
@@ -42,13 +41,14 @@ const DEAD = 4;
 
 /** What the backend said before it closed is in the receive buffer when a write fails, or never comes. */
 const LAST_WORDS_MS = 1_000;
+const DEFAULT_PARK_MS = 60_000;
 /** Of `Keep-Alive: timeout=N`, N - 1 seconds are used: a request must arrive before the backend closes. */
 const KEEP_ALIVE_MARGIN_SEC = 1;
 /** Codes that say that this machine, not the backend, lacks descriptors, ports or memory for a connection. */
 const OWN_SHORTAGES = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM']);
 
 /** What all connections of a pool have in common. */
-export interface ConnectionSettings {
+export interface ConnectionSettings extends ExchangeSettings {
   /** Name or address; a name is resolved at each connect. */
   host: string;
   port: number;
@@ -58,23 +58,22 @@ export interface ConnectionSettings {
   responseMs: number;
   /** Longest silence in a response body, and longest time in which the backend takes nothing of the request. */
   idleMs: number;
-  /** Longest time parked; `Keep-Alive: timeout=` of the backend may shorten it. */
-  parkMs: number;
+  /** Longest time parked, 60 s by default; `Keep-Alive: timeout=` of the backend may shorten it. */
+  parkMs?: number;
+  /** Parked connections of a pool at most, 512 by default. */
+  maxIdle?: number;
   timer: DeadlineTimer;
-  /** One per worker: it bounds the large buffers. */
-  buffers: BodyBuffers;
   wires: WireMaker;
   /** Is told how long each new connection took to open. */
   onConnected?: (connectMs: number) => void;
-  onFault: FaultListener;
 }
 
 /** ConnectionHost is what a connection needs of its pool. */
 export interface ConnectionHost {
   /** Takes a connection that may serve again; false: it must close. */
   park(connection: Connection): boolean;
-  /** The connection is closed. @param wasParked whether it was in the pool's list */
-  onClosed(connection: Connection, wasParked: boolean): void;
+  /** The connection is closed, parked or not. */
+  onClosed(connection: Connection): void;
 }
 
 export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, ReaderEvents {
@@ -147,10 +146,6 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   // The request.
 
   writeBody(chunk: Buffer): boolean {
-    if (this.#state === CONNECTING) {
-      this.#fail(new LbError('internal_error', 'request body before onConnected'));
-      return true;
-    }
     // A backend that answers while the client still sends (an echo) is silent only from the client's last bytes on.
     if (this.#state === STREAMING && !this.#reader.paused) this.#arm(this.#settings.idleMs);
     try {
@@ -287,7 +282,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     const { persistent, keepAliveSec } = this.#reader.parser;
     if (!persistent || !this.#sender.finished || this.#oddBody) return 0;
     if (this.#wire.writeFailed || this.#wire.blocked) return 0;
-    const { parkMs } = this.#settings;
+    const { parkMs = DEFAULT_PARK_MS } = this.#settings;
     return keepAliveSec < 0 ? parkMs : Math.min(parkMs, (keepAliveSec - KEEP_ALIVE_MARGIN_SEC) * 1000);
   }
 
@@ -346,7 +341,6 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   /** @param memoryIsFree whether nobody reads any more what the sink was given */
   #die(memoryIsFree = false): void {
     if (this.#state === DEAD) return;
-    const wasParked = this.#state === IDLE;
     this.#state = DEAD;
     this.#settings.timer.remove(this.#deadline);
     this.#exchange?.detach(null);
@@ -359,7 +353,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     // A write to the client may still read from it.
     if (own !== null && memoryIsFree) this.#settings.buffers.give(own);
     else if (own !== null) this.#settings.buffers.drop(own);
-    this.#host.onClosed(this, wasParked);
+    this.#host.onClosed(this);
   }
 }
 

@@ -68,8 +68,13 @@ export interface ExchangeOwner {
   abort(memoryIsFree: boolean): void;
 }
 
-/** Is told what sinks threw. */
-export type FaultListener = (error: Error) => void;
+/** What all exchanges of a pool have in common. */
+export interface ExchangeSettings {
+  /** One per worker: it bounds the large buffers. */
+  buffers: BodyBuffers;
+  /** Is told what sinks threw. */
+  onFault: (error: Error) => void;
+}
 
 /**
  * Exchange is the proxy's handle on one request, made by BackendPool.start. After its end every call of the proxy does nothing,
@@ -82,24 +87,17 @@ export class Exchange {
   /** Whether the connection is open; written by the connection. A request with a body that finds it so hears no onConnected. */
   connected: boolean;
 
-  readonly #buffers: BodyBuffers;
-  readonly #onFault: FaultListener;
+  readonly #shared: ExchangeSettings;
   /** null from the end on. */
   #owner: ExchangeOwner | null;
   /** The memory of a complete response whose last bytes are still on their way to the client. */
   #held: Buffer<ArrayBuffer> | null = null;
 
-  constructor(
-    owner: ExchangeOwner,
-    sink: ResponseSink,
-    reused: boolean,
-    shared: { buffers: BodyBuffers; onFault: FaultListener },
-  ) {
+  constructor(owner: ExchangeOwner, sink: ResponseSink, reused: boolean, shared: ExchangeSettings) {
     this.#owner = owner;
     this.sink = sink;
     this.reused = this.connected = reused;
-    this.#buffers = shared.buffers;
-    this.#onFault = shared.onFault;
+    this.#shared = shared;
   }
 
   // Called by the proxy.
@@ -124,7 +122,7 @@ export class Exchange {
 
   /** settled is called when the last pieces have left after onEnd returned false. */
   settled(): void {
-    if (this.#held !== null) this.#buffers.give(this.#held);
+    if (this.#held !== null) this.#shared.buffers.give(this.#held);
     this.#held = null;
   }
 
@@ -162,7 +160,7 @@ export class Exchange {
     try {
       this.sink.onError(error);
     } catch (thrown) {
-      this.#onFault(toError(thrown));
+      this.#shared.onFault(toError(thrown));
     }
   }
 
@@ -171,12 +169,12 @@ export class Exchange {
     this.#owner?.abort(false);
     this.#dropHeld();
     const cause = toError(thrown);
-    this.#onFault(cause);
+    this.#shared.onFault(cause);
     this.fail(new LbError('internal_error', `response sink threw: ${cause.message}`, { cause }));
   }
 
   #dropHeld(): void {
-    if (this.#held !== null) this.#buffers.drop(this.#held);
+    if (this.#held !== null) this.#shared.buffers.drop(this.#held);
     this.#held = null;
   }
 }

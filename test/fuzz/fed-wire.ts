@@ -1,6 +1,6 @@
 /** What a fed connection runs on: a wire, buffers that reveal late reads, and turns in random order. */
-import { BodyBuffers, POISON } from '../../src/http1/body-buffers.ts';
 import { MemoryWire } from '../support/memory-wire.ts';
+import { POISON, PoisonedBuffers } from '../support/poisoned-buffers.ts';
 import type { Random } from './random.ts';
 
 /** Turns runs tasks between reads, in random order. */
@@ -64,12 +64,12 @@ export class FedWire extends MemoryWire {
 }
 
 /** FedBuffers overwrites the bytes of a read after the read, but not the whole buffer, which would be slow. */
-export class FedBuffers extends BodyBuffers {
+export class FedBuffers extends PoisonedBuffers {
   #readBytes = this.shared.length;
   readonly #free = new Set<Buffer>();
 
   constructor() {
-    super({ poisoned: true });
+    super();
     this.afterRead();
   }
 

@@ -1,10 +1,11 @@
 /** Random requests to the upstream client, and the bytes that it sends for them. */
 
 import { CHUNKED_BODY, NO_BODY } from '../../src/contract/request-head.ts';
-import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
+import { SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
 import { MemoryWire } from '../support/memory-wire.ts';
+import { POISON } from '../support/poisoned-buffers.ts';
 import { turn } from './memory-socket.ts';
 import { passingTrailers } from './passing-fields.ts';
 import type { Random } from './random.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES, POISON } from '../../src/http1/body-buffers.ts';
+import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES } from '../../src/http1/body-buffers.ts';
+import { POISON, PoisonedBuffers } from '../support/poisoned-buffers.ts';
 
 test('at most 12 large buffers are live, and giving or dropping one makes room', () => {
   const buffers = new BodyBuffers();
@@ -34,7 +35,7 @@ test('the shared buffer is never lent', () => {
 });
 
 test('with poison, buffers are overwritten when they are given back', () => {
-  const buffers = new BodyBuffers({ poisoned: true });
+  const buffers = new PoisonedBuffers();
   const buffer = buffers.take().fill('x');
   buffers.give(buffer);
   buffers.shared.fill('x');

@@ -1,11 +1,11 @@
 /** A client's connection without a socket. The test controls each read and the time. */
 import assert from 'node:assert/strict';
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
-import { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
 import type { InboundConnection } from '../../src/worker/inbound/base-connection.ts';
 import { TICK_MS } from './fake-time.ts';
 import { KEEP_ALIVE_MS, LoneConnection } from './lone-connection.ts';
+import { PoisonedBuffers } from './poisoned-buffers.ts';
 import { StuckWire } from './stuck-wire.ts';
 
 export const OK: ResponseStart = {
@@ -27,7 +27,7 @@ export class Scene extends LoneConnection<StuckWire> {
   readonly #serve: (downstream: Downstream) => void;
 
   constructor(serve: (downstream: Downstream) => void) {
-    super(new StuckWire(), new BodyBuffers({ poisoned: true }));
+    super(new StuckWire(), new PoisonedBuffers());
     this.#serve = serve;
   }
 

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
-import { POISON, SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
+import { SMALL_PIECE_BYTES } from '../../src/http1/body-buffers.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { RequestSender } from '../../src/upstream/request-sender.ts';
+import { POISON } from '../support/poisoned-buffers.ts';
 import { StuckWire } from '../support/stuck-wire.ts';
 
 const TURNS = 50;

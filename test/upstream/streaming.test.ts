@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { createServer, type Server } from 'node:http';
 import { type AddressInfo, createConnection, createServer as createTcpServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES, POISON } from '../../src/http1/body-buffers.ts';
+import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES } from '../../src/http1/body-buffers.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { firstMismatch } from '../support/pattern.ts';
+import { POISON, PoisonedBuffers } from '../support/poisoned-buffers.ts';
 import { waitFor } from '../support/wait.ts';
 import { ask, get, makePool, RecordingSink, send } from './support.ts';
 
@@ -79,7 +80,7 @@ test('a sink that refuses data pauses the backend, and gets everything after res
     });
   });
   t.after(() => backend.close());
-  const buffers = new BodyBuffers({ poisoned: true });
+  const buffers = new PoisonedBuffers();
   const pool = makePool(t, { port: backend.port, buffers, idleMs: IDLE_MS });
   const sink = send(pool, get(), new SlowSink());
   for (let i = 0; i < 3; i++) {
@@ -162,7 +163,7 @@ test('slow readers among fast ones get their own bytes, and their memory is not 
   });
   server.keepAliveTimeout = 0;
   const port = await listen(t, server);
-  const buffers = new BodyBuffers({ poisoned: true });
+  const buffers = new PoisonedBuffers();
   const pool = makePool(t, { port, buffers });
   const slow = ['/slow/1001/', '/slow/1002/c', '/slow/1003/', '/slow/1004/c'].map((target) => ({
     target,
@@ -205,7 +206,7 @@ test('a buffer is given back at settled; when its exchange is destroyed before, 
   const server = createServer((_request, response) => response.end(body));
   const port = await listen(t, server);
   for (const ok of [true, false]) {
-    const buffers = new BodyBuffers({ poisoned: true });
+    const buffers = new PoisonedBuffers();
     const pool = makePool(t, { port, buffers });
     const sink = send(pool, get(), new SlowSink());
     await waitFor('the end or a wait', () => sink.over || sink.waiting);
@@ -236,7 +237,7 @@ test('destroy gives back memory that nobody reads, also while the last bytes are
     response.end(patternOf(9, Number(request.url?.slice(1)))),
   );
   const port = await listen(t, server);
-  const buffers = new BodyBuffers({ poisoned: true });
+  const buffers = new PoisonedBuffers();
   const pool = makePool(t, { port, buffers });
   const cases = [false, true].flatMap((atEnd) =>
     [false, true].map((memoryIsFree) => ({ atEnd, memoryIsFree })),
@@ -325,7 +326,7 @@ test('a slow client on a real socket gets its own bytes when buffers are given b
   const body = patternOf(77, 8 << 20);
   const server = createServer((_request, response) => response.end(body));
   const port = await listen(t, server);
-  const buffers = new BodyBuffers({ poisoned: true });
+  const buffers = new PoisonedBuffers();
   const pool = makePool(t, { port, buffers });
   /** Like the proxy: writes, and resumes once everything written before has left. */
   class SocketSink extends RecordingSink {

@@ -3,9 +3,11 @@ import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
 import { NO_BODY } from '../../src/contract/request-head.ts';
+import { processBodyBuffers } from '../../src/http1/body-buffers.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
-import { BackendPool, type BackendPoolOptions } from '../../src/upstream/connection-pool.ts';
+import type { ConnectionSettings } from '../../src/upstream/connection.ts';
+import { BackendPool } from '../../src/upstream/connection-pool.ts';
 import type { Exchange, ResponseHead, ResponseSink, UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -16,7 +18,7 @@ export const wires = wiresOf(chooseDataPath(process.version, process.env).wire);
 /** makePool builds a pool whose deadlines are checked every 10 ms. The pool is closed with the test. */
 export function makePool(
   t: TestContext,
-  options: Partial<BackendPoolOptions> & { port: number },
+  options: Partial<ConnectionSettings> & { port: number },
 ): BackendPool & { faults: Error[] } {
   const faults: Error[] = [];
   const onFault = (error: unknown): void => {
@@ -31,6 +33,7 @@ export function makePool(
     idleMs: 5_000,
     timer,
     wires,
+    buffers: processBodyBuffers(),
     onFault,
     ...options,
   });

@@ -3,8 +3,8 @@ import { createServer } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { test } from 'node:test';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
-import { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import { startRawBackend } from '../support/backend.ts';
+import { PoisonedBuffers } from '../support/poisoned-buffers.ts';
 import { waitFor } from '../support/wait.ts';
 import { OK } from './pool-backends.ts';
 import { get, makePool, RecordingSink, send } from './support.ts';
@@ -195,7 +195,7 @@ for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS']) {
 test('an abort of a blocked upload leaves no socket open and no request counted', async (t) => {
   const backend = await startRawBackend((socket) => socket.pause());
   t.after(() => backend.close());
-  const buffers = new BodyBuffers({ poisoned: true });
+  const buffers = new PoisonedBuffers();
   const pool = makePool(t, { port: backend.port, buffers });
   const sink = uploadMuch(pool, CHUNKED_BODY);
   await waitFor('the upload to be stopped', () => sink.stopCount > sink.drainCount);

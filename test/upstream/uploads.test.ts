@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
-import { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import { bodyOf } from '../support/pattern.ts';
+import { PoisonedBuffers } from '../support/poisoned-buffers.ts';
 import { ask, get, makePool } from './support.ts';
 import { cut, hashing, recording, UploadingSink, upload } from './upload-support.ts';
 
@@ -106,7 +106,7 @@ for (const bodyLength of [BIG_BYTES, CHUNKED_BODY]) {
     const how = `${bodyLength === CHUNKED_BODY ? 'chunked' : 'with a length'}${slow ? ' and read slowly' : ''}`;
     test(`an upload of 12 MB ${how} arrives unchanged`, async (t) => {
       const port = await hashing(t, slow);
-      const pool = makePool(t, { port, buffers: new BodyBuffers({ poisoned: true }) });
+      const pool = makePool(t, { port, buffers: new PoisonedBuffers() });
       const whole = bodyOf(7, BIG_BYTES);
       const sink = await upload(pool, { bodyLength }, new UploadingSink(cut(whole, 65_536))).finished();
       assert.equal(sink.error, null);
@@ -120,7 +120,7 @@ for (const bodyLength of [BIG_BYTES, CHUNKED_BODY]) {
 
 test('forty parallel uploads do not mix their bytes', async (t) => {
   const port = await hashing(t, true);
-  const buffers = new BodyBuffers({ poisoned: true });
+  const buffers = new PoisonedBuffers();
   const pool = makePool(t, { port, buffers });
   const wholes = Array.from({ length: 40 }, (_, i) => bodyOf(i, 300_000));
   const sinks = wholes.map((whole) =>

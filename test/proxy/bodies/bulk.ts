@@ -11,10 +11,11 @@ import {
 import { connect, type NetConnectOpts } from 'node:net';
 import type { TestContext } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import { BodyBuffers, POISON } from '../../../src/http1/body-buffers.ts';
+import { BodyBuffers } from '../../../src/http1/body-buffers.ts';
 import { Connection } from '../../../src/upstream/connection.ts';
 import { Random, seedOf } from '../../fuzz/random.ts';
 import { BodyCheck, bodyOf } from '../../support/pattern.ts';
+import { POISON } from '../../support/poisoned-buffers.ts';
 
 /** Direction and framing. `close`: the body ends with the connection. `echo`: both directions at once. */
 export const SHAPES = [
