@@ -9,7 +9,6 @@ import { nodeProblem } from './config/node-version.ts';
 import type { Settings } from './contract/settings.ts';
 import type { Logger } from './infra/logging/logger.ts';
 import type { MigrationAction, MigrationResult, MigrationState } from './infra/postgres/migrations.ts';
-import type { Database } from './infra/postgres/postgres.ts';
 
 const DONE = 0;
 const FAILED = 1;
@@ -150,9 +149,14 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
   const { aboutMigration, migrate } = await import('./infra/postgres/migrations.ts');
   const logger = makeLogger({ level: 'warn', format: settings.log.format });
   const isRefused = action === 'down' && !yes;
-  const result = await withDatabase(settings, logger, (database) =>
-    migrate(database, isRefused ? 'status' : action, { logger }),
-  );
+  const server = await openDatabase(settings.database, logger);
+  let result: MigrationResult;
+  try {
+    await server.ready;
+    result = await migrate(server.database, isRefused ? 'status' : action, { logger });
+  } finally {
+    await server.close();
+  }
   const last = result.migrations.findLast(({ appliedAt, known }) => appliedAt !== null && known);
   if (isRefused && last !== undefined) {
     process.stderr.write(
@@ -164,34 +168,14 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
   return DONE;
 }
 
-async function withDatabase<T>(
-  settings: Settings,
-  logger: Logger,
-  use: (database: Database) => Promise<T>,
-): Promise<T> {
-  const { url, embeddedPath } = settings.database;
+async function openDatabase({ url, embeddedPath }: Settings['database'], logger: Logger) {
   if (url !== null) {
     const { Database } = await import('./infra/postgres/postgres.ts');
     const database = new Database({ target: { kind: 'url', url }, logger });
-    try {
-      return await use(database);
-    } finally {
-      await database.close();
-    }
+    return { database, ready: Promise.resolve(), close: () => database.close() };
   }
   const { EmbeddedPostgres } = await import('./infra/postgres/embedded-postgres.ts');
-  const server = await EmbeddedPostgres.open({
-    folder: embeddedPath,
-    purpose: 'sluice migrate',
-    logger,
-    migrated: false,
-  });
-  try {
-    await server.ready;
-    return await use(server.database);
-  } finally {
-    await server.close();
-  }
+  return EmbeddedPostgres.open({ folder: embeddedPath, purpose: 'sluice migrate', logger, migrated: false });
 }
 
 function describe(action: MigrationAction, { changed, migrations }: MigrationResult): string[] {

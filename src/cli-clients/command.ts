@@ -22,7 +22,12 @@ interface SetOptions {
   limits: boolean;
 }
 
-type OpenSession = () => Promise<Session>;
+/** Adds a command about one client. Its action gets a session, the client, and the command with its options. */
+type AddCommand = (
+  name: string,
+  description: string,
+  act: (session: Session, client: string, command: Command) => Promise<void>,
+) => Command;
 
 /** addClientsActions gives the command `clients` its options and actions; for cli.ts. */
 export function addClientsActions(clients: Command, { configPath, env }: ClientsCommandOptions): void {
@@ -39,30 +44,29 @@ export function addClientsActions(clients: Command, { configPath, env }: Clients
     if ('problems' in target) return clients.error(target.problems.join('\n'));
     return new Session(target, given.json ?? false);
   };
-  addReads(clients, open);
-  addSet(clients, open);
-  addRemovals(clients, open);
-  addKeys(clients, open);
-}
-
-function addReads(clients: Command, open: OpenSession): void {
   clients
     .command('list')
     .description('list every client in order of the ids')
     .action(async () => (await open()).printList(CLIENTS, clientTable));
-  clientCommand(clients, 'get', 'show one client').action(async (client: string) => {
-    const session = await open();
-    await session.printAnswer(await session.call('GET', pathOf(client)), clientSchema, clientText);
-  });
-  clientCommand(
-    clients,
-    'bucket',
-    'show the live buckets of a client, or of the callers at an address',
-  ).action(async (client: string) => (await open()).printList(`${pathOf(client)}/bucket`, bucketTable));
+  const add: AddCommand = (name, description, act) =>
+    clients
+      .command(name)
+      .description(description)
+      .argument('<client>', 'a name, an IP address or a CIDR', notEmpty)
+      .action(async (client: string, ...rest) => act(await open(), client, rest.at(-1)));
+  addLimits(add);
+  addKeys(add);
 }
 
-function addSet(clients: Command, open: OpenSession): void {
-  clientCommand(clients, 'set', 'create a client, or change what is given')
+function addLimits(add: AddCommand): void {
+  add('get', 'show one client', async (session, client) => {
+    await session.printAnswer(await session.call('GET', pathOf(client)), clientSchema, clientText);
+  });
+  add('set', 'create a client, or change what is given', async (session, client, command) => {
+    const change = changeOf(command.opts());
+    if (change === null) command.error('error: --no-limits cannot be combined with limits');
+    await session.printAnswer(await set(session, client, change), clientSchema, clientText);
+  })
     .addOption(
       new Option('--mode <mode>', 'how its requests are treated').choices(['limit', 'unlimited', 'blocked']),
     )
@@ -73,62 +77,43 @@ function addSet(clients: Command, open: OpenSession): void {
       'own limits for other policies; replaces all of them',
       policyLimitOf,
     )
-    .option('--no-limits', "return to the policies' own limits")
-    .action(async (client: string, options: SetOptions, command: Command) => {
-      const change = changeOf(options);
-      if (change === null) command.error('error: --no-limits cannot be combined with limits');
-      const session = await open();
-      await session.printAnswer(await set(session, client, change), clientSchema, clientText);
-    });
-}
-
-function addRemovals(clients: Command, open: OpenSession): void {
-  clientCommand(clients, 'delete', 'delete a client and its keys').action(async (client: string) => {
-    const session = await open();
+    .option('--no-limits', "return to the policies' own limits");
+  add('delete', 'delete a client and its keys', async (session, client) => {
     await session.call('DELETE', pathOf(client));
     await session.printDone(`deleted ${client}`);
   });
-  clientCommand(clients, 'reset', 'fill the buckets of a client, or of the callers at an address').action(
-    async (client: string) => {
-      const session = await open();
-      await session.call('POST', `${pathOf(client)}/bucket/reset`);
-      await session.printDone(`reset ${client}`);
-    },
+  add('bucket', 'show the live buckets of a client, or of the callers at an address', (session, client) =>
+    session.printList(`${pathOf(client)}/bucket`, bucketTable),
   );
+  add('reset', 'fill the buckets of a client, or of the callers at an address', async (session, client) => {
+    await session.call('POST', `${pathOf(client)}/bucket/reset`);
+    await session.printDone(`reset ${client}`);
+  });
 }
 
-function addKeys(clients: Command, open: OpenSession): void {
-  clientCommand(clients, 'issue-key', 'print a new API key; it cannot be shown again')
-    .option('--name <name>', 'the name of the key in lists')
-    .action(async (client: string, { name = null }: { name?: string | null }) => {
-      const session = await open();
-      const answer = await session.call('POST', keysOf(client), { name });
-      // Only the key goes to standard output, so that a script can capture it.
-      await session.printAnswer(answer, issuedKeySchema, ({ key, keyId }) => {
-        process.stderr.write(`sluice: key ${keyId} of ${client}, shown this once\n`);
-        return key;
-      });
+function addKeys(add: AddCommand): void {
+  add('issue-key', 'print a new API key; it cannot be shown again', async (session, client, command) => {
+    const { name = null } = command.opts<{ name?: string }>();
+    const answer = await session.call('POST', keysOf(client), { name });
+    // Only the key goes to standard output, so that a script can capture it.
+    await session.printAnswer(answer, issuedKeySchema, ({ key, keyId }) => {
+      process.stderr.write(`sluice: key ${keyId} of ${client}, shown this once\n`);
+      return key;
     });
-  clientCommand(clients, 'list-keys', 'list the keys of a client by id').action(async (client: string) =>
-    (await open()).printList(keysOf(client), keyTable),
+  }).option('--name <name>', 'the name of the key in lists');
+  add('list-keys', 'list the keys of a client by id', (session, client) =>
+    session.printList(keysOf(client), keyTable),
   );
-  clientCommand(clients, 'revoke-key', 'revoke a key; within a second no worker of any machine accepts it')
-    .argument('<key-id>', 'as list-keys shows it')
-    .action(async (client: string, keyId: string) => {
-      const session = await open();
-      await session.call('DELETE', `${keysOf(client)}/${encodeURIComponent(keyId)}`);
-      await session.printDone(`revoked ${keyId}`);
-    });
+  const revocation = 'revoke a key; within a second no worker of any machine accepts it';
+  add('revoke-key', revocation, async (session, client, { args: [, keyId = ''] }) => {
+    await session.call('DELETE', `${keysOf(client)}/${encodeURIComponent(keyId)}`);
+    await session.printDone(`revoked ${keyId}`);
+  }).argument('<key-id>', 'as list-keys shows it');
 }
 
-function clientCommand(clients: Command, name: string, description: string): Command {
-  return clients
-    .command(name)
-    .description(description)
-    .argument('<client>', 'a name, an IP address or a CIDR', (text) => {
-      if (text === '') throw new InvalidArgumentError('It must not be empty.');
-      return text;
-    });
+function notEmpty(text: string): string {
+  if (text === '') throw new InvalidArgumentError('It must not be empty.');
+  return text;
 }
 
 /** The admin port checks ranges. */

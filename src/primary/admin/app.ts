@@ -1,4 +1,4 @@
-/** The types of the framework as this folder uses them, and helpers for the descriptions of routes. */
+/** The types of the framework as this folder uses them, and how a call is described. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
@@ -14,18 +14,30 @@ export type AdminApp = FastifyInstance<
 >;
 
 /** Any call can be refused with these: for its token, its Host or its deadline. */
-const COMMON_PROBLEMS = [401, 403, 503] as const;
+const COMMON_PROBLEMS = [401, 403, 503];
+const BODY_PROBLEMS = [400, 413, 415, 422];
 
-/** problemResponses describes the refusals of a route; every route has those of COMMON_PROBLEMS. */
-export function problemResponses(...statuses: number[]) {
-  const content: Record<typeof PROBLEM_TYPE, { schema: typeof problemSchema }> = {
-    [PROBLEM_TYPE]: { schema: problemSchema },
-  };
-  const response = { description: 'Refused', content };
-  return Object.fromEntries([...COMMON_PROBLEMS, ...statuses].map((status) => [status, response]));
+interface CallSchema {
+  params?: z.ZodType;
+  querystring?: z.ZodType;
+  body?: z.ZodType;
+  response: Record<number, unknown>;
 }
 
-/** listOf is the shape of every list. `next` is the `after` of the next page, null on the last page. */
-export function listOf<T extends z.ZodType>(item: T) {
-  return z.strictObject({ items: z.array(item), next: z.string().nullable() });
+/**
+ * call makes the options of a route: its schemas, and what /openapi.json and docs/admin-api.md say about it.
+ * @param summary without a full stop
+ * @param refusals statuses besides those of COMMON_PROBLEMS and, for a call with a body, BODY_PROBLEMS
+ */
+export function call<S extends CallSchema>(tag: string, summary: string, refusals: number[], schema: S) {
+  const statuses = [...COMMON_PROBLEMS, ...(schema.body ? BODY_PROBLEMS : []), ...refusals];
+  const refused = { description: 'Refused', content: { [PROBLEM_TYPE]: { schema: problemSchema } } };
+  const problems = Object.fromEntries(statuses.map((status) => [status, refused]));
+  const response: S['response'] = { ...schema.response, ...problems };
+  return { schema: { ...schema, tags: [tag], summary, response } };
+}
+
+/** done is the answer without a body. */
+export function done(description: string) {
+  return { 204: z.null().meta({ description }) };
 }

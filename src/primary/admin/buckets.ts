@@ -5,7 +5,7 @@ import { groupOf } from '../../contract/addresses.ts';
 import { type ClientMatch, matchOfClient, matchOfNobody } from '../../contract/clients.ts';
 import { LbError } from '../../contract/errors.ts';
 import type { RateLimitSettings } from '../../contract/settings.ts';
-import { type AdminApp, problemResponses } from './app.ts';
+import { type AdminApp, call, done } from './app.ts';
 import { clientIdParams } from './clients.ts';
 import type { AdminParts } from './parts.ts';
 
@@ -24,37 +24,36 @@ const bucketsView = z.strictObject({
 });
 
 const BUCKET = '/api/v1/clients/:clientId/bucket';
-const tags = ['buckets'];
 
 /** registerBuckets adds the routes. */
 export function registerBuckets(app: AdminApp, parts: AdminParts): void {
   const { directory, reloader, buckets } = parts;
   const ownerOfId = (clientId: string) =>
     ownerOf(clientId, directory, reloader.current.settings.rateLimit.identify);
-  app.get(BUCKET, {
-    schema: {
-      tags,
-      summary: 'Show the live buckets of a client, or of the callers at an address; takes no token',
-      params: clientIdParams,
-      response: { 200: bucketsView, ...problemResponses(404, 422) },
-    },
-    handler: async ({ params }) => {
+  app.get(
+    BUCKET,
+    call(
+      'buckets',
+      'Show the live buckets of a client, or of the callers at an address; takes no token',
+      [404, 422],
+      { params: clientIdParams, response: { 200: bucketsView } },
+    ),
+    async ({ params }) => {
       const owner = await ownerOfId(params.clientId);
       return { bucketName: owner.bucketName, items: await buckets.of(owner, reloader.current) };
     },
-  });
-  app.post(`${BUCKET}/reset`, {
-    schema: {
-      tags,
-      summary: 'Fill these buckets; within a second every worker of every machine follows',
+  );
+  app.post(
+    `${BUCKET}/reset`,
+    call('buckets', 'Fill these buckets; within a second every worker of every machine follows', [404, 422], {
       params: clientIdParams,
-      response: { 204: z.null().meta({ description: 'Full' }), ...problemResponses(404, 422) },
-    },
-    handler: async ({ params }, reply) => {
+      response: done('Full'),
+    }),
+    async ({ params }, reply) => {
       await buckets.reset((await ownerOfId(params.clientId)).bucketName);
       return reply.code(204).send(null);
     },
-  });
+  );
 }
 
 interface OwnerSources {

@@ -3,8 +3,8 @@ import * as z from 'zod';
 import { type ClientInput, canonicalClientId } from '../../clients/client-record.ts';
 import { type ClientRecord, MAX_FILL_SEC } from '../../contract/clients.ts';
 import { DEFAULT_NAME } from '../../contract/settings.ts';
-import { type AdminApp, listOf, problemResponses } from './app.ts';
-import { listBody, pageOf, pageQuery } from './paging.ts';
+import { type AdminApp, call, done } from './app.ts';
+import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { type FieldError, invalidFields } from './problems.ts';
 
@@ -54,100 +54,79 @@ const clientView = z.strictObject({
 
 const BASE = '/api/v1/clients';
 const ONE = `${BASE}/:clientId`;
-const tags = ['clients'];
 
 /** registerClients adds the routes. */
-export function registerClients(app: AdminApp, parts: AdminParts): void {
-  registerCollection(app, parts);
-  registerReads(app, parts);
-  registerWrites(app, parts);
-}
-
-function registerCollection(app: AdminApp, { directory: { clients }, reloader }: AdminParts): void {
-  app.get(BASE, {
-    schema: {
-      tags,
-      summary: 'List clients in order of their ids',
+export function registerClients(app: AdminApp, { directory: { clients }, reloader }: AdminParts): void {
+  const params = clientIdParams;
+  app.get(
+    BASE,
+    call('clients', 'List clients in order of their ids', [422], {
       querystring: pageQuery,
-      response: { 200: listOf(clientView), ...problemResponses(422) },
-    },
-    handler: async ({ query }) => {
+      response: { 200: listOf(clientView) },
+    }),
+    async ({ query }) => {
       const { items, next } = await clients.list(pageOf(query));
       return listBody({ items: items.map(viewOf), next });
     },
-  });
-  app.post(BASE, {
-    schema: {
-      tags,
-      summary: 'Create a client',
-      body: createBody,
-      response: { 201: clientView, ...problemResponses(400, 409, 413, 415, 422) },
+  );
+  app.get(
+    ONE,
+    call('clients', 'Read a client', [404, 422], { params, response: { 200: clientView } }),
+    async ({ params: { clientId: id } }) => viewOf(await clients.get(id)),
+  );
+  app.delete(
+    ONE,
+    call('clients', 'Delete a client', [404, 422], { params, response: done('Deleted') }),
+    async ({ params: { clientId: id } }, reply) => {
+      await clients.remove(id);
+      return reply.code(204).send(null);
     },
-    handler: async ({ body: { clientId: id, ...input } }, reply) => {
+  );
+  registerWrites(app, clients, reloader);
+}
+
+function registerWrites(
+  app: AdminApp,
+  clients: AdminParts['directory']['clients'],
+  reloader: AdminParts['reloader'],
+): void {
+  const params = clientIdParams;
+  app.post(
+    BASE,
+    call('clients', 'Create a client', [409], { body: createBody, response: { 201: clientView } }),
+    async ({ body: { clientId: id, ...input } }, reply) => {
       checkPolicies(input.limits, reloader);
       const record = await clients.create(id, input);
       return reply.code(201).header('location', locationOf(record.clientId)).send(viewOf(record));
     },
-  });
-}
-
-function registerReads(app: AdminApp, { directory: { clients } }: AdminParts): void {
-  app.get(ONE, {
-    schema: {
-      tags,
-      summary: 'Read a client',
-      params: clientIdParams,
-      response: { 200: clientView, ...problemResponses(404, 422) },
-    },
-    handler: async ({ params }) => viewOf(await clients.get(params.clientId)),
-  });
-  app.delete(ONE, {
-    schema: {
-      tags,
-      summary: 'Delete a client',
-      params: clientIdParams,
-      response: { 204: z.null().meta({ description: 'Deleted' }), ...problemResponses(404, 422) },
-    },
-    handler: async ({ params }, reply) => {
-      await clients.remove(params.clientId);
-      return reply.code(204).send(null);
-    },
-  });
-}
-
-function registerWrites(app: AdminApp, { directory: { clients }, reloader }: AdminParts): void {
-  app.put(ONE, {
-    schema: {
-      tags,
-      summary: 'Create or replace a client',
-      params: clientIdParams,
+  );
+  app.put(
+    ONE,
+    call('clients', 'Create or replace a client', [], {
+      params,
       body: putBody,
-      response: { 200: clientView, 201: clientView, ...problemResponses(400, 413, 415, 422) },
-    },
-    handler: async ({ params, body: { clientId: bodyId = params.clientId, ...input } }, reply) => {
-      if (bodyId !== params.clientId) refuse('clientId', 'must equal the clientId of the path');
+      response: { 200: clientView, 201: clientView },
+    }),
+    async ({ params: { clientId: id }, body: { clientId: bodyId = id, ...input } }, reply) => {
+      if (bodyId !== id) refuse('clientId', 'must equal the clientId of the path');
       checkPolicies(input.limits, reloader);
-      const { record, created } = await clients.put(params.clientId, input);
+      const { record, created } = await clients.put(id, input);
       if (created) reply.header('location', locationOf(record.clientId));
       return reply.code(created ? 201 : 200).send(viewOf(record));
     },
-  });
-  app.patch(ONE, {
-    schema: {
-      tags,
-      summary: 'Change the given fields of a client; `limits` is replaced as a whole',
-      params: clientIdParams,
-      body: patchBody,
-      response: { 200: clientView, ...problemResponses(400, 404, 413, 415, 422) },
-    },
-    handler: async ({ params, body }) => {
+  );
+  const summary = 'Change the given fields of a client; `limits` is replaced as a whole';
+  app.patch(
+    ONE,
+    call('clients', summary, [404], { params, body: patchBody, response: { 200: clientView } }),
+    async ({ params: { clientId: id }, body }) => {
       checkPolicies(body.limits ?? {}, reloader);
-      await checkPatch(clients, params.clientId, body);
+      await checkPatch(clients, id, body);
       // Without the undefined fields, which the table would take for values.
       const given = Object.entries(body).filter(([, value]) => value !== undefined);
-      return viewOf(await clients.patch(params.clientId, Object.fromEntries(given)));
+      return viewOf(await clients.patch(id, Object.fromEntries(given)));
     },
-  });
+  );
 }
 
 /**

@@ -3,9 +3,9 @@
  * loaded and gives the same settings again; a test checks that.
  */
 import { hostPort } from '../../contract/addresses.ts';
+import { addressText } from '../../contract/listen-failure.ts';
 import type {
   HealthCheckSettings,
-  ListenAddress,
   PoolSettings,
   RedisSettings,
   RouteSettings,
@@ -20,15 +20,12 @@ const HIDDEN = '***';
 export function configView({ listen, admin, pools, routes, rateLimit, redis, ...rest }: Settings): View {
   const { host, port, ...adminRest } = admin;
   return {
-    listen: listen.map((address) => ({ address: addressOf(address) })),
+    listen: listen.map((address) => ({ address: addressText(address) })),
     admin: { address: hostPort(host, port), ...adminRest, token: hidden(admin.token) },
     ...fileWords(rest),
-    pools: Object.fromEntries(pools.map((pool) => [pool.name, poolOf(pool)])),
+    pools: byName(pools, poolOf),
     routes: routes.map(routeOf),
-    rateLimit: {
-      ...rateLimit,
-      policies: Object.fromEntries(rateLimit.policies.map(({ name, ...policy }) => [name, policy])),
-    },
+    rateLimit: { ...rateLimit, policies: byName(rateLimit.policies, (policy) => policy) },
     ...(redis && { redis: redisOf(redis) }),
     database: { ...rest.database, url: rest.database.url === null ? '' : withoutSecrets(rest.database.url) },
     secrets: { apiKeys: hidden(rest.secrets.apiKeys) },
@@ -56,32 +53,28 @@ function hidden(secret: string | null): string {
   return secret === null ? '' : HIDDEN;
 }
 
-function addressOf(address: ListenAddress): string {
-  if (address.kind === 'unix') return `unix:${address.path}`;
-  return address.host === null ? `:${address.port}` : hostPort(address.host, address.port);
+function byName<T extends { name: string }>(items: T[], viewOf: (item: Omit<T, 'name'>) => View): View {
+  return Object.fromEntries(items.map(({ name, ...item }) => [name, viewOf(item)]));
 }
 
-function poolOf({ balance, backends, healthCheck, timeouts }: PoolSettings): View {
-  const urlOf = (host: string, port: number) => `http://${hostPort(host, port)}`;
+function poolOf({ backends, healthCheck, ...rest }: Omit<PoolSettings, 'name'>): View {
   return {
-    balance,
-    backends: backends.map(({ id, host, port, weight }) => ({ id, url: urlOf(host, port), weight })),
-    ...(healthCheck === null ? {} : { healthCheck: healthCheckOf(healthCheck) }),
-    timeouts: fileWords(timeouts),
+    ...fileWords(rest),
+    backends: backends.map(({ host, port, ...each }) => ({ ...each, url: `http://${hostPort(host, port)}` })),
+    ...(healthCheck && { healthCheck: healthCheckOf(healthCheck) }),
   };
 }
 
-function healthCheckOf({ expectStatus, path, ...rest }: HealthCheckSettings): View {
-  const { from, to } = expectStatus;
+function healthCheckOf({ expectStatus: { from, to }, path, ...rest }: HealthCheckSettings): View {
   // The value of a query may be a secret; its name is not.
   return { ...fileWords(rest), path: path.replace(/=[^&]*/g, `=${HIDDEN}`), expectStatus: `${from}-${to}` };
 }
 
-function routeOf({ name, match, pool, rateLimit }: RouteSettings): View {
+function routeOf({ match, rateLimit, ...rest }: RouteSettings): View {
   const given = Object.entries(match).filter(([, value]) => value !== null);
   const { policies = [], cost } = rateLimit ?? {};
   const limit = rateLimit && { policy: policies.length === 1 ? policies[0] : policies, cost };
-  return { name, match: Object.fromEntries(given), pool, rateLimit: limit ?? 'off' };
+  return { ...rest, match: Object.fromEntries(given), rateLimit: limit ?? 'off' };
 }
 
 function redisOf({ servers, ...rest }: RedisSettings): View {

@@ -1,11 +1,9 @@
 /** The calls that reload the configuration and show the running one. */
 import * as z from 'zod';
-import { type AdminApp, problemResponses } from './app.ts';
+import { type AdminApp, call } from './app.ts';
 import { configView } from './config-view.ts';
 import type { AdminParts } from './parts.ts';
 import { invalidFields } from './problems.ts';
-
-const tags = ['configuration'];
 
 /** A reload ends when every worker runs the new revision and every new backend has had its first probe. */
 const RELOAD_DEADLINE_MS = 60_000;
@@ -19,26 +17,25 @@ const reloadView = z.strictObject({
 
 /** registerConfig adds the routes. */
 export function registerConfig(app: AdminApp, { reloader }: AdminParts): void {
-  app.post('/api/v1/reload', {
-    config: { deadlineMs: RELOAD_DEADLINE_MS },
-    schema: {
-      tags,
-      summary: 'Read the configuration file again and apply all of it, or nothing',
-      response: { 200: reloadView, ...problemResponses(422) },
+  const summary = 'Read the configuration file again and apply all of it, or nothing';
+  app.post(
+    '/api/v1/reload',
+    {
+      config: { deadlineMs: RELOAD_DEADLINE_MS },
+      ...call('configuration', summary, [422], { response: { 200: reloadView } }),
     },
-    handler: async () => {
+    async () => {
       const outcome = await reloader.reload();
       if (outcome.ok) return { revision: outcome.revision, pendingWorkers: outcome.pendingWorkers };
       const { problems } = outcome;
       throw invalidFields(problems.map(({ path, line, message }) => ({ field: path ?? '', line, message })));
     },
-  });
-  app.get('/api/v1/config', {
-    schema: {
-      tags,
-      summary: 'Show the running configuration as a configuration file, without secrets',
-      response: { 200: z.record(z.string(), z.unknown()), ...problemResponses() },
-    },
-    handler: async () => configView(reloader.current.settings),
-  });
+  );
+  app.get(
+    '/api/v1/config',
+    call('configuration', 'Show the running configuration as a configuration file, without secrets', [], {
+      response: { 200: z.record(z.string(), z.unknown()) },
+    }),
+    async () => configView(reloader.current.settings),
+  );
 }

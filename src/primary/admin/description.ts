@@ -3,7 +3,7 @@ import swagger from '@fastify/swagger';
 import { jsonSchemaTransform } from 'fastify-type-provider-zod';
 import * as z from 'zod';
 import { sluiceVersion } from '../../infra/build-info.ts';
-import { type AdminApp, problemResponses } from './app.ts';
+import { type AdminApp, call } from './app.ts';
 
 const DESCRIPTION = '/openapi.json';
 
@@ -13,7 +13,6 @@ const indexView = z.strictObject({
   description: z.string().meta({ description: 'Path of the OpenAPI description' }),
   calls: z.array(z.string()).meta({ description: 'METHOD /path: what it does' }),
 });
-const tags = ['operation'];
 
 /** registerDescription adds both routes. Call it before any other route is added: it watches them being added. */
 export async function registerDescription(app: AdminApp): Promise<void> {
@@ -47,23 +46,17 @@ export async function registerDescription(app: AdminApp): Promise<void> {
     if (method === 'POST' && schema?.body instanceof z.ZodOptional)
       bodiless.add(url.replaceAll(/:(\w+)/g, '{$1}'));
   });
-  app.get('/', {
-    schema: {
-      tags,
-      summary: 'List the calls of this port',
-      response: { 200: indexView, ...problemResponses() },
-    },
-    handler: async (_request, reply) => {
+  app.get(
+    '/',
+    call('operation', 'List the calls of this port', [], { response: { 200: indexView } }),
+    async (_request, reply) => {
       reply.header('link', `<${DESCRIPTION}>; rel="service-desc"`);
       return { name: 'Sluice admin API' as const, version: sluiceVersion(), description: DESCRIPTION, calls };
     },
-  });
-  app.get(DESCRIPTION, {
-    schema: {
-      tags,
-      summary: 'This description',
-      response: { 200: z.record(z.string(), z.unknown()), ...problemResponses() },
-    },
-    handler: async () => ({ ...app.swagger() }),
-  });
+  );
+  app.get(
+    DESCRIPTION,
+    call('operation', 'This description', [], { response: { 200: z.record(z.string(), z.unknown()) } }),
+    async () => ({ ...app.swagger() }),
+  );
 }

@@ -1,8 +1,8 @@
 /** The calls that issue, list and revoke the API keys of a client. */
 import * as z from 'zod';
-import { type AdminApp, listOf, problemResponses } from './app.ts';
+import { type AdminApp, call, done } from './app.ts';
 import { clientIdParams } from './clients.ts';
-import { listBody, pageOf, pageQuery } from './paging.ts';
+import { listBody, listOf, pageOf, pageQuery } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 
 const name = z
@@ -21,41 +21,37 @@ const issuedView = keyView.extend({
 });
 
 const KEYS = '/api/v1/clients/:clientId/keys';
-const tags = ['keys'];
 
 /** registerKeys adds the routes. */
 export function registerKeys(app: AdminApp, { directory: { apiKeys } }: AdminParts): void {
-  app.post(KEYS, {
-    schema: {
-      tags,
-      summary: 'Issue a key for a client; a client has at most 1,000 keys',
+  app.post(
+    KEYS,
+    call('keys', 'Issue a key for a client; a client has at most 1,000 keys', [404, 409], {
       params: clientIdParams,
       body: issueBody,
-      response: { 201: issuedView, ...problemResponses(400, 404, 409, 413, 415, 422) },
-    },
-    handler: async ({ params, body }, reply) =>
+      response: { 201: issuedView },
+    }),
+    async ({ params, body }, reply) =>
       reply.code(201).send(await apiKeys.issue(params.clientId, body?.name ?? null)),
-  });
-  app.get(KEYS, {
-    schema: {
-      tags,
-      summary: 'List the keys of a client, oldest first, without the keys themselves',
+  );
+  app.get(
+    KEYS,
+    call('keys', 'List the keys of a client, oldest first, without the keys themselves', [404, 422], {
       params: clientIdParams,
       querystring: pageQuery,
-      response: { 200: listOf(keyView), ...problemResponses(404, 422) },
-    },
-    handler: async ({ params, query }) => listBody(await apiKeys.list(params.clientId, pageOf(query))),
-  });
-  app.delete(`${KEYS}/:keyId`, {
-    schema: {
-      tags,
-      summary: 'Revoke a key; within a second no worker of any machine accepts it',
+      response: { 200: listOf(keyView) },
+    }),
+    async ({ params, query }) => listBody(await apiKeys.list(params.clientId, pageOf(query))),
+  );
+  app.delete(
+    `${KEYS}/:keyId`,
+    call('keys', 'Revoke a key; within a second no worker of any machine accepts it', [404, 422], {
       params: keyIdParams,
-      response: { 204: z.null().meta({ description: 'Revoked' }), ...problemResponses(404, 422) },
-    },
-    handler: async ({ params }, reply) => {
+      response: done('Revoked'),
+    }),
+    async ({ params }, reply) => {
       await apiKeys.revoke(params.clientId, params.keyId);
       return reply.code(204).send(null);
     },
-  });
+  );
 }

@@ -1,7 +1,7 @@
 /** The calls of orchestrators and Prometheus: is it alive, is it ready, the metrics. */
 import * as z from 'zod';
 import type { PoolSettings } from '../../contract/settings.ts';
-import { type AdminApp, problemResponses } from './app.ts';
+import { type AdminApp, call } from './app.ts';
 import type { AdminParts } from './parts.ts';
 
 const livezView = z.strictObject({ status: z.literal('alive') });
@@ -37,17 +37,13 @@ export function registerOperation(app: AdminApp, parts: AdminParts): void {
       return reply.code(readiness.status === 'ready' ? 200 : 503).send(readiness);
     },
   });
-  app.get('/metrics', {
-    schema: {
-      tags,
-      summary: 'Counters and gauges in the Prometheus text format',
-      response: {
-        200: { description: 'Metrics', content: { 'text/plain': { schema: z.string() } } },
-        ...problemResponses(),
-      },
-    },
-    handler: async (_request, reply) => reply.type(METRICS_TYPE).send(await parts.gauges.text()),
-  });
+  app.get(
+    '/metrics',
+    call('operation', 'Counters and gauges in the Prometheus text format', [], {
+      response: { 200: { description: 'Metrics', content: { 'text/plain': { schema: z.string() } } } },
+    }),
+    async (_request, reply) => reply.type(METRICS_TYPE).send(await parts.gauges.text()),
+  );
 }
 
 function readinessOf(parts: AdminParts): Readiness {

@@ -1,4 +1,4 @@
-/** The query of every list, and the opaque cursor `next` that asks for the following page. */
+/** The query and the shape of every list, and the opaque cursor `next` that asks for the following page. */
 import * as z from 'zod';
 import { invalidFields } from './problems.ts';
 
@@ -9,6 +9,11 @@ export const pageQuery = z.strictObject({
   ),
   after: z.string().max(1024).optional().meta({ description: 'The `next` of the page before' }),
 });
+
+/** listOf is the shape of every list. `next` is the `after` of the next page, null on the last page. */
+export function listOf<T extends z.ZodType>(item: T) {
+  return z.strictObject({ items: z.array(item), next: z.string().nullable() });
+}
 
 /** listBody is the body of a list. @param page.next the id after which the next page starts; null: this is the last */
 export function listBody<T>({ items, next }: { items: T[]; next: string | null }) {

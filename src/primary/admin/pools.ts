@@ -2,19 +2,21 @@
 import * as z from 'zod';
 import { hostPort } from '../../contract/addresses.ts';
 import { backendInFlight } from '../metrics/gauges.ts';
-import { type AdminApp, listOf, problemResponses } from './app.ts';
+import { type AdminApp, call } from './app.ts';
+import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 import { HttpProblem } from './problems.ts';
 
 const count = z.int().min(0);
 
-const lastProbeView = z.strictObject({
+/** These two leave out what else the registry knows. */
+const lastProbeView = z.object({
   at: z.iso.datetime(),
   ok: z.boolean(),
   durationMs: z.number().min(0),
   detail: z.string(),
 });
-const backendView = z.strictObject({
+const backendView = z.object({
   id: z.string(),
   url: z.string(),
   weight: z.int().min(1),
@@ -35,35 +37,27 @@ const OPERATIONS = {
   drain: 'Send a backend no new requests until it is enabled again',
   enable: 'Send a drained backend new requests again',
 };
-const tags = ['pools'];
 
 /** registerPools adds the routes. */
 export function registerPools(app: AdminApp, parts: AdminParts): void {
-  app.get('/api/v1/pools', {
-    schema: {
-      tags,
-      summary: 'Backends with their state',
-      response: { 200: listOf(poolView), ...problemResponses() },
-    },
-    handler: async () => ({ items: poolViews(parts), next: null }),
-  });
+  app.get(
+    '/api/v1/pools',
+    call('pools', 'Backends with their state', [], { response: { 200: listOf(poolView) } }),
+    async () => ({ items: poolViews(parts), next: null }),
+  );
+  const params = z.strictObject({ pool: z.string(), id: z.string() });
   for (const [operation, summary] of Object.entries(OPERATIONS)) {
-    app.post(`/api/v1/pools/:pool/backends/:id/${operation}`, {
-      schema: {
-        tags,
-        summary,
-        params: z.strictObject({ pool: z.string(), id: z.string() }),
-        response: { 200: backendView, ...problemResponses(404) },
-      },
-      handler: async ({ params: { pool, id } }) => {
+    app.post(
+      `/api/v1/pools/:pool/backends/:id/${operation}`,
+      call('pools', summary, [404], { params, response: { 200: backendView } }),
+      async ({ params: { pool, id } }) => {
         parts.registry.setEnabled(pool, id, operation === 'enable');
-        const view = poolViews(parts)
-          .find((each) => each.pool === pool)
-          ?.backends.find((each) => each.id === id);
+        const views = poolViews(parts).find((each) => each.pool === pool)?.backends;
+        const view = views?.find((each) => each.id === id);
         if (view === undefined) throw new HttpProblem(404, 'there is no such pool or no such backend in it');
         return view;
       },
-    });
+    );
   }
 }
 
@@ -75,23 +69,12 @@ function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<type
     backends: backends.flatMap(({ id, host, port, weight }) => {
       const known = registry.state(name, id);
       if (known === null) return [];
-      const { pool: _pool, backend: _backend, health, lastProbe, ...state } = known;
-      return [
-        {
-          ...state,
-          id,
-          url: `http://${hostPort(host, port)}`,
-          weight,
-          state: state.enabled ? health : 'draining',
-          lastProbe: lastProbe && {
-            at: new Date(lastProbe.atMs).toISOString(),
-            ok: lastProbe.ok,
-            durationMs: lastProbe.durationMs,
-            detail: lastProbe.detail,
-          },
-          inFlight: backendInFlight(supervisor, name, id),
-        },
-      ];
+      const { health, lastProbe } = known;
+      const url = `http://${hostPort(host, port)}`;
+      const state = known.enabled ? health : 'draining';
+      const inFlight = backendInFlight(supervisor, name, id);
+      const probeView = lastProbe && { ...lastProbe, at: new Date(lastProbe.atMs).toISOString() };
+      return [{ ...known, id, url, weight, state, lastProbe: probeView, inFlight }];
     }),
   }));
 }

@@ -1,7 +1,8 @@
 /** The call that shows the worker processes. */
 import * as z from 'zod';
 import { systemClock } from '../../contract/clock.ts';
-import { type AdminApp, listOf, problemResponses } from './app.ts';
+import { type AdminApp, call } from './app.ts';
+import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
 
 const count = z.int().min(0);
@@ -20,14 +21,11 @@ const workerView = z.strictObject({
 
 /** registerWorkers adds the route. */
 export function registerWorkers(app: AdminApp, { supervisor }: AdminParts): void {
-  app.get('/api/v1/workers', {
-    schema: {
-      tags: ['workers'],
-      summary: 'Worker processes with their load',
-      response: { 200: listOf(workerView), ...problemResponses() },
-    },
-    handler: async () => ({ items: workerViews(supervisor), next: null }),
-  });
+  app.get(
+    '/api/v1/workers',
+    call('workers', 'Worker processes with their load', [], { response: { 200: listOf(workerView) } }),
+    async () => ({ items: workerViews(supervisor), next: null }),
+  );
 }
 
 function workerViews(supervisor: AdminParts['supervisor']): z.infer<typeof workerView>[] {
