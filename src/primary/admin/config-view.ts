@@ -3,7 +3,6 @@
  * loaded and gives the same settings again; a test checks that.
  */
 import { hostPort } from '../../contract/addresses.ts';
-import { addressText } from '../../contract/listen-failure.ts';
 import type {
   HealthCheckSettings,
   PoolSettings,
@@ -11,6 +10,7 @@ import type {
   RouteSettings,
   Settings,
 } from '../../contract/settings.ts';
+import { addressText } from '../../infra/listeners.ts';
 
 type View = Record<string, unknown>;
 
