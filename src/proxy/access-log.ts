@@ -1,8 +1,9 @@
 /** Access lines: one JSON object per request, with every key, at most LINE_BYTES long. */
+
+import { withoutQuery } from '../contract/normal-path.ts';
 import type { Reason } from '../contract/outcomes.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { LINE_BYTES, UTF8_BYTES } from '../infra/logging/line-sink.ts';
-import { withoutQuery } from './normal-path.ts';
 
 const USER_AGENT_BYTES = 1000;
 /** Of every other text but the path. */

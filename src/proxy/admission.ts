@@ -3,12 +3,13 @@
  * parsed (B21, B22, B25, B27), and makes the head for the backend; the reader of the head has already left out what never goes
  * on. Then the caller and the route are found.
  */
+
+import { hasNul, isSuspect, normalPaths, withoutQuery } from '../contract/normal-path.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { NO_BODY, type RequestHead } from '../contract/request-head.ts';
 import type { LimitSettings } from '../contract/settings.ts';
 import { fieldValues, withoutFields } from '../http1/field-lines.ts';
 import type { Caller, KnownAddress } from '../limit/caller/identity.ts';
-import { hasNul, isSuspect, normalPaths, withoutQuery } from './normal-path.ts';
 import type { Plan, PlannedRoute } from './plan.ts';
 import { routingHost } from './router.ts';
 

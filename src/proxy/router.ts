@@ -1,6 +1,7 @@
 /** Host, path and method to a route: the first one that matches, in the order of the configuration. */
+
+import { normalPaths } from '../contract/normal-path.ts';
 import type { RouteMatch } from '../contract/settings.ts';
-import { normalPaths } from './normal-path.ts';
 
 interface CompiledRoute<R> extends RouteMatch {
   /** `host` is `.example.com`, and something must come before it. */

@@ -1,6 +1,10 @@
 /** Hosts and paths of routes: checks a pattern and returns it in the form that the router compares. */
 import { isIPv6 } from 'node:net';
+import { normalPaths } from '../../contract/normal-path.ts';
 import { isHostName, type Parsed } from './addresses.ts';
+
+/** Longer than any path that a route needs; bounds the time to bring one into normal form. */
+const MAX_PATH_LENGTH = 8192;
 
 /** parseHostPattern reads a host name, an address (IPv6 in brackets, as in `Host`) or `*.example.com` into lower case. */
 export function parseHostPattern(text: string): Parsed<string> {
@@ -27,9 +31,10 @@ export function parsePathPattern(text: string): Parsed<string> {
   }
   if (text.includes('*')) return { message: wildcardSentence(text) };
   if (/%(?![0-9A-Fa-f]{2})|%00/.test(text)) return { message: 'holds a % that begins no valid %XX' };
-  const normal = normalPath(text);
-  if (normal !== text) return { message: `can never match, the normal form is ${normal}` };
-  return { value: text };
+  // The router does not mind the case of an escape.
+  const value = text.replace(/%../g, (encoded) => encoded.toUpperCase());
+  const [normal = value] = normalPaths(value);
+  return normal === value ? { value } : { message: `can never match, the normal form is ${normal}` };
 }
 
 function wildcardSentence(text: string): string {
@@ -38,28 +43,4 @@ function wildcardSentence(text: string): string {
     ? `write ${below} for everything below it`
     : 'only a / at the end is one';
   return `has a *, which is no wildcard here: ${advice}`;
-}
-
-/** Longer than any path that a route needs; bounds the time to bring one into normal form. */
-const MAX_PATH_LENGTH = 8192;
-const UNRESERVED = /[A-Za-z0-9._~-]/;
-
-/**
- * normalPath resolves dot segments (RFC 3986 §5.2.4) and doubled slashes, and decodes percent-encoded unreserved
- * characters (§6.2.2.2).
- */
-function normalPath(path: string): string {
-  const decoded = path.replace(/%[0-9A-Fa-f]{2}/g, (encoded) => {
-    const character = String.fromCharCode(Number.parseInt(encoded.slice(1), 16));
-    return UNRESERVED.test(character) ? character : encoded;
-  });
-  const kept: string[] = [];
-  const segments = decoded.split('/').slice(1);
-  for (const segment of segments) {
-    if (segment === '..') kept.pop();
-    else if (segment !== '.' && segment !== '') kept.push(segment);
-  }
-  const last = segments.at(-1) ?? '';
-  const endsInSlash = last === '' || last === '.' || last === '..';
-  return kept.length === 0 ? '/' : `/${kept.join('/')}${endsInSlash ? '/' : ''}`;
 }

@@ -1,8 +1,8 @@
 /** The blocks `routes` and `rateLimit` of the configuration. */
 import { z } from 'zod';
 import { DEFAULT_NAME, UNMATCHED_ROUTE } from '../../contract/settings.ts';
+import type { Parsed } from './addresses.ts';
 import * as Key from './fields.ts';
-import { parseKeyHeader } from './key-header.ts';
 import { parseHostPattern, parsePathPattern } from './route-patterns.ts';
 
 const METHOD_MESSAGE = 'must be a method like GET';
@@ -96,6 +96,23 @@ const policySchema = Key.block(
   },
   'One limit, by name of the policy; `capacity` divided by `refillPerSecond` is at most 30 days.',
 );
+
+/** Fields of the connection, framing, routing and tracing, and those that the access log shows. */
+const RESERVED_FIELDS = new Set(
+  `connection content-length cookie date expect forwarded host http2-settings keep-alive proxy-authenticate
+  proxy-authentication-info proxy-authorization proxy-connection te traceparent tracestate trailer
+  transfer-encoding upgrade user-agent via x-real-ip x-request-id`.split(/\s+/),
+);
+
+/** An API key comes in an end-to-end field that Sluice neither reads nor writes itself. Returns its name in lower case. */
+function parseKeyHeader(raw: string): Parsed<string> {
+  const name = raw.toLowerCase();
+  // A token (RFC 9110 §5.6.2) without `_`: Sluice drops fields with one (B25).
+  if (!/^[A-Za-z0-9!#$%&'*+.^`|~-]{1,64}$/.test(raw))
+    return { message: 'must be a header field name without _' };
+  const isReserved = RESERVED_FIELDS.has(name) || name.startsWith('x-forwarded-');
+  return isReserved ? { message: `must not be ${raw}, which has a meaning of its own` } : { value: name };
+}
 
 const API_KEY_HEADER =
   'Header field with the API key of a client. A key that does not verify is counted and ignored; the field goes on to the backend. Empty, or without the block `rateLimit`: no key is read, and the address alone tells who a caller is.';

@@ -1,6 +1,6 @@
 /**
  * The admin port: a Fastify server with deadlines and caps. Order of a request: request id, who may call (security.ts), does
- * the path exist (known-routes.ts), body, schema (validation.ts), handler. Every refusal is a problem (problems.ts).
+ * the path exist, body, schema (validation.ts), handler. Every refusal is a problem (problems.ts).
  */
 import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
@@ -15,12 +15,11 @@ import { registerConfig } from './config.ts';
 import { registerDescription } from './description.ts';
 import { limitHandler } from './handler-deadline.ts';
 import { registerKeys } from './keys.ts';
-import { KnownRoutes } from './known-routes.ts';
 import { closeWithin, listen } from './listening.ts';
 import { registerOperation } from './operation.ts';
 import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
-import { sendProblem, toProblem } from './problems.ts';
+import { HttpProblem, sendProblem, toProblem } from './problems.ts';
 import { refuseExpectation, refuseUnparsable } from './raw-refusals.ts';
 import { AccessGuard } from './security.ts';
 import { compileValidator } from './validation.ts';
@@ -108,19 +107,19 @@ function makeApp(logger: Logger, requestMs: number): AdminApp {
 
 /** Sets what holds for all routes; called before any route is added. */
 function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void {
-  const routes = new KnownRoutes();
+  const routes: KnownRoute[] = [];
   app.server.on('checkExpectation', refuseExpectation);
   app.setValidatorCompiler(compileValidator);
   app.setSerializerCompiler(serializerCompiler);
   app.addHook('onRoute', (route) => {
-    routes.add(route.url, route.method);
+    routes.push({ pattern: route.url, methods: [route.method].flat() });
     limitHandler(route, handlerMs);
   });
   app.addHook('onRequest', async (request, reply) => {
     stamp(reply);
     const path = pathOf(request.raw.url ?? '/');
     guard.check(request.raw, path);
-    if (request.is404) routes.refuse(request.method, path);
+    if (request.is404) throw noRoute(routes, request.method, path);
     if (!hasBody(request.raw)) delete request.raw.headers['content-type'];
   });
   acceptJsonOnly(app);
@@ -135,7 +134,31 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
     reply.removeHeader('connection');
     return sendProblem(reply, problem);
   });
-  app.setNotFoundHandler((request) => routes.refuse(request.method, pathOf(request.raw.url ?? '/')));
+}
+
+interface KnownRoute {
+  pattern: string;
+  methods: string[];
+}
+
+const LATER_CALLS = new Set(['POST /api/v1/workers/restart', 'GET /api/v1/audit', 'GET /api/v1/events']);
+
+/** The refusal where no route takes a request: 501, 405 or 404. The framework answers 404 to all of them. */
+function noRoute(routes: KnownRoute[], method: string, path: string): HttpProblem {
+  if (LATER_CALLS.has(`${method} ${path}`)) return new HttpProblem(501, 'not supported in this version');
+  const allowed = routes.flatMap(({ pattern, methods }) => (fits(pattern, path) ? methods : []));
+  if (allowed.length === 0)
+    return new HttpProblem(404, 'there is nothing at this path (a slash inside an id is written %2F)');
+  const headers = { allow: [...new Set(allowed)].join(', ') };
+  return new HttpProblem(405, `${method} is not allowed here`, { headers });
+}
+
+function fits(pattern: string, path: string): boolean {
+  const parts = pattern.split('/');
+  const segments = path.split('/', parts.length + 1);
+  return (
+    parts.length === segments.length && parts.every((part, i) => part.startsWith(':') || part === segments[i])
+  );
 }
 
 /** Counts every answer. Logs writes and refused callers: who changed what, and who tried to. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { hasNul, isSuspect, normalPaths } from '../../../src/proxy/normal-path.ts';
+import { hasNul, isSuspect, normalPaths } from '../../src/contract/normal-path.ts';
 
 const CASES: [path: string, forms: string[]][] = [
   ['/a/b', ['/a/b']],
