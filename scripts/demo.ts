@@ -13,7 +13,7 @@ import { parseArgs } from 'node:util';
 import { loadConfig } from '../src/config/load.ts';
 import type { ListenAddress } from '../src/contract/settings.ts';
 import { addressText } from '../src/infra/listeners.ts';
-import { busyAmong } from '../src/primary/workers/busy-addresses.ts';
+import { busyAmong } from '../src/primary/workers/free-addresses.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
 /** A part that has not stopped this long after the signal is killed. Longer than the balancer's drain. */

@@ -28,10 +28,8 @@ export interface HealthCheckerOptions {
 /** HealthChecker is made once by the primary's main. */
 export class HealthChecker {
   readonly #options: Required<HealthCheckerOptions>;
-  /** The checks in force. */
+  /** The checks in force, and those of a revision that is about to come into force. The key is all that a check does. */
   #checks = new Map<string, Check>();
-  /** Checks of a revision that is about to come into force. */
-  #staged = new Map<string, Check>();
 
   constructor(options: HealthCheckerOptions) {
     this.#options = { clock: systemClock, random: Math.random, probe: runProbe, ...options };
@@ -41,19 +39,13 @@ export class HealthChecker {
    * prepare starts the checks that are new or changed in a revision, beside those in force. Their results are kept until
    * reconfigure puts the same revision into force.
    *
-   * @returns resolves when each check of the revision has had a result, 3 s later at most; never rejects
+   * @returns resolves when each check of the revision has had a result, after 3 s at the latest; never rejects
    */
   prepare(pools: readonly PoolSettings[]): Promise<unknown> {
-    for (const check of this.#staged.values()) check.stop();
-    this.#staged.clear();
-    const checks = checksOf(pools).map((spec) => {
-      const known = checkFor(spec, this.#checks);
-      if (known !== undefined) return known;
-      const check = new Check(spec, this.#options);
-      this.#staged.set(spec.key, check);
-      return check;
-    });
-    return firstResults(checks);
+    const next = this.#checksOf(pools);
+    const inForce = [...this.#checks].filter(([, check]) => check.inForce);
+    this.#keepOnly(new Map([...inForce, ...next]));
+    return firstResults(next);
   }
 
   /**
@@ -63,28 +55,39 @@ export class HealthChecker {
    * @returns as prepare
    */
   reconfigure(pools: readonly PoolSettings[]): Promise<unknown> {
-    const next = checksOf(pools).map((spec) => {
-      const known = checkFor(spec, this.#checks) ?? checkFor(spec, this.#staged);
-      return known ?? new Check(spec, this.#options);
-    });
-    const kept = new Set(next);
-    for (const check of [...this.#checks.values(), ...this.#staged.values()]) {
-      if (!kept.has(check)) check.stop();
-    }
-    this.#checks = new Map(next.map((check) => [check.spec.key, check]));
-    this.#staged.clear();
-    for (const check of next) check.report();
+    const next = this.#checksOf(pools);
+    this.#keepOnly(next);
+    for (const check of next.values()) check.enforce();
     return firstResults(next);
   }
 
   /** close stops every check and cuts the probes under way; no result is reported afterwards. */
   close(): void {
-    void this.reconfigure([]);
+    this.#keepOnly(new Map());
+  }
+
+  /** The checks of a revision, those that run already and new ones. */
+  #checksOf(pools: readonly PoolSettings[]): Map<string, Check> {
+    const checks = new Map<string, Check>();
+    for (const { name, backends, healthCheck: check } of pools) {
+      if (check === null) continue;
+      for (const { id, host, port } of backends) {
+        const spec = { pool: name, backend: id, target: { host, port, check } };
+        const key = JSON.stringify(spec);
+        checks.set(key, this.#checks.get(key) ?? new Check(spec, this.#options));
+      }
+    }
+    return checks;
+  }
+
+  #keepOnly(checks: Map<string, Check>): void {
+    for (const [key, check] of this.#checks) if (!checks.has(key)) check.stop();
+    this.#checks = checks;
   }
 }
 
-function firstResults(checks: readonly Check[]): Promise<unknown> {
-  return atMost(Promise.all(checks.map((check) => check.firstResult)), FIRST_RESULTS_MS);
+function firstResults(checks: ReadonlyMap<string, Check>): Promise<unknown> {
+  return atMost(Promise.all([...checks.values()].map((check) => check.firstResult)), FIRST_RESULTS_MS);
 }
 
 /**
@@ -97,55 +100,38 @@ export function nextStartMs(startMs: number, intervalMs: number, randomUnit: num
 }
 
 interface CheckSpec {
-  /** Of the pool and the backend. */
-  key: string;
   pool: string;
   backend: string;
   target: ProbeTarget;
-  /** Equal for checks that do the same. */
-  fingerprint: string;
 }
 
-function checksOf(pools: readonly PoolSettings[]): CheckSpec[] {
-  return pools.flatMap(({ name, backends, healthCheck: check }) => {
-    if (check === null) return [];
-    return backends.map(({ id, host, port }) => {
-      const target = { host, port, check };
-      const fingerprint = JSON.stringify(target);
-      return { key: JSON.stringify([name, id]), pool: name, backend: id, target, fingerprint };
-    });
-  });
-}
-
-/** The check of the backend where it probes what the spec says. */
-function checkFor({ key, fingerprint }: CheckSpec, checks: ReadonlyMap<string, Check>): Check | undefined {
-  const check = checks.get(key);
-  return check?.spec.fingerprint === fingerprint ? check : undefined;
-}
-
-/** One check: probes one backend until stopped. Its results are held back until it is in force. */
+/** One check: probes one backend until stopped. Before it is in force it keeps its newest result to itself. */
 class Check {
-  readonly spec: CheckSpec;
   /** Resolves with the first result, or when stopped before it. */
   readonly firstResult: Promise<void>;
+  readonly #spec: CheckSpec;
   readonly #options: Required<HealthCheckerOptions>;
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
-  #reports = false;
+  #inForce = false;
   #held: ProbeResult | null = null;
 
   constructor(spec: CheckSpec, options: Required<HealthCheckerOptions>) {
-    this.spec = spec;
+    this.#spec = spec;
     this.#options = options;
     this.firstResult = this.#probe();
   }
 
-  /** report puts the check into force: it tells the newest result that it has held back, and every later one. */
-  report(): void {
-    this.#reports = true;
+  get inForce(): boolean {
+    return this.#inForce;
+  }
+
+  /** enforce puts the check into force: it reports the result that it has kept, and every later one. */
+  enforce(): void {
+    this.#inForce = true;
     const held = this.#held;
     this.#held = null;
-    if (held !== null) this.#tell(held);
+    if (held !== null) this.#report(held);
   }
 
   stop(): void {
@@ -158,22 +144,22 @@ class Check {
     const { clock, probe } = this.#options;
     const startMs = clock.monotonicMs();
     const atMs = clock.wallMs();
-    const outcome = await probe(this.spec.target, this.#stopping.signal);
+    const outcome = await probe(this.#spec.target, this.#stopping.signal);
     if (this.#stopping.signal.aborted) return;
     const result = { atMs, durationMs: clock.monotonicMs() - startMs, ...outcome };
-    // Planned before it is told: a listener that throws must not end the check.
+    // Planned before the report: a listener that throws must not end the check.
     this.#plan(startMs);
-    if (this.#reports) this.#tell(result);
+    if (this.#inForce) this.#report(result);
     else this.#held = result;
   }
 
-  #tell(result: ProbeResult): void {
-    this.#options.onResult(this.spec.pool, this.spec.backend, result);
+  #report(result: ProbeResult): void {
+    this.#options.onResult(this.#spec.pool, this.#spec.backend, result);
   }
 
   #plan(startMs: number): void {
     const { clock, random } = this.#options;
-    const dueMs = nextStartMs(startMs, this.spec.target.check.intervalMs, random());
+    const dueMs = nextStartMs(startMs, this.#spec.target.check.intervalMs, random());
     this.#timer = setTimeout(() => void this.#probe(), Math.max(0, dueMs - clock.monotonicMs()));
   }
 }

@@ -2,6 +2,7 @@
  * One probe of one backend over a connection of its own. Whatever the backend does, the probe is over and its socket gone after
  * the check's time limit.
  */
+import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { connect, type LookupFunction } from 'node:net';
 import { systemCodeOf, toError } from '../../contract/errors.ts';
@@ -30,13 +31,6 @@ const TICKS = 10;
 /** The share of the time limit that the resolver may take where an earlier address is known. */
 const RESOLVER_SHARE = 1 / 3;
 
-/** What both kinds of probe act on. */
-interface Connection {
-  destroy(): unknown;
-  on(event: 'error', listener: (error: Error) => void): unknown;
-  on(event: 'close', listener: () => void): unknown;
-}
-
 /** runProbe is the real Probe; for the health checker. */
 export const runProbe: Probe = async (target, signal) => {
   const { host, check } = target;
@@ -57,25 +51,40 @@ export const runProbe: Probe = async (target, signal) => {
   return { ok, detail: `${detail}, at its last known address (${resolverError})`, resolverError };
 };
 
+type Settle = (ok: boolean, detail: string) => void;
+type Connection = EventEmitter & { destroy(): unknown };
+
 function connectAndProbe(
   target: ProbeTarget,
   lookup: LookupFunction,
   signal: AbortSignal,
 ): Promise<ProbeOutcome> {
+  const { type, timeoutMs } = target.check;
+  // Only the first call of settle counts; a promise ignores the others.
   return new Promise((resolve) => {
-    // Only the first call counts; a promise ignores the others.
-    const settle = (ok: boolean, detail: string) => resolve({ ok, detail });
-    const probe = target.check.type === 'http' ? probeHttp : probeTcp;
+    const settle: Settle = (ok, detail) => resolve({ ok, detail });
     try {
-      guard(probe(target, lookup, settle), { settle, signal, timeoutMs: target.check.timeoutMs });
+      const connection = (type === 'http' ? probeHttp : probeTcp)(target, lookup, settle);
+      const end = (detail: string) => {
+        settle(false, detail);
+        connection.destroy();
+      };
+      const abort = () => end('aborted');
+      const stopTimeLimit = startTimeLimit(timeoutMs, () => end('timeout'));
+      signal.addEventListener('abort', abort, { once: true });
+      connection.on('error', (error) => settle(false, detailOf(error)));
+      connection.on('close', () => {
+        stopTimeLimit();
+        signal.removeEventListener('abort', abort);
+        settle(false, 'closed without an answer');
+      });
+      if (signal.aborted) abort();
     } catch (thrown) {
       // node:http throws at once for a path or host that it cannot send.
       settle(false, detailOf(thrown));
     }
   });
 }
-
-type Settle = (ok: boolean, detail: string) => void;
 
 function probeTcp({ host, port }: ProbeTarget, lookup: LookupFunction, settle: Settle): Connection {
   const socket = connect({ host, port, lookup });
@@ -94,12 +103,7 @@ function probeHttp({ host, port, check }: ProbeTarget, lookup: LookupFunction, s
     path: check.path,
     agent: false,
     maxHeaderSize: MAX_HEADER_BYTES,
-    headers: {
-      // RFC 9110 §7.2: the authority without the scheme's default port.
-      Host: authorityOf(host, port),
-      'User-Agent': `sluice-health/${sluiceVersion()}`,
-      Accept: '*/*',
-    },
+    headers: { 'User-Agent': `sluice-health/${sluiceVersion()}`, Accept: '*/*' },
   });
   outgoing.on('response', (response: IncomingMessage) => {
     const status = response.statusCode ?? 0;
@@ -110,7 +114,7 @@ function probeHttp({ host, port, check }: ProbeTarget, lookup: LookupFunction, s
   return outgoing;
 }
 
-/** Reads a body to its end, so that the backend sees a clean close, or gives up after MAX_BODY_BYTES. */
+/** Reads the body to its end, so that the backend sees a clean close; gives up after MAX_BODY_BYTES. */
 function discard(response: IncomingMessage, cut: () => void): void {
   let seenBytes = 0;
   response.on('data', (chunk: Buffer) => {
@@ -121,44 +125,19 @@ function discard(response: IncomingMessage, cut: () => void): void {
   response.on('error', cut);
 }
 
-function guard(
-  connection: Connection,
-  { settle, signal, timeoutMs }: { settle: Settle; signal: AbortSignal; timeoutMs: number },
-): void {
-  const end = (detail: string) => {
-    settle(false, detail);
-    connection.destroy();
-  };
-  const abort = () => end('aborted');
-  const stopTimeLimit = startTimeLimit(timeoutMs, () => end('timeout'));
-  signal.addEventListener('abort', abort, { once: true });
-  connection.on('error', (error) => settle(false, detailOf(error)));
-  connection.on('close', () => {
-    stopTimeLimit();
-    signal.removeEventListener('abort', abort);
-    settle(false, 'closed without an answer');
-  });
-  if (signal.aborted) abort();
-}
-
 /**
- * Counts a time limit in ticks, so that a stall of this process costs the backend one tick and not its whole limit: the embedded
- * database, for one, keeps the event loop busy while it starts.
+ * Counts the time limit in ticks. A stall of this process (the embedded database keeps the event loop busy while it starts) then
+ * costs the backend one tick and not its whole limit.
  */
 function startTimeLimit(limitMs: number, onExpire: () => void): () => void {
   let ticks = 0;
   const timer = setInterval(() => {
     if (++ticks < TICKS) return;
     clearInterval(timer);
-    // A late loop runs its timers before it looks at its sockets: the answer may be waiting there, so one more turn.
+    // A late loop runs its timers before it reads its sockets, where the answer may already be: hence one more turn.
     setImmediate(onExpire);
   }, limitMs / TICKS);
   return () => clearInterval(timer);
-}
-
-function authorityOf(host: string, port: number): string {
-  const bracketed = host.includes(':') ? `[${host}]` : host;
-  return port === 80 ? bracketed : `${bracketed}:${port}`;
 }
 
 function detailOf(thrown: unknown): string {

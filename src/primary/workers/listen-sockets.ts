@@ -16,6 +16,7 @@
  *    listeners are closed.
  */
 import { lookup } from 'node:dns/promises';
+import { once } from 'node:events';
 // As a namespace: a Node without BoundSocket could not even load a named import.
 import * as net from 'node:net';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
@@ -131,11 +132,8 @@ function assertSupported(): void {
 /** Holds the start of a port against another instance; throws listen_failed with EADDRINUSE where one has it. */
 async function lockStart(port: number): Promise<net.Server> {
   const lock = net.createServer((socket) => socket.destroy()).unref();
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  lock.once('error', reject);
-  lock.listen({ path: `\0sluice-reuse-port-${port}` }, resolve);
   try {
-    await promise;
+    await once(lock.listen({ path: `\0sluice-reuse-port-${port}` }), 'listening');
   } catch (cause) {
     const code = systemCodeOf(cause) ?? 'unknown';
     const message = `cannot listen on port ${port}: ${code}: another instance is starting on it`;

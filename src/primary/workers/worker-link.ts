@@ -6,6 +6,7 @@ import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { LbError, toError } from '../../contract/errors.ts';
 import { type PrimaryMessage, parseWorkerMessage, type WorkerMessage } from '../../contract/messages.ts';
+import { atMost, withDeadline } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
 /** How a worker process ended; both null where it could not even be started. */
@@ -49,8 +50,12 @@ export class WorkerLink {
     this.pid = worker.pid ?? 0;
     this.#parentLogger = logger;
     this.exited = new Promise((resolve) => {
-      worker.once('exit', (code: number | null, signal: string | null) => {
-        this.#afterLastMessage(() => resolve({ code, signal }));
+      worker.once('exit', async (code: number | null, signal: string | null) => {
+        // The exit may be known before the pipe is read empty: what the worker said last must still be heard.
+        if (worker.connected)
+          await atMost(new Promise((heard) => worker.once('disconnect', heard)), LAST_MESSAGES_MS);
+        this.#gone();
+        resolve({ code, signal });
       });
       worker.on('error', (error: Error) => {
         this.#logger.error({ err: error }, 'worker process error');
@@ -110,18 +115,16 @@ export class WorkerLink {
     accept: (message: MessageOf<T>) => boolean = () => true,
   ): Promise<MessageOf<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<MessageOf<T>>();
-    const gone = () => reject(new LbError('worker_gone', `worker ${this.index} ended before its '${type}'`));
-    const late = `worker ${this.index} sent no '${type}' within ${deadlineMs} ms`;
-    const timer = setTimeout(() => reject(new LbError('worker_timeout', late)), deadlineMs);
     const stopListening = this.onMessage((message) => {
       if (isOfType(message, type) && accept(message)) resolve(message);
     });
+    const gone = () => reject(new LbError('worker_gone', `worker ${this.index} ended before its '${type}'`));
+    const late = `worker ${this.index} sent no '${type}' within ${deadlineMs} ms`;
     this.#exitListeners.add(gone);
     if (!this.#alive) gone();
     try {
-      return await promise;
+      return await withDeadline(promise, deadlineMs, () => new LbError('worker_timeout', late));
     } finally {
-      clearTimeout(timer);
       stopListening();
       this.#exitListeners.delete(gone);
     }
@@ -130,19 +133,6 @@ export class WorkerLink {
   /** kill ends the process with SIGKILL: for a worker that cannot be asked any more. */
   kill(): void {
     if (this.#alive) this.#worker.kill('SIGKILL');
-  }
-
-  /** The exit may be known before the pipe is read empty: what the worker said last must still be heard. */
-  #afterLastMessage(then: () => void): void {
-    const end = () => {
-      clearTimeout(timer);
-      this.#worker.off('disconnect', end);
-      this.#gone();
-      then();
-    };
-    const timer = setTimeout(end, LAST_MESSAGES_MS);
-    if (this.#worker.connected) this.#worker.once('disconnect', end);
-    else end();
   }
 
   #gone(): void {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { type AddressInfo, createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { ListenAddress } from '../../../src/contract/settings.ts';
-import { waitForFreeAddresses } from '../../../src/primary/workers/busy-addresses.ts';
+import { waitForFreeAddresses } from '../../../src/primary/workers/free-addresses.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { keepLog } from './fixtures/harness.ts';
 

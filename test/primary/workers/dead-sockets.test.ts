@@ -4,7 +4,7 @@ import { existsSync, lstatSync, unlinkSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { removeDeadSockets } from '../../../src/primary/workers/dead-sockets.ts';
+import { removeDeadSockets } from '../../../src/primary/workers/free-addresses.ts';
 import { leaveDeadSocket } from '../../support/dead-socket.ts';
 import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
 import { keepLog } from './fixtures/harness.ts';
