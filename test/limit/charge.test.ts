@@ -37,7 +37,7 @@ function decision(policyName: string, fields: Partial<Decision> = {}): Decision 
 const refusal = (policyName: string, fields: Partial<Decision> = {}) =>
   decision(policyName, { allowed: false, charged: false, remaining: 0, retryAfterMs: 400, ...fields });
 
-/** A limiter that answers by policy name; what is not listed is allowed, and the deny cache is empty. */
+/** A limiter that answers by policy name. Other policies allow. The deny cache is empty. */
 function makeTaker(script: {
   takes?: Record<string, Decision | Promise<Decision>>;
   refusals?: Record<string, Decision>;
@@ -61,7 +61,7 @@ function makeTaker(script: {
 
 const left = (of: Decision) => of.members?.map(({ policyName, remaining }) => [policyName, remaining]);
 
-test('charge passes the answer of one policy on as it is', async () => {
+test('charge returns the decision of a single policy unchanged', async () => {
   const given = decision('day');
   const { taker, calls } = makeTaker({ takes: { day: given }, refusals: { day: refusal('day') } });
   assert.equal(charge(taker, caller, { policies: [day], cost: 2 }), given);
@@ -73,7 +73,7 @@ test('charge passes the answer of one policy on as it is', async () => {
   );
 });
 
-test('charge asks all policies in one turn; where all grant, the one with the fewest tokens left counts', async () => {
+test('charge asks all policies in one turn; if all grant, the one with the fewest tokens left counts', async () => {
   const gate = Promise.withResolvers<Decision>();
   const { taker, calls } = makeTaker({
     takes: { second: gate.promise, day: decision('day', { remaining: 7 }) },
@@ -91,12 +91,12 @@ test('charge asks all policies in one turn; where all grant, the one with the fe
   assert.equal(calls.length, 3);
 });
 
-test('charge decides at once where every policy does', () => {
+test('charge decides at once if every policy does', () => {
   const { taker } = makeTaker({});
   assert.ok(!(charge(taker, caller, ALL) instanceof Promise));
 });
 
-test('charge gives back what the others took where one refuses, shadows too, and shows them with their tokens', async () => {
+test('if one policy refuses, charge gives back what the others took, shadows included, and shows their tokens', async () => {
   const { taker, calls } = makeTaker({
     takes: { second: Promise.resolve(refusal('second')), day: decision('day', { remaining: 99 }) },
   });
@@ -111,7 +111,7 @@ test('charge gives back what the others took where one refuses, shadows too, and
   assert.deepEqual(violatedPolicies(refused), ['second']);
 });
 
-test('charge gives nothing back that was not taken', async () => {
+test('charge gives back only what was taken', async () => {
   const free = decision('second', { charged: false, source: 'local' });
   const { taker, calls } = makeTaker({
     takes: {
@@ -124,7 +124,7 @@ test('charge gives nothing back that was not taken', async () => {
   assert.equal(calls.length, 3);
 });
 
-test('charge takes nothing where a deny cache refuses, and the longest of its refusals counts', () => {
+test('charge takes nothing if the deny cache refuses, and the longest refusal counts', () => {
   const { taker, calls } = makeTaker({
     refusals: { second: refusal('second'), day: refusal('day', { retryAfterMs: 90_000 }) },
   });
@@ -140,7 +140,7 @@ test('charge takes nothing where a deny cache refuses, and the longest of its re
   assert.deepEqual(violatedPolicies(refused), ['second', 'day']);
 });
 
-test('a shadow refuses nothing, and is asked once', async () => {
+test('a shadow policy refuses nothing, and is asked once', async () => {
   const shadowed = decision('month', { shadowed: true, charged: false, remaining: 0 });
   const { taker, calls } = makeTaker({ refusals: { month: shadowed } });
   const all = await charge(taker, caller, ALL);
@@ -148,7 +148,7 @@ test('a shadow refuses nothing, and is asked once', async () => {
   assert.deepEqual(calls, ['take 3 second', 'take 3 day']);
 });
 
-test('what can never pass outlasts every wait, and a spent quota counts before a store that is away', async () => {
+test('a cost that can never pass counts before any wait, and an exhausted quota before a store that is away', async () => {
   const away = refusal('day', { storeDenied: true, retryAfterMs: 1_000, source: 'local' });
   const both = await charge(
     makeTaker({ takes: { second: refusal('second'), day: away } }).taker,
@@ -168,7 +168,7 @@ const small = policyOf({ name: 'second', capacity: 5 });
 const large = policyOf({ name: 'day', capacity: 1_000 });
 const limit: RouteLimit = { policies: [small, large], cost: 2 };
 
-test('charge with a limiter takes from no policy for a request that one of them refuses, however many come at once', async () => {
+test('a request that one policy refuses takes tokens from none, however many come at once', async () => {
   const store = new MemoryBucketStore(systemClock);
   const { limiter } = makeLimiter({ store, policies: [small, large] });
   const decisions = await Promise.all(Array.from({ length: 50 }, async () => charge(limiter, caller, limit)));
@@ -181,12 +181,12 @@ test('charge with a limiter takes from no policy for a request that one of them 
   await limiter.close();
 });
 
-test('charge with a limiter takes from every policy exactly what its admitted requests cost, whatever lists meet in whatever order', async () => {
+test('each policy is charged exactly the cost of its admitted requests, whatever lists of policies are mixed', async () => {
   const names = ['a', 'b', 'c'] as const;
   const request = fc.record({
     list: fc.shuffledSubarray([...names], { minLength: 1 }),
     cost: fc.integer({ min: 1, max: 4 }),
-    /** Whether the loop turns before the request comes. */
+    /** Whether a turn of the event loop passes before the request. */
     later: fc.boolean(),
   });
   const scenario = fc.record({

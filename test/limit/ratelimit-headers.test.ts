@@ -31,7 +31,7 @@ function fields(of: Decision): string[] {
   return lines.flatMap((line) => line.split(': ', 2));
 }
 
-test('B31: RateLimit fields are written as the contract shows them', () => {
+test('B31: RateLimit fields have the documented form', () => {
   const golden: [Decision, string, string, number | null][] = [
     [decision(), '"default";q=100;w=2', '"default";r=99;t=1', null],
     [decision({ remaining: 100, resetMs: 0 }), '"default";q=100;w=2', '"default";r=100;t=0', null],
@@ -139,7 +139,7 @@ test('RateLimit fields name the policies of a route with several in one list', (
   ]);
 });
 
-test('RateLimit fields follow the limits of each client although they are remembered', () => {
+test('RateLimit fields are cached, but follow the limits of each client', () => {
   const own = decision({ capacity: 7, refillPerSecond: 0.5, remaining: 6, resetMs: 2_000 });
   const written = new RateLimitFields('draft');
   const policyOf = (of: Decision) => written.lines(of, '', CLOCK).split('\r\n')[0];
@@ -149,7 +149,7 @@ test('RateLimit fields follow the limits of each client although they are rememb
   }
 });
 
-test('RateLimit fields are the X-RateLimit set of the policy that counts where the setting says legacy, its reset in epoch seconds', () => {
+test('with headers: legacy, RateLimit fields are X-RateLimit-* of the deciding policy, with the reset in epoch seconds', () => {
   const legacy = new RateLimitFields('legacy');
   const members = [decision({ policyName: 'second' }), decision({ policyName: 'day' })];
   const counting = decision({ remaining: 3, resetMs: 58_200, members });
@@ -159,7 +159,7 @@ test('RateLimit fields are the X-RateLimit set of the policy that counts where t
   );
 });
 
-test('RateLimit fields leave a backend’s own X-RateLimit set alone', () => {
+test('RateLimit fields do not change a backend’s own X-RateLimit fields', () => {
   const legacy = new RateLimitFields('legacy');
   for (const lines of ['x-ratelimit-limit: 5\r\n', 'Server: x\r\nX-RateLimit-Reset: 5\r\n']) {
     assert.equal(legacy.lines(decision(), lines, CLOCK), '');
@@ -167,6 +167,6 @@ test('RateLimit fields leave a backend’s own X-RateLimit set alone', () => {
   assert.notEqual(legacy.lines(decision(), 'X-RateLimit-Other: 1\r\n', CLOCK), '');
 });
 
-test('RateLimit fields are not there where the setting says off', () => {
+test('with headers: off, there are no RateLimit fields', () => {
   assert.equal(new RateLimitFields('off').lines(decision(), '', CLOCK), '');
 });

@@ -1,4 +1,4 @@
-/** API keys in a real PostgreSQL: the table, the repository, and the way from a write to a worker's directory. */
+/** API keys in a real PostgreSQL: the table, the repository, and the path from a write to a worker's directory. */
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { after, before, test } from 'node:test';
@@ -17,12 +17,12 @@ before(async () => {
 after(() => server.remove());
 
 const FIRST_PAGE = { limit: 100, after: null };
-/** The second that the contract gives. */
+/** The promised second. */
 function soon(what: string, probe: () => unknown): Promise<unknown> {
   return waitFor(`${what} within 1 s`, probe, { timeoutMs: 1_000 });
 }
 
-test('a key is issued, listed in the order of making and revoked; only its HMAC is in the database', async (t) => {
+test('a key is issued, listed in order of creation and revoked; the database has only its HMAC', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   await clients.create('acme', INPUT);
   await clients.create('other', INPUT);
@@ -89,7 +89,7 @@ test('issued and revoked keys reach the workers of two machines within 1 s, by N
   for (const found of remembered) assert.ok(typeof found === 'object' && found.revoked);
 });
 
-test('a client has at most so many keys, and one more after a revocation', async (t) => {
+test('a client has a maximum number of keys, and can get one more after a revocation', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   for (const clientId of ['acme', 'other']) await clients.create(clientId, INPUT);
   await insertKeys(database, MAX_KEYS_PER_CLIENT - 1);
@@ -101,11 +101,11 @@ test('a client has at most so many keys, and one more after a revocation', async
   await service.issue('acme', null);
 });
 
-test('calls at the same moment, from two machines, do not pass that number', async (t) => {
+test('simultaneous calls from two machines do not exceed that maximum', async (t) => {
   const { url, database, repository: clients } = await makeMigrated(t, server);
   await clients.create('acme', INPUT);
   await insertKeys(database, MAX_KEYS_PER_CLIENT - 2);
-  // Long enough for every call to have looked before the first one's key is there.
+  // Long enough for every call to count the keys before the first one inserts.
   await database.query(
     'create function dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(0.2); return new; end $$',
   );
@@ -124,7 +124,7 @@ test('calls at the same moment, from two machines, do not pass that number', asy
   assert.equal(row?.n, MAX_KEYS_PER_CLIENT);
 });
 
-test('keys go with their client, however it goes, and do not come back with one of the same name', async (t) => {
+test('keys are deleted with their client in every way, and do not return with a new client of the same name', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   const { service, directory, feed, clientOf } = startFeed(t, database, { pollMs: 20, notified: false });
   assert.ok(await feed.waitForFirstLoad(5_000));
@@ -148,7 +148,7 @@ test('keys go with their client, however it goes, and do not come back with one 
   );
 });
 
-test('without a configured secret the first key makes one, 0600, that restarts and other processes find', async (t) => {
+test('without a configured secret the first key makes one (0600), which is used after restarts and by other processes', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   await clients.create('acme', INPUT);
   const folder = makeTempFolder('sluice-keys-');
@@ -176,11 +176,11 @@ test('without a configured secret the first key makes one, 0600, that restarts a
     message:
       /set secrets\.apiKeys to the same .* or copy the file .* to \/proc\/none\/data\/api-keys\.secret$/,
   });
-  // Before the pool, which waits for whoever is asking.
+  // Closed before the pool, whose close waits for running queries.
   await Promise.all([first, beside, later, nowhere].map(({ feed }) => feed.close()));
 });
 
-test('many keys go to a worker in parts, and those that a restored database lacks are forgotten', async (t) => {
+test('many keys are sent to a worker in parts, and those missing in a restored database are forgotten', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   for (const clientId of ['acme', 'other']) await clients.create(clientId, INPUT);
   const count = 2_500;
@@ -199,7 +199,7 @@ test('many keys go to a worker in parts, and those that a restored database lack
   assert.equal(late.directory.keyCount, count + 1);
   const found = keys.verify(key);
   assert.ok(typeof found === 'object' && !found.revoked);
-  // What a restored backup looks like: no trigger ran.
+  // As after restoring a backup: no trigger ran.
   await database.query('alter table api_keys disable trigger user');
   await database.query("delete from api_keys where secret_id = 'foreign'");
   await assert.rejects(database.query('select pg_terminate_backend(pg_backend_pid())'));

@@ -27,7 +27,7 @@ async function refused(database: Database, values: unknown[], constraint: string
   });
 }
 
-test('the table keeps out what no client may have, whoever writes', async (t) => {
+test('the table refuses invalid clients from every writer', async (t) => {
   const { database } = await makeMigrated(t, server);
   const own = (limits: unknown) => ['a', 'limit', null, null, JSON.stringify(limits)];
   await refused(database, ['', 'limit', null, null, '{}'], 'clients_client_id_fits');
@@ -80,7 +80,7 @@ test('the table keeps out what no client may have, whoever writes', async (t) =>
   );
 });
 
-test('versions rise over create, change, delete and create again, even when the clock went back', async (t) => {
+test('versions rise over create, change, delete and create again, even if the clock goes back', async (t) => {
   const { database, repository } = await makeMigrated(t, server);
   const before = await database.nowUs();
   const tombstoneUs = async () =>
@@ -103,7 +103,7 @@ test('versions rise over create, change, delete and create again, even when the 
     'a living client has no tombstone',
   );
 
-  // As if an earlier write came from a machine whose clock was an hour ahead.
+  // As after a write by a machine whose clock is an hour ahead.
   const hourUs = 3_600_000_000;
   await database.query('update clients set version_us = $1', [again.versionUs + hourUs]);
   const ahead = (await repository.get('acme')).versionUs;
@@ -132,7 +132,7 @@ test('a client re-created while its deletion is still uncommitted gets a version
   assert.deepEqual(await database.query('select * from client_tombstones'), []);
 });
 
-test('truncate buries every client', async (t) => {
+test('truncate leaves a tombstone for every client', async (t) => {
   const { database, repository } = await makeMigrated(t, server);
   await repository.create('a', INPUT);
   await repository.create('b', INPUT);
@@ -141,7 +141,7 @@ test('truncate buries every client', async (t) => {
   assert.deepEqual(rows, [{ client_id: 'a' }, { client_id: 'b' }]);
 });
 
-test('old tombstones are dropped, younger ones stay', async (t) => {
+test('old tombstones are deleted, recent ones stay', async (t) => {
   const { database } = await makeMigrated(t, server);
   const dayUs = 86_400_000_000;
   const nowUs = await database.nowUs();
@@ -196,7 +196,7 @@ test('the repository creates, reads, replaces, changes, lists and removes', asyn
   assert.deepEqual((await repository.list({ limit: 2, after: null })).next, null);
 });
 
-test('refusals are told by code, and nothing has changed', async (t) => {
+test('refusals have a code and change nothing', async (t) => {
   const { repository } = await makeMigrated(t, server);
   const acme = await repository.create('acme', { ...INPUT, capacity: 10, refillPerSecond: 1 });
   await assert.rejects(repository.create('acme', INPUT), { code: 'client_exists', status: 409 });
@@ -218,7 +218,7 @@ test('refusals are told by code, and nothing has changed', async (t) => {
   assert.deepEqual((await repository.list({ limit: 10, after: null })).items, [acme]);
 });
 
-test('put settles with writers that create and delete the same client all the time', async (t) => {
+test('put succeeds while other writers create and delete the same client', async (t) => {
   const { repository } = await makeMigrated(t, server);
   const attempt = async (round: number): Promise<string> => {
     if (round % 2 === 0) return (await repository.put('acme', { ...INPUT, mode: 'blocked' })).record.mode;
@@ -234,7 +234,7 @@ test('put settles with writers that create and delete the same client all the ti
   assert.equal(outcomes.filter((outcome) => outcome === 'blocked').length, 30);
 });
 
-test('a database that is away or silent is database_unavailable, each within its deadline', async (t) => {
+test('a database that is away or silent is database_unavailable within the deadline', async (t) => {
   const { url, repository } = await makeMigrated(t, server);
   const gone = new ClientRepository(openDatabase(t, 'postgres://postgres@127.0.0.1:1/none'));
   const away = { code: 'database_unavailable', status: 503, retryable: true };
@@ -245,7 +245,7 @@ test('a database that is away or silent is database_unavailable, each within its
   const impatient = new ClientRepository(database);
   await impatient.create('a', INPUT);
   assert.equal(database.available, true);
-  // The server's own statement timeout: a lock that another writer holds.
+  // The server's statement timeout, while another writer holds a lock.
   const holder = new pg.Client({ connectionString: url });
   await holder.connect();
   await holder.query('begin; lock table clients');
@@ -259,7 +259,7 @@ test('a database that is away or silent is database_unavailable, each within its
   await holder.end();
   assert.equal((await impatient.get('a')).clientId, 'a');
 
-  // Frozen: nobody answers at all, not even the backends of open connections.
+  // Frozen: not even the server processes of open connections answer.
   const backends = await database.query(
     "select pid from pg_stat_activity where backend_type = 'client backend'",
   );
@@ -285,7 +285,7 @@ async function waitForBlocked(database: Database): Promise<void> {
   });
 }
 
-test('a database that is closed while a statement hangs cuts it in time', async (t) => {
+test('closing the database while a statement hangs cuts the statement in time', async (t) => {
   const { url } = await makeMigrated(t, server);
   const database = openDatabase(t, url, { logger: silent, statementMs: 60_000 });
   const hanging = assert.rejects(database.query('select pg_sleep(60)'), { code: 'database_unavailable' });
@@ -296,11 +296,11 @@ test('a database that is closed while a statement hangs cuts it in time', async 
   assert.ok(performance.now() - startedMs < 4_500);
 });
 
-test('no start-up parameter is sent that PgBouncer refuses, and each session has its statement timeout', async (t) => {
+test('no start-up parameter that PgBouncer refuses is sent, and each session has a statement timeout', async (t) => {
   const { url } = await makeMigrated(t, server);
   const startups: string[] = [];
   const { port, hostname } = new URL(url);
-  // A proxy that looks at the first message of each connection, as PgBouncer does.
+  // A proxy that reads the first message of each connection, as PgBouncer does.
   const proxy = createServer((client) => {
     const upstream = connectSocket(Number(port), hostname);
     client.once('data', (bytes) => startups.push(bytes.toString('latin1', 8)));
@@ -314,7 +314,7 @@ test('no start-up parameter is sent that PgBouncer refuses, and each session has
   const database = openDatabase(t, through.href, { statementMs: 1_234 });
   const [row] = await database.query('show statement_timeout');
   assert.equal(row?.statement_timeout, '1234ms');
-  // PgBouncer tracks these and refuses all others, unless told to ignore them.
+  // PgBouncer accepts these and refuses all others, unless configured to ignore them.
   const tracked = ['user', 'database', 'client_encoding', 'application_name'];
   for (const startup of startups) {
     const names = startup.split('\0').filter((_, index) => index % 2 === 0);

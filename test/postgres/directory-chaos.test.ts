@@ -1,6 +1,6 @@
 /**
- * Workers that come, go and take their time, while connections break, rows move, clients and keys come and go, and a backup is
- * restored. In the end every worker knows what the database holds. SEED repeats a run.
+ * Workers start, die and read slowly, while connections break, rows move, clients and keys change, and a backup is
+ * restored. In the end every worker must have the contents of the database. SEED repeats a run.
  */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
@@ -14,7 +14,7 @@ import { attachWorker, startFeed } from './feed-lab.ts';
 import { makeMigrated } from './support.ts';
 
 const CLIENTS = 4_000;
-/** Each breaks the connections once. */
+/** Each round breaks the connections once. */
 const ROUNDS = 15;
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31));
 
@@ -24,13 +24,13 @@ before(async () => {
 });
 after(() => server.remove());
 
-/** What the workers should know: mode and version of each client. */
+/** The expected contents: mode and version of each client. */
 async function stored(database: pg.Client): Promise<Map<string, string>> {
   const { rows } = await database.query('select client_id, mode, version_us from clients');
   return new Map(rows.map((row) => [row.client_id, `${row.mode} ${row.version_us}`]));
 }
 
-/** The first few ids of which a worker knows something else. */
+/** The first few ids that differ in a worker. */
 function differences(directory: ClientDirectory, expected: Map<string, string>): string[] {
   const wrong: string[] = [];
   for (let n = 0; n < CLIENTS; n++) {
@@ -43,7 +43,7 @@ function differences(directory: ClientDirectory, expected: Map<string, string>):
   return wrong;
 }
 
-test(`whatever breaks, every worker ends with what is in the database (SEED=${SEED})`, async (t) => {
+test(`after all faults every worker has the contents of the database (SEED=${SEED})`, async (t) => {
   const random = new Random(SEED);
   const { url, database } = await makeMigrated(t, server);
   const other = new pg.Client({ connectionString: url });
@@ -54,7 +54,7 @@ test(`whatever breaks, every worker ends with what is in the database (SEED=${SE
     create index by_hash on clients (hashtext(client_id))`,
   );
   const { feed, streams } = startFeed(t, database, { pollMs: 10 });
-  // Slow, so that loads fall into the time in which a worker gathers.
+  // Slow, so that loads happen while a worker collects its first set.
   const attach = () => attachWorker(streams, () => sleep(random.below(100)));
   const workers = Array.from({ length: 4 }, attach);
   assert.ok(await feed.waitForFirstLoad(20_000));
@@ -62,14 +62,14 @@ test(`whatever breaks, every worker ends with what is in the database (SEED=${SE
     from generate_series(1, ${1 + random.below(500)}) n)`;
   const breakAll = () =>
     other.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'sluice'");
-  /** Now and then; the others leave the number of clients as it is, and with it the size of every shard. */
+  /** Only sometimes, because the other changes keep the number of clients and so the size of every shard. */
   const rare: (() => Promise<unknown>)[] = [
     () => other.query(`delete from clients where ${some()}`),
     () =>
       other.query(
         `insert into clients (client_id) select 'client-' || n from generate_series(0, ${CLIENTS - 1}) n on conflict do nothing`,
       ),
-    // A restored backup: no trigger runs, versions go back, rows are missing.
+    // A restored backup: no trigger runs, versions are older, rows are missing.
     () =>
       other.query(`begin; set local session_replication_role = replica; delete from clients where ${some()};
         update clients set version_us = version_us - 1000 where ${some()}; commit`),
@@ -80,9 +80,9 @@ test(`whatever breaks, every worker ends with what is in the database (SEED=${SE
     workers[fresh] = attach();
     await other.query(`update clients set mode = '${random.pick(['blocked', 'limit'])}' where ${some()}`);
     if (random.oneIn(6)) await random.pick(rare)();
-    // Rows in another order on disk, so that the next load finds them in another order.
+    // Reorders the rows on disk, so that the next load reads them in another order.
     const order = random.pick(['clients_pkey', 'clients_changed_xid', 'by_hash']);
-    // The one failure that is allowed: a deadlock with the feed's own statements.
+    // The only accepted failure: a deadlock with a statement of the feed.
     await other.query(`cluster clients using ${order}`).catch((error: { code?: string }) => {
       assert.equal(error.code, '40P01', String(error));
     });

@@ -20,7 +20,7 @@ after(() => server.remove());
 
 async function connect(t: TestContext, url: string): Promise<pg.Client> {
   const client = new pg.Client({ connectionString: url });
-  // Restarting the server is part of some tests.
+  // Some tests restart the server.
   client.on('error', () => undefined);
   await client.connect();
   t.after(() => client.end());
@@ -43,12 +43,12 @@ async function startServer(): Promise<void> {
 
 const INSERT = 'insert into clients (client_id) values ($1)';
 
-/** Waits for a change to be seen, at most the second that the contract gives. */
+/** Waits for a change to arrive, at most the promised second. */
 function seen(what: string, probe: () => unknown): Promise<unknown> {
   return waitFor(`${what} within 1 s`, probe, { timeoutMs: 1_000 });
 }
 
-test('NOTIFY alone brings a change of another program to the directory within 1 s', async (t) => {
+test('NOTIFY alone delivers a change by another program to the directory within 1 s', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
   const { feed, directory } = startFeed(t, database, { pollMs: 3_600_000 });
@@ -68,7 +68,7 @@ test('NOTIFY alone brings a change of another program to the directory within 1 
   assert.equal(directory.byName('10.0.0.0/8'), null);
 });
 
-test('the poll alone brings a change of another program to the directory within 1 s', async (t) => {
+test('the poll alone delivers a change by another program to the directory within 1 s', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
   const { feed, directory } = startFeed(t, database, { notified: false });
@@ -81,7 +81,7 @@ test('the poll alone brings a change of another program to the directory within 
   await seen('an empty directory', () => directory.clientCount === 0);
 });
 
-test('a write of this process is passed on at once, without NOTIFY and without waiting for the poll', async (t) => {
+test('a write by this process is passed on at once, without NOTIFY and poll', async (t) => {
   const { database } = await makeMigrated(t, server);
   const { feed, directory, repository } = startFeed(t, database, { notified: false, pollMs: 3_600_000 });
   assert.ok(await feed.waitForFirstLoad(5_000));
@@ -93,7 +93,7 @@ test('a write of this process is passed on at once, without NOTIFY and without w
   await seen('the tombstone', () => directory.byAddress('x', 'acme').tombstoneUs > versionUs);
 });
 
-test('a change that commits long after younger ones is not missed', async (t) => {
+test('a change that commits long after newer ones is not missed', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const slow = await connect(t, url);
   const fast = await connect(t, url);
@@ -101,7 +101,7 @@ test('a change that commits long after younger ones is not missed', async (t) =>
   assert.ok(await feed.waitForFirstLoad(5_000));
   await slow.query('begin');
   await slow.query(INSERT, ['slow']);
-  // Younger versions are committed and seen, and polls go by, while the old one is still under way.
+  // Newer versions are committed and seen, and polls pass, while the old one is still uncommitted.
   for (const id of ['fast-1', 'fast-2', 'fast-3']) {
     await fast.query(INSERT, [id]);
     await seen(`client ${id}`, () => directory.byName(id));
@@ -127,7 +127,7 @@ test('a stranger’s transaction that stays open delays nothing, and nothing is 
   const other = await connect(t, url);
   const { feed, directory } = startFeed(t, database, { notified: false });
   assert.ok(await feed.waitForFirstLoad(5_000));
-  // It has written, so that it holds back every horizon of the server.
+  // It has written, so that it holds back the server's oldest transaction id.
   await stranger.query('begin; create table of_a_stranger ()');
   await other.query("insert into clients (client_id) select 'client-' || n from generate_series(1, 50000) n");
   await waitFor('the import', () => directory.clientCount === 50_000);
@@ -154,7 +154,7 @@ test('a change that commits while an import is read does not wait for its end, a
   await other.query("insert into clients (client_id) values ('acme')");
   const { feed, directory, messages } = startFeed(t, database, { notified: false, pollMs: 20 });
   assert.ok(await feed.waitForFirstLoad(5_000));
-  // The reading of the import stands still, as it would with a hundred times as many rows, until the change was seen.
+  // Blocks the reading of the import, as a hundred times as many rows would, until the change has arrived.
   const { readSnapshot } = database;
   let blocked = false;
   t.mock.method(database, 'readSnapshot', (timeoutMs: number, fn: (query: QueryFn) => Promise<unknown>) =>
@@ -184,7 +184,7 @@ test('a change that commits while an import is read does not wait for its end, a
   assert.equal(directory.byName('client-7'), null);
 });
 
-test('a statement that fails is tried again from where it was, without reading everything', async (t) => {
+test('a failed statement is repeated from the same position, without reading everything', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
   const impatient = openDatabase(t, url, { statementMs: 200 });
@@ -198,14 +198,14 @@ test('a statement that fails is tried again from where it was, without reading e
   await database.query("insert into clients (client_id) values ('meanwhile')");
   await seen('a change behind the failed one', () => directory.byName('meanwhile'));
   assert.equal(feed.degraded, false);
-  // And where the feed's own statement fails.
+  // The same when the feed's own statement fails.
   await other.query('rollback; begin; lock table clients');
   await waitFor('a read that fails', () => feed.degraded);
   await other.query("insert into clients (client_id) values ('late'); commit");
   await waitFor('the next read', () => directory.byName('late') !== null && !feed.degraded);
 });
 
-test('many clients and many changes are read and sent in parts that together are everything', async (t) => {
+test('many clients and changes are read and sent completely, in parts', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
   await other.query("insert into clients (client_id) select 'client-' || n from generate_series(1, 11000) n");
@@ -230,7 +230,7 @@ test('many clients and many changes are read and sent in parts that together are
   assert.ok(await late.informed);
   assert.equal(late.directory.clientCount, 5_500);
 
-  // One statement that touches everybody, more than is read at a time, and neither worker is told everything anew.
+  // One statement that changes all clients, more than one read, and no worker gets a full set again.
   assert.ok(5_500 > PART_ROWS);
   await other.query("update clients set mode = 'blocked'");
   const ids = Array.from({ length: 5_500 }, (_, i) => `client-${5_501 + i}`);
@@ -243,7 +243,7 @@ test('many clients and many changes are read and sent in parts that together are
   assert.equal(messages.filter(({ complete }) => complete).length, 1);
 });
 
-test('a connection that broke while much was changed: workers are told the difference alone', async (t) => {
+test('after a broken connection and many changes, workers get only the difference', async (t) => {
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
   await other.query("insert into clients (client_id) select 'client-' || n from generate_series(1, 3000) n");
@@ -264,7 +264,7 @@ test('a connection that broke while much was changed: workers are told the diffe
   assert.equal(directory.clientCount, 3_000);
 });
 
-test('the database away at the start: nobody is known, degraded, and loaded as soon as it is there', async (t) => {
+test('without the database at the start no client is known; they are loaded as soon as it is up', async (t) => {
   const { url, database: first, repository: writer } = await makeMigrated(t, server);
   await writer.create('acme', INPUT);
   await first.close();
@@ -279,7 +279,7 @@ test('the database away at the start: nobody is known, degraded, and loaded as s
   await seen('the client', () => directory.byName('acme'));
 });
 
-test('a server that restarts: the last limits stay in force, then the feed recovers with what was changed', async (t) => {
+test('while the server restarts the last limits stay, then the feed recovers with the changes', async (t) => {
   const { url, database, repository } = await makeMigrated(t, server);
   await repository.create('acme', INPUT);
   const { feed, streams, directory, informed } = startFeed(t, database);
@@ -295,12 +295,12 @@ test('a server that restarts: the last limits stay in force, then the feed recov
   const other = await connect(t, url);
   await other.query(INSERT, ['b']);
   await waitFor('the feed to recover', () => !feed.degraded && directory.byName('b') !== null);
-  // And it listens again: the poll is not what brings this one, most of the time; either way it has a second.
+  // It listens again: usually this change does not come by the poll. In both cases it has a second.
   await other.query(INSERT, ['c']);
   await seen('client c', () => directory.byName('c'));
 });
 
-test('a database that was replaced by an older one makes workers forget', async (t) => {
+test('when the database is replaced by an older one, workers drop the other clients', async (t) => {
   const { url, database, repository } = await makeMigrated(t, server);
   await repository.create('kept', INPUT);
   await repository.create('gone', INPUT);
@@ -309,7 +309,7 @@ test('a database that was replaced by an older one makes workers forget', async 
   const { feed, directory, messages } = startFeed(t, database, { pollMs: 50 });
   assert.ok(await feed.waitForFirstLoad(5_000));
   const other = await connect(t, url);
-  // What a restored backup looks like: no trigger ran, versions went back, rows are missing.
+  // As after restoring a backup: no trigger ran, versions are older, rows are missing.
   await other.query(`begin; set local session_replication_role = replica;
     delete from clients where client_id = 'gone'; update clients set version_us = version_us - 1000, mode = 'blocked';
     commit`);
@@ -324,7 +324,7 @@ test('a database that was replaced by an older one makes workers forget', async 
   assert.ok(directory.byAddress('x', 'dead').tombstoneUs > 0);
 });
 
-test('a schema that does not fit is treated as a database that is away, until it is migrated', async (t) => {
+test('a wrong schema is treated like a database that is away, until it is migrated', async (t) => {
   const database = openDatabase(t, await makeDatabase(server));
   const { feed, directory, repository } = startFeed(t, database);
   assert.equal(await feed.waitForFirstLoad(300), false);
@@ -339,7 +339,7 @@ test('a schema that does not fit is treated as a database that is away, until it
   assert.ok(directory.byName('a'), 'the last known stays');
 });
 
-test('closing ends at once, whether the feed follows, waits or was never started', async (t) => {
+test('close ends at once, whether the feed runs, waits or was never started', async (t) => {
   const { database } = await makeMigrated(t, server);
   const { feed, secret } = startFeed(t, database, { pollMs: 3_600_000 });
   assert.ok(await feed.waitForFirstLoad(5_000));

@@ -22,7 +22,7 @@ import { startFeed } from './feed-lab.ts';
 import { INPUT, insertKeys, silent } from './support.ts';
 
 const WRITER = fileURLToPath(new URL('fixtures/embedded-writer.ts', import.meta.url));
-/** A cluster is made in about 4 s; the machine may be busy. */
+/** Making one takes about 4 s; the machine may be busy. */
 const START = { timeoutMs: 60_000 };
 
 async function open(t: TestContext, folder: string, options: Partial<EmbeddedPostgresOptions> = {}) {
@@ -42,7 +42,7 @@ function acknowledgedBy(child: Child): number[] {
   return lines.map((line) => Number(line.split(' ')[1]));
 }
 
-/** Calls at the same moment do not give acme more keys than it may have, and a refusal costs nothing. */
+/** Simultaneous calls do not give acme too many keys, and a refused call has no effect. */
 async function assertKeysBounded(database: Database, store: ApiKeyStore): Promise<void> {
   await insertKeys(database, MAX_KEYS_PER_CLIENT - 1);
   const results = await Promise.allSettled([1, 2, 3].map(() => store.issue('acme', null)));
@@ -54,8 +54,8 @@ async function assertKeysBounded(database: Database, store: ApiKeyStore): Promis
   await assert.rejects(store.issue('nobody', null), { code: 'client_not_found' });
 }
 
-test('the embedded database migrates itself, serves clients as a real one does, and keeps them', async (t) => {
-  // So long a path would not fit into a socket's address.
+test('the embedded database migrates itself, works like a real one, and keeps its clients', async (t) => {
+  // A path that is too long for the address of a socket.
   const folder = join(makeTempFolder(), 'deep'.repeat(20), 'postgres');
   const embedded = await EmbeddedPostgres.open({ folder, purpose: 'a test', logger: silent });
   t.after(() => embedded.close());
@@ -84,7 +84,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   assert.ok(tombstone.versionUs > patched.versionUs);
   const again = await repository.put('acme', INPUT);
   assert.ok(again.record.versionUs > tombstone.versionUs);
-  // Not through the repository: found by the poll.
+  // Not through the repository, so the poll must find it.
   await database.query("update clients set mode = 'blocked'");
   await waitFor('the poll', () => feed.table.get('acme')?.client?.mode === 'blocked', { timeoutMs: 1_000 });
   await assertKeysBounded(database, service);
@@ -100,7 +100,7 @@ test('the embedded database migrates itself, serves clients as a real one does, 
   assert.deepEqual(changed, ['0002_api_keys']);
 });
 
-test('kill -9 loses no acknowledged write, and the dead process does not keep the folder', async (t) => {
+test('kill -9 loses no acknowledged write and does not leave the folder locked', async (t) => {
   const folder = makeTempFolder();
   const acknowledged: number[] = [];
   for (const round of [1, 2]) {
@@ -130,7 +130,7 @@ test('kill -9 loses no acknowledged write, and the dead process does not keep th
   await new ClientRepository(embedded.database).create('after', INPUT);
 });
 
-test('a process killed while it made the database leaves nothing that looks like one', async (t) => {
+test('a process killed while it makes the database leaves nothing that looks like one', async (t) => {
   const folder = makeTempFolder();
   const writer = startWriter(t, folder);
   const isDraft = (name: string) => name.startsWith('data.new-') && existsSync(join(folder, name, 'base'));
@@ -147,7 +147,7 @@ test('a process killed while it made the database leaves nothing that looks like
   );
 });
 
-test('a lazy one without data makes nothing before the first statements, which wait for it; with data it starts', async (t) => {
+test('a lazy embedded database is made by the first statements, which wait for it; with data it starts at once', async (t) => {
   const folder = makeTempFolder();
   const embedded = await open(t, folder, { lazy: true });
   assert.equal(embedded.unused, true);
@@ -159,7 +159,7 @@ test('a lazy one without data makes nothing before the first statements, which w
   const peakBytes = process.resourceUsage().maxRSS * 1024;
   const repository = new ClientRepository(embedded.database);
   const tries = await Promise.allSettled([repository.create('acme', INPUT), repository.create('zed', INPUT)]);
-  // On a busy machine they may give up, with 503, before the server is there.
+  // On a busy machine they may time out with 503 before the server is up.
   for (const { status, reason } of tries.map((each) => ({ reason: null, ...each })))
     if (status === 'rejected') assert.equal(reason?.code, 'database_starting');
   assert.equal(embedded.unused, false);
@@ -175,7 +175,7 @@ test('a lazy one without data makes nothing before the first statements, which w
   assert.equal((await new ClientRepository(later.database).get('acme')).clientId, 'acme');
 });
 
-test('closing one that nobody has used is quick and gives the folder back as it was', async (t) => {
+test('closing an unused embedded database is quick and leaves the folder unchanged', async (t) => {
   const folder = makeTempFolder();
   const embedded = await open(t, join(folder, 'postgres'), { lazy: true });
   await within(embedded.close(), 2_000, 'closing');
@@ -183,7 +183,7 @@ test('closing one that nobody has used is quick and gives the folder back as it 
   assert.deepEqual(readdirSync(folder), []);
 });
 
-test('a second opener of the folder is refused and told who has it; the first one goes on', async (t) => {
+test('a second process on the folder is refused with the holder’s name; the first one continues', async (t) => {
   const folder = makeTempFolder();
   const writer = startWriter(t, folder);
   await writer.waitForLine('ready', START);
@@ -204,7 +204,7 @@ test('a second opener of the folder is refused and told who has it; the first on
   await waitFor('the first one to go on writing', () => acknowledgedBy(writer).length > seen + 5);
 });
 
-test('a thread that ends is started again, is left alone while nobody writes, and its other writers are followed', async (t) => {
+test('a thread that ends is restarted, is idle without writers, and writes of other programs are seen', async (t) => {
   const folder = makeTempFolder();
   const embedded = await open(t, folder);
   await within(embedded.ready, START.timeoutMs, 'the first start');
@@ -238,7 +238,7 @@ test('a thread that ends is started again, is left alone while nobody writes, an
   await waitFor('its write', () => feed.table.get('of-another-program'), { timeoutMs: 1_000 });
 });
 
-test('a database that does not start is away, not starting, and is tried again', async (t) => {
+test('a database that fails to start is reported as away, not as starting, and is retried', async (t) => {
   const folder = makeTempFolder();
   writeFileSync(join(folder, 'data'), 'no folder');
   const embedded = await open(t, folder);
@@ -255,7 +255,7 @@ test('a database that does not start is away, not starting, and is tried again',
   await waitFor('the start', () => database.query('select 1'), START);
 });
 
-test('closing while it starts is quick and gives the folder back', async (t) => {
+test('closing during the start is quick and releases the folder', async (t) => {
   const folder = makeTempFolder();
   const embedded = await open(t, folder);
   await within(embedded.close(), 12_000, 'closing');
@@ -264,7 +264,7 @@ test('closing while it starts is quick and gives the folder back', async (t) => 
   lock.release();
 });
 
-test('a folder that cannot be made or holds a strange lock is refused with the reason', async () => {
+test('a folder that cannot be made or has a foreign lock file is refused with the reason', async () => {
   const folder = makeTempFolder();
   writeFileSync(join(folder, 'file'), '');
   const inside = { folder: join(folder, 'file', 'postgres'), purpose: 'a test', logger: silent };

@@ -7,7 +7,7 @@ import { runToEnd, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 
 const MODULE = new URL('../../src/infra/postgres/folder-lock.ts', import.meta.url).href;
-/** Locks the folder of its first argument as the user of its second one, says so, and lives until it is killed. */
+/** Locks the folder of its first argument as the user of its second, reports it, and runs until it is killed. */
 const HOLDER = `
   const { FolderLock } = await import('${MODULE}');
   if (process.argv[2]) process.setuid(Number(process.argv[2]));
@@ -39,7 +39,7 @@ test('one holder at a time, released for the next, also within one process', () 
   FolderLock.acquire(folder, 'third').release();
 });
 
-test('of many processes at the same moment one holds it, and the next one does once that is killed', async (t) => {
+test('of many simultaneous processes one gets the lock, and another one when that is killed', async (t) => {
   const folder = makeTempFolder();
   const children = Array.from({ length: 5 }, () => spawnChild(process.execPath, [...WORDS, folder]));
   for (const child of children) t.after(() => child.kill());
@@ -58,11 +58,11 @@ test('of many processes at the same moment one holds it, and the next one does o
   FolderLock.acquire(folder, 'next').release();
 });
 
-test('a process of another container that shares the folder is refused, and told on which host the holder is', async (t) => {
+test('a process of another container on the same folder is refused with the host of the holder', async (t) => {
   const folder = makeTempFolder();
   const lock = FolderLock.acquire(folder, 'outside');
   t.after(() => lock.release());
-  // Where pids mean something else.
+  // In another pid namespace.
   const unshare = ['--user', '--map-root-user', '--pid', '--fork', process.execPath, ...WORDS, folder];
   const { code, stdout, stderr } = await runToEnd('unshare', unshare);
   if (code !== 0) return t.skip(`no namespaces here: ${stderr.join(' ')}`);
@@ -72,7 +72,7 @@ test('a process of another container that shares the folder is refused, and told
   );
 });
 
-test('a folder that this user cannot write is refused with the reason and the setting to change', async (t) => {
+test('a folder without write permission is refused with the reason and the setting to change', async (t) => {
   if (process.getuid?.() !== 0) return t.skip('only root can become another user');
   const folder = makeTempFolder();
   const { stdout } = await runToEnd(process.execPath, [...WORDS, folder, '65534']);

@@ -23,11 +23,11 @@ after(() => server.remove());
 async function dump(url: string): Promise<string[]> {
   const made = await runToEnd(join(postgresBinFolder(), 'pg_dump'), ['--schema-only', url]);
   assert.equal(made.code, 0, made.stderr.join('\n'));
-  // Newer versions of pg_dump guard the file with a random word.
+  // Newer versions of pg_dump add a random word to the file.
   return made.stdout.filter((line) => !line.startsWith('\\'));
 }
 
-/** The product's steps and one of ours. */
+/** The product's steps and one of the test. */
 function folderWith(name: string, sql: string): string {
   const folder = makeTempFolder();
   cpSync(PRODUCT, folder, { recursive: true });
@@ -35,7 +35,7 @@ function folderWith(name: string, sql: string): string {
   return folder;
 }
 
-test('up, down and up again give the same schema, and status tells what is applied', async (t) => {
+test('up, down and up again give the same schema, and status lists the applied steps', async (t) => {
   const url = await makeDatabase(server);
   const database = openDatabase(t, url);
   const stateOf = async () => (await migrate(database, 'status', { logger: silent })).migrations;
@@ -61,7 +61,7 @@ test('up, down and up again give the same schema, and status tells what is appli
   assert.deepEqual(await dump(url), first);
 });
 
-test('several processes may migrate at the same moment: one does the work, all succeed', async (t) => {
+test('several processes may migrate at the same time: one does the work, all succeed', async (t) => {
   const url = await makeDatabase(server);
   const runs = await Promise.all(Array.from({ length: 4 }, () => runToEnd(process.execPath, [RUN_UP, url])));
   for (const run of runs) assert.equal(run.code, 0, run.stderr.join('\n'));
@@ -72,7 +72,7 @@ test('several processes may migrate at the same moment: one does the work, all s
   await assertSchema(openDatabase(t, url));
 });
 
-test('a step that fails leaves nothing of itself and of the steps before it in the run', async (t) => {
+test('a failing step undoes itself and the steps before it in the run', async (t) => {
   const url = await makeDatabase(server);
   const database = openDatabase(t, url);
   const folder = folderWith(
@@ -104,7 +104,7 @@ test('a database without the schema, or without its last step, does not fit', as
   });
 });
 
-test('a newer schema fits when its steps tolerate older programs, and is never migrated by one', async (t) => {
+test('an older program accepts a newer schema whose steps allow it, and never migrates it', async (t) => {
   const { database } = await makeMigrated(t, server);
   const up = (name: string, sql: string) =>
     migrate(database, 'up', {

@@ -12,7 +12,7 @@ before(async () => {
 });
 after(() => server.remove());
 
-/** What one listener was told; null: listening has begun. */
+/** The calls to one listener; null: listening has begun. */
 function listen(database: Database, channel: string) {
   const told: (string | null)[] = [];
   const stop = database.listen(channel, (payload) => told.push(payload));
@@ -29,7 +29,7 @@ async function start(t: TestContext) {
   return { database, notify, listening, other };
 }
 
-test('listeners share a connection, hear the payloads of their own channels, and may come and go', async (t) => {
+test('listeners share a connection, get the payloads of their channels, and may be added and removed', async (t) => {
   const { database, notify, listening } = await start(t);
   const one = listen(database, 'one');
   await waitFor('the first to listen', () => one.told.length === 1);
@@ -58,7 +58,7 @@ test('listeners share a connection, hear the payloads of their own channels, and
   await waitFor('a new one to listen', () => again.told.length === 1);
 });
 
-test('a connection that breaks is made again, and all who listen are woken', async (t) => {
+test('a broken connection is reopened, and all listeners are woken', async (t) => {
   const { database, notify, listening, other } = await start(t);
   const both = [listen(database, 'one'), listen(database, 'two')];
   await waitFor('both to listen', () => both.every(({ told }) => told.length === 1));
@@ -69,7 +69,7 @@ test('a connection that breaks is made again, and all who listen are woken', asy
   await waitFor('both to hear', () => both.every(({ told }) => told.at(-1) === 'x'));
 });
 
-test('listeners that come while others are being joined cost no second statement at a time', async (t) => {
+test('listeners added while another LISTEN runs wait for it: one statement at a time', async (t) => {
   const warnings: string[] = [];
   const note = (warning: Error) => warnings.push(warning.message);
   process.on('warning', note);

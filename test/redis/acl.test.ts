@@ -1,4 +1,4 @@
-/** The rights that docs/rate-limiting.md gives a user of Redis are enough for everything that the product does there. */
+/** The Redis rights in docs/rate-limiting.md are enough for everything that the product does. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
@@ -31,7 +31,7 @@ const CLIENT: ClientRecord = { clientId: '203.0.113.7', mode: 'limit', limits: {
 const CALLER = callerOf(CLIENT.clientId);
 const silent = makeLogger({ level: 'silent', format: 'json' });
 
-/** An operator's connection, on which the documented user was made. */
+/** An operator's connection, which created the documented user. */
 async function documentedUser(t: TestContext, url: string, more: readonly string[] = []): Promise<Redis> {
   const admin = new Redis(url);
   t.after(() => admin.disconnect());
@@ -43,7 +43,7 @@ function asUser(url: string): string {
   return url.replace('redis://', 'redis://sluice:secret@');
 }
 
-/** What a whole instance asks of its Redis: one after the other, all of it answered. */
+/** Does all that an instance does at its Redis, one after the other. */
 async function useAll(t: TestContext, servers: RedisServers) {
   const fleet = makeFleet(servers, 2, { policies: POLICIES, timeoutMs: PATIENT_MS });
   t.after(() => fleet.close());
@@ -128,12 +128,12 @@ test('an ACL user with the documented rights is enough in a Cluster, also while 
   const slot = Number(await admins[0]?.call('CLUSTER', 'KEYSLOT', key));
   const owner = await cluster.ownerOf(slot);
   const target = cluster.nodes.find((node) => node !== owner) ?? assert.fail();
-  // One bucket: a call for several of which some are not there yet is refused while their slot moves.
+  // One bucket: while a slot moves, Redis refuses a call for several of which some are missing.
   const one = POLICIES.slice(0, 1);
   await cluster.moveSlot(slot, target, () => take(1, one));
   await assertNothingDenied(admins);
 
-  // Whoever lacks a right for it decides alone meanwhile; nothing else comes of it.
+  // Without a right the limiter would decide alone.
   for (const admin of admins) await admin.call('ACL', 'SETUSER', 'sluice', '-asking');
   const sources = new Set<string>();
   await cluster.moveSlot(slot, owner, async () => {

@@ -1,4 +1,4 @@
-/** A Redis Cluster as people run it: what holds on one Redis holds for each of its nodes. */
+/** A Redis Cluster: each node must behave like a single Redis. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { Redis } from 'ioredis';
@@ -13,7 +13,7 @@ import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
 
 const CAPACITY = 100;
 const POLICY = policyOf({ capacity: CAPACITY, refillPerSecond: 0.001 });
-/** Quick and large enough that no bucket is ever dry; no leases, so that each take asks. */
+/** So large that no bucket gets empty; without leases, so that each take calls the store. */
 const PLENTY = policyOf({ capacity: 1_000_000, refillPerSecond: 1_000 });
 const FROZEN_MS = 4_000;
 
@@ -28,7 +28,7 @@ async function workerOf(t: TestContext, cluster: RedisCluster, timeoutMs: number
   return fleet.workers[0] ?? assert.fail();
 }
 
-/** Callers whose buckets are on a node, and those whose buckets are on the others. */
+/** Callers with buckets on the node, and callers with buckets on the others. */
 async function callersBy(cluster: RedisCluster, node: RedisServer, count: number) {
   const [on, off]: [Caller[], Caller[]] = [[], []];
   for (let i = 0; on.length < count || off.length < count; i++) {
@@ -45,7 +45,7 @@ function takeEach({ limiter }: Worker, callers: readonly Caller[]): Promise<Deci
 
 const sourcesOf = (decisions: readonly Decision[]) => new Set(decisions.map(({ source }) => source));
 
-test('the slot of a key is what Redis says', async (t) => {
+test('the computed slot of a key equals that of Redis', async (t) => {
   const cluster = await startRedisCluster({ masters: 1 });
   t.after(() => cluster.stop());
   const client = new Redis(cluster.urls[0] ?? '');
@@ -55,10 +55,10 @@ test('the slot of a key is what Redis says', async (t) => {
   }
 });
 
-test('B32: while one node of a Cluster is frozen, buckets of the others are never decided alone', async (t) => {
+test('B32: while one node of a Cluster is frozen, buckets on the others are always decided by the store', async (t) => {
   const cluster = await startRedisCluster({ partial: true });
   t.after(() => cluster.stop());
-  // Patient, so that a busy machine is no failure; the frozen node is silent for longer.
+  // Long, so that a busy machine causes no failure; the frozen node is silent for longer.
   const worker = await workerOf(t, cluster, 500);
   const frozen = cluster.nodes[2] ?? assert.fail();
   const { on, off } = await callersBy(cluster, frozen, 10);
@@ -90,7 +90,7 @@ test('B32: while one node of a Cluster is frozen, buckets of the others are neve
   assert.match(lines, /^warn info( warn info)*$/, 'one line per change of the breaker');
 });
 
-test('B32: the replica of a Cluster’s master that dies takes over its buckets, and only they are decided alone until then', async (t) => {
+test('B32: when a master of a Cluster dies its replica takes over, and only its buckets are decided locally until then', async (t) => {
   const cluster = await startRedisCluster({ replicas: 1, partial: true });
   t.after(() => cluster.stop());
   const worker = await workerOf(t, cluster, 500);
@@ -112,7 +112,7 @@ test('B32: the replica of a Cluster’s master that dies takes over its buckets,
   await waitFor('the dead node to be forgotten', () => !worker.limiter.breakerOpen, { timeoutMs: 5_000 });
 });
 
-test('B30: 5,000 new callers in one turn are all decided by the Cluster, and its breaker stays closed', async (t) => {
+test('B30: 5,000 new callers in one turn are all decided by the Cluster, and the breakers stay closed', async (t) => {
   const cluster = await startRedisCluster();
   t.after(() => cluster.stop());
   const worker = await workerOf(t, cluster, 10 * PATIENT_MS);
@@ -123,7 +123,7 @@ test('B30: 5,000 new callers in one turn are all decided by the Cluster, and its
   assert.equal(worker.limiter.breakerOpen, false);
 });
 
-test('B30: buckets of a Cluster are exact while the slots of their callers move on, one after the other', async (t) => {
+test('B30: buckets of a Cluster stay exact while their slots move, one after the other', async (t) => {
   const cluster = await startRedisCluster();
   t.after(() => cluster.stop());
   const policies = [POLICY];

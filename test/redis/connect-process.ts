@@ -1,4 +1,4 @@
-/** Connects to the Redis of its arguments (URL, kind), writes a key, and logs how that goes: for tests of TLS. */
+/** Connects to the Redis of its arguments (URL, kind), writes a key and logs the results; for tests of TLS. */
 import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { RedisConnection } from '../../src/infra/redis/redis.ts';
@@ -6,7 +6,7 @@ import { RedisConnection } from '../../src/infra/redis/redis.ts';
 const [url = '', kind] = process.argv.slice(2);
 const servers: RedisServers = kind === 'cluster' ? { kind, urls: [url] } : { kind: 'single', url };
 
-// The process lives as long as the connection keeps trying; the test ends it.
+// The process runs while the connection keeps trying; the test ends it.
 const connection = new RedisConnection({
   servers,
   connectionName: 'sluice-test',

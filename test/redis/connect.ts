@@ -1,4 +1,4 @@
-/** A silent connection to one Redis: a part of the product's own, or an operator's who breaks things and looks. */
+/** Connections to one Redis without logs: the product's own, and an operator's for faults and inspection. */
 import type { Redis } from 'ioredis';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import type { LuaScript } from '../../src/infra/redis/lua-scripts.ts';

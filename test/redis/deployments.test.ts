@@ -1,4 +1,4 @@
-/** The same exactness whatever holds the buckets: Valkey, a Cluster, a master behind Sentinel, TLS. */
+/** Limits are exact in every deployment: Valkey, a Cluster, a master behind Sentinel, TLS. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -35,7 +35,7 @@ async function fleetOf(t: TestContext, servers: RedisServers | string): Promise<
   return fleet;
 }
 
-/** Every worker asks `perWorker` times for each caller at once. */
+/** Every worker takes `perWorker` times for each caller at once. */
 async function burst(fleet: Fleet, callers: readonly Caller[], perWorker: number): Promise<Decision[][]> {
   return await Promise.all(
     callers.map((caller) =>
@@ -73,13 +73,13 @@ async function moveOf(t: TestContext, cluster: RedisCluster, key: string) {
   return { slot, target };
 }
 
-test('B30: Valkey holds buckets as Redis does', async (t) => {
+test('B30: buckets in Valkey are exact', async (t) => {
   const server = await startRedis({ program: 'valkey-server' });
   t.after(() => server.stop());
   await proveExact(await fleetOf(t, server.url), ['one', 'two']);
 });
 
-test('B30: buckets on the nodes of a Cluster are exact, also while a slot moves', async (t) => {
+test('B30: buckets in a Cluster are exact, also while a slot moves', async (t) => {
   const cluster = await startRedisCluster();
   t.after(() => cluster.stop());
   const fleet = await fleetOf(t, { kind: 'cluster', urls: cluster.urls.slice(0, 1) });
@@ -99,13 +99,13 @@ test('B30: buckets on the nodes of a Cluster are exact, also while a slot moves'
   assert.equal(admitted(decisions), CAPACITY);
 });
 
-test('B30: several policies are charged together by the store while the slot of their buckets moves, bucket by bucket', async (t) => {
+test('B30: several policies are still charged together while the slot of their buckets moves, bucket by bucket', async (t) => {
   const cluster = await startRedisCluster();
   t.after(() => cluster.stop());
   const policies: [PolicySettings, ...PolicySettings[]] = [
     POLICY,
     policyOf({ name: 'second', capacity: 2 * CAPACITY, refillPerSecond: 0.001 }),
-    // Never taken from before the slot moves: a bucket that is full is on neither node.
+    // Not used before the slot moves: a full bucket is on neither node.
     policyOf({ name: 'third', capacity: 3 * CAPACITY, refillPerSecond: 0.001 }),
   ];
   const servers: RedisServers = { kind: 'cluster', urls: cluster.urls };
@@ -160,7 +160,7 @@ test('a client’s buckets are refilled while their slot moves', async (t) => {
   });
 });
 
-test('B32: a node of a Cluster that dies takes only its own buckets along', async (t) => {
+test('B32: when a node of a Cluster dies, only its own buckets are affected', async (t) => {
   const cluster = await startRedisCluster({ partial: true });
   t.after(() => cluster.stop());
   const fleet = await fleetOf(t, { kind: 'cluster', urls: cluster.urls });
@@ -183,7 +183,7 @@ test('B32: a node of a Cluster that dies takes only its own buckets along', asyn
   });
 });
 
-test('B32: a failover by Sentinel under load refuses nobody and keeps nobody waiting, and the new master decides within 5 s', async (t) => {
+test('B32: a failover by Sentinel under load refuses and delays no request, and the new master decides within 5 s', async (t) => {
   const sentinel = await startRedisSentinel();
   t.after(() => sentinel.stop());
   const replica = new Redis(sentinel.replica.url);
@@ -211,7 +211,7 @@ test('B32: a failover by Sentinel under load refuses nobody and keeps nobody wai
   assertOneLinePerChange(fleet);
 });
 
-test('B32: a sentinel that takes connections and says nothing does not keep the others from being asked', async (t) => {
+test('B32: a silent sentinel does not prevent asking the others', async (t) => {
   const sentinel = await startRedisSentinel();
   t.after(() => sentinel.stop());
   const silent = createTcpServer((socket) => socket.unref());
@@ -222,7 +222,7 @@ test('B32: a sentinel that takes connections and says nothing does not keep the 
   await fleetOf(t, { kind: 'sentinel', master: sentinel.name, urls });
 });
 
-/** A certificate for localhost that signs itself. */
+/** A self-signed certificate for localhost. */
 function makeCertificate(t: TestContext): { cert: string; key: string } {
   const folder = makeTempFolder('sluice-tls-');
   t.after(() => removeTempFolder(folder));
@@ -246,7 +246,7 @@ function connectInProcess(
   return child;
 }
 
-test('rediss:// checks the certificate: a process that knows the CA is connected, one that does not is not', async (t) => {
+test('rediss:// checks the certificate: a process connects only if it knows the CA', async (t) => {
   const files = makeCertificate(t);
   const server = await startRedis({ tls: files });
   t.after(() => server.stop());

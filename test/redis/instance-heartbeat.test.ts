@@ -38,7 +38,7 @@ function join(t: TestContext, url: string, { workers, instances = 1, goneAfterMs
   return { heartbeat, connection, heard, warnings };
 }
 
-test('instances that share a Redis hear each other, forget who stopped or fell silent, and leave nothing behind', async (t) => {
+test('instances that share a Redis count each other, drop stopped and silent ones, and leave no keys behind', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const first = join(t, server.url, { workers: 4 });
@@ -49,7 +49,7 @@ test('instances that share a Redis hear each other, forget who stopped or fell s
   await waitFor('all to hear of all', () => known.every(({ storeWorkers }) => storeWorkers === 14));
   await third.heartbeat.close();
   await waitFor('the one that stopped to be forgotten', () => first.heartbeat.storeWorkers === 6);
-  // No clean end: as if its machine had lost power.
+  // No clean stop, as after a loss of power.
   second.connection.client.disconnect();
   await waitFor('the silent one to be forgotten', () => first.heartbeat.storeWorkers === 4);
   assert.ok(second.heartbeat.storeWorkers, 'the last word holds while the store is away');
@@ -60,8 +60,8 @@ test('instances that share a Redis hear each other, forget who stopped or fell s
   assert.equal(await look.client.exists(KEY), 0);
 });
 
-test('instances that share a Redis assume the configured number until Redis says better, and no less than before from an empty Redis', async (t) => {
-  // Longer than connections need to find the server again.
+test('instances that share a Redis assume the configured number until Redis is read, and an empty Redis does not lower the number', async (t) => {
+  // Longer than connections need to reconnect.
   const goneAfterMs = 2_000;
   const server = await startRedis();
   t.after(() => server.stop());
@@ -79,7 +79,7 @@ test('instances that share a Redis assume the configured number until Redis says
   assert.equal(first.heartbeat.storeWorkers, 4);
 });
 
-test('instances that share a Redis say once where Redis refuses their heartbeat, and go on with what they have', async (t) => {
+test('instances that share a Redis log once that Redis refuses their heartbeat, and keep the last number', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const look = await openOperator(server.url);

@@ -1,4 +1,4 @@
-/** Several workers as far as the limiter goes: limiters with a connection each to one Redis. */
+/** Several limiters, each with its own connection to one Redis, like workers. */
 import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { RedisConnection } from '../../src/infra/redis/redis.ts';
@@ -7,8 +7,8 @@ import { type LabOptions, type LimiterLab, makeLimiter, TIMEOUT_MS } from '../li
 import { waitFor } from '../support/wait.ts';
 
 /**
- * A deadline for tests that prove exactness: on a machine busy with other tests a Redis that gets no CPU for 20 ms is no
- * intact store, and the local share would answer.
+ * A long deadline for tests of exactness: on a busy machine Redis may get no CPU for 20 ms, and the local share would
+ * decide.
  */
 export const PATIENT_MS = 2_000;
 

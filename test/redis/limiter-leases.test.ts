@@ -37,7 +37,7 @@ async function scriptCalls(): Promise<number> {
   return calls.reduce((sum, count) => sum + count, 0);
 }
 
-/** Requests in small groups, one group a turn of the loop, at both workers. */
+/** Requests in small groups, one group per turn of the event loop, to both workers. */
 async function flow(fleet: Fleet, policy: ReturnType<typeof policyOf>): Promise<Decision[]> {
   const decisions: Promise<Decision[]>[] = [];
   for (let sent = 0; sent < REQUESTS; sent += 8) {
@@ -47,7 +47,7 @@ async function flow(fleet: Fleet, policy: ReturnType<typeof policyOf>): Promise<
   return (await Promise.all(decisions)).flat();
 }
 
-test('limiters that lease from a Redis ask Redis for a small part of what they admit, and leave the bucket as the requests made it', async (t) => {
+test('limiters with leases call Redis for a small part of their admissions, and have returned all unused tokens in the end', async (t) => {
   const policy = policyOf({ capacity: 100_000, refillPerSecond: 200 });
   const fleet = await fleetOf(t, policy);
   const decisions = await flow(fleet, policy);
@@ -55,12 +55,12 @@ test('limiters that lease from a Redis ask Redis for a small part of what they a
   const calls = await scriptCalls();
   assert.ok(calls <= REQUESTS * 0.05, `${calls} calls for ${REQUESTS} requests`);
   const [key] = await admin.keys('*:default');
-  // Every token that was lent comes back or was spent: what is missing is what was admitted, less what flowed in.
+  // Every lease token was returned or spent: the missing tokens are the admissions minus the refill.
   const readLevel = async () => (await admin.getBuffer(key ?? ''))?.readDoubleLE(0) ?? 0;
   await waitFor('unspent tokens to come back', async () => (await readLevel()) / 1e6 >= 92_000);
 });
 
-test('B30: limiters that lease from a Redis admit no more than the bucket has when it runs dry', async (t) => {
+test('B30: limiters with leases admit no more than an emptying bucket has', async (t) => {
   const policy = policyOf({ capacity: 2_000, refillPerSecond: 1_000 });
   const fleet = await fleetOf(t, policy);
   const startMs = performance.now();

@@ -69,7 +69,7 @@ test('B30: limiters that share a Redis admit no more than capacity + rate × tim
       }
     }),
   );
-  // An ideal bucket with debt: the deepest debt is the excess over any window.
+  // An ideal bucket with debt: the deepest debt is the largest excess of any window.
   let level = 20;
   let deepest = 0;
   let beforeMs = admittedMs[0] ?? 0;
@@ -78,7 +78,7 @@ test('B30: limiters that share a Redis admit no more than capacity + rate × tim
     beforeMs = atMs;
     deepest = Math.min(deepest, level);
   }
-  // The client's clock sees replies late and unevenly: up to the deadline's worth of refill beside the one token.
+  // The client sees replies late and unevenly, so up to the refill of one deadline comes on top of the one token.
   assert.ok(deepest >= -(1 + 0.02 * 200), `over by ${-deepest}`);
   assert.ok(admittedMs.length >= 60, `only ${admittedMs.length} admitted of about 120`);
 });
@@ -92,7 +92,7 @@ test('B30: limiters that share a Redis charge the policies of a list together or
   const [first] = fleet.workers;
   assert.ok(first);
   let round = 0;
-  // More than one try: what comes back later than an epoch is lost, and a busy machine may take longer than that.
+  // More than one try: tokens returned later than an epoch are lost, and a busy machine may be that slow.
   await waitFor('what refused requests took from the day to be back', async () => {
     const caller = callerOf(`round-${++round}`);
     const decisions = await Promise.all(
@@ -114,7 +114,7 @@ test('B30: limiters that share a Redis charge the policies of a list together or
   assert.ok(sources.length > 0 && !sources.includes('local'));
 });
 
-test('limiters that share a Redis keep floods of refused requests away from Redis', async (t) => {
+test('limiters that share a Redis keep floods of refused requests from calling it', async (t) => {
   const fleet = await fleetOf(t, 2);
   const caller = callerOf('203.0.113.7');
   await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 200, { caller, policy })));
@@ -131,7 +131,7 @@ for (const { workers, refillPerSecond } of [
   { workers: 4, refillPerSecond: 10 },
   { workers: 4, refillPerSecond: 100 },
 ]) {
-  test(`limiters that share a Redis ask Redis at most twice per worker and token: ${workers} workers, ${refillPerSecond}/s`, async (t) => {
+  test(`limiters that share a Redis call it at most twice per worker and token: ${workers} workers, ${refillPerSecond}/s`, async (t) => {
     const flooded = policyOf({ capacity: 10, refillPerSecond });
     const fleet = await fleetOf(t, workers, { policies: [flooded] });
     const caller = callerOf('203.0.113.7');
@@ -151,7 +151,7 @@ for (const { workers, refillPerSecond } of [
   });
 }
 
-test('limiters that share a Redis name their keys in one place and store nothing else', async (t) => {
+test('limiters that share a Redis store only documented keys', async (t) => {
   const fleet = await fleetOf(t, 1, { policies: [policyOf({ name: 'a{b}:c' })] });
   const spoof = callerOf('x}:default');
   await fleet.workers[0]?.limiter.take(spoof, policyOf({ name: 'a{b}:c' }), 1);
@@ -161,7 +161,7 @@ test('limiters that share a Redis name their keys in one place and store nothing
   assert.ok((await admin.pttl(keys[0] ?? '')) > 0);
 });
 
-test('limiters that share a Redis agree on the limits of a client who is created, changed and deleted, whoever hears of it first', async (t) => {
+test('limiters that share a Redis agree on the limits of a client that is created, changed and deleted, whichever learns of it first', async (t) => {
   const fleet = await fleetOf(t, 2);
   const [first, second] = fleet.workers;
   assert.ok(first && second);
@@ -185,7 +185,7 @@ test('limiters that share a Redis agree on the limits of a client who is created
   assert.equal(await capacityAt(first, changed), 100, 'old own limits do not come back');
 });
 
-test('limiters that share a Redis converge on the newest file where two machines have different ones', async (t) => {
+test('limiters that share a Redis use the newest file if two machines have different ones', async (t) => {
   const old = await fleetOf(t, 1, { policies: [policyOf({ capacity: 40 })], policyVersionUs: 1_000 });
   const young = makeFleet(server.url, 1, {
     policies: [policyOf({ capacity: 30 })],
@@ -204,7 +204,7 @@ test('limiters that share a Redis converge on the newest file where two machines
   assert.deepEqual(capacities, [40, 30, 30, 30, 30, 30]);
 });
 
-test('limiters that share a Redis do not notice a SCRIPT FLUSH, and take each token once', async (t) => {
+test('limiters that share a Redis survive a SCRIPT FLUSH and take each token once', async (t) => {
   const fleet = await fleetOf(t, 4);
   const takes = [];
   for (let i = 0; i < 30; i++) {
@@ -218,7 +218,7 @@ test('limiters that share a Redis do not notice a SCRIPT FLUSH, and take each to
   assert.ok(decisions.every((decision) => decision.source !== 'local'));
 });
 
-test('limiters that share a Redis fail over to the local share for one bucket only where its key holds another type', async (t) => {
+test('limiters that share a Redis use the local share only for the bucket whose key has another type', async (t) => {
   const fleet = await fleetOf(t, 1);
   const limiter = fleet.workers[0]?.limiter;
   assert.ok(limiter);
@@ -233,7 +233,7 @@ test('limiters that share a Redis fail over to the local share for one bucket on
   assert.equal(limiter.breakerOpen, false);
 });
 
-test('limiters that share a Redis reach a Redis with a password, and stay local with a wrong one', async (t) => {
+test('limiters that share a Redis connect with a password, and decide locally with a wrong one', async (t) => {
   const locked = await startRedis({ password: 'p@ss/word' });
   t.after(() => locked.stop());
   const fleet = makeFleet(locked.url, 1, { timeoutMs: PATIENT_MS });

@@ -13,7 +13,7 @@ import { waitFor } from '../support/wait.ts';
 const POLICIES = [policyOf({ capacity: 100, refillPerSecond: 1 }), policyOf({ name: 'day', capacity: 500 })];
 const silent = makeLogger({ level: 'silent', format: 'json' });
 
-test('a look leaves every byte in Redis as it is, with tokens out on lease, and under limits that the bucket has not heard of; it waits for a second at most', async (t) => {
+test('peeking at buckets changes no byte in Redis, with leases and under new limits, and waits at most a second', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const operator = new Redis(server.url);

@@ -1,4 +1,4 @@
-/** What the primary says of a Redis whose memory may fill up. */
+/** The primary's warnings about a Redis whose memory may fill up. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bucketKey, hashBucketName, storeKeyPrefix } from '../../src/limit/bucket/bucket-key.ts';
@@ -9,7 +9,7 @@ import { startRedis } from '../support/redis.ts';
 import { openOperator } from './connect.ts';
 import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
 
-test('a Redis that refuses writes or evicts buckets in use when its memory is full is warned of, with the setting to choose', async (t) => {
+test('a warning names the right setting if Redis refuses writes or evicts buckets in use when its memory is full', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const operator = await openOperator(server.url);
@@ -30,7 +30,7 @@ test('a Redis that refuses writes or evicts buckets in use when its memory is fu
   }
 });
 
-test('B32: under volatile-ttl a flood of callers costs a drained bucket nothing, where memory is full', async (t) => {
+test('B32: under volatile-ttl a flood of callers evicts no empty bucket when memory is full', async (t) => {
   const server = await startRedis({ args: ['--maxmemory', '6mb', '--maxmemory-policy', 'volatile-ttl'] });
   t.after(() => server.stop());
   const drained = policyOf({ capacity: 100, refillPerSecond: 0.001 });

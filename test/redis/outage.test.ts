@@ -98,7 +98,7 @@ test(
       await takeAll(0);
       return fleet.workers.every(({ store }) => !store.available);
     });
-    // Each heard the bucket's level after its own batch: between 600 and 900 of 1,000, of which a fourth is its share.
+    // Each knows the level after its own batch: between 600 and 900 of 1,000; its share is a quarter.
     const first = allowed(await takeAll(400));
     assert.ok(first >= 600 && first <= 900, `${first} of the 600 that are left`);
     assert.equal(allowed(await takeAll(100)), 0);

@@ -27,7 +27,7 @@ function connect(url: string) {
   return { connection, lines };
 }
 
-test('loading the client leaves strings as quick as they were', () => {
+test('loading the Redis client does not slow down strings', () => {
   setFlagsFromString('--allow-natives-syntax');
   const isQuick: (prototype: object) => boolean = new Function('o', 'return %HasFastProperties(o)') as never;
   assert.equal(
@@ -37,7 +37,7 @@ test('loading the client leaves strings as quick as they were', () => {
   );
 });
 
-test('a connection to Redis says once that Redis went away and once that it is back, however many attempts that takes', async (t) => {
+test('a connection to Redis logs once that Redis is away and once that it is back, however many attempts it takes', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const { connection, lines } = connect(server.url);
@@ -57,7 +57,7 @@ test('a connection to Redis says once that Redis went away and once that it is b
   ]);
 });
 
-test('a connection to Redis says once that Redis is read-only, connecting anew until it is not, and once that it takes writes again', async (t) => {
+test('a connection to Redis logs once that Redis is read-only, reconnects until it is not, and logs once that it accepts writes', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const { connection, lines } = connect(server.url);
@@ -90,7 +90,7 @@ test('a connection to Redis says once that Redis is read-only, connecting anew u
   assert.deepEqual(lines.slice(3), ['no connection to Redis, trying again', 'connected to Redis']);
 });
 
-test('a connection to Redis is not ready, instead of at another database, where Redis refuses the one of the URL', async (t) => {
+test('a connection to Redis is not ready if Redis refuses the database of the URL', async (t) => {
   const server = await startRedis({ args: ['--databases', '4'] });
   t.after(() => server.stop());
   const right = connect(`${server.url}/3`);
@@ -103,7 +103,7 @@ test('a connection to Redis is not ready, instead of at another database, where 
   assert.deepEqual(wrong.lines, ['no connection to Redis, trying again']);
 });
 
-test('a connection to Redis has made its first attempt when it is ready, refused, or when time is up', async (t) => {
+test('a connection to Redis ends its first attempt when it is ready, refused, or timed out', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const { connection } = connect(server.url);
@@ -116,14 +116,14 @@ test('a connection to Redis has made its first attempt when it is ready, refused
   t.after(() => refused.connection.close());
   await refused.connection.waitForFirstAttempt(60_000);
   assert.equal(refused.connection.ready, false);
-  // 192.0.2.0/24 is nobody's (RFC 5737): whether it is unreachable or silent, the wait ends.
+  // 192.0.2.0/24 is unassigned (RFC 5737): unreachable or silent, in both cases the wait must end.
   const silent = connect('redis://192.0.2.1:6379');
   t.after(() => silent.connection.close());
   await silent.connection.waitForFirstAttempt(50);
   assert.equal(silent.connection.ready, false);
 });
 
-test('a connection to Redis rejects a command at once while there is no connection, and never sends it later', async (t) => {
+test('a connection to Redis rejects commands at once while disconnected, and never sends them later', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   await server.stop();
@@ -135,7 +135,7 @@ test('a connection to Redis rejects a command at once while there is no connecti
   assert.equal(await connection.client.get('counter'), null);
 });
 
-test('a connection to Redis fails what was in flight when the connection breaks, and does not send it again', async (t) => {
+test('a connection to Redis rejects commands in flight when it breaks, and does not send them again', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const { connection } = connect(server.url);
@@ -155,7 +155,7 @@ test('a connection to Redis fails what was in flight when the connection breaks,
   assert.ok(count <= 1, `counted ${count} times`);
 });
 
-test('a connection to Redis connects anew where a reply announces more than ever comes, although bytes go on coming', async (t) => {
+test('a connection to Redis reconnects if a reply never completes, even while bytes keep arriving', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const wire = await startFaultyWire(server.port);
@@ -168,7 +168,7 @@ test('a connection to Redis connects anew where a reply announces more than ever
   assert.equal(await ask(), null);
   wire.announceTooMuch = true;
   const startMs = performance.now();
-  // Sent one after the other, whatever becomes of them: each brings bytes.
+  // Sent one after the other; their results do not matter, only that bytes arrive.
   const answered = async (): Promise<boolean> => (await Promise.race([ask(), delay(20)])) === null;
   await waitFor('a reply again', answered, { timeoutMs: 5_000, everyMs: 20 });
   assert.ok(performance.now() - startMs > 1_000, 'the reply was not lost');
@@ -180,7 +180,7 @@ test('a connection to Redis connects anew where a reply announces more than ever
   ]);
 });
 
-test('a connection to Redis closes within its deadline although Redis is frozen', async (t) => {
+test('a connection to Redis closes within its deadline while Redis is frozen', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const { connection } = connect(server.url);
@@ -192,7 +192,7 @@ test('a connection to Redis closes within its deadline although Redis is frozen'
   await waitFor('the socket to be gone', () => connection.client.status === 'end', { timeoutMs: 500 });
 });
 
-test('a connection to Redis tries again after 50 ms, then twice as long each time, at most about a second', () => {
+test('a connection to Redis retries after 50 ms, then twice as long each time, up to about a second', () => {
   const delays = [0, 1, 2, 3, 4, 5, 50].map((attempt) => retryDelayMs(attempt, () => 0));
   assert.deepEqual(delays, [50, 100, 200, 400, 800, 1_000, 1_000]);
   assert.equal(
@@ -201,13 +201,13 @@ test('a connection to Redis tries again after 50 ms, then twice as long each tim
   );
 });
 
-test('loadLuaScript reads the number of keys from the file’s name and refuses a name without', () => {
+test('loadLuaScript reads the number of keys from the file name and refuses a name without one', () => {
   assert.equal('numberOfKeys' in loadLuaScript('take-tokens-n.lua'), false);
   assert.throws(() => loadLuaScript('take-tokens.lua'), /how many keys/);
   assert.throws(() => loadLuaScript('missing-1.lua'), { code: 'ENOENT' });
 });
 
-test('B32: a process that stands still for two seconds with a command under way gets its reply, on the same connection', async (t) => {
+test('B32: a process that is stalled for two seconds with a command in flight gets its reply on the same connection', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const { connection, lines } = connect(server.url);
@@ -223,7 +223,7 @@ test('B32: a process that stands still for two seconds with a command under way 
   assert.deepEqual(lines, ['connected to Redis']);
 });
 
-test('B32: a server that answers nothing is given up: as it takes the connection, and later', async (t) => {
+test('B32: a connection to a silent server is given up, at the connect and later', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const { connection } = connect(server.url);

@@ -30,7 +30,7 @@ async function proveRefill(store: RefillableStore): Promise<void> {
   await store.refill([]);
 }
 
-test('a refill fills the buckets that it names and no other, in memory and in Redis', async (t) => {
+test('a refill fills exactly the named buckets, in memory and in Redis', async (t) => {
   await proveRefill(new MemoryBucketStore(systemClock));
   const redis = await startRedis();
   t.after(() => redis.stop());

@@ -1,4 +1,4 @@
-/** A process of many-processes.test.ts: a limiter of its own that takes when it is told to. */
+/** A process of many-processes.test.ts: a limiter that takes on command. */
 import process from 'node:process';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
 import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';

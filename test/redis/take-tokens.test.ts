@@ -30,7 +30,7 @@ after(async () => {
   await server.stop();
 });
 
-/** A bucket of the test's own with a clock that starts at 0 µs. */
+/** A separate bucket, with a clock that starts at 0 µs. */
 const makeBucket = () => {
   const key = freshKey();
   return async (atUs: number, fields: Partial<TakeRequest> = {}): Promise<TakeReply> => {
@@ -60,7 +60,7 @@ test('the script take-tokens does what the BigInt model does in 10,000 random ta
   assert.ok(count >= 10_000, `only ${count} takes`);
 });
 
-test('the script take-tokens takes from many buckets in one call as from each alone', async (t) => {
+test('the script take-tokens takes from many buckets in one call as it would from each alone', async (t) => {
   const seed = Date.now() & 0x7fffffff;
   t.diagnostic(`seed ${seed}`);
   const property = fc.asyncProperty(fc.array(operations, { minLength: 2, maxLength: 20 }), async (lists) => {
@@ -82,7 +82,7 @@ test('the script take-tokens takes from many buckets in one call as from each al
   await fc.assert(property, { seed, numRuns: 20 });
 });
 
-test('the script take-tokens has no argument for the time: without the test’s edit it reads the server’s clock', async () => {
+test('the script take-tokens reads the server’s clock; only the edited script takes the time as an argument', async () => {
   const { lua, numberOfKeys } = loadLuaScript('take-tokens-n.lua');
   assert.equal(numberOfKeys, undefined);
   assert.notEqual(withTestClock(lua), lua);
@@ -96,7 +96,7 @@ test('the script take-tokens has no argument for the time: without the test’s 
   assert.equal(replyOf(reply).granted, 0, 'a third argument must not move the clock');
 });
 
-test('the script take-tokens keeps a key at least until its bucket is full, so that expiry is no refill', async (t) => {
+test('the script take-tokens expires a key only after its bucket is full, so that expiry adds no tokens', async (t) => {
   const seed = Date.now() & 0x7fffffff;
   t.diagnostic(`seed ${seed}`);
   const property = fc.asyncProperty(operations, async (list) => {
@@ -116,7 +116,7 @@ test('the script take-tokens keeps a key at least until its bucket is full, so t
   await fc.assert(property, { seed, numRuns: 100 });
 });
 
-test('the script take-tokens forgets a bucket once it is full, and not before, by the server’s own clock', async () => {
+test('the script take-tokens expires a bucket when it is full, and not before, by the server’s clock', async () => {
   const key = freshKey();
   const packed = packTakes([takeOf(key, { capacity: 20, rateMicro: 20_000_000, need: 20 })]);
   const drain = async (): Promise<number> => {
@@ -135,7 +135,7 @@ test('the script take-tokens forgets a bucket once it is full, and not before, b
   await waitFor('the full bucket’s key to expire', async () => (await lab.redis.exists(key)) === 0);
 });
 
-test('the script take-tokens refills exactly where a plain product would leave the exact integers', async () => {
+test('the script take-tokens refills exactly where a plain product would exceed the exact integers', async () => {
   const property = fc.asyncProperty(
     fc.integer({ min: 100_000, max: 999_999 }),
     fc.integer({ min: 10_000_000_000_000, max: 1_000_000_000_000_000 }),
@@ -160,7 +160,7 @@ test('the script take-tokens grants what is there when partial, all or nothing o
   assert.equal((await take(0, { need: 11, partial: false })).retryUs, -1, 'more than the bucket ever holds');
 });
 
-test('the script take-tokens adopts the newest limits, cuts the level to a smaller capacity and gives nothing for a larger one', async () => {
+test('the script take-tokens adopts the newest limits, cuts the level to a smaller capacity and adds nothing for a larger one', async () => {
   const take = makeBucket();
   await take(0, { need: 2 });
   const shrunk = await take(0, { capacity: 5, versionUs: 2 });
@@ -171,7 +171,7 @@ test('the script take-tokens adopts the newest limits, cuts the level to a small
   assert.deepEqual([stale.levelMicro, stale.capacity, stale.versionUs], [4_000_000, 100, 3]);
 });
 
-test('the script take-tokens refills at the lower of both rates up to the take that brings new limits', async () => {
+test('the script take-tokens refills at the lower of both rates until the take with the new limits', async () => {
   const lowered = makeBucket();
   await lowered(0, { need: 10 });
   const slow = await lowered(5 * SEC_US, { rateMicro: 1, versionUs: 2 });
@@ -184,7 +184,7 @@ test('the script take-tokens refills at the lower of both rates up to the take t
   assert.equal(later.levelMicro, 7_500_000);
 });
 
-test('the script take-tokens decides two limits of one version the same way whoever comes first', async () => {
+test('the script take-tokens resolves two limits of one version the same way in any order', async () => {
   for (const order of [
     [0, 1, 2],
     [2, 1, 0],
@@ -202,7 +202,7 @@ test('the script take-tokens decides two limits of one version the same way whoe
   }
 });
 
-test('the script take-tokens rides out a clock that steps back and does not credit the way forward twice', async () => {
+test('the script take-tokens survives a clock that steps back and does not refill the same time twice', async () => {
   const take = makeBucket();
   await take(0, { need: 10 });
   assert.equal((await take(3 * SEC_US, { need: 10 })).granted, 3);
@@ -222,7 +222,7 @@ test('the script take-tokens writes nothing for a refused take', async () => {
   assert.equal((await take(SEC_US)).granted, 1);
 });
 
-test('the script take-tokens takes a value of another length for a missing bucket', async () => {
+test('the script take-tokens treats a value of another length as a missing bucket', async () => {
   const key = freshKey();
   await lab.redis.set(key, 'not a bucket');
   const [reply] = await lab.takeTogether([takeOf(key, { need: 10 })], START_US);
@@ -230,7 +230,7 @@ test('the script take-tokens takes a value of another length for a missing bucke
   assert.equal(await lab.redis.strlen(key), 64);
 });
 
-test('the script take-tokens leaves a key of another type alone, and the other buckets of the call unharmed', async () => {
+test('the script take-tokens does not touch a key of another type, and serves the other buckets of the call', async () => {
   const [sound, broken] = [freshKey(), freshKey()];
   await lab.redis.rpush(broken, 'x');
   await assert.rejects(lab.takeTogether([takeOf(sound), takeOf(broken)], START_US), /something else/);
@@ -239,7 +239,7 @@ test('the script take-tokens leaves a key of another type alone, and the other b
   assert.equal(reply?.levelMicro, 8_000_000, 'two takes of one token each');
 });
 
-test('the script take-tokens takes granted tokens back in their epoch and the next one, and never above what is not leased', async () => {
+test('the script take-tokens accepts returned tokens in their epoch and the next, and never above the capacity minus leases', async () => {
   const take = makeBucket();
   const { epoch } = await take(0, { need: 5 });
   const back = { need: 0, refundEpoch: epoch, rateMicro: 1 };
@@ -250,7 +250,7 @@ test('the script take-tokens takes granted tokens back in their epoch and the ne
   assert.ok((await take(2 * LEASE_US, { ...back, refund: 1, versionUs: 2 })).levelMicro < 6_000_000);
 });
 
-test('the script take-tokens makes room for lease tokens once they are spent', async () => {
+test('the script take-tokens stops accounting for lease tokens once they are spent', async () => {
   const take = makeBucket();
   const limits = { capacity: 100, rateMicro: 1_000_000_000 };
   const { ahead, epoch } = await take(0, { ...limits, need: 0, ahead: 20 });

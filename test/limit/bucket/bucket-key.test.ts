@@ -14,7 +14,7 @@ test('bucket keys look like <prefix>:rl1:{<hash>}:<policy>', () => {
   assert.match(key, /^sluice:rl1:\{[A-Za-z0-9_-]{22}\}:default$/);
 });
 
-test('bucket keys take no brace, colon, space or control character from any input', () => {
+test('bucket keys never contain a brace, colon, space or control character of an input', () => {
   fc.assert(
     fc.property(text, text, text, (prefix, name, policy) => {
       const key = storeKeyPrefix(prefix) + bucketKey(hashBucketName(name), policy);
@@ -23,7 +23,7 @@ test('bucket keys take no brace, colon, space or control character from any inpu
   );
 });
 
-test('bucket keys differ where a name, a policy or the kind of a name differs', () => {
+test('bucket keys differ if the name, its kind or the policy differs', () => {
   fc.assert(
     fc.property(text, text, text, text, (name, policy, otherName, otherPolicy) => {
       const same = bucketKey(hashBucketName(name), policy);

@@ -1,4 +1,4 @@
-/** An independent model of the token bucket in BigInt: what lua/take-tokens-n.lua and bucket-state.ts are held to. */
+/** An independent model of the token bucket in BigInt. Tests compare lua/take-tokens-n.lua and bucket-state.ts with it. */
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
 
 const M = 1_000_000n;
@@ -11,20 +11,20 @@ interface ModelState {
   capacity: bigint;
   rate: bigint;
   epoch: bigint;
-  /** Lease tokens by the epoch that granted them. */
+  /** Lease tokens by the epoch of the grant. */
   out: Map<bigint, bigint>;
 }
 
 const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 const most = (a: bigint, b: bigint): bigint => (a > b ? a : b);
-/** Rounds towards minus infinity, unlike BigInt's own division. */
+/** Rounds towards minus infinity, unlike BigInt division. */
 const floorDiv = (a: bigint, b: bigint): bigint => a / b - (a % b < 0n ? 1n : 0n);
 const ceilDiv = (a: bigint, b: bigint): bigint => -floorDiv(-a, b);
 
 export class BucketModel {
   #kept: ModelState | null = null;
 
-  /** What would be left in the store; for invariants. */
+  /** The state that the store would have; for invariants. */
   get kept(): ModelState | null {
     return this.#kept;
   }
@@ -47,7 +47,7 @@ export class BucketModel {
       state = { ...this.#kept, out: new Map(this.#kept.out) };
       if (now < state.at && state.at - now <= M) now = state.at;
       if (now < state.at) {
-        // A new timeline: leases are shifted into it, as old as they were.
+        // A new timeline: leases move into it and keep their age.
         const epoch = floorDiv(now, LEASE);
         const shift = epoch - state.epoch;
         state.out = new Map([...state.out].map(([granted, tokens]) => [granted + shift, tokens]));
@@ -117,7 +117,7 @@ export class BucketModel {
     return (state.capacity - this.#leased(state)) * M;
   }
 
-  /** Epoch by epoch: the level may rise to what is not out on lease at that moment. */
+  /** Epoch by epoch: the level may rise to the capacity minus the tokens on lease at that moment. */
   #flow(state: ModelState, now: bigint): void {
     const end = floorDiv(now, LEASE);
     while (state.epoch < end && this.#leased(state) > 0n) {

@@ -1,4 +1,4 @@
-/** Random sequences of takes, for the properties that hold a bucket to the model. */
+/** Random sequences of takes, to compare a bucket with the model. */
 import fc from 'fast-check';
 
 export interface Operation {
@@ -6,14 +6,14 @@ export interface Operation {
   stepUs: number;
   capacity: number;
   rateMicro: number;
-  /** Added to the highest version so far; 0 and below: an equal or older one. */
+  /** Added to the highest version so far; 0 or less: an equal or older version. */
   versionStep: number;
   need: number;
   partial: boolean;
   ahead: number;
-  /** Settle a lease, if there is one: which, the part that was spent, and how much more than it was. */
+  /** Settles a lease, if there is one: which, the part that was spent, and how much more than that is reported. */
   settle: { index: number; spentPart: number; excess: number } | null;
-  /** Give back what a take was granted: which. */
+  /** Gives back the grant of a take: which. */
   undo: number | null;
 }
 
@@ -35,7 +35,7 @@ const steps = fc.oneof(
 );
 const limits = fc.record({ capacity: capacities, rateMicro: rates });
 
-/** A bucket keeps its limits most of the time, or random walks would say little about any of them. */
+/** Limits change rarely, so that a random sequence tests each of them for a while. */
 export const operations = fc
   .tuple(
     limits,

@@ -28,7 +28,7 @@ test('peekBuckets shows the live level of each policy’s bucket and takes nothi
   assert.deepEqual([later?.level, later?.nextTokenMs], [0.5, 500_000]);
 });
 
-test('peekBuckets shows a bucket under limits that it has not heard of as the next take finds it, and brings it none', async () => {
+test('peekBuckets shows a bucket under new limits as the next take would find it, and does not apply them', async () => {
   const clock = { nowMs: 0, monotonicMs: () => clock.nowMs };
   const store = new MemoryBucketStore(clock);
   const { limiter } = makeLimiter({
@@ -75,7 +75,7 @@ test('peekBuckets shows a client’s own limits', async () => {
   assert.deepEqual([search?.capacity, search?.refillPerSecond, search?.level], [7, 2, 7]);
 });
 
-test('peekBuckets fails as the store does', async () => {
+test('peekBuckets fails when the store fails', async () => {
   const error = new LbError('store_unavailable', 'away');
   const store = new ScriptedStore((takes) => Promise.resolve(takes.map(() => error)));
   await assert.rejects(peekBuckets(store, callerOf('acme').match, policies, 1), error);

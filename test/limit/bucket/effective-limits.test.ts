@@ -20,7 +20,7 @@ test('effective limits are the policy’s for an unknown caller, with the load t
   });
 });
 
-test('effective limits are the client’s own where it has some for the policy, with the time of its row', () => {
+test('effective limits are the client’s own for the policy, if any, with the time of its row', () => {
   const own = { default: { capacity: 7, refillPerSecond: 0.5 } };
   const limits = effectiveLimits(policy, 500, matchOf({ limits: own, versionUs: 300 }));
   assert.deepEqual(limits, { capacity: 7, refillPerSecond: 0.5, rateMicro: 500_000, versionUs: 300 });
@@ -28,7 +28,7 @@ test('effective limits are the client’s own where it has some for the policy, 
   assert.deepEqual([other.capacity, other.versionUs], [100, 500]);
 });
 
-test('effective limits get newer with every step in a client’s life: created, changed, own limits taken away, deleted', () => {
+test('effective limits get a newer version when a client is created, changed, loses its own limits or is deleted', () => {
   const own = (capacity: number) => ({ default: { capacity, refillPerSecond: 1 } });
   const life = [
     matchOf(null),
@@ -49,11 +49,11 @@ test('effective limits get newer with every step in a client’s life: created, 
   );
 });
 
-test('effective limits are not fooled by a policy called like a property of every object', () => {
+test('effective limits work for a policy named like a property of Object.prototype', () => {
   assert.equal(effectiveLimits({ ...policy, name: 'constructor' }, 500, matchOf({})).capacity, 100);
 });
 
-test('effective limits round rates down to whole micro-tokens, but never to none and not for the noise of a double', () => {
+test('effective limits round rates down to whole micro-tokens, but never to 0, and not because of floating-point error', () => {
   assert.equal(rateMicroOf(100 / 60), 1_666_666);
   assert.equal(rateMicroOf(1e-6), 1);
   assert.equal(rateMicroOf(0.000007), 7);

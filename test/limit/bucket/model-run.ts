@@ -1,4 +1,4 @@
-/** Turns random operations into takes with the replies that the model expects of them. */
+/** Turns random operations into takes and the model's replies. */
 import assert from 'node:assert/strict';
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
 import { BucketModel } from './bucket-model.ts';
@@ -14,7 +14,7 @@ const START_US = 1_790_000_000_000_000;
 /** Above this rate the wait may be 1 µs off (see usUntil). */
 const EXACT_RATE_MICRO = 9_000_000_000;
 
-/** expectedTakes runs the model; leases that it grants are what later operations give back. */
+/** expectedTakes runs the model. Later operations give back the leases that it grants. */
 export function expectedTakes(
   operations: readonly Operation[],
   key: string,
@@ -65,7 +65,7 @@ function assertInvariants(model: BucketModel): void {
   if (kept === null) return;
   const out = [...kept.out.values()].reduce((sum, tokens) => sum + tokens, 0n);
   assert.ok(kept.level >= 0n, 'a level below zero');
-  // A shrink may leave more on lease than the bucket holds; then nothing but the leases is left.
+  // After a shrink there may be more on lease than the capacity; then the level must be 0.
   assert.ok(
     kept.level === 0n || kept.level + out * 1_000_000n <= kept.capacity * 1_000_000n,
     'more than capacity',

@@ -17,7 +17,7 @@ const limits = fc.record({
   ratePerSec: fc.integer({ max: 8, min: 1 }),
 });
 
-/** All windows, one by one: what the oracle must find in one pass. */
+/** Checks all windows one by one, which the oracle must match in one pass. */
 function worstWindow(list: readonly Spending[], capacity: number, ratePerSec: number): number {
   let atMs = 0;
   const times = list.map(({ afterMs, tokens }) => {
@@ -36,7 +36,7 @@ function worstWindow(list: readonly Spending[], capacity: number, ratePerSec: nu
   return worst;
 }
 
-test('the window oracle finds the excess of the worst of all windows', () => {
+test('the window oracle finds the excess of the worst window', () => {
   fc.assert(
     fc.property(spendings, limits, (list, { capacity, ratePerSec }) => {
       const oracle = new WindowOracle({ capacity, ratePerSec }, 0);
@@ -51,7 +51,7 @@ test('the window oracle finds the excess of the worst of all windows', () => {
   );
 });
 
-test('the window oracle gives the price of a fault once, to windows that hold it or begin within the lag', () => {
+test('the window oracle allows for a fault once, in windows that contain it or begin within the lag', () => {
   const debtAt = (atMs: number) => {
     const oracle = new WindowOracle({ capacity: 10, ratePerSec: 1 }, 0);
     oracle.allow(1_000, 10, 50);
@@ -60,7 +60,7 @@ test('the window oracle gives the price of a fault once, to windows that hold it
   assert.deepEqual([1_000, 1_049, 1_051].map(debtAt), [1, 1, 11]);
 });
 
-test('the window oracle cuts the level with the limits and gives nothing when they grow', () => {
+test('the window oracle cuts the level when limits shrink and adds nothing when they grow', () => {
   const oracle = new WindowOracle({ capacity: 10, ratePerSec: 1 }, 0);
   oracle.spend(0, 4);
   oracle.changeLimits(0, { capacity: 100, ratePerSec: 2 });
@@ -71,6 +71,6 @@ test('the window oracle cuts the level with the limits and gives nothing when th
   assert.equal(oracle.spend(1_000, 5), 2);
 });
 
-test('the window oracle counts what a bucket without delay lets pass', () => {
+test('the window oracle counts the admissions of a bucket without delay', () => {
   assert.equal(idealAdmissions({ capacity: 2, ratePerSec: 1 }, [0, 0, 0, 500, 1_000, 1_001, 9_000]), 4);
 });

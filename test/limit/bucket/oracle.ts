@@ -1,9 +1,9 @@
 /**
- * The judge of a limiter: an ideal bucket that may go into debt. The deepest debt is by how much any window of any
- * length held more than `capacity + rate × length`, over all windows at once and in one pass.
+ * Judges a limiter by an ideal bucket that may go into debt. The deepest debt is the largest excess over `capacity + rate ×
+ * length` of any window of any length, found in one pass.
  *
- * Faults have a price that the guarantee names. allow() adds it: windows that hold the moment of the fault, or begin so
- * shortly after it that tokens from before it may still be on their way, may hold that many tokens more.
+ * The guarantee allows extra tokens for faults. allow() adds them for windows that contain the fault, or begin so soon
+ * after it that tokens from before may still be on their way.
  */
 
 export interface Limits {
@@ -24,14 +24,14 @@ export class WindowOracle {
   #terms: Term[] = [];
   #worst = 0;
 
-  /** @param level tokens to begin with, else the bucket is full */
+  /** @param level initial tokens; default: full */
   constructor(limits: Limits, atMs: number, level = limits.capacity) {
     this.#limits = limits;
     this.#level = level;
     this.#atMs = atMs;
   }
 
-  /** Tokens left; below zero: too many were spent. */
+  /** Tokens left; negative: too many were spent. */
   get level(): number {
     return this.#level;
   }
@@ -45,7 +45,7 @@ export class WindowOracle {
     return this.#limits;
   }
 
-  /** spend takes what was admitted; calls come in order of time. Returns the debt after it, 0 if there is none. */
+  /** spend takes admitted tokens and returns the debt after it, 0 for none. Calls must be in order of time. */
   spend(atMs: number, tokens: number): number {
     this.#flow(atMs);
     this.#level -= tokens;
@@ -54,7 +54,7 @@ export class WindowOracle {
     return debt;
   }
 
-  /** @param lagMs for how long a window that begins after this moment may hold the tokens all the same */
+  /** @param lagMs a window that begins up to this long after the fault may contain the tokens too */
   allow(atMs: number, tokens: number, lagMs: number): void {
     this.#flow(atMs);
     this.#level += tokens;
@@ -63,9 +63,9 @@ export class WindowOracle {
   }
 
   /**
-   * A smaller bucket cuts the level, a larger one is no gift.
+   * A smaller capacity cuts the level, a larger one adds nothing.
    *
-   * @param out tokens that had been handed out before but not been spent: these the cut does not reach
+   * @param out tokens granted before but not spent yet; the cut does not affect them
    */
   changeLimits(atMs: number, limits: Limits, out = 0, lagMs = 0): void {
     this.#flow(atMs);
@@ -75,7 +75,7 @@ export class WindowOracle {
     if (cut > 0 && out > 0) this.allow(atMs, Math.min(cut, out), lagMs);
   }
 
-  /** lower is for what is known of the bucket from elsewhere. */
+  /** lower sets the level to one known from elsewhere, if that is lower. */
   lower(atMs: number, level: number): void {
     this.#flow(atMs);
     this.#level = Math.min(this.#level, level);
@@ -104,7 +104,7 @@ export class WindowOracle {
   }
 }
 
-/** idealAdmissions is how many requests of one token each a bucket without any delay or doubt would let pass. */
+/** idealAdmissions is the number of requests of one token that a bucket without delay would admit. */
 export function idealAdmissions(limits: Limits, arrivalsMs: readonly number[]): number {
   const bucket = new WindowOracle(limits, arrivalsMs[0] ?? 0);
   let admitted = 0;

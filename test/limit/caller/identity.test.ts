@@ -11,7 +11,7 @@ import { WorkerMetrics } from '../../../src/infra/metrics.ts';
 import { KeyedClients } from '../../../src/limit/caller/api-key-clients.ts';
 import { type Caller, ClientIdentifier } from '../../../src/limit/caller/identity.ts';
 
-/** A directory of nobody, or of what the test puts in. */
+/** An empty directory that the test can fill. */
 class Directory implements ClientLookup {
   readonly clients = new Map<string, ClientRecord>();
   readonly tombstones = new Map<string, number>();
@@ -110,13 +110,13 @@ for (const [what, trusted, peer, forwardedFor, client] of WALKS) {
   });
 }
 
-test('B26: the client’s address is looked for in the last 32 hops only', () => {
+test('B26: the client’s address is searched in the last 32 hops only', () => {
   const { identifier } = makeIdentifier(['10.0.0.0/8']);
   const hops = Array.from({ length: 40 }, (_, index) => `10.1.0.${index}`);
   assert.equal(identify(identifier, '10.0.0.1', `6.6.6.6, ${hops.join(', ')}`).clientIp, '10.1.0.8');
 });
 
-test('B26: the client’s address does not make an untrusted peer’s header a cache of its own', () => {
+test('B26: headers of untrusted peers add no entries to the cache of addresses', () => {
   const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
   const callers = new Set(
     Array.from({ length: 50 }, (_, index) => identify(identifier, '198.51.100.1', `203.0.113.${index}`)),
@@ -128,7 +128,7 @@ test('B26: the client’s address does not make an untrusted peer’s header a c
 const hashOf = (identifier: ClientIdentifier, address: string): string =>
   identify(identifier, address, '').bucketHash;
 
-test('B33: the bucket of a caller is shared by all addresses of an IPv6 /64 and by nobody else', () => {
+test('B33: all addresses of an IPv6 /64 share one bucket', () => {
   const { identifier, directory } = makeIdentifier();
   assert.equal(hashOf(identifier, '2001:db8:1:2::1'), hashOf(identifier, '2001:db8:1:2:ffff::9'));
   assert.notEqual(hashOf(identifier, '2001:db8:1:2::1'), hashOf(identifier, '2001:db8:1:3::1'));
@@ -166,7 +166,7 @@ test('B33: the bucket of a caller is the same before and after a client is creat
   }
 });
 
-test('B33: the bucket of a caller is asked for once, and again when the directory has changed', () => {
+test('B33: the directory is asked for a caller once, and again when it has changed', () => {
   const { identifier, directory } = makeIdentifier(['10.0.0.0/8']);
   directory.still = true;
   const ask = () => identify(identifier, '10.0.0.1', '203.0.113.7');
@@ -188,7 +188,7 @@ test('B33: the bucket of a caller belongs to the client that the directory names
   assert.equal(identify(identifier, '203.0.113.7', '').match.tombstoneUs, 9);
 });
 
-/** Keys of clients; what does not begin with `k` has not the form of one. */
+/** Clients by key. Keys must begin with `k`. */
 class Keys implements ApiKeyLookup {
   readonly known = new Map<string, { clientId: string; revoked: boolean }>();
   readonly clients = new Map<string, ClientRecord>();
@@ -233,7 +233,7 @@ function makeKeyed() {
   return { keys, directory, identifier, counts };
 }
 
-test('B33: a caller with an API key is the client of the key, with one bucket wherever it calls from, and keeps its address for logs', () => {
+test('B33: a caller with an API key is the client of the key, with one bucket for all addresses, and is logged with its address', () => {
   const { keys, identifier, counts } = makeKeyed();
   keys.add('k1', 'acme', 'unlimited');
   keys.add('k2', 'acme', 'unlimited');
@@ -250,7 +250,7 @@ test('B33: a caller with an API key is the client of the key, with one bucket wh
   assert.deepEqual(counts(), [3, 0, 0]);
 });
 
-test('B33: a caller with an API key is its address where the key is wrong, of a foreign form, two at once, or of a client that is not there', () => {
+test('B33: a caller is identified by its address if the API key is wrong, malformed, doubled, or of an unknown client', () => {
   const { keys, directory, identifier, counts } = makeKeyed();
   keys.add('k1', 'acme');
   directory.add('192.0.2.1', 'blocked');
@@ -264,7 +264,7 @@ test('B33: a caller with an API key is its address where the key is wrong, of a 
   assert.deepEqual(counts(), [0, 1, 0]);
 });
 
-test('B33: a caller with an API key is its address from the moment that the key is revoked, and changes with its client at once', () => {
+test('B33: a caller is identified by its address as soon as its API key is revoked, and follows changes of its client at once', () => {
   const { keys, identifier } = makeKeyed();
   keys.add('k1', 'acme');
   const before = identify(identifier, '192.0.2.1', '', 'k1');

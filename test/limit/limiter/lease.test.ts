@@ -7,7 +7,7 @@ const RULES = { capacity: 10_000, rateMicro: 10_000_000_000, versionUs: 1 };
 const ROUND_TRIP_MS = 1;
 const NOTHING = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
 
-/** An account whose demand is known: 4 tokens per ms, counted up to `nowMs`. */
+/** An account that has seen a demand of 4 tokens per ms up to `nowMs`. */
 function busyAccount(nowMs: number): LeaseAccount {
   const account = new LeaseAccount(nowMs - 50, 0);
   for (let i = 0; i < 200; i++) account.observe(1, nowMs - 25);
@@ -15,7 +15,7 @@ function busyAccount(nowMs: number): LeaseAccount {
   return account;
 }
 
-test('a lease account is for buckets that hold and refill enough', () => {
+test('only buckets with enough capacity and refill have a lease account', () => {
   const rules = (capacity: number, refillPerSecond: number) => ({
     capacity,
     rateMicro: refillPerSecond * 1e6,
@@ -26,7 +26,7 @@ test('a lease account is for buckets that hold and refill enough', () => {
   assert.equal(leasable(rules(1_000_000, 159)), false);
 });
 
-test('a lease account asks for what its demand spends in a good half of a lease, less what it holds', () => {
+test('a lease account asks for the demand of just over half a lease, minus the tokens that it has', () => {
   const account = busyAccount(1_000);
   const wanted = 4 * LEASE_MS * 0.6;
   assert.deepEqual(account.ask(1_000, RULES, true), { ...NOTHING, ahead: wanted });
@@ -36,7 +36,7 @@ test('a lease account asks for what its demand spends in a good half of a lease,
   assert.equal(account.ask(1_000, { ...RULES, capacity: 19 }, true).ahead, 0, 'the bucket has become small');
 });
 
-test('a lease account asks for less because of one expensive request than that request costs', () => {
+test('after one expensive request a lease account asks for less than its cost', () => {
   const account = busyAccount(1_000);
   const before = account.ask(1_000, RULES, true).ahead;
   account.observe(5_000, 1_020);
@@ -47,7 +47,7 @@ test('a lease account asks for less because of one expensive request than that r
   assert.ok(alone.ask(50, RULES, true).ahead <= 20);
 });
 
-test('a lease account asks for nothing where the demand is low, and forgets a demand that is over', () => {
+test('a lease account asks for nothing at low demand, and forgets past demand', () => {
   const calm = new LeaseAccount(0, 0);
   for (let ms = 0; ms < 500; ms += 20) calm.observe(1, ms);
   assert.equal(calm.ask(500, RULES, true).ahead, 0);
@@ -56,7 +56,7 @@ test('a lease account asks for nothing where the demand is low, and forgets a de
   assert.equal(busy.ask(3_000, RULES, true).ahead, 0);
 });
 
-test('a lease account spends what expires first, over several lots, and never more than there is', () => {
+test('a lease account spends the lot that expires first, over several lots, and never more than there is', () => {
   const account = new LeaseAccount(0, 0);
   const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
   account.add(old, 0);
@@ -68,7 +68,7 @@ test('a lease account spends what expires first, over several lots, and never mo
   assert.equal(account.spend(1, 10), null);
 });
 
-test('a lease account spends nothing at or after the end of a lot', () => {
+test('a lease account does not spend a lot at or after its end', () => {
   const account = new LeaseAccount(0, 0);
   account.add(new Lot(5, 1, 50), 0);
   assert.ok(account.covers(5, 49.999));
@@ -78,7 +78,7 @@ test('a lease account spends nothing at or after the end of a lot', () => {
   assert.equal(account.spend(1, 50), null, 'expired on its way');
 });
 
-test('a lease account spends from the next lot where the oldest has just expired', () => {
+test('a lease account spends from the next lot when the oldest has just expired', () => {
   const account = new LeaseAccount(0, 0);
   const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
   account.add(old, 0);
@@ -90,7 +90,7 @@ test('a lease account spends from the next lot where the oldest has just expired
   assert.equal(account.spend(2, 55), null, 'and none is there twice');
 });
 
-test('a lease account returns what is left of a lot in its last quarter, by epoch, once', () => {
+test('a lease account returns the rest of a lot in its last quarter, by epoch, once', () => {
   const account = new LeaseAccount(0, 0);
   account.add(new Lot(5, 1, 50), 0);
   account.add(new Lot(7, 1, 51), 1);
@@ -104,7 +104,7 @@ test('a lease account returns what is left of a lot in its last quarter, by epoc
   assert.deepEqual(account.ask(40, null, true), NOTHING);
 });
 
-test('a lease account tells of what was spent with a take that leaves in any case, also of lots that go on', () => {
+test('a lease account reports spent tokens with the next take, also of lots that are still valid', () => {
   const account = new LeaseAccount(0, 0);
   account.add(new Lot(3, 1, 50), 0);
   account.add(new Lot(5, 2, 60), 10);
@@ -117,13 +117,13 @@ test('a lease account tells of what was spent with a take that leaves in any cas
   assert.equal(account.held, 3);
 });
 
-test('a lease account does not bother the store with what it cannot accept any more', () => {
+test('a lease account does not return tokens that the store would refuse', () => {
   const account = new LeaseAccount(0, 0);
   account.add(new Lot(5, 1, 50), 0);
   assert.deepEqual(account.ask(100, null, true), NOTHING);
 });
 
-test('a lease account takes back into the lot what was spent for nothing, until the store hears of it or the lot ends', () => {
+test('a lease account takes unused tokens back into their lot until they are reported or the lot ends', () => {
   const account = new LeaseAccount(0, 0);
   const lot = new Lot(5, 1, 50);
   account.add(lot, 0);
@@ -138,7 +138,7 @@ test('a lease account takes back into the lot what was spent for nothing, until 
   assert.deepEqual(account.ask(50, null, false), { ...NOTHING, ret: 3, spent: 1, retEpoch: 1 });
 });
 
-test('a lease account wants more before it is empty, but not from a bucket that has just lent less than asked', () => {
+test('a lease account asks for more before it is empty, except from a bucket that has just lent less than asked', () => {
   const account = busyAccount(1_000);
   assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
   account.add(new Lot(20, 1, 1_050), 1_000);
@@ -152,7 +152,7 @@ test('a lease account wants more before it is empty, but not from a bucket that 
   assert.equal(account.ask(1_000 + LEASE_MS / 4, RULES, false).ahead, 0, 'asked for already');
 });
 
-test('a lease account puts everything up for return, or drops it, when it is told to', () => {
+test('a lease account returns or drops all tokens on request', () => {
   const account = new LeaseAccount(0, 0);
   account.add(new Lot(5, 1, 50), 0);
   account.returnAll();
@@ -162,7 +162,7 @@ test('a lease account puts everything up for return, or drops it, when it is tol
   assert.deepEqual([account.held, account.hasReturns], [0, false]);
 });
 
-test('a lease account uses each token once, and holds no token that the store does not account for, whatever happens', (t) => {
+test('a lease account spends each token once, and the store accounts for every token that it holds', (t) => {
   const seed = Date.now() & 0x7fffffff;
   t.diagnostic(`seed ${seed}`);
   const step = fc.record({
@@ -191,9 +191,9 @@ test('a lease account uses each token once, and holds no token that the store do
   );
 });
 
-/** What the store would know of a lease, with an epoch per 50 ms of the same clock. */
+/** The store's view of the leases, with an epoch per 50 ms of the same clock. */
 class Books {
-  /** Tokens out by epoch: lent, neither returned nor told as spent. */
+  /** Tokens by epoch that were lent and neither returned nor reported as spent. */
   readonly #out = new Map<number, number>();
   readonly #spends: { lot: Lot; cost: number }[] = [];
   #lent = 0;

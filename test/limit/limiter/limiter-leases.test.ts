@@ -48,7 +48,7 @@ class LeaseLab {
     return this.decisions.filter(({ allowed }) => allowed).length;
   }
 
-  /** Tokens that the store says are there, without those out on lease. */
+  /** Tokens in the store, without those on lease. */
   level(who: Caller = caller): number {
     const key = `{${who.bucketHash}}:${this.policy.name}`;
     const [capacity, rateMicro] = [this.policy.capacity, this.policy.refillPerSecond * 1e6];
@@ -56,7 +56,7 @@ class LeaseLab {
     return this.memory.take(look).levelMicro / 1e6;
   }
 
-  /** flow lets `perMs` requests come each millisecond, to the workers in turn. */
+  /** flow sends `perMs` requests each millisecond, to the workers in turn. */
   async flow(ms: number, perMs: number): Promise<void> {
     for (let i = 0; i < ms; i++) {
       for (const [index, limiter] of this.limiters.entries()) {
@@ -76,7 +76,7 @@ class LeaseLab {
   }
 }
 
-test('a limiter with leases asks ahead for a hot bucket, so that nearly all requests are answered at once', async () => {
+test('a limiter with leases takes tokens in advance for a hot bucket, so that nearly all requests are decided at once', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
   const before = lab.takes.length;
@@ -91,7 +91,7 @@ test('a limiter with leases asks ahead for a hot bucket, so that nearly all requ
     assert.ok(remaining >= 7_100 && remaining <= 9_500, `${remaining}`);
 });
 
-test('a limiter with leases takes little ahead because of a few requests of a huge cost', async () => {
+test('a limiter with leases takes few tokens in advance after a few very expensive requests', async () => {
   const lab = new LeaseLab(large);
   for (let i = 0; i < 4; i++) {
     void lab.limiter.take(caller, large, 1_000);
@@ -102,7 +102,7 @@ test('a limiter with leases takes little ahead because of a few requests of a hu
   assert.equal(lab.takes.filter(({ need }) => need === 1_000).length, 4);
 });
 
-test('a limiter with leases leaves the bucket as the admitted requests made it, once the traffic ends', async () => {
+test('a limiter with leases has returned all unused tokens when the traffic has ended', async () => {
   const lab = new LeaseLab(large, { workers: 3 });
   await lab.flow(300, 8);
   await lab.pass(LEASE_MS);
@@ -112,7 +112,7 @@ test('a limiter with leases leaves the bucket as the admitted requests made it, 
   assert.ok(Math.abs(lab.level() - (10_000 - 2_400 + 350)) <= 1, `${lab.level()}`);
 });
 
-test('B30: a limiter with leases admits what the bucket has, no more and hardly less, where the demand is above the limit', async () => {
+test('B30: under excess demand a limiter with leases admits what the bucket has, no more and hardly less', async () => {
   for (const leases of [true, false]) {
     const policy = policyOf({ capacity: 500, refillPerSecond: 2_000 });
     const lab = new LeaseLab(policy, { workers: 4, leases });
@@ -124,7 +124,7 @@ test('B30: a limiter with leases admits what the bucket has, no more and hardly 
   }
 });
 
-test('a limiter with leases takes nothing ahead for small or slow buckets, nor where leases are off', async () => {
+test('a limiter with leases takes nothing in advance for small or slow buckets, nor if leases are off', async () => {
   for (const [policy, leases] of [
     [policyOf({ capacity: 19, refillPerSecond: 10_000 }), true],
     [policyOf({ capacity: 10_000, refillPerSecond: 100 }), true],
@@ -137,7 +137,7 @@ test('a limiter with leases takes nothing ahead for small or slow buckets, nor w
   }
 });
 
-test('a limiter with leases stops when leases are turned off, and gives back what it has', async () => {
+test('a limiter with leases returns its tokens when leases are turned off', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
   lab.limiter.useLeases(false);
@@ -150,7 +150,7 @@ test('a limiter with leases stops when leases are turned off, and gives back wha
   assert.ok(Math.abs(lab.level() - (10_000 - 1_200 + 350)) <= 1, `${lab.level()}`);
 });
 
-test('a limiter with leases gives back what it has when it closes', async () => {
+test('a limiter with leases returns its tokens when it closes', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
   await lab.limiter.close();
@@ -172,7 +172,7 @@ test('a limiter with leases returns the tokens of old limits before it uses new 
   assert.ok(lab.level(cut) <= 30);
 });
 
-test('a limiter with leases forgets its lots, and the one under way, when the bucket is refilled by an operator', async () => {
+test('a limiter with leases drops its lots, and one in flight, when an operator refills the bucket', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
   lab.limiter.resetBucket(lab.takes[0]?.key ?? '');
@@ -194,7 +194,7 @@ test('a limiter with leases forgets its lots, and the one under way, when the bu
   assert.ok(lab.limiter.take(caller, large, 1) instanceof Promise);
 });
 
-test('a limiter with leases lets a token that was given back be spent once more, and only once', async () => {
+test('a limiter with leases spends a token that was given back once more, and only once', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
   const decision = await lab.limiter.take(caller, large, 3);
@@ -210,7 +210,7 @@ test('a limiter with leases lets a token that was given back be spent once more,
   assert.ok(Math.abs(lab.level() - (10_000 - 800 + 301)) <= 1, `${lab.level()}`);
 });
 
-test('a limiter with leases serves from its lots while the store is away, and only from live ones', async () => {
+test('a limiter with leases spends its unexpired lots while the store is away', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
   lab.store.available = false;
@@ -221,7 +221,7 @@ test('a limiter with leases serves from its lots while the store is away, and on
   assert.equal(second?.source, 'local');
 });
 
-test('a limiter with leases keeps the order of mixed costs: a large one that waits is not overtaken by the lease', async () => {
+test('a limiter with leases keeps the order of mixed costs: requests do not overtake a waiting large one by the lease', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
   const held = lab.limiter.take(caller, large, 500);
@@ -232,7 +232,7 @@ test('a limiter with leases keeps the order of mixed costs: a large one that wai
   assert.ok(!(lab.limiter.take(caller, large, 1) instanceof Promise));
 });
 
-test('a limiter with leases notices a raised limit for a cost above the old one within a second', async () => {
+test('a limiter with leases notices within a second that a raised limit admits a cost above the old one', async () => {
   const lab = new LeaseLab(policyOf({ capacity: 3, refillPerSecond: 1_000 }));
   const ask = async (): Promise<Decision> => {
     const taken = lab.limiter.take(caller, lab.policy, 4);
@@ -250,7 +250,7 @@ test('a limiter with leases notices a raised limit for a cost above the old one 
   assert.deepEqual([decision.allowed, decision.capacity], [true, 10]);
 });
 
-test('a limiter with leases asks for a client far over its limit at most twice per token and worker, and twice a second', async () => {
+test('a limiter with leases asks the store for a client far over its limit at most twice per token and worker, and twice a second', async () => {
   for (const [capacity, refillPerSecond] of [
     [1, 0.5],
     [1, 10],

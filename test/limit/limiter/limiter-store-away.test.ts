@@ -20,7 +20,7 @@ import {
 
 const caller = callerOf(CALLER_NAME);
 
-test('the limiter answers from the local share, and only one log line, when the store fails; a success closes the breaker', async () => {
+test('when the store fails the limiter decides by the local share and logs one line; a success closes the breaker', async () => {
   const store = memoryStore();
   const working = store.answer;
   store.answer = (takes) => Promise.resolve(takes.map(() => new LbError('store_unavailable', 'broken')));
@@ -47,7 +47,7 @@ test('the limiter answers from the local share, and only one log line, when the 
   await limiter.close();
 });
 
-test('the limiter lets nobody wait past the deadline for a store that says nothing', async () => {
+test('no take waits past the deadline for a silent store', async () => {
   const store = new ScriptedStore(null);
   const { limiter } = makeLimiter({ store });
   const startMs = performance.now();
@@ -58,7 +58,7 @@ test('the limiter lets nobody wait past the deadline for a store that says nothi
   await limiter.close();
 });
 
-test('the limiter is local at once where the store says that it is away, and before the first connection', () => {
+test('the limiter decides locally at once when the store reports that it is away, and before the first connection', () => {
   const store = new ScriptedStore(null);
   store.available = false;
   const { limiter, log } = makeLimiter({ store });
@@ -79,7 +79,7 @@ test('the limiter starts the local share from the level that it knew', async () 
   await limiter.close();
 });
 
-test('B30: the limiter admits what the bucket holds, however many wait for it at once', async () => {
+test('B30: the limiter admits what the bucket holds, however many takes wait at once', async () => {
   const { limiter } = makeLimiter({ store: memoryStore(), workers: 1 });
   const decisions = await takeMany(limiter, 20_000);
   assert.equal(allowed(decisions), 100);
@@ -87,7 +87,7 @@ test('B30: the limiter admits what the bucket holds, however many wait for it at
   await limiter.close();
 });
 
-test('the limiter has a bound for those who wait, far above any traffic; the others get the local share', async () => {
+test('the number of waiting takes is bounded; further ones are decided by the local share', async () => {
   const store = new ScriptedStore(null);
   const { limiter } = makeLimiter({ store, workers: 1, policies: [policyOf({ capacity: 100_000 })] });
   const answers = Array.from({ length: 66_000 }, () => limiter.take(caller, policyOf(), 1));
@@ -96,7 +96,7 @@ test('the limiter has a bound for those who wait, far above any traffic; the oth
   await Promise.all(answers);
 });
 
-test('the limiter asks a silent Redis once a second, so that it is known to be away without traffic', async () => {
+test('the limiter probes Redis once a second, so that an outage is noticed without traffic', async () => {
   const store = new ScriptedStore(memoryStore().answer);
   const { limiter } = makeLimiter({ store: Object.assign(store, { kind: 'redis' as const }) });
   await waitFor('a first question', () => store.batches.length === 1);
@@ -111,7 +111,7 @@ test('the limiter asks a silent Redis once a second, so that it is known to be a
   await limiter.close();
 });
 
-test('B32: a worker that replaces another begins with empty shares while the store is away, and as any other once it is heard', async () => {
+test('B32: a replacement worker begins with empty shares while the store is away, and with normal ones after its first reply', async () => {
   const clock = { nowMs: 1_000, monotonicMs: () => clock.nowMs, wallMs: () => clock.nowMs };
   const store = memoryStore();
   store.available = false;
@@ -136,7 +136,7 @@ test('B32: a worker that replaces another begins with empty shares while the sto
   await Promise.all([limiter.close(), other.limiter.close()]);
 });
 
-test('B32: a bucket that cannot be read is decided alone, and the store goes on being asked for all others', async () => {
+test('B32: an unreadable bucket is decided locally, and all others by the store', async () => {
   const working = memoryStore().answer;
   const store = new ScriptedStore(async (takes) => {
     const replies = (await working?.(takes)) ?? [];
@@ -151,11 +151,11 @@ test('B32: a bucket that cannot be read is decided alone, and the store goes on 
   await limiter.close();
 });
 
-test('an error in the middle of a reply leaves no bucket waiting for ever', async () => {
+test('after an error inside a reply no take waits for ever', async () => {
   const working = memoryStore().answer;
   const store = new ScriptedStore(async (takes) => {
     const replies = (await working?.(takes)) ?? [];
-    // As of a store that does not keep to its contract.
+    // From a store that violates its contract.
     Object.defineProperty(replies[0], 'levelMicro', { get: () => assert.fail('broken') });
     return replies;
   });
@@ -176,7 +176,7 @@ test('an error in the middle of a reply leaves no bucket waiting for ever', asyn
   await limiter.close();
 });
 
-test('B32: servers of a Cluster are judged one by one: only the buckets of one that fails are decided alone', async () => {
+test('B32: each server of a Cluster has its own breaker: only the buckets of a failing one are decided locally', async () => {
   const working = memoryStore().answer;
   const serverOf = (slot: number): string => (slot % 2 === 0 ? 'even' : 'odd');
   const slotOf = (key: string) => slotOfTag(hashOf(key));
@@ -224,7 +224,7 @@ for (const [onStoreFailure, answer] of [
   ['allow', [true, false, false, 0]],
   ['deny', [false, true, false, 1_000]],
 ] as const) {
-  test(`the limiter does as the policy says while the store is away: ${onStoreFailure}`, async () => {
+  test(`while the store is away the limiter follows the policy: ${onStoreFailure}`, async () => {
     const store = new ScriptedStore((takes) => Promise.resolve(takes.map(() => new Error('broken'))));
     const policy = policyOf({ onStoreFailure });
     const { limiter, metric } = makeLimiter({ store, policies: [policy] });

@@ -19,7 +19,7 @@ import {
 
 const caller = callerOf(CALLER_NAME);
 
-test('the limiter asks the store once for all who come in one turn of the loop', async () => {
+test('the limiter sends one call for all takes of one turn of the event loop', async () => {
   const store = memoryStore();
   const { limiter, metric } = makeLimiter({ store });
   const decisions = await takeMany(limiter, 150);
@@ -31,7 +31,7 @@ test('the limiter asks the store once for all who come in one turn of the loop',
   assert.equal(metric(STORE_CALLS, 'ok'), 1);
 });
 
-test('the limiter tells each of them what is left as if they had come one by one', async () => {
+test('the limiter reports the remaining tokens to each take as if they had come one by one', async () => {
   const { limiter } = makeLimiter({ store: memoryStore(), policies: [policyOf({ capacity: 3 })] });
   const decisions = await takeMany(limiter, 5);
   assert.deepEqual(
@@ -50,7 +50,7 @@ test('the limiter tells each of them what is left as if they had come one by one
   assert.equal(refused?.resetMs, refused?.retryAfterMs);
 });
 
-test('the limiter keeps one take per bucket in flight; those who come meanwhile share the next', async () => {
+test('the limiter has one take per bucket in flight; later ones share the next', async () => {
   const store = memoryStore();
   const answer = store.answer;
   const gate = Promise.withResolvers<void>();
@@ -72,7 +72,7 @@ test('the limiter keeps one take per bucket in flight; those who come meanwhile 
   );
 });
 
-test('the limiter splits what one turn brings at 128 buckets', async () => {
+test('the limiter splits the takes of one turn into calls of 128 buckets', async () => {
   const store = memoryStore();
   const { limiter } = makeLimiter({ store });
   const decisions = await Promise.all(
@@ -110,7 +110,7 @@ test('the limiter answers from the deny cache, without a promise, while no token
   });
 });
 
-test('the limiter asks a dry bucket again after at most a second, however long the next token takes', async () => {
+test('the limiter asks for an empty bucket again after at most a second, however long the next token takes', async () => {
   const store = memoryStore();
   const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 1 })] });
   await takeMany(limiter, 2);
@@ -123,7 +123,7 @@ test('the limiter asks a dry bucket again after at most a second, however long t
   assert.ok(heldMs > 900 && heldMs < 1_500, `${heldMs} ms`);
 });
 
-test('the limiter paces questions to a bucket that refills quickly', async () => {
+test('the limiter limits how often it asks for a bucket that refills quickly', async () => {
   const store = memoryStore();
   const policy = policyOf({ capacity: 20, refillPerSecond: 1_000 });
   const { limiter } = makeLimiter({ store, policies: [policy] });
@@ -135,7 +135,7 @@ test('the limiter paces questions to a bucket that refills quickly', async () =>
   assert.ok(store.batches.length - before <= 45, `${store.batches.length - before} calls in 100 ms`);
 });
 
-test('the limiter lets everything pass under a shadow policy, and counts what it would have refused', async () => {
+test('the limiter admits everything under a shadow policy, and counts what it would have refused', async () => {
   const policy = policyOf({ capacity: 2, shadow: true });
   const { limiter, metric } = makeLimiter({ store: memoryStore(), policies: [policy] });
   const decisions = await takeMany(limiter, 5, { policy });
@@ -156,7 +156,7 @@ test('the limiter lets everything pass under a shadow policy, and counts what it
   assert.equal(metric(DECISIONS, 'default', 'shadow', 'deny_cache'), 1);
 });
 
-test('the limiter refuses a cost above the capacity for ever, by a first question and then from the deny cache', async () => {
+test('the limiter refuses a cost above the capacity by one question, and then from the deny cache', async () => {
   const store = memoryStore();
   const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })] });
   for (const source of ['store', 'deny_cache', 'deny_cache']) {
@@ -167,7 +167,7 @@ test('the limiter refuses a cost above the capacity for ever, by a first questio
   assert.equal(store.batches.length, 1);
 });
 
-test('the limiter draws no tokens for a cost that can never be met', async () => {
+test('the limiter takes no tokens for a cost above the capacity', async () => {
   const store = memoryStore();
   const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })] });
   const costs = [4, 1, 5, 1];
@@ -190,14 +190,14 @@ test('the limiter serves mixed costs in order, first fit', async () => {
   );
 });
 
-test('the limiter gives all or nothing to one who is alone, so that no token is lost', async () => {
+test('the limiter grants a single take all or nothing, so that no token is lost', async () => {
   const { limiter } = makeLimiter({ store: memoryStore(), policies: [policyOf({ capacity: 10 })] });
   await limiter.take(caller, policyOf(), 7);
   assert.equal((await limiter.take(caller, policyOf(), 5)).allowed, false);
   assert.equal((await limiter.take(caller, policyOf(), 3)).allowed, true);
 });
 
-test('the limiter takes the limits in force from the reply where the store knows newer ones', async () => {
+test('the limiter uses the limits of a reply if they are newer', async () => {
   const store = memoryStore();
   const newer = makeLimiter({ store, policies: [policyOf({ capacity: 5 })], policyVersionUs: 2_000 });
   const older = makeLimiter({ store, policyVersionUs: 1_000 });
@@ -206,7 +206,7 @@ test('the limiter takes the limits in force from the reply where the store knows
   assert.deepEqual([decision.capacity, decision.remaining], [5, 3]);
 });
 
-test('the limiter forgets the deny cache when the limits of the caller change', async () => {
+test('the limiter clears the deny cache when the limits of the caller change', async () => {
   const { limiter } = makeLimiter({ store: memoryStore(), policies: [policyOf({ capacity: 1 })] });
   await takeMany(limiter, 2);
   assert.ok(!(limiter.take(caller, policyOf(), 1) instanceof Promise));
@@ -216,19 +216,19 @@ test('the limiter forgets the deny cache when the limits of the caller change', 
   await waitFor('a token at the new rate', async () => (await limiter.take(changed, policyOf(), 1)).allowed);
 });
 
-test('the limiter uses the limits of the last configure, whatever plan a request started with', async () => {
+test('the limiter uses the limits of the last configure for requests of every plan', async () => {
   const store = memoryStore();
   const { limiter } = makeLimiter({ store });
   const old = policyOf();
   limiter.configure([policyOf({ capacity: 7 })], 2_000);
   const decision = await limiter.take(caller, old, 1);
   assert.deepEqual([decision.capacity, store.batches[0]?.[0]?.versionUs], [7, 2_000]);
-  // A policy that is gone still limits, by the oldest version there is.
+  // A removed policy still limits, with the oldest version.
   const gone = await limiter.take(caller, policyOf({ name: 'gone', capacity: 3 }), 1);
   assert.deepEqual([gone.capacity, store.batches[1]?.[0]?.versionUs], [3, 1]);
 });
 
-test('the limiter gives a token back to one who waits for the bucket, once', async () => {
+test('the limiter passes a returned token to a waiting take, once', async () => {
   const store = memoryStore();
   const answer = store.answer;
   const { limiter } = makeLimiter({ store, policies: [policyOf({ capacity: 3 })], timeoutMs: 2_000 });
@@ -251,7 +251,7 @@ test('the limiter gives a token back to one who waits for the bucket, once', asy
   );
 });
 
-test('the limiter puts a token that came from the store and that nobody waits for back into the bucket, once', async () => {
+test('the limiter puts a returned token of the store back into the bucket if no take waits, once', async () => {
   const store = memoryStore();
   const { limiter } = makeLimiter({ store });
   const [first, second] = await takeMany(limiter, 3);
@@ -265,7 +265,7 @@ test('the limiter puts a token that came from the store and that nobody waits fo
   assert.equal((await limiter.take(caller, policyOf(), 1)).remaining, 98);
 });
 
-test('the limiter gives back to the local share what came from there, and nothing that was not charged', async () => {
+test('the limiter returns tokens of the local share to it, and nothing that was not charged', async () => {
   const store = memoryStore();
   store.available = false;
   const { limiter } = makeLimiter({ store, workers: 50 });
@@ -277,14 +277,14 @@ test('the limiter gives back to the local share what came from there, and nothin
   await limiter.close();
 });
 
-test('the limiter forgets the deny cache and the local share of a bucket that was refilled', async () => {
+test('the limiter drops the deny cache and the local share of a refilled bucket', async () => {
   const buckets = [0, 1].map(() => memoryStore());
   const store = new ScriptedStore((takes) => buckets[0]?.answer?.(takes) ?? Promise.resolve([]));
   const { limiter } = makeLimiter({ store, workers: 1 });
   const other = callerOf('198.51.100.1');
   await Promise.all([takeMany(limiter, 101), takeMany(limiter, 101, { caller: other })]);
   const key = store.batches[0]?.[0]?.key ?? '';
-  // As if the keys were gone; this worker has not heard of it.
+  // Deletes the keys behind the worker's back.
   buckets.shift();
   assert.equal((await limiter.take(caller, policyOf(), 1)).source, 'deny_cache');
   limiter.resetBucket(key);
@@ -297,7 +297,7 @@ test('the limiter forgets the deny cache and the local share of a bucket that wa
   await limiter.close();
 });
 
-test('the limiter survives a store that throws, and answers all when it is closed', async () => {
+test('the limiter survives a store that throws, and decides all waiting takes when it closes', async () => {
   const store = new ScriptedStore(() => Promise.reject(new Error('a bug')));
   const { limiter } = makeLimiter({ store });
   assert.equal((await limiter.take(caller, policyOf(), 1)).source, 'local');
@@ -313,13 +313,13 @@ test('the limiter remembers a bounded number of buckets', async () => {
   const store = memoryStore();
   const { limiter } = makeLimiter({ store, maxKeys: 100, policies: [policyOf({ capacity: 1 })] });
   for (let i = 0; i < 300; i++) await limiter.take(callerOf(`caller-${i}`), policyOf(), 1);
-  // The first ones are forgotten here, but not by the store.
+  // The limiter forgets the first ones, the store does not.
   const decision = limiter.take(callerOf('caller-0'), policyOf(), 1);
   assert.ok(decision instanceof Promise);
   assert.equal((await decision).allowed, false);
 });
 
-test('the limiter makes an expired bucket anew with the newest limits that it has learned, not with older ones of its own', async () => {
+test('the limiter recreates an expired bucket with the newest limits that it has learned', async () => {
   const memory = new MemoryBucketStore(systemClock);
   const store = new ScriptedStore((takes) => memory.takeBatch(takes));
   const old = policyOf({ capacity: 1_000 });
@@ -336,7 +336,7 @@ test('the limiter makes an expired bucket anew with the newest limits that it ha
   await Promise.all([limiter.close(), other.limiter.close()]);
 });
 
-test('the limiter keeps newer limits of its own where a reply from before still tells the older ones', async () => {
+test('the limiter keeps its newer limits when an earlier reply still contains older ones', async () => {
   const gate = Promise.withResolvers<void>();
   const working = memoryStore().answer;
   const store = new ScriptedStore(async (takes) => {

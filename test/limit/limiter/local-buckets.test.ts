@@ -16,14 +16,14 @@ function drain(local: LocalBuckets, atUs: number, known: { ratio: number; atUs: 
   return granted;
 }
 
-test('local shares give each worker a whole part of the capacity and of the refill', () => {
+test('local shares divide capacity and refill by the number of workers', () => {
   const local = makeLocal();
   assert.deepEqual(local.shareOf(rules), { capacity: 12, rateMicro: 10_000_000, versionUs: 1 });
   assert.equal(drain(local, 0, null), 12);
   assert.equal(drain(local, SEC_US / 2, null), 5);
 });
 
-test('local shares give at least one token, and refill in any case', () => {
+test('local shares have at least one token, and always refill', () => {
   assert.deepEqual(makeLocal(64).shareOf({ capacity: 5, rateMicro: 3, versionUs: 1 }), {
     capacity: 1,
     rateMicro: 1,
@@ -31,21 +31,21 @@ test('local shares give at least one token, and refill in any case', () => {
   });
 });
 
-test('local shares start from the level that was known of the bucket', () => {
+test('local shares start from the last known level of the bucket', () => {
   assert.equal(drain(makeLocal(), SEC_US, { ratio: 0.5, atUs: 0 }), 6);
   assert.equal(drain(makeLocal(), SEC_US, { ratio: 0, atUs: 0 }), 0);
 });
 
-test('local shares mint nothing when the store comes and goes', () => {
+test('local shares create no tokens when the store comes and goes', () => {
   const local = makeLocal();
   assert.equal(drain(local, 0, null), 12);
-  // Heard of a full bucket in between: the share is still what it was, plus what flowed in.
+  // A report of a full bucket in between: the share keeps its level, plus the refill.
   assert.equal(drain(local, SEC_US / 10, { ratio: 1, atUs: 1 }), 1);
-  // Heard of an empty one: that counts.
+  // A report of an empty bucket: the share is empty too.
   assert.equal(drain(local, SEC_US, { ratio: 0, atUs: SEC_US - 1 }), 0);
 });
 
-test('local shares follow changed limits and a changed number of machines without a gift', () => {
+test('local shares follow changed limits and a changed number of machines without extra tokens', () => {
   const local = makeLocal();
   assert.equal(drain(local, 0, null), 12);
   local.shares = 1;
@@ -53,7 +53,7 @@ test('local shares follow changed limits and a changed number of machines withou
   assert.equal(local.take('bucket', { ...rules, rateMicro: 8_000 }, 1, null, 0).granted, 0);
 });
 
-test('local shares are bounded', () => {
+test('the number of local shares is bounded', () => {
   const local = makeLocal(8, 10);
   for (let i = 0; i < 100; i++) local.take(`key-${i}`, rules, 1, null, i);
   assert.equal(local.size, 10);

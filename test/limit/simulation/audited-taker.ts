@@ -1,4 +1,4 @@
-/** A limiter as the charging of requests sees it, with everything that it decides written down. */
+/** Wraps a limiter for charge() and records all decisions. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
 import { bucketKey } from '../../../src/limit/bucket/bucket-key.ts';
 import type { Caller } from '../../../src/limit/caller/identity.ts';
@@ -54,7 +54,7 @@ function tokensIn({ origin }: Decision): number {
 
 const keys = new Map<string, string>();
 
-/** Bounded by the few callers and policies of a simulation. */
+/** Bounded, because a simulation has few callers and policies. */
 function keyOf({ bucketHash }: Caller, { name }: PolicySettings): string {
   const id = `${bucketHash} ${name}`;
   let key = keys.get(id);

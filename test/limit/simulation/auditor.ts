@@ -1,11 +1,11 @@
 /**
- * Watches a simulation from outside and complains when the limiter breaks a promise. Of every bucket the books are kept
- * (bucket-books.ts); of every decision:
+ * Watches a simulation from outside and reports every broken promise of the limiter. It keeps the books of every bucket
+ * (bucket-books.ts) and checks every decision:
  *
- * - conservation: every token spent was granted by the store, to this worker, once, and is still good;
+ * - conservation: every spent token was granted by the store, to this worker, once, and has not expired;
  * - the guarantee, over all windows (timeline.ts);
  * - local shares: each worker's own decisions stay within capacity / n + rate / n × time over all windows, however often
- *   the store comes and goes, and begin with what was known of the bucket (local-share.ts).
+ *   the store comes and goes, and begin with the last known level of the bucket (local-share.ts).
  */
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
@@ -32,7 +32,7 @@ export interface Charge {
 export interface Returned {
   cost: number;
   charge: Charge | null;
-  /** Whether lease tokens are in their lot again. */
+  /** Whether lease tokens have returned to their lot. */
   intoLot: boolean;
 }
 
@@ -62,7 +62,7 @@ export class Auditor {
     return [...this.#books.values()].reduce((worst, { timeline }) => worse(worst, timeline.worst), NONE);
   }
 
-  // What happens at the store, and between it and the workers.
+  // Events at the store, and between it and the workers.
 
   onTake(execution: Execution): void {
     const { request, reply } = execution;
@@ -90,9 +90,9 @@ export class Auditor {
     });
   }
 
-  // What the workers decide.
+  // Decisions of the workers.
 
-  /** decided is called for every decision about one bucket; null where it took nothing that a window counts. */
+  /** decided is called for every decision about one bucket. null: it took nothing that counts in a window. */
   decided(worker: SimWorker, key: string, decision: Decision, cost: number): Charge | null {
     this.#checkFields(decision);
     const { allowed, source, charged } = decision;
@@ -122,14 +122,14 @@ export class Auditor {
     return { books, decision, cost, source: paid, grantedMs: executedMs, order };
   }
 
-  /** gaveBack: the request did not go on. */
+  /** gaveBack: the request was not admitted. */
   gaveBack(worker: SimWorker, key: string, { source }: Decision, paid: Returned): void {
     const { cost, charge, intoLot } = paid;
     if (source === 'local') this.#shareOf(worker, key).giveBack(cost, worker.monotonicMs);
     else if (charge !== null) charge.books.ledgerOf(worker).unspend(charge.source, cost, intoLot);
   }
 
-  /** admitted: the request goes on. */
+  /** admitted: the request was admitted. */
   admitted({ books, cost, grantedMs, order, decision }: Charge): void {
     const { nowMs } = this.#options.time;
     const delayMs = decision.source === 'store' ? nowMs - grantedMs : 0;
@@ -143,12 +143,12 @@ export class Auditor {
     for (const books of this.#books.values()) books.crashed(worker);
   }
 
-  /** lost: the store has no longer one bucket, or any. */
+  /** lost: the store has lost one bucket, or all. */
   lost(key: string | null): void {
     for (const books of this.#books.values()) if (key === null || books.key === key) books.lost();
   }
 
-  /** refilled: a worker has heard that an operator refilled a bucket. */
+  /** refilled: a worker was told that an operator refilled a bucket. */
   refilled(worker: SimWorker, key: string): void {
     this.#shareOf(worker, key).refill(worker.monotonicMs);
   }
@@ -171,7 +171,7 @@ export class Auditor {
     for (const books of this.#books.values()) books.afterEvent();
   }
 
-  /** finish judges what can only be judged in the order of the store. */
+  /** finish checks what depends on the order of takes at the store. */
   finish(): void {
     for (const { timeline, key } of this.#books.values()) {
       for (const wrong of timeline.judgeGrants()) this.complain(`${key}: ${wrong}`);
@@ -208,7 +208,7 @@ export class Auditor {
   }
 }
 
-/** The lot that a decision says it was spent from: which of several it was cannot be seen from outside. */
+/** The lot that a decision names: from outside it cannot be known which of several was spent. */
 function originOf(worker: SimWorker, { origin }: Decision): Origin | null {
   if (!(origin instanceof Lot)) return null;
   return { epoch: origin.epoch, expiresMs: worker.timeOf(origin.expiresMs) };

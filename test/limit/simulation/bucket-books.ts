@@ -17,7 +17,7 @@ import { type StoreEvent, Timeline } from './timeline.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
 const LEASE_MS = LEASE_US / 1000;
-/** What was lent before a fault is spent or has expired after so long, wherever it was. */
+/** After this time, every lease from before a fault is spent or has expired. */
 const LEASE_LAG_MS = 2 * LEASE_MS;
 /** Rounding of whole micro-tokens. */
 const SLACK_MICRO = 2;
@@ -37,7 +37,7 @@ interface Flying {
   arrived: boolean;
 }
 
-/** A reply with its place among the takes of the store. */
+/** A reply with the sequence number of its take at the store. */
 export interface Answered {
   reply: TakeReply;
   batch: Batch;
@@ -49,18 +49,18 @@ export class BucketBooks {
   readonly timeline: Timeline;
   readonly #options: BooksOptions;
   readonly #ledgers = new Map<SimWorker, Ledger>();
-  /** Tokens granted to requests that are on their way: no longer the bucket's, and not used yet. */
+  /** Granted tokens on their way to requests: no longer in the bucket, and not used yet. */
   #flying: Flying[] = [];
   #levelMicro: number;
   #levelAtMs: number;
   #rateMicro: number;
-  /** When the tokens were granted that a take puts back. */
+  /** When the tokens were granted that a take returns. */
   readonly #grantedMs = new WeakMap<TakeRequest, number>();
-  /** Tokens that came back since the level was looked at. */
+  /** Tokens returned since the last check of the level. */
   #returned = 0;
   /** The store has lost the bucket: the next one is full. */
   #lost = false;
-  /** When it was last lost, or got other limits. */
+  /** When it was last lost, or its limits changed. */
   #replacedMs = Number.NEGATIVE_INFINITY;
   #leasesUnknownUntilMs = 0;
 
@@ -82,7 +82,7 @@ export class BucketBooks {
     return ledger;
   }
 
-  /** crashed: what the worker held is nobody's now. */
+  /** crashed: the tokens of the worker are lost. */
   crashed(worker: SimWorker): void {
     this.#ledgers.delete(worker);
   }
@@ -109,7 +109,7 @@ export class BucketBooks {
       const grownBy = Math.max(0, limits.capacity - this.timeline.limits.capacity);
       this.#happened({ kind: 'limits', limits, leased });
       this.#replacedMs = this.#options.time.nowMs;
-      // A live bucket gets no gift. One that had the time to fill is missing, and a missing one is full.
+      // A live bucket gets no extra tokens. One that had time to fill up may have expired, and then is full.
       if (before === null && !this.#lost) this.#happened({ kind: 'gift', tokens: grownBy });
     }
     this.#checkVersion(execution);
@@ -134,8 +134,8 @@ export class BucketBooks {
     const grantedMs = this.#grantedMs.get(request);
     if (grantedMs === undefined || refundEpoch < reply.epoch - 1 || refundEpoch > reply.epoch) return;
     this.#returned += refund;
-    // The store kept no room for them: for as long as they were out, it could fill up behind them.
-    // One that has become full, or was cut down to other limits, owes nothing for what was out of it before.
+    // The store kept no room for these tokens, so the bucket could fill up meanwhile. If it became full, or was cut to
+    // other limits, earlier tokens do not count any more.
     const flowed =
       grantedMs <= this.#replacedMs
         ? refund
@@ -152,7 +152,7 @@ export class BucketBooks {
     this.ledgerOf(worker).lend({ tokens: reply.ahead, epoch: reply.epoch, order, expiresMs });
   }
 
-  /** delivered: it has reached the worker in time. */
+  /** delivered: the answer has reached the worker in time. */
   delivered(worker: SimWorker, { reply, batch, order }: Answered): void {
     const ledger = this.ledgerOf(worker);
     ledger.arrive({ tokens: reply.granted, epoch: reply.epoch, executedMs: batch.executedMs, order });
@@ -161,7 +161,7 @@ export class BucketBooks {
     if (flight !== undefined) flight.arrived = true;
   }
 
-  /** lost: the store knows the bucket no longer. */
+  /** lost: the store has lost the bucket. */
   lost(): void {
     this.#lost = true;
     this.#replacedMs = this.#options.time.nowMs;
@@ -169,9 +169,9 @@ export class BucketBooks {
   }
 
   /**
-   * failedOver: the store goes on without its last writes, which had granted so many tokens.
+   * failedOver: the store has lost its last writes, which had granted this many tokens.
    *
-   * @param changed whether they took on other limits: these come again with the next take, but not what they cut
+   * @param changed whether these writes changed limits: the next take brings the limits again, but not the cut of the level
    */
   failedOver(tokens: number, changed: boolean): void {
     const state = this.#options.store.stateOf(this.key);
@@ -187,7 +187,7 @@ export class BucketBooks {
     this.#voidLeases();
   }
 
-  /** look takes the level as it is after a fault; from here on it may not jump again. */
+  /** look accepts the level after a fault as it is. From now on it must not jump. */
   look(): void {
     const { store } = this.#options;
     const state = store.stateOf(this.key);
@@ -235,7 +235,7 @@ export class BucketBooks {
   }
 
   #changeRate(rateMicro: number): void {
-    // Up to now it flowed at the old one.
+    // Until now it refilled at the old rate.
     const { nowMs } = this.#options.time;
     this.#levelMicro += (this.#rateMicro * (nowMs - this.#levelAtMs)) / 1000 + this.#rateMicro / MICRO;
     this.#levelAtMs = nowMs;
@@ -248,7 +248,7 @@ export class BucketBooks {
     this.#returned = 0;
   }
 
-  /** What is out on lease is not accounted for any more, or for too short. */
+  /** The store no longer accounts for leases, or for too short a time. */
   #voidLeases(): void {
     this.#leasesUnknownUntilMs = this.#options.time.nowMs + this.#options.lagMs + LEASE_LAG_MS;
   }

@@ -1,5 +1,5 @@
 /**
- * Many random scenarios, one after the other, and what they add up to.
+ * Runs many random scenarios and summarizes them.
  *
  * SIM_SEED   run only the scenario of this seed, as a failure names it
  * SIM_COUNT  how many scenarios
@@ -19,7 +19,7 @@ export interface Summary {
   executions: number;
   bySource: Map<string, number>;
   faults: Map<string, number>;
-  /** Where no fault could add anything, and everywhere. */
+  /** The largest excess: without a fault that allows extra tokens, and in all scenarios. */
   worstWithin: Worst;
   worst: Worst;
   failures: string[];

@@ -1,6 +1,6 @@
 /**
- * fast-check drives a small fleet command by command and shrinks what breaks a promise to a few of them. The store is held
- * to the BigInt model of the script at every take. SIM_SEED repeats a run.
+ * fast-check drives a small fleet with random commands and shrinks a failure to a few of them. Every take of the store is
+ * compared with the BigInt model of the script. SIM_SEED repeats a run.
  */
 import { test } from 'node:test';
 import fc from 'fast-check';
@@ -11,7 +11,7 @@ import { World, type WorldOptions } from './world.ts';
 const RUNS = Number(process.env.SIM_COUNT ?? 150);
 const MAX_WORKERS = 4;
 
-/** What the commands must remember to choose sensibly. */
+/** State that the commands need to make sense. */
 interface Model {
   frozen: boolean;
   /** Workers that were cut off. */
@@ -81,7 +81,7 @@ const asking = fc
     ({ index, passMs, ...asked }) =>
       new Step(`ask(${index}, ${JSON.stringify(asked)})`, (world) => world.ask(index, asked), { passMs }),
   );
-/** Demand that makes a bucket hot enough for leases. */
+/** Enough demand for leases. */
 const askingOften = fc
   .record({ index: worker, times: fc.integer({ min: 5, max: 60 }), gapMs: fc.integer({ min: 1, max: 4 }) })
   .map(
@@ -179,7 +179,7 @@ const faults = [
   ),
 ];
 
-/** Half of the steps are traffic, or faults would only meet idle fleets. */
+/** Half of the commands are traffic, so that faults hit busy fleets. */
 const steps = fc.commands(
   [asking, asking, asking, asking, askingOften, askingOften, passing, passing, ...faults],
   {

@@ -1,4 +1,4 @@
-/** The workers of all machines, their connections and the store; and everything that befalls them. */
+/** The workers of all machines, their connections, the store, and the faults. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
 import { bucketKey } from '../../../src/limit/bucket/bucket-key.ts';
 import type { Caller } from '../../../src/limit/caller/identity.ts';
@@ -26,9 +26,9 @@ interface FleetOptions {
   onTake?: (execution: Execution) => void;
 }
 
-/** A connection that the store broke comes back within so long. */
+/** Longest time until a connection broken by the store is back. */
 const RECONNECT_MS = 400;
-/** An operator's refill reaches every worker within so long. */
+/** Longest time until an operator's refill reaches every worker. */
 const RESET_SPREAD_MS = 200;
 
 export class Fleet {
@@ -39,7 +39,7 @@ export class Fleet {
   readonly #clocks: { offsetMs: number; speed: number }[];
   #weather: Weather;
   #configured: { policies: PolicySettings[]; versionUs: number };
-  /** Workers that the instances have counted. */
+  /** Number of workers that the instances have counted. */
   #counted: number;
   #started = 0;
 
@@ -56,7 +56,7 @@ export class Fleet {
     const workers = machines * workersPerMachine;
     this.#counted = workers;
     this.auditor = new Auditor({ time, store: this.store, lagMs: options.lagMs });
-    // Machines boot at different times, and their clocks are 50 parts in a million apart.
+    // Machines boot at different times, and their clocks differ by up to 50 ppm.
     this.#clocks = Array.from({ length: machines }, () => ({
       offsetMs: random.below(1_000_000_000) / 1_000,
       speed: 1 + (random.below(101) - 50) / 1_000_000,
@@ -74,7 +74,7 @@ export class Fleet {
     return found;
   }
 
-  /** @param skew percent of the requests that go to the first worker in any case */
+  /** @param skew percentage of requests that always go to the first worker */
   anyWorker(skew: number): SimWorker | null {
     const { random } = this.#options;
     const first = random.below(100) < skew ? 0 : random.below(this.#workers.length);
@@ -89,7 +89,7 @@ export class Fleet {
     worker.request(asked, this.auditor, onAnswer);
   }
 
-  /** Another takes its place at once, and knows nothing. */
+  /** Replaces it at once by a worker without any state. */
   crash(index: number): void {
     const worker = this.worker(index);
     worker.crash();
@@ -108,13 +108,13 @@ export class Fleet {
     this.#configured = { policies, versionUs };
     for (const worker of this.#workers) {
       time.after(random.below(spreadMs + 1), () => {
-        // A later change may have come before.
+        // A later change may have arrived earlier.
         if (this.#configured.versionUs === versionUs) this.#tell(worker);
       });
     }
   }
 
-  /** recount: the workers hear, one after the other, that they are so many. */
+  /** recount tells the workers, one after the other, how many they are. */
   recount(workers: number, spreadMs: number): void {
     const { time, random } = this.#options;
     this.#counted = workers;

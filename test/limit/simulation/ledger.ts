@@ -1,30 +1,30 @@
 /**
- * The books of one worker and one bucket, kept from outside: what the store's replies brought to it, what it spent and what
- * it sent back. Whoever spends what is not there is found out at once.
+ * The books of one worker and one bucket, kept from outside: tokens received from the store, spent and returned. Spending a
+ * token that is not there is reported at once.
  */
 
-/** Tokens granted to requests by one reply; what nobody uses at once is lost. */
+/** Tokens granted to requests by one reply. Unused ones are lost. */
 export interface Grant {
   tokens: number;
   /** The store's epoch. */
   epoch: number;
-  /** When they left the bucket, or the lot; and their place among the takes of the store. */
+  /** When they left the bucket or the lot, and the sequence number of the take. */
   executedMs: number;
   order: number;
 }
 
-/** Tokens lent ahead by one reply. */
+/** Lease tokens of one reply. */
 export interface Lot {
-  /** Number of the take that lent it. */
+  /** Sequence number of the take that lent it. */
   order: number;
   epoch: number;
-  /** In hand, or on the way. */
+  /** Held by the worker, or on the way to it. */
   left: number;
-  /** null: on the way, or never. */
+  /** null: not arrived. */
   arrivedMs: number | null;
   expiresMs: number;
   spent: Spending[];
-  /** Spent tokens that the store has been told of. */
+  /** Spent tokens that were reported to the store. */
   told: number;
 }
 
@@ -34,7 +34,7 @@ interface Spending {
   order: number;
 }
 
-/** Where the tokens of a decision came from, for giving them back. */
+/** The origin of the tokens of a decision, to give them back. */
 export interface Source {
   grant: Grant | null;
   lots: { lot: Lot; spending: Spending }[];
@@ -52,15 +52,15 @@ export interface Origin {
   expiresMs: number;
 }
 
-/** A lot that has expired may still be sent back for so long; the store refuses it later. */
+/** An expired lot may still be returned for this time; later the store refuses it. */
 const RETURNABLE_MS = 100;
-/** Tokens of requests that did not go on: the limiter may try for so long, whatever the store says. */
+/** For this time the limiter may try to return tokens of requests that were not admitted. */
 const UNUSED_MS = 10_000;
 
 export class Ledger {
   readonly #complain: (text: string) => void;
   #grants: Grant[] = [];
-  /** Granted to requests that did not use them; these may be put back. */
+  /** Granted to requests that did not use them; may be returned. */
   #unused: Grant[] = [];
   #lots: Lot[] = [];
 
@@ -68,14 +68,14 @@ export class Ledger {
     this.#complain = complain;
   }
 
-  /** held is what this worker may still spend as a lease, or will be able to when the reply arrives. */
+  /** held is the number of lease tokens that this worker has, or will have when the reply arrives. */
   held(nowMs: number): number {
     let sum = 0;
     for (const lot of this.#lots) if (lot.expiresMs > nowMs) sum += lot.left;
     return sum;
   }
 
-  /** lend is called when the store lends, before anybody knows whether the reply will arrive. */
+  /** lend is called when the store lends, whether or not the reply arrives later. */
   lend({ tokens, ...lot }: { tokens: number } & Pick<Lot, 'order' | 'epoch' | 'expiresMs'>): void {
     this.#lots.push({ ...lot, left: tokens, arrivedMs: null, spent: [], told: 0 });
   }
@@ -86,12 +86,12 @@ export class Ledger {
     if (lot !== undefined) lot.arrivedMs = nowMs;
   }
 
-  /** arrive is called with a reply: its grant is for requests that are answered now. */
+  /** arrive is called with a reply, whose grant is for requests that are decided now. */
   arrive(grant: Grant): void {
     if (grant.tokens > 0) this.#grants.push(grant);
   }
 
-  /** The end of an event: tokens that were granted to requests have been used, or are to go back, or are lost. */
+  /** Ends an event: granted tokens are used, to be returned, or lost. */
   close(nowMs: number): void {
     if (this.#grants.length > 0) {
       this.#unused.push(...this.#grants.filter(({ tokens }) => tokens > 0));
@@ -115,7 +115,7 @@ export class Ledger {
     return { grant, lots: [] };
   }
 
-  /** @param origin what the decision says about the lot that it was spent from first */
+  /** @param origin the lot that the decision names as spent first */
   spendLease(tokens: number, { atMs: nowMs, order }: Moment, origin: Origin | null): Source {
     const lots: Source['lots'] = [];
     let missing = tokens;
@@ -134,7 +134,7 @@ export class Ledger {
   }
 
   /**
-   * unspend is for a request that did not go on. Lease tokens are in their lot again, or, like a grant, can serve another
+   * unspend is for a request that was not admitted. Lease tokens return to their lot or, like a grant, serve another
    * request now or go back to the store.
    */
   unspend(source: Source, tokens: number, intoLot: boolean): void {
@@ -148,8 +148,8 @@ export class Ledger {
   }
 
   /**
-   * sendBack is called when a take leaves that returns lease tokens. They may be of a later epoch than they are said to be:
-   * the store then holds room for them for longer than they exist. Never of an earlier one.
+   * sendBack is called when a take that returns lease tokens is sent. They may be of a later epoch than the take says (the
+   * store then keeps room for them too long), never of an earlier one.
    */
   sendBack(tokens: number, epoch: number): void {
     const arrived = this.#lots.filter((lot) => lot.arrivedMs !== null && lot.epoch >= epoch);
@@ -169,7 +169,7 @@ export class Ledger {
     if (missing > 0) this.#complain(`sent ${tokens} lease tokens back, of which ${missing} were not in hand`);
   }
 
-  /** tell is called when a take leaves that reports lease tokens as spent. */
+  /** tell is called when a take that reports spent lease tokens is sent. */
   tell(tokens: number, epoch: number): void {
     let missing = tokens;
     for (const lot of this.#lots) {
@@ -183,7 +183,7 @@ export class Ledger {
   }
 
   /**
-   * putBack is called when a take leaves that returns tokens granted to requests; the result is when they were granted.
+   * putBack is called when a take that returns tokens granted to requests is sent. It returns when they were granted.
    *
    * @param epoch they may be younger than it says, never older
    */
@@ -203,7 +203,7 @@ export class Ledger {
     return sinceMs;
   }
 
-  /** From outside nobody sees which lot was spent from: others that were in hand at the time may have paid. */
+  /** From outside it cannot be known which lot was spent: others held at the time may have been. */
   #makeLeft(lot: Lot, wanted: number): void {
     for (const spending of lot.spent) {
       for (const other of this.#lots) {

@@ -7,27 +7,27 @@ import type { Random } from '../../fuzz/random.ts';
 import type { SimStore } from './sim-store.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
-/** Delays one way. */
+/** One-way delays. */
 export interface Weather {
   minMs: number;
   maxMs: number;
   /** Whether replies and requests of one connection keep their order, as on TCP. */
   inOrder: boolean;
-  /** Percent of messages that never arrive. */
+  /** Percentage of messages that are lost. */
   lostRequests: number;
   lostReplies: number;
-  /** Percent of messages that take slowMs more. */
+  /** Percentage of messages that take slowMs longer. */
   slow: number;
   slowMs: number;
 }
 
-/** When the client of a silent connection gives it up. */
+/** When the client gives up a silent connection. */
 const SOCKET_TIMEOUT_MS = 1_500;
 const RECONNECT_MS = 50;
 
 export interface LinkEvents {
   sent(takes: readonly TakeRequest[]): void;
-  /** The store has done a batch. */
+  /** The store has executed a batch. */
   executed(batch: Batch): void;
   delivered(batch: Batch): void;
 }
@@ -36,7 +36,7 @@ export interface Batch {
   takes: readonly TakeRequest[];
   results: readonly (TakeReply | Error)[];
   executedMs: number;
-  /** Number of the store's first take for it: the order in which tokens left the bucket. */
+  /** Sequence number of its first take at the store: the order in which tokens left the bucket. */
   order: number;
   sentMs: number;
 }
@@ -46,7 +46,7 @@ interface LinkOptions {
   store: SimStore;
   random: Random;
   weather: () => Weather;
-  /** Runs what the worker does with a message, when its event loop comes to it. */
+  /** Runs the worker's handling of a message in its event loop. */
   loop: (fn: () => void) => void;
   events: LinkEvents;
 }
@@ -54,7 +54,7 @@ interface LinkOptions {
 /** A batch that the worker has sent. */
 interface Sent {
   takes: readonly TakeRequest[];
-  /** Settled once the worker has given it up. */
+  /** Settled when the worker has given it up. */
   call: Readonly<Pending>;
   resolve: (results: (TakeReply | Error)[]) => void;
   reject: (error: Error) => void;
@@ -64,14 +64,14 @@ export class Link implements BucketStore {
   readonly kind = 'redis';
   readonly #options: LinkOptions;
   #connected = true;
-  /** Counts connections: what is under way on an earlier one is lost. */
+  /** Number of the connection: messages on earlier ones are lost. */
   #connection = 0;
   readonly #open = new Set<Sent>();
   #partitioned = false;
-  /** Whether messages are kept until the partition is over, as TCP sends them again, or lost. */
+  /** true: messages arrive after the partition, as TCP retransmits them; false: they are lost. */
   #keeps = false;
   #kept: (() => void)[] = [];
-  /** When the last message of each direction arrives. */
+  /** Arrival time of the last message in each direction. */
   readonly #lastMs = { request: 0, reply: 0 };
 
   constructor(options: LinkOptions) {
@@ -94,7 +94,7 @@ export class Link implements BucketStore {
     return promise;
   }
 
-  /** cut breaks the connection: whoever waits learns it at once, whether the store has done the take or not. */
+  /** cut breaks the connection. Waiting calls fail at once, whether or not the store has executed the take. */
   cut(forMs: number): void {
     if (!this.#connected) return;
     this.#connected = false;
@@ -105,7 +105,7 @@ export class Link implements BucketStore {
     this.#reconnect(forMs);
   }
 
-  /** partition swallows messages; with `keeps` they arrive when it is over. */
+  /** partition drops messages; with `keeps` they arrive after it. */
   partition(keeps: boolean): void {
     if (this.#partitioned) return;
     this.#partitioned = true;
@@ -136,7 +136,7 @@ export class Link implements BucketStore {
     if (random.below(100) < weather().lostRequests) return;
     this.#travel('request', () => {
       if (incarnation !== store.incarnation) return;
-      // What was on the wire when the connection broke may have reached the store.
+      // Messages on the wire when the connection broke may have reached the store.
       if (connection !== this.#connection && random.oneIn(2)) return;
       store.receive(() => {
         const { takes } = sent;
@@ -155,7 +155,7 @@ export class Link implements BucketStore {
     this.#travel('reply', () => {
       if (connection !== this.#connection) return;
       loop(() => {
-        // The limiter drops the reply to a call that it has given up.
+        // The limiter ignores replies to calls that it has given up.
         this.#open.delete(sent);
         if (sent.call.settled) return;
         events.delivered(batch);

@@ -1,29 +1,29 @@
-/** What a worker may grant by itself while the store is away: its part of the limit, from what it knew of the bucket. */
+/** What a worker may grant alone while the store is away: its share of the limit, starting from the last known level. */
 import type { TakeReply } from '../../../src/contract/buckets.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
 import { MICRO } from '../../../src/limit/store/bucket-store.ts';
 import { WindowOracle } from '../bucket/oracle.ts';
 
-/** Shares count in whole micro-tokens, and microseconds: two of those may be missing or too many. */
+/** Shares are counted in whole micro-tokens and microseconds, so two of them may be missing or extra. */
 const SLACK = 0.001;
 const SLACK_SEC = 2e-6;
 
-/** All moments are on the worker's own monotonic clock. */
+/** All times are on the worker's monotonic clock. */
 export class LocalShare {
   #oracle: WindowOracle | null = null;
   #heard: { reply: TakeReply; sentMs: number } | null = null;
   #decidedMs = Number.NEGATIVE_INFINITY;
   #resetMs = Number.NEGATIVE_INFINITY;
 
-  /** The store has told the level of the whole bucket. */
+  /** The store has reported the level of the whole bucket. */
   heard(reply: TakeReply, sentMs: number): void {
     if (sentMs > this.#resetMs) this.#heard = { reply, sentMs };
   }
 
   /**
-   * decide takes a decision that the worker made alone, and returns by how much it was too generous.
+   * decide records a decision that the worker made alone and returns by how many tokens it exceeded the share.
    *
-   * @param parts workers of all machines, as far as this one has heard
+   * @param parts number of workers of all machines that this one knows of
    */
   decide(decision: Decision, cost: number, { nowMs, parts }: { nowMs: number; parts: number }): number {
     const { capacity, refillPerSecond, charged } = decision;
@@ -32,7 +32,7 @@ export class LocalShare {
       ratePerSec: Math.max(1 / MICRO, refillPerSecond / parts),
     };
     this.#oracle?.spend(nowMs, 0);
-    // A share that is full is as good as a missing one: of new limits it is full too.
+    // A full share is treated like a missing one: under new limits it is full too.
     if (this.#oracle === null || this.#oracle.level >= this.#oracle.limits.capacity) {
       this.#oracle = new WindowOracle(share, nowMs);
     }
@@ -53,7 +53,7 @@ export class LocalShare {
     return debt > SLACK + share.ratePerSec * SLACK_SEC ? debt : 0;
   }
 
-  /** The request did not go on. */
+  /** The request was not admitted. */
   giveBack(cost: number, nowMs: number): void {
     this.#oracle?.allow(nowMs, cost, 0);
   }

@@ -1,4 +1,4 @@
-/** Plays a scenario: traffic, faults, and at the end good weather, in which everything must be as before. */
+/** Runs a scenario: traffic, faults, and at the end a time without faults, in which service must be normal again. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
 import type { Caller } from '../../../src/limit/caller/identity.ts';
 import { Random, seedOf } from '../../fuzz/random.ts';
@@ -10,13 +10,13 @@ import type { Sabotage } from './sim-store.ts';
 import { NONE, type Worst } from './timeline.ts';
 import { VirtualTime } from './virtual-time.ts';
 
-/** Service is normal again within so long (and stays so until the end). */
+/** Longest time until service is normal again. */
 const RECOVERY_MS = 5_000;
 const AFTERWARDS_MS = 1_000;
 const QUIET_PER_SEC = 40;
-/** A dry bucket is not asked again for so long. */
+/** An empty bucket is not asked for again for this time. */
 const PACE_SEC = 0.006;
-/** A decision comes within the deadline and this, apart from stalls of our own. */
+/** A decision takes at most this longer than the deadline, stalls of the worker apart. */
 const DEADLINE_SLACK_MS = 5;
 
 export interface Report {
@@ -26,7 +26,7 @@ export interface Report {
   bySource: Record<string, number>;
   executions: number;
   worst: Worst;
-  /** Excess of all admissions, local ones too, over one bucket of the first limits; for one caller. */
+  /** Excess of all admissions, local ones included, over one bucket with the first limits; for one caller. */
   worstWithLocal: number;
 }
 
@@ -108,7 +108,7 @@ class Run {
     return { ...this.#report, complaints, executions, worst: auditor.worst(), worstWithLocal };
   }
 
-  /** Where nothing went wrong, requests of one token are refused about as an ideal bucket would. */
+  /** Without faults, requests of one token are refused about as by an ideal bucket. */
   #judgeRefusals(): void {
     const { policies, costs, callers, faults, leases } = this.#scenario;
     const [policy, second] = policies;
@@ -120,7 +120,7 @@ class Run {
       (sum, list) => sum + idealAdmissions(limits, list),
       0,
     );
-    // What may be out on lease at the end, what flows in during two pauses of the deny cache, and some for small numbers.
+    // Tokens that may be on lease at the end, the refill of two pauses of the deny cache, and some slack for small numbers.
     const lent = leases ? callers * Math.floor(capacity / 4) : 0;
     const bound = ideal * (leases ? 0.05 : 0.02) + lent + 2 * PACE_SEC * rate + 10;
     const missing = ideal - this.#report.admitted;
@@ -254,7 +254,7 @@ class Run {
   }
 }
 
-/** Until everything that a fault began is over, recovery apart. */
+/** Until all effects of a fault are over, the recovery apart. */
 function lastsMs(fault: Fault): number {
   switch (fault.kind) {
     case 'flapping':

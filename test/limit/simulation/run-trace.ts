@@ -1,4 +1,4 @@
-/** Plays a trace of one client on a fleet in good weather, and compares with a bucket that has no delay and no doubt. */
+/** Runs a trace of one client on a fleet without faults, and compares it with a bucket without delay. */
 import { Random } from '../../fuzz/random.ts';
 import { idealAdmissions } from '../bucket/oracle.ts';
 import { callerOf, policyOf } from '../limiter/limiter-lab.ts';
@@ -19,18 +19,18 @@ export interface TraceReport {
   requests: number;
   admitted: number;
   ideal: number;
-  /** Part of the ideal bucket's admissions that are missing; below zero: there are more. */
+  /** Share of the ideal bucket's admissions that are missing; negative: there are more. */
   missing: number;
   /** Script calls per admitted request. */
   callsPerAdmitted: number;
-  /** Part of the admitted that asked nobody. */
+  /** Share of admitted requests without a call of the store. */
   leased: number;
   meanWaitMs: number;
   /** Tokens over capacity + rate × time. */
   excess: number;
 }
 
-/** Delays one way of a network within a data centre. */
+/** One-way delays of a network inside a data centre. */
 const WEATHER = {
   minMs: 0.075,
   maxMs: 0.425,

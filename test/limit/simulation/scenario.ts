@@ -1,4 +1,4 @@
-/** Random scenarios: the fleet, its traffic and what goes wrong, all of it made from one seed. */
+/** Random scenarios from one seed: the fleet, its traffic and the faults. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
 import { Random } from '../../fuzz/random.ts';
 import type { Weather } from './link.ts';
@@ -17,7 +17,7 @@ export type Fault =
   | { kind: 'operator-reset'; caller: number }
   | { kind: 'restart-empty' }
   | { kind: 'failover'; lostMs: number }
-  /** Back again after a while, or for good. */
+  /** Reversed after a while, or permanent. */
   | { kind: 'clock'; byMs: number; forMs: number | null }
   | { kind: 'partition'; workers: number[]; ms: number; keeps: boolean }
   | { kind: 'flapping'; workers: number[]; times: number; upMs: number; downMs: number }
@@ -41,9 +41,9 @@ export interface Scenario {
   callers: number;
   /** Tokens of a request; one is chosen each time. */
   costs: number[];
-  /** Requests that come in one moment: 1…burst. */
+  /** Simultaneous requests: 1…burst. */
   burst: number;
-  /** Part of the traffic that goes to the first worker, in percent, beside its even share. */
+  /** Percentage of the traffic that goes to the first worker in addition to its even share. */
   skew: number;
   phases: Phase[];
   weather: Weather;
@@ -71,7 +71,7 @@ const SIZES: readonly BucketSize[] = [
   { capacity: 5_000, refillPerSecond: 20_000 },
 ];
 
-/** Those that leave every worker in touch with one intact store: the guarantee holds without any addition. */
+/** Faults that leave every worker connected to one intact store: they allow no extra tokens. */
 const WITHIN_DOMAIN = ['crash', 'drain', 'stall'] as const;
 const OUTSIDE: readonly Fault['kind'][] = [
   'limits',
@@ -92,7 +92,7 @@ const OUTSIDE: readonly Fault['kind'][] = [
   'weather',
 ];
 
-/** scenarioOf makes everything from the seed; a third of all seeds stay within the domain of the guarantee. */
+/** scenarioOf derives a scenario from the seed. A third of all seeds have only faults that allow no extra tokens. */
 export function scenarioOf(seed: number): Scenario {
   const random = new Random(seed);
   const machines = 1 + random.below(3);
@@ -124,12 +124,12 @@ export function scenarioOf(seed: number): Scenario {
   return scenario;
 }
 
-/** isWithinDomain says whether no fault may add anything. */
+/** isWithinDomain says whether no fault allows extra tokens. */
 export function isWithinDomain({ faults }: Scenario): boolean {
   return faults.every(({ kind }) => (WITHIN_DOMAIN as readonly string[]).includes(kind));
 }
 
-/** isNear says whether two round trips, the one under way and one's own, fit into the deadline. */
+/** isNear says whether two round trips, the current one and the next, fit into the deadline. */
 export function isNear({ weather }: Scenario): boolean {
   return 4 * weather.maxMs <= TIMEOUT_MS - 2;
 }

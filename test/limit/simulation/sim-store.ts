@@ -1,6 +1,6 @@
 /**
- * The bucket store of the simulation: the product's bucket arithmetic on a clock of its own, and everything that can
- * happen to a Redis: frozen, refusing, restarted empty, replaced by a replica that lacks the last writes, its clock set.
+ * The bucket store of the simulation: the product's bucket arithmetic on its own clock, with the faults of a Redis: frozen,
+ * refusing, restarted empty, failed over without its last writes, its clock set.
  */
 import type { TakeReply, TakeRequest } from '../../../src/contract/buckets.ts';
 import { LbError } from '../../../src/contract/errors.ts';
@@ -9,7 +9,7 @@ import { LEASE_US, PLAIN_TAKE } from '../../../src/limit/store/bucket-store.ts';
 import type { VirtualTime } from './virtual-time.ts';
 
 const START_US = 1_790_000_000_000_000;
-/** Writes remembered for a failover. */
+/** Number of writes kept for a failover. */
 const MAX_JOURNAL = 20_000;
 
 export interface Kept {
@@ -18,7 +18,7 @@ export interface Kept {
   expiresAtUs: number;
 }
 
-/** One take as it was done. */
+/** One executed take. */
 export interface Execution {
   request: TakeRequest;
   reply: TakeReply;
@@ -33,18 +33,18 @@ interface Write {
   key: string;
   before: Kept | null;
   tokens: number;
-  /** Whether it took on other limits. */
+  /** Whether it changed the limits. */
   changesLimits: boolean;
 }
 
 export interface LostWrites {
-  /** Tokens that they granted, per bucket. */
+  /** Tokens that the lost writes had granted, per bucket. */
   tokens: Map<string, number>;
-  /** Buckets that took on other limits with them. */
+  /** Buckets whose limits they had changed. */
   changed: Set<string>;
 }
 
-/** What the store does to a take before or after the arithmetic; only tests of the simulation itself use it. */
+/** Changes a take before or after the arithmetic; only for tests of the simulation itself. */
 export type Sabotage = (state: BucketState) => BucketState;
 
 export class SimStore {
@@ -56,9 +56,9 @@ export class SimStore {
   #offsetMs = 0;
   #frozen: (() => void)[] | null = null;
   refusing = false;
-  /** Counts the processes that were the store: a message to an earlier one reaches nobody. */
+  /** Number of the store process: messages to earlier ones are lost. */
   incarnation = 0;
-  /** Takes done so far: the number of the next one. */
+  /** Number of executed takes; the sequence number of the next one. */
   executions = 0;
 
   constructor(
@@ -75,7 +75,7 @@ export class SimStore {
     return START_US + Math.floor((this.#time.nowMs + this.#offsetMs) * 1000);
   }
 
-  /** receive runs work when a request has arrived: now, or when the store thaws. */
+  /** receive runs a task now, or when a frozen store continues. */
   receive(work: () => void): void {
     if (this.#frozen === null) work();
     else this.#frozen.push(work);
@@ -105,7 +105,7 @@ export class SimStore {
     this.#journal = [];
   }
 
-  /** failOver goes on with the state of `lagMs` ago. */
+  /** failOver continues with the state of `lagMs` ago. */
   failOver(lagMs: number): LostWrites {
     this.#replace();
     const lost: LostWrites = { tokens: new Map(), changed: new Set() };
@@ -120,7 +120,7 @@ export class SimStore {
     }
   }
 
-  /** reset is what an operator does to one bucket. */
+  /** reset refills one bucket, as an operator does. */
   reset(key: string): void {
     this.#kept.delete(key);
   }
@@ -129,20 +129,20 @@ export class SimStore {
     this.#offsetMs += byMs;
   }
 
-  /** stateOf is the bucket as it was last written; null: missing, which means a full one. */
+  /** stateOf is the bucket as last written; null: missing, which means full. */
   stateOf(key: string): BucketState | null {
     const kept = this.#kept.get(key);
     return kept === undefined || kept.expiresAtUs <= this.nowUs ? null : kept.state;
   }
 
-  /** levelMicroOf is what a bucket holds now. */
+  /** levelMicroOf is the current level of a bucket. */
   levelMicroOf(state: BucketState): number {
     const { capacity, rateMicro, versionUs } = state;
     const look = { key: '', capacity, rateMicro, versionUs, need: 0, partial: false, ...PLAIN_TAKE };
     return takeFrom(state, look, this.nowUs).reply.levelMicro;
   }
 
-  /** accountedOf is how many lease tokens a bucket holds room for now. */
+  /** accountedOf is the number of lease tokens that a bucket accounts for now. */
   accountedOf({ epoch, leased, leasedBefore, atUs }: BucketState): number {
     const epochs = Math.floor(Math.max(this.nowUs, atUs) / LEASE_US) - epoch;
     return epochs <= 0 ? leased + leasedBefore : epochs === 1 ? leased : 0;

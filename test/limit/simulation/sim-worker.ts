@@ -1,4 +1,4 @@
-/** A worker process of the simulation: the product's limiter, on clocks and an event loop that the simulation turns. */
+/** A worker process of the simulation: the product's limiter with a simulated clock and event loop. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
 import { WorkerMetrics } from '../../../src/infra/metrics.ts';
 import type { Caller } from '../../../src/limit/caller/identity.ts';
@@ -23,18 +23,18 @@ export interface WorkerOptions {
   workers: number;
   instances: number;
   leases: boolean;
-  /** The machine's monotonic clock: where it began, and how fast it runs (1: as fast as the store's). */
+  /** The machine's monotonic clock: its start, and its speed (1: that of the store). */
   clockOffsetMs: number;
   clockSpeed: number;
   onError: (message: string) => void;
 }
 
-/** A turn of the event loop takes up to so long. */
+/** Longest turn of the event loop. */
 const MAX_TURN_MS = 0.3;
-/** Timers are late by up to so much. */
+/** Longest lateness of timers. */
 const TIMER_STEP_MS = 1;
 
-/** What a request takes: of each policy, or of none. */
+/** The takes of a request: all of them or none. */
 export interface Asked {
   caller: Caller;
   policies: readonly PolicySettings[];
@@ -57,7 +57,7 @@ export class SimWorker {
   #stalledUntilMs = 0;
   #stalledMs = 0;
   #parts: number;
-  /** Takes that wait for an answer. */
+  /** Number of takes that wait for an answer. */
   waiting = 0;
 
   constructor(options: WorkerOptions) {
@@ -107,17 +107,17 @@ export class SimWorker {
     return this.#options.clockOffsetMs + atMs * this.#options.clockSpeed;
   }
 
-  /** timeOf is when its clock shows so much. */
+  /** timeOf is the simulated time at which its clock shows this value. */
   timeOf(monotonicMs: number): number {
     return (monotonicMs - this.#options.clockOffsetMs) / this.#options.clockSpeed;
   }
 
-  /** Workers of all machines that it knows of: the n of its local shares. */
+  /** Number of workers of all machines that it knows of: the n of its local shares. */
   get parts(): number {
     return this.#parts;
   }
 
-  /** Whether new requests come to it. */
+  /** Whether it gets new requests. */
   get accepting(): boolean {
     return this.#alive && !this.#draining;
   }
@@ -141,7 +141,7 @@ export class SimWorker {
     });
   }
 
-  /** request asks when the event loop reads it; onAnswer is not called where the worker dies before. */
+  /** request asks the limiter when the event loop reads it. onAnswer is not called if the worker dies before. */
   request(asked: Asked, auditor: Auditor, onAnswer: (answer: Answer) => void): void {
     this.#loop(() => {
       const [startMs, stalledMs] = [this.#options.time.nowMs, this.#stalledMs];
@@ -180,13 +180,13 @@ export class SimWorker {
     this.#stalledMs += this.#stalledUntilMs - fromMs;
   }
 
-  /** crash ends the process with everything that it holds. */
+  /** crash ends the process and loses all its tokens. */
   crash(): void {
     this.#alive = false;
     this.link.cut(Number.POSITIVE_INFINITY);
   }
 
-  /** drain ends it in order: what waits is answered, what it holds may be given back. */
+  /** drain ends it gracefully: waiting takes are decided, and its tokens may be returned. */
   drain(): void {
     this.#draining = true;
     this.#loop(() => {
@@ -196,7 +196,7 @@ export class SimWorker {
 
   #later(delayMs: number, fn: () => void): () => void {
     let cancelled = false;
-    // A stall puts it off further, and then it can still be cancelled.
+    // A stall delays it further, and until then it can be cancelled.
     this.#options.time.after(delayMs, () => {
       this.#loop(() => {
         if (!cancelled) fn();

@@ -1,10 +1,8 @@
 /**
- * The long run of the limiter's simulation: `make simulate`. Random scenarios, judged after every event, and the price of
- * coalescing and leases in refusals that an ideal bucket would not have given. Exit 1 where anything was wrong.
+ * The long run of the limiter's simulation: `make simulate`. Random scenarios, checked after every event, and the share of
+ * requests that coalescing and leases refuse although an ideal bucket would not. Exit 1 on any failure.
  *
- * SIM_SEED   run only the scenario of this seed
- * SIM_COUNT  scenarios (default 5000)
- * SIM_SEC    longest time for them (default: no bound)
+ * SIM_SEED   run only the scenario of this seed SIM_COUNT  scenarios (default 5000) SIM_SEC    time limit (default: none)
  */
 import { Random } from '../../fuzz/random.ts';
 import { type Summary, simulateMany, simulateOne } from './campaign.ts';

@@ -12,7 +12,7 @@ const SCENARIOS = 200;
 const LONGEST_SEC = 60;
 const WORKERS = 4;
 
-/** One client, evenly over four workers, in good weather. */
+/** One client, evenly over four workers, without faults. */
 function scenario(fields: Partial<Scenario>): Scenario {
   return {
     seed: 11,
@@ -49,7 +49,7 @@ async function play(fields: Partial<Scenario>) {
   return report;
 }
 
-test(`B30: the simulated limiter keeps the guarantee, and the price of every fault, in ${SCENARIOS} random scenarios`, async (t) => {
+test(`B30: the simulated limiter keeps the guarantee, and its bound for every fault, in ${SCENARIOS} random scenarios`, async (t) => {
   const { SIM_SEED } = process.env;
   const seed = Number(SIM_SEED ?? Date.now() & 0x7fffffff);
   t.diagnostic(`seed ${seed}`);
@@ -61,17 +61,17 @@ test(`B30: the simulated limiter keeps the guarantee, and the price of every fau
   assert.ok(SIM_SEED !== undefined || summary.scenarios === SCENARIOS, `only ${summary.scenarios} played`);
 });
 
-test('the simulation plays the same scenario the same way each time', async () => {
+test('a scenario of the simulation runs the same way each time', async () => {
   const reports = [await runScenario(scenarioOf(12_345)), await runScenario(scenarioOf(12_345))];
   assert.deepEqual(reports[0], reports[1]);
 });
 
-test('B30: the simulated limiter admits 100 of 100, and after each fault what it is said to add, and no more', async () => {
+test('B30: the simulated limiter admits 100 of 100, and after each fault no more than its documented extra', async () => {
   const { admitted } = await play({});
   assert.equal(admitted, 100);
   const restarted = await play({ faults: [{ atMs: 500, kind: 'restart-empty' }] });
   assert.equal(restarted.admitted, 200, 'an empty store: one capacity');
-  // 500 requests a second take all 100 tokens within 250 ms; the replica lacks the last 100 ms of it.
+  // 500 requests a second take all 100 tokens within 250 ms; the replica lacks the last 100 ms.
   const failedOver = await play({ faults: [{ atMs: 150, kind: 'failover', lostMs: 100 }] });
   const fromStore = failedOver.admitted - (failedOver.bySource['allowed local'] ?? 0);
   assert.ok(fromStore > 120 && fromStore <= 180, `${fromStore} after a failover`);
@@ -88,12 +88,12 @@ test('B30: the simulated limiter admits 100 of 100, and after each fault what it
   assert.ok(back.admitted <= steady.admitted, 'a step back gives nothing');
 });
 
-test('B32: the simulated limiter adds the part of the workers that are cut off, for as long as they are', async () => {
+test('B32: the simulated limiter admits the extra shares of workers that are cut off, only while they are', async () => {
   const [capacity, rate, cutOff, ms] = [100, 200, 2, 2_000];
   const faults: Scenario['faults'] = [{ atMs: 500, kind: 'partition', workers: [0, 1], ms, keeps: false }];
   const phases = [{ ms: 4_000, perSec: 600 }];
   const report = await play({ ...sized(capacity, rate), phases, faults });
-  // They notice the end with the next probe.
+  // They notice the end by the next probe.
   const outSec = (ms + 400) / 1_000;
   const bound = (cutOff / WORKERS) * (capacity + rate * outSec) + 1 + rate * 0.02;
   assert.ok(report.worstWithLocal <= bound, `${report.worstWithLocal}, ${bound} is the bound`);
@@ -101,12 +101,12 @@ test('B32: the simulated limiter adds the part of the workers that are cut off, 
   assert.ok(report.worstWithLocal > atLeast, `${report.worstWithLocal}: they went on`);
 });
 
-test('B32: the simulated limiter mints nothing however often the store comes and goes', async () => {
+test('B32: the simulated limiter creates no tokens however often the store comes and goes', async () => {
   const [capacity, rate] = [1_000, 10];
   const flapping = { kind: 'flapping' as const, workers: [0, 1, 2, 3], times: 12, upMs: 400, downMs: 100 };
   const phases = [{ ms: 6_500, perSec: 200 }];
   const report = await play({ ...sized(capacity, rate), phases, faults: [{ atMs: 100, ...flapping }] });
-  // All local shares together are one more bucket, whose level is what was known of the shared one.
+  // All local shares together are one more bucket with the last known level of the shared one.
   const bound = capacity + rate * 6.5 + WORKERS;
   assert.ok(report.worstWithLocal <= bound, `${report.worstWithLocal}, ${bound} is the bound`);
   assert.ok((report.bySource['allowed local'] ?? 0) > 100, 'the shares were used');
@@ -128,7 +128,7 @@ test('B30: the simulated limiter refuses at most 2 % that an ideal bucket admits
   }
 });
 
-test('the simulation notices a store that forgets what is out on lease', async () => {
+test('the simulation notices a store that forgets leases', async () => {
   const phases = [
     { ms: 300, perSec: 6_400 },
     { ms: 60, perSec: 40_000 },
@@ -139,7 +139,7 @@ test('the simulation notices a store that forgets what is out on lease', async (
   assert.ok(complaints.some((text) => / over capacity \+ rate × time/.test(text)));
 });
 
-test('the simulation notices a store that gives a token away now and then', async () => {
+test('the simulation notices a store that sometimes grants an extra token', async () => {
   let writes = 0;
   const generous = scenario({ phases: [{ ms: 1_000, perSec: 500 }] });
   const { complaints } = await runScenario(generous, (state) => {

@@ -1,20 +1,20 @@
 /**
- * One bucket's history: what was admitted from it, and what changed its limits or gave tokens away. The guarantee is judged
- * twice: on the moments of admission, as it is stated, and on the moments at which the store granted.
+ * The history of one bucket: admissions, changed limits and extra tokens. The guarantee is checked twice: at the times of
+ * admission, as it is stated, and at the times of the store's grants.
  */
 import { type Limits, WindowOracle } from '../bucket/oracle.ts';
 
 export type StoreEvent = {
   atMs: number;
-  /** Place among the takes of the store. */
+  /** Sequence number of the take at the store. */
   order: number;
-  /** Tokens granted but not arrived at that moment. */
+  /** Tokens granted and not arrived at that time. */
   flying: number;
 } & ({ kind: 'gift'; tokens: number } | { kind: 'limits'; limits: Limits; leased: number });
 
 export interface Admission {
   atMs: number;
-  /** When the token left the bucket; of one on lease, when it was spent. */
+  /** When the token left the bucket; for a lease token, when it was spent. */
   grantedMs: number;
   order: number;
   tokens: number;
@@ -22,10 +22,10 @@ export interface Admission {
 
 /** Excess over capacity + rate × time. */
 export interface Worst {
-  /** Tokens, on the moments of admission; and as a part of 1 + rate × delay. */
+  /** In tokens, at the times of admission; and as a share of 1 + rate × delay. */
   onAdmission: number;
   partOfBound: number;
-  /** Tokens, on the moments at which the store granted. */
+  /** In tokens, at the times of the store's grants. */
   onGrant: number;
 }
 
@@ -44,7 +44,7 @@ type Entry = { atMs: number; order: number } & (
   | { kind: 'event'; event: StoreEvent }
 );
 
-/** The guarantee's own token: parts of one that the ideal bucket does not know. */
+/** The extra token of the guarantee, for fractions that the ideal bucket does not have. */
 const ONE = 1;
 
 export class Timeline {
@@ -63,7 +63,7 @@ export class Timeline {
     this.#maxRate = limits.ratePerSec;
   }
 
-  /** Those in force in the store. */
+  /** The limits in force in the store. */
   get limits(): Limits {
     return this.#onAdmission.limits;
   }

@@ -1,4 +1,4 @@
-/** Traffic for measuring what a limiter refuses too much: arrivals in ms, for buckets of a given rate. */
+/** Traffic to measure how much a limiter refuses in excess: arrivals in ms, for buckets of a given rate. */
 import type { Random } from '../../fuzz/random.ts';
 
 export interface Trace {
@@ -6,7 +6,7 @@ export interface Trace {
   arrivalsMs: number[];
 }
 
-/** steadyAndBursts: 70 % of the rate for 1.5 s, then twenty times the rate for 0.2 s, again and again. */
+/** steadyAndBursts: 70 % of the rate for 1.5 s, then twenty times the rate for 0.2 s, repeated. */
 export function steadyAndBursts(random: Random, ratePerSec: number, times: number): Trace {
   const arrivalsMs: number[] = [];
   for (let i = 0; i < times; i++) {
@@ -16,7 +16,7 @@ export function steadyAndBursts(random: Random, ratePerSec: number, times: numbe
   return { name: '70 % and bursts of 20 ×', arrivalsMs };
 }
 
-/** onAndOff: bursts of 10…310 ms at up to thrice the rate between pauses of up to 400 ms, 70 % of the rate on the whole. */
+/** onAndOff: bursts of 10…310 ms at up to three times the rate, with pauses up to 400 ms; on average 70 % of the rate. */
 export function onAndOff(random: Random, ratePerSec: number, forMs: number): Trace {
   const spells: { fromMs: number; forMs: number; weight: number }[] = [];
   let atMs = 0;
@@ -33,7 +33,7 @@ export function onAndOff(random: Random, ratePerSec: number, forMs: number): Tra
   return { name: 'on and off, 70 % on the whole', arrivalsMs };
 }
 
-/** overload: thrice the rate. */
+/** overload: three times the rate. */
 export function overload(random: Random, ratePerSec: number, forMs: number): Trace {
   const arrivalsMs: number[] = [];
   arrive(random, arrivalsMs, { fromMs: 0, forMs, perSec: ratePerSec * 3 });

@@ -1,6 +1,6 @@
 /**
- * Time that only passes when the simulation says so: a queue of events, each run at its moment, one after the other. Seconds
- * of it cost milliseconds, and a seed repeats every order of events.
+ * Virtual time: a queue of events that run one after the other, each at its time. Seconds take milliseconds, and a seed
+ * repeats the order of events.
  */
 
 interface Event {
@@ -20,7 +20,7 @@ export class VirtualTime {
     return this.#nowMs;
   }
 
-  /** at runs fn at a moment, now at the earliest; returns how to cancel that. */
+  /** at runs fn at a time, not before now; returns a function that cancels it. */
   at(atMs: number, fn: () => void): () => void {
     return this.#add(atMs, fn, false);
   }
@@ -29,12 +29,12 @@ export class VirtualTime {
     return this.at(this.#nowMs + delayMs, fn);
   }
 
-  /** atQuietly is for events that settle no promise anybody else waits for: they cost no turn of the real loop. */
+  /** atQuietly is for events that settle no promise: they need no turn of the real event loop. */
   atQuietly(atMs: number, fn: () => void): void {
     this.#add(atMs, fn, true);
   }
 
-  /** run goes through all events up to a moment; afterEach sees the world when each one's promises have settled. */
+  /** run runs all events up to a time; afterEach is called after each one, when its promises have settled. */
   async run(untilMs: number, afterEach: () => void = () => undefined): Promise<void> {
     for (;;) {
       const event = this.#heap[0];
@@ -90,7 +90,7 @@ function isBefore(a: Event, b: Event): boolean {
   return a.atMs < b.atMs || (a.atMs === b.atMs && a.turn < b.turn);
 }
 
-/** Every promise that can settle without another event has done so when the real loop comes round. */
+/** After one turn of the real loop, every promise that needs no other event has settled. */
 function allSettled(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);

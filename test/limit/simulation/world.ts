@@ -1,4 +1,4 @@
-/** A small fleet for stateful tests, whose store is held to the BigInt model of the script at every take. */
+/** A small fleet for stateful tests. Every take of its store is compared with the BigInt model of the script. */
 import assert from 'node:assert/strict';
 import type { PolicySettings } from '../../../src/contract/settings.ts';
 import type { Caller } from '../../../src/limit/caller/identity.ts';
@@ -96,7 +96,7 @@ export class World {
     this.fleet.failOver(lostMs);
   }
 
-  /** expectCalm lets everything end, and wants normal service after it. */
+  /** expectCalm lets everything finish and then expects normal service. */
   async expectCalm(): Promise<void> {
     for (const { link } of this.fleet.workers) link.heal();
     this.fleet.changeWeather({}, 0);
@@ -117,7 +117,7 @@ interface Done {
   atMs: number;
 }
 
-/** One BigInt model per bucket, which must answer every take as the store did. */
+/** One BigInt model per bucket, which must give the store's answer to every take. */
 class ScriptModels {
   readonly #models = new Map<string, BucketModel>();
   #done: Done[] = [];
@@ -129,7 +129,7 @@ class ScriptModels {
     this.#done.push({ execution, atMs });
   }
 
-  /** The writes after a moment are lost: every model is made anew from what was before. */
+  /** The writes after a time are lost: every model is rebuilt from those before. */
   failOver(untilMs: number): void {
     this.#models.clear();
     this.#done = this.#done.filter(({ atMs }) => atMs <= untilMs);
@@ -137,7 +137,7 @@ class ScriptModels {
       this.#modelFor(execution).take(execution.request, execution.nowUs);
   }
 
-  /** A bucket that is missing in the store is a new one here too. */
+  /** A bucket missing in the store is a new one here too. */
   #modelFor({ request: { key }, before }: Execution): BucketModel {
     const known = before === null ? undefined : this.#models.get(key);
     if (known !== undefined) return known;

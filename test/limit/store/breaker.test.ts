@@ -29,7 +29,7 @@ function makeBreaker(random = () => 0.5) {
   return { breaker, changes, timers, fire, probes: () => probes };
 }
 
-test('a breaker opens after five failures in a row, and a success in between starts the count anew', () => {
+test('a breaker opens after five failures in a row, and a success resets the count', () => {
   const { breaker, changes } = makeBreaker();
   for (let i = 1; i < FAILURES_TO_OPEN; i++) breaker.fail();
   breaker.succeed();
@@ -40,7 +40,7 @@ test('a breaker opens after five failures in a row, and a success in between sta
   assert.deepEqual(changes, [true]);
 });
 
-test('a breaker opens at once on silence, or where the store itself is away', () => {
+test('a breaker opens at once on silence, or when the store reports that it is away', () => {
   for (const cause of ['silence', 'away'] as const) {
     const { breaker, changes } = makeBreaker();
     breaker[cause]();
@@ -67,7 +67,7 @@ test('a breaker probes every 250 ms ± 20 % while open, and stops at the first s
   }
 });
 
-test('a breaker leaves no timer behind when closed', () => {
+test('a closed breaker leaves no timer behind', () => {
   const { breaker, timers } = makeBreaker();
   breaker.away();
   breaker.close();

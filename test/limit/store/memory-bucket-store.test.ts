@@ -40,7 +40,7 @@ test('the memory store has the arithmetic of the script: the BigInt model agrees
   assert.ok(count >= 10_000, `only ${count} takes`);
 });
 
-test('the memory store refills exactly, and waits exactly up to 9e9, where a plain product would leave the exact integers', () => {
+test('the memory store refills and waits exactly up to 9e9, where a plain product would exceed the exact integers', () => {
   const times = fc.integer({ min: 0, max: 3_000_000_000_000 });
   fc.assert(
     fc.property(times, fc.integer({ min: 1, max: 1_000_000_000_000_000 }), (us, rateMicro) => {
@@ -66,7 +66,7 @@ test('the memory store agrees with the model through its own map, expiry include
   t.diagnostic(`seed ${seed}`);
   const property = fc.property(operations, (list) => {
     const { clock, store } = makeStore();
-    // A monotonic clock only goes forwards; the model may not have forgotten a full bucket, which must be the same.
+    // The clock only goes forwards. The model keeps full buckets that the store has forgotten; both must behave alike.
     const forwards = list.map((operation) => ({
       ...operation,
       stepUs: Math.abs(operation.stepUs),
@@ -91,7 +91,7 @@ test('the memory store answers a batch in order, one bucket per key', async () =
   );
 });
 
-test('the memory store keeps no more buckets than it may, and gives up the one nearest to full', () => {
+test('the memory store keeps a bounded number of buckets and drops the fullest', () => {
   const { clock, store } = makeStore(100);
   store.take(takeOf('drained', { capacity: 1_000, need: 1_000 }));
   for (let i = 0; i < 2_000; i++) {
@@ -102,7 +102,7 @@ test('the memory store keeps no more buckets than it may, and gives up the one n
   assert.equal(store.take(takeOf('drained', { capacity: 1_000, need: 1_000 })).granted, 0);
 });
 
-test('the memory store forgets buckets that have had the time to fill up while new ones come', () => {
+test('the memory store forgets buckets that have had time to fill up', () => {
   const { clock, store } = makeStore();
   for (let i = 0; i < 1_000; i++) store.take(takeOf(`first-${i}`));
   clock.nowMs += 60_000;

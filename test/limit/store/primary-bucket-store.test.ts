@@ -43,7 +43,7 @@ function codesOf(results: unknown[]): (string | null)[] {
   return results.map((result) => (result instanceof LbError ? result.code : null));
 }
 
-test('the primary’s store matches replies to batches by their number, in whatever order they come', async () => {
+test('the primary’s store matches replies to batches by number, in any order', async () => {
   const { answer, sent, store } = makeLink();
   const first = store.takeBatch([{ ...take, need: 3 }, take]);
   const second = store.takeBatch([{ ...take, need: 100 }]);
@@ -84,7 +84,7 @@ test('a limiter gives up a call of the primary’s store at its deadline, drops 
   await limiter.close();
 });
 
-test('the primary’s store forgets the oldest of very many messages without a reply', async () => {
+test('the primary’s store drops the oldest of too many unanswered messages', async () => {
   const { answer, sent, store } = makeLink();
   let settled = false;
   void store.takeBatch([take]).then(() => {
@@ -98,7 +98,7 @@ test('the primary’s store forgets the oldest of very many messages without a r
   assert.equal(settled, false);
 });
 
-test('the primary’s store turns a failed take, a reply to something else and a closed link into errors of the store', async () => {
+test('the primary’s store reports failed takes, unexpected replies and a closed link as errors of the store', async () => {
   const { sent, store } = makeLink();
   const failed = store.takeBatch([take]);
   store.onReplies({ type: 'bucket-replies', id: sent[0]?.id ?? 0, replies: [null] });
@@ -113,7 +113,7 @@ test('the primary’s store turns a failed take, a reply to something else and a
   await assert.rejects(broken.takeBatch([take]), { code: 'store_unavailable' });
 });
 
-test('B30: the primary’s store lets 8 workers admit exactly 100 of 2,000 at once from one bucket in the primary', async () => {
+test('B30: with the primary’s store 8 workers admit exactly 100 of 2,000 simultaneous takes of one bucket', async () => {
   const host = new MemoryBucketStore(systemClock);
   const limiters = Array.from({ length: 8 }, () => {
     const store = new PrimaryBucketStore(({ id, takes }) => {

@@ -1,4 +1,4 @@
-/** How often the store hears of a client far over its limit, on a clock that the tests advance. */
+/** How often the store is called for a client far over its limit, on a test clock. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Clock } from '../../../src/contract/clock.ts';
@@ -8,7 +8,7 @@ import { callerOf, makeLimiter, policyOf, ScriptedStore } from '../limiter/limit
 import { VirtualTime } from '../simulation/virtual-time.ts';
 
 const caller = callerOf('203.0.113.7');
-/** Of each worker, in each millisecond. */
+/** Requests per worker and millisecond. */
 const REQUESTS = 2;
 const ONE_WAY_MS = 0.5;
 
@@ -19,7 +19,7 @@ interface Flood {
   sec: number;
 }
 
-/** Calls of the store and admissions in `sec` seconds of a flood, once the bucket is dry. */
+/** Calls of the store and admissions in `sec` seconds of a flood, after the bucket is empty. */
 async function flood({ capacity, refillPerSecond, workers, sec }: Flood) {
   const time = new VirtualTime();
   const random = new Random(capacity * 1_000 + refillPerSecond);
