@@ -84,8 +84,8 @@ export class DataPlane {
     engine: Engine,
     connection: RedisConnection | null,
   ) {
-    const { logger, send, workerCount } = options;
-    const { redis, rateLimit } = first.settings;
+    const { logger, send } = options;
+    const { redis } = first.settings;
     this.#options = options;
     this.settings = first.settings;
     this.#redis = connection;
@@ -94,14 +94,7 @@ export class DataPlane {
       redis === null || connection === null
         ? new PrimaryBucketStore(send)
         : new RedisBucketStore({ connection, prefix: redis.prefix, timeoutMs });
-    this.#limiter = new Limiter({
-      ...options,
-      store: this.#store,
-      timeoutMs,
-      workers: workerCount,
-      instances: rateLimit.instances,
-      clock: systemClock,
-    });
+    this.#limiter = new Limiter({ ...options, store: this.#store, timeoutMs, clock: systemClock });
     this.#planDeps = {
       ...options,
       wires,
@@ -221,11 +214,10 @@ export class DataPlane {
   }
 
   #makePlan({ settings, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
-    const { policies, instances, leases } = settings.rateLimit;
+    const { storeWorkers, workerCount } = this.#options;
     // Before the plan: its first request needs the new limits.
-    this.#limiter.configure(policies, policyVersionUs);
-    this.#limiter.shareAmong(this.#options.storeWorkers() ?? instances * this.#options.workerCount);
-    this.#limiter.useLeases(leases);
+    this.#limiter.configure(settings.rateLimit, policyVersionUs);
+    this.#limiter.shareAmong(storeWorkers() ?? settings.rateLimit.instances * workerCount);
     const plan = new Plan(settings, previous, this.#planDeps);
     const { availability } = this.#options;
     availability.keepOnly(plan.backends());

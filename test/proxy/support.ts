@@ -127,7 +127,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const timer = new DeadlineTimer({ clock, tickMs: TICK_MS, onError: (error) => faults.push(error) });
   timer.start();
   const store = new MemoryBucketStore(clock);
-  const limiter = new Limiter({ store, timeoutMs: 200, workers: 1, instances: 1, clock, metrics, logger });
+  const limiter = new Limiter({ store, timeoutMs: 200, clock, metrics, logger });
   const lookup = lookupOf(options.clients ?? []);
   const apiKeys = options.apiKeys ?? { verify: () => 'unknown', clientOf: () => null };
   const worker = { workerIndex: 0, workerCount: 1 };
@@ -135,7 +135,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   const deps = { timer, metrics, lookup, apiKeys, wires, onFault, ...worker };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
-    limiter.configure(settings.rateLimit.policies, 1);
+    limiter.configure(settings.rateLimit, 1);
     return new Plan(settings, previous, deps);
   };
   let plan = build(options, null);

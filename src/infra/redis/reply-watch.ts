@@ -6,55 +6,43 @@
  * overdue reply gets a second chance, which ends only after the event loop has polled the socket.
  */
 
-/** A reply that takes longer is overdue, and found so when the next command is sent. */
+/** A reply that takes longer is overdue. */
 const OVERDUE_MS = 1_000;
 const SECOND_CHANCE_MS = 500;
 /** One command in this time is watched. */
 const SAMPLE_EVERY_MS = 250;
 
-interface Sample {
-  readonly sentAtMs: number;
-  overdue: boolean;
-}
-
 /** ReplyWatch is kept for each connection to a server. */
 export class ReplyWatch {
   readonly #onStuck: (error: Error) => void;
-  #sample: Sample | null = null;
+  #watching = false;
   #nextAtMs = 0;
 
-  /** @param onStuck called when a watched command has had no reply for 1.5 s or more */
+  /** @param onStuck called when a watched command has had no reply for 1.5 s */
   constructor(onStuck: (error: Error) => void) {
     this.#onStuck = onStuck;
   }
 
   /** watch is told of each command that was sent; the sender handles its failure. */
   watch(reply: Promise<unknown>): void {
-    const nowMs = performance.now();
-    const sample = this.#sample;
-    if (sample === null) {
-      if (nowMs >= this.#nextAtMs) this.#begin(reply, nowMs);
-      return;
-    }
-    if (sample.overdue || nowMs - sample.sentAtMs < OVERDUE_MS) return;
-    sample.overdue = true;
-    setTimeout(() => setImmediate(() => this.#end(sample)), SECOND_CHANCE_MS).unref();
-  }
-
-  #begin(reply: Promise<unknown>, nowMs: number): void {
-    const sample = { sentAtMs: nowMs, overdue: false };
-    this.#sample = sample;
-    this.#nextAtMs = nowMs + SAMPLE_EVERY_MS;
+    const sentAtMs = performance.now();
+    if (this.#watching || sentAtMs < this.#nextAtMs) return;
+    this.#watching = true;
+    this.#nextAtMs = sentAtMs + SAMPLE_EVERY_MS;
+    let isAnswered = false;
+    const giveUp = (): void => {
+      if (isAnswered) return;
+      const silentMs = Math.round(performance.now() - sentAtMs);
+      this.#onStuck(new Error(`a command has had no reply for ${silentMs} ms`));
+    };
+    let timer = setTimeout(() => {
+      timer = setTimeout(() => setImmediate(giveUp), SECOND_CHANCE_MS).unref();
+    }, OVERDUE_MS).unref();
     const answered = (): void => {
-      if (this.#sample === sample) this.#sample = null;
+      isAnswered = true;
+      clearTimeout(timer);
+      this.#watching = false;
     };
     reply.then(answered, answered);
-  }
-
-  #end(sample: Sample): void {
-    if (this.#sample !== sample) return;
-    this.#sample = null;
-    const silentMs = Math.round(performance.now() - sample.sentAtMs);
-    this.#onStuck(new Error(`a command has had no reply for ${silentMs} ms`));
   }
 }

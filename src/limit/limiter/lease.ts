@@ -57,15 +57,6 @@ export class Lot implements TokenOrigin {
 /** The part of a TakeRequest that is the lease's. */
 export type LeaseAsk = Readonly<Pick<TakeRequest, 'ahead' | 'ret' | 'spent' | 'retEpoch'>>;
 
-/** Tokens of one epoch that the worker no longer has, as the store is to be told. */
-interface LeaseReport {
-  ret: number;
-  spent: number;
-  readonly epoch: number;
-  /** The store stops accounting for them at most one lease after the end of their lot. */
-  readonly untilMs: number;
-}
-
 /** The ask of a take that has nothing to do with leases. */
 export const NO_LEASE: LeaseAsk = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
 
@@ -79,8 +70,8 @@ export class LeaseAccount {
   /** Oldest first. */
   #lots: Lot[] = [];
   #held = 0;
-  /** For the next takes, one per epoch. */
-  #reports: LeaseReport[] = [];
+  /** Lots that are spent or go back, until the store is told. */
+  #ended: Lot[] = [];
   /** Smoothed tokens per ms. */
   #demand = 0;
   #binTokens: number;
@@ -102,7 +93,7 @@ export class LeaseAccount {
 
   /** Whether tokens wait to go back, which is worth a take of its own. */
   get hasReturns(): boolean {
-    return this.#reports.some(({ ret }) => ret > 0);
+    return this.#ended.some(({ tokens }) => tokens > 0);
   }
 
   /** observe counts the demand of a request, whoever grants it. */
@@ -131,17 +122,17 @@ export class LeaseAccount {
       missing -= spent;
       if (lot.tokens > 0) continue;
       this.#lots.shift();
-      this.#report(lot, 0);
+      this.#ended.push(lot);
     }
     return oldest;
   }
 
   /**
    * unspend puts back tokens that were spent for nothing, into the lot that spend named. false: the lot has
-   * expired, or the store has been told; only the store can take them back.
+   * ended, or the store has been told; only the store can take them back.
    */
   unspend(lot: Lot, tokens: number, nowMs: number): boolean {
-    if (nowMs >= lot.expiresMs || lot.spent < tokens) return false;
+    if (nowMs >= lot.expiresMs || lot.spent < tokens || !this.#lots.includes(lot)) return false;
     lot.spent -= tokens;
     lot.tokens += tokens;
     this.#held += tokens;
@@ -151,7 +142,7 @@ export class LeaseAccount {
   /** add adds a lot; one that expired on its way goes back. */
   add(lot: Lot, nowMs: number): void {
     if (nowMs >= lot.expiresMs) {
-      this.#report(lot, lot.tokens);
+      this.#ended.push(lot);
       return;
     }
     this.#lots.push(lot);
@@ -177,10 +168,7 @@ export class LeaseAccount {
     const wants = (waiting || this.#low) && rules !== null && leasable(rules);
     this.#low = false;
     const ahead = wants ? this.#wanted(nowMs) : 0;
-    const report = this.#nextReport(nowMs, waiting || ahead > 0);
-    if (report === undefined) return ahead === 0 ? NO_LEASE : { ...NO_LEASE, ahead };
-    const { ret, spent, epoch } = report;
-    return { ahead, ret, spent, retEpoch: epoch };
+    return { ...this.#nextReport(nowMs, waiting || ahead > 0), ahead };
   }
 
   /** lent is told how much of what was asked for was lent. */
@@ -201,10 +189,9 @@ export class LeaseAccount {
 
   /** drop loses everything: the bucket it came from is gone. */
   drop(): void {
-    for (const lot of this.#lots) lot.spent = 0;
     this.#lots = [];
     this.#held = 0;
-    this.#reports = [];
+    this.#ended = [];
   }
 
   #turnBin(nowMs: number): void {
@@ -233,30 +220,31 @@ export class LeaseAccount {
     for (let lot = this.#lots[0]; lot !== undefined && lot.expiresMs <= byMs; lot = this.#lots[0]) {
       this.#lots.shift();
       this.#held -= lot.tokens;
-      this.#report(lot, lot.tokens);
+      this.#ended.push(lot);
     }
   }
 
-  /** Moves out of a lot what the store is to be told: what was spent, and `ret` tokens that go back. */
-  #report(lot: Lot, ret: number): void {
-    const { spent, epoch, expiresMs } = lot;
-    lot.tokens -= ret;
-    lot.spent = 0;
-    if (ret + spent === 0) return;
-    const known = this.#reports.find((report) => report.epoch === epoch);
-    if (known === undefined) {
-      this.#reports.push({ ret, spent, epoch, untilMs: expiresMs + LEASE_MS });
-      return;
+  /**
+   * What the store is to be told of the tokens of one epoch.
+   *
+   * @param travels whether a take leaves in any case; what was spent is not worth one
+   */
+  #nextReport(nowMs: number, travels: boolean): LeaseAsk {
+    // The store accounts for tokens until one lease after the end of their lot at most.
+    this.#ended = this.#ended.filter(({ expiresMs }) => nowMs < expiresMs + LEASE_MS);
+    const first = travels
+      ? (this.#ended[0] ?? this.#lots.find(({ spent }) => spent > 0))
+      : this.#ended.find(({ tokens }) => tokens > 0);
+    if (first === undefined) return NO_LEASE;
+    const { epoch } = first;
+    const ended = this.#ended.filter((lot) => lot.epoch === epoch);
+    this.#ended = this.#ended.filter((lot) => lot.epoch !== epoch);
+    const ret = ended.reduce((sum, { tokens }) => sum + tokens, 0);
+    let spent = 0;
+    for (const lot of [...ended, ...this.#lots.filter((lot) => lot.epoch === epoch)]) {
+      spent += lot.spent;
+      lot.spent = 0;
     }
-    known.ret += ret;
-    known.spent += spent;
-  }
-
-  /** @param travels whether a take leaves in any case; what was spent is not worth one */
-  #nextReport(nowMs: number, travels: boolean): LeaseReport | undefined {
-    this.#reports = this.#reports.filter(({ untilMs }) => nowMs < untilMs);
-    if (travels) for (const lot of this.#lots) this.#report(lot, 0);
-    const index = travels ? 0 : this.#reports.findIndex(({ ret }) => ret > 0);
-    return index === -1 ? undefined : this.#reports.splice(index, 1)[0];
+    return { ahead: 0, ret, spent, retEpoch: epoch };
   }
 }

@@ -53,11 +53,6 @@ const OLDEST_VERSION_US = 1;
 
 /** `timeoutMs` is how long a request may wait from joining a queue, and a call for its reply. */
 interface LimiterOptions extends StoreHealthOptions {
-  /** Workers of this machine, and machines that share the store; until shareAmong says better. */
-  workers: number;
-  instances: number;
-  /** The setting `rateLimit.leases`; default true. */
-  leases?: boolean;
   /** This worker replaces one that died and may have spent its local shares: they start empty until the store is heard. */
   replacement?: boolean;
   /** Buckets remembered per policy, and local shares. */
@@ -65,7 +60,6 @@ interface LimiterOptions extends StoreHealthOptions {
 }
 
 const DEFAULTS = {
-  leases: true,
   replacement: false,
   maxKeys: DEFAULT_MAX_BUCKETS,
   random: Math.random,
@@ -85,7 +79,7 @@ export class Limiter {
   #bucketsPerPolicy: number;
   #listed: KnownBucket[] = [];
   #flushing = false;
-  #leases: boolean;
+  #leases = true;
   /** Of all calls, smoothed. */
   #roundTripMs = 1;
   /** Decisions whose tokens have been given back. */
@@ -93,12 +87,11 @@ export class Limiter {
 
   constructor(options: LimiterOptions) {
     this.#options = { ...DEFAULTS, ...options };
-    const { workers, instances, clock, leases, replacement, maxKeys } = this.#options;
+    const { clock, replacement, maxKeys } = this.#options;
     this.#clock = clock;
-    this.#leases = leases;
     this.#emptyAtMs = replacement ? clock.monotonicMs() : null;
     this.#bucketsPerPolicy = maxKeys;
-    this.#local = new LocalBuckets(workers * instances, maxKeys);
+    this.#local = new LocalBuckets(maxKeys);
     this.#health = new StoreHealth(options);
     this.#waiting = new DeadlineQueue(options, (waiter) => this.#answerAlone(waiter));
   }
@@ -109,11 +102,16 @@ export class Limiter {
   }
 
   /**
-   * configure takes the policies of a revision, before a plan of that revision is used. Buckets and what is known of them stay.
+   * configure takes the policies of a revision, before a plan of that revision is used. Buckets and what is known of them
+   * stay; where leases are off, tokens on lease go back as they age.
    *
    * @param policyVersionUs when the policies were loaded, on the database's clock
    */
-  configure(policies: readonly PolicySettings[], policyVersionUs: number): void {
+  configure(
+    { policies, leases }: { policies: readonly PolicySettings[]; leases: boolean },
+    policyVersionUs: number,
+  ): void {
+    this.#leases = leases;
     const before = this.#policies;
     this.#policies = new Map();
     const { maxKeys } = this.#options;
@@ -126,14 +124,9 @@ export class Limiter {
     }
   }
 
-  /** shareAmong sets the number of workers, of all machines, that share the store: a local share is one of so many parts. */
+  /** shareAmong sets the number of workers, of all machines, that share the store: a local share is one of so many parts. 1 at first. */
   shareAmong(storeWorkers: number): void {
     this.#local.shares = Math.max(1, storeWorkers);
-  }
-
-  /** useLeases applies the setting `rateLimit.leases`. Tokens that are on lease go back as they age. */
-  useLeases(leases: boolean): void {
-    this.#leases = leases;
   }
 
   /**
@@ -195,7 +188,7 @@ export class Limiter {
     this.#local.forget(key);
     const hash = hashOf(key);
     for (const buckets of this.#policies.values()) {
-      const bucket = buckets.find(hash);
+      const bucket = buckets.known.get(hash);
       if (bucket?.key === key) bucket.reset(this.#clock.monotonicMs());
     }
   }
@@ -209,7 +202,7 @@ export class Limiter {
     const nowMs = this.#clock.monotonicMs();
     const calls = new Map<number, PendingTake[]>();
     let left = MAX_BATCH;
-    for (const bucket of [...this.#policies.values()].flatMap((policy) => [...policy.buckets()])) {
+    for (const bucket of [...this.#policies.values()].flatMap(({ known }) => [...known.values()])) {
       bucket.lease?.returnAll();
       if (left === 0 || bucket.lease === null || !this.#isReachable(bucket)) continue;
       const take = startTake(bucket, false, nowMs);

@@ -21,11 +21,10 @@ export interface HeardLevel {
 
 export class LocalBuckets {
   /** Workers of all machines, ≥ 1. */
-  shares: number;
+  shares = 1;
   readonly #table: BucketTable;
 
-  constructor(shares: number, maxBuckets: number) {
-    this.shares = shares;
+  constructor(maxBuckets: number) {
     this.#table = new BucketTable(maxBuckets);
   }
 

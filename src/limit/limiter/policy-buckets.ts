@@ -16,8 +16,9 @@ const NEVER_DELETED = 0;
 
 export class PolicyBuckets implements BucketPolicy {
   readonly keySuffix: string;
+  /** By their owners' hashes. */
+  readonly known: GenerationMap<KnownBucket>;
   readonly #metrics: WorkerMetrics;
-  readonly #known: GenerationMap<KnownBucket>;
   /** Cells of the counter, by source and index in RESULTS. */
   #cells: Record<DecisionSource, number[]> = noCells();
   #settings: PolicySettings;
@@ -32,7 +33,7 @@ export class PolicyBuckets implements BucketPolicy {
     this.#settings = settings;
     this.#versionUs = versionUs;
     this.#metrics = metrics;
-    this.#known = new GenerationMap(maxBuckets);
+    this.known = new GenerationMap(maxBuckets);
     this.keySuffix = keySuffixOf(settings.name);
   }
 
@@ -44,7 +45,7 @@ export class PolicyBuckets implements BucketPolicy {
   change(settings: PolicySettings, versionUs: number, maxBuckets: number): void {
     this.#settings = settings;
     this.#versionUs = versionUs;
-    this.#known.max = maxBuckets;
+    this.known.max = maxBuckets;
     this.#revision++;
     this.#anonymous = null;
     // A policy that was gone for a while has lost its cells.
@@ -58,7 +59,7 @@ export class PolicyBuckets implements BucketPolicy {
    */
   bucketOf({ bucketHash, match }: Caller, emptyAtMs: number | null): KnownBucket {
     const revision = this.#revision;
-    const known = this.#known.get(bucketHash);
+    const known = this.known.get(bucketHash);
     if (known?.isUpToDate(match, revision) === true) return known;
     const limits = { rules: this.#rulesOf(match), match, revision };
     if (known !== undefined) {
@@ -66,18 +67,8 @@ export class PolicyBuckets implements BucketPolicy {
       return known;
     }
     const made = new KnownBucket(this, bucketHash, limits, emptyAtMs);
-    this.#known.set(bucketHash, made);
+    this.known.set(bucketHash, made);
     return made;
-  }
-
-  /** find returns the bucket of an owner where this worker knows of it. */
-  find(bucketHash: string): KnownBucket | undefined {
-    return this.#known.get(bucketHash);
-  }
-
-  /** buckets are all that are known. */
-  buckets(): Iterable<KnownBucket> {
-    return this.#known.values();
   }
 
   /** count files a decision under its policy, result and source, and returns it. */

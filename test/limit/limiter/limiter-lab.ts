@@ -75,18 +75,16 @@ export function makeLimiter(options: LabOptions): LimiterLab {
   const limiter = new Limiter({
     store,
     timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
-    workers,
-    instances,
     clock: options.clock ?? systemClock,
     metrics,
     logger,
     ...(options.maxKeys === undefined ? {} : { maxKeys: options.maxKeys }),
-    ...(options.leases === undefined ? {} : { leases: options.leases }),
     ...(options.replacement === undefined ? {} : { replacement: options.replacement }),
     ...(options.timers === undefined ? {} : { timers: options.timers }),
     ...(options.defer === undefined ? {} : { defer: options.defer }),
   });
-  limiter.configure(policies, policyVersionUs);
+  limiter.configure({ policies, leases: options.leases ?? true }, policyVersionUs);
+  limiter.shareAmong(workers * instances);
   return { limiter, log, metric: makeReader(metrics) };
 }
 

@@ -140,7 +140,7 @@ test('a limiter with leases takes nothing in advance for small or slow buckets, 
 test('a limiter with leases returns its tokens when leases are turned off', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
-  lab.limiter.useLeases(false);
+  lab.limiter.configure({ policies: [large], leases: false }, 1_000);
   const before = lab.takes.length;
   lab.decisions.length = 0;
   await lab.flow(100, 4);

@@ -220,7 +220,7 @@ test('the limiter uses the limits of the last configure for requests of every pl
   const store = memoryStore();
   const { limiter } = makeLimiter({ store });
   const old = policyOf();
-  limiter.configure([policyOf({ capacity: 7 })], 2_000);
+  limiter.configure({ policies: [policyOf({ capacity: 7 })], leases: true }, 2_000);
   const decision = await limiter.take(caller, old, 1);
   assert.deepEqual([decision.capacity, store.batches[0]?.[0]?.versionUs], [7, 2_000]);
   // A removed policy still limits, with the oldest version.
@@ -347,7 +347,7 @@ test('the limiter keeps its newer limits when an earlier reply still contains ol
   const { limiter } = makeLimiter({ store, timeoutMs: 2_000 });
   const waiting = takeMany(limiter, 1);
   await waitFor('the take to leave', () => store.batches.length === 1);
-  limiter.configure([policyOf({ capacity: 10 })], 2_000);
+  limiter.configure({ policies: [policyOf({ capacity: 10 })], leases: true }, 2_000);
   limiter.peek(caller, policyOf());
   gate.resolve();
   await waiting;

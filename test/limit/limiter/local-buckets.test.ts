@@ -6,7 +6,9 @@ const SEC_US = 1_000_000;
 const rules = { capacity: 100, rateMicro: 80_000_000, versionUs: 1 };
 
 function makeLocal(shares = 8, maxBuckets = 100) {
-  return new LocalBuckets(shares, maxBuckets);
+  const local = new LocalBuckets(maxBuckets);
+  local.shares = shares;
+  return local;
 }
 
 /** How many of `tries` single takes pass. */

@@ -64,7 +64,7 @@ export class SimWorker {
     this.#options = options;
     this.#parts = options.workers * options.instances;
     this.name = options.name;
-    const { time, store, random, weather, events, timeoutMs, workers, instances, leases } = options;
+    const { time, store, random, weather, events, timeoutMs } = options;
     const clock = { monotonicMs: () => this.monotonicMs, wallMs: () => time.nowMs };
     const timers = {
       after: (delayMs: number, fn: () => void) =>
@@ -78,9 +78,6 @@ export class SimWorker {
     this.#limiter = new Limiter({
       store: this.link,
       timeoutMs,
-      workers,
-      instances,
-      leases,
       clock,
       timers,
       defer,
@@ -92,6 +89,7 @@ export class SimWorker {
       },
       random: () => random.next() / 2 ** 32,
     });
+    this.#limiter.shareAmong(this.#parts);
   }
 
   /** On the machine's own clock. */
@@ -131,7 +129,7 @@ export class SimWorker {
   }
 
   configure(policies: readonly PolicySettings[], versionUs: number): void {
-    this.#loop(() => this.#limiter.configure(policies, versionUs));
+    this.#loop(() => this.#limiter.configure({ policies, leases: this.#options.leases }, versionUs));
   }
 
   shareAmong(parts: number): void {
