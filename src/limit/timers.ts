@@ -4,18 +4,9 @@ export interface Timers {
   after(delayMs: number, fn: () => void): () => void;
 }
 
-/** holdingTimers keep the process alive: somebody waits for an answer. */
-export const holdingTimers: Timers = {
+export const systemTimers: Timers = {
   after(delayMs, fn) {
     const timer = setTimeout(fn, delayMs);
-    return () => clearTimeout(timer);
-  },
-};
-
-/** backgroundTimers do not keep the process alive: probes, leases. */
-export const backgroundTimers: Timers = {
-  after(delayMs, fn) {
-    const timer = setTimeout(fn, delayMs).unref();
     return () => clearTimeout(timer);
   },
 };

@@ -1,61 +1,36 @@
 import assert from 'node:assert/strict';
-import { after, before, type TestContext, test } from 'node:test';
-import { Redis } from 'ioredis';
+import { test } from 'node:test';
 import { peekBuckets } from '../../src/limit/bucket/bucket-peek.ts';
 import { charge } from '../../src/limit/charge.ts';
-import type { LabOptions } from '../limit/limiter/limiter-lab.ts';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
-import { type RedisServer, startRedis } from '../support/redis.ts';
+import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
-import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+import { OneRedis } from './one-redis.ts';
 
 const policy = policyOf();
 
-let server: RedisServer;
-let admin: Redis;
-
-before(async () => {
-  server = await startRedis();
-  admin = new Redis(server.url);
-});
-after(async () => {
-  admin.disconnect();
-  await server.stop();
-});
-
-async function fleetOf(t: TestContext, size: number, options: Partial<LabOptions> = {}): Promise<Fleet> {
-  await admin.flushall();
-  const fleet = makeFleet(server.url, size, { timeoutMs: PATIENT_MS, ...options });
-  t.after(() => fleet.close());
-  await fleet.ready();
-  return fleet;
-}
-
-async function scriptCalls(): Promise<number> {
-  const stats = await admin.info('commandstats');
-  const calls = [...stats.matchAll(/cmdstat_eval(?:sha)?:calls=(\d+)/g)].map((match) => Number(match[1]));
-  return calls.reduce((sum, count) => sum + count, 0);
-}
+const redis = new OneRedis();
 
 test('B30: limiters that share a Redis admit exactly 100 of 2,000 concurrent takes over 8 workers from a bucket of 100', async (t) => {
-  const fleet = await fleetOf(t, 8);
+  const fleet = await redis.fleetOf(t, 8);
   for (let round = 1; round <= 5; round++) {
-    await admin.flushdb();
-    await admin.config('RESETSTAT');
+    await redis.admin.flushdb();
+    await redis.admin.config('RESETSTAT');
     const caller = callerOf(`round-${round}`);
     const decisions = (
       await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 250, { caller, policy })))
     ).flat();
     assert.equal(allowed(decisions), 100, `round ${round}`);
     assert.equal(decisions.filter((decision) => decision.source === 'local').length, 0);
-    const calls = await scriptCalls();
+    const calls = await redis.scriptCalls();
     assert.ok(calls <= 8, `${calls} script calls for 2,000 takes`);
   }
 });
 
 test('B30: limiters that share a Redis admit no more than capacity + rate × time + 1 while the bucket refills', async (t) => {
   const refilling = policyOf({ capacity: 20, refillPerSecond: 200 });
-  const fleet = await fleetOf(t, 4, { policies: [refilling] });
+  const fleet = await redis.fleetOf(t, 4, { policies: [refilling] });
   const caller = callerOf('203.0.113.7');
   const admittedMs: number[] = [];
   const endMs = performance.now() + 500;
@@ -86,7 +61,7 @@ test('B30: limiters that share a Redis admit no more than capacity + rate × tim
 test('B30: limiters that share a Redis charge the policies of a list together or not at all, exactly, over all workers', async (t) => {
   const perSecond = policyOf({ name: 'second', capacity: 30 });
   const perDay = policyOf({ name: 'day', capacity: 1_000 });
-  const fleet = await fleetOf(t, 8, { policies: [perSecond, perDay] });
+  const fleet = await redis.fleetOf(t, 8, { policies: [perSecond, perDay] });
   const admitted: number[] = [];
   const sources: string[] = [];
   const [first] = fleet.workers;
@@ -115,14 +90,14 @@ test('B30: limiters that share a Redis charge the policies of a list together or
 });
 
 test('limiters that share a Redis keep floods of refused requests from calling it', async (t) => {
-  const fleet = await fleetOf(t, 2);
+  const fleet = await redis.fleetOf(t, 2);
   const caller = callerOf('203.0.113.7');
   await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 200, { caller, policy })));
-  await admin.config('RESETSTAT');
+  await redis.admin.config('RESETSTAT');
   for (let i = 0; i < 200; i++) {
     await Promise.all(fleet.workers.map(({ limiter }) => takeMany(limiter, 25, { caller, policy })));
   }
-  assert.ok((await scriptCalls()) <= 4, 'at most one question a second and worker');
+  assert.ok((await redis.scriptCalls()) <= 4, 'at most one question a second and worker');
 });
 
 for (const { workers, refillPerSecond } of [
@@ -133,7 +108,7 @@ for (const { workers, refillPerSecond } of [
 ]) {
   test(`limiters that share a Redis call it at most twice per worker and token: ${workers} workers, ${refillPerSecond}/s`, async (t) => {
     const flooded = policyOf({ capacity: 10, refillPerSecond });
-    const fleet = await fleetOf(t, workers, { policies: [flooded] });
+    const fleet = await redis.fleetOf(t, workers, { policies: [flooded] });
     const caller = callerOf('203.0.113.7');
     const floodOnce = async () => {
       await Promise.all(
@@ -142,27 +117,27 @@ for (const { workers, refillPerSecond } of [
       await new Promise(setImmediate);
     };
     await floodOnce();
-    await admin.config('RESETSTAT');
+    await redis.admin.config('RESETSTAT');
     const startMs = performance.now();
     while (performance.now() < startMs + 500) await floodOnce();
-    const calls = await scriptCalls();
+    const calls = await redis.scriptCalls();
     const tokens = ((performance.now() - startMs) / 1_000) * refillPerSecond;
     assert.ok(calls <= 2 * workers * (tokens + 1), `${calls} calls for ${tokens.toFixed(1)} tokens`);
   });
 }
 
 test('limiters that share a Redis store only documented keys', async (t) => {
-  const fleet = await fleetOf(t, 1, { policies: [policyOf({ name: 'a{b}:c' })] });
+  const fleet = await redis.fleetOf(t, 1, { policies: [policyOf({ name: 'a{b}:c' })] });
   const spoof = callerOf('x}:default');
   await fleet.workers[0]?.limiter.take(spoof, policyOf({ name: 'a{b}:c' }), 1);
-  const keys = await admin.keys('*');
+  const keys = await redis.admin.keys('*');
   assert.equal(keys.length, 1);
   assert.match(keys[0] ?? '', /^sluice:rl1:\{[A-Za-z0-9_-]{22}\}:a%007bb%007d%003ac$/);
-  assert.ok((await admin.pttl(keys[0] ?? '')) > 0);
+  assert.ok((await redis.admin.pttl(keys[0] ?? '')) > 0);
 });
 
 test('limiters that share a Redis agree on the limits of a client that is created, changed and deleted, whichever learns of it first', async (t) => {
-  const fleet = await fleetOf(t, 2);
+  const fleet = await redis.fleetOf(t, 2);
   const [first, second] = fleet.workers;
   assert.ok(first && second);
   const own = (capacity: number) => ({ default: { capacity, refillPerSecond: 0.001 } });
@@ -186,8 +161,8 @@ test('limiters that share a Redis agree on the limits of a client that is create
 });
 
 test('limiters that share a Redis use the newest file if two machines have different ones', async (t) => {
-  const old = await fleetOf(t, 1, { policies: [policyOf({ capacity: 40 })], policyVersionUs: 1_000 });
-  const young = makeFleet(server.url, 1, {
+  const old = await redis.fleetOf(t, 1, { policies: [policyOf({ capacity: 40 })], policyVersionUs: 1_000 });
+  const young = makeFleet(redis.url, 1, {
     policies: [policyOf({ capacity: 30 })],
     policyVersionUs: 2_000,
     timeoutMs: PATIENT_MS,
@@ -205,12 +180,12 @@ test('limiters that share a Redis use the newest file if two machines have diffe
 });
 
 test('limiters that share a Redis survive a SCRIPT FLUSH and take each token once', async (t) => {
-  const fleet = await fleetOf(t, 4);
+  const fleet = await redis.fleetOf(t, 4);
   const takes = [];
   for (let i = 0; i < 30; i++) {
     const caller = callerOf(`caller-${i % 3}`);
     takes.push(...fleet.workers.map(({ limiter }) => takeMany(limiter, 20, { caller, policy })));
-    if (i % 5 === 0) await admin.script('FLUSH');
+    if (i % 5 === 0) await redis.admin.script('FLUSH');
     await new Promise(setImmediate);
   }
   const decisions = (await Promise.all(takes)).flat();
@@ -219,13 +194,13 @@ test('limiters that share a Redis survive a SCRIPT FLUSH and take each token onc
 });
 
 test('limiters that share a Redis use the local share only for the bucket whose key has another type', async (t) => {
-  const fleet = await fleetOf(t, 1);
+  const fleet = await redis.fleetOf(t, 1);
   const limiter = fleet.workers[0]?.limiter;
   assert.ok(limiter);
   await limiter.take(callerOf('broken'), policy, 1);
-  const [key] = await admin.keys('*');
-  await admin.del(key ?? '');
-  await admin.rpush(key ?? '', 'x');
+  const [key] = await redis.admin.keys('*');
+  await redis.admin.del(key ?? '');
+  await redis.admin.rpush(key ?? '', 'x');
   const [broken, sound] = await Promise.all(
     ['broken', 'sound'].map(async (name) => limiter.take(callerOf(name), policy, 1)),
   );

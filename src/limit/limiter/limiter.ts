@@ -18,7 +18,7 @@ import { allow, type Decision, refuse, refuseUnchecked } from '../decision.ts';
 import type { Breaker } from '../store/breaker.ts';
 import { DeadlineQueue } from '../store/deadline-queue.ts';
 import { StoreHealth, type StoreHealthOptions } from '../store/store-health.ts';
-import { backgroundTimers } from '../timers.ts';
+import { systemTimers } from '../timers.ts';
 import type { KnownBucket, Waiter } from './known-bucket.ts';
 import { LEASE_MS, Lot, RETURN_AFTER_MS } from './lease.ts';
 import { LocalBuckets } from './local-buckets.ts';
@@ -41,11 +41,6 @@ const MAX_WAITERS = 65_536;
 /** Takes in one call of the store: half a millisecond of Redis. */
 const MAX_BATCH = 128;
 const ROUND_TRIP_SMOOTHING = 0.2;
-/**
- * Buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to a
- * worker, with this 40; ten thousand callers in turn stay known.
- */
-const DEFAULT_MAX_BUCKETS = 20_000;
 /** All policies together remember this many times as many. */
 const MAX_BUCKETS_FACTOR = 2;
 /** Version of a policy that the current configuration does not know: any other is newer. */
@@ -54,21 +49,26 @@ const OLDEST_VERSION_US = 1;
 /** `timeoutMs` is how long a request may wait from joining a queue, and a call for its reply. */
 interface LimiterOptions extends StoreHealthOptions {
   /** This worker replaces one that died and may have spent its local shares: they start empty until the store is heard. */
-  replacement?: boolean;
-  /** Buckets remembered per policy, and local shares. */
-  maxKeys?: number;
+  replacement: boolean;
+  /**
+   * Local shares, and buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to
+   * a worker, with 20,000 it added 40; ten thousand callers in turn stay known.
+   */
+  maxKeys: number;
 }
 
 const DEFAULTS = {
   replacement: false,
-  maxKeys: DEFAULT_MAX_BUCKETS,
+  maxKeys: 20_000,
   random: Math.random,
-  timers: backgroundTimers,
+  timers: systemTimers,
   defer: setImmediate,
-};
+} satisfies Partial<LimiterOptions>;
+
+type GivenOptions = Omit<LimiterOptions, keyof typeof DEFAULTS> & Partial<LimiterOptions>;
 
 export class Limiter {
-  readonly #options: Required<LimiterOptions>;
+  readonly #options: LimiterOptions;
   readonly #clock: LimiterOptions['clock'];
   readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
@@ -85,9 +85,10 @@ export class Limiter {
   /** Decisions whose tokens have been given back. */
   readonly #returned = new WeakSet<Decision>();
 
-  constructor(options: LimiterOptions) {
-    this.#options = { ...DEFAULTS, ...options };
-    const { clock, replacement, maxKeys } = this.#options;
+  constructor(given: GivenOptions) {
+    const options = { ...DEFAULTS, ...given };
+    const { clock, replacement, maxKeys } = options;
+    this.#options = options;
     this.#clock = clock;
     this.#emptyAtMs = replacement ? clock.monotonicMs() : null;
     this.#bucketsPerPolicy = maxKeys;

@@ -7,7 +7,7 @@
  * bursts over 8 workers on 2 cores fell back to the local share although the store had answered.)
  */
 import type { Clock } from '../../contract/clock.ts';
-import { holdingTimers, type Timers } from '../timers.ts';
+import type { Timers } from '../timers.ts';
 
 /** The timer fires this often per time-out, which tells a late loop from a silent store. */
 const SLICES = 4;
@@ -28,16 +28,14 @@ export interface DeadlineOptions {
   /** How long a call may wait. */
   timeoutMs: number;
   clock: Pick<Clock, 'monotonicMs'>;
-  timers?: Timers;
-  /** Runs fn once the event loop has polled its sockets; default setImmediate. */
-  defer?: (fn: () => void) => void;
+  timers: Timers;
+  /** Runs fn once the event loop has polled its sockets. */
+  defer: (fn: () => void) => void;
 }
 
 export class DeadlineQueue<T extends Pending> {
   readonly #options: DeadlineOptions;
   readonly #onDue: (call: T) => void;
-  readonly #timers: Timers;
-  readonly #defer: (fn: () => void) => void;
   #entries: Entry<T>[] = [];
   #head = 0;
   /** Cancels the running timer. */
@@ -53,8 +51,6 @@ export class DeadlineQueue<T extends Pending> {
   constructor(options: DeadlineOptions, onDue: (call: T) => void) {
     this.#options = options;
     this.#onDue = onDue;
-    this.#timers = options.timers ?? holdingTimers;
-    this.#defer = options.defer ?? setImmediate;
   }
 
   /** add starts the deadline of a call. */
@@ -94,7 +90,7 @@ export class DeadlineQueue<T extends Pending> {
     const leftMs = oldest.dueMs - (nowMs - this.#lateMs);
     const delayMs = Math.max(1, Math.min(this.#options.timeoutMs / SLICES, leftMs));
     this.#expectedMs = nowMs + delayMs;
-    this.#timer = this.#timers.after(delayMs, () => this.#tick());
+    this.#timer = this.#options.timers.after(delayMs, () => this.#tick());
   }
 
   #tick(): void {
@@ -110,7 +106,7 @@ export class DeadlineQueue<T extends Pending> {
     }
     // An immediate set by a timer runs right after the loop's next poll.
     this.#polling = true;
-    this.#defer(() => this.#giveUp(nowMs - this.#lateMs));
+    this.#options.defer(() => this.#giveUp(nowMs - this.#lateMs));
   }
 
   #giveUp(activeMs: number): void {

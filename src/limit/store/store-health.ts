@@ -8,7 +8,6 @@ import type { Logger } from '../../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { slotOfTag } from '../../infra/redis/cluster-slot.ts';
 import { probeKey } from '../bucket/bucket-key.ts';
-import { backgroundTimers, type Timers } from '../timers.ts';
 import { Breaker } from './breaker.ts';
 import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
 import { type DeadlineOptions, DeadlineQueue, type Pending } from './deadline-queue.ts';
@@ -23,7 +22,7 @@ export interface StoreHealthOptions extends DeadlineOptions {
   store: BucketStore;
   metrics: WorkerMetrics;
   logger: Pick<Logger, 'info' | 'warn' | 'error'>;
-  random?: () => number;
+  random: () => number;
 }
 
 /** A batch of takes on its way. */
@@ -34,7 +33,6 @@ interface Call extends Pending {
 export class StoreHealth {
   readonly #options: StoreHealthOptions;
   readonly #store: BucketStore;
-  readonly #timers: Timers;
   /** Tokens whose reply comes later are lost. */
   readonly #deadlines: DeadlineQueue<Call>;
   /** By the server's name. */
@@ -50,7 +48,6 @@ export class StoreHealth {
     this.#options = options;
     const { metrics, store, timeoutMs } = options;
     this.#store = store;
-    this.#timers = options.timers ?? backgroundTimers;
     const message = `no reply of the store within ${timeoutMs} ms`;
     this.#deadlines = new DeadlineQueue(options, (call) => call.fail(new LbError('store_timeout', message)));
     const calls = (result: string) => metrics.series('sluice_ratelimit_store_calls_total', result);
@@ -151,11 +148,12 @@ export class StoreHealth {
   #breakerOf(server: string): Breaker {
     const known = this.#breakers.get(server);
     if (known !== undefined) return known;
+    const { random, timers } = this.#options;
     const breaker = new Breaker(server, {
       probe: () => this.#probe(breaker, 'breaker'),
       onChange: (open, reason) => this.#breakerChanged(breaker, open, reason),
-      random: this.#options.random ?? Math.random,
-      timers: this.#timers,
+      random,
+      timers,
     });
     this.#breakers.set(server, breaker);
     return breaker;
@@ -163,8 +161,8 @@ export class StoreHealth {
 
   /** Without it nobody would notice without traffic that Redis is away, and /readyz could not say so. */
   #watch(): void {
-    const { clock } = this.#options;
-    this.#stopWatch = this.#timers.after(WATCH_EVERY_MS, () => {
+    const { clock, timers } = this.#options;
+    this.#stopWatch = timers.after(WATCH_EVERY_MS, () => {
       this.#watch();
       for (const server of this.#store.cluster?.servers() ?? []) this.#breakerOf(server);
       for (const breaker of this.#breakers.values()) {

@@ -62,7 +62,7 @@ export interface LabOptions {
 }
 
 export function makeLimiter(options: LabOptions): LimiterLab {
-  const { store, policies = [policyOf()], policyVersionUs = 1_000, workers = 8, instances = 1 } = options;
+  const { policies = [policyOf()], policyVersionUs = 1_000, workers = 8, instances = 1 } = options;
   const metrics = new WorkerMetrics();
   const log: LogLine[] = [];
   const logger = makeLogger({ level: 'silent', format: 'json' });
@@ -73,15 +73,11 @@ export function makeLimiter(options: LabOptions): LimiterLab {
     };
   Object.assign(logger, { info: record('info'), warn: record('warn'), error: record('error') });
   const limiter = new Limiter({
-    store,
-    timeoutMs: options.timeoutMs ?? TIMEOUT_MS,
-    clock: options.clock ?? systemClock,
+    timeoutMs: TIMEOUT_MS,
+    clock: systemClock,
     metrics,
     logger,
-    ...(options.maxKeys === undefined ? {} : { maxKeys: options.maxKeys }),
-    ...(options.replacement === undefined ? {} : { replacement: options.replacement }),
-    ...(options.timers === undefined ? {} : { timers: options.timers }),
-    ...(options.defer === undefined ? {} : { defer: options.defer }),
+    ...options,
   });
   limiter.configure({ policies, leases: options.leases ?? true }, policyVersionUs);
   limiter.shareAmong(workers * instances);

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { systemClock } from '../../../src/contract/clock.ts';
 import { DeadlineQueue } from '../../../src/limit/store/deadline-queue.ts';
+import { systemTimers } from '../../../src/limit/timers.ts';
 import { waitFor } from '../../support/wait.ts';
 
 interface Call {
@@ -13,7 +14,8 @@ const TIMEOUT_MS = 20;
 
 function makeQueue() {
   const due: { id: number; atMs: number }[] = [];
-  const queue = new DeadlineQueue<Call>({ timeoutMs: TIMEOUT_MS, clock: systemClock }, (call) => {
+  const options = { timeoutMs: TIMEOUT_MS, clock: systemClock, timers: systemTimers, defer: setImmediate };
+  const queue = new DeadlineQueue<Call>(options, (call) => {
     call.settled = true;
     due.push({ id: call.id, atMs: performance.now() });
   });
