@@ -1,4 +1,5 @@
 /** The choice among the backends of a pool. */
+import type { WorkerPlace } from '../contract/messages.ts';
 import type { PoolSettings } from '../contract/settings.ts';
 import type { Backend } from './backend.ts';
 import { LeastRequests } from './least-requests.ts';
@@ -13,13 +14,9 @@ export interface Algorithm {
   pick(tried: readonly Backend[]): Backend | null;
 }
 
-export interface AlgorithmOptions {
-  /** 0…workerCount - 1; a replacement has the index of the worker before it. */
-  workerIndex: number;
-  workerCount: number;
-}
+export type AlgorithmOptions = Pick<WorkerPlace, 'workerIndex' | 'workerCount'>;
 
-/** makeAlgorithm is called with each plan; weights are read then. @param backends in the order of the pool's settings */
+/** makeAlgorithm is called with each plan. @param backends in the order of the pool's settings */
 export function makeAlgorithm(
   kind: PoolSettings['balance'],
   backends: readonly Backend[],

@@ -1,11 +1,11 @@
-/** One server of a pool. A reload that changes neither its id nor its address keeps the object, and so its count of requests. */
+/** One server of a pool. A reload that changes neither its id nor its address keeps the object and its count of requests. */
 import type { BackendSettings, PoolSettings } from '../contract/settings.ts';
 
 export class Backend {
   readonly id: string;
   readonly host: string;
   readonly port: number;
-  /** ≥ 1. A reload may change it; an algorithm keeps the weights that it was made with. */
+  /** ≥ 1. A reload may change it. */
   weight: number;
   /** By the health checks of the primary. */
   healthy: boolean;
@@ -29,9 +29,8 @@ export class Backend {
 }
 
 /**
- * keepBackends returns the backends of a pool for a new plan, in the order of the settings. A new backend of a pool with a health
- * check is not healthy until the primary says so (B6).
- * @param previous the pool's backends in the previous plan; those with the same id and address are kept
+ * keepBackends returns the backends of a pool for a new plan, in the order of the settings. Those of the previous plan with the
+ * same id and address are kept. A new one of a pool with a health check is not healthy until the primary says so (B6).
  */
 export function keepBackends(pool: PoolSettings, previous: readonly Backend[]): Backend[] {
   const byId = new Map(previous.map((backend) => [backend.id, backend]));

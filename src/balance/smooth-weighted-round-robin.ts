@@ -4,7 +4,7 @@
  *
  * A backend that is unavailable or already tried neither gains nor pays: the others share its turns by weight, and it returns
  * with the claim that it had. If a tried backend gained, each retry would raise the claim of the dead backend that caused it,
- * and the next request would go there first. A pick allocates nothing and takes 50 ns for 3 backends, 1.5 µs for 300.
+ * and the next request would go there first. A pick takes 50 ns for 3 backends, 1.5 µs for 300.
  */
 import type { Backend } from './backend.ts';
 
@@ -13,7 +13,6 @@ const MAX_OFFSET_WORK = 1_000_000;
 
 export class SmoothWeightedRoundRobin {
   readonly #backends: readonly Backend[];
-  readonly #weights: Float64Array;
   /** What each backend is owed; the sum over all is 0 between picks. */
   readonly #claims: Float64Array;
 
@@ -23,23 +22,20 @@ export class SmoothWeightedRoundRobin {
    */
   constructor(backends: readonly Backend[], startShare: number) {
     this.#backends = backends;
-    this.#weights = Float64Array.from(backends, (backend) => backend.weight);
     this.#claims = new Float64Array(backends.length);
     this.#skip(startShare);
   }
 
   pick(tried: readonly Backend[]): Backend | null {
     const backends = this.#backends;
-    const weights = this.#weights;
     const claims = this.#claims;
     let total = 0;
     let best = -1;
     for (let i = 0; i < backends.length; i++) {
       const backend = backends[i]!;
       if (!backend.available || (tried.length > 0 && tried.includes(backend))) continue;
-      const weight = weights[i]!;
-      total += weight;
-      claims[i]! += weight;
+      total += backend.weight;
+      claims[i]! += backend.weight;
       if (best < 0 || claims[i]! > claims[best]!) best = i;
     }
     if (best < 0) return null;
@@ -49,7 +45,7 @@ export class SmoothWeightedRoundRobin {
 
   /** Goes through part of a round as if every backend were available: the primary has not said yet which ones are. */
   #skip(startShare: number): void {
-    const weights = this.#weights;
+    const weights = this.#backends.map(({ weight }) => weight);
     const claims = this.#claims;
     if (weights.length < 2) return;
     const total = weights.reduce((sum, weight) => sum + weight, 0);
@@ -67,7 +63,5 @@ export class SmoothWeightedRoundRobin {
 }
 
 function greatestCommonDivisor(a: number, b: number): number {
-  // Fractional weights have no short round; any part of it will do.
-  if (!Number.isInteger(a) || !Number.isInteger(b)) return 1;
   return b === 0 ? a : greatestCommonDivisor(b, a % b);
 }

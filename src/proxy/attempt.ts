@@ -2,6 +2,7 @@
 import { systemClock } from '../contract/clock.ts';
 import type { Exchange, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
 import type { PlannedBackend } from './plan.ts';
+import { NO_STATUS } from './request-stats.ts';
 
 /** Attempt is made by the transaction, which is the sink of the answer and says when the attempt is over. */
 export class Attempt {
@@ -28,7 +29,7 @@ export class Attempt {
   /** answered: the response head came. */
   answered(status: number): void {
     this.upstreamMs = systemClock.monotonicMs() - this.#startMs;
-    this.target.stats.answered(status, this.upstreamMs);
+    this.target.stats.count(status, this.upstreamMs);
   }
 
   /** end: nothing more comes. @returns false where the attempt was over before */
@@ -42,7 +43,7 @@ export class Attempt {
   /** failed: the exchange ended with an error. @returns false where the attempt was over before */
   failed(): boolean {
     if (!this.end()) return false;
-    if (this.upstreamMs === null) this.target.stats.failed();
+    if (this.upstreamMs === null) this.target.stats.count(NO_STATUS, null);
     return true;
   }
 

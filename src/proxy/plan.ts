@@ -23,8 +23,10 @@ import { ClientIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { BackendPool } from '../upstream/connection-pool.ts';
-import { BackendStats, RouteStats } from './request-stats.ts';
+import { backendCounters, routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
+
+const SECOND_MS = 1000;
 
 export interface PlanDeps extends AlgorithmOptions {
   timer: DeadlineTimer;
@@ -41,7 +43,7 @@ export interface PlannedBackend {
   poolName: string;
   backend: Backend;
   connections: BackendPool;
-  stats: BackendStats;
+  stats: TimedCounters;
   /** The timeouts that the connections have. */
   timeouts: PoolSettings['timeouts'];
   /** Value of Host where a client sent none. */
@@ -60,7 +62,7 @@ export interface PlannedRoute {
   pool: PlannedPool;
   /** null: not limited. */
   limit: RouteLimit | null;
-  stats: RouteStats;
+  stats: TimedCounters;
 }
 
 export class Plan {
@@ -73,7 +75,7 @@ export class Plan {
   readonly apiKeyHeader: string;
   readonly limitFields: RateLimitFields;
   /** Counts requests without a route. */
-  readonly unmatchedStats: RouteStats;
+  readonly unmatchedStats: TimedCounters;
   readonly #pools = new Map<string, PlannedPool>();
   #requestsInFlight = 0;
   /** Connections that the next plan does not take over; null until there is a next one. */
@@ -99,7 +101,7 @@ export class Plan {
     this.identifier = new ClientIdentifier({ trustedProxies, ipv4Prefix, ipv6Prefix, lookup, keys });
     this.apiKeyHeader = apiKeyHeader ?? '';
     this.limitFields = new RateLimitFields(settings.rateLimit.headers);
-    this.unmatchedStats = new RouteStats(metrics, UNMATCHED_ROUTE);
+    this.unmatchedStats = routeCounters(metrics, UNMATCHED_ROUTE);
   }
 
   /** enter and leave frame every request. */
@@ -139,7 +141,7 @@ export class Plan {
     metrics: WorkerMetrics,
   ): { match: RouteSettings['match']; route: PlannedRoute } {
     const pool = known(this.#pools.get(poolName), `pool ${poolName}`);
-    const stats = new RouteStats(metrics, name);
+    const stats = routeCounters(metrics, name);
     if (!enabled || rateLimit === null) return { match, route: { name, pool, limit: null, stats } };
     const [first, ...others] = rateLimit.policies.map((wanted) => {
       const policy = policies.find((each) => each.name === wanted);
@@ -175,14 +177,14 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
 function planBackend({ name, timeouts }: PoolSettings, backend: Backend, deps: PlanDeps): PlannedBackend {
   const { timer, metrics, onFault, wires } = deps;
   const { host, port, id } = backend;
-  const stats = new BackendStats(metrics, name, id);
   const buffers = processBodyBuffers();
-  const onConnected = (connectMs: number): void => stats.connected(connectMs);
+  const connectCell = metrics.series('sluice_upstream_connect_seconds', name, id);
+  const onConnected = (connectMs: number): void => metrics.observe(connectCell, connectMs / SECOND_MS);
   return {
     poolName: name,
     backend,
     connections: new BackendPool({ host, port, ...timeouts, timer, wires, buffers, onFault, onConnected }),
-    stats,
+    stats: backendCounters(metrics, name, id),
     timeouts,
     authority: hostPort(host, port),
   };

@@ -3,81 +3,59 @@ import { OTHER_METHOD, STANDARD_METHODS } from '../contract/metrics.ts';
 import type { WorkerMetrics } from '../infra/metrics.ts';
 
 const SECOND_MS = 1000;
-/** Above every status: packs method and status into one number. */
+/** Above every status. */
 const STATUS_SPAN = 1000;
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(STANDARD_METHODS.map((method, i) => [method, i]));
 const OTHER_INDEX = STANDARD_METHODS.length;
-const NO_STATUS = 0;
+/** Counts an attempt that ended without a response head. */
+export const NO_STATUS = 0;
 
-/** A histogram of durations, and one counter for each number, whose cell is made when it is first counted. */
-class TimedCounters {
-  protected readonly metrics: WorkerMetrics;
+/** TimedCounters is one counter for each number, whose cell is made when it is first counted, and a histogram of durations. */
+export class TimedCounters {
+  readonly #metrics: WorkerMetrics;
   readonly #durationCell: number;
   readonly #makeCell: (number: number) => number;
   readonly #cells = new Map<number, number>();
 
   constructor(metrics: WorkerMetrics, durationCell: number, makeCell: (number: number) => number) {
-    this.metrics = metrics;
+    this.#metrics = metrics;
     this.#durationCell = durationCell;
     this.#makeCell = makeCell;
   }
 
-  protected increment(number: number): void {
+  /** @param durationMs null: only the counter */
+  count(number: number, durationMs: number | null): void {
     let cell = this.#cells.get(number);
     if (cell === undefined) {
       cell = this.#makeCell(number);
       this.#cells.set(number, cell);
     }
-    this.metrics.add(cell, 1);
-  }
-
-  protected observe(durationMs: number): void {
-    this.metrics.observe(this.#durationCell, durationMs / SECOND_MS);
+    this.#metrics.add(cell, 1);
+    if (durationMs !== null) this.#metrics.observe(this.#durationCell, durationMs / SECOND_MS);
   }
 }
 
-/** RouteStats counts the requests of one route, or those without a route. */
-export class RouteStats extends TimedCounters {
-  constructor(metrics: WorkerMetrics, route: string) {
-    super(metrics, metrics.series('sluice_request_duration_seconds', route), (number) => {
-      const method = STANDARD_METHODS[Math.floor(number / STATUS_SPAN)] ?? OTHER_METHOD;
-      return metrics.series('sluice_requests_total', route, method, String(number % STATUS_SPAN));
-    });
-  }
-
-  /** count counts a request that is over. */
-  count(method: string, status: number, totalMs: number): void {
-    this.increment((METHOD_INDEX.get(method) ?? OTHER_INDEX) * STATUS_SPAN + status);
-    this.observe(totalMs);
-  }
+/** routeCounters counts the requests of one route, or those without a route, by requestNumber. */
+export function routeCounters(metrics: WorkerMetrics, route: string): TimedCounters {
+  return new TimedCounters(metrics, metrics.series('sluice_request_duration_seconds', route), (number) => {
+    const method = STANDARD_METHODS[Math.floor(number / STATUS_SPAN)] ?? OTHER_METHOD;
+    return metrics.series('sluice_requests_total', route, method, String(number % STATUS_SPAN));
+  });
 }
 
-/** BackendStats counts the attempts at one backend, and the connections to it. */
-export class BackendStats extends TimedCounters {
-  readonly #connectCell: number;
+/** requestNumber packs method and status into one number. */
+export function requestNumber(method: string | null, status: number): number {
+  return (METHOD_INDEX.get(method ?? '') ?? OTHER_INDEX) * STATUS_SPAN + status;
+}
 
-  constructor(metrics: WorkerMetrics, pool: string, backend: string) {
-    super(metrics, metrics.series('sluice_upstream_duration_seconds', pool, backend), (status) =>
+/** backendCounters counts the attempts at one backend by status, or NO_STATUS. */
+export function backendCounters(metrics: WorkerMetrics, pool: string, backend: string): TimedCounters {
+  return new TimedCounters(
+    metrics,
+    metrics.series('sluice_upstream_duration_seconds', pool, backend),
+    (status) =>
       metrics.series('sluice_upstream_requests_total', pool, backend, String(status).padStart(3, '0')),
-    );
-    this.#connectCell = metrics.series('sluice_upstream_connect_seconds', pool, backend);
-  }
-
-  /** answered counts an attempt that got a response head. */
-  answered(status: number, upstreamMs: number): void {
-    this.increment(status);
-    this.observe(upstreamMs);
-  }
-
-  /** failed counts an attempt that ended before a response head. */
-  failed(): void {
-    this.increment(NO_STATUS);
-  }
-
-  /** connected counts a new connection. */
-  connected(connectMs: number): void {
-    this.metrics.observe(this.#connectCell, connectMs / SECOND_MS);
-  }
+  );
 }
 
 /** TrafficStats holds the traffic counters without labels; one per worker. */

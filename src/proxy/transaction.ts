@@ -31,7 +31,7 @@ import { forwardedLines, traceOf } from './forwarded-headers.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
-import type { RouteStats, TrafficStats } from './request-stats.ts';
+import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
 import { type AnswerContext, outcomeOfStatus, type Responder } from './responder.ts';
 import { decideRetry } from './retry-policy.ts';
 
@@ -363,8 +363,13 @@ export class Transaction implements DownstreamListener, ResponseSink {
 }
 
 /** conclude counts a request that is over and writes its access line; also for bytes that never became a request. */
-export function conclude(record: AccessRecord, stats: RouteStats, plan: Plan, deps: TransactionDeps): void {
-  stats.count(record.method ?? '', record.status, record.totalMs);
+export function conclude(
+  record: AccessRecord,
+  stats: TimedCounters,
+  plan: Plan,
+  deps: TransactionDeps,
+): void {
+  stats.count(requestNumber(record.method, record.status), record.totalMs);
   deps.traffic.end(record.bytesIn, record.bytesOut);
   if (!isSampled(plan.accessLog)) return;
   record.time = deps.dates.isoTime();
