@@ -1,7 +1,7 @@
 /**
- * Looks up the names of backends for connections and probes, so that an outage of the resolver is no outage of the backends:
- * every look-up asks the resolver, and where that fails or is slow the last good answer serves. One look-up per name runs at a
- * time, because a resolver that hangs would otherwise take all threads of libuv's pool.
+ * Looks up the names of backends, so that an outage of the resolver is no outage of the backends. Every look-up asks the resolver;
+ * if that fails or is slow, the last good answer serves. One look-up per name runs at a time, because a resolver that hangs
+ * would otherwise take all threads of libuv's pool.
  */
 import type { LookupAddress } from 'node:dns';
 import { lookup as resolveName } from 'node:dns/promises';
@@ -9,15 +9,13 @@ import { isIP, type LookupFunction } from 'node:net';
 import { toError } from '../contract/errors.ts';
 import { withDeadline } from './lifecycle.ts';
 
-/** A connection waits this long for the resolver where there is an earlier answer. */
-const PATIENCE_MS = 500;
 /** Names come from the configuration alone; the bound is for a process that sees many reloads. */
 const MAX_NAMES = 10_000;
 
 interface ResolveOptions {
-  /** How long to wait for the resolver where there is an earlier answer; default 500. */
+  /** How long to wait for the resolver if there is an earlier answer; default 500. */
   patienceMs?: number;
-  /** Called where an earlier answer has to serve. */
+  /** Called when an earlier answer has to serve. */
   onOutage?: (error: Error) => void;
 }
 
@@ -33,10 +31,10 @@ export class BackendNames {
     this.#resolve = resolve;
   }
 
-  /** lookup is the option of that name of net.connect. */
-  readonly lookup: LookupFunction = this.lookupWith({});
+  /** lookup is the option `lookup` of net.connect. */
+  readonly lookup = this.lookupWith({});
 
-  /** lookupWith is the same with other options than the defaults. */
+  /** lookupWith is `lookup` with options. */
   lookupWith(resolveOptions: ResolveOptions): LookupFunction {
     return (name, options, callback) => {
       this.#lookUp(name, resolveOptions).then(
@@ -49,16 +47,13 @@ export class BackendNames {
     };
   }
 
-  /** knows says whether connections to a host have an address to go to: a name that resolved once, or an IP address. */
+  /** knows tells whether there is an address for a host: it is an IP address, or a name that resolved once. */
   knows(host: string): boolean {
     return isIP(host) !== 0 || this.#answers.has(host);
   }
 
   /** Rejects with the resolver's error only where the name never resolved. */
-  async #lookUp(
-    name: string,
-    { patienceMs = PATIENCE_MS, onOutage }: ResolveOptions,
-  ): Promise<LookupAddress[]> {
+  async #lookUp(name: string, { patienceMs = 500, onOutage }: ResolveOptions): Promise<LookupAddress[]> {
     const running = this.#ask(name);
     const known = this.#answers.get(name);
     if (known === undefined) return running;
@@ -76,7 +71,7 @@ export class BackendNames {
     const asked = this.#resolve(name)
       .then((addresses) => this.#keep(name, addresses))
       .finally(() => this.#running.delete(name));
-    // Whoever has gone on with an earlier answer does not wait for this one.
+    // Nobody may wait for it any more: an earlier answer has served.
     asked.catch(() => undefined);
     this.#running.set(name, asked);
     return asked;

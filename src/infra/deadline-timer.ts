@@ -1,16 +1,14 @@
 /**
  * The coarse timer of a worker: one interval that goes through a list of deadlines. Whatever waits on the request path (for a
- * connection, a head, a body) owns a Deadline; to arm it is a store into a field and allocates nothing. The interval stops while
- * the list is empty, so that an idle process sleeps.
- *
- * A deadline fires no earlier than asked for, and at most one tick later.
+ * connection, a head, a body) owns a Deadline; arming it allocates nothing. A deadline fires no earlier than asked for, and at
+ * most one tick later. The interval stops while the list is empty, so that an idle process sleeps.
  */
 import type { Clock } from '../contract/clock.ts';
 import { NOWHERE, type Placed, PlacedList } from './placed-list.ts';
 
 const NEVER = Number.POSITIVE_INFINITY;
 
-/** Deadline is made once by the object that waits, and armed and disarmed as often as needed. */
+/** Deadline is made once by what waits, and armed and disarmed as often as needed. */
 export class Deadline implements Placed {
   /** Monotonic; Infinity while disarmed. Written by the timer only, as `place` is. */
   dueMs = NEVER;
@@ -27,10 +25,9 @@ export class Deadline implements Placed {
 }
 
 const DEFAULT_TICK_MS = 100;
-
 /** Ticks without deadlines before the interval stops: a request now and then must not start and stop it each time. */
 const TICKS_BEFORE_REST = 10;
-/** Two ticks that are further apart than this many mean that the event loop stood still. */
+/** The event loop stood still if two ticks are further apart than this many. */
 const LATE_TICKS = 2;
 
 interface DeadlineTimerOptions {
@@ -77,10 +74,10 @@ export class DeadlineTimer {
     return this.#interval === null;
   }
 
-  /** arm makes a deadline fire once, delayMs from now (0: with the next tick), instead of whenever it was armed for before. */
+  /** arm makes a deadline fire once, delayMs from now (0: with the next tick). It replaces an earlier arm. */
   arm(deadline: Deadline, delayMs: number): void {
     if (this.#interval === null && this.#started) this.#wake();
-    // Not from the last tick on: after a stall of the event loop that may be seconds ago.
+    // Not from the last tick on, which after a stall of the event loop may be seconds ago.
     deadline.dueMs = this.#clock.monotonicMs() + delayMs;
     this.#list.add(deadline);
   }
@@ -91,8 +88,8 @@ export class DeadlineTimer {
   }
 
   /**
-   * remove is for owners that end: the deadline leaves the list at once. Left there it would keep its owner alive until the tick,
-   * and with thousands of short connections a second the garbage collector would copy them all.
+   * remove is for owners that end: the deadline leaves the list at once. In the list it would keep its owner alive until the tick,
+   * and the garbage collector would copy thousands of short connections.
    */
   remove(deadline: Deadline): void {
     deadline.dueMs = NEVER;
@@ -105,10 +102,10 @@ export class DeadlineTimer {
     const { items: list } = this.#list;
     if (list.length > 0) this.#emptyTicks = 0;
     else if (++this.#emptyTicks >= TICKS_BEFORE_REST) this.#rest();
-    // Backwards: a removed entry is replaced by the last one, which was looked at already.
+    // Backwards: the last entry, which takes the place of a removed one, was looked at already.
     for (let i = list.length - 1; i >= 0; i--) {
       const deadline = list[i];
-      // undefined where an onDue removed several.
+      // undefined if an onDue removed several.
       if (deadline === undefined || (deadline.dueMs > nowMs && deadline.dueMs !== NEVER)) continue;
       // Removed before it fires: onDue may arm this or any other deadline again.
       const due = deadline.dueMs !== NEVER;
@@ -129,16 +126,13 @@ export class DeadlineTimer {
     this.#interval = setInterval(() => this.#onInterval(), this.#tickMs).unref();
   }
 
-  /** After a stall the awaited bytes may lie unread in the kernel, because timers run before reads: deadlines wait for the reads. */
+  /** After a stall, the awaited bytes may still be in the kernel, because timers run before reads: the tick comes after the reads. */
   #onInterval(): void {
     const nowMs = this.#clock.monotonicMs();
     const isLate = nowMs - this.#lastTickMs > LATE_TICKS * this.#tickMs;
     this.#lastTickMs = nowMs;
     if (!isLate) this.tick();
-    else
-      setImmediate(() => {
-        if (this.#started) this.tick();
-      });
+    else setImmediate(() => this.#started && this.tick());
   }
 
   #rest(): void {

@@ -1,20 +1,15 @@
-/** The process's limit of open files, for the default cap of connections (B20). */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 
-/** Assumed where the system does not tell: anything but Linux. */
+/** Assumed where the system does not tell (anything but Linux): the smallest limit in common use. */
 const FALLBACK_LIMIT = 1024;
 
-/** openFileLimit returns the soft limit of this process; Node raises it to the hard one at start. */
+/**
+ * openFileLimit returns how many files this process may have open: the soft limit, which Node raises to the hard one at its start.
+ * The default caps of connections derive from it (B20).
+ */
 export function openFileLimit(): number {
-  let text: string;
-  try {
-    text = readFileSync('/proc/self/limits', 'utf8');
-  } catch {
-    // No procfs: not Linux. The cap then follows the smallest limit in common use.
-    return FALLBACK_LIMIT;
-  }
-  const soft = /^Max open files\s+(\S+)/m.exec(text)?.[1];
-  const limit = Number(soft);
-  if (soft === 'unlimited') return 1_048_576;
-  return Number.isInteger(limit) && limit > 0 ? limit : FALLBACK_LIMIT;
+  const path = '/proc/self/limits';
+  const limits = existsSync(path) ? readFileSync(path, 'utf8') : '';
+  const soft = /^Max open files\s+(\S+)/m.exec(limits)?.[1];
+  return soft === 'unlimited' ? 1_048_576 : Number(soft) || FALLBACK_LIMIT;
 }

@@ -1,8 +1,3 @@
-/**
- * The counters of a worker, as plain numbers. prom-client hashes the labels on every call; here a label set becomes a cell of
- * one Float64Array once, and a request only adds to cells. Once a second the worker sends what has grown to the primary,
- * which keeps the totals.
- */
 import { cellCount, type IsLive, METRICS, type MetricName, type MetricsDelta } from '../contract/metrics.ts';
 
 const INITIAL_CELLS = 1024;
@@ -16,6 +11,11 @@ interface Series {
   isGauge: boolean;
 }
 
+/**
+ * WorkerMetrics holds the counters of a worker as plain numbers. prom-client hashes the labels on every call; here a label set
+ * becomes a cell of one Float64Array once, and a request only adds to cells. Once a second the worker sends what has grown to
+ * the primary, which keeps the totals.
+ */
 export class WorkerMetrics {
   #values = new Float64Array(INITIAL_CELLS);
   /** What the primary has of each cell. */
@@ -24,14 +24,14 @@ export class WorkerMetrics {
   readonly #byKey = new Map<string, Series>();
   /** Bounds of the histogram that begins at a cell. A plain array, because every request reads it twice. */
   readonly #boundsAt: (readonly number[])[] = [];
-  /** First cells of series that are gone, by their number of cells. */
+  /** First cells of forgotten series, by their number of cells. */
   readonly #free = new Map<number, number[]>();
   /** Series that the primary does not know yet. */
   readonly #fresh = new Set<Series>();
 
   /**
-   * series finds or makes the cell of a metric and its label values, in the order of the table. Callers keep the cell, because
-   * finding it joins texts. The number of cells is bounded because labels come from the configuration or closed sets.
+   * series finds or makes the cell of a metric and its label values, which are in the order of METRICS. Callers keep the cell,
+   * because finding it joins texts. Labels come from the configuration or closed sets, which bounds the number of cells.
    */
   series(name: MetricName, ...labels: string[]): number {
     const key = [name, ...labels].join('\u0000');
@@ -70,7 +70,7 @@ export class WorkerMetrics {
     this.#values[index]! += n;
   }
 
-  /** set replaces the value of a gauge, or of a counter that somebody else counts and that never falls. */
+  /** set replaces the value of a gauge, or of a counter whose total is kept elsewhere. */
   set(index: number, value: number): void {
     this.#values[index] = value;
   }

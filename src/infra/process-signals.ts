@@ -1,14 +1,10 @@
 /**
  * The signals of a process, primary or worker. All of them have handlers from the first line of a program to its end: the default
  * action of each would end the process, and that of SIGUSR1 would open node's debugger to every user of the machine.
- *
- * Keep this file free of imports: it is loaded before everything else.
+ * This file has no imports, so that it loads first.
  */
 
-/**
- * A stop signal that follows the first one within this time is its echo: a terminal signals the whole group, and npm or timeout(1)
- * passes the same signal on.
- */
+/** A stop signal this soon after the first is its echo: a terminal signals the whole group, and npm or timeout(1) repeats it. */
 const ECHO_MS = 500;
 
 export interface SignalActions {
@@ -18,7 +14,7 @@ export interface SignalActions {
   stopNow: (signal: NodeJS.Signals) => void;
   /** SIGHUP. */
   reload: () => void;
-  /** SIGUSR1 and SIGUSR2, which mean nothing in this version. */
+  /** SIGUSR1 and SIGUSR2, which have no meaning. */
   ignore: (signal: NodeJS.Signals) => void;
 }
 
@@ -34,7 +30,7 @@ export class ProcessSignals {
     }
   }
 
-  /** handle is called once; signals that have come by then are handled at once. */
+  /** handle is called once, and handles the signals that have come by then. */
   handle(actions: SignalActions): void {
     this.#actions = actions;
     for (const signal of this.#early.splice(0)) this.#receive(signal);

@@ -1,4 +1,4 @@
-/** A secret in a file that only this user can read, made once per machine. */
+/** Secrets in files that only this user can read, made once per machine. */
 import { randomBytes } from 'node:crypto';
 import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -22,8 +22,8 @@ export function readSecretFile(path: string): string | null {
 }
 
 /**
- * ensureSecretFile returns the secret of the file. Where there is none it makes one (0600), and the folder of the file (0700) but
- * no folder above. Processes that do so at once all return the same secret. Throws what the file system throws.
+ * ensureSecretFile returns the secret of the file. Where there is none, it makes one (0600), and its folder (0700) but none above.
+ * Processes that do so at once all return the same secret. Throws what the file system throws.
  */
 export function ensureSecretFile(path: string): string {
   return readSecretFile(path) ?? place(path, randomBytes(SECRET_BYTES).toString('base64url'));

@@ -1,11 +1,11 @@
-/** The last known state of each backend, kept apart from plans because it may come before the plan that needs it. */
 import type { BackendAvailability } from '../contract/health.ts';
 import type { PlannedBackend } from '../proxy/plan.ts';
 
+/** Availability is the last known state of each backend. It is kept apart from plans: a state may come before its plan. */
 export class Availability {
   readonly #byName = new Map<string, BackendAvailability>();
 
-  /** learn takes a `backends` message, full or partial. */
+  /** learn takes the states of a `backends` message, which may be those of a few backends. */
   learn(states: readonly BackendAvailability[]): void {
     for (const state of states) this.#byName.set(nameOf(state.pool, state.backend), state);
   }

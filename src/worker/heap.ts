@@ -1,11 +1,10 @@
-/** V8 flags for the heap of a worker. */
 import { setFlagsFromString } from 'node:v8';
 
-/** Growth of the old generation above what survived the last collection, in per cent. V8's own choice is up to 300. */
+/** Growth of the old generation between two full collections, in per cent of what survived the first. V8's own choice is up to 300. */
 const GROWTH_PERCENT = 50;
 
 /**
- * tuneHeap is the first call of the worker's entry file. A Node.js without a flag only prints a warning.
+ * tuneHeap sets V8 flags; the first call of the worker's entry file. A Node.js without a flag only prints a warning.
  *
  * Full collections start earlier, because a flood of new callers leaves garbage of the caches in the old generation: 300,000 new
  * callers made a worker of 155 MiB grow to 210, without the flag to 290, at the same CPU time per request.

@@ -2,10 +2,7 @@
 import { ATOMIC_WRITE_BYTES, UTF8_BYTES } from './line-sink.ts';
 
 const NEWLINE = 10;
-/**
- * Lines are encoded 16 at a time: one call of `buffer.write` costs as much as building a line (1.1 µs per line with a call
- * for each line, 0.7 µs with a call for 16).
- */
+/** Lines that are encoded together: 0.7 µs a line instead of 1.1 with a call of `buffer.write` for each. */
 const JOINED_LINES = 16;
 
 /** LineBatch is filled by LineWriter, then written from its start. An empty batch can be filled again. */
@@ -45,7 +42,7 @@ export class LineBatch {
     if (++this.#joinedLines === JOINED_LINES) this.#encode();
   }
 
-  /** nextBytes is the size of the next write: whole lines, maxBytes (at least ATOMIC_WRITE_BYTES) in all at most. */
+  /** nextBytes is the size of the next write: whole lines of maxBytes together, which is at least ATOMIC_WRITE_BYTES. */
   nextBytes(maxBytes: number): number {
     this.#encode();
     if (this.#end - this.#start <= maxBytes) return this.#end - this.#start;

@@ -9,12 +9,9 @@ export const ATOMIC_WRITE_BYTES = 4096;
 /** The most bytes that one UTF-16 unit takes in UTF-8. */
 export const UTF8_BYTES = 3;
 
-/** Writes to a file never mix, whatever their size. Each is a task of the thread pool, so that large ones are cheap. */
+/** Writes to a file never mix, whatever their size. Each is a task of the thread pool, so a few large ones are cheapest. */
 const FILE_BATCH_BYTES = 256 * 1024;
-/**
- * Waking the reader costs 6 µs, a write of 4 KiB 1.7 µs: the writes of a batch share one wake-up and leave half of the pipe
- * (64 KiB) to other workers.
- */
+/** Waking the reader costs 6 µs, a write of 4 KiB 1.7 µs: a batch wakes it once, and leaves half of the pipe (64 KiB) to others. */
 const PIPE_BATCH_BYTES = 32 * 1024;
 /** A stream socket (journald's, or that of a Node.js parent) never splits a write of this size. */
 const SOCKET_WRITE_BYTES = 12 * 1024;
@@ -30,13 +27,11 @@ export interface LineSink {
 }
 
 /**
- * openLineSink finds out what an open descriptor is; LineWriter calls it once.
+ * openLineSink makes the sink of an open descriptor; LineWriter calls it once. Throws what fstat throws (EBADF).
  *
- * A pipe or a terminal is opened a second time, through procfs, so that O_NONBLOCK holds for us alone: on the inherited
- * descriptor it holds for every process that shares it. A socket, or a pipe of another user, cannot be opened again; there
- * O_NONBLOCK is set on the shared descriptor, as node's own process.stdout would set it.
- *
- * @throws what fstat throws: EBADF
+ * O_NONBLOCK on an inherited descriptor would hold for every process that shares it. So a pipe or a terminal is opened a second
+ * time, through procfs. A socket, or a pipe of another user, cannot be opened again: there the flag is set on the shared
+ * descriptor, as node's own process.stdout would set it.
  */
 export function openLineSink(fd: number): LineSink {
   const stats = fstatSync(fd);
@@ -54,24 +49,24 @@ function reopened(fd: number): number | null {
   try {
     return openSync(`/proc/self/fd/${fd}`, constants.O_WRONLY | constants.O_NONBLOCK | constants.O_NOCTTY);
   } catch {
-    // No procfs, no permission or no reader: the inherited descriptor has to do.
+    // No procfs, no permission or no reader: the inherited descriptor must serve.
     return null;
   }
 }
 
-/** node documents no way to set O_NONBLOCK on a descriptor that is already open; the handle's setBlocking is the only one. */
+/** The handle's setBlocking is not documented, but it is node's only way to set O_NONBLOCK on an open descriptor. */
 interface HandleOwner {
   _handle?: { setBlocking?: (isBlocking: boolean) => number } | null;
 }
 
-/** Called before each write, because node makes a shared descriptor blocking again when a child starts and when it ends. */
+/** Asked before each write, because node makes a shared descriptor blocking again when a child starts and when it ends. */
 function unblockerOf(fd: number): (() => void) | null {
   try {
     // Never closed: that would close the descriptor.
     const { _handle: handle } = new Socket({ fd, readable: false, writable: true }) as HandleOwner;
     return typeof handle?.setBlocking === 'function' ? () => handle.setBlocking?.(false) : null;
   } catch {
-    // Not a stream socket, for example: writes go through the thread pool.
+    // No stream socket, for example: writes go through the thread pool.
     return null;
   }
 }

@@ -1,4 +1,4 @@
-/** How whole lines leave a process: in batches, with bounded memory, and without ever blocking the event loop. */
+/** Writes the lines of a log: in batches, with bounded memory, and without ever blocking the event loop. */
 import { write, writeSync } from 'node:fs';
 import { systemCodeOf } from '../../contract/errors.ts';
 import { LineBatch } from './line-batch.ts';
@@ -6,23 +6,19 @@ import { ATOMIC_WRITE_BYTES, type LineSink, openLineSink, UTF8_BYTES } from './l
 
 const STDOUT_FD = 1;
 
-/** How the lines of one log are treated. */
-interface LineTraits {
-  /** Memory for lines that nobody reads; further lines are dropped and counted. */
-  bufferBytes: number;
-  /** Whether a line is written at once, or waits for others. */
-  prompt: boolean;
-}
-
-export const ACCESS_LINES: LineTraits = { bufferBytes: 4 * 1024 * 1024, prompt: false };
-export const APPLICATION_LINES: LineTraits = { bufferBytes: 1024 * 1024, prompt: true };
+/**
+ * bufferBytes: memory for lines that nobody reads; further lines are dropped and counted. prompt: whether a line is written at once,
+ * or waits for others.
+ */
+export const ACCESS_LINES = { bufferBytes: 4 * 1024 * 1024, prompt: false };
+export const APPLICATION_LINES = { bufferBytes: 1024 * 1024, prompt: true };
 
 /** A line waits until its batch is full, or for this long. */
 const FLUSH_EVERY_MS = 200;
 /** Pauses before an output that is full is tried again: doubled from the first to the last. */
 const FIRST_RETRY_MS = 1;
 const LAST_RETRY_MS = 64;
-/** How long the last lines of a process wait for a full output. A process has two writers, and a worker 2 s to exit. */
+/** How long the last lines of a process wait while the output is full. A process has two writers, and a worker 2 s to exit. */
 const LAST_WAIT_MS = 500;
 const LAST_PAUSE_MS = 10;
 /** The output is full for now. */
@@ -31,21 +27,20 @@ const TRANSIENT: ReadonlySet<string | null> = new Set(['EAGAIN', 'EBUSY', 'ENOSP
 /**
  * LineWriter writes one log to standard output. The application lines of a process and the access lines of a worker have a
  * writer each, so that a flood of one kind cannot push out the other. An access line costs 1 to 2 µs; with pino's own
- * destination, which writes every 4 KiB in the thread pool, it cost 7.
- *
- * The filling batch joins the queue when it is full or its time has come. One batch is written at a time, the oldest first.
+ * destination, which writes every 4 KiB in the thread pool, it cost 7. The filling batch joins the queue when it is full, or after
+ * FLUSH_EVERY_MS. One batch is written at a time, the oldest first.
  */
 export class LineWriter {
-  /** Called with a number of dropped lines once the output takes lines again and none are left to write. */
+  /** Called with the number of dropped lines once all others are written. */
   onDropsOver: ((lines: number) => void) | null = null;
   readonly #sink: LineSink;
-  readonly #traits: LineTraits;
+  readonly #traits: typeof ACCESS_LINES;
   /** Batches to be written, the oldest first. */
   readonly #queue: LineBatch[] = [];
   readonly #queueLimit: number;
   #filling: LineBatch;
   #spare: LineBatch | null = null;
-  /** From the start of a write until the queue is empty; also while the next try waits for its time. */
+  /** From the start of a write until the queue is empty, pauses between tries included. */
   #busy = false;
   /** What the write under way takes from the oldest batch. */
   #inFlightBytes = 0;
@@ -56,14 +51,14 @@ export class LineWriter {
   #toldDropped = 0;
 
   /** @param fd an open descriptor; it stays open */
-  constructor(traits: LineTraits, fd: number = STDOUT_FD) {
+  constructor(traits: typeof ACCESS_LINES, fd: number = STDOUT_FD) {
     this.#traits = traits;
     this.#sink = openLineSink(fd);
     this.#queueLimit = Math.floor(traits.bufferBytes / this.#sink.batchBytes) - 1;
     this.#filling = new LineBatch(this.#sink.batchBytes);
   }
 
-  /** write takes one line with its newline; longer ones than ATOMIC_WRITE_BYTES are dropped. */
+  /** write takes one line with its newline. It drops a line that is longer than ATOMIC_WRITE_BYTES. */
   write(line: string): void {
     if (isTooLong(line) || (this.#filling.isFull && !this.#ship())) {
       this.#dropped++;
@@ -74,12 +69,12 @@ export class LineWriter {
     else if (this.#flushTimer === null) this.#flushSoon();
   }
 
-  /** Lines that were lost: nobody read them, the disk is full, or they were too long. */
+  /** Lines that were lost: nobody read them, the disk was full, or they were too long. */
   get droppedCount(): number {
     return this.#dropped;
   }
 
-  /** flushSync is for the end of a process: it writes what is left, and waits half a second at most for a full output. */
+  /** flushSync is for the end of a process: it writes what is left, and waits LAST_WAIT_MS at most while the output is full. */
   flushSync(): void {
     this.#queue[0]?.advance(this.#inFlightBytes);
     this.#inFlightBytes = 0;
@@ -98,7 +93,7 @@ export class LineWriter {
   #flushSoon(): void {
     this.#flushTimer = setTimeout(() => {
       this.#flushTimer = null;
-      // Behind others the batch goes on filling: a stalled reader should be left full batches.
+      // Behind other batches this one goes on filling, so that memory for a stalled reader holds full batches.
       if (this.#queue.length > 0) this.#flushSoon();
       else this.#ship();
     }, FLUSH_EVERY_MS).unref();

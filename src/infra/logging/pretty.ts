@@ -1,4 +1,4 @@
-/** `log.format: pretty`: one line per event for people, application and access lines in the same shape. */
+/** `log.format: pretty`: one line per event, for people; application and access lines look alike. */
 import { isatty } from 'node:tty';
 import { styleText } from 'node:util';
 import { pino } from 'pino';
@@ -17,7 +17,7 @@ const LEVEL_COLOURS = {
   fatal: 'bgRed',
 } as const;
 
-/** prettyLine turns a JSON line of either log into a line for people. Callers are the makers of the two logs. */
+/** prettyLine turns a JSON line of either log into a line for people. */
 export function prettyLine(line: string): string {
   const parsed = JSON.parse(line) as Fields;
   const event = 'level' in parsed ? parsed : accessEvent(parsed);
@@ -36,7 +36,7 @@ function clockOf(time: string): string {
 }
 
 function coloured(colour: Parameters<typeof styleText>[0], text: string): string {
-  // The descriptor is asked because process.stdout, once used, would change how others write to it.
+  // Not process.stdout.isTTY: the first use of process.stdout changes how others write to the descriptor.
   return isatty(STDOUT_FD) ? styleText(colour, text, { validateStream: false }) : text;
 }
 
@@ -51,7 +51,7 @@ function textOf(value: unknown): string {
     : JSON.stringify(value);
 }
 
-/** The event that an access line tells, as the application log would have told it. */
+/** An access line in the form of an application line. */
 function accessEvent({ time, method, host, path, status, reason, totalMs, ...others }: Fields): Fields {
   const { clientIp, clientId, backend, route, policies, requestId } = others;
   const known = Object.entries({ reason, clientIp, clientId, backend, route, policies, requestId });
