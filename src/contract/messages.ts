@@ -6,7 +6,7 @@ import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import type { DataPath } from './data-path.ts';
 import { BACKEND_AVAILABILITY } from './health.ts';
 import { METRICS_DELTA } from './metrics.ts';
-import type { WorkerSettings } from './settings.ts';
+import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 
 /** Raised with every change of a shape; the primary refuses a worker of another version at its hello. */
@@ -23,6 +23,8 @@ export interface WorkerPlace {
   /** Whether it replaces a worker that had served. */
   replacement: boolean;
   dataPath: DataPath;
+  /** As at the start of the instance; each settings message brings the level in force. */
+  log: Pick<LogSettings, 'level' | 'format'>;
   /** For each address of `listen` the descriptor of the inherited, bound socket; null: the primary deals its connections. */
   listenFds: (number | null)[];
 }

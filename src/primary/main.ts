@@ -242,6 +242,7 @@ class Primary {
       exec: workerEntry(),
       workerCount: this.#workerCount,
       dataPath: this.#dataPath,
+      log: this.#options.settings.log,
       inheritedBy: (index) => sockets.inheritedBy(index),
       logger: this.#logger,
       prepare: (link) => {

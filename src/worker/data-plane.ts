@@ -134,7 +134,6 @@ export class DataPlane {
     this.#plan = next;
     previous.supersede(next);
     this.#retired.push(previous);
-    this.#options.logger.level = message.settings.log.level;
   }
 
   /** receive acts on a message about traffic. @param connection that of a `connection`; null: it was lost on the way */

@@ -1,6 +1,6 @@
 /**
- * The worker process. The primary tells it everything over IPC: settings, backend states, clients and their API keys; the others
- * may come before the settings. States, in this order:
+ * The worker process. The primary tells it everything over IPC: settings, backend states, clients and their API keys. The states
+ * and the clients may come before the settings. The worker's own states, in this order:
  *
  * waiting   no settings yet. The first settings end it.
  * opening   the data plane is built and begins to listen, within a second or so; later settings wait. `ready` or an exit ends it.
@@ -19,10 +19,9 @@ import {
   WORKER_PLACE,
   type WorkerPlace,
 } from '../contract/messages.ts';
-import type { LogSettings } from '../contract/settings.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
-import { accessLogOf, attachLog, type Logger, makeLogger } from '../infra/logging/logger.ts';
+import { accessLogOf, attachLog, makeLogger } from '../infra/logging/logger.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
 import { Availability } from './availability.ts';
@@ -38,8 +37,6 @@ const CRASH_DRAIN_MS = 3_000;
 
 class WorkerMain {
   readonly #place: WorkerPlace = JSON.parse(process.env[WORKER_PLACE] ?? '');
-  readonly #signals: ProcessSignals;
-  readonly #link: PrimaryLink;
   readonly #metrics = new WorkerMetrics();
   readonly #directory = new ClientDirectory(systemClock);
   readonly #apiKeys = new ApiKeyDirectory(this.#directory);
@@ -48,39 +45,40 @@ class WorkerMain {
     application: new LineWriter(APPLICATION_LINES),
     access: new LineWriter(ACCESS_LINES),
   };
+  readonly #logger = makeLogger(this.#place.log, {
+    fields: { worker: this.#place.workerIndex },
+    out: this.#lines.application,
+  });
+  readonly #link = new PrimaryLink(this.#logger, (message, connection) => this.#receive(message, connection));
+  readonly #timer = new DeadlineTimer({
+    clock: systemClock,
+    onError: (error) => this.#logger.error({ err: toError(error) }, 'a deadline failed'),
+  });
   readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   readonly #usage = new WorkerUsage();
-  /** Replaced when the first settings say how to log. */
-  #logger = this.#openLog({ level: 'info', format: 'json' });
   #dataPlane: DataPlane | null = null;
   /** Workers of all instances that share Redis; null until the primary says so, perhaps before there is a data plane. */
   #storeWorkers: number | null = null;
   /** Settles once the previous settings are applied. */
-  #settled: Promise<void> = Promise.resolve();
+  #settled = Promise.resolve();
   #ending = false;
   #exitCode = 0;
 
-  constructor(signals: ProcessSignals) {
-    this.#signals = signals;
-    this.#link = new PrimaryLink(
-      () => this.#logger,
-      (message, connection) => this.#receive(message, connection),
-    );
+  /** start says hello to the primary. @param signals made first of all, so that no early signal ends the process */
+  start(signals: ProcessSignals): void {
+    attachLog(this.#logger, this.#lines);
     process.once('disconnect', () => this.#onPrimaryLost());
     process.on('exit', () => {
       this.#lines.application.flushSync();
       this.#lines.access.flushSync();
     });
-  }
-
-  start(): void {
+    process.on('uncaughtException', (error) => this.#onUncaught(error));
     setInterval(() => {
       this.#report();
       this.#directory.forgetSome();
     }, REPORT_EVERY_MS).unref();
-    this.#handleSignals();
-    process.on('uncaughtException', (error) => this.#onUncaught(error));
+    this.#handleSignals(signals);
     this.#link.send({ type: 'hello', protocol: PROTOCOL_VERSION, pid: process.pid });
   }
 
@@ -118,27 +116,21 @@ class WorkerMain {
 
   async #onSettings(message: Extract<PrimaryMessage, { type: 'settings' }>): Promise<void> {
     const { revision } = message;
+    this.#logger.level = message.settings.log.level;
     if (this.#dataPlane !== null) {
       this.#dataPlane.applySettings(message);
       this.#link.send({ type: 'applied', revision });
       return;
     }
-    const { log } = message.settings;
-    const logger = this.#openLog(log);
-    this.#logger = logger;
-    const timer = new DeadlineTimer({
-      clock: systemClock,
-      onError: (error) => logger.error({ err: toError(error) }, 'a deadline failed'),
-    });
-    timer.start();
+    this.#timer.start();
     const dataPlane = await DataPlane.open(message, {
       ...this.#place,
-      logger,
-      timer,
+      logger: this.#logger,
+      timer: this.#timer,
       metrics: this.#metrics,
       lookup: this.#directory,
       apiKeys: this.#apiKeys,
-      accessLog: accessLogOf(log.format, this.#lines.access),
+      accessLog: accessLogOf(this.#place.log.format, this.#lines.access),
       availability: this.#availability,
       storeWorkers: () => this.#storeWorkers,
       send: (toPrimary) => this.#link.send(toPrimary),
@@ -146,13 +138,6 @@ class WorkerMain {
     this.#dataPlane = dataPlane;
     // Not awaited: a newer revision may come meanwhile.
     this.#listen(dataPlane, revision).catch((error: unknown) => this.#cannotServe(error));
-  }
-
-  #openLog(settings: Pick<LogSettings, 'level' | 'format'>): Logger {
-    const fields = { worker: this.#place.workerIndex };
-    const logger = makeLogger(settings, { fields, out: this.#lines.application });
-    attachLog(logger, this.#lines);
-    return logger;
   }
 
   async #listen(dataPlane: DataPlane, revision: number): Promise<void> {
@@ -220,10 +205,10 @@ class WorkerMain {
     this.#drain({ graceMs: 0, drainMs: this.#dataPlane?.settings.timeouts.drainMs ?? 0 });
   }
 
-  /** A stop signal begins the drain that the primary would order; a terminal sends it to all processes. Others are the primary's. */
-  #handleSignals(): void {
+  /** A stop signal begins the drain that the primary would order: a terminal sends it to all processes. Others are the primary's. */
+  #handleSignals(signals: ProcessSignals): void {
     const leaveToPrimary = (): void => this.#logger.debug('a signal for the primary');
-    this.#signals.handle({
+    signals.handle({
       stop: () => {
         const settings = this.#dataPlane?.settings;
         const { drainGraceMs: graceMs = 0, drainMs = 0 } = settings?.timeouts ?? {};
@@ -252,5 +237,5 @@ class WorkerMain {
 if (import.meta.main) {
   const signals = new ProcessSignals();
   tuneHeap();
-  new WorkerMain(signals).start();
+  new WorkerMain().start(signals);
 }

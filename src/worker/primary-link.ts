@@ -8,13 +8,10 @@ import type { Logger } from '../infra/logging/logger.ts';
 const MAX_TYPE_CHARS = 50;
 
 export class PrimaryLink {
-  readonly #logger: () => Logger;
+  readonly #logger: Logger;
 
-  /**
-   * @param logger asked for each line, because the first settings replace the logger
-   * @param onMessage called for each message in the order of arrival, with the connection that came with it
-   */
-  constructor(logger: () => Logger, onMessage: (message: PrimaryMessage, connection: Socket | null) => void) {
+  /** @param onMessage called for each message in the order of arrival, with the connection that came with it */
+  constructor(logger: Logger, onMessage: (message: PrimaryMessage, connection: Socket | null) => void) {
     this.#logger = logger;
     // Without this, node ends a worker at once when its primary goes (lib/internal/cluster/child.js), requests and all.
     if (cluster.worker !== undefined) cluster.worker.exitedAfterDisconnect = true;
@@ -23,7 +20,7 @@ export class PrimaryLink {
       if (message !== null) onMessage(message, handle instanceof Socket ? handle : null);
       // Nothing but its type is logged: messages carry secrets.
       else
-        logger().error(
+        logger.error(
           { type: String(raw?.type).slice(0, MAX_TYPE_CHARS) },
           'unknown message from the primary',
         );
@@ -41,7 +38,7 @@ export class PrimaryLink {
     }
     process.send(message, undefined, undefined, (error) => {
       if (error !== null && process.connected)
-        this.#logger().error({ err: error, type: message.type }, 'IPC send failed');
+        this.#logger.error({ err: error, type: message.type }, 'IPC send failed');
       onLeft?.();
     });
   }

@@ -1,19 +1,14 @@
 /** Forks a worker process. What can be told to it later than at the fork is in the worker's heap.ts. */
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
-import type { DataPath } from '../../contract/data-path.ts';
 import { WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
 
 /** What the fork of every worker needs; given to the supervisor. */
-export interface ForkOptions {
+export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath' | 'log'> {
   /** Absolute path of the worker's entry file. */
   exec: string;
   /** Node's own arguments for workers; default workerArguments(). */
   execArgv?: string[];
-  /** ≥ 1; known once `auto` is resolved. */
-  workerCount: number;
-  /** How workers serve. */
-  dataPath: DataPath;
   /** What the worker of a slot inherits, asked at each fork: ListenSockets.inheritedBy. Default nothing. */
   inheritedBy?: (index: number) => { fds: number[]; env: (number | null)[] };
 }
@@ -29,10 +24,10 @@ const NO_DEBUGGER_FLAG = '--disable-sigusr1';
 
 /** forkWorker starts the process of a slot; throws where the system refuses. The slot hears of the errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
-  const { exec, execArgv = workerArguments(), workerCount, dataPath, inheritedBy } = options;
+  const { exec, execArgv = workerArguments(), workerCount, dataPath, log, inheritedBy } = options;
   const { fds, env: listenFds } = inheritedBy?.(index) ?? { fds: [], env: [] };
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
-  const place: WorkerPlace = { workerIndex: index, workerCount, replacement, dataPath, listenFds };
+  const place: WorkerPlace = { workerIndex: index, workerCount, replacement, dataPath, log, listenFds };
   const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
   // The cluster repeats the errors of the process. Without a listener they would end the primary.
   worker.on('error', () => undefined);
