@@ -3,13 +3,15 @@
 FROM node:26.10.0-slim AS base
 WORKDIR /app
 
-# Compiles src/ to dist/. Needs the optional packages: the compiler is one.
+# Compiles src/ to dist/ and prepares the data of a new embedded database. Needs the optional packages: the compiler is one.
 FROM base AS build
 COPY package.json package-lock.json .npmrc ./
 RUN npm ci --include=dev --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
-RUN node_modules/.bin/tsc -p tsconfig.build.json
+COPY migrations ./migrations
+COPY scripts/prepare-data.ts ./scripts/
+RUN node_modules/.bin/tsc -p tsconfig.build.json && node scripts/prepare-data.ts dist/embedded-data
 
 FROM base AS dependencies
 COPY package.json package-lock.json .npmrc ./

@@ -175,7 +175,7 @@ async function openDatabase({ url, embeddedPath }: Settings['database'], logger:
     return { database, ready: Promise.resolve(), close: () => database.close() };
   }
   const { EmbeddedPostgres } = await import('./infra/postgres/embedded-postgres.ts');
-  return EmbeddedPostgres.open({ folder: embeddedPath, purpose: 'sluice migrate', logger, migrated: false });
+  return new EmbeddedPostgres({ folder: embeddedPath, purpose: 'sluice migrate', logger, migrated: false });
 }
 
 function describe(action: MigrationAction, { changed, migrations }: MigrationResult): string[] {

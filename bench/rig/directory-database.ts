@@ -41,7 +41,7 @@ export async function serverWith(count: number): Promise<FullDatabase> {
 
 export async function embeddedWith(count: number): Promise<FullDatabase> {
   const folder = makeTempFolder('sluice-directory-');
-  const embedded = await EmbeddedPostgres.open({ folder, purpose: 'the bench', logger: silent });
+  const embedded = new EmbeddedPostgres({ folder, purpose: 'the bench', logger: silent });
   await embedded.ready;
   await embedded.database.migrating(FILL_MS, (client) => insertClients(client, count));
   await embedded.close();

@@ -1,11 +1,11 @@
 /**
- * Decides when to read the database, so that a picture of it stays true.
+ * Decides when to read the database, so that what a DirectoryFeed holds stays true.
  *
  * States, kept by #run:
  * - loading: nothing is known. Checks the schema and reads everything. Leads to following.
  * - following: reads changes after each wake-up: a NOTIFY, a write of this process, or the poll. A broken connection leads to
  *   loading, because the server that comes back may be another one. A schema that does not fit leads there too.
- * - waiting: the last read failed. The picture stays as it is, and `degraded` says so. After a pause the loop reads changes
+ * - waiting: the last read failed. What is held stays as it is, and `degraded` says so. After a pause the loop reads changes
  *   again where only a statement failed, else everything.
  */
 import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
@@ -14,25 +14,14 @@ import type { Logger } from '../infra/logging/logger.ts';
 import { assertSchema } from '../infra/postgres/migrations.ts';
 import type { Database } from '../infra/postgres/postgres.ts';
 
-/** Picture is what is kept true, a DirectoryFeed. Every method may throw what Database throws. */
-export interface Picture {
-  /** Reads everything. Returns the look that readChanges goes on from. */
-  load(): Promise<string>;
-  /** Reads what has changed since a look, with Database.read and readSnapshot only. Returns the next look. */
-  readChanges(look: string): Promise<string>;
-  /** Removes from the database what nobody needs any more; called once an hour. */
-  sweep(): Promise<void>;
-}
-
 export interface ChangeLoopOptions {
   database: Database;
   logger: Logger;
   /** Default 500; with the embedded database 5,000, because this process is told of its writers. */
   pollMs?: number;
-  /** false: without NOTIFY, for tests of the poll. */
-  notified?: boolean;
 }
 
+const CHANNELS = ['sluice_clients', 'sluice_api_keys'];
 const POLL_MS = 500;
 /** Costs 2 ms of CPU in two threads, and only proves that the database still answers. */
 const EMBEDDED_POLL_MS = 5_000;
@@ -40,11 +29,8 @@ const MIN_RETRY_MS = 100;
 const MAX_RETRY_MS = 2_000;
 const SWEEP_EVERY_MS = 3_600_000;
 
-export class ChangeLoop {
-  readonly #picture: Picture;
-  readonly #channels: readonly string[];
+export abstract class ChangeLoop {
   readonly #options: ChangeLoopOptions;
-  readonly #pollMs: number;
   readonly #firstLoad = Promise.withResolvers<void>();
   #stopListening: (() => void)[] = [];
   /** The last look; null: everything must be read. */
@@ -63,34 +49,41 @@ export class ChangeLoop {
   /** Each waits for a read that begins after it came. */
   #waiters: (() => void)[] = [];
 
-  /** @param channels NOTIFY channels of the picture's changes */
-  constructor(picture: Picture, channels: readonly string[], options: ChangeLoopOptions) {
-    this.#picture = picture;
-    this.#channels = channels;
+  constructor(options: ChangeLoopOptions) {
     this.#options = options;
-    this.#pollMs = options.pollMs ?? (options.database.singleSession ? EMBEDDED_POLL_MS : POLL_MS);
   }
 
-  /** true until the first load and while the database is away or does not fit. */
+  /** Reads everything and returns the look that readChanges goes on from. These three may throw what Database throws. */
+  protected abstract load(): Promise<string>;
+  /** Reads what has changed since a look, with Database.read and readSnapshot only. Returns the next look. */
+  protected abstract readChanges(look: string): Promise<string>;
+  /** Removes from the database what nobody needs any more; called once an hour. */
+  protected abstract sweep(): Promise<void>;
+
+  /** true until the first load and while the database is away or does not fit: for /readyz. */
   get degraded(): boolean {
     return !this.#loaded || this.#failure !== null;
+  }
+
+  /** Whether everything was loaded once, or is known to be empty. */
+  get loaded(): boolean {
+    return this.#loaded;
+  }
+
+  /** For the first load, before listeners are told of it. */
+  protected noteLoaded(): void {
+    this.#loaded = true;
+    this.#firstLoad.resolve();
   }
 
   /** start begins to load and follow, until close; a second call does nothing. */
   start(): void {
     if (this.#done !== null || this.#closed) return;
-    const { database, notified = true } = this.#options;
+    const { database } = this.#options;
     const wake = (): void => this.#wake();
-    this.#stopListening = [database.onActivity(wake)];
-    for (const channel of notified ? this.#channels : [])
-      this.#stopListening.push(database.listen(channel, wake));
+    const stopListening = CHANNELS.map((channel) => database.listen(channel, wake));
+    this.#stopListening = [database.onActivity(wake), ...stopListening];
     this.#done = this.#run();
-  }
-
-  /** assumeEmpty says that everything was loaded: the database is empty, because it was never used. `start` may follow. */
-  assumeEmpty(): void {
-    this.#loaded = true;
-    this.#firstLoad.resolve();
   }
 
   /** waitForFirstLoad is true once everything was loaded, false when that took longer. */
@@ -98,7 +91,7 @@ export class ChangeLoop {
     return (await atMost(this.#firstLoad.promise, timeoutMs)) && this.#loaded;
   }
 
-  /** caughtUp resolves once everything that was committed before the call was read, or with close. It may never resolve. */
+  /** caughtUp resolves once all that was committed before the call was read and told to listeners, or with close. It may never. */
   caughtUp(): Promise<void> {
     if (this.#closed) return Promise.resolve();
     const read = new Promise<void>((resolve) => this.#waiters.push(resolve));
@@ -122,15 +115,13 @@ export class ChangeLoop {
   }
 
   async #run(): Promise<void> {
-    const { database } = this.#options;
+    const { database, pollMs = database.singleSession ? EMBEDDED_POLL_MS : POLL_MS } = this.#options;
     let retryMs = MIN_RETRY_MS;
     while (!this.#closed) {
       try {
-        if (this.#look === null || database.lossCount !== this.#lossCount) await this.#load();
-        await this.#sweep();
-        if (!this.#woken) await this.#pause(this.#pollMs);
-        if (this.#closed) return;
-        await this.#readChanges();
+        await this.#read();
+        await this.#sweepHourly();
+        if (!this.#woken) await this.#pause(pollMs);
         retryMs = MIN_RETRY_MS;
       } catch (thrown) {
         if (this.#closed) return;
@@ -141,38 +132,30 @@ export class ChangeLoop {
     }
   }
 
-  async #load(): Promise<void> {
+  async #read(): Promise<void> {
+    const { database, logger } = this.#options;
+    const isLost = database.lossCount !== this.#lossCount;
     // A connection that breaks after each answer must not make this loop read everything without a pause.
-    if (this.#look !== null) await this.#pause(MIN_RETRY_MS);
-    this.#look = null;
-    this.#lossCount = this.#options.database.lossCount;
-    const waiters = this.#waiters.splice(0);
-    await assertSchema(this.#options.database);
-    this.#look = await this.#picture.load();
-    if (this.degraded) this.#options.logger.info('clients loaded');
-    this.#loaded = true;
-    this.#succeed(waiters);
-    this.#firstLoad.resolve();
-  }
-
-  async #readChanges(): Promise<void> {
-    if (this.#look === null || this.#options.database.lossCount !== this.#lossCount) return;
+    if (isLost && this.#look !== null) await this.#pause(MIN_RETRY_MS);
+    if (isLost) this.#look = null;
     this.#woken = false;
-    const waiters = this.#waiters.splice(0);
-    this.#look = await this.#picture.readChanges(this.#look);
-    this.#succeed(waiters);
-  }
-
-  #succeed(waiters: (() => void)[]): void {
+    const waiterCount = this.#waiters.length;
+    if (this.#look === null) {
+      const wasDegraded = this.degraded;
+      this.#lossCount = database.lossCount;
+      await assertSchema(database);
+      this.#look = await this.load();
+      if (wasDegraded) logger.info('clients loaded');
+    } else this.#look = await this.readChanges(this.#look);
     this.#failure = null;
-    for (const resolve of waiters) resolve();
+    for (const resolve of this.#waiters.splice(0, waiterCount)) resolve();
   }
 
-  async #sweep(): Promise<void> {
+  async #sweepHourly(): Promise<void> {
     const nowMs = performance.now();
     if (nowMs - this.#sweptAtMs < SWEEP_EVERY_MS) return;
     this.#sweptAtMs = nowMs;
-    await this.#picture.sweep();
+    await this.sweep();
   }
 
   /** Warns once per kind of failure, not once per try. */

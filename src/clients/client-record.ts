@@ -1,7 +1,7 @@
 /** A client's canonical id, its row in the database, and the record that workers get. */
 import { isIP } from 'node:net';
 import { canonicalRange } from '../contract/addresses.ts';
-import type { BucketLimits, ClientMode, ClientRecord, ClientTombstone } from '../contract/clients.ts';
+import type { BucketLimits, ClientMode, ClientRecord } from '../contract/clients.ts';
 import { LbError } from '../contract/errors.ts';
 import { DEFAULT_NAME } from '../contract/settings.ts';
 
@@ -50,14 +50,8 @@ export function clientRecordOf(row: Readonly<Record<string, unknown>>): ClientRe
   return { clientId, mode, limits, versionUs: versionOf(row) };
 }
 
-/** tombstoneOf turns a row of client_tombstones into a tombstone. Throws as clientRecordOf does. */
-export function tombstoneOf(row: Readonly<Record<string, unknown>>): ClientTombstone {
-  if (typeof row.client_id !== 'string') throw misfit(row);
-  return { clientId: row.client_id, versionUs: versionOf(row) };
-}
-
-/** pg gives int8 as text; µs since the epoch stay exact in a number until the year 2255. */
-function versionOf(row: Readonly<Record<string, unknown>>): number {
+/** versionOf is a row's version. pg gives int8 as text; µs since the epoch stay exact in a number until the year 2255. Throws as clientRecordOf. */
+export function versionOf(row: Readonly<Record<string, unknown>>): number {
   const versionUs = Number(row.version_us);
   if (!Number.isSafeInteger(versionUs)) throw misfit(row);
   return versionUs;

@@ -7,37 +7,50 @@
  */
 import { LbError } from '../contract/errors.ts';
 import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
-import { CLIENT_COLUMNS, clientRecordOf, tombstoneOf } from './client-record.ts';
+import { CLIENT_COLUMNS, clientRecordOf, versionOf } from './client-record.ts';
 import type { RecordPacker } from './packed-record.ts';
 
 /** Receives rows for packRow, at most PART_ROWS of each table at a time, in the order in which they became true. */
 export type RowsFn = (rows: readonly Row[]) => void;
 
-/** NOTIFY channels of all changes. */
-export const DIRECTORY_CHANNELS = ['sluice_clients', 'sluice_api_keys'] as const;
 /** Rows that are read at a time, and turned into records: some 5 ms of work. */
 export const PART_ROWS = 1_000;
 /** For all parts together; each has the deadline of a statement. */
 const LOAD_MS = 600_000;
 /** So often newer changes are looked for while many are read. */
-const NEWER_MS = 200;
+export const NEWER_MS = 200;
 /** Ids of newer changes that are remembered until the many are read. */
 const MAX_NEWER = 50_000;
 
-/** Four tables, one shape of rows: `kind`, the columns of a client, the columns of an API key. */
+/** Rows of all tables have these columns, so that one statement can read them: null where a table has none. */
+const COLUMN_TYPES = {
+  client_id: 'text',
+  mode: 'text',
+  capacity: 'integer',
+  refill_per_second: 'float8',
+  limits: 'jsonb',
+  version_us: 'bigint',
+  digest: 'bytea',
+  secret_id: 'text',
+};
+
+/** @param own expressions by column */
+function select(kind: string, own: Partial<Record<keyof typeof COLUMN_TYPES, string>>): string {
+  const values: Record<string, string> = own;
+  const columns = Object.entries(COLUMN_TYPES).map(
+    ([name, type]) => `(${values[name] ?? 'null'})::${type} as ${name}`,
+  );
+  return `select '${kind}' as kind, ${columns.join(', ')}`;
+}
+
+const OWN_CLIENT = Object.fromEntries(CLIENT_COLUMNS.split(', ').map((name) => [name, name]));
+const DELETED_US = 'extract(epoch from deleted_at) * 1000000';
 const TABLES = [
-  `select 'client' as kind, ${CLIENT_COLUMNS}, null::bytea as digest, null::text as secret_id from clients`,
-  `select 'client-tombstone' as kind, client_id, null::text as mode, null::integer as capacity,
-     null::float8 as refill_per_second, null::jsonb as limits, version_us, null::bytea as digest, null::text as secret_id
-   from client_tombstones`,
-  `select 'key' as kind, client_id, null::text as mode, null::integer as capacity,
-     null::float8 as refill_per_second, null::jsonb as limits, 0::bigint as version_us, digest, secret_id
-   from api_keys`,
-  `select 'key-tombstone' as kind, null::text as client_id, null::text as mode, null::integer as capacity,
-     null::float8 as refill_per_second, null::jsonb as limits,
-     (extract(epoch from deleted_at) * 1000000)::bigint as version_us, digest, null::text as secret_id
-   from api_key_tombstones`,
-] as const;
+  `${select('client', OWN_CLIENT)} from clients`,
+  `${select('client-tombstone', { client_id: 'client_id', version_us: 'version_us' })} from client_tombstones`,
+  `${select('key', { client_id: 'client_id', digest: 'digest', secret_id: 'secret_id' })} from api_keys`,
+  `${select('key-tombstone', { digest: 'digest', version_us: DELETED_US })} from api_key_tombstones`,
+];
 
 /**
  * Two ranges of an index: transactions that began after the look ($1: its end), and those that were running ($2). As parameters
@@ -48,14 +61,12 @@ const CHANGED = `
   where (changed_xid >= $1::xid8 or changed_xid = any ($2::xid8[]))
     and changed_xid < pg_snapshot_xmax(pg_current_snapshot())`;
 
-const SNAPSHOT = 'select pg_current_snapshot()::text as snapshot';
+const SNAPSHOT = 'pg_current_snapshot()::text';
 
 /** One statement is one snapshot: the rows and the look belong together. */
 const CHANGES = [
-  `select 'snapshot' as kind, pg_current_snapshot()::text as client_id, null::text as mode, null::integer as capacity,
-     null::float8 as refill_per_second, null::jsonb as limits, 0::bigint as version_us, null::bytea as digest,
-     null::text as secret_id`,
-  ...TABLES.map((select) => `(${select} ${CHANGED} limit $3)`),
+  select('snapshot', { client_id: SNAPSHOT }),
+  ...TABLES.map((table) => `(${table} ${CHANGED} limit $3)`),
 ].join(' union all ');
 
 export class DirectoryReader {
@@ -69,7 +80,7 @@ export class DirectoryReader {
   loadAll(onRows: RowsFn): Promise<string> {
     return this.#database.readSnapshot(LOAD_MS, async (query) => {
       const look = await lookOf(query);
-      for (const select of TABLES) await eachPart(query, select, [], onRows);
+      for (const table of TABLES) await eachPart(query, table, [], onRows);
       return look;
     });
   }
@@ -129,8 +140,8 @@ export class DirectoryReader {
     };
     await this.#database.readSnapshot(LOAD_MS, async (query) => {
       look = await lookOf(query);
-      for (const select of TABLES)
-        await eachPart(query, `${select} ${CHANGED}`, transactionsSince(since), onPart);
+      for (const table of TABLES)
+        await eachPart(query, `${table} ${CHANGED}`, transactionsSince(since), onPart);
     });
     return look;
   }
@@ -140,14 +151,13 @@ export class DirectoryReader {
 export function packRow(packer: RecordPacker, row: Row): Buffer {
   const { kind, digest, client_id: clientId, secret_id: secretId } = row;
   if (kind === 'client') return packer.client(clientRecordOf(row));
-  if (kind === 'client-tombstone') {
-    const tombstone = tombstoneOf(row);
-    return packer.tombstone(tombstone.clientId, tombstone.versionUs);
-  }
-  if (!Buffer.isBuffer(digest)) throw misfit();
-  if (kind === 'key-tombstone') return packer.apiKeyTombstone(digest, Number(row.version_us));
-  if (typeof clientId !== 'string' || typeof secretId !== 'string') throw misfit();
-  return packer.apiKey({ digest, clientId, secretId });
+  if (kind === 'client-tombstone' && typeof clientId === 'string')
+    return packer.tombstone(clientId, versionOf(row));
+  if (kind === 'key-tombstone' && Buffer.isBuffer(digest))
+    return packer.apiKeyTombstone(digest, versionOf(row));
+  if (Buffer.isBuffer(digest) && typeof clientId === 'string' && typeof secretId === 'string')
+    return packer.apiKey({ digest, clientId, secretId });
+  throw new LbError('schema_mismatch', `a row (${String(kind)}) does not fit this program`);
 }
 
 function idOf({ digest, client_id: clientId }: Row): string {
@@ -160,23 +170,19 @@ function transactionsSince(look: string): [end: string, running: string[]] {
   return [end, running === '' ? [] : running.split(',')];
 }
 
-function misfit(): LbError {
-  return new LbError('schema_mismatch', 'a row of api_keys does not fit this program');
-}
-
 async function lookOf(query: QueryFn): Promise<string> {
-  const [row] = await query(SNAPSHOT);
+  const [row] = await query(`select ${SNAPSHOT} as snapshot`);
   return String(row?.snapshot);
 }
 
 /** Reads through a cursor, so that no array grows with the table. */
 async function eachPart(
   query: QueryFn,
-  select: string,
+  statement: string,
   params: readonly unknown[],
   onRows: (rows: readonly Row[]) => void | Promise<void>,
 ): Promise<void> {
-  await query(`declare part no scroll cursor for ${select}`, params);
+  await query(`declare part no scroll cursor for ${statement}`, params);
   for (;;) {
     const rows = await query(`fetch ${PART_ROWS} from part`);
     if (rows.length > 0) await onRows(rows);

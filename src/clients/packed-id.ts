@@ -2,12 +2,13 @@
  * The id of a record in a few bytes, by which the directory's tables find it. Two spellings of an address are one id.
  *
  *   0  kind
- *   1  name: its UTF-8; address: its 4 or 16 bytes; range: the number of its prefix bits, then the address; API key: the 32
- *      bytes of its digest
+ *   1  name: the length of its UTF-8, uint16, and the UTF-8; address: its 4 or 16 bytes; range: the number of its prefix bits,
+ *      then the address; API key: the 32 bytes of its digest
  */
 import { clearHostBits, networkText, parseNetwork } from '../contract/addresses.ts';
 
-export const NAME = 0;
+const NAME = 0;
+/** Behind the kind of an address is the kind of its ranges. */
 export const IPV4 = 1;
 export const IPV4_RANGE = 2;
 export const IPV6 = 3;
@@ -16,7 +17,7 @@ export const API_KEY = 5;
 
 /** The database's 128 characters in UTF-16, each unit of which is at most 3 bytes of UTF-8. */
 const MAX_UNITS = 256;
-export const MAX_ID_BYTES = 1 + 3 * MAX_UNITS;
+export const MAX_ID_BYTES = 3 + 3 * MAX_UNITS;
 const V4_BYTES = 4;
 const V6_BYTES = 16;
 
@@ -35,16 +36,23 @@ export function writeId(id: string, out: Buffer): number {
   const network = looksLikeAddress(id) ? parseNetwork(id) : null;
   if (network === null) {
     out[0] = NAME;
-    return 1 + out.write(id, 1);
+    const nameBytes = out.write(id, 3);
+    return out.writeUInt16LE(nameBytes, 1) + nameBytes;
   }
   const { bytes, bits } = network;
   const isRange = bits < bytes.length * 8;
-  if (bytes.length === V4_BYTES) out[0] = isRange ? IPV4_RANGE : IPV4;
-  else out[0] = isRange ? IPV6_RANGE : IPV6;
-  if (isRange) out[1] = bits;
+  out[0] = (bytes.length === V4_BYTES ? IPV4 : IPV6) + (isRange ? 1 : 0);
+  out[1] = bits;
   const at = isRange ? 2 : 1;
   out.set(bytes, at);
   return at + bytes.length;
+}
+
+const BYTES_BY_KIND = [0, V4_BYTES, 1 + V4_BYTES, V6_BYTES, 1 + V6_BYTES, 32];
+
+/** idLengthOf is the length of an id of this kind, whose second byte is at `at`. */
+export function idLengthOf(kind: number, bytes: Buffer, at: number): number {
+  return 1 + (kind === NAME ? 2 + bytes.readUInt16LE(at) : (BYTES_BY_KIND[kind] ?? 0));
 }
 
 /** writeDigest packs an API key's digest of 32 bytes into `out`, and returns the length. */
@@ -57,7 +65,7 @@ export function writeDigest(digest: Uint8Array, out: Buffer): number {
 /** readId is the inverse of writeId: the client's id in its canonical spelling. */
 export function readId(id: Buffer): string {
   const kind = id[0];
-  if (kind === NAME) return id.toString('utf8', 1);
+  if (kind === NAME) return id.toString('utf8', 3);
   const isRange = kind === IPV4_RANGE || kind === IPV6_RANGE;
   const bytes = [...id.subarray(isRange ? 2 : 1)];
   return networkText({ bytes, bits: isRange ? (id[1] ?? 0) : bytes.length * 8 });
@@ -71,9 +79,8 @@ export function readId(id: Buffer): string {
  * @returns the length of the range's id in `out`
  */
 export function rangeIdOf(address: Buffer, bits: number, out: Buffer): number {
-  const isV4 = address[0] === IPV4;
-  const byteCount = isV4 ? V4_BYTES : V6_BYTES;
-  out[0] = isV4 ? IPV4_RANGE : IPV6_RANGE;
+  const byteCount = address[0] === IPV4 ? V4_BYTES : V6_BYTES;
+  out[0] = (address[0] ?? NAME) + 1;
   out[1] = bits;
   address.copy(out, 2, 1, 1 + byteCount);
   clearHostBits(out, 2, byteCount, bits);

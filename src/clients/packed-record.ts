@@ -5,7 +5,7 @@
  *    0  head: bits 0-2 the kind of the id, bits 3-4 the client's mode (3: a tombstone)
  *    1  length of the whole, uint16
  *    3  version, float64, µs since the epoch; 0 for an API key
- *   11  id without its kind (packed-id.ts); before the id of a name its length, uint16
+ *   11  id without its kind (packed-id.ts)
  *    …  body, to the end
  *
  * The body of a client is its limits. For each policy: length of its name, uint8 (0: `default`), the name, capacity, uint32, and
@@ -16,18 +16,7 @@
 import type { BucketLimits, ClientMode, ClientRecord } from '../contract/clients.ts';
 import { LbError } from '../contract/errors.ts';
 import { DEFAULT_NAME } from '../contract/settings.ts';
-import {
-  API_KEY,
-  IPV4,
-  IPV4_RANGE,
-  IPV6,
-  IPV6_RANGE,
-  MAX_ID_BYTES,
-  NAME,
-  readId,
-  writeDigest,
-  writeId,
-} from './packed-id.ts';
+import { API_KEY, idLengthOf, MAX_ID_BYTES, readId, writeDigest, writeId } from './packed-id.ts';
 
 const KIND_BITS = 3;
 const KIND_MASK = (1 << KIND_BITS) - 1;
@@ -35,7 +24,6 @@ const MODES: readonly ClientMode[] = ['limit', 'unlimited', 'blocked'];
 const TOMBSTONE = 3;
 const VERSION_AT = 3;
 const ID_AT = 11;
-const DIGEST_BYTES = 32;
 const MODE_LIVE = 0;
 const LIMIT_BYTES = 12;
 /** No record is longer: the database bounds limits to 64 KiB of JSON, which is longer than their packed form. */
@@ -86,22 +74,21 @@ export function isApiKeyAt(bytes: Buffer, at: number): boolean {
 
 /** copyId writes the packed id of the record at `at` and returns its length. */
 export function copyId(bytes: Buffer, at: number, out: Buffer): number {
-  const from = idPlace(bytes, at);
   out[0] = kindAt(bytes, at);
-  return 1 + bytes.copy(out, 1, from, from + idBytes(bytes, at));
+  return 1 + bytes.copy(out, 1, at + ID_AT, bodyPlace(bytes, at));
 }
 
 /** hasId tells whether the record at `at` has this packed id of `length` bytes. */
 export function hasId(bytes: Buffer, at: number, id: Buffer, length: number): boolean {
-  if (kindAt(bytes, at) !== id[0] || idBytes(bytes, at) !== length - 1) return false;
-  const from = idPlace(bytes, at) - 1;
+  const from = at + ID_AT - 1;
+  if (kindAt(bytes, at) !== id[0] || bodyPlace(bytes, at) !== from + length) return false;
   for (let i = 1; i < length; i++) if (bytes[from + i] !== id[i]) return false;
   return true;
 }
 
 /** clientIdAt is the client's id of the record at `at`, a client's or a tombstone's. */
 export function clientIdAt(bytes: Buffer, at: number): string {
-  const id = Buffer.allocUnsafe(1 + idBytes(bytes, at));
+  const id = Buffer.allocUnsafe(bodyPlace(bytes, at) - at - ID_AT + 1);
   copyId(bytes, at, id);
   return readId(id);
 }
@@ -129,30 +116,10 @@ function kindAt(bytes: Buffer, at: number): number {
   return (bytes[at] ?? 0) & KIND_MASK;
 }
 
-/** Where the id is, behind the length that a name has. */
-function idPlace(bytes: Buffer, at: number): number {
-  return at + ID_AT + (kindAt(bytes, at) === NAME ? 2 : 0);
-}
-
+/** Where the id ends and the body begins. */
 function bodyPlace(bytes: Buffer, at: number): number {
-  return idPlace(bytes, at) + idBytes(bytes, at);
-}
-
-function idBytes(bytes: Buffer, at: number): number {
-  switch (kindAt(bytes, at)) {
-    case IPV4:
-      return 4;
-    case IPV4_RANGE:
-      return 5;
-    case IPV6:
-      return 16;
-    case IPV6_RANGE:
-      return 17;
-    case API_KEY:
-      return DIGEST_BYTES;
-    default:
-      return bytes.readUInt16LE(at + ID_AT);
-  }
+  const idAt = at + ID_AT;
+  return idAt + idLengthOf(kindAt(bytes, at), bytes, idAt) - 1;
 }
 
 function readLimits(bytes: Buffer, from: number, end: number): ClientRecord['limits'] {
@@ -214,13 +181,9 @@ export class RecordPacker {
 
   /** Of the id that was written last. */
   #start(idBytes: number, mode: number, versionUs: number): number {
-    const bytes = this.#bytes;
-    const kind = this.#id[0] ?? NAME;
-    bytes[0] = kind | (mode << KIND_BITS);
-    bytes.writeDoubleLE(versionUs, VERSION_AT);
-    let at = ID_AT;
-    if (kind === NAME) at = bytes.writeUInt16LE(idBytes - 1, at);
-    return at + this.#id.copy(bytes, at, 1, idBytes);
+    this.#bytes[0] = (this.#id[0] ?? 0) | (mode << KIND_BITS);
+    this.#bytes.writeDoubleLE(versionUs, VERSION_AT);
+    return ID_AT + this.#id.copy(this.#bytes, ID_AT, 1, idBytes);
   }
 
   /** Returns more than MAX_RECORD_BYTES when it does not fit. */

@@ -33,13 +33,13 @@ export class RecordShard {
     return this.#tombstoneCount;
   }
 
-  get slotCount(): number {
-    return this.#slots.length;
-  }
-
   /** Raised when records change their slots. As long as it is the same, a record keeps its slot. */
   get layout(): number {
     return this.#layout;
+  }
+
+  get slotCount(): number {
+    return this.#slots.length;
   }
 
   /** What placeOf points into; good until the next change. */
@@ -76,49 +76,39 @@ export class RecordShard {
     if ((this.#count + 1) * 4 > this.#slots.length * 3) this.#rebuild(this.#slots.length * 2, 0);
     const place = this.#append(record, from);
     this.#occupy(hash, place);
-    this.#enter(place);
+    this.#account(place, 1);
   }
 
   /** replace takes the record at `from` in place of a slot's, which has the same id. */
   replace(slot: number, record: Buffer, from: number): void {
-    const place = this.placeOf(slot);
-    this.#leave(place);
+    let place = this.placeOf(slot);
+    this.#account(place, -1);
     const length = lengthAt(record, from);
-    if (length === lengthAt(this.#bytes, place)) {
-      record.copy(this.#bytes, place, from, from + length);
-      this.#enter(place);
-      return;
+    if (length === lengthAt(this.#bytes, place)) record.copy(this.#bytes, place, from, from + length);
+    else {
+      // Freed first, so that #append does not keep the old record when it makes room.
+      this.#slots[slot] = 0;
+      place = this.#append(record, from);
+      this.#slots[slot] = place + 1;
     }
-    // Freed first, so that #append does not keep the old record when it makes room.
-    this.#slots[slot] = 0;
-    const moved = this.#append(record, from);
-    this.#slots[slot] = moved + 1;
-    this.#enter(moved);
+    this.#account(place, 1);
   }
 
   /** forget drops tombstones of before `beforeUs`. */
   forget(beforeUs: number): void {
     if (this.#tombstoneCount === 0) return;
-    for (let slot = 0; slot < this.#slots.length; slot++) {
-      const place = this.placeOf(slot);
-      if (place === -1 || !isTombstoneAt(this.#bytes, place)) continue;
-      if (versionAt(this.#bytes, place) < beforeUs) {
-        this.#rebuild(this.#slots.length, beforeUs);
-        return;
-      }
-    }
+    const isOld = (entry: number): boolean => entry !== 0 && this.#isForgotten(entry - 1, beforeUs);
+    if (this.#slots.some(isOld)) this.#rebuild(this.#slots.length, beforeUs);
   }
 
-  #enter(place: number): void {
-    this.#count++;
-    this.#liveBytes += lengthAt(this.#bytes, place);
-    if (isTombstoneAt(this.#bytes, place)) this.#tombstoneCount++;
+  #isForgotten(place: number, beforeUs: number): boolean {
+    return isTombstoneAt(this.#bytes, place) && versionAt(this.#bytes, place) < beforeUs;
   }
 
-  #leave(place: number): void {
-    this.#count--;
-    this.#liveBytes -= lengthAt(this.#bytes, place);
-    if (isTombstoneAt(this.#bytes, place)) this.#tombstoneCount--;
+  #account(place: number, by: 1 | -1): void {
+    this.#count += by;
+    this.#liveBytes += by * lengthAt(this.#bytes, place);
+    if (isTombstoneAt(this.#bytes, place)) this.#tombstoneCount += by;
   }
 
   #append(record: Buffer, from: number): number {
@@ -163,7 +153,7 @@ export class RecordShard {
     for (const entry of before) {
       if (entry === 0) continue;
       const place = entry - 1;
-      if (isTombstoneAt(this.#bytes, place) && versionAt(this.#bytes, place) < beforeUs) this.#leave(place);
+      if (this.#isForgotten(place, beforeUs)) this.#account(place, -1);
       else this.#occupy(hashId(scratch, copyId(this.#bytes, place, scratch)), place);
     }
   }

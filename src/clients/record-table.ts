@@ -115,12 +115,12 @@ export class RecordTable {
     return this.#find(this.#id, copyId(record, from, this.#id)).at !== -1;
   }
 
-  /** records is everything in a shard, as places in a buffer. Nothing may change while it is walked. */
-  *records(number: number): Generator<{ bytes: Buffer; at: number }> {
+  /** records is everything in a shard. Nothing may change while it is walked, and each view is good until then. */
+  *records(number: number): Generator<Buffer> {
     const shard = this.#shard(number);
     for (let slot = 0; slot < shard.slotCount; slot++) {
       const at = shard.placeOf(slot);
-      if (at !== -1) yield { bytes: shard.bytes, at };
+      if (at !== -1) yield shard.bytes.subarray(at, at + lengthAt(shard.bytes, at));
     }
   }
 
@@ -180,7 +180,7 @@ export class RecordTable {
 /** Which prefix lengths ranges have, by family. */
 class PrefixCounts {
   readonly #counts = { [IPV4]: new Uint32Array(32), [IPV6]: new Uint32Array(128) };
-  /** Longest first. */
+  /** Of the kind of an address; longest first. */
   readonly #lengths: Record<number, number[]> = { [IPV4]: [], [IPV6]: [] };
 
   get empty(): boolean {
@@ -194,8 +194,7 @@ class PrefixCounts {
     const before = counts[bits] ?? 0;
     counts[bits] = before + by;
     if (before !== 0 && counts[bits] !== 0) return;
-    const used = [...counts.keys()].filter((length) => counts[length] !== 0);
-    this.#lengths[family] = used.reverse();
+    this.#lengths[family] = [...counts.keys()].filter((length) => counts[length] !== 0).reverse();
   }
 
   /** of a kind of address; none for anything else. */

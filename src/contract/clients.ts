@@ -21,12 +21,6 @@ export interface ClientRecord {
   versionUs: number;
 }
 
-/** ClientTombstone stands for a deleted client: limits of an older version must not come back to its bucket. */
-export interface ClientTombstone {
-  clientId: string;
-  versionUs: number;
-}
-
 export interface ClientMatch {
   /** null: no client is configured. */
   client: ClientRecord | null;

@@ -19,10 +19,10 @@ export interface Storage {
 }
 
 /** openStorage is called by the primary's main. Throws LbError folder_locked when the embedded folder is in use. */
-export async function openStorage(settings: Settings['database'], logger: Logger): Promise<Storage> {
+export function openStorage(settings: Settings['database'], logger: Logger): Storage {
   if (settings.url === null) {
     const folder = settings.embeddedPath;
-    const embedded = await EmbeddedPostgres.open({ folder, purpose: 'sluice serve', logger, lazy: true });
+    const embedded = new EmbeddedPostgres({ folder, purpose: 'sluice serve', logger, lazy: true });
     return {
       database: embedded.database,
       // The embedded database's clock is this machine's.

@@ -9,7 +9,7 @@ import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-d
 import { canonicalClientId } from '../../src/clients/client-record.ts';
 import { RecordPacker } from '../../src/clients/packed-record.ts';
 import { groupOf } from '../../src/contract/addresses.ts';
-import type { ClientRecord, ClientTombstone } from '../../src/contract/clients.ts';
+import type { ClientRecord } from '../../src/contract/clients.ts';
 
 const NOW_MS = 1_800_000_000_000;
 
@@ -34,7 +34,7 @@ const packer = new RecordPacker();
 
 interface Parts {
   upserts?: ClientRecord[];
-  tombstones?: ClientTombstone[];
+  tombstones?: Pick<ClientRecord, 'clientId' | 'versionUs'>[];
 }
 
 /** A message with changes, unless the fields say otherwise. */

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { canonicalClientId, clientRecordOf, tombstoneOf } from '../../src/clients/client-record.ts';
+import { canonicalClientId, clientRecordOf, versionOf } from '../../src/clients/client-record.ts';
+import { packRow } from '../../src/clients/directory-reader.ts';
+import { RecordPacker } from '../../src/clients/packed-record.ts';
 
 test('an id has one canonical form: names as they are, addresses by RFC 5952, ranges without host bits', () => {
   const forms: [string, string][] = [
@@ -84,7 +86,7 @@ test('a row becomes a record; its capacity and refill are limits of the policy `
       p: other,
     },
   );
-  assert.deepEqual(tombstoneOf({ client_id: 'a', version_us: '7' }), { clientId: 'a', versionUs: 7 });
+  assert.equal(versionOf({ client_id: 'a', version_us: '7' }), 7);
 });
 
 test('an invalid row is an error, never a wrong limit', () => {
@@ -99,5 +101,13 @@ test('an invalid row is an error, never a wrong limit', () => {
   ];
   for (const row of bad)
     assert.throws(() => clientRecordOf(row), { code: 'schema_mismatch' }, JSON.stringify(row));
-  assert.throws(() => tombstoneOf({ client_id: 1, version_us: '1' }), { code: 'schema_mismatch' });
+  const digest = Buffer.alloc(32);
+  const strange = [
+    { kind: 'client-tombstone', client_id: 1, version_us: '1' },
+    { kind: 'client-tombstone', client_id: 'a', version_us: 'x' },
+    { kind: 'key-tombstone', digest: 'a', version_us: '1' },
+    { kind: 'key', digest, client_id: 'a', secret_id: null },
+  ];
+  for (const row of strange)
+    assert.throws(() => packRow(new RecordPacker(), row), { code: 'schema_mismatch' }, JSON.stringify(row));
 });

@@ -1,9 +1,8 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { dirname, join } from 'node:path';
+import { before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
 import { type ApiKeyStore, MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-store.ts';
@@ -25,14 +24,28 @@ const WRITER = fileURLToPath(new URL('fixtures/embedded-writer.ts', import.meta.
 /** Making one takes about 4 s; the machine may be busy. */
 const START = { timeoutMs: 60_000 };
 
-async function open(t: TestContext, folder: string, options: Partial<EmbeddedPostgresOptions> = {}) {
-  const embedded = await EmbeddedPostgres.open({ folder, purpose: 'a test', logger: silent, ...options });
+/** Data that is made once, for tests that are not about making it. */
+const PREPARED = { preparedData: join(makeTempFolder(), 'data') };
+before(async () => {
+  const embedded = new EmbeddedPostgres({
+    folder: dirname(PREPARED.preparedData),
+    purpose: 'a test',
+    logger: silent,
+  });
+  await within(embedded.ready, START.timeoutMs, 'the prepared data');
+  await embedded.close();
+  chmodSync(PREPARED.preparedData, 0o755);
+  writeFileSync(join(PREPARED.preparedData, 'mark'), '');
+});
+
+function open(t: TestContext, folder: string, options: Partial<EmbeddedPostgresOptions> = {}) {
+  const embedded = new EmbeddedPostgres({ folder, purpose: 'a test', logger: silent, ...options });
   t.after(() => embedded.close());
   return embedded;
 }
 
-function startWriter(t: TestContext, folder: string, from = 1): Child {
-  const child = spawnChild(process.execPath, [WRITER, folder, String(from)]);
+function startWriter(t: TestContext, folder: string, from = 1, preparedData = PREPARED.preparedData): Child {
+  const child = spawnChild(process.execPath, [WRITER, folder, String(from), preparedData]);
   t.after(() => child.kill());
   return child;
 }
@@ -57,7 +70,7 @@ async function assertKeysBounded(database: Database, store: ApiKeyStore): Promis
 test('the embedded database migrates itself, works like a real one, and keeps its clients', async (t) => {
   // A path that is too long for the address of a socket.
   const folder = join(makeTempFolder(), 'deep'.repeat(20), 'postgres');
-  const embedded = await EmbeddedPostgres.open({ folder, purpose: 'a test', logger: silent });
+  const embedded = new EmbeddedPostgres({ folder, purpose: 'a test', logger: silent });
   t.after(() => embedded.close());
   const { database } = embedded;
   await assert.rejects(database.query('select 1'), { code: 'database_starting', message: /is starting/ });
@@ -93,7 +106,7 @@ test('the embedded database migrates itself, works like a real one, and keeps it
   await assert.rejects(database.query('select 1'), { code: 'database_unavailable' });
   assert.deepEqual(readdirSync(folder), ['data', 'lock']);
 
-  const later = await open(t, folder);
+  const later = open(t, folder);
   await within(later.ready, START.timeoutMs, 'the second start');
   assert.equal((await new ClientRepository(later.database).get('acme')).mode, 'blocked');
   const { changed } = await migrate(later.database, 'down', { logger: silent });
@@ -114,7 +127,7 @@ test('kill -9 loses no acknowledged write and does not leave the folder locked',
       'its lock was left behind',
     );
   }
-  const embedded = await open(t, folder);
+  const embedded = open(t, folder);
   await within(embedded.ready, START.timeoutMs, 'the start after the kill');
   const rows = await embedded.database.query('select substr(client_id, 8)::integer as n from clients');
   const kept = new Set(rows.map((row) => row.n));
@@ -132,13 +145,13 @@ test('kill -9 loses no acknowledged write and does not leave the folder locked',
 
 test('a process killed while it makes the database leaves nothing that looks like one', async (t) => {
   const folder = makeTempFolder();
-  const writer = startWriter(t, folder);
+  const writer = startWriter(t, folder, 1, '');
   const isDraft = (name: string) => name.startsWith('data.new-') && existsSync(join(folder, name, 'base'));
   await waitFor('the database to be half made', () => readdirSync(folder).some(isDraft), START);
   writer.signal('SIGKILL');
   await writer.exited;
   assert.equal(existsSync(join(folder, 'data')), false);
-  const embedded = await open(t, folder);
+  const embedded = open(t, folder, PREPARED);
   await within(embedded.ready, START.timeoutMs, 'a start from the beginning');
   await new ClientRepository(embedded.database).create('acme', INPUT);
   assert.deepEqual(
@@ -149,13 +162,10 @@ test('a process killed while it makes the database leaves nothing that looks lik
 
 test('a lazy embedded database is made by the first statements, which wait for it; with data it starts at once', async (t) => {
   const folder = makeTempFolder();
-  const embedded = await open(t, folder, { lazy: true });
+  const embedded = open(t, folder, { lazy: true });
   assert.equal(embedded.unused, true);
-  await sleep(100);
-  assert.deepEqual(
-    readdirSync(folder).filter((name) => name.startsWith('data')),
-    [],
-  );
+  // Whatever a start does begins within open.
+  assert.deepEqual(readdirSync(folder), []);
   const peakBytes = process.resourceUsage().maxRSS * 1024;
   const repository = new ClientRepository(embedded.database);
   const tries = await Promise.allSettled([repository.create('acme', INPUT), repository.create('zed', INPUT)]);
@@ -169,15 +179,28 @@ test('a lazy embedded database is made by the first statements, which wait for i
   await repository.put('acme', INPUT);
   await embedded.close();
 
-  const later = await open(t, folder, { lazy: true });
+  const later = open(t, folder, { lazy: true });
   assert.equal(later.unused, false);
   await within(later.ready, START.timeoutMs, 'the second start');
   assert.equal((await new ClientRepository(later.database).get('acme')).clientId, 'acme');
 });
 
+test('a new embedded database begins as a copy of prepared data where there is some', async (t) => {
+  const folder = makeTempFolder();
+  const copy = open(t, folder, PREPARED);
+  await within(copy.ready, START.timeoutMs, 'the start of the copy');
+  await new ClientRepository(copy.database).create('acme', INPUT);
+  assert.ok(existsSync(join(folder, 'data', 'mark')));
+  assert.deepEqual(
+    readdirSync(folder).filter((name) => name.startsWith('data')),
+    ['data'],
+  );
+  assert.equal(statSync(join(folder, 'data')).mode & 0o777, 0o700);
+});
+
 test('closing an unused embedded database is quick and leaves the folder unchanged', async (t) => {
   const folder = makeTempFolder();
-  const embedded = await open(t, join(folder, 'postgres'), { lazy: true });
+  const embedded = open(t, join(folder, 'postgres'), { lazy: true });
   await within(embedded.close(), 2_000, 'closing');
   await assert.rejects(embedded.ready, { code: 'database_unavailable' });
   assert.deepEqual(readdirSync(folder), []);
@@ -187,8 +210,8 @@ test('a second process on the folder is refused with the holder’s name; the fi
   const folder = makeTempFolder();
   const writer = startWriter(t, folder);
   await writer.waitForLine('ready', START);
-  await assert.rejects(
-    EmbeddedPostgres.open({ folder, purpose: 'sluice migrate', logger: silent }),
+  assert.throws(
+    () => new EmbeddedPostgres({ folder, purpose: 'sluice migrate', logger: silent }),
     (error: Error) => {
       assert.equal((error as Error & { code?: string }).code, 'folder_locked');
       assert.ok(
@@ -206,7 +229,7 @@ test('a second process on the folder is refused with the holder’s name; the fi
 
 test('a thread that ends is restarted, is idle without writers, and writes of other programs are seen', async (t) => {
   const folder = makeTempFolder();
-  const embedded = await open(t, folder);
+  const embedded = open(t, folder, PREPARED);
   await within(embedded.ready, START.timeoutMs, 'the first start');
   const repository = new ClientRepository(embedded.database);
   await repository.create('acme', INPUT);
@@ -241,7 +264,7 @@ test('a thread that ends is restarted, is idle without writers, and writes of ot
 test('a database that fails to start is reported as away, not as starting, and is retried', async (t) => {
   const folder = makeTempFolder();
   writeFileSync(join(folder, 'data'), 'no folder');
-  const embedded = await open(t, folder);
+  const embedded = open(t, folder, PREPARED);
   const { database } = embedded;
   await assert.rejects(database.query('select 1'), { code: 'database_starting' });
   await assert.rejects(within(embedded.ready, START.timeoutMs, 'the failure'), {
@@ -257,7 +280,7 @@ test('a database that fails to start is reported as away, not as starting, and i
 
 test('closing during the start is quick and releases the folder', async (t) => {
   const folder = makeTempFolder();
-  const embedded = await open(t, folder);
+  const embedded = open(t, folder);
   await within(embedded.close(), 12_000, 'closing');
   await assert.rejects(embedded.ready, { code: 'database_unavailable' });
   const lock = FolderLock.acquire(folder, 'the next');
@@ -268,7 +291,7 @@ test('a folder that cannot be made or has a foreign lock file is refused with th
   const folder = makeTempFolder();
   writeFileSync(join(folder, 'file'), '');
   const inside = { folder: join(folder, 'file', 'postgres'), purpose: 'a test', logger: silent };
-  await assert.rejects(EmbeddedPostgres.open(inside), {
+  assert.throws(() => new EmbeddedPostgres(inside), {
     code: 'folder_locked',
     message: /cannot lock the folder .* set database\.embeddedPath/,
   });

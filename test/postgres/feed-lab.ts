@@ -65,11 +65,14 @@ export interface LabOptions extends Partial<DirectoryFeedOptions> {
   configured?: string | null;
   /** The working folder, for the secret's file. */
   folder?: string;
+  /** false: without NOTIFY, for tests of the poll. */
+  notified?: boolean;
 }
 
 /** startFeed starts a feed and one worker; both end with the test. */
 export function startFeed(t: TestContext, database: Database, options: LabOptions = {}) {
   const { configured = 'a secret of many machines', folder = makeTempFolder('sluice-keys-') } = options;
+  if (options.notified === false) t.mock.method(database, 'listen', () => () => undefined);
   if (options.folder === undefined) t.after(() => removeTempFolder(folder));
   const path = join(folder, 'data', 'api-keys.secret');
   const secret = new ApiKeySecret({ configured, path, logger: silent });

@@ -9,7 +9,7 @@ test('a stop while the embedded database still starts is no failure of it', asyn
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
   const { logger, lines } = keepLog();
-  const storage = await openStorage({ url: null, embeddedPath: join(folder, 'postgres') }, logger);
+  const storage = openStorage({ url: null, embeddedPath: join(folder, 'postgres') }, logger);
   const asked = storage.database.query('select 1').catch(() => undefined);
   await storage.close();
   await asked;

@@ -52,6 +52,8 @@ export async function migrate(
     const before = await readStates(queryOn(client), folder);
     if (action === 'status') return { changed: [], migrations: before };
     refuseUnknown(before);
+    if (action === 'up' && before.every(({ appliedAt }) => appliedAt !== null))
+      return { changed: [], migrations: before };
     const changed = await run(client, action, { folder, logger: options.logger });
     return { changed, migrations: await readStates(queryOn(client), folder) };
   });

@@ -32,7 +32,7 @@ async function startOnPostgres(t: TestContext) {
 test('calls while the embedded database starts are 503 and say so, with a time after which it should be there', async (t) => {
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
-  const embedded = await EmbeddedPostgres.open({
+  const embedded = new EmbeddedPostgres({
     folder,
     purpose: 'a test',
     logger: pino({ level: 'silent' }),

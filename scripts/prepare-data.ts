@@ -1,0 +1,28 @@
+/**
+ * Makes the data of a new embedded database, migrated, for dist/: a copy takes 0.1 s where making it takes 3.
+ *
+ *   node scripts/prepare-data.ts FOLDER
+ */
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { EmbeddedPostgres } from '../src/infra/postgres/embedded-postgres.ts';
+
+const target = process.argv[2] ?? 'dist/embedded-data';
+const folder = mkdtempSync(join(tmpdir(), 'sluice-data-'));
+try {
+  const embedded = new EmbeddedPostgres({
+    folder,
+    purpose: 'prepare-data',
+    logger: pino({ level: 'warn' }),
+  });
+  await embedded.ready;
+  await embedded.close();
+  cpSync(join(folder, 'data'), target, { recursive: true });
+  // It holds no secret, and Sluice may run as another user than the one who builds it.
+  execFileSync('chmod', ['-R', 'a+rX', target]);
+} finally {
+  rmSync(folder, { recursive: true });
+}
