@@ -11,7 +11,7 @@ COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src
 COPY migrations ./migrations
 COPY scripts/prepare-data.ts ./scripts/
-RUN node_modules/.bin/tsc -p tsconfig.build.json && node scripts/prepare-data.ts dist/embedded-data
+RUN node_modules/.bin/tsc -p tsconfig.build.json && node scripts/prepare-data.ts
 
 FROM base AS dependencies
 COPY package.json package-lock.json .npmrc ./

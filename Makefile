@@ -83,7 +83,7 @@ config-docs: $(STAMP)
 build: $(STAMP) ## JavaScript for production, into dist/ (node_modules/.bin/node dist/cli.js)
 	@rm -rf dist
 	node_modules/.bin/tsc -p tsconfig.build.json
-	@$(NODE) scripts/prepare-data.ts dist/embedded-data
+	@$(NODE) scripts/prepare-data.ts
 
 bench: $(STAMP) ## load test of Sluice with autocannon (SCENARIO=all, DURATION_SEC=5)
 	@$(NODE) bench/run.ts $(SCENARIO) $(PACE)
