@@ -52,12 +52,8 @@ function pathCovers(wide: string, narrow: string): boolean {
 
 /** summaryOf counts what a configuration has: `2 pools, 3 backends, 4 routes`. */
 export function summaryOf({ pools, routes }: Settings): string {
-  const counts = {
-    pool: pools.length,
-    backend: pools.flatMap(({ backends }) => backends).length,
-    route: routes.length,
-  };
-  return Object.entries(counts)
-    .map(([noun, count]) => `${count} ${noun}${count === 1 ? '' : 's'}`)
-    .join(', ');
+  const counted = (items: unknown[], noun: string) =>
+    `${items.length} ${noun}${items.length === 1 ? '' : 's'}`;
+  const backends = pools.flatMap((pool) => pool.backends);
+  return [counted(pools, 'pool'), counted(backends, 'backend'), counted(routes, 'route')].join(', ');
 }

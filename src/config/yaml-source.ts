@@ -62,7 +62,6 @@ export function parseYaml(text: string, env: Environment): YamlSource {
     return failure(shown.map((error) => problemOf(error, lineCounter)));
   }
   const reader = new Reader(document, lineCounter, env);
-  reader.value = reader.read(document.contents, document.contents, []);
   return reader.full ? failure(reader.problems.slice(-1)) : reader;
 }
 
@@ -92,7 +91,7 @@ function problemOf({ code, message, pos }: YAMLError, lineCounter: LineCounter):
 }
 
 class Reader implements YamlSource {
-  value: unknown;
+  readonly value: unknown;
   readonly problems: Problem[] = [];
   /** Whether reading stopped at a bound; the last problem names it. */
   full = false;
@@ -110,6 +109,7 @@ class Reader implements YamlSource {
     this.#document = document;
     this.#lineCounter = lineCounter;
     this.#env = env;
+    this.value = this.#read(document.contents, document.contents, []);
   }
 
   failed(path: KeyPath): boolean {
@@ -124,8 +124,8 @@ class Reader implements YamlSource {
     return null;
   }
 
-  /** read reads a node and remembers the line of its key. */
-  read(node: unknown, key: unknown, path: KeyPath): unknown {
+  /** Reads a node and remembers the line of its key. */
+  #read(node: unknown, key: unknown, path: KeyPath): unknown {
     const line = this.#lineAt(key);
     if (line !== null) this.#lines.set(pathText(path), line);
     return this.#node(node, path);
@@ -149,7 +149,7 @@ class Reader implements YamlSource {
       for (const pair of node.items) this.#pair(pair, values, path);
       return values;
     }
-    if (isSeq(node)) return node.items.map((item, index) => this.read(item, item, [...path, index]));
+    if (isSeq(node)) return node.items.map((item, index) => this.#read(item, item, [...path, index]));
     return isScalar(node) ? this.#scalar(node, path) : null;
   }
 
@@ -174,7 +174,7 @@ class Reader implements YamlSource {
       this.problems.push({ line: this.#lineAt(pair.key), path: pathText(keyPath), message });
       return;
     }
-    values[key] = this.read(pair.value, pair.key, keyPath);
+    values[key] = this.#read(pair.value, pair.key, keyPath);
   }
 
   #scalar(scalar: Scalar, path: KeyPath): unknown {

@@ -11,14 +11,8 @@ export function isMapping(value: unknown): value is Record<string, unknown> {
 
 /** unwrapped takes off defaults and optionality; of a union it takes the mapping, the only part with keys. */
 export function unwrapped(schema: z.core.$ZodType): z.core.$ZodType {
-  if (
-    schema instanceof z.ZodOptional ||
-    schema instanceof z.ZodNullable ||
-    schema instanceof z.ZodDefault ||
-    schema instanceof z.ZodPrefault
-  ) {
+  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodPrefault)
     return unwrapped(schema.unwrap());
-  }
   if (schema instanceof z.ZodUnion) {
     return schema.options.map(unwrapped).find((option) => option instanceof z.ZodObject) ?? schema;
   }

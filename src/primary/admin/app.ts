@@ -1,9 +1,11 @@
-/** The types of the framework as this folder uses them, and how a call is described. */
+/** The types of the framework as this folder uses them, and what every call gets: a description and a deadline. */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { FastifyBaseLogger, FastifyInstance, RawServerDefault } from 'fastify';
+import type { FastifyBaseLogger, FastifyInstance, RawServerDefault, RouteOptions } from 'fastify';
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import * as z from 'zod';
-import { PROBLEM_TYPE, problemSchema } from './problems.ts';
+import { toError } from '../../contract/errors.ts';
+import { withDeadline } from '../../infra/lifecycle.ts';
+import { HttpProblem, PROBLEM_TYPE, problemSchema } from './problems.ts';
 
 export type AdminApp = FastifyInstance<
   RawServerDefault,
@@ -40,4 +42,31 @@ export function call<S extends CallSchema>(tag: string, summary: string, refusal
 /** done is the answer without a body. */
 export function done(description: string) {
   return { 204: z.null().meta({ description }) };
+}
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Deadline of this route's handler, where the server's default is too short. */
+    deadlineMs?: number;
+  }
+}
+
+const TOO_LATE = 'the answer took too long; whether the call took effect is not known';
+
+/**
+ * limitHandler makes a route answer 503 after its deadline; called for each route as it is added. The framework's own
+ * `handlerTimeout` does not work here: the `close` event of the request clears it, and that event comes when the body is read,
+ * long before the handler is done.
+ */
+export function limitHandler(route: RouteOptions, defaultMs: number): void {
+  const { handler } = route;
+  const deadlineMs = route.config?.deadlineMs ?? defaultMs;
+  route.handler = function limited(request, reply) {
+    const work = (async (): Promise<unknown> => handler.call(this, request, reply))();
+    work.catch((thrown: unknown) => {
+      // The caller has the 503 already, so only the log can tell.
+      if (reply.sent) request.log.warn({ err: toError(thrown) }, 'an admin call failed after its deadline');
+    });
+    return withDeadline(work, deadlineMs, () => new HttpProblem(503, TOO_LATE));
+  };
 }

@@ -1,7 +1,15 @@
 /** The calls that reload the configuration and show the running one. */
 import * as z from 'zod';
+import { hostPort } from '../../contract/addresses.ts';
+import type {
+  HealthCheckSettings,
+  PoolSettings,
+  RedisSettings,
+  RouteSettings,
+  Settings,
+} from '../../contract/settings.ts';
+import { addressText } from '../../infra/listeners.ts';
 import { type AdminApp, call } from './app.ts';
-import { configView } from './config-view.ts';
 import type { AdminParts } from './parts.ts';
 import { invalidFields } from './problems.ts';
 
@@ -38,4 +46,92 @@ export function registerConfig(app: AdminApp, { reloader }: AdminParts): void {
     }),
     async () => configView(reloader.current.settings),
   );
+}
+
+type View = Record<string, unknown>;
+
+const HIDDEN = '***';
+
+/**
+ * configView is the body of `GET /api/v1/config`: settings, defaults too, as a configuration file without secrets. JSON is YAML,
+ * so the view of settings that have no secrets can be loaded and gives the same settings again; a test checks that.
+ */
+export function configView({ listen, admin, pools, routes, rateLimit, redis, ...rest }: Settings): View {
+  const { host, port, ...adminRest } = admin;
+  return {
+    listen: listen.map((address) => ({ address: addressText(address) })),
+    admin: { address: hostPort(host, port), ...adminRest, token: hidden(admin.token) },
+    ...fileWords(rest),
+    pools: byName(pools, poolOf),
+    routes: routes.map(routeOf),
+    rateLimit: { ...rateLimit, policies: byName(rateLimit.policies, (policy) => policy) },
+    ...(redis && { redis: redisOf(redis) }),
+    database: { ...rest.database, url: rest.database.url === null ? '' : withoutSecrets(rest.database.url) },
+    secrets: { apiKeys: hidden(rest.secrets.apiKeys) },
+  };
+}
+
+/** Durations get the names and the form of the file; in the settings their names end in Ms. */
+function fileWords(settings: object): View {
+  return Object.fromEntries(
+    Object.entries(settings).map(([key, value]) => {
+      if (key.endsWith('Ms')) return [key.slice(0, -2), durationOf(Number(value))];
+      const isBlock = typeof value === 'object' && value !== null && !Array.isArray(value);
+      return [key, isBlock ? fileWords(value) : value];
+    }),
+  );
+}
+
+/** In the largest unit that is exact. */
+function durationOf(ms: number): string {
+  if (ms % 60_000 === 0 && ms > 0) return `${ms / 60_000}m`;
+  return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
+}
+
+function hidden(secret: string | null): string {
+  return secret === null ? '' : HIDDEN;
+}
+
+function byName<T extends { name: string }>(items: T[], viewOf: (item: Omit<T, 'name'>) => View): View {
+  return Object.fromEntries(items.map(({ name, ...item }) => [name, viewOf(item)]));
+}
+
+function poolOf({ backends, healthCheck, ...rest }: Omit<PoolSettings, 'name'>): View {
+  return {
+    ...fileWords(rest),
+    backends: backends.map(({ host, port, ...each }) => ({ ...each, url: `http://${hostPort(host, port)}` })),
+    ...(healthCheck && { healthCheck: healthCheckOf(healthCheck) }),
+  };
+}
+
+function healthCheckOf({ expectStatus: { from, to }, path, ...rest }: HealthCheckSettings): View {
+  // The value of a query may be a secret; its name is not.
+  return { ...fileWords(rest), path: path.replace(/=[^&]*/g, `=${HIDDEN}`), expectStatus: `${from}-${to}` };
+}
+
+function routeOf({ match, rateLimit, ...rest }: RouteSettings): View {
+  const given = Object.entries(match).filter(([, value]) => value !== null);
+  const { policies = [], cost } = rateLimit ?? {};
+  const limit = rateLimit && { policy: policies.length === 1 ? policies[0] : policies, cost };
+  return { ...rest, match: Object.fromEntries(given), rateLimit: limit ?? 'off' };
+}
+
+function redisOf({ servers, ...rest }: RedisSettings): View {
+  const words = fileWords(rest);
+  if (servers.kind === 'single') return { url: withoutSecrets(servers.url), ...words };
+  const nodes = servers.urls.map(withoutSecrets);
+  if (servers.kind === 'cluster') return { cluster: nodes, ...words };
+  return { sentinel: { master: servers.master, nodes }, ...words };
+}
+
+const SECRET_PARAMETER = /pass|secret|token|key/i;
+
+function withoutSecrets(text: string): string {
+  const url = URL.parse(text);
+  if (url === null) return HIDDEN;
+  if (url.password !== '') url.password = HIDDEN;
+  for (const name of [...url.searchParams.keys()]) {
+    if (SECRET_PARAMETER.test(name)) url.searchParams.set(name, HIDDEN);
+  }
+  return url.href;
 }

@@ -1,7 +1,10 @@
 /** Refusals of the admin port: application/problem+json (RFC 9457); a 422 has an entry for each wrong field. */
+import { randomUUID } from 'node:crypto';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
 import type { FastifyReply } from 'fastify';
 import * as z from 'zod';
-import { type ErrorCode, LbError, systemCodeOf } from '../../contract/errors.ts';
+import { type ErrorCode, LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import { http } from '../../infra/node-http.ts';
 
 export const PROBLEM_TYPE = 'application/problem+json';
@@ -88,7 +91,7 @@ export function toProblem(thrown: unknown): HttpProblem {
   if (thrown instanceof LbError) return fromLbError(thrown);
   const known = FRAMEWORK_PROBLEMS[systemCodeOf(thrown) ?? ''];
   if (known !== undefined) return new HttpProblem(...known);
-  const status = statusOf(thrown);
+  const { statusCode: status = 500 } = toError(thrown) as { statusCode?: number };
   return status >= 400 && status < 500
     ? new HttpProblem(status, 'the request is malformed')
     : new HttpProblem(500, 'internal error');
@@ -117,8 +120,7 @@ export function sendProblem(reply: FastifyReply, problem: HttpProblem): FastifyR
     .send(problemBody(problem, reply.request.id));
 }
 
-/** problemBody is the content of a refusal. */
-export function problemBody(problem: HttpProblem, requestId: string): z.infer<typeof problemSchema> {
+function problemBody(problem: HttpProblem, requestId: string): z.infer<typeof problemSchema> {
   const { status, message: detail, errors } = problem;
   const type = 'about:blank' as const;
   return { type, title: titleOf(status), status, detail, requestId, ...(errors && { errors }) };
@@ -128,8 +130,40 @@ function titleOf(status: number): string {
   return http.STATUS_CODES[status] ?? 'Error';
 }
 
-function statusOf(thrown: unknown): number {
-  const status =
-    typeof thrown === 'object' && thrown !== null && 'statusCode' in thrown ? thrown.statusCode : 500;
-  return typeof status === 'number' ? status : 500;
+const PARSER_PROBLEMS: Readonly<Record<string, HttpProblem>> = {
+  HPE_HEADER_OVERFLOW: new HttpProblem(431, 'the header is larger than 16 KiB'),
+  ERR_HTTP_REQUEST_TIMEOUT: new HttpProblem(408, 'the request did not arrive in time'),
+};
+
+/** refuseUnparsable is node:http's `clientError` listener. */
+export function refuseUnparsable(error: Error, socket: Duplex): void {
+  const code = systemCodeOf(error);
+  if (code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const problem = PARSER_PROBLEMS[code ?? ''] ?? new HttpProblem(400, 'the request is malformed');
+  socket.end(rawResponse(problem), () => socket.destroy());
+}
+
+/** refuseExpectation answers 417 to an expectation other than 100-continue (RFC 9110 §10.1.1). */
+export function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
+  const { socket } = response;
+  if (socket === null) return;
+  response.detachSocket(socket);
+  socket.end(rawResponse(new HttpProblem(417, 'only 100-continue can be expected')));
+}
+
+function rawResponse(problem: HttpProblem): string {
+  const content = problemBody(problem, randomUUID());
+  const body = JSON.stringify(content);
+  return [
+    `HTTP/1.1 ${content.status} ${content.title}`,
+    `Content-Type: ${PROBLEM_TYPE}`,
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    `X-Request-Id: ${content.requestId}`,
+    'Connection: close',
+    '',
+    body,
+  ].join('\r\n');
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseConfig } from '../../../src/config/load.ts';
-import { configView } from '../../../src/primary/admin/config-view.ts';
+import { configView } from '../../../src/primary/admin/config.ts';
 import { assertProblem, CONFIG, settingsOf, startAdmin } from './harness.ts';
 
 test('/livez is 200 in every phase; /readyz is 200 only while ready with a worker that serves', async (t) => {
