@@ -32,7 +32,7 @@ export class AdminProblem extends Error {
 /** Longer than the deadline of the admin port's handlers. */
 const ANSWER_MS = 20_000;
 /** Far more than a page of a thousand clients. */
-const MAX_ANSWER_BYTES = 16 * 1024 * 1024;
+const MAX_ANSWER_LENGTH = 16 * 1024 * 1024;
 
 const problemSchema = z.object({ detail: z.string() });
 
@@ -87,15 +87,12 @@ function send({ url, token }: AdminTarget, { method, path, body }: AdminCall): P
 }
 
 async function readText(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of response) {
-    const bytes: Buffer = chunk;
-    length += bytes.length;
-    if (length > MAX_ANSWER_BYTES) throw new Error('the answer is too long');
-    chunks.push(bytes);
+  let text = '';
+  for await (const chunk of response.setEncoding('utf8')) {
+    text += chunk;
+    if (text.length > MAX_ANSWER_LENGTH) throw new Error('the answer is too long');
   }
-  return Buffer.concat(chunks).toString('utf8');
+  return text;
 }
 
 function reasonOf(error: Error): string {

@@ -83,21 +83,14 @@ function limitsText(others: Client['limits']): string {
     .join(' ');
 }
 
-/** Table formats rows page by page. The first page decides the widths of the columns. */
-export class Table {
-  readonly #headings: readonly string[];
-  #widths: number[] | null = null;
-
-  constructor(headings: readonly string[]) {
-    this.#headings = headings;
-  }
-
-  /** lines formats one page; the first page begins with the headings. */
-  lines(rows: readonly (readonly string[])[]): string[] {
-    const page = this.#widths === null ? [this.#headings, ...rows] : rows;
-    this.#widths ??= this.#headings.map((_, i) => Math.max(...page.map((row) => row[i]?.length ?? 0)));
-    const widths = this.#widths;
-    const padded = page.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)));
-    return padded.map((cells) => cells.join('  ').trimEnd());
-  }
+/** formatterOf writes a list page by page. The first page has the headings, and decides the widths of the columns. */
+export function formatterOf<Item>({ headings, cells }: ListView<Item>): (items: Item[]) => string {
+  let widths: number[] | null = null;
+  return (items) => {
+    const rows = widths === null ? [headings, ...items.map(cells)] : items.map(cells);
+    const known = widths ?? headings.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+    widths = known;
+    const padded = rows.map((row) => row.map((cell, i) => cell.padEnd(known[i] ?? 0)));
+    return padded.map((each) => each.join('  ').trimEnd()).join('\n');
+  };
 }

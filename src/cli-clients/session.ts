@@ -4,21 +4,16 @@ import * as z from 'zod';
 import { hostPort } from '../contract/addresses.ts';
 import { systemCodeOf } from '../contract/errors.ts';
 import { type AdminCall, type AdminTarget, callAdmin } from './admin-client.ts';
-import { type ListView, Table } from './output.ts';
+import { formatterOf, type ListView } from './output.ts';
 
 const PAGE_ITEMS = 1000;
-
-interface Given {
-  admin?: string;
-  token?: string;
-}
 
 /**
  * findTarget takes --admin, else the configuration; or returns lines about what is wrong. With --admin it does not read
  * the configuration, which may be that of another machine.
  */
 export async function findTarget(
-  { admin, token }: Given,
+  { admin, token }: { admin?: string; token?: string },
   configPath: string,
   env: NodeJS.ProcessEnv,
 ): Promise<AdminTarget | { problems: string[] }> {
@@ -78,7 +73,7 @@ export class Session {
   /** printList prints page by page, because a list may not fit in memory. */
   async printList<Item>(path: string, view: ListView<Item>): Promise<void> {
     const pageSchema = z.object({ items: z.array(view.item), next: z.string().nullish() });
-    const table = new Table(view.headings);
+    const format = formatterOf(view);
     const query = view.paged ? `?limit=${PAGE_ITEMS}` : '';
     let after = '';
     let count = 0;
@@ -88,7 +83,7 @@ export class Session {
         const texts = items.map((item) => JSON.stringify(item));
         await print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));
       } else if (items.length > 0) {
-        await print(`${table.lines(items.map(view.cells)).join('\n')}\n`);
+        await print(`${format(items)}\n`);
       }
       count += items.length;
       after = next ? `&after=${encodeURIComponent(next)}` : '';

@@ -3,7 +3,7 @@ import { isIPv4 } from 'node:net';
 import { hostPort } from '../contract/addresses.ts';
 import { MAX_FILL_SEC } from '../contract/clients.ts';
 import type { ListenAddress } from '../contract/settings.ts';
-import type { Finding, KeyPath } from './problems.ts';
+import type { Finding } from './problems.ts';
 import { type BackendAddress, isLoopback } from './schema/addresses.ts';
 import { parseName } from './schema/fields.ts';
 import type { FileConfig } from './schema/schema.ts';
@@ -113,32 +113,24 @@ function* checkRedis({ redis }: ConfigDraft): Findings {
 }
 
 function* checkPools({ pools = {} }: ConfigDraft): Findings {
-  for (const [name, pool] of Object.entries(pools)) {
-    yield* checkBackendIds(pool?.backends ?? [], ['pools', name, 'backends']);
-    const { timeout = 0, interval = Number.POSITIVE_INFINITY } = pool?.healthCheck ?? {};
+  for (const [name, { backends = [], healthCheck = {} } = {}] of Object.entries(pools)) {
+    const ids = new Set<string>();
+    for (const [index, { id: given, url } = {}] of backends.entries()) {
+      const id = given ?? (url && hostPort(url.host, url.port));
+      if (id === undefined) continue;
+      const path = ['pools', name, 'backends', index, given === undefined ? 'url' : 'id'];
+      if (ids.has(id)) yield { path, message: `a second backend of the pool with the id ${id}` };
+      ids.add(id);
+    }
+    const { timeout = 0, interval = Number.POSITIVE_INFINITY } = healthCheck;
     const path = ['pools', name, 'healthCheck', 'timeout'];
     if (timeout > interval) yield { path, message: 'must not be longer than the interval' };
   }
 }
 
-type BackendDrafts = NonNullable<NonNullable<NonNullable<ConfigDraft['pools']>[string]>['backends']>;
-
-function* checkBackendIds(backends: BackendDrafts, path: KeyPath): Findings {
-  const seen = new Set<string>();
-  for (const [index, { id: given, url } = {}] of backends.entries()) {
-    const id = given ?? (url && hostPort(url.host, url.port));
-    if (id === undefined) continue;
-    const key = given === undefined ? 'url' : 'id';
-    if (seen.has(id))
-      yield { path: [...path, index, key], message: `a second backend of the pool with the id ${id}` };
-    seen.add(id);
-  }
-}
-
 function* checkPolicies({ rateLimit }: ConfigDraft): Findings {
-  for (const [name, { capacity = 0, refillPerSecond = 1 } = {}] of Object.entries(
-    rateLimit?.policies ?? {},
-  )) {
+  const policies = Object.entries(rateLimit?.policies ?? {});
+  for (const [name, { capacity = 0, refillPerSecond = 1 } = {}] of policies) {
     const path = ['rateLimit', 'policies', name, 'refillPerSecond'];
     if (capacity / refillPerSecond > MAX_FILL_SEC)
       yield { path, message: 'must fill the capacity within 30 days' };
