@@ -74,10 +74,5 @@ export class BodyBuffers {
   }
 }
 
-let processBuffers: BodyBuffers | null = null;
-
-/** processBodyBuffers is the one BodyBuffers of this process. */
-export function processBodyBuffers(): BodyBuffers {
-  processBuffers ??= new BodyBuffers();
-  return processBuffers;
-}
+/** processBodyBuffers are those of this process. */
+export const processBodyBuffers = new BodyBuffers();

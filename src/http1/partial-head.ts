@@ -69,12 +69,10 @@ export class PartialHead {
         if (this.firstLineBytes === 0) this.firstLineBytes = this.#scannedBytes;
         else if (this.#lineBytes === EMPTY_LINE_BYTES) this.#isWhole = true;
         this.#lineBytes = 0;
-      } else if (byte !== CR && TEXT_BYTES[byte] !== 1 && !this.#mayHoldControls) this.isBroken = true;
+      } else if (byte !== CR && TEXT_BYTES[byte] !== 1) {
+        this.isBroken ||= this.firstLineBytes > 0 || !this.#controlsInFirstLine;
+      }
     }
     return hasNewLine;
-  }
-
-  get #mayHoldControls(): boolean {
-    return this.#controlsInFirstLine && this.firstLineBytes === 0;
   }
 }

@@ -16,10 +16,10 @@ export class PendingBytes {
   buffer: Buffer = NONE;
   from = 0;
   to = 0;
-  readonly #count: ByteCount | null;
+  readonly #count: ByteCount;
 
   /** @param count the sum that includes this memory */
-  constructor(count: ByteCount | null = null) {
+  constructor(count: ByteCount = { bytes: 0 }) {
     this.#count = count;
   }
 
@@ -62,7 +62,7 @@ export class PendingBytes {
   }
 
   #swap(next: Buffer): void {
-    if (this.#count !== null) this.#count.bytes += next.length - this.buffer.length;
+    this.#count.bytes += next.length - this.buffer.length;
     this.buffer = next;
   }
 }

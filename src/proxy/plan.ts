@@ -177,7 +177,7 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
 function planBackend({ name, timeouts }: PoolSettings, backend: Backend, deps: PlanDeps): PlannedBackend {
   const { timer, metrics, onFault, wires } = deps;
   const { host, port, id } = backend;
-  const buffers = processBodyBuffers();
+  const buffers = processBodyBuffers;
   const connectCell = metrics.series('sluice_upstream_connect_seconds', name, id);
   const onConnected = (connectMs: number): void => metrics.observe(connectCell, connectMs / SECOND_MS);
   return {

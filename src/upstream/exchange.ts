@@ -19,22 +19,23 @@ export interface UpstreamRequest {
   bodyLength: number;
 }
 
-export interface ResponseHead {
+/** ResponseHead is made by the parser, one per head. Texts are latin1. */
+export class ResponseHead {
   /** 100–599; onHead gets 200–599. */
-  status: number;
+  status = 0;
   /** The backend's, without control bytes. */
-  reason: string;
+  reason = '';
   /**
-   * Lines `name: value` as the backend sent them, each with CRLF; latin1. Without hop-by-hop fields, `Content-Length`, and
-   * what `Connection` names (B24).
+   * Lines `name: value` as the backend sent them, each with CRLF. Without hop-by-hop fields, `Content-Length`, and what
+   * `Connection` names (B24).
    */
-  lines: string;
+  lines = '';
   /** -1 where the backend gave none. HEAD and 304 may carry one without a body. */
-  contentLength: number;
+  contentLength = -1;
   /** Whether body bytes follow. */
-  hasBody: boolean;
-  hasDate: boolean;
-  hasRequestId: boolean;
+  hasBody = false;
+  hasDate = false;
+  hasRequestId = false;
 }
 
 export interface ResponseSink {

@@ -12,7 +12,7 @@ import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from '../http1/head-b
 import { HEAD_INCOMPLETE, HEAD_MALFORMED, HeadReader } from '../http1/head-reader.ts';
 import * as names from '../http1/header-names.ts';
 import { PendingBytes } from '../http1/pending-bytes.ts';
-import type { ResponseHead } from './exchange.ts';
+import { ResponseHead } from './exchange.ts';
 
 /** Results of ResponseParser.readHead. */
 export const HEAD_MORE = 0;
@@ -28,10 +28,12 @@ const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
 /** `HTTP/1.1 200`; a space and the reason may follow. */
 const STATUS_END = 12;
 
+const NO_HEAD = new ResponseHead();
+
 /** ResponseParser is owned by a connection: start() before each request, readHead() until HEAD_FINAL, then body.read(). */
 export class ResponseParser extends HeadReader {
-  /** The head that readHead found; null before. */
-  head: ResponseHead | null = null;
+  /** The head that readHead found. */
+  head = NO_HEAD;
   /** Index, in the buffer of the last readHead, of the first byte that is not consumed. */
   at = 0;
   /** Whether the backend keeps the connection open after this response (RFC 9112 §9.3). */
@@ -51,13 +53,8 @@ export class ResponseParser extends HeadReader {
 
   // Of the head that is being read.
   #minor = 1;
-  #status = 0;
-  #reason = '';
-  #contentLength = -1;
   #chunked = false;
   #closing = false;
-  #hasDate = false;
-  #hasRequestId = false;
   #named: Set<string> | null = null;
 
   start(method: string): void {
@@ -70,8 +67,8 @@ export class ResponseParser extends HeadReader {
   /** forget drops the texts of the last response, so that a parked connection does not keep them. */
   forget(): void {
     this.forgetText();
-    this.head = null;
-    this.lines = this.#reason = '';
+    this.head = NO_HEAD;
+    this.lines = '';
   }
 
   /** readHead consumes bytes from…to-1 up to the end of one head. After HEAD_INVALID the reason is in `problem`. */
@@ -104,9 +101,9 @@ export class ResponseParser extends HeadReader {
 
   protected override parse(bytes: Buffer, from: number, to: number): number {
     this.keepAliveSec = -1;
-    this.#contentLength = -1;
-    this.#chunked = this.#closing = this.#hasDate = this.#hasRequestId = false;
+    this.#chunked = this.#closing = false;
     this.#named = null;
+    this.head = new ResponseHead();
     const linesAt = this.#readStatusLine(bytes, from, to);
     return linesAt < 0 ? linesAt : this.readLines(bytes, linesAt, to, HEADERS_MAX_COUNT);
   }
@@ -124,7 +121,7 @@ export class ResponseParser extends HeadReader {
     if (bytes[eol + 1] !== LF || !this.#takeStatus(bytes, from, eol)) {
       return this.malformed('bad status line');
     }
-    this.#reason = dirty ? '' : this.cutText(from + STATUS_END + 1, eol);
+    this.head.reason = dirty ? '' : this.cutText(from + STATUS_END + 1, eol);
     return eol + 2;
   }
 
@@ -140,7 +137,7 @@ export class ResponseParser extends HeadReader {
       if (digit < ZERO || digit > NINE) return false;
       status = status * 10 + digit - ZERO;
     }
-    this.#status = status;
+    this.head.status = status;
     return status >= 100 && status <= 599;
   }
 
@@ -148,7 +145,7 @@ export class ResponseParser extends HeadReader {
   protected override takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null {
     if (kind === names.CONTENT_LENGTH) return this.#takeLength(lengthOf(bytes, from, to));
     if (kind !== names.DATE) return null;
-    this.#hasDate = true;
+    this.head.hasDate = true;
     return true;
   }
 
@@ -173,7 +170,7 @@ export class ResponseParser extends HeadReader {
       case names.UPGRADE:
         return false;
       case names.X_REQUEST_ID:
-        this.#hasRequestId = true;
+        this.head.hasRequestId = true;
         return true;
       default:
         return true;
@@ -182,8 +179,8 @@ export class ResponseParser extends HeadReader {
 
   /** @param length -1 for an invalid value */
   #takeLength(length: number): boolean {
-    if (this.#contentLength >= 0 || length < 0) return this.refuse('bad Content-Length');
-    this.#contentLength = length;
+    if (this.head.contentLength >= 0 || length < 0) return this.refuse('bad Content-Length');
+    this.head.contentLength = length;
     return false;
   }
 
@@ -198,10 +195,10 @@ export class ResponseParser extends HeadReader {
     }
   }
 
-  /** Makes the head, and begins its body. @param headBytes its length */
+  /** Decides how the body ends, and begins it. @param headBytes the length of the head */
   #conclude(headBytes: number): number {
-    const status = this.#status;
-    const contentLength = this.#contentLength;
+    const head = this.head;
+    const { status, contentLength } = head;
     const chunked = this.#chunked;
     if (chunked && contentLength >= 0) return this.#invalid('Content-Length with Transfer-Encoding');
     if (chunked && this.#minor === 0) return this.#invalid('Transfer-Encoding in HTTP/1.0');
@@ -219,15 +216,9 @@ export class ResponseParser extends HeadReader {
       // with a 304: its Content-Length is that of the 200 (RFC 9110 §8.6), and it ends with its head (RFC 9112 §6.3).
       !(this.#isAnswerToHead && contentLength !== 0) &&
       !(status === 204 && (contentLength > 0 || chunked));
-    this.head = {
-      status,
-      reason: this.#reason,
-      lines: this.#linesNotNamed(),
-      contentLength: bodiless ? -1 : contentLength,
-      hasBody: bodyLength !== NO_BODY,
-      hasDate: this.#hasDate,
-      hasRequestId: this.#hasRequestId,
-    };
+    head.lines = this.#linesNotNamed();
+    head.hasBody = bodyLength !== NO_BODY;
+    if (bodiless) head.contentLength = -1;
     if (status < 200) return this.#interim(status, headBytes);
     this.body.start(bodyLength);
     return HEAD_FINAL;
@@ -261,11 +252,6 @@ export class ResponseParser extends HeadReader {
     // The payload of chunks was moved after the buffer became text.
     const isText = length !== CHUNKED_BODY && this.buffer === buffer && to - this.base <= this.text.length;
     return isText ? this.cutText(from, to) : buffer.toString('latin1', from, to);
-  }
-
-  /** endOfInput tells whether the response may end with the connection, which has just ended. */
-  endOfInput(): boolean {
-    return this.head !== null && this.body.endOfInput();
   }
 }
 

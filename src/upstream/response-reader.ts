@@ -10,16 +10,14 @@ import { HEAD_INTERIM, HEAD_INVALID, HEAD_MORE, ResponseParser } from './respons
 /** A complete body up to this size leaves as one latin1 string with its head, by one write to the client. */
 const SMALL_BODY_BYTES = 16_384;
 
-/** Results of ResponseReader.read. */
-const READ_MORE = 0;
+/** Results of ResponseReader.read. READ_ON: a head is incomplete, or the exchange has ended. */
+const READ_ON = 0;
 /** Body bytes came; read on. */
 export const READ_BODY = 1;
 /** The sink must first pass on what it was given: stop reading until resume(). */
 export const READ_PAUSED = 2;
-/** The exchange has ended. */
-const READ_OVER = 3;
 /** The reason is in `problem`. */
-export const READ_INVALID = 4;
+export const READ_INVALID = 3;
 
 /** ReaderEvents is what the connection is told, before the sink is. */
 export interface ReaderEvents {
@@ -32,6 +30,8 @@ export interface ReaderEvents {
 export class ResponseReader {
   /** Whether any byte of this response has come. */
   answered = false;
+  /** read() returned READ_PAUSED, and resume() has not followed. */
+  paused = false;
   /** Why the last read returned READ_INVALID. */
   problem = '';
 
@@ -42,7 +42,6 @@ export class ResponseReader {
   #lent: Buffer;
   /** The memory of a streaming body; null for any other. */
   #own: Buffer<ArrayBuffer> | null = null;
-  #paused = false;
   #delivering = false;
   /** resume() was called from within the sink's onBody. */
   #resumed = false;
@@ -53,12 +52,8 @@ export class ResponseReader {
     this.#lent = buffers.shared;
   }
 
-  get paused(): boolean {
-    return this.#paused;
-  }
-
   start(method: string): void {
-    this.answered = this.#paused = false;
+    this.answered = this.paused = false;
     this.parser.start(method);
   }
 
@@ -82,13 +77,12 @@ export class ResponseReader {
     let at = 0;
     for (;;) {
       const found = parser.readHead(buffer, at, end);
-      if (found === HEAD_MORE) return READ_MORE;
+      if (found === HEAD_MORE) return READ_ON;
       if (found === HEAD_INVALID) return this.#invalid(parser.problem);
       at = parser.at;
       if (found !== HEAD_INTERIM) return this.#readFirstBody(exchange, buffer, at, end);
-      const head = parser.head;
-      if (head !== null) exchange.sink.onInformation(head.status, head.lines);
-      if (!exchange.live) return READ_OVER;
+      exchange.sink.onInformation(parser.head.status, parser.head.lines);
+      if (!exchange.live) return READ_ON;
     }
   }
 
@@ -96,7 +90,6 @@ export class ResponseReader {
   #readFirstBody(exchange: Exchange, buffer: Buffer, from: number, end: number): number {
     const parser = this.parser;
     const { body, head } = parser;
-    if (head === null) return READ_OVER;
     body.read(buffer, from, end);
     if (body.problem !== '') return this.#invalid(body.problem);
     const size = body.payloadTo - body.payloadFrom;
@@ -106,14 +99,14 @@ export class ResponseReader {
       const text = size === 0 ? '' : parser.payloadText(buffer);
       this.#events.onComplete(exchange, leftoverBytes);
       exchange.sink.onHead(head, text);
-      return READ_OVER;
+      return READ_ON;
     }
     this.#own = this.#buffers.take();
     // The only copy, of at most one read: other wires read into `buffer`, too.
     if (size > 0) buffer.copy(this.#own, 0, body.payloadFrom, body.payloadTo);
     const chunk = this.#own.subarray(0, size);
     exchange.sink.onHead(head, null);
-    return exchange.live ? this.#deliver(exchange, chunk, leftoverBytes) : READ_OVER;
+    return exchange.live ? this.#deliver(exchange, chunk, leftoverBytes) : READ_ON;
   }
 
   #readBody(exchange: Exchange, buffer: Buffer, end: number): number {
@@ -132,12 +125,12 @@ export class ResponseReader {
 
   #deliver(exchange: Exchange, chunk: Buffer, leftoverBytes: number): number {
     const flowing = chunk.length === 0 || this.#passOn(exchange, chunk);
-    if (!exchange.live) return READ_OVER;
+    if (!exchange.live) return READ_ON;
     if (this.parser.body.complete) {
       this.#complete(exchange, leftoverBytes);
-      return READ_OVER;
+      return READ_ON;
     }
-    this.#paused = !flowing;
+    this.paused = !flowing;
     return flowing ? READ_BODY : READ_PAUSED;
   }
 
@@ -160,14 +153,14 @@ export class ResponseReader {
   /** resume tells whether the wire must be resumed. */
   resume(): boolean {
     if (this.#delivering) this.#resumed = true;
-    if (this.#delivering || !this.#paused) return false;
-    this.#paused = false;
+    if (this.#delivering || !this.paused) return false;
+    this.paused = false;
     return true;
   }
 
   /** endOfInput handles the backend's FIN. false: the response is incomplete. */
   endOfInput(exchange: Exchange): boolean {
-    if (this.#own === null || !this.parser.endOfInput()) return false;
+    if (this.#own === null || !this.parser.body.endOfInput()) return false;
     this.#complete(exchange, 0);
     return true;
   }

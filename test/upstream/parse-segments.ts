@@ -50,7 +50,7 @@ export function parseSegments(segments: readonly Buffer[], method: string, fin: 
     feed(parser, buffer, { from: 7, to: 7 + segment.length }, outcome);
     buffer.fill(0x21);
   }
-  if (fin && outcome.problem === '' && !outcome.complete && parser.endOfInput()) outcome.complete = true;
+  if (fin && outcome.problem === '' && !outcome.complete && parser.body.endOfInput()) outcome.complete = true;
   outcome.persistent = outcome.complete && parser.persistent;
   return outcome;
 }
@@ -70,8 +70,8 @@ function feed(
       return;
     }
     const head = parser.head;
-    if (found === HEAD_INTERIM) outcome.interims.push(head?.status ?? -1);
-    if (found !== HEAD_FINAL || head === null) continue;
+    if (found === HEAD_INTERIM) outcome.interims.push(head.status);
+    if (found !== HEAD_FINAL) continue;
     outcome.status = head.status;
     outcome.reason = head.reason;
     outcome.headers = fieldsOf(head.lines);

@@ -33,7 +33,7 @@ export function makePool(
     idleMs: 5_000,
     timer,
     wires,
-    buffers: processBodyBuffers(),
+    buffers: processBodyBuffers,
     onFault,
     ...options,
   });

@@ -184,20 +184,18 @@ class OutboundSocket extends Socket {
   };
 
   constructor(events: ConnectEvents) {
-    const options: SocketConstructorOpts = {
-      onread: {
-        // node asks once more after a callback in which the wire was closed.
-        buffer: () => {
-          if (this.wire?.closed !== true) this.#buffer = events.nextBuffer();
-          return this.#buffer;
-        },
-        callback: (byteCount) => {
-          if (this.wire?.closed === false) events.onRead(byteCount);
-          return !this.isPaused();
-        },
+    const onread: SocketConstructorOpts['onread'] = {
+      // node asks once more after a callback in which the wire was closed.
+      buffer: () => {
+        if (this.wire?.closed !== true) this.#buffer = events.nextBuffer();
+        return this.#buffer;
+      },
+      callback: (byteCount) => {
+        if (this.wire?.closed === false) events.onRead(byteCount);
+        return !this.isPaused();
       },
     };
-    super({ ...options, allowHalfOpen: true });
+    super({ onread, allowHalfOpen: true });
   }
 
   override _write(chunk: unknown, encoding: BufferEncoding, callback: WriteCallback): void {

@@ -26,8 +26,8 @@ export function chooseDataPath(version: string, env: NodeJS.ProcessEnv): DataPat
   if (env[GONE_ENV]) {
     throw new LbError('config_invalid', `${GONE_ENV} is gone: set ${WIRE_ENV}=socket, or ${ENGINE_ENV}=node`);
   }
-  const engine = oneOf(ENGINES, env[ENGINE_ENV], ENGINE_ENV) ?? 'wire';
-  const asked = oneOf(WIRES, env[WIRE_ENV]);
+  const engine = oneOf(ENGINES, env, ENGINE_ENV) ?? 'wire';
+  const asked = oneOf(WIRES, env, WIRE_ENV);
   if (asked === 'socket') return { engine, wire: asked };
   const isTested =
     HANDLE_WIRE_VERSIONS.includes(version) || (asked === 'handle' && env[UNTESTED_ENV] === '1');
@@ -48,9 +48,10 @@ export function slowReason(version: string): string {
 
 function oneOf<Name extends string>(
   known: readonly Name[],
-  value: string | undefined,
-  variable = WIRE_ENV,
+  env: NodeJS.ProcessEnv,
+  variable: string,
 ): Name | null {
+  const value = env[variable];
   if (value === undefined || value === '') return null;
   const found = known.find((name) => name === value);
   if (found !== undefined) return found;

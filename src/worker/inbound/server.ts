@@ -56,7 +56,7 @@ export interface DrainTimes {
 /** InboundServer is made once per worker (worker/data-plane.ts). */
 export class InboundServer implements ConnectionOwner {
   readonly timer: DeadlineTimer;
-  readonly buffers: BodyBuffers = processBodyBuffers();
+  readonly buffers: BodyBuffers = processBodyBuffers;
   readonly #deps: InboundServerDeps;
   /** Open listeners; null once they were closed. */
   #listeners: Server[] | null = [];

@@ -30,7 +30,7 @@ function read(bytes, step, method) {
     const piece = Buffer.from(bytes.subarray(from, from + step));
     found.endAtBytes = from + readPiece(parser, piece, found);
   }
-  if (!found.complete && problemOf(parser) === '') found.complete = parser.endOfInput();
+  if (!found.complete && problemOf(parser) === '') found.complete = parser.body.endOfInput();
   return found;
 }
 

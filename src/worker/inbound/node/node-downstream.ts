@@ -30,14 +30,9 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
   /** The head has left. */
   #flushed = false;
 
-  constructor(
-    head: RequestHead,
-    request: IncomingMessage,
-    response: ServerResponse,
-    owner: NodeRequestOwner,
-  ) {
+  constructor(head: RequestHead, response: ServerResponse, owner: NodeRequestOwner) {
     super(head, owner);
-    this.#request = request;
+    this.#request = response.req;
     this.#response = response;
     response.on('finish', () => this.sent());
   }

@@ -79,7 +79,7 @@ function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued:
     if (connection === undefined) return;
     const head = headOf(request, reader);
     if (head === null) connection.fail({ status: reader.problemStatus, method: request.method ?? null });
-    else connection.take(new NodeDownstream(head, request, response, connection));
+    else connection.take(new NodeDownstream(head, response, connection));
   };
   server.on('request', onRequest);
   server.on('checkContinue', onRequest);
