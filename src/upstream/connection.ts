@@ -7,7 +7,7 @@
  * STREAMING   onFinalHead    the sink has the head; the body is read into memory of this connection's own.
  * IDLE        onComplete     parked in the pool. Whatever arrives, a byte, a FIN or an error, is no answer and ends the
  *                            connection (response-queue poisoning, CVE-2026-48931).
- * DEAD        #die           the wire is closed, the exchange has ended. Final.
+ * DEAD        close          the wire is closed, the exchange has ended. Final.
  *
  * The pool takes an IDLE connection from its list and sends the next request (AWAITING). Any state ends in DEAD. There is at
  * most one wait at a time, so one deadline serves all states (#onDue). A request allocates nothing but its exchange and head.
@@ -217,7 +217,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   onRead(byteCount: number): void {
     const exchange = this.#exchange;
     if (exchange === null) {
-      this.#die();
+      this.close();
       return;
     }
     try {
@@ -233,7 +233,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     if (result === READ_BODY) this.#arm(this.#settings.idleMs);
     else if (result === READ_PAUSED) this.onPaused();
     else if (result === READ_INVALID) {
-      this.#fail(new LbError('upstream_invalid', `invalid response: ${this.#reader.problem}`));
+      const { problem, body } = this.#reader.parser;
+      this.#fail(new LbError('upstream_invalid', `invalid response: ${problem || body.problem}`));
     }
   }
 
@@ -257,7 +258,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onEnd(): void {
     const exchange = this.#exchange;
-    if (exchange === null) this.#die();
+    if (exchange === null) this.close();
     else if (!this.#reader.endOfInput(exchange)) {
       this.#reset('backend closed the connection before the response was complete', null);
     }
@@ -270,7 +271,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     exchange.detach(this.#reader.finish());
     this.#sender.abandon();
     if (keepMs <= 0 || !this.#host.park(this)) {
-      this.#die();
+      this.close();
       return;
     }
     this.#state = IDLE;
@@ -293,15 +294,6 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   // Ends.
 
-  abort(memoryIsFree: boolean): void {
-    this.#die(memoryIsFree);
-  }
-
-  /** close is called by the pool for a parked connection. */
-  close(): void {
-    this.#die();
-  }
-
   #onDue(): void {
     const { connectMs, responseMs, idleMs } = this.#settings;
     switch (this.#state) {
@@ -316,7 +308,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
         this.#fail(new LbError('upstream_timeout', `response body silent for ${idleMs} ms`));
         break;
       case IDLE:
-        this.#die();
+        this.close();
         break;
     }
   }
@@ -334,12 +326,12 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   #fail(error: LbError): void {
     const exchange = this.#exchange;
-    this.#die();
+    this.close();
     exchange?.fail(error);
   }
 
-  /** @param memoryIsFree whether nobody reads any more what the sink was given */
-  #die(memoryIsFree = false): void {
+  /** close ends the connection in any state; the exchange hears nothing of it. @param memoryIsFree see ExchangeOwner */
+  close(memoryIsFree = false): void {
     if (this.#state === DEAD) return;
     this.#state = DEAD;
     this.#settings.timer.remove(this.#deadline);

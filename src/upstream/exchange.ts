@@ -66,7 +66,7 @@ export interface ExchangeOwner {
   endBody(rawTrailers: string[]): void;
   resume(): void;
   /** Closes the connection. @param memoryIsFree whether nobody reads any more what the sink was given */
-  abort(memoryIsFree: boolean): void;
+  close(memoryIsFree: boolean): void;
 }
 
 /** What all exchanges of a pool have in common. */
@@ -127,9 +127,9 @@ export class Exchange {
     this.#held = null;
   }
 
-  /** destroy ends the exchange and its connection; the sink hears nothing more. @param options see ExchangeOwner.abort */
+  /** destroy ends the exchange and its connection; the sink hears nothing more. @param options see ExchangeOwner.close */
   destroy({ memoryIsFree }: { memoryIsFree: boolean }): void {
-    if (this.#owner !== null) this.#owner.abort(memoryIsFree);
+    if (this.#owner !== null) this.#owner.close(memoryIsFree);
     else if (memoryIsFree) this.settled();
     else this.#dropHeld();
   }
@@ -167,7 +167,7 @@ export class Exchange {
 
   /** fault ends the exchange because its sink has thrown. */
   fault(thrown: unknown): void {
-    this.#owner?.abort(false);
+    this.#owner?.close(false);
     this.#dropHeld();
     const cause = toError(thrown);
     this.#shared.onFault(cause);

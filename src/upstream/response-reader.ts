@@ -16,7 +16,7 @@ const READ_ON = 0;
 export const READ_BODY = 1;
 /** The sink must first pass on what it was given: stop reading until resume(). */
 export const READ_PAUSED = 2;
-/** The reason is in `problem`. */
+/** The reason is in `problem` of the parser or of its body. */
 export const READ_INVALID = 3;
 
 /** ReaderEvents is what the connection is told, before the sink is. */
@@ -32,8 +32,6 @@ export class ResponseReader {
   answered = false;
   /** read() returned READ_PAUSED, and resume() has not followed. */
   paused = false;
-  /** Why the last read returned READ_INVALID. */
-  problem = '';
 
   readonly parser = new ResponseParser();
   readonly #buffers: BodyBuffers;
@@ -78,7 +76,7 @@ export class ResponseReader {
     for (;;) {
       const found = parser.readHead(buffer, at, end);
       if (found === HEAD_MORE) return READ_ON;
-      if (found === HEAD_INVALID) return this.#invalid(parser.problem);
+      if (found === HEAD_INVALID) return READ_INVALID;
       at = parser.at;
       if (found !== HEAD_INTERIM) return this.#readFirstBody(exchange, buffer, at, end);
       exchange.sink.onInformation(parser.head.status, parser.head.lines);
@@ -91,7 +89,7 @@ export class ResponseReader {
     const parser = this.parser;
     const { body, head } = parser;
     body.read(buffer, from, end);
-    if (body.problem !== '') return this.#invalid(body.problem);
+    if (body.problem !== '') return READ_INVALID;
     const size = body.payloadTo - body.payloadFrom;
     const leftoverBytes = end - body.at;
     this.#events.onFinalHead();
@@ -112,7 +110,7 @@ export class ResponseReader {
   #readBody(exchange: Exchange, buffer: Buffer, end: number): number {
     const { body } = this.parser;
     body.read(buffer, 0, end);
-    if (body.problem !== '') return this.#invalid(body.problem);
+    if (body.problem !== '') return READ_INVALID;
     const whole = body.payloadFrom === 0 && body.payloadTo === buffer.length;
     const chunk = whole ? buffer : buffer.subarray(body.payloadFrom, body.payloadTo);
     const result = this.#deliver(exchange, chunk, end - body.at);
@@ -171,10 +169,5 @@ export class ResponseReader {
     this.#own = null;
     this.parser.forget();
     return own;
-  }
-
-  #invalid(problem: string): number {
-    this.problem = problem;
-    return READ_INVALID;
   }
 }

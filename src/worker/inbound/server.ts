@@ -3,7 +3,7 @@ import type { Server, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Downstream } from '../../contract/downstream.ts';
 import type { LimitSettings, ListenAddress } from '../../contract/settings.ts';
-import { type BodyBuffers, processBodyBuffers } from '../../http1/body-buffers.ts';
+import { processBodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { atMost } from '../../infra/lifecycle.ts';
@@ -56,7 +56,8 @@ export interface DrainTimes {
 /** InboundServer is made once per worker (worker/data-plane.ts). */
 export class InboundServer implements ConnectionOwner {
   readonly timer: DeadlineTimer;
-  readonly buffers: BodyBuffers = processBodyBuffers;
+  readonly buffers = processBodyBuffers;
+  draining = false;
   readonly #deps: InboundServerDeps;
   /** Open listeners; null once they were closed. */
   #listeners: Server[] | null = [];
@@ -71,7 +72,6 @@ export class InboundServer implements ConnectionOwner {
   readonly #shedCell: number;
   readonly #shedPerAddressCell: number;
   readonly #overloadCell: number;
-  #draining = false;
   /** A worker that drains alone must close its listeners now. */
   #listeningOver = false;
   /** So many connections must end with their next answer, because other workers have fewer. */
@@ -92,10 +92,6 @@ export class InboundServer implements ConnectionOwner {
   /** Client connections open now. */
   get connectionCount(): number {
     return this.#connections.items.length;
-  }
-
-  get draining(): boolean {
-    return this.#draining;
   }
 
   get plan(): Plan {
@@ -134,7 +130,7 @@ export class InboundServer implements ConnectionOwner {
    */
   async drain({ graceMs, drainMs, alone = false }: DrainTimes): Promise<void> {
     if (graceMs > 0) await delay(graceMs);
-    this.#draining = true;
+    this.draining = true;
     const startMs = this.timer.monotonicMs();
     const endsAtMs = startMs + drainMs;
     const headsEndAtMs = startMs + this.plan.timeouts.headersMs;

@@ -86,7 +86,6 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     return this.socket.bytesRead - this.#idleAtBytes;
   }
 
-  /** Whether the answer under way must be the last one. */
   get ending(): boolean {
     const { draining } = this.owner;
     if (draining) this.#drainedAtBytes = Math.min(this.#drainedAtBytes, this.socket.bytesRead);
@@ -133,7 +132,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     const { socket } = this;
     if (this.#queue.length === 0) {
       this.#queuedAtBytes = socket.bytesRead;
-      this.#watch();
+      this.arm(0);
     }
     this.#queue.push(downstream);
     this.#queued.count += 1;
@@ -167,7 +166,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   #serve(downstream: NodeDownstream): void {
     this.current = downstream;
     this.disarm();
-    if (!downstream.received || this.#queue.length > 0) this.#watch();
+    if (!downstream.received || this.#queue.length > 0) this.arm(0);
     this.owner.serve(downstream);
   }
 
@@ -293,10 +292,6 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
 
   // Times and ends.
 
-  #watch(): void {
-    this.arm(0);
-  }
-
   protected override onDue(): void {
     if (this.#state === LINGERING) this.#lingerOn();
     else if (this.current !== null) this.#probe(this.current);
@@ -326,7 +321,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     const { socket } = this;
     // Bytes that wait to leave tell by themselves.
     if (socket.writable && socket.writableLength === 0) socket.write('', 'latin1');
-    this.#watch();
+    this.arm(0);
   }
 
   /** A FIN while an answer is awaited is a client abort. */

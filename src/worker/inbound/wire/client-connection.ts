@@ -19,7 +19,6 @@
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { CR, LF } from '../../../http1/head-bytes.ts';
 import { HEAD_MALFORMED } from '../../../http1/head-reader.ts';
-import { RequestHeadReader } from '../../../http1/request-head.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import { LINGER_IDLE_MS } from '../base-connection.ts';
 import { ClientBody } from './client-body.ts';
@@ -34,7 +33,6 @@ const DEAD = 4;
 
 /** ClientConnection is made by the engine for each accepted socket. */
 export class ClientConnection extends ClientInput implements WireRequestOwner {
-  readonly #heads = new RequestHeadReader();
   #state = HEAD;
   #hasServed = false;
   /** readBytes at the first answer in a drain: requests that began later are not served. */
@@ -50,14 +48,6 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
 
   // Called by the input.
 
-  protected override get serving(): boolean {
-    return this.#state === SERVING;
-  }
-
-  protected override get deaf(): boolean {
-    return this.#state >= LINGERING;
-  }
-
   protected override onFirstByte(): void {
     if (this.#state === HEAD && this.#hasServed) this.arm(this.owner.plan.timeouts.headersMs);
   }
@@ -66,7 +56,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     switch (this.#state) {
       case HEAD: {
         const start = skipEmptyLines(buffer, at, to);
-        if (start !== at) this.#heads.restart();
+        if (start !== at) this.heads.restart();
         return start === at ? this.#readHead(buffer, at, to) : start;
       }
       case SERVING:
@@ -80,7 +70,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   #readHead(buffer: Buffer, at: number, to: number): number {
     // Many pipelined requests that are answered at once would hold the event loop.
     if (!this.takeTurn()) return at;
-    const heads = this.#heads;
+    const heads = this.heads;
     const end = heads.read(buffer, at, to, this.owner.plan.limits);
     if (end >= 0) {
       this.restBytes = to - skipEmptyLines(buffer, end, to);
@@ -106,10 +96,6 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
       else if (body.isOverlong) this.#linger();
     }
     return next;
-  }
-
-  protected override forgetText(): void {
-    this.#heads.forget();
   }
 
   // Called by the request.

@@ -3,6 +3,7 @@
  * from a client that is too far ahead. What they mean is up to ClientConnection.
  */
 import { type ByteCount, PendingBytes } from '../../../http1/pending-bytes.ts';
+import { RequestHeadReader } from '../../../http1/request-head.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import type { ClientBody } from './client-body.ts';
@@ -21,6 +22,7 @@ const TURN_MAX_REQUESTS = 32;
 /** ClientInput is the lower half of ClientConnection. */
 export abstract class ClientInput extends BaseConnection<ClientRequest> implements WireEvents {
   readonly wire: Wire;
+  protected readonly heads = new RequestHeadReader();
   /** Bytes have come since the connection became idle or began to linger. */
   protected received = false;
   /** Made with the first request that has one. */
@@ -58,16 +60,10 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     this.arm(owner.plan.timeouts.headersMs);
   }
 
-  /** Whether a request is served: the bytes behind it must wait. */
-  protected abstract readonly serving: boolean;
-  /** Whether bytes are dropped. */
-  protected abstract readonly deaf: boolean;
   /** onFirstByte is called when `received` becomes true. */
   protected abstract onFirstByte(): void;
   /** step handles the next head or piece of body in the bytes at…to-1. @returns the index behind it; `at` or less: it must wait */
   protected abstract step(buffer: Buffer, at: number, to: number): number;
-  /** forgetText drops what was made of the bytes. */
-  protected abstract forgetText(): void;
   protected abstract onInputEnd(): void;
   abstract onDrain(): void;
   abstract onWriteError(error: Error): void;
@@ -96,7 +92,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
       this.advancePending();
     } else {
       const at = this.#advance(buffer, 0, byteCount);
-      if (at < byteCount && !this.deaf) pending.append(buffer, at, byteCount);
+      if (at < byteCount) pending.append(buffer, at, byteCount);
       this.#pace();
     }
     this.body?.afterRead(byteCount);
@@ -125,8 +121,8 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
       if (next <= at) break;
       at = next;
     }
-    this.forgetText();
-    this.restBytes = !this.deaf ? to - at : 0;
+    this.heads.forget();
+    this.restBytes = to - at;
     this.#advancing = false;
     return at;
   }
@@ -159,7 +155,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
       return;
     }
     const isAhead = aheadBytes >= AHEAD_MAX_BYTES || this.body?.paused === true;
-    this.#setPaused(isAhead && (this.serving || this.#yielding));
+    this.#setPaused(isAhead && (this.current !== null || this.#yielding));
   }
 
   #setPaused(paused: boolean): void {
@@ -174,7 +170,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
 
   /** A reset or a FIN must end the request at once (B28), but a wire that is not read tells of neither. */
   protected watchForEnd(): void {
-    if (this.#paused && this.serving) this.arm(0);
+    if (this.#paused && this.current !== null) this.arm(0);
   }
 
   protected lookForEnd(): void {
