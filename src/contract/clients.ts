@@ -1,7 +1,7 @@
 /** Rows of the `clients` table as workers know them, and the interfaces through which the limiter asks for them. */
 export type ClientMode = 'limit' | 'unlimited' | 'blocked';
 
-/** A bucket may take this long to fill: capacity / refillPerSecond. */
+/** A bucket takes at most this long to fill: capacity / refillPerSecond. */
 export const MAX_FILL_SEC = 30 * 24 * 3600;
 
 export interface BucketLimits {
@@ -25,15 +25,14 @@ export interface ClientMatch {
   /** null: no client is configured. */
   client: ClientRecord | null;
   /**
-   * A client's id, or the canonical address or range of a caller without one. A client whose id is an address and the caller
-   * at that address before it share the name, so that creating the client does not refill the bucket.
+   * A client's id; else the canonical address or range of the caller. So a client whose id is an address takes over the bucket
+   * that the address had before, which creating the client does not refill.
    */
   bucketName: string;
   /** Version of the newest tombstone for `bucketName`, else 0; limits that apply have no lower version. */
   tombstoneUs: number;
 }
 
-/** matchOfClient is for a client. */
 export function matchOfClient(client: ClientRecord): ClientMatch {
   return { client, bucketName: client.clientId, tombstoneUs: 0 };
 }
@@ -43,13 +42,13 @@ export function matchOfNobody(bucketName: string, last: { versionUs: number } | 
   return { client: null, bucketName, tombstoneUs: last?.versionUs ?? 0 };
 }
 
-/** VerifiedKey is a valid key; `revoked` may become true later. */
+/** VerifiedKey is a valid key. `revoked` may become true later. */
 export interface VerifiedKey {
   readonly clientId: string;
   readonly revoked: boolean;
 }
 
-/** malformed: it has not the form of a Sluice key, so perhaps it is the backend's own; unknown: wrong, revoked, or of another secret. */
+/** malformed: no Sluice key by its form, perhaps one of the backend; unknown: wrong, revoked, or made with another secret. */
 export type ApiKeyRefusal = 'malformed' | 'unknown';
 
 /** ApiKeyLookup is implemented by the worker's directory of keys and used by limit/. Synchronous, never throws. */

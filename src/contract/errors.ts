@@ -1,6 +1,6 @@
 /**
  * The one error class. An error says whose fault it is (`source`), whether trying again can help (`retryable`) and what the
- * client gets (`status`). Callers branch on `code`, never on the message. The log shows all of these fields.
+ * client gets (`status`). Callers branch on `code`, never on the message; the log shows all of them.
  */
 import { type ErrorSource, OUTCOMES, type Outcome, type Reason } from './outcomes.ts';
 

@@ -1,6 +1,6 @@
 /**
  * IPC between primary and workers. The two tables of shapes are the protocol: both ends parse by them, and the types of messages
- * derive from them. The receiver logs a message that does not parse, and goes on.
+ * derive from them. A receiver logs a message that does not parse, and goes on.
  */
 import { TAKE_REPLY, TAKE_REQUEST } from './buckets.ts';
 import type { DataPath } from './data-path.ts';

@@ -1,6 +1,6 @@
 /**
- * How a request can end: the one table of reasons. The name of a row is the `reason` of the access line, the last word of the
- * problem type, and the `code` of the LbError where a failure causes it.
+ * The one table of how a request can end. The name of a row is the `reason` of the access line, the last word of the problem
+ * type, and the `code` of the LbError that causes it, if one does.
  */
 
 /** Whose fault a failure is. */

@@ -1,7 +1,4 @@
-/**
- * Shapes of plain JSON. IPC messages are checked against them, and the types of messages derive from them. zod, which checks
- * everything that people write, would take 9 MiB of each worker.
- */
+/** Shapes of plain JSON: IPC messages are checked by them, and get their types from them. zod would take 9 MiB of each worker. */
 export type Shape =
   | 'number'
   | 'string'

@@ -1,7 +1,7 @@
 /**
  * What is decided about a request before a token is taken. First the guard refuses what a proxy must refuse although it can be
- * parsed (B21, B22, B25, B27), and makes the head for the backend; the reader of the head has already left out what never goes
- * on. Then the caller and the route are found.
+ * parsed (B21, B22, B25, B27), and makes the head for the backend; the reader of the head has left out what never goes on. Then
+ * the caller and the route are found.
  */
 
 import { hasNul, isSuspect, normalPaths, withoutQuery } from '../contract/normal-path.ts';
@@ -32,7 +32,7 @@ const NO_METHODS: readonly string[] = [];
 /** The last valid Host: most requests of a worker carry the same few. */
 let goodHost = 'localhost';
 
-/** Admission holds what is known of a request; each transaction makes one and calls admit once. */
+/** Admission holds what is known of a request. Each transaction makes one and calls admit once. */
 export class Admission {
   readonly head: RequestHead;
   readonly peer: KnownAddress;
@@ -132,7 +132,7 @@ export class Admission {
   #rewrite(apiKeyHeader: string): void {
     const { head } = this;
     let { lines } = head;
-    // Several keys are joined, and never verify.
+    // Several keys are joined to a text that is no key.
     if (apiKeyHeader !== '') this.#apiKey = fieldValues(lines, apiKeyHeader).join(', ');
     if (head.named !== null) {
       // A client must not be able to hide the key from the backend.

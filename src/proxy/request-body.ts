@@ -1,7 +1,6 @@
 /**
- * The request body on its way from the client to a backend. It is read only once the backend's connection is open, counted
- * against the limit before a byte goes on (B18), stopped while the backend takes no more, and given up when the client
- * pauses for too long (B14).
+ * The request body on its way from the client to a backend. It is read once the backend's connection is open, counted against the
+ * limit before a byte goes on (B18), stopped while the backend takes no more, and given up if the client pauses too long (B14).
  */
 import type { Downstream } from '../contract/downstream.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
@@ -9,10 +8,8 @@ import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Exchange } from '../upstream/exchange.ts';
 import type { Plan } from './plan.ts';
 
-interface BodyOwner {
-  /** giveUp ends the request. */
-  giveUp(outcome: Outcome): void;
-}
+/** giveUp ends the request. */
+type BodyOwner = { giveUp(outcome: Outcome): void };
 
 /** RequestBody is made for requests that have one. */
 export class RequestBody {
@@ -48,10 +45,7 @@ export class RequestBody {
     this.#downstream.readBody();
   }
 
-  /**
-   * answered: the answer has begun, and the rest of the body may belong to it (an echo, a conversation). A client may pause in
-   * it as long as the backend goes on: the deadline of the answer watches both.
-   */
+  /** answered: the answer has begun. The client may pause while the backend goes on (an echo): the answer's deadline watches both. */
   answered(): void {
     this.#answering = true;
     this.#timer.disarm(this.#idle);
@@ -68,7 +62,7 @@ export class RequestBody {
     if (this.receivedBytes > this.#plan.limits.bodyBytes) this.#owner.giveUp(OUTCOMES.body_too_large);
     else if (this.#exchange.writeBody(chunk)) this.#armIdle();
     else {
-      // Now the backend is late, not the client; its connection has a deadline for that.
+      // Now the backend is late, not the client. Its connection has a deadline for that.
       this.#timer.disarm(this.#idle);
       this.#downstream.pauseBody();
     }

@@ -1,10 +1,9 @@
 /** Heads of a backend's answers with what Sluice adds, and Sluice's own answers: problem+json (RFC 9457). */
-import { systemClock } from '../contract/clock.ts';
 import type { ResponseStart } from '../contract/downstream.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { withoutFields } from '../http1/field-lines.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
-import { type RateLimitFields, retryAfterSec } from '../limit/ratelimit-headers.ts';
+import { retryAfterSec } from '../limit/ratelimit-headers.ts';
 import type { ResponseHead } from '../upstream/exchange.ts';
 import type { DateCache } from './date-cache.ts';
 import { VIA } from './forwarded-headers.ts';
@@ -49,14 +48,7 @@ export function outcomeOfStatus(status: number): Outcome {
   return PARSER_OUTCOMES[status] ?? { ...OUTCOMES.bad_request, status };
 }
 
-export interface AnswerContext {
-  requestId: string;
-  /** null where the route or the client is not limited. */
-  decision: Decision | null;
-  limitFields: RateLimitFields;
-}
-
-/** Responder belongs to a worker. */
+/** Responder is made once per worker. Where a decision is asked for, null means that the request was not limited. */
 export class Responder {
   readonly #dates: DateCache;
   /** Bodies up to the request id, by status and reason. */
@@ -70,51 +62,52 @@ export class Responder {
    * relay makes the client's head from a backend's.
    * @param knownLength bytes of a body that is already complete, else -1
    * @param closing whether the connection closes after this answer
+   * @param limitLines of RateLimitFields
    */
-  relay(head: ResponseHead, knownLength: number, closing: boolean, context: AnswerContext): ResponseStart {
+  relay(
+    head: ResponseHead,
+    knownLength: number,
+    closing: boolean,
+    requestId: string,
+    limitLines: string,
+  ): ResponseStart {
     const { status, reason, hasBody, contentLength } = head;
-    const { requestId, decision, limitFields } = context;
     // A backend may repeat the id that it was given; the client gets one.
     let lines = head.hasRequestId ? withoutFields(head.lines, REQUEST_ID_NAME) : head.lines;
     if (!head.hasDate) lines += `Date: ${this.#dates.imfDate()}\r\n`;
-    lines += `Via: ${VIA}\r\nX-Request-Id: ${requestId}\r\n`;
-    if (decision !== null) lines += limitFields.lines(decision, head.lines, systemClock);
+    lines += `Via: ${VIA}\r\nX-Request-Id: ${requestId}\r\n${limitLines}`;
     const bodyBytes = hasBody ? Math.max(contentLength, knownLength) : contentLength;
     return { status, reason, lines, contentLength: bodyBytes, hasBody, closing };
   }
 
   /**
    * problem makes the head of one of Sluice's own answers; problemBody makes its body.
-   * @param allow the methods of a 405 (RFC 9110 §15.5.6)
+   * @param moreLines further fields, each with CRLF
    */
   problem(
-    outcome: Outcome,
+    { status, closes }: Outcome,
     bodyBytes: number,
-    allow: readonly string[],
-    context: AnswerContext,
+    requestId: string,
+    decision: Decision | null,
+    moreLines: string,
   ): ResponseStart {
-    const { status, closes = false } = outcome;
-    const { requestId, decision, limitFields } = context;
-    let lines = this.#problemLines(requestId);
-    if (status === 405) lines += `Allow: ${allow.join(', ')}\r\n`;
-    if (decision !== null) lines += limitFields.lines(decision, '', systemClock);
+    let lines = this.#problemLines(requestId) + moreLines;
     const retrySec = retryDelaySec(status, decision);
     if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
     const reason = PHRASES[status] ?? '';
-    return { status, reason, lines, contentLength: bodyBytes, hasBody: true, closing: closes };
+    return { status, reason, lines, contentLength: bodyBytes, hasBody: true, closing: closes === true };
   }
 
   /**
    * problemBody is ASCII. That of a 429 names the policies that refused: `violated-policies` is a member of the registered type.
    * @param requestId only of [A-Za-z0-9._-]
-   * @param decision the limiter's, for a request that was limited
    */
   problemBody({ reason, status, title }: Outcome, requestId: string, decision: Decision | null): string {
     const key = `${status} ${reason}`;
     let prefix = this.#prefixes.get(key);
     if (prefix === undefined) {
       const type = status === 429 ? QUOTA_EXCEEDED_TYPE : PROBLEM_BASE + reason;
-      // Both reasons of a 429 have the registered type: the rarer one says so in a member of its own.
+      // Both reasons of a 429 have the registered type. The rarer one is told by a member of its own.
       const member = reason === 'cost_above_capacity' ? { reason } : {};
       prefix = JSON.stringify({ type, title, status, ...member, requestId: '' }).slice(0, -'"}'.length);
       this.#prefixes.set(key, prefix);
@@ -138,7 +131,7 @@ export class Responder {
 
 function retryDelaySec(status: number, decision: Decision | null): number | null {
   if (status !== 429 && status !== 503) return null;
-  // The limiter refused it and knows when it could pass.
+  // The limiter refused the request and knows when it could pass.
   if (decision !== null && !decision.allowed) return retryAfterSec(decision);
   return status === 503 ? NO_BACKEND_RETRY_SEC : null;
 }

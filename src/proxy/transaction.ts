@@ -32,7 +32,7 @@ import type { Plan, PlannedBackend } from './plan.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
 import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
-import { type AnswerContext, outcomeOfStatus, type Responder } from './responder.ts';
+import { outcomeOfStatus, type Responder } from './responder.ts';
 import { decideRetry } from './retry-policy.ts';
 
 const CONTINUE_STATUS = 100;
@@ -55,7 +55,7 @@ export interface TransactionDeps extends ProxyDeps {
   dates: DateCache;
   responder: Responder;
   requestIds: RequestIds;
-  /** The worker is about to cut all connections: it was not the client that ended a request from now on. */
+  /** The worker is about to cut all connections: from now on it is not the client that ends a request. */
   stopping: boolean;
 }
 
@@ -178,7 +178,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   }
 
   onInformation(status: number, lines: string): void {
-    // Sluice answers Expect itself and does not pass it on, so this 100 is not for the client.
+    // Sluice answers Expect itself and does not pass it on: this 100 is not for the client.
     if (status !== CONTINUE_STATUS) this.#downstream.inform(status, lines);
   }
 
@@ -189,12 +189,10 @@ export class Transaction implements DownstreamListener, ResponseSink {
     // After an early answer that is complete, or an error, nobody needs the rest of the request (RFC 9112 §9.5).
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
     else this.#body?.answered();
-    const start = this.#deps.responder.relay(
-      head,
-      completeBody?.length ?? -1,
-      isEarly,
-      this.#answerContext(),
-    );
+    const { requestId } = this.#record;
+    const limitLines = this.#limitLines(head.lines);
+    const knownLength = completeBody?.length ?? -1;
+    const start = this.#deps.responder.relay(head, knownLength, isEarly, requestId, limitLines);
     try {
       this.#record.status = head.status;
       if (completeBody === null) this.#downstream.start(start);
@@ -203,19 +201,16 @@ export class Transaction implements DownstreamListener, ResponseSink {
         this.#downstream.complete(start, completeBody);
       }
     } catch (thrown) {
-      const err = toError(thrown);
-      this.#deps.logger.warn(
-        { err, requestId: this.#record.requestId },
-        'the answer of a backend cannot be sent',
-      );
+      this.#deps.logger.warn({ err: toError(thrown), requestId }, 'the answer of a backend cannot be sent');
       this.#record.bytesOut = 0;
       this.giveUp(OUTCOMES.upstream_invalid);
     }
   }
 
-  #answerContext(): AnswerContext {
-    const { limitFields } = this.#plan;
-    return { requestId: this.#record.requestId, decision: this.#decision, limitFields };
+  /** @param backendLines '' for an answer of our own */
+  #limitLines(backendLines: string): string {
+    if (this.#decision === null) return '';
+    return this.#plan.limitFields.lines(this.#decision, backendLines, systemClock);
   }
 
   onBody(chunk: Buffer): boolean {
@@ -323,7 +318,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
       this.#refuse(outcome);
       return;
     }
-    // Part of another answer may have left: the client must not take that part for the whole.
+    // Part of an answer has left, perhaps: the client must not take it for the whole.
     this.#record.reason = outcome.reason;
     this.#downstream.abort();
   }
@@ -331,9 +326,13 @@ export class Transaction implements DownstreamListener, ResponseSink {
   #refuse(outcome: Outcome): void {
     this.#setOutcome(outcome);
     const { responder } = this.#deps;
-    const body = responder.problemBody(outcome, this.#record.requestId, this.#decision);
+    const { requestId } = this.#record;
+    const body = responder.problemBody(outcome, requestId, this.#decision);
     if (this.#downstream.head.method !== 'HEAD') this.#record.bytesOut = body.length;
-    const head = responder.problem(outcome, body.length, this.#admission.allow, this.#answerContext());
+    // RFC 9110 §15.5.6.
+    const allow = outcome.status === 405 ? `Allow: ${this.#admission.allow.join(', ')}\r\n` : '';
+    const moreLines = allow + this.#limitLines('');
+    const head = responder.problem(outcome, body.length, requestId, this.#decision, moreLines);
     this.#downstream.complete(head, body);
   }
 

@@ -45,8 +45,8 @@ export interface DataPlaneOptions extends WorkerPlace {
 }
 
 /**
- * Deadline of takes over IPC. Silence means that this machine is overloaded and not that the store is lost: the death of the
- * primary is seen at once. With the 20 ms of Redis, bursts over 8 workers on 2 busy cores fell back to local shares.
+ * Deadline of takes over IPC. Silence means that this machine is overloaded, not that the store is lost: the death of the primary
+ * is seen at once. With the 20 ms of Redis, bursts over 8 workers on 2 busy cores fell back to local shares.
  */
 const PRIMARY_STORE_TIMEOUT_MS = 250;
 
@@ -73,15 +73,13 @@ export class DataPlane {
   static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
     const wires = wiresOf(options.dataPath.wire);
     const engine = await engineOf(options.dataPath, wires);
-    return new DataPlane(first, options, wires, engine, await connectRedis(first, options));
+    return new DataPlane(first, { ...options, wires, engine }, await connectRedis(first, options));
   }
 
   /** @param connection null without Redis */
   private constructor(
     first: SettingsMessage,
-    options: DataPlaneOptions,
-    wires: WireMaker,
-    engine: Engine,
+    options: DataPlaneOptions & { wires: WireMaker; engine: Engine },
     connection: RedisConnection | null,
   ) {
     const { logger, send } = options;
@@ -97,7 +95,6 @@ export class DataPlane {
     this.#limiter = new Limiter({ ...options, store: this.#store, timeoutMs, clock: systemClock });
     this.#planDeps = {
       ...options,
-      wires,
       onFault: (err) => logger.error({ err }, 'a backend connection failed unexpectedly'),
     };
     this.#plan = this.#makePlan(first, null);
@@ -112,7 +109,7 @@ export class DataPlane {
       send({ type: 'no-more-connections' });
       return this.#dealEnded.promise;
     };
-    this.#server = new InboundServer({ ...options, plan, handler: this.#handler, engine, endDeal });
+    this.#server = new InboundServer({ ...options, plan, handler: this.#handler, endDeal });
   }
 
   /** listen opens every address. Throws LbError listen_failed. */
@@ -199,12 +196,12 @@ export class DataPlane {
     this.#server.cut();
   }
 
-  /** stopListening is called while this worker drains alone, when the others begin to drain: it closes its listeners after graceMs. */
+  /** stopListening closes the listeners after graceMs. It is called while this worker drains alone and the others begin to drain. */
   stopListening(graceMs: number): void {
     setTimeout(() => this.#server.stopListening(), graceMs).unref();
   }
 
-  /** The primary counts it as a failed probe. A name that never resolved says nothing of the backend. */
+  /** The primary counts it as a failed probe. It is not told of a name that never resolved: that says nothing of the backend. */
   #tellFailure(poolName: string, backendId: string, detail: string): void {
     const pool = this.settings.pools.find(({ name }) => name === poolName);
     const backend = pool?.backends.find(({ id }) => id === backendId);
