@@ -77,7 +77,7 @@ async function makeProgram(argv: string[]): Promise<Command> {
   // Its actions take longer to load than all the rest.
   if (argv.includes('clients')) {
     const { addClientsActions } = await import('./cli-clients/command.ts');
-    addClientsActions(clients, { configPath, env: process.env });
+    addClientsActions(clients, configPath);
   }
   program
     .command('version')

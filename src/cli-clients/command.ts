@@ -7,12 +7,6 @@ import { findTarget, Session } from './session.ts';
 const CLIENTS = '/api/v1/clients';
 const NOT_FOUND = 404;
 
-interface ClientsCommandOptions {
-  /** The configuration that names the admin port, where --admin does not. */
-  configPath: () => string;
-  env: NodeJS.ProcessEnv;
-}
-
 interface SetOptions {
   mode?: string;
   capacity?: number;
@@ -29,8 +23,11 @@ type AddCommand = (
   act: (session: Session, client: string, command: Command) => Promise<void>,
 ) => Command;
 
-/** addClientsActions gives the command `clients` its options and actions; for cli.ts. */
-export function addClientsActions(clients: Command, { configPath, env }: ClientsCommandOptions): void {
+/**
+ * addClientsActions gives the command `clients` its options and actions; for cli.ts.
+ * @param configPath the configuration that names the admin port, where --admin does not
+ */
+export function addClientsActions(clients: Command, configPath: () => string): void {
   clients
     .option('--admin <url>', 'the admin port (default: admin.address of the configuration)')
     .option(
@@ -40,7 +37,7 @@ export function addClientsActions(clients: Command, { configPath, env }: Clients
     .option('--json', 'print JSON');
   const open = async (): Promise<Session> => {
     const given = clients.opts<{ admin?: string; token?: string; json?: boolean }>();
-    const target = await findTarget(given, configPath(), env);
+    const target = await findTarget(given, configPath());
     if ('problems' in target) return clients.error(target.problems.join('\n'));
     return new Session(target, given.json ?? false);
   };

@@ -23,8 +23,6 @@ export interface ListView<Item> {
   cells: (item: Item) => string[];
   /** Printed for an empty list. */
   none: string;
-  /** Whether the call takes `limit` and `after`. */
-  paged: boolean;
 }
 
 type Client = z.infer<typeof clientSchema>;
@@ -40,7 +38,6 @@ export const clientTable: ListView<Client> = {
     limitsText(others),
   ],
   none: 'no clients',
-  paged: true,
 };
 
 export const keyTable: ListView<z.infer<typeof keySchema>> = {
@@ -48,7 +45,6 @@ export const keyTable: ListView<z.infer<typeof keySchema>> = {
   headings: ['KEY ID', 'CREATED', 'NAME'],
   cells: ({ keyId, createdAt, name }) => [keyId, createdAt, name ?? ''],
   none: 'no keys',
-  paged: true,
 };
 
 export const bucketTable: ListView<z.infer<typeof bucketSchema>> = {
@@ -62,7 +58,6 @@ export const bucketTable: ListView<z.infer<typeof bucketSchema>> = {
     nextTokenMs === 0 ? 'now' : `in ${nextTokenMs} ms`,
   ],
   none: 'no policies, so no buckets',
-  paged: false,
 };
 
 /** clientText is the answer of `get` and `set`. */

@@ -15,16 +15,15 @@ const PAGE_ITEMS = 1000;
 export async function findTarget(
   { admin, token }: { admin?: string; token?: string },
   configPath: string,
-  env: NodeJS.ProcessEnv,
 ): Promise<AdminTarget | { problems: string[] }> {
   if (admin !== undefined) {
     const url = originOf(admin);
-    if (url !== null) return { url, token: token ?? (env.SLUICE_ADMIN_TOKEN || null) };
+    if (url !== null) return { url, token: token ?? (process.env.SLUICE_ADMIN_TOKEN || null) };
     return { problems: [`sluice: --admin must be a URL like http://127.0.0.1:9900, not ${admin}`] };
   }
   const { loadAdmin } = await import('../config/load.ts');
   const { formatProblems } = await import('../config/problems.ts');
-  const loaded = loadAdmin(configPath, env, token ?? null);
+  const loaded = loadAdmin(configPath, process.env, token ?? null);
   if ('problems' in loaded) return { problems: formatProblems(configPath, loaded.problems) };
   const { host, port } = loaded.admin;
   if (port === 0)
@@ -74,11 +73,13 @@ export class Session {
   async printList<Item>(path: string, view: ListView<Item>): Promise<void> {
     const pageSchema = z.object({ items: z.array(view.item), next: z.string().nullish() });
     const format = formatterOf(view);
-    const query = view.paged ? `?limit=${PAGE_ITEMS}` : '';
     let after = '';
     let count = 0;
     do {
-      const { items, next } = fitting(pageSchema, await this.call('GET', `${path}${query}${after}`));
+      const { items, next } = fitting(
+        pageSchema,
+        await this.call('GET', `${path}?limit=${PAGE_ITEMS}${after}`),
+      );
       if (this.#json && items.length > 0) {
         const texts = items.map((item) => JSON.stringify(item));
         await print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));

@@ -4,8 +4,6 @@
  */
 import { z } from 'zod';
 import type { Parsed } from './addresses.ts';
-import { suggestionFor } from './suggestions.ts';
-import { parseDuration, parseSize } from './units.ts';
 
 /** FieldInfo is what docs/configuration.md says about a key. */
 export interface FieldInfo {
@@ -66,31 +64,45 @@ export function parsedBy<In extends z.ZodType, Value>(
 /** Lowest and highest value, written as in the file. */
 type Range<Bound> = readonly [min: Bound, max: Bound];
 
-/** duration makes a key in milliseconds, written `250ms`, `2s`, `1m` or `1h`. */
+const DURATION = {
+  type: 'duration',
+  form: 'written like 250ms, 2s, 1m or 1h',
+  units: { ms: 1, s: 1000, m: 60_000, h: 3_600_000 },
+};
+const SIZE = {
+  type: 'size',
+  form: 'written like 16KiB, 1MiB or a number of bytes',
+  units: { '': 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30 },
+};
+
+/** duration makes a key in milliseconds, written `250ms`, `2s`, `1m`, `1h` or 0. */
 export function duration(fallback: string, range: Range<string>, meaning: string, since?: string) {
-  const form = 'written like 250ms, 2s, 1m or 1h';
-  return measured({ type: 'duration', meaning, since }, form, parseDuration, range).prefault(fallback);
+  return quantity(DURATION, range, { meaning, since }).prefault(fallback);
 }
 
 /** size makes a key in bytes, written `16KiB`, `1MiB` or as a number of bytes. */
 export function size(fallback: string, range: Range<string>, meaning: string) {
-  const form = 'written like 16KiB, 1MiB or a number of bytes';
-  return measured({ type: 'size', meaning }, form, parseSize, range).prefault(fallback);
+  return quantity(SIZE, range, { meaning }).prefault(fallback);
 }
 
-function measured(
-  info: FieldInfo,
-  form: string,
-  parse: (raw: string | number) => number | null,
+function quantity(
+  { type, form, units }: typeof DURATION | typeof SIZE,
   [min, max]: Range<string>,
+  info: Pick<FieldInfo, 'meaning' | 'since'>,
 ) {
-  const [least, most] = [parse(min) ?? 0, parse(max) ?? 0];
-  const message = `must be a ${info.type} from ${min} to ${max}, ${form}`;
+  const message = `must be a ${type} from ${min} to ${max}, ${form}`;
   const schema = parsedBy(z.union([z.string(), z.number()], saying(message)), (raw): Parsed<number> => {
-    const value = parse(raw);
-    return value !== null && value >= least && value <= most ? { value } : { message };
+    const value = inUnits(raw, units);
+    return value >= inUnits(min, units) && value <= inUnits(max, units) ? { value } : { message };
   });
-  return described(schema, { ...info, range: `${min} … ${max}` });
+  return described(schema, { type, ...info, range: `${min} … ${max}` });
+}
+
+/** NaN: not of this form. A 0 needs no unit. */
+function inUnits(raw: string | number, units: Readonly<Record<string, number>>): number {
+  const [, digits, unit = ''] = /^(\d{1,15})([A-Za-z]*)$/.exec(String(raw)) ?? [];
+  const count = Number(digits);
+  return count === 0 && unit === '' ? 0 : count * (units[unit] ?? Number.NaN);
 }
 
 /** integer makes a whole number. */
@@ -160,10 +172,7 @@ export function text<Value>(
   return described(parsedBy(z.string(saying(notText)), parse), { type, meaning, ...info });
 }
 
-/**
- * textOrNone makes a text of which nothing, `''` and null mean none.
- * @param parse never gets an empty text
- */
+/** textOrNone makes a text where null and '' mean none; the parser never gets them. */
 export function textOrNone<Value>(
   type: string,
   meaning: string,
@@ -212,4 +221,29 @@ export function byName<Item extends z.ZodType>(item: Item, info: Omit<FieldInfo,
     .record(z.string(), item, saying('must be a mapping'))
     .refine((items) => none === undefined || Object.keys(items).length > 0, none ?? '');
   return described(schema, { type: 'mapping by name', ...info });
+}
+
+const MAX_COMPARED_LENGTH = 40;
+
+/** suggestionFor is `, did you mean KEY?`, or '' where no known key is near. */
+function suggestionFor(given: string, known: readonly string[]): string {
+  if (given.length > MAX_COMPARED_LENGTH) return '';
+  const near = known.find(
+    (key) => editDistance(given.toLowerCase(), key.toLowerCase()) <= (key.length <= 4 ? 1 : 2),
+  );
+  return near === undefined ? '' : `, did you mean ${near}?`;
+}
+
+/** Levenshtein's distance, one row at a time. */
+function editDistance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i];
+    for (let j = 1; j <= b.length; j++) {
+      const swap = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
+      next.push(Math.min(swap, row[j]! + 1, next[j - 1]! + 1));
+    }
+    row = next;
+  }
+  return row[b.length]!;
 }

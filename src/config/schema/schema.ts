@@ -130,11 +130,7 @@ const timeoutsSchema = Key.block(
     ),
     keepAlive: Key.duration('75s', ['10ms', '24h'], 'How long an idle client connection stays open.'),
     tunnelIdle: Key.later('Silence of a tunnel in both directions'),
-    drainGrace: Key.duration(
-      '5s',
-      ['0s', '1h'],
-      'After a stop signal: Sluice still serves, while `/readyz` already fails.',
-    ),
+    drainGrace: Key.duration('5s', ['0s', '1h'], 'Time to serve on after a stop signal; `/readyz` fails.'),
     drain: Key.duration('30s', ['0s', '1h'], 'After that: time for the requests that are in flight.'),
   },
   'Deadlines on the side of the clients, and of a drain.',
