@@ -1,18 +1,14 @@
 /**
  * Memory for bodies. A wire whose body has no buffer of its own reads into `shared`: those bytes are valid until the read
- * callback returns. A buffer of its own belongs to one streaming body from take() to give() or drop().
- *
- * V8 collects dead ArrayBuffers only after tens of MiB of them. So buffers are used again, or freed by transfer(0): a worker
- * grows by 0.2–1 MiB instead of 41–69.
+ * callback returns. A buffer of its own belongs to one streaming body from take() to give() or drop(). Buffers are used again,
+ * or freed by transfer(0): V8 collects dead ArrayBuffers so late that a worker would grow by 41–69 MiB instead of 0.2–1.
  */
 
 /** The size of the shared buffer, and of a body's first buffer. */
 export const FIRST_BUFFER_BYTES = 65_536;
-/**
- * A body gets a buffer of this size once a read has filled its first one: 1 MiB down then costs 0.49 × HAProxy's CPU time, with
- * 256 KiB 0.58. At most LARGE_LIVE_MAX are lent, which bounds what slow and stopped peers can hold.
- */
+/** A body whose read filled its first buffer gets one of this size. 1 MiB down costs 0.49 × HAProxy's CPU time; with 256 KiB, 0.58. */
 export const LARGE_BUFFER_BYTES = 524_288;
+/** Large buffers in use at once: it bounds the memory that slow and stopped peers hold. */
 const LARGE_LIVE_MAX = 12;
 const POOLED_MAX = 16;
 /** Whoever is given a smaller piece of a request body copies it before returning: the next read may overwrite it. */

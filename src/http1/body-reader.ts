@@ -98,10 +98,7 @@ export class BodyReader {
     return this.complete || this.length >= 0 ? this.#left : Number.POSITIVE_INFINITY;
   }
 
-  /**
-   * read consumes bytes from…to-1 up to the end of the body (`at`) and moves their payload together. Bytes behind a complete
-   * body are the caller's to judge.
-   */
+  /** read consumes bytes from…to-1 up to the end of the body (`at`), and moves their payload together. */
   read(buffer: Buffer, from: number, to: number): void {
     let at = from;
     this.payloadFrom = this.payloadTo = from;

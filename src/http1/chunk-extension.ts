@@ -1,7 +1,4 @@
-/**
- * The grammar of chunk extensions: `;name`, `;name=value` or `;name="value"`, without blanks (RFC 9112 §7.1.1). It is as
- * strict as llhttp's.
- */
+/** Chunk extensions, read as strictly as llhttp does: `;name`, `;name=value` or `;name="value"`, no blanks (RFC 9112 §7.1.1). */
 import { CR, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
 
 export const SEMICOLON = 59;

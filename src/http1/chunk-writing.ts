@@ -2,8 +2,6 @@
 import { isTrailerAllowed } from './header-names.ts';
 
 export const CRLF = '\r\n';
-/** The size line of the last chunk; trailers and CRLF follow. */
-const LAST_CHUNK = '0\r\n';
 
 const BAD_VALUE = /[\x00-\x08\x0a-\x1f\x7f]/;
 
@@ -20,7 +18,7 @@ export function lastChunk(rawTrailers: readonly string[]): string {
     const value = rawTrailers[i + 1] ?? '';
     if (isTrailerAllowed(name) && !BAD_VALUE.test(value)) lines += `${name}: ${value}\r\n`;
   }
-  return `${LAST_CHUNK}${lines}${CRLF}`;
+  return `0\r\n${lines}${CRLF}`;
 }
 
 /** withoutTrailer leaves out the pairs of this name, in any case. */

@@ -6,7 +6,6 @@ export const SPACE = 32;
 export const TAB = 9;
 export const COLON = 58;
 export const ZERO = 48;
-export const UNDERSCORE_BYTE = 95;
 const DELETE = 0x7f;
 
 /** Bytes of a token (RFC 9110 §5.6.2), letters in lower case; 0 for every other byte. */
@@ -20,10 +19,7 @@ export const TEXT_BYTES = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte === TAB || (byte >= SPACE && byte !== DELETE) ? 1 : 0,
 );
 
-/**
- * trimmedValue leaves out the blanks around a value, which are no part of it (RFC 9110 §5.5). It goes from both ends by index:
- * a regular expression would try every run of blanks inside the value, which is quadratic in a field of blanks.
- */
+/** trimmedValue cuts the blanks around a value (RFC 9110 §5.5). A regular expression would be quadratic in a field of blanks. */
 export function trimmedValue(text: string): string {
   let from = 0;
   let to = text.length;

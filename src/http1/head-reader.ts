@@ -1,22 +1,11 @@
 /**
- * What the readers of requests and of responses have in common: when an incomplete head is parsed again, and the field lines.
- * Where RFC 9112 leaves a choice, the strict reading is taken: two parsers that disagree about a head take the bytes behind it
- * for different messages.
+ * The base of both readers of heads. It reads strictly where RFC 9112 leaves a choice: two parsers that disagree about a head
+ * take the bytes behind it for different messages.
  *
- * Field lines are read in one pass over their bytes, at a third of the cost of searching the text for line ends, colons and
- * control bytes. Neighbouring lines that pass on unchanged are cut out of the text as one string.
+ * Field lines are read in one pass over their bytes, which costs a third of searching their text. Neighbouring lines that pass
+ * on unchanged are cut out of the text as one string.
  */
-import {
-  COLON,
-  CR,
-  isBlank,
-  isTidyLine,
-  LF,
-  TAB,
-  TEXT_BYTES,
-  TOKEN_BYTES,
-  UNDERSCORE_BYTE,
-} from './head-bytes.ts';
+import { COLON, CR, isBlank, isTidyLine, LF, TAB, TEXT_BYTES, TOKEN_BYTES } from './head-bytes.ts';
 import { nextHash, PLAIN, specialClass, TRANSFER_ENCODING, UNDERSCORE } from './header-names.ts';
 import { PartialHead } from './partial-head.ts';
 
@@ -24,6 +13,7 @@ import { PartialHead } from './partial-head.ts';
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_MALFORMED = -2;
 
+const UNDERSCORE_BYTE = 95;
 const NO_BYTES = Buffer.alloc(0);
 /** A read up to this size becomes text at once: it is most often one message, whose body is then cut out of that text. */
 const SMALL_READ_BYTES = 18_432;
@@ -58,10 +48,7 @@ export abstract class HeadReader {
   /** takeBytes is asked before take, and may answer without a string of the value; null: ask take. */
   protected abstract takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null;
 
-  /**
-   * findHead parses the head that begins at `at`. It keeps the text of the buffer for the next head in it, until forgetText().
-   * @param maxBytes a larger head is incomplete
-   */
+  /** findHead parses the head at `at`; one of more than maxBytes is incomplete. The text stays for the next head in the buffer. */
   protected findHead(buffer: Buffer, at: number, to: number, maxBytes: number): number {
     this.problem = '';
     const isDue = this.partial === null || this.partial.isDue(buffer, at, to);

@@ -81,10 +81,7 @@ export function nextHash(hash: number, byte: number): number {
   return (Math.imul(hash, 31) + byte) | 0;
 }
 
-/**
- * specialClass is the class of the name at from…to-1, which has this hash; PLAIN where it is not special. The hash leads to the
- * one special name that it may be. No string is made of the name: V8 would intern each one that a Map is asked for.
- */
+/** specialClass is the class of the name at from…to-1. It makes no string: V8 would intern each name that a Map is asked for. */
 export function specialClass(hash: number, bytes: Uint8Array, from: number, to: number): number {
   const place = PLACES[hash & HASH_MASK]!;
   if (place !== 0) {
@@ -102,10 +99,7 @@ function startsWith(bytes: Uint8Array, from: number, lowerName: string): boolean
   return true;
 }
 
-/**
- * Names that the `Connection` of a message cannot remove (B24): framing, routing, authentication, what Sluice adds itself, and
- * plain names whose absence would change who asks or what an answer means.
- */
+/** Fields that `Connection` cannot remove (B24): without them a message would be framed, routed, authenticated or read otherwise. */
 const PROTECTED = wordSet(`
   host content-length transfer-encoding forwarded x-real-ip x-request-id traceparent tracestate via date
   authorization www-authenticate cookie set-cookie cache-control pragma expires vary etag location server origin range

@@ -1,7 +1,6 @@
 /**
- * Says when an incomplete head is parsed again: when its empty line has come, when a line of a small head ends, or when a large
- * head has grown by a quarter. Each byte is scanned once, so a head that comes in single bytes costs time in proportion to its
- * size. The scan also finds bytes that can never become a head.
+ * Says when an incomplete head is parsed again: at its empty line, at the end of a line while it is small, or once it has grown
+ * by a quarter. Each byte is scanned once, so that the time for a head in single bytes is proportional to its size.
  */
 import { CR, LF, TEXT_BYTES } from './head-bytes.ts';
 

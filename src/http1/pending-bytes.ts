@@ -1,7 +1,4 @@
-/**
- * Bytes that cannot be used yet, copied out of the memory of a read: pipelined requests, a body that nobody has asked for, the
- * beginning of a head, a trailer section. They take at most twice their size, or MIN_BYTES.
- */
+/** Bytes that cannot be used yet, copied out of the memory of a read. They take at most twice their size, or MIN_BYTES. */
 const MIN_BYTES = 1024;
 const NONE = Buffer.alloc(0);
 

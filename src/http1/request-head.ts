@@ -1,18 +1,11 @@
-/**
- * Reads one request head: from bytes to the facts that the connection needs to find the end of the request, and the proxy to
- * judge and rewrite it. It is strict where RFC 9112 lets a recipient choose, and at least as strict as llhttp. What a fact
- * deserves is decided in proxy/admission.ts, which knows limits and trusted peers.
- */
+/** Reads one request head, strictly where RFC 9112 leaves a choice, and at least as strictly as llhttp. admission.ts judges it. */
 import { CHUNKED_BODY, RequestHead } from '../contract/request-head.ts';
 import type { LimitSettings } from '../contract/settings.ts';
 import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from './head-bytes.ts';
 import { HEAD_INCOMPLETE, HeadReader } from './head-reader.ts';
 import * as names from './header-names.ts';
 
-/**
- * The methods that are served: those that llhttp knows. A test holds the list against node's METHODS; to import node:http here
- * would take 15 MiB of each worker.
- */
+/** The methods that llhttp knows; a test compares them. To import node:http for its METHODS would take 15 MiB of each worker. */
 export const KNOWN_METHODS: ReadonlySet<string> = new Set(
   (
     'ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS ' +
@@ -228,10 +221,7 @@ export class RequestHeadReader extends HeadReader {
   }
 }
 
-/**
- * V8 keeps concatenated text as a tree of its parts. For a head of thousands of short lines that takes up to 14 times its bytes,
- * as long as the request lasts.
- */
+/** V8 keeps concatenated text as a tree: that of a head with thousands of short lines takes up to 14 times the bytes. */
 function flattenTexts(head: RequestHead): void {
   head.lines = flat(head.lines);
   head.forwardedFor = flat(head.forwardedFor);

@@ -1,7 +1,4 @@
-/**
- * The connections of one worker to one backend. The newest parked one is used first, so that under low load the others
- * expire. A request never waits for a connection: it opens one.
- */
+/** The connections of one worker to one backend. The newest parked one serves first; without one a request opens its own. */
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
 import type { Exchange, ResponseSink, UpstreamRequest } from './exchange.ts';
 
@@ -18,10 +15,7 @@ export class BackendPool implements ConnectionHost {
     this.#settings = settings;
   }
 
-  /**
-   * start sends a request. The sink hears nothing before start has returned.
-   * @param options fresh: on a connection that has not served before (B10)
-   */
+  /** start sends a request; the sink hears nothing before it has returned. @param options fresh: on a new connection (B10) */
   start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange {
     const parked = options.fresh ? undefined : this.#newestIdle();
     if (parked !== undefined) return parked.start(request, sink);
@@ -44,7 +38,6 @@ export class BackendPool implements ConnectionHost {
     for (const connection of this.#idle.splice(0)) connection.close();
   }
 
-  /** Connections that are parked now. */
   get idleCount(): number {
     return this.#idle.length;
   }

@@ -25,10 +25,7 @@ export class ResponseHead {
   status = 0;
   /** The backend's, without control bytes. */
   reason = '';
-  /**
-   * Lines `name: value` as the backend sent them, each with CRLF. Without hop-by-hop fields, `Content-Length`, and what
-   * `Connection` names (B24).
-   */
+  /** Lines `name: value` as they came, each with CRLF; without hop-by-hop fields, Content-Length and what `Connection` names (B24). */
   lines = '';
   /** -1 where the backend gave none. HEAD and 304 may carry one without a body. */
   contentLength = -1;
@@ -48,10 +45,7 @@ export interface ResponseSink {
    *   over, its connection may already serve the next one, and neither onBody nor onEnd follows. null: they follow.
    */
   onHead(head: ResponseHead, completeBody: string | null): void;
-  /**
-   * A piece of body. true: every byte has left, and the memory may be read into at once. false: the connection stops reading
-   * and leaves the memory alone until resume().
-   */
+  /** A piece of body. true: all of it has left. false: the connection stops reading and leaves the memory alone until resume(). */
   onBody(chunk: Buffer): boolean;
   /** The body is complete. false: earlier pieces are still on their way, and the sink calls settled() later. */
   onEnd(rawTrailers: string[]): boolean;
@@ -77,10 +71,7 @@ export interface ExchangeSettings {
   onFault: (error: Error) => void;
 }
 
-/**
- * Exchange is the proxy's handle on one request, made by BackendPool.start. After its end every call of the proxy does nothing,
- * because the connection may then serve another request.
- */
+/** Exchange is the proxy's handle on one request. After its end its calls do nothing: the connection may serve another request. */
 export class Exchange {
   /** Whether the connection had served a request before (B10). */
   readonly reused: boolean;
@@ -103,10 +94,7 @@ export class Exchange {
 
   // Called by the proxy.
 
-  /**
-   * writeBody sends a piece of request body. true: its memory is free again. false: stop until onRequestDrain and leave the
-   * memory alone, unless the piece is smaller than SMALL_PIECE_BYTES.
-   */
+  /** writeBody sends a piece of request body; see RequestSender.write. After false, onRequestDrain says when to go on. */
   writeBody(chunk: Buffer): boolean {
     return this.#owner?.writeBody(chunk) ?? true;
   }

@@ -1,9 +1,7 @@
 /**
- * Writes the requests of one connection: head, body framing, back-pressure. It counts the body, because a body that is longer or
- * shorter than announced would make its end, or the next request, something else.
- *
- * A request without a body, or with a small body that is there at once, leaves as one text. Larger pieces leave as they come,
- * in one system call with their framing.
+ * Writes the requests of one connection: head, body framing, back-pressure. It counts the body: one of another length than
+ * announced would change where the next request begins. What is there at once leaves as one text; larger pieces leave as they
+ * come, in one system call with their framing.
  *
  * States: open (begin), ended (end), finished (the kernel has every byte); abandon() leaves any of them. `#blocked` is beside
  * them: the kernel has not taken everything.

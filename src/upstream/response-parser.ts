@@ -1,9 +1,6 @@
 /**
- * Parses the responses of one connection to a backend: its owner hands it what a read brought, and it says what that means. It
- * keeps no reference to a buffer; the beginning of an incomplete head is copied.
- *
- * It is strict where RFC 9112 lets a recipient choose. A head that two parsers could read in two ways is refused, because the
- * bytes behind it would then be somebody else's answer.
+ * Parses the responses of one connection to a backend. It keeps no reference to a buffer: the beginning of an incomplete head is
+ * copied. A head that two parsers could read in two ways is refused, because the bytes behind it would be somebody else's answer.
  */
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
 import { BodyReader, UNTIL_CLOSE_BODY } from '../http1/body-reader.ts';

@@ -1,7 +1,6 @@
 /**
- * Reads the responses of one connection: turns each read into calls on the sink, and chooses the memory for the next read. Heads
- * and small answers are read into the buffer that the worker shares. A streaming body is read into a buffer of its own, because
- * a slow client may hold its bytes while other connections read on.
+ * Turns each read of a connection into calls on the sink, and chooses the memory for the next read: the worker's shared buffer
+ * for heads and small answers, one of its own for a streaming body, whose bytes a slow client may hold while others read on.
  */
 import type { BodyBuffers } from '../http1/body-buffers.ts';
 import type { Exchange } from './exchange.ts';

@@ -1,7 +1,4 @@
-/**
- * What both wires have in common: connecting, pausing, ending and closing node's socket, and telling the owner of failures. A
- * repeated call does nothing, and a closed wire calls nobody.
- */
+/** What both wires do with node's socket: connect, pause, end, close. A repeated call does nothing; a closed wire calls nobody. */
 import type { Socket } from 'node:net';
 import { backendNames } from '../backend-names.ts';
 import { type ConnectTarget, resetOrDestroy, type WireEvents } from './wire.ts';

@@ -1,7 +1,6 @@
 /**
- * A Wire on node's documented API, for any Node.js version and for TCP, Unix sockets and TLS. Accepted sockets: node allocates a
- * chunk for each read, which is copied into the owner's memory and freed at once. Sockets to backends read into the owner's
- * memory (`onread`).
+ * A Wire on node's documented API. For an accepted socket node allocates a chunk per read, which is copied into the owner's
+ * memory and freed at once; a socket to a backend reads into the owner's memory (`onread`).
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import { SocketBound } from './socket-bound.ts';
@@ -162,11 +161,7 @@ class SocketWire extends SocketBound implements Wire {
 
 type WriteCallback = (error?: Error | null) => void;
 
-/**
- * A socket that survives failed writes. node destroys a socket when a write fails (EPIPE, ECONNRESET), and with it a response
- * that lies in the receive buffer: of a backend that answers 413 and closes during an upload the client would get a 502. Here a
- * failed write only ends the writing.
- */
+/** A socket that survives a failed write: node would destroy it, and with it an early answer (413) that waits to be read. */
 class OutboundSocket extends Socket {
   wire: SocketWire | null = null;
   #buffer: Buffer = Buffer.alloc(0);

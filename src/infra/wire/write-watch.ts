@@ -1,7 +1,6 @@
 /**
- * Notices a peer that takes no bytes for a while, because it holds a connection and a buffer. Progress is what the kernel takes,
- * not a finished piece: a slow peer may need longer than the deadline for one piece. The watch looks LOOKS times per deadline,
- * so it is at most one look late.
+ * Notices a peer that takes no bytes for a while. Progress is what the kernel takes, not a finished piece, which may take a slow
+ * peer longer than the deadline. The watch looks LOOKS times per deadline, so it is at most one look late.
  */
 import { Deadline, type DeadlineTimer } from '../deadline-timer.ts';
 import type { Wire } from './wire.ts';

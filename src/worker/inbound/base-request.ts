@@ -16,10 +16,7 @@ export interface RequestOwner {
   cut(options: { byReset: boolean }): void;
 }
 
-/**
- * BaseRequest is one request, until its answer has left or the client is gone. From then on it is `over` and its calls do
- * nothing, because the connection may serve the next request.
- */
+/** BaseRequest is one request. Once its answer has left or the client is gone, it is `over`, and its calls do nothing. */
 export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> implements Downstream {
   readonly head: RequestHead;
   readonly peerAddress: string;
@@ -80,10 +77,7 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
     if (!this.over) this.owner.cut({ byReset: this.#closeDelimited || this.#stalled });
   }
 
-  /**
-   * frame decides how the answer ends and whether the connection does (RFC 9112 §6, §9.3, §9.6). @returns the lines of the answer
-   * with Connection and Content-Length, but without Transfer-Encoding
-   */
+  /** frame decides how answer and connection end (RFC 9112 §6, §9.3, §9.6). @returns all lines but Transfer-Encoding */
   protected frame({ status, lines, contentLength, hasBody, closing }: ResponseStart): string {
     const { head } = this;
     const isHttp11 = head.httpVersion === 11;
@@ -111,26 +105,25 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
 
   // Called by the connection.
 
-  /** bodyInvalid: the body cannot be read. @param status the answer to that */
+  /** @param status of the answer to a body that cannot be read */
   bodyInvalid(status: number): void {
     if (!this.over && !this.ended) this.listener?.onRequestBodyInvalid(status);
   }
 
-  /** flushed: all bytes so far have left. */
+  /** All bytes so far have left. */
   flushed(): void {
     if (!this.waiting || this.over) return;
     this.waiting = false;
     this.listener?.onFlushed();
   }
 
-  /** stalled: the client has taken no bytes for too long. */
+  /** The client has taken no bytes for too long. */
   stalled(): void {
     if (this.over) return;
     this.#stalled = true;
     this.listener?.onStalled();
   }
 
-  /** gone: the connection is closed. */
   gone(): void {
     if (this.over) return;
     this.over = true;

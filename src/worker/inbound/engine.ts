@@ -11,10 +11,7 @@ export interface Engine {
   makeServer(owner: ConnectionOwner, kind: ListenAddress['kind']): Server;
 }
 
-/**
- * isGone tells whether the client reset its connection before it was accepted. Its bytes can still be read, but the system names
- * no address for it, as if it were on a Unix socket: limits and blocks by address would not hold for it.
- */
+/** isGone: the client reset the TCP connection before it was accepted. It has no address, so no limit by address would hold. */
 export function isGone(socket: Socket, kind: ListenAddress['kind']): boolean {
   return socket.remoteAddress === undefined && kind === 'tcp';
 }

@@ -16,20 +16,14 @@ import type { Plan } from '../../proxy/plan.ts';
 import type { ConnectionOwner, InboundConnection } from './base-connection.ts';
 import type { Engine } from './engine.ts';
 
-/**
- * A drain closes a connection that is idle for this long. Closed right behind an answer, it could lose a request that is on its
- * way; that request gets `Connection: close` with its answer.
- */
+/** A drain closes connections that are idle for this long. Right behind an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
 const DRAIN_SWEEP_MS = 50;
 /** How long a drain takes connections from the queues before the listeners are closed: new ones may always come. */
 const QUEUE_REST_MS = 1_000;
-/**
- * A worker that has more than the mean times this ratio ends its surplus (see "crowded worker" in docs/glossary.md): the kernel
- * gives a connection to whichever worker wakes first. Over 8 workers on 2 cores, the fullest had 1.2 to 2 times the mean of
- * 1,000 to 10,000 connections. Below CROWDED_MEAN_MIN nothing is done, because some clients overlook `Connection: close`.
- */
+/** A worker with more connections than the mean times this ratio is crowded (docs/glossary.md): it ends the surplus. */
 const CROWDED_RATIO = 1.15;
+/** Below this mean no connection is ended: some clients overlook `Connection: close`. */
 const CROWDED_MEAN_MIN = 100;
 
 export interface InboundServerDeps {
@@ -89,7 +83,6 @@ export class InboundServer implements ConnectionOwner {
     this.#overloadCell = metrics.series('sluice_shed_total', 'overload');
   }
 
-  /** Client connections open now. */
   get connectionCount(): number {
     return this.#connections.items.length;
   }

@@ -27,10 +27,7 @@ const HEAD_CHECKS = 2;
 /** Requests that may wait on one connection, and bytes behind the first of them, before the socket is paused. */
 const QUEUE_MAX = 64;
 const AHEAD_MAX_BYTES = 32_768;
-/**
- * Requests that may wait on all connections of a worker; above it, a connection with more than QUEUE_MAX is cut. The parser
- * cannot be stopped inside a read, and a read of 64 KiB can hold 2,400 requests of 2 KiB of memory each.
- */
+/** Requests that may wait in a worker; above it a connection with more than QUEUE_MAX is cut. One read can bring 2,400. */
 const WAITING_MAX = 8_192;
 
 /** Requests, of all connections of a worker, that wait or that nobody will serve: node keeps those until the connection ends. */
@@ -251,13 +248,10 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     else Socket.prototype.destroySoon.call(this.socket);
   }
 
-  /**
-   * What still comes is no request. The parser would make requests of it all the same, which node keeps until the connection
-   * ends: a listener to the bytes takes the parser off the socket.
-   */
+  /** What still comes is no request. A listener of our own takes node's parser off the socket, which would make requests of it. */
   #readIntoNothing(): void {
     this.socket.removeAllListeners('data');
-    this.socket.on('data', ignore);
+    this.socket.on('data', () => undefined);
     // Where the parser had stopped the reading, the stream believes that a read is under way; this ends it.
     this.socket.push('');
     this.socket.resume();
@@ -312,10 +306,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     this.arm(LINGER_IDLE_MS);
   }
 
-  /**
-   * A socket that is not read, because a backend takes no more of a body or because requests wait, does not tell of a reset. To
-   * write nothing makes the kernel tell, and the error destroys the socket (B28). Other requests need no system call for it.
-   */
+  /** A socket that is not read does not tell of a reset. An empty write makes the kernel tell; the error destroys the socket (B28). */
   #probe(current: NodeDownstream): void {
     if (current.received && this.#queue.length === 0) return;
     const { socket } = this;
@@ -339,10 +330,6 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
 
 function endParsing(connection: NodeConnection): void {
   connection.parsed();
-}
-
-function ignore(): void {
-  // Into nothing.
 }
 
 function pauseSocket(socket: Socket): void {

@@ -1,7 +1,6 @@
 /**
- * The second engine: raw node:http on documented API only, for those who trust it more than our own, and for tests to compare
- * ours with. What node would do by itself is switched off or taken over: keep-alive timers, `100 Continue`, bare 400s, closing
- * of idle connections.
+ * The second engine: raw node:http on documented API only, for those who trust it more than ours, and as the oracle of ours. Its
+ * keep-alive timers, `100 Continue`, bare 400s and closing of idle connections are switched off or taken over.
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
@@ -18,10 +17,7 @@ import { NodeDownstream } from './node-downstream.ts';
 /** Room for method, version and line end beside targetBytes and headerBytes. */
 const PARSER_MARGIN_BYTES = 1024;
 
-/**
- * node stops reading a socket once this much of an unread body waits. It makes a Buffer of some 200 bytes of each chunk, so a
- * client that sends chunks of one byte makes it hold what one read of 64 KiB can make: 2.4 MB (14 MB by default).
- */
+/** node stops reading once this much of an unread body waits. It keeps 200 bytes per chunk: 2.4 MB for a read of 1-byte chunks. */
 const QUEUED_BODY_BYTES = 1;
 
 /** The parser of node has checked the sizes. */
@@ -102,10 +98,7 @@ function connectionOf(socket: Socket): NodeConnection | undefined {
   return (socket as OwnedSocket)[CONNECTION];
 }
 
-/**
- * The head of a request that node has parsed, written out again and read by our own reader, so that heads become facts in one
- * place. null: llhttp let something through that our reader refuses.
- */
+/** Writes out the head that node has parsed, and reads it with our own reader; null where llhttp accepts what ours refuses. */
 function headOf(request: IncomingMessage, reader: RequestHeadReader): RequestHead | null {
   const { method, url, httpVersion, rawHeaders } = request;
   let text = `${method} ${url} HTTP/${httpVersion}\r\n`;

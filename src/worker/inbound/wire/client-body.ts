@@ -48,10 +48,7 @@ export class ClientBody {
     return this.#state === PAUSED;
   }
 
-  /**
-   * Whether the rest is short enough to be read into nothing, so that the connection can go on. The length of a body in chunks
-   * is not known: one that has begun to flow counts as long, one that nobody has asked for as short.
-   */
+  /** Whether the rest can be read into nothing. The length of chunks is not known: unasked they count as short, flowing as long. */
   get isRestShort(): boolean {
     if (this.#endless || this.#reader === null) return false;
     const { length, remainingBytes } = this.#reader;

@@ -1,7 +1,4 @@
-/**
- * The bytes that a client sends: read into memory that all connections share, kept while their turn has not come, and not read
- * from a client that is too far ahead. What they mean is up to ClientConnection.
- */
+/** The bytes that a client sends: read, kept until their turn comes, and not read from a client that is too far ahead. */
 import { type ByteCount, PendingBytes } from '../../../http1/pending-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
