@@ -68,18 +68,18 @@ export class InstanceHeartbeat {
     this.#member = `${randomBytes(ID_BYTES).toString('hex')} ${options.workers}`;
   }
 
-  /** The last sum that counts, also while the store is away; null: the store never answered. */
+  /** The last sum that counted, also while the store is away; null: the store has never answered. */
   get storeWorkers(): number | null {
     return this.#storeWorkers;
   }
 
-  /** start beats when the connection is ready, or after a second, and from then on every two seconds. */
+  /** start sends the first beat when the connection is ready, a second later at most, and then one every two seconds. */
   start(): void {
     const first = this.#options.connection.waitForFirstAttempt(BEAT_TIMEOUT_MS);
     void first.then(() => this.#beatOn());
   }
 
-  /** close removes this instance from the store if it can be reached. Never rejects. */
+  /** close removes this instance from the store if that can be reached. Never rejects. */
   async close(): Promise<void> {
     this.#closed = true;
     clearTimeout(this.#timer);
@@ -107,7 +107,7 @@ export class InstanceHeartbeat {
       this.#refused = false;
       return sum;
     } catch (thrown) {
-      // Once per outage, and not for a lost connection, which has its own line: here a right is missing.
+      // Once per outage. A lost connection has a line of its own; here Redis refuses, as to a user without the right.
       if (!this.#refused && connection.ready)
         logger.warn({ err: toError(thrown) }, 'this instance cannot announce itself in Redis');
       this.#refused = true;

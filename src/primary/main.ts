@@ -14,7 +14,7 @@ import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import type { ProbeResult } from '../contract/health.ts';
-import type { WorkerMessage } from '../contract/messages.ts';
+import type { PrimaryMessage, WorkerMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import { sluiceVersion } from '../infra/build-info.ts';
 import { Lifecycle } from '../infra/lifecycle.ts';
@@ -43,12 +43,12 @@ import type { WorkerLink } from './workers/worker-link.ts';
 
 export interface PrimaryOptions {
   settings: Settings;
-  /** What `check` warns of in them; logged. */
+  /** What `check` says about them; logged. */
   warnings: readonly Problem[];
   /** Read again by every reload. */
   configPath: string;
   env: NodeJS.ProcessEnv;
-  /** Those of this process, caught since its first line. */
+  /** Holds the signals that have come since the first line of this process. */
   signals: ProcessSignals;
 }
 
@@ -152,8 +152,8 @@ class Primary {
   }
 
   /**
-   * Starts one part after the other, and registers how to close each. A stop signal ends the waits that may be long; a short step
-   * is finished before.
+   * Starts one part after the other, and registers how to close each. A stop signal ends a wait that may be long; a short step runs
+   * to its end.
    */
   async #start(): Promise<void> {
     const { settings, configPath, env } = this.#options;
@@ -178,9 +178,10 @@ class Primary {
     const reloader = new Reloader({ configPath, env, initial, logger, storage, ...revised });
     this.#reloader = reloader;
 
-    await removeDeadSockets(listen, logger);
+    await this.#unlessStopped(removeDeadSockets(listen, logger));
     const sockets = await ListenSockets.open({ listen, accept, workerCount: this.#workerCount });
     lifecycle.onClose('the listening sockets', () => sockets.close());
+    if (this.#phase === 'draining') return;
     const supervisor = this.#makeSupervisor(sockets, briefing);
     lifecycle.onClose('the workers', () => supervisor.stopNow());
     this.#supervisor = supervisor;
@@ -190,17 +191,13 @@ class Primary {
     const workersServe = supervisor.start();
     directory.start();
 
-    // Only now: the workers start while this process loads the admin server, which takes as long.
+    // Imported only now: the workers start while this process loads the admin server, which takes as long.
     const { startAdminServer } = await import('./admin/server.ts');
-    const buckets = await this.#openBuckets(storage.database, { reloader, supervisor, briefing });
-    const parts = { ...revised, logger, supervisor, reloader, dataPath: this.#dataPath };
-    const gauges = new PrimaryGauges({ ...parts, droppedLines: () => this.#lines.droppedCount });
-    const adminServer = await startAdminServer(admin, {
-      ...parts,
-      buckets,
-      gauges,
-      phase: () => this.#phase,
-    });
+    const buckets = await this.#openBuckets(storage.database, briefing);
+    const parts = { ...revised, logger, supervisor, reloader, buckets };
+    const seen = { phase: () => this.#phase, droppedLines: () => this.#lines.droppedCount };
+    const gauges = new PrimaryGauges({ ...parts, ...seen, dataPath: this.#dataPath });
+    const adminServer = await startAdminServer(admin, { ...parts, ...seen, gauges });
     lifecycle.onClose('the admin port', () => adminServer.close());
 
     await this.#unlessStopped(workersServe);
@@ -211,7 +208,7 @@ class Primary {
     this.#ready.resolve(reloader);
   }
 
-  /** Waits for a step of the start, and rejects as soon as a stop is asked for. */
+  /** Waits for a step of the start, and rejects at once when a stop signal comes. */
   #unlessStopped<T>(step: Promise<T>): Promise<T> {
     return Promise.race([this.#stopping.promise, step]);
   }
@@ -219,7 +216,7 @@ class Primary {
   #sayReady(facts: { addresses: string[]; admin: string; workers: number }): void {
     const { wire, engine } = this.#dataPath;
     if (this.#settings.log.format === 'pretty') this.#logger.info(facts, 'ready');
-    // For programs that wait for it: JSON whatever the format.
+    // JSON whatever the log's format: programs wait for this line.
     this.#lines.write(boundedLine(`${JSON.stringify({ msg: 'ready', ...facts, wire, engine })}\n`));
   }
 
@@ -265,7 +262,7 @@ class Primary {
     else if (message.type === 'no-more-connections') void this.#endDeal(link, sockets);
   }
 
-  /** A worker is about to close its listeners: alone, or as all others do. */
+  /** Answers a worker that is about to close its listeners: alone, or in the drain of the instance. */
   async #endDeal(link: WorkerLink, sockets: ListenSockets): Promise<void> {
     if (this.#phase === 'draining') await sockets.letGo();
     sockets.dealer.remove(link);
@@ -273,28 +270,15 @@ class Primary {
   }
 
   /** Opens what the admin port shows of buckets, and starts the heartbeat over the same connection to Redis. */
-  async #openBuckets(
-    database: Database,
-    {
-      reloader,
-      supervisor,
-      briefing,
-    }: { reloader: Reloader; supervisor: Supervisor; briefing: WorkerBriefing },
-  ): Promise<OperatorBuckets> {
+  async #openBuckets(database: Database, briefing: WorkerBriefing): Promise<OperatorBuckets> {
     const { redis } = this.#settings;
     const logger = this.#logger;
     const workers = this.#workerCount;
-    const broadcast = supervisor.broadcast.bind(supervisor);
-    const current = () => reloader.current;
-    const buckets = await OperatorBuckets.open({
-      redis,
-      memory: this.#memory,
-      database,
-      current,
-      broadcast,
-      logger,
-    });
-    this.#lifecycle.onClose('the look at buckets', () => buckets.close());
+    const broadcast = (message: PrimaryMessage) => this.#supervisor?.broadcast(message);
+    const policies = () => this.#settings.rateLimit.policies;
+    const memory = this.#memory;
+    const buckets = await OperatorBuckets.open({ redis, memory, database, policies, broadcast, logger });
+    this.#lifecycle.onClose('the buckets of operators', () => buckets.close());
     if (redis === null || buckets.connection === null) return buckets;
     const heartbeat = new InstanceHeartbeat({
       connection: buckets.connection,
@@ -328,7 +312,7 @@ class Primary {
   async #stopNow(signal: NodeJS.Signals): Promise<void> {
     this.#logger.warn({ signal }, 'second signal: stopping at once');
     await this.#supervisor?.stopNow();
-    // No clean-up, which may take its time: whoever signals twice wants an end.
+    // Without the clean-up, which may take long: whoever signals twice wants an end.
     process.exit(1);
   }
 }

@@ -43,8 +43,7 @@ interface ReloaderOptions {
 export class Reloader {
   readonly #options: ReloaderOptions;
   #current: Revision;
-  #last = { succeeded: true, tookMs: 0 };
-  #lastSuccessAtMs = systemClock.wallMs();
+  #last = { succeeded: true, tookMs: 0, successAtMs: systemClock.wallMs() };
   /** Reloads run one after the other; calls that come while one waits share it. */
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<ReloadOutcome> | null = null;
@@ -59,14 +58,12 @@ export class Reloader {
     return this.#current;
   }
 
-  /** Whether the newest file was accepted, and how long its reload took; true and 0 before the first. */
-  get last(): { readonly succeeded: boolean; readonly tookMs: number } {
-    return this.#last;
-  }
-
-  /** When the configuration in force was loaded; ms since the epoch. */
-  get lastSuccessAtMs(): number {
-    return this.#lastSuccessAtMs;
+  /**
+   * Whether the last reload was accepted, how long it took, and when the configuration in force was loaded (ms since the epoch). The
+   * start counts as accepted, and as 0 ms.
+   */
+  get last(): { succeeded: boolean; tookMs: number; successAtMs: number } {
+    return { ...this.#last };
   }
 
   /** reload is called by SIGHUP and the admin API; never rejects. */
@@ -91,9 +88,9 @@ export class Reloader {
       logger.error({ err: toError(thrown) }, 'reload failed');
       outcome = refusal([null], toError(thrown).message);
     }
-    this.#last = { succeeded: outcome.ok, tookMs: systemClock.monotonicMs() - startMs };
+    const successAtMs = outcome.ok ? systemClock.wallMs() : this.#last.successAtMs;
+    this.#last = { succeeded: outcome.ok, tookMs: systemClock.monotonicMs() - startMs, successAtMs };
     if (outcome.ok) {
-      this.#lastSuccessAtMs = systemClock.wallMs();
       const { revision, pendingWorkers } = outcome;
       if (pendingWorkers.length === 0) logger.info({ revision }, 'reloaded');
       else logger.warn({ revision, pendingWorkers }, 'reloaded, but not every worker has applied it yet');
@@ -114,7 +111,7 @@ export class Reloader {
     this.#current = {
       number: number + 1,
       settings,
-      // Two clocks may have answered (the database's, then this machine's): a later load is newer all the same.
+      // A later revision must be newer even if the database's clock answered last time and this machine's does now.
       policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),
     };
     return { ok: true, revision: number + 1, pendingWorkers: await this.#apply(this.#current) };

@@ -26,7 +26,7 @@ export interface Revision {
 const FIRST_LOAD_MS = 5_000;
 /** A reload waits this long for a worker. A slower one still applies the revision: it has the message. */
 const ACKNOWLEDGE_MS = 5_000;
-/** Makes the µs of now older than any real version, and keeps their order; see settingsMessage. */
+/** Makes a time in µs older than any real version, and keeps the order; see settingsMessage. */
 const BLIND_DIVISOR = 1_000;
 
 interface BriefingOptions {
@@ -40,7 +40,7 @@ export class WorkerBriefing {
   readonly #options: BriefingOptions;
   readonly #briefed = new Set<WorkerLink>();
   #revision: Revision;
-  /** Workers of all instances that share the store; null while it is unknown. */
+  /** Workers of all instances that share the store, by the heartbeat; null while unknown. */
   storeWorkers: number | null = null;
 
   constructor(options: BriefingOptions) {

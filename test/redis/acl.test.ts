@@ -67,7 +67,7 @@ async function useAll(t: TestContext, servers: RedisServers) {
     redis,
     memory: null as never,
     database: { listen: () => () => undefined } as never,
-    current: () => null as never,
+    policies: () => [],
     broadcast: () => undefined,
     logger: silent,
   });

@@ -23,7 +23,7 @@ test('peeking at buckets changes no byte in Redis, with leases and under new lim
     redis,
     memory: null as never,
     database: { listen: () => () => undefined } as never,
-    current: () => null as never,
+    policies: () => [],
     broadcast: () => undefined,
     logger: silent,
   });

@@ -1,15 +1,15 @@
-/** Warns of a Redis that would lose buckets, or refuse them, when its memory is full. */
+/** Warns of a Redis that loses buckets, or refuses takes, when its memory is full. */
 import type { Cluster, Redis } from 'ioredis';
 import { toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
 /**
- * Callers can fill the memory. With noeviction every take fails then, and workers decide alone. allkeys-*
- * evicts buckets in use, and an evicted bucket is a full one. volatile-ttl evicts those that are nearly full.
+ * Callers can fill the memory of Redis. Then noeviction fails every take, so that workers decide alone, and allkeys-* evicts buckets
+ * in use, which are full when they come back. volatile-ttl evicts buckets that are nearly full anyway.
  */
 const HARMFUL = /^maxmemory_policy:(noeviction|allkeys-\w+)/m;
 
-/** warnOfMemoryPolicy asks each server once. BucketViews calls it when its connection is ready. Never rejects. */
+/** warnOfMemoryPolicy asks each server once. OperatorBuckets calls it when its connection is ready. Never rejects. */
 export async function warnOfMemoryPolicy(
   client: Redis | Cluster,
   logger: Pick<Logger, 'info' | 'warn'>,

@@ -9,7 +9,7 @@
 import type { ClientMatch } from '../../contract/clients.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
-import type { RedisSettings } from '../../contract/settings.ts';
+import type { PolicySettings, RedisSettings } from '../../contract/settings.ts';
 import { withDeadline } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { Database } from '../../infra/postgres/postgres.ts';
@@ -32,8 +32,8 @@ interface OperatorBucketsOptions {
   /** Where the buckets are without Redis. */
   memory: MemoryBucketStore;
   database: Pick<Database, 'listen' | 'read' | 'singleSession'>;
-  /** The revision in force: its policies name the buckets. */
-  current: () => Revision;
+  /** Those in force, which name the buckets. */
+  policies: () => readonly PolicySettings[];
   /** Sends to every worker of this machine. */
   broadcast: (message: PrimaryMessage) => void;
   logger: Logger;
@@ -114,6 +114,6 @@ export class OperatorBuckets {
   }
 
   #keysOf(bucketName: string): string[] {
-    return bucketKeysOf(bucketName, this.#options.current().settings.rateLimit.policies);
+    return bucketKeysOf(bucketName, this.#options.policies());
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Active health checks: one loop per (pool, backend), in the primary only, so that a backend is probed once per machine whatever
- * the number of workers. The checker measures and reports; the registry decides what a result means.
+ * Active health checks: one loop per (pool, backend). They run in the primary only, so that a backend is probed once per machine and
+ * not once per worker. The checker reports results; the registry decides what they mean.
  *
  * Intervals run from start to start, each within ±10 % of the setting (B3), so that checks which began together drift apart.
  */
@@ -12,7 +12,7 @@ import { type Probe, type ProbeTarget, runProbe } from './probe.ts';
 
 /** Largest deviation of one interval from the setting, as a share of it. */
 const JITTER_RATIO = 0.1;
-/** The ready line, and a reload, wait this long for first results: a backend may hang. */
+/** The ready line and a reload wait this long for first results: a backend may hang. */
 const FIRST_RESULTS_MS = 3_000;
 
 export interface HealthCheckerOptions {
@@ -28,7 +28,7 @@ export interface HealthCheckerOptions {
 /** HealthChecker is made once by the primary's main. */
 export class HealthChecker {
   readonly #options: Required<HealthCheckerOptions>;
-  /** The checks in force, and those of a revision that is about to come into force. The key is all that a check does. */
+  /** The checks in force, and those of a coming revision, which prepare has started. The key is the whole CheckSpec. */
   #checks = new Map<string, Check>();
 
   constructor(options: HealthCheckerOptions) {
@@ -49,8 +49,8 @@ export class HealthChecker {
   }
 
   /**
-   * reconfigure puts the checks of a revision into force: those of removed or changed backends stop, unchanged ones go on in
-   * their rhythm, new ones start at once unless `prepare` has started them. Configure the registry before.
+   * reconfigure puts the checks of a revision into force: those of removed or changed backends stop, unchanged ones keep their
+   * schedule, new ones start at once unless `prepare` has started them. Configure the registry before.
    *
    * @returns as prepare
    */
@@ -147,7 +147,7 @@ class Check {
     const outcome = await probe(this.#spec.target, this.#stopping.signal);
     if (this.#stopping.signal.aborted) return;
     const result = { atMs, durationMs: clock.monotonicMs() - startMs, ...outcome };
-    // Planned before the report: a listener that throws must not end the check.
+    // The next probe is planned first, so that a listener that throws does not end the check.
     this.#plan(startMs);
     if (this.#inForce) this.#report(result);
     else this.#held = result;

@@ -1,24 +1,24 @@
 /**
- * What the primary knows about every backend, by (pool, backend id), kept over reloads: the results of probes and of live
- * traffic (healthy or not) and the operator's word (enabled or not).
+ * What the primary knows about every backend, by (pool, backend id), across reloads: its health, by probes and live traffic, and
+ * whether the operator has enabled it.
  *
- * Health is a state machine with two counters of consecutive results that reset each other:
+ * Health is a state machine with two counters, of consecutive passes and consecutive failures, which reset each other:
  * - unknown: there is a health check and no result yet; no traffic. The first result decides between up and down (B6).
  * - up: leaves for down after `fall` consecutive failures. Without a health check always up.
  * - down: leaves for up after `rise` consecutive passes.
- * record() and recordTrafficFailure() move a backend between them. A connection failure that a worker met counts as one
- * failed probe. A name that does not resolve counts as nothing: it says nothing about the backend.
+ * record() and recordTrafficFailure() move a backend between them. A connection failure of a worker counts as one failed probe. A
+ * name that does not resolve does not count: it says nothing about the backend.
  *
- * A reload that adds a health check to a backend leaves it up, so that nothing fails for want of a probe, but its first result
- * decides as well. One that removes the check makes it up.
+ * A reload that adds a health check leaves the backend up until the first result, which decides alone here too. A reload that removes
+ * the check makes it up.
  *
- * While no enabled backend of a pool is up, the one that went down last stays available: trying it may work, and an answer of
- * our own never does.
+ * While no enabled backend of a pool is up, the one that went down last stays available: a try may succeed, an answer of our own is
+ * an error for certain.
  */
 import type { BackendAvailability, BackendState, Health, ProbeResult } from '../../contract/health.ts';
 import type { BackendSettings, HealthCheckSettings, PoolSettings } from '../../contract/settings.ts';
 
-/** What made a state change. resolver: the backend's name stopped resolving, or resolves again. */
+/** Why a state changed. resolver: the backend's name no longer resolves, or resolves again. */
 type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver';
 
 export interface HealthChange {
@@ -38,7 +38,7 @@ interface Results {
   lastProbe: ProbeResult | null;
   /** Whether the last probe found the name unresolved. */
   unresolved: boolean;
-  /** Grows with each backend that goes from up to down; 0: it has not, or it is up again. */
+  /** Orders the backends by when they went down; 0 for one that is up, or never was. */
   fallNumber: number;
 }
 
@@ -59,16 +59,15 @@ export class HealthRegistry {
   readonly #listeners = new Set<(change: HealthChange) => void>();
   #fallCount = 0;
 
-  /** onChange hears every change of health or of the operator's word; returns how to stop listening. */
+  /** onChange calls back at every change, see HealthCause; returns how to stop. */
   onChange(listener: (change: HealthChange) => void): () => void {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
   }
 
   /**
-   * configure takes the pools of a revision, at start and at each reload. It tells no listener: whoever loads the
-   * revision sends `availability()` with it. A backend under a known id with another address starts fresh, but for an
-   * operator's drain, which only an operator undoes.
+   * configure takes the pools of a revision, at start and at each reload. It tells no listener: whoever loads the revision sends
+   * `availability()` with it. A known id with another address is a new backend, except that an operator's drain stays.
    */
   configure(pools: readonly PoolSettings[]): void {
     const next = new Map<string, Map<string, Entry>>();
@@ -79,7 +78,7 @@ export class HealthRegistry {
     this.#pools = next;
   }
 
-  /** record takes the result of a probe; for the health checker. Backends that a reload removed are ignored. */
+  /** record takes the result of a probe from the health checker. Backends that a reload removed are ignored. */
   record(pool: string, backend: string, result: ProbeResult): void {
     const entry = this.#find(pool, backend);
     if (entry === null || entry.check === null) return;
@@ -97,9 +96,9 @@ export class HealthRegistry {
   }
 
   /**
-   * setEnabled is the operator's drain (false) and enable (true); for the admin API.
+   * setEnabled drains a backend (false) or enables it again (true); for the admin API.
    *
-   * @returns the state after it, or null for a pool or backend that is not configured
+   * @returns the new state, or null for a backend that is not configured
    */
   setEnabled(pool: string, backend: string, enabled: boolean): BackendState | null {
     const entry = this.#find(pool, backend);
@@ -110,20 +109,20 @@ export class HealthRegistry {
     return stateOf(entry);
   }
 
-  /** states lists every backend in the order of the configuration; a copy. */
+  /** states is a copy of every backend's state, in the order of the configuration. */
   states(): BackendState[] {
     return [...this.#pools.values()].flatMap((entries) => [...entries.values()].map(stateOf));
   }
 
-  /** state is one backend's, or null for one that is not configured; a copy. */
+  /** state is a copy of one backend's state, or null for one that is not configured. */
   state(pool: string, backend: string): BackendState | null {
     const entry = this.#find(pool, backend);
     return entry === null ? null : stateOf(entry);
   }
 
   /**
-   * availability is the content of a `backends` message to a worker: of all pools, or of one of them after a change in it (one
-   * change may make another backend of the pool the last resort).
+   * availability is the content of a `backends` message to a worker: all pools, or after a change the whole pool, of which another
+   * backend may have become the last resort.
    */
   availability(pool?: string): BackendAvailability[] {
     const names = pool === undefined ? [...this.#pools.keys()] : [pool];
@@ -163,7 +162,7 @@ export class HealthRegistry {
     this.#enter(entry, health, { cause, reason: `${what}: ${detail}` });
   }
 
-  /** Tells when the name stops resolving and when it resolves again. */
+  /** Reports when the name stops resolving, and when it resolves again. */
   #noteResolver(entry: Entry, { resolverError, inconclusive, detail }: ProbeResult): void {
     const unresolved = resolverError !== undefined;
     const changed = entry.unresolved !== unresolved;
@@ -197,7 +196,7 @@ function availabilityOf(entries: readonly Entry[]): BackendAvailability[] {
   }));
 }
 
-/** Of the enabled backends of a pool, where none is up: the one that went down last. One that never was up is none. */
+/** Where no enabled backend of the pool is up: the one that went down last, if any was ever up. */
 function lastResortOf(enabled: readonly Entry[]): Entry | null {
   if (enabled.some(({ health }) => health === 'up')) return null;
   const fallen = enabled.filter(({ fallNumber }) => fallNumber > 0);

@@ -1,7 +1,4 @@
-/**
- * One probe of one backend over a connection of its own. Whatever the backend does, the probe is over and its socket gone after
- * the check's time limit.
- */
+/** One probe of one backend over a connection of its own, which ends within the check's time limit whatever the backend does. */
 import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { connect, type LookupFunction } from 'node:net';
@@ -23,12 +20,12 @@ type ProbeOutcome = Omit<ProbeResult, 'atMs' | 'durationMs'>;
 /** Probe never rejects; an aborted one reports `aborted`. */
 export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<ProbeOutcome>;
 
-/** The status is known before the body: a longer one is cut off. */
+/** The status comes before the body; a longer body is cut off. */
 const MAX_BODY_BYTES = 64 * 1024;
 const MAX_HEADER_BYTES = 16 * 1024;
 /** The time limit is counted in this many ticks; see startTimeLimit. */
 const TICKS = 10;
-/** The share of the time limit that the resolver may take where an earlier address is known. */
+/** The share of the time limit that the resolver may take before the last known address is used. */
 const RESOLVER_SHARE = 1 / 3;
 
 /** runProbe is the real Probe; for the health checker. */

@@ -1,4 +1,4 @@
-/** What the primary knows itself, put into the collector when somebody asks for the metrics. */
+/** The primary's own metrics, which it puts into the collector at each scrape. */
 import type { DataPath } from '../../contract/data-path.ts';
 import type { WorkerReport } from '../../contract/messages.ts';
 import { liveSeries, type MetricName } from '../../contract/metrics.ts';
@@ -45,7 +45,7 @@ export class PrimaryGauges {
     this.#setWorkers();
     this.#setBackends();
     this.#setConfiguration();
-    // Requests of an older configuration may have been counted since the reload.
+    // Requests that ended after a reload may have been counted under names of the old configuration.
     collector.keepOnly(liveSeries(reloader.current.settings));
     return collector.text();
   }
@@ -57,10 +57,10 @@ export class PrimaryGauges {
 
   #setConfiguration(): void {
     const { reloader, dataPath } = this.#sources;
-    const { last, lastSuccessAtMs, current } = reloader;
+    const { last, current } = reloader;
     const fastPath = dataPath.engine === 'node' ? 'node' : dataPath.wire;
     this.#set('sluice_config_last_reload_success', last.succeeded ? 1 : 0);
-    this.#set('sluice_config_last_reload_timestamp_seconds', lastSuccessAtMs / MS_PER_SEC);
+    this.#set('sluice_config_last_reload_timestamp_seconds', last.successAtMs / MS_PER_SEC);
     this.#set('sluice_config_last_reload_duration_seconds', last.tookMs / MS_PER_SEC);
     this.#set('sluice_config_revision_info', 1, [String(current.number)]);
     this.#set('sluice_build_info', 1, [sluiceVersion(), process.version, fastPath]);

@@ -1,7 +1,7 @@
 /**
- * The totals of all workers, past and present, and the primary's own numbers. Workers send once a second what has grown, and
- * the primary adds it up here: a scrape is answered from memory and at most one second old, a worker that hangs delays
- * nobody, and a counter never falls when a worker is replaced. Gauges are kept per worker, summed, and go with the worker.
+ * The totals of all workers, past and present, and the primary's own numbers. Once a second each worker sends by how much its counters
+ * have grown. So a scrape is answered from memory, one second old at most; a worker that hangs delays nobody; and no counter falls
+ * when a worker is replaced. Gauges are kept per worker and summed, and end with their worker.
  */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import {
@@ -16,10 +16,7 @@ import { LoopDelayMonitor, type LoopDelays } from '../../infra/loop-delay.ts';
 
 /** promtool refuses gauges that end in `_total`. The gauges of the event loop are ours: see LOOP_GAUGES. */
 const REFUSED_DEFAULTS = /^nodejs_(active_\w+_total|eventloop_lag_\w+)$/;
-/**
- * The gauges of the event loop by prom-client's names. prom-client would measure with a timer of 10 ms, which took half of
- * the CPU time of an idle primary.
- */
+/** The gauges of the event loop, by prom-client's names. Its own timer of 10 ms took half of the CPU time of an idle primary. */
 const LOOP_GAUGES: Record<string, keyof LoopDelays> = {
   nodejs_eventloop_lag_seconds: 'meanMs',
   nodejs_eventloop_lag_min_seconds: 'minMs',
@@ -33,6 +30,7 @@ const LOOP_GAUGES: Record<string, keyof LoopDelays> = {
 /** The longest interval of a timer, 24 days: prom-client cannot be told to have no timer. */
 const NEVER_MS = 2 ** 31 - 1;
 const OWN_HELP = 'Primary process only:';
+const NAMES = Object.keys(METRICS) as MetricName[];
 
 interface Series {
   labels: readonly string[];
@@ -100,7 +98,7 @@ class Family {
 /** The values of a series' labels, in the order of the table, and its number. */
 export type SeriesValue = readonly [labels: readonly string[], value: number];
 
-/** Where the number of a worker's cell goes. */
+/** Where a number of a worker goes. */
 interface Cell {
   family: Family;
   labels: readonly string[];
@@ -113,18 +111,13 @@ interface Cell {
 export class MetricsCollector {
   readonly #defaults = new Registry();
   readonly #loopDelay = new LoopDelayMonitor();
-  readonly #families: Readonly<Record<MetricName, Family>>;
-  /** Cells by worker and index. */
+  readonly #families = new Map(NAMES.map((name) => [name, new Family(name)]));
+  /** By worker, then by the index that the worker gave the cell. */
   readonly #workers = new Map<number, Map<number, Cell>>();
   /** Gauges that workers send. */
   readonly #workerGauges = new Set<Family>();
 
   constructor() {
-    const names = Object.keys(METRICS) as MetricName[];
-    this.#families = Object.fromEntries(names.map((name) => [name, new Family(name)])) as Record<
-      MetricName,
-      Family
-    >;
     collectDefaultMetrics({ register: this.#defaults, eventLoopMonitoringPrecision: NEVER_MS });
     for (const metric of this.#defaults.getMetricsAsArray()) {
       if (REFUSED_DEFAULTS.test(metric.name)) this.#defaults.removeSingleMetric(metric.name);
@@ -153,32 +146,32 @@ export class MetricsCollector {
 
   /** count adds to a counter of the primary's own. */
   count(name: MetricName, labels: readonly string[], n = 1): void {
-    this.#families[name].cellsOf(labels)[0]! += n;
+    this.#families.get(name)!.cellsOf(labels)[0]! += n;
   }
 
   /** replace sets a metric of the primary's own to exactly these series; others of that name vanish. */
   replace(name: MetricName, series: readonly SeriesValue[]): void {
-    const family = this.#families[name];
+    const family = this.#families.get(name)!;
     family.clear();
     for (const [labels, value] of series) family.cellsOf(labels)[0] = value;
   }
 
   /** keepOnly drops what the configuration no longer has; after a reload and before each answer to a scrape. */
   keepOnly(isLive: IsLive): void {
-    for (const family of Object.values(this.#families)) family.keepOnly(isLive);
+    for (const family of this.#families.values()) family.keepOnly(isLive);
   }
 
   /** text renders everything in the Prometheus text format; for /metrics. */
   async text(): Promise<string> {
     this.#sumWorkerGauges();
-    const own = [...Object.values(this.#families)].map((family) => family.text());
+    const own = [...this.#families.values()].map((family) => family.text());
     return `${own.join('\n')}\n${await this.#defaults.metrics()}\n${loopText(this.#loopDelay.take())}`;
   }
 
   #open(cells: Map<number, Cell>, { name, labels, index }: MetricsDelta['series'][number]): void {
+    const family = this.#families.get(name);
     // A worker of a newer version may have others.
-    if (!Object.hasOwn(METRICS, name)) return;
-    const family = this.#families[name];
+    if (family === undefined) return;
     const key = labels.join('\u0000');
     if (family.definition.kind === 'gauge') this.#workerGauges.add(family);
     else family.cellsOf(labels, key);
@@ -197,7 +190,7 @@ export class MetricsCollector {
   }
 }
 
-/** What delayed the event loop since the last scrape, whoever asked for that. */
+/** The delay of the event loop since the last scrape, by whichever scraper. */
 function loopText(delays: LoopDelays): string {
   const texts = Object.entries(LOOP_GAUGES).map(([name, of]) => {
     const help = `${OWN_HELP} delay of the event loop since the last scrape (${of.replace('Ms', '')}).`;

@@ -1,7 +1,4 @@
-/**
- * How long to wait before a dead worker is replaced: not at all at first, then longer with each further death soon after, so that
- * a worker that dies at each start does not use up the machine's CPU.
- */
+/** How long to wait before a dead worker is replaced, so that one that dies at each start does not take the machine's CPU. */
 
 /** Older deaths no longer count. */
 const WINDOW_MS = 30_000;
@@ -9,7 +6,7 @@ const WINDOW_MS = 30_000;
 const FREE_DEATH_COUNT = 2;
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 5_000;
-/** So many deaths lead to MAX_DELAY_MS; older ones need not be kept. */
+/** So many deaths lead to MAX_DELAY_MS; no more are kept. */
 const MAX_REMEMBERED = FREE_DEATH_COUNT + Math.ceil(Math.log2(MAX_DELAY_MS / FIRST_DELAY_MS)) + 1;
 
 /** Each worker slot has one BackOff for all its processes. */
@@ -18,8 +15,7 @@ export class BackOff {
   #deathsAtMs: number[] = [];
 
   /**
-   * delayMsAfter notes a death and returns how long to wait before the replacement: 0 for the first two within 30 s,
-   * then 500 ms, doubling up to 5 s.
+   * delayMsAfter notes a death and returns how long to wait: 0 for the first two within 30 s, then 500 ms, doubling up to 5 s.
    *
    * @param diedAtMs monotonic ms, not before those of earlier calls
    */

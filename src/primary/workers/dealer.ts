@@ -1,9 +1,9 @@
 /**
  * Accepts connections in the primary and hands them to the workers in turn: for `accept: round_robin`, and for addresses that
- * workers cannot inherit (listen-sockets.ts). Its sockets outlive the workers, so nobody is refused while the last is replaced.
+ * workers cannot inherit (listen-sockets.ts). The primary keeps these sockets, so nobody is refused while the last worker is replaced.
  *
- * A worker gets its next connection when it has taken the one before: one that hangs keeps one, not its share. Connections that no
- * worker is free for wait here, with a bound and a deadline.
+ * A worker gets its next connection once it has taken the one before, so that a worker that hangs holds up one connection and not its
+ * share. While no worker is free, connections wait here, with a bound and a deadline.
  */
 import * as net from 'node:net';
 import type { ListenAddress } from '../../contract/settings.ts';
@@ -17,7 +17,7 @@ const WAIT_MS = 30_000;
 /** Dealer is made by ListenSockets. */
 export class Dealer {
   readonly servers: net.Server[] = [];
-  /** Workers that get connections, and those of them that wait for one, the next first. */
+  /** Workers that get connections, and those of them that are free; the first is the next to get one. */
   readonly #takers = new Set<WorkerLink>();
   readonly #free = new Set<WorkerLink>();
   /** Connections with the index of their address, the oldest first. */
@@ -41,26 +41,26 @@ export class Dealer {
     return url;
   }
 
-  /** add deals to a worker from now on: it is ready. */
+  /** add deals to a worker that is ready. */
   add(link: WorkerLink): void {
     this.#takers.add(link);
     void link.exited.then(() => this.remove(link));
     this.taken(link);
   }
 
-  /** taken is called when a worker says that it took its connection. */
+  /** taken: the worker says that it has taken its connection. */
   taken(link: WorkerLink): void {
     if (this.#takers.has(link)) this.#free.add(link);
     this.#deal();
   }
 
-  /** remove deals nothing to a worker any more. */
+  /** remove stops dealing to a worker. */
   remove(link: WorkerLink): void {
     this.#takers.delete(link);
     this.#free.delete(link);
   }
 
-  /** close stops listening at once; connections that wait are closed. Safe to call twice. */
+  /** close stops listening and closes the connections that wait. Safe to call twice. */
   close(): void {
     for (const server of this.servers.splice(0)) server.close();
     for (const socket of this.#waiting.keys()) socket.destroy();

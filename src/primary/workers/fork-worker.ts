@@ -1,4 +1,4 @@
-/** Forks a worker process. What can be told to it later than at the fork is in the worker's heap.ts. */
+/** Forks a worker process. Those of V8's options that may be set later are in the worker's heap.ts. */
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
 import { WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
@@ -14,15 +14,15 @@ export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath
 }
 
 /**
- * MiB of each half of the young generation, 16 and more by itself. Nothing of a request outlives it, so it may be small: a
- * worker needs some 30 MiB less, at the same CPU time per request (24 rounds, A B: 39.3 and 41.0 µs).
+ * MiB of each half of the young generation; V8 would take 16 and more. No object outlives its request, so that it may be small: a
+ * worker takes some 30 MiB less, at the same CPU time per request (39.3 and 41.0 µs, alternately in 24 rounds).
  */
 const SEMI_SPACE_MIB = 8;
 const SEMI_SPACE_FLAG = '--max-semi-space-size';
 /** Without it SIGUSR1 opens node's debugger, by which any user of the machine can run code in a worker. */
 const NO_DEBUGGER_FLAG = '--disable-sigusr1';
 
-/** forkWorker starts the process of a slot; throws where the system refuses. The slot hears of the errors of the process. */
+/** forkWorker starts a process for a slot; throws where the system refuses. WorkerLink listens to errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
   const { exec, execArgv = workerArguments(), workerCount, dataPath, log, inheritedBy } = options;
   const { fds, env: listenFds } = inheritedBy?.(index) ?? { fds: [], env: [] };

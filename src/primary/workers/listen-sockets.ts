@@ -1,19 +1,18 @@
 /**
- * The listening sockets. The primary holds every one of them for as long as the instance serves: whoever connects while a worker,
- * or the last one, is replaced waits in the kernel's queue, or in the dealer, and is served by the replacement. (A socket that only
- * workers have is closed with the last of them, which refuses new connections and resets those that wait: 19 of 40 under load.)
+ * The listening sockets. The primary holds all of them as long as the instance serves. A connection that comes while a worker is
+ * replaced, even the last one, waits in the kernel's queue or in the dealer, and the replacement serves it. (A socket that only
+ * workers hold closes with the last of them: the kernel then refuses new connections and resets those that wait, 19 of 40 under load.)
  *
  * - `shared`: one socket per address, bound here and inherited by all workers, which listen on it and accept.
  * - `reuse_port`: the same, but one socket per address and worker, bound with SO_REUSEPORT. Linux only.
  * - `round_robin`: the primary accepts and deals connections to the workers (dealer.ts). So it does in every mode for Unix sockets,
  *   which a worker of a cluster cannot inherit, and for TCP before Node.js 24.19, which cannot bind in advance.
  *
- * With SO_REUSEPORT the kernel lets another process of the same user join the group of an address without a word. Hence, at the
- * start:
- * 1. a lock per port for as long as the start takes, since a bound socket keeps nobody away before its worker listens. Locks are
- *    abstract Unix sockets (unix(7)), which go with their process and belong to the same network namespace as ports;
- * 2. a bind without SO_REUSEPORT, which fails as long as anybody listens there. An instance that drains counts until its
- *    listeners are closed.
+ * With SO_REUSEPORT the kernel lets another process of the same user join the group of an address, and reports nothing. A start with
+ * `reuse_port` therefore does two things:
+ * 1. It holds a lock per port until its workers listen, because a socket that is only bound keeps nobody away. A lock is an abstract
+ *    Unix socket (unix(7)): it ends with its process, and it belongs to the same network namespace as the port.
+ * 2. It binds once without SO_REUSEPORT, which fails as long as anybody listens there, an instance that drains included.
  */
 import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
@@ -32,26 +31,23 @@ export interface ListenSocketsOptions {
   workerCount: number;
 }
 
-/** Reasons to fall back from `::` to IPv4 where no host is named, as node does: the machine has no IPv6. */
+/** Codes of a machine without IPv6: where no host is named, `::` gives way to IPv4, as in node. */
 const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL']);
-/** Below are the standard streams and the IPC channel. */
+/** The lower ones are the standard streams and the IPC channel. */
 const FIRST_INHERITED_FD = 4;
-/** How long connections are still taken from the queues before the dealer closes them; new ones may always come. */
+/** How long the dealer empties its queues before it closes them; new connections may always come. */
 const QUEUE_REST_MS = 1_000;
 
 export class ListenSockets {
   readonly dealer = new Dealer();
   /** URLs in the order of `listen`, with the real ports. */
   readonly addresses: string[] = [];
-  /** By address, then by slot; a group of one is shared by all slots, null is the dealer's. */
+  /** By address, then by slot. All slots share a group of one; null is an address of the dealer's. */
   #groups: (net.BoundSocket[] | null)[] = [];
   readonly #locks: net.Server[] = [];
   #letGo: Promise<void> | null = null;
 
-  /**
-   * open binds the sockets; called by the primary's main before the workers are forked. Throws LbError listen_failed, whose cause
-   * carries the system's code.
-   */
+  /** open binds the sockets; the primary's main calls it before it forks. Throws LbError listen_failed; see listenFailure. */
   static async open({ listen, accept, workerCount }: ListenSocketsOptions): Promise<ListenSockets> {
     if (accept === 'reuse_port') assertSupported();
     const sockets = new ListenSockets();
@@ -75,7 +71,11 @@ export class ListenSockets {
     }
   }
 
-  /** inheritedBy gives what the worker of a slot inherits, in the order of its descriptors; for its fork. Nothing after close(). */
+  /**
+   * inheritedBy is what the worker of a slot inherits; for its fork. Nothing after close().
+   *
+   * @returns fds: descriptors of this process, in the order of the worker's; env: WorkerPlace.listenFds
+   */
   inheritedBy(slot: number): { fds: number[]; env: (number | null)[] } {
     const fds: number[] = [];
     const env = this.#groups.map((group) => {
@@ -85,14 +85,14 @@ export class ListenSockets {
     return { fds, env };
   }
 
-  /** unlock ends the start: the workers listen, so that another instance finds the address taken. */
+  /** unlock gives the locks up once the workers listen: another instance then finds the address taken. */
   unlock(): void {
     for (const lock of this.#locks.splice(0)) lock.close();
   }
 
   /**
-   * letGo is called in the drain of the instance when the first worker is about to close its listeners: the dealer takes who waits and
-   * stops listening, and from then on a socket that is inherited ends with its workers.
+   * letGo is called in the drain of the instance when the first worker is about to close its listeners. The dealer accepts those who
+   * wait and stops listening; an inherited socket closes with its workers from then on.
    */
   letGo(): Promise<void> {
     this.#closeBound();
@@ -129,7 +129,7 @@ function assertSupported(): void {
   if (missing !== null) throw new LbError('listen_failed', `accept: reuse_port needs ${missing}`);
 }
 
-/** Holds the start of a port against another instance; throws listen_failed with EADDRINUSE where one has it. */
+/** Throws listen_failed with EADDRINUSE where another instance holds the lock of the port. */
 async function lockStart(port: number): Promise<net.Server> {
   const lock = net.createServer((socket) => socket.destroy()).unref();
   try {
@@ -157,7 +157,7 @@ async function bindAddress(address: TcpAddress, count: number): Promise<net.Boun
   }
 }
 
-/** Sockets that are all on the same port: where 0 is asked for the first one chooses it. */
+/** Sockets of one port; where that is 0, the first one chooses it. */
 function bindGroup(host: string, port: number, count: number): net.BoundSocket[] {
   const reusePort = count > 1;
   if (reusePort && port !== 0) new net.BoundSocket({ host, port }).close();

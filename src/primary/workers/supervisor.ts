@@ -1,11 +1,11 @@
 /**
- * The fleet of workers: forks one per slot, replaces those that end, watches for hung ones, and ends them all in order.
+ * The fleet of workers: starts one per slot, replaces those that end, watches for those that hang, and ends them all.
  *
  * Phases and who moves them:
  * - idle: nothing is forked. start() leads to running.
- * - running: a worker that ends is replaced, at once or after its back-off. drain() and stopNow() lead to stopping, #fail() to
- *   failed: where no worker has ever served and either each slot died MAX_FAILED_STARTS times or an address cannot be had. Once a
- *   worker has served, the supervisor never gives up.
+ * - running: a worker that ends is replaced, at once or after its back-off. drain() and stopNow() lead to stopping. #fail() leads to
+ *   failed while no worker has ever served: when a worker cannot listen, or each slot has died MAX_FAILED_STARTS times. Once a worker
+ *   has served, the supervisor never gives up.
  * - stopping: nobody is replaced. Nothing leads out of it. stopNow() may cut a drain() short.
  * - failed: as stopping, and start() rejects.
  * The states of one worker are in worker-slot.ts.
@@ -23,31 +23,23 @@ import {
   type WorkerView,
 } from './worker-slot.ts';
 
-const DEFAULT_TIMINGS = {
-  ...WORKER_TIMINGS,
-  /** After it, start() is content with the workers that serve, if any. */
-  startMs: 60_000,
-  /** Added to grace and drain time before SIGKILL. */
-  drainMarginMs: 5_000,
-};
-
 export interface SupervisorOptions extends WorkerOptions {
   /** After any slot changed its state; for tests. */
   onStateChange?: (view: WorkerView) => void;
   /** For tests. */
-  timings?: Partial<typeof DEFAULT_TIMINGS>;
+  timings?: Partial<typeof WORKER_TIMINGS>;
 }
 
-/** Starts that every slot may spend before it is certain that workers cannot live at all. */
+/** After so many deaths of every slot, and no worker that ever served, the start has failed. */
 const MAX_FAILED_STARTS = 3;
 const WATCH_EVERY_MS = 1_000;
 
 type Phase = 'idle' | 'running' | 'stopping' | 'failed';
 
-/** Supervisor is built once by the primary's main; cluster is process-wide, so there is one at a time. */
+/** Supervisor is made once by the primary's main: node:cluster has one state per process. */
 export class Supervisor {
   readonly #options: SupervisorOptions;
-  readonly #timings: typeof DEFAULT_TIMINGS;
+  readonly #timings: typeof WORKER_TIMINGS;
   readonly #slots: WorkerSlot[];
   readonly #restartTimers = new Map<WorkerSlot, NodeJS.Timeout>();
   readonly #started = Promise.withResolvers<void>();
@@ -60,13 +52,13 @@ export class Supervisor {
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
-    const timings = { ...DEFAULT_TIMINGS, ...options.timings };
+    const timings = { ...WORKER_TIMINGS, ...options.timings };
     this.#timings = timings;
     const onStateChange = (slot: WorkerSlot) => this.#changed(slot);
     const onDeath = (slot: WorkerSlot, death: WorkerDeath) => this.#afterDeath(slot, death);
     const slotOptions = { ...options, timings, onStateChange, onDeath };
     this.#slots = Array.from({ length: options.workerCount }, (_, i) => new WorkerSlot(i, slotOptions));
-    // A rejection that nobody waits for any more (a stop during the start) is no accident.
+    // Whoever stops the fleet during the start waits for it no more; the rejection must not end the process.
     this.#started.promise.catch(() => undefined);
   }
 
@@ -94,7 +86,7 @@ export class Supervisor {
     for (const link of this.links()) link.send(message);
   }
 
-  /** links are the workers that broadcast reaches; for waits on each, such as acknowledgements of a revision. */
+  /** links are the workers that broadcast reaches. */
   links(): WorkerLink[] {
     return this.#slots.flatMap((slot) => slot.reachableLink ?? []);
   }
@@ -117,8 +109,8 @@ export class Supervisor {
   }
 
   /**
-   * drain ends all workers gently: each serves on for graceMs, then finishes what is in flight for at most drainMs. Nobody
-   * is replaced from now on.
+   * drain ends all workers gently: each serves on for graceMs, then finishes what is in flight, drainMs at most. No worker is
+   * replaced from now on.
    *
    * @returns resolves when all are gone, with the number that had to be killed
    */
@@ -190,7 +182,7 @@ export class Supervisor {
     void this.#stopAll().then(() => this.#started.reject(error));
   }
 
-  /** No replacement from here on. */
+  /** From here on no worker is replaced. */
   #leaveRunning(phase: 'stopping' | 'failed'): void {
     if (this.#phase === 'failed') return;
     this.#phase = phase;
@@ -207,7 +199,7 @@ export class Supervisor {
     const nowMs = systemClock.monotonicMs();
     const lateMs = nowMs - this.#watchedAtMs - WATCH_EVERY_MS;
     this.#watchedAtMs = nowMs;
-    // A primary that was suspended has not heard anybody: that is no worker's fault.
+    // A primary that was suspended heard nobody, which is no worker's fault.
     for (const slot of this.#slots) slot.checkSilence(lateMs > WATCH_EVERY_MS ? lateMs : 0);
     const meanConnections = meanConnectionsOf(this.workers());
     if (meanConnections !== null) this.broadcast({ type: 'fleet', meanConnections });

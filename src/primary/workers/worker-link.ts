@@ -1,7 +1,4 @@
-/**
- * The primary's end of the IPC to one worker process: typed messages out, parsed messages in, and waits that always end,
- * with the message, with the worker's exit (`worker_gone`) or at their deadline (`worker_timeout`).
- */
+/** The primary's end of the IPC channel to one worker process: typed messages out, checked messages in. */
 import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { LbError, toError } from '../../contract/errors.ts';
@@ -18,9 +15,9 @@ export interface WorkerExit {
 type MessageType = WorkerMessage['type'];
 type MessageOf<T extends MessageType> = Extract<WorkerMessage, { type: T }>;
 
-/** Messages that may wait in this process for a worker that does not read; beyond it the worker is given up. */
+/** Messages that may wait for a worker that does not read; with more it is killed. */
 const MAX_UNSENT_MESSAGES = 20_000;
-/** How long an open pipe may keep a dead worker from being called gone: another process may have inherited it. */
+/** How long the pipe of a dead worker is read on; it may never end, because another process may have inherited it. */
 const LAST_MESSAGES_MS = 100;
 /** Characters of an unknown message that are logged. */
 const MAX_LOGGED_CHARS = 200;
@@ -31,7 +28,7 @@ export class WorkerLink {
   readonly index: number;
   /** 0 where the process could not be started. */
   readonly pid: number;
-  /** Resolves once the process is gone and its last message was heard; never rejects. */
+  /** Resolves once the process has ended and its last message was heard; never rejects. */
   readonly exited: Promise<WorkerExit>;
   readonly #worker: ChildProcess;
   readonly #parentLogger: Logger;
@@ -51,7 +48,7 @@ export class WorkerLink {
     this.#parentLogger = logger;
     this.exited = new Promise((resolve) => {
       worker.once('exit', async (code: number | null, signal: string | null) => {
-        // The exit may be known before the pipe is read empty: what the worker said last must still be heard.
+        // The pipe may still hold the last messages of the worker.
         if (worker.connected)
           await atMost(new Promise((heard) => worker.once('disconnect', heard)), LAST_MESSAGES_MS);
         this.#gone();
@@ -68,21 +65,21 @@ export class WorkerLink {
     worker.on('message', (raw: unknown) => this.#receive(raw));
   }
 
-  /** Made anew for each line: a child keeps the level that its parent had, and a reload may change that. */
+  /** Made for each line: a child logger keeps the level of its birth, and a reload may change the level. */
   get #logger(): Logger {
     return this.#parentLogger.child({ worker: this.index, workerPid: this.pid });
   }
 
-  /** Whether the process runs, as far as is known. */
+  /** Whether the process runs, as far as this one knows. */
   get alive(): boolean {
     return this.#alive;
   }
 
   /**
-   * send passes a message on, and a connection of a client with it, which is this process's no more. One to a worker that is gone is
-   * dropped, since whoever replaces it is told everything anew.
+   * send sends a message, and with it a client's connection, which this process then gives up. A message to a worker that is gone is
+   * dropped: its replacement is told everything again.
    *
-   * @returns whether it is on its way
+   * @returns whether it was sent
    */
   send(message: PrimaryMessage, connection?: Socket): boolean {
     if (!this.#alive || !this.#worker.connected) return false;
@@ -106,8 +103,8 @@ export class WorkerLink {
   }
 
   /**
-   * waitFor resolves with the next message of a type (that `accept` takes). Rejects with LbError `worker_gone` when the
-   * worker ends or has ended, and `worker_timeout` after deadlineMs.
+   * waitFor resolves with the next message of a type that `accept` accepts. Rejects with LbError `worker_gone` when the worker ends or
+   * has ended, and with `worker_timeout` after deadlineMs.
    */
   async waitFor<T extends MessageType>(
     type: T,
@@ -130,7 +127,7 @@ export class WorkerLink {
     }
   }
 
-  /** kill ends the process with SIGKILL: for a worker that cannot be asked any more. */
+  /** kill sends SIGKILL: for a worker that does not obey messages. */
   kill(): void {
     if (this.#alive) this.#worker.kill('SIGKILL');
   }
@@ -152,7 +149,7 @@ export class WorkerLink {
       try {
         listener(message);
       } catch (thrown) {
-        // An exception here would end the primary, and with it every worker.
+        // Uncaught, it would end the primary, and with it every worker.
         this.#logger.error({ err: toError(thrown), type: message.type }, 'a message of a worker failed');
       }
     }

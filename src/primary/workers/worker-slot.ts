@@ -3,9 +3,9 @@
  *
  * States and who moves them:
  * - dead: there is no process. Only start() leads out of it, to starting.
- * - starting: the process was forked. It must say hello (with our protocol version) in time, is told by `prepare` all it must
- *   know, and must say ready in time; #bringUp() moves it to serving, or kills it.
- * - serving: it accepts connections. A worker reports once a second; one that is silent for long has a hung loop and is killed.
+ * - starting: the process was forked. It must say hello, with our protocol version, in time. Then `prepare` tells it all that it
+ *   must know, and it must say ready in time. #bringUp() moves it to serving, or kills it.
+ * - serving: it accepts connections, and reports once a second. One that is silent for long hangs, and is killed.
  * - draining: shutDown() told it to end, or it says that it ends by itself (a signal of its own, an uncaught exception).
  *   Nothing leads back to serving.
  * #ended() leads from every state to dead, once per process, and reports the death to the supervisor, which decides about a
@@ -34,7 +34,7 @@ export interface WorkerDeath {
   /** 0 where it could not be started. */
   pid: number;
   uptimeMs: number;
-  /** Why it could not listen, in one sentence, if that is what ended it. */
+  /** Where it ended because it could not listen: the reason, in one sentence. */
   listenFailure: string | null;
 }
 
@@ -56,8 +56,8 @@ export interface WorkerView {
 export interface WorkerOptions extends ForkOptions {
   logger: Logger;
   /**
-   * Sends a new worker its settings, backend states and clients; called once per process after its hello. Each snapshot
-   * should be read and sent in one turn: broadcasts reach the worker from this call on. A rejection ends the worker.
+   * Sends a new worker its settings, backend states and clients; called once per process, after its hello. Broadcasts reach the
+   * worker from this call on, so each snapshot should be read and sent in one turn of the loop. A rejection ends the worker.
    */
   prepare: (link: WorkerLink) => unknown;
   /** Every message of every worker, in order per worker; must not throw. */
@@ -70,7 +70,7 @@ interface SlotOptions extends WorkerOptions {
   onDeath: (slot: WorkerSlot, death: WorkerDeath) => void;
 }
 
-/** Some deadlines are promised to users (B38, B39); the others leave a loaded machine some room. */
+/** Some are promised to users (B38, B39); the others leave a loaded machine some room. */
 export const WORKER_TIMINGS = {
   /** From the fork to the hello. */
   helloMs: 10_000,
@@ -78,14 +78,18 @@ export const WORKER_TIMINGS = {
   readyMs: 30_000,
   /** From drained to the exit. */
   exitMs: 2_000,
-  /** From the word stop to SIGKILL. */
+  /** From the message `stop` to SIGKILL. */
   stopMs: 300,
-  /** Silence of a serving worker that is logged, and that ends it. */
+  /** A serving worker that is silent for so long is logged, then killed. */
   silenceWarnMs: 5_000,
   silenceKillMs: 30_000,
+  /** From the fork of all workers to a start with those that serve, if any. */
+  startMs: 60_000,
+  /** From the end of the drain time to SIGKILL. */
+  drainMarginMs: 5_000,
 };
 
-/** How long a killed process is waited for; the kernel takes it away at once. */
+/** How long to wait for the end of a killed process; the kernel ends it at once. */
 const KILL_MS = 2_000;
 
 /** What is known of the process that a slot has now. */
@@ -93,7 +97,7 @@ class SlotProcess {
   readonly link: WorkerLink;
   readonly startedAtMs = systemClock.monotonicMs();
   readonly startedAtWallMs = systemClock.wallMs();
-  /** Whether `prepare` has begun: it may be sent things. */
+  /** Whether `prepare` has begun: it may be sent messages. */
   reachable = false;
   revision: number | null = null;
   report: WorkerReport | null = null;
@@ -122,7 +126,7 @@ export class WorkerSlot {
     this.#options = options;
   }
 
-  /** Made anew for each line: a child keeps the level that its parent had, and a reload may change that. */
+  /** Made for each line: a child logger keeps the level of its birth, and a reload may change the level. */
   get #logger(): Logger {
     return this.#options.logger.child({ worker: this.index });
   }
@@ -141,7 +145,7 @@ export class WorkerSlot {
     return this.#deathCount;
   }
 
-  /** The link of a process that may be sent settings and deltas, draining ones too; null while there is none. */
+  /** The link to the process if it may be sent messages, also while it drains; else null. */
   get reachableLink(): WorkerLink | null {
     return this.#now?.reachable === true ? this.#now.link : null;
   }
@@ -203,7 +207,7 @@ export class WorkerSlot {
   }
 
   /**
-   * checkSilence looks for a hung loop; the supervisor calls it about once a second.
+   * checkSilence logs a worker that hangs, and kills it later; the supervisor calls it about once a second.
    *
    * @param stalledMs how long this process itself was stalled, and heard nobody
    */
@@ -223,7 +227,7 @@ export class WorkerSlot {
     }
   }
 
-  /** starting → serving, or the end of a process that did not make it. Never rejects. */
+  /** starting → serving, or kills a process that does not get there. Never rejects. */
   async #bringUp(now: SlotProcess): Promise<void> {
     const { link } = now;
     const { timings, prepare } = this.#options;
@@ -235,9 +239,9 @@ export class WorkerSlot {
       }
       if (this.#state !== 'starting') return;
       now.reachable = true;
-      // Waited for before preparing: a quick worker is ready while `prepare` is still at work.
+      // The wait begins before `prepare`: a quick worker is ready while that is still at work.
       const ready = link.waitFor('ready', timings.readyMs);
-      // The async function turns an exception of `prepare` into a rejection, so that `ready` is always awaited.
+      // The async function makes an exception of `prepare` a rejection, so that `ready` is awaited in any case.
       const prepared = withDeadline((async () => prepare(link))(), timings.readyMs, 'preparing a worker');
       const [{ revision }] = await Promise.all([ready, prepared]);
       now.revision ??= revision;
@@ -260,7 +264,7 @@ export class WorkerSlot {
       now.exitTimer ??= setTimeout(() => now.link.kill(), this.#options.timings.exitMs);
     else if (message.type === 'listen-failed') {
       now.listenFailure = message.reason;
-      // It has nothing to serve with. Its end tells the supervisor.
+      // It cannot serve. Its end is how the supervisor learns of it.
       now.link.kill();
     }
     this.#options.onMessage(now.link, message);
