@@ -72,14 +72,14 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     if (!this.takeTurn()) return at;
     const heads = this.heads;
     const end = heads.read(buffer, at, to, this.owner.plan.limits);
+    if (end === HEAD_MALFORMED) {
+      const method = heads.head.method === 'CONNECT' ? heads.head.method : null;
+      this.#refuse({ status: heads.problemStatus, method });
+      return to;
+    }
     if (end >= 0) {
       this.restBytes = to - skipEmptyLines(buffer, end, to);
       this.#serve(heads.head);
-    } else if (end === HEAD_MALFORMED) {
-      this.#refuse({
-        status: heads.problemStatus,
-        method: heads.head.method === 'CONNECT' ? 'CONNECT' : null,
-      });
     }
     return end;
   }

@@ -297,3 +297,12 @@ test('a GET that expects 100-continue and has no body leaves the connection open
   scene.read('POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n');
   assert.deepEqual(scene.closings, [false, true]);
 });
+
+test('nothing is kept of what comes with or behind a refused head', () => {
+  const scene = new Scene(answerAtOnce);
+  for (const text of [`GET / HTTP/1.1\r\nBad name: x\r\n\r\n${get('/')}`, get('/')]) {
+    scene.read(text);
+    assert.deepEqual([scene.refusals, scene.targets, scene.pendingOfWorker.bytes], [[400], [], 0]);
+  }
+  scene.connection.destroy();
+});
