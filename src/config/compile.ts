@@ -1,16 +1,6 @@
 /** Makes the Settings that all parts read from a file that passed every check. */
 import { hostPort } from '../contract/addresses.ts';
-import {
-  type AdminSettings,
-  DEFAULT_NAME,
-  type HealthCheckSettings,
-  type PoolSettings,
-  type RateLimitSettings,
-  type RedisServers,
-  type RedisSettings,
-  type RouteSettings,
-  type Settings,
-} from '../contract/settings.ts';
+import { DEFAULT_NAME, type RedisServers, type Settings } from '../contract/settings.ts';
 import { DEFAULT_REDIS_URL } from './schema/redis.ts';
 import { rateLimitSchema } from './schema/routes.ts';
 import type { FileConfig } from './schema/schema.ts';
@@ -45,11 +35,11 @@ export function compileSettings(config: FileConfig): Settings {
 }
 
 /** compileAdmin compiles the block `admin` alone; for loadAdmin. */
-export function compileAdmin({ address, hosts, ...rest }: FileConfig['admin']): AdminSettings {
+export function compileAdmin({ address, hosts, ...rest }: FileConfig['admin']): Settings['admin'] {
   return { ...address, ...rest, hosts: [...new Set(hosts)] };
 }
 
-function compileRedis(redis: NonNullable<FileConfig['redis']>): RedisSettings {
+function compileRedis(redis: NonNullable<FileConfig['redis']>): Settings['redis'] {
   const { url, cluster, sentinel, prefix, timeout } = redis;
   let servers: RedisServers = { kind: 'single', url: url ?? DEFAULT_REDIS_URL };
   if (cluster !== undefined) servers = { kind: 'cluster', urls: cluster };
@@ -57,7 +47,7 @@ function compileRedis(redis: NonNullable<FileConfig['redis']>): RedisSettings {
   return { servers, prefix, timeoutMs: timeout };
 }
 
-function compilePool(name: string, pool: FileConfig['pools'][string]): PoolSettings {
+function compilePool(name: string, pool: FileConfig['pools'][string]): Settings['pools'][number] {
   const { balance, backends, healthCheck, timeouts } = pool;
   return {
     name,
@@ -70,24 +60,24 @@ function compilePool(name: string, pool: FileConfig['pools'][string]): PoolSetti
 
 type FileHealthCheck = NonNullable<FileConfig['pools'][string]['healthCheck']>;
 
-function compileHealthCheck({ interval, timeout, ...rest }: FileHealthCheck): HealthCheckSettings {
+function compileHealthCheck({ interval, timeout, ...rest }: FileHealthCheck) {
   return { ...rest, intervalMs: interval, timeoutMs: timeout };
 }
 
 /** Without the block nothing is limited, and no API key is read. */
 const UNLIMITED = rateLimitSchema.parse({ enabled: false, identify: { apiKeyHeader: '' }, policies: {} });
 
-function compileRateLimit({ policies, ...rest } = UNLIMITED): RateLimitSettings {
+function compileRateLimit({ policies, ...rest } = UNLIMITED): Settings['rateLimit'] {
   return {
     ...rest,
     policies: Object.entries(policies).map(([name, policy]) => ({ name, ...policy })),
   };
 }
 
-function compileRoutes({ routes, pools }: FileConfig, rateLimit: RateLimitSettings): RouteSettings[] {
+function compileRoutes({ routes, pools }: FileConfig, rateLimit: Settings['rateLimit']): Settings['routes'] {
   const hasDefault = rateLimit.policies.some(({ name }) => name === DEFAULT_NAME);
   const unnamed = hasDefault ? { policies: [DEFAULT_NAME], cost: 1 } : null;
-  const limitOf = (written: FileConfig['routes'][number]['rateLimit']): RouteSettings['rateLimit'] => {
+  const limitOf = (written: FileConfig['routes'][number]['rateLimit']) => {
     if (!rateLimit.enabled || written === 'off') return null;
     return written === undefined ? unnamed : { policies: [written.policy].flat(), cost: written.cost };
   };

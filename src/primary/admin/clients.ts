@@ -9,8 +9,6 @@ import type { AdminParts } from './parts.ts';
 import { type FieldError, invalidFields } from './problems.ts';
 
 const ID_RULE = 'must be 1–128 of A–Z a–z 0–9 . _ : @ - (other than . and ..) or an IP address or CIDR';
-const PAIR_RULE = 'capacity and refillPerSecond come together or not at all';
-const FILL_RULE = 'capacity / refillPerSecond must be at most 30 days';
 
 /** The pattern is for readers of the API's description. The transform decides, and returns the canonical form. */
 const clientId = z
@@ -155,8 +153,8 @@ function checkPair({ issues, value }: z.core.ParsePayload<Pair>): void {
 
 function pairProblem({ capacity: tokens, refillPerSecond: rate }: Pair): string | null {
   if (tokens === null && rate === null) return null;
-  if (tokens === null || rate === null) return PAIR_RULE;
-  return tokens / rate <= MAX_FILL_SEC ? null : FILL_RULE;
+  if (tokens === null || rate === null) return 'capacity and refillPerSecond come together or not at all';
+  return tokens / rate <= MAX_FILL_SEC ? null : 'capacity / refillPerSecond must be at most 30 days';
 }
 
 function checkPolicies(given: ClientInput['limits'], { current }: AdminParts['reloader']): void {

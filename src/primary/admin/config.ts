@@ -1,13 +1,7 @@
 /** The calls that reload the configuration and show the running one. */
 import * as z from 'zod';
 import { hostPort } from '../../contract/addresses.ts';
-import type {
-  HealthCheckSettings,
-  PoolSettings,
-  RedisSettings,
-  RouteSettings,
-  Settings,
-} from '../../contract/settings.ts';
+import type { PoolSettings, RouteSettings, Settings } from '../../contract/settings.ts';
 import { addressText } from '../../infra/listeners.ts';
 import { type AdminApp, call } from './app.ts';
 import type { AdminParts } from './parts.ts';
@@ -104,7 +98,11 @@ function poolOf({ backends, healthCheck, ...rest }: Omit<PoolSettings, 'name'>):
   };
 }
 
-function healthCheckOf({ expectStatus: { from, to }, path, ...rest }: HealthCheckSettings): View {
+function healthCheckOf({
+  expectStatus: { from, to },
+  path,
+  ...rest
+}: NonNullable<PoolSettings['healthCheck']>): View {
   // The value of a query may be a secret; its name is not.
   return { ...fileWords(rest), path: path.replace(/=[^&]*/g, `=${HIDDEN}`), expectStatus: `${from}-${to}` };
 }
@@ -116,7 +114,7 @@ function routeOf({ match, rateLimit, ...rest }: RouteSettings): View {
   return { ...rest, match: Object.fromEntries(given), rateLimit: limit ?? 'off' };
 }
 
-function redisOf({ servers, ...rest }: RedisSettings): View {
+function redisOf({ servers, ...rest }: NonNullable<Settings['redis']>): View {
   const words = fileWords(rest);
   if (servers.kind === 'single') return { url: withoutSecrets(servers.url), ...words };
   const nodes = servers.urls.map(withoutSecrets);
