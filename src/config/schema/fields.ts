@@ -198,14 +198,19 @@ export function name(meaning: string, range = '1–64 of `A–Z a–z 0–9 . _ 
   return text('name', meaning, parse, { range, notText: NAME_MESSAGE });
 }
 
-/** list makes a list. @param none the message for an empty one; absent: it may be empty */
-export function list<Item extends z.ZodType>(item: Item, info: FieldInfo, none?: string) {
+interface ListInfo extends FieldInfo {
+  /** The message for an empty one; absent: it may be empty. */
+  none?: string;
+}
+
+/** list makes a list. */
+export function list<Item extends z.ZodType>(item: Item, { none, ...info }: ListInfo) {
   const schema = z.array(item, saying('must be a list'));
   return described(none === undefined ? schema : schema.min(1, none), info);
 }
 
 /** block makes a mapping that knows all its keys; for an unknown key the message says which one was probably meant. */
-export function block<Shape extends z.core.$ZodShape>(shape: Shape, meaning: string, since?: string) {
+export function block<Shape extends z.core.$ZodShape>(meaning: string, shape: Shape, since?: string) {
   const unknownKey = z.custom(() => false, {
     error: ({ path = [] }) => `unknown key${suggestionFor(String(path.at(-1)), Object.keys(shape))}`,
   });
@@ -216,7 +221,7 @@ export function block<Shape extends z.core.$ZodShape>(shape: Shape, meaning: str
 }
 
 /** byName makes a mapping from names that the file chooses. checks.ts checks the names. */
-export function byName<Item extends z.ZodType>(item: Item, info: Omit<FieldInfo, 'type'>, none?: string) {
+export function byName<Item extends z.ZodType>(item: Item, { none, ...info }: Omit<ListInfo, 'type'>) {
   const schema = z
     .record(z.string(), item, saying('must be a mapping'))
     .refine((items) => none === undefined || Object.keys(items).length > 0, none ?? '');

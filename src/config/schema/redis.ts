@@ -23,11 +23,17 @@ function parseNodeUrl(raw: string): Parsed<string> {
 }
 
 function nodes(meaning: string) {
-  const info = { type: 'list of URLs, secret', meaning, range: URL_RANGE, since: SINCE };
-  return Key.list(Key.text('URL', '', parseNodeUrl), info, 'needs at least one URL');
+  return Key.list(Key.text('URL', '', parseNodeUrl), {
+    type: 'list of URLs, secret',
+    meaning,
+    range: URL_RANGE,
+    since: SINCE,
+    none: 'needs at least one URL',
+  });
 }
 
 const sentinelSchema = Key.block(
+  'A master behind Redis Sentinel, in place of `url`.',
   {
     master: Key.text(
       'text',
@@ -39,34 +45,33 @@ const sentinelSchema = Key.block(
       'The sentinels. User and password of the first URL are used for all of them and for the servers that they watch.',
     ),
   },
-  'A master behind Redis Sentinel, in place of `url`.',
   SINCE,
 );
 
+const REDIS =
+  'Where the buckets are. Without this block and without `REDIS_URL` they are in the primary. Changes need a restart.';
+
 /** redisSchema is applied to the block as written, or to an empty one where REDIS_URL is set. */
-export const redisSchema = Key.block(
-  {
-    url: Key.text(
-      'URL, secret',
-      'The Redis or Valkey that holds the buckets. `rediss://` (since 0.3) checks the certificate against the host; `NODE_EXTRA_CA_CERTS` names a CA of your own.',
-      parseRedisUrl,
-      { range: `${URL_RANGE}, \`/db\``, fallback: `\`REDIS_URL\`, else \`${DEFAULT_REDIS_URL}\`` },
-    ).optional(),
-    prefix: Key.text(
-      'text',
-      'Beginning of every key, so that several installations can share a Redis.',
-      Key.matching(/^[\w.:-]{1,64}$/, 'must be 1–64 of A–Z a–z 0–9 . _ : -'),
-      { range: '1–64 of `A–Z a–z 0–9 . _ : -`' },
-    ).prefault('sluice'),
-    timeout: Key.duration(
-      '20ms',
-      ['1ms', '10s'],
-      'Longest wait of a request for the store; then the local share of the limit decides.',
-    ),
-    cluster: nodes(
-      'Some nodes of a Redis Cluster, in place of `url`; Sluice learns the others from them. User and password of the first URL are used for all.',
-    ).optional(),
-    sentinel: sentinelSchema.optional(),
-  },
-  'Where the buckets are. Without this block and without `REDIS_URL` they are in the primary. Changes need a restart.',
-);
+export const redisSchema = Key.block(REDIS, {
+  url: Key.text(
+    'URL, secret',
+    'The Redis or Valkey that holds the buckets. `rediss://` (since 0.3) checks the certificate against the host; `NODE_EXTRA_CA_CERTS` names a CA of your own.',
+    parseRedisUrl,
+    { range: `${URL_RANGE}, \`/db\``, fallback: `\`REDIS_URL\`, else \`${DEFAULT_REDIS_URL}\`` },
+  ).optional(),
+  prefix: Key.text(
+    'text',
+    'Beginning of every key, so that several installations can share a Redis.',
+    Key.matching(/^[\w.:-]{1,64}$/, 'must be 1–64 of A–Z a–z 0–9 . _ : -'),
+    { range: '1–64 of `A–Z a–z 0–9 . _ : -`' },
+  ).prefault('sluice'),
+  timeout: Key.duration(
+    '20ms',
+    ['1ms', '10s'],
+    'Longest wait of a request for the store; then the local share of the limit decides.',
+  ),
+  cluster: nodes(
+    'Some nodes of a Redis Cluster, in place of `url`; Sluice learns the others from them. User and password of the first URL are used for all.',
+  ).optional(),
+  sentinel: sentinelSchema.optional(),
+});

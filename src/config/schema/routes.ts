@@ -9,74 +9,61 @@ const METHOD_MESSAGE = 'must be a method like GET';
 /** A token (RFC 9110 §9.1). */
 const parseMethod = Key.matching(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}$/, METHOD_MESSAGE);
 
-const matchSchema = Key.block(
-  {
-    host: Key.text(
-      'host',
-      'Name in `Host`, without port; `*.` stands for one or more labels.',
-      parseHostPattern,
-      { range: '`www.example.com`, `*.example.com`', fallback: 'any' },
-    ).optional(),
-    path: Key.text(
-      'path',
-      'With `/` at the end: everything below it; else exactly this path. Compared in normal form.',
-      parsePathPattern,
-      { range: 'begins with `/`, at most 8,192 characters', fallback: 'any' },
-    ).optional(),
-    methods: Key.list(
-      Key.text('method', '', parseMethod, { notText: METHOD_MESSAGE }),
-      {
-        type: 'list of methods',
-        meaning: 'Methods of the route; others go on to the next route. `GET` does not stand for `HEAD`.',
-        fallback: 'any',
-      },
-      'needs at least one method',
-    ).optional(),
-    headers: Key.later('Header fields that must have a value'),
-  },
-  'What a request must look like: all that is given must match.',
-);
+const matchSchema = Key.block('What a request must look like: all that is given must match.', {
+  host: Key.text(
+    'host',
+    'Name in `Host`, without port; `*.` stands for one or more labels.',
+    parseHostPattern,
+    { range: '`www.example.com`, `*.example.com`', fallback: 'any' },
+  ).optional(),
+  path: Key.text(
+    'path',
+    'With `/` at the end: everything below it; else exactly this path. Compared in normal form.',
+    parsePathPattern,
+    { range: 'begins with `/`, at most 8,192 characters', fallback: 'any' },
+  ).optional(),
+  methods: Key.list(Key.text('method', '', parseMethod, { notText: METHOD_MESSAGE }), {
+    type: 'list of methods',
+    meaning: 'Methods of the route; others go on to the next route. `GET` does not stand for `HEAD`.',
+    fallback: 'any',
+    none: 'needs at least one method',
+  }).optional(),
+  headers: Key.later('Header fields that must have a value'),
+});
 
 const policyName = Key.name('');
 const policyNames = z
   .union([policyName, z.array(policyName)], Key.saying(`${Key.NAME_MESSAGE}, or a list of such names`))
   .refine((given) => given.length > 0, 'needs at least one policy');
 
-const routeLimitSchema = Key.block(
-  {
-    policy: Key.described(policyNames, {
-      type: 'name or list of names',
-      meaning:
-        'The policy, one of `rateLimit.policies`; a list (since 0.3) is charged together or not at all.',
-    }).prefault(DEFAULT_NAME),
-    cost: Key.integer(
-      1,
-      [1, 1_000_000_000],
-      'Tokens that one request takes from each policy; at most the capacity. Above 1 since 0.3.',
-    ),
-  },
-  '',
-);
+const routeLimitSchema = Key.block('', {
+  policy: Key.described(policyNames, {
+    type: 'name or list of names',
+    meaning: 'The policy, one of `rateLimit.policies`; a list (since 0.3) is charged together or not at all.',
+  }).prefault(DEFAULT_NAME),
+  cost: Key.integer(
+    1,
+    [1, 1_000_000_000],
+    'Tokens that one request takes from each policy; at most the capacity. Above 1 since 0.3.',
+  ),
+});
 
 const LIMIT_MESSAGE = 'must be off, or a mapping like { policy: default, cost: 1 }';
 
-const routeSchema = Key.block(
-  {
-    name: Key.name('Label in metrics and logs; unique.', undefined, (raw) =>
-      raw === UNMATCHED_ROUTE ? { message: `${UNMATCHED_ROUTE} is reserved` } : Key.parseName(raw),
-    ),
-    match: matchSchema.prefault({}),
-    pool: Key.name('The pool that serves the requests.', 'one of `pools`'),
-    split: Key.later('Several pools by weight'),
-    mirror: Key.later('A copy of the traffic to another pool'),
-    rateLimit: Key.described(z.union([z.literal('off'), routeLimitSchema], Key.saying(LIMIT_MESSAGE)), {
-      type: '`off` or mapping',
-      meaning: 'The limit of the route.',
-      fallback: 'the policy `default` where it is defined, else no limit',
-    }).optional(),
-  },
-  'One route; the first that matches wins.',
-);
+const routeSchema = Key.block('One route; the first that matches wins.', {
+  name: Key.name('Label in metrics and logs; unique.', undefined, (raw) =>
+    raw === UNMATCHED_ROUTE ? { message: `${UNMATCHED_ROUTE} is reserved` } : Key.parseName(raw),
+  ),
+  match: matchSchema.prefault({}),
+  pool: Key.name('The pool that serves the requests.', 'one of `pools`'),
+  split: Key.later('Several pools by weight'),
+  mirror: Key.later('A copy of the traffic to another pool'),
+  rateLimit: Key.described(z.union([z.literal('off'), routeLimitSchema], Key.saying(LIMIT_MESSAGE)), {
+    type: '`off` or mapping',
+    meaning: 'The limit of the route.',
+    fallback: 'the policy `default` where it is defined, else no limit',
+  }).optional(),
+});
 
 export const routesSchema = Key.list(routeSchema, {
   type: 'list',
@@ -85,6 +72,7 @@ export const routesSchema = Key.list(routeSchema, {
 }).prefault([]);
 
 const policySchema = Key.block(
+  'One limit, by name of the policy; `capacity` divided by `refillPerSecond` is at most 30 days.',
   {
     capacity: Key.integer(100, [1, 1_000_000_000], 'Tokens of a full bucket.'),
     refillPerSecond: Key.decimal(50, [1e-6, 1e9], 'Tokens that come back per second.'),
@@ -94,7 +82,6 @@ const policySchema = Key.block(
     ),
     shadow: Key.flag(false, 'Count and send the header fields, but refuse nothing.'),
   },
-  'One limit, by name of the policy; `capacity` divided by `refillPerSecond` is at most 30 days.',
 );
 
 /** Fields of the connection, framing, routing and tracing, and those that the access log shows. */
@@ -117,21 +104,19 @@ function parseKeyHeader(raw: string): Parsed<string> {
 const API_KEY_HEADER =
   'Header field with the API key of a client. A key that does not verify is counted and ignored; the field goes on to the backend. Empty, or without the block `rateLimit`: no key is read, and the address alone tells who a caller is.';
 
-const identifySchema = Key.block(
-  {
-    apiKeyHeader: Key.textOrNone('field name', API_KEY_HEADER, parseKeyHeader, { since: '0.3' }).prefault(
-      'x-api-key',
-    ),
-    ipv4Prefix: Key.integer(32, [1, 32], 'Bits of an IPv4 address that make a caller.'),
-    ipv6Prefix: Key.integer(64, [1, 128], 'Bits of an IPv6 address that make a caller.'),
-  },
-  'Who a caller is.',
-);
+const identifySchema = Key.block('Who a caller is.', {
+  apiKeyHeader: Key.textOrNone('field name', API_KEY_HEADER, parseKeyHeader, { since: '0.3' }).prefault(
+    'x-api-key',
+  ),
+  ipv4Prefix: Key.integer(32, [1, 32], 'Bits of an IPv4 address that make a caller.'),
+  ipv6Prefix: Key.integer(64, [1, 128], 'Bits of an IPv6 address that make a caller.'),
+});
 
 const POLICIES =
   'The limits that routes name; `default` is for routes that name none, and for the own limits of clients.';
 
 export const rateLimitSchema = Key.block(
+  'Token buckets, one per caller and policy. Absent: nothing is limited, and no API key is read.',
   {
     enabled: Key.flag(true, 'false turns every limit off.'),
     identify: identifySchema.prefault({}),
@@ -149,5 +134,4 @@ export const rateLimitSchema = Key.block(
       'Fields in answers of limited routes: `RateLimit` and `RateLimit-Policy` (`draft`), `X-RateLimit-*` (`legacy`) or neither (`off`). The last two since 0.3.',
     ),
   },
-  'Token buckets, one per caller and policy. Absent: nothing is limited, and no API key is read.',
 );
