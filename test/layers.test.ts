@@ -1,4 +1,4 @@
-/** The house rules that a reader of one file cannot see: who may import whom, how long files are, what names promise. */
+/** Rules across files: allowed imports, lengths of files, and what file names promise. */
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -6,14 +6,14 @@ import { fileURLToPath } from 'node:url';
 import { cyclesIn, filesUnder, importsOf, problemsOfArrow } from './support/imports.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));
-/** A file holds one thing, however long that is; nearly all things fit into this. */
+/** A file holds one thing. Nearly all things fit into this many lines. */
 const ADVISED_LINES = 250;
 const SOURCES = filesUnder(ROOT, 'src', '.ts');
 
 const textOf = (path: string) => readFileSync(`${ROOT}${path}`, 'utf8');
 const graph = new Map(SOURCES.map((path) => [path, importsOf(path, textOf(path))]));
 
-test('the rules themselves catch wrong arrows and cycles', () => {
+test('the rules find wrong imports and cycles', () => {
   const wrong = (from: string, to: string) => problemsOfArrow(from, to).length > 0;
   assert.ok(wrong('src/contract/a.ts', 'src/infra/b.ts'), 'contract must not import infra');
   assert.ok(wrong('src/infra/a.ts', 'src/config/b.ts'), 'siblings of one layer');
@@ -93,7 +93,7 @@ test(`nine of ten files have at most ${ADVISED_LINES} lines`, () => {
   }
 });
 
-test('every Lua script names in its header the keys its file name promises and every argument it reads', () => {
+test('the header of every Lua script lists the keys that its file name promises and every argument that it reads', () => {
   const scripts = filesUnder(ROOT, 'lua', '.lua');
   assert.ok(scripts.length > 0, 'no script under lua/');
   const problems = scripts.flatMap((path) => {
@@ -124,7 +124,7 @@ test('every Lua script names in its header the keys its file name promises and e
   assert.deepEqual(problems, []);
 });
 
-test('migrations are numbered from 0001 without a gap and say how to go back', () => {
+test('migrations are numbered from 0001 without a gap and have a down part', () => {
   const names = readdirSync(`${ROOT}migrations`).filter((name) => name.endsWith('.sql'));
   assert.ok(names.length > 0, 'no migration');
   const numbers = names.sort().map((name) => /^(\d{4})_[a-z0-9_]+\.sql$/.exec(name)?.[1] ?? name);

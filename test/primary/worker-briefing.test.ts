@@ -9,7 +9,7 @@ import { keepLog, makePool } from './workers/fixtures/harness.ts';
 
 type Parts = ConstructorParameters<typeof WorkerBriefing>[0];
 
-/** A worker that hears everything and acknowledges when the test says so. */
+/** A worker that records messages and acknowledges when the test says so. */
 function makeLink(index = 0) {
   const sent: PrimaryMessage[] = [];
   const applied = Promise.withResolvers<unknown>();
@@ -26,7 +26,7 @@ function makeLink(index = 0) {
   return { link: link as unknown as WorkerLink, sent, types, revisions, applied };
 }
 
-/** A briefing whose clients arrive when the test says so. */
+/** A briefing whose clients are loaded when the test says so. */
 function makeBriefing({ loaded = true } = {}) {
   const arrived = Promise.withResolvers<boolean>();
   let known = false;

@@ -1,4 +1,4 @@
-/** The pages against the code: the files, functions and sections that they name exist. */
+/** The files, functions and sections that the pages name must exist. */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -29,7 +29,7 @@ test('every file that a page names exists', () => {
   assert.deepEqual(missing, []);
 });
 
-test('every function of the way of one request is in the file beside it', () => {
+test('every function in the path of one request is in the file named beside it', () => {
   const rows = [...architecture.matchAll(/^\| \d+ \| `([^`]+)` \| ([^|]+) \|/gm)];
   assert.ok(rows.length > 10, `${rows.length} steps found`);
   const missing = rows.flatMap(([, file = '', functions = '']) =>

@@ -1,4 +1,4 @@
-/** docs/behaviours.md against the tests and comments that cite it. */
+/** docs/behaviours.md must match the tests and comments that cite it. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -36,7 +36,7 @@ test('every behaviour that a file cites is defined', () => {
 });
 
 test('every behaviour is named by the title of a test', () => {
-  // A title begins with it, or is made of it ('B21' in a table of vectors).
+  // A title begins with the number, or is built from it ('B21' in a table of vectors).
   const starts = filesUnder(ROOT, 'test', '.test.ts').flatMap(
     (path) => textOf(path).match(/['"`]B\d{1,2}\b/g) ?? [],
   );

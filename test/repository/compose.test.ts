@@ -1,4 +1,4 @@
-/** compose.yaml, .env and Prometheus' config, as far as they can be proven without an engine. */
+/** Checks compose.yaml, .env and the configuration of Prometheus, without a container engine. */
 import assert from 'node:assert/strict';
 import { chownSync, copyFileSync, cpSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ const text = readFileSync(`${ROOT}compose.yaml`, 'utf8');
 const compose = parse(text, { merge: true }) as ComposeFile;
 const SECRETS = ['SLUICE_ADMIN_TOKEN', 'POSTGRES_PASSWORD', 'REDIS_PASSWORD', 'SLUICE_KEY_SECRET'];
 
-/** Root may write to files that nobody may write to, so where the tests run as root the script does not. */
+/** Root can write read-only files, so the script runs as another user if the tests run as root. */
 const NOBODY = 65_534;
 const PLAIN_USER = {
   uid: process.getuid?.() || NOBODY,
@@ -45,7 +45,7 @@ function serviceOf(name: string): Service {
   return service;
 }
 
-/** A folder with all that compose reads, and .env made by the script. */
+/** A folder with all files of compose, and .env made by the script. */
 async function withSecrets(t: TestContext): Promise<string> {
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
@@ -74,7 +74,7 @@ test('the stack has the balancer, a migration that ends, stores, three backends 
   assert.deepEqual(serviceOf('prometheus').secrets, ['admin-token']);
 });
 
-test('only the front door is published to other machines, and the stores are not at all', () => {
+test('only the front door is published to other machines, and the stores to none', () => {
   const ports = Object.entries(compose.services).map(([name, service]) => [name, service.ports ?? []]);
   assert.deepEqual(Object.fromEntries(ports.filter(([, list]) => (list?.length ?? 0) > 0)), {
     balancer: ['8080:8080', '127.0.0.1:9900:9900'],
@@ -82,7 +82,7 @@ test('only the front door is published to other machines, and the stores are not
   });
 });
 
-test('what we build runs with a read-only file system and without capabilities', () => {
+test('our images run with a read-only file system and without capabilities', () => {
   const built = Object.entries(compose.services).filter(([, service]) => service.build !== undefined);
   assert.equal(built.length, 5);
   for (const [name, service] of built) {
@@ -91,7 +91,7 @@ test('what we build runs with a read-only file system and without capabilities',
   }
 });
 
-test('no log grows without end, and a drain has time to end', () => {
+test('logs are bounded, and a drain has enough time', () => {
   for (const [name, { logging }] of Object.entries(compose.services)) {
     assert.deepEqual(logging?.options, { 'max-size': '10m', 'max-file': '5' }, name);
   }
@@ -124,7 +124,7 @@ test('passwords are made once, readable by their owner alone, and Prometheus get
   assert.equal(readFileSync(join(folder, '.env'), 'utf8'), first);
 });
 
-test('a second make docker-up, and make docker-down, are no trouble to a user who is not root', async (t) => {
+test('a second make docker-up, and make docker-down, work for a user who is not root', async (t) => {
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
   mkdirSync(join(folder, 'scripts'));
@@ -136,9 +136,9 @@ test('a second make docker-up, and make docker-down, are no trouble to a user wh
   }
 });
 
-test('docker-compose accepts the file with .env, and refuses it without, where it is installed', async (t) => {
+test('docker-compose, if installed, accepts the file with .env and refuses it without', async (t) => {
   const folder = await withSecrets(t);
-  // Always proven: the parser's view has no unresolved alias and every named service exists.
+  // Always checked: aliases resolve and every named service exists.
   for (const [name, service] of Object.entries(compose.services)) {
     for (const needed of Object.keys(service.depends_on ?? {}))
       assert.ok(compose.services[needed], `${name}: ${needed}`);

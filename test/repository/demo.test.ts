@@ -1,4 +1,4 @@
-/** scripts/demo.ts, which is `make demo` and `make backends`: everything starts, and everything ends together. */
+/** scripts/demo.ts (`make demo`, `make backends`): all parts start and end together. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -20,14 +20,14 @@ interface LocalConfig {
 
 interface Demo {
   child: Child;
-  /** Of its command line. */
+  /** Arguments of the command line. */
   words: string[];
-  /** Of the demo and all below it, seen when it was complete. */
+  /** Pids of the demo and its descendants when all had started. */
   pids: number[];
   proxyUrl: string;
 }
 
-/** config/local.yaml itself, on free ports and with a folder of its own for the embedded stores. */
+/** config/local.yaml with free ports and a separate folder for the embedded stores. */
 async function startDemo(t: TestContext): Promise<Demo> {
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
@@ -83,7 +83,7 @@ test('make demo: each of the three backends answers, and Ctrl-C leaves nothing b
   await waitFor('every part to be gone', () => !pids.some(isRunning));
 });
 
-test('make demo: a part that dies ends the others, exit 1, and is named', async (t) => {
+test('make demo: when a part dies the others end, the exit code is 1, and the part is named', async (t) => {
   const { child, pids } = await startDemo(t);
   const backend = processes().find(
     ({ pid }) =>
@@ -96,7 +96,7 @@ test('make demo: a part that dies ends the others, exit 1, and is named', async 
   await waitFor('every part to be gone', () => !pids.some(isRunning));
 });
 
-test('make demo: ports in use are named in two lines, with the cure, and nothing is started', async (t) => {
+test('make demo: ports in use are named in two lines with the remedy, and nothing is started', async (t) => {
   const { words, proxyUrl } = await startDemo(t);
   const second = spawnChild(process.execPath, ['scripts/demo.ts', ...words], { cwd: ROOT });
   t.after(() => second.kill());

@@ -1,6 +1,6 @@
 /**
- * A reader of the Dockerfile that does what an engine would, in plain folders: a stage is a folder with its file system,
- * COPY copies (what .dockerignore lets through), RUN runs here. The base image is this machine with the pinned Node.js.
+ * Executes the Dockerfile in plain folders: a stage is a folder, COPY copies (except what .dockerignore excludes), RUN runs
+ * here. The base image is this machine with the pinned Node.js.
  */
 import assert from 'node:assert/strict';
 import { cpSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
@@ -13,7 +13,7 @@ interface Instruction {
 }
 
 export interface Stage {
-  /** Where the stage's `/` is on this machine. */
+  /** The folder that is the stage's `/`. */
   root: string;
   workDir: string;
   user: string;
@@ -22,7 +22,7 @@ export interface Stage {
   healthCommand: string[];
 }
 
-/** buildStages runs all instructions; the stages by name. `toolPath` is the PATH that RUN sees. */
+/** buildStages runs all instructions and returns the stages by name. `toolPath` is the PATH for RUN. */
 export async function buildStages(
   contextFolder: string,
   { into, toolPath }: { into: string; toolPath: string },
@@ -74,7 +74,7 @@ function startStage(rest: string, stages: Map<string, Stage>, into: string): Sta
 }
 
 async function runIn(stage: Stage, command: string, toolPath: string): Promise<void> {
-  // This machine has no user `node`. Root gives files to nobody, as whom the tests run; others own them already.
+  // This machine has no user `node`. Root gives the files to nobody, the user of the tests; other users own them already.
   const here = command.replace('chown node:node', process.getuid?.() === 0 ? 'chown 65534:65534' : 'true');
   const ran = await runToEnd('sh', ['-c', here], {
     cwd: join(stage.root, stage.workDir),
@@ -105,7 +105,7 @@ function copyInto(
   }
 }
 
-/** .dockerignore here is `*` and then what is let in. */
+/** Our .dockerignore is `*`, then exceptions. */
 function isInContext(contextFolder: string, source: string): boolean {
   const [first, ...rules] = readFileSync(join(contextFolder, '.dockerignore'), 'utf8').trim().split('\n');
   assert.equal(first, '*');

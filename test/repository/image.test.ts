@@ -1,4 +1,4 @@
-/** Each command of the Dockerfile and of compose.yaml, run by itself: an engine is not at hand, its commands are. */
+/** Runs each command of the Dockerfile and of compose.yaml without a container engine. */
 import assert from 'node:assert/strict';
 import { chmodSync, constants, copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
@@ -63,7 +63,7 @@ function serviceOf(name: string): Service {
 
 const appOf = (stage: Stage) => join(stage.root, stage.workDir);
 
-/** As in the container: no root, an environment of its own, and (the files being root's) a read-only /app. */
+/** As in the container: not root, a separate environment, and a read-only /app (its files belong to root). */
 function optionsOf(stage: Stage, env: Record<string, string>) {
   const inherited = Object.fromEntries(Object.keys(process.env).map((name) => [name, undefined]));
   const asNobody = process.getuid?.() === 0 ? { uid: NOBODY, gid: NOBODY } : {};
@@ -73,7 +73,7 @@ function optionsOf(stage: Stage, env: Record<string, string>) {
 /** compose.yaml writes `$$` for `$`. */
 const unescaped = (text: string) => text.replaceAll('$$', '$');
 
-test('the images are built, run without root, and hold no compiler and no sources', async () => {
+test('the images build, run without root, and contain no compiler and no sources', async () => {
   for (const name of ['balancer', 'backend']) assert.equal(stageOf(name).user, 'node');
   const { stdout } = await runToEnd('ls', [appOf(stageOf('balancer'))]);
   assert.deepEqual(stdout.sort(), [
@@ -112,7 +112,7 @@ async function startBackendOf(name: string): Promise<{ child: Child; url: string
   return { child, url: line.replace('listening on ', '') };
 }
 
-/** config/docker.yaml names hosts and ports of the stack; here they are those of the test. */
+/** Replaces the hosts and ports of the stack in config/docker.yaml by those of the test. */
 function adaptConfig(backendUrls: string[]): void {
   const path = join(appOf(stageOf('balancer')), 'config/docker.yaml');
   let text = readFileSync(path, 'utf8')
@@ -198,7 +198,7 @@ test('the image serves with the embedded database and its own secrets, without r
   assert.deepEqual(await balancer.stop('SIGTERM', 15_000), { code: 0, signal: null });
 });
 
-test('the Redis of compose wants its password, and its health check knows it', async (t) => {
+test('the Redis of compose requires its password, and its health check uses it', async (t) => {
   const port = await freePort();
   const { command, healthcheck } = serviceOf('redis');
   const configPath = join(makeTempFolder(), 'redis.conf');
@@ -220,7 +220,7 @@ test('the Redis of compose wants its password, and its health check knows it', a
   await server.stop();
 });
 
-test('the health check of the PostgreSQL of compose tells whether it accepts', async () => {
+test('the health check of compose’s PostgreSQL passes exactly while it accepts connections', async () => {
   const [kind, program = '', ...words] = serviceOf('postgres').healthcheck?.test ?? [];
   assert.equal(kind, 'CMD');
   const check = (port: number) =>

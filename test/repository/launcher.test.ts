@@ -31,7 +31,7 @@ test('the launcher runs from any folder and through links on PATH, and reads fil
   assert.deepEqual(stdout, ['mine.yaml:1: pools.app.backends[0].url: must begin with http://']);
 });
 
-test('the launcher runs dist/ where it is built, and says how to get a Node.js where there is none', async (t) => {
+test('the launcher runs dist/ if it is built, and without a Node.js says how to get one', async (t) => {
   const folder = temporaryFolder(t);
   mkdirSync(join(folder, 'bin'));
   mkdirSync(join(folder, 'dist'));

@@ -1,4 +1,4 @@
-/** What `make test-node` runs on. */
+/** The versions for `make test-node`. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { allowedLines, chooseVersions } from '../../scripts/node-releases.ts';
@@ -16,18 +16,18 @@ const PUBLISHED = [
   '26.10.0',
 ];
 
-test('a line of engines holds the releases that it allows, in the order of numbers', () => {
+test('a line of engines lists the releases that it allows, in numeric order', () => {
   const [line24, line26] = allowedLines(ENGINES, PUBLISHED.toReversed());
   assert.deepEqual(line24, ['24.18.1', '24.20.0', '24.22.3']);
   assert.deepEqual(line26, ['26.9.0', '26.10.0']);
   assert.deepEqual(allowedLines(ENGINES, ['26.6.0-rc.1', '26.6.0']), [[], ['26.6.0']], 'no preview');
 });
 
-test('engines that this cannot read are an error', () => {
+test('an unreadable `engines` is an error', () => {
   assert.throws(() => allowedLines('^26.5.1', PUBLISHED), /do not know \^26\.5\.1/);
 });
 
-test('versions are chosen by words, each once', () => {
+test('versions are chosen by keywords, each once', () => {
   const chosen = (...words: string[]) => chooseVersions(words, ENGINES, PUBLISHED);
   assert.deepEqual(chosen('ends'), ['24.18.1', '24.22.3', '26.9.0', '26.10.0']);
   assert.deepEqual(chosen('lowest'), ['24.18.1']);

@@ -1,4 +1,4 @@
-/** The repository itself: what a clone brings, and that nothing of one machine is in it. */
+/** Checks the repository: its files, and that it contains nothing of one machine. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
@@ -28,7 +28,7 @@ interface LockFile {
 const manifest = JSON.parse(textOf('package.json')) as Manifest;
 const lockFile = JSON.parse(textOf('package-lock.json')) as LockFile;
 
-/** What is committed, and what would be by `git add`. */
+/** Committed files, and those that `git add` would add. */
 async function files(): Promise<string[]> {
   const listed = await runToEnd('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
     cwd: ROOT,
@@ -37,7 +37,7 @@ async function files(): Promise<string[]> {
   return listed.stdout;
 }
 
-test('the top level holds only what a maintainer expects there', async () => {
+test('the top level contains only the expected files', async () => {
   const names = new Set((await files()).map((path) => path.split('/')[0] ?? ''));
   assert.deepEqual(
     [...names].filter((name) => !TOP_LEVEL.has(name)),
@@ -45,7 +45,7 @@ test('the top level holds only what a maintainer expects there', async () => {
   );
 });
 
-test('the lock file names no place to download from', () => {
+test('the lock file contains no download address', () => {
   const text = textOf('package-lock.json');
   assert.equal(text.includes('"resolved"'), false);
   const hosts = [...text.matchAll(/https?:\/\/([^/"]+)/g)].map(([, host = '']) => host);
@@ -56,7 +56,7 @@ test('the lock file names no place to download from', () => {
   assert.equal(/^\s*registry\s*=/m.test(textOf('.npmrc')), false);
 });
 
-test('no file holds a path of one machine', async () => {
+test('no file contains a path of one machine', async () => {
   const folders = ['work', 'farm', 'root', 'home', 'Users'].join('|');
   const pattern = new RegExp(`(^|[^A-Za-z0-9_./-])/(${folders})/`, 'm');
   const readable = (await files()).filter((path) => !path.endsWith('package-lock.json'));
@@ -66,7 +66,7 @@ test('no file holds a path of one machine', async () => {
   );
 });
 
-test('the npm scripts run on the Node.js of node_modules, and say so where it is too old', async () => {
+test('the npm scripts run on the Node.js of node_modules, and report one that is too old', async () => {
   for (const [name, command] of Object.entries(manifest.scripts)) {
     assert.match(
       command,
@@ -96,14 +96,14 @@ test('the npm scripts run on the Node.js of node_modules, and say so where it is
   }
 });
 
-test('npm run takes both spellings of the backend port', async () => {
+test('npm run accepts both spellings of the backend port', async () => {
   for (const word of ['--port=70000', '-port=70000']) {
     const { code, stderr } = await runToEnd('npm', ['run', '-s', 'backend', '--', word], { cwd: ROOT });
     assert.deepEqual([code, stderr[0]], [2, 'not a port: 70000']);
   }
 });
 
-test('make without a target lists every target of the contract, each with a word about it', async () => {
+test('make without a target lists every target with a description', async () => {
   const { code, stdout } = await runToEnd('make', ['--no-print-directory'], { cwd: ROOT });
   assert.equal(code, 0);
   const described = stdout.map((line) => /^ {2}make ([a-z-]+) +\S+/.exec(line)?.[1]);
@@ -124,9 +124,9 @@ test('make without a target lists every target of the contract, each with a word
   }
 });
 
-test('make bench refuses a scenario that it does not have, and names those that it has', async () => {
+test('make bench refuses an unknown scenario and lists the known ones', async () => {
   for (const target of ['bench', 'bench-peers', 'bench-check']) {
-    // Asks make for the command only: nothing is installed.
+    // Only asks make for the command; nothing is installed.
     const shown = await runToEnd('make', ['-n', target, 'SCENARIO=nothing'], { cwd: ROOT });
     const [, script = ''] = /node (bench\/[\w-]+\.ts)/.exec(shown.stdout.join('\n')) ?? [];
     const { code, stderr } = await runToEnd(process.execPath, [script, 'nothing'], { cwd: ROOT });
@@ -135,7 +135,7 @@ test('make bench refuses a scenario that it does not have, and names those that 
   }
 });
 
-test('what bench-peers compares with is no dependency of the product', () => {
+test('the other balancers of bench-peers are no dependencies of the product', () => {
   const peers = JSON.parse(textOf('bench/peers/package.json')) as { dependencies: Record<string, string> };
   const own = Object.keys(lockFile.packages);
   for (const name of ['http-proxy', 'http-proxy-3', 'httpxy', '@fastify/http-proxy']) {
@@ -145,7 +145,7 @@ test('what bench-peers compares with is no dependency of the product', () => {
   assert.equal(textOf('bench/peers/package-lock.json').includes('"resolved"'), false);
 });
 
-test('make demo installs what it runs and no tool of development, and make test adds those', async () => {
+test('make demo installs no development tools, and make test adds them', async () => {
   const commands = async (target: string) =>
     (await runToEnd('make', ['--no-print-directory', '-Bn', target], { cwd: ROOT })).stdout;
   const installs = async (target: string) =>
@@ -170,7 +170,7 @@ test('make demo installs what it runs and no tool of development, and make test 
     packages.map(([path]) => path).filter((path) => tools.test(path)),
     [],
   );
-  // 130 and Node.js for four kinds of machines when this was written: more must be meant.
+  // 130, and Node.js for four kinds of machines. Raise this only on purpose.
   assert.ok(packages.length <= 134, `${packages.length} packages`);
 });
 
@@ -182,7 +182,7 @@ test('make runs everything on the Node.js of node_modules', () => {
   assert.deepEqual(foreign, []);
 });
 
-test('the image has the Node.js version that the tests ran on', () => {
+test('the image has the Node.js version of the tests', () => {
   const tag = /^FROM node:([\d.]+)-slim AS base$/m.exec(textOf('Dockerfile'))?.[1];
   // npm puts node_modules/.bin before PATH; the node in it is that of the package for this machine.
   const packages = Object.entries(manifest.optionalDependencies);
@@ -209,8 +209,8 @@ test('the compiler is strict and any is refused', () => {
   assert.match(textOf('biome.json'), /"noExplicitAny": "error"/);
 });
 
-test('services.sh says how to get what is missing', async () => {
-  // Without PATH nothing is found but PostgreSQL in its own folder, and without `id` nobody is root.
+test('services.sh says how to install what is missing', async () => {
+  // Without PATH only PostgreSQL in its own folder is found, and the fake `id` is not root.
   const bash = (await runToEnd('sh', ['-c', 'command -v bash'])).stdout[0] ?? '';
   const env = { PATH: `${ROOT}no-such-folder` };
   const missing = await runToEnd(

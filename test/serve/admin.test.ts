@@ -1,9 +1,9 @@
-/** The admin port of a whole Sluice: what an operator sees of a caller that has no record, and of admin calls. */
+/** The admin port of a whole Sluice: an operator inspects a caller without a record, and admin calls are logged and counted. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { spawnSluice, startSluice } from '../support/sluice.ts';
 
-test('a caller without a record can be looked at and reset by its address, and the calls leave traces', async (t) => {
+test('a caller without a record is shown and reset by its address, and the calls are logged and counted', async (t) => {
   const sluice = await startSluice({
     config: {
       pools: { app: { backends: [{ url: 'http://127.0.0.1:1' }] } },

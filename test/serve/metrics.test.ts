@@ -4,7 +4,7 @@ import { ask, metricOf, poolOf, QUICK_CHECK, startNamed } from '../cluster/suppo
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('what a worker uses is told for each, and counters begin at 0', async (t) => {
+test('resource use is reported per worker, and counters begin at 0', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const sluice = await startSluice({
@@ -50,7 +50,7 @@ test('what a worker uses is told for each, and counters begin at 0', async (t) =
   );
 });
 
-test('series of routes, pools and policies that a reload removed go away', async (t) => {
+test('series of removed routes, pools and policies disappear', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const configOf = (name: string) => ({
@@ -80,11 +80,11 @@ test('series of routes, pools and policies that a reload removed go away', async
     assert.doesNotMatch(text, new RegExp(`"(${others.join('|')})"`));
   }
   const lineCount = (text: string) => text.split('\n').filter((line) => line.startsWith('sluice_')).length;
-  // A few series come with the calls of this test; those of one configuration are some sixty.
+  // The calls of this test add a few series; a configuration has about sixty.
   assert.ok(lineCount(await metrics()) < lineCount(before) + 10);
 });
 
-test('readyz stays ready and tells of a pool without a usable backend', async (t) => {
+test('readyz stays ready and reports a pool without a usable backend', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const sluice = await startSluice({ config: { pools: poolOf([backend]) } });

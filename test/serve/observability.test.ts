@@ -86,7 +86,7 @@ test('B36: one JSON line per request with every key, without query, credentials 
   assert.doesNotMatch(JSON.stringify(line), /secret/);
 });
 
-test('B36: lines that a stalled reader costs are counted, and all others arrive whole', async (t) => {
+test('B36: lines lost to a stalled reader are counted, and all others arrive whole', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const sluice = await startSluice({ config: { pools: poolOf([backend]) } });
@@ -94,7 +94,7 @@ test('B36: lines that a stalled reader costs are counted, and all others arrive 
   const dropped = () => metricOf(sluice.adminUrl, 'sluice_access_log_dropped_lines_total');
   assert.equal(await dropped(), 0);
   sluice.child.stall(true);
-  // Lines of nearly 4,000 bytes: some 1,100 fill what a worker keeps, and the pipe takes a few.
+  // Lines of nearly 4,000 bytes: about 1,100 fill the buffer of a worker and the pipe.
   const load = startLoad({ url: `${sluice.proxyUrl}/${'a'.repeat(5_000)}`, connections: 4 });
   t.after(() => load.stop());
   await waitFor('lines to be lost', async () => ((await dropped()) ?? 0) > 0, { timeoutMs: 20_000 });
@@ -140,7 +140,7 @@ test('B35: counters are summed over workers, labels come from the config, and pr
   assert.ok(new URL(sluice.adminUrl).hostname === '127.0.0.1');
   const { text } = await ask(`${sluice.adminUrl}/metrics`);
   assert.deepEqual(lintMetrics(text), []);
-  // The programs that the tests need do not include promtool; where it is, it has the last word.
+  // The tests do not need promtool, but use it if it is installed.
   const verdict = spawnSync('promtool', ['check', 'metrics'], {
     input: text,
     encoding: 'utf8',
@@ -150,13 +150,13 @@ test('B35: counters are summed over workers, labels come from the config, and pr
   assert.deepEqual([verdict.status, verdict.stdout, verdict.stderr], [0, '', '']);
 });
 
-test('the version is told by the command line', async () => {
+test('the command line prints the version', async () => {
   const { code, stdout } = await runToEnd(process.execPath, ['src/cli.ts', 'version']);
   assert.equal(code, 0);
   assert.match(stdout.join(), /\d+\.\d+\.\d+/);
 });
 
-/** What `promtool check metrics` complains about, as far as it can concern us; returns the complaints. */
+/** The checks of `promtool check metrics` that can apply to us; returns the problems. */
 function lintMetrics(text: string): string[] {
   const types = new Map<string, string>();
   const helped = new Set<string>();

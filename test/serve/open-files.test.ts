@@ -5,14 +5,14 @@ import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** More than a worker needs for itself and its clients, less than for a backend's connection for each of them as well. */
+/** Enough for a worker and its clients, but not for a backend connection for each client. */
 const OPEN_FILES = 150;
 const CLIENTS = OPEN_FILES / 2;
 
-test('a worker without a free file descriptor says that it is overloaded, and blames no backend', async (t) => {
+test('a worker without free file descriptors answers that it is overloaded, and does not blame the backend', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  // Probes that say nothing meanwhile: what the backend is taken for is up to the requests.
+  // Probes are too rare to matter, so only requests affect the backend's health.
   const healthCheck = { ...QUICK_CHECK, interval: '1h', timeout: '10s', fall: 1 };
   const sluice = await startSluice({
     config: { pools: poolOf([backend], { healthCheck }) },
@@ -32,7 +32,7 @@ test('a worker without a free file descriptor says that it is overloaded, and bl
   assert.equal(answer.header('retry-after'), '1');
   assert.match(JSON.parse(answer.body.toString()).type, /\/overload$/);
   await waitFor('its access line', () => sluice.jsonLines(({ reason }) => reason === 'overload').length > 0);
-  // A failure would have been told to the primary before that line was written.
+  // A failure would have been reported to the primary before this line.
   const { text } = await ask(`${sluice.adminUrl}/api/v1/pools`);
   const [{ backends } = assert.fail()] = JSON.parse(text).items;
   assert.equal(backends[0].state, 'up');

@@ -7,7 +7,7 @@ import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('workers whose primary was killed with -9 finish what is in flight and exit; a new primary takes the port', async (t) => {
+test('when the primary is killed with -9 its workers finish their requests and exit, and a new primary gets the port', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = makeTempFolder();
@@ -34,7 +34,7 @@ test('workers whose primary was killed with -9 finish what is in flight and exit
     return refused;
   });
   assert.equal(first.workerPids().length >= 1, true, 'the worker with a request in flight still runs');
-  // The same folder and port: the embedded database's lock of the dead process is taken over.
+  // The same folder and port: the dead process's lock of the embedded database is taken over.
   const second = await startSluice({ config, folder });
   t.after(() => second.stop());
   assert.equal((await ask(second.proxyUrl)).status, 200);
@@ -43,7 +43,7 @@ test('workers whose primary was killed with -9 finish what is in flight and exit
   assert.ok(workers.every((pid) => !second.workerPids().includes(pid)));
 });
 
-test('a second serve on a busy port is refused after 10 s, and takes a port that becomes free before', async (t) => {
+test('serve on a busy port fails after 10 s, and starts if the port becomes free before', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const port = await freePort();

@@ -8,7 +8,7 @@ import { startRedis } from '../support/redis.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
-/** Generous limits: the tests ask for answers and for who decided, not for refusals. */
+/** Generous limits: the tests check answers and who decided, not refusals. */
 const LIMIT = {
   enabled: true,
   leases: false,
@@ -22,7 +22,7 @@ const routeOf = (policy: string) => ({
   rateLimit: { policy },
 });
 
-test('B32: Redis dead at the start: each policy has its say, readyz says degraded, and the store is taken when it comes', async (t) => {
+test('B32: without Redis at the start each policy acts as configured, readyz says degraded, and the store is used when it is up', async (t) => {
   const redis = await startRedis();
   t.after(() => redis.stop());
   await redis.stop();
@@ -66,7 +66,7 @@ test('B32: Redis dead at the start: each policy has its say, readyz says degrade
   );
 });
 
-test('B32: with Redis gone a worker keeps to its part among the workers of all instances', async (t) => {
+test('B32: without Redis a worker keeps to its share among the workers of all instances', async (t) => {
   const redis = await startRedis();
   t.after(() => redis.stop());
   const backend = await startNamed('a');
@@ -98,7 +98,7 @@ test('B32: with Redis gone a worker keeps to its part among the workers of all i
   assert.deepEqual(statuses, [200, 200, 429, 429]);
 });
 
-test('readyz tells of a Redis that is gone or frozen while no request comes', async (t) => {
+test('readyz reports a Redis that is down or frozen, also without requests', async (t) => {
   const redis = await startRedis();
   t.after(() => redis.stop());
   const backend = await startNamed('a');

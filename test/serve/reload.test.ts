@@ -6,7 +6,7 @@ import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('B37: reloads under load fail no request, and a bad file changes nothing', async (t) => {
+test('B37: reloads under load fail no request, and an invalid file changes nothing', async (t) => {
   const [a, b] = await Promise.all([startNamed('a'), startNamed('b')]);
   t.after(() => a.close());
   t.after(() => b.close());
@@ -75,11 +75,11 @@ test('a change that needs a restart is refused with 422 and names the key', asyn
   );
 });
 
-test('B6: over a reload a backend known to be down stays down, and a new one waits for its first probe', async (t) => {
+test('B6: after a reload a backend known to be down stays down, and a new one waits for its first probe', async (t) => {
   const up = await startNamed('up');
   t.after(() => up.close());
   const dead = await startNamed('dead');
-  // Time enough for a probe on a busy machine.
+  // Long enough for a probe on a busy machine.
   const check = {
     healthCheck: { type: 'http', path: '/health', interval: '600ms', timeout: '500ms', rise: 2, fall: 1 },
   };
@@ -102,7 +102,7 @@ test('B6: over a reload a backend known to be down stays down, and a new one wai
   assert.equal((await metricOf(sluice.adminUrl, 'sluice_retries_total')) ?? 0, 0);
 });
 
-test('while a reload waits for a probe that hangs the old configuration is whole, and the reload ends soon', async (t) => {
+test('while a reload waits for a hanging probe the old configuration is complete, and the reload ends soon', async (t) => {
   const a = await startNamed('a');
   t.after(() => a.close());
   const hung = await startBackend(() => undefined);
@@ -132,7 +132,7 @@ test('while a reload waits for a probe that hangs the old configuration is whole
   ]);
 });
 
-test('serve and each reload log the warnings of the configuration, a line each', async (t) => {
+test('serve and each reload log the warnings of the configuration, one line each', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const config = { pools: poolOf([backend]), rateLimit: { policies: { idle: {} } } };
@@ -149,7 +149,7 @@ test('serve and each reload log the warnings of the configuration, a line each',
   assert.deepEqual(warned(), [line, line]);
 });
 
-test('a reload applies the level of the log at once, and refuses another format', async (t) => {
+test('a reload applies log.level at once, and refuses another log.format', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const configOf = (log: object) => ({ workers: 1, pools: poolOf([backend]), log });

@@ -1,4 +1,4 @@
-/** accept: reuse_port with real processes. A stopped process (SIGSTOP) is how connections come to wait in its accept queue. */
+/** accept: reuse_port with real processes. Stopping a process (SIGSTOP) makes connections wait in its accept queue. */
 import assert from 'node:assert/strict';
 import * as net from 'node:net';
 import { type TestContext, test } from 'node:test';
@@ -15,7 +15,7 @@ import {
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
 
-/** Of so many the kernel gives some to each of two workers, but for one case in 10^12. */
+/** So many that the kernel gives some to each of two workers, except in one of 10^12 runs. */
 const CONNECTIONS = 40;
 /** Longer than any of these tests. */
 const SLOW = '/slow?ms=60000';
@@ -25,7 +25,7 @@ function configOf(backend: NamedBackend, address: string, workers: number) {
   return { accept: 'reuse_port', listen: [{ address }], workers, pools: poolOf([backend]), timeouts };
 }
 
-/** Opens connections, each with a request, whether or not anybody accepts them. */
+/** Opens connections, each with a request, without waiting until they are accepted. */
 async function crowd(t: TestContext, url: string, path = '/'): Promise<RawClient[]> {
   const clients = await Promise.all(Array.from({ length: CONNECTIONS }, () => connectRaw(url)));
   t.after(() => {
@@ -74,7 +74,7 @@ async function neverResets(t: TestContext): Promise<void> {
     await waitFor('its replacement', async () => !(await twoServing(sluice)).includes(victim));
   });
 
-  await t.test('who waits for a worker that is killed is served by the one that replaces it', async () => {
+  await t.test('connections that wait for a killed worker are served by its replacement', async () => {
     const [victim] = await twoServing(sluice);
     assert.ok(victim);
     process.kill(victim, 'SIGSTOP');
@@ -99,7 +99,7 @@ async function neverResets(t: TestContext): Promise<void> {
   };
 
   await t.test(
-    'a drain answers who waits already, and only then lets another instance have the address',
+    'a drain serves the waiting connections before another instance gets the address',
     async () => {
       const refused = startSecond();
       await refused.waitForLine((line) => line.includes('EADDRINUSE') && line.includes(url.slice(7)));
@@ -117,7 +117,7 @@ async function neverResets(t: TestContext): Promise<void> {
 
   const second = startSecond();
   const ready: ReadyLine = JSON.parse(await second.waitForLine((line) => line.includes('"ready"')));
-  await t.test('the only worker of an instance is replaced without a reset as well', async () => {
+  await t.test('the only worker of an instance is replaced without a reset too', async () => {
     assert.deepEqual(ready.addresses, [url]);
     const [only] = await workersOf(ready.admin);
     assert.ok(only);
@@ -169,7 +169,7 @@ async function isRefused(t: TestContext): Promise<void> {
 
 if (typeof net.BoundSocket === 'function')
   test(
-    'with reuse_port no end of a worker or of an instance resets a connection, and a second instance has to wait',
+    'with reuse_port no end of a worker or instance resets a connection, and a second instance must wait',
     neverResets,
   );
-else test('a Node.js before 24.19, which binds no socket in advance, refuses reuse_port', isRefused);
+else test('a Node.js before 24.19, which cannot bind sockets in advance, refuses reuse_port', isRefused);

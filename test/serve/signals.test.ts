@@ -1,4 +1,4 @@
-/** Signals at any moment of a process, and the ones that must do nothing. */
+/** Signals at any time, and signals that must have no effect. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -81,7 +81,7 @@ for (const [store, moment] of [
   });
 }
 
-test('signals that come before the configuration is read end nobody whom they should not', async (t) => {
+test('signals before the configuration is read do not end the process by mistake', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = folderFor(t);
@@ -89,7 +89,7 @@ test('signals that come before the configuration is read end nobody whom they sh
   execFileSync('mkfifo', [path]);
   const child = spawnSluice(['serve', '--config', path], { folder });
   t.after(() => child.kill());
-  // The open of a writer succeeds once there is a reader.
+  // Opening for writing succeeds when there is a reader.
   const pipe = await waitFor('the process to read its configuration', () =>
     openSync(path, constants.O_WRONLY | constants.O_NONBLOCK),
   );
@@ -98,7 +98,7 @@ test('signals that come before the configuration is read end nobody whom they sh
   closeSync(pipe);
   await child.waitForLine('"msg":"ready"', { timeoutMs: 30_000 });
   assert.ok(!child.stderr.some((line) => line.includes('Debugger')), child.describe());
-  // The SIGHUP is a reload, which reads the pipe again.
+  // SIGHUP reloads, which reads the pipe again.
   const again = await waitFor('the reload to read', () =>
     openSync(path, constants.O_WRONLY | constants.O_NONBLOCK),
   );
@@ -108,7 +108,7 @@ test('signals that come before the configuration is read end nobody whom they sh
   assert.deepEqual(await child.stop(), { code: 0, signal: null });
 });
 
-test('SIGUSR1 and SIGUSR2 open no debugger and end nobody, primary or worker', async (t) => {
+test('SIGUSR1 and SIGUSR2 open no debugger and end neither primary nor worker', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const config = { workers: 1, pools: poolOf([backend]), log: { level: 'debug' } };

@@ -10,13 +10,13 @@ import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
-test('the ready line names real addresses, and every worker accepts by then', async (t) => {
+test('the ready line has the real addresses, and every worker accepts by then', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
   const socketPath = join(folder, 'front.sock');
-  // Of an instance that was killed.
+  // Left by a killed instance.
   await leaveDeadSocket(socketPath);
   const sluice = await startSluice({
     folder,
@@ -44,7 +44,7 @@ test('the ready line names real addresses, and every worker accepts by then', as
   assert.equal((await overSocket.readResponse()).body.toString(), 'a');
 });
 
-test('an embedded database that nobody has used is made by the first call that asks for clients, and found by a start in another folder, with its keys', async (t) => {
+test('the embedded database is made by the first call for clients, and a start in another folder finds it with its keys', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = makeTempFolder();
@@ -69,7 +69,7 @@ test('an embedded database that nobody has used is made by the first call that a
     { timeoutMs: 60_000 },
   );
   assert.deepEqual(readdirSync(data).sort(), ['data', 'lock', 'lock-holder', 'socket']);
-  // What is expected needs no stack.
+  // Expected errors are logged without a stack.
   assert.ok(!sluice.stdout.some((line) => line.includes(' at ')), sluice.stdout.join('\n'));
   const { status, body } = await askJson(`${clients}/acme/keys`, { method: 'POST' });
   assert.equal(status, 201);
@@ -86,7 +86,7 @@ test('an embedded database that nobody has used is made by the first call that a
   for (let i = 0; i < 4; i++) assert.deepEqual(await statuses(elsewhere.proxyUrl), [200, 403]);
 });
 
-test('a folder in which no database can be made fails the calls that need it, names the setting, and stops nothing else', async (t) => {
+test('if no database can be made in the folder, calls that need it fail and name the setting, and all else works', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = makeTempFolder();
@@ -109,7 +109,7 @@ test('a folder in which no database can be made fails the calls that need it, na
   });
 });
 
-test('ports in use are named in one line at once; after 10 s of trying the start ends with exit 1 and the same sentence', async (t) => {
+test('ports in use are named in one line at once; after 10 s the start fails with exit 1 and the same message', async (t) => {
   const busy: string[] = [];
   for (let i = 0; i < 2; i++) {
     const holder = createServer();
@@ -147,7 +147,7 @@ test('ports in use are named in one line at once; after 10 s of trying the start
   assert.equal(child.groupPids().length, 0);
 });
 
-test('a second serve, and a migrate, on the folder of a running embedded database exit 1 and say why', async (t) => {
+test('serve and migrate on the folder of a running embedded database exit 1 with the reason', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = makeTempFolder();
@@ -164,7 +164,7 @@ test('a second serve, and a migrate, on the folder of a running embedded databas
   assert.equal((await ask(first.proxyUrl)).status, 200);
 });
 
-test('kill -9 of the whole loses no acknowledged client of the embedded database', async (t) => {
+test('kill -9 of all processes loses no acknowledged client of the embedded database', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
   const folder = makeTempFolder();

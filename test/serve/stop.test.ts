@@ -13,7 +13,7 @@ async function start(t: TestContext, timeouts: { drainGrace: string; drain: stri
   return { backend, sluice };
 }
 
-test('B38: what is still under way after `drain` is cut, and the exit is 0 all the same', async (t) => {
+test('B38: requests still under way after `drain` are cut, and the exit code is 0', async (t) => {
   const { backend, sluice } = await start(t, { drainGrace: '0s', drain: '500ms' });
   const cut = ask(`${sluice.proxyUrl}/slow?ms=60000`).then(
     () => 'answered',
@@ -26,17 +26,17 @@ test('B38: what is still under way after `drain` is cut, and the exit is 0 all t
   assert.equal(await cut, 'ECONNRESET');
 });
 
-test('Ctrl-C that arrives twice, from the terminal and passed on by npm, drains', async (t) => {
+test('Ctrl-C that arrives twice, from the terminal and from npm, drains', async (t) => {
   const { backend, sluice } = await start(t, { drainGrace: '0s', drain: '20s' });
   const slow = ask(`${sluice.proxyUrl}/slow?ms=1500`);
   await waitFor('the request at the backend', () => backend.requestCount === 1);
-  // Two of one kind could become one on their way.
+  // Two signals, because the kernel may merge two of one kind.
   sluice.signal('SIGINT');
   assert.deepEqual(await sluice.stop('SIGTERM'), { code: 0, signal: null });
   assert.equal((await slow).status, 200);
 });
 
-test('a second signal leaves the access lines of the requests that it cuts', async (t) => {
+test('a second signal writes the access lines of the requests that it cuts', async (t) => {
   const { backend, sluice } = await start(t, { drainGrace: '0s', drain: '20s' });
   const cut = ask(`${sluice.proxyUrl}/slow?ms=60000`).catch(() => null);
   await waitFor('the request at the backend', () => backend.requestCount === 1);
@@ -50,7 +50,7 @@ test('a second signal leaves the access lines of the requests that it cuts', asy
   assert.deepEqual([line?.reason, line?.status], ['shutdown', 499]);
 });
 
-test('a second signal stops at once with exit 1 and leaves nobody behind', async (t) => {
+test('a second signal stops at once with exit 1 and leaves no process behind', async (t) => {
   const { sluice } = await start(t, { drainGrace: '20s', drain: '20s' }, 2);
   sluice.signal('SIGTERM');
   await waitFor(
@@ -58,7 +58,7 @@ test('a second signal stops at once with exit 1 and leaves nobody behind', async
     async () => (await askJson(`${sluice.adminUrl}/readyz`)).status === 503,
   );
   const startedMs = performance.now();
-  // One that comes within half a second of the first is its echo.
+  // A signal within half a second of the first counts as its repetition.
   const again = setInterval(() => sluice.signal('SIGTERM'), 200);
   t.after(() => clearInterval(again));
   assert.deepEqual(await sluice.stop('SIGTERM'), { code: 1, signal: null });

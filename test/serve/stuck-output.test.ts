@@ -24,7 +24,7 @@ interface Started {
   adminUrl: string;
 }
 
-/** Starts the product with its output somewhere that nobody reads, and so without a ready line to wait for. */
+/** Starts the product with an output that nobody reads, so the ready line cannot be waited for. */
 async function start(t: TestContext, output?: string): Promise<Started> {
   const backend = await startNamed('a');
   t.after(() => backend.close());
@@ -47,15 +47,15 @@ async function start(t: TestContext, output?: string): Promise<Started> {
   return { child, folder, config, proxyUrl: `http://127.0.0.1:${proxyPort}`, adminUrl };
 }
 
-/** Makes more lines of every kind than fit anywhere, while everything must go on being answered. */
+/** Causes more lines of every kind than any buffer holds, while all requests must be answered. */
 async function flood(t: TestContext, { child, folder, config, proxyUrl, adminUrl }: Started): Promise<void> {
   const [workerPid] = child.groupPids().filter((pid) => pid !== child.pid);
   assert.ok(workerPid !== undefined);
   const primaryBytes = residentBytes(child.pid);
-  // Access lines of nearly 4,000 bytes, of which a worker keeps some 1,000.
+  // Access lines of nearly 4,000 bytes; a worker keeps about 1,000 of them.
   const load = startLoad({ url: `${proxyUrl}/${'a'.repeat(5_000)}`, connections: 4 });
   t.after(() => load.stop());
-  // Each reload is refused with an application line of some 25 KB in the primary.
+  // Each refused reload logs about 25 KB in the primary.
   const unknownKeys = Object.fromEntries(Array.from({ length: 300 }, (_, i) => [`unknown${i}`, i]));
   writeConfig(folder, { ...config, ...unknownKeys });
   const lost = async (name: string): Promise<boolean> => ((await metricOf(adminUrl, name)) ?? 0) > 0;
@@ -63,7 +63,7 @@ async function flood(t: TestContext, { child, folder, config, proxyUrl, adminUrl
   await waitFor(
     'lines of both kinds to be lost',
     async () => {
-      // A worker notes each of these signals with a debug line.
+      // A worker logs a debug line for each of these signals.
       process.kill(workerPid, 'SIGHUP');
       assert.equal((await ask(`${adminUrl}/api/v1/reload`, { method: 'POST' })).status, 422);
       assert.equal((await ask(`${adminUrl}/livez`)).status, 200);
@@ -77,7 +77,7 @@ async function flood(t: TestContext, { child, folder, config, proxyUrl, adminUrl
   assert.deepEqual(Object.keys(statuses), ['200']);
   assert.deepEqual(failures, {});
   assert.equal(child.exitStatus, null, child.describe());
-  // The primary holds the embedded database as well.
+  // The primary also contains the embedded database.
   const grownMiB = (residentBytes(child.pid) - primaryBytes) / MIB;
   const workerMiB = residentBytes(workerPid) / MIB;
   assert.ok(workerMiB < 200 && grownMiB < 300, `worker: ${workerMiB} MiB, primary: ${grownMiB} MiB more`);
@@ -114,14 +114,14 @@ function readLines(t: TestContext, fd: number): string[] {
   return lines;
 }
 
-/** The numbers of the lines that tell how many were lost, summed. */
+/** The sum of the reported lost lines. */
 function toldLost(lines: readonly string[], kind: string): number {
   return lines
     .filter((line) => line.endsWith(' log lines dropped"}') && line.includes(`"kind":"${kind}"`))
     .reduce((sum, line) => sum + Number(JSON.parse(line).lines), 0);
 }
 
-test('with an output that nobody reads everything is served; read again, it tells how many lines were lost', async (t) => {
+test('with an unread output all requests are served; read again, it reports how many lines were lost', async (t) => {
   const { path, readFd } = makeFifo(t);
   const sluice = await start(t, path);
   await flood(t, sluice);
@@ -140,7 +140,7 @@ test('with an output that nobody reads everything is served; read again, it tell
   assert.deepEqual(await sluice.child.stop(), { code: 0, signal: null });
 });
 
-test('a pipe whose reader is gone stops nothing', async (t) => {
+test('a pipe without a reader stops nothing', async (t) => {
   const { path, readFd } = makeFifo(t);
   const sluice = await start(t, path);
   closeSync(readFd);

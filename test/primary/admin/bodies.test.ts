@@ -19,7 +19,7 @@ async function withAcme(t: Parameters<typeof startAdmin>[0]): Promise<Admin> {
   return admin;
 }
 
-test('a body that is not JSON is 400, one over 64 KiB is 413, and nothing changes', async (t) => {
+test('a body that is not JSON gets 400, one over 64 KiB 413, and nothing changes', async (t) => {
   const { call, parts } = await withAcme(t);
   const before = parts.state();
   const headers = { 'content-type': 'application/json' };
@@ -57,7 +57,7 @@ test('a body that is not JSON is 400, one over 64 KiB is 413, and nothing change
   assert.equal((await call({ method: 'PUT', path: `${path}/acme`, headers, body: largest })).status, 200);
 });
 
-test('what is wrong with a field is said in words that `sluice check` would use', async (t) => {
+test('errors of fields are worded as by `sluice check`', async (t) => {
   const { call } = await withAcme(t);
   const id = { clientId: 'x' };
   const bodies: [object, string][] = [
@@ -85,7 +85,7 @@ test('what is wrong with a field is said in words that `sluice check` would use'
   assert.equal(detailOf(keyed), 'name: must have at most 128 characters');
 });
 
-test('a write with a body needs application/json, a bodyless one needs no type', async (t) => {
+test('a write with a body needs application/json, one without needs no type', async (t) => {
   const { call, parts } = await withAcme(t);
   const before = parts.state();
   const body = '{"clientId":"typed"}';

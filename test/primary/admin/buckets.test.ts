@@ -7,7 +7,7 @@ import { assertProblem, startAdmin } from './harness.ts';
 
 const path = '/api/v1/clients/acme/bucket';
 
-test('the buckets of a client are shown, one per policy, and filled by a reset', async (t) => {
+test('GET shows the buckets of a client, one per policy, and a reset fills them', async (t) => {
   const { call, parts } = await startAdmin(t);
   for (const [method, each] of [
     ['GET', path],
@@ -30,7 +30,7 @@ test('the buckets of a client are shown, one per policy, and filled by a reset',
   assertProblem(await call({ method: 'POST', path: `${path}/reset` }), 503);
 });
 
-test('buckets belong to the client, to the range that holds an address, or to the group of the address', async () => {
+test('buckets belong to the client, to the range that contains an address, or to the group of the address', async () => {
   const record = (clientId: string): ClientRecord => ({ clientId, mode: 'limit', limits: {}, versionUs: 7 });
   const records = new Map(['acme', '192.0.2.1', '10.0.0.0/8'].map((id) => [id, record(id)]));
   const owner = (clientId: string) =>

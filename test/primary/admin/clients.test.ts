@@ -62,7 +62,7 @@ test('a client is created, read, replaced, changed and deleted', async (t) => {
   assertProblem(await call({ method: 'PATCH', path: `${path}/acme`, body: { capacity: 1 } }), 404);
 });
 
-test('what a GET shows may be sent back as it is with PUT and POST', async (t) => {
+test('the body of a GET may be sent back unchanged by PUT and POST', async (t) => {
   const { call } = await startAdmin(t);
   await call({
     method: 'PUT',
@@ -78,7 +78,7 @@ test('what a GET shows may be sent back as it is with PUT and POST', async (t) =
   assert.deepEqual([post.status, post.json], [201, json]);
 });
 
-test('an address or CIDR is stored in canonical form, however it is written', async (t) => {
+test('every spelling of an address or CIDR is stored in canonical form', async (t) => {
   const { call, parts } = await startAdmin(t);
   const cases = [
     ['10.1.2.3/8', '10.0.0.0/8'],
@@ -133,7 +133,7 @@ const LIMITS = { capacity: 1, refillPerSecond: 1 };
 
 type Row = [what: string, body: object | string, fields: string[]];
 
-/** For POST; and for PUT with the id in the path. */
+/** For POST, and for PUT with the id in the path. */
 const BAD_BODIES: Row[] = [
   ['capacity as text', { capacity: '100', refillPerSecond: 1 }, ['capacity']],
   ['capacity as a list', { capacity: [1], refillPerSecond: 1 }, ['capacity']],
@@ -195,7 +195,7 @@ const BAD_IDS = [
   '🙂',
 ];
 
-test('a body that does not fit is refused with the fields at fault, and nothing changes', async (t) => {
+test('an invalid body is refused with the wrong fields, and nothing changes', async (t) => {
   const { call, parts } = await withAcme(t);
   const before = parts.state();
   const refused = async (what: string, sent: Call, fields: string[]): Promise<void> => {
@@ -242,7 +242,7 @@ test('a body that does not fit is refused with the fields at fault, and nothing 
   );
 });
 
-test('an id that cannot be one is refused in the path too, and nothing changes', async (t) => {
+test('an invalid id is refused in the path too, and nothing changes', async (t) => {
   const { call, parts } = await withAcme(t);
   const before = parts.state();
   for (const id of BAD_IDS.filter((each) => each !== '')) {
@@ -265,7 +265,7 @@ test('an id that cannot be one is refused in the path too, and nothing changes',
   assert.equal(parts.state(), before);
 });
 
-test('a page that cannot be one is refused with the parameter at fault', async (t) => {
+test('an invalid page is refused with the wrong parameter', async (t) => {
   const { call } = await withAcme(t);
   for (const limit of ['0', '-1', '1001', '1e2', 'abc', '', '5.5', '99999999999999999999', '1&limit=2']) {
     assertProblem(await call({ path: `${path}?limit=${limit}` }), 422, ['limit']);
@@ -277,7 +277,7 @@ test('a page that cannot be one is refused with the parameter at fault', async (
   assert.equal((await call({ path: `${path}?limit=1000` })).status, 200);
 });
 
-test('every call on clients is 503 with Retry-After while the database is away, and tells no internals', async (t) => {
+test('every call on clients gets 503 with Retry-After while the database is away, without internals', async (t) => {
   const { call, parts } = await withAcme(t);
   parts.clients.failure = new LbError('database_unavailable', 'secret host db-7');
   const calls: Call[] = [
@@ -304,7 +304,7 @@ test('every call on clients is 503 with Retry-After while the database is away, 
   assert.match(String(line), /db-7/);
 });
 
-test("what the table refuses although the schema allowed it is 422 with the table's rule", async (t) => {
+test("what only the table refuses gets 422 with the table's rule", async (t) => {
   const { call, parts } = await withAcme(t);
   parts.clients.failure = new LbError('bad_request', 'does not keep to both_or_neither', { status: 422 });
   const answer = await call({ method: 'PUT', path: `${path}/acme`, body: {} });

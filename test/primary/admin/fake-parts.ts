@@ -1,4 +1,4 @@
-/** The parts of the primary in memory, with the rules of the real ones that the admin port relies on. */
+/** In-memory parts of the primary, with those rules of the real ones that the admin port relies on. */
 import { pino } from 'pino';
 import type { ApiKeyView } from '../../../src/clients/api-key-store.ts';
 import type { ClientInput } from '../../../src/clients/client-record.ts';
@@ -75,7 +75,7 @@ export class FakeClients implements ClientStore {
   }
 }
 
-/** Keys of the clients in memory; the real ones are those of test/postgres/api-keys.test.ts. */
+/** In-memory API keys; test/postgres/api-keys.test.ts tests the real ones. */
 export class FakeApiKeys implements ApiKeyStore {
   readonly #clients: FakeClients;
   readonly #rows: { clientId: string; view: ApiKeyView }[] = [];
@@ -131,7 +131,7 @@ export interface FakeParts extends AdminParts {
   settings: Settings;
   logLines: string[];
   metrics: () => Promise<string>;
-  /** Everything that a refused call must not change. */
+  /** All state that a refused call must not change. */
   state(): string;
 }
 

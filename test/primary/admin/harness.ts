@@ -1,4 +1,4 @@
-/** A real admin port on a free port, and a client that sends what it is told: any Host, path and body. */
+/** A real admin port on a free port, and a client that sends any Host, path and body. */
 import assert from 'node:assert/strict';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import type { TestContext } from 'node:test';
@@ -60,7 +60,7 @@ export function settingsOf(text: string): Settings {
 interface StartOptions {
   settings?: Partial<AdminSettings>;
   options?: Partial<AdminDeadlines>;
-  /** In place of the ones in memory. */
+  /** Replace the in-memory parts. */
   clients?: AdminParts['directory']['clients'];
 }
 

@@ -1,15 +1,15 @@
-/** Long texts of awkward characters in every part of an admin call: none holds the event loop of the primary. */
+/** Long texts of hostile characters in every part of an admin call never block the event loop of the primary. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assertCheap, hostileTexts } from '../../support/hostile-texts.ts';
 import { type Call, startAdmin } from './harness.ts';
 
 const ONE = '/api/v1/clients/acme';
-/** What fits into a body of 64 KiB where each character is escaped as six. */
+/** Fits into a body of 64 KiB with each character escaped as six. */
 const BODY_BYTES = 10 * 1024;
-/** What fits into a request head of 16 KiB, written in percent where it has to be. */
+/** Fits into a request head of 16 KiB, percent-encoded where necessary. */
 const HEAD_BYTES = 4 * 1024;
-/** A call goes through this thread three times: the client, the server, the client. */
+/** This thread handles a call three times: as client, server and client again. */
 const CALL_MS = 40;
 
 const BODIES: Readonly<Record<string, (text: string) => Call>> = {
@@ -43,7 +43,7 @@ const HEADS: Readonly<Record<string, (text: string) => Call>> = {
   }),
 };
 
-/** Line ends cannot be in a header field. */
+/** Line ends are not possible in a header field. */
 const inField = (text: string) => text.replaceAll(/[\r\n]/g, ' ');
 
 for (const [calls, bytes] of [
@@ -51,7 +51,7 @@ for (const [calls, bytes] of [
   [HEADS, HEAD_BYTES],
 ] as const) {
   for (const [part, callWith] of Object.entries(calls)) {
-    test(`no long text as ${part} of an admin call holds the loop`, async (t) => {
+    test(`no long text as ${part} of an admin call blocks the loop`, async (t) => {
       const { call } = await startAdmin(t, {
         settings: { token: part === 'Authorization' ? 'secret' : null },
       });

@@ -6,7 +6,7 @@ import { assertProblem, startAdmin } from './harness.ts';
 const path = '/api/v1/clients/acme/keys';
 const json = { 'content-type': 'application/json' };
 
-test('a key is issued with or without a name, shown once, listed without itself and revoked', async (t) => {
+test('a key is issued with or without a name, shown once, listed without the secret and revoked', async (t) => {
   const { call, parts } = await startAdmin(t);
   await call({ method: 'PUT', path: '/api/v1/clients/acme', body: {} });
   const named = await call({ method: 'POST', path, body: { name: 'ci' } });
@@ -31,7 +31,7 @@ test('a key is issued with or without a name, shown once, listed without itself 
   assert.ok(!(await call({ path })).text.includes(shown.keyId));
 });
 
-test('calls about keys that make no sense are refused, each with its status', async (t) => {
+test('invalid calls on keys are refused, each with its status', async (t) => {
   const { call } = await startAdmin(t);
   for (const method of ['POST', 'GET']) assertProblem(await call({ method, path }), 404);
   assertProblem(await call({ method: 'DELETE', path: `${path}/none` }), 404);
@@ -49,7 +49,7 @@ test('calls about keys that make no sense are refused, each with its status', as
   assertProblem(await call({ path: '/api/v1/clients/a%20b/keys' }), 422, ['clientId']);
 });
 
-test('without a secret, and without the database, a problem says so', async (t) => {
+test('a problem says that the secret or the database is missing', async (t) => {
   const { call, parts } = await startAdmin(t);
   await call({ method: 'PUT', path: '/api/v1/clients/acme', body: {} });
   parts.apiKeys.failure = new LbError('secret_missing', 'EACCES /srv/data');

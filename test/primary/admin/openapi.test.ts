@@ -48,7 +48,7 @@ function bodySchema(document: Json, method: string, path: string): Node {
   return nodeAt(document, 'paths', path, method, 'requestBody', 'content', 'application/json', 'schema');
 }
 
-test('the description lists every route with its parameters and answers, as OpenAPI 3.1 wants them', async (t) => {
+test('the description is valid OpenAPI 3.1 and lists every route with its parameters and answers', async (t) => {
   const { call } = await startAdmin(t);
   const { json, status } = await call({ path: '/openapi.json' });
   assert.equal(status, 200);
@@ -69,7 +69,7 @@ test('the description lists every route with its parameters and answers, as Open
   assert.doesNotMatch(JSON.stringify(json), /"\$ref"|"\$schema"|~standard/);
 });
 
-/** Parameters of the path are declared, every answer has a description and only bodies that are schemas. */
+/** Path parameters are declared, every answer has a description, and every body a schema. */
 function checkOperation(path: string, operation: Node): void {
   const parameters = Array.isArray(operation.parameters)
     ? operation.parameters.map((each) => nodeAt(each))
@@ -92,7 +92,7 @@ function checkOperation(path: string, operation: Node): void {
   assert.ok(typeof operation.summary === 'string' && operation.summary !== '');
 }
 
-test('the description has the constraints by which bodies are refused', async (t) => {
+test('the description contains the constraints that bodies must meet', async (t) => {
   const { call } = await startAdmin(t);
   const { json } = await call({ path: '/openapi.json' });
   const create = bodySchema(json, 'post', '/api/v1/clients');

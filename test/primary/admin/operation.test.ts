@@ -4,7 +4,7 @@ import { parseConfig } from '../../../src/config/load.ts';
 import { configView } from '../../../src/primary/admin/config.ts';
 import { assertProblem, CONFIG, settingsOf, startAdmin } from './harness.ts';
 
-test('/livez is 200 in every phase; /readyz is 200 only while ready with a worker that serves', async (t) => {
+test('/livez is 200 in every phase; /readyz only while ready with a serving worker', async (t) => {
   const { call, parts } = await startAdmin(t);
   for (const { id } of parts.settings.pools[0]?.backends ?? [])
     parts.registry.record('app', id, { atMs: 0, ok: true, durationMs: 1, detail: 'status 200' });
@@ -78,7 +78,7 @@ test('pools are shown with the state of every backend', async (t) => {
       {
         pool: 'bare',
         balance: 'round_robin',
-        // Nobody probes it, so nothing speaks against it.
+        // Not probed, so it counts as healthy.
         backends: [{ id: '127.0.0.1:8083', url: 'http://127.0.0.1:8083', weight: 1, state: 'up', ...fresh }],
       },
     ],
@@ -86,7 +86,7 @@ test('pools are shown with the state of every backend', async (t) => {
   });
 });
 
-test('a backend is drained and enabled by its pool and id, each time shown as it is then', async (t) => {
+test('a backend is drained and enabled by pool and id, and each answer shows its new state', async (t) => {
   const { call, parts } = await startAdmin(t);
   const operate = (id: string, operation: string, pool = 'app') =>
     call({ method: 'POST', path: `/api/v1/pools/${pool}/backends/${encodeURIComponent(id)}/${operation}` });
@@ -118,7 +118,7 @@ test('a backend is drained and enabled by its pool and id, each time shown as it
   assert.equal(parts.state(), before);
 });
 
-test('workers are shown with their load', async (t) => {
+test('GET shows the workers with their load', async (t) => {
   const { call } = await startAdmin(t);
   const answer = await call({ path: '/api/v1/workers' });
   assert.equal(answer.status, 200);
@@ -158,7 +158,7 @@ test('a reload answers with the revision, or with every problem of the file', as
 test('a reload may take longer than other calls', async (t) => {
   const { call, parts } = await startAdmin(t, { options: { handlerMs: 50 } });
   parts.metrics = () => new Promise(() => undefined);
-  // It ends after another call of the same moment, and of no end, has been given up.
+  // It ends after a simultaneous call that never ends has timed out.
   parts.outcome = async () => {
     assert.equal((await call({ path: '/metrics' })).status, 503);
     return { ok: true, revision: 3, pendingWorkers: [] };
@@ -186,7 +186,7 @@ secrets: { apiKeys: key-secret-5 }
   assert.deepEqual(Object.keys(pools ?? {}), ['app', 'bare']);
 });
 
-test('the shown configuration is a configuration file that means the same', () => {
+test('the shown configuration is a valid file with the same meaning', () => {
   const texts = [
     CONFIG,
     'pools: { app: { backends: [{ url: "http://backend.internal" }] } }',
@@ -225,7 +225,7 @@ log: { level: debug, format: pretty, access: { enabled: false, sample: 0.25 } }
   }
 });
 
-test('the shown configuration holds no password, token, secret or value of a query', () => {
+test('the shown configuration contains no password, token, secret or query value', () => {
   const view = (text: string) => configView(settingsOf(text)) as Record<string, Record<string, unknown>>;
   const shown = view(`admin: { token: hunter2 }
 redis: { sentinel: { master: m, nodes: ["rediss://user:hunter2@r:6379"] } }

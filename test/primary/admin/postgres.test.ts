@@ -29,7 +29,7 @@ async function startOnPostgres(t: TestContext) {
   return { call, rows, database };
 }
 
-test('calls while the embedded database starts are 503 and say so, with a time after which it should be there', async (t) => {
+test('while the embedded database starts, calls get 503 with that reason and a Retry-After', async (t) => {
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
   const embedded = new EmbeddedPostgres({
@@ -92,7 +92,7 @@ test('clients are written to PostgreSQL and read back, page by page', async (t) 
   assertProblem(await call({ method: 'PATCH', path: `${path}/gone`, body: { mode: 'limit' } }), 404);
 });
 
-test('a list goes on behind an id that only a hand with psql can have written', async (t) => {
+test('a list continues after an id that only psql can have written', async (t) => {
   const { call, database } = await startOnPostgres(t);
   const ids = ['2001:DB8::1', 'a', 'b c', 'z', '\u00e4'];
   await database.query('insert into clients (client_id) select unnest($1::text[])', [ids]);
@@ -107,7 +107,7 @@ test('a list goes on behind an id that only a hand with psql can have written', 
   assert.deepEqual(seen, ids);
 });
 
-test('a refused write leaves the rows as they were', async (t) => {
+test('a refused write does not change the rows', async (t) => {
   const { call, rows } = await startOnPostgres(t);
   await call({ method: 'PUT', path: `${path}/acme`, body: { capacity: 10, refillPerSecond: 1 } });
   const before = await rows();
@@ -131,7 +131,7 @@ test('a refused write leaves the rows as they were', async (t) => {
   assert.equal(await rows(), before);
 });
 
-test('patches of the two halves of a limit at the same time both count, and never leave half of one', async (t) => {
+test('simultaneous patches of the two halves of a limit both count, and never leave half a limit', async (t) => {
   const { call } = await startOnPostgres(t);
   const one = `${path}/acme`;
   await call({ method: 'PUT', path: one, body: { capacity: 10, refillPerSecond: 1 } });
@@ -153,7 +153,7 @@ test('patches of the two halves of a limit at the same time both count, and neve
   }
 });
 
-test('writes are 503 while PostgreSQL is down, and acknowledged ones are there when it is back', async (t) => {
+test('writes get 503 while PostgreSQL is down, and acknowledged ones exist when it is back', async (t) => {
   const { call } = await startOnPostgres(t);
   assert.equal((await call({ method: 'PUT', path: `${path}/kept`, body: {} })).status, 201);
   await server.stop();

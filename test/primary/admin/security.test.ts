@@ -8,11 +8,11 @@ import { exchangeRaw } from '../../support/raw-http.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
 const TOKEN = 'tök3n/+=';
-/** As a client sends it: the bytes of its UTF-8. */
+/** As clients send it: UTF-8 bytes. */
 const BEARER = Buffer.from(`Bearer ${TOKEN}`, 'utf8').toString('latin1');
 const clients = '/api/v1/clients';
 
-test('a configured token is needed everywhere but for /livez and /readyz, and 401 asks for it', async (t) => {
+test('a configured token is required everywhere except for /livez and /readyz, and a 401 asks for it', async (t) => {
   const { call, parts } = await startAdmin(t, { settings: { token: TOKEN } });
   const before = parts.state();
   const wrong = [
@@ -115,7 +115,7 @@ const FOREIGN = [
   '',
   'evil.example',
   'evil.example:9900',
-  // DNS rebinding: a name of the attacker's that resolves to this machine.
+  // DNS rebinding: an attacker's name that resolves to this machine.
   '127.0.0.1.rebind.example',
   '7f000001.c0a80001.rbndr.us:9900',
   'localhost.evil.example',
@@ -142,7 +142,7 @@ test('an authority is known when it is an IP literal, a loopback name or listed'
   for (const authority of FOREIGN) assert.equal(isKnownAuthority(authority, hosts), false, authority);
 });
 
-test('a foreign Host is refused with 403 everywhere but at /livez, /readyz and /metrics', async (t) => {
+test('a foreign Host is refused with 403 everywhere except at /livez, /readyz and /metrics', async (t) => {
   const { call, parts } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
   const before = parts.state();
   for (const host of KNOWN)
@@ -162,7 +162,7 @@ test('a foreign Host is refused with 403 everywhere but at /livez, /readyz and /
   assert.equal(parts.state(), before);
 });
 
-test('a foreign Origin is refused with 403, the null one too, and nothing changes', async (t) => {
+test('a foreign Origin, or null, is refused with 403, and nothing changes', async (t) => {
   const { call, parts } = await startAdmin(t, { settings: { hosts: ['admin.internal'] } });
   const before = parts.state();
   const bad = [
@@ -204,7 +204,7 @@ test('a write needs an Origin that is the admin port itself or listed, and reads
     ['https://admin.internal', '127.0.0.1', 200],
     ['https://127.0.0.1', '127.0.0.1', 200],
     ['https://127.0.0.1', '127.0.0.1:443', 200],
-    // A page of a proxied backend, of another program on this machine, of anybody's address.
+    // Pages of a proxied backend, of another program on this machine, of any address.
     ['http://127.0.0.1:8080', own, 403],
     ['http://localhost:3000', own, 403],
     [`http://localhost:${port}`, own, 403],
@@ -220,7 +220,7 @@ test('a write needs an Origin that is the admin port itself or listed, and reads
   assert.equal(await write({ 'sec-fetch-site': 'cross-site' }), 403);
 });
 
-test('where the browser says that a request is cross-site it may read but not change', async (t) => {
+test('a request that the browser marks as cross-site may read but not write', async (t) => {
   const { call, port } = await startAdmin(t);
   const headers = { origin: 'http://203.0.113.9', 'sec-fetch-site': 'cross-site' };
   assertProblem(await call({ method: 'POST', path: '/api/v1/reload', headers }), 403);
@@ -229,7 +229,7 @@ test('where the browser says that a request is cross-site it may read but not ch
   assert.equal((await call({ method: 'POST', path: '/api/v1/reload', headers: own })).status, 200);
 });
 
-test('a token that is all blanks takes no time to refuse', () => {
+test('a token of blanks is refused in linear time', () => {
   const authorization = Buffer.from(`Bearer${' '.repeat(15_000)}\u00a0`, 'latin1').toString('latin1');
   const guard = new AccessGuard({ token: 'secret', publicMetrics: false, hosts: [] });
   const request = {
@@ -244,7 +244,7 @@ test('a token that is all blanks takes no time to refuse', () => {
   assert.ok(performance.now() - startMs < 20, `${performance.now() - startMs} ms`);
 });
 
-test('no Host is 400, two are 400, and an absolute target is judged by its authority too', async (t) => {
+test('no Host or two get 400, and an absolute target is checked by its authority too', async (t) => {
   const { port } = await startAdmin(t);
   const status = async (text: string) => (await exchangeRaw({ port }, text)).status;
   const end = 'Connection: close\r\n\r\n';

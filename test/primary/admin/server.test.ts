@@ -11,7 +11,7 @@ import { assertProblem, CONFIG, callPort, settingsOf, startAdmin } from './harne
 
 const SETTINGS = { host: '127.0.0.1', port: 0, token: null, publicMetrics: false, hosts: [] };
 
-test('an unknown path is 404, a known one with another method is 405 with Allow', async (t) => {
+test('an unknown path gets 404, a known one with another method 405 with Allow', async (t) => {
   const { call } = await startAdmin(t);
   for (const path of [
     '/nowhere',
@@ -66,7 +66,7 @@ test('HEAD answers like GET without a body', async (t) => {
   }
 });
 
-test('a call of a later version is 501, whatever is in it', async (t) => {
+test('a call of a later version gets 501, whatever it contains', async (t) => {
   const { call } = await startAdmin(t);
   const calls = [
     ['POST', '/api/v1/workers/restart'],
@@ -82,7 +82,7 @@ test('a call of a later version is 501, whatever is in it', async (t) => {
   }
 });
 
-test('B34: every answer of the admin port carries an X-Request-Id of its own, errors included', async (t) => {
+test('B34: every answer of the admin port carries its own X-Request-Id, errors included', async (t) => {
   const { call, port } = await startAdmin(t);
   const seen = new Set<string>();
   const headers = { 'x-request-id': 'chosen-by-a-stranger' };
@@ -121,7 +121,7 @@ test('B34: every answer of the admin port carries an X-Request-Id of its own, er
   assert.equal(seen.size, 12);
 });
 
-test('a request that does not arrive is 408, and its connection is closed', async (t) => {
+test('a request that does not arrive completely gets 408, and its connection is closed', async (t) => {
   const { port, parts } = await startAdmin(t, { options: { requestMs: 300 } });
   const before = parts.state();
   const starts = [
@@ -156,14 +156,14 @@ test('a handler that takes too long is answered with 503 at its deadline', async
   );
 });
 
-test('an answer that breaks its own schema is 500 and logged, never sent', async (t) => {
+test('an answer that violates its schema is logged and replaced by a 500', async (t) => {
   const { call, parts } = await startAdmin(t);
   parts.now.serving = -1;
   assertProblem(await call({ path: '/readyz' }), 500);
   assert.equal(parts.logLines.length, 1);
 });
 
-test('reads write nothing to the log, each write and each refused caller one line', async (t) => {
+test('reads log nothing, each write and each refused caller one line', async (t) => {
   const { call, parts } = await startAdmin(t, { settings: { token: 'secret' } });
   const headers = { authorization: 'Bearer secret' };
   await call({ path: '/livez' });
@@ -189,7 +189,7 @@ test('reads write nothing to the log, each write and each refused caller one lin
   assert.doesNotMatch(parts.logLines.join(), /secret|guess/);
 });
 
-test('every answer is counted by the pattern of its route and its status', async (t) => {
+test('every answer is counted by route pattern and status', async (t) => {
   const { call, parts } = await startAdmin(t);
   await call({ path: '/livez' });
   await call({ path: '/api/v1/clients/acme' });
@@ -209,7 +209,7 @@ test('the root lists the calls and links their description', async (t) => {
   assert.equal(calls.length, 22);
 });
 
-test('a crowd of idle connections does not keep a probe out', async (t) => {
+test('many idle connections do not block a probe', async (t) => {
   const { port, call } = await startAdmin(t);
   const crowd = await Promise.all(Array.from({ length: 512 }, () => connectRaw({ port })));
   t.after(() => Promise.all(crowd.map((each) => each.close())));
@@ -220,7 +220,7 @@ test('a crowd of idle connections does not keep a probe out', async (t) => {
   assert.equal((await last?.readResponse())?.status, 200, 'a younger connection stays');
 });
 
-test('every address of IPv4 is taken where the system has no IPv6', async (t) => {
+test('without IPv6 the port listens on every IPv4 address', async (t) => {
   const listen = Server.prototype.listen;
   t.mock.method(Server.prototype, 'listen', function (this: Server, ...args: unknown[]) {
     if ((args[0] as { host?: string }).host !== '::') return listen.apply(this, args as never);
@@ -234,7 +234,7 @@ test('every address of IPv4 is taken where the system has no IPv6', async (t) =>
   assert.equal((await callPort(Number(port), { path: '/livez' })).status, 200);
 });
 
-test('close ends idle connections at once and cuts those still at work at its deadline', async (t) => {
+test('close ends idle connections at once and cuts busy ones at its deadline', async (t) => {
   const admin = await startAdmin(t, { options: { closeMs: 200 } });
   const gate = Promise.withResolvers<void>();
   t.after(() => gate.resolve());
@@ -261,7 +261,7 @@ test('close ends idle connections at once and cuts those still at work at its de
   await assert.rejects(callPort(admin.port, { path: '/livez' }), { code: 'ECONNREFUSED' });
 });
 
-test('an answer under way when the port closes is still given', async (t) => {
+test('an answer under way when the port closes is still sent', async (t) => {
   const admin = await startAdmin(t, { options: { closeMs: 5_000 } });
   const gate = Promise.withResolvers<void>();
   let calls = 0;
@@ -278,7 +278,7 @@ test('an answer under way when the port closes is still given', async (t) => {
   await closed;
 });
 
-test('a busy port is listen_failed with the cause of the system; names and IPv6 are fine to listen at', async (t) => {
+test('a busy port is listen_failed with the system’s cause; names and IPv6 addresses work', async (t) => {
   const { port } = await startAdmin(t);
   const parts = makeFakeParts(settingsOf(CONFIG));
   await assert.rejects(startAdminServer({ ...SETTINGS, port }, parts), (error: unknown) => {

@@ -17,7 +17,7 @@ import { waitFor } from '../../support/wait.ts';
 
 const packer = new RecordPacker();
 
-/** A feed without a database: a table, and who is told of its changes. */
+/** A feed without a database: a table and its listeners. */
 class Feed {
   readonly table = new RecordTable();
   loaded = false;
@@ -38,7 +38,7 @@ class Feed {
     this.#emit({ records: Buffer.alloc(0), shards: [] });
   }
 
-  /** What a feed tells of another database: versions begin anew, and who is not in it is buried. */
+  /** The messages after a change of the database: versions restart, and missing clients get tombstones. */
   become(ids: readonly string[], before: readonly string[]): void {
     this.#versionUs = 0;
     const kept = new Set(ids);
@@ -49,7 +49,7 @@ class Feed {
     );
   }
 
-  /** One change per 1,000 ids or so, as large as they get. */
+  /** About one change per 1,000 ids, as large as possible. */
   change(ids: readonly string[], deleted = false): void {
     let records: Buffer[] = [];
     let shards: number[] = [];
@@ -82,7 +82,7 @@ class Feed {
   }
 }
 
-/** A worker that takes messages in when the test says so. */
+/** A worker that reads messages when the test says so. */
 class Worker implements StreamLink {
   readonly directory = new ClientDirectory(systemClock);
   readonly inbox: ClientsMessage[] = [];
@@ -107,7 +107,7 @@ class Worker implements StreamLink {
     return () => undefined;
   }
 
-  /** Takes in the next message; false: there is none. */
+  /** Reads the next message; false: there is none. */
   take(): boolean {
     const message = this.inbox.shift();
     if (message === undefined) return false;
@@ -121,7 +121,7 @@ class Worker implements StreamLink {
   }
 }
 
-/** A part of the ids, as the table and the directory have them. */
+/** A sample of the ids in the table and in the directory. */
 function assertSame({ table }: Feed, { directory }: Worker, ids: readonly string[]): void {
   assert.equal(directory.clientCount, table.clientCount);
   for (let i = 0; i < ids.length; i += 7) {
@@ -134,7 +134,7 @@ function assertSame({ table }: Feed, { directory }: Worker, ids: readonly string
   }
 }
 
-/** Everybody takes everything in until nothing comes any more. */
+/** All workers read until there are no more messages. */
 async function settle(...workers: Worker[]): Promise<void> {
   for (let quietTurns = 0; quietTurns < 3; ) {
     const took = workers.filter((worker) => worker.take()).length;
@@ -146,7 +146,7 @@ async function settle(...workers: Worker[]): Promise<void> {
 const idsUpTo = (count: number) =>
   Array.from({ length: count }, (_, n) => `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`);
 
-test('a worker that does not read has a few parts on the way and no more, and gets everything once it does', async () => {
+test('a worker that does not read gets only a few parts, and all of them when it reads again', async () => {
   const feed = new Feed();
   const streams = new DirectoryStreams(feed);
   const ids = idsUpTo(30_000);
@@ -156,7 +156,7 @@ test('a worker that does not read has a few parts on the way and no more, and ge
   await waitFor('the first parts', () => worker.inbox.length >= 4);
   for (let turn = 0; turn < 5; turn++) await nextTurn();
   assert.equal(worker.inbox.length, 4);
-  // Changes go past the parts that wait, while there is room; what finds none is not lost.
+  // Changes overtake waiting parts while there is room; without room they are not lost.
   for (let round = 0; round < 2; round++) feed.change(ids);
   feed.change(ids.slice(0, 10), true);
   assert.ok(worker.maxInboxBytes <= MAX_UNACKNOWLEDGED_BYTES);
@@ -167,7 +167,7 @@ test('a worker that does not read has a few parts on the way and no more, and ge
   assert.ok(streams.knows(worker));
   assert.ok(worker.sizes.every((bytes) => bytes <= CLIENTS_PART_BYTES));
   assertSame(feed, worker, ids);
-  // From now on a change is one message of its own size.
+  // From now on each change is one message.
   const before = worker.receivedCount;
   feed.change(['192.0.2.1']);
   assert.deepEqual([worker.receivedCount - before, worker.sizes.at(-1)], [1, 28]);
@@ -176,7 +176,7 @@ test('a worker that does not read has a few parts on the way and no more, and ge
   assert.ok(worker.directory.byName('192.0.2.1'));
 });
 
-test('whatever the order of changes, other databases, slow and dying workers, all end up with the same clients', async () => {
+test('after any order of changes, changes of database, slow and dying workers, all have the same clients', async () => {
   const ids = idsUpTo(3_000);
   const some = fc
     .tuple(fc.nat(ids.length - 1), fc.nat(1_500))
@@ -245,12 +245,12 @@ test('waits end with the full set, with the worker, or at their deadline', async
   await all;
   assert.ok((await informed) && streams.knows(slow));
   assert.deepEqual([slow.receivedCount, slow.directory.clientCount], [1, 0], 'an empty set is one message');
-  // Another database: what it has stays in force until it has the new set.
+  // Another database: the worker keeps its clients until it has the new set.
   feed.become(['a'], []);
   assert.ok(streams.knows(slow));
 });
 
-test('allTold waits for what was told before the call, of every worker, and for no worker that is gone', async () => {
+test('allTold waits for earlier messages of every worker, and for no worker that has exited', async () => {
   const feed = new Feed();
   const streams = new DirectoryStreams(feed);
   const [one, other] = [new Worker(), new Worker()];

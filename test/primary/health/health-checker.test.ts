@@ -38,7 +38,7 @@ function startChecker(t: TestContext, options: Partial<HealthCheckerOptions> = {
   return { checker, results };
 }
 
-/** Time that stands still until the test moves it, together with the mocked timers. */
+/** A clock that the test moves together with the mocked timers. */
 function fakeTime(t: TestContext) {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   let nowMs = 0;
@@ -99,7 +99,7 @@ test('intervals run from start to start, however long a probe takes', async (t) 
   );
 });
 
-test('B3: a backend that stops answering is out after at most fall × 1.1 × interval + timeout, and back after 2 good probes', async (t) => {
+test('B3: a backend that stops answering is down after at most fall × 1.1 × interval + timeout, and up after 2 good probes', async (t) => {
   const { clock, advance, advanceUntil, nowMs } = fakeTime(t);
   const random = () => fc.sample(fc.double({ min: 0, max: 1, maxExcluded: true, noNaN: true }), 1)[0] ?? 0;
   for (let round = 0; round < 6; round++) {
@@ -130,7 +130,7 @@ test('B3: a backend that stops answering is out after at most fall × 1.1 × int
     answering = false;
     const diedAtMs = nowMs();
     await advanceUntil(() => !healthy(), 'it is out');
-    // A fake timer fires at the whole millisecond after its time: one for each of the three probes.
+    // A mocked timer fires at the next whole millisecond: one extra for each of the three probes.
     assert.ok(nowMs() - diedAtMs <= 3 * 1.1 * 2000 + 1000 + 3, `out after ${nowMs() - diedAtMs} ms`);
     answering = true;
     goodCount = 0;
@@ -140,7 +140,7 @@ test('B3: a backend that stops answering is out after at most fall × 1.1 × int
   }
 });
 
-test('each backend is probed again and again, and its answers are told', async (t) => {
+test('each backend is probed repeatedly, and its results are reported', async (t) => {
   let status = 200;
   const backend = await startBackend((_, response) => response.writeHead(status).end());
   t.after(() => backend.close());
@@ -154,7 +154,7 @@ test('each backend is probed again and again, and its answers are told', async (
   assert.ok(results.every(({ pool, backend: id }) => pool === 'app' && id === 'b0'));
 });
 
-test('B6: the first round is over when every check has its first result or its time limit, whatever the backends do', async (t) => {
+test('B6: the first round ends when every check has its first result or has timed out', async (t) => {
   const good = await startBackend((_, response) => response.end());
   const hung = await startBackend(() => undefined);
   t.after(() => Promise.all([good.close(), hung.close()]));
@@ -169,13 +169,13 @@ test('B6: the first round is over when every check has its first result or its t
   assert.deepEqual(told.sort(), ['app/b0 status 200', 'app/b1 timeout', 'tcp/b0 connected']);
 });
 
-test('without checks the first round is over at once', async (t) => {
+test('without checks the first round ends at once', async (t) => {
   const { checker, results } = startChecker(t);
   await within(checker.reconfigure([makePool({ healthCheck: null })]), 1000, 'with nothing to check');
   assert.equal(results.length, 0);
 });
 
-test('a reload stops the checks of removed backends, starts those of new ones and leaves the others in their rhythm', async (t) => {
+test('a reload stops the checks of removed backends, starts those of new ones and does not disturb the others', async (t) => {
   const { clock, advance, nowMs } = fakeTime(t);
   const startsMs: Record<string, number[]> = {};
   const probe: Probe = async ({ port }) => {
@@ -187,7 +187,7 @@ test('a reload stops the checks of removed backends, starts those of new ones an
   const at = (ports: number[], check = {}) => poolAt(ports, { intervalMs: 1000, ...check });
   await checker.reconfigure([at([1, 2, 3])]);
   await advance(1500);
-  // Port 1 stays, port 2 moves to 4 under its id, port 3 goes; weights are none of the checker's business.
+  // Port 1 stays, port 2 becomes 4 under the same id, port 3 is removed; weights do not matter to the checker.
   const next = at([1, 4]);
   next.backends[0]!.weight = 9;
   await checker.reconfigure([next]);
@@ -203,7 +203,7 @@ test('a reload stops the checks of removed backends, starts those of new ones an
   assert.equal(startsMs[1]?.length, 5);
 });
 
-test('a check that is stopped tells nothing more, and nobody waits for it', async (t) => {
+test('a stopped check reports nothing, and the first round does not wait for it', async (t) => {
   const hung = await startBackend(() => undefined);
   t.after(() => hung.close());
   const { checker, results } = startChecker(t);
@@ -218,7 +218,7 @@ test('a check that is stopped tells nothing more, and nobody waits for it', asyn
   assert.equal(results.length, 0);
 });
 
-test('checks of a coming revision run beside those in force, and tell what they found when they come into force', async (t) => {
+test('checks of the next revision run beside the current ones, and report when that revision is in force', async (t) => {
   const { clock, advance, nowMs } = fakeTime(t);
   const startsMs: Record<string, number[]> = {};
   const probe: Probe = async ({ port }) => {

@@ -69,7 +69,7 @@ for (const { title, steps, health } of TABLE) {
   });
 }
 
-test('whatever the results, it is up or down by the last run of them alone', () => {
+test('a backend is up or down by its last run of equal results alone', () => {
   const steps = fc.array(fc.constantFrom<Step>('p', 'f', 't'), { minLength: 1, maxLength: 60 });
   const threshold = fc.integer({ min: 1, max: 5 });
   fc.assert(
@@ -89,7 +89,7 @@ test('whatever the results, it is up or down by the last run of them alone', () 
   );
 });
 
-test('states carry reasons, counters and the last probe, and the changes say their cause', () => {
+test('states have reasons, counters and the last probe, and changes have a cause', () => {
   const { registry, changes } = makeRegistry();
   assert.deepEqual(stateNow(registry), {
     pool: 'app',
@@ -115,7 +115,7 @@ test('states carry reasons, counters and the last probe, and the changes say the
   );
 });
 
-test('an operator drains and enables, whatever the health, and only a change is told', () => {
+test('an operator drains and enables independently of health, and only changes are reported', () => {
   const { registry, changes } = makeRegistry();
   play(registry, 'p');
   assert.equal(registry.setEnabled('app', 'b0', false)?.reason, 'drained by operator');
@@ -164,7 +164,7 @@ test('B6: a backend known to be down stays down over a reload until it passes, w
   assert.deepEqual(play(registry, 'p'), ['up']);
 });
 
-test('a backend whose address changed starts fresh, but for the operator’s drain', () => {
+test('a backend with a new address starts fresh, except for the operator’s drain', () => {
   const { registry } = makeRegistry();
   play(registry, 'p');
   registry.setEnabled('app', 'b0', false);
@@ -176,7 +176,7 @@ test('a backend whose address changed starts fresh, but for the operator’s dra
   assert.deepEqual(play(registry, 'f'), ['down']);
 });
 
-test('results about backends that a reload removed are ignored, and one that comes back starts fresh', () => {
+test('results of removed backends are ignored, and one that is added again starts fresh', () => {
   const { registry, changes } = makeRegistry();
   play(registry, 'p');
   registry.configure([]);
@@ -212,7 +212,7 @@ test('a reload that removes the health check makes a backend healthy; one that c
   assert.equal(stateNow(registry).consecutiveFailures, 0);
 });
 
-test('a listener that stopped listening hears nothing more', () => {
+test('a removed listener gets no more calls', () => {
   const { registry } = makeRegistry();
   let heard = 0;
   const stop = registry.onChange(() => heard++);
@@ -239,7 +239,7 @@ test('a name that does not resolve takes no backend down, and leaves one without
   for (let i = 0; i < 5; i++) registry.record('app', 'b0', unresolved);
   assert.equal(stateNow(registry).health, 'up');
   assert.equal(stateNow(registry).consecutiveFailures, 2);
-  // A known address served: the result counts.
+  // It has a known address, so the result counts.
   const detail = 'status 200, at its last known address (EAI_AGAIN)';
   registry.record('app', 'b0', { atMs: 1, ok: true, durationMs: 1, detail, resolverError: 'EAI_AGAIN' });
   assert.equal(stateNow(registry).consecutivePasses, 1);

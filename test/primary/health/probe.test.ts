@@ -19,7 +19,7 @@ function probe(
   return within(runProbe(target, signal), 10_000, 'the probe ends');
 }
 
-/** A raw backend that answers each connection with `answer` and counts the sockets that are open. */
+/** A raw backend that answers each connection with `answer` and counts its open sockets. */
 async function startRaw(t: TestContext, answer: (socket: Socket) => void) {
   const open = new Set<Socket>();
   const backend = await startRawBackend((socket) => {
@@ -59,7 +59,7 @@ test('an HTTP probe is a GET of the path with its own User-Agent and the backend
   await waitFor('the connection is closed', () => open.size === 0);
 });
 
-test('the status decides, both ends of the range included', async (t) => {
+test('the status decides; the range includes both ends', async (t) => {
   let status = 200;
   const backend = await startBackend((_, response) => response.writeHead(status).end('x'));
   t.after(() => backend.close());
@@ -88,13 +88,13 @@ test('names are resolved at the connect', async (t) => {
   assert.deepEqual(await runProbe(named, signal), { ok: true, detail: 'status 200' });
 });
 
-test('a backend that accepts and never answers is a timeout, and its socket goes', async (t) => {
+test('a backend that accepts and never answers is a timeout, and its socket is closed', async (t) => {
   const { port, open } = await startRaw(t, () => undefined);
   assert.deepEqual(await probe(port, { timeoutMs: 100 }), { ok: false, detail: 'timeout' });
   await waitFor('the connection is closed', () => open.size === 0);
 });
 
-test('a refused, cut or nonsensical answer fails with its cause', async (t) => {
+test('a refused connection, a cut or an invalid answer fails with its cause', async (t) => {
   assert.deepEqual(await probe(await refusedPort()), { ok: false, detail: 'ECONNREFUSED' });
   assert.deepEqual(await probe(await refusedPort(), { type: 'tcp' }), { ok: false, detail: 'ECONNREFUSED' });
   const closing = await startRaw(t, (socket) => socket.once('data', () => socket.end()));
@@ -126,7 +126,7 @@ test('an endless body is cut off without changing the verdict', async (t) => {
   assert.ok(sentBytes < 32 * 1024 * 1024, `${sentBytes} bytes`);
 });
 
-test('a body that hangs holds the socket no longer than the time limit', async (t) => {
+test('a hanging body keeps the socket no longer than the timeout', async (t) => {
   const { port, open } = await startRaw(t, (socket) => {
     socket.once('data', () => socket.write('HTTP/1.1 204 No\r\nX: y\r\n\r\nHTTP/1.1 200 OK\r\n'));
   });
@@ -161,8 +161,8 @@ test('an aborted probe ends at once and closes its connection', async (t) => {
   assert.deepEqual(await probe(port, {}, AbortSignal.abort()), { ok: false, detail: 'aborted' });
 });
 
-test('a name that has never resolved says nothing about the backend', async () => {
-  // RFC 6761: nobody has a name under this one.
+test('a name that never resolved gives no result for the backend', async () => {
+  // RFC 6761: no name below this one exists.
   const target = { host: 'nobody.invalid', port: 80, check: CHECK };
   const outcome = await runProbe(target, new AbortController().signal);
   assert.equal(outcome.ok, false);
@@ -171,14 +171,14 @@ test('a name that has never resolved says nothing about the backend', async () =
   assert.equal(outcome.detail, `name not resolved: ${outcome.resolverError}`);
 });
 
-test('a stall of this process costs no backend its probe', async (t) => {
+test('a stall of this process fails no probe', async (t) => {
   const { port } = await startRaw(t, (socket) => {
     socket.once('data', () => {
       setTimeout(() => socket.write('HTTP/1.1 204 No\r\nX: y\r\n\r\n'), 50);
     });
   });
   const outcome = probe(port, { timeoutMs: 200 });
-  // Twice the time limit, before the connection is open.
+  // Twice the timeout, before the connection is open.
   block(400);
   assert.deepEqual(await outcome, { ok: true, detail: 'status 204' });
 });

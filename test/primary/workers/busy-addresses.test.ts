@@ -17,7 +17,7 @@ async function holdPort(t: TestContext): Promise<{ address: ListenAddress; free:
 
 const running = () => false;
 
-test('every address that is busy is named in one line at once, and in the error at the end', async (t) => {
+test('all busy addresses are named in one line at once, and in the final error', async (t) => {
   const [first, second] = [await holdPort(t), await holdPort(t)];
   const unix: ListenAddress = { kind: 'unix', path: '/nowhere/x.sock' };
   const free: ListenAddress = { kind: 'tcp', host: null, port: 0 };
@@ -41,7 +41,7 @@ test('every address that is busy is named in one line at once, and in the error 
   );
 });
 
-test('an address that is given up meanwhile is free, and stays so', async (t) => {
+test('an address that becomes free meanwhile is free, and stays so', async (t) => {
   const { address, free } = await holdPort(t);
   const { logger, lines } = keepLog();
   const waiting = waitForFreeAddresses([address], logger, running);
@@ -52,7 +52,7 @@ test('an address that is given up meanwhile is free, and stays so', async (t) =>
   assert.equal(lines.length, 1);
 });
 
-test('a start that is called off waits for no address', async (t) => {
+test('an aborted start does not wait for addresses', async (t) => {
   const { address } = await holdPort(t);
   let stopped = false;
   const waiting = waitForFreeAddresses([address], keepLog().logger, () => stopped);

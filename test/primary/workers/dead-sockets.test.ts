@@ -33,7 +33,7 @@ function unixAt(path: string): { kind: 'unix'; path: string } {
   return { kind: 'unix', path };
 }
 
-test('a socket at which nobody listens is removed, so that the address can be had', async (t) => {
+test('a socket where nobody listens is removed, so that the address is free', async (t) => {
   const path = join(folderOf(t), 's');
   await leaveDeadSocket(path);
   assert.ok(lstatSync(path).isSocket());
@@ -42,7 +42,7 @@ test('a socket at which nobody listens is removed, so that the address can be ha
   await listenAt(t, path);
 });
 
-test('a socket at which somebody listens stays, and so does whatever is no socket', async (t) => {
+test('a socket where somebody listens stays, and so does a file that is no socket', async (t) => {
   const folder = folderOf(t);
   const [live, file, none] = [join(folder, 'live'), join(folder, 'file'), join(folder, 'none')];
   await listenAt(t, live);
@@ -51,7 +51,7 @@ test('a socket at which somebody listens stays, and so does whatever is no socke
   assert.ok(existsSync(live) && existsSync(file));
 });
 
-test('an instance that is just starting keeps its socket: it listens when it is looked at again', async (t) => {
+test('an instance that is just starting keeps its socket, because it listens at the second check', async (t) => {
   const path = join(folderOf(t), 's');
   await leaveDeadSocket(path);
   const listenMeanwhile = async (): Promise<void> => {
@@ -62,7 +62,7 @@ test('an instance that is just starting keeps its socket: it listens when it is 
   assert.ok(existsSync(path));
 });
 
-test('a path that cannot be looked at is a warning, and the start goes on', async (t) => {
+test('a path that cannot be checked is a warning, and the start continues', async (t) => {
   const file = join(folderOf(t), 'file');
   writeFileSync(file, '');
   const [line] = await remove([join(file, 's')]);

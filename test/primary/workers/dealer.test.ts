@@ -13,7 +13,7 @@ async function openDealer(t: TestContext, limits?: { maxWaiting?: number; waitMs
   return { dealer, port: Number(new URL(url).port) };
 }
 
-/** Real workers, which say who they are on each connection. */
+/** Real workers that answer their index on each connection. */
 async function startWorkers(t: TestContext, dealer: Dealer, mode = 'normal') {
   const fleet = makeFleet(t, 2, {
     onMessage: (link, { type }) => {
@@ -25,7 +25,7 @@ async function startWorkers(t: TestContext, dealer: Dealer, mode = 'normal') {
   return fleet;
 }
 
-/** Resolves with what comes before the end, `''` where the connection is closed without a word. */
+/** Resolves with the bytes before the end; '': closed without any. */
 async function answerAt(port: number): Promise<string> {
   const socket = connect(port, '127.0.0.1');
   let text = '';
@@ -38,7 +38,7 @@ async function answerAt(port: number): Promise<string> {
   return text;
 }
 
-test('connections wait for the first worker, and go to all workers in turn', async (t) => {
+test('connections wait for the first worker, and are dealt to all workers in turn', async (t) => {
   const { dealer, port } = await openDealer(t);
   const early = [answerAt(port), answerAt(port)];
   const { supervisor } = await startWorkers(t, dealer);
@@ -48,7 +48,7 @@ test('connections wait for the first worker, and go to all workers in turn', asy
   assert.deepEqual([first, second].sort(), ['0', '1']);
 });
 
-test('a worker that does not take its connection gets no further one', async (t) => {
+test('a worker that does not accept its connection gets no further one', async (t) => {
   const { dealer, port } = await openDealer(t);
   const { supervisor } = await startWorkers(t, dealer, 'keeps-connections');
   for (const link of supervisor.links()) dealer.add(link);
@@ -56,7 +56,7 @@ test('a worker that does not take its connection gets no further one', async (t)
   assert.deepEqual(answers.sort(), ['0', '0', '0', '0', '0', '1']);
 });
 
-test('a worker that was removed, or has died, gets nothing', async (t) => {
+test('a removed or dead worker gets no connection', async (t) => {
   const { dealer, port } = await openDealer(t);
   const { supervisor } = await startWorkers(t, dealer);
   const [left, right] = supervisor.links() as [WorkerLink, WorkerLink];
@@ -72,7 +72,7 @@ test('a worker that was removed, or has died, gets nothing', async (t) => {
   assert.equal(await waiting, '0');
 });
 
-test('who waits longer than the deadline, and who comes when as many wait as may, is closed', async (t) => {
+test('connections that wait past the deadline, or exceed the maximum that may wait, are closed', async (t) => {
   const { port } = await openDealer(t, { maxWaiting: 2, waitMs: 1_000 });
   const held: Socket[] = [];
   t.after(() => {

@@ -23,7 +23,7 @@ async function openSockets(
   return sockets;
 }
 
-/** As an instance does whose workers listen already: SO_REUSEPORT, same user. */
+/** Like an instance whose workers listen already: SO_REUSEPORT, same user. */
 async function listenBeside(t: TestContext, port: number): Promise<() => Promise<void>> {
   const server = createServer();
   await new Promise<void>((resolve) =>
@@ -34,7 +34,7 @@ async function listenBeside(t: TestContext, port: number): Promise<() => Promise
   return close;
 }
 
-test('each slot has a descriptor per TCP address; a Unix socket is dealt; none after the close', async (t) => {
+test('each slot has a descriptor per TCP address, none for a Unix socket, and none after close', async (t) => {
   const folder = makeTempFolder();
   t.after(() => removeTempFolder(folder));
   const path = join(folder, 'x.sock');
@@ -90,7 +90,7 @@ test('of two instances that start on a port together the second is refused, unti
   await openSockets(t, [loopback(port)]);
 });
 
-test('any other error names the address as well', async () => {
+test('any other error names the address too', async () => {
   await assert.rejects(ListenSockets.open(optionsOf([{ kind: 'tcp', host: '192.0.2.1', port: 0 }])), {
     code: 'listen_failed',
     message: /^cannot listen on 192\.0\.2\.1:0: EADDRNOTAVAIL: /,

@@ -12,7 +12,7 @@ async function holdPort(t: TestContext): Promise<{ port: number; free: () => Pro
   return { port: (server.address() as AddressInfo).port, free };
 }
 
-test('a port that is busy ends the start with the address in the message', async (t) => {
+test('a busy port fails the start with the address in the message', async (t) => {
   const { port } = await holdPort(t);
   const { supervisor } = makeFleet(t, 1);
   process.env.FIXTURE_PORT = String(port);
@@ -32,7 +32,7 @@ test('any other listen error is fatal at once', async (t) => {
   assert.equal(pids.size, 1);
 });
 
-test('once a worker has served, a replacement that cannot listen is a death like any other', async (t) => {
+test('once a worker has served, a replacement that cannot listen counts as a death', async (t) => {
   const { supervisor, logged, serving } = makeFleet(t, 2);
   await supervisor.start();
   setMode('listen-failed:EACCES');

@@ -47,7 +47,7 @@ test('accept round_robin hands connections to the workers in turn', async (t) =>
   assert.deepEqual(answers.sort(), ['0', '0', '1', '1']);
 });
 
-test('accept shared serves as well, and workers learn of the death of their primary', async (t) => {
+test('accept shared serves, and workers notice the death of their primary', async (t) => {
   const { primary, ready } = await startPrimary(t, 'shared');
   assert.match(await askWorker(ready.address), /^[01]$/);
   primary.kill('SIGKILL');

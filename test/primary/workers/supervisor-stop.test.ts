@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { waitFor, within } from '../../support/wait.ts';
 import { makeFleet, setMode } from './fixtures/fleet.ts';
 
-test('B38: a drain tells every worker its grace and drain times, and ends when all have gone by themselves', async (t) => {
+test('B38: a drain sends every worker the grace and drain times, and ends when all have exited by themselves', async (t) => {
   const { supervisor, changes, messages, logged } = makeFleet(t, 2);
   await supervisor.start();
   const before = changes.length;
@@ -23,7 +23,7 @@ test('B38: a drain tells every worker its grace and drain times, and ends when a
   assert.deepEqual(supervisor.links(), []);
 });
 
-test('a worker that dies during a drain is not replaced, and one that waits for its back-off does not come back', async (t) => {
+test('during a drain a dead worker is not replaced, also not after its back-off', async (t) => {
   const { supervisor, pids, logged, serving } = makeFleet(t, 2);
   setMode('crash-in-drain', '1');
   await supervisor.start();
@@ -51,7 +51,7 @@ test('a worker that does not drain in time gets SIGKILL', async (t) => {
   assert.equal(warning?.deadlineMs, 300);
 });
 
-test('a worker that says drained and lingers is not waited for', async (t) => {
+test('the drain does not wait for a worker that said drained and lingers', async (t) => {
   const { supervisor, logged } = makeFleet(t, 1, { timings: { exitMs: 50 } });
   setMode('lingering');
   await supervisor.start();
@@ -59,7 +59,7 @@ test('a worker that says drained and lingers is not waited for', async (t) => {
   assert.equal(logged('worker ended')[0]?.signal, 'SIGKILL');
 });
 
-test('stopNow cuts a drain short: those that obey go by themselves, the others by SIGKILL', async (t) => {
+test('stopNow cuts a drain short: workers that obey exit by themselves, the others get SIGKILL', async (t) => {
   const { supervisor, logged } = makeFleet(t, 2);
   setMode('slow-drain');
   await supervisor.start();
@@ -79,7 +79,7 @@ test('stopNow cuts a drain short: those that obey go by themselves, the others b
   assert.equal(deaf.logged('worker ended')[0]?.signal, 'SIGKILL');
 });
 
-test('a drain during the start ends what was forked, and start rejects', async (t) => {
+test('a drain during the start ends the forked workers, and start rejects', async (t) => {
   const { supervisor, changes } = makeFleet(t, 2);
   setMode('mute');
   const started = supervisor.start();

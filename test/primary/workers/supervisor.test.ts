@@ -3,12 +3,12 @@ import { test } from 'node:test';
 import { waitFor, within } from '../../support/wait.ts';
 import { type Fleet, makeFleet, setMode, settingsMessage } from './fixtures/fleet.ts';
 
-/** Which one of how many the workers have been told that they are. */
+/** Index and number of workers that each worker was given. */
 function toldTo(messages: Fleet['messages']): string[] {
   return messages.flatMap(({ message }) => (message.type === 'backend-failure' ? [message.detail] : []));
 }
 
-test('every worker is told which one of how many it is, prepared, and serving before start resolves', async (t) => {
+test('every worker knows its index and the number of workers, is prepared and serves before start resolves', async (t) => {
   const { supervisor, messages, serving } = makeFleet(t, 3);
   await within(supervisor.start(), 10_000, 'three workers serve');
   assert.deepEqual(toldTo(messages).sort(), ['worker 0 of 3', 'worker 1 of 3', 'worker 2 of 3']);
@@ -58,7 +58,7 @@ test('B39: a killed worker is replaced within a second, in its own slot, prepare
   assert.equal(supervisor.restartCount, 1);
 });
 
-test('B39: a worker that keeps dying is backed off and never given up once one has served', async (t) => {
+test('B39: a worker that keeps dying is restarted with back-off, for ever once a worker has served', async (t) => {
   const { supervisor, logged, serving } = makeFleet(t, 1);
   await supervisor.start();
   setMode('crash-at-start');
@@ -79,7 +79,7 @@ test('B39: a worker that keeps dying is backed off and never given up once one h
   await waitFor('it serves again once it can', () => serving().length === 1, { timeoutMs: 10_000 });
 });
 
-test('where no worker ever served, start rejects after three deaths of each and nobody is left', async (t) => {
+test('if no worker ever served, start rejects after three deaths of each and no process is left', async (t) => {
   const { supervisor, logged, changes } = makeFleet(t, 2);
   setMode('crash-at-start');
   await assert.rejects(within(supervisor.start(), 20_000, 'start gives up'), {
@@ -93,7 +93,7 @@ test('where no worker ever served, start rejects after three deaths of each and 
   assert.equal(changes.length, settled, 'no fork after giving up');
 });
 
-test('a worker that says no hello in time is killed and replaced', async (t) => {
+test('a worker that sends no hello in time is killed and replaced', async (t) => {
   const { supervisor, logged, changes } = makeFleet(t, 1, { timings: { helloMs: 300 } });
   setMode('mute');
   const started = supervisor.start();
@@ -105,7 +105,7 @@ test('a worker that says no hello in time is killed and replaced', async (t) => 
   assert.match(JSON.stringify(refused?.err), /no 'hello' within 300 ms/);
 });
 
-test('a worker of another protocol version is refused at its hello', async (t) => {
+test('a hello with another protocol version is refused', async (t) => {
   const { supervisor, logged, messages } = makeFleet(t, 1);
   setMode('wrong-protocol');
   await assert.rejects(within(supervisor.start(), 20_000, 'start gives up'), { code: 'worker_gone' });
@@ -132,7 +132,7 @@ test('a worker that does not become ready in time is killed, and so is one whose
   }
 });
 
-test('start is content with the workers that serve when one of them cannot', async (t) => {
+test('start resolves with the serving workers if one of them cannot serve', async (t) => {
   const { supervisor, serving } = makeFleet(t, 2, { timings: { startMs: 1500 } });
   setMode('crash-at-start', '0');
   await within(supervisor.start(), 10_000, 'start resolves without worker 0');
@@ -142,7 +142,7 @@ test('start is content with the workers that serve when one of them cannot', asy
   );
 });
 
-test('a serving worker that falls silent is logged, killed and replaced', async (t) => {
+test('a serving worker that becomes silent is logged, killed and replaced', async (t) => {
   const { supervisor, logged, serving } = makeFleet(t, 2, {
     timings: { silenceWarnMs: 500, silenceKillMs: 2500 },
   });
@@ -163,7 +163,7 @@ test('a serving worker that falls silent is logged, killed and replaced', async 
   assert.equal(logged('worker died')[0]?.signal, 'SIGKILL');
 });
 
-test('a worker that drains by itself is not counted as serving, hears broadcasts to the end and is replaced', async (t) => {
+test('a worker that drains by itself does not count as serving, gets broadcasts until it exits, and is replaced', async (t) => {
   const { supervisor, serving, logged } = makeFleet(t, 2);
   await supervisor.start();
   const leaving = supervisor.links()[0];

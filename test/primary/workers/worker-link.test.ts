@@ -20,7 +20,7 @@ function forkWorker(t: TestContext, mode = 'normal', settings: { cwd?: string } 
   return { link, lines };
 }
 
-/** Sends settings and waits for the worker's word. */
+/** Sends settings and waits for the worker's answer. */
 function ask<T extends WorkerMessage['type']>(
   link: WorkerLink,
   message: PrimaryMessage,
@@ -34,7 +34,7 @@ function ask<T extends WorkerMessage['type']>(
 const settingsMessage = (revision: number) =>
   ({ type: 'settings', revision, policyVersionUs: 1, settings: WORKER_SETTINGS }) as const;
 
-test('messages arrive parsed and in order, and an answer is waited for by type and content', async (t) => {
+test('messages arrive parsed and in order, and a wait selects an answer by type and content', async (t) => {
   const { link } = forkWorker(t);
   const seen: WorkerMessage['type'][] = [];
   const stop = link.onMessage((message) => {
@@ -87,7 +87,7 @@ test('every wait races with the exit of the worker: worker_gone at once, also fo
   link.kill();
 });
 
-test('what a worker says last is heard before it is called gone', async (t) => {
+test('the last messages of a worker are delivered before its exit is reported', async (t) => {
   const { link } = forkWorker(t);
   await link.waitFor('hello', 5000);
   let reportCount = 0;
@@ -99,7 +99,7 @@ test('what a worker says last is heard before it is called gone', async (t) => {
   assert.equal(reportCount, 1);
 });
 
-test('an unknown message is logged, cut short, and the conversation goes on', async (t) => {
+test('an unknown message is logged, shortened, and later ones are delivered', async (t) => {
   const { link, lines } = forkWorker(t);
   await link.waitFor('hello', 5000);
   link.send({ type: 'bucket-replies', id: 2, replies: [] });
@@ -112,7 +112,7 @@ test('an unknown message is logged, cut short, and the conversation goes on', as
   await ask(link, settingsMessage(1), 'ready', 5000);
 });
 
-test('a process that cannot be started counts as one that ended', async (t) => {
+test('a process that cannot be started counts as exited', async (t) => {
   const { link, lines } = forkWorker(t, 'normal', { cwd: '/nonexistent' });
   const wait = assert.rejects(link.waitFor('hello', 60_000), { code: 'worker_gone' });
   assert.deepEqual(await within(link.exited, 5000, 'the failure ends the link'), {
@@ -123,7 +123,7 @@ test('a process that cannot be started counts as one that ended', async (t) => {
   assert.ok(lines.some(({ msg }) => msg === 'worker process error'));
 });
 
-test('a worker that does not read is given up before its messages fill the memory', async (t) => {
+test('a worker that does not read is killed before its messages fill the memory', async (t) => {
   const { link, lines } = forkWorker(t);
   await link.waitFor('hello', 5000);
   link.send({ type: 'bucket-replies', id: 1, replies: [] });
@@ -135,7 +135,7 @@ test('a worker that does not read is given up before its messages fill the memor
 });
 const state = { pool: 'app', backend: 'b0', healthy: true, enabled: true };
 
-test('an exception over a message of a worker is logged, and the others hear the message', async (t) => {
+test('an exception in a message handler is logged, and the other handlers get the message', async (t) => {
   const { link, lines } = forkWorker(t);
   link.onMessage(() => {
     throw new Error('no such bucket');
