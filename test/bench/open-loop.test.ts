@@ -7,7 +7,7 @@ import { after, type TestContext, test } from 'node:test';
 import { checked, OpenLoop } from '../../bench/rig/open-loop.ts';
 import { listen } from '../../test_backs/server.ts';
 import { runToEnd } from '../support/child.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const OK = 'HTTP/1.1 200 OK\r\nX-Filler: Content-Length: 3\r\ncontent-LENGTH:  12\r\n\r\ntwelve bytes';
 const REFUSAL = 'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n';
@@ -56,8 +56,7 @@ async function absentWith(folders: string): Promise<Record<string, string>> {
 }
 
 test('the bench names half-load as absent exactly when there is no C compiler', async (t) => {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   // If the folders that the bench always searches contain all programs, it still finds the compiler.
   const found = ['/usr/sbin', '/sbin', '/usr/local/sbin'].some((each) => existsSync(join(each, 'cc')));
   assert.equal((await absentWith(folder))['half-load'], found ? undefined : 'cc is not installed');

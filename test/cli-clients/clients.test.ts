@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { callAdmin } from '../../src/cli-clients/admin-client.ts';
 import { startAdmin } from '../primary/admin/harness.ts';
 import { spawnSluice } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 interface Run {
   code: number | null;
@@ -31,8 +31,7 @@ async function sluice(
 
 /** A folder with a configuration for the given admin port. */
 function configFor(t: TestContext, port: number, token: string): string {
-  const folder = makeTempFolder('sluice-clients-');
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t, 'sluice-clients-');
   const path = join(folder, 'sluice.yaml');
   writeFileSync(
     path,

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { startLoad } from '../support/load.ts';
 import { startSluice } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 import { ask, metricOf, poolOf, startNamed, workersOf } from './support.ts';
 
@@ -67,8 +67,7 @@ for (const [workers, accept] of [
   test(`with ${accept}, when ${victims} killed with -9, new connections wait for the replacement: none is refused`, async (t) => {
     const backend = await startNamed('a');
     t.after(() => backend.close());
-    const folder = makeTempFolder();
-    t.after(() => removeTempFolder(folder));
+    const folder = tempFolder(t);
     const socketPath = join(folder, 'front.sock');
     const listen = [{ address: '127.0.0.1:0' }, { address: `unix:${socketPath}` }];
     const config = { accept, listen, workers, pools: poolOf([backend]) };

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { NODE_RANGE, nodeProblem } from '../../src/config/node-version.ts';
 import { FolderLock } from '../../src/infra/postgres/folder-lock.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { EXPECTED_PROBLEMS } from './expected-problems.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -37,19 +37,13 @@ function sluice(words: string[], { env = {}, cwd = ROOT, nodeFlags = [] }: RunOp
   return { code: child.status, stdout: child.stdout, stderr: child.stderr };
 }
 
-function temporaryFolder(t: TestContext): string {
-  const folder = makeTempFolder('sluice-cli-');
-  t.after(() => removeTempFolder(folder));
-  return folder;
-}
-
 test('check of a valid file prints ok with counts and exits 0', () => {
   const stdout = '1 pool, 3 backends, 1 route\nok\n';
   assert.deepEqual(sluice(['check', '--config', LOCAL]), { code: 0, stdout, stderr: '' });
 });
 
 test('check prints warnings with file and line, and accepts the configuration', (t) => {
-  const cwd = temporaryFolder(t);
+  const cwd = tempFolder(t);
   const pool = '{ backends: [{ url: "http://127.0.0.1:1" }] }';
   writeFileSync(join(cwd, 'a.yaml'), `routes: [{ name: r, pool: a }]\npools:\n  a: ${pool}\n  b: ${pool}\n`);
   const stdout =
@@ -69,7 +63,7 @@ test('check refuses a data path that the environment asks for and this Node.js c
 });
 
 test('the example of the README passes check', (t) => {
-  const cwd = temporaryFolder(t);
+  const cwd = tempFolder(t);
   const [, example = ''] =
     /```yaml\n(listen:[\s\S]*?)```/.exec(readFileSync(join(ROOT, 'README.md'), 'utf8')) ?? [];
   writeFileSync(join(cwd, 'sluice.yaml'), example);
@@ -107,7 +101,7 @@ test('--config wins over CONFIG_PATH, which wins over ./config/local.yaml', (t) 
   const env = { CONFIG_PATH: 'from-env.yaml' };
   assert.match(sluice(['check', '--config', 'flag.yaml'], { env }).stdout, /^flag\.yaml: /);
   assert.match(sluice(['check'], { env }).stdout, /^from-env\.yaml: /);
-  const cwd = temporaryFolder(t);
+  const cwd = tempFolder(t);
   assert.match(sluice(['check'], { cwd }).stdout, /^\.\/config\/local\.yaml: /);
   assert.match(sluice(['check'], { cwd, env: { CONFIG_PATH: '' } }).stdout, /^\.\/config\/local\.yaml: /);
 });
@@ -186,7 +180,7 @@ test('the accepted range of Node.js is that of package.json', () => {
 });
 
 test('migrate up, status and down work on the embedded database', (t) => {
-  const cwd = temporaryFolder(t);
+  const cwd = tempFolder(t);
   writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
   const migrate = (...words: string[]) => sluice(['migrate', ...words, '--config', 'a.yaml'], { cwd });
   const up = migrate();
@@ -206,7 +200,7 @@ test('migrate up, status and down work on the embedded database', (t) => {
 });
 
 test('migrate on a folder in use, or without the server, prints the reason and exits 1', async (t) => {
-  const cwd = temporaryFolder(t);
+  const cwd = tempFolder(t);
   writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
   const lock = FolderLock.acquire(join(cwd, 'data/postgres'), 'sluice serve');
   t.after(() => lock.release());

@@ -5,7 +5,7 @@ import { after, before, test } from 'node:test';
 import { digestOf, isApiKey, isKeyId, makeSigningSecret } from '../../src/clients/api-key.ts';
 import { MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-store.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 import { attachWorker, startFeed } from './feed-lab.ts';
 import { INPUT, insertKeys, makeMigrated, openDatabase } from './support.ts';
@@ -151,8 +151,7 @@ test('keys are deleted with their client in every way, and do not return with a 
 test('without a configured secret the first key makes one (0600), which is used after restarts and by other processes', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   await clients.create('acme', INPUT);
-  const folder = makeTempFolder('sluice-keys-');
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t, 'sluice-keys-');
   const options = { configured: null, folder, pollMs: 20, notified: false };
   const first = startFeed(t, database, options);
   const beside = startFeed(t, database, options);

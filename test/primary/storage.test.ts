@@ -2,12 +2,11 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openStorage } from '../../src/primary/storage.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { keepLog } from './workers/fixtures/harness.ts';
 
 test('a stop while the embedded database still starts is no failure of it', async (t) => {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const { logger, lines } = keepLog();
   const storage = openStorage({ url: null, embeddedPath: join(folder, 'postgres') }, logger);
   const asked = storage.database.query('select 1').catch(() => undefined);

@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Backend } from '../../src/balance/backend.ts';
 import type { ApiKeyLookup, ClientLookup, ClientRecord } from '../../src/contract/clients.ts';
@@ -25,6 +26,7 @@ import { InboundServer } from '../../src/worker/inbound/server.ts';
 import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
+import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** As in a worker. */
@@ -116,6 +118,18 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
     timeouts: { bodyIdleMs: 10_000, ...options.timeouts },
     log: { access: options.access ?? { enabled: true, sample: 1 } },
   });
+}
+
+/**
+ * startUnixProxy starts a proxy that listens on a Unix socket. The socket's buffers are small and do not grow, so a reader that
+ * stops blocks the proxy at once.
+ */
+export async function startUnixProxy(
+  t: TestContext,
+  options: ProxyOptions,
+): Promise<{ path: string; proxy: TestProxy }> {
+  const path = join(makeTempFolder(), 'front.sock');
+  return { path, proxy: await startProxy(t, { ...options, listen: { kind: 'unix', path } }) };
 }
 
 /** startProxy starts a proxy for a test and closes it at the end. The test fails when a request or a backend's count is left over. */

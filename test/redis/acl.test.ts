@@ -17,7 +17,7 @@ import { startRedis } from '../support/redis.ts';
 import { startRedisCluster } from '../support/redis-cluster.ts';
 import { startRedisSentinel } from '../support/redis-sentinel.ts';
 import { waitFor } from '../support/wait.ts';
-import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+import { PATIENT_MS, startFleet } from './limiter-fleet.ts';
 
 const DOCS = readFileSync(new URL('../../docs/rate-limiting.md', import.meta.url), 'utf8');
 const RULE = /^ACL SETUSER sluice on >secret (.+)$/m.exec(DOCS)?.[1] ?? '';
@@ -45,9 +45,7 @@ function asUser(url: string): string {
 
 /** Does all that an instance does at its Redis, one after the other. */
 async function useAll(t: TestContext, servers: RedisServers) {
-  const fleet = makeFleet(servers, 2, { policies: POLICIES, timeoutMs: PATIENT_MS });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, servers, 2, { policies: POLICIES, timeoutMs: PATIENT_MS });
   const decide = (count: number, policies = POLICIES): Promise<Decision[]> =>
     Promise.all(
       fleet.workers.flatMap(({ limiter }) =>
@@ -110,9 +108,7 @@ test('an ACL user with the documented rights and one prefix is enough for takes,
   const admin = await documentedUser(t, server.url);
   await useAll(t, { kind: 'single', url: asUser(server.url) });
   await assertNothingDenied([admin]);
-  const other = makeFleet(asUser(server.url), 1, { policies: POLICIES, prefix: 'other' });
-  t.after(() => other.close());
-  await other.ready();
+  const other = await startFleet(t, asUser(server.url), 1, { policies: POLICIES, prefix: 'other' });
   const [policy] = POLICIES;
   const decision = await other.workers[0]?.limiter.take(CALLER, policy ?? assert.fail(), 1);
   assert.equal(decision?.source, 'local', 'another prefix is closed to it');

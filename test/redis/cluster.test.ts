@@ -9,7 +9,7 @@ import { allowed, callerOf, policyOf } from '../limit/limiter/limiter-lab.ts';
 import type { RedisServer } from '../support/redis.ts';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
 import { waitFor } from '../support/wait.ts';
-import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+import { type Fleet, PATIENT_MS, startFleet } from './limiter-fleet.ts';
 
 const CAPACITY = 100;
 const POLICY = policyOf({ capacity: CAPACITY, refillPerSecond: 0.001 });
@@ -22,9 +22,7 @@ type Worker = Fleet['workers'][number];
 async function workerOf(t: TestContext, cluster: RedisCluster, timeoutMs: number): Promise<Worker> {
   const policies = [PLENTY];
   const servers = { kind: 'cluster', urls: cluster.urls.slice(0, 1) } as const;
-  const fleet = makeFleet(servers, 1, { policies, leases: false, timeoutMs });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, servers, 1, { policies, leases: false, timeoutMs });
   return fleet.workers[0] ?? assert.fail();
 }
 
@@ -127,9 +125,10 @@ test('B30: buckets of a Cluster stay exact while their slots move, one after the
   const cluster = await startRedisCluster();
   t.after(() => cluster.stop());
   const policies = [POLICY];
-  const fleet = makeFleet({ kind: 'cluster', urls: cluster.urls }, 2, { policies, timeoutMs: PATIENT_MS });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, { kind: 'cluster', urls: cluster.urls }, 2, {
+    policies,
+    timeoutMs: PATIENT_MS,
+  });
   const callers = ['a', 'b', 'c'].map((name) => callerOf(name));
   const decisions = new Map<Caller, Decision[]>(callers.map((caller) => [caller, []]));
   const ask = async (times: number) => {

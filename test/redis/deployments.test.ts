@@ -20,19 +20,16 @@ import { spawnChild } from '../support/child.ts';
 import { startRedis } from '../support/redis.ts';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
 import { startRedisSentinel } from '../support/redis-sentinel.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
-import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+import { type Fleet, PATIENT_MS, startFleet } from './limiter-fleet.ts';
 import { assertOneLinePerChange, assertPatience, PLENTY, recovered, startTraffic } from './outage-lab.ts';
 
 const FLEET_SIZE = 4;
 const CAPACITY = 100;
 const POLICY = policyOf({ capacity: CAPACITY, refillPerSecond: 0.001 });
 async function fleetOf(t: TestContext, servers: RedisServers | string): Promise<Fleet> {
-  const fleet = makeFleet(servers, FLEET_SIZE, { policies: [POLICY], timeoutMs: PATIENT_MS });
-  t.after(() => fleet.close());
-  await fleet.ready();
-  return fleet;
+  return await startFleet(t, servers, FLEET_SIZE, { policies: [POLICY], timeoutMs: PATIENT_MS });
 }
 
 /** Every worker takes `perWorker` times for each caller at once. */
@@ -109,9 +106,7 @@ test('B30: several policies are still charged together while the slot of their b
     policyOf({ name: 'third', capacity: 3 * CAPACITY, refillPerSecond: 0.001 }),
   ];
   const servers: RedisServers = { kind: 'cluster', urls: cluster.urls };
-  const fleet = makeFleet(servers, FLEET_SIZE, { policies, timeoutMs: PATIENT_MS, leases: false });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, servers, FLEET_SIZE, { policies, timeoutMs: PATIENT_MS, leases: false });
   const mover = callerOf('mover');
   const ask = (chargedCount: 2 | 3) => {
     const limit = { policies: policies.slice(0, chargedCount), cost: 1 } as unknown as RouteLimit;
@@ -137,9 +132,7 @@ test('B30: several policies are still charged together while the slot of their b
 test('a client’s buckets are refilled while their slot moves', async (t) => {
   const cluster = await startRedisCluster();
   t.after(() => cluster.stop());
-  const fleet = makeFleet({ kind: 'cluster', urls: cluster.urls }, 1, { timeoutMs: PATIENT_MS });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, { kind: 'cluster', urls: cluster.urls }, 1, { timeoutMs: PATIENT_MS });
   const store = fleet.workers[0]?.store;
   assert.ok(store !== undefined);
   const keys = ['one', 'two'].map((name) => bucketKey(callerOf('mover').bucketHash, name));
@@ -189,9 +182,7 @@ test('B32: a failover by Sentinel under load refuses and delays no request, and 
   const replica = new Redis(sentinel.replica.url);
   t.after(() => replica.disconnect());
   const servers: RedisServers = { kind: 'sentinel', master: sentinel.name, urls: [sentinel.url] };
-  const fleet = makeFleet(servers, FLEET_SIZE, { policies: [PLENTY] });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, servers, FLEET_SIZE, { policies: [PLENTY] });
   const traffic = startTraffic(fleet);
   try {
     await waitFor('leases', () => traffic.counts.lease > 500);
@@ -224,8 +215,7 @@ test('B32: a silent sentinel does not prevent asking the others', async (t) => {
 
 /** A self-signed certificate for localhost. */
 function makeCertificate(t: TestContext): { cert: string; key: string } {
-  const folder = makeTempFolder('sluice-tls-');
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t, 'sluice-tls-');
   const files = { cert: join(folder, 'cert.pem'), key: join(folder, 'key.pem') };
   const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'];
   const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost', '-days', '2'];

@@ -1,4 +1,5 @@
 /** Several limiters, each with its own connection to one Redis, like workers. */
+import type { TestContext } from 'node:test';
 import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { RedisConnection } from '../../src/infra/redis/redis.ts';
@@ -12,17 +13,15 @@ import { waitFor } from '../support/wait.ts';
  */
 export const PATIENT_MS = 2_000;
 
+type FleetOptions = Partial<LabOptions> & { prefix?: string };
+
 export interface Fleet {
   workers: (LimiterLab & { connection: RedisConnection; store: RedisBucketStore })[];
   ready(): Promise<void>;
   close(): Promise<void>;
 }
 
-export function makeFleet(
-  servers: RedisServers | string,
-  size: number,
-  options: Partial<LabOptions> & { prefix?: string } = {},
-): Fleet {
+export function makeFleet(servers: RedisServers | string, size: number, options: FleetOptions = {}): Fleet {
   const logger = makeLogger({ level: 'silent', format: 'json' });
   const timeoutMs = options.timeoutMs ?? TIMEOUT_MS;
   const workers = Array.from({ length: size }, (_, index) => {
@@ -55,4 +54,17 @@ export function makeFleet(
       );
     },
   };
+}
+
+/** startFleet makes limiters, waits until they are connected, and closes them with the test. */
+export async function startFleet(
+  t: TestContext,
+  servers: RedisServers | string,
+  size: number,
+  options?: FleetOptions,
+): Promise<Fleet> {
+  const fleet = makeFleet(servers, size, options);
+  t.after(() => fleet.close());
+  await fleet.ready();
+  return fleet;
 }

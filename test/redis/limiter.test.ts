@@ -5,7 +5,7 @@ import { charge } from '../../src/limit/charge.ts';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
-import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+import { makeFleet, PATIENT_MS, startFleet } from './limiter-fleet.ts';
 import { OneRedis } from './one-redis.ts';
 
 const policy = policyOf();
@@ -162,13 +162,11 @@ test('limiters that share a Redis agree on the limits of a client that is create
 
 test('limiters that share a Redis use the newest file if two machines have different ones', async (t) => {
   const old = await redis.fleetOf(t, 1, { policies: [policyOf({ capacity: 40 })], policyVersionUs: 1_000 });
-  const young = makeFleet(redis.url, 1, {
+  const young = await startFleet(t, redis.url, 1, {
     policies: [policyOf({ capacity: 30 })],
     policyVersionUs: 2_000,
     timeoutMs: PATIENT_MS,
   });
-  t.after(() => young.close());
-  await young.ready();
   const caller = callerOf('203.0.113.7');
   const capacities = [];
   for (let i = 0; i < 3; i++) {
@@ -211,9 +209,7 @@ test('limiters that share a Redis use the local share only for the bucket whose 
 test('limiters that share a Redis connect with a password, and decide locally with a wrong one', async (t) => {
   const locked = await startRedis({ password: 'p@ss/word' });
   t.after(() => locked.stop());
-  const fleet = makeFleet(locked.url, 1, { timeoutMs: PATIENT_MS });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, locked.url, 1, { timeoutMs: PATIENT_MS });
   assert.equal((await fleet.workers[0]?.limiter.take(callerOf('a'), policy, 1))?.source, 'store');
   const wrong = makeFleet(`redis://:nope@127.0.0.1:${locked.port}`, 1);
   t.after(() => wrong.close());

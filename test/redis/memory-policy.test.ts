@@ -7,7 +7,7 @@ import { warnOfMemoryPolicy } from '../../src/primary/buckets/memory-policy.ts';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { openOperator } from './connect.ts';
-import { makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+import { PATIENT_MS, startFleet } from './limiter-fleet.ts';
 
 test('a warning names the right setting if Redis refuses writes or evicts buckets in use when its memory is full', async (t) => {
   const server = await startRedis();
@@ -34,9 +34,11 @@ test('B32: under volatile-ttl a flood of callers evicts no empty bucket when mem
   const server = await startRedis({ args: ['--maxmemory', '6mb', '--maxmemory-policy', 'volatile-ttl'] });
   t.after(() => server.stop());
   const drained = policyOf({ capacity: 100, refillPerSecond: 0.001 });
-  const fleet = makeFleet(server.url, 1, { policies: [drained], timeoutMs: PATIENT_MS, leases: false });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, server.url, 1, {
+    policies: [drained],
+    timeoutMs: PATIENT_MS,
+    leases: false,
+  });
   const { limiter, store } = fleet.workers[0] ?? assert.fail();
   assert.equal(allowed(await takeMany(limiter, 150, { caller: callerOf('victim'), policy: drained })), 100);
   const operator = await openOperator(server.url);

@@ -3,7 +3,7 @@ import { after, before, type TestContext } from 'node:test';
 import { Redis } from 'ioredis';
 import type { LabOptions } from '../limit/limiter/limiter-lab.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
-import { type Fleet, makeFleet, PATIENT_MS } from './limiter-fleet.ts';
+import { type Fleet, PATIENT_MS, startFleet } from './limiter-fleet.ts';
 
 export class OneRedis {
   #server: RedisServer | null = null;
@@ -24,7 +24,7 @@ export class OneRedis {
     return this.#server?.url ?? '';
   }
 
-  /** For whoever looks at the data. Only while the tests run. */
+  /** Direct access to the data. Only while the tests run. */
   get admin(): Redis {
     if (this.#admin === null) throw new Error('no test is running');
     return this.#admin;
@@ -33,9 +33,7 @@ export class OneRedis {
   /** fleetOf empties Redis and connects limiters to it; the test closes them. */
   async fleetOf(t: TestContext, size: number, options: Partial<LabOptions> = {}): Promise<Fleet> {
     await this.admin.flushall();
-    const fleet = makeFleet(this.url, size, { timeoutMs: PATIENT_MS, ...options });
-    t.after(() => fleet.close());
-    await fleet.ready();
+    const fleet = await startFleet(t, this.url, size, { timeoutMs: PATIENT_MS, ...options });
     await this.admin.config('RESETSTAT');
     return fleet;
   }

@@ -11,7 +11,7 @@ import { callerOf, policyOf, TIMEOUT_MS } from '../limit/limiter/limiter-lab.ts'
 import { type RedisServer, startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 import { openOperator } from './connect.ts';
-import { type Fleet, makeFleet } from './limiter-fleet.ts';
+import { type Fleet, startFleet } from './limiter-fleet.ts';
 
 /** B32 allows no wait beyond the deadline, the delay of our own event loop apart. */
 const SLACK_MS = 5;
@@ -44,9 +44,7 @@ export async function openFleet(
 ): Promise<Outage> {
   const server = await startRedis();
   t.after(() => server.stop());
-  const fleet = makeFleet(await wire(server), FLEET_SIZE, { policies: [policy] });
-  t.after(() => fleet.close());
-  await fleet.ready();
+  const fleet = await startFleet(t, await wire(server), FLEET_SIZE, { policies: [policy] });
   for (const { limiter } of fleet.workers) await limiter.take(callerOf('warm-up'), policy, 1);
   if (policy !== PLENTY) return { server, fleet, before: [] };
   // Directly at the store: the limiters would count it as demand.

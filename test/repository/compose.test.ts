@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
 import { runToEnd } from '../support/child.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -47,8 +47,7 @@ function serviceOf(name: string): Service {
 
 /** A folder with all files of compose, and .env made by the script. */
 async function withSecrets(t: TestContext): Promise<string> {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   mkdirSync(join(folder, 'scripts'));
   copyFileSync(`${ROOT}scripts/compose.sh`, join(folder, 'scripts/compose.sh'));
   copyFileSync(`${ROOT}compose.yaml`, join(folder, 'compose.yaml'));
@@ -125,8 +124,7 @@ test('passwords are made once, readable by their owner alone, and Prometheus get
 });
 
 test('a second make docker-up, and make docker-down, work for a user who is not root', async (t) => {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   mkdirSync(join(folder, 'scripts'));
   copyFileSync(`${ROOT}scripts/compose.sh`, join(folder, 'scripts/compose.sh'));
   chownSync(folder, PLAIN_USER.uid, PLAIN_USER.gid);

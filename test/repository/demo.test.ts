@@ -8,7 +8,7 @@ import { parse } from 'yaml';
 import { type Child, isRunning, processes, spawnChild } from '../support/child.ts';
 import { freePort } from '../support/free-port.ts';
 import { writeConfig } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -29,8 +29,7 @@ interface Demo {
 
 /** config/local.yaml with free ports and a separate folder for the embedded stores. */
 async function startDemo(t: TestContext): Promise<Demo> {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const ports = [await freePort(), await freePort(), await freePort()];
   const local = parse(readFileSync(`${ROOT}config/local.yaml`, 'utf8')) as LocalConfig;
   assert.deepEqual(

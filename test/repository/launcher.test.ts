@@ -2,22 +2,16 @@
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runToEnd } from '../support/child.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const LAUNCHER = join(ROOT, 'bin/sluice');
 
-function temporaryFolder(t: TestContext): string {
-  const folder = makeTempFolder('sluice launcher-');
-  t.after(() => removeTempFolder(folder));
-  return folder;
-}
-
 test('the launcher runs from any folder and through links on PATH, and reads files of the caller', async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = tempFolder(t, 'sluice launcher-');
   mkdirSync(join(folder, 'bin'));
   symlinkSync(LAUNCHER, join(folder, 'bin/first'));
   symlinkSync('first', join(folder, 'bin/sluice'));
@@ -32,7 +26,7 @@ test('the launcher runs from any folder and through links on PATH, and reads fil
 });
 
 test('the launcher runs dist/ if it is built, and without a Node.js says how to get one', async (t) => {
-  const folder = temporaryFolder(t);
+  const folder = tempFolder(t, 'sluice launcher-');
   mkdirSync(join(folder, 'bin'));
   mkdirSync(join(folder, 'dist'));
   cpSync(LAUNCHER, join(folder, 'bin/sluice'));

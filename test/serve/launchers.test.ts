@@ -5,14 +5,13 @@ import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { type Child, spawnChild } from '../support/child.ts';
 import { writeConfig } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 function launch(t: TestContext, command: string, wordsFor: (config: string) => string[]): Child {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const config = writeConfig(folder, {
     pools: { app: { backends: [{ url: 'http://127.0.0.1:9' }] } },
     database: { embeddedPath: join(folder, 'postgres') },

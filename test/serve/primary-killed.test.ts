@@ -4,14 +4,13 @@ import { ask, poolOf, startNamed } from '../cluster/support.ts';
 import { freePort } from '../support/free-port.ts';
 import { copyMadeDatabase } from '../support/made-database.ts';
 import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 test('when the primary is killed with -9 its workers finish their requests and exit, and a new primary gets the port', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const port = await freePort();
   const config = {
     listen: [{ address: `127.0.0.1:${port}` }],
@@ -50,8 +49,7 @@ test('serve on a busy port fails after 10 s, and starts if the port becomes free
   const config = { listen: [{ address: `127.0.0.1:${port}` }], workers: 1, pools: poolOf([backend]) };
   const first = await startSluice({ config });
   t.after(() => first.stop());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   await copyMadeDatabase(folder);
   const refused = spawnSluice(['serve', '--config', writeConfig(folder, config)], { folder });
   t.after(() => refused.kill());

@@ -12,7 +12,7 @@ import {
   startSluice,
   writeConfig,
 } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
 
 /** So many that the kernel gives some to each of two workers, except in one of 10^12 runs. */
@@ -88,8 +88,7 @@ async function neverResets(t: TestContext): Promise<void> {
     assert.ok(!(await twoServing(sluice)).includes(victim));
   });
 
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   await copyMadeDatabase(folder);
   const secondConfig = writeConfig(folder, configOf(backend, new URL(url).host, 1));
   const startSecond = () => {
@@ -158,8 +157,7 @@ async function neverResets(t: TestContext): Promise<void> {
 async function isRefused(t: TestContext): Promise<void> {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const config = writeConfig(folder, configOf(backend, '127.0.0.1:0', 2));
   const child = spawnSluice(['serve', '--config', config], { folder });
   t.after(() => child.kill());

@@ -10,13 +10,11 @@ import { stringify } from 'yaml';
 import { ask, poolOf, startNamed } from '../cluster/support.ts';
 import { startBackend } from '../support/backend.ts';
 import { completeConfig, spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 function folderFor(t: TestContext): string {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
-  return folder;
+  return tempFolder(t);
 }
 
 for (const [signal, moment] of [

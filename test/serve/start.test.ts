@@ -7,14 +7,13 @@ import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
 import { leaveDeadSocket } from '../support/dead-socket.ts';
 import { connectRaw } from '../support/raw-http.ts';
 import { spawnSluice, startSluice, writeConfig } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 test('the ready line has the real addresses, and every worker accepts by then', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const socketPath = join(folder, 'front.sock');
   // Left by a killed instance.
   await leaveDeadSocket(socketPath);
@@ -47,8 +46,7 @@ test('the ready line has the real addresses, and every worker accepts by then', 
 test('the embedded database is made by the first call for clients, and a start in another folder finds it with its keys', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const data = join(folder, 'postgres');
   const rateLimit = { policies: { default: { capacity: 1_000, refillPerSecond: 1_000 } } };
   const config = { pools: poolOf([backend]), workers: 2, database: { embeddedPath: data }, rateLimit };
@@ -89,8 +87,7 @@ test('the embedded database is made by the first call for clients, and a start i
 test('if no database can be made in the folder, calls that need it fail and name the setting, and all else works', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   writeFileSync(join(folder, 'data'), 'a file');
   const sluice = await startSluice({ folder, config: { pools: poolOf([backend]) } });
   t.after(() => sluice.stop());
@@ -120,8 +117,7 @@ test('ports in use are named in one line at once; after 10 s the start fails wit
   const [listen = '', admin = ''] = busy;
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const config = writeConfig(folder, {
     listen: [{ address: '127.0.0.1:0' }, { address: listen }],
     admin: { address: admin },
@@ -150,8 +146,7 @@ test('ports in use are named in one line at once; after 10 s the start fails wit
 test('serve and migrate on the folder of a running embedded database exit 1 with the reason', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const first = await startSluice({ folder, config: { pools: poolOf([backend]) } });
   t.after(() => first.stop());
   for (const command of ['serve', 'migrate']) {
@@ -167,8 +162,7 @@ test('serve and migrate on the folder of a running embedded database exit 1 with
 test('kill -9 of all processes loses no acknowledged client of the embedded database', async (t) => {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const first = await startSluice({ folder, config: { pools: poolOf([backend]) } });
   t.after(() => first.child.kill());
   await waitFor(

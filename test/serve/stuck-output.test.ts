@@ -9,7 +9,7 @@ import type { Child } from '../support/child.ts';
 import { freePort } from '../support/free-port.ts';
 import { startLoad } from '../support/load.ts';
 import { spawnSluice, writeConfig } from '../support/sluice.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 const MIB = 1024 * 1024;
@@ -28,8 +28,7 @@ interface Started {
 async function start(t: TestContext, output?: string): Promise<Started> {
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const [proxyPort, adminPort] = [await freePort(), await freePort()];
   const config = {
     listen: [{ address: `127.0.0.1:${proxyPort}` }],
@@ -94,8 +93,7 @@ interface Fifo {
 }
 
 function makeFifo(t: TestContext): Fifo {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const path = join(folder, 'output');
   execFileSync('mkfifo', [path]);
   return { path, readFd: openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) };

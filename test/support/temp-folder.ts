@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 
 const made = new Set<string>();
 let hooked = false;
@@ -16,6 +17,13 @@ export function makeTempFolder(prefix = 'sluice-test-'): string {
   }
   const folder = mkdtempSync(join(tmpdir(), prefix));
   made.add(folder);
+  return folder;
+}
+
+/** tempFolder makes a folder that is removed at the end of the test. */
+export function tempFolder(t: TestContext, prefix?: string): string {
+  const folder = makeTempFolder(prefix);
+  t.after(() => removeTempFolder(folder));
   return folder;
 }
 

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runToEnd } from '../support/child.ts';
-import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
@@ -43,8 +43,7 @@ test('neither the processes nor the demo’s backend load node’s undici, as an
 });
 
 test('with a filled compile cache, a process does not load the type stripper', async (t) => {
-  const folder = makeTempFolder('sluice-compile-cache-');
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t, 'sluice-compile-cache-');
   const program = `await import(process.argv[1]); console.log(process.moduleLoadList.join());`;
   const loads = async () => {
     const args = ['--input-type=module', '-e', program, `${ROOT}src/worker/main.ts`];

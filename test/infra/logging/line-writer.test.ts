@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { ACCESS_LINES, LineWriter } from '../../../src/infra/logging/line-writer.ts';
-import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
 
 const writer = `
@@ -27,12 +27,6 @@ const writer = `
   };
   more();
 `;
-
-function tempFolder(t: TestContext): string {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
-  return folder;
-}
 
 // A shell, because node gives its child processes a socket instead of a pipe.
 for (const [output, redirection] of [

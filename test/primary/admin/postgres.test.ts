@@ -7,7 +7,7 @@ import { EmbeddedPostgres } from '../../../src/infra/postgres/embedded-postgres.
 import { migrate } from '../../../src/infra/postgres/migrations.ts';
 import { Database } from '../../../src/infra/postgres/postgres.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../../support/postgres.ts';
-import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
@@ -30,8 +30,7 @@ async function startOnPostgres(t: TestContext) {
 }
 
 test('while the embedded database starts, calls get 503 with that reason and a Retry-After', async (t) => {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const embedded = new EmbeddedPostgres({
     folder,
     purpose: 'a test',

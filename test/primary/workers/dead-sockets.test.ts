@@ -6,13 +6,11 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { removeDeadSockets } from '../../../src/primary/workers/free-addresses.ts';
 import { leaveDeadSocket } from '../../support/dead-socket.ts';
-import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 import { keepLog } from './fixtures/harness.ts';
 
 function folderOf(t: TestContext): string {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
-  return folder;
+  return tempFolder(t);
 }
 
 async function listenAt(t: TestContext, path: string): Promise<Server> {

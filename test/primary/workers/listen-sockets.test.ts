@@ -6,7 +6,7 @@ import { type TestContext, test } from 'node:test';
 import type { ListenAddress, Settings } from '../../../src/contract/settings.ts';
 import { ListenSockets } from '../../../src/primary/workers/listen-sockets.ts';
 import { freePort } from '../../support/free-port.ts';
-import { makeTempFolder, removeTempFolder } from '../../support/temp-folder.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
 
 const loopback = (port: number): ListenAddress => ({ kind: 'tcp', host: '127.0.0.1', port });
 
@@ -35,8 +35,7 @@ async function listenBeside(t: TestContext, port: number): Promise<() => Promise
 }
 
 test('each slot has a descriptor per TCP address, none for a Unix socket, and none after close', async (t) => {
-  const folder = makeTempFolder();
-  t.after(() => removeTempFolder(folder));
+  const folder = tempFolder(t);
   const path = join(folder, 'x.sock');
   const sockets = await openSockets(t, [
     loopback(0),

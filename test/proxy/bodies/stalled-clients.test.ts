@@ -1,14 +1,12 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createConnection, type Socket } from 'node:net';
-import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { systemCodeOf } from '../../../src/contract/errors.ts';
 import { startRawBackend } from '../../support/backend.ts';
-import { makeTempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
-import { startProxy, type TestProxy } from '../support.ts';
+import { startProxy, startUnixProxy, type TestProxy } from '../support.ts';
 
 const WRITE_IDLE_MS = 400;
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
@@ -52,14 +50,6 @@ async function connectMute(t: TestContext, target: { port: number } | { path: st
   return socket;
 }
 
-/** On a Unix socket, whose buffers are small and do not grow: a reader that stops blocks the proxy at once. */
-async function startUnixProxy(t: TestContext, backend: { port: number }) {
-  const path = join(makeTempFolder(), 'front.sock');
-  const timeouts = { writeIdleMs: WRITE_IDLE_MS };
-  const proxy = await startProxy(t, { backends: [backend], timeouts, listen: { kind: 'unix', path } });
-  return { path, proxy };
-}
-
 /** The request ended with write_timeout, and not before the deadline. */
 async function assertGivenUp(proxy: TestProxy): Promise<void> {
   const line = await waitFor('the access line', () => proxy.lines.find(({ reason }) => reason !== 'ok'));
@@ -94,7 +84,10 @@ for (const [title, fields, piece] of STREAMS) {
 
 test('a client that pipelines small requests and never reads is cut after writeIdle', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(SMALL_BYTES)));
-  const { path, proxy } = await startUnixProxy(t, backend);
+  const { path, proxy } = await startUnixProxy(t, {
+    backends: [backend],
+    timeouts: { writeIdleMs: WRITE_IDLE_MS },
+  });
   const client = await connectMute(t, { path });
   client.write(GET.repeat(60));
   await assertGivenUp(proxy);
@@ -103,7 +96,10 @@ test('a client that pipelines small requests and never reads is cut after writeI
 
 test('an answer that the backend has completed is cut too when the client does not read its end', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(300_000)));
-  const { path, proxy } = await startUnixProxy(t, backend);
+  const { path, proxy } = await startUnixProxy(t, {
+    backends: [backend],
+    timeouts: { writeIdleMs: WRITE_IDLE_MS },
+  });
   const client = await connectMute(t, { path });
   client.write(GET);
   await assertGivenUp(proxy);
@@ -111,7 +107,10 @@ test('an answer that the backend has completed is cut too when the client does n
 
 test('a client that keeps sending but never reads is cut after writeIdle', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(300_000)));
-  const { path, proxy } = await startUnixProxy(t, backend);
+  const { path, proxy } = await startUnixProxy(t, {
+    backends: [backend],
+    timeouts: { writeIdleMs: WRITE_IDLE_MS },
+  });
   const client = await connectMute(t, { path });
   client.write(GET);
   const talking = setInterval(() => client.write(GET), WRITE_IDLE_MS / 8);
@@ -122,7 +121,10 @@ test('a client that keeps sending but never reads is cut after writeIdle', async
 test('a client that keeps reading slowly gets the whole answer, however many times writeIdle it takes', async (t) => {
   const bytes = 4_000_000;
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(bytes)));
-  const { path, proxy } = await startUnixProxy(t, backend);
+  const { path, proxy } = await startUnixProxy(t, {
+    backends: [backend],
+    timeouts: { writeIdleMs: WRITE_IDLE_MS },
+  });
   const client = await connectMute(t, { path });
   client.write(GET);
   let readBytes = 0;
@@ -140,13 +142,12 @@ test('a client that keeps reading slowly gets the whole answer, however many tim
 
 test('a shorter writeIdle after a reload applies to answers under way', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(300_000)));
-  const path = join(makeTempFolder(), 'front.sock');
-  const options = { backends: [backend], listen: { kind: 'unix', path } as const };
-  const proxy = await startProxy(t, { ...options, timeouts: { writeIdleMs: 8 * WRITE_IDLE_MS } });
+  const backends = [backend];
+  const { path, proxy } = await startUnixProxy(t, { backends, timeouts: { writeIdleMs: 8 * WRITE_IDLE_MS } });
   const client = await connectMute(t, { path });
   client.write(GET);
   await waitFor('the answer to be under way', () => proxy.handler.requestsInFlight === 1);
-  proxy.reload({ ...options, timeouts: { writeIdleMs: WRITE_IDLE_MS } });
+  proxy.reload({ backends, timeouts: { writeIdleMs: WRITE_IDLE_MS } });
   await assertGivenUp(proxy);
   assert.ok((proxy.lines[0]?.totalMs ?? 0) < 8 * WRITE_IDLE_MS, `${proxy.lines[0]?.totalMs} ms`);
 });

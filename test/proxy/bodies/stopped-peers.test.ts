@@ -1,10 +1,8 @@
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { startBackend, startRawBackend } from '../../support/backend.ts';
-import { makeTempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
-import { dataPath, startProxy } from '../support.ts';
+import { dataPath, startUnixProxy } from '../support.ts';
 import { bulkBackend, makeTransfer, poisonBodyBuffers, runPipelined } from './bulk.ts';
 import { bufferBytes } from './memory.ts';
 
@@ -18,19 +16,11 @@ const EACH_BYTES = 256 * 1024;
 /** The stream of a paused socket goes on reading into its own buffer; the handle wire and node:http stop at once. */
 const STREAM_BYTES = dataPath.engine === 'wire' && dataPath.wire === 'socket' ? 64 * 1024 : 0;
 
-/** On a Unix socket, whose buffers are small and do not grow: a reader that stops blocks the proxy at once. */
-async function startUnixProxy(t: TestContext, backend: { port: number }) {
-  const path = join(makeTempFolder(), 'front.sock');
-  const listen = { kind: 'unix', path } as const;
-  const proxy = await startProxy(t, { backends: [backend], limits: { bodyBytes: 2 ** 50 }, listen });
-  return { path, proxy };
-}
-
 test(`${BLOCKED_COUNT} uploads whose backend stops cost at most 256 KiB each, and nothing once they are cut`, async (t) => {
   const watch = poisonBodyBuffers(t);
   const backend = await startRawBackend((socket) => socket.pause());
   t.after(() => backend.close());
-  const { proxy } = await startUnixProxy(t, backend);
+  const { proxy } = await startUnixProxy(t, { backends: [backend], limits: { bodyBytes: 2 ** 50 } });
   const piece = Buffer.alloc(65_536, 'u');
   const before = bufferBytes();
   const clients = await Promise.all(Array.from({ length: BLOCKED_COUNT }, () => proxy.connect()));
@@ -61,7 +51,7 @@ test(`${STOPPED_COUNT} answers whose clients stop cost at most 256 KiB each, and
     bulkBackend(new Map(transfers.map((each) => [each.id, each])), problems),
   );
   t.after(() => backend.close());
-  const { path } = await startUnixProxy(t, backend);
+  const { path } = await startUnixProxy(t, { backends: [backend], limits: { bodyBytes: 2 ** 50 } });
   const before = bufferBytes();
   const start = Promise.withResolvers<void>();
   const running = transfers.map((each) => runPipelined([each], { path }, start.promise));

@@ -1,12 +1,10 @@
 /** How much of a pipelining client the proxy reads ahead, and that all requests are answered in the end. */
 import assert from 'node:assert/strict';
-import { join } from 'node:path';
 import { test } from 'node:test';
-import { makeTempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
 import { keptByKernel, takenBytes, usedBytes } from '../bodies/memory.ts';
 import { type CapturedRequest, ok, startCapturingBackend } from '../capturing-backend.ts';
-import { dataPath, route, startProxy, type TestProxy } from '../support.ts';
+import { dataPath, route, startProxy, startUnixProxy, type TestProxy } from '../support.ts';
 
 const TINY = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 const FAT_BYTES = 15_000;
@@ -37,8 +35,7 @@ test('at most 256 KiB and two reads of a pipeline are read ahead, and all its re
     return null;
   });
   // The buffers of a Unix socket are small and do not grow: bytes that are not in them were read.
-  const path = join(makeTempFolder(), 'front.sock');
-  const proxy = await startProxy(t, { backends: [backend], listen: { kind: 'unix', path } });
+  const { proxy } = await startUnixProxy(t, { backends: [backend] });
   const piece = Buffer.from(fat('/next'));
   const kept = await keptByKernel(piece);
   const client = await proxy.connect();
