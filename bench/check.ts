@@ -1,7 +1,7 @@
 /**
- * `make bench-check`: measures Sluice and nginx in turns and compares their ratio with that of the committed baseline.
- * Exit 1 when Sluice, relative to nginx, needs over 15 % more CPU time than in the baseline. Ratios of different CPUs are not
- * comparable, so it says when the machine is not the baseline's.
+ * `make bench-check`: measures Sluice and nginx alternately and compares their ratio with that of the committed baseline.
+ * Exit 1 when Sluice, relative to nginx, needs over 15 % more CPU time than in the baseline. Ratios of different CPUs are
+ * not comparable, so it says when the machine is not the baseline's.
  */
 import { MATCHUPS } from './matchups/all.ts';
 import { FULL_PACE } from './rig/arena.ts';

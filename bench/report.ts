@@ -1,6 +1,6 @@
 /**
- * Writes docs/benchmarks.md and docs/benchmarks.svg from the newest results in bench/results; `make bench-report`.
- * The text is the same for every result: where Sluice loses, the report shows it as plainly as where it wins.
+ * Writes docs/benchmarks.md and docs/benchmarks.svg from the newest results in bench/results; `make bench-report`. The text
+ * is the same for every result, so losses are shown as plainly as wins.
  */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -39,7 +39,7 @@ const parts: Part[] = [];
 let stopping = false;
 let exitCode = 0;
 
-/** Each part has a process group of its own: only this program passes Ctrl-C on, so that each part gets it once. */
+/** Each part has its own process group, so that it gets Ctrl-C once, from this program. */
 function start(name: string, args: string[]): Part {
   const child = spawn(process.execPath, args, {
     cwd: ROOT,
@@ -105,7 +105,7 @@ function killGroup(child: ChildProcess): void {
   }
 }
 
-/** The ports of the backends, and of the balancer where it will be started, that are already in use. */
+/** Those ports of the backends, and of the balancer if it will be started, that are already in use. */
 async function busyPorts(): Promise<string[]> {
   const addresses: ListenAddress[] = values.ports
     .split(',')

@@ -1,6 +1,6 @@
 /**
- * Runs test files on the pinned Node.js, each in a process of its own with a deadline, and ends with the line
- * `N passed, N failed`.
+ * Runs test files on the pinned Node.js, each in its own process with a deadline, and ends with the line `N passed, N
+ * failed`.
  *
  *   node scripts/run-tests.ts                      every test/**\/*.test.ts
  *   node scripts/run-tests.ts --without-services   files that start no Redis, no PostgreSQL and no Sluice

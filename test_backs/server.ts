@@ -1,5 +1,5 @@
 /**
- * What all test backends share: they listen, count connections, close everything, and run as a script.
+ * Shared by all test backends: listening, counting connections, closing, running as a script.
  */
 import { once } from 'node:events';
 import type { Server, Socket } from 'node:net';
@@ -11,7 +11,7 @@ export interface ListenOptions {
   host?: string;
 }
 
-/** TestBackend is a running backend; whoever started it closes it. */
+/** TestBackend is a running backend. The caller that started it closes it. */
 export interface TestBackend {
   readonly port: number;
   /** http://host:port */

@@ -9,8 +9,8 @@ import { inTurns, type Matchup, type Round } from './matchup.ts';
 const CONTESTANTS = ['sluice', 'nginx'].map((peer) => ({ peer }));
 const WORK = { path: '/tiny', connections: 64 };
 /**
- * A generator that is later than this cannot measure a millisecond. On two idle cores it was late by 0.05 to 0.5 ms at p99,
- * whatever the balancer's own p99; beside other programs by 2 to 5 ms.
+ * A later generator cannot measure a millisecond. On two idle cores its p99 was 0.05 to 0.5 ms, independent of the
+ * balancer's p99; beside other programs 2 to 5 ms.
  */
 const MAX_LAG_MS = 1;
 const TRIES = 4;

@@ -1,6 +1,6 @@
 /**
- * One run of autocannon (or of the reconnecting load, which autocannon cannot do), in a process of its own. It takes its work
- * as JSON and prints one line of JSON (LoadFigures).
+ * Runs autocannon (or the reconnecting load, which autocannon cannot do) in its own process. The job is a JSON argument;
+ * the result is printed as a line of JSON (LoadFigures).
  *
  *   node bench/rig/autocannon-run.ts '{"port":8080,"work":{…},"durationSec":5,"amount":0,"clients":1}'
  */

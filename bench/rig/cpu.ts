@@ -12,7 +12,7 @@ export interface CpuTimes {
 /** The unit of utime and stime in /proc/PID/stat; 100 on every current Linux. */
 const TICKS_PER_SEC = 100;
 
-/** cpuTimes adds up what the processes have used since they started; a process that is gone counts as 0. */
+/** cpuTimes adds up the CPU time of the processes since their start. A process that has exited counts as 0. */
 export function cpuTimes(pids: number[]): CpuTimes {
   const sum: CpuTimes = { totalUs: 0, userUs: 0, systemUs: 0 };
   for (const pid of pids) {

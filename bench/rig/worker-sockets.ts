@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 const ESTABLISHED = '01';
 const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'];
 
-/** connectionsOf counts the established connections that each process has accepted on a port; a process that is gone has 0. */
+/** connectionsOf counts the established connections of each process on a port. A process that has exited has 0. */
 export function connectionsOf(pids: readonly number[], port: number): number[] {
   const inodes = establishedOn(port);
   return pids.map((pid) => socketsOf(pid).filter((inode) => inodes.has(inode)).length);

@@ -209,7 +209,7 @@ test('while Postgres is restarted or stopped, limits stay and admin writes answe
   await waitFor('the block', async () => (await statusAs(sluice, '192.0.2.1')) === 403);
   await postgres.stop();
   await waitFor(
-    'readyz to tell',
+    'readyz to report it',
     async () => JSON.stringify((await askJson(`${sluice.adminUrl}/readyz`)).body.degraded) === '["postgres"]',
   );
   assert.equal(await statusAs(sluice, '192.0.2.1'), 403);

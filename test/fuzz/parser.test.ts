@@ -67,7 +67,7 @@ test('our parser and llhttp read the same requests in every pipeline, except for
       return minimize(made.text, async (text) => isSameFailure(await judge({ ...made, text }), failure));
     },
   });
-  assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
+  assert.equal(failures.length, 0, 'undecided differences, printed above');
   // All kinds must occur, or the test proves little.
   for (const kind of ['generated', 'edited'])
     assert.ok(cases < 100 || (classes.get(`${kind}: read as the same`) ?? 0) > cases / 8, kind);

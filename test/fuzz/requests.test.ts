@@ -72,6 +72,6 @@ test('a backend sees exactly the requests that were sent, in canonical form, or 
         isSameFailure(await judge(spare, text, random), failure),
       ),
   });
-  assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
+  assert.equal(failures.length, 0, 'undecided differences, printed above');
   assert.ok((classes.get('request forwarded as one canonical request') ?? 0) > cases / 2);
 });

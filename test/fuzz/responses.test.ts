@@ -29,7 +29,7 @@ test("the parser agrees with node's client and undici on every generated respons
     run,
     minimize: smallest,
   });
-  assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
+  assert.equal(failures.length, 0, 'undecided differences, printed above');
   // Both kinds must occur, or the test proves little.
   for (const kind of ['node: both accept', 'node: both refuse'])
     assert.ok(cases < 100 || (classes.get(kind) ?? 0) > cases / 20, kind);

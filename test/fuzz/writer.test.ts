@@ -36,7 +36,7 @@ test("node's server reads every request exactly as the writer got it", async () 
     share: 0.5,
     run,
   });
-  assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
+  assert.equal(failures.length, 0, 'undecided differences, printed above');
 });
 
 interface Sent {
@@ -78,7 +78,7 @@ test("node's client and undici read every answer alike, and a broken one never l
       return minimize(text, again);
     },
   });
-  assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
+  assert.equal(failures.length, 0, 'undecided differences, printed above');
   for (const kind of ['relayed', 'cut', 'answered by ourselves']) {
     assert.ok(cases < 100 || (classes.get(`response ${kind}`) ?? 0) > cases / 100, kind);
   }

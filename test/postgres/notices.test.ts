@@ -39,7 +39,7 @@ test('listeners share a connection, get the payloads of their channels, and may 
   await notify('one', 'a');
   await notify('two', 'b');
   await notify('three', 'c');
-  await waitFor('both to hear', () => one.told.length === 2 && two.told.length === 2);
+  await waitFor('both to be notified', () => one.told.length === 2 && two.told.length === 2);
   assert.deepEqual(
     [one.told, two.told],
     [
@@ -50,7 +50,7 @@ test('listeners share a connection, get the payloads of their channels, and may 
   one.stop();
   await notify('one', 'd');
   await notify('two', 'e');
-  await waitFor('the other to hear', () => two.told.at(-1) === 'e');
+  await waitFor('the other to be notified', () => two.told.at(-1) === 'e');
   assert.equal(one.told.length, 2);
   two.stop();
   await waitFor('the connection to end with its last listener', async () => (await listening()).length === 0);
@@ -66,7 +66,7 @@ test('a broken connection is reopened, and all listeners are woken', async (t) =
   await other.query('select pg_terminate_backend($1)', [pid]);
   await waitFor('both to be woken', () => both.every(({ told }) => told.length === 2));
   for (const channel of ['one', 'two']) await notify(channel, 'x');
-  await waitFor('both to hear', () => both.every(({ told }) => told.at(-1) === 'x'));
+  await waitFor('both to be notified', () => both.every(({ told }) => told.at(-1) === 'x'));
 });
 
 test('listeners added while another LISTEN runs wait for it: one statement at a time', async (t) => {
@@ -80,6 +80,6 @@ test('listeners added while another LISTEN runs wait for it: one statement at a 
   for (let n = 1; n < 20; n++) all.push(listen(database, `c${n}`));
   await waitFor('all to listen', () => all.every(({ told }) => told.length > 0));
   for (const n of all.keys()) await notify(`c${n}`, 'x');
-  await waitFor('all to hear', () => all.every(({ told }) => told.at(-1) === 'x'));
+  await waitFor('all to be notified', () => all.every(({ told }) => told.at(-1) === 'x'));
   assert.deepEqual(warnings, []);
 });

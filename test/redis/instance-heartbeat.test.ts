@@ -42,11 +42,11 @@ test('instances that share a Redis count each other, drop stopped and silent one
   const server = await startRedis();
   t.after(() => server.stop());
   const first = join(t, server.url, { workers: 4 });
-  await waitFor('the first to hear itself', () => first.heartbeat.storeWorkers === 4);
+  await waitFor('the first to count itself', () => first.heartbeat.storeWorkers === 4);
   const second = join(t, server.url, { workers: 2 });
   const third = join(t, server.url, { workers: 8 });
   const known = [first, second, third].map(({ heartbeat }) => heartbeat);
-  await waitFor('all to hear of all', () => known.every(({ storeWorkers }) => storeWorkers === 14));
+  await waitFor('all to count all', () => known.every(({ storeWorkers }) => storeWorkers === 14));
   await third.heartbeat.close();
   await waitFor('the one that stopped to be forgotten', () => first.heartbeat.storeWorkers === 6);
   // No clean stop, as after a loss of power.

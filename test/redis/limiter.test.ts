@@ -150,7 +150,7 @@ test('limiters that share a Redis agree on the limits of a client that is create
     (await lab.limiter.take(caller, policy, 1)).capacity;
   assert.equal(await capacityAt(first, anonymous), 100);
   assert.equal(await capacityAt(second, created), 10);
-  assert.equal(await capacityAt(first, anonymous), 10, 'one who has not heard yet is told');
+  assert.equal(await capacityAt(first, anonymous), 10, 'a worker with the old limits learns the new ones');
   assert.equal(await capacityAt(first, created), 10);
   assert.equal(await capacityAt(first, changed), 50);
   assert.equal(await capacityAt(second, created), 50);

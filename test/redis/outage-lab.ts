@@ -217,7 +217,7 @@ interface OutageSteps {
   keepsBuckets?: boolean;
 }
 
-/** proveOutage: traffic goes on while the store is away, nobody waits too long, no token is spent twice, and it is used again. */
+/** proveOutage checks that traffic continues while the store is away, no take waits too long, no token is spent twice, and the store is used again. */
 export async function proveOutage(
   outage: Outage,
   { breakIt, mend, keepsBuckets = true }: OutageSteps,

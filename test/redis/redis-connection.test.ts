@@ -80,13 +80,13 @@ test('a connection to Redis logs once that Redis is read-only, reconnects until 
   assert.deepEqual(lines, ['connected to Redis', 'Redis is read-only, connecting anew']);
   await operator.client.replicaof('no', 'one');
   await waitFor('a write', canWrite);
-  await waitFor('that to be told', () => lines.length === 3);
+  await waitFor('the line about writes', () => lines.length === 3);
   for (let i = 0; i < 10; i++) await canWrite();
   assert.deepEqual(lines.slice(2), ['Redis takes writes again']);
   await server.stop();
-  await waitFor('the end of the connection to be told', () => lines.length === 4);
+  await waitFor('the line about the lost connection', () => lines.length === 4);
   await server.start();
-  await waitFor('the connection to be told', () => lines.length === 5);
+  await waitFor('the line about the new connection', () => lines.length === 5);
   assert.deepEqual(lines.slice(3), ['no connection to Redis, trying again', 'connected to Redis']);
 });
 

@@ -124,7 +124,7 @@ test('with an unread output all requests are served; read again, it reports how 
   const sluice = await start(t, path);
   await flood(t, sluice);
   const lines = readLines(t, readFd);
-  await waitFor('the losses to be told', async () => {
+  await waitFor('the lost lines to be reported', async () => {
     const [access, application] = [toldLost(lines, 'access'), toldLost(lines, 'application')];
     return (
       access === (await metricOf(sluice.adminUrl, ACCESS)) &&

@@ -59,8 +59,8 @@ export class RawClient {
   }
 
   /**
-   * writeUntilStuck sends `piece` again and again until the other side takes nothing for STUCK_MS: there is no other sign that
-   * nobody reads. It rejects when the other side ends the connection, or still reads after MOST_STUCK_BYTES.
+   * writeUntilStuck sends `piece` repeatedly until the other side accepts nothing for STUCK_MS, the only sign that it does
+   * not read. It rejects when the other side ends the connection, or still reads after MOST_STUCK_BYTES.
    */
   async writeUntilStuck(piece: Buffer): Promise<void> {
     for (let sentBytes = 0; sentBytes < MOST_STUCK_BYTES; sentBytes += piece.length) {

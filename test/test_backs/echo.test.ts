@@ -16,7 +16,7 @@ async function startClosed(t: TestContext, options: Parameters<typeof startEcho>
   return backend;
 }
 
-test('echo tells id, method, path with query, headers and body', async (t) => {
+test('echo answers with id, method, path with query, headers and body', async (t) => {
   const backend = await startClosed(t, { id: 'one' });
   const response = await fetch(`${backend.url}/a//b?c=1`, {
     method: 'PUT',
@@ -34,7 +34,7 @@ test('echo tells id, method, path with query, headers and body', async (t) => {
   assert.equal(seen.headers['x-mine'], 'yes');
 });
 
-test('without an id echo calls itself by its port', async (t) => {
+test('without an id echo uses its port as the id', async (t) => {
   const backend = await startClosed(t);
   const seen = (await (await fetch(backend.url)).json()) as { id: string };
   assert.equal(seen.id, String(backend.port));
@@ -48,14 +48,14 @@ test('/health answers ok and /status/503 answers 503', async (t) => {
   assert.equal((await fetch(`${backend.url}/status/999`)).status, 200);
 });
 
-test('/slow waits as long as it was told', async (t) => {
+test('/slow waits for the given time', async (t) => {
   const backend = await startClosed(t);
   const startMs = performance.now();
   assert.equal((await fetch(`${backend.url}/slow?ms=80`)).status, 200);
   assert.ok(performance.now() - startMs >= 79);
 });
 
-test('/bytes sends exactly as many as asked for, also more than one piece', async (t) => {
+test('/bytes sends exactly the requested number of bytes, also in several pieces', async (t) => {
   const backend = await startClosed(t);
   for (const count of [0, 1, 65_536, 1_000_003]) {
     const body = await (await fetch(`${backend.url}/bytes?n=${count}`)).bytes();
@@ -101,7 +101,7 @@ for (const option of ['--port', '-port']) {
   });
 }
 
-test('as a script echo says which option it does not know, exit 2, and which port is taken, exit 1', async (t) => {
+test('as a script echo names an unknown option (exit 2) and a port in use (exit 1)', async (t) => {
   const unknown = await runToEnd(process.execPath, [ECHO, '--prot=1']);
   assert.deepEqual([unknown.code, unknown.stderr.length], [2, 1]);
   assert.match(unknown.stderr[0] ?? '', /unknown option --prot=1; known: --port=… --host=… --id=…/);

@@ -32,7 +32,7 @@ for (const [path, promised] of [
   });
 }
 
-test('resets-mid-body sends not a byte for /before-head', async (t) => {
+test('resets-mid-body sends no byte for /before-head', async (t) => {
   const client = await connect(t, await startResetsMidBody());
   client.write(get('/before-head'));
   assert.equal((await client.waitForClose()).length, 0);
@@ -49,7 +49,7 @@ test('closes-idle-sockets answers with keep-alive and then ends the connection b
   assert.equal(client.error, null);
 });
 
-test('closes-idle-sockets can wait for the second request and reset then', async (t) => {
+test('closes-idle-sockets can reset at the second request', async (t) => {
   const client = await connect(t, await startClosesIdleSockets({ when: 'next_request' }));
   client.write(get());
   await client.readResponse();
@@ -58,7 +58,7 @@ test('closes-idle-sockets can wait for the second request and reset then', async
   assert.equal(client.error?.code, 'ECONNRESET');
 });
 
-test('hangs accepts and says nothing, or only the head and a byte', async (t) => {
+test('hangs accepts and sends nothing, or only the head and a byte', async (t) => {
   const silent = await connect(t, await startHangs());
   silent.write(get());
   const halfway = await connect(t, await startHangs({ at: 'body' }));
@@ -80,7 +80,7 @@ test('lies-about-length sends too little, too much, or two lengths', async (t) =
   assert.deepEqual((await two.readResponse()).all('content-length'), ['2', '6']);
 });
 
-test('flaps changes its health after so many probes, and when it is told', async (t) => {
+test('flaps changes its health after every n probes, and by setHealthy', async (t) => {
   const backend = await startFlaps({ every: 2 });
   t.after(() => backend.close());
   const statuses: number[] = [];

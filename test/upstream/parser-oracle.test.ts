@@ -64,7 +64,7 @@ test("the parser agrees with node's client and undici on generated responses, sp
       return { classes: found, failures: undecided };
     },
   });
-  assert.equal(failures.length, 0, 'differences that nobody decided, printed above');
+  assert.equal(failures.length, 0, 'undecided differences, printed above');
   // Both kinds must occur often, or the test proves little.
   for (const kind of [
     'node: both accept',

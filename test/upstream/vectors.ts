@@ -227,7 +227,7 @@ const AWKWARD: Vector[] = [
     expected: good({ reason: '' }),
   },
   {
-    name: 'a reason of its own passes',
+    name: 'a custom reason passes',
     bytes: 'HTTP/1.1 200 Tr\xe8s bien\tici\r\nContent-Length: 2\r\n\r\nok',
     expected: good({ reason: 'Tr\xe8s bien\tici' }),
   },
@@ -244,9 +244,9 @@ const AWKWARD: Vector[] = [
   bad('a tab before the status', 'HTTP/1.1\t200 OK\r\nContent-Length: 2\r\n\r\nok'),
   bad('another protocol', 'SSH-2.0-OpenSSH_9.2p1\r\n'),
   bad('CRLF before the status line', `\r\n${full()}`),
-  { name: 'bytes behind the body', bytes: `${full()}EXTRA`, expected: good({ reused: false }) },
+  { name: 'bytes after the body', bytes: `${full()}EXTRA`, expected: good({ reused: false }) },
   {
-    name: 'bytes behind the last chunk',
+    name: 'bytes after the last chunk',
     bytes: `${head(CHUNKED)}${OK_CHUNKS}EXTRA`,
     expected: good({ reused: false }),
   },
@@ -284,7 +284,7 @@ const AWKWARD: Vector[] = [
   },
   ...[
     ['0x2', '0x2\r\nok\r\n0\r\n\r\n'],
-    ['a space behind the size', '2 \r\nok\r\n0\r\n\r\n'],
+    ['a space after the size', '2 \r\nok\r\n0\r\n\r\n'],
     ['a space before the size', ' 2\r\nok\r\n0\r\n\r\n'],
     ['+2', '+2\r\nok\r\n0\r\n\r\n'],
     ['no size', '\r\nok\r\n0\r\n\r\n'],
@@ -299,7 +299,7 @@ const AWKWARD: Vector[] = [
     ['LF in an extension', '2;a\nx\r\nok\r\n0\r\n\r\n'],
     ['CR in an extension', '2;a\rx\r\nok\r\n0\r\n\r\n'],
     ['NUL in an extension', '2;a\0\r\nok\r\n0\r\n\r\n'],
-    ['LF behind the last chunk', '2\r\nok\r\n0\n\n'],
+    ['LF after the last chunk', '2\r\nok\r\n0\n\n'],
     ['bare LF in a trailer', '2\r\nok\r\n0\r\nX: 1\n\r\n'],
     ['bare CR in a trailer', '2\r\nok\r\n0\r\nX: 1\rY: 2\r\n\r\n'],
     ['a trailer line without a colon', '2\r\nok\r\n0\r\nfoo\r\n\r\n'],
@@ -312,7 +312,7 @@ const AWKWARD: Vector[] = [
     expected: good(),
   },
   {
-    name: 'trailers pass, but for framing, routing and authentication',
+    name: 'trailers pass, except for framing, routing and authentication',
     bytes:
       `${head(CHUNKED)}2\r\nok\r\n0\r\nX-T: 1\r\nContent-Length: 9\r\nTransfer-Encoding: x\r\nHost: a\r\n` +
       'Authorization: b\r\nSet-Cookie: c\r\nConnection: d\r\nX-Forwarded-For: e\r\nContent-Type: f\r\ngrpc-status: 0\r\n\r\n',
@@ -333,7 +333,7 @@ const AWKWARD: Vector[] = [
     expected: good({ headers: ['Set-Cookie', 'a', 'Date', 'b'], contentLength: 2 }),
   },
   {
-    name: 'a body behind the answer to HEAD',
+    name: 'a body after the answer to HEAD',
     bytes: full(),
     method: 'HEAD',
     expected: good({ body: '', contentLength: 2, reused: false }),

@@ -55,8 +55,8 @@ function makeIdentifier(trusted: string[] = [], prefixes = { ipv4Prefix: 32, ipv
 
 /** trusted proxies, peer, X-Forwarded-For → the client */
 const WALKS: [what: string, trusted: string[], peer: string, forwardedFor: string, client: string][] = [
-  ['the peer where nobody is trusted', [], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
-  ['the peer where it is not trusted', ['10.0.0.0/8'], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
+  ['the peer if no proxy is trusted', [], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
+  ['the peer if it is not trusted', ['10.0.0.0/8'], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
   ['the peer without the field', ['10.0.0.0/8'], '10.0.0.1', '', '10.0.0.1'],
   ['the only item', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7', '203.0.113.7'],
   [
@@ -97,9 +97,15 @@ const WALKS: [what: string, trusted: string[], peer: string, forwardedFor: strin
   ['no port without digits', ['10.0.0.0/8'], '10.0.0.1', '203.0.113.7:', '10.0.0.1'],
   ['a peer without an address', ['10.0.0.0/8'], '', '203.0.113.7', 'unix:'],
   ['a Unix socket’s peer', ['10.0.0.0/8'], 'unix:', '203.0.113.7', 'unix:'],
-  ['whom a trusted Unix socket’s peer names', ['unix:'], 'unix:', '6.6.6.6, 203.0.113.7', '203.0.113.7'],
+  [
+    'the address that a trusted Unix socket’s peer sends',
+    ['unix:'],
+    'unix:',
+    '6.6.6.6, 203.0.113.7',
+    '203.0.113.7',
+  ],
   ['a trusted Unix socket’s peer without the field', ['unix:'], 'unix:', '', 'unix:'],
-  ['the peer where only Unix sockets are trusted', ['unix:'], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
+  ['the peer if only Unix sockets are trusted', ['unix:'], '198.51.100.1', '203.0.113.7', '198.51.100.1'],
 ];
 
 for (const [what, trusted, peer, forwardedFor, client] of WALKS) {

@@ -148,9 +148,9 @@ test('each backend is probed repeatedly, and its results are reported', async (t
   await within(checker.reconfigure([poolAt([backend.port], { timeoutMs: 2000 })]), 5000, 'the first round');
   assert.equal(results[0]?.result.detail, 'status 200');
   status = 500;
-  await waitFor('a failed probe is told', () => results.at(-1)?.result.detail === 'status 500');
+  await waitFor('a failed probe to be reported', () => results.at(-1)?.result.detail === 'status 500');
   status = 204;
-  await waitFor('a passed probe is told', () => results.at(-1)?.result.detail === 'status 204');
+  await waitFor('a passed probe to be reported', () => results.at(-1)?.result.detail === 'status 204');
   assert.ok(results.every(({ pool, backend: id }) => pool === 'app' && id === 'b0'));
 });
 
@@ -234,12 +234,12 @@ test('checks of the next revision run beside the current ones, and report when t
   assert.deepEqual(
     results.map(({ result }) => result.detail),
     ['port 1'],
-    'nothing is told of what is not in force',
+    'nothing is reported for checks that are not in force',
   );
   await advance(1000);
   await checker.reconfigure([at([1, 2])]);
   assert.equal(results.at(-1)?.backend, 'b1');
-  assert.deepEqual(startsMs, { 1: [0, 1000], 2: [100, 1100] }, 'each goes on in its rhythm');
+  assert.deepEqual(startsMs, { 1: [0, 1000], 2: [100, 1100] }, 'each keeps its schedule');
   await checker.prepare([at([1, 3])]);
   await checker.prepare([at([1, 4])]);
   await checker.reconfigure([at([1])]);

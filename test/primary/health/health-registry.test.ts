@@ -64,7 +64,7 @@ for (const { title, steps, health } of TABLE) {
     assert.deepEqual(
       changes.map(({ state }) => LETTERS[state.health]),
       flips,
-      'exactly the changes are told',
+      'exactly the changes are reported',
     );
   });
 }
@@ -247,7 +247,7 @@ test('a name that does not resolve takes no backend down, and leaves one without
   assert.deepEqual(
     changes.map(({ cause }) => cause),
     ['resolver', 'resolver', 'probe', 'resolver', 'resolver'],
-    'each end and each beginning of an outage is told',
+    'each begin and each end of an outage is reported',
   );
 });
 

@@ -13,7 +13,7 @@ const COMPLETE_COUNT = 40;
 /** Fewer, because the kernel buffers 4 MB of each. */
 const BLOCKED_COUNT = 100;
 const EACH_BYTES = 256 * 1024;
-/** The stream of a paused socket goes on reading into its own buffer; the handle wire and node:http stop at once. */
+/** After a pause, the stream of a socket still reads into its own buffer; the handle wire and node:http stop at once. */
 const STREAM_BYTES = dataPath.engine === 'wire' && dataPath.wire === 'socket' ? 64 * 1024 : 0;
 
 test(`${BLOCKED_COUNT} uploads whose backend stops cost at most 256 KiB each, and nothing once they are cut`, async (t) => {

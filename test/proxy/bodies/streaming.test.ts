@@ -156,7 +156,7 @@ test('large bodies arrive whole in both directions, with a length and in chunks'
 test('64 slow readers among fast ones get only their own bytes', async (t) => {
   const SLOW_BYTES = 3 * MIB;
   const FAST_BYTES = 2_000;
-  /** Each target has a byte of its own, and of 251 bytes the next is another: a shifted or foreign piece shows. */
+  /** Bytes depend on the target and repeat only after 251, so a shifted or foreign piece is noticed. */
   const bodyOf = (id: number, bytes: number) =>
     Buffer.alloc(bytes, Buffer.from(Array.from({ length: 251 }, (_, i) => (id + i) % 256)));
   const backend = await startRawBackend((socket) => {

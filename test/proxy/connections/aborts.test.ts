@@ -179,7 +179,7 @@ test('a client may disconnect while it waits for a token, or after its answer', 
   assert.equal((await client.readResponse()).body.toString(), 'GET /still');
 });
 
-/** In a thread: connects, sends a request and resets, `count` times, while this one stands still and accepts nobody. */
+/** Runs in a thread: connects, sends a request and resets, `count` times, while the main thread is blocked and accepts nobody. */
 const RESETTING = `
   const { port, flag, count } = require('node:worker_threads').workerData;
   const { connect } = require('node:net');

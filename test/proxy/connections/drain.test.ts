@@ -136,7 +136,7 @@ test('B38: a client that keeps pipelining does not delay the drain', async (t) =
   assert.equal(backend.requests.length, 2);
 });
 
-/** Clients of another thread, which connect while this one is blocked: nobody accepts. */
+/** Clients in another thread, which connect while this thread is blocked and accepts nobody. */
 const QUEUING_CLIENTS = `
 const { workerData, parentPort } = require('node:worker_threads');
 const { connect } = require('node:net');

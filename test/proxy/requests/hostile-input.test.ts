@@ -54,23 +54,23 @@ function sharedPlaces(head: string, chunked: string, names: readonly string[]): 
   return [
     ['before a name', (run) => `${head}${run}X: y\r\n\r\n`],
     ['inside a name', (run) => `${head}X${run}X: y\r\n\r\n`],
-    ['behind a name', (run) => `${head}X${run}: y\r\n\r\n`],
+    ['after a name', (run) => `${head}X${run}: y\r\n\r\n`],
     ...['X', ...names].flatMap((name): Place[] => [
       [`before the value of ${name}`, (run) => `${head}${name}: ${run}a\r\n\r\n`],
       [`inside the value of ${name}`, (run) => `${head}${name}: a${run}b\r\n\r\n`],
-      [`behind the value of ${name}`, (run) => `${head}${name}: a${run}\r\n\r\n`],
+      [`after the value of ${name}`, (run) => `${head}${name}: a${run}\r\n\r\n`],
     ]),
     ['before a chunk size', (run) => `${chunked}${run}1\r\na\r\n0\r\n\r\n`],
-    ['behind a chunk size', (run) => `${chunked}1${run}\r\na\r\n0\r\n\r\n`],
+    ['after a chunk size', (run) => `${chunked}1${run}\r\na\r\n0\r\n\r\n`],
     ['as a chunk extension', (run) => `${chunked}1;${run}\r\na\r\n0\r\n\r\n`],
     ['as a value of a chunk extension', (run) => `${chunked}1;a=${run}\r\na\r\n0\r\n\r\n`],
     ['quoted in a chunk extension', (run) => `${chunked}1;a="${run}"\r\na\r\n0\r\n\r\n`],
-    ['behind a chunk', (run) => `${chunked}1\r\na${run}\r\n0\r\n\r\n`],
+    ['after a chunk', (run) => `${chunked}1\r\na${run}\r\n0\r\n\r\n`],
     ['as a body', (run) => `${chunked}${run.length.toString(16)}\r\n${run}\r\n0\r\n\r\n`],
     ['before a trailer', (run) => `${chunked}0\r\n${run}X: y\r\n\r\n`],
     ['inside a trailer name', (run) => `${chunked}0\r\nX${run}X: y\r\n\r\n`],
     ['inside a trailer', (run) => `${chunked}0\r\nX: a${run}b\r\n\r\n`],
-    ['behind a trailer', (run) => `${chunked}0\r\nX: a${run}\r\n\r\n`],
+    ['after a trailer', (run) => `${chunked}0\r\nX: a${run}\r\n\r\n`],
   ];
 }
 
@@ -81,11 +81,11 @@ const REQUEST_PLACES: Place[] = [
   ['in the path', (run) => `GET /a${run}b HTTP/1.1\r\nHost: a\r\n\r\n`],
   ['in the query', (run) => `GET /?a${run}b HTTP/1.1\r\nHost: a\r\n\r\n`],
   ['in an authority', (run) => `GET http://a${run}b/ HTTP/1.1\r\nHost: a\r\n\r\n`],
-  ['behind the version', (run) => `GET / HTTP/1.1${run}\r\nHost: a\r\n\r\n`],
-  ['as a sound Host', (run) => `GET / HTTP/1.1\r\nHost: ${run}\r\n\r\n`],
+  ['after the version', (run) => `GET / HTTP/1.1${run}\r\nHost: a\r\n\r\n`],
+  ['as a valid Host', (run) => `GET / HTTP/1.1\r\nHost: ${run}\r\n\r\n`],
   ['in brackets of X-Forwarded-For', (run) => `${HEAD}X-Forwarded-For: [${run}]\r\n\r\n`],
-  ['behind TE: trailers', (run) => `${HEAD}TE: trailers${run}x\r\n\r\n`],
-  ['behind the request', (run) => `${HEAD}\r\n${run}`],
+  ['after TE: trailers', (run) => `${HEAD}TE: trailers${run}x\r\n\r\n`],
+  ['after the request', (run) => `${HEAD}\r\n${run}`],
   ...sharedPlaces(HEAD, CHUNKED, [
     'Host',
     'Connection',
@@ -115,7 +115,7 @@ const ANSWER_PLACES: Place[] = [
   ['before the status', (run) => `HTTP/1.1 ${run}200 OK\r\n\r\n`],
   ['in the reason', (run) => `HTTP/1.1 200 a${run}b\r\n\r\n`],
   ['in an interim answer', (run) => `HTTP/1.1 103 a\r\nLink: a${run}b\r\n\r\n${ANSWER}\r\n`],
-  ['behind timeout of Keep-Alive', (run) => `${ANSWER}Keep-Alive: timeout${run}=1\r\n\r\n`],
+  ['after timeout of Keep-Alive', (run) => `${ANSWER}Keep-Alive: timeout${run}=1\r\n\r\n`],
   ['as timeouts of Keep-Alive', (run) => `${ANSWER}Keep-Alive: ${run.replaceAll('1', 'timeout ')}\r\n\r\n`],
   ...sharedPlaces(ANSWER, CHUNKED_ANSWER, [
     'Connection',

@@ -15,7 +15,7 @@ const CASES: [title: string, pieces: string[], status: number][] = [
     ['GET / HTTP/1.1\r\nHost: a\r\n', `X: ${'y'.repeat(9_000)}\r\n`.repeat(4)],
     431,
   ],
-  ['a target behind a sound request', [`GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /${'a'.repeat(40_000)}`], 414],
+  ['a target after a valid request', [`GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /${'a'.repeat(40_000)}`], 414],
   ['more fields than any server should read', [`GET / HTTP/1.1\r\n${'X: y\r\n'.repeat(4_000)}`], 431],
 ];
 
