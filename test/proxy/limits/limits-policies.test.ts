@@ -170,7 +170,7 @@ test('a reload changes the limit fields to legacy or off; Retry-After stays', as
   }
 });
 
-test('B32: while the store is away each policy acts as configured: allow passes, deny makes a 503, an exhausted local share a 429', async (t) => {
+test('B32: while the store is away each policy acts as configured: allow passes, deny makes a 503, but an exhausted quota counts first', async (t) => {
   const backend = await startCapturingBackend(t);
   const store = new ScriptedStore(null);
   store.available = false;

@@ -32,8 +32,8 @@ test('pipelined requests that wait much longer than the headers timeout are all 
 
 if (dataPath.engine === 'wire') {
   for (const comes of [true, false]) {
-    const end = comes ? 'is served when the rest comes' : 'gets 408 after its own deadline';
-    test(`half a head behind a slow request ${end}, which starts when the slow one is answered`, async (t) => {
+    const end = comes ? 'is served when the rest comes' : 'gets 408 at that deadline';
+    test(`the deadline of half a head behind a slow request starts when that is answered: it ${end}`, async (t) => {
       const held: (() => void)[] = [];
       const backend = await startCapturingBackend(t, (request: CapturedRequest, socket) => {
         if (request.target !== '/slow') return ok(request.target);

@@ -21,7 +21,7 @@ import { engineOf, startProxy, type TestProxy } from '../support.ts';
 
 const PIPELINES = 60;
 const MOST_REQUESTS = 5;
-/** Above the size from which our engine reads bodies past its parser. */
+/** Several reads long. */
 const LARGE_BYTES = 200_000;
 /** Too large for an answer in one piece. */
 const STREAMED_BYTES = 70_000;
