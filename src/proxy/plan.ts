@@ -104,7 +104,7 @@ export class Plan {
     this.unmatchedStats = routeCounters(metrics, UNMATCHED_ROUTE);
   }
 
-  /** enter and leave frame every request. */
+  /** enter is called at the begin of each request, leave at its end. */
   enter(): void {
     this.#requestsInFlight += 1;
   }
@@ -137,12 +137,12 @@ export class Plan {
 
   #planRoute(
     { name, match, pool: poolName, rateLimit }: RouteSettings,
-    { rateLimit: { enabled, policies } }: WorkerSettings,
+    { rateLimit: { policies } }: WorkerSettings,
     metrics: WorkerMetrics,
   ): { match: RouteSettings['match']; route: PlannedRoute } {
     const pool = known(this.#pools.get(poolName), `pool ${poolName}`);
     const stats = routeCounters(metrics, name);
-    if (!enabled || rateLimit === null) return { match, route: { name, pool, limit: null, stats } };
+    if (rateLimit === null) return { match, route: { name, pool, limit: null, stats } };
     const [first, ...others] = rateLimit.policies.map((wanted) => {
       const policy = policies.find((each) => each.name === wanted);
       return known(policy, `policy ${wanted}`);
@@ -165,12 +165,11 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
     const isSame = before !== undefined && isDeepStrictEqual(before.timeouts, pool.timeouts);
     return isSame ? before : planBackend(pool, backend, deps);
   });
-  const retriesCell = (reason: string): number =>
-    deps.metrics.series('sluice_retries_total', pool.name, reason);
+  const cellOf = (reason: string): number => deps.metrics.series('sluice_retries_total', pool.name, reason);
   return {
     algorithm: makeAlgorithm(pool.balance, backends, deps),
     byBackend: new Map(planned.map((each) => [each.backend, each])),
-    retryCells: { other: retriesCell('connect'), fresh: retriesCell('reused_socket') },
+    retryCells: { other: cellOf('connect'), fresh: cellOf('reused_socket') },
   };
 }
 

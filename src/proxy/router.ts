@@ -1,6 +1,5 @@
 /** Host, path and method to a route: the first one that matches, in the order of the configuration. */
 
-import { normalPaths } from '../contract/normal-path.ts';
 import type { RouteMatch } from '../contract/settings.ts';
 
 interface CompiledRoute<R> extends RouteMatch {
@@ -64,9 +63,8 @@ function withoutPort(host: string): string {
 
 function compile<R>({ host, path, methods }: RouteMatch, route: R): CompiledRoute<R> {
   const suffix = host?.startsWith('*.') ? host.slice(1) : null;
-  const normal = path === null ? null : (normalPaths(path)[0] ?? path);
-  const isPrefix = normal?.endsWith('/') ?? false;
-  return { host: suffix ?? host, isSuffix: suffix !== null, path: normal, isPrefix, methods, route };
+  const isPrefix = path?.endsWith('/') ?? false;
+  return { host: suffix ?? host, isSuffix: suffix !== null, path, isPrefix, methods, route };
 }
 
 function matchesPlace<R>(route: CompiledRoute<R>, host: string, path: string): boolean {

@@ -137,12 +137,12 @@ class WorkerMain {
     });
     this.#dataPlane = dataPlane;
     // Not awaited: a newer revision may come meanwhile.
-    this.#listen(dataPlane, revision).catch((error: unknown) => this.#cannotServe(error));
-  }
-
-  async #listen(dataPlane: DataPlane, revision: number): Promise<void> {
-    await dataPlane.listen();
-    if (!this.#ending) this.#link.send({ type: 'ready', revision });
+    dataPlane
+      .listen()
+      .then(() => {
+        if (!this.#ending) this.#link.send({ type: 'ready', revision });
+      })
+      .catch((error: unknown) => this.#cannotServe(error));
   }
 
   #onClients(message: Extract<PrimaryMessage, { type: 'clients' }>): void {
