@@ -4,7 +4,7 @@
  *   node scripts/prepare-data.ts
  */
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -21,10 +21,12 @@ try {
   });
   await embedded.ready;
   await embedded.close();
-  rmSync(target, { recursive: true, force: true });
-  cpSync(join(folder, 'data'), target, { recursive: true });
+  const draft = `${target}.new`;
+  for (const old of [draft, target]) rmSync(old, { recursive: true, force: true });
+  cpSync(join(folder, 'data'), draft, { recursive: true });
   // It holds no secret, and Sluice may run as another user than the one who builds it.
-  execFileSync('chmod', ['-R', 'a+rX', target]);
+  execFileSync('chmod', ['-R', 'a+rX', draft]);
+  renameSync(draft, target);
 } finally {
   rmSync(folder, { recursive: true });
 }

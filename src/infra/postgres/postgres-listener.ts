@@ -10,13 +10,12 @@ import type { Logger } from '../logging/logger.ts';
 
 interface Listener {
   channel: string;
-  /** Called with the payload of each notification, and with null once listening has begun, or begun again. */
   onWake: (payload: string | null) => void;
 }
 
 const MIN_RETRY_MS = 250;
 const MAX_RETRY_MS = 5_000;
-/** So often a silent connection is asked whether it lives; it has as long to answer. */
+/** So often a silent connection is asked whether it lives. Each statement has as long for its answer. */
 const PING_MS = 10_000;
 const CLOSE_MS = 1_000;
 
@@ -32,6 +31,7 @@ export class NoticeConnection {
   #client: pg.Client | null = null;
   /** The statement before the next one: pg wants one at a time. */
   #lastStatement: Promise<unknown> = Promise.resolve();
+  #retryMs = MIN_RETRY_MS;
 
   /** Made by Database. */
   constructor(config: pg.ClientConfig, logger: Logger) {
@@ -67,38 +67,36 @@ export class NoticeConnection {
   }
 
   async #keepListening(stop: AbortSignal): Promise<void> {
-    let retryMs = MIN_RETRY_MS;
+    this.#retryMs = MIN_RETRY_MS;
     while (!stop.aborted) {
-      try {
-        await this.#listenOnce(stop, () => {
-          retryMs = MIN_RETRY_MS;
-        });
-      } catch (thrown) {
+      await this.#listenOnce(stop).catch((thrown: unknown) => {
         this.#logger.debug({ err: toError(thrown) }, 'the LISTEN connection broke; polling goes on');
-      }
-      await sleep(retryMs, undefined, { signal: stop }).catch(() => undefined);
-      retryMs = Math.min(retryMs * 2, MAX_RETRY_MS);
+      });
+      await sleep(this.#retryMs, undefined, { signal: stop }).catch(() => undefined);
+      this.#retryMs = Math.min(this.#retryMs * 2, MAX_RETRY_MS);
     }
   }
 
-  /** Throws when the connection has ended, which `stop` brings about too. */
-  async #listenOnce(stop: AbortSignal, onConnected: () => void): Promise<void> {
+  /** Rejects when the connection has ended, which `stop` brings about too. */
+  async #listenOnce(stop: AbortSignal): Promise<void> {
     const client = new pg.Client(this.#config);
     const ended = new Promise<never>((_, reject) => {
       client.on('error', reject);
       client.on('end', () => reject(new Error('the server closed the connection')));
       stop.onabort = () => reject(new Error('nobody listens any more'));
     });
-    // It may reject after the race below was decided.
-    ended.catch(() => undefined);
     client.on('notification', ({ channel, payload = '' }) => {
       for (const listener of this.#listeners) if (listener.channel === channel) listener.onWake(payload);
     });
-    const pinger = setInterval(() => this.#ping(client), PING_MS);
+    const pinger = setInterval(() => {
+      if (this.#client === client) this.#ask(client, 'select 1');
+    }, PING_MS);
     try {
-      await Promise.race([this.#subscribe(client), ended]);
-      onConnected();
-      for (const listener of this.#listeners) listener.onWake(null);
+      await Promise.race([client.connect(), ended]);
+      // Whoever calls listen from here on joins by itself.
+      this.#client = client;
+      this.#lastStatement = Promise.resolve();
+      for (const listener of this.#listeners) this.#join(client, listener);
       await ended;
     } finally {
       this.#client = null;
@@ -109,37 +107,19 @@ export class NoticeConnection {
     }
   }
 
-  async #subscribe(client: pg.Client): Promise<void> {
-    await client.connect();
-    this.#lastStatement = Promise.resolve();
-    // Whoever calls listen from here on joins by itself.
-    this.#client = client;
-    for (const { channel } of this.#listeners) await this.#run(client, listenTo(channel));
-  }
-
   #join(client: pg.Client, listener: Listener): void {
-    withDeadline(this.#run(client, listenTo(listener.channel)), PING_MS, 'a LISTEN').then(
-      () => {
-        if (this.#listeners.has(listener)) listener.onWake(null);
-      },
-      (error: unknown) => client.emit('error', toError(error)),
-    );
+    this.#ask(client, `listen ${pg.escapeIdentifier(listener.channel)}`, () => {
+      this.#retryMs = MIN_RETRY_MS;
+      if (this.#listeners.has(listener)) listener.onWake(null);
+    });
   }
 
-  #ping(client: pg.Client): void {
-    if (this.#client === null) return;
-    withDeadline(this.#run(client, 'select 1'), PING_MS, 'the LISTEN connection').catch((error: unknown) =>
+  /** A connection that fails a statement, or does not answer in time, ends. */
+  #ask(client: pg.Client, text: string, onAnswer = (): void => undefined): void {
+    const asked = this.#lastStatement.then(() => client.query(text));
+    this.#lastStatement = asked.catch(() => undefined);
+    withDeadline(asked, PING_MS, 'the LISTEN connection').then(onAnswer, (error: unknown) =>
       client.emit('error', toError(error)),
     );
   }
-
-  #run(client: pg.Client, text: string): Promise<unknown> {
-    const done = this.#lastStatement.then(() => client.query(text));
-    this.#lastStatement = done.catch(() => undefined);
-    return done;
-  }
-}
-
-function listenTo(channel: string): string {
-  return `listen ${pg.escapeIdentifier(channel)}`;
 }

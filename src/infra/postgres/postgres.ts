@@ -33,19 +33,16 @@ export interface DatabaseOptions {
   onHeld?: () => Promise<void>;
 }
 
-interface Lending {
-  /** Bounds the whole use. */
-  timeoutMs: number;
-  readOnly?: boolean;
-  /** For migrations: also while the database is held, and the connection is closed afterwards. */
-  migrating?: boolean;
-}
+/**
+ * writing: counts as activity. reading: does not. migrating: as writing, but also while the database is held, and the connection is
+ * closed afterwards.
+ */
+type Use = 'writing' | 'reading' | 'migrating';
 
 /** The embedded server has one session. */
 const POOL_SIZE = 4;
 const DEFAULT_CONNECT_MS = 2_000;
 const DEFAULT_STATEMENT_MS = 5_000;
-/** The server's own timeout comes first: its message says more, and the connection survives. */
 const ANSWER_GRACE_MS = 500;
 const CLOSE_MS = 2_000;
 const EMBEDDED_PORT = 5432;
@@ -53,33 +50,30 @@ const EMBEDDED_PORT = 5432;
 export class Database {
   /** true for the embedded server, whose one session all connections share: no LISTEN, and one transaction at a time. */
   readonly singleSession: boolean;
-  readonly #pool: pg.Pool;
-  readonly #config: pg.ClientConfig;
-  readonly #statementMs: number;
+  readonly #options: DatabaseOptions;
   readonly #logger: Logger;
-  readonly #onStall: () => void;
-  readonly #onHeld: () => Promise<void>;
-  readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
+  /** For one statement; also set at the server. */
+  readonly #statementMs: number;
+  readonly #pool: pg.Pool;
   readonly #notices: NoticeConnection;
+  readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
   /** Connections whose session has its statement_timeout. */
   readonly #prepared = new WeakSet<pg.PoolClient>();
+  readonly #activityListeners = new Set<() => void>();
   #available = false;
   #lossCount = 0;
-  readonly #activityListeners = new Set<() => void>();
   #held: LbError | null = null;
   #closing: Promise<void> | null = null;
 
   constructor(options: DatabaseOptions) {
-    const { target, connectMs = DEFAULT_CONNECT_MS, statementMs = DEFAULT_STATEMENT_MS } = options;
-    this.singleSession = target.kind === 'embedded';
-    this.#statementMs = statementMs;
+    this.#options = options;
     this.#logger = options.logger;
-    this.#onStall = options.onStall ?? (() => undefined);
-    this.#onHeld = options.onHeld ?? (() => Promise.resolve());
-    this.#config = clientConfig(target, connectMs);
-    this.#notices = new NoticeConnection(this.#config, options.logger);
+    this.#statementMs = options.statementMs ?? DEFAULT_STATEMENT_MS;
+    this.singleSession = options.target.kind === 'embedded';
+    const config = clientConfig(options);
+    this.#notices = new NoticeConnection(config, options.logger);
     this.#pool = new pg.Pool({
-      ...this.#config,
+      ...config,
       max: this.singleSession ? 1 : POOL_SIZE,
       // The embedded server's one connection costs nothing while it is idle.
       idleTimeoutMillis: this.singleSession ? 0 : 30_000,
@@ -117,20 +111,18 @@ export class Database {
 
   /** query runs one statement. Throws LbError (see mapDatabaseError); a failed write may still have happened. */
   query(text: string, params: readonly unknown[] = []): Promise<Row[]> {
-    const timeoutMs = this.#statementMs + ANSWER_GRACE_MS;
-    return this.#lend({ timeoutMs }, (client) => run(client, text, params));
+    return this.#lend('writing', this.#answerMs, (client) => run(client, text, params));
   }
 
   /** read is query for a statement that changes nothing: it does not count as activity. */
   read(text: string, params: readonly unknown[] = []): Promise<Row[]> {
-    const timeoutMs = this.#statementMs + ANSWER_GRACE_MS;
-    return this.#lend({ timeoutMs, readOnly: true }, (client) => run(client, text, params));
+    return this.#lend('reading', this.#answerMs, (client) => run(client, text, params));
   }
 
   /** readSnapshot runs several reads of one moment, each within its own deadline and all within timeoutMs. */
   readSnapshot<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
-    const lending = { timeoutMs, readOnly: true };
-    return this.#lend(lending, (client) => this.#inside('repeatable read read only', client, fn));
+    const level = 'repeatable read read only';
+    return this.#lend('reading', timeoutMs, (client) => this.#inside(level, client, fn));
   }
 
   /**
@@ -138,21 +130,19 @@ export class Database {
    * was committed before it began (read committed). An error that fn throws costs the connection.
    */
   transaction<T>(timeoutMs: number, fn: (query: QueryFn) => Promise<T>): Promise<T> {
-    return this.#lend({ timeoutMs }, (client) => this.#inside('read committed', client, fn));
+    return this.#lend('writing', timeoutMs, (client) => this.#inside('read committed', client, fn));
   }
 
   async #inside<T>(level: string, client: pg.PoolClient, fn: (query: QueryFn) => Promise<T>): Promise<T> {
-    await run(client, `begin isolation level ${level}`, []);
-    const result = await fn((text, params = []) =>
-      this.#bounded(run(client, text, params), this.#statementMs + ANSWER_GRACE_MS),
-    );
-    await run(client, 'commit', []);
+    await run(client, `begin isolation level ${level}`);
+    const result = await fn((text, params) => this.#bounded(run(client, text, params), this.#answerMs));
+    await run(client, 'commit');
     return result;
   }
 
   /** migrating lends a raw connection, even while the database is held, and closes it afterwards. For migrations.ts. */
   migrating<T>(timeoutMs: number, fn: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-    return this.#lend({ timeoutMs, migrating: true }, fn);
+    return this.#lend('migrating', timeoutMs, fn);
   }
 
   /** nowUs is the database's time in µs since the epoch: the clock of every version of limits. */
@@ -198,12 +188,10 @@ export class Database {
     }
   }
 
-  async #lend<T>(
-    { timeoutMs, readOnly = false, migrating = false }: Lending,
-    fn: (client: pg.PoolClient) => Promise<T>,
-  ): Promise<T> {
-    if (this.#held !== null && !migrating) await this.#onHeld();
-    if (this.#held !== null && !migrating) {
+  async #lend<T>(use: Use, timeoutMs: number, fn: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+    const isMigrating = use === 'migrating';
+    if (this.#held !== null && !isMigrating) await this.#options.onHeld?.();
+    if (this.#held !== null && !isMigrating) {
       const { code, message } = this.#held;
       throw new LbError(code, `the database is not available: ${message}`, { cause: this.#held });
     }
@@ -215,19 +203,19 @@ export class Database {
         timeoutMs,
       );
       this.#available = true;
-      release(migrating);
+      release(isMigrating);
       return result;
     } catch (thrown) {
       const error = mapDatabaseError(thrown, 'a statement failed');
       const isLost = error.code === 'database_unavailable' && isConnectionLost(error);
       // A connection in a failed transaction, or with an answer still to come, cannot be used again.
-      release(isLost || migrating || client.getTransactionStatus() !== 'I');
+      release(isLost || isMigrating || client.getTransactionStatus() !== 'I');
       // A statement that the server refused or gave up proves that the server is there.
       if (isLost) this.#noteLoss();
       else this.#available = true;
       throw error;
     } finally {
-      if (!readOnly) this.noteActivity();
+      if (use !== 'reading') this.noteActivity();
     }
   }
 
@@ -268,32 +256,28 @@ export class Database {
     return release;
   }
 
+  /** The server's own timeout comes first: its message says more, and the connection survives. */
+  get #answerMs(): number {
+    return this.#statementMs + ANSWER_GRACE_MS;
+  }
+
   #bounded<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
     return withDeadline(promise, timeoutMs, () => {
-      this.#onStall();
+      this.#options.onStall?.();
       return new LbError('database_unavailable', `the database did not answer within ${timeoutMs} ms`);
     });
   }
 }
 
-async function run(client: pg.PoolClient, text: string, params: readonly unknown[]): Promise<Row[]> {
+async function run(client: pg.PoolClient, text: string, params: readonly unknown[] = []): Promise<Row[]> {
   const result = await client.query<Row>(text, [...params]);
   return result.rows;
 }
 
-function clientConfig(target: DatabaseTarget, connectMs: number): pg.ClientConfig {
+function clientConfig({ target, connectMs = DEFAULT_CONNECT_MS }: DatabaseOptions): pg.ClientConfig {
   const common = { connectionTimeoutMillis: connectMs, application_name: 'sluice' };
-  if (target.kind === 'url') {
-    return { ...common, connectionString: target.url, keepAlive: true };
-  }
+  if (target.kind === 'url') return { ...common, connectionString: target.url, keepAlive: true };
   // All of it is given, so that no PG* variable of the environment counts.
-  return {
-    ...common,
-    host: target.socketFolder,
-    port: EMBEDDED_PORT,
-    user: 'postgres',
-    password: 'embedded',
-    database: 'postgres',
-    ssl: false,
-  };
+  const session = { port: EMBEDDED_PORT, user: 'postgres', password: 'embedded', database: 'postgres' };
+  return { ...common, ...session, host: target.socketFolder, ssl: false };
 }
