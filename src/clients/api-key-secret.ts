@@ -13,26 +13,24 @@ interface ApiKeySecretOptions {
   configured: string | null;
   /** File of the secret that is used where none is set. */
   path: string;
-  /** Where earlier versions kept the file; it is copied to `path`. */
+  /** Where earlier versions kept the file: copied to `path` where that is missing. Default: `path`. */
   formerPath?: string;
   logger: Pick<Logger, 'error'>;
 }
 
 export class ApiKeySecret {
+  readonly #options: ApiKeySecretOptions;
   readonly #path: string;
-  readonly #formerPath: string | null;
-  readonly #logger: Pick<Logger, 'error'>;
   readonly #listeners = new Set<() => void>();
   #configured: string | null;
   #current: SigningSecret | null = null;
 
   /** Made once, in the primary. */
-  constructor({ configured, path, formerPath, logger }: ApiKeySecretOptions) {
-    this.#configured = configured;
-    this.#path = resolve(path);
-    this.#formerPath = formerPath === undefined ? null : resolve(formerPath);
-    this.#logger = logger;
-    if (configured !== null) this.#current = makeSigningSecret(configured);
+  constructor(options: ApiKeySecretOptions) {
+    this.#options = options;
+    this.#path = resolve(options.path);
+    this.#configured = options.configured;
+    if (options.configured !== null) this.#current = makeSigningSecret(options.configured);
   }
 
   /** null: there is none yet, its file was not needed yet, or it cannot be read. */
@@ -99,11 +97,11 @@ export class ApiKeySecret {
   /** Without it Sluice serves all the same: callers with keys are limited by their addresses. */
   #read(): string | null {
     try {
-      const text = readSecretFile(this.#path);
-      if (text !== null || this.#formerPath === null) return text;
-      return adoptSecretFile(this.#formerPath, this.#path);
+      return (
+        readSecretFile(this.#path) ?? adoptSecretFile(this.#options.formerPath ?? this.#path, this.#path)
+      );
     } catch (thrown) {
-      this.#logger.error(
+      this.#options.logger.error(
         { err: toError(thrown), path: this.#path },
         'the secret of the API keys cannot be read; no key is accepted',
       );

@@ -19,13 +19,6 @@ export interface IssuedKey extends ApiKeyView {
   key: string;
 }
 
-interface ApiKeyPage {
-  /** In the order in which they were made. */
-  items: ApiKeyView[];
-  /** The `after` of the next page; null: this is the last. */
-  next: string | null;
-}
-
 interface ApiKeyStoreOptions {
   database: Database;
   secret: ApiKeySecret;
@@ -69,11 +62,15 @@ export class ApiKeyStore {
   }
 
   /**
-   * list throws client_not_found.
+   * list gives keys in the order in which they were made. Throws client_not_found.
    *
    * @param page limit ≥ 1; after: the keyId behind which the page starts, null: the first one
+   * @returns next: the `after` of the next page; null: this is the last
    */
-  async list(clientId: string, page: { limit: number; after: string | null }): Promise<ApiKeyPage> {
+  async list(
+    clientId: string,
+    page: { limit: number; after: string | null },
+  ): Promise<{ items: ApiKeyView[]; next: string | null }> {
     // A client without keys gives one row of nulls, an unknown one gives none.
     const rows = await this.#database.read(
       `select k.key_id, k.name, k.created_at from clients c
@@ -104,8 +101,7 @@ export class ApiKeyStore {
   }
 
   async #hasKeys(): Promise<boolean> {
-    const rows = await this.#database.read('select 1 from api_keys limit 1');
-    return rows.length > 0;
+    return (await this.#database.read('select 1 from api_keys limit 1')).length > 0;
   }
 }
 

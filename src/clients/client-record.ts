@@ -43,14 +43,15 @@ export function clientRecordOf(row: Readonly<Record<string, unknown>>): ClientRe
   if (typeof capacity === 'number' && typeof refillPerSecond === 'number') {
     limits[DEFAULT_NAME] = { capacity, refillPerSecond };
   }
-  for (const [policy, own] of Object.entries(objectOf(row.limits, row))) {
+  if (typeof row.limits !== 'object' || row.limits === null) throw misfit(row);
+  for (const [policy, own] of Object.entries(row.limits)) {
     if (!isBucketLimits(own)) throw misfit(row);
     limits[policy] = { capacity: own.capacity, refillPerSecond: own.refillPerSecond };
   }
   return { clientId, mode, limits, versionUs: versionOf(row) };
 }
 
-/** versionOf is a row's version. pg gives int8 as text; µs since the epoch stay exact in a number until the year 2255. Throws as clientRecordOf. */
+/** versionOf throws as clientRecordOf does. pg gives int8 as text; µs since the epoch stay exact in a number until 2255. */
 export function versionOf(row: Readonly<Record<string, unknown>>): number {
   const versionUs = Number(row.version_us);
   if (!Number.isSafeInteger(versionUs)) throw misfit(row);
@@ -59,11 +60,6 @@ export function versionOf(row: Readonly<Record<string, unknown>>): number {
 
 function isMode(value: unknown): value is ClientMode {
   return value === 'limit' || value === 'unlimited' || value === 'blocked';
-}
-
-function objectOf(value: unknown, row: Readonly<Record<string, unknown>>): object {
-  if (typeof value !== 'object' || value === null) throw misfit(row);
-  return value;
 }
 
 function isBucketLimits(value: unknown): value is BucketLimits {
@@ -78,8 +74,6 @@ function isBucketLimits(value: unknown): value is BucketLimits {
 }
 
 function misfit(row: Readonly<Record<string, unknown>>): LbError {
-  return new LbError(
-    'schema_mismatch',
-    `the row of client ${String(row.client_id)} does not fit this program`,
-  );
+  const message = `the row of client ${String(row.client_id)} does not fit this program`;
+  return new LbError('schema_mismatch', message);
 }

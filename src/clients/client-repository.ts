@@ -1,6 +1,6 @@
 /**
- * The table `clients` as the admin API uses it. Every write is one statement, so none needs a transaction. Triggers write the
- * versions and tombstones (migrations/0001_clients.sql), so that what somebody writes with psql is followed too.
+ * The table `clients` for the admin API. Every write is one statement. Triggers write the versions and tombstones
+ * (migrations/0001_clients.sql), so that workers also learn of a write by psql.
  */
 import type { ClientRecord } from '../contract/clients.ts';
 import { LbError } from '../contract/errors.ts';
@@ -74,10 +74,8 @@ export class ClientRepository {
       );
       if (created !== undefined) return { record: clientRecordOf(created), created: true };
     }
-    throw new LbError(
-      'database_unavailable',
-      `the client ${clientId} is being created and deleted by others; try again`,
-    );
+    const message = `the client ${clientId} is being created and deleted by others; try again`;
+    throw new LbError('database_unavailable', message);
   }
 
   /** Absent fields stay; `limits` is replaced as a whole. Throws client_not_found, else as create. */
@@ -105,12 +103,10 @@ export class ClientRepository {
 
   /** Leaves a tombstone. Throws client_not_found. */
   async remove(clientId: string): Promise<void> {
-    const rows = await this.#write(
-      'delete from clients where client_id = $1 returning client_id',
-      [clientId],
+    found(
+      await this.#write(`delete from clients where client_id = $1 ${RETURNING}`, [clientId], clientId),
       clientId,
     );
-    if (rows.length === 0) throw notFound(clientId);
   }
 
   async #write(text: string, values: readonly unknown[], clientId: string): Promise<Row[]> {
@@ -128,12 +124,8 @@ function valuesOf(clientId: string, input: ClientInput): unknown[] {
 
 function found(rows: readonly Row[], clientId: string): ClientRecord {
   const [row] = rows;
-  if (row === undefined) throw notFound(clientId);
+  if (row === undefined) throw new LbError('client_not_found', `there is no client ${clientId}`);
   return clientRecordOf(row);
-}
-
-function notFound(clientId: string): LbError {
-  return new LbError('client_not_found', `there is no client ${clientId}`);
 }
 
 function refusalOf(error: unknown, clientId: string): unknown {
@@ -143,10 +135,8 @@ function refusalOf(error: unknown, clientId: string): unknown {
   }
   if (state === CHECK_VIOLATION || state === OUT_OF_RANGE) {
     const rule = constraintOf(error) ?? 'a range of the table';
-    return new LbError('bad_request', `the client ${clientId} does not keep to ${rule}`, {
-      cause: error,
-      status: 422,
-    });
+    const message = `the client ${clientId} does not keep to ${rule}`;
+    return new LbError('bad_request', message, { cause: error, status: 422 });
   }
   return error;
 }

@@ -24,7 +24,8 @@ const MODES: readonly ClientMode[] = ['limit', 'unlimited', 'blocked'];
 const TOMBSTONE = 3;
 const VERSION_AT = 3;
 const ID_AT = 11;
-const MODE_LIVE = 0;
+/** Stands for the mode of an API key. */
+const VALID = 0;
 const LIMIT_BYTES = 12;
 /** No record is longer: the database bounds limits to 64 KiB of JSON, which is longer than their packed form. */
 export const MAX_RECORD_BYTES = 0xffff;
@@ -41,7 +42,6 @@ export interface StoredKey {
   secretId: string;
 }
 
-/** lengthAt is the length of the record at `at`. */
 export function lengthAt(bytes: Buffer, at: number): number {
   return bytes.readUInt16LE(at + 1);
 }
@@ -57,12 +57,10 @@ export function areRecords(bytes: Buffer, end: number): boolean {
   return at === end;
 }
 
-/** versionAt is the version of the record at `at`. */
 export function versionAt(bytes: Buffer, at: number): number {
   return bytes.readDoubleLE(at + VERSION_AT);
 }
 
-/** isTombstoneAt tells a tombstone from what lives. */
 export function isTombstoneAt(bytes: Buffer, at: number): boolean {
   return (bytes[at] ?? 0) >> KIND_BITS === TOMBSTONE;
 }
@@ -157,7 +155,7 @@ export class RecordPacker {
   }
 
   apiKey({ digest, clientId, secretId }: StoredKey): Buffer {
-    const at = this.#start(writeDigest(digest, this.#id), MODE_LIVE, 0);
+    const at = this.#start(writeDigest(digest, this.#id), VALID, 0);
     const secretBytes = this.#bytes.write(secretId, at + 1);
     this.#bytes[at] = secretBytes;
     const clientAt = at + 1 + secretBytes;
@@ -206,8 +204,6 @@ export class RecordPacker {
 }
 
 function tooLong(clientId: string): LbError {
-  return new LbError(
-    'schema_mismatch',
-    `the row of client ${clientId.slice(0, 200)} does not fit this program`,
-  );
+  const message = `the row of client ${clientId.slice(0, 200)} does not fit this program`;
+  return new LbError('schema_mismatch', message);
 }

@@ -56,12 +56,11 @@ export class RecordTable {
   #keyCount = 0;
   #nextToForget = 0;
 
-  /** Clients, without tombstones. */
+  /** Without tombstones, as keyCount. */
   get clientCount(): number {
     return this.#clientCount;
   }
 
-  /** API keys, without tombstones. */
   get keyCount(): number {
     return this.#keyCount;
   }

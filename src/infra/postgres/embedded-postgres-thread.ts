@@ -4,7 +4,6 @@
  *
  * As the main file of a process it makes the data of a new database in the folder of its argument, and exits.
  */
-import { rmSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
@@ -12,13 +11,9 @@ import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 /** Sluice has one connection, and for a moment two when it is replaced. Operators may connect too. */
 const MAX_CONNECTIONS = 4;
 
-/** While another program is connected, the primary is told so often that it may have written. */
 const OTHERS_MS = 250;
 
-/**
- * PostgreSQL's own cache. In WASM all of it is resident from the start; behind it there still is the operating system's cache of
- * the files.
- */
+/** PostgreSQL's own cache. In WASM all of it is resident from the start; the operating system caches the files besides. */
 const SHARED_BUFFERS = 'shared_buffers=4MB';
 const START_PARAMETERS = [...PGlite.defaultStartParams, '-c', SHARED_BUFFERS];
 
@@ -40,8 +35,8 @@ async function makeData(folder: string): Promise<void> {
 }
 
 /**
- * Posts 'activity' at each connection, and again and again while there are others than Sluice's own: their programs may write at
- * any time. Without it the primary sleeps.
+ * Posts 'activity' at each connection, and every OTHERS_MS while another program is connected, because it may write at any time.
+ * The primary polls the database only after it.
  */
 function tellActivity(server: PGLiteSocketServer, port: NonNullable<typeof parentPort>): void {
   let timer: NodeJS.Timeout | null = null;
@@ -61,7 +56,6 @@ function tellActivity(server: PGLiteSocketServer, port: NonNullable<typeof paren
 async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
   const { dataFolder, socketPath } = workerData as ThreadStart;
   const db = await PGlite.create(dataFolder, { startParams: START_PARAMETERS });
-  rmSync(socketPath, { force: true });
   const server = new PGLiteSocketServer({ db, path: socketPath, maxConnections: MAX_CONNECTIONS });
   tellActivity(server, port);
   await server.start();

@@ -131,9 +131,11 @@ export class EmbeddedPostgres {
     this.#lock.release();
   }
 
-  /** killThread ends the thread as a crash would. For tests. */
+  /** killThread ends the thread as a crash would; for one that answers nobody, and for tests. */
   killThread(): void {
-    this.#terminate();
+    this.#thread?.terminate().catch((error: unknown) => {
+      this.#logger.error({ err: toError(error) }, 'the thread of the embedded database cannot be ended');
+    });
   }
 
   /** Called by each statement while the database is held. Resolves when the first start has ended, or takes its time. */
@@ -149,18 +151,7 @@ export class EmbeddedPostgres {
   /** From unused to starting. Throws LbError folder_locked, and the next statement tries again. */
   #leaveUnused(): void {
     if (this.#lock !== null) return;
-    const lock = FolderLock.acquire(this.#folder, this.#options.purpose);
-    try {
-      rmSync(this.#socketFolder, { recursive: true, force: true });
-      mkdirSync(this.#socketFolder, { mode: 0o700 });
-    } catch (cause) {
-      lock.release();
-      const { message } = toError(cause);
-      throw new LbError('folder_locked', `cannot make the folder ${this.#socketFolder}: ${message}`, {
-        cause,
-      });
-    }
-    this.#lock = lock;
+    this.#lock = FolderLock.acquire(this.#folder, this.#options.purpose);
     this.#loop = this.#run();
   }
 
@@ -201,6 +192,8 @@ export class EmbeddedPostgres {
   async #start(): Promise<{ ended: Promise<Error> }> {
     this.#lastStallMs = Number.NEGATIVE_INFINITY;
     await this.#makeData();
+    rmSync(this.#socketFolder, { recursive: true, force: true });
+    mkdirSync(this.#socketFolder, { mode: 0o700 });
     if (this.#closed) throw this.#startError(null);
     const workerData: ThreadStart = {
       dataFolder: this.#dataFolder,
@@ -212,7 +205,8 @@ export class EmbeddedPostgres {
     thread.on('message', () => this.database.noteActivity());
     const ended = endOf(thread);
     try {
-      await withDeadline(Promise.race([once(thread, 'message'), failOn(ended)]), START_MS, 'starting PGlite');
+      const failed = ended.then((reason) => Promise.reject(reason));
+      await withDeadline(Promise.race([once(thread, 'message'), failed]), START_MS, 'starting PGlite');
       if (this.#options.migrated ?? true) {
         await migrate(this.database, 'up', { logger: this.#logger });
       }
@@ -258,13 +252,7 @@ export class EmbeddedPostgres {
     this.#lastStallMs = nowMs;
     if (!repeated || this.#closed) return;
     this.#logger.error('the embedded database does not answer; ending its thread');
-    this.#terminate();
-  }
-
-  #terminate(): void {
-    this.#thread?.terminate().catch((error: unknown) => {
-      this.#logger.error({ err: toError(error) }, 'the thread of the embedded database cannot be ended');
-    });
+    this.killThread();
   }
 
   async #stopThread(): Promise<void> {
@@ -311,8 +299,4 @@ function endOf(thread: Worker): Promise<Error> {
     });
     thread.on('exit', (code) => done(reason ?? new Error(`the thread of PGlite ended with code ${code}`)));
   });
-}
-
-async function failOn(ended: Promise<Error>): Promise<never> {
-  throw await ended;
 }

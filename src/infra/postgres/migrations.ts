@@ -35,7 +35,7 @@ interface MigrateOptions {
 const LEDGER = 'sluice_migrations';
 /** Bounds a whole run, waiting for another one included. */
 const RUN_MS = 120_000;
-const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/;
+const FILE_NAME = /^(\d{4}_[a-z0-9_]+)\.sql$/;
 const UNDEFINED_TABLE = '42P01';
 
 /**
@@ -51,7 +51,11 @@ export async function migrate(
   return database.migrating(RUN_MS, async (client) => {
     const before = await readStates(queryOn(client), folder);
     if (action === 'status') return { changed: [], migrations: before };
-    refuseUnknown(before);
+    const unknown = before.filter(({ known }) => !known);
+    if (unknown.length > 0)
+      throw misfit(
+        `the database has steps that this program does not know (${namesOf(unknown)}): migrate with the version that made them`,
+      );
     if (action === 'up' && before.every(({ appliedAt }) => appliedAt !== null))
       return { changed: [], migrations: before };
     const changed = await run(client, action, { folder, logger: options.logger });
@@ -72,25 +76,17 @@ export function aboutMigration(name: string): string {
 export async function assertSchema(database: Database, folder = productFolder()): Promise<void> {
   const query: QueryFn = (text, params) => database.read(text, params);
   const states = await readStates(query, folder);
-  const missing = states.filter((state) => state.known && state.appliedAt === null);
-  if (missing.length > 0) {
-    throw new LbError(
-      'schema_mismatch',
-      `the database's schema lacks ${namesOf(missing)}: run \`sluice migrate up\``,
-    );
-  }
-  const unknown = states.filter((state) => !state.known);
+  const missing = states.filter(({ known, appliedAt }) => known && appliedAt === null);
+  if (missing.length > 0)
+    throw misfit(`the database's schema lacks ${namesOf(missing)}: run \`sluice migrate up\``);
+  const unknown = states.filter(({ known }) => !known);
   if (unknown.length === 0) return;
-  const latest = Math.max(
-    ...states.filter((state) => state.known).map((state) => Number.parseInt(state.name, 10)),
-  );
+  const newest = states.findLast(({ known }) => known)?.name ?? '';
   const [row] = await query('select oldest_reader from sluice_schema');
-  if (Number(row?.oldest_reader) > latest) {
-    throw new LbError(
-      'schema_mismatch',
+  if (Number(row?.oldest_reader) > Number.parseInt(newest, 10))
+    throw misfit(
       `the database's schema is newer than this program (${namesOf(unknown)}): run a newer version of Sluice`,
     );
-  }
 }
 
 async function run(
@@ -98,6 +94,8 @@ async function run(
   direction: 'up' | 'down',
   { folder, logger }: { folder: string; logger: Logger },
 ): Promise<string[]> {
+  // The library would print its progress. Its errors are thrown.
+  const debug = (text: string): void => logger.debug({ component: 'migrations' }, text);
   // Most processes never migrate, and the library is large.
   const { runner } = await import('node-pg-migrate');
   // A step, or the wait for another process, may take longer than a statement usually may.
@@ -113,7 +111,7 @@ async function run(
       checkOrder: true,
       singleTransaction: true,
       advisoryLockMode: 'wait',
-      logger: quietLogger(logger),
+      logger: { info: debug, warn: debug, error: debug },
     });
     return done.map((migration) => migration.name);
   } catch (thrown) {
@@ -121,19 +119,13 @@ async function run(
   }
 }
 
-/** The library would print its progress. Its errors are thrown. */
-function quietLogger(logger: Logger) {
-  const debug = (text: string): void => logger.debug({ component: 'migrations' }, text);
-  return { info: debug, warn: debug, error: debug };
-}
-
 async function readStates(query: QueryFn, folder: string): Promise<MigrationState[]> {
-  const applied = new Map((await readLedger(query)).map((row) => [String(row.name), row.run_on]));
-  const known = new Set(knownNames(folder));
-  const names = new Set([...known, ...applied.keys()]);
-  return [...names].sort().map((name) => {
+  const ledger = await readLedger(query);
+  const applied = new Map(ledger.map(({ name, run_on: at }) => [String(name), at]));
+  const known = readdirSync(folder).flatMap((file) => FILE_NAME.exec(file)?.[1] ?? []);
+  return [...new Set([...known, ...applied.keys()])].sort().map((name) => {
     const at = applied.get(name);
-    return { name, appliedAt: at instanceof Date ? at.toISOString() : null, known: known.has(name) };
+    return { name, appliedAt: at instanceof Date ? at.toISOString() : null, known: known.includes(name) };
   });
 }
 
@@ -148,19 +140,8 @@ async function readLedger(query: QueryFn): Promise<Row[]> {
   }
 }
 
-function knownNames(folder: string): string[] {
-  return readdirSync(folder)
-    .filter((name) => FILE_NAME.test(name))
-    .map((name) => name.slice(0, -'.sql'.length));
-}
-
-function refuseUnknown(states: MigrationState[]): void {
-  const unknown = states.filter((state) => !state.known);
-  if (unknown.length === 0) return;
-  throw new LbError(
-    'schema_mismatch',
-    `the database has steps that this program does not know (${namesOf(unknown)}): migrate with the version that made them`,
-  );
+function misfit(message: string): LbError {
+  return new LbError('schema_mismatch', message);
 }
 
 function queryOn(client: pg.PoolClient): QueryFn {

@@ -7,7 +7,8 @@
  * - silent: nothing was loaded yet. The first load leads to gathering.
  * - gathering: all shards are sent, changes as well. The worker answers from none of it until the last part, which leads to
  *   following.
- * - following: a change is sent at once or, while the worker has too much to acknowledge, its shards are sent again later.
+ * - following: a change is sent at once or, while the worker has too much to acknowledge, its shards are sent again later. The
+ *   acknowledgement of the last part leads to informed, in which the same goes on.
  */
 import type { DirectoryChange, DirectoryFeed } from '../../clients/directory-feed.ts';
 import { SHARDS, type ShardCursor } from '../../clients/record-table.ts';
@@ -82,12 +83,11 @@ export class DirectoryStreams {
     await Promise.all([...this.#streams.values()].map((stream) => stream.told()));
   }
 
-  /** sendAll sends a message to every worker of this moment. */
   sendAll(message: PrimaryMessage): void {
     for (const link of this.#streams.keys()) link.send(message);
   }
 
-  /** knows tells whether a worker has had everything once. */
+  /** Whether a worker has had everything once. */
   knows(link: StreamLink): boolean {
     return this.#streams.get(link)?.isInformed ?? false;
   }
@@ -129,8 +129,7 @@ class Stream {
   readonly #link: StreamLink;
   readonly #feed: StreamedFeed;
   readonly #informed = Promise.withResolvers<boolean>();
-  #state: 'silent' | 'gathering' | 'following' = 'silent';
-  #isInformed = false;
+  #state: 'silent' | 'gathering' | 'following' | 'informed' = 'silent';
   /** 1 for each shard of which the worker does not know the newest state. */
   readonly #untold = new Uint8Array(SHARDS);
   #untoldCount = 0;
@@ -153,7 +152,7 @@ class Stream {
   }
 
   get isInformed(): boolean {
-    return this.#isInformed;
+    return this.#state === 'informed';
   }
 
   /** gather leads from silent to gathering. */
@@ -186,7 +185,7 @@ class Stream {
       const { bytes = 0, complete = false } = this.#unacknowledged.shift() ?? {};
       this.#unacknowledgedBytes -= bytes;
       if (!complete) continue;
-      this.#isInformed = true;
+      this.#state = 'informed';
       this.#informed.resolve(true);
     }
     if (this.#isTold) for (const resolve of this.#waiters.splice(0)) resolve();

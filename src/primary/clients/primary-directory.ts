@@ -17,12 +17,6 @@ const DATA_FOLDER = './data';
 /** Issuing a key waits this long for workers that do not answer: a change may take as long. */
 const TOLD_MS = 1_000;
 
-interface PrimaryDirectoryOptions {
-  storage: Storage;
-  settings: Pick<Settings, 'database' | 'secrets'>;
-  logger: Logger;
-}
-
 /** PrimaryDirectory is made once by the primary's main. */
 export class PrimaryDirectory {
   readonly clients: ClientRepository;
@@ -32,30 +26,22 @@ export class PrimaryDirectory {
   readonly #secret: ApiKeySecret;
   readonly #storage: Storage;
 
-  constructor({ storage, settings, logger }: PrimaryDirectoryOptions) {
+  constructor(parts: { storage: Storage; settings: Pick<Settings, 'database' | 'secrets'>; logger: Logger }) {
+    const { storage, settings, logger } = parts;
     const { database } = storage;
     const { url, embeddedPath } = settings.database;
     this.#storage = storage;
-    const former = join(DATA_FOLDER, SECRET_NAME);
-    this.#secret = new ApiKeySecret({
-      configured: settings.secrets.apiKeys,
-      logger,
-      // Inside the embedded database's folder: whatever process finds the keys there finds the secret.
-      ...(url === null ? { path: join(embeddedPath, SECRET_NAME), formerPath: former } : { path: former }),
-    });
+    // Inside the embedded database's folder: whatever process finds the keys there finds the secret.
+    const path = join(url === null ? embeddedPath : DATA_FOLDER, SECRET_NAME);
+    const formerPath = join(DATA_FOLDER, SECRET_NAME);
+    this.#secret = new ApiKeySecret({ configured: settings.secrets.apiKeys, logger, path, formerPath });
     this.clients = new ClientRepository(database);
     this.feed = new DirectoryFeed({ database, secret: this.#secret, logger });
     this.streams = new DirectoryStreams(this.feed);
     this.#secret.onChange(() => this.streams.sendAll(this.#secretMessage()));
-    this.apiKeys = new ApiKeyStore({
-      database,
-      secret: this.#secret,
-      whenTold: () =>
-        atMost(
-          this.feed.caughtUp().then(() => this.streams.allTold()),
-          TOLD_MS,
-        ),
-    });
+    const allTold = () => this.feed.caughtUp().then(() => this.streams.allTold());
+    const whenTold = () => atMost(allTold(), TOLD_MS);
+    this.apiKeys = new ApiKeyStore({ database, secret: this.#secret, whenTold });
   }
 
   /** start begins to load and follow once the database is open; an unused one has nobody to be loaded. */
