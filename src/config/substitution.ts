@@ -1,6 +1,4 @@
 /** `${VAR}` and `${VAR:-default}` inside scalar values; `$${` stands for a literal `${`. */
-import type { ScalarTag, Schema } from 'yaml';
-
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** An escape, or anything that begins like a reference; INSIDE then checks what is between the braces. */
@@ -26,19 +24,4 @@ export function substitute(text: string, env: Environment): { text: string } | {
     return whole;
   });
   return message === null ? { text: replaced } : { message };
-}
-
-/**
- * typeAgain gives the text of an unquoted scalar the type that it would have in the file: `4` is a number, `true` a
- * boolean, an empty text null. The result is never a list or a mapping.
- */
-export function typeAgain(text: string, schema: Schema): unknown {
-  const trimmed = text.trim();
-  const tag = schema.tags.find(
-    (candidate): candidate is ScalarTag =>
-      candidate.default === true && 'test' in candidate && candidate.test?.test(trimmed) === true,
-  );
-  if (tag === undefined) return text;
-  const value: unknown = tag.resolve(trimmed, () => undefined, {});
-  return typeof value === 'object' && value !== null && 'value' in value ? value.value : value;
 }

@@ -14,7 +14,7 @@ import {
   type YAMLError,
 } from 'yaml';
 import { type KeyPath, type Problem, pathText } from './problems.ts';
-import { type Environment, substitute, typeAgain } from './substitution.ts';
+import { type Environment, substitute } from './substitution.ts';
 
 /** One slip can cause hundreds of complaints of the YAML parser; this many are shown. */
 const MAX_SYNTAX_PROBLEMS = 10;
@@ -45,15 +45,18 @@ const OPTIONS = {
 
 /** parseYaml reads a text; never throws. A text that is not YAML has problems and no value. */
 export function parseYaml(text: string, env: Environment): YamlSource {
-  const lineCounter = new LineCounter();
-  let document: Document.Parsed;
   try {
-    document = parseDocument(text, { ...OPTIONS, lineCounter });
+    return readYaml(text, env);
   } catch (thrown) {
     // The parser is recursive; it reports everything else as an error of the document.
     if (!(thrown instanceof RangeError)) throw thrown;
     return unreadable(TOO_DEEP);
   }
+}
+
+function readYaml(text: string, env: Environment): YamlSource {
+  const lineCounter = new LineCounter();
+  const document = parseDocument(text, { ...OPTIONS, lineCounter });
   const complaints = [...document.errors, ...document.warnings];
   // It also reports some exhaustions of the stack as errors of the document.
   if (complaints.some(({ message }) => STACK_EXHAUSTED.test(message))) return unreadable(TOO_DEEP);
@@ -63,6 +66,15 @@ export function parseYaml(text: string, env: Environment): YamlSource {
   }
   const reader = new Reader(document, lineCounter, env);
   return reader.full ? failure(reader.problems.slice(-1)) : reader;
+}
+
+/** The value that an unquoted text has in a file: `4` is a number, `true` a boolean, nothing null. Never a list or a mapping. */
+function typedAgain(text: string): unknown {
+  const trimmed = text.trim();
+  if (trimmed === '') return null;
+  const { contents } = parseDocument(trimmed, OPTIONS);
+  const isTyped = isScalar(contents) && contents.source === trimmed && typeof contents.value !== 'string';
+  return isTyped ? contents.value : text;
 }
 
 /** unreadable is the source of a file that cannot be read at all. */
@@ -97,7 +109,6 @@ class Reader implements YamlSource {
   full = false;
   readonly #failed = new Set<string>();
   readonly #lines = new Map<string, number>();
-  readonly #document: Document.Parsed;
   readonly #lineCounter: LineCounter;
   readonly #env: Environment;
   readonly #anchors = new Map<string, unknown>();
@@ -106,7 +117,6 @@ class Reader implements YamlSource {
   #valueCount = 0;
 
   constructor(document: Document.Parsed, lineCounter: LineCounter, env: Environment) {
-    this.#document = document;
     this.#lineCounter = lineCounter;
     this.#env = env;
     this.value = this.#read(document.contents, document.contents, []);
@@ -183,7 +193,7 @@ class Reader implements YamlSource {
     if (typeof text !== 'string' || !text.includes('${')) return scalar.value;
     const substituted = substitute(text, this.#env);
     if ('message' in substituted) return this.#fail(path, substituted.message);
-    return plain ? typeAgain(substituted.text, this.#document.schema) : substituted.text;
+    return plain ? typedAgain(substituted.text) : substituted.text;
   }
 
   #fail(path: KeyPath, message: string): undefined {

@@ -65,11 +65,7 @@ export const redisSchema = Key.block(REDIS, {
     Key.matching(/^[\w.:-]{1,64}$/, 'must be 1–64 of A–Z a–z 0–9 . _ : -'),
     { range: '1–64 of `A–Z a–z 0–9 . _ : -`' },
   ).prefault('sluice'),
-  timeout: Key.duration(
-    '20ms',
-    ['1ms', '10s'],
-    'Longest wait of a request for the store; then the local share of the limit decides.',
-  ),
+  timeout: Key.duration('20ms', ['1ms', '10s'], 'Longest wait for the store; then the local share decides.'),
   cluster: nodes(
     'Some nodes of a Redis Cluster, in place of `url`; Sluice learns the others from them. User and password of the first URL are used for all.',
   ).optional(),

@@ -5,6 +5,7 @@ import { isIP, type Socket } from 'node:net';
 import { hostPort } from '../../contract/addresses.ts';
 import { systemCodeOf } from '../../contract/errors.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
+import { atMost } from '../../infra/lifecycle.ts';
 import { listenFailure } from '../../infra/listeners.ts';
 import type { AdminApp } from './app.ts';
 
@@ -67,10 +68,7 @@ function capConnections(server: Server): void {
 
 /** closeWithin stops accepting, lets calls under way finish for closeMs, then cuts them. */
 export async function closeWithin(app: AdminApp, closeMs: number): Promise<void> {
-  const cut = setTimeout(() => app.server.closeAllConnections(), closeMs);
-  try {
-    await app.close();
-  } finally {
-    clearTimeout(cut);
-  }
+  const closed = app.close();
+  if (!(await atMost(closed, closeMs))) app.server.closeAllConnections();
+  await closed;
 }

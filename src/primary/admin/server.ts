@@ -110,7 +110,8 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
   app.setValidatorCompiler(compileValidator);
   app.setSerializerCompiler(serializerCompiler);
   app.addHook('onRoute', (route) => {
-    routes.push({ pattern: route.url, methods: [route.method].flat() });
+    const pattern = route.url.replaceAll('.', '\\.').replaceAll(/:\w+/g, '[^/]*');
+    routes.push({ pattern: new RegExp(`^${pattern}$`), methods: [route.method].flat() });
     limitHandler(route, handlerMs);
   });
   app.addHook('onRequest', async (request, reply) => {
@@ -135,7 +136,7 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
 }
 
 interface KnownRoute {
-  pattern: string;
+  pattern: RegExp;
   methods: string[];
 }
 
@@ -144,19 +145,11 @@ const LATER_CALLS = new Set(['POST /api/v1/workers/restart', 'GET /api/v1/audit'
 /** The refusal where no route takes a request: 501, 405 or 404. The framework answers 404 to all of them. */
 function noRoute(routes: KnownRoute[], method: string, path: string): HttpProblem {
   if (LATER_CALLS.has(`${method} ${path}`)) return new HttpProblem(501, 'not supported in this version');
-  const allowed = routes.flatMap(({ pattern, methods }) => (fits(pattern, path) ? methods : []));
+  const allowed = routes.flatMap(({ pattern, methods }) => (pattern.test(path) ? methods : []));
   if (allowed.length === 0)
     return new HttpProblem(404, 'there is nothing at this path (a slash inside an id is written %2F)');
   const headers = { allow: [...new Set(allowed)].join(', ') };
   return new HttpProblem(405, `${method} is not allowed here`, { headers });
-}
-
-function fits(pattern: string, path: string): boolean {
-  const parts = pattern.split('/');
-  const segments = path.split('/', parts.length + 1);
-  return (
-    parts.length === segments.length && parts.every((part, i) => part.startsWith(':') || part === segments[i])
-  );
 }
 
 /** Counts every answer. Logs writes and refused callers: who changed what, and who tried to. */
