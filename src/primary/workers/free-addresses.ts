@@ -14,15 +14,15 @@ const BUSY_MS = 10_000;
 const RETRY_MS = 100;
 /** The kernel answers within microseconds. */
 const CONNECT_MS = 1_000;
-/** Another instance that starts now may have bound its socket and not listen yet: it is asked again after this time. */
+/** Before a file is removed it is looked at again after this time: an instance that starts now may be about to listen. */
 const SECOND_LOOK_MS = 250;
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
 
 /**
- * waitForFreeAddresses resolves once nobody listens at the TCP addresses among `addresses`, or once the start is called off. It names
- * the busy ones in one line at once. Throws LbError listen_failed, naming those that are busy after BUSY_MS. Called by the primary's
- * main before it opens anything.
+ * waitForFreeAddresses resolves once nobody listens at the TCP addresses among `addresses`, or once the start is called off. It logs
+ * the busy ones at once, in one line. Throws LbError listen_failed, which names those that are busy after BUSY_MS. The primary's main
+ * calls it before it opens anything.
  */
 export async function waitForFreeAddresses(
   addresses: readonly ListenAddress[],

@@ -8,8 +8,8 @@
  * - serving: it accepts connections, and reports once a second. One that is silent for long hangs, and is killed.
  * - draining: shutDown() told it to end, or it says that it ends by itself (a signal of its own, an uncaught exception).
  *   Nothing leads back to serving.
- * #ended() leads from every state to dead, once per process, and reports the death to the supervisor, which decides about a
- * replacement. There is a process (#now) in every state but dead.
+ * #ended() leads from every state to dead, once per process, and reports the death to the supervisor, which decides whether and when
+ * the slot starts again. There is a process (#now) in every state but dead.
  */
 import { systemClock } from '../../contract/clock.ts';
 import { LbError, toError } from '../../contract/errors.ts';
@@ -183,10 +183,10 @@ export class WorkerSlot {
   }
 
   /**
-   * shutDown: starting or serving → draining. A process that has not been given its settings yet has no connection: it is killed at
-   * once.
+   * shutDown: starting or serving → draining. A process that cannot be reached yet serves nobody and is killed at once; one that has not
+   * ended after deadlineMs is killed then.
    *
-   * @returns resolves when the process is gone: whether it ended by itself within deadlineMs (else SIGKILL)
+   * @returns resolves when the process is gone, with whether it ended in time
    */
   async shutDown(
     message: Extract<PrimaryMessage, { type: 'drain' | 'stop' }>,
@@ -209,7 +209,7 @@ export class WorkerSlot {
   /**
    * checkSilence logs a worker that hangs, and kills it later; the supervisor calls it about once a second.
    *
-   * @param stalledMs how long this process itself was stalled, and heard nobody
+   * @param stalledMs how long the primary itself stood still and heard nobody
    */
   checkSilence(stalledMs: number): void {
     const now = this.#now;
