@@ -20,11 +20,8 @@ export class BodyBuffers {
 
   readonly #first: Buffer<ArrayBuffer>[] = [];
   readonly #large: Buffer<ArrayBuffer>[] = [];
-  #largeLive = 0;
-
-  get largeLiveCount(): number {
-    return this.#largeLive;
-  }
+  /** Large buffers in use; written by this class only. */
+  largeLiveCount = 0;
 
   get pooledCount(): number {
     return this.#first.length + this.#large.length;
@@ -37,8 +34,8 @@ export class BodyBuffers {
 
   /** takeLarge lends a buffer of LARGE_BUFFER_BYTES; null while LARGE_LIVE_MAX are lent. */
   takeLarge(): Buffer<ArrayBuffer> | null {
-    if (this.#largeLive >= LARGE_LIVE_MAX) return null;
-    this.#largeLive++;
+    if (this.largeLiveCount >= LARGE_LIVE_MAX) return null;
+    this.largeLiveCount++;
     return this.#large.pop() ?? Buffer.allocUnsafeSlow(LARGE_BUFFER_BYTES);
   }
 
@@ -61,7 +58,7 @@ export class BodyBuffers {
 
   /** drop gives up a buffer that a write may still read: it is left to the garbage collector. */
   drop(buffer: Buffer<ArrayBuffer>): void {
-    if (buffer.length === LARGE_BUFFER_BYTES) this.#largeLive--;
+    if (buffer.length === LARGE_BUFFER_BYTES) this.largeLiveCount--;
   }
 
   /** afterRead is called at the end of a read callback: from now on another wire may read into `shared`. */

@@ -8,7 +8,8 @@ const DEFAULT_MAX_IDLE = 512;
 export class BackendPool implements ConnectionHost {
   readonly #settings: ConnectionSettings;
   readonly #idle: Connection[] = [];
-  #openCount = 0;
+  /** Connections that are connecting, busy or parked. */
+  openCount = 0;
   #closed = false;
 
   constructor(settings: ConnectionSettings) {
@@ -19,7 +20,7 @@ export class BackendPool implements ConnectionHost {
   start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange {
     const parked = options.fresh ? undefined : this.#newestIdle();
     if (parked !== undefined) return parked.start(request, sink);
-    this.#openCount++;
+    this.openCount++;
     return new Connection(this.#settings, this).start(request, sink);
   }
 
@@ -42,11 +43,6 @@ export class BackendPool implements ConnectionHost {
     return this.#idle.length;
   }
 
-  /** Connections that are connecting, busy or parked. */
-  get openCount(): number {
-    return this.#openCount;
-  }
-
   park(connection: Connection): boolean {
     const { maxIdle = DEFAULT_MAX_IDLE } = this.#settings;
     if (this.#closed || this.#idle.length >= maxIdle) return false;
@@ -55,7 +51,7 @@ export class BackendPool implements ConnectionHost {
   }
 
   onClosed(connection: Connection): void {
-    this.#openCount--;
+    this.openCount--;
     const index = this.#idle.lastIndexOf(connection);
     if (index >= 0) this.#idle.splice(index, 1);
   }

@@ -20,7 +20,6 @@ export const HEAD_INVALID = 3;
 /** Bytes of one head, and of all interim heads of one response together. */
 const HEAD_MAX_BYTES = 65_536;
 const INTERIM_MAX_COUNT = 16;
-const NINE = 57;
 const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
 /** `HTTP/1.1 200`; a space and the reason may follow. */
 const STATUS_END = 12;
@@ -130,9 +129,9 @@ export class ResponseParser extends HeadReader {
     if ((this.#minor !== 0 && this.#minor !== 1) || bytes[from + PROTOCOL.length + 1] !== SPACE) return false;
     let status = 0;
     for (let i = end - 3; i < end; i++) {
-      const digit = bytes[i]!;
-      if (digit < ZERO || digit > NINE) return false;
-      status = status * 10 + digit - ZERO;
+      const digit = bytes[i]! - ZERO;
+      if (digit < 0 || digit > 9) return false;
+      status = status * 10 + digit;
     }
     this.head.status = status;
     return status >= 100 && status <= 599;

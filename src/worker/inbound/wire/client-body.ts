@@ -30,7 +30,7 @@ const KEPT_MIN_BYTES = FIRST_BUFFER_BYTES / 2;
 export class ClientBody {
   readonly #buffers: BodyBuffers;
   #own: Buffer<ArrayBuffer> | null = null;
-  #reader: BodyReader | null = null;
+  readonly #reader = new BodyReader({ refusesFramingTrailers: true });
   #state = COMPLETE;
   #unwantedBytes = 0;
   /** Its end cannot be found (two lengths, a broken chunk), so that no further request can be read either. */
@@ -50,7 +50,7 @@ export class ClientBody {
 
   /** Whether the rest can be read into nothing. The length of chunks is not known: unasked they count as short, flowing as long. */
   get isRestShort(): boolean {
-    if (this.#endless || this.#reader === null) return false;
+    if (this.#endless) return false;
     const { length, remainingBytes } = this.#reader;
     return length >= 0 ? remainingBytes <= DISCARD_MAX_BYTES : this.#state === UNASKED;
   }
@@ -72,7 +72,6 @@ export class ClientBody {
     else if (!head.hasBody) this.#state = COMPLETE;
     else {
       this.#state = UNASKED;
-      this.#reader ??= new BodyReader({ refusesFramingTrailers: true });
       this.#reader.start(head.bodyLength);
     }
   }
@@ -112,7 +111,7 @@ export class ClientBody {
   read(buffer: Buffer, at: number, to: number): number {
     if (this.#state !== FLOWING && this.#state !== UNWANTED) return at;
     const reader = this.#reader;
-    if (reader === null || this.#endless) return to;
+    if (this.#endless) return to;
     reader.read(buffer, at, to);
     if (reader.problem === '') return reader.at;
     this.#endless = true;
@@ -124,8 +123,8 @@ export class ClientBody {
     const reader = this.#reader;
     const isWanted = this.#state === FLOWING;
     if (this.#endless) {
-      if (this.drop() && isWanted && reader !== null) request?.bodyInvalid(reader.problemStatus);
-    } else if (reader !== null) {
+      if (this.drop() && isWanted) request?.bodyInvalid(reader.problemStatus);
+    } else {
       const { complete, trailers } = reader;
       if (isWanted) this.#passOn(reader, buffer, request);
       else this.#unwantedBytes += reader.payloadTo - reader.payloadFrom;
@@ -158,7 +157,7 @@ export class ClientBody {
   afterRead(readBytes: number): void {
     const own = this.#own;
     if (own === null || this.#state === PAUSED) return;
-    const remainingBytes = this.#state === FLOWING ? (this.#reader?.remainingBytes ?? 0) : 0;
+    const remainingBytes = this.#state === FLOWING ? this.#reader.remainingBytes : 0;
     if (remainingBytes === 0 || readBytes < KEPT_MIN_BYTES) this.close();
     else if (readBytes >= FIRST_BUFFER_BYTES) this.#own = this.#buffers.grow(own, remainingBytes);
   }

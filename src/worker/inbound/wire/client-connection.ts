@@ -220,10 +220,6 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     else if (this.#state !== SERVING || this.current?.ended !== true) this.#die();
   }
 
-  onWriteError(): void {
-    this.#die();
-  }
-
   onBroken(): void {
     this.#die();
   }

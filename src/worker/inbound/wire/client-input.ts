@@ -63,7 +63,6 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   protected abstract step(buffer: Buffer, at: number, to: number): number;
   protected abstract onInputEnd(): void;
   abstract onDrain(): void;
-  abstract onWriteError(error: Error): void;
   abstract onBroken(error: Error): void;
 
   protected override get watched(): Wire {
@@ -181,6 +180,10 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     // The next read pauses again.
     if (mayReadOn) this.#setPaused(false);
     else this.watchForEnd();
+  }
+
+  onWriteError(error: Error): void {
+    this.onBroken(error);
   }
 
   onEnd(): void {
