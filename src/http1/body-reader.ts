@@ -8,13 +8,7 @@
  * has only DATA and COMPLETE. BROKEN is final, too.
  */
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
-import {
-  EXTENSION_BAD,
-  EXTENSION_END,
-  EXTENSION_START,
-  nextExtensionPart,
-  SEMICOLON,
-} from './chunk-extension.ts';
+import * as extension from './chunk-extension.ts';
 import { HEADERS_MAX_COUNT, readTrailer } from './field-lines.ts';
 import { CR, LF } from './head-bytes.ts';
 import { PendingBytes } from './pending-bytes.ts';
@@ -61,7 +55,7 @@ export class BodyReader {
   #left = 0;
   #digits = 0;
   #extensionBytes = 0;
-  #extensionPart = EXTENSION_START;
+  #extensionPart = extension.START;
   #trailerBytes = 0;
   #trailerCount = 0;
   /** A trailer line that has come in part. Made with the first one: most connections never see one. */
@@ -162,9 +156,9 @@ export class BodyReader {
       this.#left = this.#left * 16 + digit;
       this.#digits++;
     } else if (this.#digits > 0 && byte === CR) this.#state = SIZE_LF;
-    else if (this.#digits > 0 && byte === SEMICOLON) {
+    else if (this.#digits > 0 && byte === extension.SEMICOLON) {
       this.#state = EXTENSION;
-      this.#extensionPart = EXTENSION_START;
+      this.#extensionPart = extension.START;
     } else this.#break('bad chunk size');
   }
 
@@ -173,9 +167,9 @@ export class BodyReader {
       this.#break('chunk extensions too large', 413);
       return;
     }
-    this.#extensionPart = nextExtensionPart(this.#extensionPart, byte);
-    if (this.#extensionPart === EXTENSION_BAD) this.#break('bad chunk extension');
-    else if (this.#extensionPart === EXTENSION_END) this.#state = SIZE_LF;
+    this.#extensionPart = extension.nextPart(this.#extensionPart, byte);
+    if (this.#extensionPart === extension.BAD) this.#break('bad chunk extension');
+    else if (this.#extensionPart === extension.END) this.#state = SIZE_LF;
   }
 
   /** Takes one line of the trailer section, or the part of it that has come. */

@@ -7,21 +7,21 @@ const QUOTE = 34;
 const BACKSLASH = 92;
 
 /** The parts of an extension. A semicolon has come: a name follows. */
-export const EXTENSION_START = 0;
+export const START = 0;
 const NAME = 1;
 const VALUE = 2;
 const QUOTED = 3;
 const ESCAPED = 4;
 const CLOSED = 5;
 /** The CR behind the extensions has come. */
-export const EXTENSION_END = 6;
-export const EXTENSION_BAD = 7;
+export const END = 6;
+export const BAD = 7;
 
-/** nextExtensionPart is the part behind one more byte; the body reader asks it byte by byte. */
-export function nextExtensionPart(part: number, byte: number): number {
+/** nextPart is the part behind one more byte; the body reader asks it byte by byte. */
+export function nextPart(part: number, byte: number): number {
   switch (part) {
-    case EXTENSION_START:
-      return byte === CR ? EXTENSION_BAD : nextExtensionPart(NAME, byte);
+    case START:
+      return byte === CR ? BAD : nextPart(NAME, byte);
     case NAME:
     case VALUE:
       if (TOKEN_BYTES[byte] !== 0) return part;
@@ -31,15 +31,15 @@ export function nextExtensionPart(part: number, byte: number): number {
     case QUOTED:
       if (byte === QUOTE) return CLOSED;
       if (byte === BACKSLASH) return ESCAPED;
-      return TEXT_BYTES[byte] === 1 ? QUOTED : EXTENSION_BAD;
+      return TEXT_BYTES[byte] === 1 ? QUOTED : BAD;
     case ESCAPED:
-      return TEXT_BYTES[byte] === 1 ? QUOTED : EXTENSION_BAD;
+      return TEXT_BYTES[byte] === 1 ? QUOTED : BAD;
     default:
       return behindExtension(byte);
   }
 }
 
 function behindExtension(byte: number): number {
-  if (byte === CR) return EXTENSION_END;
-  return byte === SEMICOLON ? EXTENSION_START : EXTENSION_BAD;
+  if (byte === CR) return END;
+  return byte === SEMICOLON ? START : BAD;
 }

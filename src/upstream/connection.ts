@@ -39,7 +39,7 @@ const STREAMING = 2;
 const IDLE = 3;
 const DEAD = 4;
 
-/** What the backend said before it closed is in the receive buffer when a write fails, or never comes. */
+/** When a write fails, an answer that the backend sent before it closed is in the receive buffer, or comes within this time. */
 const LAST_WORDS_MS = 1_000;
 const DEFAULT_PARK_MS = 60_000;
 /** Of `Keep-Alive: timeout=N`, N - 1 seconds are used: a request must arrive before the backend closes. */
@@ -353,7 +353,7 @@ function hasBody({ bodyLength }: UpstreamRequest): boolean {
   return bodyLength !== NO_BODY && bodyLength !== 0;
 }
 
-/** Whose fault it is that no connection could be opened. Nothing was sent, so the request may be tried again. */
+/** `overload` where this machine is the cause. Nothing was sent, so the request may be tried again. */
 function connectError(error: Error): LbError {
   const code = OWN_SHORTAGES.has(systemCodeOf(error) ?? '') ? 'overload' : 'connect_failed';
   return new LbError(code, `connect failed: ${error.message}`, { cause: error, retryable: true });

@@ -46,7 +46,7 @@ const WIRE = Symbol('wire');
 const UV_EOF = -4095;
 
 let streamWrap: StreamWrap;
-/** The request of the next write. A new one is made only after a write that is not over at once. */
+/** The request object of the next write. A new one is made only after a write that the kernel did not take at once. */
 let spareRequest: WriteRequest;
 
 /** handleProblem is why node gives no access to its handles (its permission model may forbid it); null where it does. */
@@ -105,7 +105,7 @@ class HandleWire extends SocketBound implements Wire {
 
   connected(events: ConnectEvents): void {
     this.attach();
-    // Otherwise node would start the handle after its event, and close one that the owner has started by then.
+    // Otherwise node would start reading behind its event, and close a handle that the owner has started by then.
     this.socket.pause();
     events.onConnect();
     if (!this.paused) this.#handle?.readStart();
@@ -163,7 +163,7 @@ class HandleWire extends SocketBound implements Wire {
     }
   }
 
-  /** written is called when a write that was not over at once has ended. */
+  /** written is called when a write ends that the kernel did not take at once. */
   written(status: number): void {
     this.#pendingWrites--;
     if (this.closed) return;

@@ -1,7 +1,7 @@
 /** What both wires do with node's socket: connect, pause, end, close. A repeated call does nothing; a closed wire calls nobody. */
 import type { Socket } from 'node:net';
 import { backendNames } from '../backend-names.ts';
-import { type ConnectTarget, resetOrDestroy, type WireEvents } from './wire.ts';
+import { resetOrDestroy, type WireEvents } from './wire.ts';
 
 /** After this much silence the operating system asks a backend whether it is there. */
 const KEEP_ALIVE_PROBE_MS = 30_000;
@@ -23,7 +23,7 @@ export abstract class SocketBound {
   }
 
   /** connect is called once, by the maker of a wire to a backend. */
-  connect(target: ConnectTarget, onConnect: () => void): void {
+  connect(target: { host: string; port: number }, onConnect: () => void): void {
     this.socket.on('connect', () => {
       if (!this.closed) onConnect();
     });

@@ -6,17 +6,11 @@ import { socketWires } from './socket-wire.ts';
 import type { WireMaker } from './wire.ts';
 
 /** HandleWire serves only on these Node.js versions; `make test-node` tests it on others and says which may be added. */
-export const HANDLE_WIRE_VERSIONS: readonly string[] = [
-  'v24.18.1',
-  'v24.22.3',
-  'v26.5.1',
-  'v26.10.0',
-  'v26.12.1',
-];
+export const HANDLE_WIRE_VERSIONS = ['v24.18.1', 'v24.22.3', 'v26.5.1', 'v26.10.0', 'v26.12.1'];
 
 const WIRE_ENV = 'SLUICE_WIRE';
 const ENGINE_ENV = 'SLUICE_ENGINE';
-/** Gone since 0.4. Who set it must not be moved to private API by an upgrade without being told. */
+/** Gone since 0.4. An upgrade must not silently move those who set it to private API. */
 const GONE_ENV = 'SLUICE_PUBLIC_HTTP_API';
 /** `1` allows SLUICE_WIRE=handle on a version that is not in the list. For `make test-node` only. */
 const UNTESTED_ENV = 'SLUICE_UNTESTED_WIRE';
@@ -35,7 +29,7 @@ export function chooseDataPath(version: string, env: NodeJS.ProcessEnv): DataPat
   if (asked === 'handle' && !isAvailable) {
     throw new LbError('config_invalid', `${WIRE_ENV}=handle is not available: ${slowReason(version)}`);
   }
-  // Who asks for node's engine wants documented API.
+  // Whoever asks for node's engine wants documented API.
   return { engine, wire: asked ?? (engine === 'wire' && isAvailable ? 'handle' : 'socket') };
 }
 

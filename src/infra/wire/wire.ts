@@ -59,18 +59,13 @@ export interface Wire {
   reset(): void;
 }
 
-export interface ConnectTarget {
-  /** Name or address; a name is resolved. */
-  host: string;
-  port: number;
-}
-
 /** WireMaker makes all wires of a process. */
 export interface WireMaker {
   readonly name: WireName;
   /** accept takes over a socket that a server with allowHalfOpen, without pauseOnConnect, has just accepted. Nobody else may use it. */
   accept(socket: Socket, events: WireEvents): Wire;
-  connect(target: ConnectTarget, events: ConnectEvents): Wire;
+  /** connect opens a connection to a name or an address; a name is resolved. */
+  connect(target: { host: string; port: number }, events: ConnectEvents): Wire;
 }
 
 /** resetOrDestroy closes a socket by a RST where the transport allows it (TCP without TLS), else without. */

@@ -25,7 +25,7 @@ export interface ConnectionOwner {
   /** admit is called with each new connection before anything else; false: the connection must be closed. */
   admit(connection: InboundConnection): boolean;
   serve(downstream: Downstream): void;
-  /** A connection is about to be cut, because too much waits on it. */
+  /** The connection is about to be cut, because too many bytes wait on it. */
   onOverload(): void;
   /** refusalOf is the whole answer to bytes that are no request; it counts and logs it. */
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string;
@@ -107,7 +107,7 @@ export abstract class BaseConnection<R extends BaseRequest> implements Placed, R
     return !draining && timer.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
   }
 
-  /** leave tells the request and the server that the connection has ended; called once. */
+  /** leave tells the request and the server that the connection has ended. It is called once. */
   protected leave(): void {
     this.owner.timer.remove(this.#deadline);
     this.#writeWatch?.close();

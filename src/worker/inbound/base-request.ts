@@ -1,8 +1,8 @@
-/** What the requests of both engines have in common: how far the answer is, and who is told. */
+/** What the requests of both engines have in common: the progress of the answer, and its listener. */
 import type { Downstream, DownstreamListener, ResponseStart } from '../../contract/downstream.ts';
 import type { RequestHead } from '../../contract/request-head.ts';
 
-/** So much of an unwanted body is read into nothing to keep its connection; more would cost more than a new connection. */
+/** So much of an unwanted body is discarded to keep its connection; more would cost more than a new connection. */
 export const DISCARD_MAX_BYTES = 65_536;
 
 /** RequestOwner is what a request needs of its connection. */

@@ -39,9 +39,9 @@ export interface InboundServerDeps {
 }
 
 export interface DrainTimes {
-  /** For so long everything goes on. */
+  /** For this long everything goes on. */
   graceMs: number;
-  /** Then what is under way has this long. */
+  /** After that, requests under way have this long to end. */
   drainMs: number;
   /** Nobody else accepts from this worker's sockets: it listens on until its connections of now are gone. */
   alone?: boolean;
@@ -68,7 +68,7 @@ export class InboundServer implements ConnectionOwner {
   readonly #overloadCell: number;
   /** A worker that drains alone must close its listeners now. */
   #listeningOver = false;
-  /** So many connections must end with their next answer, because other workers have fewer. */
+  /** The number of connections that must end with their next answer, because other workers have fewer. */
   #surplus = 0;
   #onEmpty: (() => void) | null = null;
 

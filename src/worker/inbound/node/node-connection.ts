@@ -6,7 +6,7 @@
  * OPEN                   `current` is served and others wait in the queue; or it is idle, and the keep-alive deadline runs.
  * CLOSING    onSent      the last answer has left. The parser may still find requests in its packet.
  * FAILED     fail        the parser gave up: the requests before are still answered, then comes the refusal.
- * LINGERING  #linger     our FIN is out; what still comes is read into nothing for a while. To close on unread bytes would make
+ * LINGERING  #linger     our FIN is out; what still comes is discarded for a while. To close on unread bytes would make
  *                        the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
  */
 import { Socket } from 'node:net';
@@ -30,7 +30,7 @@ const AHEAD_MAX_BYTES = 32_768;
 /** Requests that may wait in a worker; above it a connection with more than QUEUE_MAX is cut. One read can bring 2,400. */
 const WAITING_MAX = 8_192;
 
-/** Requests, of all connections of a worker, that wait or that nobody will serve: node keeps those until the connection ends. */
+/** Requests of all connections of a worker that wait, or that nobody will serve: node keeps those until their connection ends. */
 export interface QueuedRequests {
   count: number;
 }
@@ -47,7 +47,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   #state = OPEN;
   /** The refusal that waits behind the answers. */
   #unparsed: UnparsedRequest | null = null;
-  /** Requests here that nobody will serve. */
+  /** Requests of this connection that nobody will serve. */
   #ignoredCount = 0;
   #pausedForQueue = false;
   /** The parser has just made a request: those behind it in the same packet are not known yet. */
@@ -115,7 +115,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
       this.#serve(downstream);
     } else if (this.current.closing || this.socket.bytesRead > this.#drainedAtBytes) {
       // Nothing is served behind the last answer (RFC 9112 §9.6), and a client that always pipelines must not hold up a drain.
-      if (this.#ignoredCount === 0) this.#readIntoNothing();
+      if (this.#ignoredCount === 0) this.#discardInput();
       this.#ignore();
     } else this.#enqueue(downstream);
   }
@@ -228,7 +228,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
       this.current.bodyInvalid(unparsed.status);
       return;
     }
-    this.#readIntoNothing();
+    this.#discardInput();
     if (this.current === null) this.#refuse(unparsed);
     else this.#unparsed = unparsed;
   }
@@ -249,7 +249,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   }
 
   /** What still comes is no request. A listener of our own takes node's parser off the socket, which would make requests of it. */
-  #readIntoNothing(): void {
+  #discardInput(): void {
     this.socket.removeAllListeners('data');
     this.socket.on('data', () => undefined);
     // Where the parser had stopped the reading, the stream believes that a read is under way; this ends it.
@@ -261,7 +261,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     this.#state = LINGERING;
     this.#dropQueue();
     this.socket.end();
-    this.#readIntoNothing();
+    this.#discardInput();
     this.#idleAtBytes = this.socket.bytesRead;
     this.beginLingering();
   }

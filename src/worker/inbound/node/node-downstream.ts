@@ -69,7 +69,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
 
   stopBody(): void {
     this.#stopped = true;
-    // The rest is read into nothing: a client that sends everything before it reads the answer must not get stuck.
+    // The rest is discarded: a client that sends everything before it reads the answer must not get stuck.
     if (this.#reading) this.#request.resume();
   }
 
@@ -167,7 +167,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
     return bodyLength === CHUNKED_BODY ? !this.#reading : bodyLength - this.#bodyBytes <= DISCARD_MAX_BYTES;
   }
 
-  /** Reads a body that nobody asked for into nothing. Called before its answer is out: then node would drop the body uncounted. */
+  /** Discards a body that nobody asked for. Called before its answer has left: node would then drop the body uncounted. */
   #discard(): void {
     this.#stopped = this.#discarding = true;
     this.#read();

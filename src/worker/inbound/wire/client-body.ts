@@ -7,7 +7,7 @@
  * UNASKED   begin       nobody has asked for it: it waits among the unread bytes.
  * FLOWING   ask/resume  pieces go to the request as they come.
  * PAUSED    pause       the request still uses the last piece: nothing is read into its memory.
- * UNWANTED  drop        the rest is read into nothing.
+ * UNWANTED  drop        the rest is discarded.
  *
  * Memory: the first piece is copied out of the buffer that all connections share. From then on a large body is read into a
  * buffer of its own, of up to 512 KiB, and written to the backend from there. Buffers change only between reads.
@@ -48,14 +48,14 @@ export class ClientBody {
     return this.#state === PAUSED;
   }
 
-  /** Whether the rest can be read into nothing. The length of chunks is not known: unasked they count as short, flowing as long. */
+  /** Whether the rest is short enough to be discarded. The length of chunks is not known: unasked they count as short, flowing as long. */
   get isRestShort(): boolean {
     if (this.#endless) return false;
     const { length, remainingBytes } = this.#reader;
     return length >= 0 ? remainingBytes <= DISCARD_MAX_BYTES : this.#state === UNASKED;
   }
 
-  /** Whether more was read into nothing than the connection is worth. */
+  /** Whether more was discarded than the connection is worth. */
   get isOverlong(): boolean {
     return this.#endless || this.#unwantedBytes > DISCARD_MAX_BYTES;
   }

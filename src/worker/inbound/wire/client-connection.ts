@@ -7,8 +7,8 @@
  * State       entered by    what it means
  * HEAD        #becomeIdle   no request; a part of a head may have come.
  * SERVING     #serve        the proxy has the request; its body may still come.
- * DISCARDING  #discard      the answer has left; the short rest of an unwanted body is read into nothing.
- * LINGERING   #linger       our FIN is out; what still comes is read into nothing for a while. To close on unread bytes would
+ * DISCARDING  #discard      the answer has left; the short rest of an unwanted body is discarded.
+ * LINGERING   #linger       our FIN is out; what still comes is discarded for a while. To close on unread bytes would
  *                           make the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
  * DEAD        #die          the wire is closed. Final.
  *

@@ -35,7 +35,7 @@ export class ClientRequest extends BaseRequest<WireRequestOwner> {
   }
 
   stopBody(): void {
-    // The rest is read into nothing: a client that sends everything before it reads the answer must not get stuck.
+    // The rest is discarded: a client that sends everything before it reads the answer must not get stuck.
     if (!this.over && this.owner.body?.drop()) this.owner.advancePending();
   }
 
