@@ -99,7 +99,7 @@ function startsWith(bytes: Uint8Array, from: number, lowerName: string): boolean
   return true;
 }
 
-/** Fields that `Connection` cannot remove (B24): without them a message would be framed, routed, authenticated or read otherwise. */
+/** Fields that `Connection` cannot remove (B24): without them framing, routing, identity or meaning of a message would change. */
 const PROTECTED = wordSet(`
   host content-length transfer-encoding forwarded x-real-ip x-request-id traceparent tracestate via date
   authorization www-authenticate cookie set-cookie cache-control pragma expires vary etag location server origin range

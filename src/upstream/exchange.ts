@@ -25,7 +25,7 @@ export class ResponseHead {
   status = 0;
   /** The backend's, without control bytes. */
   reason = '';
-  /** Lines `name: value` as they came, each with CRLF; without hop-by-hop fields, Content-Length and what `Connection` names (B24). */
+  /** Lines as they came, each with CRLF; without hop-by-hop fields, Content-Length and what `Connection` names (B24). */
   lines = '';
   /** -1 where the backend gave none. HEAD and 304 may carry one without a body. */
   contentLength = -1;

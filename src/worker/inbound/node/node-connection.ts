@@ -306,7 +306,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     this.arm(LINGER_IDLE_MS);
   }
 
-  /** A socket that is not read does not tell of a reset. An empty write makes the kernel tell; the error destroys the socket (B28). */
+  /** A socket that is not read shows no reset. An empty write makes the kernel tell; the error destroys the socket (B28). */
   #probe(current: NodeDownstream): void {
     if (current.received && this.#queue.length === 0) return;
     const { socket } = this;

@@ -48,7 +48,7 @@ export class ClientBody {
     return this.#state === PAUSED;
   }
 
-  /** Whether the rest is short enough to be discarded. The length of chunks is not known: unasked they count as short, flowing as long. */
+  /** Whether the rest is short enough to discard. Chunks have no known length: unasked they count as short, flowing as long. */
   get isRestShort(): boolean {
     if (this.#endless) return false;
     const { length, remainingBytes } = this.#reader;
