@@ -29,7 +29,7 @@ export interface Downstream {
   /** Whether the head of the answer was handed over. */
   readonly started: boolean;
 
-  /** listen names who hears of this request; called once, before anything else. */
+  /** listen sets who hears of this request; called once, before anything else. */
   listen(listener: DownstreamListener): void;
 
   /** readBody starts the request body: any number of onRequestBody, then onRequestBodyEnd. */
@@ -37,7 +37,7 @@ export interface Downstream {
   /** pauseBody stops it until resumeBody; one more piece may follow. */
   pauseBody(): void;
   resumeBody(): void;
-  /** stopBody gives up the rest of the body: the listener hears nothing more of it. */
+  /** stopBody gives up the rest of the body, of which the listener hears nothing more. */
   stopBody(): void;
 
   /** continueBody sends `100 Continue` if the client waits for it. */
@@ -52,9 +52,9 @@ export interface Downstream {
   start(head: ResponseStart): void;
   /** complete hands over a whole answer, which leaves in one write. `body` is latin1. */
   complete(head: ResponseStart, body: string): void;
-  /** write sends a piece. true: all of it has left. false: the buffer is in use until onFlushed. */
+  /** write sends a piece. true: all of it has left. false: its memory is in use until onFlushed. */
   write(chunk: Buffer): boolean;
-  /** end closes the answer. true: everything has left. false: onSent or onGone tells when the pieces before are out. */
+  /** end closes the answer. true: everything has left. false: onSent or onGone tells when earlier pieces have. */
   end(rawTrailers: string[]): boolean;
   /** abort cuts the connection so that the client cannot take an answer under way for a whole one. */
   abort(): void;
@@ -72,7 +72,7 @@ export interface DownstreamListener {
   onRequestBodyInvalid(status: number): void;
   /** Everything written so far has left. */
   onFlushed(): void;
-  /** The client has stopped reading; the answer is to be aborted. */
+  /** The client has stopped reading; the listener should abort the answer. */
   onStalled(): void;
   /** The last byte of the answer has left. */
   onSent(): void;

@@ -1,6 +1,6 @@
 /**
- * The whole configuration after parsing, defaults and checks, made by config/: plain JSON, so that it crosses IPC as it is, and
- * frozen. Addresses and CIDRs are canonical.
+ * The whole configuration after parsing, defaults and checks; config/ makes it. It is plain JSON, so that it crosses IPC as it is,
+ * and frozen. Addresses and CIDRs are canonical.
  */
 import type { BucketLimits } from './clients.ts';
 
@@ -42,7 +42,7 @@ export interface PoolSettings {
   name: string;
   balance: 'round_robin' | 'least_requests';
   backends: BackendSettings[];
-  /** null: backends count as healthy. */
+  /** null: all backends count as healthy. */
   healthCheck: HealthCheckSettings | null;
   timeouts: { connectMs: number; responseMs: number; idleMs: number };
 }

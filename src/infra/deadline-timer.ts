@@ -30,13 +30,6 @@ const TICKS_BEFORE_REST = 10;
 /** The event loop stood still if two ticks are further apart than this many. */
 const LATE_TICKS = 2;
 
-interface DeadlineTimerOptions {
-  clock: Clock;
-  tickMs?: number;
-  /** Called when an onDue throws; the other deadlines of the tick still fire. */
-  onError: (error: unknown) => void;
-}
-
 export class DeadlineTimer {
   readonly #tickMs: number;
   readonly #clock: Clock;
@@ -47,7 +40,8 @@ export class DeadlineTimer {
   #emptyTicks = 0;
   #lastTickMs = 0;
 
-  constructor(options: DeadlineTimerOptions) {
+  /** @param options onError: called when an onDue throws; the other deadlines of the tick still fire */
+  constructor(options: { clock: Clock; tickMs?: number; onError: (error: unknown) => void }) {
     this.#tickMs = options.tickMs ?? DEFAULT_TICK_MS;
     this.#clock = options.clock;
     this.#onError = options.onError;

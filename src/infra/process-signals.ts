@@ -42,14 +42,9 @@ export class ProcessSignals {
       if (!this.#early.includes(signal)) this.#early.push(signal);
     } else if (signal === 'SIGHUP') actions.reload();
     else if (signal === 'SIGUSR1' || signal === 'SIGUSR2') actions.ignore(signal);
-    else this.#stop(signal, actions);
-  }
-
-  #stop(signal: NodeJS.Signals, actions: SignalActions): void {
-    const nowMs = performance.now();
-    if (this.#stoppedAtMs === null) {
-      this.#stoppedAtMs = nowMs;
+    else if (this.#stoppedAtMs === null) {
+      this.#stoppedAtMs = performance.now();
       actions.stop(signal);
-    } else if (nowMs - this.#stoppedAtMs > ECHO_MS) actions.stopNow(signal);
+    } else if (performance.now() - this.#stoppedAtMs > ECHO_MS) actions.stopNow(signal);
   }
 }

@@ -1,4 +1,4 @@
-/** The entrance of the proxy: takes requests from the connections of clients and gives each a transaction. */
+/** The entrance of the proxy: each request of a client's connection gets a transaction. */
 import type { Downstream } from '../contract/downstream.ts';
 import { AccessRecord } from './access-log.ts';
 import { DateCache } from './date-cache.ts';
@@ -54,7 +54,7 @@ export class Handler {
     }
   }
 
-  /** stop says that the connections are about to be cut: requests that end by that are logged as `shutdown`. */
+  /** stop is called before the connections are cut: requests that this ends are logged as `shutdown`. */
   stop(): void {
     this.#deps.stopping = true;
   }

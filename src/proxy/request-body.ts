@@ -32,7 +32,7 @@ export class RequestBody {
     this.#owner = owner;
   }
 
-  /** false once bytes may have been read: the request cannot be sent again. */
+  /** false: bytes may have been read, so the request cannot be sent again. */
   get unread(): boolean {
     return this.#exchange === null;
   }

@@ -1,4 +1,4 @@
-/** Whether a failed attempt is followed by another one (B8, B10). Pure: facts in, a choice out. */
+/** Whether a failed attempt is followed by another one (B8, B10). */
 import type { ErrorCode } from '../contract/errors.ts';
 
 /** Backends tried after the first one could not be connected. */
