@@ -160,14 +160,7 @@ function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): 
   };
 }
 
-interface Place {
-  host: string;
-  port: number;
-  username?: string;
-  password?: string;
-  db?: number;
-  tls?: { servername?: string };
-}
+type Place = { host: string; port: number } & Pick<RedisOptions, 'username' | 'password' | 'db' | 'tls'>;
 
 /** The parts of a URL that the configuration has checked. With rediss:// the certificate is checked against the host. */
 function placeOf(text: string, defaultPort: number): Place {

@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { Cluster, type Redis } from 'ioredis';
 import { toError } from '../../contract/errors.ts';
-import { withDeadline } from '../lifecycle.ts';
+import { atMost, withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
 import { ClusterNodes } from './cluster-nodes.ts';
 import { type ClientOptions, MAX_RETRY_MS, makeClient } from './redis-client.ts';
@@ -29,10 +29,10 @@ export class RedisConnection {
   #misplaced = false;
   /** After `ready` and, of a Cluster, once its nodes are connected. */
   #usable = false;
-  #reached: Promise<void> = Promise.resolve();
   #closing = false;
   #askingRole = false;
   #again: NodeJS.Timeout | undefined;
+  readonly #firstAttempt = Promise.withResolvers<void>();
   readonly #replies = new ReplyWatch((error) => this.#renew(error));
 
   /** Connects at once, and tries until close. */
@@ -46,9 +46,10 @@ export class RedisConnection {
     });
     this.nodes = this.client instanceof Cluster ? new ClusterNodes(this.client) : null;
     this.client.on('ready', () => {
-      this.#reached = reachedNodes(this.client).then(() => {
+      void reachedNodes(this.client).then(() => {
         this.#usable = true;
         if (this.ready) this.#report('up', null);
+        this.#firstAttempt.resolve();
       });
     });
     this.client.on('error', (error) => {
@@ -58,6 +59,7 @@ export class RedisConnection {
     this.client.on('close', () => {
       this.#misplaced = this.#usable = false;
       this.#report('down', null);
+      this.#firstAttempt.resolve();
     });
     this.client.on('end', () => this.#beginAgain());
   }
@@ -72,13 +74,7 @@ export class RedisConnection {
    * Until the connection is ready a worker would decide from its local share.
    */
   async waitForFirstAttempt(timeoutMs: number): Promise<void> {
-    if (this.ready) return;
-    const options = { signal: AbortSignal.timeout(timeoutMs) };
-    const events = ['ready', 'close'].map((event) =>
-      once(this.client, event, options).catch(() => undefined),
-    );
-    await Promise.race(events);
-    await this.#reached;
+    await atMost(this.#firstAttempt.promise, timeoutMs);
   }
 
   /**

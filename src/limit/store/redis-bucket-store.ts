@@ -69,26 +69,15 @@ export class RedisBucketStore implements RefillableStore {
 
   async refill(keys: readonly string[]): Promise<void> {
     if (!this.available) throw new LbError('store_unavailable', 'no connection to Redis');
-    if (keys.length === 0) return;
-    // One hash, so one node of a Cluster has them all.
-    const deleted = this.#delete(keys.map((key) => this.#keyPrefix + key)).catch((thrown: unknown) => {
-      throw unavailable(thrown);
-    });
-    await withDeadline(
-      deleted,
-      this.#timeoutMs,
-      () => new LbError('store_timeout', 'Redis did not answer in time'),
-    );
-  }
-
-  async #delete(keys: readonly string[]): Promise<void> {
     const { client } = this.#connection;
-    try {
-      await client.del(...keys);
-    } catch (thrown) {
-      if (!isTryAgain(thrown)) throw thrown;
-      await Promise.all(keys.map((key) => client.del(key)));
-    }
+    // One by one: a call for several is refused while their slot migrates.
+    const deleted = keys.map((key) =>
+      client.del(this.#keyPrefix + key).catch((thrown: unknown) => {
+        throw unavailable(thrown);
+      }),
+    );
+    const late = () => new LbError('store_timeout', 'Redis did not answer in time');
+    await withDeadline(Promise.all(deleted), this.#timeoutMs, late);
   }
 
   async #ask(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
