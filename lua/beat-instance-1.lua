@@ -1,13 +1,13 @@
--- beat-instance: an instance announces that it lives, or that it ends, and hears the number of workers of all that live.
+-- beat-instance: an instance announces that it runs, or that it ends, and gets the number of workers of all that run.
 --
--- KEYS[1]  the living instances: a sorted set of members `<id> <workers>`, scored by the time at which they count as gone
+-- KEYS[1]  the running instances: a sorted set of members `<id> <workers>`, scored by the time when they count as gone
 --
--- ARGV[1]  member   of the instance that calls
+-- ARGV[1]  member   of the calling instance
 -- ARGV[2]  ttl      milliseconds until it counts as gone; 0: it ends now. The same for every instance
 --
--- Reply: the workers of all living instances.
+-- Reply: the number of workers of all running instances.
 --
--- The clock is the server's. A score further ahead than the ttl is from before the clock was set back, and is dropped.
+-- The clock is the server's. A score further ahead than the ttl was written before the clock was set back, and is dropped.
 
 local key, member, ttl = KEYS[1], ARGV[1], tonumber(ARGV[2])
 

@@ -1,40 +1,41 @@
--- take-tokens: one take from each of several token buckets, all of them in one atomic step.
+-- take-tokens: one take from each of several token buckets, in one atomic step.
 --
 -- KEYS[i]  a bucket: a string of 8 little-endian doubles, format `rl1` (the format's name is part of the key)
 --
--- ARGV[1]  lease         microseconds that a lease lives; the same for every caller of a bucket
+-- ARGV[1]  lease         lifetime of a lease in microseconds; the same for every caller of a bucket
 -- ARGV[2]  takes         for each key, in their order, 11 little-endian doubles that are integers:
 --          capacity      tokens, 1..1e9
 --          rate          micro-tokens per second, 1..1e15
---          version       of capacity and rate: microseconds since the epoch; the newest that the bucket has seen wins
+--          version       of capacity and rate: microseconds since the Unix epoch; the newest that the bucket has seen wins
 --          need          tokens, >= 0
---          partial       1: grant what is there, up to need; 0: all of need or nothing
+--          partial       1: grant what is there, at most need; 0: all of need or nothing
 --          ahead         tokens wanted beyond need, for a lease; 0: none
 --          ret           unspent leased tokens given back; 0: none
---          spent         leased tokens that were spent, which need no room in the bucket any more; 0: none
+--          spent         leased tokens that were spent, so that they need no room in the bucket any more; 0: none
 --          ret epoch     the epoch of the reply that lent the tokens of ret and spent
---          refund        granted tokens given back, since their requests were not served; 0: none
+--          refund        granted tokens given back, because their requests were not served; 0: none
 --          refund epoch  the epoch of the reply that granted them
 --
 -- Reply: for each key a string of 8 such doubles: granted tokens, ahead tokens, level in micro-tokens after the take,
---   microseconds until the missing tokens can exist (0: nothing is missing, -1: never), epoch, and the limits in force: version,
---   capacity, rate. An empty string where the key holds something other than a string: nothing was taken there.
+--   microseconds until the missing tokens can exist (0: none are missing, -1: never), epoch, and the limits in force: version,
+--   capacity, rate. An empty string if the key is not a string: nothing was taken there.
 --
 -- State: level (micro-tokens), its time (us), version, capacity (tokens), rate (micro-tokens/s), epoch (time / lease),
 --   tokens leased in this epoch, tokens leased in the epoch before.
 --
--- Invariants: level + leased tokens <= capacity; the level rises by at most rate * time, never in jumps. A missing key is
---   a full bucket, so the key must not expire before the bucket is full: the TTL follows from the level.
--- Numbers: everything is an integer below 2^53, which doubles hold exactly. The clock is the server's.
+-- Invariants: level + leased tokens <= capacity; the level rises by at most rate * time. A missing key is a full bucket, so the
+--   key must not expire before the bucket is full: the TTL follows from the level.
+-- Numbers: all are integers below 2^53, which doubles represent exactly. The clock is the server's.
 -- A take that changes nothing writes nothing. A refused take must not move the time: each step rounds down to a micro-token, so
 --   many small steps would starve a bucket that refills slowly.
 
 local floor, ceil, min, max = math.floor, math.ceil, math.min, math.max
 local pack, unpack = struct.pack, struct.unpack
 local MICRO = 1000000
--- A clock that goes back further than this is believed. Else a clock that was an hour ahead would freeze every bucket for an hour.
+-- If the clock goes back further than this, the bucket follows it. Else a clock that was an hour ahead would freeze every bucket
+-- for an hour.
 local MAX_BACKSTEP_US = 1000000
--- Longer than any bucket takes to fill: the configuration allows 30 days, and rounding the rate down doubles that at most.
+-- Longer than any bucket takes to fill: the configuration allows 30 days, and the rounded rate at most doubles that.
 local MAX_TTL_MS = 90 * 24 * 3600 * 1000
 local TTL_MARGIN_MS = 1000
 local STATE_BYTES = 64
@@ -47,7 +48,7 @@ local leaseUs, takes = tonumber(ARGV[1]), ARGV[2]
 local time = redis.call('TIME')
 local clockUs = time[1] * MICRO + time[2]
 
--- floor(us * perSec / 1e6) without a product that leaves the exact integers.
+-- floor(us * perSec / 1e6), in products that stay exact integers.
 local function refillOf(us, perSec)
   local sec, restUs = floor(us / MICRO), us % MICRO
   local tokensPerSec, restPerSec = floor(perSec / MICRO), perSec % MICRO
@@ -60,17 +61,17 @@ local function usUntil(micro, perSec)
   return sec * MICRO + ceil((micro - sec * perSec) * MICRO / perSec)
 end
 
--- The bucket at hand.
+-- The bucket of the current take.
 local level, atUs, ownVersion, ownCapacity, ownRate, epoch, leased, leasedBefore
 
--- Adds what has flowed in up to toUs, never above topMicro.
+-- Refills up to the time toUs, never above topMicro.
 local function accrue(toUs, topMicro, perSec)
   if toUs <= atUs then return end
   if level < topMicro then level = min(topMicro, level + refillOf(toUs - atUs, perSec)) end
   atUs = toUs
 end
 
--- Adds tokens that come back, up to the capacity less what is out on lease.
+-- Adds returned tokens, up to the capacity minus the leased tokens.
 local function putBack(tokens)
   level = max(level, min(level + tokens * MICRO, (ownCapacity - leased - leasedBefore) * MICRO))
 end
@@ -93,13 +94,13 @@ local function take(key, offset)
       end
     end
 
-    -- The newest limits win. Of two with one version the lower capacity wins, then the lower rate, so that all callers agree.
+    -- The newest limits win. For equal versions the lower capacity wins, then the lower rate, so that all callers agree.
     local lower = capacity < ownCapacity or (capacity == ownCapacity and rate < ownRate)
     local newer = version > ownVersion or (version == ownVersion and lower)
-    -- Nobody knows when since the last take the limits changed. The lower of both rates gives nothing away.
+    -- The limits changed at an unknown time since the last take. The lower of both rates gives nothing away.
     local perSec = newer and min(ownRate, rate) or ownRate
 
-    -- In steps, since tokens on lease make room only when their epoch has passed.
+    -- In steps, because leased tokens make room only after their epoch.
     if leased + leasedBefore > 0 then
       accrue(min(nowUs, (epoch + 1) * leaseUs), (ownCapacity - leased - leasedBefore) * MICRO, perSec)
     end
@@ -123,7 +124,7 @@ local function take(key, offset)
     ownVersion, ownCapacity, ownRate = version, capacity, rate
   end
 
-  -- Leased tokens count as reported only while they are accounted for. Later the bucket has made room for them already.
+  -- A report counts only while the bucket accounts for the tokens. Later it has made room for them already.
   local reported, accounted = ret + spent, false
   if reported > 0 then
     if retEpoch == epoch and leased >= reported then
@@ -136,7 +137,7 @@ local function take(key, offset)
       changed = true
     end
   end
-  -- A late refund would be a gift: the bucket may have filled up meanwhile and been spent.
+  -- A late refund would admit too much: the bucket may have refilled and been spent meanwhile.
   if refund > 0 and (refundEpoch == epoch or refundEpoch == epoch - 1) then
     putBack(refund)
     changed = true
@@ -148,7 +149,7 @@ local function take(key, offset)
   elseif partial == 1 then
     granted = available
   end
-  -- The last quarter is never lent, and of the rest at most half. At most a quarter of the capacity is out at a time.
+  -- Lends at most half of what is above the last quarter. At most a quarter of the capacity is on lease at a time.
   if granted == need and ahead > 0 then
     local quarter = floor(ownCapacity / 4)
     local half = floor((available - granted - (ownCapacity - 3 * quarter)) / 2)

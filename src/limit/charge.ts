@@ -1,9 +1,8 @@
 /**
  * The limit of a route: one policy, or several that are charged together or not at all (such as per second and per day).
  *
- * With several, the deny caches are asked first, which costs nothing. Then all policies are charged at once,
- * so that the takes leave in one round trip. Where one refuses, the others are refunded. Until they are, the
- * tokens that are out can cause another refusal, never an extra admission.
+ * With several, the deny caches answer first, at no cost. Then all policies are charged at once, in one round trip. If one
+ * refuses, the others are refunded. Until then the taken tokens can cause another refusal, never an extra admission.
  */
 import type { PolicySettings } from '../contract/settings.ts';
 import type { Caller } from './caller/identity.ts';
@@ -13,7 +12,7 @@ import type { Limiter } from './limiter/limiter.ts';
 /** What charging needs of a limiter. */
 export type TokenTaker = Pick<Limiter, 'take' | 'refusalOf' | 'peek' | 'giveBack'>;
 
-/** RouteLimit is what every request of a route takes; part of a plan. */
+/** RouteLimit is what each request of a route takes; part of a plan. */
 export interface RouteLimit {
   /** All different. */
   readonly policies: readonly [PolicySettings, ...PolicySettings[]];
@@ -21,7 +20,7 @@ export interface RouteLimit {
   readonly cost: number;
 }
 
-/** charge takes the tokens of one request, at once or within the limiter's deadline; it never throws or rejects. */
+/** charge takes the tokens of one request, at once or by the limiter's deadline; it never throws or rejects. */
 export function charge(taker: TokenTaker, caller: Caller, limit: RouteLimit): Decision | Promise<Decision> {
   const { policies, cost } = limit;
   return policies.length === 1 ? taker.take(caller, policies[0], cost) : chargeAll(taker, caller, limit);
@@ -33,7 +32,7 @@ function chargeAll(taker: TokenTaker, caller: Caller, limit: RouteLimit): Decisi
   if (known.some((decision) => decision?.allowed === false)) {
     return oneOf(policies.map((policy, i) => known[i] ?? taker.peek(caller, policy)));
   }
-  // What the deny cache says of a shadow policy is its answer: it lets pass.
+  // A refusal by a shadow policy's deny cache is its decision: the request passes.
   const taken = policies.map((policy, i) => known[i] ?? taker.take(caller, policy, cost));
   const decided = taken.filter((decision): decision is Decision => !(decision instanceof Promise));
   if (decided.length === taken.length) return conclude(taker, caller, limit, decided);
@@ -57,7 +56,7 @@ function conclude(
   );
 }
 
-/** The decision as it reads once its tokens are refunded. */
+/** The decision after its tokens are refunded. */
 function refunded(decision: Decision, cost: number): Decision {
   const { capacity, refillPerSecond } = decision;
   const remaining = Math.min(capacity, decision.remaining + cost);
@@ -66,8 +65,8 @@ function refunded(decision: Decision, cost: number): Decision {
 }
 
 /**
- * The decision for the request. Where it passes: that of the policy with the fewest tokens left; else the refusal that lasts
- * longest. A spent quota comes before a store that is away: the client can do something about it.
+ * The decision for the request. If it passes: the policy with the fewest tokens left; else the refusal that lasts longest. A
+ * spent quota comes before a store that is away, because the client can do something about it.
  */
 function oneOf(members: readonly Decision[]): Decision {
   const refusals = members.filter(({ allowed }) => !allowed);
@@ -78,12 +77,12 @@ function oneOf(members: readonly Decision[]): Decision {
   return { ...counting, retryAfterMs: longest.retryAfterMs, members };
 }
 
-/** retryAfterMs of -1 means for ever. */
+/** A retryAfterMs of -1 means never. */
 function waitOf({ retryAfterMs }: Decision): number {
   return retryAfterMs < 0 ? Number.POSITIVE_INFINITY : retryAfterMs;
 }
 
-/** The first in an order, of a list with at least one. */
+/** The first by an order; the list is not empty. */
 function first(decisions: readonly Decision[], order: (a: Decision, b: Decision) => number): Decision {
   return decisions.reduce((best, next) => (order(next, best) < 0 ? next : best));
 }

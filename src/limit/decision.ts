@@ -1,44 +1,44 @@
-/** What the limiter answers, and how the level of a bucket becomes the numbers in it. */
+/** The limiter's answer, and how its numbers follow from the level of a bucket. */
 import type { PolicySettings } from '../contract/settings.ts';
 import type { BucketRules, EffectiveLimits } from './bucket/effective-limits.ts';
 import { MICRO } from './store/bucket-store.ts';
 
 export type DecisionSource = 'lease' | 'store' | 'deny_cache' | 'local';
 
-/** Decision says whether a request passes, and what the RateLimit fields tell its client. */
+/** Decision says whether a request passes, and has the numbers of the RateLimit fields. */
 export interface Decision {
-  /** A shadow policy only counts: true, whatever the bucket says. */
+  /** Always true for a shadow policy, which only counts. */
   readonly allowed: boolean;
   /** The policy is a shadow and would have refused. */
   readonly shadowed: boolean;
-  /** Refused because the store is away and the policy says `deny`: a 503, which says nothing of the client's quota. */
+  /** Refused because the store is away and the policy says `deny`: a 503, which says nothing about the client's quota. */
   readonly storeDenied: boolean;
-  /** Tokens were taken from the bucket or the local share. Only these can be given back. */
+  /** Whether tokens were taken from the bucket or the local share. Only these can be given back. */
   readonly charged: boolean;
   readonly source: DecisionSource;
   readonly policyName: string;
-  /** Tokens of the whole bucket, also where a local share decided. */
+  /** Tokens of the whole bucket, even if a local share decided. */
   readonly capacity: number;
   readonly refillPerSecond: number;
   /** Whole tokens left after this decision. */
   readonly remaining: number;
   /** 0: allowed. -1: the cost is above the capacity and can never be met. */
   readonly retryAfterMs: number;
-  /** Time until the request could pass, if it was refused; else until there is a token, if none remains; else until full. */
+  /** Time until the request can pass, if it was refused; else until there is a token, if none remains; else until full. */
   readonly resetMs: number;
-  /** The decisions of all policies of the route, in their order, of which this is the one that counts; null for one policy. */
+  /** The decisions of all policies of the route, in their order; this one counts for the request. null: there is one policy. */
   readonly members: readonly Decision[] | null;
-  /** Where charged tokens came from; null for the local share. Only Limiter.giveBack reads it. */
+  /** Where charged tokens came from; null: the local share. Only Limiter.giveBack reads it. */
   readonly origin?: TokenOrigin | null | undefined;
 }
 
 /** TokenOrigin is a lot of leased tokens, or a reply of the store. */
 export interface TokenOrigin {
-  /** The store's epoch in which it granted them. */
+  /** The store's epoch when it granted them. */
   readonly epoch: number;
 }
 
-/** violatedPolicies names the policies whose quota is spent, of a decision that refuses. */
+/** violatedPolicies names the policies whose spent quota caused a refusal. */
 export function violatedPolicies(decision: Decision): string[] {
   const members = decision.members ?? [decision];
   return members
@@ -46,18 +46,18 @@ export function violatedPolicies(decision: Decision): string[] {
     .map(({ policyName }) => policyName);
 }
 
-/** Level is what a bucket holds after a take, and the limits that fill it: its own, or those of the local share. */
+/** Level is what a bucket or local share has after a take, and its limits. */
 export interface Level {
   micro: number;
   rules: BucketRules;
 }
 
-/** msUntil is the time until a level has reached so many tokens; 0: it has. */
+/** msUntil is the time until a level reaches so many tokens; 0: it has them. */
 export function msUntil(tokens: number, level: Level): number {
   return Math.max(0, ((tokens * MICRO - level.micro) / level.rules.rateMicro) * 1000);
 }
 
-/** DecidedBucket is what a decision tells of its bucket: a KnownBucket. */
+/** DecidedBucket is what a decision needs from its bucket; implemented by KnownBucket. */
 interface DecidedBucket {
   readonly policy: { readonly settings: Pick<PolicySettings, 'name' | 'shadow'> };
   /** The limits of the whole bucket. */
@@ -67,7 +67,7 @@ interface DecidedBucket {
 /**
  * allow admits a request.
  *
- * @param origin of its tokens; null: the local share; undefined: none were taken
+ * @param origin where its tokens came from; null: the local share; undefined: none were taken
  */
 export function allow(
   bucket: DecidedBucket,
@@ -81,7 +81,7 @@ export function allow(
 /**
  * refuse refuses `cost` tokens.
  *
- * @param earliestMs the shortest wait to tell the client
+ * @param earliestMs the client is told to wait at least so long
  */
 export function refuse(
   bucket: DecidedBucket,
@@ -90,7 +90,7 @@ export function refuse(
   cost: number,
   earliestMs = 0,
 ): Decision {
-  // A local share may be smaller than a cost that the whole bucket can meet. Then the client has to wait for the store.
+  // A local share may be too small for a cost that the whole bucket can meet. Then the client must wait for the store.
   const waitMs = cost > level.rules.capacity ? STORE_BACK_MS : msUntil(cost, level);
   const retryAfterMs = cost > bucket.force.capacity ? -1 : Math.max(1, waitMs, earliestMs);
   return decide(bucket, source, level, retryAfterMs);
@@ -102,7 +102,7 @@ export function refuseUnchecked(bucket: DecidedBucket, level: Level): Decision {
   return { ...decision, storeDenied: !decision.allowed };
 }
 
-/** A guess: four times a second a probe asks whether the store is back. */
+/** A guess: probes ask four times a second whether the store is back. */
 const STORE_BACK_MS = 1000;
 
 /**

@@ -1,12 +1,12 @@
 /**
- * The fields that tell a client of its limits (B31): `RateLimit` and `RateLimit-Policy`
+ * The fields that tell a client its limits (B31): `RateLimit` and `RateLimit-Policy`
  * (draft-ietf-httpapi-ratelimit-headers-11), or the older `X-RateLimit-*`, or none; and Retry-After. The
- * draft may still change, so only this file knows its syntax.
+ * draft may change, so only this file knows its syntax.
  */
 import type { RateLimitSettings } from '../contract/settings.ts';
 import type { Decision } from './decision.ts';
 
-/** What stays the same from answer to answer while the limits do. */
+/** The text of a policy that stays the same while its limits do. */
 interface PolicyItem {
   capacity: number;
   refillPerSecond: number;
@@ -16,13 +16,13 @@ interface PolicyItem {
   text: string;
 }
 
-/** Where the backend sent any of these, a second set would make them unreadable. */
+/** If the backend sent any of these, a second set would make them ambiguous. */
 const LEGACY_LINE = /^x-ratelimit-(?:limit|remaining|reset):/im;
 
-/** RateLimitFields writes the lines of one plan's answers. */
+/** RateLimitFields writes the field lines for the answers of one plan. */
 export class RateLimitFields {
   readonly #style: RateLimitSettings['headers'];
-  /** By policy name, for the limits seen last: clients may have their own. */
+  /** By policy name, with the limits of the last answer: clients may have their own. */
   readonly #items = new Map<string, PolicyItem>();
 
   /** @param style the setting `rateLimit.headers` */
@@ -31,10 +31,10 @@ export class RateLimitFields {
   }
 
   /**
-   * lines returns the fields of a limited answer, each with CRLF. The draft's fields are lists, so a
-   * backend's own lines of these names stay beside them (RFC 9110 §5.3).
+   * lines returns the field lines for an answer, each with CRLF. The draft's fields are lists, so those of a
+   * backend stay beside them (RFC 9110 §5.3).
    *
-   * @param backendLines the field lines of the backend's answer; '' for an answer of Sluice's own
+   * @param backendLines the field lines of the backend's answer; '' for Sluice's own answers
    * @param clock for the reset of X-RateLimit-*
    */
   lines(decision: Decision, backendLines: string, clock: { wallMs(): number }): string {
@@ -82,7 +82,7 @@ function limitText({ name }: PolicyItem, decision: Decision): string {
   return `${name};r=${decision.remaining};t=${resetSec(decision)}`;
 }
 
-/** One set for all policies, from the decision that counts. The reset is a time, in seconds since the epoch. */
+/** One set for all policies, from the decision that counts. The reset is in seconds since the Unix epoch. */
 function legacyLines({ capacity, remaining, resetMs }: Decision, nowMs: number): string {
   return (
     `X-RateLimit-Limit: ${capacity}\r\nX-RateLimit-Remaining: ${remaining}\r\n` +
@@ -91,8 +91,8 @@ function legacyLines({ capacity, remaining, resetMs }: Decision, nowMs: number):
 }
 
 /**
- * retryAfterSec is the value of Retry-After (RFC 9110 §10.2.3), an integer ≥ 1 and never less than `t`; null:
- * the request was allowed, or its cost can never be met.
+ * retryAfterSec is the value of Retry-After (RFC 9110 §10.2.3), an integer ≥ 1 and never less than `t`; null: the request was
+ * allowed, or can never pass.
  */
 export function retryAfterSec(decision: Decision): number | null {
   if (decision.allowed || decision.retryAfterMs < 0) return null;

@@ -1,4 +1,4 @@
-/** The timers of the limiter: those of the event loop, or the simulation's. */
+/** The limiter's timers: the event loop's, or a simulation's. They keep the process alive, so a limiter must be closed. */
 export interface Timers {
   /** Runs fn once after delayMs and returns how to cancel that. */
   after(delayMs: number, fn: () => void): () => void;

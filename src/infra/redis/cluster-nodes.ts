@@ -1,4 +1,4 @@
-/** Which node of a Redis Cluster has which slot, by the map that ioredis keeps, and whether that node can be asked. */
+/** Which node of a Redis Cluster has which slot, by ioredis' map, and whether that node is connected. */
 import type { Cluster, Redis } from 'ioredis';
 import { ReplyWatch } from './reply-watch.ts';
 
@@ -7,7 +7,7 @@ interface Node {
   readonly replies: ReplyWatch;
 }
 
-/** ClusterNodes is kept by a RedisConnection to a Cluster. Nodes are named `host:port`, as the Cluster names them. */
+/** ClusterNodes belongs to a RedisConnection to a Cluster. Nodes are named `host:port`, as the Cluster names them. */
 export class ClusterNodes {
   readonly #cluster: Cluster;
   readonly #nodes = new Map<string, Node>();
@@ -23,17 +23,17 @@ export class ClusterNodes {
     });
   }
 
-  /** serverOf names the master of a slot; '' while no node is known to have it. */
+  /** serverOf names the master of a slot; '' if none is known. */
   serverOf(slot: number): string {
     return this.#cluster.slots[slot]?.[0] ?? '';
   }
 
-  /** isReady says whether a command sent to the node now would leave at once. */
+  /** isReady says whether a command to the node would be sent at once. */
   isReady(server: string): boolean {
     return this.#nodes.get(server)?.client.status === 'ready';
   }
 
-  /** servers are the masters that have slots; 15 µs. */
+  /** servers returns the masters that have slots. Takes 15 µs. */
   servers(): Iterable<string> {
     const servers = new Set<string>();
     let last: readonly string[] | undefined;
@@ -46,7 +46,7 @@ export class ClusterNodes {
     return servers;
   }
 
-  /** joinWrites makes the commands that this turn of the event loop sends to a node leave in one write. */
+  /** joinWrites makes all commands to a node in this turn of the event loop leave in one write. */
   joinWrites(server: string): void {
     const stream = this.#nodes.get(server)?.client.stream;
     if (stream === undefined || stream === null || stream.writableCorked > 0) return;
@@ -54,7 +54,7 @@ export class ClusterNodes {
     process.nextTick(() => stream.uncork());
   }
 
-  /** watchReply replaces the connection to the slot's node where replies no longer come through. */
+  /** watchReply replaces the connection to the slot's node if replies no longer arrive. */
   watchReply(reply: Promise<unknown>, slot: number): void {
     this.#nodes.get(this.serverOf(slot))?.replies.watch(reply);
   }

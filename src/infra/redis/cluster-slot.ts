@@ -1,4 +1,4 @@
-/** What callers know of a Redis Cluster without loading ioredis. */
+/** Slots and refusals of a Redis Cluster, for callers that do not load ioredis. */
 
 const SLOT_MASK = 0x3fff;
 const POLYNOMIAL = 0x1021;
@@ -10,9 +10,9 @@ const CRC_TABLE = Uint16Array.from({ length: 256 }, (_, byte) => {
 });
 
 /**
- * slotOfTag is the hash slot of a key, 0…16383: the CRC16 (XMODEM) of its hash tag, which is what stands between its braces.
+ * slotOfTag is the hash slot of a key, 0…16383: the CRC16 (XMODEM) of its hash tag, the text between its braces.
  *
- * @param tag of ASCII characters
+ * @param tag ASCII characters
  */
 export function slotOfTag(tag: string): number {
   let crc = 0;
@@ -23,7 +23,7 @@ export function slotOfTag(tag: string): number {
   return crc & SLOT_MASK;
 }
 
-/** isTryAgain tells the refusal of a call whose keys are not all on the node: nothing of it was run. */
+/** isTryAgain recognises the refusal of a call whose keys are not all on the node. Nothing of the call was run. */
 export function isTryAgain(thrown: unknown): boolean {
   return thrown instanceof Error && thrown.message.startsWith('TRYAGAIN');
 }

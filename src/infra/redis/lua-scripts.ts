@@ -1,16 +1,15 @@
 /**
- * The scripts of lua/, which lies beside both src/ and dist/. A file is named `<verb>-<noun>-<number of keys,
- * or n for any>.lua`.
+ * The scripts in lua/, which is beside both src/ and dist/. A file is named `<verb>-<noun>-<number of keys, or n for any>.lua`.
  */
 import { readFileSync } from 'node:fs';
 
 export interface LuaScript {
   lua: string;
-  /** Absent: the first argument of each call. */
+  /** Absent: it is the first argument of each call. */
   numberOfKeys?: number;
 }
 
-/** loadLuaScript reads one script and throws where the installation lacks it. Called at start-up. */
+/** loadLuaScript reads one script, at start-up. Throws if the installation lacks it. */
 export function loadLuaScript(fileName: string): LuaScript {
   const keys = /-(\d+|n)\.lua$/.exec(fileName)?.[1];
   if (keys === undefined) throw new TypeError(`${fileName} does not say how many keys it takes`);

@@ -1,6 +1,6 @@
 /**
- * Clients of ioredis for the three kinds of deployment. They send a command at once or not at all, and never twice: a
- * connection that closed may have run it. Only a node of a Cluster that answers MOVED, ASK or TRYAGAIN has not run it.
+ * Makes ioredis clients for the three kinds of deployment. A client sends a command at once or not at all, and never twice: the
+ * server may have run it before the connection closed. Only after MOVED, ASK or TRYAGAIN is it certain that it was not run.
  */
 import { isIP } from 'node:net';
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
@@ -9,21 +9,21 @@ import { isTryAgain } from './cluster-slot.ts';
 import type { LuaScript } from './lua-scripts.ts';
 
 /**
- * ioredis 6 has a subclass of String, whose making turns String.prototype into a hash table: V8 then looks up
- * each string method at each call, 2 % of a worker's time. Iterating over a String object undoes that.
+ * ioredis 6 defines a subclass of String, which turns String.prototype into a hash table: V8 then looks up each string method
+ * at each call, 2 % of a worker's time. An iteration over a String object reverts that.
  */
 for (const _ in new String('')) break;
 
 const CONNECT_TIMEOUT_MS = 1_000;
-/** From the connection's beginning until it is ready. */
+/** From the TCP connection until the client is ready. */
 const HANDSHAKE_TIMEOUT_MS = 1_500;
 const KEEP_ALIVE_DELAY_MS = 10_000;
 const FIRST_RETRY_MS = 50;
-/** Longest pause between two attempts to connect. */
+/** The longest pause between two attempts to connect. */
 export const MAX_RETRY_MS = 1_000;
 const RETRY_JITTER_MS = 100;
 const MAX_RETRY_DOUBLINGS = 5;
-/** Between two looks at the map of slots, which a MOVED renews too. */
+/** The map of slots is read again this often, and after a MOVED. */
 const SLOTS_REFRESH_MS = 1_000;
 const MAX_REDIRECTIONS = 4;
 const DEFAULT_PORT = 6379;
@@ -31,10 +31,10 @@ const DEFAULT_SENTINEL_PORT = 26_379;
 
 const COMMON_OPTIONS: RedisOptions = {
   enableOfflineQueue: false,
-  // 0: a lost connection fails its commands at once, in place of sending them again.
+  // 0: a lost connection fails its commands at once, instead of sending them again.
   maxRetriesPerRequest: 0,
   autoResendUnfulfilledCommands: false,
-  // With it one pipeline per node is under way, and the others wait.
+  // With it only one pipeline per node would be under way, and the others would wait.
   enableAutoPipelining: false,
   connectTimeout: CONNECT_TIMEOUT_MS,
   keepAlive: KEEP_ALIVE_DELAY_MS,
@@ -44,7 +44,7 @@ export interface ClientOptions {
   servers: RedisServers;
   /** Shown by CLIENT LIST, e.g. `sluice-w3`. */
   connectionName: string;
-  /** Commands by name. Only here: one defined later breaks ioredis (redis/ioredis#1931). */
+  /** Commands by name. A command that is defined later breaks ioredis (redis/ioredis#1931). */
   scripts: Record<string, LuaScript>;
 }
 
@@ -68,15 +68,15 @@ export function makeClient(
   const places = servers.urls.map((url) => placeOf(url, DEFAULT_PORT));
   const options: ClusterOptions = {
     scripts,
-    // ioredis would replace a host's name with its address, and a certificate is issued for the name.
+    // ioredis would replace a host name with its address, but a certificate has the name.
     dnsLookup: (host, callback) => callback(null, host),
     enableOfflineQueue: false,
-    // The check asks a node that may not be connected, and takes that for a failure of the Cluster.
+    // The check may ask a node that is not connected, and then considers the Cluster as failed.
     enableReadyCheck: false,
     enableAutoPipelining: false,
     clusterRetryStrategy: retryStrategy,
     maxRedirections: MAX_REDIRECTIONS,
-    // 0: never. The first would repeat commands that may have run, the second would wait past any deadline.
+    // 0: never. The first repeats commands that may have run, the second waits past any deadline.
     retryDelayOnFailover: 0,
     retryDelayOnClusterDown: 0,
     slotsRefreshTimeout: CONNECT_TIMEOUT_MS,
@@ -87,8 +87,8 @@ export function makeClient(
 }
 
 /**
- * A server that takes connections and says nothing would hold one for ever. (Not by ioredis' socketTimeout:
- * it takes a stall of this process for silence of the server.)
+ * Without it a server that accepts connections and says nothing would hold the client for ever. (ioredis' socketTimeout takes
+ * a stall of this process for silence of the server.)
  */
 function withHandshakeDeadline(client: Redis): Redis {
   client.on('connect', () => {
@@ -103,12 +103,12 @@ function withHandshakeDeadline(client: Redis): Redis {
   return client;
 }
 
-/** ioredis connects to a node with the first command for it, which it refuses. Here nodes are connected at once. */
+/** ioredis connects to a node at its first command, and refuses that command. Here nodes are connected at once. */
 function withNodesConnected(cluster: Cluster): Cluster {
   cluster.on('+node', (node: Redis) => {
     const { host = '', tls } = node.options;
     if (tls !== undefined) node.options.tls = { ...tls, ...serverNameOf(host) };
-    // The Cluster reports the failure, and makes the node anew with the next renewal of its map.
+    // The Cluster reports the failure, and makes a new node when it next reads the map.
     node.connect().catch(() => undefined);
     withAskingHeard(node);
     withHandshakeDeadline(node);
@@ -118,8 +118,8 @@ function withNodesConnected(cluster: Cluster): Cluster {
 }
 
 /**
- * While a slot migrates, both of its nodes refuse a call whose keys are not all there, and ioredis would
- * repeat it until any deadline is over. Here the caller is told at once, and can ask for the keys one by one.
+ * While a slot migrates, both of its nodes refuse a call whose keys are not all there, and ioredis would repeat it past any
+ * deadline. Here the caller gets the refusal at once, and can send the keys one by one.
  */
 function withTryAgainTold(cluster: Cluster): void {
   const handle = cluster.handleError.bind(cluster);
@@ -130,8 +130,8 @@ function withTryAgainTold(cluster: Cluster): void {
 }
 
 /**
- * ioredis (6.0.0) sends ASKING before a command for a migrating slot and ignores the answer. A refusal or a lost connection
- * would be an unhandled rejection and end the process. The command itself reports the failure.
+ * ioredis (6.0.0) sends ASKING before a command for a migrating slot and ignores the result. A refusal or a lost connection
+ * would be an unhandled rejection, which ends the process. The command itself reports the failure.
  */
 function withAskingHeard(node: Redis): void {
   const asking = node.asking.bind(node);
@@ -148,21 +148,21 @@ function sentinelOptions(servers: Extract<RedisServers, { kind: 'sentinel' }>): 
   return {
     name: servers.master,
     sentinels: nodes.map(addressOf),
-    // The sentinels and the servers that they watch have the same user and password.
+    // The sentinels and their servers have the same user and password.
     ...given({ username, password, sentinelUsername: username, sentinelPassword: password }),
     ...(tls === undefined ? {} : { tls: {}, sentinelTLS: {}, enableTLSForSentinelMode: true }),
     sentinelRetryStrategy: (attempt) => retryDelayMs(attempt),
-    // With it a failover during a reconnect ends the client for good (ioredis 6.0.0). Without it the client
-    // asks the sentinels, too: a dead master closes its connection, a demoted one answers READONLY.
+    // With it a failover during a reconnect ends the client for good (ioredis 6.0.0). It is not needed: a dead
+    // master closes its connection, a demoted one answers READONLY, and then the client asks the sentinels.
     failoverDetector: false,
-    // A sentinel that takes the connection and says nothing must not keep the others from being asked.
+    // After that the next sentinel is asked, if one accepts the connection and says nothing.
     sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
   };
 }
 
 type Place = { host: string; port: number } & Pick<RedisOptions, 'username' | 'password' | 'db' | 'tls'>;
 
-/** The parts of a URL that the configuration has checked. With rediss:// the certificate is checked against the host. */
+/** The parts of a URL, which the configuration has checked. With rediss:// the certificate must match the host. */
 function placeOf(text: string, defaultPort: number): Place {
   const url = new URL(text);
   const host = url.hostname.replace(/^\[|\]$/g, '');
@@ -178,7 +178,7 @@ function placeOf(text: string, defaultPort: number): Place {
   };
 }
 
-/** TLS names the server (SNI) by its host name; an address is no name (RFC 6066 §3). */
+/** SNI takes a host name, not an address (RFC 6066 §3). */
 function serverNameOf(host: string): { servername?: string } {
   return isIP(host) === 0 ? { servername: host } : {};
 }
@@ -187,12 +187,12 @@ function addressOf({ host, port }: Place): { host: string; port: number } {
   return { host, port };
 }
 
-/** How all nodes of a Cluster are accessed. Each gets its own name for TLS when it is made. */
+/** What all nodes of a Cluster have in common. Each gets its own name for TLS when it is made. */
 function accessOf({ username, password, tls }: Partial<Place> = {}): RedisOptions {
   return { ...given({ username, password }), ...(tls === undefined ? {} : { tls: {} }) };
 }
 
-/** Drops empty fields: ioredis would send an empty user name. */
+/** Drops empty fields: ioredis would send an empty username. */
 function given<T extends object>(fields: T): { [K in keyof T]?: NonNullable<T[K]> } {
   const kept = Object.entries(fields).filter(([, value]) => Boolean(value));
   return Object.fromEntries(kept) as { [K in keyof T]?: NonNullable<T[K]> };

@@ -1,6 +1,6 @@
 /**
  * The connection of one process to Redis: to one server, to the master that Sentinel names, or to the nodes of a Cluster.
- * Commands are sent while the connection is ready, never queued and never sent twice. Callers have deadlines of their own.
+ * Commands are sent only while the connection is ready; they are never queued and never sent twice. Callers have the deadlines.
  */
 import { once } from 'node:events';
 import { Cluster, type Redis } from 'ioredis';
@@ -20,14 +20,14 @@ interface RedisConnectionOptions extends ClientOptions {
 export class RedisConnection {
   /** To be used only while `ready`. */
   readonly client: Redis | Cluster;
-  /** null: no Cluster. In a Cluster the keys of one call must have one slot. */
+  /** null: no Cluster. In a Cluster all keys of a call must have one slot. */
   readonly nodes: ClusterNodes | null;
   readonly #logger: Pick<Logger, 'info' | 'warn'>;
-  /** One line per change, not one per attempt. */
+  /** What the log said last: one line per change, not per attempt. */
   #reported: 'up' | 'down' | 'read-only' | null = null;
-  /** Redis refused the database of the URL, so this connection would use another one. */
+  /** Redis refused the database of the URL, so commands would go to another one. */
   #misplaced = false;
-  /** After `ready` and, of a Cluster, once its nodes are connected. */
+  /** After `ready` and, for a Cluster, after all its nodes are connected. */
   #usable = false;
   #closing = false;
   #askingRole = false;
@@ -35,13 +35,13 @@ export class RedisConnection {
   readonly #firstAttempt = Promise.withResolvers<void>();
   readonly #replies = new ReplyWatch((error) => this.#renew(error));
 
-  /** Connects at once, and tries until close. */
+  /** Connects at once, and tries again until close. */
   constructor(options: RedisConnectionOptions) {
     this.#logger = options.logger;
     this.client = makeClient(options, (error) => {
       if (!error.message.startsWith('READONLY')) return false;
       this.#report('read-only', error);
-      // 1 reconnects after a failover; 2 would also send the command again.
+      // 1: reconnect, which finds the new master. 2 would also send the command again.
       return 1;
     });
     this.nodes = this.client instanceof Cluster ? new ClusterNodes(this.client) : null;
@@ -64,24 +64,24 @@ export class RedisConnection {
     this.client.on('end', () => this.#beginAgain());
   }
 
-  /** Whether a command would leave now, to the right database. */
+  /** Whether a command would be sent now, to the right database. */
   get ready(): boolean {
     return this.client.status === 'ready' && this.#usable && !this.#misplaced;
   }
 
   /**
-   * waitForFirstAttempt resolves when the connection is ready, after a first failure, or after timeoutMs.
-   * Until the connection is ready a worker would decide from its local share.
+   * waitForFirstAttempt resolves when the first attempt to connect has succeeded or failed, or after timeoutMs. Until then a
+   * worker would decide from its local share.
    */
   async waitForFirstAttempt(timeoutMs: number): Promise<void> {
     await atMost(this.#firstAttempt.promise, timeoutMs);
   }
 
   /**
-   * watchReply returns the reply of a command that was just sent, and connects anew where replies no longer come. After a time
-   * as a read-only replica the first good reply is a reason to ask the server for its role.
+   * watchReply returns the reply of a command that was just sent, and reconnects if replies no longer arrive. After READONLY a
+   * good reply makes it ask the server for its role.
    *
-   * @param slot of the command's keys, for a Cluster
+   * @param slot the slot of the command's keys; only for a Cluster
    */
   watchReply<T>(reply: Promise<T>, slot: number): Promise<T> {
     if (this.nodes === null) this.#replies.watch(reply);
@@ -90,7 +90,7 @@ export class RedisConnection {
     return reply;
   }
 
-  /** close lets pending commands finish for deadlineMs at most. Never rejects. */
+  /** close waits for pending commands, at most deadlineMs. Never rejects. */
   async close(deadlineMs = DEFAULT_CLOSE_MS): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#again);
@@ -102,19 +102,19 @@ export class RedisConnection {
       }
     }
     this.client.disconnect();
-    // When a renewal of the map ends after the disconnect, ioredis (6.0.0) arms its timer again, and the process never exits.
+    // If ioredis (6.0.0) finishes reading the map after the disconnect, it sets its timer again, and the process never exits.
     if (this.client instanceof Cluster) this.client.refreshSlotsCache = () => undefined;
-    // disconnect only half-closes, and a frozen server never closes its half.
+    // disconnect only half-closes; a frozen server never closes the other half.
     else this.client.stream?.destroy();
   }
 
-  /** Not by disconnect, which would wait for the other half of a socket that is stuck. */
+  /** disconnect would wait for the other half of a stuck socket. */
   #renew(error: Error): void {
     this.#report('down', error);
     if ('stream' in this.client) this.client.stream?.destroy();
   }
 
-  /** After some answers of sentinels ioredis gives up for good. Here it connects again. */
+  /** After some replies of sentinels ioredis gives up for good. Here it connects again. */
   #beginAgain(): void {
     if (this.#closing) return;
     this.#again = setTimeout(() => {
@@ -122,7 +122,7 @@ export class RedisConnection {
     }, MAX_RETRY_MS).unref();
   }
 
-  /** A replica answers reads too, so a good reply is no proof that the server takes writes. */
+  /** A replica answers reads too, so a good reply does not prove that the server accepts writes. */
   async #askRole(): Promise<void> {
     if (this.#askingRole) return;
     this.#askingRole = true;
@@ -138,7 +138,7 @@ export class RedisConnection {
 
   #report(state: 'up' | 'down' | 'read-only', error: Error | null): void {
     if (this.#closing || this.#reported === state) return;
-    // While Redis is read-only, connections that begin and end without an error are those that are made anew for it.
+    // While Redis is read-only, connections end without an error because of the reconnects.
     if (this.#reported === 'read-only' && error === null) return;
     this.#reported = state;
     if (state === 'up') this.#logger.info({}, 'connected to Redis');
@@ -147,14 +147,14 @@ export class RedisConnection {
   }
 }
 
-/** The client of a Cluster is ready with its first node, and refuses commands for nodes that are not. */
+/** ioredis' Cluster is ready with its first node, and refuses commands for nodes that are not. */
 async function reachedNodes(client: Redis | Cluster): Promise<void> {
   if (!(client instanceof Cluster)) return;
   const nodes = client.nodes('master').map((node) => (node.status === 'ready' ? null : once(node, 'ready')));
   await withDeadline(Promise.all(nodes), MAX_RETRY_MS, 'the nodes of the Cluster').catch(() => undefined);
 }
 
-/** ioredis reports the refusal, and goes on in database 0. */
+/** ioredis reports the refusal, and continues in database 0. */
 function isRefusedSelect(error: Error): boolean {
   const { command } = error as { command?: { name?: unknown } };
   return command?.name === 'select';

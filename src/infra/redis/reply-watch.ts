@@ -1,18 +1,18 @@
 /**
- * Finds a connection on which commands get no replies: the server is gone, or one reply announced more bytes than ever come and
- * everything behind it is taken for the rest. Replies come in the order of the commands, so one watched command is enough.
+ * Finds a connection on which commands get no replies: the server is gone, or a reply announced more bytes than it has, so that
+ * all later replies are taken for its rest. Replies come in the order of the commands, so it is enough to watch one command.
  *
- * A stall of this process is no silence of the server: the command may not have left, or its reply may wait to be read. So an
+ * A stall of this process is no silence of the server: the command may not have been sent, or its reply not been read. So an
  * overdue reply gets a second chance, which ends only after the event loop has polled the socket.
  */
 
 /** A reply that takes longer is overdue. */
 const OVERDUE_MS = 1_000;
 const SECOND_CHANCE_MS = 500;
-/** One command in this time is watched. */
+/** At most one command per so long is watched. */
 const SAMPLE_EVERY_MS = 250;
 
-/** ReplyWatch is kept for each connection to a server. */
+/** ReplyWatch belongs to one connection to a server. */
 export class ReplyWatch {
   readonly #onStuck: (error: Error) => void;
   #watching = false;
@@ -23,7 +23,7 @@ export class ReplyWatch {
     this.#onStuck = onStuck;
   }
 
-  /** watch is told of each command that was sent; the sender handles its failure. */
+  /** watch is called with the reply of each command; the sender handles its failure. */
   watch(reply: Promise<unknown>): void {
     const sentAtMs = performance.now();
     if (this.#watching || sentAtMs < this.#nextAtMs) return;

@@ -1,29 +1,29 @@
 /**
- * The names of keys in a store, made here only. A bucket: `<prefix>:rl1:{<hash>}:<policy>`. The braces around the hash are the
- * only ones, so that a Redis Cluster puts all buckets of a caller on one node. Text from outside is escaped or hashed.
+ * All names of keys in a store. A bucket is `<prefix>:rl1:{<hash>}:<policy>`. There are no other braces, so a Redis Cluster puts
+ * all buckets of a caller on one node. Text from outside is escaped or hashed.
  */
 import { createHash } from 'node:crypto';
 
-/** The format of a bucket's state (lua/take-tokens-n.lua); a new format gets a new name and never meets old state. */
+/** The format of a bucket's state (lua/take-tokens-n.lua). A new format gets a new name, so that it never reads old state. */
 const STATE_FORMAT = 'rl1';
-/** 128 bits: no two callers collide by chance, and nobody can hit another's bucket on purpose. */
+/** 128 bits: no two callers collide by chance, and no caller can choose another's bucket. */
 const HASH_BYTES = 16;
 
 /**
- * hashBucketName turns the name of a bucket's owner into 22 characters of base64url. Addresses and client ids
- * share one namespace: a client whose id is an address has the bucket of the anonymous caller there.
+ * hashBucketName hashes the name of a bucket's owner to 22 characters of base64url. Addresses and client ids share one
+ * namespace: a client whose id is an address shares the bucket of the anonymous caller at that address.
  */
 export function hashBucketName(name: string): string {
   const digest = createHash('sha256').update(`client:${name}`).digest();
   return digest.subarray(0, HASH_BYTES).toString('base64url');
 }
 
-/** bucketKey names one bucket without the store's prefix, as in TakeRequest.key; `hash` by hashBucketName. */
+/** bucketKey is the key of a bucket without the store's prefix, as in TakeRequest.key; `hash` by hashBucketName. */
 export function bucketKey(hash: string, policyName: string): string {
   return `{${hash}}${keySuffixOf(policyName)}`;
 }
 
-/** keySuffixOf is the end of all keys of a policy: `{<hash>}` + suffix is a bucketKey. */
+/** keySuffixOf is the end of all keys of a policy: a bucketKey is `{<hash>}` and the suffix. */
 export function keySuffixOf(policyName: string): string {
   return `:${escapePart(policyName)}`;
 }
@@ -33,17 +33,17 @@ export function hashOf(key: string): string {
   return key.startsWith('{') ? key.slice(1, Math.max(1, key.indexOf('}'))) : '';
 }
 
-/** probeKey names a bucket that belongs to nobody, since no owner's hash is that short. */
+/** probeKey is the key of a bucket that no caller owns: no owner's hash is that short. */
 export function probeKey(name: number): string {
   return `{${name}}:probe`;
 }
 
-/** storeKeyPrefix is what Redis, which may hold other keys too, has before a bucketKey. */
+/** storeKeyPrefix is what a key in Redis has before the bucketKey: Redis may have other keys. */
 export function storeKeyPrefix(prefix: string): string {
   return `${escapePrefix(prefix)}:${STATE_FORMAT}:`;
 }
 
-/** instancesKey names the key where the instances that share a store announce themselves. */
+/** instancesKey is the key where the instances that share a store announce themselves. */
 export function instancesKey(prefix: string): string {
   return `${escapePrefix(prefix)}:instances`;
 }

@@ -1,4 +1,4 @@
-/** Looks at buckets without changing them, for the admin port's `GET …/bucket`. */
+/** Reads buckets without a change, for the admin port's `GET …/bucket`. */
 import type { TakeReply } from '../../contract/buckets.ts';
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
@@ -22,16 +22,16 @@ export interface BucketView {
   nextTokenMs: number;
 }
 
-/** bucketKeysOf names the buckets of a client, one per policy; for their reset. */
+/** bucketKeysOf returns the keys of a client's buckets, one per policy, for their reset. */
 export function bucketKeysOf(clientId: string, policies: readonly Pick<PolicySettings, 'name'>[]): string[] {
   const hash = hashBucketName(clientId);
   return policies.map(({ name }) => bucketKey(hash, name));
 }
 
 /**
- * peekBuckets shows the bucket of a client for each policy, in their order, and changes none. A bucket that
- * nobody has used is full. One that has not taken on newer limits yet is shown under them, at its old level
- * or their capacity. Rejects with the store's LbError where it is away.
+ * peekBuckets shows a client's bucket for each policy, in their order, and changes none. An unused bucket is full. One that has
+ * not received newer limits yet is shown with them, at its old level or their capacity, whichever is lower. Rejects with the
+ * store's LbError.
  *
  * @param policyVersionUs as for Limiter.configure
  */
@@ -55,7 +55,7 @@ export function peekBuckets(
   return Promise.all(views);
 }
 
-/** @param limits those that a worker's take would carry */
+/** @param limits the limits that a worker's take would carry */
 function viewOf(policy: string, reply: TakeReply, limits: EffectiveLimits): BucketView {
   const rules = prevails(limits, reply) ? limits : reply;
   const { capacity, rateMicro } = rules;

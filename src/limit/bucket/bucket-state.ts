@@ -1,9 +1,9 @@
 /**
- * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for stores inside a
- * process. A BigInt model in the tests holds both to the same results: change both or none.
+ * The token bucket of lua/take-tokens-n.lua in TypeScript, statement by statement, for stores in memory. The tests compare both
+ * with a BigInt model: change both or neither.
  *
- * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time, never in jumps; a
- * missing bucket is a full one. All numbers are integers below 2^53.
+ * Invariants: level + leased tokens ≤ capacity; the level rises by at most rate × time; a missing bucket is a full one. All
+ * numbers are integers below 2^53.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LEASE_US, MICRO } from '../store/bucket-store.ts';
@@ -16,7 +16,7 @@ export interface BucketState {
   versionUs: number;
   capacity: number;
   rateMicro: number;
-  /** atUs / LEASE_US; then the tokens leased in it and in the one before. */
+  /** atUs / LEASE_US, rounded down; then the tokens leased in this epoch and in the one before. */
   epoch: number;
   leased: number;
   leasedBefore: number;
@@ -24,20 +24,20 @@ export interface BucketState {
 
 export interface TakeOutcome {
   reply: TakeReply;
-  /** null: nothing changed and nothing is to be kept. A refused take must not move the time; the script says why. */
+  /** null: nothing changed, so keep the old state. A refused take must not move the time; the script says why. */
   state: BucketState | null;
 }
 
-/** A clock that goes back further than this is believed. */
+/** If the clock goes back further than this, the bucket follows it. */
 const MAX_BACKSTEP_US = MICRO;
 const MAX_TTL_MS = 90 * 24 * 3600 * 1000;
 const TTL_MARGIN_MS = 1000;
 
-/** takeFrom answers one take from a bucket as it was last kept; null: there is none, so it is full. */
+/** takeFrom applies a take to the kept state of a bucket; null: there is none, so the bucket is full. */
 export function takeFrom(kept: BucketState | null, request: TakeRequest, nowUs: number): TakeOutcome {
   const state = kept === null ? fullBucket(request, nowUs) : { ...kept };
   const newer = kept !== null && prevails(request, state);
-  // Nobody knows when since the last take the limits changed. The lower of both rates gives nothing away.
+  // The limits changed at an unknown time since the last take. The lower of both rates gives nothing away.
   const rateMicro = newer ? Math.min(state.rateMicro, request.rateMicro) : state.rateMicro;
   let changed = (kept !== null && advance(state, nowUs, rateMicro)) || newer;
   if (newer) adopt(state, request);
@@ -63,7 +63,7 @@ export function ttlMsOf(state: BucketState): number {
   return Math.min(MAX_TTL_MS, fullMs + Math.ceil((2 * LEASE_US) / 1000) + TTL_MARGIN_MS);
 }
 
-/** refillOf is floor(us × rate / 1e6) without a product that leaves the exact integers. */
+/** refillOf is floor(us × rate / 1e6), in products that stay exact integers. */
 export function refillOf(us: number, rateMicro: number): number {
   const sec = Math.floor(us / MICRO);
   const restUs = us % MICRO;
@@ -92,7 +92,7 @@ function fullBucket({ capacity, rateMicro, versionUs }: TakeRequest, atUs: numbe
   };
 }
 
-/** Brings the level up to the present; true: the clock was set back, which must be kept. */
+/** Refills up to now. true: the clock was set back, which must be kept. */
 function advance(state: BucketState, clockUs: number, rateMicro: number): boolean {
   const setBack = state.atUs - clockUs > MAX_BACKSTEP_US;
   if (setBack) {
@@ -101,7 +101,7 @@ function advance(state: BucketState, clockUs: number, rateMicro: number): boolea
   }
   const nowUs = Math.max(clockUs, state.atUs);
   const { epoch, leased, leasedBefore } = state;
-  // In steps, since tokens on lease make room only when their epoch has passed.
+  // In steps, because leased tokens make room only after their epoch.
   if (leased + leasedBefore > 0) {
     accrue(state, Math.min(nowUs, (epoch + 1) * LEASE_US), state.capacity - leased - leasedBefore, rateMicro);
   }
@@ -125,7 +125,7 @@ function accrue(state: BucketState, toUs: number, topTokens: number, rateMicro: 
   state.atUs = toUs;
 }
 
-/** prevails: the newest limits win. Of two with one version the lower capacity wins, then the lower rate, so that all agree. */
+/** prevails: the newest limits win. For equal versions the lower capacity wins, then the lower rate, so that all callers agree. */
 export function prevails(given: BucketRules, over: BucketRules): boolean {
   if (given.versionUs !== over.versionUs) return given.versionUs > over.versionUs;
   return (
@@ -141,7 +141,7 @@ function adopt(state: BucketState, { capacity, rateMicro, versionUs }: TakeReque
   state.levelMicro = Math.max(0, Math.min(state.levelMicro, roomMicro(state)));
 }
 
-/** Leased tokens count as reported only while they are accounted for. Later the bucket has made room for them already. */
+/** A report counts only while the bucket accounts for the tokens. Later it has made room for them already. */
 function reportLeased(state: BucketState, { ret, spent, retEpoch }: TakeRequest): boolean {
   const reported = ret + spent;
   if (reported === 0) return false;
@@ -152,7 +152,7 @@ function reportLeased(state: BucketState, { ret, spent, retEpoch }: TakeRequest)
   return true;
 }
 
-/** A late refund would be a gift: the bucket may have filled up meanwhile and been spent. */
+/** A late refund would admit too much: the bucket may have refilled and been spent meanwhile. */
 function refund(state: BucketState, { refund: tokens, refundEpoch }: TakeRequest): boolean {
   if (tokens === 0 || (refundEpoch !== state.epoch && refundEpoch !== state.epoch - 1)) return false;
   putBack(state, tokens);
@@ -168,7 +168,7 @@ function roomMicro(state: BucketState): number {
   return (state.capacity - state.leased - state.leasedBefore) * MICRO;
 }
 
-/** The last quarter is never lent, and of the rest at most half. At most a quarter of the capacity is out at a time. */
+/** Lends at most half of what is above the last quarter. At most a quarter of the capacity is on lease at a time. */
 function lendable(state: BucketState, wanted: number, left: number): number {
   if (wanted === 0) return 0;
   const quarter = Math.floor(state.capacity / 4);

@@ -1,7 +1,6 @@
 /**
- * A bounded map of buckets. One that has had the time to fill up is as good as a missing one: such entries
- * are dropped, two looked at per insertion, round the table. A full table evicts the entry of a sample that
- * is nearest to full, which gives least away.
+ * A bounded map of buckets. A bucket that must be full by now equals a missing one, so it is dropped: each insertion checks
+ * the next two entries, round the table. A full table evicts the entry of a sample that is nearest to full, which gives least away.
  */
 import { type BucketState, ttlMsOf } from './bucket-state.ts';
 
@@ -10,9 +9,9 @@ interface Entry {
   fullAtUs: number;
 }
 
-/** More than one, so that sweeping is faster than growth. */
+/** More than one, so that the sweep is faster than the growth. */
 const SWEEP_PER_INSERT = 2;
-/** Entries compared to find one to evict. */
+/** Entries that are compared to evict one. */
 const EVICTION_SAMPLE = 16;
 
 export class BucketTable {
@@ -29,7 +28,7 @@ export class BucketTable {
     return this.#entries.size;
   }
 
-  /** get returns the kept state; null where it is missing or must be full by now. */
+  /** get returns the kept state; null: there is none, or the bucket must be full by now. */
   get(key: string, nowUs: number): BucketState | null {
     const entry = this.#entries.get(key);
     if (entry === undefined) return null;

@@ -1,4 +1,4 @@
-/** The limits of a bucket: the client's own for the policy, else the policy's; and their version, of which the newest wins. */
+/** The limits of a bucket: the client's own for the policy, else the policy's, and their version. The newest version wins. */
 import type { ClientMatch } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
 import { MICRO } from '../store/bucket-store.ts';
@@ -11,17 +11,17 @@ export interface BucketRules {
   readonly versionUs: number;
 }
 
-/** EffectiveLimits are rules with the rate as it was written, for the RateLimit fields. */
+/** EffectiveLimits also have the rate as configured, for the RateLimit fields. */
 export interface EffectiveLimits extends BucketRules {
   readonly refillPerSecond: number;
 }
 
 /**
- * effectiveLimits gives limits of every source one version that only grows. A client's own have the time of
- * its row. A policy's have the load time of the file, or that of the client's row or tombstone where it is
- * later: limits that are removed, or whose client is deleted, must lose.
+ * effectiveLimits gives the limits a version that grows with every change of their source. A client's own limits have the time
+ * of its row. A policy's have the load time of the file or, if that is later, the time of the client's row or tombstone: the
+ * limits of a removed entry or a deleted client must lose.
  *
- * @param policyVersionUs load time of the policies on the database's clock
+ * @param policyVersionUs the load time of the policies, on the database's clock
  */
 export function effectiveLimits(
   policy: Pick<PolicySettings, 'name' | 'capacity' | 'refillPerSecond'>,
@@ -40,9 +40,9 @@ export function effectiveLimits(
   return { capacity, refillPerSecond, rateMicro: rateMicroOf(refillPerSecond), versionUs };
 }
 
-/** rateMicroOf rounds down to whole micro-tokens per second, so that a bucket never fills faster than asked for. */
+/** rateMicroOf rounds down to whole micro-tokens per second, so that a bucket never refills faster than configured. */
 export function rateMicroOf(refillPerSecond: number): number {
-  // The factor repairs products like 0.000007 * 1e6 = 6.999999999999999.
+  // The factor corrects products like 0.000007 * 1e6 = 6.999999999999999.
   return Math.max(1, Math.floor(refillPerSecond * MICRO * (1 + 4 * Number.EPSILON)));
 }
 

@@ -1,9 +1,9 @@
 /**
- * A bounded cache in two generations. When the young one is full it becomes the old one, and the old one is
- * dropped. An old entry that is used becomes young. Nearly least-recently-used, for one look-up in a Map.
+ * A bounded cache in two generations. When the young one is full, it becomes the old one, and the old one is dropped. An old
+ * entry that is used becomes young. Nearly least-recently-used, at the cost of one look-up in a Map.
  */
 export class GenerationMap<V> {
-  /** About so many entries are kept at most. It may change; surplus entries go as the generations change. */
+  /** The most entries, about. May change; surplus entries go with the next generations. */
   max: number;
   #young = new Map<string, V>();
   #old = new Map<string, V>();
@@ -23,7 +23,7 @@ export class GenerationMap<V> {
     return old;
   }
 
-  /** values are all that are kept, in no order; they may change meanwhile. */
+  /** values returns all entries in no order; the map may change meanwhile. */
   *values(): Generator<V> {
     yield* this.#young.values();
     yield* this.#old.values();

@@ -1,4 +1,4 @@
-/** From the value of the API key field to the client that it proves; with a bounded memory and counters. One per plan. */
+/** Finds the client of an API key, with a bounded cache and counters. One per plan. */
 import {
   type ApiKeyLookup,
   type ClientMatch,
@@ -10,10 +10,10 @@ import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { hashBucketName } from '../bucket/bucket-key.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 
-/** Keys that are not verified again. Only valid ones are kept, so that made-up ones push no valid one out. */
+/** Verified keys that are remembered. Invalid keys are not, so that they cannot push out valid ones. */
 const MAX_CACHED_KEYS = 20_000;
 
-/** KeyedClient is what all callers with a key of one client share; one object while the client does not change. */
+/** KeyedClient is shared by all callers with a key of one client; one object until the client changes. */
 export interface KeyedClient {
   readonly match: ClientMatch;
   readonly client: ClientRecord;
@@ -36,8 +36,9 @@ export class KeyedClients {
   }
 
   /**
-   * clientOf counts the key and returns its client; null: the key proves nothing, and the caller is its address.
-   * @param key the field's value as it came, not empty; several fields joined by ', '
+   * clientOf counts the key and returns its client; null: the key is not valid.
+   *
+   * @param key the field's value as received, not empty; several fields joined by ', '
    */
   clientOf(key: string): KeyedClient | null {
     let verified = this.#verified.get(key);
@@ -50,7 +51,7 @@ export class KeyedClients {
       this.#verified.set(key, found);
       verified = found;
     }
-    // Asked each time: the directory may have changed.
+    // Looked up each time, because the directory may have changed.
     const client = this.#lookup.clientOf(verified);
     this.#metrics.add(client === null ? this.#cells.unknown : this.#cells.valid, 1);
     return client === null ? null : this.#shared(client);

@@ -1,7 +1,7 @@
 /**
- * Who a request is counted for (B26, B33): the client whose API key it carries, else the peer's address, or, where the peer
- * is a trusted proxy, the first untrusted address from the right of X-Forwarded-For. Nothing else that an untrusted party
- * wrote is looked at, and a key counts only once it is verified, so that made-up keys make no buckets.
+ * Who a request is counted for (B26, B33): the client whose API key it has, else the peer's address. If the peer is a trusted
+ * proxy, it is the first untrusted address from the right of X-Forwarded-For. Nothing else from an untrusted party counts. A key
+ * counts only after verification, so that invented keys create no buckets.
  */
 import { BlockList, isIP } from 'node:net';
 import { canonicalAddress, groupOf, UNIX_PEER } from '../../contract/addresses.ts';
@@ -10,18 +10,18 @@ import { hashBucketName } from '../bucket/bucket-key.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 import type { KeyedClient, KeyedClients } from './api-key-clients.ts';
 
-/** Hops looked at, from the right; no honest chain is longer. */
+/** The most hops that are read, from the right; no real chain is longer. */
 const MAX_HOPS = 32;
-/** Addresses, and values of X-Forwarded-For, whose caller is remembered. */
+/** The most addresses, and the most values of X-Forwarded-For, that are remembered. */
 const MAX_CACHED_ADDRESSES = 20_000;
 /** Longer values of X-Forwarded-For are read, but not remembered. */
 const MAX_CACHED_LENGTH = 512;
 
-/** Caller is who a request is counted for; one object per caller until something about it changes. */
+/** Caller is who a request is counted for; one object per caller until it changes. */
 export interface Caller {
-  /** Canonical address, or UNIX_PEER; for logs and X-Real-IP. */
+  /** The canonical address, or UNIX_PEER; for logs and X-Real-IP. */
   readonly clientIp: string;
-  /** null: no client is configured. */
+  /** null: the caller is not a client. */
   readonly clientId: string | null;
   readonly mode: ClientMode;
   readonly match: ClientMatch;
@@ -32,26 +32,26 @@ export interface Caller {
 interface ClientIdentifierOptions {
   /** The setting `trustedProxies`: CIDRs, addresses and UNIX_PEER, checked by config/. */
   trustedProxies: readonly string[];
-  /** Leading bits by which callers without a client are told apart. */
+  /** Callers that are not clients share a bucket if so many leading bits of their addresses are equal. */
   ipv4Prefix: number;
   ipv6Prefix: number;
   lookup: ClientLookup;
-  /** null: callers are told apart by their addresses alone. */
+  /** null: there are no API keys. */
   keys: KeyedClients | null;
 }
 
-/** KnownAddress is what a plan remembers of an address. */
+/** KnownAddress is what a plan remembers about an address. */
 export interface KnownAddress {
   /** Canonical, or UNIX_PEER. */
   readonly address: string;
-  /** The address, or the range that it shares a bucket with. */
+  /** The address, or the range of addresses that share its bucket. */
   readonly grouped: string;
   /** A trusted proxy: its X-Forwarded-For is believed. */
   readonly isTrusted: boolean;
-  /** The caller without a key, and the directory's generation when it was looked up. */
+  /** The caller without a key, and the directory's generation of the look-up. */
   caller: Caller | null;
   generation: number;
-  /** The last caller with a key from this address. */
+  /** The last caller with a key at this address. */
   keyed: Caller | null;
 }
 
@@ -72,7 +72,7 @@ export class ClientIdentifier {
     }
   }
 
-  /** addressOf takes any spelling of an address; any other text stands for a peer on a Unix socket. */
+  /** addressOf accepts any spelling of an address; any other text means a peer on a Unix socket. */
   addressOf(peerAddress: string): KnownAddress {
     return this.#byAddress.get(peerAddress) ?? this.#known(canonicalAddress(peerAddress) ?? UNIX_PEER);
   }
@@ -81,8 +81,8 @@ export class ClientIdentifier {
    * identify never throws.
    *
    * @param peer by addressOf
-   * @param forwardedFor all X-Forwarded-For values joined by ', ' in order; '' for none
-   * @param apiKey all values of the field with the key, joined likewise; '' for none
+   * @param forwardedFor all values of X-Forwarded-For in order, joined by ', '; '' for none
+   * @param apiKey all values of the API key field, joined likewise; '' for none
    */
   identify(peer: KnownAddress, forwardedFor: string, apiKey: string): Caller {
     const known = peer.isTrusted && forwardedFor !== '' ? this.#behind(peer, forwardedFor) : peer;
@@ -101,7 +101,7 @@ export class ClientIdentifier {
     return behind;
   }
 
-  /** Goes from the peer to the left while the hops are trusted; an unreadable hop ends the walk. */
+  /** Reads hops from right to left while they are trusted; an unreadable hop ends the walk. */
   #walk(peer: KnownAddress, forwardedFor: string): KnownAddress {
     let client = peer;
     let end = forwardedFor.length;
@@ -123,7 +123,7 @@ export class ClientIdentifier {
     const isUnix = address === UNIX_PEER;
     const isTrusted = isUnix
       ? trustedProxies.includes(UNIX_PEER)
-      : // Without proxies the list is not asked, which would cost a call out of JavaScript.
+      : // The check leaves JavaScript, so it is skipped without proxies.
         trustedProxies.length > 0 && this.#trusted.check(address, familyOf(address));
     const made: KnownAddress = {
       address,
@@ -156,7 +156,7 @@ export class ClientIdentifier {
   }
 }
 
-/** The bucket is the client's, wherever it calls from; the address is for logs and the backend. */
+/** The bucket is the client's, whatever the address, which is for logs and the backend. */
 function keyedCaller(known: KnownAddress, { match, client, bucketHash }: KeyedClient): Caller {
   if (known.keyed !== null && known.keyed.match === match) return known.keyed;
   const { clientId, mode } = client;
@@ -175,7 +175,7 @@ function sameMatch(a: ClientMatch, b: ClientMatch): boolean {
 const BRACKETED_HOP = /^\[([^\]]+)\](?::\d{1,5})?$/;
 const IPV4_HOP_WITH_PORT = /^([\d.]+):\d{1,5}$/;
 
-/** parseHop reads `1.2.3.4`, `1.2.3.4:5`, `v6`, `[v6]` or `[v6]:5`; null for anything else. */
+/** parseHop reads `1.2.3.4`, `1.2.3.4:5`, `v6`, `[v6]` or `[v6]:5`; null: anything else. */
 function parseHop(text: string): string | null {
   const inner = BRACKETED_HOP.exec(text)?.[1];
   if (inner !== undefined) return inner.includes(':') ? canonicalAddress(inner) : null;

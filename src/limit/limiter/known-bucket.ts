@@ -1,12 +1,12 @@
 /**
- * What a worker knows of one bucket: its limits, the level that the store told last, who waits for the next
- * reply, and until when there can be no token (the deny cache).
+ * What a worker knows about one bucket: its limits, the last level that the store reported, the requests that
+ * wait, and how long there can be no token (the deny cache).
  *
- * At most one take per bucket is under way; requests that come meanwhile share the next one. The states:
+ * At most one take per bucket is under way; requests that arrive meanwhile share the next one. The states:
  *
- * idle: nothing to ask. `list` → listed, when a request waits or something is to go back.
- * listed: the limiter's next flush looks at it. `startAsking` → asking; `abandon` → idle, when the store is away.
- * asking: a take is under way. `stopAsking` → idle, when its reply or its failure is in, or nothing was sent after all.
+ * idle: there is nothing to ask. `list` → listed, when a request waits or tokens must go back.
+ * listed: the limiter's next flush handles it. `startAsking` → asking; `abandon` → idle, when the store is away.
+ * asking: a take is under way. `stopAsking` → idle, after its reply or failure, or when there was nothing to send.
  */
 import type { TakeReply } from '../../contract/buckets.ts';
 import type { ClientMatch } from '../../contract/clients.ts';
@@ -19,7 +19,7 @@ import type { Pending } from '../store/deadline-queue.ts';
 import { BIN_MS, LeaseAccount, type LeaseAsk, leasable, MAX_DEMAND_PER_REQUEST, NO_LEASE } from './lease.ts';
 import type { HeardLevel } from './local-buckets.ts';
 
-/** What a bucket must know of its policy; implemented by PolicyBuckets. */
+/** What a bucket needs from its policy; implemented by PolicyBuckets. */
 export interface BucketPolicy {
   readonly settings: PolicySettings;
   /** See keySuffixOf. */
@@ -35,31 +35,31 @@ export interface Waiter extends Pending {
   readonly resolve: (decision: Decision) => void;
 }
 
-/** Limits by the configuration and the directory, and what they were made from. */
+/** Limits from the configuration and the directory, and the inputs that they were made from. */
 interface ConfiguredLimits {
   readonly rules: EffectiveLimits;
   readonly match: ClientMatch;
   readonly revision: number;
 }
 
-/** The deny cache asks the store this often all the same, so that raised limits and a reset bucket are noticed. */
+/** The deny cache lets a request ask the store at least this often, to notice raised limits and a reset bucket. */
 const MAX_DENY_MS = 1_000;
-/** An empty bucket is asked at most once per this, or per quarter of its time to fill, whichever is shorter. */
+/** The shortest time between two takes of an empty bucket: this, or a quarter of its time to fill, if that is shorter. */
 const PACE_MS = 5;
 const PACE_PART = 4;
-/** Workers that were refused together must not ask together. */
+/** So that workers that were refused together do not ask again together. */
 const PACE_JITTER = 0.2;
-/** A longer half of a round trip says that this process stood still, and nothing of the bucket. */
+/** A longer half of a round trip means that this process stood still; it says nothing about the bucket. */
 const MAX_GRACE_MS = 5;
 /** Tokens wanted within BIN_MS that make a bucket worth a lease account. */
 const MIN_DEMAND_PER_BIN = 8;
 const NEVER_MS = Number.NEGATIVE_INFINITY;
 const NO_WAITERS: readonly Waiter[] = [];
 
-/** Thousands of these are kept, most without traffic: what only traffic needs is made when it comes. */
+/** There are thousands, most without traffic, so what only traffic needs is created on demand. */
 export class KnownBucket {
   readonly policy: BucketPolicy;
-  /** Of its owner, for bucketKey. */
+  /** The hash of its owner, see hashBucketName. */
   readonly hash: string;
   #state: 'idle' | 'listed' | 'asking' = 'idle';
   #rules: EffectiveLimits;
@@ -68,24 +68,24 @@ export class KnownBucket {
   #force: EffectiveLimits;
   #lease: LeaseAccount | null = null;
   #queue: Waiter[] | null = null;
-  /** Demand while there is no lease account. */
+  /** The demand, until there is a lease account. */
   #wanted = 0;
   #wantedSinceMs: number | null = null;
-  /** Granted tokens that no request used, and the store's epoch of the oldest. They go back with the next take. */
+  /** Granted tokens that no request used, and the epoch of the oldest. They go back with the next take. */
   #refund = 0;
   #refundEpoch = 0;
   #levelMicro = 0;
-  /** When the take was sent whose reply told the level, the earliest moment it can be true for; NEVER_MS: not heard yet. */
+  /** When the take was sent whose reply reported the level: the level is at least that recent. NEVER_MS: no reply yet. */
   #levelAtMs = NEVER_MS;
   /** Half of that take's round trip, at most MAX_GRACE_MS. */
   #halfTripMs = 0;
   #paceUntilMs = NEVER_MS;
-  /** false: the level still serves the local share, but refuses nobody. */
+  /** Whether the level may refuse requests; false: it only serves the local share. */
   #denying = false;
-  /** An operator refilled the bucket then: replies to takes that were sent earlier say nothing any more. */
+  /** When an operator last refilled the bucket. Replies to takes sent before that are void. */
   #resetAtMs = NEVER_MS;
 
-  /** @param emptyAtMs since when the bucket counts as empty, until the store is heard; null: nothing is known */
+  /** @param emptyAtMs when the bucket counts as empty, until the store answers; null: nothing is known */
   constructor(policy: BucketPolicy, hash: string, limits: ConfiguredLimits, emptyAtMs: number | null = null) {
     this.policy = policy;
     this.hash = hash;
@@ -96,37 +96,37 @@ export class KnownBucket {
     if (emptyAtMs !== null) this.#levelAtMs = emptyAtMs;
   }
 
-  /** TakeRequest.key; not kept, since it is needed once per take. */
+  /** As in TakeRequest.key. Not stored, because only takes need it. */
   get key(): string {
     return `{${this.hash}}${this.policy.keySuffix}`;
   }
 
   /**
-   * The newest limits known: the configured ones, or the store's where those are newer. Takes carry them, so
-   * that an expired bucket is never made anew with older ones.
+   * The newest known limits: the configured ones, or the store's if those are newer. Takes carry them, so that an
+   * expired bucket is never created again with older limits.
    */
   get force(): EffectiveLimits {
     return this.#force;
   }
 
-  /** null: the bucket is not asked for often enough. */
+  /** null: there is too little demand for one. */
   get lease(): LeaseAccount | null {
     return this.#lease;
   }
 
-  /** Those who wait for the next take, in order; some may have been answered meanwhile. */
+  /** The requests that wait for the next take, in order. Some may have been answered already. */
   get queue(): readonly Waiter[] {
     return this.#queue ?? NO_WAITERS;
   }
 
-  /** list says whether the bucket is to be put on the list of the next flush. */
+  /** list says whether the caller must put the bucket on the list for the next flush. */
   list(): boolean {
     if (this.#state !== 'idle') return false;
     this.#state = 'listed';
     return true;
   }
 
-  /** startAsking hands over the queue and the refund for a take. */
+  /** startAsking hands over the queue and the refund to a take. */
   startAsking(): { waiters: readonly Waiter[]; refund: number; refundEpoch: number } {
     this.#state = 'asking';
     const refund = this.#refund;
@@ -138,7 +138,7 @@ export class KnownBucket {
     this.#state = 'idle';
   }
 
-  /** abandon empties the queue of a listed bucket whose store is away. A refund would come too late once it is back. */
+  /** abandon empties the queue of a listed bucket whose store is away. Its refund is lost: it would come too late. */
   abandon(): readonly Waiter[] {
     const { waiters } = this.startAsking();
     this.stopAsking();
@@ -150,26 +150,25 @@ export class KnownBucket {
     this.#queue.push(waiter);
   }
 
-  /** keepWaiting drops from the queue those whom the test does not keep. */
+  /** keepWaiting filters the queue. */
   keepWaiting(keeps: (waiter: Waiter) => boolean): void {
     if (this.#queue === null) return;
     const kept = this.#queue.filter(keeps);
     this.#queue = kept.length === 0 ? null : kept;
   }
 
-  /** drainQueue empties the queue and returns those who still wait. */
+  /** drainQueue empties the queue and returns the requests that still wait. */
   drainQueue(): readonly Waiter[] {
     const waiters = this.#queue?.filter((waiter) => !waiter.settled) ?? NO_WAITERS;
     this.#queue = null;
     return waiters;
   }
 
-  /** isUpToDate says whether the limits were made from these. */
   isUpToDate(match: ClientMatch, revision: number): boolean {
     return this.#match === match && this.#revision === revision;
   }
 
-  /** update takes configured limits; where they are others, the deny cache is forgotten. */
+  /** update sets the configured limits; a change clears the deny cache. */
   update({ rules, match, revision }: ConfiguredLimits): void {
     this.#match = match;
     this.#revision = revision;
@@ -181,9 +180,10 @@ export class KnownBucket {
     this.#levelMicro = Math.min(this.#levelMicro, rules.capacity * MICRO);
   }
 
-  /** reset forgets the level and the lease, and ignores what replies to takes under way will say of either. */
+  /** reset drops the level, the refund and the lease, and makes the replies to takes under way void. */
   reset(nowMs: number): void {
     this.#resetAtMs = nowMs;
+    this.#refund = 0;
     this.#levelMicro = 0;
     this.#levelAtMs = NEVER_MS;
     this.#paceUntilMs = NEVER_MS;
@@ -191,12 +191,12 @@ export class KnownBucket {
     this.#lease?.drop();
   }
 
-  /** isStale says whether a take was sent before an operator refilled the bucket. */
+  /** isStale says whether a take was sent before the last reset. */
   isStale(sentAtMs: number): boolean {
     return sentAtMs <= this.#resetAtMs;
   }
 
-  /** want counts a request that asks for tokens; a bucket asked for often enough gets a lease account. */
+  /** want counts the demand of a request that will ask the store; enough of it creates the lease account. */
   want(cost: number, nowMs: number): void {
     if (this.#lease !== null) {
       this.#lease.observe(cost, nowMs);
@@ -214,28 +214,28 @@ export class KnownBucket {
     if (this.#wanted >= MIN_DEMAND_PER_BIN) this.#lease = new LeaseAccount(sinceMs, this.#wanted);
   }
 
-  /** leaseAsk is what the lease adds to the next take; `waiting`: requests wait for it. */
+  /** leaseAsk is the lease's part of the next take; `waiting`: requests wait for that take. */
   leaseAsk(leases: boolean, nowMs: number, waiting: boolean): LeaseAsk {
     return this.#lease === null ? NO_LEASE : this.#lease.ask(nowMs, leases ? this.#force : null, waiting);
   }
 
-  /** giveBack keeps granted tokens that no request used for the next take. */
+  /** giveBack keeps granted tokens that no request used, until the next take returns them. */
   giveBack(tokens: number, epoch: number): void {
     if (tokens === 0) return;
     this.#refundEpoch = this.#refund === 0 ? epoch : Math.min(epoch, this.#refundEpoch);
     this.#refund += tokens;
   }
 
-  /** Whether tokens are to go back, which is worth a take of its own. */
+  /** Whether tokens must go back, which is worth a take of its own. */
   get hasReturns(): boolean {
     return this.#refund > 0 || this.#lease?.hasReturns === true;
   }
 
   /**
-   * learn takes a reply in.
+   * learn applies a reply.
    *
-   * @param trip when the take was sent, and when its reply came
-   * @param short whether somebody was refused
+   * @param trip when the take was sent and when its reply arrived
+   * @param short whether the store refused anything
    */
   learn(
     reply: TakeReply,
@@ -244,7 +244,6 @@ export class KnownBucket {
     random: () => number,
   ): void {
     const { capacity, rateMicro, versionUs } = reply;
-    // The reply to a take from before a change is older than what is known.
     if (prevails(reply, this.#force)) {
       this.#enforce({ capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO });
     }
@@ -259,47 +258,46 @@ export class KnownBucket {
   }
 
   /**
-   * refusal is the deny cache: the refusal of tokens that cannot be there yet; null: the store must be asked.
-   * It counts nothing.
+   * refusal is the deny cache: it refuses tokens that cannot be there yet. null: the store must be asked.
+   * The caller counts the decision.
    */
   refusal(cost: number, nowMs: number): Decision | null {
     const deniedForMs = this.#denyForMs(cost, nowMs);
     return deniedForMs <= 0 ? null : refuse(this, 'deny_cache', this.levelAt(nowMs), cost, deniedForMs);
   }
 
-  /** peek tells what is known of the bucket: an allowed decision that took nothing. It counts nothing. */
+  /** peek shows what is known as an allowed decision that took nothing and is not counted. */
   peek(nowMs: number): Decision {
     return allow(this, 'deny_cache', this.levelAt(nowMs));
   }
 
-  /** levelAt is the most that there can be by now, with what is held on lease; full where nothing was heard of it. */
+  /** levelAt is the highest possible level now, including tokens on lease; full before the first reply. */
   levelAt(nowMs: number): Level {
     const full = this.#force.capacity * MICRO;
     const heldMicro = (this.#lease?.held ?? 0) * MICRO;
     return { micro: Math.min(full, this.#microAt(nowMs) + heldMicro), rules: this.#force };
   }
 
-  /** heardLevel is what a local share starts from; null: nothing was heard of the bucket. */
+  /** heardLevel is what a local share starts from; null: the store has not answered about this bucket. */
   heardLevel(nowMs: number): HeardLevel | null {
     if (this.#levelAtMs === NEVER_MS) return null;
     const ratio = this.#microAt(nowMs) / (this.#force.capacity * MICRO);
     return { ratio, atUs: this.#levelAtMs * 1000 };
   }
 
-  /** For how long `cost` tokens cannot be had, by what is known; ≤ 0: ask. */
+  /** How long `cost` tokens cannot be there, as far as is known; ≤ 0: ask the store. */
   #denyForMs(cost: number, nowMs: number): number {
     if (!this.#denying || this.#lease?.covers(cost, nowMs) === true) return 0;
     const { capacity, rateMicro } = this.#force;
-    // A cost above the capacity can pass only under other limits. It is asked for once in a while all the same.
+    // A cost above the capacity can pass only under other limits. The store is asked now and then all the same.
     const missing = cost > capacity ? Number.POSITIVE_INFINITY : cost * MICRO - this.#levelMicro;
     const emptyForMs = Math.min(MAX_DENY_MS, (missing / rateMicro) * 1000);
     return Math.max(this.#levelAtMs + this.#graceMs(cost) + emptyForMs, this.#paceUntilMs) - nowMs;
   }
 
   /**
-   * The store looked at some time between the sending and the reply. Asked at the earliest possible moment it
-   * would refuse half of the time and be asked once more. So the question comes a little later, where the
-   * bucket has room for the token meanwhile.
+   * The reported level is from some moment between sending and reply. A take at the earliest possible moment would
+   * be refused half of the time. So it waits a little longer, as long as the bucket has room for the token.
    */
   #graceMs(cost: number): number {
     const { capacity, rateMicro } = this.#force;
@@ -312,7 +310,7 @@ export class KnownBucket {
     return Math.min(this.#force.capacity * MICRO, this.#levelMicro + flowed);
   }
 
-  /** Tokens leased under other limits go back: after a cut they may be more than the bucket has room for. */
+  /** Tokens leased under other limits go back: the bucket may have no room for them any more. */
   #enforce(rules: EffectiveLimits): void {
     if (!sameRules(rules, this.#force)) this.#lease?.returnAll();
     this.#force = rules;

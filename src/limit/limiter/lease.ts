@@ -1,15 +1,15 @@
 /**
- * Leases: tokens of one busy bucket that a worker took ahead of its requests, so that most of them need not ask the store.
+ * Leases: tokens of one busy bucket that a worker takes ahead, so that most requests need not ask the store.
  *
- * Invariant: level + leased ≤ capacity in the bucket, which accounts for every token on lease (lua/take-tokens-n.lua). So
- * leases admit nothing that the bucket would not have admitted, because of three rules kept here:
- * - a lot is used until sentAt + lease on this process's monotonic clock. The store granted it later, and
- *   accounts for it as long;
- * - only tokens lent ahead become a lot. The bucket does not account for those that it granted to requests;
- * - a token is spent or returned, once. A return that is lost, or late by the store's clock, loses the tokens.
+ * Invariant: level + leased ≤ capacity in the bucket, which accounts for every lease token (lua/take-tokens-n.lua). Leases
+ * admit nothing that the bucket would not have admitted, because of three rules:
+ * - A lot is spent until sentAt + lease on this process's monotonic clock. The store granted it later than sentAt and accounts
+ *   for it at least as long.
+ * - Only tokens taken ahead become a lot. The bucket does not account for tokens granted to requests.
+ * - A token is spent or returned, once. A return that is lost, or late by the store's clock, loses the tokens.
  *
- * The store is told what was spent, too: spent tokens need no room in the bucket any more. (Without that,
- * leases saved half of the calls on a bucket of 500 that refills 5,000/s; with it 97 %.)
+ * The store is also told what was spent, because spent tokens need no room in the bucket. (Without that, leases saved half of
+ * the calls on a bucket of 500 that refills 5,000/s; with it 97 %.)
  */
 import type { TakeRequest } from '../../contract/buckets.ts';
 import type { BucketRules } from '../bucket/effective-limits.ts';
@@ -17,34 +17,34 @@ import type { TokenOrigin } from '../decision.ts';
 import { LEASE_US } from '../store/bucket-store.ts';
 
 export const LEASE_MS = LEASE_US / 1000;
-/** Smaller buckets, and those that refill fewer tokens in a lease, make do with coalesced takes. */
+/** Smaller buckets, and those that refill more slowly, have no leases. */
 const MIN_CAPACITY = 20;
 const MIN_REFILL_PER_LEASE = 8;
-/** Tokens per lease: below this demand a lot would hold a token or two. */
+/** In tokens per lease. Below this demand a lot would hold a token or two. */
 const MIN_DEMAND_PER_LEASE = 4;
-/** A request counts for no more tokens of demand: one of a huge cost says nothing about the next ones. */
+/** A request adds no more to the demand: one huge cost says nothing about the next requests. */
 export const MAX_DEMAND_PER_REQUEST = 10;
-/** A lot is sized for this part of its life, so that a steady flow spends it before it goes back. */
+/** A lot is sized for this part of its lifetime, so that steady traffic spends it before its return. */
 const TARGET_PART = 0.6;
-/** Unspent tokens go back when this part of the lot's life is left, in time for the store to accept them. */
+/** Unspent tokens go back when this part of the lot's lifetime is left, so that the store still accepts them. */
 const RETURN_PART = 0.25;
-/** From the sending of a take until the unspent tokens of its lot go back. */
+/** From the sending of a take to the return of the unspent tokens of its lot. */
 export const RETURN_AFTER_MS = LEASE_MS * (1 - RETURN_PART);
-/** More is asked for when what is held lasts no longer than this many round trips. */
+/** The worker asks for more when its tokens last no longer than this many round trips. */
 const LOW_ROUND_TRIPS = 2;
 /** Demand is counted in bins and smoothed over about three of them. */
 export const BIN_MS = 50;
 const SMOOTHING = 0.3;
-/** A bucket that lends less than asked is near its limit. For this part of a lease only requests ask it. */
+/** A bucket that lends less than asked is near its limit. For this part of a lease the account does not ask on its own. */
 const PAUSE_PART = 0.25;
 
 /** Lot is the leased tokens of one take. */
 export class Lot implements TokenOrigin {
   tokens: number;
-  /** Spent and not reported to the store yet. Only so many can be put back into the lot. */
+  /** Spent tokens that the store has not been told of. Only these can be put back. */
   spent = 0;
   readonly epoch: number;
-  /** From then on it must not be spent. Monotonic. */
+  /** The end of the lot: it must not be spent any more. Monotonic. */
   readonly expiresMs: number;
 
   constructor(tokens: number, epoch: number, expiresMs: number) {
@@ -54,18 +54,17 @@ export class Lot implements TokenOrigin {
   }
 }
 
-/** The part of a TakeRequest that is the lease's. */
+/** The lease's part of a TakeRequest. */
 export type LeaseAsk = Readonly<Pick<TakeRequest, 'ahead' | 'ret' | 'spent' | 'retEpoch'>>;
 
-/** The ask of a take that has nothing to do with leases. */
 export const NO_LEASE: LeaseAsk = { ahead: 0, ret: 0, spent: 0, retEpoch: 0 };
 
-/** leasable says whether a bucket is large and quick enough to lend tokens. */
+/** leasable says whether a bucket is large and fast enough for leases. */
 export function leasable({ capacity, rateMicro }: BucketRules): boolean {
   return capacity >= MIN_CAPACITY && (rateMicro / 1e6) * (LEASE_US / 1e6) >= MIN_REFILL_PER_LEASE;
 }
 
-/** LeaseAccount is kept for a bucket that is asked for often enough; how much it asks for follows the demand. */
+/** LeaseAccount has the lots and the demand of one busy bucket. It asks for tokens in proportion to the demand. */
 export class LeaseAccount {
   /** Oldest first. */
   #lots: Lot[] = [];
@@ -77,7 +76,7 @@ export class LeaseAccount {
   #binTokens: number;
   #binStartMs: number;
   #pausedUntilMs = Number.NEGATIVE_INFINITY;
-  /** runsLow has said so since the last ask. */
+  /** The last result of runsLow since the last ask. */
   #low = false;
 
   /** @param tokens wanted since `sinceMs`, less than BIN_MS ago */
@@ -86,17 +85,17 @@ export class LeaseAccount {
     this.#binTokens = tokens;
   }
 
-  /** Tokens on lease, some of which may have expired. */
+  /** Tokens on lease, including some that may have expired. */
   get held(): number {
     return this.#held;
   }
 
-  /** Whether tokens wait to go back, which is worth a take of its own. */
+  /** Whether unspent tokens wait for their return. */
   get hasReturns(): boolean {
     return this.#ended.some(({ tokens }) => tokens > 0);
   }
 
-  /** observe counts the demand of a request, whoever grants it. */
+  /** observe counts the demand of a request, whether or not a lot serves it. */
   observe(cost: number, nowMs: number): void {
     this.#turnBin(nowMs);
     this.#binTokens += Math.min(cost, MAX_DEMAND_PER_REQUEST);
@@ -108,7 +107,7 @@ export class LeaseAccount {
     return this.#held >= cost;
   }
 
-  /** spend takes `cost` tokens out of the lots and returns the oldest of those lots; null: there are not enough. */
+  /** spend takes `cost` tokens from the lots, oldest first, and returns the first of these lots; null: too few. */
   spend(cost: number, nowMs: number): Lot | null {
     if (!this.covers(cost, nowMs)) return null;
     const oldest = this.#lots[0];
@@ -128,8 +127,8 @@ export class LeaseAccount {
   }
 
   /**
-   * unspend puts back tokens that were spent for nothing, into the lot that spend named. false: the lot has
-   * ended, or the store has been told; only the store can take them back.
+   * unspend puts tokens back into the lot that spend returned. false: the lot has ended or the store has been told, so only
+   * the store can take them back.
    */
   unspend(lot: Lot, tokens: number, nowMs: number): boolean {
     if (nowMs >= lot.expiresMs || lot.spent < tokens || !this.#lots.includes(lot)) return false;
@@ -139,7 +138,7 @@ export class LeaseAccount {
     return true;
   }
 
-  /** add adds a lot; one that expired on its way goes back. */
+  /** add adds a lot. One that has expired on its way goes back. */
   add(lot: Lot, nowMs: number): void {
     if (nowMs >= lot.expiresMs) {
       this.#ended.push(lot);
@@ -149,7 +148,7 @@ export class LeaseAccount {
     this.#held += lot.tokens;
   }
 
-  /** runsLow says whether it is time to ask although nobody waits. The next ask then asks for more. */
+  /** runsLow says whether to ask although no request waits. If so, the next ask wants more tokens. */
   runsLow(nowMs: number, roundTripMs: number): boolean {
     if (!this.#hot || nowMs < this.#pausedUntilMs) return false;
     this.#low = this.#held <= LOW_ROUND_TRIPS * this.#demand * roundTripMs;
@@ -159,35 +158,35 @@ export class LeaseAccount {
   /**
    * ask is what the next take carries.
    *
-   * @param rules the limits in force; null: nothing may be lent
-   * @param waiting whether requests wait, so that the take leaves in any case
+   * @param rules the limits in force; null: leases are off
+   * @param waiting whether requests wait, so that the take is sent in any case
    */
   ask(nowMs: number, rules: BucketRules | null, waiting: boolean): LeaseAsk {
     this.age(nowMs);
-    // Only requests make it ask for more: if a return did, tokens would go back and forth for ever.
+    // A return alone must not ask for more, or tokens would go back and forth for ever.
     const wants = (waiting || this.#low) && rules !== null && leasable(rules);
     this.#low = false;
     const ahead = wants ? this.#wanted(nowMs) : 0;
     return { ...this.#nextReport(nowMs, waiting || ahead > 0), ahead };
   }
 
-  /** lent is told how much of what was asked for was lent. */
+  /** lent is called with what a take asked for and what the store lent. */
   lent(asked: number, got: number, nowMs: number): void {
     if (got < asked) this.#pausedUntilMs = nowMs + LEASE_MS * PAUSE_PART;
   }
 
-  /** age puts up for return what will not be spent in time, and says whether anything waits to go back. */
+  /** age ends the lots that will expire soon, and says whether tokens wait for their return. */
   age(nowMs: number): boolean {
     this.#retire(nowMs + LEASE_MS * RETURN_PART);
     return this.hasReturns;
   }
 
-  /** returnAll puts up everything for return: the limits changed, or the worker stops. */
+  /** returnAll ends all lots: the limits changed, or the worker stops. */
   returnAll(): void {
     this.#retire(Number.POSITIVE_INFINITY);
   }
 
-  /** drop loses everything: the bucket it came from is gone. */
+  /** drop forgets all lots: their bucket is gone. */
   drop(): void {
     this.#lots = [];
     this.#held = 0;
@@ -215,7 +214,7 @@ export class LeaseAccount {
     return Math.max(0, Math.ceil(this.#demand * LEASE_MS * TARGET_PART) - this.#held);
   }
 
-  /** Puts up for return what expires by then. */
+  /** Ends the lots that expire by then. */
   #retire(byMs: number): void {
     for (let lot = this.#lots[0]; lot !== undefined && lot.expiresMs <= byMs; lot = this.#lots[0]) {
       this.#lots.shift();
@@ -225,12 +224,12 @@ export class LeaseAccount {
   }
 
   /**
-   * What the store is to be told of the tokens of one epoch.
+   * The report about the tokens of one epoch.
    *
-   * @param travels whether a take leaves in any case; what was spent is not worth one
+   * @param travels whether the take is sent in any case: spent tokens alone are not worth one
    */
   #nextReport(nowMs: number, travels: boolean): LeaseAsk {
-    // The store accounts for tokens until one lease after the end of their lot at most.
+    // The store accounts for tokens at most until one lease after the end of their lot.
     this.#ended = this.#ended.filter(({ expiresMs }) => nowMs < expiresMs + LEASE_MS);
     const first = travels
       ? (this.#ended[0] ?? this.#lots.find(({ spent }) => spent > 0))

@@ -1,13 +1,13 @@
 /**
  * The limiter of a worker: may this caller have a token of this policy?
  *
- * 1. Leased tokens, or the deny cache while there can be no token, answer at once.
- * 2. Otherwise the request joins the bucket's queue. One take per bucket is under way; all who wait share the next one, and all
- *    takes of one turn of the event loop share a call. That is exact, at a fraction of the calls.
- * 3. Where the store is away, or does not answer in time, the local share answers; at once while the breaker is open.
+ * 1. Lease tokens answer at once, and so does the deny cache while there can be no token.
+ * 2. Otherwise the request joins the bucket's queue. One take per bucket is under way; all waiting requests share the next one,
+ *    and all takes of one turn of the event loop share a call. That is exact, with a fraction of the calls.
+ * 3. If the store is away or does not answer in time, the local share answers; at once while the breaker is open.
  *
- * Invariant: a token taken from the store is used once, put back once, or lost. So the bound of the bucket
- * holds whatever happens. The client never sees an error, unless a policy says `deny`.
+ * Invariant: a token taken from the store is used once, put back once, or lost. So the limit of the bucket holds whatever
+ * happens. The client never sees an error, unless a policy says `deny`.
  */
 import type { TakeReply } from '../../contract/buckets.ts';
 import { toError } from '../../contract/errors.ts';
@@ -34,8 +34,8 @@ import {
 } from './take.ts';
 
 /**
- * Requests of a worker that may wait for the store, all for one bucket if need be; the others get the local share, which adds
- * to what the store grants (B30). This only bounds memory, at about 25 MB: no traffic should reach it.
+ * The most requests of a worker that may wait for the store. Further ones get the local share, which adds to what the store
+ * grants (B30). It only bounds memory, at about 25 MB: no traffic should reach it.
  */
 const MAX_WAITERS = 65_536;
 /** Takes in one call of the store: half a millisecond of Redis. */
@@ -43,12 +43,12 @@ const MAX_BATCH = 128;
 const ROUND_TRIP_SMOOTHING = 0.2;
 /** All policies together remember this many times as many. */
 const MAX_BUCKETS_FACTOR = 2;
-/** Version of a policy that the current configuration does not know: any other is newer. */
+/** The version of a policy that the current configuration does not have: any other is newer. */
 const OLDEST_VERSION_US = 1;
 
-/** `timeoutMs` is how long a request may wait from joining a queue, and a call for its reply. */
+/** `timeoutMs` limits the wait of a request in the queue, and of a call for its reply. */
 interface LimiterOptions extends StoreHealthOptions {
-  /** This worker replaces one that died and may have spent its local shares: they start empty until the store is heard. */
+  /** This worker replaces one that died and may have spent its local shares, so they start empty until the store answers. */
   replacement: boolean;
   /**
    * Local shares, and buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to
@@ -73,14 +73,14 @@ export class Limiter {
   readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
   readonly #waiting: DeadlineQueue<Waiter>;
-  /** When a replacement began, else null. */
+  /** The start of a replacement, else null. */
   readonly #emptyAtMs: number | null;
   #policies = new Map<string, PolicyBuckets>();
   #bucketsPerPolicy: number;
   #listed: KnownBucket[] = [];
   #flushing = false;
   #leases = true;
-  /** Of all calls, smoothed. */
+  /** Smoothed, over all calls. */
   #roundTripMs = 1;
   /** Decisions whose tokens have been given back. */
   readonly #returned = new WeakSet<Decision>();
@@ -97,16 +97,16 @@ export class Limiter {
     this.#waiting = new DeadlineQueue(options, (waiter) => this.#answerAlone(waiter));
   }
 
-  /** Whether some requests go without the store now; for the worker's report. */
+  /** Whether some requests are decided without the store now; for the worker's report. */
   get breakerOpen(): boolean {
     return this.#health.away;
   }
 
   /**
-   * configure takes the policies of a revision, before a plan of that revision is used. Buckets and what is known of them
-   * stay; where leases are off, tokens on lease go back as they age.
+   * configure applies the policies of a revision. It is called before the plan of that revision is used. Known buckets stay.
+   * If leases are turned off, tokens on lease go back as they age.
    *
-   * @param policyVersionUs when the policies were loaded, on the database's clock
+   * @param policyVersionUs the load time of the policies, on the database's clock
    */
   configure(
     { policies, leases }: { policies: readonly PolicySettings[]; leases: boolean },
@@ -125,14 +125,14 @@ export class Limiter {
     }
   }
 
-  /** shareAmong sets the number of workers, of all machines, that share the store: a local share is one of so many parts. 1 at first. */
+  /** shareAmong sets how many workers on all machines share the store, which divides the local share. 1 at first. */
   shareAmong(storeWorkers: number): void {
     this.#local.shares = Math.max(1, storeWorkers);
   }
 
   /**
-   * take asks for `cost` tokens of a policy and answers at once or within the deadline; it never throws or rejects. The limits
-   * are those of the last configure() by the policy's name, whatever revision the caller's plan is of.
+   * take asks for `cost` tokens of a policy. It answers at once or by the deadline, and never throws or rejects. The limits are
+   * those of the last configure(), by the policy's name, even if the caller's plan is older.
    */
   take(caller: Caller, policy: PolicySettings, cost: number): Decision | Promise<Decision> {
     const bucket = this.#bucketOf(caller, policy);
@@ -151,22 +151,22 @@ export class Limiter {
     });
   }
 
-  /** refusalOf is the refusal that take would give from memory, counted; null: take must be asked. For lists of policies. */
+  /** refusalOf is the refusal by the deny cache, counted; null: there is none. For routes with several policies. */
   refusalOf(caller: Caller, policy: PolicySettings, cost: number): Decision | null {
     const bucket = this.#bucketOf(caller, policy);
     const refusal = bucket.refusal(cost, this.#clock.monotonicMs());
     return refusal === null ? null : bucket.policy.count(refusal);
   }
 
-  /** peek tells what is known of a bucket: an allowed decision that took nothing and is not counted. */
+  /** peek shows what is known about a bucket, as an allowed decision that took nothing and is not counted. */
   peek(caller: Caller, policy: PolicySettings): Decision {
     return this.#bucketOf(caller, policy).peek(this.#clock.monotonicMs());
   }
 
   /**
-   * giveBack returns what a decision of take was charged, where another policy of the route refused the request. A second call
-   * for the same decision does nothing. Leased tokens go back into their lot, those of the local share into the share. Those
-   * from the store go to a request that waits for this bucket, or to the store with the next take.
+   * giveBack returns the tokens of a decision, because another policy of the route refused the request. A second call for the
+   * same decision does nothing. Lease tokens go back into their lot, those of the local share into the share. Tokens from the
+   * store go to a request that waits for this bucket, or back to the store with the next take.
    */
   giveBack(caller: Caller, policy: PolicySettings, decision: Decision, cost: number): void {
     if (!decision.charged || this.#returned.has(decision)) return;
@@ -181,7 +181,7 @@ export class Limiter {
   }
 
   /**
-   * resetBucket forgets what is known of a bucket that has been refilled in the store: deny cache and local share.
+   * resetBucket forgets a bucket that an operator has refilled in the store: its level, its lease and its local share.
    *
    * @param key as in TakeRequest.key
    */
@@ -195,8 +195,8 @@ export class Limiter {
   }
 
   /**
-   * close answers all who still wait from the local share, as it will later takes, and stops the probes.
-   * Leased tokens go back, if the store takes them within its deadline.
+   * close answers all waiting requests from the local share, as well as later ones, and stops the probes. Lease tokens go
+   * back, if the store answers by the deadline.
    */
   async close(): Promise<void> {
     this.#waiting.close();
@@ -215,7 +215,7 @@ export class Limiter {
     await Promise.all([...calls.values()].map((takes) => this.#ask(takes)));
   }
 
-  /** From what is held on lease, unless somebody waits already; null: the store must be asked. */
+  /** From the lease, unless requests wait already. */
   #takeLeased(bucket: KnownBucket, cost: number, nowMs: number): Decision | null {
     const { lease } = bucket;
     if (lease === null || !this.#leases || bucket.queue.length > 0) return null;
@@ -226,7 +226,7 @@ export class Limiter {
     return allow(bucket, 'lease', bucket.levelAt(nowMs), lot);
   }
 
-  /** Where the store is away, or too many wait for it; null: the store is to be asked. */
+  /** If the store is away, or too many requests wait for it; null: ask the store. */
   #decideUnasked(bucket: KnownBucket, cost: number): Decision | null {
     const reachable = this.#isReachable(bucket);
     if (reachable && this.#waiting.size < MAX_WAITERS) return null;
@@ -240,7 +240,7 @@ export class Limiter {
     return made;
   }
 
-  /** A request of an older plan may ask for a policy that is gone. It is made once more; the next configure() forgets it. */
+  /** An older plan may have a policy that is gone. It is added again, until the next configure(). */
   #bucketOf(caller: Caller, policy: PolicySettings): KnownBucket {
     const buckets = this.#policies.get(policy.name) ?? this.#addPolicy(policy, OLDEST_VERSION_US);
     return buckets.bucketOf(caller, this.#health.everHeard ? null : this.#emptyAtMs);
@@ -255,7 +255,7 @@ export class Limiter {
     this.#listed.push(bucket);
     if (this.#flushing) return;
     this.#flushing = true;
-    // After the poll phase, when every request that this turn of the loop read is in.
+    // After the poll phase, so that all requests which this turn of the loop has read share the flush.
     this.#options.defer(() => this.#flush());
   }
 
@@ -283,7 +283,7 @@ export class Limiter {
 
   #send(slot: number, takes: PendingTake[]): void {
     const sentAtMs = this.#clock.monotonicMs();
-    // The slot may move on while the call is under way.
+    // The slot may move to another server during the call.
     const breaker = this.#health.breakerOf(slot);
     this.#ask(takes)
       .then((results) => this.#land(breaker, takes, results, sentAtMs))
@@ -302,7 +302,7 @@ export class Limiter {
     results: (TakeReply | Error)[],
     sentAtMs: number,
   ): void {
-    // First of all, so that no error below can keep a bucket from asking again.
+    // First, so that no error below can keep a bucket from asking again.
     for (const { bucket } of takes) bucket.stopAsking();
     const nowMs = this.#clock.monotonicMs();
     const enqueuedMs = Math.min(...takes.map((take) => take.waiters[0]?.enqueuedMs ?? sentAtMs));
@@ -316,7 +316,7 @@ export class Limiter {
         if (result === undefined || result instanceof Error) {
           for (const waiter of waiters) this.#answerAlone(waiter);
         } else this.#share(take, result, sentAtMs);
-        // Those who came meanwhile do not wait for a store that has just failed, nor ask for what cannot be.
+        // Requests that arrived meanwhile do not wait for a store that has just failed, nor ask for what cannot be there.
         if (away) for (const waiter of bucket.drainQueue()) this.#answerAlone(waiter);
         else denyQueued(bucket, nowMs);
       } catch (thrown) {
@@ -334,7 +334,7 @@ export class Limiter {
       bucket.lease.lent(request.ahead, reply.ahead, nowMs);
       if (reply.ahead > 0 && !bucket.isStale(sentAtMs)) {
         bucket.lease.add(new Lot(reply.ahead, reply.epoch, sentAtMs + LEASE_MS), nowMs);
-        // One more than needed: timers of whole milliseconds may be early by less than one.
+        // Plus 1: timers have whole milliseconds and may fire up to one too early.
         const ageInMs = Math.ceil(sentAtMs + RETURN_AFTER_MS - nowMs) + 1;
         this.#options.timers.after(Math.max(1, ageInMs), () => this.#returnAged(bucket));
       }
@@ -343,9 +343,7 @@ export class Limiter {
     grantFromLease(bucket, nowMs);
   }
 
-  /**
-   * Tokens on lease go back in time although no request comes. A late event loop counts: the store's clock goes on meanwhile.
-   */
+  /** Returns lease tokens in time although no request comes. */
   #returnAged(bucket: KnownBucket): void {
     if (bucket.lease?.age(this.#clock.monotonicMs()) === true) this.#list(bucket);
   }
@@ -354,7 +352,7 @@ export class Limiter {
     if (!waiter.settled) answer(waiter, this.#decideAlone(waiter.bucket, waiter.cost));
   }
 
-  /** As the policy says for a store that is away; also where too many wait for the store. */
+  /** By the policy's `onStoreFailure`. */
   #decideAlone(bucket: KnownBucket, cost: number): Decision {
     const { onStoreFailure } = bucket.policy.settings;
     const nowMs = this.#clock.monotonicMs();
@@ -368,7 +366,7 @@ export class Limiter {
   }
 }
 
-/** Returns all takes of the slot. */
+/** Returns all takes of that slot. */
 function addTo(calls: Map<number, PendingTake[]>, slot: number, take: PendingTake): PendingTake[] {
   const takes = calls.get(slot) ?? [];
   if (takes.push(take) === 1) calls.set(slot, takes);

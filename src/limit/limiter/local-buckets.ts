@@ -1,9 +1,9 @@
 /**
- * The local share: what a worker grants by itself while the store is away. Each of the n workers of all
- * machines grants capacity/n and refill/n, so the fleet stays near the limit without talking.
+ * The local share: what a worker grants on its own while the store is away. Each of the n workers on all machines grants
+ * capacity/n and refill/n, so the fleet stays near the limit without communication.
  *
- * A share starts from what was last heard of the bucket, and lives on between outages: a store that comes and
- * goes gives nothing away twice.
+ * A share starts from the last known level of the bucket. It is kept between outages, so that a store that comes and goes
+ * gives no token away twice.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { type BucketState, takeFrom } from '../bucket/bucket-state.ts';
@@ -11,16 +11,16 @@ import { BucketTable } from '../bucket/bucket-table.ts';
 import type { BucketRules } from '../bucket/effective-limits.ts';
 import { MICRO, PLAIN_TAKE } from '../store/bucket-store.ts';
 
-/** What the store last told of a bucket. */
+/** What the store last reported about a bucket. */
 export interface HeardLevel {
-  /** Its level by now, with what flowed in since, as a part of its capacity: 0…1. */
+  /** Its level now, including the refill since, as a part of its capacity: 0…1. */
   ratio: number;
-  /** When the store said so; monotonic µs. */
+  /** When the store reported it; monotonic µs. */
   atUs: number;
 }
 
 export class LocalBuckets {
-  /** Workers of all machines, ≥ 1. */
+  /** Workers on all machines, ≥ 1. */
   shares = 1;
   readonly #table: BucketTable;
 
@@ -42,10 +42,10 @@ export class LocalBuckets {
   }
 
   /**
-   * take decides about `cost` tokens, all or none. The reply tells the limits of the share.
+   * take grants all of `cost` tokens or none. The reply has the limits of the share.
    *
-   * @param rules the limits in force of the whole bucket
-   * @param heard null: nothing was ever heard of the bucket, so its share starts full
+   * @param rules the limits of the whole bucket
+   * @param heard null: the store never reported the bucket, so its share starts full
    * @param nowUs monotonic
    */
   take(key: string, rules: BucketRules, cost: number, heard: HeardLevel | null, nowUs: number): TakeReply {
@@ -60,7 +60,7 @@ export class LocalBuckets {
     return reply;
   }
 
-  /** giveBack puts tokens of a take back into their share. One that is gone has become full. */
+  /** giveBack puts tokens back into their share. A share that is no longer kept is full already. */
   giveBack(key: string, tokens: number, nowUs: number): void {
     const kept = this.#table.get(key, nowUs);
     if (kept === null) return;
@@ -74,7 +74,7 @@ export class LocalBuckets {
   }
 }
 
-/** A share after its limits changed, or after the store was heard, whose level counts where it is the lower one. */
+/** A share after its limits changed, or after the store reported a level, which counts if it is the lower one. */
 function reshaped(
   kept: BucketState | null,
   share: BucketRules,

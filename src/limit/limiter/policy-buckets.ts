@@ -11,7 +11,7 @@ import { type BucketPolicy, KnownBucket } from './known-bucket.ts';
 
 /** Results of decisions, for the counter. */
 const RESULTS = ['allowed', 'limited', 'shadow', 'refused'] as const;
-/** ClientMatch.tombstoneUs where nobody deleted a client of that name. */
+/** ClientMatch.tombstoneUs if no client of that name was deleted. */
 const NEVER_DELETED = 0;
 
 export class PolicyBuckets implements BucketPolicy {
@@ -23,12 +23,12 @@ export class PolicyBuckets implements BucketPolicy {
   #cells: Record<DecisionSource, number[]> = noCells();
   #settings: PolicySettings;
   #versionUs: number;
-  /** Counts the changes of settings. */
+  /** Counts changes of the settings. */
   #revision = 0;
-  /** The limits of callers that are no clients: one object for all. */
+  /** The limits of all callers that are not clients: one object. */
   #anonymous: EffectiveLimits | null = null;
 
-  /** @param maxBuckets remembered at most; a forgotten one only costs a question to the store */
+  /** @param maxBuckets the most to remember; a forgotten bucket costs one more call of the store */
   constructor(settings: PolicySettings, versionUs: number, metrics: WorkerMetrics, maxBuckets: number) {
     this.#settings = settings;
     this.#versionUs = versionUs;
@@ -41,21 +41,21 @@ export class PolicyBuckets implements BucketPolicy {
     return this.#settings;
   }
 
-  /** change takes the settings of a revision. */
+  /** change applies the settings of a revision. */
   change(settings: PolicySettings, versionUs: number, maxBuckets: number): void {
     this.#settings = settings;
     this.#versionUs = versionUs;
     this.known.max = maxBuckets;
     this.#revision++;
     this.#anonymous = null;
-    // A policy that was gone for a while has lost its cells.
+    // The metrics drop the cells of a policy that is gone, and it may be back.
     this.#cells = noCells();
   }
 
   /**
-   * bucketOf finds the bucket of a caller and brings its limits up to date.
+   * bucketOf finds or makes the bucket of a caller and updates its limits.
    *
-   * @param emptyAtMs for a bucket that is not known yet, see KnownBucket
+   * @param emptyAtMs for a new one, see KnownBucket
    */
   bucketOf({ bucketHash, match }: Caller, emptyAtMs: number | null): KnownBucket {
     const revision = this.#revision;
@@ -71,7 +71,7 @@ export class PolicyBuckets implements BucketPolicy {
     return made;
   }
 
-  /** count files a decision under its policy, result and source, and returns it. */
+  /** count adds a decision to the counter of its policy, result and source, and returns it. */
   count(decision: Decision): Decision {
     const result = resultOf(decision);
     const cells = this.#cells[decision.source];

@@ -1,10 +1,11 @@
 /**
- * The circuit breaker of one server of the bucket store; each node of a Redis Cluster has its own. Only StoreHealth moves it. Its states:
+ * The circuit breaker of one server of the bucket store; each node of a Redis Cluster has its own. Only StoreHealth moves it.
+ * The states:
  *
- * closed: takes are sent. `fail`, FAILURES_TO_OPEN times in a row, → open. `silence` → open: a call had no
- *   answer for its whole deadline, nor had any other meanwhile. `away` → open: there is no connection.
- * open: no request waits for the server; limits are kept locally. Every PROBE_EVERY_MS ± PROBE_JITTER a probe asks, which holds
- *   no request. `succeed` → closed, by any answer. An error that concerns one bucket alone is an answer.
+ * closed: takes are sent. `fail`, FAILURES_TO_OPEN times in a row, → open. `silence` → open: no call was answered within a whole
+ *   deadline. `away` → open: there is no connection.
+ * open: no request waits for the server; limits are kept locally. Every PROBE_EVERY_MS ± PROBE_JITTER a probe is sent, for which
+ *   no request waits. `succeed` → closed, after any answer. An error about one bucket is an answer.
  */
 import type { Timers } from '../timers.ts';
 
@@ -13,7 +14,7 @@ export const PROBE_EVERY_MS = 250;
 export const PROBE_JITTER = 0.2;
 
 interface BreakerOptions {
-  /** Sends one probe and reports its outcome through succeed, fail or silence. */
+  /** Sends one probe; its outcome is reported by succeed, fail or silence. */
   probe: () => void;
   /** Called at each change of state; `reason` is for the log. */
   onChange: (open: boolean, reason: string) => void;
@@ -26,9 +27,9 @@ export class Breaker {
   readonly server: string;
   /** When the server last answered a call; monotonic. */
   lastHeardMs = Number.NEGATIVE_INFINITY;
-  /** Of the last call that failed; for the log. */
+  /** The error of the last failed call, for the log. */
   lastError: Error | null = null;
-  /** Of the last probe's bucket, see probeKey. */
+  /** The name of the last probe's bucket, see probeKey. */
   probeName = 0;
   readonly #options: BreakerOptions;
   #failures = 0;
@@ -53,13 +54,13 @@ export class Breaker {
     this.#options.onChange(false, 'it answers again');
   }
 
-  /** fail: a call ended with an error, or with a deadline while others were answered. */
+  /** fail: a call ended with an error, or by its deadline although others were answered. */
   fail(): void {
     this.#failures++;
     if (this.#failures >= FAILURES_TO_OPEN) this.#trip(`${this.#failures} calls in a row failed`);
   }
 
-  /** silence: a deadline passed in which the server answered nothing at all. */
+  /** silence: the server answered nothing within a whole deadline. */
   silence(): void {
     this.#failures++;
     this.#trip('it answered nothing within the deadline');

@@ -9,12 +9,12 @@
 import type { Clock } from '../../contract/clock.ts';
 import type { Timers } from '../timers.ts';
 
-/** The timer fires this often per time-out, which tells a late loop from a silent store. */
+/** The timer fires this often per time-out, so that a late event loop is noticed. */
 const SLICES = 4;
-/** Timers have steps of 1 ms, so less is no lateness. */
+/** Timers have whole milliseconds, so less is not late. */
 const TOLERANCE_MS = 1;
 
-/** A call that waits. Whoever settles it sets the flag; the queue drops it later. */
+/** Whatever waits. Whoever settles it sets the flag; the queue drops it later. */
 export interface Pending {
   settled: boolean;
 }
@@ -43,7 +43,7 @@ export class DeadlineQueue<T extends Pending> {
   #polling = false;
   /** When the running timer should fire. */
   #expectedMs = 0;
-  /** The lateness of the loop so far, counted up to the moment countedMs. */
+  /** The sum of the loop's lateness so far, counted until countedMs. */
   #lateMs = 0;
   #countedMs = 0;
 
@@ -61,7 +61,7 @@ export class DeadlineQueue<T extends Pending> {
     if (this.#timer === null && !this.#polling) this.#arm(nowMs);
   }
 
-  /** Calls not dropped yet; for bounds. */
+  /** How many calls are in the queue, settled ones included; for bounds. */
   get size(): number {
     return this.#entries.length - this.#head;
   }
@@ -104,7 +104,7 @@ export class DeadlineQueue<T extends Pending> {
       this.#arm(nowMs);
       return;
     }
-    // An immediate set by a timer runs right after the loop's next poll.
+    // An immediate that a timer sets runs right after the next poll.
     this.#polling = true;
     this.#options.defer(() => this.#giveUp(nowMs - this.#lateMs));
   }
@@ -123,7 +123,7 @@ export class DeadlineQueue<T extends Pending> {
 
   #dropSettled(): void {
     while (this.#entries[this.#head]?.call.settled === true) this.#head++;
-    // Amortised: an entry is moved at most once for each entry dropped.
+    // Amortised cost: an entry is moved at most once per dropped entry.
     if (this.#head * 2 <= this.#entries.length) return;
     this.#entries = this.#entries.slice(this.#head);
     this.#head = 0;

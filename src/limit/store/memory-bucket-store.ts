@@ -1,11 +1,11 @@
-/** Buckets in this process: the primary's store where no Redis is configured. */
+/** Buckets in this process: the primary's store if no Redis is configured. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import type { Clock } from '../../contract/clock.ts';
 import { takeFrom } from '../bucket/bucket-state.ts';
 import { BucketTable } from '../bucket/bucket-table.ts';
 import type { RefillableStore } from './bucket-store.ts';
 
-/** About 100 MB. Beyond that a new bucket evicts one that is nearly full. */
+/** About 100 MB. A further bucket evicts one that is nearly full. */
 const DEFAULT_MAX_BUCKETS = 250_000;
 
 export class MemoryBucketStore implements RefillableStore {
@@ -14,7 +14,7 @@ export class MemoryBucketStore implements RefillableStore {
   readonly #clock: Pick<Clock, 'monotonicMs'>;
   readonly #table: BucketTable;
 
-  /** @param clock only its monotonic time, so that steps of the wall clock do not matter */
+  /** @param clock monotonic, so that steps of the wall clock do not matter */
   constructor(clock: Pick<Clock, 'monotonicMs'>, maxBuckets = DEFAULT_MAX_BUCKETS) {
     this.#clock = clock;
     this.#table = new BucketTable(maxBuckets);

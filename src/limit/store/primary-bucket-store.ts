@@ -1,4 +1,4 @@
-/** Buckets in the primary, over IPC: the store of a worker where no Redis is configured. */
+/** Buckets in the primary, over IPC: a worker's store if no Redis is configured. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError } from '../../contract/errors.ts';
 import type { PrimaryMessage, WorkerMessage } from '../../contract/messages.ts';
@@ -7,7 +7,7 @@ import type { BucketStore } from './bucket-store.ts';
 export type BucketTakesMessage = Extract<WorkerMessage, { type: 'bucket-takes' }>;
 export type BucketRepliesMessage = Extract<PrimaryMessage, { type: 'bucket-replies' }>;
 
-/** Messages without a reply, of which the oldest is forgotten. A primary that answers leaves a few. */
+/** The most messages that wait for a reply; beyond that the oldest is forgotten. */
 const MAX_OPEN = 4_096;
 
 export class PrimaryBucketStore implements BucketStore {
@@ -17,7 +17,7 @@ export class PrimaryBucketStore implements BucketStore {
   readonly #open = new Map<number, (replies: BucketRepliesMessage['replies']) => void>();
   #lastId = 0;
 
-  /** @param send to the primary; may throw where the channel is closed */
+  /** @param send sends to the primary; throws if the channel is closed */
   constructor(send: (message: BucketTakesMessage) => void) {
     this.#send = send;
   }
@@ -39,7 +39,7 @@ export class PrimaryBucketStore implements BucketStore {
     );
   }
 
-  /** onReplies is called by the worker's link. It drops replies to what was forgotten. */
+  /** onReplies is called by the worker's link. It ignores replies to forgotten messages. */
   onReplies({ id, replies }: BucketRepliesMessage): void {
     this.#open.get(id)?.(replies);
     this.#open.delete(id);

@@ -1,6 +1,5 @@
 /**
- * Whether the servers of the bucket store can be asked: a breaker for each, the probes, and the counters of
- * calls. The limiter asks before it sends a call, and reports how each call went.
+ * The limiter's way to the bucket store: calls with a deadline, a breaker per server, probes, and counters.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError, toError } from '../../contract/errors.ts';
@@ -12,10 +11,10 @@ import { Breaker } from './breaker.ts';
 import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
 import { type DeadlineOptions, DeadlineQueue, type Pending } from './deadline-queue.ts';
 
-/** A server that was not heard for so long is asked: a connection that nobody uses can break unseen. */
+/** A server that has not answered for so long gets a probe: an unused connection can break unnoticed. */
 const WATCH_EVERY_MS = 1_000;
 const PROBE_CAPACITY = 1_000;
-/** Names tried to find a bucket on a given server. One with 1 % of the slots has one among the first 500. */
+/** Names that are tried to find a bucket on a given server. A server with 1 % of the slots has one among the first 500. */
 const MAX_PROBE_NAMES = 4_096;
 
 export interface StoreHealthOptions extends DeadlineOptions {
@@ -33,11 +32,11 @@ interface Call extends Pending {
 export class StoreHealth {
   readonly #options: StoreHealthOptions;
   readonly #store: BucketStore;
-  /** Tokens whose reply comes later are lost. */
+  /** The tokens of a later reply are lost. */
   readonly #deadlines: DeadlineQueue<Call>;
   /** By the server's name. */
   readonly #breakers = new Map<string, Breaker>();
-  /** Of the store's only server; null for a Cluster. */
+  /** The breaker of the only server; null for a Cluster. */
   readonly #only: Breaker | null;
   readonly #series: Record<'ok' | 'timeout' | 'error' | 'skipped' | 'seconds' | 'open', number>;
   #everHeard = false;
@@ -61,17 +60,17 @@ export class StoreHealth {
     if (store.kind === 'redis') this.#watch();
   }
 
-  /** Whether some requests go without the store now. */
+  /** Whether some requests are decided without the store now. */
   get away(): boolean {
     return !this.#store.available || [...this.#breakers.values()].some((breaker) => this.isAway(breaker));
   }
 
-  /** Whether any server has answered since this process began. */
+  /** Whether any server has ever answered this process. */
   get everHeard(): boolean {
     return this.#everHeard;
   }
 
-  /** slotOf is the slot of an owner's buckets in a Cluster, else 0. Only takes of one slot can share a call. */
+  /** slotOf is the slot of an owner's buckets in a Cluster, else 0. Only takes with the same slot can share a call. */
   slotOf(ownerHash: string): number {
     return this.#only === null ? slotOfTag(ownerHash) : 0;
   }
@@ -85,19 +84,19 @@ export class StoreHealth {
     return breaker.open || !this.#isConnected(breaker);
   }
 
-  /** isReachable says whether a take may be sent; it opens the breaker where there is no connection. */
+  /** isReachable says whether a take may be sent. It opens the breaker if there is no connection. */
   isReachable(breaker: Breaker): boolean {
     if (this.#closed) return false;
     if (!breaker.open && !this.#isConnected(breaker)) breaker.away();
     return !breaker.open;
   }
 
-  /** skipped counts a request that did not ask because the store is away. */
+  /** skipped counts a request that was decided without the store because it is away. */
   skipped(): void {
     this.#options.metrics.add(this.#series.skipped, 1);
   }
 
-  /** ask sends a call. It never rejects, and answers within the deadline: else requests might wait for ever. */
+  /** ask sends a call. It resolves by the deadline and never rejects: else requests could wait for ever. */
   ask(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
     const { promise, resolve } = Promise.withResolvers<(TakeReply | Error)[]>();
     const settle = (results: (TakeReply | Error)[]): void => {
@@ -112,9 +111,9 @@ export class StoreHealth {
   }
 
   /**
-   * judge tells the breaker and the counters how a call went. One answered take proves that the server is there.
+   * judge reports the outcome of a call to the breaker and the counters. One answered take proves that the server is there.
    *
-   * @param waitedMs from the first request's joining a queue to now
+   * @param waitedMs how long the first of its requests has waited
    */
   judge(breaker: Breaker, results: readonly (TakeReply | Error)[], sentAtMs: number, waitedMs: number): void {
     const { metrics, clock } = this.#options;
@@ -159,7 +158,7 @@ export class StoreHealth {
     return breaker;
   }
 
-  /** Without it nobody would notice without traffic that Redis is away, and /readyz could not say so. */
+  /** Notices without traffic that Redis is away, so that /readyz can say so. */
   #watch(): void {
     const { clock, timers } = this.#options;
     this.#stopWatch = timers.after(WATCH_EVERY_MS, () => {
@@ -172,7 +171,7 @@ export class StoreHealth {
     });
   }
 
-  /** A real take, which needs all that takes need. The silence of a watch is just one failure: nobody waits for it. */
+  /** Sends a real take, which needs the same rights as others. Silence after a watch counts as one failure: no request waits. */
   #probe(breaker: Breaker, cause: 'breaker' | 'watch'): void {
     if (this.#closed || !this.#store.available) return;
     const key = this.#probeKeyOf(breaker);
@@ -190,7 +189,7 @@ export class StoreHealth {
       );
   }
 
-  /** A bucket on that server that belongs to nobody; null: the server has no slots, or next to none. */
+  /** The key of a bucket on that server that no caller owns; null: the server has no slots, or hardly any. */
   #probeKeyOf(breaker: Breaker): string | null {
     for (let tried = 0; tried < MAX_PROBE_NAMES; tried++) {
       const name = (breaker.probeName + tried) % MAX_PROBE_NAMES;
@@ -218,7 +217,7 @@ export class StoreHealth {
   }
 }
 
-/** An error about one bucket alone is an answer of the server. */
+/** An error about one bucket is an answer of the server. */
 function isFailure(result: TakeReply | Error): result is Error {
   return result instanceof Error && !(result instanceof LbError && result.code === 'bucket_unreadable');
 }

@@ -1,11 +1,11 @@
-/** How takes and replies cross the wire to lua/take-tokens-n.lua: little-endian doubles, in the order of its header. */
+/** The arguments and replies of lua/take-tokens-n.lua: little-endian doubles, in the order that its header gives. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError } from '../../contract/errors.ts';
 
 const TAKE_BYTES = 88;
 const REPLY_BYTES = 64;
 
-/** packTakes is the script's second argument. A DataView is compiled to plain stores: a seventh of writeDoubleLE's time. */
+/** packTakes makes the script's second argument. V8 compiles a DataView to plain stores: a seventh of writeDoubleLE's time. */
 export function packTakes(takes: readonly TakeRequest[]): Buffer {
   const packed = Buffer.allocUnsafe(takes.length * TAKE_BYTES);
   const view = new DataView(packed.buffer, packed.byteOffset, packed.length);
@@ -27,7 +27,7 @@ export function packTakes(takes: readonly TakeRequest[]): Buffer {
   return packed;
 }
 
-/** unpackReply reads one element of the script's reply; anything that the script never sends is an error. */
+/** unpackReply reads one element of the script's reply; whatever the script never sends is an error. */
 export function unpackReply(packed: unknown): TakeReply | Error {
   if (!Buffer.isBuffer(packed) || packed.length !== REPLY_BYTES) {
     if (Buffer.isBuffer(packed) && packed.length === 0)

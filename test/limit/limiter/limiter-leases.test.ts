@@ -194,6 +194,21 @@ test('a limiter with leases drops its lots, and one in flight, when an operator 
   assert.ok(lab.limiter.take(caller, large, 1) instanceof Promise);
 });
 
+test('a limiter drops a refund when an operator refills the bucket before the next take', async () => {
+  const lab = new LeaseLab(policyOf({ capacity: 10, refillPerSecond: 1 }));
+  const taken = lab.limiter.take(caller, lab.policy, 3);
+  await lab.pass(1);
+  const decision = await taken;
+  assert.equal(decision.source, 'store');
+  lab.limiter.giveBack(caller, lab.policy, decision, 3);
+  lab.limiter.resetBucket(lab.takes[0]?.key ?? '');
+  await lab.pass(10);
+  assert.deepEqual(
+    lab.takes.map(({ refund }) => refund),
+    [0],
+  );
+});
+
 test('a limiter with leases spends a token that was given back once more, and only once', async () => {
   const lab = new LeaseLab(large);
   await lab.flow(200, 4);
