@@ -109,8 +109,8 @@ function section(name: string, rows: Row[]): string {
 }
 
 function unsupportedSection(all: Row[]): string {
-  const values = all.flatMap(({ path, info: { laterValues = [] } }) =>
-    laterValues.map((value) => `${code(path)}: ${code(String(value))}`),
+  const values = all.flatMap(({ path, info: { coming = [] } }) =>
+    coming.map((value) => `${code(path)}: ${code(String(value))}`),
   );
   const rows = [
     ...all

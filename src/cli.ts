@@ -179,14 +179,14 @@ async function openDatabase({ url, embeddedPath }: Settings['database'], logger:
 }
 
 function describe(action: MigrationAction, { changed, migrations }: MigrationResult): string[] {
-  if (action === 'status') return migrations.map((state) => `${state.name}: ${stateText(state)}`);
+  if (action === 'status') return migrations.map(stateText);
   const [verb, none] = action === 'up' ? ['applied', 'up to date'] : ['undone', 'nothing to undo'];
   return changed.length === 0 ? [none] : changed.map((name) => `${verb} ${name}`);
 }
 
-function stateText({ appliedAt, known }: MigrationState): string {
-  if (appliedAt === null) return 'pending';
-  return known ? `applied ${appliedAt}` : `applied ${appliedAt}, unknown to this version`;
+function stateText({ name, appliedAt, known }: MigrationState): string {
+  const state = appliedAt === null ? 'pending' : `applied ${appliedAt}`;
+  return `${name}: ${state}${known ? '' : ', unknown to this version'}`;
 }
 
 const problem = nodeProblem(process.versions.node);

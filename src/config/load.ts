@@ -8,9 +8,8 @@ import { compileAdmin, compileSettings } from './compile.ts';
 import { type Finding, type Problem, pathText, sortProblems } from './problems.ts';
 import { adminSchema, configSchema } from './schema/schema.ts';
 import { findingsOf, isMapping, salvage } from './schema/schema-walk.ts';
-import type { Environment } from './substitution.ts';
 import { warningsOf } from './warnings.ts';
-import { parseYaml, unreadable, type YamlSource } from './yaml-source.ts';
+import { type Environment, parseYaml, unreadable, type YamlSource } from './yaml-source.ts';
 
 /** LoadResult: a configuration with warnings can be used, one with problems cannot. */
 export type LoadResult = LoadedConfig | { problems: Problem[] };

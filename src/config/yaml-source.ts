@@ -14,7 +14,9 @@ import {
   type YAMLError,
 } from 'yaml';
 import { type KeyPath, type Problem, pathText } from './problems.ts';
-import { type Environment, substitute } from './substitution.ts';
+
+/** Variables by name. */
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** One slip can cause hundreds of complaints of the YAML parser; this many are shown. */
 const MAX_SYNTAX_PROBLEMS = 10;
@@ -66,6 +68,31 @@ function readYaml(text: string, env: Environment): YamlSource {
   }
   const reader = new Reader(document, lineCounter, env);
   return reader.full ? failure(reader.problems.slice(-1)) : reader;
+}
+
+/** `$${` stands for a literal `${`. An escape, or anything that begins like a reference; INSIDE then checks what is between the braces. */
+const REFERENCE = /\$\$\{|\$\{([^}]*)(\}?)/g;
+const INSIDE = /^([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?$/s;
+
+/**
+ * substitute replaces every reference in the text of one scalar. As in a shell, the default also stands in for an empty
+ * variable. It does not read the replacements again, so the value of a variable cannot bring in a reference.
+ */
+function substitute(text: string, env: Environment): { text: string } | { message: string } {
+  let message: string | null = null;
+  const replaced = text.replace(REFERENCE, (whole: string, inside?: string, closing?: string) => {
+    if (inside === undefined) return '${';
+    const [, name, fallback] = (closing !== '' && INSIDE.exec(inside)) || [];
+    if (name === undefined)
+      message ??= 'has a "${" without the name of a variable and a closing brace after it';
+    else if (fallback?.includes('${'))
+      message ??= `has a default of ${name} with a variable in it, which is not supported`;
+    else if (fallback !== undefined) return env[name] || fallback;
+    else if (env[name] === undefined) message ??= `the environment variable ${name} is not set`;
+    else return env[name];
+    return whole;
+  });
+  return message === null ? { text: replaced } : { message };
 }
 
 /** The value that an unquoted text has in a file: `4` is a number, `true` a boolean, nothing null. Never a list or a mapping. */

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import type { Parsed } from './addresses.ts';
 
-/** FieldInfo is what docs/configuration.md says about a key. */
+/** FieldInfo is what docs/configuration.md says about a key, and messages of its own. */
 export interface FieldInfo {
   /** Kind of value in a word or two. */
   type: string;
@@ -17,7 +17,9 @@ export interface FieldInfo {
   /** First version that accepts the key; absent: 0.1. */
   since?: string | undefined;
   /** Values of features to come, which this version refuses with a message of their own. */
-  laterValues?: readonly unknown[] | undefined;
+  coming?: readonly unknown[] | undefined;
+  /** The message for an empty list or mapping; absent: it may be empty. */
+  none?: string;
 }
 
 export const fieldInfo = z.registry<FieldInfo>();
@@ -31,9 +33,9 @@ export function described<T extends z.ZodType>(schema: T, info: FieldInfo): T {
 const NOT_SUPPORTED = 'not supported in this version';
 
 /** saying is zod's error option: one message for every mistake but a missing key and a value of a feature to come. */
-export function saying(message: string, laterValues: readonly unknown[] = []) {
+export function saying(message: string, coming: readonly unknown[] = []) {
   const error = ({ input }: { input?: unknown }): string => {
-    if (laterValues.includes(input)) return `${String(input)} is ${NOT_SUPPORTED}`;
+    if (coming.includes(input)) return `${String(input)} is ${NOT_SUPPORTED}`;
     return input === undefined ? 'is missing' : message;
   };
   return { error };
@@ -106,17 +108,10 @@ function inUnits(raw: string | number, units: Readonly<Record<string, number>>):
 }
 
 /** integer makes a whole number. */
-export function integer(
-  fallback: number,
-  [min, max]: Range<number>,
-  meaning: string,
-  laterValues?: number[],
-) {
-  const said = saying(`must be a whole number from ${min} to ${max}`, laterValues);
-  const schema = whole(min, max, said);
-  return described(schema, { type: 'integer', meaning, range: `${min} … ${max}`, laterValues }).prefault(
-    fallback,
-  );
+export function integer(fallback: number, [min, max]: Range<number>, meaning: string, coming?: number[]) {
+  const said = saying(`must be a whole number from ${min} to ${max}`, coming);
+  const info = { type: 'integer', meaning, range: `${min} … ${max}`, coming };
+  return described(whole(min, max, said), info).prefault(fallback);
 }
 
 /** integerOrAuto makes a whole number or the word `auto`, the default. @param auto what `auto` means */
@@ -140,20 +135,19 @@ export function decimal(fallback: number, [min, max]: Range<number>, meaning: st
 
 /** flag makes a boolean. */
 export function flag(fallback: boolean, meaning: string) {
-  return described(z.boolean(saying('must be true or false')), { type: 'boolean', meaning }).default(
-    fallback,
-  );
+  const schema = z.boolean(saying('must be true or false'));
+  return described(schema, { type: 'boolean', meaning }).default(fallback);
 }
 
 /** choice makes one of several words. The first is the default. */
 export function choice<const Value extends string>(
   values: readonly [Value, ...Value[]],
   meaning: string,
-  laterValues?: string[],
+  coming?: string[],
 ) {
   const range = values.join(', ');
-  const words = z.literal<Value[]>([...values], saying(`must be one of ${range}`, laterValues));
-  described(words, { type: 'word', meaning, range, laterValues });
+  const words = z.literal<Value[]>([...values], saying(`must be one of ${range}`, coming));
+  described(words, { type: 'word', meaning, range, coming });
   return z.prefault(words, values[0] as never) as z.ZodPrefault<z.ZodLiteral<Value>>;
 }
 
@@ -198,15 +192,10 @@ export function name(meaning: string, range = '1–64 of `A–Z a–z 0–9 . _ 
   return text('name', meaning, parse, { range, notText: NAME_MESSAGE });
 }
 
-interface ListInfo extends FieldInfo {
-  /** The message for an empty one; absent: it may be empty. */
-  none?: string;
-}
-
 /** list makes a list. */
-export function list<Item extends z.ZodType>(item: Item, { none, ...info }: ListInfo) {
+export function list<Item extends z.ZodType>(item: Item, info: FieldInfo) {
   const schema = z.array(item, saying('must be a list'));
-  return described(none === undefined ? schema : schema.min(1, none), info);
+  return described(info.none === undefined ? schema : schema.min(1, info.none), info);
 }
 
 /** block makes a mapping that knows all its keys; for an unknown key the message says which one was probably meant. */
@@ -221,10 +210,10 @@ export function block<Shape extends z.core.$ZodShape>(meaning: string, shape: Sh
 }
 
 /** byName makes a mapping from names that the file chooses. checks.ts checks the names. */
-export function byName<Item extends z.ZodType>(item: Item, { none, ...info }: Omit<ListInfo, 'type'>) {
+export function byName<Item extends z.ZodType>(item: Item, info: Omit<FieldInfo, 'type'>) {
   const schema = z
     .record(z.string(), item, saying('must be a mapping'))
-    .refine((items) => none === undefined || Object.keys(items).length > 0, none ?? '');
+    .refine((items) => info.none === undefined || Object.keys(items).length > 0, info.none ?? '');
   return described(schema, { type: 'mapping by name', ...info });
 }
 

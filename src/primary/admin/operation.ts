@@ -1,6 +1,5 @@
 /** The calls of orchestrators and Prometheus: is it alive, is it ready, the metrics. */
 import * as z from 'zod';
-import type { PoolSettings } from '../../contract/settings.ts';
 import { type AdminApp, call } from './app.ts';
 import type { AdminParts } from './parts.ts';
 
@@ -47,31 +46,24 @@ export function registerOperation(app: AdminApp, parts: AdminParts): void {
 }
 
 function readinessOf(parts: AdminParts): Readiness {
-  const { supervisor, directory, reloader } = parts;
+  const { supervisor, directory, reloader, registry, buckets } = parts;
   const { redis, pools } = reloader.current.settings;
   const { serving } = supervisor.counts();
-  const degraded: Readiness['degraded'] = [];
-  if (redis !== null && isRedisAway(parts)) degraded.push('redis');
-  if (directory.feed.degraded) degraded.push('postgres');
-  if (!pools.every((pool) => hasUsableBackend(parts, pool))) degraded.push('backends');
-  const phase = parts.phase();
-  return {
-    // One serving worker is enough. While all workers are being replaced, Sluice is starting again.
-    status: phase === 'ready' && serving === 0 ? 'starting' : phase,
-    degraded,
-    workers: { serving, wanted: supervisor.workers().length },
-  };
-}
-
-function hasUsableBackend({ registry }: AdminParts, { name, backends }: PoolSettings): boolean {
-  return backends.some(({ id }) => {
-    const state = registry.state(name, id);
+  const workers = supervisor.workers();
+  const isUp = (pool: string, id: string): boolean => {
+    const state = registry.state(pool, id);
     return state?.health === 'up' && state.enabled;
-  });
-}
-
-/** Looks at the primary's own connection too, because a new worker first reports its breaker after a second. */
-function isRedisAway({ supervisor, buckets }: AdminParts): boolean {
-  const isConnected = buckets.connection?.ready ?? true;
-  return !isConnected || supervisor.workers().some(({ report }) => report?.breakerOpen === true);
+  };
+  // The primary's own connection counts too, because a new worker first reports its breaker after a second.
+  const isRedisAway =
+    buckets.connection?.ready === false || workers.some(({ report }) => report?.breakerOpen);
+  const degraded: Readiness['degraded'] = [];
+  if (redis !== null && isRedisAway) degraded.push('redis');
+  if (directory.feed.degraded) degraded.push('postgres');
+  if (!pools.every(({ name, backends }) => backends.some(({ id }) => isUp(name, id))))
+    degraded.push('backends');
+  const phase = parts.phase();
+  // One serving worker is enough. While all workers are being replaced, Sluice is starting again.
+  const status = phase === 'ready' && serving === 0 ? 'starting' : phase;
+  return { status, degraded, workers: { serving, wanted: workers.length } };
 }

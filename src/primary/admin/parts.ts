@@ -10,14 +10,12 @@ import type { Supervisor } from '../workers/supervisor.ts';
 /** Phase is the state of the primary as a whole; see primary/main.ts. */
 export type Phase = 'starting' | 'ready' | 'draining';
 
-type Directory = PrimaryDirectory;
-
 export interface AdminParts {
   logger: Logger;
   directory: {
-    clients: Pick<Directory['clients'], 'list' | 'get' | 'create' | 'put' | 'patch' | 'remove'>;
-    apiKeys: Pick<Directory['apiKeys'], 'issue' | 'list' | 'revoke'>;
-    feed: { degraded: boolean; table: Pick<Directory['feed']['table'], 'get' | 'longestRange'> };
+    clients: Pick<PrimaryDirectory['clients'], 'list' | 'get' | 'create' | 'put' | 'patch' | 'remove'>;
+    apiKeys: Pick<PrimaryDirectory['apiKeys'], 'issue' | 'list' | 'revoke'>;
+    feed: { degraded: boolean; table: Pick<PrimaryDirectory['feed']['table'], 'get' | 'longestRange'> };
   };
   registry: Pick<HealthRegistry, 'state' | 'setEnabled'>;
   supervisor: Pick<Supervisor, 'workers' | 'counts'>;
