@@ -10,18 +10,6 @@ import { poolsSchema } from './pools.ts';
 import { redisSchema } from './redis.ts';
 import { rateLimitSchema, routesSchema } from './routes.ts';
 
-const listenEntrySchema = Key.block('One address to listen at.', {
-  address: Key.text(
-    'address',
-    'Where to accept HTTP/1.1. Without a host: every IPv4 and IPv6 address. Port 0: any free one. A Unix socket file at which nobody listens any more is replaced.',
-    parseListenAddress,
-    { range: '`host:port`, `[v6]:port`, `:port`, `unix:/path`', notText: 'must be text like ":8080"' },
-  ),
-  tls: Key.later('Certificates, to serve HTTPS'),
-  http2: Key.later('HTTP/2 at this address', false),
-  proxyProtocol: Key.later('PROXY protocol, versions 1 and 2', false),
-});
-
 function parseAdminAddress(raw: string): Parsed<{ host: string; port: number }> {
   const parsed = parseListenAddress(raw);
   if ('message' in parsed) return parsed;
@@ -60,14 +48,10 @@ export const adminSchema = Key.block('The admin port. Changes need a restart.', 
   }).prefault([]),
 });
 
-function parseTrustedProxy(raw: string): Parsed<string> {
+function parseProxy(raw: string): Parsed<string> {
   const cidr = raw === UNIX_PEER ? raw : canonicalRange(raw);
   return cidr === null ? { message: 'must be a CIDR like 10.0.0.0/8 or fd00::/8' } : { value: cidr };
 }
-
-const trustedProxySchema = Key.text('CIDR', '', parseTrustedProxy, {
-  notText: 'must be a CIDR like 10.0.0.0/8',
-});
 
 function parseDatabaseUrl(raw: string): Parsed<string> {
   const usable = /^postgres(ql)?:\/\/\S+$/i.test(raw) && URL.canParse(raw);
@@ -75,96 +59,37 @@ function parseDatabaseUrl(raw: string): Parsed<string> {
   return usable ? { value: raw } : { message };
 }
 
-const databaseSchema = Key.block('Where the clients and their limits are kept. Changes need a restart.', {
-  url: Key.textOrNone(
-    'URL, secret',
-    'The PostgreSQL that holds the clients. Empty: the embedded one.',
-    parseDatabaseUrl,
-    { range: '`postgres://…`', fallback: '`DATABASE_URL`, else empty' },
-  ),
-  embeddedPath: Key.text(
-    'path',
-    'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing, a machine that loses power may lose the last seconds.',
-    Key.matching(/^[^\0]{1,4096}$/, 'must be a path'),
-  ).prefault('./data/postgres'),
-});
-
-const limitsSchema = Key.block('What a client may send and hold open.', {
-  bodyBytes: Key.size('1MiB', ['1', '1024GiB'], 'Largest request body; above: 413.'),
-  targetBytes: Key.size('8KiB', ['64', '1MiB'], 'Longest request target; above: 414.'),
-  headerBytes: Key.size('16KiB', ['256', '1MiB'], 'All header lines together; above: 431.'),
-  headerCount: Key.integer(100, [1, 2000], 'Header lines; above: 431.'),
-  connections: Key.integerOrAuto(
-    [0, 1_000_000],
-    'Open client connections per worker; more are closed at once. 0: no cap.',
-    "half of the worker's file descriptor limit",
-  ),
-  connectionsPerIp: Key.integer(
-    0,
-    [0, 1_000_000],
-    'The same per client address and worker; trusted proxies do not count. 0: no cap.',
-  ),
-});
-
-const timeoutsSchema = Key.block('Deadlines on the side of the clients, and of a drain.', {
-  headers: Key.duration('10s', ['10ms', '1h'], 'For a whole request head; then 408.'),
-  bodyIdle: Key.duration('60s', ['10ms', '24h'], 'Silence inside a request body; then 408.'),
-  writeIdle: Key.duration(
-    '60s',
-    ['10ms', '24h'],
-    'A client takes nothing of an answer that waits for it; then the answer is cut.',
-    '0.3',
-  ),
-  keepAlive: Key.duration('75s', ['10ms', '24h'], 'How long an idle client connection stays open.'),
-  tunnelIdle: Key.later('Silence of a tunnel in both directions'),
-  drainGrace: Key.duration('5s', ['0s', '1h'], 'Time to serve on after a stop signal; `/readyz` fails.'),
-  drain: Key.duration('30s', ['0s', '1h'], 'After that: time for the requests that are in flight.'),
-});
-
-const logSchema = Key.block('Logs.', {
-  level: Key.choice(
-    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
-    'Least severe line that is written.',
-  ).prefault('info'),
-  format: Key.choice(['json', 'pretty'], 'Form of the application log.'),
-  access: Key.block('The access log, on standard output.', {
-    enabled: Key.flag(true, 'Write one JSON line per request.'),
-    sample: Key.decimal(1, [0, 1], 'Share of the requests that get a line.'),
-  }).prefault({}),
-});
-
 const API_KEYS =
   'Signs the API keys of clients. All machines that share the database need the same one, so it is required where `rateLimit.instances` is above 1. With another secret all keys issued before are refused. Empty: Sluice makes one with the first key and keeps it (0600) beside the embedded database, or with a real one in `./data/api-keys.secret`, where only instances of that working folder find it.';
-
-const secretsSchema = Key.block(
-  'Secrets.',
-  {
-    apiKeys: Key.textOrNone(
-      'text, secret',
-      API_KEYS,
-      Key.matching(/^[^\0]{1,1024}$/, 'must be at most 1024 characters'),
-      { range: 'at most 1,024 characters', fallback: '`SLUICE_KEY_SECRET`, else empty', since: '0.3' },
-    ),
-    cookies: Key.later('Secret that signs sticky cookies'),
-  },
-  '0.3',
-);
 
 const ACCEPT =
   'How workers get connections: all from one socket, whoever is first (`shared`); from the primary, in turn (`round_robin`); each from a socket of its own, over which the kernel spreads them (`reuse_port`: Linux, version 0.2; Unix sockets stay shared). `reuse_port` spreads many connections most evenly, and `round_robin` about a hundred of them, at two to three times the cost of a connection ([figures](performance.md#three-ways-to-get-connections)). Changes need a restart.';
 
 /** configSchema is the whole file. */
 export const configSchema = Key.block('', {
-  listen: Key.list(listenEntrySchema, {
-    type: 'list',
-    meaning: 'Addresses for the traffic that is proxied. Changes need a restart.',
-    fallback: 'one entry, `:8080`',
-    none: 'needs at least one address',
-  }).prefault([{ address: ':8080' }]),
+  listen: Key.list(
+    Key.block('One address to listen at.', {
+      address: Key.text(
+        'address',
+        'Where to accept HTTP/1.1. Without a host: every IPv4 and IPv6 address. Port 0: any free one. A Unix socket file at which nobody listens any more is replaced.',
+        parseListenAddress,
+        { range: '`host:port`, `[v6]:port`, `:port`, `unix:/path`', notText: 'must be text like ":8080"' },
+      ),
+      tls: Key.later('Certificates, to serve HTTPS'),
+      http2: Key.later('HTTP/2 at this address', false),
+      proxyProtocol: Key.later('PROXY protocol, versions 1 and 2', false),
+    }),
+    {
+      type: 'list',
+      meaning: 'Addresses for the traffic that is proxied. Changes need a restart.',
+      fallback: 'one entry, `:8080`',
+      none: 'needs at least one address',
+    },
+  ).prefault([{ address: ':8080' }]),
   admin: adminSchema.prefault({}),
   workers: Key.integerOrAuto([1, 1024], 'Worker processes. Changes need a restart.', 'one per available CPU'),
   accept: Key.choice(['shared', 'round_robin', 'reuse_port'], ACCEPT),
-  trustedProxies: Key.list(trustedProxySchema, {
+  trustedProxies: Key.list(Key.text('CIDR', '', parseProxy, { notText: 'must be a CIDR like 10.0.0.0/8' }), {
     type: 'list of CIDRs',
     meaning:
       'Peers whose `X-Forwarded-*` and `X-Request-Id` Sluice believes. `unix:` (since 0.5) stands for every peer on a Unix socket; without it all of them are one client.',
@@ -174,11 +99,73 @@ export const configSchema = Key.block('', {
   routes: routesSchema,
   rateLimit: rateLimitSchema.optional(),
   redis: redisSchema.optional(),
-  database: databaseSchema.prefault({}),
-  limits: limitsSchema.prefault({}),
-  timeouts: timeoutsSchema.prefault({}),
-  log: logSchema.prefault({}),
-  secrets: secretsSchema.prefault({}),
+  database: Key.block('Where the clients and their limits are kept. Changes need a restart.', {
+    url: Key.textOrNone(
+      'URL, secret',
+      'The PostgreSQL that holds the clients. Empty: the embedded one.',
+      parseDatabaseUrl,
+      { range: '`postgres://…`', fallback: '`DATABASE_URL`, else empty' },
+    ),
+    embeddedPath: Key.text(
+      'path',
+      'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing, a machine that loses power may lose the last seconds.',
+      Key.matching(/^[^\0]{1,4096}$/, 'must be a path'),
+    ).prefault('./data/postgres'),
+  }).prefault({}),
+  limits: Key.block('What a client may send and hold open.', {
+    bodyBytes: Key.size('1MiB', ['1', '1024GiB'], 'Largest request body; above: 413.'),
+    targetBytes: Key.size('8KiB', ['64', '1MiB'], 'Longest request target; above: 414.'),
+    headerBytes: Key.size('16KiB', ['256', '1MiB'], 'All header lines together; above: 431.'),
+    headerCount: Key.integer(100, [1, 2000], 'Header lines; above: 431.'),
+    connections: Key.integerOrAuto(
+      [0, 1_000_000],
+      'Open client connections per worker; more are closed at once. 0: no cap.',
+      "half of the worker's file descriptor limit",
+    ),
+    connectionsPerIp: Key.integer(
+      0,
+      [0, 1_000_000],
+      'The same per client address and worker; trusted proxies do not count. 0: no cap.',
+    ),
+  }).prefault({}),
+  timeouts: Key.block('Deadlines on the side of the clients, and of a drain.', {
+    headers: Key.duration('10s', ['10ms', '1h'], 'For a whole request head; then 408.'),
+    bodyIdle: Key.duration('60s', ['10ms', '24h'], 'Silence inside a request body; then 408.'),
+    writeIdle: Key.duration(
+      '60s',
+      ['10ms', '24h'],
+      'A client takes nothing of an answer that waits for it; then the answer is cut.',
+      '0.3',
+    ),
+    keepAlive: Key.duration('75s', ['10ms', '24h'], 'How long an idle client connection stays open.'),
+    tunnelIdle: Key.later('Silence of a tunnel in both directions'),
+    drainGrace: Key.duration('5s', ['0s', '1h'], 'Time to serve on after a stop signal; `/readyz` fails.'),
+    drain: Key.duration('30s', ['0s', '1h'], 'After that: time for the requests that are in flight.'),
+  }).prefault({}),
+  log: Key.block('Logs.', {
+    level: Key.choice(
+      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+      'Least severe line that is written.',
+    ).prefault('info'),
+    format: Key.choice(['json', 'pretty'], 'Form of the application log.'),
+    access: Key.block('The access log, on standard output.', {
+      enabled: Key.flag(true, 'Write one JSON line per request.'),
+      sample: Key.decimal(1, [0, 1], 'Share of the requests that get a line.'),
+    }).prefault({}),
+  }).prefault({}),
+  secrets: Key.block(
+    'Secrets.',
+    {
+      apiKeys: Key.textOrNone(
+        'text, secret',
+        API_KEYS,
+        Key.matching(/^[^\0]{1,1024}$/, 'must be at most 1024 characters'),
+        { range: 'at most 1,024 characters', fallback: '`SLUICE_KEY_SECRET`, else empty', since: '0.3' },
+      ),
+      cookies: Key.later('Secret that signs sticky cookies'),
+    },
+    '0.3',
+  ).prefault({}),
   overload: Key.later('Shedding by event-loop delay and heap'),
   audit: Key.block('', {
     adminChanges: Key.later('A row in PostgreSQL per admin write', false),
