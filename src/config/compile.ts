@@ -68,10 +68,8 @@ function compileHealthCheck({ interval, timeout, ...rest }: FileHealthCheck) {
 const UNLIMITED = rateLimitSchema.parse({ enabled: false, identify: { apiKeyHeader: '' }, policies: {} });
 
 function compileRateLimit({ policies, ...rest } = UNLIMITED): Settings['rateLimit'] {
-  return {
-    ...rest,
-    policies: Object.entries(policies).map(([name, policy]) => ({ name, ...policy })),
-  };
+  const named = Object.entries(policies).map(([name, policy]) => ({ name, ...policy }));
+  return { ...rest, policies: named };
 }
 
 function compileRoutes({ routes, pools }: FileConfig, rateLimit: Settings['rateLimit']): Settings['routes'] {

@@ -3,20 +3,6 @@ import { z } from 'zod';
 import { type Parsed, parseBackendUrl } from './addresses.ts';
 import * as Key from './fields.ts';
 
-const backendSchema = Key.block('One backend.', {
-  url: Key.text('URL', 'Where the backend listens; a name is resolved at each connect.', parseBackendUrl, {
-    range: '`http://host[:port]`, without path',
-    notText: 'must be a URL like http://127.0.0.1:8081',
-  }),
-  weight: Key.integer(1, [1, 65_535], 'Share of the traffic, relative to the other backends.', [0]),
-  id: Key.text(
-    'name',
-    'Name in metrics, logs and the admin API, unique in its pool; a reload keeps the state of a backend by it.',
-    Key.matching(/^[\w.:@[\]-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ : @ [ ] -'),
-    { range: '1–128 of `A–Z a–z 0–9 . _ : @ [ ] -`', fallback: 'host:port of the URL' },
-  ).optional(),
-});
-
 const STATUS_MESSAGE = 'must be a status or a range of them from 100 to 599, like 200-399';
 
 function parseStatusRange(raw: string | number): Parsed<{ from: number; to: number }> {
@@ -32,31 +18,6 @@ const statusSchema = Key.parsedBy(
 
 const PROBE_PATH = /^\/[\x21\x22\x24-\x7e]{0,2047}$/;
 
-const healthCheckSchema = Key.block('Probes, made by the primary. Absent: all backends count as up.', {
-  type: Key.choice(['http', 'tcp'], 'What a probe is: a GET, or only a connection.'),
-  path: Key.text(
-    'path',
-    'Target of the GET.',
-    Key.matching(PROBE_PATH, 'must begin with / and hold visible ASCII without #'),
-    { range: 'begins with `/`', notText: 'must begin with /' },
-  ).prefault('/health'),
-  interval: Key.duration('2s', ['10ms', '1h'], 'From the start of a probe to the next.'),
-  timeout: Key.duration('1s', ['1ms', '1h'], 'For one probe; at most `interval`.'),
-  rise: Key.integer(2, [1, 100], 'Good probes in a row that bring a backend up.'),
-  fall: Key.integer(3, [1, 100], 'Bad probes in a row that take it down.'),
-  expectStatus: Key.described(statusSchema, {
-    type: 'status or range',
-    meaning: 'Statuses of a good probe.',
-    range: '100 … 599',
-  }).prefault('200-399'),
-});
-
-const poolTimeoutsSchema = Key.block('Deadlines on the side of the backends.', {
-  connect: Key.duration('5s', ['1ms', '1h'], 'To connect to a backend; then another backend is tried.'),
-  response: Key.duration('60s', ['1ms', '24h'], 'From the request to the head of the answer; then 504.'),
-  idle: Key.duration('60s', ['1ms', '24h'], 'Silence inside the body of an answer; then it is cut.'),
-});
-
 const poolSchema = Key.block('Backends that serve the same thing, by name of the pool.', {
   balance: Key.choice(
     ['round_robin', 'least_requests'],
@@ -64,14 +25,55 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     ['consistent_hash', 'random', 'ewma'],
   ),
   hashOn: Key.later('What `consistent_hash` looks at'),
-  backends: Key.list(backendSchema, {
-    type: 'list',
-    meaning: 'The servers of the pool.',
-    range: 'at least one',
-    none: 'needs at least one backend',
-  }),
-  healthCheck: healthCheckSchema.optional(),
-  timeouts: poolTimeoutsSchema.prefault({}),
+  backends: Key.list(
+    Key.block('One backend.', {
+      url: Key.text(
+        'URL',
+        'Where the backend listens; a name is resolved at each connect.',
+        parseBackendUrl,
+        {
+          range: '`http://host[:port]`, without path',
+          notText: 'must be a URL like http://127.0.0.1:8081',
+        },
+      ),
+      weight: Key.integer(1, [1, 65_535], 'Share of the traffic, relative to the other backends.', [0]),
+      id: Key.text(
+        'name',
+        'Name in metrics, logs and the admin API, unique in its pool; a reload keeps the state of a backend by it.',
+        Key.matching(/^[\w.:@[\]-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ : @ [ ] -'),
+        { range: '1–128 of `A–Z a–z 0–9 . _ : @ [ ] -`', fallback: 'host:port of the URL' },
+      ).optional(),
+    }),
+    {
+      type: 'list',
+      meaning: 'The servers of the pool.',
+      range: 'at least one',
+      none: 'needs at least one backend',
+    },
+  ),
+  healthCheck: Key.block('Probes, made by the primary. Absent: all backends count as up.', {
+    type: Key.choice(['http', 'tcp'], 'What a probe is: a GET, or only a connection.'),
+    path: Key.text(
+      'path',
+      'Target of the GET.',
+      Key.matching(PROBE_PATH, 'must begin with / and hold visible ASCII without #'),
+      { range: 'begins with `/`', notText: 'must begin with /' },
+    ).prefault('/health'),
+    interval: Key.duration('2s', ['10ms', '1h'], 'From the start of a probe to the next.'),
+    timeout: Key.duration('1s', ['1ms', '1h'], 'For one probe; at most `interval`.'),
+    rise: Key.integer(2, [1, 100], 'Good probes in a row that bring a backend up.'),
+    fall: Key.integer(3, [1, 100], 'Bad probes in a row that take it down.'),
+    expectStatus: Key.described(statusSchema, {
+      type: 'status or range',
+      meaning: 'Statuses of a good probe.',
+      range: '100 … 599',
+    }).prefault('200-399'),
+  }).optional(),
+  timeouts: Key.block('Deadlines on the side of the backends.', {
+    connect: Key.duration('5s', ['1ms', '1h'], 'To connect to a backend; then another backend is tried.'),
+    response: Key.duration('60s', ['1ms', '24h'], 'From the request to the head of the answer; then 504.'),
+    idle: Key.duration('60s', ['1ms', '24h'], 'Silence inside the body of an answer; then it is cut.'),
+  }).prefault({}),
   outlier: Key.later('Ejection of backends that fail live traffic'),
   panicThresholdPercent: Key.later('Use all backends when too few are up', 0),
   slowStart: Key.later('Less traffic for a backend that has just come up', 0, '0s'),

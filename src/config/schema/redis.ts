@@ -32,22 +32,6 @@ function nodes(meaning: string) {
   });
 }
 
-const sentinelSchema = Key.block(
-  'A master behind Redis Sentinel, in place of `url`.',
-  {
-    master: Key.text(
-      'text',
-      'The name under which the sentinels watch the master.',
-      Key.matching(/^[\w.-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ -'),
-      { range: '1–128 of `A–Z a–z 0–9 . _ -`', since: SINCE },
-    ),
-    nodes: nodes(
-      'The sentinels. User and password of the first URL are used for all of them and for the servers that they watch.',
-    ),
-  },
-  SINCE,
-);
-
 const REDIS =
   'Where the buckets are. Without this block and without `REDIS_URL` they are in the primary. Changes need a restart.';
 
@@ -69,5 +53,19 @@ export const redisSchema = Key.block(REDIS, {
   cluster: nodes(
     'Some nodes of a Redis Cluster, in place of `url`; Sluice learns the others from them. User and password of the first URL are used for all.',
   ).optional(),
-  sentinel: sentinelSchema.optional(),
+  sentinel: Key.block(
+    'A master behind Redis Sentinel, in place of `url`.',
+    {
+      master: Key.text(
+        'text',
+        'The name under which the sentinels watch the master.',
+        Key.matching(/^[\w.-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ -'),
+        { range: '1–128 of `A–Z a–z 0–9 . _ -`', since: SINCE },
+      ),
+      nodes: nodes(
+        'The sentinels. User and password of the first URL are used for all of them and for the servers that they watch.',
+      ),
+    },
+    SINCE,
+  ).optional(),
 });

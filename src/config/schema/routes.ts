@@ -9,28 +9,6 @@ const METHOD_MESSAGE = 'must be a method like GET';
 /** A token (RFC 9110 §9.1). */
 const parseMethod = Key.matching(/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,32}$/, METHOD_MESSAGE);
 
-const matchSchema = Key.block('What a request must look like: all that is given must match.', {
-  host: Key.text(
-    'host',
-    'Name in `Host`, without port; `*.` stands for one or more labels.',
-    parseHostPattern,
-    { range: '`www.example.com`, `*.example.com`', fallback: 'any' },
-  ).optional(),
-  path: Key.text(
-    'path',
-    'With `/` at the end: everything below it; else exactly this path. Compared in normal form.',
-    parsePathPattern,
-    { range: 'begins with `/`, at most 8,192 characters', fallback: 'any' },
-  ).optional(),
-  methods: Key.list(Key.text('method', '', parseMethod, { notText: METHOD_MESSAGE }), {
-    type: 'list of methods',
-    meaning: 'Methods of the route; others go on to the next route. `GET` does not stand for `HEAD`.',
-    fallback: 'any',
-    none: 'needs at least one method',
-  }).optional(),
-  headers: Key.later('Header fields that must have a value'),
-});
-
 const policyName = Key.name('');
 const policyNames = z
   .union([policyName, z.array(policyName)], Key.saying(`${Key.NAME_MESSAGE}, or a list of such names`))
@@ -54,7 +32,27 @@ const routeSchema = Key.block('One route; the first that matches wins.', {
   name: Key.name('Label in metrics and logs; unique.', undefined, (raw) =>
     raw === UNMATCHED_ROUTE ? { message: `${UNMATCHED_ROUTE} is reserved` } : Key.parseName(raw),
   ),
-  match: matchSchema.prefault({}),
+  match: Key.block('What a request must look like: all that is given must match.', {
+    host: Key.text(
+      'host',
+      'Name in `Host`, without port; `*.` stands for one or more labels.',
+      parseHostPattern,
+      { range: '`www.example.com`, `*.example.com`', fallback: 'any' },
+    ).optional(),
+    path: Key.text(
+      'path',
+      'With `/` at the end: everything below it; else exactly this path. Compared in normal form.',
+      parsePathPattern,
+      { range: 'begins with `/`, at most 8,192 characters', fallback: 'any' },
+    ).optional(),
+    methods: Key.list(Key.text('method', '', parseMethod, { notText: METHOD_MESSAGE }), {
+      type: 'list of methods',
+      meaning: 'Methods of the route; others go on to the next route. `GET` does not stand for `HEAD`.',
+      fallback: 'any',
+      none: 'needs at least one method',
+    }).optional(),
+    headers: Key.later('Header fields that must have a value'),
+  }).prefault({}),
   pool: Key.name('The pool that serves the requests.', 'one of `pools`'),
   split: Key.later('Several pools by weight'),
   mirror: Key.later('A copy of the traffic to another pool'),
@@ -104,14 +102,6 @@ function parseKeyHeader(raw: string): Parsed<string> {
 const API_KEY_HEADER =
   'Header field with the API key of a client. A key that does not verify is counted and ignored; the field goes on to the backend. Empty, or without the block `rateLimit`: no key is read, and the address alone tells who a caller is.';
 
-const identifySchema = Key.block('Who a caller is.', {
-  apiKeyHeader: Key.textOrNone('field name', API_KEY_HEADER, parseKeyHeader, { since: '0.3' }).prefault(
-    'x-api-key',
-  ),
-  ipv4Prefix: Key.integer(32, [1, 32], 'Bits of an IPv4 address that make a caller.'),
-  ipv6Prefix: Key.integer(64, [1, 128], 'Bits of an IPv6 address that make a caller.'),
-});
-
 const POLICIES =
   'The limits that routes name; `default` is for routes that name none, and for the own limits of clients.';
 
@@ -119,7 +109,13 @@ export const rateLimitSchema = Key.block(
   'Token buckets, one per caller and policy. Absent: nothing is limited, and no API key is read.',
   {
     enabled: Key.flag(true, 'false turns every limit off.'),
-    identify: identifySchema.prefault({}),
+    identify: Key.block('Who a caller is.', {
+      apiKeyHeader: Key.textOrNone('field name', API_KEY_HEADER, parseKeyHeader, { since: '0.3' }).prefault(
+        'x-api-key',
+      ),
+      ipv4Prefix: Key.integer(32, [1, 32], 'Bits of an IPv4 address that make a caller.'),
+      ipv6Prefix: Key.integer(64, [1, 128], 'Bits of an IPv6 address that make a caller.'),
+    }).prefault({}),
     policies: Key.byName(policySchema, {
       meaning: POLICIES,
       fallback: '`default` with the values below',

@@ -135,10 +135,7 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
   });
 }
 
-interface KnownRoute {
-  pattern: RegExp;
-  methods: string[];
-}
+type KnownRoute = { pattern: RegExp; methods: string[] };
 
 const LATER_CALLS = new Set(['POST /api/v1/workers/restart', 'GET /api/v1/audit', 'GET /api/v1/events']);
 
