@@ -68,14 +68,12 @@ export class Reloader {
 
   /** reload is called by SIGHUP and the admin API; never rejects. */
   reload(): Promise<ReloadOutcome> {
-    if (this.#waiting !== null) return this.#waiting;
-    const next = this.#running.then(() => {
+    this.#waiting ??= this.#running.then(() => {
       this.#waiting = null;
       return this.#reloadOnce();
     });
-    this.#waiting = next;
-    this.#running = next;
-    return next;
+    this.#running = this.#waiting;
+    return this.#waiting;
   }
 
   async #reloadOnce(): Promise<ReloadOutcome> {

@@ -6,6 +6,7 @@
  * one more connection per machine and one more right for its user.) A worker that misses the message asks the store again within a
  * second, the age of the oldest deny cache; leases end sooner.
  */
+import type { Cluster, Redis } from 'ioredis';
 import type { ClientMatch } from '../../contract/clients.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
@@ -20,12 +21,17 @@ import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts
 import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
 import { heartbeatScripts } from '../instance-heartbeat.ts';
 import type { Revision } from '../worker-briefing.ts';
-import { warnOfMemoryPolicy } from './memory-policy.ts';
 
 /** An operator may wait longer than a request. */
 const STORE_TIMEOUT_MS = 1_000;
 /** NOTIFY channel; the payload is the name of the buckets' owner. */
 const RESETS_CHANNEL = 'sluice_bucket_resets';
+
+/**
+ * Callers can fill the memory of Redis. Then noeviction fails every take, so that workers decide alone, and allkeys-* evicts buckets
+ * in use, which are full when they come back. volatile-ttl evicts buckets that are nearly full anyway.
+ */
+const HARMFUL = /^maxmemory_policy:(noeviction|allkeys-\w+)/m;
 
 interface OperatorBucketsOptions {
   redis: RedisSettings | null;
@@ -115,5 +121,25 @@ export class OperatorBuckets {
 
   #keysOf(bucketName: string): string[] {
     return bucketKeysOf(bucketName, this.#options.policies());
+  }
+}
+
+/** warnOfMemoryPolicy warns of a Redis that loses buckets, or refuses takes, when its memory is full. Never rejects. */
+export async function warnOfMemoryPolicy(
+  client: Redis | Cluster,
+  logger: Pick<Logger, 'info' | 'warn'>,
+): Promise<void> {
+  const servers = 'nodes' in client ? client.nodes('master') : [client];
+  try {
+    const infos = await Promise.all(servers.map((server) => server.info('memory')));
+    const policies = new Set(infos.flatMap((info) => HARMFUL.exec(info)?.[1] ?? []));
+    for (const policy of policies) {
+      logger.warn(
+        { policy },
+        'set maxmemory-policy of Redis to volatile-ttl: with this one limits fail when memory is full',
+      );
+    }
+  } catch (thrown) {
+    logger.info({ err: toError(thrown) }, 'the memory policy of Redis is not known');
   }
 }
