@@ -61,6 +61,13 @@ export class BodyBuffers {
     if (buffer.length === LARGE_BUFFER_BYTES) this.largeLiveCount--;
   }
 
+  /** release gives a buffer back, or drops it where somebody may still read it; null for none. */
+  release(buffer: Buffer<ArrayBuffer> | null, isFree: boolean): void {
+    if (buffer === null) return;
+    if (isFree) this.give(buffer);
+    else this.drop(buffer);
+  }
+
   /** afterRead is called at the end of a read callback: from now on another wire may read into `shared`. */
   afterRead(): void {
     // Tests overwrite `shared` here, and find out who still reads from it.

@@ -341,10 +341,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#sender.abandon();
     this.#writeWatch?.close();
     this.#wire.close();
-    const own = this.#reader.finish();
-    // A write to the client may still read from it.
-    if (own !== null && memoryIsFree) this.#settings.buffers.give(own);
-    else if (own !== null) this.#settings.buffers.drop(own);
+    this.#settings.buffers.release(this.#reader.finish(), memoryIsFree);
     this.#host.onClosed(this);
   }
 }

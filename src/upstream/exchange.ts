@@ -110,16 +110,15 @@ export class Exchange {
   }
 
   /** settled is called when the last pieces have left after onEnd returned false. */
-  settled(): void {
-    if (this.#held !== null) this.#shared.buffers.give(this.#held);
+  settled(memoryIsFree = true): void {
+    this.#shared.buffers.release(this.#held, memoryIsFree);
     this.#held = null;
   }
 
   /** destroy ends the exchange and its connection; the sink hears nothing more. @param options see ExchangeOwner.close */
   destroy({ memoryIsFree }: { memoryIsFree: boolean }): void {
     if (this.#owner !== null) this.#owner.close(memoryIsFree);
-    else if (memoryIsFree) this.settled();
-    else this.#dropHeld();
+    else this.settled(memoryIsFree);
   }
 
   // Called by the connection.
@@ -156,14 +155,9 @@ export class Exchange {
   /** fault ends the exchange because its sink has thrown. */
   fault(thrown: unknown): void {
     this.#owner?.close(false);
-    this.#dropHeld();
+    this.settled(false);
     const cause = toError(thrown);
     this.#shared.onFault(cause);
     this.fail(new LbError('internal_error', `response sink threw: ${cause.message}`, { cause }));
-  }
-
-  #dropHeld(): void {
-    if (this.#held !== null) this.#shared.buffers.drop(this.#held);
-    this.#held = null;
   }
 }

@@ -94,7 +94,7 @@ export class ClientBody {
   drop(): boolean {
     if (this.#state === COMPLETE || this.#state === UNWANTED) return false;
     this.#state = UNWANTED;
-    this.#dropMemory();
+    this.close(false);
     return true;
   }
 
@@ -147,7 +147,7 @@ export class ClientBody {
 
   #finish(trailers: string[], request: ClientRequest | null): void {
     // The end belongs to the last piece, also where that is still in use.
-    if (this.#state === PAUSED) this.#dropMemory();
+    if (this.#state === PAUSED) this.close(false);
     const isWanted = this.#state !== UNWANTED;
     this.#state = COMPLETE;
     if (isWanted) request?.listener?.onRequestBodyEnd(trailers);
@@ -162,15 +162,9 @@ export class ClientBody {
     else if (readBytes >= FIRST_BUFFER_BYTES) this.#own = this.#buffers.grow(own, remainingBytes);
   }
 
-  /** The backend's connection may still write from it. */
-  #dropMemory(): void {
-    if (this.#own !== null) this.#buffers.drop(this.#own);
-    this.#own = null;
-  }
-
-  /** close gives the memory back. Called by the connection once nobody reads from it: when the backend's one is closed, too. */
-  close(): void {
-    if (this.#own !== null) this.#buffers.give(this.#own);
+  /** close gives the memory back, or drops it while the backend's connection may still write from it. */
+  close(memoryIsFree = true): void {
+    this.#buffers.release(this.#own, memoryIsFree);
     this.#own = null;
   }
 }
