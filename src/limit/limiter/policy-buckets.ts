@@ -6,11 +6,14 @@ import { keySuffixOf } from '../bucket/bucket-key.ts';
 import { type EffectiveLimits, effectiveLimits } from '../bucket/effective-limits.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 import type { Caller } from '../caller/identity.ts';
-import type { Decision, DecisionSource } from '../decision.ts';
+import type { Decision } from '../decision.ts';
 import { type BucketPolicy, KnownBucket } from './known-bucket.ts';
 
 /** Results of decisions, for the counter. */
 const RESULTS = ['allowed', 'limited', 'shadow', 'refused'] as const;
+const SOURCE_CODES = { lease: 0, store: 1, deny_cache: 2, local: 3 } as const;
+const SOURCE_COUNT = 4;
+const UNUSED_CELL = -1;
 /** ClientMatch.tombstoneUs if no client of that name was deleted. */
 const NEVER_DELETED = 0;
 
@@ -19,8 +22,8 @@ export class PolicyBuckets implements BucketPolicy {
   /** By their owners' hashes. */
   readonly known: GenerationMap<KnownBucket>;
   readonly #metrics: WorkerMetrics;
-  /** Cells of the counter, by source and index in RESULTS. */
-  #cells: Record<DecisionSource, number[]> = noCells();
+  /** Cells of the counter, by result and source. */
+  readonly #cells: number[] = new Array(RESULTS.length * SOURCE_COUNT).fill(UNUSED_CELL);
   #settings: PolicySettings;
   #versionUs: number;
   /** Counts changes of the settings. */
@@ -49,7 +52,7 @@ export class PolicyBuckets implements BucketPolicy {
     this.#revision++;
     this.#anonymous = null;
     // The metrics drop the cells of a policy that is gone, and it may be back.
-    this.#cells = noCells();
+    this.#cells.fill(UNUSED_CELL);
   }
 
   /**
@@ -74,12 +77,12 @@ export class PolicyBuckets implements BucketPolicy {
   /** count adds a decision to the counter of its policy, result and source, and returns it. */
   count(decision: Decision): Decision {
     const result = resultOf(decision);
-    const cells = this.#cells[decision.source];
-    let cell = cells[result];
-    if (cell === undefined) {
+    const code = result * SOURCE_COUNT + SOURCE_CODES[decision.source];
+    let cell = this.#cells[code] ?? UNUSED_CELL;
+    if (cell === UNUSED_CELL) {
       const labels = [this.#settings.name, RESULTS[result], decision.source] as const;
       cell = this.#metrics.series('sluice_ratelimit_decisions_total', ...labels);
-      cells[result] = cell;
+      this.#cells[code] = cell;
     }
     this.#metrics.add(cell, 1);
     return decision;
@@ -91,10 +94,6 @@ export class PolicyBuckets implements BucketPolicy {
     this.#anonymous ??= fresh();
     return this.#anonymous;
   }
-}
-
-function noCells(): Record<DecisionSource, number[]> {
-  return { lease: [], store: [], deny_cache: [], local: [] };
 }
 
 /** The index in RESULTS. */
