@@ -101,6 +101,7 @@ const REQUEST_BUCKETS_SEC = [
 const BUCKETS_SEC: Readonly<Record<string, readonly number[]>> = {
   sluice_request_duration_seconds: REQUEST_BUCKETS_SEC,
   sluice_upstream_duration_seconds: REQUEST_BUCKETS_SEC,
+  sluice_upstream_connect_seconds: REQUEST_BUCKETS_SEC,
   sluice_ratelimit_store_seconds: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1],
 };
 

@@ -45,7 +45,7 @@ test('resource use is reported per worker, and counters begin at 0', async (t) =
     'the connections to be counted',
     async () =>
       (await of('sluice_connections_accepted_total')) === 1 &&
-      (await of('sluice_upstream_connect_seconds_count')) === 1 &&
+      (await of('sluice_upstream_connect_seconds_bucket', { le: '10' })) === 1 &&
       (await of('sluice_worker_requests_total')) === 1,
   );
 });
