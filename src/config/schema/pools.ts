@@ -43,6 +43,7 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
         Key.matching(/^[\w.:@[\]-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ : @ [ ] -'),
         { range: '1–128 of `A–Z a–z 0–9 . _ : @ [ ] -`', fallback: 'host:port of the URL' },
       ).optional(),
+      backup: Key.later('A backend for when all others are down', false),
     }),
     {
       type: 'list',
@@ -52,7 +53,13 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     },
   ),
   healthCheck: Key.block('Probes, made by the primary. Absent: all backends count as up.', {
-    type: Key.choice(['http', 'tcp'], 'What a probe is: a GET, or only a connection.'),
+    type: Key.choice(['http', 'tcp'], 'What a probe is: a GET, or only a connection.', ['grpc']),
+    service: Key.later('The service that a gRPC probe asks for'),
+    host: Key.later('Host field of a probe'),
+    port: Key.later('Another port for probes'),
+    method: Key.later('Method of a probe', 'GET'),
+    headers: Key.later('Header fields of a probe'),
+    expectBody: Key.later('Text that the answer of a probe must hold'),
     path: Key.text(
       'path',
       'Target of the GET.',
@@ -78,6 +85,9 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
   panicThresholdPercent: Key.later('Use all backends when too few are up', 0),
   slowStart: Key.later('Less traffic for a backend that has just come up', 0, '0s'),
   sticky: Key.later('Sessions by cookie'),
+  adaptive: Key.later('A limit of concurrency that follows latency', 'off'),
+  protocol: Key.later('HTTP/2 to the backends', 'http1'),
+  proxyProtocol: Key.later('PROXY protocol towards the backends', 'off'),
   retry: Key.later('Retries after more than failed connections'),
   limits: Key.later('Concurrency per backend, and a queue'),
   tls: Key.later('TLS towards the backends'),

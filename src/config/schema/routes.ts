@@ -54,6 +54,9 @@ const routeSchema = Key.block('One route; the first that matches wins.', {
     headers: Key.later('Header fields that must have a value'),
   }).prefault({}),
   pool: Key.name('The pool that serves the requests.', 'one of `pools`'),
+  redirect: Key.later('An answer that sends the client elsewhere'),
+  upgrade: Key.later('Protocols to which a connection may change'),
+  priority: Key.later('What is shed first under overload', 'normal'),
   split: Key.later('Several pools by weight'),
   mirror: Key.later('A copy of the traffic to another pool'),
   rateLimit: Key.described(z.union([z.literal('off'), routeLimitSchema], Key.saying(LIMIT_MESSAGE)), {

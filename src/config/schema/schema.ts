@@ -41,6 +41,7 @@ export const adminSchema = Key.block('The admin port. Changes need a restart.', 
     },
   ),
   publicMetrics: Key.flag(false, '`/metrics` needs no token.'),
+  readToken: Key.later('Bearer token that may only read', ''),
   hosts: Key.list(Key.text('host name', '', parseAdminHost), {
     type: 'list of host names',
     meaning: 'Names accepted in `Host` and `Origin`, besides IP addresses and loopback names.',
@@ -77,6 +78,7 @@ export const configSchema = Key.block('', {
       ),
       tls: Key.later('Certificates, to serve HTTPS'),
       http2: Key.later('HTTP/2 at this address', false),
+      h2c: Key.later('HTTP/2 without TLS at this address', false),
       proxyProtocol: Key.later('PROXY protocol, versions 1 and 2', false),
     }),
     {
@@ -86,6 +88,7 @@ export const configSchema = Key.block('', {
       none: 'needs at least one address',
     },
   ).prefault([{ address: ':8080' }]),
+  acme: Key.later('Certificates that are fetched and renewed'),
   admin: adminSchema.prefault({}),
   workers: Key.integerOrAuto([1, 1024], 'Worker processes. Changes need a restart.', 'one per available CPU'),
   accept: Key.choice(['shared', 'round_robin', 'reuse_port'], ACCEPT),
@@ -127,6 +130,7 @@ export const configSchema = Key.block('', {
       [0, 1_000_000],
       'The same per client address and worker; trusted proxies do not count. 0: no cap.',
     ),
+    bodyMinRate: Key.later('Lowest rate of a request body, in bytes per second', 0),
   }).prefault({}),
   timeouts: Key.block('Deadlines on the side of the clients, and of a drain.', {
     headers: Key.duration('10s', ['10ms', '1h'], 'For a whole request head; then 408.'),
@@ -147,7 +151,8 @@ export const configSchema = Key.block('', {
       ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
       'Least severe line that is written.',
     ).prefault('info'),
-    format: Key.choice(['json', 'pretty'], 'Form of the application log.'),
+    format: Key.choice(['json', 'pretty'], 'Form of the application log.', ['ecs']),
+    file: Key.later('Path of a log file in place of standard output', null),
     access: Key.block('The access log, on standard output.', {
       enabled: Key.flag(true, 'Write one JSON line per request.'),
       sample: Key.decimal(1, [0, 1], 'Share of the requests that get a line.'),
@@ -167,6 +172,9 @@ export const configSchema = Key.block('', {
     '0.3',
   ).prefault({}),
   overload: Key.later('Shedding by event-loop delay and heap'),
+  watch: Key.later('Reload when the file changes', false),
+  primary: Key.later('Workers that serve on without a primary'),
+  tracing: Key.later('Spans by OpenTelemetry'),
   audit: Key.block('', {
     adminChanges: Key.later('A row in PostgreSQL per admin write', false),
     requests: Key.later('Rows in PostgreSQL about requests', 'off'),

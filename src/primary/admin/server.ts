@@ -137,7 +137,13 @@ function watchRoutes(app: AdminApp, guard: AccessGuard, handlerMs: number): void
 
 type KnownRoute = { pattern: RegExp; methods: string[] };
 
-const LATER_CALLS = new Set(['POST /api/v1/workers/restart', 'GET /api/v1/audit', 'GET /api/v1/events']);
+const LATER_CALLS = new Set([
+  'POST /api/v1/workers/restart',
+  'GET /api/v1/tunnels',
+  'POST /api/v1/explain',
+  'GET /api/v1/audit',
+  'GET /api/v1/events',
+]);
 
 /** The refusal where no route takes a request: 501, 405 or 404. The framework answers 404 to all of them. */
 function noRoute(routes: KnownRoute[], method: string, path: string): HttpProblem {

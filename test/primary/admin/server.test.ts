@@ -70,6 +70,8 @@ test('a call of a later version gets 501, whatever it contains', async (t) => {
   const { call } = await startAdmin(t);
   const calls = [
     ['POST', '/api/v1/workers/restart'],
+    ['GET', '/api/v1/tunnels'],
+    ['POST', '/api/v1/explain'],
     ['GET', '/api/v1/audit'],
     ['GET', '/api/v1/events'],
   ] as const;
