@@ -7,7 +7,7 @@ import { CLIENTS_PART_BYTES } from '../../src/contract/messages.ts';
 import { migrate } from '../../src/infra/postgres/migrations.ts';
 import type { QueryFn } from '../../src/infra/postgres/postgres.ts';
 import { makeDatabase, type PostgresServer, startPostgres } from '../support/postgres.ts';
-import { waitFor } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 import { attachWorker, startFeed } from './feed-lab.ts';
 import { INPUT, makeMigrated, openDatabase, silent } from './support.ts';
 
@@ -199,8 +199,12 @@ test('a failed statement is repeated from the same position, without reading eve
   // The same when the feed's own statement fails.
   await other.query('rollback; begin; lock table clients');
   await waitFor('a read that fails', () => feed.degraded);
+  const reads = t.mock.method(impatient, 'read');
+  const caughtUp = feed.caughtUp();
+  await waitFor('a read after one that failed', () => reads.mock.callCount() > 1);
   await other.query("insert into clients (client_id) values ('late'); commit");
   await waitFor('the next read', () => directory.byName('late') !== null && !feed.degraded);
+  await within(caughtUp, 5_000, 'the answer to whoever asked during the failures');
 });
 
 test('many clients and changes are read and sent completely, in parts', async (t) => {
