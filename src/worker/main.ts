@@ -140,6 +140,8 @@ class WorkerMain {
     dataPlane
       .listen()
       .then(() => {
+        // First, so that a scrape after the ready line finds every series.
+        this.#report();
         if (!this.#ending) this.#link.send({ type: 'ready', revision });
       })
       .catch((error: unknown) => this.#cannotServe(error));
