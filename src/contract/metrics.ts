@@ -159,7 +159,7 @@ export const METRICS_DELTA = {
         },
       },
     },
-    /** index, value, index, value, …: of counters and histograms the growth since the last message, of gauges the value. */
+    /** index, growth since the last message, index, growth, …. Workers count no gauges: those are in the rest of the report. */
     cells: { listOf: 'number' },
   },
 } as const;

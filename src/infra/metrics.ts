@@ -8,7 +8,6 @@ interface Series {
   labels: string[];
   index: number;
   cells: number;
-  isGauge: boolean;
 }
 
 /**
@@ -40,7 +39,7 @@ export class WorkerMetrics {
     const definition = METRICS[name];
     const cells = cellCount(definition);
     const index = this.#free.get(cells)?.pop() ?? this.#newCells(cells);
-    const made: Series = { name, labels, index, cells, isGauge: definition.kind === 'gauge' };
+    const made: Series = { name, labels, index, cells };
     this.#byKey.set(key, made);
     this.#boundsAt.fill(definition.bucketsSec, index, index + cells);
     this.#fresh.add(made);
@@ -70,7 +69,7 @@ export class WorkerMetrics {
     this.#values[index]! += n;
   }
 
-  /** set replaces the value of a gauge, or of a counter whose total is kept elsewhere. */
+  /** set replaces the value of a counter whose total is kept elsewhere. */
   set(index: number, value: number): void {
     this.#values[index] = value;
   }
@@ -89,13 +88,12 @@ export class WorkerMetrics {
   /** takeDelta is what has not been sent yet; whoever calls it must send it. */
   takeDelta(): MetricsDelta {
     const cells: number[] = [];
-    for (const { index, cells: count, isGauge } of this.#byKey.values()) {
+    for (const { index, cells: count } of this.#byKey.values()) {
       for (let i = index; i < index + count; i++) {
-        const value = this.#values[i]!;
-        const growth = value - this.#sent[i]!;
+        const growth = this.#values[i]! - this.#sent[i]!;
         if (growth === 0) continue;
-        cells.push(i, isGauge ? value : growth);
-        this.#sent[i] = value;
+        cells.push(i, growth);
+        this.#sent[i] = this.#values[i]!;
       }
     }
     const series = [...this.#fresh].map(({ index, name, labels }) => ({ index, name, labels }));

@@ -65,13 +65,11 @@ export class TrafficStats {
   /** Requests begun since the worker started. */
   total = 0;
   readonly #metrics: WorkerMetrics;
-  readonly #inFlightCell: number;
   readonly #bytesInCell: number;
   readonly #bytesOutCell: number;
 
   constructor(metrics: WorkerMetrics) {
     this.#metrics = metrics;
-    this.#inFlightCell = metrics.series('sluice_requests_in_flight');
     this.#bytesInCell = metrics.series('sluice_bytes_total', 'in');
     this.#bytesOutCell = metrics.series('sluice_bytes_total', 'out');
   }
@@ -79,12 +77,10 @@ export class TrafficStats {
   begin(): void {
     this.total += 1;
     this.inFlight += 1;
-    this.#metrics.set(this.#inFlightCell, this.inFlight);
   }
 
   end(bytesIn: number, bytesOut: number): void {
     this.inFlight -= 1;
-    this.#metrics.set(this.#inFlightCell, this.inFlight);
     if (bytesIn > 0) this.#metrics.add(this.#bytesInCell, bytesIn);
     if (bytesOut > 0) this.#metrics.add(this.#bytesOutCell, bytesOut);
   }

@@ -37,21 +37,17 @@ test('counts survive when the first array is full', () => {
   assert.ok(delta.cells.every((value, i) => i % 2 === 0 || value === 1));
 });
 
-test('totals of a replaced worker stay, its gauges are removed', async () => {
+test('totals of a replaced worker stay', async () => {
   const collector = new MetricsCollector();
   for (const worker of [1, 2]) {
     const metrics = new WorkerMetrics();
     metrics.add(metrics.series('sluice_bytes_total', 'in'), 10);
-    metrics.set(metrics.series('sluice_connections_open'), 3);
     collector.applyDelta(worker, metrics.takeDelta());
   }
-  let text = await collector.text();
-  assert.equal(seriesValue(text, 'sluice_bytes_total{direction="in"}'), 20);
-  assert.equal(seriesValue(text, 'sluice_connections_open'), 6);
+  const total = async () => seriesValue(await collector.text(), 'sluice_bytes_total{direction="in"}');
+  assert.equal(await total(), 20);
   collector.forget(1);
-  text = await collector.text();
-  assert.equal(seriesValue(text, 'sluice_bytes_total{direction="in"}'), 20);
-  assert.equal(seriesValue(text, 'sluice_connections_open'), 3);
+  assert.equal(await total(), 20);
 });
 
 test('an unknown series of a newer worker is ignored, the others count', async () => {

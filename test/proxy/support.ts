@@ -235,14 +235,12 @@ class Totals {
   }
 
   sum(name: string, labels: string[]): number {
-    const gauges = ['sluice_requests_in_flight', 'sluice_connections_open'];
     const { series, cells } = this.#metrics.takeDelta();
     for (const { index, name: of, labels: values } of series)
       this.#series.set(index, { name: of, labels: values });
     for (let i = 0; i < cells.length; i += 2) {
       const index = cells[i] ?? 0;
-      const isGauge = gauges.includes(this.#series.get(index)?.name ?? '');
-      this.#values.set(index, (isGauge ? 0 : (this.#values.get(index) ?? 0)) + (cells[i + 1] ?? 0));
+      this.#values.set(index, (this.#values.get(index) ?? 0) + (cells[i + 1] ?? 0));
     }
     let total = 0;
     for (const [index, known] of this.#series) {

@@ -38,7 +38,7 @@ export class StoreHealth {
   readonly #breakers = new Map<string, Breaker>();
   /** The breaker of the only server; null for a Cluster. */
   readonly #only: Breaker | null;
-  readonly #series: Record<'ok' | 'timeout' | 'error' | 'skipped' | 'seconds' | 'open', number>;
+  readonly #series: Record<'ok' | 'timeout' | 'error' | 'skipped' | 'seconds', number>;
   #everHeard = false;
   #closed = false;
   #stopWatch: () => void = () => undefined;
@@ -53,9 +53,7 @@ export class StoreHealth {
     this.#series = {
       ...{ ok: calls('ok'), timeout: calls('timeout'), error: calls('error'), skipped: calls('skipped') },
       seconds: metrics.series('sluice_ratelimit_store_seconds'),
-      open: metrics.series('sluice_ratelimit_breaker_open'),
     };
-    metrics.set(this.#series.open, 0);
     this.#only = store.cluster === undefined ? this.#breakerOf('') : null;
     if (store.kind === 'redis') this.#watch();
   }
@@ -208,9 +206,7 @@ export class StoreHealth {
   }
 
   #breakerChanged({ server, lastError }: Breaker, open: boolean, reason: string): void {
-    const { metrics, logger } = this.#options;
-    const anyOpen = [...this.#breakers.values()].some((breaker) => breaker.open);
-    metrics.set(this.#series.open, anyOpen ? 1 : 0);
+    const { logger } = this.#options;
     const fields = { store: this.#store.kind, ...(server === '' ? {} : { server }), reason };
     if (open) logger.warn({ ...fields, err: lastError }, 'the bucket store is away, limits are kept locally');
     else logger.info(fields, 'the bucket store is back');

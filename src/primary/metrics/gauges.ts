@@ -27,6 +27,12 @@ const WORKER_GAUGES: readonly [MetricName, (report: WorkerReport) => number][] =
   ['sluice_worker_requests_total', (report) => report.requestsTotal],
   ['sluice_worker_connections', (report) => report.connections],
 ];
+/** Sums over all workers. */
+const WORKER_SUMS: typeof WORKER_GAUGES = [
+  ['sluice_requests_in_flight', (report) => report.inFlight],
+  ['sluice_connections_open', (report) => report.connections],
+  ['sluice_ratelimit_breaker_open', (report) => Number(report.breakerOpen)],
+];
 
 export class PrimaryGauges {
   readonly #sources: GaugeSources;
@@ -79,13 +85,16 @@ export class PrimaryGauges {
       [['draining'], draining],
     ]);
     this.#set('sluice_worker_restarts_total', supervisor.restartCount);
+    const reports = supervisor
+      .workers()
+      .flatMap(({ index, report }) => (report === null ? [] : [{ label: String(index), report }]));
     for (const [name, read] of WORKER_GAUGES) {
-      const series = supervisor
-        .workers()
-        .flatMap(({ index, report }): SeriesValue[] =>
-          report === null ? [] : [[[String(index)], read(report)]],
-        );
+      const series = reports.map(({ label, report }): SeriesValue => [[label], read(report)]);
       collector.replace(name, series);
+    }
+    for (const [name, read] of WORKER_SUMS) {
+      const sum = reports.reduce((before, { report }) => before + read(report), 0);
+      this.#set(name, sum);
     }
   }
 

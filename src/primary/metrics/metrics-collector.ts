@@ -1,7 +1,7 @@
 /**
  * The totals of all workers, past and present, and the primary's own numbers. Once a second each worker sends by how much its counters
  * have grown. So a scrape is answered from memory, one second old at most; a worker that hangs delays nobody; and no counter falls
- * when a worker is replaced. Gauges are kept per worker and summed, and end with their worker.
+ * when a worker is replaced. Gauges are the primary's: see gauges.ts.
  */
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import {
@@ -104,8 +104,6 @@ interface Cell {
   labels: readonly string[];
   key: string;
   offset: number;
-  /** Of a gauge: the newest value of this worker. */
-  value: number;
 }
 
 export class MetricsCollector {
@@ -114,8 +112,6 @@ export class MetricsCollector {
   readonly #families = new Map(NAMES.map((name) => [name, new Family(name)]));
   /** By worker, then by the index that the worker gave the cell. */
   readonly #workers = new Map<number, Map<number, Cell>>();
-  /** Gauges that workers send. */
-  readonly #workerGauges = new Set<Family>();
 
   constructor() {
     collectDefaultMetrics({ register: this.#defaults, eventLoopMonitoringPrecision: NEVER_MS });
@@ -132,14 +128,12 @@ export class MetricsCollector {
     for (const series of delta.series) this.#open(cells, series);
     for (let i = 0; i + 1 < delta.cells.length; i += 2) {
       const cell = cells.get(delta.cells[i]!);
-      const n = delta.cells[i + 1]!;
       if (cell === undefined) continue;
-      if (cell.family.definition.kind === 'gauge') cell.value = n;
-      else cell.family.cellsOf(cell.labels, cell.key)[cell.offset]! += n;
+      cell.family.cellsOf(cell.labels, cell.key)[cell.offset]! += delta.cells[i + 1]!;
     }
   }
 
-  /** forget drops the gauges of a worker that is gone; its counts stay. */
+  /** forget drops the indexes of a worker that is gone; its counts stay. */
   forget(worker: number): void {
     this.#workers.delete(worker);
   }
@@ -163,7 +157,6 @@ export class MetricsCollector {
 
   /** text renders everything in the Prometheus text format; for /metrics. */
   async text(): Promise<string> {
-    this.#sumWorkerGauges();
     const own = [...this.#families.values()].map((family) => family.text());
     return `${own.join('\n')}\n${await this.#defaults.metrics()}\n${loopText(this.#loopDelay.take())}`;
   }
@@ -173,19 +166,9 @@ export class MetricsCollector {
     // A worker of a newer version may have others.
     if (family === undefined) return;
     const key = labels.join('\u0000');
-    if (family.definition.kind === 'gauge') this.#workerGauges.add(family);
-    else family.cellsOf(labels, key);
+    family.cellsOf(labels, key);
     for (let offset = 0; offset < cellCount(family.definition); offset++) {
-      cells.set(index + offset, { family, labels, key, offset, value: 0 });
-    }
-  }
-
-  #sumWorkerGauges(): void {
-    for (const family of this.#workerGauges) family.clear();
-    for (const cells of this.#workers.values()) {
-      for (const { family, labels, key, value } of cells.values()) {
-        if (this.#workerGauges.has(family)) family.cellsOf(labels, key)[0]! += value;
-      }
+      cells.set(index + offset, { family, labels, key, offset });
     }
   }
 }

@@ -61,7 +61,6 @@ export class InboundServer implements ConnectionOwner {
   /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
   #perAddress: Map<string, number> | null = null;
   readonly #automaticCap = Math.floor(openFileLimit() / 2);
-  readonly #openCell: number;
   readonly #acceptedCell: number;
   readonly #shedCell: number;
   readonly #shedPerAddressCell: number;
@@ -76,7 +75,6 @@ export class InboundServer implements ConnectionOwner {
     this.#deps = deps;
     this.timer = deps.timer;
     const { metrics } = deps;
-    this.#openCell = metrics.series('sluice_connections_open');
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
     this.#shedCell = metrics.series('sluice_shed_total', 'connections');
     this.#shedPerAddressCell = metrics.series('sluice_shed_total', 'connections_per_ip');
@@ -206,7 +204,6 @@ export class InboundServer implements ConnectionOwner {
   onConnectionClosed(connection: InboundConnection): void {
     this.#connections.remove(connection);
     if (connection.counted) this.#countPeer(connection.peerAddress, -1);
-    this.#deps.metrics.set(this.#openCell, this.connectionCount);
     if (this.connectionCount === 0) this.#onEmpty?.();
   }
 
@@ -214,7 +211,6 @@ export class InboundServer implements ConnectionOwner {
     const { plan } = this;
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);
-    this.#deps.metrics.set(this.#openCell, this.connectionCount);
     const shedCell = this.#shedCellFor(plan.limits, this.#countOf(connection, plan));
     if (shedCell === null) return true;
     this.#deps.metrics.add(shedCell, 1);

@@ -92,8 +92,7 @@ function makeReader(metrics: WorkerMetrics): LimiterLab['metric'] {
     for (const found of series) indexes.set([found.name, ...found.labels].join(' '), found.index);
     for (let i = 0; i < cells.length; i += 2) {
       const index = cells[i] ?? 0;
-      const gauge = index === indexes.get('sluice_ratelimit_breaker_open');
-      totals.set(index, (gauge ? 0 : (totals.get(index) ?? 0)) + (cells[i + 1] ?? 0));
+      totals.set(index, (totals.get(index) ?? 0) + (cells[i + 1] ?? 0));
     }
     return totals.get(indexes.get([name, ...labels].join(' ')) ?? -1) ?? 0;
   };

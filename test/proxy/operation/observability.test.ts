@@ -115,9 +115,9 @@ test('B35: requests, durations, bytes and requests in flight are counted by labe
   assert.equal(proxy.handler.requestsTotal, 3);
   client.write('GET /hang HTTP/1.1\r\nHost: a\r\n\r\n');
   await waitFor('the request at the backend', () => backend.requests.length === 4);
-  assert.equal(proxy.metric('sluice_requests_in_flight'), 1);
+  assert.equal(proxy.handler.requestsInFlight, 1);
   assert.equal(proxy.backend('b1').inFlight, 1);
   client.reset();
   await waitFor('it to end', () => proxy.backend('b1').inFlight === 0);
-  assert.equal(proxy.metric('sluice_requests_in_flight'), 0);
+  assert.equal(proxy.handler.requestsInFlight, 0);
 });
