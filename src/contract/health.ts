@@ -32,14 +32,14 @@ export interface BackendState {
   lastProbe: ProbeResult | null;
 }
 
-/** BackendAvailability is the part of it that a worker needs. */
+/** BackendAvailability is the part of a BackendState that a worker needs. */
 export type BackendAvailability = Fitting<typeof BACKEND_AVAILABILITY>;
 
 export const BACKEND_AVAILABILITY = {
   fields: {
     pool: 'string',
     backend: 'string',
-    /** It is up, or it is the last one of its pool to have gone down and every other one is down as well. */
+    /** It is up; or no enabled backend of its pool is up, and it went down last. */
     healthy: 'boolean',
     enabled: 'boolean',
   },

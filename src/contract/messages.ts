@@ -63,7 +63,7 @@ const PRIMARY_SHAPES = {
   'store-workers': { count: 'number' },
   /** Comes with a connection that the primary accepted at the address of this index in `listen`. */
   connection: { address: 'number' },
-  /** The answer to the worker's: no `connection` follows. */
+  /** Answers the worker's message of the same name: no `connection` follows. */
   'no-more-connections': {},
   drain: { graceMs: 'number', drainMs: 'number' },
   stop: {},
@@ -80,7 +80,7 @@ const WORKER_SHAPES = {
   'connection-taken': {},
   /** The worker is about to close its listeners. */
   'no-more-connections': {},
-  /** Why it cannot listen at an address, in one sentence. */
+  /** Why the worker cannot listen at an address, in one sentence. */
   'listen-failed': { reason: 'string' },
   'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
   'bucket-takes': { id: 'number', takes: { listOf: TAKE_REQUEST } },

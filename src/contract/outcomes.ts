@@ -41,6 +41,7 @@ const ROWS = {
   client_abort: row('downstream', 499, 'Client went away'),
   shutdown: row('internal', 499, 'Server stopped before the request was over'),
   no_backend: row('upstream', 503, 'No backend is available'),
+  /** For a later version. */
   queue_full: row('internal', 503, 'Too many requests are waiting'),
   overload: row('internal', 503, 'Server is overloaded'),
   connect_failed: { ...row('upstream', 502, 'Backend could not be reached'), retryable: true },

@@ -6,7 +6,7 @@
 
 /** The size of the shared buffer, and of a body's first buffer. */
 export const FIRST_BUFFER_BYTES = 65_536;
-/** A body that fills its first buffer gets one of this size: 1 MiB down costs 0.49 × HAProxy's CPU time, with 256 KiB 0.58. */
+/** A body that fills its first buffer gets one of this size: a download of 1 MiB costs 0.49 × HAProxy's CPU time, with 256 KiB 0.58 ×. */
 export const LARGE_BUFFER_BYTES = 524_288;
 /** Large buffers in use at once: it bounds the memory that slow and stopped peers hold. */
 const LARGE_LIVE_MAX = 12;

@@ -2,7 +2,7 @@
 import { COLON, trimmedValue } from './head-bytes.ts';
 import { isFraming, isTrailerAllowed } from './header-names.ts';
 
-/** Lines of one head of a backend, or of one trailer section. */
+/** The most lines of a backend's head, or of a trailer section. */
 export const HEADERS_MAX_COUNT = 200;
 
 /** RFC 9112 §5, read strictly: a token, no blank before the colon, no control byte but HTAB. */

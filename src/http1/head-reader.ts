@@ -39,10 +39,10 @@ export abstract class HeadReader {
   protected abstract readonly controlsInFirstLine: boolean;
   #keptFrom = 0;
 
-  /** parse reads the head that begins at `from`, of which no byte behind to-1 is known. */
+  /** parse reads the head that begins at `from`. The bytes so far end before `to`. */
   protected abstract parse(bytes: Buffer, from: number, to: number): number;
 
-  /** take is told a field that is not PLAIN, or whose line is untidy. @returns whether the line passes on; see also refuse */
+  /** take gets each field that is not PLAIN, or whose line is untidy. @returns whether the line passes on; see also refuse */
   protected abstract take(kind: number, name: string, value: string): boolean;
 
   /** takeBytes is asked before take, and may answer without a string of the value; null: ask take. */
@@ -60,7 +60,7 @@ export abstract class HeadReader {
     this.forgetText();
     this.partial ??= new PartialHead({ controlsInFirstLine: this.controlsInFirstLine });
     this.partial.noteIncomplete(buffer, at, to);
-    return this.partial.isBroken ? this.malformed('bytes that no head holds') : found;
+    return this.partial.isBroken ? this.malformed('bytes that cannot be part of a head') : found;
   }
 
   #parseText(buffer: Buffer, at: number, to: number, maxBytes: number): number {

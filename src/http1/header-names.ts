@@ -3,7 +3,7 @@ import { TOKEN_BYTES, trimmedValue } from './head-bytes.ts';
 
 /** Passed on unchanged; its value is not read. */
 export const PLAIN = 0;
-/** Not a token (RFC 9110 §5.6.2): the message is refused. */
+/** Not a token (RFC 9110 §5.6.2). A head with such a name is malformed; only classOf returns this. */
 export const INVALID = 1;
 /** Holds `_`: dropped from requests (B25), passed in responses. */
 export const UNDERSCORE = 2;
@@ -126,7 +126,7 @@ export function classOf(name: string): number {
   const known = CLASSES.get(lower);
   if (known !== undefined) return known;
   if (lower.includes('_')) return UNDERSCORE;
-  return lower.startsWith('x-forwarded-') ? FORWARDED_OTHER : PLAIN;
+  return lower.startsWith(FORWARDED_PREFIX) ? FORWARDED_OTHER : PLAIN;
 }
 
 /** isProtected tells whether a `Connection` token, in lower case, leaves the field of this name alone. */

@@ -11,6 +11,7 @@ import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
 /** Sluice has one connection, and for a moment two when it is replaced. Operators may connect too. */
 const MAX_CONNECTIONS = 4;
 
+/** How often 'activity' is posted while others are connected. */
 const OTHERS_MS = 250;
 
 /** PostgreSQL's own cache. In WASM all of it is resident from the start; the operating system caches the files besides. */
@@ -24,7 +25,7 @@ export interface ThreadStart {
 }
 
 async function makeData(folder: string): Promise<void> {
-  // The pipe's end is that of whoever wanted the data.
+  // Standard input ends with the process that wanted the data.
   process.stdin.resume().on('end', () => process.exit(1));
   const fresh = await PGlite.create(folder, {
     startParams: START_PARAMETERS,
@@ -35,7 +36,7 @@ async function makeData(folder: string): Promise<void> {
 }
 
 /**
- * Posts 'activity' at each connection, and every OTHERS_MS while another program is connected, because it may write at any time.
+ * Posts 'activity' at each connection, and again while another program is connected, because it may write at any time.
  * The primary polls the database only after it.
  */
 function tellActivity(server: PGLiteSocketServer, port: NonNullable<typeof parentPort>): void {

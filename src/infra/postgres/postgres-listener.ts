@@ -19,8 +19,8 @@ const MAX_RETRY_MS = 5_000;
 const PING_MS = 10_000;
 const CLOSE_MS = 1_000;
 
-/** NoticeConnection is opened with the first listener, ends with the last one, and is reopened for ever in between. */
-export class NoticeConnection {
+/** ListenConnection is opened with the first listener, ends with the last one, and is reopened for ever in between. */
+export class ListenConnection {
   readonly #config: pg.ClientConfig;
   readonly #logger: Logger;
   readonly #listeners = new Set<Listener>();

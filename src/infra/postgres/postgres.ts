@@ -7,7 +7,7 @@ import { LbError } from '../../contract/errors.ts';
 import { withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
 import { isConnectionLost, mapDatabaseError } from './postgres-errors.ts';
-import { NoticeConnection } from './postgres-listener.ts';
+import { ListenConnection } from './postgres-listener.ts';
 
 /** A row as pg gives it: int8 as text, json parsed, timestamptz as Date. Check before use. */
 export type Row = Record<string, unknown>;
@@ -39,7 +39,7 @@ export interface DatabaseOptions {
  */
 type Use = 'writing' | 'reading' | 'migrating';
 
-/** The embedded server has one session. */
+/** Connections to a real server; the embedded one has one session. */
 const POOL_SIZE = 4;
 const DEFAULT_CONNECT_MS = 2_000;
 const DEFAULT_STATEMENT_MS = 5_000;
@@ -55,7 +55,7 @@ export class Database {
   /** For one statement; also set at the server. */
   readonly #statementMs: number;
   readonly #pool: pg.Pool;
-  readonly #notices: NoticeConnection;
+  readonly #listening: ListenConnection;
   readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
   /** Connections whose session has its statement_timeout. */
   readonly #prepared = new WeakSet<pg.PoolClient>();
@@ -71,7 +71,7 @@ export class Database {
     this.#statementMs = options.statementMs ?? DEFAULT_STATEMENT_MS;
     this.singleSession = options.target.kind === 'embedded';
     const config = clientConfig(options);
-    this.#notices = new NoticeConnection(config, options.logger);
+    this.#listening = new ListenConnection(config, options.logger);
     this.#pool = new pg.Pool({
       ...config,
       max: this.singleSession ? 1 : POOL_SIZE,
@@ -166,7 +166,7 @@ export class Database {
    * @returns how to stop
    */
   listen(channel: string, onWake: (payload: string | null) => void): () => void {
-    return this.singleSession ? () => undefined : this.#notices.listen(channel, onWake);
+    return this.singleSession ? () => undefined : this.#listening.listen(channel, onWake);
   }
 
   /** close waits for statements under way, at most 2 s, then cuts them. Safe to call twice. */
@@ -177,7 +177,7 @@ export class Database {
 
   async #closeAll(): Promise<void> {
     this.#available = false;
-    await this.#notices.close();
+    await this.#listening.close();
     const ended = this.#pool.end();
     try {
       await withDeadline(ended, CLOSE_MS, 'the database connections');
