@@ -61,7 +61,7 @@ export function msUntil(tokens: number, level: Level): number {
 interface DecidedBucket {
   readonly policy: { readonly settings: Pick<PolicySettings, 'name' | 'shadow'> };
   /** The limits of the whole bucket. */
-  readonly force: EffectiveLimits;
+  readonly limits: EffectiveLimits;
 }
 
 /**
@@ -92,7 +92,7 @@ export function refuse(
 ): Decision {
   // A local share may be too small for a cost that the whole bucket can meet. Then the client must wait for the store.
   const waitMs = cost > level.rules.capacity ? STORE_BACK_MS : msUntil(cost, level);
-  const retryAfterMs = cost > bucket.force.capacity ? -1 : Math.max(1, waitMs, earliestMs);
+  const retryAfterMs = cost > bucket.limits.capacity ? -1 : Math.max(1, waitMs, earliestMs);
   return decide(bucket, source, level, retryAfterMs);
 }
 
@@ -110,7 +110,7 @@ const STORE_BACK_MS = 1000;
  * @param origin undefined: nothing was charged
  */
 function decide(
-  { policy: { settings }, force }: DecidedBucket,
+  { policy: { settings }, limits }: DecidedBucket,
   source: DecisionSource,
   level: Level,
   retryAfterMs: number,
@@ -126,8 +126,8 @@ function decide(
     charged: origin !== undefined,
     source,
     policyName: name,
-    capacity: force.capacity,
-    refillPerSecond: force.refillPerSecond,
+    capacity: limits.capacity,
+    refillPerSecond: limits.refillPerSecond,
     remaining,
     retryAfterMs: refused ? retryAfterMs : 0,
     resetMs:

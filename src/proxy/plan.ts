@@ -22,7 +22,7 @@ import { KeyedClients } from '../limit/caller/api-key-clients.ts';
 import { ClientIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
-import { BackendPool } from '../upstream/connection-pool.ts';
+import { ConnectionPool } from '../upstream/connection-pool.ts';
 import { backendCounters, routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
@@ -42,7 +42,7 @@ export interface PlanDeps extends AlgorithmOptions {
 export interface PlannedBackend {
   poolName: string;
   backend: Backend;
-  connections: BackendPool;
+  connections: ConnectionPool;
   stats: TimedCounters;
   /** The timeouts that the connections have. */
   timeouts: PoolSettings['timeouts'];
@@ -79,7 +79,7 @@ export class Plan {
   readonly #pools = new Map<string, PlannedPool>();
   #requestsInFlight = 0;
   /** Connections that the next plan does not take over; null until there is a next one. */
-  #doomed: BackendPool[] | null = null;
+  #doomed: ConnectionPool[] | null = null;
 
   /**
    * The constructor compiles a revision; worker/data-plane.ts then swaps plans and calls previous.supersede(next).
@@ -182,7 +182,7 @@ function planBackend({ name, timeouts }: PoolSettings, backend: Backend, deps: P
   return {
     poolName: name,
     backend,
-    connections: new BackendPool({ host, port, ...timeouts, timer, wires, buffers, onFault, onConnected }),
+    connections: new ConnectionPool({ host, port, ...timeouts, timer, wires, buffers, onFault, onConnected }),
     stats: backendCounters(metrics, name, id),
     timeouts,
     authority: hostPort(host, port),

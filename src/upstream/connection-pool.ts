@@ -2,12 +2,12 @@
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
 import type { Exchange, ResponseSink, UpstreamRequest } from './exchange.ts';
 
-const DEFAULT_MAX_IDLE = 512;
+const DEFAULT_MAX_PARKED = 512;
 
-/** BackendPool is made by the plan per backend; attempts start requests on it. */
-export class BackendPool implements ConnectionHost {
+/** ConnectionPool is made by the plan per backend; attempts start requests on it. */
+export class ConnectionPool implements ConnectionHost {
   readonly #settings: ConnectionSettings;
-  readonly #idle: Connection[] = [];
+  readonly #parked: Connection[] = [];
   /** Connections that are connecting, busy or parked. */
   openCount = 0;
   #closed = false;
@@ -18,15 +18,15 @@ export class BackendPool implements ConnectionHost {
 
   /** start sends a request; the sink hears nothing before it has returned. @param options fresh: on a new connection (B10) */
   start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange {
-    const parked = options.fresh ? undefined : this.#newestIdle();
+    const parked = options.fresh ? undefined : this.#newestParked();
     if (parked !== undefined) return parked.start(request, sink);
     this.openCount++;
     return new Connection(this.#settings, this).start(request, sink);
   }
 
-  #newestIdle(): Connection | undefined {
+  #newestParked(): Connection | undefined {
     for (;;) {
-      const connection = this.#idle.pop();
+      const connection = this.#parked.pop();
       // A connection that has just ended says so a tick later.
       if (connection === undefined || connection.readable) return connection;
       connection.close();
@@ -36,23 +36,23 @@ export class BackendPool implements ConnectionHost {
   /** close closes the parked connections; the others finish their request and close. Idempotent. */
   close(): void {
     this.#closed = true;
-    for (const connection of this.#idle.splice(0)) connection.close();
+    for (const connection of this.#parked.splice(0)) connection.close();
   }
 
-  get idleCount(): number {
-    return this.#idle.length;
+  get parkedCount(): number {
+    return this.#parked.length;
   }
 
   park(connection: Connection): boolean {
-    const { maxIdle = DEFAULT_MAX_IDLE } = this.#settings;
-    if (this.#closed || this.#idle.length >= maxIdle) return false;
-    this.#idle.push(connection);
+    const { maxParked = DEFAULT_MAX_PARKED } = this.#settings;
+    if (this.#closed || this.#parked.length >= maxParked) return false;
+    this.#parked.push(connection);
     return true;
   }
 
   onClosed(connection: Connection): void {
     this.openCount--;
-    const index = this.#idle.lastIndexOf(connection);
-    if (index >= 0) this.#idle.splice(index, 1);
+    const index = this.#parked.lastIndexOf(connection);
+    if (index >= 0) this.#parked.splice(index, 1);
   }
 }

@@ -5,11 +5,11 @@
  * CONNECTING  (constructor)  the first request waits for the handshake.
  * AWAITING    #send          the request is being sent or is sent; its final response head has not come.
  * STREAMING   onFinalHead    the sink has the head; the body is read into memory of this connection's own.
- * IDLE        onComplete     parked in the pool. Whatever arrives, a byte, a FIN or an error, is no answer and ends the
+ * PARKED      onComplete     in the pool, without a request. Whatever arrives, a byte, a FIN or an error, is no answer and ends the
  *                            connection (response-queue poisoning, CVE-2026-48931).
  * DEAD        close          the wire is closed, the exchange has ended. Final.
  *
- * The pool takes an IDLE connection from its list and sends the next request (AWAITING). Any state ends in DEAD. There is at
+ * The pool takes a PARKED connection from its list and sends the next request (AWAITING). Any state ends in DEAD. There is at
  * most one wait at a time, so one deadline serves all states (#onDue). A request allocates nothing but its exchange and head.
  */
 import { LbError, systemCodeOf } from '../contract/errors.ts';
@@ -36,7 +36,7 @@ import {
 const CONNECTING = 0;
 const AWAITING = 1;
 const STREAMING = 2;
-const IDLE = 3;
+const PARKED = 3;
 const DEAD = 4;
 
 /** When a write fails, an answer that the backend sent before it closed is in the receive buffer, or comes within this time. */
@@ -61,7 +61,7 @@ export interface ConnectionSettings extends ExchangeSettings {
   /** Longest time parked, 60 s by default; `Keep-Alive: timeout=` of the backend may shorten it. */
   parkMs?: number;
   /** Parked connections of a pool at most, 512 by default. */
-  maxIdle?: number;
+  maxParked?: number;
   timer: DeadlineTimer;
   wires: WireMaker;
   /** Is told how long each new connection took to open. */
@@ -107,7 +107,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   /** start serves a request: the first one of a new connection, or the next one of a parked connection. */
   start(request: UpstreamRequest, sink: ResponseSink): Exchange {
-    const exchange = new Exchange(this, sink, this.#state === IDLE, this.#settings);
+    const exchange = new Exchange(this, sink, this.#state === PARKED, this.#settings);
     this.#exchange = exchange;
     if (this.#state === CONNECTING) this.#pending = request;
     else this.#send(request);
@@ -274,7 +274,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
       this.close();
       return;
     }
-    this.#state = IDLE;
+    this.#state = PARKED;
     this.#arm(keepMs);
   }
 
@@ -307,7 +307,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
       case STREAMING:
         this.#fail(new LbError('upstream_timeout', `response body silent for ${idleMs} ms`));
         break;
-      case IDLE:
+      case PARKED:
         this.close();
         break;
     }

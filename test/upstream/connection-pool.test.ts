@@ -14,7 +14,7 @@ test('one connection serves request after request', async (t) => {
     assert.equal(sink.body.toString(), 'ok');
     assert.equal(sink.exchange?.reused, i > 0);
     assert.deepEqual(sink.calls, ['head']);
-    assert.equal(pool.idleCount, 1);
+    assert.equal(pool.parkedCount, 1);
   }
   assert.equal(sockets.length, 1);
   assert.equal(pool.openCount, 1);
@@ -27,9 +27,9 @@ test('the newest parked connection is reused first', async (t) => {
   await waitFor('three requests', () => waiting.length === 3);
   const ports: (number | undefined)[] = [];
   for (const socket of waiting.splice(0)) {
-    const before = pool.idleCount;
+    const before = pool.parkedCount;
     socket.write(OK);
-    await waitFor('the connection to be parked', () => pool.idleCount === before + 1);
+    await waitFor('the connection to be parked', () => pool.parkedCount === before + 1);
     ports.push(socket.remotePort);
   }
   assert.ok(sinks.every((sink) => sink.ended));
@@ -50,7 +50,7 @@ test('a fresh request never takes a parked connection', async (t) => {
   const sink = await send(pool, get(), new RecordingSink(), { fresh: true }).finished();
   assert.equal(sink.exchange?.reused, false);
   assert.equal(sockets.length, 2);
-  assert.equal(pool.idleCount, 2);
+  assert.equal(pool.parkedCount, 2);
 });
 
 test('the sink gets no calls before start has returned', async (t) => {
@@ -77,7 +77,7 @@ for (const [name, end] of ENDS) {
     const socket = sockets[0];
     assert.ok(socket !== undefined);
     end(socket);
-    await waitFor('the parked connection to go', () => pool.idleCount === 0 && pool.openCount === 0);
+    await waitFor('the parked connection to go', () => pool.parkedCount === 0 && pool.openCount === 0);
     assert.equal((await ask(pool)).exchange?.reused, false);
   });
 }
@@ -86,9 +86,9 @@ test('a parked connection closes at its deadline, without traffic', async (t) =>
   const { port } = await answering(t);
   const pool = makePool(t, { port, parkMs: 60 });
   await ask(pool);
-  assert.equal(pool.idleCount, 1);
+  assert.equal(pool.parkedCount, 1);
   await waitFor('the parked connection to age out', () => pool.openCount === 0, { timeoutMs: 1_000 });
-  assert.equal(pool.idleCount, 0);
+  assert.equal(pool.parkedCount, 0);
 });
 
 test("the backend's Keep-Alive hint shortens the parking, minus one second", async (t) => {
@@ -98,7 +98,7 @@ test("the backend's Keep-Alive hint shortens the parking, minus one second", asy
   );
   const pool = makePool(t, { port: second.port });
   await ask(pool);
-  assert.equal(pool.idleCount, 0, 'a hint of one second leaves nothing');
+  assert.equal(pool.parkedCount, 0, 'a hint of one second leaves nothing');
   const long = await answering(
     t,
     'HTTP/1.1 200 OK\r\nKeep-Alive: timeout=2, max=99\r\nContent-Length: 2\r\n\r\nok',
@@ -106,19 +106,19 @@ test("the backend's Keep-Alive hint shortens the parking, minus one second", asy
   const pool2 = makePool(t, { port: long.port });
   const startMs = performance.now();
   await ask(pool2);
-  assert.equal(pool2.idleCount, 1);
-  await waitFor('the hinted time to end', () => pool2.idleCount === 0, { timeoutMs: 1_900 });
+  assert.equal(pool2.parkedCount, 1);
+  await waitFor('the hinted time to end', () => pool2.parkedCount === 0, { timeoutMs: 1_900 });
   assert.ok(performance.now() - startMs >= 990, 'not before one second');
 });
 
-test('no more than maxIdle connections are parked', async (t) => {
+test('no more than maxParked connections are parked', async (t) => {
   const { port, waiting } = await holding(t);
-  const pool = makePool(t, { port, maxIdle: 2 });
+  const pool = makePool(t, { port, maxParked: 2 });
   const sinks = Array.from({ length: 5 }, () => send(pool, get(), new RecordingSink()));
   await waitFor('five requests', () => waiting.length === 5);
   for (const socket of waiting) socket.write(OK);
   await waitFor('five answers', () => sinks.every((sink) => sink.ended));
-  assert.equal(pool.idleCount, 2);
+  assert.equal(pool.parkedCount, 2);
   await waitFor('the others to close', () => pool.openCount === 2);
 });
 
@@ -129,10 +129,10 @@ test('close destroys parked connections and lets busy ones finish', async (t) =>
   const second = send(pool, get(), new RecordingSink());
   await waitFor('two requests', () => waiting.length === 2);
   waiting[0]?.write(OK);
-  await waitFor('one to be parked', () => pool.idleCount === 1);
+  await waitFor('one to be parked', () => pool.parkedCount === 1);
   pool.close();
   pool.close();
-  assert.equal(pool.idleCount, 0);
+  assert.equal(pool.parkedCount, 0);
   waiting[1]?.write(OK);
   await second.finished();
   assert.ok(first.ended && second.ended);
@@ -210,7 +210,7 @@ test('a 304 with a Content-Length keeps its connection, and a body behind it is 
   await waitFor('the first request', () => waiting.length === 1);
   const socket = waiting.splice(0)[0];
   socket?.write('HTTP/1.1 304 Not Modified\r\nContent-Length: 40\r\n\r\n');
-  await waitFor('the connection to be parked', () => pool.idleCount === 1);
+  await waitFor('the connection to be parked', () => pool.parkedCount === 1);
   assert.deepEqual([first.head?.status, first.head?.contentLength, first.ended], [304, 40, true]);
   socket?.write('HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx');
   await waitFor('the connection to be closed', () => pool.openCount === 0);

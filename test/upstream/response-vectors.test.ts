@@ -66,7 +66,7 @@ for (const vector of VECTORS) {
     const { pool, sink, sockets } = await runVector(t, vector, false);
     check(vector, sink);
     const reused = leavesReusable(vector);
-    assert.equal(pool.idleCount, reused ? 1 : 0);
+    assert.equal(pool.parkedCount, reused ? 1 : 0);
     if (!reused) {
       await waitFor('the connection to be destroyed', () => pool.openCount === 0);
     }
@@ -107,10 +107,10 @@ test('bytes on a parked connection destroy it, and the next request never sees t
   t.after(() => backend.close());
   const pool = makePool(t, { port: backend.port });
   await ask(pool);
-  assert.equal(pool.idleCount, 1);
+  assert.equal(pool.parkedCount, 1);
   sockets[0]?.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil');
   await waitFor('the parked connection to be destroyed', () => pool.openCount === 0);
-  assert.equal(pool.idleCount, 0);
+  assert.equal(pool.parkedCount, 0);
   assert.equal((await ask(pool)).body.toString(), 'next');
 });
 

@@ -113,7 +113,7 @@ test('a sink that refuses data pauses the backend, and gets everything after res
   );
   assert.equal(sink.error, null);
   assert.ok(sink.body.equals(whole));
-  assert.equal(pool.idleCount, 1);
+  assert.equal(pool.parkedCount, 1);
   assert.equal(buffers.largeLiveCount, 0, 'large buffers are given back');
 });
 
@@ -215,7 +215,7 @@ test('a buffer is given back at settled; when its exchange is destroyed before, 
       await waitFor('the end or a wait', () => sink.over || sink.waiting);
     }
     assert.equal(sink.waiting, true, 'the last chunk is still on its way');
-    assert.equal(pool.idleCount, 1, 'its connection may already serve the next');
+    assert.equal(pool.parkedCount, 1, 'its connection may already serve the next');
     // Other requests run meanwhile; the held memory must not change.
     for (let i = 0; i < 3; i++) assert.ok((await ask(pool)).body.equals(body));
     const view = sink.views[0];

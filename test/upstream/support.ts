@@ -7,7 +7,7 @@ import { processBodyBuffers } from '../../src/http1/body-buffers.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import type { ConnectionSettings } from '../../src/upstream/connection.ts';
-import { BackendPool } from '../../src/upstream/connection-pool.ts';
+import { ConnectionPool } from '../../src/upstream/connection-pool.ts';
 import type { Exchange, ResponseHead, ResponseSink, UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -19,14 +19,14 @@ export const wires = wiresOf(chooseDataPath(process.version, process.env).wire);
 export function makePool(
   t: TestContext,
   options: Partial<ConnectionSettings> & { port: number },
-): BackendPool & { faults: Error[] } {
+): ConnectionPool & { faults: Error[] } {
   const faults: Error[] = [];
   const onFault = (error: unknown): void => {
     faults.push(error instanceof Error ? error : new Error(String(error)));
   };
   const timer = new DeadlineTimer({ clock: systemClock, tickMs: TICK_MS, onError: onFault });
   timer.start();
-  const pool = new BackendPool({
+  const pool = new ConnectionPool({
     host: '127.0.0.1',
     connectMs: 5_000,
     responseMs: 5_000,
@@ -117,7 +117,7 @@ export class RecordingSink implements ResponseSink {
 
 /** send starts a request and gives the sink its exchange. Like an attempt, it continues at once when the connection is open. */
 export function send<Sink extends RecordingSink>(
-  pool: BackendPool,
+  pool: ConnectionPool,
   request: UpstreamRequest,
   sink: Sink,
   options = { fresh: false },
@@ -128,6 +128,6 @@ export function send<Sink extends RecordingSink>(
 }
 
 /** ask sends a request and waits for its answer or error. */
-export async function ask(pool: BackendPool, request: UpstreamRequest = get()): Promise<RecordingSink> {
+export async function ask(pool: ConnectionPool, request: UpstreamRequest = get()): Promise<RecordingSink> {
   return send(pool, request, new RecordingSink()).finished();
 }

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
-import type { BackendPool } from '../../src/upstream/connection-pool.ts';
+import type { ConnectionPool } from '../../src/upstream/connection-pool.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { OK } from './pool-backends.ts';
@@ -47,7 +47,7 @@ export class UploadingSink extends RecordingSink {
 }
 
 export function upload(
-  pool: BackendPool,
+  pool: ConnectionPool,
   request: Partial<UpstreamRequest>,
   sink: UploadingSink,
 ): UploadingSink {
@@ -58,7 +58,7 @@ export function upload(
 const MUCH_MIB = 64;
 
 /** uploadMuch begins an upload so long that a backend which does not read blocks it. Default: with Content-Length. */
-export function uploadMuch(pool: BackendPool, bodyLength = MUCH_MIB << 20): UploadingSink {
+export function uploadMuch(pool: ConnectionPool, bodyLength = MUCH_MIB << 20): UploadingSink {
   const piece = Buffer.alloc(1 << 20);
   return upload(pool, { bodyLength }, new UploadingSink(Array.from({ length: MUCH_MIB }, () => piece)));
 }

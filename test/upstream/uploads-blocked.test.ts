@@ -44,7 +44,7 @@ test('a backend that stops reading blocks the upload within bounded memory; when
   await waitFor('the upload to finish', () => sink.over, { timeoutMs: 20_000 });
   assert.equal(sink.error, null);
   assert.ok(receivedBytes > TOTAL);
-  assert.equal(pool.idleCount, 1);
+  assert.equal(pool.parkedCount, 1);
 });
 
 test('B15: a backend that stops reading the request is upstream_timeout', async (t) => {
@@ -122,7 +122,7 @@ test('an answer may stream while the body is still being sent, and both complete
   await sink.finished();
   assert.equal(sink.error, null);
   assert.equal(sink.body.toString(), sent);
-  assert.equal(pool.idleCount, 1, 'request and response are both complete');
+  assert.equal(pool.parkedCount, 1, 'request and response are both complete');
 });
 
 for (const how of ['FIN', 'RST'] as const) {
@@ -188,7 +188,7 @@ for (const method of ['GET', 'HEAD', 'DELETE', 'OPTIONS']) {
     const pool = makePool(t, { port });
     await upload(pool, { method, bodyLength: 3 }, new UploadingSink([Buffer.from('abc')])).finished();
     assert.match(received(), /Content-Length: 3\r\n\r\nabc$/);
-    assert.equal(pool.idleCount, method === 'GET' || method === 'HEAD' ? 0 : 1);
+    assert.equal(pool.parkedCount, method === 'GET' || method === 'HEAD' ? 0 : 1);
   });
 }
 

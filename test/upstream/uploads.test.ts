@@ -20,7 +20,7 @@ test('an empty body is framed as Content-Length: 0, and the connection is reused
   const pool = makePool(t, { port });
   await ask(pool, get('/up', { method: 'POST', bodyLength: 0 }));
   assert.equal(received(), `${HEAD}Content-Length: 0\r\n\r\n`);
-  assert.equal(pool.idleCount, 1);
+  assert.equal(pool.parkedCount, 1);
 });
 
 test('a body with a length arrives whole, and the connection is reused', async (t) => {
@@ -33,7 +33,7 @@ test('a body with a length arrives whole, and the connection is reused', async (
   ).finished();
   assert.equal(received(), `${HEAD}Content-Length: 5\r\n\r\nhello`);
   assert.equal(sink.body.toString(), 'ok');
-  assert.equal(pool.idleCount, 1);
+  assert.equal(pool.parkedCount, 1);
 });
 
 test('B23: a chunked body is framed anew, empty pieces do not end it, and the next request is separate', async (t) => {
@@ -47,7 +47,7 @@ test('B23: a chunked body is framed anew, empty pieces do not end it, and the ne
     'DELETE /up HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n' +
       `14\r\nhello0\r\n\r\nGET /evil.\r\n7d0\r\n${large}\r\n1\r\n.\r\n0\r\n\r\n`,
   );
-  assert.equal(pool.idleCount, 1);
+  assert.equal(pool.parkedCount, 1);
 });
 
 test('a body in pieces of one byte is sent in few chunks', async (t) => {

@@ -1,7 +1,7 @@
 /**
  * Who a request is counted for (B26, B33): the client whose API key it has, else the peer's address. If the peer is a trusted
  * proxy, it is the first untrusted address from the right of X-Forwarded-For. Nothing else from an untrusted party counts. A key
- * counts only after verification, so that invented keys create no buckets.
+ * counts only once it is verified, so that invented keys create no buckets.
  */
 import { BlockList, isIP } from 'node:net';
 import { canonicalAddress, groupOf, UNIX_PEER } from '../../contract/addresses.ts';

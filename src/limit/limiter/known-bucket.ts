@@ -62,10 +62,10 @@ export class KnownBucket {
   /** The hash of its owner, see hashBucketName. */
   readonly hash: string;
   #state: 'idle' | 'listed' | 'asking' = 'idle';
-  #rules: EffectiveLimits;
+  #configured: EffectiveLimits;
   #match: ClientMatch;
   #revision: number;
-  #force: EffectiveLimits;
+  #limits: EffectiveLimits;
   #lease: LeaseAccount | null = null;
   #queue: Waiter[] | null = null;
   /** The demand, until there is a lease account. */
@@ -89,10 +89,10 @@ export class KnownBucket {
   constructor(policy: BucketPolicy, hash: string, limits: ConfiguredLimits, emptyAtMs: number | null = null) {
     this.policy = policy;
     this.hash = hash;
-    this.#rules = limits.rules;
+    this.#configured = limits.rules;
     this.#match = limits.match;
     this.#revision = limits.revision;
-    this.#force = limits.rules;
+    this.#limits = limits.rules;
     if (emptyAtMs !== null) this.#levelAtMs = emptyAtMs;
   }
 
@@ -105,8 +105,8 @@ export class KnownBucket {
    * The newest known limits: the configured ones, or the store's if those are newer. Takes carry them, so that an
    * expired bucket is never created again with older limits.
    */
-  get force(): EffectiveLimits {
-    return this.#force;
+  get limits(): EffectiveLimits {
+    return this.#limits;
   }
 
   /** null: there is too little demand for one. */
@@ -172,10 +172,10 @@ export class KnownBucket {
   update({ rules, match, revision }: ConfiguredLimits): void {
     this.#match = match;
     this.#revision = revision;
-    if (sameRules(rules, this.#rules)) return;
-    this.#rules = rules;
+    if (sameRules(rules, this.#configured)) return;
+    this.#configured = rules;
     this.#denying = false;
-    if (rules.versionUs < this.#force.versionUs) return;
+    if (rules.versionUs < this.#limits.versionUs) return;
     this.#enforce(rules);
     this.#levelMicro = Math.min(this.#levelMicro, rules.capacity * MICRO);
   }
@@ -202,7 +202,7 @@ export class KnownBucket {
       this.#lease.observe(cost, nowMs);
       return;
     }
-    if (!leasable(this.#force)) return;
+    if (!leasable(this.#limits)) return;
     const sinceMs = this.#wantedSinceMs;
     const demand = Math.min(cost, MAX_DEMAND_PER_REQUEST);
     if (sinceMs === null || nowMs - sinceMs >= BIN_MS) {
@@ -216,7 +216,7 @@ export class KnownBucket {
 
   /** leaseAsk is the lease's part of the next take; `waiting`: requests wait for that take. */
   leaseAsk(leases: boolean, nowMs: number, waiting: boolean): LeaseAsk {
-    return this.#lease === null ? NO_LEASE : this.#lease.ask(nowMs, leases ? this.#force : null, waiting);
+    return this.#lease === null ? NO_LEASE : this.#lease.ask(nowMs, leases ? this.#limits : null, waiting);
   }
 
   /** giveBack keeps granted tokens that no request used, until the next take returns them. */
@@ -244,7 +244,7 @@ export class KnownBucket {
     random: () => number,
   ): void {
     const { capacity, rateMicro, versionUs } = reply;
-    if (prevails(reply, this.#force)) {
+    if (prevails(reply, this.#limits)) {
       this.#enforce({ capacity, rateMicro, versionUs, refillPerSecond: rateMicro / MICRO });
     }
     if (this.isStale(sentAtMs)) return;
@@ -273,22 +273,22 @@ export class KnownBucket {
 
   /** levelAt is the highest possible level now, including tokens on lease; full before the first reply. */
   levelAt(nowMs: number): Level {
-    const full = this.#force.capacity * MICRO;
+    const full = this.#limits.capacity * MICRO;
     const heldMicro = (this.#lease?.held ?? 0) * MICRO;
-    return { micro: Math.min(full, this.#microAt(nowMs) + heldMicro), rules: this.#force };
+    return { micro: Math.min(full, this.#microAt(nowMs) + heldMicro), rules: this.#limits };
   }
 
   /** heardLevel is what a local share starts from; null: the store has not answered about this bucket. */
   heardLevel(nowMs: number): HeardLevel | null {
     if (this.#levelAtMs === NEVER_MS) return null;
-    const ratio = this.#microAt(nowMs) / (this.#force.capacity * MICRO);
+    const ratio = this.#microAt(nowMs) / (this.#limits.capacity * MICRO);
     return { ratio, atUs: this.#levelAtMs * 1000 };
   }
 
   /** How long `cost` tokens cannot be there, as far as is known; ≤ 0: ask the store. */
   #denyForMs(cost: number, nowMs: number): number {
     if (!this.#denying || this.#lease?.covers(cost, nowMs) === true) return 0;
-    const { capacity, rateMicro } = this.#force;
+    const { capacity, rateMicro } = this.#limits;
     // A cost above the capacity can pass only under other limits. The store is asked now and then all the same.
     const missing = cost > capacity ? Number.POSITIVE_INFINITY : cost * MICRO - this.#levelMicro;
     const emptyForMs = Math.min(MAX_DENY_MS, (missing / rateMicro) * 1000);
@@ -300,19 +300,19 @@ export class KnownBucket {
    * be refused half of the time. So it waits a little longer, as long as the bucket has room for the token.
    */
   #graceMs(cost: number): number {
-    const { capacity, rateMicro } = this.#force;
+    const { capacity, rateMicro } = this.#limits;
     const roomMs = (((capacity - cost) * MICRO) / rateMicro) * 1000;
     return Math.max(0, Math.min(this.#halfTripMs, roomMs));
   }
 
   #microAt(nowMs: number): number {
-    const flowed = ((nowMs - this.#levelAtMs) * this.#force.rateMicro) / 1000;
-    return Math.min(this.#force.capacity * MICRO, this.#levelMicro + flowed);
+    const flowed = ((nowMs - this.#levelAtMs) * this.#limits.rateMicro) / 1000;
+    return Math.min(this.#limits.capacity * MICRO, this.#levelMicro + flowed);
   }
 
   /** Tokens leased under other limits go back: the bucket may have no room for them any more. */
   #enforce(rules: EffectiveLimits): void {
-    if (!sameRules(rules, this.#force)) this.#lease?.returnAll();
-    this.#force = rules;
+    if (!sameRules(rules, this.#limits)) this.#lease?.returnAll();
+    this.#limits = rules;
   }
 }

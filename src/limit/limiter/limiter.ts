@@ -288,7 +288,7 @@ export class Limiter {
     this.#ask(takes)
       .then((results) => this.#land(breaker, takes, results, sentAtMs))
       .catch((thrown: unknown) =>
-        this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a call'),
+        this.#options.logger.error({ err: toError(thrown) }, 'a call to the bucket store failed unexpectedly'),
       );
   }
 
@@ -320,7 +320,7 @@ export class Limiter {
         if (away) for (const waiter of bucket.drainQueue()) this.#answerAlone(waiter);
         else denyQueued(bucket, nowMs);
       } catch (thrown) {
-        this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a reply');
+        this.#options.logger.error({ err: toError(thrown) }, 'a reply of the bucket store was not applied');
       }
       if (bucket.queue.length > 0 || bucket.hasReturns) this.#list(bucket);
     }
@@ -359,7 +359,7 @@ export class Limiter {
     if (onStoreFailure === 'allow') return allow(bucket, 'local', bucket.levelAt(nowMs));
     if (onStoreFailure === 'deny') return refuseUnchecked(bucket, bucket.levelAt(nowMs));
     const nowUs = Math.floor(nowMs * 1000);
-    const reply = this.#local.take(bucket.key, bucket.force, cost, bucket.heardLevel(nowMs), nowUs);
+    const reply = this.#local.take(bucket.key, bucket.limits, cost, bucket.heardLevel(nowMs), nowUs);
     const level = { micro: reply.levelMicro, rules: reply };
     if (reply.granted === cost) return allow(bucket, 'local', level, null);
     return refuse(bucket, 'local', level, cost);

@@ -24,7 +24,7 @@ export function startTake(bucket: KnownBucket, leases: boolean, nowMs: number): 
     bucket.stopAsking();
     return null;
   }
-  const { capacity, rateMicro, versionUs } = bucket.force;
+  const { capacity, rateMicro, versionUs } = bucket.limits;
   const asking = payable(waiters, capacity);
   const need = asking.reduce((sum, waiter) => sum + waiter.cost, 0);
   // A single request gets all or nothing: a part of its cost would have to go back.
@@ -52,14 +52,14 @@ export function answer(waiter: Waiter, decision: Decision): void {
 export function shareGrant({ bucket, waiters }: PendingTake, reply: TakeReply, nowMs: number): void {
   let left = reply.granted;
   const heldTokens = bucket.lease?.held ?? 0;
-  const fullMicro = bucket.force.capacity * MICRO;
+  const fullMicro = bucket.limits.capacity * MICRO;
   for (const waiter of waiters) {
     if (waiter.settled) continue;
     const served = waiter.cost <= left;
     if (served) left -= waiter.cost;
     // Not above full: lease tokens may have expired, and the bucket may have refilled since.
     const micro = Math.min(fullMicro, reply.levelMicro + (left + heldTokens) * MICRO);
-    const level = { micro, rules: bucket.force };
+    const level = { micro, rules: bucket.limits };
     const decision = served
       ? allow(bucket, 'store', level, reply)
       : refuse(bucket, 'store', level, waiter.cost);

@@ -92,5 +92,5 @@ export class RedisBucketStore implements RefillableStore {
 }
 
 function unavailable(thrown: unknown): LbError {
-  return new LbError('store_unavailable', 'Redis failed', { cause: toError(thrown) });
+  return new LbError('store_unavailable', 'the call to Redis failed', { cause: toError(thrown) });
 }

@@ -1,6 +1,4 @@
-/**
- * The limiter's way to the bucket store: calls with a deadline, a breaker per server, probes, and counters.
- */
+/** The limiter's way to the bucket store: calls with a deadline, a breaker per server, probes, and counters. */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
@@ -32,7 +30,7 @@ interface Call extends Pending {
 export class StoreHealth {
   readonly #options: StoreHealthOptions;
   readonly #store: BucketStore;
-  /** The tokens of a later reply are lost. */
+  /** A reply after its call's deadline is ignored, and its tokens are lost. */
   readonly #deadlines: DeadlineQueue<Call>;
   /** By the server's name. */
   readonly #breakers = new Map<string, Breaker>();
@@ -47,11 +45,14 @@ export class StoreHealth {
     this.#options = options;
     const { metrics, store, timeoutMs } = options;
     this.#store = store;
-    const message = `no reply of the store within ${timeoutMs} ms`;
+    const message = `the bucket store did not reply within ${timeoutMs} ms`;
     this.#deadlines = new DeadlineQueue(options, (call) => call.fail(new LbError('store_timeout', message)));
     const calls = (result: string) => metrics.series('sluice_ratelimit_store_calls_total', result);
     this.#series = {
-      ...{ ok: calls('ok'), timeout: calls('timeout'), error: calls('error'), skipped: calls('skipped') },
+      ok: calls('ok'),
+      timeout: calls('timeout'),
+      error: calls('error'),
+      skipped: calls('skipped'),
       seconds: metrics.series('sluice_ratelimit_store_seconds'),
     };
     this.#only = store.cluster === undefined ? this.#breakerOf('') : null;
@@ -183,7 +184,7 @@ export class StoreHealth {
     this.ask([probeTake(key)])
       .then((results) => this.judge(breaker, results, sentAtMs, this.#options.clock.monotonicMs() - startMs))
       .catch((thrown: unknown) =>
-        this.#options.logger.error({ err: toError(thrown) }, 'the limiter lost a probe'),
+        this.#options.logger.error({ err: toError(thrown) }, 'a probe of the bucket store failed unexpectedly'),
       );
   }
 

@@ -31,8 +31,8 @@ export function packTakes(takes: readonly TakeRequest[]): Buffer {
 export function unpackReply(packed: unknown): TakeReply | Error {
   if (!Buffer.isBuffer(packed) || packed.length !== REPLY_BYTES) {
     if (Buffer.isBuffer(packed) && packed.length === 0)
-      return new LbError('bucket_unreadable', "the bucket's key holds something else than a string");
-    return new LbError('store_unavailable', 'Redis gave no reply of the script');
+      return new LbError('bucket_unreadable', "the bucket's key holds something other than a string");
+    return new LbError('store_unavailable', 'Redis sent a reply that the script never gives');
   }
   const view = new DataView(packed.buffer, packed.byteOffset, REPLY_BYTES);
   return {
