@@ -50,6 +50,7 @@ export function addClientsActions(clients: Command, configPath: () => string): v
       .command(name)
       .description(description)
       .argument('<client>', 'a name, an IP address or a CIDR', notEmpty)
+      // Commander passes the command last.
       .action(async (client: string, ...rest) => act(await open(), client, rest.at(-1)));
   addLimits(add);
   addKeys(add);

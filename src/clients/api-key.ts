@@ -11,7 +11,6 @@ const ID_TIME_HEX = 12;
 const ID_RANDOM_BYTES = 6;
 const SECRET_BYTES = 32;
 const KEY = /^slk_[0-9a-f]{24}_[A-Za-z0-9_-]{43}$/;
-const KEY_ID = /^[0-9a-f]{24}$/;
 /** Enough to tell secrets apart, too little to help in guessing one. */
 const SECRET_ID_BYTES = 6;
 
@@ -50,11 +49,6 @@ export function makeApiKey(
 /** isApiKey tells keys of ours from anything else by their form. */
 export function isApiKey(text: string): boolean {
   return KEY.test(text);
-}
-
-/** isKeyId tells ids by their form; for the admin API. */
-export function isKeyId(text: string): boolean {
-  return KEY_ID.test(text);
 }
 
 /** digestOf is what is stored and compared of a key: its HMAC-SHA-256, 32 bytes. About 2 µs. */

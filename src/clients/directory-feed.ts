@@ -54,7 +54,7 @@ export class DirectoryFeed extends ChangeLoop {
     this.#secret.onChange(() => void this.#lookForForeignKeys());
   }
 
-  /** To be read; the same one for ever from the first load on. */
+  /** For reading only. From the first load on it stays the same object. */
   get table(): RecordTable {
     return this.#table;
   }
@@ -78,7 +78,8 @@ export class DirectoryFeed extends ChangeLoop {
     if (this.loaded) await this.#become(fresh);
     else {
       this.#table = fresh;
-      this.startEmpty();
+      this.noteLoaded();
+      this.#emit(NO_CHANGE);
     }
     this.#warnOfForeignKeys();
     return look;

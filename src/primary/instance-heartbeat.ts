@@ -126,7 +126,7 @@ export class InstanceHeartbeat {
     if (next === this.#storeWorkers) return;
     this.#smallerSinceMs = null;
     this.#storeWorkers = next;
-    logger.info({ workers: next }, 'workers that share the store');
+    logger.info({ workers: next }, 'the number of workers that share the store has changed');
     onChange(next);
   }
 }

@@ -148,7 +148,7 @@ class Primary {
     this.#logger.info(facts, 'Sluice starts');
     logWarnings(this.#logger, warnings);
     if (facts.wire === 'handle' || facts.engine === 'node' || env.SLUICE_WIRE) return;
-    this.#logger.warn(`connections go the slow way: ${slowReason(process.version)}`);
+    this.#logger.warn(`connections use the slower socket wire, not the handle wire: ${slowReason(process.version)}`);
   }
 
   /**
@@ -174,8 +174,8 @@ class Primary {
     const checker = new HealthChecker({ onResult: (...probe) => this.#probed(...probe) });
     lifecycle.onClose('health checks', () => checker.close());
     const briefing = new WorkerBriefing({ registry, directory, initial, logger });
-    const revised = { registry, checker, directory, collector, briefing };
-    const reloader = new Reloader({ configPath, env, initial, logger, storage, ...revised });
+    const changed = { registry, checker, directory, collector, briefing };
+    const reloader = new Reloader({ configPath, env, initial, logger, storage, ...changed });
     this.#reloader = reloader;
 
     await this.#unlessStopped(removeDeadSockets(listen, logger));
@@ -194,10 +194,11 @@ class Primary {
     // Imported only now: the workers start while this process loads the admin server, which takes as long.
     const { startAdminServer } = await import('./admin/server.ts');
     const buckets = await this.#openBuckets(storage.database, briefing);
-    const parts = { ...revised, logger, supervisor, reloader, buckets };
-    const seen = { phase: () => this.#phase, droppedLines: () => this.#lines.droppedCount };
-    const gauges = new PrimaryGauges({ ...parts, ...seen, dataPath: this.#dataPath });
-    const adminServer = await startAdminServer(admin, { ...parts, ...seen, gauges });
+    const dataPath = this.#dataPath;
+    const droppedLines = () => this.#lines.droppedCount;
+    const gauges = new PrimaryGauges({ collector, supervisor, registry, reloader, dataPath, droppedLines });
+    const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets };
+    const adminServer = await startAdminServer(admin, { ...parts, phase: () => this.#phase });
     lifecycle.onClose('the admin port', () => adminServer.close());
 
     await this.#unlessStopped(workersServe);

@@ -53,7 +53,7 @@ function clockOf(database: Database, logger: Logger): Storage['nowUs'] {
     } catch (error) {
       logger.warn(
         { err: error },
-        'the database did not tell its time; this machine dates the limits of this revision',
+        'the time of the database is not known; the limits of this revision are dated by the clock of this machine',
       );
       return wallUs() + aheadUs;
     }

@@ -30,6 +30,7 @@ export class AccessRecord {
   totalMs = 0;
   /** From the start of the last attempt to its response head. */
   upstreamMs: number | null = null;
+  /** This version has no queue: 0 once an attempt was made. */
   queueMs: number | null = null;
   limiterMs: number | null = null;
   backend: string | null = null;

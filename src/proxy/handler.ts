@@ -60,7 +60,8 @@ export class Handler {
   }
 
   /**
-   * refuseUnparsed counts and logs such a request, and returns the whole answer (latin1); the connection must close after it.
+   * refuseUnparsed counts and logs bytes that never became a request, and returns the whole answer to them (latin1). The
+   * connection must close after it.
    * @param totalMs since the connection was opened or last became idle
    */
   refuseUnparsed({ status, method }: UnparsedRequest, peerAddress: string, totalMs: number): string {

@@ -104,7 +104,7 @@ export class Plan {
     this.unmatchedStats = routeCounters(metrics, UNMATCHED_ROUTE);
   }
 
-  /** enter is called at the begin of each request, leave at its end. */
+  /** enter is called at the start of each request, leave at its end. */
   enter(): void {
     this.#requestsInFlight += 1;
   }

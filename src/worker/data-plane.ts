@@ -196,12 +196,12 @@ export class DataPlane {
     this.#server.cut();
   }
 
-  /** stopListening closes the listeners after graceMs. It is called while this worker drains alone and the others begin to drain. */
+  /** stopListening closes the listeners after graceMs. It is called in a worker that drains alone, when the others begin to drain. */
   stopListening(graceMs: number): void {
     setTimeout(() => this.#server.stopListening(), graceMs).unref();
   }
 
-  /** The primary counts it as a failed probe. It is not told of a name that never resolved: that says nothing of the backend. */
+  /** The primary counts this as a failed probe. A name that never resolved is not reported: it says nothing about the backend. */
   #tellFailure(poolName: string, backendId: string, detail: string): void {
     const pool = this.settings.pools.find(({ name }) => name === poolName);
     const backend = pool?.backends.find(({ id }) => id === backendId);

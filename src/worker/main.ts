@@ -149,7 +149,7 @@ class WorkerMain {
 
   #onClients(message: Extract<PrimaryMessage, { type: 'clients' }>): void {
     const { part } = message;
-    if (!this.#directory.apply(message)) this.#logger.error({ part }, 'clients that cannot be read');
+    if (!this.#directory.apply(message)) this.#logger.error({ part }, 'a message with clients cannot be read and is ignored');
     this.#link.send({ type: 'clients-applied', part });
   }
 
@@ -209,7 +209,7 @@ class WorkerMain {
 
   /** A stop signal begins the drain that the primary would order: a terminal sends it to all processes. Others are the primary's. */
   #handleSignals(signals: ProcessSignals): void {
-    const leaveToPrimary = (): void => this.#logger.debug('a signal for the primary');
+    const leaveToPrimary = (): void => this.#logger.debug('signal ignored: the primary handles it');
     signals.handle({
       stop: () => {
         const settings = this.#dataPlane?.settings;

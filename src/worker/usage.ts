@@ -4,7 +4,7 @@ import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 
 export type Usage = Pick<WorkerReport, 'loopDelayMaxMs' | 'busyRatio' | 'cpuSec' | 'residentBytes'>;
 
-/** WorkerUsage is what the worker's main reports each second of the machine's load. */
+/** WorkerUsage is the worker's use of its event loop, CPU and memory; the worker's main reports it once a second. */
 export class WorkerUsage {
   readonly #loopDelay = new LoopDelayMonitor();
   #before = performance.eventLoopUtilization();

@@ -129,7 +129,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'https-backend.yaml': [':4: pools.app.backends[0].url: https backends are not supported in this version'],
   'instances-without-secret.yaml': [
-    ':7: secrets.apiKeys: is needed where rateLimit.instances is above 1, or rateLimit.identify.apiKeyHeader empty',
+    ':7: secrets.apiKeys: is needed where rateLimit.instances is above 1; or set rateLimit.identify.apiKeyHeader to "" and use no keys',
   ],
   'listen-duplicate.yaml': [
     ':1: admin.address: is taken by listen[2] already',
@@ -292,7 +292,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'wildcard-path.yaml': [
     ':3: routes[0].match.path: has a *, which is no wildcard here: write /api/ for everything below it',
-    ':4: routes[1].match.path: has a *, which is no wildcard here: only a / at the end is one',
+    ':4: routes[1].match.path: has a *, which is no wildcard here: a / at the end means everything below it',
   ],
   'variable-wrong-type.yaml': [':1: workers: must be auto or a whole number from 1 to 1024'],
   'wrong-type.yaml': [

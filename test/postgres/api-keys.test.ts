@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { statSync } from 'node:fs';
 import { after, before, test } from 'node:test';
-import { digestOf, isApiKey, isKeyId, makeSigningSecret } from '../../src/clients/api-key.ts';
+import { digestOf, isApiKey, makeSigningSecret } from '../../src/clients/api-key.ts';
 import { MAX_KEYS_PER_CLIENT } from '../../src/clients/api-key-store.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -30,7 +30,7 @@ test('a key is issued, listed in order of creation and revoked; the database has
   const made = [];
   for (const name of ['ci', null, 'ümlaut']) made.push(await service.issue('acme', name));
   for (const { key, keyId, createdAt } of made) {
-    assert.ok(isApiKey(key) && isKeyId(keyId) && key.startsWith(`slk_${keyId}_`), key);
+    assert.ok(isApiKey(key) && /^[0-9a-f]{24}$/.test(keyId) && key.startsWith(`slk_${keyId}_`), key);
     assert.ok(Math.abs(Date.parse(createdAt) - Date.now()) < 60_000);
   }
   assert.equal(new Set(made.map(({ key }) => key)).size, 3);

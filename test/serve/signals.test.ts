@@ -119,7 +119,7 @@ test('SIGUSR1 and SIGUSR2 open no debugger and end neither primary nor worker', 
   }
   await waitFor('the lines of both', () => {
     const ofPrimary = sluice.jsonLines(({ msg }) => msg === 'this signal does nothing in this version');
-    const ofWorker = sluice.jsonLines(({ msg }) => msg === 'a signal for the primary');
+    const ofWorker = sluice.jsonLines(({ msg }) => msg === 'signal ignored: the primary handles it');
     // Node itself keeps SIGUSR1 from a worker.
     return ofPrimary.length === 2 && ofWorker.length === 1;
   });

@@ -41,6 +41,6 @@ function wildcardSentence(text: string): string {
   const below = text.slice(0, text.indexOf('*'));
   const advice = below.endsWith('/')
     ? `write ${below} for everything below it`
-    : 'only a / at the end is one';
+    : 'a / at the end means everything below it';
   return `has a *, which is no wildcard here: ${advice}`;
 }

@@ -33,11 +33,11 @@ export function chooseDataPath(version: string, env: NodeJS.ProcessEnv): DataPat
   return { engine, wire: asked ?? (engine === 'wire' && isAvailable ? 'handle' : 'socket') };
 }
 
-/** slowReason tells the log why SocketWire serves although nobody asked for it, and what to do about it. */
+/** slowReason says why HandleWire cannot serve here, and what to do about it. */
 export function slowReason(version: string): string {
   const problem = HANDLE_WIRE_VERSIONS.includes(version) ? handleProblem() : null;
-  if (problem !== null) return `node gives no access to its handles (${problem})`;
-  return `not on Node.js ${version}, run ${HANDLE_WIRE_VERSIONS.join(' or ')}`;
+  if (problem !== null) return `Node.js gives no access to its handles (${problem})`;
+  return `it was not tested on Node.js ${version}; run ${HANDLE_WIRE_VERSIONS.join(' or ')}`;
 }
 
 function oneOf<Name extends string>(

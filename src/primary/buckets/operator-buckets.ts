@@ -31,7 +31,7 @@ const RESETS_CHANNEL = 'sluice_bucket_resets';
  * Callers can fill the memory of Redis. Then noeviction fails every take, so that workers decide alone, and allkeys-* evicts buckets
  * in use, which are full when they come back. volatile-ttl evicts buckets that are nearly full anyway.
  */
-const HARMFUL = /^maxmemory_policy:(noeviction|allkeys-\w+)/m;
+const HARMFUL_POLICY = /^maxmemory_policy:(noeviction|allkeys-\w+)/m;
 
 interface OperatorBucketsOptions {
   redis: RedisSettings | null;
@@ -132,7 +132,7 @@ export async function warnOfMemoryPolicy(
   const servers = 'nodes' in client ? client.nodes('master') : [client];
   try {
     const infos = await Promise.all(servers.map((server) => server.info('memory')));
-    const policies = new Set(infos.flatMap((info) => HARMFUL.exec(info)?.[1] ?? []));
+    const policies = new Set(infos.flatMap((info) => HARMFUL_POLICY.exec(info)?.[1] ?? []));
     for (const policy of policies) {
       logger.warn(
         { policy },

@@ -53,14 +53,14 @@ export class DirectoryStreams {
     link.onMessage((message) => {
       if (message.type !== 'clients-applied') return;
       stream.acknowledge(message.part);
-      this.#plan();
+      this.#scheduleTurn();
     });
     void link.exited.then(() => {
       this.#streams.delete(link);
       stream.end();
     });
     if (this.#feed.loaded) stream.gather();
-    this.#plan();
+    this.#scheduleTurn();
     return stream.informed;
   }
 
@@ -95,10 +95,10 @@ export class DirectoryStreams {
   #pass({ records, shards }: DirectoryChange): void {
     const text = records.toString('base64');
     for (const stream of this.#streams.values()) stream.pass(text, records.length, shards);
-    this.#plan();
+    this.#scheduleTurn();
   }
 
-  #plan(): void {
+  #scheduleTurn(): void {
     if (this.#turnDue) return;
     this.#turnDue = true;
     setImmediate(() => this.#turn());
@@ -115,7 +115,7 @@ export class DirectoryStreams {
         if (!stream.sendPart()) continue;
         sent = true;
         if (performance.now() < endsAtMs) continue;
-        this.#plan();
+        this.#scheduleTurn();
         return;
       }
     }

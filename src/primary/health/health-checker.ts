@@ -139,7 +139,7 @@ class Check {
     clearTimeout(this.#timer);
   }
 
-  /** Probes once, reports, and plans the next probe. Never rejects as long as onResult does not throw. */
+  /** Probes once, reports, and schedules the next probe. Never rejects as long as onResult does not throw. */
   async #probe(): Promise<void> {
     const { clock, probe } = this.#options;
     const startMs = clock.monotonicMs();
@@ -147,8 +147,8 @@ class Check {
     const outcome = await probe(this.#spec.target, this.#stopping.signal);
     if (this.#stopping.signal.aborted) return;
     const result = { atMs, durationMs: clock.monotonicMs() - startMs, ...outcome };
-    // The next probe is planned first, so that a listener that throws does not end the check.
-    this.#plan(startMs);
+    // The next probe is scheduled first, so that a listener that throws does not end the check.
+    this.#schedule(startMs);
     if (this.#inForce) this.#report(result);
     else this.#held = result;
   }
@@ -157,7 +157,7 @@ class Check {
     this.#options.onResult(this.#spec.pool, this.#spec.backend, result);
   }
 
-  #plan(startMs: number): void {
+  #schedule(startMs: number): void {
     const { clock, random } = this.#options;
     const dueMs = nextStartMs(startMs, this.#spec.target.check.intervalMs, random());
     this.#timer = setTimeout(() => void this.#probe(), Math.max(0, dueMs - clock.monotonicMs()));

@@ -10,7 +10,7 @@ export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath
   /** Node's own arguments for workers; default workerArguments(). */
   execArgv?: string[];
   /** What the worker of a slot inherits, asked at each fork: ListenSockets.inheritedBy. Default nothing. */
-  inheritedBy?: (index: number) => { fds: number[]; env: (number | null)[] };
+  inheritedBy?: (index: number) => { fds: number[]; listenFds: (number | null)[] };
 }
 
 /**
@@ -25,7 +25,7 @@ const NO_DEBUGGER_FLAG = '--disable-sigusr1';
 /** forkWorker starts a process for a slot; throws where the system refuses. WorkerLink listens to errors of the process. */
 export function forkWorker(index: number, options: ForkOptions, replacement: boolean): ChildProcess {
   const { exec, execArgv = workerArguments(), workerCount, dataPath, log, inheritedBy } = options;
-  const { fds, env: listenFds } = inheritedBy?.(index) ?? { fds: [], env: [] };
+  const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: [] };
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
   const place: WorkerPlace = { workerIndex: index, workerCount, replacement, dataPath, log, listenFds };
   const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });

@@ -74,15 +74,15 @@ export class ListenSockets {
   /**
    * inheritedBy is what the worker of a slot inherits; for its fork. Nothing after close().
    *
-   * @returns fds: descriptors of this process, in the order of the worker's; env: WorkerPlace.listenFds
+   * @returns fds: descriptors of this process, in the order of the worker's; listenFds: see WorkerPlace
    */
-  inheritedBy(slot: number): { fds: number[]; env: (number | null)[] } {
+  inheritedBy(slot: number): { fds: number[]; listenFds: (number | null)[] } {
     const fds: number[] = [];
-    const env = this.#groups.map((group) => {
+    const listenFds = this.#groups.map((group) => {
       const socket = group?.[group.length === 1 ? 0 : slot];
       return socket === undefined ? null : FIRST_INHERITED_FD - 1 + fds.push(socket.fd());
     });
-    return { fds, env };
+    return { fds, listenFds };
   }
 
   /** unlock gives the locks up once the workers listen: another instance then finds the address taken. */

@@ -137,7 +137,7 @@ export class InboundServer implements ConnectionOwner {
     clearInterval(sweep);
   }
 
-  /** stopListening is called when the other workers end, too: a worker that drains alone closes its listeners. */
+  /** stopListening makes a worker that drains alone close its listeners, because the others drain now, too. */
   stopListening(): void {
     this.#listeningOver = true;
   }

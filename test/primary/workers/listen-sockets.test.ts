@@ -63,7 +63,7 @@ test('with accept shared all slots have the same descriptor of an address, and w
   assert.equal(new Set(first.fds).size, 2);
   assert.deepEqual(second, first);
   const dealt = await openSockets(t, [loopback(0)], 'round_robin');
-  assert.deepEqual(dealt.inheritedBy(0), { fds: [], env: [null] });
+  assert.deepEqual(dealt.inheritedBy(0), { fds: [], listenFds: [null] });
 });
 
 test('an address where another instance of the same user listens is refused, and the message names it', async (t) => {

@@ -61,7 +61,7 @@ export class ClientBody {
   }
 
   /** The memory for the next read; null: what all connections share. */
-  get readable(): Buffer | null {
+  get readBuffer(): Buffer | null {
     return this.#state === FLOWING ? this.#own : null;
   }
 

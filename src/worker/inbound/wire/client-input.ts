@@ -70,7 +70,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   }
 
   nextBuffer(): Buffer {
-    this.#lent = this.body?.readable ?? this.owner.buffers.shared;
+    this.#lent = this.body?.readBuffer ?? this.owner.buffers.shared;
     return this.#lent;
   }
 
