@@ -45,8 +45,8 @@ test('each slot has a descriptor per TCP address, none for a Unix socket, and no
   ]);
   const [first, second] = [sockets.inheritedBy(0), sockets.inheritedBy(1)];
   assert.equal(new Set([...first.fds, ...second.fds]).size, 6);
-  assert.deepEqual(first.env, [4, null, 5, 6]);
-  assert.deepEqual(second.env, first.env);
+  assert.deepEqual(first.listenFds, [4, null, 5, 6]);
+  assert.deepEqual(second.listenFds, first.listenFds);
   assert.deepEqual(
     sockets.addresses.map((url) => url.replace(/[1-9]\d*$/, 'PORT')),
     ['http://127.0.0.1:PORT', `unix:${path}`, 'http://127.0.0.1:PORT', 'http://localhost:PORT'],
