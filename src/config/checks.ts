@@ -102,7 +102,8 @@ function isReachedBy(own: ListenAddress, { host, port }: BackendAddress): boolea
 function* checkSecrets({ rateLimit, secrets }: ConfigDraft): Findings {
   const isShared = (rateLimit?.instances ?? 1) > 1 && Boolean(rateLimit?.identify?.apiKeyHeader);
   if (!isShared || secrets?.apiKeys !== null) return;
-  const message = 'is needed where rateLimit.instances is above 1; or set rateLimit.identify.apiKeyHeader to "" and use no keys';
+  const message =
+    'is needed where rateLimit.instances is above 1; or set rateLimit.identify.apiKeyHeader to "" and use no keys';
   yield { path: ['secrets', 'apiKeys'], message };
 }
 

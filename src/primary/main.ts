@@ -148,7 +148,7 @@ class Primary {
     this.#logger.info(facts, 'Sluice starts');
     logWarnings(this.#logger, warnings);
     if (facts.wire === 'handle' || facts.engine === 'node' || env.SLUICE_WIRE) return;
-    this.#logger.warn(`connections use the slower socket wire, not the handle wire: ${slowReason(process.version)}`);
+    this.#logger.warn(`connections use the slower socket wire: ${slowReason(process.version)}`);
   }
 
   /**

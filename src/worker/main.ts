@@ -149,7 +149,8 @@ class WorkerMain {
 
   #onClients(message: Extract<PrimaryMessage, { type: 'clients' }>): void {
     const { part } = message;
-    if (!this.#directory.apply(message)) this.#logger.error({ part }, 'a message with clients cannot be read and is ignored');
+    if (!this.#directory.apply(message))
+      this.#logger.error({ part }, 'clients cannot be read and are ignored');
     this.#link.send({ type: 'clients-applied', part });
   }
 

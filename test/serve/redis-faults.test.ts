@@ -88,7 +88,8 @@ test('B32: without Redis a worker keeps to its share among the workers of all in
   });
   t.after(() => other.close());
   other.start();
-  const heard = () => sluice.jsonLines(({ msg }) => msg === 'the number of workers that share the store has changed');
+  const heard = () =>
+    sluice.jsonLines(({ msg }) => msg === 'the number of workers that share the store has changed');
   await waitFor('both instances to be known', () => heard().at(-1)?.workers === 4);
   await redis.stop();
   const knows = () => sluice.jsonLines(({ msg }) => String(msg).startsWith('the bucket store is away'));

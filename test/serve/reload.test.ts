@@ -160,7 +160,9 @@ test('a reload applies log.level at once, and refuses another log.format', async
   assert.equal(sluice.jsonLines(({ msg }) => msg === 'reloaded').length, 1);
   process.kill(sluice.workerPids()[0] ?? 0, 'SIGHUP');
   await waitFor('the worker’s line of that level', () =>
-    sluice.jsonLines(({ msg, level }) => msg === 'signal ignored: the primary handles it' && level === 20).at(0),
+    sluice
+      .jsonLines(({ msg, level }) => msg === 'signal ignored: the primary handles it' && level === 20)
+      .at(0),
   );
   sluice.configure(configOf({ format: 'pretty' }));
   const refused = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });

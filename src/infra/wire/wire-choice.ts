@@ -37,7 +37,7 @@ export function chooseDataPath(version: string, env: NodeJS.ProcessEnv): DataPat
 export function slowReason(version: string): string {
   const problem = HANDLE_WIRE_VERSIONS.includes(version) ? handleProblem() : null;
   if (problem !== null) return `Node.js gives no access to its handles (${problem})`;
-  return `it was not tested on Node.js ${version}; run ${HANDLE_WIRE_VERSIONS.join(' or ')}`;
+  return `the handle wire was not tested on Node.js ${version}; run ${HANDLE_WIRE_VERSIONS.join(' or ')}`;
 }
 
 function oneOf<Name extends string>(

@@ -288,7 +288,7 @@ export class Limiter {
     this.#ask(takes)
       .then((results) => this.#land(breaker, takes, results, sentAtMs))
       .catch((thrown: unknown) =>
-        this.#options.logger.error({ err: toError(thrown) }, 'a call to the bucket store failed unexpectedly'),
+        this.#options.logger.error({ err: toError(thrown) }, 'a store call failed unexpectedly'),
       );
   }
 
@@ -320,7 +320,7 @@ export class Limiter {
         if (away) for (const waiter of bucket.drainQueue()) this.#answerAlone(waiter);
         else denyQueued(bucket, nowMs);
       } catch (thrown) {
-        this.#options.logger.error({ err: toError(thrown) }, 'a reply of the bucket store was not applied');
+        this.#options.logger.error({ err: toError(thrown) }, 'a store reply was not applied');
       }
       if (bucket.queue.length > 0 || bucket.hasReturns) this.#list(bucket);
     }

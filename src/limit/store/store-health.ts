@@ -184,7 +184,7 @@ export class StoreHealth {
     this.ask([probeTake(key)])
       .then((results) => this.judge(breaker, results, sentAtMs, this.#options.clock.monotonicMs() - startMs))
       .catch((thrown: unknown) =>
-        this.#options.logger.error({ err: toError(thrown) }, 'a probe of the bucket store failed unexpectedly'),
+        this.#options.logger.error({ err: toError(thrown) }, 'a store probe failed unexpectedly'),
       );
   }
 
