@@ -15,7 +15,6 @@ import { systemClock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
-import { CHUNKED_BODY } from '../contract/request-head.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
@@ -144,8 +143,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const lines = headerLines + forwardedLines(this.#admission, this.#record.requestId, trace);
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     this.#request = { method: head.method, target, headerLines: hostLine + lines, bodyLength };
-    if (bodyLength > 0 || bodyLength === CHUNKED_BODY)
-      this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
+    if (head.hasBody) this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
     if (!this.#attemptNext()) this.#refuse(OUTCOMES.no_backend);
   }
 
