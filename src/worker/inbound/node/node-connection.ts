@@ -218,6 +218,8 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   /** fail is called when the parser, or the deadline of a head, has given up. Only the first time counts. */
   fail(unparsed: UnparsedRequest): void {
     if (this.#state >= FAILED || this.socket.destroyed) return;
+    // It is we who do not read the rest of that head. node looks at each head once; later the idle deadline bounds it.
+    if (unparsed.status === 408 && this.#pausedForQueue) return;
     this.#state = FAILED;
     const last = this.#queue.at(-1);
     if (last !== undefined && !last.received) {
