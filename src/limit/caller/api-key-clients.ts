@@ -2,6 +2,7 @@
 import {
   type ApiKeyLookup,
   type ClientMatch,
+  type ClientMode,
   type ClientRecord,
   matchOfClient,
   type VerifiedKey,
@@ -13,12 +14,19 @@ import { GenerationMap } from '../bucket/generation-map.ts';
 /** Verified keys that are remembered. Invalid keys are not, so that they cannot push out valid ones. */
 const MAX_CACHED_KEYS = 20_000;
 
-/** KeyedClient is shared by all callers with a key of one client; one object until the client changes. */
-export interface KeyedClient {
+/** BucketOwner is whose bucket a request is counted in. With a key it is one object until the client changes. */
+export interface BucketOwner {
+  /** null: the caller is not a client. */
+  readonly clientId: string | null;
+  readonly mode: ClientMode;
   readonly match: ClientMatch;
-  readonly client: ClientRecord;
   /** For bucketKey. */
   readonly bucketHash: string;
+}
+
+export function ownerOf(match: ClientMatch): BucketOwner {
+  const { clientId = null, mode = 'limit' } = match.client ?? {};
+  return { clientId, mode, match, bucketHash: hashBucketName(match.bucketName) };
 }
 
 export class KeyedClients {
@@ -26,7 +34,7 @@ export class KeyedClients {
   readonly #metrics: WorkerMetrics;
   readonly #cells: Readonly<Record<'valid' | 'unknown' | 'malformed', number>>;
   readonly #verified = new GenerationMap<VerifiedKey>(MAX_CACHED_KEYS);
-  readonly #clients = new GenerationMap<KeyedClient>(MAX_CACHED_KEYS);
+  readonly #clients = new GenerationMap<BucketOwner>(MAX_CACHED_KEYS);
 
   constructor(lookup: ApiKeyLookup, metrics: WorkerMetrics) {
     this.#lookup = lookup;
@@ -40,7 +48,7 @@ export class KeyedClients {
    *
    * @param key the field's value as received, not empty; several fields joined by ', '
    */
-  clientOf(key: string): KeyedClient | null {
+  clientOf(key: string): BucketOwner | null {
     let verified = this.#verified.get(key);
     if (verified === undefined || verified.revoked) {
       const found = this.#lookup.verify(key);
@@ -57,13 +65,11 @@ export class KeyedClients {
     return client === null ? null : this.#shared(client);
   }
 
-  #shared(client: ClientRecord): KeyedClient {
-    const { clientId } = client;
-    const known = this.#clients.get(clientId);
-    if (known?.client === client) return known;
-    const bucketHash = known?.bucketHash ?? hashBucketName(clientId);
-    const made = { match: matchOfClient(client), client, bucketHash };
-    this.#clients.set(clientId, made);
+  #shared(client: ClientRecord): BucketOwner {
+    const known = this.#clients.get(client.clientId);
+    if (known?.match.client === client) return known;
+    const made = ownerOf(matchOfClient(client));
+    this.#clients.set(client.clientId, made);
     return made;
   }
 }

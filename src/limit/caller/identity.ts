@@ -5,10 +5,9 @@
  */
 import { BlockList, isIP } from 'node:net';
 import { canonicalAddress, groupOf, UNIX_PEER } from '../../contract/addresses.ts';
-import type { ClientLookup, ClientMatch, ClientMode } from '../../contract/clients.ts';
-import { hashBucketName } from '../bucket/bucket-key.ts';
+import type { ClientLookup, ClientMatch } from '../../contract/clients.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
-import type { KeyedClient, KeyedClients } from './api-key-clients.ts';
+import { type BucketOwner, type KeyedClients, ownerOf } from './api-key-clients.ts';
 
 /** The most hops that are read, from the right; no real chain is longer. */
 const MAX_HOPS = 32;
@@ -18,15 +17,9 @@ const MAX_CACHED_ADDRESSES = 20_000;
 const MAX_CACHED_LENGTH = 512;
 
 /** Caller is who a request is counted for; one object per caller until it changes. */
-export interface Caller {
+export interface Caller extends BucketOwner {
   /** The canonical address, or UNIX_PEER; for logs and X-Real-IP. */
   readonly clientIp: string;
-  /** null: the caller is not a client. */
-  readonly clientId: string | null;
-  readonly mode: ClientMode;
-  readonly match: ClientMatch;
-  /** For bucketKey. */
-  readonly bucketHash: string;
 }
 
 interface ClientIdentifierOptions {
@@ -87,7 +80,10 @@ export class ClientIdentifier {
   identify(peer: KnownAddress, forwardedFor: string, apiKey: string): Caller {
     const known = peer.isTrusted && forwardedFor !== '' ? this.#behind(peer, forwardedFor) : peer;
     const client = apiKey === '' ? null : (this.#options.keys?.clientOf(apiKey) ?? null);
-    return client === null ? this.#callerOf(known) : keyedCaller(known, client);
+    if (client === null) return this.#callerOf(known);
+    // The bucket is the client's, whatever the address, which is for logs and the backend.
+    if (known.keyed?.match !== client.match) known.keyed = callerAt(known, client);
+    return known.keyed;
   }
 
   #behind(peer: KnownAddress, forwardedFor: string): KnownAddress {
@@ -145,23 +141,13 @@ export class ClientIdentifier {
     known.generation = generation;
     const match = lookup.byAddress(known.address, known.grouped);
     if (before !== null && sameMatch(before.match, match)) return before;
-    known.caller = {
-      clientIp: known.address,
-      clientId: match.client?.clientId ?? null,
-      mode: match.client?.mode ?? 'limit',
-      match,
-      bucketHash: hashBucketName(match.bucketName),
-    };
+    known.caller = callerAt(known, ownerOf(match));
     return known.caller;
   }
 }
 
-/** The bucket is the client's, whatever the address, which is for logs and the backend. */
-function keyedCaller(known: KnownAddress, { match, client, bucketHash }: KeyedClient): Caller {
-  if (known.keyed !== null && known.keyed.match === match) return known.keyed;
-  const { clientId, mode } = client;
-  known.keyed = { clientIp: known.address, clientId, mode, match, bucketHash };
-  return known.keyed;
+function callerAt({ address }: KnownAddress, { clientId, mode, match, bucketHash }: BucketOwner): Caller {
+  return { clientIp: address, clientId, mode, match, bucketHash };
 }
 
 function familyOf(address: string): 'ipv4' | 'ipv6' {

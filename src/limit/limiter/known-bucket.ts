@@ -22,8 +22,12 @@ import type { HeardLevel } from './local-buckets.ts';
 /** What a bucket needs from its policy; implemented by PolicyBuckets. */
 export interface BucketPolicy {
   readonly settings: PolicySettings;
+  /** Of whoever is no client; another object after each change of the settings. */
+  readonly limits: EffectiveLimits;
   /** See keySuffixOf. */
   readonly keySuffix: string;
+  /** limitsOf are the configured limits of a caller. */
+  limitsOf(match: ClientMatch): EffectiveLimits;
   count(decision: Decision): Decision;
 }
 
@@ -33,13 +37,6 @@ export interface Waiter extends Pending {
   readonly cost: number;
   readonly enqueuedMs: number;
   readonly resolve: (decision: Decision) => void;
-}
-
-/** Limits from the configuration and the directory, and the inputs that they were made from. */
-interface ConfiguredLimits {
-  readonly rules: EffectiveLimits;
-  readonly match: ClientMatch;
-  readonly revision: number;
 }
 
 /** The deny cache lets a request ask the store at least this often, to notice raised limits and a reset bucket. */
@@ -62,9 +59,10 @@ export class KnownBucket {
   /** The hash of its owner, see hashBucketName. */
   readonly hash: string;
   #state: 'idle' | 'listed' | 'asking' = 'idle';
+  /** The configured limits, and what they were made from: see follow. */
   #configured: EffectiveLimits;
   #match: ClientMatch;
-  #revision: number;
+  #policyLimits: EffectiveLimits;
   #limits: EffectiveLimits;
   #lease: LeaseAccount | null = null;
   #queue: Waiter[] | null = null;
@@ -86,13 +84,13 @@ export class KnownBucket {
   #resetAtMs = NEVER_MS;
 
   /** @param emptyAtMs when the bucket counts as empty, until the store answers; null: nothing is known */
-  constructor(policy: BucketPolicy, hash: string, limits: ConfiguredLimits, emptyAtMs: number | null = null) {
+  constructor(policy: BucketPolicy, hash: string, match: ClientMatch, emptyAtMs: number | null) {
     this.policy = policy;
     this.hash = hash;
-    this.#configured = limits.rules;
-    this.#match = limits.match;
-    this.#revision = limits.revision;
-    this.#limits = limits.rules;
+    this.#match = match;
+    this.#policyLimits = policy.limits;
+    this.#configured = policy.limitsOf(match);
+    this.#limits = this.#configured;
     if (emptyAtMs !== null) this.#levelAtMs = emptyAtMs;
   }
 
@@ -164,14 +162,13 @@ export class KnownBucket {
     return waiters;
   }
 
-  isUpToDate(match: ClientMatch, revision: number): boolean {
-    return this.#match === match && this.#revision === revision;
-  }
-
-  /** update sets the configured limits; a change clears the deny cache. */
-  update({ rules, match, revision }: ConfiguredLimits): void {
+  /** follow takes over the configured limits of its owner, before each use; a change clears the deny cache. */
+  follow(match: ClientMatch): void {
+    const { limits } = this.policy;
+    if (this.#match === match && this.#policyLimits === limits) return;
     this.#match = match;
-    this.#revision = revision;
+    this.#policyLimits = limits;
+    const rules = this.policy.limitsOf(match);
     if (sameRules(rules, this.#configured)) return;
     this.#configured = rules;
     this.#denying = false;

@@ -1,5 +1,5 @@
 /** One policy in a worker: its settings, its buckets, its counters. */
-import type { ClientMatch } from '../../contract/clients.ts';
+import { type ClientMatch, matchOfNobody } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
 import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { keySuffixOf } from '../bucket/bucket-key.ts';
@@ -14,8 +14,8 @@ const RESULTS = ['allowed', 'limited', 'shadow', 'refused'] as const;
 const SOURCE_CODES = { lease: 0, store: 1, deny_cache: 2, local: 3 } as const;
 const SOURCE_COUNT = 4;
 const UNUSED_CELL = -1;
-/** ClientMatch.tombstoneUs if no client of that name was deleted. */
-const NEVER_DELETED = 0;
+/** A caller that is no client. Its bucket's name does not matter here. */
+const NOBODY = matchOfNobody('', null);
 
 export class PolicyBuckets implements BucketPolicy {
   readonly keySuffix: string;
@@ -24,33 +24,26 @@ export class PolicyBuckets implements BucketPolicy {
   readonly #metrics: WorkerMetrics;
   /** Cells of the counter, by result and source. */
   readonly #cells: number[] = new Array(RESULTS.length * SOURCE_COUNT).fill(UNUSED_CELL);
-  #settings: PolicySettings;
+  settings: PolicySettings;
+  limits: EffectiveLimits;
   #versionUs: number;
-  /** Counts changes of the settings. */
-  #revision = 0;
-  /** The limits of all callers that are not clients: one object. */
-  #anonymous: EffectiveLimits | null = null;
 
   /** @param maxBuckets the most to remember; a forgotten bucket costs one more call of the store */
   constructor(settings: PolicySettings, versionUs: number, metrics: WorkerMetrics, maxBuckets: number) {
-    this.#settings = settings;
+    this.settings = settings;
+    this.limits = effectiveLimits(settings, versionUs, NOBODY);
     this.#versionUs = versionUs;
     this.#metrics = metrics;
     this.known = new GenerationMap(maxBuckets);
     this.keySuffix = keySuffixOf(settings.name);
   }
 
-  get settings(): PolicySettings {
-    return this.#settings;
-  }
-
   /** change applies the settings of a revision. */
   change(settings: PolicySettings, versionUs: number, maxBuckets: number): void {
-    this.#settings = settings;
+    this.settings = settings;
+    this.limits = effectiveLimits(settings, versionUs, NOBODY);
     this.#versionUs = versionUs;
     this.known.max = maxBuckets;
-    this.#revision++;
-    this.#anonymous = null;
     // The metrics drop the cells of a policy that is gone, and it may be back.
     this.#cells.fill(UNUSED_CELL);
   }
@@ -61,17 +54,19 @@ export class PolicyBuckets implements BucketPolicy {
    * @param emptyAtMs for a new one, see KnownBucket
    */
   bucketOf({ bucketHash, match }: Caller, emptyAtMs: number | null): KnownBucket {
-    const revision = this.#revision;
     const known = this.known.get(bucketHash);
-    if (known?.isUpToDate(match, revision) === true) return known;
-    const limits = { rules: this.#rulesOf(match), match, revision };
     if (known !== undefined) {
-      known.update(limits);
+      known.follow(match);
       return known;
     }
-    const made = new KnownBucket(this, bucketHash, limits, emptyAtMs);
+    const made = new KnownBucket(this, bucketHash, match, emptyAtMs);
     this.known.set(bucketHash, made);
     return made;
+  }
+
+  limitsOf(match: ClientMatch): EffectiveLimits {
+    const isNobody = match.client === null && match.tombstoneUs === NOBODY.tombstoneUs;
+    return isNobody ? this.limits : effectiveLimits(this.settings, this.#versionUs, match);
   }
 
   /** count adds a decision to the counter of its policy, result and source, and returns it. */
@@ -80,19 +75,12 @@ export class PolicyBuckets implements BucketPolicy {
     const code = result * SOURCE_COUNT + SOURCE_CODES[decision.source];
     let cell = this.#cells[code] ?? UNUSED_CELL;
     if (cell === UNUSED_CELL) {
-      const labels = [this.#settings.name, RESULTS[result], decision.source] as const;
+      const labels = [this.settings.name, RESULTS[result], decision.source] as const;
       cell = this.#metrics.series('sluice_ratelimit_decisions_total', ...labels);
       this.#cells[code] = cell;
     }
     this.#metrics.add(cell, 1);
     return decision;
-  }
-
-  #rulesOf(match: ClientMatch): EffectiveLimits {
-    const fresh = () => effectiveLimits(this.#settings, this.#versionUs, match);
-    if (match.client !== null || match.tombstoneUs !== NEVER_DELETED) return fresh();
-    this.#anonymous ??= fresh();
-    return this.#anonymous;
   }
 }
 

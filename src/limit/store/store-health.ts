@@ -28,6 +28,8 @@ interface Call extends Pending {
 }
 
 export class StoreHealth {
+  /** Whether any server has ever answered this process. */
+  everHeard = false;
   readonly #options: StoreHealthOptions;
   readonly #store: BucketStore;
   /** A reply after its call's deadline is ignored, and its tokens are lost. */
@@ -37,7 +39,6 @@ export class StoreHealth {
   /** The breaker of the only server; null for a Cluster. */
   readonly #only: Breaker | null;
   readonly #series: Record<'ok' | 'timeout' | 'error' | 'skipped' | 'seconds', number>;
-  #everHeard = false;
   #closed = false;
   #stopWatch: () => void = () => undefined;
 
@@ -62,11 +63,6 @@ export class StoreHealth {
   /** Whether some requests are decided without the store now. */
   get away(): boolean {
     return !this.#store.available || [...this.#breakers.values()].some((breaker) => this.isAway(breaker));
-  }
-
-  /** Whether any server has ever answered this process. */
-  get everHeard(): boolean {
-    return this.#everHeard;
   }
 
   /** slotOf is the slot of an owner's buckets in a Cluster, else 0. Only takes with the same slot can share a call. */
@@ -118,7 +114,7 @@ export class StoreHealth {
     const { metrics, clock } = this.#options;
     const error = results.every(isFailure) ? results[0] : undefined;
     if (error === undefined) {
-      this.#everHeard = true;
+      this.everHeard = true;
       breaker.lastHeardMs = clock.monotonicMs();
       metrics.add(this.#series.ok, 1);
       metrics.observe(this.#series.seconds, waitedMs / 1000);
