@@ -64,7 +64,7 @@ export class ApiKeyStore {
   /**
    * list gives keys in the order in which they were made. Throws client_not_found.
    *
-   * @param page limit ≥ 1; after: the keyId behind which the page starts, null: the first one
+   * @param page limit ≥ 1; after: the page begins after this keyId; null: with the first one
    * @returns next: the `after` of the next page; null: this is the last
    */
   async list(

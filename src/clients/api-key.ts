@@ -1,5 +1,5 @@
 /**
- * An API key: `slk_<keyId>_<secret part>`. The id names the key in lists and calls and is no secret. The secret part is 256
+ * An API key: `slk_<keyId>_<secret part>`. The id names the key in lists and calls and is not secret. The secret part is 256
  * random bits. Only the HMAC of the key is kept. The form is fixed: scanners find a key that was committed somewhere, and keys
  * of other makers are told apart without cryptography.
  */

@@ -22,7 +22,7 @@ const NAME = /^(?!\.{1,2}$)[A-Za-z0-9._:@-]{1,128}$/;
 /**
  * canonicalClientId checks an id from outside and returns its one spelling, so that comparing texts decides whether two
  * name the same client; null: not an id. A name stays as it is; an address becomes what RFC 5952 writes; a range loses
- * its host bits, and one of a single address is that address. For the admin API and the command line.
+ * its host bits, and one of a single address is that address. For the admin API.
  */
 export function canonicalClientId(text: string): string | null {
   if (text.includes('/') || isIP(text) !== 0) return canonicalRange(text);

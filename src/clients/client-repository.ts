@@ -33,7 +33,7 @@ export class ClientRepository {
     this.#database = database;
   }
 
-  /** @param page limit ≥ 1; after: the clientId behind which the page starts, null: the first one */
+  /** @param page limit ≥ 1; after: the page begins after this clientId; null: with the first one */
   async list(page: { limit: number; after: string | null }): Promise<ClientPage> {
     const rows = await this.#database.query(
       `select ${CLIENT_COLUMNS} from clients where client_id > $1 order by client_id limit $2`,

@@ -8,7 +8,7 @@
 import { clearHostBits, networkText, parseNetwork } from '../contract/addresses.ts';
 
 const NAME = 0;
-/** Behind the kind of an address is the kind of its ranges. */
+/** The kind of a range is one more than that of its address. */
 export const IPV4 = 1;
 export const IPV4_RANGE = 2;
 export const IPV6 = 3;
@@ -100,7 +100,7 @@ function writeIpv4(text: string, out: Buffer): boolean {
       continue;
     }
     const digit = code - ZERO;
-    // A zero in front of a digit is no decimal number.
+    // A number with a leading zero is not decimal.
     if (digit < 0 || digit > 9 || value === 0) return false;
     value = value === -1 ? digit : value * 10 + digit;
     if (value > 255) return false;

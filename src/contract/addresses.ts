@@ -18,7 +18,7 @@ export const UNIX_PEER = 'unix:';
 
 /**
  * canonicalAddress returns the one spelling of an address (RFC 5952): IPv4-mapped IPv6 as IPv4, without zone; null for
- * text that is no address. Octal, hexadecimal and shortened IPv4 are no addresses.
+ * text that is not an address. Octal, hexadecimal and shortened IPv4 are refused.
  */
 export function canonicalAddress(text: string): string | null {
   if (text.length > MAX_ADDRESS_LENGTH) return null;
@@ -76,7 +76,7 @@ export function groupOf(address: string, ipv4Prefix: number, ipv6Prefix: number)
   return networkText(networkOf(bytes, Math.min(prefix, bytes.length * 8)));
 }
 
-/** clearHostBits sets the bits behind the prefix to zero, in the address of `byteCount` bytes that begins at `from`. */
+/** clearHostBits sets the bits after the prefix to zero, in the address of `byteCount` bytes that begins at `from`. */
 export function clearHostBits(
   bytes: number[] | Uint8Array,
   from: number,
@@ -119,7 +119,7 @@ function groupBytes(groups: string): number[] {
   return bytes;
 }
 
-/** Infinity for text that is no number of bits. */
+/** Infinity for text that is not a number of bits. */
 function prefixOf(text: string): number {
   return /^\d{1,3}$/.test(text) ? Number(text) : Number.POSITIVE_INFINITY;
 }

@@ -117,12 +117,12 @@ export type PrimaryMessage = MessageOf<typeof PRIMARY_SHAPES>;
 export type WorkerMessage = MessageOf<typeof WORKER_SHAPES>;
 export type WorkerReport = Extract<WorkerMessage, { type: 'report' }>['report'];
 
-/** parsePrimaryMessage is called by the worker; null for anything that is no message of the primary. */
+/** parsePrimaryMessage is called by the worker; null for anything that is not a message of the primary. */
 export function parsePrimaryMessage(raw: unknown): PrimaryMessage | null {
   return isMessage(PRIMARY_SHAPES, raw) ? (raw as PrimaryMessage) : null;
 }
 
-/** parseWorkerMessage is called by the primary; null for anything that is no message of a worker. */
+/** parseWorkerMessage is called by the primary; null for anything that is not a message of a worker. */
 export function parseWorkerMessage(raw: unknown): WorkerMessage | null {
   return isMessage(WORKER_SHAPES, raw) ? (raw as WorkerMessage) : null;
 }

@@ -11,7 +11,7 @@ interface Row {
   /** Of the answer or, where none can be given, of the access line. */
   status: number;
   title: string;
-  /** The connection closes after the answer: the bytes behind such a request may not be what they seem. */
+  /** The connection closes after the answer: the bytes after such a request may not be what they seem. */
   closes?: true;
   /** For LbError.retryable. */
   retryable?: true;

@@ -1,6 +1,6 @@
 /** The head of a request as facts, which depend neither on limits nor on the peer. */
 
-/** Values of a body length that are no length. */
+/** Values of a body length that are not a length. */
 export const NO_BODY = -2;
 export const CHUNKED_BODY = -1;
 

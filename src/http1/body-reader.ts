@@ -39,7 +39,7 @@ export class BodyReader {
   /** The payload of the last read is payloadFrom…payloadTo-1 of its buffer. */
   payloadFrom = 0;
   payloadTo = 0;
-  /** Index of the first byte behind the last read: the end of the read, or of the body where that is complete. */
+  /** Index of the first byte after the last read: the end of the read, or of the body where that is complete. */
   at = 0;
   /** Exact bytes, or NO_BODY, CHUNKED_BODY, UNTIL_CLOSE_BODY. */
   length = NO_BODY;

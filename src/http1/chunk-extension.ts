@@ -13,11 +13,11 @@ const VALUE = 2;
 const QUOTED = 3;
 const ESCAPED = 4;
 const CLOSED = 5;
-/** The CR behind the extensions has come. */
+/** The CR after the extensions has come. */
 export const END = 6;
 export const BAD = 7;
 
-/** nextPart is the part behind one more byte; the body reader asks it byte by byte. */
+/** nextPart is the part that the next byte leads to; the body reader calls it for each byte. */
 export function nextPart(part: number, byte: number): number {
   switch (part) {
     case START:

@@ -8,7 +8,7 @@ export const HEADERS_MAX_COUNT = 200;
 /** RFC 9112 §5, read strictly: a token, no blank before the colon, no control byte but HTAB. */
 const LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)\r\n$/;
 
-/** readTrailer returns name and value of a line with its CRLF; [] for a name that is no trailer; null for a malformed line. */
+/** readTrailer returns name and value of a line with its CRLF; []: the name may not be a trailer; null: the line is malformed. */
 export function readTrailer(line: string, refusesFraming = false): string[] | null {
   const [, name, value] = LINE.exec(line) ?? [];
   if (name === undefined || value === undefined || (refusesFraming && isFraming(name))) return null;

@@ -33,7 +33,7 @@ export function isBlank(byte: number): boolean {
   return byte === SPACE || byte === TAB;
 }
 
-/** isTidyLine tells whether a field line is already as it passes on: one space behind the colon, none at the end. */
+/** isTidyLine tells whether a field line is already as it passes on: one space after the colon, none at the end. */
 export function isTidyLine(bytes: Uint8Array, colon: number, eol: number): boolean {
   if (bytes[colon + 1] !== SPACE) return false;
   return eol === colon + 2 || !(isBlank(bytes[colon + 2]!) || isBlank(bytes[eol - 1]!));

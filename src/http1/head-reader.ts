@@ -1,6 +1,6 @@
 /**
  * The base of both readers of heads. It reads strictly where RFC 9112 leaves a choice: two parsers that disagree about a head
- * take the bytes behind it for different messages.
+ * take the bytes after it for different messages.
  *
  * Field lines are read in one pass over their bytes, which costs a third of searching their text. Neighbouring lines that pass
  * on unchanged are cut out of the text as one string.
@@ -9,7 +9,7 @@ import { COLON, CR, isBlank, isTidyLine, LF, TAB, TEXT_BYTES, TOKEN_BYTES } from
 import { nextHash, PLAIN, specialClass, TRANSFER_ENCODING, UNDERSCORE } from './header-names.ts';
 import { PartialHead } from './partial-head.ts';
 
-/** Results of a reader of heads. Any other result is the index of the first byte behind the head. */
+/** Results of a reader of heads. Any other result is the index of the first byte after the head. */
 export const HEAD_INCOMPLETE = -1;
 export const HEAD_MALFORMED = -2;
 
@@ -64,7 +64,7 @@ export abstract class HeadReader {
   }
 
   #parseText(buffer: Buffer, at: number, to: number, maxBytes: number): number {
-    // A body in the same read may have ended behind what became text.
+    // A body in the same read may have ended after what became text.
     if (this.buffer !== buffer || at >= this.base + this.text.length) {
       this.#makeText(buffer, at, to - at <= SMALL_READ_BYTES ? to : at + FIRST_TEXT_BYTES);
     }
@@ -93,7 +93,7 @@ export abstract class HeadReader {
     this.text = '';
   }
 
-  /** readLines returns the index behind the empty line, HEAD_INCOMPLETE or HEAD_MALFORMED. */
+  /** readLines returns the index after the empty line, HEAD_INCOMPLETE or HEAD_MALFORMED. */
   protected readLines(bytes: Uint8Array, from: number, to: number, maxCount: number): number {
     this.lines = '';
     this.#keptFrom = from;
@@ -137,9 +137,9 @@ export abstract class HeadReader {
     let to = eol;
     while (from < to && isBlank(bytes[from]!)) from++;
     while (to > from && isBlank(bytes[to - 1]!)) to--;
-    // llhttp finds no end of a body whose coding has a tab behind it, and no two readers may differ here.
+    // llhttp finds no end of a body whose coding has a tab after it, and no two readers may differ here.
     if (kind === TRANSFER_ENCODING && bytes.subarray(to, eol).includes(TAB)) {
-      this.refuse('tab behind Transfer-Encoding');
+      this.refuse('tab after Transfer-Encoding');
     }
     const passes =
       this.takeBytes(kind, bytes, from, to) ??

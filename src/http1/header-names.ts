@@ -107,7 +107,7 @@ const PROTECTED = wordSet(`
   ratelimit ratelimit-policy retry-after`);
 const PROTECTED_PREFIX = /^(?:x-forwarded|access-control)-/;
 
-/** Plain names that mean nothing, or harm, behind a body (RFC 9110 §6.5.1). */
+/** Plain names that mean nothing, or do harm, as trailers (RFC 9110 §6.5.1). */
 const NO_TRAILERS = wordSet(`
   authorization www-authenticate authentication-info cookie set-cookie cache-control pragma expires age vary location
   retry-after range max-forwards origin`);
@@ -134,7 +134,7 @@ export function isProtected(lowerName: string): boolean {
   return PROTECTED.has(lowerName) || PROTECTED_PREFIX.test(lowerName);
 }
 
-/** isTrailerAllowed is false for framing, routing, authentication and control names, which never pass behind a body. */
+/** isTrailerAllowed is false for framing, routing, authentication and control names, which never pass as trailers. */
 export function isTrailerAllowed(name: string): boolean {
   if (classOf(name) !== PLAIN) return false;
   const lower = name.toLowerCase();
@@ -152,7 +152,7 @@ export function isChunked(value: string): boolean {
   return value === 'chunked' || value.toLowerCase() === 'chunked';
 }
 
-/** connectionTokens lists the options of a Connection value in lower case; what is no token is left out. */
+/** connectionTokens lists the options of a Connection value in lower case; what is not a token is left out. */
 export function connectionTokens(value: string): string[] {
   return value
     .toLowerCase()

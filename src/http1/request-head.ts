@@ -40,7 +40,7 @@ export class RequestHeadReader extends HeadReader {
 
   /**
    * read reads the head that begins at `at`; while that is incomplete, later calls bring the same bytes and more.
-   * @returns the index behind the head, HEAD_INCOMPLETE, or HEAD_MALFORMED (see `problem` and `problemStatus`)
+   * @returns the index after the head, HEAD_INCOMPLETE, or HEAD_MALFORMED (see `problem` and `problemStatus`)
    */
   read(buffer: Buffer, at: number, to: number, limits: HeadLimits): number {
     this.problemStatus = 400;

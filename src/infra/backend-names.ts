@@ -1,7 +1,7 @@
 /**
- * Looks up the names of backends, so that an outage of the resolver is no outage of the backends. Every look-up asks the resolver;
- * if that fails or is slow, the last good answer serves. One look-up per name runs at a time, because a resolver that hangs
- * would otherwise take all threads of libuv's pool.
+ * Looks up the names of backends, so that an outage of the resolver is not an outage of the backends. Every look-up asks the
+ * resolver; if that fails or is slow, the last good answer serves. One look-up per name runs at a time, because a resolver that
+ * hangs would otherwise take all threads of libuv's pool.
  */
 import type { LookupAddress } from 'node:dns';
 import { lookup as resolveName } from 'node:dns/promises';

@@ -7,7 +7,7 @@ export const NOWHERE = -1;
 
 /**
  * PlacedList is an unordered list whose members know their index, so that adding and removing take constant time. A member belongs
- * to one list at most. It is no Map: V8 replaces the hash table of a Map every few dozen insertions, and each old table refers to
+ * to one list at most. It is not a Map: V8 replaces the hash table of a Map every few dozen insertions, and each old table refers to
  * the next one. Once a table is in the old generation, it keeps all later members alive until the next full collection: with a
  * connection per request a scavenge copied 60 % of the young generation instead of 2 % (7–14 ms instead of 0.5 ms).
  */

@@ -132,7 +132,7 @@ export class Admission {
   #rewrite(apiKeyHeader: string): void {
     const { head } = this;
     let { lines } = head;
-    // Several keys are joined to a text that is no key.
+    // Several keys are joined to a text that is not a key.
     if (apiKeyHeader !== '') this.#apiKey = fieldValues(lines, apiKeyHeader).join(', ');
     if (head.named !== null) {
       // A client must not be able to hide the key from the backend.

@@ -26,7 +26,7 @@ export function forwardedLines(
 }
 
 function hopsBehind(forwardedFor: string, address: string): string {
-  // `unix:` is no address: the next proxy would stop reading there.
+  // `unix:` is not an address: the next proxy would stop reading there.
   return address === UNIX_PEER ? forwardedFor : `${forwardedFor}, ${address}`;
 }
 

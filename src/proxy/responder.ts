@@ -116,7 +116,7 @@ export class Responder {
     return `${prefix}${requestId}","violated-policies":${JSON.stringify(violatedPolicies(decision))}}`;
   }
 
-  /** rawProblem makes a whole HTTP/1.1 answer to bytes that are no request; the connection closes after it. */
+  /** rawProblem makes a whole HTTP/1.1 answer to bytes that are not a request; the connection closes after it. */
   rawProblem({ status }: Outcome, requestId: string, body: string): string {
     return (
       `HTTP/1.1 ${status} ${PHRASES[status] ?? ''}\r\n${this.#problemLines(requestId)}` +

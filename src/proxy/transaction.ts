@@ -269,7 +269,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   }
 
   onRequestBodyEnd(rawTrailers: string[]): void {
-    // A key behind the body was not verified, and some backends take trailers for fields.
+    // A key in the trailers was not verified, and some backends take trailers for header fields.
     const { apiKeyHeader } = this.#plan;
     this.#body?.finish(rawTrailers.length === 0 ? rawTrailers : withoutTrailer(rawTrailers, apiKeyHeader));
   }

@@ -5,8 +5,8 @@
  * CONNECTING  (constructor)  the first request waits for the handshake.
  * AWAITING    #send          the request is being sent or is sent; its final response head has not come.
  * STREAMING   onFinalHead    the sink has the head; the body is read into memory of this connection's own.
- * PARKED      onComplete     in the pool, without a request. Whatever arrives, a byte, a FIN or an error, is no answer and ends the
- *                            connection (response-queue poisoning, CVE-2026-48931).
+ * PARKED      onComplete     in the pool, without a request. Whatever arrives (a byte, a FIN, an error) is not an answer, and ends
+ *                            the connection (response-queue poisoning, CVE-2026-48931).
  * DEAD        close          the wire is closed, the exchange has ended. Final.
  *
  * The pool takes a PARKED connection from its list and sends the next request (AWAITING). Any state ends in DEAD. There is at

@@ -1,6 +1,6 @@
 /**
  * Parses the responses of one connection to a backend. It keeps no reference to a buffer: the beginning of an incomplete head is
- * copied. A head that two parsers could read in two ways is refused, because the bytes behind it would be somebody else's answer.
+ * copied. A head that two parsers could read in two ways is refused, because the bytes after it would be somebody else's answer.
  */
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
 import { BodyReader, UNTIL_CLOSE_BODY } from '../http1/body-reader.ts';
@@ -36,7 +36,7 @@ export class ResponseParser extends HeadReader {
   persistent = false;
   /** Seconds of the backend's `Keep-Alive: timeout=`, -1 without. */
   keepAliveSec = -1;
-  /** The body behind the final head. */
+  /** The body after the final head. */
   readonly body = new BodyReader({ refusesFramingTrailers: false });
 
   /** A control byte in the reason only costs the reason; one in a field, the whole response. */
@@ -89,7 +89,7 @@ export class ResponseParser extends HeadReader {
       if (!isJoined) this.#pending.append(buffer, from, to);
       return HEAD_MORE;
     }
-    // The bytes behind the head are the last ones of this read.
+    // The bytes after the head are the last ones of this read.
     this.at = to - (stop - end);
     pending?.clear();
     return this.#conclude(end - start);

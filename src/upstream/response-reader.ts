@@ -21,7 +21,7 @@ export const READ_INVALID = 3;
 /** ReaderEvents is what the connection is told, before the sink is. */
 export interface ReaderEvents {
   onFinalHead(): void;
-  /** The response is complete, and the read brought this many bytes behind it. The connection ends the exchange. */
+  /** The response is complete, and the read brought this many bytes after it. The connection ends the exchange. */
   onComplete(exchange: Exchange, leftoverBytes: number): void;
 }
 

@@ -291,8 +291,8 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':6: pools.app.backends[2].url: must not have a fragment',
   ],
   'wildcard-path.yaml': [
-    ':3: routes[0].match.path: has a *, which is no wildcard here: write /api/ for everything below it',
-    ':4: routes[1].match.path: has a *, which is no wildcard here: a / at the end means everything below it',
+    ':3: routes[0].match.path: has a *, which is not a wildcard here: write /api/ for everything below it',
+    ':4: routes[1].match.path: has a *, which is not a wildcard here: a / at the end means everything below it',
   ],
   'variable-wrong-type.yaml': [':1: workers: must be auto or a whole number from 1 to 1024'],
   'wrong-type.yaml': [

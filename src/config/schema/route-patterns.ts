@@ -42,5 +42,5 @@ function wildcardSentence(text: string): string {
   const advice = below.endsWith('/')
     ? `write ${below} for everything below it`
     : 'a / at the end means everything below it';
-  return `has a *, which is no wildcard here: ${advice}`;
+  return `has a *, which is not a wildcard here: ${advice}`;
 }

@@ -93,7 +93,7 @@ export class LineWriter {
   #flushSoon(): void {
     this.#flushTimer = setTimeout(() => {
       this.#flushTimer = null;
-      // Behind other batches this one goes on filling, so that memory for a stalled reader holds full batches.
+      // While other batches wait, this one goes on filling, so that memory for a stalled reader holds full batches.
       if (this.#queue.length > 0) this.#flushSoon();
       else this.#ship();
     }, FLUSH_EVERY_MS).unref();

@@ -104,7 +104,7 @@ export class Database {
     return () => this.#activityListeners.delete(listener);
   }
 
-  /** noteActivity says that another program may have written; called by the embedded server. */
+  /** noteActivity calls the listeners of onActivity. The embedded server calls it when another program may have written. */
   noteActivity(): void {
     for (const listener of this.#activityListeners) listener();
   }

@@ -2,7 +2,7 @@
  * Finds a connection on which commands get no replies: the server is gone, or a reply announced more bytes than it has, so that
  * all later replies are taken for its rest. Replies come in the order of the commands, so it is enough to watch one command.
  *
- * A stall of this process is no silence of the server: the command may not have been sent, or its reply not been read. So an
+ * A stall of this process is not silence of the server: the command may not have been sent, or its reply not been read. So an
  * overdue reply gets a second chance, which ends only after the event loop has polled the socket.
  */
 

@@ -65,7 +65,7 @@ function streamWrapOfNode(): StreamWrap {
   return binding('stream_wrap');
 }
 
-/** handleWires is called once per process, on a version that wire-choice.ts lists. */
+/** handleWires is called once per process, where chooseDataPath (wire-choice.ts) allows it. */
 export function handleWires(): WireMaker {
   streamWrap = streamWrapOfNode();
   spareRequest = new streamWrap.WriteWrap();
@@ -105,7 +105,7 @@ class HandleWire extends SocketBound implements Wire {
 
   connected(events: ConnectEvents): void {
     this.attach();
-    // Otherwise node would start reading behind its event, and close a handle that the owner has started by then.
+    // Otherwise node would start reading after its `connect` event, and close a handle that the owner has started by then.
     this.socket.pause();
     events.onConnect();
     if (!this.paused) this.#handle?.readStart();

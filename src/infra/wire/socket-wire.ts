@@ -43,7 +43,7 @@ class SocketWire extends SocketBound implements Wire {
     });
     socket.on('finish', () => this.#tellDrained());
     socket.on('close', () => {
-      // node destroys a socket when both sides have ended. That is no failure, and the owner closes the wire.
+      // node destroys a socket when both sides have ended. That is not a failure, and the owner closes the wire.
       if (!this.finSent || !this.#peerEnded) this.broken(new Error('connection closed'));
     });
   }

@@ -51,7 +51,7 @@ export interface Wire {
   /** pause stops reading; the bytes of the read under way still come. */
   pause(): void;
   resume(): void;
-  /** end sends our FIN behind what was written; reading goes on. */
+  /** end sends our FIN after what was written; reading goes on. */
   end(): void;
   /** close ends both directions at once; bytes that wait are lost. Nothing is called afterwards. */
   close(): void;

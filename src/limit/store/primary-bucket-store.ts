@@ -39,7 +39,7 @@ export class PrimaryBucketStore implements BucketStore {
     );
   }
 
-  /** onReplies is called by the worker's link. It ignores replies to forgotten messages. */
+  /** onReplies is called by the worker's data plane. It ignores replies to forgotten messages. */
   onReplies({ id, replies }: BucketRepliesMessage): void {
     this.#open.get(id)?.(replies);
     this.#open.delete(id);

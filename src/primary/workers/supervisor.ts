@@ -199,7 +199,7 @@ export class Supervisor {
     const nowMs = systemClock.monotonicMs();
     const lateMs = nowMs - this.#watchedAtMs - WATCH_EVERY_MS;
     this.#watchedAtMs = nowMs;
-    // A primary that was suspended heard nobody, which is no worker's fault.
+    // A primary that was suspended heard nobody, which is not the workers' fault.
     for (const slot of this.#slots) slot.checkSilence(lateMs > WATCH_EVERY_MS ? lateMs : 0);
     const meanConnections = meanConnectionsOf(this.workers());
     if (meanConnections !== null) this.broadcast({ type: 'fleet', meanConnections });

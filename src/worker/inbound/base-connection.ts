@@ -27,7 +27,7 @@ export interface ConnectionOwner {
   serve(downstream: Downstream): void;
   /** The connection is about to be cut, because too many bytes wait on it. */
   onOverload(): void;
-  /** refusalOf is the whole answer to bytes that are no request; it counts and logs it. */
+  /** refusalOf is the whole answer to bytes that are not a request; it counts and logs it. */
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string;
   onConnectionClosed(connection: InboundConnection): void;
 }

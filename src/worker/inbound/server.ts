@@ -16,7 +16,7 @@ import type { Plan } from '../../proxy/plan.ts';
 import type { ConnectionOwner, InboundConnection } from './base-connection.ts';
 import type { Engine } from './engine.ts';
 
-/** A drain closes connections that are idle for this long. Right behind an answer, the next request may be on its way. */
+/** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
 const DRAIN_SWEEP_MS = 50;
 /** How long a drain takes connections from the queues before the listeners are closed: new ones may always come. */

@@ -24,7 +24,7 @@ const LINGERING = 3;
 export const HEAD_CHECK_MS = 1_000;
 /** After so many looks node has surely noticed a deadline that is over. */
 const HEAD_CHECKS = 2;
-/** Requests that may wait on one connection, and bytes behind the first of them, before the socket is paused. */
+/** Requests that may wait on one connection, and bytes after the first of them, before the socket is paused. */
 const QUEUE_MAX = 64;
 const AHEAD_MAX_BYTES = 32_768;
 /** Requests that may wait in a worker; above it a connection with more than QUEUE_MAX is cut. One read can bring 2,400. */
@@ -45,12 +45,12 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   readonly #queued: QueuedRequests;
   readonly #queue: NodeDownstream[] = [];
   #state = OPEN;
-  /** The refusal that waits behind the answers. */
+  /** The refusal that is sent after the answers to the queue. */
   #unparsed: UnparsedRequest | null = null;
   /** Requests of this connection that nobody will serve. */
   #ignoredCount = 0;
   #pausedForQueue = false;
-  /** The parser has just made a request: those behind it in the same packet are not known yet. */
+  /** The parser has just made a request: those after it in the same packet are not known yet. */
   #parsing = false;
   /** bytesRead when the queue got its first request. */
   #queuedAtBytes = 0;
@@ -114,7 +114,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
       process.nextTick(endParsing, this);
       this.#serve(downstream);
     } else if (this.current.closing || this.socket.bytesRead > this.#drainedAtBytes) {
-      // Nothing is served behind the last answer (RFC 9112 §9.6), and a client that always pipelines must not hold up a drain.
+      // Nothing is served after the last answer (RFC 9112 §9.6), and a client that always pipelines must not hold up a drain.
       if (this.#ignoredCount === 0) this.#discardInput();
       this.#ignore();
     } else this.#enqueue(downstream);
@@ -135,7 +135,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     this.#queued.count += 1;
     if (this.#queue.length <= QUEUE_MAX && socket.bytesRead - this.#queuedAtBytes <= AHEAD_MAX_BYTES) return;
     if (this.#cutAbove(this.#queue.length)) return;
-    // For each request again, because to read a body of the queue resumes the socket; and behind the parser, which resumes it
+    // For each request again, because to read a body of the queue resumes the socket; and after the parser, which resumes it
     // at the end of every message.
     this.#pausedForQueue = true;
     process.nextTick(pauseSocket, socket);
@@ -250,7 +250,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     else Socket.prototype.destroySoon.call(this.socket);
   }
 
-  /** What still comes is no request. A listener of our own takes node's parser off the socket, which would make requests of it. */
+  /** What still comes is not a request. Our own listener replaces node's parser, which would make requests of it. */
   #discardInput(): void {
     this.socket.removeAllListeners('data');
     this.socket.on('data', () => undefined);

@@ -155,7 +155,7 @@ export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
   }
 
   protected override mustClose(): boolean {
-    // node closes behind an expectation that got no 100, also where no body follows, and the client must be told.
+    // node closes after an expectation that got no 100, also where no body follows, and the client must be told.
     const unmet = this.head.expectsContinue && !this.continued;
     return unmet || !(this.received || this.#isRestShort()) || this.owner.ending;
   }

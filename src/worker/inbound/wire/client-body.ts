@@ -105,8 +105,8 @@ export class ClientBody {
   }
 
   /**
-   * read takes what the state allows of the bytes at…to-1 and returns the index behind them. Where that is above `at`, deliver
-   * must follow. The two are apart so that the connection knows what waits behind a body before the request hears of its end.
+   * read takes what the state allows of the bytes at…to-1 and returns the index after them. Where that is above `at`, deliver
+   * must follow. The two are apart so that the connection knows what waits after a body before the request hears of its end.
    */
   read(buffer: Buffer, at: number, to: number): number {
     if (this.#state !== FLOWING && this.#state !== UNWANTED) return at;

@@ -1,7 +1,7 @@
 /**
  * One connection of a client, HTTP/1.1 on a wire.
  *
- * Requests are read one at a time. While one is served the bytes behind it are kept unparsed: one packet cannot occupy many
+ * Requests are read one at a time. While one is served the bytes after it are kept unparsed: one packet cannot occupy many
  * backends, and what waits of a client takes at most twice its bytes.
  *
  * State       entered by    what it means
@@ -86,7 +86,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
 
   #readBody(buffer: Buffer, at: number, to: number): number {
     const body = this.body;
-    // Empty lines behind a request are dropped as they come: to look at them again with each read would be quadratic.
+    // Empty lines after a request are dropped as they come: to look at them again with each read would be quadratic.
     if (body === null || body.complete) return skipEmptyLines(buffer, at, to);
     const next = body.read(buffer, at, to);
     this.restBytes = to - (next === at ? at : skipEmptyLines(buffer, next, to));
@@ -156,7 +156,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.arm(this.owner.plan.timeouts.headersMs);
   }
 
-  /** Answers bytes that are no request, and ends the connection. */
+  /** Answers bytes that are not a request, and ends the connection. */
   #refuse(unparsed: UnparsedRequest): void {
     this.wire.writeText(this.owner.refusalOf(this, unparsed));
     this.#linger();
@@ -236,7 +236,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   }
 }
 
-/** The index behind empty lines, ended by CRLF or LF: they are ignored before a request (RFC 9112 §2.2). */
+/** The index after empty lines, ended by CRLF or LF: they are ignored before a request (RFC 9112 §2.2). */
 function skipEmptyLines(buffer: Buffer, from: number, to: number): number {
   let at = from;
   for (;;) {

@@ -6,9 +6,9 @@ import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import type { ClientBody } from './client-body.ts';
 import type { ClientRequest } from './client-request.ts';
 
-/** When this much waits behind the request that is served, the client is no longer read. */
+/** When this much waits after the request that is served, the client is no longer read. */
 const AHEAD_MAX_BYTES = 32_768;
-/** Up to this much a client that is ahead is still read once per tick, so that a FIN behind the bytes ends its request. */
+/** Up to this much a client that is ahead is still read once per tick, so that a FIN after the bytes ends its request. */
 const LOOK_AHEAD_MAX_BYTES = 262_144;
 /** Pending bytes of all clients of a worker. Above it, a connection on which more than SPARED_BYTES wait is cut. */
 export const WORKER_PENDING_MAX_BYTES = 67_108_864;
@@ -27,7 +27,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   /** Bytes read since the connection was opened. */
   protected readBytes = 0;
   protected readonly pending: PendingBytes;
-  /** Bytes behind the head or the piece of body that was read last, without empty lines (RFC 9112 §2.2). */
+  /** Bytes after the head or the piece of body that was read last, without empty lines (RFC 9112 §2.2). */
   protected restBytes = 0;
   /** A FIN has come; it is handled after the pending bytes. */
   protected endWaits = false;
@@ -59,7 +59,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
 
   /** onFirstByte is called when `received` becomes true. */
   protected abstract onFirstByte(): void;
-  /** step handles the next head or piece of body in the bytes at…to-1. @returns the index behind it; `at` or less: it must wait */
+  /** step handles the next head or piece of body in the bytes at…to-1. @returns the index after it; `at` or less: it must wait */
   protected abstract step(buffer: Buffer, at: number, to: number): number;
   protected abstract onInputEnd(): void;
   abstract onDrain(): void;
@@ -108,7 +108,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     this.#pace();
   }
 
-  /** Handles the bytes from…to-1 as far as the states allow. @returns the index behind them */
+  /** Handles the bytes from…to-1 as far as the states allow. @returns the index after them */
   #advance(buffer: Buffer, from: number, to: number): number {
     this.#advancing = true;
     let at = from;
