@@ -1,5 +1,4 @@
 /** The API keys of clients as the admin API issues, lists and revokes them. The table `api_keys` has only their digests. */
-import { randomBytes } from 'node:crypto';
 import { LbError } from '../contract/errors.ts';
 import type { Database, Row } from '../infra/postgres/postgres.ts';
 import { digestOf, makeApiKey } from './api-key.ts';
@@ -32,11 +31,9 @@ const INSERT_MS = 10_000;
 
 export class ApiKeyStore {
   readonly #options: ApiKeyStoreOptions;
-  readonly #database: Database;
 
   constructor(options: ApiKeyStoreOptions) {
     this.#options = options;
-    this.#database = options.database;
   }
 
   /**
@@ -44,12 +41,12 @@ export class ApiKeyStore {
    * too_many_keys where the client has MAX_KEYS_PER_CLIENT, secret_missing, or what Database throws.
    */
   async issue(clientId: string, name: string | null): Promise<IssuedKey> {
-    const { secret, whenTold } = this.#options;
+    const { database, secret, whenTold } = this.#options;
     const signing = await secret.ensure(() => this.#hasKeys());
-    const { keyId, key } = makeApiKey(Date.now(), randomBytes);
+    const { keyId, key } = makeApiKey();
     const values = [keyId, clientId, name, digestOf(signing.key, key), signing.id, MAX_KEYS_PER_CLIENT];
     // Calls for one client wait for each other: only a statement that begins once the lock is held sees the keys of the others.
-    const row = await this.#database.transaction(INSERT_MS, async (query) => {
+    const row = await database.transaction(INSERT_MS, async (query) => {
       const known = await query('select 1 from clients where client_id = $1 for no key update', [clientId]);
       return known.length === 0 ? null : (await query(INSERT_WITHIN_LIMIT, values))[0];
     });
@@ -72,7 +69,7 @@ export class ApiKeyStore {
     page: { limit: number; after: string | null },
   ): Promise<{ items: ApiKeyView[]; next: string | null }> {
     // A client without keys gives one row of nulls, an unknown one gives none.
-    const rows = await this.#database.read(
+    const rows = await this.#options.database.read(
       `select k.key_id, k.name, k.created_at from clients c
        left join lateral (
          select key_id, name, created_at from api_keys
@@ -89,7 +86,7 @@ export class ApiKeyStore {
 
   /** revoke leaves a tombstone: within a second no worker of any machine accepts the key. Throws key_not_found, client_not_found. */
   async revoke(clientId: string, keyId: string): Promise<void> {
-    const [row] = await this.#database.query(
+    const [row] = await this.#options.database.query(
       `with gone as (delete from api_keys where client_id = $1 and key_id = $2 returning key_id)
        select (select count(*)::integer from gone) as count,
          exists (select 1 from clients where client_id = $1) as known`,
@@ -101,7 +98,7 @@ export class ApiKeyStore {
   }
 
   async #hasKeys(): Promise<boolean> {
-    return (await this.#database.read('select 1 from api_keys limit 1')).length > 0;
+    return (await this.#options.database.read('select 1 from api_keys limit 1')).length > 0;
   }
 }
 

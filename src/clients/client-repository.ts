@@ -4,7 +4,7 @@
  */
 import type { ClientRecord } from '../contract/clients.ts';
 import { LbError } from '../contract/errors.ts';
-import type { Database, Row } from '../infra/postgres/postgres.ts';
+import type { Database } from '../infra/postgres/postgres.ts';
 import { constraintOf, sqlStateOf } from '../infra/postgres/postgres-errors.ts';
 import { CLIENT_COLUMNS, type ClientInput, clientRecordOf } from './client-record.ts';
 
@@ -26,6 +26,9 @@ const RETURNING = `returning ${CLIENT_COLUMNS}`;
 const INSERT =
   'insert into clients (client_id, mode, capacity, refill_per_second, limits) values ($1, $2, $3, $4, $5)';
 
+/** Parameters of a statement about the client that is the first one. */
+type Values = readonly [clientId: string, ...others: unknown[]];
+
 export class ClientRepository {
   readonly #database: Database;
 
@@ -45,15 +48,12 @@ export class ClientRepository {
 
   /** Throws client_not_found. */
   async get(clientId: string): Promise<ClientRecord> {
-    return found(
-      await this.#database.query(`select ${CLIENT_COLUMNS} from clients where client_id = $1`, [clientId]),
-      clientId,
-    );
+    return this.#one(`select ${CLIENT_COLUMNS} from clients where client_id = $1`, [clientId]);
   }
 
   /** Throws client_exists; bad_request (status 422) for values outside of the table's constraints. */
   async create(clientId: string, input: ClientInput): Promise<ClientRecord> {
-    return found(await this.#write(`${INSERT} ${RETURNING}`, valuesOf(clientId, input), clientId), clientId);
+    return this.#one(`${INSERT} ${RETURNING}`, valuesOf(clientId, input));
   }
 
   /** Creates or replaces. Throws as create, but for client_exists. */
@@ -61,18 +61,13 @@ export class ClientRepository {
     const values = valuesOf(clientId, input);
     // Not "on conflict do update", which holds the insert's locks while it waits for a row that is being deleted.
     for (let round = 0; round < PUT_ROUNDS; round++) {
-      const [updated] = await this.#write(
+      const updated = await this.#find(
         `update clients set mode = $2, capacity = $3, refill_per_second = $4, limits = $5 where client_id = $1 ${RETURNING}`,
         values,
-        clientId,
       );
-      if (updated !== undefined) return { record: clientRecordOf(updated), created: false };
-      const [created] = await this.#write(
-        `${INSERT} on conflict (client_id) do nothing ${RETURNING}`,
-        values,
-        clientId,
-      );
-      if (created !== undefined) return { record: clientRecordOf(created), created: true };
+      if (updated !== null) return { record: updated, created: false };
+      const created = await this.#find(`${INSERT} on conflict (client_id) do nothing ${RETURNING}`, values);
+      if (created !== null) return { record: created, created: true };
     }
     const message = `the client ${clientId} is being created and deleted by others; try again`;
     throw new LbError('database_unavailable', message);
@@ -80,7 +75,7 @@ export class ClientRepository {
 
   /** Absent fields stay; `limits` is replaced as a whole. Throws client_not_found, else as create. */
   async patch(clientId: string, patch: Partial<ClientInput>): Promise<ClientRecord> {
-    const rows = await this.#write(
+    return this.#one(
       `update clients set
          mode = coalesce($2, mode),
          capacity = case when $3 then $4 else capacity end,
@@ -96,36 +91,32 @@ export class ClientRepository {
         patch.refillPerSecond ?? null,
         patch.limits === undefined ? null : JSON.stringify(patch.limits),
       ],
-      clientId,
     );
-    return found(rows, clientId);
   }
 
   /** Leaves a tombstone. Throws client_not_found. */
   async remove(clientId: string): Promise<void> {
-    found(
-      await this.#write(`delete from clients where client_id = $1 ${RETURNING}`, [clientId], clientId),
-      clientId,
-    );
+    await this.#one(`delete from clients where client_id = $1 ${RETURNING}`, [clientId]);
   }
 
-  async #write(text: string, values: readonly unknown[], clientId: string): Promise<Row[]> {
+  async #one(text: string, values: Values): Promise<ClientRecord> {
+    const record = await this.#find(text, values);
+    if (record === null) throw new LbError('client_not_found', `there is no client ${values[0]}`);
+    return record;
+  }
+
+  async #find(text: string, values: Values): Promise<ClientRecord | null> {
     try {
-      return await this.#database.query(text, values);
+      const [row] = await this.#database.query(text, values);
+      return row === undefined ? null : clientRecordOf(row);
     } catch (error) {
-      throw refusalOf(error, clientId);
+      throw refusalOf(error, values[0]);
     }
   }
 }
 
-function valuesOf(clientId: string, input: ClientInput): unknown[] {
+function valuesOf(clientId: string, input: ClientInput): Values {
   return [clientId, input.mode, input.capacity, input.refillPerSecond, JSON.stringify(input.limits)];
-}
-
-function found(rows: readonly Row[], clientId: string): ClientRecord {
-  const [row] = rows;
-  if (row === undefined) throw new LbError('client_not_found', `there is no client ${clientId}`);
-  return clientRecordOf(row);
 }
 
 function refusalOf(error: unknown, clientId: string): unknown {

@@ -233,8 +233,9 @@ test('a thread that ends is restarted, is idle without writers, and writes of ot
   await within(embedded.ready, START.timeoutMs, 'the first start');
   const repository = new ClientRepository(embedded.database);
   await repository.create('acme', INPUT);
+  const { lossCount } = embedded.database;
   embedded.killThread();
-  await waitFor('the loss to be noticed', () => !embedded.database.available);
+  await waitFor('the loss to be noticed', () => embedded.database.lossCount > lossCount);
   const startedMs = performance.now();
   await assert.rejects(repository.get('acme'), { status: 503, retryable: true });
   assert.ok(performance.now() - startedMs < 1_000);

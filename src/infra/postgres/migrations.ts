@@ -48,8 +48,8 @@ export async function migrate(
   options: MigrateOptions,
 ): Promise<MigrationResult> {
   const folder = options.folder ?? productFolder();
-  return database.migrating(RUN_MS, async (client) => {
-    const before = await readStates(queryOn(client), folder);
+  return database.migrating(RUN_MS, async (client, query) => {
+    const before = await readStates(query, folder);
     if (action === 'status') return { changed: [], migrations: before };
     const unknown = before.filter(({ known }) => !known);
     if (unknown.length > 0)
@@ -59,7 +59,7 @@ export async function migrate(
     if (action === 'up' && before.every(({ appliedAt }) => appliedAt !== null))
       return { changed: [], migrations: before };
     const changed = await run(client, action, { folder, logger: options.logger });
-    return { changed, migrations: await readStates(queryOn(client), folder) };
+    return { changed, migrations: await readStates(query, folder) };
   });
 }
 
@@ -142,10 +142,6 @@ async function readLedger(query: QueryFn): Promise<Row[]> {
 
 function misfit(message: string): LbError {
   return new LbError('schema_mismatch', message);
-}
-
-function queryOn(client: pg.PoolClient): QueryFn {
-  return async (text, params = []) => (await client.query<Row>(text, [...params])).rows;
 }
 
 /** The folder lies beside src/ and dist/ alike. */

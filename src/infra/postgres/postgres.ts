@@ -51,7 +51,6 @@ export class Database {
   /** true for the embedded server, whose one session all connections share: no LISTEN, and one transaction at a time. */
   readonly singleSession: boolean;
   readonly #options: DatabaseOptions;
-  readonly #logger: Logger;
   /** For one statement; also set at the server. */
   readonly #statementMs: number;
   readonly #pool: pg.Pool;
@@ -60,14 +59,12 @@ export class Database {
   /** Connections whose session has its statement_timeout. */
   readonly #prepared = new WeakSet<pg.PoolClient>();
   readonly #activityListeners = new Set<() => void>();
-  #available = false;
   #lossCount = 0;
   #held: LbError | null = null;
   #closing: Promise<void> | null = null;
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
-    this.#logger = options.logger;
     this.#statementMs = options.statementMs ?? DEFAULT_STATEMENT_MS;
     this.singleSession = options.target.kind === 'embedded';
     const config = clientConfig(options);
@@ -80,14 +77,9 @@ export class Database {
     });
     // Emitted for idle connections, e.g. when the server restarts. Without a listener it would end the process.
     this.#pool.on('error', (error) => {
-      this.#noteLoss();
-      this.#logger.debug({ err: error }, 'an idle database connection broke');
+      this.#lossCount++;
+      this.#options.logger.debug({ err: error }, 'an idle database connection broke');
     });
-  }
-
-  /** false until the first answer and after each failure to get one. */
-  get available(): boolean {
-    return this.#available;
   }
 
   /**
@@ -141,8 +133,10 @@ export class Database {
   }
 
   /** migrating lends a raw connection, even while the database is held, and closes it afterwards. For migrations.ts. */
-  migrating<T>(timeoutMs: number, fn: (client: pg.PoolClient) => Promise<T>): Promise<T> {
-    return this.#lend('migrating', timeoutMs, fn);
+  migrating<T>(timeoutMs: number, fn: (client: pg.PoolClient, query: QueryFn) => Promise<T>): Promise<T> {
+    return this.#lend('migrating', timeoutMs, (client) =>
+      fn(client, (text, params) => run(client, text, params)),
+    );
   }
 
   /** nowUs is the database's time in µs since the epoch: the clock of every version of limits. */
@@ -154,7 +148,7 @@ export class Database {
   /** hold makes every use fail at once for this reason; null ends that. Called by the embedded server. */
   hold(reason: LbError | null): void {
     this.#held = reason;
-    if (reason !== null) this.#noteLoss();
+    if (reason !== null) this.#lossCount++;
   }
 
   /**
@@ -176,13 +170,12 @@ export class Database {
   }
 
   async #closeAll(): Promise<void> {
-    this.#available = false;
     await this.#listening.close();
     const ended = this.#pool.end();
     try {
       await withDeadline(ended, CLOSE_MS, 'the database connections');
     } catch (error) {
-      this.#logger.warn({ err: error }, 'database statements were cut at the end');
+      this.#options.logger.warn({ err: error }, 'database statements were cut at the end');
       for (const release of this.#lent.values()) release(true);
       await withDeadline(ended, CLOSE_MS, 'the cut database connections');
     }
@@ -202,7 +195,6 @@ export class Database {
         this.#prepare(client).then(() => fn(client)),
         timeoutMs,
       );
-      this.#available = true;
       release(isMigrating);
       return result;
     } catch (thrown) {
@@ -211,8 +203,7 @@ export class Database {
       // A connection in a failed transaction, or with an answer still to come, cannot be used again.
       release(isLost || isMigrating || client.getTransactionStatus() !== 'I');
       // A statement that the server refused or gave up proves that the server is there.
-      if (isLost) this.#noteLoss();
-      else this.#available = true;
+      if (isLost) this.#lossCount++;
       throw error;
     } finally {
       if (use !== 'reading') this.noteActivity();
@@ -230,20 +221,15 @@ export class Database {
     try {
       return await this.#pool.connect();
     } catch (thrown) {
-      this.#noteLoss();
+      this.#lossCount++;
       throw mapDatabaseError(thrown, 'cannot connect');
     }
-  }
-
-  #noteLoss(): void {
-    this.#available = false;
-    this.#lossCount++;
   }
 
   /** Notes that the connection is lent. Its late 'error' events must not end the process. */
   #guard(client: pg.PoolClient): (destroy: boolean) => void {
     const ignore = (error: Error): void => {
-      this.#logger.debug({ err: error }, 'a database connection broke in use');
+      this.#options.logger.debug({ err: error }, 'a database connection broke in use');
     };
     client.on('error', ignore);
     const release = (destroy: boolean): void => {

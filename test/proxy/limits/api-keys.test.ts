@@ -31,7 +31,7 @@ function makeKeys() {
       records: Buffer.concat(records).toString('base64'),
     });
   const issue = (clientId: string) => {
-    const { key } = makeApiKey(Date.now(), (count) => crypto.getRandomValues(Buffer.alloc(count)));
+    const { key } = makeApiKey();
     return { key, clientId, secretId: SECRET.id, digest: digestOf(SECRET.key, key) };
   };
   const keys = { acme: issue('acme'), second: issue('acme'), banned: issue('banned') };
