@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { NODE_RANGE, nodeProblem } from '../../src/config/node-version.ts';
-import { FolderLock } from '../../src/infra/postgres/folder-lock.ts';
+import { lockFolder } from '../../src/infra/postgres/folder-lock.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { EXPECTED_PROBLEMS } from './expected-problems.ts';
 
@@ -202,8 +202,8 @@ test('migrate up, status and down work on the embedded database', (t) => {
 test('migrate on a folder in use, or without the server, prints the reason and exits 1', async (t) => {
   const cwd = tempFolder(t);
   writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
-  const lock = FolderLock.acquire(join(cwd, 'data/postgres'), 'sluice serve');
-  t.after(() => lock.release());
+  const unlock = lockFolder(join(cwd, 'data/postgres'), 'sluice serve');
+  t.after(unlock);
   const locked = sluice(['migrate', '--config', 'a.yaml'], { cwd });
   assert.deepEqual([locked.code, locked.stdout], [1, '']);
   assert.match(locked.stderr, /^sluice: .*sluice serve.*\n$/);

@@ -11,7 +11,7 @@ import {
   EmbeddedPostgres,
   type EmbeddedPostgresOptions,
 } from '../../src/infra/postgres/embedded-postgres.ts';
-import { FolderLock } from '../../src/infra/postgres/folder-lock.ts';
+import { lockFolder } from '../../src/infra/postgres/folder-lock.ts';
 import { assertSchema, migrate } from '../../src/infra/postgres/migrations.ts';
 import type { Database } from '../../src/infra/postgres/postgres.ts';
 import { type Child, spawnChild } from '../support/child.ts';
@@ -284,8 +284,8 @@ test('closing during the start is quick and releases the folder', async (t) => {
   const embedded = open(t, folder);
   await within(embedded.close(), 12_000, 'closing');
   await assert.rejects(embedded.ready, { code: 'database_unavailable' });
-  const lock = FolderLock.acquire(folder, 'the next');
-  lock.release();
+  const unlock = lockFolder(folder, 'the next');
+  unlock();
 });
 
 test('a folder that cannot be made or has a foreign lock file is refused with the reason', async () => {
@@ -298,7 +298,7 @@ test('a folder that cannot be made or has a foreign lock file is refused with th
   });
   mkdirSync(join(folder, 'b'));
   writeFileSync(join(folder, 'b', 'lock'), 'nonsense');
-  assert.throws(() => FolderLock.acquire(join(folder, 'b'), 'a test'), {
+  assert.throws(() => lockFolder(join(folder, 'b'), 'a test'), {
     code: 'folder_locked',
     message: /not a database/,
   });

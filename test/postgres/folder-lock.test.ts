@@ -2,17 +2,17 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { FolderLock } from '../../src/infra/postgres/folder-lock.ts';
+import { lockFolder } from '../../src/infra/postgres/folder-lock.ts';
 import { runToEnd, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 
 const MODULE = new URL('../../src/infra/postgres/folder-lock.ts', import.meta.url).href;
 /** Locks the folder of its first argument as the user of its second, reports it, and runs until it is killed. */
 const HOLDER = `
-  const { FolderLock } = await import('${MODULE}');
+  const { lockFolder } = await import('${MODULE}');
   if (process.argv[2]) process.setuid(Number(process.argv[2]));
   try {
-    FolderLock.acquire(process.argv[1], 'a holder');
+    lockFolder(process.argv[1], 'a holder');
     console.log('locked');
     setInterval(() => undefined, 1_000);
   } catch (error) {
@@ -23,20 +23,16 @@ const WORDS = ['--input-type=module', '-e', HOLDER];
 
 test('one holder at a time, released for the next, also within one process', () => {
   const folder = makeTempFolder();
-  const lock = FolderLock.acquire(folder, 'first');
-  assert.throws(() => FolderLock.acquire(folder, 'second'), {
+  const unlock = lockFolder(folder, 'first');
+  assert.throws(() => lockFolder(folder, 'second'), {
     code: 'folder_locked',
     message: /\(first, since /,
   });
-  assert.throws(
-    () => FolderLock.acquire(folder, 'second'),
-    { code: 'folder_locked' },
-    'a refusal released it',
-  );
-  lock.release();
-  lock.release();
+  assert.throws(() => lockFolder(folder, 'second'), { code: 'folder_locked' }, 'a refusal released it');
+  unlock();
+  unlock();
   assert.deepEqual(readdirSync(folder), ['lock']);
-  FolderLock.acquire(folder, 'third').release();
+  lockFolder(folder, 'third')();
 });
 
 test('of many simultaneous processes one gets the lock, and another one when that is killed', async (t) => {
@@ -49,19 +45,19 @@ test('of many simultaneous processes one gets the lock, and another one when tha
   const holders = children.filter((_, i) => lines[i] === 'locked');
   assert.equal(holders.length, 1, lines.join('\n'));
   const [holder] = holders;
-  assert.throws(() => FolderLock.acquire(folder, 'next'), {
+  assert.throws(() => lockFolder(folder, 'next'), {
     message: new RegExp(`process ${holder?.pid} on `),
   });
   holder?.signal('SIGKILL');
   await holder?.exited;
   assert.ok(existsSync(join(folder, 'lock-holder')), 'it could not clean up');
-  FolderLock.acquire(folder, 'next').release();
+  lockFolder(folder, 'next')();
 });
 
 test('a process of another container on the same folder is refused with the host of the holder', async (t) => {
   const folder = makeTempFolder();
-  const lock = FolderLock.acquire(folder, 'outside');
-  t.after(() => lock.release());
+  const unlock = lockFolder(folder, 'outside');
+  t.after(unlock);
   // In another pid namespace.
   const unshare = ['--user', '--map-root-user', '--pid', '--fork', process.execPath, ...WORDS, folder];
   const { code, stdout, stderr } = await runToEnd('unshare', unshare);

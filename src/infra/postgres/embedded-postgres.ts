@@ -27,7 +27,7 @@ import { LbError, toError } from '../../contract/errors.ts';
 import { atMost, withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
 import type { ThreadStart } from './embedded-postgres-thread.ts';
-import { FolderLock } from './folder-lock.ts';
+import { lockFolder } from './folder-lock.ts';
 import { migrate } from './migrations.ts';
 import { Database } from './postgres.ts';
 
@@ -80,8 +80,8 @@ export class EmbeddedPostgres {
   readonly #firstStart = Promise.withResolvers<void>();
   /** Ends pauses and the process that makes data. */
   readonly #closing = new AbortController();
-  /** null: unused. */
-  #lock: FolderLock | null = null;
+  /** Gives the folder back; null: unused. */
+  #unlock: (() => void) | null = null;
   #loop: Promise<void> = Promise.resolve();
   #thread: Worker | null = null;
   #lastStallMs = Number.NEGATIVE_INFINITY;
@@ -112,7 +112,7 @@ export class EmbeddedPostgres {
 
   /** Whether there is no data, and nobody has asked for any. */
   get unused(): boolean {
-    return this.#lock === null;
+    return this.#unlock === null;
   }
 
   get #closed(): boolean {
@@ -126,9 +126,9 @@ export class EmbeddedPostgres {
     await this.database.close();
     await this.#stopThread();
     await this.#loop;
-    if (this.#lock === null) return;
+    if (this.#unlock === null) return;
     rmSync(this.#socketFolder, { recursive: true, force: true });
-    this.#lock.release();
+    this.#unlock();
   }
 
   /** killThread ends the thread as a crash would; for one that answers nobody, and for tests. */
@@ -150,8 +150,8 @@ export class EmbeddedPostgres {
 
   /** From unused to starting. Throws LbError folder_locked, and the next statement tries again. */
   #leaveUnused(): void {
-    if (this.#lock !== null) return;
-    this.#lock = FolderLock.acquire(this.#folder, this.#options.purpose);
+    if (this.#unlock !== null) return;
+    this.#unlock = lockFolder(this.#folder, this.#options.purpose);
     this.#loop = this.#run();
   }
 

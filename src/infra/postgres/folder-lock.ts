@@ -18,34 +18,24 @@ const HOLDER_NAME = 'lock-holder';
 /** SQLITE_BUSY. */
 const BUSY = 5;
 /** Keeps locks that nobody refers to any more from being collected, which would release them. */
-const held = new Set<FolderLock>();
+const held = new Set<DatabaseSync>();
 
-export class FolderLock {
-  readonly #file: DatabaseSync;
-  readonly #holderPath: string;
-
-  private constructor(file: DatabaseSync, holderPath: string) {
-    this.#file = file;
-    this.#holderPath = holderPath;
-    held.add(this);
-  }
-
-  /**
-   * acquire locks a folder, making it (0700) where it is missing. `purpose` tells others who holds it, e.g. "sluice serve".
-   * Throws LbError folder_locked, naming the holder or what is wrong with the folder.
-   */
-  static acquire(folder: string, purpose: string): FolderLock {
-    const holderPath = join(folder, HOLDER_NAME);
-    const holder = `process ${process.pid} on ${hostname()} (${purpose}, since ${new Date().toISOString()})`;
-    return new FolderLock(openLocked(folder, holderPath, holder), holderPath);
-  }
-
-  /** release gives the folder back; safe to call twice. */
-  release(): void {
-    if (!held.delete(this)) return;
-    rmSync(this.#holderPath, { force: true });
-    this.#file.close();
-  }
+/**
+ * lockFolder locks a folder, making it (0700) where it is missing. `purpose` tells others who holds it, e.g. "sluice serve".
+ * Throws LbError folder_locked, naming the holder or what is wrong with the folder.
+ *
+ * @returns how to give the folder back; safe to call twice
+ */
+export function lockFolder(folder: string, purpose: string): () => void {
+  const holderPath = join(folder, HOLDER_NAME);
+  const holder = `process ${process.pid} on ${hostname()} (${purpose}, since ${new Date().toISOString()})`;
+  const file = openLocked(folder, holderPath, holder);
+  held.add(file);
+  return () => {
+    if (!held.delete(file)) return;
+    rmSync(holderPath, { force: true });
+    file.close();
+  };
 }
 
 function openLocked(folder: string, holderPath: string, holder: string): DatabaseSync {
