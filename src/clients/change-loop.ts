@@ -9,10 +9,10 @@
  *   again where only a statement failed, else everything.
  */
 import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
-import { atMost } from '../infra/lifecycle.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { assertSchema } from '../infra/postgres/migrations.ts';
 import type { Database } from '../infra/postgres/postgres.ts';
+import { atMost } from '../infra/with-deadline.ts';
 
 export interface ChangeLoopOptions {
   database: Database;

@@ -7,7 +7,7 @@ import type { LookupAddress } from 'node:dns';
 import { lookup as resolveName } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import { toError } from '../contract/errors.ts';
-import { withDeadline } from './lifecycle.ts';
+import { withDeadline } from './with-deadline.ts';
 
 /** Names come from the configuration alone; the bound is for a process that sees many reloads. */
 const MAX_NAMES = 10_000;

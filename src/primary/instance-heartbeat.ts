@@ -9,11 +9,11 @@
 import { randomBytes } from 'node:crypto';
 import type { Result } from 'ioredis';
 import { toError } from '../contract/errors.ts';
-import { withDeadline } from '../infra/lifecycle.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { slotOfTag } from '../infra/redis/cluster-slot.ts';
 import { type LuaScript, loadLuaScript } from '../infra/redis/lua-scripts.ts';
 import type { RedisConnection } from '../infra/redis/redis.ts';
+import { withDeadline } from '../infra/with-deadline.ts';
 import { instancesKey } from '../limit/bucket/bucket-key.ts';
 
 declare module 'ioredis' {

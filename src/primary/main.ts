@@ -25,7 +25,7 @@ import type { ProcessSignals } from '../infra/process-signals.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
 import type { Phase } from './admin/parts.ts';
-import { answerTakes } from './buckets/bucket-host.ts';
+import { answerTakes } from './buckets/answer-takes.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
 import { PrimaryDirectory } from './clients/primary-directory.ts';
 import { HealthChecker } from './health/health-checker.ts';

@@ -5,8 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { toError } from '../../contract/errors.ts';
-import { withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
+import { withDeadline } from '../with-deadline.ts';
 
 interface Listener {
   channel: string;

@@ -4,8 +4,8 @@
  */
 import pg from 'pg';
 import { LbError } from '../../contract/errors.ts';
-import { withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
+import { withDeadline } from '../with-deadline.ts';
 import { isConnectionLost, mapDatabaseError } from './postgres-errors.ts';
 import { ListenConnection } from './postgres-listener.ts';
 

@@ -5,8 +5,8 @@
 import { once } from 'node:events';
 import { Cluster, type Redis } from 'ioredis';
 import { toError } from '../../contract/errors.ts';
-import { atMost, withDeadline } from '../lifecycle.ts';
 import type { Logger } from '../logging/logger.ts';
+import { atMost, withDeadline } from '../with-deadline.ts';
 import { ClusterNodes } from './cluster-nodes.ts';
 import { type ClientOptions, MAX_RETRY_MS, makeClient } from './redis-client.ts';
 import { ReplyWatch } from './reply-watch.ts';

@@ -5,10 +5,10 @@
 import type { Result } from 'ioredis';
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError, toError } from '../../contract/errors.ts';
-import { withDeadline } from '../../infra/lifecycle.ts';
 import { isTryAgain, slotOfTag } from '../../infra/redis/cluster-slot.ts';
 import { type LuaScript, loadLuaScript } from '../../infra/redis/lua-scripts.ts';
 import type { RedisConnection } from '../../infra/redis/redis.ts';
+import { withDeadline } from '../../infra/with-deadline.ts';
 import { hashOf, storeKeyPrefix } from '../bucket/bucket-key.ts';
 import { LEASE_US, type RefillableStore, type StoreCluster } from './bucket-store.ts';
 import type { Pending } from './deadline-queue.ts';

@@ -4,7 +4,7 @@ import type { FastifyBaseLogger, FastifyInstance, RawServerDefault, RouteOptions
 import type { ZodTypeProvider } from 'fastify-type-provider-zod';
 import * as z from 'zod';
 import { toError } from '../../contract/errors.ts';
-import { withDeadline } from '../../infra/lifecycle.ts';
+import { withDeadline } from '../../infra/with-deadline.ts';
 import { HttpProblem, PROBLEM_TYPE, problemSchema } from './problems.ts';
 
 export type AdminApp = FastifyInstance<

@@ -5,8 +5,8 @@ import { isIP, type Socket } from 'node:net';
 import { hostPort } from '../../contract/addresses.ts';
 import { systemCodeOf } from '../../contract/errors.ts';
 import type { AdminSettings } from '../../contract/settings.ts';
-import { atMost } from '../../infra/lifecycle.ts';
 import { listenFailure } from '../../infra/listeners.ts';
+import { atMost } from '../../infra/with-deadline.ts';
 import type { AdminApp } from './app.ts';
 
 /** More than any set of scrapers, probes and people needs. */

@@ -13,7 +13,7 @@
 import type { DirectoryChange, DirectoryFeed } from '../../clients/directory-feed.ts';
 import { SHARDS, type ShardCursor } from '../../clients/record-table.ts';
 import { CLIENTS_PART_BYTES, type PrimaryMessage, type WorkerMessage } from '../../contract/messages.ts';
-import { atMost } from '../../infra/lifecycle.ts';
+import { atMost } from '../../infra/with-deadline.ts';
 
 /** What is streamed: of a DirectoryFeed. */
 export type StreamedFeed = Pick<DirectoryFeed, 'table' | 'loaded' | 'onChange' | 'waitForFirstLoad'>;

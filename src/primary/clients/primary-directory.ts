@@ -6,8 +6,8 @@ import { ClientRepository } from '../../clients/client-repository.ts';
 import { DirectoryFeed } from '../../clients/directory-feed.ts';
 import type { PrimaryMessage } from '../../contract/messages.ts';
 import type { Settings } from '../../contract/settings.ts';
-import { atMost } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { atMost } from '../../infra/with-deadline.ts';
 import type { Storage } from '../storage.ts';
 import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
 

@@ -7,7 +7,7 @@
 import { type Clock, systemClock } from '../../contract/clock.ts';
 import type { ProbeResult } from '../../contract/health.ts';
 import type { PoolSettings } from '../../contract/settings.ts';
-import { atMost } from '../../infra/lifecycle.ts';
+import { atMost } from '../../infra/with-deadline.ts';
 import { type Probe, type ProbeTarget, runProbe } from './probe.ts';
 
 /** Largest deviation of one interval from the setting, as a share of it. */

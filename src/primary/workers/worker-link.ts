@@ -3,8 +3,8 @@ import type { ChildProcess } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { LbError, toError } from '../../contract/errors.ts';
 import { type PrimaryMessage, parseWorkerMessage, type WorkerMessage } from '../../contract/messages.ts';
-import { atMost, withDeadline } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { atMost, withDeadline } from '../../infra/with-deadline.ts';
 
 /** How a worker process ended; both null where it could not even be started. */
 export interface WorkerExit {

@@ -19,8 +19,8 @@ import {
   type WorkerMessage,
   type WorkerReport,
 } from '../../contract/messages.ts';
-import { atMost, withDeadline } from '../../infra/lifecycle.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { atMost, withDeadline } from '../../infra/with-deadline.ts';
 import { BackOff } from './back-off.ts';
 import { type ForkOptions, forkWorker } from './fork-worker.ts';
 import { type WorkerExit, WorkerLink } from './worker-link.ts';
