@@ -17,31 +17,23 @@ export interface UnparsedRequest {
 
 /** Handler is made once per worker (worker/data-plane.ts) and called by the inbound server. */
 export class Handler {
+  readonly traffic: TrafficStats;
   readonly #plan: () => Plan;
   readonly #deps: TransactionDeps;
 
   /** @param deps plan: the plan in force, asked once per request */
   constructor({ plan, ...deps }: ProxyDeps & { plan: () => Plan }) {
     this.#plan = plan;
+    this.traffic = new TrafficStats(deps.metrics);
     const dates = new DateCache();
     this.#deps = {
       ...deps,
       dates,
       responder: new Responder(dates),
       requestIds: new RequestIds(),
-      traffic: new TrafficStats(deps.metrics),
+      traffic: this.traffic,
       stopping: false,
     };
-  }
-
-  /** Requests being served now. */
-  get requestsInFlight(): number {
-    return this.#deps.traffic.inFlight;
-  }
-
-  /** Requests begun since the worker started. */
-  get requestsTotal(): number {
-    return this.#deps.traffic.total;
   }
 
   /** handle serves one request to its end; never throws. */

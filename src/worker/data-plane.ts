@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
-import type { PrimaryMessage, WorkerMessage, WorkerPlace, WorkerReport } from '../contract/messages.ts';
+import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
 import { backendNames } from '../infra/backend-names.ts';
@@ -23,7 +23,6 @@ import type { Availability } from './availability.ts';
 import type { Engine } from './inbound/engine.ts';
 import { type DrainTimes, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
-import type { Usage } from './usage.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 type TrafficMessage = Exclude<
@@ -161,12 +160,12 @@ export class DataPlane {
   }
 
   /** report is the traffic part of the report to the primary. */
-  report(): Omit<WorkerReport, 'metrics' | keyof Usage> {
+  report() {
     this.#forgetRetired();
     return {
       connections: this.#server.connectionCount,
-      requestsTotal: this.#handler.requestsTotal,
-      inFlight: this.#handler.requestsInFlight,
+      requestsTotal: this.#handler.traffic.total,
+      inFlight: this.#handler.traffic.inFlight,
       breakerOpen: this.#limiter.breakerOpen,
       backendsInFlight: [...this.#plan.backends()].map(({ poolName, backend }) => ({
         pool: poolName,

@@ -9,6 +9,7 @@
  * draining  #ending is true. #leave ends it once all requests are over, or #stop, which cuts those in flight.
  */
 import type { Socket } from 'node:net';
+import { performance } from 'node:perf_hooks';
 import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
@@ -22,6 +23,7 @@ import {
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { accessLogOf, attachLog, makeLogger } from '../infra/logging/logger.ts';
+import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { WorkerMetrics } from '../infra/metrics.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
 import { Availability } from './availability.ts';
@@ -29,7 +31,6 @@ import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/server.ts';
 import { PrimaryLink } from './primary-link.ts';
-import { WorkerUsage } from './usage.ts';
 
 const REPORT_EVERY_MS = 1_000;
 /** Time for the requests in flight after an uncaught exception. */
@@ -56,7 +57,8 @@ class WorkerMain {
   });
   readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
-  readonly #usage = new WorkerUsage();
+  readonly #loopDelay = new LoopDelayMonitor();
+  #utilization = performance.eventLoopUtilization();
   #dataPlane: DataPlane | null = null;
   /** Workers of all instances that share Redis; null until the primary says so, perhaps before there is a data plane. */
   #storeWorkers: number | null = null;
@@ -172,8 +174,24 @@ class WorkerMain {
     this.#metrics.set(this.#droppedAccessLines, this.#lines.access.droppedCount);
     this.#link.send({
       type: 'report',
-      report: { ...dataPlane.report(), ...this.#usage.take(), metrics: this.#metrics.takeDelta() },
+      report: { ...dataPlane.report(), ...this.#takeUsage(), metrics: this.#metrics.takeDelta() },
     });
+  }
+
+  /**
+   * Since the report before. The delay is a maximum, not a percentile of turns: a stall of 150 ms is one turn in thousands, but
+   * one event in seven of that second waits for it.
+   */
+  #takeUsage() {
+    const before = this.#utilization;
+    this.#utilization = performance.eventLoopUtilization();
+    const { user, system } = process.cpuUsage();
+    return {
+      loopDelayMaxMs: this.#loopDelay.takeMaxMs(),
+      busyRatio: performance.eventLoopUtilization(this.#utilization, before).utilization,
+      cpuSec: (user + system) / 1e6,
+      residentBytes: process.memoryUsage.rss(),
+    };
   }
 
   #drain({ graceMs, drainMs, alone = false }: DrainTimes): void {

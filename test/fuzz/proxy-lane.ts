@@ -87,7 +87,7 @@ export class ProxyLane {
     const endMs = performance.now() + DEADLINE_MS;
     const { handler, server } = this.#proxy;
     for (;;) {
-      const busy = [handler.requestsInFlight, server.connectionCount, this.#backend.unfinishedCount];
+      const busy = [handler.traffic.inFlight, server.connectionCount, this.#backend.unfinishedCount];
       if (busy.every((count) => count === 0)) return '';
       if (performance.now() > endMs) return `left behind: requests, connections, half requests ${busy}`;
       await turn();

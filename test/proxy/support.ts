@@ -182,7 +182,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     await limiter.close();
     timer.stop();
     const left = [...plan.backends()].map(({ backend }) => backend.inFlight);
-    if (handler.requestsInFlight !== 0) throw new Error(`${handler.requestsInFlight} requests never ended`);
+    if (handler.traffic.inFlight !== 0) throw new Error(`${handler.traffic.inFlight} requests never ended`);
     if (left.some((count) => count !== 0)) throw new Error(`backends still count requests: ${left}`);
     if (faults.length > 0) throw new AggregateError(faults, 'unexpected errors');
   });

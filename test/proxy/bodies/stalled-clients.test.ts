@@ -56,7 +56,7 @@ async function assertGivenUp(proxy: TestProxy): Promise<void> {
   assert.deepEqual([line.status, line.reason], [200, 'write_timeout']);
   assert.ok(line.totalMs >= WRITE_IDLE_MS, `${line.totalMs} ms`);
   await waitFor('the connection to be gone', () => proxy.server.connectionCount === 0);
-  assert.equal(proxy.handler.requestsInFlight, 0);
+  assert.equal(proxy.handler.traffic.inFlight, 0);
   assert.equal(proxy.failures.length, 0);
 }
 
@@ -146,7 +146,7 @@ test('a shorter writeIdle after a reload applies to answers under way', async (t
   const { path, proxy } = await startUnixProxy(t, { backends, timeouts: { writeIdleMs: 8 * WRITE_IDLE_MS } });
   const client = await connectMute(t, { path });
   client.write(GET);
-  await waitFor('the answer to be under way', () => proxy.handler.requestsInFlight === 1);
+  await waitFor('the answer to be under way', () => proxy.handler.traffic.inFlight === 1);
   proxy.reload({ backends, timeouts: { writeIdleMs: WRITE_IDLE_MS } });
   await assertGivenUp(proxy);
   assert.ok((proxy.lines[0]?.totalMs ?? 0) < 8 * WRITE_IDLE_MS, `${proxy.lines[0]?.totalMs} ms`);

@@ -38,7 +38,7 @@ test(`${BLOCKED_COUNT} uploads whose backend stops cost at most 256 KiB each, an
   const eachBytes = (bufferBytes() - before) / BLOCKED_COUNT;
   assert.ok(eachBytes < EACH_BYTES + STREAM_BYTES, `${eachBytes} bytes each`);
   for (const client of clients) client.close();
-  await waitFor('every upload to end', () => proxy.handler.requestsInFlight === 0);
+  await waitFor('every upload to end', () => proxy.handler.traffic.inFlight === 0);
 });
 
 test(`${STOPPED_COUNT} answers whose clients stop cost at most 256 KiB each, and go on when they read again`, async (t) => {

@@ -173,7 +173,7 @@ test('a client may disconnect while it waits for a token, or after its answer', 
     if (i % 3 === 1) await client.readResponse();
     client.reset();
   }
-  await waitFor('all requests to end', () => proxy.handler.requestsInFlight === 0);
+  await waitFor('all requests to end', () => proxy.handler.traffic.inFlight === 0);
   const client = await proxy.connect();
   client.write('GET /still HTTP/1.1\r\nHost: a\r\n\r\n');
   assert.equal((await client.readResponse()).body.toString(), 'GET /still');

@@ -104,7 +104,7 @@ test('B38: requests that outlast the drain are cut', async (t) => {
   await within(proxy.server.drain({ graceMs: 0, drainMs: 200 }), 2_000, 'the drain to end');
   await client.waitForClose();
   await waitFor('the backend connection to close', () => backend.closedCount === 1);
-  assert.equal(proxy.handler.requestsInFlight, 0);
+  assert.equal(proxy.handler.traffic.inFlight, 0);
   assert.deepEqual(
     proxy.lines.map(({ reason, status }) => [reason, status]),
     [['shutdown', 499]],

@@ -202,7 +202,7 @@ test('a request whose client disconnects while it waits for a token never reache
   client.write(GET);
   await waitFor('the take', () => asked() === 1);
   client.reset();
-  await waitFor('the request to end', () => proxy.handler.requestsInFlight === 0);
+  await waitFor('the request to end', () => proxy.handler.traffic.inFlight === 0);
   allow();
   const other = await proxy.connect();
   other.write('BAD\r\n\r\n');

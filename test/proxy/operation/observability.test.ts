@@ -77,7 +77,7 @@ test('B36: access lines can be switched off and sampled', async (t) => {
     await client.readResponse();
     client.write('BAD\r\n\r\n');
     await client.readResponse();
-    await waitFor('both requests to end', () => proxy.handler.requestsInFlight === 0);
+    await waitFor('both requests to end', () => proxy.handler.traffic.inFlight === 0);
     assert.equal(proxy.lines.length, 0);
   }
 });
@@ -107,17 +107,17 @@ test('B35: requests, durations, bytes and requests in flight are counted by labe
     client.write(`${method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n`);
     await client.readResponse();
   }
-  await waitFor('three requests to end', () => proxy.handler.requestsInFlight === 0);
+  await waitFor('three requests to end', () => proxy.handler.traffic.inFlight === 0);
   assert.equal(proxy.metric('sluice_requests_total', 'default', 'GET', '201'), 1);
   assert.equal(proxy.metric('sluice_requests_total', 'default', '_other', '201'), 1);
   assert.equal(proxy.metric('sluice_upstream_requests_total', 'app', 'b1', '201'), 3);
   assert.equal(proxy.metric('sluice_bytes_total', 'out'), 6);
-  assert.equal(proxy.handler.requestsTotal, 3);
+  assert.equal(proxy.handler.traffic.total, 3);
   client.write('GET /hang HTTP/1.1\r\nHost: a\r\n\r\n');
   await waitFor('the request at the backend', () => backend.requests.length === 4);
-  assert.equal(proxy.handler.requestsInFlight, 1);
+  assert.equal(proxy.handler.traffic.inFlight, 1);
   assert.equal(proxy.backend('b1').inFlight, 1);
   client.reset();
   await waitFor('it to end', () => proxy.backend('b1').inFlight === 0);
-  assert.equal(proxy.handler.requestsInFlight, 0);
+  assert.equal(proxy.handler.traffic.inFlight, 0);
 });

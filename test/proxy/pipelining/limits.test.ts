@@ -144,7 +144,7 @@ test('an answer to a slow client ends when its last byte is written, and the nex
   client.write(TINY.repeat(count));
   await untilStuck(proxy);
   assert.ok(proxy.lines.length < count, 'some answers must be blocked');
-  assert.equal(proxy.handler.requestsInFlight, 1, 'only the blocked one is in flight');
+  assert.equal(proxy.handler.traffic.inFlight, 1, 'only the blocked one is in flight');
   client.socket.resume();
   for (let i = 0; i < count; i++) assert.equal((await client.readResponse()).body.toString(), body);
   await waitFor('all lines', () => proxy.lines.length === count);

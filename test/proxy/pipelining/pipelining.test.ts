@@ -77,7 +77,7 @@ test('a request behind a refused one with many headers in the same packet is not
   client.write(`GET /a%00 HTTP/1.1\r\nHost: a\r\n${'X: 1\r\n'.repeat(40)}\r\n${get('/2')}${get('/3')}`);
   assert.equal((await client.readResponse()).status, 400);
   assert.equal((await client.waitForClose()).length, 0);
-  await waitFor('the connection to be gone', () => proxy.handler.requestsInFlight === 0);
+  await waitFor('the connection to be gone', () => proxy.handler.traffic.inFlight === 0);
   assert.deepEqual(
     backend.requests.map(({ target }) => target),
     ['/1'],

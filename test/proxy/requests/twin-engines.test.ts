@@ -178,7 +178,7 @@ async function runAll(t: TestContext, engine: Engine, seed: number) {
     const pipeline = pipelineOf(new Random(seedOf(seed, i)), i);
     answers.push(await heard(proxy, pipeline, new Random(seedOf(seed, PIPELINES + i))));
   }
-  await waitFor('all requests to end', () => proxy.handler.requestsInFlight === 0);
+  await waitFor('all requests to end', () => proxy.handler.traffic.inFlight === 0);
   assert.ok(
     !backend.received.some((text) => text.includes('/evil')),
     'a request hidden in a body was served',
