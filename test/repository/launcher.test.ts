@@ -1,6 +1,6 @@
 /** bin/sluice: the command as an operator has it on PATH. */
 import assert from 'node:assert/strict';
-import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -37,6 +37,18 @@ test('the launcher runs dist/ if it is built, and without a Node.js says how to 
   const tools = '/usr/bin:/bin';
   const built = await run(`${join(folder, 'bin')}:${tools}`);
   assert.deepEqual([built.code, built.stdout], [0, ['built serve -x']]);
+});
+
+test('the launcher runs in a folder that the user may not read', async (t) => {
+  const folder = tempFolder(t, 'sluice launcher-');
+  // Root may read every folder, so this one is somebody else's then. Others close their own.
+  const options = { cwd: folder, ...(process.getuid?.() === 0 && { uid: 65_534, gid: 65_534 }) };
+  const run = (script: string) => runToEnd('/bin/sh', ['-c', script, LAUNCHER], options);
+  if ((await run('test -r "$0"')).code !== 0) return t.skip('another user may not read this checkout');
+  const { code, stdout, stderr } = await run('chmod 0 . 2>/dev/null; exec "$0" version');
+  chmodSync(folder, 0o700);
+  assert.deepEqual([code, stderr], [0, []]);
+  assert.match(stdout.join(), /^\d+\.\d+\.\d+$/);
 });
 
 test('package.json gives the launcher to npm', () => {
