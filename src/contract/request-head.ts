@@ -4,7 +4,7 @@
 export const NO_BODY = -2;
 export const CHUNKED_BODY = -1;
 
-/** RequestHead is made by the reader of a protocol (http1/request-head.ts), one per request. Texts are latin1. */
+/** RequestHead is made by the reader of a protocol (http1/request-head-reader.ts), one per request. Texts are latin1. */
 export class RequestHead {
   /** One of node's METHODS. */
   method = '';

@@ -16,8 +16,8 @@ import {
 } from '../contract/settings.ts';
 import { processBodyBuffers } from '../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
-import type { WorkerMetrics } from '../infra/metrics.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
+import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { KeyedClients } from '../limit/caller/api-key-clients.ts';
 import { ClientIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';

@@ -1,6 +1,6 @@
 /** Counters of requests: labels are resolved to cells once, so that a request only adds numbers. */
 import { OTHER_METHOD, STANDARD_METHODS } from '../contract/metrics.ts';
-import type { WorkerMetrics } from '../infra/metrics.ts';
+import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 
 const SECOND_MS = 1000;
 /** Above every status. */

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHUNKED_BODY } from '../../src/contract/request-head.ts';
 import { BodyReader } from '../../src/http1/body-reader.ts';
-import { RequestHeadReader } from '../../src/http1/request-head.ts';
+import { RequestHeadReader } from '../../src/http1/request-head-reader.ts';
 import { ResponseParser } from '../../src/upstream/response-parser.ts';
 import { usedBytes } from '../proxy/bodies/memory.ts';
 import { listener, Scene } from '../support/client-scene.ts';

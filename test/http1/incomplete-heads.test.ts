@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { HEAD_MALFORMED } from '../../src/http1/head-reader.ts';
-import { RequestHeadReader } from '../../src/http1/request-head.ts';
+import { RequestHeadReader } from '../../src/http1/request-head-reader.ts';
 
 const LIMITS = { targetBytes: 8192, headerBytes: 16_384 };
 const LOW_LIMITS = { targetBytes: 100, headerBytes: 200 };

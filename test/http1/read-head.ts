@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { RequestHead } from '../../src/contract/request-head.ts';
 import { HEAD_MALFORMED } from '../../src/http1/head-reader.ts';
-import { RequestHeadReader } from '../../src/http1/request-head.ts';
+import { RequestHeadReader } from '../../src/http1/request-head-reader.ts';
 
 export const LIMITS = { targetBytes: 16_384, headerBytes: 16_384 };
 

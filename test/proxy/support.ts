@@ -12,8 +12,8 @@ import type {
 } from '../../src/contract/settings.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
-import { WorkerMetrics } from '../../src/infra/metrics.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
+import { WorkerMetrics } from '../../src/infra/worker-metrics.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
 import { Limiter } from '../../src/limit/limiter/limiter.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';

@@ -7,7 +7,7 @@ import {
   matchOfClient,
   type VerifiedKey,
 } from '../../contract/clients.ts';
-import type { WorkerMetrics } from '../../infra/metrics.ts';
+import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import { hashBucketName } from '../bucket/bucket-key.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 

@@ -1,7 +1,7 @@
 /** One policy in a worker: its settings, its buckets, its counters. */
 import { type ClientMatch, matchOfNobody } from '../../contract/clients.ts';
 import type { PolicySettings } from '../../contract/settings.ts';
-import type { WorkerMetrics } from '../../infra/metrics.ts';
+import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import { keySuffixOf } from '../bucket/bucket-key.ts';
 import { type EffectiveLimits, effectiveLimits } from '../bucket/effective-limits.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';

@@ -2,8 +2,8 @@
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError, toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
-import type { WorkerMetrics } from '../../infra/metrics.ts';
 import { slotOfTag } from '../../infra/redis/cluster-slot.ts';
+import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import { probeKey } from '../bucket/bucket-key.ts';
 import { Breaker } from './breaker.ts';
 import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';

@@ -7,7 +7,7 @@ import type {
   ClientRecord,
   VerifiedKey,
 } from '../../../src/contract/clients.ts';
-import { WorkerMetrics } from '../../../src/infra/metrics.ts';
+import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
 import { KeyedClients } from '../../../src/limit/caller/api-key-clients.ts';
 import { type Caller, ClientIdentifier } from '../../../src/limit/caller/identity.ts';
 

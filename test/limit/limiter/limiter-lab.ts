@@ -4,7 +4,7 @@ import type { ClientRecord } from '../../../src/contract/clients.ts';
 import { type Clock, systemClock } from '../../../src/contract/clock.ts';
 import type { PolicySettings } from '../../../src/contract/settings.ts';
 import { makeLogger } from '../../../src/infra/logging/logger.ts';
-import { WorkerMetrics } from '../../../src/infra/metrics.ts';
+import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
 import { hashBucketName } from '../../../src/limit/bucket/bucket-key.ts';
 import type { Caller } from '../../../src/limit/caller/identity.ts';
 import type { Decision } from '../../../src/limit/decision.ts';

@@ -1,6 +1,6 @@
 /** A worker process of the simulation: the product's limiter with a simulated clock and event loop. */
 import type { PolicySettings } from '../../../src/contract/settings.ts';
-import { WorkerMetrics } from '../../../src/infra/metrics.ts';
+import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
 import type { Caller } from '../../../src/limit/caller/identity.ts';
 import { charge, type RouteLimit } from '../../../src/limit/charge.ts';
 import type { Decision } from '../../../src/limit/decision.ts';

@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import { systemCodeOf } from '../../../contract/errors.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
 import type { ListenAddress } from '../../../contract/settings.ts';
-import { RequestHeadReader } from '../../../http1/request-head.ts';
+import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
 import { http } from '../../../infra/node-http.ts';
 import type { ConnectionOwner } from '../base-connection.ts';
 import { type Engine, isGone } from '../engine.ts';

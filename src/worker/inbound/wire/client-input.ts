@@ -1,6 +1,6 @@
 /** The bytes that a client sends: read, kept until their turn comes, and not read from a client that is too far ahead. */
 import { type ByteCount, PendingBytes } from '../../../http1/pending-bytes.ts';
-import { RequestHeadReader } from '../../../http1/request-head.ts';
+import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import type { ClientBody } from './client-body.ts';

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type IsLive, liveSeries } from '../../src/contract/metrics.ts';
 import type { WorkerSettings } from '../../src/contract/settings.ts';
-import { WorkerMetrics } from '../../src/infra/metrics.ts';
+import { WorkerMetrics } from '../../src/infra/worker-metrics.ts';
 import { MetricsCollector } from '../../src/primary/metrics/metrics-collector.ts';
 import { block } from '../support/block.ts';
 

@@ -1,9 +1,9 @@
-/** Single heads of requests; properties of all heads are in request-head-properties.test.ts. */
+/** Single heads of requests; properties of all heads are in request-head-reader-properties.test.ts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CHUNKED_BODY, NO_BODY } from '../../src/contract/request-head.ts';
 import { HEAD_MALFORMED } from '../../src/http1/head-reader.ts';
-import { RequestHeadReader } from '../../src/http1/request-head.ts';
+import { RequestHeadReader } from '../../src/http1/request-head-reader.ts';
 import { assertStatus, headOf, LIMITS, readHead, withFields } from './read-head.ts';
 
 test('a request line has three words with any number of spaces between them', () => {
