@@ -67,6 +67,8 @@ export class DataPlane {
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
+  /** Failures that the primary was told since the last report, by pool and backend. */
+  readonly #failureCounts = new Map<string, number>();
 
   /** open builds everything but the listeners; main.ts calls it once, with the first settings. */
   static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
@@ -162,6 +164,7 @@ export class DataPlane {
   /** report is the traffic part of the report to the primary. */
   report() {
     this.#forgetRetired();
+    this.#failureCounts.clear();
     return {
       connections: this.#server.connectionCount,
       requestsTotal: this.#handler.traffic.total,
@@ -205,6 +208,11 @@ export class DataPlane {
     const pool = this.settings.pools.find(({ name }) => name === poolName);
     const backend = pool?.backends.find(({ id }) => id === backendId);
     if (!pool?.healthCheck || backend === undefined || !backendNames.knows(backend.host)) return;
+    // `fall` of them take the backend down. In an outage every request fails, and to hear of each would keep the primary busy.
+    const name = `${poolName} ${backendId}`;
+    const count = (this.#failureCounts.get(name) ?? 0) + 1;
+    if (count > pool.healthCheck.fall) return;
+    this.#failureCounts.set(name, count);
     this.#options.send({ type: 'backend-failure', pool: poolName, backend: backendId, detail });
   }
 

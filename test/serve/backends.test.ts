@@ -33,3 +33,27 @@ test('an operator drains a backend and enables it again', async (t) => {
     return new Set(names).size === 2;
   });
 });
+
+test('in an outage the primary hears of `fall` failed connections per second and worker, not of every request', async (t) => {
+  const backend = await startNamed('a');
+  const healthCheck = { ...QUICK_CHECK, interval: '60s' };
+  const sluice = await startSluice({ config: { workers: 1, pools: poolOf([backend], { healthCheck }) } });
+  t.after(() => sluice.stop());
+  assert.equal((await ask(sluice.proxyUrl)).status, 200);
+  await backend.close();
+  const startMs = performance.now();
+  for (let i = 0; i < 20; i++) {
+    const answers = await Promise.all(Array.from({ length: 10 }, () => ask(sluice.proxyUrl)));
+    assert.ok(answers.every(({ status }) => status === 502));
+  }
+  const seconds = (performance.now() - startMs) / 1000;
+  const { body } = await askJson(`${sluice.adminUrl}/api/v1/pools`);
+  const [pool] = body.items as { backends: { state: string; consecutiveFailures: number }[] }[];
+  const { state, consecutiveFailures = Number.NaN } = pool?.backends[0] ?? {};
+  assert.equal(state, 'down');
+  // One report may lie before, one behind these seconds.
+  assert.ok(
+    consecutiveFailures <= healthCheck.fall * (seconds + 2),
+    `${consecutiveFailures} in ${seconds} s`,
+  );
+});
