@@ -26,7 +26,7 @@ const RETURNING = `returning ${CLIENT_COLUMNS}`;
 const INSERT =
   'insert into clients (client_id, mode, capacity, refill_per_second, limits) values ($1, $2, $3, $4, $5)';
 
-/** Parameters of a statement about the client that is the first one. */
+/** The parameters of a statement about one client, whose id is the first. */
 type Values = readonly [clientId: string, ...others: unknown[]];
 
 export class ClientRepository {

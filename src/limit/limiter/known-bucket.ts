@@ -22,11 +22,11 @@ import type { HeardLevel } from './local-buckets.ts';
 /** What a bucket needs from its policy; implemented by PolicyBuckets. */
 export interface BucketPolicy {
   readonly settings: PolicySettings;
-  /** Of whoever is no client; another object after each change of the settings. */
+  /** The policy's own limits, for callers that are not clients. A change of the settings makes another object. */
   readonly limits: EffectiveLimits;
   /** See keySuffixOf. */
   readonly keySuffix: string;
-  /** limitsOf are the configured limits of a caller. */
+  /** limitsOf returns the configured limits of a caller: its own, or the policy's. */
   limitsOf(match: ClientMatch): EffectiveLimits;
   count(decision: Decision): Decision;
 }
@@ -162,7 +162,7 @@ export class KnownBucket {
     return waiters;
   }
 
-  /** follow takes over the configured limits of its owner, before each use; a change clears the deny cache. */
+  /** follow takes over the configured limits of the bucket's owner, before each use. A change clears the deny cache. */
   follow(match: ClientMatch): void {
     const { limits } = this.policy;
     if (this.#match === match && this.#policyLimits === limits) return;

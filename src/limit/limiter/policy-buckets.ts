@@ -14,7 +14,7 @@ const RESULTS = ['allowed', 'limited', 'shadow', 'refused'] as const;
 const SOURCE_CODES = { lease: 0, store: 1, deny_cache: 2, local: 3 } as const;
 const SOURCE_COUNT = 4;
 const UNUSED_CELL = -1;
-/** A caller that is no client. Its bucket's name does not matter here. */
+/** A caller that is not a client. Its bucket's name does not matter here. */
 const NOBODY = matchOfNobody('', null);
 
 export class PolicyBuckets implements BucketPolicy {
