@@ -28,7 +28,7 @@ export interface DirectoryChange {
   shards: readonly number[];
 }
 
-/** Work on all shards gives way to other work of this process so often. */
+/** How long work on all shards holds the event loop before other work has its turn. */
 const SLICE_MS = 5;
 const NO_CHANGE: DirectoryChange = { records: Buffer.alloc(0), shards: [] };
 

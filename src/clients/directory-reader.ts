@@ -17,7 +17,7 @@ export type RowsFn = (rows: readonly Row[]) => void;
 export const PART_ROWS = 1_000;
 /** For all parts together; each has the deadline of a statement. */
 const LOAD_MS = 600_000;
-/** So often newer changes are looked for while many are read. */
+/** How often newer changes are looked for while many are read. */
 export const NEWER_MS = 200;
 /** Ids of newer changes that are remembered until the many are read. */
 const MAX_NEWER = 50_000;

@@ -37,7 +37,7 @@ export interface Downstream {
   /** pauseBody stops it until resumeBody; one more piece may follow. */
   pauseBody(): void;
   resumeBody(): void;
-  /** stopBody gives up the rest of the body, of which the listener hears nothing more. */
+  /** stopBody gives up the rest of the body; the listener hears nothing more of it. */
   stopBody(): void;
 
   /** continueBody sends `100 Continue` if the client waits for it. */

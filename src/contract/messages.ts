@@ -52,7 +52,7 @@ const PRIMARY_SHAPES = {
     /** Changes, packed by src/clients/packed-record.ts: at most CLIENTS_PART_BYTES, in base64. */
     records: 'string',
   },
-  /** The secret by which API keys are verified; null: this machine has none and accepts no key. */
+  /** The secret that verifies API keys; null: this machine has none and accepts no key. */
   'api-key-secret': { secret: { nullOr: 'string' } },
   'bucket-replies': { id: 'number', replies: { listOf: { nullOr: TAKE_REPLY } } },
   /** An operator has refilled these buckets in the store: the worker forgets what it knows and holds of them. */

@@ -52,7 +52,7 @@ export interface Level {
   rules: BucketRules;
 }
 
-/** msUntil is the time until a level reaches so many tokens; 0: it has them. */
+/** msUntil is the time until a level reaches this many tokens; 0: it has them. */
 export function msUntil(tokens: number, level: Level): number {
   return Math.max(0, ((tokens * MICRO - level.micro) / level.rules.rateMicro) * 1000);
 }
@@ -81,7 +81,7 @@ export function allow(
 /**
  * refuse refuses `cost` tokens.
  *
- * @param earliestMs the client is told to wait at least so long
+ * @param earliestMs the client is told to wait at least this long
  */
 export function refuse(
   bucket: DecidedBucket,

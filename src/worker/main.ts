@@ -179,8 +179,8 @@ class WorkerMain {
   }
 
   /**
-   * What the process used since the last report. The delay is a maximum, not a percentile of turns: a stall of 150 ms is one turn in thousands, but
-   * one event in seven of that second waits for it.
+   * What the process used since the last report. The delay is a maximum, not a percentile of turns: a stall of 150 ms is one
+   * turn in thousands, but one event in seven of that second waits for it.
    */
   #takeUsage() {
     const before = this.#utilization;

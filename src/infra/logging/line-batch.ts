@@ -49,7 +49,7 @@ export class LineBatch {
     return this.buffer.lastIndexOf(NEWLINE, this.#start + maxBytes - 1) + 1 - this.#start;
   }
 
-  /** advance notes that so many bytes have been written. */
+  /** advance notes that this many bytes have been written. */
   advance(bytes: number): void {
     this.#start += bytes;
     if (!this.isEmpty) return;

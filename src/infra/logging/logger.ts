@@ -43,7 +43,7 @@ function isExpected(error: unknown): boolean {
   return /^E[A-Z0-9]+$/.test(systemCodeOf(error) ?? '');
 }
 
-/** A list may have one item where a text may have so many characters. */
+/** Where texts are cut to n characters, lists are cut to n / 32 items. */
 const CHARACTERS_PER_ITEM = 32;
 
 /**

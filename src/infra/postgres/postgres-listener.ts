@@ -15,7 +15,7 @@ interface Listener {
 
 const MIN_RETRY_MS = 250;
 const MAX_RETRY_MS = 5_000;
-/** So often a silent connection is asked whether it lives. Each statement has as long for its answer. */
+/** How often a connection is pinged; also how long each statement may wait for its answer. */
 const PING_MS = 10_000;
 const CLOSE_MS = 1_000;
 

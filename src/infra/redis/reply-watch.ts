@@ -9,7 +9,7 @@
 /** A reply that takes longer is overdue. */
 const OVERDUE_MS = 1_000;
 const SECOND_CHANCE_MS = 500;
-/** At most one command per so long is watched. */
+/** At most one command is watched in this time. */
 const SAMPLE_EVERY_MS = 250;
 
 /** ReplyWatch belongs to one connection to a server. */

@@ -25,7 +25,7 @@ export interface Caller extends BucketOwner {
 interface ClientIdentifierOptions {
   /** The setting `trustedProxies`: CIDRs, addresses and UNIX_PEER, checked by config/. */
   trustedProxies: readonly string[];
-  /** Callers that are not clients share a bucket if so many leading bits of their addresses are equal. */
+  /** Callers that are not clients share a bucket if this many leading bits of their addresses are equal. */
   ipv4Prefix: number;
   ipv6Prefix: number;
   lookup: ClientLookup;

@@ -9,7 +9,7 @@ import { Breaker } from './breaker.ts';
 import { type BucketStore, MICRO, PLAIN_TAKE } from './bucket-store.ts';
 import { type DeadlineOptions, DeadlineQueue, type Pending } from './deadline-queue.ts';
 
-/** A server that has not answered for so long gets a probe: an unused connection can break unnoticed. */
+/** A server that has been silent this long gets a probe: an unused connection can break unnoticed. */
 const WATCH_EVERY_MS = 1_000;
 const PROBE_CAPACITY = 1_000;
 /** Names that are tried to find a bucket on a given server. A server with 1 % of the slots has one among the first 500. */

@@ -6,7 +6,7 @@ const WINDOW_MS = 30_000;
 const FREE_DEATH_COUNT = 2;
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 5_000;
-/** So many deaths lead to MAX_DELAY_MS; no more are kept. */
+/** After this many deaths the delay is MAX_DELAY_MS; no more are kept. */
 const MAX_REMEMBERED = FREE_DEATH_COUNT + Math.ceil(Math.log2(MAX_DELAY_MS / FIRST_DELAY_MS)) + 1;
 
 /** Each worker slot has one BackOff for all its processes. */

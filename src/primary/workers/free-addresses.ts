@@ -9,7 +9,7 @@ import type { ListenAddress } from '../../contract/settings.ts';
 import { addressText, listenSentence, openListener } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
-/** An instance that was told to stop may take so long to close its listeners. */
+/** How long an instance that was told to stop may take to close its listeners. */
 const BUSY_MS = 10_000;
 const RETRY_MS = 100;
 /** The kernel answers within microseconds. */

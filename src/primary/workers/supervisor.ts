@@ -30,7 +30,7 @@ export interface SupervisorOptions extends WorkerOptions {
   timings?: Partial<typeof WORKER_TIMINGS>;
 }
 
-/** After so many deaths of every slot, and no worker that ever served, the start has failed. */
+/** The start has failed when every slot has died this often and no worker has ever served. */
 const MAX_FAILED_STARTS = 3;
 const WATCH_EVERY_MS = 1_000;
 

@@ -80,7 +80,7 @@ export const WORKER_TIMINGS = {
   exitMs: 2_000,
   /** From the message `stop` to SIGKILL. */
   stopMs: 300,
-  /** A serving worker that is silent for so long is logged, then killed. */
+  /** A serving worker that is silent this long is logged, then killed. */
   silenceWarnMs: 5_000,
   silenceKillMs: 30_000,
   /** From the fork of all workers to a start with those that serve, if any. */

@@ -2,7 +2,7 @@
 import type { Downstream, DownstreamListener, ResponseStart } from '../../contract/downstream.ts';
 import type { RequestHead } from '../../contract/request-head.ts';
 
-/** So much of an unwanted body is discarded to keep its connection; more would cost more than a new connection. */
+/** At most this much of an unwanted body is discarded to keep its connection; to discard more costs more than a new connection. */
 export const DISCARD_MAX_BYTES = 65_536;
 
 /** RequestOwner is what a request needs of its connection. */

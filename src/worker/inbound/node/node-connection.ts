@@ -22,7 +22,7 @@ const LINGERING = 3;
 
 /** How often node looks at the deadlines of heads. */
 export const HEAD_CHECK_MS = 1_000;
-/** After so many looks node has surely noticed a deadline that is over. */
+/** After this many looks node has surely noticed a deadline that has passed. */
 const HEAD_CHECKS = 2;
 /** Requests that may wait on one connection, and bytes after the first of them, before the socket is paused. */
 const QUEUE_MAX = 64;
@@ -293,7 +293,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     else if (this.current !== null) this.#probe(this.current);
     else if (this.receiving && !this.#overdue) {
       // A head that has begun has the parser's deadline, and its 408. Empty lines begin none (RFC 9112 §2.2) and would keep the
-      // connection open for ever: whatever came has the time of a head, once.
+      // connection open for ever: whatever has come gets the time of one head.
       this.#overdue = true;
       this.arm(this.owner.plan.timeouts.headersMs + HEAD_CHECKS * HEAD_CHECK_MS);
     } else this.socket.destroy();
