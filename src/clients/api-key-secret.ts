@@ -2,10 +2,11 @@
  * The secret behind API keys on this machine: the one of the settings, else one that is made with the first key and kept in a
  * file beside the database. The file is looked for when there is a key to issue or to verify, never before.
  */
-import { resolve } from 'node:path';
-import { LbError, toError } from '../contract/errors.ts';
+import { randomBytes } from 'node:crypto';
+import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { adoptSecretFile, ensureSecretFile, readSecretFile } from '../infra/secret-file.ts';
 import { makeSigningSecret, type SigningSecret } from './api-key.ts';
 
 interface ApiKeySecretOptions {
@@ -17,6 +18,10 @@ interface ApiKeySecretOptions {
   formerPath?: string;
   logger: Pick<Logger, 'error'>;
 }
+
+const SECRET_BYTES = 32;
+const DRAFT_BYTES = 6;
+const SECRET = /^[A-Za-z0-9_-]{43}$/;
 
 export class ApiKeySecret {
   readonly #options: ApiKeySecretOptions;
@@ -82,7 +87,8 @@ export class ApiKeySecret {
 
   #make(): SigningSecret {
     try {
-      const made = makeSigningSecret(ensureSecretFile(this.#path));
+      const fresh = randomBytes(SECRET_BYTES).toString('base64url');
+      const made = makeSigningSecret(readSecretFile(this.#path) ?? placeSecret(this.#path, fresh));
       this.#become(made);
       return made;
     } catch (thrown) {
@@ -97,9 +103,10 @@ export class ApiKeySecret {
   /** Without it Sluice serves all the same: callers with keys are limited by their addresses. */
   #read(): string | null {
     try {
-      return (
-        readSecretFile(this.#path) ?? adoptSecretFile(this.#options.formerPath ?? this.#path, this.#path)
-      );
+      const text = readSecretFile(this.#path);
+      if (text !== null) return text;
+      const former = readSecretFile(this.#options.formerPath ?? this.#path);
+      return former === null ? null : placeSecret(this.#path, former);
     } catch (thrown) {
       this.#options.logger.error(
         { err: toError(thrown), path: this.#path },
@@ -112,5 +119,47 @@ export class ApiKeySecret {
   #become(secret: SigningSecret | null): void {
     this.#current = secret;
     for (const listener of this.#listeners) listener();
+  }
+}
+
+/** null: there is no such file. Throws what the file system throws, as placeSecret does. */
+function readSecretFile(path: string): string | null {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8').trim();
+  } catch (thrown) {
+    if (systemCodeOf(thrown) === 'ENOENT') return null;
+    throw thrown;
+  }
+  if (!SECRET.test(text)) throw new Error(`${path} does not hold a secret that Sluice made`);
+  return text;
+}
+
+/**
+ * Makes the file (0600), and its folder (0700) but none above. Processes that do so at once all return the same secret: the one that
+ * is in the file afterwards.
+ */
+function placeSecret(path: string, secret: string): string {
+  makeFolder(dirname(path));
+  const draft = `${path}.${randomBytes(DRAFT_BYTES).toString('hex')}`;
+  writeFileSync(draft, `${secret}\n`, { mode: 0o600, flag: 'wx' });
+  try {
+    // A link is there with its whole content or not at all, and it never replaces another process's file.
+    linkSync(draft, path);
+    return secret;
+  } catch (thrown) {
+    if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
+    return readSecretFile(path) ?? placeSecret(path, secret);
+  } finally {
+    unlinkSync(draft);
+  }
+}
+
+/** Not `recursive`: where the parent cannot hold folders (/proc), node would try for ever. */
+function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (thrown) {
+    if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
   }
 }

@@ -10,6 +10,7 @@
 import type { PrimaryMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
+import { atMost } from '../infra/with-deadline.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
 import type { HealthRegistry } from './health/health-registry.ts';
 import type { WorkerLink } from './workers/worker-link.ts';
@@ -57,7 +58,7 @@ export class WorkerBriefing {
     if (count !== null) link.send({ type: 'store-workers', count });
     const clientsTold = directory.attach(link);
     // Before the first load there is nothing to wait for.
-    if (feed.loaded) await streams.waitFor(link, FIRST_LOAD_MS);
+    if (feed.loaded) await atMost(clientsTold, FIRST_LOAD_MS);
     if (!link.alive) return;
     this.#briefed.add(link);
     this.#sendRevision(link);

@@ -10,7 +10,6 @@
  */
 import type { Socket } from 'node:net';
 import { performance } from 'node:perf_hooks';
-import { ApiKeyDirectory } from '../clients/api-key-directory.ts';
 import { ClientDirectory } from '../clients/client-directory.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, toError } from '../contract/errors.ts';
@@ -40,7 +39,6 @@ class WorkerMain {
   readonly #place: WorkerPlace = JSON.parse(process.env[WORKER_PLACE] ?? '');
   readonly #metrics = new WorkerMetrics();
   readonly #directory = new ClientDirectory(systemClock);
-  readonly #apiKeys = new ApiKeyDirectory(this.#directory);
   readonly #availability = new Availability();
   readonly #lines = {
     application: new LineWriter(APPLICATION_LINES),
@@ -99,7 +97,7 @@ class WorkerMain {
         this.#onClients(message);
         break;
       case 'api-key-secret':
-        this.#apiKeys.useSecret(message.secret);
+        this.#directory.useSecret(message.secret);
         break;
       case 'store-workers':
         this.#storeWorkers = message.count;
@@ -131,7 +129,7 @@ class WorkerMain {
       timer: this.#timer,
       metrics: this.#metrics,
       lookup: this.#directory,
-      apiKeys: this.#apiKeys,
+      apiKeys: this.#directory,
       accessLog: accessLogOf(this.#place.log.format, this.#lines.access),
       availability: this.#availability,
       storeWorkers: () => this.#storeWorkers,

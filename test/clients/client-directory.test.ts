@@ -3,7 +3,6 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import ipaddr from 'ipaddr.js';
 import { digestOf, makeApiKey, makeSigningSecret } from '../../src/clients/api-key.ts';
-import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
 import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
 import { canonicalClientId } from '../../src/clients/client-record.ts';
 import { RecordPacker } from '../../src/clients/packed-record.ts';
@@ -239,7 +238,7 @@ test('tombstones that no bucket needs any more are removed within 1,024 calls', 
 
 test('an API key identifies its client until it is revoked, moved, or the secret changes', () => {
   const directory = directoryOf('acme', 'other');
-  const keys = new ApiKeyDirectory(directory);
+  const keys = directory;
   const secret = makeSigningSecret('a secret');
   const { key } = makeApiKey();
   const digest = digestOf(secret.key, key);

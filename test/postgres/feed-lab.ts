@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { ApiKeyDirectory } from '../../src/clients/api-key-directory.ts';
 import { ApiKeySecret } from '../../src/clients/api-key-secret.ts';
 import { ApiKeyStore } from '../../src/clients/api-key-store.ts';
 import { ClientDirectory, type ClientsMessage } from '../../src/clients/client-directory.ts';
@@ -80,7 +79,7 @@ export function startFeed(t: TestContext, database: Database, options: LabOption
   t.after(() => feed.close());
   const streams = new DirectoryStreams(feed);
   const worker = attachWorker(streams);
-  const keys = new ApiKeyDirectory(worker.directory);
+  const keys = worker.directory;
   const useSecret = () => keys.useSecret(secret.current?.text ?? null);
   secret.onChange(useSecret);
   useSecret();

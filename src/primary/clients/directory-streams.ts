@@ -64,11 +64,6 @@ export class DirectoryStreams {
     return stream.informed;
   }
 
-  /** waitFor resolves once a worker knows everybody, or is gone, or after timeoutMs. */
-  async waitFor(link: StreamLink, timeoutMs: number): Promise<void> {
-    await atMost(this.#streams.get(link)?.informed, timeoutMs);
-  }
-
   /** waitForAll resolves once the clients were loaded and every worker of that moment knows them, or after timeoutMs. */
   async waitForAll(timeoutMs: number): Promise<void> {
     const all = async (): Promise<void> => {

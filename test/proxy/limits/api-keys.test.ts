@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { digestOf, makeApiKey, makeSigningSecret } from '../../../src/clients/api-key.ts';
-import { ApiKeyDirectory } from '../../../src/clients/api-key-directory.ts';
 import { ClientDirectory } from '../../../src/clients/client-directory.ts';
 import { RecordPacker } from '../../../src/clients/packed-record.ts';
 import type { ClientRecord } from '../../../src/contract/clients.ts';
@@ -22,9 +21,9 @@ const CLIENTS: Record<string, ClientRecord> = {
 
 function makeKeys() {
   const packer = new RecordPacker();
-  const clients = new ClientDirectory(systemClock);
+  const directory = new ClientDirectory(systemClock);
   const tell = (...records: Buffer[]) =>
-    clients.apply({
+    directory.apply({
       type: 'clients',
       part: 1,
       complete: true,
@@ -37,7 +36,6 @@ function makeKeys() {
   const keys = { acme: issue('acme'), second: issue('acme'), banned: issue('banned') };
   for (const client of Object.values(CLIENTS)) tell(packer.client(client));
   for (const stored of Object.values(keys)) tell(packer.apiKey(stored));
-  const directory = new ApiKeyDirectory(clients);
   directory.useSecret('test');
   return { directory, keys, revoke: (digest: Buffer) => tell(packer.apiKeyTombstone(digest, 1)) };
 }
