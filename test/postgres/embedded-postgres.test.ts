@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, mkdirSync, readdirSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pg from 'pg';
@@ -24,18 +24,15 @@ const WRITER = fileURLToPath(new URL('fixtures/embedded-writer.ts', import.meta.
 /** Making one takes about 4 s; the machine may be busy. */
 const START = { timeoutMs: 60_000 };
 
+const PREPARE_SCRIPT = fileURLToPath(new URL('../../scripts/prepare-data.ts', import.meta.url));
 /** Data that is made once, for tests that are not about making it. */
 const PREPARED = { preparedData: join(makeTempFolder(), 'data') };
 before(async () => {
-  const embedded = new EmbeddedPostgres({
-    folder: dirname(PREPARED.preparedData),
-    purpose: 'a test',
-    logger: silent,
+  const script = spawnChild(process.execPath, [PREPARE_SCRIPT, PREPARED.preparedData]);
+  assert.deepEqual(await within(script.exited, START.timeoutMs, 'the prepared data'), {
+    code: 0,
+    signal: null,
   });
-  await within(embedded.ready, START.timeoutMs, 'the prepared data');
-  await embedded.close();
-  chmodSync(PREPARED.preparedData, 0o755);
-  writeFileSync(join(PREPARED.preparedData, 'mark'), '');
 });
 
 function open(t: TestContext, folder: string, options: Partial<EmbeddedPostgresOptions> = {}) {
@@ -187,15 +184,39 @@ test('a lazy embedded database is made by the first statements, which wait for i
 
 test('a new embedded database begins as a copy of prepared data where there is some', async (t) => {
   const folder = makeTempFolder();
+  const { preparedData } = PREPARED;
+  writeFileSync(join(preparedData, 'mark'), '');
+  chmodSync(join(preparedData, 'mark'), 0o444);
   const copy = open(t, folder, PREPARED);
   await within(copy.ready, START.timeoutMs, 'the start of the copy');
   await new ClientRepository(copy.database).create('acme', INPUT);
-  assert.ok(existsSync(join(folder, 'data', 'mark')));
+  assert.equal(
+    statSync(join(folder, 'data', 'mark')).mode & 0o777,
+    0o600,
+    'read-only data makes a usable copy',
+  );
   assert.deepEqual(
     readdirSync(folder).filter((name) => name.startsWith('data')),
     ['data'],
   );
   assert.equal(statSync(join(folder, 'data')).mode & 0o777, 0o700);
+  assert.deepEqual(readdirSync(join(folder, 'data', 'pg_tblspc')), [], 'an empty folder is one in the copy');
+});
+
+test('prepared data can be written by its owner alone, and has no empty folders, which shipping may lose', () => {
+  const { preparedData } = PREPARED;
+  const entries = readdirSync(preparedData, { recursive: true, encoding: 'utf8' });
+  const statsOf = (name: string) => statSync(join(preparedData, name));
+  assert.deepEqual(
+    entries.filter((name) => (statsOf(name).mode & 0o022) !== 0),
+    [],
+  );
+  const folders = entries.filter((name) => statsOf(name).isDirectory());
+  assert.ok(folders.length > 10);
+  assert.deepEqual(
+    folders.filter((name) => readdirSync(join(preparedData, name)).length === 0),
+    [],
+  );
 });
 
 test('closing an unused embedded database is quick and leaves the folder unchanged', async (t) => {

@@ -16,9 +16,9 @@ import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { cp, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { extname, join, resolve } from 'node:path';
+import { extname, join, relative, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -47,6 +47,9 @@ export interface EmbeddedPostgresOptions {
 
 /** In dist/ only. */
 const PREPARED_DATA = fileURLToPath(new URL('../../embedded-data', import.meta.url));
+
+/** A file of prepared data that stands for an empty folder, because shipping dist/ may lose those. It is not copied. */
+export const PLACEHOLDER = 'sluice-empty-folder';
 
 /** Making a cluster takes 3 s on a fast machine. */
 const START_MS = 60_000;
@@ -229,7 +232,7 @@ export class EmbeddedPostgres {
     const draft = mkdtempSync(join(this.#folder, DRAFT_PREFIX));
     const { preparedData = PREPARED_DATA } = this.#options;
     try {
-      if (existsSync(preparedData)) await cp(preparedData, draft, { recursive: true });
+      if (existsSync(preparedData)) await copyPrivately(preparedData, draft);
       else
         await promisify(execFile)(process.execPath, [fileURLToPath(threadEntry()), draft], {
           signal: this.#closing.signal,
@@ -271,6 +274,16 @@ export class EmbeddedPostgres {
       this.#logger.warn({ err: error }, 'the embedded database was cut; it recovers at its next start');
       await thread.terminate();
     }
+  }
+}
+
+/** Only the owner may read or write the copy, whatever the modes of the original: it may be read-only. */
+async function copyPrivately(folder: string, to: string): Promise<void> {
+  for (const entry of await readdir(folder, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    const copy = join(to, relative(folder, path));
+    if (entry.isDirectory()) await mkdir(copy, { mode: 0o700 });
+    else if (entry.name !== PLACEHOLDER) await writeFile(copy, await readFile(path), { mode: 0o600 });
   }
 }
 
