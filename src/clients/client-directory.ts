@@ -1,5 +1,5 @@
 /**
- * Clients and API keys in the memory of a worker. The primary's messages fill it, and the last message is true. Until the first
+ * Clients and API keys in the memory of a worker. The primary's messages fill it, and the last message wins. Until the first
  * set is complete nobody is known, rather than a few.
  */
 import { createSecretKey, type KeyObject } from 'node:crypto';
@@ -170,7 +170,7 @@ class FoundKey implements VerifiedKey {
     this.#generation = directory.generation;
   }
 
-  /** Also where the key is another client's now, and where the secret is another. Looked up once per generation. */
+  /** Also true if the key belongs to another client now, or the secret has changed. Looked up once per generation. */
   get revoked(): boolean {
     const { generation, secret } = this.#directory;
     if (secret !== this.#secret) return true;

@@ -51,7 +51,7 @@ export interface VerifiedKey {
 /** malformed: no Sluice key by its form, perhaps one of the backend; unknown: wrong, revoked, or made with another secret. */
 export type ApiKeyRefusal = 'malformed' | 'unknown';
 
-/** ApiKeyLookup is implemented by the worker's directory of keys and used by limit/. Synchronous, never throws. */
+/** ApiKeyLookup is implemented by the worker's client directory and used by limit/. Synchronous, never throws. */
 export interface ApiKeyLookup {
   verify(text: string): VerifiedKey | ApiKeyRefusal;
   /** The client of a key as the directory knows it now; null: there is none. */

@@ -1,7 +1,7 @@
 /**
  * Tells workers who the clients are and which API keys they have: everything to a new worker, then every change. Nothing is queued,
  * so neither a slow worker nor a flood of changes costs memory. What a worker has not been told is a set of shards of the feed's
- * table, and a shard is read when the worker has room for it. The pipe to a worker keeps the order: the last message is true.
+ * table, and a shard is read when the worker has room for it. The pipe to a worker keeps the order: the last message wins.
  *
  * States of a stream:
  * - silent: nothing was loaded yet. The first load leads to gathering.
