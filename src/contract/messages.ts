@@ -10,7 +10,7 @@ import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 
 /** Raised with every change of a shape; the primary refuses a worker of another version at its hello. */
-export const PROTOCOL_VERSION = 5;
+export const PROTOCOL_VERSION = 6;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -33,6 +33,7 @@ export interface WorkerPlace {
 export const CLIENTS_PART_BYTES = 65_536;
 
 const STRINGS = { listOf: 'string' } as const;
+const STATES = { listOf: BACKEND_AVAILABILITY } as const;
 
 /** What the primary tells a worker. */
 const PRIMARY_SHAPES = {
@@ -42,8 +43,13 @@ const PRIMARY_SHAPES = {
     policyVersionUs: 'number',
     /** config/ has checked them in the process that sends them. */
     settings: 'object' as Typed<'object', WorkerSettings>,
+    /** Of all backends. */
+    states: STATES,
+    /** As in `store-workers`; null: not known yet. */
+    storeWorkers: { nullOr: 'number' },
   },
-  backends: { states: { listOf: BACKEND_AVAILABILITY } },
+  /** Of the backends of a pool, after a change. */
+  backends: { states: STATES },
   clients: {
     /** Counts the messages to this worker from 1; the worker acknowledges it. */
     part: 'number',
@@ -59,7 +65,7 @@ const PRIMARY_SHAPES = {
   'bucket-reset': { keys: STRINGS },
   /** Once a second if there are two workers or more: the mean of their client connections. */
   fleet: { meanConnections: 'number' },
-  /** Workers of all instances that share Redis; sent when first known, at each change, and to each new worker. */
+  /** Workers of all instances that share Redis; sent when first known and at each change. */
   'store-workers': { count: 'number' },
   /** Comes with a connection that the primary accepted at the address of this index in `listen`. */
   connection: { address: 'number' },

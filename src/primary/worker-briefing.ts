@@ -1,13 +1,12 @@
 /**
  * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last, after
- * clients with their API keys and backend states. Otherwise a caller who is blocked, or has limits of its own, would get through a
+ * clients with their API keys, and with backend states. Otherwise a caller who is blocked, or has limits of its own, would get through a
  * worker that does not know it yet.
  *
  * A worker is in one of two states:
  * - waiting: brief() is at work. A reload sends it no settings, which would make it listen too early.
  * - briefed: it has settings. apply() sends it each new revision.
  */
-import type { PrimaryMessage } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { atMost } from '../infra/with-deadline.ts';
@@ -54,8 +53,6 @@ export class WorkerBriefing {
     const { directory } = this.#options;
     const { feed, streams } = directory;
     void link.exited.then(() => this.#briefed.delete(link));
-    const count = this.storeWorkers;
-    if (count !== null) link.send({ type: 'store-workers', count });
     const clientsTold = directory.attach(link);
     // Before the first load there is nothing to wait for.
     if (feed.loaded) await atMost(clientsTold, FIRST_LOAD_MS);
@@ -94,27 +91,24 @@ export class WorkerBriefing {
     }
   }
 
-  /** States first: the worker applies them with its plan, so that no request finds a new backend unknown. */
+  /** With the states in the same message, no request finds a new backend unknown. */
   #sendRevision(link: WorkerLink): void {
     const { registry, directory } = this.#options;
-    link.send({ type: 'backends', states: registry.availability() });
-    link.send(settingsMessage(this.#revision, directory.streams.knows(link)));
+    const states = registry.availability();
+    const settings = settingsOf(this.#revision, directory.streams.knows(link));
+    link.send({ type: 'settings', ...settings, states, storeWorkers: this.storeWorkers });
   }
 }
 
 /**
- * settingsMessage is what a worker needs of a revision.
+ * settingsOf is what a worker needs of a revision.
  *
  * @param knowsClients whether the worker has had all clients. Until then the policies' limits are dated so far back that they never
  *   win over a client's own limits in a bucket that other machines share.
  */
-function settingsMessage(
-  { number, settings, policyVersionUs }: Revision,
-  knowsClients: boolean,
-): PrimaryMessage {
+function settingsOf({ number, settings, policyVersionUs }: Revision, knowsClients: boolean) {
   const { admin: _admin, database: _database, secrets: _secrets, ...workerSettings } = settings;
   return {
-    type: 'settings',
     revision: number,
     policyVersionUs: knowsClients ? policyVersionUs : Math.floor(policyVersionUs / BLIND_DIVISOR),
     settings: workerSettings,

@@ -8,6 +8,7 @@ import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance
 import { type Backend, keepBackends } from '../balance/backend.ts';
 import { hostPort } from '../contract/addresses.ts';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
+import type { BackendAvailability } from '../contract/health.ts';
 import {
   type PoolSettings,
   type RouteSettings,
@@ -129,6 +130,15 @@ export class Plan {
   /** close closes all connections to backends, at the end of a worker. */
   close(): void {
     for (const { connections } of this.backends()) connections.close();
+  }
+
+  /** learn takes over what the primary says about backends; some may be of another plan. */
+  learn(states: readonly BackendAvailability[]): void {
+    for (const { pool, backend: id, healthy, enabled } of states) {
+      for (const backend of this.#pools.get(pool)?.byBackend.keys() ?? []) {
+        if (backend.id === id) Object.assign(backend, { healthy, enabled });
+      }
+    }
   }
 
   *backends(): Generator<PlannedBackend> {

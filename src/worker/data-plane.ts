@@ -19,7 +19,6 @@ import { PrimaryBucketStore } from '../limit/store/primary-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-store.ts';
 import { Handler } from '../proxy/handler.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
-import type { Availability } from './availability.ts';
 import type { Engine } from './inbound/engine.ts';
 import { type DrainTimes, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
@@ -37,9 +36,6 @@ export interface DataPlaneOptions extends WorkerPlace {
   lookup: ClientLookup;
   apiKeys: ApiKeyLookup;
   accessLog: { write(line: string): void };
-  availability: Availability;
-  /** Workers of all instances that share Redis; null until the primary says so. */
-  storeWorkers: () => number | null;
   send: (message: WorkerMessage) => void;
 }
 
@@ -145,7 +141,7 @@ export class DataPlane {
         this.#dealEnded.resolve();
         break;
       case 'backends':
-        this.#options.availability.apply(this.#plan.backends());
+        this.#plan.learn(message.states);
         break;
       case 'bucket-replies':
         if (this.#store instanceof PrimaryBucketStore) this.#store.onReplies(message);
@@ -216,15 +212,13 @@ export class DataPlane {
     this.#options.send({ type: 'backend-failure', pool: poolName, backend: backendId, detail });
   }
 
-  #makePlan({ settings, policyVersionUs }: SettingsMessage, previous: Plan | null): Plan {
-    const { storeWorkers, workerCount } = this.#options;
+  #makePlan(message: SettingsMessage, previous: Plan | null): Plan {
+    const { settings, policyVersionUs, states, storeWorkers } = message;
     // Before the plan: its first request needs the new limits.
     this.#limiter.configure(settings.rateLimit, policyVersionUs);
-    this.#limiter.shareAmong(storeWorkers() ?? settings.rateLimit.instances * workerCount);
+    this.#limiter.shareAmong(storeWorkers ?? settings.rateLimit.instances * this.#options.workerCount);
     const plan = new Plan(settings, previous, this.#planDeps);
-    const { availability } = this.#options;
-    availability.keepOnly(plan.backends());
-    availability.apply(plan.backends());
+    plan.learn(states);
     return plan;
   }
 }

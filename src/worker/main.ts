@@ -1,6 +1,6 @@
 /**
- * The worker process. The primary tells it everything over IPC: settings, backend states, clients and their API keys. The states
- * and the clients may come before the settings. The worker's own states, in this order:
+ * The worker process. The primary tells it everything over IPC: settings, backend states, clients and their API keys. The clients
+ * may come before the settings. The worker's own states, in this order:
  *
  * waiting   no settings yet. The first settings end it.
  * opening   the data plane is built and begins to listen, within a second or so; later settings wait. `ready` or an exit ends it.
@@ -25,7 +25,6 @@ import { accessLogOf, attachLog, makeLogger } from '../infra/logging/logger.ts';
 import { LoopDelayMonitor } from '../infra/loop-delay.ts';
 import { ProcessSignals } from '../infra/process-signals.ts';
 import { WorkerMetrics } from '../infra/worker-metrics.ts';
-import { Availability } from './availability.ts';
 import { DataPlane } from './data-plane.ts';
 import { tuneHeap } from './heap.ts';
 import type { DrainTimes } from './inbound/server.ts';
@@ -39,7 +38,6 @@ class WorkerMain {
   readonly #place: WorkerPlace = JSON.parse(process.env[WORKER_PLACE] ?? '');
   readonly #metrics = new WorkerMetrics();
   readonly #directory = new ClientDirectory(systemClock);
-  readonly #availability = new Availability();
   readonly #lines = {
     application: new LineWriter(APPLICATION_LINES),
     access: new LineWriter(ACCESS_LINES),
@@ -58,8 +56,6 @@ class WorkerMain {
   readonly #loopDelay = new LoopDelayMonitor();
   #utilization = performance.eventLoopUtilization();
   #dataPlane: DataPlane | null = null;
-  /** Workers of all instances that share Redis; null until the primary says so, perhaps before there is a data plane. */
-  #storeWorkers: number | null = null;
   /** Settles once the previous settings are applied. */
   #settled = Promise.resolve();
   #ending = false;
@@ -90,18 +86,15 @@ class WorkerMain {
           .catch((error: unknown) => this.#cannotServe(error));
         break;
       case 'backends':
-        this.#availability.learn(message.states);
-        this.#dataPlane?.receive(message, null);
+      case 'store-workers':
+        // Behind the settings, which may still be opening the data plane. Before them nobody needs it: they bring the same.
+        this.#settled = this.#settled.then(() => this.#dataPlane?.receive(message, null));
         break;
       case 'clients':
         this.#onClients(message);
         break;
       case 'api-key-secret':
         this.#directory.useSecret(message.secret);
-        break;
-      case 'store-workers':
-        this.#storeWorkers = message.count;
-        this.#dataPlane?.receive(message, null);
         break;
       case 'drain':
         this.#drain(message);
@@ -131,8 +124,6 @@ class WorkerMain {
       lookup: this.#directory,
       apiKeys: this.#directory,
       accessLog: accessLogOf(this.#place.log.format, this.#lines.access),
-      availability: this.#availability,
-      storeWorkers: () => this.#storeWorkers,
       send: (toPrimary) => this.#link.send(toPrimary),
     });
     this.#dataPlane = dataPlane;

@@ -51,16 +51,23 @@ function revision(number: number): Revision {
   return { number, policyVersionUs: number * 1_000_000, settings: {} as Revision['settings'] };
 }
 
-test('a new worker gets settings last, behind the clients, and states right before them', async () => {
+test('a new worker gets settings behind the clients, with the states of the backends and the number of workers', async () => {
   const { briefing, arrive } = makeBriefing();
   briefing.storeWorkers = 4;
-  const { link, types } = makeLink();
+  const { link, types, sent } = makeLink();
   const briefed = briefing.brief(link);
   await nextTurn();
-  assert.deepEqual(types(), ['store-workers']);
+  assert.deepEqual(types(), []);
   await arrive();
   await briefed;
-  assert.deepEqual(types(), ['store-workers', 'backends', 'settings']);
+  assert.deepEqual(types(), ['settings']);
+  const [settings] = sent;
+  assert.ok(settings?.type === 'settings');
+  assert.equal(settings.storeWorkers, 4);
+  assert.deepEqual(
+    settings.states.map(({ pool }) => pool),
+    ['app'],
+  );
 });
 
 test('a reload leaves out a worker that waits for its clients; it gets the new revision with them', async () => {

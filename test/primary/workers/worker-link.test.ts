@@ -31,8 +31,14 @@ function ask<T extends WorkerMessage['type']>(
   return answer;
 }
 
-const settingsMessage = (revision: number) =>
-  ({ type: 'settings', revision, policyVersionUs: 1, settings: WORKER_SETTINGS }) as const;
+const settingsMessage = (revision: number) => ({
+  type: 'settings' as const,
+  revision,
+  policyVersionUs: 1,
+  settings: WORKER_SETTINGS,
+  states: [],
+  storeWorkers: null,
+});
 
 test('messages arrive parsed and in order, and a wait selects an answer by type and content', async (t) => {
   const { link } = forkWorker(t);
