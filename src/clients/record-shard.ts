@@ -20,18 +20,10 @@ export class RecordShard {
   #liveBytes = 0;
   /** 1 + the place of a record; 0: free. Linear probing; the number of slots is a power of two. */
   #slots = new Uint32Array(MIN_SLOTS);
+  /** Records, tombstones among them. */
   #count = 0;
   #tombstoneCount = 0;
   #layout = 0;
-
-  /** Records, tombstones among them. */
-  get count(): number {
-    return this.#count;
-  }
-
-  get tombstoneCount(): number {
-    return this.#tombstoneCount;
-  }
 
   /** Raised when records change their slots. As long as it is the same, a record keeps its slot. */
   get layout(): number {

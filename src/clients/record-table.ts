@@ -4,7 +4,6 @@
  */
 import type { ClientRecord } from '../contract/clients.ts';
 import {
-  API_KEY,
   hashId,
   IPV4,
   IPV4_RANGE,
@@ -52,18 +51,7 @@ export class RecordTable {
   readonly #ranges = new PrefixCounts();
   readonly #id = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
   readonly #rangeId = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
-  #clientCount = 0;
-  #keyCount = 0;
   #nextToForget = 0;
-
-  /** Without tombstones, as keyCount. */
-  get clientCount(): number {
-    return this.#clientCount;
-  }
-
-  get keyCount(): number {
-    return this.#keyCount;
-  }
 
   /**
    * put takes the record at `from` unless it is here already, byte for byte.
@@ -80,7 +68,7 @@ export class RecordTable {
     if (slot !== -1 && shard.holds(slot, record, from)) return -1;
     const lived = slot !== -1 && !isTombstoneAt(shard.bytes, shard.placeOf(slot));
     const lives = !isTombstoneAt(record, from);
-    if (lives !== lived) this.#count(lives ? 1 : -1);
+    if (lives !== lived) this.#countRange(lives ? 1 : -1);
     if (slot === -1) shard.add(record, from, hash);
     else shard.replace(slot, record, from);
     return number;
@@ -151,10 +139,8 @@ export class RecordTable {
   }
 
   /** Of the id that was written last. */
-  #count(by: 1 | -1): void {
+  #countRange(by: 1 | -1): void {
     const kind = this.#id[0];
-    if (kind === API_KEY) this.#keyCount += by;
-    else this.#clientCount += by;
     if (kind === IPV4_RANGE || kind === IPV6_RANGE) this.#ranges.add(kind, this.#id[1] ?? 0, by);
   }
 
