@@ -33,6 +33,7 @@ export class RedisConnection {
   #askingRole = false;
   #again: NodeJS.Timeout | undefined;
   readonly #firstAttempt = Promise.withResolvers<void>();
+  readonly #firstReady = Promise.withResolvers<void>();
   readonly #replies = new ReplyWatch((error) => this.#renew(error));
 
   /** Connects at once, and tries again until close. */
@@ -50,6 +51,7 @@ export class RedisConnection {
         this.#usable = true;
         if (this.ready) this.#report('up', null);
         this.#firstAttempt.resolve();
+        this.#firstReady.resolve();
       });
     });
     this.client.on('error', (error) => {
@@ -67,6 +69,11 @@ export class RedisConnection {
   /** Whether a command would be sent now, to the right database. */
   get ready(): boolean {
     return this.client.status === 'ready' && this.#usable && !this.#misplaced;
+  }
+
+  /** Resolves when there is a connection for the first time; perhaps never. */
+  get firstReady(): Promise<void> {
+    return this.#firstReady.promise;
   }
 
   /**

@@ -78,9 +78,7 @@ export class OperatorBuckets {
       scripts: { ...bucketScripts(), ...heartbeatScripts() },
       logger,
     });
-    void connection
-      .waitForFirstAttempt(STORE_TIMEOUT_MS)
-      .then(() => (connection.ready ? warnOfMemoryPolicy(connection.client, logger) : undefined));
+    void connection.firstReady.then(() => warnOfMemoryPolicy(connection.client, logger));
     const store = new RedisBucketStore({ connection, prefix, timeoutMs: STORE_TIMEOUT_MS });
     return new OperatorBuckets(options, connection, store);
   }
