@@ -28,7 +28,7 @@ const BROKEN = 8;
 
 /** A 64-bit size has 16 digits. More are leading zeros, or an attack on parsers that overflow. */
 const SIZE_DIGITS_MAX = 16;
-/** All extensions of one body together; node's own bound. */
+/** All extensions of one body together; node allows as much for each chunk. */
 const EXTENSIONS_MAX_BYTES = 16_384;
 const TRAILERS_MAX_BYTES = 16_384;
 const CRLF = '\r\n';
