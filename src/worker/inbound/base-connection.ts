@@ -25,8 +25,8 @@ export interface ConnectionOwner {
   /** admit is called with each new connection before anything else; false: the connection must be closed. */
   admit(connection: InboundConnection): boolean;
   serve(downstream: Downstream): void;
-  /** The connection is about to be cut, because too many bytes wait on it. */
-  onOverload(): void;
+  /** Too much waits in the worker: cuts the connection on which most bytes wait, or the caller where bytes are not counted. */
+  onOverload(caller: InboundConnection): void;
   /** refusalOf is the whole answer to bytes that are not a request; it counts and logs it. */
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string;
   onConnectionClosed(connection: InboundConnection): void;
@@ -50,6 +50,10 @@ export abstract class BaseConnection<R extends BaseRequest> implements Placed, R
   abstract readonly idle: boolean;
   /** Whether bytes have come since it became idle: it may be owed an answer soon. */
   abstract readonly receiving: boolean;
+  /** Bytes that wait for their turn; only our own engine counts them. */
+  get waitingBytes(): number {
+    return 0;
+  }
   /** Where the bytes for the client wait. */
   protected abstract readonly watched: WriteWatchOptions['wire'];
 

@@ -192,8 +192,11 @@ export class InboundServer implements ConnectionOwner {
     this.#deps.handler.handle(downstream);
   }
 
-  onOverload(): void {
+  onOverload(caller: InboundConnection): void {
     this.#deps.metrics.add(this.#overloadCell, 1);
+    let most = caller;
+    for (const each of this.#connections.items) if (each.waitingBytes > most.waitingBytes) most = each;
+    most.destroy();
   }
 
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string {

@@ -150,8 +150,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   /** @param count requests that wait here @returns whether the connection was cut */
   #cutAbove(count: number): boolean {
     if (count <= QUEUE_MAX || this.#queued.count <= WAITING_MAX) return false;
-    this.owner.onOverload();
-    this.socket.destroy();
+    this.owner.onOverload(this);
     return true;
   }
 

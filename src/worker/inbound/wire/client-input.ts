@@ -10,7 +10,7 @@ import type { ClientRequest } from './client-request.ts';
 const AHEAD_MAX_BYTES = 32_768;
 /** Up to this much a client that is ahead is still read once per tick, so that a FIN after the bytes ends its request. */
 const LOOK_AHEAD_MAX_BYTES = 262_144;
-/** Pending bytes of all clients of a worker. Above it, a connection on which more than SPARED_BYTES wait is cut. */
+/** Pending bytes of all clients of a worker. Above it, one with more than SPARED_BYTES makes the server cut the one with most. */
 export const WORKER_PENDING_MAX_BYTES = 67_108_864;
 const SPARED_BYTES = 4_096;
 /** Requests of one connection that are answered before other connections have their turn. */
@@ -67,6 +67,10 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
 
   protected override get watched(): Wire {
     return this.wire;
+  }
+
+  override get waitingBytes(): number {
+    return this.pending.length;
   }
 
   nextBuffer(): Buffer {
@@ -143,13 +147,12 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
 
   /** Stops or resumes reading, as the client is too far ahead or not; cuts it where too much waits in the worker. */
   #pace(): void {
-    if (this.#advancing || this.wire.closed) return;
+    if (this.#advancing) return;
     const aheadBytes = this.pending.length;
     if (aheadBytes > SPARED_BYTES && this.#pendingOfWorker.bytes > WORKER_PENDING_MAX_BYTES) {
-      this.owner.onOverload();
-      this.destroy();
-      return;
+      this.owner.onOverload(this);
     }
+    if (this.wire.closed) return;
     const isAhead = aheadBytes >= AHEAD_MAX_BYTES || this.body?.paused === true;
     this.#setPaused(isAhead && (this.current !== null || this.#yielding));
   }

@@ -14,6 +14,7 @@ class OverloadScene extends Scene {
 
   override onOverload(): void {
     this.overloads += 1;
+    this.connection.destroy();
   }
 }
 
