@@ -32,8 +32,7 @@ const SECOND_MS = 1000;
 export interface PlanDeps extends AlgorithmOptions {
   timer: DeadlineTimer;
   metrics: WorkerMetrics;
-  lookup: ClientLookup;
-  apiKeys: ApiKeyLookup;
+  lookup: ClientLookup & ApiKeyLookup;
   wires: WireMaker;
   /** Hears of errors that no connection to a backend should have: mistakes of Sluice's own. */
   onFault: (error: Error) => void;
@@ -87,7 +86,7 @@ export class Plan {
    * @param previous the plan in force, which does not change; null for the first one
    */
   constructor(settings: WorkerSettings, previous: Plan | null, deps: PlanDeps) {
-    const { metrics, lookup, apiKeys } = deps;
+    const { metrics, lookup } = deps;
     this.limits = settings.limits;
     this.timeouts = settings.timeouts;
     this.accessLog = settings.log.access;
@@ -98,7 +97,7 @@ export class Plan {
     this.router = new Router(settings.routes.map((route) => this.#planRoute(route, settings, metrics)));
     const { trustedProxies } = settings;
     const { ipv4Prefix, ipv6Prefix, apiKeyHeader } = settings.rateLimit.identify;
-    const keys = apiKeyHeader === null ? null : new KeyedClients(apiKeys, metrics);
+    const keys = apiKeyHeader === null ? null : new KeyedClients(lookup, metrics);
     this.identifier = new ClientIdentifier({ trustedProxies, ipv4Prefix, ipv6Prefix, lookup, keys });
     this.apiKeyHeader = apiKeyHeader ?? '';
     this.limitFields = new RateLimitFields(settings.rateLimit.headers);

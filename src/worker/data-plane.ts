@@ -1,24 +1,21 @@
 /** What a worker serves with, built from its first settings: limiter, plan, handler and listeners. */
 import type { Socket } from 'node:net';
-import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
 import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
 import { backendNames } from '../infra/backend-names.ts';
-import type { DeadlineTimer } from '../infra/deadline-timer.ts';
-import type { Logger } from '../infra/logging/logger.ts';
 import type { RedisConnection } from '../infra/redis/redis.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
 import { wiresOf } from '../infra/wire/wire-choice.ts';
-import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { Limiter } from '../limit/limiter/limiter.ts';
 import type { BucketStore } from '../limit/store/bucket-store.ts';
 import { PrimaryBucketStore } from '../limit/store/primary-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-store.ts';
 import { Handler } from '../proxy/handler.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
+import type { ProxyDeps } from '../proxy/transaction.ts';
 import type { Engine } from './inbound/engine.ts';
 import { type DrainTimes, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
@@ -29,13 +26,10 @@ type TrafficMessage = Exclude<
   { type: 'settings' | 'clients' | 'api-key-secret' | 'drain' | 'stop' }
 >;
 
-export interface DataPlaneOptions extends WorkerPlace {
-  logger: Logger;
-  timer: DeadlineTimer;
-  metrics: WorkerMetrics;
-  lookup: ClientLookup;
-  apiKeys: ApiKeyLookup;
-  accessLog: { write(line: string): void };
+export interface DataPlaneOptions
+  extends WorkerPlace,
+    Omit<PlanDeps, 'wires' | 'onFault'>,
+    Pick<ProxyDeps, 'logger' | 'accessLog'> {
   send: (message: WorkerMessage) => void;
 }
 

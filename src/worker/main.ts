@@ -122,7 +122,6 @@ class WorkerMain {
       timer: this.#timer,
       metrics: this.#metrics,
       lookup: this.#directory,
-      apiKeys: this.#directory,
       accessLog: accessLogOf(this.#place.log.format, this.#lines.access),
       send: (toPrimary) => this.#link.send(toPrimary),
     });

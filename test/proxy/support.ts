@@ -142,11 +142,10 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   timer.start();
   const store = new MemoryBucketStore(clock);
   const limiter = new Limiter({ store, timeoutMs: 200, clock, metrics, logger });
-  const lookup = lookupOf(options.clients ?? []);
-  const apiKeys = options.apiKeys ?? { verify: () => 'unknown', clientOf: () => null };
+  const lookup = lookupOf(options.clients ?? [], options.apiKeys ?? null);
   const worker = { workerIndex: 0, workerCount: 1 };
   const onFault = (error: Error) => faults.push(error);
-  const deps = { timer, metrics, lookup, apiKeys, wires, onFault, ...worker };
+  const deps = { timer, metrics, lookup, wires, onFault, ...worker };
   const build = (given: ProxyOptions, previous: Plan | null): Plan => {
     const settings = settingsOf(given);
     limiter.configure(settings.rateLimit, 1);
@@ -213,9 +212,11 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
   };
 }
 
-function lookupOf(clients: ClientRecord[]): ClientLookup {
+function lookupOf(clients: ClientRecord[], apiKeys: ApiKeyLookup | null): ClientLookup & ApiKeyLookup {
   const byId = new Map(clients.map((client) => [client.clientId, client]));
   return {
+    verify: (text) => apiKeys?.verify(text) ?? 'unknown',
+    clientOf: (key) => apiKeys?.clientOf(key) ?? null,
     generation: 1,
     byAddress: (address, grouped) => {
       const client = byId.get(address) ?? null;
