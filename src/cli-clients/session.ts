@@ -76,10 +76,8 @@ export class Session {
     let after = '';
     let count = 0;
     do {
-      const { items, next } = fitting(
-        pageSchema,
-        await this.call('GET', `${path}?limit=${PAGE_ITEMS}${after}`),
-      );
+      const answer = await this.call('GET', `${path}?limit=${PAGE_ITEMS}${after}`);
+      const { items, next } = fitting(pageSchema, answer);
       if (this.#json && items.length > 0) {
         const texts = items.map((item) => JSON.stringify(item));
         await print((count === 0 ? '[\n' : ',\n') + texts.join(',\n'));

@@ -40,13 +40,13 @@ export function clientRecordOf(row: Readonly<Record<string, unknown>>): ClientRe
   const { client_id: clientId, mode, capacity, refill_per_second: refillPerSecond } = row;
   if (typeof clientId !== 'string' || !isMode(mode)) throw misfit(row);
   const limits: Record<string, BucketLimits> = {};
-  if (typeof capacity === 'number' && typeof refillPerSecond === 'number') {
-    limits[DEFAULT_NAME] = { capacity, refillPerSecond };
-  }
+  const own = limitsOf(capacity, refillPerSecond);
+  if (own !== null) limits[DEFAULT_NAME] = own;
   if (typeof row.limits !== 'object' || row.limits === null) throw misfit(row);
-  for (const [policy, own] of Object.entries(row.limits)) {
-    if (!isBucketLimits(own)) throw misfit(row);
-    limits[policy] = { capacity: own.capacity, refillPerSecond: own.refillPerSecond };
+  for (const [policy, value] of Object.entries<Partial<BucketLimits> | null>({ ...row.limits })) {
+    const named = limitsOf(value?.capacity, value?.refillPerSecond);
+    if (named === null) throw misfit(row);
+    limits[policy] = named;
   }
   return { clientId, mode, limits, versionUs: versionOf(row) };
 }
@@ -62,15 +62,10 @@ function isMode(value: unknown): value is ClientMode {
   return value === 'limit' || value === 'unlimited' || value === 'blocked';
 }
 
-function isBucketLimits(value: unknown): value is BucketLimits {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    'capacity' in value &&
-    typeof value.capacity === 'number' &&
-    'refillPerSecond' in value &&
-    typeof value.refillPerSecond === 'number'
-  );
+/** null: not both are numbers. */
+function limitsOf(capacity: unknown, refillPerSecond: unknown): BucketLimits | null {
+  if (typeof capacity !== 'number' || typeof refillPerSecond !== 'number') return null;
+  return { capacity, refillPerSecond };
 }
 
 function misfit(row: Readonly<Record<string, unknown>>): LbError {

@@ -14,6 +14,8 @@ const MAX_SPARE_BYTES = 4_096;
 const scratch = Buffer.allocUnsafeSlow(MAX_ID_BYTES);
 
 export class RecordShard {
+  /** Raised by the shard when records change their slots. As long as it is the same, a record keeps its slot. */
+  layout = 0;
   /** Whole records up to #end, some of them replaced since. */
   #bytes: Buffer = NO_BYTES;
   #end = 0;
@@ -23,12 +25,6 @@ export class RecordShard {
   /** Records, tombstones among them. */
   #count = 0;
   #tombstoneCount = 0;
-  #layout = 0;
-
-  /** Raised when records change their slots. As long as it is the same, a record keeps its slot. */
-  get layout(): number {
-    return this.#layout;
-  }
 
   get slotCount(): number {
     return this.#slots.length;
@@ -141,7 +137,7 @@ export class RecordShard {
   #rebuild(slotCount: number, beforeUs: number): void {
     const before = this.#slots;
     this.#slots = new Uint32Array(slotCount);
-    this.#layout++;
+    this.layout++;
     for (const entry of before) {
       if (entry === 0) continue;
       const place = entry - 1;

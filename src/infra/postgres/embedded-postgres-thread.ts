@@ -60,20 +60,14 @@ async function serve(port: NonNullable<typeof parentPort>): Promise<void> {
   const server = new PGLiteSocketServer({ db, path: socketPath, maxConnections: MAX_CONNECTIONS });
   tellActivity(server, port);
   await server.start();
-  port.once('message', () => {
+  port.once('message', async () => {
     // Order: no statement may run after the checkpoint of the shutdown.
-    server
-      .stop()
-      .then(() => db.close())
-      .then(() => port.close())
-      .catch(fail);
+    await server.stop();
+    await db.close();
+    port.close();
   });
   port.postMessage('ready');
 }
 
-function fail(error: unknown): never {
-  throw error;
-}
-
-if (parentPort !== null) serve(parentPort).catch(fail);
-else if (process.argv[2] !== undefined) makeData(process.argv[2]).catch(fail);
+if (parentPort !== null) await serve(parentPort);
+else if (process.argv[2] !== undefined) await makeData(process.argv[2]);

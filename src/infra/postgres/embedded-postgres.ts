@@ -73,14 +73,14 @@ export class EmbeddedPostgres {
    * database_unavailable where the last start failed. If it was opened lazily, they first wait for the first start.
    */
   readonly database: Database;
-  /** Resolves with the first start; rejects when that failed (others follow) or close came first. Need not be observed. */
-  readonly ready: Promise<void>;
   readonly #options: EmbeddedPostgresOptions;
   readonly #logger: Logger;
   readonly #folder: string;
   readonly #dataFolder: string;
   readonly #socketFolder: string;
   readonly #firstStart = Promise.withResolvers<void>();
+  /** Resolves with the first start; rejects when that failed (others follow) or close came first. Need not be observed. */
+  readonly ready = this.#firstStart.promise;
   /** Ends pauses and the process that makes data. */
   readonly #closing = new AbortController();
   /** Gives the folder back; null: unused. */
@@ -108,7 +108,6 @@ export class EmbeddedPostgres {
       onHeld: () => this.#awaken(),
     });
     this.database.hold(starting());
-    this.ready = this.#firstStart.promise;
     this.ready.catch(() => undefined);
     if (options.lazy !== true || existsSync(this.#dataFolder)) this.#leaveUnused();
   }
