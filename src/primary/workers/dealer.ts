@@ -3,7 +3,8 @@
  * workers cannot inherit (listen-sockets.ts). The primary keeps these sockets, so nobody is refused while the last worker is replaced.
  *
  * A worker gets its next connection once it has taken the one before, so that a worker that hangs holds up one connection and not its
- * share. While no worker is free, connections wait here, with a bound and a deadline.
+ * share. If it ends first, it has read nothing of that one, and another worker gets it. While no worker is free, connections wait
+ * here, with a bound and a deadline.
  */
 import * as net from 'node:net';
 import type { ListenAddress } from '../../contract/settings.ts';
@@ -22,6 +23,8 @@ export class Dealer {
   readonly #free = new Set<WorkerLink>();
   /** Connections with the index of their address, the oldest first. */
   readonly #waiting = new Map<net.Socket, number>();
+  /** By worker, the connection that it was sent and has not taken. */
+  readonly #sent = new Map<WorkerLink, [net.Socket, address: number]>();
   readonly #maxWaiting: number;
   readonly #waitMs: number;
 
@@ -44,12 +47,19 @@ export class Dealer {
   /** add deals to a worker that is ready. */
   add(link: WorkerLink): void {
     this.#takers.add(link);
-    void link.exited.then(() => this.remove(link));
+    void link.exited.then(() => {
+      this.remove(link);
+      const sent = this.#sent.get(link);
+      this.#sent.delete(link);
+      if (sent !== undefined) this.#enqueue(...sent);
+    });
     this.taken(link);
   }
 
   /** taken: the worker says that it has taken its connection. */
   taken(link: WorkerLink): void {
+    this.#sent.get(link)?.[0].destroy();
+    this.#sent.delete(link);
     if (this.#takers.has(link)) this.#free.add(link);
     this.#deal();
   }
@@ -60,11 +70,12 @@ export class Dealer {
     this.#free.delete(link);
   }
 
-  /** close stops listening and closes the connections that wait. Safe to call twice. */
+  /** close stops listening and closes the connections that no worker has taken. Safe to call twice. */
   close(): void {
     for (const server of this.servers.splice(0)) server.close();
-    for (const socket of this.#waiting.keys()) socket.destroy();
+    for (const [socket] of [...this.#waiting, ...this.#sent.values()]) socket.destroy();
     this.#waiting.clear();
+    this.#sent.clear();
   }
 
   #accept(socket: net.Socket, index: number): void {
@@ -73,7 +84,11 @@ export class Dealer {
       return;
     }
     socket.on('error', () => socket.destroy());
-    this.#waiting.set(socket, index);
+    this.#enqueue(socket, index);
+  }
+
+  #enqueue(socket: net.Socket, address: number): void {
+    this.#waiting.set(socket, address);
     this.#deal();
     if (!this.#waiting.has(socket)) return;
     socket.setTimeout(this.#waitMs, () => {
@@ -88,7 +103,9 @@ export class Dealer {
       if (oldest === undefined) return;
       const [socket, address] = oldest;
       this.#free.delete(link);
-      if (link.send({ type: 'connection', address }, socket)) this.#waiting.delete(socket);
+      if (!link.send({ type: 'connection', address }, socket)) continue;
+      this.#waiting.delete(socket);
+      this.#sent.set(link, [socket.setTimeout(0), address]);
     }
   }
 }

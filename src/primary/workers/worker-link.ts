@@ -76,8 +76,8 @@ export class WorkerLink {
   }
 
   /**
-   * send sends a message, and with it a client's connection, which this process then gives up. A message to a worker that is gone is
-   * dropped: its replacement is told everything again.
+   * send sends a message, and with it a client's connection, of which this process keeps its own descriptor. A message to a worker that
+   * is gone is dropped: its replacement is told everything again.
    *
    * @returns whether it was sent
    */
@@ -89,7 +89,7 @@ export class WorkerLink {
       return false;
     }
     this.#unsentCount++;
-    this.#worker.send(message, connection, (error: Error | null) => {
+    this.#worker.send(message, connection, { keepOpen: true }, (error: Error | null) => {
       this.#unsentCount--;
       if (error !== null && this.#alive) this.#logger.warn({ err: error, type: message.type }, 'send failed');
     });

@@ -72,6 +72,21 @@ test('a removed or dead worker gets no connection', async (t) => {
   assert.equal(await waiting, '0');
 });
 
+test('a connection that a worker was sent and has not taken when it ends goes to another worker', async (t) => {
+  const { dealer, port } = await openDealer(t);
+  const { supervisor } = await startWorkers(t, dealer);
+  const [left, right] = supervisor.links() as [WorkerLink, WorkerLink];
+  const { mock } = t.mock.method(left, 'send');
+  process.kill(left.pid, 'SIGSTOP');
+  dealer.add(left);
+  const answer = answerAt(port);
+  await waitFor('the connection to be sent', () => mock.callCount() === 1);
+  left.kill();
+  await left.exited;
+  dealer.add(right);
+  assert.equal(await answer, '1');
+});
+
 test('connections that wait past the deadline, or exceed the maximum that may wait, are closed', async (t) => {
   const { port } = await openDealer(t, { maxWaiting: 2, waitMs: 1_000 });
   const held: Socket[] = [];
