@@ -16,7 +16,7 @@ import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { extname, join, relative, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -282,7 +282,7 @@ async function copyPrivately(folder: string, to: string): Promise<void> {
     const path = join(entry.parentPath, entry.name);
     const copy = join(to, relative(folder, path));
     if (entry.isDirectory()) await mkdir(copy, { mode: 0o700 });
-    else if (entry.name !== PLACEHOLDER) await writeFile(copy, await readFile(path), { mode: 0o600 });
+    else if (entry.name !== PLACEHOLDER) await copyFile(path, copy).then(() => chmod(copy, 0o600));
   }
 }
 
