@@ -150,13 +150,9 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
   const logger = makeLogger({ level: 'warn', format: settings.log.format });
   const isRefused = action === 'down' && !yes;
   const server = await openDatabase(settings.database, logger);
-  let result: MigrationResult;
-  try {
-    await server.ready;
-    result = await migrate(server.database, isRefused ? 'status' : action, { logger });
-  } finally {
-    await server.close();
-  }
+  const result = await server.ready
+    .then(() => migrate(server.database, isRefused ? 'status' : action, { logger }))
+    .finally(() => server.close());
   const last = result.migrations.findLast(({ appliedAt, known }) => appliedAt !== null && known);
   if (isRefused && last !== undefined) {
     process.stderr.write(

@@ -53,6 +53,8 @@ export class Database {
   readonly #options: DatabaseOptions;
   /** For one statement; also set at the server. */
   readonly #statementMs: number;
+  /** The server's own timeout comes first: its message says more, and the connection survives. */
+  readonly #answerMs: number;
   readonly #pool: pg.Pool;
   readonly #listening: ListenConnection;
   readonly #lent = new Map<pg.PoolClient, (destroy: boolean) => void>();
@@ -66,6 +68,7 @@ export class Database {
   constructor(options: DatabaseOptions) {
     this.#options = options;
     this.#statementMs = options.statementMs ?? DEFAULT_STATEMENT_MS;
+    this.#answerMs = this.#statementMs + ANSWER_GRACE_MS;
     this.singleSession = options.target.kind === 'embedded';
     const config = clientConfig(options);
     this.#listening = new ListenConnection(config, options.logger);
@@ -240,11 +243,6 @@ export class Database {
     };
     this.#lent.set(client, release);
     return release;
-  }
-
-  /** The server's own timeout comes first: its message says more, and the connection survives. */
-  get #answerMs(): number {
-    return this.#statementMs + ANSWER_GRACE_MS;
   }
 
   #bounded<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
