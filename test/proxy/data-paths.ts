@@ -18,6 +18,7 @@ const TIMEOUT_MS = Number(process.env.TEST_FILE_TIMEOUT_MS ?? 240_000) - 10_000;
 export const UPSTREAM_SUITES = [
   'connection-failures',
   'connection-pool',
+  'freed-ports',
   'streaming',
   'uploads',
   'uploads-blocked',
