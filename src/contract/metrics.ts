@@ -105,14 +105,12 @@ const BUCKETS_SEC: Readonly<Record<string, readonly number[]>> = {
   sluice_ratelimit_store_seconds: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1],
 };
 
-const DEFINITIONS: Readonly<Record<string, MetricDefinition>> = Object.fromEntries(
+export const METRICS = Object.fromEntries<MetricDefinition>(
   Object.entries(ROWS).map(([row, help]) => {
     const [kind, name = '', ...labels] = row.split(' ');
     return [name, { kind: kind as Kind, help, labels, bucketsSec: BUCKETS_SEC[name] ?? [] }];
   }),
-);
-
-export const METRICS = DEFINITIONS as Readonly<Record<MetricName, MetricDefinition>>;
+) as Readonly<Record<MetricName, MetricDefinition>>;
 
 /** liveSeries tells which series the settings can still count. After a reload, workers and the primary drop the others. */
 export function liveSeries(settings: Pick<Settings, 'routes' | 'pools' | 'rateLimit'>): IsLive {

@@ -231,12 +231,6 @@ async function connectRedis(
 ): Promise<RedisConnection | null> {
   if (redis === null) return null;
   const { RedisConnection } = await import('../infra/redis/redis.ts');
-  const { servers } = redis;
   const connectionName = `sluice-w${workerIndex}`;
-  return new RedisConnection({
-    servers,
-    connectionName,
-    scripts: bucketScripts(),
-    logger,
-  });
+  return new RedisConnection({ servers: redis.servers, connectionName, scripts: bucketScripts(), logger });
 }

@@ -40,19 +40,17 @@ interface RedisBucketStoreOptions {
 export class RedisBucketStore implements RefillableStore {
   readonly kind = 'redis';
   readonly cluster: StoreCluster | undefined;
-  readonly #connection: RedisConnection;
+  readonly #options: RedisBucketStoreOptions;
   readonly #keyPrefix: string;
-  readonly #timeoutMs: number;
 
   constructor(options: RedisBucketStoreOptions) {
-    this.#connection = options.connection;
+    this.#options = options;
     this.cluster = options.connection.nodes ?? undefined;
     this.#keyPrefix = storeKeyPrefix(options.prefix);
-    this.#timeoutMs = options.timeoutMs;
   }
 
   get available(): boolean {
-    return this.#connection.ready;
+    return this.#options.connection.ready;
   }
 
   async takeBatch(takes: readonly TakeRequest[], call?: Readonly<Pending>): Promise<(TakeReply | Error)[]> {
@@ -69,24 +67,25 @@ export class RedisBucketStore implements RefillableStore {
 
   async refill(keys: readonly string[]): Promise<void> {
     if (!this.available) throw new LbError('store_unavailable', 'no connection to Redis');
-    const { client } = this.#connection;
+    const { connection, timeoutMs } = this.#options;
     // One by one: a call for several is refused while their slot migrates.
     const deleted = keys.map((key) =>
-      client.del(this.#keyPrefix + key).catch((thrown: unknown) => {
+      connection.client.del(this.#keyPrefix + key).catch((thrown: unknown) => {
         throw unavailable(thrown);
       }),
     );
     const late = () => new LbError('store_timeout', 'Redis did not answer in time');
-    await withDeadline(Promise.all(deleted), this.#timeoutMs, late);
+    await withDeadline(Promise.all(deleted), timeoutMs, late);
   }
 
   async #ask(takes: readonly TakeRequest[]): Promise<(TakeReply | Error)[]> {
     const keys = takes.map((take) => this.#keyPrefix + take.key);
-    const { client, nodes } = this.#connection;
+    const { connection } = this.#options;
+    const { client, nodes } = connection;
     const slot = nodes === null ? 0 : slotOfTag(hashOf(takes[0]?.key ?? ''));
     nodes?.joinWrites(nodes.serverOf(slot));
     const reply = client.takeTokensBuffer(keys.length, ...keys, LEASE_US, packTakes(takes));
-    const replies = await this.#connection.watchReply(reply, slot);
+    const replies = await connection.watchReply(reply, slot);
     return takes.map((_, index) => unpackReply(replies[index]));
   }
 }

@@ -197,7 +197,8 @@ export class StoreHealth {
 
   /** The server has left the Cluster. */
   #forget(breaker: Breaker): void {
-    this.#breakers.delete(breaker.server);
+    // The server may be back already, with a breaker of its own.
+    if (this.#breakers.get(breaker.server) === breaker) this.#breakers.delete(breaker.server);
     breaker.close();
     if (breaker.open) this.#breakerChanged(breaker, false, 'it has no buckets any more');
   }
