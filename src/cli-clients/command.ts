@@ -70,11 +70,7 @@ function addLimits(add: AddCommand): void {
     )
     .option('--capacity <n>', 'tokens of a full bucket of the policy default', numberOf)
     .option('--refill-per-second <r>', 'tokens that come back per second', numberOf)
-    .option(
-      '--policy-limit <policy=n/r>',
-      'own limits for other policies; replaces all of them',
-      policyLimitOf,
-    )
+    .option('--policy-limit <policy=n/r>', 'limits for other policies; replaces all of them', policyLimitOf)
     .option('--no-limits', "return to the policies' own limits");
   add('delete', 'delete a client and its keys', async (session, client) => {
     await session.call('DELETE', pathOf(client));

@@ -19,11 +19,10 @@ export class PrimaryLink {
       const message = parsePrimaryMessage(raw);
       if (message !== null) onMessage(message, handle instanceof Socket ? handle : null);
       // Nothing but its type is logged: messages carry secrets.
-      else
-        logger.error(
-          { type: String(raw?.type).slice(0, MAX_TYPE_CHARS) },
-          'unknown message from the primary',
-        );
+      else {
+        const type = String(raw?.type).slice(0, MAX_TYPE_CHARS);
+        logger.error({ type }, 'unknown message from the primary');
+      }
     });
   }
 

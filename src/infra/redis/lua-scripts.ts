@@ -1,6 +1,4 @@
-/**
- * The scripts in lua/, which is beside both src/ and dist/. A file is named `<verb>-<noun>-<number of keys, or n for any>.lua`.
- */
+/** The scripts in lua/, beside src/ and dist/. Their names are `<verb>-<noun>-<number of keys, or n for any>.lua`. */
 import { readFileSync } from 'node:fs';
 
 export interface LuaScript {

@@ -1,7 +1,7 @@
 /** The calls that show pools with their backends, and that drain and enable a backend. */
 import * as z from 'zod';
 import { hostPort } from '../../contract/addresses.ts';
-import { backendInFlight } from '../metrics/gauges.ts';
+import { backendsInFlight } from '../metrics/gauges.ts';
 import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
 import type { AdminParts } from './parts.ts';
@@ -63,6 +63,7 @@ export function registerPools(app: AdminApp, parts: AdminParts): void {
 
 /** In the order of the configuration. */
 function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<typeof poolView>[] {
+  const counts = backendsInFlight(supervisor);
   return reloader.current.settings.pools.map(({ name, balance, backends }) => ({
     pool: name,
     balance,
@@ -72,7 +73,7 @@ function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<type
       const { health, lastProbe } = known;
       const url = `http://${hostPort(host, port)}`;
       const state = known.enabled ? health : 'draining';
-      const inFlight = backendInFlight(supervisor, name, id);
+      const inFlight = counts.get(`${name} ${id}`) ?? 0;
       const probeView = lastProbe && { ...lastProbe, at: new Date(lastProbe.atMs).toISOString() };
       return [{ ...known, id, url, weight, state, lastProbe: probeView, inFlight }];
     }),

@@ -103,10 +103,11 @@ export class PrimaryGauges {
     const up: SeriesValue[] = [];
     const inFlight: SeriesValue[] = [];
     const probes: SeriesValue[] = [];
+    const counts = backendsInFlight(supervisor);
     for (const { pool, backend, health, enabled, lastProbe } of registry.states()) {
       const labels = [pool, backend];
       up.push([labels, health === 'up' && enabled ? 1 : 0]);
-      inFlight.push([labels, backendInFlight(supervisor, pool, backend)]);
+      inFlight.push([labels, counts.get(labels.join(' ')) ?? 0]);
       if (lastProbe !== null) probes.push([labels, lastProbe.durationMs / MS_PER_SEC]);
     }
     collector.replace('sluice_backend_up', up);
@@ -115,17 +116,13 @@ export class PrimaryGauges {
   }
 }
 
-/** backendInFlight sums what the workers last reported; for metrics and the pools call. */
-export function backendInFlight(
-  supervisor: Pick<Supervisor, 'workers'>,
-  pool: string,
-  backend: string,
-): number {
-  let sum = 0;
-  for (const { report } of supervisor.workers()) {
-    for (const entry of report?.backendsInFlight ?? []) {
-      if (entry.pool === pool && entry.backend === backend) sum += entry.count;
-    }
+/** backendsInFlight sums what the workers last reported, by `pool backend`; for metrics and the pools call. */
+export function backendsInFlight(supervisor: Pick<Supervisor, 'workers'>): Map<string, number> {
+  const sums = new Map<string, number>();
+  const reported = supervisor.workers().flatMap(({ report }) => report?.backendsInFlight ?? []);
+  for (const { pool, backend, count } of reported) {
+    const name = `${pool} ${backend}`;
+    sums.set(name, (sums.get(name) ?? 0) + count);
   }
-  return sum;
+  return sums;
 }

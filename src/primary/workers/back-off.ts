@@ -6,12 +6,10 @@ const WINDOW_MS = 30_000;
 const FREE_DEATH_COUNT = 2;
 const FIRST_DELAY_MS = 500;
 const MAX_DELAY_MS = 5_000;
-/** After this many deaths the delay is MAX_DELAY_MS; no more are kept. */
-const MAX_REMEMBERED = FREE_DEATH_COUNT + Math.ceil(Math.log2(MAX_DELAY_MS / FIRST_DELAY_MS)) + 1;
 
 /** Each worker slot has one BackOff for all its processes. */
 export class BackOff {
-  /** Ascending monotonic ms. */
+  /** Ascending monotonic ms. The delays themselves bound how many fit into the window. */
   #deathsAtMs: number[] = [];
 
   /**
@@ -20,10 +18,8 @@ export class BackOff {
    * @param diedAtMs monotonic ms, not before those of earlier calls
    */
   delayMsAfter(diedAtMs: number): number {
-    this.#deathsAtMs = this.#deathsAtMs
-      .filter((atMs) => diedAtMs - atMs < WINDOW_MS)
-      .slice(1 - MAX_REMEMBERED);
-    this.#deathsAtMs.push(diedAtMs);
+    const recent = this.#deathsAtMs.filter((atMs) => diedAtMs - atMs < WINDOW_MS);
+    this.#deathsAtMs = [...recent, diedAtMs];
     const beyondFree = this.#deathsAtMs.length - FREE_DEATH_COUNT;
     return beyondFree <= 0 ? 0 : Math.min(FIRST_DELAY_MS * 2 ** (beyondFree - 1), MAX_DELAY_MS);
   }
