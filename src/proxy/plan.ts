@@ -133,11 +133,12 @@ export class Plan {
 
   /** learn takes over what the primary says about backends; some may be of another plan. */
   learn(states: readonly BackendAvailability[]): void {
-    for (const { pool, backend: id, healthy, enabled } of states) {
-      for (const backend of this.#pools.get(pool)?.byBackend.keys() ?? []) {
-        if (backend.id === id) Object.assign(backend, { healthy, enabled });
+    const known = new Map(states.map((state) => [`${state.pool} ${state.backend}`, state]));
+    for (const [name, { byBackend }] of this.#pools)
+      for (const backend of byBackend.keys()) {
+        const state = known.get(`${name} ${backend.id}`);
+        if (state !== undefined) Object.assign(backend, { healthy: state.healthy, enabled: state.enabled });
       }
-    }
   }
 
   *backends(): Generator<PlannedBackend> {

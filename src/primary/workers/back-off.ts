@@ -14,7 +14,6 @@ export class BackOff {
 
   /**
    * delayMsAfter notes a death and returns how long to wait: 0 for the first two within 30 s, then 500 ms, doubling up to 5 s.
-   *
    * @param diedAtMs monotonic ms, not before those of earlier calls
    */
   delayMsAfter(diedAtMs: number): number {
