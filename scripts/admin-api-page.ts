@@ -32,7 +32,7 @@ interface Operation {
   responses: Record<string, { description: string; content?: Content }>;
 }
 
-const INTRODUCTION = `<!-- Made from the routes of the admin port by \`node scripts/config-docs.ts\`; edit src/primary/admin instead. -->
+const INTRODUCTION = `<!-- Made from the routes of the admin port by \`node_modules/.bin/node scripts/config-docs.ts\`; edit src/primary/admin instead. -->
 # Admin API
 
 The admin port (\`admin.address\`, by default \`127.0.0.1:9900\`) describes itself at \`/openapi.json\` (OpenAPI 3.1) and lists its calls

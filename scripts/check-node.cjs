@@ -35,7 +35,7 @@ if (!fits(process.versions.node)) {
       wanted +
       ', this is ' +
       process.versions.node +
-      ': run `npm ci`, which brings the right one, or `make`.\n',
+      ': run `npm ci`, which brings the right one, or `make install`.\n',
   );
   process.exit(1);
 }

@@ -13,7 +13,7 @@ import { unwrapped } from '../src/config/schema/schema-walk.ts';
 import { adminApiPage } from './admin-api-page.ts';
 import { metricsPage } from './metrics-page.ts';
 
-const INTRODUCTION = `<!-- Made from the schema by \`node scripts/config-docs.ts\`; edit src/config/schema instead. -->
+const INTRODUCTION = `<!-- Made from the schema by \`node_modules/.bin/node scripts/config-docs.ts\`; edit src/config/schema instead. -->
 # Configuration
 
 Sluice reads one YAML file: \`--config FILE\`, else the environment variable \`CONFIG_PATH\`, else \`./config/local.yaml\`.
@@ -152,7 +152,7 @@ for (const { path, text } of PAGES) {
   if (!process.argv.includes('--check')) {
     writeFileSync(file, text);
   } else if (!existsSync(file) || readFileSync(file, 'utf8') !== text) {
-    console.error(`${path} is out of date: run \`node scripts/config-docs.ts\``);
+    console.error(`${path} is out of date: run \`node_modules/.bin/node scripts/config-docs.ts\``);
     process.exitCode = 1;
   }
 }

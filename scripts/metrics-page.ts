@@ -1,7 +1,7 @@
 /** Makes the text of docs/metrics.md from the table of metrics; config-docs.ts writes and checks the page. */
 import { METRICS, type MetricDefinition, type MetricName } from '../src/contract/metrics.ts';
 
-const INTRODUCTION = `<!-- Made by \`node scripts/config-docs.ts\`; edit src/contract/metrics.ts instead. -->
+const INTRODUCTION = `<!-- Made by \`node_modules/.bin/node scripts/config-docs.ts\`; edit src/contract/metrics.ts instead. -->
 # Metrics
 
 \`GET /metrics\` on the admin port answers in the Prometheus text format. Workers send their numbers to the primary once a second, and the primary adds them up: a scrape
@@ -10,7 +10,7 @@ one process (\`rate()\` and \`increase()\` know what to do). Label values come f
 series of routes, pools, backends and policies that it removed go away, once the last request of the old configuration has ended.
 
 \`process_*\` and \`nodejs_*\` describe the primary process alone, which serves no request: memory and CPU time of the workers are in \`sluice_worker_resident_memory_bytes\` and
-\`sluice_worker_cpu_seconds_total\`. How loaded a worker is, \`sluice_worker_busy_ratio\` says best: the delay of its event loop is a maximum, and one slow turn makes it.
+\`sluice_worker_cpu_seconds_total\`. \`sluice_worker_busy_ratio\` shows a worker's load best; \`sluice_event_loop_delay_seconds\` is a maximum, which one slow turn raises.
 
 Of a histogram there are \`…_bucket\`, \`…_sum\` and \`…_count\`.
 `;
