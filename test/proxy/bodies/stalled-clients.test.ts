@@ -94,7 +94,8 @@ test('a client that pipelines small requests and never reads is cut after writeI
   assert.ok(proxy.lines.length < 60, 'not all answers may fit into the kernel’s buffers');
 });
 
-test('an answer that the backend has completed is cut too when the client does not read its end', async (t) => {
+/** A client that has asked for 300 KB and reads nothing. */
+async function muteClient(t: TestContext) {
   const backend = await startCapturingBackend(t, () => ok('x'.repeat(300_000)));
   const { path, proxy } = await startUnixProxy(t, {
     backends: [backend],
@@ -102,17 +103,16 @@ test('an answer that the backend has completed is cut too when the client does n
   });
   const client = await connectMute(t, { path });
   client.write(GET);
+  return { client, proxy };
+}
+
+test('an answer that the backend has completed is cut too when the client does not read its end', async (t) => {
+  const { proxy } = await muteClient(t);
   await assertGivenUp(proxy);
 });
 
 test('a client that keeps sending but never reads is cut after writeIdle', async (t) => {
-  const backend = await startCapturingBackend(t, () => ok('x'.repeat(300_000)));
-  const { path, proxy } = await startUnixProxy(t, {
-    backends: [backend],
-    timeouts: { writeIdleMs: WRITE_IDLE_MS },
-  });
-  const client = await connectMute(t, { path });
-  client.write(GET);
+  const { client, proxy } = await muteClient(t);
   const talking = setInterval(() => client.write(GET), WRITE_IDLE_MS / 8);
   t.after(() => clearInterval(talking));
   await assertGivenUp(proxy);
