@@ -16,9 +16,8 @@
 --          refund        granted tokens given back, because their requests were not served; 0: none
 --          refund epoch  the epoch of the reply that granted them
 --
--- Reply: for each key a string of 8 such doubles: granted tokens, ahead tokens, level in micro-tokens after the take,
---   microseconds until the missing tokens can exist (0: none are missing, -1: never), epoch, and the limits in force: version,
---   capacity, rate. An empty string if the key is not a string: nothing was taken there.
+-- Reply: for each key a string of 7 such doubles: granted tokens, ahead tokens, level in micro-tokens after the take, epoch, and
+--   the limits in force: version, capacity, rate. An empty string if the key is not a string: nothing was taken there.
 --
 -- State: level (micro-tokens), its time (us), version, capacity (tokens), rate (micro-tokens/s), epoch (time / lease),
 --   tokens leased in this epoch, tokens leased in the epoch before.
@@ -42,6 +41,7 @@ local STATE_BYTES = 64
 local STATE_FORMAT = '<dddddddd'
 local TAKE_BYTES = 88
 local TAKE_FORMAT = '<ddddddddddd'
+local REPLY_FORMAT = '<ddddddd'
 
 local leaseUs, takes = tonumber(ARGV[1]), ARGV[2]
 
@@ -53,12 +53,6 @@ local function refillOf(us, perSec)
   local sec, restUs = floor(us / MICRO), us % MICRO
   local tokensPerSec, restPerSec = floor(perSec / MICRO), perSec % MICRO
   return sec * perSec + restUs * tokensPerSec + floor(restUs * restPerSec / MICRO)
-end
-
--- ceil(micro * 1e6 / perSec), at most 1 us off for rates above 9e9.
-local function usUntil(micro, perSec)
-  local sec = floor(micro / perSec)
-  return sec * MICRO + ceil((micro - sec * perSec) * MICRO / perSec)
 end
 
 -- The bucket of the current take.
@@ -143,7 +137,7 @@ local function take(key, offset)
     changed = true
   end
 
-  local available, granted, lent, retryUs = floor(level / MICRO), 0, 0, 0
+  local available, granted, lent = floor(level / MICRO), 0, 0
   if available >= need then
     granted = need
   elseif partial == 1 then
@@ -158,13 +152,6 @@ local function take(key, offset)
   if granted + lent > 0 then
     level, leased, changed = level - (granted + lent) * MICRO, leased + lent, true
   end
-  if granted < need then
-    if partial ~= 1 and need > ownCapacity then
-      retryUs = -1
-    else
-      retryUs = usUntil((partial == 1 and 1 or need) * MICRO - level, ownRate)
-    end
-  end
 
   if changed then
     local fullMs = ceil((ownCapacity * MICRO - level) / ownRate * 1000)
@@ -172,7 +159,7 @@ local function take(key, offset)
     state = pack(STATE_FORMAT, level, atUs, ownVersion, ownCapacity, ownRate, epoch, leased, leasedBefore)
     redis.call('SET', key, state, 'PX', ttlMs)
   end
-  return pack(STATE_FORMAT, granted, lent, level, retryUs, epoch, ownVersion, ownCapacity, ownRate)
+  return pack(REPLY_FORMAT, granted, lent, level, epoch, ownVersion, ownCapacity, ownRate)
 end
 
 local replies = {}

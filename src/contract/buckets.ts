@@ -39,8 +39,6 @@ export const TAKE_REPLY = {
     ahead: 'number',
     /** Level after the take. */
     levelMicro: 'number',
-    /** µs until the missing tokens can exist; 0 when all was granted, -1 when they never can (need > capacity). */
-    retryUs: 'number',
     epoch: 'number',
     /** The limits in force in the bucket, which may be newer than the request's. */
     versionUs: 'number',

@@ -10,7 +10,7 @@ import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 
 /** Raised with every change of a shape; the primary refuses a worker of another version at its hello. */
-export const PROTOCOL_VERSION = 6;
+export const PROTOCOL_VERSION = 7;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';

@@ -52,8 +52,7 @@ export function takeFrom(kept: BucketState | null, request: TakeRequest, nowUs: 
     changed = true;
   }
   const { levelMicro, epoch, versionUs, capacity, rateMicro: ownRate } = state;
-  const retryUs = granted < request.need ? retryOf(state, request) : 0;
-  const reply = { granted, ahead, levelMicro, retryUs, epoch, versionUs, capacity, rateMicro: ownRate };
+  const reply = { granted, ahead, levelMicro, epoch, versionUs, capacity, rateMicro: ownRate };
   return { reply, state: changed ? state : null };
 }
 
@@ -70,12 +69,6 @@ export function refillOf(us: number, rateMicro: number): number {
   const restRate = rateMicro % MICRO;
   const whole = Math.floor(rateMicro / MICRO);
   return sec * rateMicro + restUs * whole + Math.floor((restUs * restRate) / MICRO);
-}
-
-/** usUntil is ceil(micro × 1e6 / rate), at most 1 µs off for rates above 9e9. */
-export function usUntil(micro: number, rateMicro: number): number {
-  const sec = Math.floor(micro / rateMicro);
-  return sec * MICRO + Math.ceil(((micro - sec * rateMicro) * MICRO) / rateMicro);
 }
 
 function fullBucket({ capacity, rateMicro, versionUs }: TakeRequest, atUs: number): BucketState {
@@ -174,9 +167,4 @@ function lendable(state: BucketState, wanted: number, left: number): number {
   const quarter = Math.floor(state.capacity / 4);
   const half = Math.floor((left - (state.capacity - 3 * quarter)) / 2);
   return Math.max(0, Math.min(wanted, half, quarter - state.leased - state.leasedBefore));
-}
-
-function retryOf(state: BucketState, request: TakeRequest): number {
-  if (!request.partial && request.need > state.capacity) return -1;
-  return usUntil((request.partial ? 1 : request.need) * MICRO - state.levelMicro, state.rateMicro);
 }

@@ -3,7 +3,7 @@ import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
 import { LbError } from '../../contract/errors.ts';
 
 const TAKE_BYTES = 88;
-const REPLY_BYTES = 64;
+const REPLY_BYTES = 56;
 
 /** packTakes makes the script's second argument. V8 compiles a DataView to plain stores: a seventh of writeDoubleLE's time. */
 export function packTakes(takes: readonly TakeRequest[]): Buffer {
@@ -39,10 +39,9 @@ export function unpackReply(packed: unknown): TakeReply | Error {
     granted: view.getFloat64(0, true),
     ahead: view.getFloat64(8, true),
     levelMicro: view.getFloat64(16, true),
-    retryUs: view.getFloat64(24, true),
-    epoch: view.getFloat64(32, true),
-    versionUs: view.getFloat64(40, true),
-    capacity: view.getFloat64(48, true),
-    rateMicro: view.getFloat64(56, true),
+    epoch: view.getFloat64(24, true),
+    versionUs: view.getFloat64(32, true),
+    capacity: view.getFloat64(40, true),
+    rateMicro: view.getFloat64(48, true),
   };
 }

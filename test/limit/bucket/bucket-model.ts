@@ -19,7 +19,6 @@ const least = (a: bigint, b: bigint): bigint => (a < b ? a : b);
 const most = (a: bigint, b: bigint): bigint => (a > b ? a : b);
 /** Rounds towards minus infinity, unlike BigInt division. */
 const floorDiv = (a: bigint, b: bigint): bigint => a / b - (a % b < 0n ? 1n : 0n);
-const ceilDiv = (a: bigint, b: bigint): bigint => -floorDiv(-a, b);
 
 export class BucketModel {
   #kept: ModelState | null = null;
@@ -90,18 +89,11 @@ export class BucketModel {
       state.out.set(state.epoch, (state.out.get(state.epoch) ?? 0n) + ahead);
       dirty = true;
     }
-    let retry = 0n;
-    if (granted < need) {
-      const wanted = request.partial ? 1n : need;
-      retry =
-        !request.partial && need > state.capacity ? -1n : ceilDiv((wanted * M - state.level) * M, state.rate);
-    }
     if (dirty) this.#kept = state;
     return {
       granted: Number(granted),
       ahead: Number(ahead),
       levelMicro: Number(state.level),
-      retryUs: Number(retry),
       epoch: Number(state.epoch),
       versionUs: Number(state.version),
       capacity: Number(state.capacity),

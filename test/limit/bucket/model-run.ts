@@ -11,8 +11,6 @@ export interface ExpectedTake {
 }
 
 const START_US = 1_790_000_000_000_000;
-/** Above this rate the wait may be 1 µs off (see usUntil). */
-const EXACT_RATE_MICRO = 9_000_000_000;
 
 /** expectedTakes runs the model. Later operations give back the leases that it grants. */
 export function expectedTakes(
@@ -73,8 +71,5 @@ function assertInvariants(model: BucketModel): void {
 }
 
 export function assertSameReply(actual: TakeReply, { reply, request }: ExpectedTake): void {
-  const exact = reply.rateMicro <= EXACT_RATE_MICRO;
-  const close = Math.abs(actual.retryUs - reply.retryUs) <= 1;
-  const retryUs = !exact && close ? reply.retryUs : actual.retryUs;
-  assert.deepEqual({ ...actual, retryUs }, reply, `for ${JSON.stringify(request)}`);
+  assert.deepEqual(actual, reply, `for ${JSON.stringify(request)}`);
 }
