@@ -27,13 +27,18 @@ export class SmoothWeightedRoundRobin {
   }
 
   pick(tried: readonly Backend[]): Backend | null {
+    return this.#next(tried, false);
+  }
+
+  /** @param all as if every backend were available */
+  #next(tried: readonly Backend[], all: boolean): Backend | null {
     const backends = this.#backends;
     const claims = this.#claims;
     let total = 0;
     let best = -1;
     for (let i = 0; i < backends.length; i++) {
       const backend = backends[i]!;
-      if (!backend.available || (tried.length > 0 && tried.includes(backend))) continue;
+      if (!(all || backend.available) || (tried.length > 0 && tried.includes(backend))) continue;
       total += backend.weight;
       claims[i]! += backend.weight;
       if (best < 0 || claims[i]! > claims[best]!) best = i;
@@ -43,22 +48,14 @@ export class SmoothWeightedRoundRobin {
     return backends[best]!;
   }
 
-  /** Goes through part of a round as if every backend were available: the primary has not said yet which ones are. */
+  /** Goes through part of a round: the primary has not said yet which backends are available. */
   #skip(startShare: number): void {
     const weights = this.#backends.map(({ weight }) => weight);
-    const claims = this.#claims;
     if (weights.length < 2) return;
     const total = weights.reduce((sum, weight) => sum + weight, 0);
     const round = total / weights.reduce(greatestCommonDivisor);
     const bounded = Math.min(round, MAX_OFFSET_WORK / weights.length);
-    for (let step = Math.floor(bounded * startShare); step > 0; step--) {
-      let best = 0;
-      for (let i = 0; i < weights.length; i++) {
-        claims[i]! += weights[i]!;
-        if (claims[i]! > claims[best]!) best = i;
-      }
-      claims[best]! -= total;
-    }
+    for (let step = Math.floor(bounded * startShare); step > 0; step--) this.#next([], true);
   }
 }
 

@@ -98,17 +98,12 @@ export class ClientDirectory implements ClientLookup, ApiKeyLookup {
     return matchOfNobody(grouped, entry?.client === null ? entry : null);
   }
 
-  /** byName finds a client by its id, for callers whose API key was verified; null: unknown. */
+  /** See ApiKeyLookup. */
   byName(clientId: string): ClientRecord | null {
     const known = this.#known.get(clientId);
     if (known?.generation === this.#generation) return known.client;
     const client = this.#table.get(clientId)?.client ?? null;
     return client === null ? null : this.#sameObject(client);
-  }
-
-  /** A key whose client this worker does not know proves nothing. */
-  clientOf({ clientId }: VerifiedKey): ClientRecord | null {
-    return this.byName(clientId);
   }
 
   /**

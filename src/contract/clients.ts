@@ -54,8 +54,8 @@ export type ApiKeyRefusal = 'malformed' | 'unknown';
 /** ApiKeyLookup is implemented by the worker's client directory and used by limit/. Synchronous, never throws. */
 export interface ApiKeyLookup {
   verify(text: string): VerifiedKey | ApiKeyRefusal;
-  /** The client of a key as the directory knows it now; null: there is none. */
-  clientOf(key: VerifiedKey): ClientRecord | null;
+  /** byName is the client of a verified key as the directory knows it now; null: there is none, so the key proves nothing. */
+  byName(clientId: string): ClientRecord | null;
 }
 
 /** ClientLookup is implemented by the worker's client directory and used by limit/. Synchronous, never throws. */

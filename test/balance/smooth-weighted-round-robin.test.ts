@@ -24,6 +24,15 @@ test('B1: worker k of n starts its round k/n of the way, so that workers do not 
   assert.deepEqual(firsts.flat(), ['b0', 'b1', 'b2', 'b3']);
 });
 
+test('B1: a worker that starts before any backend is known to be healthy starts its round at the same place', () => {
+  const backends = makeBackends([5, 1, 2]);
+  for (const backend of backends) backend.healthy = false;
+  const balancer = new SmoothWeightedRoundRobin(backends, 3 / 8);
+  for (const backend of backends) backend.healthy = true;
+  const healthy = new SmoothWeightedRoundRobin(makeBackends([5, 1, 2]), 3 / 8);
+  assert.deepEqual(pickIds(balancer, 8), pickIds(healthy, 8));
+});
+
 test('computing the start offset of a very long round takes bounded work', () => {
   const weights = Array.from({ length: 300 }, (_, i) => 999_983 - i);
   const balancer = new SmoothWeightedRoundRobin(makeBackends(weights), 0.99);

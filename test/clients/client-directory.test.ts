@@ -255,7 +255,7 @@ test('an API key identifies its client until it is revoked, moved, or the secret
   assert.equal(keys.verify(key), 'unknown', 'there is no secret yet');
   keys.useSecret('a secret');
   const first = found();
-  assert.deepEqual(keys.clientOf(first), client('acme'));
+  assert.deepEqual(keys.byName(first.clientId), client('acme'));
   tell(packer.client(client('third', 2)));
   assert.equal(first.revoked, false, 'another change');
   tell(owned('other'));

@@ -216,7 +216,7 @@ function lookupOf(clients: ClientRecord[], apiKeys: ApiKeyLookup | null): Client
   const byId = new Map(clients.map((client) => [client.clientId, client]));
   return {
     verify: (text) => apiKeys?.verify(text) ?? 'unknown',
-    clientOf: (key) => apiKeys?.clientOf(key) ?? null,
+    byName: (clientId) => apiKeys?.byName(clientId) ?? null,
     generation: 1,
     byAddress: (address, grouped) => {
       const client = byId.get(address) ?? null;

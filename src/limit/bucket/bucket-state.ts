@@ -71,18 +71,10 @@ export function refillOf(us: number, rateMicro: number): number {
   return sec * rateMicro + restUs * whole + Math.floor((restUs * restRate) / MICRO);
 }
 
-function fullBucket({ capacity, rateMicro, versionUs }: TakeRequest, atUs: number): BucketState {
-  const epoch = Math.floor(atUs / LEASE_US);
-  return {
-    levelMicro: capacity * MICRO,
-    atUs,
-    versionUs,
-    capacity,
-    rateMicro,
-    epoch,
-    leased: 0,
-    leasedBefore: 0,
-  };
+/** fullBucket is what an unused bucket is; local shares begin with it too. */
+export function fullBucket({ versionUs, capacity, rateMicro }: BucketRules, atUs: number): BucketState {
+  const level = { levelMicro: capacity * MICRO, atUs, versionUs, capacity, rateMicro };
+  return { ...level, epoch: Math.floor(atUs / LEASE_US), leased: 0, leasedBefore: 0 };
 }
 
 /** Refills up to now. true: the clock was set back, which must be kept. */

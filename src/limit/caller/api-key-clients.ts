@@ -60,7 +60,7 @@ export class KeyedClients {
       verified = found;
     }
     // Looked up each time, because the directory may have changed.
-    const client = this.#lookup.clientOf(verified);
+    const client = this.#lookup.byName(verified.clientId);
     this.#metrics.add(client === null ? this.#cells.unknown : this.#cells.valid, 1);
     return client === null ? null : this.#shared(client);
   }

@@ -6,7 +6,7 @@
  * gives no token away twice.
  */
 import type { TakeReply, TakeRequest } from '../../contract/buckets.ts';
-import { type BucketState, takeFrom } from '../bucket/bucket-state.ts';
+import { type BucketState, fullBucket, takeFrom } from '../bucket/bucket-state.ts';
 import { BucketTable } from '../bucket/bucket-table.ts';
 import type { BucketRules } from '../bucket/effective-limits.ts';
 import { MICRO, PLAIN_TAKE } from '../store/bucket-store.ts';
@@ -81,11 +81,9 @@ function reshaped(
   heard: HeardLevel | null,
   nowUs: number,
 ): BucketState {
-  const accrued =
-    kept === null ? share.capacity * MICRO : takeFrom(kept, requestFor('', kept, 0), nowUs).reply.levelMicro;
-  const ceilingMicro = Math.floor((heard?.ratio ?? 1) * share.capacity * MICRO);
-  const levelMicro = Math.min(accrued, ceilingMicro);
-  return { levelMicro, atUs: nowUs, ...share, epoch: 0, leased: 0, leasedBefore: 0 };
+  const full = fullBucket(share, nowUs);
+  const accrued = takeFrom(kept ?? full, requestFor('', kept ?? full, 0), nowUs).reply.levelMicro;
+  return { ...full, levelMicro: Math.min(accrued, Math.floor((heard?.ratio ?? 1) * full.levelMicro)) };
 }
 
 function requestFor(key: string, rules: BucketRules, need: number): TakeRequest {

@@ -1,12 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type {
-  ApiKeyLookup,
-  ClientLookup,
-  ClientMatch,
-  ClientRecord,
-  VerifiedKey,
-} from '../../../src/contract/clients.ts';
+import type { ApiKeyLookup, ClientLookup, ClientMatch, ClientRecord } from '../../../src/contract/clients.ts';
 import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
 import { KeyedClients } from '../../../src/limit/caller/api-key-clients.ts';
 import { type Caller, ClientIdentifier } from '../../../src/limit/caller/identity.ts';
@@ -205,7 +199,7 @@ class Keys implements ApiKeyLookup {
     return this.known.get(text) ?? (text.startsWith('k') ? 'unknown' : 'malformed');
   }
 
-  clientOf({ clientId }: VerifiedKey): ClientRecord | null {
+  byName(clientId: string): ClientRecord | null {
     return this.clients.get(clientId) ?? null;
   }
 

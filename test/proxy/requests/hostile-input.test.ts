@@ -134,7 +134,7 @@ const HIGH: ProxyOptions = {
   limits: { targetBytes: 200_000, headerBytes: 400_000, headerCount: 2_000 },
   trustedProxies: ['127.0.0.1'],
   apiKeyHeader: 'x-api-key',
-  apiKeys: { verify: () => 'unknown', clientOf: () => null } satisfies ApiKeyLookup,
+  apiKeys: { verify: () => 'unknown', byName: () => null } satisfies ApiKeyLookup,
   poolTimeouts: { responseMs: 1_000 },
 };
 
