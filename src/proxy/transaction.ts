@@ -163,7 +163,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
     if (request === null) return;
     this.#record.attempts += 1;
     this.#record.queueMs = 0;
-    const sent = this.#admission.host === '' ? withHost(request, target) : request;
+    // HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2).
+    const lines = this.#admission.host === '' ? `Host: ${target.authority}\r\n${request.headerLines}` : '';
+    const sent = lines === '' ? request : { ...request, headerLines: lines };
     this.#attempt = new Attempt(target, sent, this, options);
     this.onConnected();
   }
@@ -371,9 +373,4 @@ export function conclude(
   if (!isSampled(plan.accessLog)) return;
   record.time = deps.dates.isoTime();
   deps.accessLog.write(accessLine(record));
-}
-
-/** HTTP/1.0 clients may leave Host out; backends get one (RFC 9112 §3.2). */
-function withHost(request: UpstreamRequest, { authority }: PlannedBackend): UpstreamRequest {
-  return { ...request, headerLines: `Host: ${authority}\r\n${request.headerLines}` };
 }

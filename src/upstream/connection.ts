@@ -7,10 +7,11 @@
  * STREAMING   onFinalHead    the sink has the head; the body is read into memory of this connection's own.
  * PARKED      onComplete     in the pool, without a request. Whatever arrives (a byte, a FIN, an error) is not an answer, and ends
  *                            the connection (response-queue poisoning, CVE-2026-48931).
- * DEAD        close          the wire is closed, the exchange has ended. Final.
+ * DEAD        #end           the wire is closed, the exchange has ended. Final.
  *
- * The pool takes a PARKED connection from its list and sends the next request (AWAITING). Any state ends in DEAD. There is at
- * most one wait at a time, so one deadline serves all states (#onDue). A request allocates nothing but its exchange and head.
+ * The pool takes a PARKED connection from its list and sends the next request (AWAITING). Any state ends in DEAD: by a FIN where
+ * the connection is PARKED and silent or its exchange is complete in both directions, else by a reset, which frees the port.
+ * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
 import { LbError, systemCodeOf } from '../contract/errors.ts';
 import { NO_BODY } from '../contract/request-head.ts';
@@ -93,8 +94,6 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   #writeError: Error | null = null;
   /** A GET or HEAD with a body: some backends do not read it, and take it for the next request (CL.0). */
   #oddBody = false;
-  /** It served HEAD or such a body, so that it closes first, most often. */
-  #resets = false;
 
   constructor(settings: ConnectionSettings, host: ConnectionHost) {
     this.#settings = settings;
@@ -119,7 +118,6 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   #send(request: UpstreamRequest): void {
     this.#state = AWAITING;
     this.#oddBody = hasBody(request) && (request.method === 'GET' || request.method === 'HEAD');
-    this.#resets = this.#oddBody || request.method === 'HEAD';
     this.#settings.timer.disarm(this.#deadline);
     this.#reader.start(request.method);
     this.#sender.begin(request);
@@ -134,12 +132,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     const { timer, onConnected } = this.#settings;
     onConnected?.(timer.monotonicMs() - this.#startedMs);
     this.#send(request);
-    if (!hasBody(request)) return;
-    try {
-      exchange.sink.onConnected();
-    } catch (thrown) {
-      exchange.fault(thrown);
-    }
+    if (hasBody(request)) exchange.askForBody('onConnected');
   }
 
   #arm(delayMs: number): void {
@@ -194,12 +187,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   }
 
   onWritable(): void {
-    const exchange = this.#exchange;
-    try {
-      exchange?.sink.onRequestDrain();
-    } catch (thrown) {
-      exchange?.fault(thrown);
-    }
+    this.#exchange?.askForBody('onRequestDrain');
   }
 
   onDrain(): void {
@@ -220,7 +208,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   onRead(byteCount: number): void {
     const exchange = this.#exchange;
     if (exchange === null) {
-      this.close();
+      this.#end(true);
       return;
     }
     try {
@@ -263,31 +251,35 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     const exchange = this.#exchange;
     if (exchange === null) this.close();
     else if (!this.#reader.endOfInput(exchange)) {
-      this.#reset('backend closed the connection before the response was complete', null);
+      this.#failLost('backend closed the connection before the response was complete', null);
     }
   }
 
   /** The response is complete. The connection is parked or closed before the sink is told, which may start the next request. */
   onComplete(exchange: Exchange, leftoverBytes: number): void {
-    const keepMs = leftoverBytes === 0 ? this.#keepMs() : 0;
+    const isClean = leftoverBytes === 0 && this.#isClean();
+    const keepMs = isClean ? this.#keepMs() : 0;
     this.#exchange = null;
     exchange.detach(this.#reader.finish());
     this.#sender.abandon();
     if (keepMs <= 0 || !this.#host.park(this)) {
-      // After a FIN of ours the port is taken for a minute: 500 such requests a second would use up all ports.
-      if (this.#resets) this.#wire.reset();
-      this.close();
+      this.#end(!isClean);
       return;
     }
     this.#state = PARKED;
     this.#arm(keepMs);
   }
 
+  /** Whether neither side can still be sending a part of the exchange that has just ended. */
+  #isClean(): boolean {
+    if (!this.#sender.finished || this.#oddBody || this.#reader.parser.mayOverrun) return false;
+    return !this.#wire.writeFailed && !this.#wire.blocked;
+  }
+
   /** How long this connection may wait for its next request; 0: it must close. */
   #keepMs(): number {
     const { persistent, keepAliveSec } = this.#reader.parser;
-    if (!persistent || !this.#sender.finished || this.#oddBody) return 0;
-    if (this.#wire.writeFailed || this.#wire.blocked) return 0;
+    if (!persistent) return 0;
     const { parkMs = DEFAULT_PARK_MS } = this.#settings;
     return keepAliveSec < 0 ? parkMs : Math.min(parkMs, (keepAliveSec - KEEP_ALIVE_MARGIN_SEC) * 1000);
   }
@@ -306,7 +298,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
         this.#fail(new LbError('connect_failed', `not connected within ${connectMs} ms`));
         break;
       case AWAITING:
-        if (this.#wire.writeFailed) this.#reset('request could not be sent', this.#writeError);
+        if (this.#wire.writeFailed) this.#failLost('request could not be sent', this.#writeError);
         else this.#fail(new LbError('upstream_timeout', `no response head within ${responseMs} ms`));
         break;
       case STREAMING:
@@ -320,11 +312,11 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onBroken(error: Error): void {
     if (this.#state === CONNECTING) this.#fail(connectError(error));
-    else this.#reset(`connection failed: ${error.message}`, error);
+    else this.#failLost(`connection failed: ${error.message}`, error);
   }
 
   /** Retryable only where the backend may not have seen the request: a parked connection that it was about to close (B10). */
-  #reset(message: string, cause: Error | null): void {
+  #failLost(message: string, cause: Error | null): void {
     const retryable = !this.#reader.answered && this.#exchange !== null && this.#exchange.reused;
     this.#fail(new LbError('upstream_reset', message, { cause: cause ?? undefined, retryable }));
   }
@@ -337,6 +329,11 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   /** close ends the connection in any state; the exchange hears nothing of it. @param memoryIsFree see ExchangeOwner */
   close(memoryIsFree = false): void {
+    this.#end(this.#state !== PARKED, memoryIsFree);
+  }
+
+  /** @param byReset without it, where Sluice closes first, the port is taken for a minute: 500 a second would use up all ports */
+  #end(byReset: boolean, memoryIsFree = false): void {
     if (this.#state === DEAD) return;
     this.#state = DEAD;
     this.#settings.timer.remove(this.#deadline);
@@ -345,7 +342,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#pending = null;
     this.#sender.abandon();
     this.#writeWatch?.close();
-    this.#wire.close();
+    if (byReset) this.#wire.reset();
+    else this.#wire.close();
     this.#settings.buffers.release(this.#reader.finish(), memoryIsFree);
     this.#host.onClosed(this);
   }

@@ -134,6 +134,15 @@ export class Exchange {
     this.#held = held;
   }
 
+  /** askForBody tells the sink that it may send body bytes: for the first time, or again. */
+  askForBody(event: 'onConnected' | 'onRequestDrain'): void {
+    try {
+      this.sink[event]();
+    } catch (thrown) {
+      this.fault(thrown);
+    }
+  }
+
   /** complete tells the sink that the body is complete. */
   complete(rawTrailers: string[]): void {
     try {

@@ -32,8 +32,10 @@ export class ResponseParser extends HeadReader {
   head = NO_HEAD;
   /** Index, in the buffer of the last readHead, of the first byte that is not consumed. */
   at = 0;
-  /** Whether the backend keeps the connection open after this response (RFC 9112 §9.3). */
+  /** Whether the connection may serve again after this response (RFC 9112 §9.3). */
   persistent = false;
+  /** The backend may send a body where none is allowed, and the next answer would begin with it. */
+  mayOverrun = false;
   /** Seconds of the backend's `Keep-Alive: timeout=`, -1 without. */
   keepAliveSec = -1;
   /** The body after the final head. */
@@ -139,10 +141,15 @@ export class ResponseParser extends HeadReader {
 
   /** The most frequent special fields are read without a string. */
   protected override takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null {
-    if (kind === names.CONTENT_LENGTH) return this.#takeLength(lengthOf(bytes, from, to));
-    if (kind !== names.DATE) return null;
-    this.head.hasDate = true;
-    return true;
+    if (kind === names.DATE) {
+      this.head.hasDate = true;
+      return true;
+    }
+    if (kind !== names.CONTENT_LENGTH) return null;
+    const length = lengthOf(bytes, from, to);
+    if (this.head.contentLength >= 0 || length < 0) return this.refuse('bad Content-Length');
+    this.head.contentLength = length;
+    return false;
   }
 
   protected override take(kind: number, _name: string, value: string): boolean {
@@ -173,13 +180,6 @@ export class ResponseParser extends HeadReader {
     }
   }
 
-  /** @param length -1 for an invalid value */
-  #takeLength(length: number): boolean {
-    if (this.head.contentLength >= 0 || length < 0) return this.refuse('bad Content-Length');
-    this.head.contentLength = length;
-    return false;
-  }
-
   #takeConnection(value: string): void {
     if (value === 'keep-alive') return;
     for (const token of names.connectionTokens(value)) {
@@ -204,14 +204,11 @@ export class ResponseParser extends HeadReader {
     if (bodiless || status === 304 || this.#isAnswerToHead || contentLength === 0) bodyLength = NO_BODY;
     else if (chunked) bodyLength = CHUNKED_BODY;
     else if (contentLength > 0) bodyLength = contentLength;
-    this.persistent =
-      this.#minor === 1 &&
-      !this.#closing &&
-      bodyLength !== UNTIL_CLOSE_BODY &&
-      // A backend that announces a body where none is allowed could send it, and the next answer would begin with it. Not so
-      // with a 304: its Content-Length is that of the 200 (RFC 9110 §8.6), and it ends with its head (RFC 9112 §6.3).
-      !(this.#isAnswerToHead && contentLength !== 0) &&
-      !(status === 204 && (contentLength > 0 || chunked));
+    // Not so after a 304 to GET: its Content-Length is that of the 200 (RFC 9110 §8.6), and it ends with its head (RFC 9112 §6.3).
+    this.mayOverrun =
+      (this.#isAnswerToHead && contentLength !== 0) || (status === 204 && (contentLength > 0 || chunked));
+    const isOpen = this.#minor === 1 && !this.#closing && bodyLength !== UNTIL_CLOSE_BODY;
+    this.persistent = isOpen && !this.mayOverrun;
     head.lines = this.#linesNotNamed();
     head.hasBody = bodyLength !== NO_BODY;
     if (bodiless) head.contentLength = -1;

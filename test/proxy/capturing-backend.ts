@@ -28,6 +28,8 @@ export interface CapturingBackend {
   connectionCount: number;
   /** Number of closed connections. */
   closedCount: number;
+  /** Number of connections that Sluice ended by a reset. */
+  resetCount: number;
   sockets: Socket[];
   close(): Promise<void>;
 }
@@ -49,6 +51,7 @@ export async function startCapturingBackend(
     received: [],
     connectionCount: 0,
     closedCount: 0,
+    resetCount: 0,
     sockets,
     close: () => closeServer(server, sockets),
   };
@@ -57,7 +60,10 @@ export async function startCapturingBackend(
     backend.received[connection] = '';
     let pending = '';
     sockets.push(socket);
-    socket.on('error', () => socket.destroy());
+    socket.on('error', ({ code }: NodeJS.ErrnoException) => {
+      if (code === 'ECONNRESET') backend.resetCount++;
+      socket.destroy();
+    });
     socket.on('close', () => {
       backend.closedCount++;
     });

@@ -29,6 +29,8 @@ async function assertAborted({ proxy, backend, prepare, leave }: Scene): Promise
     tookMs.push(performance.now() - startMs);
   }
   assert.ok(Math.min(...tookMs) < 100, `destroyed after ${tookMs} ms`);
+  // A FIN would keep the port of each for a minute.
+  assert.equal(backend.resetCount, 3);
   await waitFor('three access lines', () => proxy.lines.length === 3);
   for (const { status, reason } of proxy.lines) assert.deepEqual([status, reason], [499, 'client_abort']);
   assert.equal(proxy.failures.length, 0);
