@@ -6,8 +6,6 @@
 import type { Command } from 'commander';
 import type { LoadedConfig } from './config/load.ts';
 import { nodeProblem } from './config/node-version.ts';
-import type { Settings } from './contract/settings.ts';
-import type { Logger } from './infra/logging/logger.ts';
 import type { MigrationAction, MigrationResult, MigrationState } from './infra/postgres/migrations.ts';
 
 const DONE = 0;
@@ -149,29 +147,28 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
   const { aboutMigration, migrate } = await import('./infra/postgres/migrations.ts');
   const logger = makeLogger({ level: 'warn', format: settings.log.format });
   const isRefused = action === 'down' && !yes;
-  const server = await openDatabase(settings.database, logger);
-  const result = await server.ready
-    .then(() => migrate(server.database, isRefused ? 'status' : action, { logger }))
-    .finally(() => server.close());
-  const last = result.migrations.findLast(({ appliedAt, known }) => appliedAt !== null && known);
-  if (isRefused && last !== undefined) {
+  const { openStorage } = await import('./primary/storage.ts');
+  const options = { purpose: 'sluice migrate', migrated: false, lazy: action !== 'up' };
+  const storage = openStorage(settings.database, logger, options);
+  try {
+    if (storage.isUnused) return say('no database yet');
+    await storage.ready;
+    const result = await migrate(storage.database, isRefused ? 'status' : action, { logger });
+    const last = result.migrations.findLast(({ appliedAt, known }) => appliedAt !== null && known);
+    if (!isRefused || last === undefined) return say(...describe(action, result));
     process.stderr.write(
       `sluice: this undoes ${last.name} and drops what its tables hold for good: ${aboutMigration(last.name)}\nadd --yes to do it\n`,
     );
     return REFUSED;
+  } finally {
+    await storage.close();
   }
-  process.stdout.write(`${describe(action, result).join('\n')}\n`);
-  return DONE;
 }
 
-async function openDatabase({ url, embeddedPath }: Settings['database'], logger: Logger) {
-  if (url !== null) {
-    const { Database } = await import('./infra/postgres/postgres.ts');
-    const database = new Database({ target: { kind: 'url', url }, logger });
-    return { database, ready: Promise.resolve(), close: () => database.close() };
-  }
-  const { EmbeddedPostgres } = await import('./infra/postgres/embedded-postgres.ts');
-  return new EmbeddedPostgres({ folder: embeddedPath, purpose: 'sluice migrate', logger, migrated: false });
+/** Writes lines to standard output. */
+function say(...lines: string[]): number {
+  process.stdout.write(`${lines.join('\n')}\n`);
+  return DONE;
 }
 
 function describe(action: MigrationAction, { changed, migrations }: MigrationResult): string[] {

@@ -78,11 +78,17 @@ function limitsText(others: Client['limits']): string {
     .join(' ');
 }
 
+/** Whoever names a key must not steer the terminal of those who list it, nor break the table. */
+function printable(text: string): string {
+  return text.replace(/[\p{Cc}\p{Bidi_Control}]/gu, (each) => `\\u{${each.charCodeAt(0).toString(16)}}`);
+}
+
 /** formatterOf writes a list page by page. The first page has the headings, and decides the widths of the columns. */
 export function formatterOf<Item>({ headings, cells }: ListView<Item>): (items: Item[]) => string {
   let widths: number[] | null = null;
   return (items) => {
-    const rows = widths === null ? [headings, ...items.map(cells)] : items.map(cells);
+    const shown = items.map((item) => cells(item).map(printable));
+    const rows = widths === null ? [headings, ...shown] : shown;
     const known = widths ?? headings.map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
     widths = known;
     const padded = rows.map((row) => row.map((cell, i) => cell.padEnd(known[i] ?? 0)));

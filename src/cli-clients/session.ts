@@ -1,8 +1,8 @@
 /** What an action of `sluice clients` works with: which admin port, with which token, and how answers are printed. */
 import { once } from 'node:events';
 import * as z from 'zod';
-import { hostPort } from '../contract/addresses.ts';
 import { systemCodeOf } from '../contract/errors.ts';
+import { addressUrl } from '../infra/listeners.ts';
 import { type AdminCall, type AdminTarget, callAdmin } from './admin-client.ts';
 import { formatterOf, type ListView } from './output.ts';
 
@@ -28,16 +28,13 @@ export async function findTarget(
   const { host, port } = loaded.admin;
   if (port === 0)
     return { problems: [`sluice: admin.address of ${configPath} asks for any free port: give --admin URL`] };
-  // From this machine, a wildcard address is reached at loopback.
-  const reached: Record<string, string> = { '0.0.0.0': '127.0.0.1', '::': '::1' };
-  return { url: `http://${hostPort(reached[host] ?? host, port)}`, token: loaded.admin.token };
+  return { url: addressUrl({ kind: 'tcp', host, port }, port), token: loaded.admin.token };
 }
 
 function originOf(text: string): string | null {
   const url = URL.parse(text);
-  if (url === null || !/^https?:$/.test(url.protocol) || url.username !== '' || url.password !== '')
-    return null;
-  return url.pathname === '/' && url.search === '' && url.hash === '' ? url.origin : null;
+  const isOrigin = url !== null && /^https?:$/.test(url.protocol) && url.href === `${url.origin}/`;
+  return isOrigin ? url.origin : null;
 }
 
 /** Session is made by each action that runs. */

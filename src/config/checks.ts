@@ -4,7 +4,7 @@ import { hostPort } from '../contract/addresses.ts';
 import { MAX_FILL_SEC } from '../contract/clients.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 import type { Finding } from './problems.ts';
-import { type BackendAddress, isLoopback } from './schema/addresses.ts';
+import { type BackendAddress, isLoopback, isSameLocalhost } from './schema/addresses.ts';
 import { parseName } from './schema/fields.ts';
 import type { FileConfig } from './schema/schema.ts';
 import type { Draft } from './schema/schema-walk.ts';
@@ -54,7 +54,8 @@ function clashIn(listen: NonNullable<ConfigDraft['listen']>, own: ListenAddress 
 function clashes(a: ListenAddress, b: ListenAddress): boolean {
   if (a.kind === 'unix') return b.kind === 'unix' && a.path === b.path;
   if (b.kind === 'unix' || a.port !== b.port || a.port === 0) return false;
-  return a.host === b.host || covers(a.host, b.host) || covers(b.host, a.host);
+  if (a.host === b.host || isSameLocalhost(a.host, b.host)) return true;
+  return covers(a.host, b.host) || covers(b.host, a.host);
 }
 
 /** Whether a wildcard address takes the port of another host too. */
@@ -89,13 +90,12 @@ function* checkOwnAddresses({ admin, listen = [], pools = {} }: ConfigDraft): Fi
   }
 }
 
-/** Other addresses of this machine are not known here. */
+/** Other addresses of this machine are not known here. To connect to a wildcard is to connect to this machine. */
 function isReachedBy(own: ListenAddress, { host, port }: BackendAddress): boolean {
   if (own.kind !== 'tcp' || port !== own.port) return false;
-  if (own.host === host) return true;
-  if (!isLoopback(host)) return false;
-  const isWildcard = own.host === null || own.host === '::' || own.host === '0.0.0.0';
-  return isWildcard || ((own.host === 'localhost' || host === 'localhost') && isLoopback(own.host ?? ''));
+  if (own.host === host || isSameLocalhost(own.host, host)) return true;
+  const isHere = isLoopback(host) || host === '0.0.0.0' || host === '::';
+  return isHere && covers(own.host, host === 'localhost' ? '127.0.0.1' : host);
 }
 
 /** Machines that share a database must verify each other's keys, so each cannot make a secret of its own. */

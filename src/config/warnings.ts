@@ -1,10 +1,11 @@
 /** Warnings: what a file says without a mistake, and probably does not mean. */
 import type { RouteSettings, Settings } from '../contract/settings.ts';
 import type { Finding } from './problems.ts';
+import { isSameLocalhost } from './schema/addresses.ts';
 
-/** warningsOf finds what is unused (pools, policies, the secret of API keys), routes that are never reached, proxies trusted everywhere. */
+/** warningsOf finds what is unused or never reached, proxies trusted everywhere, backends given twice, instances that share nothing. */
 export function* warningsOf(settings: Settings): Generator<Finding> {
-  const { pools, routes, rateLimit, trustedProxies, secrets } = settings;
+  const { pools, routes, rateLimit, trustedProxies, secrets, redis, database } = settings;
   const everywhere = trustedProxies.find((cidr) => cidr.endsWith('/0'));
   if (everywhere !== undefined) {
     const message = `${everywhere} lets every client choose its address by X-Forwarded-For`;
@@ -14,9 +15,24 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     const message = 'no API key is read: rateLimit is absent, or rateLimit.identify.apiKeyHeader is empty';
     yield { path: ['secrets', 'apiKeys'], message };
   }
-  for (const { name } of pools) {
+  if (rateLimit.enabled && rateLimit.instances > 1) {
+    const path = ['rateLimit', 'instances'];
+    if (redis === null) yield { path, message: 'without redis each instance admits the whole limit' };
+    if (database.url === null)
+      yield { path, message: 'without database.url each instance has clients of its own' };
+  }
+  for (const { name, backends } of pools) {
     if (!routes.some(({ pool }) => pool === name))
       yield { path: ['pools', name], message: 'no route leads to this pool' };
+    for (const [index, { host, port }] of backends.entries()) {
+      const path = ['pools', name, 'backends', index, 'url'];
+      const message = 'may be the same server as another backend of the pool';
+      if (
+        host === 'localhost' &&
+        backends.some((each) => each.port === port && isSameLocalhost(host, each.host))
+      )
+        yield { path, message };
+    }
   }
   for (const { name } of rateLimit.enabled ? rateLimit.policies : []) {
     const message = 'no route names this policy, so it limits nothing';

@@ -165,7 +165,8 @@ class Primary {
 
     const addresses = [...listen, { kind: 'tcp', ...admin } as const];
     await this.#unlessStopped(waitForFreeAddresses(addresses, logger, () => this.#phase === 'draining'));
-    const storage = openStorage(settings.database, logger);
+    const embedded = { purpose: 'sluice serve', lazy: true };
+    const storage = openStorage(settings.database, logger, embedded);
     lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
     const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
 

@@ -1,7 +1,7 @@
 /** The database that the settings ask for: a real server, or the embedded one in its folder. */
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
-import { EmbeddedPostgres } from '../infra/postgres/embedded-postgres.ts';
+import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../infra/postgres/embedded-postgres.ts';
 import { Database } from '../infra/postgres/postgres.ts';
 
 export interface Storage {
@@ -11,24 +11,29 @@ export interface Storage {
    * time, corrected by the last known difference. Never rejects.
    */
   nowUs(): Promise<number>;
-  /** Resolves when statements can be answered: with the embedded database after its first start, failed or not. Never rejects. */
-  opened: Promise<void>;
+  /** Resolves when statements can be answered. Rejects when the first start of the embedded database failed; it tries again. */
+  ready: Promise<void>;
   /** Whether nobody has ever used the embedded database: the first statement creates it. */
   isUnused: boolean;
   close(): Promise<void>;
 }
 
-/** openStorage is called by the primary's main. Throws LbError folder_locked when the embedded folder is in use. */
-export function openStorage(settings: Settings['database'], logger: Logger): Storage {
+/**
+ * openStorage is called by the primary's main and by `sluice migrate`. Throws LbError folder_locked when the embedded folder is
+ * in use. @param options for the embedded database
+ */
+export function openStorage(
+  settings: Settings['database'],
+  logger: Logger,
+  options: Omit<EmbeddedPostgresOptions, 'folder' | 'logger'>,
+): Storage {
   if (settings.url === null) {
-    const folder = settings.embeddedPath;
-    const embedded = new EmbeddedPostgres({ folder, purpose: 'sluice serve', logger, lazy: true });
+    const embedded = new EmbeddedPostgres({ folder: settings.embeddedPath, logger, ...options });
     return {
       database: embedded.database,
       // The embedded database's clock is this machine's.
       nowUs: () => Promise.resolve(wallUs()),
-      // The server logs a failed start itself, and tries again.
-      opened: embedded.ready.catch(() => undefined),
+      ready: embedded.ready,
       isUnused: embedded.unused,
       close: () => embedded.close(),
     };
@@ -37,7 +42,7 @@ export function openStorage(settings: Settings['database'], logger: Logger): Sto
   return {
     database,
     nowUs: clockOf(database, logger),
-    opened: Promise.resolve(),
+    ready: Promise.resolve(),
     isUnused: false,
     close: () => database.close(),
   };

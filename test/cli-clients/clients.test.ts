@@ -8,9 +8,10 @@ import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { callAdmin } from '../../src/cli-clients/admin-client.ts';
+import { findTarget } from '../../src/cli-clients/session.ts';
 import { startAdmin } from '../primary/admin/harness.ts';
 import { spawnSluice } from '../support/sluice.ts';
-import { tempFolder } from '../support/temp-folder.ts';
+import { makeTempFolder, tempFolder } from '../support/temp-folder.ts';
 
 interface Run {
   code: number | null;
@@ -109,6 +110,27 @@ test('a key is issued on standard output alone, listed and revoked', async (t) =
     'KEY ID  CREATED                   NAME',
     'k1      1970-01-01T00:00:00.001Z  ci',
   ]);
+});
+
+test('the name of a key neither steers the terminal nor breaks the list', async (t) => {
+  const admin = await startAdmin(t);
+  const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
+  admin.parts.clients.rows.set('acme', input);
+  const body = { name: '\u001b]0;mine\u0007\nk9 \u202egnol' };
+  await admin.call({ method: 'POST', path: '/api/v1/clients/acme/keys', body });
+  const { out } = await sluice(t, ['clients', 'list-keys', 'acme', '--admin', admin.url]);
+  assert.equal(out.split('Z  ')[1], String.raw`\u{1b}]0;mine\u{7}\u{a}k9 \u{202e}gnol`);
+});
+
+test('an admin port on every address is called at 127.0.0.1', async () => {
+  const text = 'admin: { address: ":9911", token: a-token-of-24-characters }\n';
+  for (const address of [':9911', '[::]:9911', '0.0.0.0:9911']) {
+    const folder = makeTempFolder();
+    writeFileSync(join(folder, 'a.yaml'), text.replace(':9911', address));
+    const target = await findTarget({}, join(folder, 'a.yaml'));
+    assert.ok('url' in target, JSON.stringify(target));
+    assert.equal(target.url, 'http://127.0.0.1:9911');
+  }
 });
 
 test('refusals of the admin port, and a port without one, end with a message and exit 1', async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -183,6 +183,9 @@ test('migrate up, status and down work on the embedded database', (t) => {
   const cwd = tempFolder(t);
   writeFileSync(join(cwd, 'a.yaml'), 'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\n');
   const migrate = (...words: string[]) => sluice(['migrate', ...words, '--config', 'a.yaml'], { cwd });
+  for (const words of [['status'], ['down'], ['down', '--yes']])
+    assert.deepEqual(migrate(...words), { code: 0, stdout: 'no database yet\n', stderr: '' });
+  assert.deepEqual(readdirSync(cwd), ['a.yaml'], 'a look made something');
   const up = migrate();
   assert.deepEqual([up.code, up.stderr], [0, '']);
   assert.match(up.stdout, /^(applied \d{4}_\w+\n)+$/);

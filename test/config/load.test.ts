@@ -210,6 +210,52 @@ rateLimit:
   assert.deepEqual(warningsOf(`trustedProxies: ["::1"]\n${POOL}rateLimit: {}\n`), []);
 });
 
+test('a warning names instances that share no store, and a backend that may be there twice', () => {
+  const instances = `${POOL}rateLimit: { instances: 2, identify: { apiKeyHeader: "" } }\n`;
+  const alone = 'f:2: warning: rateLimit.instances:';
+  const [buckets, clients] = [
+    `${alone} without redis each instance admits the whole limit`,
+    `${alone} without database.url each instance has clients of its own`,
+  ];
+  assert.deepEqual(warningsOf(instances), [buckets, clients]);
+  assert.deepEqual(warningsOf(`${instances}redis: {}\n`), [clients]);
+  assert.deepEqual(warningsOf(`${instances}database: { url: "postgres://d/x" }\n`), [buckets]);
+  assert.deepEqual(warningsOf(instances.replace('instances', 'enabled: false, instances')), []);
+  const backends = (...urls: string[]) =>
+    warningsOf(`pools: { a: { backends: [${urls.map((url) => `{ url: "http://${url}" }`).join(', ')}] } }`);
+  const twice = 'url: may be the same server as another backend of the pool';
+  for (const address of ['127.0.0.1', '[::1]'])
+    assert.deepEqual(backends(`${address}:81`, 'localhost:81'), [
+      `f:1: warning: pools.a.backends[1].${twice}`,
+    ]);
+  assert.deepEqual(backends('127.0.0.1:81', 'localhost:82', '127.0.0.2:82', '[::1]:81'), []);
+});
+
+test('localhost takes the address that it stands for, and no other of this machine', () => {
+  const listening = (backend: string, ...addresses: string[]) =>
+    problemsOf(
+      `listen: [${addresses.map((address) => `{ address: "${address}" }`).join(', ')}]\npools: { a: { backends: [{ url: "http://${backend}" }] } }`,
+    );
+  const taken = 'f:1: listen[1].address: is taken by listen[0] already';
+  assert.deepEqual(listening('b:1', '127.0.0.1:80', 'localhost:80'), [taken]);
+  assert.deepEqual(listening('b:1', 'localhost:80', '[::1]:80'), [taken]);
+  assert.deepEqual(listening('b:1', 'localhost:80', '127.0.0.2:80', '127.0.0.1:81', '[::1]:82'), []);
+  const self = ['f:2: pools.a.backends[0].url: is Sluice itself (listen[0])'];
+  for (const [backend, address] of [
+    ['localhost:80', '127.0.0.1:80'],
+    ['[::1]:80', 'localhost:80'],
+    ['0.0.0.0:80', ':80'],
+    ['localhost:80', '0.0.0.0:80'],
+  ] as const)
+    assert.deepEqual(listening(backend, address), self, `${backend} ${address}`);
+  for (const [backend, address] of [
+    ['localhost:80', '127.0.0.2:80'],
+    ['127.0.0.2:80', 'localhost:80'],
+    ['[::1]:80', '0.0.0.0:80'],
+  ] as const)
+    assert.deepEqual(listening(backend, address), [], `${backend} ${address}`);
+});
+
 test('REDIS_URL and DATABASE_URL are used if the file sets no URL', () => {
   const env = { REDIS_URL: 'redis://:secret@r:6380/2', DATABASE_URL: 'postgres://u:secret@d/x' };
   const bare = settingsOf(POOL, env);

@@ -8,11 +8,12 @@ import { keepLog } from './workers/fixtures/harness.ts';
 test('a stop while the embedded database still starts is no failure of it', async (t) => {
   const folder = tempFolder(t);
   const { logger, lines } = keepLog();
-  const storage = openStorage({ url: null, embeddedPath: join(folder, 'postgres') }, logger);
+  const settings = { url: null, embeddedPath: join(folder, 'postgres') };
+  const storage = openStorage(settings, logger, { purpose: 'a test', lazy: true });
   const asked = storage.database.query('select 1').catch(() => undefined);
   await storage.close();
   await asked;
-  await storage.opened;
+  await assert.rejects(storage.ready, { code: 'database_unavailable' });
   assert.deepEqual(
     lines.filter(({ level }) => Number(level) > 30),
     [],

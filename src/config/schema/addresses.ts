@@ -24,6 +24,13 @@ export function isLoopback(host: string): boolean {
   return isIP(host) !== 0 && ipaddr.process(host).range() === 'loopback';
 }
 
+const LOCALHOST: ReadonlySet<string | null> = new Set(['localhost', '127.0.0.1', '::1']);
+
+/** isSameLocalhost says whether one host is `localhost` and the other an address that this may stand for. */
+export function isSameLocalhost(a: string | null, b: string | null): boolean {
+  return a !== b && (a === 'localhost' || b === 'localhost') && LOCALHOST.has(a) && LOCALHOST.has(b);
+}
+
 /** parseListenAddress reads `host:port`, `[v6]:port`, `:port` or `unix:/path`. */
 export function parseListenAddress(text: string): Parsed<ListenAddress> {
   if (text.startsWith('unix:')) {

@@ -151,17 +151,14 @@ export function choice<const Value extends string>(
   return z.prefault(words, values[0] as never) as z.ZodPrefault<z.ZodLiteral<Value>>;
 }
 
-interface TextOptions extends Pick<FieldInfo, 'range' | 'fallback' | 'since'> {
-  /** The message for a value that is not text. */
-  notText?: string;
-}
+type TextInfo = Pick<FieldInfo, 'range' | 'fallback' | 'since'>;
 
-/** text makes a text with a parser, required unless made optional. */
+/** text makes a text with a parser, required unless made optional. @param notText the message for a value that is not text */
 export function text<Value>(
   type: string,
   meaning: string,
   parse: (text: string) => Parsed<Value>,
-  { notText = 'must be text', ...info }: TextOptions = {},
+  { notText = 'must be text', ...info }: TextInfo & { notText?: string } = {},
 ) {
   return described(parsedBy(z.string(saying(notText)), parse), { type, meaning, ...info });
 }
@@ -171,7 +168,7 @@ export function textOrNone<Value>(
   type: string,
   meaning: string,
   parse: (text: string) => Parsed<Value>,
-  info: Pick<FieldInfo, 'range' | 'fallback' | 'since'>,
+  info: TextInfo,
 ) {
   const input = z.string(saying('must be text')).nullable();
   const schema = parsedBy(input, (raw): Parsed<Value | null> => (raw ? parse(raw) : { value: null }));

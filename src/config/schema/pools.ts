@@ -11,10 +11,7 @@ function parseStatusRange(raw: string | number): Parsed<{ from: number; to: numb
   return from <= to ? { value: { from, to } } : { message: STATUS_MESSAGE };
 }
 
-const statusSchema = Key.parsedBy(
-  z.union([z.string(), z.number()], Key.saying(STATUS_MESSAGE)),
-  parseStatusRange,
-);
+const statusText = z.union([z.string(), z.number()], Key.saying(STATUS_MESSAGE));
 
 const PROBE_PATH = /^\/[\x21\x22\x24-\x7e]{0,2047}$/;
 
@@ -70,7 +67,7 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     timeout: Key.duration('1s', ['1ms', '1h'], 'For one probe; at most `interval`.'),
     rise: Key.integer(2, [1, 100], 'Good probes in a row that bring a backend up.'),
     fall: Key.integer(3, [1, 100], 'Bad probes in a row that take it down.'),
-    expectStatus: Key.described(statusSchema, {
+    expectStatus: Key.described(Key.parsedBy(statusText, parseStatusRange), {
       type: 'status or range',
       meaning: 'Statuses of a good probe.',
       range: '100 … 599',

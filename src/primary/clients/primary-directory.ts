@@ -47,7 +47,8 @@ export class PrimaryDirectory {
   /** start begins to load and follow once the database is open; an unused one has nobody to be loaded. */
   start(): void {
     if (this.#storage.isUnused) this.feed.startEmpty();
-    void this.#storage.opened.then(() => this.feed.start());
+    // The embedded database logs a failed start itself.
+    void this.#storage.ready.catch(() => undefined).then(() => this.feed.start());
   }
 
   /** configure takes a revision's settings, before workers get them. */
