@@ -3,10 +3,11 @@
  * file beside the database. The file is looked for when there is a key to issue or to verify, never before.
  */
 import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
+import { makeFolder } from '../infra/make-folder.ts';
 import { makeSigningSecret, type SigningSecret } from './api-key.ts';
 
 interface ApiKeySecretOptions {
@@ -136,8 +137,8 @@ function readSecretFile(path: string): string | null {
 }
 
 /**
- * Makes the file (0600), and its folder (0700) but none above. Processes that do so at once all return the same secret: the one that
- * is in the file afterwards.
+ * Makes the file (0600) and its folder (0700). Processes that do so at once all return the same secret: the one that is in the file
+ * afterwards.
  */
 function placeSecret(path: string, secret: string): string {
   makeFolder(dirname(path));
@@ -149,17 +150,10 @@ function placeSecret(path: string, secret: string): string {
     return secret;
   } catch (thrown) {
     if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
-    return readSecretFile(path) ?? placeSecret(path, secret);
+    const placed = readSecretFile(path);
+    if (placed === null) throw new Error(`${path} is a link to a file that does not exist`);
+    return placed;
   } finally {
     unlinkSync(draft);
-  }
-}
-
-/** Not `recursive`: where the parent cannot hold folders (/proc), node would try for ever. */
-function makeFolder(path: string): void {
-  try {
-    mkdirSync(path, { mode: 0o700 });
-  } catch (thrown) {
-    if (systemCodeOf(thrown) !== 'EEXIST') throw thrown;
   }
 }

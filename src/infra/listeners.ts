@@ -7,10 +7,7 @@ import { systemClock } from '../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 
-/**
- * The kernel resets a connection that is established between the last look into the queue and the close. That time is one turn
- * of the loop, so only a short turn may be the last.
- */
+/** The kernel resets a connection that comes between the last look into the queue and the close, so the last turn must be short. */
 const SHORT_TURN_MS = 1;
 
 const MEANINGS: Readonly<Record<string, string>> = {
@@ -40,8 +37,26 @@ export async function openListener(
   } catch (thrown) {
     throw listenFailure(address, thrown);
   }
+  return boundUrl(server, address);
+}
+
+/** boundUrl is addressUrl of a server that listens at the address. */
+export function boundUrl(server: Server, address: ListenAddress): string {
   const bound = server.address();
   return addressUrl(address, bound === null || typeof bound === 'string' ? 0 : bound.port);
+}
+
+/** A system without IPv6 answers the bind of `::` with one of these. */
+const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL']);
+
+/** bindEverywhere binds `::`, which is every address of IPv4 and IPv6; where the system has no IPv6, every address of IPv4. */
+export async function bindEverywhere<T>(bind: (host: string) => T | Promise<T>): Promise<T> {
+  try {
+    return await bind('::');
+  } catch (thrown) {
+    if (!NO_IPV6.has(systemCodeOf(thrown) ?? '')) throw thrown;
+    return bind('0.0.0.0');
+  }
 }
 
 /** addressText is an address as the configuration has it: `127.0.0.1:8080`, `:8080`, `unix:/path`. */
@@ -67,9 +82,7 @@ export function listenFailure(address: ListenAddress, thrown: unknown): LbError 
 }
 
 /**
- * listenSentence is the message of a listen_failed.
- * @param where as addressText has it
- * @param code the system's; null where it gave none
+ * listenSentence is the message of a listen_failed. @param where as addressText has it @param code the system's, if it gave one
  * @param detail the system's words, shown for a code without a meaning above
  */
 export function listenSentence(where: string, code: string | null, detail: string): string {

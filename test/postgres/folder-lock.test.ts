@@ -80,3 +80,8 @@ test('a folder without write permission is refused with the reason and the setti
     /^folder_locked cannot lock the folder .*EACCES.*: set database\.embeddedPath to/,
   );
 });
+
+test('a folder under one that holds no folders is refused at once', async () => {
+  const { stdout } = await runToEnd(process.execPath, [...WORDS, '/proc/nope'], { timeoutMs: 20_000 });
+  assert.match(stdout.join(), /^folder_locked cannot lock the folder \/proc\/nope .*ENOENT/);
+});

@@ -60,7 +60,9 @@ export class LineWriter {
 
   /** write takes one line with its newline. It drops a line that is longer than ATOMIC_WRITE_BYTES. */
   write(line: string): void {
-    if (isTooLong(line) || (this.#filling.isFull && !this.#ship())) {
+    const isTooLong =
+      line.length * UTF8_BYTES > ATOMIC_WRITE_BYTES && Buffer.byteLength(line) > ATOMIC_WRITE_BYTES;
+    if (isTooLong || (this.#filling.isFull && !this.#ship())) {
       this.#dropped++;
       return;
     }
@@ -186,10 +188,6 @@ export class LineWriter {
     this.#busy = false;
     this.#pump();
   }
-}
-
-function isTooLong(line: string): boolean {
-  return line.length * UTF8_BYTES > ATOMIC_WRITE_BYTES && Buffer.byteLength(line) > ATOMIC_WRITE_BYTES;
 }
 
 const NEVER_WOKEN = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));

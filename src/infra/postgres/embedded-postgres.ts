@@ -81,6 +81,7 @@ export class EmbeddedPostgres {
   readonly #firstStart = Promise.withResolvers<void>();
   /** Resolves with the first start; rejects when that failed (others follow) or close came first. Need not be observed. */
   readonly ready = this.#firstStart.promise;
+  readonly #firstStartEnded = this.ready.catch(() => undefined);
   /** Ends pauses and the process that makes data. */
   readonly #closing = new AbortController();
   /** Gives the folder back; null: unused. */
@@ -108,7 +109,6 @@ export class EmbeddedPostgres {
       onHeld: () => this.#awaken(),
     });
     this.database.hold(starting());
-    this.ready.catch(() => undefined);
     if (options.lazy !== true || existsSync(this.#dataFolder)) this.#leaveUnused();
   }
 
@@ -135,19 +135,14 @@ export class EmbeddedPostgres {
 
   /** killThread ends the thread as a crash would; for one that answers nobody, and for tests. */
   killThread(): void {
-    this.#thread?.terminate().catch((error: unknown) => {
-      this.#logger.error({ err: toError(error) }, 'the thread of the embedded database cannot be ended');
-    });
+    void this.#thread?.terminate();
   }
 
   /** Called by each statement while the database is held. Resolves when the first start has ended, or takes its time. */
   async #awaken(): Promise<void> {
     if (this.#options.lazy !== true || this.#closed) return;
     this.#leaveUnused();
-    await atMost(
-      this.ready.catch(() => undefined),
-      FIRST_USE_MS,
-    );
+    await atMost(this.#firstStartEnded, FIRST_USE_MS);
   }
 
   /** From unused to starting. Throws LbError folder_locked, and the next statement tries again. */

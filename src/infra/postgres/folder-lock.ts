@@ -6,11 +6,12 @@
  * The file stays when the lock is released: somebody may be about to lock it. Nothing else in this process may open and close
  * it, because that would release the lock (POSIX, fcntl).
  */
-import { accessSync, constants, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
-import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
+import { LbError, toError } from '../../contract/errors.ts';
+import { makeFolder } from '../make-folder.ts';
 
 const LOCK_NAME = 'lock';
 /** Who holds the lock, as a sentence for those who are refused. */
@@ -41,7 +42,7 @@ export function lockFolder(folder: string, purpose: string): () => void {
 function openLocked(folder: string, holderPath: string, holder: string): DatabaseSync {
   let file: DatabaseSync | null = null;
   try {
-    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    makeFolder(folder);
     // SQLite does not say why it cannot open a file.
     accessSync(folder, constants.W_OK);
     file = new DatabaseSync(join(folder, LOCK_NAME), { timeout: 0 });
@@ -67,12 +68,11 @@ function refusal(folder: string, holderPath: string, cause: unknown): LbError {
   );
 }
 
-/** The holder may just have begun, or be about to end. */
 function readHolder(path: string): string {
   try {
     return readFileSync(path, 'utf8');
-  } catch (thrown) {
-    if (systemCodeOf(thrown) !== 'ENOENT') throw thrown;
+  } catch {
+    // The holder has just begun, is about to end, or is another user.
     return 'another process';
   }
 }

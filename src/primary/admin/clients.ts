@@ -54,7 +54,8 @@ const BASE = '/api/v1/clients';
 const ONE = `${BASE}/:clientId`;
 
 /** registerClients adds the routes. */
-export function registerClients(app: AdminApp, { directory: { clients }, reloader }: AdminParts): void {
+export function registerClients(app: AdminApp, parts: AdminParts): void {
+  const { clients } = parts.directory;
   const params = clientIdParams;
   app.get(
     BASE,
@@ -80,14 +81,12 @@ export function registerClients(app: AdminApp, { directory: { clients }, reloade
       return reply.code(204).send(null);
     },
   );
-  registerWrites(app, clients, reloader);
+  registerWrites(app, parts);
 }
 
-function registerWrites(
-  app: AdminApp,
-  clients: AdminParts['directory']['clients'],
-  reloader: AdminParts['reloader'],
-): void {
+type Clients = AdminParts['directory']['clients'];
+
+function registerWrites(app: AdminApp, { directory: { clients }, reloader }: AdminParts): void {
   const params = clientIdParams;
   app.post(
     BASE,
@@ -131,11 +130,7 @@ function registerWrites(
  * A patch may have one half of the pair when the client has the other. Only the given fields are written, so that two
  * patches of different fields at a time both take effect. Where they break the pair together, the table refuses the second.
  */
-async function checkPatch(
-  clients: AdminParts['directory']['clients'],
-  id: string,
-  body: z.infer<typeof patchBody>,
-): Promise<void> {
+async function checkPatch(clients: Clients, id: string, body: z.infer<typeof patchBody>): Promise<void> {
   if (body.capacity === undefined && body.refillPerSecond === undefined) return;
   const current = viewOf(await clients.get(id));
   const { capacity: tokens = current.capacity, refillPerSecond: rate = current.refillPerSecond } = body;

@@ -54,14 +54,14 @@ export function configView({ listen, admin, pools, routes, rateLimit, redis, ...
   const { host, port, ...adminRest } = admin;
   return {
     listen: listen.map((address) => ({ address: addressText(address) })),
-    admin: { address: hostPort(host, port), ...adminRest, token: hidden(admin.token) },
+    admin: { address: hostPort(host, port), ...adminRest, token: admin.token === null ? '' : HIDDEN },
     ...fileWords(rest),
     pools: byName(pools, poolOf),
     routes: routes.map(routeOf),
     rateLimit: { ...rateLimit, policies: byName(rateLimit.policies, (policy) => policy) },
     ...(redis && { redis: redisOf(redis) }),
     database: { ...rest.database, url: rest.database.url === null ? '' : withoutSecrets(rest.database.url) },
-    secrets: { apiKeys: hidden(rest.secrets.apiKeys) },
+    secrets: { apiKeys: rest.secrets.apiKeys === null ? '' : HIDDEN },
   };
 }
 
@@ -82,10 +82,6 @@ function durationOf(ms: number): string {
   return ms % 1000 === 0 ? `${ms / 1000}s` : `${ms}ms`;
 }
 
-function hidden(secret: string | null): string {
-  return secret === null ? '' : HIDDEN;
-}
-
 function byName<T extends { name: string }>(items: T[], viewOf: (item: Omit<T, 'name'>) => View): View {
   return Object.fromEntries(items.map(({ name, ...item }) => [name, viewOf(item)]));
 }
@@ -98,11 +94,8 @@ function poolOf({ backends, healthCheck, ...rest }: Omit<PoolSettings, 'name'>):
   };
 }
 
-function healthCheckOf({
-  expectStatus: { from, to },
-  path,
-  ...rest
-}: NonNullable<PoolSettings['healthCheck']>): View {
+function healthCheckOf({ expectStatus, path, ...rest }: NonNullable<PoolSettings['healthCheck']>): View {
+  const { from, to } = expectStatus;
   // The value of a query may be a secret; its name is not.
   return { ...fileWords(rest), path: path.replace(/=[^&]*/g, `=${HIDDEN}`), expectStatus: `${from}-${to}` };
 }

@@ -1,11 +1,9 @@
 /** Where the admin port listens, how many connections it keeps, and how it closes. */
 import { lookup } from 'node:dns/promises';
 import type { Server } from 'node:http';
-import { isIP, type Socket } from 'node:net';
-import { hostPort } from '../../contract/addresses.ts';
-import { systemCodeOf } from '../../contract/errors.ts';
+import type { Socket } from 'node:net';
 import type { AdminSettings } from '../../contract/settings.ts';
-import { listenFailure } from '../../infra/listeners.ts';
+import { bindEverywhere, boundUrl, listenFailure } from '../../infra/listeners.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import type { AdminApp } from './app.ts';
 
@@ -17,27 +15,17 @@ const MAX_CONNECTIONS = 512;
  * and rejects with LbError listen_failed, the system's error as cause.
  */
 export async function listen(app: AdminApp, { host, port }: AdminSettings): Promise<string> {
+  const address = { kind: 'tcp', host, port } as const;
+  const bind = (to: string) => app.listen({ host: to, port });
   capConnections(app.server);
   try {
-    await bind(app, host, port);
+    // A name becomes one address. For localhost the framework would open a second listener, without the caps.
+    await (host === '::' ? bindEverywhere(bind) : bind((await lookup(host, { order: 'ipv4first' })).address));
   } catch (thrown) {
     await app.close();
-    throw listenFailure({ kind: 'tcp', host, port }, thrown);
+    throw listenFailure(address, thrown);
   }
-  const address = app.server.address();
-  return `http://${hostPort(host, typeof address === 'object' && address !== null ? address.port : 0)}`;
-}
-
-/** `::` means every address of IPv4 and IPv6; where the system has no IPv6, every address of IPv4. */
-async function bind(app: AdminApp, host: string, port: number): Promise<void> {
-  try {
-    // A name becomes one address. For localhost the framework would open a second listener, without the caps.
-    const address = isIP(host) === 0 ? (await lookup(host, { order: 'ipv4first' })).address : host;
-    await app.listen({ host: address, port });
-  } catch (thrown) {
-    if (host !== '::' || systemCodeOf(thrown) !== 'EAFNOSUPPORT') throw thrown;
-    await app.listen({ host: '0.0.0.0', port });
-  }
+  return boundUrl(app.server, address);
 }
 
 /** At the cap, the connection that has been idle longest makes room for the new one. */

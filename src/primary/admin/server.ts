@@ -73,10 +73,12 @@ export async function startAdminServer(
 }
 
 function makeApp(logger: Logger, requestMs: number): AdminApp {
-  const level = logger.isLevelEnabled('warn') ? 'warn' : logger.level;
-  const loggerInstance: FastifyBaseLogger = logger.child({}, { level });
+  // Not below warn: the framework's own lines say nothing new. Made for each request, so that it follows a change of log.level.
+  const childLoggerFactory = (_: unknown, fields: object): FastifyBaseLogger =>
+    logger.child(fields, { level: logger.isLevelEnabled('warn') ? 'warn' : logger.level });
   return fastify({
-    loggerInstance,
+    loggerInstance: childLoggerFactory(null, {}),
+    childLoggerFactory,
     logController: new LogController({ disableRequestLogging: true, requestIdLogLabel: 'requestId' }),
     // Never the client's own id: the admin port trusts no peer (B34).
     genReqId: () => randomUUID(),

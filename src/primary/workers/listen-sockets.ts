@@ -20,7 +20,7 @@ import { once } from 'node:events';
 import * as net from 'node:net';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
-import { addressUrl, closeListeners, listenFailure } from '../../infra/listeners.ts';
+import { addressUrl, bindEverywhere, closeListeners, listenFailure } from '../../infra/listeners.ts';
 import { Dealer } from './dealer.ts';
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
@@ -31,8 +31,6 @@ export interface ListenSocketsOptions {
   workerCount: number;
 }
 
-/** Codes of a machine without IPv6: where no host is named, `::` gives way to IPv4, as in node. */
-const NO_IPV6 = new Set(['EAFNOSUPPORT', 'EADDRNOTAVAIL', 'EINVAL']);
 /** The lower ones are the standard streams and the IPC channel. */
 const FIRST_INHERITED_FD = 4;
 /** How long the dealer empties its queues before it closes them; new connections may always come. */
@@ -145,13 +143,8 @@ async function lockStart(port: number): Promise<net.Server> {
 async function bindAddress(address: TcpAddress, count: number): Promise<net.BoundSocket[]> {
   try {
     const { host, port } = address;
-    if (host !== null) return bindGroup((await lookup(host)).address, port, count);
-    try {
-      return bindGroup('::', port, count);
-    } catch (thrown) {
-      if (!NO_IPV6.has(systemCodeOf(thrown) ?? '')) throw thrown;
-      return bindGroup('0.0.0.0', port, count);
-    }
+    if (host === null) return await bindEverywhere((everywhere) => bindGroup(everywhere, port, count));
+    return bindGroup((await lookup(host)).address, port, count);
   } catch (cause) {
     throw listenFailure(address, cause);
   }

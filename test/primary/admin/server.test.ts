@@ -165,6 +165,18 @@ test('an answer that violates its schema is logged and replaced by a 500', async
   assert.equal(parts.logLines.length, 1);
 });
 
+test('a change of the log level holds for failed calls too', async (t) => {
+  const { call, parts } = await startAdmin(t);
+  parts.logger.level = 'error';
+  parts.clients.failure = new Error('no luck');
+  assertProblem(await call({ path: '/api/v1/clients' }), 500);
+  assert.deepEqual(parts.logLines, []);
+  parts.logger.level = 'info';
+  assertProblem(await call({ path: '/api/v1/clients' }), 500);
+  await waitFor('a line', () => parts.logLines.length > 0);
+  assert.equal(parts.logLines.length, 1);
+});
+
 test('reads log nothing, each write and each refused caller one line', async (t) => {
   const { call, parts } = await startAdmin(t, { settings: { token: 'secret' } });
   const headers = { authorization: 'Bearer secret' };

@@ -1,0 +1,19 @@
+import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { systemCodeOf } from '../contract/errors.ts';
+
+/**
+ * makeFolder makes a folder and those above it that are missing (0700); one that exists stays as it is. Throws what the file
+ * system throws. It does not use node's `recursive`, which never returns below a folder that holds no others, such as /proc.
+ */
+export function makeFolder(path: string): void {
+  try {
+    mkdirSync(path, { mode: 0o700 });
+  } catch (thrown) {
+    const code = systemCodeOf(thrown);
+    if (code === 'EEXIST' && statSync(path).isDirectory()) return;
+    if (code !== 'ENOENT' || existsSync(dirname(path))) throw thrown;
+    makeFolder(dirname(path));
+    makeFolder(path);
+  }
+}
