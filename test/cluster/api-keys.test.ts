@@ -1,11 +1,10 @@
 /** API keys and resets of buckets over two machines that share Redis and Postgres. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { makeDatabase, startPostgres } from '../support/postgres.ts';
 import { startRedis } from '../support/redis.ts';
 import { type SluiceConfig, type SluiceProcess, spawnSluice, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, askJson, metricOf, poolOf, startNamed } from './support.ts';
+import { ask, askJson, metricOf, poolOf, startMigrated, startNamed } from './support.ts';
 
 const WITHIN_MS = 1_000;
 const SECRET = 'the same on both';
@@ -14,16 +13,11 @@ const EVERYBODYS = '"default";q=50;w=50000';
 
 /** Two machines of two workers each. */
 async function startMachines(t: TestContext) {
-  const postgres = await startPostgres();
-  t.after(() => postgres.remove());
+  const { url } = await startMigrated(t);
   const redis = await startRedis();
   t.after(() => redis.stop());
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const url = await makeDatabase(postgres);
-  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: url } });
-  t.after(() => migrated.kill());
-  assert.equal((await migrated.exited).code, 0, migrated.describe());
   const configOf = (apiKeys: string): SluiceConfig => ({
     workers: 2,
     pools: poolOf([backend]),

@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { makeDatabase, startPostgres } from '../support/postgres.ts';
 import { startRedis } from '../support/redis.ts';
-import { type SluiceProcess, spawnSluice, startSluice } from '../support/sluice.ts';
+import { type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, askJson, poolOf, startNamed } from './support.ts';
+import { ask, askJson, poolOf, startMigrated, startNamed } from './support.ts';
 
 const LIMIT = {
   enabled: true,
@@ -39,8 +38,7 @@ async function leftOf(sluice: SluiceProcess, address: string): Promise<number[]>
 }
 
 test('clients created, changed and deleted at the admin port act on traffic of every machine within a second', async (t) => {
-  const postgres = await startPostgres();
-  t.after(() => postgres.remove());
+  const { url } = await startMigrated(t);
   const redis = await startRedis();
   t.after(() => redis.stop());
   const backend = await startNamed('a');
@@ -52,14 +50,9 @@ test('clients created, changed and deleted at the admin port act on traffic of e
     routes: ROUTES,
     // Longer than the default, because on a busy machine Redis may get no CPU for 20 ms, and a worker would decide alone.
     redis: { url: redis.url, timeout: '1s' },
-    database: { url: await makeDatabase(postgres) },
+    database: { url },
     rateLimit: LIMIT,
   };
-  const migrated = spawnSluice(['migrate', 'up'], {
-    env: { DATABASE_URL: config.database.url },
-  });
-  t.after(() => migrated.kill());
-  assert.equal((await migrated.exited).code, 0, migrated.describe());
   const one = await startSluice({ config });
   t.after(() => one.stop());
   const other = await startSluice({ config });
@@ -184,14 +177,9 @@ test('clients created, changed and deleted at the admin port act on traffic of e
 });
 
 test('while Postgres is restarted or stopped, limits stay and admin writes answer 503; then it recovers', async (t) => {
-  const postgres = await startPostgres();
-  t.after(() => postgres.remove());
+  const { postgres, url } = await startMigrated(t);
   const backend = await startNamed('a');
   t.after(() => backend.close());
-  const url = await makeDatabase(postgres);
-  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: url } });
-  t.after(() => migrated.kill());
-  assert.equal((await migrated.exited).code, 0, migrated.describe());
   const sluice = await startSluice({
     config: {
       trustedProxies: ['127.0.0.0/8'],
@@ -234,12 +222,7 @@ test('while Postgres is restarted or stopped, limits stay and admin writes answe
 });
 
 test('without Postgres at the start, Sluice serves with the default policy and loads the clients when Postgres is up', async (t) => {
-  const postgres = await startPostgres();
-  t.after(() => postgres.remove());
-  const url = await makeDatabase(postgres);
-  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: url } });
-  t.after(() => migrated.kill());
-  assert.equal((await migrated.exited).code, 0, migrated.describe());
+  const { postgres, url } = await startMigrated(t);
   await postgres.stop();
   const backend = await startNamed('a');
   t.after(() => backend.close());

@@ -4,10 +4,9 @@ import { type TestContext, test } from 'node:test';
 import pg from 'pg';
 import { clientAddress } from '../support/client-address.ts';
 import { freePort } from '../support/free-port.ts';
-import { makeDatabase, startPostgres } from '../support/postgres.ts';
-import { type SluiceProcess, spawnSluice, startSluice } from '../support/sluice.ts';
+import { type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
-import { poolOf, startNamed } from './support.ts';
+import { poolOf, startMigrated, startNamed } from './support.ts';
 
 const CLIENTS = 50_000;
 /** So many that every worker gets some: the kernel spreads them. */
@@ -17,12 +16,7 @@ const CHANGED_EVERY = 7;
 
 /** A database with the clients 0…CLIENTS - 1, all blocked. Triggers are disabled for speed. */
 async function makeFullDatabase(t: TestContext): Promise<{ url: string; other: pg.Client }> {
-  const postgres = await startPostgres();
-  t.after(() => postgres.remove());
-  const url = await makeDatabase(postgres);
-  const migrated = spawnSluice(['migrate', 'up'], { env: { DATABASE_URL: url } });
-  t.after(() => migrated.kill());
-  assert.equal((await migrated.exited).code, 0, migrated.describe());
+  const { url } = await startMigrated(t);
   const other = new pg.Client({ connectionString: url });
   // At the end of the test the server stops first.
   other.on('error', () => undefined);

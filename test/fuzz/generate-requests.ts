@@ -1,5 +1,5 @@
 /** Generates pipelines of valid and malformed requests. */
-import { BAD_FIELD_LINES } from './generate-responses.ts';
+import { BAD_FIELD_LINES, CHUNK_ENDS, lines } from './generate-responses.ts';
 import { edited, type Random } from './random.ts';
 
 const METHODS = [
@@ -199,11 +199,6 @@ const BETWEEN = ['\r\n', '\n', '\r\n\r\n', ' ', '\0', 'X'];
 /** The last request of a pipeline closes the connection. A proxy answers it if it has understood everything before. */
 export const LAST_TARGET = '/last';
 const LAST = `GET ${LAST_TARGET} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`;
-
-/** Used instead of the CRLF after a chunk. */
-const CHUNK_ENDS = ['', '\n', '\r', '\r\r\n', ';\n', 'X\r\n', '\r\n\r\n', '\0\n', ' \r\n', '\n\n'];
-
-const lines = (list: readonly string[]): string => list.map((line) => `${line}\r\n`).join('');
 
 /** pipelineCase makes all bytes of one connection, including the closing request. */
 export function pipelineCase(random: Random): string {

@@ -192,9 +192,9 @@ const BEHIND = [
 ];
 
 /** Used instead of the CRLF after a chunk. */
-const CHUNK_ENDS = ['', '\n', '\r', '\r\r\n', ';\n', 'X\r\n', '\r\n\r\n', '\0\n', ' \r\n', '\n\n'];
+export const CHUNK_ENDS = ['', '\n', '\r', '\r\r\n', ';\n', 'X\r\n', '\r\n\r\n', '\0\n', ' \r\n', '\n\n'];
 
-const lines = (list: readonly string[]): string => list.map((line) => `${line}\r\n`).join('');
+export const lines = (list: readonly string[]): string => list.map((line) => `${line}\r\n`).join('');
 
 /** responseCase makes the bytes of a backend's response to one request. */
 export function responseCase(random: Random): ResponseCase {

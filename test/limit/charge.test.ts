@@ -8,6 +8,7 @@ import { charge, type RouteLimit, type TokenTaker } from '../../src/limit/charge
 import { type Decision, violatedPolicies } from '../../src/limit/decision.ts';
 import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts';
 import { waitFor } from '../support/wait.ts';
+import { decisionOf } from './decision-of.ts';
 import { allowed, callerOf, makeLimiter, policyOf } from './limiter/limiter-lab.ts';
 
 const caller = callerOf('203.0.113.7');
@@ -17,21 +18,7 @@ const month = policyOf({ name: 'month', shadow: true });
 const ALL: RouteLimit = { policies: [second, day, month], cost: 3 };
 
 function decision(policyName: string, fields: Partial<Decision> = {}): Decision {
-  return {
-    allowed: true,
-    shadowed: false,
-    storeDenied: false,
-    charged: true,
-    source: 'store',
-    policyName,
-    capacity: 100,
-    refillPerSecond: 10,
-    remaining: 50,
-    retryAfterMs: 0,
-    resetMs: 5_000,
-    members: null,
-    ...fields,
-  };
+  return decisionOf({ policyName, ...fields });
 }
 
 const refusal = (policyName: string, fields: Partial<Decision> = {}) =>

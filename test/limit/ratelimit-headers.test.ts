@@ -3,26 +3,13 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import type { Decision } from '../../src/limit/decision.ts';
 import { RateLimitFields, retryAfterSec } from '../../src/limit/ratelimit-headers.ts';
+import { decisionOf } from './decision-of.ts';
 
 const NOW_SEC = 1_800_000_000;
 const CLOCK = { wallMs: () => NOW_SEC * 1000 };
 
 function decision(fields: Partial<Decision> = {}): Decision {
-  return {
-    allowed: true,
-    shadowed: false,
-    storeDenied: false,
-    charged: true,
-    source: 'store',
-    policyName: 'default',
-    capacity: 100,
-    refillPerSecond: 50,
-    remaining: 99,
-    retryAfterMs: 0,
-    resetMs: 20,
-    members: null,
-    ...fields,
-  };
+  return decisionOf({ refillPerSecond: 50, remaining: 99, resetMs: 20, ...fields });
 }
 
 function fields(of: Decision): string[] {

@@ -9,15 +9,14 @@ import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { bucketKey } from '../../src/limit/bucket/bucket-key.ts';
 import { bucketKeysOf } from '../../src/limit/bucket/bucket-peek.ts';
 import type { Decision } from '../../src/limit/decision.ts';
-import { OperatorBuckets } from '../../src/primary/buckets/operator-buckets.ts';
 import { InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
-import type { Revision } from '../../src/primary/worker-briefing.ts';
 import { callerOf, policyOf } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { startRedisCluster } from '../support/redis-cluster.ts';
 import { startRedisSentinel } from '../support/redis-sentinel.ts';
 import { waitFor } from '../support/wait.ts';
 import { PATIENT_MS, startFleet } from './limiter-fleet.ts';
+import { openOperatorBuckets } from './operator-buckets.ts';
 
 const DOCS = readFileSync(new URL('../../docs/rate-limiting.md', import.meta.url), 'utf8');
 const RULE = /^ACL SETUSER sluice on >secret (.+)$/m.exec(DOCS)?.[1] ?? '';
@@ -60,26 +59,14 @@ async function useAll(t: TestContext, servers: RedisServers) {
   };
   await take(5);
 
-  const redis = { servers, prefix: 'sluice', timeoutMs: PATIENT_MS };
-  const views = await OperatorBuckets.open({
-    redis,
-    memory: null as never,
-    database: { listen: () => () => undefined } as never,
-    policies: () => [],
-    broadcast: () => undefined,
-    logger: silent,
-  });
-  t.after(() => views.close());
-  const { connection } = views;
+  const { buckets } = await openOperatorBuckets(t, servers, { policies: () => POLICIES });
+  const { connection } = buckets;
   assert.ok(connection !== null);
   await waitFor('the connection of the primary', () => connection.ready);
-  const revision = { policyVersionUs: 1_000, settings: { rateLimit: { policies: POLICIES } } };
   const levels = async () =>
-    (await views.of(matchOfClient(CLIENT), revision as unknown as Revision)).map(({ level }) =>
-      Math.floor(level),
-    );
+    (await buckets.of(matchOfClient(CLIENT), 1_000)).map(({ level }) => Math.floor(level));
   assert.deepEqual(await levels(), [90, 90], 'a look');
-  await views.store.refill(bucketKeysOf(CLIENT.clientId, POLICIES));
+  await buckets.store.refill(bucketKeysOf(CLIENT.clientId, POLICIES));
   assert.deepEqual(await levels(), [100, 100], 'a reset');
 
   const heard: number[] = [];

@@ -1,46 +1,35 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Redis } from 'ioredis';
-import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { bucketKeysOf } from '../../src/limit/bucket/bucket-peek.ts';
 import { PLAIN_TAKE } from '../../src/limit/store/bucket-store.ts';
-import { OperatorBuckets } from '../../src/primary/buckets/operator-buckets.ts';
-import type { Revision } from '../../src/primary/worker-briefing.ts';
 import { policyOf } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
+import { openOperatorBuckets } from './operator-buckets.ts';
 
 const POLICIES = [policyOf({ capacity: 100, refillPerSecond: 1 }), policyOf({ name: 'day', capacity: 500 })];
-const silent = makeLogger({ level: 'silent', format: 'json' });
 
 test('peeking at buckets changes no byte in Redis, with leases and under new limits, and waits at most a second', async (t) => {
   const server = await startRedis();
   t.after(() => server.stop());
   const operator = new Redis(server.url);
   t.after(() => operator.disconnect());
-  const redis = { servers: { kind: 'single', url: server.url } as const, prefix: 'p', timeoutMs: 1_000 };
-  const views = await OperatorBuckets.open({
-    redis,
-    memory: null as never,
-    database: { listen: () => () => undefined } as never,
-    policies: () => [],
-    broadcast: () => undefined,
-    logger: silent,
-  });
-  t.after(() => views.close());
-  await waitFor('the connection', () => views.store.available);
+  let policies = POLICIES;
+  const servers = { kind: 'single', url: server.url } as const;
+  const { buckets } = await openOperatorBuckets(t, servers, { policies: () => policies });
+  await waitFor('the connection', () => buckets.store.available);
   const client = { clientId: 'acme', mode: 'limit', limits: {}, versionUs: 1 } as const;
   const match = { client, bucketName: 'acme', tombstoneUs: 0 };
   const [key = ''] = bucketKeysOf('acme', POLICIES);
   const limits = { capacity: 100, rateMicro: 1e6, versionUs: 1_000 };
   const take = { ...PLAIN_TAKE, key, ...limits, need: 10, partial: true, ahead: 20 };
-  const [lent] = await views.store.takeBatch([take]);
+  const [lent] = await buckets.store.takeBatch([take]);
   assert.ok(lent !== undefined && !(lent instanceof Error) && lent.ahead === 20);
 
   const looks = async (versionUs: number, capacity: number) => {
-    const policies = [policyOf({ capacity, refillPerSecond: 1 }), ...POLICIES.slice(1)];
-    const revision = { policyVersionUs: versionUs, settings: { rateLimit: { policies } } };
-    const seen = await views.of(match, revision as unknown as Revision);
+    policies = [policyOf({ capacity, refillPerSecond: 1 }), ...POLICIES.slice(1)];
+    const seen = await buckets.of(match, versionUs);
     return seen.map(({ level, capacity: of }) => [Math.floor(level), of]);
   };
   const stored = async () => {

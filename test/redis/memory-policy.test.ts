@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { bucketKey, hashBucketName, storeKeyPrefix } from '../../src/limit/bucket/bucket-key.ts';
 import { PLAIN_TAKE } from '../../src/limit/store/bucket-store.ts';
-import { OperatorBuckets, warnOfMemoryPolicy } from '../../src/primary/buckets/operator-buckets.ts';
+import { warnOfMemoryPolicy } from '../../src/primary/buckets/operator-buckets.ts';
 import { allowed, callerOf, policyOf, takeMany } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { waitFor } from '../support/wait.ts';
 import { openOperator } from './connect.ts';
 import { PATIENT_MS, startFleet } from './limiter-fleet.ts';
+import { openOperatorBuckets } from './operator-buckets.ts';
 
 test('a warning names the right setting if Redis refuses writes or evicts buckets in use when its memory is full', async (t) => {
   const server = await startRedis();
@@ -35,17 +36,7 @@ test('the warning also comes if Redis is there only after the first attempt to c
   const server = await startRedis();
   t.after(() => server.stop());
   await server.stop();
-  const lines: string[] = [];
-  const record = (_: object, message?: string) => void lines.push(message ?? '');
-  const buckets = await OperatorBuckets.open({
-    redis: { servers: { kind: 'single', url: server.url }, prefix: 'p', timeoutMs: PATIENT_MS },
-    memory: null as never,
-    database: { listen: () => () => undefined } as never,
-    policies: () => [],
-    broadcast: () => undefined,
-    logger: { info: record, warn: record } as never,
-  });
-  t.after(() => buckets.close());
+  const { buckets, lines } = await openOperatorBuckets(t, { kind: 'single', url: server.url });
   await buckets.connection?.waitForFirstAttempt(PATIENT_MS);
   assert.ok(lines.includes('no connection to Redis, trying again'));
   await server.start();

@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
-import { createServer, type Server } from 'node:http';
+import { createServer } from 'node:http';
 import { type AddressInfo, createConnection, createServer as createTcpServer, type Socket } from 'node:net';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { BodyBuffers, FIRST_BUFFER_BYTES, LARGE_BUFFER_BYTES } from '../../src/http1/body-buffers.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { firstMismatch } from '../support/pattern.ts';
 import { POISON, PoisonedBuffers } from '../support/poisoned-buffers.ts';
 import { waitFor } from '../support/wait.ts';
-import { ask, get, makePool, RecordingSink, send } from './support.ts';
+import { ask, get, listen, makePool, RecordingSink, send } from './support.ts';
 
 /** Bytes that show their body and place: id and offset every 8 bytes. */
 function patternOf(id: number, bytes: number): Buffer {
@@ -17,17 +17,6 @@ function patternOf(id: number, bytes: number): Buffer {
     made.writeUInt32LE(i, i + 4);
   }
   return made;
-}
-
-async function listen(t: TestContext, server: Server): Promise<number> {
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return (server.address() as AddressInfo).port;
 }
 
 /** Keeps every chunk until passOn(), like a client that reads slowly. */

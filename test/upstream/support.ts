@@ -1,4 +1,6 @@
 /** A pool with its own timer, and a sink that records its calls. */
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
@@ -130,4 +132,16 @@ export function send<Sink extends RecordingSink>(
 /** ask sends a request and waits for its answer or error. */
 export async function ask(pool: ConnectionPool, request: UpstreamRequest = get()): Promise<RecordingSink> {
   return send(pool, request, new RecordingSink()).finished();
+}
+
+/** listen gives the port of a server that ends with the test. */
+export async function listen(t: TestContext, server: Server): Promise<number> {
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  t.after(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  return (server.address() as AddressInfo).port;
 }

@@ -1,13 +1,12 @@
 /** For the tests of uploads: a sink that sends a body, and backends that record or hash what arrives. */
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
-import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
 import type { ConnectionPool } from '../../src/upstream/connection-pool.ts';
 import type { UpstreamRequest } from '../../src/upstream/exchange.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { OK } from './pool-backends.ts';
-import { get, RecordingSink, send } from './support.ts';
+import { get, listen, RecordingSink, send } from './support.ts';
 
 /** Sends `pieces` as fast as the exchange accepts them, each in its own memory, as node's parser delivers them. */
 export class UploadingSink extends RecordingSink {
@@ -94,14 +93,7 @@ export async function hashing(t: TestContext, slow = false) {
     });
     request.on('end', () => response.end(hash.digest('hex') + trailerText(request)));
   });
-  await new Promise<void>((resolve) => {
-    server.listen(0, '127.0.0.1', resolve);
-  });
-  t.after(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  return (server.address() as AddressInfo).port;
+  return listen(t, server);
 }
 
 export function trailerText(request: IncomingMessage): string {

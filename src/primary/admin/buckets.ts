@@ -40,7 +40,10 @@ export function registerBuckets(app: AdminApp, parts: AdminParts): void {
     ),
     async ({ params }) => {
       const owner = await ownerOfId(params.clientId);
-      return { bucketName: owner.bucketName, items: await buckets.of(owner, reloader.current) };
+      return {
+        bucketName: owner.bucketName,
+        items: await buckets.of(owner, reloader.current.policyVersionUs),
+      };
     },
   );
   app.post(

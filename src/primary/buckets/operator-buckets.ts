@@ -20,7 +20,6 @@ import type { RefillableStore } from '../../limit/store/bucket-store.ts';
 import type { MemoryBucketStore } from '../../limit/store/memory-bucket-store.ts';
 import { bucketScripts, RedisBucketStore } from '../../limit/store/redis-bucket-store.ts';
 import { heartbeatScripts } from '../instance-heartbeat.ts';
-import type { Revision } from '../worker-briefing.ts';
 
 /** An operator may wait longer than a request. */
 const STORE_TIMEOUT_MS = 1_000;
@@ -84,8 +83,8 @@ export class OperatorBuckets {
   }
 
   /** of shows the buckets of one owner, see peekBuckets; it rejects with `store_timeout` after a second. */
-  of(owner: ClientMatch, { settings, policyVersionUs }: Revision): Promise<BucketView[]> {
-    const views = peekBuckets(this.store, owner, settings.rateLimit.policies, policyVersionUs);
+  of(owner: ClientMatch, policyVersionUs: number): Promise<BucketView[]> {
+    const views = peekBuckets(this.store, owner, this.#options.policies(), policyVersionUs);
     const late = () => new LbError('store_timeout', 'the bucket store did not answer in time');
     return withDeadline(views, STORE_TIMEOUT_MS, late);
   }

@@ -31,7 +31,7 @@ export interface TraceReport {
 }
 
 /** One-way delays of a network inside a data centre. */
-const WEATHER = {
+export const CALM_WEATHER = {
   minMs: 0.075,
   maxMs: 0.425,
   inOrder: true,
@@ -51,7 +51,7 @@ export async function runTrace(trace: Trace, options: TraceOptions): Promise<Tra
     random,
     machines: 1,
     workersPerMachine: workers,
-    weather: WEATHER,
+    weather: CALM_WEATHER,
     leases,
     timeoutMs: TIMEOUT_MS,
     lagMs: TIMEOUT_MS,

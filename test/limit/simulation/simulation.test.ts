@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { Random } from '../../fuzz/random.ts';
 import { simulateMany, simulateOne } from './campaign.ts';
 import { runScenario } from './run-scenario.ts';
-import { runTrace } from './run-trace.ts';
+import { CALM_WEATHER, runTrace } from './run-trace.ts';
 import { type Scenario, scenarioOf } from './scenario.ts';
 import { onAndOff, steadyAndBursts } from './traces.ts';
 
@@ -25,15 +25,7 @@ function scenario(fields: Partial<Scenario>): Scenario {
     burst: 1,
     skew: 0,
     phases: [{ ms: 1_000, perSec: 500 }],
-    weather: {
-      minMs: 0.075,
-      maxMs: 0.425,
-      inOrder: true,
-      lostRequests: 0,
-      lostReplies: 0,
-      slow: 0,
-      slowMs: 0,
-    },
+    weather: CALM_WEATHER,
     faults: [],
     ...fields,
   };

@@ -186,8 +186,8 @@ export function makeFakeParts(settings: Settings): FakeParts {
           return now.storeConnected;
         },
       },
-      of: async ({ client }, revision) =>
-        revision.settings.rateLimit.policies.map(({ name, capacity, refillPerSecond }) => ({
+      of: async ({ client }) =>
+        parts.settings.rateLimit.policies.map(({ name, capacity, refillPerSecond }) => ({
           policy: name,
           level: 99.5,
           capacity: client?.limits[name]?.capacity ?? capacity,

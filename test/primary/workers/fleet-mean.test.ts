@@ -2,23 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { meanConnectionsOf } from '../../../src/primary/workers/supervisor.ts';
 import type { WorkerState, WorkerView } from '../../../src/primary/workers/worker-slot.ts';
+import { reportOf } from './fixtures/report.ts';
 
 function view(state: WorkerState, connections: number | null): WorkerView {
-  const report =
-    connections === null
-      ? null
-      : {
-          metrics: { series: [], cells: [] },
-          connections,
-          requestsTotal: 0,
-          inFlight: 0,
-          loopDelayMaxMs: 0,
-          busyRatio: 0,
-          cpuSec: 0,
-          residentBytes: 0,
-          breakerOpen: false,
-          backendsInFlight: [],
-        };
+  const report = connections === null ? null : reportOf({ connections });
   return { index: 0, state, pid: 1, startedAtMs: 0, revision: 1, report };
 }
 

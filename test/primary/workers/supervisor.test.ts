@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { waitFor, within } from '../../support/wait.ts';
-import { type Fleet, makeFleet, setMode, settingsMessage } from './fixtures/fleet.ts';
+import { type Fleet, makeFleet, setMode } from './fixtures/fleet.ts';
+import { settingsMessage } from './fixtures/harness.ts';
 
 /** Index and number of workers that each worker was given. */
 function toldTo(messages: Fleet['messages']): string[] {

@@ -5,7 +5,7 @@ import type { PrimaryMessage, WorkerMessage } from '../../../src/contract/messag
 import { WORKER_PLACE } from '../../../src/contract/messages.ts';
 import { WorkerLink } from '../../../src/primary/workers/worker-link.ts';
 import { waitFor, within } from '../../support/wait.ts';
-import { keepLog, processAlive, WORKER_FILE, WORKER_SETTINGS } from './fixtures/harness.ts';
+import { keepLog, processAlive, settingsMessage, WORKER_FILE } from './fixtures/harness.ts';
 
 function forkWorker(t: TestContext, mode = 'normal', settings: { cwd?: string } = {}) {
   const { logger, lines } = keepLog();
@@ -30,15 +30,6 @@ function ask<T extends WorkerMessage['type']>(
   link.send(message);
   return answer;
 }
-
-const settingsMessage = (revision: number) => ({
-  type: 'settings' as const,
-  revision,
-  policyVersionUs: 1,
-  settings: WORKER_SETTINGS,
-  states: [],
-  storeWorkers: null,
-});
 
 test('messages arrive parsed and in order, and a wait selects an answer by type and content', async (t) => {
   const { link } = forkWorker(t);

@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import type { ClientRecord } from '../../../src/contract/clients.ts';
 import type { TokenTaker } from '../../../src/limit/charge.ts';
 import type { Decision } from '../../../src/limit/decision.ts';
+import { decisionOf } from '../../limit/decision-of.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { dataPath, type ProxyOptions, policy, route, startProxy } from '../support.ts';
@@ -166,20 +167,7 @@ test('a client’s own limits replace those of the policy', async (t) => {
 /** A limiter whose single decision the test releases. */
 function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: () => void } {
   const waiting: ((decision: Decision) => void)[] = [];
-  const decision: Decision = {
-    allowed: true,
-    shadowed: false,
-    storeDenied: false,
-    charged: true,
-    source: 'store',
-    policyName: 'default',
-    capacity: 2,
-    refillPerSecond: 1,
-    remaining: 1,
-    retryAfterMs: 0,
-    resetMs: 0,
-    members: null,
-  };
+  const decision = decisionOf({ capacity: 2, refillPerSecond: 1, remaining: 1, resetMs: 0 });
   return {
     limiter: {
       take: () => new Promise((resolve) => waiting.push(resolve)),
