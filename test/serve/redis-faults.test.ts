@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { heartbeatScripts, InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
-import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
+import { ask, askJson, poolOf, startNamed, workersOf } from '../cluster/support.ts';
 import { connectTo } from '../redis/connect.ts';
 import { startRedis } from '../support/redis.ts';
 import { startSluice } from '../support/sluice.ts';
@@ -97,6 +97,39 @@ test('B32: without Redis a worker keeps to its share among the workers of all in
   const statuses = [];
   for (let i = 0; i < 4; i++) statuses.push((await ask(sluice.proxyUrl)).status);
   assert.deepEqual(statuses, [200, 200, 429, 429]);
+});
+
+test('B32: a worker that replaces one killed without Redis has no tokens to give until Redis is back', async (t) => {
+  const redis = await startRedis();
+  t.after(() => redis.stop());
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const rateLimit = { enabled: true, policies: { default: { capacity: 4, refillPerSecond: 0.001 } } };
+  const sluice = await startSluice({
+    config: { workers: 1, pools: poolOf([backend]), redis: { url: redis.url, timeout: '1s' }, rateLimit },
+  });
+  t.after(() => sluice.stop());
+  await redis.stop();
+  const knows = () => sluice.jsonLines(({ msg }) => String(msg).startsWith('the bucket store is away'));
+  const statuses = async (count: number) => {
+    const seen = [];
+    for (let i = 0; i < count; i++) seen.push((await ask(sluice.proxyUrl)).status);
+    return seen;
+  };
+  await waitFor('the worker to know', () => knows().length > 0);
+  assert.deepEqual(await statuses(5), [200, 200, 200, 200, 429]);
+  for (let killed = 1; killed <= 2; killed++) {
+    const [victim] = sluice.workerPids();
+    assert.ok(victim !== undefined);
+    process.kill(victim, 'SIGKILL');
+    await waitFor('the replacement', async () => {
+      const [worker] = await workersOf(sluice.adminUrl);
+      return worker?.state === 'serving' && worker.pid !== victim;
+    });
+    assert.deepEqual(await statuses(3), [429, 429, 429], `after ${killed}`);
+  }
+  await redis.start();
+  await waitFor('a token from Redis', async () => (await ask(sluice.proxyUrl)).status === 200);
 });
 
 test('readyz reports a Redis that is down or frozen, also without requests', async (t) => {
