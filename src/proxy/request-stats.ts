@@ -6,7 +6,6 @@ const SECOND_MS = 1000;
 /** Above every status. */
 const STATUS_SPAN = 1000;
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(STANDARD_METHODS.map((method, i) => [method, i]));
-const OTHER_INDEX = STANDARD_METHODS.length;
 /** Counts an attempt that ended without a response head. */
 export const NO_STATUS = 0;
 
@@ -45,7 +44,7 @@ export function routeCounters(metrics: WorkerMetrics, route: string): TimedCount
 
 /** requestNumber packs method and status into one number. */
 export function requestNumber(method: string | null, status: number): number {
-  return (METHOD_INDEX.get(method ?? '') ?? OTHER_INDEX) * STATUS_SPAN + status;
+  return (METHOD_INDEX.get(method ?? '') ?? STANDARD_METHODS.length) * STATUS_SPAN + status;
 }
 
 /** backendCounters counts the attempts at one backend by status, or NO_STATUS. */

@@ -7,10 +7,11 @@
  * STREAMING   onFinalHead    the sink has the head; the body is read into memory of this connection's own.
  * PARKED      onComplete     in the pool, without a request. Whatever arrives (a byte, a FIN, an error) is not an answer, and ends
  *                            the connection (response-queue poisoning, CVE-2026-48931).
+ * LEAVING     onComplete     without a request, and not in the pool: it gives the backend LEAVING_MS to close first.
  * DEAD        #end           the wire is closed, the exchange has ended. Final.
  *
- * The pool takes a PARKED connection from its list and sends the next request (AWAITING). Any state ends in DEAD: by a FIN where
- * the connection is PARKED and silent or its exchange is complete in both directions, else by a reset, which frees the port.
+ * The pool takes a PARKED connection from its list and sends the next request (AWAITING). Any state ends in DEAD. Whoever closes
+ * first by a FIN keeps the port for a minute, so Sluice does that only in PARKED, and in LEAVING after an upload; else it resets.
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
 import { LbError, systemCodeOf } from '../contract/errors.ts';
@@ -38,10 +39,13 @@ const CONNECTING = 0;
 const AWAITING = 1;
 const STREAMING = 2;
 const PARKED = 3;
-const DEAD = 4;
+const LEAVING = 4;
+const DEAD = 5;
 
 /** When a write fails, an answer that the backend sent before it closed is in the receive buffer, or comes within this time. */
 const LAST_WORDS_MS = 1_000;
+/** A backend has this long to close a connection that is not parked after a complete exchange, as `Connection: close` promises. */
+const LEAVING_MS = 1_000;
 const DEFAULT_PARK_MS = 60_000;
 /** Of `Keep-Alive: timeout=N`, N - 1 seconds are used: a request must arrive before the backend closes. */
 const KEEP_ALIVE_MARGIN_SEC = 1;
@@ -92,6 +96,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   #pending: UpstreamRequest | null = null;
   #writeWatch: WriteWatch | null = null;
   #writeError: Error | null = null;
+  #hasBody = false;
   /** A GET or HEAD with a body: some backends do not read it, and take it for the next request (CL.0). */
   #oddBody = false;
 
@@ -117,7 +122,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   #send(request: UpstreamRequest): void {
     this.#state = AWAITING;
-    this.#oddBody = hasBody(request) && (request.method === 'GET' || request.method === 'HEAD');
+    this.#hasBody = hasBody(request);
+    this.#oddBody = this.#hasBody && (request.method === 'GET' || request.method === 'HEAD');
     this.#settings.timer.disarm(this.#deadline);
     this.#reader.start(request.method);
     this.#sender.begin(request);
@@ -249,31 +255,29 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onEnd(): void {
     const exchange = this.#exchange;
-    if (exchange === null) this.close();
+    if (exchange === null) this.#end(false);
     else if (!this.#reader.endOfInput(exchange)) {
       this.#failLost('backend closed the connection before the response was complete', null);
     }
   }
 
-  /** The response is complete. The connection is parked or closed before the sink is told, which may start the next request. */
+  /** The response is complete. The connection is parked or leaves before the sink is told, which may start the next request. */
   onComplete(exchange: Exchange, leftoverBytes: number): void {
-    const isClean = leftoverBytes === 0 && this.#isClean();
+    const isQuiet = leftoverBytes === 0 && !this.#reader.parser.mayOverrun && !this.#oddBody;
+    // Neither side can still be sending a part of the exchange.
+    const isClean = isQuiet && this.#sender.finished && !this.#wire.writeFailed;
     const keepMs = isClean ? this.#keepMs() : 0;
     this.#exchange = null;
     exchange.detach(this.#reader.finish());
     this.#sender.abandon();
-    if (keepMs <= 0 || !this.#host.park(this)) {
-      this.#end(!isClean);
-      return;
-    }
-    this.#state = PARKED;
-    this.#arm(keepMs);
+    if (!isClean || !this.#wire.readable) this.#end(!isClean);
+    else if (keepMs > 0 && this.#host.park(this)) this.#waitAs(PARKED, keepMs);
+    else this.#waitAs(LEAVING, LEAVING_MS);
   }
 
-  /** Whether neither side can still be sending a part of the exchange that has just ended. */
-  #isClean(): boolean {
-    if (!this.#sender.finished || this.#oddBody || this.#reader.parser.mayOverrun) return false;
-    return !this.#wire.writeFailed && !this.#wire.blocked;
+  #waitAs(state: number, forMs: number): void {
+    this.#state = state;
+    this.#arm(forMs);
   }
 
   /** How long this connection may wait for its next request; 0: it must close. */
@@ -306,6 +310,10 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
         break;
       case PARKED:
         this.close();
+        break;
+      case LEAVING:
+        // A reset could cost the backend bytes of an upload that it has not received yet.
+        this.#end(!this.#hasBody);
         break;
     }
   }

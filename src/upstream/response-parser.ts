@@ -209,7 +209,9 @@ export class ResponseParser extends HeadReader {
       (this.#isAnswerToHead && contentLength !== 0) || (status === 204 && (contentLength > 0 || chunked));
     const isOpen = this.#minor === 1 && !this.#closing && bodyLength !== UNTIL_CLOSE_BODY;
     this.persistent = isOpen && !this.mayOverrun;
-    head.lines = this.#linesNotNamed();
+    head.lines = this.#named === null ? this.lines : withoutFields(this.lines, this.#named);
+    // The set may take twenty times the bytes of its field.
+    this.#named = null;
     head.hasBody = bodyLength !== NO_BODY;
     if (bodiless) head.contentLength = -1;
     if (status < 200) return this.#interim(status, headBytes);
@@ -225,13 +227,6 @@ export class ResponseParser extends HeadReader {
     this.#interimBytes += headBytes;
     const isTooMuch = ++this.#interimCount > INTERIM_MAX_COUNT || this.#interimBytes > HEAD_MAX_BYTES;
     return isTooMuch ? this.#invalid('too many interim responses') : HEAD_INTERIM;
-  }
-
-  /** Drops the set as well: it may take twenty times the bytes of its field. */
-  #linesNotNamed(): string {
-    const named = this.#named;
-    this.#named = null;
-    return named === null ? this.lines : withoutFields(this.lines, named);
   }
 
   #invalid(problem: string): number {

@@ -1,4 +1,4 @@
-/** Whoever closes a connection first by a FIN keeps its port for a minute, so Sluice does that only where the backend would close too. */
+/** Whoever closes a connection first by a FIN keeps its port for a minute. Sluice waits for the backend to do it, or resets. */
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
@@ -63,6 +63,7 @@ async function endOf(t: TestContext, ending: Ending): Promise<(string | undefine
 }
 
 const CLOSING = OK.replace('\r\n', '\r\nConnection: close\r\n');
+const HINTING = OK.replace('\r\n', '\r\nKeep-Alive: timeout=1\r\n');
 
 const RESETS: Ending[] = [
   { after: 'an answer to HEAD', request: { method: 'HEAD' }, answer: OK.replace('ok', '') },
@@ -83,6 +84,8 @@ const RESETS: Ending[] = [
     body: 'x',
     answer: CLOSING,
   },
+  { after: 'an answer with `Connection: close`, where the backend does not close', answer: CLOSING },
+  { after: 'an answer that leaves no time in the pool', answer: HINTING },
   { after: 'a request without an answer in time', settings: { responseMs: 50 } },
   { after: 'an answer that stops half-way', answer: OK.replace('ok', 'o'), settings: { idleMs: 50 } },
   {
@@ -98,15 +101,22 @@ for (const ending of RESETS) {
 }
 
 const FINS: Ending[] = [
-  { after: 'an answer with `Connection: close`', answer: CLOSING },
+  { after: 'its time in the pool', answer: OK, settings: { parkMs: 50 } },
+  { after: 'the end of its pool', answer: OK, act: ({ pool }) => pool.close() },
   {
-    after: 'an answer with `Connection: close` to a whole upload',
+    after: 'a whole upload whose answer says `Connection: close`, where the backend does not close',
     request: { method: 'POST', bodyLength: 1 },
     body: 'x',
     answer: CLOSING,
   },
-  { after: 'its time in the pool', answer: OK, settings: { parkMs: 50 } },
-  { after: 'the end of its pool', answer: OK, act: ({ pool }) => pool.close() },
+  {
+    after: 'the FIN of the backend, for which it waits when the answer says `Connection: close`',
+    answer: CLOSING,
+    act: ({ pool, socket }) => {
+      assert.equal(pool.openCount, 1);
+      socket.end();
+    },
+  },
 ];
 
 for (const ending of FINS) {
