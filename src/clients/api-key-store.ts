@@ -18,30 +18,23 @@ export interface IssuedKey extends ApiKeyView {
   key: string;
 }
 
-interface ApiKeyStoreOptions {
-  database: Database;
-  secret: ApiKeySecret;
-  /** Resolves once the workers of this machine know what was written before the call. */
-  whenTold: () => Promise<unknown>;
-}
-
 /** Also holds for calls at the same moment. */
 export const MAX_KEYS_PER_CLIENT = 1_000;
 const INSERT_MS = 10_000;
 
 export class ApiKeyStore {
-  readonly #options: ApiKeyStoreOptions;
+  readonly #options: { database: Database; secret: ApiKeySecret };
 
-  constructor(options: ApiKeyStoreOptions) {
+  constructor(options: { database: Database; secret: ApiKeySecret }) {
     this.#options = options;
   }
 
   /**
-   * issue makes a key, which every worker of this machine accepts once the call has resolved. Throws client_not_found,
-   * too_many_keys where the client has MAX_KEYS_PER_CLIENT, secret_missing, or what Database throws.
+   * issue makes a key. Throws client_not_found, too_many_keys where the client has MAX_KEYS_PER_CLIENT, secret_missing, or
+   * what Database throws.
    */
   async issue(clientId: string, name: string | null): Promise<IssuedKey> {
-    const { database, secret, whenTold } = this.#options;
+    const { database, secret } = this.#options;
     const signing = await secret.ensure(() => this.#hasKeys());
     const { keyId, key } = makeApiKey();
     const values = [keyId, clientId, name, digestOf(signing.key, key), signing.id, MAX_KEYS_PER_CLIENT];
@@ -53,9 +46,7 @@ export class ApiKeyStore {
     if (row === null) throw noClient(clientId);
     if (row === undefined)
       throw new LbError('too_many_keys', `the client ${clientId} has ${MAX_KEYS_PER_CLIENT} keys`);
-    const view = viewOf(row);
-    await whenTold();
-    return { ...view, key };
+    return { ...viewOf(row), key };
   }
 
   /**
@@ -84,7 +75,7 @@ export class ApiKeyStore {
     return { items, next: found.length > page.limit ? (items.at(-1)?.keyId ?? null) : null };
   }
 
-  /** revoke leaves a tombstone: within a second no worker of any machine accepts the key. Throws key_not_found, client_not_found. */
+  /** revoke leaves a tombstone. Throws key_not_found, client_not_found. */
   async revoke(clientId: string, keyId: string): Promise<void> {
     const [row] = await this.#options.database.query(
       `with gone as (delete from api_keys where client_id = $1 and key_id = $2 returning key_id)

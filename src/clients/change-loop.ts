@@ -12,7 +12,6 @@ import { type ErrorCode, LbError, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { assertSchema } from '../infra/postgres/migrations.ts';
 import type { Database } from '../infra/postgres/postgres.ts';
-import { atMost } from '../infra/with-deadline.ts';
 
 export interface ChangeLoopOptions {
   database: Database;
@@ -31,7 +30,7 @@ const SWEEP_EVERY_MS = 3_600_000;
 
 export abstract class ChangeLoop {
   readonly #options: ChangeLoopOptions;
-  readonly #firstLoad = Promise.withResolvers<void>();
+  readonly #firstTry = Promise.withResolvers<void>();
   #stopListening: (() => void)[] = [];
   /** The last look; null: everything must be read. */
   #look: string | null = null;
@@ -70,10 +69,15 @@ export abstract class ChangeLoop {
     return this.#loaded;
   }
 
+  /** Resolves once everything was loaded, or could not be for the first time; also with close. */
+  get firstTry(): Promise<void> {
+    return this.#firstTry.promise;
+  }
+
   /** For the first load, before listeners are told of it. */
   protected noteLoaded(): void {
     this.#loaded = true;
-    this.#firstLoad.resolve();
+    this.#firstTry.resolve();
   }
 
   /** start begins to load and follow, until close; a second call does nothing. */
@@ -84,11 +88,6 @@ export abstract class ChangeLoop {
     const stopListening = CHANNELS.map((channel) => database.listen(channel, wake));
     this.#stopListening = [database.onActivity(wake), ...stopListening];
     this.#done = this.#run();
-  }
-
-  /** waitForFirstLoad is true once everything was loaded, false when that took longer. */
-  async waitForFirstLoad(timeoutMs: number): Promise<boolean> {
-    return (await atMost(this.#firstLoad.promise, timeoutMs)) && this.#loaded;
   }
 
   /** caughtUp resolves once all that was committed before the call was read and told to listeners, or with close. It may never. */
@@ -105,7 +104,7 @@ export abstract class ChangeLoop {
     this.#wakeLoop();
     for (const stop of this.#stopListening) stop();
     await this.#done;
-    this.#firstLoad.resolve();
+    this.#firstTry.resolve();
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 
@@ -164,6 +163,7 @@ export abstract class ChangeLoop {
     if (code !== 'database_unavailable') this.#look = null;
     const level = code === this.#failure ? 'debug' : 'warn';
     this.#failure = code;
+    this.#firstTry.resolve();
     const meanwhile = this.#loaded ? 'those read last stay in force' : 'none are known yet';
     this.#options.logger[level](
       { err: error },

@@ -38,7 +38,7 @@ export class ClientRepository {
 
   /** @param page limit ≥ 1; after: the page begins after this clientId; null: with the first one */
   async list(page: { limit: number; after: string | null }): Promise<ClientPage> {
-    const rows = await this.#database.query(
+    const rows = await this.#database.read(
       `select ${CLIENT_COLUMNS} from clients where client_id > $1 order by client_id limit $2`,
       [page.after ?? '', page.limit + 1],
     );
@@ -48,7 +48,7 @@ export class ClientRepository {
 
   /** Throws client_not_found. */
   async get(clientId: string): Promise<ClientRecord> {
-    return this.#one(`select ${CLIENT_COLUMNS} from clients where client_id = $1`, [clientId]);
+    return this.#one(`select ${CLIENT_COLUMNS} from clients where client_id = $1`, [clientId], 'read');
   }
 
   /** Throws client_exists; bad_request (status 422) for values outside of the table's constraints. */
@@ -99,15 +99,15 @@ export class ClientRepository {
     await this.#one(`delete from clients where client_id = $1 ${RETURNING}`, [clientId]);
   }
 
-  async #one(text: string, values: Values): Promise<ClientRecord> {
-    const record = await this.#find(text, values);
+  async #one(text: string, values: Values, use?: 'read'): Promise<ClientRecord> {
+    const record = await this.#find(text, values, use);
     if (record === null) throw new LbError('client_not_found', `there is no client ${values[0]}`);
     return record;
   }
 
-  async #find(text: string, values: Values): Promise<ClientRecord | null> {
+  async #find(text: string, values: Values, use: 'query' | 'read' = 'query'): Promise<ClientRecord | null> {
     try {
-      const [row] = await this.#database.query(text, values);
+      const [row] = await this.#database[use](text, values);
       return row === undefined ? null : clientRecordOf(row);
     } catch (error) {
       throw refusalOf(error, values[0]);

@@ -48,7 +48,7 @@ const PRIMARY_SHAPES = {
     /** As in `store-workers`; null: not known yet. */
     storeWorkers: { nullOr: 'number' },
   },
-  /** Of the backends of a pool, after a change. */
+  /** Of the backends for which it has changed. */
   backends: { states: STATES },
   clients: {
     /** Counts the messages to this worker from 1; the worker acknowledges it. */

@@ -52,8 +52,6 @@ export interface PrimaryOptions {
   signals: ProcessSignals;
 }
 
-/** The ready line waits this long for clients and keys: the database may be away. */
-const FIRST_LOAD_MS = 5_000;
 const DATABASE_CLOSE_MS = 15_000;
 
 /** startPrimary runs the front door until it is told to stop; called by `sluice serve`. Returns the exit code; never rejects. */
@@ -204,7 +202,7 @@ class Primary {
 
     await this.#unlessStopped(workersServe);
     sockets.unlock();
-    await this.#unlessStopped(Promise.all([directory.streams.waitForAll(FIRST_LOAD_MS), firstProbes]));
+    await this.#unlessStopped(firstProbes);
     this.#phase = 'ready';
     this.#sayReady({ addresses: sockets.addresses, admin: adminServer.url, workers: this.#workerCount });
     this.#ready.resolve(reloader);
@@ -227,13 +225,13 @@ class Primary {
     this.#registry.record(pool, backend, result);
   }
 
-  #tellHealth({ state, cause }: HealthChange, supervisor: Supervisor): void {
+  #tellHealth({ state, cause, changed }: HealthChange, supervisor: Supervisor): void {
     const { pool, backend, health, enabled, reason, lastProbe } = state;
     const level = health === 'down' || cause === 'resolver' ? 'warn' : 'info';
     const resolverError = cause === 'resolver' ? { resolverError: lastProbe?.resolverError ?? null } : {};
     const facts = { pool, backend, health, enabled, reason, cause, ...resolverError };
     this.#logger[level](facts, 'backend state changed');
-    supervisor.broadcast({ type: 'backends', states: this.#registry.availability(pool) });
+    if (changed.length > 0) supervisor.broadcast({ type: 'backends', states: changed });
   }
 
   #makeSupervisor(sockets: ListenSockets, briefing: WorkerBriefing): Supervisor {

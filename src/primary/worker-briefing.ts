@@ -22,7 +22,7 @@ export interface Revision {
   policyVersionUs: number;
 }
 
-/** How long a worker that starts waits for clients and API keys: the database may be away. */
+/** How long a worker that starts waits for clients and API keys: the database may be slow, or say nothing. */
 const FIRST_LOAD_MS = 5_000;
 /** A reload waits this long for a worker. A slower one still applies the revision: it has the message. */
 const ACKNOWLEDGE_MS = 5_000;
@@ -50,12 +50,12 @@ export class WorkerBriefing {
 
   /** brief tells a new worker everything; the supervisor calls it once per process. */
   async brief(link: WorkerLink): Promise<void> {
-    const { directory } = this.#options;
-    const { feed, streams } = directory;
+    const { feed, streams } = this.#options.directory;
     void link.exited.then(() => this.#briefed.delete(link));
-    const clientsTold = directory.attach(link);
-    // Before the first load there is nothing to wait for.
-    if (feed.loaded) await atMost(clientsTold, FIRST_LOAD_MS);
+    const clientsTold = this.#options.directory.attach(link);
+    // While the database is away there is nothing to wait for.
+    const told = feed.firstTry.then(() => (feed.loaded ? clientsTold : false));
+    await atMost(told, FIRST_LOAD_MS);
     if (!link.alive) return;
     this.#briefed.add(link);
     this.#sendRevision(link);

@@ -77,6 +77,8 @@ export class Plan {
   /** Counts requests without a route. */
   readonly unmatchedStats: TimedCounters;
   readonly #pools = new Map<string, PlannedPool>();
+  /** By pool and id. */
+  readonly #backends = new Map<string, Backend>();
   #requestsInFlight = 0;
   /** Connections that the next plan does not take over; null until there is a next one. */
   #doomed: ConnectionPool[] | null = null;
@@ -94,6 +96,8 @@ export class Plan {
       const before = previous === null ? undefined : previous.#pools.get(pool.name);
       this.#pools.set(pool.name, planPool(pool, before?.byBackend ?? new Map(), deps));
     }
+    for (const { poolName, backend } of this.backends())
+      this.#backends.set(`${poolName} ${backend.id}`, backend);
     this.router = new Router(settings.routes.map((route) => this.#planRoute(route, settings, metrics)));
     const { trustedProxies } = settings;
     const { ipv4Prefix, ipv6Prefix, apiKeyHeader } = settings.rateLimit.identify;
@@ -133,12 +137,10 @@ export class Plan {
 
   /** learn takes over what the primary says about backends; some may be of another plan. */
   learn(states: readonly BackendAvailability[]): void {
-    const known = new Map(states.map((state) => [`${state.pool} ${state.backend}`, state]));
-    for (const [name, { byBackend }] of this.#pools)
-      for (const backend of byBackend.keys()) {
-        const state = known.get(`${name} ${backend.id}`);
-        if (state !== undefined) Object.assign(backend, { healthy: state.healthy, enabled: state.enabled });
-      }
+    for (const { pool, backend, healthy, enabled } of states) {
+      const known = this.#backends.get(`${pool} ${backend}`);
+      if (known !== undefined) Object.assign(known, { healthy, enabled });
+    }
   }
 
   *backends(): Generator<PlannedBackend> {

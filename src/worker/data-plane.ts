@@ -30,7 +30,7 @@ export interface DataPlaneOptions
   extends WorkerPlace,
     Omit<PlanDeps, 'wires' | 'onFault'>,
     Pick<ProxyDeps, 'logger' | 'accessLog'> {
-  send: (message: WorkerMessage) => void;
+  send: (message: WorkerMessage) => boolean;
 }
 
 /**

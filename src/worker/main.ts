@@ -81,14 +81,12 @@ class WorkerMain {
   #receive(message: PrimaryMessage, connection: Socket | null): void {
     switch (message.type) {
       case 'settings':
-        this.#settled = this.#settled
-          .then(() => this.#onSettings(message))
-          .catch((error: unknown) => this.#cannotServe(error));
+        this.#next(() => this.#onSettings(message));
         break;
       case 'backends':
       case 'store-workers':
         // Behind the settings, which may still be opening the data plane. Before them nobody needs it: they bring the same.
-        this.#settled = this.#settled.then(() => this.#dataPlane?.receive(message, null));
+        this.#next(() => this.#dataPlane?.receive(message, null));
         break;
       case 'clients':
         this.#onClients(message);
@@ -105,6 +103,11 @@ class WorkerMain {
       default:
         this.#dataPlane?.receive(message, connection);
     }
+  }
+
+  /** Runs a step behind the earlier ones. */
+  #next(step: () => void | Promise<void>): void {
+    this.#settled = this.#settled.then(step).catch((error: unknown) => this.#cannotServe(error));
   }
 
   async #onSettings(message: Extract<PrimaryMessage, { type: 'settings' }>): Promise<void> {
@@ -147,12 +150,9 @@ class WorkerMain {
   /** The supervisor ends a worker that cannot listen, and may start another one. */
   #cannotServe(thrown: unknown): void {
     const error = toError(thrown);
-    if (error instanceof LbError && error.code === 'listen_failed') {
+    if (error instanceof LbError && error.code === 'listen_failed')
       this.#link.send({ type: 'listen-failed', reason: error.message });
-      return;
-    }
-    this.#logger.fatal({ err: error }, 'worker cannot serve');
-    process.exit(1);
+    else this.#onUncaught(error);
   }
 
   #report(): void {
@@ -235,7 +235,6 @@ class WorkerMain {
     if (this.#dataPlane === null || this.#ending) {
       this.#logger.fatal({ err: error }, 'uncaught exception in a worker that is not serving');
       process.exit(1);
-      return;
     }
     this.#logger.fatal({ err: error }, 'uncaught exception: finishing what is in flight');
     this.#exitCode = 1;

@@ -29,16 +29,18 @@ export class PrimaryLink {
   /**
    * send drops the message when the primary is gone: the worker is about to exit then.
    * @param onLeft called when this message, and so everything before it, has left the process or never can
+   * @returns whether it was sent
    */
-  send(message: WorkerMessage, onLeft?: () => void): void {
+  send(message: WorkerMessage, onLeft?: () => void): boolean {
     if (!process.connected || process.send === undefined) {
       onLeft?.();
-      return;
+      return false;
     }
     process.send(message, undefined, undefined, (error) => {
       if (error !== null && process.connected)
         this.#logger.error({ err: error, type: message.type }, 'IPC send failed');
       onLeft?.();
     });
+    return true;
   }
 }

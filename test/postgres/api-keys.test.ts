@@ -75,7 +75,7 @@ test('issued and revoked keys reach the workers of two machines within 1 s, by N
   const notified = startFeed(t, openDatabase(t, url), { pollMs: 3_600_000 });
   const polling = startFeed(t, openDatabase(t, url), { notified: false });
   const machines = [own, notified, polling];
-  for (const { feed } of machines) assert.ok(await feed.waitForFirstLoad(5_000));
+  for (const { feed } of machines) await waitFor('the first load', () => feed.loaded);
   await waitFor('the feed to listen', async () => {
     const rows = await database.query('select 1 from pg_stat_activity where query = $1', [
       'listen "sluice_api_keys"',
@@ -128,7 +128,7 @@ test('simultaneous calls from two machines do not exceed that maximum', async (t
 test('keys are deleted with their client in every way, and do not return with a new client of the same name', async (t) => {
   const { database, repository: clients } = await makeMigrated(t, server);
   const { service, directory, feed, clientOf } = startFeed(t, database, { pollMs: 20, notified: false });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   for (const end of [() => clients.remove('acme'), () => database.query('truncate clients cascade')]) {
     await clients.create('acme', INPUT);
     const { key } = await service.issue('acme', null);
@@ -156,7 +156,7 @@ test('without a configured secret the first key makes one (0600), which is used 
   const options = { configured: null, folder, pollMs: 20, notified: false };
   const first = startFeed(t, database, options);
   const beside = startFeed(t, database, options);
-  for (const { feed } of [first, beside]) assert.ok(await feed.waitForFirstLoad(5_000));
+  for (const { feed } of [first, beside]) await waitFor('the first load', () => feed.loaded);
   assert.equal(first.secret.current, null);
   assert.throws(() => statSync(first.path), { code: 'ENOENT' });
   const { key } = await first.service.issue('acme', null);
@@ -188,12 +188,12 @@ test('many keys are sent to a worker in parts, and those missing in a restored d
   const { feed, streams, directory, messages, keys, service, clientOf, informed } = startFeed(t, database, {
     pollMs: 20,
   });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   assert.ok(await informed);
   assert.deepEqual([keyCountOf(directory.table), clientCountOf(directory.table)], [count, 2]);
   assert.ok(messages.length > 1);
   const { key } = await service.issue('other', null);
-  assert.equal(clientOf(key), 'other');
+  await soon('the key', () => clientOf(key) === 'other');
   const late = attachWorker(streams);
   assert.ok(await late.informed);
   assert.equal(keyCountOf(late.directory.table), count + 1);

@@ -58,7 +58,7 @@ test(`after all faults every worker has the contents of the database (SEED=${SEE
   // Slow, so that loads happen while a worker collects its first set.
   const attach = () => attachWorker(streams, () => sleep(random.below(100)));
   const workers = Array.from({ length: 4 }, attach);
-  assert.ok(await feed.waitForFirstLoad(20_000));
+  await waitFor('the first load', () => feed.loaded);
   const some = () => `client_id in (select 'client-' || (${random.below(CLIENTS)} + n * 7) % ${CLIENTS}
     from generate_series(1, ${1 + random.below(500)}) n)`;
   const breakAll = () =>

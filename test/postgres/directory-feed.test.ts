@@ -52,7 +52,7 @@ test('NOTIFY alone delivers a change by another program to the directory within 
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
   const { feed, directory } = startFeed(t, database, { pollMs: 3_600_000 });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   await waitFor('the feed to listen', async () => {
     const { rows } = await other.query(
       'select 1 from pg_stat_activity where query = \'listen "sluice_api_keys"\'',
@@ -72,7 +72,7 @@ test('the poll alone delivers a change by another program to the directory withi
   const { url, database } = await makeMigrated(t, server);
   const other = await connect(t, url);
   const { feed, directory } = startFeed(t, database, { notified: false });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   for (const id of ['a', 'b', 'c']) {
     await other.query(INSERT, [id]);
     await seen(`client ${id}`, () => directory.byName(id));
@@ -84,7 +84,7 @@ test('the poll alone delivers a change by another program to the directory withi
 test('a write by this process is passed on at once, without NOTIFY and poll', async (t) => {
   const { database } = await makeMigrated(t, server);
   const { feed, directory, repository } = startFeed(t, database, { notified: false, pollMs: 3_600_000 });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   await repository.create('acme', INPUT);
   await seen('the created client', () => directory.byName('acme'));
   const { versionUs } = await repository.patch('acme', { mode: 'blocked' });
@@ -98,7 +98,7 @@ test('a change that commits long after newer ones is not missed', async (t) => {
   const slow = await connect(t, url);
   const fast = await connect(t, url);
   const { feed, directory, messages } = startFeed(t, database, { notified: false, pollMs: 20 });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   await slow.query('begin');
   await slow.query(INSERT, ['slow']);
   // Newer versions are committed and seen, and polls pass, while the old one is still uncommitted.
@@ -126,7 +126,7 @@ test('a stranger’s transaction that stays open delays nothing, and nothing is 
   const stranger = await connect(t, url);
   const other = await connect(t, url);
   const { feed, directory } = startFeed(t, database, { notified: false });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   // It has written, so that it holds back the server's oldest transaction id.
   await stranger.query('begin; create table of_a_stranger ()');
   await other.query("insert into clients (client_id) select 'client-' || n from generate_series(1, 50000) n");
@@ -153,7 +153,7 @@ test('a change that commits while an import is read does not wait for its end, a
   const other = await connect(t, url);
   await other.query("insert into clients (client_id) values ('acme')");
   const { feed, directory, messages } = startFeed(t, database, { notified: false, pollMs: 20 });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   // The first part of the import takes as long as it would with a hundred times as many rows.
   const { readSnapshot } = database;
   t.mock.method(database, 'readSnapshot', (timeoutMs: number, fn: (query: QueryFn) => Promise<unknown>) =>
@@ -188,7 +188,7 @@ test('a failed statement is repeated from the same position, without reading eve
   const other = await connect(t, url);
   const impatient = openDatabase(t, url, { statementMs: 200 });
   const { feed, directory, repository } = startFeed(t, impatient, { notified: false, pollMs: 20 });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   await database.query("insert into clients (client_id) values ('acme')");
   await seen('the client', () => directory.byName('acme'));
   t.mock.method(impatient, 'readSnapshot', () => assert.fail('everything is read again'));
@@ -219,7 +219,7 @@ test('many clients and changes are read and sent completely, in parts', async (t
     notified: false,
     pollMs: 50,
   });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   assert.ok(await informed);
   assert.ok(messages.length >= 4);
   for (const [index, message] of messages.entries()) {
@@ -274,10 +274,11 @@ test('without the database at the start no client is known; they are loaded as s
   await stopServer(t);
   const database = openDatabase(t, url, { connectMs: 500 });
   const { feed, directory } = startFeed(t, database);
-  assert.equal(await feed.waitForFirstLoad(300), false);
-  assert.deepEqual([feed.degraded, feed.loaded, directory.generation], [true, false, 0]);
+  await within(feed.firstTry, 5_000, 'the end of the first try');
+  assert.equal(feed.loaded, false);
+  assert.deepEqual([feed.degraded, directory.generation], [true, 0]);
   await startServer();
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   assert.equal(feed.degraded, false);
   await seen('the client', () => directory.byName('acme'));
 });
@@ -310,7 +311,7 @@ test('when the database is replaced by an older one, workers drop the other clie
   await repository.create('dead', INPUT);
   await repository.remove('dead');
   const { feed, directory, messages } = startFeed(t, database, { pollMs: 50 });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   const other = await connect(t, url);
   // As after restoring a backup: no trigger ran, versions are older, rows are missing.
   await other.query(`begin; set local session_replication_role = replica;
@@ -330,11 +331,12 @@ test('when the database is replaced by an older one, workers drop the other clie
 test('a wrong schema is treated like a database that is away, until it is migrated', async (t) => {
   const database = openDatabase(t, await makeDatabase(server));
   const { feed, directory, repository } = startFeed(t, database);
-  assert.equal(await feed.waitForFirstLoad(300), false);
+  await within(feed.firstTry, 5_000, 'the end of the first try');
+  assert.equal(feed.loaded, false);
   assert.equal(feed.degraded, true);
   await assert.rejects(repository.create('a', INPUT), { code: 'schema_mismatch', status: 503 });
   await migrate(database, 'up', { logger: silent });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   await repository.create('a', INPUT);
   await seen('the client', () => directory.byName('a'));
   for (let step = 0; step < 2; step++) await migrate(database, 'down', { logger: silent });
@@ -345,12 +347,13 @@ test('a wrong schema is treated like a database that is away, until it is migrat
 test('close ends at once, whether the feed runs, waits or was never started', async (t) => {
   const { database } = await makeMigrated(t, server);
   const { feed, secret } = startFeed(t, database, { pollMs: 3_600_000 });
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   const waiting = startFeed(t, openDatabase(t, 'postgres://postgres@127.0.0.1:1/none')).feed;
   const idle = new DirectoryFeed({ database, secret, logger: silent });
   await waitFor('a failed load', () => waiting.degraded);
   const startedMs = performance.now();
   await Promise.all([feed.close(), waiting.close(), idle.close()]);
   assert.ok(performance.now() - startedMs < 1_500);
-  assert.equal(await idle.waitForFirstLoad(10), false);
+  await within(idle.firstTry, 5_000, 'the end of the first try');
+  assert.equal(idle.loaded, false);
 });

@@ -79,7 +79,7 @@ test('the embedded database migrates itself, works like a real one, and keeps it
 
   const repository = new ClientRepository(database);
   const { feed, service } = startFeed(t, database);
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   const created = await repository.create('acme', { ...INPUT, capacity: 9, refillPerSecond: 0.5 });
   await waitFor('the own write', () => feed.table.get('acme')?.client, { timeoutMs: 1_000 });
   const patched = await repository.patch('acme', { limits: { p: { capacity: 1, refillPerSecond: 1 } } });
@@ -265,7 +265,7 @@ test('a thread that ends is restarted, is idle without writers, and writes of ot
 
   const { database } = embedded;
   const { feed } = startFeed(t, database);
-  assert.ok(await feed.waitForFirstLoad(5_000));
+  await waitFor('the first load', () => feed.loaded);
   let reads = 0;
   let sinceMs = performance.now();
   const read = database.read.bind(database);

@@ -84,11 +84,7 @@ export function startFeed(t: TestContext, database: Database, options: LabOption
   secret.onChange(useSecret);
   useSecret();
   feed.start();
-  const service = new ApiKeyStore({
-    database,
-    secret,
-    whenTold: () => feed.caughtUp().then(() => streams.allTold()),
-  });
+  const service = new ApiKeyStore({ database, secret });
   const clientOf = (key: string): string => {
     const found = keys.verify(key);
     return typeof found === 'string' ? found : found.clientId;

@@ -1,10 +1,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { PrimaryMessage } from '../../src/contract/messages.ts';
+import type { DirectoryChange } from '../../src/clients/directory-feed.ts';
+import { RecordTable } from '../../src/clients/record-table.ts';
+import type { PrimaryMessage, WorkerMessage } from '../../src/contract/messages.ts';
+import { DirectoryStreams } from '../../src/primary/clients/directory-streams.ts';
 import { HealthRegistry } from '../../src/primary/health/health-registry.ts';
 import { type Revision, WorkerBriefing } from '../../src/primary/worker-briefing.ts';
 import type { WorkerLink } from '../../src/primary/workers/worker-link.ts';
+import { waitFor } from '../support/wait.ts';
 import { keepLog, makePool } from './workers/fixtures/harness.ts';
 
 type Parts = ConstructorParameters<typeof WorkerBriefing>[0];
@@ -12,6 +16,7 @@ type Parts = ConstructorParameters<typeof WorkerBriefing>[0];
 /** A worker that records messages and acknowledges when the test says so. */
 function makeLink(index = 0) {
   const sent: PrimaryMessage[] = [];
+  const listeners: ((message: WorkerMessage) => void)[] = [];
   const applied = Promise.withResolvers<unknown>();
   const exit = Promise.withResolvers<unknown>();
   const link = {
@@ -19,32 +24,41 @@ function makeLink(index = 0) {
     alive: true,
     exited: exit.promise,
     send: (message: PrimaryMessage) => sent.push(message),
+    onMessage: (listener: (message: WorkerMessage) => void) => listeners.push(listener),
     waitFor: () => applied.promise,
   };
   const types = () => sent.map(({ type }) => type);
   const revisions = () => sent.flatMap((message) => (message.type === 'settings' ? [message.revision] : []));
-  return { link: link as unknown as WorkerLink, sent, types, revisions, applied };
-}
-
-/** A briefing whose clients are loaded when the test says so. */
-function makeBriefing({ loaded = true } = {}) {
-  const arrived = Promise.withResolvers<boolean>();
-  let known = false;
-  const arrive = async () => {
-    known = true;
-    arrived.resolve(true);
+  const versions = () =>
+    sent.flatMap((message) => (message.type === 'settings' ? [message.policyVersionUs] : []));
+  /** Waits for the clients, and acknowledges them. */
+  const learn = async () => {
+    await waitFor('the clients', () => types().includes('clients'));
+    for (const hear of listeners) hear({ type: 'clients-applied', part: 1 });
     await nextTurn();
   };
-  const streams = {
-    waitFor: async () => void (await arrived.promise),
-    knows: () => known,
+  return { link: link as unknown as WorkerLink, sent, types, revisions, versions, applied, learn };
+}
+
+/** A briefing whose clients are loaded, or cannot be, when the test says so. */
+function makeBriefing({ loaded = true } = {}) {
+  const firstTry = Promise.withResolvers<void>();
+  const listeners: ((change: DirectoryChange) => void)[] = [];
+  const onChange = (listener: (change: DirectoryChange) => void) => void listeners.push(listener);
+  const feed = { table: new RecordTable(), loaded: false, firstTry: firstTry.promise, onChange };
+  const streams = new DirectoryStreams(feed);
+  const load = () => {
+    feed.loaded = true;
+    firstTry.resolve();
+    for (const hear of listeners) hear({ records: Buffer.alloc(0), shards: [] });
   };
-  const directory = { feed: { loaded }, streams, attach: () => arrived.promise };
+  if (loaded) load();
+  const directory = { feed, streams, attach: (link: WorkerLink) => streams.attach(link) };
   const registry = new HealthRegistry();
   registry.configure([makePool()]);
   const { logger, lines } = keepLog();
   const parts = { registry, directory, initial: revision(1), logger };
-  return { briefing: new WorkerBriefing(parts as unknown as Parts), arrive, lines };
+  return { briefing: new WorkerBriefing(parts as unknown as Parts), load, fail: firstTry.resolve, lines };
 }
 
 function revision(number: number): Revision {
@@ -52,16 +66,16 @@ function revision(number: number): Revision {
 }
 
 test('a new worker gets settings behind the clients, with the states of the backends and the number of workers', async () => {
-  const { briefing, arrive } = makeBriefing();
+  const { briefing } = makeBriefing();
   briefing.storeWorkers = 4;
-  const { link, types, sent } = makeLink();
+  const { link, types, sent, learn } = makeLink();
   const briefed = briefing.brief(link);
-  await nextTurn();
-  assert.deepEqual(types(), []);
-  await arrive();
+  await waitFor('the clients', () => types().includes('clients'));
+  assert.deepEqual(types(), ['clients'], 'no settings before it has them');
+  await learn();
   await briefed;
-  assert.deepEqual(types(), ['settings']);
-  const [settings] = sent;
+  assert.deepEqual(types(), ['clients', 'settings']);
+  const settings = sent[1];
   assert.ok(settings?.type === 'settings');
   assert.equal(settings.storeWorkers, 4);
   assert.deepEqual(
@@ -71,22 +85,21 @@ test('a new worker gets settings behind the clients, with the states of the back
 });
 
 test('a reload leaves out a worker that waits for its clients; it gets the new revision with them', async () => {
-  const { briefing, arrive } = makeBriefing();
-  const { link, revisions } = makeLink();
+  const { briefing } = makeBriefing();
+  const { link, revisions, learn } = makeLink();
   const briefed = briefing.brief(link);
   await nextTurn();
   assert.deepEqual(await briefing.apply(revision(2)), []);
   assert.deepEqual(revisions(), [], 'with settings it would listen');
-  await arrive();
+  await learn();
   await briefed;
   assert.deepEqual(revisions(), [2]);
 });
 
 test('a reload names the workers that have not acknowledged it', async () => {
-  const { briefing, arrive, lines } = makeBriefing();
-  await arrive();
+  const { briefing, lines } = makeBriefing();
   const [quick, slow, gone] = [makeLink(0), makeLink(1), makeLink(2)];
-  for (const { link } of [quick, slow, gone]) await briefing.brief(link);
+  for (const { link, learn } of [quick, slow, gone]) await Promise.all([briefing.brief(link), learn()]);
   quick.applied.resolve({});
   slow.applied.reject(new Error('no acknowledgement'));
   Object.assign(gone.link, { alive: false });
@@ -98,11 +111,38 @@ test('a reload names the workers that have not acknowledged it', async () => {
   );
 });
 
-test('before the first load of clients a worker serves with limits of an old date, and gets the real one with them', async () => {
-  const { briefing, arrive } = makeBriefing({ loaded: false });
-  const { link, sent } = makeLink();
+test('a worker of the start waits for the first load of clients, and gets settings of the real date behind them', async () => {
+  const { briefing, load } = makeBriefing({ loaded: false });
+  const { link, types, versions, learn } = makeLink();
+  const briefed = briefing.brief(link);
+  for (let turn = 0; turn < 3; turn++) await nextTurn();
+  assert.deepEqual(types(), []);
+  load();
+  await learn();
+  await briefed;
+  assert.deepEqual(versions(), [1_000_000]);
+});
+
+test('while the clients cannot be loaded a worker serves with limits of an old date, and gets the real one with them', async () => {
+  const { briefing, load, fail } = makeBriefing({ loaded: false });
+  const { link, versions, learn } = makeLink();
+  fail();
   await briefing.brief(link);
-  await arrive();
-  const versions = sent.flatMap((message) => (message.type === 'settings' ? [message.policyVersionUs] : []));
-  assert.deepEqual(versions, [1_000, 1_000_000]);
+  assert.deepEqual(versions(), [1_000]);
+  load();
+  await learn();
+  assert.deepEqual(versions(), [1_000, 1_000_000]);
+});
+
+test('a worker waits no longer than 5 s for the first load', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  const { briefing } = makeBriefing({ loaded: false });
+  const { link, types, versions } = makeLink();
+  const briefed = briefing.brief(link);
+  t.mock.timers.tick(4_999);
+  await nextTurn();
+  assert.deepEqual(types(), []);
+  t.mock.timers.tick(1);
+  await briefed;
+  assert.deepEqual(versions(), [1_000]);
 });

@@ -13,12 +13,12 @@ const MAX_OPEN = 4_096;
 export class PrimaryBucketStore implements BucketStore {
   readonly kind = 'primary';
   readonly available = true;
-  readonly #send: (message: BucketTakesMessage) => void;
+  readonly #send: (message: BucketTakesMessage) => boolean;
   readonly #open = new Map<number, (replies: BucketRepliesMessage['replies']) => void>();
   #lastId = 0;
 
-  /** @param send sends to the primary; throws if the channel is closed */
-  constructor(send: (message: BucketTakesMessage) => void) {
+  /** @param send sends to the primary; false where it is gone */
+  constructor(send: (message: BucketTakesMessage) => boolean) {
     this.#send = send;
   }
 
@@ -27,11 +27,9 @@ export class PrimaryBucketStore implements BucketStore {
     const { promise, resolve } = Promise.withResolvers<BucketRepliesMessage['replies']>();
     this.#open.set(id, resolve);
     this.#open.delete(id - MAX_OPEN);
-    try {
-      this.#send({ type: 'bucket-takes', id, takes: [...takes] });
-    } catch (thrown) {
+    if (!this.#send({ type: 'bucket-takes', id, takes: [...takes] })) {
       this.#open.delete(id);
-      throw new LbError('store_unavailable', 'the primary cannot be reached', { cause: thrown });
+      throw new LbError('store_unavailable', 'the primary is gone');
     }
     const replies = await promise;
     return takes.map(

@@ -53,9 +53,9 @@ const clientView = z.strictObject({
 const BASE = '/api/v1/clients';
 const ONE = `${BASE}/:clientId`;
 
-/** registerClients adds the routes. */
+/** registerClients adds the routes. A write answers once the workers of this machine know it. */
 export function registerClients(app: AdminApp, parts: AdminParts): void {
-  const { clients } = parts.directory;
+  const { clients, whenTold } = parts.directory;
   const params = clientIdParams;
   app.get(
     BASE,
@@ -78,6 +78,7 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
     call('clients', 'Delete a client', [404, 422], { params, response: done('Deleted') }),
     async ({ params: { clientId: id } }, reply) => {
       await clients.remove(id);
+      await whenTold();
       return reply.code(204).send(null);
     },
   );
@@ -86,7 +87,8 @@ export function registerClients(app: AdminApp, parts: AdminParts): void {
 
 type Clients = AdminParts['directory']['clients'];
 
-function registerWrites(app: AdminApp, { directory: { clients }, reloader }: AdminParts): void {
+function registerWrites(app: AdminApp, { directory, reloader }: AdminParts): void {
+  const { clients, whenTold } = directory;
   const params = clientIdParams;
   app.post(
     BASE,
@@ -94,6 +96,7 @@ function registerWrites(app: AdminApp, { directory: { clients }, reloader }: Adm
     async ({ body: { clientId: id, ...input } }, reply) => {
       checkPolicies(input.limits, reloader);
       const record = await clients.create(id, input);
+      await whenTold();
       return reply.code(201).header('location', locationOf(record.clientId)).send(viewOf(record));
     },
   );
@@ -108,6 +111,7 @@ function registerWrites(app: AdminApp, { directory: { clients }, reloader }: Adm
       if (bodyId !== id) refuse('clientId', 'must equal the clientId of the path');
       checkPolicies(input.limits, reloader);
       const { record, created } = await clients.put(id, input);
+      await whenTold();
       if (created) reply.header('location', locationOf(record.clientId));
       return reply.code(created ? 201 : 200).send(viewOf(record));
     },
@@ -121,7 +125,9 @@ function registerWrites(app: AdminApp, { directory: { clients }, reloader }: Adm
       await checkPatch(clients, id, body);
       // Without the undefined fields, which the table would take for values.
       const given = Object.entries(body).filter(([, value]) => value !== undefined);
-      return viewOf(await clients.patch(id, Object.fromEntries(given)));
+      const record = await clients.patch(id, Object.fromEntries(given));
+      await whenTold();
+      return viewOf(record);
     },
   );
 }

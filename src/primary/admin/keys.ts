@@ -22,8 +22,9 @@ const issuedView = keyView.extend({
 
 const KEYS = '/api/v1/clients/:clientId/keys';
 
-/** registerKeys adds the routes. */
-export function registerKeys(app: AdminApp, { directory: { apiKeys } }: AdminParts): void {
+/** registerKeys adds the routes. A write answers once the workers of this machine know it. */
+export function registerKeys(app: AdminApp, { directory }: AdminParts): void {
+  const { apiKeys, whenTold } = directory;
   app.post(
     KEYS,
     call('keys', 'Issue a key for a client; a client has at most 1,000 keys', [404, 409], {
@@ -31,8 +32,11 @@ export function registerKeys(app: AdminApp, { directory: { apiKeys } }: AdminPar
       body: issueBody,
       response: { 201: issuedView },
     }),
-    async ({ params, body }, reply) =>
-      reply.code(201).send(await apiKeys.issue(params.clientId, body?.name ?? null)),
+    async ({ params, body }, reply) => {
+      const issued = await apiKeys.issue(params.clientId, body?.name ?? null);
+      await whenTold();
+      return reply.code(201).send(issued);
+    },
   );
   app.get(
     KEYS,
@@ -51,6 +55,7 @@ export function registerKeys(app: AdminApp, { directory: { apiKeys } }: AdminPar
     }),
     async ({ params }, reply) => {
       await apiKeys.revoke(params.clientId, params.keyId);
+      await whenTold();
       return reply.code(204).send(null);
     },
   );

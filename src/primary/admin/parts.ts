@@ -15,6 +15,7 @@ export interface AdminParts {
   directory: {
     clients: Pick<PrimaryDirectory['clients'], 'list' | 'get' | 'create' | 'put' | 'patch' | 'remove'>;
     apiKeys: Pick<PrimaryDirectory['apiKeys'], 'issue' | 'list' | 'revoke'>;
+    whenTold: PrimaryDirectory['whenTold'];
     feed: { degraded: boolean; table: Pick<PrimaryDirectory['feed']['table'], 'get' | 'longestRange'> };
   };
   registry: Pick<HealthRegistry, 'state' | 'setEnabled'>;

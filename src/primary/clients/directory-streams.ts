@@ -13,10 +13,9 @@
 import type { DirectoryChange, DirectoryFeed } from '../../clients/directory-feed.ts';
 import { SHARDS, type ShardCursor } from '../../clients/record-table.ts';
 import { CLIENTS_PART_BYTES, type PrimaryMessage, type WorkerMessage } from '../../contract/messages.ts';
-import { atMost } from '../../infra/with-deadline.ts';
 
 /** What is streamed: of a DirectoryFeed. */
-export type StreamedFeed = Pick<DirectoryFeed, 'table' | 'loaded' | 'onChange' | 'waitForFirstLoad'>;
+export type StreamedFeed = Pick<DirectoryFeed, 'table' | 'loaded' | 'onChange'>;
 
 /** What a stream needs of a WorkerLink. */
 export interface StreamLink {
@@ -61,16 +60,7 @@ export class DirectoryStreams {
     });
     if (this.#feed.loaded) stream.gather();
     this.#scheduleTurn();
-    return stream.informed;
-  }
-
-  /** waitForAll resolves once the clients were loaded and every worker of that moment knows them, or after timeoutMs. */
-  async waitForAll(timeoutMs: number): Promise<void> {
-    const all = async (): Promise<void> => {
-      await this.#feed.waitForFirstLoad(timeoutMs);
-      await Promise.all([...this.#streams.values()].map((stream) => stream.informed));
-    };
-    await atMost(all(), timeoutMs);
+    return stream.informed.promise;
   }
 
   /** allTold resolves once every worker of this moment has acknowledged all that the table holds now. It may never. */
@@ -123,7 +113,7 @@ const buffer = Buffer.allocUnsafeSlow(CLIENTS_PART_BYTES);
 class Stream {
   readonly #link: StreamLink;
   readonly #feed: StreamedFeed;
-  readonly #informed = Promise.withResolvers<boolean>();
+  readonly informed = Promise.withResolvers<boolean>();
   #state: 'silent' | 'gathering' | 'following' | 'informed' = 'silent';
   /** 1 for each shard of which the worker does not know the newest state. */
   readonly #untold = new Uint8Array(SHARDS);
@@ -140,10 +130,6 @@ class Stream {
   constructor(link: StreamLink, feed: StreamedFeed) {
     this.#link = link;
     this.#feed = feed;
-  }
-
-  get informed(): Promise<boolean> {
-    return this.#informed.promise;
   }
 
   get isInformed(): boolean {
@@ -181,7 +167,7 @@ class Stream {
       this.#unacknowledgedBytes -= bytes;
       if (!complete) continue;
       this.#state = 'informed';
-      this.#informed.resolve(true);
+      this.informed.resolve(true);
     }
     if (this.#isTold) for (const resolve of this.#waiters.splice(0)) resolve();
   }
@@ -192,7 +178,7 @@ class Stream {
   }
 
   end(): void {
-    this.#informed.resolve(false);
+    this.informed.resolve(false);
     for (const resolve of this.#waiters.splice(0)) resolve();
   }
 

@@ -14,7 +14,7 @@ import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
 const SECRET_NAME = 'api-keys.secret';
 /** Of the working folder. A machine with a real database has no better place for the secret. */
 const DATA_FOLDER = './data';
-/** Issuing a key waits this long for workers that do not answer: a change may take as long. */
+/** A call that writes waits this long for the database and for workers that do not answer: a change may take as long. */
 const TOLD_MS = 1_000;
 
 /** PrimaryDirectory is made once by the primary's main. */
@@ -39,9 +39,7 @@ export class PrimaryDirectory {
     this.feed = new DirectoryFeed({ database, secret: this.#secret, logger });
     this.streams = new DirectoryStreams(this.feed);
     this.#secret.onChange(() => this.streams.sendAll(this.#secretMessage()));
-    const allTold = () => this.feed.caughtUp().then(() => this.streams.allTold());
-    const whenTold = () => atMost(allTold(), TOLD_MS);
-    this.apiKeys = new ApiKeyStore({ database, secret: this.#secret, whenTold });
+    this.apiKeys = new ApiKeyStore({ database, secret: this.#secret });
   }
 
   /** start begins to load and follow once the database is open; an unused one has nobody to be loaded. */
@@ -55,6 +53,12 @@ export class PrimaryDirectory {
   configure({ secrets }: Pick<Settings, 'secrets'>): void {
     this.#secret.configure(secrets.apiKeys);
   }
+
+  /** whenTold resolves once the workers of this machine know what was written before the call, or after TOLD_MS. Needs no `this`. */
+  readonly whenTold = async (): Promise<void> => {
+    const allTold = this.feed.caughtUp().then(() => this.streams.allTold());
+    await atMost(allTold, TOLD_MS);
+  };
 
   /** attach tells a new worker everything; as DirectoryStreams.attach. */
   attach(link: StreamLink): Promise<boolean> {

@@ -25,6 +25,8 @@ export interface HealthChange {
   cause: HealthCause;
   /** The state after the change. */
   state: BackendState;
+  /** For workers: the backends whose availability is another now. Beside this one that may be the last resort of its pool. */
+  changed: BackendAvailability[];
 }
 
 /** What probes and traffic have shown of a backend. */
@@ -49,6 +51,8 @@ interface Entry extends Results {
   readonly port: number;
   check: HealthCheckSettings | null;
   enabled: boolean;
+  /** Kept by refresh(); never changed in place. */
+  availability: BackendAvailability | null;
 }
 
 const DRAINED_REASON = 'drained by operator';
@@ -56,13 +60,12 @@ const DRAINED_REASON = 'drained by operator';
 /** HealthRegistry is built once by the primary; bounded by the configuration. Synchronous throughout. */
 export class HealthRegistry {
   #pools = new Map<string, Map<string, Entry>>();
-  readonly #listeners = new Set<(change: HealthChange) => void>();
+  #listener: (change: HealthChange) => void = () => undefined;
   #fallCount = 0;
 
-  /** onChange calls back at every change, see HealthCause; returns how to stop. */
-  onChange(listener: (change: HealthChange) => void): () => void {
-    this.#listeners.add(listener);
-    return () => this.#listeners.delete(listener);
+  /** onChange calls back at every change, see HealthCause; there is one listener. */
+  onChange(listener: (change: HealthChange) => void): void {
+    this.#listener = listener;
   }
 
   /**
@@ -73,6 +76,7 @@ export class HealthRegistry {
     const next = new Map<string, Map<string, Entry>>();
     for (const pool of pools) {
       const entries = pool.backends.map((backend) => this.#entryFor(pool, backend));
+      refresh(entries);
       next.set(pool.name, new Map(entries.map((entry) => [entry.backend, entry])));
     }
     this.#pools = next;
@@ -120,13 +124,10 @@ export class HealthRegistry {
     return entry === null ? null : stateOf(entry);
   }
 
-  /**
-   * availability is the content of a `backends` message to a worker: all pools, or after a change the whole pool, of which another
-   * backend may have become the last resort.
-   */
-  availability(pool?: string): BackendAvailability[] {
-    const names = pool === undefined ? [...this.#pools.keys()] : [pool];
-    return names.flatMap((name) => availabilityOf([...(this.#pools.get(name)?.values() ?? [])]));
+  /** availability is that of all backends, for a worker's settings. */
+  availability(): BackendAvailability[] {
+    const entries = [...this.#pools.values()].flatMap((pool) => [...pool.values()]);
+    return entries.flatMap(({ availability }) => availability ?? []);
   }
 
   #find(pool: string, backend: string): Entry | null {
@@ -137,7 +138,8 @@ export class HealthRegistry {
     const known = this.#find(name, id);
     if (known === null || known.host !== host || known.port !== port) {
       const results = noResults(check === null ? 'up' : 'unknown');
-      return { pool: name, backend: id, host, port, check, enabled: known?.enabled ?? true, ...results };
+      const enabled = known?.enabled ?? true;
+      return { pool: name, backend: id, host, port, check, enabled, availability: null, ...results };
     }
     // Without a check nothing could ever bring a backend back: it counts as healthy again.
     if (known.check !== null && check === null) Object.assign(known, noResults('up'));
@@ -181,26 +183,34 @@ export class HealthRegistry {
   }
 
   #emit(entry: Entry, cause: HealthCause): void {
-    const change = { cause, state: stateOf(entry) };
-    for (const listener of this.#listeners) listener(change);
+    const changed = refresh([...(this.#pools.get(entry.pool)?.values() ?? [])]);
+    this.#listener({ cause, state: stateOf(entry), changed });
   }
 }
 
-function availabilityOf(entries: readonly Entry[]): BackendAvailability[] {
-  const lastResort = lastResortOf(entries.filter(({ enabled }) => enabled));
-  return entries.map((entry) => ({
-    pool: entry.pool,
-    backend: entry.backend,
-    healthy: entry.health === 'up' || entry === lastResort,
-    enabled: entry.enabled,
-  }));
+/** Brings `availability` of a pool's backends up to date and returns what has changed. */
+function refresh(entries: readonly Entry[]): BackendAvailability[] {
+  const lastResort = lastResortOf(entries);
+  const changed: BackendAvailability[] = [];
+  for (const entry of entries) {
+    const { pool, backend, enabled, availability: before } = entry;
+    const healthy = entry.health === 'up' || entry === lastResort;
+    if (healthy === before?.healthy && enabled === before.enabled) continue;
+    entry.availability = { pool, backend, healthy, enabled };
+    changed.push(entry.availability);
+  }
+  return changed;
 }
 
 /** Where no enabled backend of the pool is up: the one that went down last, if any was ever up. */
-function lastResortOf(enabled: readonly Entry[]): Entry | null {
-  if (enabled.some(({ health }) => health === 'up')) return null;
-  const fallen = enabled.filter(({ fallNumber }) => fallNumber > 0);
-  return fallen.sort((a, b) => b.fallNumber - a.fallNumber)[0] ?? null;
+function lastResortOf(entries: readonly Entry[]): Entry | null {
+  let last: Entry | null = null;
+  for (const entry of entries) {
+    if (!entry.enabled) continue;
+    if (entry.health === 'up') return null;
+    if (entry.fallNumber > (last?.fallNumber ?? 0)) last = entry;
+  }
+  return last;
 }
 
 function noResults(health: Health): Results {

@@ -29,6 +29,7 @@ function makeLink() {
   const store = new PrimaryBucketStore((message) => {
     sent.push(message);
     if (link.answers) void answer(message);
+    return true;
   });
   const host = new MemoryBucketStore(systemClock);
   /** Answers one message as the primary does, through both ends' parsers. */
@@ -108,9 +109,7 @@ test('the primary’s store reports failed takes, unexpected replies and a close
   store.onReplies({ type: 'bucket-replies', id: sent[1]?.id ?? 0, replies: [null] });
   store.onReplies({ type: 'bucket-replies', id: 999, replies: [] });
   assert.deepEqual(codesOf(await odd), ['store_unavailable', 'store_unavailable']);
-  const broken = new PrimaryBucketStore(() => {
-    throw new Error('channel closed');
-  });
+  const broken = new PrimaryBucketStore(() => false);
   await assert.rejects(broken.takeBatch([take]), { code: 'store_unavailable' });
 });
 
@@ -120,6 +119,7 @@ test('B30: with the primary’s store 8 workers admit exactly 100 of 2,000 simul
     const store = new PrimaryBucketStore(({ id, takes }) => {
       const replies = takes.map((request) => host.take(request));
       setImmediate(() => store.onReplies({ type: 'bucket-replies', id, replies }));
+      return true;
     });
     return makeLimiter({ store }).limiter;
   });

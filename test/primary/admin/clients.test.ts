@@ -13,6 +13,40 @@ async function withAcme(t: Parameters<typeof startAdmin>[0]): Promise<Admin> {
   return admin;
 }
 
+test('every write of a client or key that took effect waits for the workers before it answers; nothing else does', async (t) => {
+  const { call, parts } = await startAdmin(t);
+  const acme = `${path}/acme`;
+  const body = { capacity: 5, refillPerSecond: 1 };
+  let keyId = '';
+  const writes = [
+    () => call({ method: 'POST', path, body: { clientId: 'acme' } }),
+    () => call({ method: 'PUT', path: acme, body }),
+    () => call({ method: 'PATCH', path: acme, body: { mode: 'blocked' } }),
+    async () => {
+      const issued = await call({ method: 'POST', path: `${acme}/keys` });
+      ({ keyId } = issued.json as { keyId: string });
+      return issued;
+    },
+    () => call({ method: 'DELETE', path: `${acme}/keys/${keyId}` }),
+    () => call({ method: 'DELETE', path: acme }),
+  ];
+  for (const [index, write] of writes.entries()) {
+    const { status, text } = await write();
+    assert.ok(status < 300, text);
+    assert.equal(parts.told, index + 1);
+  }
+  const others = [
+    { path },
+    { path: acme },
+    { path: `${acme}/keys` },
+    { method: 'DELETE', path: acme },
+    { method: 'PATCH', path: acme, body: {} },
+    { method: 'PUT', path: acme, body: { capacity: 5 } },
+  ];
+  for (const other of others) await call(other);
+  assert.equal(parts.told, writes.length);
+});
+
 test('a client is created, read, replaced, changed and deleted', async (t) => {
   const { call } = await startAdmin(t);
   const made = await call({

@@ -1,4 +1,5 @@
 /** In-memory parts of the primary, with those rules of the real ones that the admin port relies on. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { pino } from 'pino';
 import type { ApiKeyView } from '../../../src/clients/api-key-store.ts';
 import type { ClientInput } from '../../../src/clients/client-record.ts';
@@ -122,6 +123,8 @@ export interface FakeParts extends AdminParts {
   registry: HealthRegistry;
   /** Set: every reset fails with it. */
   resetFailure: Error | null;
+  /** How often a call waited for the workers. */
+  told: number;
   /** Ids of the clients whose buckets were reset. */
   resets: string[];
   /** Routes and statuses of the calls that were answered. */
@@ -151,6 +154,7 @@ export function makeFakeParts(settings: Settings): FakeParts {
     logLines: [],
     counted: [],
     resets: [],
+    told: 0,
     resetFailure: null,
     outcome: async () => ({ ok: true, revision: 2, pendingWorkers: [] }),
     metrics: async () => '# HELP up x\n# TYPE up gauge\nup 1\n',
@@ -159,6 +163,11 @@ export function makeFakeParts(settings: Settings): FakeParts {
     directory: {
       clients,
       apiKeys,
+      whenTold: async () => {
+        // An answer that does not wait would be here first.
+        for (let turn = 0; turn < 20; turn++) await nextTurn();
+        parts.told++;
+      },
       feed: {
         get degraded() {
           return now.databaseAway;

@@ -30,10 +30,6 @@ class Feed {
     this.#listeners.push(listener);
   }
 
-  waitForFirstLoad(): Promise<boolean> {
-    return Promise.resolve(this.loaded);
-  }
-
   load(ids: readonly string[]): void {
     for (const id of ids) this.table.put(this.#pack(id, false), 0);
     this.loaded = true;
@@ -226,14 +222,13 @@ test('after any order of changes, changes of database, slow and dying workers, a
   );
 });
 
-test('waits end with the full set, with the worker, or at their deadline', async () => {
+test('the wait for a worker ends with the full set, or with the worker', async () => {
   const feed = new Feed();
   const streams = new DirectoryStreams(feed);
   const [slow, dying] = [new Worker(), new Worker()];
   const informed = streams.attach(slow);
   const gone = streams.attach(dying);
   assert.equal(await atMost(informed, 10), false);
-  await streams.waitForAll(10);
   assert.deepEqual(
     [slow.receivedCount, streams.knows(slow)],
     [0, false],
@@ -242,9 +237,7 @@ test('waits end with the full set, with the worker, or at their deadline', async
   feed.load([]);
   dying.exit();
   assert.equal(await gone, false);
-  const all = streams.waitForAll(10_000);
   await settle(slow);
-  await all;
   assert.ok((await informed) && streams.knows(slow));
   assert.deepEqual(
     [slow.receivedCount, clientCountOf(slow.directory.table)],

@@ -1,0 +1,87 @@
+/** Clients of the embedded database: what the first requests after a start, and after a write of the admin API, are told. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ask, askJson, poolOf, startNamed } from '../cluster/support.ts';
+import { freePort } from '../support/free-port.ts';
+import { spawnSluice, startSluice } from '../support/sluice.ts';
+import { tempFolder } from '../support/temp-folder.ts';
+import { waitFor } from '../support/wait.ts';
+
+const POLICY = { policies: { default: { capacity: 100, refillPerSecond: 0.001 } } };
+
+test('from the first connection of a start on, no worker admits a client that is blocked', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const folder = tempFolder(t);
+  const port = await freePort();
+  const config = { workers: 2, listen: [{ address: `127.0.0.1:${port}` }], pools: poolOf([backend]) };
+  const first = await startSluice({ folder, config });
+  t.after(() => first.stop());
+  const path = '/api/v1/clients/127.0.0.1';
+  assert.equal(
+    (await askJson(`${first.adminUrl}${path}`, { method: 'PUT', body: { mode: 'blocked' } })).status,
+    201,
+  );
+  const { proxyUrl } = first;
+  await first.stop();
+  const again = spawnSluice(['serve', '--config', first.configPath], { folder });
+  t.after(() => again.kill());
+  const statuses: number[] = [];
+  await waitFor(
+    '20 answers, and one behind the ready line',
+    async () => {
+      const isReady = again.stdout.some((line) => line.includes('"msg":"ready"'));
+      const { status } = await ask(proxyUrl);
+      statuses.push(status);
+      return isReady && statuses.length >= 20;
+    },
+    { everyMs: 1, timeoutMs: 30_000 },
+  );
+  assert.deepEqual([...new Set(statuses)], [403]);
+});
+
+test('the request behind a write of a client, in a new database too, is judged by what was written, on every worker', async (t) => {
+  const backend = await startNamed('a');
+  t.after(() => backend.close());
+  const config = {
+    workers: 2,
+    trustedProxies: ['127.0.0.0/8'],
+    pools: poolOf([backend]),
+    rateLimit: POLICY,
+  };
+  const sluice = await startSluice({ data: 'absent', config });
+  t.after(() => sluice.stop());
+  const write = async (method: string, name: string, body?: object) => {
+    const { status } = await askJson(`${sluice.adminUrl}/api/v1/clients/${name}`, { method, body });
+    return status;
+  };
+  /** One request on each of several connections, which both workers accept. */
+  const policies = async (name: string) => {
+    const headers = { 'x-forwarded-for': name };
+    const answers = await Promise.all(Array.from({ length: 4 }, () => ask(sluice.proxyUrl, { headers })));
+    return [...new Set(answers.map(({ status, headers: got }) => `${status} ${got['ratelimit-policy']}`))];
+  };
+  const everybodys = ['200 "default";q=100;w=100000'];
+  for (let i = 0; i < 5; i++) {
+    const name = `203.0.113.${i}`;
+    assert.deepEqual(await policies(name), everybodys);
+    const wanted = { capacity: 5, refillPerSecond: 0.001 };
+    // A busy machine may need longer for the new database than a call may take.
+    await waitFor('the client', async () => (await write('PUT', name, wanted)) === 201, {
+      timeoutMs: 60_000,
+    });
+    const own = await policies(name);
+    assert.ok(
+      own.every((text) => text.endsWith(' "default";q=5;w=5000')),
+      `${name}: ${own.join()}`,
+    );
+    assert.equal(await write('PATCH', name, { mode: 'blocked' }), 200);
+    assert.deepEqual(await policies(name), ['403 undefined']);
+    assert.equal(await write('DELETE', name), 204);
+    const everybody = await policies(name);
+    assert.ok(
+      everybody.every((text) => text.endsWith(' "default";q=100;w=100000')),
+      everybody.join(),
+    );
+  }
+});
