@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type IsLive, liveSeries } from '../../src/contract/metrics.ts';
-import type { WorkerSettings } from '../../src/contract/settings.ts';
 import { WorkerMetrics } from '../../src/infra/worker-metrics.ts';
 import { MetricsCollector } from '../../src/primary/metrics/metrics-collector.ts';
 import { block } from '../support/block.ts';
+import { workerSettings } from '../support/settings.ts';
 
 function seriesValue(text: string, series: string): number {
   const line = text.split('\n').find((candidate) => candidate.startsWith(`${series} `));
@@ -180,8 +180,7 @@ test('counts of the admin port survive every reload, because its routes are not 
   const collector = new MetricsCollector();
   collector.count('sluice_admin_requests_total', ['/livez', '200']);
   collector.count('sluice_requests_total', ['/livez', 'GET', '200']);
-  const live = { routes: [], pools: [], rateLimit: { policies: [] } } as unknown as WorkerSettings;
-  collector.keepOnly(liveSeries(live));
+  collector.keepOnly(liveSeries(workerSettings()));
   const text = await collector.text();
   assert.equal(seriesValue(text, 'sluice_admin_requests_total{route="/livez",code="200"}'), 1);
   assert.doesNotMatch(text, /^sluice_requests_total/m);

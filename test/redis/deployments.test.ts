@@ -99,32 +99,30 @@ test('B30: buckets in a Cluster are exact, also while a slot moves', async (t) =
 test('B30: several policies are still charged together while the slot of their buckets moves, bucket by bucket', async (t) => {
   const cluster = await startRedisCluster();
   t.after(() => cluster.stop());
-  const policies: [PolicySettings, ...PolicySettings[]] = [
-    POLICY,
-    policyOf({ name: 'second', capacity: 2 * CAPACITY, refillPerSecond: 0.001 }),
-    // Not used before the slot moves: a full bucket is on neither node.
-    policyOf({ name: 'third', capacity: 3 * CAPACITY, refillPerSecond: 0.001 }),
-  ];
+  const second = policyOf({ name: 'second', capacity: 2 * CAPACITY, refillPerSecond: 0.001 });
+  // Not used before the slot moves: a full bucket is on neither node.
+  const third = policyOf({ name: 'third', capacity: 3 * CAPACITY, refillPerSecond: 0.001 });
+  const policies = [POLICY, second, third];
   const servers: RedisServers = { kind: 'cluster', urls: cluster.urls };
   const fleet = await startFleet(t, servers, FLEET_SIZE, { policies, timeoutMs: PATIENT_MS, leases: false });
   const mover = callerOf('mover');
-  const ask = (chargedCount: 2 | 3) => {
-    const limit = { policies: policies.slice(0, chargedCount), cost: 1 } as unknown as RouteLimit;
+  const ask = (...others: PolicySettings[]) => {
+    const limit: RouteLimit = { policies: [POLICY, ...others], cost: 1 };
     return Promise.all(
       fleet.workers.flatMap(({ limiter }) =>
         Array.from({ length: 2 }, async () => charge(limiter, mover, limit)),
       ),
     );
   };
-  const decisions: Decision[] = await ask(2);
+  const decisions: Decision[] = await ask(second);
   const { slot, target } = await moveOf(t, cluster, bucketKey(mover.bucketHash, POLICY.name));
   let steps = 0;
   await cluster.moveSlot(slot, target, async () => {
     steps += 1;
-    decisions.push(...(await ask(steps < 3 ? 2 : 3)));
+    decisions.push(...(await (steps < 3 ? ask(second) : ask(second, third))));
   });
   assert.equal(steps, 4, 'before, after each of two buckets, and at the end');
-  while (decisions.length < 2 * CAPACITY) decisions.push(...(await ask(3)));
+  while (decisions.length < 2 * CAPACITY) decisions.push(...(await ask(second, third)));
   assert.deepEqual(new Set(decisions.map(({ source }) => source)), new Set(['store', 'deny_cache']));
   assert.equal(admitted(decisions), CAPACITY);
 });

@@ -10,9 +10,9 @@ import type { MetricsCollector, SeriesValue } from './metrics-collector.ts';
 
 interface GaugeSources {
   collector: MetricsCollector;
-  supervisor: Supervisor;
-  registry: HealthRegistry;
-  reloader: Reloader;
+  supervisor: Pick<Supervisor, 'counts' | 'restartCount' | 'workers'>;
+  registry: Pick<HealthRegistry, 'states'>;
+  reloader: Pick<Reloader, 'last' | 'current'>;
   dataPath: DataPath;
   /** Lines of the primary's own log that were lost so far. */
   droppedLines: () => number;

@@ -9,6 +9,7 @@ import type { Settings } from '../../../src/contract/settings.ts';
 import type { AdminParts, Phase } from '../../../src/primary/admin/parts.ts';
 import { HealthRegistry } from '../../../src/primary/health/health-registry.ts';
 import type { ReloadOutcome } from '../../../src/primary/reloader.ts';
+import { reportOf } from '../workers/fixtures/report.ts';
 
 type ClientStore = AdminParts['directory']['clients'];
 type ApiKeyStore = AdminParts['directory']['apiKeys'];
@@ -214,25 +215,14 @@ export function makeFakeParts(settings: Settings): FakeParts {
 }
 
 function fakeWorker(index: number): WorkerView {
-  const report = {
-    metrics: { series: [] },
-    connections: 3,
-    requestsTotal: 99,
-    inFlight: 1,
-    loopDelayMaxMs: 0.5,
-    busyRatio: 0,
-    cpuSec: 0,
-    residentBytes: 0,
-    breakerOpen: false,
-    backendsInFlight: [{ pool: 'app', backend: 'one', count: 2 }],
-  };
+  const backendsInFlight = [{ pool: 'app', backend: 'one', count: 2 }];
+  const busy = { connections: 3, requestsTotal: 99, inFlight: 1, loopDelayMaxMs: 0.5, backendsInFlight };
   return {
     index,
     state: index === 0 ? 'serving' : 'starting',
     pid: 4711 + index,
     startedAtMs: Date.now() - 12_000,
     revision: index === 0 ? 1 : null,
-
-    report: index === 0 ? (report as unknown as WorkerView['report']) : null,
+    report: index === 0 ? reportOf(busy) : null,
   };
 }

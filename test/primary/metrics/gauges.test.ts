@@ -3,26 +3,34 @@ import { test } from 'node:test';
 import type { WorkerReport } from '../../../src/contract/messages.ts';
 import { PrimaryGauges } from '../../../src/primary/metrics/gauges.ts';
 import { MetricsCollector } from '../../../src/primary/metrics/metrics-collector.ts';
+import type { WorkerView } from '../../../src/primary/workers/worker-slot.ts';
+import { settingsOf } from '../admin/harness.ts';
+import { reportOf } from '../workers/fixtures/report.ts';
 
-const REPORT = { connections: 3, inFlight: 2, breakerOpen: true, backendsInFlight: [] };
+const SETTINGS = settingsOf('pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }');
+
+function view(index: number, report: WorkerReport | null): WorkerView {
+  return { index, state: 'serving', pid: 1 + index, startedAtMs: 0, revision: 1, report };
+}
 
 test('gauges of the fleet are sums over the workers that have reported, and end with their worker', async () => {
-  const reports: (Partial<WorkerReport> | null)[] = [REPORT, { ...REPORT, breakerOpen: false }, null];
+  const busy = { connections: 3, inFlight: 2 };
+  const reports = [reportOf({ ...busy, breakerOpen: true }), reportOf(busy), null];
   const gauges = new PrimaryGauges({
     collector: new MetricsCollector(),
     supervisor: {
-      counts: () => ({ starting: 0, serving: 3, draining: 0 }),
+      counts: () => ({ starting: 0, serving: 3, draining: 0, dead: 0 }),
       restartCount: 0,
-      workers: () => reports.map((report, index) => ({ index, report })),
+      workers: () => reports.map((report, index) => view(index, report)),
     },
     registry: { states: () => [] },
     reloader: {
-      last: {},
-      current: { number: 1, settings: { routes: [], pools: [], rateLimit: { policies: [] } } },
+      last: { succeeded: true, tookMs: 0, successAtMs: 0 },
+      current: { number: 1, policyVersionUs: 1, settings: SETTINGS },
     },
     dataPath: { engine: 'wire', wire: 'handle' },
     droppedLines: () => 0,
-  } as unknown as ConstructorParameters<typeof PrimaryGauges>[0]);
+  });
   const read = async () => {
     const text = await gauges.text();
     const names = ['sluice_requests_in_flight', 'sluice_connections_open', 'sluice_ratelimit_breaker_open'];
