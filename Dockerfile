@@ -31,6 +31,7 @@ ENV NODE_ENV=production
 COPY package.json ./
 COPY --from=dependencies /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
+COPY bin ./bin
 COPY lua ./lua
 COPY migrations ./migrations
 COPY config ./config

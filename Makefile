@@ -125,8 +125,8 @@ simulate: $(STAMP) ## random fleets of limiters in virtual time, some minutes (S
 migrate-up: $(RUN_STAMP) ## bring the database's schema up to date (CONFIG_PATH, DATABASE_URL)
 	@$(SLUICE) migrate up --config "$(CONFIG_PATH)"
 
-migrate-down: $(RUN_STAMP) ## undo the last migration and delete the data of its tables (CONFIG_PATH, DATABASE_URL)
-	@$(SLUICE) migrate down --yes --config "$(CONFIG_PATH)"
+migrate-down: $(RUN_STAMP) ## undo the last migration and delete the data of its tables: YES=1; without it, say what would be lost
+	@$(SLUICE) migrate down $(if $(filter 1,$(YES)),--yes) --config "$(CONFIG_PATH)"
 
 docker-up: ## build and start the compose stack; the first time it makes .env with new passwords
 	@$(COMPOSE) up

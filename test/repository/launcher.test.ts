@@ -7,7 +7,9 @@ import {
   cpSync,
   mkdirSync,
   readFileSync,
+  statSync,
   symlinkSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -45,7 +47,16 @@ test('the launcher runs dist/ if it is built, and without a Node.js says how to 
     runToEnd('/bin/sh', [join(folder, 'bin/sluice'), 'serve', '-x'], { env: { PATH } });
   const tools = '/usr/bin:/bin';
   const built = await run(`${join(folder, 'bin')}:${tools}`);
-  assert.deepEqual([built.code, built.stdout], [0, ['built serve -x']]);
+  assert.deepEqual([built.code, built.stdout, built.stderr], [0, ['built serve -x'], []]);
+  mkdirSync(join(folder, 'src/deep'), { recursive: true });
+  writeFileSync(join(folder, 'src/deep/a.ts'), '');
+  const builtAt = statSync(join(folder, 'dist/cli.js')).mtimeMs / 1000;
+  utimesSync(join(folder, 'src/deep/a.ts'), builtAt - 9, builtAt - 9);
+  assert.deepEqual((await run(`${join(folder, 'bin')}:${tools}`)).stderr, []);
+  utimesSync(join(folder, 'src/deep/a.ts'), builtAt + 9, builtAt + 9);
+  const stale = await run(`${join(folder, 'bin')}:${tools}`);
+  assert.deepEqual([stale.code, stale.stdout], [0, ['built serve -x']]);
+  assert.match(stale.stderr.join(), /^sluice: running dist\/, which is older than src\/: run make build/);
 });
 
 test('the launcher runs in a folder that the user may not read', async (t) => {

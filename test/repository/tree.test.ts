@@ -182,6 +182,15 @@ test('make runs everything on the Node.js of node_modules', () => {
   assert.deepEqual(foreign, []);
 });
 
+test('make migrate-down deletes nothing without YES=1', async () => {
+  const commandWith = async (...words: string[]) => {
+    const shown = await runToEnd('make', ['-n', 'migrate-down', ...words], { cwd: ROOT });
+    return shown.stdout.filter((line) => line.includes('migrate down')).join();
+  };
+  assert.doesNotMatch(await commandWith(), /--yes/);
+  assert.match(await commandWith('YES=1'), /migrate down --yes/);
+});
+
 test('the image has the Node.js version of the tests', () => {
   const tag = /^FROM node:([\d.]+)-slim AS base$/m.exec(textOf('Dockerfile'))?.[1];
   // npm puts node_modules/.bin before PATH; the node in it is that of the package for this machine.
