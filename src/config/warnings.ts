@@ -25,13 +25,10 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     if (!routes.some(({ pool }) => pool === name))
       yield { path: ['pools', name], message: 'no route leads to this pool' };
     for (const [index, { host, port }] of backends.entries()) {
-      const path = ['pools', name, 'backends', index, 'url'];
+      const isTwin = backends.some((each) => each.port === port && isSameLocalhost(host, each.host));
+      if (host !== 'localhost' || !isTwin) continue;
       const message = 'may be the same server as another backend of the pool';
-      if (
-        host === 'localhost' &&
-        backends.some((each) => each.port === port && isSameLocalhost(host, each.host))
-      )
-        yield { path, message };
+      yield { path: ['pools', name, 'backends', index, 'url'], message };
     }
   }
   for (const { name } of rateLimit.enabled ? rateLimit.policies : []) {

@@ -20,8 +20,7 @@ export function isHostName(text: string): boolean {
 
 /** isLoopback says whether a host can only be reached from this machine. */
 export function isLoopback(host: string): boolean {
-  if (host === 'localhost') return true;
-  return isIP(host) !== 0 && ipaddr.process(host).range() === 'loopback';
+  return host === 'localhost' || (isIP(host) !== 0 && ipaddr.process(host).range() === 'loopback');
 }
 
 const LOCALHOST: ReadonlySet<string | null> = new Set(['localhost', '127.0.0.1', '::1']);

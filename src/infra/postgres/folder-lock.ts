@@ -30,16 +30,6 @@ const held = new Set<DatabaseSync>();
 export function lockFolder(folder: string, purpose: string): () => void {
   const holderPath = join(folder, HOLDER_NAME);
   const holder = `process ${process.pid} on ${hostname()} (${purpose}, since ${new Date().toISOString()})`;
-  const file = openLocked(folder, holderPath, holder);
-  held.add(file);
-  return () => {
-    if (!held.delete(file)) return;
-    rmSync(holderPath, { force: true });
-    file.close();
-  };
-}
-
-function openLocked(folder: string, holderPath: string, holder: string): DatabaseSync {
   let file: DatabaseSync | null = null;
   try {
     makeFolder(folder);
@@ -49,11 +39,17 @@ function openLocked(folder: string, holderPath: string, holder: string): Databas
     // Nothing is ever written: no journal needs a file.
     file.exec('pragma journal_mode = memory; begin immediate');
     writeFileSync(holderPath, holder, { mode: 0o600 });
-    return file;
   } catch (thrown) {
     file?.close();
     throw refusal(folder, holderPath, thrown);
   }
+  const locked = file;
+  held.add(locked);
+  return () => {
+    if (!held.delete(locked)) return;
+    rmSync(holderPath, { force: true });
+    locked.close();
+  };
 }
 
 function refusal(folder: string, holderPath: string, cause: unknown): LbError {

@@ -2,7 +2,7 @@
  * Who may call the admin port. Two checks come before anything of a request is read: that no page of another site speaks
  * through the browser of a user (Host, Origin, Sec-Fetch-Site), and the bearer token.
  */
-import { createHash, timingSafeEqual } from 'node:crypto';
+import { hash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { isIPv4, isIPv6 } from 'node:net';
 import type { AdminSettings } from '../../contract/settings.ts';
@@ -27,7 +27,7 @@ export class AccessGuard {
   readonly #hosts: ReadonlySet<string>;
 
   constructor({ token, publicMetrics, hosts }: Pick<AdminSettings, 'token' | 'publicMetrics' | 'hosts'>) {
-    this.#tokenHash = token === null ? null : sha256(Buffer.from(token, 'utf8'));
+    this.#tokenHash = token === null ? null : hash('sha256', token, 'buffer');
     this.#publicMetrics = publicMetrics;
     this.#hosts = new Set(hosts.map((host) => host.toLowerCase()));
   }
@@ -105,12 +105,7 @@ export function isKnownAuthority(authority: string, hosts: ReadonlySet<string>):
 
 /** Compares hashes in constant time: their equal length hides the length of the real token. */
 function matchesToken(authorization = '', tokenHash: Buffer): boolean {
-  const token = authorization.slice('bearer '.length).trim();
-  if (token === '' || authorization.slice(0, 'bearer '.length).toLowerCase() !== 'bearer ') return false;
+  const [, token = ''] = /^bearer (.*)$/is.exec(authorization) ?? [];
   // Field values arrive as latin1; this restores the bytes that were sent.
-  return timingSafeEqual(sha256(Buffer.from(token, 'latin1')), tokenHash);
-}
-
-function sha256(bytes: Buffer): Buffer {
-  return createHash('sha256').update(bytes).digest();
+  return timingSafeEqual(hash('sha256', Buffer.from(token.trim(), 'latin1'), 'buffer'), tokenHash);
 }
