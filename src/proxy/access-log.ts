@@ -1,12 +1,11 @@
 /** Access lines: one JSON object per request, with every key, at most LINE_BYTES long. */
-
 import { withoutQuery } from '../contract/normal-path.ts';
 import type { Reason } from '../contract/outcomes.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { LINE_BYTES, UTF8_BYTES } from '../infra/logging/line-sink.ts';
 
 const USER_AGENT_BYTES = 1000;
-/** Of every other text but the path. */
+/** Most bytes of any other text; the path gets what the line has left. */
 const TEXT_BYTES = 256;
 /** Names of policies in one line; each has at most 64 characters. */
 const MAX_POLICIES = 8;

@@ -1,9 +1,8 @@
 /**
- * What is decided about a request before a token is taken. First the guard refuses what a proxy must refuse although it can be
- * parsed (B21, B22, B25, B27), and makes the head for the backend; the reader of the head has left out what never goes on. Then
- * the caller and the route are found.
+ * What is decided about a request before a token is taken. First the guard refuses requests that can be parsed but must not be
+ * forwarded (B21, B22, B25, B27), and makes the head for the backend; the reader of the head has left out what never goes on.
+ * Then the caller and the route are found.
  */
-
 import { hasNul, isSuspect, normalPaths, withoutQuery } from '../contract/normal-path.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { NO_BODY, type RequestHead } from '../contract/request-head.ts';
@@ -132,7 +131,7 @@ export class Admission {
   #rewrite(apiKeyHeader: string): void {
     const { head } = this;
     let { lines } = head;
-    // Several keys are joined to a text that is not a key.
+    // Several keys are joined, and the joined text is no valid key.
     if (apiKeyHeader !== '') this.#apiKey = fieldValues(lines, apiKeyHeader).join(', ');
     if (head.named !== null) {
       // A client must not be able to hide the key from the backend.

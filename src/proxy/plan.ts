@@ -34,7 +34,7 @@ export interface PlanDeps extends AlgorithmOptions {
   metrics: WorkerMetrics;
   lookup: ClientLookup & ApiKeyLookup;
   wires: WireMaker;
-  /** Hears of errors that no connection to a backend should have: mistakes of Sluice's own. */
+  /** Is told of errors of connections to backends that only a mistake of Sluice's own can cause. */
   onFault: (error: Error) => void;
 }
 

@@ -107,7 +107,7 @@ export class Responder {
     let prefix = this.#prefixes.get(key);
     if (prefix === undefined) {
       const type = status === 429 ? QUOTA_EXCEEDED_TYPE : PROBLEM_BASE + reason;
-      // Both reasons of a 429 have the registered type. The rarer one is told by a member of its own.
+      // Both reasons of a 429 have the registered type, so the rarer one is named in a member.
       const member = reason === 'cost_above_capacity' ? { reason } : {};
       prefix = JSON.stringify({ type, title, status, ...member, requestId: '' }).slice(0, -'"}'.length);
       this.#prefixes.set(key, prefix);

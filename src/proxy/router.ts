@@ -1,5 +1,4 @@
 /** Host, path and method to a route: the first one that matches, in the order of the configuration. */
-
 import type { RouteMatch } from '../contract/settings.ts';
 
 interface CompiledRoute<R> extends RouteMatch {

@@ -9,7 +9,6 @@
  *
  * The first three may end in a refusal, which is an answer of our own; all but the last in the loss of the client.
  */
-
 import type { Backend } from '../balance/backend.ts';
 import { systemClock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
@@ -63,7 +62,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   readonly #plan: Plan;
   readonly #downstream: Downstream;
   readonly #admission: Admission;
-  /** Also what the transaction itself asks for: the request id, the number of attempts, the outcome, the bytes sent. */
+  /** The transaction also reads from it: the request id, the number of attempts, the outcome, the bytes sent. */
   readonly #record: AccessRecord;
   readonly #startMs = systemClock.monotonicMs();
   #decision: Decision | null = null;

@@ -7,11 +7,11 @@
  * STREAMING   onFinalHead    the sink has the head; the body is read into memory of this connection's own.
  * PARKED      onComplete     in the pool, without a request. Whatever arrives (a byte, a FIN, an error) is not an answer, and ends
  *                            the connection (response-queue poisoning, CVE-2026-48931).
- * LEAVING     onComplete     without a request, and not in the pool: it gives the backend LEAVING_MS to close first.
+ * LEAVING     onComplete     without a request: the backend announced the end, and has LEAVING_MS to close first.
  * DEAD        #end           the wire is closed, the exchange has ended. Final.
  *
  * The pool takes a PARKED connection from its list and sends the next request (AWAITING). Any state ends in DEAD. Whoever closes
- * first by a FIN keeps the port for a minute, so Sluice does that only in PARKED, and in LEAVING after an upload; else it resets.
+ * first by a FIN keeps the port for a minute, so Sluice does that only in PARKED and after a complete upload; else it resets.
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
 import { LbError, systemCodeOf } from '../contract/errors.ts';
@@ -42,9 +42,9 @@ const PARKED = 3;
 const LEAVING = 4;
 const DEAD = 5;
 
-/** When a write fails, an answer that the backend sent before it closed is in the receive buffer, or comes within this time. */
+/** When a write fails, the backend may have sent an answer before it closed. It has this long to arrive. */
 const LAST_WORDS_MS = 1_000;
-/** A backend has this long to close a connection that is not parked after a complete exchange, as `Connection: close` promises. */
+/** A backend that announced the end of a connection (`Connection: close`, HTTP/1.0) has this long to close it. */
 const LEAVING_MS = 1_000;
 const DEFAULT_PARK_MS = 60_000;
 /** Of `Keep-Alive: timeout=N`, N - 1 seconds are used: a request must arrive before the backend closes. */
@@ -61,7 +61,7 @@ export interface ConnectionSettings extends ExchangeSettings {
   connectMs: number;
   /** From the last byte of the request to the end of the final response head. */
   responseMs: number;
-  /** Longest silence in a response body, and longest time in which the backend takes nothing of the request. */
+  /** Longest silence in a response body, and longest time in which the backend reads nothing of the request. */
   idleMs: number;
   /** Longest time parked, 60 s by default; `Keep-Alive: timeout=` of the backend may shorten it. */
   parkMs?: number;
@@ -122,7 +122,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   #send(request: UpstreamRequest): void {
     this.#state = AWAITING;
-    this.#hasBody = hasBody(request);
+    this.#hasBody = request.bodyLength !== NO_BODY && request.bodyLength !== 0;
     this.#oddBody = this.#hasBody && (request.method === 'GET' || request.method === 'HEAD');
     this.#settings.timer.disarm(this.#deadline);
     this.#reader.start(request.method);
@@ -138,7 +138,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     const { timer, onConnected } = this.#settings;
     onConnected?.(timer.monotonicMs() - this.#startedMs);
     this.#send(request);
-    if (hasBody(request)) exchange.askForBody('onConnected');
+    if (this.#hasBody) exchange.askForBody('onConnected');
   }
 
   #arm(delayMs: number): void {
@@ -270,9 +270,10 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#exchange = null;
     exchange.detach(this.#reader.finish());
     this.#sender.abandon();
-    if (!isClean || !this.#wire.readable) this.#end(!isClean);
+    if (!isClean) this.#end(true);
     else if (keepMs > 0 && this.#host.park(this)) this.#waitAs(PARKED, keepMs);
-    else this.#waitAs(LEAVING, LEAVING_MS);
+    else if (!this.#reader.parser.persistent && this.#wire.readable) this.#waitAs(LEAVING, LEAVING_MS);
+    else this.#leave();
   }
 
   #waitAs(state: number, forMs: number): void {
@@ -312,10 +313,14 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
         this.close();
         break;
       case LEAVING:
-        // A reset could cost the backend bytes of an upload that it has not received yet.
-        this.#end(!this.#hasBody);
+        this.#leave();
         break;
     }
+  }
+
+  /** Ends a complete exchange's connection. A reset could cost the backend bytes of an upload that it has not received yet. */
+  #leave(): void {
+    this.#end(this.#wire.readable && !this.#hasBody);
   }
 
   onBroken(error: Error): void {
@@ -355,10 +360,6 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#settings.buffers.release(this.#reader.finish(), memoryIsFree);
     this.#host.onClosed(this);
   }
-}
-
-function hasBody({ bodyLength }: UpstreamRequest): boolean {
-  return bodyLength !== NO_BODY && bodyLength !== 0;
 }
 
 /** `overload` where this machine is the cause. Nothing was sent, so the request may be tried again. */

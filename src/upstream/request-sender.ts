@@ -1,10 +1,10 @@
 /**
  * Writes the requests of one connection: head, body framing, back-pressure. It counts the body: one of another length than
- * announced would change where the next request begins. What is there at once leaves as one text; larger pieces leave as they
- * come, in one system call with their framing.
+ * announced would change where the next request begins. The head and small pieces that come in the same turn of the event loop
+ * leave as one text; a large piece leaves at once, in one system call with its framing.
  *
- * States: open (begin), ended (end), finished (the kernel has every byte); abandon() leaves any of them. `#blocked` is beside
- * them: the kernel has not taken everything.
+ * States: open (begin), ended (end), finished (the kernel has every byte); abandon() leaves any of them. In each of them the wire
+ * may be blocked: the kernel has not taken everything.
  */
 import { LbError } from '../contract/errors.ts';
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
@@ -117,7 +117,7 @@ export class RequestSender {
     this.flush();
   }
 
-  /** abandon drops what is not written of a request that is over, finished or not. */
+  /** abandon drops what is not written yet: the request is over. */
   abandon(): void {
     this.#clearImmediate();
     this.#refused = false;

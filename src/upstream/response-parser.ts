@@ -17,7 +17,7 @@ export const HEAD_INTERIM = 1;
 export const HEAD_FINAL = 2;
 export const HEAD_INVALID = 3;
 
-/** Bytes of one head, and of all interim heads of one response together. */
+/** Most bytes of one head, and of all interim heads of one response together. */
 const HEAD_MAX_BYTES = 65_536;
 const INTERIM_MAX_COUNT = 16;
 const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
@@ -41,10 +41,10 @@ export class ResponseParser extends HeadReader {
   /** The body after the final head. */
   readonly body = new BodyReader({ refusesFramingTrailers: false });
 
-  /** A control byte in the reason only costs the reason; one in a field, the whole response. */
+  /** A control byte in the reason phrase drops only the phrase; in a field it makes the response invalid. */
   protected override readonly controlsInFirstLine = true;
   #isAnswerToHead = false;
-  /** The beginning of an incomplete head. Made with the first one: most connections never see one. */
+  /** The beginning of an incomplete head. Made when one first comes: most connections never see one. */
   #pending: PendingBytes | null = null;
   #interimCount = 0;
   #interimBytes = 0;
@@ -204,7 +204,7 @@ export class ResponseParser extends HeadReader {
     if (bodiless || status === 304 || this.#isAnswerToHead || contentLength === 0) bodyLength = NO_BODY;
     else if (chunked) bodyLength = CHUNKED_BODY;
     else if (contentLength > 0) bodyLength = contentLength;
-    // Not so after a 304 to GET: its Content-Length is that of the 200 (RFC 9110 §8.6), and it ends with its head (RFC 9112 §6.3).
+    // Not a 304 to GET: it may carry the Content-Length that a 200 would have (RFC 9110 §8.6).
     this.mayOverrun =
       (this.#isAnswerToHead && contentLength !== 0) || (status === 204 && (contentLength > 0 || chunked));
     const isOpen = this.#minor === 1 && !this.#closing && bodyLength !== UNTIL_CLOSE_BODY;

@@ -86,6 +86,7 @@ const RESETS: Ending[] = [
   },
   { after: 'an answer with `Connection: close`, where the backend does not close', answer: CLOSING },
   { after: 'an answer that leaves no time in the pool', answer: HINTING },
+  { after: 'an answer when the pool is full', answer: OK, settings: { maxParked: 0 } },
   { after: 'a request without an answer in time', settings: { responseMs: 50 } },
   { after: 'an answer that stops half-way', answer: OK.replace('ok', 'o'), settings: { idleMs: 50 } },
   {
