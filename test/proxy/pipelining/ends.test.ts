@@ -18,7 +18,7 @@ if (dataPath.engine === 'wire') {
         socket.once('data', () => {
           asked = true;
         });
-        socket.on('end', () => {
+        socket.on('close', () => {
           ended = true;
         });
       });
