@@ -11,7 +11,7 @@ import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
 import * as extension from './chunk-extension.ts';
 import { HEADERS_MAX_COUNT, readTrailer } from './field-lines.ts';
 import { CR, LF } from './head-bytes.ts';
-import { PendingBytes } from './pending-bytes.ts';
+import { PendingBytes, type PendingOwner } from './pending-bytes.ts';
 
 /** A body that ends with its connection (RFC 9112 §6.3, last case). Responses only; see also NO_BODY, CHUNKED_BODY. */
 export const UNTIL_CLOSE_BODY = -3;
@@ -49,6 +49,8 @@ export class BodyReader {
   problem = '';
   /** The status that answers the problem: 400, 413, 431. */
   problemStatus = 400;
+  /** A trailer line that has come in part. */
+  readonly line: PendingBytes;
 
   #state = COMPLETE;
   /** Payload bytes still to come: of the chunk, or of the body where it is not in chunks. */
@@ -58,29 +60,23 @@ export class BodyReader {
   #extensionPart = extension.START;
   #trailerBytes = 0;
   #trailerCount = 0;
-  /** A trailer line that has come in part. Made with the first one: most connections never see one. */
-  #line: PendingBytes | null = null;
   readonly #refusesFramingTrailers: boolean;
 
   /** @param options refusesFramingTrailers: a trailer that frames a message breaks the body instead of being left out */
-  constructor({ refusesFramingTrailers }: { refusesFramingTrailers: boolean }) {
-    this.#refusesFramingTrailers = refusesFramingTrailers;
+  constructor(options: { refusesFramingTrailers: boolean; owner?: PendingOwner }) {
+    this.#refusesFramingTrailers = options.refusesFramingTrailers;
+    this.line = new PendingBytes(options.owner);
   }
 
   start(length: number): void {
     this.length = length;
     this.trailers = NONE;
     this.problem = '';
-    this.problemStatus = 400;
     this.#left = length === UNTIL_CLOSE_BODY ? Number.POSITIVE_INFINITY : Math.max(0, length);
-    if (length === CHUNKED_BODY) this.#startChunks();
-    else this.#state = this.#left === 0 ? COMPLETE : DATA;
-  }
-
-  #startChunks(): void {
-    this.#state = SIZE;
-    this.#digits = this.#extensionBytes = this.#trailerBytes = this.#trailerCount = 0;
-    this.#line?.clear();
+    if (length === CHUNKED_BODY) {
+      this.#state = SIZE;
+      this.#digits = this.#extensionBytes = this.#trailerBytes = this.#trailerCount = 0;
+    } else this.#state = this.#left === 0 ? COMPLETE : DATA;
   }
 
   get complete(): boolean {
@@ -136,13 +132,9 @@ export class BodyReader {
         else this.#state = this.#left === 0 ? TRAILER : DATA;
         this.#digits = 0;
         break;
-      case DATA_CR:
-        if (byte === CR) this.#state = DATA_LF;
-        else this.#break('chunk longer than its size');
-        break;
       default:
-        if (byte === LF) this.#state = SIZE;
-        else this.#break('chunk longer than its size');
+        if (byte !== (this.#state === DATA_CR ? CR : LF)) this.#break('chunk longer than its size');
+        else this.#state = this.#state === DATA_CR ? DATA_LF : SIZE;
     }
   }
 
@@ -180,11 +172,10 @@ export class BodyReader {
     if (isWhole) end++;
     this.#trailerBytes += end - at;
     if (this.#trailerBytes > TRAILERS_MAX_BYTES) this.#break('trailers too large', 431);
-    else if (isWhole && !this.#line?.length) this.#takeTrailerLine(buffer.toString('latin1', at, end));
+    else if (isWhole && this.line.length === 0) this.#takeTrailerLine(buffer.toString('latin1', at, end));
     else {
-      this.#line ??= new PendingBytes();
-      this.#line.append(buffer, at, end);
-      if (isWhole) this.#takeTrailerLine(this.#line.takeText());
+      this.line.append(buffer, at, end);
+      if (isWhole) this.#takeTrailerLine(this.line.takeText());
     }
     return end;
   }
@@ -204,7 +195,7 @@ export class BodyReader {
     this.problem = problem;
     this.problemStatus = status;
     this.#state = BROKEN;
-    this.#line?.clear();
+    this.line.clear();
   }
 }
 

@@ -113,7 +113,8 @@ const NO_TRAILERS = wordSet(`
   retry-after range max-forwards origin`);
 const NO_TRAILERS_PREFIX = /^(?:content|access-control)-/;
 
-function wordSet(text: string): ReadonlySet<string> {
+/** wordSet is the set of the words between blanks. */
+export function wordSet(text: string): ReadonlySet<string> {
   return new Set(text.trim().split(/\s+/));
 }
 

@@ -1,10 +1,18 @@
-/** Bytes that cannot be used yet, copied out of the memory of a read. They take at most twice their size, or MIN_BYTES. */
+/**
+ * Bytes that cannot be used yet, copied out of the memory of a read, and the bound on the memory of all of them in a worker.
+ * They take at most twice their size as they come, and four times once a part was used, or MIN_BYTES. A rest that moves to smaller
+ * memory is shorter than what was used since the last move, so that shrinking takes linear time.
+ */
 const MIN_BYTES = 1024;
 const NONE = Buffer.alloc(0);
+/** What takes no more is not counted. */
+const SPARED_BYTES = 4_096;
+export const PENDING_MAX_BYTES = 67_108_864;
 
-/** ByteCount is the memory of several PendingBytes together. */
-export interface ByteCount {
-  bytes: number;
+/** PendingOwner is the connection of a client. */
+export interface PendingOwner {
+  readonly pendingMemory: PendingMemory;
+  destroy(): void;
 }
 
 /** PendingBytes is owned by a connection or by one of its parsers. */
@@ -13,11 +21,14 @@ export class PendingBytes {
   buffer: Buffer = NONE;
   from = 0;
   to = 0;
-  readonly #count: ByteCount;
+  readonly owner: PendingOwner | null;
+  /** Neighbours in the queue of PendingMemory, which alone writes them. */
+  older: PendingBytes = this;
+  younger: PendingBytes = this;
 
-  /** @param count the sum that includes this memory */
-  constructor(count: ByteCount = { bytes: 0 }) {
-    this.#count = count;
+  /** @param owner null: they are not counted */
+  constructor(owner: PendingOwner | null = null) {
+    this.owner = owner;
   }
 
   get length(): number {
@@ -36,6 +47,7 @@ export class PendingBytes {
   consumeTo(index: number): void {
     this.from = index;
     if (this.from === this.to) this.clear();
+    else if (this.buffer.length > Math.max(MIN_BYTES, 4 * this.length)) this.#move(this.length);
   }
 
   /** takeText takes all of them out, as latin1. */
@@ -59,7 +71,54 @@ export class PendingBytes {
   }
 
   #swap(next: Buffer): void {
-    this.#count.bytes += next.length - this.buffer.length;
+    this.owner?.pendingMemory.resize(this, this.buffer.length, next.length);
     this.buffer = next;
   }
+}
+
+/**
+ * PendingMemory bounds the PendingBytes of all clients of a worker, which makes one.
+ *
+ * Invariant: after cutExcess, those that take more than SPARED_BYTES take at most PENDING_MAX_BYTES together. The others are never
+ * counted or cut, however many they are.
+ *
+ * The client that has taken more than SPARED_BYTES for the longest time without a break is cut first, whatever it takes. So one
+ * whose bytes wait for t seconds is cut only if others send at least half of PENDING_MAX_BYTES within these t seconds: heads that
+ * never end, and pipelines that are always full, go before an upload that waits for its backend. To send more, or to have a part
+ * served, does not make a client younger.
+ */
+export class PendingMemory {
+  /** What is counted. */
+  bytes = 0;
+  /** The queue is a ring: after this one comes the oldest, before it the youngest. */
+  readonly #ring = new PendingBytes();
+
+  /** resize is called by PendingBytes. It cuts nobody, for a read is under way. */
+  resize(pending: PendingBytes, fromBytes: number, toBytes: number): void {
+    const before = fromBytes > SPARED_BYTES ? fromBytes : 0;
+    const after = toBytes > SPARED_BYTES ? toBytes : 0;
+    this.bytes += after - before;
+    if (before === 0 && after > 0) link(this.#ring.older, pending, this.#ring);
+    else if (before > 0 && after === 0) unlink(pending);
+  }
+
+  /** cutExcess is called after each read, which may be the caller's last. @param onCut is called for each connection that is cut */
+  cutExcess(onCut: { onOverload(): void }): void {
+    while (this.bytes > PENDING_MAX_BYTES) {
+      onCut.onOverload();
+      this.#ring.younger.owner?.destroy();
+    }
+  }
+}
+
+function link(older: PendingBytes, pending: PendingBytes, younger: PendingBytes): void {
+  pending.older = older;
+  pending.younger = younger;
+  older.younger = younger.older = pending;
+}
+
+function unlink(pending: PendingBytes): void {
+  pending.older.younger = pending.younger;
+  pending.younger.older = pending.older;
+  pending.older = pending.younger = pending;
 }

@@ -6,13 +6,10 @@ import { HEAD_INCOMPLETE, HeadReader } from './head-reader.ts';
 import * as names from './header-names.ts';
 
 /** The methods that llhttp knows; a test compares them. To import node:http for its METHODS would take 15 MiB of each worker. */
-export const KNOWN_METHODS: ReadonlySet<string> = new Set(
-  (
-    'ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS ' +
-    'PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE'
-  ).split(' '),
-);
-const FRAMING_TOKENS: ReadonlySet<string> = new Set(['content-length', 'transfer-encoding', 'host']);
+export const KNOWN_METHODS = names.wordSet(`
+  ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS
+  PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE`);
+const FRAMING_TOKENS = names.wordSet('content-length transfer-encoding host');
 const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const PROTOCOL = Buffer.from('HTTP/', 'latin1');
 const VERSION_BYTES = 'HTTP/1.1'.length;
@@ -111,8 +108,13 @@ export class RequestHeadReader extends HeadReader {
   }
 
   protected override takeBytes(kind: number, bytes: Uint8Array, from: number, to: number): boolean | null {
-    if (kind === names.CONTENT_LENGTH) return this.#takeLength(lengthOf(bytes, from, to));
-    return null;
+    if (kind !== names.CONTENT_LENGTH) return null;
+    const { head } = this;
+    const length = lengthOf(bytes, from, to);
+    if (this.#hasLength || length < 0) head.hasBadFraming = true;
+    this.#hasLength = true;
+    head.bodyLength = length;
+    return false;
   }
 
   protected override take(kind: number, name: string, value: string): boolean {
@@ -142,7 +144,10 @@ export class RequestHeadReader extends HeadReader {
         this.#isChunked = true;
         return false;
       case names.EXPECT:
-        this.#takeExpectation(value);
+        // RFC 9110 §10.1.1: 100-continue is the only expectation, and HTTP/1.0 has none.
+        if (head.httpVersion < 11) return false;
+        if (value.toLowerCase() === '100-continue') head.expectsContinue = true;
+        else head.hasUnknownExpectation = true;
         return false;
       case names.TE:
         head.wantsTrailers ||= /(?:^|,)[ \t]*trailers[ \t]*(?:,|;|$)/i.test(value);
@@ -185,15 +190,6 @@ export class RequestHeadReader extends HeadReader {
     }
   }
 
-  /** @param length -1 for an invalid value */
-  #takeLength(length: number): false {
-    const { head } = this;
-    if (this.#hasLength || length < 0) head.hasBadFraming = true;
-    this.#hasLength = true;
-    head.bodyLength = length;
-    return false;
-  }
-
   #takeConnection(value: string): void {
     const { head } = this;
     if (value === 'keep-alive') head.keepsAlive = true;
@@ -210,14 +206,6 @@ export class RequestHeadReader extends HeadReader {
       head.named ??= new Set();
       head.named.add(token);
     }
-  }
-
-  /** RFC 9110 §10.1.1: 100-continue is the only expectation, and HTTP/1.0 has none. */
-  #takeExpectation(value: string): void {
-    const { head } = this;
-    if (head.httpVersion < 11) return;
-    if (value.toLowerCase() === '100-continue') head.expectsContinue = true;
-    else head.hasUnknownExpectation = true;
   }
 }
 

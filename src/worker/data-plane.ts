@@ -16,8 +16,7 @@ import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-sto
 import { Handler } from '../proxy/handler.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
-import type { Engine } from './inbound/engine.ts';
-import { type DrainTimes, InboundServer } from './inbound/server.ts';
+import { type DrainTimes, type Engine, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
 
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;

@@ -1,6 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { PendingBytes } from '../../src/http1/pending-bytes.ts';
+import {
+  PENDING_MAX_BYTES,
+  PendingBytes,
+  PendingMemory,
+  type PendingOwner,
+} from '../../src/http1/pending-bytes.ts';
 
 test('single bytes are copied to new memory a few times only, which is at most twice as large', () => {
   const pending = new PendingBytes();
@@ -26,4 +31,68 @@ test('consumed bytes make room, the others stay in order, and the memory is free
   assert.equal(pending.length, 3_100);
   pending.consumeTo(pending.to);
   assert.deepEqual([pending.length, pending.buffer.length], [0, 0]);
+});
+
+test('what was used is freed, too: the memory is at most four times the rest, at a cost below that of the bytes', () => {
+  const pending = new PendingBytes();
+  pending.append(Buffer.alloc(100_000, 'x'), 0, 100_000);
+  let usedBytes = 0;
+  let movedBytes = 0;
+  while (pending.length > 0) {
+    const { buffer } = pending;
+    const step = Math.min(pending.length, 90);
+    pending.consumeTo(pending.from + step);
+    usedBytes += step;
+    if (pending.buffer !== buffer) movedBytes += pending.length;
+    assert.ok(pending.buffer.length <= Math.max(1024, 4 * pending.length));
+  }
+  assert.ok(movedBytes <= usedBytes, `${movedBytes} bytes were moved, ${usedBytes} used`);
+});
+
+class Client implements PendingOwner {
+  readonly pendingMemory: PendingMemory;
+  readonly pending = new PendingBytes(this);
+  isCut = false;
+
+  constructor(pendingMemory: PendingMemory, bytes: number) {
+    this.pendingMemory = pendingMemory;
+    this.send(bytes);
+  }
+
+  send(bytes: number): void {
+    this.pending.append(Buffer.allocUnsafe(bytes), 0, bytes);
+  }
+
+  destroy(): void {
+    this.isCut = true;
+    this.pending.clear();
+  }
+}
+
+test('when too much waits, those are cut that have waited longest, whatever they take, and no more than needed', () => {
+  const memory = new PendingMemory();
+  const [small, served, old, large, late] = [4_096, 8_192, 8_192, PENDING_MAX_BYTES / 2, 8_192].map(
+    (bytes) => new Client(memory, bytes),
+  );
+  assert.ok(small && served && old && large && late);
+  const before = memory.bytes;
+  small.send(4_096);
+  small.pending.consumeTo(small.pending.to - 1);
+  assert.equal(memory.bytes, before, 'little is not counted');
+  let cuts = 0;
+  const onCut = { onOverload: () => cuts++ };
+  memory.cutExcess(onCut);
+  assert.equal(cuts, 0);
+  // Its bytes had their turn, and others have come.
+  served.pending.consumeTo(served.pending.to);
+  served.send(8_192);
+  late.send(PENDING_MAX_BYTES / 2 - 16_384);
+  memory.cutExcess(onCut);
+  assert.deepEqual(
+    [small, served, old, large, late].map(({ isCut }) => isCut),
+    [false, false, true, true, false],
+  );
+  assert.deepEqual([cuts, memory.bytes], [2, PENDING_MAX_BYTES / 2 + 8_192]);
+  for (const client of [served, late]) client.destroy();
+  assert.equal(memory.bytes, 0);
 });

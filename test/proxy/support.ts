@@ -3,6 +3,7 @@ import type { TestContext } from 'node:test';
 import type { Backend } from '../../src/balance/backend.ts';
 import type { ApiKeyLookup, ClientLookup, ClientRecord } from '../../src/contract/clients.ts';
 import { systemClock } from '../../src/contract/clock.ts';
+import type { EngineName } from '../../src/contract/data-path.ts';
 import type {
   ListenAddress,
   PolicySettings,
@@ -20,9 +21,8 @@ import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts'
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { Plan } from '../../src/proxy/plan.ts';
-import type { Engine } from '../../src/worker/inbound/engine.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
-import { InboundServer } from '../../src/worker/inbound/server.ts';
+import { type Engine, InboundServer } from '../../src/worker/inbound/server.ts';
 import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
@@ -34,7 +34,7 @@ export const dataPath = chooseDataPath(process.version, process.env);
 const wires = wiresOf(dataPath.wire);
 
 /** engineOf makes the engine of this name, as a worker does. */
-export function engineOf(name: Engine['name']): Engine {
+export function engineOf(name: EngineName): Engine {
   return name === 'node' ? nodeEngine() : wireEngine(wires);
 }
 

@@ -1,6 +1,7 @@
 /** A client's connection without a socket, and a minimal owner for it. */
 import type { Downstream } from '../../src/contract/downstream.ts';
 import type { BodyBuffers } from '../../src/http1/body-buffers.ts';
+import { PendingMemory } from '../../src/http1/pending-bytes.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
 import type { Plan } from '../../src/proxy/plan.ts';
 import type { ConnectionOwner, InboundConnection } from '../../src/worker/inbound/base-connection.ts';
@@ -23,7 +24,7 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
   readonly buffers: BodyBuffers;
   readonly wire: W;
   readonly connection: ClientConnection;
-  readonly pendingOfWorker = { bytes: 0 };
+  readonly pendingMemory = new PendingMemory();
   draining = false;
   closedCount = 0;
 
@@ -31,7 +32,7 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     super();
     this.buffers = buffers;
     this.wire = wire;
-    this.connection = new ClientConnection('127.0.0.1', this, () => wire, this.pendingOfWorker);
+    this.connection = new ClientConnection('127.0.0.1', this, () => wire, this.pendingMemory);
     wire.onDrain = () => this.connection.onDrain();
   }
 

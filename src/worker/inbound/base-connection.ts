@@ -1,6 +1,8 @@
 /** What the connections of both engines have in common: a place in the server, one deadline, the watch over writes, lingering. */
+import type { Socket } from 'node:net';
 import { canonicalAddress, UNIX_PEER } from '../../contract/addresses.ts';
 import type { Downstream } from '../../contract/downstream.ts';
+import type { ListenAddress } from '../../contract/settings.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { NOWHERE, type Placed } from '../../infra/placed-list.ts';
@@ -22,14 +24,21 @@ export interface ConnectionOwner {
   readonly draining: boolean;
   /** takeSurplus: whether this connection should end with the answer under way, because other workers have fewer. */
   takeSurplus(): boolean;
-  /** admit is called with each new connection before anything else; false: the connection must be closed. */
-  admit(connection: InboundConnection): boolean;
+  /** admit is called with each new connection before anything else. It may close it. */
+  admit(connection: InboundConnection): void;
   serve(downstream: Downstream): void;
-  /** Too much waits in the worker: cuts the connection on which most bytes wait, or the caller where bytes are not counted. */
-  onOverload(caller: InboundConnection): void;
+  /** onOverload counts a connection that is cut because too much waits in the worker. */
+  onOverload(): void;
   /** refusalOf is the whole answer to bytes that are not a request; it counts and logs it. */
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string;
   onConnectionClosed(connection: InboundConnection): void;
+}
+
+/** destroyIfGone: the client reset the TCP connection before it was accepted. It has no address, so no limit by address would hold. */
+export function destroyIfGone(socket: Socket, kind: ListenAddress['kind']): boolean {
+  const isGone = socket.remoteAddress === undefined && kind === 'tcp';
+  if (isGone) socket.destroy();
+  return isGone;
 }
 
 /** InboundConnection is what the server knows of a connection. */
@@ -50,12 +59,8 @@ export abstract class BaseConnection<R extends BaseRequest> implements Placed, R
   abstract readonly idle: boolean;
   /** Whether bytes have come since it became idle: it may be owed an answer soon. */
   abstract readonly receiving: boolean;
-  /** Bytes that wait for their turn; only our own engine counts them. */
-  get waitingBytes(): number {
-    return 0;
-  }
   /** Where the bytes for the client wait. */
-  protected abstract readonly watched: WriteWatchOptions['wire'];
+  abstract readonly wire: WriteWatchOptions['wire'];
 
   readonly #deadline = new Deadline(() => this.onDue());
   #writeWatch: WriteWatch | null = null;
@@ -85,10 +90,9 @@ export abstract class BaseConnection<R extends BaseRequest> implements Placed, R
   }
 
   onBlocked(): void {
-    const { timer } = this.owner;
     this.#writeWatch ??= new WriteWatch({
-      wire: this.watched,
-      timer,
+      wire: this.wire,
+      timer: this.owner.timer,
       idleMs: () => this.owner.plan.timeouts.writeIdleMs,
       onStalled: () => this.onStalled(),
     });

@@ -14,7 +14,6 @@ import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
 import type { ConnectionOwner, InboundConnection } from './base-connection.ts';
-import type { Engine } from './engine.ts';
 
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
@@ -25,6 +24,9 @@ const QUEUE_REST_MS = 1_000;
 const CROWDED_RATIO = 1.15;
 /** Below this mean no connection is ended: some clients overlook `Connection: close`. */
 const CROWDED_MEAN_MIN = 100;
+
+/** Engine makes the server of one address, which does not listen yet: our own HTTP/1.1 on wires (wire/), or raw node:http (node/). */
+export type Engine = (owner: ConnectionOwner, kind: ListenAddress['kind']) => Server;
 
 export interface InboundServerDeps {
   /** The plan in force; see ConnectionOwner. */
@@ -91,7 +93,7 @@ export class InboundServer implements ConnectionOwner {
 
   /** listen opens one address and returns its URL; see openListener, also for its parameters and errors. */
   async listen(address: ListenAddress, inheritedFd: number | null = null): Promise<string> {
-    const server = this.#deps.engine.makeServer(this, address.kind);
+    const server = this.#deps.engine(this, address.kind);
     const url = await openListener(server, address, inheritedFd);
     if (this.#listeners === null) void closeListeners([server], 0);
     else this.#listeners.push(server);
@@ -101,7 +103,7 @@ export class InboundServer implements ConnectionOwner {
 
   /** expect prepares for the connections of the address of this index in `listen`, which the primary deals. */
   expect(address: ListenAddress, index: number): void {
-    const server = this.#deps.engine.makeServer(this, address.kind);
+    const server = this.#deps.engine(this, address.kind);
     this.#dealt.set(index, server);
     // node:http begins to watch its deadlines when it listens, which this one never does.
     server.emit('listening');
@@ -153,9 +155,8 @@ export class InboundServer implements ConnectionOwner {
 
   async #waitUntilEmpty(endsAtMs: number): Promise<void> {
     if (this.connectionCount === 0) return;
-    const empty = new Promise<void>((resolve) => {
-      this.#onEmpty = resolve;
-    });
+    const { promise: empty, resolve } = Promise.withResolvers<void>();
+    this.#onEmpty = resolve;
     if (!(await atMost(empty, Math.max(0, endsAtMs - this.timer.monotonicMs())))) this.cut();
     await empty;
   }
@@ -192,11 +193,8 @@ export class InboundServer implements ConnectionOwner {
     this.#deps.handler.handle(downstream);
   }
 
-  onOverload(caller: InboundConnection): void {
+  onOverload(): void {
     this.#deps.metrics.add(this.#overloadCell, 1);
-    let most = caller;
-    for (const each of this.#connections.items) if (each.waitingBytes > most.waitingBytes) most = each;
-    most.destroy();
   }
 
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string {
@@ -210,14 +208,13 @@ export class InboundServer implements ConnectionOwner {
     if (this.connectionCount === 0) this.#onEmpty?.();
   }
 
-  admit(connection: InboundConnection): boolean {
-    const { plan } = this;
+  admit(connection: InboundConnection): void {
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);
-    const shedCell = this.#shedCellFor(plan.limits, this.#countOf(connection, plan));
-    if (shedCell === null) return true;
+    const shedCell = this.#shedCellFor(this.plan.limits, this.#countOf(connection, this.plan));
+    if (shedCell === null) return;
     this.#deps.metrics.add(shedCell, 1);
-    return false;
+    connection.destroy();
   }
 
   /** The counter of the cap that a connection exceeds (B20); null where it may stay. */

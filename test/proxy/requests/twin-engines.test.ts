@@ -7,7 +7,7 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Engine } from '../../../src/worker/inbound/engine.ts';
+import type { Engine } from '../../../src/worker/inbound/server.ts';
 import { Random, seedOf } from '../../fuzz/random.ts';
 import type { RawClient, RawResponse } from '../../support/raw-http.ts';
 import { waitFor } from '../../support/wait.ts';

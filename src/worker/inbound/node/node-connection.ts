@@ -6,8 +6,7 @@
  * OPEN                   `current` is served and others wait in the queue; or it is idle, and the keep-alive deadline runs.
  * CLOSING    onSent      the last answer has left. The parser may still find requests in its packet.
  * FAILED     fail        the parser gave up: the requests before are still answered, then comes the refusal.
- * LINGERING  #linger     our FIN is out; what still comes is discarded for a while. To close on unread bytes would make
- *                        the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
+ * LINGERING  #linger     our FIN is out; what still comes is discarded for a while, as in ClientConnection.
  */
 import { Socket } from 'node:net';
 import { resetOrDestroy } from '../../../infra/wire/wire.ts';
@@ -120,7 +119,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     } else this.#enqueue(downstream);
   }
 
-  /** parsed: the parser is through with its packet. */
+  /** parsed is called when the parser is through with its packet. */
   parsed(): void {
     this.#parsing = false;
   }
@@ -135,8 +134,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     this.#queued.count += 1;
     if (this.#queue.length <= QUEUE_MAX && socket.bytesRead - this.#queuedAtBytes <= AHEAD_MAX_BYTES) return;
     if (this.#cutAbove(this.#queue.length)) return;
-    // For each request again, because to read a body of the queue resumes the socket; and after the parser, which resumes it
-    // at the end of every message.
+    // For each request again: to read a queued body resumes the socket, and so does the parser at the end of every message.
     this.#pausedForQueue = true;
     process.nextTick(pauseSocket, socket);
   }
@@ -150,7 +148,8 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
   /** @param count requests that wait here @returns whether the connection was cut */
   #cutAbove(count: number): boolean {
     if (count <= QUEUE_MAX || this.#queued.count <= WAITING_MAX) return false;
-    this.owner.onOverload(this);
+    this.owner.onOverload();
+    this.destroy();
     return true;
   }
 
@@ -269,7 +268,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
 
   // As WriteWatch sees it. node's documented API counts a piece once all of it has left.
 
-  protected override get watched(): { closed: boolean; blocked: boolean; takenBytes: number } {
+  get wire(): { closed: boolean; blocked: boolean; takenBytes: number } {
     return this;
   }
 
@@ -291,8 +290,7 @@ export class NodeConnection extends BaseConnection<NodeDownstream> implements No
     if (this.#state === LINGERING) this.#lingerOn();
     else if (this.current !== null) this.#probe(this.current);
     else if (this.receiving && !this.#overdue) {
-      // A head that has begun has the parser's deadline, and its 408. Empty lines begin none (RFC 9112 §2.2) and would keep the
-      // connection open for ever: whatever has come gets the time of one head.
+      // A head that has begun has the parser's deadline, and its 408. Empty lines begin none (RFC 9112 §2.2), and get the same time.
       this.#overdue = true;
       this.arm(this.owner.plan.timeouts.headersMs + HEAD_CHECKS * HEAD_CHECK_MS);
     } else this.socket.destroy();

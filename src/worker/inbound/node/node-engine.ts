@@ -9,8 +9,8 @@ import type { RequestHead } from '../../../contract/request-head.ts';
 import type { ListenAddress } from '../../../contract/settings.ts';
 import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
 import { http } from '../../../infra/node-http.ts';
-import type { ConnectionOwner } from '../base-connection.ts';
-import { type Engine, isGone } from '../engine.ts';
+import { type ConnectionOwner, destroyIfGone } from '../base-connection.ts';
+import type { Engine } from '../server.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
 import { NodeDownstream } from './node-downstream.ts';
 
@@ -35,10 +35,7 @@ type HttpServer = Server & { maxHeaderSize?: number };
 /** nodeEngine is called once per worker. */
 export function nodeEngine(): Engine {
   const queued: QueuedRequests = { count: 0 };
-  return {
-    name: 'node',
-    makeServer: (owner, kind) => makeServer(owner, kind, queued),
-  };
+  return (owner, kind) => makeServer(owner, kind, queued);
 }
 
 function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued: QueuedRequests): Server {
@@ -62,13 +59,10 @@ function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued:
     server.headersTimeout = timeouts.headersMs;
     server.maxHeadersCount = limits.headerCount + 1;
     server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
-    if (isGone(socket, kind)) {
-      socket.destroy();
-      return;
-    }
+    if (destroyIfGone(socket, kind)) return;
     const connection = new NodeConnection(socket, owner, queued);
     socket[CONNECTION] = connection;
-    if (!owner.admit(connection)) connection.destroy();
+    owner.admit(connection);
   });
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const connection = connectionOf(request.socket);
@@ -128,10 +122,7 @@ function statusOf(error: Error, connection: NodeConnection | undefined): number 
   }
 }
 
-/**
- * 414 where the request line is incomplete, else 431. The parser shows only the last read. That is exact where the message began
- * in it; in the middle of one very long line a space tells a field from a target.
- */
+/** 414 where the request line is incomplete, else 431. node shows only the last read: inside a long line, a space tells a field from a target. */
 function overflowStatus(error: Error, connection: NodeConnection | undefined): number {
   if (!('rawPacket' in error) || !Buffer.isBuffer(error.rawPacket)) return 431;
   const parsedBytes = 'bytesParsed' in error ? Number(error.bytesParsed) : error.rawPacket.length;

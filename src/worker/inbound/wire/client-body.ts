@@ -15,6 +15,7 @@
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { type BodyBuffers, FIRST_BUFFER_BYTES, SMALL_PIECE_BYTES } from '../../../http1/body-buffers.ts';
 import { BodyReader } from '../../../http1/body-reader.ts';
+import type { PendingOwner } from '../../../http1/pending-bytes.ts';
 import { DISCARD_MAX_BYTES } from '../base-request.ts';
 import type { ClientRequest } from './client-request.ts';
 
@@ -30,14 +31,15 @@ const KEPT_MIN_BYTES = FIRST_BUFFER_BYTES / 2;
 export class ClientBody {
   readonly #buffers: BodyBuffers;
   #own: Buffer<ArrayBuffer> | null = null;
-  readonly #reader = new BodyReader({ refusesFramingTrailers: true });
+  readonly #reader: BodyReader;
   #state = COMPLETE;
   #unwantedBytes = 0;
   /** Its end cannot be found (two lengths, a broken chunk), so that no further request can be read either. */
   #endless = false;
 
-  constructor(buffers: BodyBuffers) {
+  constructor(buffers: BodyBuffers, owner: PendingOwner) {
     this.#buffers = buffers;
+    this.#reader = new BodyReader({ refusesFramingTrailers: true, owner });
   }
 
   get complete(): boolean {
@@ -160,6 +162,12 @@ export class ClientBody {
     const remainingBytes = this.#state === FLOWING ? this.#reader.remainingBytes : 0;
     if (remainingBytes === 0 || readBytes < KEPT_MIN_BYTES) this.close();
     else if (readBytes >= FIRST_BUFFER_BYTES) this.#own = this.#buffers.grow(own, remainingBytes);
+  }
+
+  /** end is called when the connection is closed. */
+  end(): void {
+    this.close();
+    this.#reader.line.clear();
   }
 
   /** close gives the memory back, or drops it while the backend's connection may still write from it. */

@@ -2,7 +2,7 @@
  * One connection of a client, HTTP/1.1 on a wire.
  *
  * Requests are read one at a time. While one is served the bytes after it are kept unparsed: one packet cannot occupy many
- * backends, and what waits of a client takes at most twice its bytes.
+ * backends, and what waits of a client takes memory in proportion to its bytes (PendingBytes).
  *
  * State       entered by    what it means
  * HEAD        #becomeIdle   no request; a part of a head may have come.
@@ -117,7 +117,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.#state = SERVING;
     this.disarm();
     this.watchForEnd();
-    if (head.hasBody || head.hasBadFraming) this.body ??= new ClientBody(this.owner.buffers);
+    if (head.hasBody || head.hasBadFraming) this.body ??= new ClientBody(this.owner.buffers, this);
     this.body?.begin(head);
     this.owner.serve(request);
   }
@@ -179,7 +179,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.pending.clear();
     // The request first: it closes the connection to the backend, which may still write from the memory of the body.
     this.leave();
-    this.body?.close();
+    this.body?.end();
   }
 
   // Times and ends.

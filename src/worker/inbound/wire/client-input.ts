@@ -1,5 +1,5 @@
 /** The bytes that a client sends: read, kept until their turn comes, and not read from a client that is too far ahead. */
-import { type ByteCount, PendingBytes } from '../../../http1/pending-bytes.ts';
+import { PENDING_MAX_BYTES, PendingBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
@@ -8,17 +8,18 @@ import type { ClientRequest } from './client-request.ts';
 
 /** When this much waits after the request that is served, the client is no longer read. */
 const AHEAD_MAX_BYTES = 32_768;
-/** Up to this much a client that is ahead is still read once per tick, so that a FIN after the bytes ends its request. */
+/**
+ * Up to this much a client that is ahead is still read once per tick, so that a FIN after the bytes ends its request. Not while the
+ * worker's clients take half of their memory: a FIN is not worth that others are cut. A reset is always seen.
+ */
 const LOOK_AHEAD_MAX_BYTES = 262_144;
-/** Pending bytes of all clients of a worker. Above it, one with more than SPARED_BYTES makes the server cut the one with most. */
-export const WORKER_PENDING_MAX_BYTES = 67_108_864;
-const SPARED_BYTES = 4_096;
 /** Requests of one connection that are answered before other connections have their turn. */
 const TURN_MAX_REQUESTS = 32;
 
 /** ClientInput is the lower half of ClientConnection. */
 export abstract class ClientInput extends BaseConnection<ClientRequest> implements WireEvents {
   readonly wire: Wire;
+  readonly pendingMemory: PendingMemory;
   protected readonly heads = new RequestHeadReader();
   /** Bytes have come since the connection became idle or began to linger. */
   protected received = false;
@@ -32,7 +33,6 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   /** A FIN has come; it is handled after the pending bytes. */
   protected endWaits = false;
 
-  readonly #pendingOfWorker: ByteCount;
   /** The memory of the next read, or of the one under way. */
   #lent: Buffer;
   #advancing = false;
@@ -41,17 +41,16 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   #yielding = false;
   #paused = false;
 
-  /** @param pendingOfWorker the pending bytes of all clients of the worker */
   constructor(
     remoteAddress: string | undefined,
     owner: ConnectionOwner,
     makeWire: (events: WireEvents) => Wire,
-    pendingOfWorker: ByteCount,
+    pendingMemory: PendingMemory,
   ) {
     super(remoteAddress, owner);
     this.#lent = owner.buffers.shared;
-    this.#pendingOfWorker = pendingOfWorker;
-    this.pending = new PendingBytes(pendingOfWorker);
+    this.pendingMemory = pendingMemory;
+    this.pending = new PendingBytes(this);
     this.wire = makeWire(this);
     // From the start of the connection, not from its first byte, to the first whole head (B13).
     this.arm(owner.plan.timeouts.headersMs);
@@ -64,14 +63,6 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
   protected abstract onInputEnd(): void;
   abstract onDrain(): void;
   abstract onBroken(error: Error): void;
-
-  protected override get watched(): Wire {
-    return this.wire;
-  }
-
-  override get waitingBytes(): number {
-    return this.pending.length;
-  }
 
   nextBuffer(): Buffer {
     this.#lent = this.body?.readBuffer ?? this.owner.buffers.shared;
@@ -145,15 +136,12 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     this.onEnd();
   }
 
-  /** Stops or resumes reading, as the client is too far ahead or not; cuts it where too much waits in the worker. */
+  /** Stops or resumes reading, as the client is too far ahead or not; before that, cuts clients where too much waits in the worker. */
   #pace(): void {
     if (this.#advancing) return;
-    const aheadBytes = this.pending.length;
-    if (aheadBytes > SPARED_BYTES && this.#pendingOfWorker.bytes > WORKER_PENDING_MAX_BYTES) {
-      this.owner.onOverload(this);
-    }
+    this.pendingMemory.cutExcess(this.owner);
     if (this.wire.closed) return;
-    const isAhead = aheadBytes >= AHEAD_MAX_BYTES || this.body?.paused === true;
+    const isAhead = this.pending.length >= AHEAD_MAX_BYTES || this.body?.paused === true;
     this.#setPaused(isAhead && (this.current !== null || this.#yielding));
   }
 
@@ -179,7 +167,7 @@ export abstract class ClientInput extends BaseConnection<ClientRequest> implemen
     const mayReadOn =
       this.body?.paused !== true &&
       this.pending.length < LOOK_AHEAD_MAX_BYTES &&
-      this.#pendingOfWorker.bytes < WORKER_PENDING_MAX_BYTES / 2;
+      this.pendingMemory.bytes < PENDING_MAX_BYTES / 2;
     // The next read pauses again.
     if (mayReadOn) this.#setPaused(false);
     else this.watchForEnd();

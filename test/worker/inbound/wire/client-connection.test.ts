@@ -2,9 +2,18 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Downstream } from '../../../../src/contract/downstream.ts';
+import { PENDING_MAX_BYTES } from '../../../../src/http1/pending-bytes.ts';
 import { LINGER_IDLE_MS, LINGER_MAX_MS } from '../../../../src/worker/inbound/base-connection.ts';
-import { WORKER_PENDING_MAX_BYTES } from '../../../../src/worker/inbound/wire/client-input.ts';
-import { answerAtOnce, assertIdle, get, listener, OK, post, Scene } from '../../../support/client-scene.ts';
+import {
+  answerAtOnce,
+  assertIdle,
+  get,
+  listener,
+  OK,
+  post,
+  Scene,
+  uploadScene,
+} from '../../../support/client-scene.ts';
 import { TICK_MS } from '../../../support/fake-time.ts';
 import { HEADERS_MS } from '../../../support/lone-connection.ts';
 import { waitFor } from '../../../support/wait.ts';
@@ -14,7 +23,6 @@ class OverloadScene extends Scene {
 
   override onOverload(): void {
     this.overloads += 1;
-    this.connection.destroy();
   }
 }
 
@@ -267,12 +275,12 @@ test('when all clients of a worker wait with too many bytes, those with many are
     [50, 0],
   ] as const) {
     const scene = makeScene();
-    scene.pendingOfWorker.bytes = WORKER_PENDING_MAX_BYTES;
+    scene.pendingMemory.bytes = PENDING_MAX_BYTES;
     scene.read(get('/'));
     scene.read(get('/').repeat(aheadRequests));
     assert.deepEqual([scene.overloads, scene.closedCount], [overloads, overloads]);
     scene.connection.destroy();
-    assert.equal(scene.pendingOfWorker.bytes, WORKER_PENDING_MAX_BYTES, 'what it kept is given back');
+    assert.equal(scene.pendingMemory.bytes, PENDING_MAX_BYTES, 'what it kept is given back');
   }
 });
 
@@ -303,7 +311,17 @@ test('nothing is kept of what comes with or behind a refused head', () => {
   const scene = new Scene(answerAtOnce);
   for (const text of [`GET / HTTP/1.1\r\nBad name: x\r\n\r\n${get('/')}`, get('/')]) {
     scene.read(text);
-    assert.deepEqual([scene.refusals, scene.targets, scene.pendingOfWorker.bytes], [[400], [], 0]);
+    assert.deepEqual([scene.refusals, scene.targets, scene.pendingMemory.bytes], [[400], [], 0]);
   }
   scene.connection.destroy();
+});
+
+test('a trailer line that has come in part counts as pending bytes until the connection ends', () => {
+  const { scene } = uploadScene();
+  scene.read('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n');
+  assert.equal(scene.pendingMemory.bytes, 0);
+  scene.read(`X: ${'y'.repeat(10_000)}`);
+  assert.equal(scene.pendingMemory.bytes, 16_384);
+  scene.connection.destroy();
+  assert.equal(scene.pendingMemory.bytes, 0);
 });
