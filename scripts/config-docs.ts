@@ -26,8 +26,9 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   \`$\${\` stands for a literal \`\${\`. An unquoted value gets its type after the replacement: \`workers: \${N}\` is a number,
   \`token: "\${T}"\` is always text. Inside \`{ … }\` and \`[ … ]\` YAML needs the quotes.
 - **Warnings** of \`check\` (\`FILE:LINE: warning: …\`) name what is allowed but probably not meant: a pool or a policy that no route
-  uses, a route that another one hides, a trusted proxy range that covers every address. The exit code stays 0. \`serve\` and
-  reloads write them to the log at level \`warn\`.
+  uses, a route that another one hides, a secret of API keys where no key is read, a trusted proxy range that covers every address,
+  \`rateLimit.instances\` above 1 without a Redis or a database that they share, and \`localhost\` beside its own address in a pool.
+  The exit code stays 0. \`serve\` and reloads write them to the log at level \`warn\`.
 - **\`REDIS_URL\`, \`DATABASE_URL\` and \`SLUICE_KEY_SECRET\`**, when set, are the defaults of \`redis.url\`, \`database.url\` and
   \`secrets.apiKeys\`.
 - **The environment chooses how a worker serves**, not the file: with \`SLUICE_WIRE=socket\` all connections use only documented

@@ -64,7 +64,7 @@ const API_KEYS =
   'Signs the API keys of clients. All machines that share the database need the same one, so it is required where `rateLimit.instances` is above 1. With another secret all keys issued before are refused. Empty: Sluice makes one with the first key and keeps it (0600) beside the embedded database, or with a real one in `./data/api-keys.secret`, where only instances of that working folder find it.';
 
 const ACCEPT =
-  'How workers get connections: all from one socket, whoever is first (`shared`); from the primary, in turn (`round_robin`); each from a socket of its own, over which the kernel spreads them (`reuse_port`: Linux, version 0.2; Unix sockets stay shared). `reuse_port` spreads many connections most evenly, and `round_robin` about a hundred of them, at two to three times the cost of a connection ([figures](performance.md#three-ways-to-get-connections)). Changes need a restart.';
+  'How workers get their connections. `shared`: all accept from one socket, whoever is first. `round_robin`: the primary accepts, and deals connections to the workers in turn. `reuse_port` (Linux, since 0.2): each worker accepts from a socket of its own, and the kernel spreads connections over the sockets; Unix sockets stay shared. `reuse_port` spreads a thousand connections and more most evenly. `round_robin` spreads a hundred most evenly, but each connection costs two to three times as much ([figures](performance.md#three-ways-to-get-connections)). Changes need a restart.';
 
 /** configSchema is the whole file. */
 export const configSchema = Key.block('', {
@@ -151,10 +151,10 @@ export const configSchema = Key.block('', {
       ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
       'Least severe line that is written.',
     ).prefault('info'),
-    format: Key.choice(['json', 'pretty'], 'Form of the application log.', ['ecs']),
+    format: Key.choice(['json', 'pretty'], 'Form of both logs, the access lines included.', ['ecs']),
     file: Key.later('Path of a log file in place of standard output', null),
     access: Key.block('The access log, on standard output.', {
-      enabled: Key.flag(true, 'Write one JSON line per request.'),
+      enabled: Key.flag(true, 'Write one line per request.'),
       sample: Key.decimal(1, [0, 1], 'Share of the requests that get a line.'),
     }).prefault({}),
   }).prefault({}),
