@@ -181,10 +181,8 @@ export class KnownBucket {
   reset(nowMs: number): void {
     this.#resetAtMs = nowMs;
     this.#refund = 0;
-    this.#levelMicro = 0;
     this.#levelAtMs = NEVER_MS;
     this.#paceUntilMs = NEVER_MS;
-    this.#denying = false;
     this.#lease?.drop();
   }
 

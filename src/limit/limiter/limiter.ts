@@ -73,8 +73,8 @@ export class Limiter {
   readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
   readonly #waiting: DeadlineQueue<Waiter>;
-  /** The start of a replacement, else null. */
-  readonly #emptyAtMs: number | null;
+  /** For a new bucket, see KnownBucket: the start of a replacement until the bucket's server has answered, else null. */
+  readonly #emptyAtMs: (bucketHash: string) => number | null;
   #policies = new Map<string, PolicyBuckets>();
   #bucketsPerPolicy: number;
   #listed: KnownBucket[] = [];
@@ -90,7 +90,8 @@ export class Limiter {
     const { clock, replacement, maxKeys } = options;
     this.#options = options;
     this.#clock = clock;
-    this.#emptyAtMs = replacement ? clock.monotonicMs() : null;
+    const startMs = clock.monotonicMs();
+    this.#emptyAtMs = (hash) => (replacement && !this.#health.hasHeard(hash) ? startMs : null);
     this.#bucketsPerPolicy = maxKeys;
     this.#local = new LocalBuckets(maxKeys);
     this.#health = new StoreHealth(options);
@@ -243,7 +244,7 @@ export class Limiter {
   /** An older plan may have a policy that is gone. It is added again, until the next configure(). */
   #bucketOf(caller: Caller, policy: PolicySettings): KnownBucket {
     const buckets = this.#policies.get(policy.name) ?? this.#addPolicy(policy, OLDEST_VERSION_US);
-    return buckets.bucketOf(caller, this.#health.everHeard ? null : this.#emptyAtMs);
+    return buckets.bucketOf(caller, this.#emptyAtMs);
   }
 
   #isReachable(bucket: KnownBucket): boolean {

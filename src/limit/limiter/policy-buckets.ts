@@ -51,15 +51,15 @@ export class PolicyBuckets implements BucketPolicy {
   /**
    * bucketOf finds or makes the bucket of a caller and updates its limits.
    *
-   * @param emptyAtMs for a new one, see KnownBucket
+   * @param emptyAtMs asked for a new one, see KnownBucket
    */
-  bucketOf({ bucketHash, match }: Caller, emptyAtMs: number | null): KnownBucket {
+  bucketOf({ bucketHash, match }: Caller, emptyAtMs: (hash: string) => number | null): KnownBucket {
     const known = this.known.get(bucketHash);
     if (known !== undefined) {
       known.follow(match);
       return known;
     }
-    const made = new KnownBucket(this, bucketHash, match, emptyAtMs);
+    const made = new KnownBucket(this, bucketHash, match, emptyAtMs(bucketHash));
     this.known.set(bucketHash, made);
     return made;
   }

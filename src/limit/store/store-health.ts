@@ -28,8 +28,6 @@ interface Call extends Pending {
 }
 
 export class StoreHealth {
-  /** Whether any server has ever answered this process. */
-  everHeard = false;
   readonly #options: StoreHealthOptions;
   readonly #store: BucketStore;
   /** A reply after its call's deadline is ignored, and its tokens are lost. */
@@ -75,6 +73,11 @@ export class StoreHealth {
     return this.#only ?? this.#breakerOf(this.#store.cluster?.serverOf(slot) ?? '');
   }
 
+  /** hasHeard says whether the server of an owner's buckets has ever answered this process. */
+  hasHeard(ownerHash: string): boolean {
+    return this.breakerOf(this.slotOf(ownerHash)).lastHeardMs !== Number.NEGATIVE_INFINITY;
+  }
+
   isAway(breaker: Breaker): boolean {
     return breaker.open || !this.#isConnected(breaker);
   }
@@ -114,7 +117,6 @@ export class StoreHealth {
     const { metrics, clock } = this.#options;
     const error = results.every(isFailure) ? results[0] : undefined;
     if (error === undefined) {
-      this.everHeard = true;
       breaker.lastHeardMs = clock.monotonicMs();
       metrics.add(this.#series.ok, 1);
       metrics.observe(this.#series.seconds, waitedMs / 1000);

@@ -134,6 +134,26 @@ test('B32: a replacement worker begins with empty shares while the store is away
   await Promise.all([limiter.close(), other.limiter.close()]);
 });
 
+test('B32: a replacement worker that hears one server of a Cluster begins with empty shares for the buckets of another', async () => {
+  const answer = memoryStore().answer;
+  const isAway = ({ bucketHash }: ReturnType<typeof callerOf>) => slotOfTag(bucketHash) % 2 === 0;
+  const serverOf = (slot: number) => (slot % 2 === 0 ? 'away' : 'there');
+  const cluster = {
+    serverOf,
+    isReady: (server: string) => server === 'there',
+    servers: () => ['there', 'away'],
+  };
+  const store = Object.assign(new ScriptedStore(answer), { cluster });
+  const policy = policyOf();
+  const { limiter } = makeLimiter({ store, workers: 4, replacement: true });
+  const callers = Array.from({ length: 20 }, (_, i) => callerOf(`caller-${i}`));
+  const heard = callers.find((each) => !isAway(each)) ?? assert.fail();
+  const unheard = callers.find(isAway) ?? assert.fail();
+  assert.equal((await limiter.take(heard, policy, 1)).source, 'store');
+  assert.equal(allowed(await takeMany(limiter, 50, { policy, caller: unheard })), 0);
+  await limiter.close();
+});
+
 test('B32: an unreadable bucket is decided locally, and all others by the store', async () => {
   const working = memoryStore().answer;
   const store = new ScriptedStore(async (takes) => {
