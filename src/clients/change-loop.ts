@@ -31,6 +31,8 @@ const SWEEP_EVERY_MS = 3_600_000;
 export abstract class ChangeLoop {
   readonly #options: ChangeLoopOptions;
   readonly #firstTry = Promise.withResolvers<void>();
+  /** Resolves once everything was loaded, or could not be for the first time; also with close. */
+  readonly firstTry = this.#firstTry.promise;
   #stopListening: (() => void)[] = [];
   /** The last look; null: everything must be read. */
   #look: string | null = null;
@@ -67,11 +69,6 @@ export abstract class ChangeLoop {
   /** Whether everything was loaded once, or is known to be empty. */
   get loaded(): boolean {
     return this.#loaded;
-  }
-
-  /** Resolves once everything was loaded, or could not be for the first time; also with close. */
-  get firstTry(): Promise<void> {
-    return this.#firstTry.promise;
   }
 
   /** For the first load, before listeners are told of it. */
