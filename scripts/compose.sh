@@ -28,7 +28,8 @@ make_secrets() {
   fi
   # An .env of version 0.2 or older has no secret for API keys.
   if ! grep -q '^SLUICE_KEY_SECRET=' .env; then
-    printf 'SLUICE_KEY_SECRET=%s\n' "$(random)" >>.env
+    # On a line of its own, also where the last line has no end.
+    printf '\nSLUICE_KEY_SECRET=%s\n' "$(random)" >>.env
   fi
   local token
   token=$(sed -n 's/^SLUICE_ADMIN_TOKEN=//p' .env)

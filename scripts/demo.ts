@@ -143,7 +143,7 @@ function parseReady(line: string): ReadyLine | null {
 }
 
 function describe({ addresses, admin, workers }: ReadyLine): string {
-  const proxy = (addresses[0] ?? '').replace(/\/\/(\[::\]|0\.0\.0\.0|\*)/, '//localhost');
+  const [proxy = ''] = addresses;
   return `
 Sluice is ready: ${workers} workers over ${values.ports.split(',').length} backends. Ctrl-C stops everything.
 

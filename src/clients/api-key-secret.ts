@@ -143,7 +143,8 @@ function readSecretFile(path: string): string | null {
 function placeSecret(path: string, secret: string): string {
   makeFolder(dirname(path));
   const draft = `${path}.${randomBytes(DRAFT_BYTES).toString('hex')}`;
-  writeFileSync(draft, `${secret}\n`, { mode: 0o600, flag: 'wx' });
+  // Flushed: the database may survive a loss of power, and its keys are worth nothing without the secret.
+  writeFileSync(draft, `${secret}\n`, { mode: 0o600, flag: 'wx', flush: true });
   try {
     // A link is there with its whole content or not at all, and it never replaces another process's file.
     linkSync(draft, path);

@@ -61,7 +61,7 @@ function clashes(a: ListenAddress, b: ListenAddress): boolean {
 /** Whether a wildcard address takes the port of another host too. */
 function covers(wildcard: string | null, host: string | null): boolean {
   if (wildcard === null || wildcard === '::') return true;
-  return wildcard === '0.0.0.0' && host !== null && isIPv4(host);
+  return wildcard === '0.0.0.0' && host !== null && (host === 'localhost' || isIPv4(host));
 }
 
 function* checkAdmin({ admin: { address, token } = {}, listen = [] }: ConfigDraft): Findings {
@@ -95,7 +95,7 @@ function isReachedBy(own: ListenAddress, { host, port }: BackendAddress): boolea
   if (own.kind !== 'tcp' || port !== own.port) return false;
   if (own.host === host || isSameLocalhost(own.host, host)) return true;
   const isHere = isLoopback(host) || host === '0.0.0.0' || host === '::';
-  return isHere && covers(own.host, host === 'localhost' ? '127.0.0.1' : host);
+  return isHere && covers(own.host, host);
 }
 
 /** Machines that share a database must verify each other's keys, so each cannot make a secret of its own. */

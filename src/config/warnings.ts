@@ -25,8 +25,8 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     if (!routes.some(({ pool }) => pool === name))
       yield { path: ['pools', name], message: 'no route leads to this pool' };
     for (const [index, { host, port }] of backends.entries()) {
-      const isTwin = backends.some((each) => each.port === port && isSameLocalhost(host, each.host));
-      if (host !== 'localhost' || !isTwin) continue;
+      if (host !== 'localhost') continue;
+      if (!backends.some((each) => each.port === port && isSameLocalhost(host, each.host))) continue;
       const message = 'may be the same server as another backend of the pool';
       yield { path: ['pools', name, 'backends', index, 'url'], message };
     }

@@ -239,6 +239,7 @@ test('localhost takes the address that it stands for, and no other of this machi
   const taken = 'f:1: listen[1].address: is taken by listen[0] already';
   assert.deepEqual(listening('b:1', '127.0.0.1:80', 'localhost:80'), [taken]);
   assert.deepEqual(listening('b:1', 'localhost:80', '[::1]:80'), [taken]);
+  assert.deepEqual(listening('b:1', '0.0.0.0:80', 'localhost:80'), [taken]);
   assert.deepEqual(listening('b:1', 'localhost:80', '127.0.0.2:80', '127.0.0.1:81', '[::1]:82'), []);
   const self = ['f:2: pools.a.backends[0].url: is Sluice itself (listen[0])'];
   for (const [backend, address] of [

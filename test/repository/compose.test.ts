@@ -121,6 +121,14 @@ test('passwords are made once, readable by their owner alone, and Prometheus get
   const again = await runToEnd(join(folder, 'scripts/compose.sh'), ['secrets']);
   assert.equal(again.code, 0, again.stderr.join('\n'));
   assert.equal(readFileSync(join(folder, '.env'), 'utf8'), first);
+  writeFileSync(join(folder, '.env'), 'SLUICE_ADMIN_TOKEN=a\nREDIS_PASSWORD=b');
+  await runToEnd(join(folder, 'scripts/compose.sh'), ['secrets']);
+  const completed = readFileSync(join(folder, '.env'), 'utf8');
+  assert.match(
+    completed,
+    /^REDIS_PASSWORD=b\n+SLUICE_KEY_SECRET=[0-9a-f]{48}\n$/m,
+    'a last line without an end',
+  );
 });
 
 test('a second make docker-up, and make docker-down, work for a user who is not root', async (t) => {
