@@ -25,7 +25,6 @@ const OTHER_ERRORS = {
   listen_failed: { source: 'internal', status: 0 },
   worker_gone: { source: 'internal', status: 0 },
   worker_timeout: { source: 'internal', status: 0 },
-  internal_error: { source: 'internal', status: 500 },
 } as const satisfies Record<string, ErrorRow>;
 
 export type ErrorCode = Reason | keyof typeof OTHER_ERRORS;

@@ -48,6 +48,7 @@ const ROWS = {
   upstream_reset: row('upstream', 502, 'Backend closed the connection'),
   upstream_invalid: row('upstream', 502, 'Backend gave an invalid answer'),
   upstream_timeout: row('upstream', 504, 'Backend did not answer in time'),
+  internal_error: row('internal', 500, 'Server failed'),
   store_denied: row('store', 503, 'Limits cannot be checked now'),
 } satisfies Record<string, Row>;
 

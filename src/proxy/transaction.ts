@@ -95,12 +95,12 @@ export class Transaction implements DownstreamListener, ResponseSink {
     else this.#limit();
   }
 
-  /** crash ends the request after an unexpected error. */
+  /** crash ends the request after an error of our own program. */
   crash(thrown: unknown): void {
     this.#record.requestId ||= this.#deps.requestIds.nextRequestId();
-    const err = toError(thrown);
-    this.#deps.logger.error({ err, requestId: this.#record.requestId }, 'request failed unexpectedly');
-    this.giveUp(OUTCOMES.upstream_invalid);
+    const { requestId } = this.#record;
+    this.#deps.logger.error({ err: toError(thrown), requestId }, 'request failed unexpectedly');
+    this.giveUp(OUTCOMES.internal_error);
   }
 
   #limit(): void {
@@ -239,8 +239,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
       this.#deps.onBackendFailure(poolName, backend.id, error.message);
     }
     if (!this.#downstream.started && this.#retry(attempt.target, error)) return;
-    const { code } = error;
-    this.#fail(code in OUTCOMES ? OUTCOMES[code as Reason] : OUTCOMES.upstream_invalid);
+    this.#fail(OUTCOMES[error.code as Reason] ?? OUTCOMES.internal_error);
   }
 
   /** @returns whether another attempt is under way */

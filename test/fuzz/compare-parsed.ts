@@ -35,8 +35,8 @@ export function compareParsed(own: OwnRead, read: readonly ReadRequest[], text: 
     const isOver = compareRead({ ours, theirs, isLastOfOurs, text }, { classes, failures });
     if (failures.length > 0) break;
     if (!isOver) continue;
-    if (!isLastOfOurs) failures.push('we read on behind the last request');
-    if (read.length > i + 1) classes.push('not read: behind our last answer');
+    if (!isLastOfOurs) failures.push('we read on after the last request');
+    if (read.length > i + 1) classes.push('not read: after our last answer');
     break;
   }
   return { classes, failures };

@@ -36,7 +36,7 @@ export function compareRequests(
       if (refusal !== null) failures.push(`forwarded although refused by rule: ${refusal}`);
       classes.push('forwarded as one canonical request');
       at++;
-      if (endsConnection(request)) over = 'behind the last request of its connection';
+      if (endsConnection(request)) over = 'after the last request of its connection';
       continue;
     }
     const refusal = refusalOf(request, text);
@@ -47,7 +47,7 @@ export function compareRequests(
       failures.push(
         `not forwarded, or otherwise: ${forwarded === undefined ? 'nothing came' : differenceOf(request, forwarded)}`,
       );
-    over ||= 'behind a refused request';
+    over ||= 'after a refused request';
   }
   if (at < seen.requests.length)
     failures.push(`the backend saw ${seen.requests.length - at} requests that nobody sent`);

@@ -43,7 +43,7 @@ const REFUSALS: readonly Refusal[] = [
     applies: (request, _values, text) => LONE_CR.test(bytesBefore(request, text)),
   },
   {
-    name: 'tab behind Transfer-Encoding',
+    name: 'tab after Transfer-Encoding',
     why: 'llhttp reads the head and never finds the end of the body',
     part: 'head',
     applies: (_request, values, text) =>

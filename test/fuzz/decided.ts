@@ -183,7 +183,7 @@ const WE_ACCEPT: readonly Omit<Decision, 'kind'>[] = [
   },
   {
     name: 'Connection: close or HTTP/1.0 on an interim answer',
-    why: 'RFC 9110 §15.2: the final answer is still to come; the connection is only closed behind that',
+    why: 'RFC 9110 §15.2: the final answer is still to come; the connection is only closed after that',
     applies: ({ interims }, { theirs }) =>
       interims.some(
         (head) => /^HTTP\/1\.0/.test(head) || /^(?:proxy-)?connection:[^\r]*close/im.test(head),
@@ -197,7 +197,7 @@ const WE_ACCEPT: readonly Omit<Decision, 'kind'>[] = [
       interims.some((head) => /^HTTP\/1\.[01] 100/.test(head)) && theirs.error === 'UND_ERR_SOCKET',
   },
   {
-    name: 'undici counts blanks behind Content-Length as digits',
+    name: 'undici counts blanks after Content-Length as digits',
     why: 'RFC 9110 §5.5: blanks around a value are no part of it',
     reader: 'undici',
     applies: ({ final }, { theirs }) =>
@@ -211,7 +211,7 @@ const blanksAside = (texts: readonly string[]): string =>
 
 const WE_DIFFER: readonly Decision[] = [
   {
-    name: 'undici keeps blanks behind values',
+    name: 'undici keeps blanks after values',
     why: 'RFC 9110 §5.5: blanks around a value are no part of it',
     kind: 'headers',
     reader: 'undici',
@@ -219,7 +219,7 @@ const WE_DIFFER: readonly Decision[] = [
       blanksAside(ours.headers) === blanksAside(passingHeaders(theirs.headers)),
   },
   {
-    name: 'undici keeps blanks behind values',
+    name: 'undici keeps blanks after values',
     why: 'RFC 9110 §5.5: blanks around a value are no part of it',
     kind: 'trailers',
     reader: 'undici',
@@ -229,11 +229,11 @@ const WE_DIFFER: readonly Decision[] = [
 ];
 
 /** RFC 9110 §5.5: a tab is whitespace like a space. The other reader's error does no harm, because we frame the response anew. */
-const TAB_BEHIND_CHUNKED: readonly Decision[] = (
+const TAB_AFTER_CHUNKED: readonly Decision[] = (
   ['we refuse', 'body', 'trailers', 'end', 'reuse'] as const
 ).map(
   (kind): Decision => ({
-    name: 'llhttp takes a tab behind chunked for another coding',
+    name: 'llhttp takes a tab after chunked for another coding',
     why: 'RFC 9110 §5.5: blanks around a value are no part of it',
     kind,
     applies: ({ final }) => /^transfer-encoding:[ \t]*chunked *\t[ \t]*\r$/im.test(final),
@@ -242,13 +242,13 @@ const TAB_BEHIND_CHUNKED: readonly Decision[] = (
 
 const WE_REUSE: readonly Omit<Decision, 'kind'>[] = [
   {
-    name: 'undici gives a connection up behind HEAD',
+    name: 'undici closes a connection after HEAD',
     why: 'RFC 9112 §6.3: no body follows; we keep it only where the backend announced none',
     reader: 'undici',
     applies: (_heads, { method }) => method === 'HEAD',
   },
   {
-    name: 'undici gives a connection up behind a 304 that says how long the body would be',
+    name: 'undici closes a connection after a 304 that says how long the body would be',
     why: 'RFC 9110 §15.4.5, §8.6; RFC 9112 §6.1: a 304 may, and has no body',
     reader: 'undici',
     applies: (_heads, { ours }) => ours.status === 304,
@@ -271,7 +271,7 @@ const DECISIONS: readonly Decision[] = [
   ...WE_REFUSE.map((decision): Decision => ({ ...decision, kind: 'we refuse' })),
   ...WE_ACCEPT.map((decision): Decision => ({ ...decision, kind: 'we accept' })),
   ...WE_DIFFER,
-  ...TAB_BEHIND_CHUNKED,
+  ...TAB_AFTER_CHUNKED,
   ...WE_REUSE.map((decision): Decision => ({ ...decision, kind: 'reuse' })),
 ];
 

@@ -118,7 +118,7 @@ class Feed extends LoneConnection<FedWire> {
     while (this.#turns.turn());
     const { faults, requests } = this.#found;
     // If its last answer was not sent when the FIN came, the deadline closes it.
-    if (!this.wire.closed && !this.wire.ended) faults.push('it is still open behind a FIN');
+    if (!this.wire.closed && !this.wire.ended) faults.push('it is still open after a FIN');
     this.connection.destroy();
     if (this.closedCount !== 1) faults.push(`it was closed ${this.closedCount} times`);
     for (const request of this.#fed) {
@@ -136,7 +136,7 @@ class Feed extends LoneConnection<FedWire> {
     if (!whole) faults.push(`bytes before, between or after the answers: ${this.wire.text}`);
     const own = answers.filter(({ echo }) => echo < 0);
     if (own.length > (refusal === 0 ? 0 : 1)) faults.push('a refusal that nobody made, or two');
-    if (own.length > 0 && answers.at(-1)?.echo !== -1) faults.push('an answer behind a refusal');
+    if (own.length > 0 && answers.at(-1)?.echo !== -1) faults.push('an answer after a refusal');
     const wanted = this.#fed.filter(({ answered }) => answered).length;
     if (answers.length - own.length !== wanted)
       faults.push(`${answers.length - own.length} of ${wanted} answers have left`);

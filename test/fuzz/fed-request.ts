@@ -57,7 +57,7 @@ export class FedRequest implements DownstreamListener {
   }
 
   onRequestBody(piece: Buffer): void {
-    if (this.#ended || this.#over) this.faults.push('a piece behind the end of its request');
+    if (this.#ended || this.#over) this.faults.push('a piece after the end of its request');
     const { random, turns } = this.#options;
     const at = this.#parts.push('') - 1;
     const kind = random.below(10);
@@ -106,7 +106,7 @@ export class FedRequest implements DownstreamListener {
   }
 
   onRequestBodyInvalid(status: number): void {
-    if (this.#ended) this.faults.push('a broken body behind its end');
+    if (this.#ended) this.faults.push('a broken body after its end');
     this.#ended = true;
     if (this.#options.request !== undefined) this.#options.request.invalid = status;
     this.#answer({ status, closing: true });

@@ -181,7 +181,7 @@ const SIZES = [
   '2\n',
   '2\r',
 ];
-const BEHIND = [
+const AFTER = [
   'EXTRA',
   '\r\n',
   '\n',
@@ -220,8 +220,8 @@ function grammatical(random: Random): string {
   const fields = [...random.some(4, () => field(random)), ...odd, ...(random.oneIn(10) ? [] : framed.fields)];
   if (random.oneIn(400)) fields.push(...Array.from({ length: 190 + random.below(20) }, () => 'X-Many: 1'));
   if (random.oneIn(400)) fields.push(`X-Long: ${'y'.repeat(65_000 + random.below(1000))}`);
-  const behind = random.oneIn(6) ? random.pick(BEHIND) : '';
-  return `${before(random)}${versionOf(random)} ${statusOf(random)}\r\n${lines(shuffled(random, fields))}\r\n${framed.body}${behind}`;
+  const after = random.oneIn(6) ? random.pick(AFTER) : '';
+  return `${before(random)}${versionOf(random)} ${statusOf(random)}\r\n${lines(shuffled(random, fields))}\r\n${framed.body}${after}`;
 }
 
 function before(random: Random): string {

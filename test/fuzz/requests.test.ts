@@ -38,7 +38,7 @@ async function judge(lane: ProxyLane, text: string, random: Random): Promise<Cas
 function answerFaults(exchange: Exchange, read: readonly ReadRequest[], closes: boolean): string[] {
   const { answers, whole } = takeAnswers(exchange.received);
   const faults: string[] = exchange.stuck === '' ? [] : [exchange.stuck];
-  if (!whole && exchange.closed) faults.push('answers with something before, between or behind');
+  if (!whole && exchange.closed) faults.push('answers with something before, between or after');
   const echoes = answers.filter((answer) => answer.echo >= 0).map((answer) => answer.echo);
   if (echoes.some((index, i) => index !== i)) faults.push(`answers out of order: ${echoes}`);
   const own = answers.filter((answer) => answer.echo < 0);

@@ -182,6 +182,38 @@ function makeSlowLimiter(): { limiter: TokenTaker; asked: () => number; allow: (
   };
 }
 
+for (const [how, take] of [
+  [
+    'at once',
+    () => {
+      throw new Error('bug');
+    },
+  ],
+  ['later', () => Promise.reject(new Error('bug'))],
+] as const) {
+  test(`a fault of our own, thrown ${how}, is a 500 that blames no backend, and the connection goes on`, async (t) => {
+    const backend = await startCapturingBackend(t);
+    const limiter = { ...makeSlowLimiter().limiter, take };
+    const proxy = await startProxy(t, { ...LIMITED, backends: [backend], limiter });
+    const client = await proxy.connect();
+    for (let i = 1; i <= 2; i++) {
+      client.write(GET);
+      const answer = await client.readResponse();
+      assert.deepEqual([answer.status, answer.reason], [500, 'Internal Server Error']);
+      assert.match(JSON.parse(answer.body.toString()).type, /\/internal_error$/);
+      await waitFor('the access line', () => proxy.lines.length === i);
+    }
+    assert.deepEqual(
+      proxy.lines.map(({ status, reason, backend }) => [status, reason, backend]),
+      [
+        [500, 'internal_error', null],
+        [500, 'internal_error', null],
+      ],
+    );
+    assert.deepEqual([proxy.failures, backend.connectionCount], [[], 0]);
+  });
+}
+
 test('a request whose client disconnects while it waits for a token never reaches a backend', async (t) => {
   const backend = await startCapturingBackend(t);
   const { limiter, asked, allow } = makeSlowLimiter();

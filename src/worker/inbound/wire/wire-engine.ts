@@ -6,13 +6,11 @@ import { destroyIfGone } from '../base-connection.ts';
 import type { Engine } from '../server.ts';
 import { ClientConnection } from './client-connection.ts';
 
-/** node stops reading a paused socket once this much waits in it: one read at most. */
-const PAUSED_MAX_BYTES = 1;
-
 /** wireEngine is called once per worker. */
 export function wireEngine(wires: WireMaker): Engine {
   const pendingMemory = new PendingMemory();
-  const options = { allowHalfOpen: true, noDelay: true, highWaterMark: PAUSED_MAX_BYTES };
+  // With this highWaterMark, node stops reading a paused socket once one read waits in it.
+  const options = { allowHalfOpen: true, noDelay: true, highWaterMark: 1 };
   return (owner, kind) =>
     createServer(options, (socket) => {
       if (destroyIfGone(socket, kind)) return;
