@@ -102,7 +102,7 @@ export class PendingMemory {
     else if (before > 0 && after === 0) unlink(pending);
   }
 
-  /** cutExcess is called after each read, which may be the caller's last. @param onCut is called for each connection that is cut */
+  /** cutExcess is called after each read. It may close the caller's connection. @param onCut is told of each that is closed */
   cutExcess(onCut: { onOverload(): void }): void {
     while (this.bytes > PENDING_MAX_BYTES) {
       onCut.onOverload();

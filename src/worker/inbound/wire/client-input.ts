@@ -9,8 +9,8 @@ import type { ClientRequest } from './client-request.ts';
 /** When this much waits after the request that is served, the client is no longer read. */
 const AHEAD_MAX_BYTES = 32_768;
 /**
- * Up to this much a client that is ahead is still read once per tick, so that a FIN after the bytes ends its request. Not while the
- * worker's clients take half of their memory: a FIN is not worth that others are cut. A reset is always seen.
+ * Up to this much a client that is ahead is still read once per tick, so that a FIN after the bytes ends its request. It is not read
+ * while clients take half of PENDING_MAX_BYTES, because nobody must be cut only to see a FIN. A reset is always seen.
  */
 const LOOK_AHEAD_MAX_BYTES = 262_144;
 /** Requests of one connection that are answered before other connections have their turn. */
