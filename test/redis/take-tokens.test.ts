@@ -248,6 +248,15 @@ test('the script take-tokens accepts returned tokens in their epoch and the next
   assert.equal((await take(LEASE_US, { ...back, refund: 9, versionUs: 2 })).levelMicro, 10_000_000);
   await take(LEASE_US, { need: 5, versionUs: 2 });
   assert.ok((await take(2 * LEASE_US, { ...back, refund: 1, versionUs: 2 })).levelMicro < 6_000_000);
+
+  const lending = makeBucket();
+  const large = { capacity: 100, rateMicro: 1 };
+  const lent = await lending(0, { ...large, need: 10, ahead: 20 });
+  assert.deepEqual([lent.ahead, lent.levelMicro], [20, 70_000_000]);
+  const refund = { ...large, need: 0, refund: 15, refundEpoch: lent.epoch };
+  assert.equal((await lending(LEASE_US, refund)).levelMicro, 80_000_000, 'the rest is on lease');
+  const ret = { ...large, need: 0, ret: 20, retEpoch: lent.epoch };
+  assert.equal((await lending(LEASE_US, ret)).levelMicro, 100_000_000);
 });
 
 test('the script take-tokens stops accounting for lease tokens once they are spent', async () => {

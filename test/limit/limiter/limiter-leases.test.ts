@@ -186,7 +186,12 @@ test('a limiter with leases drops its lots, and one in flight, when an operator 
     await gate.promise;
     return answer?.(takes) ?? [];
   };
-  await lab.flow(30, 4);
+  const taken = lab.takes.length;
+  // No longer: requests that wait for a lot would use it up.
+  for (let ms = 0; lab.takes.length === taken; ms++) {
+    assert.ok(ms < 100, 'the lease runs low');
+    await lab.flow(1, 4);
+  }
   assert.ok((lab.takes.at(-1)?.ahead ?? 0) > 0, 'a lot is under way');
   lab.limiter.resetBucket(lab.takes[0]?.key ?? '');
   gate.resolve();
