@@ -103,10 +103,8 @@ async function check(configPath: string): Promise<number> {
   const { toError } = await import('./contract/errors.ts');
   const { chooseDataPath } = await import('./infra/wire/wire-choice.ts');
   const loaded = loadConfig(configPath, process.env);
-  const lines =
-    'problems' in loaded
-      ? formatProblems(configPath, loaded.problems)
-      : formatProblems(configPath, loaded.warnings, 'warning: ');
+  const found = 'problems' in loaded ? loaded.problems : loaded.warnings;
+  const lines = formatProblems(configPath, found, 'problems' in loaded ? '' : 'warning: ');
   let code = 'problems' in loaded ? REFUSED : DONE;
   try {
     chooseDataPath(process.version, process.env);

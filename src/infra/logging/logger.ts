@@ -34,7 +34,10 @@ export function makeLogger(
 /** An expected error is logged without its stack, which would bury the sentence. */
 function describeError(error: Error): object {
   const described = pino.stdSerializers.err(error);
-  return isExpected(error) ? { ...described, stack: undefined } : described;
+  if (!isExpected(error)) return described;
+  // Most of our sentences hold that of the cause, which pino would add once more.
+  const isSaid = error.cause instanceof Error && error.message.includes(error.cause.message);
+  return { ...described, stack: undefined, ...(isSaid && { message: error.message }) };
 }
 
 /** Our own errors but for faults, and the system's (ECONNREFUSED). Codes of node's own begin with ERR_ and mean a fault. */

@@ -18,6 +18,9 @@ const OTHERS_MS = 250;
 const SHARED_BUFFERS = 'shared_buffers=4MB';
 const START_PARAMETERS = [...PGlite.defaultStartParams, '-c', SHARED_BUFFERS];
 
+/** errno of WASI, as PGlite's file system throws it. */
+const ENOSPC = 51;
+
 /** What the thread is started with. */
 export interface ThreadStart {
   dataFolder: string;
@@ -27,6 +30,10 @@ export interface ThreadStart {
 async function makeData(folder: string): Promise<void> {
   // Standard input ends with the process that wanted the data.
   process.stdin.resume().on('end', () => process.exit(1));
+  process.on('uncaughtException', (error) => {
+    const isFull = 'errno' in error && error.errno === ENOSPC;
+    process.stderr.write(isFull ? 'ENOSPC: no space left' : String(error), () => process.exit(1));
+  });
   const fresh = await PGlite.create(folder, {
     startParams: START_PARAMETERS,
     initDbStartParams: ['--set', SHARED_BUFFERS],

@@ -57,7 +57,8 @@ const START_MS = 60_000;
 const FIRST_USE_MS = 10_000;
 const CLOSE_MS = 5_000;
 const MIN_RETRY_MS = 250;
-const MAX_RETRY_MS = 5_000;
+/** A start that fails, as on a full disk, takes seconds of CPU. */
+const MAX_RETRY_MS = 60_000;
 /** Longer than two statements' deadlines. */
 const STALL_WINDOW_MS = 15_000;
 /** The thread's JavaScript makes little that lasts: its database is in WASM. */
@@ -235,7 +236,7 @@ export class EmbeddedPostgres {
         });
       renameSync(draft, this.#dataFolder);
     } catch (cause) {
-      throw new Error('its data cannot be made', { cause });
+      throw new Error(`its data cannot be made: ${toError(cause).message}`, { cause });
     } finally {
       for (const name of readdirSync(this.#folder).filter((each) => each.startsWith(DRAFT_PREFIX)))
         await rm(join(this.#folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });

@@ -87,6 +87,19 @@ test('expected errors are logged without a stack, faults with it', () => {
   assert.match(String(stacks[2]), /TypeError: a fault\n/);
 });
 
+test('the reason of an expected error is logged once', () => {
+  const { logger, lines } = makeLog('json');
+  const cause = new Error('no space left');
+  const held = new LbError('database_unavailable', 'it does not start: no space left', { cause });
+  for (const err of [held, new LbError('database_unavailable', `away: ${held.message}`, { cause: held })])
+    logger.error({ err }, 'a');
+  logger.error({ err: new LbError('client_exists', 'there already', { cause }) }, 'a');
+  assert.deepEqual(
+    lines.map((line) => JSON.parse(line).err.message),
+    [held.message, `away: ${held.message}`, 'there already: no space left'],
+  );
+});
+
 test('a long log line is cut to the size that pipes write atomically', () => {
   for (const format of ['json', 'pretty'] as const) {
     const { logger, lines } = makeLog(format);
