@@ -27,7 +27,7 @@ export class ConnectionPool implements ConnectionHost {
   #newestParked(): Connection | undefined {
     for (;;) {
       const connection = this.#parked.pop();
-      // A connection that has just ended says so a tick later.
+      // A connection that has just ended may be in the list for one more tick.
       if (connection === undefined || connection.readable) return connection;
       connection.close();
     }

@@ -3,8 +3,18 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { test } from 'node:test';
-import { waitFor } from '../../support/wait.ts';
-import { closeOf, LARGE_BYTES, listen, MAKERS, RecordingOwner, tcpPort, turns, WAYS } from './pairs.ts';
+import { waitFor, within } from '../../support/wait.ts';
+import {
+  closeOf,
+  collect,
+  LARGE_BYTES,
+  listen,
+  MAKERS,
+  RecordingOwner,
+  tcpPort,
+  turns,
+  WAYS,
+} from './pairs.ts';
 
 /** Disconnects at once: with a RST over TCP, by a close on a Unix socket. */
 async function breakOff(peer: Socket, transport: 'TCP' | 'Unix'): Promise<void> {
@@ -46,6 +56,19 @@ for (const way of WAYS) {
     await closed;
     await turns();
     assert.deepEqual([owner.readCount, owner.told, owner.wrongCalls], [1, [], []]);
+  });
+
+  test(`${way.name}: reset closes the connection also while our FIN waits behind bytes`, async (t) => {
+    const { owner, wire, peer } = await way.pair(t);
+    assert.equal(wire.writeText('x'.repeat(LARGE_BYTES)), false);
+    wire.end();
+    await turns();
+    owner.leave('reset');
+    const got = collect(peer);
+    peer.on('end', () => peer.end());
+    await within(closeOf(peer), 15_000, 'the end of the connection');
+    assert.ok(got.length < LARGE_BYTES, 'what waited did not leave');
+    assert.deepEqual(owner.wrongCalls, []);
   });
 
   test(`${way.name}: a failed write is reported once, whatever is written afterwards`, async (t) => {
