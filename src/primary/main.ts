@@ -163,8 +163,7 @@ class Primary {
 
     const addresses = [...listen, { kind: 'tcp', ...admin } as const];
     await this.#unlessStopped(waitForFreeAddresses(addresses, logger, () => this.#phase === 'draining'));
-    const embedded = { purpose: 'sluice serve', lazy: true };
-    const storage = openStorage(settings.database, logger, embedded);
+    const storage = openStorage(settings.database, logger, { purpose: 'sluice serve', lazy: true });
     lifecycle.onClose('the database', () => storage.close(), DATABASE_CLOSE_MS);
     const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
 

@@ -21,8 +21,6 @@ function parseAdminHost(raw: string): Parsed<string> {
   return isHostName(raw) ? { value: raw.toLowerCase() } : { message: 'must be a host name without a port' };
 }
 
-const TOKEN = /^[\x21-\x7e]{1,512}$/;
-
 /** adminSchema is the block `admin`; on its own for `sluice clients`. */
 export const adminSchema = Key.block('The admin port. Changes need a restart.', {
   address: Key.text(
@@ -34,7 +32,7 @@ export const adminSchema = Key.block('The admin port. Changes need a restart.', 
   token: Key.textOrNone(
     'text, secret',
     'Bearer token that admin calls must carry. Empty: they need none.',
-    Key.matching(TOKEN, 'must be at most 512 visible ASCII characters without spaces'),
+    Key.matching(/^[\x21-\x7e]{1,512}$/, 'must be at most 512 visible ASCII characters without spaces'),
     {
       range: 'at most 512 visible ASCII characters; at least 16 where the address is not loopback',
       fallback: 'empty',

@@ -11,9 +11,6 @@ import { HttpProblem } from './problems.ts';
 /** Probes and scrapers may use any name for these; they change nothing and show no secret. */
 const HOST_EXEMPT = new Set(['/livez', '/readyz', '/metrics']);
 const ALWAYS_OPEN = new Set(['/livez', '/readyz']);
-const METRICS_PATH = '/metrics';
-
-const SAFE_METHODS = new Set(['GET', 'HEAD']);
 
 /** host, v4 or [v6], with an optional port; user names and bare v6 addresses do not match (RFC 9110 §7.2). */
 const AUTHORITY = /^(?:\[([^\]]+)\]|([^:@[\]/]+))(?::(\d{0,5}))?$/;
@@ -36,7 +33,7 @@ export class AccessGuard {
   check(request: IncomingMessage, path: string): void {
     if (!HOST_EXEMPT.has(path)) this.#checkSite(request);
     if (this.#tokenHash === null || ALWAYS_OPEN.has(path)) return;
-    if (path === METRICS_PATH && this.#publicMetrics) return;
+    if (path === '/metrics' && this.#publicMetrics) return;
     if (matchesToken(request.headers.authorization, this.#tokenHash)) return;
     const headers = { 'www-authenticate': 'Bearer realm="sluice admin"' };
     throw new HttpProblem(401, 'the bearer token is missing or wrong', { headers });
@@ -53,7 +50,7 @@ export class AccessGuard {
     if (absolute !== null) this.#checkAuthority(absolute[1] ?? '', 'Host');
     const [, scheme = '', authority = ''] = ORIGIN.exec(headers.origin ?? '') ?? [];
     if (headers.origin !== undefined) this.#checkAuthority(authority, 'Origin');
-    if (!SAFE_METHODS.has(method)) this.#checkWrite(request, scheme.toLowerCase(), authority);
+    if (method !== 'GET' && method !== 'HEAD') this.#checkWrite(request, scheme.toLowerCase(), authority);
   }
 
   /**
