@@ -45,6 +45,7 @@ at \`/\`. This page is made from that description. \`sluice clients\` makes the 
 - **Bodies** are JSON with \`Content-Type: application/json\` (else 415) of at most 64 KiB (else 413).
 - **Refusals** are \`application/problem+json\` (RFC 9457); a 422 has one entry in \`errors\` for each wrong field.
 - **Lists** come in pages: \`next\` is the \`after\` of the following page, \`null\` on the last.
+- **Writes** of clients and keys are answered once every worker of this machine knows them, a second later at most. Other machines follow within a second.
 - **Records.** Sluice logs each write and each refused caller; \`sluice_admin_requests_total{route,code}\` counts all answers.
 `;
 
