@@ -138,12 +138,8 @@ export class LeaseAccount {
     return true;
   }
 
-  /** add adds a lot. One that has expired on its way goes back. */
-  add(lot: Lot, nowMs: number): void {
-    if (nowMs >= lot.expiresMs) {
-      this.#ended.push(lot);
-      return;
-    }
+  /** add adds a lot, which expires after those before it. One that has expired on its way goes back as any other. */
+  add(lot: Lot): void {
     this.#lots.push(lot);
     this.#held += lot.tokens;
   }

@@ -309,7 +309,6 @@ export class Limiter {
     const enqueuedMs = Math.min(...takes.map((take) => take.waiters[0]?.enqueuedMs ?? sentAtMs));
     this.#health.judge(breaker, results, sentAtMs, nowMs - enqueuedMs);
     this.#roundTripMs += (nowMs - sentAtMs - this.#roundTripMs) * ROUND_TRIP_SMOOTHING;
-    const away = this.#health.isAway(breaker);
     for (const [index, take] of takes.entries()) {
       const { bucket, waiters } = take;
       const result = results[index];
@@ -317,9 +316,8 @@ export class Limiter {
         if (result === undefined || result instanceof Error) {
           for (const waiter of waiters) this.#answerAlone(waiter);
         } else this.#share(take, result, sentAtMs);
-        // Requests that arrived meanwhile do not wait for a store that has just failed, nor ask for what cannot be there.
-        if (away) for (const waiter of bucket.drainQueue()) this.#answerAlone(waiter);
-        else denyQueued(bucket, nowMs);
+        // Requests that arrived meanwhile do not ask for what cannot be there. If the store is away, the next flush answers them.
+        denyQueued(bucket, nowMs);
       } catch (thrown) {
         this.#options.logger.error({ err: toError(thrown) }, 'a store reply was not applied');
       }
@@ -334,7 +332,7 @@ export class Limiter {
     if (bucket.lease !== null && request.ahead > 0) {
       bucket.lease.lent(request.ahead, reply.ahead, nowMs);
       if (reply.ahead > 0 && !bucket.isStale(sentAtMs)) {
-        bucket.lease.add(new Lot(reply.ahead, reply.epoch, sentAtMs + LEASE_MS), nowMs);
+        bucket.lease.add(new Lot(reply.ahead, reply.epoch, sentAtMs + LEASE_MS));
         // Plus 1: timers have whole milliseconds and may fire up to one too early.
         const ageInMs = Math.ceil(sentAtMs + RETURN_AFTER_MS - nowMs) + 1;
         this.#options.timers.after(Math.max(1, ageInMs), () => this.#returnAged(bucket));

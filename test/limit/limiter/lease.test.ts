@@ -30,7 +30,7 @@ test('a lease account asks for the demand of just over half a lease, minus the t
   const account = busyAccount(1_000);
   const wanted = 4 * LEASE_MS * 0.6;
   assert.deepEqual(account.ask(1_000, RULES, true), { ...NOTHING, ahead: wanted });
-  account.add(new Lot(50, 7, 1_050), 1_000);
+  account.add(new Lot(50, 7, 1_050));
   assert.equal(account.ask(1_000, RULES, true).ahead, wanted - 50);
   assert.equal(account.ask(1_000, null, true).ahead, 0, 'leases are off');
   assert.equal(account.ask(1_000, { ...RULES, capacity: 19 }, true).ahead, 0, 'the bucket has become small');
@@ -59,8 +59,8 @@ test('a lease account asks for nothing at low demand, and forgets past demand', 
 test('a lease account spends the lot that expires first, over several lots, and never more than there is', () => {
   const account = new LeaseAccount(0, 0);
   const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
-  account.add(old, 0);
-  account.add(young, 10);
+  account.add(old);
+  account.add(young);
   assert.equal(account.spend(6, 10), null);
   assert.equal(account.spend(3, 10), old);
   assert.equal(account.held, 2);
@@ -70,31 +70,31 @@ test('a lease account spends the lot that expires first, over several lots, and 
 
 test('a lease account does not spend a lot at or after its end', () => {
   const account = new LeaseAccount(0, 0);
-  account.add(new Lot(5, 1, 50), 0);
+  account.add(new Lot(5, 1, 50));
   assert.ok(account.covers(5, 49.999));
   assert.equal(account.spend(1, 50), null);
   assert.equal(account.held, 0);
-  account.add(new Lot(5, 1, 50), 50);
+  account.add(new Lot(5, 1, 50));
   assert.equal(account.spend(1, 50), null, 'expired on its way');
 });
 
 test('a lease account spends from the next lot when the oldest has just expired', () => {
   const account = new LeaseAccount(0, 0);
   const [old, young] = [new Lot(2, 1, 50), new Lot(3, 2, 60)];
-  account.add(old, 0);
-  account.add(young, 10);
+  account.add(old);
+  account.add(young);
   assert.equal(account.spend(1, 50), young);
   assert.equal(account.spend(2, 50), young, 'its other tokens are there too');
   assert.equal(account.held, 0);
-  account.add(new Lot(1, 3, 100), 55);
+  account.add(new Lot(1, 3, 100));
   assert.equal(account.spend(2, 55), null, 'and none is there twice');
 });
 
 test('a lease account returns the rest of a lot in its last quarter, by epoch, once', () => {
   const account = new LeaseAccount(0, 0);
-  account.add(new Lot(5, 1, 50), 0);
-  account.add(new Lot(7, 1, 51), 1);
-  account.add(new Lot(9, 2, 52), 2);
+  account.add(new Lot(5, 1, 50));
+  account.add(new Lot(7, 1, 51));
+  account.add(new Lot(9, 2, 52));
   account.spend(1, 2);
   assert.equal(account.age(37), false);
   assert.equal(account.age(40), true);
@@ -106,8 +106,8 @@ test('a lease account returns the rest of a lot in its last quarter, by epoch, o
 
 test('a lease account reports spent tokens with the next take, also of lots that are still valid', () => {
   const account = new LeaseAccount(0, 0);
-  account.add(new Lot(3, 1, 50), 0);
-  account.add(new Lot(5, 2, 60), 10);
+  account.add(new Lot(3, 1, 50));
+  account.add(new Lot(5, 2, 60));
   account.spend(4, 10);
   assert.deepEqual(account.ask(10, null, false), NOTHING);
   assert.deepEqual(account.ask(10, null, true), { ...NOTHING, spent: 3, retEpoch: 1 });
@@ -119,14 +119,14 @@ test('a lease account reports spent tokens with the next take, also of lots that
 
 test('a lease account does not return tokens that the store would refuse', () => {
   const account = new LeaseAccount(0, 0);
-  account.add(new Lot(5, 1, 50), 0);
+  account.add(new Lot(5, 1, 50));
   assert.deepEqual(account.ask(100, null, true), NOTHING);
 });
 
 test('a lease account takes unused tokens back into their lot until they are reported or the lot ends', () => {
   const account = new LeaseAccount(0, 0);
   const lot = new Lot(5, 1, 50);
-  account.add(lot, 0);
+  account.add(lot);
   assert.equal(account.spend(3, 0), lot);
   assert.equal(account.unspend(lot, 2, 10), true);
   assert.equal(account.held, 4);
@@ -141,7 +141,7 @@ test('a lease account takes unused tokens back into their lot until they are rep
 test('a lease account asks for more before it is empty, except from a bucket that has just lent less than asked', () => {
   const account = busyAccount(1_000);
   assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
-  account.add(new Lot(20, 1, 1_050), 1_000);
+  account.add(new Lot(20, 1, 1_050));
   assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), false);
   account.spend(12, 1_000);
   assert.equal(account.runsLow(1_000, ROUND_TRIP_MS), true);
@@ -154,10 +154,10 @@ test('a lease account asks for more before it is empty, except from a bucket tha
 
 test('a lease account returns or drops all tokens on request', () => {
   const account = new LeaseAccount(0, 0);
-  account.add(new Lot(5, 1, 50), 0);
+  account.add(new Lot(5, 1, 50));
   account.returnAll();
   assert.deepEqual([account.held, account.hasReturns], [0, true]);
-  account.add(new Lot(5, 1, 50), 0);
+  account.add(new Lot(5, 1, 50));
   account.drop();
   assert.deepEqual([account.held, account.hasReturns], [0, false]);
 });
@@ -202,7 +202,7 @@ class Books {
 
   lend(account: LeaseAccount, tokens: number, nowMs: number): void {
     const epoch = Math.floor(nowMs / LEASE_MS);
-    account.add(new Lot(tokens, epoch, nowMs + LEASE_MS), nowMs);
+    account.add(new Lot(tokens, epoch, nowMs + LEASE_MS));
     this.#out.set(epoch, (this.#out.get(epoch) ?? 0) + tokens);
     this.#lent += tokens;
   }

@@ -25,6 +25,15 @@ test('local shares divide capacity and refill by the number of workers', () => {
   assert.equal(drain(local, SEC_US / 2, null), 5);
 });
 
+test('a local share grows with the limits of fewer workers, and gets no tokens by that', () => {
+  const local = makeLocal(8);
+  assert.equal(drain(local, 0, null), 12);
+  local.shares = 4;
+  assert.equal(drain(local, 0, null), 0);
+  assert.equal(drain(local, SEC_US / 2, null), 10, 'a quarter of 80 per second');
+  assert.equal(drain(local, 10 * SEC_US, null), 25);
+});
+
 test('local shares have at least one token, and always refill', () => {
   assert.deepEqual(makeLocal(64).shareOf({ capacity: 5, rateMicro: 3, versionUs: 1 }), {
     capacity: 1,
