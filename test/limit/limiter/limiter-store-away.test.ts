@@ -154,6 +154,23 @@ test('B32: a replacement worker that hears one server of a Cluster begins with e
   await limiter.close();
 });
 
+test('one call without a reply does not open the breaker if the store has answered another one meanwhile', async () => {
+  const working = memoryStore().answer;
+  const store = new ScriptedStore((takes) =>
+    takes[0]?.key.includes(caller.bucketHash)
+      ? new Promise(() => undefined)
+      : (working?.(takes) ?? assert.fail()),
+  );
+  const { limiter, metric } = makeLimiter({ store, timeoutMs: 200 });
+  const stuck = limiter.take(caller, policyOf(), 1);
+  await waitFor('the first call', () => store.batches.length === 1);
+  assert.equal((await limiter.take(callerOf('another'), policyOf(), 1)).source, 'store');
+  assert.equal((await stuck).source, 'local');
+  await waitFor('the end of the first call', () => metric(STORE_CALLS, 'timeout') === 1);
+  assert.equal(limiter.breakerOpen, false);
+  await limiter.close();
+});
+
 test('B32: an unreadable bucket is decided locally, and all others by the store', async () => {
   const working = memoryStore().answer;
   const store = new ScriptedStore(async (takes) => {
