@@ -64,3 +64,10 @@ export function systemCodeOf(thrown: unknown): string | null {
   if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return null;
   return typeof thrown.code === 'string' ? thrown.code : null;
 }
+
+const OWN_SHORTAGES = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM']);
+
+/** isOwnShortage: whether this machine, not the backend, lacked descriptors, ports or memory for a connection. */
+export function isOwnShortage(error: unknown): boolean {
+  return OWN_SHORTAGES.has(systemCodeOf(error) ?? '');
+}

@@ -15,7 +15,7 @@ export interface ProbeResult {
   detail: string;
   /** The resolver's error. The probe went to the last known address, if there is one. */
   resolverError?: string;
-  /** true: the backend's name has never resolved, so the probe counts neither as passed nor as failed. */
+  /** true: the backend's name has never resolved, or this machine lacks descriptors or the like. Then nothing is counted. */
   inconclusive?: boolean;
 }
 

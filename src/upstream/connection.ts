@@ -14,7 +14,7 @@
  * first by a FIN keeps the port for a minute, so Sluice does that only in PARKED and after a complete upload; else it resets.
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
-import { LbError, systemCodeOf } from '../contract/errors.ts';
+import { isOwnShortage, LbError } from '../contract/errors.ts';
 import { NO_BODY } from '../contract/request-head.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { ConnectEvents, Wire, WireMaker } from '../infra/wire/wire.ts';
@@ -49,8 +49,6 @@ const LEAVING_MS = 1_000;
 const DEFAULT_PARK_MS = 60_000;
 /** Of `Keep-Alive: timeout=N`, N - 1 seconds are used: a request must arrive before the backend closes. */
 const KEEP_ALIVE_MARGIN_SEC = 1;
-/** Codes that say that this machine, not the backend, lacks descriptors, ports or memory for a connection. */
-const OWN_SHORTAGES = new Set(['EMFILE', 'ENFILE', 'EADDRNOTAVAIL', 'ENOBUFS', 'ENOMEM']);
 
 /** What all connections of a pool have in common. */
 export interface ConnectionSettings extends ExchangeSettings {
@@ -364,6 +362,6 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
 /** `overload` where this machine is the cause. Nothing was sent, so the request may be tried again. */
 function connectError(error: Error): LbError {
-  const code = OWN_SHORTAGES.has(systemCodeOf(error) ?? '') ? 'overload' : 'connect_failed';
+  const code = isOwnShortage(error) ? 'overload' : 'connect_failed';
   return new LbError(code, `connect failed: ${error.message}`, { cause: error, retryable: true });
 }

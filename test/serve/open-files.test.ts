@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { test } from 'node:test';
-import { ask, poolOf, QUICK_CHECK, startNamed } from '../cluster/support.ts';
+import { ask, askJson, poolOf, QUICK_CHECK, startNamed } from '../cluster/support.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
@@ -39,4 +42,27 @@ test('a worker without free file descriptors answers that it is overloaded, and 
   assert.equal(backends[0].consecutiveFailures, 0);
   for (const client of clients) client.close();
   await waitFor('the next request to be served', async () => (await ask(sluice.proxyUrl)).text === 'a');
+});
+
+test('more checked backends than open files: each is probed in its turn, and none is down', async (t) => {
+  const server = createServer((_request, response) => response.end()).listen(0, '0.0.0.0');
+  t.after(() => server.close());
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  const addresses = Array.from(
+    { length: 2 * OPEN_FILES },
+    (_, i) => `127.1.${i >> 7}.${(i & 127) + 1}:${port}`,
+  );
+  const backends = addresses.map((address) => ({ url: `http://${address}` }));
+  const healthCheck = { path: '/', interval: '60s', timeout: '10s', rise: 1, fall: 1 };
+  const config = { workers: 1, pools: { app: { backends, healthCheck } } };
+  const sluice = await startSluice({ config, openFiles: OPEN_FILES });
+  t.after(() => sluice.stop());
+  await waitFor('a passed probe of each backend', async () => {
+    const { body } = await askJson(`${sluice.adminUrl}/api/v1/pools`);
+    const [pool] = body.items as { backends: { state: string }[] }[];
+    const states = pool?.backends.map(({ state }) => state) ?? [];
+    assert.ok(!states.includes('down'), 'a backend that answers is down');
+    return states.length === backends.length && states.every((state) => state === 'up');
+  });
 });

@@ -7,6 +7,7 @@
 import { type Clock, systemClock } from '../../contract/clock.ts';
 import type { ProbeResult } from '../../contract/health.ts';
 import type { PoolSettings } from '../../contract/settings.ts';
+import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import { type Probe, type ProbeTarget, runProbe } from './probe.ts';
 
@@ -23,16 +24,20 @@ export interface HealthCheckerOptions {
   /** Uniform in [0, 1). */
   random?: () => number;
   probe?: Probe;
+  /** Probes under way at the same time; each has a connection, and the primary needs descriptors for more than probes. */
+  maxProbes?: number;
 }
 
 /** HealthChecker is made once by the primary's main. */
 export class HealthChecker {
-  readonly #options: Required<HealthCheckerOptions>;
+  readonly #options: CheckOptions;
   /** The checks in force, and those of a coming revision, which prepare has started. The key is the whole CheckSpec. */
   #checks = new Map<string, Check>();
 
   constructor(options: HealthCheckerOptions) {
-    this.#options = { clock: systemClock, random: Math.random, probe: runProbe, ...options };
+    const maxProbes = Math.floor(openFileLimit() / 4);
+    const given = { clock: systemClock, random: Math.random, probe: runProbe, maxProbes, ...options };
+    this.#options = { ...given, slots: new Slots(given.maxProbes) };
   }
 
   /**
@@ -90,14 +95,34 @@ function firstResults(checks: ReadonlyMap<string, Check>): Promise<unknown> {
   return atMost(Promise.all([...checks.values()].map((check) => check.firstResult)), FIRST_RESULTS_MS);
 }
 
-/**
- * nextStartMs is when the probe after one that started at startMs is due.
- *
- * @param randomUnit uniform in [0, 1)
- */
+/** nextStartMs is when the probe after one that started at startMs is due. @param randomUnit uniform in [0, 1) */
 export function nextStartMs(startMs: number, intervalMs: number, randomUnit: number): number {
   return startMs + intervalMs * (1 - JITTER_RATIO + 2 * JITTER_RATIO * randomUnit);
 }
+
+/** Slots bounds the probes under way. The others wait in order; there are no more than checks. */
+class Slots {
+  #free: number;
+  readonly #waiting: (() => void)[] = [];
+
+  constructor(count: number) {
+    this.#free = count;
+  }
+
+  async use(task: () => Promise<void>): Promise<void> {
+    if (this.#free > 0) this.#free--;
+    else await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    try {
+      await task();
+    } finally {
+      const next = this.#waiting.shift();
+      if (next === undefined) this.#free++;
+      else next();
+    }
+  }
+}
+
+type CheckOptions = Required<HealthCheckerOptions> & { slots: Slots };
 
 interface CheckSpec {
   pool: string;
@@ -109,26 +134,22 @@ interface CheckSpec {
 class Check {
   /** Resolves with the first result, or when stopped before it. */
   readonly firstResult: Promise<void>;
+  inForce = false;
   readonly #spec: CheckSpec;
-  readonly #options: Required<HealthCheckerOptions>;
+  readonly #options: CheckOptions;
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
-  #inForce = false;
   #held: ProbeResult | null = null;
 
-  constructor(spec: CheckSpec, options: Required<HealthCheckerOptions>) {
+  constructor(spec: CheckSpec, options: CheckOptions) {
     this.#spec = spec;
     this.#options = options;
-    this.firstResult = this.#probe();
-  }
-
-  get inForce(): boolean {
-    return this.#inForce;
+    this.firstResult = options.slots.use(this.#probe);
   }
 
   /** enforce puts the check into force: it reports the result that it has kept, and every later one. */
   enforce(): void {
-    this.#inForce = true;
+    this.inForce = true;
     const held = this.#held;
     this.#held = null;
     if (held !== null) this.#report(held);
@@ -140,7 +161,8 @@ class Check {
   }
 
   /** Probes once, reports, and schedules the next probe. Never rejects as long as onResult does not throw. */
-  async #probe(): Promise<void> {
+  readonly #probe = async (): Promise<void> => {
+    if (this.#stopping.signal.aborted) return;
     const { clock, probe } = this.#options;
     const startMs = clock.monotonicMs();
     const atMs = clock.wallMs();
@@ -149,9 +171,9 @@ class Check {
     const result = { atMs, durationMs: clock.monotonicMs() - startMs, ...outcome };
     // The next probe is scheduled first, so that a listener that throws does not end the check.
     this.#schedule(startMs);
-    if (this.#inForce) this.#report(result);
+    if (this.inForce) this.#report(result);
     else this.#held = result;
-  }
+  };
 
   #report(result: ProbeResult): void {
     this.#options.onResult(this.#spec.pool, this.#spec.backend, result);
@@ -160,6 +182,9 @@ class Check {
   #schedule(startMs: number): void {
     const { clock, random } = this.#options;
     const dueMs = nextStartMs(startMs, this.#spec.target.check.intervalMs, random());
-    this.#timer = setTimeout(() => void this.#probe(), Math.max(0, dueMs - clock.monotonicMs()));
+    this.#timer = setTimeout(
+      () => void this.#options.slots.use(this.#probe),
+      Math.max(0, dueMs - clock.monotonicMs()),
+    );
   }
 }

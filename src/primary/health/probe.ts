@@ -2,7 +2,7 @@
 import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { connect, type LookupFunction } from 'node:net';
-import { systemCodeOf, toError } from '../../contract/errors.ts';
+import { isOwnShortage, systemCodeOf, toError } from '../../contract/errors.ts';
 import type { ProbeResult } from '../../contract/health.ts';
 import type { HealthCheckSettings } from '../../contract/settings.ts';
 import { backendNames } from '../../infra/backend-names.ts';
@@ -35,20 +35,20 @@ export const runProbe: Probe = async (target, signal) => {
   const lookup = backendNames.lookupWith({
     patienceMs: check.timeoutMs * RESOLVER_SHARE,
     onOutage: (error) => {
-      resolverError = detailOf(error);
+      resolverError = failure(error).detail;
     },
   });
   const outcome = await connectAndProbe(target, lookup, signal);
-  const { ok, detail } = outcome;
   if (!backendNames.knows(host)) {
-    const unresolved = `name not resolved: ${detail}`;
-    return { ok: false, detail: unresolved, resolverError: detail, inconclusive: true };
+    const { detail } = outcome;
+    return { ok: false, detail: `name not resolved: ${detail}`, resolverError: detail, inconclusive: true };
   }
   if (resolverError === undefined) return outcome;
-  return { ok, detail: `${detail}, at its last known address (${resolverError})`, resolverError };
+  const detail = `${outcome.detail}, at its last known address (${resolverError})`;
+  return { ...outcome, detail, resolverError };
 };
 
-type Settle = (ok: boolean, detail: string) => void;
+type Settle = (outcome: ProbeOutcome) => void;
 type Connection = EventEmitter & { destroy(): unknown };
 
 function connectAndProbe(
@@ -58,27 +58,26 @@ function connectAndProbe(
 ): Promise<ProbeOutcome> {
   const { type, timeoutMs } = target.check;
   // Only the first call of settle counts; a promise ignores the others.
-  return new Promise((resolve) => {
-    const settle: Settle = (ok, detail) => resolve({ ok, detail });
+  return new Promise((settle) => {
     try {
       const connection = (type === 'http' ? probeHttp : probeTcp)(target, lookup, settle);
       const end = (detail: string) => {
-        settle(false, detail);
+        settle({ ok: false, detail });
         connection.destroy();
       };
       const abort = () => end('aborted');
       const stopTimeLimit = startTimeLimit(timeoutMs, () => end('timeout'));
       signal.addEventListener('abort', abort, { once: true });
-      connection.on('error', (error) => settle(false, detailOf(error)));
+      connection.on('error', (error) => settle(failure(error)));
       connection.on('close', () => {
         stopTimeLimit();
         signal.removeEventListener('abort', abort);
-        settle(false, 'closed without an answer');
+        settle({ ok: false, detail: 'closed without an answer' });
       });
       if (signal.aborted) abort();
     } catch (thrown) {
       // node:http throws at once for a path or host that it cannot send.
-      settle(false, detailOf(thrown));
+      settle(failure(thrown));
     }
   });
 }
@@ -86,7 +85,7 @@ function connectAndProbe(
 function probeTcp({ host, port }: ProbeTarget, lookup: LookupFunction, settle: Settle): Connection {
   const socket = connect({ host, port, lookup });
   socket.on('connect', () => {
-    settle(true, 'connected');
+    settle({ ok: true, detail: 'connected' });
     socket.destroy();
   });
   return socket;
@@ -104,7 +103,8 @@ function probeHttp({ host, port, check }: ProbeTarget, lookup: LookupFunction, s
   });
   outgoing.on('response', (response: IncomingMessage) => {
     const status = response.statusCode ?? 0;
-    settle(status >= check.expectStatus.from && status <= check.expectStatus.to, `status ${status}`);
+    const ok = status >= check.expectStatus.from && status <= check.expectStatus.to;
+    settle({ ok, detail: `status ${status}` });
     discard(response, () => outgoing.destroy());
   });
   outgoing.end();
@@ -137,6 +137,7 @@ function startTimeLimit(limitMs: number, onExpire: () => void): () => void {
   return () => clearInterval(timer);
 }
 
-function detailOf(thrown: unknown): string {
-  return systemCodeOf(thrown) ?? toError(thrown).message;
+function failure(thrown: unknown): ProbeOutcome {
+  const detail = systemCodeOf(thrown) ?? toError(thrown).message;
+  return isOwnShortage(thrown) ? { ok: false, detail, inconclusive: true } : { ok: false, detail };
 }

@@ -251,3 +251,46 @@ test('checks of the next revision run beside the current ones, and report when t
     'what never came into force has stopped',
   );
 });
+
+test('no more than maxProbes probes are under way, each check has its turn, and a stopped one does not probe', async (t) => {
+  const open: { port: number; end: () => void }[] = [];
+  let most = 0;
+  const probe: Probe = ({ port }, signal) => {
+    const { promise, resolve } = Promise.withResolvers<Awaited<ReturnType<Probe>>>();
+    const end = () => {
+      open.splice(open.indexOf(entry), 1);
+      resolve({ ok: true, detail: 'status 200' });
+    };
+    const entry = { port, end };
+    most = Math.max(most, open.push(entry));
+    signal.addEventListener('abort', end, { once: true });
+    return promise;
+  };
+  const { checker, results } = startChecker(t, { probe, maxProbes: 2 });
+  const ports = [1, 2, 3, 4, 5];
+  const first = checker.reconfigure([poolAt(ports, { intervalMs: 60_000 })]);
+  // The third check leaves while it waits for its turn.
+  void checker.reconfigure([poolAt([1, 2, 4, 5], { intervalMs: 60_000 })].map(keepIds(ports)));
+  const probed = new Set<number>();
+  while (probed.size < 4) {
+    await waitFor('a probe that is under way', () => open.length > 0);
+    const next = open[0] as (typeof open)[number];
+    probed.add(next.port);
+    next.end();
+  }
+  await within(first, 5_000, 'the first round');
+  assert.deepEqual([...probed], [1, 2, 4, 5]);
+  assert.equal(most, 2);
+  assert.deepEqual(
+    results.map(({ backend }) => backend),
+    ['b0', 'b1', 'b3', 'b4'],
+  );
+});
+
+/** Gives each backend the id that it had in a pool of all ports. */
+function keepIds(ports: number[]) {
+  return (pool: PoolSettings): PoolSettings => ({
+    ...pool,
+    backends: pool.backends.map((backend) => ({ ...backend, id: `b${ports.indexOf(backend.port)}` })),
+  });
+}
