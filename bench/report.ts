@@ -22,6 +22,8 @@ export function reportOf(peers: PeersResult, sluice: SluiceResult | null): strin
     ...introduction(peers),
     '## Bars',
     '',
+    'A ratio here is the median of the ratios of all rounds. It may differ from the ratio of the medians in the tables and the chart.',
+    '',
     ...barTable(peers),
     '## Side by side',
     '',

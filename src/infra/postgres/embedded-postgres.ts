@@ -224,6 +224,7 @@ export class EmbeddedPostgres {
    */
   async #makeData(): Promise<void> {
     if (existsSync(this.#dataFolder)) return;
+    this.#logger.info({ folder: this.#folder }, 'making the embedded database');
     const draft = mkdtempSync(join(this.#folder, DRAFT_PREFIX));
     const { preparedData = PREPARED_DATA } = this.#options;
     try {
