@@ -1,0 +1,68 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { parseConfig } from '../../src/config/load.ts';
+import { formatProblems } from '../../src/config/problems.ts';
+
+const POOL = 'pools: { app: { backends: [{ url: "http://127.0.0.1:8081" }] } }\n';
+
+function warningsOf(text: string): string[] {
+  const loaded = parseConfig(text, {});
+  assert.ok('settings' in loaded, JSON.stringify(loaded));
+  return formatProblems('f', loaded.warnings, 'warning: ');
+}
+
+test('probable mistakes are warnings', () => {
+  const text = `trustedProxies: [10.0.0.0/8, 0.0.0.0/0]
+pools:
+  app: { backends: [{ url: "http://a" }] }
+  spare: { backends: [{ url: "http://b" }] }
+routes:
+  - { name: one, pool: app, match: { host: "*.example.com", path: /api/ }, rateLimit: off }
+  - { name: two, pool: app, match: { host: a.example.com, path: /api/v1/, methods: [GET] }, rateLimit: off }
+  - { name: three, pool: app, match: { path: /x, methods: [GET, POST] }, rateLimit: off }
+  - { name: four, pool: app, match: { path: /x, methods: [POST, GET] }, rateLimit: off }
+  - { name: five, pool: app, match: { path: /x } }
+  - { name: all, pool: app }
+  - { name: last, pool: app, match: { methods: [PUT] } }
+rateLimit:
+  policies:
+    default: {}
+    gold: {}
+`;
+  assert.deepEqual(warningsOf(text), [
+    'f:1: warning: trustedProxies: 0.0.0.0/0 lets every client choose its address by X-Forwarded-For',
+    'f:4: warning: pools.spare: no route leads to this pool',
+    'f:7: warning: routes[1]: is never reached: the route one before it matches all its requests',
+    'f:9: warning: routes[3]: is never reached: the route three before it matches the same requests',
+    'f:12: warning: routes[6]: is never reached: the route all before it matches all its requests',
+    'f:16: warning: rateLimit.policies.gold: no route names this policy, so it limits nothing',
+  ]);
+  const unread =
+    'f:1: warning: secrets.apiKeys: no API key is read: rateLimit is absent, or rateLimit.identify.apiKeyHeader is empty';
+  const secret = `secrets: { apiKeys: s }\n${POOL}`;
+  assert.deepEqual(warningsOf(secret), [unread]);
+  assert.deepEqual(warningsOf(`${secret}rateLimit: { identify: { apiKeyHeader: "" } }\n`), [unread]);
+  assert.deepEqual(warningsOf(`${secret}rateLimit: {}\n`), []);
+  assert.deepEqual(warningsOf(`trustedProxies: ["::1"]\n${POOL}rateLimit: {}\n`), []);
+});
+
+test('a warning names instances that share no store, and a backend that may be there twice', () => {
+  const instances = `${POOL}rateLimit: { instances: 2, identify: { apiKeyHeader: "" } }\n`;
+  const alone = 'f:2: warning: rateLimit.instances:';
+  const [buckets, clients] = [
+    `${alone} without redis each instance admits the whole limit`,
+    `${alone} without database.url each instance has clients of its own`,
+  ];
+  assert.deepEqual(warningsOf(instances), [buckets, clients]);
+  assert.deepEqual(warningsOf(`${instances}redis: {}\n`), [clients]);
+  assert.deepEqual(warningsOf(`${instances}database: { url: "postgres://d/x" }\n`), [buckets]);
+  assert.deepEqual(warningsOf(instances.replace('instances', 'enabled: false, instances')), []);
+  const backends = (...urls: string[]) =>
+    warningsOf(`pools: { a: { backends: [${urls.map((url) => `{ url: "http://${url}" }`).join(', ')}] } }`);
+  const twice = 'url: may be the same server as another backend of the pool';
+  for (const address of ['127.0.0.1', '[::1]'])
+    assert.deepEqual(backends(`${address}:81`, 'localhost:81'), [
+      `f:1: warning: pools.a.backends[1].${twice}`,
+    ]);
+  assert.deepEqual(backends('127.0.0.1:81', 'localhost:82', '127.0.0.2:82', '[::1]:81'), []);
+});
