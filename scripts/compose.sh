@@ -28,7 +28,7 @@ make_secrets() {
   fi
   # An .env of version 0.2 or older has no secret for API keys.
   if ! grep -q '^SLUICE_KEY_SECRET=' .env; then
-    # On a line of its own, also where the last line has no end.
+    # The newline comes first: the last line of an edited .env may lack one.
     printf '\nSLUICE_KEY_SECRET=%s\n' "$(random)" >>.env
   fi
   local token

@@ -33,7 +33,7 @@ test('consumed bytes make room, the others stay in order, and the memory is free
   assert.deepEqual([pending.length, pending.buffer.length], [0, 0]);
 });
 
-test('what was used is freed, too: the memory is at most four times the rest, at a cost below that of the bytes', () => {
+test('memory shrinks as bytes are consumed: at most four times the rest, moving fewer bytes than were consumed', () => {
   const pending = new PendingBytes();
   pending.append(Buffer.alloc(100_000, 'x'), 0, 100_000);
   let usedBytes = 0;

@@ -26,7 +26,7 @@ test('a refused request is told when its tokens can be there, and that a cost ab
   assert.equal(refuse(bucketOf(), 'store', levelOf(1), 101).retryAfterMs, -1);
 });
 
-test('a cost that the local share never holds, but the bucket may, is to be tried when the store may be back', () => {
+test('a cost above the local share but not above the bucket may be tried again when the store may be back', () => {
   const share = { ...RULES, capacity: 12 };
   assert.equal(refuse(bucketOf(), 'local', levelOf(12, share), 13).retryAfterMs, 1_000);
   const unchecked = refuseUnchecked(bucketOf(), levelOf(12, share));

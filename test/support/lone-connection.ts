@@ -38,8 +38,8 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
 
   abstract serve(downstream: Downstream): void;
 
-  admit(): boolean {
-    return true;
+  admit(): void {
+    // There is no cap.
   }
 
   takeSurplus(): boolean {

@@ -25,7 +25,7 @@ test('local shares divide capacity and refill by the number of workers', () => {
   assert.equal(drain(local, SEC_US / 2, null), 5);
 });
 
-test('a local share grows with the limits of fewer workers, and gets no tokens by that', () => {
+test('a local share that grows because there are fewer workers gains no tokens', () => {
   const local = makeLocal(8);
   assert.equal(drain(local, 0, null), 12);
   local.shares = 4;

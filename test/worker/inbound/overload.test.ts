@@ -52,7 +52,7 @@ async function upload(proxy: TestProxy, bytes: number): Promise<void> {
 
 const isCut = (client: RawClient): boolean => client.closed || client.ended;
 
-test('clients of whose 64 KiB one byte is left take little memory, so that nobody is cut', async (t) => {
+test('clients that have used up all but one byte of 64 KiB take little memory, so nobody is cut', async (t) => {
   const proxy = await startUploadProxy(t);
   const rest = Buffer.from(`\n${'\r\n'.repeat(32_767)}G`);
   const count = 2 * BATCH + PENDING_MAX_BYTES / (2 * 65_536);
@@ -61,7 +61,7 @@ test('clients of whose 64 KiB one byte is left take little memory, so that nobod
   assert.deepEqual([clients.filter(isCut).length, proxy.metric('sluice_shed_total', 'overload')], [0, 0]);
 });
 
-test('of clients with half a head, above 64 MiB those are cut that have waited longest, and uploads pass', async (t) => {
+test('above 64 MiB of half heads the clients that waited longest are cut, and uploads pass', async (t) => {
   const proxy = await startUploadProxy(t);
   const half = Buffer.from(`GET / HTTP/1.1\r\nX: ${'v'.repeat(60_000)}`);
   const most = PENDING_MAX_BYTES / 65_536;
