@@ -11,8 +11,8 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loadConfig } from '../src/config/load.ts';
+import { addressText } from '../src/contract/addresses.ts';
 import type { ListenAddress } from '../src/contract/settings.ts';
-import { addressText } from '../src/infra/listeners.ts';
 import { busyAmong } from '../src/primary/workers/free-addresses.ts';
 
 const ROOT = fileURLToPath(new URL('../', import.meta.url));

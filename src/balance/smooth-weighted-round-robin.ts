@@ -48,7 +48,7 @@ export class SmoothWeightedRoundRobin {
     return backends[best]!;
   }
 
-  /** Goes through part of a round: the primary has not said yet which backends are available. */
+  /** Plays part of a round as if all were available, because the primary has not said yet which are. */
   #skip(startShare: number): void {
     const weights = this.#backends.map(({ weight }) => weight);
     if (weights.length < 2) return;

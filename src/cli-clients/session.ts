@@ -1,8 +1,8 @@
 /** What an action of `sluice clients` works with: which admin port, with which token, and how answers are printed. */
 import { once } from 'node:events';
 import * as z from 'zod';
+import { addressUrl } from '../contract/addresses.ts';
 import { systemCodeOf } from '../contract/errors.ts';
-import { addressUrl } from '../infra/listeners.ts';
 import { type AdminCall, type AdminTarget, callAdmin } from './admin-client.ts';
 import { formatterOf, type ListView } from './output.ts';
 

@@ -73,7 +73,7 @@ export class ApiKeySecret {
    * ensure returns the secret to issue a key under, made now where there is none. Throws LbError secret_missing where none can
    * be made, or must not be.
    *
-   * @param hasKeys whether the database holds keys. Then their secret is on another machine, and each would refuse the other's keys
+   * @param hasKeys whether the database holds keys: their secret is on another machine; with two, each would refuse the other's keys
    */
   async ensure(hasKeys: () => Promise<boolean>): Promise<SigningSecret> {
     if (this.#current === null && !this.refresh() && (await hasKeys())) {

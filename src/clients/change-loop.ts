@@ -31,7 +31,7 @@ const SWEEP_EVERY_MS = 3_600_000;
 export abstract class ChangeLoop {
   readonly #options: ChangeLoopOptions;
   readonly #firstTry = Promise.withResolvers<void>();
-  /** Resolves once everything was loaded, or could not be for the first time; also with close. */
+  /** Resolves at the first outcome: everything was loaded, or the first try failed; also with close. */
   readonly firstTry = this.#firstTry.promise;
   #stopListening: (() => void)[] = [];
   /** The last look; null: everything must be read. */

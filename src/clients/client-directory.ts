@@ -68,11 +68,7 @@ export class ClientDirectory implements ClientLookup, ApiKeyLookup {
     return this.#table;
   }
 
-  /**
-   * apply takes one message.
-   *
-   * @returns false: these are not records that a primary of this version packs, and none was taken
-   */
+  /** apply takes one message. Returns false where these are not records that a primary of this version packs; then it took none. */
   apply({ complete, records }: ClientsMessage): boolean {
     const end = this.#decode(records);
     if (end === -1) return false;

@@ -4,6 +4,7 @@
  */
 import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
+import type { ListenAddress } from './settings.ts';
 
 const V4_BITS = 32;
 const V6_BITS = 128;
@@ -67,6 +68,21 @@ export function canonicalRange(text: string): string | null {
 /** hostPort joins a host and a port, with brackets around an IPv6 address (RFC 3986 §3.2.2). */
 export function hostPort(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
+}
+
+/** addressText is an address as the configuration has it: `127.0.0.1:8080`, `:8080`, `unix:/path`. */
+export function addressText(address: ListenAddress): string {
+  if (address.kind === 'unix') return `unix:${address.path}`;
+  return hostPort(address.host ?? '', address.port);
+}
+
+/** addressUrl is the URL of a listener (`http://127.0.0.1:8080`, `unix:/path`). @param port the real one, where 0 was asked for */
+export function addressUrl(address: ListenAddress, port: number): string {
+  if (address.kind === 'unix') return addressText(address);
+  const { host } = address;
+  // A client cannot connect to a wildcard.
+  const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
+  return `http://${hostPort(shown, port)}`;
 }
 
 /** groupOf returns the range of a canonical address by the length of its prefix; for 32 and 128 the address itself. */

@@ -44,3 +44,8 @@ export const BACKEND_AVAILABILITY = {
     enabled: 'boolean',
   },
 } as const;
+
+/** backendKey names a backend in maps of all pools. @param id its id in the pool */
+export function backendKey(pool: string, id: string): string {
+  return `${pool} ${id}`;
+}

@@ -1,7 +1,7 @@
 /**
  * Bytes that cannot be used yet, copied out of the memory of a read, and the bound on the memory of all of them in a worker.
- * They take at most twice their size as they come, and four times once a part was used, or MIN_BYTES. A rest that moves to smaller
- * memory is shorter than what was used since the last move, so that shrinking takes linear time.
+ * The memory is a power of two, at least MIN_BYTES: at most twice the bytes as they come, four times once some were used. Each move
+ * to smaller memory copies fewer bytes than were used since the last move, so all moves to smaller memory together are linear.
  */
 const MIN_BYTES = 1024;
 const NONE = Buffer.alloc(0);
@@ -90,7 +90,7 @@ export class PendingBytes {
 export class PendingMemory {
   /** What is counted. */
   bytes = 0;
-  /** The queue is a ring: after this one comes the oldest, before it the youngest. */
+  /** A ring without a client: its `younger` is the oldest in the queue, its `older` the youngest. */
   readonly #ring = new PendingBytes();
 
   /** resize is called by PendingBytes. It cuts nobody, for a read is under way. */
@@ -106,7 +106,8 @@ export class PendingMemory {
   cutExcess(onCut: { onOverload(): void }): void {
     while (this.bytes > PENDING_MAX_BYTES) {
       onCut.onOverload();
-      this.#ring.younger.owner?.destroy();
+      const oldest = this.#ring.younger;
+      oldest.owner?.destroy();
     }
   }
 }

@@ -5,7 +5,7 @@ const FALLBACK_LIMIT = 1024;
 
 /**
  * openFileLimit returns how many files this process may have open: the soft limit, which Node raises to the hard one at its start.
- * The default caps of connections derive from it (B20).
+ * The default caps of connections (B20), of probes and of connections that wait to be dealt derive from it.
  */
 export function openFileLimit(): number {
   const path = '/proc/self/limits';

@@ -2,13 +2,15 @@
 import { once } from 'node:events';
 import { Server, Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { hostPort } from '../contract/addresses.ts';
+import { addressText, addressUrl } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 
 /** The kernel resets a connection that comes between the last look into the queue and the close, so the last turn must be short. */
 const SHORT_TURN_MS = 1;
+/** A drain empties the accept queues for at most this long: without a bound, new connections would keep the listeners open. */
+export const QUEUE_REST_MS = 1_000;
 
 const MEANINGS: Readonly<Record<string, string>> = {
   EADDRINUSE:
@@ -59,21 +61,6 @@ export async function bindEverywhere<T>(bind: (host: string) => T | Promise<T>):
   }
 }
 
-/** addressText is an address as the configuration has it: `127.0.0.1:8080`, `:8080`, `unix:/path`. */
-export function addressText(address: ListenAddress): string {
-  if (address.kind === 'unix') return `unix:${address.path}`;
-  return hostPort(address.host ?? '', address.port);
-}
-
-/** addressUrl is the URL of a listener (`http://127.0.0.1:8080`, `unix:/path`). @param port the real one, where 0 was asked for */
-export function addressUrl(address: ListenAddress, port: number): string {
-  if (address.kind === 'unix') return addressText(address);
-  const { host } = address;
-  // A client cannot connect to a wildcard.
-  const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-  return `http://${hostPort(shown, port)}`;
-}
-
 /** listenFailure makes an LbError listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …). */
 export function listenFailure(address: ListenAddress, thrown: unknown): LbError {
   const cause = toError(thrown);
@@ -91,17 +78,17 @@ export function listenSentence(where: string, code: string | null, detail: strin
 }
 
 /**
- * closeListeners closes servers once their queues are empty, or after deadlineMs. Each turn of the loop takes one connection from
+ * closeListeners closes servers once their queues are empty, or after timeoutMs. Each turn of the loop takes one connection from
  * each queue; a turn that brings none has found them empty. Accepted connections stay as they are.
  */
-export async function closeListeners(servers: readonly Server[], deadlineMs: number): Promise<void> {
+export async function closeListeners(servers: readonly Server[], timeoutMs: number): Promise<void> {
   if (servers.length === 0) return;
   let acceptedCount = 0;
   const onConnection = (): void => {
     acceptedCount++;
   };
   for (const server of servers) server.on('connection', onConnection);
-  const endsAtMs = systemClock.monotonicMs() + deadlineMs;
+  const endsAtMs = systemClock.monotonicMs() + timeoutMs;
   // The turn under way may have looked into the queues already.
   await nextTurn();
   for (;;) {

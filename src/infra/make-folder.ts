@@ -4,7 +4,7 @@ import { systemCodeOf } from '../contract/errors.ts';
 
 /**
  * makeFolder makes a folder and those above it that are missing (0700); one that exists stays as it is. Throws what the file
- * system throws. It does not use node's `recursive`, which never returns below a folder that holds no others, such as /proc.
+ * system throws. It does not use node's `recursive`, which never returns below a folder in which none can be made, such as /proc.
  */
 export function makeFolder(path: string): void {
   try {

@@ -168,7 +168,7 @@ class Primary {
     const initial = { number: 1, settings, policyVersionUs: await this.#unlessStopped(storage.nowUs()) };
 
     const directory = new PrimaryDirectory({ storage, settings, logger });
-    lifecycle.onClose('the client feed', () => directory.feed.close());
+    lifecycle.onClose('the directory feed', () => directory.feed.close());
     const checker = new HealthChecker({ onResult: (...probe) => this.#probed(...probe) });
     lifecycle.onClose('health checks', () => checker.close());
     const briefing = new WorkerBriefing({ registry, directory, initial, logger });

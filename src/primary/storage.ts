@@ -13,7 +13,7 @@ export interface Storage {
   nowUs(): Promise<number>;
   /** Resolves when statements can be answered. Rejects when the first start of the embedded database failed; it tries again. */
   ready: Promise<void>;
-  /** Whether nobody has ever used the embedded database: the first statement creates it. */
+  /** Whether, when it was opened, nobody had ever used the embedded database: the first statement creates it. */
   isUnused: boolean;
   close(): Promise<void>;
 }

@@ -26,7 +26,7 @@ export interface Revision {
 const FIRST_LOAD_MS = 5_000;
 /** A reload waits this long for a worker. A slower one still applies the revision: it has the message. */
 const ACKNOWLEDGE_MS = 5_000;
-/** Makes a time in µs older than any real version, and keeps the order; see settingsMessage. */
+/** Makes a time in µs older than any real version, and keeps the order; see settingsOf. */
 const BLIND_DIVISOR = 1_000;
 
 interface BriefingOptions {

@@ -8,7 +8,7 @@ import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance
 import { type Backend, keepBackends } from '../balance/backend.ts';
 import { hostPort } from '../contract/addresses.ts';
 import type { ApiKeyLookup, ClientLookup } from '../contract/clients.ts';
-import type { BackendAvailability } from '../contract/health.ts';
+import { type BackendAvailability, backendKey } from '../contract/health.ts';
 import {
   type PoolSettings,
   type RouteSettings,
@@ -19,8 +19,8 @@ import { processBodyBuffers } from '../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
-import { KeyedClients } from '../limit/caller/api-key-clients.ts';
-import { ClientIdentifier } from '../limit/caller/identity.ts';
+import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
+import { CallerIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { ConnectionPool } from '../upstream/connection-pool.ts';
@@ -34,7 +34,7 @@ export interface PlanDeps extends AlgorithmOptions {
   metrics: WorkerMetrics;
   lookup: ClientLookup & ApiKeyLookup;
   wires: WireMaker;
-  /** Is told of errors of connections to backends that only a mistake of Sluice's own can cause. */
+  /** Called with an error that only a bug of Sluice can cause, such as a sink that threw. */
   onFault: (error: Error) => void;
 }
 
@@ -70,14 +70,14 @@ export class Plan {
   readonly timeouts: WorkerSettings['timeouts'];
   readonly accessLog: WorkerSettings['log']['access'];
   readonly router: Router<PlannedRoute>;
-  readonly identifier: ClientIdentifier;
+  readonly identifier: CallerIdentifier;
   /** Name of the API key field in lower case; '': API keys are not looked at. */
   readonly apiKeyHeader: string;
   readonly limitFields: RateLimitFields;
   /** Counts requests without a route. */
   readonly unmatchedStats: TimedCounters;
   readonly #pools = new Map<string, PlannedPool>();
-  /** By pool and id. */
+  /** By backendKey. */
   readonly #backends = new Map<string, Backend>();
   #requestsInFlight = 0;
   /** Connections that the next plan does not take over; null until there is a next one. */
@@ -97,12 +97,12 @@ export class Plan {
       this.#pools.set(pool.name, planPool(pool, before?.byBackend ?? new Map(), deps));
     }
     for (const { poolName, backend } of this.backends())
-      this.#backends.set(`${poolName} ${backend.id}`, backend);
+      this.#backends.set(backendKey(poolName, backend.id), backend);
     this.router = new Router(settings.routes.map((route) => this.#planRoute(route, settings, metrics)));
     const { trustedProxies } = settings;
     const { ipv4Prefix, ipv6Prefix, apiKeyHeader } = settings.rateLimit.identify;
-    const keys = apiKeyHeader === null ? null : new KeyedClients(lookup, metrics);
-    this.identifier = new ClientIdentifier({ trustedProxies, ipv4Prefix, ipv6Prefix, lookup, keys });
+    const keys = apiKeyHeader === null ? null : new ApiKeyClients(lookup, metrics);
+    this.identifier = new CallerIdentifier({ trustedProxies, ipv4Prefix, ipv6Prefix, lookup, keys });
     this.apiKeyHeader = apiKeyHeader ?? '';
     this.limitFields = new RateLimitFields(settings.rateLimit.headers);
     this.unmatchedStats = routeCounters(metrics, UNMATCHED_ROUTE);
@@ -135,10 +135,10 @@ export class Plan {
     for (const { connections } of this.backends()) connections.close();
   }
 
-  /** learn takes over what the primary says about backends; some may be of another plan. */
+  /** learn takes over what the primary says about backends; those that this plan does not have are ignored. */
   learn(states: readonly BackendAvailability[]): void {
     for (const { pool, backend, healthy, enabled } of states) {
-      const known = this.#backends.get(`${pool} ${backend}`);
+      const known = this.#backends.get(backendKey(pool, backend));
       if (known !== undefined) Object.assign(known, { healthy, enabled });
     }
   }

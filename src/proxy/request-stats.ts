@@ -9,7 +9,7 @@ const METHOD_INDEX: ReadonlyMap<string, number> = new Map(STANDARD_METHODS.map((
 /** Counts an attempt that ended without a response head. */
 export const NO_STATUS = 0;
 
-/** TimedCounters is one counter for each number, whose cell is made when it is first counted, and a histogram of durations. */
+/** TimedCounters counts by number (a status, or requestNumber) and observes durations. A number's first count makes its cell. */
 export class TimedCounters {
   readonly #metrics: WorkerMetrics;
   readonly #durationCell: number;

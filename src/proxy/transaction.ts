@@ -43,7 +43,7 @@ export interface ProxyDeps {
   metrics: WorkerMetrics;
   logger: Logger;
   accessLog: { write(line: string): void };
-  /** A backend could not be connected. */
+  /** A backend could not be connected, and this machine was not the cause. */
   onBackendFailure: (pool: string, backendId: string, detail: string) => void;
 }
 
@@ -166,6 +166,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const lines = this.#admission.host === '' ? `Host: ${target.authority}\r\n${request.headerLines}` : '';
     const sent = lines === '' ? request : { ...request, headerLines: lines };
     this.#attempt = new Attempt(target, sent, this, options);
+    // A parked connection is open already.
     this.onConnected();
   }
 

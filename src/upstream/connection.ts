@@ -212,7 +212,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   onRead(byteCount: number): void {
     const exchange = this.#exchange;
     if (exchange === null) {
-      this.#end(true);
+      this.#end({ byReset: true });
       return;
     }
     try {
@@ -253,7 +253,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   onEnd(): void {
     const exchange = this.#exchange;
-    if (exchange === null) this.#end(false);
+    if (exchange === null) this.#end({ byReset: false });
     else if (!this.#reader.endOfInput(exchange)) {
       this.#failLost('backend closed the connection before the response was complete', null);
     }
@@ -268,7 +268,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#exchange = null;
     exchange.detach(this.#reader.finish());
     this.#sender.abandon();
-    if (!isClean) this.#end(true);
+    if (!isClean) this.#end({ byReset: true });
     else if (keepMs > 0 && this.#host.park(this)) this.#waitAs(PARKED, keepMs);
     else if (!this.#reader.parser.persistent && this.#wire.readable) this.#waitAs(LEAVING, LEAVING_MS);
     else this.#leave();
@@ -316,9 +316,9 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     }
   }
 
-  /** Ends a complete exchange's connection. A reset could cost the backend bytes of an upload that it has not received yet. */
+  /** Ends the connection of a complete exchange: by a reset, but after an upload by a FIN, as a reset could destroy unread bytes. */
   #leave(): void {
-    this.#end(this.#wire.readable && !this.#hasBody);
+    this.#end({ byReset: this.#wire.readable && !this.#hasBody });
   }
 
   onBroken(error: Error): void {
@@ -339,12 +339,12 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   }
 
   /** close ends the connection in any state; the exchange hears nothing of it. @param memoryIsFree see ExchangeOwner */
-  close(memoryIsFree = false): void {
-    this.#end(this.#state !== PARKED, memoryIsFree);
+  close({ memoryIsFree } = { memoryIsFree: false }): void {
+    this.#end({ byReset: this.#state !== PARKED, memoryIsFree });
   }
 
-  /** @param byReset without it, where Sluice closes first, the port is taken for a minute: 500 a second would use up all ports */
-  #end(byReset: boolean, memoryIsFree = false): void {
+  /** @param byReset false closes by a FIN; if the backend has not closed yet, that holds the local port for a minute */
+  #end({ byReset, memoryIsFree = false }: { byReset: boolean; memoryIsFree?: boolean }): void {
     if (this.#state === DEAD) return;
     this.#state = DEAD;
     this.#settings.timer.remove(this.#deadline);

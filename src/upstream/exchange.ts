@@ -60,7 +60,7 @@ export interface ExchangeOwner {
   endBody(rawTrailers: string[]): void;
   resume(): void;
   /** Closes the connection. @param memoryIsFree whether nobody reads any more what the sink was given */
-  close(memoryIsFree: boolean): void;
+  close(options: { memoryIsFree: boolean }): void;
 }
 
 /** What all exchanges of a pool have in common. */
@@ -116,9 +116,9 @@ export class Exchange {
   }
 
   /** destroy ends the exchange and its connection; the sink hears nothing more. @param options see ExchangeOwner.close */
-  destroy({ memoryIsFree }: { memoryIsFree: boolean }): void {
-    if (this.#owner !== null) this.#owner.close(memoryIsFree);
-    else this.settled(memoryIsFree);
+  destroy(options: { memoryIsFree: boolean }): void {
+    if (this.#owner !== null) this.#owner.close(options);
+    else this.settled(options.memoryIsFree);
   }
 
   // Called by the connection.
@@ -163,7 +163,7 @@ export class Exchange {
 
   /** fault ends the exchange because its sink has thrown. */
   fault(thrown: unknown): void {
-    this.#owner?.close(false);
+    this.#owner?.close({ memoryIsFree: false });
     this.settled(false);
     const cause = toError(thrown);
     this.#shared.onFault(cause);

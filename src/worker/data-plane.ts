@@ -2,6 +2,7 @@
 import type { Socket } from 'node:net';
 import { systemClock } from '../contract/clock.ts';
 import type { DataPath } from '../contract/data-path.ts';
+import { backendKey } from '../contract/health.ts';
 import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
@@ -56,7 +57,7 @@ export class DataPlane {
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
-  /** Failures that the primary was told since the last report, by pool and backend. */
+  /** Failures that the primary was told since the last report, by backendKey. */
   readonly #failureCounts = new Map<string, number>();
 
   /** open builds everything but the listeners; main.ts calls it once, with the first settings. */
@@ -198,10 +199,10 @@ export class DataPlane {
     const backend = pool?.backends.find(({ id }) => id === backendId);
     if (!pool?.healthCheck || backend === undefined || !backendNames.knows(backend.host)) return;
     // `fall` of them take the backend down. In an outage every request fails, and to hear of each would keep the primary busy.
-    const name = `${poolName} ${backendId}`;
-    const count = (this.#failureCounts.get(name) ?? 0) + 1;
+    const key = backendKey(poolName, backendId);
+    const count = (this.#failureCounts.get(key) ?? 0) + 1;
     if (count > pool.healthCheck.fall) return;
-    this.#failureCounts.set(name, count);
+    this.#failureCounts.set(key, count);
     this.#options.send({ type: 'backend-failure', pool: poolName, backend: backendId, detail });
   }
 

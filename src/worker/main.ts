@@ -1,6 +1,6 @@
 /**
- * The worker process. The primary tells it everything over IPC: settings, backend states, clients and their API keys. The clients
- * may come before the settings. The worker's own states, in this order:
+ * The worker process. The primary tells it everything over IPC. Clients and API keys come first, then the settings and the states
+ * of the backends; where the database is slow or away, the settings come without clients. The worker's own states, in this order:
  *
  * waiting   no settings yet. The first settings end it.
  * opening   the data plane is built and begins to listen, within a second or so; later settings wait. `ready` or an exit ends it.
@@ -56,7 +56,7 @@ class WorkerMain {
   readonly #loopDelay = new LoopDelayMonitor();
   #utilization = performance.eventLoopUtilization();
   #dataPlane: DataPlane | null = null;
-  /** Settles once the previous settings are applied. */
+  /** Resolves once all earlier steps are done: settings, and what must not overtake them (#next). */
   #settled = Promise.resolve();
   #ending = false;
   #exitCode = 0;
@@ -85,7 +85,7 @@ class WorkerMain {
         break;
       case 'backends':
       case 'store-workers':
-        // Behind the settings, which may still be opening the data plane. Before them nobody needs it: they bring the same.
+        // Queued behind settings that may still open the data plane. Before the first settings it is dropped: they bring the same.
         this.#next(() => this.#dataPlane?.receive(message, null));
         break;
       case 'clients':

@@ -139,7 +139,7 @@ export class EmbeddedPostgres {
     void this.#thread?.terminate();
   }
 
-  /** Called by each statement while the database is held. Resolves when the first start has ended, or takes its time. */
+  /** Called by each statement while the database is held. Resolves when the first start has ended, or after FIRST_USE_MS. */
   async #awaken(): Promise<void> {
     if (this.#options.lazy !== true || this.#closed) return;
     this.#leaveUnused();

@@ -97,13 +97,13 @@ export class RedisConnection {
     return reply;
   }
 
-  /** close waits for pending commands, at most deadlineMs. Never rejects. */
-  async close(deadlineMs = DEFAULT_CLOSE_MS): Promise<void> {
+  /** close waits for pending commands, at most timeoutMs. Never rejects. */
+  async close(timeoutMs = DEFAULT_CLOSE_MS): Promise<void> {
     this.#closing = true;
     clearTimeout(this.#again);
     if (this.client.status === 'ready') {
       try {
-        await withDeadline(this.client.quit(), deadlineMs, 'QUIT to Redis');
+        await withDeadline(this.client.quit(), timeoutMs, 'QUIT to Redis');
       } catch (thrown) {
         this.#logger.info({ err: toError(thrown) }, 'the connection to Redis was cut');
       }

@@ -1,35 +1,18 @@
 /** Finds the client of an API key, with a bounded cache and counters. One per plan. */
 import {
   type ApiKeyLookup,
-  type ClientMatch,
-  type ClientMode,
   type ClientRecord,
   matchOfClient,
   type VerifiedKey,
 } from '../../contract/clients.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
-import { hashBucketName } from '../bucket/bucket-key.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
+import { type BucketOwner, ownerOf } from './bucket-owner.ts';
 
 /** Verified keys that are remembered. Invalid keys are not, so that they cannot push out valid ones. */
 const MAX_CACHED_KEYS = 20_000;
 
-/** BucketOwner is whose bucket a request is counted in. With a key it is one object until the client changes. */
-export interface BucketOwner {
-  /** null: the caller is not a client. */
-  readonly clientId: string | null;
-  readonly mode: ClientMode;
-  readonly match: ClientMatch;
-  /** For bucketKey. */
-  readonly bucketHash: string;
-}
-
-export function ownerOf(match: ClientMatch): BucketOwner {
-  const { clientId = null, mode = 'limit' } = match.client ?? {};
-  return { clientId, mode, match, bucketHash: hashBucketName(match.bucketName) };
-}
-
-export class KeyedClients {
+export class ApiKeyClients {
   readonly #lookup: ApiKeyLookup;
   readonly #metrics: WorkerMetrics;
   readonly #cells: Readonly<Record<'valid' | 'unknown' | 'malformed', number>>;

@@ -7,7 +7,8 @@ import { BlockList, isIP } from 'node:net';
 import { canonicalAddress, groupOf, UNIX_PEER } from '../../contract/addresses.ts';
 import type { ClientLookup, ClientMatch } from '../../contract/clients.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
-import { type BucketOwner, type KeyedClients, ownerOf } from './api-key-clients.ts';
+import type { ApiKeyClients } from './api-key-clients.ts';
+import { type BucketOwner, ownerOf } from './bucket-owner.ts';
 
 /** The most hops that are read, from the right; no real chain is longer. */
 const MAX_HOPS = 32;
@@ -22,7 +23,7 @@ export interface Caller extends BucketOwner {
   readonly clientIp: string;
 }
 
-interface ClientIdentifierOptions {
+interface CallerIdentifierOptions {
   /** The setting `trustedProxies`: CIDRs, addresses and UNIX_PEER, checked by config/. */
   trustedProxies: readonly string[];
   /** Callers that are not clients share a bucket if this many leading bits of their addresses are equal. */
@@ -30,7 +31,7 @@ interface ClientIdentifierOptions {
   ipv6Prefix: number;
   lookup: ClientLookup;
   /** null: there are no API keys. */
-  keys: KeyedClients | null;
+  keys: ApiKeyClients | null;
 }
 
 /** KnownAddress is what a plan remembers about an address. */
@@ -48,14 +49,14 @@ export interface KnownAddress {
   keyed: Caller | null;
 }
 
-/** ClientIdentifier is made with each plan and asked once per request. */
-export class ClientIdentifier {
-  readonly #options: ClientIdentifierOptions;
+/** CallerIdentifier is made with each plan and asked once per request. */
+export class CallerIdentifier {
+  readonly #options: CallerIdentifierOptions;
   readonly #trusted = new BlockList();
   readonly #byForwarded = new GenerationMap<KnownAddress>(MAX_CACHED_ADDRESSES);
   readonly #byAddress = new GenerationMap<KnownAddress>(MAX_CACHED_ADDRESSES);
 
-  constructor(options: ClientIdentifierOptions) {
+  constructor(options: CallerIdentifierOptions) {
     this.#options = options;
     for (const cidr of options.trustedProxies) {
       if (cidr === UNIX_PEER) continue;

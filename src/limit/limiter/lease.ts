@@ -166,7 +166,7 @@ export class LeaseAccount {
     return { ...this.#nextReport(nowMs, waiting || ahead > 0), ahead };
   }
 
-  /** lent is called with what a take asked for and what the store lent. */
+  /** lent pauses asking where the store lent less than was asked. */
   lent(asked: number, got: number, nowMs: number): void {
     if (got < asked) this.#pausedUntilMs = nowMs + LEASE_MS * PAUSE_PART;
   }

@@ -41,14 +41,14 @@ const MAX_WAITERS = 65_536;
 /** Takes in one call of the store: half a millisecond of Redis. */
 const MAX_BATCH = 128;
 const ROUND_TRIP_SMOOTHING = 0.2;
-/** All policies together remember this many times as many. */
+/** All policies together remember at most this many times maxKeys buckets. */
 const MAX_BUCKETS_FACTOR = 2;
 /** The version of a policy that the current configuration does not have: any other is newer. */
 const OLDEST_VERSION_US = 1;
 
 /** `timeoutMs` limits the wait of a request in the queue, and of a call for its reply. */
 interface LimiterOptions extends StoreHealthOptions {
-  /** This worker replaces one that died and may have spent its local shares, so they start empty until the store answers. */
+  /** It replaces a worker that may have spent its local shares, so those of a bucket start empty until its server has answered. */
   replacement: boolean;
   /**
    * Local shares, and buckets remembered per policy, about 250 bytes each. With 100,000 a flood of new callers added 230 MiB to
@@ -73,7 +73,7 @@ export class Limiter {
   readonly #health: StoreHealth;
   readonly #local: LocalBuckets;
   readonly #waiting: DeadlineQueue<Waiter>;
-  /** For a new bucket, see KnownBucket: the start of a replacement until the bucket's server has answered, else null. */
+  /** When a new bucket counts as empty: the start of a replacement that the bucket's server has not answered yet; else null. */
   readonly #emptyAtMs: (bucketHash: string) => number | null;
   #policies = new Map<string, PolicyBuckets>();
   #bucketsPerPolicy: number;
@@ -181,11 +181,7 @@ export class Limiter {
     if (bucket.hasReturns) this.#list(bucket);
   }
 
-  /**
-   * resetBucket forgets a bucket that an operator has refilled in the store: its level, its lease and its local share.
-   *
-   * @param key as in TakeRequest.key
-   */
+  /** resetBucket forgets the level, lease and local share of a bucket that was refilled in the store. @param key see TakeRequest.key */
   resetBucket(key: string): void {
     this.#local.forget(key);
     const hash = hashOf(key);

@@ -48,11 +48,7 @@ export class PolicyBuckets implements BucketPolicy {
     this.#cells.fill(UNUSED_CELL);
   }
 
-  /**
-   * bucketOf finds or makes the bucket of a caller and updates its limits.
-   *
-   * @param emptyAtMs asked for a new one, see KnownBucket
-   */
+  /** bucketOf finds or makes the bucket of a caller and updates its limits. @param emptyAtMs asked for a new one, see KnownBucket */
   bucketOf({ bucketHash, match }: Caller, emptyAtMs: (hash: string) => number | null): KnownBucket {
     const known = this.known.get(bucketHash);
     if (known !== undefined) {

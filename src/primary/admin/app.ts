@@ -46,8 +46,8 @@ export function done(description: string) {
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Deadline of this route's handler, where the server's default is too short. */
-    deadlineMs?: number;
+    /** How long this route's handler may take, where the server's default is too short. */
+    timeoutMs?: number;
   }
 }
 
@@ -60,13 +60,13 @@ const TOO_LATE = 'the answer took too long; whether the call took effect is not 
  */
 export function limitHandler(route: RouteOptions, defaultMs: number): void {
   const { handler } = route;
-  const deadlineMs = route.config?.deadlineMs ?? defaultMs;
+  const timeoutMs = route.config?.timeoutMs ?? defaultMs;
   route.handler = function limited(request, reply) {
     const work = (async (): Promise<unknown> => handler.call(this, request, reply))();
     work.catch((thrown: unknown) => {
       // The caller has the 503 already, so only the log can tell.
       if (reply.sent) request.log.warn({ err: toError(thrown) }, 'an admin call failed after its deadline');
     });
-    return withDeadline(work, deadlineMs, () => new HttpProblem(503, TOO_LATE));
+    return withDeadline(work, timeoutMs, () => new HttpProblem(503, TOO_LATE));
   };
 }

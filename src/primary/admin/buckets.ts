@@ -28,8 +28,8 @@ const BUCKET = '/api/v1/clients/:clientId/bucket';
 /** registerBuckets adds the routes. */
 export function registerBuckets(app: AdminApp, parts: AdminParts): void {
   const { directory, reloader, buckets } = parts;
-  const ownerOfId = (clientId: string) =>
-    ownerOf(clientId, directory, reloader.current.settings.rateLimit.identify);
+  const matchOf = (clientId: string) =>
+    matchOfId(clientId, directory, reloader.current.settings.rateLimit.identify);
   app.get(
     BUCKET,
     call(
@@ -39,10 +39,10 @@ export function registerBuckets(app: AdminApp, parts: AdminParts): void {
       { params: clientIdParams, response: { 200: bucketsView } },
     ),
     async ({ params }) => {
-      const owner = await ownerOfId(params.clientId);
+      const match = await matchOf(params.clientId);
       return {
-        bucketName: owner.bucketName,
-        items: await buckets.of(owner, reloader.current.policyVersionUs),
+        bucketName: match.bucketName,
+        items: await buckets.of(match, reloader.current.policyVersionUs),
       };
     },
   );
@@ -53,7 +53,7 @@ export function registerBuckets(app: AdminApp, parts: AdminParts): void {
       response: done('Full'),
     }),
     async ({ params }, reply) => {
-      await buckets.reset((await ownerOfId(params.clientId)).bucketName);
+      await buckets.reset((await matchOf(params.clientId)).bucketName);
       return reply.code(204).send(null);
     },
   );
@@ -65,11 +65,11 @@ interface OwnerSources {
 }
 
 /**
- * ownerOf finds the owner of the buckets that requests of `clientId` take from. An address without a record belongs to the
+ * matchOfId finds the owner of the buckets that requests of `clientId` take from. An address without a record belongs to the
  * client whose range holds it, else to its group (rateLimit.identify). Rejects with client_not_found for an unknown name,
  * and for a range that is not such a group.
  */
-export async function ownerOf(
+export async function matchOfId(
   clientId: string,
   { clients, feed: { table } }: OwnerSources,
   { ipv4Prefix, ipv6Prefix }: RateLimitSettings['identify'],

@@ -1,14 +1,13 @@
 /** The calls that reload the configuration and show the running one. */
 import * as z from 'zod';
-import { hostPort } from '../../contract/addresses.ts';
+import { addressText, hostPort } from '../../contract/addresses.ts';
 import type { PoolSettings, RouteSettings, Settings } from '../../contract/settings.ts';
-import { addressText } from '../../infra/listeners.ts';
 import { type AdminApp, call } from './app.ts';
 import type { AdminParts } from './parts.ts';
 import { invalidFields } from './problems.ts';
 
 /** A reload ends when every worker runs the new revision and every new backend has had its first probe. */
-const RELOAD_DEADLINE_MS = 60_000;
+const RELOAD_TIMEOUT_MS = 60_000;
 
 const reloadView = z.strictObject({
   revision: z.int().min(1),
@@ -23,7 +22,7 @@ export function registerConfig(app: AdminApp, { reloader }: AdminParts): void {
   app.post(
     '/api/v1/reload',
     {
-      config: { deadlineMs: RELOAD_DEADLINE_MS },
+      config: { timeoutMs: RELOAD_TIMEOUT_MS },
       ...call('configuration', summary, [422], { response: { 200: reloadView } }),
     },
     async () => {

@@ -1,6 +1,7 @@
 /** The calls that show pools with their backends, and that drain and enable a backend. */
 import * as z from 'zod';
 import { hostPort } from '../../contract/addresses.ts';
+import { backendKey } from '../../contract/health.ts';
 import { backendsInFlight } from '../metrics/gauges.ts';
 import { type AdminApp, call } from './app.ts';
 import { listOf } from './paging.ts';
@@ -73,7 +74,7 @@ function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<type
       const { health, lastProbe } = known;
       const url = `http://${hostPort(host, port)}`;
       const state = known.enabled ? health : 'draining';
-      const inFlight = counts.get(`${name} ${id}`) ?? 0;
+      const inFlight = counts.get(backendKey(name, id)) ?? 0;
       const probeView = lastProbe && { ...lastProbe, at: new Date(lastProbe.atMs).toISOString() };
       return [{ ...known, id, url, weight, state, lastProbe: probeView, inFlight }];
     }),

@@ -14,7 +14,7 @@ import { DirectoryStreams, type StreamLink } from './directory-streams.ts';
 const SECRET_NAME = 'api-keys.secret';
 /** Of the working folder. A machine with a real database has no better place for the secret. */
 const DATA_FOLDER = './data';
-/** A call that writes waits this long for the database and for workers that do not answer: a change may take as long. */
+/** A write waits at most this long for the feed and the workers: nobody is promised a change sooner than within a second. */
 const TOLD_MS = 1_000;
 
 /** PrimaryDirectory is made once by the primary's main. */

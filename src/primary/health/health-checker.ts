@@ -55,7 +55,7 @@ export class HealthChecker {
 
   /**
    * reconfigure puts the checks of a revision into force: those of removed or changed backends stop, unchanged ones keep their
-   * schedule, new ones start at once unless `prepare` has started them. Configure the registry before.
+   * schedule, new ones start as soon as they have a slot, unless `prepare` has started them. Configure the registry before.
    *
    * @returns as prepare
    */
@@ -100,7 +100,7 @@ export function nextStartMs(startMs: number, intervalMs: number, randomUnit: num
   return startMs + intervalMs * (1 - JITTER_RATIO + 2 * JITTER_RATIO * randomUnit);
 }
 
-/** Slots bounds the probes under way. The others wait in order; there are no more than checks. */
+/** Slots bounds the probes under way. The others wait in order; a stopped check that waits gives its slot on at once. */
 class Slots {
   #free: number;
   readonly #waiting: (() => void)[] = [];
@@ -132,7 +132,7 @@ interface CheckSpec {
 
 /** One check: probes one backend until stopped. Before it is in force it keeps its newest result to itself. */
 class Check {
-  /** Resolves with the first result, or when stopped before it. */
+  /** Resolves with the first result, or, if stopped before it, once its turn has come. */
   readonly firstResult: Promise<void>;
   inForce = false;
   readonly #spec: CheckSpec;

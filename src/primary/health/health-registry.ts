@@ -6,8 +6,8 @@
  * - unknown: there is a health check and no result yet; no traffic. The first result decides between up and down (B6).
  * - up: leaves for down after `fall` consecutive failures. Without a health check always up.
  * - down: leaves for up after `rise` consecutive passes.
- * record() and recordTrafficFailure() move a backend between them. A connection failure of a worker counts as one failed probe. A
- * name that does not resolve does not count: it says nothing about the backend.
+ * record() and recordTrafficFailure() move a backend between them. A connection failure of a worker counts as one failed probe. An
+ * inconclusive probe does not count: the name has never resolved, or this machine lacks descriptors or ports.
  *
  * A reload that adds a health check leaves the backend up until the first result, which decides alone here too. A reload that removes
  * the check makes it up.
@@ -99,11 +99,7 @@ export class HealthRegistry {
     this.#count(entry, { ok: false, cause: 'traffic', detail: `${detail} on live traffic` });
   }
 
-  /**
-   * setEnabled drains a backend (false) or enables it again (true); for the admin API.
-   *
-   * @returns the new state, or null for a backend that is not configured
-   */
+  /** setEnabled drains a backend (false) or enables it again (true). @returns the new state; null: no such backend is configured */
   setEnabled(pool: string, backend: string, enabled: boolean): BackendState | null {
     const entry = this.#find(pool, backend);
     if (entry === null) return null;

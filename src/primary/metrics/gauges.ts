@@ -1,5 +1,6 @@
-/** The primary's own metrics, which it puts into the collector at each scrape. */
+/** What each scrape sets: all gauges, those of the workers from their last reports, and the primary's own counters. */
 import type { DataPath } from '../../contract/data-path.ts';
+import { backendKey } from '../../contract/health.ts';
 import type { WorkerReport } from '../../contract/messages.ts';
 import { liveSeries, type MetricName } from '../../contract/metrics.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
@@ -107,7 +108,7 @@ export class PrimaryGauges {
     for (const { pool, backend, health, enabled, lastProbe } of registry.states()) {
       const labels = [pool, backend];
       up.push([labels, health === 'up' && enabled ? 1 : 0]);
-      inFlight.push([labels, counts.get(labels.join(' ')) ?? 0]);
+      inFlight.push([labels, counts.get(backendKey(pool, backend)) ?? 0]);
       if (lastProbe !== null) probes.push([labels, lastProbe.durationMs / MS_PER_SEC]);
     }
     collector.replace('sluice_backend_up', up);
@@ -116,13 +117,13 @@ export class PrimaryGauges {
   }
 }
 
-/** backendsInFlight sums what the workers last reported, by `pool backend`; for metrics and the pools call. */
+/** backendsInFlight sums what the workers last reported, by backendKey; for metrics and the pools call. */
 export function backendsInFlight(supervisor: Pick<Supervisor, 'workers'>): Map<string, number> {
   const sums = new Map<string, number>();
   const reported = supervisor.workers().flatMap(({ report }) => report?.backendsInFlight ?? []);
   for (const { pool, backend, count } of reported) {
-    const name = `${pool} ${backend}`;
-    sums.set(name, (sums.get(name) ?? 0) + count);
+    const key = backendKey(pool, backend);
+    sums.set(key, (sums.get(key) ?? 0) + count);
   }
   return sums;
 }

@@ -4,9 +4,10 @@ import { lstatSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { addressText } from '../../contract/addresses.ts';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
-import { addressText, listenSentence, openListener } from '../../infra/listeners.ts';
+import { listenSentence, openListener } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 
 /** How long an instance that was told to stop may take to close its listeners. */

@@ -18,9 +18,10 @@ import { lookup } from 'node:dns/promises';
 import { once } from 'node:events';
 // As a namespace: a Node without BoundSocket could not even load a named import.
 import * as net from 'node:net';
+import { addressUrl } from '../../contract/addresses.ts';
 import { LbError, systemCodeOf } from '../../contract/errors.ts';
 import type { ListenAddress, Settings } from '../../contract/settings.ts';
-import { addressUrl, bindEverywhere, closeListeners, listenFailure } from '../../infra/listeners.ts';
+import { bindEverywhere, closeListeners, listenFailure, QUEUE_REST_MS } from '../../infra/listeners.ts';
 import { Dealer } from './dealer.ts';
 
 type TcpAddress = Extract<ListenAddress, { kind: 'tcp' }>;
@@ -33,8 +34,6 @@ export interface ListenSocketsOptions {
 
 /** The lower ones are the standard streams and the IPC channel. */
 const FIRST_INHERITED_FD = 4;
-/** How long the dealer empties its queues before it closes them; new connections may always come. */
-const QUEUE_REST_MS = 1_000;
 
 export class ListenSockets {
   readonly dealer = new Dealer();

@@ -116,9 +116,9 @@ export class Supervisor {
    */
   async drain({ graceMs, drainMs }: { graceMs: number; drainMs: number }): Promise<{ killedCount: number }> {
     this.#leaveRunning('stopping');
-    const deadlineMs = graceMs + drainMs + this.#timings.drainMarginMs;
+    const timeoutMs = graceMs + drainMs + this.#timings.drainMarginMs;
     const gentle = await Promise.all(
-      this.#slots.map((slot) => slot.shutDown({ type: 'drain', graceMs, drainMs }, deadlineMs)),
+      this.#slots.map((slot) => slot.shutDown({ type: 'drain', graceMs, drainMs }, timeoutMs)),
     );
     return { killedCount: gentle.filter((wentByItself) => !wentByItself).length };
   }

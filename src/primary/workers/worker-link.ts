@@ -104,11 +104,11 @@ export class WorkerLink {
 
   /**
    * waitFor resolves with the next message of a type that `accept` accepts. Rejects with LbError `worker_gone` when the worker ends or
-   * has ended, and with `worker_timeout` after deadlineMs.
+   * has ended, and with `worker_timeout` after timeoutMs.
    */
   async waitFor<T extends MessageType>(
     type: T,
-    deadlineMs: number,
+    timeoutMs: number,
     accept: (message: MessageOf<T>) => boolean = () => true,
   ): Promise<MessageOf<T>> {
     const { promise, resolve, reject } = Promise.withResolvers<MessageOf<T>>();
@@ -116,11 +116,11 @@ export class WorkerLink {
       if (isOfType(message, type) && accept(message)) resolve(message);
     });
     const gone = () => reject(new LbError('worker_gone', `worker ${this.index} ended before its '${type}'`));
-    const late = `worker ${this.index} sent no '${type}' within ${deadlineMs} ms`;
+    const late = `worker ${this.index} sent no '${type}' within ${timeoutMs} ms`;
     this.#exitListeners.add(gone);
     if (!this.#alive) gone();
     try {
-      return await withDeadline(promise, deadlineMs, () => new LbError('worker_timeout', late));
+      return await withDeadline(promise, timeoutMs, () => new LbError('worker_timeout', late));
     } finally {
       stopListening();
       this.#exitListeners.delete(gone);

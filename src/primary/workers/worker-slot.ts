@@ -184,13 +184,13 @@ export class WorkerSlot {
 
   /**
    * shutDown: starting or serving → draining. A process that cannot be reached yet serves nobody and is killed at once; one that has not
-   * ended after deadlineMs is killed then.
+   * ended after timeoutMs is killed then.
    *
    * @returns resolves when the process is gone, with whether it ended in time
    */
   async shutDown(
     message: Extract<PrimaryMessage, { type: 'drain' | 'stop' }>,
-    deadlineMs: number,
+    timeoutMs: number,
   ): Promise<boolean> {
     const now = this.#now;
     if (now === null) return true;
@@ -198,9 +198,9 @@ export class WorkerSlot {
     this.#enter('draining');
     if (now.reachable) link.send(message);
     else link.kill();
-    if (await atMost(link.exited, deadlineMs)) return true;
+    if (await atMost(link.exited, timeoutMs)) return true;
     if (link.alive && message.type === 'drain')
-      this.#logger.warn({ deadlineMs }, 'worker did not drain in time, killing it');
+      this.#logger.warn({ deadlineMs: timeoutMs }, 'worker did not drain in time, killing it');
     link.kill();
     await atMost(link.exited, KILL_MS);
     return false;
@@ -239,7 +239,7 @@ export class WorkerSlot {
       }
       if (this.#state !== 'starting') return;
       now.reachable = true;
-      // The wait begins before `prepare`: a quick worker is ready while that is still at work.
+      // The wait begins before `prepare`, whose last message lets the worker listen: its `ready` must find somebody waiting.
       const ready = link.waitFor('ready', timings.readyMs);
       // The async function makes an exception of `prepare` a rejection, so that `ready` is awaited in any case.
       const prepared = withDeadline((async () => prepare(link))(), timings.readyMs, 'preparing a worker');

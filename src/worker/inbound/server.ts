@@ -6,7 +6,7 @@ import type { LimitSettings, ListenAddress } from '../../contract/settings.ts';
 import { processBodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
-import { closeListeners, openListener } from '../../infra/listeners.ts';
+import { closeListeners, openListener, QUEUE_REST_MS } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { NOWHERE, PlacedList } from '../../infra/placed-list.ts';
 import { atMost } from '../../infra/with-deadline.ts';
@@ -18,8 +18,6 @@ import type { ConnectionOwner, InboundConnection } from './base-connection.ts';
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
 const DRAIN_SWEEP_MS = 50;
-/** How long a drain takes connections from the queues before the listeners are closed: new ones may always come. */
-const QUEUE_REST_MS = 1_000;
 /** A worker with more connections than the mean times this ratio is crowded (docs/glossary.md): it ends the surplus. */
 const CROWDED_RATIO = 1.15;
 /** Below this mean no connection is ended: some clients overlook `Connection: close`. */

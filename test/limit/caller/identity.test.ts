@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ApiKeyLookup, ClientLookup, ClientMatch, ClientRecord } from '../../../src/contract/clients.ts';
 import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
-import { KeyedClients } from '../../../src/limit/caller/api-key-clients.ts';
-import { type Caller, ClientIdentifier } from '../../../src/limit/caller/identity.ts';
+import { ApiKeyClients } from '../../../src/limit/caller/api-key-clients.ts';
+import { type Caller, CallerIdentifier } from '../../../src/limit/caller/identity.ts';
 
 /** An empty directory that the test can fill. */
 class Directory implements ClientLookup {
@@ -32,13 +32,13 @@ class Directory implements ClientLookup {
   }
 }
 
-function identify(identifier: ClientIdentifier, peer: string, forwardedFor: string, apiKey = ''): Caller {
+function identify(identifier: CallerIdentifier, peer: string, forwardedFor: string, apiKey = ''): Caller {
   return identifier.identify(identifier.addressOf(peer), forwardedFor, apiKey);
 }
 
 function makeIdentifier(trusted: string[] = [], prefixes = { ipv4Prefix: 32, ipv6Prefix: 64 }) {
   const directory = new Directory();
-  const identifier = new ClientIdentifier({
+  const identifier = new CallerIdentifier({
     trustedProxies: trusted,
     lookup: directory,
     keys: null,
@@ -125,7 +125,7 @@ test('B26: headers of untrusted peers add no entries to the cache of addresses',
   assert.equal(new Set(directory.asked).size, 1);
 });
 
-const hashOf = (identifier: ClientIdentifier, address: string): string =>
+const hashOf = (identifier: CallerIdentifier, address: string): string =>
   identify(identifier, address, '').bucketHash;
 
 test('B33: all addresses of an IPv6 /64 share one bucket', () => {
@@ -213,10 +213,10 @@ function makeKeyed() {
   const keys = new Keys();
   const metrics = new WorkerMetrics();
   const directory = new Directory();
-  const identifier = new ClientIdentifier({
+  const identifier = new CallerIdentifier({
     trustedProxies: [],
     lookup: directory,
-    keys: new KeyedClients(keys, metrics),
+    keys: new ApiKeyClients(keys, metrics),
     ipv4Prefix: 32,
     ipv6Prefix: 64,
   });

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { ClientRecord } from '../../../src/contract/clients.ts';
 import { LbError } from '../../../src/contract/errors.ts';
-import { ownerOf } from '../../../src/primary/admin/buckets.ts';
+import { matchOfId } from '../../../src/primary/admin/buckets.ts';
 import { assertProblem, startAdmin } from './harness.ts';
 
 const path = '/api/v1/clients/acme/bucket';
@@ -34,7 +34,7 @@ test('buckets belong to the client, to the range that contains an address, or to
   const record = (clientId: string): ClientRecord => ({ clientId, mode: 'limit', limits: {}, versionUs: 7 });
   const records = new Map(['acme', '192.0.2.1', '10.0.0.0/8'].map((id) => [id, record(id)]));
   const owner = (clientId: string) =>
-    ownerOf(
+    matchOfId(
       clientId,
       {
         clients: {

@@ -96,7 +96,7 @@ export class ClientBody {
   drop(): boolean {
     if (this.#state === COMPLETE || this.#state === UNWANTED) return false;
     this.#state = UNWANTED;
-    this.close(false);
+    this.releaseMemory(false);
     return true;
   }
 
@@ -149,7 +149,7 @@ export class ClientBody {
 
   #finish(trailers: string[], request: ClientRequest | null): void {
     // The end belongs to the last piece, also where that is still in use.
-    if (this.#state === PAUSED) this.close(false);
+    if (this.#state === PAUSED) this.releaseMemory(false);
     const isWanted = this.#state !== UNWANTED;
     this.#state = COMPLETE;
     if (isWanted) request?.listener?.onRequestBodyEnd(trailers);
@@ -160,18 +160,18 @@ export class ClientBody {
     const own = this.#own;
     if (own === null || this.#state === PAUSED) return;
     const remainingBytes = this.#state === FLOWING ? this.#reader.remainingBytes : 0;
-    if (remainingBytes === 0 || readBytes < KEPT_MIN_BYTES) this.close();
+    if (remainingBytes === 0 || readBytes < KEPT_MIN_BYTES) this.releaseMemory();
     else if (readBytes >= FIRST_BUFFER_BYTES) this.#own = this.#buffers.grow(own, remainingBytes);
   }
 
-  /** end is called when the connection is closed. */
-  end(): void {
-    this.close();
+  /** close is called when the connection is closed. */
+  close(): void {
+    this.releaseMemory();
     this.#reader.line.clear();
   }
 
-  /** close gives the memory back, or drops it while the backend's connection may still write from it. */
-  close(memoryIsFree = true): void {
+  /** releaseMemory gives the memory back, or drops it while the backend's connection may still write from it. */
+  releaseMemory(memoryIsFree = true): void {
     this.#buffers.release(this.#own, memoryIsFree);
     this.#own = null;
   }

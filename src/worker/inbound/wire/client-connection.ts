@@ -179,7 +179,7 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     this.pending.clear();
     // The request first: it closes the connection to the backend, which may still write from the memory of the body.
     this.leave();
-    this.body?.end();
+    this.body?.close();
   }
 
   // Times and ends.
