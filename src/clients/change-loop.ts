@@ -34,8 +34,8 @@ export abstract class ChangeLoop {
   /** Resolves at the first outcome: everything was loaded, or the first try failed; also with close. */
   readonly firstTry = this.#firstTry.promise;
   #stopListening: (() => void)[] = [];
-  /** The last look; null: everything must be read. */
-  #look: string | null = null;
+  /** The last snapshot; null: everything must be read. */
+  #snapshot: string | null = null;
   /** Database.lossCount when everything was read. */
   #lossCount = 0;
   #loaded = false;
@@ -54,10 +54,10 @@ export abstract class ChangeLoop {
     this.#options = options;
   }
 
-  /** Reads everything and returns the look that readChanges goes on from. These three may throw what Database throws. */
+  /** Reads everything and returns the snapshot that readChanges goes on from. These three may throw what Database throws. */
   protected abstract load(): Promise<string>;
-  /** Reads what has changed since a look, with Database.read and readSnapshot only. Returns the next look. */
-  protected abstract readChanges(look: string): Promise<string>;
+  /** Reads what has changed since a snapshot, with Database.read and readSnapshot only. Returns the next snapshot. */
+  protected abstract readChanges(snapshot: string): Promise<string>;
   /** Removes from the database what nobody needs any more; called once an hour. */
   protected abstract sweep(): Promise<void>;
 
@@ -132,17 +132,17 @@ export abstract class ChangeLoop {
     const { database, logger } = this.#options;
     const isLost = database.lossCount !== this.#lossCount;
     // A connection that breaks after each answer must not make this loop read everything without a pause.
-    if (isLost && this.#look !== null) await this.#pause(MIN_RETRY_MS);
-    if (isLost) this.#look = null;
+    if (isLost && this.#snapshot !== null) await this.#pause(MIN_RETRY_MS);
+    if (isLost) this.#snapshot = null;
     this.#woken = false;
     const waiterCount = this.#waiters.length;
-    if (this.#look === null) {
+    if (this.#snapshot === null) {
       const wasDegraded = this.degraded;
       this.#lossCount = database.lossCount;
       await assertSchema(database);
-      this.#look = await this.load();
+      this.#snapshot = await this.load();
       if (wasDegraded) logger.info('clients loaded');
-    } else this.#look = await this.readChanges(this.#look);
+    } else this.#snapshot = await this.readChanges(this.#snapshot);
     this.#failure = null;
     for (const resolve of this.#waiters.splice(0, waiterCount)) resolve();
   }
@@ -157,7 +157,7 @@ export abstract class ChangeLoop {
   /** Warns once per kind of failure, not once per try. */
   #noteFailure(error: Error): void {
     const code = error instanceof LbError ? error.code : 'internal_error';
-    if (code !== 'database_unavailable') this.#look = null;
+    if (code !== 'database_unavailable') this.#snapshot = null;
     const level = code === this.#failure ? 'debug' : 'warn';
     this.#failure = code;
     this.#firstTry.resolve();

@@ -72,7 +72,7 @@ export class DirectoryFeed extends ChangeLoop {
 
   protected async load(): Promise<string> {
     const fresh = new RecordTable();
-    const look = await this.#reader.loadAll((rows) => {
+    const snapshot = await this.#reader.loadAll((rows) => {
       for (const row of rows) fresh.put(this.#pack(row), 0);
     });
     if (this.loaded) await this.#become(fresh);
@@ -82,11 +82,11 @@ export class DirectoryFeed extends ChangeLoop {
       this.#emit(NO_CHANGE);
     }
     this.#warnOfForeignKeys();
-    return look;
+    return snapshot;
   }
 
-  protected async readChanges(look: string): Promise<string> {
-    const next = await this.#reader.changesSince(look, (rows) => {
+  protected async readChanges(snapshot: string): Promise<string> {
+    const next = await this.#reader.changesSince(snapshot, (rows) => {
       for (const row of rows) this.#take(this.#pack(row));
       this.#flush();
     });

@@ -1,9 +1,9 @@
 /**
- * Reads clients, API keys and their tombstones from the database: everything, or what has changed since an earlier look.
+ * Reads clients, API keys and their tombstones from the database: everything, or what has changed since an earlier snapshot.
  *
- * A look is a snapshot of PostgreSQL, and each row carries the transaction that changed it last. The changes since a look are the
- * rows of all transactions that it did not see: those that began later, and those that were running. So no change is missed,
- * however late a transaction commits, and a transaction that stays open costs nothing.
+ * Each read is a snapshot of PostgreSQL's, and each row carries the transaction that changed it last. The changes since a snapshot
+ * are the rows of all transactions that it did not see: those that began later, and those that were running. So no change is
+ * missed, however late a transaction commits, and a transaction that stays open costs nothing.
  */
 import { LbError } from '../contract/errors.ts';
 import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
@@ -53,9 +53,9 @@ const TABLES = [
 ];
 
 /**
- * Two ranges of an index: transactions that began after the look ($1: its end), and those that were running ($2). As parameters
- * they let the planner estimate well; with functions of a snapshot in their place it would read the whole table. The upper bound
- * leaves out rows from another server's backup, whose transactions lie in this server's future: every look would read them.
+ * Two ranges of an index: transactions that began after the snapshot ($1: its end), and those that were running ($2). As parameters
+ * they let the planner estimate well; with functions of PostgreSQL in their place it would read the whole table. The upper bound
+ * leaves out rows from another server's backup, whose transactions lie in this server's future: every read would return them.
  */
 const CHANGED = `
   where (changed_xid >= $1::xid8 or changed_xid = any ($2::xid8[]))
@@ -63,7 +63,7 @@ const CHANGED = `
 
 const SNAPSHOT = 'pg_current_snapshot()::text';
 
-/** One statement is one snapshot: the rows and the look belong together. */
+/** One statement sees one snapshot, so its first row, the snapshot, belongs to the others. */
 const CHANGES = [
   select('snapshot', { client_id: SNAPSHOT }),
   ...TABLES.map((table) => `(${table} ${CHANGED} limit $3)`),
@@ -76,26 +76,26 @@ export class DirectoryReader {
     this.#database = database;
   }
 
-  /** loadAll hands out everything of one moment and returns the look for changesSince. */
+  /** loadAll hands out everything of one moment and returns the snapshot for changesSince. */
   loadAll(onRows: RowsFn): Promise<string> {
     return this.#database.readSnapshot(LOAD_MS, async (query) => {
-      const look = await lookOf(query);
+      const snapshot = await snapshotOf(query);
       for (const table of TABLES) await eachPart(query, table, [], onRows);
-      return look;
+      return snapshot;
     });
   }
 
-  /** changesSince hands out what has changed since a look and returns the next look. Some of it may be known already. */
-  async changesSince(look: string, onRows: RowsFn): Promise<string> {
-    const few = await this.#fewChangesSince(look);
-    if (few === null) return this.#manyChangesSince(look, onRows);
+  /** changesSince hands out what has changed since a snapshot and returns the next snapshot. Some of it may be known already. */
+  async changesSince(snapshot: string, onRows: RowsFn): Promise<string> {
+    const few = await this.#fewChangesSince(snapshot);
+    if (few === null) return this.#manyChangesSince(snapshot, onRows);
     if (few.rows.length > 0) onRows(few.rows);
-    return few.look;
+    return few.snapshot;
   }
 
   /**
    * dropTombstones removes those of more than `days` ago and returns that moment in µs since the epoch on the database's
-   * clock. No bucket is older than 30 days, and no follower goes on from a look that old.
+   * clock. No bucket is older than 30 days, and no follower goes on from a snapshot that old.
    */
   async dropTombstones(days: number): Promise<number> {
     const [row] = await this.#database.query(
@@ -110,13 +110,13 @@ export class DirectoryReader {
   }
 
   /** null: more than PART_ROWS of a table. */
-  async #fewChangesSince(look: string): Promise<{ look: string; rows: Row[] } | null> {
-    const found = await this.#database.read(CHANGES, [...transactionsSince(look), PART_ROWS + 1]);
+  async #fewChangesSince(snapshot: string): Promise<{ snapshot: string; rows: Row[] } | null> {
+    const found = await this.#database.read(CHANGES, [...transactionsSince(snapshot), PART_ROWS + 1]);
     const counts = new Map<unknown, number>();
     for (const { kind } of found) counts.set(kind, (counts.get(kind) ?? 0) + 1);
     if ([...counts.values()].some((count) => count > PART_ROWS)) return null;
-    const snapshot = found.find(({ kind }) => kind === 'snapshot');
-    return { look: String(snapshot?.client_id), rows: found.filter((row) => row !== snapshot) };
+    const marker = found.find(({ kind }) => kind === 'snapshot');
+    return { snapshot: String(marker?.client_id), rows: found.filter((row) => row !== marker) };
   }
 
   /**
@@ -125,25 +125,25 @@ export class DirectoryReader {
    */
   async #manyChangesSince(since: string, onRows: RowsFn): Promise<string> {
     const newer = new Set<string>();
-    let look = '';
-    let lookedAtMs = performance.now();
+    let snapshot = '';
+    let readAtMs = performance.now();
     const onPart = async (rows: readonly Row[]): Promise<void> => {
       onRows(newer.size === 0 ? rows : rows.filter((row) => !newer.has(idOf(row))));
-      const isDue = performance.now() - lookedAtMs >= NEWER_MS && newer.size < MAX_NEWER;
+      const isDue = performance.now() - readAtMs >= NEWER_MS && newer.size < MAX_NEWER;
       if (!isDue || this.#database.singleSession) return;
-      const few = await this.#fewChangesSince(look);
-      lookedAtMs = performance.now();
+      const few = await this.#fewChangesSince(snapshot);
+      readAtMs = performance.now();
       if (few === null) return;
       for (const row of few.rows) newer.add(idOf(row));
       if (few.rows.length > 0) onRows(few.rows);
-      look = few.look;
+      snapshot = few.snapshot;
     };
     await this.#database.readSnapshot(LOAD_MS, async (query) => {
-      look = await lookOf(query);
+      snapshot = await snapshotOf(query);
       for (const table of TABLES)
         await eachPart(query, `${table} ${CHANGED}`, transactionsSince(since), onPart);
     });
-    return look;
+    return snapshot;
   }
 }
 
@@ -164,13 +164,13 @@ function idOf({ digest, client_id: clientId }: Row): string {
   return Buffer.isBuffer(digest) ? `key ${digest.toString('base64')}` : `client ${String(clientId)}`;
 }
 
-/** @param look `xmin:xmax:running,running…`, as PostgreSQL writes a snapshot */
-function transactionsSince(look: string): [end: string, running: string[]] {
-  const [, end = '', running = ''] = look.split(':');
+/** @param snapshot `xmin:xmax:running,running…`, as PostgreSQL writes it */
+function transactionsSince(snapshot: string): [end: string, running: string[]] {
+  const [, end = '', running = ''] = snapshot.split(':');
   return [end, running === '' ? [] : running.split(',')];
 }
 
-async function lookOf(query: QueryFn): Promise<string> {
+async function snapshotOf(query: QueryFn): Promise<string> {
   const [row] = await query(`select ${SNAPSHOT} as snapshot`);
   return String(row?.snapshot);
 }
