@@ -1,7 +1,7 @@
 /**
  * Bytes that cannot be used yet, copied out of the memory of a read, and the bound on the memory of all of them in a worker.
- * The memory is a power of two, at least MIN_BYTES: at most twice the bytes as they come, four times once some were used. Each move
- * to smaller memory copies fewer bytes than were used since the last move, so all moves to smaller memory together are linear.
+ * The memory is a power of two, at least MIN_BYTES: at most twice the bytes as they come, four times once some were used. All moves
+ * together are linear: one to smaller memory, or at equal size, copies at most three times what was used since the last move.
  */
 const MIN_BYTES = 1024;
 const NONE = Buffer.alloc(0);
@@ -38,7 +38,12 @@ export class PendingBytes {
   /** append copies source[sourceFrom…sourceTo-1] to the end. Slices of `buffer` taken before keep their content. */
   append(source: Buffer, sourceFrom: number, sourceTo: number): void {
     const byteCount = sourceTo - sourceFrom;
-    if (this.to + byteCount > this.buffer.length) this.#move(this.length + byteCount);
+    if (this.to + byteCount > this.buffer.length) {
+      const length = this.length + byteCount;
+      // Moved at equal size, nearly full memory would be full again after the next few bytes.
+      const isCramped = this.from > 0 && length > 0.75 * this.buffer.length;
+      this.#move(isCramped ? Math.max(length, this.buffer.length + 1) : length);
+    }
     source.copy(this.buffer, this.to, sourceFrom, sourceTo);
     this.to += byteCount;
   }
@@ -83,9 +88,9 @@ export class PendingBytes {
  * counted or cut, however many they are.
  *
  * The client that has taken more than SPARED_BYTES for the longest time without a break is cut first, whatever it takes. So one
- * whose bytes wait for t seconds is cut only if others send at least half of PENDING_MAX_BYTES within these t seconds: heads that
- * never end, and pipelines that are always full, go before an upload that waits for its backend. To send more, or to have a part
- * served, does not make a client younger.
+ * whose bytes wait for t seconds is cut only if others come to be counted with half of PENDING_MAX_BYTES within these t seconds:
+ * heads that never end, and pipelines that are always full, go before an upload that waits for its backend. To send more, or to
+ * have a part served, does not make a client younger.
  */
 export class PendingMemory {
   /** What is counted. */

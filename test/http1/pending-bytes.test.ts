@@ -49,6 +49,22 @@ test('memory shrinks as bytes are consumed: at most four times the rest, moving 
   assert.ok(movedBytes <= usedBytes, `${movedBytes} bytes were moved, ${usedBytes} used`);
 });
 
+test('nearly full memory from which bytes are used as others come is not copied for each of them', () => {
+  const pending = new PendingBytes();
+  const source = Buffer.alloc(16_350, 'x');
+  pending.append(source, 0, source.length);
+  let movedBytes = 0;
+  for (let i = 0; i < 5_000; i++) {
+    const { buffer } = pending;
+    pending.consumeTo(pending.from + 26);
+    pending.append(source, 0, 26);
+    if (pending.buffer !== buffer) movedBytes += pending.length;
+    assert.ok(pending.buffer.length <= 4 * pending.length);
+  }
+  assert.equal(pending.length, source.length);
+  assert.ok(movedBytes <= 3 * 26 * 5_000, `${movedBytes} bytes were moved, ${26 * 5_000} used`);
+});
+
 class Client implements PendingOwner {
   readonly pendingMemory: PendingMemory;
   readonly pending = new PendingBytes(this);

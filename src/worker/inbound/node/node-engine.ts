@@ -66,7 +66,7 @@ function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued:
   });
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const connection = connectionOf(request.socket);
-    if (connection === undefined) return;
+    if (connection === undefined || request.socket.destroyed) return;
     const head = headOf(request, reader);
     if (head === null) connection.fail({ status: reader.problemStatus, method: request.method ?? null });
     else connection.take(new NodeDownstream(head, response, connection));
