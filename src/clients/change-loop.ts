@@ -4,7 +4,7 @@
  * States, kept by #run:
  * - loading: nothing is known. Checks the schema and reads everything. Leads to following.
  * - following: reads changes after each wake-up: a NOTIFY, a write of this process, or the poll. A broken connection leads to
- *   loading, because the server that comes back may be another one. A schema that does not fit leads there too.
+ *   loading, because the server that comes back may be another one. So do a schema that does not fit and a restored backup.
  * - waiting: the last read failed. What is held stays as it is, and `degraded` says so. After a pause the loop reads changes
  *   again where only a statement failed, else everything.
  */
@@ -56,8 +56,8 @@ export abstract class ChangeLoop {
 
   /** Reads everything and returns the snapshot that readChanges goes on from. These three may throw what Database throws. */
   protected abstract load(): Promise<string>;
-  /** Reads what has changed since a snapshot, with Database.read and readSnapshot only. Returns the next snapshot. */
-  protected abstract readChanges(snapshot: string): Promise<string>;
+  /** Reads what has changed since a snapshot, with Database.read and readSnapshot only. Returns the next one; null: load is needed. */
+  protected abstract readChanges(snapshot: string): Promise<string | null>;
   /** Removes from the database what nobody needs any more; called once an hour. */
   protected abstract sweep(): Promise<void>;
 
@@ -136,13 +136,13 @@ export abstract class ChangeLoop {
     if (isLost) this.#snapshot = null;
     this.#woken = false;
     const waiterCount = this.#waiters.length;
+    if (this.#snapshot !== null) this.#snapshot = await this.readChanges(this.#snapshot);
     if (this.#snapshot === null) {
-      const wasDegraded = this.degraded;
       this.#lossCount = database.lossCount;
       await assertSchema(database);
       this.#snapshot = await this.load();
-      if (wasDegraded) logger.info('clients loaded');
-    } else this.#snapshot = await this.readChanges(this.#snapshot);
+      logger.info('clients loaded');
+    }
     this.#failure = null;
     for (const resolve of this.#waiters.splice(0, waiterCount)) resolve();
   }

@@ -69,6 +69,5 @@ function limitsOf(capacity: unknown, refillPerSecond: unknown): BucketLimits | n
 }
 
 function misfit(row: Readonly<Record<string, unknown>>): LbError {
-  const message = `the row of client ${String(row.client_id)} does not fit this program`;
-  return new LbError('schema_mismatch', message);
+  return new LbError('schema_mismatch', `the row of client ${row.client_id} does not fit this program`);
 }

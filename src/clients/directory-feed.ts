@@ -85,7 +85,7 @@ export class DirectoryFeed extends ChangeLoop {
     return snapshot;
   }
 
-  protected async readChanges(snapshot: string): Promise<string> {
+  protected async readChanges(snapshot: string): Promise<string | null> {
     const next = await this.#reader.changesSince(snapshot, (rows) => {
       for (const row of rows) this.#take(this.#pack(row));
       this.#flush();

@@ -3,7 +3,8 @@
  *
  * Each read is a snapshot of PostgreSQL's, and each row carries the transaction that changed it last. The changes since a snapshot
  * are the rows of all transactions that it did not see: those that began later, and those that were running. So no change is
- * missed, however late a transaction commits, and a transaction that stays open costs nothing.
+ * missed, however late a transaction commits, and a transaction that stays open costs nothing. Only rows of a restored backup
+ * keep their old transactions, so the text of a snapshot also names the tables' files and triggers: other ones, and all is read.
  */
 import { LbError } from '../contract/errors.ts';
 import type { Database, QueryFn, Row } from '../infra/postgres/postgres.ts';
@@ -45,12 +46,14 @@ function select(kind: string, own: Partial<Record<keyof typeof COLUMN_TYPES, str
 
 const OWN_CLIENT = Object.fromEntries(CLIENT_COLUMNS.split(', ').map((name) => [name, name]));
 const DELETED_US = 'extract(epoch from deleted_at) * 1000000';
+/** Tombstones first: a row that was inserted while another session deleted the same id has one, and the row counts. */
 const TABLES = [
-  `${select('client', OWN_CLIENT)} from clients`,
   `${select('client-tombstone', { client_id: 'client_id', version_us: 'version_us' })} from client_tombstones`,
-  `${select('key', { client_id: 'client_id', digest: 'digest', secret_id: 'secret_id' })} from api_keys`,
+  `${select('client', OWN_CLIENT)} from clients`,
   `${select('key-tombstone', { digest: 'digest', version_us: DELETED_US })} from api_key_tombstones`,
+  `${select('key', { client_id: 'client_id', digest: 'digest', secret_id: 'secret_id' })} from api_keys`,
 ];
+const NAMES = 'clients, client_tombstones, api_keys, api_key_tombstones';
 
 /**
  * Two ranges of an index: transactions that began after the snapshot ($1: its end), and those that were running ($2). As parameters
@@ -61,7 +64,10 @@ const CHANGED = `
   where (changed_xid >= $1::xid8 or changed_xid = any ($2::xid8[]))
     and changed_xid < pg_snapshot_xmax(pg_current_snapshot())`;
 
-const SNAPSHOT = 'pg_current_snapshot()::text';
+/** A restore makes the tables, truncates them (new files) or disables triggers for a while. Every role may read both. */
+const SNAPSHOT = `concat_ws(' ', pg_current_snapshot(),
+  (select string_agg(pg_relation_filenode(t)::text, ',') from unnest('{${NAMES}}'::regclass[]) t),
+  (select string_agg(xmin::text, ',' order by oid) from pg_trigger where tgrelid = any ('{${NAMES}}'::regclass[])))`;
 
 /** One statement sees one snapshot, so its first row, the snapshot, belongs to the others. */
 const CHANGES = [
@@ -85,12 +91,14 @@ export class DirectoryReader {
     });
   }
 
-  /** changesSince hands out what has changed since a snapshot and returns the next snapshot. Some of it may be known already. */
-  async changesSince(snapshot: string, onRows: RowsFn): Promise<string> {
+  /** changesSince hands out what has changed since a snapshot, or more. Returns the next one; null: everything must be read. */
+  async changesSince(snapshot: string, onRows: RowsFn): Promise<string | null> {
     const few = await this.#fewChangesSince(snapshot);
-    if (few === null) return this.#manyChangesSince(snapshot, onRows);
-    if (few.rows.length > 0) onRows(few.rows);
-    return few.snapshot;
+    const next = few?.snapshot ?? (await this.#manyChangesSince(snapshot, onRows));
+    const [before, now] = [snapshot, next].map((text) => text.slice(text.indexOf(' ')));
+    if (now !== before) return null;
+    if (few !== null && few.rows.length > 0) onRows(few.rows);
+    return next;
   }
 
   /**
@@ -164,13 +172,15 @@ function idOf({ digest, client_id: clientId }: Row): string {
   return Buffer.isBuffer(digest) ? `key ${digest.toString('base64')}` : `client ${String(clientId)}`;
 }
 
-/** @param snapshot `xmin:xmax:running,running…`, as PostgreSQL writes it */
+/** @param snapshot `xmin:xmax:running,running…`, as PostgreSQL writes it, then files and triggers */
 function transactionsSince(snapshot: string): [end: string, running: string[]] {
-  const [, end = '', running = ''] = snapshot.split(':');
+  const [, end = '', running = ''] = snapshot.split(/[: ]/);
   return [end, running === '' ? [] : running.split(',')];
 }
 
+/** Locks first: a table that is replaced between the snapshot and its cursor would look empty. */
 async function snapshotOf(query: QueryFn): Promise<string> {
+  await query(`lock table ${NAMES} in access share mode`);
   const [row] = await query(`select ${SNAPSHOT} as snapshot`);
   return String(row?.snapshot);
 }

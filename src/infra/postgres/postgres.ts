@@ -254,8 +254,7 @@ export class Database {
 }
 
 async function run(client: pg.PoolClient, text: string, params: readonly unknown[] = []): Promise<Row[]> {
-  const result = await client.query<Row>(text, [...params]);
-  return result.rows;
+  return (await client.query<Row>(text, [...params])).rows;
 }
 
 function clientConfig({ target, connectMs = DEFAULT_CONNECT_MS }: DatabaseOptions): pg.ClientConfig {

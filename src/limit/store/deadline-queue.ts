@@ -3,8 +3,7 @@
  * and one timer serves them all.
  *
  * A stall of this process is not a failure of the store: the reply may wait in the socket. So lateness of the event loop does not
- * count, and a call that is due is given up only after the loop has polled its sockets once more. (With a plain timer, 5 of 30
- * bursts over 8 workers on 2 cores fell back to the local share although the store had answered.)
+ * count, and a call that is due is given up only after the loop has polled its sockets once more.
  */
 import type { Clock } from '../../contract/clock.ts';
 import type { Timers } from '../timers.ts';

@@ -74,7 +74,7 @@ export class DirectoryStreams {
 
   /** Whether a worker has had everything once. */
   knows(link: StreamLink): boolean {
-    return this.#streams.get(link)?.isInformed ?? false;
+    return this.#streams.get(link)?.state === 'informed';
   }
 
   #pass({ records, shards }: DirectoryChange): void {
@@ -114,7 +114,7 @@ class Stream {
   readonly #link: StreamLink;
   readonly #feed: StreamedFeed;
   readonly informed = Promise.withResolvers<boolean>();
-  #state: 'silent' | 'gathering' | 'following' | 'informed' = 'silent';
+  state: 'silent' | 'gathering' | 'following' | 'informed' = 'silent';
   /** 1 for each shard of which the worker does not know the newest state. */
   readonly #untold = new Uint8Array(SHARDS);
   #untoldCount = 0;
@@ -132,20 +132,16 @@ class Stream {
     this.#feed = feed;
   }
 
-  get isInformed(): boolean {
-    return this.#state === 'informed';
-  }
-
   /** gather leads from silent to gathering. */
   gather(): void {
-    this.#state = 'gathering';
+    this.state = 'gathering';
     this.#untold.fill(1);
     this.#untoldCount = SHARDS;
   }
 
   /** pass sends a change, or marks its shards where there is no room for it. The first load leads to gathering. */
   pass(records: string, bytes: number, shards: readonly number[]): void {
-    if (this.#state === 'silent') this.gather();
+    if (this.state === 'silent') this.gather();
     else if (this.#unacknowledgedBytes + bytes <= MAX_UNACKNOWLEDGED_BYTES) this.#send(records, bytes, false);
     else this.#mark(shards);
   }
@@ -155,8 +151,8 @@ class Stream {
     const hasRoom = this.#unacknowledgedBytes + CLIENTS_PART_BYTES <= MAX_SHARD_BYTES;
     if (this.#untoldCount === 0 || !hasRoom) return false;
     const bytes = this.#fill();
-    const complete = this.#state === 'gathering' && this.#untoldCount === 0;
-    if (complete) this.#state = 'following';
+    const complete = this.state === 'gathering' && this.#untoldCount === 0;
+    if (complete) this.state = 'following';
     this.#send(buffer.toString('base64', 0, bytes), bytes, complete);
     return true;
   }
@@ -166,7 +162,7 @@ class Stream {
       const { bytes = 0, complete = false } = this.#unacknowledged.shift() ?? {};
       this.#unacknowledgedBytes -= bytes;
       if (!complete) continue;
-      this.#state = 'informed';
+      this.state = 'informed';
       this.informed.resolve(true);
     }
     if (this.#isTold) for (const resolve of this.#waiters.splice(0)) resolve();
@@ -183,7 +179,7 @@ class Stream {
   }
 
   get #isTold(): boolean {
-    return this.#state !== 'silent' && this.#untoldCount === 0 && this.#unacknowledged.length === 0;
+    return this.state !== 'silent' && this.#untoldCount === 0 && this.#unacknowledged.length === 0;
   }
 
   #mark(shards: readonly number[]): void {
