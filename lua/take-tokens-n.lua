@@ -72,7 +72,11 @@ end
 
 local function take(key, offset)
   local state = redis.pcall('GET', key)
-  if type(state) == 'table' then return '' end
+  if type(state) == 'table' then
+    if string.find(state.err, '^WRONGTYPE') then return '' end
+    -- Any other error is no answer about this bucket, as where an ACL user may not GET. It fails the call.
+    error(state.err, 0)
+  end
   local capacity, rate, version, need, partial, ahead, ret, spent, retEpoch, refund, refundEpoch =
     unpack(TAKE_FORMAT, takes, offset)
   local nowUs, changed = clockUs, false

@@ -4,13 +4,16 @@ import { readFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { Redis } from 'ioredis';
 import { type ClientRecord, matchOfClient } from '../../src/contract/clients.ts';
+import type { LbError } from '../../src/contract/errors.ts';
 import type { RedisServers } from '../../src/contract/settings.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { bucketKey } from '../../src/limit/bucket/bucket-key.ts';
 import { bucketKeysOf } from '../../src/limit/bucket/bucket-peek.ts';
 import type { Decision } from '../../src/limit/decision.ts';
+import { FAILURES_TO_OPEN } from '../../src/limit/store/breaker.ts';
+import { MICRO, PLAIN_TAKE } from '../../src/limit/store/bucket-store.ts';
 import { InstanceHeartbeat } from '../../src/primary/instance-heartbeat.ts';
-import { callerOf, policyOf } from '../limit/limiter/limiter-lab.ts';
+import { callerOf, policyOf, STORE_CALLS } from '../limit/limiter/limiter-lab.ts';
 import { startRedis } from '../support/redis.ts';
 import { startRedisCluster } from '../support/redis-cluster.ts';
 import { startRedisSentinel } from '../support/redis-sentinel.ts';
@@ -138,4 +141,33 @@ test('an ACL user with the documented rights is enough behind Sentinel, at the s
   t.after(() => atSentinel.disconnect());
   await useAll(t, { kind: 'sentinel', master: name, urls: [asUser(url)] });
   await assertNothingDenied([...admins, atSentinel]);
+});
+
+test('without the right to read buckets the store counts as failing and away, until the right is there', async (t) => {
+  const server = await startRedis();
+  t.after(() => server.stop());
+  const admin = await documentedUser(t, server.url, ['-get']);
+  const policies = POLICIES.slice(0, 1);
+  const [policy = assert.fail()] = policies;
+  const fleet = await startFleet(t, asUser(server.url), 1, { policies, timeoutMs: PATIENT_MS });
+  const { limiter, metric, log, store } = fleet.workers[0] ?? assert.fail();
+  for (let call = 1; call <= FAILURES_TO_OPEN; call++)
+    assert.equal((await limiter.take(CALLER, policy, 1)).source, 'local');
+  assert.equal(limiter.breakerOpen, true);
+  assert.ok(log.some(({ msg }) => msg.startsWith('the bucket store is away')));
+  assert.equal(metric(STORE_CALLS, 'error'), FAILURES_TO_OPEN);
+  assert.equal(metric(STORE_CALLS, 'ok'), 0);
+  await assert.rejects(
+    store.takeBatch([
+      { key: 'any', capacity: 1, rateMicro: MICRO, versionUs: 1, need: 1, partial: false, ...PLAIN_TAKE },
+    ]),
+    ({ code, cause }: LbError) => {
+      assert.equal(code, 'store_unavailable');
+      assert.match(String(cause), /'get'/, 'the log names the missing right');
+      return true;
+    },
+  );
+  await admin.call('ACL', 'SETUSER', 'sluice', '+get');
+  await waitFor('the store to count again', () => !limiter.breakerOpen);
+  assert.notEqual((await limiter.take(CALLER, policy, 1)).source, 'local');
 });
