@@ -4,7 +4,7 @@
  * This file has no imports, so that it loads first.
  */
 
-/** A stop signal this soon after the first is its echo: a terminal signals the whole group, and npm or timeout(1) repeats it. */
+/** A stop signal this soon after the turn that handled the first is its echo: a terminal signals the whole group, npm repeats it. */
 const ECHO_MS = 500;
 
 export interface SignalActions {
@@ -43,8 +43,9 @@ export class ProcessSignals {
     } else if (signal === 'SIGHUP') actions.reload();
     else if (signal === 'SIGUSR1' || signal === 'SIGUSR2') actions.ignore(signal);
     else if (this.#stoppedAtMs === null) {
-      this.#stoppedAtMs = performance.now();
+      this.#stoppedAtMs = Number.POSITIVE_INFINITY;
       actions.stop(signal);
+      setImmediate(() => (this.#stoppedAtMs = performance.now()));
     } else if (performance.now() - this.#stoppedAtMs > ECHO_MS) actions.stopNow(signal);
   }
 }

@@ -58,11 +58,12 @@ test('more checked backends than open files: each is probed in its turn, and non
   const config = { workers: 1, pools: { app: { backends, healthCheck } } };
   const sluice = await startSluice({ config, openFiles: OPEN_FILES });
   t.after(() => sluice.stop());
-  await waitFor('a passed probe of each backend', async () => {
+  const everyProbe = async () => {
     const { body } = await askJson(`${sluice.adminUrl}/api/v1/pools`);
     const [pool] = body.items as { backends: { state: string }[] }[];
     const states = pool?.backends.map(({ state }) => state) ?? [];
     assert.ok(!states.includes('down'), 'a backend that answers is down');
     return states.length === backends.length && states.every((state) => state === 'up');
-  });
+  };
+  await waitFor('a passed probe of each backend', everyProbe, { timeoutMs: 60_000 });
 });
