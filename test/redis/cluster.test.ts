@@ -1,14 +1,16 @@
 /** A Redis Cluster: each node must behave like a single Redis. */
 import assert from 'node:assert/strict';
+import { EventEmitter, once } from 'node:events';
 import { type TestContext, test } from 'node:test';
-import { Redis } from 'ioredis';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Cluster, Redis } from 'ioredis';
 import { slotOfTag } from '../../src/infra/redis/cluster-slot.ts';
 import type { Caller } from '../../src/limit/caller/identity.ts';
 import type { Decision } from '../../src/limit/decision.ts';
 import { allowed, callerOf, policyOf } from '../limit/limiter/limiter-lab.ts';
 import type { RedisServer } from '../support/redis.ts';
 import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
-import { waitFor } from '../support/wait.ts';
+import { waitFor, within } from '../support/wait.ts';
 import { type Fleet, PATIENT_MS, startFleet } from './limiter-fleet.ts';
 
 const CAPACITY = 100;
@@ -153,4 +155,27 @@ test('B30: buckets of a Cluster stay exact while their slots move, one after the
     assert.equal(allowed(decided), CAPACITY);
     assert.ok(!sourcesOf(decided).has('local'));
   }
+});
+
+test('a connection to a Cluster that is made anew is not ready before its own nodes are reached', async (t) => {
+  const cluster = await startRedisCluster();
+  t.after(() => cluster.stop());
+  const { connection } = await workerOf(t, cluster, PATIENT_MS);
+  const { client } = connection;
+  assert.ok(client instanceof Cluster);
+  const slowNode = () => Object.assign(new EventEmitter(), { status: 'connecting' });
+  const [first, second] = [slowNode(), slowNode()];
+  let node = first;
+  const nodes = t.mock.method(client, 'nodes', () => [node]);
+  client.emit('ready');
+  node = second;
+  const events = [once(client, 'close'), once(client, 'ready')];
+  client.disconnect(true);
+  await within(Promise.all(events), 5_000, 'the client to close and to be ready again');
+  first.emit('ready');
+  await nextTurn();
+  assert.equal(connection.ready, false);
+  second.emit('ready');
+  await waitFor('the nodes to be reached', () => connection.ready);
+  nodes.mock.restore();
 });

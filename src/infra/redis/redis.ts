@@ -29,11 +29,14 @@ export class RedisConnection {
   #misplaced = false;
   /** After `ready` and, for a Cluster, after all its nodes are connected. */
   #usable = false;
+  #closeCount = 0;
   #closing = false;
   #askingRole = false;
   #again: NodeJS.Timeout | undefined;
   readonly #firstAttempt = Promise.withResolvers<void>();
   readonly #firstReady = Promise.withResolvers<void>();
+  /** Resolves when there is a connection for the first time; perhaps never. */
+  readonly firstReady = this.#firstReady.promise;
   readonly #replies = new ReplyWatch((error) => this.#renew(error));
 
   /** Connects at once, and tries again until close. */
@@ -47,7 +50,9 @@ export class RedisConnection {
     });
     this.nodes = this.client instanceof Cluster ? new ClusterNodes(this.client) : null;
     this.client.on('ready', () => {
+      const closeCount = this.#closeCount;
       void reachedNodes(this.client).then(() => {
+        if (closeCount !== this.#closeCount) return;
         this.#usable = true;
         if (this.ready) this.#report('up', null);
         this.#firstAttempt.resolve();
@@ -55,11 +60,13 @@ export class RedisConnection {
       });
     });
     this.client.on('error', (error) => {
-      if (isRefusedSelect(error)) this.#misplaced = true;
+      // ioredis reports a refused SELECT, and continues in database 0.
+      if ((error as { command?: { name?: unknown } }).command?.name === 'select') this.#misplaced = true;
       this.#report('down', error);
     });
     this.client.on('close', () => {
       this.#misplaced = this.#usable = false;
+      this.#closeCount++;
       this.#report('down', null);
       this.#firstAttempt.resolve();
     });
@@ -69,11 +76,6 @@ export class RedisConnection {
   /** Whether a command would be sent now, to the right database. */
   get ready(): boolean {
     return this.client.status === 'ready' && this.#usable && !this.#misplaced;
-  }
-
-  /** Resolves when there is a connection for the first time; perhaps never. */
-  get firstReady(): Promise<void> {
-    return this.#firstReady.promise;
   }
 
   /**
@@ -159,10 +161,4 @@ async function reachedNodes(client: Redis | Cluster): Promise<void> {
   if (!(client instanceof Cluster)) return;
   const nodes = client.nodes('master').map((node) => (node.status === 'ready' ? null : once(node, 'ready')));
   await withDeadline(Promise.all(nodes), MAX_RETRY_MS, 'the nodes of the Cluster').catch(() => undefined);
-}
-
-/** ioredis reports the refusal, and continues in database 0. */
-function isRefusedSelect(error: Error): boolean {
-  const { command } = error as { command?: { name?: unknown } };
-  return command?.name === 'select';
 }

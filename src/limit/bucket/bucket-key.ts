@@ -25,7 +25,7 @@ export function bucketKey(hash: string, policyName: string): string {
 
 /** keySuffixOf is the end of all keys of a policy: a bucketKey is `{<hash>}` and the suffix. */
 export function keySuffixOf(policyName: string): string {
-  return `:${escapePart(policyName)}`;
+  return `:${policyName.replaceAll(/[^A-Za-z0-9._-]/g, escapeUnit)}`;
 }
 
 /** hashOf is the owner's hash in a bucketKey; '' for any other text. */
@@ -50,10 +50,6 @@ export function instancesKey(prefix: string): string {
 
 function escapePrefix(prefix: string): string {
   return prefix.replaceAll(/[^A-Za-z0-9._:-]/g, escapeUnit);
-}
-
-function escapePart(text: string): string {
-  return text.replaceAll(/[^A-Za-z0-9._-]/g, escapeUnit);
 }
 
 /** Per UTF-16 unit, so that no two texts become one. */

@@ -8,8 +8,7 @@
  * - Only tokens taken ahead become a lot. The bucket does not account for tokens granted to requests.
  * - A token is spent or returned, once. A return that is lost, or late by the store's clock, loses the tokens.
  *
- * The store is also told what was spent, because spent tokens need no room in the bucket. (Without that, leases saved half of
- * the calls on a bucket of 500 that refills 5,000/s; with it 97 %.)
+ * The store is also told what was spent, because spent tokens need no room in the bucket: that saves most of the calls.
  */
 import type { TakeRequest } from '../../contract/buckets.ts';
 import type { BucketRules } from '../bucket/effective-limits.ts';
