@@ -9,7 +9,7 @@ import { METRICS_DELTA } from './metrics.ts';
 import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 
-/** Raised with every change of a shape; the primary refuses a worker of another version at its hello. */
+/** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
 export const PROTOCOL_VERSION = 7;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
@@ -17,6 +17,8 @@ export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
 
 /** WorkerPlace is what the primary tells a worker before any message. */
 export interface WorkerPlace {
+  /** The primary's PROTOCOL_VERSION. */
+  protocol: number;
   /** 0…workerCount - 1; a replacement has the index of the worker before it. */
   workerIndex: number;
   workerCount: number;

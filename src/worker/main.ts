@@ -35,7 +35,7 @@ const REPORT_EVERY_MS = 1_000;
 const CRASH_DRAIN_MS = 3_000;
 
 class WorkerMain {
-  readonly #place: WorkerPlace = JSON.parse(process.env[WORKER_PLACE] ?? '');
+  readonly #place = placeOf(process.env[WORKER_PLACE]);
   readonly #metrics = new WorkerMetrics();
   readonly #directory = new ClientDirectory(systemClock);
   readonly #lines = {
@@ -240,6 +240,14 @@ class WorkerMain {
     this.#exitCode = 1;
     this.#drain({ graceMs: 0, drainMs: CRASH_DRAIN_MS });
   }
+}
+
+/** Ends a process whose files were replaced while its primary ran: it cannot know what that primary means. */
+function placeOf(text = '{}'): WorkerPlace {
+  const place: WorkerPlace = JSON.parse(text);
+  if (place.protocol === PROTOCOL_VERSION) return place;
+  process.stderr.write("this worker's files are of another version than its primary: restart Sluice\n");
+  process.exit(1);
 }
 
 if (import.meta.main) {

@@ -109,7 +109,7 @@ export const configSchema = Key.block('', {
     ),
     embeddedPath: Key.text(
       'path',
-      'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing, a machine that loses power may lose the last seconds.',
+      'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing; a machine that loses power may lose the last seconds or damage the data. Keep records that matter in a PostgreSQL (`url`).',
       Key.matching(/^[^\0]{1,4096}$/, 'must be a path'),
     ).prefault('./data/postgres'),
   }).prefault({}),

@@ -1,9 +1,8 @@
 /**
  * The database of an installation without one: PGlite in a thread of the primary, its files and its lock in one folder.
  *
- * A commit is written to the file before it is acknowledged. A killed process loses nothing, because the operating system has
- * the bytes. A machine that loses power may lose the last seconds, because nothing is flushed to the disk (PGlite runs with
- * fsync off). Whoever cannot accept that configures a real server.
+ * A commit is written to the file before it is acknowledged, so a killed process loses nothing. Nothing is flushed to the disk
+ * (PGlite runs with fsync off): after a loss of power the last seconds may be missing, or the data may be damaged.
  *
  * States. The database is held in all of them but serving:
  * - unused: opened lazily, and there is no data. Nothing was touched. #leaveUnused leads to starting.

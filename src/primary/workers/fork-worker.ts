@@ -1,7 +1,7 @@
 /** Forks a worker process. Those of V8's options that may be set later are in the worker's heap.ts. */
 import type { ChildProcess } from 'node:child_process';
 import cluster from 'node:cluster';
-import { WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
+import { PROTOCOL_VERSION, WORKER_PLACE, type WorkerPlace } from '../../contract/messages.ts';
 
 /** What the fork of every worker needs; given to the supervisor. */
 export interface ForkOptions extends Pick<WorkerPlace, 'workerCount' | 'dataPath' | 'log'> {
@@ -27,7 +27,8 @@ export function forkWorker(index: number, options: ForkOptions, replacement: boo
   const { exec, execArgv = workerArguments(), workerCount, dataPath, log, inheritedBy } = options;
   const { fds, listenFds } = inheritedBy?.(index) ?? { fds: [], listenFds: [] };
   cluster.setupPrimary({ exec, execArgv, args: [], stdio: ['inherit', 'inherit', 'inherit', 'ipc', ...fds] });
-  const place: WorkerPlace = { workerIndex: index, workerCount, replacement, dataPath, log, listenFds };
+  const given = { protocol: PROTOCOL_VERSION, workerCount, replacement, dataPath, log, listenFds };
+  const place: WorkerPlace = { workerIndex: index, ...given };
   const worker = cluster.fork({ [WORKER_PLACE]: JSON.stringify(place) });
   // The cluster repeats the errors of the process. Without a listener they would end the primary.
   worker.on('error', () => undefined);
