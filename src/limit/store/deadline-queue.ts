@@ -69,9 +69,7 @@ export class DeadlineQueue<T extends Pending> {
   close(): void {
     this.#timer?.();
     this.#timer = null;
-    const calls = this.#entries.slice(this.#head);
-    this.#entries = [];
-    this.#head = 0;
+    const calls = this.#entries.splice(this.#head);
     for (const { call } of calls) if (!call.settled) this.#onDue(call);
   }
 
