@@ -14,7 +14,6 @@ const FAILED = 1;
 const REFUSED = 2;
 
 const DEFAULT_CONFIG_PATH = './config/local.yaml';
-const MIGRATE_ACTIONS: readonly MigrationAction[] = ['up', 'down', 'status'];
 
 async function run(argv: string[]): Promise<void> {
   const { CommanderError } = await import('commander');
@@ -47,7 +46,10 @@ async function makeProgram(argv: string[]): Promise<Command> {
     })
     .version(version, '-v, --version', 'print the version')
     .configureHelp({ showGlobalOptions: true })
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sluice: ')) })
+    .configureOutput({
+      outputError: (text, write) => write(text.replace(/^error: /, 'sluice: ')),
+      writeOut: (text) => void output().write(text),
+    })
     .exitOverride();
   program
     .command('serve')
@@ -64,7 +66,7 @@ async function makeProgram(argv: string[]): Promise<Command> {
   program
     .command('migrate')
     .description("bring the database's schema up to date, undo the last step, or list the steps")
-    .addArgument(new Argument('[action]', 'what to do').choices(MIGRATE_ACTIONS).default('up'))
+    .addArgument(new Argument('[action]', 'what to do').choices(['up', 'down', 'status']).default('up'))
     .option('--yes', 'undo a step although it drops data')
     .action(async (action: MigrationAction, { yes = false }: { yes?: boolean }) => {
       process.exitCode = await migrateCommand(configPath(), action, yes);
@@ -74,13 +76,14 @@ async function makeProgram(argv: string[]): Promise<Command> {
     .description('read and change clients, their API keys and buckets on a running Sluice');
   // Its actions take longer to load than all the rest.
   if (argv.includes('clients')) {
+    output();
     const { addClientsActions } = await import('./cli-clients/command.ts');
     addClientsActions(clients, configPath);
   }
   program
     .command('version')
     .description('print the version')
-    .action(() => void process.stdout.write(`${version}\n`));
+    .action(() => void say(version));
   guide(program, 'sluice');
   return program;
 }
@@ -113,7 +116,7 @@ async function check(configPath: string): Promise<number> {
     code = REFUSED;
   }
   if ('settings' in loaded && code === DONE) lines.push(summaryOf(loaded.settings), 'ok');
-  process.stdout.write(`${lines.join('\n')}\n`);
+  say(...lines);
   return code;
 }
 
@@ -163,10 +166,20 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
   }
 }
 
-/** Writes lines to standard output. */
 function say(...lines: string[]): number {
-  process.stdout.write(`${lines.join('\n')}\n`);
+  output().write(`${lines.join('\n')}\n`);
   return DONE;
+}
+
+/** Standard output, whose failure ends the process. Not for serve: its log needs the descriptor as it is. */
+function output(): NodeJS.WriteStream {
+  const { stdout } = process;
+  if (stdout.listenerCount('error') > 0) return stdout;
+  return stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // The reader of `… | head` closes the pipe when it has read enough.
+    if (error.code !== 'EPIPE') fail(`sluice: cannot write to standard output: ${error.message}`);
+    process.exit();
+  });
 }
 
 function describe(action: MigrationAction, { changed, migrations }: MigrationResult): string[] {

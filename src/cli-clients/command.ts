@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { AdminProblem } from './admin-client.ts';
 import { bucketTable, clientSchema, clientTable, clientText, issuedKeySchema, keyTable } from './output.ts';
-import { findTarget, Session } from './session.ts';
+import { findTarget, fitting, Session } from './session.ts';
 
 const CLIENTS = '/api/v1/clients';
 const NOT_FOUND = 404;
@@ -89,11 +89,14 @@ function addKeys(add: AddCommand): void {
   add('issue-key', 'print a new API key; it cannot be shown again', async (session, client, command) => {
     const { name = null } = command.opts<{ name?: string }>();
     const answer = await session.call('POST', keysOf(client), { name });
-    // Only the key goes to standard output, so that a script can capture it.
-    await session.printAnswer(answer, issuedKeySchema, ({ key, keyId }) => {
-      process.stderr.write(`sluice: key ${keyId} of ${client}, shown this once\n`);
-      return key;
+    const about = `sluice: key ${fitting(issuedKeySchema, answer).keyId} of ${client}`;
+    process.stdout.prependListener('error', () => {
+      process.stderr.write(`${about} could not be written and is lost: revoke it (clients revoke-key)\n`);
+      process.exitCode = 1;
     });
+    // Only the key goes to standard output, so that a script can capture it.
+    await session.printAnswer(answer, issuedKeySchema, ({ key }) => key);
+    process.stderr.write(`${about}, shown this once\n`);
   }).option('--name <name>', 'the name of the key in lists');
   add('list-keys', 'list the keys of a client by id', (session, client) =>
     session.printList(keysOf(client), keyTable),

@@ -1,8 +1,6 @@
 /** What an action of `sluice clients` works with: which admin port, with which token, and how answers are printed. */
-import { once } from 'node:events';
 import * as z from 'zod';
 import { addressUrl } from '../contract/addresses.ts';
-import { systemCodeOf } from '../contract/errors.ts';
 import { type AdminCall, type AdminTarget, callAdmin } from './admin-client.ts';
 import { formatterOf, type ListView } from './output.ts';
 
@@ -46,8 +44,6 @@ export class Session {
   constructor(target: AdminTarget, json: boolean) {
     this.#target = target;
     this.#json = json;
-    // The reader of `… | head` closes the pipe when it has read enough.
-    process.stdout.on('error', (error) => process.exit(systemCodeOf(error) === 'EPIPE' ? 0 : 1));
   }
 
   /** call makes one call; as callAdmin. */
@@ -89,12 +85,13 @@ export class Session {
   }
 }
 
-/** Waits until standard output takes more. */
-async function print(text: string): Promise<void> {
-  if (!process.stdout.write(text)) await once(process.stdout, 'drain');
+/** Resolves when the text is written. A failure ends the process (cli.ts). */
+function print(text: string): Promise<void> {
+  return new Promise((done) => process.stdout.write(text, (error) => error ?? done()));
 }
 
-function fitting<T>(schema: z.ZodType<T>, answer: unknown): T {
+/** fitting returns an answer that has the form of the schema, and throws for any other. */
+export function fitting<T>(schema: z.ZodType<T>, answer: unknown): T {
   const parsed = schema.safeParse(answer);
   if (parsed.success) return parsed.data;
   throw new Error('the admin port answered in a form that this version does not know');

@@ -27,15 +27,7 @@ const MAX_FILE_BYTES = 1024 * 1024;
  * @param env for `${VAR}`, REDIS_URL, DATABASE_URL and SLUICE_KEY_SECRET
  */
 export function loadConfig(path: string, env: Environment): LoadResult {
-  return checkSource(readSource(path, env), env);
-}
-
-/** parseConfig is loadConfig for a text at hand. */
-export function parseConfig(text: string, env: Environment): LoadResult {
-  return checkSource(parseYaml(text, env), env);
-}
-
-function checkSource(source: YamlSource, env: Environment): LoadResult {
+  const source = readSource(path, env);
   if (source.value === undefined) return { problems: sortProblems(source.problems) };
   if (source.value === null && source.problems.length === 0)
     return { problems: unreadable('the file is empty').problems };

@@ -123,8 +123,8 @@ const OWN_MESSAGES: Readonly<Record<string, string>> = {
 };
 
 function problemOf({ code, message, pos }: YAMLError, lineCounter: LineCounter): Problem {
-  // What follows a colon is always a quotation.
-  const [general = ''] = message.replaceAll(/\s+/g, ' ').split(': ');
+  // What follows a colon is always a quotation, unless the colon is a word of the sentence.
+  const [general = ''] = message.replaceAll(/\s+/g, ' ').split(/(?<! ): /);
   const { line } = lineCounter.linePos(pos[0]);
   return { line, path: null, message: OWN_MESSAGES[code] ?? `not valid YAML: ${general}` };
 }

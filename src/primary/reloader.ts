@@ -43,7 +43,11 @@ interface ReloaderOptions {
 export class Reloader {
   readonly #options: ReloaderOptions;
   #current: Revision;
-  #last = { succeeded: true, tookMs: 0, successAtMs: systemClock.wallMs() };
+  /**
+   * Whether the last reload was accepted, how long it took, and when the configuration in force was loaded (ms since the epoch). The
+   * start counts as accepted, and as 0 ms.
+   */
+  last = { succeeded: true, tookMs: 0, successAtMs: systemClock.wallMs() };
   /** Reloads run one after the other; calls that come while one waits share it. */
   #running: Promise<unknown> = Promise.resolve();
   #waiting: Promise<ReloadOutcome> | null = null;
@@ -56,14 +60,6 @@ export class Reloader {
   /** The revision in force. */
   get current(): Revision {
     return this.#current;
-  }
-
-  /**
-   * Whether the last reload was accepted, how long it took, and when the configuration in force was loaded (ms since the epoch). The
-   * start counts as accepted, and as 0 ms.
-   */
-  get last(): { succeeded: boolean; tookMs: number; successAtMs: number } {
-    return { ...this.#last };
   }
 
   /** reload is called by SIGHUP and the admin API; never rejects. */
@@ -86,8 +82,8 @@ export class Reloader {
       logger.error({ err: toError(thrown) }, 'reload failed');
       outcome = refusal([null], toError(thrown).message);
     }
-    const successAtMs = outcome.ok ? systemClock.wallMs() : this.#last.successAtMs;
-    this.#last = { succeeded: outcome.ok, tookMs: systemClock.monotonicMs() - startMs, successAtMs };
+    const successAtMs = outcome.ok ? systemClock.wallMs() : this.last.successAtMs;
+    this.last = { succeeded: outcome.ok, tookMs: systemClock.monotonicMs() - startMs, successAtMs };
     if (outcome.ok) {
       const { revision, pendingWorkers } = outcome;
       if (pendingWorkers.length === 0) logger.info({ revision }, 'reloaded');

@@ -5,16 +5,16 @@ import { EmbeddedPostgres, type EmbeddedPostgresOptions } from '../infra/postgre
 import { Database } from '../infra/postgres/postgres.ts';
 
 export interface Storage {
-  database: Database;
+  readonly database: Database;
   /**
    * The database's time, in which versions of limits are dated; µs since the epoch. While the database is away: this machine's
    * time, corrected by the last known difference. Never rejects.
    */
   nowUs(): Promise<number>;
   /** Resolves when statements can be answered. Rejects when the first start of the embedded database failed; it tries again. */
-  ready: Promise<void>;
-  /** Whether, when it was opened, nobody had ever used the embedded database: the first statement creates it. */
-  isUnused: boolean;
+  readonly ready: Promise<void>;
+  /** Whether nobody has ever used the embedded database: the first statement creates it. */
+  readonly isUnused: boolean;
   close(): Promise<void>;
 }
 
@@ -27,17 +27,8 @@ export function openStorage(
   logger: Logger,
   options: Omit<EmbeddedPostgresOptions, 'folder' | 'logger'>,
 ): Storage {
-  if (settings.url === null) {
-    const embedded = new EmbeddedPostgres({ folder: settings.embeddedPath, logger, ...options });
-    return {
-      database: embedded.database,
-      // The embedded database's clock is this machine's.
-      nowUs: () => Promise.resolve(wallUs()),
-      ready: embedded.ready,
-      isUnused: embedded.unused,
-      close: () => embedded.close(),
-    };
-  }
+  if (settings.url === null)
+    return new EmbeddedPostgres({ folder: settings.embeddedPath, logger, ...options });
   const database = new Database({ target: { kind: 'url', url: settings.url }, logger });
   return {
     database,

@@ -10,6 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { callAdmin } from '../../src/cli-clients/admin-client.ts';
 import { findTarget } from '../../src/cli-clients/session.ts';
 import { startAdmin } from '../primary/admin/harness.ts';
+import { runToEnd } from '../support/child.ts';
 import { spawnSluice } from '../support/sluice.ts';
 import { makeTempFolder, tempFolder } from '../support/temp-folder.ts';
 
@@ -110,6 +111,26 @@ test('a key is issued on standard output alone, listed and revoked', async (t) =
     'KEY ID  CREATED                   NAME',
     'k1      1970-01-01T00:00:00.001Z  ci',
   ]);
+});
+
+test('a new key that cannot be written is reported as lost, with its id, and exits 1', async (t) => {
+  const admin = await startAdmin(t);
+  const input = { mode: 'limit', capacity: null, refillPerSecond: null, limits: {} } as const;
+  admin.parts.clients.rows.set('acme', input);
+  const words = ['src/cli.ts', 'clients', 'issue-key', 'acme', '--admin', admin.url];
+  const lost = /^sluice: key k\d of acme could not be written and is lost: revoke it .*revoke-key/;
+  for (const [script, last] of [
+    ['"$@" >/dev/full', /ENOSPC/],
+    ['"$@" --json >/dev/full', /ENOSPC/],
+    // The reader ends before the command begins.
+    ['{ sleep 0.3; "$@"; echo "code $?" >&2; } | true', /^code 1$/],
+  ] as const) {
+    const run = await runToEnd('/bin/sh', ['-c', script, 'sh', process.execPath, ...words]);
+    assert.match(run.stderr[0] ?? '', lost);
+    assert.match(run.stderr[1] ?? '', last);
+    assert.equal(run.stderr.length, 2, run.stderr.join('\n'));
+    if (last.source === 'ENOSPC') assert.equal(run.code, 1);
+  }
 });
 
 test('the name of a key neither steers the terminal nor breaks the list', async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { openSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
@@ -216,4 +216,53 @@ test('migrate on a folder in use, or without the server, prints the reason and e
   });
   assert.deepEqual([away.code, away.stdout], [1, '']);
   assert.match(away.stderr, /^sluice: .*ECONNREFUSED/);
+});
+
+test('migrate status and down on a database folder that cannot be looked at print the reason and exit 1', (t) => {
+  const cwd = tempFolder(t);
+  symlinkSync('loop', join(cwd, 'loop'));
+  writeFileSync(
+    join(cwd, 'a.yaml'),
+    'pools: { app: { backends: [{ url: "http://127.0.0.1:1" }] } }\ndatabase: { embeddedPath: loop }\n',
+  );
+  for (const action of ['status', 'down']) {
+    const { code, stdout, stderr } = sluice(['migrate', action, '--config', 'a.yaml'], { cwd });
+    assert.deepEqual([code, stdout], [1, ''], stderr);
+    assert.match(stderr, /^sluice: cannot lock the folder .*ELOOP.*\n$/);
+  }
+});
+
+test('on a standard output that is full each command says so in one sentence and exits 1', () => {
+  const full = openSync('/dev/full', 'w');
+  for (const words of [
+    ['check', '--config', LOCAL],
+    ['version'],
+    ['--version'],
+    ['--help'],
+    ['migrate', '-h'],
+  ]) {
+    const { status, stderr } = spawnSync(process.execPath, [CLI, ...words], {
+      cwd: ROOT,
+      encoding: 'utf8',
+      timeout: RUN_MS,
+      env: { PATH, HOME, NODE_COMPILE_CACHE },
+      stdio: ['ignore', full, 'pipe'],
+    });
+    assert.equal(status, 1, words.join(' '));
+    assert.match(stderr, /^sluice: cannot write to standard output: ENOSPC: [^\n]*\n$/);
+  }
+});
+
+test('a command whose reader has closed the pipe ends without a word', () => {
+  // The reader ends before the command begins.
+  const script = '{ sleep 0.3; "$@"; echo "code $?" >&2; } | true';
+  for (const words of [['check', '--config', LOCAL], ['version'], ['--help']]) {
+    const { stdout, stderr } = spawnSync('/bin/sh', ['-c', script, 'sh', process.execPath, CLI, ...words], {
+      cwd: ROOT,
+      encoding: 'utf8',
+      timeout: RUN_MS,
+      env: { PATH, HOME, NODE_COMPILE_CACHE },
+    });
+    assert.deepEqual({ stdout, stderr }, { stdout: '', stderr: 'code 0\n' }, words.join(' '));
+  }
 });

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { changedRestartKeys, loadConfig, parseConfig } from '../../src/config/load.ts';
+import { changedRestartKeys, loadConfig } from '../../src/config/load.ts';
+import { parseConfig } from '../support/parse-config.ts';
 import { formatProblems } from '../../src/config/problems.ts';
+import { parseYaml } from '../../src/config/yaml-source.ts';
 import type { Settings } from '../../src/contract/settings.ts';
 import { CLASSES, classOf, PLAIN } from '../../src/http1/header-names.ts';
 
@@ -414,4 +416,12 @@ pools: { other: { backends: [{ url: "http://a" }] } }
     'redis',
     'database',
   ]);
+});
+
+test('a complaint of the YAML parser about a colon is said whole', () => {
+  const said = (text: string) => parseYaml(text, {}).problems.map(({ message }) => message);
+  assert.deepEqual(said(`${'k'.repeat(1025)}: 1\n`), [
+    'not valid YAML: The : indicator must be at most 1024 chars after the start of an implicit block mapping key',
+  ]);
+  assert.deepEqual(said('a: { "b" 1 }\n'), ['not valid YAML: Missing , or : between flow map items']);
 });

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { bindEverywhere } from '../../src/infra/listeners.ts';
+import { bindEverywhere, openListener } from '../../src/infra/listeners.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 /** A machine that refuses `::` with a code. */
 async function hostsTried(code: string): Promise<string[]> {
@@ -19,4 +23,24 @@ test('without IPv6 every address is every address of IPv4, and another failure s
     assert.deepEqual(await hostsTried(code), ['::', '0.0.0.0']);
   assert.deepEqual(await hostsTried('EADDRINUSE'), ['::', 'EADDRINUSE']);
   assert.equal(await bindEverywhere((host) => Promise.resolve(host)), '::');
+});
+
+test('what is wrong with the path of a Unix socket is said as it is', async (t) => {
+  const folder = tempFolder(t);
+  const refusal = (path: string) => openListener(createServer(), { kind: 'unix', path });
+  await assert.rejects(refusal(join(folder, 'none', 'a.sock')), {
+    code: 'listen_failed',
+    message: `cannot listen on unix:${folder}/none/a.sock: there is no folder ${folder}/none`,
+  });
+  const file = join(folder, 'file');
+  writeFileSync(file, '');
+  await assert.rejects(refusal(file), {
+    message: `cannot listen on unix:${file}: a file that is no socket is there: remove it, or choose another path`,
+  });
+  await assert.rejects(refusal(join(file, 'a.sock')), /ENOTDIR|EACCES|no folder/);
+  const server = createServer();
+  t.after(() => server.close());
+  const path = join(folder, 'taken.sock');
+  await openListener(server, { kind: 'unix', path });
+  await assert.rejects(refusal(path), /EADDRINUSE: another program listens there/);
 });

@@ -14,7 +14,8 @@ import {
 import { lockFolder } from '../../src/infra/postgres/folder-lock.ts';
 import { assertSchema, migrate } from '../../src/infra/postgres/migrations.ts';
 import type { Database } from '../../src/infra/postgres/postgres.ts';
-import { type Child, spawnChild } from '../support/child.ts';
+import { keepLog } from '../primary/workers/fixtures/harness.ts';
+import { type Child, runToEnd, spawnChild } from '../support/child.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor, within } from '../support/wait.ts';
 import { startFeed } from './feed-lab.ts';
@@ -160,7 +161,7 @@ test('a process killed while it makes the database leaves nothing that looks lik
 test('a lazy embedded database is made by the first statements, which wait for it; with data it starts at once', async (t) => {
   const folder = makeTempFolder();
   const embedded = open(t, folder, { lazy: true });
-  assert.equal(embedded.unused, true);
+  assert.equal(embedded.isUnused, true);
   // Whatever a start does begins within open.
   assert.deepEqual(readdirSync(folder), []);
   const peakBytes = process.resourceUsage().maxRSS * 1024;
@@ -169,7 +170,7 @@ test('a lazy embedded database is made by the first statements, which wait for i
   // On a busy machine they may time out with 503 before the server is up.
   for (const { status, reason } of tries.map((each) => ({ reason: null, ...each })))
     if (status === 'rejected') assert.equal(reason?.code, 'database_starting');
-  assert.equal(embedded.unused, false);
+  assert.equal(embedded.isUnused, false);
   await within(embedded.ready, START.timeoutMs, 'the first start');
   const grownMiB = (process.resourceUsage().maxRSS * 1024 - peakBytes) / 2 ** 20;
   assert.ok(grownMiB < 250, `making the data cost this process ${grownMiB} MiB`);
@@ -177,7 +178,7 @@ test('a lazy embedded database is made by the first statements, which wait for i
   await embedded.close();
 
   const later = open(t, folder, { lazy: true });
-  assert.equal(later.unused, false);
+  assert.equal(later.isUnused, false);
   await within(later.ready, START.timeoutMs, 'the second start');
   assert.equal((await new ClientRepository(later.database).get('acme')).clientId, 'acme');
 });
@@ -286,7 +287,8 @@ test('a thread that ends is restarted, is idle without writers, and writes of ot
 test('a database that fails to start is reported as away, not as starting, and is retried', async (t) => {
   const folder = makeTempFolder();
   writeFileSync(join(folder, 'data'), 'no folder');
-  const embedded = open(t, folder, PREPARED);
+  const { logger, lines } = keepLog();
+  const embedded = open(t, folder, { ...PREPARED, logger });
   const { database } = embedded;
   await assert.rejects(database.query('select 1'), { code: 'database_starting' });
   await assert.rejects(within(embedded.ready, START.timeoutMs, 'the failure'), {
@@ -296,8 +298,57 @@ test('a database that fails to start is reported as away, not as starting, and i
     code: 'database_unavailable',
     message: /does not start/,
   });
+  const failures = () => lines.filter(({ msg }) => /did not start/.test(String(msg)));
+  await waitFor('a second failure', () => failures().length >= 2, START);
+  assert.deepEqual(
+    failures().map(({ level }) => level),
+    [
+      50,
+      ...failures()
+        .slice(1)
+        .fill(20 as never),
+    ],
+    'the same reason is an error once',
+  );
   unlinkSync(join(folder, 'data'));
   await waitFor('the start', () => database.query('select 1'), START);
+});
+
+/** Starts on the data of its second argument in the folder of its first, a file system without a free byte. */
+const FULL_DISK = `
+  const { cpSync, mkdirSync, writeFileSync } = await import('node:fs');
+  const { EmbeddedPostgres } = await import('${new URL('../../src/infra/postgres/embedded-postgres.ts', import.meta.url).href}');
+  const [, , folder, data] = process.argv;
+  mkdirSync(folder + '/pg/data', { recursive: true });
+  if (data) cpSync(data, folder + '/pg/data', { recursive: true });
+  const fill = (bytes) => {
+    try {
+      for (;;) writeFileSync(folder + '/fill', Buffer.alloc(bytes), { flag: 'a' });
+    } catch {}
+  };
+  fill(65_536);
+  fill(1);
+  const logger = { error() {}, warn() {}, info() {}, debug() {} };
+  const embedded = new EmbeddedPostgres({ folder: folder + '/pg', purpose: 'a test', logger });
+  await embedded.ready.catch((error) => console.log(error.message));
+  process.exit();
+`;
+
+test('a start on a full disk says ENOSPC, with data and with an empty folder', async (t) => {
+  const folder = makeTempFolder();
+  // A file system of its own, where the system lets this user make one.
+  const mounted = 'unshare --user --map-root-user --mount sh -c';
+  const mount = 'mount -t tmpfs -o size=80m tmpfs "$1"';
+  const probe = await runToEnd('/bin/sh', ['-c', `${mounted} '${mount}' sh "$1"`, 'sh', folder]);
+  if (probe.code !== 0) return t.skip('this system lets this user mount nothing');
+  const program = join(makeTempFolder(), 'full-disk.mjs');
+  writeFileSync(program, FULL_DISK);
+  for (const data of [PREPARED.preparedData, '']) {
+    const words = [folder, process.execPath, program, folder, data];
+    const run = `${mounted} '${mount} && shift && exec "$@"' sh "$@"`;
+    const { stdout, stderr } = await runToEnd('/bin/sh', ['-c', run, 'sh', ...words]);
+    assert.deepEqual(stdout, ['the embedded database does not start: ENOSPC: no space left'], stderr.join());
+  }
 });
 
 test('closing during the start is quick and releases the folder', async (t) => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, readdirSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { lockFolder } from '../../src/infra/postgres/folder-lock.ts';
@@ -84,4 +84,19 @@ test('a folder without write permission is refused with the reason and the setti
 test('a folder under one that holds no folders is refused at once', async () => {
   const { stdout } = await runToEnd(process.execPath, [...WORDS, '/proc/nope'], { timeoutMs: 20_000 });
   assert.match(stdout.join(), /^folder_locked cannot lock the folder \/proc\/nope .*ENOENT/);
+});
+
+test('a folder is locked although the holder cannot be written down, as on a full disk', () => {
+  const folder = makeTempFolder();
+  const holderPath = join(folder, 'lock-holder');
+  symlinkSync(join(folder, 'none', 'file'), holderPath);
+  const unlock = lockFolder(folder, 'first');
+  const refusal = { code: 'folder_locked', message: /is in use by another process: stop it/ };
+  assert.throws(() => lockFolder(folder, 'second'), refusal);
+  // A full disk leaves an empty file.
+  unlinkSync(holderPath);
+  writeFileSync(holderPath, '');
+  assert.throws(() => lockFolder(folder, 'second'), refusal);
+  unlock();
+  assert.deepEqual(readdirSync(folder), ['lock']);
 });

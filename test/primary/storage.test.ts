@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { chmodSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openStorage } from '../../src/primary/storage.ts';
+import { silent } from '../postgres/support.ts';
+import { runToEnd } from '../support/child.ts';
 import { tempFolder } from '../support/temp-folder.ts';
 import { keepLog } from './workers/fixtures/harness.ts';
 
@@ -18,4 +21,48 @@ test('a stop while the embedded database still starts is no failure of it', asyn
     lines.filter(({ level }) => Number(level) > 30),
     [],
   );
+});
+
+/** Opens the folder of its first argument as the user of its second, and prints what comes of it. */
+const OPENER = `
+  const { openStorage } = await import('${new URL('../../src/primary/storage.ts', import.meta.url).href}');
+  const logger = { error() {}, warn() {}, info() {}, debug() {} };
+  if (process.argv[2]) process.setuid(Number(process.argv[2]));
+  const settings = { url: null, embeddedPath: process.argv[1] };
+  try {
+    const storage = openStorage(settings, logger, { purpose: 'a test', lazy: true });
+    console.log('unused', storage.isUnused);
+  } catch (error) {
+    console.log(error.code, error.message);
+  }
+`;
+
+test('a database folder that this user cannot read is refused: it is not taken for one that was never used', async (t) => {
+  const folder = tempFolder(t);
+  chmodSync(folder, 0o755);
+  const used = join(folder, 'postgres');
+  mkdirSync(join(used, 'data'), { recursive: true });
+  chmodSync(used, 0o000);
+  // Root may read everything, so the child becomes another user.
+  const user = process.getuid?.() === 0 ? ['65534'] : [];
+  const open = (path: string) =>
+    runToEnd(process.execPath, ['--input-type=module', '-e', OPENER, path, ...user]);
+  const refused = await open(used);
+  chmodSync(used, 0o700);
+  assert.match(
+    refused.stdout.join(),
+    /^folder_locked cannot lock the folder .*EACCES.*: set database\.embeddedPath/,
+    refused.stderr.join(),
+  );
+  assert.deepEqual((await open(join(folder, 'other'))).stdout, ['unused true']);
+});
+
+test('a database folder behind a loop of links is refused, whoever asks', (t) => {
+  const folder = tempFolder(t);
+  symlinkSync('loop', join(folder, 'loop'));
+  const settings = { url: null, embeddedPath: join(folder, 'loop') };
+  assert.throws(() => openStorage(settings, silent, { purpose: 'a test', lazy: true }), {
+    code: 'folder_locked',
+    message: /ELOOP/,
+  });
 });

@@ -14,7 +14,7 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { extname, join, relative, resolve } from 'node:path';
@@ -22,7 +22,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { LbError, toError } from '../../contract/errors.ts';
+import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
 import { atMost, withDeadline } from '../with-deadline.ts';
 import type { ThreadStart } from './embedded-postgres-thread.ts';
@@ -44,11 +44,17 @@ export interface EmbeddedPostgresOptions {
   preparedData?: string;
 }
 
+/** Runs from src/ as TypeScript and from dist/ as JavaScript. */
+const THREAD_ENTRY = fileURLToPath(
+  new URL(`./embedded-postgres-thread${extname(import.meta.filename)}`, import.meta.url),
+);
 /** In dist/ only. */
 const PREPARED_DATA = fileURLToPath(new URL('../../embedded-data', import.meta.url));
 
 /** A file of prepared data that stands for an empty folder, because shipping dist/ may lose those. It is not copied. */
 export const PLACEHOLDER = 'sluice-empty-folder';
+
+const STARTING = new LbError('database_starting', 'the embedded database is starting');
 
 /** Making a cluster takes 3 s on a fast machine. */
 const START_MS = 60_000;
@@ -94,7 +100,7 @@ export class EmbeddedPostgres {
   /**
    * Locks the folder and starts the server in the background; await `ready` to wait for it. Where it is lazy and there is no
    * data, it touches nothing before the first statement. Throws LbError folder_locked, naming the holder, when the folder is in
-   * use or cannot be written.
+   * use, or cannot be read or written.
    */
   constructor(options: EmbeddedPostgresOptions) {
     this.#options = options;
@@ -108,13 +114,17 @@ export class EmbeddedPostgres {
       onStall: () => this.#onStall(),
       onHeld: () => this.#awaken(),
     });
-    this.database.hold(starting());
-    if (options.lazy !== true || existsSync(this.#dataFolder)) this.#leaveUnused();
+    this.database.hold(STARTING);
+    if (options.lazy !== true || !isAbsent(this.#dataFolder)) this.#leaveUnused();
   }
 
-  /** Whether there is no data, and nobody has asked for any. */
-  get unused(): boolean {
+  get isUnused(): boolean {
     return this.#unlock === null;
+  }
+
+  /** As Storage.nowUs: its clock is this machine's. */
+  async nowUs(): Promise<number> {
+    return Date.now() * 1000;
   }
 
   get #closed(): boolean {
@@ -145,7 +155,7 @@ export class EmbeddedPostgres {
     await atMost(this.#firstStartEnded, FIRST_USE_MS);
   }
 
-  /** From unused to starting. Throws LbError folder_locked, and the next statement tries again. */
+  /** From unused to starting. Throws LbError folder_locked; the next statement tries again. */
   #leaveUnused(): void {
     if (this.#unlock !== null) return;
     this.#unlock = lockFolder(this.#folder, this.#options.purpose);
@@ -154,21 +164,25 @@ export class EmbeddedPostgres {
 
   async #run(): Promise<void> {
     let retryMs = MIN_RETRY_MS;
+    let lastReason = '';
     while (!this.#closed) {
       try {
         const server = await this.#start();
         retryMs = MIN_RETRY_MS;
+        lastReason = '';
         this.#firstStart.resolve();
         const reason = await server.ended;
-        this.database.hold(this.#closed ? this.#startError(null) : starting());
+        this.database.hold(this.#closed ? this.#startError(null) : STARTING);
         if (!this.#closed)
           this.#logger.error({ err: reason }, 'the embedded database ended; starting it again');
       } catch (thrown) {
         const error = this.#startError(thrown);
         this.#firstStart.reject(error);
         this.database.hold(error);
+        const level = error.message === lastReason ? 'debug' : 'error';
         if (!this.#closed)
-          this.#logger.error({ err: error }, 'the embedded database did not start; trying again');
+          this.#logger[level]({ err: error }, 'the embedded database did not start; trying again');
+        lastReason = error.message;
       }
       this.#serving = false;
       await sleep(retryMs, undefined, { signal: this.#closing.signal }).catch(() => undefined);
@@ -196,7 +210,7 @@ export class EmbeddedPostgres {
       dataFolder: this.#dataFolder,
       socketPath: join(this.#socketFolder, SOCKET_NAME),
     };
-    const thread = new Worker(threadEntry(), { workerData, resourceLimits: THREAD_LIMITS });
+    const thread = new Worker(THREAD_ENTRY, { workerData, resourceLimits: THREAD_LIMITS });
     this.#thread = thread;
     // After its first word, that it is ready: whoever connects may write.
     thread.on('message', () => this.database.noteActivity());
@@ -210,6 +224,8 @@ export class EmbeddedPostgres {
       if (this.#closed) throw this.#startError(null);
     } catch (thrown) {
       await thread.terminate();
+      // PGlite itself does not say so.
+      if (statfsSync(this.#folder).bavail === 0) throw new Error('ENOSPC: no space left');
       throw thrown;
     }
     this.#serving = true;
@@ -222,21 +238,24 @@ export class EmbeddedPostgres {
    * a database. Each draft has a name of its own: the maker of an earlier one may still be writing for some seconds.
    */
   async #makeData(): Promise<void> {
-    if (existsSync(this.#dataFolder)) return;
+    if (!isAbsent(this.#dataFolder)) return;
     this.#logger.info({ folder: this.#folder }, 'making the embedded database');
     const draft = mkdtempSync(join(this.#folder, DRAFT_PREFIX));
     const { preparedData = PREPARED_DATA } = this.#options;
     try {
       if (existsSync(preparedData)) await copyPrivately(preparedData, draft);
       else
-        await promisify(execFile)(process.execPath, [fileURLToPath(threadEntry()), draft], {
+        await promisify(execFile)(process.execPath, [THREAD_ENTRY, draft], {
           signal: this.#closing.signal,
           timeout: START_MS,
           killSignal: 'SIGKILL',
         });
       renameSync(draft, this.#dataFolder);
     } catch (cause) {
-      throw new Error(`its data cannot be made: ${toError(cause).message}`, { cause });
+      const { message, stderr } = toError(cause) as Error & { stderr?: string };
+      // The draft's name would make each try a reason of its own.
+      const reason = (stderr || message).replaceAll(draft, this.#dataFolder);
+      throw new Error(`its data cannot be made: ${reason}`, { cause });
     } finally {
       for (const name of readdirSync(this.#folder).filter((each) => each.startsWith(DRAFT_PREFIX)))
         await rm(join(this.#folder, name), { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
@@ -255,20 +274,25 @@ export class EmbeddedPostgres {
 
   async #stopThread(): Promise<void> {
     const thread = this.#thread;
-    if (thread === null || thread.threadId < 0) return;
-    // Still starting: it holds nothing that was acknowledged, and its start is not worth waiting for.
-    if (!this.#serving) {
-      await thread.terminate();
-      return;
+    // A thread that still starts holds nothing that was acknowledged, and is not worth waiting for.
+    if (thread !== null && this.#serving) {
+      const exited = once(thread, 'exit');
+      thread.postMessage('close');
+      await withDeadline(exited, CLOSE_MS, 'the shutdown of PGlite').catch((error: unknown) => {
+        this.#logger.warn({ err: error }, 'the embedded database was cut; it recovers at its next start');
+      });
     }
-    const exited = once(thread, 'exit');
-    thread.postMessage('close');
-    try {
-      await withDeadline(exited, CLOSE_MS, 'the shutdown of PGlite');
-    } catch (error) {
-      this.#logger.warn({ err: error }, 'the embedded database was cut; it recovers at its next start');
-      await thread.terminate();
-    }
+    await thread?.terminate();
+  }
+}
+
+/** Whether there surely is nothing. What cannot be looked at may be a database, whose clients may be blocked. */
+function isAbsent(path: string): boolean {
+  try {
+    lstatSync(path);
+    return false;
+  } catch (thrown) {
+    return ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(thrown) ?? '');
   }
 }
 
@@ -280,15 +304,6 @@ async function copyPrivately(folder: string, to: string): Promise<void> {
     if (entry.isDirectory()) await mkdir(copy, { mode: 0o700 });
     else if (entry.name !== PLACEHOLDER) await copyFile(path, copy).then(() => chmod(copy, 0o600));
   }
-}
-
-function starting(): LbError {
-  return new LbError('database_starting', 'the embedded database is starting');
-}
-
-/** Runs from src/ as TypeScript and from dist/ as JavaScript. */
-function threadEntry(): URL {
-  return new URL(`./embedded-postgres-thread${extname(import.meta.filename)}`, import.meta.url);
 }
 
 /** Inside the data's folder where the path is short enough for a socket (sun_path, unix(7)), else in the temporary one. */

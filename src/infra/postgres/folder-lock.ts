@@ -38,13 +38,17 @@ export function lockFolder(folder: string, purpose: string): () => void {
     file = new DatabaseSync(join(folder, LOCK_NAME), { timeout: 0 });
     // Nothing is ever written: no journal needs a file.
     file.exec('pragma journal_mode = memory; begin immediate');
-    writeFileSync(holderPath, holder, { mode: 0o600 });
   } catch (thrown) {
     file?.close();
     throw refusal(folder, holderPath, thrown);
   }
   const locked = file;
   held.add(locked);
+  try {
+    writeFileSync(holderPath, holder, { mode: 0o600 });
+  } catch {
+    // A full disk, for one. The lock is held without the note.
+  }
   return () => {
     if (!held.delete(locked)) return;
     rmSync(holderPath, { force: true });
@@ -65,10 +69,11 @@ function refusal(folder: string, holderPath: string, cause: unknown): LbError {
 }
 
 function readHolder(path: string): string {
+  let holder = '';
   try {
-    return readFileSync(path, 'utf8');
+    holder = readFileSync(path, 'utf8');
   } catch {
-    // The holder has just begun, is about to end, or is another user.
-    return 'another process';
+    // The holder has just begun, is about to end, is another user, or could not write it.
   }
+  return holder || 'another process';
 }

@@ -32,6 +32,8 @@ interface MigrateOptions {
   folder?: string;
 }
 
+/** The folder lies beside src/ and dist/ alike. */
+const PRODUCT_FOLDER = fileURLToPath(new URL('../../../migrations/', import.meta.url));
 const LEDGER = 'sluice_migrations';
 /** Bounds a whole run, waiting for another one included. */
 const RUN_MS = 120_000;
@@ -47,7 +49,7 @@ export async function migrate(
   action: MigrationAction,
   options: MigrateOptions,
 ): Promise<MigrationResult> {
-  const folder = options.folder ?? productFolder();
+  const folder = options.folder ?? PRODUCT_FOLDER;
   return database.migrating(RUN_MS, async (client, query) => {
     const before = await readStates(query, folder);
     if (action === 'status') return { changed: [], migrations: before };
@@ -65,7 +67,7 @@ export async function migrate(
 
 /** aboutMigration is the first line of a step's file, which says what its tables hold. The step is one of this program. */
 export function aboutMigration(name: string): string {
-  const [first = ''] = readFileSync(join(productFolder(), `${name}.sql`), 'utf8').split('\n', 1);
+  const [first = ''] = readFileSync(join(PRODUCT_FOLDER, `${name}.sql`), 'utf8').split('\n', 1);
   return first.replace(/^-- /, '');
 }
 
@@ -73,7 +75,7 @@ export function aboutMigration(name: string): string {
  * assertSchema throws LbError schema_mismatch, with what to do, unless this program can work with the database: all its steps
  * are applied, and no later step rules it out. Called before each load of the directory.
  */
-export async function assertSchema(database: Database, folder = productFolder()): Promise<void> {
+export async function assertSchema(database: Database, folder = PRODUCT_FOLDER): Promise<void> {
   const query: QueryFn = (text, params) => database.read(text, params);
   const states = await readStates(query, folder);
   const missing = states.filter(({ known, appliedAt }) => known && appliedAt === null);
@@ -142,11 +144,6 @@ async function readLedger(query: QueryFn): Promise<Row[]> {
 
 function misfit(message: string): LbError {
   return new LbError('schema_mismatch', message);
-}
-
-/** The folder lies beside src/ and dist/ alike. */
-function productFolder(): string {
-  return fileURLToPath(new URL('../../../migrations/', import.meta.url));
 }
 
 function namesOf(states: MigrationState[]): string {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseConfig } from '../../../src/config/load.ts';
+import { parseConfig } from '../../support/parse-config.ts';
 import { configView } from '../../../src/primary/admin/config.ts';
 import { assertProblem, CONFIG, settingsOf, startAdmin } from './harness.ts';
 

@@ -152,6 +152,19 @@ test('simultaneous patches of the two halves of a limit both count, and never le
   }
 });
 
+test('a write that a full disk refuses is answered with that reason, and reads go on', async (t) => {
+  const { call, database } = await startOnPostgres(t);
+  await database.query(
+    `create function refuse() returns trigger language plpgsql as $$
+     begin raise exception 'could not extend file' using errcode = 'disk_full'; end $$`,
+  );
+  await database.query('create trigger refuse before insert on clients execute function refuse()');
+  const refused = await call({ method: 'POST', path, body: { clientId: 'acme' } });
+  assertProblem(refused, 503);
+  assert.equal((refused.json as { detail: string }).detail, 'the disk of the database is full');
+  assert.equal((await call({ path })).status, 200);
+});
+
 test('writes get 503 while PostgreSQL is down, and acknowledged ones exist when it is back', async (t) => {
   const { call } = await startOnPostgres(t);
   assert.equal((await call({ method: 'PUT', path: `${path}/kept`, body: {} })).status, 201);
