@@ -17,6 +17,9 @@ const DEFAULT_CONFIG_PATH = './config/local.yaml';
 
 async function run(argv: string[]): Promise<void> {
   const { CommanderError } = await import('commander');
+  const command = argv.find((word, at) => !word.startsWith('-') && argv[at - 1] !== '--config');
+  // The log of serve needs the descriptor as it is, and the first use of process.stdout would change it.
+  if (command !== 'serve') process.stdout.on('error', outputFailed);
   try {
     const program = await makeProgram(argv);
     await program.parseAsync(argv, { from: 'user' });
@@ -46,10 +49,7 @@ async function makeProgram(argv: string[]): Promise<Command> {
     })
     .version(version, '-v, --version', 'print the version')
     .configureHelp({ showGlobalOptions: true })
-    .configureOutput({
-      outputError: (text, write) => write(text.replace(/^error: /, 'sluice: ')),
-      writeOut: (text) => void output().write(text),
-    })
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'sluice: ')) })
     .exitOverride();
   program
     .command('serve')
@@ -76,7 +76,6 @@ async function makeProgram(argv: string[]): Promise<Command> {
     .description('read and change clients, their API keys and buckets on a running Sluice');
   // Its actions take longer to load than all the rest.
   if (argv.includes('clients')) {
-    output();
     const { addClientsActions } = await import('./cli-clients/command.ts');
     addClientsActions(clients, configPath);
   }
@@ -167,19 +166,14 @@ async function migrateCommand(configPath: string, action: MigrationAction, yes: 
 }
 
 function say(...lines: string[]): number {
-  output().write(`${lines.join('\n')}\n`);
+  process.stdout.write(`${lines.join('\n')}\n`);
   return DONE;
 }
 
-/** Standard output, whose failure ends the process. Not for serve: its log needs the descriptor as it is. */
-function output(): NodeJS.WriteStream {
-  const { stdout } = process;
-  if (stdout.listenerCount('error') > 0) return stdout;
-  return stdout.on('error', (error: NodeJS.ErrnoException) => {
-    // The reader of `… | head` closes the pipe when it has read enough.
-    if (error.code !== 'EPIPE') fail(`sluice: cannot write to standard output: ${error.message}`);
-    process.exit();
-  });
+function outputFailed(error: NodeJS.ErrnoException): void {
+  // The reader of `… | head` closes the pipe when it has read enough.
+  if (error.code !== 'EPIPE') fail(`sluice: cannot write to standard output: ${error.message}`);
+  process.exit();
 }
 
 function describe(action: MigrationAction, { changed, migrations }: MigrationResult): string[] {

@@ -1,7 +1,7 @@
 /** Calls to the admin port of a running Sluice; every failure has a sentence for people. */
 import type { IncomingMessage } from 'node:http';
 import * as z from 'zod';
-import { systemCodeOf, toError } from '../contract/errors.ts';
+import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import { http } from '../infra/node-http.ts';
 
 export interface AdminTarget {
@@ -18,17 +18,6 @@ export interface AdminCall {
   body?: unknown;
 }
 
-/** AdminProblem is a refusal by the admin port. */
-export class AdminProblem extends Error {
-  readonly status: number;
-
-  constructor(status: number, message: string) {
-    super(message);
-    this.name = 'AdminProblem';
-    this.status = status;
-  }
-}
-
 /** Longer than the deadline of the admin port's handlers. */
 const ANSWER_MS = 20_000;
 /** Far more than a page of a thousand clients. */
@@ -37,13 +26,14 @@ const MAX_ANSWER_LENGTH = 16 * 1024 * 1024;
 const problemSchema = z.object({ detail: z.string() });
 
 /**
- * callAdmin resolves with the JSON of a successful answer, or undefined where it has no body. Rejects with AdminProblem, or
- * with an Error where no Sluice answered.
+ * callAdmin resolves with the JSON of a successful answer, or undefined where it has no body. Rejects with LbError
+ * admin_refused and the status of the answer, or with an Error where no Sluice answered.
  */
 export async function callAdmin(target: AdminTarget, call: AdminCall): Promise<unknown> {
   const { status, text } = await exchange(target, call);
   const json = parseOrNull(text);
-  if (status < 200 || status >= 300) throw new AdminProblem(status, sentenceOf(status, json, target));
+  if (status < 200 || status >= 300)
+    throw new LbError('admin_refused', sentenceOf(status, json, target), { status });
   if (text === '') return undefined;
   if (json === null) throw new Error(`${target.url} did not answer with JSON: is it the admin port?`);
   return json;

@@ -1,6 +1,6 @@
 /** `sluice clients …`: clients, their keys and buckets on a running Sluice, from the command line. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import { AdminProblem } from './admin-client.ts';
+import { LbError } from '../contract/errors.ts';
 import { bucketTable, clientSchema, clientTable, clientText, issuedKeySchema, keyTable } from './output.ts';
 import { findTarget, fitting, Session } from './session.ts';
 
@@ -141,7 +141,7 @@ async function set(session: Session, client: string, change: object | null): Pro
   try {
     return await session.call('PATCH', pathOf(client), change);
   } catch (error) {
-    if (!(error instanceof AdminProblem) || error.status !== NOT_FOUND) throw error;
+    if (!(error instanceof LbError) || error.status !== NOT_FOUND) throw error;
     return session.call('PUT', pathOf(client), change);
   }
 }

@@ -2,7 +2,6 @@
  * The one error class. An error says whose fault it is (`source`), whether trying again can help (`retryable`) and what the
  * client gets (`status`). Callers branch on `code`, never on the message; the log shows all of them.
  */
-import { inspect } from 'node:util';
 import { type ErrorSource, OUTCOMES, type Outcome, type Reason } from './outcomes.ts';
 
 /** A status of 0: no answer is possible. */
@@ -24,6 +23,7 @@ const OTHER_ERRORS = {
   folder_locked: { source: 'store', status: 503 },
   config_invalid: { source: 'config', status: 0 },
   listen_failed: { source: 'internal', status: 0 },
+  admin_refused: { source: 'downstream', status: 0 },
   worker_gone: { source: 'internal', status: 0 },
   worker_timeout: { source: 'internal', status: 0 },
 } as const satisfies Record<string, ErrorRow>;
@@ -57,7 +57,7 @@ export class LbError extends Error {
 
 /** toError turns whatever was thrown into an Error. */
 export function toError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(typeof thrown === 'string' ? thrown : inspect(thrown));
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 /** systemCodeOf returns Node's `code` of a thrown value ('ECONNREFUSED', …), or null. */

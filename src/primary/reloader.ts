@@ -42,7 +42,8 @@ interface ReloaderOptions {
 /** Reloader is made once by the primary's main. */
 export class Reloader {
   readonly #options: ReloaderOptions;
-  #current: Revision;
+  /** The revision in force. */
+  current: Revision;
   /**
    * Whether the last reload was accepted, how long it took, and when the configuration in force was loaded (ms since the epoch). The
    * start counts as accepted, and as 0 ms.
@@ -54,12 +55,7 @@ export class Reloader {
 
   constructor(options: ReloaderOptions) {
     this.#options = options;
-    this.#current = options.initial;
-  }
-
-  /** The revision in force. */
-  get current(): Revision {
-    return this.#current;
+    this.current = options.initial;
   }
 
   /** reload is called by SIGHUP and the admin API; never rejects. */
@@ -97,18 +93,18 @@ export class Reloader {
     const loaded = loadConfig(configPath, env);
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
-    const frozen = changedRestartKeys(this.#current.settings, settings);
+    const frozen = changedRestartKeys(this.current.settings, settings);
     if (frozen.length > 0) return refusal(frozen, 'a change needs a restart');
     logWarnings(logger, loaded.warnings);
     const [loadedAtUs] = await Promise.all([storage.nowUs(), checker.prepare(settings.pools)]);
-    const { number, policyVersionUs } = this.#current;
-    this.#current = {
+    const { number, policyVersionUs } = this.current;
+    this.current = {
       number: number + 1,
       settings,
       // A later revision must be newer even if the database's clock answered last time and this machine's does now.
       policyVersionUs: Math.max(loadedAtUs, policyVersionUs + 1),
     };
-    return { ok: true, revision: number + 1, pendingWorkers: await this.#apply(this.#current) };
+    return { ok: true, revision: number + 1, pendingWorkers: await this.#apply(this.current) };
   }
 
   /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { stringify } from 'yaml';
-import { parseConfig } from '../support/parse-config.ts';
 import { formatProblems } from '../../src/config/problems.ts';
+import { parseConfig } from '../support/parse-config.ts';
 
 const POOL = 'pools: { app: { backends: [{ url: "http://127.0.0.1:8081" }] } }\n';
 

@@ -1,8 +1,8 @@
 /** Long scalars of hostile characters in every kind of field never block the event loop of the primary. */
 import { test } from 'node:test';
 import { canonicalClientId } from '../../src/clients/client-record.ts';
-import { parseConfig } from '../support/parse-config.ts';
 import { assertCheap, hostileTexts } from '../support/hostile-texts.ts';
+import { parseConfig } from '../support/parse-config.ts';
 
 /** One field of each kind of value, and how such a value begins. */
 const FIELDS: Readonly<Record<string, { prefix: string; file: (value: string) => object }>> = {

@@ -3,11 +3,11 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { changedRestartKeys, loadConfig } from '../../src/config/load.ts';
-import { parseConfig } from '../support/parse-config.ts';
 import { formatProblems } from '../../src/config/problems.ts';
 import { parseYaml } from '../../src/config/yaml-source.ts';
 import type { Settings } from '../../src/contract/settings.ts';
 import { CLASSES, classOf, PLAIN } from '../../src/http1/header-names.ts';
+import { parseConfig } from '../support/parse-config.ts';
 
 const POOL = 'pools: { app: { backends: [{ url: "http://127.0.0.1:8081" }] } }\n';
 

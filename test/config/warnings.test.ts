@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseConfig } from '../support/parse-config.ts';
 import { formatProblems } from '../../src/config/problems.ts';
+import { parseConfig } from '../support/parse-config.ts';
 
 const POOL = 'pools: { app: { backends: [{ url: "http://127.0.0.1:8081" }] } }\n';
 

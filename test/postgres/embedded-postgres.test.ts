@@ -296,7 +296,7 @@ test('a database that fails to start is reported as away, not as starting, and i
   });
   await assert.rejects(database.query('select 1'), {
     code: 'database_unavailable',
-    message: /does not start/,
+    message: /does not start: \{ name: 'ErrnoError', errno: \d+ \}/,
   });
   const failures = () => lines.filter(({ msg }) => /did not start/.test(String(msg)));
   await waitFor('a second failure', () => failures().length >= 2, START);

@@ -4,10 +4,10 @@
  *
  * As the main file of a process it makes the data of a new database in the folder of its argument, and exits.
  */
+import { inspect } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { PGlite } from '@electric-sql/pglite';
 import { PGLiteSocketServer } from '@electric-sql/pglite-socket';
-import { toError } from '../../contract/errors.ts';
 
 /** Sluice has one connection, and for a moment two when it is replaced. Operators may connect too. */
 const MAX_CONNECTIONS = 4;
@@ -33,7 +33,9 @@ async function makeData(folder: string): Promise<void> {
   process.stdin.resume().on('end', () => process.exit(1));
   process.on('uncaughtException', (error) => {
     const isFull = 'errno' in error && error.errno === ENOSPC;
-    process.stderr.write(isFull ? 'ENOSPC: no space left' : toError(error).message, () => process.exit(1));
+    process.stderr.write(isFull ? 'ENOSPC: no space left' : (error.message ?? inspect(error)), () =>
+      process.exit(1),
+    );
   });
   const fresh = await PGlite.create(folder, {
     startParams: START_PARAMETERS,

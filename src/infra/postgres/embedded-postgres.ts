@@ -14,13 +14,13 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { extname, join, relative, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
+import { inspect, promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
 import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
@@ -96,6 +96,7 @@ export class EmbeddedPostgres {
   #thread: Worker | null = null;
   #lastStallMs = Number.NEGATIVE_INFINITY;
   #serving = false;
+  #closed = false;
 
   /**
    * Locks the folder and starts the server in the background; await `ready` to wait for it. Where it is lazy and there is no
@@ -118,6 +119,7 @@ export class EmbeddedPostgres {
     if (options.lazy !== true || !isAbsent(this.#dataFolder)) this.#leaveUnused();
   }
 
+  /** As Storage.isUnused. */
   get isUnused(): boolean {
     return this.#unlock === null;
   }
@@ -127,12 +129,9 @@ export class EmbeddedPostgres {
     return Date.now() * 1000;
   }
 
-  get #closed(): boolean {
-    return this.#closing.signal.aborted;
-  }
-
   /** close shuts the server down cleanly, at most about 10 s, and gives the folder back. Safe to call twice. */
   async close(): Promise<void> {
+    this.#closed = true;
     this.#closing.abort();
     this.#firstStart.reject(this.#startError(null));
     await this.database.close();
@@ -226,7 +225,7 @@ export class EmbeddedPostgres {
       await thread.terminate();
       // PGlite itself does not say so.
       if (statfsSync(this.#folder).bavail === 0) throw new Error('ENOSPC: no space left');
-      throw thrown;
+      throw thrown instanceof Error ? thrown : await ended;
     }
     this.#serving = true;
     this.database.hold(null);
@@ -243,7 +242,7 @@ export class EmbeddedPostgres {
     const draft = mkdtempSync(join(this.#folder, DRAFT_PREFIX));
     const { preparedData = PREPARED_DATA } = this.#options;
     try {
-      if (existsSync(preparedData)) await copyPrivately(preparedData, draft);
+      if (!isAbsent(preparedData)) await copyPrivately(preparedData, draft);
       else
         await promisify(execFile)(process.execPath, [THREAD_ENTRY, draft], {
           signal: this.#closing.signal,
@@ -317,8 +316,9 @@ function socketFolderOf(folder: string): string {
 function endOf(thread: Worker): Promise<Error> {
   return new Promise((done) => {
     let reason: Error | null = null;
-    thread.on('error', (error) => {
-      reason = toError(error);
+    thread.on('error', (error: unknown) => {
+      // PGlite's file system throws objects that are no errors.
+      reason = error instanceof Error ? error : new Error(inspect(error));
     });
     thread.on('exit', (code) => done(reason ?? new Error(`the thread of PGlite ended with code ${code}`)));
   });

@@ -17,7 +17,7 @@ export function listOf<T extends z.ZodType>(item: T) {
 
 /** listBody is the body of a list. @param page.next the id after which the next page starts; null: this is the last */
 export function listBody<T>({ items, next }: { items: T[]; next: string | null }) {
-  return { items, next: next === null ? null : encodeCursor(next) };
+  return { items, next: next && Buffer.from(next).toString('base64url') };
 }
 
 /**
@@ -27,12 +27,8 @@ export function listBody<T>({ items, next }: { items: T[]; next: string | null }
 export function pageOf({ limit, after }: z.infer<typeof pageQuery>): { limit: number; after: string | null } {
   if (after === undefined) return { limit, after: null };
   const id = Buffer.from(after, 'base64url').toString('utf8');
-  if (id === '' || id.includes('\0') || encodeCursor(id) !== after) {
+  if (id === '' || id.includes('\0') || Buffer.from(id).toString('base64url') !== after) {
     throw invalidFields([{ field: 'after', message: 'is not the `next` of a page' }]);
   }
   return { limit, after: id };
-}
-
-function encodeCursor(id: string): string {
-  return Buffer.from(id, 'utf8').toString('base64url');
 }

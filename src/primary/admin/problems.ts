@@ -14,8 +14,6 @@ export const PROBLEM_TYPE = 'application/problem+json';
 const RETRY_AFTER_SEC = '1';
 /** While the embedded database starts: it opens its files in one second, and creates them in three or more. */
 const RETRY_STARTING_SEC = '2';
-/** SQLSTATE disk_full: the database is there, and refuses to write. */
-const DISK_FULL = '53100';
 
 const fieldErrorSchema = z.strictObject({
   field: z.string().meta({ description: 'Path of the field, e.g. limits.gold.capacity' }),
@@ -109,8 +107,9 @@ function fromLbError(error: LbError): HttpProblem {
   }
   const starting = error.code === 'database_starting';
   const headers: Record<string, string> = starting ? { 'retry-after': RETRY_STARTING_SEC } : {};
+  // SQLSTATE disk_full.
   const detail =
-    sqlStateOf(error) === DISK_FULL ? 'the disk of the database is full' : CODE_DETAILS[error.code];
+    sqlStateOf(error) === '53100' ? 'the disk of the database is full' : CODE_DETAILS[error.code];
   return new HttpProblem(status, detail ?? titleOf(status), { headers });
 }
 

@@ -23,13 +23,6 @@ import { AccessGuard } from './security.ts';
 import { compileValidator } from './validation.ts';
 import { registerWorkers } from './workers.ts';
 
-export interface AdminServer {
-  /** With the real port where 0 was asked for. */
-  url: string;
-  /** Stops accepting, lets calls under way finish for closeMs, then cuts them. */
-  close(): Promise<void>;
-}
-
 const DEFAULTS = {
   /** From a whole request to its answer, except for reloads; then 503. */
   handlerMs: 15_000,
@@ -49,14 +42,14 @@ const KEEP_ALIVE_MS = 10_000;
 const IDLE_MS = 90_000;
 
 /**
- * startAdminServer is called by primary/main.ts while the workers start. Rejects with LbError listen_failed, the system's
+ * startAdminServer is called by primary/main.ts while the workers start. `url` has the real port; `close` is closeWithin. Rejects with LbError listen_failed, the system's
  * error as cause. @param deadlines in place of the defaults; for tests
  */
 export async function startAdminServer(
   settings: AdminSettings,
   parts: AdminParts,
   deadlines: Partial<AdminDeadlines> = {},
-): Promise<AdminServer> {
+) {
   const { handlerMs, requestMs, closeMs } = { ...DEFAULTS, ...deadlines };
   const app = makeApp(parts.logger, requestMs);
   watchRoutes(app, new AccessGuard(settings), handlerMs);

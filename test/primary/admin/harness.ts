@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict';
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http';
 import type { TestContext } from 'node:test';
-import { parseConfig } from '../../support/parse-config.ts';
 import type { AdminSettings, Settings } from '../../../src/contract/settings.ts';
 import type { AdminParts } from '../../../src/primary/admin/parts.ts';
 import { type AdminDeadlines, startAdminServer } from '../../../src/primary/admin/server.ts';
+import { parseConfig } from '../../support/parse-config.ts';
 import { type FakeParts, makeFakeParts } from './fake-parts.ts';
 
 export const CONFIG = `

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseConfig } from '../../support/parse-config.ts';
 import { configView } from '../../../src/primary/admin/config.ts';
+import { parseConfig } from '../../support/parse-config.ts';
 import { assertProblem, CONFIG, settingsOf, startAdmin } from './harness.ts';
 
 test('/livez is 200 in every phase; /readyz only while ready with a serving worker', async (t) => {
