@@ -3,7 +3,7 @@
  * file beside the database. The file is looked for when there is a key to issue or to verify, never before.
  */
 import { randomBytes } from 'node:crypto';
-import { linkSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { linkSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { Logger } from '../infra/logging/logger.ts';
@@ -143,9 +143,9 @@ function readSecretFile(path: string): string | null {
 function placeSecret(path: string, secret: string): string {
   makeFolder(dirname(path));
   const draft = `${path}.${randomBytes(DRAFT_BYTES).toString('hex')}`;
-  // Flushed: the database may survive a loss of power, and its keys are worth nothing without the secret.
-  writeFileSync(draft, `${secret}\n`, { mode: 0o600, flag: 'wx', flush: true });
   try {
+    // Flushed: the database may survive a loss of power, and its keys are worth nothing without the secret.
+    writeFileSync(draft, `${secret}\n`, { mode: 0o600, flag: 'wx', flush: true });
     // A link is there with its whole content or not at all, and it never replaces another process's file.
     linkSync(draft, path);
     return secret;
@@ -155,6 +155,6 @@ function placeSecret(path: string, secret: string): string {
     if (placed === null) throw new Error(`${path} is a link to a file that does not exist`);
     return placed;
   } finally {
-    unlinkSync(draft);
+    rmSync(draft, { force: true });
   }
 }

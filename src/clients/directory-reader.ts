@@ -46,12 +46,15 @@ function select(kind: string, own: Partial<Record<keyof typeof COLUMN_TYPES, str
 
 const OWN_CLIENT = Object.fromEntries(CLIENT_COLUMNS.split(', ').map((name) => [name, name]));
 const DELETED_US = 'extract(epoch from deleted_at) * 1000000';
-/** Tombstones first: a row that was inserted while another session deleted the same id has one, and the row counts. */
+/**
+ * In the order in which a truncate or a restore locks them: in another order each could wait for the other. Tombstones are handed
+ * out first: a row that was inserted while another session deleted the same id has one, and the row counts.
+ */
 const TABLES = [
-  `${select('client-tombstone', { client_id: 'client_id', version_us: 'version_us' })} from client_tombstones`,
   `${select('client', OWN_CLIENT)} from clients`,
-  `${select('key-tombstone', { digest: 'digest', version_us: DELETED_US })} from api_key_tombstones`,
+  `${select('client-tombstone', { client_id: 'client_id', version_us: 'version_us' })} from client_tombstones`,
   `${select('key', { client_id: 'client_id', digest: 'digest', secret_id: 'secret_id' })} from api_keys`,
+  `${select('key-tombstone', { digest: 'digest', version_us: DELETED_US })} from api_key_tombstones`,
 ];
 const NAMES = 'clients, client_tombstones, api_keys, api_key_tombstones';
 
@@ -69,11 +72,11 @@ const SNAPSHOT = `concat_ws(' ', pg_current_snapshot(),
   (select string_agg(pg_relation_filenode(t)::text, ',') from unnest('{${NAMES}}'::regclass[]) t),
   (select string_agg(xmin::text, ',' order by oid) from pg_trigger where tgrelid = any ('{${NAMES}}'::regclass[])))`;
 
-/** One statement sees one snapshot, so its first row, the snapshot, belongs to the others. */
-const CHANGES = [
+/** One statement sees one snapshot, so the row that tells it belongs to the others. `desc`: tombstones first. */
+const CHANGES = `${[
   select('snapshot', { client_id: SNAPSHOT }),
   ...TABLES.map((table) => `(${table} ${CHANGED} limit $3)`),
-].join(' union all ');
+].join(' union all ')} order by kind desc`;
 
 export class DirectoryReader {
   readonly #database: Database;
@@ -86,7 +89,7 @@ export class DirectoryReader {
   loadAll(onRows: RowsFn): Promise<string> {
     return this.#database.readSnapshot(LOAD_MS, async (query) => {
       const snapshot = await snapshotOf(query);
-      for (const table of TABLES) await eachPart(query, table, [], onRows);
+      for (const table of TABLES.toReversed()) await eachPart(query, table, [], onRows);
       return snapshot;
     });
   }
@@ -148,7 +151,7 @@ export class DirectoryReader {
     };
     await this.#database.readSnapshot(LOAD_MS, async (query) => {
       snapshot = await snapshotOf(query);
-      for (const table of TABLES)
+      for (const table of TABLES.toReversed())
         await eachPart(query, `${table} ${CHANGED}`, transactionsSince(since), onPart);
     });
     return snapshot;

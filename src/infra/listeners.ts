@@ -1,6 +1,6 @@
 /** Opens listening sockets, and closes them without losing those who wait in their queues; for the workers and the primary. */
 import { once } from 'node:events';
-import { existsSync, lstatSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -8,6 +8,7 @@ import { addressText, addressUrl } from '../contract/addresses.ts';
 import { systemClock } from '../contract/clock.ts';
 import { LbError, systemCodeOf, toError } from '../contract/errors.ts';
 import type { ListenAddress } from '../contract/settings.ts';
+import { isAbsent } from './make-folder.ts';
 
 /** The kernel resets a connection that comes between the last look into the queue and the close, so the last turn must be short. */
 const SHORT_TURN_MS = 1;
@@ -66,16 +67,17 @@ export async function bindEverywhere<T>(bind: (host: string) => T | Promise<T>):
 /** listenFailure makes an LbError listen_failed, whose cause carries the system's code (EADDRINUSE, EACCES, …). */
 export function listenFailure(address: ListenAddress, thrown: unknown): LbError {
   const cause = toError(thrown);
-  const obstacle = address.kind === 'unix' ? obstacleAt(address.path) : null;
-  const code = obstacle === null ? systemCodeOf(cause) : null;
-  const message = listenSentence(addressText(address), code, obstacle ?? cause.message);
+  const code = systemCodeOf(cause);
+  const obstacle = address.kind === 'unix' ? obstacleAt(address.path, code) : null;
+  const detail = obstacle ?? cause.message;
+  const message = listenSentence(addressText(address), obstacle === null ? code : null, detail);
   return new LbError('listen_failed', message, { cause });
 }
 
 /** What the system's code does not say: it is EACCES for a missing folder, and EADDRINUSE for a file of any kind. */
-function obstacleAt(path: string): string | null {
-  if (!existsSync(dirname(path))) return `there is no folder ${dirname(path)}`;
-  const isFile = lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false;
+function obstacleAt(path: string, code: string | null): string | null {
+  if (isAbsent(dirname(path))) return `there is no folder ${dirname(path)}`;
+  const isFile = code === 'EADDRINUSE' && lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false;
   return isFile ? 'a file that is no socket is there: remove it, or choose another path' : null;
 }
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, statSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, statSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { systemCodeOf } from '../contract/errors.ts';
 
@@ -15,5 +15,15 @@ export function makeFolder(path: string): void {
     if (code !== 'ENOENT' || existsSync(dirname(path))) throw thrown;
     makeFolder(dirname(path));
     makeFolder(path);
+  }
+}
+
+/** isAbsent: whether there surely is nothing; false where this user may not look. */
+export function isAbsent(path: string): boolean {
+  try {
+    lstatSync(path);
+    return false;
+  } catch (thrown) {
+    return ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(thrown) ?? '');
   }
 }

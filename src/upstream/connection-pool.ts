@@ -8,7 +8,7 @@ const DEFAULT_MAX_PARKED = 512;
 export class ConnectionPool implements ConnectionHost {
   readonly #settings: ConnectionSettings;
   readonly #parked: Connection[] = [];
-  /** Connections that are connecting, busy or parked. */
+  /** Connections that are not closed. */
   openCount = 0;
   #closed = false;
 

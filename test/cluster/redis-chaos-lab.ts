@@ -147,6 +147,8 @@ class Chaos {
     if (mend !== undefined) {
       const alone = this.entries.length;
       await this.toldAway();
+      // Lines are written in batches, and may come later than the answers.
+      await waitFor('access lines of the outage', () => this.#waitsMs(alone).length >= 50);
       const waits = this.#waitsMs(alone).sort((a, b) => a - b);
       const p90Ms = waits[Math.floor(waits.length * 0.9)] ?? assert.fail('no request was served');
       assert.ok(

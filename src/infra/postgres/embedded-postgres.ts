@@ -14,7 +14,7 @@
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { lstatSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, statfsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { extname, join, relative, resolve } from 'node:path';
@@ -22,8 +22,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { inspect, promisify } from 'node:util';
 import { Worker } from 'node:worker_threads';
-import { LbError, systemCodeOf, toError } from '../../contract/errors.ts';
+import { LbError, toError } from '../../contract/errors.ts';
 import type { Logger } from '../logging/logger.ts';
+import { isAbsent } from '../make-folder.ts';
 import { atMost, withDeadline } from '../with-deadline.ts';
 import type { ThreadStart } from './embedded-postgres-thread.ts';
 import { lockFolder } from './folder-lock.ts';
@@ -116,6 +117,7 @@ export class EmbeddedPostgres {
       onHeld: () => this.#awaken(),
     });
     this.database.hold(STARTING);
+    // A folder that cannot be looked at may hold clients that are blocked.
     if (options.lazy !== true || !isAbsent(this.#dataFolder)) this.#leaveUnused();
   }
 
@@ -282,16 +284,6 @@ export class EmbeddedPostgres {
       });
     }
     await thread?.terminate();
-  }
-}
-
-/** Whether there surely is nothing. What cannot be looked at may be a database, whose clients may be blocked. */
-function isAbsent(path: string): boolean {
-  try {
-    lstatSync(path);
-    return false;
-  } catch (thrown) {
-    return ['ENOENT', 'ENOTDIR'].includes(systemCodeOf(thrown) ?? '');
   }
 }
 

@@ -61,7 +61,11 @@ export class Database {
   /** Connections whose session has its statement_timeout. */
   readonly #prepared = new WeakSet<pg.PoolClient>();
   readonly #activityListeners = new Set<() => void>();
-  #lossCount = 0;
+  /**
+   * Raised when a connection breaks or cannot be made. The server may be another one then, so whoever builds on an earlier
+   * answer compares the count.
+   */
+  lossCount = 0;
   #held: LbError | null = null;
   #closing: Promise<void> | null = null;
 
@@ -80,17 +84,9 @@ export class Database {
     });
     // Emitted for idle connections, e.g. when the server restarts. Without a listener it would end the process.
     this.#pool.on('error', (error) => {
-      this.#lossCount++;
+      this.lossCount++;
       this.#options.logger.debug({ err: error }, 'an idle database connection broke');
     });
-  }
-
-  /**
-   * Raised when a connection breaks or cannot be made. The server may be another one then, so whoever builds on an earlier
-   * answer compares the count.
-   */
-  get lossCount(): number {
-    return this.#lossCount;
   }
 
   /** onActivity calls back after each use that may have written; returns how to stop. */
@@ -151,7 +147,7 @@ export class Database {
   /** hold makes every use fail at once for this reason; null ends that. Called by the embedded server. */
   hold(reason: LbError | null): void {
     this.#held = reason;
-    if (reason !== null) this.#lossCount++;
+    if (reason !== null) this.lossCount++;
   }
 
   /**
@@ -206,7 +202,7 @@ export class Database {
       // A connection in a failed transaction, or with an answer still to come, cannot be used again.
       release(isLost || isMigrating || client.getTransactionStatus() !== 'I');
       // A statement that the server refused or gave up proves that the server is there.
-      if (isLost) this.#lossCount++;
+      if (isLost) this.lossCount++;
       throw error;
     } finally {
       if (use !== 'reading') this.noteActivity();
@@ -224,7 +220,7 @@ export class Database {
     try {
       return await this.#pool.connect();
     } catch (thrown) {
-      this.#lossCount++;
+      this.lossCount++;
       throw mapDatabaseError(thrown, 'cannot connect');
     }
   }

@@ -51,10 +51,7 @@ export abstract class SocketBound {
   }
 
   reset(): void {
-    if (!this.#shut()) return;
-    // node cannot reset while a FIN waits behind unsent bytes: it would leave the connection open for ever.
-    if (this.finSent && !this.socket.writableFinished) this.socket.destroy();
-    else resetOrDestroy(this.socket);
+    if (this.#shut()) resetOrDestroy(this.socket);
   }
 
   /** failWrites is called when a write fails on a connection that stays open. The owner is told once, a tick later. */

@@ -70,6 +70,8 @@ export interface WireMaker {
 
 /** resetOrDestroy closes a socket by a RST where the transport allows it (TCP without TLS), else without. */
 export function resetOrDestroy(socket: Socket): void {
-  if (isIP(socket.remoteAddress ?? '') !== 0 && !('encrypted' in socket)) socket.resetAndDestroy();
+  // node cannot reset while a FIN waits behind unsent bytes: it would leave the connection open for ever.
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else if (isIP(socket.remoteAddress ?? '') !== 0 && !('encrypted' in socket)) socket.resetAndDestroy();
   else socket.destroy();
 }

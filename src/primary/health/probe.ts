@@ -139,5 +139,8 @@ function startTimeLimit(limitMs: number, onExpire: () => void): () => void {
 
 function failure(thrown: unknown): ProbeOutcome {
   const detail = systemCodeOf(thrown) ?? toError(thrown).message;
-  return isOwnShortage(thrown) ? { ok: false, detail, inconclusive: true } : { ok: false, detail };
+  // EADDRNOTAVAIL: this machine may have no address of that family, and never will.
+  return isOwnShortage(thrown) && detail !== 'EADDRNOTAVAIL'
+    ? { ok: false, detail, inconclusive: true }
+    : { ok: false, detail };
 }

@@ -48,7 +48,8 @@ export class Supervisor {
   #startTimer: NodeJS.Timeout | undefined;
   #watchTimer: NodeJS.Timeout | undefined;
   #watchedAtMs = 0;
-  #restartCount = 0;
+  /** Workers that died and were replaced so far. */
+  restartCount = 0;
 
   constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -101,11 +102,6 @@ export class Supervisor {
     const counts: Record<WorkerState, number> = { starting: 0, serving: 0, draining: 0, dead: 0 };
     for (const slot of this.#slots) counts[slot.state]++;
     return counts;
-  }
-
-  /** Workers that died and were replaced so far. */
-  get restartCount(): number {
-    return this.#restartCount;
   }
 
   /**
@@ -171,7 +167,7 @@ export class Supervisor {
     }
     const start = () => {
       this.#restartTimers.delete(slot);
-      this.#restartCount++;
+      this.restartCount++;
       slot.start();
     };
     this.#restartTimers.set(slot, setTimeout(start, restartInMs));
