@@ -61,8 +61,9 @@ test('the embedded database is made by the first call for clients, and a start i
     'the first client',
     async () => {
       const { status } = await askJson(`${clients}/acme`, { method: 'PUT', body: { mode: 'blocked' } });
-      assert.ok(status === 201 || status === 503, `${status}`);
-      return status === 201;
+      assert.ok([200, 201, 503].includes(status), `${status}`);
+      // 200: on a busy machine an earlier call was answered too soon, and its write came after the answer.
+      return status !== 503;
     },
     { timeoutMs: 60_000 },
   );
