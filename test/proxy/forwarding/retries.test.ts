@@ -1,24 +1,25 @@
 import assert from 'node:assert/strict';
-import { createServer } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
 
-/** A port where nothing listens. */
-async function closedPort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  return typeof address === 'object' && address !== null ? address.port : 0;
+/** Ports where nothing listens. All are taken before the first is given back, so that no two are the same. */
+async function closedPorts(count: number): Promise<number[]> {
+  const servers = Array.from({ length: count }, () => createServer().listen(0, '127.0.0.1'));
+  await Promise.all(servers.map((server) => once(server, 'listening')));
+  const ports = servers.map((server) => (server.address() as AddressInfo).port);
+  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))));
+  return ports;
 }
 
 const POST = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc';
 
 test('B8: refused connections go to up to two further backends, with any method and its body', async (t) => {
   const backend = await startCapturingBackend(t);
-  const [one, two] = [await closedPort(), await closedPort()];
+  const [one = 0, two = 0] = await closedPorts(2);
   const proxy = await startProxy(t, { backends: [{ port: one }, { port: two }, backend] });
   const client = await proxy.connect();
   for (let i = 0; i < 3; i++) {
@@ -33,7 +34,7 @@ test('B8: refused connections go to up to two further backends, with any method 
 });
 
 test('B8: when three backends refuse, the answer is 502, even if there is a fourth', async (t) => {
-  const ports = [await closedPort(), await closedPort(), await closedPort(), await closedPort()];
+  const ports = await closedPorts(4);
   const proxy = await startProxy(t, { backends: ports.map((port) => ({ port })) });
   const client = await proxy.connect();
   client.write(POST);
