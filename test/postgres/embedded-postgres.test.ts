@@ -324,7 +324,7 @@ const FULL_DISK = `
   const fill = (bytes) => {
     try {
       for (;;) writeFileSync(folder + '/fill', Buffer.alloc(bytes), { flag: 'a' });
-    } catch {}
+    } catch {} // ENOSPC ends the loop: the disk is full.
   };
   fill(65_536);
   fill(1);
