@@ -22,10 +22,19 @@ export interface ResponseStart {
   closing: boolean;
 }
 
+/** ClientFacts is what the connection of a client says about its requests; one object per connection. */
+export interface ClientFacts {
+  /** Canonical address of the client; `unix:` for one on a Unix socket. */
+  readonly address: string;
+  /** `https` where Sluice ends the client's TLS. */
+  readonly scheme: 'http' | 'https';
+  /** Subject of the client's verified certificate; null without one. */
+  readonly certSubject: string | null;
+}
+
 export interface Downstream {
   readonly head: RequestHead;
-  /** Canonical address of the client; `unix:` for one on a Unix socket. */
-  readonly peerAddress: string;
+  readonly client: ClientFacts;
   /** Whether the head of the answer was handed over. */
   readonly started: boolean;
 

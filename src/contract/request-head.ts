@@ -10,7 +10,7 @@ export class RequestHead {
   method = '';
   /** As it came. */
   target = '';
-  /** 10 or 11. */
+  /** 10, 11 or 20. */
   httpVersion = 11;
   lineCount = 0;
   /** Of all field lines together, ends included. */

@@ -8,6 +8,31 @@ export type ListenAddress =
   | { kind: 'tcp'; host: string | null; port: number }
   | { kind: 'unix'; path: string };
 
+/** ListenSettings is one entry of `listen`. */
+export type ListenSettings = ListenAddress & {
+  /** null: without TLS. */
+  tls: ListenTlsSettings | null;
+  /** HTTP/2 by ALPN, under TLS. */
+  http2: boolean;
+  /** HTTP/2 with prior knowledge, without TLS. */
+  h2c: boolean;
+  /** CIDRs whose connections begin with a PROXY header; null: none do. */
+  proxyProtocol: string[] | null;
+};
+
+interface ListenTlsSettings {
+  /** Paths of PEM files. The first is the default. */
+  certificates: { cert: string; key: string }[];
+  /** Names whose certificates are fetched and renewed (ACME). */
+  acme: string[];
+  /** What a client gets that asks for a name of no certificate: the default one, or a refusal. */
+  unknownNames: 'default' | 'refuse';
+  minVersion: 'TLSv1.2' | 'TLSv1.3';
+  clientAuth: 'off' | 'optional' | 'require';
+  /** Path of the PEM file with the authorities of client certificates; null with clientAuth off. */
+  clientCa: string | null;
+}
+
 export interface AdminSettings {
   host: string;
   /** 0: any free port. */
@@ -118,7 +143,7 @@ export interface LogSettings {
 }
 
 export interface Settings {
-  listen: ListenAddress[];
+  listen: ListenSettings[];
   admin: AdminSettings;
   workers: number | 'auto';
   /** reuse_port: a listening socket per worker and TCP address; Unix sockets are shared then. */

@@ -1,6 +1,7 @@
 /** Access lines: one JSON object per request, with every key, at most LINE_BYTES long. */
 import { withoutQuery } from '../contract/normal-path.ts';
 import type { Reason } from '../contract/outcomes.ts';
+import type { RequestHead } from '../contract/request-head.ts';
 import type { LogSettings } from '../contract/settings.ts';
 import { LINE_BYTES, UTF8_BYTES } from '../infra/logging/line-sink.ts';
 
@@ -19,6 +20,8 @@ export class AccessRecord {
   clientIp: string;
   clientId: string | null = null;
   method: string | null;
+  /** `http/1.0`, `http/1.1`, `h2`, `websocket`; null where no request could be read. */
+  protocol: string | null = null;
   host: string | null = null;
   /** Without its query. */
   path: string | null = null;
@@ -43,6 +46,13 @@ export class AccessRecord {
     this.clientIp = clientIp;
     this.method = method;
   }
+}
+
+const PROTOCOLS: Readonly<Record<number, string>> = { 10: 'http/1.0', 11: 'http/1.1', 20: 'h2' };
+
+/** protocolOf is the field `protocol` of a request. */
+export function protocolOf({ httpVersion }: RequestHead): string {
+  return PROTOCOLS[httpVersion] ?? '';
 }
 
 /** isSampled decides whether a request gets an access line. */
@@ -91,10 +101,14 @@ class SteadyPart {
 /** Between the ids and the path. */
 const caller = new SteadyPart(
   (a, b) =>
-    a.clientIp === b.clientIp && a.clientId === b.clientId && a.method === b.method && a.host === b.host,
-  ({ clientIp, clientId, method, host }) =>
+    a.clientIp === b.clientIp &&
+    a.clientId === b.clientId &&
+    a.method === b.method &&
+    a.protocol === b.protocol &&
+    a.host === b.host,
+  ({ clientIp, clientId, method, protocol, host }) =>
     `,"clientIp":${text(clientIp)},"clientId":${text(clientId)},` +
-    `"method":${text(method)},"host":${text(host)},"path":`,
+    `"method":${text(method)},"protocol":${text(protocol)},"host":${text(host)},"path":`,
 );
 
 /** Between the path and the times. */

@@ -1,5 +1,6 @@
 /** What the backend is told about where a request came from (B26, B34). */
 import { UNIX_PEER } from '../contract/addresses.ts';
+import type { ClientFacts } from '../contract/downstream.ts';
 import type { Admission } from './admission.ts';
 import type { RequestIds } from './request-id.ts';
 
@@ -9,12 +10,13 @@ export const VIA = '1.1 sluice';
 /** forwardedLines makes the fields that Sluice adds to an admitted request, each line with CRLF. */
 export function forwardedLines(
   { head, host, peer, caller }: Admission,
+  client: ClientFacts,
   requestId: string,
   trace: Trace,
 ): string {
   const { address, isTrusted } = peer;
   const hops = isTrusted && head.forwardedFor !== '' ? hopsBehind(head.forwardedFor, address) : address;
-  const proto = (isTrusted && head.forwardedProto) || 'http';
+  const proto = (isTrusted && head.forwardedProto) || client.scheme;
   const forwardedHost = (isTrusted && head.forwardedHost) || host;
   return (
     `X-Forwarded-For: ${hops}\r\nX-Forwarded-Proto: ${proto}\r\n` +

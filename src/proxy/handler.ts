@@ -56,13 +56,13 @@ export class Handler {
    * connection must close after it.
    * @param totalMs since the connection was opened or last became idle
    */
-  refuseUnparsed({ status, method }: UnparsedRequest, peerAddress: string, totalMs: number): string {
+  refuseUnparsed({ status, method }: UnparsedRequest, clientAddress: string, totalMs: number): string {
     const outcome = outcomeOfStatus(status);
     const { requestIds, traffic, responder } = this.#deps;
     const plan = this.#plan();
     const requestId = requestIds.nextRequestId();
     const body = responder.problemBody(outcome, requestId, null);
-    const record = new AccessRecord(peerAddress, method);
+    const record = new AccessRecord(clientAddress, method);
     Object.assign(record, { requestId, status, reason: outcome.reason, bytesOut: body.length, totalMs });
     traffic.begin();
     conclude(record, plan.unmatchedStats, plan, this.#deps);

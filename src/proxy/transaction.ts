@@ -21,7 +21,7 @@ import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
-import { AccessRecord, accessLine, isSampled, loggedPath } from './access-log.ts';
+import { AccessRecord, accessLine, isSampled, loggedPath, protocolOf } from './access-log.ts';
 import { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { DateCache } from './date-cache.ts';
@@ -78,9 +78,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#deps = deps;
     this.#plan = plan;
     this.#downstream = downstream;
-    const { head, peerAddress } = downstream;
-    this.#admission = new Admission(head, plan.identifier.addressOf(peerAddress));
-    this.#record = new AccessRecord(peerAddress, head.method);
+    const { head, client } = downstream;
+    this.#admission = new Admission(head, plan.identifier.addressOf(client.address));
+    this.#record = new AccessRecord(client.address, head.method);
   }
 
   /** run starts the transaction; the handler calls it once. */
@@ -139,7 +139,8 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
     const trace = traceOf(traceparent, this.#deps.requestIds);
     this.#record.traceId = trace.traceId;
-    const lines = headerLines + forwardedLines(this.#admission, this.#record.requestId, trace);
+    const lines =
+      headerLines + forwardedLines(this.#admission, this.#downstream.client, this.#record.requestId, trace);
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     this.#request = { method: head.method, target, headerLines: hostLine + lines, bodyLength };
     if (head.hasBody) this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
@@ -347,6 +348,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const record = this.#record;
     record.clientIp = caller?.clientIp ?? peer.address;
     record.clientId = caller?.clientId ?? null;
+    record.protocol = protocolOf(head);
     record.host = host || null;
     record.path = loggedPath(target);
     record.bytesIn = this.#body?.receivedBytes ?? 0;

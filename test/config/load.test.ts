@@ -8,6 +8,7 @@ import { parseYaml } from '../../src/config/yaml-source.ts';
 import type { Settings } from '../../src/contract/settings.ts';
 import { CLASSES, classOf, PLAIN } from '../../src/http1/header-names.ts';
 import { parseConfig } from '../support/parse-config.ts';
+import { plain } from '../support/settings.ts';
 
 const POOL = 'pools: { app: { backends: [{ url: "http://127.0.0.1:8081" }] } }\n';
 
@@ -24,7 +25,7 @@ function problemsOf(text: string, env: Record<string, string> = {}): string[] {
 
 test('a configuration needs only a pool; the rest has defaults', () => {
   assert.deepEqual(settingsOf(POOL), {
-    listen: [{ kind: 'tcp', host: null, port: 8080 }],
+    listen: [plain({ kind: 'tcp', host: null, port: 8080 })],
     admin: { host: '127.0.0.1', port: 9900, token: null, publicMetrics: false, hosts: [] },
     workers: 'auto',
     accept: 'shared',
@@ -129,7 +130,7 @@ ${POOL}`;
     format: 'pretty',
     access: { enabled: false, sample: 0.4 },
   });
-  assert.deepEqual(settings.listen, [{ kind: 'tcp', host: '::1', port: 8081 }]);
+  assert.deepEqual(settings.listen, [plain({ kind: 'tcp', host: '::1', port: 8081 })]);
   assert.equal(read({ N: '4', E: 'etty', FLAG: 'true' }).log.access.enabled, true);
 });
 
@@ -271,10 +272,10 @@ trustedProxies: [10.1.2.3/8, 127.0.0.1, "FD00:0::1/8", "::ffff:10.0.0.0/104", 10
 pools: { app: { backends: [{ url: "http://[::1]:80" }, { url: "HTTP://Backend_1.internal/" }, { url: "http://a:81", id: "x:y" }] } }
 `);
   assert.deepEqual(settings.listen, [
-    { kind: 'tcp', host: null, port: 8080 },
-    { kind: 'tcp', host: '::1', port: 8081 },
-    { kind: 'tcp', host: 'localhost', port: 8082 },
-    { kind: 'unix', path: '/run/sluice.sock' },
+    plain({ kind: 'tcp', host: null, port: 8080 }),
+    plain({ kind: 'tcp', host: '::1', port: 8081 }),
+    plain({ kind: 'tcp', host: 'localhost', port: 8082 }),
+    plain({ kind: 'unix', path: '/run/sluice.sock' }),
   ]);
   assert.deepEqual(settings.admin, {
     host: '::',

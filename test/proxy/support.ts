@@ -25,7 +25,7 @@ import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
 import { type Engine, InboundServer } from '../../src/worker/inbound/server.ts';
 import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
-import { policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
+import { plain, policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -171,7 +171,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     logger,
     engine: options.engine ?? engineOf(dataPath.engine),
   });
-  const url = await server.listen(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 });
+  const url = await server.listen(plain(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 }));
   const clients: RawClient[] = [];
   const totals = new Totals(metrics);
   t.after(async () => {

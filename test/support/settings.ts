@@ -4,6 +4,7 @@
  */
 import type {
   HealthCheckSettings,
+  ListenAddress,
   PolicySettings,
   PoolSettings,
   RouteSettings,
@@ -54,6 +55,11 @@ export type WorkerSettingsParts = Partial<
   rateLimit?: Partial<WorkerSettings['rateLimit']>;
   log?: Partial<WorkerSettings['log']>;
 };
+
+/** plain is an entry of `listen` for HTTP/1.1 without TLS. */
+export function plain<Address extends ListenAddress>(address: Address) {
+  return { ...address, tls: null, http2: false, h2c: false, proxyProtocol: null };
+}
 
 /** workerSettings is what the primary would send to a worker. */
 export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {

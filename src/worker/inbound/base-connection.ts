@@ -1,7 +1,7 @@
 /** What the connections of both engines have in common: a place in the server, one deadline, the watch over writes, lingering. */
 import type { Socket } from 'node:net';
 import { canonicalAddress, UNIX_PEER } from '../../contract/addresses.ts';
-import type { Downstream } from '../../contract/downstream.ts';
+import type { ClientFacts, Downstream } from '../../contract/downstream.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
@@ -46,7 +46,7 @@ export type InboundConnection = BaseConnection<BaseRequest>;
 
 /** BaseConnection serves one request at a time, `current`. What its deadline means depends on the engine's state. */
 export abstract class BaseConnection<R extends BaseRequest> implements Placed, RequestOwner {
-  readonly peerAddress: string;
+  readonly client: ClientFacts;
   /** When it was opened, became idle or began to linger, whichever was last; monotonic. */
   sinceMs: number;
   /** Whether it counts against the cap per address; written by the server. */
@@ -70,7 +70,7 @@ export abstract class BaseConnection<R extends BaseRequest> implements Placed, R
     this.owner = owner;
     this.sinceMs = owner.timer.monotonicMs();
     const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
-    this.peerAddress = address ?? UNIX_PEER;
+    this.client = { address: address ?? UNIX_PEER, scheme: 'http', certSubject: null };
   }
 
   /** destroy closes it, whatever is under way; onConnectionClosed follows. */

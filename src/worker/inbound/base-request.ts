@@ -1,5 +1,10 @@
 /** What the requests of both engines have in common: the progress of the answer, and its listener. */
-import type { Downstream, DownstreamListener, ResponseStart } from '../../contract/downstream.ts';
+import type {
+  ClientFacts,
+  Downstream,
+  DownstreamListener,
+  ResponseStart,
+} from '../../contract/downstream.ts';
 import type { RequestHead } from '../../contract/request-head.ts';
 
 /** At most this much of an unwanted body is discarded to keep its connection; to discard more costs more than a new connection. */
@@ -7,7 +12,7 @@ export const DISCARD_MAX_BYTES = 65_536;
 
 /** RequestOwner is what a request needs of its connection. */
 export interface RequestOwner {
-  readonly peerAddress: string;
+  readonly client: ClientFacts;
   /** The kernel has not taken all of the answer so far. */
   onBlocked(): void;
   /** The last byte of the answer has left. */
@@ -19,7 +24,7 @@ export interface RequestOwner {
 /** BaseRequest is one request. Once its answer has left or the client is gone, it is `over`, and its calls do nothing. */
 export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> implements Downstream {
   readonly head: RequestHead;
-  readonly peerAddress: string;
+  readonly client: ClientFacts;
   started = false;
   /** The proxy has handed over all of the answer. */
   ended = false;
@@ -42,7 +47,7 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
   constructor(head: RequestHead, owner: Owner) {
     this.head = head;
     this.owner = owner;
-    this.peerAddress = owner.peerAddress;
+    this.client = owner.client;
   }
 
   listen(listener: DownstreamListener): void {

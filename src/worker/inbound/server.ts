@@ -2,7 +2,7 @@
 import type { Server, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Downstream } from '../../contract/downstream.ts';
-import type { LimitSettings, ListenAddress } from '../../contract/settings.ts';
+import type { LimitSettings, ListenSettings } from '../../contract/settings.ts';
 import { processBodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
@@ -24,7 +24,7 @@ const CROWDED_RATIO = 1.15;
 const CROWDED_MEAN_MIN = 100;
 
 /** Engine makes the server of one address, which does not listen yet: our own HTTP/1.1 on wires (wire/), or raw node:http (node/). */
-export type Engine = (owner: ConnectionOwner, kind: ListenAddress['kind']) => Server;
+export type Engine = (owner: ConnectionOwner, listen: ListenSettings) => Server;
 
 export interface InboundServerDeps {
   /** The plan in force; see ConnectionOwner. */
@@ -90,8 +90,8 @@ export class InboundServer implements ConnectionOwner {
   }
 
   /** listen opens one address and returns its URL; see openListener, also for its parameters and errors. */
-  async listen(address: ListenAddress, inheritedFd: number | null = null): Promise<string> {
-    const server = this.#deps.engine(this, address.kind);
+  async listen(address: ListenSettings, inheritedFd: number | null = null): Promise<string> {
+    const server = this.#deps.engine(this, address);
     const url = await openListener(server, address, inheritedFd);
     if (this.#listeners === null) void closeListeners([server], 0);
     else this.#listeners.push(server);
@@ -100,8 +100,8 @@ export class InboundServer implements ConnectionOwner {
   }
 
   /** expect prepares for the connections of the address of this index in `listen`, which the primary deals. */
-  expect(address: ListenAddress, index: number): void {
-    const server = this.#deps.engine(this, address.kind);
+  expect(address: ListenSettings, index: number): void {
+    const server = this.#deps.engine(this, address);
     this.#dealt.set(index, server);
     // node:http begins to watch its deadlines when it listens, which this one never does.
     server.emit('listening');
@@ -197,12 +197,12 @@ export class InboundServer implements ConnectionOwner {
 
   refusalOf(connection: InboundConnection, request: UnparsedRequest): string {
     const totalMs = this.timer.monotonicMs() - connection.sinceMs;
-    return this.#deps.handler.refuseUnparsed(request, connection.peerAddress, totalMs);
+    return this.#deps.handler.refuseUnparsed(request, connection.client.address, totalMs);
   }
 
   onConnectionClosed(connection: InboundConnection): void {
     this.#connections.remove(connection);
-    if (connection.counted) this.#countPeer(connection.peerAddress, -1);
+    if (connection.counted) this.#countPeer(connection.client.address, -1);
     if (this.connectionCount === 0) this.#onEmpty?.();
   }
 
@@ -232,10 +232,10 @@ export class InboundServer implements ConnectionOwner {
     const uncounted = this.#perAddress === null ? this.#connections.items : [connection];
     this.#perAddress ??= new Map();
     for (const each of uncounted) {
-      each.counted = !identifier.addressOf(each.peerAddress).isTrusted;
-      if (each.counted) this.#countPeer(each.peerAddress, 1);
+      each.counted = !identifier.addressOf(each.client.address).isTrusted;
+      if (each.counted) this.#countPeer(each.client.address, 1);
     }
-    return connection.counted ? (this.#perAddress.get(connection.peerAddress) ?? 0) : 0;
+    return connection.counted ? (this.#perAddress.get(connection.client.address) ?? 0) : 0;
   }
 
   #countPeer(address: string, change: 1 | -1): void {

@@ -51,6 +51,7 @@ test('pretty: access lines have the same form', (t) => {
     clientIp: '127.0.0.1',
     clientId: null,
     method: 'GET',
+    protocol: 'http/1.1',
     host: 'localhost',
     path: '/a b',
     status: 502,

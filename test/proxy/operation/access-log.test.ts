@@ -11,6 +11,7 @@ const RECORD: AccessRecord = {
   clientIp: '127.0.0.1',
   clientId: null,
   method: 'GET',
+  protocol: 'http/1.1',
   host: 'a',
   path: '/x',
   status: 200,
@@ -34,7 +35,7 @@ test('B36: a line is one JSON object with every key, absent values null, times w
   assert.deepEqual(JSON.parse(line), { ...RECORD, totalMs: 1.235 });
   assert.deepEqual(
     Object.keys(JSON.parse(line)).join(' '),
-    'time requestId traceId clientIp clientId method host path status reason bytesIn bytesOut totalMs upstreamMs ' +
+    'time requestId traceId clientIp clientId method protocol host path status reason bytesIn bytesOut totalMs upstreamMs ' +
       'queueMs limiterMs backend attempts route policies userAgent',
   );
 });
@@ -69,6 +70,7 @@ test('B36: a line contains nothing of the requests before it', () => {
     clientIp: fc.constantFrom('127.0.0.1', '::1'),
     clientId: name,
     method: name,
+    protocol: name,
     host: name,
     path: name,
     status: fc.constantFrom(200, 499),

@@ -20,6 +20,7 @@ test('B36: an access line has client, request, backend and times, and no secrets
     clientIp: '127.0.0.1',
     clientId: null,
     method: 'POST',
+    protocol: 'http/1.1',
     host: 'Shop.example:80',
     path: '/a/b',
     status: 200,

@@ -35,7 +35,7 @@ type HttpServer = Server & { maxHeaderSize?: number };
 /** nodeEngine is called once per worker. */
 export function nodeEngine(): Engine {
   const queued: QueuedRequests = { count: 0 };
-  return (owner, kind) => makeServer(owner, kind, queued);
+  return (owner, { kind }) => makeServer(owner, kind, queued);
 }
 
 function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued: QueuedRequests): Server {

@@ -11,7 +11,7 @@ export function wireEngine(wires: WireMaker): Engine {
   const pendingMemory = new PendingMemory();
   // With this highWaterMark, node stops reading a paused socket once one read waits in it.
   const options = { allowHalfOpen: true, noDelay: true, highWaterMark: 1 };
-  return (owner, kind) =>
+  return (owner, { kind }) =>
     createServer(options, (socket) => {
       if (destroyIfGone(socket, kind)) return;
       const makeWire = (events: WireEvents): Wire => wires.accept(socket, events);

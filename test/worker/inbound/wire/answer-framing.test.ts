@@ -16,7 +16,7 @@ function framed(
   const wire = new MemoryWire();
   let byReset = false;
   const owner = {
-    peerAddress: '',
+    client: { address: '', scheme: 'http' as const, certSubject: null },
     wire,
     body: null,
     mustClose: () => false,
