@@ -195,7 +195,7 @@ test('the image serves with the embedded database and its own secrets, without r
     });
   const isTaken = async () => [200, 201].includes((await put('', 'PUT')).status);
   await waitFor('the embedded database to take a client', isTaken, {
-    timeoutMs: 60_000,
+    timeoutMs: 150_000,
     everyMs: 200,
   });
   assert.equal((await put('/keys', 'POST')).status, 201);

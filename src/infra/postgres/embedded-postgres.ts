@@ -57,8 +57,8 @@ export const PLACEHOLDER = 'sluice-empty-folder';
 
 const STARTING = new LbError('database_starting', 'the embedded database is starting');
 
-/** Making a cluster takes 3 s on a fast machine. */
-const START_MS = 60_000;
+/** Making a cluster takes 3 s on a fast machine, and minutes on a busy one: a start that is cut off begins again from nothing. */
+const START_MS = 600_000;
 /** The statement that starts the server waits this long for it: less than a call of the admin port may take. */
 const FIRST_USE_MS = 10_000;
 const CLOSE_MS = 5_000;
@@ -253,9 +253,10 @@ export class EmbeddedPostgres {
         });
       renameSync(draft, this.#dataFolder);
     } catch (cause) {
-      const { message, stderr } = toError(cause) as Error & { stderr?: string };
+      const { message, stderr, killed } = toError(cause) as Error & { stderr?: string; killed?: boolean };
       // The draft's name would make each try a reason of its own.
-      const reason = (stderr || message).replaceAll(draft, this.#dataFolder);
+      const said = (stderr || message).replaceAll(draft, this.#dataFolder);
+      const reason = killed === true ? `not within ${START_MS / 60_000} minutes` : said;
       throw new Error(`its data cannot be made: ${reason}`, { cause });
     } finally {
       for (const name of readdirSync(this.#folder).filter((each) => each.startsWith(DRAFT_PREFIX)))
