@@ -24,6 +24,7 @@ import { CallerIdentifier } from '../limit/caller/identity.ts';
 import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { ConnectionPool } from '../upstream/connection-pool.ts';
+import type { BackendConnections } from '../upstream/exchange.ts';
 import { backendCounters, routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
@@ -42,7 +43,7 @@ export interface PlanDeps extends AlgorithmOptions {
 export interface PlannedBackend {
   poolName: string;
   backend: Backend;
-  connections: ConnectionPool;
+  connections: BackendConnections;
   stats: TimedCounters;
   /** The timeouts that the connections have. */
   timeouts: PoolSettings['timeouts'];
@@ -81,7 +82,7 @@ export class Plan {
   readonly #backends = new Map<string, Backend>();
   #requestsInFlight = 0;
   /** Connections that the next plan does not take over; null until there is a next one. */
-  #doomed: ConnectionPool[] | null = null;
+  #doomed: BackendConnections[] | null = null;
 
   /**
    * The constructor compiles a revision; worker/data-plane.ts then swaps plans and calls previous.supersede(next).

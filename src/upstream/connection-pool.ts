@@ -1,14 +1,13 @@
-/** The connections of one worker to one backend. The newest parked one serves first; without one a request opens its own. */
+/** The HTTP/1.1 connections of one worker to one backend. The newest parked one serves first; without one a request opens its own. */
 import { Connection, type ConnectionHost, type ConnectionSettings } from './connection.ts';
-import type { Exchange, ResponseSink, UpstreamRequest } from './exchange.ts';
+import type { BackendConnections, Exchange, ResponseSink, UpstreamRequest } from './exchange.ts';
 
 const DEFAULT_MAX_PARKED = 512;
 
-/** ConnectionPool is made by the plan per backend; attempts start requests on it. */
-export class ConnectionPool implements ConnectionHost {
+/** See BackendConnections. */
+export class ConnectionPool implements BackendConnections, ConnectionHost {
   readonly #settings: ConnectionSettings;
   readonly #parked: Connection[] = [];
-  /** Connections that are not closed. */
   openCount = 0;
   #closed = false;
 
@@ -16,7 +15,6 @@ export class ConnectionPool implements ConnectionHost {
     this.#settings = settings;
   }
 
-  /** start sends a request; the sink hears nothing before it has returned. @param options fresh: on a new connection (B10) */
   start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange {
     const parked = options.fresh ? undefined : this.#newestParked();
     if (parked !== undefined) return parked.start(request, sink);
@@ -33,7 +31,6 @@ export class ConnectionPool implements ConnectionHost {
     }
   }
 
-  /** close closes the parked connections; the others finish their request and close. Idempotent. */
   close(): void {
     this.#closed = true;
     for (const connection of this.#parked.splice(0)) connection.close();

@@ -54,7 +54,17 @@ export interface ResponseSink {
   onError(error: LbError): void;
 }
 
-/** ExchangeOwner is what an exchange needs of its connection; implemented by Connection. */
+/** BackendConnections is all that a worker has open to one backend; the plan makes one per backend, attempts start requests on it. */
+export interface BackendConnections {
+  /** Connections that are not closed. */
+  readonly openCount: number;
+  /** start sends a request; the sink hears nothing before it has returned. @param options fresh: on a new connection (B10) */
+  start(request: UpstreamRequest, sink: ResponseSink, options: { fresh: boolean }): Exchange;
+  /** close closes the idle connections; the others finish their requests and close. Idempotent. */
+  close(): void;
+}
+
+/** ExchangeOwner is what an exchange needs of its connection. */
 export interface ExchangeOwner {
   writeBody(chunk: Buffer): boolean;
   endBody(rawTrailers: string[]): void;
