@@ -3,11 +3,11 @@ import { isIPv4 } from 'node:net';
 import { hostPort } from '../contract/addresses.ts';
 import { MAX_FILL_SEC } from '../contract/clients.ts';
 import type { ListenAddress } from '../contract/settings.ts';
-import type { Finding } from './problems.ts';
+import type { Finding, KeyPath } from './problems.ts';
 import { type BackendAddress, isLoopback, isSameLocalhost } from './schema/addresses.ts';
 import { parseName } from './schema/fields.ts';
 import type { FileConfig } from './schema/schema.ts';
-import type { Draft } from './schema/schema-walk.ts';
+import { type Draft, isMapping } from './schema/schema-walk.ts';
 
 type ConfigDraft = Draft<FileConfig>;
 type Findings = Generator<Finding, void, void>;
@@ -15,8 +15,8 @@ type Findings = Generator<Finding, void, void>;
 /** Shortest token where other machines can reach the admin port. */
 const MIN_TOKEN_LENGTH = 16;
 
-/** checkDraft runs every rule. @param rateLimitWritten whether the file has the block at all, right or wrong */
-export function* checkDraft(draft: ConfigDraft, rateLimitWritten: boolean): Findings {
+/** checkDraft runs every rule. @param written the file as it is: it tells whether a value that the draft lacks is absent or wrong */
+export function* checkDraft(draft: ConfigDraft, written: unknown): Findings {
   // The schema does not check names, because it would then skip the entries with a bad one.
   yield* checkNames(['pools'], draft.pools);
   yield* checkNames(['rateLimit', 'policies'], draft.rateLimit?.policies);
@@ -25,10 +25,16 @@ export function* checkDraft(draft: ConfigDraft, rateLimitWritten: boolean): Find
   yield* checkPools(draft);
   yield* checkOwnAddresses(draft);
   yield* checkPolicies(draft);
-  yield* checkRoutes(draft);
-  yield* checkRouteLimits(draft, rateLimitWritten);
+  yield* checkRoutes(draft, written);
+  yield* checkRouteLimits(draft, isWritten(written, ['rateLimit']));
   yield* checkSecrets(draft);
   yield* checkRedis(draft);
+}
+
+function isWritten(written: unknown, [first, ...rest]: KeyPath): boolean {
+  if (first === undefined) return true;
+  if (Array.isArray(written)) return typeof first === 'number' && isWritten(written[first] ?? {}, rest);
+  return isMapping(written) && Object.hasOwn(written, first) && isWritten(written[first], rest);
 }
 
 function* checkNames(path: readonly string[], entries: object | undefined): Findings {
@@ -138,7 +144,14 @@ function* checkPolicies({ rateLimit }: ConfigDraft): Findings {
   }
 }
 
-function* checkRoutes({ routes = [], pools }: ConfigDraft): Findings {
+function* checkRoutes({ routes = [], pools }: ConfigDraft, written: unknown): Findings {
+  const redirects = routes.map((_, index) => isWritten(written, ['routes', index, 'redirect']));
+  if (
+    isMapping(written) &&
+    !isWritten(written, ['pools']) &&
+    (routes.length === 0 || redirects.includes(false))
+  )
+    yield { path: ['pools'], message: 'is missing' };
   const poolNames = pools === undefined ? null : new Set(Object.keys(pools));
   if (routes.length === 0 && poolNames !== null && poolNames.size > 1)
     yield { path: ['routes'], message: 'are needed where there are several pools' };
@@ -149,6 +162,10 @@ function* checkRoutes({ routes = [], pools }: ConfigDraft): Findings {
     if (name !== undefined) seen.add(name);
     if (pool !== undefined && poolNames?.has(pool) === false)
       yield { path: ['routes', index, 'pool'], message: `there is no pool ${pool}` };
+    const hasPool = isWritten(written, ['routes', index, 'pool']);
+    if (hasPool && redirects[index])
+      yield { path: ['routes', index, 'redirect'], message: 'only one of pool and redirect may be given' };
+    else if (!hasPool && !redirects[index]) yield { path: ['routes', index, 'pool'], message: 'is missing' };
   }
 }
 

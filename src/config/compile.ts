@@ -18,7 +18,7 @@ export function compileSettings(config: FileConfig): Settings {
     workers: config.workers,
     accept: config.accept,
     trustedProxies: [...new Set(config.trustedProxies)],
-    pools: Object.entries(config.pools).map(([name, pool]) => compilePool(name, pool)),
+    pools: Object.entries(config.pools ?? {}).map(([name, pool]) => compilePool(name, pool)),
     routes: compileRoutes(config, rateLimit),
     rateLimit,
     redis: redis === undefined ? null : compileRedis(redis),
@@ -42,6 +42,8 @@ export function compileAdmin({ address, hosts, ...rest }: FileConfig['admin']): 
   return { ...address, ...rest, hosts: [...new Set(hosts)] };
 }
 
+type FilePool = NonNullable<FileConfig['pools']>[string];
+
 function compileRedis(redis: NonNullable<FileConfig['redis']>): Settings['redis'] {
   const { url, cluster, sentinel, prefix, timeout } = redis;
   let servers: RedisServers = { kind: 'single', url: url ?? DEFAULT_REDIS_URL };
@@ -50,7 +52,7 @@ function compileRedis(redis: NonNullable<FileConfig['redis']>): Settings['redis'
   return { servers, prefix, timeoutMs: timeout };
 }
 
-function compilePool(name: string, pool: FileConfig['pools'][string]): Settings['pools'][number] {
+function compilePool(name: string, pool: FilePool): Settings['pools'][number] {
   const { balance, backends, healthCheck, timeouts } = pool;
   return {
     name,
@@ -61,7 +63,7 @@ function compilePool(name: string, pool: FileConfig['pools'][string]): Settings[
   };
 }
 
-type FileHealthCheck = NonNullable<FileConfig['pools'][string]['healthCheck']>;
+type FileHealthCheck = NonNullable<FilePool['healthCheck']>;
 
 function compileHealthCheck({ interval, timeout, ...rest }: FileHealthCheck) {
   return { ...rest, intervalMs: interval, timeoutMs: timeout };
@@ -75,7 +77,10 @@ function compileRateLimit({ policies, ...rest } = UNLIMITED): Settings['rateLimi
   return { ...rest, policies: named };
 }
 
-function compileRoutes({ routes, pools }: FileConfig, rateLimit: Settings['rateLimit']): Settings['routes'] {
+function compileRoutes(
+  { routes, pools = {} }: FileConfig,
+  rateLimit: Settings['rateLimit'],
+): Settings['routes'] {
   const hasDefault = rateLimit.policies.some(({ name }) => name === DEFAULT_NAME);
   const unnamed = hasDefault ? { policies: [DEFAULT_NAME], cost: 1 } : null;
   const limitOf = (written: FileConfig['routes'][number]['rateLimit']) => {
@@ -84,16 +89,19 @@ function compileRoutes({ routes, pools }: FileConfig, rateLimit: Settings['rateL
   };
   const [onlyPool = ''] = Object.keys(pools);
   const implied: FileConfig['routes'] = [{ name: DEFAULT_NAME, match: {}, pool: onlyPool }];
-  return (routes.length === 0 ? implied : routes).map(({ name, match, pool, rateLimit: written }) => ({
-    name,
-    match: {
-      host: match.host ?? null,
-      path: match.path ?? null,
-      methods: match.methods ? [...new Set(match.methods.map((method) => method.toUpperCase()))] : null,
-    },
-    pool,
-    rateLimit: limitOf(written),
-  }));
+  return (routes.length === 0 ? implied : routes).map(
+    ({ name, match, pool, redirect, rateLimit: written }) => ({
+      name,
+      match: {
+        host: match.host ?? null,
+        path: match.path ?? null,
+        methods: match.methods ? [...new Set(match.methods.map((method) => method.toUpperCase()))] : null,
+      },
+      pool: pool ?? null,
+      redirect: redirect ?? null,
+      rateLimit: limitOf(written),
+    }),
+  );
 }
 
 function frozen<T>(value: T): T {

@@ -34,7 +34,7 @@ export function loadConfig(path: string, env: Environment): LoadResult {
   const { raw, variables } = withEnvironment(source.value, env);
   const parsed = configSchema.safeParse(raw);
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues);
-  findings.push(...checkDraft(salvage(configSchema, raw) ?? {}, isMapping(raw) && 'rateLimit' in raw));
+  findings.push(...checkDraft(salvage(configSchema, raw) ?? {}, raw));
   const located = (each: Finding): Problem => locate(each, source, variables);
   const problems = [...findings.filter(({ path }) => !source.failed(path)).map(located), ...source.problems];
   if (!parsed.success || problems.length > 0) return { problems: sortProblems(problems) };

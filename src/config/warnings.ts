@@ -3,9 +3,9 @@ import type { RouteSettings, Settings } from '../contract/settings.ts';
 import type { Finding } from './problems.ts';
 import { isSameLocalhost } from './schema/addresses.ts';
 
-/** warningsOf finds what is unused or never reached, proxies trusted everywhere, backends given twice, instances that share nothing. */
+/** warningsOf finds what is unused or never reached, redirects to nowhere, proxies trusted everywhere, backends given twice, instances that share nothing. */
 export function* warningsOf(settings: Settings): Generator<Finding> {
-  const { pools, routes, rateLimit, trustedProxies, secrets, redis, database } = settings;
+  const { listen, pools, routes, rateLimit, trustedProxies, secrets, redis, database } = settings;
   const everywhere = trustedProxies.find((cidr) => cidr.endsWith('/0'));
   if (everywhere !== undefined) {
     const message = `${everywhere} lets every client choose its address by X-Forwarded-For`;
@@ -36,8 +36,18 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     if (!routes.some((route) => route.rateLimit?.policies.includes(name)))
       yield { path: ['rateLimit', 'policies', name], message };
   }
+  const hasTls = listen.some(({ tls }) => tls !== null);
   for (const [index, route] of routes.entries()) {
-    const hiding = routes.slice(0, index).find((earlier) => covers(earlier.match, route.match));
+    if (route.redirect !== null && !hasTls) {
+      const message =
+        'no address of listen has tls, so clients are sent to a port that Sluice does not serve';
+      yield { path: ['routes', index, 'redirect'], message };
+    }
+    // Requests over TLS go on to the routes behind a redirect.
+    const hides = (earlier: RouteSettings) => earlier.redirect === null || route.redirect !== null;
+    const hiding = routes
+      .slice(0, index)
+      .find((earlier) => hides(earlier) && covers(earlier.match, route.match));
     if (hiding === undefined) continue;
     const how = covers(route.match, hiding.match) ? 'matches the same requests' : 'matches all its requests';
     yield { path: ['routes', index], message: `is never reached: the route ${hiding.name} before it ${how}` };

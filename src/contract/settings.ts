@@ -81,10 +81,19 @@ export interface RouteMatch {
   methods: string[] | null;
 }
 
+/** RedirectSettings sends clients that came without TLS to https; other requests go on to the next route. */
+export interface RedirectSettings {
+  scheme: 'https';
+  status: 301 | 302 | 307 | 308;
+}
+
 export interface RouteSettings {
   name: string;
   match: RouteMatch;
-  pool: string;
+  /** null: the route redirects. */
+  pool: string | null;
+  /** null: the route has a pool. */
+  redirect: RedirectSettings | null;
   /** Names of policies, at least one, all different, charged together or not at all; null: not limited. */
   rateLimit: { policies: string[]; cost: number } | null;
 }

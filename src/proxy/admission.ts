@@ -3,6 +3,7 @@
  * forwarded (B21, B22, B25, B27), and makes the head for the backend; the reader of the head has left out what never goes on.
  * Then the caller and the route are found.
  */
+import type { ClientFacts } from '../contract/downstream.ts';
 import { hasNul, isSuspect, normalPaths, withoutQuery } from '../contract/normal-path.ts';
 import { OUTCOMES, type Outcome } from '../contract/outcomes.ts';
 import { NO_BODY, type RequestHead } from '../contract/request-head.ts';
@@ -35,6 +36,8 @@ let goodHost = 'localhost';
 export class Admission {
   readonly head: RequestHead;
   readonly peer: KnownAddress;
+  /** `https` where the client's TLS ended here, or at a trusted proxy that says so. */
+  readonly scheme: string;
   /** As sent; `''` where an HTTP/1.0 client sent none. */
   host = '';
   /** Origin-form or `*`, byte for byte as it came. */
@@ -54,9 +57,11 @@ export class Admission {
   /** All values of the API key field, joined by ', '; '' for none. */
   #apiKey = '';
 
-  constructor(head: RequestHead, peer: KnownAddress) {
+  /** @param scheme of the client's connection */
+  constructor(head: RequestHead, peer: KnownAddress, scheme: ClientFacts['scheme']) {
     this.head = head;
     this.peer = peer;
+    this.scheme = (peer.isTrusted && head.forwardedProto) || scheme;
     this.target = head.target;
   }
 
@@ -145,8 +150,9 @@ export class Admission {
     this.headerLines = lines;
   }
 
-  #findRoute({ router }: Plan): Outcome | null {
+  #findRoute(plan: Plan): Outcome | null {
     const { method } = this.head;
+    const router = this.scheme.toLowerCase() === 'https' ? plan.secureRouter : plan.router;
     const host = routingHost(this.host);
     const path = this.#path;
     const route = router.find(host, path, method);
@@ -156,7 +162,8 @@ export class Admission {
       }
     }
     this.route = route;
-    if (route !== null) return null;
+    // Without Host nobody knows where to send the client.
+    if (route !== null) return route.pool === null && this.host === '' ? BAD_REQUEST : null;
     this.allow = router.allowedMethods(host, path);
     return this.allow.length > 0 ? OUTCOMES.method_not_allowed : OUTCOMES.no_route;
   }

@@ -1,6 +1,5 @@
 /** What the backend is told about where a request came from (B26, B34). */
 import { UNIX_PEER } from '../contract/addresses.ts';
-import type { ClientFacts } from '../contract/downstream.ts';
 import type { Admission } from './admission.ts';
 import type { RequestIds } from './request-id.ts';
 
@@ -9,17 +8,15 @@ export const VIA = '1.1 sluice';
 
 /** forwardedLines makes the fields that Sluice adds to an admitted request, each line with CRLF. */
 export function forwardedLines(
-  { head, host, peer, caller }: Admission,
-  client: ClientFacts,
+  { head, host, peer, scheme, caller }: Admission,
   requestId: string,
   trace: Trace,
 ): string {
   const { address, isTrusted } = peer;
   const hops = isTrusted && head.forwardedFor !== '' ? hopsBehind(head.forwardedFor, address) : address;
-  const proto = (isTrusted && head.forwardedProto) || client.scheme;
   const forwardedHost = (isTrusted && head.forwardedHost) || host;
   return (
-    `X-Forwarded-For: ${hops}\r\nX-Forwarded-Proto: ${proto}\r\n` +
+    `X-Forwarded-For: ${hops}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
     (forwardedHost === '' ? '' : `X-Forwarded-Host: ${forwardedHost}\r\n`) +
     `X-Real-IP: ${caller?.clientIp ?? address}\r\nX-Request-Id: ${requestId}\r\nVia: ${VIA}\r\n` +
     `traceparent: ${trace.traceparent}\r\n` +

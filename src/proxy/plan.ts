@@ -25,6 +25,7 @@ import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { ConnectionPool } from '../upstream/connection-pool.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
+import { HttpsLocation } from './https-location.ts';
 import { backendCounters, routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
 
@@ -60,7 +61,10 @@ export interface PlannedPool {
 
 export interface PlannedRoute {
   name: string;
-  pool: PlannedPool;
+  /** null: the route redirects. */
+  pool: PlannedPool | null;
+  /** Status of the redirect; null: the route has a pool. */
+  redirectStatus: number | null;
   /** null: not limited. */
   limit: RouteLimit | null;
   stats: TimedCounters;
@@ -70,7 +74,11 @@ export class Plan {
   readonly limits: WorkerSettings['limits'];
   readonly timeouts: WorkerSettings['timeouts'];
   readonly accessLog: WorkerSettings['log']['access'];
+  /** For requests without TLS. */
   readonly router: Router<PlannedRoute>;
+  /** For requests over TLS, which no redirect takes. */
+  readonly secureRouter: Router<PlannedRoute>;
+  readonly httpsLocation: HttpsLocation;
   readonly identifier: CallerIdentifier;
   /** Name of the API key field in lower case; '': API keys are not looked at. */
   readonly apiKeyHeader: string;
@@ -99,7 +107,10 @@ export class Plan {
     }
     for (const { poolName, backend } of this.backends())
       this.#backends.set(backendKey(poolName, backend.id), backend);
-    this.router = new Router(settings.routes.map((route) => this.#planRoute(route, settings, metrics)));
+    const routes = settings.routes.map((route) => this.#planRoute(route, settings, metrics));
+    this.router = new Router(routes);
+    this.secureRouter = new Router(routes.filter(({ route }) => route.redirectStatus === null));
+    this.httpsLocation = new HttpsLocation(settings.listen);
     const { trustedProxies } = settings;
     const { ipv4Prefix, ipv6Prefix, apiKeyHeader } = settings.rateLimit.identify;
     const keys = apiKeyHeader === null ? null : new ApiKeyClients(lookup, metrics);
@@ -149,19 +160,20 @@ export class Plan {
   }
 
   #planRoute(
-    { name, match, pool: poolName, rateLimit }: RouteSettings,
+    { name, match, pool: poolName, redirect, rateLimit }: RouteSettings,
     { rateLimit: { policies } }: WorkerSettings,
     metrics: WorkerMetrics,
   ): { match: RouteSettings['match']; route: PlannedRoute } {
-    const pool = known(this.#pools.get(poolName), `pool ${poolName}`);
+    const pool = poolName === null ? null : known(this.#pools.get(poolName), `pool ${poolName}`);
+    const action = { name, pool, redirectStatus: redirect?.status ?? null };
     const stats = routeCounters(metrics, name);
-    if (rateLimit === null) return { match, route: { name, pool, limit: null, stats } };
+    if (rateLimit === null) return { match, route: { ...action, limit: null, stats } };
     const [first, ...others] = rateLimit.policies.map((wanted) => {
       const policy = policies.find((each) => each.name === wanted);
       return known(policy, `policy ${wanted}`);
     });
     const limit = { policies: [known(first, 'policy'), ...others] as const, cost: rateLimit.cost };
-    return { match, route: { name, pool, limit, stats } };
+    return { match, route: { ...action, limit, stats } };
   }
 
   #closeDoomed(): void {

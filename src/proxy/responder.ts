@@ -19,6 +19,11 @@ const REQUEST_ID_NAME: ReadonlySet<string> = new Set(['x-request-id']);
 
 /** Reason phrases of the statuses that Sluice itself sends (RFC 9110 §15, RFC 6585). */
 const PHRASES: Readonly<Record<number, string>> = {
+  200: 'OK',
+  301: 'Moved Permanently',
+  302: 'Found',
+  307: 'Temporary Redirect',
+  308: 'Permanent Redirect',
   400: 'Bad Request',
   403: 'Forbidden',
   404: 'Not Found',
@@ -81,6 +86,13 @@ export class Responder {
     return { status, reason, lines, contentLength: bodyBytes, hasBody, closing };
   }
 
+  /** own makes the head of an answer of Sluice's own that is no problem. @param lines of its own, each with CRLF */
+  own(status: number, lines: string, bodyBytes: number, requestId: string): ResponseStart {
+    const reason = PHRASES[status] ?? '';
+    const common = this.#commonLines(requestId);
+    return { status, reason, lines: lines + common, contentLength: bodyBytes, hasBody: true, closing: false };
+  }
+
   /**
    * problem makes the head of one of Sluice's own answers; problemBody makes its body.
    * @param moreLines further fields, each with CRLF
@@ -126,7 +138,11 @@ export class Responder {
   }
 
   #problemLines(requestId: string): string {
-    return `${CONTENT_TYPE_LINE}Date: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n`;
+    return CONTENT_TYPE_LINE + this.#commonLines(requestId);
+  }
+
+  #commonLines(requestId: string): string {
+    return `Date: ${this.#dates.imfDate()}\r\nX-Request-Id: ${requestId}\r\n`;
   }
 }
 

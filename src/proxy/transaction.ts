@@ -79,7 +79,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#plan = plan;
     this.#downstream = downstream;
     const { head, client } = downstream;
-    this.#admission = new Admission(head, plan.identifier.addressOf(client.address));
+    this.#admission = new Admission(head, plan.identifier.addressOf(client.address), client.scheme);
     this.#record = new AccessRecord(client.address, head.method);
   }
 
@@ -134,13 +134,17 @@ export class Transaction implements DownstreamListener, ResponseSink {
   }
 
   #forward(): void {
-    const { head, host, target, bodyLength, headerLines } = this.#admission;
+    const { head, host, target, bodyLength, headerLines, route } = this.#admission;
+    if (route?.redirectStatus != null) {
+      const location = this.#plan.httpsLocation.of(host, target);
+      this.#answer(route.redirectStatus, `Location: ${location}\r\n${this.#limitLines('')}`, '');
+      return;
+    }
     // With several values nobody knows which one is valid.
     const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
     const trace = traceOf(traceparent, this.#deps.requestIds);
     this.#record.traceId = trace.traceId;
-    const lines =
-      headerLines + forwardedLines(this.#admission, this.#downstream.client, this.#record.requestId, trace);
+    const lines = headerLines + forwardedLines(this.#admission, this.#record.requestId, trace);
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     this.#request = { method: head.method, target, headerLines: hostLine + lines, bodyLength };
     if (head.hasBody) this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
@@ -255,7 +259,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
       replaced: this.#replaced,
     });
     const pool = this.#admission.route?.pool;
-    if (choice === 'none' || pool === undefined) return false;
+    if (choice === 'none' || pool == null) return false;
     if (choice === 'fresh') {
       this.#replaced = true;
       this.#attemptAt(failed, { fresh: true });
@@ -334,6 +338,15 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const moreLines = allow + this.#limitLines('');
     const head = responder.problem(outcome, body.length, requestId, this.#decision, moreLines);
     this.#downstream.complete(head, body);
+  }
+
+  /** Answers in place of a backend. The reason stays `ok`. */
+  #answer(status: number, lines: string, body: string): void {
+    const { responder } = this.#deps;
+    const { method } = this.#downstream.head;
+    this.#record.status = status;
+    if (method !== 'HEAD') this.#record.bytesOut = body.length;
+    this.#downstream.complete(responder.own(status, lines, body.length, this.#record.requestId), body);
   }
 
   #setOutcome({ reason, status }: Outcome): void {

@@ -78,6 +78,15 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':2: database.url: must be a URL like postgres://user:password@127.0.0.1:5432/sluice',
     ':2: database.embeddedPath: must be a path',
   ],
+  'bad-redirect.yaml': [
+    ':1: pools: is missing',
+    ':3: routes[0].redirect.status: must be one of 301, 302, 307, 308',
+    ':5: routes[1].redirect.scheme: must be one of https',
+    ':5: routes[1].redirect.host: unknown key',
+    ':5: routes[1].redirect: only one of pool and redirect may be given',
+    ':7: routes[2].pool: is missing',
+    ':9: routes[3].redirect: must be a mapping',
+  ],
   'bad-secrets.yaml': [
     ':6: rateLimit.identify.apiKeyHeader: must not be X-Forwarded-Key, which has a meaning of its own',
     ':8: secrets.apiKeys: must be text',
@@ -210,7 +219,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':9: pools.app.adaptive: not supported in this version',
     ':10: pools.app.protocol: not supported in this version',
     ':11: pools.app.proxyProtocol: not supported in this version',
-    ':13: routes[0].redirect: not supported in this version',
     ':13: routes[0].upgrade: not supported in this version',
     ':13: routes[0].priority: not supported in this version',
     ':14: limits.bodyMinRate: not supported in this version',

@@ -40,7 +40,13 @@ test('a configuration needs only a pool; the rest has defaults', () => {
       },
     ],
     routes: [
-      { name: 'default', match: { host: null, path: null, methods: null }, pool: 'app', rateLimit: null },
+      {
+        name: 'default',
+        match: { host: null, path: null, methods: null },
+        pool: 'app',
+        redirect: null,
+        rateLimit: null,
+      },
     ],
     rateLimit: {
       enabled: false,

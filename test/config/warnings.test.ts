@@ -46,6 +46,26 @@ rateLimit:
   assert.deepEqual(warningsOf(`trustedProxies: ["::1"]\n${POOL}rateLimit: {}\n`), []);
 });
 
+test('a redirect hides no route but another redirect, and is warned about where no address has tls', () => {
+  const text = `pools: { app: { backends: [{ url: "http://a" }] } }
+routes:
+  - { name: secure, redirect: {} }
+  - { name: again, redirect: { status: 302 } }
+  - { name: app, pool: app }
+  - { name: never, redirect: {} }
+`;
+  const nowhere = (line: number, index: number) =>
+    `f:${line}: warning: routes[${index}].redirect: no address of listen has tls, so clients are sent to a port that Sluice does not serve`;
+  assert.deepEqual(warningsOf(text), [
+    nowhere(3, 0),
+    nowhere(4, 1),
+    'f:4: warning: routes[1]: is never reached: the route secure before it matches the same requests',
+    nowhere(6, 3),
+    'f:6: warning: routes[3]: is never reached: the route secure before it matches the same requests',
+  ]);
+  assert.equal(warningsOf('routes: [{ name: secure, redirect: {} }]').length, 1);
+});
+
 test('a warning names instances that share no store, and a backend that may be there twice', () => {
   const instances = `${POOL}rateLimit: { instances: 2, identify: { apiKeyHeader: "" } }\n`;
   const alone = 'f:2: warning: rateLimit.instances:';

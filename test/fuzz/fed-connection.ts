@@ -152,7 +152,7 @@ class Feed extends LoneConnection<FedWire> {
   serve(downstream: Downstream): void {
     const { head } = downstream;
     const facts = factsOfHead(head);
-    const status = new Admission(head, PEER).guard(this.plan.limits)?.status ?? 0;
+    const status = new Admission(head, PEER, 'http').guard(this.plan.limits)?.status ?? 0;
     const index = this.#found.requests.length;
     if (TOO_LARGE.includes(status)) {
       // In pieces, it is refused before it becomes a request.

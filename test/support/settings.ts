@@ -37,7 +37,7 @@ export function routeSettings(
   more: Partial<RouteSettings> = {},
 ): RouteSettings {
   const any = { host: null, path: null, methods: null };
-  return { name, match: { ...any, ...match }, pool: 'app', rateLimit: null, ...more };
+  return { name, match: { ...any, ...match }, pool: 'app', redirect: null, rateLimit: null, ...more };
 }
 
 /** policySettings makes the policy `default`: 100 tokens, with almost no refill. */

@@ -94,5 +94,6 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
 export const poolsSchema = Key.byName(poolSchema, {
   meaning: 'Groups of backends. Names: 1–64 of `A–Z a–z 0–9 . _ -`.',
   range: 'at least one',
+  fallback: '**required**, except where every route redirects',
   none: 'needs at least one pool',
 });

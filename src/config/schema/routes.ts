@@ -26,6 +26,11 @@ const routeLimitSchema = Key.block('', {
   ),
 });
 
+const REDIRECT_SINCE = '0.6';
+const REDIRECT_STATUS_MESSAGE = 'must be one of 301, 302, 307, 308';
+const REDIRECT =
+  'In place of `pool`: sends requests that came without TLS to the same host, path and query at `https://`. Requests over TLS, and those that a trusted proxy says came over it, go on to the next route. The port in `Location` is that of the first address with `tls`; there is none where that is 443, or where the client did not use a port of this file (behind a port mapping).';
+
 const LIMIT_MESSAGE = 'must be off, or a mapping like { policy: default, cost: 1 }';
 
 const routeSchema = Key.block('One route; the first that matches wins.', {
@@ -53,8 +58,20 @@ const routeSchema = Key.block('One route; the first that matches wins.', {
     }).optional(),
     headers: Key.later('Header fields that must have a value'),
   }).prefault({}),
-  pool: Key.name('The pool that serves the requests.', 'one of `pools`'),
-  redirect: Key.later('An answer that sends the client elsewhere'),
+  pool: Key.name('The pool that serves the requests; this or `redirect`.', 'one of `pools`').optional(),
+  redirect: Key.block(
+    REDIRECT,
+    {
+      scheme: Key.choice(['https'], 'Where to.'),
+      status: Key.described(z.literal([301, 302, 307, 308], Key.saying(REDIRECT_STATUS_MESSAGE)), {
+        type: 'status',
+        meaning: 'Status of the answer. With 301 and 302 clients may turn a POST into a GET.',
+        range: '301, 302, 307, 308',
+        since: REDIRECT_SINCE,
+      }).default(308),
+    },
+    REDIRECT_SINCE,
+  ).optional(),
   upgrade: Key.later('Protocols to which a connection may change'),
   priority: Key.later('What is shed first under overload', 'normal'),
   split: Key.later('Several pools by weight'),

@@ -96,7 +96,7 @@ export const configSchema = Key.block('', {
       'Peers whose `X-Forwarded-*` and `X-Request-Id` Sluice believes. `unix:` (since 0.5) stands for every peer on a Unix socket; without it all of them are one client.',
     fallback: 'empty: nobody',
   }).prefault([]),
-  pools: poolsSchema,
+  pools: poolsSchema.optional(),
   routes: routesSchema,
   rateLimit: rateLimitSchema.optional(),
   redis: redisSchema.optional(),

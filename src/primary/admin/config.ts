@@ -55,7 +55,7 @@ export function configView({ listen, admin, pools, routes, rateLimit, redis, ...
     listen: listen.map((address) => ({ address: addressText(address) })),
     admin: { address: hostPort(host, port), ...adminRest, token: admin.token === null ? '' : HIDDEN },
     ...fileWords(rest),
-    pools: byName(pools, poolOf),
+    ...(pools.length > 0 && { pools: byName(pools, poolOf) }),
     routes: routes.map(routeOf),
     rateLimit: { ...rateLimit, policies: byName(rateLimit.policies, (policy) => policy) },
     ...(redis && { redis: redisOf(redis) }),
@@ -99,11 +99,12 @@ function healthCheckOf({ expectStatus, path, ...rest }: NonNullable<PoolSettings
   return { ...fileWords(rest), path: path.replace(/=[^&]*/g, `=${HIDDEN}`), expectStatus: `${from}-${to}` };
 }
 
-function routeOf({ match, rateLimit, ...rest }: RouteSettings): View {
+function routeOf({ match, pool, redirect, rateLimit, ...rest }: RouteSettings): View {
   const given = Object.entries(match).filter(([, value]) => value !== null);
   const { policies = [], cost } = rateLimit ?? {};
   const limit = rateLimit && { policy: policies.length === 1 ? policies[0] : policies, cost };
-  return { ...rest, match: Object.fromEntries(given), rateLimit: limit ?? 'off' };
+  const action = redirect === null ? { pool } : { redirect };
+  return { ...rest, match: Object.fromEntries(given), ...action, rateLimit: limit ?? 'off' };
 }
 
 function redisOf({ servers, ...rest }: NonNullable<Settings['redis']>): View {

@@ -217,6 +217,7 @@ limits: { bodyBytes: 5MiB, targetBytes: 100, connections: 0, connectionsPerIp: 9
 timeouts: { headers: 1s, drainGrace: 0s, drain: 1h }
 log: { level: debug, format: pretty, access: { enabled: false, sample: 0.25 } }
 `,
+    'routes: [{ name: secure, redirect: { status: 301 } }]',
   ];
   for (const text of texts) {
     const settings = settingsOf(text);
