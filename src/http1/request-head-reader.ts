@@ -4,13 +4,13 @@ import type { LimitSettings } from '../contract/settings.ts';
 import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from './head-bytes.ts';
 import { HEAD_INCOMPLETE, HeadReader } from './head-reader.ts';
 import * as names from './header-names.ts';
+import { flattenTexts, takeRequestField } from './request-fields.ts';
 
 /** The methods that llhttp knows; a test compares them. To import node:http for its METHODS would take 15 MiB of each worker. */
 export const KNOWN_METHODS = names.wordSet(`
   ACL BIND CHECKOUT CONNECT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL MOVE NOTIFY OPTIONS
   PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH SOURCE SUBSCRIBE TRACE UNBIND UNLINK UNLOCK UNSUBSCRIBE`);
 const FRAMING_TOKENS = names.wordSet('content-length transfer-encoding host');
-const REQUEST_ID = /^[A-Za-z0-9._-]{1,128}$/;
 const PROTOCOL = Buffer.from('HTTP/', 'latin1');
 const VERSION_BYTES = 'HTTP/1.1'.length;
 const DOT = 46;
@@ -120,17 +120,6 @@ export class RequestHeadReader extends HeadReader {
   protected override take(kind: number, name: string, value: string): boolean {
     const { head } = this;
     switch (kind) {
-      case names.PLAIN:
-      case names.VIA:
-      case names.DATE:
-        return true;
-      case names.USER_AGENT:
-        head.userAgent = value;
-        return true;
-      case names.HOST:
-        head.hostCount += 1;
-        head.host = value;
-        return false;
       case names.CONNECTION:
         this.#takeConnection(value);
         return false;
@@ -143,50 +132,11 @@ export class RequestHeadReader extends HeadReader {
         if (this.#isChunked || !names.isChunked(value)) head.hasBadFraming = true;
         this.#isChunked = true;
         return false;
-      case names.EXPECT:
-        // RFC 9110 §10.1.1: 100-continue is the only expectation, and HTTP/1.0 has none.
-        if (head.httpVersion < 11) return false;
-        if (value.toLowerCase() === '100-continue') head.expectsContinue = true;
-        else head.hasUnknownExpectation = true;
-        return false;
-      case names.TE:
-        head.wantsTrailers ||= /(?:^|,)[ \t]*trailers[ \t]*(?:,|;|$)/i.test(value);
-        return false;
       case names.UPGRADE:
         head.wantsUpgrade = true;
         return false;
       default:
-        this.#takeForwarding(kind, name, value);
-        return false;
-    }
-  }
-
-  /** Fields by which a proxy before Sluice, or a tracer, describes the request. The kinds that are not named here are dropped. */
-  #takeForwarding(kind: number, name: string, value: string): void {
-    const { head } = this;
-    switch (kind) {
-      case names.X_FORWARDED_FOR:
-        head.forwardedFor += head.forwardedFor === '' ? value : `, ${value}`;
-        break;
-      case names.X_FORWARDED_PROTO:
-        head.forwardedProto ||= value;
-        break;
-      case names.X_FORWARDED_HOST:
-        head.forwardedHost ||= value;
-        break;
-      case names.FORWARDED_OTHER:
-        if (name.toLowerCase() !== 'x-real-ip') head.forwardedLines += `${name}: ${value}\r\n`;
-        break;
-      case names.X_REQUEST_ID:
-        if (head.requestId === '' && REQUEST_ID.test(value)) head.requestId = value;
-        break;
-      case names.TRACEPARENT:
-        head.traceparentCount += 1;
-        head.traceparent = value;
-        break;
-      case names.TRACESTATE:
-        head.tracestateLines += `tracestate: ${value}\r\n`;
-        break;
+        return takeRequestField(head, kind, name, value);
     }
   }
 
@@ -207,18 +157,6 @@ export class RequestHeadReader extends HeadReader {
       head.named.add(token);
     }
   }
-}
-
-/** V8 keeps concatenated text as a tree: that of a head with thousands of short lines takes up to 14 times the bytes. */
-function flattenTexts(head: RequestHead): void {
-  head.lines = flat(head.lines);
-  head.forwardedFor = flat(head.forwardedFor);
-  head.forwardedLines = flat(head.forwardedLines);
-  head.tracestateLines = flat(head.tracestateLines);
-}
-
-function flat(text: string): string {
-  return Buffer.from(text, 'latin1').toString('latin1');
 }
 
 const NO_HEAD = new RequestHead();

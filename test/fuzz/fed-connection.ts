@@ -6,7 +6,7 @@ import type { Downstream } from '../../src/contract/downstream.ts';
 import type { KnownAddress } from '../../src/limit/caller/identity.ts';
 import { Admission } from '../../src/proxy/admission.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
-import type { InboundConnection } from '../../src/worker/inbound/base-connection.ts';
+import type { BaseConnection } from '../../src/worker/inbound/base-connection.ts';
 import { LoneConnection } from '../support/lone-connection.ts';
 import { takeAnswers } from './answers.ts';
 import { FedRequest } from './fed-request.ts';
@@ -183,7 +183,7 @@ class Feed extends LoneConnection<FedWire> {
     this.#found.faults.push('overload');
   }
 
-  override refusalOf(connection: InboundConnection, failure: UnparsedRequest): string {
+  override refusalOf(connection: BaseConnection, failure: UnparsedRequest): string {
     if (this.#found.refusal !== 0) this.#found.faults.push('two refusals');
     this.#found.refusal = failure.status;
     return super.refusalOf(connection, failure);

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import type { Downstream, DownstreamListener, ResponseStart } from '../../src/contract/downstream.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
-import type { InboundConnection } from '../../src/worker/inbound/base-connection.ts';
+import type { BaseConnection } from '../../src/worker/inbound/base-connection.ts';
 import { TICK_MS } from './fake-time.ts';
 import { KEEP_ALIVE_MS, LoneConnection } from './lone-connection.ts';
 import { PoisonedBuffers } from './poisoned-buffers.ts';
@@ -49,7 +49,7 @@ export class Scene extends LoneConnection<StuckWire> {
     this.#serve(downstream);
   }
 
-  override refusalOf(connection: InboundConnection, request: UnparsedRequest): string {
+  override refusalOf(connection: BaseConnection, request: UnparsedRequest): string {
     this.refusals.push(request.status);
     return super.refusalOf(connection, request);
   }

@@ -4,7 +4,7 @@ import type { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import { PendingMemory } from '../../src/http1/pending-bytes.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
 import type { Plan } from '../../src/proxy/plan.ts';
-import type { ConnectionOwner, InboundConnection } from '../../src/worker/inbound/base-connection.ts';
+import type { BaseConnection, ConnectionOwner } from '../../src/worker/inbound/base-connection.ts';
 import { ClientConnection } from '../../src/worker/inbound/wire/client-connection.ts';
 import { FakeTime } from './fake-time.ts';
 import type { MemoryWire } from './memory-wire.ts';
@@ -50,7 +50,7 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     throw new Error('overload');
   }
 
-  refusalOf(_connection: InboundConnection, { status }: UnparsedRequest): string {
+  refusalOf(_connection: BaseConnection, { status }: UnparsedRequest): string {
     return `HTTP/1.1 ${status} No\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
   }
 

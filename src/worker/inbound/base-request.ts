@@ -1,4 +1,4 @@
-/** What the requests of both engines have in common: the progress of the answer, and its listener. */
+/** What all requests have in common, whatever their protocol: the progress of the answer, and its listener. */
 import type {
   ClientFacts,
   Downstream,
@@ -7,42 +7,30 @@ import type {
 } from '../../contract/downstream.ts';
 import type { RequestHead } from '../../contract/request-head.ts';
 
-/** At most this much of an unwanted body is discarded to keep its connection; to discard more costs more than a new connection. */
-export const DISCARD_MAX_BYTES = 65_536;
-
-/** RequestOwner is what a request needs of its connection. */
-export interface RequestOwner {
+/** BaseRequestOwner is what a request needs of its connection. */
+interface BaseRequestOwner {
   readonly client: ClientFacts;
-  /** The kernel has not taken all of the answer so far. */
-  onBlocked(): void;
   /** The last byte of the answer has left. */
   onSent(request: BaseRequest): void;
-  /** cut closes the connection at once; by a reset where a plain end could be taken for the end of the answer. */
-  cut(options: { byReset: boolean }): void;
 }
 
 /** BaseRequest is one request. Once its answer has left or the client is gone, it is `over`, and its calls do nothing. */
-export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> implements Downstream {
+export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOwner> implements Downstream {
   readonly head: RequestHead;
   readonly client: ClientFacts;
   started = false;
   /** The proxy has handed over all of the answer. */
   ended = false;
-  /** The connection ends after this answer; valid once started. */
-  closing = false;
   listener: DownstreamListener | null = null;
 
   protected readonly owner: Owner;
   protected over = false;
-  /** The body of the answer is sent in chunks; valid once started. */
-  protected chunked = false;
   /** `100 Continue` was sent. */
   protected continued = false;
   /** write() returned false, and onFlushed has not followed yet. */
   protected waiting = false;
-  /** The body of the answer ends with the connection. */
-  #closeDelimited = false;
-  #stalled = false;
+  /** The client has taken no bytes for too long. */
+  protected isStalled = false;
 
   constructor(head: RequestHead, owner: Owner) {
     this.head = head;
@@ -62,10 +50,9 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
   abstract complete(answer: ResponseStart, body: string): void;
   abstract write(chunk: Buffer): boolean;
   abstract end(rawTrailers: string[]): boolean;
+  abstract abort(): void;
   protected abstract sendContinue(): void;
   protected abstract sendInterim(status: number, lines: string): void;
-  /** mustClose tells whether the connection must end after this answer. Asked at most once per answer, after all other reasons. */
-  protected abstract mustClose(): boolean;
 
   continueBody(): void {
     if (!this.head.expectsContinue || this.continued || this.started || this.over) return;
@@ -74,30 +61,7 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
   }
 
   inform(status: number, lines: string): void {
-    if (this.head.httpVersion === 11 && !this.started && !this.over) this.sendInterim(status, lines);
-  }
-
-  abort(): void {
-    // A reset also frees what the kernel holds for a client that reads nothing.
-    if (!this.over) this.owner.cut({ byReset: this.#closeDelimited || this.#stalled });
-  }
-
-  /** frame decides how answer and connection end (RFC 9112 §6, §9.3, §9.6). @returns all lines but Transfer-Encoding */
-  protected frame({ status, lines, contentLength, hasBody, closing }: ResponseStart): string {
-    const { head } = this;
-    const isHttp11 = head.httpVersion === 11;
-    const isUnknownLength = hasBody && contentLength < 0;
-    this.chunked = isUnknownLength && isHttp11;
-    this.#closeDelimited = isUnknownLength && !isHttp11;
-    // A client that got no 100 may send its body or not: nobody could tell what comes next.
-    const unmet = head.expectsContinue && head.hasBody && !this.continued;
-    this.closing = closing || this.#closeDelimited || unmet || !head.persistent || this.mustClose();
-    let framed = lines;
-    if (this.closing) framed += 'Connection: close\r\n';
-    else if (!isHttp11) framed += 'Connection: keep-alive\r\n';
-    if (contentLength >= 0) framed += `Content-Length: ${contentLength}\r\n`;
-    else if (!hasBody && mayHaveBody(head.method, status)) framed += 'Content-Length: 0\r\n';
-    return framed;
+    if (this.head.httpVersion > 10 && !this.started && !this.over) this.sendInterim(status, lines);
   }
 
   /** sent is called when the last byte of the answer has left. */
@@ -110,11 +74,6 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
 
   // Called by the connection.
 
-  /** @param status of the answer to a body that cannot be read */
-  bodyInvalid(status: number): void {
-    if (!this.over && !this.ended) this.listener?.onRequestBodyInvalid(status);
-  }
-
   /** All bytes so far have left. */
   flushed(): void {
     if (!this.waiting || this.over) return;
@@ -125,7 +84,7 @@ export abstract class BaseRequest<Owner extends RequestOwner = RequestOwner> imp
   /** The client has taken no bytes for too long. */
   stalled(): void {
     if (this.over) return;
-    this.#stalled = true;
+    this.isStalled = true;
     this.listener?.onStalled();
   }
 

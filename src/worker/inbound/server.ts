@@ -13,7 +13,7 @@ import { atMost } from '../../infra/with-deadline.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
-import type { ConnectionOwner, InboundConnection } from './base-connection.ts';
+import type { BaseConnection, ConnectionOwner } from './base-connection.ts';
 
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
@@ -57,7 +57,7 @@ export class InboundServer implements ConnectionOwner {
   #listeners: Server[] | null = [];
   /** The servers of the addresses whose connections the primary deals, by the index of the address. */
   readonly #dealt = new Map<number, Server>();
-  readonly #connections = new PlacedList<InboundConnection>();
+  readonly #connections = new PlacedList<BaseConnection>();
   /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
   #perAddress: Map<string, number> | null = null;
   readonly #automaticCap = Math.floor(openFileLimit() / 2);
@@ -195,18 +195,18 @@ export class InboundServer implements ConnectionOwner {
     this.#deps.metrics.add(this.#overloadCell, 1);
   }
 
-  refusalOf(connection: InboundConnection, request: UnparsedRequest): string {
+  refusalOf(connection: BaseConnection, request: UnparsedRequest): string {
     const totalMs = this.timer.monotonicMs() - connection.sinceMs;
     return this.#deps.handler.refuseUnparsed(request, connection.client.address, totalMs);
   }
 
-  onConnectionClosed(connection: InboundConnection): void {
+  onConnectionClosed(connection: BaseConnection): void {
     this.#connections.remove(connection);
     if (connection.counted) this.#countPeer(connection.client.address, -1);
     if (this.connectionCount === 0) this.#onEmpty?.();
   }
 
-  admit(connection: InboundConnection): void {
+  admit(connection: BaseConnection): void {
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);
     const shedCell = this.#shedCellFor(this.plan.limits, this.#countOf(connection, this.plan));
@@ -224,7 +224,7 @@ export class InboundServer implements ConnectionOwner {
   }
 
   /** Connections of the same address, this one included; 0 where they are not counted. Where a cap is new, all are counted first. */
-  #countOf(connection: InboundConnection, { limits, identifier }: Plan): number {
+  #countOf(connection: BaseConnection, { limits, identifier }: Plan): number {
     if (limits.connectionsPerIp === 0) {
       this.#perAddress = null;
       return 0;

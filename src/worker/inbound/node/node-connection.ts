@@ -11,7 +11,8 @@
 import { Socket } from 'node:net';
 import { resetOrDestroy } from '../../../infra/wire/wire.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
-import { BaseConnection, type ConnectionOwner, LINGER_IDLE_MS } from '../base-connection.ts';
+import type { ConnectionOwner } from '../base-connection.ts';
+import { Http1Connection, LINGER_IDLE_MS } from '../http1-connection.ts';
 import type { NodeDownstream, NodeRequestOwner } from './node-downstream.ts';
 
 const OPEN = 0;
@@ -35,7 +36,7 @@ export interface QueuedRequests {
 }
 
 /** NodeConnection is made by the engine for each accepted socket. */
-export class NodeConnection extends BaseConnection<NodeDownstream> implements NodeRequestOwner {
+export class NodeConnection extends Http1Connection<NodeDownstream> implements NodeRequestOwner {
   readonly socket: Socket;
   readonly onFlushed = (error?: Error | null): void => {
     if (!error) this.current?.flushed();

@@ -4,7 +4,7 @@ import type { ResponseStart } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
 import { CHUNKED_BODY, type RequestHead } from '../../../contract/request-head.ts';
 import { fieldsOf } from '../../../http1/field-lines.ts';
-import { BaseRequest, DISCARD_MAX_BYTES, type RequestOwner } from '../base-request.ts';
+import { DISCARD_MAX_BYTES, Http1Request, type RequestOwner } from '../http1-request.ts';
 
 /** NodeRequestOwner is what a request needs of its connection; implemented by NodeConnection. */
 export interface NodeRequestOwner extends RequestOwner {
@@ -19,7 +19,7 @@ export interface NodeRequestOwner extends RequestOwner {
 }
 
 /** NodeDownstream is made for each request that node has parsed. */
-export class NodeDownstream extends BaseRequest<NodeRequestOwner> {
+export class NodeDownstream extends Http1Request<NodeRequestOwner> {
   readonly #request: IncomingMessage;
   readonly #response: ServerResponse;
   #reading = false;

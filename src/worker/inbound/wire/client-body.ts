@@ -16,7 +16,7 @@ import type { RequestHead } from '../../../contract/request-head.ts';
 import { type BodyBuffers, FIRST_BUFFER_BYTES, SMALL_PIECE_BYTES } from '../../../http1/body-buffers.ts';
 import { BodyReader } from '../../../http1/body-reader.ts';
 import type { PendingOwner } from '../../../http1/pending-bytes.ts';
-import { DISCARD_MAX_BYTES } from '../base-request.ts';
+import { DISCARD_MAX_BYTES } from '../http1-request.ts';
 import type { ClientRequest } from './client-request.ts';
 
 const COMPLETE = 0;

@@ -2,7 +2,8 @@
 import { PENDING_MAX_BYTES, PendingBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
 import type { Wire, WireEvents } from '../../../infra/wire/wire.ts';
-import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
+import type { ConnectionOwner } from '../base-connection.ts';
+import { Http1Connection } from '../http1-connection.ts';
 import type { ClientBody } from './client-body.ts';
 import type { ClientRequest } from './client-request.ts';
 
@@ -17,7 +18,7 @@ const LOOK_AHEAD_MAX_BYTES = 262_144;
 const TURN_MAX_REQUESTS = 32;
 
 /** ClientInput is the lower half of ClientConnection. */
-export abstract class ClientInput extends BaseConnection<ClientRequest> implements WireEvents {
+export abstract class ClientInput extends Http1Connection<ClientRequest> implements WireEvents {
   readonly wire: Wire;
   readonly pendingMemory: PendingMemory;
   protected readonly heads = new RequestHeadReader();

@@ -2,7 +2,8 @@
 import type { ResponseStart } from '../../../contract/downstream.ts';
 import { CRLF, chunkHead, lastChunk } from '../../../http1/chunk-writing.ts';
 import type { Wire } from '../../../infra/wire/wire.ts';
-import { BaseRequest, mayHaveBody, type RequestOwner } from '../base-request.ts';
+import { mayHaveBody } from '../base-request.ts';
+import { Http1Request, type RequestOwner } from '../http1-request.ts';
 
 const INTERIM_PHRASES: Readonly<Record<number, string>> = { 102: 'Processing', 103: 'Early Hints' };
 const CONTINUE = 'HTTP/1.1 100 Continue\r\n\r\n';
@@ -18,7 +19,7 @@ export interface WireRequestOwner extends RequestOwner {
 }
 
 /** ClientRequest is made by ClientConnection for each head. */
-export class ClientRequest extends BaseRequest<WireRequestOwner> {
+export class ClientRequest extends Http1Request<WireRequestOwner> {
   /** The head of an answer in pieces, until it is written. */
   #headText = '';
 
