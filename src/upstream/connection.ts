@@ -16,8 +16,9 @@
  */
 import { isOwnShortage, LbError } from '../contract/errors.ts';
 import { NO_BODY } from '../contract/request-head.ts';
+import type { Wire } from '../contract/wire.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
-import type { ConnectEvents, Wire, WireMaker } from '../infra/wire/wire.ts';
+import type { ConnectEvents, WireMaker } from '../infra/wire/wire.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
 import {
   Exchange,

@@ -8,9 +8,9 @@
  */
 import { LbError } from '../contract/errors.ts';
 import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
+import type { Wire } from '../contract/wire.ts';
 import { SMALL_PIECE_BYTES } from '../http1/body-buffers.ts';
 import { CRLF, chunkHead, lastChunk } from '../http1/chunk-writing.ts';
-import type { Wire } from '../infra/wire/wire.ts';
 import type { UpstreamRequest } from './exchange.ts';
 
 /** Small pieces are joined up to this size: a body in 1-byte chunks would cost a system call per byte. */

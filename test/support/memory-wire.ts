@@ -1,5 +1,5 @@
 /** A wire in memory that records what is written. */
-import type { Wire } from '../../src/infra/wire/wire.ts';
+import type { Wire } from '../../src/contract/wire.ts';
 
 export class MemoryWire implements Wire {
   /** All bytes written, as latin1. */
@@ -38,6 +38,10 @@ export class MemoryWire implements Wire {
     return this.write(() => {
       this.text += before + chunk.toString('latin1') + after;
     });
+  }
+
+  handTo(): void {
+    throw new Error('a wire in memory has one owner');
   }
 
   probe(): void {

@@ -9,8 +9,9 @@
 import { Socket } from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { toError } from '../../contract/errors.ts';
+import type { Wire } from '../../contract/wire.ts';
 import { SocketBound } from './socket-bound.ts';
-import type { ConnectEvents, Wire, WireMaker } from './wire.ts';
+import type { ConnectEvents, WireMaker } from './wire.ts';
 
 /** The handle of a TCP, pipe or TLS socket: node's LibuvStreamWrap or TLSWrap. */
 interface Handle {

@@ -1,7 +1,8 @@
 /** What both wires do with node's socket: connect, pause, end, close. A repeated call does nothing; a closed wire calls nobody. */
 import type { Socket } from 'node:net';
+import type { WireEvents } from '../../contract/wire.ts';
 import { backendNames } from '../backend-names.ts';
-import { resetOrDestroy, type WireEvents } from './wire.ts';
+import { resetOrDestroy } from './wire.ts';
 
 /** After this much silence the operating system asks a backend whether it is there. */
 const KEEP_ALIVE_PROBE_MS = 30_000;
@@ -11,7 +12,7 @@ export abstract class SocketBound {
   closed = false;
   writeFailed = false;
   protected readonly socket: Socket;
-  protected readonly events: WireEvents;
+  events: WireEvents;
   protected paused = false;
   /** end() was called: our FIN follows what was written. */
   protected finSent = false;
@@ -24,12 +25,17 @@ export abstract class SocketBound {
 
   /** connect is called once, by the maker of a wire to a backend. */
   connect(target: { host: string; port: number }, onConnect: () => void): void {
-    this.socket.on('connect', () => {
+    // `once`: a listener that stays would keep the first owner alive.
+    this.socket.once('connect', () => {
       if (!this.closed) onConnect();
     });
     this.socket.setNoDelay(true);
     this.socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
     this.socket.connect({ host: target.host, port: target.port, lookup: backendNames.lookup });
+  }
+
+  handTo(events: WireEvents): void {
+    this.events = events;
   }
 
   pause(): void {

@@ -3,8 +3,9 @@
  * memory and freed at once; a socket to a backend reads into the owner's memory (`onread`).
  */
 import { Socket, type SocketConstructorOpts } from 'node:net';
+import type { Wire, WireEvents } from '../../contract/wire.ts';
 import { SocketBound } from './socket-bound.ts';
-import type { ConnectEvents, Wire, WireEvents, WireMaker } from './wire.ts';
+import type { WireMaker } from './wire.ts';
 
 /** Smaller chunks may be parts of node's slab, and are not worth freeing. */
 const FREE_MIN_BYTES = 4096;
@@ -17,7 +18,7 @@ export const socketWires: WireMaker = {
     return wire;
   },
   connect: (target, events) => {
-    const outbound = new OutboundSocket(events);
+    const outbound = new OutboundSocket();
     const wire = new SocketWire(outbound, events);
     outbound.wire = wire;
     wire.connect(target, () => events.onConnect());
@@ -178,15 +179,15 @@ class OutboundSocket extends Socket {
     callback?.(this.destroyed ? error : null);
   };
 
-  constructor(events: ConnectEvents) {
+  constructor() {
     const onread: SocketConstructorOpts['onread'] = {
       // node asks once more after a callback in which the wire was closed.
       buffer: () => {
-        if (this.wire?.closed !== true) this.#buffer = events.nextBuffer();
+        if (this.wire?.closed === false) this.#buffer = this.wire.events.nextBuffer();
         return this.#buffer;
       },
       callback: (byteCount) => {
-        if (this.wire?.closed === false) events.onRead(byteCount);
+        if (this.wire?.closed === false) this.wire.events.onRead(byteCount);
         return !this.isPaused();
       },
     };

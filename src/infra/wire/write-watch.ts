@@ -2,8 +2,9 @@
  * Notices a peer that takes no bytes for a while. Progress is what the kernel takes, not a finished piece, which may take a slow
  * peer longer than the deadline. The watch looks LOOKS times per deadline, so it is at most one look late.
  */
+
+import type { Wire } from '../../contract/wire.ts';
 import { Deadline, type DeadlineTimer } from '../deadline-timer.ts';
-import type { Wire } from './wire.ts';
 
 const LOOKS = 4;
 

@@ -3,8 +3,9 @@ import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import type { Wire } from '../../../src/contract/wire.ts';
 import { socketWires } from '../../../src/infra/wire/socket-wire.ts';
-import type { ConnectEvents, Wire, WireMaker } from '../../../src/infra/wire/wire.ts';
+import type { ConnectEvents, WireMaker } from '../../../src/infra/wire/wire.ts';
 import { HANDLE_WIRE_VERSIONS, wiresOf } from '../../../src/infra/wire/wire-choice.ts';
 import { makeTempFolder } from '../../support/temp-folder.ts';
 import { within } from '../../support/wait.ts';
@@ -170,9 +171,8 @@ async function acceptedPair(t: TestContext, way: Way, owner: RecordingOwner): Pr
   });
   await listen(t, server, way.transport);
   const address = server.address();
-  const target =
-    typeof address === 'string' ? { path: address } : { port: tcpPort(server), host: '127.0.0.1' };
-  const peer = connect({ ...target, allowHalfOpen: true }).pause();
+  const target = typeof address === 'string' ? { path: address } : { port: tcpPort(server) };
+  const peer = connect({ host: '127.0.0.1', ...target, allowHalfOpen: true }).pause();
   const peerErrors = peerOf(t, peer);
   const connected = once(peer, 'connect');
   const wire = await within(accepted.promise, 15_000, 'a connection');

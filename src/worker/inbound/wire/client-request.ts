@@ -1,7 +1,7 @@
 /** One request on a wire, as the proxy sees it (Downstream). */
 import type { ResponseStart } from '../../../contract/downstream.ts';
+import type { Wire } from '../../../contract/wire.ts';
 import { CRLF, chunkHead, lastChunk } from '../../../http1/chunk-writing.ts';
-import type { Wire } from '../../../infra/wire/wire.ts';
 import { mayHaveBody } from '../base-request.ts';
 import { Http1Request, type RequestOwner } from '../http1-request.ts';
 

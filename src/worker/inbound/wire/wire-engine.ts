@@ -1,7 +1,8 @@
 /** Our own engine: HTTP/1.1 on wires. */
 import { createServer } from 'node:net';
+import type { Wire, WireEvents } from '../../../contract/wire.ts';
 import { PendingMemory } from '../../../http1/pending-bytes.ts';
-import type { Wire, WireEvents, WireMaker } from '../../../infra/wire/wire.ts';
+import type { WireMaker } from '../../../infra/wire/wire.ts';
 import { destroyIfGone } from '../base-connection.ts';
 import type { Engine } from '../server.ts';
 import { ClientConnection } from './client-connection.ts';
