@@ -10,7 +10,7 @@ import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 7;
+export const PROTOCOL_VERSION = 8;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -33,6 +33,13 @@ export interface WorkerPlace {
 
 /** Some 1,500 clients, which a worker applies within 1 ms. */
 export const CLIENTS_PART_BYTES = 65_536;
+
+/** More names than have orders at once. */
+export const MAX_ACME_CHALLENGES = 100;
+
+const ACME_CHALLENGE = { fields: { token: 'string', keyAuthorization: 'string' } } as const;
+/** AcmeChallenge is what a certificate authority asks for at a path, and the answer that it expects (RFC 8555 §8.3). */
+export type AcmeChallenge = Fitting<typeof ACME_CHALLENGE>;
 
 const STRINGS = { listOf: 'string' } as const;
 const STATES = { listOf: BACKEND_AVAILABILITY } as const;
@@ -62,6 +69,8 @@ const PRIMARY_SHAPES = {
   },
   /** The secret that verifies API keys; null: this machine has none and accepts no key. */
   'api-key-secret': { secret: { nullOr: 'string' } },
+  /** All challenges of certificate authorities that are open now, at most MAX_ACME_CHALLENGES; acknowledged by its version. */
+  'acme-challenges': { version: 'number', challenges: { listOf: ACME_CHALLENGE } },
   'bucket-replies': { id: 'number', replies: { listOf: { nullOr: TAKE_REPLY } } },
   /** An operator has refilled these buckets in the store: the worker forgets what it knows and holds of them. */
   'bucket-reset': { keys: STRINGS },
@@ -84,6 +93,8 @@ const WORKER_SHAPES = {
   applied: { revision: 'number' },
   /** Every part up to this one was applied. */
   'clients-applied': { part: 'number' },
+  /** Every request is answered from these challenges from now on. */
+  'acme-challenges-applied': { version: 'number' },
   /** The worker has the `connection` and can take another. */
   'connection-taken': {},
   /** The worker is about to close its listeners. */

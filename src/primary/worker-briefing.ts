@@ -1,12 +1,13 @@
 /**
  * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last, after
- * clients with their API keys, and with backend states. Otherwise a caller who is blocked, or has limits of its own, would get through a
+ * clients with their API keys and challenges of certificate authorities, and with backend states. Otherwise a caller who is blocked, or has limits of its own, would get through a
  * worker that does not know it yet.
  *
  * A worker is in one of two states:
  * - waiting: brief() is at work. A reload sends it no settings, which would make it listen too early.
  * - briefed: it has settings. apply() sends it each new revision.
  */
+import { type AcmeChallenge, MAX_ACME_CHALLENGES } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { atMost } from '../infra/with-deadline.ts';
@@ -26,6 +27,8 @@ export interface Revision {
 const FIRST_LOAD_MS = 5_000;
 /** A reload waits this long for a worker. A slower one still applies the revision: it has the message. */
 const ACKNOWLEDGE_MS = 5_000;
+/** How long a worker may take over challenges; a message takes a millisecond. */
+const CHALLENGES_MS = 2_000;
 /** Makes a time in µs older than any real version, and keeps the order; see settingsOf. */
 const BLIND_DIVISOR = 1_000;
 
@@ -40,6 +43,8 @@ export class WorkerBriefing {
   readonly #options: BriefingOptions;
   readonly #briefed = new Set<WorkerLink>();
   #revision: Revision;
+  #challenges: readonly AcmeChallenge[] = [];
+  #challengesVersion = 0;
   /** Workers of all instances that share the store, by the heartbeat; null while unknown. */
   storeWorkers: number | null = null;
 
@@ -58,10 +63,35 @@ export class WorkerBriefing {
     await atMost(told, FIRST_LOAD_MS);
     if (!link.alive) return;
     this.#briefed.add(link);
+    if (this.#challenges.length > 0) this.#sendChallenges(link);
     this.#sendRevision(link);
     if (streams.knows(link)) return;
     // Once it knows all clients, the policies' limits carry their real version.
     void clientsTold.then((knows) => (knows ? this.#sendRevision(link) : undefined));
+  }
+
+  /**
+   * tellChallenges replaces the open challenges of certificate authorities in every worker; the newest MAX_ACME_CHALLENGES of them,
+   * the last ones, count. Resolves once all workers answer from them, or have not said so in time; never rejects.
+   */
+  async tellChallenges(challenges: readonly AcmeChallenge[]): Promise<void> {
+    this.#challenges = challenges.slice(-MAX_ACME_CHALLENGES);
+    const version = ++this.#challengesVersion;
+    const told = [...this.#briefed].map((link) => {
+      const applied = link.waitFor(
+        'acme-challenges-applied',
+        CHALLENGES_MS,
+        (each) => each.version >= version,
+      );
+      this.#sendChallenges(link);
+      return applied;
+    });
+    await Promise.allSettled(told);
+  }
+
+  #sendChallenges(link: WorkerLink): void {
+    const challenges = [...this.#challenges];
+    link.send({ type: 'acme-challenges', version: this.#challengesVersion, challenges });
   }
 
   /**

@@ -27,6 +27,8 @@ const TARGET = /^[\x21\x22\x24-\x7e]+$/;
 const SIMPLE_TARGET = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?(?:\?[\x21\x22\x24-\x7e]*)?$/;
 /** Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110 §8.6). */
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
+/** RFC 8555 §8.3. */
+const CHALLENGE_PATH = '/.well-known/acme-challenge/';
 const NO_METHODS: readonly string[] = [];
 
 /** The last valid Host: most requests of a worker carry the same few. */
@@ -46,6 +48,8 @@ export class Admission {
   bodyLength = NO_BODY;
   /** Lines for the backend, each with CRLF; without Host, framing and the forwarding fields that Sluice writes. */
   headerLines = '';
+  /** The answer to a challenge of a certificate authority; '': the request asks for none that is open. */
+  keyAuthorization = '';
   caller: Caller | null = null;
   route: PlannedRoute | null = null;
   /** For `Allow` of a 405. */
@@ -65,11 +69,14 @@ export class Admission {
     this.target = head.target;
   }
 
-  /** admit returns why the request is refused, or null. The cheapest checks come first. */
-  admit(plan: Plan): Outcome | null {
+  /** admit returns why the request is refused, or null. The cheapest checks come first. @param challenges of ProxyDeps */
+  admit(plan: Plan, challenges: ReadonlyMap<string, string>): Outcome | null {
     const { limits, identifier, apiKeyHeader } = plan;
     const refusal = this.guard(limits, apiKeyHeader);
     if (refusal !== null) return refusal;
+    if (challenges.size > 0) this.keyAuthorization = this.#challenged(challenges);
+    // No route, redirect or limit may keep the authority from the answer.
+    if (this.keyAuthorization !== '') return null;
     this.caller = identifier.identify(this.peer, this.head.forwardedFor, this.#apiKey);
     const unrouted = this.#findRoute(plan);
     if (unrouted !== null) return unrouted;
@@ -148,6 +155,13 @@ export class Admission {
     if (this.peer.isTrusted) lines += head.forwardedLines;
     if (head.wantsTrailers) lines += 'TE: trailers\r\n';
     this.headerLines = lines;
+  }
+
+  #challenged(challenges: ReadonlyMap<string, string>): string {
+    const path = this.#path;
+    const { method } = this.head;
+    if (!path.startsWith(CHALLENGE_PATH) || (method !== 'GET' && method !== 'HEAD')) return '';
+    return challenges.get(path.slice(CHALLENGE_PATH.length)) ?? '';
   }
 
   #findRoute(plan: Plan): Outcome | null {

@@ -35,6 +35,8 @@ import { decideRetry } from './retry-policy.ts';
 
 const CONTINUE_STATUS = 100;
 const FIRST_NO_SUCCESS_STATUS = 300;
+/** RFC 8555 §8.3. */
+const KEY_AUTHORIZATION_LINES = 'Content-Type: application/octet-stream\r\n';
 
 /** ProxyDeps is what the worker gives to the proxy. */
 export interface ProxyDeps {
@@ -43,6 +45,8 @@ export interface ProxyDeps {
   metrics: WorkerMetrics;
   logger: Logger;
   accessLog: { write(line: string): void };
+  /** Open challenges of certificate authorities: key authorizations by token. */
+  challenges: ReadonlyMap<string, string>;
   /** A backend could not be connected, and this machine was not the cause. */
   onBackendFailure: (pool: string, backendId: string, detail: string) => void;
 }
@@ -88,10 +92,12 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#plan.enter();
     this.#deps.traffic.begin();
     this.#downstream.listen(this);
-    const refusal = this.#admission.admit(this.#plan);
+    const refusal = this.#admission.admit(this.#plan, this.#deps.challenges);
     const { peer, head } = this.#admission;
     this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
+    const { keyAuthorization } = this.#admission;
     if (refusal !== null) this.#refuse(refusal);
+    else if (keyAuthorization !== '') this.#answer(200, KEY_AUTHORIZATION_LINES, keyAuthorization);
     else this.#limit();
   }
 

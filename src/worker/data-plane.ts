@@ -23,13 +23,13 @@ import { wireEngine } from './inbound/wire/wire-engine.ts';
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 type TrafficMessage = Exclude<
   PrimaryMessage,
-  { type: 'settings' | 'clients' | 'api-key-secret' | 'drain' | 'stop' }
+  { type: 'settings' | 'clients' | 'api-key-secret' | 'acme-challenges' | 'drain' | 'stop' }
 >;
 
 export interface DataPlaneOptions
   extends WorkerPlace,
     Omit<PlanDeps, 'wires' | 'onFault'>,
-    Pick<ProxyDeps, 'logger' | 'accessLog'> {
+    Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
   send: (message: WorkerMessage) => boolean;
 }
 

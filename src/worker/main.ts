@@ -54,6 +54,8 @@ class WorkerMain {
   readonly #droppedLines = this.#metrics.series('sluice_application_log_dropped_lines_total');
   readonly #droppedAccessLines = this.#metrics.series('sluice_access_log_dropped_lines_total');
   readonly #loopDelay = new LoopDelayMonitor();
+  /** Key authorizations by token, for the whole life of the process. */
+  readonly #challenges = new Map<string, string>();
   #utilization = performance.eventLoopUtilization();
   #dataPlane: DataPlane | null = null;
   /** Resolves once all earlier steps are done: settings, and what must not overtake them (#next). */
@@ -94,6 +96,13 @@ class WorkerMain {
       case 'api-key-secret':
         this.#directory.useSecret(message.secret);
         break;
+      case 'acme-challenges': {
+        const { version, challenges } = message;
+        this.#challenges.clear();
+        for (const { token, keyAuthorization } of challenges) this.#challenges.set(token, keyAuthorization);
+        this.#link.send({ type: 'acme-challenges-applied', version });
+        break;
+      }
       case 'drain':
         this.#drain(message);
         break;
@@ -125,6 +134,7 @@ class WorkerMain {
       timer: this.#timer,
       metrics: this.#metrics,
       lookup: this.#directory,
+      challenges: this.#challenges,
       accessLog: accessLogOf(this.#place.log.format, this.#lines.access),
       send: (toPrimary) => this.#link.send(toPrimary),
     });

@@ -146,3 +146,29 @@ test('a worker waits no longer than 5 s for the first load', async (t) => {
   await briefed;
   assert.deepEqual(versions(), [1_000]);
 });
+
+test('workers have the open challenges of certificate authorities before the authority is called, new ones before they listen', async () => {
+  const { briefing } = makeBriefing();
+  const challenges = Array.from({ length: 101 }, (_, i) => ({ token: `t${i}`, keyAuthorization: `t${i}.k` }));
+  const first = makeLink();
+  const briefed = briefing.brief(first.link);
+  await first.learn();
+  await briefed;
+  let told = false;
+  const telling = briefing.tellChallenges(challenges).then(() => {
+    told = true;
+  });
+  await nextTurn();
+  assert.equal(told, false, 'the worker has not acknowledged them');
+  first.applied.resolve(undefined);
+  await telling;
+  const sent = first.sent.at(-1);
+  assert.ok(sent?.type === 'acme-challenges');
+  assert.deepEqual([sent.version, sent.challenges.length, sent.challenges.at(-1)?.token], [1, 100, 't100']);
+
+  const second = makeLink(1);
+  const later = briefing.brief(second.link);
+  await second.learn();
+  await later;
+  assert.deepEqual(second.types(), ['clients', 'acme-challenges', 'settings']);
+});

@@ -59,6 +59,8 @@ export interface ProxyOptions {
   apiKeyHeader?: string;
   apiKeys?: ApiKeyLookup;
   access?: WorkerSettings['log']['access'];
+  /** Open challenges of certificate authorities, by token. */
+  challenges?: ReadonlyMap<string, string>;
   /** Replaces the real limiter. */
   limiter?: TokenTaker;
   /** Replaces the engine that a worker would have. */
@@ -161,6 +163,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     metrics,
     logger,
     accessLog: { write: (line) => lines.push(JSON.parse(line)) },
+    challenges: options.challenges ?? new Map(),
     onBackendFailure: (poolName, backend, detail) => failures.push({ pool: poolName, backend, detail }),
   });
   const server = new InboundServer({
