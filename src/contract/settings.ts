@@ -44,6 +44,26 @@ export interface AdminSettings {
   hosts: string[];
 }
 
+/** PemFile is a file of the configuration that the primary has read. */
+interface PemFile {
+  path: string;
+  /** Certificates or a private key. */
+  pem: string;
+}
+
+/** PoolTlsSettings is how a pool connects to its backends with `https://`. */
+export interface PoolTlsSettings {
+  /** The authorities that may have signed a backend's certificate; null: those that Node.js trusts. */
+  ca: PemFile | null;
+  /** Sluice's own certificate and its key, for backends that ask for one; both or none. */
+  cert: PemFile | null;
+  key: PemFile | null;
+  /** The name in SNI, which the certificate must be for; lower case; null: the host of the backend's URL. */
+  serverName: string | null;
+  /** false: any certificate will do. */
+  verify: boolean;
+}
+
 export interface BackendSettings {
   /** Unique in its pool, host:port by default. A backend with the same id and address keeps its state over a reload. */
   id: string;

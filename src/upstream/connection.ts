@@ -18,6 +18,7 @@ import { isOwnShortage, LbError } from '../contract/errors.ts';
 import { NO_BODY } from '../contract/request-head.ts';
 import type { Wire } from '../contract/wire.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
+import type { BackendTls } from '../infra/wire/backend-tls.ts';
 import type { ConnectEvents, WireMaker } from '../infra/wire/wire.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
 import {
@@ -56,7 +57,9 @@ export interface ConnectionSettings extends ExchangeSettings {
   /** Name or address; a name is resolved at each connect. */
   host: string;
   port: number;
-  /** From the first SYN to an open connection. */
+  /** Absent: without TLS. */
+  tls?: BackendTls | undefined;
+  /** From the first SYN to an open connection; over TLS to the end of the handshake. */
   connectMs: number;
   /** From the last byte of the request to the end of the final response head. */
   responseMs: number;
@@ -106,7 +109,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#deadline = new Deadline(() => this.#onDue());
     this.#startedMs = settings.timer.monotonicMs();
     this.#arm(settings.connectMs);
-    this.#wire = settings.wires.connect({ host: settings.host, port: settings.port }, this);
+    this.#wire = settings.wires.connect(settings, this);
     this.#sender = new RequestSender(this.#wire, this);
   }
 
@@ -317,9 +320,12 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     }
   }
 
-  /** Ends the connection of a complete exchange: by a reset, but after an upload by a FIN, as a reset could destroy unread bytes. */
+  /**
+   * Ends the connection of a complete exchange: by a reset, but after an upload by a FIN, as a reset could destroy unread bytes. Over
+   * TLS the backend is told.
+   */
   #leave(): void {
-    this.#end({ byReset: this.#wire.readable && !this.#hasBody });
+    this.#end({ byReset: this.#wire.readable && !this.#hasBody && this.#settings.tls === undefined });
   }
 
   onBroken(error: Error): void {

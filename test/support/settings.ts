@@ -7,9 +7,11 @@ import type {
   ListenAddress,
   PolicySettings,
   PoolSettings,
+  PoolTlsSettings,
   RouteSettings,
   WorkerSettings,
 } from '../../src/contract/settings.ts';
+import type { Certificate } from './certificates.ts';
 
 export function healthCheckSettings(more: Partial<HealthCheckSettings> = {}): HealthCheckSettings {
   const counts = { rise: 2, fall: 3 };
@@ -28,6 +30,25 @@ export function healthCheckSettings(more: Partial<HealthCheckSettings> = {}): He
 export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
   const timeouts = { connectMs: 5_000, responseMs: 60_000, idleMs: 60_000 };
   return { name: 'app', balance: 'round_robin', backends: [], healthCheck: null, timeouts, ...more };
+}
+
+/** backendTlsSettings is TLS with the authorities that Node.js trusts. */
+export function backendTlsSettings(
+  more: Partial<Omit<PoolTlsSettings, 'ca' | 'cert' | 'key'>> & {
+    ca?: { cert: string };
+    own?: Certificate;
+  } = {},
+): PoolTlsSettings {
+  const { ca, own, ...rest } = more;
+  const file = (path: string, pem: string) => ({ path, pem });
+  return {
+    ca: ca === undefined ? null : file('ca.pem', ca.cert),
+    cert: own === undefined ? null : file(own.certPath, own.cert),
+    key: own === undefined ? null : file(own.keyPath, own.key),
+    serverName: null,
+    verify: true,
+    ...rest,
+  };
 }
 
 /** routeSettings makes a route to the pool `app` for every request, without a limit. */

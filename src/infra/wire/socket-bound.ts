@@ -2,7 +2,8 @@
 import type { Socket } from 'node:net';
 import type { WireEvents } from '../../contract/wire.ts';
 import { backendNames } from '../backend-names.ts';
-import { resetOrDestroy } from './wire.ts';
+import type { BackendTls } from './backend-tls.ts';
+import { type ConnectTarget, resetOrDestroy } from './wire.ts';
 
 /** After this much silence the operating system asks a backend whether it is there. */
 const KEEP_ALIVE_PROBE_MS = 30_000;
@@ -11,8 +12,13 @@ const KEEP_ALIVE_PROBE_MS = 30_000;
 export abstract class SocketBound {
   closed = false;
   writeFailed = false;
-  protected readonly socket: Socket;
   events: WireEvents;
+  /** The TLS socket from the start of a handshake with a backend on. */
+  protected socket: Socket;
+  /** The TCP socket below TLS to a backend; null for any other wire. */
+  protected tcp: Socket | null = null;
+  /** The handshake with a backend is over. */
+  #isSecure = false;
   protected paused = false;
   /** end() was called: our FIN follows what was written. */
   protected finSent = false;
@@ -24,14 +30,26 @@ export abstract class SocketBound {
   }
 
   /** connect is called once, by the maker of a wire to a backend. */
-  connect(target: { host: string; port: number }, onConnect: () => void): void {
+  connect({ host, port, tls }: ConnectTarget, onConnect: () => void): void {
     // `once`: a listener that stays would keep the first owner alive.
     this.socket.once('connect', () => {
-      if (!this.closed) onConnect();
+      if (this.closed) return;
+      if (tls === undefined) onConnect();
+      else this.#secure(tls, onConnect);
     });
     this.socket.setNoDelay(true);
     this.socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-    this.socket.connect({ host: target.host, port: target.port, lookup: backendNames.lookup });
+    this.socket.connect({ host, port, lookup: backendNames.lookup });
+  }
+
+  #secure(tls: BackendTls, onConnect: () => void): void {
+    this.tcp = this.socket;
+    this.socket = tls.start(this.tcp, () => {
+      if (this.closed) return;
+      this.#isSecure = true;
+      onConnect();
+    });
+    this.socket.on('error', (error) => this.broken(tls.explain(error)));
   }
 
   handTo(events: WireEvents): void {
@@ -53,11 +71,15 @@ export abstract class SocketBound {
   }
 
   close(): void {
-    if (this.#shut()) this.socket.destroy();
+    // Over TLS a backend is told of the end (close_notify), unless that would have to wait for it.
+    const mayTell = this.tcp !== null && this.#isSecure && !this.finSent && this.isQuiet;
+    if (!this.#shut()) return;
+    if (mayTell) this.socket.destroySoon();
+    else this.socket.destroy();
   }
 
   reset(): void {
-    if (this.#shut()) resetOrDestroy(this.socket);
+    if (this.#shut()) resetOrDestroy(this.tcp ?? this.socket);
   }
 
   /** failWrites is called when a write fails on a connection that stays open. The owner is told once, a tick later. */
@@ -68,6 +90,9 @@ export abstract class SocketBound {
       if (!this.closed) this.events.onWriteError(error);
     });
   }
+
+  /** Whether nothing that was written is on its way out of this process. */
+  protected abstract readonly isQuiet: boolean;
 
   /** applyPaused stops or resumes reading, as `paused` says. */
   protected abstract applyPaused(): void;

@@ -5,7 +5,7 @@
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Wire, WireEvents } from '../../contract/wire.ts';
 import { SocketBound } from './socket-bound.ts';
-import type { WireMaker } from './wire.ts';
+import type { ConnectEvents, ConnectTarget, WireMaker } from './wire.ts';
 
 /** Smaller chunks may be parts of node's slab, and are not worth freeing. */
 const FREE_MIN_BYTES = 4096;
@@ -14,10 +14,11 @@ export const socketWires: WireMaker = {
   name: 'socket',
   accept: (socket, events) => {
     const wire = new SocketWire(socket, events);
-    socket.on('data', (chunk: Buffer) => wire.take(chunk));
+    wire.takeData();
     return wire;
   },
   connect: (target, events) => {
+    if (target.tls !== undefined) return connectSecure(target, events);
     const outbound = new OutboundSocket();
     const wire = new SocketWire(outbound, events);
     outbound.wire = wire;
@@ -25,6 +26,17 @@ export const socketWires: WireMaker = {
     return wire;
   },
 };
+
+/** Over TLS a failed write closes the connection: what the backend has sent before is lost. */
+function connectSecure(target: ConnectTarget, events: ConnectEvents): SocketWire {
+  const wire = new SocketWire(new Socket({ allowHalfOpen: true }), events);
+  wire.connect(target, () => {
+    wire.listen();
+    wire.takeData();
+    events.onConnect();
+  });
+  return wire;
+}
 
 class SocketWire extends SocketBound implements Wire {
   /** The rest of a chunk that is longer than the owner's memory, or in the middle of which the owner paused. */
@@ -38,6 +50,12 @@ class SocketWire extends SocketBound implements Wire {
 
   constructor(socket: Socket, events: WireEvents) {
     super(socket, events);
+    this.listen();
+  }
+
+  /** listen waits for the ends of the socket; again when a TLS socket has taken its place. */
+  listen(): void {
+    const { socket } = this;
     socket.on('end', () => {
       this.#peerEnded = true;
       this.#tellEnd();
@@ -49,12 +67,21 @@ class SocketWire extends SocketBound implements Wire {
     });
   }
 
+  /** takeData takes the socket's chunks. A socket with `onread` has none. */
+  takeData(): void {
+    this.socket.on('data', (chunk: Buffer) => this.take(chunk));
+  }
+
   get readable(): boolean {
     return !this.closed && (this.#rest !== null || this.socket.readable);
   }
 
   get blocked(): boolean {
     return !this.closed && this.socket.writableLength > 0;
+  }
+
+  protected get isQuiet(): boolean {
+    return !this.blocked;
   }
 
   /** A piece counts once all of it has left: node's documented API tells no more. */
@@ -84,7 +111,9 @@ class SocketWire extends SocketBound implements Wire {
   }
 
   probe(): void {
-    if (this.#mayWrite() && !this.blocked) this.socket.write('', 'latin1');
+    // Over TLS node may never end an empty write. It reads ahead there, and notices a reset by that.
+    const isPlain = !('encrypted' in this.socket);
+    if (isPlain && this.#mayWrite() && !this.blocked) this.socket.write('', 'latin1');
   }
 
   /** goOn gives out the rest of a chunk when the owner reads again. */

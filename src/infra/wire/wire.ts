@@ -2,10 +2,20 @@
 import { isIP, type Socket } from 'node:net';
 import type { WireName } from '../../contract/data-path.ts';
 import type { Wire, WireEvents } from '../../contract/wire.ts';
+import type { BackendTls } from './backend-tls.ts';
 
 export interface ConnectEvents extends WireEvents {
-  /** The connection is open, writes may begin. If it cannot be opened, onBroken is called instead. */
+  /** The connection is open (over TLS: verified), writes may begin. If it cannot be opened, onBroken is called instead. */
   onConnect(): void;
+}
+
+/** ConnectTarget is where a wire to a backend goes. */
+export interface ConnectTarget {
+  /** A name or an address; a name is resolved. */
+  host: string;
+  port: number;
+  /** Absent: without TLS. */
+  tls?: BackendTls | undefined;
 }
 
 /** WireMaker makes all wires of a process. */
@@ -13,8 +23,8 @@ export interface WireMaker {
   readonly name: WireName;
   /** accept takes over a socket that a server with allowHalfOpen, without pauseOnConnect, has just accepted. Nobody else may use it. */
   accept(socket: Socket, events: WireEvents): Wire;
-  /** connect opens a connection to a name or an address; a name is resolved. */
-  connect(target: { host: string; port: number }, events: ConnectEvents): Wire;
+  /** connect opens a connection to a backend. */
+  connect(target: ConnectTarget, events: ConnectEvents): Wire;
 }
 
 /** resetOrDestroy closes a socket by a RST where the transport allows it (TCP without TLS), else without. */

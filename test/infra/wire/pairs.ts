@@ -1,14 +1,19 @@
-/** Wires of every kind, each with a plain socket as its peer and an owner that records the calls of its wire. */
+/** Wires of every kind, each with a plain socket as its peer. */
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { createServer as createTlsServer } from 'node:tls';
 import type { Wire } from '../../../src/contract/wire.ts';
+import { BackendTls } from '../../../src/infra/wire/backend-tls.ts';
 import { socketWires } from '../../../src/infra/wire/socket-wire.ts';
-import type { ConnectEvents, WireMaker } from '../../../src/infra/wire/wire.ts';
+import type { WireMaker } from '../../../src/infra/wire/wire.ts';
 import { HANDLE_WIRE_VERSIONS, wiresOf } from '../../../src/infra/wire/wire-choice.ts';
+import { Authority, type Certificate } from '../../support/certificates.ts';
+import { backendTlsSettings } from '../../support/settings.ts';
 import { makeTempFolder } from '../../support/temp-folder.ts';
 import { within } from '../../support/wait.ts';
+import { RecordingOwner } from './recording-owner.ts';
 
 /** The handle wire is tested on the versions of its list, and when `make test-node` asks for it. */
 const hasHandle = HANDLE_WIRE_VERSIONS.includes(process.version) || process.env.SLUICE_UNTESTED_WIRE === '1';
@@ -18,111 +23,6 @@ export const MAKERS: readonly WireMaker[] = hasHandle ? [socketWires, wiresOf('h
 /** More than the kernel buffers on a TCP connection or a Unix socket that nobody reads. */
 export const LARGE_BYTES = 8 * 1024 * 1024;
 
-type Told = 'connect' | 'end' | 'drain' | 'write error' | 'broken';
-
-/** RecordingOwner copies what it reads. It gives out buffers of the given sizes in turn, never the same one twice in a row. */
-export class RecordingOwner implements ConnectEvents {
-  /** Set by pair() before the first use. */
-  wire!: Wire;
-  readonly told: Told[] = [];
-  readonly errors: Error[] = [];
-  readCount = 0;
-  /** Calls by the wire after close() or reset(), or from inside a call by the owner. */
-  readonly wrongCalls: string[] = [];
-  /** Run at the end of a call by the wire; `open`: when the wire has opened, in the same turn. */
-  readonly hooks: Partial<Record<Told | 'read' | 'open', () => void>> = {};
-  readonly #pieces: Buffer[] = [];
-  readonly #memory: Buffer[];
-  #turn = 0;
-  #gone = false;
-  #calling = false;
-
-  constructor(sizes: readonly number[] = [16_384]) {
-    this.#memory = [...sizes, ...sizes].map((size) => Buffer.alloc(size));
-  }
-
-  get bytes(): Buffer {
-    return Buffer.concat(this.#pieces);
-  }
-
-  get text(): string {
-    return this.bytes.toString('latin1');
-  }
-
-  count(what: Told): number {
-    return this.told.filter((told) => told === what).length;
-  }
-
-  /** call calls the wire, which must not call back meanwhile. */
-  call<T>(act: (wire: Wire) => T): T {
-    this.#calling = true;
-    try {
-      return act(this.wire);
-    } finally {
-      this.#calling = false;
-    }
-  }
-
-  /** leave closes or resets the wire: from now on it must make no call. */
-  leave(how: 'close' | 'reset' = 'close'): void {
-    this.#gone = true;
-    this.call((wire) => wire[how]());
-  }
-
-  nextBuffer(): Buffer {
-    this.#check('nextBuffer');
-    this.#turn = (this.#turn + 1) % this.#memory.length;
-    return this.#current();
-  }
-
-  onRead(byteCount: number): void {
-    this.#check('onRead');
-    this.readCount++;
-    const memory = this.#current();
-    this.#pieces.push(Buffer.from(memory.subarray(0, byteCount)));
-    memory.fill('#');
-    this.hooks.read?.();
-  }
-
-  onConnect(): void {
-    this.#note('connect');
-  }
-
-  onEnd(): void {
-    this.#note('end');
-  }
-
-  onDrain(): void {
-    this.#note('drain');
-  }
-
-  onWriteError(error: Error): void {
-    this.errors.push(error);
-    this.#note('write error');
-  }
-
-  onBroken(error: Error): void {
-    this.errors.push(error);
-    this.#note('broken');
-  }
-
-  #current(): Buffer {
-    return this.#memory[this.#turn]!;
-  }
-
-  #note(what: Told): void {
-    this.#check(what);
-    this.told.push(what);
-    this.hooks[what]?.();
-  }
-
-  #check(what: string): void {
-    if (this.#gone) this.wrongCalls.push(`${what} after the close`);
-    // connect and accept ask for the memory of the first read from inside.
-    else if (this.#calling) this.wrongCalls.push(`${what} from within a call`);
-  }
-}
-
 export interface Pair {
   wire: Wire;
   owner: RecordingOwner;
@@ -131,14 +31,35 @@ export interface Pair {
   peerErrors: Error[];
 }
 
+type Transport = 'TCP' | 'Unix' | 'TLS';
+
 export interface Way {
   /** For test titles. */
   name: string;
   side: 'accepted' | 'connecting';
-  transport: 'TCP' | 'Unix';
+  transport: Transport;
   maker: WireMaker;
+  /** Whether a write that the kernel takes at once is told only in the next turn: node's documented API over TLS. */
+  tellsLate: boolean;
+  /** Whether a connection to a backend is still read after a failed write; node's documented API over TLS closes it. */
+  survivesFailedWrite: boolean;
   /** pair opens both ends and closes them with the test. */
   pair: (t: TestContext, owner?: RecordingOwner) => Promise<Pair>;
+}
+
+/** The TCP sockets below peers with TLS. */
+const tcpBelow = new WeakMap<Socket, Socket>();
+let madeAuthority: Authority | null = null;
+let madeCertificate: Certificate | null = null;
+
+function authority(): Authority {
+  madeAuthority ??= new Authority();
+  return madeAuthority;
+}
+
+function certificate(): Certificate {
+  madeCertificate ??= authority().issue(['127.0.0.1']);
+  return madeCertificate;
 }
 
 function peerOf(t: TestContext, peer: Socket): Error[] {
@@ -154,8 +75,8 @@ export function tcpPort(server: Server): number {
   return address.port;
 }
 
-export async function listen(t: TestContext, server: Server, transport: 'TCP' | 'Unix'): Promise<void> {
-  const at = transport === 'TCP' ? { host: '127.0.0.1', port: 0 } : { path: join(makeTempFolder(), 's') };
+export async function listen(t: TestContext, server: Server, transport: Transport): Promise<void> {
+  const at = transport === 'Unix' ? { path: join(makeTempFolder(), 's') } : { host: '127.0.0.1', port: 0 };
   server.listen(at);
   t.after(() => server.close());
   await once(server, 'listening');
@@ -182,17 +103,23 @@ async function acceptedPair(t: TestContext, way: Way, owner: RecordingOwner): Pr
 }
 
 async function connectingPair(t: TestContext, way: Way, owner: RecordingOwner): Promise<Pair> {
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
+  const isTls = way.transport === 'TLS';
+  const options = { allowHalfOpen: true, pauseOnConnect: true };
+  const server = isTls ? createTlsServer({ ...certificate(), ...options }) : createServer(options);
   await listen(t, server, way.transport);
-  const accepted = once(server, 'connection') as Promise<[Socket]>;
+  const accepted = once(server, isTls ? 'secureConnection' : 'connection') as Promise<[Socket]>;
   const connected = Promise.withResolvers<void>();
   owner.hooks.connect = () => {
     owner.hooks.open?.();
     connected.resolve();
   };
-  owner.wire = way.maker.connect({ host: '127.0.0.1', port: tcpPort(server) }, owner);
+  const tls = isTls ? new BackendTls('127.0.0.1', backendTlsSettings({ ca: authority().root })) : undefined;
+  owner.wire = way.maker.connect({ host: '127.0.0.1', port: tcpPort(server), tls }, owner);
   t.after(() => owner.wire.close());
+  let tcp: Socket | undefined;
+  server.on('connection', (socket) => (tcp = socket));
   const [peer] = await within(accepted, 15_000, 'a connection');
+  if (isTls && tcp !== undefined) tcpBelow.set(peer, tcp);
   const peerErrors = peerOf(t, peer);
   await within(connected.promise, 15_000, 'onConnect');
   owner.told.length = 0;
@@ -200,7 +127,10 @@ async function connectingPair(t: TestContext, way: Way, owner: RecordingOwner): 
 }
 
 function wayOf(maker: WireMaker, side: Way['side'], transport: Way['transport']): Way {
+  const isSlowTls = transport === 'TLS' && maker.name === 'socket';
   const way: Way = {
+    tellsLate: isSlowTls,
+    survivesFailedWrite: !isSlowTls,
     name: `${maker.name} wire, ${side}, ${transport}`,
     side,
     transport,
@@ -211,12 +141,24 @@ function wayOf(maker: WireMaker, side: Way['side'], transport: Way['transport'])
   return way;
 }
 
-/** Every kind of wire. Connections to backends exist only over TCP. */
+/** Every kind of wire. No backend is on a Unix socket. */
 export const WAYS: readonly Way[] = MAKERS.flatMap((maker) => [
   wayOf(maker, 'accepted', 'TCP'),
   wayOf(maker, 'accepted', 'Unix'),
   wayOf(maker, 'connecting', 'TCP'),
 ]);
+
+/** Wires to backends over TLS. What they have taken is more than what was written, and they cannot reset a Unix socket. */
+export const TLS_WAYS: readonly Way[] = MAKERS.map((maker) => wayOf(maker, 'connecting', 'TLS'));
+
+/** breakOff disconnects at once: with a RST over TCP and TLS, by a close on a Unix socket. */
+export async function breakOff(peer: Socket): Promise<void> {
+  const closed = closeOf(peer);
+  const tcp = tcpBelow.get(peer) ?? peer;
+  if (tcp.remoteAddress === undefined) peer.destroy();
+  else tcp.resetAndDestroy();
+  await closed;
+}
 
 /** collect records everything that a peer receives. */
 export function collect(peer: Socket): { readonly text: string; readonly length: number; ended: boolean } {

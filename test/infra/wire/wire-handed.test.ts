@@ -4,7 +4,8 @@ import { once } from 'node:events';
 import { test } from 'node:test';
 import { bodyOf, firstMismatch } from '../../support/pattern.ts';
 import { waitFor } from '../../support/wait.ts';
-import { RecordingOwner, WAYS } from './pairs.ts';
+import { WAYS } from './pairs.ts';
+import { RecordingOwner } from './recording-owner.ts';
 
 for (const way of WAYS) {
   test(`${way.name}: a wire that is handed to another owner reads into the new one's memory and tells it alone`, async (t) => {
