@@ -27,7 +27,9 @@ const OUTPUT_LINES = 80;
 /** Tests of whole clusters under load. They run one at a time, because beside other tests they would miss deadlines. */
 const ALONE = 'test/cluster/';
 /** A test file that imports one of these needs a server or starts the product. */
-const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'sluice.ts'].map((name) => `test/support/${name}`);
+const SERVICE_MODULES = ['redis.ts', 'postgres.ts', 'pebble.ts', 'sluice.ts'].map(
+  (name) => `test/support/${name}`,
+);
 const SERVICE_FOLDERS = ['test/redis/', 'test/postgres/', ALONE];
 
 /** Holds what all files share: compiled code and a ready-made database. Removed after the run. */

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes sure that the programs for the tests are installed: tests start their own Redis, Valkey and PostgreSQL servers. As
+# Makes sure that the programs for the tests are installed: tests start their own Redis, Valkey, PostgreSQL and Pebble servers. As
 # root on Debian or Ubuntu it installs what is missing, without starting or enabling a service. Elsewhere it prints how to
 # install it and exits 1.
 #
-#   scripts/services.sh            redis-server, valkey-server, postgres and openssl
+#   scripts/services.sh            redis-server, valkey-server, postgres, openssl and pebble
 #   scripts/services.sh --tools    docker-compose and promtool too; without them their checks are skipped
 set -euo pipefail
 
@@ -15,6 +15,8 @@ has_redis() { command -v redis-server >/dev/null 2>&1; }
 has_valkey() { command -v valkey-server >/dev/null 2>&1; }
 
 has_openssl() { command -v openssl >/dev/null 2>&1; }
+
+has_pebble() { command -v pebble >/dev/null 2>&1 && command -v pebble-challtestsrv >/dev/null 2>&1; }
 
 has_postgres() {
   local folder
@@ -29,6 +31,7 @@ has_redis || missing+=(redis-server)
 has_valkey || missing+=(valkey-server)
 has_openssl || missing+=(openssl)
 has_postgres || missing+=(postgresql)
+has_pebble || missing+=(pebble)
 
 optional=()
 if [ "${1:-}" = --tools ]; then
@@ -38,10 +41,11 @@ fi
 
 say_how() {
   cat >&2 <<END
-The tests start Redis, Valkey and PostgreSQL servers of their own; these programs are missing: ${missing[*]}
+The tests start Redis, Valkey, PostgreSQL and Pebble servers of their own; these programs are missing: ${missing[*]}
   Debian, Ubuntu:  sudo apt-get install ${missing[*]}
   Fedora:          sudo dnf install redis valkey postgresql-server openssl
   macOS:           brew install redis valkey postgresql openssl
+  Pebble elsewhere: go install github.com/letsencrypt/pebble/v2/cmd/...@latest
 They must be on PATH (PostgreSQL may be in /usr/lib/postgresql/*/bin) and need not be running.
 END
   exit 1

@@ -33,6 +33,18 @@ interface ListenTlsSettings {
   clientCa: string | null;
 }
 
+/** AcmeSettings: an authority that issues certificates (RFC 8555). Its terms were agreed to. */
+export interface AcmeSettings {
+  /** URL of its directory, `https://…`. */
+  directory: string;
+  /** Contact of the account; null: none. */
+  email: string | null;
+  /** Folder of the account's key and the certificates. */
+  storage: string;
+  /** Path of the PEM file with the authorities for the directory's own certificate; null: those that Node.js trusts. */
+  ca: string | null;
+}
+
 export interface AdminSettings {
   host: string;
   /** 0: any free port. */

@@ -1,0 +1,132 @@
+/**
+ * What the machines that share a database tell each other about ACME: certificates, and the challenges that any of them may be asked for.
+ * Each machine looks when another one notifies it, and every ten seconds. It writes down which challenges all of its workers know, so that the
+ * machine with the order knows when to call the authority.
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { toError } from '../../contract/errors.ts';
+import type { AcmeChallenge } from '../../contract/messages.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import { assertSchema } from '../../infra/postgres/migrations.ts';
+import type { Database } from '../../infra/postgres/postgres.ts';
+import { ACME_CHANNEL, type AcmeTables } from './tables.ts';
+
+interface AcmeSharingOptions {
+  database: Database;
+  tables: AcmeTables;
+  /** Whose certificates this machine serves. */
+  names: readonly string[];
+  /** Resolves once all workers of this machine answer these challenges; never rejects. */
+  tellWorkers: (challenges: readonly AcmeChallenge[]) => Promise<void>;
+  /** Called for each new certificate in the table. */
+  onCertificate: (name: string, pem: string) => void;
+  /** Called after each look. */
+  onLooked: () => Promise<void>;
+  lookMs: number;
+  logger: Logger;
+}
+
+const RETRY_MS = 1_000;
+/** A machine that has not noted a challenge by then will not: the authority may still ask another one. */
+const KNOWN_MS = 5_000;
+const KNOWN_EVERY_MS = 50;
+
+export class AcmeSharing {
+  readonly #options: AcmeSharingOptions;
+  readonly #machine = randomUUID();
+  readonly #stop = new AbortController();
+  /** Of the certificates that were read, by name. */
+  readonly #versions = new Map<string, string>();
+  #tokens = '';
+  #failing = false;
+  #schemaFits = false;
+  #woken = Promise.withResolvers<void>();
+  #loop: Promise<void> = Promise.resolve();
+  #stopListening = (): void => undefined;
+
+  constructor(options: AcmeSharingOptions) {
+    this.#options = options;
+  }
+
+  /** start looks for the first time, and goes on until close. Resolves after the first look, also a failed one. */
+  start(): Promise<void> {
+    const { database } = this.#options;
+    this.#stopListening = database.listen(ACME_CHANNEL, () => this.#woken.resolve());
+    const first = this.#lookOnce();
+    this.#loop = first.then(() => this.#lookOn());
+    return first;
+  }
+
+  /** open shows a challenge to all machines. Resolves once they answer it, five seconds later at most. Throws what Database throws. */
+  async open(challenge: AcmeChallenge): Promise<void> {
+    const { tables, logger } = this.#options;
+    await tables.openChallenge(challenge);
+    this.#woken.resolve();
+    for (let waitedMs = 0; waitedMs < KNOWN_MS; waitedMs += KNOWN_EVERY_MS) {
+      if (await tables.isKnownEverywhere(challenge.token)) return;
+      await sleep(KNOWN_EVERY_MS, undefined, { signal: this.#stop.signal });
+    }
+    logger.warn(
+      'not every machine has taken over an ACME challenge in time; the authority is called all the same',
+    );
+  }
+
+  async closeChallenge(token: string): Promise<void> {
+    await this.#options.tables.closeChallenge(token);
+  }
+
+  /** close ends the loop, and tells the others not to wait for this machine. */
+  async close(): Promise<void> {
+    this.#stop.abort();
+    this.#woken.resolve();
+    this.#stopListening();
+    await this.#loop;
+    await this.#options.tables.forgetMachine(this.#machine).catch((error: unknown) => {
+      this.#options.logger.debug({ err: toError(error) }, 'this machine could not be taken off the list');
+    });
+  }
+
+  async #lookOn(): Promise<void> {
+    const { signal } = this.#stop;
+    while (!signal.aborted) {
+      const pause = new AbortController();
+      const pauseMs = this.#failing ? RETRY_MS : this.#options.lookMs;
+      const waited = sleep(pauseMs, undefined, { signal: pause.signal, ref: false }).catch(() => undefined);
+      await Promise.race([waited, this.#woken.promise]);
+      pause.abort();
+      if (!signal.aborted) await this.#lookOnce();
+    }
+  }
+
+  async #lookOnce(): Promise<void> {
+    // Whoever wakes the loop from here on wakes it for another look.
+    this.#woken = Promise.withResolvers();
+    try {
+      await this.#look();
+      this.#failing = false;
+    } catch (thrown) {
+      const facts = { err: toError(thrown) };
+      const text = 'certificates cannot be shared with other machines; those that are here stay';
+      if (this.#failing) this.#options.logger.debug(facts, text);
+      else this.#options.logger.warn(facts, text);
+      this.#failing = true;
+    }
+  }
+
+  async #look(): Promise<void> {
+    const { database, tables, names, tellWorkers, onCertificate, onLooked } = this.#options;
+    if (!this.#schemaFits) await assertSchema(database);
+    this.#schemaFits = true;
+    const challenges = await tables.challenges();
+    const tokens = challenges.map(({ token }) => token);
+    if (tokens.join() !== this.#tokens) await tellWorkers(challenges);
+    this.#tokens = tokens.join();
+    await tables.noteMachine(this.#machine, tokens);
+    for (const { name, pem, version } of await tables.newCertificates(names, this.#versions)) {
+      this.#versions.set(name, version);
+      onCertificate(name, pem);
+    }
+    await onLooked();
+  }
+}

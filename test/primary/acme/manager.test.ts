@@ -1,0 +1,186 @@
+/** Orders at a real authority; a proxy answers its challenges. */
+import assert from 'node:assert/strict';
+import { X509Certificate } from 'node:crypto';
+import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { renewalMs } from '../../../src/primary/acme/certificate.ts';
+import { type Intercept, startAuthority } from '../../support/pebble.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { waitFor } from '../../support/wait.ts';
+import { startAnswering, startManager } from './support.ts';
+
+test('a certificate per name is fetched, kept in files for the owner alone, and found again', async (t) => {
+  const { port, tellWorkers, challenges } = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: port, badNonces: 50 });
+  const storage = join(tempFolder(t), 'acme');
+  const names = ['one.example', 'two.example'];
+  const { manager } = startManager(t, authority, { tellWorkers, storage, names });
+  await waitFor('two certificates', () => manager.certificates.length === 2, { timeoutMs: 30_000 });
+  assert.equal(challenges.size, 0, 'no challenge stays open');
+  const root = new X509Certificate(await authority.root());
+  for (const { name, pem, chainPem } of manager.certificates) {
+    const [leaf, issuer] = chainPem
+      .split(/(?<=END CERTIFICATE-----\n)/)
+      .map((text) => new X509Certificate(text));
+    assert.equal(leaf?.checkHost(name), name);
+    assert.ok(issuer?.verify(root.publicKey));
+    assert.equal(leaf?.publicKey.asymmetricKeyDetails?.namedCurve, 'prime256v1');
+    assert.match(pem, /^-----BEGIN PRIVATE KEY-----/);
+  }
+  await manager.close();
+
+  const [folder = ''] = readdirSync(storage);
+  const files = readdirSync(join(storage, folder)).sort();
+  assert.deepEqual(files, ['account.key', 'attempts.json', 'one.example.pem', 'two.example.pem']);
+  const modeOf = (...parts: string[]) => (statSync(join(storage, ...parts)).mode & 0o777).toString(8);
+  assert.deepEqual([modeOf(), modeOf(folder)], ['700', '700']);
+  assert.deepEqual(new Set(files.map((file) => modeOf(folder, file))), new Set(['600']));
+
+  const asked = authority.requests.length;
+  const again = startManager(t, authority, { tellWorkers, storage, names });
+  assert.deepEqual(again.manager.certificates, manager.certificates);
+  await again.manager.close();
+  assert.equal(authority.requests.length, asked, 'a certificate that lasts is not ordered again');
+});
+
+test('a certificate is renewed when a third of its lifetime is left, with the same account', async (t) => {
+  const { port, tellWorkers } = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: port, validitySec: 12 });
+  const storage = tempFolder(t);
+  const { manager, changes } = startManager(t, authority, { tellWorkers, storage });
+  await waitFor('the renewal', () => changes.length >= 2, { timeoutMs: 25_000 });
+  const [first, second] = changes.map(([certificate]) => certificate);
+  assert.ok(first && second && manager.certificates.length === 1);
+  const renewedAfterMs = second.notBeforeMs - first.notBeforeMs;
+  assert.ok(renewedAfterMs >= 7_000 && renewedAfterMs <= 11_000, `renewed after ${renewedAfterMs} ms`);
+  assert.notEqual(second.keyPem, first.keyPem);
+  const accounts = authority.requests.filter((line) => line.startsWith('POST /sign-me-up'));
+  assert.equal(accounts.length, 2, 'the second one finds the account of the key');
+});
+
+test('renewal comes with two thirds of the lifetime, up to a thirtieth earlier', () => {
+  const dayMs = 86_400_000;
+  const days = Array.from({ length: 200 }, (_, i) => {
+    const times = { notBeforeMs: 0, notAfterMs: 90 * dayMs };
+    return renewalMs({ name: 'a', pem: `${i}`, keyPem: '', chainPem: '', ...times }) / dayMs;
+  });
+  assert.ok(days.every((day) => day >= 57 && day <= 60));
+  assert.ok(Math.max(...days) - Math.min(...days) > 2.5);
+});
+
+function copyOf(t: TestContext, folder: string): string {
+  const copy = tempFolder(t);
+  cpSync(folder, copy, { recursive: true });
+  return copy;
+}
+
+/** What an authority may do wrong, and what the log says of it. */
+const FAULTS: [what: string, intercept: Intercept, said: RegExp][] = [
+  ['answers with 500', () => ({ status: 500, body: 'no' }), /directory returned error 500/],
+  ['answers no JSON', (path) => (path === '/dir' ? { body: '<html>' } : null), /newNonce|Unable to locate/],
+  ['never answers', () => 'never', /did not answer within 300 ms/],
+  ['answers without end', () => ({ body: 'x'.repeat(1_000_000) }), /more than 262144 bytes/],
+  [
+    'names plain addresses',
+    (path, { body }) => (path === '/dir' ? { body: body.replaceAll('https:', 'http:') } : null),
+    /not https:/,
+  ],
+  [
+    'refuses every nonce',
+    (path) =>
+      path === '/sign-me-up'
+        ? { status: 400, body: '{"type":"urn:ietf:params:acme:error:badNonce","detail":"bad nonce"}' }
+        : null,
+    /bad nonce/,
+  ],
+  [
+    'keeps an order pending for ever',
+    (path, { body }) =>
+      path.startsWith('/my-order/') ? { body: body.replace(/"status": "\w+"/, '"status": "pending"') } : null,
+    /timeout/i,
+  ],
+  [
+    'issues a certificate for another key',
+    (path) => (path.startsWith('/certZ/') ? { body: OTHER_CERTIFICATE } : null),
+    /belongs to another private key/,
+  ],
+  [
+    'issues no certificate',
+    (path) => (path.startsWith('/certZ/') ? { body: 'soon' } : null),
+    /has no certificate/,
+  ],
+];
+let OTHER_CERTIFICATE = '';
+
+test('an authority that is wrong, slow or away costs a bounded time, and no certificate that is there', async (t) => {
+  const { port, tellWorkers, challenges } = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: port });
+  const storage = tempFolder(t);
+  const first = startManager(t, authority, { tellWorkers, storage });
+  await waitFor('the first certificate', () => first.manager.certificates[0], { timeoutMs: 20_000 });
+  const [held] = first.manager.certificates;
+  await first.manager.close();
+  OTHER_CERTIFICATE = held?.chainPem ?? '';
+  const [folder = ''] = readdirSync(storage);
+  const kept = readFileSync(join(storage, folder, 'one.example.pem'), 'utf8');
+
+  for (const [what, intercept, said] of FAULTS) {
+    authority.intercept = intercept;
+    authority.requests.length = 0;
+    const times = { orderMs: 2_500, requestMs: 300, firstPauseMs: 60_000 };
+    const names = ['one.example', 'two.example'];
+    const { manager, orders, lines } = startManager(t, authority, {
+      tellWorkers,
+      storage: copyOf(t, storage),
+      names,
+      times,
+    });
+    await waitFor(`a failed order: the authority ${what}`, () => orders.length > 0, { timeoutMs: 10_000 });
+    assert.deepEqual(orders, ['failed'], what);
+    const [line] = lines.filter(({ msg }) => msg === 'no certificate was obtained');
+    assert.match(JSON.stringify(line), said, what);
+    assert.deepEqual(
+      manager.certificates.map(({ pem }) => pem),
+      [kept],
+      what,
+    );
+    assert.equal(challenges.size, 0, `${what}: no challenge stays open`);
+    assert.ok(authority.requests.length < 30, `${what}: ${authority.requests.length} requests`);
+    await manager.close();
+  }
+});
+
+test('a failure is remembered over a restart, and an authority is left alone for as long as it asks, a day at most', async (t) => {
+  const { port, tellWorkers } = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: port });
+  for (const [retryAfter, waitSec] of [
+    ['3600', 3_600],
+    ['999999999', 86_400],
+  ] as const) {
+    const problem = '{"type":"urn:ietf:params:acme:error:rateLimited","detail":"too many certificates"}';
+    authority.intercept = (path) =>
+      path === '/order-plz' ? { status: 429, headers: { 'retry-after': retryAfter }, body: problem } : null;
+    const storage = tempFolder(t);
+    const { manager, orders, lines } = startManager(t, authority, { tellWorkers, storage });
+    await waitFor('the refusal', () => orders.length > 0);
+    const line = lines.find(({ msg }) => msg === 'no certificate was obtained');
+    assert.match(JSON.stringify(line), /too many certificates/);
+    assert.equal(line?.nextAttemptSec, waitSec);
+    await manager.close();
+    authority.requests.length = 0;
+    const again = startManager(t, authority, { tellWorkers, storage });
+    await again.manager.close();
+    assert.deepEqual(authority.requests, []);
+  }
+  authority.close();
+  const { orders, lines } = startManager(t, authority, {
+    tellWorkers,
+    storage: tempFolder(t),
+    times: { firstPauseMs: 50 },
+  });
+  await waitFor('three attempts at an authority that is away', () => orders.length >= 3);
+  const pauses = lines.flatMap(({ failures }) => failures ?? []);
+  assert.deepEqual(pauses.slice(0, 3), [1, 2, 3]);
+  assert.match(JSON.stringify(lines), /ECONNREFUSED/);
+});

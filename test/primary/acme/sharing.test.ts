@@ -1,0 +1,158 @@
+/** Machines that share a database, and an authority that may ask any of them. */
+import assert from 'node:assert/strict';
+import { cpSync } from 'node:fs';
+import { after, type TestContext, test } from 'node:test';
+import { migrate } from '../../../src/infra/postgres/migrations.ts';
+import { AcmeTables } from '../../../src/primary/acme/tables.ts';
+import { makeMigrated, openDatabase, silent } from '../../postgres/support.ts';
+import { startAuthority } from '../../support/pebble.ts';
+import { makeDatabase, startPostgres } from '../../support/postgres.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { waitFor } from '../../support/wait.ts';
+import { startAnswering, startManager } from './support.ts';
+
+const server = await startPostgres();
+after(() => server.remove());
+
+function ordersOf({ requests }: { requests: string[] }): number {
+  return requests.filter((line) => line === 'POST /order-plz').length;
+}
+
+test('any machine answers the challenge of the one that orders, and takes over the certificate', async (t) => {
+  const { url } = await makeMigrated(t, server);
+  const [here, there] = [await startAnswering(t), await startAnswering(t)];
+  const authority = await startAuthority(t, { httpPort: there.port });
+  const machine = (answering: typeof here, names: string[]) =>
+    startManager(t, authority, {
+      tellWorkers: answering.tellWorkers,
+      storage: tempFolder(t),
+      names,
+      database: openDatabase(t, url),
+    });
+  const other = machine(there, []);
+  await waitFor('the other machine to be noted', async () => {
+    const rows = await openDatabase(t, url).read('select from acme_machines');
+    return rows.length === 1;
+  });
+  const ordering = machine(here, ['one.example']);
+  await waitFor('the certificate', () => ordering.manager.certificates[0], { timeoutMs: 20_000 });
+  assert.deepEqual(ordering.orders, ['ok'], 'the authority was not called before the other machine knew');
+  await waitFor('the challenges to be closed', () => here.challenges.size + there.challenges.size === 0);
+  const late = machine(here, ['one.example']);
+  const [taken] = await waitFor('the certificate on a third machine', () => late.changes[0]);
+  assert.equal(taken?.pem, ordering.manager.certificates[0]?.pem);
+  assert.equal(ordersOf(authority), 1);
+  assert.deepEqual([other.orders, late.orders], [[], []]);
+});
+
+test('of machines that want a certificate at once, one orders it, under the account of all', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const answering = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: answering.port, validitySec: 15 });
+  const machines = Array.from({ length: 3 }, () => {
+    const storage = tempFolder(t);
+    const { tellWorkers } = answering;
+    return {
+      storage,
+      ...startManager(t, authority, { tellWorkers, storage, database: openDatabase(t, url) }),
+    };
+  });
+  const pems = () => machines.map(({ manager }) => manager.certificates[0]?.pem);
+  const allHave = (pem: string | undefined) => pem !== undefined && pems().every((each) => each === pem);
+  const first = await waitFor('all machines to have a certificate', () => allHave(pems()[0]) && pems()[0]);
+  assert.equal(ordersOf(authority), 1);
+  // The renewal.
+  await waitFor('all machines to have another one', () => pems()[0] !== first && allHave(pems()[0]), {
+    timeoutMs: 20_000,
+  });
+  assert.equal(ordersOf(authority), 2);
+  const [row] = await database.read(
+    'select failures, key_pem from acme_certificates join acme_accounts using (directory)',
+  );
+  assert.equal(row?.failures, 0);
+  assert.match(String(row?.key_pem), /BEGIN PRIVATE KEY/);
+  await Promise.all(machines.map(({ manager }) => manager.close()));
+  assert.deepEqual(await database.read('select from acme_machines'), []);
+});
+
+test('a machine keeps its certificate while the database is away or has an older or a broken one, and shares it again', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const answering = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: answering.port });
+  const { tellWorkers } = answering;
+  const storage = tempFolder(t);
+  const first = startManager(t, authority, { tellWorkers, storage });
+  const held = await waitFor('a certificate', () => first.manager.certificates[0]?.pem);
+  await first.manager.close();
+
+  const shared = async (storageOfIt: string, to: string) => {
+    const options = {
+      tellWorkers,
+      storage: storageOfIt,
+      database: openDatabase(t, to),
+      times: { lookMs: 50 },
+    };
+    return startManager(t, authority, options);
+  };
+  const pemOf = async () => (await database.read('select pem from acme_certificates'))[0]?.pem;
+  const second = await shared(storage, url);
+  await waitFor('the certificate in the database', async () => (await pemOf()) === held);
+  await database.query("update acme_certificates set pem = 'broken', version = default");
+  await waitFor('the certificate instead of a broken one', async () => (await pemOf()) === held);
+  assert.equal(second.manager.certificates[0]?.pem, held);
+  assert.match(JSON.stringify(second.lines), /a certificate in the database cannot be used/);
+  await second.manager.close();
+
+  const away = await shared(copyOf(t, storage), 'postgres://nobody@127.0.0.1:1/none');
+  await waitFor('a warning', () => away.lines.some(({ msg }) => /cannot be shared/.test(String(msg))));
+  assert.equal(away.manager.certificates[0]?.pem, held);
+  assert.equal(ordersOf(authority), 1);
+  await away.manager.close();
+});
+
+function copyOf(t: TestContext, folder: string): string {
+  const copy = tempFolder(t);
+  cpSync(folder, copy, { recursive: true });
+  return copy;
+}
+
+test('a schema without the tables is said once, and costs no certificate', async (t) => {
+  const url = await makeDatabase(server);
+  const database = openDatabase(t, url);
+  await migrate(database, 'up', { logger: silent });
+  await migrate(database, 'down', { logger: silent });
+  const answering = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: answering.port });
+  const { lines, manager } = startManager(t, authority, {
+    tellWorkers: answering.tellWorkers,
+    storage: tempFolder(t),
+    database,
+    times: { lookMs: 20 },
+  });
+  await waitFor('the log', () => lines.some(({ msg }) => /order cannot begin/.test(String(msg))));
+  assert.match(JSON.stringify(lines), /lacks 0003_acme: run `sluice migrate up`/);
+  assert.deepEqual(authority.requests, []);
+  await manager.close();
+});
+
+test('an attempt belongs to one machine, and one that dies has failed', async (t) => {
+  const { database } = await makeMigrated(t, server);
+  const tables = new AcmeTables(database, 'https://ca.example/dir');
+  const claims = await Promise.all([1, 2, 3].map(() => tables.claim('a.example', null, () => 60_000)));
+  assert.deepEqual(claims.map(({ failures }) => failures).sort(), [1, null, null]);
+  const waits = claims.filter(({ failures }) => failures === null).map(({ waitMs }) => waitMs);
+  assert.ok(
+    waits.every((waitMs) => waitMs > 50_000 && waitMs <= 60_000),
+    waits.join(),
+  );
+  await tables.postpone('a.example', 0);
+  assert.equal((await tables.claim('a.example', null, () => 1)).failures, 2);
+  await tables.publish('a.example', 'pem');
+  const outdated = await tables.claim('a.example', null, () => 1);
+  assert.deepEqual([outdated.pem, outdated.failures], ['pem', null], 'another machine was faster');
+  assert.equal((await tables.claim('a.example', 'pem', () => 1)).failures, 1);
+  assert.equal(
+    (await new AcmeTables(database, 'https://other.example/dir').claim('a.example', null, () => 1)).pem,
+    null,
+  );
+});
