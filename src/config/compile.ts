@@ -2,7 +2,7 @@
 import { hostPort } from '../contract/addresses.ts';
 import { DEFAULT_NAME, type RedisServers, type Settings } from '../contract/settings.ts';
 import { DEFAULT_REDIS_URL } from './schema/redis.ts';
-import { rateLimitSchema } from './schema/routes.ts';
+import { DEFAULT_PROTOCOLS, rateLimitSchema } from './schema/routes.ts';
 import type { FileConfig } from './schema/schema.ts';
 
 /** No protocol but HTTP/1.1 without TLS. */
@@ -29,6 +29,7 @@ export function compileSettings(config: FileConfig): Settings {
       bodyIdleMs: timeouts.bodyIdle,
       writeIdleMs: timeouts.writeIdle,
       keepAliveMs: timeouts.keepAlive,
+      tunnelIdleMs: timeouts.tunnelIdle,
       drainGraceMs: timeouts.drainGrace,
       drainMs: timeouts.drain,
     },
@@ -88,9 +89,11 @@ function compileRoutes(
     return written === undefined ? unnamed : { policies: [written.policy].flat(), cost: written.cost };
   };
   const [onlyPool = ''] = Object.keys(pools);
-  const implied: FileConfig['routes'] = [{ name: DEFAULT_NAME, match: {}, pool: onlyPool }];
+  const implied: FileConfig['routes'] = [
+    { name: DEFAULT_NAME, match: {}, pool: onlyPool, upgrade: DEFAULT_PROTOCOLS },
+  ];
   return (routes.length === 0 ? implied : routes).map(
-    ({ name, match, pool, redirect, rateLimit: written }) => ({
+    ({ name, match, pool, redirect, upgrade, rateLimit: written }) => ({
       name,
       match: {
         host: match.host ?? null,
@@ -99,6 +102,7 @@ function compileRoutes(
       },
       pool: pool ?? null,
       redirect: redirect ?? null,
+      upgrade: [...new Set(upgrade)],
       rateLimit: limitOf(written),
     }),
   );

@@ -2,14 +2,15 @@
  * The client's side of one request, as the proxy sees it: a head, a body that comes in, an answer that goes out. An engine
  * implements it, and frames the answer (lengths, chunks, `Connection`).
  *
- * A request is answered once: by `complete`, or by `start`, then any number of `write`, then `end`. `inform` comes before
- * either. `abort` may come at any time. The listener may hear onSent before `complete` or `end` returns.
+ * A request is answered once: by `complete`, or by `start`, then any number of `write`, then `end`, or by `switchProtocols`.
+ * `inform` comes before any of them. `abort` may come at any time. The listener may hear onSent before `complete` or `end` returns.
  */
 import type { RequestHead } from './request-head.ts';
+import type { Wire, WireEvents } from './wire.ts';
 
 /** ResponseStart is the head of an answer without its framing fields. */
 export interface ResponseStart {
-  /** 200–599. */
+  /** 200–599; 101 for switchProtocols. */
   status: number;
   reason: string;
   /** Lines `name: value`, each with CRLF; latin1. None of Connection, Keep-Alive, Content-Length, Transfer-Encoding. */
@@ -30,6 +31,24 @@ export interface ClientFacts {
   readonly scheme: 'http' | 'https';
   /** Subject of the client's verified certificate; null without one. */
   readonly certSubject: string | null;
+}
+
+/** TunnelEnd is what a client's connection needs of the tunnel that owns its wire (proxy/tunnel). */
+export interface TunnelEnd {
+  /** Hears of the wire. */
+  readonly events: WireEvents;
+  /** cut ends the tunnel at once: the server closes the connection. */
+  cut(): void;
+}
+
+/** ClientStream is the connection of a client that has switched protocols. */
+export interface ClientStream {
+  /** Belongs to the tunnel, which resumes reading. */
+  readonly wire: Wire;
+  /** takeEarly is what the client sent before the switch; its memory belongs to the caller. Called once. */
+  takeEarly(): Buffer;
+  /** onTunnelOver is called once, when the tunnel has closed the wire. */
+  onTunnelOver(): void;
 }
 
 export interface Downstream {
@@ -65,6 +84,11 @@ export interface Downstream {
   write(chunk: Buffer): boolean;
   /** end closes the answer. true: everything has left. false: onSent or onGone tells when earlier pieces have. */
   end(rawTrailers: string[]): boolean;
+  /**
+   * switchProtocols hands over the head of a 101 with its `Upgrade`, in place of any other answer, and the connection with it: the
+   * listener hears nothing more. Called only where the head has `upgrade`.
+   */
+  switchProtocols(head: ResponseStart, tunnel: TunnelEnd): ClientStream;
   /** abort cuts the connection so that the client cannot take an answer under way for a whole one. */
   abort(): void;
 }

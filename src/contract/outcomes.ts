@@ -38,6 +38,7 @@ const ROWS = {
   header_timeout: closing(408, 'Request head took too long'),
   body_timeout: closing(408, 'Request body stalled'),
   write_timeout: row('downstream', 408, 'Client stopped reading the answer'),
+  tunnel_idle: row('downstream', 408, 'Tunnel was silent'),
   client_abort: row('downstream', 499, 'Client went away'),
   shutdown: row('internal', 499, 'Server stopped before the request was over'),
   no_backend: row('upstream', 503, 'No backend is available'),

@@ -33,7 +33,10 @@ export class RequestHead {
   named: Set<string> | null = null;
   expectsContinue = false;
   hasUnknownExpectation = false;
+  /** An Upgrade field came, of whatever use. */
   wantsUpgrade = false;
+  /** The protocols of Upgrade, where Connection names it and the version has it (RFC 9110 §7.8): a list of tokens; '' for none. */
+  upgrade = '';
   /** `TE: trailers`. */
   wantsTrailers = false;
   /** All values of X-Forwarded-For, joined; '' for none. */

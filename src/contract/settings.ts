@@ -126,6 +126,8 @@ export interface RouteSettings {
   pool: string | null;
   /** null: the route has a pool. */
   redirect: RedirectSettings | null;
+  /** Protocols to which a connection may switch, in lower case. */
+  upgrade: string[];
   /** Names of policies, at least one, all different, charged together or not at all; null: not limited. */
   rateLimit: { policies: string[]; cost: number } | null;
 }
@@ -207,6 +209,8 @@ export interface Settings {
     bodyIdleMs: number;
     writeIdleMs: number;
     keepAliveMs: number;
+    /** Longest silence of a tunnel in both directions. */
+    tunnelIdleMs: number;
     drainGraceMs: number;
     drainMs: number;
   };

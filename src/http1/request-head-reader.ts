@@ -33,6 +33,8 @@ export class RequestHeadReader extends HeadReader {
   /** Whether this head has a Content-Length; a Transfer-Encoding. */
   #hasLength = false;
   #isChunked = false;
+  /** Whether Connection names Upgrade. */
+  #namesUpgrade = false;
   protected override readonly controlsInFirstLine = false;
 
   /**
@@ -62,7 +64,7 @@ export class RequestHeadReader extends HeadReader {
   protected override parse(bytes: Buffer, from: number, to: number): number {
     const head = new RequestHead();
     this.head = head;
-    this.#hasLength = this.#isChunked = false;
+    this.#hasLength = this.#isChunked = this.#namesUpgrade = false;
     const linesAt = this.#readRequestLine(bytes, from, to);
     if (linesAt < 0) return linesAt;
     const end = this.readLines(bytes, linesAt, to, Number.POSITIVE_INFINITY);
@@ -71,6 +73,7 @@ export class RequestHeadReader extends HeadReader {
     head.lineCount = this.lineCount;
     head.headerBytes = end - linesAt - CRLF_BYTES;
     if (this.lineCount > FEW_LINES) flattenTexts(head);
+    if (head.wantsUpgrade && !(this.#namesUpgrade && head.httpVersion === 11)) head.upgrade = '';
     if (this.#isChunked) {
       head.hasBadFraming ||= this.#hasLength || head.httpVersion < 11;
       head.bodyLength = CHUNKED_BODY;
@@ -134,6 +137,7 @@ export class RequestHeadReader extends HeadReader {
         return false;
       case names.UPGRADE:
         head.wantsUpgrade = true;
+        head.upgrade += head.upgrade === '' ? value : `,${value}`;
         return false;
       default:
         return takeRequestField(head, kind, name, value);
@@ -151,6 +155,7 @@ export class RequestHeadReader extends HeadReader {
     const { head } = this;
     if (token === 'close') head.closes = true;
     else if (token === 'keep-alive') head.keepsAlive = true;
+    else if (token === 'upgrade') this.#namesUpgrade = true;
     else if (FRAMING_TOKENS.has(token)) head.namesFraming = true;
     else if (!names.isProtected(token) && names.classOf(token) === names.PLAIN) {
       head.named ??= new Set();

@@ -12,6 +12,7 @@ import { fieldValues, withoutFields } from '../http1/field-lines.ts';
 import type { Caller, KnownAddress } from '../limit/caller/identity.ts';
 import type { Plan, PlannedRoute } from './plan.ts';
 import { routingHost } from './router.ts';
+import { hasKey, isWebSocket, namedToken } from './tunnel/websocket.ts';
 
 const BAD_REQUEST = OUTCOMES.bad_request;
 const UNKNOWN_EXPECTATION: Outcome = { ...OUTCOMES.bad_request, status: 417 };
@@ -52,6 +53,8 @@ export class Admission {
   keyAuthorization = '';
   caller: Caller | null = null;
   route: PlannedRoute | null = null;
+  /** As UpstreamRequest.upgrade. */
+  upgrade = '';
   /** For `Allow` of a 405. */
   allow = NO_METHODS;
   /** The target without its query; `/` for `*`. */
@@ -80,6 +83,7 @@ export class Admission {
     this.caller = identifier.identify(this.peer, this.head.forwardedFor, this.#apiKey);
     const unrouted = this.#findRoute(plan);
     if (unrouted !== null) return unrouted;
+    if (this.head.upgrade !== '' && !this.#admitUpgrade()) return BAD_REQUEST;
     if (this.bodyLength > limits.bodyBytes) return OUTCOMES.body_too_large;
     return this.caller.mode === 'blocked' ? OUTCOMES.blocked : null;
   }
@@ -100,6 +104,18 @@ export class Admission {
     this.bodyLength = head.bodyLength === NO_BODY && METHODS_WITH_BODY.has(head.method) ? 0 : head.bodyLength;
     this.#rewrite(apiKeyHeader);
     return null;
+  }
+
+  /** A protocol that the route does not name is ignored. @returns whether the request may be forwarded */
+  #admitUpgrade(): boolean {
+    const { head, route } = this;
+    const token = namedToken(head.upgrade, route?.upgrade ?? []);
+    if (token === '') return true;
+    // The body would be the first bytes of the tunnel for one reader and not for another.
+    if (head.hasBody) return false;
+    if (isWebSocket(token) && !(head.method === 'GET' && hasKey(this.headerLines))) return false;
+    this.upgrade = token;
+    return true;
   }
 
   /** RFC 9112 §3.2: exactly one Host, which HTTP/1.0 may leave out. */

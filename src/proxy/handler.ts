@@ -6,7 +6,8 @@ import type { Plan } from './plan.ts';
 import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
 import { outcomeOfStatus, Responder } from './responder.ts';
-import { conclude, type ProxyDeps, Transaction, type TransactionDeps } from './transaction.ts';
+import { conclude, type ProxyDeps, Transaction, type TransactionDeps, writeLine } from './transaction.ts';
+import { Tunnels } from './tunnel/tunnels.ts';
 
 /** UnparsedRequest is what the parser, or a deadline, refused before there was a request. */
 export interface UnparsedRequest {
@@ -18,6 +19,7 @@ export interface UnparsedRequest {
 /** Handler is made once per worker (worker/data-plane.ts) and called by the inbound server. */
 export class Handler {
   readonly traffic: TrafficStats;
+  readonly tunnels: Tunnels;
   readonly #plan: () => Plan;
   readonly #deps: TransactionDeps;
 
@@ -26,12 +28,16 @@ export class Handler {
     this.#plan = plan;
     this.traffic = new TrafficStats(deps.metrics);
     const dates = new DateCache();
+    const { traffic } = this;
+    const onEnd = (record: AccessRecord): void => writeLine(record, plan(), { ...deps, dates });
+    this.tunnels = new Tunnels({ plan, timer: deps.timer, traffic, onEnd });
     this.#deps = {
       ...deps,
       dates,
       responder: new Responder(dates),
       requestIds: new RequestIds(),
-      traffic: this.traffic,
+      traffic,
+      tunnels: this.tunnels,
       stopping: false,
     };
   }

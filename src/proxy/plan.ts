@@ -65,6 +65,8 @@ export interface PlannedRoute {
   pool: PlannedPool | null;
   /** Status of the redirect; null: the route has a pool. */
   redirectStatus: number | null;
+  /** Protocols to which a request may switch, in lower case. */
+  upgrade: readonly string[];
   /** null: not limited. */
   limit: RouteLimit | null;
   stats: TimedCounters;
@@ -160,12 +162,12 @@ export class Plan {
   }
 
   #planRoute(
-    { name, match, pool: poolName, redirect, rateLimit }: RouteSettings,
+    { name, match, pool: poolName, redirect, upgrade, rateLimit }: RouteSettings,
     { rateLimit: { policies } }: WorkerSettings,
     metrics: WorkerMetrics,
   ): { match: RouteSettings['match']; route: PlannedRoute } {
     const pool = poolName === null ? null : known(this.#pools.get(poolName), `pool ${poolName}`);
-    const action = { name, pool, redirectStatus: redirect?.status ?? null };
+    const action = { name, pool, redirectStatus: redirect?.status ?? null, upgrade };
     const stats = routeCounters(metrics, name);
     if (rateLimit === null) return { match, route: { ...action, limit: null, stats } };
     const [first, ...others] = rateLimit.policies.map((wanted) => {

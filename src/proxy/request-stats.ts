@@ -80,6 +80,10 @@ export class TrafficStats {
 
   end(bytesIn: number, bytesOut: number): void {
     this.inFlight -= 1;
+    this.addBytes(bytesIn, bytesOut);
+  }
+
+  addBytes(bytesIn: number, bytesOut: number): void {
     if (bytesIn > 0) this.#metrics.add(this.#bytesInCell, bytesIn);
     if (bytesOut > 0) this.#metrics.add(this.#bytesOutCell, bytesOut);
   }

@@ -5,6 +5,7 @@
  * limiting    the limiter decides, perhaps later.
  * forwarding  an attempt is under way; a failed one may be followed by another.
  * answering   the head of the answer was handed over; a failure can only cut the connection.
+ * tunnelling  the answer was a 101: the connections belong to a tunnel, which writes the access line at its end. Final.
  * over        everything has left, or the client is gone. Late calls do nothing.
  *
  * The first three may end in a refusal, which is an answer of our own; all but the last in the loss of the client.
@@ -14,6 +15,7 @@ import { systemClock } from '../contract/clock.ts';
 import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
+import type { Wire } from '../contract/wire.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
@@ -32,6 +34,8 @@ import type { RequestIds } from './request-id.ts';
 import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
 import { outcomeOfStatus, type Responder } from './responder.ts';
 import { decideRetry } from './retry-policy.ts';
+import type { Tunnels } from './tunnel/tunnels.ts';
+import { switchProblem } from './tunnel/websocket.ts';
 
 const CONTINUE_STATUS = 100;
 const FIRST_NO_SUCCESS_STATUS = 300;
@@ -54,6 +58,7 @@ export interface ProxyDeps {
 /** TransactionDeps is what all transactions of a worker share; the handler makes it. */
 export interface TransactionDeps extends ProxyDeps {
   traffic: TrafficStats;
+  tunnels: Tunnels;
   dates: DateCache;
   responder: Responder;
   requestIds: RequestIds;
@@ -140,7 +145,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
   }
 
   #forward(): void {
-    const { head, host, target, bodyLength, headerLines, route } = this.#admission;
+    const { head, host, target, bodyLength, headerLines, route, upgrade } = this.#admission;
     if (route?.redirectStatus != null) {
       const location = this.#plan.httpsLocation.of(host, target);
       this.#answer(route.redirectStatus, `Location: ${location}\r\n${this.#limitLines('')}`, '');
@@ -152,7 +157,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#record.traceId = trace.traceId;
     const lines = headerLines + forwardedLines(this.#admission, this.#record.requestId, trace);
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
-    this.#request = { method: head.method, target, headerLines: hostLine + lines, bodyLength };
+    this.#request = { method: head.method, target, headerLines: hostLine + lines, bodyLength, upgrade };
     if (head.hasBody) this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
     if (!this.#attemptNext()) this.#refuse(OUTCOMES.no_backend);
   }
@@ -216,6 +221,32 @@ export class Transaction implements DownstreamListener, ResponseSink {
       this.#record.bytesOut = 0;
       this.giveUp(OUTCOMES.upstream_invalid);
     }
+  }
+
+  onSwitch(head: ResponseHead, wire: Wire, rest: Buffer): void {
+    const attempt = this.#attempt;
+    if (attempt === null) return;
+    attempt.answered(head.status);
+    const { upgrade: token, headerLines } = this.#admission;
+    const { requestId } = this.#record;
+    const problem = switchProblem(token, headerLines, head);
+    if (problem !== null) {
+      this.#deps.logger.debug({ requestId, problem }, 'a backend switches to what was not asked for');
+      wire.reset();
+      attempt.end();
+      this.#fail(OUTCOMES.upstream_invalid);
+      return;
+    }
+    const answer = this.#deps.responder.relay(head, -1, false, requestId, this.#limitLines(head.lines));
+    answer.lines += `Upgrade: ${head.upgrade}\r\n`;
+    this.#record.status = head.status;
+    this.#complete();
+    const { poolName, backend } = attempt.target;
+    const start = { record: this.#record, startMs: this.#startMs, poolName, backend, token, wire };
+    this.#deps.tunnels.open(start, (tunnel) => this.#downstream.switchProtocols(answer, tunnel), rest);
+    this.#over = true;
+    count(this.#record, this.#stats, this.#deps);
+    this.#plan.leave();
   }
 
   /** @param backendLines '' for an answer of our own */
@@ -363,6 +394,17 @@ export class Transaction implements DownstreamListener, ResponseSink {
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
+    this.#complete();
+    conclude(this.#record, this.#stats, this.#plan, this.#deps);
+    this.#plan.leave();
+  }
+
+  get #stats(): TimedCounters {
+    return this.#admission.route?.stats ?? this.#plan.unmatchedStats;
+  }
+
+  /** Fills the record. */
+  #complete(): void {
     const { head, peer, caller, route, host, target } = this.#admission;
     const record = this.#record;
     record.clientIp = caller?.clientIp ?? peer.address;
@@ -376,8 +418,6 @@ export class Transaction implements DownstreamListener, ResponseSink {
     record.backend = this.#attempt?.target.backend.id ?? null;
     record.route = route?.name ?? null;
     record.userAgent = head.userAgent;
-    conclude(record, route?.stats ?? this.#plan.unmatchedStats, this.#plan, this.#deps);
-    this.#plan.leave();
   }
 }
 
@@ -388,9 +428,22 @@ export function conclude(
   plan: Plan,
   deps: TransactionDeps,
 ): void {
+  count(record, stats, deps);
+  writeLine(record, plan, deps);
+}
+
+function count(record: AccessRecord, stats: TimedCounters, { traffic }: TransactionDeps): void {
   stats.count(requestNumber(record.method, record.status), record.totalMs);
-  deps.traffic.end(record.bytesIn, record.bytesOut);
+  traffic.end(record.bytesIn, record.bytesOut);
+}
+
+/** writeLine is also called at the end of a tunnel. */
+export function writeLine(
+  record: AccessRecord,
+  plan: Plan,
+  { dates, accessLog }: Pick<TransactionDeps, 'dates' | 'accessLog'>,
+): void {
   if (!isSampled(plan.accessLog)) return;
-  record.time = deps.dates.isoTime();
-  deps.accessLog.write(accessLine(record));
+  record.time = dates.isoTime();
+  accessLog.write(accessLine(record));
 }

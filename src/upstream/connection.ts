@@ -8,7 +8,7 @@
  * PARKED      onComplete     in the pool, without a request. Whatever arrives (a byte, a FIN, an error) is not an answer, and ends
  *                            the connection (response-queue poisoning, CVE-2026-48931).
  * LEAVING     onComplete     without a request: the backend announced the end, and has LEAVING_MS to close first.
- * DEAD        #end           the wire is closed, the exchange has ended. Final.
+ * DEAD        #end, #switch  the wire is closed or belongs to a tunnel, the exchange has ended. Final.
  *
  * The pool takes a PARKED connection from its list and sends the next request (AWAITING). Any state ends in DEAD. Whoever closes
  * first by a FIN keeps the port for a minute, so Sluice does that only in PARKED and after a complete upload; else it resets.
@@ -33,6 +33,7 @@ import {
   READ_BODY,
   READ_INVALID,
   READ_PAUSED,
+  READ_SWITCHED,
   type ReaderEvents,
   ResponseReader,
 } from './response-reader.ts';
@@ -127,7 +128,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#hasBody = request.bodyLength !== NO_BODY && request.bodyLength !== 0;
     this.#oddBody = this.#hasBody && (request.method === 'GET' || request.method === 'HEAD');
     this.#settings.timer.disarm(this.#deadline);
-    this.#reader.start(request.method);
+    this.#reader.start(request.method, request.upgrade !== '');
     this.#sender.begin(request);
   }
 
@@ -220,7 +221,9 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
       return;
     }
     try {
-      this.#onResult(this.#reader.read(exchange, byteCount));
+      const result = this.#reader.read(exchange, byteCount);
+      if (result === READ_SWITCHED) this.#switch(exchange, byteCount);
+      else this.#onResult(result);
     } catch (thrown) {
       exchange.fault(thrown);
     } finally {
@@ -234,6 +237,21 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     else if (result === READ_INVALID) {
       const { problem, body } = this.#reader.parser;
       this.#fail(new LbError('upstream_invalid', `invalid response: ${problem || body.problem}`));
+    }
+  }
+
+  /** The backend has switched protocols: the wire goes to the sink, and the pool forgets this connection. */
+  #switch(exchange: Exchange, byteCount: number): void {
+    const { head, at } = this.#reader.parser;
+    const wire = this.#wire;
+    this.#retire();
+    this.#reader.finish();
+    this.#host.onClosed(this);
+    try {
+      exchange.sink.onSwitch(head, wire, this.#settings.buffers.shared.subarray(at, byteCount));
+    } catch (thrown) {
+      wire.reset();
+      throw thrown;
     }
   }
 
@@ -353,6 +371,14 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   /** @param byReset false closes by a FIN; if the backend has not closed yet, that holds the local port for a minute */
   #end({ byReset, memoryIsFree = false }: { byReset: boolean; memoryIsFree?: boolean }): void {
     if (this.#state === DEAD) return;
+    this.#retire();
+    if (byReset) this.#wire.reset();
+    else this.#wire.close();
+    this.#settings.buffers.release(this.#reader.finish(), memoryIsFree);
+    this.#host.onClosed(this);
+  }
+
+  #retire(): void {
     this.#state = DEAD;
     this.#settings.timer.remove(this.#deadline);
     this.#exchange?.detach(null);
@@ -360,10 +386,6 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#pending = null;
     this.#sender.abandon();
     this.#writeWatch?.close();
-    if (byReset) this.#wire.reset();
-    else this.#wire.close();
-    this.#settings.buffers.release(this.#reader.finish(), memoryIsFree);
-    this.#host.onClosed(this);
   }
 }
 

@@ -1,11 +1,12 @@
 /**
  * One request at one backend, as the proxy sees it: what it gives to the upstream client, and what it gets back.
  *
- * Order of the calls on a sink: onConnected at most once, onInformation any number of times, onHead once; then, unless onHead
- * carried the whole body, onBody any number of times and onEnd once. onError may come at any point and is the last call. A sink
+ * Order of the calls on a sink: onConnected at most once, onInformation any number of times, onHead or onSwitch once; then, unless
+ * onHead carried the whole body, onBody any number of times and onEnd once. onError may come at any point and is the last call. A sink
  * must not throw. If one does, its request ends as internal_error, and other requests go on.
  */
 import { LbError, toError } from '../contract/errors.ts';
+import type { Wire } from '../contract/wire.ts';
 import type { BodyBuffers } from '../http1/body-buffers.ts';
 
 export interface UpstreamRequest {
@@ -17,11 +18,13 @@ export interface UpstreamRequest {
   headerLines: string;
   /** NO_BODY: no framing line. CHUNKED_BODY, or the exact length: 0 writes `Content-Length: 0`. */
   bodyLength: number;
+  /** The protocol that a 101 may switch to, for `Upgrade`; '' for none. Only a request without a body has one. */
+  upgrade: string;
 }
 
 /** ResponseHead is made by the parser, one per head. Texts are latin1. */
 export class ResponseHead {
-  /** 100–599; onHead gets 200–599. */
+  /** 100–599; onHead gets 200–599, onSwitch 101. */
   status = 0;
   /** The backend's, without control bytes. */
   reason = '';
@@ -33,6 +36,8 @@ export class ResponseHead {
   hasBody = false;
   hasDate = false;
   hasRequestId = false;
+  /** Of a 101: the value of Upgrade, where Connection names it; else ''. */
+  upgrade = '';
 }
 
 export interface ResponseSink {
@@ -45,6 +50,11 @@ export interface ResponseSink {
    *   over, its connection may already serve the next one, and neither onBody nor onEnd follows. null: they follow.
    */
   onHead(head: ResponseHead, completeBody: string | null): void;
+  /**
+   * A 101 to a request with `upgrade`. The exchange is over, and its wire belongs to the sink, which closes it or hands it to
+   * another owner before it returns. @param rest what came behind the head; valid until onSwitch returns
+   */
+  onSwitch(head: ResponseHead, wire: Wire, rest: Buffer): void;
   /** A piece of body. true: all of it has left. false: the connection stops reading and leaves the memory alone until resume(). */
   onBody(chunk: Buffer): boolean;
   /** The body is complete. false: earlier pieces are still on their way, and the sink calls settled() later. */

@@ -164,10 +164,11 @@ export class RequestSender {
 }
 
 /** The head as latin1. Its framing is made from the parsed length: the client's own never reaches a backend (RFC 9112 §6, B23). */
-function requestHead({ method, target, headerLines, bodyLength }: UpstreamRequest): string {
+function requestHead({ method, target, headerLines, bodyLength, upgrade }: UpstreamRequest): string {
   let framing = '';
   if (bodyLength === CHUNKED_BODY) framing = 'Transfer-Encoding: chunked\r\n';
   else if (bodyLength !== NO_BODY) framing = `Content-Length: ${bodyLength}\r\n`;
+  if (upgrade !== '') framing += `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`;
   return `${method} ${target} HTTP/1.1\r\n${headerLines}${framing}\r\n`;
 }
 

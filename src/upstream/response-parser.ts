@@ -16,6 +16,8 @@ export const HEAD_MORE = 0;
 export const HEAD_INTERIM = 1;
 export const HEAD_FINAL = 2;
 export const HEAD_INVALID = 3;
+/** A 101 to a request that asked for it: what follows is another protocol. */
+export const HEAD_SWITCHED = 4;
 
 /** Most bytes of one head, and of all interim heads of one response together. */
 const HEAD_MAX_BYTES = 65_536;
@@ -44,6 +46,7 @@ export class ResponseParser extends HeadReader {
   /** A control byte in the reason phrase drops only the phrase; in a field it makes the response invalid. */
   protected override readonly controlsInFirstLine = true;
   #isAnswerToHead = false;
+  #maySwitch = false;
   /** The beginning of an incomplete head. Made when one first comes: most connections never see one. */
   #pending: PendingBytes | null = null;
   #interimCount = 0;
@@ -54,9 +57,13 @@ export class ResponseParser extends HeadReader {
   #chunked = false;
   #closing = false;
   #named: Set<string> | null = null;
+  #upgrade = '';
+  #namesUpgrade = false;
 
-  start(method: string): void {
+  /** @param maySwitch whether the request asked for another protocol */
+  start(method: string, maySwitch = false): void {
     this.#isAnswerToHead = method === 'HEAD';
+    this.#maySwitch = maySwitch;
     this.forget();
     this.#interimCount = this.#interimBytes = 0;
     this.problem = '';
@@ -99,7 +106,8 @@ export class ResponseParser extends HeadReader {
 
   protected override parse(bytes: Buffer, from: number, to: number): number {
     this.keepAliveSec = -1;
-    this.#chunked = this.#closing = false;
+    this.#chunked = this.#closing = this.#namesUpgrade = false;
+    this.#upgrade = '';
     this.#named = null;
     this.head = new ResponseHead();
     const linesAt = this.#readStatusLine(bytes, from, to);
@@ -170,7 +178,10 @@ export class ResponseParser extends HeadReader {
       case names.PROXY_CONNECTION:
       case names.TE:
       case names.TRAILER:
+        return false;
       case names.UPGRADE:
+        // Two of them are a list, which names no protocol that was asked for.
+        this.#upgrade += this.#upgrade === '' ? value : `,${value}`;
         return false;
       case names.X_REQUEST_ID:
         this.head.hasRequestId = true;
@@ -184,6 +195,7 @@ export class ResponseParser extends HeadReader {
     if (value === 'keep-alive') return;
     for (const token of names.connectionTokens(value)) {
       if (token === 'close') this.#closing = true;
+      else if (token === 'upgrade') this.#namesUpgrade = true;
       else if (!names.isProtected(token)) {
         this.#named ??= new Set();
         this.#named.add(token);
@@ -213,20 +225,30 @@ export class ResponseParser extends HeadReader {
     // The set may take twenty times the bytes of its field.
     this.#named = null;
     head.hasBody = bodyLength !== NO_BODY;
+    if (status === 101) return this.#switched(contentLength);
     if (bodiless) head.contentLength = -1;
-    if (status < 200) return this.#interim(status, headBytes);
+    if (status < 200) return this.#interim(headBytes);
     this.body.start(bodyLength);
     return HEAD_FINAL;
   }
 
-  #interim(status: number, headBytes: number): number {
+  #interim(headBytes: number): number {
     // The next read may bring other bytes into the same memory.
     this.forgetText();
-    // Sluice never asks to switch protocols, so no backend may (RFC 9110 §15.2.2).
-    if (status === 101) return this.#invalid('unsolicited 101');
     this.#interimBytes += headBytes;
     const isTooMuch = ++this.#interimCount > INTERIM_MAX_COUNT || this.#interimBytes > HEAD_MAX_BYTES;
     return isTooMuch ? this.#invalid('too many interim responses') : HEAD_INTERIM;
+  }
+
+  /** No backend may switch that was not asked to (RFC 9110 §15.2.2), and nothing may stand between the head and the other protocol. */
+  #switched(contentLength: number): number {
+    // The next read may bring other bytes into the same memory.
+    this.forgetText();
+    if (!this.#maySwitch) return this.#invalid('unsolicited 101');
+    if (this.#minor === 0) return this.#invalid('101 in HTTP/1.0');
+    if (this.#chunked || contentLength > 0) return this.#invalid('101 with a body');
+    this.head.upgrade = this.#namesUpgrade ? this.#upgrade : '';
+    return HEAD_SWITCHED;
   }
 
   #invalid(problem: string): number {

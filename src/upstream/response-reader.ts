@@ -4,7 +4,7 @@
  */
 import type { BodyBuffers } from '../http1/body-buffers.ts';
 import type { Exchange } from './exchange.ts';
-import { HEAD_INTERIM, HEAD_INVALID, HEAD_MORE, ResponseParser } from './response-parser.ts';
+import { HEAD_INTERIM, HEAD_INVALID, HEAD_MORE, HEAD_SWITCHED, ResponseParser } from './response-parser.ts';
 
 /** A complete body up to this size leaves as one latin1 string with its head, by one write to the client. */
 const SMALL_BODY_BYTES = 16_384;
@@ -17,6 +17,8 @@ export const READ_BODY = 1;
 export const READ_PAUSED = 2;
 /** The reason is in `problem` of the parser or of its body. */
 export const READ_INVALID = 3;
+/** A 101: the bytes from `parser.at` on are another protocol's. */
+export const READ_SWITCHED = 4;
 
 /** ReaderEvents is what the connection is told, before the sink is. */
 export interface ReaderEvents {
@@ -49,9 +51,10 @@ export class ResponseReader {
     this.#lent = buffers.shared;
   }
 
-  start(method: string): void {
+  /** See ResponseParser.start. */
+  start(method: string, maySwitch: boolean): void {
     this.answered = this.paused = false;
-    this.parser.start(method);
+    this.parser.start(method, maySwitch);
   }
 
   /** See WireEvents. */
@@ -76,6 +79,7 @@ export class ResponseReader {
       const found = parser.readHead(buffer, at, end);
       if (found === HEAD_MORE) return READ_ON;
       if (found === HEAD_INVALID) return READ_INVALID;
+      if (found === HEAD_SWITCHED) return READ_SWITCHED;
       at = parser.at;
       if (found !== HEAD_INTERIM) return this.#readFirstBody(exchange, buffer, at, end);
       exchange.sink.onInformation(parser.head.status, parser.head.lines);

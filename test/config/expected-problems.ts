@@ -193,11 +193,10 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':14: pools.app.discovery: not supported in this version',
   ],
   'not-supported-rest.yaml': [
-    ':5: timeouts.tunnelIdle: not supported in this version',
-    ':6: overload: not supported in this version',
-    ':7: secrets.cookies: not supported in this version',
-    ':8: audit.adminChanges: not supported in this version',
-    ':8: audit.requests: not supported in this version',
+    ':5: overload: not supported in this version',
+    ':6: secrets.cookies: not supported in this version',
+    ':7: audit.adminChanges: not supported in this version',
+    ':7: audit.requests: not supported in this version',
   ],
   'not-supported-route.yaml': [
     ':8: routes[0].match.headers: not supported in this version',
@@ -219,7 +218,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':9: pools.app.adaptive: not supported in this version',
     ':10: pools.app.protocol: not supported in this version',
     ':11: pools.app.proxyProtocol: not supported in this version',
-    ':13: routes[0].upgrade: not supported in this version',
     ':13: routes[0].priority: not supported in this version',
     ':14: limits.bodyMinRate: not supported in this version',
     ':15: log.format: ecs is not supported in this version',

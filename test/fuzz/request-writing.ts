@@ -75,7 +75,7 @@ export function requestToWrite(random: Random): RequestToWrite {
   const isTarget = random.oneIn(10);
   const method = isTarget ? 'OPTIONS' : random.pick(METHODS);
   return {
-    request: { method, target: isTarget ? '*' : random.pick(TARGETS), headerLines, bodyLength },
+    request: { method, target: isTarget ? '*' : random.pick(TARGETS), headerLines, bodyLength, upgrade: '' },
     fields,
     pieces: kind === 0 ? [] : pieces,
     trailers: random

@@ -42,6 +42,10 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     // There is no cap.
   }
 
+  replace(): void {
+    throw new Error('nobody takes it over');
+  }
+
   takeSurplus(): boolean {
     return false;
   }

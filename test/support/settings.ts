@@ -58,7 +58,15 @@ export function routeSettings(
   more: Partial<RouteSettings> = {},
 ): RouteSettings {
   const any = { host: null, path: null, methods: null };
-  return { name, match: { ...any, ...match }, pool: 'app', redirect: null, rateLimit: null, ...more };
+  return {
+    name,
+    match: { ...any, ...match },
+    pool: 'app',
+    redirect: null,
+    upgrade: ['websocket'],
+    rateLimit: null,
+    ...more,
+  };
 }
 
 /** policySettings makes the policy `default`: 100 tokens, with almost no refill. */
@@ -86,7 +94,7 @@ export function plain<Address extends ListenAddress>(address: Address) {
 export function workerSettings(more: WorkerSettingsParts = {}): WorkerSettings {
   const identify = { apiKeyHeader: null, ipv4Prefix: 32, ipv6Prefix: 64 };
   const head = { targetBytes: 8_192, headerBytes: 16_384, headerCount: 100 };
-  const idle = { bodyIdleMs: 60_000, writeIdleMs: 60_000, keepAliveMs: 75_000 };
+  const idle = { bodyIdleMs: 60_000, writeIdleMs: 60_000, keepAliveMs: 75_000, tunnelIdleMs: 300_000 };
   return {
     listen: [],
     workers: 1,

@@ -13,6 +13,7 @@ const REQUEST: UpstreamRequest = {
   target: '/',
   headerLines: 'Host: backend\r\n',
   bodyLength: CHUNKED_BODY,
+  upgrade: '',
 };
 /** The first bytes of REQUEST on the wire. */
 const HEAD = 'POST / HTTP/1.1\r\nHost: backend\r\nTransfer-Encoding: chunked\r\n\r\n';

@@ -5,6 +5,7 @@ import type { TestContext } from 'node:test';
 import { systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
 import { NO_BODY } from '../../src/contract/request-head.ts';
+import type { Wire } from '../../src/contract/wire.ts';
 import { processBodyBuffers } from '../../src/http1/body-buffers.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
@@ -49,7 +50,8 @@ export function makePool(
 }
 
 export function get(target = '/', more: Partial<UpstreamRequest> = {}): UpstreamRequest {
-  return { method: 'GET', target, headerLines: 'Host: test\r\n', bodyLength: NO_BODY, ...more };
+  const lines = 'Host: test\r\n';
+  return { method: 'GET', target, headerLines: lines, bodyLength: NO_BODY, upgrade: '', ...more };
 }
 
 /** RecordingSink accepts everything at once. Tests override methods. */
@@ -92,6 +94,11 @@ export class RecordingSink implements ResponseSink {
     this.trailers = rawTrailers;
     this.ended = true;
     return true;
+  }
+
+  onSwitch(_head: ResponseHead, wire: Wire): void {
+    this.calls.push('switch');
+    wire.reset();
   }
 
   onRequestDrain(): void {

@@ -31,6 +31,23 @@ const REDIRECT_STATUS_MESSAGE = 'must be one of 301, 302, 307, 308';
 const REDIRECT =
   'In place of `pool`: sends requests that came without TLS to the same host, path and query at `https://`. Requests over TLS, and those that a trusted proxy says came over it, go on to the next route. The port in `Location` is that of the first address with `tls`; there is none where that is 443, or where the client did not use a port of this file (behind a port mapping).';
 
+export const DEFAULT_PROTOCOLS = ['websocket'];
+const PROTOCOL_MESSAGE = 'must be a protocol like websocket';
+/** Requests inside such a tunnel would pass by routes, limits and log. */
+const CARRIES_HTTP = /^(?:h2|h2c|h3|(?:http|tls)(?:\/.*)?)$/;
+const UPGRADE =
+  'Protocols to which a request may switch its connection (`Upgrade`); Sluice then carries bytes both ways. A protocol that is not named is ignored, and the request is a plain one. `[]`: none.';
+
+/** A protocol-name, with or without a version (RFC 9110 §7.8). Returns it in lower case. */
+function parseProtocol(raw: string): Parsed<string> {
+  const protocol = raw.toLowerCase();
+  if (!/^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}(?:\/[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64})?$/.test(raw))
+    return { message: PROTOCOL_MESSAGE };
+  if (CARRIES_HTTP.test(protocol))
+    return { message: `must not be ${raw}, which carries HTTP past the limits` };
+  return { value: protocol };
+}
+
 const LIMIT_MESSAGE = 'must be off, or a mapping like { policy: default, cost: 1 }';
 
 const routeSchema = Key.block('One route; the first that matches wins.', {
@@ -72,7 +89,13 @@ const routeSchema = Key.block('One route; the first that matches wins.', {
     },
     REDIRECT_SINCE,
   ).optional(),
-  upgrade: Key.later('Protocols to which a connection may change'),
+  upgrade: Key.list(Key.text('protocol', '', parseProtocol, { notText: PROTOCOL_MESSAGE }), {
+    type: 'list of protocols',
+    meaning: UPGRADE,
+    range: 'tokens of `Upgrade`; not those that carry HTTP or TLS',
+    fallback: '`[websocket]`',
+    since: '0.6',
+  }).prefault(DEFAULT_PROTOCOLS),
   priority: Key.later('What is shed first under overload', 'normal'),
   split: Key.later('Several pools by weight'),
   mirror: Key.later('A copy of the traffic to another pool'),

@@ -140,7 +140,12 @@ export const configSchema = Key.block('', {
       '0.3',
     ),
     keepAlive: Key.duration('75s', ['10ms', '24h'], 'How long an idle client connection stays open.'),
-    tunnelIdle: Key.later('Silence of a tunnel in both directions'),
+    tunnelIdle: Key.duration(
+      '300s',
+      ['10ms', '24h'],
+      'Silence of a tunnel (a WebSocket) in both directions; then it is closed.',
+      '0.6',
+    ),
     drainGrace: Key.duration('5s', ['0s', '1h'], 'Time to serve on after a stop signal; `/readyz` fails.'),
     drain: Key.duration('30s', ['0s', '1h'], 'After that: time for the requests that are in flight.'),
   }).prefault({}),

@@ -20,6 +20,8 @@ export interface ConnectionOwner {
   takeSurplus(): boolean;
   /** admit is called with each new connection before anything else. It may close it. */
   admit(connection: BaseConnection): void;
+  /** replace puts a connection in the place of another one on the same socket. */
+  replace(before: BaseConnection, after: BaseConnection): void;
   serve(downstream: Downstream): void;
   /** onOverload counts a connection that is cut because too much waits in the worker. */
   onOverload(): void;

@@ -1,10 +1,13 @@
 /** What all requests have in common, whatever their protocol: the progress of the answer, and its listener. */
 import type {
   ClientFacts,
+  ClientStream,
   Downstream,
   DownstreamListener,
   ResponseStart,
+  TunnelEnd,
 } from '../../contract/downstream.ts';
+import { LbError } from '../../contract/errors.ts';
 import type { RequestHead } from '../../contract/request-head.ts';
 
 /** BaseRequestOwner is what a request needs of its connection. */
@@ -58,6 +61,11 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
     if (!this.head.expectsContinue || this.continued || this.started || this.over) return;
     this.continued = true;
     this.sendContinue();
+  }
+
+  /** Only an engine that gives heads with `upgrade` needs it. */
+  switchProtocols(_head: ResponseStart, _tunnel: TunnelEnd): ClientStream {
+    throw new LbError('internal_error', 'this connection cannot switch protocols');
   }
 
   inform(status: number, lines: string): void {

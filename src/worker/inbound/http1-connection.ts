@@ -45,9 +45,14 @@ export abstract class Http1Connection<R extends Http1Request> extends BaseConnec
     return !draining && timer.monotonicMs() - this.sinceMs <= LINGER_MAX_MS;
   }
 
+  /** stopWatching is called when somebody else begins to write. */
+  protected stopWatching(): void {
+    this.#writeWatch?.close();
+  }
+
   /** leave tells the request, too. */
   protected override leave(): void {
-    this.#writeWatch?.close();
+    this.stopWatching();
     this.forgetDeadline();
     const { current } = this;
     this.current = null;

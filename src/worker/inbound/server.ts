@@ -18,6 +18,8 @@ import type { BaseConnection, ConnectionOwner } from './base-connection.ts';
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
 const DRAIN_SWEEP_MS = 50;
+/** Before a drain cuts what is left, the peers of tunnels see a FIN. */
+const HALF_CLOSE_MS = 500;
 /** A worker with more connections than the mean times this ratio is crowded (docs/glossary.md): it ends the surplus. */
 const CROWDED_RATIO = 1.15;
 /** Below this mean no connection is ended: some clients overlook `Connection: close`. */
@@ -122,6 +124,7 @@ export class InboundServer implements ConnectionOwner {
   async drain({ graceMs, drainMs, alone = false }: DrainTimes): Promise<void> {
     if (graceMs > 0) await delay(graceMs);
     this.draining = true;
+    void this.#deps.handler.tunnels.leave();
     const startMs = this.timer.monotonicMs();
     const endsAtMs = startMs + drainMs;
     const headsEndAtMs = startMs + this.plan.timeouts.headersMs;
@@ -155,7 +158,10 @@ export class InboundServer implements ConnectionOwner {
     if (this.connectionCount === 0) return;
     const { promise: empty, resolve } = Promise.withResolvers<void>();
     this.#onEmpty = resolve;
-    if (!(await atMost(empty, Math.max(0, endsAtMs - this.timer.monotonicMs())))) this.cut();
+    const restMs = (): number => Math.max(0, endsAtMs - this.timer.monotonicMs());
+    const isEmpty = await atMost(empty, Math.max(0, restMs() - HALF_CLOSE_MS));
+    if (!isEmpty) this.#deps.handler.tunnels.halfClose();
+    if (!isEmpty && !(await atMost(empty, restMs()))) this.cut();
     await empty;
   }
 
@@ -204,6 +210,12 @@ export class InboundServer implements ConnectionOwner {
     this.#connections.remove(connection);
     if (connection.counted) this.#countPeer(connection.client.address, -1);
     if (this.connectionCount === 0) this.#onEmpty?.();
+  }
+
+  replace(before: BaseConnection, after: BaseConnection): void {
+    this.#connections.remove(before);
+    this.#connections.add(after);
+    after.counted = before.counted;
   }
 
   admit(connection: BaseConnection): void {

@@ -7,6 +7,7 @@
  * CLOSING    onSent      the last answer has left. The parser may still find requests in its packet.
  * FAILED     fail        the parser gave up: the requests before are still answered, then comes the refusal.
  * LINGERING  #linger     our FIN is out; what still comes is discarded for a while, as in ClientConnection.
+ * RELEASED   release     the socket belongs to a ClientConnection, which serves its last request: an upgrade. Final.
  */
 import { Socket } from 'node:net';
 import { resetOrDestroy } from '../../../infra/wire/wire.ts';
@@ -19,6 +20,7 @@ const OPEN = 0;
 const CLOSING = 1;
 const FAILED = 2;
 const LINGERING = 3;
+const RELEASED = 4;
 
 /** How often node looks at the deadlines of heads. */
 export const HEAD_CHECK_MS = 1_000;
@@ -42,6 +44,8 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
     if (!error) this.current?.flushed();
   };
 
+  readonly #ended = (): void => this.#onEnd();
+  readonly #closed = (): void => this.#onClose();
   readonly #queued: QueuedRequests;
   readonly #queue: NodeDownstream[] = [];
   #state = OPEN;
@@ -65,8 +69,8 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
     super(socket.remoteAddress, owner);
     this.socket = socket;
     this.#queued = queued;
-    socket.on('end', () => this.#onEnd());
-    socket.on('close', () => this.#onClose());
+    socket.on('end', this.#ended);
+    socket.on('close', this.#closed);
     // node calls this to make an answer the last thing on the connection.
     socket.destroySoon = () => this.#closeAfterAnswer();
   }
@@ -100,6 +104,20 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
   cut({ byReset }: { byReset: boolean }): void {
     if (byReset) resetOrDestroy(this.socket);
     else this.socket.destroy();
+  }
+
+  /** Whether no request of this connection waits for its answer. */
+  get isFree(): boolean {
+    return this.#state === OPEN && this.current === null;
+  }
+
+  /** release gives up the socket of a free connection. */
+  release(): void {
+    this.#state = RELEASED;
+    this.forgetDeadline();
+    this.socket.off('end', this.#ended);
+    this.socket.off('close', this.#closed);
+    Reflect.deleteProperty(this.socket, 'destroySoon');
   }
 
   // Requests.

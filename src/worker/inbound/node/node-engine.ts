@@ -4,13 +4,19 @@
  */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { systemCodeOf } from '../../../contract/errors.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
 import type { ListenAddress } from '../../../contract/settings.ts';
+import type { Wire, WireEvents } from '../../../contract/wire.ts';
+import { PendingMemory } from '../../../http1/pending-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
 import { http } from '../../../infra/node-http.ts';
+import { socketWires } from '../../../infra/wire/socket-wire.ts';
+import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import { type ConnectionOwner, destroyIfGone } from '../base-connection.ts';
 import type { Engine } from '../server.ts';
+import { ClientConnection } from '../wire/client-connection.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
 import { NodeDownstream } from './node-downstream.ts';
 
@@ -35,10 +41,16 @@ type HttpServer = Server & { maxHeaderSize?: number };
 /** nodeEngine is called once per worker. */
 export function nodeEngine(): Engine {
   const queued: QueuedRequests = { count: 0 };
-  return (owner, { kind }) => makeServer(owner, kind, queued);
+  const pendingMemory = new PendingMemory();
+  return (owner, { kind }) => makeServer(owner, kind, queued, pendingMemory);
 }
 
-function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued: QueuedRequests): Server {
+function makeServer(
+  owner: ConnectionOwner,
+  kind: ListenAddress['kind'],
+  queued: QueuedRequests,
+  pendingMemory: PendingMemory,
+): Server {
   const reader = new RequestHeadReader();
   const server: HttpServer = http.createServer({
     highWaterMark: QUEUED_BODY_BYTES,
@@ -50,7 +62,7 @@ function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued:
     connectionsCheckingInterval: HEAD_CHECK_MS,
     // Our own refusal says why, and carries a request id.
     requireHostHeader: false,
-    shouldUpgradeCallback: () => false,
+    shouldUpgradeCallback: mayUpgrade,
     httpValidation: 'strict',
   });
   // Before node's own listener, which reads the limits set here.
@@ -68,17 +80,35 @@ function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued:
     const connection = connectionOf(request.socket);
     if (connection === undefined || request.socket.destroyed) return;
     const head = headOf(request, reader);
-    if (head === null) connection.fail({ status: reader.problemStatus, method: request.method ?? null });
-    else connection.take(new NodeDownstream(head, response, connection));
+    if (head === null) {
+      connection.fail({ status: reader.problemStatus, method: request.method ?? null });
+      return;
+    }
+    // Behind a request that is not answered, an upgrade is a plain request. One with a body is refused.
+    if (!head.hasBody) head.upgrade = '';
+    connection.take(new NodeDownstream(head, response, connection));
   };
+  server.on('upgrade', (request, stream, early) => {
+    const socket: OwnedSocket = stream as Socket;
+    const connection = connectionOf(socket);
+    const head = headOf(request, reader);
+    if (connection === undefined || head === null) {
+      refuseUpgraded(socket, connection, { status: reader.problemStatus, method: request.method ?? null });
+      return;
+    }
+    connection.release();
+    delete socket[CONNECTION];
+    const makeWire = (events: WireEvents): Wire => socketWires.accept(socket, events);
+    const next = new ClientConnection(socket.remoteAddress, owner, makeWire, pendingMemory);
+    owner.replace(connection, next);
+    next.begin(head, early);
+  });
   server.on('request', onRequest);
   server.on('checkContinue', onRequest);
   server.on('checkExpectation', onRequest);
-  // Sluice opens no tunnels. node has taken its listeners off this socket.
-  server.on('connect', (_request, socket) => {
-    socket.on('error', () => socket.destroy());
-    connectionOf(socket as Socket)?.fail({ status: 501, method: 'CONNECT' });
-  });
+  server.on('connect', (_request, socket) =>
+    refuseUpgraded(socket, connectionOf(socket as Socket), { status: 501, method: 'CONNECT' }),
+  );
   server.on('clientError', (error, socket) => {
     const connection = connectionOf(socket as Socket);
     const status = statusOf(error, connection);
@@ -86,6 +116,23 @@ function makeServer(owner: ConnectionOwner, kind: ListenAddress['kind'], queued:
     else connection.fail({ status, method: null });
   });
   return server;
+}
+
+/** An upgrade that node gives away with its socket: our own engine serves it, and whatever it becomes, it is the last request. */
+function mayUpgrade({ socket, headers }: IncomingMessage): boolean {
+  const hasBody = (headers['content-length'] ?? '0') !== '0' || headers['transfer-encoding'] !== undefined;
+  return !hasBody && connectionOf(socket)?.isFree === true;
+}
+
+/** node has taken its listeners off this socket. */
+function refuseUpgraded(
+  socket: Duplex,
+  connection: NodeConnection | undefined,
+  refused: UnparsedRequest,
+): void {
+  socket.on('error', () => socket.destroy());
+  if (connection === undefined) socket.destroy();
+  else connection.fail(refused);
 }
 
 function connectionOf(socket: Socket): NodeConnection | undefined {

@@ -10,12 +10,14 @@
  * DISCARDING  #discard      the answer has left; the short rest of an unwanted body is discarded.
  * LINGERING   #linger       our FIN is out; what still comes is discarded for a while. To close on unread bytes would
  *                           make the kernel send a RST, which can take the answer with it (RFC 9112 §9.6).
+ * TUNNEL      switchTo      the wire belongs to a tunnel, which ends this state (onTunnelOver).
  * DEAD        #die          the wire is closed. Final.
  *
- * From HEAD: SERVING with a head, LINGERING with bytes that can be none. From SERVING, when the answer has left: HEAD, DISCARDING,
- * LINGERING or DEAD (onSent). From DISCARDING: HEAD at the end of the body, LINGERING where it is too long. Any state ends in
+ * From HEAD: SERVING with a head, LINGERING with bytes that can be none. From SERVING: TUNNEL with a 101; or, when the answer has
+ * left, HEAD, DISCARDING, LINGERING or DEAD (onSent). From DISCARDING: HEAD at the end of the body, LINGERING where it is too long. Any state ends in
  * DEAD when the client is gone or its time is over. One deadline serves all states (onDue).
  */
+import type { ClientStream, TunnelEnd } from '../../../contract/downstream.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
 import { CR, LF } from '../../../http1/head-bytes.ts';
 import { HEAD_MALFORMED } from '../../../http1/head-reader.ts';
@@ -29,14 +31,16 @@ const HEAD = 0;
 const SERVING = 1;
 const DISCARDING = 2;
 const LINGERING = 3;
-const DEAD = 4;
+const TUNNEL = 4;
+const DEAD = 5;
 
 /** ClientConnection is made by the engine for each accepted socket. */
-export class ClientConnection extends ClientInput implements WireRequestOwner {
+export class ClientConnection extends ClientInput implements WireRequestOwner, ClientStream {
   #state = HEAD;
   #hasServed = false;
   /** readBytes at the first answer in a drain: requests that began later are not served. */
   #drainedAtBytes: number | null = null;
+  #tunnel: TunnelEnd | null = null;
 
   get idle(): boolean {
     return this.#state === HEAD || this.#state === DISCARDING;
@@ -86,6 +90,8 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
 
   #readBody(buffer: Buffer, at: number, to: number): number {
     const body = this.body;
+    // After an upgrade they may be the other protocol's.
+    if (this.current !== null && this.current.head.upgrade !== '') return at;
     // Empty lines after a request are dropped as they come: to look at them again with each read would be quadratic.
     if (body === null || body.complete) return skipEmptyLines(buffer, at, to);
     const next = body.read(buffer, at, to);
@@ -133,6 +139,35 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
     else if (this.restBytes > 0) this.#linger();
     else this.#die();
     this.advancePending();
+  }
+
+  /** begin serves a request that node:http has read, which must be the last one here. @param early what came behind its head */
+  begin(head: RequestHead, early: Buffer): void {
+    if (early.length > 0) this.pending.append(early, 0, early.length);
+    this.restBytes = early.length;
+    this.#serve(head);
+  }
+
+  switchTo(tunnel: TunnelEnd): ClientStream {
+    this.#state = TUNNEL;
+    this.#tunnel = tunnel;
+    this.current = null;
+    this.forgetDeadline();
+    this.stopWatching();
+    this.wire.handTo(tunnel.events);
+    return this;
+  }
+
+  takeEarly(): Buffer {
+    const { buffer, from, to } = this.pending;
+    const early = buffer.subarray(from, to);
+    this.pending.clear();
+    return early;
+  }
+
+  onTunnelOver(): void {
+    this.#tunnel = null;
+    this.#die();
   }
 
   #becomeIdle(): void {
@@ -225,6 +260,10 @@ export class ClientConnection extends ClientInput implements WireRequestOwner {
   }
 
   destroy(): void {
+    if (this.#tunnel !== null) {
+      this.#tunnel.cut();
+      return;
+    }
     // An answer without a length must not look complete.
     this.current?.abort();
     this.#die();

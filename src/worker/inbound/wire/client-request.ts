@@ -1,5 +1,5 @@
 /** One request on a wire, as the proxy sees it (Downstream). */
-import type { ResponseStart } from '../../../contract/downstream.ts';
+import type { ClientStream, ResponseStart, TunnelEnd } from '../../../contract/downstream.ts';
 import type { Wire } from '../../../contract/wire.ts';
 import { CRLF, chunkHead, lastChunk } from '../../../http1/chunk-writing.ts';
 import { mayHaveBody } from '../base-request.ts';
@@ -14,6 +14,8 @@ export interface WireRequestOwner extends RequestOwner {
   /** See ClientBody; null before the first request that has one. */
   readonly body: { ask(): boolean; pause(): boolean; resume(): boolean; drop(): boolean } | null;
   mustClose(): boolean;
+  /** The wire belongs to the tunnel from now on. */
+  switchTo(tunnel: TunnelEnd): ClientStream;
   /** The state of the body has changed: bytes that wait may have their turn. */
   advancePending(): void;
 }
@@ -67,6 +69,12 @@ export class ClientRequest extends Http1Request<WireRequestOwner> {
     const hasBody = body !== '' && mayHaveBody(this.head.method, answer.status);
     if (this.owner.wire.writeText(hasBody ? head + body : head)) this.sent();
     else this.owner.onBlocked();
+  }
+
+  override switchProtocols({ reason, lines }: ResponseStart, tunnel: TunnelEnd): ClientStream {
+    this.started = this.ended = this.over = true;
+    this.owner.wire.writeText(`HTTP/1.1 101 ${reason}\r\nConnection: Upgrade\r\n${lines}\r\n`);
+    return this.owner.switchTo(tunnel);
   }
 
   write(chunk: Buffer): boolean {

@@ -21,6 +21,7 @@ function framed(
     body: null,
     mustClose: () => false,
     advancePending: () => undefined,
+    switchTo: () => assert.fail('no tunnel here'),
     onBlocked: () => undefined,
     onSent: () => undefined,
     cut: (options: { byReset: boolean }) => {
