@@ -291,6 +291,13 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':2: admin.token: the environment variable SLUICE_TEST_UNSET is not set',
     ':7: pools.app.backends[1].url: the environment variable SLUICE_TEST_UNSET is not set',
   ],
+  'upgrade.yaml': [
+    ':9: routes[0].upgrade[0]: must not be h2c, which carries HTTP past the limits',
+    ':10: routes[0].upgrade[1]: must not be HTTP/2.0, which carries HTTP past the limits',
+    ':11: routes[0].upgrade[2]: must not be TLS/1.2, which carries HTTP past the limits',
+    ':12: routes[0].upgrade[3]: must be a protocol like websocket',
+    ':13: routes[0].upgrade[4]: must be a protocol like websocket',
+  ],
   'url-with-path.yaml': [
     ':4: pools.app.backends[0].url: must not have a path, the path of the request is kept',
     ':5: pools.app.backends[1].url: must not have a query',

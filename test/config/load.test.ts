@@ -45,6 +45,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
         match: { host: null, path: null, methods: null },
         pool: 'app',
         redirect: null,
+        upgrade: ['websocket'],
         rateLimit: null,
       },
     ],
@@ -71,6 +72,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
       bodyIdleMs: 60_000,
       writeIdleMs: 60_000,
       keepAliveMs: 75_000,
+      tunnelIdleMs: 300_000,
       drainGraceMs: 5000,
       drainMs: 30_000,
     },
@@ -251,9 +253,20 @@ test('API keys cannot be in a field that Sluice reads, sets or drops', () => {
   assert.equal(settings.rateLimit.identify.apiKeyHeader, 'x-my-key');
 });
 
+test('the protocols of a route come out in lower case, once each; an empty list is none', () => {
+  const { routes } = settingsOf(`routes:
+  - { name: a, match: { path: /a }, pool: app, upgrade: [WebSocket, websocket, TCP-x/1] }
+  - { name: b, pool: app, upgrade: [] }
+${POOL}`);
+  assert.deepEqual(
+    routes.map(({ upgrade }) => upgrade),
+    [['websocket', 'tcp-x/1'], []],
+  );
+});
+
 test('durations and sizes are milliseconds and bytes', () => {
   const { timeouts, limits } =
-    settingsOf(`timeouts: { headers: 250ms, bodyIdle: 2s, writeIdle: 3s, keepAlive: 1m, drain: 1h, drainGrace: 0 }
+    settingsOf(`timeouts: { headers: 250ms, bodyIdle: 2s, writeIdle: 3s, keepAlive: 1m, tunnelIdle: 2h, drain: 1h, drainGrace: 0 }
 limits: { bodyBytes: 1GiB, headerBytes: 32KiB, targetBytes: 2048 }
 ${POOL}`);
   assert.deepEqual(timeouts, {
@@ -261,6 +274,7 @@ ${POOL}`);
     bodyIdleMs: 2000,
     writeIdleMs: 3000,
     keepAliveMs: 60_000,
+    tunnelIdleMs: 7_200_000,
     drainGraceMs: 0,
     drainMs: 3_600_000,
   });

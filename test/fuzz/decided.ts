@@ -87,7 +87,7 @@ const WE_REFUSE: readonly Omit<Decision, 'kind'>[] = [
   },
   {
     name: 'unsolicited 101',
-    why: 'RFC 9110 §15.2.2: Upgrade is never sent to backends, so no protocol may be switched',
+    why: 'RFC 9110 §15.2.2: no protocol may be switched that was not asked for',
     applies: ({ final }) => /^HTTP\/1\.[01] 101/.test(final),
   },
   {

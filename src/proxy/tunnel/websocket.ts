@@ -48,8 +48,8 @@ export function switchProblem(token: string, requestLines: string, answer: Respo
     : 'Sec-WebSocket-Extensions that were not offered';
 }
 
-/** acceptOf is the Sec-WebSocket-Accept for a key. */
-export function acceptOf(key: string): string {
+/** The Sec-WebSocket-Accept for a key. */
+function acceptOf(key: string): string {
   return createHash('sha1').update(`${key}${KEY_SUFFIX}`).digest('base64');
 }
 
