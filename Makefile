@@ -16,6 +16,7 @@ SCENARIO ?= all
 DURATION_SEC ?=
 ROUNDS ?=
 BASELINE ?=
+BEFORE ?=
 # Options of test-node. Empty: the script's default.
 VERSIONS ?=
 SETTING ?=
@@ -23,7 +24,7 @@ SUITES ?=
 PACE = --duration-sec=$(DURATION_SEC) --rounds=$(ROUNDS) $(if $(BASELINE),--baseline)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo run backends test test-node check build bench bench-accept bench-directory bench-peers bench-check bench-report peers \
+.PHONY: help install demo run backends test test-node check build bench bench-accept bench-directory bench-peers before bench-check bench-report peers \
 	migrate-up migrate-down docker-up docker-down clean fuzz fuzz-coverage simulate services types lint config-docs
 
 help: ## list the targets
@@ -94,8 +95,12 @@ bench-directory: $(STAMP) services ## a million clients in PostgreSQL: time, mem
 bench-accept: $(STAMP) peers ## the modes of accept: spread over the workers, cost of a connection; four minutes (WORKERS=8, ROUNDS=3)
 	@$(NODE) bench/accept-spread.ts --workers=$(WORKERS) --rounds=$(ROUNDS) --duration-sec=$(DURATION_SEC)
 
-bench-peers: $(STAMP) peers build ## Sluice compared with other balancers, ten minutes (SCENARIO=all, ROUNDS=5)
+bench-peers: $(STAMP) peers build before ## Sluice compared with other balancers, a quarter of an hour (SCENARIO=all, ROUNDS=5, BEFORE=COMMIT)
 	@$(NODE) bench/run-peers.ts $(SCENARIO) $(PACE)
+
+before: # the sources of BEFORE, a commit, as the peer sluice-before; without BEFORE there is none
+	@rm -rf .tmp/before
+	@[ -z "$(BEFORE)" ] || { mkdir -p .tmp/before && git archive "$(BEFORE)" | tar -x -C .tmp/before && ln -s ../../node_modules .tmp/before/node_modules; }
 
 bench-check: $(STAMP) ## the ratio of Sluice to nginx against bench/results/baseline.json; fails if it is over 15 % worse
 	@$(NODE) bench/check.ts $(SCENARIO) $(PACE)

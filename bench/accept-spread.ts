@@ -50,7 +50,14 @@ export interface Cost {
 
 /** startMode runs `serve` with that mode in front of the bench's backends. */
 export function startMode(accept: AcceptMode, workers: number, backends: Backends): Promise<SluiceProcess> {
-  const options = { backendPorts: backends.ports, workers, accessLog: false, redisPort: null };
+  const options = {
+    backendPorts: backends.ports,
+    workers,
+    accessLog: false,
+    redisPort: null,
+    tls: false,
+    grpc: false,
+  };
   return startSluice({ config: { ...configOf(options), accept } });
 }
 

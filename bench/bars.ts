@@ -30,6 +30,7 @@ export function verdicts(result: PeersResult): Verdict[] {
   };
   return [
     ratioBar('tiny GET', 'tiny', 'nginx', 1.35),
+    ratioBar('tiny GET', 'tiny', 'sluice-before', 1.03),
     ratioBar('tiny GET, documented API', 'tiny', 'nginx', 1.7, 'sluice-socket'),
     ratioBar('tiny GET, node:http', 'tiny', 'nginx', 2.4, 'sluice-node'),
     ...['http-proxy', 'http-proxy-3', 'httpxy', 'fastify-http-proxy', 'caddy'].map((theirs) =>
@@ -48,7 +49,20 @@ export function verdicts(result: PeersResult): Verdict[] {
     ),
     ratioBar('a 429', 'refused', 'node-http', 1.4),
     differenceBar(result),
+    ratioBar('tiny GET over TLS', 'tls-tiny', 'nginx', 1.35),
+    ratioBar('tiny GET over TLS', 'tls-tiny', 'caddy', 0.4),
+    ratioBar('full TLS handshake', 'tls-handshakes', 'nginx', 1.5),
+    worstBar(result, { work: 'TLS sessions not resumed', ...RESUMPTION }),
+    ratioBar('1 MiB response over TLS', 'tls-download-1mib', 'nginx', 1.3),
+    ratioBar('tiny GET by HTTP/2', 'http2-tiny', 'nginx', 1.9),
+    ratioBar('tiny GET by HTTP/2', 'http2-tiny', 'caddy', 0.3),
+    ratioBar('unary gRPC call', 'grpc-unary', 'nginx', 2),
+    ratioBar('unary gRPC call', 'grpc-unary', 'caddy', 0.4),
+    ratioBar('WebSocket message', 'web-socket', 'haproxy', 1.4),
+    ratioBar('WebSocket message', 'web-socket', 'http-proxy-3', 0.4),
     worstBar(result, { work: '10,000 idle connections', ...IDLE }),
+    worstBar(result, { work: '10,000 idle tunnels', ...IDLE_TUNNELS }),
+    worstBar(result, { work: 'tunnels and streams under reloads', ...RELOADS }),
     growthBar(result),
     crowdBar(result),
     worstBar(result, { work: 'worker of the build at rest', ...REST }),
@@ -86,6 +100,9 @@ function twoWorkersBar(result: PeersResult): Verdict {
 }
 
 const IDLE = { matchup: 'idle-connections', metrics: ['kibPerConnection'], below: 8, unit: 'KiB' };
+const IDLE_TUNNELS = { ...IDLE, matchup: 'idle-tunnels', below: 12 };
+const RESUMPTION = { matchup: 'tls-resumption', metrics: ['notResumedPercent'], below: 5, unit: '%' };
+const RELOADS = { matchup: 'reloads', metrics: ['dropped'], below: 1, unit: 'dropped' };
 const REST = { matchup: 'rest', ours: 'sluice-built', metrics: ['workerRssMiB'], below: 95, unit: 'MiB' };
 
 const GROWTHS = [

@@ -4,17 +4,25 @@
  * figure although the tools for it are installed.
  *
  *   node bench/run-peers.ts [tiny download-1mib …] [--rounds=5] [--duration-sec=1] [--baseline]
+ *
+ * The peer sluice-before is the version in .tmp/before; `make bench-peers BEFORE=COMMIT` puts it there.
  */
 import { MATCHUPS } from './matchups/all.ts';
-import type { Matchup, Row } from './matchups/matchup.ts';
+import { labelOf, type Matchup, type Row } from './matchups/matchup.ts';
 import { PEERS } from './peers/registry.ts';
 import { Arena, FULL_PACE, type Pace } from './rig/arena.ts';
-import { OpenLoop } from './rig/open-loop.ts';
 import { readOptions } from './rig/options.ts';
 import { loadAverage } from './rig/record.ts';
 import { header, type MatchupResult, type PeersResult, writeResult } from './rig/results.ts';
 import { median, spreadPercent } from './rig/stats.ts';
 import { findProgram, versionOf } from './rig/tools.ts';
+
+/** Load generators, and the option that prints the version. */
+const GENERATORS = [
+  ['wrk', '-v'],
+  ['h2load', '--version'],
+  ['openssl', 'version'],
+] as const;
 
 export interface PeersRun {
   matchups: readonly Matchup[];
@@ -38,7 +46,10 @@ export async function runPeers({ matchups, pace, only, say, arena: given }: Peer
     for (const matchup of absent.wrk === undefined ? matchups : []) {
       const { name, title, load } = matchup;
       say(`\n${name}: ${title}`);
-      const rows = await matchup.run(arena);
+      const rows =
+        absent[name] === undefined
+          ? await matchup.run(arena)
+          : rowsWithout(matchup, { arena, why: absent[name] });
       for (const row of rows) say(`  ${row.label.padEnd(22)} ${inWords(row)}`);
       results.push({ name, title, load, rows });
     }
@@ -60,12 +71,16 @@ export async function runPeers({ matchups, pace, only, say, arena: given }: Peer
   };
 }
 
+function rowsWithout({ contestants }: Matchup, { arena, why }: { arena: Arena; why: string }): Row[] {
+  return contestants
+    .filter((each) => arena.takesPart(each))
+    .map((each) => ({ label: labelOf(each), peer: each.peer, rounds: [], problem: why }));
+}
+
 /** absentParts returns what this machine lacks, and the scenarios that cannot run because of that, each with the reason. */
 export function absentParts(): Record<string, string> {
-  const compiler = ['half-load', OpenLoop.missing()] as const;
-  const missing = [...PEERS.map((peer) => [peer.name, peer.missing()] as const), compiler].filter(
-    ([, why]) => why !== '',
-  );
+  const parts = [...PEERS, ...MATCHUPS].map((part) => [part.name, part.missing?.() ?? ''] as const);
+  const missing = parts.filter(([, why]) => why !== '');
   const wrk =
     findProgram('wrk') === null ? [['wrk', 'wrk is not installed: nothing is measured'] as const] : [];
   return Object.fromEntries([...wrk, ...missing]);
@@ -73,11 +88,11 @@ export function absentParts(): Record<string, string> {
 
 function versions(): Record<string, string> {
   const present = PEERS.filter((peer) => peer.missing() === '');
-  const wrk = findProgram('wrk');
-  return {
-    ...Object.fromEntries(present.map((peer) => [peer.name, peer.version()])),
-    ...(wrk === null ? {} : { wrk: versionOf(wrk, ['-v']) }),
-  };
+  const loads = GENERATORS.filter(([name]) => findProgram(name) !== null);
+  return Object.fromEntries([
+    ...present.map((peer) => [peer.name, peer.version()]),
+    ...loads.map(([name, option]) => [name, versionOf(name, [option])]),
+  ]);
 }
 
 function inWords({ rounds, problem }: Row): string {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what `make bench-peers` needs. From Debian (as root on Debian or Ubuntu, without starting or enabling a service): the
-# servers, a load generator, and a compiler for another one. From npm: the proxies, into bench/peers/node_modules.
+# servers, load generators, and a compiler for others. From npm: the proxies, into bench/peers/node_modules.
 # It prints what it cannot install and exits 0 all the same, because the bench runs without and reports it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +12,9 @@ missing=()
 for program in wrk nginx haproxy caddy redis-server; do
   PATH="$PATH:/usr/sbin:/sbin" command -v "$program" >/dev/null 2>&1 || missing+=("$program")
 done
-# The load generator of half-load is compiled here.
+command -v h2load >/dev/null 2>&1 || missing+=(nghttp2-client)
+command -v openssl >/dev/null 2>&1 || missing+=(openssl)
+# The load of half-load and the WebSocket echo are compiled here.
 command -v cc >/dev/null 2>&1 || missing+=(gcc)
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 [ -e /usr/lib/nginx/modules/ngx_http_lua_module.so ] || missing+=(libnginx-mod-http-lua)

@@ -1,5 +1,6 @@
 /** Latency at half of each balancer's own capacity. Requests leave on schedule and do not wait for answers. */
 import type { Arena } from '../rig/arena.ts';
+import { compilerMissing } from '../rig/compile.ts';
 import { cpuSince, cpuTimes } from '../rig/cpu.ts';
 import { checked, OpenLoop } from '../rig/open-loop.ts';
 import type { ServerProcess } from '../rig/process.ts';
@@ -74,11 +75,9 @@ export const halfLoad: Matchup = {
   title: 'Latency at half capacity, Poisson arrivals',
   load: 'bench/rig/open-loop.c at half of the requests/s that wrk got just before, 256 connections, GET /tiny; compared with the backend itself at that rate',
   contestants: CONTESTANTS,
+  missing: compilerMissing,
   async run(arena) {
     const contestants = CONTESTANTS.filter((each) => arena.takesPart(each));
-    const missing = OpenLoop.missing();
-    if (missing !== '')
-      return contestants.map(({ peer }) => ({ label: peer, peer, rounds: [], problem: missing }));
     const openLoop = OpenLoop.build();
     const passes = new Map<string, number>();
     try {

@@ -3,9 +3,9 @@
 import { peerNamed } from '../peers/registry.ts';
 import type { Arena, Contestant } from '../rig/arena.ts';
 import { cpuSince, cpuTimes, rssBytes } from '../rig/cpu.ts';
-import { problemOf, type Work } from '../rig/load.ts';
+import { type LoadCounts, type LoadFigures, problemOf, type Work } from '../rig/load.ts';
 import type { ServerProcess } from '../rig/process.ts';
-import { runWrk } from '../rig/wrk.ts';
+import { loadInWords, loadMissing, runLoad } from '../rig/run-load.ts';
 
 /** The figures of one pass, by names that contain the unit. */
 export type Round = Record<string, number>;
@@ -25,6 +25,8 @@ export interface Matchup {
   /** What the load generator does, for the report. */
   readonly load: string;
   readonly contestants: readonly Contestant[];
+  /** missing says what the machine lacks for the load or the backend; '' (or no such method) for nothing. */
+  missing?(): string;
   run(arena: Arena): Promise<Row[]>;
 }
 
@@ -81,11 +83,19 @@ async function attempt(row: Row, action: () => Promise<void>): Promise<void> {
   }
 }
 
-/** measureLoad is one pass of wrk: CPU per request, throughput, latency, memory. It throws when too many requests failed. */
-export async function measureLoad(server: ServerProcess, arena: Arena, work: Work): Promise<Round> {
+/** measureLoad is one pass of load by the generator that fits the work. */
+export function measureLoad(server: ServerProcess, arena: Arena, work: Work): Promise<Round> {
+  return measureCost(server, () => runLoad(server.port, work, arena.pace.durationSec));
+}
+
+/** measureCost is one pass of any load: CPU per request, throughput, latency, memory. It throws when too many requests failed. */
+export async function measureCost(
+  server: ServerProcess,
+  load: () => Promise<LoadCounts & Partial<LoadFigures>>,
+): Promise<Round> {
   const pids = server.pids();
   const before = cpuTimes(pids);
-  const figures = await runWrk(server.port, work, arena.pace.durationSec);
+  const figures = await load();
   const cpu = cpuSince(before, cpuTimes(pids));
   const problem = problemOf(figures);
   if (problem !== '') throw new Error(problem);
@@ -95,7 +105,7 @@ export async function measureLoad(server: ServerProcess, arena: Arena, work: Wor
     userUs: cpu.userUs / requests,
     systemUs: cpu.systemUs / requests,
     requestsPerSec: requests / durationSec,
-    ...{ p50Ms, p99Ms, p999Ms },
+    ...(p50Ms === undefined ? {} : { p50Ms, p99Ms, p999Ms }),
     errors: errors + timeouts + badStatus,
     rssMiB: rssBytes(pids) / 2 ** 20,
     workerRssMiB: rssBytes(server.workerPids()) / 2 ** 20,
@@ -111,12 +121,12 @@ export interface LoadMatchup {
 
 /** loadMatchup makes a scenario of one kind of request under wrk. */
 export function loadMatchup({ name, title, work, contestants }: LoadMatchup): Matchup {
-  const { method = 'GET', path, connections, reconnecting = false } = work;
   return {
     name,
     title,
-    load: `wrk, 1 thread, ${connections} connections${reconnecting ? ', a new one for each request' : ''}, ${method} ${path}`,
+    load: loadInWords(work),
     contestants,
+    missing: () => loadMissing(work),
     async run(arena) {
       const rows = await inTurns(arena, contestants, {
         warmUp: (server) => arena.warmUp(server, work),

@@ -2,7 +2,7 @@
 import { loadMatchup } from './matchup.ts';
 
 const CONTESTANTS = [
-  ...['sluice', 'sluice-socket', 'sluice-node', 'nginx', 'haproxy', 'caddy'],
+  ...['sluice', 'sluice-before', 'sluice-socket', 'sluice-node', 'nginx', 'haproxy', 'caddy'],
   ...['http-proxy', 'http-proxy-3', 'httpxy', 'fastify-http-proxy'],
 ];
 

@@ -3,6 +3,7 @@ import { chmodSync, copyFileSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/free-port.ts';
+import { makeCertificate } from '../rig/certificate.ts';
 import { launch, type ServerProcess, serverOf, untilServes } from '../rig/process.ts';
 import { commandLine } from '../rig/record.ts';
 import { fillTemplate } from '../rig/templates.ts';
@@ -73,10 +74,38 @@ function writeLimiter(folder: string, source: string, redisPort: number): void {
   fillTemplate(new URL(REDIS_CALLS, import.meta.url), join(folder, 'limiter-redis.lua'), values);
 }
 
+/** The same for proxy_pass and grpc_pass. */
+const FORWARDED = [
+  'Host $http_host',
+  'X-Forwarded-For $remote_addr',
+  'X-Forwarded-Proto $scheme',
+  'X-Forwarded-Host $http_host',
+  'X-Real-IP $remote_addr',
+  'X-Request-Id $request_id',
+  'Via "1.1 nginx"',
+];
+
+const PROXY_PASS = `proxy_pass http://app;
+      proxy_http_version 1.1;
+      proxy_request_buffering off;
+      proxy_buffer_size 16k;
+      proxy_buffers 8 64k;
+      proxy_busy_buffers_size 128k;
+      proxy_max_temp_file_size 0;
+      proxy_set_header Connection "";`;
+
+function tlsLines(folder: string): string {
+  const { cert, key } = makeCertificate(folder);
+  return `http2 on;
+    ssl_certificate ${cert};
+    ssl_certificate_key ${key};
+    ssl_protocols TLSv1.3;`;
+}
+
 async function startNginx(
   name: string,
   folder: string,
-  { backendPorts, workers, accessLog }: PeerOptions,
+  { backendPorts, workers, accessLog, tls, grpc }: PeerOptions,
   parts: Record<'MODULES' | 'HTTP' | 'LOCATION', string>,
 ): Promise<ServerProcess> {
   const program = findProgram('nginx') ?? 'nginx';
@@ -87,13 +116,17 @@ async function startNginx(
   fillTemplate(new URL('nginx.conf', import.meta.url), config, {
     ...parts,
     PORT: port,
+    TLS: tls ? ' ssl' : '',
+    CERTIFICATE: tls ? tlsLines(folder) : '',
+    FORWARDED: FORWARDED.map((each) => `${grpc ? 'grpc' : 'proxy'}_set_header ${each};`).join('\n      '),
+    PASS: grpc ? 'grpc_pass grpc://app;' : PROXY_PASS,
     WORKERS: workers,
     ACCESS_LOG: accessLog ? 'access.log json buffer=64k flush=1s' : 'off',
     BACKENDS: backendPorts.map((backend) => `server 127.0.0.1:${backend};`).join('\n    '),
   });
   const args = ['-p', folder, '-c', config, '-e', 'stderr'];
   const child = launch({ name, folder, command: program, args });
-  const facts = { name, folder, port, command: commandLine(program, args, { ROOT, folder }) };
+  const facts = { name, folder, port, command: commandLine(program, args, { ROOT, folder }), tls };
   await untilServes(child, facts, '/tiny');
   return serverOf(child, facts);
 }

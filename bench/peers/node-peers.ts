@@ -3,6 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/free-port.ts';
+import { makeCertificate } from '../rig/certificate.ts';
 import { launch, serverOf, untilServes } from '../rig/process.ts';
 import { commandLine } from '../rig/record.ts';
 import type { Peer } from './peer.ts';
@@ -16,11 +17,13 @@ interface Script {
   file: string;
   /** Arguments before the port. */
   words?: string[];
+  /** true: it gets the files of a certificate, and listens with TLS. */
+  tls?: boolean;
   /** Name of the npm package; '' for our own scripts. */
   library: string;
 }
 
-function scriptPeer({ name, file, words = [], library }: Script): Peer {
+function scriptPeer({ name, file, words = [], tls = false, library }: Script): Peer {
   const manifest = join(HERE, 'node_modules', library, 'package.json');
   return {
     name,
@@ -32,10 +35,18 @@ function scriptPeer({ name, file, words = [], library }: Script): Peer {
         : (JSON.parse(readFileSync(manifest, 'utf8')) as { version: string }).version,
     async start(folder, { backendPorts }) {
       const port = await freePort();
-      const args = [join(HERE, file), ...words, String(port), ...backendPorts.map(String)];
+      const { cert, key } = tls ? makeCertificate(folder) : { cert: '', key: '' };
+      const files = tls ? [cert, key] : [];
+      const args = [join(HERE, file), ...words, ...files, String(port), ...backendPorts.map(String)];
       const env = { NODE_OPTIONS: undefined, NODE_ENV: 'production' };
       const child = launch({ name, folder, command: process.execPath, args, env });
-      const facts = { name, folder, port, command: commandLine(process.execPath, args, { ROOT, folder }) };
+      const facts = {
+        name,
+        folder,
+        port,
+        command: commandLine(process.execPath, args, { ROOT, folder }),
+        tls,
+      };
       await untilServes(child, facts, '/tiny');
       return serverOf(child, facts);
     },
@@ -43,6 +54,7 @@ function scriptPeer({ name, file, words = [], library }: Script): Peer {
 }
 
 export const nodeHttp = scriptPeer({ name: 'node-http', file: 'node-http.ts', library: '' });
+export const nodeHttp2 = scriptPeer({ name: 'node-http2', file: 'node-http2.ts', tls: true, library: '' });
 export const nodeProxies = ['http-proxy', 'http-proxy-3', 'httpxy'].map((library) =>
   scriptPeer({ name: library, file: 'node-proxy.mjs', words: [library], library }),
 );

@@ -11,6 +11,7 @@ const createProxyServer = module.createProxyServer ?? module.default.createProxy
 const targets = backendPorts.map((each) => `http://127.0.0.1:${each}`);
 const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY, maxFreeSockets: 1024 });
 const proxy = createProxyServer({ agent, xfwd: true });
+// The last argument is a response, or the socket of an upgrade.
 proxy.on('error', (_, __, response) => response.destroy());
 
 const idPrefix = randomBytes(6).toString('hex');
@@ -29,5 +30,10 @@ const server = createServer({ keepAliveTimeout: 75_000, requestTimeout: 0 }, asy
   } catch {
     response.destroy();
   }
+});
+server.on('upgrade', (request, socket, head) => {
+  count += 1;
+  socket.on('error', () => socket.destroy());
+  proxy.ws(request, socket, head, { target: targets[count % targets.length] });
 });
 server.listen({ port: Number(port), host: '127.0.0.1', backlog: 4096 });

@@ -10,6 +10,10 @@ export interface PeerOptions {
   accessLog: boolean;
   /** Redis with one bucket per address of X-Forwarded-For; null: no limit. Only requests for REFUSED_PATH are refused. */
   redisPort: number | null;
+  /** true: it listens with TLS 1.3 and HTTP/2 by ALPN, and with a certificate of its own. */
+  tls: boolean;
+  /** true: it speaks HTTP/2 to the backends, with prior knowledge, and passes gRPC on. */
+  grpc: boolean;
 }
 
 /** On this path a limited Sluice admits one request a second and the bare server none. */

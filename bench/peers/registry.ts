@@ -2,13 +2,13 @@
 import { caddy } from './caddy.ts';
 import { haproxy } from './haproxy.ts';
 import { nginx, nginxLua, nginxLuaOurs } from './nginx.ts';
-import { fastifyProxy, nodeHttp, nodeProxies } from './node-peers.ts';
+import { fastifyProxy, nodeHttp, nodeHttp2, nodeProxies } from './node-peers.ts';
 import type { Peer } from './peer.ts';
-import { sluice, sluiceBuilt, sluiceNode, sluiceSocket } from './sluice.ts';
+import { sluice, sluiceBefore, sluiceBuilt, sluiceNode, sluiceSocket } from './sluice.ts';
 
 export const PEERS: readonly Peer[] = [
-  ...[sluice, sluiceSocket, sluiceNode, sluiceBuilt],
-  ...[nginx, haproxy, caddy, nginxLua, nginxLuaOurs, ...nodeProxies, fastifyProxy, nodeHttp],
+  ...[sluice, sluiceSocket, sluiceNode, sluiceBuilt, sluiceBefore],
+  ...[nginx, haproxy, caddy, nginxLua, nginxLuaOurs, ...nodeProxies, fastifyProxy, nodeHttp, nodeHttp2],
 ];
 
 /** peerNamed throws if no peer has the name. */

@@ -3,28 +3,36 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { type SluiceConfig, writeConfig } from '../../test/support/sluice.ts';
 import { waitFor } from '../../test/support/wait.ts';
+import { type CertificateFiles, makeCertificate } from '../rig/certificate.ts';
 import { launch, outputOf, type ServerProcess, serverOf, untilServes } from '../rig/process.ts';
 import { commandLine } from '../rig/record.ts';
 import { type Peer, type PeerOptions, REFUSED_PATH } from './peer.ts';
 
 const CLI = fileURLToPath(new URL('../../src/cli.ts', import.meta.url));
 const BUILT_CLI = fileURLToPath(new URL('../../dist/cli.js', import.meta.url));
+/** `make bench-peers BEFORE=COMMIT` puts it there. */
+const BEFORE_CLI = fileURLToPath(new URL('../../.tmp/before/src/cli.ts', import.meta.url));
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 interface Variant {
   name: string;
   cli?: string;
+  /** What has to be installed for `cli` to exist. */
+  needs?: string;
   /** Variables added to the environment of the bench. */
   env?: Record<string, string>;
 }
 
-function variant({ name, cli = CLI, env = {} }: Variant): Peer {
+function variant({ name, cli = CLI, needs = '', env = {} }: Variant): Peer {
   return {
     name,
     can: { workers: true, accessLog: true, limiter: true },
-    missing: () => (existsSync(cli) ? '' : 'dist/cli.js (make build) is not installed'),
+    missing: () => (existsSync(cli) ? '' : `${needs} is not installed`),
     version: () => `node ${process.versions.node}`,
-    start: (folder, options) => startSluiceServer(folder, configOf(options), { cli, env }),
+    start: (folder, options) => {
+      const certificate = options.tls ? makeCertificate(folder) : null;
+      return startSluiceServer(folder, configOf(options, certificate), { cli, env });
+    },
   };
 }
 
@@ -35,7 +43,17 @@ export const sluiceNode = variant({
   name: 'sluice-node',
   env: { SLUICE_WIRE: 'socket', SLUICE_ENGINE: 'node' },
 });
-export const sluiceBuilt = variant({ name: 'sluice-built', cli: BUILT_CLI });
+export const sluiceBuilt = variant({
+  name: 'sluice-built',
+  cli: BUILT_CLI,
+  needs: 'dist/cli.js (make build)',
+});
+/** An earlier version, to see in the same run what a change costs. */
+export const sluiceBefore = variant({
+  name: 'sluice-before',
+  cli: BEFORE_CLI,
+  needs: 'an earlier version (BEFORE=COMMIT)',
+});
 
 const POLICIES = {
   // Never refuses, because the bench measures the cost of taking tokens.
@@ -44,7 +62,10 @@ const POLICIES = {
 };
 
 /** configOf makes the content of a configuration file from the options. */
-export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOptions): SluiceConfig {
+export function configOf(
+  { backendPorts, workers, accessLog, redisPort, grpc }: PeerOptions,
+  certificate: CertificateFiles | null = null,
+): SluiceConfig {
   const pool = 'app';
   const bench = { name: 'bench', match: { path: '/' }, pool };
   const refusing = {
@@ -61,7 +82,13 @@ export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOp
   return {
     workers,
     trustedProxies: ['127.0.0.0/8'],
-    pools: { [pool]: { backends: backendPorts.map((port) => ({ url: `http://127.0.0.1:${port}` })) } },
+    ...(certificate === null ? {} : { listen: [{ address: '127.0.0.1:0', tls: tlsOf(certificate) }] }),
+    pools: {
+      [pool]: {
+        backends: backendPorts.map((port) => ({ url: `http://127.0.0.1:${port}` })),
+        ...(grpc ? { protocol: 'h2' } : {}),
+      },
+    },
     ...(redisPort === null ? { routes: [{ ...bench, rateLimit: 'off' }] } : limited),
     // Large enough for the endless uploads and for 10,000 connections.
     limits: { bodyBytes: '64GiB', connections: 0 },
@@ -69,11 +96,15 @@ export function configOf({ backendPorts, workers, accessLog, redisPort }: PeerOp
   };
 }
 
+function tlsOf({ cert, key }: CertificateFiles): object {
+  return { certificates: [{ cert, key }], minVersion: 'TLSv1.3' };
+}
+
 /** startSluiceServer runs `serve` with a configuration (completed as for tests) and waits for the ready line. */
 export async function startSluiceServer(
   folder: string,
   config: SluiceConfig,
-  { cli = CLI, env: given = {} }: Omit<Variant, 'name'> = {},
+  { cli = CLI, env: given = {} }: Omit<Variant, 'name' | 'needs'> = {},
 ): Promise<ServerProcess> {
   const args = [cli, 'serve', '--config', writeConfig(folder, config)];
   const unset = [
@@ -94,12 +125,14 @@ export async function startSluiceServer(
   );
   if (line === 'exited') throw new Error(`sluice exited\n${outputOf(folder, 'sluice', 'stderr')}`);
   const { addresses } = JSON.parse(line) as { addresses: string[] };
-  const port = Number(new URL(addresses[0] ?? '').port);
+  const { port: portText, protocol } = new URL(addresses[0] ?? '');
+  const port = Number(portText);
   const facts = {
     name: 'sluice',
     folder,
     port,
     command: commandLine(process.execPath, args, { ROOT, folder }),
+    tls: protocol === 'https:',
   };
   await untilServes(child, facts, '/tiny');
   return serverOf(child, facts);

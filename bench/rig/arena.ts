@@ -6,7 +6,7 @@ import { type Backends, startBackends } from './backend.ts';
 import type { Work } from './load.ts';
 import type { ServerProcess } from './process.ts';
 import { MeteredRedis } from './redis-meter.ts';
-import { runWrk } from './wrk.ts';
+import { runLoad } from './run-load.ts';
 
 export interface Pace {
   /** How often every contestant is measured. */
@@ -81,7 +81,7 @@ export class Arena {
     known.add(kind);
     let requests = 0;
     for (let sec = 0; sec < warmUpSec && (sec === 0 || (isNew && requests < WARM_REQUESTS)); sec += 1) {
-      requests += (await runWrk(server.port, work, 1)).requests;
+      requests += (await runLoad(server.port, work, 1)).requests;
     }
   }
 
@@ -97,6 +97,8 @@ export class Arena {
       workers: 1,
       accessLog: false,
       redisPort: null,
+      tls: false,
+      grpc: false,
       ...options,
     });
     this.#started.set(key, { server, folder });
@@ -104,13 +106,13 @@ export class Arena {
     return server;
   }
 
-  async #everything(peer: string, { backendPorts }: Partial<PeerOptions>): Promise<Partial<PeerOptions>> {
+  async #everything(peer: string, wanted: Partial<PeerOptions>): Promise<Partial<PeerOptions>> {
     const { can } = peerNamed(peer);
     return {
+      ...wanted,
       workers: can.workers ? 2 : 1,
       accessLog: can.accessLog,
       redisPort: can.limiter ? (await this.redis()).port : null,
-      ...(backendPorts === undefined ? {} : { backendPorts }),
     };
   }
 

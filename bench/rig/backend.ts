@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { freePort } from '../../test/support/free-port.ts';
 import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
+import { GRPC_MESSAGE, GRPC_PATH } from './grpc.ts';
 import { launch, serverOf, untilServes } from './process.ts';
 import { fillTemplate } from './templates.ts';
 import { findProgram, versionOf } from './tools.ts';
@@ -19,7 +20,8 @@ const BACKEND_COUNT = 3;
 const NODE_BACKEND = fileURLToPath(new URL('node-backend.ts', import.meta.url));
 
 /**
- * startBackends serves /tiny and all paths below it (19 bytes), /10k, /1m and POST /upload on three ports.
+ * startBackends serves /tiny and all paths below it (19 bytes), /10k, /1m and POST /upload on three ports. nginx also answers
+ * a unary gRPC call, with HTTP/2 by prior knowledge.
  *
  * @param program path of nginx; null: Node.js
  */
@@ -56,6 +58,10 @@ function layOutFiles(folder: string, ports: number[]): void {
   mkdirSync(join(folder, 'files'));
   writeFileSync(join(folder, 'files', '10k'), Buffer.alloc(10 * 1024, 'x'));
   writeFileSync(join(folder, 'files', '1m'), Buffer.alloc(1024 * 1024, 'x'));
+  writeFileSync(join(folder, 'files', 'grpc-message'), GRPC_MESSAGE);
   const listens = ports.map((port) => `listen 127.0.0.1:${port} backlog=4096;`).join('\n    ');
-  fillTemplate(new URL('backend.conf', import.meta.url), join(folder, 'backend.conf'), { LISTENS: listens });
+  fillTemplate(new URL('backend.conf', import.meta.url), join(folder, 'backend.conf'), {
+    LISTENS: listens,
+    GRPC_PATH,
+  });
 }

@@ -1,13 +1,7 @@
 /** Builds the open-loop load generator (open-loop.c) and runs it in its own process. */
-import { execFileSync } from 'node:child_process';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { runToEnd } from '../../test/support/child.ts';
-import { makeTempFolder, removeTempFolder } from '../../test/support/temp-folder.ts';
-import { findProgram } from './tools.ts';
+import { type Compiled, compile } from './compile.ts';
 
-const SOURCE = fileURLToPath(new URL('open-loop.c', import.meta.url));
-const BUILD_MS = 60_000;
 /** Time for opening the connections and for the last answers. */
 const EXTRA_MS = 15_000;
 /** Failures are not timed, so a larger share of them would falsify the p99. */
@@ -44,47 +38,29 @@ export interface OpenLoopFigures {
 }
 
 export class OpenLoop {
-  readonly #folder: string;
-  readonly #program: string;
+  readonly #compiled: Compiled;
 
-  private constructor(folder: string) {
-    this.#folder = folder;
-    this.#program = join(folder, 'open-loop');
-  }
-
-  /** missing says what the machine lacks to build it; '' for nothing. */
-  static missing(): string {
-    return findProgram('cc') === null ? 'cc is not installed' : '';
+  private constructor(compiled: Compiled) {
+    this.#compiled = compiled;
   }
 
   /** build compiles it into a new folder, which close() removes. It throws with the compiler's output. */
   static build(): OpenLoop {
-    const built = new OpenLoop(makeTempFolder('sluice-bench-'));
-    const words = ['-O2', '-std=gnu11', '-Wall', '-Wextra', '-o', built.#program, SOURCE, '-lm'];
-    try {
-      execFileSync(findProgram('cc') ?? 'cc', words, {
-        stdio: ['ignore', 'pipe', 'pipe'],
-        timeout: BUILD_MS,
-      });
-    } catch (error) {
-      built.close();
-      throw error;
-    }
-    return built;
+    return new OpenLoop(compile('open-loop.c'));
   }
 
   /** run loads a port of this machine. It throws when it gets no figures; the caller judges the failures (see checked()). */
   async run({ port, path, ratePerSec, durationSec, seed }: OpenLoopWork): Promise<OpenLoopFigures> {
     const words = [String(port), path, ratePerSec.toFixed(1), String(durationSec), String(seed)];
     const timeoutMs = durationSec * 1_000 + EXTRA_MS;
-    const { code, stdout, stderr } = await runToEnd(this.#program, words, { timeoutMs });
+    const { code, stdout, stderr } = await runToEnd(this.#compiled.program, words, { timeoutMs });
     const line = stdout.find((text) => text.startsWith('{'));
     if (code !== 0 || line === undefined) throw new Error(`open-loop failed (${code}): ${stderr.join('\n')}`);
     return JSON.parse(line) as OpenLoopFigures;
   }
 
   close(): void {
-    removeTempFolder(this.#folder);
+    this.#compiled.remove();
   }
 }
 

@@ -1,6 +1,7 @@
 /** The servers of a bench as child processes. Their output goes to files, so that the bench spends no time reading it. */
 import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
+import { get as getOverTls } from 'node:https';
 import { join } from 'node:path';
 import { type Child, spawnChild } from '../../test/support/child.ts';
 import { waitFor } from '../../test/support/wait.ts';
@@ -14,6 +15,10 @@ export interface ServerProcess {
   pids(): number[];
   /** workerPids leaves out the first process if there are others, because it only manages them. */
   workerPids(): number[];
+  /** Its working folder, with its configuration and its certificate. */
+  readonly folder: string;
+  /** signal reaches the first process, which manages the others. */
+  signal(signal: NodeJS.Signals): void;
   /** output returns what it has written to standard output and standard error. */
   output(): string;
   stop(): Promise<void>;
@@ -31,7 +36,8 @@ export interface Launch {
 /** launch starts a program in its own process group, whose leader is `pid`. The caller waits until it serves. */
 export function launch({ name, command, args, folder, env }: Launch): Child {
   // `exec` replaces the shell by the program, so that pid and group belong to the program.
-  const redirect = `exec "$0" "$@" >'${name}.stdout' 2>'${name}.stderr'`;
+  // As many open files as this user may have: a tunnel needs two sockets.
+  const redirect = `ulimit -n "$(ulimit -Hn)"; exec "$0" "$@" >'${name}.stdout' 2>'${name}.stderr'`;
   return spawnChild('/bin/sh', ['-c', redirect, command, ...args], { cwd: folder, env });
 }
 
@@ -50,6 +56,8 @@ export function serverOf(child: Child, { name, folder, port, command }: ServerFa
     name,
     port,
     command,
+    folder,
+    signal: (signal) => child.signal(signal),
     pids: () => child.groupPids(),
     workerPids: () => {
       const others = child.groupPids().filter((pid) => pid !== child.pid);
@@ -68,12 +76,13 @@ export interface ServerFacts {
   folder: string;
   port: number;
   command: string;
+  tls?: boolean;
 }
 
 /** untilServes waits for a 200 from `path`. The error of a server that never gives one shows its output. */
 export async function untilServes(
   child: Child,
-  { name, folder, port }: ServerFacts,
+  { name, folder, port, tls }: ServerFacts,
   path: string,
 ): Promise<void> {
   try {
@@ -81,7 +90,7 @@ export async function untilServes(
       `${name} to answer ${path} with 200`,
       async () => {
         if (child.exitStatus !== null) return 'exited';
-        return (await statusOf(port, path)) === 200 ? 'serves' : null;
+        return (await statusOf(port, path, tls)) === 200 ? 'serves' : null;
       },
       { timeoutMs: 20_000, everyMs: 25 },
     );
@@ -94,9 +103,17 @@ export async function untilServes(
 }
 
 /** statusOf sends one GET on a new connection and returns the status; 0: no answer within a second. */
-export function statusOf(port: number, path: string): Promise<number> {
+export function statusOf(port: number, path: string, tls = false): Promise<number> {
   return new Promise((resolve) => {
-    const request = get({ host: '127.0.0.1', port, path, agent: false, timeout: 1_000 }, (response) => {
+    const options = {
+      host: '127.0.0.1',
+      port,
+      path,
+      agent: false,
+      timeout: 1_000,
+      rejectUnauthorized: false,
+    };
+    const request = (tls ? getOverTls : get)(options, (response) => {
       response.resume();
       response.on('end', () => resolve(response.statusCode ?? 0));
       response.on('error', () => resolve(0));

@@ -8,11 +8,19 @@ const TIMEOUT_SEC = 5;
 
 /** wrkArgs returns the arguments of one run. */
 export function wrkArgs(port: number, work: Work, durationSec: number): string[] {
-  const { method = 'GET', path, bodyBytes = 0, connections, reconnecting = false, clients = 1 } = work;
+  const {
+    method = 'GET',
+    path,
+    bodyBytes = 0,
+    connections,
+    reconnecting = false,
+    clients = 1,
+    tls = false,
+  } = work;
   return [
     ...['-t1', `-c${connections}`, `-d${durationSec}s`, `--timeout=${TIMEOUT_SEC}s`, '-s', SCRIPT],
     ...[
-      `http://127.0.0.1:${port}${path}`,
+      `${tls ? 'https' : 'http'}://127.0.0.1:${port}${path}`,
       '--',
       method,
       String(bodyBytes),

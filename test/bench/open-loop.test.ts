@@ -4,6 +4,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
+import { compilerMissing } from '../../bench/rig/compile.ts';
 import { checked, OpenLoop } from '../../bench/rig/open-loop.ts';
 import { listen } from '../../test_backs/server.ts';
 import { runToEnd } from '../support/child.ts';
@@ -65,7 +66,7 @@ test('the bench names half-load as absent exactly when there is no C compiler', 
 });
 
 // Without a compiler the bench runs too, and only the test above applies.
-if (OpenLoop.missing() === '') proveGenerator(OpenLoop.build());
+if (compilerMissing() === '') proveGenerator(OpenLoop.build());
 
 function proveGenerator(openLoop: OpenLoop): void {
   after(() => openLoop.close());

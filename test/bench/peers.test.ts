@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Redis } from 'ioredis';
-import { nodeHttp } from '../../bench/peers/node-peers.ts';
+import { nodeHttp, nodeHttp2 } from '../../bench/peers/node-peers.ts';
 import { REFUSED_PATH } from '../../bench/peers/peer.ts';
 import { PEERS } from '../../bench/peers/registry.ts';
 import { sluice } from '../../bench/peers/sluice.ts';
@@ -17,7 +17,8 @@ import { waitFor } from '../support/wait.ts';
 
 const ONE_MIB = 2 ** 20;
 const CHECKOUT = fileURLToPath(new URL('../../', import.meta.url));
-const INSTALLED = PEERS.filter((peer) => peer.missing() === '');
+/** The bare HTTP/2 server has no HTTP/1.1. */
+const INSTALLED = PEERS.filter((peer) => peer.missing() === '' && peer !== nodeHttp2);
 
 /** A backend with the paths of the scenarios that records request headers. */
 async function startRecorder(t: TestContext) {
@@ -55,6 +56,7 @@ for (const peer of INSTALLED) {
       workers: 1,
       accessLog: peer.can.accessLog,
       redisPort: redis?.port ?? null,
+      ...{ tls: false, grpc: false },
     });
     t.after(async () => {
       await server.stop();
