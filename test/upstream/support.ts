@@ -2,7 +2,7 @@
 import type { Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TestContext } from 'node:test';
-import { systemClock } from '../../src/contract/clock.ts';
+import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { LbError } from '../../src/contract/errors.ts';
 import { NO_BODY } from '../../src/contract/request-head.ts';
 import type { Wire } from '../../src/contract/wire.ts';
@@ -11,25 +11,44 @@ import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import type { ConnectionSettings } from '../../src/upstream/connection.ts';
 import { ConnectionPool } from '../../src/upstream/connection-pool.ts';
-import type { Exchange, ResponseHead, ResponseSink, UpstreamRequest } from '../../src/upstream/exchange.ts';
+import type {
+  BackendConnections,
+  Exchange,
+  ResponseHead,
+  ResponseSink,
+  UpstreamRequest,
+} from '../../src/upstream/exchange.ts';
+import { H2Pool } from '../../src/upstream/h2/h2-pool.ts';
 import { waitFor } from '../support/wait.ts';
 
 const TICK_MS = 10;
 /** As in a worker. */
 export const wires = wiresOf(chooseDataPath(process.version, process.env).wire);
 
+type PoolOptions = Partial<ConnectionSettings> & { port: number; clock?: Clock };
+
 /** makePool builds a pool whose deadlines are checked every 10 ms. The pool is closed with the test. */
-export function makePool(
+export function makePool(t: TestContext, options: PoolOptions): ConnectionPool & { faults: Error[] } {
+  return make(t, options, (settings) => new ConnectionPool(settings));
+}
+
+/** makeH2Pool is makePool for HTTP/2. */
+export function makeH2Pool(t: TestContext, options: PoolOptions): H2Pool & { faults: Error[] } {
+  return make(t, options, (settings) => new H2Pool(settings));
+}
+
+function make<Pool extends BackendConnections>(
   t: TestContext,
-  options: Partial<ConnectionSettings> & { port: number },
-): ConnectionPool & { faults: Error[] } {
+  options: PoolOptions,
+  build: (settings: ConnectionSettings) => Pool,
+): Pool & { faults: Error[] } {
   const faults: Error[] = [];
   const onFault = (error: unknown): void => {
     faults.push(error instanceof Error ? error : new Error(String(error)));
   };
-  const timer = new DeadlineTimer({ clock: systemClock, tickMs: TICK_MS, onError: onFault });
+  const timer = new DeadlineTimer({ clock: options.clock ?? systemClock, tickMs: TICK_MS, onError: onFault });
   timer.start();
-  const pool = new ConnectionPool({
+  const pool = build({
     host: '127.0.0.1',
     connectMs: 5_000,
     responseMs: 5_000,
@@ -126,7 +145,7 @@ export class RecordingSink implements ResponseSink {
 
 /** send starts a request and gives the sink its exchange. Like an attempt, it continues at once when the connection is open. */
 export function send<Sink extends RecordingSink>(
-  pool: ConnectionPool,
+  pool: BackendConnections,
   request: UpstreamRequest,
   sink: Sink,
   options = { fresh: false },
@@ -137,7 +156,10 @@ export function send<Sink extends RecordingSink>(
 }
 
 /** ask sends a request and waits for its answer or error. */
-export async function ask(pool: ConnectionPool, request: UpstreamRequest = get()): Promise<RecordingSink> {
+export async function ask(
+  pool: BackendConnections,
+  request: UpstreamRequest = get(),
+): Promise<RecordingSink> {
   return send(pool, request, new RecordingSink()).finished();
 }
 

@@ -36,8 +36,15 @@ export class BackendTls {
   readonly #resumes: boolean;
   #session: Buffer | undefined;
 
-  /** @param host that of the backend's URL @param options resume: false where each handshake must show the certificate */
-  constructor(host: string, settings: PoolTlsSettings, { resume } = { resume: true }) {
+  /**
+   * @param host that of the backend's URL
+   * @param options resume: false where each handshake must show the certificate; protocol: what is asked for by ALPN
+   */
+  constructor(
+    host: string,
+    settings: PoolTlsSettings,
+    { resume = true, protocol = 'http/1.1' }: { resume?: boolean; protocol?: 'http/1.1' | 'h2' } = {},
+  ) {
     const { ca, cert, key, serverName, verify } = settings;
     this.#name = serverName ?? host;
     this.#resumes = resume;
@@ -48,7 +55,7 @@ export class BackendTls {
         key: key?.pem,
         minVersion: 'TLSv1.2',
       }),
-      ALPNProtocols: ['http/1.1'],
+      ALPNProtocols: [protocol],
       rejectUnauthorized: verify,
       checkServerIdentity: (_host, certificate) => checkServerIdentity(this.#name, certificate),
     };

@@ -30,16 +30,15 @@ export abstract class SocketBound {
   }
 
   /** connect is called once, by the maker of a wire to a backend. */
-  connect({ host, port, tls }: ConnectTarget, onConnect: () => void): void {
+  connect(target: ConnectTarget, onConnect: () => void): void {
+    const { tls } = target;
     // `once`: a listener that stays would keep the first owner alive.
     this.socket.once('connect', () => {
       if (this.closed) return;
       if (tls === undefined) onConnect();
       else this.#secure(tls, onConnect);
     });
-    this.socket.setNoDelay(true);
-    this.socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-    this.socket.connect({ host, port, lookup: backendNames.lookup });
+    connectBackend(this.socket, target);
   }
 
   #secure(tls: BackendTls, onConnect: () => void): void {
@@ -120,4 +119,11 @@ export abstract class SocketBound {
     this.dropReferences();
     return true;
   }
+}
+
+/** connectBackend begins to connect a socket to a backend, by address or name. */
+export function connectBackend(socket: Socket, { host, port }: { host: string; port: number }): void {
+  socket.setNoDelay(true);
+  socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
+  socket.connect({ host, port, lookup: backendNames.lookup });
 }

@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { waitFor } from '../../support/wait.ts';
+import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
+import { BodySink, post, startH2Backend } from './support.ts';
+
+test('a body arrives without its trailers, and the answer may begin before it ends', async (t) => {
+  const received: Buffer[] = [];
+  const backend = await startH2Backend(t, (stream) => {
+    stream.on('data', (chunk: Buffer) => received.push(chunk));
+    stream.on('trailers', () => assert.fail('trailers'));
+    stream.respond({ ':status': 200 });
+    stream.on('end', () => stream.end('bye'));
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const sink = send(pool, post(), new RecordingSink());
+  await waitFor('the connection', () => sink.calls.includes('connected'));
+  sink.exchange?.writeBody(Buffer.from('one'));
+  await waitFor('the head before the body ends', () => sink.head !== null);
+  await waitFor('the first piece', () => Buffer.concat(received).toString() === 'one');
+  sink.exchange?.writeBody(Buffer.from('two'));
+  sink.exchange?.endBody(['x-sum', '6']);
+  await sink.finished();
+  assert.equal(sink.error, null);
+  assert.equal(Buffer.concat(received).toString(), 'onetwo');
+  assert.equal(sink.body.toString(), 'bye');
+});
+
+test('a body of announced length carries content-length', async (t) => {
+  const backend = await startH2Backend(t, (stream) =>
+    stream.respond({ ':status': 200 }, { endStream: true }),
+  );
+  const sink = new BodySink(['12345']);
+  await send(makeH2Pool(t, { port: backend.port }), post({ bodyLength: 5 }), sink).finished();
+  assert.equal(sink.head?.status, 200);
+  assert.deepEqual(backend.requests[0]?.slice(-2), ['content-length', '5']);
+});
+
+test('a stream that is not read stops its backend and nobody else', async (t) => {
+  const total = 4 * 1_048_576;
+  let writtenBytes = 0;
+  const backend = await startH2Backend(t, (stream, fields) => {
+    stream.respond({ ':status': 200 });
+    if (fields[':path'] === '/small') {
+      stream.end('small');
+      return;
+    }
+    const piece = Buffer.alloc(65_536, 'x');
+    const more = (): void => {
+      for (;;) {
+        if (writtenBytes === total) return void stream.end();
+        writtenBytes += piece.length;
+        if (!stream.write(piece)) return;
+      }
+    };
+    stream.on('drain', more);
+    more();
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  class StoppedSink extends RecordingSink {
+    stopped = true;
+    override onBody(chunk: Buffer): boolean {
+      super.onBody(chunk);
+      return !this.stopped;
+    }
+  }
+  const large = send(pool, get('/large'), new StoppedSink());
+  await waitFor('a first piece', () => large.chunks.length === 1);
+  for (let i = 0; i < 20; i++) assert.equal((await ask(pool, get('/small'))).body.toString(), 'small');
+  assert.equal(large.chunks.length, 1, 'nothing more was delivered');
+  assert.ok(writtenBytes < 1_048_576, `the backend wrote ${writtenBytes}`);
+  assert.equal(backend.sessions.length, 1);
+  large.stopped = false;
+  large.exchange?.resume();
+  await large.finished();
+  assert.equal(large.body.length, total);
+});
+
+test('an upload stops while the backend does not read, and goes on when it does', async (t) => {
+  let receivedBytes = 0;
+  const backend = await startH2Backend(t, (stream) => {
+    stream.on('end', () => {
+      stream.respond({ ':status': 200 });
+      stream.end(String(receivedBytes));
+    });
+  });
+  const sink = new RecordingSink();
+  const pool = makeH2Pool(t, { port: backend.port });
+  send(pool, post(), sink);
+  await waitFor('the connection', () => sink.calls.includes('connected'));
+  const piece = Buffer.alloc(65_536, 'x');
+  let sentBytes = 0;
+  const fill = (): void => {
+    do sentBytes += piece.length;
+    while (sink.exchange?.writeBody(piece) === true);
+  };
+  fill();
+  assert.ok(sentBytes <= 4 * piece.length, `${sentBytes} were taken at once`);
+  sink.onRequestDrain = () => {
+    if (sentBytes < 2 * 1_048_576) fill();
+    else sink.exchange?.endBody([]);
+  };
+  await waitFor('the stream', () => backend.streams.length === 1);
+  backend.streams[0]?.on('data', (chunk: Buffer) => {
+    receivedBytes += chunk.length;
+  });
+  await sink.finished();
+  assert.equal(sink.body.toString(), String(sentBytes));
+});
+
+test('a body of another length than announced is internal_error and resets the stream', async (t) => {
+  const backend = await startH2Backend(t, () => undefined);
+  const pool = makeH2Pool(t, { port: backend.port });
+  const long = await send(pool, post({ bodyLength: 3 }), new BodySink(['1234'])).finished();
+  assert.equal(long.error?.code, 'internal_error');
+  const short = await send(pool, post({ bodyLength: 3 }), new BodySink(['12'])).finished();
+  assert.equal(short.error?.code, 'internal_error');
+  await waitFor('both streams to be reset', () => backend.streams.every((stream) => stream.destroyed));
+});
+
+test('a silent backend is a time-out before the head and inside the body', async (t) => {
+  const backend = await startH2Backend(t, (stream, fields) => {
+    if (fields[':path'] === '/head') return;
+    stream.respond({ ':status': 200 });
+    stream.write('x');
+  });
+  const pool = makeH2Pool(t, { port: backend.port, responseMs: 100, idleMs: 100 });
+  const head = await ask(pool, get('/head'));
+  assert.equal(head.error?.code, 'upstream_timeout');
+  assert.match(head.error?.message ?? '', /no response head within 100 ms/);
+  const body = await ask(pool, get('/body'));
+  assert.equal(body.error?.code, 'upstream_timeout');
+  assert.match(body.error?.message ?? '', /silent for 100 ms/);
+  assert.equal(backend.sessions.length, 1, 'the connection goes on');
+});
+
+test('a backend that stops reading an upload is a time-out', async (t) => {
+  const backend = await startH2Backend(t, () => undefined);
+  const pool = makeH2Pool(t, { port: backend.port, idleMs: 100 });
+  const sink = new BodySink([Buffer.alloc(1_048_576)]);
+  sink.onConnected = () => void sink.exchange?.writeBody(Buffer.alloc(1_048_576));
+  await send(pool, post(), sink).finished();
+  assert.equal(sink.error?.code, 'upstream_timeout');
+  assert.match(sink.error?.message ?? '', /stopped reading/);
+});
+
+test('an early answer ends the request, and the rest of its body is not sent', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 413 });
+    stream.end('too large');
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const sink = send(pool, post(), new RecordingSink());
+  await sink.finished();
+  assert.equal(sink.head?.status, 413);
+  assert.equal(sink.body.toString(), 'too large');
+  await waitFor('the stream to be closed', () => backend.streams[0]?.destroyed === true);
+});
+
+test('an answer that has arrived is delivered to a client that reads late, although its connection is gone', async (t) => {
+  const text = 'x'.repeat(100_000);
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 }, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '1' }));
+    stream.end(text);
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  class LateSink extends RecordingSink {
+    late = true;
+    override onBody(chunk: Buffer): boolean {
+      super.onBody(chunk);
+      return !this.late;
+    }
+  }
+  const sink = send(pool, get(), new LateSink());
+  await waitFor('a first piece', () => sink.chunks.length === 1);
+  await waitFor('the whole answer to leave', () => backend.streams[0]?.destroyed === true);
+  backend.sockets[0]?.resetAndDestroy();
+  await waitFor('the connection to be gone', () => pool.openCount === 0);
+  sink.late = false;
+  sink.exchange?.resume();
+  await sink.finished();
+  assert.equal(sink.error, null);
+  assert.equal(sink.body.length, text.length);
+  assert.deepEqual(sink.trailers, ['x-sum', '1']);
+});

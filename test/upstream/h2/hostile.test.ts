@@ -1,0 +1,208 @@
+import assert from 'node:assert/strict';
+import type { Socket } from 'node:net';
+import { type TestContext, test } from 'node:test';
+import { waitFor } from '../../support/wait.ts';
+import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
+import { FLAG, FRAME, fields, frame, startRawBackend } from './support.ts';
+
+const { END_STREAM, END_HEADERS } = FLAG;
+const OK = fields([':status', '200']);
+
+/** A backend that answers POST by these bytes and every other request by 200. */
+async function startHostileBackend(t: TestContext, answerBadly: (socket: Socket, streamId: number) => void) {
+  return startRawBackend(t, (socket, { type, streamId }, payload) => {
+    if (type !== FRAME.HEADERS) return;
+    if (payload[0] !== POST_INDEX) socket.write(frame(FRAME.HEADERS, END_STREAM | END_HEADERS, streamId, OK));
+    else answerBadly(socket, streamId);
+  });
+}
+
+/** `:method: POST` of the static table (RFC 7541, Appendix A), which node sends first. */
+const POST_INDEX = 0x83;
+const BAD = get('/', { method: 'POST' });
+
+const headers = (streamId: number, block: Buffer, flags = END_HEADERS): Buffer =>
+  frame(FRAME.HEADERS, flags, streamId, block);
+const text = (streamId: number, body: string, flags = 0): Buffer =>
+  frame(FRAME.DATA, flags, streamId, Buffer.from(body));
+
+const BAD_ANSWERS: Record<string, (streamId: number) => Buffer> = {
+  'a field of HTTP/1.1': (id) => headers(id, fields([':status', '200'], ['connection', 'close'])),
+  'a transfer coding': (id) => headers(id, fields([':status', '200'], ['transfer-encoding', 'chunked'])),
+  'a name in upper case': (id) => headers(id, fields([':status', '200'], ['X-Y', 'z'])),
+  'no status': (id) => headers(id, fields(['x', 'y'])),
+  'two statuses': (id) => headers(id, fields([':status', '200'], [':status', '200'])),
+  'a status that is no number': (id) => headers(id, fields([':status', '2x0'])),
+  'a status above 599': (id) => headers(id, fields([':status', '700'])),
+  'a pseudo field of requests': (id) => headers(id, fields([':status', '200'], [':path', '/'])),
+  'a pseudo field after others': (id) => headers(id, fields(['x', 'y'], [':status', '200'])),
+  '101': (id) => headers(id, fields([':status', '101'])),
+  'two lengths': (id) =>
+    headers(id, fields([':status', '200'], ['content-length', '1'], ['content-length', '1'])),
+  'a length that is none': (id) => headers(id, fields([':status', '200'], ['content-length', '+1'])),
+  'more than 200 fields': (id) =>
+    headers(id, fields([':status', '200'], ...Array.from({ length: 201 }, (_, i) => [`x${i}`, ''] as const))),
+  'more bytes than announced': (id) =>
+    Buffer.concat([
+      headers(id, fields([':status', '200'], ['content-length', '2'])),
+      text(id, 'xyz', END_STREAM),
+    ]),
+  'fewer bytes than announced': (id) =>
+    Buffer.concat([
+      headers(id, fields([':status', '200'], ['content-length', '4'])),
+      text(id, 'xyz', END_STREAM),
+    ]),
+  'no bytes where some were announced': (id) =>
+    headers(id, fields([':status', '200'], ['content-length', '4']), END_HEADERS | END_STREAM),
+  'a body before the head': (id) => text(id, 'xyz', END_STREAM),
+  'an interim head that ends the stream': (id) =>
+    headers(id, fields([':status', '103']), END_HEADERS | END_STREAM),
+  'interim heads without end': (id) =>
+    Buffer.concat(Array.from({ length: 17 }, () => headers(id, fields([':status', '103'])))),
+  'a body behind 204': (id) =>
+    Buffer.concat([headers(id, fields([':status', '204'])), text(id, 'x', END_STREAM)]),
+};
+
+for (const [what, bytesFor] of Object.entries(BAD_ANSWERS)) {
+  test(`an answer with ${what} is invalid and ends no other stream`, async (t) => {
+    const backend = await startHostileBackend(t, (socket, streamId) => socket.write(bytesFor(streamId)));
+    const pool = makeH2Pool(t, { port: backend.port, responseMs: 2_000, idleMs: 2_000 });
+    assert.equal((await ask(pool)).head?.status, 200);
+    const bad = await ask(pool, BAD);
+    assert.ok(
+      ['upstream_invalid', 'upstream_reset'].includes(bad.error?.code ?? ''),
+      String(bad.error?.message),
+    );
+    assert.ok(!(bad.head?.lines ?? '').includes('set-cookie'));
+    assert.equal((await ask(pool)).head?.status, 200);
+  });
+}
+
+const BAD_FIELDS: Record<string, readonly [name: string, value: string]> = {
+  'a colon in its name': ['x:y', 'z'],
+  'a line break in its value': ['x', 'y\r\nset-cookie: z'],
+  'a NUL in its value': ['x', 'y\0z'],
+};
+
+for (const [what, field] of Object.entries(BAD_FIELDS)) {
+  test(`a field with ${what} does not pass on`, async (t) => {
+    const block = fields([':status', '200'], field, ['x-y', 'z']);
+    const backend = await startHostileBackend(t, (socket, streamId) =>
+      socket.write(headers(streamId, block, END_HEADERS | END_STREAM)),
+    );
+    const sink = await ask(makeH2Pool(t, { port: backend.port }), BAD);
+    assert.equal(sink.head?.lines, 'x-y: z\r\n');
+  });
+}
+
+const LOSSES: Record<string, (socket: Socket, streamId: number) => void> = {
+  'a FIN': (socket) => void socket.end(),
+  'a RST': (socket) => void socket.resetAndDestroy(),
+  'a reset with NO_ERROR': (socket, id) => void socket.write(frame(FRAME.RST_STREAM, 0, id, Buffer.alloc(4))),
+  'a reset with CANCEL': (socket, id) =>
+    void socket.write(frame(FRAME.RST_STREAM, 0, id, Buffer.from([0, 0, 0, 8]))),
+  'GOAWAY with an error': (socket, id) =>
+    void socket.write(frame(FRAME.GOAWAY, 0, 0, Buffer.from([0, 0, 0, id, 0, 0, 0, 2]))),
+};
+
+for (const [what, lose] of Object.entries(LOSSES)) {
+  test(`a body that ${what} cuts is never taken for a whole one`, async (t) => {
+    const backend = await startHostileBackend(t, (socket, streamId) => {
+      socket.write(Buffer.concat([headers(streamId, OK), text(streamId, 'abc')]));
+      setImmediate(() => lose(socket, streamId));
+    });
+    const pool = makeH2Pool(t, { port: backend.port, idleMs: 2_000 });
+    const sink = await ask(pool, BAD);
+    assert.equal(sink.error?.code, 'upstream_reset', String(sink.error?.message));
+    assert.equal(sink.ended, false);
+    assert.equal((await ask(pool)).head?.status, 200);
+  });
+}
+
+const repeated = (count: number, one: Buffer): Buffer =>
+  Buffer.concat(Array.from({ length: count }, () => one));
+
+/** What a backend sends for as long as it is read. */
+const FLOODS: Record<string, Buffer> = {
+  SETTINGS: repeated(500, frame(FRAME.SETTINGS, 0, 0)),
+  PING: repeated(500, frame(FRAME.PING, 0, 0, Buffer.alloc(8))),
+  CONTINUATION: Buffer.concat([
+    frame(FRAME.HEADERS, 0, 1, OK),
+    repeated(500, frame(FRAME.CONTINUATION, 0, 1, fields(['x', 'y'.repeat(200)]))),
+  ]),
+  'frames on streams that nobody opened': repeated(500, frame(FRAME.DATA, 0, 99, Buffer.from('x'))),
+  'fields that grow when they are unpacked': Buffer.concat([
+    frame(FRAME.HEADERS, END_HEADERS, 1, Buffer.concat([OK, bomb()])),
+  ]),
+  'pushed streams': repeated(
+    50,
+    frame(FRAME.PUSH, END_HEADERS, 1, Buffer.concat([Buffer.from([0, 0, 0, 2]), fields([':path', '/'])])),
+  ),
+  'what is not HTTP/2': Buffer.alloc(65_536, 'x'),
+};
+
+/** One field of 4,000 bytes in the table, then 1,000 references to it (RFC 7541 §6.1, §6.2.1). */
+function bomb(): Buffer {
+  const literal = Buffer.concat([Buffer.from([0x40]), fields(['x', 'y'.repeat(4_000)]).subarray(1)]);
+  return Buffer.concat([literal, Buffer.alloc(1_000, 0x80 | 62)]);
+}
+
+for (const [what, flood] of Object.entries(FLOODS)) {
+  test(`a backend that floods with ${what} loses its request, and costs no memory`, async (t) => {
+    const backend = await startHostileBackend(t, (socket) => {
+      // Nothing is read from Sluice any more: its answers to the flood pile up there, if anywhere.
+      socket.pause();
+      const more = (): void => {
+        while (!socket.destroyed && socket.writable && socket.write(flood));
+      };
+      socket.on('drain', more);
+      more();
+    });
+    const pool = makeH2Pool(t, { port: backend.port, responseMs: 2_000 });
+    global.gc?.();
+    const beforeBytes = process.memoryUsage().rss;
+    const sink = await ask(pool, BAD);
+    assert.notEqual(sink.error, null);
+    await waitFor(
+      'the connection to be gone',
+      () => pool.openCount === 0 || backend.sockets[0]?.destroyed === true,
+    );
+    const grownBytes = process.memoryUsage().rss - beforeBytes;
+    assert.ok(grownBytes < 200 * 1_048_576, `grew by ${grownBytes}`);
+    assert.equal((await ask(pool)).head?.status, 200, 'on a new connection');
+  });
+}
+
+test('empty pieces do not keep an answer alive', async (t) => {
+  const backend = await startHostileBackend(t, (socket, streamId) => {
+    socket.write(headers(streamId, OK));
+    const timer = setInterval(() => socket.write(text(streamId, '')), 20);
+    socket.on('close', () => clearInterval(timer));
+  });
+  const sink = await ask(makeH2Pool(t, { port: backend.port, idleMs: 200 }), BAD);
+  assert.equal(sink.error?.code, 'upstream_timeout');
+});
+
+test('a backend that stays silent is asked by PING, and given up where it does not answer', async (t) => {
+  let nowMs = 0;
+  let pings = 0;
+  const backend = await startRawBackend(t, (_socket, { type, flags }) => {
+    if (type === FRAME.PING && (flags & FLAG.ACK) === 0) pings++;
+  });
+  const pool = makeH2Pool(t, {
+    port: backend.port,
+    responseMs: 3_600_000,
+    clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
+  });
+  const sink = send(pool, get(), new RecordingSink());
+  await waitFor('the connection', () => sink.exchange?.connected === true);
+  nowMs = 29_000;
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  assert.equal(pings, 0);
+  nowMs = 31_000;
+  await waitFor('a PING', () => pings === 1);
+  nowMs = 42_000;
+  await sink.finished();
+  assert.equal(sink.error?.code, 'upstream_reset');
+  assert.match(sink.error?.message ?? '', /PING/);
+});

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict';
+import type { ServerHttp2Stream } from 'node:http2';
+import { type TestContext, test } from 'node:test';
+import { waitFor } from '../../support/wait.ts';
+import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
+import {
+  BodySink,
+  FLAG,
+  FRAME,
+  fields,
+  frame,
+  NGHTTP2_REFUSED_STREAM,
+  post,
+  startH2Backend,
+  startRawBackend,
+} from './support.ts';
+
+const ok = (stream: ServerHttp2Stream): void => {
+  stream.respond({ ':status': 200 });
+  stream.end('ok');
+};
+
+/** A backend that answers each request of the first connection by GOAWAY with these numbers, and of the others by 200. */
+async function startLeavingBackend(t: TestContext, lastStreamId: number, code: number) {
+  const bodies: number[] = [];
+  const goAway = Buffer.alloc(8);
+  goAway.writeUInt32BE(lastStreamId, 0);
+  goAway.writeUInt32BE(code, 4);
+  const backend = await startRawBackend(t, (socket, { type, flags, streamId, connection }, payload) => {
+    const isRequest = type === FRAME.HEADERS || type === FRAME.DATA;
+    if (type === FRAME.DATA && payload.length > 0) bodies.push(payload.length);
+    if (connection === 0 && isRequest) socket.write(frame(FRAME.GOAWAY, 0, 0, goAway));
+    const isEnd = isRequest && (flags & FLAG.END_STREAM) !== 0;
+    if (connection > 0 && isEnd) socket.write(frame(FRAME.HEADERS, 5, streamId, fields([':status', '200'])));
+  });
+  return { port: backend.port, bodies };
+}
+
+test('after GOAWAY its streams finish, later requests go to a new connection, and the old one closes', async (t) => {
+  const held: ServerHttp2Stream[] = [];
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    if (path === '/held') held.push(stream);
+    else ok(stream);
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const sink = send(pool, get('/held'), new RecordingSink());
+  await waitFor('the request', () => held.length === 1);
+  backend.sessions[0]?.close();
+  await waitFor('the new connection', async () => {
+    await ask(pool);
+    return backend.sessions.length === 2;
+  });
+  for (const stream of held) ok(stream);
+  await sink.finished();
+  assert.equal(sink.body.toString(), 'ok');
+  await waitFor(
+    'the old connection to close',
+    () => backend.sessions[0]?.destroyed === true && pool.openCount === 1,
+  );
+});
+
+test('streams that GOAWAY says were not processed are sent again on a new connection, with what was sent of their body', async (t) => {
+  for (const code of [0, 2]) {
+    const backend = await startLeavingBackend(t, 0, code);
+    const pool = makeH2Pool(t, { port: backend.port });
+    const sinks = await Promise.all([
+      ask(pool, get('/')),
+      send(pool, post(), new BodySink(['12345'])).finished(),
+    ]);
+    for (const sink of sinks) assert.equal(sink.head?.status, 200, `code ${code}: ${sink.error?.message}`);
+    assert.equal(sinks[1]?.calls.filter((call) => call === 'connected').length, 1);
+    assert.equal(backend.bodies.at(-1), 5);
+  }
+});
+
+test('a stream that GOAWAY with an error may have processed is not sent again', async (t) => {
+  const backend = await startLeavingBackend(t, 1, 2);
+  const sink = await ask(makeH2Pool(t, { port: backend.port }));
+  assert.equal(sink.error?.code, 'upstream_reset');
+  assert.equal(sink.error?.retryable, false, 'the connection was new');
+});
+
+test('a refused stream may go to another backend; one whose body was begun is sent again here, once', async (t) => {
+  let refusals = 0;
+  const backend = await startH2Backend(t, (stream, { ':method': method }) => {
+    if (method === 'POST' && refusals++ % 2 === 1) {
+      stream.on('data', () => undefined);
+      stream.on('end', () => ok(stream));
+    } else stream.close(NGHTTP2_REFUSED_STREAM);
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const empty = await ask(pool);
+  assert.equal(empty.error?.code, 'overload');
+  assert.equal(empty.error?.retryable, true);
+  const full = await send(pool, post(), new BodySink(['12345'])).finished();
+  assert.equal(full.body.toString(), 'ok');
+  refusals = -1_000_000;
+  const large = await send(pool, post(), new BodySink([Buffer.alloc(20_000)])).finished();
+  assert.equal(large.error?.code, 'overload', 'a body that is too large to keep');
+});
+
+test('a lost connection fails all of its streams; safe to repeat is what had no answer on a connection that was open before (B10)', async (t) => {
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    if (path === '/first') ok(stream);
+    if (path === '/begun') {
+      stream.respond({ ':status': 200 });
+      stream.write('x');
+    }
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const early = send(pool, get('/early'), new RecordingSink());
+  await ask(pool, get('/first'));
+  const begun = send(pool, get('/begun'), new RecordingSink());
+  const silent = send(pool, get('/silent'), new RecordingSink());
+  await waitFor('the requests', () => backend.streams.length === 4 && begun.chunks.length === 1);
+  backend.sessions[0]?.destroy();
+  for (const sink of [early, begun, silent]) {
+    await sink.finished();
+    assert.equal(sink.error?.code, 'upstream_reset');
+  }
+  assert.equal(early.error?.retryable, false);
+  assert.equal(begun.error?.retryable, false);
+  assert.equal(silent.error?.retryable, true);
+  assert.equal((await ask(pool, get('/first'))).body.toString(), 'ok', 'on a new connection');
+});
+
+test('a reset of one stream ends that stream alone', async (t) => {
+  const held: ServerHttp2Stream[] = [];
+  const backend = await startH2Backend(t, (stream) => held.push(stream));
+  const pool = makeH2Pool(t, { port: backend.port });
+  const reset = send(pool, get(), new RecordingSink());
+  const stays = send(pool, get(), new RecordingSink());
+  await waitFor('the requests', () => held.length === 2);
+  held[0]?.close(2);
+  await reset.finished();
+  assert.equal(reset.error?.code, 'upstream_reset');
+  assert.equal(reset.error?.retryable, false);
+  ok(held[1]!);
+  assert.equal((await stays.finished()).body.toString(), 'ok');
+});
