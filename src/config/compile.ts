@@ -5,15 +5,15 @@ import { DEFAULT_REDIS_URL } from './schema/redis.ts';
 import { DEFAULT_PROTOCOLS, rateLimitSchema } from './schema/routes.ts';
 import type { FileConfig } from './schema/schema.ts';
 
-/** No protocol but HTTP/1.1 without TLS. */
-const PLAIN = { tls: null, http2: false, h2c: false, proxyProtocol: null };
+/** What this version does not have yet. */
+const PLAIN = { tls: null, http2: false, proxyProtocol: null };
 
 /** compileSettings fills in what depends on other keys, and freezes the result; for loadConfig. */
 export function compileSettings(config: FileConfig): Settings {
   const rateLimit = compileRateLimit(config.rateLimit);
   const { database, redis, timeouts } = config;
   return frozen({
-    listen: config.listen.map(({ address }) => ({ ...address, ...PLAIN })),
+    listen: config.listen.map(({ address, h2c }) => ({ ...address, ...PLAIN, h2c })),
     admin: compileAdmin(config.admin),
     workers: config.workers,
     accept: config.accept,

@@ -93,7 +93,10 @@ export interface Downstream {
   abort(): void;
 }
 
-/** DownstreamListener hears about one request; it must not throw. Nothing follows onSent or onGone. */
+/**
+ * DownstreamListener hears about one request; it must not throw. Nothing follows onSent or onGone, which tell whether the memory
+ * of all pieces of the answer is free: nobody reads it any more.
+ */
 export interface DownstreamListener {
   /**
    * The piece may be read until onRequestBody returns or, if pauseBody was called in it, until resumeBody. A piece smaller than
@@ -108,7 +111,7 @@ export interface DownstreamListener {
   /** The client has stopped reading; the listener should abort the answer. */
   onStalled(): void;
   /** The last byte of the answer has left. */
-  onSent(): void;
+  onSent(memoryIsFree: boolean): void;
   /** The client left before that. */
-  onGone(): void;
+  onGone(memoryIsFree: boolean): void;
 }

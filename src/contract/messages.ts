@@ -109,6 +109,8 @@ const WORKER_SHAPES = {
       fields: {
         metrics: METRICS_DELTA,
         connections: 'number',
+        /** Those of `connections` by protocol (CONNECTION_PROTOCOLS). */
+        connectionsByProtocol: { fields: { pending: 'number', http1: 'number', h2: 'number' } },
         requestsTotal: 'number',
         inFlight: 'number',
         /** The longest turn of the event loop since the report before. */

@@ -50,7 +50,10 @@ const ROWS = {
   'gauge sluice_ratelimit_breaker_open': 'Workers that decide alone: the bucket store does not answer.',
   'counter sluice_api_key_requests_total result':
     'Requests with an API key: valid, or counted by address because it is unknown or malformed.',
-  'gauge sluice_connections_open': 'Client connections open now.',
+  'gauge sluice_connections_open protocol':
+    'Client connections open now, by protocol: http1, h2, pending (the first bytes or the handshake have not come).',
+  'counter sluice_http2_floods_total kind':
+    'HTTP/2 connections that were ended because their frames cost more than they carried.',
   'counter sluice_connections_accepted_total': 'Client connections accepted, also those closed at once.',
   'counter sluice_tls_handshakes_total result version resumed':
     'TLS handshakes of clients by result. No series in this version.',

@@ -23,6 +23,8 @@ export class RequestHead {
   bodyLength = NO_BODY;
   /** The end of the request is ambiguous: two lengths, an unknown coding, or both (RFC 9112 §6.1, §6.3). */
   hasBadFraming = false;
+  /** A request that has an end, but that HTTP/1.1 could not say (HTTP/2). */
+  isMalformed = false;
   /** `Connection: close`. */
   closes = false;
   /** `Connection: keep-alive`; it matters in HTTP/1.0 only. */

@@ -52,6 +52,12 @@ export function lengthOf(bytes: Uint8Array, from: number, to: number): number {
   return length;
 }
 
+/** lengthOfText is lengthOf for text. */
+export function lengthOfText(value: string): number {
+  const length = /^\d+$/.test(value) ? Number(value) : -1;
+  return length <= Number.MAX_SAFE_INTEGER ? length : -1;
+}
+
 /** isAt tells whether the bytes from `from` on are the wanted ones. */
 export function isAt(bytes: Uint8Array, from: number, wanted: Uint8Array): boolean {
   for (let i = 0; i < wanted.length; i++) if (bytes[from + i] !== wanted[i]) return false;

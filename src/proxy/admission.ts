@@ -15,6 +15,7 @@ import { routingHost } from './router.ts';
 import { hasKey, isWebSocket, namedToken } from './tunnel/websocket.ts';
 
 const BAD_REQUEST = OUTCOMES.bad_request;
+const NOT_IMPLEMENTED: Outcome = { ...OUTCOMES.bad_request, status: 501 };
 const UNKNOWN_EXPECTATION: Outcome = { ...OUTCOMES.bad_request, status: 417 };
 
 export type GuardLimits = Pick<LimitSettings, 'targetBytes' | 'headerBytes' | 'headerCount'>;
@@ -97,7 +98,9 @@ export class Admission {
     if (this.target.length > limits.targetBytes) return OUTCOMES.target_too_long;
     if (head.lineCount > limits.headerCount || head.headerBytes > limits.headerBytes)
       return OUTCOMES.headers_too_large;
-    if (head.hasBadFraming || head.namesFraming) return BAD_REQUEST;
+    // Sluice opens no tunnels.
+    if (head.method === 'CONNECT') return NOT_IMPLEMENTED;
+    if (head.hasBadFraming || head.namesFraming || head.isMalformed) return BAD_REQUEST;
     if (head.hasUnknownExpectation) return UNKNOWN_EXPECTATION;
     const refusal = this.#checkHost() ?? this.#checkTarget();
     if (refusal !== null) return refusal;
@@ -118,10 +121,10 @@ export class Admission {
     return true;
   }
 
-  /** RFC 9112 §3.2: exactly one Host, which HTTP/1.0 may leave out. */
+  /** RFC 9112 §3.2: exactly one Host (or `:authority`), which HTTP/1.0 may leave out. */
   #checkHost(): Outcome | null {
     const { host, hostCount, httpVersion } = this.head;
-    if (hostCount === 0) return httpVersion === 11 ? BAD_REQUEST : null;
+    if (hostCount === 0) return httpVersion > 10 ? BAD_REQUEST : null;
     if (hostCount > 1) return BAD_REQUEST;
     this.host = host;
     if (host === goodHost) return null;

@@ -329,16 +329,15 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.giveUp(OUTCOMES.write_timeout);
   }
 
-  onSent(): void {
-    this.#attempt?.exchange.settled();
+  onSent(memoryIsFree: boolean): void {
+    this.#attempt?.exchange.settled(memoryIsFree);
     this.#finish();
   }
 
   /** The exchange ends at once, and no failure of the backend is counted (B28). */
-  onGone(): void {
-    // Nothing more is written to this client, so the memory of the pieces on their way is free.
-    this.#attempt?.cancel({ memoryIsFree: true });
-    this.#attempt?.exchange.settled();
+  onGone(memoryIsFree: boolean): void {
+    this.#attempt?.cancel({ memoryIsFree });
+    this.#attempt?.exchange.settled(memoryIsFree);
     this.#body?.stop();
     if (this.#record.reason === 'ok') {
       this.#setOutcome(this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort);

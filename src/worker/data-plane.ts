@@ -17,6 +17,7 @@ import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-sto
 import { Handler } from '../proxy/handler.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
+import type { Http2Acceptor } from './inbound/h2/accept-http2.ts';
 import { type DrainTimes, type Engine, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
 
@@ -64,13 +65,14 @@ export class DataPlane {
   static async open(first: SettingsMessage, options: DataPlaneOptions): Promise<DataPlane> {
     const wires = wiresOf(options.dataPath.wire);
     const engine = await engineOf(options.dataPath, wires);
-    return new DataPlane(first, { ...options, wires, engine }, await connectRedis(first, options));
+    const http2 = await http2Of(first, options);
+    return new DataPlane(first, { ...options, wires, engine, http2 }, await connectRedis(first, options));
   }
 
   /** @param connection null without Redis */
   private constructor(
     first: SettingsMessage,
-    options: DataPlaneOptions & { wires: WireMaker; engine: Engine },
+    options: DataPlaneOptions & { wires: WireMaker; engine: Engine; http2: Http2Acceptor | null },
     connection: RedisConnection | null,
   ) {
     const { logger, send } = options;
@@ -157,6 +159,7 @@ export class DataPlane {
     this.#failureCounts.clear();
     return {
       connections: this.#server.connectionCount,
+      connectionsByProtocol: this.#server.connectionsByProtocol(),
       requestsTotal: this.#handler.traffic.total,
       inFlight: this.#handler.traffic.inFlight,
       breakerOpen: this.#limiter.breakerOpen,
@@ -222,6 +225,16 @@ async function engineOf({ engine }: DataPath, wires: WireMaker): Promise<Engine>
   if (engine === 'wire') return wireEngine(wires);
   const { nodeEngine } = await import('./inbound/node/node-engine.ts');
   return nodeEngine();
+}
+
+/** node:http2 takes 15 MiB, so it is loaded only where an address can have HTTP/2. */
+async function http2Of(
+  { settings: { listen } }: SettingsMessage,
+  { metrics }: DataPlaneOptions,
+): Promise<Http2Acceptor | null> {
+  if (!listen.some(({ h2c, http2 }) => h2c || http2)) return null;
+  const { http2Acceptor } = await import('./inbound/h2/accept-http2.ts');
+  return http2Acceptor(metrics);
 }
 
 /** ioredis takes 14 MiB, so it is loaded only where Redis is configured. */

@@ -204,7 +204,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':11: routes[1].split: not supported in this version',
   ],
   'not-supported-yet.yaml': [
-    ':2: listen[0].h2c: not supported in this version',
+    ':2: listen[0].h2c: must be true or false',
     ':3: acme: not supported in this version',
     ':4: admin.readToken: not supported in this version',
     ':7: pools.app.backends[0].backup: not supported in this version',

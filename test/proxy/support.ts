@@ -21,6 +21,7 @@ import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts'
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { Plan } from '../../src/proxy/plan.ts';
+import { http2Acceptor } from '../../src/worker/inbound/h2/accept-http2.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
 import { type Engine, InboundServer } from '../../src/worker/inbound/server.ts';
 import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';
@@ -54,6 +55,8 @@ export interface ProxyOptions {
   poolTimeouts?: Partial<PoolSettings['timeouts']>;
   healthCheck?: PoolSettings['healthCheck'];
   listen?: ListenAddress;
+  /** HTTP/2 with prior knowledge. */
+  h2c?: boolean;
   clients?: ClientRecord[];
   /** The header that carries API keys; default: none. */
   apiKeyHeader?: string;
@@ -173,8 +176,12 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     metrics,
     logger,
     engine: options.engine ?? engineOf(dataPath.engine),
+    http2: http2Acceptor(metrics),
   });
-  const url = await server.listen(plain(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 }));
+  const url = await server.listen({
+    ...plain(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 }),
+    h2c: options.h2c ?? false,
+  });
   const clients: RawClient[] = [];
   const totals = new Totals(metrics);
   t.after(async () => {

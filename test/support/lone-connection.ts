@@ -46,6 +46,10 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     throw new Error('nobody takes it over');
   }
 
+  handOver(): void {
+    throw new Error('handed over');
+  }
+
   takeSurplus(): boolean {
     return false;
   }

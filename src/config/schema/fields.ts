@@ -134,9 +134,9 @@ export function decimal(fallback: number, [min, max]: Range<number>, meaning: st
 }
 
 /** flag makes a boolean. */
-export function flag(fallback: boolean, meaning: string) {
+export function flag(fallback: boolean, meaning: string, since?: string) {
   const schema = z.boolean(saying('must be true or false'));
-  return described(schema, { type: 'boolean', meaning }).default(fallback);
+  return described(schema, { type: 'boolean', meaning, since }).default(fallback);
 }
 
 /** choice makes one of several words. The first is the default. */

@@ -76,7 +76,11 @@ export const configSchema = Key.block('', {
       ),
       tls: Key.later('Certificates, to serve HTTPS'),
       http2: Key.later('HTTP/2 at this address', false),
-      h2c: Key.later('HTTP/2 without TLS at this address', false),
+      h2c: Key.flag(
+        false,
+        'HTTP/2 without TLS, for clients that begin with it (prior knowledge). HTTP/1.1 goes on working at the same address.',
+        '0.6',
+      ),
       proxyProtocol: Key.later('PROXY protocol, versions 1 and 2', false),
     }),
     {

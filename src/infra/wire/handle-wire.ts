@@ -128,9 +128,23 @@ class HandleWire extends SocketBound implements Wire {
     handle[WIRE] = this;
     handle.useUserBuffer(this.#buffer);
     handle.onread = onRead;
-    if (!('encrypted' in this.socket)) return;
-    handle.onread = onSecureRead;
-    this.#lower = handle._parent;
+    if ('encrypted' in this.socket) {
+      handle.onread = onSecureRead;
+      this.#lower = handle._parent;
+    }
+    // What somebody read before this wire and put back (unshift).
+    const putBack: Buffer | null = this.socket.readableLength > 0 ? this.socket.read() : null;
+    if (putBack !== null) process.nextTick(readPutBack, this, putBack);
+  }
+
+  /** readPutBack gives the owner these bytes as if they came now. */
+  readPutBack(bytes: Buffer): void {
+    for (let at = 0; this.#buffer !== null && at < bytes.length && !this.closed; ) {
+      const count = bytes.copy(this.#buffer, 0, at);
+      at += count;
+      const next = this.read(count);
+      if (next !== undefined) this.#handle?.useUserBuffer(next);
+    }
   }
 
   connected(events: ConnectEvents): void {
@@ -373,6 +387,10 @@ function onSecureRead(this: Handle): Buffer | undefined {
 
 function goOn(wire: HandleWire): void {
   wire.goOn();
+}
+
+function readPutBack(wire: HandleWire, bytes: Buffer): void {
+  wire.readPutBack(bytes);
 }
 
 function onWritten(this: WriteRequest, status: number): void {

@@ -1,4 +1,5 @@
 /** What each scrape sets: all gauges, those of the workers from their last reports, and the primary's own counters. */
+import { CONNECTION_PROTOCOLS } from '../../contract/connection-protocol.ts';
 import type { DataPath } from '../../contract/data-path.ts';
 import { backendKey } from '../../contract/health.ts';
 import type { WorkerReport } from '../../contract/messages.ts';
@@ -31,7 +32,6 @@ const WORKER_GAUGES: readonly [MetricName, (report: WorkerReport) => number][] =
 /** Sums over all workers. */
 const WORKER_SUMS: typeof WORKER_GAUGES = [
   ['sluice_requests_in_flight', (report) => report.inFlight],
-  ['sluice_connections_open', (report) => report.connections],
   ['sluice_ratelimit_breaker_open', (report) => Number(report.breakerOpen)],
 ];
 
@@ -93,6 +93,13 @@ export class PrimaryGauges {
       const series = reports.map(({ label, report }): SeriesValue => [[label], read(report)]);
       collector.replace(name, series);
     }
+    collector.replace(
+      'sluice_connections_open',
+      CONNECTION_PROTOCOLS.map((protocol): SeriesValue => {
+        const open = reports.map(({ report }) => report.connectionsByProtocol[protocol]);
+        return [[protocol], open.reduce((sum, count) => sum + count, 0)];
+      }),
+    );
     for (const [name, read] of WORKER_SUMS) {
       const sum = reports.reduce((before, { report }) => before + read(report), 0);
       this.#set(name, sum);

@@ -1,6 +1,7 @@
 /** What all connections of clients have in common: facts about the client, a place in the server, one deadline. */
 import type { Socket } from 'node:net';
 import { canonicalAddress, UNIX_PEER } from '../../contract/addresses.ts';
+import type { ConnectionProtocol } from '../../contract/connection-protocol.ts';
 import type { ClientFacts, Downstream } from '../../contract/downstream.ts';
 import type { ListenAddress } from '../../contract/settings.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
@@ -22,6 +23,8 @@ export interface ConnectionOwner {
   admit(connection: BaseConnection): void;
   /** replace puts a connection in the place of another one on the same socket. */
   replace(before: BaseConnection, after: BaseConnection): void;
+  /** handOver gives the place of a connection to the one that `begin` admits: the same client, whose protocol is now known. */
+  handOver(from: BaseConnection, begin: () => void): void;
   serve(downstream: Downstream): void;
   /** onOverload counts a connection that is cut because too much waits in the worker. */
   onOverload(): void;
@@ -47,6 +50,8 @@ export abstract class BaseConnection implements Placed {
   place = NOWHERE;
 
   protected readonly owner: ConnectionOwner;
+  /** The label of sluice_connections_open. */
+  abstract readonly protocol: ConnectionProtocol;
   /** Whether no answer is owed. Half a head (see receiving), or the rest of an unwanted body, may have come. */
   abstract readonly idle: boolean;
   /** Whether bytes have come since it became idle: it may be owed an answer soon. */
@@ -64,6 +69,12 @@ export abstract class BaseConnection implements Placed {
 
   /** destroy closes it, whatever is under way; onConnectionClosed follows. */
   abstract destroy(): void;
+
+  /** beginDrain is called when the worker begins to drain, or when it drains already. */
+  beginDrain(): void {
+    // HTTP/1.1 says it in the answers.
+  }
+
   /** onDue is called when the time that arm() gave is over. */
   protected abstract onDue(): void;
 

@@ -54,6 +54,11 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   abstract write(chunk: Buffer): boolean;
   abstract end(rawTrailers: string[]): boolean;
   abstract abort(): void;
+
+  /** Whether pieces of the answer may still be read when it is over. */
+  protected get holdsMemory(): boolean {
+    return false;
+  }
   protected abstract sendContinue(): void;
   protected abstract sendInterim(status: number, lines: string): void;
 
@@ -76,7 +81,7 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   protected sent(): void {
     if (this.over) return;
     this.over = true;
-    this.listener?.onSent();
+    this.listener?.onSent(!this.holdsMemory);
     this.owner.onSent(this);
   }
 
@@ -99,7 +104,7 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   gone(): void {
     if (this.over) return;
     this.over = true;
-    this.listener?.onGone();
+    this.listener?.onGone(!this.holdsMemory);
   }
 }
 

@@ -11,6 +11,7 @@ export const LINGER_IDLE_MS = 2_000;
 
 /** Http1Connection serves one request at a time, `current`. */
 export abstract class Http1Connection<R extends Http1Request> extends BaseConnection implements RequestOwner {
+  readonly protocol = 'http1';
   protected current: R | null = null;
   /** Where the bytes for the client wait. */
   abstract readonly wire: WriteWatchOptions['wire'];

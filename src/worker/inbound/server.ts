@@ -1,6 +1,7 @@
 /** The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. */
 import type { Server, Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { ConnectionProtocol } from '../../contract/connection-protocol.ts';
 import type { Downstream } from '../../contract/downstream.ts';
 import type { LimitSettings, ListenSettings } from '../../contract/settings.ts';
 import { processBodyBuffers } from '../../http1/body-buffers.ts';
@@ -14,6 +15,8 @@ import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
 import type { BaseConnection, ConnectionOwner } from './base-connection.ts';
+import { detectPreface } from './first-bytes.ts';
+import type { Http2Acceptor } from './h2/accept-http2.ts';
 
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
@@ -36,6 +39,8 @@ export interface InboundServerDeps {
   metrics: WorkerMetrics;
   logger: Logger;
   engine: Engine;
+  /** null where no address has HTTP/2. */
+  http2: Http2Acceptor | null;
   /** Called before the listeners close; resolves once the primary deals this worker no further connection. */
   endDeal?: () => Promise<unknown>;
 }
@@ -72,6 +77,8 @@ export class InboundServer implements ConnectionOwner {
   /** The number of connections that must end with their next answer, because other workers have fewer. */
   #surplus = 0;
   #onEmpty: (() => void) | null = null;
+  /** The connection whose place the next one takes; see handOver. */
+  #handing: BaseConnection | null = null;
 
   constructor(deps: InboundServerDeps) {
     this.#deps = deps;
@@ -87,13 +94,20 @@ export class InboundServer implements ConnectionOwner {
     return this.#connections.items.length;
   }
 
+  /** connectionsByProtocol counts the open connections. */
+  connectionsByProtocol(): Record<ConnectionProtocol, number> {
+    const counts = { pending: 0, http1: 0, h2: 0 };
+    for (const { protocol } of this.#connections.items) counts[protocol] += 1;
+    return counts;
+  }
+
   get plan(): Plan {
     return this.#deps.plan();
   }
 
   /** listen opens one address and returns its URL; see openListener, also for its parameters and errors. */
   async listen(address: ListenSettings, inheritedFd: number | null = null): Promise<string> {
-    const server = this.#deps.engine(this, address);
+    const server = this.#serverOf(address);
     const url = await openListener(server, address, inheritedFd);
     if (this.#listeners === null) void closeListeners([server], 0);
     else this.#listeners.push(server);
@@ -101,9 +115,16 @@ export class InboundServer implements ConnectionOwner {
     return url;
   }
 
+  #serverOf(address: ListenSettings): Server {
+    const { engine, http2 } = this.#deps;
+    const server = engine(this, address);
+    if (address.h2c && http2 !== null) detectPreface(server, this, (socket) => http2(socket, this));
+    return server;
+  }
+
   /** expect prepares for the connections of the address of this index in `listen`, which the primary deals. */
   expect(address: ListenSettings, index: number): void {
-    const server = this.#deps.engine(this, address);
+    const server = this.#serverOf(address);
     this.#dealt.set(index, server);
     // node:http begins to watch its deadlines when it listens, which this one never does.
     server.emit('listening');
@@ -125,6 +146,7 @@ export class InboundServer implements ConnectionOwner {
     if (graceMs > 0) await delay(graceMs);
     this.draining = true;
     void this.#deps.handler.tunnels.leave();
+    for (const connection of this.#connections.items.slice()) connection.beginDrain();
     const startMs = this.timer.monotonicMs();
     const endsAtMs = startMs + drainMs;
     const headsEndAtMs = startMs + this.plan.timeouts.headersMs;
@@ -218,7 +240,24 @@ export class InboundServer implements ConnectionOwner {
     after.counted = before.counted;
   }
 
+  handOver(from: BaseConnection, begin: () => void): void {
+    this.#handing = from;
+    begin();
+    if (this.#handing === null) return;
+    // The client is gone, and nobody took it over.
+    this.#handing = null;
+    this.onConnectionClosed(from);
+  }
+
   admit(connection: BaseConnection): void {
+    const from = this.#handing;
+    this.#handing = null;
+    if (from === null) this.#admitNew(connection);
+    else this.replace(from, connection);
+    if (this.draining) connection.beginDrain();
+  }
+
+  #admitNew(connection: BaseConnection): void {
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);
     const shedCell = this.#shedCellFor(this.plan.limits, this.#countOf(connection, this.plan));

@@ -14,7 +14,7 @@ function view(index: number, report: WorkerReport | null): WorkerView {
 }
 
 test('gauges of the fleet are sums over the workers that have reported, and end with their worker', async () => {
-  const busy = { connections: 3, inFlight: 2 };
+  const busy = { connections: 3, connectionsByProtocol: { pending: 0, http1: 1, h2: 2 }, inFlight: 2 };
   const reports = [reportOf({ ...busy, breakerOpen: true }), reportOf(busy), null];
   const gauges = new PrimaryGauges({
     collector: new MetricsCollector(),
@@ -33,10 +33,15 @@ test('gauges of the fleet are sums over the workers that have reported, and end 
   });
   const read = async () => {
     const text = await gauges.text();
-    const names = ['sluice_requests_in_flight', 'sluice_connections_open', 'sluice_ratelimit_breaker_open'];
+    const names = [
+      'sluice_requests_in_flight',
+      'sluice_connections_open{protocol="http1"}',
+      'sluice_connections_open{protocol="h2"}',
+      'sluice_ratelimit_breaker_open',
+    ];
     return names.map((name) => new RegExp(`^${name} (\\d+)$`, 'm').exec(text)?.[1]);
   };
-  assert.deepEqual(await read(), ['4', '6', '1']);
+  assert.deepEqual(await read(), ['4', '2', '4', '1']);
   reports[0] = null;
-  assert.deepEqual(await read(), ['2', '3', '0']);
+  assert.deepEqual(await read(), ['2', '1', '2', '0']);
 });

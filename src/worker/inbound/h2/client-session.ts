@@ -1,0 +1,261 @@
+/**
+ * One connection of a client with HTTP/2, on node:http2. It serves up to 128 streams at a time; each is a request of its own.
+ *
+ * State    entered by    what it means
+ * OPEN                   streams come and go; or there is none, and the keep-alive deadline runs.
+ * NOTICED  #shutDown     the client was told to open no more streams (GOAWAY with the highest id); those on their way are served.
+ * CLOSING  #close        GOAWAY with the last id that is served: later ones are for another connection. Open streams go on.
+ * DEAD     #die          the socket is closed, or closes by itself. Final.
+ *
+ * One deadline looks at everything (#look): heads that do not end, answers that nobody takes, frames that carry nothing, silence.
+ */
+import {
+  constants,
+  performServerHandshake,
+  type ServerHttp2Session,
+  type ServerHttp2Stream,
+} from 'node:http2';
+import type { Socket } from 'node:net';
+import { PlacedList } from '../../../infra/placed-list.ts';
+import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
+import { FloodGuard, type FloodKind, hasControlFlood } from './flood-guard.ts';
+import { floodOf } from './session-errors.ts';
+import { sessionOptions } from './session-options.ts';
+import { StreamHeads } from './stream-head.ts';
+import { type StreamOwner, StreamRequest } from './stream-request.ts';
+
+const OPEN = 0;
+const NOTICED = 1;
+const CLOSING = 2;
+const DEAD = 3;
+
+/** Time for streams that were on their way when the client was told to open no more. */
+const NOTICE_MS = 250;
+/** A client that does not close after its last stream is cut after this time. */
+const CLOSING_MS = 2_000;
+const LOOK_MS = 1_000;
+/** Looks per `timeouts.headers` while a session is idle. */
+const LOOKS = 4;
+const LAST_STREAM_ID = 2 ** 31 - 1;
+const SESSION_WINDOW_BYTES = 1 << 20;
+/** Refused heads that a session may have, beside one for every answer. */
+const MALFORMED_MAX = 100;
+
+/** FloodCounter is told of each session that is ended for a flood. */
+export type FloodCounter = (kind: FloodKind) => void;
+
+/** ClientSession is made for each connection whose protocol is HTTP/2. */
+export class ClientSession extends BaseConnection implements StreamOwner {
+  readonly protocol = 'h2';
+  bodyBytes = 0;
+  pieces = 0;
+
+  readonly #socket: Socket;
+  readonly #session: ServerHttp2Session;
+  readonly #requests = new PlacedList<StreamRequest>();
+  readonly #heads = new StreamHeads();
+  readonly #floods = new FloodGuard();
+  readonly #countFlood: FloodCounter;
+  readonly #openedMs: number;
+  #state = OPEN;
+  #headBytes = 0;
+  /** Streams that became requests, and the last one's id. */
+  #streamCount = 0;
+  #lastStreamId = 0;
+  /** The id of a stream whose head had begun and not ended at the last look; 0: none. */
+  #unreadHeadId = 0;
+  #unreadHeadMs = 0;
+
+  constructor(socket: Socket, owner: ConnectionOwner, countFlood: FloodCounter) {
+    super(socket.remoteAddress, owner);
+    this.#socket = socket;
+    this.#countFlood = countFlood;
+    this.#openedMs = this.sinceMs;
+    const session = performServerHandshake(socket, sessionOptions(owner.plan.limits));
+    this.#session = session;
+    session.setLocalWindowSize(SESSION_WINDOW_BYTES);
+    session.on('stream', (stream, _headers, flags, fields) => this.#onStream(stream, flags, fields));
+    session.on('error', (error) => this.#onError(error));
+    session.on('close', () => this.#die());
+    session.on('ping', () => this.#count('ping'));
+    session.on('remoteSettings', () => this.#count('settings'));
+    session.on('priority', () => this.#count('priority'));
+    this.arm(LOOK_MS);
+  }
+
+  get idle(): boolean {
+    return this.#requests.items.length === 0;
+  }
+
+  get receiving(): boolean {
+    return this.#newestHeadId > this.#lastStreamId;
+  }
+
+  /** The id of the last stream whose head has begun to come. */
+  get #newestHeadId(): number {
+    return this.#state === DEAD ? 0 : (this.#session.state.lastProcStreamID ?? 0);
+  }
+
+  // Streams.
+
+  #onStream(stream: ServerHttp2Stream, flags: number, fields: string[]): void {
+    stream.on('error', ignore);
+    this.#streamCount += 1;
+    this.#lastStreamId = stream.id ?? this.#lastStreamId;
+    // A reset that came in the same read.
+    if (stream.destroyed || stream.closed || this.#state === DEAD) {
+      this.#count('reset');
+      return;
+    }
+    const hasEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
+    const head = this.#heads.read(fields, hasEnded);
+    this.#headBytes += head.headerBytes + head.target.length;
+    const request = new StreamRequest(head, hasEnded, stream, this);
+    stream.on('close', () => this.#onStreamClosed(request));
+    this.#requests.add(request);
+    this.owner.serve(request);
+  }
+
+  #onStreamClosed(request: StreamRequest): void {
+    if (!request.ended && this.#state !== DEAD) this.#count('reset');
+    this.#requests.remove(request);
+    request.closed();
+    if (!this.idle || this.#state === DEAD) return;
+    this.sinceMs = this.owner.timer.monotonicMs();
+    if (this.#state === CLOSING) this.arm(CLOSING_MS);
+  }
+
+  onAnswering(): void {
+    this.pieces += 1;
+    if (this.#state === OPEN && this.owner.takeSurplus()) this.#shutDown();
+  }
+
+  onSent(): void {
+    // `close` of the stream follows, or has come.
+  }
+
+  // Ends.
+
+  override beginDrain(): void {
+    if (this.#state === OPEN) this.#shutDown();
+  }
+
+  #shutDown(): void {
+    this.#state = NOTICED;
+    this.sinceMs = this.owner.timer.monotonicMs();
+    this.#session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
+    this.arm(NOTICE_MS);
+  }
+
+  #close(): void {
+    this.#state = CLOSING;
+    this.#session.close();
+    this.arm(this.idle ? CLOSING_MS : LOOK_MS);
+  }
+
+  destroy(): void {
+    this.#end(constants.NGHTTP2_NO_ERROR);
+  }
+
+  /** Ends the session, whatever is under way, and tells the client why. */
+  #end(code: number): void {
+    if (this.#state === DEAD) return;
+    this.#die();
+    // With a number alone node takes it for `error`.
+    this.#session.destroy(code === constants.NGHTTP2_NO_ERROR ? undefined : new Error('flood'), code);
+    // The last frames wait for a client that may take nothing.
+    if (!this.#socket.destroyed) setTimeout(() => this.#socket.destroy(), CLOSING_MS).unref();
+  }
+
+  #die(): void {
+    if (this.#state === DEAD) return;
+    this.#state = DEAD;
+    for (const request of this.#requests.items.slice()) {
+      this.#requests.remove(request);
+      request.gone();
+    }
+    this.leave();
+  }
+
+  #onError(error: Error): void {
+    const kind = floodOf(error);
+    if (kind !== null && this.#state !== DEAD) this.#countFlood(kind);
+  }
+
+  // Floods.
+
+  get #ageMs(): number {
+    return this.owner.timer.monotonicMs() - this.#openedMs;
+  }
+
+  #count(kind: FloodKind): void {
+    if (this.#floods.count(kind, { ageMs: this.#ageMs, pieces: this.pieces })) this.#endFlood(kind);
+  }
+
+  #endFlood(kind: FloodKind): void {
+    if (this.#state === DEAD) return;
+    this.#countFlood(kind);
+    this.#end(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+  }
+
+  // Times.
+
+  protected override onDue(): void {
+    if (this.#state === NOTICED) {
+      this.#close();
+      return;
+    }
+    const nowMs = this.owner.timer.monotonicMs();
+    if (this.#state === CLOSING && this.idle && nowMs - this.sinceMs >= CLOSING_MS) {
+      this.#end(constants.NGHTTP2_NO_ERROR);
+      return;
+    }
+    const { headersMs, writeIdleMs } = this.owner.plan.timeouts;
+    this.#lookAtAnswers(nowMs, writeIdleMs);
+    this.#lookForFloods();
+    if (this.#state === DEAD || this.#isOverdue(nowMs)) return;
+    this.arm(this.idle ? Math.min(LOOK_MS, headersMs / LOOKS) : Math.min(LOOK_MS, writeIdleMs / LOOKS));
+  }
+
+  #lookAtAnswers(nowMs: number, writeIdleMs: number): void {
+    for (const request of this.#requests.items.slice()) {
+      if (!request.blocked) request.progressMs = 0;
+      else if (request.progressMs === 0 || request.progress !== request.seenProgress) {
+        request.progressMs = nowMs;
+        request.seenProgress = request.progress;
+      } else if (nowMs - request.progressMs >= writeIdleMs) request.stalled();
+    }
+  }
+
+  #lookForFloods(): void {
+    const { bodyBytes, pieces } = this;
+    const readBytes = this.#socket.bytesRead;
+    if (hasControlFlood({ ageMs: this.#ageMs, readBytes, headBytes: this.#headBytes, bodyBytes, pieces })) {
+      this.#endFlood('control_bytes');
+    }
+    // Ids are odd. Those that became no request were malformed, too large, or left out by the client.
+    const lost = (this.#newestHeadId + 1) / 2 - this.#streamCount;
+    if (lost > MALFORMED_MAX + this.pieces) this.#endFlood('malformed');
+  }
+
+  /** Whether a head, or the silence before one, has taken too long: then the session shuts down. */
+  #isOverdue(nowMs: number): boolean {
+    const { headersMs, keepAliveMs } = this.owner.plan.timeouts;
+    const newest = this.#newestHeadId;
+    const hasUnreadHead = newest > this.#lastStreamId;
+    const isFirst = this.#streamCount === 0;
+    const sinceMs = nowMs - this.sinceMs;
+    if (!hasUnreadHead || newest !== this.#unreadHeadId) this.#unreadHeadMs = nowMs;
+    this.#unreadHeadId = hasUnreadHead ? newest : 0;
+    const isOverdue =
+      (hasUnreadHead && nowMs - this.#unreadHeadMs >= headersMs) ||
+      (this.idle && sinceMs >= (isFirst ? headersMs : keepAliveMs));
+    if (!isOverdue || this.#state !== OPEN) return false;
+    this.#shutDown();
+    return true;
+  }
+}
+
+function ignore(): void {
+  // `close` follows.
+}

@@ -1,0 +1,230 @@
+/** One stream of a session, as the proxy sees it (Downstream). */
+import { constants, type ServerHttp2Stream } from 'node:http2';
+import type { ClientFacts, ResponseStart } from '../../../contract/downstream.ts';
+import { LbError } from '../../../contract/errors.ts';
+import type { RequestHead } from '../../../contract/request-head.ts';
+import { NOWHERE, type Placed } from '../../../infra/placed-list.ts';
+import { BaseRequest, mayHaveBody } from '../base-request.ts';
+import { answerFields, fieldObject } from './answer-fields.ts';
+
+/** A smaller piece of an answer is copied, so that the backend's connection reads on at once. */
+const COPIED_MAX_BYTES = 16_384;
+/** Copies that may wait for the client. */
+const WAITING_MAX_BYTES = 65_536;
+/** A larger piece is given to node in parts of this size: each that leaves shows that the client takes bytes. */
+const PART_BYTES = 65_536;
+
+/** StreamOwner is what a stream needs of its session; implemented by ClientSession. */
+export interface StreamOwner {
+  readonly client: ClientFacts;
+  bodyBytes: number;
+  pieces: number;
+  /** The head of an answer was handed over. */
+  onAnswering(): void;
+  onSent(): void;
+}
+
+/** StreamRequest is made by the session for each stream. */
+export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
+  place = NOWHERE;
+  /** Parts that have left so far; the session looks whether it grows. */
+  progress = 0;
+  /** Written by the session: what `progress` was at its last change that was seen, and when (monotonic; 0: nothing is owed). */
+  seenProgress = 0;
+  progressMs = 0;
+
+  readonly #stream: ServerHttp2Stream;
+  /** Whether more of the request may come. */
+  #isReceiving: boolean;
+  #reading = false;
+  #stopped = false;
+  #requestTrailers: string[] = [];
+  /** The answer may have trailers, which node asks for at its end. */
+  #mayHaveTrailers = false;
+  #answerTrailers: string[] = [];
+  /** What node has not been given yet of the last large piece. */
+  #rest: Buffer | null = null;
+  readonly #onWritten = (error?: Error | null): void => this.#written(error ?? null);
+
+  constructor(head: RequestHead, hasEnded: boolean, stream: ServerHttp2Stream, owner: StreamOwner) {
+    super(head, owner);
+    this.#stream = stream;
+    this.#isReceiving = !hasEnded;
+    if (hasEnded) return;
+    // They may come before anybody reads the body.
+    stream.on('trailers', (_headers: unknown, _flags: number, rawTrailers: string[] = []) => {
+      this.#requestTrailers = rawTrailers;
+    });
+  }
+
+  /** Whether something is owed to the client that has not left yet. */
+  get blocked(): boolean {
+    return this.started && (this.ended || this.waiting || this.#stream.writableLength > 0);
+  }
+
+  // The request body. The window of the stream grows only while its bytes are taken.
+
+  readBody(): void {
+    if (this.over || this.#reading || !this.#isReceiving) return;
+    this.#reading = true;
+    const stream = this.#stream;
+    stream.on('data', (piece: Buffer) => {
+      if (this.over || this.#stopped) return;
+      this.owner.bodyBytes += piece.length;
+      this.listener?.onRequestBody(piece);
+    });
+    stream.on('end', () => {
+      // node also ends the readable side of a stream that was reset.
+      if (stream.rstCode !== constants.NGHTTP2_NO_ERROR || stream.aborted) return;
+      this.#isReceiving = false;
+      if (!this.over && !this.#stopped) this.listener?.onRequestBodyEnd(this.#requestTrailers);
+    });
+  }
+
+  pauseBody(): void {
+    if (!this.#stopped) this.#stream.pause();
+  }
+
+  resumeBody(): void {
+    if (!this.#stopped) this.#stream.resume();
+  }
+
+  /** The rest stays with the client, whose window stays closed; it learns at the end of the answer that nobody wants it. */
+  stopBody(): void {
+    this.#stopped = true;
+    if (this.#reading) this.#stream.pause();
+  }
+
+  protected override sendContinue(): void {
+    this.#inform(100, []);
+  }
+
+  protected override sendInterim(status: number, lines: string): void {
+    this.#inform(status, answerFields(status, lines, -1).slice(2));
+  }
+
+  #inform(status: number, fields: string[]): void {
+    if (this.#isClosed) return;
+    try {
+      this.#stream.additionalHeaders({ ...fieldObject(fields), ':status': status });
+    } catch (thrown) {
+      throw new LbError('upstream_invalid', `interim answer ${status} cannot be sent on`, { cause: thrown });
+    }
+  }
+
+  // The answer.
+
+  start(answer: ResponseStart): void {
+    if (this.over) return;
+    const hasBody = answer.hasBody && mayHaveBody(this.head.method, answer.status);
+    this.#mayHaveTrailers = hasBody && answer.contentLength < 0;
+    this.#respond(answer, !hasBody);
+  }
+
+  complete(answer: ResponseStart, body: string): void {
+    if (this.over) return;
+    const hasBody = body !== '' && mayHaveBody(this.head.method, answer.status);
+    this.#respond(answer, !hasBody);
+    this.ended = true;
+    if (this.#isClosed) return;
+    if (hasBody) this.#stream.end(body, 'latin1');
+    this.#endRequest();
+  }
+
+  /** Sends the head. A client that has just left gets none, and `close` follows. */
+  #respond({ status, lines, contentLength }: ResponseStart, endStream: boolean): void {
+    this.started = true;
+    if (this.#isClosed) return;
+    const fields = answerFields(status, lines, contentLength);
+    try {
+      this.#stream.respond(fields, { endStream, waitForTrailers: this.#mayHaveTrailers });
+    } catch (thrown) {
+      this.started = false;
+      throw new LbError('upstream_invalid', 'answer has a field that cannot be sent on', { cause: thrown });
+    }
+    if (this.#mayHaveTrailers) this.#stream.on('wantTrailers', () => this.#sendTrailers());
+    this.owner.onAnswering();
+  }
+
+  write(chunk: Buffer): boolean {
+    if (this.over || this.#isClosed || chunk.length === 0) return true;
+    this.owner.pieces += 1;
+    const stream = this.#stream;
+    if (chunk.length <= COPIED_MAX_BYTES && stream.writableLength < WAITING_MAX_BYTES) {
+      stream.write(Buffer.from(chunk), this.#onWritten);
+      return true;
+    }
+    this.waiting = true;
+    this.#rest = chunk;
+    this.#writePart();
+    return false;
+  }
+
+  #writePart(): void {
+    const rest = this.#rest;
+    if (rest === null) return;
+    const part = rest.length > PART_BYTES ? rest.subarray(0, PART_BYTES) : rest;
+    this.#rest = part === rest ? null : rest.subarray(PART_BYTES);
+    this.#stream.write(part, this.#onWritten);
+  }
+
+  #written(error: Error | null): void {
+    this.progress += 1;
+    // node also calls this for a stream that is destroyed, while its bytes may be on their way.
+    if (error !== null || this.over || this.#stream.destroyed) return;
+    if (this.#rest !== null) this.#writePart();
+    else if (this.#stream.writableLength === 0) this.flushed();
+  }
+
+  end(rawTrailers: string[]): boolean {
+    if (this.over || this.#isClosed) return true;
+    this.ended = true;
+    this.#answerTrailers = rawTrailers;
+    this.#stream.end();
+    if (!this.#mayHaveTrailers) this.#endRequest();
+    return false;
+  }
+
+  /** node sends the trailers with the next turn of the loop. */
+  #sendTrailers(): void {
+    if (this.#isClosed) return;
+    this.#stream.sendTrailers(fieldObject(this.#answerTrailers));
+    if (this.#isReceiving) setImmediate(() => this.#endRequest());
+  }
+
+  /** After a whole answer, a client that is still sending is told to stop (RFC 9113 §8.1). */
+  #endRequest(): void {
+    if (!this.#isReceiving || this.#isClosed) return;
+    this.#isReceiving = false;
+    this.#stream.close(constants.NGHTTP2_NO_ERROR);
+    // What came already is discarded; node keeps a stream with unread bytes for ever.
+    this.#stopped = true;
+    this.#stream.resume();
+  }
+
+  abort(): void {
+    if (this.over || this.#stream.destroyed) return;
+    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_INTERNAL_ERROR);
+    // A connection that takes no bytes would never let the reset out, and so never close the stream.
+    this.#stream.destroy();
+  }
+
+  get #isClosed(): boolean {
+    return this.#stream.closed || this.#stream.destroyed;
+  }
+
+  // Called by the session.
+
+  /** closed is called when the stream is closed. */
+  closed(): void {
+    // nghttp2 closes a stream without a code once it has taken the last frame from it.
+    const { rstCode } = this.#stream;
+    if (this.ended && rstCode === constants.NGHTTP2_NO_ERROR && this.#rest === null) this.sent();
+    else this.gone();
+  }
+
+  protected override get holdsMemory(): boolean {
+    // node does not tell whether the write of a closed stream is over.
+    return this.waiting;
+  }
+}

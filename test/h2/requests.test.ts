@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
+import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
+import { accessLineOf, engineOf, startProxy } from '../proxy/support.ts';
+import { connectFrames, headers, PREFACE, request, settings } from '../support/h2-frames.ts';
+import { connectH2, requestH2 } from './h2-client.ts';
+
+test('a request over HTTP/2 reaches the backend in HTTP/1.1, and its access line says h2', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const session = connectH2(t, proxy.url);
+  const answer = await requestH2(session, {
+    ':path': '/a?b=1',
+    ':authority': 'shop.example',
+    ':scheme': 'https',
+    cookie: ['a=1', 'b=2'],
+    te: 'trailers',
+    'x-own': 'caf\xe9',
+    'user-agent': 'test/1',
+    'x-forwarded-proto': 'https',
+  });
+  assert.equal(answer.status, 200);
+  assert.equal(answer.body, 'GET /a?b=1');
+  assert.equal(answer.headers.via, '1.1 sluice');
+  const [seen] = backend.requests;
+  assert.equal(seen?.version, 'HTTP/1.1');
+  assert.deepEqual(seen?.all('host'), ['shop.example']);
+  assert.deepEqual(seen?.all('cookie'), ['a=1; b=2']);
+  assert.deepEqual(seen?.all('te'), ['trailers']);
+  assert.deepEqual(seen?.all('x-own'), ['caf\xe9']);
+  assert.deepEqual(seen?.all('x-forwarded-proto'), ['http'], 'neither :scheme nor a stranger is believed');
+  assert.equal(seen?.header('content-length'), null);
+  assert.equal(seen?.header('transfer-encoding'), null);
+  const line = await accessLineOf(proxy, ({ path }) => path === '/a');
+  assert.equal(line.protocol, 'h2');
+  assert.equal(line.host, 'shop.example');
+  assert.equal(line.userAgent, 'test/1');
+  assert.equal(line.bytesOut, 'GET /a?b=1'.length);
+});
+
+for (const name of ['wire', 'node'] as const) {
+  test(`an address with h2c serves HTTP/1.1 and HTTP/2, however the first bytes are cut, on engine ${name}`, async (t) => {
+    const backend = await startCapturingBackend(t);
+    const proxy = await startProxy(t, { backends: [backend], h2c: true, engine: engineOf(name) });
+    for (const cut of [1, 3, 14, 23]) {
+      const raw = await proxy.connect();
+      // `P` may begin a preface, too.
+      const text =
+        'POST /one HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhiGET /two HTTP/1.1\r\nHost: a\r\n\r\n';
+      raw.write(text.slice(0, cut));
+      await setImmediate();
+      raw.write(text.slice(cut));
+      assert.equal((await raw.readResponse()).body.toString(), 'POST /one');
+      assert.equal((await raw.readResponse()).body.toString(), 'GET /two');
+      const client = await connectFrames(proxy.url, null);
+      const bytes = Buffer.concat([Buffer.from(PREFACE), settings(), headers(1, request())]);
+      client.send(bytes.subarray(0, cut));
+      await setImmediate();
+      client.send(bytes.subarray(cut));
+      assert.equal(await client.status(1), 200);
+      client.close();
+    }
+    assert.equal(proxy.metric('sluice_connections_accepted_total'), 8, 'each connection counts once');
+  });
+}
+
+test('a preface at an address without h2c gets 400', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend] });
+  const raw = await proxy.connect();
+  raw.write(Buffer.concat([Buffer.from(PREFACE), settings()]));
+  assert.equal((await raw.readResponse()).status, 400);
+  await raw.waitForClose();
+});
+
+test('bytes that end before the protocol is known get 400, and 408 when they take too long', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts: { headersMs: 200 } });
+  const half = await proxy.connect();
+  half.write('PRI * HT');
+  half.end();
+  assert.equal((await half.readResponse()).status, 400);
+  const slow = await proxy.connect();
+  slow.write('PRI * HT');
+  assert.equal((await slow.readResponse()).status, 408);
+  await slow.waitForClose();
+  const silent = await proxy.connect();
+  assert.equal((await silent.waitForClose()).length, 0);
+});
+
+test('bodies, trailers, HEAD, 204 and interim answers pass', async (t) => {
+  const backend = await startCapturingBackend(t, ({ method, target }) => {
+    if (target === '/none') return 'HTTP/1.1 204 No Content\r\n\r\n';
+    if (target === '/hints') {
+      return `HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nLink: </b.css>\r\n\r\n${ok('')}`;
+    }
+    if (target === '/chunks') {
+      return 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 5\r\nX-Sum: 6\r\n\r\n';
+    }
+    return method === 'HEAD' ? 'HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n' : ok('');
+  });
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const session = connectH2(t, proxy.url);
+  const body = 'x'.repeat(300_000);
+  const post = { ':path': '/', ':method': 'POST' };
+  assert.equal((await requestH2(session, post, body)).status, 200);
+  assert.equal(backend.requests[0]?.body, body);
+  assert.equal(backend.requests[0]?.header('transfer-encoding'), 'chunked');
+  await requestH2(session, { ...post, 'content-length': '3' }, 'abc');
+  assert.equal(backend.requests[1]?.header('content-length'), '3');
+  assert.equal(backend.requests[1]?.body, 'abc');
+  await requestH2(session, { ...post, expect: '100-continue' }, 'abc').then(({ interims }) =>
+    assert.deepEqual(
+      interims.map((fields) => fields[':status']),
+      [100],
+    ),
+  );
+  const headed = await requestH2(session, { ':path': '/', ':method': 'HEAD' });
+  assert.deepEqual([headed.status, headed.headers['content-length'], headed.body], [200, '7', '']);
+  assert.equal((await requestH2(session, { ':path': '/none' })).status, 204);
+  const hints = await requestH2(session, { ':path': '/hints' });
+  assert.equal(hints.interims[0]?.[':status'], 103);
+  assert.equal(hints.interims[0]?.link, '</a.css>, </b.css>');
+  const chunks = await requestH2(session, { ':path': '/chunks' });
+  assert.deepEqual([chunks.body, chunks.trailers['x-sum']], ['abcde', '5, 6']);
+  assert.equal((await requestH2(session, { ':path': '*', ':method': 'OPTIONS' })).status, 200);
+  assert.equal(backend.requests.at(-1)?.target, '*');
+  const lines = proxy.lines.filter(({ reason }) => reason !== 'ok');
+  assert.deepEqual(lines, []);
+});
+
+test('trailers of a request pass, without those that may not', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  client.send(headers(1, request([], { method: 'POST' }), { ends: false }));
+  client.send(
+    headers(1, [
+      ['x-sum', '1'],
+      ['authorization', 'x'],
+    ]),
+  );
+  assert.equal(await client.status(1), 200);
+  assert.equal(backend.requests[0]?.trailers, 'x-sum: 1');
+  client.close();
+});

@@ -1,0 +1,222 @@
+/** An HTTP/2 client that sends exactly the given frames, and shows the frames that come back. Fields are sent without Huffman or index. */
+import { connectRaw, type RawClient, type RawTarget } from './raw-http.ts';
+import { waitFor } from './wait.ts';
+
+export const PREFACE = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n';
+
+export const TYPES = {
+  data: 0,
+  headers: 1,
+  priority: 2,
+  reset: 3,
+  settings: 4,
+  push: 5,
+  ping: 6,
+  goaway: 7,
+  window: 8,
+  continuation: 9,
+} as const;
+
+export const FLAGS = { endStream: 1, ack: 1, endHeaders: 4, padded: 8, priority: 32 } as const;
+export const CODES = {
+  NO_ERROR: 0,
+  PROTOCOL_ERROR: 1,
+  INTERNAL_ERROR: 2,
+  FLOW_CONTROL_ERROR: 3,
+  STREAM_CLOSED: 5,
+  FRAME_SIZE_ERROR: 6,
+  REFUSED_STREAM: 7,
+  CANCEL: 8,
+  COMPRESSION_ERROR: 9,
+  ENHANCE_YOUR_CALM: 11,
+} as const;
+
+export interface Frame {
+  type: number;
+  flags: number;
+  stream: number;
+  payload: Buffer;
+}
+
+export type Fields = readonly (readonly [name: string, value: string])[];
+
+/** frame makes the bytes of one frame. @param length the length field, where it is to lie */
+export function frame(
+  type: number,
+  flags: number,
+  stream: number,
+  payload: Buffer | string = '',
+  length?: number,
+): Buffer {
+  const body = typeof payload === 'string' ? Buffer.from(payload, 'latin1') : payload;
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(length ?? body.length, 0, 3);
+  head[3] = type;
+  head[4] = flags;
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, body]);
+}
+
+/** number32 is a payload of 4-byte numbers. */
+export function number32(...values: number[]): Buffer {
+  const bytes = Buffer.alloc(4 * values.length);
+  for (const [i, value] of values.entries()) bytes.writeUInt32BE(value >>> 0, 4 * i);
+  return bytes;
+}
+
+/** settings makes a SETTINGS frame. */
+export function settings(...entries: [id: number, value: number][]): Buffer {
+  const bytes = Buffer.alloc(6 * entries.length);
+  for (const [i, [id, value]] of entries.entries()) {
+    bytes.writeUInt16BE(id, 6 * i);
+    bytes.writeUInt32BE(value >>> 0, 6 * i + 2);
+  }
+  return frame(TYPES.settings, 0, 0, bytes);
+}
+
+/** block encodes fields as literals that are not indexed (RFC 7541 §6.2.2). */
+export function block(fields: Fields): Buffer {
+  return Buffer.concat(fields.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]));
+}
+
+function literal(text: string): Buffer {
+  return Buffer.concat([integer(text.length, 7), Buffer.from(text, 'latin1')]);
+}
+
+/** integer encodes a number with a prefix of so many bits (RFC 7541 §5.1). */
+export function integer(value: number, bits: number): Buffer {
+  const most = 2 ** bits - 1;
+  if (value < most) return Buffer.from([value]);
+  const bytes = [most];
+  let rest = value - most;
+  for (; rest >= 128; rest = Math.floor(rest / 128)) bytes.push((rest % 128) + 128);
+  bytes.push(rest);
+  return Buffer.from(bytes);
+}
+
+/** request is the pseudo-header fields of a request, and further fields. */
+export function request(more: Fields = [], { method = 'GET', path = '/', authority = 'a' } = {}): Fields {
+  return [[':method', method], [':scheme', 'http'], [':authority', authority], [':path', path], ...more];
+}
+
+/** headers makes a HEADERS frame with a whole block. */
+export function headers(stream: number, fields: Fields, { ends = true } = {}): Buffer {
+  return frame(TYPES.headers, FLAGS.endHeaders | (ends ? FLAGS.endStream : 0), stream, block(fields));
+}
+
+/** data makes a DATA frame. */
+export function data(stream: number, payload: Buffer | string, { ends = false } = {}): Buffer {
+  return frame(TYPES.data, ends ? FLAGS.endStream : 0, stream, payload);
+}
+
+/** FrameClient is a connection on which every byte is the test's. */
+export class FrameClient {
+  readonly raw: RawClient;
+  readonly frames: Frame[] = [];
+
+  constructor(raw: RawClient) {
+    this.raw = raw;
+  }
+
+  get closed(): boolean {
+    return this.raw.closed || this.raw.ended;
+  }
+
+  send(...frames: (Buffer | string)[]): void {
+    this.raw.write(Buffer.concat(frames.map((each) => Buffer.from(each as string, 'latin1'))));
+  }
+
+  /** wait waits for a frame, and returns the first one that fits. */
+  wait(what: string, fits: (frame: Frame) => boolean, timeoutMs = 5_000): Promise<Frame> {
+    return waitFor(what, () => this.#read().find(fits), { timeoutMs, everyMs: 2 }).catch((error: Error) => {
+      throw new Error(
+        `${error.message}; closed: ${this.closed}; got ${JSON.stringify(this.frames.map(shown))}`,
+      );
+    });
+  }
+
+  /** status waits for the head of the answer on a stream. */
+  async status(stream: number): Promise<number> {
+    const { payload } = await this.wait(
+      `an answer on stream ${stream}`,
+      ({ type, stream: of }) => type === TYPES.headers && of === stream,
+    );
+    return statusOf(payload);
+  }
+
+  /** resetCode waits for the RST_STREAM of a stream. */
+  async resetCode(stream: number): Promise<number> {
+    const { payload } = await this.wait(
+      `a reset of stream ${stream}`,
+      ({ type, stream: of }) => type === TYPES.reset && of === stream,
+    );
+    return payload.readUInt32BE(0);
+  }
+
+  /** goaway waits for the end of the session. @returns the code of the last GOAWAY */
+  async goaway(timeoutMs = 5_000): Promise<number> {
+    const { payload } = await this.wait('a GOAWAY with an error', isFinalGoaway, timeoutMs);
+    return payload.readUInt32BE(4);
+  }
+
+  /** body is what came so far of an answer. */
+  body(stream: number): string {
+    const parts = this.#read().filter(({ type, stream: of }) => type === TYPES.data && of === stream);
+    return parts.map(({ payload }) => payload.toString('latin1')).join('');
+  }
+
+  all(type: number, stream: number): Frame[] {
+    return this.#read().filter((each) => each.type === type && each.stream === stream);
+  }
+
+  #read(): Frame[] {
+    const { raw } = this;
+    for (;;) {
+      const bytes = raw.received;
+      if (bytes.length < 9) return this.frames;
+      const length = bytes.readUIntBE(0, 3);
+      if (bytes.length < 9 + length) return this.frames;
+      const [type = 0, flags = 0] = [bytes[3], bytes[4]];
+      this.frames.push({
+        type,
+        flags,
+        stream: bytes.readUInt32BE(5),
+        payload: bytes.subarray(9, 9 + length),
+      });
+      raw.received = bytes.subarray(9 + length);
+    }
+  }
+
+  close(): void {
+    this.raw.close();
+  }
+}
+
+/** connectFrames opens a connection and sends the preface and these settings. @param start null: nothing is sent */
+export async function connectFrames(
+  target: RawTarget,
+  start: Buffer | null = settings(),
+): Promise<FrameClient> {
+  const client = new FrameClient(await connectRaw(target));
+  if (start !== null) client.send(PREFACE, start);
+  return client;
+}
+
+function isFinalGoaway({ type, payload }: Frame): boolean {
+  return type === TYPES.goaway && payload.readUInt32BE(0) !== 2 ** 31 - 1;
+}
+
+/** Statuses of the static table (RFC 7541 Appendix A), from index 8 on. */
+const STATUSES = [200, 204, 206, 304, 400, 404, 500];
+
+/** The first field of an answer is its status: indexed, or a literal whose name is indexed. */
+function statusOf(payload: Buffer): number {
+  const [first = 0, length = 0] = payload;
+  if (first >= 0x80) return STATUSES[first - 0x88] ?? 0;
+  if (length !== 3) throw new Error(`not a plain status: ${payload.toString('hex')}`);
+  return Number(payload.toString('latin1', 2, 5));
+}
+
+function shown({ type, flags, stream, payload }: Frame): string {
+  return `${Object.keys(TYPES)[type] ?? type} ${flags} ${stream} ${payload.subarray(0, 40).toString('hex')}`;
+}
