@@ -1,10 +1,12 @@
 /** One server of a pool. A reload that changes neither its id nor its address keeps the object and its count of requests. */
-import type { BackendSettings, PoolSettings } from '../contract/settings.ts';
+import { type BackendSettings, isSameServer, type PoolSettings } from '../contract/settings.ts';
 
 export class Backend {
   readonly id: string;
   readonly host: string;
   readonly port: number;
+  /** `https://`. */
+  readonly tls: boolean;
   /** ≥ 1. A reload may change it. */
   weight: number;
   /** By the health checks of the primary. */
@@ -14,10 +16,11 @@ export class Backend {
   /** Requests at this backend now; raised and lowered by the proxy. */
   inFlight = 0;
 
-  constructor({ id, host, port, weight }: BackendSettings, healthy: boolean) {
+  constructor({ id, host, port, tls, weight }: BackendSettings, healthy: boolean) {
     this.id = id;
     this.host = host;
     this.port = port;
+    this.tls = tls;
     this.weight = weight;
     this.healthy = healthy;
   }
@@ -37,7 +40,7 @@ export function keepBackends(pool: PoolSettings, previous: readonly Backend[]): 
   const checked = pool.healthCheck !== null;
   return pool.backends.map((settings) => {
     const known = byId.get(settings.id);
-    if (known === undefined || known.host !== settings.host || known.port !== settings.port) {
+    if (known === undefined || !isSameServer(known, settings)) {
       return new Backend(settings, !checked);
     }
     known.weight = settings.weight;

@@ -4,7 +4,7 @@ import { hostPort } from '../contract/addresses.ts';
 import { MAX_FILL_SEC } from '../contract/clients.ts';
 import type { ListenAddress } from '../contract/settings.ts';
 import type { Finding, KeyPath } from './problems.ts';
-import { type BackendAddress, isLoopback, isSameLocalhost } from './schema/addresses.ts';
+import { type HostPort, isLoopback, isSameLocalhost } from './schema/addresses.ts';
 import { parseName } from './schema/fields.ts';
 import type { FileConfig } from './schema/schema.ts';
 import { type Draft, isMapping } from './schema/schema-walk.ts';
@@ -97,7 +97,7 @@ function* checkOwnAddresses({ admin, listen = [], pools = {} }: ConfigDraft): Fi
 }
 
 /** Other addresses of this machine are not known here. To connect to a wildcard is to connect to this machine. */
-function isReachedBy(own: ListenAddress, { host, port }: BackendAddress): boolean {
+function isReachedBy(own: ListenAddress, { host, port }: HostPort): boolean {
   if (own.kind !== 'tcp' || port !== own.port) return false;
   if (own.host === host || isSameLocalhost(own.host, host)) return true;
   const isHere = isLoopback(host) || host === '0.0.0.0' || host === '::';

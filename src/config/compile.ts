@@ -1,6 +1,12 @@
 /** Makes the Settings that all parts read from a file that passed every check. */
 import { hostPort } from '../contract/addresses.ts';
-import { DEFAULT_NAME, type RedisServers, type Settings } from '../contract/settings.ts';
+import {
+  DEFAULT_NAME,
+  type PoolTlsSettings,
+  type RedisServers,
+  type Settings,
+} from '../contract/settings.ts';
+import type { PemFiles } from './pem-files.ts';
 import { DEFAULT_REDIS_URL } from './schema/redis.ts';
 import { DEFAULT_PROTOCOLS, rateLimitSchema } from './schema/routes.ts';
 import type { FileConfig } from './schema/schema.ts';
@@ -8,8 +14,8 @@ import type { FileConfig } from './schema/schema.ts';
 /** What this version does not have yet. */
 const PLAIN = { tls: null, http2: false, proxyProtocol: null };
 
-/** compileSettings fills in what depends on other keys, and freezes the result; for loadConfig. */
-export function compileSettings(config: FileConfig): Settings {
+/** compileSettings fills in what depends on other keys, and freezes the result; for loadConfig. @param files checked ones */
+export function compileSettings(config: FileConfig, files: PemFiles): Settings {
   const rateLimit = compileRateLimit(config.rateLimit);
   const { database, redis, timeouts } = config;
   return frozen({
@@ -18,7 +24,7 @@ export function compileSettings(config: FileConfig): Settings {
     workers: config.workers,
     accept: config.accept,
     trustedProxies: [...new Set(config.trustedProxies)],
-    pools: Object.entries(config.pools ?? {}).map(([name, pool]) => compilePool(name, pool)),
+    pools: Object.entries(config.pools ?? {}).map(([name, pool]) => compilePool(name, pool, files)),
     routes: compileRoutes(config, rateLimit),
     rateLimit,
     redis: redis === undefined ? null : compileRedis(redis),
@@ -53,7 +59,7 @@ function compileRedis(redis: NonNullable<FileConfig['redis']>): Settings['redis'
   return { servers, prefix, timeoutMs: timeout };
 }
 
-function compilePool(name: string, pool: FilePool): Settings['pools'][number] {
+function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['pools'][number] {
   const { balance, backends, healthCheck, timeouts } = pool;
   return {
     name,
@@ -61,7 +67,17 @@ function compilePool(name: string, pool: FilePool): Settings['pools'][number] {
     backends: backends.map(({ url, id = hostPort(url.host, url.port), weight }) => ({ ...url, id, weight })),
     healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
+    tls: compileTls(pool, files),
   };
+}
+
+/** TLS without a block. */
+const VERIFIED = { ca: null, cert: null, key: null, serverName: null, verify: true };
+
+function compileTls({ tls, backends }: FilePool, files: PemFiles): PoolTlsSettings | null {
+  if (tls === undefined && !backends.some(({ url }) => url.tls)) return null;
+  const { ca, cert, key, ...rest } = tls ?? VERIFIED;
+  return { ca: files.fileAt(ca), cert: files.fileAt(cert), key: files.fileAt(key), ...rest };
 }
 
 type FileHealthCheck = NonNullable<FilePool['healthCheck']>;

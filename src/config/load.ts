@@ -1,11 +1,11 @@
 /** Loads a configuration file; `check`, `serve`, `migrate` and every reload go through loadConfig. */
-import { closeSync, openSync, readSync } from 'node:fs';
 import { isDeepStrictEqual } from 'node:util';
-import { systemCodeOf, toError } from '../contract/errors.ts';
 import type { AdminSettings, Settings } from '../contract/settings.ts';
 import { checkDraft } from './checks.ts';
 import { compileAdmin, compileSettings } from './compile.ts';
+import { checkPemFiles, PemFiles } from './pem-files.ts';
 import { type Finding, type Problem, pathText, sortProblems } from './problems.ts';
+import { readText } from './read-file.ts';
 import { adminSchema, configSchema } from './schema/schema.ts';
 import { findingsOf, isMapping, salvage } from './schema/schema-walk.ts';
 import { warningsOf } from './warnings.ts';
@@ -19,9 +19,6 @@ export interface LoadedConfig {
   warnings: Problem[];
 }
 
-/** Larger than any file written by hand; bounds the cost of a wrong path. */
-const MAX_FILE_BYTES = 1024 * 1024;
-
 /**
  * loadConfig reads, parses and checks a file; never throws. Returns deep-frozen Settings, or all problems, sorted by line.
  * @param env for `${VAR}`, REDIS_URL, DATABASE_URL and SLUICE_KEY_SECRET
@@ -34,11 +31,13 @@ export function loadConfig(path: string, env: Environment): LoadResult {
   const { raw, variables } = withEnvironment(source.value, env);
   const parsed = configSchema.safeParse(raw);
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues);
-  findings.push(...checkDraft(salvage(configSchema, raw) ?? {}, raw));
+  const draft = salvage(configSchema, raw) ?? {};
+  const files = new PemFiles();
+  findings.push(...checkDraft(draft, raw), ...checkPemFiles(draft, files));
   const located = (each: Finding): Problem => locate(each, source, variables);
   const problems = [...findings.filter(({ path }) => !source.failed(path)).map(located), ...source.problems];
   if (!parsed.success || problems.length > 0) return { problems: sortProblems(problems) };
-  const settings = compileSettings(parsed.data);
+  const settings = compileSettings(parsed.data, files);
   return { settings, warnings: sortProblems([...warningsOf(settings)].map(located)) };
 }
 
@@ -74,41 +73,9 @@ export function changedRestartKeys(before: Settings, after: Settings): string[] 
 }
 
 function readSource(path: string, env: Environment): YamlSource {
-  try {
-    const bytes = readBounded(path);
-    if (bytes.length > MAX_FILE_BYTES) return unreadable(`the file is larger than ${MAX_FILE_BYTES} bytes`);
-    return parseYaml(new TextDecoder('utf-8', { fatal: true }).decode(bytes), env);
-  } catch (thrown) {
-    const message = READ_FAILURES[systemCodeOf(thrown) ?? ''];
-    return unreadable(message ?? `the file cannot be read: ${toError(thrown).message}`);
-  }
+  const text = readText(path);
+  return 'message' in text ? unreadable(text.message) : parseYaml(text.value, env);
 }
-
-/** readFileSync would read a device or a pipe without end. */
-function readBounded(path: string): Buffer {
-  const buffer = Buffer.alloc(MAX_FILE_BYTES + 1);
-  const file = openSync(path, 'r');
-  try {
-    let length = 0;
-    while (length < buffer.length) {
-      const count = readSync(file, buffer, length, buffer.length - length, null);
-      if (count === 0) break;
-      length += count;
-    }
-    return buffer.subarray(0, length);
-  } finally {
-    closeSync(file);
-  }
-}
-
-const READ_FAILURES: Readonly<Record<string, string>> = {
-  ENOENT: 'the file does not exist',
-  ENOTDIR: 'the file does not exist',
-  EISDIR: 'is a folder, not a file',
-  EACCES: 'the file may not be read by this user',
-  EPERM: 'the file may not be read by this user',
-  ERR_ENCODING_INVALID_ENCODED_DATA: 'the file is not UTF-8 text',
-};
 
 const VARIABLES = [
   ['redis', 'url', 'REDIS_URL'],

@@ -1,5 +1,6 @@
 /** Warnings: what a file says without a mistake, and probably does not mean. */
-import type { RouteSettings, Settings } from '../contract/settings.ts';
+import type { PoolSettings, RouteSettings, Settings } from '../contract/settings.ts';
+import { certificatesIn, isPublic } from './pem-files.ts';
 import type { Finding } from './problems.ts';
 import { isSameLocalhost } from './schema/addresses.ts';
 
@@ -21,6 +22,7 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     if (database.url === null)
       yield { path, message: 'without database.url each instance has clients of its own' };
   }
+  for (const pool of pools) yield* tlsWarningsOf(pool);
   for (const { name, backends } of pools) {
     if (!routes.some(({ pool }) => pool === name))
       yield { path: ['pools', name], message: 'no route leads to this pool' };
@@ -52,6 +54,26 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     const how = covers(route.match, hiding.match) ? 'matches the same requests' : 'matches all its requests';
     yield { path: ['routes', index], message: `is never reached: the route ${hiding.name} before it ${how}` };
   }
+}
+
+function* tlsWarningsOf({ name, backends, tls }: PoolSettings): Generator<Finding> {
+  if (tls === null) return;
+  const path = ['pools', name, 'tls'];
+  if (!backends.some((backend) => backend.tls)) yield { path, message: 'no backend of the pool is https://' };
+  if (!tls.verify) {
+    const message = 'certificates are not verified: whoever is on the way can read and change everything';
+    yield { path: [...path, 'verify'], message };
+  }
+  for (const key of ['ca', 'cert'] as const) {
+    const file = tls[key];
+    const last = certificatesIn(file?.pem ?? '')?.find(
+      ({ validToDate }) => validToDate.getTime() < Date.now(),
+    );
+    if (file !== null && last !== undefined)
+      yield { path: [...path, key], message: `a certificate expired on ${last.validTo}: ${file.path}` };
+  }
+  if (tls.key !== null && isPublic(tls.key.path))
+    yield { path: [...path, 'key'], message: `every user of this machine can read the key: ${tls.key.path}` };
 }
 
 type Match = RouteSettings['match'];

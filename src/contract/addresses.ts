@@ -70,6 +70,11 @@ export function hostPort(host: string, port: number): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`;
 }
 
+/** backendUrl is the URL of a backend. */
+export function backendUrl({ host, port, tls }: { host: string; port: number; tls: boolean }): string {
+  return `${tls ? 'https' : 'http'}://${hostPort(host, port)}`;
+}
+
 /** addressText is an address as the configuration has it: `127.0.0.1:8080`, `:8080`, `unix:/path`. */
 export function addressText(address: ListenAddress): string {
   if (address.kind === 'unix') return `unix:${address.path}`;

@@ -57,7 +57,7 @@ export interface AdminSettings {
 }
 
 /** PemFile is a file of the configuration that the primary has read. */
-interface PemFile {
+export interface PemFile {
   path: string;
   /** Certificates or a private key. */
   pem: string;
@@ -81,9 +81,18 @@ export interface BackendSettings {
   id: string;
   host: string;
   port: number;
+  /** `https://`: the pool's `tls` says how. */
+  tls: boolean;
   /** ≥ 1. */
   weight: number;
 }
+
+/** isSameServer says whether two backends with one id are one server, which keeps its state over a reload. */
+export function isSameServer(a: ServerAddress, b: ServerAddress): boolean {
+  return a.host === b.host && a.port === b.port && a.tls === b.tls;
+}
+
+type ServerAddress = Pick<BackendSettings, 'host' | 'port' | 'tls'>;
 
 export interface HealthCheckSettings {
   type: 'http' | 'tcp';
@@ -102,6 +111,8 @@ export interface PoolSettings {
   /** null: all backends count as healthy. */
   healthCheck: HealthCheckSettings | null;
   timeouts: { connectMs: number; responseMs: number; idleMs: number };
+  /** null where no backend has TLS, and the file has no such block. */
+  tls: PoolTlsSettings | null;
 }
 
 export interface RouteMatch {

@@ -1,7 +1,7 @@
 /**
  * A plan is everything that a worker compiles from one revision of the settings. It is replaced as a whole, and a request keeps
- * the plan that it began with. The next plan takes over backends with their state, connections to backends whose address and
- * timeouts did not change, and counters.
+ * the plan that it began with. The next plan takes over backends with their state, connections to backends whose address,
+ * timeouts and TLS did not change, and counters.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { type Algorithm, type AlgorithmOptions, makeAlgorithm } from '../balance/algorithm.ts';
@@ -17,6 +17,7 @@ import {
 } from '../contract/settings.ts';
 import { processBodyBuffers } from '../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
+import { BackendTls } from '../infra/wire/backend-tls.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
@@ -46,11 +47,14 @@ export interface PlannedBackend {
   backend: Backend;
   connections: BackendConnections;
   stats: TimedCounters;
-  /** The timeouts that the connections have. */
-  timeouts: PoolSettings['timeouts'];
+  /** What the connections were made with. */
+  transport: Transport;
   /** Value of Host where a client sent none. */
   authority: string;
 }
+
+/** How to connect to a backend: with another one, its connections are made anew. */
+type Transport = Pick<PoolSettings, 'timeouts' | 'tls'>;
 
 export interface PlannedPool {
   algorithm: Algorithm;
@@ -189,8 +193,9 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
   const backends = keepBackends(pool, [...previous.keys()]);
   const planned = backends.map((backend) => {
     const before = previous.get(backend);
-    const isSame = before !== undefined && isDeepStrictEqual(before.timeouts, pool.timeouts);
-    return isSame ? before : planBackend(pool, backend, deps);
+    const transport = { timeouts: pool.timeouts, tls: backend.tls ? pool.tls : null };
+    const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
+    return isSame ? before : planBackend(pool.name, backend, transport, deps);
   });
   const cellOf = (reason: string): number => deps.metrics.series('sluice_retries_total', pool.name, reason);
   return {
@@ -200,18 +205,25 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
   };
 }
 
-function planBackend({ name, timeouts }: PoolSettings, backend: Backend, deps: PlanDeps): PlannedBackend {
+function planBackend(
+  poolName: string,
+  backend: Backend,
+  transport: Transport,
+  deps: PlanDeps,
+): PlannedBackend {
   const { timer, metrics, onFault, wires } = deps;
   const { host, port, id } = backend;
   const buffers = processBodyBuffers;
-  const connectCell = metrics.series('sluice_upstream_connect_seconds', name, id);
+  const connectCell = metrics.series('sluice_upstream_connect_seconds', poolName, id);
   const onConnected = (connectMs: number): void => metrics.observe(connectCell, connectMs / SECOND_MS);
+  const tls = transport.tls === null ? undefined : new BackendTls(host, transport.tls);
+  const settings = { host, port, tls, ...transport.timeouts, timer, wires, buffers, onFault, onConnected };
   return {
-    poolName: name,
+    poolName,
     backend,
-    connections: new ConnectionPool({ host, port, ...timeouts, timer, wires, buffers, onFault, onConnected }),
-    stats: backendCounters(metrics, name, id),
-    timeouts,
+    connections: new ConnectionPool(settings),
+    stats: backendCounters(metrics, poolName, id),
+    transport,
     authority: hostPort(host, port),
   };
 }

@@ -7,6 +7,7 @@ import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/mes
 import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
 import { backendNames } from '../infra/backend-names.ts';
+import { OncePerSecond } from '../infra/logging/once-per-second.ts';
 import type { RedisConnection } from '../infra/redis/redis.ts';
 import type { WireMaker } from '../infra/wire/wire.ts';
 import { wiresOf } from '../infra/wire/wire-choice.ts';
@@ -58,6 +59,7 @@ export class DataPlane {
   #plan: Plan;
   /** Older plans that may still have requests. */
   #retired: Plan[] = [];
+  readonly #failureLines = new OncePerSecond(systemClock);
   /** Failures that the primary was told since the last report, by backendKey. */
   readonly #failureCounts = new Map<string, number>();
 
@@ -196,8 +198,12 @@ export class DataPlane {
     setTimeout(() => this.#server.stopListening(), graceMs).unref();
   }
 
-  /** The primary counts this as a failed probe. A name that never resolved is not reported: it says nothing about the backend. */
+  /** Logs it, and tells the primary, which counts it as a failed probe. A name that never resolved is not reported: it says nothing about the backend. */
   #tellFailure(poolName: string, backendId: string, detail: string): void {
+    if (this.#failureLines.allows(`${poolName} ${backendId} ${detail}`)) {
+      const fields = { pool: poolName, backend: backendId, detail };
+      this.#options.logger.warn(fields, 'a connection to a backend failed');
+    }
     const pool = this.settings.pools.find(({ name }) => name === poolName);
     const backend = pool?.backends.find(({ id }) => id === backendId);
     if (!pool?.healthCheck || backend === undefined || !backendNames.knows(backend.host)) return;

@@ -4,7 +4,13 @@ import type { PoolSettings } from '../../src/contract/settings.ts';
 import { poolSettings } from '../support/settings.ts';
 
 export function makePool(weights: readonly number[], more: Partial<PoolSettings> = {}): PoolSettings {
-  const backends = weights.map((weight, i) => ({ id: `b${i}`, host: '127.0.0.1', port: 8081 + i, weight }));
+  const backends = weights.map((weight, i) => ({
+    id: `b${i}`,
+    host: '127.0.0.1',
+    port: 8081 + i,
+    tls: false,
+    weight,
+  }));
   return poolSettings({ backends, ...more });
 }
 

@@ -98,7 +98,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'bad-url.yaml': [
     ':4: pools.app.backends[0].url: must be a URL like http://127.0.0.1:8081',
-    ':5: pools.app.backends[1].url: must begin with http://',
+    ':5: pools.app.backends[1].url: must begin with http:// or https://',
     ':6: pools.app.backends[2].url: must have a host name, an IPv4 address or an IPv6 address in brackets',
     ':7: pools.app.backends[3].url: must have a host name, an IPv4 address or an IPv6 address in brackets',
     ':8: pools.app.backends[4].url: must not hold a user name or password',
@@ -136,7 +136,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':5: pools.app.healthCheck.timeout: must not be longer than the interval',
     ':8: pools.other.healthCheck.timeout: must not be longer than the interval',
   ],
-  'https-backend.yaml': [':4: pools.app.backends[0].url: https backends are not supported in this version'],
   'instances-without-secret.yaml': [
     ':7: secrets.apiKeys: is needed where rateLimit.instances is above 1; or set rateLimit.identify.apiKeyHeader to "" and use no keys',
   ],
@@ -189,8 +188,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':10: pools.app.sticky: not supported in this version',
     ':11: pools.app.retry: not supported in this version',
     ':12: pools.app.limits: not supported in this version',
-    ':13: pools.app.tls: not supported in this version',
-    ':14: pools.app.discovery: not supported in this version',
+    ':13: pools.app.discovery: not supported in this version',
   ],
   'not-supported-rest.yaml': [
     ':5: overload: not supported in this version',

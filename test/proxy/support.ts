@@ -95,7 +95,13 @@ export const route = routeSettings;
 
 /** pool makes a pool of backends on loopback. */
 export function pool(name: string, ports: number[], more: Partial<PoolSettings> = {}): PoolSettings {
-  const backends = ports.map((port) => ({ id: `127.0.0.1:${port}`, host: '127.0.0.1', port, weight: 1 }));
+  const backends = ports.map((port) => ({
+    id: `127.0.0.1:${port}`,
+    host: '127.0.0.1',
+    port,
+    tls: false,
+    weight: 1,
+  }));
   return poolSettings({ name, backends, timeouts: TIMEOUTS, ...more });
 }
 
@@ -106,6 +112,7 @@ function settingsOf(options: ProxyOptions): WorkerSettings {
     id: id ?? `127.0.0.1:${port}`,
     host: '127.0.0.1',
     port,
+    tls: false,
     weight: weight ?? 1,
   }));
   const timeouts = { ...TIMEOUTS, ...options.poolTimeouts };

@@ -29,7 +29,15 @@ export function healthCheckSettings(more: Partial<HealthCheckSettings> = {}): He
 /** poolSettings makes the pool `app`, without backends and without a health check. */
 export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
   const timeouts = { connectMs: 5_000, responseMs: 60_000, idleMs: 60_000 };
-  return { name: 'app', balance: 'round_robin', backends: [], healthCheck: null, timeouts, ...more };
+  return {
+    name: 'app',
+    balance: 'round_robin',
+    backends: [],
+    healthCheck: null,
+    timeouts,
+    tls: null,
+    ...more,
+  };
 }
 
 /** backendTlsSettings is TLS with the authorities that Node.js trusts. */

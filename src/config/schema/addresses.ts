@@ -60,32 +60,36 @@ function parseHost(text: string): string | null {
   return isHostName(text) ? text.toLowerCase() : null;
 }
 
-export interface BackendAddress {
+export interface HostPort {
   host: string;
   port: number;
 }
 
+interface BackendAddress extends HostPort {
+  /** `https://`. */
+  tls: boolean;
+}
+
 const URL_PARTS =
   /^([A-Za-z][A-Za-z0-9+.-]*):\/\/(?:([^@/?#]*)@)?(\[[^\]]*\]|[^:/?#@]*)(?::(\d*))?([/?#].*)?$/;
-const HTTP_PORT = 80;
+const DEFAULT_PORTS: Readonly<Record<string, number>> = { http: 80, https: 443 };
 
-/** parseBackendUrl reads `http://host[:port]`; for any other part of a URL the message names it. */
+/** parseBackendUrl reads `http://host[:port]` or `https://host[:port]`; for any other part of a URL the message names it. */
 export function parseBackendUrl(text: string): Parsed<BackendAddress> {
   const parts = URL_PARTS.exec(text);
   if (parts === null) return { message: 'must be a URL like http://127.0.0.1:8081' };
   const [, scheme = '', credentials, hostText = '', portText, rest = ''] = parts;
-  if (scheme.toLowerCase() === 'https')
-    return { message: 'https backends are not supported in this version' };
-  if (scheme.toLowerCase() !== 'http') return { message: 'must begin with http://' };
+  const defaultPort = DEFAULT_PORTS[scheme.toLowerCase()];
+  if (defaultPort === undefined) return { message: 'must begin with http:// or https://' };
   if (credentials !== undefined) return { message: 'must not hold a user name or password' };
   const host = parseHost(hostText);
   if (host === null) return { message: HOST_MESSAGE };
-  const port = portText === undefined || portText === '' ? HTTP_PORT : Number(portText);
+  const port = portText === undefined || portText === '' ? defaultPort : Number(portText);
   if (port < 1 || port > MAX_PORT) return { message: `must have a port from 1 to ${MAX_PORT}` };
   if (rest.includes('#')) return { message: 'must not have a fragment' };
   if (rest.includes('?')) return { message: 'must not have a query' };
   // A lone slash is the empty path (RFC 3986 §6.2.3).
   if (rest !== '' && rest !== '/')
     return { message: 'must not have a path, the path of the request is kept' };
-  return { value: { host, port } };
+  return { value: { host, port, tls: scheme.toLowerCase() === 'https' } };
 }

@@ -1,6 +1,6 @@
 /** The block `pools` of the configuration. */
 import { z } from 'zod';
-import { type Parsed, parseBackendUrl } from './addresses.ts';
+import { isHostName, type Parsed, parseBackendUrl } from './addresses.ts';
 import * as Key from './fields.ts';
 
 const STATUS_MESSAGE = 'must be a status or a range of them from 100 to 599, like 200-399';
@@ -14,6 +14,16 @@ function parseStatusRange(raw: string | number): Parsed<{ from: number; to: numb
 const statusText = z.union([z.string(), z.number()], Key.saying(STATUS_MESSAGE));
 
 const PROBE_PATH = /^\/[\x21\x22\x24-\x7e]{0,2047}$/;
+
+/** @param fallback the default in words */
+function pemPath(meaning: string, fallback: string) {
+  const parse = Key.matching(/^[^\0]{1,4096}$/, 'must be a path');
+  return Key.textOrNone('path', `PEM file. ${meaning}`, parse, { fallback });
+}
+
+function parseServerName(raw: string): Parsed<string> {
+  return isHostName(raw) ? { value: raw.toLowerCase() } : { message: 'must be a host name' };
+}
 
 const poolSchema = Key.block('Backends that serve the same thing, by name of the pool.', {
   balance: Key.choice(
@@ -29,7 +39,7 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
         'Where the backend listens; a name is resolved at each connect.',
         parseBackendUrl,
         {
-          range: '`http://host[:port]`, without path',
+          range: '`http://host[:port]` or, since 0.6, `https://host[:port]`; without path',
           notText: 'must be a URL like http://127.0.0.1:8081',
         },
       ),
@@ -87,7 +97,28 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
   proxyProtocol: Key.later('PROXY protocol towards the backends', 'off'),
   retry: Key.later('Retries after more than failed connections'),
   limits: Key.later('Concurrency per backend, and a queue'),
-  tls: Key.later('TLS towards the backends'),
+  tls: Key.block(
+    'TLS towards backends with `https://` ([more](tls.md#tls-to-backends)).',
+    {
+      ca: pemPath(
+        'Authorities that may have signed the certificates of the backends.',
+        'those that Node.js trusts',
+      ),
+      cert: pemPath("Sluice's own certificate, for backends that ask for one; with `key`.", 'none'),
+      key: pemPath('Its private key, not encrypted.', 'none'),
+      serverName: Key.textOrNone(
+        'host name',
+        'Name to ask for (SNI), which the certificate must be for.',
+        parseServerName,
+        { fallback: 'the host of the URL' },
+      ),
+      verify: Key.flag(
+        true,
+        '`false` accepts any certificate: whoever is on the way can read and change everything.',
+      ),
+    },
+    '0.6',
+  ).optional(),
   discovery: Key.later('Backends from DNS'),
 });
 

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import type { ListenAddress } from '../../contract/settings.ts';
 import type { Finding } from '../problems.ts';
-import type { BackendAddress } from './addresses.ts';
+import type { HostPort } from './addresses.ts';
 
 /** isMapping narrows to a YAML mapping as parseYaml makes it. */
 export function isMapping(value: unknown): value is Record<string, unknown> {
@@ -31,7 +31,7 @@ export function findingsOf(issues: readonly z.core.$ZodIssue[], base: Finding['p
 }
 
 /** Draft is a value of which any part may be missing because it was wrong. Addresses are whole or missing. */
-export type Draft<T> = T extends ListenAddress | BackendAddress
+export type Draft<T> = T extends ListenAddress | HostPort
   ? T
   : T extends (infer Item)[]
     ? (Draft<Item> | undefined)[]

@@ -13,6 +13,9 @@ import {
 import { systemCodeOf } from '../../contract/errors.ts';
 import type { PoolTlsSettings } from '../../contract/settings.ts';
 
+/** How the message of an explained error begins. */
+export const TLS_PREFIX = 'TLS: ';
+
 const NO_AUTHORITY = 'the authority that signed the certificate is not trusted';
 const NO_TLS = 'what answers does not speak TLS';
 
@@ -88,7 +91,7 @@ export class BackendTls {
     const code = systemCodeOf(error) ?? '';
     const problem = this.#problemOf(error, code);
     if (problem === undefined) return error;
-    return Object.assign(new Error(`TLS: ${problem} (${code})`, { cause: error }), { code });
+    return Object.assign(new Error(`${TLS_PREFIX}${problem} (${code})`, { cause: error }), { code });
   }
 
   #problemOf(error: Error, code: string): string | undefined {

@@ -1,7 +1,13 @@
 /** The calls that reload the configuration and show the running one. */
 import * as z from 'zod';
-import { addressText, hostPort } from '../../contract/addresses.ts';
-import type { PoolSettings, RouteSettings, Settings } from '../../contract/settings.ts';
+import { addressText, backendUrl, hostPort } from '../../contract/addresses.ts';
+import type {
+  PemFile,
+  PoolSettings,
+  PoolTlsSettings,
+  RouteSettings,
+  Settings,
+} from '../../contract/settings.ts';
 import { type AdminApp, call } from './app.ts';
 import type { AdminParts } from './parts.ts';
 import { invalidFields } from './problems.ts';
@@ -85,12 +91,19 @@ function byName<T extends { name: string }>(items: T[], viewOf: (item: Omit<T, '
   return Object.fromEntries(items.map(({ name, ...item }) => [name, viewOf(item)]));
 }
 
-function poolOf({ backends, healthCheck, ...rest }: Omit<PoolSettings, 'name'>): View {
+function poolOf({ backends, healthCheck, tls, ...rest }: Omit<PoolSettings, 'name'>): View {
   return {
     ...fileWords(rest),
-    backends: backends.map(({ host, port, ...each }) => ({ ...each, url: `http://${hostPort(host, port)}` })),
+    backends: backends.map(({ id, weight, ...address }) => ({ id, weight, url: backendUrl(address) })),
     ...(healthCheck && { healthCheck: healthCheckOf(healthCheck) }),
+    ...(tls && { tls: tlsOf(tls) }),
   };
+}
+
+/** Files by their paths: what they hold is not shown. */
+function tlsOf({ ca, cert, key, serverName, verify }: PoolTlsSettings): View {
+  const pathOf = (file: PemFile | null): string => file?.path ?? '';
+  return { ca: pathOf(ca), cert: pathOf(cert), key: pathOf(key), serverName: serverName ?? '', verify };
 }
 
 function healthCheckOf({ expectStatus, path, ...rest }: NonNullable<PoolSettings['healthCheck']>): View {

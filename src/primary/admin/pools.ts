@@ -1,6 +1,6 @@
 /** The calls that show pools with their backends, and that drain and enable a backend. */
 import * as z from 'zod';
-import { hostPort } from '../../contract/addresses.ts';
+import { backendUrl } from '../../contract/addresses.ts';
 import { backendKey } from '../../contract/health.ts';
 import { backendsInFlight } from '../metrics/gauges.ts';
 import { type AdminApp, call } from './app.ts';
@@ -68,11 +68,11 @@ function poolViews({ registry, supervisor, reloader }: AdminParts): z.infer<type
   return reloader.current.settings.pools.map(({ name, balance, backends }) => ({
     pool: name,
     balance,
-    backends: backends.flatMap(({ id, host, port, weight }) => {
+    backends: backends.flatMap(({ id, weight, ...address }) => {
       const known = registry.state(name, id);
       if (known === null) return [];
       const { health, lastProbe } = known;
-      const url = `http://${hostPort(host, port)}`;
+      const url = backendUrl(address);
       const state = known.enabled ? health : 'draining';
       const inFlight = counts.get(backendKey(name, id)) ?? 0;
       const probeView = lastProbe && { ...lastProbe, at: new Date(lastProbe.atMs).toISOString() };

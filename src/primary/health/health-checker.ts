@@ -9,7 +9,7 @@ import type { ProbeResult } from '../../contract/health.ts';
 import type { PoolSettings } from '../../contract/settings.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { atMost } from '../../infra/with-deadline.ts';
-import { type Probe, type ProbeTarget, runProbe } from './probe.ts';
+import { type Probe, type ProbeTarget, probeTarget, runProbe } from './probe.ts';
 
 /** Largest deviation of one interval from the setting, as a share of it. */
 const JITTER_RATIO = 0.1;
@@ -31,7 +31,7 @@ export interface HealthCheckerOptions {
 /** HealthChecker is made once by the primary's main. */
 export class HealthChecker {
   readonly #options: CheckOptions;
-  /** The checks in force, and those of a coming revision, which prepare has started. The key is the whole CheckSpec. */
+  /** The checks in force, and those of a coming revision, which prepare has started. The key is all that a check depends on. */
   #checks = new Map<string, Check>();
 
   constructor(options: HealthCheckerOptions) {
@@ -74,12 +74,14 @@ export class HealthChecker {
   /** The checks of a revision, those that run already and new ones. */
   #checksOf(pools: readonly PoolSettings[]): Map<string, Check> {
     const checks = new Map<string, Check>();
-    for (const { name, backends, healthCheck: check } of pools) {
+    for (const { name, backends, healthCheck: check, tls: poolTls } of pools) {
       if (check === null) continue;
-      for (const { id, host, port } of backends) {
-        const spec = { pool: name, backend: id, target: { host, port, check } };
-        const key = JSON.stringify(spec);
-        checks.set(key, this.#checks.get(key) ?? new Check(spec, this.#options));
+      for (const backend of backends) {
+        const { id, host, port } = backend;
+        const tls = backend.tls ? poolTls : null;
+        const key = JSON.stringify([name, id, host, port, check, tls]);
+        const known = this.#checks.get(key);
+        checks.set(key, known ?? new Check(name, id, probeTarget(backend, check, tls), this.#options));
       }
     }
     return checks;
@@ -124,25 +126,23 @@ class Slots {
 
 type CheckOptions = Required<HealthCheckerOptions> & { slots: Slots };
 
-interface CheckSpec {
-  pool: string;
-  backend: string;
-  target: ProbeTarget;
-}
-
 /** One check: probes one backend until stopped. Before it is in force it keeps its newest result to itself. */
 class Check {
   /** Resolves with the first result, or, if stopped before it, once its turn has come. */
   readonly firstResult: Promise<void>;
   inForce = false;
-  readonly #spec: CheckSpec;
+  readonly #pool: string;
+  readonly #backend: string;
+  readonly #target: ProbeTarget;
   readonly #options: CheckOptions;
   readonly #stopping = new AbortController();
   #timer: NodeJS.Timeout | undefined;
   #held: ProbeResult | null = null;
 
-  constructor(spec: CheckSpec, options: CheckOptions) {
-    this.#spec = spec;
+  constructor(pool: string, backend: string, target: ProbeTarget, options: CheckOptions) {
+    this.#pool = pool;
+    this.#backend = backend;
+    this.#target = target;
     this.#options = options;
     this.firstResult = options.slots.use(this.#probe);
   }
@@ -166,7 +166,7 @@ class Check {
     const { clock, probe } = this.#options;
     const startMs = clock.monotonicMs();
     const atMs = clock.wallMs();
-    const outcome = await probe(this.#spec.target, this.#stopping.signal);
+    const outcome = await probe(this.#target, this.#stopping.signal);
     if (this.#stopping.signal.aborted) return;
     const result = { atMs, durationMs: clock.monotonicMs() - startMs, ...outcome };
     // The next probe is scheduled first, so that a listener that throws does not end the check.
@@ -176,12 +176,12 @@ class Check {
   };
 
   #report(result: ProbeResult): void {
-    this.#options.onResult(this.#spec.pool, this.#spec.backend, result);
+    this.#options.onResult(this.#pool, this.#backend, result);
   }
 
   #schedule(startMs: number): void {
     const { clock, random } = this.#options;
-    const dueMs = nextStartMs(startMs, this.#spec.target.check.intervalMs, random());
+    const dueMs = nextStartMs(startMs, this.#target.check.intervalMs, random());
     this.#timer = setTimeout(
       () => void this.#options.slots.use(this.#probe),
       Math.max(0, dueMs - clock.monotonicMs()),

@@ -16,7 +16,12 @@
  * an error for certain.
  */
 import type { BackendAvailability, BackendState, Health, ProbeResult } from '../../contract/health.ts';
-import type { BackendSettings, HealthCheckSettings, PoolSettings } from '../../contract/settings.ts';
+import {
+  type BackendSettings,
+  type HealthCheckSettings,
+  isSameServer,
+  type PoolSettings,
+} from '../../contract/settings.ts';
 
 /** Why a state changed. resolver: the backend's name no longer resolves, or resolves again. */
 type HealthCause = 'probe' | 'traffic' | 'operator' | 'resolver';
@@ -49,6 +54,7 @@ interface Entry extends Results {
   readonly backend: string;
   readonly host: string;
   readonly port: number;
+  readonly tls: boolean;
   check: HealthCheckSettings | null;
   enabled: boolean;
   /** Kept by refresh(); never changed in place. */
@@ -130,12 +136,13 @@ export class HealthRegistry {
     return this.#pools.get(pool)?.get(backend) ?? null;
   }
 
-  #entryFor({ name, healthCheck: check }: PoolSettings, { id, host, port }: BackendSettings): Entry {
+  #entryFor({ name, healthCheck: check }: PoolSettings, backend: BackendSettings): Entry {
+    const { id, host, port, tls } = backend;
     const known = this.#find(name, id);
-    if (known === null || known.host !== host || known.port !== port) {
+    if (known === null || !isSameServer(known, backend)) {
       const results = noResults(check === null ? 'up' : 'unknown');
       const enabled = known?.enabled ?? true;
-      return { pool: name, backend: id, host, port, check, enabled, availability: null, ...results };
+      return { pool: name, backend: id, host, port, tls, check, enabled, availability: null, ...results };
     }
     // Without a check nothing could ever bring a backend back: it counts as healthy again.
     if (known.check !== null && check === null) Object.assign(known, noResults('up'));

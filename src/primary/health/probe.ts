@@ -1,18 +1,29 @@
 /** One probe of one backend over a connection of its own, which ends within the check's time limit whatever the backend does. */
-import type { EventEmitter } from 'node:events';
 import type { IncomingMessage } from 'node:http';
-import { connect, type LookupFunction } from 'node:net';
+import { connect, type LookupFunction, type Socket } from 'node:net';
 import { isOwnShortage, systemCodeOf, toError } from '../../contract/errors.ts';
 import type { ProbeResult } from '../../contract/health.ts';
-import type { HealthCheckSettings } from '../../contract/settings.ts';
+import type { BackendSettings, HealthCheckSettings, PoolTlsSettings } from '../../contract/settings.ts';
 import { backendNames } from '../../infra/backend-names.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
 import { http } from '../../infra/node-http.ts';
+import { BackendTls, TLS_PREFIX } from '../../infra/wire/backend-tls.ts';
 
 export interface ProbeTarget {
   host: string;
   port: number;
+  /** null: without TLS. */
+  tls: BackendTls | null;
   check: HealthCheckSettings;
+}
+
+/** probeTarget is made once per check. Its handshakes resume no session: each one must show a valid certificate. */
+export function probeTarget(
+  { host, port }: Pick<BackendSettings, 'host' | 'port'>,
+  check: HealthCheckSettings,
+  tls: PoolTlsSettings | null,
+): ProbeTarget {
+  return { host, port, check, tls: tls && new BackendTls(host, tls, { resume: false }) };
 }
 
 type ProbeOutcome = Omit<ProbeResult, 'atMs' | 'durationMs'>;
@@ -49,66 +60,73 @@ export const runProbe: Probe = async (target, signal) => {
 };
 
 type Settle = (outcome: ProbeOutcome) => void;
-type Connection = EventEmitter & { destroy(): unknown };
 
 function connectAndProbe(
   target: ProbeTarget,
   lookup: LookupFunction,
   signal: AbortSignal,
 ): Promise<ProbeOutcome> {
-  const { type, timeoutMs } = target.check;
+  const { host, port, tls, check } = target;
   // Only the first call of settle counts; a promise ignores the others.
   return new Promise((settle) => {
-    try {
-      const connection = (type === 'http' ? probeHttp : probeTcp)(target, lookup, settle);
-      const end = (detail: string) => {
-        settle({ ok: false, detail });
-        connection.destroy();
-      };
-      const abort = () => end('aborted');
-      const stopTimeLimit = startTimeLimit(timeoutMs, () => end('timeout'));
-      signal.addEventListener('abort', abort, { once: true });
-      connection.on('error', (error) => settle(failure(error)));
-      connection.on('close', () => {
-        stopTimeLimit();
-        signal.removeEventListener('abort', abort);
-        settle({ ok: false, detail: 'closed without an answer' });
-      });
-      if (signal.aborted) abort();
-    } catch (thrown) {
-      // node:http throws at once for a path or host that it cannot send.
-      settle(failure(thrown));
-    }
+    const tcp = connect({ host, port, lookup });
+    const end = (detail: string) => {
+      settle({ ok: false, detail });
+      tcp.destroy();
+    };
+    const abort = () => end('aborted');
+    const stopTimeLimit = startTimeLimit(check.timeoutMs, () => end('timeout'));
+    signal.addEventListener('abort', abort, { once: true });
+    tcp.on('error', (error) => settle(failure(error)));
+    tcp.on('close', () => {
+      stopTimeLimit();
+      signal.removeEventListener('abort', abort);
+      settle({ ok: false, detail: 'closed without an answer' });
+    });
+    tcp.on('connect', () => {
+      if (tls === null) probeOn(tcp, target, settle);
+      else {
+        const socket = tls.start(tcp, () => probeOn(socket, target, settle));
+        socket.on('error', (error) => settle(failure(tls.explain(error))));
+      }
+    });
+    if (signal.aborted) abort();
   });
 }
 
-function probeTcp({ host, port }: ProbeTarget, lookup: LookupFunction, settle: Settle): Connection {
-  const socket = connect({ host, port, lookup });
-  socket.on('connect', () => {
+/** @param socket a verified one, over TLS */
+function probeOn(socket: Socket, target: ProbeTarget, settle: Settle): void {
+  if (target.check.type === 'http') probeHttp(socket, target, settle);
+  else {
     settle({ ok: true, detail: 'connected' });
     socket.destroy();
-  });
-  return socket;
+  }
 }
 
-function probeHttp({ host, port, check }: ProbeTarget, lookup: LookupFunction, settle: Settle): Connection {
-  const outgoing = http.request({
-    host,
-    port,
-    lookup,
-    path: check.path,
-    agent: false,
-    maxHeaderSize: MAX_HEADER_BYTES,
-    headers: { 'User-Agent': `sluice-health/${sluiceVersion()}`, Accept: '*/*' },
-  });
-  outgoing.on('response', (response: IncomingMessage) => {
-    const status = response.statusCode ?? 0;
-    const ok = status >= check.expectStatus.from && status <= check.expectStatus.to;
-    settle({ ok, detail: `status ${status}` });
-    discard(response, () => outgoing.destroy());
-  });
-  outgoing.end();
-  return outgoing;
+function probeHttp(socket: Socket, { host, port, check, tls }: ProbeTarget, settle: Settle): void {
+  try {
+    const outgoing = http.request({
+      host,
+      port,
+      defaultPort: tls === null ? 80 : 443,
+      path: check.path,
+      createConnection: () => socket,
+      maxHeaderSize: MAX_HEADER_BYTES,
+      headers: { 'User-Agent': `sluice-health/${sluiceVersion()}`, Accept: '*/*' },
+    });
+    outgoing.on('error', (error) => settle(failure(error)));
+    outgoing.on('response', (response: IncomingMessage) => {
+      const status = response.statusCode ?? 0;
+      const ok = status >= check.expectStatus.from && status <= check.expectStatus.to;
+      settle({ ok, detail: `status ${status}` });
+      discard(response, () => outgoing.destroy());
+    });
+    outgoing.end();
+  } catch (thrown) {
+    // node:http throws at once for a path or host that it cannot send.
+    settle(failure(thrown));
+    socket.destroy();
+  }
 }
 
 /** Reads the body to its end, so that the backend sees a clean close; gives up after MAX_BODY_BYTES. */
@@ -138,7 +156,9 @@ function startTimeLimit(limitMs: number, onExpire: () => void): () => void {
 }
 
 function failure(thrown: unknown): ProbeOutcome {
-  const detail = systemCodeOf(thrown) ?? toError(thrown).message;
+  const { message } = toError(thrown);
+  // A failure of TLS has words of its own.
+  const detail = message.startsWith(TLS_PREFIX) ? message : (systemCodeOf(thrown) ?? message);
   // EADDRNOTAVAIL: this machine may have no address of that family, and never will.
   return isOwnShortage(thrown) && detail !== 'EADDRNOTAVAIL'
     ? { ok: false, detail, inconclusive: true }

@@ -21,7 +21,7 @@ const FAST = healthCheckSettings({ intervalMs: 60, timeoutMs: 50 });
 function poolAt(ports: number[], check: Partial<HealthCheckSettings> = {}, name = 'app'): PoolSettings {
   return makePool({
     name,
-    backends: ports.map((port, i) => ({ id: `b${i}`, host: '127.0.0.1', port, weight: 1 })),
+    backends: ports.map((port, i) => ({ id: `b${i}`, host: '127.0.0.1', port, tls: false, weight: 1 })),
     healthCheck: { ...FAST, ...check },
   });
 }

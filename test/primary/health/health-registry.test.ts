@@ -168,7 +168,9 @@ test('a backend with a new address starts fresh, except for the operator’s dra
   const { registry } = makeRegistry();
   play(registry, 'p');
   registry.setEnabled('app', 'b0', false);
-  registry.configure([makePool({ backends: [{ id: 'b0', host: '127.0.0.1', port: 9, weight: 1 }] })]);
+  registry.configure([
+    makePool({ backends: [{ id: 'b0', host: '127.0.0.1', port: 9, tls: false, weight: 1 }] }),
+  ]);
   const state = stateNow(registry);
   assert.equal(state.health, 'unknown');
   assert.equal(state.lastProbe, null);
@@ -249,7 +251,7 @@ test('a change names the backends whose availability is another now, and all cha
   });
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const backends = ids.map((id, port) => ({ id, host: '127.0.0.1', port, weight: 1 }));
+      const backends = ids.map((id, port) => ({ id, host: '127.0.0.1', port, tls: false, weight: 1 }));
       const { registry, changes } = makeRegistry([makePool({ backends })]);
       const worker = new Map<string, BackendAvailability>();
       const learn = (states: BackendAvailability[]) => {
@@ -280,6 +282,7 @@ test('2,000 backends that come up and go down one after the other cost a message
     id: `b${port}`,
     host: '127.0.0.1',
     port,
+    tls: false,
     weight: 1,
   }));
   const { registry, changes } = makeRegistry([makePool({ backends })]);
@@ -292,7 +295,7 @@ test('2,000 backends that come up and go down one after the other cost a message
 });
 
 test('the last backend of a pool to go down stays available until another one is up', () => {
-  const backend = (id: string, port: number) => ({ id, host: '127.0.0.1', port, weight: 1 });
+  const backend = (id: string, port: number) => ({ id, host: '127.0.0.1', port, tls: false, weight: 1 });
   const pool = makePool({ backends: [backend('a', 1), backend('b', 2), backend('never', 3)] });
   const { registry } = makeRegistry([pool]);
   const set = (id: string, ...oks: boolean[]) => {

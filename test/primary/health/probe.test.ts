@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import type { HealthCheckSettings } from '../../../src/contract/settings.ts';
-import { runProbe } from '../../../src/primary/health/probe.ts';
+import { probeTarget, runProbe } from '../../../src/primary/health/probe.ts';
 import { startBackend, startRawBackend } from '../../support/backend.ts';
 import { block } from '../../support/block.ts';
 import { healthCheckSettings } from '../../support/settings.ts';
@@ -15,7 +15,7 @@ function probe(
   check: Partial<HealthCheckSettings> = {},
   signal = new AbortController().signal,
 ) {
-  const target = { host: '127.0.0.1', port, check: { ...CHECK, ...check } };
+  const target = probeTarget({ host: '127.0.0.1', port }, { ...CHECK, ...check }, null);
   return within(runProbe(target, signal), 10_000, 'the probe ends');
 }
 
@@ -84,7 +84,7 @@ test('names are resolved at the connect', async (t) => {
   const backend = await startBackend((_, response) => response.end());
   t.after(() => backend.close());
   const signal = new AbortController().signal;
-  const named = { host: 'localhost', port: backend.port, check: CHECK };
+  const named = probeTarget({ host: 'localhost', port: backend.port }, CHECK, null);
   assert.deepEqual(await runProbe(named, signal), { ok: true, detail: 'status 200' });
 });
 
@@ -163,7 +163,7 @@ test('an aborted probe ends at once and closes its connection', async (t) => {
 
 test('a name that never resolved gives no result for the backend', async () => {
   // RFC 6761: no name below this one exists.
-  const target = { host: 'nobody.invalid', port: 80, check: CHECK };
+  const target = probeTarget({ host: 'nobody.invalid', port: 80 }, CHECK, null);
   const outcome = await runProbe(target, new AbortController().signal);
   assert.equal(outcome.ok, false);
   assert.equal(outcome.inconclusive, true);

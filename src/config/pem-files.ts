@@ -1,0 +1,95 @@
+/** Files of certificates and keys that the configuration names: reading them, and what can be wrong with them. */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
+import { statSync } from 'node:fs';
+import type { PemFile } from '../contract/settings.ts';
+import type { Finding, KeyPath } from './problems.ts';
+import { readText } from './read-file.ts';
+import type { Parsed } from './schema/addresses.ts';
+import type { FileConfig } from './schema/schema.ts';
+import type { Draft } from './schema/schema-walk.ts';
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+const OTHERS_READ = 0o004;
+
+/** PemFiles reads each file once per load, so that the checks and the settings have the same bytes. */
+export class PemFiles {
+  readonly #texts = new Map<string, Parsed<string>>();
+
+  /** read returns the text, or says why there is none. */
+  read(path: string): Parsed<string> {
+    const text = this.#texts.get(path) ?? readText(path);
+    this.#texts.set(path, text);
+    return text;
+  }
+
+  /** fileAt is the file for the settings, after all checks have passed; null for none. */
+  fileAt(path: string | null): PemFile | null {
+    if (path === null) return null;
+    const text = this.read(path);
+    if ('message' in text) throw new Error(`${path}: ${text.message}`);
+    return { path, pem: text.value };
+  }
+}
+
+/** certificatesIn reads all certificates of a PEM text; null where there is none, or one that cannot be read. */
+export function certificatesIn(pem: string): X509Certificate[] | null {
+  try {
+    const certificates = (pem.match(CERTIFICATE) ?? []).map((text) => new X509Certificate(text));
+    return certificates.length === 0 ? null : certificates;
+  } catch {
+    return null;
+  }
+}
+
+/** isPublic says whether every user of the machine may read a file. */
+export function isPublic(path: string): boolean {
+  return ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & OTHERS_READ) !== 0;
+}
+
+/** checkPemFiles finds files that cannot be read or used. */
+export function* checkPemFiles({ pools = {} }: Draft<FileConfig>, files: PemFiles): Generator<Finding, void> {
+  for (const [name, { tls } = {}] of Object.entries(pools)) {
+    const path = ['pools', name, 'tls'];
+    if (tls?.ca) yield* checkCertificates([...path, 'ca'], tls.ca, files);
+    if (tls) yield* checkKeyPair(path, { cert: tls.cert ?? null, key: tls.key ?? null }, files);
+  }
+}
+
+/** checkKeyPair checks a certificate and its private key; both or none. @param path of the block with the keys `cert` and `key` */
+function* checkKeyPair(
+  path: KeyPath,
+  { cert, key }: { cert: string | null; key: string | null },
+  files: PemFiles,
+): Generator<Finding, void> {
+  if (cert !== null && key === null)
+    yield { path: [...path, 'key'], message: 'is needed with a certificate' };
+  if (key !== null && cert === null) yield { path: [...path, 'cert'], message: 'is needed with a key' };
+  const certificates = cert === null ? null : yield* checkCertificates([...path, 'cert'], cert, files);
+  if (key === null) return;
+  const text = files.read(key);
+  const problem = 'message' in text ? text.message : keyProblem(text.value, certificates?.[0]);
+  if (problem !== null) yield { path: [...path, 'key'], message: `${problem}: ${key}` };
+}
+
+function* checkCertificates(
+  path: KeyPath,
+  file: string,
+  files: PemFiles,
+): Generator<Finding, X509Certificate[] | null> {
+  const text = files.read(file);
+  const certificates = 'message' in text ? null : certificatesIn(text.value);
+  const problem = 'message' in text ? text.message : 'the file holds no certificate that can be read (PEM)';
+  if (certificates === null) yield { path, message: `${problem}: ${file}` };
+  return certificates;
+}
+
+/** @param leaf whose key it should be */
+function keyProblem(pem: string, leaf: X509Certificate | undefined): string | null {
+  if (/ENCRYPTED/.test(pem)) return 'the key is encrypted, and Sluice asks nobody for a password';
+  try {
+    const key = createPrivateKey(pem);
+    return leaf === undefined || leaf.checkPrivateKey(key) ? null : 'the key is not that of the certificate';
+  } catch {
+    return 'the file holds no private key that can be read (PEM)';
+  }
+}
