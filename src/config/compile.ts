@@ -60,7 +60,7 @@ function compileRedis(redis: NonNullable<FileConfig['redis']>): Settings['redis'
 }
 
 function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['pools'][number] {
-  const { balance, backends, healthCheck, timeouts } = pool;
+  const { balance, backends, healthCheck, timeouts, protocol } = pool;
   return {
     name,
     balance,
@@ -68,6 +68,7 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
     healthCheck: healthCheck === undefined ? null : compileHealthCheck(healthCheck),
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
     tls: compileTls(pool, files),
+    protocol,
   };
 }
 

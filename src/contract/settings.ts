@@ -113,6 +113,7 @@ export interface PoolSettings {
   timeouts: { connectMs: number; responseMs: number; idleMs: number };
   /** null where no backend has TLS, and the file has no such block. */
   tls: PoolTlsSettings | null;
+  protocol: 'http1' | 'h2';
 }
 
 export interface RouteMatch {

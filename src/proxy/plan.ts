@@ -26,6 +26,7 @@ import type { RouteLimit } from '../limit/charge.ts';
 import { RateLimitFields } from '../limit/ratelimit-headers.ts';
 import { ConnectionPool } from '../upstream/connection-pool.ts';
 import type { BackendConnections } from '../upstream/exchange.ts';
+import { H2Pool } from '../upstream/h2/h2-pool.ts';
 import { HttpsLocation } from './https-location.ts';
 import { backendCounters, routeCounters, type TimedCounters } from './request-stats.ts';
 import { Router } from './router.ts';
@@ -54,7 +55,7 @@ export interface PlannedBackend {
 }
 
 /** How to connect to a backend: with another one, its connections are made anew. */
-type Transport = Pick<PoolSettings, 'timeouts' | 'tls'>;
+type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol'>;
 
 export interface PlannedPool {
   algorithm: Algorithm;
@@ -193,7 +194,8 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
   const backends = keepBackends(pool, [...previous.keys()]);
   const planned = backends.map((backend) => {
     const before = previous.get(backend);
-    const transport = { timeouts: pool.timeouts, tls: backend.tls ? pool.tls : null };
+    const { timeouts, tls, protocol } = pool;
+    const transport = { timeouts, tls: backend.tls ? tls : null, protocol };
     const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
     return isSame ? before : planBackend(pool.name, backend, transport, deps);
   });
@@ -216,12 +218,14 @@ function planBackend(
   const buffers = processBodyBuffers;
   const connectCell = metrics.series('sluice_upstream_connect_seconds', poolName, id);
   const onConnected = (connectMs: number): void => metrics.observe(connectCell, connectMs / SECOND_MS);
-  const tls = transport.tls === null ? undefined : new BackendTls(host, transport.tls);
+  const isH2 = transport.protocol === 'h2';
+  const alpn = isH2 ? 'h2' : 'http/1.1';
+  const tls = transport.tls === null ? undefined : new BackendTls(host, transport.tls, { protocol: alpn });
   const settings = { host, port, tls, ...transport.timeouts, timer, wires, buffers, onFault, onConnected };
   return {
     poolName,
     backend,
-    connections: new ConnectionPool(settings),
+    connections: isH2 ? new H2Pool(settings) : new ConnectionPool(settings),
     stats: backendCounters(metrics, poolName, id),
     transport,
     authority: hostPort(host, port),

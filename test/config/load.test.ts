@@ -38,6 +38,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
         healthCheck: null,
         timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
         tls: null,
+        protocol: 'http1',
       },
     ],
     routes: [

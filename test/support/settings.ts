@@ -36,6 +36,7 @@ export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
     healthCheck: null,
     timeouts,
     tls: null,
+    protocol: 'http1',
     ...more,
   };
 }

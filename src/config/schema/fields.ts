@@ -144,10 +144,11 @@ export function choice<const Value extends string>(
   values: readonly [Value, ...Value[]],
   meaning: string,
   coming?: string[],
+  since?: string,
 ) {
   const range = values.join(', ');
   const words = z.literal<Value[]>([...values], saying(`must be one of ${range}`, coming));
-  described(words, { type: 'word', meaning, range, coming });
+  described(words, { type: 'word', meaning, range, coming, since });
   return z.prefault(words, values[0] as never) as z.ZodPrefault<z.ZodLiteral<Value>>;
 }
 

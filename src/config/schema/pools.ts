@@ -93,7 +93,12 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
   slowStart: Key.later('Less traffic for a backend that has just come up', 0, '0s'),
   sticky: Key.later('Sessions by cookie'),
   adaptive: Key.later('A limit of concurrency that follows latency', 'off'),
-  protocol: Key.later('HTTP/2 to the backends', 'http1'),
+  protocol: Key.choice(
+    ['http1', 'h2'],
+    'How Sluice talks to the backends; `h2` is HTTP/2, by ALPN over TLS, else by prior knowledge.',
+    [],
+    '0.6',
+  ),
   proxyProtocol: Key.later('PROXY protocol towards the backends', 'off'),
   retry: Key.later('Retries after more than failed connections'),
   limits: Key.later('Concurrency per backend, and a queue'),

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startH2Backend } from '../../support/h2.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
-import { BodySink, post, startH2Backend } from './support.ts';
+import { BodySink, post } from './support.ts';
 
 test('a body arrives without its trailers, and the answer may begin before it ends', async (t) => {
   const received: Buffer[] = [];

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { startH2Backend } from '../../support/h2.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
-import { startH2Backend } from './support.ts';
 
 test('a request arrives with pseudo fields, its fields in lower case and nothing hop-by-hop', async (t) => {
   const backend = await startH2Backend(t, (stream) =>

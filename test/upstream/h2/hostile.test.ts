@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { FLAG, FRAME, fields, frame, startRawBackend } from '../../support/h2.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
-import { FLAG, FRAME, fields, frame, startRawBackend } from './support.ts';
 
 const { END_STREAM, END_HEADERS } = FLAG;
 const OK = fields([':status', '200']);

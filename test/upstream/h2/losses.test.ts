@@ -1,19 +1,18 @@
 import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
-import { waitFor } from '../../support/wait.ts';
-import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
 import {
-  BodySink,
   FLAG,
   FRAME,
   fields,
   frame,
   NGHTTP2_REFUSED_STREAM,
-  post,
   startH2Backend,
   startRawBackend,
-} from './support.ts';
+} from '../../support/h2.ts';
+import { waitFor } from '../../support/wait.ts';
+import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
+import { BodySink, post } from './support.ts';
 
 const ok = (stream: ServerHttp2Stream): void => {
   stream.respond({ ':status': 200 });

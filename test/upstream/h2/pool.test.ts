@@ -3,9 +3,10 @@ import { createServer as createHttpServer } from 'node:http';
 import type { ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
 import { freePort } from '../../support/free-port.ts';
+import { FRAME, fields, frame, startH2Backend, startRawBackend } from '../../support/h2.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, listen, makeH2Pool, RecordingSink, send } from '../support.ts';
-import { FRAME, fields, frame, post, startH2Backend, startRawBackend } from './support.ts';
+import { post } from './support.ts';
 
 const ok = (stream: ServerHttp2Stream): void => {
   stream.respond({ ':status': 200 });

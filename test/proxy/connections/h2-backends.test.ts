@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict';
+import type { ServerHttp2Stream } from 'node:http2';
+import { type TestContext, test } from 'node:test';
+import { NGHTTP2_REFUSED_STREAM, startH2Backend } from '../../support/h2.ts';
+import { waitFor } from '../../support/wait.ts';
+import { accessLineOf, pool, startProxy, type TestProxy } from '../support.ts';
+
+const ok = (stream: ServerHttp2Stream): void => {
+  stream.respond({ ':status': 200 });
+  stream.end('ok');
+};
+
+function startH2Proxy(t: TestContext, ports: number[]): Promise<TestProxy> {
+  return startProxy(t, { pools: [pool('app', ports, { protocol: 'h2' })] });
+}
+
+test('a request of HTTP/1.1 is answered by a backend that speaks HTTP/2', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 201, server: 'h2', 'x-request-id': 'not ours' }, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'x-sum': '3' }));
+    stream.end('made');
+  });
+  const proxy = await startH2Proxy(t, [backend.port]);
+  const client = await proxy.connect();
+  client.write('GET /a?b HTTP/1.1\r\nHost: shop\r\nConnection: x-hop\r\nX-Hop: 1\r\nCookie: c=1\r\n\r\n');
+  const answer = await client.readResponse();
+  assert.equal(answer.status, 201);
+  assert.equal(answer.reason, 'Created');
+  assert.equal(answer.body.toString(), 'made');
+  assert.deepEqual(answer.trailers, [['x-sum', '3']]);
+  assert.equal(answer.header('server'), 'h2');
+  assert.equal(answer.header('via'), '1.1 sluice');
+  assert.equal(answer.all('x-request-id').length, 1);
+  const fields = new Map(chunked(backend.requests[0] ?? []));
+  assert.equal(fields.get(':authority'), 'shop');
+  assert.equal(fields.get(':path'), '/a?b');
+  assert.equal(fields.get('cookie'), 'c=1');
+  assert.equal(fields.get('x-forwarded-for'), '127.0.0.1');
+  assert.equal(fields.has('x-hop'), false);
+  assert.equal(fields.has('host'), false);
+  const line = await accessLineOf(proxy, ({ status }) => status === 201);
+  assert.deepEqual(
+    [line.backend, line.reason, line.protocol],
+    [`127.0.0.1:${backend.port}`, 'ok', 'http/1.1'],
+  );
+});
+
+function chunked(raw: readonly string[]): [string, string][] {
+  return Array.from({ length: raw.length / 2 }, (_, i) => [raw[2 * i] ?? '', raw[2 * i + 1] ?? '']);
+}
+
+test('uploads and downloads of many pieces pass whole', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200 });
+    stream.pipe(stream);
+  });
+  const proxy = await startH2Proxy(t, [backend.port]);
+  const body = Buffer.alloc(1_048_576, 'abcdefg');
+  const answers = await Promise.all(
+    Array.from({ length: 4 }, async () => {
+      const answer = await fetch(proxy.url, { method: 'POST', body });
+      return Buffer.from(await answer.arrayBuffer());
+    }),
+  );
+  for (const answer of answers) assert.ok(answer.equals(body));
+  assert.equal(backend.sessions.length, 1);
+});
+
+test('B28: a client that leaves resets its stream at the backend and no other', async (t) => {
+  const backend = await startH2Backend(t, () => undefined);
+  const proxy = await startH2Proxy(t, [backend.port]);
+  const [gone, stays] = [await proxy.connect(), await proxy.connect()];
+  for (const client of [gone, stays]) client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  await waitFor('both requests', () => backend.streams.length === 2);
+  gone.end();
+  await waitFor('the reset', () => backend.streams.some((stream) => stream.rstCode === 8));
+  ok(backend.streams.find((stream) => !stream.destroyed)!);
+  assert.equal((await stays.readResponse()).status, 200);
+  assert.equal((await accessLineOf(proxy, ({ status }) => status === 499)).reason, 'client_abort');
+  assert.equal(proxy.metric('sluice_retries_total'), 0);
+});
+
+test('B8: a request that its backend refused unprocessed goes to another one, whatever its method', async (t) => {
+  const refusing = await startH2Backend(t, (stream) => stream.close(NGHTTP2_REFUSED_STREAM));
+  const willing = await startH2Backend(t, ok);
+  const proxy = await startH2Proxy(t, [refusing.port, willing.port]);
+  for (const method of ['GET', 'POST', 'DELETE']) {
+    const client = await proxy.connect();
+    client.write(
+      `${method} / HTTP/1.1\r\nHost: a\r\n${method === 'POST' ? 'Content-Length: 0\r\n' : ''}\r\n`,
+    );
+    assert.equal((await client.readResponse()).status, 200);
+  }
+  assert.equal(willing.streams.length, 3);
+  assert.ok(refusing.streams.length > 0);
+});
+
+test('a request that every backend refuses unprocessed is 503 with Retry-After', async (t) => {
+  const refusing = await startH2Backend(t, (stream) => stream.close(NGHTTP2_REFUSED_STREAM));
+  const proxy = await startH2Proxy(t, [refusing.port]);
+  const answer = await fetch(proxy.url);
+  assert.equal(answer.status, 503);
+  assert.equal(answer.headers.get('retry-after'), '1');
+  assert.equal((await accessLineOf(proxy, () => true)).reason, 'overload');
+});
+
+test('B10: a GET on a connection that is lost without an answer is repeated once on a new one', async (t) => {
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    if (path === '/lost' && backend.sessions.length === 1) backend.sockets[0]?.resetAndDestroy();
+    else ok(stream);
+  });
+  const proxy = await startH2Proxy(t, [backend.port]);
+  assert.equal((await fetch(proxy.url)).status, 200);
+  assert.equal((await fetch(`${proxy.url}/lost`)).status, 200);
+  assert.equal(backend.sessions.length, 2);
+  assert.equal(proxy.metric('sluice_retries_total', 'reused_socket'), 1);
+});
+
+test('a reload that changes the protocol of a pool makes new connections, and requests under way finish', async (t) => {
+  const held: ServerHttp2Stream[] = [];
+  const backend = await startH2Backend(t, (stream) => held.push(stream));
+  const proxy = await startH2Proxy(t, [backend.port]);
+  const answer = fetch(proxy.url);
+  await waitFor('the request', () => held.length === 1);
+  proxy.reload({ pools: [pool('app', [backend.port], { protocol: 'http1' })] });
+  ok(held[0]!);
+  assert.equal(await (await answer).text(), 'ok');
+  await waitFor('the old connection to close', () => backend.sessions[0]?.destroyed === true);
+});
