@@ -13,6 +13,7 @@ import type { Logger } from '../../infra/logging/logger.ts';
 import type { Database } from '../../infra/postgres/postgres.ts';
 import { assertValidAt, type IssuedCertificate, readCertificate, renewalMs } from './certificate.ts';
 import { AcmeFiles } from './files.ts';
+import { HeldCertificates } from './held-certificates.ts';
 import { makeKeyPem, OrderFailure, orderCertificate } from './order.ts';
 import { AcmeSharing } from './sharing.ts';
 import { AcmeTables, type Claim } from './tables.ts';
@@ -76,9 +77,7 @@ export class AcmeManager {
   readonly #files: AcmeFiles;
   readonly #store: AcmeStore;
   readonly #sharing: AcmeSharing | null;
-  readonly #held = new Map<string, IssuedCertificate>();
-  /** The last certificate that was found in the table, good or bad. */
-  readonly #seen = new Map<string, string>();
+  readonly #held: HeldCertificates;
   /** Open on this machine, where no other one can be asked for them. */
   #challenges: readonly AcmeChallenge[] = [];
   readonly #stop = new AbortController();
@@ -86,13 +85,14 @@ export class AcmeManager {
 
   /** The constructor reads the certificates that are in the folder; it contacts nobody. */
   constructor(options: AcmeManagerOptions) {
-    const { settings, names, database, tellWorkers, times, logger } = options;
+    const { settings, names, database, tellWorkers, onChange, times, logger } = options;
     this.#options = options;
     this.#times = { ...TIMES, ...times };
     const { directory, storage } = settings;
     this.#files = new AcmeFiles(storage, directory);
     const tables = database && new AcmeTables(database, directory);
     this.#store = tables ?? this.#files;
+    this.#held = new HeldCertificates({ files: this.#files, store: this.#store, onChange, logger });
     this.#sharing =
       tables &&
       new AcmeSharing({
@@ -100,21 +100,27 @@ export class AcmeManager {
         tables,
         names,
         tellWorkers,
-        onCertificate: (name, pem) => this.#adopt(name, pem),
-        onLooked: () => this.#publishNewer(),
+        onCertificate: (name, pem) => this.#held.adopt(name, pem),
+        onLooked: () => this.#held.publishNewer(),
         lookMs: this.#times.lookMs,
         logger,
       });
-    for (const name of names) this.#load(name);
+    for (const name of names) this.#held.load(name);
   }
 
   /** Those that can be served now. */
   get certificates(): IssuedCertificate[] {
-    return [...this.#held.values()];
+    return this.#held.all;
   }
 
   /** start begins to fetch and to renew, until close. */
   start(): void {
+    const names = this.#options.names.filter((name) => this.#held.get(name) === undefined);
+    if (names.length > 0)
+      this.#options.logger.info(
+        { names },
+        'certificates are missing and will be fetched; until then handshakes fail',
+      );
     this.#loop = this.#run();
   }
 
@@ -143,9 +149,9 @@ export class AcmeManager {
     const dueInMs = held === undefined ? 0 : renewalMs(held) - systemClock.wallMs();
     if (dueInMs > 0) return dueInMs;
     try {
-      const known = this.#seen.get(name) ?? held?.pem ?? null;
+      const known = this.#held.known(name);
       const { pem, failures, waitMs } = await this.#store.claim(name, known, (count) => this.#holdMs(count));
-      if (pem !== null && pem !== known) this.#adopt(name, pem);
+      if (pem !== null && pem !== known) this.#held.adopt(name, pem);
       if (failures === null) return waitMs;
       const pauseMs = await this.#order(name, failures);
       await this.#store.postpone(name, pauseMs);
@@ -165,11 +171,11 @@ export class AcmeManager {
     try {
       const certificate = readCertificate(await this.#fetch(name), name);
       assertValidAt(certificate, systemClock.wallMs());
-      this.#keep(certificate);
+      this.#held.keep(certificate);
       onOrder('ok');
       const notAfter = new Date(certificate.notAfterMs).toISOString();
       logger.info({ name, notAfter }, 'certificate obtained');
-      await this.#publish(certificate);
+      await this.#held.publish(certificate);
       return this.#pauseMs(1);
     } catch (thrown) {
       if (this.#stop.signal.aborted) return this.#pauseMs(failures);
@@ -177,7 +183,7 @@ export class AcmeManager {
       const pauseMs = Math.max(this.#pauseMs(failures), askedMs);
       const held = this.#held.get(name);
       const facts = {
-        err: toError(thrown),
+        err: toError(thrown instanceof OrderFailure ? thrown.cause : thrown),
         name,
         failures,
         nextAttemptSec: Math.round(pauseMs / 1000),
@@ -219,63 +225,6 @@ export class AcmeManager {
     if (this.#sharing !== null) return this.#sharing.closeChallenge(token);
     this.#challenges = this.#challenges.filter((each) => each.token !== token);
     await this.#options.tellWorkers(this.#challenges);
-  }
-
-  #load(name: string): void {
-    try {
-      const pem = this.#files.certificatePem(name);
-      if (pem !== null) this.#held.set(name, readCertificate(pem, name));
-    } catch (thrown) {
-      const facts = { err: toError(thrown), name, folder: this.#files.folder };
-      this.#options.logger.error(facts, 'a certificate in acme.storage cannot be used');
-    }
-  }
-
-  /** Takes a certificate of another machine, unless the one that is here lasts longer. */
-  #adopt(name: string, pem: string): void {
-    this.#seen.set(name, pem);
-    const held = this.#held.get(name);
-    if (held?.pem === pem) return;
-    try {
-      const certificate = readCertificate(pem, name);
-      if ((held?.notAfterMs ?? 0) > certificate.notAfterMs) return;
-      this.#keep(certificate);
-      this.#options.logger.info({ name }, 'certificate taken over from another machine');
-    } catch (thrown) {
-      this.#options.logger.error(
-        { err: toError(thrown), name },
-        'a certificate in the database cannot be used',
-      );
-    }
-  }
-
-  #keep(certificate: IssuedCertificate): void {
-    const { name, pem } = certificate;
-    this.#held.set(name, certificate);
-    this.#options.onChange(this.certificates);
-    try {
-      this.#files.saveCertificate(name, pem);
-    } catch (thrown) {
-      const facts = { err: toError(thrown), name, folder: this.#files.folder };
-      this.#options.logger.error(facts, 'a certificate is served, but could not be saved');
-    }
-  }
-
-  /** Without this, another machine orders one too; the next look tries again. */
-  async #publish({ name, pem }: IssuedCertificate): Promise<void> {
-    try {
-      await this.#store.publish(name, pem);
-      this.#seen.set(name, pem);
-    } catch (thrown) {
-      this.#options.logger.warn({ err: toError(thrown), name }, 'a certificate is not shared yet');
-    }
-  }
-
-  /** After a look: what the table lacks, or has in a state that this machine did not take over. */
-  async #publishNewer(): Promise<void> {
-    for (const certificate of this.#held.values()) {
-      if (this.#seen.get(certificate.name) !== certificate.pem) await this.#publish(certificate);
-    }
   }
 
   #pauseMs(failures: number): number {

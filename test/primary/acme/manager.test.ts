@@ -4,7 +4,8 @@ import { X509Certificate } from 'node:crypto';
 import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { renewalMs } from '../../../src/primary/acme/certificate.ts';
+import { assertValidAt, readCertificate, renewalMs } from '../../../src/primary/acme/certificate.ts';
+import type { AcmeTimes } from '../../../src/primary/acme/manager.ts';
 import { type Intercept, startAuthority } from '../../support/pebble.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -69,6 +70,22 @@ test('renewal comes with two thirds of the lifetime, up to a thirtieth earlier',
   assert.ok(Math.max(...days) - Math.min(...days) > 2.5);
 });
 
+test('a certificate counts for its name, its key and its time alone', async (t) => {
+  const { ca } = await startAuthority(t, { httpPort: 1 });
+  const own = readFileSync(ca, 'utf8');
+  const key = readFileSync(ca.replace('.pem', '.key'), 'utf8');
+  const certificate = readCertificate(key + own, 'localhost');
+  assert.equal(certificate.keyPem.trim(), key.trim());
+  assert.throws(() => readCertificate(key + own, 'other.example'), /is not for other.example/);
+  assert.throws(() => readCertificate(own, 'localhost'), /has no private key/);
+  assert.throws(() => readCertificate(key + own.repeat(11), 'localhost'), /chain of more than 10/);
+  assert.throws(() => readCertificate(key + own.repeat(200), 'localhost'), /longer than 65536/);
+  const { notBeforeMs, notAfterMs } = certificate;
+  assertValidAt(certificate, notBeforeMs - 60_000);
+  assert.throws(() => assertValidAt(certificate, notAfterMs), /has expired/);
+  assert.throws(() => assertValidAt(certificate, notBeforeMs - 7_200_000), /is not valid before/);
+});
+
 function copyOf(t: TestContext, folder: string): string {
   const copy = tempFolder(t);
   cpSync(folder, copy, { recursive: true });
@@ -76,10 +93,10 @@ function copyOf(t: TestContext, folder: string): string {
 }
 
 /** What an authority may do wrong, and what the log says of it. */
-const FAULTS: [what: string, intercept: Intercept, said: RegExp][] = [
+const FAULTS: [what: string, intercept: Intercept, said: RegExp, times?: Partial<AcmeTimes>][] = [
   ['answers with 500', () => ({ status: 500, body: 'no' }), /directory returned error 500/],
   ['answers no JSON', (path) => (path === '/dir' ? { body: '<html>' } : null), /newNonce|Unable to locate/],
-  ['never answers', () => 'never', /did not answer within 300 ms/],
+  ['never answers', () => 'never', /did not answer within 300 ms/, { requestMs: 300 }],
   ['answers without end', () => ({ body: 'x'.repeat(1_000_000) }), /more than 262144 bytes/],
   [
     'names plain addresses',
@@ -99,11 +116,20 @@ const FAULTS: [what: string, intercept: Intercept, said: RegExp][] = [
     (path, { body }) =>
       path.startsWith('/my-order/') ? { body: body.replace(/"status": "\w+"/, '"status": "pending"') } : null,
     /timeout/i,
+    { orderMs: 2_500 },
   ],
   [
     'issues a certificate for another key',
     (path) => (path.startsWith('/certZ/') ? { body: OTHER_CERTIFICATE } : null),
     /belongs to another private key/,
+  ],
+  [
+    'sends a chain that does not belong to the certificate',
+    (path, { body }) =>
+      path.startsWith('/certZ/')
+        ? { body: body.replace(/(END CERTIFICATE-----\n).*/s, `$1${STRANGER}`) }
+        : null,
+    /one certificate did not sign the one before/,
   ],
   [
     'issues no certificate',
@@ -112,6 +138,7 @@ const FAULTS: [what: string, intercept: Intercept, said: RegExp][] = [
   ],
 ];
 let OTHER_CERTIFICATE = '';
+let STRANGER = '';
 
 test('an authority that is wrong, slow or away costs a bounded time, and no certificate that is there', async (t) => {
   const { port, tellWorkers, challenges } = await startAnswering(t);
@@ -122,13 +149,14 @@ test('an authority that is wrong, slow or away costs a bounded time, and no cert
   const [held] = first.manager.certificates;
   await first.manager.close();
   OTHER_CERTIFICATE = held?.chainPem ?? '';
+  STRANGER = readFileSync(authority.ca, 'utf8');
   const [folder = ''] = readdirSync(storage);
   const kept = readFileSync(join(storage, folder, 'one.example.pem'), 'utf8');
 
-  for (const [what, intercept, said] of FAULTS) {
+  for (const [what, intercept, said, slow] of FAULTS) {
     authority.intercept = intercept;
     authority.requests.length = 0;
-    const times = { orderMs: 2_500, requestMs: 300, firstPauseMs: 60_000 };
+    const times = { firstPauseMs: 60_000, ...slow };
     const names = ['one.example', 'two.example'];
     const { manager, orders, lines } = startManager(t, authority, {
       tellWorkers,

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { cpSync } from 'node:fs';
 import { after, type TestContext, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { migrate } from '../../../src/infra/postgres/migrations.ts';
 import { AcmeTables } from '../../../src/primary/acme/tables.ts';
 import { makeMigrated, openDatabase, silent } from '../../postgres/support.ts';
@@ -29,7 +30,12 @@ test('any machine answers the challenge of the one that orders, and takes over t
       names,
       database: openDatabase(t, url),
     });
-  const other = machine(there, []);
+  // Its workers are slow: the authority must not be called before they know the challenge.
+  const slow = async (...told: Parameters<typeof there.tellWorkers>) => {
+    await sleep(500);
+    await there.tellWorkers(...told);
+  };
+  const other = machine({ ...there, tellWorkers: slow }, []);
   await waitFor('the other machine to be noted', async () => {
     const rows = await openDatabase(t, url).read('select from acme_machines');
     return rows.length === 1;

@@ -44,7 +44,7 @@ export function startManager(
     onChange: (certificates) => changes.push(certificates),
     onOrder: (result) => orders.push(result),
     logger,
-    times: { firstPauseMs: 20, requestMs: 2_000, ...options.times },
+    times: { firstPauseMs: 20, requestMs: 10_000, ...options.times },
   });
   manager.start();
   t.after(() => manager.close());
