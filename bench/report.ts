@@ -158,7 +158,7 @@ function method(peers: PeersResult): string[] {
     'server gets 50,000 requests or 6 s of each kind of load, because V8 takes that long to compile the hot code.',
     'A goal is compared with the median of the ratios of the rounds; the last column of a table compares the medians, so the two can differ a little.',
     '`sluice-socket` and `sluice-node` use only node’s documented API, with our HTTP/1.1 and with node:http; `sluice-built` is the',
-    'production build, `sluice-before` an earlier version. Certificates are self-signed, ECDSA P-256, and TLS is 1.3. `nginx-lua-redis` limits with a common script, `nginx-lua-redis-ours` with Sluice’s own. Everything runs on loopback of one machine, so the kernel’s share is that of',
+    'production build, `sluice-before` an earlier version. Certificates are ECDSA P-256 and TLS is 1.3. `nginx-lua-redis` limits with a common script, `nginx-lua-redis-ours` with Sluice’s own. Everything runs on loopback of one machine, so the kernel’s share is that of',
     'loopback, and the load generator and the backends use the same cores.',
     '',
     `The rounds of one row lie ${known.length === 0 ? 0 : median(known).toFixed(0)} % apart in the median, at most ${known.length === 0 ? 0 : Math.max(...known).toFixed(0)} %.`,

@@ -1,7 +1,7 @@
 /** A certificate for this machine, for the listeners of the bench. */
-import { execFileSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Authority } from '../../test/support/certificates.ts';
 
 export interface CertificateFiles {
   cert: string;
@@ -10,20 +10,13 @@ export interface CertificateFiles {
   both: string;
 }
 
-/** makeCertificate writes an ECDSA P-256 key and a self-signed certificate into `folder`. */
+/** makeCertificate writes a new ECDSA P-256 key and its certificate into `folder`, always under the same names. */
 export function makeCertificate(folder: string): CertificateFiles {
-  const files = {
-    cert: join(folder, 'cert.pem'),
-    key: join(folder, 'key.pem'),
-    both: join(folder, 'both.pem'),
+  const { cert, key } = new Authority().issue(['localhost', '127.0.0.1']);
+  const write = (name: string, text: string) => {
+    const path = join(folder, name);
+    writeFileSync(path, text, { mode: 0o600 });
+    return path;
   };
-  const request = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-  const names = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'];
-  execFileSync('openssl', [...request, '-keyout', files.key, '-out', files.cert, '-days', '30', ...names], {
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  writeFileSync(files.both, readFileSync(files.cert, 'utf8') + readFileSync(files.key, 'utf8'), {
-    mode: 0o600,
-  });
-  return files;
+  return { cert: write('cert.pem', cert), key: write('key.pem', key), both: write('both.pem', cert + key) };
 }
