@@ -74,6 +74,7 @@ const COLUMNS: [metric: string, title: string, digits: number][] = [
   ['generatorLagP99Ms', 'generator late p99', 2],
   ['generatorCpuShare', 'generator, cores', 2],
   ['balancerCpuShare', 'balancer, cores', 2],
+  ['connections', 'connections', 0],
   ['kibPerConnection', 'KiB each', 1],
   ['notResumedPercent', 'not resumed, %', 1],
   ['dropped', 'dropped', 0],
@@ -167,7 +168,7 @@ function method(peers: PeersResult): string[] {
     '* Commands:',
     ...Object.entries(peers.commands).map(([name, text]) => command(name, text)),
     '',
-    'To repeat: `make bench-peers` (all, eight to ten minutes), `make bench-peers SCENARIO=tiny ROUNDS=3`, `make bench`, `make bench-check`,',
+    'To repeat: `make bench-peers` (all, a quarter of an hour), `make bench-peers SCENARIO=tiny ROUNDS=3`, `make bench`, `make bench-check`,',
     '`make bench-report`.',
   ];
 }
