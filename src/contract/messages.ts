@@ -10,7 +10,7 @@ import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 8;
+export const PROTOCOL_VERSION = 9;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -40,6 +40,36 @@ export const MAX_ACME_CHALLENGES = 100;
 const ACME_CHALLENGE = { fields: { token: 'string', keyAuthorization: 'string' } } as const;
 /** AcmeChallenge is what a certificate authority asks for at a path, and the answer that it expects (RFC 8555 §8.3). */
 export type AcmeChallenge = Fitting<typeof ACME_CHALLENGE>;
+
+/** Tunnels in one message at most. */
+export const TUNNELS_PART_MAX = 200;
+/** Characters of a path or a host in a view of a tunnel. */
+export const TUNNEL_TEXT_MAX = 256;
+
+const TUNNEL_VIEW = {
+  fields: {
+    /** Counts the tunnels of a worker, from 1. */
+    number: 'number',
+    route: 'string',
+    pool: 'string',
+    backend: 'string',
+    clientIp: 'string',
+    clientId: { nullOr: 'string' },
+    host: { nullOr: 'string' },
+    /** Without its query. */
+    path: { nullOr: 'string' },
+    /** The token of Upgrade. */
+    protocol: 'string',
+    /** Wall clock. */
+    openedAtMs: 'number',
+    bytesIn: 'number',
+    bytesOut: 'number',
+    /** Since the last byte in either direction, to a second. */
+    idleMs: 'number',
+  },
+} as const;
+/** TunnelView is what the admin port shows of a tunnel. */
+export type TunnelView = Fitting<typeof TUNNEL_VIEW>;
 
 const STRINGS = { listOf: 'string' } as const;
 const STATES = { listOf: BACKEND_AVAILABILITY } as const;
@@ -74,6 +104,8 @@ const PRIMARY_SHAPES = {
   'bucket-replies': { id: 'number', replies: { listOf: { nullOr: TAKE_REPLY } } },
   /** An operator has refilled these buckets in the store: the worker forgets what it knows and holds of them. */
   'bucket-reset': { keys: STRINGS },
+  /** Asks for the tunnels with the `limit` lowest numbers above `after`, at most TUNNELS_PART_MAX. */
+  'list-tunnels': { id: 'number', after: 'number', limit: 'number' },
   /** Once a second if there are two workers or more: the mean of their client connections. */
   fleet: { meanConnections: 'number' },
   /** Workers of all instances that share Redis; sent when first known and at each change. */
@@ -102,6 +134,8 @@ const WORKER_SHAPES = {
   /** Why the worker cannot listen at an address, in one sentence. */
   'listen-failed': { reason: 'string' },
   'backend-failure': { pool: 'string', backend: 'string', detail: 'string' },
+  /** Answers `list-tunnels`. more: there are tunnels with higher numbers. */
+  tunnels: { id: 'number', items: { listOf: TUNNEL_VIEW }, more: 'boolean' },
   'bucket-takes': { id: 'number', takes: { listOf: TAKE_REQUEST } },
   /** Once a second, and once more before the worker exits. */
   report: {
@@ -113,6 +147,7 @@ const WORKER_SHAPES = {
         connectionsByProtocol: { fields: { pending: 'number', http1: 'number', h2: 'number' } },
         requestsTotal: 'number',
         inFlight: 'number',
+        tunnels: 'number',
         /** The longest turn of the event loop since the report before. */
         loopDelayMaxMs: 'number',
         /** Part of the time since the report before that the event loop did not wait, 0 to 1. */

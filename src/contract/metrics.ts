@@ -59,8 +59,7 @@ const ROWS = {
     'TLS handshakes of clients by result. No series in this version.',
   'gauge sluice_tls_certificate_expiry_seconds name':
     'Unix time at which a certificate expires. No series in this version.',
-  'gauge sluice_tunnels_open':
-    'Connections that carry another protocol after an upgrade. No series in this version.',
+  'gauge sluice_tunnels_open': 'Connections that carry another protocol after an upgrade.',
   'counter sluice_shed_total reason': 'Connections and requests turned away to protect the worker.',
   'counter sluice_access_log_dropped_lines_total':
     'Access lines lost because the output took none: its reader stalled or went away, or the disk is full.',

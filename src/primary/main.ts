@@ -39,6 +39,7 @@ import { WorkerBriefing } from './worker-briefing.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
 import { ListenSockets } from './workers/listen-sockets.ts';
 import { Supervisor } from './workers/supervisor.ts';
+import { TunnelList } from './workers/tunnel-list.ts';
 import type { WorkerLink } from './workers/worker-link.ts';
 
 export interface PrimaryOptions {
@@ -195,7 +196,8 @@ class Primary {
     const dataPath = this.#dataPath;
     const droppedLines = () => this.#lines.droppedCount;
     const gauges = new PrimaryGauges({ collector, supervisor, registry, reloader, dataPath, droppedLines });
-    const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets };
+    const tunnels = new TunnelList(() => supervisor.links());
+    const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets, tunnels };
     const adminServer = await startAdminServer(admin, { ...parts, phase: () => this.#phase });
     lifecycle.onClose('the admin port', () => adminServer.close());
 

@@ -25,7 +25,7 @@ import { wireEngine } from './inbound/wire/wire-engine.ts';
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 type TrafficMessage = Exclude<
   PrimaryMessage,
-  { type: 'settings' | 'clients' | 'api-key-secret' | 'acme-challenges' | 'drain' | 'stop' }
+  { type: 'settings' | 'clients' | 'api-key-secret' | 'acme-challenges' | 'list-tunnels' | 'drain' | 'stop' }
 >;
 
 export interface DataPlaneOptions
@@ -155,6 +155,11 @@ export class DataPlane {
     }
   }
 
+  /** tunnels is a page of the list of open tunnels. */
+  tunnels({ after, limit }: { after: number; limit: number }) {
+    return this.#handler.tunnels.page(after, limit);
+  }
+
   /** report is the traffic part of the report to the primary. */
   report() {
     this.#forgetRetired();
@@ -164,6 +169,7 @@ export class DataPlane {
       connectionsByProtocol: this.#server.connectionsByProtocol(),
       requestsTotal: this.#handler.traffic.total,
       inFlight: this.#handler.traffic.inFlight,
+      tunnels: this.#handler.tunnels.openCount,
       breakerOpen: this.#limiter.breakerOpen,
       backendsInFlight: [...this.#plan.backends()].map(({ poolName, backend }) => ({
         pool: poolName,

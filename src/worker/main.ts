@@ -103,6 +103,11 @@ class WorkerMain {
         this.#link.send({ type: 'acme-challenges-applied', version });
         break;
       }
+      case 'list-tunnels': {
+        const page = this.#dataPlane?.tunnels(message) ?? { items: [], more: false };
+        this.#link.send({ type: 'tunnels', id: message.id, ...page });
+        break;
+      }
       case 'drain':
         this.#drain(message);
         break;

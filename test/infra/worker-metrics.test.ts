@@ -104,7 +104,6 @@ test('names of later versions have HELP and TYPE without a series', async () => 
     'sluice_panic',
     'sluice_tls_handshakes_total',
     'sluice_tls_certificate_expiry_seconds',
-    'sluice_tunnels_open',
   ]) {
     assert.match(text, new RegExp(`^# HELP ${name} .+No series in this version\\.\n# TYPE ${name} `, 'm'));
     assert.doesNotMatch(text, new RegExp(`^${name}`, 'm'));

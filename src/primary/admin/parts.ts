@@ -6,6 +6,7 @@ import type { HealthRegistry } from '../health/health-registry.ts';
 import type { PrimaryGauges } from '../metrics/gauges.ts';
 import type { Reloader } from '../reloader.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
+import type { TunnelList } from '../workers/tunnel-list.ts';
 
 /** Phase is the state of the primary as a whole; see primary/main.ts. */
 export type Phase = 'starting' | 'ready' | 'draining';
@@ -23,5 +24,6 @@ export interface AdminParts {
   reloader: Pick<Reloader, 'current' | 'reload'>;
   gauges: Pick<PrimaryGauges, 'text' | 'countAdminRequest'>;
   buckets: Pick<OperatorBuckets, 'of' | 'reset'> & { connection: { ready: boolean } | null };
+  tunnels: Pick<TunnelList, 'page'>;
   phase: () => Phase;
 }

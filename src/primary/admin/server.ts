@@ -20,6 +20,7 @@ import type { AdminParts } from './parts.ts';
 import { registerPools } from './pools.ts';
 import { HttpProblem, refuseExpectation, refuseUnparsable, sendProblem, toProblem } from './problems.ts';
 import { AccessGuard } from './security.ts';
+import { registerTunnels } from './tunnels.ts';
 import { compileValidator } from './validation.ts';
 import { registerWorkers } from './workers.ts';
 
@@ -61,6 +62,7 @@ export async function startAdminServer(
   registerKeys(app, parts);
   registerPools(app, parts);
   registerWorkers(app, parts);
+  registerTunnels(app, parts);
   registerConfig(app, parts);
   return { url: await listen(app, settings), close: () => closeWithin(app, closeMs) };
 }

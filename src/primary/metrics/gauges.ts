@@ -32,6 +32,7 @@ const WORKER_GAUGES: readonly [MetricName, (report: WorkerReport) => number][] =
 /** Sums over all workers. */
 const WORKER_SUMS: typeof WORKER_GAUGES = [
   ['sluice_requests_in_flight', (report) => report.inFlight],
+  ['sluice_tunnels_open', (report) => report.tunnels],
   ['sluice_ratelimit_breaker_open', (report) => Number(report.breakerOpen)],
 ];
 

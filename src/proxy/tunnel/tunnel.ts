@@ -11,6 +11,7 @@
 import type { Backend } from '../../balance/backend.ts';
 import { systemClock } from '../../contract/clock.ts';
 import type { ClientStream, TunnelEnd } from '../../contract/downstream.ts';
+import { TUNNEL_TEXT_MAX, type TunnelView } from '../../contract/messages.ts';
 import type { Reason } from '../../contract/outcomes.ts';
 import type { Wire } from '../../contract/wire.ts';
 import type { BodyBuffers } from '../../http1/body-buffers.ts';
@@ -116,6 +117,27 @@ export class Tunnel implements TunnelEnd, Placed {
       this.client.probe();
       this.backend.probe();
     }
+  }
+
+  /** view is what the admin port shows. */
+  view(nowMs: number): TunnelView {
+    const { number, openedAtMs, client, backend } = this;
+    const { record, poolName, token } = this.start;
+    return {
+      number,
+      route: record.route ?? '',
+      pool: poolName,
+      backend: record.backend ?? '',
+      clientIp: record.clientIp,
+      clientId: record.clientId,
+      host: record.host?.slice(0, TUNNEL_TEXT_MAX) ?? null,
+      path: record.path?.slice(0, TUNNEL_TEXT_MAX) ?? null,
+      protocol: token,
+      openedAtMs,
+      bytesIn: client.readBytes,
+      bytesOut: backend.readBytes,
+      idleMs: client.progress + backend.progress === this.#progress ? nowMs - this.sinceMs : 0,
+    };
   }
 
   /** takeCounts is how many bytes came from the client and from the backend since the last call. */

@@ -1,6 +1,7 @@
 /** The tunnels of a worker: one timer looks after all of them, and a drain ends them. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ClientStream, TunnelEnd } from '../../contract/downstream.ts';
+import type { TunnelView } from '../../contract/messages.ts';
 import { processBodyBuffers } from '../../http1/body-buffers.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { LINE_BYTES } from '../../infra/logging/line-sink.ts';
@@ -68,6 +69,13 @@ export class Tunnels implements TunnelOwner {
     if (this.openCount === 0) this.#deps.timer.disarm(this.#deadline);
     this.#countBytes(tunnel);
     this.#deps.onEnd(tunnel.start.record);
+  }
+
+  /** page is the part of the list that the admin port asks for: the lowest numbers above `after`. */
+  page(after: number, limit: number): { items: TunnelView[]; more: boolean } {
+    const found = this.#open.items.filter(({ number }) => number > after).sort((a, b) => a.number - b.number);
+    const nowMs = this.monotonicMs();
+    return { items: found.slice(0, limit).map((tunnel) => tunnel.view(nowMs)), more: found.length > limit };
   }
 
   /** leave is called when a drain begins: see Tunnel.leave. */

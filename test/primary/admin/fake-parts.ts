@@ -9,6 +9,7 @@ import type { Settings } from '../../../src/contract/settings.ts';
 import type { AdminParts, Phase } from '../../../src/primary/admin/parts.ts';
 import { HealthRegistry } from '../../../src/primary/health/health-registry.ts';
 import type { ReloadOutcome } from '../../../src/primary/reloader.ts';
+import type { ListedTunnel } from '../../../src/primary/workers/tunnel-list.ts';
 import { reportOf } from '../workers/fixtures/report.ts';
 
 type ClientStore = AdminParts['directory']['clients'];
@@ -209,9 +210,29 @@ export function makeFakeParts(settings: Settings): FakeParts {
         parts.resets.push(bucketName);
       },
     },
+    tunnels: {
+      page: async (limit, { worker, number: after }) => {
+        if (worker === 9) throw new LbError('worker_timeout', 'worker 9 is silent');
+        const more = after + limit < FAKE_TUNNELS;
+        const numbers = Array.from(
+          { length: Math.min(limit, FAKE_TUNNELS - after) },
+          (_, i) => after + 1 + i,
+        );
+        return { items: numbers.map(fakeTunnel), next: more ? { worker: 0, number: after + limit } : null };
+      },
+    },
     phase: () => now.phase,
   };
   return parts;
+}
+
+const FAKE_TUNNELS = 3;
+
+function fakeTunnel(number: number): ListedTunnel {
+  const place = { worker: 0, pid: 4711, number, route: 'chat', pool: 'app', backend: 'one' };
+  const caller = { clientIp: '192.0.2.1', clientId: null, host: 'example.com', path: '/chat' };
+  const counts = { openedAtMs: 1_000, bytesIn: 5, bytesOut: 7, idleMs: 0.4 };
+  return { ...place, ...caller, protocol: 'websocket', ...counts };
 }
 
 function fakeWorker(index: number): WorkerView {

@@ -24,6 +24,7 @@ const ROUTES = [
   'GET /api/v1/pools',
   'POST /api/v1/pools/{pool}/backends/{id}/drain',
   'POST /api/v1/pools/{pool}/backends/{id}/enable',
+  'GET /api/v1/tunnels',
   'GET /api/v1/workers',
   'POST /api/v1/reload',
   'GET /api/v1/config',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { configView } from '../../../src/primary/admin/config.ts';
 import { parseConfig } from '../../support/parse-config.ts';
-import { assertProblem, CONFIG, settingsOf, startAdmin } from './harness.ts';
+import { assertProblem, CONFIG, type Json, settingsOf, startAdmin } from './harness.ts';
 
 test('/livez is 200 in every phase; /readyz only while ready with a serving worker', async (t) => {
   const { call, parts } = await startAdmin(t);
@@ -116,6 +116,33 @@ test('a backend is drained and enabled by pool and id, and each answer shows its
   }
   assertProblem(await operate('one', 'stop'), 404);
   assert.equal(parts.state(), before);
+});
+
+test('GET lists tunnels in pages; a cursor that is none is 422, and a silent worker makes it 503', async (t) => {
+  const { call } = await startAdmin(t);
+  const first = (await call({ path: '/api/v1/tunnels?limit=2' })).json as { items: Json[]; next: string };
+  assert.deepEqual(first.items[1], {
+    id: '4711-2',
+    worker: 0,
+    route: 'chat',
+    pool: 'app',
+    backend: 'one',
+    clientIp: '192.0.2.1',
+    clientId: null,
+    host: 'example.com',
+    path: '/chat',
+    protocol: 'websocket',
+    openedAt: '1970-01-01T00:00:01.000Z',
+    bytesIn: 5,
+    bytesOut: 7,
+    idleMs: 0,
+  });
+  const last = (await call({ path: `/api/v1/tunnels?limit=2&after=${first.next}` })).json as typeof first;
+  assert.deepEqual([first.items.length, last.items.length, last.next], [2, 1, null]);
+  const cursor = (text: string) => Buffer.from(text).toString('base64url');
+  for (const bad of ['x', cursor('0'), cursor('-1-2'), cursor('0-1e3')])
+    assertProblem(await call({ path: `/api/v1/tunnels?after=${bad}` }), 422, ['after']);
+  assertProblem(await call({ path: `/api/v1/tunnels?after=${cursor('9-0')}` }), 503);
 });
 
 test('GET shows the workers with their load', async (t) => {

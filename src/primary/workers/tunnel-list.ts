@@ -1,0 +1,71 @@
+/** The tunnels of all workers, page by page: each worker is asked for parts of a bounded size, so that no message is huge. */
+import { LbError } from '../../contract/errors.ts';
+import { TUNNELS_PART_MAX, type TunnelView } from '../../contract/messages.ts';
+import type { WorkerLink } from './worker-link.ts';
+
+/** A worker answers within a turn of its loop; one that takes longer hangs. */
+const ANSWER_MS = 1_000;
+
+/** Place is where a page begins: behind this tunnel of this worker slot. */
+export interface TunnelPlace {
+  worker: number;
+  number: number;
+}
+
+export interface ListedTunnel extends TunnelView {
+  /** Number of the worker slot. */
+  worker: number;
+  pid: number;
+}
+
+type Link = Pick<WorkerLink, 'index' | 'pid' | 'send' | 'waitFor'>;
+
+/** TunnelList is made by the primary, for the admin port. */
+export class TunnelList {
+  readonly #links: () => readonly Link[];
+  #lastId = 0;
+
+  /** @param links of the workers that can be asked, in any order */
+  constructor(links: () => readonly Link[]) {
+    this.#links = links;
+  }
+
+  /**
+   * page lists tunnels in the order of the worker slots, and of their opening in each. A worker that ends meanwhile is left out.
+   * Rejects with LbError `worker_timeout` if one does not answer.
+   */
+  async page(
+    limit: number,
+    after: TunnelPlace,
+  ): Promise<{ items: ListedTunnel[]; next: TunnelPlace | null }> {
+    const items: ListedTunnel[] = [];
+    const links = this.#links().filter(({ index }) => index >= after.worker);
+    for (const link of [...links].sort((a, b) => a.index - b.index)) {
+      let number = link.index === after.worker ? after.number : 0;
+      for (let more = true; more; ) {
+        // One more than the page holds tells whether there is another page.
+        const part = await this.#ask(link, number, Math.min(TUNNELS_PART_MAX, limit + 1 - items.length));
+        items.push(...part.items.map((view) => ({ ...view, worker: link.index, pid: link.pid })));
+        const last = items[limit - 1];
+        if (items.length > limit && last !== undefined)
+          return { items: items.slice(0, limit), next: { worker: last.worker, number: last.number } };
+        number = part.items.at(-1)?.number ?? number;
+        more = part.more && part.items.length > 0;
+      }
+    }
+    return { items, next: null };
+  }
+
+  async #ask(link: Link, after: number, limit: number): Promise<{ items: TunnelView[]; more: boolean }> {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    const answered = link.waitFor('tunnels', ANSWER_MS, (message) => message.id === id);
+    link.send({ type: 'list-tunnels', id, after, limit });
+    try {
+      return await answered;
+    } catch (error) {
+      if (error instanceof LbError && error.code === 'worker_gone') return { items: [], more: false };
+      throw error;
+    }
+  }
+}

@@ -1,0 +1,86 @@
+/** Pages of tunnels over several workers. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { LbError } from '../../../src/contract/errors.ts';
+import { TUNNELS_PART_MAX, type TunnelView } from '../../../src/contract/messages.ts';
+import { TunnelList } from '../../../src/primary/workers/tunnel-list.ts';
+
+type Link = ReturnType<ConstructorParameters<typeof TunnelList>[0]>[number];
+
+function view(number: number): TunnelView {
+  const names = { route: 'all', pool: 'app', backend: 'b', clientIp: '192.0.2.1', clientId: null };
+  const request = { host: null, path: '/', protocol: 'websocket' };
+  return { number, ...names, ...request, openedAtMs: 0, bytesIn: 0, bytesOut: 0, idleMs: 0 };
+}
+
+/** A worker with tunnels of these numbers, which notes how many it was asked for at a time. */
+function worker(index: number, numbers: number[], asked: number[] = []): Link {
+  let answer: ((message: never) => boolean) | null = null;
+  const answered = Promise.withResolvers<never>();
+  let pending = answered;
+  return {
+    index,
+    pid: 100 + index,
+    waitFor: ((_type: string, _ms: number, accept: (message: never) => boolean) => {
+      answer = accept;
+      pending = Promise.withResolvers<never>();
+      return pending.promise;
+    }) as never,
+    send: ((message: { id: number; after: number; limit: number }) => {
+      asked.push(message.limit);
+      const found = numbers.filter((number) => number > message.after);
+      const items = found.slice(0, message.limit).map(view);
+      const reply = { type: 'tunnels', id: message.id, items, more: found.length > message.limit } as never;
+      assert.equal(answer?.({ ...(reply as object), id: message.id + 1 } as never), false);
+      assert.equal(answer?.(reply), true);
+      pending.resolve(reply);
+      return true;
+    }) as never,
+  };
+}
+
+const failing = (index: number, code: 'worker_gone' | 'worker_timeout'): Link => ({
+  index,
+  pid: 0,
+  waitFor: () => Promise.reject(new LbError(code, 'no')),
+  send: () => false,
+});
+
+test('pages follow the slots and the numbers, and together they are the whole list', async () => {
+  const workers = [worker(2, [4, 9]), worker(0, [1, 2, 3]), worker(1, [])];
+  const list = new TunnelList(() => workers);
+  const all: string[] = [];
+  let pages = 0;
+  for (let after = { worker: 0, number: 0 }; ; pages++) {
+    const { items, next } = await list.page(2, after);
+    all.push(...items.map(({ worker: index, number }) => `${index}-${number}`));
+    if (next === null) break;
+    after = next;
+  }
+  assert.deepEqual([all, pages], [['0-1', '0-2', '0-3', '2-4', '2-9'], 2]);
+});
+
+test('a page of exactly all tunnels is the last one', async () => {
+  const list = new TunnelList(() => [worker(0, [1, 2])]);
+  const { items, next } = await list.page(2, { worker: 0, number: 0 });
+  assert.deepEqual([items.length, next], [2, null]);
+});
+
+test('no worker is asked for more than a part at a time', async () => {
+  const asked: number[] = [];
+  const numbers = Array.from({ length: 1_000 }, (_, i) => i + 1);
+  const list = new TunnelList(() => [worker(0, numbers, asked)]);
+  const { items, next } = await list.page(900, { worker: 0, number: 0 });
+  assert.deepEqual([items.length, next], [900, { worker: 0, number: 900 }]);
+  assert.ok(asked.every((limit) => limit <= TUNNELS_PART_MAX) && asked.length === 5, String(asked));
+});
+
+test('a worker that ends meanwhile is left out, and one that is silent is an error', async () => {
+  const list = new TunnelList(() => [failing(0, 'worker_gone'), worker(1, [1])]);
+  assert.deepEqual(
+    (await list.page(5, { worker: 0, number: 0 })).items.map(({ pid }) => pid),
+    [101],
+  );
+  const silent = new TunnelList(() => [worker(0, [1]), failing(1, 'worker_timeout')]);
+  await assert.rejects(silent.page(5, { worker: 0, number: 0 }), { code: 'worker_timeout' });
+});
