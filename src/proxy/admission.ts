@@ -185,7 +185,8 @@ export class Admission {
 
   #findRoute(plan: Plan): Outcome | null {
     const { method } = this.head;
-    const router = this.scheme.toLowerCase() === 'https' ? plan.secureRouter : plan.router;
+    const isPlain = this.scheme === 'http' || this.scheme.toLowerCase() !== 'https';
+    const router = isPlain ? plan.router : plan.secureRouter;
     const host = routingHost(this.host);
     const path = this.#path;
     const route = router.find(host, path, method);

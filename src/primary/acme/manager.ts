@@ -201,15 +201,15 @@ export class AcmeManager {
     const own = this.#files.accountKeyPem ?? (await makeKeyPem());
     const accountKeyPem = await this.#store.accountKey(own);
     if (accountKeyPem !== this.#files.accountKeyPem) this.#files.saveAccountKey(accountKeyPem);
-    const deadline = AbortSignal.timeout(orderMs);
     return orderCertificate({
       directory,
       email,
       ca: ca === null ? null : readFileSync(ca, 'utf8'),
       accountKeyPem,
       name,
+      orderMs,
       requestMs,
-      signal: AbortSignal.any([this.#stop.signal, deadline]),
+      signal: this.#stop.signal,
       openChallenge: (challenge) => this.#openChallenge(challenge),
       closeChallenge: (token) => this.#closeChallenge(token),
     });

@@ -19,7 +19,10 @@ export interface OrderOptions {
   ca: string | null;
   accountKeyPem: string;
   name: string;
+  /** Gives the order up. */
   signal: AbortSignal;
+  /** For all of it, and for one request. */
+  orderMs: number;
   requestMs: number;
   /** Resolves once every worker of every machine answers the challenge. */
   openChallenge: (challenge: AcmeChallenge) => Promise<void>;
@@ -48,18 +51,23 @@ export async function makeKeyPem(): Promise<string> {
 
 /** orderCertificate makes a key and gets a certificate for it; the caller checks what comes. Throws OrderFailure. */
 export async function orderCertificate(options: OrderOptions): Promise<string> {
-  const { ca, signal, requestMs } = options;
+  const { ca, orderMs, requestMs } = options;
+  const deadline = AbortSignal.timeout(orderMs);
+  const signal = AbortSignal.any([options.signal, deadline]);
   const requests = new BoundedRequests({ ca, signal, timeoutMs: requestMs });
   try {
-    return await new CertificateOrder(options, requests).run();
+    return await new CertificateOrder({ ...options, signal }, requests).run();
   } catch (thrown) {
-    throw new OrderFailure(signal.aborted ? signal.reason : thrown, requests.retryAfterSec * 1000);
+    const late = new Error(`the authority did not complete the order within ${orderMs} ms`, {
+      cause: thrown,
+    });
+    throw new OrderFailure(deadline.aborted ? late : thrown, requests.retryAfterSec * 1000);
   } finally {
     requests.close();
   }
 }
 
-/** Between two looks at an order. */
+/** Between two looks at an order, where the authority asks for no longer pause. */
 const FIRST_PAUSE_MS = 250;
 const MAX_PAUSE_MS = 10_000;
 /** RFC 8555 §8.3: base64url of at least 128 bits. */
@@ -122,7 +130,8 @@ class CertificateOrder {
     for (let pauseMs = FIRST_PAUSE_MS; ; pauseMs = Math.min(pauseMs * 2, MAX_PAUSE_MS)) {
       if (wanted.includes(order.status)) return order;
       if (order.status === 'invalid') throw new Error(await this.#reasonOf(client, order));
-      await sleep(pauseMs, undefined, { signal: this.#options.signal });
+      const askedMs = Math.min(this.#requests.retryAfterSec * 1000, MAX_PAUSE_MS);
+      await sleep(Math.max(pauseMs, askedMs), undefined, { signal: this.#options.signal });
       order = await client.getOrder(order);
     }
   }

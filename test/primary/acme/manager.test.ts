@@ -92,6 +92,10 @@ function copyOf(t: TestContext, folder: string): string {
   return copy;
 }
 
+function pendingIn(order: string): string {
+  return order.replace(/"status": "\w+"/, '"status": "pending"');
+}
+
 /** What an authority may do wrong, and what the log says of it. */
 const FAULTS: [what: string, intercept: Intercept, said: RegExp, times?: Partial<AcmeTimes>][] = [
   ['answers with 500', () => ({ status: 500, body: 'no' }), /directory returned error 500/],
@@ -113,9 +117,8 @@ const FAULTS: [what: string, intercept: Intercept, said: RegExp, times?: Partial
   ],
   [
     'keeps an order pending for ever',
-    (path, { body }) =>
-      path.startsWith('/my-order/') ? { body: body.replace(/"status": "\w+"/, '"status": "pending"') } : null,
-    /timeout/i,
+    (path, { body }) => (path.startsWith('/my-order/') ? { body: pendingIn(body) } : null),
+    /did not complete the order within 2500 ms/,
     { orderMs: 2_500 },
   ],
   [
@@ -177,6 +180,21 @@ test('an authority that is wrong, slow or away costs a bounded time, and no cert
     assert.ok(authority.requests.length < 30, `${what}: ${authority.requests.length} requests`);
     await manager.close();
   }
+});
+
+test('an order is not looked at more often than the authority asks', async (t) => {
+  const { port, tellWorkers } = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: port });
+  const looksMs: number[] = [];
+  authority.intercept = (path, { body }) => {
+    if (!path.startsWith('/my-order/') || looksMs.length === 3) return null;
+    looksMs.push(performance.now());
+    return { headers: { 'retry-after': '2' }, body: pendingIn(body) };
+  };
+  const { manager } = startManager(t, authority, { tellWorkers, storage: tempFolder(t) });
+  await waitFor('the certificate', () => manager.certificates[0], { timeoutMs: 20_000 });
+  const pauses = looksMs.slice(1).map((atMs, i) => atMs - (looksMs[i] ?? 0));
+  assert.ok(pauses.length === 2 && pauses.every((ms) => ms >= 1_900), pauses.join());
 });
 
 test('a failure is remembered over a restart, and an authority is left alone for as long as it asks, a day at most', async (t) => {
