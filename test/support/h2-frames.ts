@@ -213,8 +213,21 @@ const STATUSES = [200, 204, 206, 304, 400, 404, 500];
 function statusOf(payload: Buffer): number {
   const [first = 0, length = 0] = payload;
   if (first >= 0x80) return STATUSES[first - 0x88] ?? 0;
-  if (length !== 3) throw new Error(`not a plain status: ${payload.toString('hex')}`);
-  return Number(payload.toString('latin1', 2, 5));
+  if (length === 3) return Number(payload.toString('latin1', 2, 5));
+  return Number(huffmanDigits(payload.subarray(2, 2 + (length & 0x7f))));
+}
+
+/** Digits in the code of RFC 7541 Appendix B: 0 to 2 have 5 bits, the others 6. */
+function huffmanDigits(bytes: Buffer): string {
+  let bits = [...bytes].map((byte) => byte.toString(2).padStart(8, '0')).join('');
+  let digits = '';
+  while (digits.length < 3) {
+    const size = bits.startsWith('000') ? 5 : 6;
+    const code = Number.parseInt(bits.slice(0, size), 2);
+    digits += size === 5 ? code : code - 0b011001 + 3;
+    bits = bits.slice(size);
+  }
+  return digits;
 }
 
 function shown({ type, flags, stream, payload }: Frame): string {

@@ -3,8 +3,8 @@
  *
  * State    entered by    what it means
  * OPEN                   streams come and go; or there is none, and the keep-alive deadline runs.
- * NOTICED  #shutDown     the client was told to open no more streams (GOAWAY with the highest id); those on their way are served.
- * CLOSING  #close        GOAWAY with the last id that is served: later ones are for another connection. Open streams go on.
+ * CLOSING  #close        the client was told the last stream that is served (GOAWAY): later ones are for another connection.
+ *                        Those that are open go on.
  * DEAD     #die          the socket is closed, or closes by itself. Final.
  *
  * One deadline looks at everything (#look): heads that do not end, answers that nobody takes, frames that carry nothing, silence.
@@ -25,18 +25,14 @@ import { StreamHeads } from './stream-head.ts';
 import { type StreamOwner, StreamRequest } from './stream-request.ts';
 
 const OPEN = 0;
-const NOTICED = 1;
-const CLOSING = 2;
-const DEAD = 3;
+const CLOSING = 1;
+const DEAD = 2;
 
-/** Time for streams that were on their way when the client was told to open no more. */
-const NOTICE_MS = 250;
 /** A client that does not close after its last stream is cut after this time. */
 const CLOSING_MS = 2_000;
 const LOOK_MS = 1_000;
-/** Looks per `timeouts.headers` while a session is idle. */
+/** Looks per `timeouts.headers` or `timeouts.writeIdle`, where these are short. */
 const LOOKS = 4;
-const LAST_STREAM_ID = 2 ** 31 - 1;
 const SESSION_WINDOW_BYTES = 1 << 20;
 /** Refused heads that a session may have, beside one for every answer. */
 const MALFORMED_MAX = 100;
@@ -79,8 +75,7 @@ export class ClientSession extends BaseConnection implements StreamOwner {
     session.on('close', () => this.#die());
     session.on('ping', () => this.#count('ping'));
     session.on('remoteSettings', () => this.#count('settings'));
-    session.on('priority', () => this.#count('priority'));
-    this.arm(LOOK_MS);
+    this.#armLook();
   }
 
   get idle(): boolean {
@@ -127,7 +122,7 @@ export class ClientSession extends BaseConnection implements StreamOwner {
 
   onAnswering(): void {
     this.pieces += 1;
-    if (this.#state === OPEN && this.owner.takeSurplus()) this.#shutDown();
+    if (this.#state === OPEN && this.owner.takeSurplus()) this.#close();
   }
 
   onSent(): void {
@@ -137,18 +132,13 @@ export class ClientSession extends BaseConnection implements StreamOwner {
   // Ends.
 
   override beginDrain(): void {
-    if (this.#state === OPEN) this.#shutDown();
+    if (this.#state === OPEN) this.#close();
   }
 
-  #shutDown(): void {
-    this.#state = NOTICED;
-    this.sinceMs = this.owner.timer.monotonicMs();
-    this.#session.goaway(constants.NGHTTP2_NO_ERROR, LAST_STREAM_ID);
-    this.arm(NOTICE_MS);
-  }
-
+  /** node accepts no stream after any GOAWAY, so a notice with the highest id before this one would lose requests. */
   #close(): void {
     this.#state = CLOSING;
+    this.sinceMs = this.owner.timer.monotonicMs();
     this.#session.close();
     this.arm(this.idle ? CLOSING_MS : LOOK_MS);
   }
@@ -201,23 +191,24 @@ export class ClientSession extends BaseConnection implements StreamOwner {
   // Times.
 
   protected override onDue(): void {
-    if (this.#state === NOTICED) {
-      this.#close();
-      return;
-    }
     const nowMs = this.owner.timer.monotonicMs();
     if (this.#state === CLOSING && this.idle && nowMs - this.sinceMs >= CLOSING_MS) {
       this.#end(constants.NGHTTP2_NO_ERROR);
       return;
     }
-    const { headersMs, writeIdleMs } = this.owner.plan.timeouts;
-    this.#lookAtAnswers(nowMs, writeIdleMs);
+    this.#lookAtAnswers(nowMs);
     this.#lookForFloods();
     if (this.#state === DEAD || this.#isOverdue(nowMs)) return;
-    this.arm(this.idle ? Math.min(LOOK_MS, headersMs / LOOKS) : Math.min(LOOK_MS, writeIdleMs / LOOKS));
+    this.#armLook();
   }
 
-  #lookAtAnswers(nowMs: number, writeIdleMs: number): void {
+  #armLook(): void {
+    const { headersMs, writeIdleMs } = this.owner.plan.timeouts;
+    this.arm(Math.min(LOOK_MS, (this.idle ? headersMs : writeIdleMs) / LOOKS));
+  }
+
+  #lookAtAnswers(nowMs: number): void {
+    const { writeIdleMs } = this.owner.plan.timeouts;
     for (const request of this.#requests.items.slice()) {
       if (!request.blocked) request.progressMs = 0;
       else if (request.progressMs === 0 || request.progress !== request.seenProgress) {
@@ -238,7 +229,7 @@ export class ClientSession extends BaseConnection implements StreamOwner {
     if (lost > MALFORMED_MAX + this.pieces) this.#endFlood('malformed');
   }
 
-  /** Whether a head, or the silence before one, has taken too long: then the session shuts down. */
+  /** Whether a head, or the silence before one, has taken too long: then the session is closed. */
   #isOverdue(nowMs: number): boolean {
     const { headersMs, keepAliveMs } = this.owner.plan.timeouts;
     const newest = this.#newestHeadId;
@@ -251,7 +242,7 @@ export class ClientSession extends BaseConnection implements StreamOwner {
       (hasUnreadHead && nowMs - this.#unreadHeadMs >= headersMs) ||
       (this.idle && sinceMs >= (isFirst ? headersMs : keepAliveMs));
     if (!isOverdue || this.#state !== OPEN) return false;
-    this.#shutDown();
+    this.#close();
     return true;
   }
 }

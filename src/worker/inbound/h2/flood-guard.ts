@@ -8,12 +8,10 @@ export const FLOOD_KINDS = [
   'reset',
   'ping',
   'settings',
-  'priority',
+  'malformed',
   'control_bytes',
   'continuation',
-  'empty_data',
-  'malformed',
-  'unread',
+  'invalid_frames',
 ] as const;
 export type FloodKind = (typeof FLOOD_KINDS)[number];
 

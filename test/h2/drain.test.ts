@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
+import { startProxy } from '../proxy/support.ts';
+import { CODES, connectFrames, type FrameClient, headers, request, TYPES } from '../support/h2-frames.ts';
+import { waitFor } from '../support/wait.ts';
+import { connectH2, requestH2 } from './h2-client.ts';
+
+const goaways = (client: FrameClient): [lastId: number, code: number][] => {
+  client.body(1);
+  return client.all(TYPES.goaway, 0).map(({ payload }) => [payload.readUInt32BE(0), payload.readUInt32BE(4)]);
+};
+
+test('a drain tells clients the last stream that is served, serves it, and closes', async (t) => {
+  const backend = await startCapturingBackend(t, ({ target }) => (target === '/first' ? ok('') : null));
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  const idle = await connectFrames(proxy.url);
+  idle.send(headers(1, request([], { path: '/first' })));
+  assert.equal(await idle.status(1), 200);
+  client.send(headers(1, request()), headers(3, request()));
+  await waitFor('all requests', () => backend.requests.length === 3);
+  const drained = proxy.server.drain({ graceMs: 0, drainMs: 5_000 });
+  await client.wait('the last id', ({ type }) => type === TYPES.goaway);
+  // The client must send it again on a new connection.
+  client.send(headers(5, request([], { path: '/too-late' })));
+  await idle.raw.waitForClose();
+  for (const socket of backend.sockets) if (!socket.destroyed) socket.write(ok('late'));
+  assert.equal(await client.status(1), 200);
+  assert.equal(await client.status(3), 200);
+  await client.raw.waitForClose();
+  assert.deepEqual(goaways(client)[0], [3, CODES.NO_ERROR]);
+  assert.deepEqual(goaways(idle)[0], [1, CODES.NO_ERROR]);
+  client.close();
+  idle.close();
+  await drained;
+  assert.equal(proxy.server.connectionCount, 0);
+  assert.equal(backend.requests.length, 3);
+  assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['ok']));
+});
+
+test('what is under way after the drain time is cut, and logged as shutdown', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  client.send(headers(1, request()));
+  await waitFor('the request', () => backend.requests.length === 1);
+  await proxy.server.drain({ graceMs: 0, drainMs: 500 });
+  await client.raw.waitForClose();
+  client.close();
+  assert.equal(proxy.lines[0]?.reason, 'shutdown');
+});
+
+test('a crowded worker ends sessions by GOAWAY with an answer, without losing one', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const clients = await Promise.all(Array.from({ length: 140 }, () => connectFrames(proxy.url)));
+  t.after(() => {
+    for (const client of clients) client.close();
+  });
+  await waitFor('all connections', () => proxy.server.connectionCount === 140);
+  proxy.server.shareConnections(100);
+  for (const client of clients) client.send(headers(1, request()));
+  for (const client of clients) assert.equal(await client.status(1), 200);
+  await waitFor('the surplus to go', () => proxy.server.connectionCount === 100);
+  const ended = clients.filter((client) => goaways(client).length > 0);
+  assert.equal(ended.length, 40);
+  assert.equal(proxy.lines.length, 140);
+});
+
+test('streams of a plan that a reload replaces go on, and new ones have the new plan', async (t) => {
+  const old = await startCapturingBackend(t, () => null);
+  const fresh = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [old], h2c: true });
+  const session = connectH2(t, proxy.url);
+  const waiting = requestH2(session, { ':path': '/old' });
+  await waitFor('the request', () => old.requests.length === 1);
+  proxy.reload({ backends: [fresh], h2c: true });
+  assert.equal((await requestH2(session, { ':path': '/new' })).body, 'GET /new');
+  old.sockets[0]?.write(ok('from the old plan'));
+  assert.equal((await waiting).body, 'from the old plan');
+});
+
+test('caps of connections hold, and connections count by protocol', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, limits: { connectionsPerIp: 3 } });
+  const session = connectH2(t, proxy.url);
+  assert.equal((await requestH2(session, { ':path': '/' })).status, 200);
+  const raw = await proxy.connect();
+  raw.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');
+  assert.equal((await raw.readResponse()).status, 200);
+  const silent = await proxy.connect();
+  await waitFor('all', () => proxy.server.connectionCount === 3);
+  assert.deepEqual(proxy.server.connectionsByProtocol(), { pending: 1, http1: 1, h2: 1 });
+  const refused = await proxy.connect();
+  await refused.waitForClose();
+  assert.equal(proxy.metric('sluice_shed_total', 'connections_per_ip'), 1);
+  silent.close();
+  await waitFor('the place', () => proxy.server.connectionCount === 2);
+  assert.equal((await requestH2(connectH2(t, proxy.url), { ':path': '/' })).status, 200);
+});

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { startCapturingBackend } from '../proxy/capturing-backend.ts';
+import { startProxy } from '../proxy/support.ts';
+import {
+  block,
+  CODES,
+  connectFrames,
+  data,
+  FLAGS,
+  frame,
+  headers,
+  integer,
+  number32,
+  PREFACE,
+  request,
+  settings,
+  TYPES,
+} from '../support/h2-frames.ts';
+import { waitFor } from '../support/wait.ts';
+import { connectH2, requestH2 } from './h2-client.ts';
+
+const many = (count: number, make: (i: number) => Buffer): Buffer =>
+  Buffer.concat(Array.from({ length: count }, (_, i) => make(i)));
+const idOf = (i: number) => 2 * i + 1;
+const post = headers(1, request([], { method: 'POST' }), { ends: false });
+
+/** One byte for a field of 4,000 bytes: the first head puts it into the table. */
+function bomb(): Buffer {
+  const big = Buffer.concat([
+    Buffer.from([0x40, 1]),
+    Buffer.from('x'),
+    integer(4_000, 7),
+    Buffer.alloc(4_000, 'a'),
+  ]);
+  const first = frame(TYPES.headers, 5, 1, Buffer.concat([block(request()), big]));
+  const next = Buffer.concat([block(request()), Buffer.alloc(1_000, 0xbe)]);
+  return Buffer.concat([first, many(150, (i) => frame(TYPES.headers, 5, idOf(i + 1), next))]);
+}
+
+const FLOODS: Record<string, [kind: string, Buffer]> = {
+  'rapid reset': [
+    'reset',
+    many(300, (i) =>
+      Buffer.concat([headers(idOf(i), request()), frame(TYPES.reset, 0, idOf(i), number32(CODES.CANCEL))]),
+    ),
+  ],
+  PING: ['ping', many(300, () => frame(TYPES.ping, 0, 0, Buffer.alloc(8)))],
+  SETTINGS: ['settings', many(300, () => settings())],
+  'changes of the initial window': ['settings', many(300, (i) => settings([4, i]))],
+  CONTINUATION: [
+    'continuation',
+    Buffer.concat([
+      frame(TYPES.headers, 1, 1, block(request())),
+      many(20, () => frame(TYPES.continuation, 0, 1)),
+    ]),
+  ],
+  'empty DATA': ['invalid_frames', Buffer.concat([post, many(150, () => data(1, ''))])],
+  'malformed heads': ['invalid_frames', many(150, (i) => headers(idOf(i), request([['connection', 'x']])))],
+  'streams above the limit': [
+    'invalid_frames',
+    many(300, (i) => headers(idOf(i), request([], { method: 'POST' }), { ends: false })),
+  ],
+  'header bombs': ['malformed', bomb()],
+  'tiny WINDOW_UPDATEs': ['control_bytes', many(90_000, () => frame(TYPES.window, 0, 0, number32(1)))],
+  'unknown frames': ['control_bytes', many(120, () => frame(99, 0, 0, Buffer.alloc(10_000)))],
+};
+
+for (const [name, [kind, bytes]] of Object.entries(FLOODS)) {
+  test(`a flood of ${name} ends its connection, is counted, and disturbs nobody`, async (t) => {
+    const backend = await startCapturingBackend(t);
+    const proxy = await startProxy(t, { backends: [backend], h2c: true });
+    const client = await connectFrames(proxy.url);
+    t.after(() => client.close());
+    client.send(bytes);
+    await client.raw.waitForClose();
+    await waitFor('the count', () => proxy.metric('sluice_http2_floods_total', kind) === 1);
+    assert.equal(proxy.metric('sluice_http2_floods_total'), 1, 'once, and as no other kind');
+    const session = connectH2(t, proxy.url);
+    assert.equal((await requestH2(session, { ':path': '/' })).status, 200);
+  });
+}
+
+test('a flood of PRIORITY ends its connection', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(many(11_000, () => frame(TYPES.priority, 0, 1, Buffer.from([0, 0, 0, 0, 1]))));
+  assert.equal(await client.goaway(), CODES.ENHANCE_YOUR_CALM);
+  await client.raw.waitForClose();
+});
+
+test('resets that come one by one end the connection too, and each aborts its request', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  for (let i = 0; !client.closed && i < 300; i++) {
+    client.send(headers(idOf(i), request()));
+    await waitFor('the request', () => backend.requests.length > i || client.closed, { everyMs: 1 });
+    client.send(frame(TYPES.reset, 0, idOf(i), number32(CODES.CANCEL)));
+  }
+  await client.raw.waitForClose();
+  assert.equal(proxy.metric('sluice_http2_floods_total', 'reset'), 1);
+  await waitFor('the lines', () => proxy.lines.length >= 200);
+  assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['client_abort']));
+});
+
+test('a client that is answered may ping and reset as much as it works', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  for (let i = 0; i < 1_000; i++) {
+    client.send(headers(idOf(i), request()), frame(TYPES.ping, 0, 0, Buffer.alloc(8)));
+    if (i % 100 === 99) await client.status(idOf(i));
+  }
+  assert.equal(proxy.metric('sluice_http2_floods_total'), 0);
+});
+
+test('a session that sends nothing after its preface, half a head, or no head at all, has the time of a head', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts: { headersMs: 300 } });
+  const half = frame(TYPES.headers, FLAGS.endStream, 1, block(request()).subarray(0, 10));
+  const after = frame(TYPES.headers, FLAGS.endStream, 3, block(request()).subarray(0, 10));
+  for (const sent of [[], [settings()], [settings(), half]]) {
+    const client = await connectFrames(proxy.url, null);
+    client.send(PREFACE, ...sent);
+    await client.raw.waitForClose();
+    client.close();
+  }
+  const client = await connectFrames(proxy.url);
+  client.send(headers(1, request()));
+  assert.equal(await client.status(1), 200);
+  client.send(after);
+  await client.raw.waitForClose();
+  client.close();
+});
+
+test('an idle session ends after timeouts.keepAlive by GOAWAY', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts: { keepAliveMs: 300 } });
+  const client = await connectFrames(proxy.url);
+  client.send(headers(1, request()));
+  assert.equal(await client.status(1), 200);
+  await client.raw.waitForClose();
+  client.body(1);
+  const goaways = client
+    .all(TYPES.goaway, 0)
+    .map(({ payload }) => [payload.readUInt32BE(0), payload.readUInt32BE(4)]);
+  assert.deepEqual(goaways[0], [1, CODES.NO_ERROR]);
+  client.close();
+});

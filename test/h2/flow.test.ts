@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { test } from 'node:test';
+import { startCapturingBackend } from '../proxy/capturing-backend.ts';
+import { accessLineOf, startProxy } from '../proxy/support.ts';
+import { startBackend, startRawBackend } from '../support/backend.ts';
+import {
+  CODES,
+  connectFrames,
+  data,
+  FLAGS,
+  frame,
+  headers,
+  number32,
+  request,
+  settings,
+  TYPES,
+} from '../support/h2-frames.ts';
+import { waitFor } from '../support/wait.ts';
+import { connectH2, requestH2 } from './h2-client.ts';
+
+const LARGE = Buffer.alloc(8 << 20, 'large answer ');
+
+test('a stream that is not read stops its backend, and nobody else', async (t) => {
+  let sentBytes = 0;
+  const backend = await startBackend((incoming, response) => {
+    if (incoming.url !== '/large') {
+      response.end(incoming.url);
+      return;
+    }
+    const piece = LARGE.subarray(0, 65_536);
+    const send = (): void => {
+      for (let takes = true; takes && sentBytes < LARGE.length * 4; sentBytes += piece.length) {
+        takes = response.write(piece);
+      }
+    };
+    response.on('drain', send);
+    send();
+  });
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const session = connectH2(t, proxy.url);
+  const stopped = session.request({ ':path': '/large' });
+  stopped.on('error', () => undefined);
+  await once(stopped, 'response');
+  // Nobody reads it: the window of the stream closes after 64 KiB.
+  let seen = -1;
+  await waitFor(
+    'the backend to stop',
+    () => {
+      const isStill = seen === sentBytes;
+      seen = sentBytes;
+      return isStill && seen > 0;
+    },
+    { everyMs: 200 },
+  );
+  assert.ok(sentBytes < LARGE.length, `${sentBytes} bytes were taken from the backend`);
+  for (let i = 0; i < 20; i++) {
+    assert.equal((await requestH2(session, { ':path': `/${i}` })).body, `/${i}`);
+  }
+  stopped.close(CODES.CANCEL);
+  await accessLineOf(proxy, ({ path, reason }) => path === '/large' && reason === 'client_abort');
+});
+
+test('a large answer arrives whole over small windows', async (t) => {
+  const backend = await startBackend((_incoming, response) => response.end(LARGE));
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const session = connectH2(t, proxy.url, { settings: { initialWindowSize: 1_000 } });
+  const answers = await Promise.all([1, 2, 3].map(() => requestH2(session, { ':path': '/' })));
+  for (const { body, headers: fields } of answers) {
+    assert.equal(fields['content-length'], String(LARGE.length));
+    assert.ok(Buffer.from(body, 'latin1').equals(LARGE));
+  }
+});
+
+test('many large answers at once keep their bytes apart, whoever leaves', async (t) => {
+  const letters = 'abcdefghijklmnop';
+  const backend = await startBackend((incoming, response) => {
+    response.end(Buffer.alloc(1 << 20, incoming.url?.at(1)));
+  });
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const session = connectH2(t, proxy.url);
+  const rounds = Array.from({ length: 4 }, () => [...letters]).flat();
+  await Promise.all(
+    rounds.map(async (letter, i) => {
+      if (i % 3 === 0) {
+        const leaving = session.request({ ':path': `/${letter}` });
+        leaving.on('error', () => undefined);
+        await once(leaving, 'data');
+        leaving.close(CODES.CANCEL);
+        return;
+      }
+      const { body } = await requestH2(session, { ':path': `/${letter}` });
+      assert.equal(body.length, 1 << 20);
+      assert.equal(body, letter.repeat(1 << 20), 'bytes of another answer');
+    }),
+  );
+});
+
+test('a body is read as its backend takes it: 64 KiB of a stream wait, and other streams go on', async (t) => {
+  const backend = await startRawBackend((socket) => {
+    // Takes the head and no more.
+    socket.once('data', () => socket.pause());
+  });
+  const other = await startCapturingBackend(t);
+  t.after(() => backend.close());
+  const pools = { backends: [backend] };
+  const proxy = await startProxy(t, { ...pools, h2c: true, limits: { bodyBytes: 64 << 20 } });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(headers(1, request([], { method: 'POST' }), { ends: false }));
+  const piece = Buffer.alloc(16_384);
+  let windowBytes = 65_535;
+  let sessionBytes = 65_535;
+  let sentBytes = 0;
+  const update = () => {
+    client.body(1);
+    const sum = (stream: number) =>
+      client.all(TYPES.window, stream).reduce((total, { payload }) => total + payload.readUInt32BE(0), 0);
+    windowBytes = 65_535 + sum(1) - sentBytes;
+    sessionBytes = 65_535 + sum(0) - sentBytes;
+  };
+  let stillLooks = 0;
+  await waitFor(
+    'the window to stay closed',
+    () => {
+      update();
+      stillLooks = windowBytes < piece.length ? stillLooks + 1 : 0;
+      while (windowBytes >= piece.length && sessionBytes >= piece.length) {
+        client.send(data(1, piece));
+        sentBytes += piece.length;
+        update();
+      }
+      return stillLooks > 20;
+    },
+    { everyMs: 20, timeoutMs: 20_000 },
+  );
+  assert.ok(sentBytes < 16 << 20, `${sentBytes} bytes were taken`);
+  assert.ok(sessionBytes > 65_535, 'the session has room for other streams');
+  other.requests.length = 0;
+});
+
+test('an answer that comes before its request is over is sent whole, and then the stream is reset with NO_ERROR', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, limits: { bodyBytes: 100_000 } });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(headers(1, request([['content-length', '200000']], { method: 'POST' }), { ends: false }));
+  assert.equal(await client.status(1), 413);
+  assert.equal(await client.resetCode(1), CODES.NO_ERROR);
+  const [end] = client.all(TYPES.data, 1).filter(({ flags }) => (flags & FLAGS.endStream) !== 0);
+  assert.ok(end, 'the answer ends before the reset');
+  assert.match(client.body(1), /body_too_large/);
+  // What was on its way is dropped.
+  client.send(data(1, Buffer.alloc(1_000)), headers(3, request()));
+  assert.equal(await client.status(3), 200);
+  await waitFor('the lines', () => proxy.lines.length === 2);
+  assert.deepEqual(
+    proxy.lines.map(({ status, reason }) => `${status} ${reason}`),
+    ['413 body_too_large', '200 ok'],
+  );
+});
+
+test('a body that stalls gets 408, and an answer that nobody takes is cut, each alone', async (t) => {
+  const backend = await startBackend((incoming, response) => {
+    incoming.resume();
+    incoming.on('end', () => response.end(LARGE.subarray(0, 100_000)));
+    incoming.on('error', () => response.destroy());
+  });
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, {
+    backends: [backend],
+    h2c: true,
+    timeouts: { bodyIdleMs: 200, writeIdleMs: 400 },
+  });
+  const client = await connectFrames(proxy.url, settings([4, 10]));
+  t.after(() => client.close());
+  client.send(headers(1, request([], { method: 'POST' }), { ends: false }), data(1, 'abc'));
+  client.send(frame(TYPES.window, 0, 1, number32(1_000)), headers(3, request()));
+  assert.equal(await client.status(1), 408);
+  assert.equal(await client.status(3), 200);
+  await client.resetCode(3);
+  await accessLineOf(proxy, ({ reason }) => reason === 'write_timeout');
+  await accessLineOf(proxy, ({ reason }) => reason === 'body_timeout');
+  client.send(frame(TYPES.window, 0, 0, number32(1_000)), frame(TYPES.ping, 0, 0, Buffer.alloc(8)));
+  await client.wait('the session to live', ({ type }) => type === TYPES.ping);
+});
+
+test('a client whose connection takes nothing is cut after timeouts.writeIdle', async (t) => {
+  const backend = await startBackend((_incoming, response) => response.end(LARGE));
+  t.after(() => backend.close());
+  const proxy = await startProxy(t, {
+    backends: [backend],
+    h2c: true,
+    timeouts: { writeIdleMs: 400, keepAliveMs: 400 },
+  });
+  const client = await connectFrames(proxy.url, settings([4, 2 ** 31 - 1]));
+  t.after(() => client.close());
+  client.send(frame(TYPES.window, 0, 0, number32(2 ** 30)));
+  client.raw.socket.pause();
+  for (let i = 0; i < 5; i++) client.send(headers(2 * i + 1, request()));
+  await waitFor('the lines', () => proxy.lines.length === 5);
+  assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['write_timeout']));
+  await waitFor('the end of the connection', () => proxy.server.connectionCount === 0);
+});
