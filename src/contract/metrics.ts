@@ -22,7 +22,7 @@ type Kind = 'counter' | 'gauge' | 'histogram';
  */
 const ROWS = {
   'counter sluice_requests_total route method code':
-    'Requests that ended, answered or aborted. Code 499: the client gave up.',
+    'Requests that ended, answered or aborted. Code 499: the client gave up; grpc_0 to grpc_16: the status of a gRPC call.',
   'histogram sluice_request_duration_seconds route':
     'Time from the request head to the last byte of the answer or the abort.',
   'gauge sluice_requests_in_flight': 'Requests being served now.',

@@ -26,6 +26,8 @@ export class AccessRecord {
   /** Without its query. */
   path: string | null = null;
   status = 0;
+  /** Of a gRPC call that has one. */
+  grpcStatus: number | null = null;
   reason: Reason = 'ok';
   bytesIn = 0;
   bytesOut = 0;
@@ -114,9 +116,13 @@ const caller = new SteadyPart(
 /** Between the path and the times. */
 const outcome = new SteadyPart(
   (a, b) =>
-    a.status === b.status && a.reason === b.reason && a.bytesIn === b.bytesIn && a.bytesOut === b.bytesOut,
-  ({ status, reason, bytesIn, bytesOut }) =>
-    `,"status":${status},"reason":"${reason}","bytesIn":${bytesIn},"bytesOut":${bytesOut},"totalMs":`,
+    a.status === b.status &&
+    a.grpcStatus === b.grpcStatus &&
+    a.reason === b.reason &&
+    a.bytesIn === b.bytesIn &&
+    a.bytesOut === b.bytesOut,
+  ({ status, grpcStatus, reason, bytesIn, bytesOut }) =>
+    `,"status":${status},"grpcStatus":${grpcStatus},"reason":"${reason}","bytesIn":${bytesIn},"bytesOut":${bytesOut},"totalMs":`,
 );
 
 /** From the backend to the end. */

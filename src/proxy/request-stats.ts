@@ -6,6 +6,9 @@ const SECOND_MS = 1000;
 /** Above every status. */
 const STATUS_SPAN = 1000;
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(STANDARD_METHODS.map((method, i) => [method, i]));
+/** Above the statuses of HTTP: the statuses of gRPC, 0 to 16, and one number for what no specification knows. */
+const FIRST_GRPC_CODE = 600;
+const GRPC_OTHER = 17;
 /** Counts an attempt that ended without a response head. */
 export const NO_STATUS = 0;
 
@@ -38,13 +41,23 @@ export class TimedCounters {
 export function routeCounters(metrics: WorkerMetrics, route: string): TimedCounters {
   return new TimedCounters(metrics, metrics.series('sluice_request_duration_seconds', route), (number) => {
     const method = STANDARD_METHODS[Math.floor(number / STATUS_SPAN)] ?? OTHER_METHOD;
-    return metrics.series('sluice_requests_total', route, method, String(number % STATUS_SPAN));
+    return metrics.series('sluice_requests_total', route, method, codeOf(number % STATUS_SPAN));
   });
 }
 
-/** requestNumber packs method and status into one number. */
-export function requestNumber(method: string | null, status: number): number {
-  return (METHOD_INDEX.get(method ?? '') ?? STANDARD_METHODS.length) * STATUS_SPAN + status;
+/** requestNumber packs method and status into one number. @param grpcStatus of a gRPC call that has one, in place of the status */
+export function requestNumber(
+  method: string | null,
+  status: number,
+  grpcStatus: number | null = null,
+): number {
+  const code = grpcStatus === null ? status : FIRST_GRPC_CODE + Math.min(grpcStatus, GRPC_OTHER);
+  return (METHOD_INDEX.get(method ?? '') ?? STANDARD_METHODS.length) * STATUS_SPAN + code;
+}
+
+function codeOf(code: number): string {
+  if (code < FIRST_GRPC_CODE) return String(code);
+  return code - FIRST_GRPC_CODE < GRPC_OTHER ? `grpc_${code - FIRST_GRPC_CODE}` : 'grpc_other';
 }
 
 /** backendCounters counts the attempts at one backend by status, or NO_STATUS. */

@@ -112,6 +112,22 @@ export class Responder {
   }
 
   /**
+   * grpcProblem makes our own answer to a gRPC call, which has no body.
+   * @param moreLines the fields of gRPC and further ones, each with CRLF
+   */
+  grpcProblem(
+    { status }: Outcome,
+    requestId: string,
+    decision: Decision | null,
+    moreLines: string,
+  ): ResponseStart {
+    let lines = `Content-Type: application/grpc\r\n${this.#commonLines(requestId)}${moreLines}`;
+    const retrySec = retryDelaySec(status, decision);
+    if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
+    return { status: 200, reason: '', lines, contentLength: -1, hasBody: false, closing: false };
+  }
+
+  /**
    * problemBody is ASCII. That of a 429 names the policies that refused: `violated-policies` is a member of the registered type.
    * @param requestId only of [A-Za-z0-9._-]
    */

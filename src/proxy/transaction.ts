@@ -17,7 +17,7 @@ import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
 import type { Wire } from '../contract/wire.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
-import type { DeadlineTimer } from '../infra/deadline-timer.ts';
+import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
@@ -28,6 +28,14 @@ import { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';
 import type { DateCache } from './date-cache.ts';
 import { forwardedLines, traceOf } from './forwarded-headers.ts';
+import {
+  grpcMessage,
+  grpcStatusOf,
+  grpcTimeoutMs,
+  isGrpcCall,
+  statusInLines,
+  statusInTrailers,
+} from './grpc.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
@@ -81,6 +89,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
   #tried: Backend[] = [];
   #connectFailures = 0;
   #replaced = false;
+  #isGrpc = false;
+  /** When the client of a gRPC call gives up. */
+  #grpcDeadline: Deadline | null = null;
   #over = false;
 
   constructor(deps: TransactionDeps, plan: Plan, downstream: Downstream) {
@@ -97,6 +108,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#plan.enter();
     this.#deps.traffic.begin();
     this.#downstream.listen(this);
+    if (this.#downstream.head.httpVersion === 20) this.#takeGrpc();
     const refusal = this.#admission.admit(this.#plan, this.#deps.challenges);
     const { peer, head } = this.#admission;
     this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
@@ -104,6 +116,16 @@ export class Transaction implements DownstreamListener, ResponseSink {
     if (refusal !== null) this.#refuse(refusal);
     else if (keyAuthorization !== '') this.#answer(200, KEY_AUTHORIZATION_LINES, keyAuthorization);
     else this.#limit();
+  }
+
+  #takeGrpc(): void {
+    const { head } = this.#downstream;
+    this.#isGrpc = isGrpcCall(head);
+    if (!this.#isGrpc) return;
+    const timeoutMs = grpcTimeoutMs(head);
+    if (timeoutMs === Number.POSITIVE_INFINITY) return;
+    this.#grpcDeadline = new Deadline(() => this.giveUp(OUTCOMES.upstream_timeout));
+    this.#deps.timer.arm(this.#grpcDeadline, timeoutMs);
   }
 
   /** crash ends the request after an error of our own program. */
@@ -211,6 +233,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const start = this.#deps.responder.relay(head, knownLength, isEarly, requestId, limitLines);
     try {
       this.#record.status = head.status;
+      if (this.#isGrpc) this.#record.grpcStatus = statusInLines(head.lines);
       if (completeBody === null) this.#downstream.start(start);
       else {
         this.#record.bytesOut += completeBody.length;
@@ -262,6 +285,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
 
   onEnd(rawTrailers: string[]): boolean {
     this.#body?.stop();
+    if (this.#isGrpc) this.#record.grpcStatus ??= statusInTrailers(rawTrailers);
     // Before end(), which may end the transaction.
     this.#attempt?.end();
     return this.#downstream.end(rawTrailers);
@@ -358,15 +382,32 @@ export class Transaction implements DownstreamListener, ResponseSink {
       this.#refuse(outcome);
       return;
     }
-    // Part of an answer has left, perhaps: the client must not take it for the whole.
     this.#record.reason = outcome.reason;
-    this.#downstream.abort();
+    // A client of gRPC takes no message that is incomplete, and learns from the status what happened.
+    if (this.#isGrpc && outcome !== OUTCOMES.write_timeout) this.#endGrpc(outcome);
+    // Part of an answer has left, perhaps: the client must not take it for the whole.
+    else this.#downstream.abort();
+  }
+
+  #endGrpc(outcome: Outcome): void {
+    const status = grpcStatusOf(outcome);
+    this.#record.grpcStatus = status;
+    this.#downstream.end(['grpc-status', String(status), 'grpc-message', grpcMessage(outcome.title)]);
   }
 
   #refuse(outcome: Outcome): void {
     this.#setOutcome(outcome);
     const { responder } = this.#deps;
     const { requestId } = this.#record;
+    if (this.#isGrpc) {
+      const status = grpcStatusOf(outcome);
+      this.#record.status = 200;
+      this.#record.grpcStatus = status;
+      const lines = `grpc-status: ${status}\r\ngrpc-message: ${grpcMessage(outcome.title)}\r\n`;
+      const start = responder.grpcProblem(outcome, requestId, this.#decision, lines + this.#limitLines(''));
+      this.#downstream.complete(start, '');
+      return;
+    }
     const body = responder.problemBody(outcome, requestId, this.#decision);
     if (this.#downstream.head.method !== 'HEAD') this.#record.bytesOut = body.length;
     // RFC 9110 §15.5.6.
@@ -394,6 +435,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     if (this.#over) return;
     this.#over = true;
     this.#complete();
+    if (this.#grpcDeadline !== null) this.#deps.timer.remove(this.#grpcDeadline);
     conclude(this.#record, this.#stats, this.#plan, this.#deps);
     this.#plan.leave();
   }
@@ -432,7 +474,7 @@ export function conclude(
 }
 
 function count(record: AccessRecord, stats: TimedCounters, { traffic }: TransactionDeps): void {
-  stats.count(requestNumber(record.method, record.status), record.totalMs);
+  stats.count(requestNumber(record.method, record.status, record.grpcStatus), record.totalMs);
   traffic.end(record.bytesIn, record.bytesOut);
 }
 

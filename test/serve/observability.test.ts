@@ -9,7 +9,7 @@ import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
 const KEYS =
-  `time requestId traceId clientIp clientId method protocol host path status reason bytesIn bytesOut totalMs upstreamMs
+  `time requestId traceId clientIp clientId method protocol host path status grpcStatus reason bytesIn bytesOut totalMs upstreamMs
   queueMs limiterMs backend attempts route policies userAgent`.split(/\s+/);
 
 test('B36: one JSON line per request with every key, without query, credentials or cookies', async (t) => {

@@ -1,8 +1,8 @@
 /** Fields of HTTP/2 from and to the lines that the proxy works with. */
-import { STATUS_CODES } from 'node:http';
 import { NO_BODY } from '../../contract/request-head.ts';
 import { HEADERS_MAX_COUNT } from '../../http1/field-lines.ts';
 import * as names from '../../http1/header-names.ts';
+import { http } from '../../infra/node-http.ts';
 import { ResponseHead, type UpstreamRequest } from '../exchange.ts';
 
 /** RFC 9113 §8.2.1: a token in lower case. */
@@ -48,7 +48,7 @@ export function readHead(raw: readonly string[], method: string, isLast: boolean
   if (raw.length > 2 * (HEADERS_MAX_COUNT + 1)) return 'too many fields';
   const head = new ResponseHead();
   head.status = Number(status);
-  head.reason = STATUS_CODES[status] ?? '';
+  head.reason = http.STATUS_CODES[status] ?? '';
   let lines = '';
   for (let i = 2; i < raw.length; i += 2) {
     const name = raw[i]!;

@@ -11,7 +11,7 @@
  * One deadline serves all states (#onDue): to connect; without streams, until the connection closes; with streams, until a backend
  * that says nothing is asked whether it is there.
  */
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, type SessionOptions } from 'node:http2';
+import type { ClientHttp2Session, ClientHttp2Stream, SessionOptions } from 'node:http2';
 import { Socket } from 'node:net';
 import { toError } from '../../contract/errors.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
@@ -130,6 +130,8 @@ export class H2Session {
   #begin(socket: Socket): void {
     const { host, port } = this.#settings;
     const authority = { protocol: `${this.scheme}:`, hostname: host, port: String(port) };
+    // Not imported: 15 MiB, which only a worker with such a pool needs.
+    const { connect } = process.getBuiltinModule('node:http2');
     const http2 = connect(authority as URL, { ...OPTIONS, createConnection: () => socket });
     this.#http2 = http2;
     http2.on('connect', () => http2.destroyed || http2.setLocalWindowSize(SESSION_WINDOW_BYTES));

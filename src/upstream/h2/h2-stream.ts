@@ -11,7 +11,7 @@
  * a small body is kept until the head of the answer comes, and is sent again. The sink does not notice.
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
-import { type ClientHttp2Stream, constants } from 'node:http2';
+import type { ClientHttp2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
 import { LbError } from '../../contract/errors.ts';
 import { CHUNKED_BODY } from '../../contract/request-head.ts';
@@ -32,15 +32,12 @@ const AWAITING = 1;
 const STREAMING = 2;
 const OVER = 3;
 
-const { NGHTTP2_FLAG_END_STREAM, NGHTTP2_REFUSED_STREAM, NGHTTP2_CANCEL } = constants;
-/** Codes with which one side says that the other has broken the protocol. */
-const INVALID_CODES: ReadonlySet<number> = new Set([
-  constants.NGHTTP2_PROTOCOL_ERROR,
-  constants.NGHTTP2_FLOW_CONTROL_ERROR,
-  constants.NGHTTP2_FRAME_SIZE_ERROR,
-  constants.NGHTTP2_COMPRESSION_ERROR,
-  constants.NGHTTP2_ENHANCE_YOUR_CALM,
-]);
+/** Of frames and streams (RFC 9113 §6.2, §7). */
+const END_STREAM_FLAG = 0x1;
+const REFUSED_STREAM = 0x7;
+const CANCEL = 0x8;
+/** Codes with which one side says that the other has broken the protocol: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, COMPRESSION_ERROR, ENHANCE_YOUR_CALM. */
+const INVALID_CODES: ReadonlySet<number> = new Set([0x1, 0x3, 0x6, 0x9, 0xb]);
 
 const INTERIM_MAX_COUNT = 16;
 /** Most bytes of a body that are kept to be sent again. */
@@ -339,7 +336,7 @@ export class H2Stream implements ExchangeOwner {
   #complete(stream: ClientHttp2Stream): void {
     this.#leave();
     // RFC 9113 §8.1: nobody needs the rest of the request.
-    if (this.#hasBody && !this.#ended) stream.close(NGHTTP2_CANCEL);
+    if (this.#hasBody && !this.#ended) stream.close(CANCEL);
   }
 
   #tellHead(head: ResponseHead, completeBody: string | null): void {
@@ -372,7 +369,7 @@ export class H2Stream implements ExchangeOwner {
     // It has come whole, and the client will read it.
     if (this.#paused && stream[ENDED]) return;
     const { rstCode } = stream;
-    const isRefused = rstCode === NGHTTP2_REFUSED_STREAM;
+    const isRefused = rstCode === REFUSED_STREAM;
     const hasGivenUp = session.hasGivenUp(stream.id);
     // A refused request without a body may go to another backend, where the refusal does not repeat itself.
     const mayWaitAgain = hasGivenUp || (isRefused && this.#sentBytes > 0);
@@ -420,7 +417,7 @@ export class H2Stream implements ExchangeOwner {
     const isWaiting = this.#state === WAITING;
     this.#leave();
     if (isWaiting) this.#host.forget(this);
-    else this.#stream?.close(NGHTTP2_CANCEL);
+    else this.#stream?.close(CANCEL);
   }
 
   #leave(): void {
@@ -435,7 +432,7 @@ export class H2Stream implements ExchangeOwner {
 
 function onResponse(this: OwnedStream, _fields: unknown, flags: number, raw: string[]): void {
   this[SESSION].heard = true;
-  this[OWNER].answer(raw, (flags & NGHTTP2_FLAG_END_STREAM) !== 0);
+  this[OWNER].answer(raw, (flags & END_STREAM_FLAG) !== 0);
 }
 
 function onHeaders(this: OwnedStream, _fields: unknown, _flags: number, raw: string[]): void {

@@ -55,6 +55,7 @@ test('pretty: access lines have the same form', (t) => {
     host: 'localhost',
     path: '/a b',
     status: 502,
+    grpcStatus: null,
     reason: 'connect_failed',
     bytesIn: 0,
     bytesOut: 10,

@@ -15,6 +15,7 @@ const RECORD: AccessRecord = {
   host: 'a',
   path: '/x',
   status: 200,
+  grpcStatus: null,
   reason: 'ok',
   bytesIn: 0,
   bytesOut: 5,
@@ -35,7 +36,7 @@ test('B36: a line is one JSON object with every key, absent values null, times w
   assert.deepEqual(JSON.parse(line), { ...RECORD, totalMs: 1.235 });
   assert.deepEqual(
     Object.keys(JSON.parse(line)).join(' '),
-    'time requestId traceId clientIp clientId method protocol host path status reason bytesIn bytesOut totalMs upstreamMs ' +
+    'time requestId traceId clientIp clientId method protocol host path status grpcStatus reason bytesIn bytesOut totalMs upstreamMs ' +
       'queueMs limiterMs backend attempts route policies userAgent',
   );
 });
@@ -74,6 +75,7 @@ test('B36: a line contains nothing of the requests before it', () => {
     host: name,
     path: name,
     status: fc.constantFrom(200, 499),
+    grpcStatus: fc.constantFrom(null, 0, 14),
     reason: fc.constantFrom('ok', 'client_abort'),
     bytesIn: count,
     bytesOut: count,

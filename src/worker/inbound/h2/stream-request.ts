@@ -127,8 +127,11 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
     this.#respond(answer, !hasBody);
     this.ended = true;
     if (this.#isClosed) return;
-    if (hasBody) this.#stream.end(body, 'latin1');
-    this.#endRequest();
+    if (hasBody) {
+      this.#stream.end(body, 'latin1');
+      this.#endRequest();
+      // A reset in this turn of the loop would overtake a head that ends the stream.
+    } else if (this.#isReceiving) setImmediate(() => this.#endRequest());
   }
 
   /** Sends the head. A client that has just left gets none, and `close` follows. */

@@ -1,0 +1,134 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import * as grpc from '@grpc/grpc-js';
+import { waitFor } from '../../support/wait.ts';
+import { accessLineOf } from '../support.ts';
+import { chat, clientOf, join, list, say, startGrpcProxy, startService } from './support.ts';
+
+test('a unary call passes, and its status is in log and metrics', async (t) => {
+  const proxy = await startGrpcProxy(t, [await startService(t, {})]);
+  const { answer, code } = await say(clientOf(t, proxy), 'hello');
+  assert.equal(answer, 'hello');
+  assert.equal(code, grpc.status.OK);
+  const line = await accessLineOf(proxy, ({ path }) => path === '/test.Texts/Say');
+  assert.deepEqual([line.status, line.grpcStatus, line.reason, line.protocol], [200, 0, 'ok', 'h2']);
+  assert.equal(proxy.metric('sluice_requests_total', 'default', 'POST', 'grpc_0'), 1);
+  assert.equal(proxy.metric('sluice_upstream_requests_total', '200'), 1);
+});
+
+test('metadata, error details and trailers pass both ways', async (t) => {
+  const port = await startService(t, {
+    say: (call: grpc.ServerUnaryCall<string, string>, reply: grpc.sendUnaryData<string>) => {
+      const head = new grpc.Metadata();
+      head.set('x-head', call.metadata.get('x-sent')[0] ?? '');
+      call.sendMetadata(head);
+      const trailers = new grpc.Metadata();
+      trailers.set('x-trailer-bin', Buffer.from([1, 2, 255]));
+      reply({ code: grpc.status.FAILED_PRECONDITION, details: 'not “now”', metadata: trailers });
+    },
+  });
+  const proxy = await startGrpcProxy(t, [port]);
+  const { code, details, trailers } = await say(clientOf(t, proxy), 'hello');
+  assert.equal(code, grpc.status.FAILED_PRECONDITION);
+  assert.equal(details, 'not “now”');
+  assert.deepEqual(trailers.get('x-trailer-bin'), [Buffer.from([1, 2, 255])]);
+  const line = await accessLineOf(proxy, ({ path }) => path === '/test.Texts/Say');
+  assert.equal(line.grpcStatus, 9);
+  assert.equal(proxy.metric('sluice_requests_total', 'grpc_9'), 1);
+});
+
+test('a trailers-only answer passes as one', async (t) => {
+  const proxy = await startGrpcProxy(t, [await startService(t, {})]);
+  const { code, head } = await say(clientOf(t, proxy), 'hello', { path: '/test.Texts/Unknown' });
+  assert.equal(code, grpc.status.UNIMPLEMENTED);
+  assert.equal(head, null);
+  assert.equal((await accessLineOf(proxy, () => true)).grpcStatus, 12);
+});
+
+test('a server’s stream passes message by message', async (t) => {
+  let release: () => void = () => undefined;
+  const port = await startService(t, {
+    list: (call: grpc.ServerWritableStream<string, string>) => {
+      call.write('one');
+      release = () => {
+        call.write('two');
+        call.end();
+      };
+    },
+  });
+  const proxy = await startGrpcProxy(t, [port]);
+  const words: string[] = [];
+  const call = list(clientOf(t, proxy), 'numbers');
+  call.on('data', (word) => words.push(word));
+  await waitFor('the first message while the second is not sent yet', () => words.length === 1);
+  release();
+  await waitFor('the second message', () => words.length === 2);
+  assert.deepEqual(words, ['one', 'two']);
+});
+
+test('a client’s stream passes', async (t) => {
+  const proxy = await startGrpcProxy(t, [await startService(t, {})]);
+  const joined = new Promise<string | undefined>((resolve, reject) => {
+    const call = join(clientOf(t, proxy), (error, text) => (error === null ? resolve(text) : reject(error)));
+    for (let i = 0; i < 100; i++) call.write(`w${i}`);
+    call.end();
+  });
+  assert.equal(await joined, Array.from({ length: 100 }, (_, i) => `w${i}`).join(' '));
+});
+
+test('both sides stream at once: an answer comes before the next message is sent', async (t) => {
+  const proxy = await startGrpcProxy(t, [await startService(t, {})]);
+  const call = chat(clientOf(t, proxy));
+  const words: string[] = [];
+  call.on('data', (word) => words.push(word));
+  for (let i = 0; i < 20; i++) {
+    call.write(`m${i}`);
+    await waitFor(`the answer to message ${i}`, () => words.at(-1) === `m${i}!`, { everyMs: 1 });
+  }
+  call.end();
+  const status = await new Promise<grpc.StatusObject>((resolve) => call.on('status', resolve));
+  assert.equal(status.code, grpc.status.OK);
+  const line = await accessLineOf(proxy, ({ path }) => path === '/test.Texts/Chat');
+  assert.deepEqual([line.grpcStatus, line.reason], [0, 'ok']);
+});
+
+test('a large stream is neither cut nor reordered, and 50 calls share one connection to the backend', async (t) => {
+  const proxy = await startGrpcProxy(t, [await startService(t, {})], { limits: { bodyBytes: 1 << 30 } });
+  const client = clientOf(t, proxy);
+  const one = async (name: number): Promise<void> => {
+    const call = chat(client);
+    const received: string[] = [];
+    call.on('data', (word) => received.push(word));
+    const sent = Array.from({ length: 20 }, (_, i) => `${name}-${i}-${'x'.repeat(10_000)}`);
+    for (const word of sent) call.write(word);
+    call.end();
+    await new Promise((resolve) => call.on('status', resolve));
+    assert.deepEqual(
+      received,
+      sent.map((word) => `${word}!`),
+    );
+  };
+  await Promise.all(Array.from({ length: 50 }, (_, name) => one(name)));
+  const [backend] = [...proxy.plan().backends()];
+  assert.equal(backend?.connections.openCount, 1);
+});
+
+test('a client that cancels cancels the call at the backend (B28)', async (t) => {
+  let cancelled = false;
+  const port = await startService(t, {
+    chat: (call: grpc.ServerDuplexStream<string, string>) => {
+      call.write('ready');
+      call.on('cancelled', () => {
+        cancelled = true;
+      });
+    },
+  });
+  const proxy = await startGrpcProxy(t, [port]);
+  const call = chat(clientOf(t, proxy));
+  call.on('error', () => undefined);
+  await new Promise((resolve) => call.once('data', resolve));
+  call.cancel();
+  await waitFor('the backend to hear of it', () => cancelled);
+  const line = await accessLineOf(proxy, () => true);
+  assert.deepEqual([line.status, line.reason, line.grpcStatus], [499, 'client_abort', null]);
+});

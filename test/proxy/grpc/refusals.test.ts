@@ -1,0 +1,124 @@
+import assert from 'node:assert/strict';
+import { connect } from 'node:http2';
+import { test } from 'node:test';
+import * as grpc from '@grpc/grpc-js';
+import { freePort } from '../../support/free-port.ts';
+import { startH2Backend } from '../../support/h2.ts';
+import { waitFor } from '../../support/wait.ts';
+import { accessLineOf, policy, route } from '../support.ts';
+import { chat, clientOf, say, startGrpcProxy, startService } from './support.ts';
+
+const BLOCKED = { clientId: '127.0.0.1', mode: 'blocked', limits: {}, versionUs: 1 } as const;
+
+test('a call above its limit is RESOURCE_EXHAUSTED, with Retry-After and the fields of the limit', async (t) => {
+  const proxy = await startGrpcProxy(t, [await startService(t, {})], {
+    policies: [policy('default', 1, 0.01)],
+    routes: [route('default', {}, { rateLimit: { policies: ['default'], cost: 1 } })],
+  });
+  const client = clientOf(t, proxy);
+  assert.equal((await say(client, 'one')).code, grpc.status.OK);
+  const { code, details, trailers } = await say(client, 'two');
+  assert.equal(code, grpc.status.RESOURCE_EXHAUSTED);
+  assert.equal(details, 'Request quota exceeded');
+  assert.ok(Number(trailers.get('retry-after')[0]) >= 1);
+  assert.match(String(trailers.get('ratelimit')[0]), /"default";r=0/);
+  assert.equal(trailers.get('x-request-id').length, 1);
+  const line = await accessLineOf(proxy, ({ reason }) => reason === 'limited');
+  assert.deepEqual([line.status, line.grpcStatus, line.policies], [200, 8, ['default']]);
+  assert.equal(proxy.metric('sluice_requests_total', 'grpc_8'), 1);
+});
+
+test('without a route a call is UNIMPLEMENTED, from a blocked client PERMISSION_DENIED, without a backend UNAVAILABLE', async (t) => {
+  const proxy = await startGrpcProxy(t, [await freePort()], {
+    routes: [route('texts', { path: '/test.Texts/' })],
+  });
+  const client = clientOf(t, proxy);
+  assert.equal((await say(client, 'x', { path: '/other.Service/Say' })).code, grpc.status.UNIMPLEMENTED);
+  const away = await say(client, 'x');
+  assert.equal(away.code, grpc.status.UNAVAILABLE);
+  assert.equal(away.details, 'Backend could not be reached');
+  const line = await accessLineOf(proxy, ({ reason }) => reason === 'connect_failed');
+  assert.equal(line.grpcStatus, 14);
+  const blocked = await startGrpcProxy(t, [await freePort()], {
+    clients: [BLOCKED],
+  });
+  assert.equal((await say(clientOf(t, blocked), 'x')).code, grpc.status.PERMISSION_DENIED);
+});
+
+test('a backend that does not answer in time is DEADLINE_EXCEEDED', async (t) => {
+  const port = await startService(t, { say: () => undefined });
+  const proxy = await startGrpcProxy(t, [port], { poolTimeouts: { responseMs: 200 } });
+  const { code, details } = await say(clientOf(t, proxy), 'x');
+  assert.equal(code, grpc.status.DEADLINE_EXCEEDED);
+  assert.equal(details, 'Backend did not answer in time');
+});
+
+test('grpc-timeout is passed on, and ends the call at the backend when the client does not', async (t) => {
+  const backend = await startH2Backend(t, () => undefined);
+  const proxy = await startGrpcProxy(t, [backend.port]);
+  const session = connect(proxy.url);
+  t.after(() => session.destroy());
+  const stream = session.request({
+    ':method': 'POST',
+    ':path': '/test.Texts/Say',
+    'content-type': 'application/grpc+proto',
+    te: 'trailers',
+    'grpc-timeout': '200m',
+  });
+  stream.end(Buffer.alloc(5));
+  const fields = await new Promise<Record<string, unknown>>((resolve) => stream.on('response', resolve));
+  assert.equal(fields[':status'], 200);
+  assert.equal(fields['grpc-status'], '4');
+  assert.equal(fields['grpc-message'], 'Backend did not answer in time');
+  assert.equal(fields['content-type'], 'application/grpc');
+  assert.equal(fields['content-length'], undefined);
+  await new Promise((resolve) => stream.on('end', resolve).resume());
+  await waitFor('the backend’s stream to be reset', () => backend.streams[0]?.rstCode === 8);
+  const sent = backend.requests[0] ?? [];
+  assert.equal(sent[sent.indexOf('grpc-timeout') + 1], '200m');
+  assert.equal(sent[sent.indexOf('te') + 1], 'trailers');
+  assert.equal(sent[sent.indexOf('content-type') + 1], 'application/grpc+proto');
+  const line = await accessLineOf(proxy, () => true);
+  assert.deepEqual([line.grpcStatus, line.reason], [4, 'upstream_timeout']);
+});
+
+test('a stream whose backend is lost ends with UNAVAILABLE behind the messages that have come', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+    stream.write(Buffer.from([0, 0, 0, 0, 3, ...Buffer.from('one')]));
+  });
+  const proxy = await startGrpcProxy(t, [backend.port]);
+  const call = chat(clientOf(t, proxy));
+  call.on('error', () => undefined);
+  const words: string[] = [];
+  call.on('data', (word) => words.push(word));
+  await waitFor('the first message', () => words.length === 1);
+  const ended = new Promise<grpc.StatusObject>((resolve) => call.on('status', resolve));
+  backend.sockets[0]?.resetAndDestroy();
+  const { code, details } = await ended;
+  assert.equal(code, grpc.status.UNAVAILABLE);
+  assert.equal(details, 'Backend closed the connection');
+  const line = await accessLineOf(proxy, () => true);
+  assert.deepEqual([line.status, line.grpcStatus, line.reason], [200, 14, 'upstream_reset']);
+});
+
+test('a call whose body is too large is INTERNAL', async (t) => {
+  const proxy = await startGrpcProxy(t, [await startService(t, {})], { limits: { bodyBytes: 1_000 } });
+  const { code, details } = await say(clientOf(t, proxy), 'x'.repeat(5_000));
+  assert.equal(code, grpc.status.INTERNAL);
+  assert.equal(details, 'Request body is too large');
+});
+
+test('a request of HTTP/2 that is no call gets problem+json', async (t) => {
+  const proxy = await startGrpcProxy(t, [await freePort()]);
+  const session = connect(proxy.url);
+  t.after(() => session.destroy());
+  for (const type of ['text/plain', 'x; content-type: application/grpc']) {
+    const stream = session.request({ ':method': 'POST', ':path': '/', 'content-type': type });
+    stream.end('x');
+    const fields = await new Promise<Record<string, unknown>>((resolve) => stream.on('response', resolve));
+    assert.equal(fields[':status'], 502);
+    assert.equal(fields['content-type'], 'application/problem+json');
+    stream.resume();
+  }
+});
