@@ -20,6 +20,7 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
   const { database, redis, timeouts } = config;
   return frozen({
     listen: config.listen.map(({ address, h2c }) => ({ ...address, ...PLAIN, h2c })),
+    acme: null,
     admin: compileAdmin(config.admin),
     workers: config.workers,
     accept: config.accept,

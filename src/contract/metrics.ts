@@ -59,6 +59,8 @@ const ROWS = {
     'TLS handshakes of clients by result. No series in this version.',
   'gauge sluice_tls_certificate_expiry_seconds name':
     'Unix time at which a certificate expires. No series in this version.',
+  'counter sluice_acme_orders_total result':
+    'Orders of certificates at an ACME authority by result (ok, failed).',
   'gauge sluice_tunnels_open': 'Connections that carry another protocol after an upgrade.',
   'counter sluice_shed_total reason': 'Connections and requests turned away to protect the worker.',
   'counter sluice_access_log_dropped_lines_total':

@@ -199,6 +199,8 @@ export interface LogSettings {
 
 export interface Settings {
   listen: ListenSettings[];
+  /** null: no certificate is fetched. */
+  acme: AcmeSettings | null;
   admin: AdminSettings;
   workers: number | 'auto';
   /** reuse_port: a listening socket per worker and TCP address; Unix sockets are shared then. */
@@ -231,8 +233,8 @@ export interface Settings {
   secrets: { apiKeys: string | null };
 }
 
-/** WorkerSettings is the part that workers need; it has no admin token and no database address. */
-export type WorkerSettings = Omit<Settings, 'admin' | 'database' | 'secrets'>;
+/** WorkerSettings is the part that workers need; it has no admin token, no database address and no authority. */
+export type WorkerSettings = Omit<Settings, 'acme' | 'admin' | 'database' | 'secrets'>;
 
 /** The label `route` of requests without a route. */
 export const UNMATCHED_ROUTE = '_none';

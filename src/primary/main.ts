@@ -24,6 +24,7 @@ import type { Database } from '../infra/postgres/postgres.ts';
 import type { ProcessSignals } from '../infra/process-signals.ts';
 import { chooseDataPath, slowReason } from '../infra/wire/wire-choice.ts';
 import { MemoryBucketStore } from '../limit/store/memory-bucket-store.ts';
+import { AcmeService } from './acme/acme-service.ts';
 import type { Phase } from './admin/parts.ts';
 import { answerTakes } from './buckets/answer-takes.ts';
 import { OperatorBuckets } from './buckets/operator-buckets.ts';
@@ -54,6 +55,7 @@ export interface PrimaryOptions {
 }
 
 const DATABASE_CLOSE_MS = 15_000;
+const ACME_CLOSE_MS = 10_000;
 
 /** startPrimary runs the front door until it is told to stop; called by `sluice serve`. Returns the exit code; never rejects. */
 export function startPrimary(options: PrimaryOptions): Promise<number> {
@@ -173,7 +175,11 @@ class Primary {
     const checker = new HealthChecker({ onResult: (...probe) => this.#probed(...probe) });
     lifecycle.onClose('health checks', () => checker.close());
     const briefing = new WorkerBriefing({ registry, directory, initial, logger });
-    const changed = { registry, checker, directory, collector, briefing };
+    const onCertificates = (): void => undefined;
+    const { database } = storage;
+    const acme = new AcmeService({ database, briefing, collector, onCertificates, logger });
+    lifecycle.onClose('the orders of certificates', () => acme.close(), ACME_CLOSE_MS);
+    const changed = { registry, checker, directory, collector, briefing, acme };
     const reloader = new Reloader({ configPath, env, initial, logger, storage, ...changed });
     this.#reloader = reloader;
 
@@ -187,6 +193,8 @@ class Primary {
     registry.onChange((change) => this.#tellHealth(change, supervisor));
     registry.configure(settings.pools);
     const firstProbes = checker.reconfigure(settings.pools);
+    // Their certificates are part of what workers are told first.
+    await acme.configure(settings);
     const workersServe = supervisor.start();
     directory.start();
 
@@ -202,6 +210,7 @@ class Primary {
     lifecycle.onClose('the admin port', () => adminServer.close());
 
     await this.#unlessStopped(workersServe);
+    acme.start();
     sockets.unlock();
     await this.#unlessStopped(firstProbes);
     this.#phase = 'ready';

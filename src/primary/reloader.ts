@@ -8,6 +8,7 @@ import { systemClock } from '../contract/clock.ts';
 import { toError } from '../contract/errors.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { Logger } from '../infra/logging/logger.ts';
+import type { AcmeService } from './acme/acme-service.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
 import type { HealthChecker } from './health/health-checker.ts';
 import type { HealthRegistry } from './health/health-registry.ts';
@@ -37,6 +38,7 @@ interface ReloaderOptions {
   directory: PrimaryDirectory;
   collector: MetricsCollector;
   briefing: WorkerBriefing;
+  acme: AcmeService;
 }
 
 /** Reloader is made once by the primary's main. */
@@ -109,13 +111,14 @@ export class Reloader {
 
   /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */
   #apply(revision: Revision): Promise<number[]> {
-    const { logger, registry, checker, directory, collector, briefing } = this.#options;
+    const { logger, registry, checker, directory, collector, briefing, acme } = this.#options;
     const { settings } = revision;
     logger.level = settings.log.level;
     registry.configure(settings.pools);
     void checker.reconfigure(settings.pools);
     directory.configure(settings);
     collector.keepOnly(liveSeries(settings));
+    void acme.configure(settings);
     return briefing.apply(revision);
   }
 }

@@ -137,7 +137,7 @@ export class WorkerBriefing {
  *   win over a client's own limits in a bucket that other machines share.
  */
 function settingsOf({ number, settings, policyVersionUs }: Revision, knowsClients: boolean) {
-  const { admin: _admin, database: _database, secrets: _secrets, ...workerSettings } = settings;
+  const { acme: _acme, admin: _admin, database: _database, secrets: _secrets, ...workerSettings } = settings;
   return {
     revision: number,
     policyVersionUs: knowsClients ? policyVersionUs : Math.floor(policyVersionUs / BLIND_DIVISOR),

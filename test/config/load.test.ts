@@ -26,6 +26,7 @@ function problemsOf(text: string, env: Record<string, string> = {}): string[] {
 test('a configuration needs only a pool; the rest has defaults', () => {
   assert.deepEqual(settingsOf(POOL), {
     listen: [plain({ kind: 'tcp', host: null, port: 8080 })],
+    acme: null,
     admin: { host: '127.0.0.1', port: 9900, token: null, publicMetrics: false, hosts: [] },
     workers: 'auto',
     accept: 'shared',

@@ -55,7 +55,16 @@ const HIDDEN = '***';
  * configView is the body of `GET /api/v1/config`: settings, defaults too, as a configuration file without secrets. JSON is YAML,
  * so the view of settings that have no secrets can be loaded and gives the same settings again; a test checks that.
  */
-export function configView({ listen, admin, pools, routes, rateLimit, redis, ...rest }: Settings): View {
+export function configView({
+  listen,
+  acme: _acme,
+  admin,
+  pools,
+  routes,
+  rateLimit,
+  redis,
+  ...rest
+}: Settings): View {
   const { host, port, ...adminRest } = admin;
   return {
     listen: listen.map((address) => ({ address: addressText(address) })),

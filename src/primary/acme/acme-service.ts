@@ -1,0 +1,76 @@
+/** The manager of certificates that the settings in force ask for; there is none without the block `acme`. */
+import { isDeepStrictEqual } from 'node:util';
+import { toError } from '../../contract/errors.ts';
+import type { Settings } from '../../contract/settings.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { Database } from '../../infra/postgres/postgres.ts';
+import type { MetricsCollector } from '../metrics/metrics-collector.ts';
+import type { WorkerBriefing } from '../worker-briefing.ts';
+import type { IssuedCertificate } from './certificate.ts';
+import type { AcmeManager } from './manager.ts';
+
+interface AcmeServiceOptions {
+  database: Database;
+  briefing: Pick<WorkerBriefing, 'tellChallenges'>;
+  collector: Pick<MetricsCollector, 'count'>;
+  /** Called with all certificates that can be served, at the start and after each change. */
+  onCertificates: (certificates: readonly IssuedCertificate[]) => void;
+  logger: Logger;
+}
+
+export class AcmeService {
+  readonly #options: AcmeServiceOptions;
+  #settings: Settings['acme'] = null;
+  #manager: AcmeManager | null = null;
+  #started = false;
+  /** Changes run one after the other. */
+  #changing: Promise<void> = Promise.resolve();
+
+  /** Made once by the primary's main. */
+  constructor(options: AcmeServiceOptions) {
+    this.#options = options;
+  }
+
+  /** configure takes the settings of a new revision. Resolves once the certificates that are in the folder are known; never rejects. */
+  configure(settings: Settings): Promise<void> {
+    this.#changing = this.#changing
+      .then(() => this.#change(settings))
+      .catch((thrown: unknown) =>
+        this.#options.logger.error({ err: toError(thrown) }, 'ACME cannot be started'),
+      );
+    return this.#changing;
+  }
+
+  /** start begins to fetch and to renew; called once workers serve, which must answer the challenges. */
+  start(): void {
+    this.#started = true;
+    this.#manager?.start();
+  }
+
+  async close(): Promise<void> {
+    await this.#changing;
+    await this.#manager?.close();
+  }
+
+  async #change({ listen, acme, database }: Settings): Promise<void> {
+    if (isDeepStrictEqual(acme, this.#settings)) return;
+    this.#settings = acme;
+    await this.#manager?.close();
+    this.#manager = null;
+    if (acme === null) return;
+    const { briefing, collector, onCertificates, logger } = this.#options;
+    // Loaded only where it is used.
+    const { AcmeManager } = await import('./manager.ts');
+    this.#manager = new AcmeManager({
+      settings: acme,
+      names: [...new Set(listen.flatMap(({ tls }) => tls?.acme ?? []))],
+      database: database.url === null ? null : this.#options.database,
+      tellWorkers: (challenges) => briefing.tellChallenges(challenges),
+      onChange: onCertificates,
+      onOrder: (result) => collector.count('sluice_acme_orders_total', [result]),
+      logger,
+    });
+    onCertificates(this.#manager.certificates);
+    if (this.#started) this.#manager.start();
+  }
+}
