@@ -31,6 +31,7 @@ const ROWS = {
   no_route: row('downstream', 404, 'No route for this request'),
   method_not_allowed: row('downstream', 405, 'Method not allowed here'),
   bad_request: closing(400, 'Request is malformed, ambiguous or not supported'),
+  plain_http: closing(400, 'Plain HTTP came to a port that speaks HTTPS'),
   ambiguous_path: closing(400, 'Path and its normal form belong to different routes'),
   body_too_large: closing(413, 'Request body is too large'),
   target_too_long: closing(414, 'Request target is too long'),

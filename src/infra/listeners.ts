@@ -1,7 +1,7 @@
 /** Opens listening sockets, and closes them without losing those who wait in their queues; for the workers and the primary. */
 import { once } from 'node:events';
 import { lstatSync } from 'node:fs';
-import { Server, Socket } from 'node:net';
+import { type Server, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { addressText, addressUrl } from '../contract/addresses.ts';
@@ -112,6 +112,5 @@ export async function closeListeners(servers: readonly Server[], timeoutMs: numb
     const quiet = acceptedCount === acceptedBefore && nowMs - turnStartedMs <= SHORT_TURN_MS;
     if (quiet || nowMs >= endsAtMs) break;
   }
-  // http.Server's own close() would destroy idle connections in the middle of a head and stop the head deadlines.
-  for (const server of servers) Server.prototype.close.call(server);
+  for (const server of servers) server.close();
 }

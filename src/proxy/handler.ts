@@ -1,5 +1,6 @@
 /** The entrance of the proxy: each request of a client's connection gets a transaction. */
 import type { Downstream } from '../contract/downstream.ts';
+import { OUTCOMES, type Reason } from '../contract/outcomes.ts';
 import { AccessRecord } from './access-log.ts';
 import { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
@@ -14,6 +15,8 @@ export interface UnparsedRequest {
   status: number;
   /** null where it is not known. */
   method: string | null;
+  /** Where the status does not say it. */
+  reason?: Reason;
 }
 
 /** Handler is made once per worker (worker/data-plane.ts) and called by the inbound server. */
@@ -62,8 +65,12 @@ export class Handler {
    * connection must close after it.
    * @param totalMs since the connection was opened or last became idle
    */
-  refuseUnparsed({ status, method }: UnparsedRequest, clientAddress: string, totalMs: number): string {
-    const outcome = outcomeOfStatus(status);
+  refuseUnparsed(
+    { status, method, reason }: UnparsedRequest,
+    clientAddress: string,
+    totalMs: number,
+  ): string {
+    const outcome = reason === undefined ? outcomeOfStatus(status) : OUTCOMES[reason];
     const { requestIds, traffic, responder } = this.#deps;
     const plan = this.#plan();
     const requestId = requestIds.nextRequestId();

@@ -18,7 +18,6 @@ import { bucketScripts, RedisBucketStore } from '../limit/store/redis-bucket-sto
 import { Handler } from '../proxy/handler.ts';
 import { Plan, type PlanDeps } from '../proxy/plan.ts';
 import type { ProxyDeps } from '../proxy/transaction.ts';
-import type { Http2Acceptor } from './inbound/h2/accept-http2.ts';
 import { type DrainTimes, type Engine, InboundServer } from './inbound/server.ts';
 import { wireEngine } from './inbound/wire/wire-engine.ts';
 
@@ -74,7 +73,7 @@ export class DataPlane {
   /** @param connection null without Redis */
   private constructor(
     first: SettingsMessage,
-    options: DataPlaneOptions & { wires: WireMaker; engine: Engine; http2: Http2Acceptor | null },
+    options: DataPlaneOptions & { wires: WireMaker; engine: Engine; http2: Engine | null },
     connection: RedisConnection | null,
   ) {
     const { logger, send } = options;
@@ -114,7 +113,7 @@ export class DataPlane {
     for (const [index, address] of this.settings.listen.entries()) {
       const fd = this.#options.listenFds[index] ?? null;
       if (fd === null) this.#server.expect(address, index);
-      else await this.#server.listen(address, fd);
+      else await this.#server.listen(address, index, fd);
     }
   }
 
@@ -243,10 +242,10 @@ async function engineOf({ engine }: DataPath, wires: WireMaker): Promise<Engine>
 async function http2Of(
   { settings: { listen } }: SettingsMessage,
   { metrics }: DataPlaneOptions,
-): Promise<Http2Acceptor | null> {
+): Promise<Engine | null> {
   if (!listen.some(({ h2c, http2 }) => h2c || http2)) return null;
-  const { http2Acceptor } = await import('./inbound/h2/accept-http2.ts');
-  return http2Acceptor(metrics);
+  const { http2Engine } = await import('./inbound/h2/accept-http2.ts');
+  return http2Engine(metrics);
 }
 
 /** ioredis takes 14 MiB, so it is loaded only where Redis is configured. */

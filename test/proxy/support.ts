@@ -11,6 +11,7 @@ import type {
   RouteSettings,
   WorkerSettings,
 } from '../../src/contract/settings.ts';
+import type { TlsAddress } from '../../src/contract/tls.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { makeLogger } from '../../src/infra/logging/logger.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
@@ -21,13 +22,14 @@ import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts'
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { Plan } from '../../src/proxy/plan.ts';
-import { http2Acceptor } from '../../src/worker/inbound/h2/accept-http2.ts';
+import { http2Engine } from '../../src/worker/inbound/h2/accept-http2.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
 import { type Engine, InboundServer } from '../../src/worker/inbound/server.ts';
 import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';
 import { connectRaw, type RawClient } from '../support/raw-http.ts';
 import { plain, policySettings, poolSettings, routeSettings, workerSettings } from '../support/settings.ts';
 import { makeTempFolder } from '../support/temp-folder.ts';
+import { TLS_SETTINGS, tlsMaterial } from '../support/tls.ts';
 import { waitFor } from '../support/wait.ts';
 
 /** As in a worker. */
@@ -57,6 +59,9 @@ export interface ProxyOptions {
   listen?: ListenAddress;
   /** HTTP/2 with prior knowledge. */
   h2c?: boolean;
+  /** TLS at that address, with HTTP/2 unless `http2` is false. */
+  tls?: TlsAddress;
+  http2?: boolean;
   clients?: ClientRecord[];
   /** The header that carries API keys; default: none. */
   apiKeyHeader?: string;
@@ -183,12 +188,17 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     metrics,
     logger,
     engine: options.engine ?? engineOf(dataPath.engine),
-    http2: http2Acceptor(metrics),
+    http2: http2Engine(metrics),
   });
-  const url = await server.listen({
+  const address = {
     ...plain(options.listen ?? { kind: 'tcp', host: '127.0.0.1', port: 0 }),
     h2c: options.h2c ?? false,
-  });
+    http2: options.http2 ?? options.tls !== undefined,
+    tls: options.tls === undefined ? null : TLS_SETTINGS,
+  };
+  server.expect(address, 0);
+  if (options.tls !== undefined) server.useTls(tlsMaterial(options.tls));
+  const url = await server.listen(address, 0);
   const clients: RawClient[] = [];
   const totals = new Totals(metrics);
   t.after(async () => {

@@ -1,5 +1,5 @@
 /** A client's connection without a socket, and a minimal owner for it. */
-import type { Downstream } from '../../src/contract/downstream.ts';
+import type { ClientFacts, Downstream } from '../../src/contract/downstream.ts';
 import type { BodyBuffers } from '../../src/http1/body-buffers.ts';
 import { PendingMemory } from '../../src/http1/pending-bytes.ts';
 import type { UnparsedRequest } from '../../src/proxy/handler.ts';
@@ -9,6 +9,7 @@ import { ClientConnection } from '../../src/worker/inbound/wire/client-connectio
 import { FakeTime } from './fake-time.ts';
 import type { MemoryWire } from './memory-wire.ts';
 
+const CLIENT: ClientFacts = { address: '127.0.0.1', scheme: 'http', certSubject: null };
 export const HEADERS_MS = 300;
 export const KEEP_ALIVE_MS = 5_000;
 
@@ -32,7 +33,7 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     super();
     this.buffers = buffers;
     this.wire = wire;
-    this.connection = new ClientConnection('127.0.0.1', this, () => wire, this.pendingMemory);
+    this.connection = new ClientConnection(CLIENT, this, () => wire, this.pendingMemory);
     wire.onDrain = () => this.connection.onDrain();
   }
 
@@ -44,10 +45,6 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
 
   replace(): void {
     throw new Error('nobody takes it over');
-  }
-
-  handOver(): void {
-    throw new Error('handed over');
   }
 
   takeSurplus(): boolean {

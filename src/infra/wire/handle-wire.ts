@@ -163,10 +163,6 @@ class HandleWire extends SocketBound implements Wire {
     return !this.closed && this.#pendingWrites > 0;
   }
 
-  protected get isQuiet(): boolean {
-    return this.#pendingWrites === 0 && !this.#busy;
-  }
-
   get takenBytes(): number {
     const handle = this.#lower ?? this.#handle;
     return handle === null ? 0 : handle.bytesWritten - handle.writeQueueSize;
@@ -289,7 +285,10 @@ class HandleWire extends SocketBound implements Wire {
     const wasBlocked = this.#pendingWrites > 0;
     if (blocks) this.#pendingWrites--;
     this.#busy = false;
-    if (this.closed) return;
+    if (this.closed) {
+      if (this.#endWaits) super.tellEnd();
+      return;
+    }
     if (status < 0) {
       if (this.#queue !== null) this.#pendingWrites--;
       this.#queue = null;
@@ -315,6 +314,11 @@ class HandleWire extends SocketBound implements Wire {
     this.#endWaits = this.#busy && !this.finSent;
     if (this.#endWaits) this.finSent = true;
     else super.end();
+  }
+
+  protected override tellEnd(): void {
+    if (this.#busy) this.#endWaits = true;
+    else super.tellEnd();
   }
 
   #endIfDue(): void {

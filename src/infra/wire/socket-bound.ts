@@ -7,6 +7,8 @@ import { type ConnectTarget, resetOrDestroy } from './wire.ts';
 
 /** After this much silence the operating system asks a backend whether it is there. */
 const KEEP_ALIVE_PROBE_MS = 30_000;
+/** How long the end of a TLS connection may wait for the kernel. */
+const LAST_WORDS_MS = 2_000;
 
 /** SocketBound is the base of HandleWire and SocketWire. A process uses only one of them, so V8 sees one shape. */
 export abstract class SocketBound {
@@ -17,8 +19,8 @@ export abstract class SocketBound {
   protected socket: Socket;
   /** The TCP socket below TLS to a backend; null for any other wire. */
   protected tcp: Socket | null = null;
-  /** The handshake with a backend is over. */
-  #isSecure = false;
+  /** The TLS handshake is over. */
+  #isSecure: boolean;
   protected paused = false;
   /** end() was called: our FIN follows what was written. */
   protected finSent = false;
@@ -26,6 +28,8 @@ export abstract class SocketBound {
   constructor(socket: Socket, events: WireEvents) {
     this.socket = socket;
     this.events = events;
+    // A client's handshake is over before it has a wire.
+    this.#isSecure = 'encrypted' in socket;
     socket.on('error', (error) => this.broken(error));
   }
 
@@ -70,11 +74,17 @@ export abstract class SocketBound {
   }
 
   close(): void {
-    // Over TLS a backend is told of the end (close_notify), unless that would have to wait for it.
-    const mayTell = this.tcp !== null && this.#isSecure && !this.finSent && this.isQuiet;
+    // Over TLS the peer is told of the end (close_notify), unless that would have to wait for it.
+    const mayTell = this.#isSecure && !this.finSent && !this.writeFailed && !this.blocked;
     if (!this.#shut()) return;
-    if (mayTell) this.socket.destroySoon();
+    if (mayTell) this.tellEnd();
     else this.socket.destroy();
+  }
+
+  /** tellEnd sends close_notify and our FIN, and then closes. */
+  protected tellEnd(): void {
+    this.socket.setTimeout(LAST_WORDS_MS, destroySocket);
+    this.socket.destroySoon();
   }
 
   reset(): void {
@@ -90,8 +100,7 @@ export abstract class SocketBound {
     });
   }
 
-  /** Whether nothing that was written is on its way out of this process. */
-  protected abstract readonly isQuiet: boolean;
+  abstract readonly blocked: boolean;
 
   /** applyPaused stops or resumes reading, as `paused` says. */
   protected abstract applyPaused(): void;
@@ -126,4 +135,8 @@ export function connectBackend(socket: Socket, { host, port }: { host: string; p
   socket.setNoDelay(true);
   socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
   socket.connect({ host, port, lookup: backendNames.lookup });
+}
+
+function destroySocket(this: Socket): void {
+  this.destroy();
 }

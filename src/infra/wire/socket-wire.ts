@@ -80,10 +80,6 @@ class SocketWire extends SocketBound implements Wire {
     return !this.closed && this.socket.writableLength > 0;
   }
 
-  protected get isQuiet(): boolean {
-    return !this.blocked;
-  }
-
   /** A piece counts once all of it has left: node's documented API tells no more. */
   get takenBytes(): number {
     return this.socket.bytesWritten - this.socket.writableLength;

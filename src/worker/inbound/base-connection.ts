@@ -23,8 +23,6 @@ export interface ConnectionOwner {
   admit(connection: BaseConnection): void;
   /** replace puts a connection in the place of another one on the same socket. */
   replace(before: BaseConnection, after: BaseConnection): void;
-  /** handOver gives the place of a connection to the one that `begin` admits: the same client, whose protocol is now known. */
-  handOver(from: BaseConnection, begin: () => void): void;
   serve(downstream: Downstream): void;
   /** onOverload counts a connection that is cut because too much waits in the worker. */
   onOverload(): void;
@@ -39,6 +37,21 @@ export function destroyIfGone(socket: Socket, kind: ListenAddress['kind']): bool
   if (isGone) socket.destroy();
   return isGone;
 }
+
+/** clientOf is what is known of the client behind an accepted socket. */
+export function clientOf({ remoteAddress }: Socket): ClientFacts {
+  const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
+  return { address: address ?? UNIX_PEER, scheme: 'http', certSubject: null };
+}
+
+/**
+ * ServeConnection takes over a socket on which the client's first request may begin, and serves one protocol on it. HTTP/1.1 has
+ * one per worker and engine (server.ts, Engine); acceptor.ts calls it.
+ *
+ * @param socket open; a TLSSocket where TLS ends here. Nothing of it was read, and nobody else uses it
+ * @returns the connection; the caller puts it among those of the server. It must call owner.onConnectionClosed once, when it ends
+ */
+export type ServeConnection = (socket: Socket, client: ClientFacts) => BaseConnection;
 
 /** BaseConnection is a client's connection whatever its protocol. What its one deadline means depends on its state. */
 export abstract class BaseConnection implements Placed {
@@ -59,12 +72,10 @@ export abstract class BaseConnection implements Placed {
 
   readonly #deadline = new Deadline(() => this.onDue());
 
-  /** @param remoteAddress as the system names it; undefined on a Unix socket */
-  constructor(remoteAddress: string | undefined, owner: ConnectionOwner) {
+  constructor(client: ClientFacts, owner: ConnectionOwner) {
     this.owner = owner;
     this.sinceMs = owner.timer.monotonicMs();
-    const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
-    this.client = { address: address ?? UNIX_PEER, scheme: 'http', certSubject: null };
+    this.client = client;
   }
 
   /** destroy closes it, whatever is under way; onConnectionClosed follows. */

@@ -2,38 +2,25 @@
  * The first bytes of a connection where HTTP/2 may come without TLS (`h2c`): with prior knowledge a client begins with the preface
  * (RFC 9113 §3.4), which is no request of HTTP/1.1. The bytes are put back, and the connection is handed over to its protocol.
  */
-import type { Server, Socket } from 'node:net';
-import { BaseConnection, type ConnectionOwner, destroyIfGone } from './base-connection.ts';
+import type { Socket } from 'node:net';
+import type { ClientFacts } from '../../contract/downstream.ts';
+import { BaseConnection, type ConnectionOwner, type ServeConnection } from './base-connection.ts';
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 /** What a refused client gets to read its answer. */
 const REFUSED_MS = 2_000;
 
-/** Protocols is what begins on the socket once its protocol is known; each calls `owner.admit`. */
-interface Protocols {
-  http1(): void;
-  http2(): void;
+interface FirstProtocols {
+  http1: ServeConnection;
+  h2: ServeConnection;
 }
 
-/** detectPreface puts FirstBytes before the listeners of an engine's server. @param http2 begins HTTP/2 on a socket */
-export function detectPreface(server: Server, owner: ConnectionOwner, http2: (socket: Socket) => void): void {
-  const listeners = server.listeners('connection') as ((socket: Socket) => void)[];
-  server.removeAllListeners('connection');
-  server.on('connection', (socket: Socket) => {
-    if (destroyIfGone(socket, socket.remoteAddress === undefined ? 'unix' : 'tcp')) return;
-    const http1 = (): void => {
-      for (const listener of listeners) listener.call(server, socket);
-    };
-    owner.admit(new FirstBytes(socket, owner, { http1, http2: () => http2(socket) }));
-  });
-}
-
-/** FirstBytes is a connection until its protocol is known. */
-class FirstBytes extends BaseConnection {
+/** FirstBytes is a connection until its protocol is known; made by Acceptor. */
+export class FirstBytes extends BaseConnection {
   readonly protocol = 'pending';
   readonly idle = true;
   readonly #socket: Socket;
-  readonly #protocols: Protocols;
+  readonly #protocols: FirstProtocols;
   #bytes: Buffer = Buffer.alloc(0);
   #isRefused = false;
 
@@ -42,8 +29,8 @@ class FirstBytes extends BaseConnection {
   readonly #onError = (): void => undefined;
   readonly #onClose = (): void => this.leave();
 
-  constructor(socket: Socket, owner: ConnectionOwner, protocols: Protocols) {
-    super(socket.remoteAddress, owner);
+  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, protocols: FirstProtocols) {
+    super(client, owner);
     this.#socket = socket;
     this.#protocols = protocols;
     socket.on('data', this.#onData);
@@ -71,11 +58,12 @@ class FirstBytes extends BaseConnection {
     const size = Math.min(this.#bytes.length, PREFACE.length);
     const isPreface = this.#bytes.compare(PREFACE, 0, size, 0, size) === 0;
     if (!isPreface) this.#handOver(this.#protocols.http1);
-    else if (size === PREFACE.length) this.#handOver(this.#protocols.http2);
+    else if (size === PREFACE.length) this.#handOver(this.#protocols.h2);
   }
 
-  #handOver(begin: () => void): void {
+  #handOver(serve: ServeConnection): void {
     const socket = this.#socket;
+    if (socket.destroyed) return;
     socket.off('data', this.#onData);
     socket.off('end', this.#onEnd);
     socket.off('close', this.#onClose);
@@ -83,9 +71,9 @@ class FirstBytes extends BaseConnection {
     // Paused, for a flowing socket would give the bytes to nobody.
     socket.pause();
     socket.unshift(this.#bytes);
-    this.owner.handOver(this, begin);
+    this.owner.replace(this, serve(socket, this.client));
     socket.off('error', this.#onError);
-    if (begin === this.#protocols.http1) socket.resume();
+    if (serve === this.#protocols.http1) socket.resume();
   }
 
   /** Half a preface may have been half a request line. */

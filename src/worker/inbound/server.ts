@@ -1,9 +1,10 @@
 /** The listeners of a worker and the connections that they accept: caps, drain, and what the connections share. */
-import type { Server, Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ConnectionProtocol } from '../../contract/connection-protocol.ts';
 import type { Downstream } from '../../contract/downstream.ts';
 import type { LimitSettings, ListenSettings } from '../../contract/settings.ts';
+import type { TlsMaterial } from '../../contract/tls.ts';
 import { processBodyBuffers } from '../../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
@@ -14,9 +15,9 @@ import { atMost } from '../../infra/with-deadline.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
 import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
-import type { BaseConnection, ConnectionOwner } from './base-connection.ts';
-import { detectPreface } from './first-bytes.ts';
-import type { Http2Acceptor } from './h2/accept-http2.ts';
+import { Acceptor, type Protocols } from './acceptor.ts';
+import type { BaseConnection, ConnectionOwner, ServeConnection } from './base-connection.ts';
+import { Handshakes } from './tls/handshakes.ts';
 
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
 const DRAIN_IDLE_MS = 250;
@@ -28,8 +29,8 @@ const CROWDED_RATIO = 1.15;
 /** Below this mean no connection is ended: some clients overlook `Connection: close`. */
 const CROWDED_MEAN_MIN = 100;
 
-/** Engine makes the server of one address, which does not listen yet: our own HTTP/1.1 on wires (wire/), or raw node:http (node/). */
-export type Engine = (owner: ConnectionOwner, listen: ListenSettings) => Server;
+/** Engine serves one protocol: HTTP/1.1 of our own on wires (wire/) or by raw node:http (node/), HTTP/2 (h2/). Called once per worker. */
+export type Engine = (owner: ConnectionOwner) => ServeConnection;
 
 export interface InboundServerDeps {
   /** The plan in force; see ConnectionOwner. */
@@ -40,7 +41,7 @@ export interface InboundServerDeps {
   logger: Logger;
   engine: Engine;
   /** null where no address has HTTP/2. */
-  http2: Http2Acceptor | null;
+  http2: Engine | null;
   /** Called before the listeners close; resolves once the primary deals this worker no further connection. */
   endDeal?: () => Promise<unknown>;
 }
@@ -62,8 +63,10 @@ export class InboundServer implements ConnectionOwner {
   readonly #deps: InboundServerDeps;
   /** Open listeners; null once they were closed. */
   #listeners: Server[] | null = [];
-  /** The servers of the addresses whose connections the primary deals, by the index of the address. */
-  readonly #dealt = new Map<number, Server>();
+  /** By the index of the address in `listen`. */
+  readonly #acceptors: Acceptor[] = [];
+  readonly #protocols: Protocols;
+  readonly #handshakes: Handshakes;
   readonly #connections = new PlacedList<BaseConnection>();
   /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
   #perAddress: Map<string, number> | null = null;
@@ -77,13 +80,13 @@ export class InboundServer implements ConnectionOwner {
   /** The number of connections that must end with their next answer, because other workers have fewer. */
   #surplus = 0;
   #onEmpty: (() => void) | null = null;
-  /** The connection whose place the next one takes; see handOver. */
-  #handing: BaseConnection | null = null;
 
   constructor(deps: InboundServerDeps) {
     this.#deps = deps;
     this.timer = deps.timer;
-    const { metrics } = deps;
+    const { metrics, logger, timer } = deps;
+    this.#handshakes = new Handshakes({ metrics, logger, monotonicMs: () => timer.monotonicMs() });
+    this.#protocols = { http1: deps.engine(this), h2: deps.http2?.(this) ?? null };
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
     this.#shedCell = metrics.series('sluice_shed_total', 'connections');
     this.#shedPerAddressCell = metrics.series('sluice_shed_total', 'connections_per_ip');
@@ -105,9 +108,24 @@ export class InboundServer implements ConnectionOwner {
     return this.#deps.plan();
   }
 
-  /** listen opens one address and returns its URL; see openListener, also for its parameters and errors. */
-  async listen(address: ListenSettings, inheritedFd: number | null = null): Promise<string> {
-    const server = this.#serverOf(address);
+  /** expect prepares for connections to the address of this index in `listen`: the primary deals them, or listen follows. */
+  expect(address: ListenSettings, index: number): Acceptor {
+    const acceptor = new Acceptor({
+      address,
+      owner: this,
+      protocols: this.#protocols,
+      handshakes: this.#handshakes,
+    });
+    this.#acceptors[index] = acceptor;
+    return acceptor;
+  }
+
+  /** listen opens an expected address and returns its URL; see openListener, also for its parameters and errors. */
+  async listen(address: ListenSettings, index: number, inheritedFd: number | null = null): Promise<string> {
+    const acceptor = this.#acceptors[index] ?? this.expect(address, index);
+    // With this highWaterMark, node stops reading a paused socket once one read waits in it.
+    const options = { allowHalfOpen: true, noDelay: true, highWaterMark: 1 };
+    const server = createServer(options, (socket) => acceptor.accept(socket));
     const url = await openListener(server, address, inheritedFd);
     if (this.#listeners === null) void closeListeners([server], 0);
     else this.#listeners.push(server);
@@ -115,27 +133,18 @@ export class InboundServer implements ConnectionOwner {
     return url;
   }
 
-  #serverOf(address: ListenSettings): Server {
-    const { engine, http2 } = this.#deps;
-    const server = engine(this, address);
-    if (address.h2c && http2 !== null) detectPreface(server, this, (socket) => http2(socket, this));
-    return server;
-  }
-
-  /** expect prepares for the connections of the address of this index in `listen`, which the primary deals. */
-  expect(address: ListenSettings, index: number): void {
-    const server = this.#serverOf(address);
-    this.#dealt.set(index, server);
-    // node:http begins to watch its deadlines when it listens, which this one never does.
-    server.emit('listening');
+  /** useTls gives every expected address its certificates and ticket keys for handshakes from now on. */
+  useTls({ ticketKeys, addresses }: TlsMaterial): void {
+    const keys = Buffer.from(ticketKeys, 'base64');
+    for (const tls of addresses) this.#acceptors[tls.address]?.useTls(tls, keys);
   }
 
   /** take is called with each connection that the primary deals, in the turn in which it came. */
   take(index: number, socket: Socket): void {
-    const server = this.#dealt.get(index);
+    const acceptor = this.#acceptors[index];
     socket.allowHalfOpen = true;
-    if (server === undefined) socket.destroy();
-    else server.emit('connection', socket);
+    if (acceptor === undefined) socket.destroy();
+    else acceptor.accept(socket);
   }
 
   /**
@@ -238,26 +247,11 @@ export class InboundServer implements ConnectionOwner {
     this.#connections.remove(before);
     this.#connections.add(after);
     after.counted = before.counted;
-  }
-
-  handOver(from: BaseConnection, begin: () => void): void {
-    this.#handing = from;
-    begin();
-    if (this.#handing === null) return;
-    // The client is gone, and nobody took it over.
-    this.#handing = null;
-    this.onConnectionClosed(from);
+    if (this.draining) after.beginDrain();
   }
 
   admit(connection: BaseConnection): void {
-    const from = this.#handing;
-    this.#handing = null;
-    if (from === null) this.#admitNew(connection);
-    else this.replace(from, connection);
     if (this.draining) connection.beginDrain();
-  }
-
-  #admitNew(connection: BaseConnection): void {
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);
     const shedCell = this.#shedCellFor(this.plan.limits, this.#countOf(connection, this.plan));

@@ -16,6 +16,7 @@ import {
   type ServerHttp2Stream,
 } from 'node:http2';
 import type { Socket } from 'node:net';
+import type { ClientFacts } from '../../../contract/downstream.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { FloodGuard, type FloodKind, hasControlFlood } from './flood-guard.ts';
@@ -62,8 +63,8 @@ export class ClientSession extends BaseConnection implements StreamOwner {
   #unreadHeadId = 0;
   #unreadHeadMs = 0;
 
-  constructor(socket: Socket, owner: ConnectionOwner, countFlood: FloodCounter) {
-    super(socket.remoteAddress, owner);
+  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, countFlood: FloodCounter) {
+    super(client, owner);
     this.#socket = socket;
     this.#countFlood = countFlood;
     this.#openedMs = this.sinceMs;

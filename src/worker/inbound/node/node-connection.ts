@@ -10,6 +10,7 @@
  * RELEASED   release     the socket belongs to a ClientConnection, which serves its last request: an upgrade. Final.
  */
 import { Socket } from 'node:net';
+import type { ClientFacts } from '../../../contract/downstream.ts';
 import { resetOrDestroy } from '../../../infra/wire/wire.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import type { ConnectionOwner } from '../base-connection.ts';
@@ -65,8 +66,8 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
   /** bytesRead at the first answer in a drain: later requests are not served. */
   #drainedAtBytes = Number.POSITIVE_INFINITY;
 
-  constructor(socket: Socket, owner: ConnectionOwner, queued: QueuedRequests) {
-    super(socket.remoteAddress, owner);
+  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, queued: QueuedRequests) {
+    super(client, owner);
     this.socket = socket;
     this.#queued = queued;
     socket.on('end', this.#ended);

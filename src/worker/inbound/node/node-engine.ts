@@ -7,14 +7,13 @@ import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { systemCodeOf } from '../../../contract/errors.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
-import type { ListenAddress } from '../../../contract/settings.ts';
 import type { Wire, WireEvents } from '../../../contract/wire.ts';
 import { PendingMemory } from '../../../http1/pending-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
 import { http } from '../../../infra/node-http.ts';
 import { socketWires } from '../../../infra/wire/socket-wire.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
-import { type ConnectionOwner, destroyIfGone } from '../base-connection.ts';
+import type { ConnectionOwner } from '../base-connection.ts';
 import type { Engine } from '../server.ts';
 import { ClientConnection } from '../wire/client-connection.ts';
 import { HEAD_CHECK_MS, NodeConnection, type QueuedRequests } from './node-connection.ts';
@@ -22,9 +21,6 @@ import { NodeDownstream } from './node-downstream.ts';
 
 /** Room for method, version and line end beside targetBytes and headerBytes. */
 const PARSER_MARGIN_BYTES = 1024;
-
-/** node stops reading once this much of an unread body waits. It keeps 200 bytes per chunk: 2.4 MB for a read of 1-byte chunks. */
-const QUEUED_BODY_BYTES = 1;
 
 /** The parser of node has checked the sizes. */
 const NO_LIMITS = { targetBytes: Number.POSITIVE_INFINITY, headerBytes: Number.POSITIVE_INFINITY };
@@ -42,21 +38,28 @@ type HttpServer = Server & { maxHeaderSize?: number };
 export function nodeEngine(): Engine {
   const queued: QueuedRequests = { count: 0 };
   const pendingMemory = new PendingMemory();
-  return (owner, { kind }) => makeServer(owner, kind, queued, pendingMemory);
+  return (owner) => {
+    const server = makeServer(owner, pendingMemory);
+    // node begins to watch its deadlines when a server listens, which this one never does.
+    server.emit('listening');
+    return (socket: OwnedSocket, client) => {
+      const { limits, timeouts } = owner.plan;
+      server.headersTimeout = timeouts.headersMs;
+      server.maxHeadersCount = limits.headerCount + 1;
+      server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
+      const connection = new NodeConnection(socket, client, owner, queued);
+      socket[CONNECTION] = connection;
+      server.emit('connection', socket);
+      return connection;
+    };
+  };
 }
 
-function makeServer(
-  owner: ConnectionOwner,
-  kind: ListenAddress['kind'],
-  queued: QueuedRequests,
-  pendingMemory: PendingMemory,
-): Server {
+function makeServer(owner: ConnectionOwner, pendingMemory: PendingMemory): HttpServer {
   const reader = new RequestHeadReader();
   const server: HttpServer = http.createServer({
-    highWaterMark: QUEUED_BODY_BYTES,
     keepAliveTimeout: 0,
     optimizeEmptyRequests: true,
-    noDelay: true,
     requestTimeout: 0,
     headersTimeout: owner.plan.timeouts.headersMs,
     connectionsCheckingInterval: HEAD_CHECK_MS,
@@ -64,17 +67,6 @@ function makeServer(
     requireHostHeader: false,
     shouldUpgradeCallback: mayUpgrade,
     httpValidation: 'strict',
-  });
-  // Before node's own listener, which reads the limits set here.
-  server.prependListener('connection', (socket: OwnedSocket) => {
-    const { limits, timeouts } = owner.plan;
-    server.headersTimeout = timeouts.headersMs;
-    server.maxHeadersCount = limits.headerCount + 1;
-    server.maxHeaderSize = limits.headerBytes + limits.targetBytes + PARSER_MARGIN_BYTES;
-    if (destroyIfGone(socket, kind)) return;
-    const connection = new NodeConnection(socket, owner, queued);
-    socket[CONNECTION] = connection;
-    owner.admit(connection);
   });
   const onRequest = (request: IncomingMessage, response: ServerResponse): void => {
     const connection = connectionOf(request.socket);
@@ -99,7 +91,7 @@ function makeServer(
     connection.release();
     delete socket[CONNECTION];
     const makeWire = (events: WireEvents): Wire => socketWires.accept(socket, events);
-    const next = new ClientConnection(socket.remoteAddress, owner, makeWire, pendingMemory);
+    const next = new ClientConnection(connection.client, owner, makeWire, pendingMemory);
     owner.replace(connection, next);
     next.begin(head, early);
   });

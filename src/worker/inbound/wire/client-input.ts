@@ -1,4 +1,5 @@
 /** The bytes that a client sends: read, kept until their turn comes, and not read from a client that is too far ahead. */
+import type { ClientFacts } from '../../../contract/downstream.ts';
 import type { Wire, WireEvents } from '../../../contract/wire.ts';
 import { PENDING_MAX_BYTES, PendingBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { RequestHeadReader } from '../../../http1/request-head-reader.ts';
@@ -43,12 +44,12 @@ export abstract class ClientInput extends Http1Connection<ClientRequest> impleme
   #paused = false;
 
   constructor(
-    remoteAddress: string | undefined,
+    client: ClientFacts,
     owner: ConnectionOwner,
     makeWire: (events: WireEvents) => Wire,
     pendingMemory: PendingMemory,
   ) {
-    super(remoteAddress, owner);
+    super(client, owner);
     this.#lent = owner.buffers.shared;
     this.pendingMemory = pendingMemory;
     this.pending = new PendingBytes(this);

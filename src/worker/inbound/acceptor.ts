@@ -1,0 +1,80 @@
+/**
+ * The way of a client's connection from accept to the protocol that serves it. It is one of the server's connections from the first step on:
+ *
+ * 1. destroyIfGone
+ * 2. under TLS the handshake (tls/handshake.ts), and ALPN; with h2c the first bytes (first-bytes.ts)
+ * 3. a ServeConnection: HTTP/1.1 (wire/ or node/) or HTTP/2 (h2/)
+ */
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import type { ClientFacts } from '../../contract/downstream.ts';
+import type { ListenSettings } from '../../contract/settings.ts';
+import type { TlsAddress } from '../../contract/tls.ts';
+import {
+  type BaseConnection,
+  type ConnectionOwner,
+  clientOf,
+  destroyIfGone,
+  type ServeConnection,
+} from './base-connection.ts';
+import { FirstBytes } from './first-bytes.ts';
+import { Handshake, type HandshakeHost } from './tls/handshake.ts';
+import type { Handshakes } from './tls/handshakes.ts';
+import { type ContextCache, TlsTerminator } from './tls/terminator.ts';
+
+/** Protocols are those that a worker serves. */
+export interface Protocols {
+  http1: ServeConnection;
+  /** null where no address has HTTP/2. */
+  h2: ServeConnection | null;
+}
+
+interface AcceptorOptions {
+  address: ListenSettings;
+  owner: ConnectionOwner;
+  protocols: Protocols;
+  handshakes: Handshakes;
+}
+
+/** Acceptor is made by InboundServer for each address. */
+export class Acceptor implements HandshakeHost {
+  readonly handshakes: Handshakes;
+  readonly #options: AcceptorOptions;
+  readonly #contexts: ContextCache = new Map();
+  terminator: TlsTerminator | null = null;
+
+  constructor(options: AcceptorOptions) {
+    this.#options = options;
+    this.handshakes = options.handshakes;
+  }
+
+  /** useTls takes the certificates and ticket keys for handshakes from now on. See TlsTerminator, also for errors. */
+  useTls(tls: TlsAddress, ticketKeys: Buffer): void {
+    const { address, protocols } = this.#options;
+    // The preferred one first.
+    const offered = address.http2 && protocols.h2 !== null ? ['h2', 'http/1.1'] : ['http/1.1'];
+    this.terminator = new TlsTerminator(tls, ticketKeys, offered, this.#contexts);
+  }
+
+  /** accept is given each accepted socket, in the turn in which it came. */
+  accept(socket: Socket): void {
+    const { address, owner } = this.#options;
+    if (!destroyIfGone(socket, address.kind)) owner.admit(this.#begin(socket, clientOf(socket)));
+  }
+
+  #begin(socket: Socket, client: ClientFacts): BaseConnection {
+    const { address, owner, protocols } = this.#options;
+    const { http1, h2 } = protocols;
+    if (address.tls !== null) return new Handshake(socket, client, owner, this);
+    return address.h2c && h2 !== null
+      ? new FirstBytes(socket, client, owner, { http1, h2 })
+      : http1(socket, client);
+  }
+
+  secured(handshake: Handshake, socket: TLSSocket, client: ClientFacts): void {
+    const { owner, protocols } = this.#options;
+    // A client without ALPN speaks HTTP/1.1.
+    const serve = (socket.alpnProtocol === 'h2' && protocols.h2) || protocols.http1;
+    owner.replace(handshake, serve(socket, client));
+  }
+}

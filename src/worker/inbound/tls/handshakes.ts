@@ -1,0 +1,77 @@
+/** What the handshakes of a worker share: the bound on those under way, the counters, and the log. */
+import type { Logger } from '../../../infra/logging/logger.ts';
+import { PlacedList } from '../../../infra/placed-list.ts';
+import type { WorkerMetrics } from '../../../infra/worker-metrics.ts';
+
+/**
+ * How a handshake ended. failed: client and Sluice did not agree, or the client's certificate is not valid. timeout: it took too
+ * long. aborted: the client left. plaintext: the client sent something else than TLS. shed: too many were under way.
+ */
+export type HandshakeResult = 'ok' | 'failed' | 'timeout' | 'aborted' | 'plaintext' | 'shed';
+
+/** A handshake takes some 50 KiB until it is done. */
+export const MAX_HANDSHAKES = 1_024;
+/** The value of the label `version` of a handshake that did not succeed. */
+const NO_VERSION = 'none';
+const LOG_EVERY_MS = 1_000;
+/** More than OpenSSL has. */
+const MAX_KINDS = 500;
+
+/** UnderWay is the place of a handshake among those under way. */
+export interface UnderWay {
+  place: number;
+  /** shed ends it in favour of others. */
+  shed(): void;
+}
+
+interface HandshakesOptions {
+  metrics: WorkerMetrics;
+  logger: Logger;
+  monotonicMs: () => number;
+}
+
+/** Handshakes is made once per worker. */
+export class Handshakes {
+  readonly #options: HandshakesOptions;
+  readonly #underWay = new PlacedList<UnderWay>();
+  /** When each kind of failure was logged last. */
+  readonly #loggedMs = new Map<string, number>();
+
+  constructor(options: HandshakesOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * begun is called with each connection that gets state of TLS. Above the bound a random one ends: that of a client that is slow on purpose
+   * is there for ten seconds, and an honest one for milliseconds.
+   */
+  begun(handshake: UnderWay): void {
+    const { items } = this.#underWay;
+    if (items.length >= MAX_HANDSHAKES) items[Math.floor(Math.random() * items.length)]?.shed();
+    this.#underWay.add(handshake);
+  }
+
+  ended(handshake: UnderWay): void {
+    this.#underWay.remove(handshake);
+  }
+
+  /** succeeded counts one. @param version as node names it: TLSv1.2, TLSv1.3 */
+  succeeded(version: string, resumed: boolean): void {
+    this.#count('ok', version, resumed);
+  }
+
+  /** failed counts one, and logs each kind once per second at most. @param kind a code, from a closed set @param clientIp its address */
+  failed(result: HandshakeResult, kind: string, clientIp: string): void {
+    this.#count(result, NO_VERSION, false);
+    const nowMs = this.#options.monotonicMs();
+    if (nowMs - (this.#loggedMs.get(kind) ?? Number.NEGATIVE_INFINITY) < LOG_EVERY_MS) return;
+    if (this.#loggedMs.size >= MAX_KINDS) this.#loggedMs.clear();
+    this.#loggedMs.set(kind, nowMs);
+    this.#options.logger.info({ result, kind, clientIp }, 'TLS handshake failed');
+  }
+
+  #count(result: HandshakeResult, version: string, resumed: boolean): void {
+    const { metrics } = this.#options;
+    metrics.add(metrics.series('sluice_tls_handshakes_total', result, version, String(resumed)), 1);
+  }
+}

@@ -1,0 +1,100 @@
+/**
+ * Ends the TLS of clients at one address, with the certificates of one moment: a change makes a new terminator. Handshakes under way go on
+ * with the old one.
+ *
+ * A tls.Server that never listens does the handshakes, because only a server of node checks client certificates by documented API.
+ * It does not say to which accepted socket a TLSSocket belongs; the asynchronous context of the handshake does.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { constants } from 'node:crypto';
+import type { Socket } from 'node:net';
+import { createSecureContext, createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls';
+import { HANDSHAKE_MS, type TlsAddress } from '../../../contract/tls.ts';
+import { CertificateNames } from './certificate-names.ts';
+
+/** HandshakeEvents is who waits for a handshake. It may hear of several failures. */
+export interface HandshakeEvents {
+  /** The client asked for a name of no certificate. The failure follows; until now nothing was sent to it. */
+  onUnknownName(): void;
+  /** The handshake is done, and nothing of the client's was read yet. */
+  onSecure(socket: TLSSocket): void;
+  onFailed(error: Error): void;
+}
+
+/** Of all workers and instances, so that a ticket of one is valid in the others. */
+const SESSION_ID_CONTEXT = 'sluice';
+/** Node gives twice as long as we do: our own deadline counts from the accept. */
+const NODE_TIMEOUT_MS = HANDSHAKE_MS * 2;
+
+/** Contexts by certificate and options; a change of one certificate makes one context. */
+export type ContextCache = Map<string, SecureContext>;
+
+/** The handshake that the running code is part of. */
+const current = new AsyncLocalStorage<{ events: HandshakeEvents | null }>();
+
+export class TlsTerminator {
+  readonly #server: Server;
+  readonly #names = new CertificateNames<SecureContext>();
+  readonly #refusesUnknown: boolean;
+
+  /**
+   * Throws where OpenSSL cannot use a certificate; the primary has tried each of them.
+   * @param ticketKeys 48 bytes
+   * @param alpn in our order of preference
+   * @param made contexts of the terminator before; afterwards those of this one
+   */
+  constructor(address: TlsAddress, ticketKeys: Buffer, alpn: string[], made: ContextCache) {
+    const { certificates, minVersion, clientAuth, clientCa } = address;
+    const common = {
+      minVersion,
+      sessionIdContext: SESSION_ID_CONTEXT,
+      secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
+      ...(clientCa !== null && { ca: clientCa }),
+    };
+    const before = new Map(made);
+    made.clear();
+    for (const { names, cert, key } of certificates) {
+      const id = JSON.stringify([cert, key, minVersion, clientCa]);
+      const context = before.get(id) ?? createSecureContext({ ...common, cert, key });
+      made.set(id, context);
+      for (const name of names) this.#names.add(name, context);
+    }
+    this.#refusesUnknown = address.unknownNames === 'refuse';
+    const [first] = certificates;
+    this.#server = createServer({
+      ...common,
+      ...(first !== undefined && { cert: first.cert, key: first.key }),
+      ticketKeys,
+      ALPNProtocols: alpn,
+      SNICallback: (name, answer) => this.#choose(name, answer),
+      requestCert: clientAuth !== 'off',
+      rejectUnauthorized: clientAuth === 'require',
+      handshakeTimeout: NODE_TIMEOUT_MS,
+    });
+    this.#server.on('secureConnection', (socket) => takeEvents()?.onSecure(socket));
+    this.#server.on('tlsClientError', (error) => takeEvents()?.onFailed(error));
+  }
+
+  /** start begins a handshake on an accepted socket, which node's TLSSocket owns from now on. */
+  start(socket: Socket, events: HandshakeEvents): void {
+    current.run({ events }, () => this.#server.emit('connection', socket));
+  }
+
+  /** Called within a handshake; must not throw. Without a context the client gets the default certificate. */
+  #choose(name: string, answer: (error: Error | null, context?: SecureContext) => void): void {
+    const found = this.#names.find(name);
+    if (found !== undefined || !this.#refusesUnknown) answer(null, found);
+    else {
+      current.getStore()?.events?.onUnknownName();
+      answer(new Error('no certificate has this name'));
+    }
+  }
+}
+
+/** The context lives as long as the connection, and must not keep what has only to do with the handshake. */
+function takeEvents(): HandshakeEvents | null {
+  const store = current.getStore();
+  const events = store?.events ?? null;
+  if (store !== undefined) store.events = null;
+  return events;
+}
