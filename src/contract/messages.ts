@@ -8,9 +8,10 @@ import { BACKEND_AVAILABILITY } from './health.ts';
 import { METRICS_DELTA } from './metrics.ts';
 import type { LogSettings, WorkerSettings } from './settings.ts';
 import { type Fitting, fits, type Shape, type Typed } from './shape.ts';
+import { TLS_ADDRESS } from './tls.ts';
 
 /** Raised with every change of a shape; the primary and a worker refuse each other when theirs differ. */
-export const PROTOCOL_VERSION = 9;
+export const PROTOCOL_VERSION = 10;
 
 /** The environment variable that holds a worker's WorkerPlace as JSON. */
 export const WORKER_PLACE = 'SLUICE_WORKER_PLACE';
@@ -101,6 +102,8 @@ const PRIMARY_SHAPES = {
   'api-key-secret': { secret: { nullOr: 'string' } },
   /** All challenges of certificate authorities that are open now, at most MAX_ACME_CHALLENGES; acknowledged by its version. */
   'acme-challenges': { version: 'number', challenges: { listOf: ACME_CHALLENGE } },
+  /** Certificates and ticket keys of all addresses with TLS; before the settings, and again with every change. */
+  tls: { ticketKeys: 'string', addresses: { listOf: TLS_ADDRESS } },
   'bucket-replies': { id: 'number', replies: { listOf: { nullOr: TAKE_REPLY } } },
   /** An operator has refilled these buckets in the store: the worker forgets what it knows and holds of them. */
   'bucket-reset': { keys: STRINGS },

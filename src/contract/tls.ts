@@ -33,7 +33,6 @@ export const TLS_ADDRESS = {
   },
 } as const;
 
-export type TlsCertificate = Fitting<typeof TLS_CERTIFICATE>;
 export type TlsAddress = Fitting<typeof TLS_ADDRESS>;
 
 /** TlsMaterial is all of it. */

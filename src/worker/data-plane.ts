@@ -6,6 +6,7 @@ import { backendKey } from '../contract/health.ts';
 import type { PrimaryMessage, WorkerMessage, WorkerPlace } from '../contract/messages.ts';
 import { liveSeries } from '../contract/metrics.ts';
 import type { WorkerSettings } from '../contract/settings.ts';
+import type { TlsMaterial } from '../contract/tls.ts';
 import { backendNames } from '../infra/backend-names.ts';
 import { OncePerSecond } from '../infra/logging/once-per-second.ts';
 import type { RedisConnection } from '../infra/redis/redis.ts';
@@ -24,13 +25,25 @@ import { wireEngine } from './inbound/wire/wire-engine.ts';
 type SettingsMessage = Extract<PrimaryMessage, { type: 'settings' }>;
 type TrafficMessage = Exclude<
   PrimaryMessage,
-  { type: 'settings' | 'clients' | 'api-key-secret' | 'acme-challenges' | 'list-tunnels' | 'drain' | 'stop' }
+  {
+    type:
+      | 'settings'
+      | 'clients'
+      | 'api-key-secret'
+      | 'acme-challenges'
+      | 'tls'
+      | 'list-tunnels'
+      | 'drain'
+      | 'stop';
+  }
 >;
 
 export interface DataPlaneOptions
   extends WorkerPlace,
     Omit<PlanDeps, 'wires' | 'onFault'>,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {
+  /** null where no address has TLS. */
+  tls: TlsMaterial | null;
   send: (message: WorkerMessage) => boolean;
 }
 
@@ -104,6 +117,8 @@ export class DataPlane {
       return this.#dealEnded.promise;
     };
     this.#server = new InboundServer({ ...options, plan, handler: this.#handler, endDeal });
+    for (const [index, address] of first.settings.listen.entries()) this.#server.expect(address, index);
+    if (options.tls !== null) this.useTls(options.tls);
   }
 
   /** listen opens every address. Throws LbError listen_failed. */
@@ -112,9 +127,13 @@ export class DataPlane {
     await this.#redis?.waitForFirstAttempt(FIRST_CONNECTION_MS);
     for (const [index, address] of this.settings.listen.entries()) {
       const fd = this.#options.listenFds[index] ?? null;
-      if (fd === null) this.#server.expect(address, index);
-      else await this.#server.listen(address, index, fd);
+      if (fd !== null) await this.#server.listen(address, index, fd);
     }
+  }
+
+  /** useTls replaces the certificates and ticket keys of every address; see InboundServer. */
+  useTls(material: TlsMaterial): void {
+    this.#server.useTls(material);
   }
 
   /** applySettings swaps in the plan of a later revision; requests under way keep theirs. */

@@ -19,6 +19,7 @@ import {
   WORKER_PLACE,
   type WorkerPlace,
 } from '../contract/messages.ts';
+import type { TlsMaterial } from '../contract/tls.ts';
 import { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { ACCESS_LINES, APPLICATION_LINES, LineWriter } from '../infra/logging/line-writer.ts';
 import { accessLogOf, attachLog, makeLogger } from '../infra/logging/logger.ts';
@@ -58,6 +59,8 @@ class WorkerMain {
   readonly #challenges = new Map<string, string>();
   #utilization = performance.eventLoopUtilization();
   #dataPlane: DataPlane | null = null;
+  /** null where no address has TLS. */
+  #tls: TlsMaterial | null = null;
   /** Resolves once all earlier steps are done: settings, and what must not overtake them (#next). */
   #settled = Promise.resolve();
   #ending = false;
@@ -95,6 +98,13 @@ class WorkerMain {
         break;
       case 'api-key-secret':
         this.#directory.useSecret(message.secret);
+        break;
+      case 'tls':
+        // Behind settings that may still open the data plane.
+        this.#next(() => {
+          this.#tls = message;
+          this.#dataPlane?.useTls(message);
+        });
         break;
       case 'acme-challenges': {
         const { version, challenges } = message;
@@ -140,6 +150,7 @@ class WorkerMain {
       metrics: this.#metrics,
       lookup: this.#directory,
       challenges: this.#challenges,
+      tls: this.#tls,
       accessLog: accessLogOf(this.#place.log.format, this.#lines.access),
       send: (toPrimary) => this.#link.send(toPrimary),
     });

@@ -3,6 +3,7 @@ import { createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ConnectionProtocol } from '../../contract/connection-protocol.ts';
 import type { Downstream } from '../../contract/downstream.ts';
+import { toError } from '../../contract/errors.ts';
 import type { LimitSettings, ListenSettings } from '../../contract/settings.ts';
 import type { TlsMaterial } from '../../contract/tls.ts';
 import { processBodyBuffers } from '../../http1/body-buffers.ts';
@@ -10,6 +11,7 @@ import type { DeadlineTimer } from '../../infra/deadline-timer.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { closeListeners, openListener, QUEUE_REST_MS } from '../../infra/listeners.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
+import { OncePerSecond } from '../../infra/logging/once-per-second.ts';
 import { NOWHERE, PlacedList } from '../../infra/placed-list.ts';
 import { atMost } from '../../infra/with-deadline.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
@@ -85,7 +87,7 @@ export class InboundServer implements ConnectionOwner {
     this.#deps = deps;
     this.timer = deps.timer;
     const { metrics, logger, timer } = deps;
-    this.#handshakes = new Handshakes({ metrics, logger, monotonicMs: () => timer.monotonicMs() });
+    this.#handshakes = new Handshakes({ metrics, logger, lines: new OncePerSecond(timer) });
     this.#protocols = { http1: deps.engine(this), h2: deps.http2?.(this) ?? null };
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
     this.#shedCell = metrics.series('sluice_shed_total', 'connections');
@@ -136,7 +138,13 @@ export class InboundServer implements ConnectionOwner {
   /** useTls gives every expected address its certificates and ticket keys for handshakes from now on. */
   useTls({ ticketKeys, addresses }: TlsMaterial): void {
     const keys = Buffer.from(ticketKeys, 'base64');
-    for (const tls of addresses) this.#acceptors[tls.address]?.useTls(tls, keys);
+    for (const tls of addresses) {
+      try {
+        this.#acceptors[tls.address]?.useTls(tls, keys);
+      } catch (thrown) {
+        this.#deps.logger.error({ err: toError(thrown) }, 'certificates cannot be used, the old ones stay');
+      }
+    }
   }
 
   /** take is called with each connection that the primary deals, in the turn in which it came. */

@@ -22,7 +22,7 @@ export function clientSubject(socket: TLSSocket): { name: string | null } | { pr
  *
  * @param subject as node gives it: a line per part, the widest first; special and control characters are escaped
  */
-export function distinguishedName(subject: string): string {
+function distinguishedName(subject: string): string {
   const parts = subject.split('\n').reverse().join(',');
   return parts.replace(/[^\x20-\x7e]/gu, (character) =>
     Array.from(

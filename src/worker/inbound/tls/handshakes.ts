@@ -1,5 +1,6 @@
 /** What the handshakes of a worker share: the bound on those under way, the counters, and the log. */
 import type { Logger } from '../../../infra/logging/logger.ts';
+import type { OncePerSecond } from '../../../infra/logging/once-per-second.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import type { WorkerMetrics } from '../../../infra/worker-metrics.ts';
 
@@ -10,12 +11,9 @@ import type { WorkerMetrics } from '../../../infra/worker-metrics.ts';
 export type HandshakeResult = 'ok' | 'failed' | 'timeout' | 'aborted' | 'plaintext' | 'shed';
 
 /** A handshake takes some 50 KiB until it is done. */
-export const MAX_HANDSHAKES = 1_024;
+const MAX_HANDSHAKES = 1_024;
 /** The value of the label `version` of a handshake that did not succeed. */
 const NO_VERSION = 'none';
-const LOG_EVERY_MS = 1_000;
-/** More than OpenSSL has. */
-const MAX_KINDS = 500;
 
 /** UnderWay is the place of a handshake among those under way. */
 export interface UnderWay {
@@ -27,15 +25,14 @@ export interface UnderWay {
 interface HandshakesOptions {
   metrics: WorkerMetrics;
   logger: Logger;
-  monotonicMs: () => number;
+  /** Which failures may still be logged in this second. */
+  lines: OncePerSecond;
 }
 
 /** Handshakes is made once per worker. */
 export class Handshakes {
   readonly #options: HandshakesOptions;
   readonly #underWay = new PlacedList<UnderWay>();
-  /** When each kind of failure was logged last. */
-  readonly #loggedMs = new Map<string, number>();
 
   constructor(options: HandshakesOptions) {
     this.#options = options;
@@ -63,11 +60,8 @@ export class Handshakes {
   /** failed counts one, and logs each kind once per second at most. @param kind a code, from a closed set @param clientIp its address */
   failed(result: HandshakeResult, kind: string, clientIp: string): void {
     this.#count(result, NO_VERSION, false);
-    const nowMs = this.#options.monotonicMs();
-    if (nowMs - (this.#loggedMs.get(kind) ?? Number.NEGATIVE_INFINITY) < LOG_EVERY_MS) return;
-    if (this.#loggedMs.size >= MAX_KINDS) this.#loggedMs.clear();
-    this.#loggedMs.set(kind, nowMs);
-    this.#options.logger.info({ result, kind, clientIp }, 'TLS handshake failed');
+    const { lines, logger } = this.#options;
+    if (lines.allows(kind)) logger.info({ result, kind, clientIp }, 'TLS handshake failed');
   }
 
   #count(result: HandshakeResult, version: string, resumed: boolean): void {
