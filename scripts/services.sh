@@ -32,6 +32,8 @@ has_valkey || missing+=(valkey-server)
 has_openssl || missing+=(openssl)
 has_postgres || missing+=(postgresql)
 has_pebble || missing+=(pebble)
+command -v curl >/dev/null 2>&1 || missing+=(curl)
+command -v h2load >/dev/null 2>&1 || missing+=(nghttp2-client)
 
 optional=()
 if [ "${1:-}" = --tools ]; then
@@ -43,8 +45,8 @@ say_how() {
   cat >&2 <<END
 The tests start Redis, Valkey, PostgreSQL and Pebble servers of their own; these programs are missing: ${missing[*]}
   Debian, Ubuntu:  sudo apt-get install ${missing[*]}
-  Fedora:          sudo dnf install redis valkey postgresql-server openssl
-  macOS:           brew install redis valkey postgresql openssl
+  Fedora:          sudo dnf install redis valkey postgresql-server openssl curl nghttp2
+  macOS:           brew install redis valkey postgresql openssl curl nghttp2
   Pebble elsewhere: go install github.com/letsencrypt/pebble/v2/cmd/...@latest
 They must be on PATH (PostgreSQL may be in /usr/lib/postgresql/*/bin) and need not be running.
 END

@@ -1,0 +1,83 @@
+/** HTTP/2 from real clients to the whole product: curl, nghttp and h2load. */
+import assert from 'node:assert/strict';
+import { type TestContext, test } from 'node:test';
+import { parse } from 'yaml';
+import { askJson } from '../cluster/support.ts';
+import { startBackend } from '../support/backend.ts';
+import { runToEnd } from '../support/child.ts';
+import { docExample } from '../support/doc-example.ts';
+import { startSluice } from '../support/sluice.ts';
+import { waitFor } from '../support/wait.ts';
+
+async function startExample(t: TestContext, more: object = {}) {
+  const backend = await startBackend((incoming, response) => {
+    let bytes = 0;
+    incoming.on('data', (chunk: Buffer) => {
+      bytes += chunk.length;
+    });
+    incoming.on('end', () => {
+      response.setHeader('x-seen', `${incoming.httpVersion} ${incoming.headers.host}`);
+      response.end(`${incoming.method} ${incoming.url} ${bytes}\n`);
+    });
+  });
+  t.after(() => backend.close());
+  const text = docExample('protocols.md', 'HTTP/2 from clients');
+  assert.match(text, /h2c: true/);
+  const example = parse(
+    text.replace('":8080"', '"127.0.0.1:0"').replace('127.0.0.1:8081', `127.0.0.1:${backend.port}`),
+  );
+  const sluice = await startSluice({ config: { ...example, admin: { address: '127.0.0.1:0' }, ...more } });
+  t.after(() => sluice.stop());
+  return sluice;
+}
+
+test('the example in docs/protocols.md serves curl, over HTTP/2 and HTTP/1.1', async (t) => {
+  const sluice = await startExample(t, { workers: 1 });
+  const curl = async (...args: string[]) => {
+    const { code, stdout, stderr } = await runToEnd('curl', ['-sS', '-i', ...args]);
+    assert.equal(code, 0, stderr.join('\n'));
+    return stdout.join('\n');
+  };
+  const get = await curl('--http2-prior-knowledge', `${sluice.proxyUrl}/a?b`);
+  assert.match(get, /^HTTP\/2 200/);
+  assert.match(get, /x-seen: 1\.1 127\.0\.0\.1:/);
+  assert.match(get, /GET \/a\?b 0$/);
+  const post = await curl('--http2-prior-knowledge', '-d', 'x'.repeat(100_000), `${sluice.proxyUrl}/up`);
+  assert.match(post, /POST \/up 100000$/);
+  const head = await curl('--http2-prior-knowledge', '-I', `${sluice.proxyUrl}/h`);
+  assert.match(head, /^HTTP\/2 200/);
+  assert.match(await curl('--http1.1', `${sluice.proxyUrl}/one`), /^HTTP\/1\.1 200[\s\S]*GET \/one 0$/);
+  // `Upgrade: h2c` is gone from HTTP/2 (RFC 9113 §3.1): the request is a plain one.
+  assert.match(await curl('--http2', `${sluice.proxyUrl}/upgrade`), /^HTTP\/1\.1 200[\s\S]*GET \/upgrade 0$/);
+  const lines = await waitFor('all access lines', () => {
+    const found = sluice.jsonLines(
+      ({ requestId, protocol }) => requestId !== undefined && protocol !== undefined,
+    );
+    return found.length === 5 && found;
+  });
+  assert.deepEqual(
+    lines.map(({ protocol, status }) => `${protocol} ${status}`),
+    ['h2 200', 'h2 200', 'h2 200', 'http/1.1 200', 'http/1.1 200'],
+  );
+});
+
+test('nghttp and h2load get every answer, also while workers are replaced and settings reloaded', async (t) => {
+  const sluice = await startExample(t, {
+    workers: 2,
+    accept: 'round_robin',
+    log: { access: { enabled: false } },
+  });
+  const nghttp = await runToEnd('nghttp', ['-v', '-n', `${sluice.proxyUrl}/a`, `${sluice.proxyUrl}/b`]);
+  assert.equal(nghttp.code, 0);
+  assert.equal(nghttp.stdout.filter((line) => line.includes(':status: 200')).length, 2);
+  const load = runToEnd('h2load', ['-D4', '-c4', '-m16', `${sluice.proxyUrl}/load`]);
+  for (let i = 0; i < 3; i++) {
+    const { status } = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+    assert.equal(status, 200);
+  }
+  const { code, stdout } = await load;
+  assert.equal(code, 0);
+  const [, total, succeeded] = /requests: (\d+) total.*, (\d+) succeeded/.exec(stdout.join('\n')) ?? [];
+  assert.ok(Number(succeeded) > 100, stdout.join('\n'));
+  assert.equal(succeeded, total);
+});
