@@ -26,6 +26,10 @@ const later = (socket: Socket, ms: number) => setTimeout(() => leave(socket), be
 const BODY = Buffer.alloc(200_000, 'x');
 const lengthHead = (bytes: number) => `HTTP/1.1 200 OK\r\nContent-Length: ${bytes}\r\n\r\n`;
 
+const KEY = 'dGhlIHNhbXBsZSBub25jZQ==';
+const ACCEPT = 's3pPLMBiTxaQ9kYGzzhZRbK+xOo=';
+const SWITCH = `HTTP/1.1 101 Switch\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: ${ACCEPT}\r\n`;
+
 /** What a backend does with a complete or incomplete request. */
 const ANSWERS: ((socket: Socket) => void)[] = [
   (socket) => leave(socket),
@@ -49,17 +53,24 @@ const ANSWERS: ((socket: Socket) => void)[] = [
   },
   (socket) => void socket.write('HTTP/1.1 204 No\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\n\r\n'),
   (socket) => void socket.write('HTTP/1.1 101 Switch\r\nUpgrade: x\r\n\r\n'),
+  (socket) => void socket.write(`${SWITCH}Sec-WebSocket-Protocol: x\r\n\r\n`),
   (socket) => void socket.write(`HTTP/1.1 103 Early\r\nLink: a\r\n\r\n${lengthHead(2)}ok`),
   (socket) => void socket.write(Buffer.concat([Buffer.from(lengthHead(BODY.length)), BODY])),
   (socket) => void socket.write(`${lengthHead(2)}ok`),
 ];
 
+function switchProtocols(socket: Socket): void {
+  socket.write(`${SWITCH}\r\nbehind the 101`);
+  later(socket, 60);
+}
+
 function attackedBackend(socket: Socket): void {
   if (chance(0.03)) later(socket, 5);
   socket.on('end', () => socket.end());
   socket.on('data', (chunk: Buffer) => {
+    if (socket.writable && chunk.includes('Upgrade: websocket') && chance(0.5)) switchProtocols(socket);
     // Requests are not counted: extra and early answers are part of the attack.
-    if (socket.writable && (chunk.includes('HTTP/1.1\r\n') || chance(0.1))) oneOf(ANSWERS)(socket);
+    else if (socket.writable && (chunk.includes('HTTP/1.1\r\n') || chance(0.1))) oneOf(ANSWERS)(socket);
   });
 }
 
@@ -74,6 +85,8 @@ const REQUESTS: (() => string)[] = [
   () => `PUT /c ${HOST}Transfer-Encoding: chunked\r\n\r\n11170\r\n${'z'.repeat(70_000)}\r\n0\r\n\r\n`,
   () => `PUT /c ${HOST}Transfer-Encoding: chunked\r\n\r\nzz\r\n`,
   () => `GET /u ${HOST}Connection: Upgrade\r\nUpgrade: websocket\r\n\r\nxxxx`,
+  () =>
+    `GET /w ${HOST}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: ${KEY}\r\n\r\nearly bytes`,
   () => 'GET /k HTTP/1.0\r\nConnection: keep-alive\r\n\r\n',
   () => `CONNECT a:1 ${HOST}\r\n`,
   () => 'nonsense\r\n\r\n',
@@ -133,6 +146,7 @@ test('B39: thousands of resets by clients and backends end no worker, leak nothi
     'sluice_requests_in_flight',
     'sluice_backend_in_flight',
     'sluice_connections_open',
+    'sluice_tunnels_open',
   ] as const) {
     await waitFor(`${name} to be 0`, async () => (await metricOf(sluice.adminUrl, name)) === 0, {
       timeoutMs: 15_000,
@@ -150,6 +164,8 @@ test('B39: thousands of resets by clients and backends end no worker, leak nothi
   const logged = () => sluice.jsonLines((line) => 'bytesOut' in line);
   const counted = await metricOf(sluice.adminUrl, 'sluice_requests_total');
   await waitFor(`${counted} access lines`, () => logged().length >= (counted ?? 0));
+  const tunnels = await metricOf(sluice.adminUrl, 'sluice_requests_total', { code: '101' });
+  assert.ok((tunnels ?? 0) > 10, `${tunnels} tunnels were opened`);
   const ids = new Set(logged().map(({ requestId }) => requestId));
   assert.equal(logged().length, counted);
   assert.equal(ids.size, counted, 'a request has two lines');

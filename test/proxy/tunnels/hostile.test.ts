@@ -1,0 +1,112 @@
+/** Hostile and odd traffic inside tunnels. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import type { Socket } from 'node:net';
+import { test } from 'node:test';
+import { WebSocket as WsClient } from 'ws';
+import { waitFor, within } from '../../support/wait.ts';
+import { startProxy } from '../support.ts';
+import { accepting, rawBackend, switching, switchOn, wsBackend } from './support.ts';
+
+/** mulberry32 */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
+
+test('messages and fragments of random sizes, pings among them, come back as they went', async (t) => {
+  const { port } = await wsBackend(t);
+  const proxy = await startProxy(t, { backends: [{ port }] });
+  const next = random(4711);
+  const clients = await Promise.all(
+    Array.from({ length: 4 }, async (_, i) => {
+      const ws = new WsClient(`ws://127.0.0.1:${proxy.port}/`, { perMessageDeflate: i % 2 === 0 });
+      t.after(() => ws.terminate());
+      const sent: string[] = [];
+      const got: string[] = [];
+      let pongs = 0;
+      ws.on('message', (data) => got.push(String(data))).on('pong', () => pongs++);
+      await once(ws, 'open');
+      for (let message = 0; message < 60; message++) {
+        const size = Math.floor(next() ** 4 * 300_000);
+        const text = String.fromCharCode(97 + (message % 26)).repeat(size);
+        sent.push(text);
+        const middle = Math.floor(next() * size);
+        if (next() < 0.5) ws.send(text);
+        else {
+          ws.send(text.slice(0, middle), { fin: false });
+          ws.ping();
+          ws.send(text.slice(middle), { fin: true });
+        }
+      }
+      return { ws, sent, got, pongs: () => pongs };
+    }),
+  );
+  for (const { ws, sent, got } of clients) {
+    await waitFor('all messages', () => got.length === sent.length, { timeoutMs: 30_000 });
+    assert.ok(got.every((text, i) => text === sent[i]));
+    ws.close(1000);
+    const [code] = await once(ws, 'close');
+    assert.equal(code, 1000);
+  }
+});
+
+test('100,000 frames of one byte, and single bytes, cost what they weigh', async (t) => {
+  const backend = await rawBackend(t, accepting);
+  const proxy = await startProxy(t, { backends: [{ port: backend.port }] });
+  const client = await proxy.connect();
+  await switchOn(client);
+  const frames = Buffer.alloc(7 * 100_000, Buffer.from([0x82, 0x81, 1, 1, 1, 1, 0x78]));
+  client.write(frames);
+  await waitFor('the echo', () => client.received.length === frames.length, { timeoutMs: 20_000 });
+  assert.ok(client.received.equals(frames));
+  client.received = Buffer.alloc(0);
+  for (let i = 0; i < 700; i++) client.write(frames.subarray(i, i + 1));
+  await waitFor('the bytes', () => client.received.length === 700);
+  client.reset();
+});
+
+test('floods in both directions into peers that do not read hold one buffer per direction', async (t) => {
+  const sockets: Socket[] = [];
+  const backend = await rawBackend(t, (head, socket) => {
+    socket.write(switching(head));
+    sockets.push(socket);
+  });
+  const proxy = await startProxy(t, { backends: [{ port: backend.port }] });
+  const clients = await Promise.all(Array.from({ length: 4 }, () => proxy.connect()));
+  for (const client of clients) await switchOn(client);
+  const piece = Buffer.alloc(1 << 20, 'x');
+  const before = process.memoryUsage().arrayBuffers;
+  const ends = [...clients.map(({ socket }) => socket), ...sockets];
+  for (const socket of ends) socket.pause();
+  let written = 0;
+  // The kernel takes some megabytes of each.
+  await within(
+    Promise.all(
+      ends.map(async (socket) => {
+        for (let quietMs = 0; quietMs < 300; quietMs += 20) {
+          while (socket.writableLength === 0) {
+            socket.write(piece);
+            written += piece.length;
+            quietMs = 0;
+          }
+          await new Promise((resolve) => setTimeout(resolve, 20));
+        }
+      }),
+    ),
+    30_000,
+    'the floods to stop',
+  );
+  const held = process.memoryUsage().arrayBuffers - before;
+  // Two buffers of 64 KiB per tunnel, and what the sockets of this test have not handed over.
+  const waiting = ends.reduce((sum, { writableLength }) => sum + writableLength, 0);
+  assert.ok(held <= 4 * 2 * 65_536 + waiting + (1 << 20), `${held} bytes held of ${written}`);
+  assert.equal(proxy.handler.tunnels.openCount, 4);
+  for (const client of clients) client.reset();
+  await waitFor('the end of the tunnels', () => proxy.handler.tunnels.openCount === 0);
+});
