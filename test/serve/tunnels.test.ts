@@ -1,9 +1,13 @@
 /** Tunnels of the whole product: list, gauge, reloads, and a stop. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { WebSocket, WebSocketServer } from 'ws';
+import { parse } from 'yaml';
 import { askJson, metricOf, poolOf } from '../cluster/support.ts';
+import { docExample } from '../support/doc-example.ts';
+import { connectRaw } from '../support/raw-http.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -105,4 +109,40 @@ test('B38: a stop tells WebSockets 1001 after the grace, and the exit does not w
     lines.map(({ status, reason }) => [status, reason]),
     Array.from({ length: 5 }, () => [101, 'shutdown']),
   );
+});
+
+test('the example of the page about protocols does what the page says', async (t) => {
+  const seen: string[] = [];
+  const backend = createServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk) => {
+      const head = chunk.toString('latin1');
+      const [, token = ''] = /^Upgrade: (.*)\r$/m.exec(head) ?? [];
+      seen.push(token);
+      if (token === 'tcp-shell')
+        socket.write(
+          'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: tcp-shell\r\n\r\n$ ',
+        );
+      else socket.end('HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n');
+    });
+  });
+  backend.listen(0, '127.0.0.1');
+  await once(backend, 'listening');
+  t.after(() => backend.close());
+  const { port } = backend.address() as { port: number };
+  const example: object = parse(docExample('protocols.md', 'WebSocket'));
+  const config = { ...example, pools: poolOf([{ url: `http://127.0.0.1:${port}` }]) };
+  const sluice = await startSluice({ config });
+  t.after(() => sluice.stop());
+  const answers: string[] = [];
+  for (const path of ['/terminal/1', '/static/1', '/other']) {
+    const client = await connectRaw(sluice.proxyUrl);
+    t.after(() => client.close());
+    client.write(`GET ${path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: tcp-shell\r\n\r\n`);
+    const { status } = await client.readResponse();
+    if (status === 101) await client.waitForBytes('$ ');
+    answers.push(`${path} ${status}`);
+  }
+  assert.deepEqual(answers, ['/terminal/1 101', '/static/1 200', '/other 200']);
+  assert.deepEqual(seen, ['tcp-shell', '', '']);
 });
