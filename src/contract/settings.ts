@@ -95,8 +95,10 @@ export function isSameServer(a: ServerAddress, b: ServerAddress): boolean {
 type ServerAddress = Pick<BackendSettings, 'host' | 'port' | 'tls'>;
 
 export interface HealthCheckSettings {
-  type: 'http' | 'tcp';
+  type: 'http' | 'tcp' | 'grpc';
   path: string;
+  /** Of a gRPC probe; '' asks for the server as a whole. */
+  service: string;
   intervalMs: number;
   timeoutMs: number;
   rise: number;

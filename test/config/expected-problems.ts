@@ -206,8 +206,6 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':3: acme: not supported in this version',
     ':4: admin.readToken: not supported in this version',
     ':7: pools.app.backends[0].backup: not supported in this version',
-    ':8: pools.app.healthCheck.type: grpc is not supported in this version',
-    ':8: pools.app.healthCheck.service: not supported in this version',
     ':8: pools.app.healthCheck.host: not supported in this version',
     ':8: pools.app.healthCheck.port: not supported in this version',
     ':8: pools.app.healthCheck.method: not supported in this version',

@@ -91,6 +91,7 @@ test('optional sections get their defaults once they are present', () => {
   assert.deepEqual(settings.pools[0]?.healthCheck, {
     type: 'http',
     path: '/health',
+    service: '',
     intervalMs: 2000,
     timeoutMs: 1000,
     rise: 2,

@@ -19,6 +19,7 @@ export function healthCheckSettings(more: Partial<HealthCheckSettings> = {}): He
   return {
     type: 'http',
     path: '/health',
+    service: '',
     ...times,
     ...counts,
     expectStatus: { from: 200, to: 399 },

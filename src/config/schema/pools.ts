@@ -60,8 +60,16 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     },
   ),
   healthCheck: Key.block('Probes, made by the primary. Absent: all backends count as up.', {
-    type: Key.choice(['http', 'tcp'], 'What a probe is: a GET, or only a connection.', ['grpc']),
-    service: Key.later('The service that a gRPC probe asks for'),
+    type: Key.choice(
+      ['http', 'tcp', 'grpc'],
+      'What a probe is: a GET (of HTTP/2 where `protocol` is h2), only a connection, or a call of `grpc.health.v1.Health/Check`.',
+    ),
+    service: Key.text(
+      'name',
+      'The service that a gRPC probe asks for; empty: the server as a whole.',
+      Key.matching(/^[\w./-]{0,127}$/, 'must be up to 127 of A–Z a–z 0–9 _ . / -'),
+      { range: 'up to 127 of `A–Z a–z 0–9 _ . / -`', since: '0.6' },
+    ).prefault(''),
     host: Key.later('Host field of a probe'),
     port: Key.later('Another port for probes'),
     method: Key.later('Method of a probe', 'GET'),

@@ -9,7 +9,8 @@ import type { ProbeResult } from '../../contract/health.ts';
 import type { PoolSettings } from '../../contract/settings.ts';
 import { openFileLimit } from '../../infra/file-descriptors.ts';
 import { atMost } from '../../infra/with-deadline.ts';
-import { type Probe, type ProbeTarget, probeTarget, runProbe } from './probe.ts';
+import { type Probe, runProbe } from './probe.ts';
+import { type ProbeTarget, probeTarget } from './probe-target.ts';
 
 /** Largest deviation of one interval from the setting, as a share of it. */
 const JITTER_RATIO = 0.1;
@@ -74,14 +75,15 @@ export class HealthChecker {
   /** The checks of a revision, those that run already and new ones. */
   #checksOf(pools: readonly PoolSettings[]): Map<string, Check> {
     const checks = new Map<string, Check>();
-    for (const { name, backends, healthCheck: check, tls: poolTls } of pools) {
+    for (const { name, backends, healthCheck: check, tls: poolTls, protocol } of pools) {
       if (check === null) continue;
       for (const backend of backends) {
         const { id, host, port } = backend;
         const tls = backend.tls ? poolTls : null;
-        const key = JSON.stringify([name, id, host, port, check, tls]);
+        const key = JSON.stringify([name, id, host, port, check, tls, protocol]);
         const known = this.#checks.get(key);
-        checks.set(key, known ?? new Check(name, id, probeTarget(backend, check, tls), this.#options));
+        const make = () => new Check(name, id, probeTarget(backend, check, tls, protocol), this.#options);
+        checks.set(key, known ?? make());
       }
     }
     return checks;

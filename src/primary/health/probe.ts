@@ -1,32 +1,14 @@
 /** One probe of one backend over a connection of its own, which ends within the check's time limit whatever the backend does. */
 import type { IncomingMessage } from 'node:http';
 import { connect, type LookupFunction, type Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { isOwnShortage, systemCodeOf, toError } from '../../contract/errors.ts';
-import type { ProbeResult } from '../../contract/health.ts';
-import type { BackendSettings, HealthCheckSettings, PoolTlsSettings } from '../../contract/settings.ts';
 import { backendNames } from '../../infra/backend-names.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
 import { http } from '../../infra/node-http.ts';
-import { BackendTls, TLS_PREFIX } from '../../infra/wire/backend-tls.ts';
-
-export interface ProbeTarget {
-  host: string;
-  port: number;
-  /** null: without TLS. */
-  tls: BackendTls | null;
-  check: HealthCheckSettings;
-}
-
-/** probeTarget is made once per check. Its handshakes resume no session: each one must show a valid certificate. */
-export function probeTarget(
-  { host, port }: Pick<BackendSettings, 'host' | 'port'>,
-  check: HealthCheckSettings,
-  tls: PoolTlsSettings | null,
-): ProbeTarget {
-  return { host, port, check, tls: tls && new BackendTls(host, tls, { resume: false }) };
-}
-
-type ProbeOutcome = Omit<ProbeResult, 'atMs' | 'durationMs'>;
+import { TLS_PREFIX } from '../../infra/wire/backend-tls.ts';
+import { probeH2 } from './h2-probe.ts';
+import type { ProbeOutcome, ProbeTarget } from './probe-target.ts';
 
 /** Probe never rejects; an aborted one reports `aborted`. */
 export type Probe = (target: ProbeTarget, signal: AbortSignal) => Promise<ProbeOutcome>;
@@ -96,7 +78,12 @@ function connectAndProbe(
 
 /** @param socket a verified one, over TLS */
 function probeOn(socket: Socket, target: ProbeTarget, settle: Settle): void {
-  if (target.check.type === 'http') probeHttp(socket, target, settle);
+  if (target.isH2) {
+    if (target.tls !== null && (socket as TLSSocket).alpnProtocol !== 'h2') {
+      settle({ ok: false, detail: 'does not speak HTTP/2 over TLS (ALPN)' });
+      socket.destroy();
+    } else probeH2(socket, target, { settle, fail: (error) => settle(failure(error)) });
+  } else if (target.check.type === 'http') probeHttp(socket, target, settle);
   else {
     settle({ ok: true, detail: 'connected' });
     socket.destroy();

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { test } from 'node:test';
+import { healthCheckSettings } from '../../support/settings.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
@@ -61,15 +62,13 @@ test('without an available backend the answer is 503 with Retry-After', async (t
 
 test('B6: a backend with a health check gets no requests before the primary reports it healthy', async (t) => {
   const backend = await startCapturingBackend(t);
-  const healthCheck = {
-    type: 'tcp' as const,
-    path: '/',
+  const healthCheck = healthCheckSettings({
+    type: 'tcp',
     intervalMs: 1000,
     timeoutMs: 500,
     rise: 1,
     fall: 1,
-    expectStatus: { from: 200, to: 399 },
-  };
+  });
   const proxy = await startProxy(t, { backends: [backend], healthCheck });
   const client = await proxy.connect();
   client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n');

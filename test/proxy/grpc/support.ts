@@ -43,9 +43,31 @@ export const ECHO: Handlers = {
   },
 };
 
-/** startService starts a gRPC server. It ends with the test. */
-export async function startService(t: TestContext, handlers: Handlers): Promise<number> {
+const bytes = {
+  requestSerialize: (value: Buffer) => value,
+  requestDeserialize: (value: Buffer) => value,
+  responseSerialize: (value: Buffer) => value,
+  responseDeserialize: (value: Buffer) => value,
+};
+const HEALTH = {
+  check: { path: '/grpc.health.v1.Health/Check', requestStream: false, responseStream: false, ...bytes },
+};
+
+/**
+ * startService starts a gRPC server. It ends with the test.
+ * @param options health: gives the status that the health service answers; without it there is no such service
+ */
+export async function startService(
+  t: TestContext,
+  handlers: Handlers,
+  { health }: { health?: () => number } = {},
+): Promise<number> {
   const server = new grpc.Server();
+  if (health !== undefined) {
+    server.addService(HEALTH, {
+      check: (_call: unknown, reply: grpc.sendUnaryData<Buffer>) => reply(null, Buffer.from([8, health()])),
+    });
+  }
   server.addService(DEFINITION, { ...ECHO, ...handlers });
   t.after(() => server.forceShutdown());
   return new Promise((resolve, reject) => {
@@ -69,7 +91,7 @@ export function startGrpcProxy(
 }
 
 /** clientOf makes a client of the proxy, without retries of its own. It ends with the test. */
-export function clientOf(t: TestContext, proxy: TestProxy): grpc.Client {
+export function clientOf(t: TestContext, proxy: { port: number }): grpc.Client {
   const client = new TextsClient(`127.0.0.1:${proxy.port}`, grpc.credentials.createInsecure(), {
     'grpc.enable_retries': 0,
   });
