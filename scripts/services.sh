@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes sure that the programs for the tests are installed: tests start their own Redis, Valkey, PostgreSQL and Pebble servers. As
+# Makes sure that the programs for the tests are installed: tests start their own servers. As
 # root on Debian or Ubuntu it installs what is missing, without starting or enabling a service. Elsewhere it prints how to
 # install it and exits 1.
 #
-#   scripts/services.sh            redis-server, valkey-server, postgres, openssl and pebble
+#   scripts/services.sh            redis-server, valkey-server, postgres, openssl, pebble, curl, nghttp2, nginx and haproxy
 #   scripts/services.sh --tools    docker-compose and promtool too; without them their checks are skipped
 set -euo pipefail
 
@@ -17,6 +17,11 @@ has_valkey() { command -v valkey-server >/dev/null 2>&1; }
 has_openssl() { command -v openssl >/dev/null 2>&1; }
 
 has_pebble() { command -v pebble >/dev/null 2>&1 && command -v pebble-challtestsrv >/dev/null 2>&1; }
+
+# Debian keeps these two outside of most users' PATH.
+has_nginx() { [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null 2>&1; }
+
+has_haproxy() { [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null 2>&1; }
 
 has_postgres() {
   local folder
@@ -34,6 +39,8 @@ has_postgres || missing+=(postgresql)
 has_pebble || missing+=(pebble)
 command -v curl >/dev/null 2>&1 || missing+=(curl)
 command -v h2load >/dev/null 2>&1 || missing+=(nghttp2-client)
+has_nginx || missing+=(nginx)
+has_haproxy || missing+=(haproxy)
 
 optional=()
 if [ "${1:-}" = --tools ]; then
@@ -43,10 +50,10 @@ fi
 
 say_how() {
   cat >&2 <<END
-The tests start Redis, Valkey, PostgreSQL and Pebble servers of their own; these programs are missing: ${missing[*]}
+The tests start servers of their own (Redis, Valkey, PostgreSQL, Pebble, nginx, HAProxy); these programs are missing: ${missing[*]}
   Debian, Ubuntu:  sudo apt-get install ${missing[*]}
-  Fedora:          sudo dnf install redis valkey postgresql-server openssl curl nghttp2
-  macOS:           brew install redis valkey postgresql openssl curl nghttp2
+  Fedora:          sudo dnf install redis valkey postgresql-server openssl curl nghttp2 nginx haproxy
+  macOS:           brew install redis valkey postgresql openssl curl nghttp2 nginx haproxy
   Pebble elsewhere: go install github.com/letsencrypt/pebble/v2/cmd/...@latest
 They must be on PATH (PostgreSQL may be in /usr/lib/postgresql/*/bin) and need not be running.
 END

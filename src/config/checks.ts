@@ -120,7 +120,8 @@ function* checkRedis({ redis }: ConfigDraft): Findings {
 }
 
 function* checkPools({ pools = {} }: ConfigDraft): Findings {
-  for (const [name, { backends = [], healthCheck = {} } = {}] of Object.entries(pools)) {
+  for (const [name, pool = {}] of Object.entries(pools)) {
+    const { backends = [], healthCheck = {}, protocol, proxyProtocol = 'off' } = pool;
     const ids = new Set<string>();
     for (const [index, { id: given, url } = {}] of backends.entries()) {
       const id = given ?? (url && hostPort(url.host, url.port));
@@ -128,6 +129,10 @@ function* checkPools({ pools = {} }: ConfigDraft): Findings {
       const path = ['pools', name, 'backends', index, given === undefined ? 'url' : 'id'];
       if (ids.has(id)) yield { path, message: `a second backend of the pool with the id ${id}` };
       ids.add(id);
+    }
+    if (protocol === 'h2' && proxyProtocol !== 'off') {
+      const message = 'must be off with protocol: h2, whose connections carry requests of many clients';
+      yield { path: ['pools', name, 'proxyProtocol'], message };
     }
     const { timeout = 0, interval = Number.POSITIVE_INFINITY } = healthCheck;
     const path = ['pools', name, 'healthCheck', 'timeout'];

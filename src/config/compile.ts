@@ -70,6 +70,7 @@ function compilePool(name: string, pool: FilePool, files: PemFiles): Settings['p
     timeouts: { connectMs: timeouts.connect, responseMs: timeouts.response, idleMs: timeouts.idle },
     tls: compileTls(pool, files),
     protocol,
+    proxyProtocol: pool.proxyProtocol,
   };
 }
 

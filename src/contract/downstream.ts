@@ -23,6 +23,17 @@ export interface ResponseStart {
   closing: boolean;
 }
 
+/**
+ * ConnectionEnds are both ends of a client's TCP connection: those of node's socket, or what a PROXY header says. All of them are
+ * undefined on a Unix socket.
+ */
+export interface ConnectionEnds {
+  readonly remoteAddress?: string | undefined;
+  readonly remotePort?: number | undefined;
+  readonly localAddress?: string | undefined;
+  readonly localPort?: number | undefined;
+}
+
 /** ClientFacts is what the connection of a client says about its requests; one object per connection. */
 export interface ClientFacts {
   /** Canonical address of the client; `unix:` for one on a Unix socket. */
@@ -31,6 +42,8 @@ export interface ClientFacts {
   readonly scheme: 'http' | 'https';
   /** Subject of the client's verified certificate; null without one. */
   readonly certSubject: string | null;
+  /** For backends that are told of it. To read them may cost a system call. */
+  readonly ends: ConnectionEnds;
 }
 
 /** TunnelEnd is what a client's connection needs of the tunnel that owns its wire (proxy/tunnel). */

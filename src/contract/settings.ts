@@ -116,6 +116,8 @@ export interface PoolSettings {
   /** null where no backend has TLS, and the file has no such block. */
   tls: PoolTlsSettings | null;
   protocol: 'http1' | 'h2';
+  /** The version of the PROXY header with which each connection to a backend begins. */
+  proxyProtocol: 'off' | 'v1' | 'v2';
 }
 
 export interface RouteMatch {

@@ -55,7 +55,7 @@ export interface PlannedBackend {
 }
 
 /** How to connect to a backend: with another one, its connections are made anew. */
-type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol'>;
+type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProtocol'>;
 
 export interface PlannedPool {
   algorithm: Algorithm;
@@ -194,8 +194,8 @@ function planPool(pool: PoolSettings, previous: PlannedPool['byBackend'], deps: 
   const backends = keepBackends(pool, [...previous.keys()]);
   const planned = backends.map((backend) => {
     const before = previous.get(backend);
-    const { timeouts, tls, protocol } = pool;
-    const transport = { timeouts, tls: backend.tls ? tls : null, protocol };
+    const { timeouts, tls, protocol, proxyProtocol } = pool;
+    const transport = { timeouts, tls: backend.tls ? tls : null, protocol, proxyProtocol };
     const isSame = before !== undefined && isDeepStrictEqual(before.transport, transport);
     return isSame ? before : planBackend(pool.name, backend, transport, deps);
   });
@@ -221,7 +221,19 @@ function planBackend(
   const isH2 = transport.protocol === 'h2';
   const alpn = isH2 ? 'h2' : 'http/1.1';
   const tls = transport.tls === null ? undefined : new BackendTls(host, transport.tls, { protocol: alpn });
-  const settings = { host, port, tls, ...transport.timeouts, timer, wires, buffers, onFault, onConnected };
+  const { timeouts, proxyProtocol } = transport;
+  const settings = {
+    host,
+    port,
+    tls,
+    proxyProtocol,
+    ...timeouts,
+    timer,
+    wires,
+    buffers,
+    onFault,
+    onConnected,
+  };
   return {
     poolName,
     backend,

@@ -179,7 +179,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#record.traceId = trace.traceId;
     const lines = headerLines + forwardedLines(this.#admission, this.#record.requestId, trace);
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
-    this.#request = { method: head.method, target, headerLines: hostLine + lines, bodyLength, upgrade };
+    const { ends } = this.#downstream.client;
+    const { method } = head;
+    this.#request = { method, target, headerLines: hostLine + lines, bodyLength, upgrade, ends };
     if (head.hasBody) this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
     if (!this.#attemptNext()) this.#refuse(OUTCOMES.no_backend);
   }

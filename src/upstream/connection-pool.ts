@@ -19,7 +19,7 @@ export class ConnectionPool implements BackendConnections, ConnectionHost {
     const parked = options.fresh ? undefined : this.#newestParked();
     if (parked !== undefined) return parked.start(request, sink);
     this.openCount++;
-    return new Connection(this.#settings, this).start(request, sink);
+    return new Connection(this.#settings, this, request).start(request, sink);
   }
 
   #newestParked(): Connection | undefined {
@@ -41,7 +41,8 @@ export class ConnectionPool implements BackendConnections, ConnectionHost {
   }
 
   park(connection: Connection): boolean {
-    const { maxParked = DEFAULT_MAX_PARKED } = this.#settings;
+    const { maxParked = DEFAULT_MAX_PARKED, proxyProtocol = 'off' } = this.#settings;
+    if (proxyProtocol !== 'off') return false;
     if (this.#closed || this.#parked.length >= maxParked) return false;
     this.#parked.push(connection);
     return true;

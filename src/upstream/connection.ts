@@ -16,8 +16,10 @@
  */
 import { isOwnShortage, LbError } from '../contract/errors.ts';
 import { NO_BODY } from '../contract/request-head.ts';
+import type { PoolSettings } from '../contract/settings.ts';
 import type { Wire } from '../contract/wire.ts';
 import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
+import { proxyHeader } from '../infra/proxy-protocol/proxy-header.ts';
 import type { BackendTls } from '../infra/wire/backend-tls.ts';
 import type { ConnectEvents, WireMaker } from '../infra/wire/wire.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
@@ -60,6 +62,8 @@ export interface ConnectionSettings extends ExchangeSettings {
   port: number;
   /** Absent: without TLS. */
   tls?: BackendTls | undefined;
+  /** A connection tells whose it is, and serves one request. Absent: off. */
+  proxyProtocol?: PoolSettings['proxyProtocol'];
   /** From the first SYN to an open connection; over TLS to the end of the handshake. */
   connectMs: number;
   /** From the last byte of the request to the end of the final response head. */
@@ -103,15 +107,19 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
   /** A GET or HEAD with a body: some backends do not read it, and take it for the next request (CL.0). */
   #oddBody = false;
 
-  constructor(settings: ConnectionSettings, host: ConnectionHost) {
+  /** @param first the request that start() gets */
+  constructor(settings: ConnectionSettings, host: ConnectionHost, first: UpstreamRequest) {
     this.#settings = settings;
     this.#host = host;
     this.#reader = new ResponseReader(settings.buffers, this);
     this.#deadline = new Deadline(() => this.#onDue());
     this.#startedMs = settings.timer.monotonicMs();
     this.#arm(settings.connectMs);
-    this.#wire = settings.wires.connect(settings, this);
-    this.#sender = new RequestSender(this.#wire, this);
+    const { proxyProtocol: version = 'off' } = settings;
+    const target =
+      version === 'off' ? settings : { ...settings, proxyHeader: proxyHeader(version, first.ends ?? null) };
+    this.#wire = settings.wires.connect(target, this);
+    this.#sender = new RequestSender(this.#wire, this, version !== 'off');
   }
 
   /** start serves a request: the first one of a new connection, or the next one of a parked connection. */

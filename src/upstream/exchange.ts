@@ -5,6 +5,8 @@
  * onHead carried the whole body, onBody any number of times and onEnd once. onError may come at any point and is the last call. A sink
  * must not throw. If one does, its request ends as internal_error, and other requests go on.
  */
+
+import type { ConnectionEnds } from '../contract/downstream.ts';
 import { LbError, toError } from '../contract/errors.ts';
 import type { Wire } from '../contract/wire.ts';
 import type { BodyBuffers } from '../http1/body-buffers.ts';
@@ -20,6 +22,8 @@ export interface UpstreamRequest {
   bodyLength: number;
   /** The protocol that a 101 may switch to, for `Upgrade`; '' for none. Only a request without a body has one. */
   upgrade: string;
+  /** Those of the client's connection, for a PROXY header. */
+  ends?: ConnectionEnds;
 }
 
 /** ResponseHead is made by the parser, one per head. Texts are latin1. */

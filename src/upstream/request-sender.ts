@@ -34,6 +34,7 @@ export class RequestSender {
 
   readonly #wire: Wire;
   readonly #events: SenderEvents;
+  readonly #isSingle: boolean;
   #bodyLength = NO_BODY;
   #sentBytes = 0;
   #ended = true;
@@ -46,8 +47,10 @@ export class RequestSender {
   #gathered = '';
   #immediate: NodeJS.Immediate | null = null;
 
-  constructor(wire: Wire, events: SenderEvents) {
+  /** @param isSingle the connection serves one request, and the backend is told so */
+  constructor(wire: Wire, events: SenderEvents, isSingle = false) {
     this.#wire = wire;
+    this.#isSingle = isSingle;
     this.#events = events;
   }
 
@@ -57,7 +60,7 @@ export class RequestSender {
     this.#sentBytes = 0;
     this.finished = this.#refused = false;
     this.#ended = request.bodyLength === NO_BODY || request.bodyLength === 0;
-    const head = requestHead(request);
+    const head = requestHead(request, this.#isSingle);
     if (this.#ended) {
       this.#afterWrite(this.#wire.writeText(head));
       return;
@@ -164,11 +167,15 @@ export class RequestSender {
 }
 
 /** The head as latin1. Its framing is made from the parsed length: the client's own never reaches a backend (RFC 9112 §6, B23). */
-function requestHead({ method, target, headerLines, bodyLength, upgrade }: UpstreamRequest): string {
+function requestHead(
+  { method, target, headerLines, bodyLength, upgrade }: UpstreamRequest,
+  isSingle: boolean,
+): string {
   let framing = '';
   if (bodyLength === CHUNKED_BODY) framing = 'Transfer-Encoding: chunked\r\n';
   else if (bodyLength !== NO_BODY) framing = `Content-Length: ${bodyLength}\r\n`;
   if (upgrade !== '') framing += `Connection: Upgrade\r\nUpgrade: ${upgrade}\r\n`;
+  else if (isSingle) framing += 'Connection: close\r\n';
   return `${method} ${target} HTTP/1.1\r\n${headerLines}${framing}\r\n`;
 }
 

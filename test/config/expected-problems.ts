@@ -132,6 +132,9 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'empty-comment.yaml': [': the file is empty'],
   'empty-pools.yaml': [':1: pools: needs at least one pool'],
   'empty.yaml': [': the file is empty'],
+  'h2-with-proxy-header.yaml': [
+    ':5: pools.app.proxyProtocol: must be off with protocol: h2, whose connections carry requests of many clients',
+  ],
   'health-timeout.yaml': [
     ':5: pools.app.healthCheck.timeout: must not be longer than the interval',
     ':8: pools.other.healthCheck.timeout: must not be longer than the interval',
@@ -212,7 +215,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':8: pools.app.healthCheck.headers: not supported in this version',
     ':8: pools.app.healthCheck.expectBody: not supported in this version',
     ':9: pools.app.adaptive: not supported in this version',
-    ':10: pools.app.proxyProtocol: not supported in this version',
+    ':10: pools.app.proxyProtocol: must be one of off, v1, v2',
     ':12: routes[0].priority: not supported in this version',
     ':13: limits.bodyMinRate: not supported in this version',
     ':14: log.format: ecs is not supported in this version',

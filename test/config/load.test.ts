@@ -40,6 +40,7 @@ test('a configuration needs only a pool; the rest has defaults', () => {
         timeouts: { connectMs: 5000, responseMs: 60_000, idleMs: 60_000 },
         tls: null,
         protocol: 'http1',
+        proxyProtocol: 'off',
       },
     ],
     routes: [

@@ -9,7 +9,7 @@ import { ClientConnection } from '../../src/worker/inbound/wire/client-connectio
 import { FakeTime } from './fake-time.ts';
 import type { MemoryWire } from './memory-wire.ts';
 
-const CLIENT: ClientFacts = { address: '127.0.0.1', scheme: 'http', certSubject: null };
+const CLIENT: ClientFacts = { address: '127.0.0.1', scheme: 'http', certSubject: null, ends: {} };
 export const HEADERS_MS = 300;
 export const KEEP_ALIVE_MS = 5_000;
 

@@ -38,6 +38,7 @@ export function poolSettings(more: Partial<PoolSettings> = {}): PoolSettings {
     timeouts,
     tls: null,
     protocol: 'http1',
+    proxyProtocol: 'off',
     ...more,
   };
 }

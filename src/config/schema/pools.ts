@@ -107,7 +107,12 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
     [],
     '0.6',
   ),
-  proxyProtocol: Key.later('PROXY protocol towards the backends', 'off'),
+  proxyProtocol: Key.choice(
+    ['off', 'v1', 'v2'],
+    'Version of the PROXY header that tells backends the address of the client, before TLS. Each request then has a connection of its own ([more](protocols.md#proxy-protocol-to-backends)).',
+    [],
+    '0.6',
+  ),
   retry: Key.later('Retries after more than failed connections'),
   limits: Key.later('Concurrency per backend, and a queue'),
   tls: Key.block(

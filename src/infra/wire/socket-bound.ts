@@ -35,10 +35,12 @@ export abstract class SocketBound {
 
   /** connect is called once, by the maker of a wire to a backend. */
   connect(target: ConnectTarget, onConnect: () => void): void {
-    const { tls } = target;
+    const { tls, proxyHeader = '' } = target;
     // `once`: a listener that stays would keep the first owner alive.
     this.socket.once('connect', () => {
       if (this.closed) return;
+      // The kernel takes so few first bytes at once.
+      if (proxyHeader !== '') this.socket.write(proxyHeader, 'latin1');
       if (tls === undefined) onConnect();
       else this.#secure(tls, onConnect);
     });

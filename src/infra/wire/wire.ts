@@ -16,6 +16,8 @@ export interface ConnectTarget {
   port: number;
   /** Absent: without TLS. */
   tls?: BackendTls | undefined;
+  /** Leaves first, before TLS; latin1. '' or absent: none. */
+  proxyHeader?: string | undefined;
 }
 
 /** WireMaker makes all wires of a process. */

@@ -75,15 +75,16 @@ export class HealthChecker {
   /** The checks of a revision, those that run already and new ones. */
   #checksOf(pools: readonly PoolSettings[]): Map<string, Check> {
     const checks = new Map<string, Check>();
-    for (const { name, backends, healthCheck: check, tls: poolTls, protocol } of pools) {
+    for (const pool of pools) {
+      const { name, backends, healthCheck: check, protocol, proxyProtocol } = pool;
       if (check === null) continue;
       for (const backend of backends) {
         const { id, host, port } = backend;
-        const tls = backend.tls ? poolTls : null;
-        const key = JSON.stringify([name, id, host, port, check, tls, protocol]);
+        const tls = backend.tls ? pool.tls : null;
+        const key = JSON.stringify([name, id, host, port, check, tls, protocol, proxyProtocol]);
         const known = this.#checks.get(key);
-        const make = () => new Check(name, id, probeTarget(backend, check, tls, protocol), this.#options);
-        checks.set(key, known ?? make());
+        const target = () => probeTarget(backend, check, { tls, protocol, proxyProtocol });
+        checks.set(key, known ?? new Check(name, id, target(), this.#options));
       }
     }
     return checks;

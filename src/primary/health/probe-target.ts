@@ -1,11 +1,7 @@
 /** What a probe is told, and what it finds. */
 import type { ProbeResult } from '../../contract/health.ts';
-import type {
-  BackendSettings,
-  HealthCheckSettings,
-  PoolSettings,
-  PoolTlsSettings,
-} from '../../contract/settings.ts';
+import type { BackendSettings, HealthCheckSettings, PoolSettings } from '../../contract/settings.ts';
+import { proxyHeader } from '../../infra/proxy-protocol/proxy-header.ts';
 import { BackendTls } from '../../infra/wire/backend-tls.ts';
 
 export interface ProbeTarget {
@@ -13,6 +9,8 @@ export interface ProbeTarget {
   port: number;
   /** null: without TLS. */
   tls: BackendTls | null;
+  /** Leaves first, before TLS; '' for none. */
+  proxyHeader: string;
   /** Whether the probe speaks HTTP/2. */
   isH2: boolean;
   check: HealthCheckSettings;
@@ -22,13 +20,13 @@ export interface ProbeTarget {
 export function probeTarget(
   { host, port }: Pick<BackendSettings, 'host' | 'port'>,
   check: HealthCheckSettings,
-  tls: PoolTlsSettings | null,
-  protocol: PoolSettings['protocol'] = 'http1',
+  { tls, protocol, proxyProtocol }: Pick<PoolSettings, 'tls' | 'protocol' | 'proxyProtocol'>,
 ): ProbeTarget {
   const isH2 = check.type === 'grpc' || (check.type === 'http' && protocol === 'h2');
   const alpn = protocol === 'h2' || isH2 ? 'h2' : 'http/1.1';
   const secure = tls && new BackendTls(host, tls, { resume: false, protocol: alpn });
-  return { host, port, check, isH2, tls: secure };
+  const header = proxyProtocol === 'off' ? '' : proxyHeader(proxyProtocol, null);
+  return { host, port, check, isH2, tls: secure, proxyHeader: header };
 }
 
 export type ProbeOutcome = Omit<ProbeResult, 'atMs' | 'durationMs'>;

@@ -48,7 +48,7 @@ function connectAndProbe(
   lookup: LookupFunction,
   signal: AbortSignal,
 ): Promise<ProbeOutcome> {
-  const { host, port, tls, check } = target;
+  const { host, port, tls, proxyHeader: header, check } = target;
   // Only the first call of settle counts; a promise ignores the others.
   return new Promise((settle) => {
     const tcp = connect({ host, port, lookup });
@@ -66,6 +66,7 @@ function connectAndProbe(
       settle({ ok: false, detail: 'closed without an answer' });
     });
     tcp.on('connect', () => {
+      if (header !== '') tcp.write(header, 'latin1');
       if (tls === null) probeOn(tcp, target, settle);
       else {
         const socket = tls.start(tcp, () => probeOn(socket, target, settle));

@@ -39,9 +39,10 @@ export function destroyIfGone(socket: Socket, kind: ListenAddress['kind']): bool
 }
 
 /** clientOf is what is known of the client behind an accepted socket. */
-export function clientOf({ remoteAddress }: Socket): ClientFacts {
+export function clientOf(socket: Socket): ClientFacts {
+  const { remoteAddress } = socket;
   const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
-  return { address: address ?? UNIX_PEER, scheme: 'http', certSubject: null };
+  return { address: address ?? UNIX_PEER, scheme: 'http', certSubject: null, ends: socket };
 }
 
 /**

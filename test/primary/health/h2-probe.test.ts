@@ -14,7 +14,11 @@ import { waitFor, within } from '../../support/wait.ts';
 
 function probe(port: number, check: Partial<HealthCheckSettings>, tls: PoolTlsSettings | null = null) {
   const settings = healthCheckSettings({ timeoutMs: 2_000, ...check });
-  const target = probeTarget({ host: '127.0.0.1', port }, settings, tls, 'h2');
+  const target = probeTarget({ host: '127.0.0.1', port }, settings, {
+    tls,
+    protocol: 'h2',
+    proxyProtocol: 'off',
+  });
   return within(runProbe(target, new AbortController().signal), 10_000, 'the probe ends');
 }
 

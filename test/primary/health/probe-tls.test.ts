@@ -19,7 +19,7 @@ function probe(port: number, tls: PoolTlsSettings, check: Partial<HealthCheckSet
   const target = probeTarget(
     { host: '127.0.0.1', port },
     healthCheckSettings({ timeoutMs: 2_000, ...check }),
-    tls,
+    { tls, protocol: 'http1', proxyProtocol: 'off' },
   );
   const once = () => within(runProbe(target, new AbortController().signal), 10_000, 'the probe ends');
   return { once };

@@ -9,6 +9,7 @@ import { block } from '../../support/block.ts';
 import { healthCheckSettings } from '../../support/settings.ts';
 import { waitFor, within } from '../../support/wait.ts';
 
+const PLAIN = { tls: null, protocol: 'http1', proxyProtocol: 'off' } as const;
 const CHECK = healthCheckSettings({ path: '/health?deep=1', timeoutMs: 2_000 });
 
 function probe(
@@ -16,7 +17,7 @@ function probe(
   check: Partial<HealthCheckSettings> = {},
   signal = new AbortController().signal,
 ) {
-  const target = probeTarget({ host: '127.0.0.1', port }, { ...CHECK, ...check }, null);
+  const target = probeTarget({ host: '127.0.0.1', port }, { ...CHECK, ...check }, PLAIN);
   return within(runProbe(target, signal), 10_000, 'the probe ends');
 }
 
@@ -85,7 +86,7 @@ test('names are resolved at the connect', async (t) => {
   const backend = await startBackend((_, response) => response.end());
   t.after(() => backend.close());
   const signal = new AbortController().signal;
-  const named = probeTarget({ host: 'localhost', port: backend.port }, CHECK, null);
+  const named = probeTarget({ host: 'localhost', port: backend.port }, CHECK, PLAIN);
   assert.deepEqual(await runProbe(named, signal), { ok: true, detail: 'status 200' });
 });
 
@@ -164,7 +165,7 @@ test('an aborted probe ends at once and closes its connection', async (t) => {
 
 test('a name that never resolved gives no result for the backend', async () => {
   // RFC 6761: no name below this one exists.
-  const target = probeTarget({ host: 'nobody.invalid', port: 80 }, CHECK, null);
+  const target = probeTarget({ host: 'nobody.invalid', port: 80 }, CHECK, PLAIN);
   const outcome = await runProbe(target, new AbortController().signal);
   assert.equal(outcome.ok, false);
   assert.equal(outcome.inconclusive, true);

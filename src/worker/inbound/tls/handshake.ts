@@ -121,7 +121,7 @@ export class Handshake extends BaseConnection implements HandshakeEvents {
       return;
     }
     this.#host.handshakes.succeeded(socket.getProtocol() ?? 'unknown', socket.isSessionReused());
-    this.#handOver(socket, { address: this.client.address, scheme: 'https', certSubject: subject.name });
+    this.#handOver(socket, { ...this.client, scheme: 'https', certSubject: subject.name });
   }
 
   // Transitions.

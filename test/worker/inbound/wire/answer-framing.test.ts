@@ -16,7 +16,7 @@ function framed(
   const wire = new MemoryWire();
   let byReset = false;
   const owner = {
-    client: { address: '', scheme: 'http' as const, certSubject: null },
+    client: { address: '', scheme: 'http' as const, certSubject: null, ends: {} },
     wire,
     body: null,
     mustClose: () => false,
