@@ -12,14 +12,19 @@ import { DEFAULT_PROTOCOLS, rateLimitSchema } from './schema/routes.ts';
 import type { FileConfig } from './schema/schema.ts';
 
 /** What this version does not have yet. */
-const PLAIN = { tls: null, http2: false, proxyProtocol: null };
+const PLAIN = { tls: null, http2: false };
 
 /** compileSettings fills in what depends on other keys, and freezes the result; for loadConfig. @param files checked ones */
 export function compileSettings(config: FileConfig, files: PemFiles): Settings {
   const rateLimit = compileRateLimit(config.rateLimit);
   const { database, redis, timeouts } = config;
   return frozen({
-    listen: config.listen.map(({ address, h2c }) => ({ ...address, ...PLAIN, h2c })),
+    listen: config.listen.map(({ address, h2c, proxyProtocol }) => ({
+      ...address,
+      ...PLAIN,
+      h2c,
+      proxyProtocol: proxyProtocol === false ? null : [...new Set(proxyProtocol.from)],
+    })),
     acme: null,
     admin: compileAdmin(config.admin),
     workers: config.workers,

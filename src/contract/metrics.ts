@@ -55,6 +55,8 @@ const ROWS = {
   'counter sluice_http2_floods_total kind':
     'HTTP/2 connections that were ended because their frames cost more than they carried.',
   'counter sluice_connections_accepted_total': 'Client connections accepted, also those closed at once.',
+  'counter sluice_proxy_protocol_errors_total reason':
+    'Connections closed because they did not begin with a valid PROXY header (stranger, malformed, too_long, checksum, truncated, timeout).',
   'counter sluice_tls_handshakes_total result version resumed':
     'TLS handshakes of clients by result. No series in this version.',
   'gauge sluice_tls_certificate_expiry_seconds name':

@@ -180,7 +180,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'not-supported-listen.yaml': [
     ':3: listen[0].tls: not supported in this version',
     ':4: listen[0].http2: not supported in this version',
-    ':5: listen[0].proxyProtocol: not supported in this version',
+    ':5: listen[0].proxyProtocol: must be false, or a mapping like { from: [10.0.0.0/8] }',
   ],
   'not-supported-pool.yaml': [
     ':3: pools.app.balance: consistent_hash is not supported in this version',

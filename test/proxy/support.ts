@@ -62,6 +62,8 @@ export interface ProxyOptions {
   /** TLS at that address, with HTTP/2 unless `http2` is false. */
   tls?: TlsAddress;
   http2?: boolean;
+  /** Peers whose connections begin with a PROXY header. */
+  proxyProtocol?: string[];
   clients?: ClientRecord[];
   /** The header that carries API keys; default: none. */
   apiKeyHeader?: string;
@@ -195,6 +197,7 @@ export async function startProxy(t: TestContext, options: ProxyOptions): Promise
     h2c: options.h2c ?? false,
     http2: options.http2 ?? options.tls !== undefined,
     tls: options.tls === undefined ? null : TLS_SETTINGS,
+    proxyProtocol: options.proxyProtocol ?? null,
   };
   server.expect(address, 0);
   if (options.tls !== undefined) server.useTls(tlsMaterial(options.tls));

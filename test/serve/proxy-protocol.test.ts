@@ -2,9 +2,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parse } from 'yaml';
-import { ask, askJson } from '../cluster/support.ts';
+import { ask, askJson, metricOf } from '../cluster/support.ts';
+import { startBackend } from '../support/backend.ts';
+import { runToEnd } from '../support/child.ts';
 import { docExample } from '../support/doc-example.ts';
-import { startNginx } from '../support/neighbour.ts';
+import { startHaproxy, startNginx } from '../support/neighbour.ts';
 import { completeConfig, startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -30,4 +32,40 @@ test('the example for backends in docs/protocols.md works with nginx, whose heal
     });
     await sluice.stop();
   }
+});
+
+test('the example for listeners in docs/protocols.md works behind HAProxy with both versions and a checksum, and with curl', async (t) => {
+  const backend = await startBackend((request, response) => {
+    response.end(String(request.headers['x-forwarded-for']));
+  });
+  t.after(() => backend.close());
+  const text = docExample('protocols.md', 'Behind a balancer that forwards TCP');
+  assert.match(text, /from: \[10\.0\.0\.0\/8, fd00::\/8\]/);
+  const here = text
+    .replace(':8080', '127.0.0.1:0')
+    .replace('fd00::/8', '127.0.0.1')
+    .replace('http://127.0.0.1:8081', backend.url);
+  const sluice = await startSluice({ config: completeConfig(parse(here)) });
+  t.after(() => sluice.stop());
+  const port = Number(new URL(sluice.proxyUrl).port);
+  for (const options of ['send-proxy', 'send-proxy-v2', 'send-proxy-v2 proxy-v2-options crc32c,unique-id']) {
+    const front = await startHaproxy(t, port, options);
+    assert.equal((await ask(`http://127.0.0.1:${front}/`)).text, '127.0.0.1', options);
+  }
+  const curl = await runToEnd('curl', [
+    '-sS',
+    '--haproxy-protocol',
+    '--haproxy-clientip',
+    '192.0.2.44',
+    sluice.proxyUrl,
+  ]);
+  assert.deepEqual([curl.code, curl.stdout], [0, ['192.0.2.44']]);
+  const plain = await runToEnd('curl', ['-sS', sluice.proxyUrl]);
+  assert.notEqual(plain.code, 0);
+  await waitFor(
+    'the count',
+    async () => (await metricOf(sluice.adminUrl, 'sluice_proxy_protocol_errors_total')) === 1,
+  );
+  const [line] = sluice.jsonLines((entry) => entry.msg === 'a connection without a valid PROXY header');
+  assert.deepEqual([line?.reason, line?.peer], ['malformed', '127.0.0.1']);
 });

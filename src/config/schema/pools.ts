@@ -18,7 +18,7 @@ const PROBE_PATH = /^\/[\x21\x22\x24-\x7e]{0,2047}$/;
 /** @param fallback the default in words */
 function pemPath(meaning: string, fallback: string) {
   const parse = Key.matching(/^[^\0]{1,4096}$/, 'must be a path');
-  return Key.textOrNone('path', `PEM file. ${meaning}`, parse, { fallback });
+  return Key.textOrNone('path', `PEM file. ${meaning}`, parse, { fallback, since: '0.6' });
 }
 
 function parseServerName(raw: string): Parsed<string> {
@@ -128,11 +128,12 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
         'host name',
         'Name to ask for (SNI), which the certificate must be for.',
         parseServerName,
-        { fallback: 'the host of the URL' },
+        { fallback: 'the host of the URL', since: '0.6' },
       ),
       verify: Key.flag(
         true,
         '`false` accepts any certificate: whoever is on the way can read and change everything.',
+        '0.6',
       ),
     },
     '0.6',

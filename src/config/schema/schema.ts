@@ -2,7 +2,7 @@
  * The configuration file: keys, defaults, ranges and meanings, from which docs/configuration.md is made. `pools`, `routes`,
  * `rateLimit` and `redis` have files of their own.
  */
-import type { z } from 'zod';
+import { z } from 'zod';
 import { canonicalRange, UNIX_PEER } from '../../contract/addresses.ts';
 import { isHostName, type Parsed, parseListenAddress } from './addresses.ts';
 import * as Key from './fields.ts';
@@ -64,6 +64,38 @@ const API_KEYS =
 const ACCEPT =
   'How workers get their connections. `shared`: all accept from one socket, whoever is first. `round_robin`: the primary accepts, and deals connections to the workers in turn. `reuse_port` (Linux, since 0.2): each worker accepts from a socket of its own, and the kernel spreads connections over the sockets; Unix sockets stay shared. `reuse_port` spreads a thousand connections and more most evenly. `round_robin` spreads a hundred most evenly, but each connection costs two to three times as much ([figures](performance.md#three-ways-to-get-connections)). Changes need a restart.';
 
+const PROXY_MESSAGE = 'must be false, or a mapping like { from: [10.0.0.0/8] }';
+
+const listenProxySchema = Key.described(
+  z.union(
+    [
+      z.literal(false),
+      Key.block(
+        '',
+        {
+          from: Key.list(Key.text('CIDR', '', parseProxy, { notText: 'must be a CIDR like 10.0.0.0/8' }), {
+            type: 'list of CIDRs',
+            meaning:
+              'The peers whose connections all begin with a PROXY header, version 1 or 2. Connections of others are closed. `unix:` stands for every peer on a Unix socket.',
+            range: 'at least one',
+            none: 'needs at least one CIDR',
+            since: '0.6',
+          }),
+        },
+        '0.6',
+      ),
+    ],
+    Key.saying(PROXY_MESSAGE),
+  ),
+  {
+    type: '`false` or mapping',
+    meaning:
+      'Behind a balancer that forwards TCP: it tells the address of the client by the PROXY protocol ([more](protocols.md#behind-a-balancer-that-forwards-tcp)).',
+    fallback: 'false',
+    since: '0.6',
+  },
+).default(false);
+
 /** configSchema is the whole file. */
 export const configSchema = Key.block('', {
   listen: Key.list(
@@ -81,7 +113,7 @@ export const configSchema = Key.block('', {
         'HTTP/2 without TLS, for clients that begin with it (prior knowledge). HTTP/1.1 goes on working at the same address.',
         '0.6',
       ),
-      proxyProtocol: Key.later('PROXY protocol, versions 1 and 2', false),
+      proxyProtocol: listenProxySchema,
     }),
     {
       type: 'list',

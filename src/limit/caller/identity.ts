@@ -3,9 +3,9 @@
  * proxy, it is the first untrusted address from the right of X-Forwarded-For. Nothing else from an untrusted party counts. A key
  * counts only once it is verified, so that invented keys create no buckets.
  */
-import { BlockList, isIP } from 'node:net';
 import { canonicalAddress, groupOf, UNIX_PEER } from '../../contract/addresses.ts';
 import type { ClientLookup, ClientMatch } from '../../contract/clients.ts';
+import { AddressRanges } from '../../infra/address-ranges.ts';
 import { GenerationMap } from '../bucket/generation-map.ts';
 import type { ApiKeyClients } from './api-key-clients.ts';
 import { type BucketOwner, ownerOf } from './bucket-owner.ts';
@@ -52,18 +52,13 @@ export interface KnownAddress {
 /** CallerIdentifier is made with each plan and asked once per request. */
 export class CallerIdentifier {
   readonly #options: CallerIdentifierOptions;
-  readonly #trusted = new BlockList();
+  readonly #trusted: AddressRanges;
   readonly #byForwarded = new GenerationMap<KnownAddress>(MAX_CACHED_ADDRESSES);
   readonly #byAddress = new GenerationMap<KnownAddress>(MAX_CACHED_ADDRESSES);
 
   constructor(options: CallerIdentifierOptions) {
     this.#options = options;
-    for (const cidr of options.trustedProxies) {
-      if (cidr === UNIX_PEER) continue;
-      const [address = '', prefix] = cidr.split('/');
-      const bits = isIP(address) === 6 ? 128 : 32;
-      this.#trusted.addSubnet(address, prefix === undefined ? bits : Number(prefix), familyOf(address));
-    }
+    this.#trusted = new AddressRanges(options.trustedProxies);
   }
 
   /** addressOf accepts any spelling of an address; any other text means a peer on a Unix socket. */
@@ -116,16 +111,12 @@ export class CallerIdentifier {
   #known(address: string): KnownAddress {
     const cached = this.#byAddress.get(address);
     if (cached !== undefined) return cached;
-    const { ipv4Prefix, ipv6Prefix, trustedProxies } = this.#options;
+    const { ipv4Prefix, ipv6Prefix } = this.#options;
     const isUnix = address === UNIX_PEER;
-    const isTrusted = isUnix
-      ? trustedProxies.includes(UNIX_PEER)
-      : // The check leaves JavaScript, so it is skipped without proxies.
-        trustedProxies.length > 0 && this.#trusted.check(address, familyOf(address));
     const made: KnownAddress = {
       address,
       grouped: isUnix ? address : groupOf(address, ipv4Prefix, ipv6Prefix),
-      isTrusted,
+      isTrusted: this.#trusted.has(address),
       caller: null,
       generation: -1,
       keyed: null,
@@ -149,10 +140,6 @@ export class CallerIdentifier {
 
 function callerAt({ address }: KnownAddress, { clientId, mode, match, bucketHash }: BucketOwner): Caller {
   return { clientIp: address, clientId, mode, match, bucketHash };
-}
-
-function familyOf(address: string): 'ipv4' | 'ipv6' {
-  return isIP(address) === 6 ? 'ipv6' : 'ipv4';
 }
 
 function sameMatch(a: ClientMatch, b: ClientMatch): boolean {

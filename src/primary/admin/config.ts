@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { addressText, backendUrl, hostPort } from '../../contract/addresses.ts';
 import type {
+  ListenSettings,
   PemFile,
   PoolSettings,
   PoolTlsSettings,
@@ -67,7 +68,7 @@ export function configView({
 }: Settings): View {
   const { host, port, ...adminRest } = admin;
   return {
-    listen: listen.map((address) => ({ address: addressText(address) })),
+    listen: listen.map(listenOf),
     admin: { address: hostPort(host, port), ...adminRest, token: admin.token === null ? '' : HIDDEN },
     ...fileWords(rest),
     ...(pools.length > 0 && { pools: byName(pools, poolOf) }),
@@ -77,6 +78,11 @@ export function configView({
     database: { ...rest.database, url: rest.database.url === null ? '' : withoutSecrets(rest.database.url) },
     secrets: { apiKeys: rest.secrets.apiKeys === null ? '' : HIDDEN },
   };
+}
+
+function listenOf({ h2c, proxyProtocol, ...address }: ListenSettings): View {
+  const from = proxyProtocol === null ? false : { from: proxyProtocol };
+  return { address: addressText(address), h2c, proxyProtocol: from };
 }
 
 /** Durations get the names and the form of the file; in the settings their names end in Ms. */

@@ -2,14 +2,16 @@
  * The way of a client's connection from accept to the protocol that serves it. It is one of the server's connections from the first step on:
  *
  * 1. destroyIfGone
- * 2. under TLS the handshake (tls/handshake.ts), and ALPN; with h2c the first bytes (first-bytes.ts)
- * 3. a ServeConnection: HTTP/1.1 (wire/ or node/) or HTTP/2 (h2/)
+ * 2. with proxyProtocol the PROXY header (proxy-opening.ts)
+ * 3. under TLS the handshake (tls/handshake.ts), and ALPN; with h2c the first bytes (first-bytes.ts)
+ * 4. a ServeConnection: HTTP/1.1 (wire/ or node/) or HTTP/2 (h2/)
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { ClientFacts } from '../../contract/downstream.ts';
 import type { ListenSettings } from '../../contract/settings.ts';
 import type { TlsAddress } from '../../contract/tls.ts';
+import { AddressRanges } from '../../infra/address-ranges.ts';
 import {
   type BaseConnection,
   type ConnectionOwner,
@@ -18,6 +20,7 @@ import {
   type ServeConnection,
 } from './base-connection.ts';
 import { FirstBytes } from './first-bytes.ts';
+import { type OpeningFailures, type OpeningHost, ProxyOpening } from './proxy-opening.ts';
 import { Handshake, type HandshakeHost } from './tls/handshake.ts';
 import type { Handshakes } from './tls/handshakes.ts';
 import { type ContextCache, TlsTerminator } from './tls/terminator.ts';
@@ -34,11 +37,14 @@ interface AcceptorOptions {
   owner: ConnectionOwner;
   protocols: Protocols;
   handshakes: Handshakes;
+  openingFailures: OpeningFailures;
 }
 
 /** Acceptor is made by InboundServer for each address. */
-export class Acceptor implements HandshakeHost {
+export class Acceptor implements HandshakeHost, OpeningHost {
   readonly handshakes: Handshakes;
+  readonly openingFailures: OpeningFailures;
+  readonly proxies: AddressRanges;
   readonly #options: AcceptorOptions;
   readonly #contexts: ContextCache = new Map();
   terminator: TlsTerminator | null = null;
@@ -46,6 +52,8 @@ export class Acceptor implements HandshakeHost {
   constructor(options: AcceptorOptions) {
     this.#options = options;
     this.handshakes = options.handshakes;
+    this.openingFailures = options.openingFailures;
+    this.proxies = new AddressRanges(options.address.proxyProtocol ?? []);
   }
 
   /** useTls takes the certificates and ticket keys for handshakes from now on. See TlsTerminator, also for errors. */
@@ -59,7 +67,22 @@ export class Acceptor implements HandshakeHost {
   /** accept is given each accepted socket, in the turn in which it came. */
   accept(socket: Socket): void {
     const { address, owner } = this.#options;
-    if (!destroyIfGone(socket, address.kind)) owner.admit(this.#begin(socket, clientOf(socket)));
+    if (destroyIfGone(socket, address.kind)) return;
+    const client = clientOf(socket);
+    if (address.proxyProtocol === null) {
+      owner.admit(this.#begin(socket, client));
+      return;
+    }
+    const opening = new ProxyOpening(socket, client, owner, this);
+    owner.admit(opening);
+    opening.start();
+  }
+
+  opened(opening: ProxyOpening, socket: Socket, client: ClientFacts): void {
+    const { address, owner } = this.#options;
+    owner.replace(opening, this.#begin(socket, client));
+    // A handshake reads by itself.
+    if (address.tls === null) socket.resume();
   }
 
   #begin(socket: Socket, client: ClientFacts): BaseConnection {

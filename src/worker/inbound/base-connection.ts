@@ -59,6 +59,8 @@ export abstract class BaseConnection implements Placed {
   readonly client: ClientFacts;
   /** When it was opened, became idle or began to linger, whichever was last; monotonic. */
   sinceMs: number;
+  /** false while its address is that of a proxy, which will tell the client's. */
+  readonly isClient: boolean = true;
   /** Whether it counts against the cap per address; written by the server. */
   counted = false;
   place = NOWHERE;

@@ -19,6 +19,7 @@ import type { Handler, UnparsedRequest } from '../../proxy/handler.ts';
 import type { Plan } from '../../proxy/plan.ts';
 import { Acceptor, type Protocols } from './acceptor.ts';
 import type { BaseConnection, ConnectionOwner, ServeConnection } from './base-connection.ts';
+import { OpeningFailures } from './proxy-opening.ts';
 import { Handshakes } from './tls/handshakes.ts';
 
 /** A drain closes connections that are idle for this long. Right after an answer, the next request may be on its way. */
@@ -69,6 +70,7 @@ export class InboundServer implements ConnectionOwner {
   readonly #acceptors: Acceptor[] = [];
   readonly #protocols: Protocols;
   readonly #handshakes: Handshakes;
+  readonly #openingFailures: OpeningFailures;
   readonly #connections = new PlacedList<BaseConnection>();
   /** Open connections by address, without trusted proxies. null while there is no cap: a Map is costly here (see PlacedList). */
   #perAddress: Map<string, number> | null = null;
@@ -88,6 +90,7 @@ export class InboundServer implements ConnectionOwner {
     this.timer = deps.timer;
     const { metrics, logger, timer } = deps;
     this.#handshakes = new Handshakes({ metrics, logger, lines: new OncePerSecond(timer) });
+    this.#openingFailures = new OpeningFailures({ metrics, logger, lines: new OncePerSecond(timer) });
     this.#protocols = { http1: deps.engine(this), h2: deps.http2?.(this) ?? null };
     this.#acceptedCell = metrics.series('sluice_connections_accepted_total');
     this.#shedCell = metrics.series('sluice_shed_total', 'connections');
@@ -117,6 +120,7 @@ export class InboundServer implements ConnectionOwner {
       owner: this,
       protocols: this.#protocols,
       handshakes: this.#handshakes,
+      openingFailures: this.#openingFailures,
     });
     this.#acceptors[index] = acceptor;
     return acceptor;
@@ -254,7 +258,8 @@ export class InboundServer implements ConnectionOwner {
   replace(before: BaseConnection, after: BaseConnection): void {
     this.#connections.remove(before);
     this.#connections.add(after);
-    after.counted = before.counted;
+    if (before.isClient) after.counted = before.counted;
+    else this.#capConnection(after);
     if (this.draining) after.beginDrain();
   }
 
@@ -262,6 +267,10 @@ export class InboundServer implements ConnectionOwner {
     if (this.draining) connection.beginDrain();
     this.#connections.add(connection);
     this.#deps.metrics.add(this.#acceptedCell, 1);
+    this.#capConnection(connection);
+  }
+
+  #capConnection(connection: BaseConnection): void {
     const shedCell = this.#shedCellFor(this.plan.limits, this.#countOf(connection, this.plan));
     if (shedCell === null) return;
     this.#deps.metrics.add(shedCell, 1);
@@ -285,7 +294,7 @@ export class InboundServer implements ConnectionOwner {
     const uncounted = this.#perAddress === null ? this.#connections.items : [connection];
     this.#perAddress ??= new Map();
     for (const each of uncounted) {
-      each.counted = !identifier.addressOf(each.client.address).isTrusted;
+      each.counted = each.isClient && !identifier.addressOf(each.client.address).isTrusted;
       if (each.counted) this.#countPeer(each.client.address, 1);
     }
     return connection.counted ? (this.#perAddress.get(connection.client.address) ?? 0) : 0;

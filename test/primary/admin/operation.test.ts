@@ -218,7 +218,7 @@ test('the shown configuration is a valid file with the same meaning', () => {
     CONFIG,
     'pools: { app: { backends: [{ url: "http://backend.internal" }] } }',
     `
-listen: [{ address: ":0" }, { address: "[::1]:8080" }, { address: "127.0.0.1:8081" }, { address: "unix:/tmp/a.sock" }]
+listen: [{ address: ":0" }, { address: "[::1]:8080" }, { address: "127.0.0.1:8081" }, { address: "unix:/tmp/a.sock", h2c: true, proxyProtocol: { from: [10.0.0.0/8, "unix:"] } }]
 admin: { address: "[::1]:9901", publicMetrics: true, hosts: [a.example] }
 workers: 3
 accept: round_robin
