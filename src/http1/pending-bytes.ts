@@ -15,19 +15,30 @@ export interface PendingOwner {
   destroy(): void;
 }
 
+/** HeldBytes is what PendingMemory counts: PendingBytes, or bytes that node keeps for a connection. */
+export class HeldBytes {
+  readonly owner: { destroy(): void } | null;
+  /** Neighbours in the queue of PendingMemory, which alone writes them. */
+  older: HeldBytes = this;
+  younger: HeldBytes = this;
+
+  /** @param owner null: they are not counted */
+  constructor(owner: HeldBytes['owner']) {
+    this.owner = owner;
+  }
+}
+
 /** PendingBytes is owned by a connection or by one of its parsers. */
-export class PendingBytes {
+export class PendingBytes extends HeldBytes {
   /** The bytes are from…to-1 of this. */
   buffer: Buffer = NONE;
   from = 0;
   to = 0;
-  readonly owner: PendingOwner | null;
-  /** Neighbours in the queue of PendingMemory, which alone writes them. */
-  older: PendingBytes = this;
-  younger: PendingBytes = this;
+  override readonly owner: PendingOwner | null;
 
   /** @param owner null: they are not counted */
   constructor(owner: PendingOwner | null = null) {
+    super(owner);
     this.owner = owner;
   }
 
@@ -96,15 +107,15 @@ export class PendingMemory {
   /** What is counted. */
   bytes = 0;
   /** A ring without a client: its `younger` is the oldest in the queue, its `older` the youngest. */
-  readonly #ring = new PendingBytes();
+  readonly #ring: HeldBytes = new PendingBytes();
 
-  /** resize is called by PendingBytes. It cuts nobody, for a read is under way. */
-  resize(pending: PendingBytes, fromBytes: number, toBytes: number): void {
+  /** resize is called by those that hold them. It cuts nobody, for a read is under way. */
+  resize(held: HeldBytes, fromBytes: number, toBytes: number): void {
     const before = fromBytes > SPARED_BYTES ? fromBytes : 0;
     const after = toBytes > SPARED_BYTES ? toBytes : 0;
     this.bytes += after - before;
-    if (before === 0 && after > 0) link(this.#ring.older, pending, this.#ring);
-    else if (before > 0 && after === 0) unlink(pending);
+    if (before === 0 && after > 0) link(this.#ring.older, held, this.#ring);
+    else if (before > 0 && after === 0) unlink(held);
   }
 
   /** cutExcess is called after each read. It may close the caller's connection. @param onCut is told of each that is closed */
@@ -117,14 +128,14 @@ export class PendingMemory {
   }
 }
 
-function link(older: PendingBytes, pending: PendingBytes, younger: PendingBytes): void {
-  pending.older = older;
-  pending.younger = younger;
-  older.younger = younger.older = pending;
+function link(older: HeldBytes, held: HeldBytes, younger: HeldBytes): void {
+  held.older = older;
+  held.younger = younger;
+  older.younger = younger.older = held;
 }
 
-function unlink(pending: PendingBytes): void {
-  pending.older.younger = pending.younger;
-  pending.younger.older = pending.older;
-  pending.older = pending.younger = pending;
+function unlink(held: HeldBytes): void {
+  held.older.younger = held.younger;
+  held.younger.older = held.older;
+  held.older = held.younger = held;
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { test } from 'node:test';
 import { startCapturingBackend } from '../proxy/capturing-backend.ts';
-import { accessLineOf, startProxy } from '../proxy/support.ts';
+import { accessLineOf, policy, route, startProxy } from '../proxy/support.ts';
 import { startBackend, startRawBackend } from '../support/backend.ts';
 import {
   CODES,
@@ -204,4 +204,53 @@ test('a client whose connection takes nothing is cut after timeouts.writeIdle', 
   await waitFor('the lines', () => proxy.lines.length === 5);
   assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['write_timeout']));
   await waitFor('the end of the connection', () => proxy.server.connectionCount === 0);
+});
+
+test('bodies that wait in all sessions of a worker are bounded together: the oldest holder is cut', async (t) => {
+  // Nobody reads a body before the limiter has decided.
+  const limiter = {
+    take: () => new Promise<never>(() => undefined),
+    refusalOf: () => assert.fail('refused'),
+    peek: () => assert.fail('peeked'),
+    giveBack: () => undefined,
+  };
+  const rateLimit = { policies: ['default'], cost: 1 };
+  const proxy = await startProxy(t, {
+    backends: [],
+    h2c: true,
+    limiter,
+    policies: [policy('default', 1, 1)],
+    routes: [route('default', {}, { rateLimit })],
+  });
+  const body = Buffer.alloc(65_535);
+  for (let i = 0; i < 9; i++) {
+    const session = connectH2(t, proxy.url);
+    for (let k = 0; k < 128; k++) {
+      const stream = session.request({ ':path': '/', ':method': 'POST' });
+      stream.on('error', () => undefined);
+      stream.write(body);
+    }
+  }
+  await waitFor('one to be cut', () => proxy.metric('sluice_shed_total', 'overload') > 0, {
+    timeoutMs: 20_000,
+  });
+  assert.ok(proxy.server.connectionCount >= 6, 'the others go on');
+});
+
+test('bodies that nobody wants are no flood', async (t) => {
+  const backend = await startCapturingBackend(t);
+  const proxy = await startProxy(t, {
+    backends: [backend],
+    h2c: true,
+    limits: { bodyBytes: 10 },
+    timeouts: { headersMs: 400, writeIdleMs: 400 },
+  });
+  const session = connectH2(t, proxy.url);
+  for (let i = 0; i < 40; i++) {
+    const answer = await requestH2(session, { ':path': '/', ':method': 'POST' }, Buffer.alloc(200_000));
+    assert.equal(answer.status, 413);
+  }
+  await waitFor('the lines', () => proxy.lines.length === 40);
+  assert.equal(proxy.metric('sluice_http2_floods_total'), 0);
+  assert.equal((await requestH2(session, { ':path': '/' })).status, 200);
 });

@@ -17,11 +17,12 @@ import {
 } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { ClientFacts } from '../../../contract/downstream.ts';
+import { HeldBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { FloodGuard, type FloodKind, hasControlFlood } from './flood-guard.ts';
 import { floodOf } from './session-errors.ts';
-import { sessionOptions } from './session-options.ts';
+import { STREAM_WINDOW_BYTES, sessionOptions } from './session-options.ts';
 import { StreamHeads } from './stream-head.ts';
 import { type StreamOwner, StreamRequest } from './stream-request.ts';
 
@@ -38,8 +39,13 @@ const SESSION_WINDOW_BYTES = 1 << 20;
 /** Refused heads that a session may have, beside one for every answer. */
 const MALFORMED_MAX = 100;
 
-/** FloodCounter is told of each session that is ended for a flood. */
-export type FloodCounter = (kind: FloodKind) => void;
+/** SessionsShared is what all sessions of a worker have in common. */
+interface SessionsShared {
+  /** Bounds the bodies that wait. */
+  memory: PendingMemory;
+  /** countFlood is told of each session that is ended for a flood. */
+  countFlood: (kind: FloodKind) => void;
+}
 
 /** ClientSession is made for each connection whose protocol is HTTP/2. */
 export class ClientSession extends BaseConnection implements StreamOwner {
@@ -52,21 +58,24 @@ export class ClientSession extends BaseConnection implements StreamOwner {
   readonly #requests = new PlacedList<StreamRequest>();
   readonly #heads = new StreamHeads();
   readonly #floods = new FloodGuard();
-  readonly #countFlood: FloodCounter;
+  readonly #shared: SessionsShared;
   readonly #openedMs: number;
   #state = OPEN;
   #headBytes = 0;
   /** Streams that became requests, and the last one's id. */
   #streamCount = 0;
   #lastStreamId = 0;
+  /** Bytes of bodies that nobody has taken yet, as of the last look. */
+  readonly #held = new HeldBytes(this);
+  #heldBytes = 0;
   /** The id of a stream whose head had begun and not ended at the last look; 0: none. */
   #unreadHeadId = 0;
   #unreadHeadMs = 0;
 
-  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, countFlood: FloodCounter) {
+  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, shared: SessionsShared) {
     super(client, owner);
     this.#socket = socket;
-    this.#countFlood = countFlood;
+    this.#shared = shared;
     this.#openedMs = this.sinceMs;
     const session = performServerHandshake(socket, sessionOptions(owner.plan.limits));
     this.#session = session;
@@ -106,6 +115,8 @@ export class ClientSession extends BaseConnection implements StreamOwner {
     const hasEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const head = this.#heads.read(fields, hasEnded);
     this.#headBytes += head.headerBytes + head.target.length;
+    // Of a body that nobody reads, this much may come and is not counted when it is dropped.
+    if (!hasEnded) this.bodyBytes += STREAM_WINDOW_BYTES;
     const request = new StreamRequest(head, hasEnded, stream, this);
     stream.on('close', () => this.#onStreamClosed(request));
     this.#requests.add(request);
@@ -165,12 +176,13 @@ export class ClientSession extends BaseConnection implements StreamOwner {
       this.#requests.remove(request);
       request.gone();
     }
+    this.#hold(0);
     this.leave();
   }
 
   #onError(error: Error): void {
     const kind = floodOf(error);
-    if (kind !== null && this.#state !== DEAD) this.#countFlood(kind);
+    if (kind !== null && this.#state !== DEAD) this.#shared.countFlood(kind);
   }
 
   // Floods.
@@ -185,7 +197,7 @@ export class ClientSession extends BaseConnection implements StreamOwner {
 
   #endFlood(kind: FloodKind): void {
     if (this.#state === DEAD) return;
-    this.#countFlood(kind);
+    this.#shared.countFlood(kind);
     this.#end(constants.NGHTTP2_ENHANCE_YOUR_CALM);
   }
 
@@ -198,6 +210,7 @@ export class ClientSession extends BaseConnection implements StreamOwner {
       return;
     }
     this.#lookAtAnswers(nowMs);
+    this.#countHeld();
     this.#lookForFloods();
     if (this.#state === DEAD || this.#isOverdue(nowMs)) return;
     this.#armLook();
@@ -217,6 +230,19 @@ export class ClientSession extends BaseConnection implements StreamOwner {
         request.seenProgress = request.progress;
       } else if (nowMs - request.progressMs >= writeIdleMs) request.stalled();
     }
+  }
+
+  /** The bodies that wait in all sessions of the worker are bounded together; see PendingMemory. */
+  #countHeld(): void {
+    let bytes = 0;
+    for (const request of this.#requests.items) bytes += request.unreadBytes;
+    this.#hold(bytes);
+    this.#shared.memory.cutExcess(this.owner);
+  }
+
+  #hold(bytes: number): void {
+    this.#shared.memory.resize(this.#held, this.#heldBytes, bytes);
+    this.#heldBytes = bytes;
   }
 
   #lookForFloods(): void {

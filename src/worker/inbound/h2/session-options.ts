@@ -7,7 +7,7 @@ const STREAMS_MAX = 128;
  * A client may send this much of each body before anybody asks for it; at most STREAMS_MAX of these, 8 MiB, wait in a session.
  * node opens the window of the whole session as bytes come, so that a stream that waits stops no other.
  */
-const STREAM_WINDOW_BYTES = 65_535;
+export const STREAM_WINDOW_BYTES = 65_535;
 /** Megabytes (10^6) of heads, frames and parts of answers that wait; above it the session gets no further stream. */
 const MEMORY_MAX_MB = 16;
 /**

@@ -62,6 +62,11 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
     return this.started && (this.ended || this.waiting || this.#stream.writableLength > 0);
   }
 
+  /** Bytes of the body that have come and that nobody has taken. */
+  get unreadBytes(): number {
+    return this.#isReceiving ? this.#stream.readableLength : 0;
+  }
+
   // The request body. The window of the stream grows only while its bytes are taken.
 
   readBody(): void {
@@ -69,8 +74,8 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
     this.#reading = true;
     const stream = this.#stream;
     stream.on('data', (piece: Buffer) => {
-      if (this.over || this.#stopped) return;
       this.owner.bodyBytes += piece.length;
+      if (this.over || this.#stopped) return;
       this.listener?.onRequestBody(piece);
     });
     stream.on('end', () => {
