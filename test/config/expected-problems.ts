@@ -26,7 +26,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':5: timeouts.drain: must be a duration from 0s to 1h, written like 250ms, 2s, 1m or 1h',
   ],
   'bad-health-check.yaml': [
-    ':5: pools.app.healthCheck.type: grpc is not supported in this version',
+    ':5: pools.app.healthCheck.type: must be one of http, tcp, grpc',
     ':5: pools.app.healthCheck.path: must begin with / and hold visible ASCII without #',
     ':5: pools.app.healthCheck.rise: must be a whole number from 1 to 100',
     ':5: pools.app.healthCheck.fall: must be a whole number from 1 to 100',

@@ -41,7 +41,7 @@ for (const maker of MAKERS) {
     return owner.told[0] === 'connect' ? 'connect' : owner.errors[0]?.message;
   };
 
-  test(`${maker.name} wire: the certificate must be for the host of the URL, or for serverName, whatever the address`, async (t) => {
+  test(`B40: ${maker.name} wire: the certificate must be for the host of the URL, or for serverName, whatever the address`, async (t) => {
     const { cert, key } = authority.issue(['localhost', 'app.internal']);
     const asked: string[] = [];
     const { port } = await startServer(t, {

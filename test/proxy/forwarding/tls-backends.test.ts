@@ -76,7 +76,7 @@ test('a pool may mix backends with and without TLS', async (t) => {
   assert.deepEqual([secure.heads.length, plain.requests.length], [2, 2]);
 });
 
-test('a certificate that is not accepted is 502 and connect_failed, says why, and no request is sent', async (t) => {
+test('B40: a certificate that is not accepted is 502 and connect_failed, says why, and no request is sent', async (t) => {
   const backend = await startSecure(t, () => OK);
   const tls = backendTlsSettings({ ca, serverName: 'other.internal' });
   const proxy = await startProxy(t, { pools: [securePool([backend.port], { tls })] });
