@@ -33,7 +33,7 @@ test('the launcher runs from any folder and through links on PATH, and reads fil
     env: { PATH },
   });
   assert.equal(code, 2);
-  assert.deepEqual(stdout, ['mine.yaml:1: pools.app.backends[0].url: must begin with http://']);
+  assert.deepEqual(stdout, ['mine.yaml:1: pools.app.backends[0].url: must begin with http:// or https://']);
 });
 
 test('the launcher runs dist/ if it is built, and without a Node.js says how to get one', async (t) => {

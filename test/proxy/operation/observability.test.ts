@@ -27,6 +27,7 @@ test('B36: an access line has client, request, backend and times, and no secrets
     reason: 'ok',
     bytesIn: 3,
     bytesOut: answer.body.length,
+    grpcStatus: null,
     queueMs: 0,
     limiterMs: null,
     backend: 'b1',
