@@ -39,6 +39,10 @@ const SESSION_WINDOW_BYTES = 1 << 20;
 /** Refused heads that a session may have, beside one for every answer. */
 const MALFORMED_MAX = 100;
 
+const REQUEST = Symbol('request');
+
+type OwnedStream = ServerHttp2Stream & { [REQUEST]?: StreamRequest };
+
 /** SessionsShared is what all sessions of a worker have in common. */
 interface SessionsShared {
   /** Bounds the bodies that wait. */
@@ -118,12 +122,13 @@ export class ClientSession extends BaseConnection implements StreamOwner {
     // Of a body that nobody reads, this much may come and is not counted when it is dropped.
     if (!hasEnded) this.bodyBytes += STREAM_WINDOW_BYTES;
     const request = new StreamRequest(head, hasEnded, stream, this);
-    stream.on('close', () => this.#onStreamClosed(request));
+    (stream as OwnedStream)[REQUEST] = request;
+    stream.on('close', onStreamClosed);
     this.#requests.add(request);
     this.owner.serve(request);
   }
 
-  #onStreamClosed(request: StreamRequest): void {
+  onClosed(request: StreamRequest): void {
     if (!request.ended && this.#state !== DEAD) this.#count('reset');
     this.#requests.remove(request);
     request.closed();
@@ -272,6 +277,11 @@ export class ClientSession extends BaseConnection implements StreamOwner {
     this.#close();
     return true;
   }
+}
+
+/** One listener for all streams: a closure for each would be garbage. */
+function onStreamClosed(this: OwnedStream): void {
+  this[REQUEST]?.onClose();
 }
 
 function ignore(): void {

@@ -22,6 +22,7 @@ export interface StreamOwner {
   /** The head of an answer was handed over. */
   onAnswering(): void;
   onSent(): void;
+  onClosed(request: StreamRequest): void;
 }
 
 /** StreamRequest is made by the session for each stream. */
@@ -44,7 +45,8 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
   #answerTrailers: string[] = [];
   /** What node has not been given yet of the last large piece. */
   #rest: Buffer | null = null;
-  readonly #onWritten = (error?: Error | null): void => this.#written(error ?? null);
+  /** Made with the first piece: most answers leave in one. */
+  #onWritten: ((error?: Error | null) => void) | null = null;
 
   constructor(head: RequestHead, hasEnded: boolean, stream: ServerHttp2Stream, owner: StreamOwner) {
     super(head, owner);
@@ -159,7 +161,7 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
     this.owner.pieces += 1;
     const stream = this.#stream;
     if (chunk.length <= COPIED_MAX_BYTES && stream.writableLength < WAITING_MAX_BYTES) {
-      stream.write(Buffer.from(chunk), this.#onWritten);
+      this.#give(Buffer.from(chunk));
       return true;
     }
     this.waiting = true;
@@ -173,7 +175,12 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
     if (rest === null) return;
     const part = rest.length > PART_BYTES ? rest.subarray(0, PART_BYTES) : rest;
     this.#rest = part === rest ? null : rest.subarray(PART_BYTES);
-    this.#stream.write(part, this.#onWritten);
+    this.#give(part);
+  }
+
+  #give(piece: Buffer): void {
+    this.#onWritten ??= (error) => this.#written(error ?? null);
+    this.#stream.write(piece, this.#onWritten);
   }
 
   #written(error: Error | null): void {
@@ -219,6 +226,11 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
 
   get #isClosed(): boolean {
     return this.#stream.closed || this.#stream.destroyed;
+  }
+
+  /** onClose is called when the stream is closed; the session decides what that means. */
+  onClose(): void {
+    this.owner.onClosed(this);
   }
 
   // Called by the session.
