@@ -133,7 +133,8 @@ async function serve(configPath: string): Promise<number> {
 async function loadOrPrint(configPath: string): Promise<LoadedConfig | null> {
   const { loadConfig } = await import('./config/load.ts');
   const { formatProblems } = await import('./config/problems.ts');
-  const loaded = loadConfig(configPath, process.env);
+  // A certificate that expired while Sluice was off must not keep the other addresses from being served.
+  const loaded = loadConfig(configPath, process.env, () => true);
   if ('settings' in loaded) return loaded;
   process.stderr.write(`${formatProblems(configPath, loaded.problems).join('\n')}\n`);
   return null;

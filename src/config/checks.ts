@@ -49,7 +49,29 @@ function* checkListen({ listen = [] }: ConfigDraft): Findings {
     const clash = clashIn(listen, entry?.address);
     if (clash >= 0 && clash < index)
       yield { path: ['listen', index, 'address'], message: `is taken by listen[${clash}] already` };
+    yield* checkListenTls(index, entry ?? {});
   }
+}
+
+function* checkListenTls(
+  index: number,
+  { tls, http2 }: NonNullable<NonNullable<ConfigDraft['listen']>[number]>,
+): Findings {
+  const path = ['listen', index];
+  if (tls === undefined) {
+    if (http2 === true) yield { path: [...path, 'http2'], message: 'needs tls; without it h2c is HTTP/2' };
+    return;
+  }
+  const { certificates, clientAuth = 'off', clientCa = null } = tls;
+  if (certificates?.length === 0)
+    yield { path: [...path, 'tls', 'certificates'], message: 'needs at least one certificate' };
+  if (clientAuth !== 'off' && clientCa === null)
+    yield { path: [...path, 'tls', 'clientCa'], message: `is needed with clientAuth: ${clientAuth}` };
+  if (clientAuth === 'off' && clientCa !== null)
+    yield {
+      path: [...path, 'tls', 'clientCa'],
+      message: 'is used only with clientAuth: optional or require',
+    };
 }
 
 /** The index of the first entry that listens at the address too; -1: none. */

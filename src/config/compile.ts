@@ -2,6 +2,7 @@
 import { hostPort } from '../contract/addresses.ts';
 import {
   DEFAULT_NAME,
+  type ListenTlsSettings,
   type PoolTlsSettings,
   type RedisServers,
   type Settings,
@@ -11,20 +12,12 @@ import { DEFAULT_REDIS_URL } from './schema/redis.ts';
 import { DEFAULT_PROTOCOLS, rateLimitSchema } from './schema/routes.ts';
 import type { FileConfig } from './schema/schema.ts';
 
-/** What this version does not have yet. */
-const PLAIN = { tls: null, http2: false };
-
 /** compileSettings fills in what depends on other keys, and freezes the result; for loadConfig. @param files checked ones */
 export function compileSettings(config: FileConfig, files: PemFiles): Settings {
   const rateLimit = compileRateLimit(config.rateLimit);
   const { database, redis, timeouts } = config;
   return frozen({
-    listen: config.listen.map(({ address, h2c, proxyProtocol }) => ({
-      ...address,
-      ...PLAIN,
-      h2c,
-      proxyProtocol: proxyProtocol === false ? null : [...new Set(proxyProtocol.from)],
-    })),
+    listen: config.listen.map((entry) => compileListen(entry, files)),
     acme: null,
     admin: compileAdmin(config.admin),
     workers: config.workers,
@@ -48,6 +41,31 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
     log: config.log,
     secrets: { apiKeys: config.secrets.apiKeys },
   });
+}
+
+function compileListen(
+  { address, tls, http2, h2c, proxyProtocol }: FileConfig['listen'][number],
+  files: PemFiles,
+) {
+  return {
+    ...address,
+    tls: tls === undefined ? null : compileListenTls(tls, files),
+    http2: http2 ?? tls !== undefined,
+    h2c,
+    proxyProtocol: proxyProtocol === false ? null : [...new Set(proxyProtocol.from)],
+  };
+}
+
+function compileListenTls(
+  { certificates, clientCa, acme: _acme, ...rest }: NonNullable<FileConfig['listen'][number]['tls']>,
+  files: PemFiles,
+): ListenTlsSettings {
+  return {
+    ...rest,
+    certificates: certificates.map(({ cert, key }) => ({ cert: files.textOf(cert), key: files.textOf(key) })),
+    acme: [],
+    clientCa: files.fileAt(clientCa),
+  };
 }
 
 /** compileAdmin compiles the block `admin` alone; for loadAdmin. */

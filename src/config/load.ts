@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { AdminSettings, Settings } from '../contract/settings.ts';
 import { checkDraft } from './checks.ts';
 import { compileAdmin, compileSettings } from './compile.ts';
-import { checkPemFiles, PemFiles } from './pem-files.ts';
+import { checkPemFiles, PemFiles, type Tolerates } from './pem-files.ts';
 import { type Finding, type Problem, pathText, sortProblems } from './problems.ts';
 import { readText } from './read-file.ts';
 import { adminSchema, configSchema } from './schema/schema.ts';
@@ -21,9 +21,10 @@ export interface LoadedConfig {
 
 /**
  * loadConfig reads, parses and checks a file; never throws. Returns deep-frozen Settings, or all problems, sorted by line.
+ * @param tolerates which certificates of listeners may have expired; default: none
  * @param env for `${VAR}`, REDIS_URL, DATABASE_URL and SLUICE_KEY_SECRET
  */
-export function loadConfig(path: string, env: Environment): LoadResult {
+export function loadConfig(path: string, env: Environment, tolerates: Tolerates = () => false): LoadResult {
   const source = readSource(path, env);
   if (source.value === undefined) return { problems: sortProblems(source.problems) };
   if (source.value === null && source.problems.length === 0)
@@ -33,7 +34,7 @@ export function loadConfig(path: string, env: Environment): LoadResult {
   const findings = parsed.success ? [] : findingsOf(parsed.error.issues);
   const draft = salvage(configSchema, raw) ?? {};
   const files = new PemFiles();
-  findings.push(...checkDraft(draft, raw), ...checkPemFiles(draft, files));
+  findings.push(...checkDraft(draft, raw), ...checkPemFiles(draft, files, tolerates));
   const located = (each: Finding): Problem => locate(each, source, variables);
   const problems = [...findings.filter(({ path }) => !source.failed(path)).map(located), ...source.problems];
   if (!parsed.success || problems.length > 0) return { problems: sortProblems(problems) };
@@ -68,8 +69,15 @@ const RESTART_KEYS = ['listen', 'accept', 'workers', 'admin', 'redis', 'database
 
 /** changedRestartKeys names the keys that a reload must refuse to change. */
 export function changedRestartKeys(before: Settings, after: Settings): string[] {
-  const changed: string[] = RESTART_KEYS.filter((key) => !isDeepStrictEqual(before[key], after[key]));
+  const [old, next] = [withoutCertificates(before), withoutCertificates(after)];
+  const changed: string[] = RESTART_KEYS.filter((key) => !isDeepStrictEqual(old[key], next[key]));
   return before.log.format === after.log.format ? changed : [...changed, 'log.format'];
+}
+
+/** What is in `tls` may change, but not whether it is there. */
+function withoutCertificates(settings: Settings) {
+  const listen = settings.listen.map(({ tls, ...address }) => ({ ...address, hasTls: tls !== null }));
+  return { ...settings, listen };
 }
 
 function readSource(path: string, env: Environment): YamlSource {

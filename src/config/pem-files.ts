@@ -24,7 +24,11 @@ export class PemFiles {
 
   /** fileAt is the file for the settings, after all checks have passed; null for none. */
   fileAt(path: string | null): PemFile | null {
-    if (path === null) return null;
+    return path === null ? null : this.textOf(path);
+  }
+
+  /** textOf is fileAt of a file that must be there. */
+  textOf(path: string): PemFile {
     const text = this.read(path);
     if ('message' in text) throw new Error(`${path}: ${text.message}`);
     return { path, pem: text.value };
@@ -46,13 +50,45 @@ export function isPublic(path: string): boolean {
   return ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & OTHERS_READ) !== 0;
 }
 
+/** Tolerates says whether a certificate of a listener, as PEM, may be used although it has expired. */
+export type Tolerates = (pem: string) => boolean;
+
 /** checkPemFiles finds files that cannot be read or used. */
-export function* checkPemFiles({ pools = {} }: Draft<FileConfig>, files: PemFiles): Generator<Finding, void> {
+export function* checkPemFiles(
+  { pools = {}, listen = [] }: Draft<FileConfig>,
+  files: PemFiles,
+  tolerates: Tolerates,
+): Generator<Finding, void> {
+  for (const [index, { tls } = {}] of listen.entries()) {
+    const path = ['listen', index, 'tls'];
+    for (const [at, pair] of tls?.certificates?.entries() ?? [])
+      yield* checkServerPair([...path, 'certificates', at], pair ?? {}, { files, tolerates });
+    if (tls?.clientCa) yield* checkCertificates([...path, 'clientCa'], tls.clientCa, files);
+  }
   for (const [name, { tls } = {}] of Object.entries(pools)) {
     const path = ['pools', name, 'tls'];
     if (tls?.ca) yield* checkCertificates([...path, 'ca'], tls.ca, files);
     if (tls) yield* checkKeyPair(path, { cert: tls.cert ?? null, key: tls.key ?? null }, files);
   }
+}
+
+/** checkServerPair checks a certificate that clients get, and its key. @param path of the block with both */
+export function* checkServerPair(
+  path: KeyPath,
+  { cert, key }: { cert?: string | undefined; key?: string | undefined },
+  { files, tolerates }: { files: PemFiles; tolerates: Tolerates },
+): Generator<Finding, void> {
+  if (cert === undefined || key === undefined) return;
+  let isSound = true;
+  for (const finding of checkKeyPair(path, { cert, key }, files)) {
+    isSound = false;
+    yield finding;
+  }
+  if (!isSound) return;
+  const { pem } = files.textOf(cert);
+  const [leaf] = certificatesIn(pem) ?? [];
+  if (leaf !== undefined && leaf.validToDate.getTime() <= Date.now() && !tolerates(pem))
+    yield { path: [...path, 'cert'], message: `the certificate has expired on ${leaf.validTo}: ${cert}` };
 }
 
 /** checkKeyPair checks a certificate and its private key; both or none. @param path of the block with the keys `cert` and `key` */

@@ -1,5 +1,6 @@
 /** Warnings: what a file says without a mistake, and probably does not mean. */
 import type { PoolSettings, RouteSettings, Settings } from '../contract/settings.ts';
+import { listenerWarnings } from './listener-certificates.ts';
 import { certificatesIn, isPublic } from './pem-files.ts';
 import type { Finding } from './problems.ts';
 import { isSameLocalhost } from './schema/addresses.ts';
@@ -22,6 +23,7 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     if (database.url === null)
       yield { path, message: 'without database.url each instance has clients of its own' };
   }
+  yield* listenerWarnings(settings.listen);
   for (const pool of pools) yield* tlsWarningsOf(pool);
   for (const { name, backends } of pools) {
     if (!routes.some(({ pool }) => pool === name))

@@ -82,12 +82,12 @@ export function addressText(address: ListenAddress): string {
 }
 
 /** addressUrl is the URL of a listener (`http://127.0.0.1:8080`, `unix:/path`). @param port the real one, where 0 was asked for */
-export function addressUrl(address: ListenAddress, port: number): string {
+export function addressUrl(address: ListenAddress & { tls?: object | null }, port: number): string {
   if (address.kind === 'unix') return addressText(address);
   const { host } = address;
   // A client cannot connect to a wildcard.
   const shown = host === null || host === '0.0.0.0' || host === '::' ? '127.0.0.1' : host;
-  return `http://${hostPort(shown, port)}`;
+  return `${address.tls ? 'https' : 'http'}://${hostPort(shown, port)}`;
 }
 
 /** groupOf returns the range of a canonical address by the length of its prefix; for 32 and 128 the address itself. */

@@ -58,9 +58,11 @@ const ROWS = {
   'counter sluice_proxy_protocol_errors_total reason':
     'Connections closed because they did not begin with a valid PROXY header (stranger, malformed, too_long, checksum, truncated, timeout).',
   'counter sluice_tls_handshakes_total result version resumed':
-    'TLS handshakes of clients by result. No series in this version.',
+    'TLS handshakes of clients by result (ok, failed, timeout, aborted, plaintext, shed).',
   'gauge sluice_tls_certificate_expiry_seconds name':
-    'Unix time at which a certificate expires. No series in this version.',
+    'Seconds until a certificate of a listener expires, below 0 once it has; name is its first one.',
+  'gauge sluice_tls_certificates_current':
+    '1 while the certificate files as they are now are in force; 0 after a change that cannot be used.',
   'counter sluice_acme_orders_total result':
     'Orders of certificates at an ACME authority by result (ok, failed).',
   'gauge sluice_tunnels_open': 'Connections that carry another protocol after an upgrade.',

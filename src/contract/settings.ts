@@ -20,17 +20,17 @@ export type ListenSettings = ListenAddress & {
   proxyProtocol: string[] | null;
 };
 
-interface ListenTlsSettings {
-  /** Paths of PEM files. The first is the default. */
-  certificates: { cert: string; key: string }[];
+export interface ListenTlsSettings {
+  /** As they were when the configuration was loaded. The first is the default. */
+  certificates: { cert: PemFile; key: PemFile }[];
   /** Names whose certificates are fetched and renewed (ACME). */
   acme: string[];
   /** What a client gets that asks for a name of no certificate: the default one, or a refusal. */
   unknownNames: 'default' | 'refuse';
   minVersion: 'TLSv1.2' | 'TLSv1.3';
   clientAuth: 'off' | 'optional' | 'require';
-  /** Path of the PEM file with the authorities of client certificates; null with clientAuth off. */
-  clientCa: string | null;
+  /** The authorities of client certificates; null with clientAuth off. */
+  clientCa: PemFile | null;
 }
 
 /** AcmeSettings: an authority that issues certificates (RFC 8555). Its terms were agreed to. */

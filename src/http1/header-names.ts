@@ -21,7 +21,7 @@ export const EXPECT = 12;
 export const X_FORWARDED_FOR = 13;
 export const X_FORWARDED_PROTO = 14;
 export const X_FORWARDED_HOST = 15;
-/** `Forwarded`, `X-Real-IP` and every other `X-Forwarded-…`. */
+/** `Forwarded`, `X-Real-IP`, `X-Client-Cert-Subject` and every other `X-Forwarded-…`. */
 export const FORWARDED_OTHER = 16;
 export const X_REQUEST_ID = 17;
 export const TRACEPARENT = 18;
@@ -53,6 +53,7 @@ export const CLASSES: ReadonlyMap<string, number> = new Map([
   ['x-forwarded-host', X_FORWARDED_HOST],
   ['forwarded', FORWARDED_OTHER],
   ['x-real-ip', FORWARDED_OTHER],
+  ['x-client-cert-subject', FORWARDED_OTHER],
   ['x-request-id', X_REQUEST_ID],
   ['traceparent', TRACEPARENT],
   ['tracestate', TRACESTATE],
@@ -101,7 +102,7 @@ function startsWith(bytes: Uint8Array, from: number, lowerName: string): boolean
 
 /** Fields that `Connection` cannot remove (B24): without them framing, routing, identity or meaning of a message would change. */
 const PROTECTED = wordSet(`
-  host content-length transfer-encoding forwarded x-real-ip x-request-id traceparent tracestate via date
+  host content-length transfer-encoding forwarded x-real-ip x-client-cert-subject x-request-id traceparent tracestate via date
   authorization www-authenticate cookie set-cookie cache-control pragma expires vary etag location server origin range
   content-type content-encoding content-range content-security-policy strict-transport-security
   ratelimit ratelimit-policy retry-after`);

@@ -37,6 +37,9 @@ export function takeRequestField(head: RequestHead, kind: number, name: string, 
   }
 }
 
+/** Not even a trusted peer may say these. */
+const NEVER_KEPT: ReadonlySet<string> = new Set(['x-real-ip', 'x-client-cert-subject']);
+
 /** Fields by which a proxy before Sluice, or a tracer, describes the request. The kinds that are not named here are dropped. */
 function takeForwarding(head: RequestHead, kind: number, name: string, value: string): void {
   switch (kind) {
@@ -50,7 +53,7 @@ function takeForwarding(head: RequestHead, kind: number, name: string, value: st
       head.forwardedHost ||= value;
       break;
     case names.FORWARDED_OTHER:
-      if (name.toLowerCase() !== 'x-real-ip') head.forwardedLines += `${name}: ${value}\r\n`;
+      if (!NEVER_KEPT.has(name.toLowerCase())) head.forwardedLines += `${name}: ${value}\r\n`;
       break;
     case names.X_REQUEST_ID:
       if (head.requestId === '' && REQUEST_ID.test(value)) head.requestId = value;

@@ -36,6 +36,7 @@ import { PrimaryGauges } from './metrics/gauges.ts';
 import { MetricsCollector } from './metrics/metrics-collector.ts';
 import { logWarnings, Reloader } from './reloader.ts';
 import { openStorage } from './storage.ts';
+import { TlsKeeper } from './tls/tls-keeper.ts';
 import { WorkerBriefing } from './worker-briefing.ts';
 import { removeDeadSockets, waitForFreeAddresses } from './workers/free-addresses.ts';
 import { ListenSockets } from './workers/listen-sockets.ts';
@@ -175,11 +176,11 @@ class Primary {
     const checker = new HealthChecker({ onResult: (...probe) => this.#probed(...probe) });
     lifecycle.onClose('health checks', () => checker.close());
     const briefing = new WorkerBriefing({ registry, directory, initial, logger });
-    const onCertificates = (): void => undefined;
+    const tls = this.#openTls(briefing);
     const { database } = storage;
-    const acme = new AcmeService({ database, briefing, collector, onCertificates, logger });
+    const acme = new AcmeService({ database, briefing, collector, onCertificates: tls.useIssued, logger });
     lifecycle.onClose('the orders of certificates', () => acme.close(), ACME_CLOSE_MS);
-    const changed = { registry, checker, directory, collector, briefing, acme };
+    const changed = { registry, checker, directory, collector, briefing, acme, tls };
     const reloader = new Reloader({ configPath, env, initial, logger, storage, ...changed });
     this.#reloader = reloader;
 
@@ -203,7 +204,15 @@ class Primary {
     const buckets = await this.#openBuckets(storage.database, briefing);
     const dataPath = this.#dataPath;
     const droppedLines = () => this.#lines.droppedCount;
-    const gauges = new PrimaryGauges({ collector, supervisor, registry, reloader, dataPath, droppedLines });
+    const gauges = new PrimaryGauges({
+      collector,
+      supervisor,
+      registry,
+      reloader,
+      dataPath,
+      droppedLines,
+      tls,
+    });
     const tunnels = new TunnelList(() => supervisor.links());
     const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets, tunnels };
     const adminServer = await startAdminServer(admin, { ...parts, phase: () => this.#phase });
@@ -216,6 +225,15 @@ class Primary {
     this.#phase = 'ready';
     this.#sayReady({ addresses: sockets.addresses, admin: adminServer.url, workers: this.#workerCount });
     this.#ready.resolve(reloader);
+  }
+
+  #openTls(briefing: WorkerBriefing): TlsKeeper {
+    const { settings } = this.#options;
+    const tell: WorkerBriefing['tellTls'] = (material) => briefing.tellTls(material);
+    const tls = new TlsKeeper({ settings, logger: this.#logger, tell });
+    this.#lifecycle.onClose('the certificates', () => tls.close());
+    tls.start();
+    return tls;
   }
 
   /** Waits for a step of the start, and rejects at once when a stop signal comes. */

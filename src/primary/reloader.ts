@@ -2,6 +2,7 @@
  * Reads the configuration again while traffic flows. A file without mistakes, and without changes that need a restart, becomes the
  * next revision and comes into force everywhere. A bad file changes nothing; it is counted and logged.
  */
+import { toleratesInUse } from '../config/listener-certificates.ts';
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
 import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
@@ -14,6 +15,7 @@ import type { HealthChecker } from './health/health-checker.ts';
 import type { HealthRegistry } from './health/health-registry.ts';
 import type { MetricsCollector } from './metrics/metrics-collector.ts';
 import type { Storage } from './storage.ts';
+import type { TlsKeeper } from './tls/tls-keeper.ts';
 import type { Revision, WorkerBriefing } from './worker-briefing.ts';
 
 /** pendingWorkers: numbers of the workers that have not acknowledged it in time; they will, or be replaced. */
@@ -39,6 +41,7 @@ interface ReloaderOptions {
   collector: MetricsCollector;
   briefing: WorkerBriefing;
   acme: AcmeService;
+  tls: TlsKeeper;
 }
 
 /** Reloader is made once by the primary's main. */
@@ -92,7 +95,7 @@ export class Reloader {
 
   async #tryReload(): Promise<ReloadOutcome> {
     const { configPath, env, logger, storage, checker } = this.#options;
-    const loaded = loadConfig(configPath, env);
+    const loaded = loadConfig(configPath, env, toleratesInUse(this.current.settings.listen));
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
     const frozen = changedRestartKeys(this.current.settings, settings);
@@ -111,13 +114,14 @@ export class Reloader {
 
   /** Puts a revision into force. Resolves with the numbers of the workers that have not acknowledged it in time. */
   #apply(revision: Revision): Promise<number[]> {
-    const { logger, registry, checker, directory, collector, briefing, acme } = this.#options;
+    const { logger, registry, checker, directory, collector, briefing, acme, tls } = this.#options;
     const { settings } = revision;
     logger.level = settings.log.level;
     registry.configure(settings.pools);
     void checker.reconfigure(settings.pools);
     directory.configure(settings);
     collector.keepOnly(liveSeries(settings));
+    tls.configure(settings);
     void acme.configure(settings);
     return briefing.apply(revision);
   }

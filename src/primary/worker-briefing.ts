@@ -1,6 +1,6 @@
 /**
  * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last, after
- * clients with their API keys and challenges of certificate authorities, and with backend states. Otherwise a caller who is blocked, or has limits of its own, would get through a
+ * clients with their API keys, challenges of certificate authorities and certificates, and with backend states. Otherwise a caller who is blocked, or has limits of its own, would get through a
  * worker that does not know it yet.
  *
  * A worker is in one of two states:
@@ -9,6 +9,7 @@
  */
 import { type AcmeChallenge, MAX_ACME_CHALLENGES } from '../contract/messages.ts';
 import type { Settings } from '../contract/settings.ts';
+import type { TlsMaterial } from '../contract/tls.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import { atMost } from '../infra/with-deadline.ts';
 import type { PrimaryDirectory } from './clients/primary-directory.ts';
@@ -45,6 +46,7 @@ export class WorkerBriefing {
   #revision: Revision;
   #challenges: readonly AcmeChallenge[] = [];
   #challengesVersion = 0;
+  #tls: TlsMaterial | null = null;
   /** Workers of all instances that share the store, by the heartbeat; null while unknown. */
   storeWorkers: number | null = null;
 
@@ -64,6 +66,7 @@ export class WorkerBriefing {
     if (!link.alive) return;
     this.#briefed.add(link);
     if (this.#challenges.length > 0) this.#sendChallenges(link);
+    if (this.#tls !== null) link.send({ type: 'tls', ...this.#tls });
     this.#sendRevision(link);
     if (streams.knows(link)) return;
     // Once it knows all clients, the policies' limits carry their real version.
@@ -87,6 +90,12 @@ export class WorkerBriefing {
       return applied;
     });
     await Promise.allSettled(told);
+  }
+
+  /** tellTls replaces certificates and ticket keys in every worker. A revision that is applied next comes after them. */
+  tellTls(material: TlsMaterial): void {
+    this.#tls = material;
+    for (const link of this.#briefed) link.send({ type: 'tls', ...material });
   }
 
   #sendChallenges(link: WorkerLink): void {
@@ -138,9 +147,14 @@ export class WorkerBriefing {
  */
 function settingsOf({ number, settings, policyVersionUs }: Revision, knowsClients: boolean) {
   const { acme: _acme, admin: _admin, database: _database, secrets: _secrets, ...workerSettings } = settings;
+  // Certificates come in a message of their own.
+  const listen = settings.listen.map(({ tls, ...rest }) => ({
+    ...rest,
+    tls: tls && { ...tls, certificates: [], clientCa: null },
+  }));
   return {
     revision: number,
     policyVersionUs: knowsClients ? policyVersionUs : Math.floor(policyVersionUs / BLIND_DIVISOR),
-    settings: workerSettings,
+    settings: { ...workerSettings, listen },
   };
 }

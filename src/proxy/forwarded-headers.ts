@@ -6,9 +6,10 @@ import type { RequestIds } from './request-id.ts';
 /** Our name in Via, both ways (RFC 9110 §7.6.3). */
 export const VIA = '1.1 sluice';
 
-/** forwardedLines makes the fields that Sluice adds to an admitted request, each line with CRLF. */
+/** forwardedLines makes the fields that Sluice adds to an admitted request, each line with CRLF. @param certSubject see ClientFacts */
 export function forwardedLines(
   { head, host, peer, scheme, caller }: Admission,
+  certSubject: string | null,
   requestId: string,
   trace: Trace,
 ): string {
@@ -20,7 +21,8 @@ export function forwardedLines(
     (forwardedHost === '' ? '' : `X-Forwarded-Host: ${forwardedHost}\r\n`) +
     `X-Real-IP: ${caller?.clientIp ?? address}\r\nX-Request-Id: ${requestId}\r\nVia: ${VIA}\r\n` +
     `traceparent: ${trace.traceparent}\r\n` +
-    (trace.continued ? head.tracestateLines : '')
+    (trace.continued ? head.tracestateLines : '') +
+    (certSubject === null ? '' : `X-Client-Cert-Subject: ${certSubject}\r\n`)
   );
 }
 

@@ -177,7 +177,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const traceparent = head.traceparentCount > 1 ? '' : head.traceparent;
     const trace = traceOf(traceparent, this.#deps.requestIds);
     this.#record.traceId = trace.traceId;
-    const lines = headerLines + forwardedLines(this.#admission, this.#record.requestId, trace);
+    const { certSubject } = this.#downstream.client;
+    const added = forwardedLines(this.#admission, certSubject, this.#record.requestId, trace);
+    const lines = headerLines + added;
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     const { ends } = this.#downstream.client;
     const { method } = head;

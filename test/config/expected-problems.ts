@@ -178,8 +178,8 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':8: redis.sentinel: only one of url, cluster and sentinel may be given',
   ],
   'not-supported-listen.yaml': [
-    ':3: listen[0].tls: not supported in this version',
-    ':4: listen[0].http2: not supported in this version',
+    ':3: listen[0].tls.acme: not supported in this version',
+    ':3: listen[0].tls.certificates: needs at least one certificate',
     ':5: listen[0].proxyProtocol: must be false, or a mapping like { from: [10.0.0.0/8] }',
   ],
   'not-supported-pool.yaml': [

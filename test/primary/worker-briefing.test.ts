@@ -62,7 +62,11 @@ function makeBriefing({ loaded = true } = {}) {
 }
 
 function revision(number: number): Revision {
-  return { number, policyVersionUs: number * 1_000_000, settings: {} as Revision['settings'] };
+  return {
+    number,
+    policyVersionUs: number * 1_000_000,
+    settings: { listen: [] } as unknown as Revision['settings'],
+  };
 }
 
 test('a new worker gets settings behind the clients, with the states of the backends and the number of workers', async () => {

@@ -139,6 +139,12 @@ export function flag(fallback: boolean, meaning: string, since?: string) {
   return described(schema, { type: 'boolean', meaning, since }).default(fallback);
 }
 
+/** flagOrAbsent makes a boolean whose default depends on other keys. @param fallback the default in words */
+export function flagOrAbsent(meaning: string, fallback: string, since?: string) {
+  const schema = z.boolean(saying('must be true or false'));
+  return described(schema, { type: 'boolean', meaning, fallback, since }).optional();
+}
+
 /** choice makes one of several words. The first is the default. */
 export function choice<const Value extends string>(
   values: readonly [Value, ...Value[]],
@@ -179,6 +185,14 @@ export function textOrNone<Value>(
 /** matching makes a parser of text that fits a pattern. */
 export function matching(pattern: RegExp, message: string): (text: string) => Parsed<string> {
   return (raw) => (pattern.test(raw) ? { value: raw } : { message });
+}
+
+/** parsePath reads the path of a file or folder. */
+export const parsePath = matching(/^[^\0]{1,4096}$/, 'must be a path');
+
+/** pemPath makes the path of a PEM file, required. */
+export function pemPath(meaning: string) {
+  return text('path', `PEM file. ${meaning}`, parsePath);
 }
 
 export const NAME_MESSAGE = 'must be a name of 1–64 of A–Z a–z 0–9 . _ -';

@@ -17,8 +17,7 @@ const PROBE_PATH = /^\/[\x21\x22\x24-\x7e]{0,2047}$/;
 
 /** @param fallback the default in words */
 function pemPath(meaning: string, fallback: string) {
-  const parse = Key.matching(/^[^\0]{1,4096}$/, 'must be a path');
-  return Key.textOrNone('path', `PEM file. ${meaning}`, parse, { fallback, since: '0.6' });
+  return Key.textOrNone('path', `PEM file. ${meaning}`, Key.parsePath, { fallback, since: '0.6' });
 }
 
 function parseServerName(raw: string): Parsed<string> {

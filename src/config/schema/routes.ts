@@ -129,7 +129,7 @@ const policySchema = Key.block(
 const RESERVED_FIELDS = new Set(
   `connection content-length cookie date expect forwarded host http2-settings keep-alive proxy-authenticate
   proxy-authentication-info proxy-authorization proxy-connection te traceparent tracestate trailer
-  transfer-encoding upgrade user-agent via x-real-ip x-request-id`.split(/\s+/),
+  transfer-encoding upgrade user-agent via x-client-cert-subject x-real-ip x-request-id`.split(/\s+/),
 );
 
 /** An API key comes in an end-to-end field that Sluice neither reads nor writes itself. Returns its name in lower case. */

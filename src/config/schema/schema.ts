@@ -2,10 +2,10 @@
  * The configuration file: keys, defaults, ranges and meanings, from which docs/configuration.md is made. `pools`, `routes`,
  * `rateLimit` and `redis` have files of their own.
  */
-import { z } from 'zod';
-import { canonicalRange, UNIX_PEER } from '../../contract/addresses.ts';
+import type { z } from 'zod';
 import { isHostName, type Parsed, parseListenAddress } from './addresses.ts';
 import * as Key from './fields.ts';
+import { listenSchema, parseProxy } from './listen.ts';
 import { poolsSchema } from './pools.ts';
 import { redisSchema } from './redis.ts';
 import { rateLimitSchema, routesSchema } from './routes.ts';
@@ -47,11 +47,6 @@ export const adminSchema = Key.block('The admin port. Changes need a restart.', 
   }).prefault([]),
 });
 
-function parseProxy(raw: string): Parsed<string> {
-  const cidr = raw === UNIX_PEER ? raw : canonicalRange(raw);
-  return cidr === null ? { message: 'must be a CIDR like 10.0.0.0/8 or fd00::/8' } : { value: cidr };
-}
-
 function parseDatabaseUrl(raw: string): Parsed<string> {
   const usable = /^postgres(ql)?:\/\/\S+$/i.test(raw) && URL.canParse(raw);
   const message = 'must be a URL like postgres://user:password@127.0.0.1:5432/sluice';
@@ -64,64 +59,9 @@ const API_KEYS =
 const ACCEPT =
   'How workers get their connections. `shared`: all accept from one socket, whoever is first. `round_robin`: the primary accepts, and deals connections to the workers in turn. `reuse_port` (Linux, since 0.2): each worker accepts from a socket of its own, and the kernel spreads connections over the sockets; Unix sockets stay shared. `reuse_port` spreads a thousand connections and more most evenly. `round_robin` spreads a hundred most evenly, but each connection costs two to three times as much ([figures](performance.md#three-ways-to-get-connections)). Changes need a restart.';
 
-const PROXY_MESSAGE = 'must be false, or a mapping like { from: [10.0.0.0/8] }';
-
-const listenProxySchema = Key.described(
-  z.union(
-    [
-      z.literal(false),
-      Key.block(
-        '',
-        {
-          from: Key.list(Key.text('CIDR', '', parseProxy, { notText: 'must be a CIDR like 10.0.0.0/8' }), {
-            type: 'list of CIDRs',
-            meaning:
-              'The peers whose connections all begin with a PROXY header, version 1 or 2. Connections of others are closed. `unix:` stands for every peer on a Unix socket.',
-            range: 'at least one',
-            none: 'needs at least one CIDR',
-            since: '0.6',
-          }),
-        },
-        '0.6',
-      ),
-    ],
-    Key.saying(PROXY_MESSAGE),
-  ),
-  {
-    type: '`false` or mapping',
-    meaning:
-      'Behind a balancer that forwards TCP: it tells the address of the client by the PROXY protocol ([more](protocols.md#behind-a-balancer-that-forwards-tcp)).',
-    fallback: 'false',
-    since: '0.6',
-  },
-).default(false);
-
 /** configSchema is the whole file. */
 export const configSchema = Key.block('', {
-  listen: Key.list(
-    Key.block('One address to listen at.', {
-      address: Key.text(
-        'address',
-        'Where to accept HTTP/1.1. Without a host: every IPv4 and IPv6 address. Port 0: any free one. A Unix socket file at which nobody listens any more is replaced.',
-        parseListenAddress,
-        { range: '`host:port`, `[v6]:port`, `:port`, `unix:/path`', notText: 'must be text like ":8080"' },
-      ),
-      tls: Key.later('Certificates, to serve HTTPS'),
-      http2: Key.later('HTTP/2 at this address', false),
-      h2c: Key.flag(
-        false,
-        'HTTP/2 without TLS, for clients that begin with it (prior knowledge). HTTP/1.1 goes on working at the same address.',
-        '0.6',
-      ),
-      proxyProtocol: listenProxySchema,
-    }),
-    {
-      type: 'list',
-      meaning: 'Addresses for the traffic that is proxied. Changes need a restart.',
-      fallback: 'one entry, `:8080`',
-      none: 'needs at least one address',
-    },
-  ).prefault([{ address: ':8080' }]),
+  listen: listenSchema,
   acme: Key.later('Certificates that are fetched and renewed'),
   admin: adminSchema.prefault({}),
   workers: Key.integerOrAuto([1, 1024], 'Worker processes. Changes need a restart.', 'one per available CPU'),
@@ -146,7 +86,7 @@ export const configSchema = Key.block('', {
     embeddedPath: Key.text(
       'path',
       'Folder of the embedded database; one process at a time. It does not flush to the disk (no fsync): a killed process loses nothing; a machine that loses power may lose the last seconds or damage the data. Keep records that matter in a PostgreSQL (`url`).',
-      Key.matching(/^[^\0]{1,4096}$/, 'must be a path'),
+      Key.parsePath,
     ).prefault('./data/postgres'),
   }).prefault({}),
   limits: Key.block('What a client may send and hold open.', {

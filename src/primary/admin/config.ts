@@ -3,6 +3,7 @@ import * as z from 'zod';
 import { addressText, backendUrl, hostPort } from '../../contract/addresses.ts';
 import type {
   ListenSettings,
+  ListenTlsSettings,
   PemFile,
   PoolSettings,
   PoolTlsSettings,
@@ -80,9 +81,16 @@ export function configView({
   };
 }
 
-function listenOf({ h2c, proxyProtocol, ...address }: ListenSettings): View {
+function listenOf({ tls, http2, h2c, proxyProtocol, ...address }: ListenSettings): View {
   const from = proxyProtocol === null ? false : { from: proxyProtocol };
-  return { address: addressText(address), h2c, proxyProtocol: from };
+  const view = { address: addressText(address), h2c, proxyProtocol: from };
+  return tls === null ? view : { ...view, tls: listenTlsOf(tls), http2 };
+}
+
+/** Files by their paths: what they hold is not shown. */
+function listenTlsOf({ acme: _acme, certificates, clientCa, ...rest }: ListenTlsSettings): View {
+  const pairs = certificates.map(({ cert, key }) => ({ cert: cert.path, key: key.path }));
+  return { certificates: pairs, ...rest, clientCa: clientCa?.path ?? '' };
 }
 
 /** Durations get the names and the form of the file; in the settings their names end in Ms. */

@@ -7,6 +7,7 @@ import { liveSeries, type MetricName } from '../../contract/metrics.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { Reloader } from '../reloader.ts';
+import type { TlsKeeper } from '../tls/tls-keeper.ts';
 import type { Supervisor } from '../workers/supervisor.ts';
 import type { MetricsCollector, SeriesValue } from './metrics-collector.ts';
 
@@ -16,6 +17,7 @@ interface GaugeSources {
   registry: Pick<HealthRegistry, 'states'>;
   reloader: Pick<Reloader, 'last' | 'current'>;
   dataPath: DataPath;
+  tls: Pick<TlsKeeper, 'expiries' | 'isCurrent'>;
   /** Lines of the primary's own log that were lost so far. */
   droppedLines: () => number;
 }
@@ -53,6 +55,7 @@ export class PrimaryGauges {
     this.#setWorkers();
     this.#setBackends();
     this.#setConfiguration();
+    this.#setCertificates();
     // Requests that ended after a reload may have been counted under names of the old configuration.
     collector.keepOnly(liveSeries(reloader.current.settings));
     return collector.text();
@@ -72,6 +75,13 @@ export class PrimaryGauges {
     this.#set('sluice_config_last_reload_duration_seconds', last.tookMs / MS_PER_SEC);
     this.#set('sluice_config_revision_info', 1, [String(current.number)]);
     this.#set('sluice_build_info', 1, [sluiceVersion(), process.version, fastPath]);
+  }
+
+  #setCertificates(): void {
+    const { collector, tls } = this.#sources;
+    const series = tls.expiries().map(([name, seconds]): SeriesValue => [[name], seconds]);
+    collector.replace('sluice_tls_certificate_expiry_seconds', series);
+    this.#set('sluice_tls_certificates_current', tls.isCurrent ? 1 : 0);
   }
 
   #set(name: MetricName, value: number, labels: string[] = []): void {

@@ -1,0 +1,188 @@
+/**
+ * What workers are told about TLS with clients: the certificates of files and of ACME, and the keys of session tickets. It reads the files
+ * again when they change, gives out new ticket keys twice a day, and warns of certificates that end soon.
+ */
+import { randomBytes, X509Certificate } from 'node:crypto';
+import { stat } from 'node:fs/promises';
+import { expiryText, leafOf, namesOf, readAgain } from '../../config/listener-certificates.ts';
+import { systemClock } from '../../contract/clock.ts';
+import { toError } from '../../contract/errors.ts';
+import type { ListenSettings, Settings } from '../../contract/settings.ts';
+import type { TlsAddress, TlsMaterial } from '../../contract/tls.ts';
+import type { Logger } from '../../infra/logging/logger.ts';
+import type { IssuedCertificate } from '../acme/certificate.ts';
+
+/** node takes one set of keys: a session whose ticket is older than the last change begins anew. */
+const ROTATE_EVERY_MS = 12 * 3_600_000;
+const TICKET_KEY_BYTES = 48;
+const LOOK_EVERY_MS = 2_000;
+const WARN_EVERY_MS = 24 * 3_600_000;
+const MS_PER_SEC = 1_000;
+
+interface TlsKeeperOptions {
+  settings: Settings;
+  logger: Logger;
+  /** Called with everything after each change. */
+  tell: (material: TlsMaterial) => void;
+  /** For tests. */
+  lookEveryMs?: number;
+}
+
+/** TlsKeeper is made once by the primary's main. */
+export class TlsKeeper {
+  readonly #options: TlsKeeperOptions;
+  #listen: readonly ListenSettings[];
+  #issued: readonly IssuedCertificate[] = [];
+  #ticketKeys = randomBytes(TICKET_KEY_BYTES);
+  /** What the files looked like when they were read, and at the last look. */
+  #readState: string | null = null;
+  #seenState: string | null = null;
+  #looking = false;
+  readonly #timers: NodeJS.Timeout[] = [];
+  /** Whether the files as they are now are in force. */
+  isCurrent = true;
+
+  constructor(options: TlsKeeperOptions) {
+    this.#options = options;
+    this.#listen = options.settings.listen;
+  }
+
+  /** start tells the workers, and begins to watch. Without TLS it does nothing. */
+  start(): void {
+    if (!this.#listen.some(({ tls }) => tls !== null)) return;
+    this.#tell();
+    const every = (ms: number, act: () => void): void => void this.#timers.push(setInterval(act, ms).unref());
+    every(this.#options.lookEveryMs ?? LOOK_EVERY_MS, () => void this.#look());
+    every(WARN_EVERY_MS, () => this.#warn());
+    every(ROTATE_EVERY_MS, () => this.rotate());
+  }
+
+  close(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+  }
+
+  /** configure takes the settings of a new revision, whose files were just read. */
+  configure({ listen }: Settings): void {
+    this.#listen = listen;
+    this.#readState = null;
+    this.isCurrent = true;
+    this.#tell();
+  }
+
+  /** useIssued takes all certificates that ACME has. */
+  readonly useIssued = (issued: readonly IssuedCertificate[]): void => {
+    this.#issued = issued;
+    this.#tell();
+  };
+
+  /** rotate replaces the keys of session tickets. */
+  rotate(): void {
+    this.#ticketKeys = randomBytes(TICKET_KEY_BYTES);
+    this.#tell();
+  }
+
+  /** expiries are the seconds that each certificate has left, by its first name; of two with one name the shorter time. */
+  expiries(nowMs = systemClock.wallMs()): [name: string, seconds: number][] {
+    const byName = new Map<string, number>();
+    for (const { name, notAfterMs } of this.#inForce())
+      byName.set(name, Math.min(byName.get(name) ?? Number.POSITIVE_INFINITY, notAfterMs));
+    return [...byName].map(([name, notAfterMs]) => [name, (notAfterMs - nowMs) / MS_PER_SEC]);
+  }
+
+  #inForce(): { name: string; notAfterMs: number }[] {
+    const ofFiles = this.#listen.flatMap(({ tls }) =>
+      (tls?.certificates ?? []).flatMap(({ cert }) => {
+        const leaf = leafOf(cert.pem);
+        const [name = cert.path] = leaf === undefined ? [] : namesOf(leaf);
+        return leaf === undefined ? [] : [{ name, notAfterMs: leaf.validToDate.getTime() }];
+      }),
+    );
+    return [...ofFiles, ...this.#issued];
+  }
+
+  #tell(): void {
+    const addresses = this.#listen.flatMap(({ tls }, address) =>
+      tls === null ? [] : [this.#tlsOf(tls, address)],
+    );
+    if (addresses.length > 0)
+      this.#options.tell({ ticketKeys: this.#ticketKeys.toString('base64'), addresses });
+  }
+
+  #tlsOf(tls: NonNullable<ListenSettings['tls']>, address: number): TlsAddress {
+    const { certificates, acme, unknownNames, minVersion, clientAuth, clientCa } = tls;
+    const ofFiles = certificates.map(({ cert, key }) => ({ cert: cert.pem, key: key.pem }));
+    const ofAcme = this.#issued
+      .filter(({ name }) => acme.includes(name))
+      .map(({ chainPem, keyPem }) => ({ cert: chainPem, key: keyPem }));
+    const named = [...ofFiles, ...ofAcme].map((pair) => ({
+      ...pair,
+      names: namesOf(new X509Certificate(pair.cert)),
+    }));
+    return {
+      address,
+      certificates: named,
+      unknownNames,
+      minVersion,
+      clientAuth,
+      clientCa: clientCa?.pem ?? null,
+    };
+  }
+
+  /** Looks whether a file has changed. It is read once it has looked the same twice: a pair is not replaced in one step. */
+  async #look(): Promise<void> {
+    if (this.#looking) return;
+    this.#looking = true;
+    const listen = this.#listen;
+    const state = await stateOf(listen);
+    this.#looking = false;
+    const isCalm = state === this.#seenState;
+    this.#seenState = state;
+    if (!isCalm || state === this.#readState || listen !== this.#listen) return;
+    const isFirst = this.#readState === null;
+    this.#readState = state;
+    // After a load the files are known, but may have changed before the first look: they are compared.
+    this.#readFiles(isFirst);
+  }
+
+  #readFiles(isFirst: boolean): void {
+    const { logger } = this.#options;
+    const read = readAgain(this.#listen);
+    this.isCurrent = 'listen' in read;
+    if ('problems' in read) {
+      logger.error({ problems: read.problems }, 'changed certificates cannot be used, the old ones stay');
+      return;
+    }
+    if (isFirst && JSON.stringify(read.listen) === JSON.stringify(this.#listen)) return;
+    this.#listen = read.listen;
+    logger.info('certificates were read again');
+    this.#warn();
+    this.#tell();
+  }
+
+  #warn(): void {
+    for (const { name, notAfterMs } of this.#inForce()) {
+      const text = expiryText(notAfterMs, systemClock.wallMs());
+      if (text !== null) this.#options.logger.warn({ name }, text);
+    }
+  }
+}
+
+/** What tells that a file is another one, or was written: also behind links that were swapped. */
+async function stateOf(listen: readonly ListenSettings[]): Promise<string> {
+  const pairs = listen.flatMap(({ tls }) => [
+    ...(tls?.certificates ?? []),
+    ...(tls?.clientCa ? [{ ca: tls.clientCa }] : []),
+  ]);
+  const paths = pairs.flatMap((pair) => Object.values(pair).map(({ path }) => path));
+  const states = await Promise.all(
+    paths.map(async (path) => {
+      try {
+        const { dev, ino, size, mtimeMs, ctimeMs } = await stat(path);
+        return [dev, ino, size, mtimeMs, ctimeMs].join(' ');
+      } catch (thrown) {
+        return toError(thrown).message;
+      }
+    }),
+  );
+  return states.join('\n');
+}
