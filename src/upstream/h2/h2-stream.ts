@@ -11,8 +11,6 @@
  * a small body is kept until the head of the answer comes, and is sent again. The sink does not notice.
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
-import type { ClientHttp2Stream } from 'node:http2';
-import { Duplex } from 'node:stream';
 import { LbError } from '../../contract/errors.ts';
 import { CHUNKED_BODY } from '../../contract/request-head.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
@@ -26,6 +24,7 @@ import {
 } from '../exchange.ts';
 import { hasRequestBody, readHead, readTrailers, requestFields } from './h2-fields.ts';
 import type { H2Session } from './h2-session.ts';
+import { ENDED, type HookedStream, hook, readMore, SESSION, type StreamEvents } from './hooked-stream.ts';
 
 const WAITING = 0;
 const AWAITING = 1;
@@ -36,18 +35,15 @@ const OVER = 3;
 const END_STREAM_FLAG = 0x1;
 const REFUSED_STREAM = 0x7;
 const CANCEL = 0x8;
-/** Codes with which one side says that the other has broken the protocol: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR, COMPRESSION_ERROR, ENHANCE_YOUR_CALM. */
+/**
+ * Codes with which one side says that the other has broken the protocol: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR,
+ * COMPRESSION_ERROR, ENHANCE_YOUR_CALM.
+ */
 const INVALID_CODES: ReadonlySet<number> = new Set([0x1, 0x3, 0x6, 0x9, 0xb]);
 
 const INTERIM_MAX_COUNT = 16;
 /** Most bytes of a body that are kept to be sent again. */
 const KEPT_MAX_BYTES = 16_384;
-
-const OWNER = Symbol('owner');
-const SESSION = Symbol('session');
-/** Whether the backend has ended the stream properly. */
-const ENDED = Symbol('ended');
-type OwnedStream = ClientHttp2Stream & { [OWNER]: H2Stream; [SESSION]: H2Session; [ENDED]: boolean };
 
 /** What node:http2 is told of each kind of request. */
 const WITHOUT_BODY = { endStream: true };
@@ -70,7 +66,7 @@ export interface StreamHost {
   whyWaiting(): LbError;
 }
 
-export class H2Stream implements ExchangeOwner {
+export class H2Stream implements ExchangeOwner, StreamEvents {
   readonly exchange: Exchange;
   readonly #request: UpstreamRequest;
   readonly #settings: StreamSettings;
@@ -78,15 +74,15 @@ export class H2Stream implements ExchangeOwner {
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #hasBody: boolean;
   #state = WAITING;
-  #stream: OwnedStream | null = null;
+  #stream: HookedStream | null = null;
 
   // The request.
   #sentBytes = 0;
   #ended = false;
   #blocked = false;
-  #listensToDrain = false;
   /** All that was sent of the body; null: it cannot be sent again. */
-  #kept: Buffer[] | null = [];
+  #kept: Buffer[] | null = null;
+  #mayKeep = true;
   #wasRequeued = false;
 
   // The answer.
@@ -95,8 +91,10 @@ export class H2Stream implements ExchangeOwner {
   #receivedBytes = 0;
   #answerTrailers: string[] = [];
   #paused = false;
-  /** Arrived while paused: the end of a body. */
-  readonly #rest: Buffer[] = [];
+  /** Arrived while paused: the window of the stream bounds it. Made when a first piece must wait. */
+  #rest: Buffer[] | null = null;
+  /** Everything has come. */
+  #whole = false;
   #delivering = false;
 
   /** @param reused whether the connection was open before */
@@ -119,12 +117,9 @@ export class H2Stream implements ExchangeOwner {
 
   /** open is called with a session that has a free stream. */
   open(session: H2Session): void {
-    let stream: OwnedStream;
+    const fields = requestFields(this.#request, session.scheme);
     try {
-      stream = session.request(
-        requestFields(this.#request, session.scheme),
-        this.#hasBody ? WITH_BODY : WITHOUT_BODY,
-      ) as OwnedStream;
+      this.#stream = hook(session.request(fields, this.#hasBody ? WITH_BODY : WITHOUT_BODY), this, session);
     } catch (thrown) {
       // A field that node cannot send. The sink hears nothing before start() has returned.
       const error = new LbError('internal_error', 'request cannot be sent', { cause: thrown });
@@ -132,23 +127,14 @@ export class H2Stream implements ExchangeOwner {
       return;
     }
     session.enter();
-    stream[OWNER] = this;
-    stream[SESSION] = session;
-    stream[ENDED] = false;
-    stream.push = push;
-    stream.on('response', onResponse);
-    stream.on('headers', onHeaders);
-    stream.on('error', onError);
-    stream.on('close', onClose);
     const wasWaiting = this.#deadline.armed;
-
-    this.#stream = stream;
     this.#state = AWAITING;
-    this.#blocked = this.#listensToDrain = false;
+    this.#blocked = false;
     if (this.#hasBody) this.#settings.timer.disarm(this.#deadline);
     else this.#arm(this.#settings.responseMs);
-    if (this.#wasRequeued && this.#sentBytes > 0) this.#sendAgain();
-    else if (wasWaiting) this.#connected();
+    if (!wasWaiting) return;
+    if (!this.#wasRequeued) this.#connected();
+    else if (this.#hasBody) this.#sendAgain();
   }
 
   #connected(): void {
@@ -178,10 +164,16 @@ export class H2Stream implements ExchangeOwner {
     }
     // node sends it later, when its memory may belong to other bytes.
     const copy = Buffer.from(piece);
-    if (this.#sentBytes > KEPT_MAX_BYTES) this.#kept = null;
-    else this.#kept?.push(copy);
+    this.#keep(copy);
     if (this.#state === STREAMING && !this.#paused) this.#arm(this.#settings.idleMs);
     return this.#write(copy);
+  }
+
+  #keep(copy: Buffer): void {
+    if (this.#state === STREAMING || this.#sentBytes > KEPT_MAX_BYTES) this.#mayKeep = false;
+    if (!this.#mayKeep) this.#kept = null;
+    else if (this.#kept === null) this.#kept = [copy];
+    else this.#kept.push(copy);
   }
 
   #write(copy: Buffer): boolean {
@@ -190,8 +182,6 @@ export class H2Stream implements ExchangeOwner {
     if (stream === null || stream.write(copy)) return true;
     this.#blocked = true;
     if (this.#state === AWAITING) this.#arm(this.#settings.idleMs);
-    if (!this.#listensToDrain) stream.on('drain', onDrain);
-    this.#listensToDrain = true;
     return false;
   }
 
@@ -217,7 +207,7 @@ export class H2Stream implements ExchangeOwner {
     if (this.#state === AWAITING) this.#arm(this.#settings.responseMs);
   }
 
-  drained(): void {
+  onDrain(): void {
     if (!this.#blocked || this.#state === OVER) return;
     this.#blocked = false;
     if (this.#state === AWAITING && !this.#ended) this.#settings.timer.disarm(this.#deadline);
@@ -226,7 +216,7 @@ export class H2Stream implements ExchangeOwner {
 
   // The answer.
 
-  interim(raw: readonly string[]): void {
+  onInterim(raw: string[]): void {
     if (this.#state !== AWAITING) return;
     const head = readHead(raw, '', true);
     if (typeof head === 'string') this.#invalid(head);
@@ -241,8 +231,8 @@ export class H2Stream implements ExchangeOwner {
     }
   }
 
-  /** @param isLast whether neither body nor trailers follow */
-  answer(raw: readonly string[], isLast: boolean): void {
+  onFields(raw: string[], flags: number): void {
+    const isLast = (flags & END_STREAM_FLAG) !== 0;
     const stream = this.#stream;
     if (this.#state !== AWAITING || stream === null) return;
     const head = readHead(raw, this.#request.method, isLast);
@@ -253,8 +243,6 @@ export class H2Stream implements ExchangeOwner {
     this.#kept = null;
     if (isLast) {
       this.#complete(stream);
-      // Unread, node would keep the stream.
-      stream.resume();
       this.#tellHead(head, '');
       return;
     }
@@ -262,41 +250,42 @@ export class H2Stream implements ExchangeOwner {
     this.#announcedBytes = head.hasBody ? head.contentLength : 0;
     this.#arm(this.#settings.idleMs);
     this.#tellHead(head, null);
-    if (this.#state !== STREAMING) return;
-    stream.on('trailers', onTrailers);
-    stream.on('end', onEnd);
-    stream.on('data', onData);
+    // The sink may have ended the exchange.
+    if (this.#isStreaming) this.#readOn(stream);
   }
 
-  piece(chunk: Buffer, stream: ClientHttp2Stream): void {
-    if (this.#state !== STREAMING) return;
-    if (this.#paused) {
-      this.#rest.push(chunk);
-      return;
+  get #isStreaming(): boolean {
+    return this.#state === STREAMING;
+  }
+
+  onPiece(piece: Buffer): boolean {
+    if (this.#paused || this.#state === AWAITING) {
+      if (this.#rest === null) this.#rest = [piece];
+      else this.#rest.push(piece);
+      return false;
     }
-    this.#receivedBytes += chunk.length;
+    return this.#isStreaming && this.#deliver(piece);
+  }
+
+  /** @returns whether more may come */
+  #deliver(piece: Buffer): boolean {
+    this.#receivedBytes += piece.length;
     if (this.#announcedBytes >= 0 && this.#receivedBytes > this.#announcedBytes) {
       this.#invalid('body longer than announced');
-      return;
+      return false;
     }
     this.#delivering = true;
-    this.#paused = false;
     try {
-      this.#paused = !this.exchange.sink.onBody(chunk) && this.#delivering;
+      this.#paused = !this.exchange.sink.onBody(piece) && this.#delivering;
     } catch (thrown) {
       this.exchange.fault(thrown);
-      return;
-    } finally {
-      this.#delivering = false;
     }
-    if (!this.exchange.live) return;
-    if (!this.#paused) {
-      this.#arm(this.#settings.idleMs);
-      return;
-    }
-    // The backend is not silent meanwhile: the window of this stream is closed, and of no other.
-    this.#settings.timer.disarm(this.#deadline);
-    stream.pause();
+    this.#delivering = false;
+    if (!this.#isStreaming) return false;
+    // A backend that is not read is not silent: the window of this stream closes, and of no other.
+    if (this.#paused) this.#settings.timer.disarm(this.#deadline);
+    else this.#arm(this.#settings.idleMs);
+    return !this.#paused;
   }
 
   resume(): void {
@@ -306,25 +295,29 @@ export class H2Stream implements ExchangeOwner {
     if (!this.#paused || stream === null) return;
     this.#paused = false;
     this.#arm(this.#settings.idleMs);
-    while (!this.#paused && this.#rest.length > 0) this.piece(this.#rest.shift()!, stream);
-    if (this.#paused) return;
-    if (stream[ENDED]) this.ended(stream);
-    else stream.resume();
+    this.#readOn(stream);
   }
 
-  /** whole is called when the backend has ended the stream. What a late client has not read is taken from node, which loses it with the connection. */
-  whole(stream: OwnedStream): void {
-    // As `data`, see piece().
-    if (this.#paused) while (stream.read() !== null);
+  /** Delivers what has waited, then goes on. */
+  #readOn(stream: HookedStream): void {
+    const rest = this.#rest;
+    while (rest !== null && rest.length > 0) if (!this.#deliver(rest.shift()!)) return;
+    if (this.#whole) this.#finish(stream);
+    else readMore(stream);
   }
 
-  trailersCame(raw: readonly string[]): void {
+  onTrailers(raw: string[]): void {
     this.#answerTrailers = readTrailers(raw);
   }
 
-  ended(stream: OwnedStream): void {
-    // A stream that is cut ends, too; its `close` tells why.
-    if (this.#state !== STREAMING || this.#paused || !stream[ENDED]) return;
+  onEnded(): void {
+    const stream = this.#stream;
+    if (!this.#isStreaming || stream === null) return;
+    this.#whole = true;
+    if (!this.#paused) this.#finish(stream);
+  }
+
+  #finish(stream: HookedStream): void {
     if (this.#announcedBytes >= 0 && this.#receivedBytes !== this.#announcedBytes) {
       this.#invalid('body shorter than announced');
       return;
@@ -333,7 +326,7 @@ export class H2Stream implements ExchangeOwner {
     this.exchange.complete(this.#answerTrailers);
   }
 
-  #complete(stream: ClientHttp2Stream): void {
+  #complete(stream: HookedStream): void {
     this.#leave();
     // RFC 9113 §8.1: nobody needs the rest of the request.
     if (this.#hasBody && !this.#ended) stream.close(CANCEL);
@@ -363,12 +356,15 @@ export class H2Stream implements ExchangeOwner {
     this.fail(new LbError('upstream_invalid', `invalid response: ${problem}`));
   }
 
-  /** closed is called when the stream is closed, whatever the cause. */
-  closed(stream: OwnedStream, session: H2Session): void {
+  onClosed(stream: HookedStream): void {
     if (this.#state === OVER || this.#stream !== stream) return;
-    // It has come whole, and the client will read it.
-    if (this.#paused && stream[ENDED]) return;
+    // It has come whole: the client reads it, or will.
+    if (this.#isStreaming && stream[ENDED]) {
+      this.onEnded();
+      return;
+    }
     const { rstCode } = stream;
+    const session = stream[SESSION];
     const isRefused = rstCode === REFUSED_STREAM;
     const hasGivenUp = session.hasGivenUp(stream.id);
     // A refused request without a body may go to another backend, where the refusal does not repeat itself.
@@ -379,7 +375,7 @@ export class H2Stream implements ExchangeOwner {
 
   /** @returns whether the stream waits again */
   #requeue(): boolean {
-    if (this.#wasRequeued || this.#kept === null) return false;
+    if (this.#wasRequeued || !this.#mayKeep) return false;
     this.#wasRequeued = true;
     this.#state = WAITING;
     this.#stream = null;
@@ -426,54 +422,4 @@ export class H2Stream implements ExchangeOwner {
     this.#settings.timer.remove(this.#deadline);
     this.exchange.detach(null);
   }
-}
-
-// Listeners of all streams: none is made per request.
-
-function onResponse(this: OwnedStream, _fields: unknown, flags: number, raw: string[]): void {
-  this[SESSION].heard = true;
-  this[OWNER].answer(raw, (flags & END_STREAM_FLAG) !== 0);
-}
-
-function onHeaders(this: OwnedStream, _fields: unknown, _flags: number, raw: string[]): void {
-  this[SESSION].heard = true;
-  this[OWNER].interim(raw);
-}
-
-function onTrailers(this: OwnedStream, _fields: unknown, _flags: number, raw: string[]): void {
-  this[OWNER].trailersCame(raw);
-}
-
-function onData(this: OwnedStream, chunk: Buffer): void {
-  this[SESSION].heard = true;
-  this[OWNER].piece(chunk, this);
-}
-
-/**
- * node ends a stream that was reset with NO_ERROR, or whose connection is lost, as it does a complete one; but then it has closed the
- * stream before.
- */
-function push(this: OwnedStream, chunk: unknown, encoding?: BufferEncoding): boolean {
-  if (chunk !== null || this.closed) return Duplex.prototype.push.call(this, chunk, encoding);
-  this[ENDED] = true;
-  Duplex.prototype.push.call(this, null);
-  this[OWNER].whole(this);
-  return false;
-}
-
-function onEnd(this: OwnedStream): void {
-  this[OWNER].ended(this);
-}
-
-function onDrain(this: OwnedStream): void {
-  this[OWNER].drained();
-}
-
-function onError(): void {
-  // `close` follows and tells the rest.
-}
-
-function onClose(this: OwnedStream): void {
-  this[SESSION].leave();
-  this[OWNER].closed(this, this[SESSION]);
 }
