@@ -13,6 +13,11 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
     const message = `${everywhere} lets every client choose its address by X-Forwarded-For`;
     yield { path: ['trustedProxies'], message };
   }
+  for (const [index, { proxyProtocol }] of listen.entries()) {
+    const open = proxyProtocol?.find((cidr) => cidr.endsWith('/0'));
+    const message = `${open} lets every client choose its address by a PROXY header`;
+    if (open !== undefined) yield { path: ['listen', index, 'proxyProtocol', 'from'], message };
+  }
   if (secrets.apiKeys !== null && rateLimit.identify.apiKeyHeader === null) {
     const message = 'no API key is read: rateLimit is absent, or rateLimit.identify.apiKeyHeader is empty';
     yield { path: ['secrets', 'apiKeys'], message };

@@ -31,7 +31,8 @@ const ROWS = {
     'Attempts at backends by status; 000 where no status came.',
   'histogram sluice_upstream_duration_seconds pool backend':
     'Time from sending a request to a backend to its response head.',
-  'histogram sluice_upstream_connect_seconds pool backend': 'Time to open a connection to a backend.',
+  'histogram sluice_upstream_connect_seconds pool backend':
+    'Time to open a connection to a backend, the TLS handshake included.',
   'gauge sluice_backend_up pool backend':
     '1 while a backend takes new requests. 0: down by its health check, not probed yet, or drained by an operator (GET /api/v1/pools says which).',
   'gauge sluice_backend_in_flight pool backend': 'Requests at a backend now.',

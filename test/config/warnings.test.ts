@@ -86,3 +86,10 @@ test('a warning names instances that share no store, and a backend that may be t
     ]);
   assert.deepEqual(backends('127.0.0.1:81', 'localhost:82', '127.0.0.2:82', '[::1]:81'), []);
 });
+
+test('PROXY headers of everybody are a warning', () => {
+  const listen = 'listen: [{ address: ":8080", proxyProtocol: { from: [10.0.0.0/8, "::/0"] } }]\n';
+  assert.deepEqual(warningsOf(`${listen}${POOL}`), [
+    'f:1: warning: listen[0].proxyProtocol.from: ::/0 lets every client choose its address by a PROXY header',
+  ]);
+});

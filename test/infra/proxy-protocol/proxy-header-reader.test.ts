@@ -1,6 +1,7 @@
 /** Headers from others, and hostile ones. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import fc from 'fast-check';
 import { crc32c } from '../../../src/infra/proxy-protocol/crc32c.ts';
 import { type HeaderResult, readProxyHeader } from '../../../src/infra/proxy-protocol/proxy-header-reader.ts';
 
@@ -125,4 +126,31 @@ test('version 2: a checksum is verified where it is present', () => {
     const isType = at === header.length - 7;
     assert.equal(readProxyHeader(changed).state, isType ? 'done' : 'bad', `byte ${at}`);
   }
+});
+
+test('no bytes make the reader throw, read past the end, or change its mind about a prefix', () => {
+  const start = fc.constantFrom(
+    Buffer.alloc(0),
+    Buffer.from('PROXY '),
+    Buffer.from('PROXY TCP4 '),
+    SIGNATURE,
+  );
+  const version = fc.constantFrom(
+    Buffer.alloc(0),
+    Buffer.from([0x21, 0x11, 0, 30]),
+    Buffer.from([0x20, 0x21, 1, 0]),
+  );
+  fc.assert(
+    fc.property(start, version, fc.uint8Array({ maxLength: 400 }), (head, kind, tail) => {
+      const bytes = Buffer.concat([head, kind, tail]);
+      const whole = readProxyHeader(bytes);
+      if (whole.state === 'done') assert.ok(whole.byteCount <= bytes.length);
+      // What is decided for a prefix stays decided.
+      for (let size = 0; size < bytes.length; size += 7) {
+        const part = readProxyHeader(bytes.subarray(0, size));
+        if (part.state !== 'more') assert.deepEqual(part, whole);
+      }
+    }),
+    { numRuns: 2_000 },
+  );
 });

@@ -1,14 +1,17 @@
 /** Requests to backends with TLS. */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { createServer as createHttpsServer } from 'node:https';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { createServer as createTlsServer, type TlsOptions } from 'node:tls';
+import { WebSocketServer, WebSocket as WsClient } from 'ws';
 import type { PoolSettings } from '../../../src/contract/settings.ts';
 import { listen } from '../../../test_backs/server.ts';
 import { Authority } from '../../support/certificates.ts';
 import { bodyOf } from '../../support/pattern.ts';
-import { backendTlsSettings } from '../../support/settings.ts';
+import { backendTlsSettings, routeSettings } from '../../support/settings.ts';
+import { localTls } from '../../support/tls.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startCapturingBackend } from '../capturing-backend.ts';
 import { accessLineOf, pool, startProxy } from '../support.ts';
@@ -184,4 +187,36 @@ test('a reload with other TLS settings makes new connections; one with the same 
   assert.equal(await ask(), 200);
   assert.equal(backend.sockets.length, 2);
   await waitFor('the first connection is closed', () => backend.sockets[0]?.readableEnded === true);
+});
+
+test('a WebSocket passes from a client with TLS to a backend with TLS: many and large messages, and the close', async (t) => {
+  const server = createHttpsServer(good);
+  const sockets = new WebSocketServer({ server });
+  sockets.on('connection', (socket) => {
+    socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
+  });
+  const backend = await listen(server, { port: 0 });
+  t.after(() => backend.close());
+  const { ca: clientCa, tls } = localTls();
+  const route = routeSettings('all', {}, { upgrade: ['websocket'] });
+  const proxy = await startProxy(t, {
+    pools: [securePool([backend.port])],
+    routes: [route],
+    tls,
+    http2: false,
+  });
+  const client = new WsClient(`wss://localhost:${proxy.port}/`, { ca: clientCa });
+  t.after(() => client.terminate());
+  await once(client, 'open');
+  const messages = Array.from({ length: 50 }, (_, i) =>
+    i % 10 === 0 ? Buffer.alloc(300_000, i) : Buffer.from(`message ${i}`),
+  );
+  const echoes: Buffer[] = [];
+  client.on('message', (data: Buffer) => echoes.push(data));
+  for (const message of messages) client.send(message);
+  await waitFor('all echoes', () => echoes.length === messages.length);
+  assert.equal(Buffer.compare(Buffer.concat(echoes), Buffer.concat(messages)), 0);
+  const closed = once(client, 'close') as Promise<[number]>;
+  client.close(1000, 'done');
+  assert.equal((await closed)[0], 1000);
 });
