@@ -84,7 +84,8 @@ export class Admission {
     this.caller = identifier.identify(this.peer, this.head.forwardedFor, this.#apiKey);
     const unrouted = this.#findRoute(plan);
     if (unrouted !== null) return unrouted;
-    if (this.head.upgrade !== '' && !this.#admitUpgrade()) return BAD_REQUEST;
+    const misled = this.head.upgrade === '' ? null : this.#admitUpgrade();
+    if (misled !== null) return misled;
     if (this.bodyLength > limits.bodyBytes) return OUTCOMES.body_too_large;
     return this.caller.mode === 'blocked' ? OUTCOMES.blocked : null;
   }
@@ -109,16 +110,17 @@ export class Admission {
     return null;
   }
 
-  /** A protocol that the route does not name is ignored. @returns whether the request may be forwarded */
-  #admitUpgrade(): boolean {
+  /** A protocol that the route does not name is ignored, where the request means something without it. */
+  #admitUpgrade(): Outcome | null {
     const { head, route } = this;
     const token = namedToken(head.upgrade, route?.upgrade ?? []);
-    if (token === '') return true;
+    // RFC 8441 §3: the rest of the stream is the other protocol's.
+    if (token === '') return head.httpVersion === 20 ? NOT_IMPLEMENTED : null;
     // The body would be the first bytes of the tunnel for one reader and not for another.
-    if (head.hasBody) return false;
-    if (isWebSocket(token) && !(head.method === 'GET' && hasKey(this.headerLines))) return false;
+    if (head.hasBody) return BAD_REQUEST;
+    if (isWebSocket(token) && !(head.method === 'GET' && hasKey(this.headerLines))) return BAD_REQUEST;
     this.upgrade = token;
-    return true;
+    return null;
   }
 
   /** RFC 9112 §3.2: exactly one Host (or `:authority`), which HTTP/1.0 may leave out. */

@@ -227,6 +227,10 @@ export class Transaction implements DownstreamListener, ResponseSink {
   onHead(head: ResponseHead, completeBody: string | null): void {
     this.#attempt?.answered(head.status);
     if (completeBody !== null) this.#attempt?.end();
+    if (this.#admission.upgrade !== '' && this.#looksSwitched(head)) {
+      this.giveUp(OUTCOMES.upstream_invalid);
+      return;
+    }
     const isEarly = this.#body !== null && !this.#body.done;
     // After an early answer that is complete, or an error, nobody needs the rest of the request (RFC 9112 §9.5).
     if (completeBody !== null || head.status >= FIRST_NO_SUCCESS_STATUS) this.#body?.stop();
@@ -248,6 +252,11 @@ export class Transaction implements DownstreamListener, ResponseSink {
       this.#record.bytesOut = 0;
       this.giveUp(OUTCOMES.upstream_invalid);
     }
+  }
+
+  /** Over HTTP/2 any 2xx would say that the stream is a tunnel (RFC 8441 §5). */
+  #looksSwitched({ status }: ResponseHead): boolean {
+    return this.#downstream.head.httpVersion === 20 && status < FIRST_NO_SUCCESS_STATUS;
   }
 
   onSwitch(head: ResponseHead, wire: Wire, rest: Buffer): void {

@@ -80,7 +80,11 @@ export abstract class SocketBound {
     const mayTell = this.#isSecure && !this.finSent && !this.writeFailed && !this.blocked;
     if (!this.#shut()) return;
     if (mayTell) this.tellEnd();
-    else this.socket.destroy();
+    else this.closeSocket();
+  }
+
+  protected closeSocket(): void {
+    this.socket.destroy();
   }
 
   /** tellEnd sends close_notify and our FIN, and then closes. */
@@ -90,7 +94,11 @@ export abstract class SocketBound {
   }
 
   reset(): void {
-    if (this.#shut()) resetOrDestroy(this.tcp ?? this.socket);
+    if (this.#shut()) this.resetSocket();
+  }
+
+  protected resetSocket(): void {
+    resetOrDestroy(this.tcp ?? this.socket);
   }
 
   /** failWrites is called when a write fails on a connection that stays open. The owner is told once, a tick later. */

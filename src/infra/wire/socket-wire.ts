@@ -38,7 +38,8 @@ function connectSecure(target: ConnectTarget, events: ConnectEvents): SocketWire
   return wire;
 }
 
-class SocketWire extends SocketBound implements Wire {
+/** Exported for a stream of HTTP/2, which is a Duplex like a socket (worker/inbound/h2/stream-wire.ts). */
+export class SocketWire extends SocketBound implements Wire {
   /** The rest of a chunk that is longer than the owner's memory, or in the middle of which the owner paused. */
   #rest: Buffer | null = null;
   /** The peer's FIN has come; the owner is told after the rest. */
@@ -57,6 +58,7 @@ class SocketWire extends SocketBound implements Wire {
   listen(): void {
     const { socket } = this;
     socket.on('end', () => {
+      if (this.isCutOff) return;
       this.#peerEnded = true;
       this.#tellEnd();
     });
@@ -65,6 +67,11 @@ class SocketWire extends SocketBound implements Wire {
       // node destroys a socket when both sides have ended. That is not a failure, and the owner closes the wire.
       if (!this.finSent || !this.#peerEnded) this.broken(new Error('connection closed'));
     });
+  }
+
+  /** Whether an `end` is no FIN, but comes before the `close` of what was reset. */
+  protected get isCutOff(): boolean {
+    return false;
   }
 
   /** takeData takes the socket's chunks. A socket with `onread` has none. */
@@ -136,7 +143,14 @@ class SocketWire extends SocketBound implements Wire {
       at += count;
       this.events.onRead(count);
     }
-    free(chunk);
+    this.free(chunk);
+  }
+
+  /** Frees the memory of a chunk at once: V8 collects dead ArrayBuffers only after tens of MiB of them. */
+  protected free(chunk: Buffer): void {
+    const memory = chunk.buffer;
+    if (chunk.length < FREE_MIN_BYTES || chunk.length !== memory.byteLength) return;
+    if (memory instanceof ArrayBuffer && !memory.detached) memory.transfer(0);
   }
 
   protected override applyPaused(): void {
@@ -238,11 +252,4 @@ class OutboundSocket extends Socket {
 
 function goOn(wire: SocketWire): void {
   wire.goOn();
-}
-
-/** Frees the memory of a chunk at once: V8 collects dead ArrayBuffers only after tens of MiB of them. */
-function free(chunk: Buffer): void {
-  const memory = chunk.buffer;
-  if (chunk.length < FREE_MIN_BYTES || chunk.length !== memory.byteLength) return;
-  if (memory instanceof ArrayBuffer && !memory.detached) memory.transfer(0);
 }

@@ -29,6 +29,8 @@ export function sessionOptions(limits: LimitSettings): ServerSessionOptions {
       initialWindowSize: STREAM_WINDOW_BYTES,
       maxHeaderListSize: headBytes + FIELD_EXTRA_BYTES * maxHeaderListPairs,
       enablePush: false,
+      // WebSockets in streams (RFC 8441).
+      enableConnectProtocol: true,
     },
     maxHeaderListPairs,
     maxSessionMemory: MEMORY_MAX_MB,

@@ -5,7 +5,9 @@
  * A client repeats most of its fields in every request. Those of the last head of a session are kept with what came of them, and
  * compared: that costs a tenth of reading them again.
  */
+import { randomBytes } from 'node:crypto';
 import { CHUNKED_BODY, NO_BODY, RequestHead } from '../../../contract/request-head.ts';
+import { withoutFields } from '../../../http1/field-lines.ts';
 import { lengthOfText } from '../../../http1/head-bytes.ts';
 import * as names from '../../../http1/header-names.ts';
 import { flattenTexts, takeRequestField } from '../../../http1/request-fields.ts';
@@ -17,6 +19,8 @@ const LINE_EXTRA_BYTES = 4;
 const KEPT_MAX_BYTES = 4_096;
 /** As HeadReader reads a value (RFC 9110 §5.5). */
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
+/** Fields of the handshake that HTTP/2 does without. */
+const KEY_NAMES: ReadonlySet<string> = new Set(['sec-websocket-key', 'sec-websocket-accept']);
 const COLON = 58;
 const SLASH = 47;
 
@@ -38,6 +42,7 @@ export class StreamHeads {
       if (head.bodyLength === CHUNKED_BODY) head.bodyLength = NO_BODY;
     }
     takePseudo(head, fields, from);
+    if (head.upgrade !== '') takeExtendedConnect(head, hasEnded);
     return head;
   }
 
@@ -135,9 +140,24 @@ function takePseudo(head: RequestHead, fields: readonly string[], to: number): v
       case ':authority':
         takeAuthority(head, value);
         break;
+      case ':protocol':
+        head.upgrade = value;
+        break;
       // The client cannot know through which scheme it came, so nobody reads `:scheme`.
     }
   }
+}
+
+/**
+ * RFC 8441: what HTTP/1.1 asks for by GET with Upgrade. What follows in the stream is the other protocol's, and no body. The key
+ * of a WebSocket is made here, because the backend wants one.
+ */
+function takeExtendedConnect(head: RequestHead, hasEnded: boolean): void {
+  if (head.method !== 'CONNECT' || hasEnded) head.isMalformed = true;
+  head.method = 'GET';
+  if (head.bodyLength === CHUNKED_BODY) head.bodyLength = NO_BODY;
+  head.lines = withoutFields(head.lines, KEY_NAMES);
+  head.lines += `sec-websocket-key: ${randomBytes(16).toString('base64')}\r\n`;
 }
 
 /** RFC 9113 §8.3.1: `:authority` stands for Host, and may not differ from it. */

@@ -1,12 +1,18 @@
 /** One stream of a session, as the proxy sees it (Downstream). */
 import { constants, type ServerHttp2Stream } from 'node:http2';
-import type { ClientFacts, ResponseStart } from '../../../contract/downstream.ts';
+import type { ClientFacts, ClientStream, ResponseStart, TunnelEnd } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
+import { withoutFields } from '../../../http1/field-lines.ts';
 import { NOWHERE, type Placed } from '../../../infra/placed-list.ts';
 import { BaseRequest, mayHaveBody } from '../base-request.ts';
 import { answerFields, fieldObject } from './answer-fields.ts';
+import { StreamWire } from './stream-wire.ts';
 
+/** HTTP/2 does without this answer key (RFC 8441 §5). */
+const ACCEPT_NAME: ReadonlySet<string> = new Set(['sec-websocket-accept']);
+/** What came early waits in the stream. */
+const NOTHING = Buffer.alloc(0);
 /** A smaller piece of an answer is copied, so that the backend's connection reads on at once. */
 const COPIED_MAX_BYTES = 16_384;
 /** Copies that may wait for the client. */
@@ -47,6 +53,7 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
   #rest: Buffer | null = null;
   /** Made with the first piece: most answers leave in one. */
   #onWritten: ((error?: Error | null) => void) | null = null;
+  #tunnel: TunnelEnd | null = null;
 
   constructor(head: RequestHead, hasEnded: boolean, stream: ServerHttp2Stream, owner: StreamOwner) {
     super(head, owner);
@@ -154,6 +161,23 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
     }
     if (this.#mayHaveTrailers) this.#stream.on('wantTrailers', () => this.#sendTrailers());
     this.owner.onAnswering();
+  }
+
+  override switchProtocols({ lines }: ResponseStart, tunnel: TunnelEnd): ClientStream {
+    this.started = this.ended = this.over = true;
+    this.#tunnel = tunnel;
+    const stream = this.#stream;
+    // A stream that has just closed says so to its wire.
+    if (!this.#isClosed) stream.respond(answerFields(200, withoutFields(lines, ACCEPT_NAME), -1));
+    this.owner.onAnswering();
+    const wire = new StreamWire(stream, tunnel.events, this.owner);
+    return { wire, takeEarly: () => NOTHING, onTunnelOver: () => (this.#tunnel = null) };
+  }
+
+  /** The session has ended. */
+  override gone(): void {
+    if (this.#tunnel !== null) this.#tunnel.events.onBroken(new Error('session closed'));
+    else super.gone();
   }
 
   write(chunk: Buffer): boolean {

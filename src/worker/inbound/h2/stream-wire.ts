@@ -1,0 +1,75 @@
+/** The Wire of a client that has switched protocols in one stream of HTTP/2 (RFC 8441). */
+import { constants, type ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
+import type { WireEvents } from '../../../contract/wire.ts';
+import { SocketWire } from '../../../infra/wire/socket-wire.ts';
+
+/** Texts that may wait for the client while the other side is read on: node sends none in the turn in which it gets it. */
+const WAITING_MAX_BYTES = 65_536;
+
+/** StreamTraffic is the session, whose guard against floods counts what streams carry. */
+interface StreamTraffic {
+  bodyBytes: number;
+  pieces: number;
+}
+
+/** A stream is used like a socket. Its FIN is END_STREAM, and its reset is RST_STREAM with CANCEL (RFC 8441 §5). */
+export class StreamWire extends SocketWire {
+  readonly #stream: ServerHttp2Stream;
+  readonly #session: StreamTraffic;
+  #writtenBytes = 0;
+
+  constructor(stream: ServerHttp2Stream, events: WireEvents, session: StreamTraffic) {
+    // A Duplex has all that SocketWire uses of a socket, but for its counts of bytes and its resets.
+    super(stream as unknown as Socket, events);
+    this.#stream = stream;
+    this.#session = session;
+    this.takeData();
+  }
+
+  override get takenBytes(): number {
+    return this.#writtenBytes - this.socket.writableLength;
+  }
+
+  protected override get isCutOff(): boolean {
+    return this.#stream.aborted || this.#stream.rstCode !== constants.NGHTTP2_NO_ERROR;
+  }
+
+  override take(chunk: Buffer): void {
+    this.#session.bodyBytes += chunk.length;
+    super.take(chunk);
+  }
+
+  override writeText(text: string): boolean {
+    this.#count(text.length);
+    const isOut = super.writeText(text);
+    return isOut || (this.blocked && !this.writeFailed && this.socket.writableLength <= WAITING_MAX_BYTES);
+  }
+
+  override writeChunk(before: string, chunk: Buffer, after: string): boolean {
+    this.#count(before.length + chunk.length + after.length);
+    return super.writeChunk(before, chunk, after);
+  }
+
+  #count(byteCount: number): void {
+    this.#session.pieces += 1;
+    this.#writtenBytes += byteCount;
+  }
+
+  /** The memory of a chunk is the session's. */
+  protected override free(): void {
+    // Left to the garbage collector.
+  }
+
+  protected override closeSocket(): void {
+    const hasEnded = this.finSent && this.socket.readableEnded && this.socket.writableLength === 0;
+    // Then it closes by itself. To close it as well makes nghttp2 send for ever (Node.js 26.10).
+    if (!hasEnded) this.resetSocket();
+  }
+
+  protected override resetSocket(): void {
+    if (!this.#stream.closed) this.#stream.close(constants.NGHTTP2_CANCEL);
+    // A connection that takes no bytes would never let the reset out, and so never close the stream.
+    this.#stream.destroy();
+  }
+}
