@@ -57,9 +57,7 @@ const MALFORMED_REQUESTS: Record<string, Buffer[]> = {
   'a :path with a line end': asked({ path: '/a\r\nX: y' }),
   'a :method with a request line': asked({ method: 'GET /x HTTP/1.1\r\n' }),
   'CONNECT with a path': asked({ method: 'CONNECT' }),
-  'extended CONNECT, which is not offered': [
-    headers(1, [...request([], { method: 'CONNECT' }), [':protocol', 'websocket']]),
-  ],
+  'a :protocol without CONNECT': [headers(1, [[':protocol', 'websocket'], ...request()])],
   'an :authority with a user': asked({ authority: 'u@a' }),
   'an :authority with a path': asked({ authority: 'a/b' }),
   'an empty :authority': asked({ authority: '' }),

@@ -57,11 +57,7 @@ export class SocketWire extends SocketBound implements Wire {
   /** listen waits for the ends of the socket; again when a TLS socket has taken its place. */
   listen(): void {
     const { socket } = this;
-    socket.on('end', () => {
-      if (this.isCutOff) return;
-      this.#peerEnded = true;
-      this.#tellEnd();
-    });
+    socket.on('end', () => this.takeEnd());
     socket.on('finish', () => this.#tellDrained());
     socket.on('close', () => {
       // node destroys a socket when both sides have ended. That is not a failure, and the owner closes the wire.
@@ -69,9 +65,9 @@ export class SocketWire extends SocketBound implements Wire {
     });
   }
 
-  /** Whether an `end` is no FIN, but comes before the `close` of what was reset. */
-  protected get isCutOff(): boolean {
-    return false;
+  protected takeEnd(): void {
+    this.#peerEnded = true;
+    this.#tellEnd();
   }
 
   /** takeData takes the socket's chunks. A socket with `onread` has none. */

@@ -87,6 +87,8 @@ export class ClientSession extends BaseConnection implements StreamOwner {
     session.on('stream', (stream, _headers, flags, fields) => this.#onStream(stream, flags, fields));
     session.on('error', (error) => this.#onError(error));
     session.on('close', () => this.#die());
+    // A FIN ends the connection, as in HTTP/1.1; node would keep the session until something is written.
+    socket.on('end', () => this.destroy());
     session.on('ping', () => this.#count('ping'));
     session.on('remoteSettings', () => this.#count('settings'));
     this.#armLook();

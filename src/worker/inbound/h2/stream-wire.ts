@@ -31,8 +31,11 @@ export class StreamWire extends SocketWire {
     return this.#writtenBytes - this.socket.writableLength;
   }
 
-  protected override get isCutOff(): boolean {
-    return this.#stream.aborted || this.#stream.rstCode !== constants.NGHTTP2_NO_ERROR;
+  /** node also ends the readable side of a stream that was reset, and says why only afterwards. */
+  protected override takeEnd(): void {
+    setImmediate(() => {
+      if (!this.#stream.aborted && this.#stream.rstCode === constants.NGHTTP2_NO_ERROR) super.takeEnd();
+    });
   }
 
   override take(chunk: Buffer): void {
