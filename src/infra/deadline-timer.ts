@@ -90,9 +90,8 @@ export class DeadlineTimer {
     this.#list.remove(deadline);
   }
 
-  /** tick is called by the interval, and by tests with a fake clock. */
-  tick(): void {
-    const nowMs = this.#clock.monotonicMs();
+  /** tick is called by the interval, and by tests with a fake clock. @param nowMs what is due then fires */
+  tick(nowMs = this.#clock.monotonicMs()): void {
     const { items: list } = this.#list;
     if (list.length > 0) this.#emptyTicks = 0;
     else if (++this.#emptyTicks >= TICKS_BEFORE_REST) this.#rest();
@@ -120,13 +119,16 @@ export class DeadlineTimer {
     this.#interval = setInterval(() => this.#onInterval(), this.#tickMs).unref();
   }
 
-  /** After a stall, the awaited bytes may still be in the kernel, because timers run before reads: the tick comes after the reads. */
+  /**
+   * After a stall, the awaited bytes may still be in the kernel, because timers run before reads: the tick comes after the reads. It
+   * is one of now, because the reads may stall the loop again, and hold up what comes meanwhile.
+   */
   #onInterval(): void {
     const nowMs = this.#clock.monotonicMs();
     const isLate = nowMs - this.#lastTickMs > LATE_TICKS * this.#tickMs;
     this.#lastTickMs = nowMs;
     if (!isLate) this.tick();
-    else setImmediate(() => this.#started && this.tick());
+    else setImmediate(() => this.#started && this.tick(nowMs));
   }
 
   #rest(): void {

@@ -99,6 +99,28 @@ test('after a stall of the event loop, bytes that arrived in time are read befor
   assert.deepEqual(events, ['data']);
 });
 
+test('a tick after a stall is one of the time when it was due: reads may stall the loop again before it comes', async (t) => {
+  let reads = 0;
+  let readClock = (): number => 0;
+  const clock = { monotonicMs: () => readClock(), wallMs: () => 0 };
+  const timer = new DeadlineTimer({ clock, tickMs: 1, onError: (error) => assert.ifError(error) });
+  timer.start();
+  t.after(() => timer.stop());
+  let fired = 0;
+  const deadline = new Deadline(() => {
+    fired++;
+  });
+  timer.arm(deadline, 50);
+  // The interval finds 20, which is late. Until the tick comes, 980 ms pass, and then the awaited byte is read.
+  readClock = () => {
+    reads++;
+    if (reads === 1) process.nextTick(() => setImmediate(() => timer.disarm(deadline)));
+    return reads === 1 ? 20 : 1_000;
+  };
+  await waitFor('the tick after that', () => reads > 2);
+  assert.equal(fired, 0);
+});
+
 test('a firing deadline may arm itself and others, and one that throws does not stop the others', () => {
   const { timer, at, errors } = fakeTimer();
   let again = 0;
