@@ -94,8 +94,10 @@ test('a refused stream may go to another backend; one whose body was begun is se
   const full = await send(pool, post(), new BodySink(['12345'])).finished();
   assert.equal(full.body.toString(), 'ok');
   refusals = -1_000_000;
+  const before = backend.streams.length;
   const large = await send(pool, post(), new BodySink([Buffer.alloc(20_000)])).finished();
   assert.equal(large.error?.code, 'overload', 'a body that is too large to keep');
+  assert.equal(backend.streams.length - before, 1);
 });
 
 test('a lost connection fails all of its streams; safe to repeat is what had no answer on a connection that was open before (B10)', async (t) => {
@@ -136,4 +138,16 @@ test('a reset of one stream ends that stream alone', async (t) => {
   assert.equal(reset.error?.retryable, false);
   ok(held[1]!);
   assert.equal((await stays.finished()).body.toString(), 'ok');
+});
+
+test('a request that waits again before its body has begun is asked for it once', async (t) => {
+  const backend = await startLeavingBackend(t, 0, 0);
+  const pool = makeH2Pool(t, { port: backend.port });
+  const sink = send(pool, post(), new RecordingSink());
+  await waitFor('the second connection to ask for more', () => sink.drainCount === 1);
+  assert.deepEqual(sink.calls, ['connected']);
+  sink.exchange?.writeBody(Buffer.from('123'));
+  sink.exchange?.endBody([]);
+  assert.equal((await sink.finished()).head?.status, 200);
+  assert.deepEqual(backend.bodies, [3]);
 });
