@@ -20,7 +20,7 @@ export function* checkDraft(draft: ConfigDraft, written: unknown): Findings {
   // The schema does not check names, because it would then skip the entries with a bad one.
   yield* checkNames(['pools'], draft.pools);
   yield* checkNames(['rateLimit', 'policies'], draft.rateLimit?.policies);
-  yield* checkListen(draft);
+  yield* checkListen(draft, written);
   yield* checkAdmin(draft);
   yield* checkPools(draft);
   yield* checkOwnAddresses(draft);
@@ -44,12 +44,17 @@ function* checkNames(path: readonly string[], entries: object | undefined): Find
   }
 }
 
-function* checkListen({ listen = [] }: ConfigDraft): Findings {
+function* checkListen({ listen = [] }: ConfigDraft, written: unknown): Findings {
   for (const [index, entry] of listen.entries()) {
     const clash = clashIn(listen, entry?.address);
     if (clash >= 0 && clash < index)
       yield { path: ['listen', index, 'address'], message: `is taken by listen[${clash}] already` };
     yield* checkListenTls(index, entry ?? {});
+    if ((entry?.tls?.acme ?? []).length > 0 && !isWritten(written, ['acme']))
+      yield {
+        path: ['listen', index, 'tls', 'acme'],
+        message: 'needs the block acme, which names the authority',
+      };
   }
 }
 
@@ -62,9 +67,12 @@ function* checkListenTls(
     if (http2 === true) yield { path: [...path, 'http2'], message: 'needs tls; without it h2c is HTTP/2' };
     return;
   }
-  const { certificates, clientAuth = 'off', clientCa = null } = tls;
-  if (certificates?.length === 0)
-    yield { path: [...path, 'tls', 'certificates'], message: 'needs at least one certificate' };
+  const { certificates, acme, clientAuth = 'off', clientCa = null } = tls;
+  if (certificates?.length === 0 && acme?.length === 0)
+    yield {
+      path: [...path, 'tls', 'certificates'],
+      message: 'needs at least one certificate, or acme names',
+    };
   if (clientAuth !== 'off' && clientCa === null)
     yield { path: [...path, 'tls', 'clientCa'], message: `is needed with clientAuth: ${clientAuth}` };
   if (clientAuth === 'off' && clientCa !== null)

@@ -18,7 +18,7 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
   const { database, redis, timeouts } = config;
   return frozen({
     listen: config.listen.map((entry) => compileListen(entry, files)),
-    acme: null,
+    acme: compileAcme(config.acme),
     admin: compileAdmin(config.admin),
     workers: config.workers,
     accept: config.accept,
@@ -57,13 +57,13 @@ function compileListen(
 }
 
 function compileListenTls(
-  { certificates, clientCa, acme: _acme, ...rest }: NonNullable<FileConfig['listen'][number]['tls']>,
+  { certificates, clientCa, acme, ...rest }: NonNullable<FileConfig['listen'][number]['tls']>,
   files: PemFiles,
 ): ListenTlsSettings {
   return {
     ...rest,
     certificates: certificates.map(({ cert, key }) => ({ cert: files.textOf(cert), key: files.textOf(key) })),
-    acme: [],
+    acme: [...new Set(acme)],
     clientCa: files.fileAt(clientCa),
   };
 }
@@ -71,6 +71,12 @@ function compileListenTls(
 /** compileAdmin compiles the block `admin` alone; for loadAdmin. */
 export function compileAdmin({ address, hosts, ...rest }: FileConfig['admin']): Settings['admin'] {
   return { ...address, ...rest, hosts: [...new Set(hosts)] };
+}
+
+function compileAcme(acme: FileConfig['acme']): Settings['acme'] {
+  if (acme === undefined) return null;
+  const { directory, email = null, storage, ca = null } = acme;
+  return { directory, email, storage, ca };
 }
 
 type FilePool = NonNullable<FileConfig['pools']>[string];

@@ -5,9 +5,9 @@ import { certificatesIn, isPublic } from './pem-files.ts';
 import type { Finding } from './problems.ts';
 import { isSameLocalhost } from './schema/addresses.ts';
 
-/** warningsOf finds what is unused or never reached, redirects to nowhere, proxies trusted everywhere, backends given twice, instances that share nothing. */
+/** warningsOf finds what is unused or never reached, redirects to nowhere, ACME without names or without a plain address, proxies trusted everywhere, backends given twice, instances that share nothing. */
 export function* warningsOf(settings: Settings): Generator<Finding> {
-  const { listen, pools, routes, rateLimit, trustedProxies, secrets, redis, database } = settings;
+  const { listen, acme, pools, routes, rateLimit, trustedProxies, secrets, redis, database } = settings;
   const everywhere = trustedProxies.find((cidr) => cidr.endsWith('/0'));
   if (everywhere !== undefined) {
     const message = `${everywhere} lets every client choose its address by X-Forwarded-For`;
@@ -30,6 +30,15 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
   }
   yield* listenerWarnings(settings.listen);
   for (const pool of pools) yield* tlsWarningsOf(pool);
+  const names = listen.flatMap(({ tls }) => tls?.acme ?? []);
+  if (acme !== null && names.length === 0) {
+    const message = 'no address of listen has names in tls.acme, so no certificate is fetched';
+    yield { path: ['acme'], message };
+  } else if (acme !== null && listen.every(({ kind, tls }) => kind === 'unix' || tls !== null)) {
+    const message =
+      'no address of listen is without tls, and the authority asks for its proofs at port 80 without TLS';
+    yield { path: ['acme'], message };
+  }
   for (const { name, backends } of pools) {
     if (!routes.some(({ pool }) => pool === name))
       yield { path: ['pools', name], message: 'no route leads to this pool' };

@@ -78,6 +78,20 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':2: database.url: must be a URL like postgres://user:password@127.0.0.1:5432/sluice',
     ':2: database.embeddedPath: must be a path',
   ],
+  'acme-without-block.yaml': [
+    ':1: listen[0].tls.acme: needs the block acme, which names the authority',
+    ':2: listen[1].tls.certificates: needs at least one certificate, or acme names',
+  ],
+  'bad-acme.yaml': [
+    ':3: listen[1].tls.acme[0]: must be a single name: an authority proves *.names by DNS alone, which Sluice does not do',
+    ':3: listen[1].tls.acme[1]: must be a host name like www.example.com',
+    ':3: listen[1].tls.acme[2]: must be a host name like www.example.com',
+    ':3: listen[1].tls.acme[3]: must be a host name like www.example.com',
+    ':5: acme.directory: must be a URL like https://ca.example/directory',
+    ':6: acme.email: must be a mail address like ops@example.com',
+    ":7: acme.agreeToTerms: must be true, which says that you agree to the authority's terms of service",
+    ':8: acme.storage: must be a path',
+  ],
   'bad-redirect.yaml': [
     ':1: pools: is missing',
     ':3: routes[0].redirect.status: must be one of 301, 302, 307, 308',
@@ -178,8 +192,7 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
     ':8: redis.sentinel: only one of url, cluster and sentinel may be given',
   ],
   'not-supported-listen.yaml': [
-    ':3: listen[0].tls.acme: not supported in this version',
-    ':3: listen[0].tls.certificates: needs at least one certificate',
+    ':3: listen[0].tls.acme: needs the block acme, which names the authority',
     ':5: listen[0].proxyProtocol: must be false, or a mapping like { from: [10.0.0.0/8] }',
   ],
   'not-supported-pool.yaml': [
@@ -206,7 +219,8 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   ],
   'not-supported-yet.yaml': [
     ':2: listen[0].h2c: must be true or false',
-    ':3: acme: not supported in this version',
+    ':3: acme.directory: is missing',
+    ':3: acme.agreeToTerms: is missing',
     ':4: admin.readToken: not supported in this version',
     ':7: pools.app.backends[0].backup: not supported in this version',
     ':8: pools.app.healthCheck.host: not supported in this version',

@@ -66,6 +66,18 @@ routes:
   assert.equal(warningsOf('routes: [{ name: secure, redirect: {} }]').length, 1);
 });
 
+test('ACME without names, or without an address that can answer its challenges, is warned about', () => {
+  const acme = `${POOL}acme: { directory: "https://ca.example/dir", agreeToTerms: true }\n`;
+  assert.deepEqual(warningsOf(acme), [
+    'f:2: warning: acme: no address of listen has names in tls.acme, so no certificate is fetched',
+  ]);
+  const secure = '{ address: ":443", tls: { acme: [a.example] } }';
+  assert.deepEqual(warningsOf(`${acme}listen: [${secure}]`), [
+    'f:2: warning: acme: no address of listen is without tls, and the authority asks for its proofs at port 80 without TLS',
+  ]);
+  assert.deepEqual(warningsOf(`${acme}listen: [${secure}, { address: ":80" }]`), []);
+});
+
 test('a warning names instances that share no store, and a backend that may be there twice', () => {
   const instances = `${POOL}rateLimit: { instances: 2, identify: { apiKeyHeader: "" } }\n`;
   const alone = 'f:2: warning: rateLimit.instances:';

@@ -1,6 +1,7 @@
 /** The block `listen` of the configuration. */
 import { z } from 'zod';
 import { canonicalRange, UNIX_PEER } from '../../contract/addresses.ts';
+import { acmeNamesSchema } from './acme.ts';
 import { type Parsed, parseListenAddress } from './addresses.ts';
 import * as Key from './fields.ts';
 
@@ -58,7 +59,7 @@ const tls = Key.block(
         'Certificates. A client gets that of the name it asks for, by the names in each. The first is the default. Files are read again at a reload, and within seconds when they change.',
       fallback: 'empty',
     }).prefault([]),
-    acme: Key.later('Names whose certificates are fetched and renewed'),
+    acme: acmeNamesSchema,
     unknownNames: Key.choice(
       ['default', 'refuse'],
       'What a client gets that asks for a name of no certificate: the default one, or a refusal.',

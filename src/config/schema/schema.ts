@@ -3,6 +3,7 @@
  * `rateLimit` and `redis` have files of their own.
  */
 import type { z } from 'zod';
+import { acmeSchema } from './acme.ts';
 import { isHostName, type Parsed, parseListenAddress } from './addresses.ts';
 import * as Key from './fields.ts';
 import { listenSchema, parseProxy } from './listen.ts';
@@ -62,7 +63,7 @@ const ACCEPT =
 /** configSchema is the whole file. */
 export const configSchema = Key.block('', {
   listen: listenSchema,
-  acme: Key.later('Certificates that are fetched and renewed'),
+  acme: acmeSchema.optional(),
   admin: adminSchema.prefault({}),
   workers: Key.integerOrAuto([1, 1024], 'Worker processes. Changes need a restart.', 'one per available CPU'),
   accept: Key.choice(['shared', 'round_robin', 'reuse_port'], ACCEPT),

@@ -20,7 +20,8 @@ interface AcmeServiceOptions {
 
 export class AcmeService {
   readonly #options: AcmeServiceOptions;
-  #settings: Settings['acme'] = null;
+  /** The block `acme` and the names that the manager has. */
+  #wanted: { acme: Settings['acme']; names: string[] } = { acme: null, names: [] };
   #manager: AcmeManager | null = null;
   #started = false;
   /** Changes run one after the other. */
@@ -53,8 +54,9 @@ export class AcmeService {
   }
 
   async #change({ listen, acme, database }: Settings): Promise<void> {
-    if (isDeepStrictEqual(acme, this.#settings)) return;
-    this.#settings = acme;
+    const names = [...new Set(listen.flatMap(({ tls }) => tls?.acme ?? []))];
+    if (isDeepStrictEqual({ acme, names }, this.#wanted)) return;
+    this.#wanted = { acme, names };
     await this.#manager?.close();
     this.#manager = null;
     if (acme === null) return;
@@ -63,7 +65,7 @@ export class AcmeService {
     const { AcmeManager } = await import('./manager.ts');
     this.#manager = new AcmeManager({
       settings: acme,
-      names: [...new Set(listen.flatMap(({ tls }) => tls?.acme ?? []))],
+      names,
       database: database.url === null ? null : this.#options.database,
       tellWorkers: (challenges) => briefing.tellChallenges(challenges),
       onChange: onCertificates,

@@ -2,6 +2,7 @@
 import * as z from 'zod';
 import { addressText, backendUrl, hostPort } from '../../contract/addresses.ts';
 import type {
+  AcmeSettings,
   ListenSettings,
   ListenTlsSettings,
   PemFile,
@@ -59,7 +60,7 @@ const HIDDEN = '***';
  */
 export function configView({
   listen,
-  acme: _acme,
+  acme,
   admin,
   pools,
   routes,
@@ -70,6 +71,7 @@ export function configView({
   const { host, port, ...adminRest } = admin;
   return {
     listen: listen.map(listenOf),
+    ...(acme && { acme: acmeOf(acme) }),
     admin: { address: hostPort(host, port), ...adminRest, token: admin.token === null ? '' : HIDDEN },
     ...fileWords(rest),
     ...(pools.length > 0 && { pools: byName(pools, poolOf) }),
@@ -88,7 +90,7 @@ function listenOf({ tls, http2, h2c, proxyProtocol, ...address }: ListenSettings
 }
 
 /** Files by their paths: what they hold is not shown. */
-function listenTlsOf({ acme: _acme, certificates, clientCa, ...rest }: ListenTlsSettings): View {
+function listenTlsOf({ certificates, clientCa, ...rest }: ListenTlsSettings): View {
   const pairs = certificates.map(({ cert, key }) => ({ cert: cert.path, key: key.path }));
   return { certificates: pairs, ...rest, clientCa: clientCa?.path ?? '' };
 }
@@ -133,6 +135,11 @@ function healthCheckOf({ expectStatus, path, ...rest }: NonNullable<PoolSettings
   const { from, to } = expectStatus;
   // The value of a query may be a secret; its name is not.
   return { ...fileWords(rest), path: path.replace(/=[^&]*/g, `=${HIDDEN}`), expectStatus: `${from}-${to}` };
+}
+
+function acmeOf(acme: AcmeSettings): View {
+  const given = Object.entries(acme).filter(([, value]) => value !== null);
+  return { ...Object.fromEntries(given), agreeToTerms: true };
 }
 
 function routeOf({ match, pool, redirect, rateLimit, ...rest }: RouteSettings): View {

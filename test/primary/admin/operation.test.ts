@@ -245,6 +245,12 @@ timeouts: { headers: 1s, drainGrace: 0s, drain: 1h }
 log: { level: debug, format: pretty, access: { enabled: false, sample: 0.25 } }
 `,
     'routes: [{ name: secure, redirect: { status: 301 } }]',
+    `pools: { app: { backends: [{ url: "http://a" }] } }
+listen: [{ address: ":443", tls: { acme: [a.example], unknownNames: refuse } }]
+acme: { directory: "https://ca.example/dir", agreeToTerms: true, storage: /var/acme, ca: ca.pem }
+`,
+    `pools: { app: { backends: [{ url: "http://a" }] } }
+acme: { directory: "https://ca.example/dir", agreeToTerms: true, email: ops@example.com }`,
   ];
   for (const text of texts) {
     const settings = settingsOf(text);
