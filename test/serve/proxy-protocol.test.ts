@@ -1,13 +1,17 @@
 /** The PROXY protocol with programs that others use: nginx behind the product, HAProxy and curl in front of it. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { parse } from 'yaml';
+import { proxyHeader } from '../../src/infra/proxy-protocol/proxy-header.ts';
 import { ask, askJson, metricOf } from '../cluster/support.ts';
 import { startBackend } from '../support/backend.ts';
 import { runToEnd } from '../support/child.ts';
 import { docExample } from '../support/doc-example.ts';
 import { startHaproxy, startNginx } from '../support/neighbour.ts';
+import { connectRaw } from '../support/raw-http.ts';
 import { completeConfig, startSluice } from '../support/sluice.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 test('the example for backends in docs/protocols.md works with nginx, whose health checks name nobody', async (t) => {
@@ -68,4 +72,27 @@ test('the example for listeners in docs/protocols.md works behind HAProxy with b
   );
   const [line] = sluice.jsonLines((entry) => entry.msg === 'a connection without a valid PROXY header');
   assert.deepEqual([line?.reason, line?.peer], ['malformed', '127.0.0.1']);
+});
+
+test('connections that the primary deals have headers too: accept: round_robin, and Unix sockets in every mode', async (t) => {
+  const backend = await startBackend((request, response) => {
+    response.end(String(request.headers['x-forwarded-for']));
+  });
+  t.after(() => backend.close());
+  const path = join(tempFolder(t), 'front.sock');
+  const proxyProtocol = { from: ['127.0.0.1', 'unix:'] };
+  const listen = [
+    { address: '127.0.0.1:0', proxyProtocol },
+    { address: `unix:${path}`, proxyProtocol },
+  ];
+  const pools = { app: { backends: [{ url: backend.url }] } };
+  const sluice = await startSluice({ config: { listen, pools, accept: 'round_robin', workers: 2 } });
+  t.after(() => sluice.stop());
+  const ends = { remoteAddress: '192.0.2.9', remotePort: 1, localAddress: '192.0.2.1', localPort: 2 };
+  for (const target of [sluice.proxyUrl, sluice.proxyUrl, { path }, { path }]) {
+    const client = await connectRaw(target);
+    t.after(() => client.close());
+    client.write(`${proxyHeader('v2', ends)}GET / HTTP/1.1\r\nHost: a\r\n\r\n`);
+    assert.equal((await client.readResponse()).body.toString(), '192.0.2.9');
+  }
 });
