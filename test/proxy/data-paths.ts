@@ -44,6 +44,9 @@ const ABOVE_WIRE = [
   'requests/hostile-input',
   'requests/oversized-heads',
   'requests/request-vectors',
+  'tunnels/drain',
+  'tunnels/extended-connect',
+  'tunnels/handshake',
 ].map((name) => `${name}.test.ts`);
 /** It starts both engines itself. */
 const TWIN_ENGINES = 'requests/twin-engines.test.ts';
