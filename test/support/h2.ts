@@ -8,6 +8,7 @@ import {
 } from 'node:http2';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
+import { block, type Fields, PREFACE, settings } from './h2-frames.ts';
 
 export interface H2Backend {
   port: number;
@@ -48,54 +49,10 @@ export async function startH2Backend(
   return backend;
 }
 
-export const { NGHTTP2_REFUSED_STREAM, NGHTTP2_PROTOCOL_ERROR, NGHTTP2_NO_ERROR, NGHTTP2_CANCEL } = constants;
+export const { NGHTTP2_REFUSED_STREAM } = constants;
 
-const PREFACE_BYTES = 24;
-
-export const FRAME = {
-  DATA: 0,
-  HEADERS: 1,
-  RST_STREAM: 3,
-  SETTINGS: 4,
-  PUSH: 5,
-  PING: 6,
-  GOAWAY: 7,
-  CONTINUATION: 9,
-};
-export const FLAG = { END_STREAM: 1, ACK: 1, END_HEADERS: 4 };
-
-/** frame makes one frame (RFC 9113 §4.1). */
-export function frame(
-  type: number,
-  flags: number,
-  streamId: number,
-  payload: Buffer = Buffer.alloc(0),
-): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head[3] = type;
-  head[4] = flags;
-  head.writeUInt32BE(streamId, 5);
-  return Buffer.concat([head, payload]);
-}
-
-/** fields makes a header block of literals that are not indexed (RFC 7541 §6.2.2). Texts are latin1. */
-export function fields(...pairs: readonly (readonly [name: string, value: string])[]): Buffer {
-  return Buffer.concat(pairs.flatMap(([name, value]) => [Buffer.from([0]), literal(name), literal(value)]));
-}
-
-function literal(text: string): Buffer {
-  const bytes = Buffer.from(text, 'latin1');
-  const length: number[] = [];
-  if (bytes.length < 127) length.push(bytes.length);
-  else {
-    length.push(127);
-    let rest = bytes.length - 127;
-    for (; rest >= 128; rest = Math.floor(rest / 128)) length.push((rest % 128) + 128);
-    length.push(rest);
-  }
-  return Buffer.concat([Buffer.from(length), bytes]);
-}
+/** fieldBlock is `block` of these fields. */
+export const fieldBlock = (...fields: Fields): Buffer => block(fields);
 
 export interface FrameHead {
   type: number;
@@ -114,20 +71,20 @@ export interface RawBackend {
 export async function startRawBackend(
   t: TestContext,
   onFrame: (socket: Socket, head: FrameHead, payload: Buffer) => void,
-  settings: Buffer | null = frame(FRAME.SETTINGS, 0, 0),
+  opening: Buffer | null = settings(),
 ): Promise<RawBackend> {
   const sockets: Socket[] = [];
   const server = createTcpServer((socket) => {
     const connection = sockets.push(socket) - 1;
     socket.on('error', () => undefined);
-    if (settings !== null) socket.write(settings);
+    if (opening !== null) socket.write(opening);
     let pending: Buffer = Buffer.alloc(0);
     let sawPreface = false;
     socket.on('data', (chunk: Buffer) => {
       pending = Buffer.concat([pending, chunk]);
-      if (!sawPreface && pending.length >= PREFACE_BYTES) {
+      if (!sawPreface && pending.length >= PREFACE.length) {
         sawPreface = true;
-        pending = pending.subarray(PREFACE_BYTES);
+        pending = pending.subarray(PREFACE.length);
       }
       while (sawPreface && pending.length >= 9) {
         const end = 9 + pending.readUIntBE(0, 3);

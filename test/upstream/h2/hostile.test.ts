@@ -1,18 +1,19 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { FLAG, FRAME, fields, frame, startRawBackend } from '../../support/h2.ts';
+import { fieldBlock, startRawBackend } from '../../support/h2.ts';
+import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
 
-const { END_STREAM, END_HEADERS } = FLAG;
-const OK = fields([':status', '200']);
+const { endStream: END_STREAM, endHeaders: END_HEADERS } = FLAGS;
+const OK = fieldBlock([':status', '200']);
 
 /** A backend that answers POST by these bytes and every other request by 200. */
 async function startHostileBackend(t: TestContext, answerBadly: (socket: Socket, streamId: number) => void) {
   return startRawBackend(t, (socket, { type, streamId }, payload) => {
-    if (type !== FRAME.HEADERS) return;
-    if (payload[0] !== POST_INDEX) socket.write(frame(FRAME.HEADERS, END_STREAM | END_HEADERS, streamId, OK));
+    if (type !== TYPES.headers) return;
+    if (payload[0] !== POST_INDEX) socket.write(frame(TYPES.headers, END_STREAM | END_HEADERS, streamId, OK));
     else answerBadly(socket, streamId);
   });
 }
@@ -21,46 +22,49 @@ async function startHostileBackend(t: TestContext, answerBadly: (socket: Socket,
 const POST_INDEX = 0x83;
 const BAD = get('/', { method: 'POST' });
 
-const headers = (streamId: number, block: Buffer, flags = END_HEADERS): Buffer =>
-  frame(FRAME.HEADERS, flags, streamId, block);
+const headers = (streamId: number, block: Buffer, flags: number = END_HEADERS): Buffer =>
+  frame(TYPES.headers, flags, streamId, block);
 const text = (streamId: number, body: string, flags = 0): Buffer =>
-  frame(FRAME.DATA, flags, streamId, Buffer.from(body));
+  frame(TYPES.data, flags, streamId, Buffer.from(body));
 
 const BAD_ANSWERS: Record<string, (streamId: number) => Buffer> = {
-  'a field of HTTP/1.1': (id) => headers(id, fields([':status', '200'], ['connection', 'close'])),
-  'a transfer coding': (id) => headers(id, fields([':status', '200'], ['transfer-encoding', 'chunked'])),
-  'a name in upper case': (id) => headers(id, fields([':status', '200'], ['X-Y', 'z'])),
-  'no status': (id) => headers(id, fields(['x', 'y'])),
-  'two statuses': (id) => headers(id, fields([':status', '200'], [':status', '200'])),
-  'a status that is no number': (id) => headers(id, fields([':status', '2x0'])),
-  'a status above 599': (id) => headers(id, fields([':status', '700'])),
-  'a pseudo field of requests': (id) => headers(id, fields([':status', '200'], [':path', '/'])),
-  'a pseudo field after others': (id) => headers(id, fields(['x', 'y'], [':status', '200'])),
-  '101': (id) => headers(id, fields([':status', '101'])),
+  'a field of HTTP/1.1': (id) => headers(id, fieldBlock([':status', '200'], ['connection', 'close'])),
+  'a transfer coding': (id) => headers(id, fieldBlock([':status', '200'], ['transfer-encoding', 'chunked'])),
+  'a name in upper case': (id) => headers(id, fieldBlock([':status', '200'], ['X-Y', 'z'])),
+  'no status': (id) => headers(id, fieldBlock(['x', 'y'])),
+  'two statuses': (id) => headers(id, fieldBlock([':status', '200'], [':status', '200'])),
+  'a status that is no number': (id) => headers(id, fieldBlock([':status', '2x0'])),
+  'a status above 599': (id) => headers(id, fieldBlock([':status', '700'])),
+  'a pseudo field of requests': (id) => headers(id, fieldBlock([':status', '200'], [':path', '/'])),
+  'a pseudo field after others': (id) => headers(id, fieldBlock(['x', 'y'], [':status', '200'])),
+  '101': (id) => headers(id, fieldBlock([':status', '101'])),
   'two lengths': (id) =>
-    headers(id, fields([':status', '200'], ['content-length', '1'], ['content-length', '1'])),
-  'a length that is none': (id) => headers(id, fields([':status', '200'], ['content-length', '+1'])),
+    headers(id, fieldBlock([':status', '200'], ['content-length', '1'], ['content-length', '1'])),
+  'a length that is none': (id) => headers(id, fieldBlock([':status', '200'], ['content-length', '+1'])),
   'more than 200 fields': (id) =>
-    headers(id, fields([':status', '200'], ...Array.from({ length: 201 }, (_, i) => [`x${i}`, ''] as const))),
+    headers(
+      id,
+      fieldBlock([':status', '200'], ...Array.from({ length: 201 }, (_, i) => [`x${i}`, ''] as const)),
+    ),
   'more bytes than announced': (id) =>
     Buffer.concat([
-      headers(id, fields([':status', '200'], ['content-length', '2'])),
+      headers(id, fieldBlock([':status', '200'], ['content-length', '2'])),
       text(id, 'xyz', END_STREAM),
     ]),
   'fewer bytes than announced': (id) =>
     Buffer.concat([
-      headers(id, fields([':status', '200'], ['content-length', '4'])),
+      headers(id, fieldBlock([':status', '200'], ['content-length', '4'])),
       text(id, 'xyz', END_STREAM),
     ]),
   'no bytes where some were announced': (id) =>
-    headers(id, fields([':status', '200'], ['content-length', '4']), END_HEADERS | END_STREAM),
+    headers(id, fieldBlock([':status', '200'], ['content-length', '4']), END_HEADERS | END_STREAM),
   'a body before the head': (id) => text(id, 'xyz', END_STREAM),
   'an interim head that ends the stream': (id) =>
-    headers(id, fields([':status', '103']), END_HEADERS | END_STREAM),
+    headers(id, fieldBlock([':status', '103']), END_HEADERS | END_STREAM),
   'interim heads without end': (id) =>
-    Buffer.concat(Array.from({ length: 17 }, () => headers(id, fields([':status', '103'])))),
+    Buffer.concat(Array.from({ length: 17 }, () => headers(id, fieldBlock([':status', '103'])))),
   'a body behind 204': (id) =>
-    Buffer.concat([headers(id, fields([':status', '204'])), text(id, 'x', END_STREAM)]),
+    Buffer.concat([headers(id, fieldBlock([':status', '204'])), text(id, 'x', END_STREAM)]),
 };
 
 for (const [what, bytesFor] of Object.entries(BAD_ANSWERS)) {
@@ -86,7 +90,7 @@ const BAD_FIELDS: Record<string, readonly [name: string, value: string]> = {
 
 for (const [what, field] of Object.entries(BAD_FIELDS)) {
   test(`a field with ${what} does not pass on`, async (t) => {
-    const block = fields([':status', '200'], field, ['x-y', 'z']);
+    const block = fieldBlock([':status', '200'], field, ['x-y', 'z']);
     const backend = await startHostileBackend(t, (socket, streamId) =>
       socket.write(headers(streamId, block, END_HEADERS | END_STREAM)),
     );
@@ -98,11 +102,11 @@ for (const [what, field] of Object.entries(BAD_FIELDS)) {
 const LOSSES: Record<string, (socket: Socket, streamId: number) => void> = {
   'a FIN': (socket) => void socket.end(),
   'a RST': (socket) => void socket.resetAndDestroy(),
-  'a reset with NO_ERROR': (socket, id) => void socket.write(frame(FRAME.RST_STREAM, 0, id, Buffer.alloc(4))),
+  'a reset with NO_ERROR': (socket, id) => void socket.write(frame(TYPES.reset, 0, id, Buffer.alloc(4))),
   'a reset with CANCEL': (socket, id) =>
-    void socket.write(frame(FRAME.RST_STREAM, 0, id, Buffer.from([0, 0, 0, 8]))),
+    void socket.write(frame(TYPES.reset, 0, id, Buffer.from([0, 0, 0, 8]))),
   'GOAWAY with an error': (socket, id) =>
-    void socket.write(frame(FRAME.GOAWAY, 0, 0, Buffer.from([0, 0, 0, id, 0, 0, 0, 2]))),
+    void socket.write(frame(TYPES.goaway, 0, 0, Buffer.from([0, 0, 0, id, 0, 0, 0, 2]))),
 };
 
 for (const [what, lose] of Object.entries(LOSSES)) {
@@ -124,26 +128,26 @@ const repeated = (count: number, one: Buffer): Buffer =>
 
 /** What a backend sends for as long as it is read. */
 const FLOODS: Record<string, Buffer> = {
-  SETTINGS: repeated(500, frame(FRAME.SETTINGS, 0, 0)),
-  PING: repeated(500, frame(FRAME.PING, 0, 0, Buffer.alloc(8))),
+  SETTINGS: repeated(500, frame(TYPES.settings, 0, 0)),
+  PING: repeated(500, frame(TYPES.ping, 0, 0, Buffer.alloc(8))),
   CONTINUATION: Buffer.concat([
-    frame(FRAME.HEADERS, 0, 1, OK),
-    repeated(500, frame(FRAME.CONTINUATION, 0, 1, fields(['x', 'y'.repeat(200)]))),
+    frame(TYPES.headers, 0, 1, OK),
+    repeated(500, frame(TYPES.continuation, 0, 1, fieldBlock(['x', 'y'.repeat(200)]))),
   ]),
-  'frames on streams that nobody opened': repeated(500, frame(FRAME.DATA, 0, 99, Buffer.from('x'))),
+  'frames on streams that nobody opened': repeated(500, frame(TYPES.data, 0, 99, Buffer.from('x'))),
   'fields that grow when they are unpacked': Buffer.concat([
-    frame(FRAME.HEADERS, END_HEADERS, 1, Buffer.concat([OK, bomb()])),
+    frame(TYPES.headers, END_HEADERS, 1, Buffer.concat([OK, bomb()])),
   ]),
   'pushed streams': repeated(
     50,
-    frame(FRAME.PUSH, END_HEADERS, 1, Buffer.concat([Buffer.from([0, 0, 0, 2]), fields([':path', '/'])])),
+    frame(TYPES.push, END_HEADERS, 1, Buffer.concat([Buffer.from([0, 0, 0, 2]), fieldBlock([':path', '/'])])),
   ),
   'what is not HTTP/2': Buffer.alloc(65_536, 'x'),
 };
 
 /** One field of 4,000 bytes in the table, then 1,000 references to it (RFC 7541 §6.1, §6.2.1). */
 function bomb(): Buffer {
-  const literal = Buffer.concat([Buffer.from([0x40]), fields(['x', 'y'.repeat(4_000)]).subarray(1)]);
+  const literal = Buffer.concat([Buffer.from([0x40]), fieldBlock(['x', 'y'.repeat(4_000)]).subarray(1)]);
   return Buffer.concat([literal, Buffer.alloc(1_000, 0x80 | 62)]);
 }
 
@@ -187,7 +191,7 @@ test('a backend that stays silent is asked by PING, and given up where it does n
   let nowMs = 0;
   let pings = 0;
   const backend = await startRawBackend(t, (_socket, { type, flags }) => {
-    if (type === FRAME.PING && (flags & FLAG.ACK) === 0) pings++;
+    if (type === TYPES.ping && (flags & FLAGS.ack) === 0) pings++;
   });
   const pool = makeH2Pool(t, {
     port: backend.port,

@@ -1,15 +1,8 @@
 import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
-import {
-  FLAG,
-  FRAME,
-  fields,
-  frame,
-  NGHTTP2_REFUSED_STREAM,
-  startH2Backend,
-  startRawBackend,
-} from '../../support/h2.ts';
+import { fieldBlock, NGHTTP2_REFUSED_STREAM, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { BodySink, post } from './support.ts';
@@ -26,11 +19,12 @@ async function startLeavingBackend(t: TestContext, lastStreamId: number, code: n
   goAway.writeUInt32BE(lastStreamId, 0);
   goAway.writeUInt32BE(code, 4);
   const backend = await startRawBackend(t, (socket, { type, flags, streamId, connection }, payload) => {
-    const isRequest = type === FRAME.HEADERS || type === FRAME.DATA;
-    if (type === FRAME.DATA && payload.length > 0) bodies.push(payload.length);
-    if (connection === 0 && isRequest) socket.write(frame(FRAME.GOAWAY, 0, 0, goAway));
-    const isEnd = isRequest && (flags & FLAG.END_STREAM) !== 0;
-    if (connection > 0 && isEnd) socket.write(frame(FRAME.HEADERS, 5, streamId, fields([':status', '200'])));
+    const isRequest = type === TYPES.headers || type === TYPES.data;
+    if (type === TYPES.data && payload.length > 0) bodies.push(payload.length);
+    if (connection === 0 && isRequest) socket.write(frame(TYPES.goaway, 0, 0, goAway));
+    const isEnd = isRequest && (flags & FLAGS.endStream) !== 0;
+    if (connection > 0 && isEnd)
+      socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
   });
   return { port: backend.port, bodies };
 }

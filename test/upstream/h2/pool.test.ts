@@ -3,7 +3,8 @@ import { createServer as createHttpServer } from 'node:http';
 import type { ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
 import { freePort } from '../../support/free-port.ts';
-import { FRAME, fields, frame, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import { fieldBlock, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import { frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, listen, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { post } from './support.ts';
@@ -132,7 +133,8 @@ test('close() lets requests finish, those that wait for the connection included'
 
 test('a backend that never closes a connection of which it was told does not hold it', async (t) => {
   const backend = await startRawBackend(t, (socket, { type, streamId }) => {
-    if (type === FRAME.HEADERS) socket.write(frame(FRAME.HEADERS, 5, streamId, fields([':status', '200'])));
+    if (type === TYPES.headers)
+      socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
   });
   const pool = makeH2Pool(t, { port: backend.port });
   assert.equal((await ask(pool)).head?.status, 200);
