@@ -188,21 +188,24 @@ test('a body that stalls gets 408, and an answer that nobody takes is cut, each 
   await client.wait('the session to live', ({ type }) => type === TYPES.ping);
 });
 
-test('a client whose connection takes nothing is cut after timeouts.writeIdle', async (t) => {
-  const backend = await startBackend((_incoming, response) => response.end(LARGE));
-  t.after(() => backend.close());
-  const proxy = await startProxy(t, {
-    backends: [backend],
-    h2c: true,
-    timeouts: { writeIdleMs: 400, keepAliveMs: 400 },
+test('a client whose connection takes nothing is cut after timeouts.writeIdle, whatever its answers are', async (t) => {
+  const backend = await startBackend((incoming, response) => {
+    if (incoming.url === '/large') response.end(LARGE);
+    else response.writeHead(204).end();
   });
+  t.after(() => backend.close());
+  const timeouts = { writeIdleMs: 400, keepAliveMs: 400 };
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, timeouts });
   const client = await connectFrames(proxy.url, settings([4, 2 ** 31 - 1]));
   t.after(() => client.close());
   client.send(frame(TYPES.window, 0, 0, number32(2 ** 30)));
   client.raw.socket.pause();
-  for (let i = 0; i < 5; i++) client.send(headers(2 * i + 1, request()));
-  await waitFor('the lines', () => proxy.lines.length === 5);
-  assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['write_timeout']));
+  for (let i = 0; i < 5; i++) client.send(headers(2 * i + 1, request([], { path: '/large' })));
+  await waitFor('the requests', () => backend.requestCount === 5);
+  for (let i = 5; i < 10; i++) client.send(headers(2 * i + 1, request()));
+  await waitFor('the lines', () => proxy.lines.length === 10, { timeoutMs: 20_000 });
+  const large = proxy.lines.filter(({ path }) => path === '/large');
+  assert.deepEqual(new Set(large.map(({ reason }) => reason)), new Set(['write_timeout']));
   await waitFor('the end of the connection', () => proxy.server.connectionCount === 0);
 });
 
