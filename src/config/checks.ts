@@ -60,13 +60,15 @@ function* checkListen({ listen = [] }: ConfigDraft, written: unknown): Findings 
 
 function* checkListenTls(
   index: number,
-  { tls, http2 }: NonNullable<NonNullable<ConfigDraft['listen']>[number]>,
+  { tls, http2, h2c }: NonNullable<NonNullable<ConfigDraft['listen']>[number]>,
 ): Findings {
   const path = ['listen', index];
   if (tls === undefined) {
     if (http2 === true) yield { path: [...path, 'http2'], message: 'needs tls; without it h2c is HTTP/2' };
     return;
   }
+  if (h2c === true)
+    yield { path: [...path, 'h2c'], message: 'is HTTP/2 without TLS; with tls http2 offers it' };
   const { certificates, acme, clientAuth = 'off', clientCa = null } = tls;
   if (certificates?.length === 0 && acme?.length === 0)
     yield {

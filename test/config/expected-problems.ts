@@ -194,6 +194,8 @@ export const EXPECTED_PROBLEMS: Readonly<Record<string, readonly string[]>> = {
   'not-supported-listen.yaml': [
     ':3: listen[0].tls.acme: needs the block acme, which names the authority',
     ':5: listen[0].proxyProtocol: must be false, or a mapping like { from: [10.0.0.0/8] }',
+    ':6: listen[0].h2c: is HTTP/2 without TLS; with tls http2 offers it',
+    ':7: listen[1].http2: needs tls; without it h2c is HTTP/2',
   ],
   'not-supported-pool.yaml': [
     ':3: pools.app.balance: consistent_hash is not supported in this version',

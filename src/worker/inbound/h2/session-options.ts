@@ -38,9 +38,9 @@ export function sessionOptions(limits: LimitSettings): ServerSessionOptions {
     maxSettings: 32,
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
-    // Behind FloodGuard, which counts.
-    streamResetBurst: 1_000,
-    streamResetRate: 100,
+    // FloodGuard ends a session long before, and counts it. It knows what the client was answered; nghttp2 does not.
+    streamResetBurst: 10_000,
+    streamResetRate: 1_000,
     // A backend's answer passes as it came.
     strictSingleValueFields: false,
   };

@@ -84,6 +84,7 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
     const stream = this.#stream;
     stream.on('data', (piece: Buffer) => {
       this.owner.bodyBytes += piece.length;
+      this.owner.pieces += 1;
       if (this.over || this.#stopped) return;
       this.listener?.onRequestBody(piece);
     });
