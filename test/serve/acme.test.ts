@@ -17,6 +17,7 @@ import { tempFolder } from '../support/temp-folder.ts';
 import { waitFor } from '../support/wait.ts';
 
 const NAME = 'www.example.com';
+const OTHER_NAME = 'other.example.com';
 const LONG = { timeoutMs: 30_000 };
 
 /** The chain that the address shows for the name, checked against the authority's root. Rejects where the handshake fails. */
@@ -76,6 +77,14 @@ test('the first certificate comes while the plain port serves, and is there at o
   );
   const over = await fetch(`http://127.0.0.1:${ports.plain}/a?b`, { redirect: 'manual' });
   assert.equal(over.headers.get('location'), `https://127.0.0.1:${ports.secure}/a?b`);
+  const [plain, secure] = config.listen;
+  sluice.configure({ ...config, listen: [plain, { ...secure, tls: { acme: [NAME, OTHER_NAME] } }] });
+  sluice.signal('SIGHUP');
+  await waitFor(
+    'the certificate of a name that a reload brings',
+    () => shake(ports.secure, OTHER_NAME, root),
+    LONG,
+  );
   await sluice.stop();
 
   authority.requests.length = 0;
