@@ -1,6 +1,8 @@
 /** Files of certificates and keys that the configuration names: reading them, and what can be wrong with them. */
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { statSync } from 'node:fs';
+import { createSecureContext } from 'node:tls';
+import { toError } from '../contract/errors.ts';
 import type { PemFile } from '../contract/settings.ts';
 import type { Finding, KeyPath } from './problems.ts';
 import { readText } from './read-file.ts';
@@ -105,6 +107,22 @@ function* checkKeyPair(
   const text = files.read(key);
   const problem = 'message' in text ? text.message : keyProblem(text.value, certificates?.[0]);
   if (problem !== null) yield { path: [...path, 'key'], message: `${problem}: ${key}` };
+  else if (cert !== null && certificates !== null) {
+    const refusal = refusalOf({ cert: files.textOf(cert).pem, key: files.textOf(key).pem });
+    if (refusal !== null)
+      yield { path: [...path, 'cert'], message: `OpenSSL refuses it (${refusal}): ${cert}` };
+  }
+}
+
+/** Why TLS cannot use a pair, such as `ee key too small`; workers would fail on it. null: it can. */
+function refusalOf(pair: { cert: string; key: string }): string | null {
+  try {
+    createSecureContext(pair);
+    return null;
+  } catch (thrown) {
+    const { reason } = thrown as { reason?: unknown };
+    return typeof reason === 'string' ? reason : toError(thrown).message;
+  }
 }
 
 function* checkCertificates(

@@ -106,6 +106,10 @@ test('a file that cannot be used is a problem that names key and file, and shows
       `key: the key is encrypted, and Sluice asks nobody for a password: ${encrypted}`,
     ],
   ];
+  const [weakCert, weakKey] = [join(authority.folder, 'weak.pem'), join(authority.folder, 'weak.key')];
+  const request = ['req', '-x509', '-newkey', 'rsa:1024', '-nodes', '-subj', '/CN=weak', '-days', '2'];
+  execFileSync('openssl', [...request, '-keyout', weakKey, '-out', weakCert], { stdio: 'ignore' });
+  cases.push([{ cert: weakCert, key: weakKey }, `cert: OpenSSL refuses it (ee key too small): ${weakCert}`]);
   for (const [tls, problem] of cases) assert.deepEqual(problemsOf(tls), [`f:4: pools.app.tls.${problem}`]);
   assert.deepEqual(problemsOf({ serverName: '10.0.0.1' }), [
     'f:4: pools.app.tls.serverName: must be a host name',
