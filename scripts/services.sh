@@ -3,7 +3,8 @@
 # root on Debian or Ubuntu it installs what is missing, without starting or enabling a service. Elsewhere it prints how to
 # install it and exits 1.
 #
-#   scripts/services.sh            redis-server, valkey-server, postgres, openssl, pebble, curl, nghttp2, nginx and haproxy
+#   scripts/services.sh            redis-server, valkey-server, postgres, openssl, pebble, curl, nghttp2, chromium,
+#                                  nginx and haproxy
 #   scripts/services.sh --tools    docker-compose and promtool too; without them their checks are skipped
 set -euo pipefail
 
@@ -39,6 +40,7 @@ has_postgres || missing+=(postgresql)
 has_pebble || missing+=(pebble)
 command -v curl >/dev/null 2>&1 || missing+=(curl)
 command -v h2load >/dev/null 2>&1 || missing+=(nghttp2-client)
+command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 has_nginx || missing+=(nginx)
 has_haproxy || missing+=(haproxy)
 
@@ -52,7 +54,7 @@ say_how() {
   cat >&2 <<END
 The tests start servers of their own (Redis, Valkey, PostgreSQL, Pebble, nginx, HAProxy); these programs are missing: ${missing[*]}
   Debian, Ubuntu:  sudo apt-get install ${missing[*]}
-  Fedora:          sudo dnf install redis valkey postgresql-server openssl curl nghttp2 nginx haproxy
+  Fedora:          sudo dnf install redis valkey postgresql-server openssl curl nghttp2 chromium nginx haproxy
   macOS:           brew install redis valkey postgresql openssl curl nghttp2 nginx haproxy
   Pebble elsewhere: go install github.com/letsencrypt/pebble/v2/cmd/...@latest
 They must be on PATH (PostgreSQL may be in /usr/lib/postgresql/*/bin) and need not be running.

@@ -44,6 +44,7 @@ const ABOVE_WIRE = [
   'requests/hostile-input',
   'requests/oversized-heads',
   'requests/request-vectors',
+  'tunnels/browser',
   'tunnels/drain',
   'tunnels/extended-connect',
   'tunnels/handshake',
