@@ -29,6 +29,8 @@ const NODE_TIMEOUT_MS = HANDSHAKE_MS * 2;
 /** Contexts by certificate and options; a change of one certificate makes one context. */
 export type ContextCache = Map<string, SecureContext>;
 
+type Answer = (error: Error | null, context?: SecureContext) => void;
+
 /** The handshake that the running code is part of. */
 const current = new AsyncLocalStorage<{ events: HandshakeEvents | null }>();
 
@@ -61,12 +63,14 @@ export class TlsTerminator {
     }
     this.#refusesUnknown = address.unknownNames === 'refuse';
     const [first] = certificates;
+    const mayDiffer = this.#refusesUnknown || certificates.length > 1;
     this.#server = createServer({
       ...common,
       ...(first !== undefined && { cert: first.cert, key: first.key }),
       ticketKeys,
       ALPNProtocols: alpn,
-      SNICallback: (name, answer) => this.#choose(name, answer),
+      // node interrupts a handshake to ask: not where there is nothing to choose.
+      ...(mayDiffer && { SNICallback: (name: string, answer: Answer) => this.#choose(name, answer) }),
       requestCert: clientAuth !== 'off',
       rejectUnauthorized: clientAuth === 'require',
       handshakeTimeout: NODE_TIMEOUT_MS,
@@ -81,7 +85,7 @@ export class TlsTerminator {
   }
 
   /** Called within a handshake; must not throw. Without a context the client gets the default certificate. */
-  #choose(name: string, answer: (error: Error | null, context?: SecureContext) => void): void {
+  #choose(name: string, answer: Answer): void {
     const found = this.#names.find(name);
     if (found !== undefined || !this.#refusesUnknown) answer(null, found);
     else {
