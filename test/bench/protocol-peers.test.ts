@@ -8,6 +8,7 @@ import { caddy } from '../../bench/peers/caddy.ts';
 import { haproxy } from '../../bench/peers/haproxy.ts';
 import { nginx } from '../../bench/peers/nginx.ts';
 import type { Peer, PeerOptions } from '../../bench/peers/peer.ts';
+import { sluice } from '../../bench/peers/sluice.ts';
 import { startBackends } from '../../bench/rig/backend.ts';
 import { compilerMissing } from '../../bench/rig/compile.ts';
 import { GRPC_MESSAGE, GRPC_PATH } from '../../bench/rig/grpc.ts';
@@ -17,7 +18,7 @@ import { startWebSocketEcho } from '../../bench/rig/web-socket-echo.ts';
 import { makeTempFolder, removeTempFolder } from '../support/temp-folder.ts';
 import { within } from '../support/wait.ts';
 
-const PEERS = [nginx, haproxy, caddy].filter((peer) => peer.missing() === '');
+const PEERS = [sluice, nginx, haproxy, caddy].filter((peer) => peer.missing() === '');
 
 async function start(t: TestContext, peer: Peer, options: Partial<PeerOptions>): Promise<number> {
   const folder = makeTempFolder('sluice-bench-');
