@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { createServer, type ServerHttp2Stream } from 'node:http2';
 import { test } from 'node:test';
 import * as grpc from '@grpc/grpc-js';
+import { listen } from '../../../test_backs/server.ts';
 import { waitFor } from '../../support/wait.ts';
 import { accessLineOf } from '../support.ts';
 import { chat, clientOf, join, list, say, startGrpcProxy, startService } from './support.ts';
@@ -43,6 +45,22 @@ test('a trailers-only answer passes as one', async (t) => {
   assert.equal(code, grpc.status.UNIMPLEMENTED);
   assert.equal(head, null);
   assert.equal((await accessLineOf(proxy, () => true)).grpcStatus, 12);
+});
+
+test('an answer that announces its length keeps its trailers', async (t) => {
+  const message = Buffer.from([0, 0, 0, 0, 5, ...Buffer.from('hello')]);
+  const server = createServer();
+  server.on('stream', (stream: ServerHttp2Stream) => {
+    const head = { 'content-type': 'application/grpc', 'content-length': message.length };
+    stream.respond(head, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+    stream.end(message);
+  });
+  const backend = await listen(server);
+  t.after(() => backend.close());
+  const proxy = await startGrpcProxy(t, [backend.port]);
+  const { answer, code, details } = await say(clientOf(t, proxy), 'hello');
+  assert.deepEqual([answer, code], ['hello', grpc.status.OK], details);
 });
 
 test('a server’s stream passes message by message', async (t) => {

@@ -132,7 +132,8 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
   start(answer: ResponseStart): void {
     if (this.over) return;
     const hasBody = answer.hasBody && mayHaveBody(this.head.method, answer.status);
-    this.#mayHaveTrailers = hasBody && answer.contentLength < 0;
+    // Over HTTP/2 an answer of a known length may have trailers too, which gRPC needs. To wait for them costs, so the client must want them.
+    this.#mayHaveTrailers = hasBody && (answer.contentLength < 0 || this.head.wantsTrailers);
     this.#respond(answer, !hasBody);
   }
 
