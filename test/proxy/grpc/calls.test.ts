@@ -131,6 +131,41 @@ test('a large stream is neither cut nor reordered, and 50 calls share one connec
   assert.equal(backend?.connections.openCount, 1);
 });
 
+test('messages that wait because the backend stopped are no flood', async (t) => {
+  const CALLS = 100;
+  const stopped: (() => void)[] = [];
+  const port = await startService(t, {
+    join: (call: grpc.ServerReadableStream<string, string>, reply: grpc.sendUnaryData<string>) => {
+      let count = 0;
+      stopped.push(() => {
+        call.on('data', () => {
+          count += 1;
+        });
+        call.on('end', () => reply(null, String(count)));
+      });
+    },
+  });
+  const proxy = await startGrpcProxy(t, [port], { limits: { bodyBytes: 1 << 30 } });
+  const client = clientOf(t, proxy);
+  const word = 'x'.repeat(100_000);
+  const calls = Array.from({ length: CALLS }, () => {
+    const { promise, resolve, reject } = Promise.withResolvers<string | undefined>();
+    const call = join(client, (error, text) => (error === null ? resolve(text) : reject(error)));
+    for (let i = 0; i < 8; i++) call.write(word);
+    call.end();
+    return promise;
+  });
+  const answers = Promise.all(calls);
+  answers.catch(() => undefined);
+  await waitFor('all to wait', () => stopped.length === CALLS);
+  // A session is looked at once a second.
+  const untilMs = performance.now() + 2_500;
+  await waitFor('some looks', () => performance.now() > untilMs);
+  assert.equal(proxy.metric('sluice_http2_floods_total'), 0);
+  for (const go of stopped) go();
+  assert.deepEqual(new Set(await answers), new Set(['8']));
+});
+
 test('a client that cancels cancels the call at the backend (B28)', async (t) => {
   let cancelled = false;
   const port = await startService(t, {

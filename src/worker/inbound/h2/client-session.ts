@@ -22,7 +22,7 @@ import { PlacedList } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { FloodGuard, type FloodKind, hasControlFlood } from './flood-guard.ts';
 import { floodOf } from './session-errors.ts';
-import { STREAM_WINDOW_BYTES, sessionOptions } from './session-options.ts';
+import { sessionOptions, UNREAD_MAX_BYTES } from './session-options.ts';
 import { StreamHeads } from './stream-head.ts';
 import { type StreamOwner, StreamRequest } from './stream-request.ts';
 
@@ -121,8 +121,8 @@ export class ClientSession extends BaseConnection implements StreamOwner {
     const hasEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const head = this.#heads.read(fields, hasEnded);
     this.#headBytes += head.headerBytes + head.target.length;
-    // Of a body that nobody reads, this much may come and is not counted when it is dropped.
-    if (!hasEnded) this.bodyBytes += STREAM_WINDOW_BYTES;
+    // So much of a body may have come that is not counted yet, or never is because the stream is dropped.
+    if (!hasEnded) this.bodyBytes += UNREAD_MAX_BYTES;
     const request = new StreamRequest(head, hasEnded, stream, this);
     (stream as OwnedStream)[REQUEST] = request;
     stream.on('close', onStreamClosed);

@@ -7,7 +7,9 @@ const STREAMS_MAX = 128;
  * A client may send this much of each body before anybody asks for it; at most STREAMS_MAX of these, 8 MiB, wait in a session.
  * node opens the window of the whole session as bytes come, so that a stream that waits stops no other.
  */
-export const STREAM_WINDOW_BYTES = 65_535;
+const STREAM_WINDOW_BYTES = 65_535;
+/** Behind the window, node keeps what came while the body was read: its buffer of 64 KiB, and the frame that filled it. */
+export const UNREAD_MAX_BYTES = STREAM_WINDOW_BYTES + 65_536 + 16_384;
 /** Megabytes (10^6) of heads, frames and parts of answers that wait; above it the session gets no further stream. */
 const MEMORY_MAX_MB = 16;
 /**
