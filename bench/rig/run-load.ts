@@ -17,10 +17,11 @@ export function runLoad(
     : runWrk(port, work, durationSec);
 }
 
-/** loadMissing says what the machine lacks for the work; '' for nothing. Without wrk the bench does not run at all. */
-export function loadMissing({ streams, grpc = false, tls = false }: Work): string {
+/** loadMissing says what the machine lacks for the work; '' for nothing. */
+export function loadMissing({ streams, grpc = false, tls = false, reconnecting = false }: Work): string {
   const programs = [
     ...(streams === undefined ? [] : ['h2load']),
+    ...(streams === undefined && !(tls && reconnecting) ? ['wrk'] : []),
     ...(tls || streams !== undefined ? ['openssl'] : []),
     // Only nginx as a backend answers gRPC calls.
     ...(grpc ? ['nginx'] : []),
