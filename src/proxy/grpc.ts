@@ -20,7 +20,7 @@ const UNIT_MS: Readonly<Record<string, number>> = {
   n: 1e-6,
 };
 
-/** Of our own answers, by HTTP status; see GRPC_INTERNAL. */
+/** Of our own answers, by HTTP status; INTERNAL for any other. */
 const STATUSES: Readonly<Record<number, number>> = { 403: 7, 404: 12, 429: 8, 502: 14, 503: 14, 504: 4 };
 const INTERNAL = 13;
 
