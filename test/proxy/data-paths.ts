@@ -85,8 +85,8 @@ export function testDataPath(dataPath: Record<string, string>, files = suitesFor
       ...dataPath,
     };
     // One after the other in one process: other test files use the machine already, and some of these tests have deadlines
-    // of 100 ms.
-    const flags = ['--test', '--test-isolation=none', '--test-reporter=tap'];
+    // of 100 ms. A test that hangs fails after its own minute, so that its name is reported.
+    const flags = ['--test', '--test-isolation=none', '--test-reporter=tap', '--test-timeout=60000'];
     const { code, stdout } = await runToEnd(process.execPath, [...flags, ...files], {
       timeoutMs: TIMEOUT_MS,
       env,
