@@ -310,10 +310,9 @@ class HandleWire extends SocketBound implements Wire {
   }
 
   override end(): void {
-    // What was written must leave before the end (close_notify).
-    this.#endWaits = this.#busy && !this.finSent;
-    if (this.#endWaits) this.finSent = true;
-    else super.end();
+    if (!this.#busy) super.end();
+    // What was written must leave before the end (close_notify). A second call leaves it waiting.
+    else if (!this.finSent) this.finSent = this.#endWaits = true;
   }
 
   protected override tellEnd(): void {

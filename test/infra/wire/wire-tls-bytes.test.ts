@@ -7,7 +7,7 @@ import { closeOf, collect, LARGE_BYTES, TLS_WAYS, turns } from './pairs.ts';
 import { RecordingOwner } from './recording-owner.ts';
 
 for (const way of TLS_WAYS) {
-  test(`${way.name}: texts and chunks of one turn arrive whole and in order, also before an end`, async (t) => {
+  test(`${way.name}: texts and chunks of one turn arrive whole and in order, also before an end, even if it is asked for twice`, async (t) => {
     const { owner, peer, wire } = await way.pair(t);
     const got = collect(peer);
     const large = bodyOf(5, 300_000);
@@ -17,6 +17,7 @@ for (const way of TLS_WAYS) {
       wire.writeChunk('', Buffer.from('three,'), '');
       wire.writeChunk('<', large, '>');
       wire.writeText('last');
+      wire.end();
       wire.end();
     });
     await waitFor('the end', () => got.ended);
