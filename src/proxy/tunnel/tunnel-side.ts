@@ -128,8 +128,9 @@ export class TunnelSide implements WireEvents {
     this.#closesNext = !frames.isBetweenFrames;
     if (this.#closesNext) return;
     this.#isDropped = true;
-    // A client masks its frames, and towards the backend Sluice is the client.
-    if (!this.other.wire.writeText(closeFrame(this.#isClient))) this.#stop();
+    // A client masks its frames, and towards the backend Sluice is the client. Nothing follows this frame, so the side is read on
+    // even if the frame waits. To stop between reads would be wrong: the wire has #own for its next read, and goOn would free it.
+    this.other.wire.writeText(closeFrame(this.#isClient));
   }
 
   /** Whether a close frame has gone to the other side. */

@@ -17,11 +17,11 @@ class Scene {
   sent = '';
   ownBytes = 0;
 
-  constructor() {
+  constructor({ hasFrames = false } = {}) {
     const { buffers } = this;
     const owner = { buffers, onQuiet: () => undefined, onBroken: () => assert.fail('broken') };
-    this.side = new TunnelSide(owner, { isClient: true, hasFrames: false });
-    const other = new TunnelSide(owner, { isClient: false, hasFrames: false });
+    this.side = new TunnelSide(owner, { isClient: true, hasFrames });
+    const other = new TunnelSide(owner, { isClient: false, hasFrames });
     this.side.wire = this.from;
     other.wire = this.to;
     this.side.other = other;
@@ -94,4 +94,22 @@ test('a side whose peer has stopped is not read, and a buffer that is still bein
   scene.read(bodyOf(2, FIRST_BUFFER_BYTES));
   scene.side.close();
   assert.equal(scene.buffers.pooledCount, 0, 'dropped, because the wire may still read it');
+});
+
+test('a close frame that waits frees no memory that the wire has for its next read', () => {
+  const scene = new Scene({ hasFrames: true });
+  const whole = bodyOf(1, FIRST_BUFFER_BYTES);
+  whole[0] = 0x82;
+  whole[1] = 126;
+  whole.writeUInt16BE(FIRST_BUFFER_BYTES - 4, 2);
+  scene.read(whole);
+  assert.equal(scene.ownBytes, FIRST_BUFFER_BYTES);
+  scene.to.stuck = true;
+  // A drain says goodbye between two reads.
+  scene.side.sayClose();
+  scene.to.drain();
+  assert.deepEqual([scene.from.paused, scene.buffers.pooledCount], [false, 0]);
+  assert.equal(scene.to.text.length, FIRST_BUFFER_BYTES + 8, 'the frame, and a masked close frame');
+  scene.side.close();
+  assert.equal(scene.buffers.pooledCount, 1, 'given back when the wire is closed');
 });
