@@ -23,6 +23,8 @@ const H = 'Host: a\r\n';
 const get = (lines: string, target = '/') => `GET ${target} HTTP/1.1\r\n${lines}\r\n`;
 const post = (lines: string, body = '') => `POST / HTTP/1.1\r\n${H}${lines}\r\n${body}`;
 const chunked = (body: string) => post('Transfer-Encoding: chunked\r\n', body);
+const upgradingPost = (lines: string, body: string) =>
+  post(`Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n${lines}`, body);
 const anything = (request: CapturedRequest) => assert.notEqual(request.method, '?');
 const refused = (title: string, bytes: string, status = 400): Vector => ({ title, bytes, status });
 const passed = (
@@ -168,6 +170,13 @@ const VECTORS: [behaviour: string, vectors: Vector[]][] = [
         ),
         open: false,
       },
+      ...[
+        ['with a body', 'Content-Length: 5\r\n', 'hello'],
+        ['with a body in chunks', 'Transfer-Encoding: chunked\r\n', '5\r\nhello\r\n0\r\n\r\n'],
+      ].map(([title = '', lines = '', body = '']) => ({
+        ...passed(`Upgrade: h2c ${title}`, upgradingPost(lines, body), hasBody('hello')),
+        open: false,
+      })),
       {
         ...passed('Upgrade without Connection', get(`${H}Upgrade: h2c\r\n`), lacks('upgrade')),
         open: false,

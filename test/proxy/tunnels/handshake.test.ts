@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { runToEnd } from '../../support/child.ts';
 import type { RawResponse } from '../../support/raw-http.ts';
 import { waitFor } from '../../support/wait.ts';
+import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { accessLineOf, dataPath, policy, route, startProxy, type TestProxy } from '../support.ts';
 import { ACCEPT, accepting, KEY, rawBackend, switching, switchOn, upgradeHead } from './support.ts';
 
@@ -102,6 +104,18 @@ for (const [name, request] of PLAIN) {
     assert.deepEqual([line.reason, line.protocol?.slice(0, 4)], ['upstream_invalid', 'http']);
   });
 }
+
+test('curl asks for h2c with its upload, and gets the answer to a plain one', async (t) => {
+  const backend = await startCapturingBackend(t, () => ok('plain'));
+  const proxy = await startProxy(t, { backends: [backend] });
+  const url = `http://127.0.0.1:${proxy.port}/`;
+  const { code, stdout } = await runToEnd('curl', ['-sS', '--http2', '-m', '10', '-d', 'hello', url]);
+  assert.deepEqual([code, stdout], [0, ['plain']]);
+  assert.deepEqual(
+    backend.requests.map(({ method, body }) => [method, body]),
+    [['POST', 'hello']],
+  );
+});
 
 test('of several protocols the first that the route names is asked for, as the client wrote it', async (t) => {
   const routes = [route('default', {}, { upgrade: ['tcp-x', 'websocket'] })];

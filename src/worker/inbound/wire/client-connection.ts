@@ -90,8 +90,9 @@ export class ClientConnection extends ClientInput implements WireRequestOwner, C
 
   #readBody(buffer: Buffer, at: number, to: number): number {
     const body = this.body;
-    // After an upgrade they may be the other protocol's.
-    if (this.current !== null && this.current.head.upgrade !== '') return at;
+    // After an upgrade they may be the other protocol's. A request with a body never switches.
+    const head = this.current?.head;
+    if (head !== undefined && head.upgrade !== '' && !head.hasBody) return at;
     // Empty lines after a request are dropped as they come: to look at them again with each read would be quadratic.
     if (body === null || body.complete) return skipEmptyLines(buffer, at, to);
     const next = body.read(buffer, at, to);
