@@ -114,8 +114,8 @@ function* checkKeyPair(
   }
 }
 
-/** Why TLS cannot use a pair, such as `ee key too small`; workers would fail on it. null: it can. */
-function refusalOf(pair: { cert: string; key: string }): string | null {
+/** refusalOf says why TLS cannot use a pair (PEM), such as `ee key too small`; workers would fail on it. null: it can. */
+export function refusalOf(pair: { cert: string; key: string }): string | null {
   try {
     createSecureContext(pair);
     return null;

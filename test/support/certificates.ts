@@ -22,6 +22,8 @@ export interface IssueOptions {
 
 const DAY_MS = 24 * 3_600_000;
 const EC_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+/** OpenSSL refuses it in a chain. */
+const WEAK_KEY = ['-newkey', 'rsa:1024', '-nodes'];
 
 /** Authority signs certificates. Its own certificate is `root`. */
 export class Authority {
@@ -29,10 +31,11 @@ export class Authority {
   readonly root: Certificate;
   #count = 0;
 
-  constructor(name = 'Sluice test authority') {
+  constructor(name = 'Sluice test authority', { isWeak = false } = {}) {
     const paths = this.#paths('root');
+    const key = isWeak ? WEAK_KEY : EC_KEY;
     const subject = ['-subj', `/CN=${name}`, '-days', '2', '-addext', 'keyUsage=keyCertSign,cRLSign'];
-    openssl(['req', '-x509', ...EC_KEY, ...subject, '-keyout', paths.keyPath, '-out', paths.certPath]);
+    openssl(['req', '-x509', ...key, ...subject, '-keyout', paths.keyPath, '-out', paths.certPath]);
     this.root = withContents(paths);
     writeFileSync(join(this.folder, 'index.txt'), '');
     writeFileSync(join(this.folder, 'index.txt.attr'), 'unique_subject = no\n');

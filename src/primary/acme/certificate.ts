@@ -1,5 +1,6 @@
 /** A certificate that an authority has issued, with its private key, as one PEM text: the key, the certificate, its chain. */
 import { createHash, createPrivateKey, X509Certificate } from 'node:crypto';
+import { refusalOf } from '../../config/pem-files.ts';
 
 export interface IssuedCertificate {
   name: string;
@@ -18,8 +19,8 @@ const MAX_CHAIN_LENGTH = 10;
 const BLOCK = /-----BEGIN ([A-Z ]{1,32})-----[^-]+-----END \1-----/g;
 
 /**
- * readCertificate checks that key, certificate, chain and name belong together. It does not look at the clock. Throws an Error that
- * says what is wrong.
+ * readCertificate checks that key, certificate, chain and name belong together, and that TLS can use them. It does not look at the
+ * clock. Throws an Error that says what is wrong.
  */
 export function readCertificate(pem: string, name: string): IssuedCertificate {
   if (pem.length > MAX_PEM_CHARS) throw new Error(`is longer than ${MAX_PEM_CHARS} characters`);
@@ -38,12 +39,15 @@ export function readCertificate(pem: string, name: string): IssuedCertificate {
       throw new Error('has a chain in which one certificate did not sign the one before');
     issued = issuer;
   }
+  const chainPem = chain.join('\n');
+  const refusal = refusalOf({ cert: chainPem, key: keyPem });
+  if (refusal !== null) throw new Error(`cannot be used by TLS: OpenSSL says ${refusal}`);
   const { validFromDate, validToDate } = leaf;
   return {
     name,
     pem,
     keyPem,
-    chainPem: chain.join('\n'),
+    chainPem,
     notBeforeMs: validFromDate.getTime(),
     notAfterMs: validToDate.getTime(),
   };
