@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import type { Backend } from '../../src/balance/backend.ts';
 import type { ApiKeyLookup, ClientLookup, ClientRecord } from '../../src/contract/clients.ts';
-import { systemClock } from '../../src/contract/clock.ts';
+import { type Clock, systemClock } from '../../src/contract/clock.ts';
 import type { EngineName } from '../../src/contract/data-path.ts';
 import type {
   ListenAddress,
@@ -73,6 +73,8 @@ export interface ProxyOptions {
   challenges?: ReadonlyMap<string, string>;
   /** Replaces the real limiter. */
   limiter?: TokenTaker;
+  /** Replaces the system's. */
+  clock?: Clock;
   /** Replaces the engine that a worker would have. */
   engine?: Engine;
 }
@@ -153,7 +155,7 @@ export async function startUnixProxy(
 
 /** startProxy starts a proxy for a test and closes it at the end. The test fails when a request or a backend's count is left over. */
 export async function startProxy(t: TestContext, options: ProxyOptions): Promise<TestProxy> {
-  const clock = systemClock;
+  const { clock = systemClock } = options;
   const metrics = new WorkerMetrics();
   const logger = makeLogger({ level: 'fatal', format: 'json' });
   const faults: unknown[] = [];

@@ -58,19 +58,9 @@ export class RawClient {
     this.socket.write(typeof bytes === 'string' ? Buffer.from(bytes, 'latin1') : bytes);
   }
 
-  /**
-   * writeUntilStuck sends `piece` repeatedly until the other side accepts nothing for STUCK_MS, the only sign that it does
-   * not read. It rejects when the other side ends the connection, or still reads after MOST_STUCK_BYTES.
-   */
-  async writeUntilStuck(piece: Buffer): Promise<void> {
-    for (let sentBytes = 0; sentBytes < MOST_STUCK_BYTES; sentBytes += piece.length) {
-      if (this.socket.write(piece)) continue;
-      const drained = once(this.socket, 'drain').then(() => true);
-      if (await within(drained, STUCK_MS, 'room').catch(() => false)) continue;
-      if (this.closed) throw new Error('the connection ended', { cause: this.error });
-      return;
-    }
-    throw new Error(`still read after ${MOST_STUCK_BYTES} bytes`);
+  /** writeUntilStuck is the function of that name on this connection. */
+  writeUntilStuck(piece: Buffer): Promise<number> {
+    return writeUntilStuck(this.socket, piece);
   }
 
   /** end sends our FIN and keeps reading. */
@@ -120,6 +110,21 @@ export class RawClient {
     });
     return this.received;
   }
+}
+
+/**
+ * writeUntilStuck sends `piece` repeatedly until the other side accepts nothing for STUCK_MS, the only sign that it does not read.
+ * It rejects when the other side ends the connection, or still reads after MOST_STUCK_BYTES. @returns the bytes sent
+ */
+export async function writeUntilStuck(socket: Socket, piece: Buffer): Promise<number> {
+  for (let sentBytes = piece.length; sentBytes <= MOST_STUCK_BYTES; sentBytes += piece.length) {
+    if (socket.write(piece)) continue;
+    const drained = once(socket, 'drain').then(() => true);
+    if (await within(drained, STUCK_MS, 'room').catch(() => false)) continue;
+    if (socket.destroyed) throw new Error('the connection ended', { cause: socket.errored });
+    return sentBytes;
+  }
+  throw new Error(`still read after ${MOST_STUCK_BYTES} bytes`);
 }
 
 /** connectRaw opens a connection to a URL, a port of 127.0.0.1 or a Unix socket. */

@@ -8,7 +8,7 @@ import { isRunning, runToEnd, spawnChild } from './child.ts';
 import { makeDatabase, startPostgres } from './postgres.ts';
 import { connectRaw, exchangeRaw } from './raw-http.ts';
 import { startRedis } from './redis.ts';
-import { waitFor } from './wait.ts';
+import { untilStill, waitFor } from './wait.ts';
 
 test('a wait that times out says what was missing and what was seen last', async () => {
   await assert.rejects(
@@ -17,6 +17,19 @@ test('a wait that times out says what was missing and what was seen last', async
   );
   const failing = waitFor('x', () => Promise.reject(new Error('boom')), { timeoutMs: 30 });
   await assert.rejects(failing, /last: boom/);
+});
+
+test('untilStill waits for a number that has begun and changes no more', async () => {
+  let asked = 0;
+  assert.equal(await untilStill('x', () => (asked++ < 3 ? 0 : Math.min(asked, 9)), { quietMs: 50 }), 9);
+  await assert.rejects(
+    untilStill('the moon', () => 0, { quietMs: 1, timeoutMs: 30 }),
+    /the moon to stand still/,
+  );
+  await assert.rejects(
+    untilStill('the sea', () => ++asked, { quietMs: 20, timeoutMs: 100 }),
+    /the sea to stand still/,
+  );
 });
 
 test('a child that leaves a grandchild behind is reported, and the grandchild is killed', async (t) => {

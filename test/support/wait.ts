@@ -35,6 +35,28 @@ export async function waitFor<T>(
   }
 }
 
+/**
+ * untilStill waits until `read` has returned the same number for quietMs, and returns it: the only sign that a peer takes no more.
+ * 0 does not count, for it has not begun.
+ */
+export async function untilStill(
+  what: string,
+  read: () => number,
+  { quietMs = 300, ...options }: WaitOptions & { quietMs?: number } = {},
+): Promise<number> {
+  let last = 0;
+  let sinceMs = 0;
+  const isStill = (): boolean => {
+    const now = read();
+    const nowMs = performance.now();
+    if (now !== last) sinceMs = nowMs;
+    last = now;
+    return last !== 0 && nowMs - sinceMs >= quietMs;
+  };
+  await waitFor(`${what} to stand still`, isStill, options);
+  return last;
+}
+
 /** within rejects when `promise` has not settled after timeoutMs. */
 export async function within<T>(promise: Promise<T>, timeoutMs: number, description: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined;

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { createServer, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { startBackend, startRawBackend } from '../../support/backend.ts';
+import { FakeTime } from '../../support/fake-time.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
@@ -199,14 +200,17 @@ test('64 slow readers among fast ones get only their own bytes', async (t) => {
 test('once an answer has begun, the client may pause its body for longer than bodyIdle', async (t) => {
   const backend = await startBackend((request, response) => request.pipe(response));
   t.after(() => backend.close());
-  const proxy = await startProxy(t, { backends: [backend], timeouts: { bodyIdleMs: 100 } });
+  const time = new FakeTime();
+  const timeouts = { bodyIdleMs: 100 };
+  const proxy = await startProxy(t, { backends: [backend], timeouts, clock: time.clock });
   const client = await proxy.connect();
   client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 15\r\n\r\n');
   for (const piece of ['first', 'later', 'final']) {
     client.write(piece);
     await client.waitForBytes(piece);
     // The pause under test: longer than bodyIdle.
-    await new Promise((resolve) => setTimeout(resolve, 250));
+    time.nowMs += 150;
+    await time.ticks();
   }
   const answer = await client.readResponse();
   assert.equal(answer.body.toString(), 'firstlaterfinal');

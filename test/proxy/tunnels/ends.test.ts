@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { processBodyBuffers } from '../../../src/http1/body-buffers.ts';
+import { FakeTime } from '../../support/fake-time.ts';
 import { bodyOf } from '../../support/pattern.ts';
-import type { RawClient } from '../../support/raw-http.ts';
-import { waitFor } from '../../support/wait.ts';
+import { type RawClient, writeUntilStuck } from '../../support/raw-http.ts';
+import { untilStill, waitFor } from '../../support/wait.ts';
 import { accessLineOf, type ProxyOptions, pool, route, startProxy, type TestProxy } from '../support.ts';
 import { accepting, rawBackend, switching, switchOn } from './support.ts';
 
@@ -85,17 +86,24 @@ test('B17: a reset of the backend resets the client', async (t) => {
 });
 
 test('B17: silence in both directions closes a tunnel, and a byte in either keeps it open', async (t) => {
-  const { proxy, client, backend, got } = await openTunnel(t, { timeouts: { tunnelIdleMs: 600 } });
-  const startMs = performance.now();
-  for (let i = 0; i < 10; i++) {
+  const time = new FakeTime();
+  const timeouts = { tunnelIdleMs: 600 };
+  const { proxy, client, backend, got } = await openTunnel(t, { timeouts, clock: time.clock });
+  const pass = async (ms: number) => {
+    time.nowMs += ms;
+    await time.ticks();
+    assert.deepEqual([got.ended, client.ended, proxy.lines], [false, false, []]);
+  };
+  for (let i = 1; i <= 6; i++) {
     if (i % 2 === 0) client.write('x');
     else backend.write('y');
-    await new Promise((resolve) => setTimeout(resolve, 120));
+    await waitFor('the byte', () => got.text.length + client.received.length === i);
+    await pass(590);
   }
-  assert.deepEqual([got.ended, client.ended, proxy.lines], [false, false, []]);
+  await pass(590);
+  // It is looked at each tenth of the time.
+  time.nowMs += 60;
   await waitFor('the end of the client', () => client.ended);
-  const tookMs = performance.now() - startMs;
-  assert.ok(tookMs >= 1_200 + 400, `closed after ${tookMs} ms`);
   assert.equal((await accessLineOf(proxy, () => true)).reason, 'tunnel_idle');
   await waitFor('the end of the backend', () => got.ended);
 });
@@ -105,18 +113,8 @@ for (const stopped of ['client', 'backend'] as const) {
     const { client, backend, got } = await openTunnel(t);
     const [reader, writer] = stopped === 'client' ? [client.socket, backend] : [backend, client.socket];
     reader.pause();
-    let sentBytes = 0;
     const piece = bodyOf(1, 65_536);
-    // Until the writer's socket takes no more for a while.
-    for (let quiet = 0; quiet < 20; ) {
-      if (writer.writableLength === 0) {
-        writer.write(piece);
-        sentBytes += piece.length;
-        quiet = 0;
-      } else quiet += 1;
-      await new Promise((resolve) => setTimeout(resolve, 5));
-      assert.ok(sentBytes < 64 << 20, 'the proxy takes bytes without end');
-    }
+    const sentBytes = await writeUntilStuck(writer, piece);
     const readBytes = () => (stopped === 'client' ? client.received.length : got.text.length);
     reader.resume();
     await waitFor('every byte', () => readBytes() === sentBytes);
@@ -132,11 +130,7 @@ test('a stopped side holds one buffer, and a tunnel gives its buffers back when 
   backend.pause();
   const body = bodyOf(2, 12 << 20);
   client.write(body);
-  await waitFor('the flood to stop', async () => {
-    const before = client.socket.bytesWritten - client.socket.writableLength;
-    await new Promise((resolve) => setTimeout(resolve, 100));
-    return before === client.socket.bytesWritten - client.socket.writableLength;
-  });
+  await untilStill('the flood', () => client.socket.bytesWritten - client.socket.writableLength);
   assert.equal(processBodyBuffers.largeLiveCount, 0);
   backend.resume();
   await waitFor('the body', () => got.text.length === body.length);
@@ -151,18 +145,7 @@ test('a reset is seen on a side that is not read', async (t) => {
   const { proxy, client, backend, got } = await openTunnel(t, { timeouts: { tunnelIdleMs: 2_000 } });
   // The client reads nothing, so that the backend is not read either.
   client.socket.pause();
-  await new Promise<void>((resolve) => {
-    const flood = (): void => {
-      let room = true;
-      while (room) room = backend.write(bodyOf(3, 65_536));
-      const timer = setTimeout(resolve, 200);
-      backend.once('drain', () => {
-        clearTimeout(timer);
-        flood();
-      });
-    };
-    flood();
-  });
+  await writeUntilStuck(backend, bodyOf(3, 65_536));
   backend.resetAndDestroy();
   const line = await accessLineOf(proxy, () => true);
   assert.deepEqual([line.reason, got.error], ['upstream_reset', null]);

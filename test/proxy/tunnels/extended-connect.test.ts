@@ -5,7 +5,7 @@ import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } f
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { bodyOf } from '../../support/pattern.ts';
-import { waitFor } from '../../support/wait.ts';
+import { untilStill, waitFor } from '../../support/wait.ts';
 import { accessLineOf, type ProxyOptions, startProxy, type TestProxy } from '../support.ts';
 import { accepting, rawBackend, switching, wsBackend } from './support.ts';
 
@@ -122,11 +122,7 @@ test('a stream that is not read stops its backend, and no other one', async (t) 
   const { session, proxy } = await startH2(t, backend.port);
   const flooded = await extendedConnect(session, { ':path': '/flood' });
   flooded.stream.pause();
-  await waitFor('the flood to stop', async () => {
-    const before = sentBytes;
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    return before === sentBytes;
-  });
+  await untilStill('the flood', () => sentBytes);
   assert.ok(sentBytes < 32 << 20, `${sentBytes} bytes taken`);
   const other = await extendedConnect(session);
   other.stream.write('still here');

@@ -4,25 +4,16 @@ import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { WebSocket as WsClient } from 'ws';
+import { Random } from '../../fuzz/random.ts';
+import { writeUntilStuck } from '../../support/raw-http.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { startProxy } from '../support.ts';
 import { accepting, rawBackend, switching, switchOn, wsBackend } from './support.ts';
 
-/** mulberry32 */
-function random(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let t = Math.imul(state ^ (state >>> 15), 1 | state);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 test('messages and fragments of random sizes, pings among them, come back as they went', async (t) => {
   const { port } = await wsBackend(t);
   const proxy = await startProxy(t, { backends: [{ port }] });
-  const next = random(4711);
+  const random = new Random(4711);
   const clients = await Promise.all(
     Array.from({ length: 4 }, async (_, i) => {
       const ws = new WsClient(`ws://127.0.0.1:${proxy.port}/`, { perMessageDeflate: i % 2 === 0 });
@@ -33,11 +24,12 @@ test('messages and fragments of random sizes, pings among them, come back as the
       ws.on('message', (data) => got.push(String(data))).on('pong', () => pongs++);
       await once(ws, 'open');
       for (let message = 0; message < 60; message++) {
-        const size = Math.floor(next() ** 4 * 300_000);
+        // Small ones mostly.
+        const size = random.below(random.below(random.oneIn(4) ? 300_000 : 3_000));
         const text = String.fromCharCode(97 + (message % 26)).repeat(size);
         sent.push(text);
-        const middle = Math.floor(next() * size);
-        if (next() < 0.5) ws.send(text);
+        const middle = random.below(size);
+        if (random.oneIn(2)) ws.send(text);
         else {
           ws.send(text.slice(0, middle), { fin: false });
           ws.ping();
@@ -84,24 +76,9 @@ test('floods in both directions into peers that do not read hold one buffer per 
   const before = process.memoryUsage().arrayBuffers;
   const ends = [...clients.map(({ socket }) => socket), ...sockets];
   for (const socket of ends) socket.pause();
-  let written = 0;
   // The kernel takes some megabytes of each.
-  await within(
-    Promise.all(
-      ends.map(async (socket) => {
-        for (let quietMs = 0; quietMs < 300; quietMs += 20) {
-          while (socket.writableLength === 0) {
-            socket.write(piece);
-            written += piece.length;
-            quietMs = 0;
-          }
-          await new Promise((resolve) => setTimeout(resolve, 20));
-        }
-      }),
-    ),
-    30_000,
-    'the floods to stop',
-  );
+  const floods = Promise.all(ends.map((socket) => writeUntilStuck(socket, piece)));
+  const written = (await within(floods, 30_000, 'the floods to stop')).reduce((sum, bytes) => sum + bytes, 0);
   const held = process.memoryUsage().arrayBuffers - before;
   // Two buffers of 64 KiB per tunnel, and what the sockets of this test have not handed over.
   const waiting = ends.reduce((sum, { writableLength }) => sum + writableLength, 0);

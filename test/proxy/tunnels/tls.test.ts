@@ -5,7 +5,7 @@ import { test } from 'node:test';
 import { WebSocket as WsClient } from 'ws';
 import { bodyOf } from '../../support/pattern.ts';
 import { localTls, secureClient } from '../../support/tls.ts';
-import { waitFor, within } from '../../support/wait.ts';
+import { untilStill, waitFor, within } from '../../support/wait.ts';
 import { accessLineOf, startProxy } from '../support.ts';
 import { accepting, rawBackend, switching, switchOn, upgradeHead, wsBackend } from './support.ts';
 
@@ -50,8 +50,10 @@ test('over TLS a FIN is passed on both ways, and a client that stops reading get
   client.write(upgradeHead({ path: '/flood' }));
   await client.waitForBytes('\r\n\r\n');
   client.socket.pause();
-  await waitFor('the flood to be stopped', () => proxy.handler.tunnels.openCount === 1);
-  await new Promise((resolve) => setTimeout(resolve, 300));
+  await untilStill('the flood', () => {
+    const [socket] = backend.sockets;
+    return socket === undefined ? 0 : socket.bytesWritten - socket.writableLength;
+  });
   client.socket.resume();
   await waitFor('every byte and the FIN', () => client.ended, { timeoutMs: 20_000 });
   const at = client.received.indexOf('\r\n\r\n') + 4;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { FakeTime } from '../../support/fake-time.ts';
 import { fieldBlock, startRawBackend } from '../../support/h2.ts';
 import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -188,25 +189,32 @@ test('empty pieces do not keep an answer alive', async (t) => {
 });
 
 test('a backend that stays silent is asked by PING, and given up where it does not answer', async (t) => {
-  let nowMs = 0;
+  const time = new FakeTime();
   let pings = 0;
+  let requests = 0;
   const backend = await startRawBackend(t, (_socket, { type, flags }) => {
     if (type === TYPES.ping && (flags & FLAGS.ack) === 0) pings++;
+    if (type === TYPES.headers) requests++;
   });
   const pool = makeH2Pool(t, {
     port: backend.port,
     responseMs: 3_600_000,
-    clock: { monotonicMs: () => nowMs, wallMs: () => nowMs },
+    clock: time.clock,
   });
   const sink = send(pool, get(), new RecordingSink());
-  await waitFor('the connection', () => sink.exchange?.connected === true);
-  nowMs = 29_000;
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  assert.equal(pings, 0);
-  nowMs = 31_000;
+  await waitFor('the request', () => requests === 1);
+  time.nowMs = 29_000;
+  await time.ticks();
+  // A PING would come before it.
+  const other = send(pool, get(), new RecordingSink());
+  await waitFor('another request', () => requests === 2);
+  assert.deepEqual([pings, backend.sockets.length], [0, 1]);
+  time.nowMs = 31_000;
   await waitFor('a PING', () => pings === 1);
-  nowMs = 42_000;
-  await sink.finished();
-  assert.equal(sink.error?.code, 'upstream_reset');
-  assert.match(sink.error?.message ?? '', /PING/);
+  time.nowMs = 42_000;
+  for (const each of [sink, other]) {
+    await each.finished();
+    assert.equal(each.error?.code, 'upstream_reset');
+    assert.match(each.error?.message ?? '', /PING/);
+  }
 });
