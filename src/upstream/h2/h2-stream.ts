@@ -12,7 +12,6 @@
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
 import { LbError } from '../../contract/errors.ts';
-import { CHUNKED_BODY } from '../../contract/request-head.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
 import {
   Exchange,
@@ -23,6 +22,7 @@ import {
   type UpstreamRequest,
 } from '../exchange.ts';
 import { hasRequestBody, readHead, readTrailers, requestFields } from './h2-fields.ts';
+import { H2RequestBody } from './h2-request-body.ts';
 import type { H2Session } from './h2-session.ts';
 import { ENDED, type HookedStream, hook, readMore, SESSION, type StreamEvents } from './hooked-stream.ts';
 
@@ -42,8 +42,6 @@ const CANCEL = 0x8;
 const INVALID_CODES: ReadonlySet<number> = new Set([0x1, 0x3, 0x6, 0x9, 0xb]);
 
 const INTERIM_MAX_COUNT = 16;
-/** Most bytes of a body that are kept to be sent again. */
-const KEPT_MAX_BYTES = 16_384;
 
 /** What node:http2 is told of each kind of request. */
 const WITHOUT_BODY = { endStream: true };
@@ -72,17 +70,9 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   readonly #settings: StreamSettings;
   readonly #host: StreamHost;
   readonly #deadline = new Deadline(() => this.#onDue());
-  readonly #hasBody: boolean;
+  readonly #body: H2RequestBody | null;
   #state = WAITING;
   #stream: HookedStream | null = null;
-
-  // The request.
-  #sentBytes = 0;
-  #ended = false;
-  #blocked = false;
-  /** All that was sent of the body; null: it cannot be sent again. */
-  #kept: Buffer[] | null = null;
-  #mayKeep = true;
   #wasRequeued = false;
 
   // The answer.
@@ -106,7 +96,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
     this.#request = request;
     this.#settings = options.settings;
     this.#host = options.host;
-    this.#hasBody = hasRequestBody(request);
+    this.#body = hasRequestBody(request) ? new H2RequestBody(request.bodyLength) : null;
     this.exchange = new Exchange(this, sink, options.reused, options.settings);
   }
 
@@ -119,7 +109,11 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   open(session: H2Session): void {
     const fields = requestFields(this.#request, session.scheme);
     try {
-      this.#stream = hook(session.request(fields, this.#hasBody ? WITH_BODY : WITHOUT_BODY), this, session);
+      this.#stream = hook(
+        session.request(fields, this.#body !== null ? WITH_BODY : WITHOUT_BODY),
+        this,
+        session,
+      );
     } catch (thrown) {
       // A field that node cannot send. The sink hears nothing before start() has returned.
       const error = new LbError('internal_error', 'request cannot be sent', { cause: thrown });
@@ -129,23 +123,24 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
     session.enter();
     const wasWaiting = this.#deadline.armed;
     this.#state = AWAITING;
-    this.#blocked = false;
-    if (this.#hasBody) this.#settings.timer.disarm(this.#deadline);
-    else this.#arm(this.#settings.responseMs);
+    const body = this.#body;
+    body?.flowTo(this.#stream);
+    this.#awaitRequest();
     if (!wasWaiting) return;
-    if (!this.#wasRequeued) this.#connected();
-    else if (this.#hasBody) this.#sendAgain();
+    if (!this.#wasRequeued) this.exchange.connected = true;
+    if (body === null || body.ended) return;
+    if (!this.#wasRequeued) this.exchange.askForBody('onConnected');
+    else if (!body.blocked) this.exchange.askForBody('onRequestDrain');
   }
 
-  #connected(): void {
-    this.exchange.connected = true;
-    if (this.#hasBody) this.exchange.askForBody('onConnected');
-  }
-
-  #sendAgain(): void {
-    for (const piece of this.#kept ?? []) this.#write(piece);
-    if (this.#ended) this.#end();
-    else if (!this.#blocked) this.exchange.askForBody('onRequestDrain');
+  /** Bounds the wait for the backend, if it is the backend's turn. */
+  #awaitRequest(): void {
+    if (this.#state !== AWAITING) return;
+    const { timer, responseMs, idleMs } = this.#settings;
+    const body = this.#body;
+    if (body === null || body.ended) this.#arm(responseMs);
+    else if (body.blocked) this.#arm(idleMs);
+    else timer.disarm(this.#deadline);
   }
 
   #arm(delayMs: number): void {
@@ -155,34 +150,17 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   // The request body.
 
   writeBody(piece: Buffer): boolean {
-    if (piece.length === 0 || this.#ended) return !this.#blocked;
-    this.#sentBytes += piece.length;
-    const { bodyLength } = this.#request;
-    if (bodyLength !== CHUNKED_BODY && this.#sentBytes > bodyLength) {
-      this.fail(new LbError('internal_error', 'request body longer than announced'));
+    const body = this.#body;
+    if (body === null) return true;
+    if (this.#state === STREAMING && !this.#paused) this.#arm(this.#settings.idleMs);
+    try {
+      body.write(piece);
+    } catch (thrown) {
+      this.fail(thrown as LbError);
       return true;
     }
-    // node sends it later, when its memory may belong to other bytes.
-    const copy = Buffer.from(piece);
-    this.#keep(copy);
-    if (this.#state === STREAMING && !this.#paused) this.#arm(this.#settings.idleMs);
-    return this.#write(copy);
-  }
-
-  #keep(copy: Buffer): void {
-    if (this.#state === STREAMING || this.#sentBytes > KEPT_MAX_BYTES) this.#mayKeep = false;
-    if (!this.#mayKeep) this.#kept = null;
-    else if (this.#kept === null) this.#kept = [copy];
-    else this.#kept.push(copy);
-  }
-
-  #write(copy: Buffer): boolean {
-    const stream = this.#stream;
-    // It waits again, and all that was sent is kept.
-    if (stream === null || stream.write(copy)) return true;
-    this.#blocked = true;
-    if (this.#state === AWAITING) this.#arm(this.#settings.idleMs);
-    return false;
+    if (body.blocked) this.#awaitRequest();
+    return !body.blocked;
   }
 
   /**
@@ -190,27 +168,21 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
    * stream is cancelled.
    */
   endBody(_rawTrailers: string[]): void {
-    const { bodyLength } = this.#request;
-    if (this.#ended) return;
-    if (bodyLength !== CHUNKED_BODY && this.#sentBytes !== bodyLength) {
-      this.fail(new LbError('internal_error', 'request body shorter than announced'));
-      return;
+    const body = this.#body;
+    if (body === null || body.ended) return;
+    try {
+      body.end();
+      this.#awaitRequest();
+    } catch (thrown) {
+      this.fail(thrown as LbError);
     }
-    this.#ended = true;
-    this.#end();
-  }
-
-  #end(): void {
-    const stream = this.#stream;
-    if (stream === null) return;
-    stream.end();
-    if (this.#state === AWAITING) this.#arm(this.#settings.responseMs);
   }
 
   onDrain(): void {
-    if (!this.#blocked || this.#state === OVER) return;
-    this.#blocked = false;
-    if (this.#state === AWAITING && !this.#ended) this.#settings.timer.disarm(this.#deadline);
+    const body = this.#body;
+    if (body === null || !body.blocked || this.#state === OVER) return;
+    body.blocked = false;
+    this.#awaitRequest();
     this.exchange.askForBody('onRequestDrain');
   }
 
@@ -240,7 +212,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
       this.#invalid(head);
       return;
     }
-    this.#kept = null;
+    this.#body?.forget();
     if (isLast) {
       this.#complete(stream);
       this.#tellHead(head, '');
@@ -329,7 +301,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   #complete(stream: HookedStream): void {
     this.#leave();
     // RFC 9113 §8.1: nobody needs the rest of the request.
-    if (this.#hasBody && !this.#ended) stream.close(CANCEL);
+    if (this.#body?.ended === false) stream.close(CANCEL);
   }
 
   #tellHead(head: ResponseHead, completeBody: string | null): void {
@@ -347,7 +319,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
     if (this.#state === WAITING) this.fail(this.#host.whyWaiting());
     else if (this.#state === STREAMING)
       this.fail(new LbError('upstream_timeout', `response body silent for ${idleMs} ms`));
-    else if (this.#blocked && !this.#ended)
+    else if (this.#body?.blocked === true && !this.#body.ended)
       this.fail(new LbError('upstream_timeout', 'backend stopped reading the request'));
     else this.fail(new LbError('upstream_timeout', `no response head within ${responseMs} ms`));
   }
@@ -368,17 +340,18 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
     const isRefused = rstCode === REFUSED_STREAM;
     const hasGivenUp = session.hasGivenUp(stream.id);
     // A refused request without a body may go to another backend, where the refusal does not repeat itself.
-    const mayWaitAgain = hasGivenUp || (isRefused && this.#sentBytes > 0);
+    const mayWaitAgain = hasGivenUp || (isRefused && this.#body?.isBegun === true);
     if (mayWaitAgain && this.#state === AWAITING && this.#requeue()) return;
     this.fail(this.#lossOf(rstCode, isRefused, session));
   }
 
   /** @returns whether the stream waits again */
   #requeue(): boolean {
-    if (this.#wasRequeued || !this.#mayKeep) return false;
+    if (this.#wasRequeued || this.#body?.isKept === false) return false;
     this.#wasRequeued = true;
     this.#state = WAITING;
     this.#stream = null;
+    this.#body?.flowTo(null);
     this.#host.requeue(this);
     return true;
   }
@@ -418,7 +391,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
 
   #leave(): void {
     this.#state = OVER;
-    this.#kept = null;
+    this.#body?.forget();
     this.#settings.timer.remove(this.#deadline);
     this.exchange.detach(null);
   }
