@@ -1,7 +1,9 @@
 /** Handshakes that never end, ends of connections, and what a certificate may look like. */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { Duplex } from 'node:stream';
 import { test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { startRawBackend } from '../../support/backend.ts';
 import { Authority } from '../../support/certificates.ts';
 import { localTls, secureClient, secureSocket, tlsAddress } from '../../support/tls.ts';
@@ -36,15 +38,31 @@ test('a drain ends handshakes that have not begun, and serves those that are und
   const silent = await proxy.connect();
   const raw = await proxy.connect();
   await waitFor('both', () => proxy.server.connectionCount === 2);
-  // The client's own TLS begins on a socket that the server has seen bytes of.
-  const done = secureSocket({ socket: raw.socket });
+  // The rest of the client's hello waits until the drain has looked at both.
+  const { promise: looked, resolve: goOn } = Promise.withResolvers<void>();
+  const { promise: begun, resolve: begin } = Promise.withResolvers<void>();
+  const halting = new Duplex({
+    read: () => undefined,
+    write: (bytes: Buffer, _, done) => {
+      raw.socket.write(bytes.subarray(0, 5), () => begin());
+      void looked.then(() => raw.socket.write(bytes.subarray(5), done));
+    },
+  });
+  raw.socket.on('data', (bytes) => halting.push(bytes));
+  const secure = secureClient({ socket: halting });
+  await begun;
+  // The server reads what has left in the next turn of the loop.
+  for (let turn = 0; turn < 2; turn += 1) await setImmediate();
   const drained = proxy.server.drain({ graceMs: 0, drainMs: 5_000 });
   await waitFor('the end of the silent one', () => silent.ended || silent.closed);
-  const socket = await done;
-  socket.write(GET);
-  const answer = await new Promise<Buffer>((resolve) => socket.once('data', resolve));
-  assert.match(String(answer), /^HTTP\/1\.1 200 [\s\S]*\r\nConnection: close\r\n/);
-  socket.destroy();
+  goOn();
+  const client = await secure;
+  client.write(GET);
+  const answer = await client.readResponse();
+  assert.equal(answer.status, 200);
+  assert.deepEqual(answer.all('connection'), ['close']);
+  client.close();
+  raw.close();
   await drained;
 });
 
@@ -122,14 +140,20 @@ test('a client over TLS that takes nothing is cut, and one that is slow is not',
   stuck.destroy();
   const reader = await secureSocket({ port: proxy.port });
   t.after(() => reader.destroy());
+  // 64 pauses of 20 ms: three times the deadline for the whole, and a twentieth of it for each.
   let bytes = 0;
+  let unpausedBytes = 0;
   reader.on('data', (chunk: Buffer) => {
     bytes += chunk.length;
+    unpausedBytes += chunk.length;
+    if (unpausedBytes < 128 << 10) return;
+    unpausedBytes = 0;
     reader.pause();
-    setTimeout(() => reader.resume(), 2);
+    setTimeout(() => reader.resume(), 20);
   });
   reader.write(GET);
   await waitFor('all of it', () => bytes > body.length, { timeoutMs: 30_000 });
+  assert.equal(proxy.lines.at(-1)?.reason, 'ok');
 });
 
 test('a hundred certificates, one of them with many names', async (t) => {
