@@ -68,7 +68,9 @@ async function runFile(path: string): Promise<FileResult> {
   const startMs = performance.now();
   const report = join(makeTempFolder('sluice-report-'), 'events');
   const reporter = ['--test-reporter', './scripts/test-reporter.ts', '--test-reporter-destination', report];
-  const child = spawnChild(process.execPath, [...reporter, path], { cwd: ROOT, env: ENV });
+  // A test that hangs fails by itself before its file does, so that it is named.
+  const flags = [...reporter, `--test-timeout=${TIMEOUT_MS / 2}`];
+  const child = spawnChild(process.execPath, [...flags, path], { cwd: ROOT, env: ENV });
   const inTime = await exitsInTime(child);
   const result = resultOf(path, readReport(report));
   const { exitStatus } = child;

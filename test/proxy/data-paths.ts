@@ -78,7 +78,7 @@ function suitesFor({ SLUICE_WIRE }: Record<string, string>): string[] {
 /** testDataPath defines one test. Each data path has its own file, because the deadline is per file. */
 export function testDataPath(dataPath: Record<string, string>, files = suitesFor(dataPath)): void {
   const told = Object.entries(dataPath).map((pair) => pair.join('='));
-  test(`the same tests pass with ${told.join(' and ')}`, async () => {
+  test(`the same tests pass with ${told.join(' and ')}`, { timeout: TIMEOUT_MS }, async () => {
     const env = {
       SLUICE_ENGINE: undefined,
       SLUICE_WIRE: undefined,
