@@ -12,6 +12,7 @@
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
 import { LbError } from '../../contract/errors.ts';
+import { PendingBytes } from '../../http1/pending-bytes.ts';
 import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
 import {
   Exchange,
@@ -81,8 +82,8 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   #receivedBytes = 0;
   #answerTrailers: string[] = [];
   #paused = false;
-  /** Arrived while paused: the window of the stream bounds it. Made when a first piece must wait. */
-  #rest: Buffer[] | null = null;
+  /** Arrived while paused: the window of the stream bounds it. Joined, for a backend may send frames of a byte. */
+  #rest: PendingBytes | null = null;
   /** Everything has come. */
   #whole = false;
   #delivering = false;
@@ -232,8 +233,8 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
 
   onPiece(piece: Buffer): boolean {
     if (this.#paused || this.#state === AWAITING) {
-      if (this.#rest === null) this.#rest = [piece];
-      else this.#rest.push(piece);
+      this.#rest ??= new PendingBytes();
+      this.#rest.append(piece, 0, piece.length);
       return false;
     }
     return this.#isStreaming && this.#deliver(piece);
@@ -273,7 +274,8 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   /** Delivers what has waited, then goes on. */
   #readOn(stream: HookedStream): void {
     const rest = this.#rest;
-    while (rest !== null && rest.length > 0) if (!this.#deliver(rest.shift()!)) return;
+    this.#rest = null;
+    if (rest !== null && !this.#deliver(rest.buffer.subarray(rest.from, rest.to))) return;
     if (this.#whole) this.#finish(stream);
     else readMore(stream);
   }

@@ -1,9 +1,19 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { startH2Backend } from '../../support/h2.ts';
+import { fieldBlock, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { BodySink, post } from './support.ts';
+
+/** StoppedSink takes a piece and then no more, until `stopped` is false and the exchange resumes. */
+class StoppedSink extends RecordingSink {
+  stopped = true;
+  override onBody(chunk: Buffer): boolean {
+    super.onBody(chunk);
+    return !this.stopped;
+  }
+}
 
 test('a body arrives without its trailers, and the answer may begin before it ends', async (t) => {
   const received: Buffer[] = [];
@@ -58,13 +68,6 @@ test('a stream that is not read stops its backend and nobody else', async (t) =>
     more();
   });
   const pool = makeH2Pool(t, { port: backend.port });
-  class StoppedSink extends RecordingSink {
-    stopped = true;
-    override onBody(chunk: Buffer): boolean {
-      super.onBody(chunk);
-      return !this.stopped;
-    }
-  }
   const large = send(pool, get('/large'), new StoppedSink());
   await waitFor('a first piece', () => large.chunks.length === 1);
   for (let i = 0; i < 20; i++) assert.equal((await ask(pool, get('/small'))).body.toString(), 'small');
@@ -166,22 +169,37 @@ test('an answer that has arrived is delivered to a client that reads late, altho
     stream.end(text);
   });
   const pool = makeH2Pool(t, { port: backend.port });
-  class LateSink extends RecordingSink {
-    late = true;
-    override onBody(chunk: Buffer): boolean {
-      super.onBody(chunk);
-      return !this.late;
-    }
-  }
-  const sink = send(pool, get(), new LateSink());
+  const sink = send(pool, get(), new StoppedSink());
   await waitFor('a first piece', () => sink.chunks.length === 1);
   await waitFor('the whole answer to leave', () => backend.streams[0]?.destroyed === true);
   backend.sockets[0]?.resetAndDestroy();
   await waitFor('the connection to be gone', () => pool.openCount === 0);
-  sink.late = false;
+  sink.stopped = false;
   sink.exchange?.resume();
   await sink.finished();
   assert.equal(sink.error, null);
   assert.equal(sink.body.length, text.length);
   assert.deepEqual(sink.trailers, ['x-sum', '1']);
+});
+
+test('frames of one byte that wait for a client are joined into one piece', async (t) => {
+  const count = 64_000;
+  let hasArrived = false;
+  const backend = await startRawBackend(t, (socket, { type, flags, streamId }) => {
+    if (type === TYPES.ping && (flags & FLAGS.ack) !== 0) hasArrived = true;
+    if (type !== TYPES.headers) return;
+    const one = frame(TYPES.data, 0, streamId, 'x');
+    socket.write(frame(TYPES.headers, FLAGS.endHeaders, streamId, fieldBlock([':status', '200'])));
+    for (let sent = 0; sent < count; sent += 8_000) socket.write(Buffer.alloc(8_000 * one.length, one));
+    socket.write(frame(TYPES.data, FLAGS.endStream, streamId));
+    socket.write(frame(TYPES.ping, 0, 0, Buffer.alloc(8)));
+  });
+  const sink = send(makeH2Pool(t, { port: backend.port }), get(), new StoppedSink());
+  await waitFor('all to arrive', () => hasArrived);
+  assert.equal(sink.chunks.length, 1);
+  sink.stopped = false;
+  sink.exchange?.resume();
+  await sink.finished();
+  assert.equal(sink.body.length, count);
+  assert.equal(sink.chunks.length, 2);
 });
