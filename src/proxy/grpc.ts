@@ -24,9 +24,9 @@ const UNIT_MS: Readonly<Record<string, number>> = {
 const STATUSES: Readonly<Record<number, number>> = { 403: 7, 404: 12, 429: 8, 502: 14, 503: 14, 504: 4 };
 const INTERNAL = 13;
 
-/** isGrpcCall tells whether a request of HTTP/2 is one; gRPC knows no other version. */
-export function isGrpcCall({ method, lines }: RequestHead): boolean {
-  if (method !== 'POST') return false;
+/** isGrpcCall tells whether a request is one; gRPC knows no version but HTTP/2. */
+export function isGrpcCall({ httpVersion, method, lines }: RequestHead): boolean {
+  if (httpVersion !== 20 || method !== 'POST') return false;
   const at = lines.indexOf(TYPE);
   return at === 0 || (at > 0 && lines.charCodeAt(at - 1) === 0x0a);
 }

@@ -2,12 +2,13 @@
 import type { Downstream } from '../contract/downstream.ts';
 import { OUTCOMES, type Reason } from '../contract/outcomes.ts';
 import { AccessRecord } from './access-log.ts';
+import { conclude, writeLine } from './conclusion.ts';
 import { DateCache } from './date-cache.ts';
 import type { Plan } from './plan.ts';
 import { RequestIds } from './request-id.ts';
 import { TrafficStats } from './request-stats.ts';
 import { outcomeOfStatus, Responder } from './responder.ts';
-import { conclude, type ProxyDeps, Transaction, type TransactionDeps, writeLine } from './transaction.ts';
+import { type ProxyDeps, Transaction, type TransactionDeps } from './transaction.ts';
 import { Tunnels } from './tunnel/tunnels.ts';
 
 /** UnparsedRequest is what the parser, or a deadline, refused before there was a request. */
@@ -74,11 +75,11 @@ export class Handler {
     const { requestIds, traffic, responder } = this.#deps;
     const plan = this.#plan();
     const requestId = requestIds.nextRequestId();
-    const body = responder.problemBody(outcome, requestId, null);
+    const { answer, bodyBytes } = responder.rawRefusal(outcome, requestId);
     const record = new AccessRecord(clientAddress, method);
-    Object.assign(record, { requestId, status, reason: outcome.reason, bytesOut: body.length, totalMs });
+    Object.assign(record, { requestId, status, reason: outcome.reason, bytesOut: bodyBytes, totalMs });
     traffic.begin();
     conclude(record, plan.unmatchedStats, plan, this.#deps);
-    return responder.rawProblem(outcome, requestId, body);
+    return answer;
   }
 }

@@ -13,8 +13,8 @@ const CONTENT_TYPE_LINE = 'Content-Type: application/problem+json\r\n';
 const PROBLEM_BASE = 'https://sluice.dev/problems/';
 /** The type registered for a spent quota; every 429 has it. */
 const QUOTA_EXCEEDED_TYPE = 'https://iana.org/assignments/http-problem-types#quota-exceeded';
-/** Retry-After where no backend was available: about the interval of a probe. */
-const NO_BACKEND_RETRY_SEC = 1;
+/** Where no backend was available: about the interval of a probe. */
+const NO_BACKEND_RETRY_LINE = 'Retry-After: 1\r\n';
 const REQUEST_ID_NAME: ReadonlySet<string> = new Set(['x-request-id']);
 
 /** Reason phrases of the statuses that Sluice itself sends (RFC 9110 §15, RFC 6585). */
@@ -52,6 +52,12 @@ const PARSER_OUTCOMES: Readonly<Record<number, Outcome>> = {
 /** outcomeOfStatus is the outcome of a request that the parser refused with a status. */
 export function outcomeOfStatus(status: number): Outcome {
   return PARSER_OUTCOMES[status] ?? { ...OUTCOMES.bad_request, status };
+}
+
+/** OwnAnswer is what Downstream.complete takes. */
+interface OwnAnswer {
+  start: ResponseStart;
+  body: string;
 }
 
 /** Responder is made once per worker. Where a decision is asked for, null means that the request was not limited. */
@@ -94,44 +100,51 @@ export class Responder {
   }
 
   /**
-   * problem makes the head of one of Sluice's own answers; problemBody makes its body.
+   * refusal makes one of Sluice's own answers that say why: problem+json.
    * @param moreLines further fields, each with CRLF
    */
-  problem(
-    { status, closes }: Outcome,
-    bodyBytes: number,
-    requestId: string,
-    decision: Decision | null,
-    moreLines: string,
-  ): ResponseStart {
-    let lines = this.#problemLines(requestId) + moreLines;
-    const retrySec = retryDelaySec(status, decision);
-    if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
+  refusal(outcome: Outcome, requestId: string, decision: Decision | null, moreLines: string): OwnAnswer {
+    const { status, closes } = outcome;
+    const body = this.#problemBody(outcome, requestId, decision);
+    const lines = this.#problemLines(requestId) + moreLines + retryLine(status, decision);
     const reason = PHRASES[status] ?? '';
-    return { status, reason, lines, contentLength: bodyBytes, hasBody: true, closing: closes === true };
+    const closing = closes === true;
+    return { start: { status, reason, lines, contentLength: body.length, hasBody: true, closing }, body };
   }
 
   /**
-   * grpcProblem makes our own answer to a gRPC call, which has no body.
+   * grpcRefusal is refusal for a gRPC call: trailers-only.
    * @param moreLines the fields of gRPC and further ones, each with CRLF
    */
-  grpcProblem(
+  grpcRefusal(
     { status }: Outcome,
     requestId: string,
     decision: Decision | null,
     moreLines: string,
-  ): ResponseStart {
-    let lines = `Content-Type: application/grpc\r\n${this.#commonLines(requestId)}${moreLines}`;
-    const retrySec = retryDelaySec(status, decision);
-    if (retrySec !== null) lines += `Retry-After: ${retrySec}\r\n`;
-    return { status: 200, reason: '', lines, contentLength: -1, hasBody: false, closing: false };
+  ): OwnAnswer {
+    const common = `Content-Type: application/grpc\r\n${this.#commonLines(requestId)}`;
+    const lines = common + moreLines + retryLine(status, decision);
+    return {
+      start: { status: 200, reason: '', lines, contentLength: -1, hasBody: false, closing: false },
+      body: '',
+    };
+  }
+
+  /** rawRefusal makes a whole HTTP/1.1 answer to bytes that are not a request; the connection closes after it. */
+  rawRefusal(outcome: Outcome, requestId: string): { answer: string; bodyBytes: number } {
+    const { status } = outcome;
+    const body = this.#problemBody(outcome, requestId, null);
+    const head =
+      `HTTP/1.1 ${status} ${PHRASES[status] ?? ''}\r\n${this.#problemLines(requestId)}` +
+      `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n`;
+    return { answer: head + body, bodyBytes: body.length };
   }
 
   /**
-   * problemBody is ASCII. That of a 429 names the policies that refused: `violated-policies` is a member of the registered type.
+   * ASCII. The body of a 429 names the policies that refused: `violated-policies` is a member of the registered type.
    * @param requestId only of [A-Za-z0-9._-]
    */
-  problemBody({ reason, status, title }: Outcome, requestId: string, decision: Decision | null): string {
+  #problemBody({ reason, status, title }: Outcome, requestId: string, decision: Decision | null): string {
     const key = `${status} ${reason}`;
     let prefix = this.#prefixes.get(key);
     if (prefix === undefined) {
@@ -145,14 +158,6 @@ export class Responder {
     return `${prefix}${requestId}","violated-policies":${JSON.stringify(violatedPolicies(decision))}}`;
   }
 
-  /** rawProblem makes a whole HTTP/1.1 answer to bytes that are not a request; the connection closes after it. */
-  rawProblem({ status }: Outcome, requestId: string, body: string): string {
-    return (
-      `HTTP/1.1 ${status} ${PHRASES[status] ?? ''}\r\n${this.#problemLines(requestId)}` +
-      `Content-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`
-    );
-  }
-
   #problemLines(requestId: string): string {
     return CONTENT_TYPE_LINE + this.#commonLines(requestId);
   }
@@ -162,9 +167,11 @@ export class Responder {
   }
 }
 
-function retryDelaySec(status: number, decision: Decision | null): number | null {
-  if (status !== 429 && status !== 503) return null;
-  // The limiter refused the request and knows when it could pass.
-  if (decision !== null && !decision.allowed) return retryAfterSec(decision);
-  return status === 503 ? NO_BACKEND_RETRY_SEC : null;
+/** RFC 9110 §10.2.3; '' where nobody knows when to try again. */
+function retryLine(status: number, decision: Decision | null): string {
+  // The limiter refused the request, and knows when it could pass if it ever can.
+  const isLimited = (status === 429 || status === 503) && decision !== null && !decision.allowed;
+  if (!isLimited) return status === 503 ? NO_BACKEND_RETRY_LINE : '';
+  const sec = retryAfterSec(decision);
+  return sec === null ? '' : `Retry-After: ${sec}\r\n`;
 }

@@ -12,34 +12,28 @@
  */
 import type { Backend } from '../balance/backend.ts';
 import { systemClock } from '../contract/clock.ts';
-import type { Downstream, DownstreamListener } from '../contract/downstream.ts';
+import type { Downstream, DownstreamListener, ResponseStart } from '../contract/downstream.ts';
 import { type LbError, toError } from '../contract/errors.ts';
 import { OUTCOMES, type Outcome, type Reason } from '../contract/outcomes.ts';
 import type { Wire } from '../contract/wire.ts';
 import { withoutTrailer } from '../http1/chunk-writing.ts';
-import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
+import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { Logger } from '../infra/logging/logger.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { charge, type TokenTaker } from '../limit/charge.ts';
 import { type Decision, violatedPolicies } from '../limit/decision.ts';
 import type { ResponseHead, ResponseSink, UpstreamRequest } from '../upstream/exchange.ts';
-import { AccessRecord, accessLine, isSampled, loggedPath, protocolOf } from './access-log.ts';
+import { AccessRecord } from './access-log.ts';
 import { Admission } from './admission.ts';
 import { Attempt } from './attempt.ts';
-import type { DateCache } from './date-cache.ts';
+import { type ConclusionDeps, conclude, count, describe } from './conclusion.ts';
 import { forwardedLines, traceOf } from './forwarded-headers.ts';
-import {
-  grpcMessage,
-  grpcStatusOf,
-  grpcTimeoutMs,
-  isGrpcCall,
-  statusInLines,
-  statusInTrailers,
-} from './grpc.ts';
+import { isGrpcCall } from './grpc.ts';
+import { GrpcCall } from './grpc-call.ts';
 import type { Plan, PlannedBackend } from './plan.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestIds } from './request-id.ts';
-import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
+import type { TimedCounters } from './request-stats.ts';
 import { outcomeOfStatus, type Responder } from './responder.ts';
 import { decideRetry } from './retry-policy.ts';
 import type { Tunnels } from './tunnel/tunnels.ts';
@@ -56,7 +50,7 @@ export interface ProxyDeps {
   timer: DeadlineTimer;
   metrics: WorkerMetrics;
   logger: Logger;
-  accessLog: { write(line: string): void };
+  accessLog: ConclusionDeps['accessLog'];
   /** Open challenges of certificate authorities: key authorizations by token. */
   challenges: ReadonlyMap<string, string>;
   /** A backend could not be connected, and this machine was not the cause. */
@@ -64,10 +58,8 @@ export interface ProxyDeps {
 }
 
 /** TransactionDeps is what all transactions of a worker share; the handler makes it. */
-export interface TransactionDeps extends ProxyDeps {
-  traffic: TrafficStats;
+export interface TransactionDeps extends ProxyDeps, ConclusionDeps {
   tunnels: Tunnels;
-  dates: DateCache;
   responder: Responder;
   requestIds: RequestIds;
   /** The worker is about to cut all connections: from now on it is not the client that ends a request. */
@@ -89,9 +81,8 @@ export class Transaction implements DownstreamListener, ResponseSink {
   #tried: Backend[] = [];
   #connectFailures = 0;
   #replaced = false;
-  #isGrpc = false;
-  /** When the client of a gRPC call gives up. */
-  #grpcDeadline: Deadline | null = null;
+  /** null for any other request. */
+  #grpc: GrpcCall | null = null;
   #over = false;
 
   constructor(deps: TransactionDeps, plan: Plan, downstream: Downstream) {
@@ -108,24 +99,14 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#plan.enter();
     this.#deps.traffic.begin();
     this.#downstream.listen(this);
-    if (this.#downstream.head.httpVersion === 20) this.#takeGrpc();
+    const { head } = this.#admission;
+    if (isGrpcCall(head)) this.#grpc = new GrpcCall(head, this.#record, this.#deps.timer, this);
     const refusal = this.#admission.admit(this.#plan, this.#deps.challenges);
-    const { peer, head } = this.#admission;
+    const { peer, keyAuthorization } = this.#admission;
     this.#record.requestId = (peer.isTrusted && head.requestId) || this.#deps.requestIds.nextRequestId();
-    const { keyAuthorization } = this.#admission;
     if (refusal !== null) this.#refuse(refusal);
     else if (keyAuthorization !== '') this.#answer(200, KEY_AUTHORIZATION_LINES, keyAuthorization);
     else this.#limit();
-  }
-
-  #takeGrpc(): void {
-    const { head } = this.#downstream;
-    this.#isGrpc = isGrpcCall(head);
-    if (!this.#isGrpc) return;
-    const timeoutMs = grpcTimeoutMs(head);
-    if (timeoutMs === Number.POSITIVE_INFINITY) return;
-    this.#grpcDeadline = new Deadline(() => this.giveUp(OUTCOMES.upstream_timeout));
-    this.#deps.timer.arm(this.#grpcDeadline, timeoutMs);
   }
 
   /** crash ends the request after an error of our own program. */
@@ -241,7 +222,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const start = this.#deps.responder.relay(head, knownLength, isEarly, requestId, limitLines);
     try {
       this.#record.status = head.status;
-      if (this.#isGrpc) this.#record.grpcStatus = statusInLines(head.lines);
+      this.#grpc?.onHead(head.lines);
       if (completeBody === null) this.#downstream.start(start);
       else {
         this.#record.bytesOut += completeBody.length;
@@ -276,12 +257,12 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const answer = this.#deps.responder.relay(head, -1, false, requestId, this.#limitLines(head.lines));
     answer.lines += `Upgrade: ${head.upgrade}\r\n`;
     this.#record.status = head.status;
-    this.#complete();
+    this.#fillRecord();
     const { poolName, backend } = attempt.target;
     const start = { record: this.#record, startMs: this.#startMs, poolName, backend, token, wire };
     this.#deps.tunnels.open(start, (tunnel) => this.#downstream.switchProtocols(answer, tunnel), rest);
     this.#over = true;
-    count(this.#record, this.#stats, this.#deps);
+    count(this.#record, this.#stats, this.#deps.traffic);
     this.#plan.leave();
   }
 
@@ -298,7 +279,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
 
   onEnd(rawTrailers: string[]): boolean {
     this.#body?.stop();
-    if (this.#isGrpc) this.#record.grpcStatus ??= statusInTrailers(rawTrailers);
+    this.#grpc?.onTrailers(rawTrailers);
     // Before end(), which may end the transaction.
     this.#attempt?.end();
     return this.#downstream.end(rawTrailers);
@@ -377,7 +358,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
     this.#attempt?.exchange.settled(memoryIsFree);
     this.#body?.stop();
     if (this.#record.reason === 'ok') {
-      this.#setOutcome(this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort);
+      const { reason, status } = this.#deps.stopping ? OUTCOMES.shutdown : OUTCOMES.client_abort;
+      this.#record.reason = reason;
+      this.#record.status = status;
     }
     this.#finish();
   }
@@ -397,58 +380,42 @@ export class Transaction implements DownstreamListener, ResponseSink {
     }
     this.#record.reason = outcome.reason;
     // A client of gRPC takes no message that is incomplete, and learns from the status what happened.
-    if (this.#isGrpc && outcome !== OUTCOMES.write_timeout) this.#endGrpc(outcome);
+    if (this.#grpc !== null && outcome !== OUTCOMES.write_timeout)
+      this.#downstream.end(this.#grpc.failed(outcome));
     // Part of an answer has left, perhaps: the client must not take it for the whole.
     else this.#downstream.abort();
   }
 
-  #endGrpc(outcome: Outcome): void {
-    const status = grpcStatusOf(outcome);
-    this.#record.grpcStatus = status;
-    this.#downstream.end(['grpc-status', String(status), 'grpc-message', grpcMessage(outcome.title)]);
-  }
-
   #refuse(outcome: Outcome): void {
-    this.#setOutcome(outcome);
     const { responder } = this.#deps;
     const { requestId } = this.#record;
-    if (this.#isGrpc) {
-      const status = grpcStatusOf(outcome);
-      this.#record.status = 200;
-      this.#record.grpcStatus = status;
-      const lines = `grpc-status: ${status}\r\ngrpc-message: ${grpcMessage(outcome.title)}\r\n`;
-      const start = responder.grpcProblem(outcome, requestId, this.#decision, lines + this.#limitLines(''));
-      this.#downstream.complete(start, '');
-      return;
-    }
-    const body = responder.problemBody(outcome, requestId, this.#decision);
-    if (this.#downstream.head.method !== 'HEAD') this.#record.bytesOut = body.length;
     // RFC 9110 §15.5.6.
     const allow = outcome.status === 405 ? `Allow: ${this.#admission.allow.join(', ')}\r\n` : '';
     const moreLines = allow + this.#limitLines('');
-    const head = responder.problem(outcome, body.length, requestId, this.#decision, moreLines);
-    this.#downstream.complete(head, body);
+    const { start, body } =
+      this.#grpc === null
+        ? responder.refusal(outcome, requestId, this.#decision, moreLines)
+        : responder.grpcRefusal(outcome, requestId, this.#decision, this.#grpc.refused(outcome) + moreLines);
+    this.#record.reason = outcome.reason;
+    this.#complete(start, body);
   }
 
   /** Answers in place of a backend. The reason stays `ok`. */
   #answer(status: number, lines: string, body: string): void {
-    const { responder } = this.#deps;
-    const { method } = this.#downstream.head;
-    this.#record.status = status;
-    if (method !== 'HEAD') this.#record.bytesOut = body.length;
-    this.#downstream.complete(responder.own(status, lines, body.length, this.#record.requestId), body);
+    this.#complete(this.#deps.responder.own(status, lines, body.length, this.#record.requestId), body);
   }
 
-  #setOutcome({ reason, status }: Outcome): void {
-    this.#record.reason = reason;
-    this.#record.status = status;
+  #complete(start: ResponseStart, body: string): void {
+    this.#record.status = start.status;
+    if (this.#downstream.head.method !== 'HEAD') this.#record.bytesOut = body.length;
+    this.#downstream.complete(start, body);
   }
 
   #finish(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#complete();
-    if (this.#grpcDeadline !== null) this.#deps.timer.remove(this.#grpcDeadline);
+    this.#fillRecord();
+    this.#grpc?.onOver();
     conclude(this.#record, this.#stats, this.#plan, this.#deps);
     this.#plan.leave();
   }
@@ -457,47 +424,12 @@ export class Transaction implements DownstreamListener, ResponseSink {
     return this.#admission.route?.stats ?? this.#plan.unmatchedStats;
   }
 
-  /** Fills the record. */
-  #complete(): void {
-    const { head, peer, caller, route, host, target } = this.#admission;
+  #fillRecord(): void {
     const record = this.#record;
-    record.clientIp = caller?.clientIp ?? peer.address;
-    record.clientId = caller?.clientId ?? null;
-    record.protocol = protocolOf(head);
-    record.host = host || null;
-    record.path = loggedPath(target);
+    describe(record, this.#admission);
     record.bytesIn = this.#body?.receivedBytes ?? 0;
     record.totalMs = systemClock.monotonicMs() - this.#startMs;
     record.upstreamMs = this.#attempt?.upstreamMs ?? null;
     record.backend = this.#attempt?.target.backend.id ?? null;
-    record.route = route?.name ?? null;
-    record.userAgent = head.userAgent;
   }
-}
-
-/** conclude counts a request that is over and writes its access line; also for bytes that never became a request. */
-export function conclude(
-  record: AccessRecord,
-  stats: TimedCounters,
-  plan: Plan,
-  deps: TransactionDeps,
-): void {
-  count(record, stats, deps);
-  writeLine(record, plan, deps);
-}
-
-function count(record: AccessRecord, stats: TimedCounters, { traffic }: TransactionDeps): void {
-  stats.count(requestNumber(record.method, record.status, record.grpcStatus), record.totalMs);
-  traffic.end(record.bytesIn, record.bytesOut);
-}
-
-/** writeLine is also called at the end of a tunnel. */
-export function writeLine(
-  record: AccessRecord,
-  plan: Plan,
-  { dates, accessLog }: Pick<TransactionDeps, 'dates' | 'accessLog'>,
-): void {
-  if (!isSampled(plan.accessLog)) return;
-  record.time = dates.isoTime();
-  accessLog.write(accessLine(record));
 }

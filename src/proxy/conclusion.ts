@@ -1,0 +1,47 @@
+/** What is left of a request at its end: its counts and its access line. */
+import { type AccessRecord, accessLine, isSampled, loggedPath, protocolOf } from './access-log.ts';
+import type { Admission } from './admission.ts';
+import type { DateCache } from './date-cache.ts';
+import type { Plan } from './plan.ts';
+import { requestNumber, type TimedCounters, type TrafficStats } from './request-stats.ts';
+
+/** ConclusionDeps is made once per worker. */
+export interface ConclusionDeps {
+  traffic: TrafficStats;
+  dates: DateCache;
+  accessLog: { write(line: string): void };
+}
+
+/** describe writes into the record what is known of the request itself. */
+export function describe(record: AccessRecord, { head, peer, caller, route, host, target }: Admission): void {
+  record.clientIp = caller?.clientIp ?? peer.address;
+  record.clientId = caller?.clientId ?? null;
+  record.protocol = protocolOf(head);
+  record.host = host || null;
+  record.path = loggedPath(target);
+  record.route = route?.name ?? null;
+  record.userAgent = head.userAgent;
+}
+
+/** conclude counts a request that is over and writes its access line; also for bytes that never became a request. */
+export function conclude(record: AccessRecord, stats: TimedCounters, plan: Plan, deps: ConclusionDeps): void {
+  count(record, stats, deps.traffic);
+  writeLine(record, plan, deps);
+}
+
+/** count alone is for a request that has become a tunnel. */
+export function count(record: AccessRecord, stats: TimedCounters, traffic: TrafficStats): void {
+  stats.count(requestNumber(record.method, record.status, record.grpcStatus), record.totalMs);
+  traffic.end(record.bytesIn, record.bytesOut);
+}
+
+/** writeLine alone is for the end of a tunnel. */
+export function writeLine(
+  record: AccessRecord,
+  plan: Plan,
+  { dates, accessLog }: Omit<ConclusionDeps, 'traffic'>,
+): void {
+  if (!isSampled(plan.accessLog)) return;
+  record.time = dates.isoTime();
+  accessLog.write(accessLine(record));
+}
