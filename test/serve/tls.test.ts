@@ -10,7 +10,7 @@ import { runToEnd } from '../support/child.ts';
 import { docExample } from '../support/doc-example.ts';
 import { type SluiceProcess, startSluice } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
-import { secureClient, secureSocket } from '../support/tls.ts';
+import { ask, secureClient, secureSocket } from '../support/tls.ts';
 import { waitFor } from '../support/wait.ts';
 
 const authority = new Authority();
@@ -182,6 +182,50 @@ test('B40: sessions are resumed by every worker, after a killed worker and after
   sluice.configure(sluice.config({ certificates: [other] }));
   assert.equal((await fetch(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
   assert.equal(await resumedOf(20), 20, 'after a reload');
+});
+
+test('a session with a certificate of a client is resumed only where its authority is trusted, and not after it was removed', async (t) => {
+  const own = put(authority.issue(['localhost']), tempFolder(t));
+  const backend = await startBackend((request, response) =>
+    response.end(String(request.headers['x-client-cert-subject'])),
+  );
+  t.after(() => backend.close());
+  const [partners, staff] = [new Authority('partners'), new Authority('staff')];
+  const config = (...authorities: Authority[]) => ({
+    listen: authorities.map(({ root }) => ({
+      address: '127.0.0.1:0',
+      tls: { certificates: [own], clientAuth: 'require', clientCa: root.certPath },
+    })),
+    workers: 1,
+    pools: { app: { backends: [{ url: backend.url }] } },
+  });
+  const sluice = await startSluice({ config: config(partners, staff) });
+  t.after(() => sluice.stop());
+  const [port = 0, otherPort = 0] = sluice.ready.addresses.map((url) => Number(new URL(url).port));
+  const { cert, key } = partners.issue(['admin']);
+  const sessions = [];
+  for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
+    const { answer, session } = await ask({ port, cert, key, maxVersion });
+    assert.match(answer, /200 OK CN=admin$/);
+    assert.ok(session !== undefined);
+    sessions.push({ maxVersion, session });
+  }
+  for (const each of sessions) {
+    assert.deepEqual((await ask({ port, ...each })).resumed, true);
+    assert.equal(
+      (await ask({ port: otherPort, ...each })).answer,
+      '',
+      `${each.maxVersion}, the other address`,
+    );
+  }
+  const kept = await secureClient({ port, cert, key });
+  t.after(() => kept.close());
+  sluice.configure(config(staff, partners));
+  assert.equal((await fetch(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' })).status, 200);
+  for (const each of sessions)
+    assert.equal((await ask({ port, ...each })).answer, '', `${each.maxVersion}, after the reload`);
+  kept.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  assert.equal((await kept.readResponse()).status, 200, 'a connection that is open stays');
 });
 
 test('the examples in docs/tls.md serve curl, and send plain HTTP to https', async (t) => {

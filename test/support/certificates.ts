@@ -41,7 +41,7 @@ export class Authority {
     writeFileSync(join(this.folder, 'index.txt.attr'), 'unique_subject = no\n');
   }
 
-  /** issue makes a certificate for host names and IP addresses. */
+  /** issue makes a certificate for host names, IP addresses and URIs. */
   issue(names: readonly string[], options: IssueOptions = {}): Certificate {
     const { subject = `/CN=${names[0]}`, notBefore, notAfter } = options;
     const paths = this.#paths(`issued-${++this.#count}`);
@@ -62,7 +62,7 @@ export class Authority {
   }
 
   #configOf(names: readonly string[]): string {
-    const alternatives = names.map((name) => (/^[\d.]+$|:/.test(name) ? `IP:${name}` : `DNS:${name}`));
+    const alternatives = names.map((name) => `${kindOf(name)}:${name}`);
     return `[ca]
 default_ca = it
 [it]
@@ -77,12 +77,17 @@ x509_extensions = leaf
 [any]
 countryName = optional
 organizationName = optional
-commonName = supplied
+commonName = optional
 [leaf]
 basicConstraints = CA:FALSE
 subjectAltName = ${alternatives.join(',')}
 `;
   }
+}
+
+function kindOf(name: string): string {
+  if (name.includes('://')) return 'URI';
+  return /^[\d.]+$|:/.test(name) ? 'IP' : 'DNS';
 }
 
 function withContents(paths: { certPath: string; keyPath: string }): Certificate {

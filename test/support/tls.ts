@@ -6,7 +6,7 @@ import type { ListenSettings } from '../../src/contract/settings.ts';
 import type { TlsAddress, TlsMaterial } from '../../src/contract/tls.ts';
 import { Authority, type Certificate } from './certificates.ts';
 import { RawClient } from './raw-http.ts';
-import { within } from './wait.ts';
+import { waitFor, within } from './wait.ts';
 
 /** The settings of an address with TLS. Workers read no files: what counts is the material. */
 export const TLS_SETTINGS: NonNullable<ListenSettings['tls']> = {
@@ -74,4 +74,35 @@ export async function secureSocket(options: ConnectionOptions): Promise<TLSSocke
 /** secureClient is a client that sends exactly the given bytes over TLS. */
 export async function secureClient(options: ConnectionOptions): Promise<RawClient> {
   return new RawClient((await secureSocket(options)) as Socket);
+}
+
+/** Asked is how a client fared. */
+export interface Asked {
+  /** Status line and body of the answer; '' without one. */
+  answer: string;
+  resumed: boolean;
+  /** The session that a later handshake may resume. */
+  session: Buffer | undefined;
+}
+
+/** ask does a handshake and a request. */
+export async function ask(options: ConnectionOptions): Promise<Asked> {
+  const socket = await secureSocket(options).catch(() => null);
+  if (socket === null) return { answer: '', resumed: false, session: undefined };
+  const resumed = socket.isSessionReused();
+  // Tickets of TLS 1.2 come in the handshake, those of TLS 1.3 after it and before the answer.
+  let session: Buffer | undefined = socket.getProtocol() === 'TLSv1.2' ? socket.getSession() : undefined;
+  socket.on('session', (ticket: Buffer) => {
+    session = ticket;
+  });
+  const client = new RawClient(socket as Socket);
+  client.write('GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n');
+  await waitFor('the end', () => client.ended || client.closed);
+  client.close();
+  const text = String(client.received);
+  return {
+    answer: text === '' ? '' : `${text.split('\r\n')[0]} ${text.split('\r\n\r\n')[1]}`,
+    resumed,
+    session,
+  };
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Authority } from '../../support/certificates.ts';
-import { localTls, secureClient, secureSocket } from '../../support/tls.ts';
+import { ask, localTls, secureClient, secureSocket, tlsMaterial } from '../../support/tls.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy } from '../support.ts';
@@ -50,6 +50,43 @@ for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     await waitFor('the failures', () => proxy.metric('sluice_tls_handshakes_total', 'ok') === 0);
     assert.equal(proxy.server.connectionCount, 0);
   });
+
+  test(`a session is resumed while its certificate is valid, and not after that (${maxVersion})`, async (t) => {
+    const { backend, proxy } = await start(t, 'require');
+    const endMs = Date.now() + 3_000;
+    const brief = clients.issue(['brief'], { notAfter: new Date(endMs) });
+    const { cert, key } = brief;
+    const { session } = await ask({ port: proxy.port, cert, key, maxVersion });
+    const again = await ask({ port: proxy.port, maxVersion, session });
+    assert.deepEqual([again.answer, again.resumed], ['HTTP/1.1 200 OK x', true]);
+    assert.equal(backend.requests[1]?.header(FIELD), 'CN=brief');
+    await waitFor('the end of the certificate', () => Date.now() > endMs);
+    const late = await ask({ port: proxy.port, maxVersion, session });
+    assert.equal(late.answer, '');
+    assert.equal(backend.requests.length, 2);
+    await waitFor('the failure', () => proxy.metric('sluice_tls_handshakes_total', 'failed') === 1);
+  });
+
+  test(`a session is not resumed where other certificates are asked for, or in another way (${maxVersion})`, async (t) => {
+    const { proxy } = await start(t, 'optional');
+    const { cert, key } = alice;
+    const clientCa = clients.root.cert;
+    const at = (more: Parameters<typeof localTls>[0]) => proxy.server.useTls(tlsMaterial(localTls(more).tls));
+    const get = async (session?: Buffer) =>
+      ask({ port: proxy.port, maxVersion, ...(session !== undefined && { session }) });
+    const known = await ask({ port: proxy.port, cert, key, maxVersion });
+    const unknown = await get();
+    assert.deepEqual([known.answer, unknown.answer], ['HTTP/1.1 200 OK x', 'HTTP/1.1 200 OK x']);
+    // Every other terminator has the same ticket keys.
+    at({ clientAuth: 'optional', clientCa: strangers.root.cert });
+    for (const { session } of [known, unknown]) assert.equal((await get(session)).resumed, false);
+    at({ clientAuth: 'require', clientCa });
+    for (const { session } of [known, unknown]) assert.equal((await get(session)).answer, '');
+    at({});
+    for (const { session } of [known, unknown]) assert.equal((await get(session)).resumed, false);
+    at({ clientAuth: 'optional', clientCa });
+    for (const { session } of [known, unknown]) assert.equal((await get(session)).resumed, true);
+  });
 }
 
 test('with optional, a client without a certificate is served, and one with an invalid certificate is not', async (t) => {
@@ -90,4 +127,14 @@ test('a Connection token does not remove the subject', async (t) => {
   client.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive, X-Client-Cert-Subject\r\n\r\n');
   assert.equal((await client.readResponse()).status, 200);
   assert.equal(backend.requests[0]?.all(FIELD).length, 1);
+});
+
+test('a certificate without a subject is verified, and the backend gets no field', async (t) => {
+  const { backend, proxy } = await start(t, 'require');
+  const { cert, key } = clients.issue(['spiffe://example/workload'], { subject: '/' });
+  const client = await secureClient({ port: proxy.port, cert, key });
+  t.after(() => client.close());
+  client.write('GET / HTTP/1.1\r\nHost: a\r\nX-Client-Cert-Subject: CN=root\r\n\r\n');
+  assert.equal((await client.readResponse()).status, 200);
+  assert.deepEqual(backend.requests[0]?.all(FIELD), []);
 });

@@ -1,19 +1,34 @@
 /** The certificate that a client has shown in its handshake. */
 import type { TLSSocket } from 'node:tls';
+import type { TlsAddress } from '../../../contract/tls.ts';
 
 /** More than any name that people read; the field with it must fit into the head for the backend. */
 const MAX_SUBJECT_LENGTH = 2_048;
 
 /**
- * clientSubject is the subject of the client's verified certificate, null without one. A certificate that is shown must be valid, also
- * where none is asked for: the client means something by it.
+ * clientSubject is the subject of the client's verified certificate; null without a certificate, and for one whose subject is empty. A
+ * certificate that is shown must be valid, also where none is required: the client means something by it. Nothing in it may make this throw,
+ * because that would end the worker.
  */
-export function clientSubject(socket: TLSSocket): { name: string | null } | { problem: string } {
-  const certificate = socket.getPeerX509Certificate();
-  if (certificate === undefined) return { name: null };
-  if (!socket.authorized) return { problem: String(socket.authorizationError ?? 'unverified') };
-  const name = distinguishedName(certificate.subject);
-  return name.length > MAX_SUBJECT_LENGTH ? { problem: 'subject_too_long' } : { name };
+export function clientSubject(
+  socket: TLSSocket,
+  clientAuth: TlsAddress['clientAuth'],
+): { name: string | null } | { problem: string } {
+  if (clientAuth === 'off') return { name: null };
+  try {
+    const certificate = socket.getPeerX509Certificate();
+    if (certificate === undefined)
+      return clientAuth === 'require' ? { problem: 'no_client_certificate' } : { name: null };
+    if (!socket.authorized) return { problem: String(socket.authorizationError ?? 'unverified') };
+    // A resumed session was verified in an earlier handshake.
+    if (certificate.validToDate.getTime() <= Date.now()) return { problem: 'CERT_HAS_EXPIRED' };
+    // Absent where the names are in the SAN alone.
+    const subject: string | undefined = certificate.subject;
+    const name = subject === undefined ? null : distinguishedName(subject);
+    return (name?.length ?? 0) > MAX_SUBJECT_LENGTH ? { problem: 'subject_too_long' } : { name };
+  } catch {
+    return { problem: 'unreadable_certificate' };
+  }
 }
 
 /**

@@ -11,7 +11,7 @@ import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { ClientFacts } from '../../../contract/downstream.ts';
 import { systemCodeOf } from '../../../contract/errors.ts';
-import { HANDSHAKE_MS } from '../../../contract/tls.ts';
+import { HANDSHAKE_MS, type TlsAddress } from '../../../contract/tls.ts';
 import { NOWHERE } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { LINGER_IDLE_MS } from '../http1-connection.ts';
@@ -110,12 +110,12 @@ export class Handshake extends BaseConnection implements HandshakeEvents {
     } else if (this.#state !== OVER) this.destroy();
   }
 
-  onSecure(socket: TLSSocket): void {
+  onSecure(socket: TLSSocket, clientAuth: TlsAddress['clientAuth']): void {
     if (this.#state !== SHAKING) {
       socket.destroy();
       return;
     }
-    const subject = clientSubject(socket);
+    const subject = clientSubject(socket, clientAuth);
     if ('problem' in subject) {
       this.#fail('failed', subject.problem);
       return;

@@ -6,7 +6,7 @@
  * It does not say to which accepted socket a TLSSocket belongs; the asynchronous context of the handshake does.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { constants } from 'node:crypto';
+import { constants, hash } from 'node:crypto';
 import type { Socket } from 'node:net';
 import { createSecureContext, createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls';
 import { HANDSHAKE_MS, type TlsAddress } from '../../../contract/tls.ts';
@@ -17,12 +17,10 @@ export interface HandshakeEvents {
   /** The client asked for a name of no certificate. The failure follows; until now nothing was sent to it. */
   onUnknownName(): void;
   /** The handshake is done, and nothing of the client's was read yet. */
-  onSecure(socket: TLSSocket): void;
+  onSecure(socket: TLSSocket, clientAuth: TlsAddress['clientAuth']): void;
   onFailed(error: Error): void;
 }
 
-/** Of all workers and instances, so that a ticket of one is valid in the others. */
-const SESSION_ID_CONTEXT = 'sluice';
 /** Node gives twice as long as we do: our own deadline counts from the accept. */
 const NODE_TIMEOUT_MS = HANDSHAKE_MS * 2;
 
@@ -49,14 +47,14 @@ export class TlsTerminator {
     const { certificates, minVersion, clientAuth, clientCa } = address;
     const common = {
       minVersion,
-      sessionIdContext: SESSION_ID_CONTEXT,
+      sessionIdContext: sessionIdContextOf(address),
       secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
       ...(clientCa !== null && { ca: clientCa }),
     };
     const before = new Map(made);
     made.clear();
     for (const { names, cert, key } of certificates) {
-      const id = JSON.stringify([cert, key, minVersion, clientCa]);
+      const id = JSON.stringify([cert, key, minVersion, clientAuth, clientCa]);
       const context = before.get(id) ?? createSecureContext({ ...common, cert, key });
       made.set(id, context);
       for (const name of names) this.#names.add(name, context);
@@ -75,7 +73,7 @@ export class TlsTerminator {
       rejectUnauthorized: clientAuth === 'require',
       handshakeTimeout: NODE_TIMEOUT_MS,
     });
-    this.#server.on('secureConnection', (socket) => takeEvents()?.onSecure(socket));
+    this.#server.on('secureConnection', (socket) => takeEvents()?.onSecure(socket, clientAuth));
     this.#server.on('tlsClientError', (error) => takeEvents()?.onFailed(error));
   }
 
@@ -93,6 +91,15 @@ export class TlsTerminator {
       answer(new Error('no certificate has this name'));
     }
   }
+}
+
+/**
+ * A session is resumed only where its context is the same: OpenSSL does not verify the certificate again that its client has shown. So
+ * it holds for all addresses that ask for certificates of the same authorities in the same way, and not after a change of these.
+ */
+function sessionIdContextOf({ clientAuth, clientCa }: TlsAddress): string {
+  // OpenSSL takes 32 bytes at most.
+  return hash('sha256', JSON.stringify([clientAuth, clientCa])).slice(0, 32);
 }
 
 /** The context lives as long as the connection, and must not keep what has only to do with the handshake. */
