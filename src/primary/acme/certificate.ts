@@ -63,6 +63,15 @@ export function assertValidAt({ notBeforeMs, notAfterMs }: IssuedCertificate, no
     throw new Error(`is not valid before ${new Date(notBeforeMs).toISOString()}`);
 }
 
+/**
+ * replaces says whether machines serve a certificate in place of another: a valid one in place of an expired one, else the one that was
+ * issued later. Every machine must choose the same, or they would publish in turn for ever.
+ */
+export function replaces(next: IssuedCertificate, held: IssuedCertificate, nowMs: number): boolean {
+  const [isNextValid, isHeldValid] = [next.notAfterMs > nowMs, held.notAfterMs > nowMs];
+  return isNextValid === isHeldValid ? next.notBeforeMs >= held.notBeforeMs : isNextValid;
+}
+
 /** A third of the lifetime is left then. */
 const RENEWAL_POINT = 2 / 3;
 /** Certificates are renewed up to this part of their lifetime earlier: those of one day do not all come in the same minute. */

@@ -1,7 +1,8 @@
 /** The certificates that this machine serves, beside those in the folder and in the table that machines share. */
+import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
-import { type IssuedCertificate, readCertificate } from './certificate.ts';
+import { type IssuedCertificate, readCertificate, replaces } from './certificate.ts';
 import type { AcmeFiles } from './files.ts';
 
 interface HeldCertificatesOptions {
@@ -49,7 +50,7 @@ export class HeldCertificates {
     }
   }
 
-  /** adopt takes a certificate of another machine, unless the one that is here lasts longer. */
+  /** adopt takes a certificate of another machine, unless the one that is here is newer. */
   adopt(name: string, pem: string): void {
     const { logger } = this.#options;
     this.#seen.set(name, pem);
@@ -57,7 +58,7 @@ export class HeldCertificates {
     if (held?.pem === pem) return;
     try {
       const certificate = readCertificate(pem, name);
-      if ((held?.notAfterMs ?? 0) > certificate.notAfterMs) return;
+      if (held !== undefined && !replaces(certificate, held, systemClock.wallMs())) return;
       this.keep(certificate);
       logger.info({ name }, 'certificate taken over from another machine');
     } catch (thrown) {

@@ -222,9 +222,13 @@ export class AcmeManager {
   }
 
   async #closeChallenge(token: string): Promise<void> {
-    if (this.#sharing !== null) return this.#sharing.closeChallenge(token);
-    this.#challenges = this.#challenges.filter((each) => each.token !== token);
-    await this.#options.tellWorkers(this.#challenges);
+    try {
+      if (this.#sharing !== null) return await this.#sharing.closeChallenge(token);
+      this.#challenges = this.#challenges.filter((each) => each.token !== token);
+      await this.#options.tellWorkers(this.#challenges);
+    } catch (thrown) {
+      this.#options.logger.warn({ err: toError(thrown) }, 'an ACME challenge stays open until it expires');
+    }
   }
 
   #pauseMs(failures: number): number {

@@ -26,6 +26,7 @@ export interface OrderOptions {
   requestMs: number;
   /** Resolves once every worker of every machine answers the challenge. */
   openChallenge: (challenge: AcmeChallenge) => Promise<void>;
+  /** Never rejects: the certificate may be there already. */
   closeChallenge: (token: string) => Promise<void>;
 }
 

@@ -1,6 +1,7 @@
 /** Certificates of one machine, beside its folder and the table of all machines. */
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
+import { readCertificate } from '../../../src/primary/acme/certificate.ts';
 import { AcmeFiles } from '../../../src/primary/acme/files.ts';
 import { HeldCertificates } from '../../../src/primary/acme/held-certificates.ts';
 import { Authority } from '../../support/certificates.ts';
@@ -48,4 +49,32 @@ test('a certificate that TLS refuses replaces none, neither from the table nor f
   });
   again.load(NAME);
   assert.deepEqual(again.all, []);
+});
+
+const DAY_MS = 86_400_000;
+
+/** @param begins days from now; so does ends */
+function pemOf(begins: number, ends: number): string {
+  const at = (days: number) => new Date(Date.now() + days * DAY_MS);
+  const { key, cert } = authority.issue([NAME], { notBefore: at(begins), notAfter: at(ends) });
+  return key + cert;
+}
+
+test('of two certificates all machines serve the newer one, also if it ends earlier, unless it has expired', async (t) => {
+  const [old, short, expired] = [pemOf(-3, 30), pemOf(-1, 7), pemOf(-2, -1)];
+  for (const [first, second, wanted] of [
+    [old, short, short],
+    [short, old, short],
+    [old, expired, old],
+    [expired, old, old],
+  ] as const) {
+    const table = { pem: first };
+    const machines = [makeMachine(t, table), makeMachine(t, table)] as const;
+    for (const machine of machines) await machine.look();
+    machines[0].held.keep(readCertificate(second, NAME));
+    table.pem = second;
+    for (const machine of [machines[1], ...machines]) await machine.look();
+    assert.deepEqual([table.pem, ...machines.map((machine) => machine.pem())], [wanted, wanted, wanted]);
+    for (const machine of machines) assert.equal(machine.files.certificatePem(NAME), wanted);
+  }
 });

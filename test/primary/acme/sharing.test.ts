@@ -2,7 +2,6 @@
 import assert from 'node:assert/strict';
 import { cpSync } from 'node:fs';
 import { after, type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { migrate } from '../../../src/infra/postgres/migrations.ts';
 import { AcmeTables } from '../../../src/primary/acme/tables.ts';
 import { makeMigrated, openDatabase, silent } from '../../postgres/support.ts';
@@ -23,16 +22,18 @@ test('any machine answers the challenge of the one that orders, and takes over t
   const { url } = await makeMigrated(t, server);
   const [here, there] = [await startAnswering(t), await startAnswering(t)];
   const authority = await startAuthority(t, { httpPort: there.port });
-  const machine = (answering: typeof here, names: string[]) =>
+  const machine = (answering: typeof here, names: string[], database = openDatabase(t, url)) =>
     startManager(t, authority, {
       tellWorkers: answering.tellWorkers,
       storage: tempFolder(t),
       names,
-      database: openDatabase(t, url),
+      database,
     });
   // Its workers are slow: the authority must not be called before they know the challenge.
+  const askedTwice = Promise.withResolvers<void>();
+  t.after(() => askedTwice.resolve());
   const slow = async (...told: Parameters<typeof there.tellWorkers>) => {
-    await sleep(500);
+    await askedTwice.promise;
     await there.tellWorkers(...told);
   };
   const other = machine({ ...there, tellWorkers: slow }, []);
@@ -40,7 +41,14 @@ test('any machine answers the challenge of the one that orders, and takes over t
     const rows = await openDatabase(t, url).read('select from acme_machines');
     return rows.length === 1;
   });
-  const ordering = machine(here, ['one.example']);
+  const database = openDatabase(t, url);
+  const read = t.mock.method(database, 'read');
+  const ordering = machine(here, ['one.example'], database);
+  await waitFor('the ordering machine to ask twice whether all know the challenge', () => {
+    const texts = read.mock.calls.map(({ arguments: [text] }) => String(text));
+    return texts.filter((text) => text.includes('all(tokens)')).length >= 2;
+  });
+  askedTwice.resolve();
   await waitFor('the certificate', () => ordering.manager.certificates[0], { timeoutMs: 20_000 });
   assert.deepEqual(ordering.orders, ['ok'], 'the authority was not called before the other machine knew');
   await waitFor('the challenges to be closed', () => here.challenges.size + there.challenges.size === 0);
@@ -49,6 +57,26 @@ test('any machine answers the challenge of the one that orders, and takes over t
   assert.equal(taken?.pem, ordering.manager.certificates[0]?.pem);
   assert.equal(ordersOf(authority), 1);
   assert.deepEqual([other.orders, late.orders], [[], []]);
+});
+
+test('a certificate is kept although its challenge cannot be closed', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  await database.query(`create function refuse() returns trigger language plpgsql
+    as $$ begin raise exception 'no more space'; end $$`);
+  await database.query(
+    'create trigger refuse before delete on acme_challenges for each row execute function refuse()',
+  );
+  const answering = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: answering.port });
+  const { manager, orders, lines } = startManager(t, authority, {
+    tellWorkers: answering.tellWorkers,
+    storage: tempFolder(t),
+    database: openDatabase(t, url),
+  });
+  await waitFor('the end of the order', () => orders[0]);
+  assert.deepEqual(orders, ['ok']);
+  assert.equal(manager.certificates.length, 1);
+  assert.match(JSON.stringify(lines), /stays open until it expires/);
 });
 
 test('of machines that want a certificate at once, one orders it, under the account of all', async (t) => {
