@@ -8,6 +8,7 @@ import type { BackendConnections, Exchange, ResponseSink, UpstreamRequest } from
 import { H2Session, type SessionHost } from './h2-session.ts';
 import { H2Stream, type StreamHost } from './h2-stream.ts';
 
+/** Connections that take requests. Those that drain have at least one each. */
 const SESSIONS_MAX = 32;
 const WAITING_MAX = 1024;
 
@@ -46,7 +47,7 @@ export class H2Pool implements BackendConnections, SessionHost, StreamHost {
   /** Opens a connection for those that wait, unless one is on its way. */
   #grow(): void {
     const sessions = this.#sessions;
-    if (this.#waiting.size === 0 || this.openCount >= SESSIONS_MAX) return;
+    if (this.#waiting.size === 0 || sessions.length >= SESSIONS_MAX) return;
     if (sessions.some((each) => each.isConnecting || each.hasFree || each.isStopped)) return;
     this.openCount++;
     sessions.push(new H2Session(this.#settings, this));

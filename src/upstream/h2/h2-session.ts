@@ -5,7 +5,8 @@
  * CONNECTING  (constructor)   no request may begin: the backend's SETTINGS, which say how many, have not come. What answers and
  *                             does not speak HTTP/2 never gets a request.
  * OPEN        #onSettings     requests may begin while a stream is free.
- * DRAINING    drain           no further request: the backend sent GOAWAY, the pool is closed, or the numbers of streams run out.
+ * DRAINING    drain           no further request: the backend sent GOAWAY, the pool is closed, Sluice has reset many streams, or the
+ *                             numbers of streams run out.
  * DEAD        #die            the connection is closed. Final.
  *
  * One deadline serves all states (#onDue): to connect; without streams, until the connection closes; with streams, until a backend
@@ -29,6 +30,14 @@ const DEAD = 3;
 const STREAMS_MAX = 256;
 /** Requests before a connection is replaced: the numbers of its streams end at 2^31, and every second one is ours. */
 const REQUESTS_MAX = 2 ** 29;
+/**
+ * After so many resets within so long no further request begins. Backends cut a connection that resets too many streams, with all that
+ * are open on it (CVE-2023-44487): the clients that abort their requests would end those of all others. The usual limits begin at 200.
+ */
+const RESETS_MAX = 100;
+const RESETS_MS = 30_000;
+/** RFC 9113 §7. */
+const CANCEL = 0x8;
 const DEFAULT_PARK_MS = 60_000;
 /** A backend that has said nothing for so long while streams wait is sent a PING. */
 const SILENT_MS = 30_000;
@@ -87,6 +96,9 @@ export class H2Session {
   #activeCount = 0;
   #maxActive = 0;
   #requestCount = 0;
+  /** Since #resetsSinceMs. */
+  #resetCount = 0;
+  #resetsSinceMs = 0;
   /** Streams above it were not processed (GOAWAY). */
   #lastStreamId = Number.POSITIVE_INFINITY;
   #pinging = false;
@@ -202,6 +214,18 @@ export class H2Session {
     if (this.#state === DEAD) return;
     if (this.#activeCount === 0) this.#rest();
     if (this.hasFree) this.#host.onFree(this);
+  }
+
+  /** reset ends a stream of which nobody needs the rest. */
+  reset(stream: ClientHttp2Stream): void {
+    if (stream.closed) return;
+    stream.close(CANCEL);
+    const nowMs = this.#settings.timer.monotonicMs();
+    if (nowMs - this.#resetsSinceMs > RESETS_MS) {
+      this.#resetsSinceMs = nowMs;
+      this.#resetCount = 0;
+    }
+    if (++this.#resetCount >= RESETS_MAX) this.drain();
   }
 
   /** drain lets the requests finish and closes the connection then. */

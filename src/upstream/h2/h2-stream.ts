@@ -35,7 +35,6 @@ const OVER = 3;
 /** Of frames and streams (RFC 9113 §6.2, §7). */
 const END_STREAM_FLAG = 0x1;
 const REFUSED_STREAM = 0x7;
-const CANCEL = 0x8;
 /**
  * Codes with which one side says that the other has broken the protocol: PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR,
  * COMPRESSION_ERROR, ENHANCE_YOUR_CALM.
@@ -303,7 +302,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   #complete(stream: HookedStream): void {
     this.#leave();
     // RFC 9113 §8.1: nobody needs the rest of the request.
-    if (this.#body?.ended === false) stream.close(CANCEL);
+    if (this.#body?.ended === false) stream[SESSION].reset(stream);
   }
 
   #tellHead(head: ResponseHead, completeBody: string | null): void {
@@ -386,9 +385,10 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   close(): void {
     if (this.#state === OVER) return;
     const isWaiting = this.#state === WAITING;
+    const stream = this.#stream;
     this.#leave();
     if (isWaiting) this.#host.forget(this);
-    else this.#stream?.close(CANCEL);
+    else if (stream !== null) stream[SESSION].reset(stream);
   }
 
   #leave(): void {

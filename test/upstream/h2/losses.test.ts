@@ -208,3 +208,41 @@ test('an upload that waits again ends with an error where it is given more than 
   assert.equal(backend.bodies[1], 'z', 'nothing of the first body');
   assert.equal(backend.ends(), 1);
 });
+
+test('requests that are aborted by the thousand leave those of others alone', async (t) => {
+  const waiting: ServerHttp2Stream[] = [];
+  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
+    if (path === '/waits') waiting.push(stream);
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const waits = Array.from({ length: 5 }, () =>
+    send(pool, post({ target: '/waits' }), new BodySink(['12345'])),
+  );
+  await waitFor('the requests that wait', () => waiting.length === 5);
+  for (let turn = 1; turn <= 20; turn++) {
+    const aborted = Array.from({ length: 60 }, () => send(pool, get(), new RecordingSink()));
+    await waitFor('the requests', () => backend.streams.length === 5 + turn * 60);
+    for (const sink of aborted) sink.exchange?.destroy({ memoryIsFree: true });
+    await waitFor('their ends', () => backend.streams.filter((each) => !each.destroyed).length === 5);
+  }
+  for (const stream of waiting) ok(stream);
+  for (const sink of waits) assert.equal((await sink.finished()).body.toString(), 'ok');
+  assert.ok(backend.sessions.length <= 13, `${backend.sessions.length} connections`);
+});
+
+test('connections that drain do not keep others from being opened', async (t) => {
+  const held: ServerHttp2Stream[] = [];
+  const backend = await startH2Backend(t, (stream) => {
+    held.push(stream);
+    stream.session?.close();
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  const sinks: RecordingSink[] = [];
+  for (let count = 1; count <= 40; count++) {
+    sinks.push(send(pool, get(), new RecordingSink()));
+    await waitFor('the request', () => held.length === count);
+    await waitFor('the connection to drain', () => pool.openCount === count);
+  }
+  for (const stream of held) ok(stream);
+  for (const sink of sinks) assert.equal((await sink.finished()).body.toString(), 'ok');
+});
