@@ -13,7 +13,7 @@ import type {
 } from '../../src/contract/settings.ts';
 import type { TlsAddress } from '../../src/contract/tls.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
-import { makeLogger } from '../../src/infra/logging/logger.ts';
+import { type Logger, makeLogger } from '../../src/infra/logging/logger.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
 import { WorkerMetrics } from '../../src/infra/worker-metrics.ts';
 import type { TokenTaker } from '../../src/limit/charge.ts';
@@ -75,6 +75,8 @@ export interface ProxyOptions {
   limiter?: TokenTaker;
   /** Replaces the system's. */
   clock?: Clock;
+  /** Replaces the silent one. */
+  logger?: Logger;
   /** Replaces the engine that a worker would have. */
   engine?: Engine;
 }
@@ -157,7 +159,7 @@ export async function startUnixProxy(
 export async function startProxy(t: TestContext, options: ProxyOptions): Promise<TestProxy> {
   const { clock = systemClock } = options;
   const metrics = new WorkerMetrics();
-  const logger = makeLogger({ level: 'fatal', format: 'json' });
+  const logger = options.logger ?? makeLogger({ level: 'fatal', format: 'json' });
   const faults: unknown[] = [];
   const timer = new DeadlineTimer({ clock, tickMs: TICK_MS, onError: (error) => faults.push(error) });
   timer.start();

@@ -18,6 +18,8 @@ export interface IssueOptions {
   /** Default: yesterday and tomorrow. */
   notBefore?: Date;
   notAfter?: Date;
+  /** The size of an RSA key; default: an EC key. OpenSSL refuses keys of less than 2,048 bits. */
+  rsaBits?: number;
 }
 
 const DAY_MS = 24 * 3_600_000;
@@ -43,12 +45,13 @@ export class Authority {
 
   /** issue makes a certificate for host names, IP addresses and URIs. */
   issue(names: readonly string[], options: IssueOptions = {}): Certificate {
-    const { subject = `/CN=${names[0]}`, notBefore, notAfter } = options;
+    const { subject = `/CN=${names[0]}`, notBefore, notAfter, rsaBits } = options;
+    const newKey = rsaBits === undefined ? EC_KEY : ['-newkey', `rsa:${rsaBits}`, '-nodes'];
     const paths = this.#paths(`issued-${++this.#count}`);
     const request = join(this.folder, `${this.#count}.csr`);
     const config = join(this.folder, `${this.#count}.cnf`);
     writeFileSync(config, this.#configOf(names));
-    openssl(['req', '-new', ...EC_KEY, '-subj', subject, '-keyout', paths.keyPath, '-out', request]);
+    openssl(['req', '-new', ...newKey, '-subj', subject, '-keyout', paths.keyPath, '-out', request]);
     const dates = [
       ...['-startdate', timeOf(notBefore ?? new Date(Date.now() - DAY_MS))],
       ...['-enddate', timeOf(notAfter ?? new Date(Date.now() + DAY_MS))],

@@ -23,7 +23,7 @@ import { FirstBytes } from './first-bytes.ts';
 import { type OpeningFailures, type OpeningHost, ProxyOpening } from './proxy-opening.ts';
 import { Handshake, type HandshakeHost } from './tls/handshake.ts';
 import type { Handshakes } from './tls/handshakes.ts';
-import { type ContextCache, TlsTerminator } from './tls/terminator.ts';
+import { type ContextCache, TlsTerminator, type UnusableCertificate } from './tls/terminator.ts';
 
 /** Protocols are those that a worker serves. */
 export interface Protocols {
@@ -56,12 +56,16 @@ export class Acceptor implements HandshakeHost, OpeningHost {
     this.proxies = new AddressRanges(options.address.proxyProtocol ?? []);
   }
 
-  /** useTls takes the certificates and ticket keys for handshakes from now on. See TlsTerminator, also for errors. */
-  useTls(tls: TlsAddress, ticketKeys: Buffer): void {
+  /**
+   * useTls takes the certificates and ticket keys for handshakes from now on. See TlsTerminator, also for errors.
+   * @returns the certificates that are left out
+   */
+  useTls(tls: TlsAddress, ticketKeys: Buffer): readonly UnusableCertificate[] {
     const { address, protocols } = this.#options;
     // The preferred one first.
-    const offered = address.http2 && protocols.h2 !== null ? ['h2', 'http/1.1'] : ['http/1.1'];
-    this.terminator = new TlsTerminator(tls, ticketKeys, offered, this.#contexts);
+    const alpn = address.http2 && protocols.h2 !== null ? ['h2', 'http/1.1'] : ['http/1.1'];
+    this.terminator = new TlsTerminator(tls, { ticketKeys, alpn, made: this.#contexts });
+    return this.terminator.unusable;
   }
 
   /** accept is given each accepted socket, in the turn in which it came. */

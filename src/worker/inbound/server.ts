@@ -141,12 +141,14 @@ export class InboundServer implements ConnectionOwner {
 
   /** useTls gives every expected address its certificates and ticket keys for handshakes from now on. */
   useTls({ ticketKeys, addresses }: TlsMaterial): void {
+    const { logger } = this.#deps;
     const keys = Buffer.from(ticketKeys, 'base64');
     for (const tls of addresses) {
       try {
-        this.#acceptors[tls.address]?.useTls(tls, keys);
+        for (const { names, error } of this.#acceptors[tls.address]?.useTls(tls, keys) ?? [])
+          logger.error({ names, err: error }, 'a certificate cannot be used, and is left out');
       } catch (thrown) {
-        this.#deps.logger.error({ err: toError(thrown) }, 'certificates cannot be used, the old ones stay');
+        logger.error({ err: toError(thrown) }, 'TLS cannot be changed, that of before stays');
       }
     }
   }

@@ -3,9 +3,10 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import http2 from 'node:http2';
 import { test } from 'node:test';
+import type { Logger } from '../../../src/infra/logging/logger.ts';
 import { Authority } from '../../support/certificates.ts';
 import { connectRaw } from '../../support/raw-http.ts';
-import { localTls, secureClient, secureSocket, tlsAddress } from '../../support/tls.ts';
+import { localTls, secureClient, secureSocket, tlsAddress, tlsMaterial } from '../../support/tls.ts';
 import { waitFor, within } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy, startUnixProxy } from '../support.ts';
@@ -78,6 +79,38 @@ test('B40: the certificate is that of the name asked for: exact, then one label 
     '': 'first.test',
   };
   for (const [asked, got] of Object.entries(wanted)) assert.equal(await subjectFor(asked), got, asked);
+});
+
+test('B40: a certificate that OpenSSL refuses is left out and logged by its names; the others, and later changes, come into force', async (t) => {
+  const authority = new Authority();
+  const weak = authority.issue(['weak.test'], { rsaBits: 1_024 });
+  const [good, next] = [authority.issue(['good.test']), authority.issue(['next.test'])];
+  const lines: unknown[] = [];
+  const logger = {
+    info: () => undefined,
+    error: (facts: { names: string[]; err: Error }, text: string) =>
+      lines.push([facts.names, facts.err.message.includes('ee key too small'), text]),
+  } as unknown as Logger;
+  const tls = tlsAddress([
+    [['weak.test'], weak],
+    [['good.test'], good],
+  ]);
+  const proxy = await startProxy(t, { backends: [], tls, logger });
+  assert.deepEqual(lines, [[['weak.test'], true, 'a certificate cannot be used, and is left out']]);
+  const nameFor = async (servername: string): Promise<unknown> => {
+    const socket = await secureSocket({ port: proxy.port, servername });
+    const { subject } = socket.getPeerCertificate();
+    socket.destroy();
+    return subject.CN;
+  };
+  assert.deepEqual([await nameFor('good.test'), await nameFor('weak.test')], ['good.test', 'good.test']);
+  const changed = tlsAddress([
+    [['good.test'], good],
+    [['weak.test'], weak],
+    [['next.test'], next],
+  ]);
+  proxy.server.useTls(tlsMaterial(changed));
+  assert.deepEqual([await nameFor('good.test'), await nameFor('next.test')], ['good.test', 'next.test']);
 });
 
 test('B40: a name of no certificate can be refused', async (t) => {

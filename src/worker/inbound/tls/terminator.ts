@@ -8,7 +8,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { constants, hash } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { createSecureContext, createServer, type SecureContext, type Server, type TLSSocket } from 'node:tls';
+import {
+  createSecureContext,
+  createServer,
+  type SecureContext,
+  type SecureContextOptions,
+  type Server,
+  type TLSSocket,
+} from 'node:tls';
+import { toError } from '../../../contract/errors.ts';
 import { HANDSHAKE_MS, type TlsAddress } from '../../../contract/tls.ts';
 import { CertificateNames } from './certificate-names.ts';
 
@@ -27,6 +35,22 @@ const NODE_TIMEOUT_MS = HANDSHAKE_MS * 2;
 /** Contexts by certificate and options; a change of one certificate makes one context. */
 export type ContextCache = Map<string, SecureContext>;
 
+/** A certificate that OpenSSL refuses: its names get the default certificate, or none. */
+export interface UnusableCertificate {
+  names: string[];
+  error: Error;
+}
+
+interface TerminatorOptions {
+  /** 48 bytes. */
+  ticketKeys: Buffer;
+  /** In our order of preference. */
+  alpn: string[];
+  /** Contexts of the terminator before; afterwards those of this one. */
+  made: ContextCache;
+}
+
+type Certificate = TlsAddress['certificates'][number];
 type Answer = (error: Error | null, context?: SecureContext) => void;
 
 /** The handshake that the running code is part of. */
@@ -36,32 +60,21 @@ export class TlsTerminator {
   readonly #server: Server;
   readonly #names = new CertificateNames<SecureContext>();
   readonly #refusesUnknown: boolean;
+  /** Those that this address leaves out. */
+  readonly unusable: UnusableCertificate[] = [];
 
-  /**
-   * Throws where OpenSSL cannot use a certificate; the primary has tried each of them.
-   * @param ticketKeys 48 bytes
-   * @param alpn in our order of preference
-   * @param made contexts of the terminator before; afterwards those of this one
-   */
-  constructor(address: TlsAddress, ticketKeys: Buffer, alpn: string[], made: ContextCache) {
-    const { certificates, minVersion, clientAuth, clientCa } = address;
+  /** Throws where clientCa cannot be used; the primary has tried it. */
+  constructor(address: TlsAddress, { ticketKeys, alpn, made }: TerminatorOptions) {
+    const { minVersion, clientAuth, clientCa } = address;
     const common = {
       minVersion,
       sessionIdContext: sessionIdContextOf(address),
       secureOptions: constants.SSL_OP_NO_RENEGOTIATION,
       ...(clientCa !== null && { ca: clientCa }),
     };
-    const before = new Map(made);
-    made.clear();
-    for (const { names, cert, key } of certificates) {
-      const id = JSON.stringify([cert, key, minVersion, clientAuth, clientCa]);
-      const context = before.get(id) ?? createSecureContext({ ...common, cert, key });
-      made.set(id, context);
-      for (const name of names) this.#names.add(name, context);
-    }
+    const [first, ...others] = this.#addCertificates(address, common, made);
     this.#refusesUnknown = address.unknownNames === 'refuse';
-    const [first] = certificates;
-    const mayDiffer = this.#refusesUnknown || certificates.length > 1;
+    const mayDiffer = this.#refusesUnknown || others.length > 0;
     this.#server = createServer({
       ...common,
       ...(first !== undefined && { cert: first.cert, key: first.key }),
@@ -75,6 +88,25 @@ export class TlsTerminator {
     });
     this.#server.on('secureConnection', (socket) => takeEvents()?.onSecure(socket, clientAuth));
     this.#server.on('tlsClientError', (error) => takeEvents()?.onFailed(error));
+  }
+
+  /** @returns those that OpenSSL takes: one that it refuses must not take the others down */
+  #addCertificates(address: TlsAddress, common: SecureContextOptions, made: ContextCache): Certificate[] {
+    const { certificates, minVersion, clientAuth, clientCa } = address;
+    const before = new Map(made);
+    made.clear();
+    return certificates.filter(({ names, cert, key }) => {
+      const id = JSON.stringify([cert, key, minVersion, clientAuth, clientCa]);
+      try {
+        const context = before.get(id) ?? createSecureContext({ ...common, cert, key });
+        made.set(id, context);
+        for (const name of names) this.#names.add(name, context);
+        return true;
+      } catch (thrown) {
+        this.unusable.push({ names, error: toError(thrown) });
+        return false;
+      }
+    });
   }
 
   /** start begins a handshake on an accepted socket, which node's TLSSocket owns from now on. */
