@@ -263,7 +263,7 @@ async function http2Of(
   { metrics }: DataPlaneOptions,
 ): Promise<Engine | null> {
   if (!listen.some(({ h2c, http2 }) => h2c || http2)) return null;
-  const { http2Engine } = await import('./inbound/h2/accept-http2.ts');
+  const { http2Engine } = await import('./inbound/h2/http2-engine.ts');
   return http2Engine(metrics);
 }
 

@@ -22,7 +22,7 @@ import { MemoryBucketStore } from '../../src/limit/store/memory-bucket-store.ts'
 import type { AccessRecord } from '../../src/proxy/access-log.ts';
 import { Handler } from '../../src/proxy/handler.ts';
 import { Plan } from '../../src/proxy/plan.ts';
-import { http2Engine } from '../../src/worker/inbound/h2/accept-http2.ts';
+import { http2Engine } from '../../src/worker/inbound/h2/http2-engine.ts';
 import { nodeEngine } from '../../src/worker/inbound/node/node-engine.ts';
 import { type Engine, InboundServer } from '../../src/worker/inbound/server.ts';
 import { wireEngine } from '../../src/worker/inbound/wire/wire-engine.ts';

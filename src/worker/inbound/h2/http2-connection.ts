@@ -21,10 +21,10 @@ import { HeldBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { FloodGuard, type FloodKind, hasControlFlood } from './flood-guard.ts';
+import { Http2Request, type Http2RequestOwner } from './http2-request.ts';
 import { floodOf } from './session-errors.ts';
 import { sessionOptions, UNREAD_MAX_BYTES } from './session-options.ts';
 import { StreamHeads } from './stream-head.ts';
-import { type StreamOwner, StreamRequest } from './stream-request.ts';
 
 const OPEN = 0;
 const CLOSING = 1;
@@ -41,7 +41,7 @@ const MALFORMED_MAX = 100;
 
 const REQUEST = Symbol('request');
 
-type OwnedStream = ServerHttp2Stream & { [REQUEST]?: StreamRequest };
+type OwnedStream = ServerHttp2Stream & { [REQUEST]?: Http2Request };
 
 /** SessionsShared is what all sessions of a worker have in common. */
 interface SessionsShared {
@@ -51,15 +51,15 @@ interface SessionsShared {
   countFlood: (kind: FloodKind) => void;
 }
 
-/** ClientSession is made for each connection whose protocol is HTTP/2. */
-export class ClientSession extends BaseConnection implements StreamOwner {
+/** Http2Connection is made for each connection whose protocol is HTTP/2. */
+export class Http2Connection extends BaseConnection implements Http2RequestOwner {
   readonly protocol = 'h2';
   bodyBytes = 0;
   pieces = 0;
 
   readonly #socket: Socket;
   readonly #session: ServerHttp2Session;
-  readonly #requests = new PlacedList<StreamRequest>();
+  readonly #requests = new PlacedList<Http2Request>();
   readonly #heads = new StreamHeads();
   readonly #floods = new FloodGuard();
   readonly #shared: SessionsShared;
@@ -123,14 +123,14 @@ export class ClientSession extends BaseConnection implements StreamOwner {
     this.#headBytes += head.headerBytes + head.target.length;
     // So much of a body may have come that is not counted yet, or never is because the stream is dropped.
     if (!hasEnded) this.bodyBytes += UNREAD_MAX_BYTES;
-    const request = new StreamRequest(head, hasEnded, stream, this);
+    const request = new Http2Request(head, hasEnded, stream, this);
     (stream as OwnedStream)[REQUEST] = request;
     stream.on('close', onStreamClosed);
     this.#requests.add(request);
     this.owner.serve(request);
   }
 
-  onClosed(request: StreamRequest): void {
+  onClosed(request: Http2Request): void {
     if (!request.ended && this.#state !== DEAD) this.#count('reset');
     this.#requests.remove(request);
     request.closed();

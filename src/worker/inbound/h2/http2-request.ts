@@ -20,19 +20,19 @@ const WAITING_MAX_BYTES = 65_536;
 /** A larger piece is given to node in parts of this size: each that leaves shows that the client takes bytes. */
 const PART_BYTES = 65_536;
 
-/** StreamOwner is what a stream needs of its session; implemented by ClientSession. */
-export interface StreamOwner {
+/** Http2RequestOwner is what a stream needs of its session; implemented by Http2Connection. */
+export interface Http2RequestOwner {
   readonly client: ClientFacts;
   bodyBytes: number;
   pieces: number;
   /** The head of an answer was handed over. */
   onAnswering(): void;
   onSent(): void;
-  onClosed(request: StreamRequest): void;
+  onClosed(request: Http2Request): void;
 }
 
-/** StreamRequest is made by the session for each stream. */
-export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
+/** Http2Request is made by the session for each stream. */
+export class Http2Request extends BaseRequest<Http2RequestOwner> implements Placed {
   place = NOWHERE;
   /** Parts that have left so far; the session looks whether it grows. */
   progress = 0;
@@ -55,7 +55,7 @@ export class StreamRequest extends BaseRequest<StreamOwner> implements Placed {
   #onWritten: ((error?: Error | null) => void) | null = null;
   #tunnel: TunnelEnd | null = null;
 
-  constructor(head: RequestHead, hasEnded: boolean, stream: ServerHttp2Stream, owner: StreamOwner) {
+  constructor(head: RequestHead, hasEnded: boolean, stream: ServerHttp2Stream, owner: Http2RequestOwner) {
     super(head, owner);
     this.#stream = stream;
     this.#isReceiving = !hasEnded;
