@@ -15,10 +15,11 @@ export interface PendingOwner {
   destroy(): void;
 }
 
-/** HeldBytes is what PendingMemory counts: PendingBytes, or bytes that node keeps for a connection. */
+/** HeldBytes is what PendingMemory counts: PendingBytes, or bytes that wait elsewhere for a connection or a stream. */
 export class HeldBytes {
   readonly owner: { destroy(): void } | null;
-  /** Neighbours in the queue of PendingMemory, which alone writes them. */
+  /** PendingMemory alone writes these: what it has counted, and the neighbours in its queue. */
+  countedBytes = 0;
   older: HeldBytes = this;
   younger: HeldBytes = this;
 
@@ -87,19 +88,19 @@ export class PendingBytes extends HeldBytes {
   }
 
   #swap(next: Buffer): void {
-    this.owner?.pendingMemory.resize(this, this.buffer.length, next.length);
+    this.owner?.pendingMemory.resize(this, next.length);
     this.buffer = next;
   }
 }
 
 /**
- * PendingMemory bounds the PendingBytes of all clients of a worker, which makes one.
+ * PendingMemory bounds what is held for all clients of a worker, which makes one for each kind.
  *
- * Invariant: after cutExcess, those that take more than SPARED_BYTES take at most PENDING_MAX_BYTES together. The others are never
+ * Invariant: after cutExcess, those that take more than SPARED_BYTES take at most `maxBytes` together. The others are never
  * counted or cut, however many they are.
  *
  * The client that has taken more than SPARED_BYTES for the longest time without a break is cut first, whatever it takes. So one
- * whose bytes wait for t seconds is cut only if others come to be counted with half of PENDING_MAX_BYTES within these t seconds:
+ * whose bytes wait for t seconds is cut only if others come to be counted with half of `maxBytes` within these t seconds:
  * heads that never end, and pipelines that are always full, go before an upload that waits for its backend. To send more, or to
  * have a part served, does not make a client younger.
  */
@@ -107,22 +108,29 @@ export class PendingMemory {
   /** What is counted. */
   bytes = 0;
   /** A ring without a client: its `younger` is the oldest in the queue, its `older` the youngest. */
-  readonly #ring: HeldBytes = new PendingBytes();
+  readonly #ring: HeldBytes = new HeldBytes(null);
+  readonly #maxBytes: number;
+
+  constructor(maxBytes = PENDING_MAX_BYTES) {
+    this.#maxBytes = maxBytes;
+  }
 
   /** resize is called by those that hold them. It cuts nobody, for a read is under way. */
-  resize(held: HeldBytes, fromBytes: number, toBytes: number): void {
-    const before = fromBytes > SPARED_BYTES ? fromBytes : 0;
+  resize(held: HeldBytes, toBytes: number): void {
+    const before = held.countedBytes;
     const after = toBytes > SPARED_BYTES ? toBytes : 0;
+    held.countedBytes = after;
     this.bytes += after - before;
     if (before === 0 && after > 0) link(this.#ring.older, held, this.#ring);
     else if (before > 0 && after === 0) unlink(held);
   }
 
-  /** cutExcess is called after each read. It may close the caller's connection. @param onCut is told of each that is closed */
+  /** cutExcess is called after reads, or looks. It may close the caller's connection. @param onCut is told of each that is closed */
   cutExcess(onCut: { onOverload(): void }): void {
-    while (this.bytes > PENDING_MAX_BYTES) {
+    while (this.bytes > this.#maxBytes) {
       onCut.onOverload();
       const oldest = this.#ring.younger;
+      this.resize(oldest, 0);
       oldest.owner?.destroy();
     }
   }

@@ -61,7 +61,7 @@ const FLOODS: Record<string, [kind: string, Buffer]> = {
     'invalid_frames',
     many(300, (i) => headers(idOf(i), request([], { method: 'POST' }), { ends: false })),
   ],
-  'header bombs': ['malformed', bomb()],
+  'header bombs': ['oversized_heads', bomb()],
   'tiny WINDOW_UPDATEs': ['control_bytes', many(90_000, () => frame(TYPES.window, 0, 0, number32(1)))],
   'unknown frames': ['control_bytes', many(120, () => frame(99, 0, 0, Buffer.alloc(10_000)))],
 };
@@ -105,6 +105,28 @@ test('resets that come one by one end the connection too, and each aborts its re
   assert.equal(proxy.metric('sluice_http2_floods_total', 'reset'), 1);
   await waitFor('the lines', () => proxy.lines.length >= 200);
   assert.deepEqual(new Set(proxy.lines.map(({ reason }) => reason)), new Set(['client_abort']));
+});
+
+test('pieces of an upload buy no resets', async (t) => {
+  const backend = await startCapturingBackend(t, () => null);
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  const client = await connectFrames(proxy.url);
+  t.after(() => client.close());
+  client.send(
+    post,
+    many(1_000, () => data(1, 'a')),
+  );
+  await waitFor('the pieces', () => (backend.received[0]?.match(/a/g)?.length ?? 0) > 1_000);
+  client.send(
+    many(400, (i) =>
+      Buffer.concat([
+        headers(idOf(i + 1), request()),
+        frame(TYPES.reset, 0, idOf(i + 1), number32(CODES.CANCEL)),
+      ]),
+    ),
+  );
+  await client.raw.waitForClose();
+  assert.equal(proxy.metric('sluice_http2_floods_total', 'reset'), 1);
 });
 
 test('a client that is answered may ping and reset as much as it works', async (t) => {

@@ -9,6 +9,7 @@ import {
   connectFrames,
   data,
   FLAGS,
+  type FrameClient,
   frame,
   headers,
   number32,
@@ -239,6 +240,47 @@ test('bodies that wait in all sessions of a worker are bounded together: the old
     timeoutMs: 20_000,
   });
   assert.ok(proxy.server.connectionCount >= 6, 'the others go on');
+});
+
+test('answers that wait in all connections of a worker are bounded together: those of which nothing leaves end first', async (t) => {
+  const backend = await startRawBackend((socket) => {
+    socket.once('data', (head) => {
+      socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${LARGE.length}\r\n\r\n`);
+      // More would wait in the kernel.
+      socket.write(head.toString().startsWith('GET /slow ') ? LARGE : LARGE.subarray(0, 70_000));
+    });
+  });
+  t.after(() => backend.close());
+  const access = { enabled: false, sample: 1 };
+  const proxy = await startProxy(t, { backends: [backend], h2c: true, access });
+  const ids = Array.from({ length: 128 }, (_, i) => 2 * i + 1);
+  const connect = async (streams: number[], path = '/') => {
+    const client = await connectFrames(proxy.url, settings([4, 0]));
+    t.after(() => client.close());
+    client.send(...streams.map((id) => headers(id, request([], { path }))));
+    return client;
+  };
+  // The oldest connection of all, which takes some of each answer.
+  const slowIds = ids.slice(0, 5);
+  const slow = await connect(slowIds, '/slow');
+  const reading = setInterval(() => {
+    slow.send(...slowIds.map((id) => frame(TYPES.window, 0, id, number32(66_000))));
+    slow.send(frame(TYPES.window, 0, 0, number32(330_000)));
+  }, 200);
+  t.after(() => clearInterval(reading));
+  const shed = () => proxy.metric('sluice_shed_total', 'overload');
+  const clients: FrameClient[] = [];
+  while (clients.length < 25 && shed() === 0) {
+    const client = await connect(ids);
+    clients.push(client);
+    await client.status(ids.at(-1) ?? 0);
+  }
+  await waitFor('answers to end', () => shed() > 0, { timeoutMs: 20_000 });
+  assert.ok(clients.length > 12, `after ${clients.length} connections`);
+  const resets = (of: FrameClient) => ids.filter((id) => of.all(TYPES.reset, id).length > 0).length;
+  await waitFor('the resets', () => clients.some((client) => resets(client) > 0));
+  assert.equal(resets(slow), 0, 'a client that reads slowly keeps its answers');
+  assert.equal(proxy.server.connectionCount, clients.length + 1, 'the connections go on');
 });
 
 test('bodies that nobody wants are no flood', async (t) => {

@@ -13,8 +13,6 @@ import type { RequestHead } from '../../contract/request-head.ts';
 /** BaseRequestOwner is what a request needs of its connection. */
 interface BaseRequestOwner {
   readonly client: ClientFacts;
-  /** The last byte of the answer has left. */
-  onSent(request: BaseRequest): void;
 }
 
 /** BaseRequest is one request. Once its answer has left or the client is gone, it is `over`, and its calls do nothing. */
@@ -32,8 +30,6 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
   protected continued = false;
   /** write() returned false, and onFlushed has not followed yet. */
   protected waiting = false;
-  /** The client has taken no bytes for too long. */
-  protected isStalled = false;
 
   constructor(head: RequestHead, owner: Owner) {
     this.head = head;
@@ -82,7 +78,6 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
     if (this.over) return;
     this.over = true;
     this.listener?.onSent(!this.holdsMemory);
-    this.owner.onSent(this);
   }
 
   // Called by the connection.
@@ -96,9 +91,7 @@ export abstract class BaseRequest<Owner extends BaseRequestOwner = BaseRequestOw
 
   /** The client has taken no bytes for too long. */
   stalled(): void {
-    if (this.over) return;
-    this.isStalled = true;
-    this.listener?.onStalled();
+    if (!this.over) this.listener?.onStalled();
   }
 
   gone(): void {

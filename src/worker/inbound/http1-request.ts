@@ -24,13 +24,25 @@ export abstract class Http1Request<Owner extends RequestOwner = RequestOwner> ex
   protected chunked = false;
   /** The body of the answer ends with the connection. */
   #closeDelimited = false;
+  #isStalled = false;
+
+  protected override sent(): void {
+    if (this.over) return;
+    super.sent();
+    this.owner.onSent(this);
+  }
+
+  override stalled(): void {
+    this.#isStalled = true;
+    super.stalled();
+  }
 
   /** mustClose tells whether the connection must end after this answer. Asked at most once per answer, after all other reasons. */
   protected abstract mustClose(): boolean;
 
   abort(): void {
     // A reset also frees what the kernel holds for a client that reads nothing.
-    if (!this.over) this.owner.cut({ byReset: this.#closeDelimited || this.isStalled });
+    if (!this.over) this.owner.cut({ byReset: this.#closeDelimited || this.#isStalled });
   }
 
   /** frame decides how answer and connection end (RFC 9112 §6, §9.3, §9.6). @returns all lines but Transfer-Encoding */

@@ -1,6 +1,6 @@
 /**
- * Ends a session whose frames cost more than they carry. Each kind has a budget, which real clients never use up: what they send
- * beside requests is in proportion to requests and answers. Where nghttp2 has a limit of its own it is used (session-options.ts).
+ * Tells when the frames of a connection cost more than they carry. Each kind has a budget, which real clients never use up: what they
+ * send beside requests is in proportion to requests and answers. Where nghttp2 has a limit of its own it is used (session-options.ts).
  */
 
 /** Values of the label `kind` of sluice_http2_floods_total. */
@@ -8,46 +8,53 @@ export const FLOOD_KINDS = [
   'reset',
   'ping',
   'settings',
-  'malformed',
+  'oversized_heads',
   'control_bytes',
   'continuation',
   'invalid_frames',
 ] as const;
 export type FloodKind = (typeof FLOOD_KINDS)[number];
 
-/** Resets of streams, or control frames, that may come at once; then this many a second, and one for each answer or piece of body. */
+/** Resets of streams, or control frames, that may come at once; then this many a second, and one for each answer or piece. */
 const BURST = 200;
 const PER_SEC = 20;
-/** Bytes of frames that are neither heads nor bodies: at once, a second, and for each answer or piece of body (window updates). */
+/** Heads that became no request: so many, and one for each answer. */
+const LOST_HEADS_MAX = 100;
+/** Bytes of frames that are neither heads nor bodies: at once, a second, and for each answer or piece (window updates). */
 const CONTROL_BURST_BYTES = 1 << 20;
 const CONTROL_BYTES_PER_SEC = 1_024;
 const CONTROL_BYTES_PER_PIECE = 64;
 
-/** Usage is what a session has done since it was opened. */
-export interface Usage {
-  ageMs: number;
-  readBytes: number;
-  headBytes: number;
-  bodyBytes: number;
-  /** Answers, and pieces of their bodies. */
-  pieces: number;
-}
-
-/** FloodGuard is owned by a session. */
+/** FloodGuard is owned by a connection, which writes the counts with its streams. */
 export class FloodGuard {
-  readonly #counts: Partial<Record<FloodKind, number>> = {};
+  /** Heads that became requests, and their bytes. */
+  requests = 0;
+  headBytes = 0;
+  bodyBytes = 0;
+  answers = 0;
+  /** Answers, and pieces of bodies in both directions. */
+  pieces = 0;
 
-  /** count notes one frame of a kind. @returns whether these are too many */
-  count(kind: FloodKind, { ageMs, pieces }: Pick<Usage, 'ageMs' | 'pieces'>): boolean {
-    const count = (this.#counts[kind] ?? 0) + 1;
-    this.#counts[kind] = count;
-    return count > BURST + (ageMs / 1000) * PER_SEC + pieces;
+  readonly #frames: Partial<Record<FloodKind, number>> = {};
+
+  /** count notes one frame of a kind. @param ageMs of the connection @returns whether these are too many */
+  count(kind: FloodKind, ageMs: number): boolean {
+    const count = (this.#frames[kind] ?? 0) + 1;
+    this.#frames[kind] = count;
+    // A reset request has cost a backend more than a piece of an upload costs its client.
+    const earned = kind === 'reset' ? this.answers : this.pieces;
+    return count > BURST + (ageMs / 1000) * PER_SEC + earned;
   }
-}
 
-/** hasControlFlood tells whether a session has sent mostly frames that carry nothing. */
-export function hasControlFlood({ ageMs, readBytes, headBytes, bodyBytes, pieces }: Usage): boolean {
-  const allowed =
-    CONTROL_BURST_BYTES + (ageMs / 1000) * CONTROL_BYTES_PER_SEC + pieces * CONTROL_BYTES_PER_PIECE;
-  return readBytes - headBytes - bodyBytes > allowed;
+  /**
+   * look is called about once a second.
+   * @param readBytes of the connection
+   * @param headCount heads that have begun to come
+   */
+  look(ageMs: number, readBytes: number, headCount: number): FloodKind | null {
+    const allowedBytes =
+      CONTROL_BURST_BYTES + (ageMs / 1000) * CONTROL_BYTES_PER_SEC + this.pieces * CONTROL_BYTES_PER_PIECE;
+    if (readBytes - this.headBytes - this.bodyBytes > allowedBytes) return 'control_bytes';
+    return headCount - this.requests > LOST_HEADS_MAX + this.answers ? 'oversized_heads' : null;
+  }
 }

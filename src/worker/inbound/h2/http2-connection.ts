@@ -20,7 +20,8 @@ import type { ClientFacts } from '../../../contract/downstream.ts';
 import { HeldBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
-import { FloodGuard, type FloodKind, hasControlFlood } from './flood-guard.ts';
+import { letGo, lookAtAnswers } from './answer-watch.ts';
+import { FloodGuard, type FloodKind } from './flood-guard.ts';
 import { Http2Request, type Http2RequestOwner } from './http2-request.ts';
 import { floodOf } from './session-errors.ts';
 import { sessionOptions, UNREAD_MAX_BYTES } from './session-options.ts';
@@ -36,47 +37,42 @@ const LOOK_MS = 1_000;
 /** Looks per `timeouts.headers` or `timeouts.writeIdle`, where these are short. */
 const LOOKS = 4;
 const SESSION_WINDOW_BYTES = 1 << 20;
-/** Refused heads that a session may have, beside one for every answer. */
-const MALFORMED_MAX = 100;
 
 const REQUEST = Symbol('request');
 
 type OwnedStream = ServerHttp2Stream & { [REQUEST]?: Http2Request };
 
-/** SessionsShared is what all sessions of a worker have in common. */
-interface SessionsShared {
-  /** Bounds the bodies that wait. */
-  memory: PendingMemory;
-  /** countFlood is told of each session that is ended for a flood. */
+/** Http2Shared is what all connections with HTTP/2 of a worker have in common. */
+interface Http2Shared {
+  /** Bounds the bodies that nobody has taken. */
+  bodies: PendingMemory;
+  /** Bounds the answers that no client has taken. */
+  answers: PendingMemory;
+  /** countFlood is told of each connection that is ended for a flood. */
   countFlood: (kind: FloodKind) => void;
 }
 
 /** Http2Connection is made for each connection whose protocol is HTTP/2. */
 export class Http2Connection extends BaseConnection implements Http2RequestOwner {
   readonly protocol = 'h2';
-  bodyBytes = 0;
-  pieces = 0;
+  readonly floods = new FloodGuard();
 
   readonly #socket: Socket;
   readonly #session: ServerHttp2Session;
   readonly #requests = new PlacedList<Http2Request>();
   readonly #heads = new StreamHeads();
-  readonly #floods = new FloodGuard();
-  readonly #shared: SessionsShared;
+  readonly #shared: Http2Shared;
   readonly #openedMs: number;
   #state = OPEN;
-  #headBytes = 0;
-  /** Streams that became requests, and the last one's id. */
-  #streamCount = 0;
+  /** The id of the last stream that became a request. */
   #lastStreamId = 0;
-  /** Bytes of bodies that nobody has taken yet, as of the last look. */
+  /** The bodies that nobody has taken yet, as of the last look. */
   readonly #held = new HeldBytes(this);
-  #heldBytes = 0;
   /** The id of a stream whose head had begun and not ended at the last look; 0: none. */
   #unreadHeadId = 0;
   #unreadHeadMs = 0;
 
-  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, shared: SessionsShared) {
+  constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, shared: Http2Shared) {
     super(client, owner);
     this.#socket = socket;
     this.#shared = shared;
@@ -111,7 +107,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
 
   #onStream(stream: ServerHttp2Stream, flags: number, fields: string[]): void {
     stream.on('error', ignore);
-    this.#streamCount += 1;
+    this.floods.requests += 1;
     this.#lastStreamId = stream.id ?? this.#lastStreamId;
     // A reset that came in the same read.
     if (stream.destroyed || stream.closed || this.#state === DEAD) {
@@ -120,9 +116,9 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     }
     const hasEnded = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0;
     const head = this.#heads.read(fields, hasEnded);
-    this.#headBytes += head.headerBytes + head.target.length;
+    this.floods.headBytes += head.headerBytes + head.target.length;
     // So much of a body may have come that is not counted yet, or never is because the stream is dropped.
-    if (!hasEnded) this.bodyBytes += UNREAD_MAX_BYTES;
+    if (!hasEnded) this.floods.bodyBytes += UNREAD_MAX_BYTES;
     const request = new Http2Request(head, hasEnded, stream, this);
     (stream as OwnedStream)[REQUEST] = request;
     stream.on('close', onStreamClosed);
@@ -133,19 +129,16 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
   onClosed(request: Http2Request): void {
     if (!request.ended && this.#state !== DEAD) this.#count('reset');
     this.#requests.remove(request);
-    request.closed();
+    letGo(request, this.#shared.answers);
     if (!this.idle || this.#state === DEAD) return;
     this.sinceMs = this.owner.timer.monotonicMs();
     if (this.#state === CLOSING) this.arm(CLOSING_MS);
   }
 
   onAnswering(): void {
-    this.pieces += 1;
+    this.floods.answers += 1;
+    this.floods.pieces += 1;
     if (this.#state === OPEN && this.owner.takeSurplus()) this.#close();
-  }
-
-  onSent(): void {
-    // `close` of the stream follows, or has come.
   }
 
   // Ends.
@@ -170,7 +163,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
   #end(code: number): void {
     if (this.#state === DEAD) return;
     this.#die();
-    // With a number alone node takes it for `error`.
+    // destroy(code) without an error would emit `error` with one that node makes.
     this.#session.destroy(code === constants.NGHTTP2_NO_ERROR ? undefined : new Error('flood'), code);
     // The last frames wait for a client that may take nothing.
     if (!this.#socket.destroyed) setTimeout(() => this.#socket.destroy(), CLOSING_MS).unref();
@@ -182,8 +175,9 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     for (const request of this.#requests.items.slice()) {
       this.#requests.remove(request);
       request.gone();
+      letGo(request, this.#shared.answers);
     }
-    this.#hold(0);
+    this.#shared.bodies.resize(this.#held, 0);
     this.leave();
   }
 
@@ -199,7 +193,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
   }
 
   #count(kind: FloodKind): void {
-    if (this.#floods.count(kind, { ageMs: this.#ageMs, pieces: this.pieces })) this.#endFlood(kind);
+    if (this.floods.count(kind, this.#ageMs)) this.#endFlood(kind);
   }
 
   #endFlood(kind: FloodKind): void {
@@ -216,9 +210,11 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
       this.#end(constants.NGHTTP2_NO_ERROR);
       return;
     }
-    this.#lookAtAnswers(nowMs);
-    this.#countHeld();
-    this.#lookForFloods();
+    this.#lookAtMemory(nowMs);
+    // Ids are odd.
+    const headCount = (this.#newestHeadId + 1) / 2;
+    const flood = this.floods.look(this.#ageMs, this.#socket.bytesRead, headCount);
+    if (flood !== null) this.#endFlood(flood);
     if (this.#state === DEAD || this.#isOverdue(nowMs)) return;
     this.#armLook();
   }
@@ -228,39 +224,16 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     this.arm(Math.min(LOOK_MS, (this.idle ? headersMs : writeIdleMs) / LOOKS));
   }
 
-  #lookAtAnswers(nowMs: number): void {
-    const { writeIdleMs } = this.owner.plan.timeouts;
-    for (const request of this.#requests.items.slice()) {
-      if (!request.blocked) request.progressMs = 0;
-      else if (request.progressMs === 0 || request.progress !== request.seenProgress) {
-        request.progressMs = nowMs;
-        request.seenProgress = request.progress;
-      } else if (nowMs - request.progressMs >= writeIdleMs) request.stalled();
-    }
-  }
-
-  /** The bodies that wait in all sessions of the worker are bounded together; see PendingMemory. */
-  #countHeld(): void {
-    let bytes = 0;
-    for (const request of this.#requests.items) bytes += request.unreadBytes;
-    this.#hold(bytes);
-    this.#shared.memory.cutExcess(this.owner);
-  }
-
-  #hold(bytes: number): void {
-    this.#shared.memory.resize(this.#held, this.#heldBytes, bytes);
-    this.#heldBytes = bytes;
-  }
-
-  #lookForFloods(): void {
-    const { bodyBytes, pieces } = this;
-    const readBytes = this.#socket.bytesRead;
-    if (hasControlFlood({ ageMs: this.#ageMs, readBytes, headBytes: this.#headBytes, bodyBytes, pieces })) {
-      this.#endFlood('control_bytes');
-    }
-    // Ids are odd. Those that became no request were malformed, too large, or left out by the client.
-    const lost = (this.#newestHeadId + 1) / 2 - this.#streamCount;
-    if (lost > MALFORMED_MAX + this.pieces) this.#endFlood('malformed');
+  /** What waits in both directions is bounded for all connections together; this one may not be the one that ends. */
+  #lookAtMemory(nowMs: number): void {
+    const { bodies, answers } = this.#shared;
+    const requests = this.#requests.items;
+    let bodyBytes = 0;
+    for (const request of requests) bodyBytes += request.unreadBytes;
+    bodies.resize(this.#held, bodyBytes);
+    bodies.cutExcess(this.owner);
+    lookAtAnswers(requests, answers, { nowMs, writeIdleMs: this.owner.plan.timeouts.writeIdleMs });
+    answers.cutExcess(this.owner);
   }
 
   /** Whether a head, or the silence before one, has taken too long: then the session is closed. */
@@ -268,7 +241,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     const { headersMs, keepAliveMs } = this.owner.plan.timeouts;
     const newest = this.#newestHeadId;
     const hasUnreadHead = newest > this.#lastStreamId;
-    const isFirst = this.#streamCount === 0;
+    const isFirst = this.floods.requests === 0;
     const sinceMs = nowMs - this.sinceMs;
     if (!hasUnreadHead || newest !== this.#unreadHeadId) this.#unreadHeadMs = nowMs;
     this.#unreadHeadId = hasUnreadHead ? newest : 0;
@@ -283,7 +256,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
 
 /** One listener for all streams: a closure for each would be garbage. */
 function onStreamClosed(this: OwnedStream): void {
-  this[REQUEST]?.onClose();
+  this[REQUEST]?.closed();
 }
 
 function ignore(): void {

@@ -1,12 +1,15 @@
-/** One stream of a session, as the proxy sees it (Downstream). */
+/** One stream of a connection, as the proxy sees it (Downstream). */
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ClientFacts, ClientStream, ResponseStart, TunnelEnd } from '../../../contract/downstream.ts';
 import { LbError } from '../../../contract/errors.ts';
 import type { RequestHead } from '../../../contract/request-head.ts';
+import { FIRST_BUFFER_BYTES } from '../../../http1/body-buffers.ts';
 import { withoutFields } from '../../../http1/field-lines.ts';
+import type { HeldBytes } from '../../../http1/pending-bytes.ts';
 import { NOWHERE, type Placed } from '../../../infra/placed-list.ts';
 import { BaseRequest, mayHaveBody } from '../base-request.ts';
 import { answerFields, fieldObject } from './answer-fields.ts';
+import type { FloodGuard } from './flood-guard.ts';
 import { StreamWire } from './stream-wire.ts';
 
 /** HTTP/2 does without this answer key (RFC 8441 §5). */
@@ -20,25 +23,25 @@ const WAITING_MAX_BYTES = 65_536;
 /** A larger piece is given to node in parts of this size: each that leaves shows that the client takes bytes. */
 const PART_BYTES = 65_536;
 
-/** Http2RequestOwner is what a stream needs of its session; implemented by Http2Connection. */
+/** Http2RequestOwner is what a stream needs of its connection; implemented by Http2Connection. */
 export interface Http2RequestOwner {
   readonly client: ClientFacts;
-  bodyBytes: number;
-  pieces: number;
+  /** Counts what the stream carries. */
+  readonly floods: FloodGuard;
   /** The head of an answer was handed over. */
   onAnswering(): void;
-  onSent(): void;
+  /** The stream is closed. */
   onClosed(request: Http2Request): void;
 }
 
-/** Http2Request is made by the session for each stream. */
+/** Http2Request is made by the connection for each stream. */
 export class Http2Request extends BaseRequest<Http2RequestOwner> implements Placed {
   place = NOWHERE;
-  /** Parts that have left so far; the session looks whether it grows. */
-  progress = 0;
-  /** Written by the session: what `progress` was at its last change that was seen, and when (monotonic; 0: nothing is owed). */
+  /** Written by lookAtAnswers: what `progress` was at its last change that was seen, and when (monotonic; 0: nothing is owed). */
   seenProgress = 0;
   progressMs = 0;
+  /** Made by lookAtAnswers for an answer that is counted. */
+  held: HeldBytes | null = null;
 
   readonly #stream: ServerHttp2Stream;
   /** Whether more of the request may come. */
@@ -53,7 +56,10 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   #rest: Buffer | null = null;
   /** Made with the first piece: most answers leave in one. */
   #onWritten: ((error?: Error | null) => void) | null = null;
+  /** Parts of the answer that have left. */
+  #parts = 0;
   #tunnel: TunnelEnd | null = null;
+  #tunnelWire: StreamWire | null = null;
 
   constructor(head: RequestHead, hasEnded: boolean, stream: ServerHttp2Stream, owner: Http2RequestOwner) {
     super(head, owner);
@@ -71,6 +77,17 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     return this.started && (this.ended || this.waiting || this.#stream.writableLength > 0);
   }
 
+  /** Grows with what has left of the answer, or of the tunnel. */
+  get progress(): number {
+    return this.#tunnelWire?.takenBytes ?? this.#parts;
+  }
+
+  /** The memory of what waits to leave. A piece that waits keeps the whole buffer of the backend's connection. */
+  get heldBytes(): number {
+    const bytes = this.#stream.writableLength + (this.#rest?.length ?? 0);
+    return this.waiting ? Math.max(bytes, FIRST_BUFFER_BYTES) : bytes;
+  }
+
   /** Bytes of the body that have come and that nobody has taken. */
   get unreadBytes(): number {
     return this.#isReceiving ? this.#stream.readableLength : 0;
@@ -83,8 +100,8 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     this.#reading = true;
     const stream = this.#stream;
     stream.on('data', (piece: Buffer) => {
-      this.owner.bodyBytes += piece.length;
-      this.owner.pieces += 1;
+      this.owner.floods.bodyBytes += piece.length;
+      this.owner.floods.pieces += 1;
       if (this.over || this.#stopped) return;
       this.listener?.onRequestBody(piece);
     });
@@ -172,19 +189,26 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     // A stream that has just closed says so to its wire.
     if (!this.#isClosed) stream.respond(answerFields(200, withoutFields(lines, ACCEPT_NAME), -1));
     this.owner.onAnswering();
-    const wire = new StreamWire(stream, tunnel.events, this.owner);
-    return { wire, takeEarly: () => NOTHING, onTunnelOver: () => (this.#tunnel = null) };
+    const wire = new StreamWire(stream, tunnel.events, this.owner.floods);
+    this.#tunnelWire = wire;
+    return { wire, takeEarly: () => NOTHING, onTunnelOver: () => (this.#tunnel = this.#tunnelWire = null) };
   }
 
-  /** The session has ended. */
+  /** The connection has ended. */
   override gone(): void {
-    if (this.#tunnel !== null) this.#tunnel.events.onBroken(new Error('session closed'));
+    if (this.#tunnel !== null) this.#tunnel.events.onBroken(new Error('connection closed'));
     else super.gone();
+  }
+
+  /** destroy is called by PendingMemory: answers hold too much in this worker. */
+  destroy(): void {
+    if (this.#tunnel !== null) this.gone();
+    else this.abort();
   }
 
   write(chunk: Buffer): boolean {
     if (this.over || this.#isClosed || chunk.length === 0) return true;
-    this.owner.pieces += 1;
+    this.owner.floods.pieces += 1;
     const stream = this.#stream;
     if (chunk.length <= COPIED_MAX_BYTES && stream.writableLength < WAITING_MAX_BYTES) {
       this.#give(Buffer.from(chunk));
@@ -210,7 +234,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   }
 
   #written(error: Error | null): void {
-    this.progress += 1;
+    this.#parts += 1;
     // node also calls this for a stream that is destroyed, while its bytes may be on their way.
     if (error !== null || this.over || this.#stream.destroyed) return;
     if (this.#rest !== null) this.#writePart();
@@ -254,12 +278,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     return this.#stream.closed || this.#stream.destroyed;
   }
 
-  /** onClose is called when the stream is closed; the session decides what that means. */
-  onClose(): void {
-    this.owner.onClosed(this);
-  }
-
-  // Called by the session.
+  // Called by the connection.
 
   /** closed is called when the stream is closed. */
   closed(): void {
@@ -267,6 +286,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     const { rstCode } = this.#stream;
     if (this.ended && rstCode === constants.NGHTTP2_NO_ERROR && this.#rest === null) this.sent();
     else this.gone();
+    this.owner.onClosed(this);
   }
 
   protected override get holdsMemory(): boolean {

@@ -3,27 +3,22 @@ import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import type { WireEvents } from '../../../contract/wire.ts';
 import { SocketWire } from '../../../infra/wire/socket-wire.ts';
+import type { FloodGuard } from './flood-guard.ts';
 
 /** Texts that may wait for the client while the other side is read on: node sends none in the turn in which it gets it. */
 const WAITING_MAX_BYTES = 65_536;
 
-/** StreamTraffic is the session, whose guard against floods counts what streams carry. */
-interface StreamTraffic {
-  bodyBytes: number;
-  pieces: number;
-}
-
 /** A stream is used like a socket. Its FIN is END_STREAM, and its reset is RST_STREAM with CANCEL (RFC 8441 §5). */
 export class StreamWire extends SocketWire {
   readonly #stream: ServerHttp2Stream;
-  readonly #session: StreamTraffic;
+  readonly #floods: FloodGuard;
   #writtenBytes = 0;
 
-  constructor(stream: ServerHttp2Stream, events: WireEvents, session: StreamTraffic) {
+  constructor(stream: ServerHttp2Stream, events: WireEvents, floods: FloodGuard) {
     // A Duplex has all that SocketWire uses of a socket, but for its counts of bytes and its resets.
     super(stream as unknown as Socket, events);
     this.#stream = stream;
-    this.#session = session;
+    this.#floods = floods;
     this.takeData();
   }
 
@@ -39,7 +34,7 @@ export class StreamWire extends SocketWire {
   }
 
   override take(chunk: Buffer): void {
-    this.#session.bodyBytes += chunk.length;
+    this.#floods.bodyBytes += chunk.length;
     super.take(chunk);
   }
 
@@ -55,7 +50,7 @@ export class StreamWire extends SocketWire {
   }
 
   #count(byteCount: number): void {
-    this.#session.pieces += 1;
+    this.#floods.pieces += 1;
     this.#writtenBytes += byteCount;
   }
 
