@@ -26,7 +26,7 @@ export class H2Pool implements BackendConnections, SessionHost, StreamHost {
     this.#settings = settings;
   }
 
-  /** A connection that has just broken is not in the list any more, so `fresh` needs no other way. */
+  /** A connection that has just broken has no free stream, so `fresh` needs no other way. */
   start(request: UpstreamRequest, sink: ResponseSink, _options: { fresh: boolean }): Exchange {
     const session = this.#waiting.size === 0 ? this.#sessions.find((each) => each.hasFree) : undefined;
     const options = { reused: session !== undefined, settings: this.#settings, host: this };
@@ -73,8 +73,10 @@ export class H2Pool implements BackendConnections, SessionHost, StreamHost {
   }
 
   onDraining(session: H2Session): void {
-    this.#remove(session);
-    this.#grow();
+    if (!this.#remove(session)) return;
+    if (session.hasServed) this.#grow();
+    // The next one would end as this one did, and so on without a pause.
+    else this.#failWaiting(session.lostBy ?? new Error('closed before a request'));
   }
 
   onClosed(session: H2Session): void {
@@ -82,15 +84,21 @@ export class H2Pool implements BackendConnections, SessionHost, StreamHost {
     this.onDraining(session);
   }
 
-  #remove(session: H2Session): void {
-    const index = this.#sessions.indexOf(session);
-    if (index >= 0) this.#sessions.splice(index, 1);
-  }
-
-  /** No other connection is tried at once: the next request that waits opens one. */
   onConnectFailed(session: H2Session, cause: Error): void {
     this.openCount--;
     this.#remove(session);
+    this.#failWaiting(cause);
+  }
+
+  /** @returns whether it was in the list */
+  #remove(session: H2Session): boolean {
+    const index = this.#sessions.indexOf(session);
+    if (index >= 0) this.#sessions.splice(index, 1);
+    return index >= 0;
+  }
+
+  /** No other connection is tried at once: the next request that waits opens one. */
+  #failWaiting(cause: Error): void {
     // Those that wait for a stream of an open connection go on waiting.
     if (this.#sessions.length > 0) return;
     const code = isOwnShortage(cause) ? 'overload' : 'connect_failed';

@@ -176,7 +176,12 @@ export class H2Session {
   }
 
   get hasFree(): boolean {
-    return this.#state === OPEN && this.#activeCount < this.#maxActive;
+    return this.#state === OPEN && this.#activeCount < this.#maxActive && !this.isLost;
+  }
+
+  /** Whether a request has begun on it. */
+  get hasServed(): boolean {
+    return this.#requestCount > 0;
   }
 
   /** Whether the backend allows no streams at all; another connection would not help. */
@@ -212,6 +217,8 @@ export class H2Session {
   leave(): void {
     this.#activeCount--;
     if (this.#state === DEAD) return;
+    // After an error of the protocol node ends all streams first, and waits for the socket.
+    if (this.isLost) this.drain();
     if (this.#activeCount === 0) this.#rest();
     if (this.hasFree) this.#host.onFree(this);
   }

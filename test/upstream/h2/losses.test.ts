@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
+import type { LbError } from '../../../src/contract/errors.ts';
 import { fieldBlock, NGHTTP2_REFUSED_STREAM, startH2Backend, startRawBackend } from '../../support/h2.ts';
 import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -245,4 +246,30 @@ test('connections that drain do not keep others from being opened', async (t) =>
   }
   for (const stream of held) ok(stream);
   for (const sink of sinks) assert.equal((await sink.finished()).body.toString(), 'ok');
+});
+
+test('requests that follow an error of the protocol at once go to a new connection', async (t) => {
+  const ids: number[] = [];
+  const backend = await startRawBackend(t, (socket, { type, streamId, connection }) => {
+    if (type !== TYPES.headers) return;
+    ids.push(streamId);
+    if (connection === 1 || ids.length === 1)
+      socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
+    // DATA on no stream.
+    if (ids.length === 3) socket.write(frame(TYPES.data, 0, 0, 'boom'));
+  });
+  const pool = makeH2Pool(t, { port: backend.port });
+  await ask(pool);
+  const again: RecordingSink[] = [];
+  class RepeatingSink extends RecordingSink {
+    override onError(error: LbError): void {
+      super.onError(error);
+      again.push(send(pool, get(), new RecordingSink(), { fresh: true }));
+    }
+  }
+  const lost = [send(pool, get(), new RepeatingSink()), send(pool, get(), new RepeatingSink())];
+  for (const sink of lost) assert.equal((await sink.finished()).error?.retryable, true);
+  for (const sink of again) assert.equal((await sink.finished()).head?.status, 200);
+  assert.equal(again.length, 2);
+  assert.equal(backend.sockets.length, 2);
 });

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { createServer as createHttpServer } from 'node:http';
 import type { ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { freePort } from '../../support/free-port.ts';
 import { fieldBlock, startH2Backend, startRawBackend } from '../../support/h2.ts';
-import { frame, TYPES } from '../../support/h2-frames.ts';
+import { frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, listen, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { post } from './support.ts';
@@ -13,6 +14,9 @@ const ok = (stream: ServerHttp2Stream): void => {
   stream.respond({ ':status': 200 });
   stream.end('ok');
 };
+
+/** SETTINGS_MAX_CONCURRENT_STREAMS. */
+const MAX_STREAMS = 3;
 
 test('requests share one connection, also those that come before it is open', async (t) => {
   const backend = await startH2Backend(t, ok);
@@ -104,6 +108,32 @@ test('a backend that speaks HTTP/1.1 only, or nothing, never gets a request', as
   const mute = await startRawBackend(t, () => undefined, null);
   const silent = await ask(makeH2Pool(t, { port: mute.port, connectMs: 100 }));
   assert.equal(silent.error?.code, 'connect_failed');
+});
+
+test('a backend that ends connections which served nothing is connect_failed, and is not connected again at once', async (t) => {
+  const endings = [
+    (socket: Socket) => socket.end(),
+    (socket: Socket) => socket.write(frame(TYPES.goaway, 0, 0, Buffer.alloc(8))),
+  ];
+  for (const end of endings) {
+    const backend = await startRawBackend(
+      t,
+      (socket, { type, flags }) => {
+        if (type === TYPES.settings && flags === 0) socket.write(settings([MAX_STREAMS, 0]));
+        if (type === TYPES.settings && flags === 1) end(socket);
+      },
+      null,
+    );
+    const pool = makeH2Pool(t, { port: backend.port });
+    const sinks = await Promise.all([ask(pool), ask(pool)]);
+    for (const sink of sinks) {
+      assert.equal(sink.error?.code, 'connect_failed');
+      assert.equal(sink.error?.retryable, true);
+    }
+    assert.equal(backend.sockets.length, 1);
+    assert.equal((await ask(pool)).error?.code, 'connect_failed');
+    assert.equal(backend.sockets.length, 2, 'the next request tries again');
+  }
 });
 
 test('an idle connection is closed after parkMs', async (t) => {
