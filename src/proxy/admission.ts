@@ -27,6 +27,7 @@ const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)(.*)$/i;
 const TARGET = /^[\x21\x22\x24-\x7e]+$/;
 /** Origin-form that is its own normal form: no escape, dot segment or empty segment in its path. */
 const SIMPLE_TARGET = /^(?:\/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\/?(?:\?[\x21\x22\x24-\x7e]*)?$/;
+const SECURE_SCHEME = /^(?:https|wss)[ \t]*(?:,|$)/i;
 /** Methods whose requests say `Content-Length: 0` when they have no body (RFC 9110 §8.6). */
 const METHODS_WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH']);
 /** RFC 8555 §8.3. */
@@ -40,7 +41,7 @@ let goodHost = 'localhost';
 export class Admission {
   readonly head: RequestHead;
   readonly peer: KnownAddress;
-  /** `https` where the client's TLS ended here, or at a trusted proxy that says so. */
+  /** `https` where the client's TLS ended here; a trusted proxy may say anything (see isSecure). */
   readonly scheme: string;
   /** As sent; `''` where an HTTP/1.0 client sent none. */
   host = '';
@@ -187,8 +188,7 @@ export class Admission {
 
   #findRoute(plan: Plan): Outcome | null {
     const { method } = this.head;
-    const isPlain = this.scheme === 'http' || this.scheme.toLowerCase() !== 'https';
-    const router = isPlain ? plan.router : plan.secureRouter;
+    const router = isSecure(this.scheme) ? plan.secureRouter : plan.router;
     const host = routingHost(this.host);
     const path = this.#path;
     const route = router.find(host, path, method);
@@ -203,4 +203,9 @@ export class Admission {
     this.allow = router.allowedMethods(host, path);
     return this.allow.length > 0 ? OUTCOMES.method_not_allowed : OUTCOMES.no_route;
   }
+}
+
+/** What a trusted proxy says may be a list, the client's own scheme first, and some say `wss` of a WebSocket. */
+function isSecure(scheme: string): boolean {
+  return scheme === 'https' || (scheme !== 'http' && SECURE_SCHEME.test(scheme));
 }
