@@ -143,6 +143,20 @@ export function isTrailerAllowed(name: string): boolean {
   return !NO_TRAILERS.has(lower) && !NO_TRAILERS_PREFIX.test(lower);
 }
 
+/** What frames or routes a message, or belongs to a connection. */
+const NO_METADATA = wordSet(`
+  host content-length transfer-encoding te trailer expect connection keep-alive upgrade http2-settings
+  proxy-connection proxy-authenticate proxy-authorization proxy-authentication-info`);
+
+/**
+ * isMetadata is isTrailerAllowed for the answer to a gRPC call. Its client takes trailers for what the author of the service has named,
+ * and never for fields of the head, so that `date`, `x-request-id`, `content-language` or `authorization` do no harm.
+ * @param lowerName a token
+ */
+export function isMetadata(lowerName: string): boolean {
+  return !NO_METADATA.has(lowerName);
+}
+
 /** isFraming tells whether a field of this name says where a message ends. */
 export function isFraming(name: string): boolean {
   const found = classOf(name);

@@ -35,9 +35,11 @@ export class GrpcCall {
   /** The end of the backend's answer. */
   onTrailers(rawTrailers: readonly string[]): void {
     this.#record.grpcStatus ??= statusInTrailers(rawTrailers);
+    this.onWhole();
   }
 
-  onOver(): void {
+  /** The answer is there: a client that reads it slowly keeps nobody waiting. Also called when the call is over. */
+  onWhole(): void {
     if (this.#deadline !== null) this.#timer.remove(this.#deadline);
   }
 

@@ -6,7 +6,8 @@ import type { Outcome } from '../contract/outcomes.ts';
 import type { RequestHead } from '../contract/request-head.ts';
 import { fieldValues } from '../http1/field-lines.ts';
 
-const TYPE = 'content-type: application/grpc';
+/** Also with a suffix (`+proto`) or parameters. `application/grpc-web` is a protocol of its own, made for HTTP/1.1. */
+const TYPE = /(?:^|\n)content-type: application\/grpc[+;\r]/;
 const STATUS_NAME = 'grpc-status';
 const STATUS = /^\d{1,2}$/;
 /** 8 digits and a unit. */
@@ -26,9 +27,7 @@ const INTERNAL = 13;
 
 /** isGrpcCall tells whether a request is one; gRPC knows no version but HTTP/2. */
 export function isGrpcCall({ httpVersion, method, lines }: RequestHead): boolean {
-  if (httpVersion !== 20 || method !== 'POST') return false;
-  const at = lines.indexOf(TYPE);
-  return at === 0 || (at > 0 && lines.charCodeAt(at - 1) === 0x0a);
+  return httpVersion === 20 && method === 'POST' && TYPE.test(lines);
 }
 
 /** grpcTimeoutMs is how long the client waits, as `grpc-timeout` says; Infinity where it does not. */

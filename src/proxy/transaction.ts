@@ -164,7 +164,8 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const hostLine = host === '' ? '' : `Host: ${host}\r\n`;
     const { ends } = this.#downstream.client;
     const { method } = head;
-    this.#request = { method, target, headerLines: hostLine + lines, bodyLength, upgrade, ends };
+    const isGrpc = this.#grpc !== null;
+    this.#request = { method, target, headerLines: hostLine + lines, bodyLength, upgrade, ends, isGrpc };
     if (head.hasBody) this.#body = new RequestBody(this.#downstream, this.#deps.timer, this.#plan, this);
     if (!this.#attemptNext()) this.#refuse(OUTCOMES.no_backend);
   }
@@ -225,6 +226,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
       this.#grpc?.onHead(head.lines);
       if (completeBody === null) this.#downstream.start(start);
       else {
+        this.#grpc?.onWhole();
         this.#record.bytesOut += completeBody.length;
         this.#downstream.complete(start, completeBody);
       }
@@ -415,7 +417,7 @@ export class Transaction implements DownstreamListener, ResponseSink {
     if (this.#over) return;
     this.#over = true;
     this.#fillRecord();
-    this.#grpc?.onOver();
+    this.#grpc?.onWhole();
     conclude(this.#record, this.#stats, this.#plan, this.#deps);
     this.#plan.leave();
   }

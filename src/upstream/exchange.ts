@@ -24,6 +24,8 @@ export interface UpstreamRequest {
   upgrade: string;
   /** Those of the client's connection, for a PROXY header. */
   ends?: ConnectionEnds;
+  /** A gRPC call: trailers of its answer are metadata. Default false. */
+  isGrpc?: boolean;
 }
 
 /** ResponseHead is made by the parser, one per head. Texts are latin1. */

@@ -91,6 +91,23 @@ test('B24: a Connection token removes a field unless its name is protected', () 
   assert.deepEqual(names.connectionTokens(' Close , X-Hop,, a b,\tTE'), ['close', 'x-hop', 'te']);
 });
 
+test('metadata of gRPC is any name but those of framing, routing and connections', () => {
+  for (const name of ['error_code', 'x-request-id', 'date', 'content-type', 'set-cookie', 'user-agent']) {
+    assert.equal(names.isMetadata(name), true, name);
+  }
+  for (const name of [
+    'content-length',
+    'trailer',
+    'te',
+    'host',
+    'connection',
+    'proxy-connection',
+    'upgrade',
+  ]) {
+    assert.equal(names.isMetadata(name), false, name);
+  }
+});
+
 test('trailers pass, except for framing, routing and authentication names', () => {
   for (const name of ['X-Checksum', 'grpc-status', 'Server-Timing', 'ETag']) {
     assert.equal(names.isTrailerAllowed(name), true, name);

@@ -102,13 +102,17 @@ function takeField(head: ResponseHead, name: string, value: string): boolean | s
   }
 }
 
-/** readTrailers lists name and value of the trailers that may pass on. */
-export function readTrailers(raw: readonly string[]): string[] {
+/** readTrailers lists name and value of the trailers that may pass on. Names with `_` do, as in heads of answers. */
+export function readTrailers(raw: readonly string[], isGrpc: boolean): string[] {
   const trailers: string[] = [];
   for (let i = 0; i + 1 < raw.length && i < 2 * HEADERS_MAX_COUNT; i += 2) {
     const name = raw[i]!;
     const value = raw[i + 1]!;
-    if (NAME.test(name) && names.isTrailerAllowed(name) && !BAD_VALUE.test(value)) trailers.push(name, value);
+    if (!NAME.test(name) || BAD_VALUE.test(value)) continue;
+    const mayPass = isGrpc
+      ? names.isMetadata(name)
+      : names.isTrailerAllowed(name) || names.classOf(name) === names.UNDERSCORE;
+    if (mayPass) trailers.push(name, value);
   }
   return trailers;
 }

@@ -280,7 +280,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   }
 
   onTrailers(raw: string[]): void {
-    this.#answerTrailers = readTrailers(raw);
+    this.#answerTrailers = readTrailers(raw, this.#request.isGrpc === true);
   }
 
   onEnded(): void {

@@ -40,6 +40,30 @@ test('metadata, error details and trailers pass both ways', async (t) => {
   assert.equal(proxy.metric('sluice_requests_total', 'grpc_9'), 1);
 });
 
+test('trailing metadata keeps every name that its author may choose', async (t) => {
+  const sent = {
+    error_code: 'E_7',
+    'x-request-id': 'theirs',
+    date: 'tomorrow',
+    'content-language': 'de',
+    authorization: 'renewed',
+    'set-cookie': 'a=1',
+    location: 'shelf 4',
+  };
+  const port = await startService(t, {
+    say: (call: grpc.ServerUnaryCall<string, string>, reply: grpc.sendUnaryData<string>) => {
+      const trailers = new grpc.Metadata();
+      for (const [name, value] of Object.entries(sent)) trailers.set(name, value);
+      reply(null, call.request, trailers);
+    },
+  });
+  const proxy = await startGrpcProxy(t, [port]);
+  const { code, trailers } = await say(clientOf(t, proxy), 'hello');
+  assert.equal(code, grpc.status.OK);
+  const received = Object.keys(sent).map((name) => [name, trailers.get(name)[0]]);
+  assert.deepEqual(Object.fromEntries(received), sent);
+});
+
 test('a trailers-only answer passes as one', async (t) => {
   const proxy = await startGrpcProxy(t, [await startService(t, {})]);
   const { code, head } = await say(clientOf(t, proxy), 'hello', { path: '/test.Texts/Unknown' });

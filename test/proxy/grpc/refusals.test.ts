@@ -82,6 +82,39 @@ test('grpc-timeout is passed on, and ends the call at the backend when the clien
   assert.deepEqual([line.grpcStatus, line.reason], [4, 'upstream_timeout']);
 });
 
+test('a deadline that passes while a client reads its whole answer is none', async (t) => {
+  const message = Buffer.alloc(50_000, 'x');
+  const backend = await startH2Backend(t, (stream, headers) => {
+    if (headers[':path'] !== '/test.Texts/Say') return;
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+    stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+    stream.end(message);
+  });
+  const proxy = await startGrpcProxy(t, [backend.port]);
+  // All of the answer waits in Sluice, but for its beginning.
+  const session = connect(proxy.url, { settings: { initialWindowSize: 1_000 } });
+  t.after(() => session.destroy());
+  const call = (path: string) => {
+    const fields = { 'content-type': 'application/grpc', te: 'trailers', 'grpc-timeout': '1S' };
+    const stream = session.request({ ':method': 'POST', ':path': path, ...fields });
+    stream.end(Buffer.alloc(5));
+    return stream;
+  };
+  const slow = call('/test.Texts/Say');
+  await waitFor('the backend to have sent everything', () => backend.streams[0]?.closed);
+  // Its deadline comes after that of the call before.
+  const late = call('/test.Texts/Never');
+  const refusal = await new Promise<Record<string, unknown>>((resolve) => late.on('response', resolve));
+  assert.equal(refusal['grpc-status'], '4');
+  const trailers = new Promise<Record<string, unknown>>((resolve) => slow.on('trailers', resolve));
+  let received = 0;
+  for await (const piece of slow) received += piece.length;
+  assert.equal(received, message.length);
+  assert.equal((await trailers)['grpc-status'], '0');
+  const line = await accessLineOf(proxy, ({ path }) => path === '/test.Texts/Say');
+  assert.deepEqual([line.grpcStatus, line.reason], [0, 'ok']);
+});
+
 test('a stream whose backend is lost ends with UNAVAILABLE behind the messages that have come', async (t) => {
   const backend = await startH2Backend(t, (stream) => {
     stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
@@ -113,7 +146,8 @@ test('a request of HTTP/2 that is no call gets problem+json', async (t) => {
   const proxy = await startGrpcProxy(t, [await freePort()]);
   const session = connect(proxy.url);
   t.after(() => session.destroy());
-  for (const type of ['text/plain', 'x; content-type: application/grpc']) {
+  const types = ['text/plain', 'x; content-type: application/grpc'];
+  for (const type of [...types, 'application/grpc-web', 'application/grpc-web+proto', 'application/grpcx']) {
     const stream = session.request({ ':method': 'POST', ':path': '/', 'content-type': type });
     stream.end('x');
     const fields = await new Promise<Record<string, unknown>>((resolve) => stream.on('response', resolve));

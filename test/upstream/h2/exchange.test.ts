@@ -22,7 +22,7 @@ test('an answer gives its head in lines, its body and its trailers', async (t) =
   const backend = await startH2Backend(t, (stream) => {
     stream.respond({ ':status': 200, 'set-cookie': ['a=1', 'b=2'], 'x-y': 'z' }, { waitForTrailers: true });
     stream.on('wantTrailers', () =>
-      stream.sendTrailers({ 'grpc-status': '0', 'content-type': 'no/trailer' }),
+      stream.sendTrailers({ 'grpc-status': '0', under_score: '1', 'content-type': 'no/trailer' }),
     );
     stream.end('hello');
   });
@@ -33,7 +33,7 @@ test('an answer gives its head in lines, its body and its trailers', async (t) =
   assert.equal(sink.head?.hasDate, true);
   assert.equal(sink.head?.contentLength, -1);
   assert.equal(sink.body.toString(), 'hello');
-  assert.deepEqual(sink.trailers, ['grpc-status', '0']);
+  assert.deepEqual(sink.trailers, ['grpc-status', '0', 'under_score', '1']);
   assert.deepEqual(sink.calls, ['head', 'body', 'end']);
 });
 
