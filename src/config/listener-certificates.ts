@@ -2,7 +2,7 @@
 import type { X509Certificate } from 'node:crypto';
 import { canonicalAddress } from '../contract/addresses.ts';
 import type { ListenSettings, ListenTlsSettings } from '../contract/settings.ts';
-import { certificatesIn, checkServerPair, isPublic, PemFiles } from './pem-files.ts';
+import { certificatesIn, checkServerPair, isPublic, PemFiles, type Tolerates } from './pem-files.ts';
 import { type Finding, pathText } from './problems.ts';
 import { isHostName } from './schema/addresses.ts';
 
@@ -124,7 +124,7 @@ function readTls({ certificates, clientCa, ...rest }: ListenTlsSettings, files: 
 }
 
 /** toleratesInUse lets certificates pass that are in use, although they have expired: they must not hold up other changes. */
-export function toleratesInUse(listen: readonly ListenSettings[]): (pem: string) => boolean {
+export function toleratesInUse(listen: readonly ListenSettings[]): Tolerates {
   const inUse = new Set(listen.flatMap(({ tls }) => tls?.certificates.map(({ cert }) => cert.pem) ?? []));
   return (pem) => inUse.has(pem);
 }

@@ -2,7 +2,6 @@
  * Reads the configuration again while traffic flows. A file without mistakes, and without changes that need a restart, becomes the
  * next revision and comes into force everywhere. A bad file changes nothing; it is counted and logged.
  */
-import { toleratesInUse } from '../config/listener-certificates.ts';
 import { changedRestartKeys, loadConfig } from '../config/load.ts';
 import type { Problem } from '../config/problems.ts';
 import { systemClock } from '../contract/clock.ts';
@@ -94,8 +93,8 @@ export class Reloader {
   }
 
   async #tryReload(): Promise<ReloadOutcome> {
-    const { configPath, env, logger, storage, checker } = this.#options;
-    const loaded = loadConfig(configPath, env, toleratesInUse(this.current.settings.listen));
+    const { configPath, env, logger, storage, checker, tls } = this.#options;
+    const loaded = loadConfig(configPath, env, tls.tolerates);
     if ('problems' in loaded) return { ok: false, problems: loaded.problems };
     const { settings } = loaded;
     const frozen = changedRestartKeys(this.current.settings, settings);

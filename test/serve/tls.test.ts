@@ -145,6 +145,21 @@ test('B40: a reload takes other files over, and refuses expired ones; adding or 
   assert.notEqual(await serialAt(sluice.port), before);
 });
 
+test('B40: a certificate that was taken over by itself and has expired since does not hold up a reload', async (t) => {
+  const folder = tempFolder(t);
+  const pair = put(authority.issue(['localhost']), folder);
+  const sluice = await startWithTls(t, [pair]);
+  const notAfter = new Date(Date.now() + 15_000);
+  put(authority.issue(['localhost'], { notAfter }), folder);
+  await waitFor(
+    'the new certificate',
+    () => sluice.jsonLines(({ msg }) => msg === 'certificates were read again')[0],
+  );
+  await waitFor('its end', () => Date.now() > notAfter.getTime());
+  const response = await fetch(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+  assert.equal(response.status, 200, await response.text());
+});
+
 test('B40: sessions are resumed by every worker, after a killed worker and after a reload of certificates', async (t) => {
   const pair = put(authority.issue(['localhost']), tempFolder(t));
   const other = put(authority.issue(['localhost']), tempFolder(t));

@@ -4,7 +4,14 @@
  */
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import { expiryText, leafOf, namesOf, readAgain } from '../../config/listener-certificates.ts';
+import {
+  expiryText,
+  leafOf,
+  namesOf,
+  readAgain,
+  toleratesInUse,
+} from '../../config/listener-certificates.ts';
+import type { Tolerates } from '../../config/pem-files.ts';
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
 import type { ListenSettings, Settings } from '../../contract/settings.ts';
@@ -67,6 +74,11 @@ export class TlsKeeper {
     this.#readState = null;
     this.isCurrent = true;
     this.#tell();
+  }
+
+  /** tolerates is for a reload: the certificates that are in force, also those that were taken over since the last one. */
+  get tolerates(): Tolerates {
+    return toleratesInUse(this.#listen);
   }
 
   /** useIssued takes all certificates that ACME has. */
