@@ -18,7 +18,7 @@ export function compileSettings(config: FileConfig, files: PemFiles): Settings {
   const { database, redis, timeouts } = config;
   return frozen({
     listen: config.listen.map((entry) => compileListen(entry, files)),
-    acme: compileAcme(config.acme),
+    acme: compileAcme(config.acme, files),
     admin: compileAdmin(config.admin),
     workers: config.workers,
     accept: config.accept,
@@ -73,10 +73,10 @@ export function compileAdmin({ address, hosts, ...rest }: FileConfig['admin']): 
   return { ...address, ...rest, hosts: [...new Set(hosts)] };
 }
 
-function compileAcme(acme: FileConfig['acme']): Settings['acme'] {
+function compileAcme(acme: FileConfig['acme'], files: PemFiles): Settings['acme'] {
   if (acme === undefined) return null;
-  const { directory, email = null, storage, ca = null } = acme;
-  return { directory, email, storage, ca };
+  const { directory, email = null, storage, ca } = acme;
+  return { directory, email, storage, ca: files.fileAt(ca) };
 }
 
 type FilePool = NonNullable<FileConfig['pools']>[string];

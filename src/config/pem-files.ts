@@ -57,7 +57,7 @@ export type Tolerates = (pem: string) => boolean;
 
 /** checkPemFiles finds files that cannot be read or used. */
 export function* checkPemFiles(
-  { pools = {}, listen = [] }: Draft<FileConfig>,
+  { pools = {}, listen = [], acme }: Draft<FileConfig>,
   files: PemFiles,
   tolerates: Tolerates,
 ): Generator<Finding, void> {
@@ -67,6 +67,7 @@ export function* checkPemFiles(
       yield* checkServerPair([...path, 'certificates', at], pair ?? {}, { files, tolerates });
     if (tls?.clientCa) yield* checkCertificates([...path, 'clientCa'], tls.clientCa, files);
   }
+  if (acme?.ca) yield* checkCertificates(['acme', 'ca'], acme.ca, files);
   for (const [name, { tls } = {}] of Object.entries(pools)) {
     const path = ['pools', name, 'tls'];
     if (tls?.ca) yield* checkCertificates([...path, 'ca'], tls.ca, files);

@@ -1,5 +1,6 @@
-/** Reads files that the configuration names, and the configuration itself. */
-import { closeSync, openSync, readSync } from 'node:fs';
+/** Reads files that the configuration names, and the configuration itself; looks at folders that it names. */
+import { accessSync, closeSync, constants, openSync, readSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
 import { systemCodeOf, toError } from '../contract/errors.ts';
 import type { Parsed } from './schema/addresses.ts';
 
@@ -43,3 +44,20 @@ const READ_FAILURES: Readonly<Record<string, string>> = {
   EPERM: 'the file may not be read by this user',
   ERR_ENCODING_INVALID_ENCODED_DATA: 'the file is not UTF-8 text',
 };
+
+/**
+ * folderProblem says why this user cannot write into a folder, or cannot make it; null: nothing is seen that is in the way. It changes
+ * nothing, so it does not see everything.
+ */
+export function folderProblem(path: string): string | null {
+  for (let at = resolve(path); ; at = dirname(at)) {
+    try {
+      if (!statSync(at).isDirectory()) return `${at} is not a folder`;
+      accessSync(at, constants.W_OK | constants.X_OK);
+      return null;
+    } catch (thrown) {
+      const code = systemCodeOf(thrown);
+      if (code !== 'ENOENT' && code !== 'ENOTDIR') return `this user may not write in ${at}`;
+    }
+  }
+}

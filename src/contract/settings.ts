@@ -41,8 +41,8 @@ export interface AcmeSettings {
   email: string | null;
   /** Folder of the account's key and the certificates. */
   storage: string;
-  /** Path of the PEM file with the authorities for the directory's own certificate; null: those that Node.js trusts. */
-  ca: string | null;
+  /** The authorities for the directory's own certificate; null: those that Node.js trusts. */
+  ca: PemFile | null;
 }
 
 export interface AdminSettings {

@@ -9,6 +9,7 @@ import type { PoolTlsSettings } from '../../src/contract/settings.ts';
 import { configView } from '../../src/primary/admin/config.ts';
 import { Authority } from '../support/certificates.ts';
 import { parseConfig } from '../support/parse-config.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const authority = new Authority();
 const own = authority.issue(['sluice']);
@@ -132,4 +133,30 @@ test('expired certificates, a key that every user can read, and TLS that verifie
     'f:4: pools.app.tls.verify: certificates are not verified: whoever is on the way can read and change everything',
   ]);
   assert.deepEqual(warningsOf({}, 'http://a'), ['f:4: pools.app.tls: no backend of the pool is https://']);
+});
+
+test('acme.ca is read at the load: a file that is missing or holds nothing is a problem, an expired one a warning', (t) => {
+  const load = (ca: string) => {
+    const acme = { directory: 'https://ca.example/dir', agreeToTerms: true, ca, storage: tempFolder(t) };
+    const listen = [{ address: ':80' }, { address: ':443', tls: { acme: ['a.example'] } }];
+    const pools = { app: { backends: [{ url: 'http://127.0.0.1:1' }] } };
+    return parseConfig(JSON.stringify({ acme, listen, pools }), {});
+  };
+  const problemsOf = (ca: string) => {
+    const loaded = load(ca);
+    return 'problems' in loaded ? formatProblems('f', loaded.problems) : [];
+  };
+  assert.deepEqual(problemsOf('/nowhere.pem'), ['f:1: acme.ca: the file does not exist: /nowhere.pem']);
+  const { keyPath } = authority.root;
+  assert.deepEqual(problemsOf(keyPath), [
+    `f:1: acme.ca: the file holds no certificate that can be read (PEM): ${keyPath}`,
+  ]);
+  const old = authority.issue(['old'], { notAfter: new Date(Date.now() - 1_000) });
+  const loaded = load(old.certPath);
+  assert.ok('settings' in loaded, JSON.stringify(loaded));
+  assert.match(formatProblems('f', loaded.warnings).join(), /^f:1: acme.ca: a certificate expired on /);
+  assert.deepEqual(loaded.settings.acme?.ca, { path: old.certPath, pem: old.cert });
+  const again = parseConfig(JSON.stringify(configView(loaded.settings)), {});
+  assert.ok('settings' in again, JSON.stringify(again));
+  assert.deepEqual(again.settings.acme, loaded.settings.acme);
 });

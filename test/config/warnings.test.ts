@@ -75,7 +75,13 @@ test('ACME without names, or without an address that can answer its challenges, 
   assert.deepEqual(warningsOf(`${acme}listen: [${secure}]`), [
     'f:2: warning: acme: no address of listen is without tls, and the authority asks for its proofs at port 80 without TLS',
   ]);
-  assert.deepEqual(warningsOf(`${acme}listen: [${secure}, { address: ":80" }]`), []);
+  const listen = `listen: [${secure}, { address: ":80" }]`;
+  assert.deepEqual(warningsOf(`${acme}${listen}`), []);
+  // Its folder would be below this file.
+  const stored = acme.replace('agreeToTerms', `storage: ${import.meta.filename}/acme, agreeToTerms`);
+  assert.deepEqual(warningsOf(`${stored}${listen}`), [
+    `f:2: warning: acme.storage: certificates cannot be kept: ${import.meta.filename} is not a folder`,
+  ]);
 });
 
 test('a warning names instances that share no store, and a backend that may be there twice', () => {

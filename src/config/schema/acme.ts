@@ -23,8 +23,6 @@ function parseName(raw: string): Parsed<string> {
   return { value: raw.toLowerCase() };
 }
 
-const path = Key.matching(/^[^\0]{1,4096}$/, 'must be a path');
-
 /** acmeNamesSchema is the key `acme` of `listen[].tls`. */
 export const acmeNamesSchema = Key.list(Key.text('host name', '', parseName), {
   type: 'list of host names',
@@ -62,15 +60,15 @@ export const acmeSchema = Key.block(
     storage: Key.text(
       'path',
       "Folder (0700) of the account's key and of the certificates with their keys (0600), for each authority a folder of its own. With `database.url` they are in the database too, for all machines.",
-      path,
+      Key.parsePath,
       { since: SINCE },
     ).prefault('./data/acme'),
-    ca: Key.text(
+    ca: Key.textOrNone(
       'path',
-      "PEM file with the authorities that the directory's own certificate is checked against.",
-      path,
+      "PEM file. Authorities that may have signed the directory's own certificate.",
+      Key.parsePath,
       { fallback: 'those that Node.js trusts', since: SINCE },
-    ).optional(),
+    ),
   },
   SINCE,
 );

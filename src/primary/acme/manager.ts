@@ -3,7 +3,6 @@
  * lifetime is left. A failure never takes away the certificate that is there; the next attempt waits twice as long. Attempts are written down before
  * they begin, so that no loop of restarts and no second machine calls the authority more often.
  */
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
@@ -204,7 +203,7 @@ export class AcmeManager {
     return orderCertificate({
       directory,
       email,
-      ca: ca === null ? null : readFileSync(ca, 'utf8'),
+      ca: ca?.pem ?? null,
       accountKeyPem,
       name,
       orderMs,

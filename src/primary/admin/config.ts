@@ -138,7 +138,7 @@ function healthCheckOf({ expectStatus, path, ...rest }: NonNullable<PoolSettings
 }
 
 function acmeOf(acme: AcmeSettings): View {
-  const given = Object.entries(acme).filter(([, value]) => value !== null);
+  const given = Object.entries({ ...acme, ca: acme.ca?.path ?? null }).filter(([, value]) => value !== null);
   return { ...Object.fromEntries(given), agreeToTerms: true };
 }
 

@@ -1,4 +1,5 @@
 /** Managers of certificates, and what answers their challenges. */
+import { readFileSync } from 'node:fs';
 import type { TestContext } from 'node:test';
 import type { AcmeChallenge } from '../../../src/contract/messages.ts';
 import type { IssuedCertificate } from '../../../src/primary/acme/certificate.ts';
@@ -35,7 +36,8 @@ export function startManager(
   const { logger, lines } = keepLog();
   const orders: string[] = [];
   const changes: (readonly IssuedCertificate[])[] = [];
-  const { directory, ca } = authority;
+  const { directory } = authority;
+  const ca = { path: authority.ca, pem: readFileSync(authority.ca, 'utf8') };
   const manager = new AcmeManager({
     settings: { directory, ca, email: 'ops@example.com', storage: options.storage },
     names: options.names ?? ['one.example'],
