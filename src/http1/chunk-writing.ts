@@ -1,9 +1,8 @@
 /** Writes the framing of a body in chunks, in both directions (RFC 9112 §7.1). */
+import { BAD_VALUE } from './head-bytes.ts';
 import { isTrailerAllowed } from './header-names.ts';
 
 export const CRLF = '\r\n';
-
-const BAD_VALUE = /[\x00-\x08\x0a-\x1f\x7f]/;
 
 /** chunkHead is the size line of a chunk. `bytes` is 1 or more: 0 would end the body. */
 export function chunkHead(bytes: number): string {

@@ -18,13 +18,18 @@ export function readTrailer(line: string, refusesFraming = false): string[] | nu
 /** fieldsOf lists name, value, name, value… of well-formed lines. */
 export function fieldsOf(lines: string): string[] {
   const fields: string[] = [];
-  for (let at = 0; at < lines.length; ) {
+  pushFields(fields, lines);
+  return fields;
+}
+
+/** pushFields appends them to a list. @param from the index of the first line that is wanted */
+export function pushFields(fields: string[], lines: string, from = 0): void {
+  for (let at = from; at < lines.length; ) {
     const colon = lines.indexOf(':', at);
     const end = lines.indexOf('\r', colon);
     fields.push(lines.slice(at, colon), lines.slice(colon + 2, end));
     at = end + 2;
   }
-  return fields;
 }
 
 /** fieldValues lists the values of all fields of one name in well-formed lines. */

@@ -19,6 +19,9 @@ export const TEXT_BYTES = Uint8Array.from({ length: 256 }, (_, byte) =>
   byte === TAB || (byte >= SPACE && byte !== DELETE) ? 1 : 0,
 );
 
+/** What no value may hold, as text. */
+export const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
+
 /** trimmedValue cuts the blanks around a value (RFC 9110 §5.5). A regular expression would be quadratic in a field of blanks. */
 export function trimmedValue(text: string): string {
   let from = 0;

@@ -157,6 +157,20 @@ export function isMetadata(lowerName: string): boolean {
   return !NO_METADATA.has(lowerName);
 }
 
+/** isOfConnection tells whether a field of this class may not be in HTTP/2 (RFC 9113 §8.2.2). TE may, where it says `trailers`. */
+export function isOfConnection(kind: number): boolean {
+  switch (kind) {
+    case CONNECTION:
+    case KEEP_ALIVE:
+    case PROXY_CONNECTION:
+    case TRANSFER_ENCODING:
+    case UPGRADE:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /** isFraming tells whether a field of this name says where a message ends. */
 export function isFraming(name: string): boolean {
   const found = classOf(name);

@@ -1,13 +1,13 @@
 /** Fields of HTTP/2 from and to the lines that the proxy works with. */
 import { NO_BODY } from '../../contract/request-head.ts';
-import { HEADERS_MAX_COUNT } from '../../http1/field-lines.ts';
+import { HEADERS_MAX_COUNT, pushFields } from '../../http1/field-lines.ts';
+import { BAD_VALUE } from '../../http1/head-bytes.ts';
 import * as names from '../../http1/header-names.ts';
 import { http } from '../../infra/node-http.ts';
 import { ResponseHead, type UpstreamRequest } from '../exchange.ts';
 
 /** RFC 9113 §8.2.1: a token in lower case. */
 const NAME = /^[!#$%&'*+\-.^_`|~0-9a-z]+$/;
-const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/;
 const STATUS = /^[1-5]\d\d$/;
 const LENGTH = /^\d{1,15}$/;
 const HOST_LINE = 'Host: ';
@@ -21,12 +21,7 @@ export function requestFields(request: UpstreamRequest, scheme: string): string[
     at = lines.indexOf('\n') + 1;
     fields.push(':authority', lines.slice(HOST_LINE.length, at - 2));
   }
-  while (at < lines.length) {
-    const colon = lines.indexOf(':', at);
-    const end = lines.indexOf('\r', colon);
-    fields.push(lines.slice(at, colon), lines.slice(colon + 2, end));
-    at = end + 2;
-  }
+  pushFields(fields, lines, at);
   if (bodyLength >= 0) fields.push('content-length', String(bodyLength));
   return fields;
 }
@@ -72,9 +67,9 @@ export function readHead(raw: readonly string[], method: string, isLast: boolean
 
 /** @returns whether the field passes on; a text says why the answer is invalid */
 function takeField(head: ResponseHead, name: string, value: string): boolean | string {
-  switch (names.CLASSES.get(name)) {
+  const kind = names.CLASSES.get(name);
+  switch (kind) {
     case undefined:
-    case names.UNDERSCORE:
       return true;
     case names.DATE:
       head.hasDate = true;
@@ -86,19 +81,12 @@ function takeField(head: ResponseHead, name: string, value: string): boolean | s
       if (head.contentLength >= 0 || !LENGTH.test(value)) return 'bad content-length';
       head.contentLength = Number(value);
       return false;
-    // RFC 9113 §8.2.2.
-    case names.CONNECTION:
-    case names.KEEP_ALIVE:
-    case names.PROXY_CONNECTION:
-    case names.TRANSFER_ENCODING:
-    case names.UPGRADE:
-      return `forbidden field ${name}`;
     case names.HOP_BY_HOP:
     case names.TE:
     case names.TRAILER:
       return false;
     default:
-      return true;
+      return names.isOfConnection(kind) ? `forbidden field ${name}` : true;
   }
 }
 

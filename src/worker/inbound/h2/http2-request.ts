@@ -12,8 +12,8 @@ import { answerFields, fieldObject } from './answer-fields.ts';
 import type { FloodGuard } from './flood-guard.ts';
 import { StreamWire } from './stream-wire.ts';
 
-/** HTTP/2 does without this answer key (RFC 8441 §5). */
-const ACCEPT_NAME: ReadonlySet<string> = new Set(['sec-websocket-accept']);
+/** Fields of a 101 that HTTP/2 does without (RFC 8441 §5). */
+const SWITCH_NAMES: ReadonlySet<string> = new Set(['upgrade', 'sec-websocket-accept']);
 /** What came early waits in the stream. */
 const NOTHING = Buffer.alloc(0);
 /** A smaller piece of an answer is copied, so that the backend's connection reads on at once. */
@@ -187,7 +187,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     this.#tunnel = tunnel;
     const stream = this.#stream;
     // A stream that has just closed says so to its wire.
-    if (!this.#isClosed) stream.respond(answerFields(200, withoutFields(lines, ACCEPT_NAME), -1));
+    if (!this.#isClosed) stream.respond(answerFields(200, withoutFields(lines, SWITCH_NAMES), -1));
     this.owner.onAnswering();
     const wire = new StreamWire(stream, tunnel.events, this.owner.floods);
     this.#tunnelWire = wire;

@@ -1,6 +1,6 @@
 /**
- * Makes the head of a request from the fields of an HTTP/2 stream. What it takes for malformed is refused with 400: a target or a
- * field that HTTP/1.1's reader would refuse must not reach a backend in HTTP/1.1 words.
+ * Makes the head of a request from the fields of an HTTP/2 stream. It marks as malformed what the reader of HTTP/1.1 would refuse, and
+ * proxy/admission.ts answers that with 400: such a target or field must not reach a backend in HTTP/1.1 words.
  *
  * A client repeats most of its fields in every request. Those of the last head of a session are kept with what came of them, and
  * compared: that costs a tenth of reading them again.
@@ -8,7 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { CHUNKED_BODY, NO_BODY, RequestHead } from '../../../contract/request-head.ts';
 import { withoutFields } from '../../../http1/field-lines.ts';
-import { lengthOfText } from '../../../http1/head-bytes.ts';
+import { BAD_VALUE, COLON, lengthOfText } from '../../../http1/head-bytes.ts';
 import * as names from '../../../http1/header-names.ts';
 import { flattenTexts, takeRequestField } from '../../../http1/request-fields.ts';
 import { KNOWN_METHODS } from '../../../http1/request-head-reader.ts';
@@ -17,11 +17,8 @@ import { KNOWN_METHODS } from '../../../http1/request-head-reader.ts';
 const LINE_EXTRA_BYTES = 4;
 /** Heads with more are not kept, so that idle sessions stay small. */
 const KEPT_MAX_BYTES = 4_096;
-/** As HeadReader reads a value (RFC 9110 §5.5). */
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/;
 /** Fields of the handshake that HTTP/2 does without. */
 const KEY_NAMES: ReadonlySet<string> = new Set(['sec-websocket-key', 'sec-websocket-accept']);
-const COLON = 58;
 const SLASH = 47;
 
 /** StreamHeads is owned by a session. */
@@ -81,7 +78,7 @@ function readRegular(fields: readonly string[], from: number): RequestHead {
   for (let i = from; i < fields.length; i += 2) {
     const name = fields[i]!;
     const value = fields[i + 1]!;
-    if (!VALUE.test(value)) head.isMalformed = true;
+    if (BAD_VALUE.test(value)) head.isMalformed = true;
     // A cookie may come in several fields (RFC 9113 §8.2.3); in HTTP/1.1 it is one, and counts as one.
     if (name === 'cookie') {
       head.headerBytes += cookies === '' ? 'cookie'.length + LINE_EXTRA_BYTES : '; '.length;
@@ -104,25 +101,13 @@ function readRegular(fields: readonly string[], from: number): RequestHead {
 
 function takeField(head: RequestHead, name: string, value: string): void {
   const kind = names.classOf(name);
-  switch (kind) {
-    case names.CONTENT_LENGTH: {
-      const length = lengthOfText(value);
-      if (head.bodyLength !== CHUNKED_BODY || length < 0) head.hasBadFraming = true;
-      head.bodyLength = length;
-      break;
-    }
-    // nghttp2 has refused all of these; a request that still has one is not one to pass on.
-    case names.INVALID:
-    case names.CONNECTION:
-    case names.KEEP_ALIVE:
-    case names.PROXY_CONNECTION:
-    case names.TRANSFER_ENCODING:
-    case names.UPGRADE:
-      head.isMalformed = true;
-      break;
-    default:
-      if (takeRequestField(head, kind, name, value)) head.lines += `${name}: ${value}\r\n`;
-  }
+  if (kind === names.CONTENT_LENGTH) {
+    const length = lengthOfText(value);
+    if (head.bodyLength !== CHUNKED_BODY || length < 0) head.hasBadFraming = true;
+    head.bodyLength = length;
+    // nghttp2 has refused these; a request that still has one is not one to pass on.
+  } else if (kind === names.INVALID || names.isOfConnection(kind)) head.isMalformed = true;
+  else if (takeRequestField(head, kind, name, value)) head.lines += `${name}: ${value}\r\n`;
 }
 
 function takePseudo(head: RequestHead, fields: readonly string[], to: number): void {

@@ -1,0 +1,51 @@
+/** The budgets of a connection with HTTP/2, to the frame. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { FloodGuard, type FloodKind } from '../../../../src/worker/inbound/h2/flood-guard.ts';
+
+/** How many frames pass before one is too many. */
+function passing(guard: FloodGuard, kind: FloodKind, ageMs: number): number {
+  let count = 0;
+  while (!guard.count(kind, ageMs)) count += 1;
+  return count;
+}
+
+test('200 resets or control frames may come at once, and 20 a second', () => {
+  for (const kind of ['reset', 'ping', 'settings'] as const) {
+    assert.equal(passing(new FloodGuard(), kind, 0), 200);
+    assert.equal(passing(new FloodGuard(), kind, 10_000), 400);
+  }
+});
+
+test('each kind has a budget of its own', () => {
+  const guard = new FloodGuard();
+  assert.equal(passing(guard, 'ping', 0), 200);
+  assert.equal(passing(guard, 'settings', 0), 200);
+});
+
+test('answers earn resets, and pieces of bodies earn control frames only', () => {
+  const guard = new FloodGuard();
+  guard.pieces = 1_000;
+  guard.answers = 10;
+  assert.equal(passing(guard, 'reset', 0), 210);
+  assert.equal(passing(guard, 'ping', 0), 1_200);
+});
+
+test('heads that became no request: 100, and one for each answer', () => {
+  const guard = new FloodGuard();
+  guard.requests = 50;
+  guard.answers = 20;
+  guard.pieces = 1_000;
+  assert.equal(guard.look(0, 0, 170), null);
+  assert.equal(guard.look(0, 0, 171), 'oversized_heads');
+});
+
+test('bytes of neither heads nor bodies: 1 MiB, 1 KiB a second, and 64 for each piece', () => {
+  const guard = new FloodGuard();
+  guard.headBytes = 1_000;
+  guard.bodyBytes = 50_000;
+  guard.pieces = 3;
+  const allowed = 51_000 + 1_048_576 + 2 * 1_024 + 3 * 64;
+  assert.equal(guard.look(2_000, allowed, 0), null);
+  assert.equal(guard.look(2_000, allowed + 1, 0), 'control_bytes');
+});
