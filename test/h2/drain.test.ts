@@ -2,14 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { startProxy } from '../proxy/support.ts';
-import { CODES, connectFrames, type FrameClient, headers, request, TYPES } from '../support/h2-frames.ts';
+import { connectH2, requestH2 } from '../support/h2-client.ts';
+import { CODES, connectFrames, headers, request, TYPES } from '../support/h2-frames.ts';
 import { waitFor } from '../support/wait.ts';
-import { connectH2, requestH2 } from './h2-client.ts';
-
-const goaways = (client: FrameClient): [lastId: number, code: number][] => {
-  client.body(1);
-  return client.all(TYPES.goaway, 0).map(({ payload }) => [payload.readUInt32BE(0), payload.readUInt32BE(4)]);
-};
 
 test('a drain tells clients the last stream that is served, serves it, and closes', async (t) => {
   const backend = await startCapturingBackend(t, ({ target }) => (target === '/first' ? ok('') : null));
@@ -29,8 +24,8 @@ test('a drain tells clients the last stream that is served, serves it, and close
   assert.equal(await client.status(1), 200);
   assert.equal(await client.status(3), 200);
   await client.raw.waitForClose();
-  assert.deepEqual(goaways(client)[0], [3, CODES.NO_ERROR]);
-  assert.deepEqual(goaways(idle)[0], [1, CODES.NO_ERROR]);
+  assert.deepEqual(client.goaways()[0], [3, CODES.NO_ERROR]);
+  assert.deepEqual(idle.goaways()[0], [1, CODES.NO_ERROR]);
   client.close();
   idle.close();
   await drained;
@@ -63,7 +58,7 @@ test('a crowded worker ends sessions by GOAWAY with an answer, without losing on
   for (const client of clients) client.send(headers(1, request()));
   for (const client of clients) assert.equal(await client.status(1), 200);
   await waitFor('the surplus to go', () => proxy.server.connectionCount === 100);
-  const ended = clients.filter((client) => goaways(client).length > 0);
+  const ended = clients.filter((client) => client.goaways().length > 0);
   assert.equal(ended.length, 40);
   assert.equal(proxy.lines.length, 140);
 });

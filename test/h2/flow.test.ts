@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { accessLineOf, policy, pool, route, startProxy } from '../proxy/support.ts';
 import { startBackend, startRawBackend } from '../support/backend.ts';
+import { connectH2, requestH2 } from '../support/h2-client.ts';
 import {
   CODES,
   connectFrames,
@@ -18,7 +19,6 @@ import {
   TYPES,
 } from '../support/h2-frames.ts';
 import { untilStill, waitFor } from '../support/wait.ts';
-import { connectH2, requestH2 } from './h2-client.ts';
 
 const LARGE = Buffer.alloc(8 << 20, 'large answer ');
 

@@ -3,8 +3,8 @@ import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
 import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { accessLineOf, engineOf, startProxy } from '../proxy/support.ts';
+import { connectH2, requestH2 } from '../support/h2-client.ts';
 import { connectFrames, headers, PREFACE, request, settings } from '../support/h2-frames.ts';
-import { connectH2, requestH2 } from './h2-client.ts';
 
 test('a request over HTTP/2 reaches the backend in HTTP/1.1, and its access line says h2', async (t) => {
   const backend = await startCapturingBackend(t);

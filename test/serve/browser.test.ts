@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { createHash, X509Certificate } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
-import { tmpdir } from 'node:os';
 import { test } from 'node:test';
 import { type Browser, chromium } from 'playwright-core';
 import { WebSocketServer } from 'ws';
@@ -11,6 +10,7 @@ import { findProgram } from '../../bench/rig/tools.ts';
 import { listen } from '../../test_backs/server.ts';
 import { Authority, type Certificate } from '../support/certificates.ts';
 import { startSluice } from '../support/sluice.ts';
+import { tempFolder } from '../support/temp-folder.ts';
 
 const PAGE = '<!doctype html><title>behind Sluice</title>';
 const TIMEOUT_MS = 30_000;
@@ -75,8 +75,9 @@ test('a browser gets pages by HTTP/2 and HTTP/1.1 over TLS, and talks over a Web
     },
   });
   t.after(() => sluice.stop());
-  const profiles = () => readdirSync(tmpdir()).filter((name) => name.startsWith('playwright'));
-  const before = profiles();
+  // Where playwright makes the browser's profile.
+  const folder = tempFolder(t);
+  process.env.TMPDIR = folder;
   const browser = await openBrowser(certificate);
   t.after(() => browser.close());
   for (const [index, protocol] of ['h2', 'http/1.1'].entries()) {
@@ -89,6 +90,7 @@ test('a browser gets pages by HTTP/2 and HTTP/1.1 over TLS, and talks over a Web
     assert.deepEqual(seen, { protocols: [protocol], bodyBytes: 2 ** 20, ...echoed });
     await page.close();
   }
+  assert.notDeepEqual(readdirSync(folder), []);
   await browser.close();
-  assert.deepEqual(profiles(), before);
+  assert.deepEqual(readdirSync(folder), []);
 });

@@ -1,11 +1,13 @@
 /** HTTP/2 from real clients to the whole product: curl, nghttp and h2load. */
 import assert from 'node:assert/strict';
+import { constants } from 'node:http2';
 import { type TestContext, test } from 'node:test';
 import { parse } from 'yaml';
-import { askJson } from '../cluster/support.ts';
+import { askJson, workersOf } from '../cluster/support.ts';
 import { startBackend } from '../support/backend.ts';
 import { runToEnd } from '../support/child.ts';
 import { docExample } from '../support/doc-example.ts';
+import { connectH2, requestH2 } from '../support/h2-client.ts';
 import { startSluice } from '../support/sluice.ts';
 import { waitFor } from '../support/wait.ts';
 
@@ -61,7 +63,55 @@ test('the example in docs/protocols.md serves curl, over HTTP/2 and HTTP/1.1', a
   );
 });
 
-test('nghttp and h2load get every answer, also while workers are replaced and settings reloaded', async (t) => {
+test('B38: clients that follow GOAWAY get every answer while each worker is replaced, over reloads', async (t) => {
+  const sluice = await startExample(t, {
+    workers: 2,
+    accept: 'round_robin',
+    log: { access: { enabled: false } },
+  });
+  let isOver = false;
+  let answered = 0;
+  let moves = 0;
+  const load = async () => {
+    let session = connectH2(t, sluice.proxyUrl);
+    while (!isOver) {
+      if (session.closed || session.destroyed) {
+        moves += 1;
+        session = connectH2(t, sluice.proxyUrl);
+      }
+      const asked = Array.from({ length: 8 }, () => requestH2(session, { ':path': '/load' }));
+      for (const { status, rstCode } of await Promise.all(asked)) {
+        // Behind the last stream of a GOAWAY: for another connection.
+        if (status === 0 && rstCode === constants.NGHTTP2_REFUSED_STREAM) continue;
+        assert.equal(status, 200);
+        answered += 1;
+      }
+    }
+  };
+  const loads = Promise.all(Array.from({ length: 6 }, load));
+  loads.catch(() => undefined);
+  const old = sluice.workerPids();
+  for (const pid of old) {
+    const before = answered;
+    await waitFor('some answers', () => answered > before + 100);
+    process.kill(pid, 'SIGTERM');
+    await waitFor('the replacement', async () => {
+      const serving = (await workersOf(sluice.adminUrl)).filter(({ state }) => state === 'serving');
+      return serving.length === 2 && !sluice.workerPids().includes(pid);
+    });
+    const { status } = await askJson(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+    assert.equal(status, 200);
+  }
+  isOver = true;
+  await loads;
+  assert.ok(moves >= 6, `${moves} sessions ended`);
+  assert.deepEqual(
+    old.filter((pid) => sluice.workerPids().includes(pid)),
+    [],
+  );
+});
+
+test('nghttp and h2load get every answer, also over reloads', async (t) => {
   const sluice = await startExample(t, {
     workers: 2,
     accept: 'round_robin',

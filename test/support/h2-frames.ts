@@ -159,6 +159,11 @@ export class FrameClient {
     return payload.readUInt32BE(4);
   }
 
+  /** goaways are all that came so far: the last stream that is served, and the code. */
+  goaways(): [lastStream: number, code: number][] {
+    return this.all(TYPES.goaway, 0).map(({ payload }) => [payload.readUInt32BE(0), payload.readUInt32BE(4)]);
+  }
+
   /** body is what came so far of an answer. */
   body(stream: number): string {
     const parts = this.#read().filter(({ type, stream: of }) => type === TYPES.data && of === stream);

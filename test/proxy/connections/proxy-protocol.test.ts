@@ -1,11 +1,11 @@
 /** PROXY headers of clients' connections. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { connect as connectHttp2 } from 'node:http2';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { proxyHeader } from '../../../src/infra/proxy-protocol/proxy-header.ts';
+import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { connectRaw, RawClient } from '../../support/raw-http.ts';
 import { localTls } from '../../support/tls.ts';
 import { waitFor, within } from '../../support/wait.ts';
@@ -100,14 +100,8 @@ for (const version of ['v1', 'v2'] as const) {
     client.write(GET);
     assert.equal((await client.readResponse()).status, 200);
     const secure = connectTls({ socket: await open(), ca, servername: 'localhost', ALPNProtocols: ['h2'] });
-    const session = connectHttp2('https://localhost', { createConnection: () => secure });
-    t.after(() => session.destroy());
-    const [fields] = (await within(
-      once(session.request({ ':path': '/two' }), 'response'),
-      10_000,
-      'the answer',
-    )) as [Record<string, unknown>];
-    assert.equal(fields[':status'], 200);
+    const session = connectH2(t, 'https://localhost', { createConnection: () => secure });
+    assert.equal((await requestH2(session, { ':path': '/two' })).status, 200);
     assert.deepEqual(
       backend.requests.map((each) => [each.header('x-forwarded-for'), each.header('x-forwarded-proto')]),
       [
@@ -125,9 +119,8 @@ for (const version of ['v1', 'v2'] as const) {
     const tcp = connectTcp(proxy.port, '127.0.0.1');
     await once(tcp, 'connect');
     tcp.write(headerOf(version));
-    const session = connectHttp2('http://localhost', { createConnection: () => tcp });
-    t.after(() => session.destroy());
-    await within(once(session.request({ ':path': '/two' }), 'response'), 10_000, 'the answer');
+    const session = connectH2(t, 'http://localhost', { createConnection: () => tcp });
+    assert.equal((await requestH2(session, { ':path': '/two' })).status, 200);
     assert.deepEqual(
       backend.requests.map((each) => each.header('x-forwarded-for')),
       [ENDS.remoteAddress, ENDS.remoteAddress],

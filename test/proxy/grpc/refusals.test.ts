@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { connect } from 'node:http2';
 import { test } from 'node:test';
 import * as grpc from '@grpc/grpc-js';
 import { freePort } from '../../support/free-port.ts';
 import { startH2Backend } from '../../support/h2.ts';
+import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { waitFor } from '../../support/wait.ts';
 import { accessLineOf, policy, route } from '../support.ts';
 import { chat, clientOf, say, startGrpcProxy, startService } from './support.ts';
@@ -56,8 +56,7 @@ test('a backend that does not answer in time is DEADLINE_EXCEEDED', async (t) =>
 test('grpc-timeout is passed on, and ends the call at the backend when the client does not', async (t) => {
   const backend = await startH2Backend(t, () => undefined);
   const proxy = await startGrpcProxy(t, [backend.port]);
-  const session = connect(proxy.url);
-  t.after(() => session.destroy());
+  const session = connectH2(t, proxy.url);
   const stream = session.request({
     ':method': 'POST',
     ':path': '/test.Texts/Say',
@@ -92,8 +91,7 @@ test('a deadline that passes while a client reads its whole answer is none', asy
   });
   const proxy = await startGrpcProxy(t, [backend.port]);
   // All of the answer waits in Sluice, but for its beginning.
-  const session = connect(proxy.url, { settings: { initialWindowSize: 1_000 } });
-  t.after(() => session.destroy());
+  const session = connectH2(t, proxy.url, { settings: { initialWindowSize: 1_000 } });
   const call = (path: string) => {
     const fields = { 'content-type': 'application/grpc', te: 'trailers', 'grpc-timeout': '1S' };
     const stream = session.request({ ':method': 'POST', ':path': path, ...fields });
@@ -144,15 +142,11 @@ test('a call whose body is too large is INTERNAL', async (t) => {
 
 test('a request of HTTP/2 that is no call gets problem+json', async (t) => {
   const proxy = await startGrpcProxy(t, [await freePort()]);
-  const session = connect(proxy.url);
-  t.after(() => session.destroy());
+  const session = connectH2(t, proxy.url);
   const types = ['text/plain', 'x; content-type: application/grpc'];
   for (const type of [...types, 'application/grpc-web', 'application/grpc-web+proto', 'application/grpcx']) {
-    const stream = session.request({ ':method': 'POST', ':path': '/', 'content-type': type });
-    stream.end('x');
-    const fields = await new Promise<Record<string, unknown>>((resolve) => stream.on('response', resolve));
-    assert.equal(fields[':status'], 502);
-    assert.equal(fields['content-type'], 'application/problem+json');
-    stream.resume();
+    const fields = { ':method': 'POST', ':path': '/', 'content-type': type };
+    const { status, headers } = await requestH2(session, fields, 'x');
+    assert.deepEqual([status, headers['content-type']], [502, 'application/problem+json']);
   }
 });

@@ -1,13 +1,12 @@
 /** B40: TLS of clients, from the first byte to the protocol. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
-import http2 from 'node:http2';
 import { test } from 'node:test';
 import type { Logger } from '../../../src/infra/logging/logger.ts';
 import { Authority } from '../../support/certificates.ts';
+import { connectH2, requestH2 } from '../../support/h2-client.ts';
 import { connectRaw } from '../../support/raw-http.ts';
 import { localTls, secureClient, secureSocket, tlsAddress, tlsMaterial } from '../../support/tls.ts';
-import { waitFor, within } from '../../support/wait.ts';
+import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { startProxy, startUnixProxy } from '../support.ts';
 
@@ -222,11 +221,8 @@ test('TLS is served at a Unix socket, too', async (t) => {
 test('a client that chooses HTTP/2 by ALPN gets it', async (t) => {
   const backend = await startCapturingBackend(t, () => ok('x'));
   const proxy = await startProxy(t, { backends: [backend], tls: localTls().tls });
-  const session = http2.connect(proxy.url.replace('http:', 'https:'), { rejectUnauthorized: false });
-  t.after(() => session.destroy());
-  const stream = session.request({ ':path': '/two' });
-  const [headers] = await within(once(stream, 'response'), 5_000, 'the answer');
-  assert.equal(headers[':status'], 200);
+  const session = connectH2(t, proxy.url.replace('http:', 'https:'), { rejectUnauthorized: false });
+  assert.equal((await requestH2(session, { ':path': '/two' })).status, 200);
   assert.equal(backend.requests[0]?.header('x-forwarded-proto'), 'https');
   await waitFor('the access line', () => proxy.lines.some(({ protocol }) => protocol === 'h2'));
 });

@@ -1,9 +1,10 @@
 /** WebSockets in streams of HTTP/2 (RFC 8441). */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants } from 'node:http2';
+import { type ClientHttp2Session, type ClientHttp2Stream, constants } from 'node:http2';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
+import { connectH2 } from '../../support/h2-client.ts';
 import { bodyOf } from '../../support/pattern.ts';
 import { untilStill, waitFor } from '../../support/wait.ts';
 import { accessLineOf, type ProxyOptions, startProxy, type TestProxy } from '../support.ts';
@@ -20,9 +21,7 @@ interface Stream {
 
 async function startH2(t: TestContext, port: number, options: Partial<ProxyOptions> = {}) {
   const proxy = await startProxy(t, { backends: [{ port }], h2c: true, ...options });
-  const session = connect(proxy.url);
-  session.on('error', () => undefined);
-  t.after(() => session.destroy());
+  const session = connectH2(t, proxy.url);
   const [settings] = await once(session, 'remoteSettings');
   assert.equal(settings.enableConnectProtocol, true, 'extended CONNECT is offered');
   return { proxy, session };

@@ -5,9 +5,10 @@ import {
   connect,
   type IncomingHttpHeaders,
   type OutgoingHttpHeaders,
+  type SecureClientSessionOptions,
 } from 'node:http2';
 import type { TestContext } from 'node:test';
-import { within } from '../support/wait.ts';
+import { within } from './wait.ts';
 
 export interface H2Answer {
   status: number;
@@ -23,7 +24,7 @@ export interface H2Answer {
 export function connectH2(
   t: TestContext,
   url: string,
-  options: ClientSessionOptions = {},
+  options: ClientSessionOptions | SecureClientSessionOptions = {},
 ): ClientHttp2Session {
   const session = connect(url, options);
   session.on('error', () => undefined);
