@@ -46,6 +46,7 @@ const ROWS = {
   /** For a later version. */
   queue_full: row('internal', 503, 'Too many requests are waiting'),
   overload: row('internal', 503, 'Server is overloaded'),
+  backend_busy: { ...row('upstream', 503, 'Backend takes no more requests'), retryable: true },
   connect_failed: { ...row('upstream', 502, 'Backend could not be reached'), retryable: true },
   upstream_reset: row('upstream', 502, 'Backend closed the connection'),
   upstream_invalid: row('upstream', 502, 'Backend gave an invalid answer'),

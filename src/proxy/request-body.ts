@@ -37,9 +37,14 @@ export class RequestBody {
     return this.#exchange === null;
   }
 
-  /** flowTo starts reading; the exchange is connected. */
+  /** flowTo is called when the exchange is connected, and with one that takes over what an earlier one had taken. */
   flowTo(exchange: Exchange): void {
+    const wasFlowing = this.#exchange !== null;
     this.#exchange = exchange;
+    if (wasFlowing) {
+      this.resume();
+      return;
+    }
     this.#downstream.continueBody();
     this.#armIdle();
     this.#downstream.readBody();

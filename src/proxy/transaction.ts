@@ -198,7 +198,9 @@ export class Transaction implements DownstreamListener, ResponseSink {
 
   onConnected(): void {
     const exchange = this.#attempt?.exchange;
-    if (exchange?.connected === true) this.#body?.flowTo(exchange);
+    if (exchange === undefined) return;
+    // A body that was begun waits in the exchange.
+    if (exchange.connected || this.#request?.begun != null) this.#body?.flowTo(exchange);
   }
 
   onInformation(status: number, lines: string): void {
@@ -295,32 +297,37 @@ export class Transaction implements DownstreamListener, ResponseSink {
     const attempt = this.#attempt;
     if (attempt === null || !attempt.failed() || this.#over) return;
     // `overload` means that this worker cannot open connections; it may still have a parked one to another backend.
-    if (error.code === 'overload') this.#connectFailures += 1;
+    if (error.code === 'overload' || error.code === 'backend_busy') this.#connectFailures += 1;
     if (error.code === 'connect_failed') {
       const { poolName, backend } = attempt.target;
       this.#connectFailures += 1;
       this.#deps.onBackendFailure(poolName, backend.id, error.message);
     }
-    if (!this.#downstream.started && this.#retry(attempt.target, error)) return;
+    if (!this.#downstream.started && this.#retry(attempt, error)) return;
     this.#fail(OUTCOMES[error.code as Reason] ?? OUTCOMES.internal_error);
   }
 
   /** @returns whether another attempt is under way */
-  #retry(failed: PlannedBackend, error: LbError): boolean {
+  #retry({ target, exchange }: Attempt, error: LbError): boolean {
+    const { begun } = exchange;
     const choice = decideRetry({
       code: error.code,
       retryable: error.retryable,
       method: this.#downstream.head.method,
-      bodyUnread: this.#body?.unread ?? true,
+      bodyIntact: begun !== null || (this.#body?.unread ?? true),
       connectFailures: this.#connectFailures,
       replaced: this.#replaced,
     });
     const pool = this.#admission.route?.pool;
     if (choice === 'none' || pool == null) return false;
-    if (choice === 'fresh') {
+    if (this.#request !== null) this.#request.begun = begun;
+    if (choice === 'fresh' || !this.#attemptNext()) {
+      // Without another backend, the one that refused the request gets it again, once.
+      const mayRepeat = error.code === 'backend_busy' && exchange.connected && !this.#replaced;
+      if (choice === 'other' && !mayRepeat) return false;
       this.#replaced = true;
-      this.#attemptAt(failed, { fresh: true });
-    } else if (!this.#attemptNext()) return false;
+      this.#attemptAt(target, { fresh: true });
+    }
     this.#deps.metrics.add(pool.retryCells[choice], 1);
     return true;
   }

@@ -26,6 +26,14 @@ export interface UpstreamRequest {
   ends?: ConnectionEnds;
   /** A gRPC call: trailers of its answer are metadata. Default false. */
   isGrpc?: boolean;
+  /** Of an earlier attempt: see Exchange.begun. */
+  begun?: BegunBody | null;
+}
+
+/** BegunBody is what was taken of a request body of which a backend has processed nothing. Another attempt at the same pool sends it. */
+export interface BegunBody {
+  /** Whether all of it is kept. */
+  readonly isKept: boolean;
 }
 
 /** ResponseHead is made by the parser, one per head. Texts are latin1. */
@@ -104,6 +112,8 @@ export class Exchange {
   readonly sink: ResponseSink;
   /** Whether the connection is open; written by the connection. A request with a body that finds it so hears no onConnected. */
   connected: boolean;
+  /** Set before onError, where another attempt may take the body over. */
+  begun: BegunBody | null = null;
 
   readonly #shared: ExchangeSettings;
   /** null from the end on. */

@@ -33,7 +33,7 @@ export class H2Pool implements BackendConnections, SessionHost, StreamHost {
     const stream = new H2Stream(request, sink, options);
     if (session !== undefined) stream.open(session);
     else if (this.#waiting.size >= WAITING_MAX)
-      process.nextTick(() => stream.fail(overload('too many requests wait')));
+      process.nextTick(() => stream.fail(busy('too many requests wait')));
     else this.#enqueue(stream);
     return stream.exchange;
   }
@@ -123,11 +123,11 @@ export class H2Pool implements BackendConnections, SessionHost, StreamHost {
   whyWaiting(): LbError {
     const { connectMs } = this.#settings;
     if (this.#sessions.some((each) => !each.isConnecting))
-      return overload(`no free stream within ${connectMs} ms`);
+      return busy(`no free stream within ${connectMs} ms`);
     return new LbError('connect_failed', `not connected within ${connectMs} ms`);
   }
 }
 
-function overload(message: string): LbError {
-  return new LbError('overload', message, { retryable: true });
+function busy(message: string): LbError {
+  return new LbError('backend_busy', message);
 }

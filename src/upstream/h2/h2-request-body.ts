@@ -4,12 +4,13 @@
  */
 import { LbError } from '../../contract/errors.ts';
 import { CHUNKED_BODY } from '../../contract/request-head.ts';
+import type { BegunBody } from '../exchange.ts';
 import type { HookedStream } from './hooked-stream.ts';
 
 const KEPT_MAX_BYTES = 16_384;
 
-/** H2RequestBody is owned by the H2Stream of a request that has a body. */
-export class H2RequestBody {
+/** H2RequestBody is owned by the H2Stream of a request that has a body. When that ends without a stream, another one may take it over. */
+export class H2RequestBody implements BegunBody {
   /** All of it was taken. */
   ended = false;
   /** write returned false, and the stream has not drained since. */
@@ -25,10 +26,6 @@ export class H2RequestBody {
   /** @param bodyLength announced, or CHUNKED_BODY */
   constructor(bodyLength: number) {
     this.#bodyLength = bodyLength;
-  }
-
-  get isBegun(): boolean {
-    return this.#takenBytes > 0;
   }
 
   /** Whether another stream could carry all of it. */

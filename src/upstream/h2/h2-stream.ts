@@ -7,8 +7,8 @@
  * STREAMING  #onHead      the sink has the head; the body follows.
  * OVER       #leave       the exchange has ended. The stream may take a moment longer to close. Final.
  *
- * A stream that the backend has not processed (GOAWAY, REFUSED_STREAM) goes from AWAITING back to WAITING, once: what was sent of
- * a small body is kept until the head of the answer comes, and is sent again. The sink does not notice.
+ * A request that the backend has not processed goes from AWAITING back to WAITING, with what was sent of a small body. After GOAWAY it
+ * waits for another connection, once, and the sink does not notice. Else (REFUSED_STREAM) it ends, and may go to another backend.
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
 import { LbError } from '../../contract/errors.ts';
@@ -96,7 +96,9 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
     this.#request = request;
     this.#settings = options.settings;
     this.#host = options.host;
-    this.#body = hasRequestBody(request) ? new H2RequestBody(request.bodyLength) : null;
+    const { begun } = request;
+    if (begun instanceof H2RequestBody) this.#body = begun;
+    else this.#body = hasRequestBody(request) ? new H2RequestBody(request.bodyLength) : null;
     this.exchange = new Exchange(this, sink, options.reused, options.settings);
   }
 
@@ -336,29 +338,30 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
       this.onEnded();
       return;
     }
-    const { rstCode } = stream;
     const session = stream[SESSION];
-    const isRefused = rstCode === REFUSED_STREAM;
+    // node gives the code of a GOAWAY to all streams.
+    const isRefused = stream.rstCode === REFUSED_STREAM && !session.isLost;
     const hasGivenUp = session.hasGivenUp(stream.id);
-    // A refused request without a body may go to another backend, where the refusal does not repeat itself.
-    const mayWaitAgain = hasGivenUp || (isRefused && this.#body?.isBegun === true);
-    if (mayWaitAgain && this.#state === AWAITING && this.#requeue()) return;
-    this.fail(this.#lossOf(rstCode, isRefused, session));
+    if (!(isRefused || hasGivenUp) || this.#state !== AWAITING || this.#interimCount > 0)
+      this.fail(this.#lossOf(stream.rstCode, session));
+    else if (this.#body?.isKept === false)
+      this.fail(new LbError('backend_busy', 'backend did not process the request', { retryable: false }));
+    else this.#waitAgain(hasGivenUp);
   }
 
-  /** @returns whether the stream waits again */
-  #requeue(): boolean {
-    if (this.#wasRequeued || this.#body?.isKept === false) return false;
-    this.#wasRequeued = true;
+  #waitAgain(hasGivenUp: boolean): void {
     this.#state = WAITING;
     this.#stream = null;
     this.#body?.flowTo(null);
+    if (!hasGivenUp || this.#wasRequeued) {
+      this.fail(new LbError('backend_busy', 'backend did not process the request'));
+      return;
+    }
+    this.#wasRequeued = true;
     this.#host.requeue(this);
-    return true;
   }
 
-  #lossOf(rstCode: number, isRefused: boolean, session: H2Session): LbError {
-    if (isRefused) return new LbError('overload', 'backend refused the stream', { retryable: true });
+  #lossOf(rstCode: number, session: H2Session): LbError {
     const cause = session.lostBy ?? undefined;
     if (session.isLost) {
       // The backend may have processed it (B10).
@@ -377,7 +380,9 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
 
   fail(error: LbError): void {
     if (this.#state === OVER) return;
+    const begun = this.#state === WAITING ? this.#body : null;
     this.close();
+    this.exchange.begun = begun;
     this.exchange.fail(error);
   }
 
@@ -393,7 +398,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
 
   #leave(): void {
     this.#state = OVER;
-    this.#body?.forget();
+    if (this.#stream !== null) this.#body?.forget();
     this.#settings.timer.remove(this.#deadline);
     this.exchange.detach(null);
   }

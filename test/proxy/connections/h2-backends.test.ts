@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
-import { NGHTTP2_REFUSED_STREAM, startH2Backend } from '../../support/h2.ts';
+import { fieldBlock, NGHTTP2_REFUSED_STREAM, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { accessLineOf, pool, startProxy, type TestProxy } from '../support.ts';
 
@@ -101,7 +102,97 @@ test('a request that every backend refuses unprocessed is 503 with Retry-After',
   const answer = await fetch(proxy.url);
   assert.equal(answer.status, 503);
   assert.equal(answer.headers.get('retry-after'), '1');
-  assert.equal((await accessLineOf(proxy, () => true)).reason, 'overload');
+  const line = await accessLineOf(proxy, () => true);
+  assert.deepEqual([line.reason, line.attempts], ['backend_busy', 2]);
+});
+
+/** A backend that collects the body of each request and answers with it, after it refused so many. */
+async function startEcho(t: TestContext, refusals = 0) {
+  let left = refusals;
+  return startH2Backend(t, (stream) => {
+    if (left-- > 0) {
+      stream.close(NGHTTP2_REFUSED_STREAM);
+      return;
+    }
+    let body = '';
+    stream.on('data', (piece: Buffer) => {
+      body += piece.toString();
+    });
+    stream.on('end', () => {
+      stream.respond({ ':status': 200 });
+      stream.end(body);
+    });
+  });
+}
+
+test('B8: a request whose body was begun goes to another backend with it, where the first one refused it', async (t) => {
+  const refusing = await startEcho(t, Number.POSITIVE_INFINITY);
+  const willing = await startEcho(t);
+  const proxy = await startH2Proxy(t, [refusing.port, willing.port]);
+  for (let i = 1; i <= 4; i++) {
+    const seen = refusing.streams.length;
+    const client = await proxy.connect();
+    client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
+    await waitFor(
+      'a backend to have the request',
+      () => refusing.streams.length + willing.streams.length > seen,
+    );
+    client.write('3\r\ndef\r\n0\r\n\r\n');
+    const answer = await client.readResponse();
+    assert.equal(answer.status, 200);
+    assert.equal(answer.body.toString(), 'abcdef');
+    assert.equal(willing.streams.length, i);
+  }
+  assert.ok(refusing.streams.length > 0);
+  const refused = await accessLineOf(proxy, ({ attempts }) => attempts === 2);
+  assert.deepEqual([refused.bytesIn, refused.backend], [6, `127.0.0.1:${willing.port}`]);
+});
+
+test('B8: what a client sends while the other backend is being connected waits', async (t) => {
+  let body = '';
+  const refusing = await startEcho(t, Number.POSITIVE_INFINITY);
+  const slow = await startRawBackend(
+    t,
+    (socket, { type, flags, streamId }, payload) => {
+      if (type !== TYPES.data) return;
+      body += payload.toString();
+      if ((flags & FLAGS.endStream) !== 0)
+        socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
+    },
+    null,
+  );
+  const proxy = await startH2Proxy(t, [refusing.port, slow.port]);
+  const client = await proxy.connect();
+  client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n');
+  await waitFor('the second backend', () => slow.sockets.length === 1);
+  client.write('3\r\ndef\r\n0\r\n\r\n');
+  const other = await proxy.connect();
+  other.write('BAD\r\n\r\n');
+  assert.equal((await other.readResponse()).status, 400, 'the proxy has read what came before');
+  slow.sockets[0]?.write(settings());
+  assert.equal((await client.readResponse()).status, 200);
+  assert.equal(body, 'abcdef');
+});
+
+test('a refused request goes to the same backend again where there is no other', async (t) => {
+  const backend = await startEcho(t, 1);
+  const proxy = await startH2Proxy(t, [backend.port]);
+  const answer = await fetch(proxy.url, { method: 'POST', body: 'abc' });
+  assert.equal(await answer.text(), 'abc');
+});
+
+test('a refused upload of which more was sent than Sluice keeps is 503', async (t) => {
+  const refusing = await startH2Backend(t, (stream) => {
+    let bytes = 0;
+    stream.on('data', (piece: Buffer) => {
+      bytes += piece.length;
+      if (bytes === 40_000) stream.close(NGHTTP2_REFUSED_STREAM);
+    });
+  });
+  const proxy = await startH2Proxy(t, [refusing.port]);
+  const answer = await fetch(proxy.url, { method: 'POST', body: Buffer.alloc(40_000) });
+  assert.equal(answer.status, 503);
+  assert.equal((await accessLineOf(proxy, () => true)).reason, 'backend_busy');
 });
 
 test('B10: a GET on a connection that is lost without an answer is repeated once on a new one', async (t) => {

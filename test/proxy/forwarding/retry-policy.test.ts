@@ -6,7 +6,7 @@ const FAILED: FailedAttempt = {
   code: 'connect_failed',
   retryable: true,
   method: 'POST',
-  bodyUnread: true,
+  bodyIntact: true,
   connectFailures: 1,
   replaced: false,
 };
@@ -16,7 +16,8 @@ test('B8: when connecting fails, a request of any method goes to at most two fur
   assert.equal(decideRetry(FAILED), 'other');
   assert.equal(decideRetry({ ...FAILED, connectFailures: 2 }), 'other');
   assert.equal(decideRetry({ ...FAILED, connectFailures: 3 }), 'none');
-  assert.equal(decideRetry({ ...FAILED, code: 'overload' }), 'other');
+  for (const code of ['overload', 'backend_busy'] as const)
+    assert.equal(decideRetry({ ...FAILED, code }), 'other');
 });
 
 test('B10: a reused connection that died is replaced once, for idempotent methods only', () => {
@@ -28,9 +29,9 @@ test('B10: a reused connection that died is replaced once, for idempotent method
 });
 
 test('B8: a request is not retried once its body was read, or when the failure is not retryable', () => {
-  assert.equal(decideRetry({ ...DEAD, bodyUnread: false }), 'none');
+  assert.equal(decideRetry({ ...DEAD, bodyIntact: false }), 'none');
   assert.equal(decideRetry({ ...DEAD, retryable: false }), 'none');
-  assert.equal(decideRetry({ ...FAILED, bodyUnread: false }), 'none');
+  assert.equal(decideRetry({ ...FAILED, bodyIntact: false }), 'none');
   for (const code of ['upstream_invalid', 'upstream_timeout'] as const) {
     assert.equal(decideRetry({ ...DEAD, code }), 'none');
   }

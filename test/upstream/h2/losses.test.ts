@@ -2,7 +2,12 @@ import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
 import type { LbError } from '../../../src/contract/errors.ts';
-import { fieldBlock, NGHTTP2_REFUSED_STREAM, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import {
+  fieldBlock,
+  NGHTTP2_REFUSED_STREAM as REFUSED,
+  startH2Backend,
+  startRawBackend,
+} from '../../support/h2.ts';
 import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
@@ -68,31 +73,57 @@ test('streams that GOAWAY says were not processed are sent again on a new connec
 });
 
 test('a stream that GOAWAY with an error may have processed is not sent again', async (t) => {
-  const backend = await startLeavingBackend(t, 1, 2);
-  const sink = await ask(makeH2Pool(t, { port: backend.port }));
-  assert.equal(sink.error?.code, 'upstream_reset');
-  assert.equal(sink.error?.retryable, false, 'the connection was new');
+  for (const code of [2, REFUSED]) {
+    const backend = await startLeavingBackend(t, 1, code);
+    const sink = await ask(makeH2Pool(t, { port: backend.port }));
+    assert.equal(sink.error?.code, 'upstream_reset');
+    assert.equal(sink.error?.retryable, false, 'the connection was new');
+  }
 });
 
-test('a refused stream may go to another backend; one whose body was begun is sent again here, once', async (t) => {
-  let refusals = 0;
-  const backend = await startH2Backend(t, (stream, { ':method': method }) => {
-    if (method === 'POST' && refusals++ % 2 === 1) {
-      stream.on('data', () => undefined);
-      stream.on('end', () => ok(stream));
-    } else stream.close(NGHTTP2_REFUSED_STREAM);
+test('what was taken of a body goes along where a refused stream is sent elsewhere, and where it is too large to keep that is impossible', async (t) => {
+  const refusing = await startH2Backend(t, (stream) => stream.close(REFUSED));
+  const bodies: string[] = [];
+  const willing = await startH2Backend(t, (stream) => {
+    let body = '';
+    stream.on('data', (piece: Buffer) => {
+      body += piece.toString();
+    });
+    stream.on('end', () => {
+      bodies.push(body);
+      ok(stream);
+    });
   });
-  const pool = makeH2Pool(t, { port: backend.port });
+  const pool = makeH2Pool(t, { port: refusing.port });
+  const others = makeH2Pool(t, { port: willing.port });
   const empty = await ask(pool);
-  assert.equal(empty.error?.code, 'overload');
+  assert.equal(empty.error?.code, 'backend_busy');
   assert.equal(empty.error?.retryable, true);
-  const full = await send(pool, post(), new BodySink(['12345'])).finished();
-  assert.equal(full.body.toString(), 'ok');
-  refusals = -1_000_000;
-  const before = backend.streams.length;
+  for (const pieces of [['123', '45'], []]) {
+    const first = new BodySink(pieces);
+    await send(pool, post(), first).finished();
+    assert.equal(first.error?.retryable, true);
+    const begun = first.exchange?.begun ?? null;
+    assert.notEqual(begun, null);
+    const second = await send(others, post({ begun }), new RecordingSink()).finished();
+    assert.equal(second.body.toString(), 'ok');
+  }
+  assert.deepEqual(bodies, ['12345', '']);
   const large = await send(pool, post(), new BodySink([Buffer.alloc(20_000)])).finished();
-  assert.equal(large.error?.code, 'overload', 'a body that is too large to keep');
-  assert.equal(backend.streams.length - before, 1);
+  assert.equal(large.error?.code, 'backend_busy');
+  assert.equal(large.error?.retryable, false);
+  assert.equal(large.exchange?.begun, null);
+});
+
+test('a stream that is refused after an interim answer was processed', async (t) => {
+  const backend = await startH2Backend(t, (stream) => {
+    stream.additionalHeaders({ ':status': 103 });
+    setImmediate(() => stream.close(REFUSED));
+  });
+  const sink = await ask(makeH2Pool(t, { port: backend.port }));
+  assert.deepEqual(sink.interims, [103]);
+  assert.equal(sink.error?.code, 'upstream_reset');
+  assert.equal(sink.error?.retryable, false);
 });
 
 test('a lost connection fails all of its streams; safe to repeat is what had no answer on a connection that was open before (B10)', async (t) => {

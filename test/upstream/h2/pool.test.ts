@@ -57,11 +57,11 @@ test('a connection is opened only where all streams of the others are taken, and
   await Promise.all(more.map((sink) => sink.finished()));
 });
 
-test('a request that finds no free stream in time is overload, and may go elsewhere', async (t) => {
+test('a request that finds no free stream in time is backend_busy, and may go elsewhere', async (t) => {
   const backend = await startH2Backend(t, ok, { settings: { maxConcurrentStreams: 0 } });
   const pool = makeH2Pool(t, { port: backend.port, connectMs: 100 });
   const sink = await ask(pool);
-  assert.equal(sink.error?.code, 'overload');
+  assert.equal(sink.error?.code, 'backend_busy');
   assert.equal(sink.error?.retryable, true);
   assert.equal(backend.sessions.length, 1, 'another connection would not help');
 });
@@ -71,7 +71,7 @@ test('the requests that wait are bounded', async (t) => {
   const pool = makeH2Pool(t, { port: backend.port });
   const sinks = Array.from({ length: 1024 }, () => send(pool, get(), new RecordingSink()));
   const sink = await ask(pool);
-  assert.equal(sink.error?.code, 'overload');
+  assert.equal(sink.error?.code, 'backend_busy');
   assert.ok(sinks.every((each) => !each.over));
   for (const each of sinks) each.exchange?.destroy({ memoryIsFree: true });
 });
