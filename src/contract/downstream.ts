@@ -50,7 +50,7 @@ export interface ClientFacts {
 export interface TunnelEnd {
   /** Hears of the wire. */
   readonly events: WireEvents;
-  /** cut ends the tunnel at once: the server closes the connection. */
+  /** cut is called when the server closes the connection: the tunnel ends at once. */
   cut(): void;
 }
 

@@ -36,27 +36,18 @@ export class FrameTracker {
         const count = Math.min(this.#rest, to - at);
         this.#rest -= count;
         at += count;
-      } else at = this.#readHead(bytes, at, to);
+      } else this.#takeOfHead(bytes[at++]!);
       if (stops && this.isBetweenFrames) return at;
     }
     return to;
   }
 
-  #readHead(bytes: Uint8Array, from: number, to: number): number {
-    let at = from;
-    while (at < to) {
-      const byte = bytes[at++]!;
-      if (this.#take(byte)) break;
-    }
-    return at;
-  }
-
-  /** @returns whether it was the last byte before mask and payload */
-  #take(byte: number): boolean {
+  /** Takes the next byte before mask and payload. */
+  #takeOfHead(byte: number): void {
     const place = this.#headBytes++;
     if (place === 0) {
       if ((byte & OPCODE_BITS) === CLOSE) this.hasClosed = true;
-      return false;
+      return;
     }
     if (place === 1) {
       const short = byte & LENGTH_BITS;
@@ -64,9 +55,8 @@ export class FrameTracker {
       this.#length = short < LENGTH_IN_2 ? short : 0;
       this.#headLength = short < LENGTH_IN_2 ? 2 : short === LENGTH_IN_2 ? 4 : 10;
     } else this.#length = this.#length * 256 + byte;
-    if (place + 1 < this.#headLength) return false;
+    if (place + 1 < this.#headLength) return;
     this.#headBytes = 0;
     this.#rest = this.#length + this.#maskBytes;
-    return true;
   }
 }

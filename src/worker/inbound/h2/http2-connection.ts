@@ -7,7 +7,7 @@
  *                        Those that are open go on.
  * DEAD     #die          the socket is closed, or closes by itself. Final.
  *
- * One deadline looks at everything (#look): heads that do not end, answers that nobody takes, frames that carry nothing, silence.
+ * One deadline looks at everything (onDue): heads that do not end, answers that nobody takes, frames that carry nothing, silence.
  */
 import {
   constants,
@@ -159,7 +159,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     this.#end(constants.NGHTTP2_NO_ERROR);
   }
 
-  /** Ends the session, whatever is under way, and tells the client why. */
+  /** Ends the connection, whatever is under way, and tells the client why. */
   #end(code: number): void {
     if (this.#state === DEAD) return;
     this.#die();
@@ -236,7 +236,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     answers.cutExcess(this.owner);
   }
 
-  /** Whether a head, or the silence before one, has taken too long: then the session is closed. */
+  /** Whether a head, or the silence before one, has taken too long: then the connection takes no further stream. */
   #isOverdue(nowMs: number): boolean {
     const { headersMs, keepAliveMs } = this.owner.plan.timeouts;
     const newest = this.#newestHeadId;

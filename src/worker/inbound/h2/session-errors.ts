@@ -1,4 +1,4 @@
-/** Which of node's errors of a session mean that node or nghttp2 has ended it for a flood. */
+/** The errors by which node says that it or nghttp2 has ended a session for a flood. */
 import { systemCodeOf } from '../../../contract/errors.ts';
 import type { FloodKind } from './flood-guard.ts';
 

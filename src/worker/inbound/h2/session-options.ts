@@ -1,4 +1,4 @@
-/** What a session may take, in node's words (nghttp2 enforces it). */
+/** What one connection may take, in the words of node, whose session it is (nghttp2 enforces it). */
 import type { ServerSessionOptions } from 'node:http2';
 import type { LimitSettings } from '../../../contract/settings.ts';
 
@@ -40,7 +40,7 @@ export function sessionOptions(limits: LimitSettings): ServerSessionOptions {
     maxSettings: 32,
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
-    // FloodGuard ends a session long before, and counts it. It knows what the client was answered; nghttp2 does not.
+    // FloodGuard counts resets against answers, which nghttp2 cannot. So this limit is where it never acts first.
     streamResetBurst: 10_000,
     streamResetRate: 1_000,
     // A backend's answer passes as it came.

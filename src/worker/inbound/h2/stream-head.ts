@@ -2,7 +2,7 @@
  * Makes the head of a request from the fields of an HTTP/2 stream. It marks as malformed what the reader of HTTP/1.1 would refuse, and
  * proxy/admission.ts answers that with 400: such a target or field must not reach a backend in HTTP/1.1 words.
  *
- * A client repeats most of its fields in every request. Those of the last head of a session are kept with what came of them, and
+ * A client repeats most of its fields in every request. Those of the last head of a connection are kept with what came of them, and
  * compared: that costs a tenth of reading them again.
  */
 import { randomBytes } from 'node:crypto';
@@ -15,13 +15,13 @@ import { KNOWN_METHODS } from '../../../http1/request-head-reader.ts';
 
 /** The colon, the space and the line end that a field has in HTTP/1.1. */
 const LINE_EXTRA_BYTES = 4;
-/** Heads with more are not kept, so that idle sessions stay small. */
+/** Heads with more are not kept, so that idle connections stay small. */
 const KEPT_MAX_BYTES = 4_096;
 /** Fields of the handshake that HTTP/2 does without. */
 const KEY_NAMES: ReadonlySet<string> = new Set(['sec-websocket-key', 'sec-websocket-accept']);
 const SLASH = 47;
 
-/** StreamHeads is owned by a session. */
+/** StreamHeads is owned by a connection. */
 export class StreamHeads {
   /** The regular fields of the kept head, names and values in turn; empty: none is kept. */
   #keptFields: readonly string[] = [];

@@ -54,7 +54,7 @@ export class StreamWire extends SocketWire {
     this.#writtenBytes += byteCount;
   }
 
-  /** The memory of a chunk is the session's. */
+  /** The memory of a chunk is node's session's until its write is over. */
   protected override free(): void {
     // Left to the garbage collector.
   }
