@@ -42,6 +42,8 @@ export interface ClientFacts {
   readonly scheme: 'http' | 'https';
   /** Subject of the client's verified certificate; null without one. */
   readonly certSubject: string | null;
+  /** When its connection was accepted; monotonic. */
+  readonly acceptedMs: number;
   /** For backends that are told of it. To read them may cost a system call. */
   readonly ends: ConnectionEnds;
 }

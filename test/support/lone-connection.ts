@@ -9,7 +9,13 @@ import { ClientConnection } from '../../src/worker/inbound/wire/client-connectio
 import { FakeTime } from './fake-time.ts';
 import type { MemoryWire } from './memory-wire.ts';
 
-const CLIENT: ClientFacts = { address: '127.0.0.1', scheme: 'http', certSubject: null, ends: {} };
+const CLIENT: ClientFacts = {
+  address: '127.0.0.1',
+  scheme: 'http',
+  certSubject: null,
+  acceptedMs: 0,
+  ends: {},
+};
 export const HEADERS_MS = 300;
 export const KEEP_ALIVE_MS = 5_000;
 
@@ -33,7 +39,8 @@ export abstract class LoneConnection<W extends MemoryWire> extends FakeTime impl
     super();
     this.buffers = buffers;
     this.wire = wire;
-    this.connection = new ClientConnection(CLIENT, this, () => wire, this.pendingMemory);
+    const client = { ...CLIENT, acceptedMs: this.timer.monotonicMs() };
+    this.connection = new ClientConnection(client, this, () => wire, this.pendingMemory);
     wire.onDrain = () => this.connection.onDrain();
   }
 

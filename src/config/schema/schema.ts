@@ -108,7 +108,11 @@ export const configSchema = Key.block('', {
     bodyMinRate: Key.later('Lowest rate of a request body, in bytes per second', 0),
   }).prefault({}),
   timeouts: Key.block('Deadlines on the side of the clients, and of a drain.', {
-    headers: Key.duration('10s', ['10ms', '1h'], 'For a whole request head; then 408.'),
+    headers: Key.duration(
+      '10s',
+      ['10ms', '1h'],
+      'For a whole request head, the first one from the accept of its connection on; then 408.',
+    ),
     bodyIdle: Key.duration('60s', ['10ms', '24h'], 'Silence inside a request body; then 408.'),
     writeIdle: Key.duration(
       '60s',

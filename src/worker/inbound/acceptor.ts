@@ -72,7 +72,7 @@ export class Acceptor implements HandshakeHost, OpeningHost {
   accept(socket: Socket): void {
     const { address, owner } = this.#options;
     if (destroyIfGone(socket, address.kind)) return;
-    const client = clientOf(socket);
+    const client = clientOf(socket, owner.timer.monotonicMs());
     if (address.proxyProtocol === null) {
       owner.admit(this.#begin(socket, client));
       return;

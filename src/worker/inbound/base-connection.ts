@@ -39,10 +39,10 @@ export function destroyIfGone(socket: Socket, kind: ListenAddress['kind']): bool
 }
 
 /** clientOf is what is known of the client behind an accepted socket. */
-export function clientOf(socket: Socket): ClientFacts {
+export function clientOf(socket: Socket, acceptedMs: number): ClientFacts {
   const { remoteAddress } = socket;
   const address = remoteAddress === undefined ? null : canonicalAddress(remoteAddress);
-  return { address: address ?? UNIX_PEER, scheme: 'http', certSubject: null, ends: socket };
+  return { address: address ?? UNIX_PEER, scheme: 'http', certSubject: null, acceptedMs, ends: socket };
 }
 
 /**
@@ -95,6 +95,11 @@ export abstract class BaseConnection implements Placed {
   /** arm sets the one deadline; 0: the next tick. */
   protected arm(delayMs: number): void {
     this.owner.timer.arm(this.#deadline, delayMs);
+  }
+
+  /** armFromAccept is for constructors: what came before on the same socket has taken its part of the time. */
+  protected armFromAccept(delayMs: number): void {
+    this.arm(Math.max(0, this.client.acceptedMs + delayMs - this.sinceMs));
   }
 
   protected disarm(): void {

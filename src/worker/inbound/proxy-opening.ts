@@ -10,7 +10,8 @@ import type { Logger } from '../../infra/logging/logger.ts';
 import type { OncePerSecond } from '../../infra/logging/once-per-second.ts';
 import { type HeaderProblem, readProxyHeader } from '../../infra/proxy-protocol/proxy-header-reader.ts';
 import type { WorkerMetrics } from '../../infra/worker-metrics.ts';
-import { BaseConnection, type ConnectionOwner } from './base-connection.ts';
+import type { ConnectionOwner } from './base-connection.ts';
+import { OpeningBytes } from './opening-bytes.ts';
 
 /**
  * Why a connection was closed. stranger: its peer is not in `from`. truncated: it ended within the header. timeout: the header took
@@ -50,83 +51,44 @@ export interface OpeningHost {
 }
 
 /** ProxyOpening is made by Acceptor for each connection to such an address. */
-export class ProxyOpening extends BaseConnection {
-  readonly protocol = 'pending';
-  readonly idle = true;
+export class ProxyOpening extends OpeningBytes {
   override readonly isClient = false;
-  readonly #socket: Socket;
   readonly #host: OpeningHost;
-  #bytes: Buffer = Buffer.alloc(0);
-
-  readonly #onData = (chunk: Buffer): void => this.#take(chunk);
-  readonly #onEnd = (): void => this.#endedEarly();
-  readonly #onError = (): void => undefined;
-  readonly #onClose = (): void => this.leave();
 
   constructor(socket: Socket, client: ClientFacts, owner: ConnectionOwner, host: OpeningHost) {
-    super(client, owner);
-    this.#socket = socket;
+    super(socket, client, owner);
     this.#host = host;
-    socket.on('error', this.#onError);
-    socket.on('close', this.#onClose);
-    this.arm(owner.plan.timeouts.headersMs);
   }
 
   /** start begins to read, where the server has admitted the connection. */
   start(): void {
-    const socket = this.#socket;
-    if (socket.destroyed) return;
-    if (!this.#host.proxies.has(this.client.address)) {
-      this.#fail('stranger');
-      return;
-    }
-    socket.on('data', this.#onData);
-    socket.on('end', this.#onEnd);
+    if (this.socket.destroyed) return;
+    if (this.#host.proxies.has(this.client.address)) this.read();
+    else this.#fail('stranger');
   }
 
-  get receiving(): boolean {
-    return this.#bytes.length > 0;
+  protected override look(): void {
+    const result = readProxyHeader(this.bytes);
+    if (result.state === 'bad') this.#fail(result.problem);
+    else if (result.state === 'done')
+      this.handOver(result.byteCount, (socket) =>
+        this.#host.opened(this, socket, clientAt(this.client, result.ends)),
+      );
   }
 
-  destroy(): void {
-    this.#socket.destroy();
+  /** A proxy looks by a connection without bytes whether anybody listens. */
+  protected override onEnded(): void {
+    if (this.receiving) this.#fail('truncated');
+    else this.destroy();
   }
 
   protected override onDue(): void {
     this.#fail('timeout');
   }
 
-  #take(chunk: Buffer): void {
-    if (this.#socket.destroyed) return;
-    this.#bytes = this.#bytes.length === 0 ? chunk : Buffer.concat([this.#bytes, chunk]);
-    const result = readProxyHeader(this.#bytes);
-    if (result.state === 'bad') this.#fail(result.problem);
-    else if (result.state === 'done') this.#handOver(result.byteCount, result.ends);
-  }
-
-  /** A proxy looks by a connection without bytes whether anybody listens. */
-  #endedEarly(): void {
-    if (this.receiving) this.#fail('truncated');
-    else this.destroy();
-  }
-
   #fail(reason: OpeningProblem): void {
     this.#host.openingFailures.note(reason, this.client.address);
     this.destroy();
-  }
-
-  #handOver(headerBytes: number, ends: ConnectionEnds | null): void {
-    const socket = this.#socket;
-    socket.off('data', this.#onData);
-    socket.off('end', this.#onEnd);
-    socket.off('close', this.#onClose);
-    this.forgetDeadline();
-    // Paused, for a flowing socket would give the bytes to nobody.
-    socket.pause();
-    const rest = this.#bytes.subarray(headerBytes);
-    if (rest.length > 0) socket.unshift(rest);
-    this.#host.opened(this, socket, clientAt(this.client, ends));
-    socket.off('error', this.#onError);
   }
 }
 

@@ -40,8 +40,8 @@ function dribble(write: (byte: string) => void, everyMs: number): () => void {
 
 test('B13: a client that dribbles its head gets 408 at the deadline, at most one check later', async (t) => {
   const proxy = await startProxy(t, { backends: [{ port: 1 }], timeouts: { headersMs: 500 } });
-  const client = await proxy.connect();
   const startMs = performance.now();
+  const client = await proxy.connect();
   client.write('GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ');
   const stop = dribble((byte) => client.write(byte), 100);
   t.after(stop);

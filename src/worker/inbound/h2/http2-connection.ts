@@ -242,7 +242,7 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     const newest = this.#newestHeadId;
     const hasUnreadHead = newest > this.#lastStreamId;
     const isFirst = this.floods.requests === 0;
-    const sinceMs = nowMs - this.sinceMs;
+    const sinceMs = nowMs - (isFirst ? this.client.acceptedMs : this.sinceMs);
     if (!hasUnreadHead || newest !== this.#unreadHeadId) this.#unreadHeadMs = nowMs;
     this.#unreadHeadId = hasUnreadHead ? newest : 0;
     const isOverdue =

@@ -50,6 +50,7 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
   readonly #queued: QueuedRequests;
   readonly #queue: NodeDownstream[] = [];
   #state = OPEN;
+  #hasServed = false;
   /** The refusal that is sent after the answers to the queue. */
   #unparsed: UnparsedRequest | null = null;
   /** Requests of this connection that nobody will serve. */
@@ -62,7 +63,7 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
   /** The time of a head runs: see onDue. */
   #overdue = false;
   /** bytesRead when it became idle, or when lingering was last looked at. */
-  #idleAtBytes = 0;
+  #idleAtBytes: number;
   /** bytesRead at the first answer in a drain: later requests are not served. */
   #drainedAtBytes = Number.POSITIVE_INFINITY;
 
@@ -70,10 +71,14 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
     super(client, owner);
     this.socket = socket;
     this.#queued = queued;
+    // What is put back was read before.
+    this.#idleAtBytes = socket.bytesRead - socket.readableLength;
     socket.on('end', this.#ended);
     socket.on('close', this.#closed);
     // node calls this to make an answer the last thing on the connection.
     socket.destroySoon = () => this.#closeAfterAnswer();
+    // The parser's deadline counts from now on; it is the one of later heads.
+    this.armFromAccept(owner.plan.timeouts.headersMs);
   }
 
   get idle(): boolean {
@@ -180,6 +185,7 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
 
   #serve(downstream: NodeDownstream): void {
     this.current = downstream;
+    this.#hasServed = true;
     this.disarm();
     if (!downstream.received || this.#queue.length > 0) this.arm(0);
     this.owner.serve(downstream);
@@ -309,6 +315,7 @@ export class NodeConnection extends Http1Connection<NodeDownstream> implements N
   protected override onDue(): void {
     if (this.#state === LINGERING) this.#lingerOn();
     else if (this.current !== null) this.#probe(this.current);
+    else if (!this.#hasServed && this.receiving) this.fail({ status: 408, method: null });
     else if (this.receiving && !this.#overdue) {
       // A head that has begun has the parser's deadline, and its 408. Empty lines begin none (RFC 9112 §2.2), and get the same time.
       this.#overdue = true;

@@ -42,6 +42,7 @@ export interface HandshakeHost {
 /** Handshake is made by Acceptor for each connection to an address with TLS. */
 export class Handshake extends BaseConnection implements HandshakeEvents {
   readonly protocol = 'pending';
+  readonly idle = true;
   readonly #socket: Socket;
   readonly #host: HandshakeHost;
   readonly #underWay: UnderWay = { place: NOWHERE, shed: () => this.#fail('shed', 'too_many_handshakes') };
@@ -56,11 +57,7 @@ export class Handshake extends BaseConnection implements HandshakeEvents {
     socket.on('end', this.#onEnd);
     socket.on('error', this.#onError);
     socket.on('close', this.#onClose);
-    this.arm(HANDSHAKE_MS);
-  }
-
-  get idle(): boolean {
-    return true;
+    this.armFromAccept(HANDSHAKE_MS);
   }
 
   get receiving(): boolean {

@@ -54,8 +54,8 @@ export abstract class ClientInput extends Http1Connection<ClientRequest> impleme
     this.pendingMemory = pendingMemory;
     this.pending = new PendingBytes(this);
     this.wire = makeWire(this);
-    // From the start of the connection, not from its first byte, to the first whole head (B13).
-    this.arm(owner.plan.timeouts.headersMs);
+    // From the accept of the connection, not from its first byte, to the first whole head (B13).
+    this.armFromAccept(owner.plan.timeouts.headersMs);
   }
 
   /** onFirstByte is called when `received` becomes true. */

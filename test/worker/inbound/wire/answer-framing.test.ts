@@ -16,7 +16,7 @@ function framed(
   const wire = new MemoryWire();
   let byReset = false;
   const owner = {
-    client: { address: '', scheme: 'http' as const, certSubject: null, ends: {} },
+    client: { address: '', scheme: 'http' as const, certSubject: null, acceptedMs: 0, ends: {} },
     wire,
     body: null,
     mustClose: () => false,
