@@ -39,12 +39,13 @@ is the demo, [config/example.yaml](../config/example.yaml) shows every key with 
   \`admin\`, \`redis\`, \`database\` or \`log.format\`: these need a restart.
 `;
 
-/** Of keys that say no other. */
+/** Of keys of which nothing says another. */
 const FIRST_VERSION = '0.1';
 
 interface Row {
   path: string;
   info: FieldInfo;
+  since: string;
   fallback: string;
 }
 
@@ -65,22 +66,23 @@ function fallbackOf(schema: z.core.$ZodType, info: FieldInfo): string {
   return schema instanceof z.ZodOptional ? 'absent' : '**required**';
 }
 
-/** A row for the key and for every key below it. */
-function rowsOf(schema: z.core.$ZodType, path: string): Row[] {
+/** A row for the key and for every key below it. @param above the version of the key above, for a key that says none */
+function rowsOf(schema: z.core.$ZodType, path: string, above: string): Row[] {
   const inner = unwrapped(schema);
-  const below = rowsBelow(inner, path);
+  const info = infoOf(schema);
+  const since = info?.since ?? above;
+  const below = rowsBelow(inner, path, since);
   // All keys of the block are of later versions.
   if (inner instanceof z.ZodObject && below.every(isLater)) return below;
-  const info = infoOf(schema);
-  return info === undefined ? below : [{ path, info, fallback: fallbackOf(schema, info) }, ...below];
+  return info === undefined ? below : [{ path, info, since, fallback: fallbackOf(schema, info) }, ...below];
 }
 
-function rowsBelow(inner: z.core.$ZodType, path: string): Row[] {
-  if (inner instanceof z.ZodRecord) return rowsBelow(unwrapped(inner.valueType), `${path}.*`);
-  if (inner instanceof z.ZodArray) return rowsBelow(unwrapped(inner.element), `${path}[]`);
+function rowsBelow(inner: z.core.$ZodType, path: string, above: string): Row[] {
+  if (inner instanceof z.ZodRecord) return rowsBelow(unwrapped(inner.valueType), `${path}.*`, above);
+  if (inner instanceof z.ZodArray) return rowsBelow(unwrapped(inner.element), `${path}[]`, above);
   if (!(inner instanceof z.ZodObject)) return [];
   return Object.entries<z.core.$ZodType>(inner.shape).flatMap(([key, child]) =>
-    rowsOf(child, path === '' ? key : `${path}.${key}`),
+    rowsOf(child, path === '' ? key : `${path}.${key}`, above),
   );
 }
 
@@ -89,7 +91,7 @@ function isLater({ info }: Row): boolean {
 }
 
 function page(): string {
-  const rows = rowsBelow(configSchema, '');
+  const rows = rowsBelow(configSchema, '', FIRST_VERSION);
   const supported = rows.filter((row) => !isLater(row));
   const sections = Map.groupBy(supported, ({ path }) => path.replace(/[.[].*/, ''));
   const parts = [...sections].map(([name, each]) => section(name, each));
@@ -97,8 +99,8 @@ function page(): string {
 }
 
 function section(name: string, rows: Row[]): string {
-  const lines = rows.map(({ path, info, fallback }) =>
-    tableRow([code(path), info.type, fallback, info.range ?? '', info.meaning, info.since ?? FIRST_VERSION]),
+  const lines = rows.map(({ path, info, since, fallback }) =>
+    tableRow([code(path), info.type, fallback, info.range ?? '', info.meaning, since]),
   );
   return [
     `## ${name}\n`,

@@ -17,7 +17,6 @@ Of a histogram there are \`…_bucket\`, \`…_sum\` and \`…_count\`.
 
 const UNITS: readonly [suffix: string, unit: string][] = [
   ['_timestamp_seconds', 'Unix time, s'],
-  ['_expiry_seconds', 'Unix time, s'],
   ['_seconds', 's'],
   ['_seconds_total', 's'],
   ['_bytes', 'bytes'],

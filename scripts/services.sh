@@ -11,6 +11,8 @@ set -euo pipefail
 # shellcheck source=scripts/apt.sh
 source "${BASH_SOURCE[0]%/*}/apt.sh"
 
+playwright=${BASH_SOURCE[0]%/*}/../node_modules/.bin/playwright-core
+
 has_redis() { command -v redis-server >/dev/null 2>&1; }
 
 has_valkey() { command -v valkey-server >/dev/null 2>&1; }
@@ -23,6 +25,20 @@ has_pebble() { command -v pebble >/dev/null 2>&1 && command -v pebble-challtests
 has_nginx() { [ -x /usr/sbin/nginx ] || command -v nginx >/dev/null 2>&1; }
 
 has_haproxy() { [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null 2>&1; }
+
+# Playwright keeps its own in the home of the user.
+has_browser() {
+  command -v chromium >/dev/null 2>&1 || command -v google-chrome >/dev/null 2>&1 ||
+    compgen -G "${PLAYWRIGHT_BROWSERS_PATH:-${HOME:-}/.cache/ms-playwright}/chromium*" >/dev/null
+}
+
+# Ubuntu has Chromium only as a snap; Playwright, with which the tests drive it, can fetch one.
+install_browser() {
+  echo "installing chromium" >&2
+  if apt-cache show chromium >/dev/null 2>&1 && install_packages chromium; then return 0; fi
+  if [ -x "$playwright" ] && quietly "$playwright" install --with-deps --only-shell chromium; then return 0; fi
+  echo "could not install Chromium: the tests with a browser will fail. Install chromium or google-chrome, and try again" >&2
+}
 
 has_postgres() {
   local folder
@@ -40,7 +56,6 @@ has_postgres || missing+=(postgresql)
 has_pebble || missing+=(pebble)
 command -v curl >/dev/null 2>&1 || missing+=(curl)
 command -v h2load >/dev/null 2>&1 || missing+=(nghttp2-client)
-command -v chromium >/dev/null 2>&1 || missing+=(chromium)
 has_nginx || missing+=(nginx)
 has_haproxy || missing+=(haproxy)
 
@@ -56,21 +71,25 @@ The tests start servers of their own (Redis, Valkey, PostgreSQL, Pebble, nginx, 
   Debian, Ubuntu:  sudo apt-get install ${missing[*]}
   Fedora:          sudo dnf install redis valkey postgresql-server openssl curl nghttp2 chromium nginx haproxy
   macOS:           brew install redis valkey postgresql openssl curl nghttp2 nginx haproxy
+  Chromium elsewhere: node_modules/.bin/playwright-core install --with-deps --only-shell chromium
   Pebble elsewhere: go install github.com/letsencrypt/pebble/v2/cmd/...@latest
 They must be on PATH (PostgreSQL may be in /usr/lib/postgresql/*/bin) and need not be running.
 END
   exit 1
 }
 
-if [ ${#missing[@]} -eq 0 ] && [ ${#optional[@]} -eq 0 ]; then exit 0; fi
+if [ ${#missing[@]} -eq 0 ] && [ ${#optional[@]} -eq 0 ] && has_browser; then exit 0; fi
 if ! can_install; then
+  has_browser || missing+=(chromium)
   if [ ${#missing[@]} -eq 0 ]; then exit 0; fi
   say_how
 fi
 
+update_packages
+has_browser || install_browser
+if [ ${#missing[@]} -eq 0 ] && [ ${#optional[@]} -eq 0 ]; then exit 0; fi
 forbid_service_starts
 echo "installing ${missing[*]} ${optional[*]} (no service is started)" >&2
-update_packages
 if [ ${#missing[@]} -gt 0 ]; then
   install_packages "${missing[@]}" || say_how
   disable_services "${missing[@]}"

@@ -4,10 +4,9 @@ import { createHash, X509Certificate } from 'node:crypto';
 import { readdirSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { type Browser, chromium } from 'playwright-core';
 import { WebSocketServer } from 'ws';
-import { findProgram } from '../../bench/rig/tools.ts';
 import { listen } from '../../test_backs/server.ts';
+import { openBrowser } from '../support/browser.ts';
 import { Authority, type Certificate } from '../support/certificates.ts';
 import { startSluice } from '../support/sluice.ts';
 import { tempFolder } from '../support/temp-folder.ts';
@@ -49,15 +48,11 @@ async function startBackend() {
   return listen(server);
 }
 
-/** A browser that trusts this certificate, and otherwise only what it always trusts. */
-function openBrowser({ cert }: Certificate): Promise<Browser> {
+/** Makes the browser trust this certificate, beside those that it always trusts. */
+function trusting({ cert }: Certificate): string {
   const publicKey = new X509Certificate(cert).publicKey.export({ type: 'spki', format: 'der' });
   const pin = createHash('sha256').update(publicKey).digest('base64');
-  return chromium.launch({
-    executablePath: findProgram('chromium') ?? 'chromium',
-    args: ['--no-sandbox', '--disable-gpu', `--ignore-certificate-errors-spki-list=${pin}`],
-    timeout: TIMEOUT_MS,
-  });
+  return `--ignore-certificate-errors-spki-list=${pin}`;
 }
 
 test('a browser gets pages by HTTP/2 and HTTP/1.1 over TLS, and talks over a WebSocket', async (t) => {
@@ -78,8 +73,7 @@ test('a browser gets pages by HTTP/2 and HTTP/1.1 over TLS, and talks over a Web
   // Where playwright makes the browser's profile.
   const folder = tempFolder(t);
   process.env.TMPDIR = folder;
-  const browser = await openBrowser(certificate);
-  t.after(() => browser.close());
+  const browser = await openBrowser(t, [trusting(certificate)]);
   for (const [index, protocol] of ['h2', 'http/1.1'].entries()) {
     const page = await browser.newPage();
     page.setDefaultTimeout(TIMEOUT_MS);

@@ -14,7 +14,7 @@ export interface FieldInfo {
   range?: string | undefined;
   /** Default in words, where the schema has none or has it in another form than the file. */
   fallback?: string | undefined;
-  /** First version that accepts the key; absent: 0.1. */
+  /** First version that accepts the key; absent: that of the key above it. */
   since?: string | undefined;
   /** Values of features to come, which this version refuses with a message of their own. */
   coming?: readonly unknown[] | undefined;

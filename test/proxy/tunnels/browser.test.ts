@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { chromium } from 'playwright-core';
 import { WebSocketServer } from 'ws';
+import { openBrowser } from '../../support/browser.ts';
 import { localTls } from '../../support/tls.ts';
 import { waitFor } from '../../support/wait.ts';
 import { startProxy } from '../support.ts';
@@ -44,12 +44,7 @@ test('Chromium opens a WebSocket in a stream of the HTTP/2 connection that it ha
   });
   const { port } = server.address() as { port: number };
   const proxy = await startProxy(t, { backends: [{ port }], tls: localTls().tls });
-  const browser = await chromium.launch({
-    executablePath: '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage'],
-    timeout: 60_000,
-  });
-  t.after(() => browser.close());
+  const browser = await openBrowser(t);
   const context = await browser.newContext({ ignoreHTTPSErrors: true });
   const page = await context.newPage();
   await page.goto(`https://127.0.0.1:${proxy.port}/`);
