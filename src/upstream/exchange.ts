@@ -3,7 +3,7 @@
  *
  * Order of the calls on a sink: onConnected at most once, onInformation any number of times, onHead or onSwitch once; then, unless
  * onHead carried the whole body, onBody any number of times and onEnd once. onError may come at any point and is the last call. A sink
- * must not throw. If one does, its request ends as internal_error, and other requests go on.
+ * must not throw. If one does, its request ends as internal_error, or with what it threw where the backend is the cause; other requests go on.
  */
 
 import type { ConnectionEnds } from '../contract/downstream.ts';
@@ -197,10 +197,14 @@ export class Exchange {
     }
   }
 
-  /** fault ends the exchange because its sink has thrown. */
+  /** fault ends the exchange because its sink has thrown: an error of the backend, where what it said cannot be sent on, or a fault. */
   fault(thrown: unknown): void {
     this.#owner?.close({ memoryIsFree: false });
     this.settled(false);
+    if (thrown instanceof LbError && thrown.source === 'upstream') {
+      this.fail(thrown);
+      return;
+    }
     const cause = toError(thrown);
     this.#shared.onFault(cause);
     this.fail(new LbError('internal_error', `response sink threw: ${cause.message}`, { cause }));

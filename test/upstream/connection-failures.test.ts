@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { createServer } from 'node:net';
 import { test } from 'node:test';
-import type { LbError } from '../../src/contract/errors.ts';
+import { LbError } from '../../src/contract/errors.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
 import { answering, holding, OK } from './pool-backends.ts';
@@ -182,6 +182,18 @@ for (const [method, answer] of SINK_FAULTS) {
     assert.match(pool.faults[0]?.message ?? '', /sink bug/);
   });
 }
+
+test('a sink that cannot send on what a backend said fails its request as the backend’s fault', async (t) => {
+  const { port } = await answering(t, `HTTP/1.1 103 E\r\n\r\n${OK}`);
+  const pool = makePool(t, { port });
+  const sink = new RecordingSink();
+  sink.onInformation = () => {
+    throw new LbError('upstream_invalid', 'cannot be sent on');
+  };
+  await send(pool, get(), sink).finished();
+  assert.equal(sink.error?.code, 'upstream_invalid');
+  assert.deepEqual(pool.faults, []);
+});
 
 test('an exception in onError of a sink is reported and does no harm', async (t) => {
   const { port } = await answering(t, 'nonsense');
