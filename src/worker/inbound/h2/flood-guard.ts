@@ -3,6 +3,8 @@
  * send beside requests is in proportion to requests and answers. Where nghttp2 has a limit of its own it is used (session-options.ts).
  */
 
+import { systemCodeOf } from '../../../contract/errors.ts';
+
 /** Values of the label `kind` of sluice_http2_floods_total. */
 export const FLOOD_KINDS = [
   'reset',
@@ -14,6 +16,14 @@ export const FLOOD_KINDS = [
   'invalid_frames',
 ] as const;
 export type FloodKind = (typeof FLOOD_KINDS)[number];
+
+const NGHTTP2_ERR_TOO_MANY_CONTINUATIONS = -905;
+
+/** floodOf is the kind by which nghttp2 or node has ended a session with this error; null for no flood, such as a malformed frame. */
+export function floodOf(error: Error): FloodKind | null {
+  if ('errno' in error && error.errno === NGHTTP2_ERR_TOO_MANY_CONTINUATIONS) return 'continuation';
+  return systemCodeOf(error) === 'ERR_HTTP2_TOO_MANY_INVALID_FRAMES' ? 'invalid_frames' : null;
+}
 
 /** Resets of streams, or control frames, that may come at once; then this many a second, and one for each answer or piece. */
 const BURST = 200;

@@ -21,9 +21,8 @@ import { HeldBytes, type PendingMemory } from '../../../http1/pending-bytes.ts';
 import { PlacedList } from '../../../infra/placed-list.ts';
 import { BaseConnection, type ConnectionOwner } from '../base-connection.ts';
 import { letGo, lookAtAnswers } from './answer-watch.ts';
-import { FloodGuard, type FloodKind } from './flood-guard.ts';
+import { FloodGuard, type FloodKind, floodOf } from './flood-guard.ts';
 import { Http2Request, type Http2RequestOwner } from './http2-request.ts';
-import { floodOf } from './session-errors.ts';
 import { sessionOptions, UNREAD_MAX_BYTES } from './session-options.ts';
 import { StreamHeads } from './stream-head.ts';
 
