@@ -18,7 +18,8 @@ export const QUEUE_REST_MS = 1_000;
 const MEANINGS: Readonly<Record<string, string>> = {
   EADDRINUSE:
     'another program listens there (is another instance running? stop it, or choose another port in the configuration)',
-  EACCES: 'this user may not listen there',
+  EACCES:
+    'this user may not listen there (ports below 1024 need CAP_NET_BIND_SERVICE; docs/operating.md says how to give it)',
   EADDRNOTAVAIL: 'this machine has no such address',
 };
 

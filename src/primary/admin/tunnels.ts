@@ -28,7 +28,7 @@ const tunnelView = z.strictObject({
 
 /** A tunnel runs as long as its connections, whatever the configuration became: it may name what is gone. */
 const SUMMARY = 'List open tunnels: WebSockets and other upgrades';
-const FIRST: TunnelPlace = { worker: 0, number: 0 };
+const FIRST: TunnelPlace = { worker: 0, pid: 0, number: 0 };
 
 /** registerTunnels adds the route. */
 export function registerTunnels(app: AdminApp, { tunnels }: AdminParts): void {
@@ -40,15 +40,18 @@ export function registerTunnels(app: AdminApp, { tunnels }: AdminParts): void {
       const { items, next } = await tunnels
         .page(limit, after === null ? FIRST : placeOf(after))
         .catch(refuse);
-      return listBody({ items: items.map(viewOf), next: next && `${next.worker}-${next.number}` });
+      return listBody({
+        items: items.map(viewOf),
+        next: next && `${next.worker}-${next.pid}-${next.number}`,
+      });
     },
   );
 }
 
 function placeOf(after: string): TunnelPlace {
-  const [, worker, number] = /^(\d{1,4})-(\d{1,15})$/.exec(after) ?? [];
+  const [, worker, pid, number] = /^(\d{1,4})-(\d{1,10})-(\d{1,15})$/.exec(after) ?? [];
   if (number === undefined) throw invalidFields([{ field: 'after', message: 'is not the `next` of a page' }]);
-  return { worker: Number(worker), number: Number(number) };
+  return { worker: Number(worker), pid: Number(pid), number: Number(number) };
 }
 
 /** A list without the tunnels of a worker would be wrong, and nobody could see it. */

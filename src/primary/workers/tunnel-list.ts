@@ -9,6 +9,8 @@ const ANSWER_MS = 1_000;
 /** Place is where a page begins: behind this tunnel of this worker slot. */
 export interface TunnelPlace {
   worker: number;
+  /** Of the process that numbered it; another one in the slot has begun again from 1. */
+  pid: number;
   number: number;
 }
 
@@ -41,14 +43,16 @@ export class TunnelList {
     const items: ListedTunnel[] = [];
     const links = this.#links().filter(({ index }) => index >= after.worker);
     for (const link of [...links].sort((a, b) => a.index - b.index)) {
-      let number = link.index === after.worker ? after.number : 0;
+      let number = link.index === after.worker && link.pid === after.pid ? after.number : 0;
       for (let more = true; more; ) {
         // One more than the page holds tells whether there is another page.
         const part = await this.#ask(link, number, Math.min(TUNNELS_PART_MAX, limit + 1 - items.length));
         items.push(...part.items.map((view) => ({ ...view, worker: link.index, pid: link.pid })));
         const last = items[limit - 1];
-        if (items.length > limit && last !== undefined)
-          return { items: items.slice(0, limit), next: { worker: last.worker, number: last.number } };
+        if (items.length > limit && last !== undefined) {
+          const { worker, pid, number: lastNumber } = last;
+          return { items: items.slice(0, limit), next: { worker, pid, number: lastNumber } };
+        }
         number = part.items.at(-1)?.number ?? number;
         more = part.more && part.items.length > 0;
       }

@@ -218,7 +218,8 @@ export function makeFakeParts(settings: Settings): FakeParts {
           { length: Math.min(limit, FAKE_TUNNELS - after) },
           (_, i) => after + 1 + i,
         );
-        return { items: numbers.map(fakeTunnel), next: more ? { worker: 0, number: after + limit } : null };
+        const next = { worker: 0, pid: 4711, number: after + limit };
+        return { items: numbers.map(fakeTunnel), next: more ? next : null };
       },
     },
     phase: () => now.phase,

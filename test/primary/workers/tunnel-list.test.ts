@@ -13,14 +13,16 @@ function view(number: number): TunnelView {
   return { number, ...names, ...request, openedAtMs: 0, bytesIn: 0, bytesOut: 0, idleMs: 0 };
 }
 
+const FIRST = { worker: 0, pid: 0, number: 0 };
+
 /** A worker with tunnels of these numbers, which notes how many it was asked for at a time. */
-function worker(index: number, numbers: number[], asked: number[] = []): Link {
+function worker(index: number, numbers: number[], asked: number[] = [], pid = 100 + index): Link {
   let answer: ((message: never) => boolean) | null = null;
   const answered = Promise.withResolvers<never>();
   let pending = answered;
   return {
     index,
-    pid: 100 + index,
+    pid,
     waitFor: ((_type: string, _ms: number, accept: (message: never) => boolean) => {
       answer = accept;
       pending = Promise.withResolvers<never>();
@@ -51,7 +53,7 @@ test('pages follow the slots and the numbers, and together they are the whole li
   const list = new TunnelList(() => workers);
   const all: string[] = [];
   let pages = 0;
-  for (let after = { worker: 0, number: 0 }; ; pages++) {
+  for (let after = FIRST; ; pages++) {
     const { items, next } = await list.page(2, after);
     all.push(...items.map(({ worker: index, number }) => `${index}-${number}`));
     if (next === null) break;
@@ -60,9 +62,22 @@ test('pages follow the slots and the numbers, and together they are the whole li
   assert.deepEqual([all, pages], [['0-1', '0-2', '0-3', '2-4', '2-9'], 2]);
 });
 
+test('a worker that was replaced between two pages is listed from its beginning', async () => {
+  const workers = [worker(0, [7, 8]), worker(1, [3])];
+  const list = new TunnelList(() => workers);
+  const { items, next } = await list.page(1, FIRST);
+  assert.deepEqual([items.length, next], [1, { worker: 0, pid: 100, number: 7 }]);
+  workers[0] = worker(0, [1, 2], [], 555);
+  const rest = await list.page(10, next ?? FIRST);
+  assert.deepEqual(
+    rest.items.map(({ pid, number }) => `${pid}-${number}`),
+    ['555-1', '555-2', '101-3'],
+  );
+});
+
 test('a page of exactly all tunnels is the last one', async () => {
   const list = new TunnelList(() => [worker(0, [1, 2])]);
-  const { items, next } = await list.page(2, { worker: 0, number: 0 });
+  const { items, next } = await list.page(2, FIRST);
   assert.deepEqual([items.length, next], [2, null]);
 });
 
@@ -70,17 +85,17 @@ test('no worker is asked for more than a part at a time', async () => {
   const asked: number[] = [];
   const numbers = Array.from({ length: 1_000 }, (_, i) => i + 1);
   const list = new TunnelList(() => [worker(0, numbers, asked)]);
-  const { items, next } = await list.page(900, { worker: 0, number: 0 });
-  assert.deepEqual([items.length, next], [900, { worker: 0, number: 900 }]);
+  const { items, next } = await list.page(900, FIRST);
+  assert.deepEqual([items.length, next], [900, { worker: 0, pid: 100, number: 900 }]);
   assert.ok(asked.every((limit) => limit <= TUNNELS_PART_MAX) && asked.length === 5, String(asked));
 });
 
 test('a worker that ends meanwhile is left out, and one that is silent is an error', async () => {
   const list = new TunnelList(() => [failing(0, 'worker_gone'), worker(1, [1])]);
   assert.deepEqual(
-    (await list.page(5, { worker: 0, number: 0 })).items.map(({ pid }) => pid),
+    (await list.page(5, FIRST)).items.map(({ pid }) => pid),
     [101],
   );
   const silent = new TunnelList(() => [worker(0, [1]), failing(1, 'worker_timeout')]);
-  await assert.rejects(silent.page(5, { worker: 0, number: 0 }), { code: 'worker_timeout' });
+  await assert.rejects(silent.page(5, FIRST), { code: 'worker_timeout' });
 });
