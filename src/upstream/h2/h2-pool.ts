@@ -5,20 +5,20 @@
 import { isOwnShortage, LbError } from '../../contract/errors.ts';
 import type { ConnectionSettings } from '../connection.ts';
 import type { BackendConnections, Exchange, ResponseSink, UpstreamRequest } from '../exchange.ts';
-import { H2Session, type SessionHost } from './h2-session.ts';
-import { H2Stream, type StreamHost } from './h2-stream.ts';
+import { H2Connection, type H2ConnectionHost } from './h2-connection.ts';
+import { H2Request, type H2RequestHost } from './h2-request.ts';
 
 /** Connections that take requests. Those that drain have at least one each. */
-const SESSIONS_MAX = 32;
+const CONNECTIONS_MAX = 32;
 const WAITING_MAX = 1024;
 
 /** See BackendConnections. */
-export class H2Pool implements BackendConnections, SessionHost, StreamHost {
+export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHost {
   readonly #settings: ConnectionSettings;
   /** Connecting and open, the oldest first. */
-  readonly #sessions: H2Session[] = [];
+  readonly #connections: H2Connection[] = [];
   /** In order of arrival; a Set, because a client may leave from its middle. */
-  readonly #waiting = new Set<H2Stream>();
+  readonly #waiting = new Set<H2Request>();
   #closed = false;
   openCount = 0;
 
@@ -28,101 +28,101 @@ export class H2Pool implements BackendConnections, SessionHost, StreamHost {
 
   /** A connection that has just broken has no free stream, so `fresh` needs no other way. */
   start(request: UpstreamRequest, sink: ResponseSink, _options: { fresh: boolean }): Exchange {
-    const session = this.#waiting.size === 0 ? this.#sessions.find((each) => each.hasFree) : undefined;
-    const options = { reused: session !== undefined, settings: this.#settings, host: this };
-    const stream = new H2Stream(request, sink, options);
-    if (session !== undefined) stream.open(session);
+    const connection = this.#waiting.size === 0 ? this.#connections.find((each) => each.hasFree) : undefined;
+    const options = { reused: connection !== undefined, settings: this.#settings, host: this };
+    const started = new H2Request(request, sink, options);
+    if (connection !== undefined) started.open(connection);
     else if (this.#waiting.size >= WAITING_MAX)
-      process.nextTick(() => stream.fail(busy('too many requests wait')));
-    else this.#enqueue(stream);
-    return stream.exchange;
+      process.nextTick(() => started.fail(busy('too many requests wait')));
+    else this.#enqueue(started);
+    return started.exchange;
   }
 
-  #enqueue(stream: H2Stream): void {
-    this.#waiting.add(stream);
-    stream.wait();
+  #enqueue(request: H2Request): void {
+    this.#waiting.add(request);
+    request.wait();
     this.#grow();
   }
 
   /** Opens a connection for those that wait, unless one is on its way. */
   #grow(): void {
-    const sessions = this.#sessions;
-    if (this.#waiting.size === 0 || sessions.length >= SESSIONS_MAX) return;
-    if (sessions.some((each) => each.isConnecting || each.hasFree || each.isStopped)) return;
+    const connections = this.#connections;
+    if (this.#waiting.size === 0 || connections.length >= CONNECTIONS_MAX) return;
+    if (connections.some((each) => each.isConnecting || each.hasFree || each.isStopped)) return;
     this.openCount++;
-    sessions.push(new H2Session(this.#settings, this));
+    connections.push(new H2Connection(this.#settings, this));
   }
 
   close(): void {
     this.#closed = true;
     // A connection that is awaited by requests drains once they have begun.
-    for (const session of [...this.#sessions])
-      if (!session.isConnecting || this.#waiting.size === 0) session.drain();
+    for (const connection of [...this.#connections])
+      if (!connection.isConnecting || this.#waiting.size === 0) connection.drain();
   }
 
-  // What sessions say.
+  // What connections say.
 
-  onFree(session: H2Session): void {
-    for (const stream of this.#waiting) {
-      if (!session.hasFree) break;
-      this.#waiting.delete(stream);
-      stream.open(session);
+  onFree(connection: H2Connection): void {
+    for (const request of this.#waiting) {
+      if (!connection.hasFree) break;
+      this.#waiting.delete(request);
+      request.open(connection);
     }
-    if (this.#closed) session.drain();
+    if (this.#closed) connection.drain();
     this.#grow();
   }
 
-  onDraining(session: H2Session): void {
-    if (!this.#remove(session)) return;
-    if (session.hasServed) this.#grow();
+  onDraining(connection: H2Connection): void {
+    if (!this.#remove(connection)) return;
+    if (connection.hasServed) this.#grow();
     // The next one would end as this one did, and so on without a pause.
-    else this.#failWaiting(session.lostBy ?? new Error('closed before a request'));
+    else this.#failWaiting(connection.lostBy ?? new Error('closed before a request'));
   }
 
-  onClosed(session: H2Session): void {
+  onClosed(connection: H2Connection): void {
     this.openCount--;
-    this.onDraining(session);
+    this.onDraining(connection);
   }
 
-  onConnectFailed(session: H2Session, cause: Error): void {
+  onConnectFailed(connection: H2Connection, cause: Error): void {
     this.openCount--;
-    this.#remove(session);
+    this.#remove(connection);
     this.#failWaiting(cause);
   }
 
   /** @returns whether it was in the list */
-  #remove(session: H2Session): boolean {
-    const index = this.#sessions.indexOf(session);
-    if (index >= 0) this.#sessions.splice(index, 1);
+  #remove(connection: H2Connection): boolean {
+    const index = this.#connections.indexOf(connection);
+    if (index >= 0) this.#connections.splice(index, 1);
     return index >= 0;
   }
 
   /** No other connection is tried at once: the next request that waits opens one. */
   #failWaiting(cause: Error): void {
     // Those that wait for a stream of an open connection go on waiting.
-    if (this.#sessions.length > 0) return;
+    if (this.#connections.length > 0) return;
     const code = isOwnShortage(cause) ? 'overload' : 'connect_failed';
     const failed = [...this.#waiting];
     this.#waiting.clear();
-    for (const stream of failed)
-      stream.fail(new LbError(code, `connect failed: ${cause.message}`, { cause, retryable: true }));
+    for (const request of failed)
+      request.fail(new LbError(code, `connect failed: ${cause.message}`, { cause, retryable: true }));
   }
 
-  // What streams say.
+  // What requests say.
 
-  requeue(stream: H2Stream): void {
-    this.#enqueue(stream);
-    const session = this.#sessions.find((each) => each.hasFree);
-    if (session !== undefined) this.onFree(session);
+  requeue(request: H2Request): void {
+    this.#enqueue(request);
+    const connection = this.#connections.find((each) => each.hasFree);
+    if (connection !== undefined) this.onFree(connection);
   }
 
-  forget(stream: H2Stream): void {
-    this.#waiting.delete(stream);
+  forget(request: H2Request): void {
+    this.#waiting.delete(request);
   }
 
   whyWaiting(): LbError {
     const { connectMs } = this.#settings;
-    if (this.#sessions.some((each) => !each.isConnecting))
+    if (this.#connections.some((each) => !each.isConnecting))
       return busy(`no free stream within ${connectMs} ms`);
     return new LbError('connect_failed', `not connected within ${connectMs} ms`);
   }

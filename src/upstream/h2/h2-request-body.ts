@@ -9,7 +9,7 @@ import type { HookedStream } from './hooked-stream.ts';
 
 const KEPT_MAX_BYTES = 16_384;
 
-/** H2RequestBody is owned by the H2Stream of a request that has a body. When that ends without a stream, another one may take it over. */
+/** H2RequestBody is owned by an H2Request. When that ends without a stream, another one may take it over. */
 export class H2RequestBody implements BegunBody {
   /** All of it was taken. */
   ended = false;

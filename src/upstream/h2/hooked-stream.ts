@@ -6,7 +6,7 @@
 import { EventEmitter } from 'node:events';
 import type { ClientHttp2Stream } from 'node:http2';
 import { Duplex } from 'node:stream';
-import type { H2Session } from './h2-session.ts';
+import type { H2Connection } from './h2-connection.ts';
 
 /** StreamEvents is what the owner is told. */
 export interface StreamEvents {
@@ -25,21 +25,21 @@ export interface StreamEvents {
 }
 
 const OWNER = Symbol('owner');
-export const SESSION = Symbol('session');
+export const CONNECTION = Symbol('connection');
 /** Whether the backend has ended the stream properly. */
 export const ENDED = Symbol('ended');
 
 export type HookedStream = ClientHttp2Stream & {
   [OWNER]: StreamEvents;
-  [SESSION]: H2Session;
+  [CONNECTION]: H2Connection;
   [ENDED]: boolean;
 };
 
 /** hook is called once for a stream that was just opened. */
-export function hook(stream: ClientHttp2Stream, owner: StreamEvents, session: H2Session): HookedStream {
+export function hook(stream: ClientHttp2Stream, owner: StreamEvents, connection: H2Connection): HookedStream {
   const hooked = stream as HookedStream;
   hooked[OWNER] = owner;
-  hooked[SESSION] = session;
+  hooked[CONNECTION] = connection;
   hooked[ENDED] = false;
   hooked.push = push;
   hooked.emit = emit;
@@ -53,7 +53,7 @@ export function readMore(stream: HookedStream): void {
 
 function push(this: HookedStream, chunk: Buffer | null): boolean {
   if (chunk !== null) {
-    this[SESSION].heard = true;
+    this[CONNECTION].heard = true;
     return this[OWNER].onPiece(chunk);
   }
   // node ends a stream that was reset with NO_ERROR, or whose connection is lost, as a complete one, but closes it before.
@@ -74,11 +74,11 @@ function emit(
   const owner = this[OWNER];
   switch (event) {
     case 'response':
-      this[SESSION].heard = true;
+      this[CONNECTION].heard = true;
       owner.onFields(third as string[], second as number);
       return true;
     case 'headers':
-      this[SESSION].heard = true;
+      this[CONNECTION].heard = true;
       owner.onInterim(third as string[]);
       return true;
     case 'trailers':
@@ -91,7 +91,7 @@ function emit(
       // `close` follows and tells the rest.
       return true;
     case 'close':
-      this[SESSION].leave();
+      this[CONNECTION].leave();
       owner.onClosed(this);
       return true;
     case 'end':

@@ -22,10 +22,10 @@ import {
   type ResponseSink,
   type UpstreamRequest,
 } from '../exchange.ts';
+import type { H2Connection } from './h2-connection.ts';
 import { hasRequestBody, readHead, readTrailers, requestFields } from './h2-fields.ts';
 import { H2RequestBody } from './h2-request-body.ts';
-import type { H2Session } from './h2-session.ts';
-import { ENDED, type HookedStream, hook, readMore, SESSION, type StreamEvents } from './hooked-stream.ts';
+import { CONNECTION, ENDED, type HookedStream, hook, readMore, type StreamEvents } from './hooked-stream.ts';
 
 const WAITING = 0;
 const AWAITING = 1;
@@ -47,28 +47,28 @@ const INTERIM_MAX_COUNT = 16;
 const WITHOUT_BODY = { endStream: true };
 const WITH_BODY = { endStream: false };
 
-export interface StreamSettings extends ExchangeSettings {
+export interface H2RequestSettings extends ExchangeSettings {
   connectMs: number;
   responseMs: number;
   idleMs: number;
   timer: DeadlineTimer;
 }
 
-/** StreamHost is what a stream needs of its pool. */
-export interface StreamHost {
-  /** The stream was not processed by the backend and waits again. */
-  requeue(stream: H2Stream): void;
-  /** The stream ended while it waited. */
-  forget(stream: H2Stream): void;
-  /** Why a stream that has waited for connectMs was not opened. */
+/** H2RequestHost is what a request needs of its pool. */
+export interface H2RequestHost {
+  /** The request was not processed by the backend and waits again. */
+  requeue(request: H2Request): void;
+  /** The request ended while it waited. */
+  forget(request: H2Request): void;
+  /** Why a request that has waited for connectMs got no stream. */
   whyWaiting(): LbError;
 }
 
-export class H2Stream implements ExchangeOwner, StreamEvents {
+export class H2Request implements ExchangeOwner, StreamEvents {
   readonly exchange: Exchange;
   readonly #request: UpstreamRequest;
-  readonly #settings: StreamSettings;
-  readonly #host: StreamHost;
+  readonly #settings: H2RequestSettings;
+  readonly #host: H2RequestHost;
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #body: H2RequestBody | null;
   #state = WAITING;
@@ -91,7 +91,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   constructor(
     request: UpstreamRequest,
     sink: ResponseSink,
-    options: { reused: boolean; settings: StreamSettings; host: StreamHost },
+    options: { reused: boolean; settings: H2RequestSettings; host: H2RequestHost },
   ) {
     this.#request = request;
     this.#settings = options.settings;
@@ -102,19 +102,19 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
     this.exchange = new Exchange(this, sink, options.reused, options.settings);
   }
 
-  /** wait is called by the pool that holds the stream until a connection has a free one. */
+  /** wait is called by the pool that holds the request until a connection has a free stream. */
   wait(): void {
     this.#arm(this.#settings.connectMs);
   }
 
-  /** open is called with a session that has a free stream. */
-  open(session: H2Session): void {
-    const fields = requestFields(this.#request, session.scheme);
+  /** open is called with a connection that has a free stream. */
+  open(connection: H2Connection): void {
+    const fields = requestFields(this.#request, connection.scheme);
     try {
       this.#stream = hook(
-        session.request(fields, this.#body !== null ? WITH_BODY : WITHOUT_BODY),
+        connection.request(fields, this.#body !== null ? WITH_BODY : WITHOUT_BODY),
         this,
-        session,
+        connection,
       );
     } catch (thrown) {
       // A field that node cannot send. The sink hears nothing before start() has returned.
@@ -122,7 +122,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
       process.nextTick(() => this.fail(error));
       return;
     }
-    session.enter();
+    connection.enter();
     const wasWaiting = this.#deadline.armed;
     this.#state = AWAITING;
     const body = this.#body;
@@ -304,7 +304,7 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
   #complete(stream: HookedStream): void {
     this.#leave();
     // RFC 9113 §8.1: nobody needs the rest of the request.
-    if (this.#body?.ended === false) stream[SESSION].reset(stream);
+    if (this.#body?.ended === false) stream[CONNECTION].reset(stream);
   }
 
   #tellHead(head: ResponseHead, completeBody: string | null): void {
@@ -338,12 +338,12 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
       this.onEnded();
       return;
     }
-    const session = stream[SESSION];
+    const connection = stream[CONNECTION];
     // node gives the code of a GOAWAY to all streams.
-    const isRefused = stream.rstCode === REFUSED_STREAM && !session.isLost;
-    const hasGivenUp = session.hasGivenUp(stream.id);
+    const isRefused = stream.rstCode === REFUSED_STREAM && !connection.isLost;
+    const hasGivenUp = connection.hasGivenUp(stream.id);
     if (!(isRefused || hasGivenUp) || this.#state !== AWAITING || this.#interimCount > 0)
-      this.fail(this.#lossOf(stream.rstCode, session));
+      this.fail(this.#lossOf(stream.rstCode, connection));
     else if (this.#body?.isKept === false)
       this.fail(new LbError('backend_busy', 'backend did not process the request', { retryable: false }));
     else this.#waitAgain(hasGivenUp);
@@ -361,9 +361,9 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
     this.#host.requeue(this);
   }
 
-  #lossOf(rstCode: number, session: H2Session): LbError {
-    const cause = session.lostBy ?? undefined;
-    if (session.isLost) {
+  #lossOf(rstCode: number, connection: H2Connection): LbError {
+    const cause = connection.lostBy ?? undefined;
+    if (connection.isLost) {
       // The backend may have processed it (B10).
       const retryable = this.#state === AWAITING && this.exchange.reused && this.#interimCount === 0;
       return new LbError('upstream_reset', `connection lost: ${cause?.message ?? 'closed'}`, {
@@ -386,14 +386,14 @@ export class H2Stream implements ExchangeOwner, StreamEvents {
     this.exchange.fail(error);
   }
 
-  /** close ends the stream in any state; the sink hears nothing of it. */
+  /** close ends the request in any state; the sink hears nothing of it. */
   close(): void {
     if (this.#state === OVER) return;
     const isWaiting = this.#state === WAITING;
     const stream = this.#stream;
     this.#leave();
     if (isWaiting) this.#host.forget(this);
-    else if (stream !== null) stream[SESSION].reset(stream);
+    else if (stream !== null) stream[CONNECTION].reset(stream);
   }
 
   #leave(): void {

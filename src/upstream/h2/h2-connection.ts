@@ -67,19 +67,19 @@ const OPTIONS: SessionOptions & Record<string, unknown> = {
   strictSingleValueFields: false,
 };
 
-/** SessionHost is what a session needs of its pool. */
-export interface SessionHost {
+/** H2ConnectionHost is what a connection needs of its pool. */
+export interface H2ConnectionHost {
   /** Streams are free, for the first time or again. */
-  onFree(session: H2Session): void;
+  onFree(connection: H2Connection): void;
   /** No request begins on it any more. */
-  onDraining(session: H2Session): void;
+  onDraining(connection: H2Connection): void;
   /** The last call about a connection that was open… */
-  onClosed(session: H2Session): void;
+  onClosed(connection: H2Connection): void;
   /** … and about one that never was. */
-  onConnectFailed(session: H2Session, error: Error): void;
+  onConnectFailed(connection: H2Connection, error: Error): void;
 }
 
-export class H2Session {
+export class H2Connection {
   readonly scheme: 'http' | 'https';
   /** Set whenever the backend has said something; see #askWhetherAlive. */
   heard = false;
@@ -87,7 +87,7 @@ export class H2Session {
   lostBy: Error | null = null;
 
   readonly #settings: ConnectionSettings;
-  readonly #host: SessionHost;
+  readonly #host: H2ConnectionHost;
   readonly #socket = new Socket();
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #startedMs: number;
@@ -103,7 +103,7 @@ export class H2Session {
   #lastStreamId = Number.POSITIVE_INFINITY;
   #pinging = false;
 
-  constructor(settings: ConnectionSettings, host: SessionHost) {
+  constructor(settings: ConnectionSettings, host: H2ConnectionHost) {
     this.#settings = settings;
     this.#host = host;
     this.scheme = settings.tls === undefined ? 'http' : 'https';
