@@ -21,7 +21,7 @@ export abstract class SocketBound {
   protected tcp: Socket | null = null;
   /** The TLS handshake is over. */
   #isSecure: boolean;
-  protected paused = false;
+  paused = false;
   /** end() was called: our FIN follows what was written. */
   protected finSent = false;
 

@@ -25,6 +25,35 @@ for (const way of TLS_WAYS) {
     assert.deepEqual([owner.count('drain') <= 1, owner.wrongCalls], [true, []]);
   });
 
+  test(`${way.name}: a text of each turn, behind a pending one or from within onDrain, arrives in order`, async (t) => {
+    const { owner, peer, wire } = await way.pair(t);
+    const got = collect(peer);
+    let all = '';
+    const write = (text: string) => {
+      all += text;
+      owner.call(() => wire.writeText(text));
+    };
+    owner.hooks.drain = () => {
+      if (owner.count('drain') > 20) return;
+      write(`in drain ${owner.count('drain')};`);
+      write('twice;');
+      write('x'.repeat(16_384));
+    };
+    for (let i = 0; i < 50; i++) {
+      write(`${i}:\xe9\xff;`);
+      if (i % 5 === 4) write('');
+      if (i % 10 === 9) write('y'.repeat(i * 1_000));
+      await turns(i % 3);
+    }
+    await waitFor('everything', () => got.length === all.length && !wire.blocked);
+    assert.ok(got.text === all);
+    owner.call(() => wire.writeText(''));
+    await turns();
+    assert.deepEqual([wire.blocked, wire.writeFailed, owner.wrongCalls], [false, false, []]);
+    owner.call(() => wire.end());
+    await waitFor('the end', () => got.ended);
+  });
+
   test(`${way.name}: after a pause nobody writes into memory of the owner, though node reads several records at once`, async (t) => {
     const owner = new RecordingOwner([16_384]);
     const { peer, wire } = await way.pair(t, owner);
