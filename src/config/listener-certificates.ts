@@ -2,16 +2,21 @@
 import type { X509Certificate } from 'node:crypto';
 import { canonicalAddress } from '../contract/addresses.ts';
 import type { ListenSettings, ListenTlsSettings } from '../contract/settings.ts';
-import { certificatesIn, checkServerPair, isPublic, PemFiles, type Tolerates } from './pem-files.ts';
+import {
+  certificatesIn,
+  certificateWarnings,
+  checkServerPair,
+  keyWarnings,
+  PemFiles,
+  type Tolerates,
+} from './pem-files.ts';
 import { type Finding, pathText } from './problems.ts';
 import { isHostName } from './schema/addresses.ts';
 
-/** From this time before the end of a certificate on there are warnings. */
-const WARN_BEFORE_MS = 14 * 24 * 3_600_000;
 const ALTERNATIVE = /(DNS|IP Address):("(?:[^"\\]|\\.)*"|[^,]*)/g;
 
-/** leafOf is the certificate itself, the first in its file. */
-export function leafOf(pem: string): X509Certificate | undefined {
+/** The certificate itself, the first in its file. */
+function leafOf(pem: string): X509Certificate | undefined {
   return certificatesIn(pem)?.[0];
 }
 
@@ -31,54 +36,33 @@ function usableName(value: string): string[] {
   return isHostName(name.startsWith('*.') ? name.slice(2) : name) ? [name] : [];
 }
 
-/** expiryText says that a certificate has expired, or does so within 14 days; null: later. */
-export function expiryText(notAfterMs: number, nowMs: number): string | null {
-  const leftMs = notAfterMs - nowMs;
-  if (leftMs > WARN_BEFORE_MS) return null;
-  const at = new Date(notAfterMs).toISOString();
-  return leftMs <= 0 ? `the certificate has expired on ${at}` : `the certificate expires on ${at}`;
-}
-
-/** listenerWarnings finds certificates that end soon or are not valid yet, keys that everybody can read, names given twice. */
+/**
+ * listenerWarnings finds certificates and authorities of clients that end soon or are not valid yet, keys that everybody can read, and names
+ * that have two certificates.
+ */
 export function* listenerWarnings(listen: readonly ListenSettings[]): Generator<Finding> {
   for (const [index, { tls }] of listen.entries()) {
-    const seen = new Map<string, number>();
-    for (const [at, pair] of (tls?.certificates ?? []).entries()) {
-      const path = ['listen', index, 'tls', 'certificates', at];
-      yield* pairWarnings(path, pair);
-      const leaf = leafOf(pair.cert.pem);
-      for (const name of leaf === undefined ? [] : namesOf(leaf)) {
-        const first = seen.get(name);
-        if (first === undefined) seen.set(name, at);
-        else
-          yield {
-            path: [...path, 'cert'],
-            message: `certificates[${first}] is for ${name} too, and is used for it`,
-          };
+    if (tls === null) continue;
+    const path = ['listen', index, 'tls'];
+    const byAcme = (name: string) =>
+      `${name} is in tls.acme too: once a certificate is fetched, it is used for it in place of this one`;
+    const others = new Map(tls.acme.map((name) => [name, byAcme(name)]));
+    for (const [at, { cert, key }] of tls.certificates.entries()) {
+      const pair = [...path, 'certificates', at];
+      yield* certificateWarnings([...pair, 'cert'], cert);
+      yield* keyWarnings([...pair, 'key'], key);
+      const leaf = leafOf(cert.pem);
+      const names = leaf === undefined ? [] : namesOf(leaf);
+      if (names.length === 0)
+        yield { path: [...pair, 'cert'], message: `the certificate is for no name: ${cert.path}` };
+      for (const name of names) {
+        const message = others.get(name);
+        if (message !== undefined) yield { path: [...pair, 'cert'], message };
+        else others.set(name, `certificates[${at}] is for ${name} too, and is used for it`);
       }
     }
+    yield* certificateWarnings([...path, 'clientCa'], tls.clientCa);
   }
-}
-
-function* pairWarnings(
-  path: Finding['path'],
-  { cert, key }: ListenTlsSettings['certificates'][number],
-): Generator<Finding> {
-  const leaf = leafOf(cert.pem);
-  const nowMs = Date.now();
-  if (leaf !== undefined) {
-    const ends = expiryText(leaf.validToDate.getTime(), nowMs);
-    if (ends !== null) yield { path: [...path, 'cert'], message: `${ends}: ${cert.path}` };
-    if (leaf.validFromDate.getTime() > nowMs)
-      yield {
-        path: [...path, 'cert'],
-        message: `the certificate is not valid before ${leaf.validFrom}: ${cert.path}`,
-      };
-    if (namesOf(leaf).length === 0)
-      yield { path: [...path, 'cert'], message: `the certificate is for no name: ${cert.path}` };
-  }
-  if (isPublic(key.path))
-    yield { path: [...path, 'key'], message: `every user of this machine can read the key: ${key.path}` };
 }
 
 /**

@@ -9,6 +9,7 @@ import { readText } from './read-file.ts';
 import type { Parsed } from './schema/addresses.ts';
 import type { FileConfig } from './schema/schema.ts';
 import type { Draft } from './schema/schema-walk.ts';
+import { validityOf, validityText } from './validity.ts';
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
 const OTHERS_READ = 0o004;
@@ -47,9 +48,22 @@ export function certificatesIn(pem: string): X509Certificate[] | null {
   }
 }
 
-/** isPublic says whether every user of the machine may read a file. */
-export function isPublic(path: string): boolean {
-  return ((statSync(path, { throwIfNoEntry: false })?.mode ?? 0) & OTHERS_READ) !== 0;
+/** certificateWarnings finds the first certificate of a file that has expired, expires soon or is not valid yet. */
+export function* certificateWarnings(path: KeyPath, file: PemFile | null): Generator<Finding> {
+  for (const [index, certificate] of (certificatesIn(file?.pem ?? '') ?? []).entries()) {
+    const which = index === 0 ? 'the certificate' : `certificate ${index + 1} of the file`;
+    const text = validityText(validityOf(certificate), Date.now(), which);
+    if (text === null) continue;
+    yield { path, message: `${text}: ${file?.path}` };
+    return;
+  }
+}
+
+/** keyWarnings finds a key that every user of the machine may read. */
+export function* keyWarnings(path: KeyPath, key: PemFile | null): Generator<Finding> {
+  if (key === null || ((statSync(key.path, { throwIfNoEntry: false })?.mode ?? 0) & OTHERS_READ) === 0)
+    return;
+  yield { path, message: `every user of this machine can read the key: ${key.path}` };
 }
 
 /** Tolerates says whether a certificate of a listener, as PEM, may be used although it has expired. */
@@ -90,8 +104,9 @@ export function* checkServerPair(
   if (!isSound) return;
   const { pem } = files.textOf(cert);
   const [leaf] = certificatesIn(pem) ?? [];
-  if (leaf !== undefined && leaf.validToDate.getTime() <= Date.now() && !tolerates(pem))
-    yield { path: [...path, 'cert'], message: `the certificate has expired on ${leaf.validTo}: ${cert}` };
+  if (leaf === undefined || leaf.validToDate.getTime() > Date.now() || tolerates(pem)) return;
+  const expired = validityText(validityOf(leaf), Date.now());
+  yield { path: [...path, 'cert'], message: `${expired}: ${cert}` };
 }
 
 /** checkKeyPair checks a certificate and its private key; both or none. @param path of the block with the keys `cert` and `key` */

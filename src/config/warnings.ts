@@ -1,8 +1,8 @@
 /** Warnings: what a file says without a mistake, and probably does not mean. */
-import type { PemFile, PoolSettings, RouteSettings, Settings } from '../contract/settings.ts';
+import type { PoolSettings, RouteSettings, Settings } from '../contract/settings.ts';
 import { listenerWarnings } from './listener-certificates.ts';
-import { certificatesIn, isPublic } from './pem-files.ts';
-import type { Finding, KeyPath } from './problems.ts';
+import { certificateWarnings, keyWarnings } from './pem-files.ts';
+import type { Finding } from './problems.ts';
 import { folderProblem } from './read-file.ts';
 import { isSameLocalhost } from './schema/addresses.ts';
 
@@ -43,7 +43,7 @@ export function* warningsOf(settings: Settings): Generator<Finding> {
   const storage = acme === null || names.length === 0 ? null : folderProblem(acme.storage);
   if (storage !== null)
     yield { path: ['acme', 'storage'], message: `certificates cannot be kept: ${storage}` };
-  yield* expiredIn(['acme', 'ca'], acme?.ca ?? null);
+  yield* certificateWarnings(['acme', 'ca'], acme?.ca ?? null);
   for (const { name, backends } of pools) {
     if (!routes.some(({ pool }) => pool === name))
       yield { path: ['pools', name], message: 'no route leads to this pool' };
@@ -85,15 +85,8 @@ function* tlsWarningsOf({ name, backends, tls }: PoolSettings): Generator<Findin
     const message = 'certificates are not verified: whoever is on the way can read and change everything';
     yield { path: [...path, 'verify'], message };
   }
-  for (const key of ['ca', 'cert'] as const) yield* expiredIn([...path, key], tls[key]);
-  if (tls.key !== null && isPublic(tls.key.path))
-    yield { path: [...path, 'key'], message: `every user of this machine can read the key: ${tls.key.path}` };
-}
-
-function* expiredIn(path: KeyPath, file: PemFile | null): Generator<Finding> {
-  const last = certificatesIn(file?.pem ?? '')?.find(({ validToDate }) => validToDate.getTime() < Date.now());
-  if (file !== null && last !== undefined)
-    yield { path, message: `a certificate expired on ${last.validTo}: ${file.path}` };
+  for (const key of ['ca', 'cert'] as const) yield* certificateWarnings([...path, key], tls[key]);
+  yield* keyWarnings([...path, 'key'], tls.key);
 }
 
 type Match = RouteSettings['match'];

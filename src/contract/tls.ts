@@ -10,7 +10,7 @@ export const HANDSHAKE_MS = 10_000;
 /** A certificate and its key. */
 const TLS_CERTIFICATE = {
   fields: {
-    /** Lower case; `*.example.com` stands for one label before the rest. Never empty. */
+    /** Lower case; `*.example.com` stands for one label before the rest. Empty: only as the default. */
     names: { listOf: 'string' },
     /** PEM, the chain included. */
     cert: 'string',

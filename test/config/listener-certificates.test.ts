@@ -1,7 +1,8 @@
 /** B40: certificates of listeners, at a load: what is wrong is named with its file. */
 import assert from 'node:assert/strict';
 import { X509Certificate } from 'node:crypto';
-import { chmodSync } from 'node:fs';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { namesOf } from '../../src/config/listener-certificates.ts';
 import { formatProblems } from '../../src/config/problems.ts';
@@ -63,8 +64,75 @@ test('certificates of clients need authorities, and authorities need clientAuth'
   );
 });
 
+/** The warnings of a file with this certificate. */
+function warningsOf(tls: object): string {
+  const loaded = load(tls);
+  assert.ok('settings' in loaded, JSON.stringify(loaded));
+  return formatProblems('f', loaded.warnings).join('\n');
+}
+
+test('a warning comes 14 days before the end of a certificate, and of a short-lived one when a quarter is left', () => {
+  const cases: [lifetimeDays: number, leftDays: number, warns: boolean][] = [
+    [90, 15, false],
+    [90, 13, true],
+    [20, 6, false],
+    [20, 4, true],
+    [1, 0.3, false],
+    [1, 0.2, true],
+  ];
+  for (const [lifetimeDays, leftDays, warns] of cases) {
+    const notAfter = new Date(Date.now() + leftDays * DAY_MS);
+    const notBefore = new Date(notAfter.getTime() - lifetimeDays * DAY_MS);
+    const { certPath: cert, keyPath: key } = authority.issue(['a.test'], { notBefore, notAfter });
+    const text = warningsOf({ certificates: [{ cert, key }] });
+    assert.equal(/the certificate expires on/.test(text), warns, `${lifetimeDays}, ${leftDays}: ${text}`);
+  }
+});
+
+test('a certificate that is not valid yet, an expired one in a chain, and expired authorities of clients are warnings', () => {
+  const dates = (from: number, to: number) => ({
+    notBefore: new Date(Date.now() + from * DAY_MS),
+    notAfter: new Date(Date.now() + to * DAY_MS),
+  });
+  const early = authority.issue(['early.test'], dates(1, 9));
+  const expired = authority.issue(['expired.test'], dates(-9, -1));
+  const chain = join(authority.folder, 'chain.pem');
+  writeFileSync(chain, own.cert + expired.cert);
+  const text = warningsOf({
+    certificates: [
+      { cert: early.certPath, key: early.keyPath },
+      { cert: chain, key: own.keyPath },
+    ],
+    clientAuth: 'optional',
+    clientCa: expired.certPath,
+  });
+  assert.match(text, /certificates\[0\]\.cert: the certificate is not valid before .*Z: /);
+  assert.match(text, /certificates\[1\]\.cert: certificate 2 of the file has expired on .*Z: /);
+  assert.match(text, /tls\.clientCa: the certificate has expired on .*Z: /);
+});
+
+test('a name that has a certificate of a file and is in acme is a warning', () => {
+  const text = JSON.stringify({
+    listen: [
+      { address: ':8080' },
+      {
+        address: ':8443',
+        tls: { certificates: [{ cert: own.certPath, key: own.keyPath }], acme: ['sluice.test'] },
+      },
+    ],
+    acme: { directory: 'https://acme.test/', agreeToTerms: true, storage: authority.folder },
+    pools: { app: { backends: [{ url: 'http://127.0.0.1:1' }] } },
+  });
+  const loaded = parseConfig(text, {});
+  assert.ok('settings' in loaded, JSON.stringify(loaded));
+  assert.match(
+    formatProblems('f', loaded.warnings).join('\n'),
+    /certificates\[0\]\.cert: sluice\.test is in tls\.acme too: once a certificate is fetched, it is used/,
+  );
+});
+
 test('a key that everybody can read and a certificate that ends soon are warnings; the view has paths alone', () => {
-  const made = authority.issue(['soon.test']);
+  const made = authority.issue(['soon.test'], { notBefore: new Date(Date.now() - 80 * DAY_MS) });
   chmodSync(made.keyPath, 0o644);
   const loaded = load({ certificates: [{ cert: made.certPath, key: made.keyPath }], clientAuth: 'off' });
   assert.ok('settings' in loaded, JSON.stringify(loaded));

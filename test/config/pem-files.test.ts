@@ -124,7 +124,7 @@ test('expired certificates, a key that every user can read, and TLS that verifie
   });
   chmodSync(old.keyPath, 0o644);
   const [expired, readable] = warningsOf({ cert: old.certPath, key: old.keyPath });
-  assert.match(expired ?? '', /^f:4: pools\.app\.tls\.cert: a certificate expired on .* GMT: \/.*\.pem$/);
+  assert.match(expired ?? '', /^f:4: pools\.app\.tls\.cert: the certificate has expired on .*Z: \/.*\.pem$/);
   assert.equal(
     readable,
     `f:4: pools.app.tls.key: every user of this machine can read the key: ${old.keyPath}`,
@@ -154,7 +154,7 @@ test('acme.ca is read at the load: a file that is missing or holds nothing is a 
   const old = authority.issue(['old'], { notAfter: new Date(Date.now() - 1_000) });
   const loaded = load(old.certPath);
   assert.ok('settings' in loaded, JSON.stringify(loaded));
-  assert.match(formatProblems('f', loaded.warnings).join(), /^f:1: acme.ca: a certificate expired on /);
+  assert.match(formatProblems('f', loaded.warnings).join(), /^f:1: acme.ca: the certificate has expired on /);
   assert.deepEqual(loaded.settings.acme?.ca, { path: old.certPath, pem: old.cert });
   const again = parseConfig(JSON.stringify(configView(loaded.settings)), {});
   assert.ok('settings' in again, JSON.stringify(again));

@@ -1,20 +1,15 @@
 /**
  * What workers are told about TLS with clients: the certificates of files and of ACME, and the keys of session tickets. It reads the files
- * again when they change, gives out new ticket keys twice a day, and warns of certificates that end soon.
+ * again when they change, gives out new ticket keys twice a day, and warns of certificates that end soon or are not valid.
  */
 import { randomBytes, X509Certificate } from 'node:crypto';
 import { stat } from 'node:fs/promises';
-import {
-  expiryText,
-  leafOf,
-  namesOf,
-  readAgain,
-  toleratesInUse,
-} from '../../config/listener-certificates.ts';
-import type { Tolerates } from '../../config/pem-files.ts';
+import { namesOf, readAgain, toleratesInUse } from '../../config/listener-certificates.ts';
+import { certificateWarnings, type Tolerates } from '../../config/pem-files.ts';
+import { type Validity, validityOf, validityText } from '../../config/validity.ts';
 import { systemClock } from '../../contract/clock.ts';
 import { toError } from '../../contract/errors.ts';
-import type { ListenSettings, Settings } from '../../contract/settings.ts';
+import type { ListenSettings, ListenTlsSettings, Settings } from '../../contract/settings.ts';
 import type { TlsAddress, TlsMaterial } from '../../contract/tls.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import type { IssuedCertificate } from '../acme/certificate.ts';
@@ -25,6 +20,16 @@ const TICKET_KEY_BYTES = 48;
 const LOOK_EVERY_MS = 2_000;
 const WARN_EVERY_MS = 24 * 3_600_000;
 const MS_PER_SEC = 1_000;
+
+/** A certificate that an address serves. */
+interface ServedCertificate extends Validity {
+  /** Its first name, in metrics and the log; for one without names its file. */
+  label: string;
+  names: string[];
+  /** PEM. */
+  cert: string;
+  key: string;
+}
 
 interface TlsKeeperOptions {
   settings: Settings;
@@ -95,21 +100,20 @@ export class TlsKeeper {
 
   /** expiries are the seconds that each certificate has left, by its first name; of two with one name the shorter time. */
   expiries(nowMs = systemClock.wallMs()): [name: string, seconds: number][] {
-    const byName = new Map<string, number>();
-    for (const { name, notAfterMs } of this.#inForce())
-      byName.set(name, Math.min(byName.get(name) ?? Number.POSITIVE_INFINITY, notAfterMs));
-    return [...byName].map(([name, notAfterMs]) => [name, (notAfterMs - nowMs) / MS_PER_SEC]);
+    return [...this.#inForce()].map(([name, { notAfterMs }]) => [name, (notAfterMs - nowMs) / MS_PER_SEC]);
   }
 
-  #inForce(): { name: string; notAfterMs: number }[] {
-    const ofFiles = this.#listen.flatMap(({ tls }) =>
-      (tls?.certificates ?? []).flatMap(({ cert }) => {
-        const leaf = leafOf(cert.pem);
-        const [name = cert.path] = leaf === undefined ? [] : namesOf(leaf);
-        return leaf === undefined ? [] : [{ name, notAfterMs: leaf.validToDate.getTime() }];
-      }),
-    );
-    return [...ofFiles, ...this.#issued];
+  /** By first name; of two with one name the one that ends first. */
+  #inForce(): Map<string, Validity> {
+    const byName = new Map<string, Validity>();
+    for (const { tls } of this.#listen) {
+      for (const served of tls === null ? [] : this.#servedAt(tls)) {
+        const { label } = served;
+        if (served.notAfterMs < (byName.get(label)?.notAfterMs ?? Number.POSITIVE_INFINITY))
+          byName.set(label, served);
+      }
+    }
+    return byName;
   }
 
   #tell(): void {
@@ -120,24 +124,30 @@ export class TlsKeeper {
       this.#options.tell({ ticketKeys: this.#ticketKeys.toString('base64'), addresses });
   }
 
-  #tlsOf(tls: NonNullable<ListenSettings['tls']>, address: number): TlsAddress {
-    const { certificates, acme, unknownNames, minVersion, clientAuth, clientCa } = tls;
-    const ofFiles = certificates.map(({ cert, key }) => ({ cert: cert.pem, key: key.pem }));
-    const ofAcme = this.#issued
-      .filter(({ name }) => acme.includes(name))
-      .map(({ chainPem, keyPem }) => ({ cert: chainPem, key: keyPem }));
-    const named = [...ofFiles, ...ofAcme].map((pair) => ({
-      ...pair,
-      names: namesOf(new X509Certificate(pair.cert)),
-    }));
-    return {
-      address,
-      certificates: named,
-      unknownNames,
-      minVersion,
-      clientAuth,
-      clientCa: clientCa?.pem ?? null,
-    };
+  #tlsOf(tls: ListenTlsSettings, address: number): TlsAddress {
+    const { unknownNames, minVersion, clientAuth, clientCa } = tls;
+    const certificates = this.#servedAt(tls).map(({ names, cert, key }) => ({ names, cert, key }));
+    return { address, certificates, unknownNames, minVersion, clientAuth, clientCa: clientCa?.pem ?? null };
+  }
+
+  /** A name in `acme` has its certificate from there once there is a valid one, and from a file until then. */
+  #servedAt({ certificates, acme }: ListenTlsSettings): ServedCertificate[] {
+    const issued = this.#issued.filter(({ name }) => acme.includes(name));
+    const nowMs = systemClock.wallMs();
+    const valid = new Set(issued.filter(({ notAfterMs }) => notAfterMs > nowMs).map(({ name }) => name));
+    const ofFiles = certificates.flatMap(({ cert, key }) => {
+      const leaf = new X509Certificate(cert.pem);
+      const all = namesOf(leaf);
+      const names = all.filter((name) => !valid.has(name));
+      // As the default certificate it would be served when it has expired, because nobody renews it any more.
+      if (all.length > 0 && names.length === 0) return [];
+      return { label: names[0] ?? cert.path, names, cert: cert.pem, key: key.pem, ...validityOf(leaf) };
+    });
+    const ofAcme = issued.map(({ name, chainPem, keyPem, notBeforeMs, notAfterMs }) => {
+      const names = [name];
+      return { label: name, names, cert: chainPem, key: keyPem, notBeforeMs, notAfterMs };
+    });
+    return [...ofFiles, ...ofAcme];
   }
 
   /** Looks whether a file has changed. It is read once it has looked the same twice: a pair is not replaced in one step. */
@@ -172,9 +182,15 @@ export class TlsKeeper {
   }
 
   #warn(): void {
-    for (const { name, notAfterMs } of this.#inForce()) {
-      const text = expiryText(notAfterMs, systemClock.wallMs());
-      if (text !== null) this.#options.logger.warn({ name }, text);
+    const { logger } = this.#options;
+    const nowMs = systemClock.wallMs();
+    for (const [name, validity] of this.#inForce()) {
+      const text = validityText(validity, nowMs);
+      if (text !== null) logger.warn({ name }, text);
+    }
+    for (const { tls } of this.#listen) {
+      for (const { message } of certificateWarnings([], tls?.clientCa ?? null))
+        logger.warn({ clientCa: tls?.clientCa?.path }, message);
     }
   }
 }

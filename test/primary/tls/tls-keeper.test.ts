@@ -1,28 +1,43 @@
 /** What workers are told about TLS. */
 import assert from 'node:assert/strict';
+import { copyFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TlsMaterial } from '../../../src/contract/tls.ts';
-import { makeLogger } from '../../../src/infra/logging/logger.ts';
+import type { Logger } from '../../../src/infra/logging/logger.ts';
+import { readCertificate } from '../../../src/primary/acme/certificate.ts';
 import { TlsKeeper } from '../../../src/primary/tls/tls-keeper.ts';
-import { Authority } from '../../support/certificates.ts';
+import { Authority, type IssueOptions } from '../../support/certificates.ts';
 import { parseConfig } from '../../support/parse-config.ts';
+import { tempFolder } from '../../support/temp-folder.ts';
+import { waitFor } from '../../support/wait.ts';
 
 const authority = new Authority();
 
-function start(tls: object | null) {
+const DAY_MS = 24 * 3_600_000;
+
+function start(tls: object | null, lookEveryMs?: number) {
   const listen = [{ address: ':8080' }, ...(tls === null ? [] : [{ address: ':8443', tls }])];
-  const text = JSON.stringify({ listen, pools: { app: { backends: [{ url: 'http://127.0.0.1:1' }] } } });
+  const acme = { directory: 'https://acme.test/', agreeToTerms: true, storage: authority.folder };
+  const pools = { app: { backends: [{ url: 'http://127.0.0.1:1' }] } };
+  const text = JSON.stringify({ listen, acme, pools });
   const loaded = parseConfig(text, {});
   assert.ok('settings' in loaded, JSON.stringify(loaded));
   const told: TlsMaterial[] = [];
-  const logger = makeLogger({ level: 'fatal', format: 'json' });
+  const lines: string[] = [];
+  const logger = {
+    info: (line: string) => lines.push(line),
+    warn: (_facts: object, line: string) => lines.push(line),
+    error: (_facts: object, line: string) => lines.push(line),
+  } as unknown as Logger;
   const keeper = new TlsKeeper({
     settings: loaded.settings,
     logger,
     tell: (material) => told.push(material),
+    ...(lookEveryMs !== undefined && { lookEveryMs }),
   });
   keeper.start();
-  return { keeper, told };
+  return { keeper, told, lines };
 }
 
 test('workers get certificates with their names, and 48 bytes of ticket keys that a rotation replaces', (t) => {
@@ -41,9 +56,8 @@ test('workers get certificates with their names, and 48 bytes of ticket keys tha
 });
 
 test('of two certificates with one first name the shorter time counts', (t) => {
-  const day = 24 * 3_600_000;
   const pairs = [2, 1].map((days) =>
-    authority.issue(['a.test'], { notAfter: new Date(Date.now() + days * day) }),
+    authority.issue(['a.test'], { notAfter: new Date(Date.now() + days * DAY_MS) }),
   );
   const { keeper } = start({
     certificates: pairs.map(({ certPath: cert, keyPath: key }) => ({ cert, key })),
@@ -52,6 +66,66 @@ test('of two certificates with one first name the shorter time counts', (t) => {
   const [[name, seconds] = ['', 0], ...more] = keeper.expiries();
   assert.deepEqual([name, more], ['a.test', []]);
   assert.ok(seconds > 86_000 && seconds <= 86_400, `${seconds}`);
+});
+
+test('a name in acme has its certificate from a file until a valid one is fetched; then the file serves its other names, if any', (t) => {
+  const [both, one] = [authority.issue(['a.test', 'b.test']), authority.issue(['a.test'])];
+  const { keeper, told } = start({
+    certificates: [one, both].map(({ certPath: cert, keyPath: key }) => ({ cert, key })),
+    acme: ['a.test'],
+  });
+  t.after(() => keeper.close());
+  const served = () => told.at(-1)?.addresses[0]?.certificates.map(({ cert, names }) => [cert, names]);
+  const files = [
+    [one.cert, ['a.test']],
+    [both.cert, ['a.test', 'b.test']],
+  ];
+  assert.deepEqual(served(), files);
+  const issue = (notBefore: Date, notAfter: Date) => {
+    const { cert, key } = authority.issue(['a.test'], { notBefore, notAfter });
+    return readCertificate(key + cert, 'a.test');
+  };
+  const at = (days: number) => new Date(Date.now() + days * DAY_MS);
+  const expired = issue(at(-9), at(-1));
+  keeper.useIssued([expired]);
+  assert.deepEqual(served(), [...files, [expired.chainPem, ['a.test']]]);
+  const valid = issue(at(-1), at(9));
+  keeper.useIssued([valid]);
+  assert.deepEqual(served(), [
+    [both.cert, ['b.test']],
+    [valid.chainPem, ['a.test']],
+  ]);
+  assert.deepEqual(
+    keeper.expiries().map(([name, seconds]) => [name, Math.round(seconds / 86_400)]),
+    [
+      ['b.test', 1],
+      ['a.test', 9],
+    ],
+  );
+});
+
+test('certificates that are read again and are not valid yet, or no longer, are warned of', async (t) => {
+  const folder = tempFolder(t);
+  const paths = { cert: join(folder, 'tls.pem'), key: join(folder, 'tls.key') };
+  const clientCa = join(folder, 'ca.pem');
+  const put = (dates: IssueOptions) => {
+    const { certPath, keyPath } = authority.issue(['a.test'], dates);
+    copyFileSync(certPath, paths.cert);
+    copyFileSync(keyPath, paths.key);
+  };
+  put({});
+  copyFileSync(authority.root.certPath, clientCa);
+  const { keeper, lines } = start({ certificates: [paths], clientAuth: 'require', clientCa }, 50);
+  t.after(() => keeper.close());
+  const at = (days: number) => new Date(Date.now() + days * DAY_MS);
+  put({ notBefore: at(1), notAfter: at(9) });
+  await waitFor('the first warning', () =>
+    lines.some((line) => /^the certificate is not valid before/.test(line)),
+  );
+  copyFileSync(authority.issue(['old'], { notBefore: at(-9), notAfter: at(-1) }).certPath, clientCa);
+  await waitFor('the second warning', () =>
+    lines.some((line) => /^the certificate has expired on .*ca\.pem$/.test(line)),
+  );
 });
 
 test('without TLS nobody is told anything', () => {

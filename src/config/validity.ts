@@ -1,0 +1,30 @@
+/** From when to when a certificate is valid, and the one sentence that says so in checks, warnings and the log. */
+import type { X509Certificate } from 'node:crypto';
+
+/** Milliseconds since the epoch. */
+export interface Validity {
+  notBeforeMs: number;
+  notAfterMs: number;
+}
+
+export function validityOf({ validFromDate, validToDate }: X509Certificate): Validity {
+  return { notBeforeMs: validFromDate.getTime(), notAfterMs: validToDate.getTime() };
+}
+
+/** Warnings begin so long before the end of a certificate, and for short-lived ones when this part of their lifetime is left. */
+const WARN_BEFORE_MS = 14 * 24 * 3_600_000;
+const WARN_PART = 1 / 4;
+
+/** validityText says that a certificate is not valid yet, has expired, or expires soon; null: none of these. */
+export function validityText(
+  { notBeforeMs, notAfterMs }: Validity,
+  nowMs: number,
+  which = 'the certificate',
+): string | null {
+  const leftMs = notAfterMs - nowMs;
+  const at = new Date(notAfterMs).toISOString();
+  if (leftMs <= 0) return `${which} has expired on ${at}`;
+  if (notBeforeMs > nowMs) return `${which} is not valid before ${new Date(notBeforeMs).toISOString()}`;
+  const isSoon = leftMs <= Math.min(WARN_BEFORE_MS, (notAfterMs - notBeforeMs) * WARN_PART);
+  return isSoon ? `${which} expires on ${at}` : null;
+}
