@@ -57,6 +57,19 @@ export function frame(
   return Buffer.concat([head, body]);
 }
 
+/** framesIn reads all whole frames. */
+export function framesIn(bytes: Buffer): { frames: Frame[]; rest: Buffer } {
+  const frames: Frame[] = [];
+  let rest = bytes;
+  while (rest.length >= 9 && rest.length >= 9 + rest.readUIntBE(0, 3)) {
+    const end = 9 + rest.readUIntBE(0, 3);
+    const [type = 0, flags = 0] = [rest[3], rest[4]];
+    frames.push({ type, flags, stream: rest.readUInt32BE(5), payload: rest.subarray(9, end) });
+    rest = rest.subarray(end);
+  }
+  return { frames, rest };
+}
+
 /** number32 is a payload of 4-byte numbers. */
 export function number32(...values: number[]): Buffer {
   const bytes = Buffer.alloc(4 * values.length);
@@ -175,21 +188,10 @@ export class FrameClient {
   }
 
   #read(): Frame[] {
-    const { raw } = this;
-    for (;;) {
-      const bytes = raw.received;
-      if (bytes.length < 9) return this.frames;
-      const length = bytes.readUIntBE(0, 3);
-      if (bytes.length < 9 + length) return this.frames;
-      const [type = 0, flags = 0] = [bytes[3], bytes[4]];
-      this.frames.push({
-        type,
-        flags,
-        stream: bytes.readUInt32BE(5),
-        payload: bytes.subarray(9, 9 + length),
-      });
-      raw.received = bytes.subarray(9 + length);
-    }
+    const { frames, rest } = framesIn(this.raw.received);
+    this.frames.push(...frames);
+    this.raw.received = rest;
+    return this.frames;
   }
 
   close(): void {

@@ -8,7 +8,7 @@ import {
 } from 'node:http2';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import type { TestContext } from 'node:test';
-import { block, type Fields, PREFACE, settings } from './h2-frames.ts';
+import { block, type Fields, framesIn, PREFACE, settings } from './h2-frames.ts';
 
 export interface H2Backend {
   port: number;
@@ -62,17 +62,23 @@ export interface FrameHead {
   connection: number;
 }
 
-export interface RawBackend {
+export interface FrameBackend {
   port: number;
   sockets: Socket[];
 }
 
-/** startRawBackend sends its SETTINGS, then calls onFrame with each frame of the client. */
-export async function startRawBackend(
+/** answerOk answers a stream by 200 with the body `ok`. */
+export function answerOk(stream: ServerHttp2Stream): void {
+  stream.respond({ ':status': 200 });
+  stream.end('ok');
+}
+
+/** startFrameBackend sends its SETTINGS, then calls onFrame with each frame of the client. */
+export async function startFrameBackend(
   t: TestContext,
   onFrame: (socket: Socket, head: FrameHead, payload: Buffer) => void,
   opening: Buffer | null = settings(),
-): Promise<RawBackend> {
+): Promise<FrameBackend> {
   const sockets: Socket[] = [];
   const server = createTcpServer((socket) => {
     const connection = sockets.push(socket) - 1;
@@ -86,14 +92,11 @@ export async function startRawBackend(
         sawPreface = true;
         pending = pending.subarray(PREFACE.length);
       }
-      while (sawPreface && pending.length >= 9) {
-        const end = 9 + pending.readUIntBE(0, 3);
-        if (pending.length < end) break;
-        const head = { type: pending[3]!, flags: pending[4]!, streamId: pending.readUInt32BE(5), connection };
-        const payload = pending.subarray(9, end);
-        pending = pending.subarray(end);
-        onFrame(socket, head, payload);
-      }
+      if (!sawPreface) return;
+      const { frames, rest } = framesIn(pending);
+      pending = rest;
+      for (const { type, flags, stream: streamId, payload } of frames)
+        onFrame(socket, { type, flags, streamId, connection }, payload);
     });
   });
   await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve));

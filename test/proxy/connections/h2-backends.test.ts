@@ -1,15 +1,16 @@
 import assert from 'node:assert/strict';
 import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
-import { fieldBlock, NGHTTP2_REFUSED_STREAM, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import {
+  answerOk,
+  fieldBlock,
+  NGHTTP2_REFUSED_STREAM,
+  startFrameBackend,
+  startH2Backend,
+} from '../../support/h2.ts';
 import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { accessLineOf, pool, startProxy, type TestProxy } from '../support.ts';
-
-const ok = (stream: ServerHttp2Stream): void => {
-  stream.respond({ ':status': 200 });
-  stream.end('ok');
-};
 
 function startH2Proxy(t: TestContext, ports: number[]): Promise<TestProxy> {
   return startProxy(t, { pools: [pool('app', ports, { protocol: 'h2' })] });
@@ -75,7 +76,7 @@ test('B28: a client that leaves resets its stream at the backend and no other', 
   await waitFor('both requests', () => backend.streams.length === 2);
   gone.end();
   await waitFor('the reset', () => backend.streams.some((stream) => stream.rstCode === 8));
-  ok(backend.streams.find((stream) => !stream.destroyed)!);
+  answerOk(backend.streams.find((stream) => !stream.destroyed)!);
   assert.equal((await stays.readResponse()).status, 200);
   assert.equal((await accessLineOf(proxy, ({ status }) => status === 499)).reason, 'client_abort');
   assert.equal(proxy.metric('sluice_retries_total'), 0);
@@ -83,7 +84,7 @@ test('B28: a client that leaves resets its stream at the backend and no other', 
 
 test('B8: a request that its backend refused unprocessed goes to another one, whatever its method', async (t) => {
   const refusing = await startH2Backend(t, (stream) => stream.close(NGHTTP2_REFUSED_STREAM));
-  const willing = await startH2Backend(t, ok);
+  const willing = await startH2Backend(t, answerOk);
   const proxy = await startH2Proxy(t, [refusing.port, willing.port]);
   for (const method of ['GET', 'POST', 'DELETE']) {
     const client = await proxy.connect();
@@ -151,7 +152,7 @@ test('B8: a request whose body was begun goes to another backend with it, where 
 test('B8: what a client sends while the other backend is being connected waits', async (t) => {
   let body = '';
   const refusing = await startEcho(t, Number.POSITIVE_INFINITY);
-  const slow = await startRawBackend(
+  const slow = await startFrameBackend(
     t,
     (socket, { type, flags, streamId }, payload) => {
       if (type !== TYPES.data) return;
@@ -198,7 +199,7 @@ test('a refused upload of which more was sent than Sluice keeps is 503', async (
 test('B10: a GET on a connection that is lost without an answer is repeated once on a new one', async (t) => {
   const backend = await startH2Backend(t, (stream, { ':path': path }) => {
     if (path === '/lost' && backend.sessions.length === 1) backend.sockets[0]?.resetAndDestroy();
-    else ok(stream);
+    else answerOk(stream);
   });
   const proxy = await startH2Proxy(t, [backend.port]);
   assert.equal((await fetch(proxy.url)).status, 200);
@@ -214,7 +215,7 @@ test('a reload that changes the protocol of a pool makes new connections, and re
   const answer = fetch(proxy.url);
   await waitFor('the request', () => held.length === 1);
   proxy.reload({ pools: [pool('app', [backend.port], { protocol: 'http1' })] });
-  ok(held[0]!);
+  answerOk(held[0]!);
   assert.equal(await (await answer).text(), 'ok');
   await waitFor('the old connection to close', () => backend.sessions[0]?.destroyed === true);
 });

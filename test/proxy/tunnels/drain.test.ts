@@ -4,28 +4,17 @@ import { once } from 'node:events';
 import { type TestContext, test } from 'node:test';
 import { WebSocket as WsClient } from 'ws';
 import { waitFor, within } from '../../support/wait.ts';
+import { unmasked, wsFrame } from '../../support/ws-frames.ts';
 import { accessLineOf, route, startProxy } from '../support.ts';
-import { rawBackend, switching, switchOn, wsBackend } from './support.ts';
+import { switching, switchOn, upgradeBackend, wsBackend } from './support.ts';
 
 const GOING_AWAY = '\x88\x02\x03\xe9';
 
-function frame(opcode: number, payload: string, { masked = false } = {}): string {
-  const mask = masked ? '\x01\x01\x01\x01' : '';
-  const body = masked ? [...payload].map((c) => String.fromCharCode(c.charCodeAt(0) ^ 1)).join('') : payload;
-  return String.fromCharCode(opcode, payload.length | (masked ? 0x80 : 0)) + mask + body;
-}
-
-/** Reads one short masked frame. */
-function unmasked(bytes: string): { opcode: number; payload: string } {
-  const [first = 0, second = 0, ...rest] = Buffer.from(bytes, 'latin1');
-  assert.equal(second & 0x80, 0x80, 'frames to the backend are masked');
-  const payload = rest.slice(4).map((byte, i) => byte ^ (rest[i % 4] ?? 0));
-  return { opcode: first, payload: String.fromCharCode(...payload) };
-}
+const frame = (opcode: number, payload: string) => wsFrame(opcode, payload).toString('latin1');
 
 async function rawTunnel(t: TestContext, token = 'websocket') {
   const got = { backend: '' };
-  const raw = await rawBackend(t, (head, socket) => {
+  const raw = await upgradeBackend(t, (head, socket) => {
     socket.write(switching(head));
     socket.on('data', (chunk) => {
       got.backend += chunk.toString('latin1');
@@ -77,8 +66,8 @@ test('the close frame waits for the end of the frame under way, also inside a re
   await client.waitForBytes(GOING_AWAY);
   assert.equal(text(), message + GOING_AWAY);
   // Both peers answer, and Sluice ends both connections.
-  client.write(frame(0x88, '\x03\xe9', { masked: true }));
-  backend.write(Buffer.from(frame(0x88, '\x03\xe9'), 'latin1'));
+  client.write(wsFrame(0x88, '\x03\xe9', 1));
+  backend.write(wsFrame(0x88, '\x03\xe9'));
   await waitFor('the FINs', () => client.ended && backendEnded());
   client.end();
   backend.end();
@@ -88,7 +77,7 @@ test('the close frame waits for the end of the frame under way, also inside a re
 
 test('a close frame goes between the fragments of a message', async (t) => {
   const { proxy, client, backend, text } = await rawTunnel(t);
-  backend.write(Buffer.from(frame(0x01, 'first'), 'latin1'));
+  backend.write(wsFrame(0x01, 'first'));
   await client.waitForBytes('first');
   const drained = proxy.server.drain({ graceMs: 0, drainMs: 500 });
   await client.waitForBytes(GOING_AWAY);
@@ -98,7 +87,7 @@ test('a close frame goes between the fragments of a message', async (t) => {
 
 test('a side that has said goodbye itself gets no second close frame behind its own', async (t) => {
   const { proxy, client, backend, text, got } = await rawTunnel(t);
-  backend.write(Buffer.from(frame(0x88, '\x03\xe8'), 'latin1'));
+  backend.write(wsFrame(0x88, '\x03\xe8'));
   await client.waitForBytes('\x88');
   const drained = proxy.server.drain({ graceMs: 0, drainMs: 500 });
   await waitFor('the close frame at the backend', () => got.backend.length > 0);

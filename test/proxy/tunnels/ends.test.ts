@@ -8,7 +8,7 @@ import { bodyOf } from '../../support/pattern.ts';
 import { type RawClient, writeUntilStuck } from '../../support/raw-http.ts';
 import { untilStill, waitFor } from '../../support/wait.ts';
 import { accessLineOf, type ProxyOptions, pool, route, startProxy, type TestProxy } from '../support.ts';
-import { accepting, rawBackend, switching, switchOn } from './support.ts';
+import { accepting, switching, switchOn, upgradeBackend } from './support.ts';
 
 interface Tunnel {
   proxy: TestProxy;
@@ -20,7 +20,7 @@ interface Tunnel {
 
 async function openTunnel(t: TestContext, options: Partial<ProxyOptions> = {}): Promise<Tunnel> {
   const got: Tunnel['got'] = { text: '', ended: false, error: null };
-  const raw = await rawBackend(t, (head, socket) => {
+  const raw = await upgradeBackend(t, (head, socket) => {
     socket.write(switching(head));
     socket.on('data', (chunk) => {
       got.text += chunk.toString('latin1');
@@ -152,7 +152,7 @@ test('a reset is seen on a side that is not read', async (t) => {
 });
 
 test('a reload that takes route, pool and backend away leaves a tunnel open and keeps nothing else', async (t) => {
-  const other = await rawBackend(t, accepting);
+  const other = await upgradeBackend(t, accepting);
   const { proxy, client, backend, got } = await openTunnel(t);
   const before = proxy.plan();
   proxy.reload({ pools: [pool('other', [other.port])], routes: [route('other', {}, { pool: 'other' })] });

@@ -7,8 +7,9 @@ import { type TestContext, test } from 'node:test';
 import { connectH2 } from '../../support/h2-client.ts';
 import { bodyOf } from '../../support/pattern.ts';
 import { untilStill, waitFor } from '../../support/wait.ts';
+import { wsFrame } from '../../support/ws-frames.ts';
 import { accessLineOf, type ProxyOptions, startProxy, type TestProxy } from '../support.ts';
-import { accepting, rawBackend, switching, wsBackend } from './support.ts';
+import { accepting, switching, upgradeBackend, wsBackend } from './support.ts';
 
 interface Stream {
   stream: ClientHttp2Stream;
@@ -50,7 +51,7 @@ async function extendedConnect(
 const lineOf = (proxy: TestProxy) => accessLineOf(proxy, () => true);
 
 test('B17: a stream becomes a tunnel; the backend gets a handshake of HTTP/1.1 with a key of its own', async (t) => {
-  const backend = await rawBackend(t, (head, socket) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
     accepting(head, socket);
     socket.write('behind');
   });
@@ -91,11 +92,9 @@ test('large messages pass through the windows of HTTP/2 both ways, and other str
   const { session } = await startH2(t, port);
   const one = await extendedConnect(session);
   const payload = bodyOf(1, 3_000_000);
-  const head = Buffer.from([0x82, 0xff, 0, 0, 0, 0, 0, 0x2d, 0xc6, 0xc0, 0, 0, 0, 0]);
-  one.stream.write(head);
-  one.stream.write(payload);
+  one.stream.write(wsFrame(0x82, payload, 0));
   const two = await extendedConnect(session);
-  two.stream.write(Buffer.from([0x81, 0x82, 0, 0, 0, 0, 0x68, 0x69]));
+  two.stream.write(wsFrame(0x81, 'hi', 0));
   await waitFor('the small echo', () => two.text() === '\x81\x02hi');
   await waitFor('the large echo', () => one.text().length === payload.length + 10, { timeoutMs: 20_000 });
   assert.ok(Buffer.from(one.text().slice(10), 'latin1').equals(payload));
@@ -103,7 +102,7 @@ test('large messages pass through the windows of HTTP/2 both ways, and other str
 
 test('a stream that is not read stops its backend, and no other one', async (t) => {
   let sentBytes = 0;
-  const backend = await rawBackend(t, (head, socket) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
     socket.write(switching(head));
     if (!head.startsWith('GET /flood')) {
       socket.on('data', (chunk) => socket.write(chunk));
@@ -133,7 +132,7 @@ test('a stream that is not read stops its backend, and no other one', async (t) 
 test('a reset of the stream resets the backend, and the other way round', async (t) => {
   const errors: (string | undefined)[] = [];
   const sockets: Socket[] = [];
-  const backend = await rawBackend(t, (head, socket) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
     sockets.push(socket);
     socket.on('error', (error: NodeJS.ErrnoException) => errors.push(error.code));
     socket.on('close', () => errors.push('closed'));
@@ -154,7 +153,7 @@ test('a reset of the stream resets the backend, and the other way round', async 
 });
 
 test('the end of the session ends its tunnels', async (t) => {
-  const backend = await rawBackend(t, accepting);
+  const backend = await upgradeBackend(t, accepting);
   const { proxy, session } = await startH2(t, backend.port);
   await extendedConnect(session);
   await extendedConnect(session);
@@ -171,7 +170,7 @@ const REFUSED: [string, Record<string, string>, number][] = [
 
 for (const [name, fields, wanted] of REFUSED) {
   test(`an extended CONNECT with ${name} is ${wanted}, and nothing goes to a backend`, async (t) => {
-    const backend = await rawBackend(t, accepting);
+    const backend = await upgradeBackend(t, accepting);
     const { session } = await startH2(t, backend.port);
     const { status } = await extendedConnect(session, fields);
     assert.deepEqual([status, backend.heads], [wanted, []]);
@@ -182,7 +181,7 @@ for (const [name, fields, wanted] of REFUSED) {
 
 test('an answer of the backend that is no 101 is relayed, but a 2xx is 502: it would mean a tunnel', async (t) => {
   let status = 403;
-  const backend = await rawBackend(t, (_head, socket) =>
+  const backend = await upgradeBackend(t, (_head, socket) =>
     socket.write(`HTTP/1.1 ${status} X\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno`),
   );
   const { session } = await startH2(t, backend.port);
@@ -199,7 +198,7 @@ test('B38: a drain says 1001 in the stream, and then the session ends', async (t
   const { stream, text } = await extendedConnect(session);
   const drained = proxy.server.drain({ graceMs: 0, drainMs: 10_000 });
   await waitFor('the close frame', () => text() === '\x88\x02\x03\xe9');
-  stream.end(Buffer.from([0x88, 0x82, 0, 0, 0, 0, 0x03, 0xe9]));
+  stream.end(wsFrame(0x88, '\x03\xe9', 0));
   await drained;
   assert.equal((await lineOf(proxy)).reason, 'shutdown');
   assert.equal(session.destroyed || session.closed, true);

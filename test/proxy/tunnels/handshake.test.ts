@@ -7,7 +7,7 @@ import type { RawResponse } from '../../support/raw-http.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ok, startCapturingBackend } from '../capturing-backend.ts';
 import { accessLineOf, dataPath, policy, route, startProxy, type TestProxy } from '../support.ts';
-import { ACCEPT, accepting, KEY, rawBackend, switching, switchOn, upgradeHead } from './support.ts';
+import { ACCEPT, accepting, KEY, switching, switchOn, upgradeBackend, upgradeHead } from './support.ts';
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nplain';
 const HOST = 'Host: example.com\r\n';
@@ -25,7 +25,7 @@ async function exchange(
   rest: () => string;
   closed: () => boolean;
 }> {
-  const backend = await rawBackend(t, answer);
+  const backend = await upgradeBackend(t, answer);
   const proxy = await startProxy(t, { backends: [{ port: backend.port }], ...options });
   const client = await proxy.connect();
   client.write(request);
@@ -215,7 +215,7 @@ test('bytes before the 101 are delivered after it, empty lines included, and so 
   const early = `\r\n\r\n${'early'.repeat(20_000)}`;
   let answer: (() => void) | undefined;
   let got = '';
-  const backend = await rawBackend(t, (head, socket) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
     answer = () => socket.write(`${switching(head)}\r\nbehind`);
     socket.on('data', (chunk) => {
       got += chunk.toString('latin1');
@@ -243,7 +243,7 @@ test('the limit charges the handshake, and a refused one never reaches the backe
     policies: [policy('p', 1, 0.001)],
     routes: [route('default', {}, { rateLimit: { policies: ['p'], cost: 1 } })],
   };
-  const backend = await rawBackend(t, accepting);
+  const backend = await upgradeBackend(t, accepting);
   const proxy = await startProxy(t, { backends: [{ port: backend.port }], ...limited });
   await switchOn(await proxy.connect());
   const second = await proxy.connect();
@@ -252,7 +252,7 @@ test('the limit charges the handshake, and a refused one never reaches the backe
 });
 
 test('an upgrade pipelined behind another request is served in its turn', async (t) => {
-  const backend = await rawBackend(t, (head, socket) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
     if (head.startsWith('GET /first'))
       socket.end('HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n1');
     else if (/^upgrade:/im.test(head)) accepting(head, socket);
@@ -268,7 +268,7 @@ test('an upgrade pipelined behind another request is served in its turn', async 
 
 test('a parked connection that is dead is replaced by a new one, as for any GET', async (t) => {
   let requests = 0;
-  const backend = await rawBackend(t, (head, socket) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
     requests += 1;
     if (requests > 1) {
       accepting(head, socket);

@@ -7,8 +7,9 @@ import { WebSocket as WsClient } from 'ws';
 import { Random } from '../../fuzz/random.ts';
 import { writeUntilStuck } from '../../support/raw-http.ts';
 import { waitFor, within } from '../../support/wait.ts';
+import { wsFrame } from '../../support/ws-frames.ts';
 import { startProxy } from '../support.ts';
-import { accepting, rawBackend, switching, switchOn, wsBackend } from './support.ts';
+import { accepting, switching, switchOn, upgradeBackend, wsBackend } from './support.ts';
 
 test('messages and fragments of random sizes, pings among them, come back as they went', async (t) => {
   const { port } = await wsBackend(t);
@@ -49,11 +50,11 @@ test('messages and fragments of random sizes, pings among them, come back as the
 });
 
 test('100,000 frames of one byte, and single bytes, cost what they weigh', async (t) => {
-  const backend = await rawBackend(t, accepting);
+  const backend = await upgradeBackend(t, accepting);
   const proxy = await startProxy(t, { backends: [{ port: backend.port }] });
   const client = await proxy.connect();
   await switchOn(client);
-  const frames = Buffer.alloc(7 * 100_000, Buffer.from([0x82, 0x81, 1, 1, 1, 1, 0x78]));
+  const frames = Buffer.alloc(7 * 100_000, wsFrame(0x82, 'y', 1));
   client.write(frames);
   await waitFor('the echo', () => client.received.length === frames.length, { timeoutMs: 20_000 });
   assert.ok(client.received.equals(frames));
@@ -65,7 +66,7 @@ test('100,000 frames of one byte, and single bytes, cost what they weigh', async
 
 test('floods in both directions into peers that do not read hold one buffer per direction', async (t) => {
   const sockets: Socket[] = [];
-  const backend = await rawBackend(t, (head, socket) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
     socket.write(switching(head));
     sockets.push(socket);
   });

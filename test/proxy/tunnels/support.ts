@@ -28,8 +28,8 @@ function echo(socket: WebSocket): void {
   socket.on('message', (data, isBinary) => socket.send(data, { binary: isBinary }));
 }
 
-/** RawBackend answers each connection by hand. */
-export interface RawBackend {
+/** UpgradeBackend answers each connection by hand. */
+export interface UpgradeBackend {
   port: number;
   /** Connections so far. */
   sockets: Socket[];
@@ -37,12 +37,12 @@ export interface RawBackend {
   heads: string[];
 }
 
-/** rawBackend gives each head to `answer`, which gets the socket; bytes behind the head come as its `data`. */
-export async function rawBackend(
+/** upgradeBackend gives each head to `answer`, which gets the socket; bytes behind the head come as its `data`. */
+export async function upgradeBackend(
   t: TestContext,
   answer: (head: string, socket: Socket) => void,
-): Promise<RawBackend> {
-  const backend: RawBackend = { port: 0, sockets: [], heads: [] };
+): Promise<UpgradeBackend> {
+  const backend: UpgradeBackend = { port: 0, sockets: [], heads: [] };
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     backend.sockets.push(socket);
     socket.on('error', () => socket.destroy());

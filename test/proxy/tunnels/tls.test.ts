@@ -7,7 +7,7 @@ import { bodyOf } from '../../support/pattern.ts';
 import { localTls, secureClient } from '../../support/tls.ts';
 import { untilStill, waitFor, within } from '../../support/wait.ts';
 import { accessLineOf, startProxy } from '../support.ts';
-import { accepting, rawBackend, switching, switchOn, upgradeHead, wsBackend } from './support.ts';
+import { accepting, switching, switchOn, upgradeBackend, upgradeHead, wsBackend } from './support.ts';
 
 test('messages of every size pass both ways over TLS, and a drain says 1001', async (t) => {
   const { port } = await wsBackend(t);
@@ -33,7 +33,7 @@ test('messages of every size pass both ways over TLS, and a drain says 1001', as
 
 test('over TLS a FIN is passed on both ways, and a client that stops reading gets every byte later', async (t) => {
   const payload = bodyOf(1, 8 << 20);
-  const backend = await rawBackend(t, (head, socket) => {
+  const backend = await upgradeBackend(t, (head, socket) => {
     if (!head.startsWith('GET /flood')) {
       accepting(head, socket);
       return;

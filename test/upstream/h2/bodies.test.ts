@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { fieldBlock, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import { fieldBlock, startFrameBackend, startH2Backend } from '../../support/h2.ts';
 import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
@@ -185,7 +185,7 @@ test('an answer that has arrived is delivered to a client that reads late, altho
 test('frames of one byte that wait for a client are joined into one piece', async (t) => {
   const count = 64_000;
   let hasArrived = false;
-  const backend = await startRawBackend(t, (socket, { type, flags, streamId }) => {
+  const backend = await startFrameBackend(t, (socket, { type, flags, streamId }) => {
     if (type === TYPES.ping && (flags & FLAGS.ack) !== 0) hasArrived = true;
     if (type !== TYPES.headers) return;
     const one = frame(TYPES.data, 0, streamId, 'x');

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
 import { FakeTime } from '../../support/fake-time.ts';
-import { fieldBlock, startRawBackend } from '../../support/h2.ts';
+import { fieldBlock, startFrameBackend } from '../../support/h2.ts';
 import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
@@ -12,7 +12,7 @@ const OK = fieldBlock([':status', '200']);
 
 /** A backend that answers POST by these bytes and every other request by 200. */
 async function startHostileBackend(t: TestContext, answerBadly: (socket: Socket, streamId: number) => void) {
-  return startRawBackend(t, (socket, { type, streamId }, payload) => {
+  return startFrameBackend(t, (socket, { type, streamId }, payload) => {
     if (type !== TYPES.headers) return;
     if (payload[0] !== POST_INDEX) socket.write(frame(TYPES.headers, END_STREAM | END_HEADERS, streamId, OK));
     else answerBadly(socket, streamId);
@@ -192,7 +192,7 @@ test('a backend that stays silent is asked by PING, and given up where it does n
   const time = new FakeTime();
   let pings = 0;
   let requests = 0;
-  const backend = await startRawBackend(t, (_socket, { type, flags }) => {
+  const backend = await startFrameBackend(t, (_socket, { type, flags }) => {
     if (type === TYPES.ping && (flags & FLAGS.ack) === 0) pings++;
     if (type === TYPES.headers) requests++;
   });

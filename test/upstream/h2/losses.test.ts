@@ -3,20 +3,16 @@ import type { ServerHttp2Stream } from 'node:http2';
 import { type TestContext, test } from 'node:test';
 import type { LbError } from '../../../src/contract/errors.ts';
 import {
+  answerOk,
   fieldBlock,
   NGHTTP2_REFUSED_STREAM as REFUSED,
+  startFrameBackend,
   startH2Backend,
-  startRawBackend,
 } from '../../support/h2.ts';
 import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { BodySink, post } from './support.ts';
-
-const ok = (stream: ServerHttp2Stream): void => {
-  stream.respond({ ':status': 200 });
-  stream.end('ok');
-};
 
 /** A backend that answers each request of the first connection by GOAWAY with these numbers, and of the others by 200. */
 async function startLeavingBackend(t: TestContext, lastStreamId: number, code: number) {
@@ -24,7 +20,7 @@ async function startLeavingBackend(t: TestContext, lastStreamId: number, code: n
   const goAway = Buffer.alloc(8);
   goAway.writeUInt32BE(lastStreamId, 0);
   goAway.writeUInt32BE(code, 4);
-  const backend = await startRawBackend(t, (socket, { type, flags, streamId, connection }, payload) => {
+  const backend = await startFrameBackend(t, (socket, { type, flags, streamId, connection }, payload) => {
     const isRequest = type === TYPES.headers || type === TYPES.data;
     if (type === TYPES.data && payload.length > 0) bodies.push(payload.length);
     if (connection === 0 && isRequest) socket.write(frame(TYPES.goaway, 0, 0, goAway));
@@ -39,7 +35,7 @@ test('after GOAWAY its streams finish, later requests go to a new connection, an
   const held: ServerHttp2Stream[] = [];
   const backend = await startH2Backend(t, (stream, { ':path': path }) => {
     if (path === '/held') held.push(stream);
-    else ok(stream);
+    else answerOk(stream);
   });
   const pool = makeH2Pool(t, { port: backend.port });
   const sink = send(pool, get('/held'), new RecordingSink());
@@ -49,7 +45,7 @@ test('after GOAWAY its streams finish, later requests go to a new connection, an
     await ask(pool);
     return backend.sessions.length === 2;
   });
-  for (const stream of held) ok(stream);
+  for (const stream of held) answerOk(stream);
   await sink.finished();
   assert.equal(sink.body.toString(), 'ok');
   await waitFor(
@@ -91,7 +87,7 @@ test('what was taken of a body goes along where a refused stream is sent elsewhe
     });
     stream.on('end', () => {
       bodies.push(body);
-      ok(stream);
+      answerOk(stream);
     });
   });
   const pool = makeH2Pool(t, { port: refusing.port });
@@ -128,7 +124,7 @@ test('a stream that is refused after an interim answer was processed', async (t)
 
 test('a lost connection fails all of its streams; safe to repeat is what had no answer on a connection that was open before (B10)', async (t) => {
   const backend = await startH2Backend(t, (stream, { ':path': path }) => {
-    if (path === '/first') ok(stream);
+    if (path === '/first') answerOk(stream);
     if (path === '/begun') {
       stream.respond({ ':status': 200 });
       stream.write('x');
@@ -162,7 +158,7 @@ test('a reset of one stream ends that stream alone', async (t) => {
   await reset.finished();
   assert.equal(reset.error?.code, 'upstream_reset');
   assert.equal(reset.error?.retryable, false);
-  ok(held[1]!);
+  answerOk(held[1]!);
   assert.equal((await stays.finished()).body.toString(), 'ok');
 });
 
@@ -182,7 +178,7 @@ test('a request that waits again before its body has begun is asked for it once'
 async function startRestartingBackend(t: TestContext) {
   const bodies: string[] = [];
   let ends = 0;
-  const backend = await startRawBackend(
+  const backend = await startFrameBackend(
     t,
     (socket, { type, flags, streamId, connection }, payload) => {
       if (type === TYPES.settings && connection === 0 && (flags & FLAGS.ack) === 0) socket.write(settings());
@@ -257,7 +253,7 @@ test('requests that are aborted by the thousand leave those of others alone', as
     for (const sink of aborted) sink.exchange?.destroy({ memoryIsFree: true });
     await waitFor('their ends', () => backend.streams.filter((each) => !each.destroyed).length === 5);
   }
-  for (const stream of waiting) ok(stream);
+  for (const stream of waiting) answerOk(stream);
   for (const sink of waits) assert.equal((await sink.finished()).body.toString(), 'ok');
   assert.ok(backend.sessions.length <= 13, `${backend.sessions.length} connections`);
 });
@@ -275,13 +271,13 @@ test('connections that drain do not keep others from being opened', async (t) =>
     await waitFor('the request', () => held.length === count);
     await waitFor('the connection to drain', () => pool.openCount === count);
   }
-  for (const stream of held) ok(stream);
+  for (const stream of held) answerOk(stream);
   for (const sink of sinks) assert.equal((await sink.finished()).body.toString(), 'ok');
 });
 
 test('requests that follow an error of the protocol at once go to a new connection', async (t) => {
   const ids: number[] = [];
-  const backend = await startRawBackend(t, (socket, { type, streamId, connection }) => {
+  const backend = await startFrameBackend(t, (socket, { type, streamId, connection }) => {
     if (type !== TYPES.headers) return;
     ids.push(streamId);
     if (connection === 1 || ids.length === 1)

@@ -4,22 +4,17 @@ import type { ServerHttp2Stream } from 'node:http2';
 import type { Socket } from 'node:net';
 import { test } from 'node:test';
 import { freePort } from '../../support/free-port.ts';
-import { fieldBlock, startH2Backend, startRawBackend } from '../../support/h2.ts';
+import { answerOk, fieldBlock, startFrameBackend, startH2Backend } from '../../support/h2.ts';
 import { frame, settings, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, listen, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { post } from './support.ts';
 
-const ok = (stream: ServerHttp2Stream): void => {
-  stream.respond({ ':status': 200 });
-  stream.end('ok');
-};
-
 /** SETTINGS_MAX_CONCURRENT_STREAMS. */
 const MAX_STREAMS = 3;
 
 test('requests share one connection, also those that come before it is open', async (t) => {
-  const backend = await startH2Backend(t, ok);
+  const backend = await startH2Backend(t, answerOk);
   const pool = makeH2Pool(t, { port: backend.port });
   const sinks = await Promise.all(Array.from({ length: 50 }, () => ask(pool)));
   assert.ok(sinks.every((sink) => sink.body.toString() === 'ok'));
@@ -47,18 +42,18 @@ test('a connection is opened only where all streams of the others are taken, and
   await waitFor('all requests to arrive', () => waiting.length === 5);
   assert.equal(backend.sessions.length, 3);
   assert.equal(mostOpen, 5);
-  for (const stream of waiting) ok(stream);
+  for (const stream of waiting) answerOk(stream);
   await Promise.all(sinks.map((sink) => sink.finished()));
   assert.ok(sinks.every((sink) => sink.body.toString() === 'ok'));
   const more = Array.from({ length: 6 }, () => send(pool, get(), new RecordingSink()));
   await waitFor('all further requests to arrive', () => waiting.length === 11);
   assert.equal(backend.sessions.length, 3, 'the connections are used again');
-  for (const stream of waiting.slice(5)) ok(stream);
+  for (const stream of waiting.slice(5)) answerOk(stream);
   await Promise.all(more.map((sink) => sink.finished()));
 });
 
 test('a request that finds no free stream in time is backend_busy, and may go elsewhere', async (t) => {
-  const backend = await startH2Backend(t, ok, { settings: { maxConcurrentStreams: 0 } });
+  const backend = await startH2Backend(t, answerOk, { settings: { maxConcurrentStreams: 0 } });
   const pool = makeH2Pool(t, { port: backend.port, connectMs: 100 });
   const sink = await ask(pool);
   assert.equal(sink.error?.code, 'backend_busy');
@@ -67,7 +62,7 @@ test('a request that finds no free stream in time is backend_busy, and may go el
 });
 
 test('the requests that wait are bounded', async (t) => {
-  const backend = await startH2Backend(t, ok, { settings: { maxConcurrentStreams: 0 } });
+  const backend = await startH2Backend(t, answerOk, { settings: { maxConcurrentStreams: 0 } });
   const pool = makeH2Pool(t, { port: backend.port });
   const sinks = Array.from({ length: 1024 }, () => send(pool, get(), new RecordingSink()));
   const sink = await ask(pool);
@@ -77,7 +72,7 @@ test('the requests that wait are bounded', async (t) => {
 });
 
 test('a request that leaves while it waits is never sent', async (t) => {
-  const backend = await startH2Backend(t, ok);
+  const backend = await startH2Backend(t, answerOk);
   const pool = makeH2Pool(t, { port: backend.port });
   const gone = send(pool, get('/gone'), new RecordingSink());
   gone.exchange?.destroy({ memoryIsFree: true });
@@ -105,7 +100,7 @@ test('a backend that speaks HTTP/1.1 only, or nothing, never gets a request', as
   const plain = await ask(makeH2Pool(t, { port }));
   assert.equal(plain.error?.code, 'connect_failed');
   assert.equal(requests, 0);
-  const mute = await startRawBackend(t, () => undefined, null);
+  const mute = await startFrameBackend(t, () => undefined, null);
   const silent = await ask(makeH2Pool(t, { port: mute.port, connectMs: 100 }));
   assert.equal(silent.error?.code, 'connect_failed');
 });
@@ -116,7 +111,7 @@ test('a backend that ends connections which served nothing is connect_failed, an
     (socket: Socket) => socket.write(frame(TYPES.goaway, 0, 0, Buffer.alloc(8))),
   ];
   for (const end of endings) {
-    const backend = await startRawBackend(
+    const backend = await startFrameBackend(
       t,
       (socket, { type, flags }) => {
         if (type === TYPES.settings && flags === 0) socket.write(settings([MAX_STREAMS, 0]));
@@ -137,7 +132,7 @@ test('a backend that ends connections which served nothing is connect_failed, an
 });
 
 test('an idle connection is closed after parkMs', async (t) => {
-  const backend = await startH2Backend(t, ok);
+  const backend = await startH2Backend(t, answerOk);
   const pool = makeH2Pool(t, { port: backend.port, parkMs: 50 });
   await ask(pool);
   await waitFor(
@@ -156,13 +151,13 @@ test('close() lets requests finish, those that wait for the connection included'
   pool.close();
   await waitFor('the request', () => held.length === 1);
   assert.equal(pool.openCount, 1);
-  ok(held[0]!);
+  answerOk(held[0]!);
   assert.equal((await sink.finished()).body.toString(), 'ok');
   await waitFor('the connection to close', () => pool.openCount === 0);
 });
 
 test('a backend that never closes a connection of which it was told does not hold it', async (t) => {
-  const backend = await startRawBackend(t, (socket, { type, streamId }) => {
+  const backend = await startFrameBackend(t, (socket, { type, streamId }) => {
     if (type === TYPES.headers)
       socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
   });

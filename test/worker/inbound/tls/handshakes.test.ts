@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { Logger } from '../../../src/infra/logging/logger.ts';
-import { OncePerSecond } from '../../../src/infra/logging/once-per-second.ts';
-import { WorkerMetrics } from '../../../src/infra/worker-metrics.ts';
-import { Handshakes } from '../../../src/worker/inbound/tls/handshakes.ts';
+import type { Logger } from '../../../../src/infra/logging/logger.ts';
+import { OncePerSecond } from '../../../../src/infra/logging/once-per-second.ts';
+import { WorkerMetrics } from '../../../../src/infra/worker-metrics.ts';
+import { Handshakes } from '../../../../src/worker/inbound/tls/handshakes.ts';
 
 test('handshakes that fail are counted always, and logged once per kind and second', () => {
   let nowMs = 0;
