@@ -1,0 +1,85 @@
+/** Which of the answers that wait are counted, and which end first. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type HeldBytes, PendingMemory } from '../../../../src/http1/pending-bytes.ts';
+import { letGo, lookAtAnswers } from '../../../../src/worker/inbound/h2/answer-watch.ts';
+import type { Http2Request } from '../../../../src/worker/inbound/h2/http2-request.ts';
+
+const KIB = 1_024;
+const WRITE_IDLE_MS = 10_000;
+
+/** One waits with 64 KiB. */
+class FakeRequest {
+  blocked = true;
+  progress = 0;
+  seenProgress = 0;
+  progressMs = 0;
+  held: HeldBytes | null = null;
+  heldBytes = 64 * KIB;
+  ends: string[] = [];
+
+  stalled(): void {
+    this.ends.push('stalled');
+  }
+
+  destroy(): void {
+    this.ends.push('destroyed');
+  }
+}
+
+function scene(maxBytes: number) {
+  const memory = new PendingMemory(maxBytes);
+  let nowMs = 1_000;
+  const look = (...connections: FakeRequest[][]) => {
+    nowMs += 1_000;
+    for (const requests of connections) {
+      lookAtAnswers(requests as unknown as Http2Request[], memory, { nowMs, writeIdleMs: WRITE_IDLE_MS });
+      memory.cutExcess({ onOverload: () => undefined });
+    }
+  };
+  return { memory, look };
+}
+
+const requests = (count: number) => Array.from({ length: count }, () => new FakeRequest());
+const ended = (all: FakeRequest[]) => all.flatMap(({ ends }, i) => ends.map((end) => `${i} ${end}`));
+
+test('128 KiB of each connection are not counted, and what has left, or is over, no more', () => {
+  const { memory, look } = scene(1 << 30);
+  const one = requests(2);
+  const many = requests(5);
+  look(one, many);
+  assert.equal(memory.bytes, 3 * 64 * KIB);
+  assert.deepEqual(
+    one.map(({ held }) => held),
+    [null, null],
+  );
+  for (const request of many.slice(3)) request.blocked = false;
+  for (const request of many.slice(3)) request.heldBytes = 0;
+  look(one, many);
+  assert.equal(memory.bytes, 64 * KIB);
+  letGo(many[2] as unknown as Http2Request, memory);
+  assert.equal(memory.bytes, 0);
+});
+
+test('above the bound the answer of which nothing has left for the longest time ends', () => {
+  const { memory, look } = scene(4 * 64 * KIB);
+  const slow = requests(4);
+  const stopped = requests(4);
+  const late = requests(3);
+  look(slow, stopped);
+  for (const request of slow) request.progress += 1;
+  look(slow, stopped);
+  look(slow, stopped, late);
+  assert.deepEqual([ended(slow), ended(stopped), ended(late)], [[], ['2 destroyed'], []]);
+  assert.equal(memory.bytes, 4 * 64 * KIB);
+});
+
+test('an answer of which nothing leaves for timeouts.writeIdle is stalled, and progress begins it anew', () => {
+  const { look } = scene(1 << 30);
+  const [stopped = new FakeRequest(), slow = new FakeRequest()] = requests(2);
+  for (let i = 0; i < 10; i++) look([stopped, slow]);
+  assert.deepEqual(ended([stopped, slow]), []);
+  slow.progress += 1;
+  look([stopped, slow]);
+  assert.deepEqual(ended([stopped, slow]), ['0 stalled']);
+});
