@@ -4,6 +4,11 @@
 export const NO_BODY = -2;
 export const CHUNKED_BODY = -1;
 
+/** hasBody tells whether bytes of a body follow a head with this body length. */
+export function hasBody(bodyLength: number): boolean {
+  return bodyLength !== NO_BODY && bodyLength !== 0;
+}
+
 /** RequestHead is made by the reader of a protocol (http1/request-head-reader.ts), one per request. Texts are latin1. */
 export class RequestHead {
   /** One of node's METHODS. */
@@ -62,6 +67,6 @@ export class RequestHead {
 
   /** Whether bytes of a body follow. */
   get hasBody(): boolean {
-    return this.bodyLength > 0 || this.bodyLength === CHUNKED_BODY;
+    return hasBody(this.bodyLength);
   }
 }

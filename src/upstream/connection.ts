@@ -14,22 +14,24 @@
  * first by a FIN keeps the port for a minute, so Sluice does that only in PARKED and after a complete upload; else it resets.
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
-import { isOwnShortage, LbError } from '../contract/errors.ts';
-import { NO_BODY } from '../contract/request-head.ts';
-import type { PoolSettings } from '../contract/settings.ts';
+import { LbError } from '../contract/errors.ts';
+import { hasBody } from '../contract/request-head.ts';
 import type { Wire } from '../contract/wire.ts';
-import { Deadline, type DeadlineTimer } from '../infra/deadline-timer.ts';
+import { Deadline } from '../infra/deadline-timer.ts';
 import { proxyHeader } from '../infra/proxy-protocol/proxy-header.ts';
-import type { BackendTls } from '../infra/wire/backend-tls.ts';
-import type { ConnectEvents, WireMaker } from '../infra/wire/wire.ts';
+import type { ConnectEvents } from '../infra/wire/wire.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
+import { type ConnectionSettings, DEFAULT_PARK_MS } from './connection-settings.ts';
+import { Exchange, type ExchangeOwner, type ResponseSink, type UpstreamRequest } from './exchange.ts';
 import {
-  Exchange,
-  type ExchangeOwner,
-  type ExchangeSettings,
-  type ResponseSink,
-  type UpstreamRequest,
-} from './exchange.ts';
+  bodyFailure,
+  connectError,
+  invalidResponse,
+  noHead,
+  notConnected,
+  silence,
+  unreadRequest,
+} from './failures.ts';
 import { RequestSender, type SenderEvents } from './request-sender.ts';
 import {
   READ_BODY,
@@ -51,34 +53,8 @@ const DEAD = 5;
 const LAST_WORDS_MS = 1_000;
 /** A backend that announced the end of a connection (`Connection: close`, HTTP/1.0) has this long to close it. */
 const LEAVING_MS = 1_000;
-const DEFAULT_PARK_MS = 60_000;
 /** Of `Keep-Alive: timeout=N`, N - 1 seconds are used: a request must arrive before the backend closes. */
 const KEEP_ALIVE_MARGIN_SEC = 1;
-
-/** What all connections of a pool have in common. */
-export interface ConnectionSettings extends ExchangeSettings {
-  /** Name or address; a name is resolved at each connect. */
-  host: string;
-  port: number;
-  /** Absent: without TLS. */
-  tls?: BackendTls | undefined;
-  /** A connection tells whose it is, and serves one request. Absent: off. */
-  proxyProtocol?: PoolSettings['proxyProtocol'];
-  /** From the first SYN to an open connection; over TLS to the end of the handshake. */
-  connectMs: number;
-  /** From the last byte of the request to the end of the final response head. */
-  responseMs: number;
-  /** Longest silence in a response body, and longest time in which the backend reads nothing of the request. */
-  idleMs: number;
-  /** Longest time parked, 60 s by default; `Keep-Alive: timeout=` of the backend may shorten it. */
-  parkMs?: number;
-  /** Parked connections of a pool at most, 512 by default. */
-  maxParked?: number;
-  timer: DeadlineTimer;
-  wires: WireMaker;
-  /** Is told how long each new connection took to open. */
-  onConnected?: (connectMs: number) => void;
-}
 
 /** ConnectionHost is what a connection needs of its pool. */
 export interface ConnectionHost {
@@ -133,7 +109,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
 
   #send(request: UpstreamRequest): void {
     this.#state = AWAITING;
-    this.#hasBody = request.bodyLength !== NO_BODY && request.bodyLength !== 0;
+    this.#hasBody = hasBody(request.bodyLength);
     this.#oddBody = this.#hasBody && (request.method === 'GET' || request.method === 'HEAD');
     this.#settings.timer.disarm(this.#deadline);
     this.#reader.start(request.method, request.upgrade !== '');
@@ -164,7 +140,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     try {
       return this.#sender.write(chunk);
     } catch (thrown) {
-      this.#failBody(thrown);
+      this.#fail(bodyFailure(thrown));
       return true;
     }
   }
@@ -173,13 +149,8 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     try {
       this.#sender.end(rawTrailers);
     } catch (thrown) {
-      this.#failBody(thrown);
+      this.#fail(bodyFailure(thrown));
     }
-  }
-
-  #failBody(thrown: unknown): void {
-    const isKnown = thrown instanceof LbError;
-    this.#fail(isKnown ? thrown : new LbError('internal_error', 'request body failed', { cause: thrown }));
   }
 
   onRequestSent(): void {
@@ -194,7 +165,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
       wire: this.#wire,
       timer,
       idleMs: () => idleMs,
-      onStalled: () => this.#fail(new LbError('upstream_timeout', 'backend stopped reading the request')),
+      onStalled: () => this.#fail(unreadRequest()),
     });
     this.#writeWatch.start();
   }
@@ -244,7 +215,7 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     else if (result === READ_PAUSED) this.onPaused();
     else if (result === READ_INVALID) {
       const { problem, body } = this.#reader.parser;
-      this.#fail(new LbError('upstream_invalid', `invalid response: ${problem || body.problem}`));
+      this.#fail(invalidResponse(problem || body.problem));
     }
   }
 
@@ -328,14 +299,14 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     const { connectMs, responseMs, idleMs } = this.#settings;
     switch (this.#state) {
       case CONNECTING:
-        this.#fail(new LbError('connect_failed', `not connected within ${connectMs} ms`));
+        this.#fail(notConnected(connectMs));
         break;
       case AWAITING:
         if (this.#wire.writeFailed) this.#failLost('request could not be sent', this.#writeError);
-        else this.#fail(new LbError('upstream_timeout', `no response head within ${responseMs} ms`));
+        else this.#fail(noHead(responseMs));
         break;
       case STREAMING:
-        this.#fail(new LbError('upstream_timeout', `response body silent for ${idleMs} ms`));
+        this.#fail(silence(idleMs));
         break;
       case PARKED:
         this.close();
@@ -395,10 +366,4 @@ export class Connection implements ConnectEvents, ExchangeOwner, SenderEvents, R
     this.#sender.abandon();
     this.#writeWatch?.close();
   }
-}
-
-/** `overload` where this machine is the cause. Nothing was sent, so the request may be tried again. */
-function connectError(error: Error): LbError {
-  const code = isOwnShortage(error) ? 'overload' : 'connect_failed';
-  return new LbError(code, `connect failed: ${error.message}`, { cause: error, retryable: true });
 }

@@ -54,6 +54,9 @@ export class ResponseHead {
   upgrade = '';
 }
 
+/** Interim answers to one request. */
+export const INTERIM_MAX_COUNT = 16;
+
 export interface ResponseSink {
   /** Body bytes may be sent now. Only for a request with a body whose connection had to be opened. */
   onConnected(): void;

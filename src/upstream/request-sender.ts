@@ -6,12 +6,12 @@
  * States: open (begin), ended (end), finished (the kernel has every byte); abandon() leaves any of them. In each of them the wire
  * may be blocked: the kernel has not taken everything.
  */
-import { LbError } from '../contract/errors.ts';
-import { CHUNKED_BODY, NO_BODY } from '../contract/request-head.ts';
+import { CHUNKED_BODY, hasBody, NO_BODY } from '../contract/request-head.ts';
 import type { Wire } from '../contract/wire.ts';
 import { SMALL_PIECE_BYTES } from '../http1/body-buffers.ts';
 import { CRLF, chunkHead, lastChunk } from '../http1/chunk-writing.ts';
 import type { UpstreamRequest } from './exchange.ts';
+import { wrongLength } from './failures.ts';
 
 /** Small pieces are joined up to this size: a body in 1-byte chunks would cost a system call per byte. */
 const GATHERED_MAX_BYTES = 16_384;
@@ -59,7 +59,7 @@ export class RequestSender {
     this.#bodyLength = request.bodyLength;
     this.#sentBytes = 0;
     this.finished = this.#refused = false;
-    this.#ended = request.bodyLength === NO_BODY || request.bodyLength === 0;
+    this.#ended = !hasBody(request.bodyLength);
     const head = requestHead(request, this.#isSingle);
     if (this.#ended) {
       this.#afterWrite(this.#wire.writeText(head));
@@ -78,7 +78,7 @@ export class RequestSender {
     this.#sentBytes += piece.length;
     const chunked = this.#bodyLength === CHUNKED_BODY;
     if (this.#ended || (!chunked && this.#sentBytes > this.#bodyLength)) {
-      throw new LbError('internal_error', 'request body longer than announced');
+      throw wrongLength('longer');
     }
     // The backend reads no more; we wait for what it has said.
     if (this.#wire.writeFailed) return true;
@@ -112,7 +112,7 @@ export class RequestSender {
   end(rawTrailers: readonly string[]): void {
     if (this.#ended) return;
     if (this.#bodyLength !== CHUNKED_BODY && this.#sentBytes !== this.#bodyLength) {
-      throw new LbError('internal_error', 'request body shorter than announced');
+      throw wrongLength('shorter');
     }
     const rest = this.#takeText();
     this.#framed = this.#bodyLength === CHUNKED_BODY ? rest + lastChunk(rawTrailers) : rest;

@@ -9,7 +9,7 @@ import { CR, isAt, LF, lengthOf, SPACE, TEXT_BYTES, ZERO } from '../http1/head-b
 import { HEAD_INCOMPLETE, HEAD_MALFORMED, HeadReader } from '../http1/head-reader.ts';
 import * as names from '../http1/header-names.ts';
 import { PendingBytes } from '../http1/pending-bytes.ts';
-import { ResponseHead } from './exchange.ts';
+import { INTERIM_MAX_COUNT, ResponseHead } from './exchange.ts';
 
 /** Results of ResponseParser.readHead. */
 export const HEAD_MORE = 0;
@@ -21,7 +21,6 @@ export const HEAD_SWITCHED = 4;
 
 /** Most bytes of one head, and of all interim heads of one response together. */
 const HEAD_MAX_BYTES = 65_536;
-const INTERIM_MAX_COUNT = 16;
 const PROTOCOL = Buffer.from('HTTP/1.', 'latin1');
 /** `HTTP/1.1 200`; a space and the reason may follow. */
 const STATUS_END = 12;

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import type { Socket } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import type { ConnectionSettings } from '../../src/upstream/connection.ts';
 import type { ConnectionPool } from '../../src/upstream/connection-pool.ts';
+import type { ConnectionSettings } from '../../src/upstream/connection-settings.ts';
 import { startRawBackend } from '../support/backend.ts';
 import { waitFor } from '../support/wait.ts';
 import { OK } from './pool-backends.ts';

@@ -9,8 +9,8 @@ import type { Wire } from '../../src/contract/wire.ts';
 import { processBodyBuffers } from '../../src/http1/body-buffers.ts';
 import { DeadlineTimer } from '../../src/infra/deadline-timer.ts';
 import { chooseDataPath, wiresOf } from '../../src/infra/wire/wire-choice.ts';
-import type { ConnectionSettings } from '../../src/upstream/connection.ts';
 import { ConnectionPool } from '../../src/upstream/connection-pool.ts';
+import type { ConnectionSettings } from '../../src/upstream/connection-settings.ts';
 import type {
   BackendConnections,
   Exchange,

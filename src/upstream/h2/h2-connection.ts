@@ -19,7 +19,7 @@ import { Deadline } from '../../infra/deadline-timer.ts';
 import type { BackendTls } from '../../infra/wire/backend-tls.ts';
 import { connectBackend } from '../../infra/wire/socket-bound.ts';
 import { resetOrDestroy } from '../../infra/wire/wire.ts';
-import type { ConnectionSettings } from '../connection.ts';
+import { type ConnectionSettings, DEFAULT_PARK_MS } from '../connection-settings.ts';
 
 const CONNECTING = 0;
 const OPEN = 1;
@@ -38,7 +38,6 @@ const RESETS_MAX = 100;
 const RESETS_MS = 30_000;
 /** RFC 9113 §7. */
 const CANCEL = 0x8;
-const DEFAULT_PARK_MS = 60_000;
 /** A backend that has said nothing for so long while streams wait is sent a PING. */
 const SILENT_MS = 30_000;
 /** For each further PING of the same silence: gRPC servers close a connection that sends them more often. */

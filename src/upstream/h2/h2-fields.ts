@@ -1,5 +1,4 @@
 /** Fields of HTTP/2 from and to the lines that the proxy works with. */
-import { NO_BODY } from '../../contract/request-head.ts';
 import { HEADERS_MAX_COUNT, pushFields } from '../../http1/field-lines.ts';
 import { BAD_VALUE } from '../../http1/head-bytes.ts';
 import * as names from '../../http1/header-names.ts';
@@ -24,11 +23,6 @@ export function requestFields(request: UpstreamRequest, scheme: string): string[
   pushFields(fields, lines, at);
   if (bodyLength >= 0) fields.push('content-length', String(bodyLength));
   return fields;
-}
-
-/** hasRequestBody tells whether bytes of a body follow the head. */
-export function hasRequestBody({ bodyLength }: UpstreamRequest): boolean {
-  return bodyLength !== NO_BODY && bodyLength !== 0;
 }
 
 /**

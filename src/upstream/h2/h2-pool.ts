@@ -2,9 +2,10 @@
  * The HTTP/2 connections of one worker to one backend. Requests share one connection; a further one is opened only while all
  * streams of the others are taken. Requests that find no free stream wait, for connectMs at most.
  */
-import { isOwnShortage, LbError } from '../../contract/errors.ts';
-import type { ConnectionSettings } from '../connection.ts';
+import { LbError } from '../../contract/errors.ts';
+import type { ConnectionSettings } from '../connection-settings.ts';
 import type { BackendConnections, Exchange, ResponseSink, UpstreamRequest } from '../exchange.ts';
+import { connectError, notConnected } from '../failures.ts';
 import { H2Connection, type H2ConnectionHost } from './h2-connection.ts';
 import { H2Request, type H2RequestHost } from './h2-request.ts';
 
@@ -101,11 +102,9 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
   #failWaiting(cause: Error): void {
     // Those that wait for a stream of an open connection go on waiting.
     if (this.#connections.length > 0) return;
-    const code = isOwnShortage(cause) ? 'overload' : 'connect_failed';
     const failed = [...this.#waiting];
     this.#waiting.clear();
-    for (const request of failed)
-      request.fail(new LbError(code, `connect failed: ${cause.message}`, { cause, retryable: true }));
+    for (const request of failed) request.fail(connectError(cause));
   }
 
   // What requests say.
@@ -124,7 +123,7 @@ export class H2Pool implements BackendConnections, H2ConnectionHost, H2RequestHo
     const { connectMs } = this.#settings;
     if (this.#connections.some((each) => !each.isConnecting))
       return busy(`no free stream within ${connectMs} ms`);
-    return new LbError('connect_failed', `not connected within ${connectMs} ms`);
+    return notConnected(connectMs);
   }
 }
 

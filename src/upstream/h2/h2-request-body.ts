@@ -5,6 +5,7 @@
 import { LbError } from '../../contract/errors.ts';
 import { CHUNKED_BODY } from '../../contract/request-head.ts';
 import type { BegunBody } from '../exchange.ts';
+import { wrongLength } from '../failures.ts';
 import type { HookedStream } from './hooked-stream.ts';
 
 const KEPT_MAX_BYTES = 16_384;
@@ -58,8 +59,7 @@ export class H2RequestBody implements BegunBody {
     if (stream === null && this.#takenBytes > KEPT_MAX_BYTES)
       throw new LbError('internal_error', 'more of the request body came than may wait for a stream');
     this.#takenBytes += piece.length;
-    if (this.#bodyLength !== CHUNKED_BODY && this.#takenBytes > this.#bodyLength)
-      throw new LbError('internal_error', 'request body longer than announced');
+    if (this.#bodyLength !== CHUNKED_BODY && this.#takenBytes > this.#bodyLength) throw wrongLength('longer');
     // node sends it later, when its memory may belong to other bytes.
     const copy = Buffer.from(piece);
     if (stream !== null && this.#takenBytes > KEPT_MAX_BYTES) this.#kept = null;
@@ -71,7 +71,7 @@ export class H2RequestBody implements BegunBody {
   /** end: all was taken. Throws an LbError where bytes are missing. */
   end(): void {
     if (this.#bodyLength !== CHUNKED_BODY && this.#takenBytes !== this.#bodyLength)
-      throw new LbError('internal_error', 'request body shorter than announced');
+      throw wrongLength('shorter');
     this.ended = true;
     this.#stream?.end();
   }

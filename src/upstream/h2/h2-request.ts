@@ -12,18 +12,21 @@
  * There is at most one wait at a time, so one deadline serves all states (#onDue).
  */
 import { LbError } from '../../contract/errors.ts';
+import { hasBody } from '../../contract/request-head.ts';
 import { PendingBytes } from '../../http1/pending-bytes.ts';
-import { Deadline, type DeadlineTimer } from '../../infra/deadline-timer.ts';
+import { Deadline } from '../../infra/deadline-timer.ts';
+import type { ConnectionSettings } from '../connection-settings.ts';
 import {
   Exchange,
   type ExchangeOwner,
-  type ExchangeSettings,
+  INTERIM_MAX_COUNT,
   type ResponseHead,
   type ResponseSink,
   type UpstreamRequest,
 } from '../exchange.ts';
+import { bodyFailure, invalidResponse, noHead, silence, unreadRequest } from '../failures.ts';
 import type { H2Connection } from './h2-connection.ts';
-import { hasRequestBody, readHead, readTrailers, requestFields } from './h2-fields.ts';
+import { readHead, readTrailers, requestFields } from './h2-fields.ts';
 import { H2RequestBody } from './h2-request-body.ts';
 import { CONNECTION, ENDED, type HookedStream, hook, readMore, type StreamEvents } from './hooked-stream.ts';
 
@@ -41,18 +44,9 @@ const REFUSED_STREAM = 0x7;
  */
 const INVALID_CODES: ReadonlySet<number> = new Set([0x1, 0x3, 0x6, 0x9, 0xb]);
 
-const INTERIM_MAX_COUNT = 16;
-
 /** What node:http2 is told of each kind of request. */
 const WITHOUT_BODY = { endStream: true };
 const WITH_BODY = { endStream: false };
-
-export interface H2RequestSettings extends ExchangeSettings {
-  connectMs: number;
-  responseMs: number;
-  idleMs: number;
-  timer: DeadlineTimer;
-}
 
 /** H2RequestHost is what a request needs of its pool. */
 export interface H2RequestHost {
@@ -67,7 +61,7 @@ export interface H2RequestHost {
 export class H2Request implements ExchangeOwner, StreamEvents {
   readonly exchange: Exchange;
   readonly #request: UpstreamRequest;
-  readonly #settings: H2RequestSettings;
+  readonly #settings: ConnectionSettings;
   readonly #host: H2RequestHost;
   readonly #deadline = new Deadline(() => this.#onDue());
   readonly #body: H2RequestBody | null;
@@ -91,14 +85,14 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   constructor(
     request: UpstreamRequest,
     sink: ResponseSink,
-    options: { reused: boolean; settings: H2RequestSettings; host: H2RequestHost },
+    options: { reused: boolean; settings: ConnectionSettings; host: H2RequestHost },
   ) {
     this.#request = request;
     this.#settings = options.settings;
     this.#host = options.host;
     const { begun } = request;
     if (begun instanceof H2RequestBody) this.#body = begun;
-    else this.#body = hasRequestBody(request) ? new H2RequestBody(request.bodyLength) : null;
+    else this.#body = hasBody(request.bodyLength) ? new H2RequestBody(request.bodyLength) : null;
     this.exchange = new Exchange(this, sink, options.reused, options.settings);
   }
 
@@ -158,7 +152,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
     try {
       body.write(piece);
     } catch (thrown) {
-      this.fail(thrown as LbError);
+      this.fail(bodyFailure(thrown));
       return true;
     }
     if (body.blocked) this.#awaitRequest();
@@ -176,7 +170,7 @@ export class H2Request implements ExchangeOwner, StreamEvents {
       body.end();
       this.#awaitRequest();
     } catch (thrown) {
-      this.fail(thrown as LbError);
+      this.fail(bodyFailure(thrown));
     }
   }
 
@@ -320,15 +314,13 @@ export class H2Request implements ExchangeOwner, StreamEvents {
   #onDue(): void {
     const { responseMs, idleMs } = this.#settings;
     if (this.#state === WAITING) this.fail(this.#host.whyWaiting());
-    else if (this.#state === STREAMING)
-      this.fail(new LbError('upstream_timeout', `response body silent for ${idleMs} ms`));
-    else if (this.#body?.blocked === true && !this.#body.ended)
-      this.fail(new LbError('upstream_timeout', 'backend stopped reading the request'));
-    else this.fail(new LbError('upstream_timeout', `no response head within ${responseMs} ms`));
+    else if (this.#state === STREAMING) this.fail(silence(idleMs));
+    else if (this.#body?.blocked === true && !this.#body.ended) this.fail(unreadRequest());
+    else this.fail(noHead(responseMs));
   }
 
   #invalid(problem: string): void {
-    this.fail(new LbError('upstream_invalid', `invalid response: ${problem}`));
+    this.fail(invalidResponse(problem));
   }
 
   onClosed(stream: HookedStream): void {
