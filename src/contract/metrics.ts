@@ -64,6 +64,8 @@ const ROWS = {
     'Seconds until a certificate of a listener expires, below 0 once it has; name is its first one.',
   'gauge sluice_tls_certificates_current':
     '1 while the certificate files as they are now are in force; 0 after a change that cannot be used.',
+  'gauge sluice_acme_certificates_due':
+    'Names in tls.acme that have no certificate of the authority, or one that is due for renewal.',
   'counter sluice_acme_orders_total result':
     'Orders of certificates at an ACME authority by result (ok, failed).',
   'gauge sluice_tunnels_open': 'Connections that carry another protocol after an upgrade.',

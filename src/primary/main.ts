@@ -82,6 +82,7 @@ class Primary {
   #phase: Phase = 'starting';
   #supervisor: Supervisor | null = null;
   #reloader: Reloader | null = null;
+  #acme: AcmeService | null = null;
 
   constructor(options: PrimaryOptions) {
     this.#options = options;
@@ -177,9 +178,7 @@ class Primary {
     lifecycle.onClose('health checks', () => checker.close());
     const briefing = new WorkerBriefing({ registry, directory, initial, logger });
     const tls = this.#openTls(briefing);
-    const { database } = storage;
-    const acme = new AcmeService({ database, briefing, collector, onCertificates: tls.useIssued, logger });
-    lifecycle.onClose('the orders of certificates', () => acme.close(), ACME_CLOSE_MS);
+    const acme = this.#openAcme(storage.database, briefing, tls);
     const changed = { registry, checker, directory, collector, briefing, acme, tls };
     const reloader = new Reloader({ configPath, env, initial, logger, storage, ...changed });
     this.#reloader = reloader;
@@ -212,6 +211,7 @@ class Primary {
       dataPath,
       droppedLines,
       tls,
+      acme,
     });
     const tunnels = new TunnelList(() => supervisor.links());
     const parts = { logger, directory, registry, supervisor, reloader, gauges, buckets, tunnels };
@@ -234,6 +234,14 @@ class Primary {
     this.#lifecycle.onClose('the certificates', () => tls.close());
     tls.start();
     return tls;
+  }
+
+  #openAcme(database: Database, briefing: WorkerBriefing, tls: TlsKeeper): AcmeService {
+    const [collector, logger] = [this.#collector, this.#logger];
+    const acme = new AcmeService({ database, briefing, collector, onCertificates: tls.useIssued, logger });
+    this.#lifecycle.onClose('the orders of certificates', () => acme.close(), ACME_CLOSE_MS);
+    this.#acme = acme;
+    return acme;
   }
 
   /** Waits for a step of the start, and rejects at once when a stop signal comes. */
@@ -331,6 +339,7 @@ class Primary {
     this.#phase = 'draining';
     this.#stopping.reject(new Error(`${signal} came before the instance was ready`));
     this.#logger.info({ signal, drainGraceMs: graceMs, drainMs }, 'draining');
+    this.#acme?.stopOrders();
     const drained = await this.#supervisor?.drain({ graceMs, drainMs });
     if (drained !== undefined && drained.killedCount > 0)
       this.#logger.warn({ workers: drained.killedCount }, 'workers were killed at the end of the drain');

@@ -2,12 +2,15 @@
 import assert from 'node:assert/strict';
 import type { X509Certificate } from 'node:crypto';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { connect, type TLSSocket } from 'node:tls';
 import { parse } from 'yaml';
 import { migrate } from '../../src/infra/postgres/migrations.ts';
+import { AcmeFiles } from '../../src/primary/acme/files.ts';
 import { openDatabase, silent } from '../postgres/support.ts';
 import { startBackend } from '../support/backend.ts';
+import { Authority as TestAuthority } from '../support/certificates.ts';
 import { docExample } from '../support/doc-example.ts';
 import { freePort } from '../support/free-port.ts';
 import { type Authority, startAuthority } from '../support/pebble.ts';
@@ -93,6 +96,67 @@ test('the first certificate comes while the plain port serves, and is there at o
   assert.equal((await shake(ports.secure, NAME, root)).fingerprint256, first.fingerprint256);
   await again.stop();
   assert.deepEqual(authority.requests, [], 'nothing is ordered that is there');
+});
+
+test('a reload with another authority goes on to serve the certificate that is there, one without the block forgets it', async (t) => {
+  const made = new TestAuthority();
+  const folder = tempFolder(t);
+  const { key, cert } = made.issue([NAME]);
+  const directory = 'https://127.0.0.1:1/dir';
+  new AcmeFiles(join(folder, 'acme'), directory).saveCertificate(NAME, key + cert);
+  const own = made.issue(['localhost']);
+  const configWith = (at: string | null) => ({
+    listen: [
+      { address: '127.0.0.1:0' },
+      {
+        address: '127.0.0.1:0',
+        tls: {
+          certificates: [{ cert: own.certPath, key: own.keyPath }],
+          acme: at === null ? [] : [NAME],
+        },
+      },
+    ],
+    ...(at !== null && { acme: { directory: at, agreeToTerms: true, storage: join(folder, 'acme') } }),
+    routes: [{ name: 'to-https', redirect: {} }],
+    workers: 1,
+  });
+  const sluice = await startSluice({ config: configWith(directory) });
+  t.after(() => sluice.stop());
+  const port = Number(new URL(sluice.ready.addresses[1] ?? '').port);
+  const shown = async () => (await shake(port, NAME, made.root.cert)).toString().trim();
+  const isDue = (count: number) => metric(sluice, new RegExp(`^sluice_acme_certificates_due ${count}$`, 'm'));
+  const reload = async (config: ReturnType<typeof configWith>) => {
+    sluice.configure(config);
+    const response = await fetch(`${sluice.adminUrl}/api/v1/reload`, { method: 'POST' });
+    assert.equal(response.status, 200, await response.text());
+  };
+  assert.equal(await shown(), cert.trim());
+  await reload(configWith('https://127.0.0.1:1/other'));
+  await waitFor('a failed order', () =>
+    metric(sluice, /^sluice_acme_orders_total\{result="failed"\} [1-9]/m),
+  );
+  assert.equal(await shown(), cert.trim());
+  assert.ok(await isDue(1));
+  await reload(configWith(null));
+  const forgotten = async () =>
+    !(await metric(sluice, new RegExp(`^sluice_tls_certificate_expiry_seconds\\{name="${NAME}"\\}`, 'm')));
+  await waitFor('the metric of a certificate that nobody serves to go', forgotten);
+  assert.ok(await isDue(0));
+});
+
+test('an order ends when a drain begins, and is no failure', async (t) => {
+  const ports = { plain: await freePort(), secure: await freePort() };
+  const authority = await startAuthority(t, { httpPort: ports.plain });
+  authority.intercept = (path) => (path === '/order-plz' ? 'never' : null);
+  const folder = tempFolder(t);
+  const config = { ...configOf(authority, ports), timeouts: { drainGrace: '30s' } };
+  const sluice = await startSluice({ config, folder });
+  t.after(() => sluice.child.kill());
+  await waitFor('an order', () => authority.requests.includes('POST /order-plz'));
+  sluice.signal('SIGTERM');
+  const files = new AcmeFiles(join(folder, 'data/acme'), authority.directory);
+  await waitFor('the end of the order', () => JSON.parse(files.attemptsJson ?? '')[NAME].failures === 0);
+  assert.equal(sluice.child.exitStatus, null, 'it still drains');
 });
 
 test('one machine answers the proof of another, and a third takes over its certificate without an order', async (t) => {

@@ -32,7 +32,7 @@ export class AcmeService {
     this.#options = options;
   }
 
-  /** configure takes the settings of a new revision. Resolves once the certificates that are in the folder are known; never rejects. */
+  /** configure takes the settings of a new revision. Resolves once the certificates in the folder are known; never rejects. */
   configure(settings: Settings): Promise<void> {
     this.#changing = this.#changing
       .then(() => this.#change(settings))
@@ -48,6 +48,17 @@ export class AcmeService {
     this.#manager?.start();
   }
 
+  /** stopOrders is called when a drain begins: soon nobody answers challenges here. Those of other machines are answered until close. */
+  stopOrders(): void {
+    this.#started = false;
+    this.#manager?.stopOrders();
+  }
+
+  /** How many names have no certificate of the authority, or one that is due for renewal. */
+  get dueCount(): number {
+    return this.#manager?.dueCount ?? 0;
+  }
+
   async close(): Promise<void> {
     await this.#changing;
     await this.#manager?.close();
@@ -57,15 +68,17 @@ export class AcmeService {
     const names = [...new Set(listen.flatMap(({ tls }) => tls?.acme ?? []))];
     if (isDeepStrictEqual({ acme, names }, this.#wanted)) return;
     this.#wanted = { acme, names };
+    const before = this.#manager?.certificates ?? [];
     await this.#manager?.close();
     this.#manager = null;
-    if (acme === null) return;
     const { briefing, collector, onCertificates, logger } = this.#options;
+    if (acme === null) return onCertificates([]);
     // Loaded only where it is used.
     const { AcmeManager } = await import('./manager.ts');
     this.#manager = new AcmeManager({
       settings: acme,
       names,
+      before,
       database: database.url === null ? null : this.#options.database,
       tellWorkers: (challenges) => briefing.tellChallenges(challenges),
       onChange: onCertificates,

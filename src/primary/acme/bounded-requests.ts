@@ -1,7 +1,8 @@
 /**
- * Requests to a certificate authority, for acme-client in place of axios' own adapter: each with a deadline and a largest answer, over
- * https alone, without redirects and without retries; the manager tries a whole order again.
+ * Requests to a certificate authority, for acme-client in place of axios' own adapter: each with a deadline and a largest answer,
+ * over https alone, without redirects and without retries; the manager tries a whole order again.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { Agent, request } from 'node:https';
 import type { axios } from 'acme-client';
 import { sluiceVersion } from '../../infra/build-info.ts';
@@ -17,6 +18,16 @@ interface BoundedRequestsOptions {
   /** For one request, its answer included. */
   timeoutMs: number;
 }
+
+/** acme-client has one adapter for all orders, which run side by side. */
+const current = new AsyncLocalStorage<BoundedRequests>();
+
+/** sendAsOrder is what axios calls for a request: it goes out with the requests of the order that makes it. */
+export const sendAsOrder: Adapter = async (config) => {
+  const requests = current.getStore();
+  if (requests === undefined) throw new Error('a request to the authority belongs to no order');
+  return requests.send(config);
+};
 
 /** A chain of ten certificates takes 20 KiB. */
 const MAX_ANSWER_BYTES = 262_144;
@@ -40,8 +51,13 @@ export class BoundedRequests {
     this.#agent.destroy();
   }
 
-  /** adapter is what axios calls for a request. */
-  readonly adapter: Adapter = async (config) => {
+  /** during runs an order: sendAsOrder sends its requests by this object. */
+  during<T>(order: () => Promise<T>): Promise<T> {
+    return current.run(this, order);
+  }
+
+  /** send is called by sendAsOrder. */
+  async send(config: AdapterConfig): ReturnType<Adapter> {
     const url = URL.parse(config.url ?? '');
     if (url?.protocol !== 'https:')
       throw new Error('the certificate authority names an address that is not https://');
@@ -53,7 +69,7 @@ export class BoundedRequests {
       if (!deadline.aborted) throw thrown;
       throw new Error(`${url.host} did not answer within ${timeoutMs} ms`, { cause: thrown });
     }
-  };
+  }
 
   #send(url: URL, config: AdapterConfig, signal: AbortSignal): ReturnType<Adapter> {
     const { promise, resolve, reject } = Promise.withResolvers<Awaited<ReturnType<Adapter>>>();

@@ -4,11 +4,13 @@ import { toError } from '../../contract/errors.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { type IssuedCertificate, readCertificate, replaces } from './certificate.ts';
 import type { AcmeFiles } from './files.ts';
+import type { AcmeStore } from './store.ts';
 
 interface HeldCertificatesOptions {
   files: AcmeFiles;
-  /** Where certificates are published: the table, or nowhere. */
-  store: { publish(name: string, pem: string): Promise<void> };
+  store: Pick<AcmeStore, 'publish'>;
+  /** Those that were served before, whichever authority issued them. */
+  before: readonly IssuedCertificate[];
   /** Called with all certificates after each change. */
   onChange: (certificates: readonly IssuedCertificate[]) => void;
   logger: Logger;
@@ -18,6 +20,8 @@ interface HeldCertificatesOptions {
 export class HeldCertificates {
   readonly #options: HeldCertificatesOptions;
   readonly #held = new Map<string, IssuedCertificate>();
+  /** Of other authorities; each is served until this one has issued another. */
+  readonly #lent = new Map<string, IssuedCertificate>();
   /** The last certificate that was found in the table, good or bad. */
   readonly #seen = new Map<string, string>();
 
@@ -25,10 +29,13 @@ export class HeldCertificates {
     this.#options = options;
   }
 
+  /** Those that are served, by name. */
   get all(): IssuedCertificate[] {
-    return [...this.#held.values()];
+    const served = new Map([...this.#held, ...this.#lent]);
+    return [...served.values()].sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
+  /** get finds the certificate of this authority. */
   get(name: string): IssuedCertificate | undefined {
     return this.#held.get(name);
   }
@@ -38,15 +45,30 @@ export class HeldCertificates {
     return this.#seen.get(name) ?? this.#held.get(name)?.pem ?? null;
   }
 
-  /** load takes the certificate that is in the folder. */
+  /** load takes the certificate that is in the folder. Without a valid one it lends that of another authority. */
   load(name: string): void {
+    const { files, before } = this.#options;
+    const nowMs = systemClock.wallMs();
+    const [own] = this.#read(name, files.folder);
+    if (own !== undefined) this.#held.set(name, own);
+    if (own !== undefined && own.notAfterMs > nowMs) return;
+    const served = before.filter((each) => each.name === name);
+    const others = [...served, ...files.otherFolders.flatMap((folder) => this.#read(name, folder))];
+    for (const other of others.filter(({ notAfterMs }) => notAfterMs > nowMs)) {
+      const lent = this.#lent.get(name);
+      if (lent === undefined || replaces(other, lent, nowMs)) this.#lent.set(name, other);
+    }
+  }
+
+  /** None, where there is none that can be used. */
+  #read(name: string, folder: string): IssuedCertificate[] {
     const { files, logger } = this.#options;
     try {
-      const pem = files.certificatePem(name);
-      if (pem !== null) this.#held.set(name, readCertificate(pem, name));
+      const pem = files.certificatePem(name, folder);
+      return pem === null ? [] : [readCertificate(pem, name)];
     } catch (thrown) {
-      const facts = { err: toError(thrown), name, folder: files.folder };
-      logger.error(facts, 'a certificate in acme.storage cannot be used');
+      logger.error({ err: toError(thrown), name, folder }, 'a certificate in acme.storage cannot be used');
+      return [];
     }
   }
 
@@ -71,6 +93,7 @@ export class HeldCertificates {
     const { files, onChange, logger } = this.#options;
     const { name, pem } = certificate;
     this.#held.set(name, certificate);
+    if (certificate.notAfterMs > systemClock.wallMs()) this.#lent.delete(name);
     onChange(this.all);
     try {
       files.saveCertificate(name, pem);

@@ -1,7 +1,7 @@
 /**
- * Certificates that are fetched from an authority (ACME) and renewed. There is a certificate per name. It is renewed when a third of its
- * lifetime is left. A failure never takes away the certificate that is there; the next attempt waits twice as long. Attempts are written down before
- * they begin, so that no loop of restarts and no second machine calls the authority more often.
+ * Certificates that are fetched from an authority (ACME) and renewed. There is a certificate per name. It is renewed when a third
+ * of its lifetime is left. A failure never takes away the certificate that is there; the next attempt waits twice as long. Attempts
+ * are written down before they begin, so that no loop of restarts and no second machine calls the authority more often.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../contract/clock.ts';
@@ -13,50 +13,24 @@ import type { Database } from '../../infra/postgres/postgres.ts';
 import { assertValidAt, type IssuedCertificate, readCertificate, renewalMs } from './certificate.ts';
 import { AcmeFiles } from './files.ts';
 import { HeldCertificates } from './held-certificates.ts';
+import { LocalStore } from './local-store.ts';
 import { makeKeyPem, OrderFailure, orderCertificate } from './order.ts';
+import { type AcmeTimes, holdMs, pauseMs, TIMES } from './order-times.ts';
 import { AcmeSharing } from './sharing.ts';
-import { AcmeTables, type Claim } from './tables.ts';
+import type { AcmeChallenges, AcmeStore, Claim } from './store.ts';
+import { AcmeTables } from './tables.ts';
 
-/** Where attempts are written down, and who may make the next one: files of this machine, or tables of all machines. */
-interface AcmeStore {
-  accountKey(ownPem: string): Promise<string>;
-  claim(name: string, known: string | null, holdMs: (failures: number) => number): Promise<Claim>;
-  postpone(name: string, waitMs: number): Promise<void>;
-  publish(name: string, pem: string): Promise<void>;
-}
-
-export interface AcmeTimes {
-  /** For an order; requestMs for one request of it. */
-  orderMs: number;
-  requestMs: number;
-  /** Pause after the first failure; doubled by each further one. */
-  firstPauseMs: number;
-  maxPauseMs: number;
-  /** Between two looks at the tables. */
-  lookMs: number;
-}
-
-/** At most five attempts an hour, the limit of Let's Encrypt for failures of a name. */
-const TIMES: AcmeTimes = {
-  orderMs: 180_000,
-  requestMs: 15_000,
-  firstPauseMs: 120_000,
-  maxPauseMs: 43_200_000,
-  lookMs: 10_000,
-};
-/** The longest pause that an authority may ask for. */
-const MAX_RETRY_AFTER_MS = 86_400_000;
-/** After an order that was killed: longer than the order. */
-const HOLD_MORE_MS = 30_000;
-/** The pauses of machines and of names differ by up to this part. */
-const PAUSE_JITTER = 0.1;
 /** A clock that was set is seen by then. */
 const MAX_SLEEP_MS = 3_600_000;
 const STORE_RETRY_MS = 30_000;
+/** Orders at once. */
+const LANES = 4;
 
 interface AcmeManagerOptions {
   settings: AcmeSettings;
   names: readonly string[];
+  /** Those that the manager before this one served, maybe of another authority. */
+  before?: readonly IssuedCertificate[];
   /** The database that machines share; null: this machine is alone. */
   database: Database | null;
   /** Resolves once all workers of this machine answer these challenges; never rejects. */
@@ -75,27 +49,30 @@ export class AcmeManager {
   readonly #times: AcmeTimes;
   readonly #files: AcmeFiles;
   readonly #store: AcmeStore;
-  readonly #sharing: AcmeSharing | null;
+  readonly #challenges: AcmeChallenges;
   readonly #held: HeldCertificates;
-  /** Open on this machine, where no other one can be asked for them. */
-  #challenges: readonly AcmeChallenge[] = [];
+  /** The names of which the log says already when the next attempt begins. */
+  readonly #saidWaits = new Set<string>();
   readonly #stop = new AbortController();
   #loop: Promise<void> = Promise.resolve();
 
   /** The constructor reads the certificates that are in the folder; it contacts nobody. */
   constructor(options: AcmeManagerOptions) {
-    const { settings, names, database, tellWorkers, onChange, times, logger } = options;
+    const { settings, names, before = [], database, tellWorkers, onChange, times, logger } = options;
     this.#options = options;
     this.#times = { ...TIMES, ...times };
     const { directory, storage } = settings;
-    this.#files = new AcmeFiles(storage, directory);
-    const tables = database && new AcmeTables(database, directory);
-    this.#store = tables ?? this.#files;
-    this.#held = new HeldCertificates({ files: this.#files, store: this.#store, onChange, logger });
-    this.#sharing =
-      tables &&
-      new AcmeSharing({
-        database: database as Database,
+    const files = new AcmeFiles(storage, directory);
+    this.#files = files;
+    if (database === null) {
+      const local = new LocalStore(files, tellWorkers);
+      this.#store = local;
+      this.#challenges = local;
+    } else {
+      const tables = new AcmeTables(database, directory);
+      this.#store = tables;
+      this.#challenges = new AcmeSharing({
+        database,
         tables,
         names,
         tellWorkers,
@@ -104,6 +81,9 @@ export class AcmeManager {
         lookMs: this.#times.lookMs,
         logger,
       });
+    }
+    this.#held = new HeldCertificates({ files, store: this.#store, before, onChange, logger });
+    void this.#tolerate('drafts in acme.storage cannot be removed', () => files.removeDrafts());
     for (const name of names) this.#held.load(name);
   }
 
@@ -112,9 +92,15 @@ export class AcmeManager {
     return this.#held.all;
   }
 
-  /** start begins to fetch and to renew, until close. */
+  /** How many names have no certificate of this authority, or one that is due for renewal. */
+  get dueCount(): number {
+    return this.#options.names.filter((name) => this.#dueInMs(name) <= 0).length;
+  }
+
+  /** start begins to fetch and to renew, until stopOrders. */
   start(): void {
-    const names = this.#options.names.filter((name) => this.#held.get(name) === undefined);
+    const served = new Set(this.#held.all.map(({ name }) => name));
+    const names = this.#options.names.filter((name) => !served.has(name));
     if (names.length > 0)
       this.#options.logger.info(
         { names },
@@ -123,38 +109,66 @@ export class AcmeManager {
     this.#loop = this.#run();
   }
 
-  /** close gives up an order that is under way, and ends everything. */
-  async close(): Promise<void> {
+  /** stopOrders gives up the orders that are under way, and begins no other. Challenges of other machines are still answered. */
+  stopOrders(): void {
     this.#stop.abort(new Error('Sluice stops'));
+  }
+
+  /** close ends everything. */
+  async close(): Promise<void> {
+    this.stopOrders();
     await this.#loop;
-    await this.#sharing?.close();
+    await this.#challenges.close();
   }
 
   async #run(): Promise<void> {
     const { signal } = this.#stop;
-    await this.#sharing?.start();
+    await this.#challenges.start();
     while (!signal.aborted) {
-      let waitMs = MAX_SLEEP_MS;
-      for (const name of this.#options.names) {
-        if (!signal.aborted) waitMs = Math.min(waitMs, await this.#care(name));
-      }
+      const waitMs = await this.#careForAll(signal);
       await sleep(waitMs, undefined, { signal, ref: false }).catch(() => undefined);
     }
   }
 
+  /** Returns how long nothing needs to be done for any name. */
+  async #careForAll(signal: AbortSignal): Promise<number> {
+    let waitMs = MAX_SLEEP_MS;
+    // All lanes take their names from it.
+    const names = this.#options.names.values();
+    const runLane = async (): Promise<void> => {
+      for (const name of names) {
+        const ownMs = signal.aborted ? 0 : await this.#care(name);
+        waitMs = Math.min(waitMs, ownMs);
+      }
+    };
+    await Promise.all(Array.from({ length: LANES }, runLane));
+    return waitMs;
+  }
+
+  /** Below 0 once it is due. */
+  #dueInMs(name: string): number {
+    const held = this.#held.get(name);
+    return held === undefined ? 0 : renewalMs(held) - systemClock.wallMs();
+  }
+
   /** Orders a certificate for the name if it is time to. Returns how long nothing needs to be done for it; never rejects. */
   async #care(name: string): Promise<number> {
-    const held = this.#held.get(name);
-    const dueInMs = held === undefined ? 0 : renewalMs(held) - systemClock.wallMs();
-    if (dueInMs > 0) return dueInMs;
+    const dueInMs = this.#dueInMs(name);
+    if (dueInMs > 0) {
+      this.#saidWaits.delete(name);
+      return dueInMs;
+    }
     try {
       const known = this.#held.known(name);
-      const { pem, failures, waitMs } = await this.#store.claim(name, known, (count) => this.#holdMs(count));
-      if (pem !== null && pem !== known) this.#held.adopt(name, pem);
-      if (failures === null) return waitMs;
-      const pauseMs = await this.#order(name, failures);
-      await this.#store.postpone(name, pauseMs);
-      return pauseMs;
+      const claim = await this.#store.claim(name, known, (count) => holdMs(this.#times, count));
+      if (claim.pem !== null && claim.pem !== known) this.#held.adopt(name, claim.pem);
+      if (!claim.isGranted) {
+        this.#sayWait(name, claim);
+        return claim.waitMs;
+      }
+      const { failures, waitMs } = await this.#order(name, claim.failures);
+      await this.#store.settle(name, failures, waitMs);
+      return waitMs;
     } catch (thrown) {
       this.#options.logger.error(
         { err: toError(thrown), name },
@@ -164,8 +178,16 @@ export class AcmeManager {
     }
   }
 
-  /** @returns how long no other order may begin; after success too, whatever lifetime the authority gave the certificate */
-  async #order(name: string, failures: number): Promise<number> {
+  /** Says once when the next attempt begins: after a restart nothing else would. */
+  #sayWait(name: string, { failures, waitMs }: Claim): void {
+    if (this.#dueInMs(name) > 0 || waitMs === 0 || this.#saidWaits.has(name)) return;
+    this.#saidWaits.add(name);
+    const facts = { name, failures, nextAttemptSec: Math.round(waitMs / 1000) };
+    this.#options.logger.info(facts, 'a certificate is due, and its next order waits');
+  }
+
+  /** Returns what is to be settled. After success too a pause follows, whatever lifetime the authority gave the certificate. */
+  async #order(name: string, failures: number): Promise<Pick<Claim, 'failures' | 'waitMs'>> {
     const { logger, onOrder } = this.#options;
     try {
       const certificate = readCertificate(await this.#fetch(name), name);
@@ -175,68 +197,63 @@ export class AcmeManager {
       const notAfter = new Date(certificate.notAfterMs).toISOString();
       logger.info({ name, notAfter }, 'certificate obtained');
       await this.#held.publish(certificate);
-      return this.#pauseMs(1);
+      return { failures: 0, waitMs: pauseMs(this.#times, 1) };
     } catch (thrown) {
-      if (this.#stop.signal.aborted) return this.#pauseMs(failures);
-      const askedMs = thrown instanceof OrderFailure ? Math.min(thrown.retryAfterMs, MAX_RETRY_AFTER_MS) : 0;
-      const pauseMs = Math.max(this.#pauseMs(failures), askedMs);
+      // An order that this process gives up has not failed. A pause keeps a loop of restarts from the authority.
+      if (this.#stop.signal.aborted) return { failures: failures - 1, waitMs: pauseMs(this.#times, 1) };
+      const askedMs = thrown instanceof OrderFailure ? thrown.retryAfterMs : 0;
+      const waitMs = pauseMs(this.#times, failures, askedMs);
       const held = this.#held.get(name);
       const facts = {
         err: toError(thrown instanceof OrderFailure ? thrown.cause : thrown),
         name,
         failures,
-        nextAttemptSec: Math.round(pauseMs / 1000),
+        nextAttemptSec: Math.round(waitMs / 1000),
         notAfter: held === undefined ? null : new Date(held.notAfterMs).toISOString(),
       };
       onOrder('failed');
+      this.#saidWaits.add(name);
       logger.error(facts, 'no certificate was obtained');
-      return pauseMs;
+      return { failures, waitMs };
     }
   }
 
   async #fetch(name: string): Promise<string> {
     const { directory, email, ca } = this.#options.settings;
     const { orderMs, requestMs } = this.#times;
-    const own = this.#files.accountKeyPem ?? (await makeKeyPem());
-    const accountKeyPem = await this.#store.accountKey(own);
-    if (accountKeyPem !== this.#files.accountKeyPem) this.#files.saveAccountKey(accountKeyPem);
     return orderCertificate({
       directory,
       email,
       ca: ca?.pem ?? null,
-      accountKeyPem,
+      accountKeyPem: await this.#accountKey(),
       name,
       orderMs,
       requestMs,
       signal: this.#stop.signal,
-      openChallenge: (challenge) => this.#openChallenge(challenge),
-      closeChallenge: (token) => this.#closeChallenge(token),
+      openChallenge: (challenge) => this.#challenges.openChallenge(challenge),
+      closeChallenge: async (token) => {
+        const close = () => this.#challenges.closeChallenge(token);
+        await this.#tolerate('an ACME challenge stays open until it expires', close);
+      },
     });
   }
 
-  async #openChallenge(challenge: AcmeChallenge): Promise<void> {
-    if (this.#sharing !== null) return this.#sharing.open(challenge);
-    this.#challenges = [...this.#challenges, challenge];
-    await this.#options.tellWorkers(this.#challenges);
+  /** With a database the file is a copy, which an order can do without. */
+  async #accountKey(): Promise<string> {
+    const text = 'the key of the ACME account is not in acme.storage';
+    const saved = await this.#tolerate(text, () => this.#files.accountKeyPem);
+    const pem = await this.#store.accountKey(saved ?? (await makeKeyPem()));
+    if (pem !== saved) await this.#tolerate(text, () => this.#files.saveAccountKey(pem));
+    return pem;
   }
 
-  async #closeChallenge(token: string): Promise<void> {
+  /** Logs what fails, and goes on. */
+  async #tolerate<T>(text: string, act: () => T | Promise<T>): Promise<T | null> {
     try {
-      if (this.#sharing !== null) return await this.#sharing.closeChallenge(token);
-      this.#challenges = this.#challenges.filter((each) => each.token !== token);
-      await this.#options.tellWorkers(this.#challenges);
+      return await act();
     } catch (thrown) {
-      this.#options.logger.warn({ err: toError(thrown) }, 'an ACME challenge stays open until it expires');
+      this.#options.logger.warn({ err: toError(thrown) }, text);
+      return null;
     }
-  }
-
-  #pauseMs(failures: number): number {
-    const { firstPauseMs, maxPauseMs } = this.#times;
-    const pauseMs = Math.min(firstPauseMs * 2 ** (failures - 1), maxPauseMs);
-    return pauseMs * (1 + PAUSE_JITTER * Math.random());
-  }
-
-  #holdMs(failures: number): number {
-    return Math.max(this.#pauseMs(failures), this.#times.orderMs + HOLD_MORE_MS);
   }
 }

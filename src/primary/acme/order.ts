@@ -1,6 +1,6 @@
 /**
- * One order of a certificate (RFC 8555 §7.4). It waits only for requests, challenges and pauses that `signal` ends, so nothing of it goes
- * on after its deadline.
+ * One order of a certificate (RFC 8555 §7.4). It waits only for requests, challenges and pauses that `signal` ends, so nothing of it
+ * goes on after its deadline.
  */
 import { generateKeyPair } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import type { Client, Order } from 'acme-client';
 import { toError } from '../../contract/errors.ts';
 import type { AcmeChallenge } from '../../contract/messages.ts';
-import { BoundedRequests } from './bounded-requests.ts';
+import { BoundedRequests, sendAsOrder } from './bounded-requests.ts';
 
 export interface OrderOptions {
   /** URL of the authority's directory. */
@@ -57,7 +57,8 @@ export async function orderCertificate(options: OrderOptions): Promise<string> {
   const signal = AbortSignal.any([options.signal, deadline]);
   const requests = new BoundedRequests({ ca, signal, timeoutMs: requestMs });
   try {
-    return await new CertificateOrder({ ...options, signal }, requests).run();
+    const order = new CertificateOrder({ ...options, signal }, requests);
+    return await requests.during(() => order.run());
   } catch (thrown) {
     const late = new Error(`the authority did not complete the order within ${orderMs} ms`, {
       cause: thrown,
@@ -88,8 +89,7 @@ class CertificateOrder {
     const { directory, email, accountKeyPem, name } = this.#options;
     // Loaded with the first order: it takes 40 MiB.
     const { Client, axios, crypto } = await import('acme-client');
-    // One order runs at a time in a process.
-    axios.defaults.adapter = this.#requests.adapter;
+    axios.defaults.adapter = sendAsOrder;
     const client = new Client({ directoryUrl: directory, accountKey: accountKeyPem });
     const contact = email === null ? {} : { contact: [`mailto:${email}`] };
     // The account is the one of the key; it is made where there is none.

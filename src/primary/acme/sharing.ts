@@ -1,7 +1,7 @@
 /**
- * What the machines that share a database tell each other about ACME: certificates, and the challenges that any of them may be asked for.
- * Each machine looks when another one notifies it, and every ten seconds. It writes down which challenges all of its workers know, so that the
- * machine with the order knows when to call the authority.
+ * What the machines that share a database tell each other about ACME: certificates, and the challenges that any of them may be asked
+ * for. Each machine looks when another one notifies it, and every ten seconds. It writes down which challenges all of its workers
+ * know, so that the machine with the order knows when to call the authority.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,6 +10,7 @@ import type { AcmeChallenge } from '../../contract/messages.ts';
 import type { Logger } from '../../infra/logging/logger.ts';
 import { assertSchema } from '../../infra/postgres/migrations.ts';
 import type { Database } from '../../infra/postgres/postgres.ts';
+import type { AcmeChallenges } from './store.ts';
 import { ACME_CHANNEL, type AcmeTables } from './tables.ts';
 
 interface AcmeSharingOptions {
@@ -32,7 +33,7 @@ const RETRY_MS = 1_000;
 const KNOWN_MS = 5_000;
 const KNOWN_EVERY_MS = 50;
 
-export class AcmeSharing {
+export class AcmeSharing implements AcmeChallenges {
   readonly #options: AcmeSharingOptions;
   readonly #machine = randomUUID();
   readonly #stop = new AbortController();
@@ -58,8 +59,8 @@ export class AcmeSharing {
     return first;
   }
 
-  /** open shows a challenge to all machines. Resolves once they answer it, five seconds later at most. Throws what Database throws. */
-  async open(challenge: AcmeChallenge): Promise<void> {
+  /** openChallenge waits for five seconds at most. Throws what Database throws. */
+  async openChallenge(challenge: AcmeChallenge): Promise<void> {
     const { tables, logger } = this.#options;
     await tables.openChallenge(challenge);
     this.#woken.resolve();

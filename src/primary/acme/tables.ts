@@ -2,6 +2,7 @@
 import type { AcmeChallenge } from '../../contract/messages.ts';
 import { MAX_ACME_CHALLENGES } from '../../contract/messages.ts';
 import type { Database, Row } from '../../infra/postgres/postgres.ts';
+import type { AcmeStore, Claim } from './store.ts';
 
 /** The channel on which machines tell each other to look. */
 export const ACME_CHANNEL = 'sluice_acme';
@@ -18,17 +19,7 @@ export interface SharedCertificate {
   version: string;
 }
 
-/** The row of a name as it is when it is looked at with the intent to order. */
-export interface Claim {
-  /** null: there is no certificate yet. */
-  pem: string | null;
-  /** Failures in a row, this attempt included, which counts as failed until it has succeeded; null: not now. */
-  failures: number | null;
-  /** Until the next attempt. */
-  waitMs: number;
-}
-
-export class AcmeTables {
+export class AcmeTables implements AcmeStore {
   readonly #database: Database;
   readonly #directory: string;
 
@@ -37,7 +28,7 @@ export class AcmeTables {
     this.#directory = directory;
   }
 
-  /** accountKey returns the key of the account that all machines use: the first that one of them brought. */
+  /** The account is that of the first machine. */
   async accountKey(ownPem: string): Promise<string> {
     const params = [this.#directory, ownPem];
     await this.#database.query('insert into acme_accounts values ($1, $2) on conflict do nothing', params);
@@ -46,10 +37,6 @@ export class AcmeTables {
     return String(row?.key_pem);
   }
 
-  /**
-   * claim takes the next attempt for a name, if it is time for one and the certificate in the table is the one that this machine has.
-   * A machine that dies has failed: until holdMs later no machine tries.
-   */
   claim(name: string, known: string | null, holdMs: (failures: number) => number): Promise<Claim> {
     const key = [this.#directory, name];
     return this.#database.transaction(CLAIM_MS, async (query) => {
@@ -62,29 +49,27 @@ export class AcmeTables {
            from acme_certificates where directory = $1 and name = $2 for update`,
         key,
       );
-      const claim = { pem: textOrNull(row?.pem), waitMs: Number(row?.wait_ms) };
-      if (claim.waitMs > 0 || (claim.pem !== null && claim.pem !== known))
-        return { ...claim, failures: null };
-      const failures = Number(row?.failures) + 1;
+      const [pem, waitMs, before] = [textOrNull(row?.pem), Number(row?.wait_ms), Number(row?.failures)];
+      if (waitMs > 0 || (pem !== null && pem !== known))
+        return { pem, isGranted: false, failures: before, waitMs };
+      const failures = before + 1;
       await query(
         `update acme_certificates set failures = $3, not_before = clock_timestamp() + $4 * interval '1 ms'
            where directory = $1 and name = $2`,
         [...key, failures, holdMs(failures)],
       );
-      return { ...claim, failures };
+      return { pem, isGranted: true, failures, waitMs };
     });
   }
 
-  /** postpone says when the next attempt of a name may begin. */
-  async postpone(name: string, waitMs: number): Promise<void> {
+  async settle(name: string, failures: number, waitMs: number): Promise<void> {
     await this.#database.query(
-      `update acme_certificates set not_before = clock_timestamp() + $3 * interval '1 ms'
+      `update acme_certificates set failures = $3, not_before = clock_timestamp() + $4 * interval '1 ms'
          where directory = $1 and name = $2`,
-      [this.#directory, name, waitMs],
+      [this.#directory, name, failures, waitMs],
     );
   }
 
-  /** publish gives a certificate to all machines. */
   async publish(name: string, pem: string): Promise<void> {
     await this.#database.query(
       `with written as (

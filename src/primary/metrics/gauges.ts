@@ -5,6 +5,7 @@ import { backendKey } from '../../contract/health.ts';
 import type { WorkerReport } from '../../contract/messages.ts';
 import { liveSeries, type MetricName } from '../../contract/metrics.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
+import type { AcmeService } from '../acme/acme-service.ts';
 import type { HealthRegistry } from '../health/health-registry.ts';
 import type { Reloader } from '../reloader.ts';
 import type { TlsKeeper } from '../tls/tls-keeper.ts';
@@ -18,6 +19,7 @@ interface GaugeSources {
   reloader: Pick<Reloader, 'last' | 'current'>;
   dataPath: DataPath;
   tls: Pick<TlsKeeper, 'expiries' | 'isCurrent'>;
+  acme: Pick<AcmeService, 'dueCount'>;
   /** Lines of the primary's own log that were lost so far. */
   droppedLines: () => number;
 }
@@ -78,10 +80,11 @@ export class PrimaryGauges {
   }
 
   #setCertificates(): void {
-    const { collector, tls } = this.#sources;
+    const { collector, tls, acme } = this.#sources;
     const series = tls.expiries().map(([name, seconds]): SeriesValue => [[name], seconds]);
     collector.replace('sluice_tls_certificate_expiry_seconds', series);
     this.#set('sluice_tls_certificates_current', tls.isCurrent ? 1 : 0);
+    this.#set('sluice_acme_certificates_due', acme.dueCount);
   }
 
   #set(name: MetricName, value: number, labels: string[] = []): void {

@@ -132,7 +132,8 @@ export class TlsKeeper {
 
   /** A name in `acme` has its certificate from there once there is a valid one, and from a file until then. */
   #servedAt({ certificates, acme }: ListenTlsSettings): ServedCertificate[] {
-    const issued = this.#issued.filter(({ name }) => acme.includes(name));
+    // In the order of the file: the first is the default.
+    const issued = acme.flatMap((wanted) => this.#issued.filter(({ name }) => name === wanted));
     const nowMs = systemClock.wallMs();
     const valid = new Set(issued.filter(({ notAfterMs }) => notAfterMs > nowMs).map(({ name }) => name));
     const ofFiles = certificates.flatMap(({ cert, key }) => {

@@ -1,5 +1,7 @@
 /** Certificates of one machine, beside its folder and the table of all machines. */
 import assert from 'node:assert/strict';
+import { readdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { readCertificate } from '../../../src/primary/acme/certificate.ts';
 import { AcmeFiles } from '../../../src/primary/acme/files.ts';
@@ -12,13 +14,19 @@ const NAME = 'one.example';
 const authority = new Authority();
 
 /** One machine; the table is what `publish` was last given. */
-function makeMachine(t: TestContext, table: { pem: string }) {
+function makeMachine(t: TestContext, table: { pem: string }, storage = tempFolder(t)) {
   const { logger, lines } = keepLog();
-  const files = new AcmeFiles(tempFolder(t), 'https://ca.example/dir');
+  const files = new AcmeFiles(storage, 'https://ca.example/dir');
   const publish = async (_: string, pem: string) => {
     table.pem = pem;
   };
-  const held = new HeldCertificates({ files, store: { publish }, onChange: () => undefined, logger });
+  const held = new HeldCertificates({
+    files,
+    store: { publish },
+    before: [],
+    onChange: () => undefined,
+    logger,
+  });
   const look = async () => {
     held.adopt(NAME, table.pem);
     await held.publishNewer();
@@ -44,6 +52,7 @@ test('a certificate that TLS refuses replaces none, neither from the table nor f
   const again = new HeldCertificates({
     files: machine.files,
     store: { publish: async () => undefined },
+    before: [],
     onChange: () => undefined,
     logger: keepLog().logger,
   });
@@ -77,4 +86,43 @@ test('of two certificates all machines serve the newer one, also if it ends earl
     assert.deepEqual([table.pem, ...machines.map((machine) => machine.pem())], [wanted, wanted, wanted]);
     for (const machine of machines) assert.equal(machine.files.certificatePem(NAME), wanted);
   }
+});
+
+test('the valid certificate of another authority is served until there is one of this authority', async (t) => {
+  const storage = tempFolder(t);
+  const [old, other, expired, own] = [pemOf(-3, 30), pemOf(-2, 10), pemOf(-2, -1), pemOf(-1, 2)];
+  for (const [directory, pem] of [
+    ['https://a.example/dir', old],
+    ['https://b.example/dir', other],
+    ['https://c.example/dir', expired],
+    ['https://d.example/dir', 'broken'],
+  ] as const)
+    new AcmeFiles(storage, directory).saveCertificate(NAME, pem);
+  const table = { pem: expired };
+  const { held, files, look } = makeMachine(t, table, storage);
+  const served = () => held.all.map(({ pem }) => pem);
+  held.load(NAME);
+  assert.deepEqual([served(), held.get(NAME)], [[other], undefined]);
+  await look();
+  assert.deepEqual([served(), held.get(NAME)?.pem], [[other], expired], 'an expired one does not replace it');
+  held.keep(readCertificate(own, NAME));
+  assert.deepEqual(served(), [own]);
+  assert.equal(files.certificatePem(NAME), own);
+  const again = makeMachine(t, table, storage);
+  again.held.load(NAME);
+  assert.deepEqual(
+    again.held.all.map(({ pem }) => pem),
+    [own],
+  );
+});
+
+test('drafts that a killed process left behind are removed, other files stay', (t) => {
+  const files = new AcmeFiles(tempFolder(t), 'https://ca.example/dir');
+  files.removeDrafts();
+  files.saveCertificate(NAME, pemOf(-1, 1));
+  files.saveAccountKey('key');
+  const path = join(files.folder, `${NAME}.pem.0123456789ab`);
+  writeFileSync(path, 'half of a private key');
+  files.removeDrafts();
+  assert.deepEqual(readdirSync(files.folder).sort(), ['account.key', `${NAME}.pem`]);
 });

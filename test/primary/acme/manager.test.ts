@@ -5,7 +5,7 @@ import { cpSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { assertValidAt, readCertificate, renewalMs } from '../../../src/primary/acme/certificate.ts';
-import type { AcmeTimes } from '../../../src/primary/acme/manager.ts';
+import type { AcmeTimes } from '../../../src/primary/acme/order-times.ts';
 import { type Intercept, startAuthority } from '../../support/pebble.ts';
 import { tempFolder } from '../../support/temp-folder.ts';
 import { waitFor } from '../../support/wait.ts';
@@ -216,6 +216,11 @@ test('a failure is remembered over a restart, and an authority is left alone for
     await manager.close();
     authority.requests.length = 0;
     const again = startManager(t, authority, { tellWorkers, storage });
+    const said = await waitFor('a line that says when it goes on', () =>
+      again.lines.find(({ msg }) => msg === 'a certificate is due, and its next order waits'),
+    );
+    assert.deepEqual([said.name, said.failures], ['one.example', 1]);
+    assert.ok(Math.abs(Number(said.nextAttemptSec) - waitSec) < 60, JSON.stringify(said));
     await again.manager.close();
     assert.deepEqual(authority.requests, []);
   }
@@ -229,4 +234,34 @@ test('a failure is remembered over a restart, and an authority is left alone for
   const pauses = lines.flatMap(({ failures }) => failures ?? []);
   assert.deepEqual(pauses.slice(0, 3), [1, 2, 3]);
   assert.match(JSON.stringify(lines), /ECONNREFUSED/);
+});
+
+test('four orders are under way at once, and those that this process gives up are no failures', async (t) => {
+  const { port, tellWorkers } = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: port });
+  const ordersOf = () => authority.requests.filter((line) => line === 'POST /order-plz').length;
+  authority.intercept = (path) => (path === '/order-plz' ? 'never' : null);
+  const storage = tempFolder(t);
+  const names = [1, 2, 3, 4, 5, 6].map((i) => `a${i}.example`);
+  const { manager, orders, lines } = startManager(t, authority, { tellWorkers, storage, names });
+  await waitFor('four orders', () => ordersOf() === 4);
+  assert.equal(manager.dueCount, 6);
+  await manager.close();
+  assert.equal(ordersOf(), 4);
+  assert.deepEqual(orders, []);
+  assert.deepEqual(
+    lines.filter(({ msg }) => msg === 'no certificate was obtained'),
+    [],
+  );
+  const [folder = ''] = readdirSync(storage);
+  const attempts = JSON.parse(readFileSync(join(storage, folder, 'attempts.json'), 'utf8'));
+  assert.deepEqual(
+    Object.entries<{ failures: number }>(attempts).map(([name, { failures }]) => [name, failures]),
+    names.slice(0, 4).map((name) => [name, 0]),
+  );
+
+  authority.intercept = () => null;
+  const again = startManager(t, authority, { tellWorkers, storage, names });
+  await waitFor('all certificates', () => again.manager.certificates.length === 6, { timeoutMs: 30_000 });
+  await waitFor('nothing to be due', () => again.manager.dueCount === 0);
 });

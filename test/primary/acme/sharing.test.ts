@@ -1,6 +1,7 @@
 /** Machines that share a database, and an authority that may ask any of them. */
 import assert from 'node:assert/strict';
 import { cpSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, type TestContext, test } from 'node:test';
 import { migrate } from '../../../src/infra/postgres/migrations.ts';
 import { AcmeTables } from '../../../src/primary/acme/tables.ts';
@@ -77,6 +78,43 @@ test('a certificate is kept although its challenge cannot be closed', async (t) 
   assert.deepEqual(orders, ['ok']);
   assert.equal(manager.certificates.length, 1);
   assert.match(JSON.stringify(lines), /stays open until it expires/);
+});
+
+test('a machine whose folder cannot be written orders all the same, for the key of the account is in the database', async (t) => {
+  const { url, database } = await makeMigrated(t, server);
+  const answering = await startAnswering(t);
+  const authority = await startAuthority(t, { httpPort: answering.port });
+  const { manager, orders, lines } = startManager(t, authority, {
+    tellWorkers: answering.tellWorkers,
+    storage: join(import.meta.filename, 'acme'),
+    database: openDatabase(t, url),
+  });
+  await waitFor('the end of the order', () => orders[0]);
+  assert.deepEqual(orders, ['ok']);
+  assert.equal(manager.certificates.length, 1);
+  assert.match(JSON.stringify(lines), /the key of the ACME account is not in acme.storage/);
+  await waitFor('the certificate in the database', async () => {
+    const [row] = await database.read('select pem from acme_certificates');
+    return row?.pem === manager.certificates[0]?.pem;
+  });
+});
+
+test('a machine that gives up its orders goes on to answer challenges of others', async (t) => {
+  const { url } = await makeMigrated(t, server);
+  const [here, there] = [await startAnswering(t), await startAnswering(t)];
+  const authority = await startAuthority(t, { httpPort: there.port });
+  const start = ({ tellWorkers }: typeof here, names: string[]) =>
+    startManager(t, authority, {
+      tellWorkers,
+      storage: tempFolder(t),
+      names,
+      database: openDatabase(t, url),
+    });
+  const drained = start(there, []);
+  drained.manager.stopOrders();
+  const ordering = start(here, ['one.example']);
+  await waitFor('the end of the order', () => ordering.orders[0]);
+  assert.deepEqual(ordering.orders, ['ok']);
 });
 
 test('of machines that want a certificate at once, one orders it, under the account of all', async (t) => {
@@ -173,17 +211,17 @@ test('an attempt belongs to one machine, and one that dies has failed', async (t
   const { database } = await makeMigrated(t, server);
   const tables = new AcmeTables(database, 'https://ca.example/dir');
   const claims = await Promise.all([1, 2, 3].map(() => tables.claim('a.example', null, () => 60_000)));
-  assert.deepEqual(claims.map(({ failures }) => failures).sort(), [1, null, null]);
-  const waits = claims.filter(({ failures }) => failures === null).map(({ waitMs }) => waitMs);
+  assert.deepEqual(claims.map(({ isGranted }) => isGranted).sort(), [false, false, true]);
+  const waits = claims.filter(({ isGranted }) => !isGranted).map(({ waitMs }) => waitMs);
   assert.ok(
     waits.every((waitMs) => waitMs > 50_000 && waitMs <= 60_000),
     waits.join(),
   );
-  await tables.postpone('a.example', 0);
+  await tables.settle('a.example', 1, 0);
   assert.equal((await tables.claim('a.example', null, () => 1)).failures, 2);
   await tables.publish('a.example', 'pem');
   const outdated = await tables.claim('a.example', null, () => 1);
-  assert.deepEqual([outdated.pem, outdated.failures], ['pem', null], 'another machine was faster');
+  assert.deepEqual([outdated.pem, outdated.isGranted], ['pem', false], 'another machine was faster');
   assert.equal((await tables.claim('a.example', 'pem', () => 1)).failures, 1);
   assert.equal(
     (await new AcmeTables(database, 'https://other.example/dir').claim('a.example', null, () => 1)).pem,

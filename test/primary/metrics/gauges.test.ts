@@ -31,6 +31,7 @@ test('gauges of the fleet are sums over the workers that have reported, and end 
     dataPath: { engine: 'wire', wire: 'handle' },
     droppedLines: () => 0,
     tls: { expiries: () => [], isCurrent: true },
+    acme: { dueCount: 0 },
   });
   const read = async () => {
     const text = await gauges.text();

@@ -55,6 +55,18 @@ test('workers get certificates with their names, and 48 bytes of ticket keys tha
   assert.deepEqual(told[1]?.addresses, first?.addresses);
 });
 
+test('certificates by ACME are in the order of their names in the file: the first is the default', (t) => {
+  const { keeper, told } = start({ acme: ['b.test', 'c.test', 'a.test'] });
+  t.after(() => keeper.close());
+  const issued = ['a.test', 'b.test', 'other.test'].map((name) => {
+    const { key, cert } = authority.issue([name]);
+    return readCertificate(key + cert, name);
+  });
+  keeper.useIssued(issued);
+  const names = told.at(-1)?.addresses[0]?.certificates.flatMap((each) => each.names);
+  assert.deepEqual(names, ['b.test', 'a.test']);
+});
+
 test('of two certificates with one first name the shorter time counts', (t) => {
   const pairs = [2, 1].map((days) =>
     authority.issue(['a.test'], { notAfter: new Date(Date.now() + days * DAY_MS) }),
