@@ -1,7 +1,7 @@
 /**
- * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last, after
- * clients with their API keys, challenges of certificate authorities and certificates, and with backend states. Otherwise a caller who is blocked, or has limits of its own, would get through a
- * worker that does not know it yet.
+ * What a worker is told before it serves, and in which order. A worker listens as soon as it has settings, so they come last, with the
+ * states of the backends. Before them come clients with their API keys, challenges of certificate authorities, and certificates: else a
+ * caller who is blocked would get through a worker that does not know it yet.
  *
  * A worker is in one of two states:
  * - waiting: brief() is at work. A reload sends it no settings, which would make it listen too early.

@@ -18,7 +18,7 @@ const BAD_REQUEST = OUTCOMES.bad_request;
 const NOT_IMPLEMENTED: Outcome = { ...OUTCOMES.bad_request, status: 501 };
 const UNKNOWN_EXPECTATION: Outcome = { ...OUTCOMES.bad_request, status: 417 };
 
-export type GuardLimits = Pick<LimitSettings, 'targetBytes' | 'headerBytes' | 'headerCount'>;
+type GuardLimits = Pick<LimitSettings, 'targetBytes' | 'headerBytes' | 'headerCount'>;
 
 /** What RFC 9110 §7.2 allows and names use: letters, digits, `.`, `-`, `_`; or an IPv6 literal. */
 const HOST = /^(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?$/;

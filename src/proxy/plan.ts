@@ -57,7 +57,7 @@ export interface PlannedBackend {
 /** How to connect to a backend: with another one, its connections are made anew. */
 type Transport = Pick<PoolSettings, 'timeouts' | 'tls' | 'protocol' | 'proxyProtocol'>;
 
-export interface PlannedPool {
+interface PlannedPool {
   algorithm: Algorithm;
   byBackend: ReadonlyMap<Backend, PlannedBackend>;
   /** Cells of sluice_retries_total. */

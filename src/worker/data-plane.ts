@@ -38,7 +38,7 @@ type TrafficMessage = Exclude<
   }
 >;
 
-export interface DataPlaneOptions
+interface DataPlaneOptions
   extends WorkerPlace,
     Omit<PlanDeps, 'wires' | 'onFault'>,
     Pick<ProxyDeps, 'logger' | 'accessLog' | 'challenges'> {

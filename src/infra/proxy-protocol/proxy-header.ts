@@ -17,7 +17,7 @@ const V2_TCP6 = 0x21;
 const UNKNOWN = 'PROXY UNKNOWN\r\n';
 const MAPPED = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
-export type ProxyVersion = 'v1' | 'v2';
+type ProxyVersion = 'v1' | 'v2';
 
 /** proxyHeader is the header for one connection, latin1. @param ends null: no client has caused it (a health check) */
 export function proxyHeader(version: ProxyVersion, ends: ConnectionEnds | null): string {

@@ -17,7 +17,7 @@ const STATUS_TAG = 0x08;
 const SERVICE_TAG = 0x0a;
 
 /** H2ProbeEvents is told once at least; later calls mean nothing. */
-export interface H2ProbeEvents {
+interface H2ProbeEvents {
   settle(outcome: ProbeOutcome): void;
   fail(error: Error): void;
 }

@@ -18,7 +18,7 @@ const LOOK_MAX_MS = 1_000;
 /** Tunnels that are told to end in one turn of the event loop. */
 const LEAVES_PER_TURN = 256;
 
-export interface TunnelsDeps {
+interface TunnelsDeps {
   /** The plan in force: its times and its access log hold for all tunnels, whatever plan they began with. */
   plan: () => Plan;
   timer: DeadlineTimer;

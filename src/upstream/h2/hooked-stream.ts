@@ -1,7 +1,7 @@
 /**
  * A stream of node:http2 that tells its owner directly what comes. `push`, to which node:http2 gives each piece, and `emit` are
- * replaced on the object, as a subclass would. So no listener is made per request, no piece waits in node, and a lost connection takes
- * none along.
+ * replaced on the object, as a subclass would. So no listener is made per request. node drops the pieces that wait in it when a
+ * connection is lost; here none wait.
  */
 import { EventEmitter } from 'node:events';
 import type { ClientHttp2Stream } from 'node:http2';
