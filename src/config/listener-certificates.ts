@@ -5,6 +5,7 @@ import type { ListenSettings, ListenTlsSettings } from '../contract/settings.ts'
 import {
   certificatesIn,
   certificateWarnings,
+  checkCertificates,
   checkServerPair,
   keyWarnings,
   PemFiles,
@@ -81,13 +82,7 @@ export function readAgain(
       const pair = { cert: cert.path, key: key.path };
       findings.push(...checkServerPair([...path, 'certificates', at], pair, { files, tolerates }));
     }
-    const ca = tls?.clientCa ?? null;
-    const text = ca === null ? null : files.read(ca.path);
-    if (ca !== null && text !== null && ('message' in text || certificatesIn(text.value) === null))
-      findings.push({
-        path: [...path, 'clientCa'],
-        message: `the file holds no certificate that can be read: ${ca.path}`,
-      });
+    if (tls?.clientCa) findings.push(...checkCertificates([...path, 'clientCa'], tls.clientCa.path, files));
   }
   if (findings.length > 0)
     return { problems: findings.map(({ path, message }) => `${pathText(path)}: ${message}`) };

@@ -141,7 +141,8 @@ export function refusalOf(pair: { cert: string; key: string }): string | null {
   }
 }
 
-function* checkCertificates(
+/** checkCertificates reads the certificates of a file. */
+export function* checkCertificates(
   path: KeyPath,
   file: string,
   files: PemFiles,

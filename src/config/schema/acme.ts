@@ -63,11 +63,10 @@ export const acmeSchema = Key.block(
       Key.parsePath,
       { since: SINCE },
     ).prefault('./data/acme'),
-    ca: Key.textOrNone(
-      'path',
-      "PEM file. Authorities that may have signed the directory's own certificate.",
-      Key.parsePath,
-      { fallback: 'those that Node.js trusts', since: SINCE },
+    ca: Key.pemPathOrNone(
+      "Authorities that may have signed the directory's own certificate.",
+      'those that Node.js trusts',
+      SINCE,
     ),
   },
   SINCE,

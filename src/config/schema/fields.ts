@@ -195,6 +195,11 @@ export function pemPath(meaning: string) {
   return text('path', `PEM file. ${meaning}`, parsePath);
 }
 
+/** pemPathOrNone makes the path of a PEM file that may be absent. @param fallback the default in words */
+export function pemPathOrNone(meaning: string, fallback = 'none', since?: string) {
+  return textOrNone('path', `PEM file. ${meaning}`, parsePath, { fallback, since });
+}
+
 export const NAME_MESSAGE = 'must be a name of 1–64 of A–Z a–z 0–9 . _ -';
 /** parseName reads names of pools, routes and policies: metric labels, parts of Redis keys, words in header fields. */
 export const parseName = matching(/^[A-Za-z0-9._-]{1,64}$/, NAME_MESSAGE);

@@ -28,10 +28,10 @@ const listenProxySchema = Key.described(
               'The peers whose connections all begin with a PROXY header, version 1 or 2. Connections of others are closed. `unix:` stands for every peer on a Unix socket.',
             range: 'at least one',
             none: 'needs at least one CIDR',
-            since: '0.6',
+            since: SINCE,
           }),
         },
-        '0.6',
+        SINCE,
       ),
     ],
     Key.saying(PROXY_MESSAGE),
@@ -41,7 +41,7 @@ const listenProxySchema = Key.described(
     meaning:
       'Behind a balancer that forwards TCP: it tells the address of the client by the PROXY protocol ([more](protocols.md#behind-a-balancer-that-forwards-tcp)).',
     fallback: 'false',
-    since: '0.6',
+    since: SINCE,
   },
 ).default(false);
 
@@ -69,11 +69,8 @@ const tls = Key.block(
       ['off', 'optional', 'require'],
       'Whether clients are asked for a certificate, and refused without one. One that is shown must be valid.',
     ),
-    clientCa: Key.textOrNone(
-      'path',
-      'PEM file. The authorities that may have signed the certificates of clients; with `clientAuth`.',
-      Key.parsePath,
-      { fallback: 'none' },
+    clientCa: Key.pemPathOrNone(
+      'The authorities that may have signed the certificates of clients; with `clientAuth`.',
     ),
   },
   SINCE,

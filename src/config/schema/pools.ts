@@ -15,11 +15,6 @@ const statusText = z.union([z.string(), z.number()], Key.saying(STATUS_MESSAGE))
 
 const PROBE_PATH = /^\/[\x21\x22\x24-\x7e]{0,2047}$/;
 
-/** @param fallback the default in words */
-function pemPath(meaning: string, fallback: string) {
-  return Key.textOrNone('path', `PEM file. ${meaning}`, Key.parsePath, { fallback, since: '0.6' });
-}
-
 function parseServerName(raw: string): Parsed<string> {
   return isHostName(raw) ? { value: raw.toLowerCase() } : { message: 'must be a host name' };
 }
@@ -117,12 +112,12 @@ const poolSchema = Key.block('Backends that serve the same thing, by name of the
   tls: Key.block(
     'TLS towards backends with `https://` ([more](tls.md#tls-to-backends)).',
     {
-      ca: pemPath(
+      ca: Key.pemPathOrNone(
         'Authorities that may have signed the certificates of the backends.',
         'those that Node.js trusts',
       ),
-      cert: pemPath("Sluice's own certificate, for backends that ask for one; with `key`.", 'none'),
-      key: pemPath('Its private key, not encrypted.', 'none'),
+      cert: Key.pemPathOrNone("Sluice's own certificate, for backends that ask for one; with `key`."),
+      key: Key.pemPathOrNone('Its private key, not encrypted.'),
       serverName: Key.textOrNone(
         'host name',
         'Name to ask for (SNI), which the certificate must be for.',

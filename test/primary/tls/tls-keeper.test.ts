@@ -1,6 +1,6 @@
 /** What workers are told about TLS. */
 import assert from 'node:assert/strict';
-import { copyFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import type { TlsMaterial } from '../../../src/contract/tls.ts';
@@ -138,6 +138,11 @@ test('certificates that are read again and are not valid yet, or no longer, are 
   await waitFor('the second warning', () =>
     lines.some((line) => /^the certificate has expired on .*ca\.pem$/.test(line)),
   );
+  writeFileSync(clientCa, 'nothing');
+  await waitFor('the refusal', () =>
+    lines.includes('changed certificates cannot be used, the old ones stay'),
+  );
+  assert.equal(keeper.isCurrent, false);
 });
 
 test('without TLS nobody is told anything', () => {
