@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { test } from 'node:test';
 import { setImmediate } from 'node:timers/promises';
+import { Http2Request } from '../../src/worker/inbound/h2/http2-request.ts';
 import { ok, startCapturingBackend } from '../proxy/capturing-backend.ts';
 import { accessLineOf, engineOf, startProxy } from '../proxy/support.ts';
 import { connectH2, requestH2 } from '../support/h2-client.ts';
 import { connectFrames, headers, PREFACE, request, settings } from '../support/h2-frames.ts';
+import { waitFor } from '../support/wait.ts';
 
 test('a request over HTTP/2 reaches the backend in HTTP/1.1, and its access line says h2', async (t) => {
   const backend = await startCapturingBackend(t);
@@ -144,4 +147,24 @@ test('trailers of a request pass, without those that may not', async (t) => {
   assert.equal(await client.status(1), 200);
   assert.equal(backend.requests[0]?.trailers, 'x-sum: 1');
   client.close();
+});
+
+test('a closed stream lets its request go', async (t) => {
+  const streams: object[] = [];
+  const note = (message: unknown): void => void streams.push((message as { stream: object }).stream);
+  subscribe('http2.server.stream.created', note);
+  t.after(() => unsubscribe('http2.server.stream.created', note));
+  const requestOf = (stream: object) =>
+    Object.getOwnPropertySymbols(stream)
+      .map((symbol) => Reflect.get(stream, symbol))
+      .find((value) => value instanceof Http2Request);
+  let served: unknown;
+  const backend = await startCapturingBackend(t, () => {
+    served = requestOf(streams[0]!);
+    return ok('');
+  });
+  const proxy = await startProxy(t, { backends: [backend], h2c: true });
+  await requestH2(connectH2(t, proxy.url), { ':method': 'POST', ':path': '/' }, 'body');
+  assert.ok(served instanceof Http2Request);
+  await waitFor('the end of its stream', () => requestOf(streams[0]!) === undefined);
 });

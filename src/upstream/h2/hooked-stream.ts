@@ -35,6 +35,20 @@ export type HookedStream = ClientHttp2Stream & {
   [ENDED]: boolean;
 };
 
+/**
+ * The owner of a closed stream. node's table of streams, and so V8's old generation, may keep one until the next full collection, with
+ * everything that hangs on it.
+ */
+const NOBODY: StreamEvents = {
+  onFields: () => undefined,
+  onInterim: () => undefined,
+  onTrailers: () => undefined,
+  onPiece: () => false,
+  onEnded: () => undefined,
+  onDrain: () => undefined,
+  onClosed: () => undefined,
+};
+
 /** hook is called once for a stream that was just opened. */
 export function hook(stream: ClientHttp2Stream, owner: StreamEvents, connection: H2Connection): HookedStream {
   const hooked = stream as HookedStream;
@@ -93,6 +107,7 @@ function emit(
     case 'close':
       this[CONNECTION].leave();
       owner.onClosed(this);
+      this[OWNER] = NOBODY;
       return true;
     case 'end':
       if (this[ENDED]) owner.onEnded();

@@ -37,10 +37,6 @@ const LOOK_MS = 1_000;
 const LOOKS = 4;
 const SESSION_WINDOW_BYTES = 1 << 20;
 
-const REQUEST = Symbol('request');
-
-type OwnedStream = ServerHttp2Stream & { [REQUEST]?: Http2Request };
-
 /** Http2Shared is what all connections with HTTP/2 of a worker have in common. */
 interface Http2Shared {
   /** Bounds the bodies that nobody has taken. */
@@ -119,8 +115,6 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
     // So much of a body may have come that is not counted yet, or never is because the stream is dropped.
     if (!hasEnded) this.floods.bodyBytes += UNREAD_MAX_BYTES;
     const request = new Http2Request(head, hasEnded, stream, this);
-    (stream as OwnedStream)[REQUEST] = request;
-    stream.on('close', onStreamClosed);
     this.#requests.add(request);
     this.owner.serve(request);
   }
@@ -254,10 +248,6 @@ export class Http2Connection extends BaseConnection implements Http2RequestOwner
 }
 
 /** One listener for all streams: a closure for each would be garbage. */
-function onStreamClosed(this: OwnedStream): void {
-  this[REQUEST]?.closed();
-}
-
 function ignore(): void {
   // `close` follows.
 }

@@ -34,6 +34,14 @@ export interface Http2RequestOwner {
   onClosed(request: Http2Request): void;
 }
 
+/**
+ * Let go when the stream is closed: node's table of streams, and so V8's old generation, may keep a closed stream until the next full
+ * collection, with everything that hangs on it.
+ */
+const REQUEST = Symbol('request');
+
+type OwnedStream = ServerHttp2Stream & { [REQUEST]?: Http2Request | null };
+
 /** Http2Request is made by the connection for each stream. */
 export class Http2Request extends BaseRequest<Http2RequestOwner> implements Placed {
   place = NOWHERE;
@@ -65,11 +73,14 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     super(head, owner);
     this.#stream = stream;
     this.#isReceiving = !hasEnded;
-    if (hasEnded) return;
+    (stream as OwnedStream)[REQUEST] = this;
+    stream.on('close', onClose);
     // They may come before anybody reads the body.
-    stream.on('trailers', (_headers: unknown, _flags: number, rawTrailers: string[] = []) => {
-      this.#requestTrailers = rawTrailers;
-    });
+    if (!hasEnded) stream.on('trailers', onTrailers);
+  }
+
+  takeTrailers(rawTrailers: string[]): void {
+    this.#requestTrailers = rawTrailers;
   }
 
   /** Whether something is owed to the client that has not left yet. */
@@ -98,19 +109,21 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   readBody(): void {
     if (this.over || this.#reading || !this.#isReceiving) return;
     this.#reading = true;
-    const stream = this.#stream;
-    stream.on('data', (piece: Buffer) => {
-      this.owner.floods.bodyBytes += piece.length;
-      this.owner.floods.pieces += 1;
-      if (this.over || this.#stopped) return;
-      this.listener?.onRequestBody(piece);
-    });
-    stream.on('end', () => {
-      // node also ends the readable side of a stream that was reset.
-      if (stream.rstCode !== constants.NGHTTP2_NO_ERROR || stream.aborted) return;
-      this.#isReceiving = false;
-      if (!this.over && !this.#stopped) this.listener?.onRequestBodyEnd(this.#requestTrailers);
-    });
+    this.#stream.on('data', onPiece);
+    this.#stream.on('end', onEnd);
+  }
+
+  take(piece: Buffer): void {
+    this.owner.floods.bodyBytes += piece.length;
+    this.owner.floods.pieces += 1;
+    if (!this.over && !this.#stopped) this.listener?.onRequestBody(piece);
+  }
+
+  takeEnd(): void {
+    // node also ends the readable side of a stream that was reset.
+    if (this.#stream.rstCode !== constants.NGHTTP2_NO_ERROR || this.#stream.aborted) return;
+    this.#isReceiving = false;
+    if (!this.over && !this.#stopped) this.listener?.onRequestBodyEnd(this.#requestTrailers);
   }
 
   pauseBody(): void {
@@ -178,7 +191,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
       this.started = false;
       throw new LbError('upstream_invalid', 'answer has a field that cannot be sent on', { cause: thrown });
     }
-    if (this.#mayHaveTrailers) this.#stream.on('wantTrailers', () => this.#sendTrailers());
+    if (this.#mayHaveTrailers) this.#stream.on('wantTrailers', onWantTrailers);
     this.owner.onAnswering();
   }
 
@@ -251,7 +264,7 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
   }
 
   /** node sends the trailers with the next turn of the loop. */
-  #sendTrailers(): void {
+  sendTrailers(): void {
     if (this.#isClosed) return;
     this.#stream.sendTrailers(fieldObject(this.#answerTrailers));
     if (this.#isReceiving) setImmediate(() => this.#endRequest());
@@ -278,9 +291,6 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     return this.#stream.closed || this.#stream.destroyed;
   }
 
-  // Called by the connection.
-
-  /** closed is called when the stream is closed. */
   closed(): void {
     // nghttp2 closes a stream without a code once it has taken the last frame from it.
     const { rstCode } = this.#stream;
@@ -293,4 +303,28 @@ export class Http2Request extends BaseRequest<Http2RequestOwner> implements Plac
     // node does not tell whether the write of a closed stream is over.
     return this.waiting;
   }
+}
+
+// What node tells of a stream. A function of its own for each request would be made and dropped with it.
+
+function onTrailers(this: OwnedStream, _headers: unknown, _flags: number, rawTrailers: string[] = []): void {
+  this[REQUEST]?.takeTrailers(rawTrailers);
+}
+
+function onPiece(this: OwnedStream, piece: Buffer): void {
+  this[REQUEST]?.take(piece);
+}
+
+function onEnd(this: OwnedStream): void {
+  this[REQUEST]?.takeEnd();
+}
+
+function onWantTrailers(this: OwnedStream): void {
+  this[REQUEST]?.sendTrailers();
+}
+
+function onClose(this: OwnedStream): void {
+  const request = this[REQUEST];
+  this[REQUEST] = null;
+  request?.closed();
 }
