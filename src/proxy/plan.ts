@@ -18,7 +18,7 @@ import {
 import { processBodyBuffers } from '../http1/body-buffers.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import { BackendTls } from '../infra/wire/backend-tls.ts';
-import type { WireMaker } from '../infra/wire/wire.ts';
+import type { WireMaker } from '../infra/wire/wire-maker.ts';
 import type { WorkerMetrics } from '../infra/worker-metrics.ts';
 import { ApiKeyClients } from '../limit/caller/api-key-clients.ts';
 import { CallerIdentifier } from '../limit/caller/identity.ts';

@@ -1,7 +1,7 @@
 import type { PoolSettings } from '../contract/settings.ts';
 import type { DeadlineTimer } from '../infra/deadline-timer.ts';
 import type { BackendTls } from '../infra/wire/backend-tls.ts';
-import type { WireMaker } from '../infra/wire/wire.ts';
+import type { WireMaker } from '../infra/wire/wire-maker.ts';
 import type { ExchangeSettings } from './exchange.ts';
 
 export const DEFAULT_PARK_MS = 60_000;

@@ -19,7 +19,7 @@ import { hasBody } from '../contract/request-head.ts';
 import type { Wire } from '../contract/wire.ts';
 import { Deadline } from '../infra/deadline-timer.ts';
 import { proxyHeader } from '../infra/proxy-protocol/proxy-header.ts';
-import type { ConnectEvents } from '../infra/wire/wire.ts';
+import type { ConnectEvents } from '../infra/wire/wire-maker.ts';
 import { WriteWatch } from '../infra/wire/write-watch.ts';
 import { type ConnectionSettings, DEFAULT_PARK_MS } from './connection-settings.ts';
 import { Exchange, type ExchangeOwner, type ResponseSink, type UpstreamRequest } from './exchange.ts';

@@ -13,7 +13,7 @@ import { type Handle, type StreamWrap, streamWrapOfNode, systemError, type Write
 import { OVERFLOW, SecureReads } from './secure-reads.ts';
 import { SecureWrites } from './secure-writes.ts';
 import { SocketBound } from './socket-bound.ts';
-import type { ConnectEvents, WireMaker } from './wire.ts';
+import type { ConnectEvents, WireMaker } from './wire-maker.ts';
 
 interface OwnedHandle extends Handle {
   onread: (this: OwnedHandle) => Buffer | undefined;

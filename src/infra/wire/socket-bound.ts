@@ -3,7 +3,7 @@ import type { Socket } from 'node:net';
 import type { WireEvents } from '../../contract/wire.ts';
 import { backendNames } from '../backend-names.ts';
 import type { BackendTls } from './backend-tls.ts';
-import { type ConnectTarget, resetOrDestroy } from './wire.ts';
+import { type ConnectTarget, resetOrDestroy } from './wire-maker.ts';
 
 /** After this much silence the operating system asks a backend whether it is there. */
 const KEEP_ALIVE_PROBE_MS = 30_000;

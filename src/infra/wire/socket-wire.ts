@@ -5,7 +5,7 @@
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Wire, WireEvents } from '../../contract/wire.ts';
 import { SocketBound } from './socket-bound.ts';
-import type { ConnectEvents, ConnectTarget, WireMaker } from './wire.ts';
+import type { ConnectEvents, ConnectTarget, WireMaker } from './wire-maker.ts';
 
 /** Smaller chunks may be parts of node's slab, and are not worth freeing. */
 const FREE_MIN_BYTES = 4096;

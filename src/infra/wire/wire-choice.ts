@@ -3,7 +3,7 @@ import { type DataPath, ENGINES, WIRES, type WireName } from '../../contract/dat
 import { LbError } from '../../contract/errors.ts';
 import { handleProblem, handleWires } from './handle-wire.ts';
 import { socketWires } from './socket-wire.ts';
-import type { WireMaker } from './wire.ts';
+import type { WireMaker } from './wire-maker.ts';
 
 /** HandleWire serves only on these Node.js versions; `make test-node` tests it on others and says which may be added. */
 export const HANDLE_WIRE_VERSIONS = ['v24.18.1', 'v24.22.3', 'v26.5.1', 'v26.10.0', 'v26.12.1'];

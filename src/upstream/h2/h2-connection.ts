@@ -18,7 +18,7 @@ import { toError } from '../../contract/errors.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
 import type { BackendTls } from '../../infra/wire/backend-tls.ts';
 import { connectBackend } from '../../infra/wire/socket-bound.ts';
-import { resetOrDestroy } from '../../infra/wire/wire.ts';
+import { resetOrDestroy } from '../../infra/wire/wire-maker.ts';
 import { type ConnectionSettings, DEFAULT_PARK_MS } from '../connection-settings.ts';
 
 const CONNECTING = 0;

@@ -1,6 +1,6 @@
 /** An owner that records the calls of its wire. */
 import type { Wire } from '../../../src/contract/wire.ts';
-import type { ConnectEvents } from '../../../src/infra/wire/wire.ts';
+import type { ConnectEvents } from '../../../src/infra/wire/wire-maker.ts';
 
 type Told = 'connect' | 'end' | 'drain' | 'write error' | 'broken';
 
