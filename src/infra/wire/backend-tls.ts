@@ -17,6 +17,7 @@ import type { PoolTlsSettings } from '../../contract/settings.ts';
 export const TLS_PREFIX = 'TLS: ';
 
 const NO_AUTHORITY = 'the authority that signed the certificate is not trusted';
+const NO_H2 = 'the backend does not speak HTTP/2 over TLS (ALPN)';
 const NO_TLS = 'what answers does not speak TLS';
 
 /** What failed, by the code of node's error. */
@@ -37,11 +38,12 @@ export class BackendTls {
   readonly #name: string;
   readonly #options: ConnectionOptions;
   readonly #resumes: boolean;
+  readonly #protocol: string;
   #session: Buffer | undefined;
 
   /**
    * @param host that of the backend's URL
-   * @param options resume: false where each handshake must show the certificate; protocol: what is asked for by ALPN
+   * @param options resume: false where each handshake must show the certificate; protocol: what is asked for by ALPN; `h2` must be chosen
    */
   constructor(
     host: string,
@@ -51,6 +53,7 @@ export class BackendTls {
     const { ca, cert, key, serverName, verify } = settings;
     this.#name = serverName ?? host;
     this.#resumes = resume;
+    this.#protocol = protocol;
     this.#options = {
       secureContext: createSecureContext({
         ca: ca?.pem,
@@ -70,13 +73,14 @@ export class BackendTls {
    * start begins the handshake on a TCP connection that has just opened. A failure is an `error` of the TLS socket, which `explain`
    * turns into words. @param onSecure called once the certificate is verified
    */
-  start(tcp: Socket, onSecure: (socket: TLSSocket) => void): TLSSocket {
+  start(tcp: Socket, onSecure: () => void): TLSSocket {
     const session = this.#resumes ? this.#session : undefined;
     const socket = connect({ ...this.#options, socket: tcp, ...(session && { session }) });
     let isOpen = false;
     socket.once('secureConnect', () => {
       isOpen = true;
-      onSecure(socket);
+      if (this.#protocol === 'h2' && socket.alpnProtocol !== 'h2') socket.destroy(new Error(NO_H2));
+      else onSecure();
     });
     if (this.#resumes) socket.on('session', (next: Buffer) => (this.#session = next));
     socket.on('error', () => {

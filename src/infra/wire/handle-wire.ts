@@ -58,7 +58,7 @@ export function handleWires(): WireMaker {
     },
     connect: (target, events) => {
       const wire = new HandleWire(new Socket(), events);
-      wire.connect(target, () => wire.connected(events));
+      wire.connect(target, events);
       return wire;
     },
   };
@@ -112,7 +112,7 @@ class HandleWire extends SocketBound implements Wire {
     }
   }
 
-  connected(events: ConnectEvents): void {
+  protected override opened(events: ConnectEvents): void {
     this.attach();
     // Otherwise node would start reading after its `connect` event, and close a handle that the owner has started by then.
     this.socket.pause();

@@ -1,26 +1,25 @@
 /** What both wires do with node's socket: connect, pause, end, close. A repeated call does nothing; a closed wire calls nobody. */
-import type { Socket } from 'node:net';
+import { isIP, type Socket } from 'node:net';
 import type { WireEvents } from '../../contract/wire.ts';
-import { backendNames } from '../backend-names.ts';
-import type { BackendTls } from './backend-tls.ts';
-import { type ConnectTarget, resetOrDestroy } from './wire-maker.ts';
+import { type DialEvents, type DialTarget, dial } from './dial.ts';
+import type { ConnectEvents } from './wire-maker.ts';
 
-/** After this much silence the operating system asks a backend whether it is there. */
-const KEEP_ALIVE_PROBE_MS = 30_000;
 /** How long the end of a TLS connection may wait for the kernel. */
 const LAST_WORDS_MS = 2_000;
 
 /** SocketBound is the base of HandleWire and SocketWire. A process uses only one of them, so V8 sees one shape. */
-export abstract class SocketBound {
+export abstract class SocketBound implements DialEvents {
   closed = false;
   writeFailed = false;
   events: WireEvents;
-  /** The TLS socket from the start of a handshake with a backend on. */
+  /** The TLS socket once a handshake with a backend is over. */
   protected socket: Socket;
   /** The TCP socket below TLS to a backend; null for any other wire. */
   protected tcp: Socket | null = null;
   /** The TLS handshake is over. */
   #isSecure: boolean;
+  /** Who is told when the connection to a backend is open; null: it is, or was accepted. */
+  #opening: ConnectEvents | null = null;
   paused = false;
   /** end() was called: our FIN follows what was written. */
   protected finSent = false;
@@ -34,27 +33,25 @@ export abstract class SocketBound {
   }
 
   /** connect is called once, by the maker of a wire to a backend. */
-  connect(target: ConnectTarget, onConnect: () => void): void {
-    const { tls, proxyHeader = '' } = target;
-    // `once`: a listener that stays would keep the first owner alive.
-    this.socket.once('connect', () => {
-      if (this.closed) return;
-      // The kernel takes so few first bytes at once.
-      if (proxyHeader !== '') this.socket.write(proxyHeader, 'latin1');
-      if (tls === undefined) onConnect();
-      else this.#secure(tls, onConnect);
-    });
-    connectBackend(this.socket, target);
+  connect(target: DialTarget, events: ConnectEvents): void {
+    this.#opening = events;
+    dial(this.socket, target, this);
   }
 
-  #secure(tls: BackendTls, onConnect: () => void): void {
-    this.tcp = this.socket;
-    this.socket = tls.start(this.tcp, () => {
-      if (this.closed) return;
+  onOpen(socket: Socket): void {
+    const events = this.#opening;
+    this.#opening = null;
+    if (this.closed || events === null) return;
+    if (socket !== this.socket) {
+      this.tcp = this.socket;
+      this.socket = socket;
       this.#isSecure = true;
-      onConnect();
-    });
-    this.socket.on('error', (error) => this.broken(tls.explain(error)));
+    }
+    this.opened(events);
+  }
+
+  onTlsError(error: Error): void {
+    this.broken(error);
   }
 
   handTo(events: WireEvents): void {
@@ -112,6 +109,9 @@ export abstract class SocketBound {
 
   abstract readonly blocked: boolean;
 
+  /** opened is called when the connection to a backend is open; it tells the owner. */
+  protected abstract opened(events: ConnectEvents): void;
+
   /** applyPaused stops or resumes reading, as `paused` says. */
   protected abstract applyPaused(): void;
 
@@ -140,11 +140,12 @@ export abstract class SocketBound {
   }
 }
 
-/** connectBackend begins to connect a socket to a backend, by address or name. */
-export function connectBackend(socket: Socket, { host, port }: { host: string; port: number }): void {
-  socket.setNoDelay(true);
-  socket.setKeepAlive(true, KEEP_ALIVE_PROBE_MS);
-  socket.connect({ host, port, lookup: backendNames.lookup });
+/** resetOrDestroy closes a socket by a RST where the transport allows it (TCP without TLS), else without. */
+export function resetOrDestroy(socket: Socket): void {
+  // node cannot reset while a FIN waits behind unsent bytes: it would leave the connection open for ever.
+  if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+  else if (isIP(socket.remoteAddress ?? '') !== 0 && !('encrypted' in socket)) socket.resetAndDestroy();
+  else socket.destroy();
 }
 
 function destroySocket(this: Socket): void {

@@ -5,7 +5,7 @@
 import { Socket, type SocketConstructorOpts } from 'node:net';
 import type { Wire, WireEvents } from '../../contract/wire.ts';
 import { SocketBound } from './socket-bound.ts';
-import type { ConnectEvents, ConnectTarget, WireMaker } from './wire-maker.ts';
+import type { ConnectEvents, WireMaker } from './wire-maker.ts';
 
 /** Smaller chunks may be parts of node's slab, and are not worth freeing. */
 const FREE_MIN_BYTES = 4096;
@@ -18,25 +18,14 @@ export const socketWires: WireMaker = {
     return wire;
   },
   connect: (target, events) => {
-    if (target.tls !== undefined) return connectSecure(target, events);
-    const outbound = new OutboundSocket();
-    const wire = new SocketWire(outbound, events);
-    outbound.wire = wire;
-    wire.connect(target, () => events.onConnect());
+    // Over TLS a failed write closes the connection: what the backend has sent before is lost.
+    const socket = target.tls ? new Socket({ allowHalfOpen: true }) : new OutboundSocket();
+    const wire = new SocketWire(socket, events);
+    if (socket instanceof OutboundSocket) socket.wire = wire;
+    wire.connect(target, events);
     return wire;
   },
 };
-
-/** Over TLS a failed write closes the connection: what the backend has sent before is lost. */
-function connectSecure(target: ConnectTarget, events: ConnectEvents): SocketWire {
-  const wire = new SocketWire(new Socket({ allowHalfOpen: true }), events);
-  wire.connect(target, () => {
-    wire.listen();
-    wire.takeData();
-    events.onConnect();
-  });
-  return wire;
-}
 
 /** Exported for a stream of HTTP/2, which is a Duplex like a socket (worker/inbound/h2/stream-wire.ts). */
 export class SocketWire extends SocketBound implements Wire {
@@ -63,6 +52,14 @@ export class SocketWire extends SocketBound implements Wire {
       // node destroys a socket when both sides have ended. That is not a failure, and the owner closes the wire.
       if (!this.finSent || !this.#peerEnded) this.broken(new Error('connection closed'));
     });
+  }
+
+  protected override opened(events: ConnectEvents): void {
+    if (this.tcp !== null) {
+      this.listen();
+      this.takeData();
+    }
+    events.onConnect();
   }
 
   protected takeEnd(): void {

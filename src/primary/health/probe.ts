@@ -1,12 +1,12 @@
 /** One probe of one backend over a connection of its own, which ends within the check's time limit whatever the backend does. */
 import type { IncomingMessage } from 'node:http';
-import { connect, type LookupFunction, type Socket } from 'node:net';
-import type { TLSSocket } from 'node:tls';
+import { type LookupFunction, Socket } from 'node:net';
 import { isOwnShortage, systemCodeOf, toError } from '../../contract/errors.ts';
 import { backendNames } from '../../infra/backend-names.ts';
 import { sluiceVersion } from '../../infra/build-info.ts';
 import { http } from '../../infra/node-http.ts';
 import { TLS_PREFIX } from '../../infra/wire/backend-tls.ts';
+import { dial } from '../../infra/wire/dial.ts';
 import { probeH2 } from './h2-probe.ts';
 import type { ProbeOutcome, ProbeTarget } from './probe-target.ts';
 
@@ -48,16 +48,15 @@ function connectAndProbe(
   lookup: LookupFunction,
   signal: AbortSignal,
 ): Promise<ProbeOutcome> {
-  const { host, port, tls, proxyHeader: header, check } = target;
   // Only the first call of settle counts; a promise ignores the others.
   return new Promise((settle) => {
-    const tcp = connect({ host, port, lookup });
+    const tcp = new Socket();
     const end = (detail: string) => {
       settle({ ok: false, detail });
       tcp.destroy();
     };
     const abort = () => end('aborted');
-    const stopTimeLimit = startTimeLimit(check.timeoutMs, () => end('timeout'));
+    const stopTimeLimit = startTimeLimit(target.check.timeoutMs, () => end('timeout'));
     signal.addEventListener('abort', abort, { once: true });
     tcp.on('error', (error) => settle(failure(error)));
     tcp.on('close', () => {
@@ -65,26 +64,24 @@ function connectAndProbe(
       signal.removeEventListener('abort', abort);
       settle({ ok: false, detail: 'closed without an answer' });
     });
-    tcp.on('connect', () => {
-      if (header !== '') tcp.write(header, 'latin1');
-      if (tls === null) probeOn(tcp, target, settle);
-      else {
-        const socket = tls.start(tcp, () => probeOn(socket, target, settle));
-        socket.on('error', (error) => settle(failure(tls.explain(error))));
-      }
-    });
     if (signal.aborted) abort();
+    else {
+      dial(
+        tcp,
+        { ...target, lookup },
+        {
+          onOpen: (socket) => probeOn(socket, target, settle),
+          onTlsError: (error) => settle(failure(error)),
+        },
+      );
+    }
   });
 }
 
 /** @param socket a verified one, over TLS */
 function probeOn(socket: Socket, target: ProbeTarget, settle: Settle): void {
-  if (target.isH2) {
-    if (target.tls !== null && (socket as TLSSocket).alpnProtocol !== 'h2') {
-      settle({ ok: false, detail: 'does not speak HTTP/2 over TLS (ALPN)' });
-      socket.destroy();
-    } else probeH2(socket, target, { settle, fail: (error) => settle(failure(error)) });
-  } else if (target.check.type === 'http') probeHttp(socket, target, settle);
+  if (target.isH2) probeH2(socket, target, { settle, fail: (error) => settle(failure(error)) });
+  else if (target.check.type === 'http') probeHttp(socket, target, settle);
   else {
     settle({ ok: true, detail: 'connected' });
     socket.destroy();

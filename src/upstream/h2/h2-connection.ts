@@ -16,9 +16,8 @@ import type { ClientHttp2Session, ClientHttp2Stream, SessionOptions } from 'node
 import { Socket } from 'node:net';
 import { toError } from '../../contract/errors.ts';
 import { Deadline } from '../../infra/deadline-timer.ts';
-import type { BackendTls } from '../../infra/wire/backend-tls.ts';
-import { connectBackend } from '../../infra/wire/socket-bound.ts';
-import { resetOrDestroy } from '../../infra/wire/wire-maker.ts';
+import { type DialEvents, dial } from '../../infra/wire/dial.ts';
+import { resetOrDestroy } from '../../infra/wire/socket-bound.ts';
 import { type ConnectionSettings, DEFAULT_PARK_MS } from '../connection-settings.ts';
 
 const CONNECTING = 0;
@@ -78,7 +77,7 @@ export interface H2ConnectionHost {
   onConnectFailed(connection: H2Connection, error: Error): void;
 }
 
-export class H2Connection {
+export class H2Connection implements DialEvents {
   readonly scheme: 'http' | 'https';
   /** Set whenever the backend has said something; see #askWhetherAlive. */
   heard = false;
@@ -111,26 +110,16 @@ export class H2Connection {
     const socket = this.#socket;
     socket.on('error', (error) => this.#lose(error));
     socket.on('close', () => this.#die());
-    socket.on('connect', () => {
-      if (settings.tls === undefined) this.#begin(socket);
-      else this.#secure(settings.tls);
-    });
-    connectBackend(socket, settings);
+    dial(socket, settings, this);
   }
 
-  #secure(tls: BackendTls): void {
-    const socket = tls.start(this.#socket, ({ alpnProtocol }) => {
-      if (this.#state === DEAD) return;
-      if (alpnProtocol === 'h2') this.#begin(socket);
-      else {
-        this.#lose(new Error('backend does not speak HTTP/2 over TLS (ALPN)'));
-        this.#cut();
-      }
-    });
-    socket.on('error', (error) => {
-      this.#lose(tls.explain(error));
-      this.#cut();
-    });
+  onOpen(socket: Socket): void {
+    if (this.#state !== DEAD) this.#begin(socket);
+  }
+
+  onTlsError(error: Error): void {
+    this.#lose(error);
+    this.#cut();
   }
 
   #lose(error: Error): void {

@@ -11,7 +11,7 @@
  */
 import { Socket } from 'node:net';
 import type { ClientFacts } from '../../../contract/downstream.ts';
-import { resetOrDestroy } from '../../../infra/wire/wire-maker.ts';
+import { resetOrDestroy } from '../../../infra/wire/socket-bound.ts';
 import type { UnparsedRequest } from '../../../proxy/handler.ts';
 import type { ConnectionOwner } from '../base-connection.ts';
 import { Http1Connection, LINGER_IDLE_MS } from '../http1-connection.ts';
