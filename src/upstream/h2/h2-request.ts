@@ -4,7 +4,7 @@
  * State      entered by   what it means
  * WAITING    (start)      no connection has a free stream yet; the pool holds it.
  * AWAITING   open         a stream is open; the final head of the answer has not come.
- * STREAMING  #onHead      the sink has the head; the body follows.
+ * STREAMING  onFields     the sink has the head; the body follows.
  * OVER       #leave       the exchange has ended. The stream may take a moment longer to close. Final.
  *
  * A request that the backend has not processed goes from AWAITING back to WAITING, with what was sent of a small body. After GOAWAY it

@@ -9,7 +9,7 @@ import {
   startFrameBackend,
   startH2Backend,
 } from '../../support/h2.ts';
-import { FLAGS, frame, settings, TYPES } from '../../support/h2-frames.ts';
+import { FLAGS, frame, TYPES } from '../../support/h2-frames.ts';
 import { waitFor } from '../../support/wait.ts';
 import { ask, get, makeH2Pool, RecordingSink, send } from '../support.ts';
 import { BodySink, post } from './support.ts';
@@ -147,21 +147,6 @@ test('a lost connection fails all of its streams; safe to repeat is what had no 
   assert.equal((await ask(pool, get('/first'))).body.toString(), 'ok', 'on a new connection');
 });
 
-test('a reset of one stream ends that stream alone', async (t) => {
-  const held: ServerHttp2Stream[] = [];
-  const backend = await startH2Backend(t, (stream) => held.push(stream));
-  const pool = makeH2Pool(t, { port: backend.port });
-  const reset = send(pool, get(), new RecordingSink());
-  const stays = send(pool, get(), new RecordingSink());
-  await waitFor('the requests', () => held.length === 2);
-  held[0]?.close(2);
-  await reset.finished();
-  assert.equal(reset.error?.code, 'upstream_reset');
-  assert.equal(reset.error?.retryable, false);
-  answerOk(held[1]!);
-  assert.equal((await stays.finished()).body.toString(), 'ok');
-});
-
 test('a request that waits again before its body has begun is asked for it once', async (t) => {
   const backend = await startLeavingBackend(t, 0, 0);
   const pool = makeH2Pool(t, { port: backend.port });
@@ -172,107 +157,6 @@ test('a request that waits again before its body has begun is asked for it once'
   sink.exchange?.endBody([]);
   assert.equal((await sink.finished()).head?.status, 200);
   assert.deepEqual(backend.bodies, [3]);
-});
-
-/** A backend that sends a client away at the first DATA frame. Its later connections are silent until `open`; `bodies` has what each got. */
-async function startRestartingBackend(t: TestContext) {
-  const bodies: string[] = [];
-  let ends = 0;
-  const backend = await startFrameBackend(
-    t,
-    (socket, { type, flags, streamId, connection }, payload) => {
-      if (type === TYPES.settings && connection === 0 && (flags & FLAGS.ack) === 0) socket.write(settings());
-      if (type !== TYPES.data) return;
-      bodies[connection] = (bodies[connection] ?? '') + payload.toString('latin1');
-      if (connection === 0) socket.write(frame(TYPES.goaway, 0, 0, Buffer.alloc(8)));
-      if ((flags & FLAGS.endStream) === 0) return;
-      ends++;
-      socket.write(frame(TYPES.headers, 5, streamId, fieldBlock([':status', '200'])));
-    },
-    null,
-  );
-  return {
-    port: backend.port,
-    bodies,
-    ends: () => ends,
-    connections: () => backend.sockets.length,
-    open: () => backend.sockets[1]?.write(settings()),
-  };
-}
-
-test('an upload that waits again takes no more than one large piece, and arrives whole', async (t) => {
-  for (const size of [10_000, 40_000]) {
-    const backend = await startRestartingBackend(t);
-    const pool = makeH2Pool(t, { port: backend.port });
-    const sink = send(pool, post(), new RecordingSink());
-    await waitFor('the connection', () => sink.calls.includes('connected'));
-    const give = (letter: string, bytes = 10_000) => sink.exchange?.writeBody(Buffer.alloc(bytes, letter));
-    give('a');
-    await waitFor('the second connection', () => backend.connections() === 2);
-    assert.equal(give('b', size), false, 'there is no stream');
-    backend.open();
-    await waitFor('the request to be asked for more', () => sink.drainCount > 0);
-    give('c');
-    sink.exchange?.endBody([]);
-    assert.equal((await sink.finished()).head?.status, 200);
-    const expected = 'a'.repeat(10_000) + 'b'.repeat(size) + 'c'.repeat(10_000);
-    assert.ok(backend.bodies[1] === expected, `${backend.bodies[1]?.length} bytes arrived`);
-  }
-});
-
-test('an upload that waits again ends with an error where it is given more than it may hold', async (t) => {
-  const backend = await startRestartingBackend(t);
-  const pool = makeH2Pool(t, { port: backend.port });
-  const sink = send(pool, post(), new RecordingSink());
-  await waitFor('the connection', () => sink.calls.includes('connected'));
-  const give = () => sink.exchange?.writeBody(Buffer.alloc(10_000));
-  give();
-  await waitFor('the second connection', () => backend.connections() === 2);
-  for (let i = 0; i < 3; i++) give();
-  sink.exchange?.endBody([]);
-  assert.equal((await sink.finished()).error?.code, 'internal_error');
-  backend.open();
-  assert.equal((await send(pool, post(), new BodySink(['z'])).finished()).head?.status, 200);
-  assert.equal(backend.bodies[1], 'z', 'nothing of the first body');
-  assert.equal(backend.ends(), 1);
-});
-
-test('requests that are aborted by the thousand leave those of others alone', async (t) => {
-  const waiting: ServerHttp2Stream[] = [];
-  const backend = await startH2Backend(t, (stream, { ':path': path }) => {
-    if (path === '/waits') waiting.push(stream);
-  });
-  const pool = makeH2Pool(t, { port: backend.port });
-  const waits = Array.from({ length: 5 }, () =>
-    send(pool, post({ target: '/waits' }), new BodySink(['12345'])),
-  );
-  await waitFor('the requests that wait', () => waiting.length === 5);
-  for (let turn = 1; turn <= 20; turn++) {
-    const aborted = Array.from({ length: 60 }, () => send(pool, get(), new RecordingSink()));
-    await waitFor('the requests', () => backend.streams.length === 5 + turn * 60);
-    for (const sink of aborted) sink.exchange?.destroy({ memoryIsFree: true });
-    await waitFor('their ends', () => backend.streams.filter((each) => !each.destroyed).length === 5);
-  }
-  for (const stream of waiting) answerOk(stream);
-  for (const sink of waits) assert.equal((await sink.finished()).body.toString(), 'ok');
-  assert.ok(backend.sessions.length <= 13, `${backend.sessions.length} connections`);
-});
-
-test('connections that drain do not keep others from being opened', async (t) => {
-  const held: ServerHttp2Stream[] = [];
-  const backend = await startH2Backend(t, (stream) => {
-    held.push(stream);
-    stream.session?.close();
-  });
-  const pool = makeH2Pool(t, { port: backend.port });
-  const sinks: RecordingSink[] = [];
-  for (let count = 1; count <= 40; count++) {
-    sinks.push(send(pool, get(), new RecordingSink()));
-    await waitFor('the request', () => held.length === count);
-    await waitFor('the connection to drain', () => pool.openCount === count);
-  }
-  for (const stream of held) answerOk(stream);
-  for (const sink of sinks) assert.equal((await sink.finished()).body.toString(), 'ok');
 });
 
 test('requests that follow an error of the protocol at once go to a new connection', async (t) => {
