@@ -60,7 +60,7 @@ export const redisSchema = Key.block(REDIS, {
         'text',
         'The name under which the sentinels watch the master.',
         Key.matching(/^[\w.-]{1,128}$/, 'must be 1–128 of A–Z a–z 0–9 . _ -'),
-        { range: '1–128 of `A–Z a–z 0–9 . _ -`', since: SINCE },
+        { range: '1–128 of `A–Z a–z 0–9 . _ -`' },
       ),
       nodes: nodes(
         'The sentinels. User and password of the first URL are used for all of them and for the servers that they watch.',

@@ -26,7 +26,6 @@ const routeLimitSchema = Key.block('', {
   ),
 });
 
-const REDIRECT_SINCE = '0.6';
 const REDIRECT_STATUS_MESSAGE = 'must be one of 301, 302, 307, 308';
 const REDIRECT =
   'In place of `pool`: sends requests that came without TLS to the same host, path and query at `https://`. Requests over TLS, and those that a trusted proxy says came over it, go on to the next route. The port in `Location` is that of the first address with `tls`; there is none where that is 443, or where the client did not use a port of this file (behind a port mapping).';
@@ -84,10 +83,9 @@ const routeSchema = Key.block('One route; the first that matches wins.', {
         type: 'status',
         meaning: 'Status of the answer. With 301 and 302 clients may turn a POST into a GET.',
         range: '301, 302, 307, 308',
-        since: REDIRECT_SINCE,
       }).default(308),
     },
-    REDIRECT_SINCE,
+    '0.6',
   ).optional(),
   upgrade: Key.list(Key.text('protocol', '', parseProtocol, { notText: PROTOCOL_MESSAGE }), {
     type: 'list of protocols',

@@ -15,6 +15,7 @@ export class CertificateNames<T> {
   /** find looks for the name itself, then for a wildcard, which stands for exactly one label. */
   find(asked: string): T | undefined {
     const name = asked.toLowerCase();
-    return this.#exact.get(name) ?? this.#wildcards.get(name.slice(name.indexOf('.') + 1));
+    const dot = name.indexOf('.');
+    return this.#exact.get(name) ?? (dot > 0 ? this.#wildcards.get(name.slice(dot + 1)) : undefined);
   }
 }
